@@ -1,0 +1,1 @@
+"""Readers and converters for weights files of other frameworks; no PyTorch needed."""

@@ -1,0 +1,1 @@
+"""jattr tells which generative model made a picture, by inverting the candidates."""

@@ -1,0 +1,41 @@
+"""The errors that jattr raises on purpose.
+
+Every error that bad input causes is an `InputError`: its message is one line that says what was found, what is
+legal and what to do. The command line turns it into exit code 2.
+"""
+
+
+class JattrError(Exception):
+    """Base of every error that jattr raises on purpose."""
+
+
+class InputError(JattrError, ValueError):
+    """Input that jattr cannot use; the message says what was found, what is legal and what to do."""
+
+
+class CheckpointError(InputError):
+    """A weights file that is damaged, hostile, too large or not a state dict."""
+
+
+class CardError(InputError):
+    """An architecture card that is incomplete, unknown or does not chain."""
+
+
+class ConversionError(InputError):
+    """Weights and architecture that do not fit together; the message lists every mismatch."""
+
+
+class ImageError(InputError):
+    """A picture that cannot be read, or of a kind or size that jattr refuses."""
+
+
+class GeneratorError(InputError):
+    """A generator folder, name or latent that cannot be used."""
+
+
+class OutputError(InputError):
+    """An output folder or file that cannot be written, or that exists already."""
+
+
+class VerificationError(JattrError):
+    """A check that was carried out and failed (exit code 3)."""
