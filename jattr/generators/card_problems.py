@@ -1,0 +1,96 @@
+"""Finds what is wrong with the structure of a card, and says it.
+
+The schema is the one place for what is legal: its `description` texts are the second half of every message.
+"""
+
+import difflib
+import functools
+import json
+from collections.abc import Sequence
+from importlib import resources
+from itertools import islice
+from typing import Any
+
+from jattr.errors import CardError
+
+SCHEMA = "card_v1.schema.json"
+MAX_LISTED = 20  # problems in one message
+
+
+def card_error(name: str, problems: Sequence[str]) -> CardError:
+    """Return one error for all problems of a card: one line for one problem, else a summary and a line for each."""
+    title = f"card '{name}'" if name else "the card"
+    if len(problems) == 1:
+        return CardError(f"{title}: {problems[0]}")
+    rest = len(problems) - MAX_LISTED
+    lines = [*problems[:MAX_LISTED], *([f"... and {rest} more"] if rest > 0 else [])]
+    return CardError("\n  ".join([f"{title} has {len(problems)} problems:", *lines]))
+
+
+def structure_problems(data: dict[str, Any]) -> list[str]:
+    """Return what the schema finds wrong with a card of plain JSON values, one line each, in the schema's order."""
+    errors = islice(_validator().iter_errors(data), MAX_LISTED * 5)
+    return list(dict.fromkeys(line for error in errors for line in _lines(error, data)))
+
+
+def show(value: Any) -> str:
+    """Return a value as short JSON text of printable ASCII."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def suggest(word: str, legal: Sequence[str]) -> str:
+    """Return the second half of a message about a name that does not exist."""
+    near = difflib.get_close_matches(word, legal, n=1)
+    return f"did you mean {show(near[0])}?" if near else f"legal: {', '.join(legal)}"
+
+
+@functools.cache
+def _validator() -> Any:
+    import jsonschema  # takes 0.1 s, and only those who read a card need it
+
+    schema = json.loads(resources.files("jattr.generators").joinpath(SCHEMA).read_text(encoding="utf-8"))
+    return jsonschema.Draft202012Validator(schema)
+
+
+def _lines(error: Any, data: dict[str, Any]) -> list[str]:
+    """Return one jsonschema error as our own lines."""
+    where, field = _place(list(error.absolute_path), data)
+    inside = ": ".join(part for part in (where, field) if part)
+    inside = f"{inside}: " if inside else ""
+    properties = error.schema.get("properties", {})
+    match error.validator:
+        case "required":
+            names = [name for name in error.validator_value if name not in error.instance]
+            return [f"{inside}{show(name)} is missing; it must be {_legal(properties.get(name))}" for name in names]
+        case "additionalProperties":
+            names = [name for name in error.instance if name not in properties]
+            return [f"{inside}{show(name)} is not a field here; {suggest(name, list(properties))}" for name in names]
+        case "enum" if field == "op" and isinstance(error.instance, str):
+            return [f"{where}: op is {show(error.instance)}; {suggest(error.instance, error.schema['enum'])}"]
+    return [f"{inside.removesuffix(': ')} is {show(error.instance)}; it must be {_legal(error.schema)}"]
+
+
+def _place(path: list[Any], data: dict[str, Any]) -> tuple[str, str]:
+    """Return where a path of the card leads: the part, such as `layer 5 (conv, key "a")`, and the field in it."""
+    where = ""
+    if path[:1] == ["layers"] and len(path) > 1:
+        where, path = _layer_name(path[1], data["layers"][path[1]]), path[2:]
+    elif len(path) > 1 and isinstance(path[1], str):
+        where, path = path[0], path[1:]
+    return where, "".join(f"[{part}]" if isinstance(part, int) else part for part in path)
+
+
+def _layer_name(index: int, layer: Any) -> str:
+    """Return `Layer.label` for a layer of which nothing is certain."""
+    if not isinstance(layer, dict) or not isinstance(layer.get("op"), str):
+        return f"layer {index}"
+    key = f", key {show(layer['key'])}" if isinstance(layer.get("key"), str) else ""
+    return f"layer {index} ({show(layer['op'])[1:-1]}{key})"
+
+
+def _legal(subschema: Any) -> str:
+    """Return the words of a subschema for what is legal."""
+    if isinstance(subschema, dict) and "$ref" in subschema:
+        subschema = _validator().schema["$defs"][subschema["$ref"].rpartition("/")[2]]
+    return subschema["description"] if isinstance(subschema, dict) else "present"

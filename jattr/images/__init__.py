@@ -1,0 +1,21 @@
+"""Pictures in and out: files to bytes of exact values, bytes to floats, a picture to a generator's shape.
+
+The rules are stated in `docs/pictures.md`. Needs Pillow and numpy only; importing it does not import jax.
+"""
+
+from jattr.images.fitting import fit, fit_notes
+from jattr.images.reading import Picture, load_picture, read_image
+from jattr.images.values import BYTE_RULES, to_byte, to_float
+from jattr.images.writing import write_png
+
+__all__ = [
+    "BYTE_RULES",
+    "Picture",
+    "fit",
+    "fit_notes",
+    "load_picture",
+    "read_image",
+    "to_byte",
+    "to_float",
+    "write_png",
+]

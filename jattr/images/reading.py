@@ -1,0 +1,177 @@
+"""Picture files to exact bytes: PNG, JPEG and WebP, told by content, with every refusal one ImageError."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from jattr.errors import ImageError
+from jattr.images import fitting, png
+from jattr.images.headers import Header, exif_orientation, parse_jpeg, parse_webp
+
+MAX_PIXELS = 4096 * 4096
+MAX_FILE_BYTES = 80 * 2**20  # an incompressible RGBA picture of MAX_PIXELS, with room for metadata
+# A picture of up to FREE_PIXELS may compress as far as it likes: decoding costs at most about 20 bytes a pixel (WebP),
+# hence 40 MiB. A larger one must have a byte for every MAX_PIXELS_PER_BYTE pixels, so memory follows the file's size.
+FREE_PIXELS = 2**21
+MAX_PIXELS_PER_BYTE = 16
+
+_OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    # Named, not found by Image.open: that would also try the multi-picture form of JPEG and parse its tables.
+    "PNG": PngImageFile,
+    "JPEG": JpegImageFile,
+    "WebP": WebPImageFile,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture as its file stores it, or as fitted to a generator."""
+
+    path: str  # as given by the user
+    pixels: NDArray[np.uint8]  # [H, W, C], C = 1 greyscale, 3 RGB, 4 straight-alpha RGBA
+    sha256: str  # hexadecimal, of the file's bytes
+    notes: tuple[str, ...] = ()  # what was ignored or changed on the way, one sentence each
+
+    def fit(self, image_shape: tuple[int, int, int], *, resize: bool = False) -> Picture:
+        """The same picture in a generator's shape (H, W, C), what was changed noted; raises ImageError as `fit`."""
+        try:
+            pixels = fitting.fit(self.pixels, image_shape, resize=resize)
+        except ImageError as error:
+            raise ImageError(f"{self.path!r}: {error}") from None
+        notes = self.notes + fitting.fit_notes(self.pixels, image_shape)
+        return dataclasses.replace(self, pixels=pixels, notes=notes)
+
+
+def load_picture(path: str | os.PathLike[str]) -> Picture:
+    """Decode a PNG, JPEG or WebP file once, in its own size and kind; `Picture.fit` makes each generator's form of it.
+
+    Raises ImageError, and nothing else, whatever the bytes of the file are.
+    """
+    name = os.fspath(path)
+    data = _read_bytes(name)
+    try:
+        pixels, notes = _decode(data)
+    except ImageError as error:
+        raise ImageError(f"{name!r}: {error}") from None
+    except Exception as error:  # a decoder given hostile bytes fails with errors of many types
+        reason = " ".join(str(error).split())[:120]
+        raise ImageError(
+            f"{name!r}: damaged or truncated picture ({reason or type(error).__name__}); fetch or save it again"
+        ) from error
+    return Picture(name, pixels, hashlib.sha256(data).hexdigest(), notes)
+
+
+def read_image(
+    path: str | os.PathLike[str],
+    *,
+    channels: int | None = None,
+    size: tuple[int, int] | None = None,
+    resize: bool = False,
+) -> NDArray[np.uint8]:
+    """The pixels of a picture file, uint8 [H, W, C], by the rules of docs/pictures.md.
+
+    `channels`: 1 greyscale, 3 RGB, 4 straight-alpha RGBA, None the file's own kind.
+    `size`: (H, W), None the file's own. Raises ImageError for files and sizes that jattr refuses.
+    """
+    picture = load_picture(path)
+    height, width, own = picture.pixels.shape
+    height, width = (height, width) if size is None else size
+    return picture.fit((height, width, own if channels is None else channels), resize=resize).pixels
+
+
+def _read_bytes(name: str) -> bytes:
+    try:
+        status = os.stat(name)
+        if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_BYTES:
+            with open(name, "rb") as file:
+                data = file.read(status.st_size)
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"cannot read picture {name!r}: {reason}") from error
+    if not stat.S_ISREG(status.st_mode):  # a pipe or device may never end
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "not an ordinary file"
+        raise ImageError(f"{name!r} is {what}; give a PNG, JPEG or WebP picture")
+    if status.st_size > MAX_FILE_BYTES:
+        raise ImageError(f"{name!r} is larger than {MAX_FILE_BYTES >> 20} MiB, the most jattr reads; save it smaller")
+    if not data:
+        raise ImageError(f"{name!r} is empty; give a PNG, JPEG or WebP picture")
+    return data
+
+
+def _decode(data: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Pixels [H, W, 1 | 3 | 4] and notes."""
+    header = _parse(data)
+    _check_bounds(header.size, len(data))
+    if header.kind == "PNG":
+        png.check_complete(header)
+    with _OPENERS[header.kind](io.BytesIO(header.data)) as image:
+        if (image.height, image.width) != header.size:
+            raise ImageError(f"damaged {header.kind}: it states two sizes")
+        if getattr(image, "n_frames", 1) > 1:
+            raise ImageError(f"animated {header.kind}; jattr reads still pictures: save one frame as PNG")
+        image.load()
+        samples = np.array(image.convert("L") if image.mode == "1" else image)
+        exif, profile = image.info.get("exif", b""), image.info.get("icc_profile")
+    samples = samples.reshape(*header.size, -1)
+    pixels = png.expand(samples, header) if header.kind == "PNG" else samples
+    orientation = exif_orientation(exif) if header.kind == "WebP" else header.orientation
+    return _upright(pixels, orientation), _notes(header, orientation, bool(profile))
+
+
+def _parse(data: bytes) -> Header:
+    if data.startswith(png.SIGNATURE):
+        return png.parse_png(data)
+    if data.startswith(b"\xff\xd8\xff"):
+        return parse_jpeg(data)
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return parse_webp(data)
+    raise ImageError(
+        f"not a PNG, JPEG or WebP picture (it begins with {data[:8].hex()}); save it as PNG in its own size"
+    )
+
+
+def _check_bounds(size: tuple[int, int], file_bytes: int) -> None:
+    """Raise ImageError for sizes no picture has, before memory is taken for them."""
+    height, width = size
+    if height < 1 or width < 1:
+        raise ImageError(f"damaged picture: its size is {height}x{width}")
+    if height * width > MAX_PIXELS:
+        raise ImageError(f"the picture is {height}x{width}; the most jattr decodes is {MAX_PIXELS} pixels: reduce it")
+    if height * width > max(FREE_PIXELS, MAX_PIXELS_PER_BYTE * file_bytes):
+        raise ImageError(
+            f"{file_bytes} bytes claim {height}x{width} pixels; above {FREE_PIXELS} pixels a file needs a byte for "
+            f"every {MAX_PIXELS_PER_BYTE}: save it with less compression"
+        )
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Pixels turned as an EXIF orientation 1..8 says they are to be shown."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _notes(header: Header, orientation: int, has_profile: bool) -> tuple[str, ...]:
+    notes = []
+    if header.has_profile or has_profile:
+        notes.append("embedded colour profile or gamma ignored: samples are used as stored")
+    if orientation != 1:
+        notes.append(f"turned upright as EXIF orientation {orientation} says")
+    return tuple(notes)

@@ -1,0 +1,38 @@
+"""Pictures to PNG files: lossless, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import uuid
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from jattr.errors import OutputError
+from jattr.images.fitting import check_pixels
+
+
+def write_png(path: str | os.PathLike[str], pixels: NDArray[np.uint8]) -> None:
+    """Write pixels, uint8 [H, W, 1 | 3 | 4], as a lossless PNG under `path`, replacing a file there in one step.
+
+    Raises ImageError for arrays that are not pictures, OutputError when the file cannot be written; then no part of it
+    is left behind.
+    """
+    check_pixels(pixels)
+    encoded = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(encoded, "PNG")
+    target = Path(path)
+    sibling = target.parent / f".jattr-{uuid.uuid4().hex}.tmp"
+    try:
+        with sibling.open("xb") as file:
+            file.write(encoded.getbuffer())
+        sibling.replace(target)
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        with contextlib.suppress(OSError, ValueError):
+            sibling.unlink()
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write picture {os.fspath(path)!r}: {reason}; choose another place") from error
