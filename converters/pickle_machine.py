@@ -1,0 +1,177 @@
+"""The state of a pickle being read as data: a stack, a memo and a table of names; nothing the file names is run.
+
+A pickle is a program for a stack machine. Python's own machine imports and calls whatever the program names; this one
+looks every name up in a table that its caller gives, and pays for everything it builds from a budget. It never
+recurses, so no nesting in the file can exhaust the C stack. `pickle_operations` holds the instructions.
+"""
+
+import struct
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from converters.reading_limits import Budget, shown
+from jattr.errors import CheckpointError
+
+ENTRY_PRICE = 120  # bytes: what CPython needs for one more entry of a dict or set
+
+
+@dataclass(frozen=True)
+class Call:
+    """A table entry that the file may call: `build` gets the file's arguments and answers with a plain value."""
+
+    build: Callable[..., Any]
+
+
+class Unfinished:
+    """A value that the pickle makes in two steps; `finish(state)` answers with what takes its place."""
+
+    slot: int | None = None  # where the memo holds it
+
+    def finish(self, state: Any) -> Any:
+        """Return the finished value for the `state` that the pickle sets."""
+        raise NotImplementedError
+
+
+@dataclass
+class PickleMachine:
+    """One run over one pickle: what `pickle_operations.run_pickle` works on.
+
+    `names` maps dotted names to what they stand for: a `Call`, or any other value, which is used as it is.
+    `storage_of` answers a persistent id, the way PyTorch's files refer to the bytes of a tensor.
+    """
+
+    data: memoryview  # bytes, one-dimensional
+    names: Mapping[str, Any]
+    budget: Budget
+    storage_of: Callable[[Any], Any] | None = None
+    position: int = 0
+    stack: list[Any] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)  # heights of the stack where a MARK was set
+    memo: dict[int, Any] = field(default_factory=dict)
+
+    def take(self, count: int) -> memoryview:
+        """Return the next `count` bytes; a pickle that ends before them is an error."""
+        end = self.position + count
+        if end > len(self.data):
+            raise CheckpointError("ends inside a pickle: the file is cut short or damaged; fetch it again")
+        piece = self.data[self.position : end]
+        self.position = end
+        return piece
+
+    def number(self, form: str) -> Any:
+        """Return the next number, of the `struct` format `form`."""
+        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+
+    def pop(self) -> Any:
+        """Remove and return the top of the stack, not reaching below the last MARK."""
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            raise CheckpointError("has a damaged pickle: it takes a value where there is none")
+        return self.stack.pop()
+
+    def pop_to_mark(self) -> list[Any]:
+        """Remove and return everything above the last MARK, and the MARK."""
+        if not self.marks:
+            raise CheckpointError("has a damaged pickle: it goes back to a mark that was never set")
+        start = self.marks.pop()
+        items = self.stack[start:]
+        del self.stack[start:]
+        return items
+
+    def top(self, *kinds: type) -> Any:
+        """Return the top of the stack, which must be exactly of one of `kinds`."""
+        value = self.pop()
+        if type(value) not in kinds:
+            raise CheckpointError(f"has a damaged pickle: it fills {shown(value)} like a {kinds[0].__name__}")
+        self.stack.append(value)
+        return value
+
+    def remember(self, slot: int) -> None:
+        """Keep the top of the stack in the memo under the number `slot`."""
+        value = self.pop()
+        self.stack.append(value)
+        self.memo[slot] = value
+        if isinstance(value, Unfinished):
+            value.slot = slot
+
+    def recall(self, slot: int) -> None:
+        """Push what the memo holds under the number `slot`."""
+        if slot not in self.memo:
+            raise CheckpointError(f"has a damaged pickle: it recalls value {slot}, which it never kept")
+        self.stack.append(self.memo[slot])
+
+    def name(self, module: Any, attribute: Any) -> None:
+        """Push what the table holds for `module`.`attribute`; nothing is imported."""
+        if type(module) is not str or type(attribute) is not str:
+            raise CheckpointError(f"has a damaged or hostile pickle: it names {shown(module)}.{shown(attribute)}")
+        dotted = f"{module}.{attribute}"
+        if "." in attribute or dotted not in self.names:
+            raise _refusal(dotted)
+        self.stack.append(self.names[dotted])
+
+    def call(self) -> None:
+        """Call the table entry below the top of the stack with the arguments on top."""
+        arguments, callee = self.pop(), self.pop()
+        if not isinstance(callee, Call) or type(arguments) is not tuple:
+            raise CheckpointError(f"has a damaged or hostile pickle: it calls {shown(callee)}")
+        try:
+            value = callee.build(*arguments)
+        except CheckpointError:
+            raise
+        except (TypeError, ValueError, OverflowError) as error:
+            raise CheckpointError(f"has a damaged pickle: arguments that do not fit their call ({error})") from error
+        self.budget.spend_for(value)
+        self.stack.append(value)
+
+    def finish(self) -> None:
+        """Set the state on top of the stack on the value below it."""
+        state, target = self.pop(), self.pop()
+        if isinstance(target, Unfinished):
+            slot, target = target.slot, target.finish(state)
+            if slot is not None:
+                self.memo[slot] = target
+        elif type(target) is not OrderedDict or type(state) is not dict:
+            raise CheckpointError(f"has a damaged or hostile pickle: it sets a state on {shown(target)}")
+        # An OrderedDict's state is the `_metadata` of a PyTorch state dict (layer versions): not kept.
+        self.stack.append(target)
+
+    def persistent(self) -> None:
+        """Replace the persistent id on top of the stack by what it stands for."""
+        if self.storage_of is None:
+            raise CheckpointError("refers to data outside of the pickle, which this kind of file does not have")
+        self.stack.append(self.storage_of(self.pop()))
+
+    def fill_dict(self, items: list[Any]) -> None:
+        """Add keys and values, one after the other, to the dict on top of the stack."""
+        target = self.top(dict, OrderedDict)
+        if len(items) % 2:
+            raise CheckpointError("has a damaged pickle: a dict with a key that has no value")
+        self.budget.spend(ENTRY_PRICE * len(items) // 2)
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[plain_key(key)] = value
+
+    def fill_set(self, items: list[Any]) -> None:
+        """Add items to the set on top of the stack."""
+        target = self.top(set)
+        self.budget.spend(ENTRY_PRICE * len(items))
+        target.update(plain_key(item) for item in items)
+
+
+def plain_key(key: Any) -> Any:
+    """Return `key` if it may be a dict key or set item: a scalar, because hashing nested tuples can take for ever."""
+    if type(key) in (str, bytes, bool, float, type(None)) or (type(key) is int and -(2**63) <= key < 2**64):
+        return key
+    raise CheckpointError(f"uses {shown(key)} as a dict key or set item; only text, numbers, bytes and None are read")
+
+
+def _refusal(dotted: str) -> CheckpointError:
+    name = shown(dotted)[1:-1]
+    advice = "save the weights alone, torch.save(model.state_dict(), PATH), in the program that made it"
+    if dotted.startswith(("torch.nn.", "__main__.", "torchvision.")):
+        return CheckpointError(f"holds a whole model ({name}), which only its own program can load; {advice}")
+    if dotted.startswith("torch."):
+        return CheckpointError(
+            f"uses {name}; read are dense tensors of floats, bfloat16, integers and booleans: {advice}"
+        )
+    return CheckpointError(f"names {name}, which no weights file needs; nothing was run. If this is a model, {advice}")

@@ -1,0 +1,195 @@
+"""`Generator`: a pure function from latents to pictures, its weights, and what is known about both."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jattr.errors import GeneratorError
+from jattr.generators.digest import function_digest, tensors_digest
+
+ApplyFn: TypeAlias = Callable[..., jax.Array]  # (state, z [n, *latent_shape], *, label=None) -> [n, H, W, C]
+SampleFn: TypeAlias = Callable[[jax.Array, int], jax.Array]  # (key, n) -> z [n, *latent_shape]
+
+
+def sample_normal(latent_shape: tuple[int, ...]) -> SampleFn:
+    """Return the sampler of the standard normal prior."""
+    return lambda key, n: jax.random.normal(key, (n, *latent_shape))
+
+
+def sample_uniform(latent_shape: tuple[int, ...]) -> SampleFn:
+    """Return the sampler of the uniform prior on (-1, 1)."""
+    return lambda key, n: jax.random.uniform(key, (n, *latent_shape), minval=-1.0, maxval=1.0)
+
+
+PRIORS: dict[str, Callable[[tuple[int, ...]], SampleFn]] = {"normal": sample_normal, "uniform": sample_uniform}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Generator:
+    """A generative model as a candidate.
+
+    `apply` is pure and the same object for every generator of one architecture; `state` is its argument, so that they
+    share compiled programs.
+    """
+
+    name: str
+    apply: ApplyFn = field(repr=False)  # (state, z [n, *latent_shape], *, label=None) -> [n, H, W, C], [-1, 1] units
+    state: Any = field(repr=False)  # pytree of arrays
+    latent_shape: tuple[int, ...]
+    image_shape: tuple[int, int, int]  # (H, W, C)
+    sample: SampleFn = field(repr=False)
+    prior: str = "normal"  # "normal", "uniform" (support (-1, 1)), or "other"
+    num_classes: int = 0  # 0: unconditional
+    rounding: str | None = None  # "round", "truncate", or None: unknown, both are tried
+    weights_digest: str = ""
+    digest: str = ""
+    card: Mapping[str, Any] | None = field(default=None, repr=False)  # what `card.json` holds, where there is one
+    spaces: tuple[str, ...] = ("z",)
+
+    @staticmethod
+    def from_function(
+        apply: ApplyFn,
+        state: Any,
+        *,
+        name: str,
+        version: str,
+        latent_shape: tuple[int, ...],
+        image_shape: tuple[int, int, int],
+        sample: SampleFn,
+        num_classes: int = 0,
+        prior: str = "other",
+        rounding: str | None = None,
+    ) -> "Generator":
+        """Return a Generator of any JAX function.
+
+        Args:
+          apply: `apply(state, z, *, label=None)`, pure, z [n, *latent_shape] to pictures [n, H, W, C] float32 in
+            [-1, 1] units.
+          state: its weights, a pytree of arrays.
+          name: the candidate's name.
+          version: names the code of `apply`: a part of the digest, so change it when the function changes.
+          latent_shape: shape of one latent.
+          image_shape: (H, W, C).
+          sample: `sample(key, n)`, the prior's sampler.
+          num_classes: number of labels, 0 if unconditional.
+          prior: "normal", "uniform" or "other".
+          rounding: how pictures are saved, see `Generator.rounding`.
+
+        Raises:
+          GeneratorError: `apply` does not give `image_shape` or float32, or a weight is not finite.
+
+        >>> import jax, jax.numpy as jnp
+        >>> gen = Generator.from_function(
+        ...     lambda w, z, *, label=None: jnp.tanh(z @ w).reshape(-1, 2, 2, 1), jnp.ones((3, 4)),
+        ...     name="toy", version="1", latent_shape=(3,), image_shape=(2, 2, 1), sample=sample_normal((3,)))
+        >>> gen.generate(gen.sample_latent(jax.random.key(0), 5)).shape
+        (5, 2, 2, 1)
+        """
+        flat = jax.tree_util.tree_flatten_with_path(state)[0]
+        tensors = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in flat}
+        weights = tensors_digest(tensors)
+        function = {"kind": "function", "name": name, "version": version, "image_shape": list(image_shape)}
+        generator = Generator(
+            name=name,
+            apply=apply,
+            state=state,
+            latent_shape=tuple(latent_shape),
+            image_shape=image_shape,
+            sample=sample,
+            prior=prior,
+            num_classes=num_classes,
+            rounding=rounding,
+            weights_digest=weights,
+            digest=function_digest(weights, function | {"latent_shape": list(latent_shape)}),
+        )
+        generator.check()
+        return generator
+
+    def latent_shape_of(self, space: str = "z") -> tuple[int, ...]:
+        """Return the shape of one latent of a space."""
+        self._check_space(space)
+        return self.latent_shape
+
+    def sample_latent(self, key: jax.Array, n: int, *, space: str = "z") -> jax.Array:
+        """Return n latents [n, *latent_shape] float32 from the prior."""
+        self._check_space(space)
+        return self.sample(key, n)
+
+    def generate(
+        self, z: Any, *, space: str = "z", label: Any = None, psi: float | None = None, noise: Any = None
+    ) -> jax.Array:
+        """Return the pictures [n, H, W, C] float32 of latents z [n, *latent_shape], in [-1, 1] units, not clipped.
+
+        Args:
+          z: latents.
+          space: one of `spaces`.
+          label: int [n], for conditional generators; else None.
+          psi: truncation; None is the card's setting. Only for generators that have it.
+          noise: noise maps; None is the card's setting. Only for generators that have them.
+
+        Raises:
+          GeneratorError: wrong shape, space or label, or a setting that this generator does not have.
+        """
+        self._check_space(space)
+        if psi is not None or noise is not None:
+            raise GeneratorError(f"generator {self.name!r} has no psi and no noise setting; leave both None")
+        z = jnp.asarray(z, jnp.float32)
+        if z.shape[1:] != self.latent_shape:
+            raise GeneratorError(
+                f"generator {self.name!r} got latents of shape {z.shape}; it takes [n, {str(self.latent_shape)[1:-1]}]"
+            )
+        return _generate(self.apply)(self.state, z, label=self.check_label(label, len(z)))
+
+    def check_label(self, label: Any, n: int) -> jax.Array | None:
+        """Return labels as int32 [n], or None for an unconditional generator.
+
+        Raises:
+          GeneratorError: a label is missing, out of range, of a wrong number, or given to an unconditional generator.
+        """
+        if self.num_classes == 0:
+            if label is not None:
+                raise GeneratorError(f"generator {self.name!r} is unconditional but got a label; leave it away")
+            return None
+        if label is None:
+            raise GeneratorError(f"generator {self.name!r} needs a label: an integer from 0 to {self.num_classes - 1}")
+        values = np.broadcast_to(np.asarray(label), (n,))
+        if values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= self.num_classes:
+            raise GeneratorError(
+                f"generator {self.name!r} got label {np.unique(values)[:5].tolist()}; labels are integers from 0 to"
+                f" {self.num_classes - 1}"
+            )
+        return jnp.asarray(values, jnp.int32)
+
+    def check(self) -> None:
+        """Check that every weight is finite and that `apply` gives pictures of `image_shape`.
+
+        Raises:
+          GeneratorError: they are not, it does not.
+        """
+        for path, leaf in jax.tree_util.tree_flatten_with_path(self.state)[0]:
+            if not np.isfinite(np.asarray(leaf)).all():
+                raise GeneratorError(
+                    f"generator {self.name!r} has weights that are not finite ({jax.tree_util.keystr(path)});"
+                    " the file is damaged or training diverged"
+                )
+        z = jax.ShapeDtypeStruct((2, *self.latent_shape), jnp.float32)
+        label = jax.ShapeDtypeStruct((2,), jnp.int32) if self.num_classes else None
+        out = jax.eval_shape(lambda state, z, label: self.apply(state, z, label=label), self.state, z, label)
+        if out.shape != (2, *self.image_shape) or out.dtype != jnp.float32:
+            raise GeneratorError(
+                f"generator {self.name!r} makes {out.dtype} {out.shape[1:]}; it states float32 {self.image_shape}"
+            )
+
+    def _check_space(self, space: str) -> None:
+        if space not in self.spaces:
+            raise GeneratorError(f"generator {self.name!r} has no space {space!r}; it has {', '.join(self.spaces)}")
+
+
+@functools.lru_cache(maxsize=64)
+def _generate(apply: ApplyFn) -> ApplyFn:
+    return jax.jit(apply, static_argnames=())

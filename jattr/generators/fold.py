@@ -1,0 +1,178 @@
+"""From the layers of a card to few and fast steps: frozen normalisation and layout go into the weights beside them.
+
+Everything here is numpy in float64, rounded to float32 once at the end, so that folding costs no accuracy.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from jattr.generators.card import Card, Layer
+
+LINEAR = ("dense", "conv", "conv_transpose")
+ELEMENTWISE = ("relu", "leaky_relu", "tanh", "sigmoid")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the folded network."""
+
+    kind: str  # a key of `layered.STEPS`
+    options: tuple[tuple[str, Any], ...] = ()  # static arguments
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)  # float64 here; float32 when `fold` returns
+    output: tuple[int, ...] = ()  # (F,) or (H, W, C)
+
+
+def fold(card: Card, params: Mapping[str, Any]) -> tuple[list[Step], np.ndarray | None]:
+    """Return the steps of a card, and the table [classes, width] of what a label brings, or None.
+
+    Args:
+      card: the card.
+      params: stored tensors: `params["layers"][index][leaf]`, `params["conditioning"][leaf]`.
+    """
+    steps: list[Step] = []
+    shape: tuple[int, ...] = (card.latent.dim + _label_width(card, params),)
+    for name, layer in stored_layers(card):
+        leaves = {leaf: np.asarray(array, np.float64) for leaf, array in params["layers"].get(name, {}).items()}
+        steps = _append(steps, layer, leaves, steps[-1].output if steps else shape)
+    table = _label_table(card, params)
+    return [_single(step) for step in steps], None if table is None else table.astype(np.float32)
+
+
+def stored_layers(card: Card) -> list[tuple[str, Layer]]:
+    """Return (name in the stored tree, layer): numbered without dropout, which is off."""
+    return [(str(index), layer) for index, layer in enumerate(lay for lay in card.layers if lay.op != "dropout")]
+
+
+def _append(steps: list[Step], layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[int, ...]) -> list[Step]:
+    """Return the steps with one more layer, folded into what stands before it where it can be."""
+    last = steps[-1] if steps else None
+    if layer.op == "batch_norm":
+        scale = leaves.get("scale", 1.0) / np.sqrt(leaves["var"] + layer.eps)
+        shift = leaves.get("bias", 0.0) - leaves["mean"] * scale
+        return _fold_affine(steps, np.broadcast_to(scale, leaves["mean"].shape), shift, shape)
+    if layer.op == "reshape":
+        return _reshape(steps, layer.shape, shape)
+    if layer.op == "conv_transpose" and shape[:2] == (1, 1):
+        return [*steps, *_conv_transpose_of_pixel(layer, leaves, shape)]
+    if layer.op == "conv" and last is not None and last.kind == "upsample_nearest" and _foldable(layer, leaves, last):
+        kernel = _fold_upsample(leaves["kernel"])
+        options = (("stride", 2), ("padding", 1), ("output_padding", 0))
+        output = (*shape[:2], kernel.shape[3])
+        return [*steps[:-1], Step("conv_transpose", options, {**leaves, "kernel": kernel}, output)]
+    return [*steps, _plain(layer, leaves, shape)]
+
+
+def _plain(layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[int, ...]) -> Step:
+    """Return a layer as a step of its own."""
+    if layer.op == "linear":
+        return Step("dense", (), leaves, (leaves["kernel"].shape[1],))
+    if layer.op == "conv":
+        kh, kw, _, outputs = leaves["kernel"].shape
+        height, width = ((n + 2 * layer.padding - k) // layer.stride + 1 for n, k in zip(shape, (kh, kw), strict=False))
+        edge = layer.padding_mode == "replicate"
+        options = (("stride", layer.stride), ("padding", layer.padding), ("edge", edge))
+        return Step("conv", options, leaves, (height, width, outputs))
+    if layer.op == "conv_transpose":
+        options = (("stride", layer.stride), ("padding", layer.padding), ("output_padding", layer.output_padding))
+        return Step("conv_transpose", options, leaves, _transposed_shape(layer, leaves, shape))
+    if layer.op == "upsample_nearest":
+        output = (shape[0] * layer.scale, shape[1] * layer.scale, shape[2])
+        return Step(layer.op, (("scale", layer.scale),), {}, output)
+    if layer.op == "layer_norm" and len(shape) == 3:  # stored as PyTorch does, [C, H, W]
+        leaves = {leaf: array.reshape(shape[2], *shape[:2]).transpose(1, 2, 0) for leaf, array in leaves.items()}
+    names = {"leaky_relu": ("slope",), "layer_norm": ("eps",), "pixel_norm": ("eps",)}.get(layer.op, ())
+    return Step(layer.op, tuple((name, getattr(layer, name)) for name in names), leaves, shape)
+
+
+def _transposed_shape(layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[int, ...]) -> tuple[int, int, int]:
+    height, width = (
+        (n - 1) * layer.stride - 2 * layer.padding + k + layer.output_padding
+        for n, k in zip(shape[:2], leaves["kernel"].shape[:2], strict=True)
+    )
+    return height, width, leaves["kernel"].shape[3]
+
+
+def _conv_transpose_of_pixel(layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[int, ...]) -> list[Step]:
+    """Return a transposed convolution of a single pixel: each output pixel is one tap, so it is a dense layer."""
+    height, width, outputs = _transposed_shape(layer, leaves, shape)
+    kernel = np.zeros((height, width, *leaves["kernel"].shape[2:]))
+    inside = leaves["kernel"][layer.padding : layer.padding + height, layer.padding : layer.padding + width]
+    kernel[: inside.shape[0], : inside.shape[1]] = inside
+    matrix = kernel.transpose(2, 0, 1, 3).reshape(shape[2], -1)
+    bias = {"bias": np.tile(leaves["bias"], height * width)} if "bias" in leaves else {}
+    output = (height, width, outputs)
+    return [
+        Step("dense", (), {"kernel": matrix, **bias}, (matrix.shape[1],)),
+        Step("reshape", (("shape", output),), {}, output),
+    ]
+
+
+def _fold_affine(steps: list[Step], scale: np.ndarray, shift: np.ndarray, shape: tuple[int, ...]) -> list[Step]:
+    """Return the steps with x * scale + shift behind them, inside the last linear step where there is one."""
+    target = len(steps) - 1
+    if steps and steps[-1].kind == "reshape" and len(shape) == 3 and target and steps[-2].kind == "dense":
+        target -= 1  # dense, then [H, W, C]: channels are the fastest axis
+        repeats = shape[0] * shape[1]
+        scale, shift = np.tile(scale, repeats), np.tile(shift, repeats)
+    if steps and steps[target].kind in LINEAR:
+        old = steps[target].arrays
+        arrays = {"kernel": old["kernel"] * scale, "bias": old.get("bias", 0.0) * scale + shift}
+        return [*steps[:target], replace(steps[target], arrays=arrays), *steps[target + 1 :]]
+    return [*steps, Step("affine", (), {"scale": scale, "bias": shift}, shape)]
+
+
+def _reshape(steps: list[Step], target: tuple[int, ...], shape: tuple[int, ...]) -> list[Step]:
+    """Return the steps with PyTorch's reshape to `target` [C, H, W] behind them, as [H, W, C]."""
+    channels, height, width = target
+    output = (height, width, channels)
+    if len(shape) == 3 and shape[:2] != (1, 1) and shape[2] != 1:  # back to PyTorch's order first
+        return steps if shape == output else [*steps, Step("restack", (("shape", target),), {}, output)]
+    if channels == 1 or (height, width) == (1, 1):
+        return [*steps, Step("reshape", (("shape", output),), {}, output)]
+    place = len(steps) - 1
+    while place >= 0 and steps[place].kind in ELEMENTWISE:
+        place -= 1
+    if place >= 0 and steps[place].kind == "dense":
+        order = np.arange(channels * height * width).reshape(target).transpose(1, 2, 0).ravel()
+        arrays = {name: array[..., order] for name, array in steps[place].arrays.items()}
+        steps = [*steps[:place], replace(steps[place], arrays=arrays), *steps[place + 1 :]]
+        return [*steps, Step("reshape", (("shape", output),), {}, output)]
+    return [*steps, Step("from_channels_first", (("shape", target),), {}, output)]
+
+
+def _foldable(layer: Layer, leaves: dict[str, np.ndarray], upsample: Step) -> bool:
+    plain = layer.stride == 1 and layer.padding == 1 and layer.padding_mode == "zeros"
+    return plain and leaves["kernel"].shape[:2] == (3, 3) and dict(upsample.options)["scale"] == 2
+
+
+def _fold_upsample(kernel: np.ndarray) -> np.ndarray:
+    """Return the 4x4 stride-2 kernel that is a nearest upsampling by 2 and then this 3x3 one."""
+    rows = np.stack([kernel[2], kernel[1] + kernel[2], kernel[0] + kernel[1], kernel[0]])
+    return np.stack([rows[:, 2], rows[:, 1] + rows[:, 2], rows[:, 0] + rows[:, 1], rows[:, 0]], axis=1)
+
+
+def _label_width(card: Card, params: Mapping[str, Any]) -> int:
+    label = card.conditioning
+    if label is None or label.type == "embed_multiply":
+        return 0
+    table = _label_table(card, params)
+    return 0 if table is None else table.shape[1]
+
+
+def _label_table(card: Card, params: Mapping[str, Any]) -> np.ndarray | None:
+    label = card.conditioning
+    if label is None:
+        return None
+    if label.type == "onehot_concat":
+        return np.eye(label.classes)
+    leaves = {leaf: np.asarray(array, np.float64) for leaf, array in params["conditioning"].items()}
+    if label.type == "onehot_linear_concat":
+        return leaves["kernel"] + leaves.get("bias", 0.0)
+    return leaves["embedding"]
+
+
+def _single(step: Step) -> Step:
+    return replace(step, arrays={name: np.asarray(array, np.float32) for name, array in step.arrays.items()})

@@ -1,0 +1,144 @@
+"""Convolutions of NHWC activations in the form that is fastest where they run: the only place that knows the forms.
+
+Three forms compute one and the same function, and differentiate in both modes:
+
+* `native`: one convolution of XLA. The form for GPU and TPU.
+* `patches`: input windows side by side (im2col), then one matrix product. A transposed convolution becomes one
+  product that makes all stride x stride phases of the output at once (sub-pixel form).
+* `columns`: one matrix product, then overlapping sums of the taps (col2im); transposed convolutions only. Best where the
+  output has few channels.
+
+On CPU the gradient of a native convolution is not in XLA's canonical form and runs many times slower than its value;
+the gradient of a matrix product is again a matrix product. `scripts/bench_ops.py` measures all of them.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+FORMS = ("native", "patches", "columns")
+_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+def conv(
+    x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, edge: bool = False, form: str | None = None
+) -> jax.Array:
+    """Return the cross-correlation of x [n, H, W, I] with kernel [kh, kw, I, O]: [n, H', W', O].
+
+    H' = (H + 2 padding - kh) // stride + 1.
+
+    Args:
+      x: activations.
+      kernel: taps.
+      stride: step between windows, in pixels.
+      padding: pixels added on each side: zeros, or the border's own values if `edge`.
+      edge: replicate the border instead of zeros.
+      form: "native" or "patches"; None chooses by backend.
+    """
+    if padding:
+        x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="edge" if edge else "constant")
+    kh, kw, inputs, outputs = kernel.shape
+    if kh == kw == stride == 1:
+        return x @ kernel[0, 0]
+    if (form or _conv_form()) == "native":
+        return lax.conv_general_dilated(x, kernel, (stride, stride), "VALID", dimension_numbers=_DIMENSIONS)
+    return _windows(x, kh, kw, stride) @ kernel.reshape(kh * kw * inputs, outputs)
+
+
+def conv_transpose(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    output_padding: int = 0,
+    form: str | None = None,
+) -> jax.Array:
+    """Return PyTorch's ConvTranspose2d of x [n, H, W, I] with kernel [kh, kw, I, O]: [n, H', W', O].
+
+    H' = (H - 1) stride - 2 padding + kh + output_padding. The kernel's taps are in PyTorch's order (not flipped).
+    """
+    form = form or _conv_transpose_form(kernel, stride)
+    if form == "native":
+        return _dilated(x, kernel, stride, padding, output_padding)
+    full = (_phases if form == "patches" else _columns)(x, kernel, stride)
+    height, width = (
+        (size - 1) * stride - 2 * padding + k + output_padding
+        for size, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)
+    )
+    short = [max(0, padding + size - have) for size, have in zip((height, width), full.shape[1:3], strict=True)]
+    if any(short):  # an output padding beyond the last tap: zeros
+        full = jnp.pad(full, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)))
+    return full[:, padding : padding + height, padding : padding + width]
+
+
+def upsample_nearest(x: jax.Array, scale: int) -> jax.Array:
+    """Return x [n, H, W, C] with every pixel repeated: [n, scale H, scale W, C]."""
+    n, height, width, channels = x.shape
+    spread = jnp.broadcast_to(x[:, :, None, :, None], (n, height, scale, width, scale, channels))
+    return spread.reshape(n, scale * height, scale * width, channels)
+
+
+def _conv_form() -> str:
+    return "patches" if jax.default_backend() == "cpu" else "native"
+
+
+def _conv_transpose_form(kernel: jax.Array, stride: int) -> str:
+    if jax.default_backend() != "cpu":
+        return "native"
+    kh, kw, inputs, outputs = kernel.shape
+    windows = -(-kh // stride) * -(-kw // stride) * inputs  # numbers a pixel that `patches` lays side by side
+    return "columns" if 4 * kh * kw * outputs < windows else "patches"  # 4: measured, sums cost more than copies
+
+
+def _windows(x: jax.Array, kh: int, kw: int, stride: int) -> jax.Array:
+    """Return the windows of x [n, H, W, I], row by row: [n, H', W', kh * kw * I]."""
+    height = (x.shape[1] - kh) // stride + 1
+    width = (x.shape[2] - kw) // stride + 1
+    parts = [
+        x[:, row : row + (height - 1) * stride + 1 : stride, column : column + (width - 1) * stride + 1 : stride]
+        for row in range(kh)
+        for column in range(kw)
+    ]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _taps_by_phase(kernel: jax.Array, stride: int) -> jax.Array:
+    """Return kernel [kh, kw, I, O] as [rows, stride, columns, stride, I, O], filled up with zero taps."""
+    kh, kw, inputs, outputs = kernel.shape
+    rows, columns = -(-kh // stride), -(-kw // stride)
+    kernel = jnp.pad(kernel, ((0, rows * stride - kh), (0, columns * stride - kw), (0, 0), (0, 0)))
+    return kernel.reshape(rows, stride, columns, stride, inputs, outputs)
+
+
+def _phases(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    taps = _taps_by_phase(kernel, stride)
+    rows, _, columns, _, inputs, outputs = taps.shape
+    matrix = taps[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(rows * columns * inputs, -1)
+    x = jnp.pad(x, ((0, 0), (rows - 1, rows - 1), (columns - 1, columns - 1), (0, 0)))
+    y = _windows(x, rows, columns, 1) @ matrix
+    n, height, width, _ = y.shape
+    y = y.reshape(n, height, width, stride, stride, outputs).transpose(0, 1, 3, 2, 4, 5)
+    return y.reshape(n, height * stride, width * stride, outputs)
+
+
+def _columns(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    taps = _taps_by_phase(kernel, stride)
+    rows, _, columns, _, inputs, outputs = taps.shape
+    matrix = taps.transpose(4, 0, 2, 1, 3, 5).reshape(inputs, -1)
+    n, height, width, _ = x.shape
+    y = (x @ matrix).reshape(n, height, width, rows, columns, stride, stride, outputs)
+    total = jnp.zeros((), x.dtype)
+    for row in range(rows):
+        for column in range(columns):
+            around = ((0, 0), (row, rows - 1 - row), (column, columns - 1 - column), (0, 0), (0, 0), (0, 0))
+            total = total + jnp.pad(y[:, :, :, row, column], around)
+    total = total.transpose(0, 1, 3, 2, 4, 5)
+    return total.reshape(n, (height + rows - 1) * stride, (width + columns - 1) * stride, outputs)
+
+
+def _dilated(x: jax.Array, kernel: jax.Array, stride: int, padding: int, output_padding: int) -> jax.Array:
+    around = [(k - 1 - padding, k - 1 - padding + output_padding) for k in kernel.shape[:2]]
+    return lax.conv_general_dilated(
+        x, kernel[::-1, ::-1], (1, 1), around, lhs_dilation=(stride, stride), dimension_numbers=_DIMENSIONS
+    )
