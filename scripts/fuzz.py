@@ -16,7 +16,6 @@ import contextlib
 import faulthandler
 import json
 import random
-import resource
 import signal
 import sys
 import tempfile
@@ -31,6 +30,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 import numpy as np
 from fuzz_files import Saved, sound_checkpoints, sound_pictures
+from fuzz_memory import idle, peak
 from fuzz_mutations import damage_checkpoint, damage_picture
 from PIL import Image
 
@@ -41,7 +41,6 @@ from jattr.images import read_image
 COUNTS = {"checkpoints": 10_000, "pictures": 3_000}
 MAX_SECONDS = 10.0
 FACTOR, SPARE = 3, 64 << 20  # bytes above the idle process: FACTOR * file size + SPARE
-RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
 
 
 class Hang(BaseException):
@@ -104,11 +103,6 @@ TARGETS: dict[str, tuple[Callable[[random.Random], Case], Callable[[Path], dict[
 }
 
 
-def peak() -> int:
-    """Return the most memory that this process ever had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
-
-
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise `Hang` inside the block after `seconds`; kill the process, with a traceback, if that cannot get through."""
@@ -167,7 +161,7 @@ def run_target(target: str, indices: range, seed: int, path: Path, trace: bool) 
     """Read the cases `indices` of a target; case i depends on the seed and i alone."""
     make, read = TARGETS[target]
     warm_up(read, path)
-    tally, modules, idle = Tally(), set(sys.modules), peak()
+    tally, modules, at_rest = Tally(), set(sys.modules), idle()
     for index in indices:
         case = make(random.Random(f"{target}:{seed}:{index}"))
         path.write_bytes(case.content)
@@ -176,7 +170,7 @@ def run_target(target: str, indices: range, seed: int, path: Path, trace: bool) 
         start = time.perf_counter()
         outcome, reason = judge(case, read, path)
         tally.slowest_seconds = max(tally.slowest_seconds, time.perf_counter() - start)
-        new_modules, risen = sorted(set(sys.modules) - modules), peak() - idle
+        new_modules, risen = sorted(set(sys.modules) - modules), peak() - at_rest
         if new_modules:
             modules.update(new_modules)
             outcome, reason = "failed", f"imported {new_modules}"

@@ -50,13 +50,15 @@ CALLS = {  # what a file might try to call, and with what
 SYSTEM = named("os", "system")
 RUN = group(text(COMMAND)) + b"R"
 TENSOR = named("torch._utils", "_rebuild_tensor_v2")
+SOUND = tensor(storage("Float", "0", 1), 0, (1,), (1,))
 TRICKS = {  # bodies of pickles: what they leave on the stack is the value
     "name from the memo": text("os") + b"q\x00" + text("system") + b"q\x0100h\x00h\x01\x93" + RUN,
     "name in pieces": text("os") + text("system") + b"\x93" + RUN,
     "name that is no text": b"K\x01K\x02\x93)R",
     "dotted attribute": call("os", "path.os.system", text(COMMAND)),
     "dotted attribute of a listed name": named("torch._utils", "_rebuild_tensor_v2.__globals__"),
-    "dotted attribute of a listed module": named("torch", "_utils._rebuild_tensor_v2"),
+    "dotted attribute of a listed module": named("collections", "abc.OrderedDict") + b")R",
+    "listed name through another module": call("torch", "_utils._rebuild_parameter", SOUND, b"\x88", EMPTY),
     "attribute of a listed class": named("collections", "OrderedDict.__reduce__"),
     "memo swapped": EMPTY + b"q\x00" + SYSTEM + b"q\x0000h\x00" + RUN,
     "INST": b"(" + text(COMMAND) + b"ios\nsystem\n",
@@ -73,7 +75,7 @@ TRICKS = {  # bodies of pickles: what they leave on the stack is the value
     "BUILD on a dict": b"}}" + text("__dict__") + b"}sb",
     "BUILD on a name": named("collections", "OrderedDict") + b"}" + text("__call__") + b"Nsb",
     "BUILD on a text": text("x") + b"}b",
-    "BUILD on a tensor": tensor(storage("Float", "0", 1), 0, (1,), (1,)) + b"}b",
+    "BUILD on a tensor": SOUND + b"}b",
     "call a text": text("os.system") + group(text(COMMAND)) + b"R",
     "call a storage type": named("torch", "FloatStorage") + b")R",
     "call with a list": named("collections", "OrderedDict") + b"]R",

@@ -77,6 +77,21 @@ def test_every_storage_type(kind, form, read):
     assert found.tobytes() == bits.tobytes()
 
 
+@pytest.mark.parametrize("form", WRITERS)
+def test_tensors_are_aligned_wherever_their_bytes_lie(form, read):
+    elements = np.arange(5.0)
+    for length in range(8):
+        body = mapping({"a" * length: tensor(storage("Double", "0", 5), 0, (5,), (1,))})
+        found = read(WRITERS[form](program(body), {"0": elements}))["a" * length]
+        assert found.flags.aligned
+        np.testing.assert_array_equal(found, elements)
+
+
+def test_legacy_object_is_paid_for_once(read):
+    count = 450_000  # over half of the budget
+    assert len(read(legacy_file(program(b"](" + b"K\1" * count + b"e"), {}))) == count
+
+
 def test_bfloat16_has_its_values(read):
     elements = np.array([1.0, -2.5, 3e38], ml_dtypes.bfloat16)
     found = read(zip_file(program(tensor(storage("BFloat16", "0", 3), 0, (3,), (1,))), {"0": elements}))

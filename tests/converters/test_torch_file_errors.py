@@ -54,6 +54,10 @@ def with_facts(facts):
     return legacy_file(EMPTY, {}).replace(text("little_endian") + b"\x88", facts)
 
 
+def legacy_line():
+    return legacy_file(program(tensor(storage("Float", "0", 24), 0, (24,), (1,))), {"0": LINE})
+
+
 def safetensors_header(raw):
     return struct.pack("<Q", len(raw)) + raw + b"\0" * 8
 
@@ -102,6 +106,8 @@ BAD_FILES = {  # name -> content, and words that the message must have
     "own module": (program(named("networks", "Generator")), r"model\.state_dict\(\)"),
     "surrogate": (program(b"X\x03\0\0\0\xed\xa0\x80"), "UTF-8"),
     "long integer": (program(b"\x8a\xff" + b"\1" * 255), "integer of 255 bytes"),
+    "frame": (program(b"\x95" + struct.pack("<Q", 100) + b"N"), "cut short"),
+    "legacy storage size": (replaced(legacy_line(), struct.pack("<q", 24), struct.pack("<q", 23)), "23 elements"),
     "endless name": (b"\x80\x02c" + b"a" * 10_000, "name without end"),
     "newlines in a name": (program(text("os\n\x1b[31m") + text("x") + b"\x93"), "names os"),
     "contains itself": (program(b"]q\0h\0a"), "inside themselves"),
