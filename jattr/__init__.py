@@ -1,1 +1,55 @@
-"""jattr tells which generative model made a picture, by inverting the candidates."""
+"""jattr tells which generative model made a picture, by inverting the candidates.
+
+The names below are all there is to import from here; importing `jattr` itself imports neither jax nor numpy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jattr import errors
+    from jattr.attribution import Attribution, attribute, verify
+    from jattr.generators.base import Generator
+    from jattr.generators.store import load_generator
+    from jattr.inversion import Inversion, InvertConfig, invert, make_invert
+
+__version__ = "0.1.0"
+__all__ = [
+    "Attribution",
+    "Generator",
+    "Inversion",
+    "InvertConfig",
+    "__version__",
+    "attribute",
+    "errors",
+    "invert",
+    "load_generator",
+    "make_invert",
+    "verify",
+]
+
+_PLACES = {
+    "Attribution": "jattr.attribution",
+    "Generator": "jattr.generators.base",
+    "Inversion": "jattr.inversion",
+    "InvertConfig": "jattr.inversion",
+    "attribute": "jattr.attribution",
+    "invert": "jattr.inversion",
+    "load_generator": "jattr.generators.store",
+    "make_invert": "jattr.inversion",
+    "verify": "jattr.attribution",
+}  # public name -> its module, imported when the name is first used
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("jattr.errors")
+    if name not in _PLACES:
+        raise AttributeError(f"module 'jattr' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(_PLACES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

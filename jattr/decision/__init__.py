@@ -1,1 +1,1 @@
-"""TODO"""
+"""Decision: from residuals to certificates and verdicts."""

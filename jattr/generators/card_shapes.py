@@ -71,12 +71,26 @@ def layer_shapes(card: Card, weight_shapes: Mapping[str, Shape]) -> tuple[LayerS
       CardError: a tensor is missing or of the wrong shape, a layer cannot follow the one before it, the end is not
         `image_shape`, or something is too large; the message lists every problem that can be told.
     """
+    activations, problems = _walk(card, weight_shapes)
+    if problems:
+        raise card_error(card.name, problems)
+    known = [shape for shape in activations if shape is not None]  # all of them, since nothing is wrong
+    return tuple(LayerShape(before, after) for before, after in pairwise(known))
+
+
+def shape_problems(card: Card, weight_shapes: Mapping[str, Shape]) -> list[str]:
+    """Return what `layer_shapes` would raise, one line each."""
+    return _walk(card, weight_shapes)[1]
+
+
+def _walk(card: Card, weight_shapes: Mapping[str, Shape]) -> tuple[list[Shape | None], list[str]]:
+    """Return the shapes from the latent to the picture, None where a problem hides them, and every problem."""
     weights: dict[int | None, Shapes] = {}
     for slot in weight_slots(card):
         if slot.source_key in weight_shapes:
             weights.setdefault(slot.layer_index, {})[slot.field] = tuple(weight_shapes[slot.source_key])
     latent, problems = _condition(card, weights.get(None, {}))
-    activations = [latent]  # None: unknown, after a problem
+    activations = [latent]
     for layer in card.layers:
         output, found = _step(layer, activations[-1], weights.get(layer.index, {}))
         activations.append(output)
@@ -86,10 +100,7 @@ def layer_shapes(card: Card, weight_shapes: Mapping[str, Shape]) -> tuple[LayerS
             f"the last layer gives {_show(activations[-1])} but image_shape is {_show(card.image_shape)};"
             " correct it, or end with a reshape"
         )
-    if problems:
-        raise card_error(card.name, problems)
-    known = [shape for shape in activations if shape is not None]  # all of them, since nothing is wrong
-    return tuple(LayerShape(before, after) for before, after in pairwise(known))
+    return activations, problems
 
 
 def _condition(card: Card, weights: Shapes) -> tuple[Shape | None, list[str]]:

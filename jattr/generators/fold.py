@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from jattr.errors import GeneratorError
 from jattr.generators.card import Card, Layer
+from jattr.generators.stored import stored_layers
 
 LINEAR = ("dense", "conv", "conv_transpose")
 ELEMENTWISE = ("relu", "leaky_relu", "tanh", "sigmoid")
@@ -41,15 +43,12 @@ def fold(card: Card, params: Mapping[str, Any]) -> tuple[list[Step], np.ndarray 
     return [_single(step) for step in steps], None if table is None else table.astype(np.float32)
 
 
-def stored_layers(card: Card) -> list[tuple[str, Layer]]:
-    """Return (name in the stored tree, layer): numbered without dropout, which is off."""
-    return [(str(index), layer) for index, layer in enumerate(lay for lay in card.layers if lay.op != "dropout")]
-
-
 def _append(steps: list[Step], layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[int, ...]) -> list[Step]:
     """Return the steps with one more layer, folded into what stands before it where it can be."""
     last = steps[-1] if steps else None
     if layer.op == "batch_norm":
+        if leaves["var"].min() + layer.eps <= 0:
+            raise GeneratorError(f"{layer.label}: a running variance is {leaves['var'].min():g}; none can be negative")
         scale = leaves.get("scale", 1.0) / np.sqrt(leaves["var"] + layer.eps)
         shift = leaves.get("bias", 0.0) - leaves["mean"] * scale
         return _fold_affine(steps, np.broadcast_to(scale, leaves["mean"].shape), shift, shape)
@@ -175,4 +174,9 @@ def _label_table(card: Card, params: Mapping[str, Any]) -> np.ndarray | None:
 
 
 def _single(step: Step) -> Step:
-    return replace(step, arrays={name: np.asarray(array, np.float32) for name, array in step.arrays.items()})
+    """Return the step in float32."""
+    with np.errstate(over="ignore"):
+        arrays = {name: np.asarray(array, np.float32) for name, array in step.arrays.items()}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise GeneratorError(f"the weights of a {step.kind} exceed float32 once normalisation is folded into them")
+    return replace(step, arrays=arrays)

@@ -135,7 +135,7 @@ def _zeros(plan: Plan) -> tuple[list[dict[str, jax.Array]], jax.Array | None]:
 
 
 def build(card: Card, params: Params) -> tuple[Callable[..., jax.Array], nnx.State]:
-    """Return (apply, state) of a card and its stored tensors, all checked before (`store.check_params`)."""
+    """Return (apply, state) of a card and its stored tensors, all checked before (`stored.check_params`)."""
     steps, table = fold(card, params)
     channels, height, width = card.image_shape
     plan = Plan(
@@ -147,8 +147,8 @@ def build(card: Card, params: Params) -> tuple[Callable[..., jax.Array], nnx.Sta
         value_range=card.value_range,
     )
     _, apply = _merge_parts(plan)
-    arrays = [{name: jnp.asarray(array) for name, array in step.arrays.items()} for step in steps]
-    _, state = nnx.split(LayeredNet(plan, arrays, None if table is None else jnp.asarray(table)))
+    arrays, table = jax.device_put(([dict(step.arrays) for step in steps], table))  # jnp.asarray compiles for each shape
+    _, state = nnx.split(LayeredNet(plan, arrays, table))
     return apply, state
 
 

@@ -1,0 +1,37 @@
+"""The persistent compilation cache: a second start compiles nothing."""
+
+import os
+from pathlib import Path
+
+VARIABLE = "JATTR_CACHE"  # another folder, or "off"
+
+
+def enable_compilation_cache() -> Path | None:
+    """Make JAX keep compiled programs in the user's cache folder, and return it; None where there is none.
+
+    A folder that cannot be made or written only means that programs are compiled again.
+    """
+    folder = _cache_folder()
+    if folder is None:
+        return None
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # private: compiled programs are run
+    except OSError:
+        return None
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return folder
+
+
+def _cache_folder() -> Path | None:
+    chosen = os.environ.get(VARIABLE, "")
+    if chosen == "off":
+        return None
+    if chosen:
+        return Path(chosen)
+    import platformdirs
+
+    return platformdirs.user_cache_path("jattr", appauthor=False) / "compiled"

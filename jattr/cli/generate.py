@@ -1,0 +1,98 @@
+"""`jattr generate`: makes pictures from a seed, or makes them again from saved latents."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jattr.cli.options import Progress, add_common, add_device, add_output, emit, start_jax, whole_number
+from jattr.cli.output import new_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jattr.generators.base import Generator
+
+BATCH = 8  # pictures at a time, whatever --n is: so a picture does not depend on how many are made with it
+BATCH_VALUES = 1 << 23  # fewer where pictures are larger: batch x H x W x C stays below this
+MAX_PICTURES = 100_000  # as many as names of five digits
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "generate",
+        help="make pictures with a generator",
+        description="Make pictures with a generator: 00000.png, 00001.png, ... and latents.npz, from which"
+        " --latents makes the same pictures again.",
+    )
+    parser.add_argument("generator", metavar="GEN", help="generator folder, or the name of a bundled generator")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--n", type=whole_number(1, MAX_PICTURES), metavar="N", help="number of pictures")
+    what.add_argument("--latents", metavar="F.npz", help="latents.npz of `generate` or `attribute`")
+    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="seed of the latents (default 0)")
+    parser.add_argument("--label", type=whole_number(0, 2**31 - 1), metavar="K", help="class (default: drawn by seed)")
+    add_output(parser)
+    add_device(parser)
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Generate, write and report."""
+    from jattr.cli.latents import check_latents_options, read_latents, write_latents
+    from jattr.generators.store import load_generator
+
+    check_latents_options(args)
+    with new_folder(args.out, overwrite=args.overwrite) as work:
+        start_jax(args.device)
+        generator = load_generator(args.generator)
+        if args.latents is None:
+            z, label = draw_latents(generator, args.n, args.seed or 0, args.label)
+        else:
+            z, label = read_latents(args.latents, generator, limit=MAX_PICTURES)
+        files = write_pictures(work, generator, z, label)
+        write_latents(work / "latents.npz", generator, z, label)
+    rule = generator.rounding or "round"
+    names = {"name": generator.name, "digest": generator.digest, "weights_digest": generator.weights_digest}
+    result = {"out": args.out, "generator": names, "pictures": files, "latents": "latents.npz", "rounding": rule}
+    emit(args, result, f"{len(files)} pictures of {generator.name} written to {args.out} (bytes: {rule})")
+    return 0
+
+
+def draw_latents(
+    generator: Generator, n: int, seed: int, label: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return latents [n, *latent_shape] from the prior and their labels [n], -1 for unconditional generators."""
+    import jax
+    import numpy as np
+
+    z_key, label_key = jax.random.split(jax.random.key(seed))
+    z = np.asarray(generator.sample_latent(z_key, n))
+    if label is None and generator.num_classes:
+        return z, np.asarray(jax.random.randint(label_key, (n,), 0, generator.num_classes), np.int32)
+    labels = generator.check_label(label, n)
+    return z, np.full(n, -1, np.int32) if labels is None else np.asarray(labels)
+
+
+def write_pictures(folder: Path, generator: Generator, z: np.ndarray, label: np.ndarray) -> list[str]:
+    """Write one PNG a latent, a batch at a time, and return the names."""
+    import jax
+    import numpy as np
+
+    from jattr.images import to_byte, write_png
+
+    height, width, channels = generator.image_shape
+    batch = max(1, min(BATCH, BATCH_VALUES // (height * width * channels)))
+    progress = Progress(len(z), "pictures")
+    files = []
+    for start in range(0, len(z), batch):
+        rows = np.minimum(np.arange(start, start + batch), len(z) - 1)  # the last batch is filled up
+        with jax.default_matmul_precision("highest"):
+            images = generator.generate(z[rows], label=label[rows] if generator.num_classes else None)
+        for pixels in to_byte(images, rule=generator.rounding or "round")[: len(z) - start]:
+            files.append(f"{len(files):05d}.png")
+            write_png(folder / files[-1], pixels)
+        progress.advance(batch)
+    return files

@@ -1,0 +1,130 @@
+"""`latents.npz`: latents and labels, in the plain form of `generate` and in that of `attribute` (one per candidate)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jattr.cli.npz import read_npz
+from jattr.errors import InputError
+
+if TYPE_CHECKING:
+    from jattr.generators.base import Generator
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def check_latents_options(args: argparse.Namespace) -> None:
+    """Check that `--seed` and `--label` are not given beside `--latents`.
+
+    Raises:
+      InputError: one of them is.
+    """
+    for option in ("seed", "label"):
+        if args.latents is not None and getattr(args, option) is not None:
+            raise InputError(f"--{option} and --latents exclude each other: the file says it; leave --{option} away")
+
+
+def write_latents(path: Path, generator: Generator, z: np.ndarray, label: np.ndarray) -> None:
+    """Write the plain form: z float32 [n, *latent_shape], label int32 [n] (-1: none), digest, space."""
+    with path.open("xb") as file:
+        np.savez(
+            file,
+            z=np.asarray(z, np.float32),
+            label=np.asarray(label, np.int32),
+            digest=np.array(generator.digest),
+            space=np.array("z"),
+        )
+
+
+def read_latents(
+    path: str | os.PathLike[str], generator: Generator, *, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (z float32 [n, *latent_shape], label int32 [n], -1: none) for a generator from a file of either form.
+
+    Raises:
+      InputError: the file cannot be read, has another form, or has no finite latents of this generator.
+    """
+    arrays = read_npz(path)
+    try:
+        if (space := _text(arrays, "space", "z")) != "z":
+            raise InputError(f"is in the space {space!r}; generate makes pictures from space 'z'")
+        z, label = (_of_candidate if _digests(arrays).ndim else _plain)(arrays, generator)
+        return _checked(z, generator, limit), _checked_labels(label, len(z), generator)
+    except InputError as error:
+        raise InputError(f"{os.fspath(path)} {error}") from error
+
+
+def _plain(arrays: Arrays, generator: Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    stated = str(_digests(arrays))
+    if stated and stated != generator.digest:
+        raise InputError(f"was made with digest {stated}, but {generator.name!r} has {generator.digest}: another model")
+    return _array(arrays, "z"), arrays.get("label")
+
+
+def _of_candidate(arrays: Arrays, generator: Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the latents of the candidate that is this generator."""
+    digests = [str(digest) for digest in _digests(arrays).ravel()]
+    if generator.digest not in digests:
+        raise InputError(
+            f"holds latents of the digests {', '.join(digests)}; {generator.name!r} with {generator.digest} is not among"
+            " them"
+        )
+    index = digests.index(generator.digest)
+    label = arrays.get("label")
+    if label is not None:
+        if label.ndim != 2 or label.shape[1] != len(digests):
+            raise InputError(f"has label of shape {list(label.shape)}; it must be [pictures, {len(digests)}]")
+        label = label[:, index]
+    if "z" not in arrays:
+        return _array(arrays, f"z_{index}"), label
+    z = _array(arrays, "z")
+    if z.ndim < 2 or z.shape[1] != len(digests):
+        raise InputError(f"has z of shape {list(z.shape)}; it must be [pictures, {len(digests)}, ...]")
+    return z[:, index], label
+
+
+def _checked(z: np.ndarray, generator: Generator, limit: int) -> np.ndarray:
+    if z.dtype != np.float32 or z.shape[1:] != generator.latent_shape or not 0 < len(z) <= limit:
+        wanted = ", ".join(["n", *(str(side) for side in generator.latent_shape)])
+        raise InputError(
+            f"has latents {z.dtype} {list(z.shape)}; {generator.name!r} takes float32 [{wanted}], n from 1 to {limit}"
+        )
+    finite = np.isfinite(z).reshape(len(z), -1).all(axis=1)
+    if not finite.all():
+        raise InputError(f"has latents that are not finite: {np.flatnonzero(~finite)[:10].tolist()}; leave them out")
+    return z
+
+
+def _checked_labels(label: np.ndarray | None, n: int, generator: Generator) -> np.ndarray:
+    label = np.full(n, -1, np.int32) if label is None else label
+    low, high = (0, generator.num_classes - 1) if generator.num_classes else (-1, -1)
+    if label.shape != (n,) or label.dtype.kind not in "iu" or label.min() < low or label.max() > high:
+        legal = f"whole numbers from {low} to {high}" if generator.num_classes else "-1, since it has no classes"
+        raise InputError(f"has labels {label.dtype} {list(label.shape)}; {generator.name!r} takes {n}, {legal}")
+    return label.astype(np.int32)
+
+
+def _digests(arrays: Arrays) -> np.ndarray:
+    digests = arrays.get("digest", np.array(""))
+    if digests.dtype.kind != "U" or digests.ndim > 1:
+        raise InputError(f"has digest {digests.dtype} {list(digests.shape)}; it must be one text, or one a candidate")
+    return digests
+
+
+def _text(arrays: Arrays, name: str, default: str) -> str:
+    array = arrays.get(name, np.array(default))
+    if array.dtype.kind != "U" or array.ndim:
+        raise InputError(f"has {name} {array.dtype} {list(array.shape)}; it must be one text")
+    return str(array)
+
+
+def _array(arrays: Arrays, name: str) -> np.ndarray:
+    if name not in arrays:
+        raise InputError(f"has no {name!r}; it has {', '.join(list(arrays)[:10]) or 'nothing'}")
+    return arrays[name]

@@ -1,0 +1,82 @@
+"""Options that several subcommands have, and what they do before the work begins."""
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+from jattr.errors import InputError
+
+DEVICES = {"cpu": "cpu", "gpu": "gpu,cpu", "tpu": "tpu,cpu"}  # option -> JAX platforms, the first does the work
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every subcommand."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout in place of text")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add `--out` and `--overwrite`, for `new_folder`."""
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to make")
+    parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add `--device`."""
+    parser.add_argument("--device", choices=DEVICES, help="where to compute (default: what JAX finds)")
+
+
+def whole_number(low: int, high: int) -> Any:
+    """Return an argparse type: a whole number from low to high."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"got {text!r}; legal is a whole number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def start_jax(device: str | None) -> None:
+    """Turn on the compilation cache and choose the device.
+
+    Raises:
+      InputError: there is no such device.
+    """
+    import jax
+
+    from jattr.cli.cache import enable_compilation_cache
+
+    enable_compilation_cache()
+    if device is None:
+        return
+    jax.config.update("jax_platforms", DEVICES[device])
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--device {device} cannot be used here: {reason}; leave --device away") from error
+
+
+def emit(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
+    """Print the result: one JSON object with `--json`, else the text."""
+    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if args.json else text)
+
+
+class Progress:
+    """Says on stderr how far the work is, at most every two seconds, and nothing about work that takes less."""
+
+    def __init__(self, total: int, what: str):
+        self.total, self.what, self.done, self.last = total, what, 0, time.monotonic()
+
+    def advance(self, count: int = 1) -> None:
+        """Count work as done."""
+        self.done += count
+        if time.monotonic() - self.last >= 2 and self.done < self.total:
+            self.last = time.monotonic()
+            print(f"jattr: {self.done} of {self.total} {self.what}", file=sys.stderr, flush=True)

@@ -1,0 +1,141 @@
+"""The certificate: a test that a reproduction differs from the accused bytes by 8-bit rounding and nothing else.
+
+`docs/certificate.md` derives it. Under the hypothesis "G made this picture at a latent near this one", each unclipped
+byte's deviation e is uniform within half a rounding step, variance step^2 / 12, excess kurtosis -6/5. A search fits away
+the part of e that lies in the column space of the Jacobian J, so the test looks at the rest:
+
+    T = 12 / step^2 |(1 - P) e|^2,  mean dof = unclipped - rank,  variance 2 dof - 6/5 dof^2 / unclipped,
+
+and besides at the whole, |e|^2, against its distribution at the true latent (mean and 4/5 variance of `unclipped`), so
+that a latent far away cannot hide in P. Clipped bytes (0, 255) add what lies outside their interval, and no degree of
+freedom. Both must hold: the p-value is twice the smaller one.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import norm
+
+from jattr.generators.base import Generator
+from jattr.inversion.gauss_newton import residual_and_jacobian
+from jattr.inversion.problem import STEP, Target, make_problem, target_of
+
+ALPHA = 1e-6  # a picture that the generator made is denied its certificate this often
+MIN_EXCESS = 50  # unclipped bytes beyond the unknowns: fewer could be fitted by chance
+TO_BYTE = {"round": 0.5, "truncate": 0.0}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The test of one picture, one generator, one latent; the field `holds` is the outcome."""
+
+    holds: bool  # p_value >= alpha and excess >= MIN_EXCESS
+    bit_exact: bool  # every byte identical after rounding, on the device that computed it
+    rounding: str  # the rule under which it holds: "round" or "truncate"
+    identical_bytes: float  # share of all bytes
+    largest_deviation: float  # of the unrounded reproduction from the interval's middle, in rounding steps
+    unclipped: int  # bytes from 1 to 254
+    rank: int  # of the Jacobian at the unclipped bytes, above the noise of rounding
+    excess: int  # unclipped - rank: the degrees of freedom
+    statistic: float  # T; its mean under the hypothesis is `excess`
+    p_value: float  # chance of so large a deviation if the generator made the picture
+    alpha: float = ALPHA
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the certificate as JSON values."""
+        return asdict(self)
+
+
+def certify(
+    gen: Generator, z: Any, pixels: np.ndarray, *, label: int = -1, rounding: str | None = None, alpha: float = ALPHA
+) -> Certificate:
+    """Return the test of whether `gen` made the picture at latent z, at full float32 precision.
+
+    Args:
+      gen: the generator.
+      z: [*latent_shape], the recovered latent.
+      pixels: uint8 [H, W, C], the accused picture.
+      label: its class; -1 if unconditional.
+      rounding: the rule to test; None: the card's, or both, the better one winning.
+      alpha: significance level.
+    """
+    rules = [rounding] if rounding else [gen.rounding] if gen.rounding else ["round", "truncate"]
+    tests = [_test(gen, z, pixels, label, rule, alpha) for rule in rules]
+    return max(tests, key=lambda test: (test.holds, test.bit_exact, test.p_value, -test.statistic))
+
+
+def _test(gen: Generator, z: Any, pixels: np.ndarray, label: int, rule: str, alpha: float) -> Certificate:
+    target = target_of(jnp.asarray(pixels), rule)
+    given = jnp.int32(label) if gen.num_classes else None
+    made, deviations, jacobian = _linearise(gen.apply, gen.latent_shape)(gen.state, target, given, jnp.asarray(z))
+    e = np.asarray(deviations, np.float64) / STEP  # in rounding steps
+    unclipped = ((pixels > 0) & (pixels < 255)).ravel()
+    outside = np.maximum(np.abs(e[~unclipped]) - 0.5, 0.0)  # clipped bytes: beyond their interval
+    within, columns = e[unclipped], np.asarray(jacobian, np.float64)[unclipped] / STEP
+    rank, explained = _projection(columns, within)
+    n, dof = int(unclipped.sum()), int(unclipped.sum()) - rank
+    beyond = 12.0 * float(outside @ outside)
+    whole = 12.0 * float(within @ within) + beyond
+    rest = max(0.0, whole - 12.0 * explained)
+    p = min(1.0, 2.0 * min(_tail(rest, dof, n), _tail(whole, n, n)))
+    made = np.asarray(made, np.float64)
+    made_bytes = np.floor((np.clip(made, -1, 1) + 1) * 127.5 + TO_BYTE[rule]).astype(np.int64)
+    same = made_bytes == pixels
+    return Certificate(
+        holds=bool(np.isfinite(rest) and p >= alpha and dof >= MIN_EXCESS),
+        bit_exact=bool(same.all()),
+        rounding=rule,
+        identical_bytes=float(same.mean()),
+        largest_deviation=_finite(np.abs(e).max()),
+        unclipped=n,
+        rank=rank,
+        excess=dof,
+        statistic=_finite(rest),
+        p_value=float(p) if np.isfinite(p) else 0.0,
+        alpha=alpha,
+    )
+
+
+def _projection(columns: np.ndarray, e: np.ndarray) -> tuple[int, float]:
+    """Return the rank of J [n, d] above the noise of rounding, and |P e|^2, both in rounding steps.
+
+    A direction counts if moving the latent by one unit, the prior's scale, moves the picture by more than one byte's
+    rounding noise; what moves it less cannot fit noise away.
+    """
+    if not len(e) or not np.isfinite(columns).all() or not np.isfinite(e).all():
+        return 0, 0.0
+    values, vectors = np.linalg.eigh(columns.T @ columns)
+    strong = values > 1.0 / 12.0
+    coordinates = (vectors[:, strong].T @ (columns.T @ e)) ** 2 / values[strong]
+    return int(strong.sum()), float(coordinates.sum())
+
+
+def _tail(statistic: float, mean: int, n: int) -> float:
+    """Return the chance that the sum of `mean` projected squares, scaled to mean 1 each, exceeds the statistic."""
+    if mean <= 0:
+        return 0.0
+    variance = 2.0 * mean - 1.2 * mean * mean / n
+    return float(norm.sf((statistic - mean) / np.sqrt(variance)))
+
+
+def _finite(value: Any) -> float:
+    return float(value) if np.isfinite(value) else 1e30
+
+
+@functools.lru_cache(maxsize=64)
+def _linearise(apply: Callable[..., jax.Array], shape: tuple[int, ...]) -> Callable[..., Any]:
+    """Return the compiled (picture, deviation, Jacobian) of an architecture, at the highest precision."""
+
+    def fn(state: Any, target: Target, label: Any, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        with jax.default_matmul_precision("highest"):
+            problem = make_problem(apply, state, target, shape, label)
+            deviations, jacobian = residual_and_jacobian(problem, z.ravel())
+            given = None if label is None else label[None]
+            return apply(state, z[None], label=given)[0], deviations, jacobian
+
+    return jax.jit(fn)

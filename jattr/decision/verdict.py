@@ -1,0 +1,123 @@
+"""The verdict on one picture, from its residual and certificate under every candidate.
+
+Without a certificate the rules are thresholds, stated in `DecisionConfig` and printed with every result; they are no
+calibrated error rates.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jattr.decision.certificate import Certificate
+
+VERDICTS = ("made-by", "none", "undecided", "failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionConfig:
+    """Thresholds of the verdicts that have no certificate."""
+
+    winner: float = 1e-3  # the winner's residual is at most this
+    ratio: float = 10.0  # and the runner-up's at least this many times it
+    none_restarts: int = 8  # "none" needs this many restarts of every candidate
+    none_factor: float = 3.0  # and every residual this many times above a candidate's usual miss on its own pictures
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one picture under one candidate."""
+
+    name: str
+    digest: str
+    residual: float | None  # mean squared, [-1, 1] units; None: every restart failed
+    certificate: Certificate | None  # None: not near enough to be tested
+    restarts: int  # that were run
+    arrived: int
+    failed: int
+    usual_miss: float | None = None  # residual that the candidate reaches on its own pictures when it misses
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision on one picture."""
+
+    kind: str  # one of VERDICTS
+    candidates: tuple[str, ...]  # the model's name, or the names of a class that cannot be told apart; empty if none
+    certificate: Certificate | None  # of the first of them
+    margin: float | None  # runner-up's residual over the winner's; None with fewer than two models
+    reason: str  # one sentence
+
+    @property
+    def text(self) -> str:
+        """The verdict in words."""
+        names = " or ".join(self.candidates)
+        if self.kind == "made-by":
+            proof = "" if self.certificate is None else " (certificate, bit-exact)" if self.certificate.bit_exact else " (certificate)"
+            return f"made by {names}{proof}"
+        return {"none": "none of the candidates", "undecided": "undecided", "failed": "failed"}[self.kind]
+
+
+def decide(evidence: Sequence[Evidence], config: DecisionConfig | None = None) -> Verdict:
+    """Return the verdict on one picture.
+
+    Candidates of one digest are one model with several names. Several models with certificates are one class: this
+    picture cannot tell them apart.
+    """
+    config = config or DecisionConfig()
+    models = _models(evidence)
+    alive = [(names, e) for names, e in models if e.residual is not None]
+    if not alive:
+        return Verdict("failed", (), None, None, "every restart of every candidate failed; this says nothing about the picture")
+    alive.sort(key=lambda item: item[1].residual or 0.0)
+    certified = [(names, e) for names, e in alive if e.certificate is not None and e.certificate.holds]
+    if certified:
+        names = tuple(name for group, _ in certified for name in group)
+        rest = [e for group, e in alive if group not in [g for g, _ in certified]]
+        margin = _ratio(rest[0], certified[0][1]) if rest else None
+        reason = "the reproduction differs from the picture by no more than 8-bit rounding"
+        if len(certified) > 1:
+            reason += f"; {len(certified)} models reproduce it, so the picture cannot tell them apart"
+        return Verdict("made-by", names, certified[0][1].certificate, margin, reason)
+    return _without_certificate(alive, len(models), config)
+
+
+def _without_certificate(
+    alive: list[tuple[tuple[str, ...], Evidence]], models: int, config: DecisionConfig
+) -> Verdict:
+    names, winner = alive[0]
+    assert winner.residual is not None
+    margin = _ratio(alive[1][1], winner) if len(alive) > 1 else None
+    if winner.residual <= config.winner and (margin or 0.0) >= config.ratio:
+        reason = f"residual {winner.residual:.1e} is at most {config.winner:g} and the runner-up's {margin:.3g} times it"
+        return Verdict("made-by", names, None, margin, reason + "; no certificate")
+    misses = [e for _, e in alive if not _far(e, config)]
+    few = [e for _, e in alive if e.restarts < config.none_restarts]
+    if not misses and not few and len(alive) == models:
+        return Verdict("none", (), None, margin, "every candidate ends far above its usual misses on its own pictures")
+    if few:
+        reason = f"{few[0].name} had {few[0].restarts} restarts; {config.none_restarts} are needed to say none"
+    elif misses:
+        reason = f"{misses[0].name} comes as close as it does on its own pictures when a search misses; try more restarts"
+    else:
+        reason = "a candidate failed in every restart"
+    return Verdict("undecided", (), None, margin, reason)
+
+
+def _far(evidence: Evidence, config: DecisionConfig) -> bool:
+    if evidence.usual_miss is None or evidence.residual is None:
+        return False
+    return evidence.residual > config.none_factor * evidence.usual_miss
+
+
+def _ratio(runner_up: Evidence, winner: Evidence) -> float:
+    return float(min(1e30, (runner_up.residual or 0.0) / max(winner.residual or 0.0, 1e-12)))
+
+
+def _models(evidence: Sequence[Evidence]) -> list[tuple[tuple[str, ...], Evidence]]:
+    """Return the candidates with those of one digest joined: (names, the better evidence)."""
+    groups: dict[str, list[Evidence]] = {}
+    for e in evidence:
+        groups.setdefault(e.digest, []).append(e)
+    best = {d: min(es, key=lambda e: np.inf if e.residual is None else e.residual) for d, es in groups.items()}
+    return [(tuple(e.name for e in es), best[d]) for d, es in groups.items()]

@@ -1,0 +1,164 @@
+"""Stored tensors as an Orbax checkpoint that can be checked file by file before any array is read.
+
+Orbax writes one folder a tensor, `layers.0.kernel/`, with `.zarray` (zarr version 2, JSON) and one chunk. Without
+compression, the chunk has exactly the tensor's bytes: what is read can never be larger than what lies on the disk.
+Formats: https://orbax.readthedocs.io, https://zarr-specs.readthedocs.io/en/latest/v2/v2.0.html
+"""
+
+import math
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jattr.errors import CardError, GeneratorError, OutputError
+from jattr.generators.card_json import plain, read_json
+from jattr.generators.card_problems import show
+from jattr.generators.stored import as_tree
+
+MAX_BYTES = 8 << 30  # of all tensors together
+MAX_TENSORS = 10_000
+MAX_AXES = 8
+ORBAX_FILES = ("_METADATA", "_CHECKPOINT_METADATA", "commit_success.txt")
+MAX_ORBAX_FILE = 16 << 20  # bytes of each of them
+DTYPES = {"<f4": "float32"}  # how zarr writes it -> what it is
+FIXED = {"compressor": None, "filters": None, "order": "C", "zarr_format": 2, "fill_value": None}
+ADVICE = "convert the generator again"
+
+
+def write_params(folder: Path, params: Mapping[str, Any]) -> None:
+    """Write stored tensors, nested dicts of float32 arrays, as a new Orbax checkpoint.
+
+    Raises:
+      OutputError: the disk is full, or cannot be written for another reason.
+    """
+    try:
+        _checkpointer().save(folder, args=_orbax().args.PyTreeSave(dict(params)))
+    except Exception as error:  # tensorstore reports a full disk in several types
+        raise OutputError(f"cannot write the tensors: {_reason(error)}; choose another place or make room") from error
+
+
+def read_params(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return the tensors whose shapes `read_shapes` told, as nested dicts of float32 arrays.
+
+    Raises:
+      GeneratorError: Orbax cannot read them.
+    """
+    orbax = _orbax()
+    wanted = as_tree({path: orbax.RestoreArgs(restore_type=np.ndarray, dtype=np.float32) for path in shapes})
+    item = as_tree({path: np.empty((), np.float32) for path in shapes})
+    try:
+        tree = _checkpointer().restore(folder, args=orbax.args.PyTreeRestore(item=item, restore_args=wanted))
+    except Exception as error:  # a damaged checkpoint raises whatever it meets first
+        raise GeneratorError(f"{folder} cannot be read by Orbax ({_reason(error)}); {ADVICE}") from error
+    return tree
+
+
+def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the stored tensors by path, from their metadata, after checking every file of the folder.
+
+    Raises:
+      GeneratorError: a file that Orbax does not write here, a link or a pipe, a tensor that is not float32 or has not
+        the bytes its shape says, too many or too large.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    total = 0
+    for entry in _entries(folder):
+        if entry.name in ORBAX_FILES:
+            _check_file(entry, MAX_ORBAX_FILE)
+            continue
+        if not entry.is_dir(follow_symlinks=False):
+            raise GeneratorError(f"{folder} holds {show(entry.name)}, which is no stored tensor; {ADVICE}")
+        shape = _tensor_shape(Path(entry.path))
+        total += 4 * math.prod(shape)
+        if total > MAX_BYTES:
+            raise GeneratorError(f"{folder} holds more than {MAX_BYTES} bytes of tensors; no more are read")
+        shapes[entry.name.replace(".", "/")] = shape
+    return dict(sorted(shapes.items()))
+
+
+def _tensor_shape(folder: Path) -> tuple[int, ...]:
+    """Return the shape of the tensor in a folder of `.zarray` and one chunk of exactly its size."""
+    entries = {entry.name: entry for entry in _entries(folder)}
+    if ".zarray" not in entries or len(entries) != 2:
+        raise GeneratorError(f"{folder} holds {len(entries)} files; a stored tensor has .zarray and one chunk; {ADVICE}")
+    header, (chunk,) = entries.pop(".zarray"), entries.values()
+    shape = _header_shape(folder, _read_header(header))
+    name = ".".join("0" * len(shape)) or "0"
+    if chunk.name != name:
+        raise GeneratorError(f"{folder} holds {show(chunk.name)} where the chunk {name} should be; {ADVICE}")
+    size = 4 * math.prod(shape)
+    if _check_file(chunk, size) != size:
+        raise GeneratorError(f"{chunk.path} has not the {size} bytes of float32 {list(shape)}; {ADVICE}")
+    return shape
+
+
+def _read_header(entry: os.DirEntry[str]) -> Any:
+    _check_file(entry, 1 << 16)
+    try:
+        return plain(read_json(entry.path))
+    except CardError as error:
+        raise GeneratorError(f"{entry.path}: {error}") from error
+
+
+def _header_shape(folder: Path, header: Any) -> tuple[int, ...]:
+    """Return the shape in a `.zarray`, which must describe one uncompressed float32 chunk."""
+    header = header if isinstance(header, dict) else {}
+    wrong = [name for name, value in FIXED.items() if name not in header or header[name] != value]
+    if wrong:
+        raise GeneratorError(
+            f"{folder}/.zarray has {wrong[0]} {show(header.get(wrong[0]))}; legal is {show(FIXED[wrong[0]])}; {ADVICE}"
+        )
+    if header.get("dtype") not in DTYPES:
+        raise GeneratorError(f"{folder} is of dtype {show(header.get('dtype'))}; stored tensors are float32; {ADVICE}")
+    shape = header.get("shape")
+    sides = isinstance(shape, list) and len(shape) <= MAX_AXES and all(type(n) is int and 0 < n < 1 << 40 for n in shape)
+    if not sides or header.get("chunks") != shape or header.get("dimension_separator", ".") != ".":
+        raise GeneratorError(
+            f"{folder}/.zarray has shape {show(shape)} and chunks {show(header.get('chunks'))}; legal are up to"
+            f" {MAX_AXES} positive numbers, and chunks equal to the shape; {ADVICE}"
+        )
+    return tuple(header["shape"])
+
+
+def _check_file(entry: os.DirEntry[str], max_bytes: int) -> int:
+    """Return the size of a plain file of at most `max_bytes`."""
+    status = entry.stat(follow_symlinks=False)
+    if not stat.S_ISREG(status.st_mode):
+        raise GeneratorError(f"{entry.path} is a link, a pipe or a folder; a plain file is expected; {ADVICE}")
+    if status.st_size > max_bytes:
+        raise GeneratorError(f"{entry.path} has {status.st_size} bytes; at most {max_bytes} are expected; {ADVICE}")
+    return status.st_size
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    entries = []
+    try:
+        if not stat.S_ISDIR(os.lstat(folder).st_mode):
+            raise GeneratorError(f"{folder} is not a folder; {ADVICE}")
+        with os.scandir(folder) as scan:
+            for entry in scan:
+                entries.append(entry)
+                if len(entries) > MAX_TENSORS:
+                    raise GeneratorError(f"{folder} holds more than {MAX_TENSORS} entries; no more are read")
+    except OSError as error:
+        raise GeneratorError(f"{folder} cannot be read ({error.strerror or error}); {ADVICE}") from error
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+
+
+def _orbax() -> Any:
+    import orbax.checkpoint as orbax  # takes 0.3 s
+
+    return orbax
+
+
+def _checkpointer() -> Any:
+    orbax = _orbax()
+    return orbax.Checkpointer(orbax.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=False, use_compression=False))

@@ -1,0 +1,152 @@
+"""Generator folders: `card.json` and `params/` (Orbax). Loading trusts nothing in them and checks all of it.
+
+`docs/digests.md` says what the two digests in `card.json` are.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jattr.errors import CardError, GeneratorError
+from jattr.folders import new_folder
+from jattr.generators.base import PRIORS, Generator
+from jattr.generators.card import Card, card_to_json, function_fields, parse_card
+from jattr.generators.card_json import plain, read_json
+from jattr.generators.digest import flatten, function_digest, tensors_digest
+from jattr.generators.params_files import read_params, read_shapes, write_params
+from jattr.generators.registry import GENERATORS
+
+CARD_FILE = "card.json"
+PARAMS_FOLDER = "params"
+DIGESTS = ("weights_digest", "digest")
+
+
+def make_generator(card: Card, params: Mapping[str, Any]) -> Generator:
+    """Return the generator of a card and its stored tensors (nested dicts of float32 arrays).
+
+    Raises:
+      GeneratorError: tensors that are not the card's, of another dtype, or not finite.
+    """
+    tensors = flatten(params)
+    kind = GENERATORS[card.kind]
+    kind.check_params(card, {path: array.shape for path, array in tensors.items()})
+    for path, array in tensors.items():
+        if array.dtype != np.float32 or not np.isfinite(array).all():
+            raise GeneratorError(
+                f"card {card.name!r}: tensor {path} is {array.dtype}, or holds infinities or NaN; stored are finite"
+                " float32 numbers: the file is damaged or training diverged"
+            )
+    apply, state = kind.build(card, params)
+    weights = tensors_digest(tensors)
+    digest = function_digest(weights, function_fields(card))
+    channels, height, width = card.image_shape
+    latent_shape = (card.latent.dim,)
+    return Generator(
+        name=card.name,
+        apply=apply,
+        state=state,
+        latent_shape=latent_shape,
+        image_shape=(height, width, channels),
+        sample=PRIORS[card.latent.distribution](latent_shape),
+        prior=card.latent.distribution,
+        num_classes=0 if card.conditioning is None else card.conditioning.classes,
+        rounding=card.rounding,
+        weights_digest=weights,
+        digest=digest,
+        card=card_to_json(card) | {"weights_digest": weights, "digest": digest},
+    )
+
+
+def save_generator(
+    folder: str | os.PathLike[str], card: Card, params: Mapping[str, Any], *, overwrite: bool = False
+) -> Generator:
+    """Write a generator folder, whole or not at all, and return the generator.
+
+    Args:
+      folder: the folder to make.
+      card: the card; its name becomes the generator's.
+      params: stored tensors, nested dicts of float32 arrays.
+      overwrite: replace a folder that is there.
+
+    Raises:
+      GeneratorError: card and tensors do not fit (`make_generator`); nothing is written then.
+      OutputError: the folder exists and may not be replaced, or cannot be written.
+    """
+    generator = make_generator(card, params)
+    with new_folder(folder, overwrite=overwrite) as work:
+        write_params(work / PARAMS_FOLDER, params)
+        text = json.dumps(generator.card, indent=1, ensure_ascii=False, allow_nan=False)
+        (work / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+    return generator
+
+
+def load_generator(path_or_bundled_name: str | os.PathLike[str]) -> Generator:
+    """Return the generator in a folder, or a bundled one by its name.
+
+    Nothing in the folder is run, and no more memory used than the files in it have bytes (a few times).
+
+    Raises:
+      GeneratorError: there is no such generator, its tensors are not what its card says, not finite, or do not have
+        the digests that `card.json` states.
+      CardError: `card.json` is no sound card.
+    """
+    folder = find_generator(path_or_bundled_name)
+    card, stated = _read_card_file(folder / CARD_FILE)
+    shapes = read_shapes(folder / PARAMS_FOLDER)
+    GENERATORS[card.kind].check_params(card, shapes)
+    generator = make_generator(card, read_params((folder / PARAMS_FOLDER).resolve(), shapes))
+    for field in DIGESTS:
+        found = getattr(generator, field)
+        if stated[field] != found:
+            raise GeneratorError(
+                f"{folder} states the {field} {stated[field]} but has {found}: card or weights were changed after"
+                " they were written; convert the generator again"
+            )
+    return generator
+
+
+def find_generator(path_or_bundled_name: str | os.PathLike[str]) -> Path:
+    """Return the folder of a generator, given its path or the name of a bundled one.
+
+    Raises:
+      GeneratorError: there is none.
+    """
+    path = Path(path_or_bundled_name)
+    bundled = bundled_generators()
+    if path.is_dir():
+        if (path / CARD_FILE).is_file():
+            return path
+        raise GeneratorError(f"{path} has no {CARD_FILE}, so it is no generator folder; make one with `jattr convert`")
+    if str(path_or_bundled_name) in bundled:
+        return bundled[str(path_or_bundled_name)]
+    names = ", ".join(bundled) or "none"
+    raise GeneratorError(
+        f"there is no generator {os.fspath(path_or_bundled_name)!r}; give a folder that `jattr convert` wrote, or the"
+        f" name of a bundled one ({names})"
+    )
+
+
+def bundled_generators() -> dict[str, Path]:
+    """Return the folders of the generators that come with jattr, by name."""
+    zoo = Path(str(resources.files("jattr"))) / "zoo" / "generators"
+    return {card.parent.name: card.parent for card in sorted(zoo.glob(f"*/{CARD_FILE}"))}
+
+
+def _read_card_file(path: Path) -> tuple[Card, dict[str, str]]:
+    """Return the card in `card.json` and the digests it states."""
+    try:
+        data = plain(read_json(path))
+        if not isinstance(data, dict):
+            raise CardError(f"holds a {type(data).__name__}; it must be an object with the fields of a card")
+        stated = {field: data.pop(field, None) for field in DIGESTS}
+        for field, value in stated.items():
+            if not isinstance(value, str) or len(value) != 64:
+                raise CardError(f"has no {field} of 64 hexadecimal digits; write the folder with `jattr convert`")
+        return parse_card(data), stated
+    except CardError as error:
+        raise CardError(f"{path}: {error}") from error

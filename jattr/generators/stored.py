@@ -1,0 +1,107 @@
+"""The stored tensors of a layered generator: their names, layouts and shapes, as its card tells them.
+
+They are `layers/<number>/<leaf>` and `conditioning/<leaf>`; `number` counts the card's layers without dropout.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jattr.errors import CardError, GeneratorError
+from jattr.generators.card import Card, Layer, Slot, layer_shapes, weight_slots
+from jattr.generators.card_problems import MAX_LISTED, show
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One tensor as stored: `PyTorch's tensor`.transpose(axes)."""
+
+    name: str
+    axes: tuple[int, ...] | None = None  # None: PyTorch's layout
+
+    def torch_shape(self, shape: Shape) -> Shape | None:
+        """Return the shape that PyTorch's tensor has, None if `shape` has a wrong number of axes."""
+        if self.axes is None:
+            return shape
+        return tuple(shape[self.axes.index(i)] for i in range(len(shape))) if len(shape) == len(self.axes) else None
+
+
+LINEAR = Leaf("kernel", (1, 0))  # [out, in] -> [in, out]
+CONV = Leaf("kernel", (2, 3, 1, 0))  # [out, in, kh, kw] -> [kh, kw, in, out]
+CONV_TRANSPOSE = Leaf("kernel", (2, 3, 0, 1))  # [in, out, kh, kw] -> [kh, kw, in, out], taps in PyTorch's order
+
+_NORM = {"weight": Leaf("scale"), "bias": Leaf("bias")}
+LEAVES: dict[str, dict[str, Leaf]] = {  # op or conditioning type -> field of PyTorch's module -> leaf
+    "linear": {"weight": LINEAR, "bias": Leaf("bias")},
+    "conv": {"weight": CONV, "bias": Leaf("bias")},
+    "conv_transpose": {"weight": CONV_TRANSPOSE, "bias": Leaf("bias")},
+    "batch_norm": _NORM | {"running_mean": Leaf("mean"), "running_var": Leaf("var")},
+    "layer_norm": _NORM,
+    "prelu": {"weight": Leaf("slope")},
+    "embed_concat": {"weight": Leaf("embedding")},
+    "embed_multiply": {"weight": Leaf("embedding")},
+    "onehot_linear_concat": {"weight": LINEAR, "bias": Leaf("bias")},
+}
+
+
+def stored_layers(card: Card) -> list[tuple[str, Layer]]:
+    """Return (name in the stored tree, layer): numbered without dropout, which is off."""
+    return [(str(index), layer) for index, layer in enumerate(lay for lay in card.layers if lay.op != "dropout")]
+
+
+def stored_slots(card: Card) -> dict[str, tuple[Slot, Leaf]]:
+    """Return what may be stored for a card, by path."""
+    names = {layer.index: f"layers/{name}" for name, layer in stored_layers(card)}
+    slots = {}
+    for slot in weight_slots(card):
+        if slot.layer_index is None:
+            assert card.conditioning is not None
+            folder, op = "conditioning", card.conditioning.type
+        else:
+            folder, op = names[slot.layer_index], card.layers[slot.layer_index].op
+        leaf = LEAVES[op][slot.field]
+        slots[f"{folder}/{leaf.name}"] = slot, leaf
+    return slots
+
+
+def check_params(card: Card, shapes: Mapping[str, Shape]) -> None:
+    """Check that the stored tensors, by path, are those of the card, and that their shapes chain.
+
+    Raises:
+      GeneratorError: some are missing, left over or of a wrong shape; the message lists all.
+    """
+    slots = stored_slots(card)
+    problems = [f"{show(path)} is no tensor of this card" for path in shapes if path not in slots]
+    torch_shapes: dict[str, Shape] = {}
+    for path, (slot, leaf) in slots.items():
+        if path not in shapes:
+            problems += [] if slot.optional else [f"{path} is missing"]
+            continue
+        shape = leaf.torch_shape(tuple(shapes[path]))
+        if shape is None or torch_shapes.setdefault(slot.source_key, shape) != shape:
+            problems.append(f"{path} has the shape {list(shapes[path])}, which cannot be")
+    if problems:
+        listed = "; ".join(problems[:MAX_LISTED]) + (" ..." if len(problems) > MAX_LISTED else "")
+        raise GeneratorError(f"the stored tensors are not those of card {card.name!r}: {listed}; convert it again")
+    try:
+        layer_shapes(card, torch_shapes)
+    except CardError as error:
+        raise GeneratorError(f"the stored tensors do not fit: {error}") from error
+
+
+def as_tree(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Return leaves by path as nested dicts.
+
+    >>> as_tree({"layers/0/bias": 1, "layers/0/kernel": 2})
+    {'layers': {'0': {'bias': 1, 'kernel': 2}}}
+    """
+    tree: dict[str, Any] = {}
+    for path, leaf in leaves.items():
+        *folders, name = path.split("/")
+        place = tree
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[name] = leaf
+    return tree

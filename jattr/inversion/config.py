@@ -1,0 +1,73 @@
+"""`InvertConfig`: every setting of an inversion, frozen, and its checks."""
+
+from dataclasses import dataclass
+
+from jattr.errors import InputError
+from jattr.inversion.optimisers import METHODS
+
+STARTS = ("linear", "pool", "prior")
+PRECISIONS = ("default", "high", "highest")
+DENSE_LATENT = 256  # the largest latent whose whole Jacobian the default method computes
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvertConfig:
+    """Settings of an inversion.
+
+    A restart is one search of one picture's latent from one start; rounds of 1, 1, 2, 4, ... restarts run until one
+    reaches the rounding floor or `restarts` are spent.
+    """
+
+    optimiser: str = "auto"  # a key of METHODS; "auto": levenberg-marquardt up to 256 latents, lbfgs beyond
+    steps: int | None = None  # most steps of one restart; None: the method's own number
+    restarts: int = 8  # most restarts for each picture and candidate
+    start: str = "linear"  # "linear" (guess by a ridge regression on prior samples, then noise), "pool", "prior"
+    pool: int = 2048  # prior samples that the first two kinds of start are made from
+    noise: float = 0.3  # standard deviation, in units of the prior's, added to all guesses but the first
+    lanes: int | None = None  # searches in one compiled program; None: from backend and memory
+    polish_steps: int = 12  # Levenberg-Marquardt steps on the best restart, for methods that do not end there
+    interval_steps: int = 40  # most steps of the search for a latent whose every pixel rounds to the accused byte
+    stall: float = 0.1  # a restart stops when a segment of steps lowers its loss by less than this fraction
+    early_stop: bool = True  # stop restarts that stall, and a picture's other restarts once one is at the floor
+    precision: str = "default"  # matrix products of the search; certificates always use "highest"
+    space: str = "z"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        _one_of("optimiser", self.optimiser, ("auto", *METHODS))
+        _one_of("start", self.start, STARTS)
+        _one_of("precision", self.precision, PRECISIONS)
+        _one_of("space", self.space, ("z",))
+        for name, low, high in (
+            ("restarts", 1, 100_000),
+            ("pool", 16, 1_000_000),
+            ("polish_steps", 0, 10_000),
+            ("interval_steps", 0, 10_000),
+        ):
+            _within(name, getattr(self, name), low, high)
+        for name in ("steps", "lanes"):
+            if getattr(self, name) is not None:
+                _within(name, getattr(self, name), 1, 1_000_000)
+        _within("stall", self.stall, 0, 1)
+        _within("noise", self.noise, 0, 100)
+
+    def method_for(self, latent_size: int) -> str:
+        """Return the name of the method for latents of this size."""
+        if self.optimiser != "auto":
+            return self.optimiser
+        return "levenberg-marquardt" if latent_size <= DENSE_LATENT else "lbfgs"
+
+
+def _one_of(name: str, value: str, legal: tuple[str, ...]) -> None:
+    if value not in legal:
+        raise InputError(f"{name} is {value!r}; it is one of {', '.join(legal)}")
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise InputError(f"{name} is {value!r}; it is a number from {low} to {high}")

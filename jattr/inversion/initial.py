@@ -1,0 +1,157 @@
+"""Where restarts begin: prior samples, the nearest of a shared pool, or a regression from pictures to latents.
+
+The regression is a ridge regression of the latent on the pixels of a pool of the generator's own pictures. It costs a
+fraction of a second once a candidate, serves every picture, and for most small generators its guess lies where
+Gauss-Newton steps converge, where a prior sample seldom does (BUILD_NOTES.md has the measurements).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jattr.generators.base import Generator
+from jattr.inversion.config import InvertConfig
+
+MAX_FEATURES = 1024  # pixels that the regression sees: larger pictures are averaged down first
+RIDGE = 1e-3  # of the mean feature's variance
+POOL_BATCH = 256
+MAX_POOL_BYTES = 256 << 20
+
+
+class Starts(NamedTuple):
+    """Where to begin, for each picture the most hopeful first."""
+
+    z: np.ndarray  # [pictures, restarts, d] float32
+    label: np.ndarray | None  # [pictures, restarts] int32; None if unconditional
+
+
+class Pool(NamedTuple):
+    """Pictures of the generator from its prior, and what was learnt from them; made once a candidate."""
+
+    z: np.ndarray  # [n, d]
+    label: np.ndarray | None  # [n]
+    features: np.ndarray  # [n, features], averaged-down pictures
+    factor: int  # by which pictures are averaged down
+
+
+def make_pool(gen: Generator, config: InvertConfig, key: jax.Array) -> Pool:
+    """Return the pool of a candidate: `config.pool` pictures, at least 32 of each class for up to 64 classes."""
+    count = config.pool
+    if gen.num_classes:
+        count = max(count, min(gen.num_classes, 64) * 128)
+    factor = _factor(gen.image_shape)
+    size = int(np.prod(gen.image_shape)) * 4
+    count = max(64, min(count, MAX_POOL_BYTES * factor * factor // size))
+    keys = jax.random.split(key, 2)
+    z = gen.sample_latent(keys[0], count)
+    label = np.arange(count, dtype=np.int32) % gen.num_classes if gen.num_classes else None
+    parts = []
+    for at in range(0, count, POOL_BATCH):
+        part = None if label is None else label[at : at + POOL_BATCH]
+        parts.append(features_of(np.asarray(gen.generate(z[at : at + POOL_BATCH], label=part)), factor))
+    return Pool(np.asarray(z).reshape(count, -1), label, np.concatenate(parts), factor)
+
+
+def features_of(images: np.ndarray, factor: int) -> np.ndarray:
+    """Return pictures [n, H, W, C], clipped, averaged over factor x factor blocks, flat: [n, features]."""
+    n, height, width, channels = images.shape
+    height, width = height // factor, width // factor
+    images = np.clip(images[:, : height * factor, : width * factor], -1, 1)
+    blocks = images.reshape(n, height, factor, width, factor, channels)
+    return np.ascontiguousarray(blocks.mean((2, 4), dtype=np.float32)).reshape(n, -1)
+
+
+def make_starts(gen: Generator, pool: Pool, images: np.ndarray, config: InvertConfig, key: jax.Array) -> Starts:
+    """Return the starts of every picture.
+
+    Args:
+      gen: the candidate.
+      pool: its pool.
+      images: [n, H, W, C] float32 in [-1, 1].
+      config: kind and number of starts.
+      key: of the noise or the prior samples.
+    """
+    n, restarts = len(images), config.restarts
+    d = int(np.prod(gen.latent_shape))
+    samples = np.asarray(gen.sample_latent(key, n * restarts)).reshape(n, restarts, d)
+    if gen.num_classes:
+        return _conditional(gen, pool, images, config, samples)
+    if config.start == "prior":
+        return Starts(samples, None)
+    features = features_of(images, pool.factor)
+    if config.start == "pool":
+        nearest = np.argsort(_distances(features, pool.features), axis=1, kind="stable")[:, :restarts]
+        z = pool.z[nearest[:, np.arange(restarts) % nearest.shape[1]]]
+        return Starts(z, None)
+    guess = _regress(pool.features, pool.z, features)
+    return Starts(_spread(guess[:, None], samples, config), None)
+
+
+def _spread(guess: np.ndarray, samples: np.ndarray, config: InvertConfig) -> np.ndarray:
+    """Return the guess first, then the guess with growing noise; every fourth start is a prior sample."""
+    place = np.arange(samples.shape[1])
+    noise = np.where(place == 0, 0.0, config.noise * (1 + place // 4)).astype(np.float32)[None, :, None]
+    z = np.where((place % 4 == 3)[None, :, None], samples, guess + noise * samples)
+    return z.astype(np.float32)
+
+
+def _conditional(
+    gen: Generator, pool: Pool, images: np.ndarray, config: InvertConfig, samples: np.ndarray
+) -> Starts:
+    """Return starts over the classes: ranked by how well each class's guess reproduces the picture."""
+    assert pool.label is not None
+    features = features_of(images, pool.factor)
+    n, restarts = len(images), config.restarts
+    classes = np.arange(gen.num_classes)
+    guesses = np.stack([_class_guess(pool, features, label) for label in classes])  # [classes, n, d]
+    losses = np.stack([_start_loss(gen, guesses[c], int(c), features, pool.factor) for c in classes])
+    order = np.argsort(losses, axis=0, kind="stable").T  # [n, classes]
+    picked = order[:, np.arange(restarts) % gen.num_classes]
+    guess = np.stack([guesses[picked[i], i] for i in range(n)])  # [n, restarts, d]
+    again = (np.arange(restarts) >= gen.num_classes)[None, :, None]
+    z = samples if config.start == "prior" else np.where(again, guess + config.noise * samples, guess)
+    return Starts(z.astype(np.float32), picked.astype(np.int32))
+
+
+def _class_guess(pool: Pool, features: np.ndarray, label: int) -> np.ndarray:
+    """Return the latent guessed for each picture if it were of this class; of many classes, from the whole pool."""
+    own = pool.label == label
+    enough = own.sum() >= 32
+    return _regress(pool.features[own], pool.z[own], features) if enough else _regress(pool.features, pool.z, features)
+
+
+def _start_loss(gen: Generator, z: np.ndarray, label: int, features: np.ndarray, factor: int) -> np.ndarray:
+    made = gen.generate(z.reshape(len(z), *gen.latent_shape), label=np.full(len(z), label, np.int32))
+    return np.mean(np.square(features_of(np.asarray(made), factor) - features), axis=1)
+
+
+def _regress(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Return the ridge regression of y [n, d] on x [n, p], at new points [m, p]."""
+    mean, center = x.mean(0), y.mean(0)
+    x = x - mean
+    if len(x) >= x.shape[1]:
+        gram = x.T @ x
+        gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram) + 1e-12
+        return (at - mean) @ np.linalg.solve(gram, x.T @ (y - center)) + center
+    gram = x @ x.T
+    gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram) + 1e-12
+    return (at - mean) @ (x.T @ np.linalg.solve(gram, y - center)) + center
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.sum(a * a, 1)[:, None] - 2 * a @ b.T + np.sum(b * b, 1)[None]
+
+
+def _factor(image_shape: tuple[int, int, int]) -> int:
+    height, width, channels = image_shape
+    factor = 1
+    while (height // factor) * (width // factor) * channels > MAX_FEATURES and min(height, width) // factor > 4:
+        factor += 1
+    return factor
+
+
+def as_floats(images: Any) -> np.ndarray:
+    """Return uint8 pictures as float32 in [-1, 1]."""
+    return np.asarray(jnp.asarray(images).astype(jnp.float32)) / np.float32(127.5) - np.float32(1)

@@ -1,0 +1,203 @@
+"""The host's side of the loop: any number of searches through one compiled program of a fixed number of lanes.
+
+A lane that has finished is refilled at once from the queue, so that the program stays full and is compiled once.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jattr.generators.base import Generator
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.optimisers import METHODS
+from jattr.inversion.problem import FLOOR, Target
+from jattr.inversion.search import Engine, make_engine
+
+ARRIVED_FACTOR = 1.2  # a residual below this times what rounding leaves has reached the floor
+MAX_CPU_TANGENTS = 400  # of the dense Jacobian in one program: more no longer speeds a CPU up
+log = logging.getLogger("jattr")
+
+
+class Status(IntEnum):
+    """How a restart ended."""
+
+    ARRIVED = 0  # at the rounding floor
+    STALLED = 1  # no longer gets better, above the floor
+    SPENT = 2  # all its steps
+    FAILED = 3  # diverged: not a finite loss
+    SKIPPED = 4  # never ran: another restart had arrived
+
+
+@dataclass(frozen=True)
+class Job:
+    """One search: which picture, from where."""
+
+    picture: int
+    z: np.ndarray  # [d]
+    label: int = -1
+
+
+class Ending(NamedTuple):
+    """How one search ended."""
+
+    z: np.ndarray  # [d], the best latent
+    loss: float  # mean squared residual there; inf if nothing was finite
+    steps: int
+    status: Status
+
+
+class _Chunk(NamedTuple):
+    """The lanes in flight."""
+
+    jobs: list[int]  # the job of each lane; -1: idle
+    carry: Any
+    target: Target
+    label: jax.Array | None
+
+
+def run_jobs(
+    gen: Generator,
+    targets: Callable[[Sequence[int]], Target],
+    jobs: Sequence[Job],
+    config: InvertConfig,
+    *,
+    method: str,
+    steps: int,
+    floors: np.ndarray,
+    interval: bool = False,
+) -> list[Ending]:
+    """Run every job to its end and return the endings, in order.
+
+    Args:
+      gen: the candidate.
+      targets: from picture numbers to their stacked targets.
+      jobs: what to search.
+      config: lanes, precision, early stopping.
+      method: a key of METHODS.
+      steps: most steps of a job.
+      floors: [pictures], the mean squared residual at or below which a job has arrived.
+      interval: look for a latent whose every pixel rounds to the byte.
+    """
+    lanes = min(config.lanes or default_lanes(gen, method), len(jobs))
+    endings: dict[int, Ending] = {}
+    while len(endings) < len(jobs):
+        engine = make_engine(gen.apply, gen.latent_shape, method, steps, config.precision, interval)
+        try:
+            _drain(engine, gen, targets, jobs, config, steps, floors, lanes, endings)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error) or lanes == 1:
+                raise
+            lanes = max(1, lanes // 2)
+            log.warning("out of memory with generator %r: going on with %d lanes", gen.name, lanes)
+    return [endings[number] for number in range(len(jobs))]
+
+
+def default_lanes(gen: Generator, method: str) -> int:
+    """Return how many searches one program holds: on CPU what fills the caches, elsewhere what fills the device."""
+    size = int(np.prod(gen.latent_shape))
+    dense = method == "levenberg-marquardt"
+    if jax.default_backend() == "cpu":
+        return max(1, min(8, MAX_CPU_TANGENTS // size)) if dense else 8
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 8 << 30)
+    pixels = int(np.prod(gen.image_shape))
+    lane = 4 * pixels * 64 * (size if dense else 3)  # 64: activations a pixel, an upper guess; halved when it fails
+    return int(max(1, min(1024, limit // 4 // lane)))
+
+
+def _drain(
+    engine: Engine,
+    gen: Generator,
+    targets: Callable[[Sequence[int]], Target],
+    jobs: Sequence[Job],
+    config: InvertConfig,
+    steps: int,
+    floors: np.ndarray,
+    lanes: int,
+    endings: dict[int, Ending],
+) -> None:
+    queue = [number for number in range(len(jobs)) if number not in endings]
+    taken: dict[int, int] = dict.fromkeys(queue, 0)  # steps so far
+    before: dict[int, float] = dict.fromkeys(queue, np.inf)  # loss a segment ago
+    chunk = _fill(engine, gen, targets, jobs, [-1] * min(lanes, len(queue)), None, queue)
+    while any(number >= 0 for number in chunk.jobs):
+        carry = engine.advance(gen.state, chunk.target, chunk.label, chunk.carry)
+        losses, lasts = np.asarray(carry.loss), np.asarray(carry.last)
+        finished = []
+        for lane, number in enumerate(chunk.jobs):
+            if number < 0:
+                continue
+            taken[number] += engine.segment
+            loss = float(losses[lane])
+            floor = floors[jobs[number].picture]
+            status = _status(loss, float(lasts[lane]), before[number], taken[number], steps, floor, config)
+            before[number] = loss
+            if status is not None:
+                endings[number] = Ending(np.asarray(carry.best[lane]), loss, min(taken[number], steps), status)
+                finished.append(lane)
+        chunk = chunk._replace(carry=carry)
+        if finished:
+            kept = [-1 if lane in finished else number for lane, number in enumerate(chunk.jobs)]
+            chunk = _fill(engine, gen, targets, jobs, kept, carry, queue)
+
+
+def _fill(
+    engine: Engine,
+    gen: Generator,
+    targets: Callable[[Sequence[int]], Target],
+    jobs: Sequence[Job],
+    kept: list[int],
+    carry: Any,
+    queue: list[int],
+) -> _Chunk:
+    """Return the chunk with its idle lanes filled from the queue; lanes that stay idle repeat a busy one."""
+    fresh = [lane for lane, number in enumerate(kept) if number < 0]
+    numbers = [queue.pop(0) if number < 0 and queue else number for number in kept]
+    busy = [number for number in numbers if number >= 0]
+    if not busy:
+        return _Chunk(numbers, carry, targets([0] * len(numbers)), None)
+    if len(busy) == 1 and len(numbers) > 1 and carry is not None and not queue:  # the last one goes on alone
+        lane = numbers.index(busy[0])
+        if lane not in fresh:
+            carry = jax.tree.map(lambda a: a[lane : lane + 1], carry)
+            numbers, fresh = busy, []
+    shown = [number if number >= 0 else busy[0] for number in numbers]
+    starts = engine.begin(jnp.asarray(np.stack([jobs[number].z for number in shown]), jnp.float32))
+    if carry is None:
+        carry = starts
+    elif fresh:
+        new = np.isin(np.arange(len(numbers)), fresh)
+        carry = jax.tree.map(lambda a, b: jnp.where(new.reshape(-1, *[1] * (a.ndim - 1)), a, b), starts, carry)
+    label = jnp.asarray([max(jobs[number].label, 0) for number in shown], jnp.int32) if gen.num_classes else None
+    return _Chunk(numbers, carry, targets([jobs[number].picture for number in shown]), label)
+
+
+def _status(
+    loss: float, last: float, before: float, taken: int, steps: int, floor: float, config: InvertConfig
+) -> Status | None:
+    """Return how a lane has ended, or None while it goes on."""
+    if not np.isfinite(loss) or np.isnan(last):
+        return Status.FAILED
+    if loss <= floor:
+        return Status.ARRIVED
+    if taken >= steps:
+        return Status.SPENT
+    if config.early_stop and loss > (1 - config.stall) * before:
+        return Status.STALLED
+    return None
+
+
+def floors_of(pixels: np.ndarray) -> np.ndarray:
+    """Return the residual [n] at which a search has arrived, for pictures uint8 [n, H, W, C]: clipped bytes add none."""
+    unclipped = ((pixels > 0) & (pixels < 255)).reshape(len(pixels), -1).mean(1)
+    return ARRIVED_FACTOR * FLOOR * np.maximum(unclipped, 0.01)
+
+
+def evaluations(gen: Generator, method: str, steps: int) -> float:
+    """Return the cost of steps, in forward passes (forward 1, forward and backward 2)."""
+    return steps * METHODS[method].evaluations(int(np.prod(gen.latent_shape)))

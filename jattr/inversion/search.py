@@ -1,0 +1,92 @@
+"""THE loop: many steps of one optimiser on one picture, with the best point so far; and its compiled, batched form.
+
+`advance` is written for one lane (one picture, one restart). `Engine` is what the host calls: the same under `vmap`
+and `jit`, one compiled program per architecture, image shape, method and number of lanes; weights are an argument.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jattr.inversion.optimisers import METHODS
+from jattr.inversion.problem import Problem, Target, hinge, make_problem
+from jattr.inversion.protocol import Optimiser
+
+INTERVAL_MARGIN = 0.48  # of a rounding step: what is within rounds to the byte, whatever the device's last bits
+TRACES: dict[str, int] = {}  # how often each program was traced; tests assert on it
+
+
+class Carry(NamedTuple):
+    """One lane between two segments."""
+
+    optimiser: Any  # its state
+    best: jax.Array  # [d], the latent with the lowest loss measured
+    loss: jax.Array  # [], mean squared residual there, images in [-1, 1]; inf before the first
+    last: jax.Array  # [], the loss measured last; not finite: this lane diverged
+
+
+ProblemFn: TypeAlias = Callable[[Problem], Problem]
+
+
+def begin(optimiser: Optimiser, z: jax.Array) -> Carry:
+    """Return the carry of a lane that starts at z [d]."""
+    return Carry(optimiser.init(z), z, jnp.float32(jnp.inf), jnp.float32(jnp.inf))
+
+
+def advance(optimiser: Optimiser, problem: Problem, carry: Carry, steps: int) -> Carry:
+    """Return the carry after `steps` steps. NaN never becomes the best."""
+
+    def step(carry: Carry, _: None) -> tuple[Carry, None]:
+        inner, trial = optimiser.step(carry.optimiser, problem)
+        better = trial.loss < carry.loss
+        best = jnp.where(better, trial.z, carry.best)
+        return Carry(inner, best, jnp.where(better, trial.loss, carry.loss), trial.loss), None
+
+    return jax.lax.scan(step, carry, None, length=steps)[0]
+
+
+class Engine(NamedTuple):
+    """Compiled programs over lanes; every argument but the weights has a leading lane axis."""
+
+    begin: Callable[..., Carry]  # (z [lanes, d]) -> carry
+    advance: Callable[..., Carry]  # (state, target, label, carry) -> carry; the carry is donated
+    segment: int  # steps of one `advance`
+
+
+@functools.lru_cache(maxsize=256)
+def make_engine(
+    apply: Callable[..., jax.Array],
+    shape: tuple[int, ...],
+    method: str,
+    steps: int,
+    precision: str,
+    interval: bool = False,
+) -> Engine:
+    """Return the programs of one architecture and method.
+
+    Args:
+      apply: the generator's pure function.
+      shape: of one latent.
+      method: a key of METHODS.
+      steps: of a whole restart, for schedules.
+      precision: of matrix products: "default", "high", "highest".
+      interval: search for a latent whose every pixel rounds to the byte, instead of least squares.
+    """
+    optimiser = METHODS[method].make(steps)
+    segment = min(METHODS[method].segment, steps)
+    name = f"{method}{'-interval' if interval else ''}"
+
+    def one(state: Any, target: Target, label: jax.Array | None, carry: Carry) -> Carry:
+        TRACES[name] = TRACES.get(name, 0) + 1
+        problem = make_problem(apply, state, target, shape, label)
+        return advance(optimiser, hinge(problem, INTERVAL_MARGIN) if interval else problem, carry, segment)
+
+    def run(state: Any, target: Target, label: jax.Array | None, carry: Carry) -> Carry:
+        with jax.default_matmul_precision(precision):
+            return jax.vmap(one, in_axes=(None, 0, 0, 0))(state, target, label, carry)
+
+    start = jax.jit(jax.vmap(functools.partial(begin, optimiser)))
+    return Engine(start, jax.jit(run, donate_argnums=(3,)), segment)
