@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,10 +17,10 @@ from jattr.generators.base import Generator
 from jattr.generators.card import Card, read_card
 from jattr.generators.store import save_generator
 
-CONVERTERS: dict[str, Callable[[Card, Mapping[str, np.ndarray]], dict[str, Any]]] = {  # card kind -> state dict to params
-    "layered": convert_layered,
-}
-ARCHITECTURES: dict[str, Callable[[Mapping[str, np.ndarray]], Card]] = {}  # --arch name -> card of a state dict
+StateDict: TypeAlias = Mapping[str, np.ndarray]
+
+CONVERTERS: dict[str, Callable[[Card, StateDict], dict[str, Any]]] = {"layered": convert_layered}  # by card kind
+ARCHITECTURES: dict[str, Callable[[StateDict], Card]] = {}  # --arch name -> card of a state dict
 
 
 def convert(

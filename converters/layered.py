@@ -44,9 +44,7 @@ def convert_layered(card: Card, state_dict: Mapping[str, np.ndarray]) -> dict[st
     )
 
 
-def _match_module_prefix(
-    wanted: Mapping[str, bool], state_dict: Mapping[str, np.ndarray]
-) -> Mapping[str, np.ndarray]:
+def _match_module_prefix(wanted: Mapping[str, bool], state_dict: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
     """Return the names without DataParallel's `module.` where that, and not the names as they are, fits the card."""
     prefixed = bool(state_dict) and all(key.startswith("module.") for key in state_dict)
     if not prefixed or any(key in state_dict for key, optional in wanted.items() if not optional):
@@ -57,7 +55,9 @@ def _match_module_prefix(
 def _key_problems(card: Card, wanted: Mapping[str, bool], state_dict: Mapping[str, np.ndarray]) -> list[str]:
     """Return what is wrong with single tensors, and which are left over."""
     extra = [key for key in state_dict if key not in wanted and not _ignored(card, key)]
-    problems = [f"left over in the file: {show(key)}; if it is not the generator's, add it to `ignore`" for key in extra]
+    problems = [
+        f"left over in the file: {show(key)}; if it is not the generator's, add it to `ignore`" for key in extra
+    ]
     for key in wanted:
         array = state_dict.get(key)
         if array is None:
@@ -65,7 +65,9 @@ def _key_problems(card: Card, wanted: Mapping[str, bool], state_dict: Mapping[st
         if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
             problems.append(f"{show(key)} is {array.dtype}; weights are floating-point numbers")
         elif not np.isfinite(_single(array)).all():
-            problems.append(f"{show(key)} has values that are not finite in float32; training diverged, or it is damaged")
+            problems.append(
+                f"{show(key)} has values that are not finite in float32; training diverged, or a damaged file"
+            )
     return problems
 
 

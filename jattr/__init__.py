@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jattr import errors
-    from jattr.attribution import Attribution, attribute, verify
+    from jattr.attribution import Attribution, attribute
     from jattr.generators.base import Generator
     from jattr.generators.store import load_generator
     from jattr.inversion import Inversion, InvertConfig, invert, make_invert
@@ -25,7 +25,6 @@ __all__ = [
     "invert",
     "load_generator",
     "make_invert",
-    "verify",
 ]
 
 _PLACES = {
@@ -37,7 +36,6 @@ _PLACES = {
     "invert": "jattr.inversion",
     "load_generator": "jattr.generators.store",
     "make_invert": "jattr.inversion",
-    "verify": "jattr.attribution",
 }  # public name -> its module, imported when the name is first used
 
 

@@ -196,10 +196,10 @@ def _check_names(generators: tuple[Generator, ...]) -> None:
 def _per_candidate(images: Any, generators: tuple[Generator, ...]) -> list[np.ndarray]:
     arrays = list(images) if isinstance(images, (list, tuple)) else [images] * len(generators)
     if len(arrays) != len(generators):
-        raise ImageError(f"there are {len(arrays)} arrays of pictures for {len(generators)} candidates; give one for each")
+        raise ImageError(
+            f"there are {len(arrays)} arrays of pictures for {len(generators)} candidates; give one for each"
+        )
     pixels = [check_pixels(gen, array) for gen, array in zip(generators, arrays, strict=True)]
     if len({len(p) for p in pixels}) > 1:
         raise ImageError("the arrays hold different numbers of pictures; give the same pictures for every candidate")
     return pixels
-
-

@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     sides = "x".join(str(side) for side in generator.image_shape)
     classes = f", {generator.num_classes} classes" if generator.num_classes else ""
     latent = "x".join(str(side) for side in generator.latent_shape)
-    text = f"{generator.name}: pictures {sides}, latent {latent} {generator.prior}{classes}, written to {args.destination}"
+    text = (
+        f"{generator.name}: pictures {sides}, latent {latent} {generator.prior}{classes}, written to {args.destination}"
+    )
     emit(args, result, f"{text}\ndigest {generator.digest}")
     return 0

@@ -61,9 +61,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def draw_latents(
-    generator: Generator, n: int, seed: int, label: int | None
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_latents(generator: Generator, n: int, seed: int, label: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Return latents [n, *latent_shape] from the prior and their labels [n], -1 for unconditional generators."""
     import jax
     import numpy as np
@@ -86,7 +84,7 @@ def write_pictures(folder: Path, generator: Generator, z: np.ndarray, label: np.
     height, width, channels = generator.image_shape
     batch = max(1, min(BATCH, BATCH_VALUES // (height * width * channels)))
     progress = Progress(len(z), "pictures")
-    files = []
+    files: list[str] = []
     for start in range(0, len(z), batch):
         rows = np.minimum(np.arange(start, start + batch), len(z) - 1)  # the last batch is filled up
         with jax.default_matmul_precision("highest"):

@@ -42,9 +42,7 @@ def write_latents(path: Path, generator: Generator, z: np.ndarray, label: np.nda
         )
 
 
-def read_latents(
-    path: str | os.PathLike[str], generator: Generator, *, limit: int
-) -> tuple[np.ndarray, np.ndarray]:
+def read_latents(path: str | os.PathLike[str], generator: Generator, *, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (z float32 [n, *latent_shape], label int32 [n], -1: none) for a generator from a file of either form.
 
     Raises:
@@ -72,8 +70,8 @@ def _of_candidate(arrays: Arrays, generator: Generator) -> tuple[np.ndarray, np.
     digests = [str(digest) for digest in _digests(arrays).ravel()]
     if generator.digest not in digests:
         raise InputError(
-            f"holds latents of the digests {', '.join(digests)}; {generator.name!r} with {generator.digest} is not among"
-            " them"
+            f"holds latents of {', '.join(digests)}, but not of {generator.digest}, which {generator.name!r} has;"
+            " give another file or generator"
         )
     index = digests.index(generator.digest)
     label = arrays.get("label")

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from jattr import __version__
-from jattr.cli import convert, generate
+from jattr.cli import attribute, convert, generate, verify
 from jattr.errors import InputError, VerificationError
 
-COMMANDS = [convert, generate]  # in the order of the help
+COMMANDS = [convert, generate, attribute, verify]  # in the order of the help
 DONE, OUR_FAULT, BAD_INPUT, CHECK_FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 
 
@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except Exception as error:
         traceback.print_exc()
-        return _say(OUR_FAULT, f"internal error: {type(error).__name__}: {error}; please report it with the lines above")
+        return _say(
+            OUR_FAULT, f"internal error: {type(error).__name__}: {error}; please report it with the lines above"
+        )
 
 
 def console() -> NoReturn:

@@ -15,6 +15,7 @@ from jattr.errors import InputError
 MAX_BYTES = 1 << 30  # of all arrays together
 MAX_MEMBERS = 1000
 MAX_HEADER = 10_000
+DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, NotImplementedError)
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -38,7 +39,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise InputError(f"{os.fspath(path)} {error}") from error
     except OSError as error:
         raise InputError(f"{os.fspath(path)} cannot be read ({error.strerror or error}); give an .npz file") from error
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
+    except DAMAGE as error:
         raise InputError(f"{os.fspath(path)} is no sound .npz file ({error}); write it again") from error
 
 

@@ -11,19 +11,16 @@ that a latent far away cannot hide in P. Clipped bytes (0, 255) add what lies ou
 freedom. Both must hold: the p-value is twice the smaller one.
 """
 
-import functools
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.stats import norm
 
 from jattr.generators.base import Generator
-from jattr.inversion.gauss_newton import residual_and_jacobian
-from jattr.inversion.problem import STEP, Target, make_problem, target_of
+from jattr.inversion.problem import STEP, target_of
+from jattr.inversion.search import make_linearise
 
 ALPHA = 1e-6  # a picture that the generator made is denied its certificate this often
 MIN_EXCESS = 50  # unclipped bytes beyond the unknowns: fewer could be fitted by chance
@@ -72,7 +69,7 @@ def certify(
 def _test(gen: Generator, z: Any, pixels: np.ndarray, label: int, rule: str, alpha: float) -> Certificate:
     target = target_of(jnp.asarray(pixels), rule)
     given = jnp.int32(label) if gen.num_classes else None
-    made, deviations, jacobian = _linearise(gen.apply, gen.latent_shape)(gen.state, target, given, jnp.asarray(z))
+    made, deviations, jacobian = make_linearise(gen.apply, gen.latent_shape)(gen.state, target, given, jnp.asarray(z))
     e = np.asarray(deviations, np.float64) / STEP  # in rounding steps
     unclipped = ((pixels > 0) & (pixels < 255)).ravel()
     outside = np.maximum(np.abs(e[~unclipped]) - 0.5, 0.0)  # clipped bytes: beyond their interval
@@ -125,17 +122,3 @@ def _tail(statistic: float, mean: int, n: int) -> float:
 
 def _finite(value: Any) -> float:
     return float(value) if np.isfinite(value) else 1e30
-
-
-@functools.lru_cache(maxsize=64)
-def _linearise(apply: Callable[..., jax.Array], shape: tuple[int, ...]) -> Callable[..., Any]:
-    """Return the compiled (picture, deviation, Jacobian) of an architecture, at the highest precision."""
-
-    def fn(state: Any, target: Target, label: Any, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        with jax.default_matmul_precision("highest"):
-            problem = make_problem(apply, state, target, shape, label)
-            deviations, jacobian = residual_and_jacobian(problem, z.ravel())
-            given = None if label is None else label[None]
-            return apply(state, z[None], label=given)[0], deviations, jacobian
-
-    return jax.jit(fn)

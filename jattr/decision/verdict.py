@@ -21,7 +21,7 @@ class DecisionConfig:
     winner: float = 1e-3  # the winner's residual is at most this
     ratio: float = 10.0  # and the runner-up's at least this many times it
     none_restarts: int = 8  # "none" needs this many restarts of every candidate
-    none_factor: float = 3.0  # and every residual this many times above a candidate's usual miss on its own pictures
+    none_factor: float = 10.0  # and every residual this many times above a candidate's usual miss on its own pictures
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,13 @@ class Verdict:
         """The verdict in words."""
         names = " or ".join(self.candidates)
         if self.kind == "made-by":
-            proof = "" if self.certificate is None else " (certificate, bit-exact)" if self.certificate.bit_exact else " (certificate)"
+            proof = (
+                ""
+                if self.certificate is None
+                else " (certificate, bit-exact)"
+                if self.certificate.bit_exact
+                else " (certificate)"
+            )
             return f"made by {names}{proof}"
         return {"none": "none of the candidates", "undecided": "undecided", "failed": "failed"}[self.kind]
 
@@ -68,7 +74,9 @@ def decide(evidence: Sequence[Evidence], config: DecisionConfig | None = None) -
     models = _models(evidence)
     alive = [(names, e) for names, e in models if e.residual is not None]
     if not alive:
-        return Verdict("failed", (), None, None, "every restart of every candidate failed; this says nothing about the picture")
+        return Verdict(
+            "failed", (), None, None, "every restart of every candidate failed; this says nothing about the picture"
+        )
     alive.sort(key=lambda item: item[1].residual or 0.0)
     certified = [(names, e) for names, e in alive if e.certificate is not None and e.certificate.holds]
     if certified:
@@ -82,14 +90,14 @@ def decide(evidence: Sequence[Evidence], config: DecisionConfig | None = None) -
     return _without_certificate(alive, len(models), config)
 
 
-def _without_certificate(
-    alive: list[tuple[tuple[str, ...], Evidence]], models: int, config: DecisionConfig
-) -> Verdict:
+def _without_certificate(alive: list[tuple[tuple[str, ...], Evidence]], models: int, config: DecisionConfig) -> Verdict:
     names, winner = alive[0]
     assert winner.residual is not None
     margin = _ratio(alive[1][1], winner) if len(alive) > 1 else None
     if winner.residual <= config.winner and (margin or 0.0) >= config.ratio:
-        reason = f"residual {winner.residual:.1e} is at most {config.winner:g} and the runner-up's {margin:.3g} times it"
+        reason = (
+            f"residual {winner.residual:.1e} is at most {config.winner:g} and the runner-up's {margin:.3g} times it"
+        )
         return Verdict("made-by", names, None, margin, reason + "; no certificate")
     misses = [e for _, e in alive if not _far(e, config)]
     few = [e for _, e in alive if e.restarts < config.none_restarts]
@@ -98,7 +106,9 @@ def _without_certificate(
     if few:
         reason = f"{few[0].name} had {few[0].restarts} restarts; {config.none_restarts} are needed to say none"
     elif misses:
-        reason = f"{misses[0].name} comes as close as it does on its own pictures when a search misses; try more restarts"
+        reason = (
+            f"{misses[0].name} comes as close as it does on its own pictures when a search misses; try more restarts"
+        )
     else:
         reason = "a candidate failed in every restart"
     return Verdict("undecided", (), None, margin, reason)

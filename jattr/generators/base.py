@@ -157,8 +157,13 @@ class Generator:
             return None
         if label is None:
             raise GeneratorError(f"generator {self.name!r} needs a label: an integer from 0 to {self.num_classes - 1}")
-        values = np.broadcast_to(np.asarray(label), (n,))
-        if values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= self.num_classes:
+        values = np.asarray(label)
+        if values.shape not in ((), (n,)):
+            raise GeneratorError(
+                f"generator {self.name!r} got labels of shape {values.shape} for {n} latents; give one, or [{n}]"
+            )
+        values = np.broadcast_to(values, (n,))
+        if values.dtype.kind not in "iu" or ((values < 0) | (values >= self.num_classes)).any():
             raise GeneratorError(
                 f"generator {self.name!r} got label {np.unique(values)[:5].tolist()}; labels are integers from 0 to"
                 f" {self.num_classes - 1}"
@@ -192,4 +197,4 @@ class Generator:
 
 @functools.lru_cache(maxsize=64)
 def _generate(apply: ApplyFn) -> ApplyFn:
-    return jax.jit(apply, static_argnames=())
+    return jax.jit(apply)

@@ -24,7 +24,7 @@ def tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:
     bytes, little-endian in C order.
 
     >>> tensors_digest({"layers/0/bias": np.zeros(2, np.float32)})[:16]
-    '60c2a2be34dd80de'
+    '0596ee7a5539f635'
     """
     digest = hashlib.sha256()
     for name in sorted(tensors, key=str.encode):
@@ -39,7 +39,7 @@ def function_digest(weights_digest: str, function_fields: Mapping[str, Any]) -> 
     """Return the SHA-256 (hex) of the function: its weights' digest and the settings that change it.
 
     >>> function_digest("00", {"kind": "layered"})[:16]
-    'b9c0fa1a0d5fb2ad'
+    'c63fdf7740f57d71'
     """
     return hashlib.sha256(canonical_json({"weights_digest": weights_digest, **function_fields})).hexdigest()
 

@@ -37,7 +37,7 @@ def fold(card: Card, params: Mapping[str, Any]) -> tuple[list[Step], np.ndarray 
     steps: list[Step] = []
     shape: tuple[int, ...] = (card.latent.dim + _label_width(card, params),)
     for name, layer in stored_layers(card):
-        leaves = {leaf: np.asarray(array, np.float64) for leaf, array in params["layers"].get(name, {}).items()}
+        leaves = {leaf: np.asarray(array, np.float64) for leaf, array in params.get("layers", {}).get(name, {}).items()}
         steps = _append(steps, layer, leaves, steps[-1].output if steps else shape)
     table = _label_table(card, params)
     return [_single(step) for step in steps], None if table is None else table.astype(np.float32)
@@ -72,8 +72,8 @@ def _plain(layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[int, ...]) 
         kh, kw, _, outputs = leaves["kernel"].shape
         height, width = ((n + 2 * layer.padding - k) // layer.stride + 1 for n, k in zip(shape, (kh, kw), strict=False))
         edge = layer.padding_mode == "replicate"
-        options = (("stride", layer.stride), ("padding", layer.padding), ("edge", edge))
-        return Step("conv", options, leaves, (height, width, outputs))
+        window = (("stride", layer.stride), ("padding", layer.padding))
+        return Step("conv", (*window, ("edge", edge)), leaves, (height, width, outputs))
     if layer.op == "conv_transpose":
         options = (("stride", layer.stride), ("padding", layer.padding), ("output_padding", layer.output_padding))
         return Step("conv_transpose", options, leaves, _transposed_shape(layer, leaves, shape))

@@ -1,12 +1,12 @@
 """Generators of kind "layered": the layers of an architecture card as a Flax NNX network.
 
-`fold` turns a card and its stored tensors into `Step`s: few, fast, with normalisation folded into the weights beside it.
-What is static in them is the architecture (`Plan`), what is not is the state; one plan has one `apply`, so that
+`fold` turns a card and its stored tensors into `Step`s: few, fast, with normalisation folded into the weights beside
+it. What is static in them is the architecture (`Plan`), what is not is the state; one plan has one `apply`, so that
 candidates of one architecture share one compiled program.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -49,7 +49,7 @@ class StepModule(nnx.Module):
 class LayeredNet(nnx.Module):
     """The folded network: z [n, dim] and label [n] to pictures [n, H, W, C] in [-1, 1] units."""
 
-    def __init__(self, plan: Plan, arrays: list[Mapping[str, jax.Array]], table: jax.Array | None):
+    def __init__(self, plan: Plan, arrays: Sequence[Mapping[str, jax.Array]], table: jax.Array | None):
         self.plan = plan
         self.steps = nnx.List(
             [StepModule(kind, options, part) for (kind, options, _), part in zip(plan.steps, arrays, strict=True)]
@@ -60,6 +60,7 @@ class LayeredNet(nnx.Module):
         """Return the pictures of latents z [n, dim] and labels [n] (conditional networks only)."""
         x = z
         if self.table is not None:
+            assert label is not None, "a conditional network takes labels"
             row = jnp.take(self.table[...], label, axis=0)
             x = z * row if self.plan.conditioning == "embed_multiply" else jnp.concatenate([z, row], axis=-1)
         for step in self.steps:
@@ -147,7 +148,8 @@ def build(card: Card, params: Params) -> tuple[Callable[..., jax.Array], nnx.Sta
         value_range=card.value_range,
     )
     _, apply = _merge_parts(plan)
-    arrays, table = jax.device_put(([dict(step.arrays) for step in steps], table))  # jnp.asarray compiles for each shape
+    parts = [dict(step.arrays) for step in steps]
+    arrays, table = jax.device_put((parts, table))  # `jnp.asarray` would compile a program for each shape
     _, state = nnx.split(LayeredNet(plan, arrays, table))
     return apply, state
 

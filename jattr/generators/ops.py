@@ -5,18 +5,19 @@ Three forms compute one and the same function, and differentiate in both modes:
 * `native`: one convolution of XLA. The form for GPU and TPU.
 * `patches`: input windows side by side (im2col), then one matrix product. A transposed convolution becomes one
   product that makes all stride x stride phases of the output at once (sub-pixel form).
-* `columns`: one matrix product, then overlapping sums of the taps (col2im); transposed convolutions only. Best where the
-  output has few channels.
+* `columns`: one matrix product, then overlapping sums of the taps (col2im); transposed convolutions only. Best where
+  the output has few channels.
 
 On CPU the gradient of a native convolution is not in XLA's canonical form and runs many times slower than its value;
 the gradient of a matrix product is again a matrix product. `scripts/bench_ops.py` measures all of them.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-FORMS = ("native", "patches", "columns")
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
@@ -33,16 +34,13 @@ def conv(
       stride: step between windows, in pixels.
       padding: pixels added on each side: zeros, or the border's own values if `edge`.
       edge: replicate the border instead of zeros.
-      form: "native" or "patches"; None chooses by backend.
+      form: a key of `CONV_FORMS`; None chooses by backend.
     """
     if padding:
         x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="edge" if edge else "constant")
-    kh, kw, inputs, outputs = kernel.shape
-    if kh == kw == stride == 1:
+    if form is None and kernel.shape[:2] == (1, 1) and stride == 1:
         return x @ kernel[0, 0]
-    if (form or _conv_form()) == "native":
-        return lax.conv_general_dilated(x, kernel, (stride, stride), "VALID", dimension_numbers=_DIMENSIONS)
-    return _windows(x, kh, kw, stride) @ kernel.reshape(kh * kw * inputs, outputs)
+    return CONV_FORMS[form or _conv_form()](x, kernel, stride)
 
 
 def conv_transpose(
@@ -57,19 +55,10 @@ def conv_transpose(
     """Return PyTorch's ConvTranspose2d of x [n, H, W, I] with kernel [kh, kw, I, O]: [n, H', W', O].
 
     H' = (H - 1) stride - 2 padding + kh + output_padding. The kernel's taps are in PyTorch's order (not flipped).
+    `form` is a key of `CONV_TRANSPOSE_FORMS`; None chooses by backend and shape.
     """
     form = form or _conv_transpose_form(kernel, stride)
-    if form == "native":
-        return _dilated(x, kernel, stride, padding, output_padding)
-    full = (_phases if form == "patches" else _columns)(x, kernel, stride)
-    height, width = (
-        (size - 1) * stride - 2 * padding + k + output_padding
-        for size, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)
-    )
-    short = [max(0, padding + size - have) for size, have in zip((height, width), full.shape[1:3], strict=True)]
-    if any(short):  # an output padding beyond the last tap: zeros
-        full = jnp.pad(full, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)))
-    return full[:, padding : padding + height, padding : padding + width]
+    return CONV_TRANSPOSE_FORMS[form](x, kernel, stride, padding, output_padding)
 
 
 def upsample_nearest(x: jax.Array, scale: int) -> jax.Array:
@@ -89,6 +78,15 @@ def _conv_transpose_form(kernel: jax.Array, stride: int) -> str:
     kh, kw, inputs, outputs = kernel.shape
     windows = -(-kh // stride) * -(-kw // stride) * inputs  # numbers a pixel that `patches` lays side by side
     return "columns" if 4 * kh * kw * outputs < windows else "patches"  # 4: measured, sums cost more than copies
+
+
+def _conv_native(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    return lax.conv_general_dilated(x, kernel, (stride, stride), "VALID", dimension_numbers=_DIMENSIONS)
+
+
+def _conv_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    kh, kw, inputs, outputs = kernel.shape
+    return _windows(x, kh, kw, stride) @ kernel.reshape(kh * kw * inputs, outputs)
 
 
 def _windows(x: jax.Array, kh: int, kw: int, stride: int) -> jax.Array:
@@ -137,8 +135,37 @@ def _columns(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     return total.reshape(n, (height + rows - 1) * stride, (width + columns - 1) * stride, outputs)
 
 
-def _dilated(x: jax.Array, kernel: jax.Array, stride: int, padding: int, output_padding: int) -> jax.Array:
+def _conv_transpose_native(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: int, output_padding: int
+) -> jax.Array:
     around = [(k - 1 - padding, k - 1 - padding + output_padding) for k in kernel.shape[:2]]
     return lax.conv_general_dilated(
         x, kernel[::-1, ::-1], (1, 1), around, lhs_dilation=(stride, stride), dimension_numbers=_DIMENSIONS
     )
+
+
+def _cut_from(full_fn: Callable[[jax.Array, jax.Array, int], jax.Array]) -> Callable[..., jax.Array]:
+    """Return the form that cuts the output out of what `full_fn` makes: every tap of every input pixel."""
+
+    def conv_transpose_form(
+        x: jax.Array, kernel: jax.Array, stride: int, padding: int, output_padding: int
+    ) -> jax.Array:
+        full = full_fn(x, kernel, stride)
+        height, width = (
+            (size - 1) * stride - 2 * padding + k + output_padding
+            for size, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)
+        )
+        short = [max(0, padding + size - have) for size, have in zip((height, width), full.shape[1:3], strict=True)]
+        if any(short):  # an output padding beyond the last tap: zeros
+            full = jnp.pad(full, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)))
+        return full[:, padding : padding + height, padding : padding + width]
+
+    return conv_transpose_form
+
+
+CONV_FORMS: dict[str, Callable[..., jax.Array]] = {"native": _conv_native, "patches": _conv_patches}
+CONV_TRANSPOSE_FORMS: dict[str, Callable[..., jax.Array]] = {
+    "native": _conv_transpose_native,
+    "patches": _cut_from(_phases),
+    "columns": _cut_from(_columns),
+}

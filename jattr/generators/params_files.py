@@ -53,7 +53,7 @@ def read_params(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
     try:
         tree = _checkpointer().restore(folder, args=orbax.args.PyTreeRestore(item=item, restore_args=wanted))
     except Exception as error:  # a damaged checkpoint raises whatever it meets first
-        raise GeneratorError(f"{folder} cannot be read by Orbax ({_reason(error)}); {ADVICE}") from error
+        raise GeneratorError(f"the tensors cannot be read by Orbax ({_reason(error)}); {ADVICE}") from error
     return tree
 
 
@@ -84,7 +84,9 @@ def _tensor_shape(folder: Path) -> tuple[int, ...]:
     """Return the shape of the tensor in a folder of `.zarray` and one chunk of exactly its size."""
     entries = {entry.name: entry for entry in _entries(folder)}
     if ".zarray" not in entries or len(entries) != 2:
-        raise GeneratorError(f"{folder} holds {len(entries)} files; a stored tensor has .zarray and one chunk; {ADVICE}")
+        raise GeneratorError(
+            f"{folder} holds {len(entries)} files; a stored tensor has .zarray and one chunk; {ADVICE}"
+        )
     header, (chunk,) = entries.pop(".zarray"), entries.values()
     shape = _header_shape(folder, _read_header(header))
     name = ".".join("0" * len(shape)) or "0"
@@ -115,7 +117,9 @@ def _header_shape(folder: Path, header: Any) -> tuple[int, ...]:
     if header.get("dtype") not in DTYPES:
         raise GeneratorError(f"{folder} is of dtype {show(header.get('dtype'))}; stored tensors are float32; {ADVICE}")
     shape = header.get("shape")
-    sides = isinstance(shape, list) and len(shape) <= MAX_AXES and all(type(n) is int and 0 < n < 1 << 40 for n in shape)
+    sides = (
+        isinstance(shape, list) and len(shape) <= MAX_AXES and all(type(n) is int and 0 < n < 1 << 40 for n in shape)
+    )
     if not sides or header.get("chunks") != shape or header.get("dimension_separator", ".") != ".":
         raise GeneratorError(
             f"{folder}/.zarray has shape {show(shape)} and chunks {show(header.get('chunks'))}; legal are up to"
@@ -150,7 +154,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+    return str(error).strip().splitlines()[0][:300].rstrip(":") if str(error).strip() else type(error).__name__
 
 
 def _orbax() -> Any:

@@ -98,8 +98,11 @@ def load_generator(path_or_bundled_name: str | os.PathLike[str]) -> Generator:
     folder = find_generator(path_or_bundled_name)
     card, stated = _read_card_file(folder / CARD_FILE)
     shapes = read_shapes(folder / PARAMS_FOLDER)
-    GENERATORS[card.kind].check_params(card, shapes)
-    generator = make_generator(card, read_params((folder / PARAMS_FOLDER).resolve(), shapes))
+    try:
+        GENERATORS[card.kind].check_params(card, shapes)  # before any array is read
+        generator = make_generator(card, read_params((folder / PARAMS_FOLDER).resolve(), shapes))
+    except GeneratorError as error:
+        raise GeneratorError(f"{folder}: {error}") from error
     for field in DIGESTS:
         found = getattr(generator, field)
         if stated[field] != found:

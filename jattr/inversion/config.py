@@ -26,7 +26,7 @@ class InvertConfig:
     noise: float = 0.3  # standard deviation, in units of the prior's, added to all guesses but the first
     lanes: int | None = None  # searches in one compiled program; None: from backend and memory
     polish_steps: int = 12  # Levenberg-Marquardt steps on the best restart, for methods that do not end there
-    interval_steps: int = 40  # most steps of the search for a latent whose every pixel rounds to the accused byte
+    interval_steps: int = 9  # most Jacobians of the search for a latent whose every pixel rounds to the accused byte
     stall: float = 0.1  # a restart stops when a segment of steps lowers its loss by less than this fraction
     early_stop: bool = True  # stop restarts that stall, and a picture's other restarts once one is at the floor
     precision: str = "default"  # matrix products of the search; certificates always use "highest"

@@ -97,9 +97,7 @@ def _spread(guess: np.ndarray, samples: np.ndarray, config: InvertConfig) -> np.
     return z.astype(np.float32)
 
 
-def _conditional(
-    gen: Generator, pool: Pool, images: np.ndarray, config: InvertConfig, samples: np.ndarray
-) -> Starts:
+def _conditional(gen: Generator, pool: Pool, images: np.ndarray, config: InvertConfig, samples: np.ndarray) -> Starts:
     """Return starts over the classes: ranked by how well each class's guess reproduces the picture."""
     assert pool.label is not None
     features = features_of(images, pool.factor)

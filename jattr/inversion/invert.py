@@ -16,13 +16,17 @@ from jattr.errors import ImageError
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.initial import as_floats, make_pool, make_starts
-from jattr.inversion.lanes import Ending, Job, Status, evaluations, floors_of, run_jobs
+from jattr.inversion.interval import interval_polish
+from jattr.inversion.lanes import Job, Status, evaluations, floors_of, run_jobs
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import FLOOR, Target, make_problem, target_of
-from jattr.inversion.search import advance, begin
+from jattr.inversion.search import advance, begin, make_linearise
 
 NEAR = 20 * FLOOR  # below this a search is close enough that another rounding rule may explain the rest
+FIRST_KICK = 2  # the first restart that may begin beside the best latent so far
+KICKS = (0.1, 0.03, 0.3)  # standard deviations of those beginnings, in units of the prior's
 LM = "levenberg-marquardt"
+DENSE_POLISH = 512  # the largest latent that is polished with its whole Jacobian
 
 
 class Inversion(NamedTuple):
@@ -83,7 +87,7 @@ def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = N
 
 
 def _polish_method(size: int) -> str:
-    return LM if size <= 512 else "gauss-newton-cg"
+    return LM if size <= DENSE_POLISH else "gauss-newton-cg"
 
 
 class Inverter:
@@ -101,12 +105,13 @@ class Inverter:
         self.gen, self.pixels, self.config = gen, pixels, config
         self.size = int(np.prod(gen.latent_shape))
         self.method = config.method_for(self.size)
-        keys = jax.random.split(key, 2)
+        keys = jax.random.split(key, 3)
         self.starts = make_starts(gen, make_pool(gen, config, keys[0]), as_floats(pixels), config, keys[1])
         shape = (len(pixels), config.restarts)
+        self.samples = np.asarray(gen.sample_latent(keys[2], shape[0] * shape[1])).reshape(*shape, self.size)
         self.z = np.array(self.starts.z)
         self.loss = np.full(shape, np.inf)
-        self.label = np.full(shape, -1, np.int32) if self.starts.label is None else self.starts.label
+        self.label = np.full(shape, -1, np.int32) if self.starts.label is None else np.array(self.starts.label)
         self.status = np.full(shape, Status.SKIPPED, np.int32)
         self.steps = np.zeros(shape, np.int32)
         self.evaluations = np.zeros(shape)
@@ -119,6 +124,7 @@ class Inverter:
         if not places:
             return
         steps = self.config.steps or METHODS[self.method].steps
+        self._kick(places)
         self._search(places, self.method, steps)
         near = [p for p in (self.best(i) for i in pictures) if self.loss[p] < NEAR or METHODS[self.method].polish]
         near = [p for p in near if np.isfinite(self.loss[p]) and self.status[p] != Status.ARRIVED]
@@ -126,6 +132,16 @@ class Inverter:
             self._search(near, _polish_method(self.size), self.config.polish_steps)
         if self.gen.rounding is None:
             self._try_truncation([p for p in near if self.status[p] != Status.ARRIVED and self.loss[p] < NEAR])
+
+    def _kick(self, places: Sequence[tuple[int, int]]) -> None:
+        """Begin every second of the later restarts beside the best latent so far: kinks of ReLU networks stop a search
+        close to the solution, where a small move frees it."""
+        for i, r in places:
+            near = self.best(i)
+            if r >= FIRST_KICK and r % 2 and np.isfinite(self.loss[near]):
+                size = KICKS[(r // 2) % len(KICKS)]
+                self.z[i, r] = self.z[near] + size * self.samples[i, r]
+                self.label[i, r] = self.label[near]
 
     def best(self, picture: int) -> tuple[int, int]:
         """Return the place (picture, restart) of the lowest loss."""
@@ -137,14 +153,18 @@ class Inverter:
 
     def interval(self, pictures: Sequence[int]) -> None:
         """Move the best latents to ones whose every pixel rounds to the byte, where there are such."""
-        places = [self.best(i) for i in pictures]
-        if not places or not self.config.interval_steps or self.size > 512:
+        if not self.config.interval_steps or self.size > DENSE_POLISH:
             return
-        endings = self._run(places, LM, self.config.interval_steps, floors=np.zeros(len(self.pixels)), interval=True)
-        for place, ending in zip(places, endings, strict=True):
-            self.evaluations[place] += evaluations(self.gen, LM, ending.steps)
-            if ending.loss == 0.0:
-                self.z[place] = ending.z
+        linearise = make_linearise(self.gen.apply, self.gen.latent_shape)
+        for place in (self.best(i) for i in pictures):
+            target = jax.tree.map(lambda a: a[0], self.targets([place[0]]))
+            label = jnp.int32(self.label[place]) if self.gen.num_classes else None
+
+            def fn(z: np.ndarray, target: Any = target, label: Any = label) -> Any:
+                return linearise(self.gen.state, target, label, jnp.asarray(z))[1:]
+
+            self.z[place], _, used = interval_polish(fn, self.z[place], self.config.interval_steps)
+            self.evaluations[place] += evaluations(self.gen, LM, used)
 
     def targets(self, pictures: Sequence[int]) -> Target:
         """Return the stacked targets of pictures, each under its rounding rule."""
@@ -156,26 +176,13 @@ class Inverter:
         z = self.z.reshape(*self.z.shape[:2], *self.gen.latent_shape).astype(np.float32)
         return Inversion(z, self.loss, self.label, self.status, self.steps, self.evaluations)
 
-    def _run(
-        self,
-        places: Sequence[tuple[int, int]],
-        method: str,
-        steps: int,
-        *,
-        floors: np.ndarray | None = None,
-        interval: bool = False,
-    ) -> list[Ending]:
-        jobs = [Job(i, self.z[i, r], int(self.label[i, r])) for i, r in places]
-        floors = self.floors if floors is None else floors
-        return run_jobs(
-            self.gen, self.targets, jobs, self.config, method=method, steps=steps, floors=floors, interval=interval
-        )
-
     def _search(self, places: Sequence[tuple[int, int]], method: str, steps: int) -> None:
         """Run least squares at these places from where they are, and keep what is better."""
         if not places:
             return
-        for place, ending in zip(places, self._run(places, method, steps), strict=True):
+        jobs = [Job(i, self.z[i, r], int(self.label[i, r])) for i, r in places]
+        endings = run_jobs(self.gen, self.targets, jobs, self.config, method=method, steps=steps, floors=self.floors)
+        for place, ending in zip(places, endings, strict=True):
             self.steps[place] += ending.steps
             self.evaluations[place] += evaluations(self.gen, method, ending.steps)
             if ending.loss <= self.loss[place]:
@@ -216,7 +223,9 @@ def check_pixels(gen: Generator, images: Any) -> np.ndarray:
     """
     array = np.asarray(images)
     if array.shape[1:] != gen.image_shape or array.ndim != 4 or not len(array):
-        raise ImageError(f"pictures have shape {array.shape}; generator {gen.name!r} makes [n, H, W, C] = {gen.image_shape}")
+        raise ImageError(
+            f"pictures have shape {array.shape}; generator {gen.name!r} makes [n, H, W, C] = {gen.image_shape}"
+        )
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind != "f" or not np.isfinite(array).all() or np.abs(array).max() > 1.0 + 1e-6:
@@ -250,5 +259,3 @@ def invert(gen: Generator, images: Any, *, config: InvertConfig | None = None, k
 def without_early_stop(config: InvertConfig) -> InvertConfig:
     """Return the settings with every restart run to its last step, as benchmarks want."""
     return replace(config, early_stop=False)
-
-

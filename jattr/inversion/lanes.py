@@ -70,7 +70,6 @@ def run_jobs(
     method: str,
     steps: int,
     floors: np.ndarray,
-    interval: bool = False,
 ) -> list[Ending]:
     """Run every job to its end and return the endings, in order.
 
@@ -82,12 +81,11 @@ def run_jobs(
       method: a key of METHODS.
       steps: most steps of a job.
       floors: [pictures], the mean squared residual at or below which a job has arrived.
-      interval: look for a latent whose every pixel rounds to the byte.
     """
     lanes = min(config.lanes or default_lanes(gen, method), len(jobs))
     endings: dict[int, Ending] = {}
     while len(endings) < len(jobs):
-        engine = make_engine(gen.apply, gen.latent_shape, method, steps, config.precision, interval)
+        engine = make_engine(gen.apply, gen.latent_shape, method, steps, config.precision)
         try:
             _drain(engine, gen, targets, jobs, config, steps, floors, lanes, endings)
         except jax.errors.JaxRuntimeError as error:

@@ -17,7 +17,6 @@ from jattr.inversion.gauss_newton import CG_STEPS, gauss_newton_cg, levenberg_ma
 from jattr.inversion.problem import Problem
 from jattr.inversion.protocol import Optimiser, Trial
 
-
 ARMIJO = 1e-4  # sufficient decrease, Nocedal and Wright (3.6a)
 SHRINK = (0.1, 0.5)  # bounds of one shrinking, section 3.5
 FIRST_STEP = 0.3  # length of the first step: a fraction of the prior's standard deviation in each direction
@@ -74,9 +73,7 @@ def quasi_newton(curvature: Curvature) -> Optimiser:
         trial = state.z + state.size * state.direction
         loss, gradient = loss_and_gradient(problem, trial)
         slope = state.gradient @ state.direction
-        accepted = jnp.isfinite(loss) & (
-            (loss <= state.loss + ARMIJO * state.size * slope) | ~jnp.isfinite(state.loss)
-        )
+        accepted = jnp.isfinite(loss) & ((loss <= state.loss + ARMIJO * state.size * slope) | ~jnp.isfinite(state.loss))
         shrunk = state.size * jnp.clip(_interpolate(state, loss, slope), *SHRINK)
         memory = curvature.update(state.memory, trial - state.z, gradient - state.gradient)
         memory = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), memory, state.memory)

@@ -67,13 +67,3 @@ def make_problem(apply: ApplyFn, state: object, target: Target, shape: tuple[int
         return deviation(reproduction, target).ravel()
 
     return Problem(residual, target.center.size)
-
-
-def hinge(problem: Problem, margin: float) -> Problem:
-    """Return the problem whose residuals are only what exceeds `margin` rounding steps."""
-
-    def residual(z: jax.Array) -> jax.Array:
-        r = problem.residual(z)
-        return jnp.sign(r) * jnp.maximum(jnp.abs(r) - margin * STEP, 0.0)
-
-    return Problem(residual, problem.size)

@@ -6,16 +6,16 @@ and `jit`, one compiled program per architecture, image shape, method and number
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jattr.inversion.gauss_newton import residual_and_jacobian
 from jattr.inversion.optimisers import METHODS
-from jattr.inversion.problem import Problem, Target, hinge, make_problem
+from jattr.inversion.problem import Problem, Target, make_problem
 from jattr.inversion.protocol import Optimiser
 
-INTERVAL_MARGIN = 0.48  # of a rounding step: what is within rounds to the byte, whatever the device's last bits
 TRACES: dict[str, int] = {}  # how often each program was traced; tests assert on it
 
 
@@ -26,9 +26,6 @@ class Carry(NamedTuple):
     best: jax.Array  # [d], the latent with the lowest loss measured
     loss: jax.Array  # [], mean squared residual there, images in [-1, 1]; inf before the first
     last: jax.Array  # [], the loss measured last; not finite: this lane diverged
-
-
-ProblemFn: TypeAlias = Callable[[Problem], Problem]
 
 
 def begin(optimiser: Optimiser, z: jax.Array) -> Carry:
@@ -63,7 +60,6 @@ def make_engine(
     method: str,
     steps: int,
     precision: str,
-    interval: bool = False,
 ) -> Engine:
     """Return the programs of one architecture and method.
 
@@ -73,16 +69,14 @@ def make_engine(
       method: a key of METHODS.
       steps: of a whole restart, for schedules.
       precision: of matrix products: "default", "high", "highest".
-      interval: search for a latent whose every pixel rounds to the byte, instead of least squares.
     """
     optimiser = METHODS[method].make(steps)
     segment = min(METHODS[method].segment, steps)
-    name = f"{method}{'-interval' if interval else ''}"
 
     def one(state: Any, target: Target, label: jax.Array | None, carry: Carry) -> Carry:
-        TRACES[name] = TRACES.get(name, 0) + 1
+        TRACES[method] = TRACES.get(method, 0) + 1
         problem = make_problem(apply, state, target, shape, label)
-        return advance(optimiser, hinge(problem, INTERVAL_MARGIN) if interval else problem, carry, segment)
+        return advance(optimiser, problem, carry, segment)
 
     def run(state: Any, target: Target, label: jax.Array | None, carry: Carry) -> Carry:
         with jax.default_matmul_precision(precision):
@@ -90,3 +84,17 @@ def make_engine(
 
     start = jax.jit(jax.vmap(functools.partial(begin, optimiser)))
     return Engine(start, jax.jit(run, donate_argnums=(3,)), segment)
+
+
+@functools.lru_cache(maxsize=64)
+def make_linearise(apply: Callable[..., jax.Array], shape: tuple[int, ...]) -> Callable[..., Any]:
+    """Return compiled `fn(state, target, label, z) -> (picture, residual, Jacobian)` at full float32 precision."""
+
+    def fn(state: Any, target: Target, label: Any, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        with jax.default_matmul_precision("highest"):
+            problem = make_problem(apply, state, target, shape, label)
+            residual, jacobian = residual_and_jacobian(problem, z.ravel())
+            given = None if label is None else label[None]
+            return apply(state, z.reshape(1, *shape), label=given)[0], residual, jacobian
+
+    return jax.jit(fn)

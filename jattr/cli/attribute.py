@@ -1,0 +1,138 @@
+"""`jattr attribute`: which of the candidates made each picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from jattr.cli.options import add_common, add_device, add_output, start_jax, whole_number
+from jattr.cli.output import new_folder
+from jattr.cli.table import result_table, shown
+from jattr.errors import InputError
+
+if TYPE_CHECKING:
+    from jattr.cli.attribute_run import AttributeRun
+    from jattr.generators.base import Generator
+    from jattr.inversion.config import InvertConfig
+
+OUTPUTS = ("result.json", "latents.npz", "contact_sheet.png")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "attribute",
+        help="tell which generator made a picture",
+        description="Tell which of the candidates made each picture, or none of them. Writes result.json, latents.npz"
+        " and contact_sheet.png. A picture that cannot be used becomes a failed row; the exit code is 2 then.",
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG or WebP")
+    parser.add_argument("--candidates", nargs="+", required=True, metavar="GEN", help="generator folders or names")
+    add_output(parser)
+    search = parser.add_argument_group("search")
+    search.add_argument("--restarts", type=whole_number(1, 100_000), metavar="N", help="most restarts (default 8)")
+    search.add_argument(
+        "--optimiser",
+        metavar="NAME",
+        help="auto (default), levenberg-marquardt, gauss-newton-cg, lbfgs, bfgs, adam-cosine or adam-paper",
+    )
+    search.add_argument("--steps", type=whole_number(1, 1_000_000), metavar="N", help="most steps of a restart")
+    search.add_argument("--start", metavar="KIND", help="of the latents: linear (default), pool or prior")
+    search.add_argument("--space", metavar="SPACE", help="of the latents: z")
+    search.add_argument("--lanes", type=whole_number(1, 1_000_000), metavar="N", help="searches in one program")
+    search.add_argument(
+        "--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="of all random choices (default 0)"
+    )
+    parser.add_argument("--resize", action="store_true", help="bring pictures to the candidates' sizes (Lanczos)")
+    add_device(parser)
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Attribute, write and report.
+
+    Raises:
+      InputError: the run is impossible; or, after everything was written, a picture could not be used.
+    """
+    with new_folder(args.out, overwrite=args.overwrite) as work:
+        task = prepare(args)
+        task.attribute()
+        data = task.write(work)
+    report(args, data)
+    if task.unusable:
+        raise InputError(
+            f"{len(task.unusable)} of {len(args.images)} pictures could not be used and are failed rows in"
+            f" {args.out}; the first: {task.unusable[0]}"
+        )
+    return 0
+
+
+def prepare(args: argparse.Namespace) -> AttributeRun:
+    """Return the run, everything checked that concerns all of it; the pictures are not looked at.
+
+    Raises:
+      InputError: an option, the device or a candidate cannot be used.
+    """
+    from jattr.cli.timing import Clock
+
+    clock = Clock()
+    with clock.part("import"):
+        import jattr.attribution  # noqa: F401  imported here so that its time is counted
+        from jattr.cli.attribute_run import AttributeRun
+    with clock.part("start_device"):
+        start_jax(args.device)
+        clock.watch_compilation()
+        config = make_config(args)
+    with clock.part("load_candidates"):
+        generators = load_candidates(args.candidates, resize=args.resize)
+    return AttributeRun(args.images, args.candidates, generators, config, args.resize, clock)
+
+
+def report(args: argparse.Namespace, data: dict[str, Any]) -> None:
+    """Print the result as a table, or as JSON."""
+    if args.json:
+        print(json.dumps(data, allow_nan=False))  # ASCII: names of files need not be text
+        return
+    print(result_table(data["pictures"], [candidate["name"] for candidate in data["candidates"]]))
+    print(f"written to {shown(args.out, 200)}: {', '.join(OUTPUTS)}")
+
+
+def make_config(args: argparse.Namespace) -> InvertConfig:
+    """Return the settings of the inversion; options left away have their defaults.
+
+    Raises:
+      InputError: one is not legal.
+    """
+    from jattr.inversion.config import InvertConfig
+
+    options = ("restarts", "optimiser", "steps", "start", "space", "lanes", "seed")
+    return InvertConfig(**{name: getattr(args, name) for name in options if getattr(args, name) is not None})
+
+
+def load_candidates(paths: Sequence[str], *, resize: bool) -> list[Generator]:
+    """Return the candidates, checked against each other.
+
+    Raises:
+      InputError: one cannot be read, two have one name, or their sizes differ without `--resize`.
+    """
+    from jattr.generators.store import find_generator, load_generator
+
+    for path in paths:
+        find_generator(path)  # says what is missing before any is loaded
+    generators: list[Generator] = []
+    for path in paths:
+        gen = load_generator(path)
+        if gen.name in [other.name for other in generators]:
+            raise InputError(
+                f"two candidates are called {gen.name!r}, the second one is {path!r}; leave one away, or give it"
+                ' another "name" in its card.json'
+            )
+        generators.append(gen)
+    sizes = {gen.name: f"{gen.image_shape[0]}x{gen.image_shape[1]}" for gen in generators}
+    if not resize and len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{size} ({name})" for name, size in sizes.items())
+        raise InputError(f"the candidates make pictures of different sizes: {listed}; pass --resize to allow that")
+    return generators

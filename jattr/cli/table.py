@@ -1,0 +1,82 @@
+"""Results as text for a terminal: one row a picture, whatever the names of files are."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+MAX_COLUMNS = 4  # candidates with a column of their own; more are numbered and listed below each row
+WIDTH = 110
+LONGEST_FILE, LONGEST_NAME, LONGEST_VERDICT = 36, 26, 48
+
+
+def result_table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+    """Return the table of a result's pictures (rows of `result.json`) for candidates of these names."""
+    wide = len(names) > MAX_COLUMNS
+    heads = ["picture", "verdict", *([] if wide else [shown(name, LONGEST_NAME) for name in names])]
+    heads += ["margin", "restarts"]
+    cells = [_cells(row, [] if wide else names) for row in rows]
+    widths = [max(len(line[column]) for line in [heads, *cells]) for column in range(len(heads))]
+    lines = ["residual: mean squared, [-1, 1] units; restarts: arrived/run of the best candidate", ""]
+    if wide:
+        lines[:0] = [f"{number:>3} = {shown(name, WIDTH - 8)}" for number, name in enumerate(names, 1)]
+    lines.append(_line(heads, widths))
+    for row, line in zip(rows, cells, strict=True):
+        lines.append(_line(line, widths))
+        if wide:
+            lines += _wrapped("  ".join(f"{n}: {_number(row['residual'][name])}" for n, name in enumerate(names, 1)))
+        if row["verdict"] != "made-by":
+            lines.append("    " + shown(row["reason"], 400))
+    return "\n".join(lines)
+
+
+def shown(text: str, longest: int) -> str:
+    """Return text that is safe to print: control characters escaped, the middle left out where it is too long.
+
+    >>> shown("a" + chr(27) + "[31m", 20), shown("a-very-long-name.png", 12)
+    ('a\\\\x1b[31m', 'a-ver....png')
+    """
+    half = 2 * longest  # escapes lengthen a text, so no more of it is needed
+    if len(text) > 2 * half:
+        text = text[:half] + text[-half:]
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if len(safe) <= longest:
+        return safe
+    kept = longest - 3
+    return f"{safe[: (kept + 1) // 2]}...{safe[len(safe) - kept // 2 :]}"
+
+
+def verdict_text(row: dict[str, Any]) -> str:
+    """Return a row's verdict in words."""
+    if row["verdict"] != "made-by":
+        return "none of the candidates" if row["verdict"] == "none" else str(row["verdict"])
+    certificate = row["certificate"]
+    proof = "" if certificate is None else " (certificate, bit-exact)" if certificate["bit_exact"] else " (certificate)"
+    return f"made by {shown(' or '.join(row['candidates']), LONGEST_VERDICT)}{proof}"
+
+
+def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
+    residuals = {name: value for name, value in row["residual"].items() if value is not None}
+    best = row["candidate"] or min(residuals, key=lambda name: residuals[name], default=None)
+    restarts = "-" if best is None else f"{row['restarts'][best]['arrived']}/{row['restarts'][best]['run']}"
+    margin = "-" if row["margin"] is None else f"{row['margin']:.3g}"
+    return [
+        shown(row["file"], LONGEST_FILE),
+        verdict_text(row),
+        *(_number(row["residual"][name]) for name in names),
+        margin,
+        restarts,
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1e}"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ")

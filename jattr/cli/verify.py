@@ -1,0 +1,65 @@
+"""`jattr verify`: carries out the certificates of a result again, from its latents, the weights and the pictures."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from jattr.cli.options import add_common, add_device, emit, start_jax
+from jattr.errors import InputError, VerificationError
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "verify",
+        help="check the certificates of a result again",
+        description="Carry out every certificate of a result again: the candidates' weights and cards, the pictures"
+        " and the latents must be what result.json states, and the test must hold with the figures it states."
+        " Exit code 0: all hold; 3: something differs; 2: bad input, or a result that states no certificate.",
+    )
+    parser.add_argument("folder", metavar="DIR", help="folder that `jattr attribute` wrote")
+    parser.add_argument("--candidates", nargs="+", required=True, metavar="GEN", help="generator folders or names")
+    parser.add_argument(
+        "--pictures", nargs="+", metavar="IMAGE", help="found by SHA-256 (default: the paths in result.json)"
+    )
+    add_device(parser)
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify and report.
+
+    Raises:
+      InputError: the files cannot be used, or there is no certificate to verify.
+      VerificationError: something differs from what the result states.
+    """
+    from jattr.cli.result_folder import read_result
+    from jattr.cli.table import shown
+    from jattr.cli.verification import verify_result
+
+    saved = read_result(args.folder)
+    start_jax(args.device)
+    report = verify_result(saved, args.candidates, args.pictures)
+    if not report.checked and not report.differences:
+        raise InputError(
+            f"{args.folder} states no certificate, so there is nothing to verify; its verdicts rest on residuals alone"
+        )
+    count, total = len(report.checked), len(saved.data["pictures"])
+    differences = [shown(line, 500) for line in report.differences]
+    result = {
+        "verified": not differences,
+        "certificates": report.checked,
+        "differences": differences,
+        "pictures": total,
+        "pictures_without_certificate": total - report.pictures,
+    }
+    lines = [f"{shown(c['file'], 60)}: made by {shown(c['candidate'], 60)}: {c['text']}" for c in report.checked]
+    without = f"; {total - report.pictures} pictures have none" if report.pictures < total else ""
+    lines += [f"DIFFERS: {line}" for line in differences]
+    lines.append(f"{count} certificates of {report.pictures} pictures {'checked' if differences else 'hold'}{without}")
+    emit(args, result, "\n".join(lines))
+    if differences:
+        raise VerificationError(f"{len(differences)} differences from what {args.folder} states; {differences[0]}")
+    return 0

@@ -1,0 +1,246 @@
+import errno
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_generator import make_tiny
+
+from jattr.cli.main import main
+from jattr.cli.result_folder import file_sha256, read_result
+from jattr.cli.table import result_table, shown
+from jattr.images import to_byte, write_png
+
+SEARCH = ["--restarts", "8", "--lanes", "4"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Two pictures of `tiny`, one of `tiny_b`, and files that are no usable picture, by name."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for name, seed in (("tiny", 0), ("tiny_b", 1)):
+        z = np.random.default_rng(5).normal(size=(2, 6)).astype(np.float32)
+        for number, pixels in enumerate(to_byte(make_tiny(seed=seed, name=name).generate(z))):
+            write_png(folder / f"{name}{number}.png", pixels)
+    (folder / "text.png").write_text("this is no picture")
+    (folder / "truncated.png").write_bytes((folder / "tiny0.png").read_bytes()[:-40])
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(folder / "animated.png", save_all=True, append_images=frames[1:])
+    write_png(folder / "large.png", np.zeros((12, 10, 3), np.uint8))
+    return {path.name: str(path) for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="session")
+def small_folder(tmp_path_factory):
+    """The folder of a 4x4 RGB generator with 4 latents."""
+    from jattr.generators.card import parse_card
+    from jattr.generators.store import save_generator
+
+    card = parse_card({
+        "card_version": 1, "kind": "layered", "name": "small", "image_shape": [3, 4, 4], "value_range": [-1, 1],
+        "latent": {"dim": 4, "distribution": "uniform"}, "conditioning": None, "state_dict_key": None, "ignore": [],
+        "layers": [{"op": "linear", "key": "fc"}, {"op": "tanh"}, {"op": "reshape", "shape": [3, 4, 4]}],
+    })  # fmt: skip
+    rng = np.random.default_rng(3)
+    leaves = {"kernel": rng.normal(size=(4, 48)).astype(np.float32), "bias": np.zeros(48, np.float32)}
+    folder = tmp_path_factory.mktemp("small") / "small"
+    save_generator(folder, card, {"layers": {"0": leaves}})
+    return folder
+
+
+@pytest.fixture
+def attribute(tiny_folders, tmp_path, capsys):
+    """Run the subcommand in a fresh folder: (exit code, stdout, stderr, folder of the result)."""
+
+    def run(images, *options, candidates=("tiny", "tiny_b"), out=None):
+        out = out or tmp_path / "out"
+        paths = [str(tiny_folders.get(name, name)) for name in candidates]
+        code = main(["attribute", *images, "--candidates", *paths, "--out", str(out), *SEARCH, *options])
+        captured = capsys.readouterr()
+        errors = [line for line in captured.err.splitlines(keepends=True) if "searches (" not in line]  # no progress
+        return code, captured.out, "".join(errors), out
+
+    return run
+
+
+def test_own_pictures_are_certified_and_everything_is_written(attribute, pictures, tiny):
+    code, text, errors, out = attribute([pictures["tiny0.png"], pictures["tiny_b1.png"]])
+    assert (code, errors) == (0, "")
+    assert sorted(path.name for path in out.iterdir()) == ["contact_sheet.png", "latents.npz", "result.json"]
+    first, second = json.loads((out / "result.json").read_text())["pictures"]
+    assert (first["verdict"], first["candidate"], second["candidate"]) == ("made-by", "tiny", "tiny_b")
+    assert first["certificate"]["holds"]
+    assert first["certificate"] == first["certificates"]["tiny"]
+    assert first["residual"]["tiny"] < 1e-5 < first["residual"]["tiny_b"]
+    assert first["restarts"]["tiny"]["arrived"] >= 1
+    assert first["label"] is None
+    assert first["sha256"] == file_sha256(pictures["tiny0.png"])
+    assert text.count("(certificate") == 2
+    saved = read_result(out)
+    remade = to_byte(tiny.generate(saved.z[0][:1]))[0]
+    assert np.mean(remade == np.asarray(Image.open(pictures["tiny0.png"]))) > 0.98
+    assert Image.open(out / "contact_sheet.png").size[0] > 400
+
+
+def test_json_is_the_result_file(attribute, pictures):
+    code, text, _, out = attribute([pictures["tiny1.png"]], "--json")
+    assert code == 0
+    data = json.loads(text)
+    assert data == json.loads((out / "result.json").read_text())
+    assert data["settings"]["inversion"]["restarts"] == 8
+    assert {"import", "load_candidates", "search", "compile", "write"} <= set(data["timing_seconds"])
+    assert set(data["versions"]) == {"jattr", "jax", "jaxlib", "numpy", "python"}
+
+
+def test_the_same_run_gives_the_same_bytes(attribute, pictures, tmp_path):
+    outs = [attribute([pictures["tiny0.png"]], out=tmp_path / name)[3] for name in "ab"]
+    first, second = (json.loads((out / "result.json").read_text()) for out in outs)
+    assert first.pop("timing_seconds")
+    assert second.pop("timing_seconds")
+    assert first == second
+    assert (outs[0] / "latents.npz").read_bytes() == (outs[1] / "latents.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("text.png", "not a PNG"),
+        ("truncated.png", "truncated"),
+        ("animated.png", "animated"),
+        ("large.png", "12x10 pixels (height x width), wanted is 8x8"),
+        ("missing.png", "No such file"),
+    ],
+)
+def test_a_bad_picture_becomes_a_failed_row_and_the_others_complete(attribute, pictures, name, words):
+    code, text, errors, out = attribute([pictures.get(name, "missing.png"), pictures["tiny0.png"]])
+    assert code == 2
+    assert errors.count("\n") == 1
+    assert words in errors
+    assert "1 of 2 pictures" in errors
+    bad, good = json.loads((out / "result.json").read_text())["pictures"]
+    assert bad["verdict"] == "failed"
+    assert words in bad["reason"]
+    assert bad["candidate"] is None
+    assert bad["residual"] == {"tiny": None, "tiny_b": None}
+    assert good["candidate"] == "tiny"
+    assert good["certificate"]["holds"]
+    assert words in text
+    with np.load(out / "latents.npz") as arrays:
+        assert arrays["found"].tolist() == [[False, False], [True, True]]
+        assert arrays["z"].shape == (2, 2, 6)
+        assert not arrays["z"][0].any()
+
+
+def test_resize_takes_pictures_of_other_sizes(attribute, pictures):
+    code, _, _, out = attribute([pictures["large.png"]], "--resize")
+    (row,) = json.loads((out / "result.json").read_text())["pictures"]
+    assert code == 0
+    assert row["verdict"] != "failed"
+    assert row["notes"] == ["resized from 12x10 to 8x8 by Lanczos"]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "options", "words"),
+    [
+        (("nowhere",), (), "there is no generator 'nowhere'"),
+        (("tiny", "tiny"), (), "two candidates are called 'tiny'"),
+        (("tiny",), ("--optimiser", "magic"), "optimiser is 'magic'"),
+        (("tiny",), ("--start", "magic"), "start is 'magic'"),
+        (("tiny",), ("--space", "w"), "space is 'w'"),
+        (("tiny",), ("--restarts", "0"), "legal is a whole number from 1"),
+        ((), (), "expected at least one argument"),
+        (("tiny",), ("--psi", "0.7"), "unrecognized arguments"),
+    ],
+)
+def test_what_concerns_the_whole_run_fails_before_any_work(attribute, pictures, candidates, options, words):
+    code, text, errors, out = attribute([pictures["tiny0.png"]], *options, candidates=candidates)
+    assert (code, text) == (2, "")
+    assert words in errors
+    assert errors.count("\n") == 1
+    assert list(out.parent.iterdir()) == []
+
+
+def test_candidates_of_different_sizes_need_resize(attribute, pictures, tmp_path, small_folder):
+    candidates = ("tiny", str(small_folder))
+    code, _, errors, _ = attribute([pictures["tiny0.png"]], candidates=candidates)
+    assert code == 2
+    assert "8x8 (tiny), 4x4 (small)" in errors
+    assert "--resize" in errors
+    code, _, errors, out = attribute([pictures["tiny0.png"]], "--resize", candidates=candidates)
+    assert (code, errors) == (0, "")
+    assert json.loads((out / "result.json").read_text())["pictures"][0]["candidate"] == "tiny"
+    saved = read_result(out)
+    assert [z.shape for z in saved.z] == [(1, 6), (1, 4)]
+
+
+def test_a_conditional_candidate_reports_the_class(attribute, tiny_conditional, tmp_path):
+    z = np.random.default_rng(1).normal(size=(1, 6)).astype(np.float32)
+    write_png(tmp_path / "c.png", to_byte(tiny_conditional.generate(z, label=[2]))[0])
+    code, _, _, out = attribute([str(tmp_path / "c.png")], candidates=("tiny_conditional",))
+    (row,) = json.loads((out / "result.json").read_text())["pictures"]
+    assert code == 0
+    assert (row["candidate"], row["label"]) == ("tiny_conditional", 2)
+
+
+def test_an_output_folder_that_exists_is_kept(attribute, pictures, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    code, _, errors, _ = attribute([pictures["tiny0.png"]])
+    assert code == 2
+    assert "exists already" in errors
+    assert (out / "mine.txt").read_text() == "mine"
+    assert attribute([pictures["tiny0.png"]], "--overwrite")[0] == 0
+    assert not (out / "mine.txt").exists()
+    assert (out / "result.json").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("function", ["write_result", "write_latents"])
+def test_a_full_disk_leaves_nothing_behind(attribute, pictures, monkeypatch, number, function):
+    def fail(*args, **kwargs):
+        raise OSError(number, "no room here")
+
+    monkeypatch.setattr(f"jattr.cli.attribute_run.{function}", fail)
+    code, _, errors, out = attribute([pictures["tiny0.png"]], candidates=("tiny",))
+    assert code == 2
+    assert "no room here" in errors
+    assert errors.count("\n") == 1
+    assert list(out.parent.iterdir()) == []
+
+
+def test_blocks_give_one_result(attribute, pictures, monkeypatch):
+    monkeypatch.setattr("jattr.cli.attribute_run.BLOCK", 2)
+    names = ["tiny0.png", "text.png", "tiny_b0.png", "tiny_b1.png", "tiny1.png"]
+    code, _, _, out = attribute([pictures[name] for name in names])
+    rows = json.loads((out / "result.json").read_text())["pictures"]
+    assert code == 2
+    assert [row["file"] for row in rows] == [pictures[name] for name in names]
+    assert [row["candidate"] for row in rows] == ["tiny", None, "tiny_b", "tiny_b", "tiny"]
+
+
+def row_of(file, residuals, **changes):
+    restarts = {name: {"run": 4, "arrived": 1, "failed": 0} for name in residuals}
+    row = {"file": file, "verdict": "none", "candidate": None, "candidates": [], "certificate": None}
+    return row | {"residual": residuals, "restarts": restarts, "margin": None, "reason": "because"} | changes
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 12])
+def test_the_table_is_readable_with_any_number_of_candidates(count):
+    names = [f"a_generator_with_a_long_name_{number}" for number in range(count)]
+    rows = [
+        row_of("pictures/" + "long" * 100 + ".png", dict.fromkeys(names, 1e-3)),
+        row_of("b.png", dict.fromkeys(names)),
+    ]
+    lines = result_table(rows, names).splitlines()
+    assert max(map(len, lines)) <= 200
+    assert sum("because" in line for line in lines) == 2
+
+
+def test_the_table_escapes_control_characters():
+    hostile = "a\x1b[31m\nb\u202ec\udcff.png"
+    text = result_table([row_of(hostile, {"x\x07": 1.0}, reason=hostile)], ["x\x07"])
+    assert all(c.isprintable() for c in text.replace("\n", ""))
+    assert "\\x1b" in shown(hostile, 40)
+    assert "\\u202e" in text
+    assert "\\x07" in text

@@ -1,0 +1,79 @@
+"""`Generator`: what it refuses, and generators made from any function."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jattr
+from jattr.errors import GeneratorError
+from jattr.generators.base import PRIORS, sample_normal
+
+
+def from_function(apply=None, state=None, **changes):
+    settings = {
+        "name": "toy", "version": "1", "latent_shape": (3,), "image_shape": (2, 2, 1), "sample": sample_normal((3,)),
+    }  # fmt: skip
+    apply = apply or (lambda w, z, *, label=None: jnp.tanh(z @ w).reshape(-1, 2, 2, 1))
+    state = jnp.ones((3, 4)) if state is None else state
+    return jattr.Generator.from_function(apply, state, **(settings | changes))
+
+
+def test_equal_weights_and_version_are_one_model_and_others_are_not():
+    first = from_function()
+    assert first.digest == from_function().digest
+    assert first.digest != from_function(version="2").digest
+    other = from_function(state=2 * jnp.ones((3, 4)))
+    assert first.weights_digest != other.weights_digest
+    assert first.digest != other.digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"image_shape": (4, 1, 1)}, "states float32"),
+        ({"state": jnp.full((3, 4), jnp.nan)}, "not finite"),
+        ({"apply": lambda w, z, *, label=None: jnp.zeros((len(z), 2, 2, 1), jnp.int32)}, "makes int32"),
+    ],
+)
+def test_functions_that_are_not_what_they_state_are_refused(changes, words):
+    with pytest.raises(GeneratorError, match=words):
+        from_function(**changes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "words"),
+    [
+        ((2, 5), {}, r"takes \[n, 6,\]"),
+        ((6,), {}, "shape"),
+        ((2, 6), {"space": "w"}, "no space 'w'"),
+        ((2, 6), {"psi": 0.5}, "no psi"),
+        ((2, 6), {"label": 0}, "unconditional"),
+    ],
+)
+def test_what_an_unconditional_generator_cannot_do(tiny, shape, options, words):
+    with pytest.raises(GeneratorError, match=words):
+        tiny.generate(np.zeros(shape, np.float32), **options)
+
+
+@pytest.mark.parametrize("label", [None, 3, -1, [0, 1, 2], 0.5, [[0, 1]], True])
+def test_labels_that_are_no_classes_are_refused(tiny_conditional, label):
+    with pytest.raises(GeneratorError, match="label"):
+        tiny_conditional.generate(np.zeros((2, 6), np.float32), label=label)
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_priors_have_the_moments_they_state(prior):
+    z = np.float64(PRIORS[prior]((5,))(jax.random.key(0), 4000))
+    variance = {"normal": 1, "uniform": 1 / 3}[prior]
+    assert z.shape == (4000, 5)
+    assert abs(z.mean()) < 4 * np.sqrt(variance / z.size)  # 4 standard errors
+    assert abs(z.var() / variance - 1) < 0.05
+    assert prior != "uniform" or np.abs(z).max() < 1
+
+
+def test_a_generator_cannot_be_changed(tiny):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        tiny.name = "other"
