@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,25 +67,33 @@ def _plain(arrays: Arrays, generator: Generator) -> tuple[np.ndarray, np.ndarray
 
 
 def _of_candidate(arrays: Arrays, generator: Generator) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the latents of the candidate that is this generator."""
+    """Return the latents of the candidate that is this generator, for those pictures where one was found."""
     digests = [str(digest) for digest in _digests(arrays).ravel()]
     if generator.digest not in digests:
         raise InputError(
             f"holds latents of {', '.join(digests)}, but not of {generator.digest}, which {generator.name!r} has;"
             " give another file or generator"
         )
-    index = digests.index(generator.digest)
-    label = arrays.get("label")
-    if label is not None:
-        if label.ndim != 2 or label.shape[1] != len(digests):
-            raise InputError(f"has label of shape {list(label.shape)}; it must be [pictures, {len(digests)}]")
-        label = label[:, index]
-    if "z" not in arrays:
-        return _array(arrays, f"z_{index}"), label
-    z = _array(arrays, "z")
-    if z.ndim < 2 or z.shape[1] != len(digests):
-        raise InputError(f"has z of shape {list(z.shape)}; it must be [pictures, {len(digests)}, ...]")
-    return z[:, index], label
+    column = digests.index(generator.digest)
+    z = _array(arrays, f"z_{column}") if "z" not in arrays else _column(arrays, "z", column, len(digests))
+    label = _column(arrays, "label", column, len(digests)) if "label" in arrays else None
+    if "found" not in arrays:
+        return z, label
+    found = _column(arrays, "found", column, len(digests)).astype(bool)
+    if z.ndim == 0 or found.shape != z.shape[:1] or (label is not None and label.shape != found.shape):
+        raise InputError("has z, label and found for different numbers of pictures; write it again")
+    if not found.all():
+        left_out = ", ".join(str(number) for number in np.flatnonzero(~found)[:10])
+        print(f"jattr: no latent was found for pictures {left_out} (from 0); they are left out", file=sys.stderr)
+    return z[found], None if label is None else label[found]
+
+
+def _column(arrays: Arrays, name: str, column: int, count: int) -> np.ndarray:
+    """Return one candidate's part of an array [pictures, candidates, ...]."""
+    array = arrays[name]
+    if array.ndim < 2 or array.shape[1] != count:
+        raise InputError(f"has {name} of shape {list(array.shape)}; it must be [pictures, {count}, ...]")
+    return array[:, column]
 
 
 def _checked(z: np.ndarray, generator: Generator, limit: int) -> np.ndarray:

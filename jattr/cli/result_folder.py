@@ -48,14 +48,10 @@ def write_latents(
     """
     same = len({array.shape for array in z}) == 1
     latents = {"z": np.stack(z, axis=1)} if same else {f"z_{number}": array for number, array in enumerate(z)}
-    others = {
-        "label": label.astype(np.int32),
-        "found": found,
-        "digest": np.array(list(digests)),
-        "space": np.array(space),
-    }
+    arrays: dict[str, Any] = {name: array.astype(np.float32) for name, array in latents.items()}
+    arrays |= {"label": label.astype(np.int32), "found": found, "digest": np.array(list(digests))}
     with path.open("xb") as file:
-        np.savez(file, **{name: array.astype(np.float32) for name, array in latents.items()}, **others)
+        np.savez(file, space=np.array(space), **arrays)
     return file_sha256(path)
 
 

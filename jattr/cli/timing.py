@@ -36,9 +36,9 @@ class Clock:
         """Return the parts in seconds, to the millisecond."""
         return {name: round(value, 3) for name, value in self.seconds.items()}
 
-    def _on_event(self, event: str, duration: float, **_: Any) -> None:
+    def _on_event(self, event: str, duration_secs: float, **_: Any) -> None:
         if event == COMPILE_EVENT:
-            self._add("compile", duration)
+            self._add("compile", duration_secs)
 
     def _add(self, name: str, seconds: float) -> None:
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds

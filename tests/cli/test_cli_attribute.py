@@ -9,7 +9,7 @@ from tiny_generator import make_tiny
 from jattr.cli.main import main
 from jattr.cli.result_folder import file_sha256, read_result
 from jattr.cli.table import result_table, shown
-from jattr.images import to_byte, write_png
+from jattr.images import load_picture, to_byte, write_png
 
 SEARCH = ["--restarts", "8", "--lanes", "4"]
 
@@ -19,7 +19,7 @@ def pictures(tmp_path_factory):
     """Two pictures of `tiny`, one of `tiny_b`, and files that are no usable picture, by name."""
     folder = tmp_path_factory.mktemp("pictures")
     for name, seed in (("tiny", 0), ("tiny_b", 1)):
-        z = np.random.default_rng(5).normal(size=(2, 6)).astype(np.float32)
+        z = np.random.default_rng(7).normal(size=(2, 6)).astype(np.float32)
         for number, pixels in enumerate(to_byte(make_tiny(seed=seed, name=name).generate(z))):
             write_png(folder / f"{name}{number}.png", pixels)
     (folder / "text.png").write_text("this is no picture")
@@ -78,8 +78,8 @@ def test_own_pictures_are_certified_and_everything_is_written(attribute, picture
     assert text.count("(certificate") == 2
     saved = read_result(out)
     remade = to_byte(tiny.generate(saved.z[0][:1]))[0]
-    assert np.mean(remade == np.asarray(Image.open(pictures["tiny0.png"]))) > 0.98
-    assert Image.open(out / "contact_sheet.png").size[0] > 400
+    assert np.mean(remade == load_picture(pictures["tiny0.png"]).pixels) > 0.98
+    assert load_picture(out / "contact_sheet.png").pixels.shape[1] > 400
 
 
 def test_json_is_the_result_file(attribute, pictures):

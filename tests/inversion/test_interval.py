@@ -1,0 +1,88 @@
+"""From a least-squares latent to one whose every pixel rounds to the byte."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toys import make_toy, own_pictures, to_bytes
+
+from jattr.inversion.interval import SAFE, interval_polish
+from jattr.inversion.invert import make_invert
+from jattr.inversion.problem import STEP, target_of
+from jattr.inversion.search import make_linearise
+
+COUNT = 6
+
+
+def linearise_of(gen, pixels, rounding="round"):
+    fn = make_linearise(gen.apply, gen.latent_shape)
+    target = target_of(jnp.asarray(pixels), rounding)
+    return lambda z: fn(gen.state, target, None, jnp.asarray(z))[1:]
+
+
+def outside(linearise, z):
+    return int((np.abs(np.asarray(linearise(np.asarray(z, np.float32))[0]) / STEP) > SAFE).sum())
+
+
+@pytest.fixture(scope="module")
+def least_squares():
+    """A generator of 8 latents, its own pictures, and the least-squares latents."""
+    gen = make_toy(size=8)
+    z, pixels = own_pictures(gen, COUNT)
+    fn = jax.jit(jax.vmap(make_invert(gen.apply), in_axes=(None, 0, 0, None)))
+    return gen, pixels, np.asarray(fn(gen.state, pixels, 0.8 * z, jax.random.key(0)).z)
+
+
+def test_every_byte_becomes_identical(least_squares):
+    gen, pixels, start = least_squares
+    wrong_before = (to_bytes(gen.generate(start)) != pixels).reshape(COUNT, -1).sum(1)
+    assert wrong_before.sum() > 0  # else this test shows nothing
+    for i in range(COUNT):
+        z, left, used = interval_polish(linearise_of(gen, pixels[i]), start[i], 9)
+        assert left == 0
+        assert 1 <= used <= 9
+        assert z.dtype == np.float32
+        np.testing.assert_array_equal(to_bytes(gen.generate(z[None])[0]), pixels[i])
+
+
+def test_picture_that_is_exact_already_costs_one_jacobian(least_squares):
+    gen, pixels, start = least_squares
+    linearise = linearise_of(gen, pixels[0])
+    z, _, _ = interval_polish(linearise, start[0], 9)
+    again, left, used = interval_polish(linearise, z, 9)
+    np.testing.assert_array_equal(again, z)
+    assert (left, used) == (0, 1)
+
+
+def test_unsolvable_picture_keeps_the_best_so_far(least_squares):
+    gen, _, start = least_squares
+    noise = np.random.default_rng(0).integers(0, 256, gen.image_shape).astype(np.uint8)
+    linearise = linearise_of(gen, noise)
+    z, left, used = interval_polish(linearise, start[0], 9)
+    assert 0 < left <= outside(linearise, start[0])
+    assert left == outside(linearise, z)
+    assert used <= 9
+
+
+def test_nearly_solvable_picture_does_not_get_worse(least_squares):
+    """One byte changed by 40: the other bytes may not be paid for it."""
+    gen, pixels, start = least_squares
+    changed = pixels[1].copy()
+    changed[2, 2, 1] ^= 40
+    linearise = linearise_of(gen, changed)
+    z, left, _ = interval_polish(linearise, start[1], 9)
+    assert left == outside(linearise, z) <= outside(linearise, start[1])
+    assert np.isfinite(z).all()
+
+
+def test_point_that_cannot_be_computed_never_wins():
+    """Everything but the start is NaN; NaN lies in no interval."""
+    start = np.zeros(2, np.float32)
+
+    def linearise(z):
+        residual = np.full(10, STEP if np.array_equal(z, start) else np.nan)
+        return residual, np.eye(10, 2) * STEP
+
+    z, left, _ = interval_polish(linearise, start, 9)
+    np.testing.assert_array_equal(z, start)
+    assert left == 10

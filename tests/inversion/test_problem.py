@@ -1,0 +1,72 @@
+"""Bytes as intervals, under both rounding rules."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toys import to_bytes
+
+from jattr.inversion.problem import FLOOR, ROUNDINGS, STEP, deviation, make_problem, target_of
+
+BYTES = np.arange(256, dtype=np.uint8)
+RULES = pytest.mark.parametrize("rule", ROUNDINGS)
+
+
+def test_floor_is_the_mean_square_of_rounding():
+    x = np.random.default_rng(0).uniform(-0.99, 0.99, 400_000)
+    error = to_bytes(x) / 127.5 - 1 - x
+    assert np.mean(error**2) == pytest.approx(FLOOR, rel=0.01)  # the standard error is 0.15 %
+    assert pytest.approx(2 / 255) == STEP
+
+
+@RULES
+def test_centre_is_the_middle_of_each_byte(rule):
+    """The top of the truncated range has no middle: only 1 and more make byte 255."""
+    target = target_of(jnp.asarray(BYTES[:-1]), rule)
+    centre = np.asarray(target.center, np.float64)
+    for offset in (-0.49, 0.0, 0.49):
+        np.testing.assert_array_equal(to_bytes(centre + offset * STEP, rule), BYTES[:-1])
+    np.testing.assert_array_equal(to_bytes(centre[1:] - 0.51 * STEP, rule), BYTES[:-2])
+    np.testing.assert_array_equal(to_bytes(centre + 0.51 * STEP, rule), BYTES[1:])
+    assert float(target_of(jnp.asarray(BYTES[-1:]), rule).center[0]) == 1.0
+
+
+@RULES
+def test_rounding_to_a_byte_never_costs_more_than_half_a_step(rule):
+    x = np.random.default_rng(1).uniform(-1.3, 1.3, 100_000)
+    difference = np.asarray(deviation(jnp.asarray(x, jnp.float32), target_of(jnp.asarray(to_bytes(x, rule)), rule)))
+    assert np.abs(difference).max() <= 0.5 * STEP * (1 + 1e-4)  # and nothing for values beyond the range
+
+
+def test_wrong_rule_shows():
+    x = np.random.default_rng(2).uniform(-0.9, 0.9, 10_000)
+    difference = deviation(jnp.asarray(x, jnp.float32), target_of(jnp.asarray(to_bytes(x, "truncate")), "round"))
+    assert float(jnp.mean(difference)) == pytest.approx(STEP / 2, rel=0.05)
+
+
+def test_clipped_bytes_are_one_sided():
+    target = target_of(jnp.asarray([0, 0, 255, 255, 7, 7], jnp.uint8))
+    step = jnp.float32(0.25)
+    difference = deviation(target.center + jnp.asarray([-1.0, 1.0, 1.0, -1.0, -1.0, 1.0]) * step, target)
+    np.testing.assert_allclose(difference, [0, 0.25, 0, -0.25, -0.25, 0.25], atol=1e-6)
+
+
+def test_clipped_bytes_have_no_gradient_beyond_the_range():
+    target = target_of(jnp.asarray([0, 255, 100], jnp.uint8))
+    x = jnp.asarray([-1.5, 1.5, 0.0])
+    jacobian = jax.jacfwd(lambda x: deviation(x, target))(x)
+    np.testing.assert_array_equal(jacobian, np.diag([0.0, 0.0, 1.0]))
+
+
+def test_float_pictures_are_clipped_at_minus_one_and_one():
+    target = target_of(jnp.asarray([-1.0, 1.0, 0.25], jnp.float32))
+    np.testing.assert_array_equal(deviation(jnp.asarray([-2.0, 2.0, 0.25]), target), [0.0, 0.0, 0.0])
+
+
+def test_problem_is_flat_and_passes_the_label():
+    def apply(state, z, *, label):
+        return state * z.sum((1, 2)).reshape(-1, 1, 1, 1) * jnp.ones((2, 3, 1)) + label.astype(jnp.float32)[0]
+
+    problem = make_problem(apply, jnp.float32(0.1), target_of(jnp.zeros((2, 3, 1))), (2, 2), jnp.int32(3))
+    assert problem.size == 6
+    np.testing.assert_allclose(problem.residual(jnp.arange(4.0)), np.full(6, 3.6), rtol=1e-6)
