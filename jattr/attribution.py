@@ -1,5 +1,6 @@
 """`attribute`: which of the candidates made each picture, with certificates."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,14 +12,14 @@ import numpy as np
 from jattr.decision.certificate import Certificate, certify
 from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, decide
 from jattr.errors import GeneratorError, ImageError
-from jattr.generators.base import Generator
+from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import NEAR, Inverter, check_pixels, rounds
 from jattr.inversion.lanes import Status
 from jattr.inversion.problem import FLOOR, deviation, target_of
 
 MISS_PICTURES = 16  # own pictures on which a candidate's usual miss is measured, when "none" is in question
-BLOCK_BYTES = 64 << 20  # of reproductions and latents in memory at a time
+RESIDUAL_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -158,14 +159,28 @@ def _certificates(inverter: Inverter) -> list[Certificate | None]:
 
 def _residuals(inverter: Inverter) -> np.ndarray:
     """Return the residual of the best latent of every picture [n], inf where every restart failed."""
-    gen, out = inverter.gen, []
-    for i in range(len(inverter.pixels)):
-        place = inverter.best(i)
-        label = inverter.label[place][None] if gen.num_classes else None
-        made = gen.generate(inverter.z[place].reshape(1, *gen.latent_shape), label=label)[0]
-        value = float(jnp.mean(jnp.square(deviation(made, target_of(jnp.asarray(inverter.pixels[i]))))))
-        out.append(value if np.isfinite(inverter.loss[place]) and np.isfinite(value) else np.inf)
-    return np.asarray(out)
+    gen = inverter.gen
+    places = [inverter.best(i) for i in range(len(inverter.pixels))]
+    fn = _residual_fn(gen.apply)
+    out = []
+    for at in range(0, len(places), RESIDUAL_BATCH):
+        some = [places[min(at + k, len(places) - 1)] for k in range(RESIDUAL_BATCH)]  # the last one fills the batch up
+        z = np.stack([inverter.z[p] for p in some]).reshape(-1, *gen.latent_shape)
+        label = np.stack([inverter.label[p] for p in some]) if gen.num_classes else None
+        out.append(fn(gen.state, z, label, np.stack([inverter.pixels[p[0]] for p in some])))
+    values = np.concatenate([np.asarray(part) for part in out])[: len(places)].astype(np.float64)
+    lost = np.array([not np.isfinite(inverter.loss[p]) for p in places])
+    return np.where(lost | ~np.isfinite(values), np.inf, values)
+
+
+@functools.lru_cache(maxsize=64)
+def _residual_fn(apply: ApplyFn) -> Any:
+    def fn(state: Any, z: jax.Array, label: jax.Array | None, pixels: jax.Array) -> jax.Array:
+        with jax.default_matmul_precision("highest"):  # as `verify` recomputes it
+            made = apply(state, z, label=label)
+            return jnp.mean(jnp.square(deviation(made, target_of(pixels))), axis=(1, 2, 3))
+
+    return jax.jit(fn)
 
 
 def _evidence(

@@ -3,8 +3,8 @@
     python scripts/bench_memory.py                          # JATTR_REFERENCE names the reference folder
     python scripts/bench_memory.py --pictures 20 --reference DIR
 
-Converts the three face generators of the reference folder, has them make the pictures in turn, and runs `python -m jattr
-attribute` on the PNG files. The peak is the kernel's own high-water mark (VmHWM), read by the process as it ends.
+Converts the three face generators of the reference folder, has them make the pictures in turn, and runs `python -m
+jattr attribute` on the PNG files. The peak is the kernel's own high-water mark (VmHWM), read by the process as it ends.
 """
 
 import argparse

@@ -4,11 +4,13 @@
     python scripts/bench_ops.py --quick
 
 Prints milliseconds, the ratio to the form that `ops` chooses (below 1: another one is faster) and GFLOP/s beside the
-measured matmul peak; last, one line of JSON. FLOPs are those of value and gradient by the input, taps on padding included.
+measured matmul peak; last, one line of JSON. FLOPs are those of value and gradient by the input, taps on padding
+included.
 """
 
 import argparse
 import functools
+import itertools
 import json
 import sys
 import time
@@ -160,11 +162,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three layers, few repeats: to try the script")
     args = parser.parse_args()
     print(f"{'layer':42} {'chosen':8} form, time of a step, its ratio to the chosen form's")
-    rows = [
-        measure(layer, n, 3 if args.quick else 15) for layer in (QUICK if args.quick else LAYERS) for n in args.lanes
-    ]
-    for row in rows:
-        print_row(row)
+    layers, repeats = (QUICK, 3) if args.quick else (LAYERS, 15)
+    rows = []
+    for layer, lanes in itertools.product(layers, args.lanes):
+        rows.append(measure(layer, lanes, repeats))
+        print_row(rows[-1])
     print(json.dumps({"rows": rows, "peak_gflops": matmul_peak() / 1e9, **origin()}))
 
 

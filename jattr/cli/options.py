@@ -65,7 +65,7 @@ def start_jax(device: str | None) -> None:
 
 def emit(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
     """Print the result: one JSON object with `--json`, else the text."""
-    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if args.json else text)
+    print(json.dumps(result, ensure_ascii=True, allow_nan=False) if args.json else text)
 
 
 class Progress:

@@ -1,8 +1,8 @@
 """The certificate: a test that a reproduction differs from the accused bytes by 8-bit rounding and nothing else.
 
 `docs/certificate.md` derives it. Under the hypothesis "G made this picture at a latent near this one", each unclipped
-byte's deviation e is uniform within half a rounding step, variance step^2 / 12, excess kurtosis -6/5. A search fits away
-the part of e that lies in the column space of the Jacobian J, so the test looks at the rest:
+byte's deviation e is uniform within half a rounding step, variance step^2 / 12, excess kurtosis -6/5. A search fits
+away the part of e that lies in the column space of the Jacobian J, so the test looks at the rest:
 
     T = 12 / step^2 |(1 - P) e|^2,  mean dof = unclipped - rank,  variance 2 dof - 6/5 dof^2 / unclipped,
 
@@ -11,12 +11,12 @@ that a latent far away cannot hide in P. Clipped bytes (0, 255) add what lies ou
 freedom. Both must hold: the p-value is twice the smaller one.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.stats import norm
 
 from jattr.generators.base import Generator
 from jattr.inversion.problem import STEP, target_of
@@ -117,7 +117,7 @@ def _tail(statistic: float, mean: int, n: int) -> float:
     if mean <= 0:
         return 0.0
     variance = 2.0 * mean - 1.2 * mean * mean / n
-    return float(norm.sf((statistic - mean) / np.sqrt(variance)))
+    return 0.5 * math.erfc((statistic - mean) / math.sqrt(2.0 * variance))
 
 
 def _finite(value: Any) -> float:

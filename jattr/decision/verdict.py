@@ -130,4 +130,6 @@ def _models(evidence: Sequence[Evidence]) -> list[tuple[tuple[str, ...], Evidenc
     for e in evidence:
         groups.setdefault(e.digest, []).append(e)
     best = {d: min(es, key=lambda e: np.inf if e.residual is None else e.residual) for d, es in groups.items()}
-    return [(tuple(e.name for e in es), best[d]) for d, es in groups.items()]
+    first = {d: best[d].name for d in groups}  # the name whose evidence is stated comes first
+    names = {d: (first[d], *(e.name for e in es if e.name != first[d])) for d, es in groups.items()}
+    return [(names[d], best[d]) for d in groups]

@@ -22,7 +22,7 @@ class InvertConfig:
     steps: int | None = None  # most steps of one restart; None: the method's own number
     restarts: int = 8  # most restarts for each picture and candidate
     start: str = "linear"  # "linear" (guess by a ridge regression on prior samples, then noise), "pool", "prior"
-    pool: int = 2048  # prior samples that the first two kinds of start are made from
+    pool: int | None = None  # prior samples for the first two kinds of start; None: 1,024, or 2,048 from 16 pictures on
     noise: float = 0.3  # standard deviation, in units of the prior's, added to all guesses but the first
     lanes: int | None = None  # searches in one compiled program; None: from backend and memory
     polish_steps: int = 12  # Levenberg-Marquardt steps on the best restart, for methods that do not end there
@@ -45,16 +45,18 @@ class InvertConfig:
         _one_of("space", self.space, ("z",))
         for name, low, high in (
             ("restarts", 1, 100_000),
-            ("pool", 16, 1_000_000),
             ("polish_steps", 0, 10_000),
             ("interval_steps", 0, 10_000),
         ):
             _within(name, getattr(self, name), low, high)
-        for name in ("steps", "lanes"):
+        for name in ("steps", "lanes", "pool"):
             if getattr(self, name) is not None:
                 _within(name, getattr(self, name), 1, 1_000_000)
-        _within("stall", self.stall, 0, 1)
-        _within("noise", self.noise, 0, 100)
+        _within("stall", self.stall, 0, 1, whole=False)
+        _within("noise", self.noise, 0, 100, whole=False)
+        _within("seed", self.seed, 0, 2**63 - 1)
+        if not isinstance(self.early_stop, bool):
+            raise InputError(f"early_stop is {self.early_stop!r}; it is True or False")
 
     def method_for(self, latent_size: int) -> str:
         """Return the name of the method for latents of this size."""
@@ -68,6 +70,7 @@ def _one_of(name: str, value: str, legal: tuple[str, ...]) -> None:
         raise InputError(f"{name} is {value!r}; it is one of {', '.join(legal)}")
 
 
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise InputError(f"{name} is {value!r}; it is a number from {low} to {high}")
+def _within(name: str, value: float, low: float, high: float, *, whole: bool = True) -> None:
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        raise InputError(f"{name} is {value!r}; it is a {'whole ' if whole else ''}number from {low} to {high}")

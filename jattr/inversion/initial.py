@@ -5,6 +5,7 @@ fraction of a second once a candidate, serves every picture, and for most small 
 Gauss-Newton steps converge, where a prior sample seldom does (BUILD_NOTES.md has the measurements).
 """
 
+import weakref
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from jattr.inversion.config import InvertConfig
 MAX_FEATURES = 1024  # pixels that the regression sees: larger pictures are averaged down first
 RIDGE = 1e-3  # of the mean feature's variance
 POOL_BATCH = 256
+SMALL_POOL, MANY_PICTURES = 1024, 16
 MAX_POOL_BYTES = 256 << 20
 
 
@@ -36,9 +38,23 @@ class Pool(NamedTuple):
     factor: int  # by which pictures are averaged down
 
 
-def make_pool(gen: Generator, config: InvertConfig, key: jax.Array) -> Pool:
-    """Return the pool of a candidate: `config.pool` pictures, at least 32 of each class for up to 64 classes."""
-    count = config.pool
+_POOLS: weakref.WeakKeyDictionary[Generator, dict[tuple[int, bytes], Pool]] = weakref.WeakKeyDictionary()
+
+
+def make_pool(gen: Generator, config: InvertConfig, key: jax.Array, pictures: int) -> Pool:
+    """Return the pool of a candidate: `config.pool` pictures, at least 32 of each class for up to 64 classes.
+
+    Made once for a generator, size and key, and kept while the generator is.
+    """
+    count = config.pool or (SMALL_POOL if pictures < MANY_PICTURES else 2 * SMALL_POOL)
+    known = _POOLS.setdefault(gen, {})
+    name = (count, np.asarray(jax.random.key_data(key)).tobytes())
+    if name not in known:
+        known[name] = _sample_pool(gen, count, key)
+    return known[name]
+
+
+def _sample_pool(gen: Generator, count: int, key: jax.Array) -> Pool:
     if gen.num_classes:
         count = max(count, min(gen.num_classes, 64) * 128)
     factor = _factor(gen.image_shape)
@@ -102,9 +118,8 @@ def _conditional(gen: Generator, pool: Pool, images: np.ndarray, config: InvertC
     assert pool.label is not None
     features = features_of(images, pool.factor)
     n, restarts = len(images), config.restarts
-    classes = np.arange(gen.num_classes)
-    guesses = np.stack([_class_guess(pool, features, label) for label in classes])  # [classes, n, d]
-    losses = np.stack([_start_loss(gen, guesses[c], int(c), features, pool.factor) for c in classes])
+    guesses = np.stack([_class_guess(pool, features, label) for label in range(gen.num_classes)])  # [classes, n, d]
+    losses = np.stack([_start_loss(gen, guesses[c], c, features, pool.factor) for c in range(gen.num_classes)])
     order = np.argsort(losses, axis=0, kind="stable").T  # [n, classes]
     picked = order[:, np.arange(restarts) % gen.num_classes]
     guess = np.stack([guesses[picked[i], i] for i in range(n)])  # [n, restarts, d]
@@ -115,7 +130,7 @@ def _conditional(gen: Generator, pool: Pool, images: np.ndarray, config: InvertC
 
 def _class_guess(pool: Pool, features: np.ndarray, label: int) -> np.ndarray:
     """Return the latent guessed for each picture if it were of this class; of many classes, from the whole pool."""
-    own = pool.label == label
+    own = np.asarray(pool.label) == label
     enough = own.sum() >= 32
     return _regress(pool.features[own], pool.z[own], features) if enough else _regress(pool.features, pool.z, features)
 

@@ -6,6 +6,7 @@ over the source of entropy. The methods here are ours.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -106,7 +107,7 @@ class Inverter:
         self.size = int(np.prod(gen.latent_shape))
         self.method = config.method_for(self.size)
         keys = jax.random.split(key, 3)
-        self.starts = make_starts(gen, make_pool(gen, config, keys[0]), as_floats(pixels), config, keys[1])
+        self.starts = make_starts(gen, make_pool(gen, config, keys[0], len(pixels)), as_floats(pixels), config, keys[1])
         shape = (len(pixels), config.restarts)
         self.samples = np.asarray(gen.sample_latent(keys[2], shape[0] * shape[1])).reshape(*shape, self.size)
         self.z = np.array(self.starts.z)
@@ -212,7 +213,7 @@ def rounds(restarts: int) -> list[range]:
     edges = [0, 1]
     while edges[-1] < restarts:
         edges.append(min(2 * edges[-1], restarts))
-    return [range(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [range(a, b) for a, b in pairwise(edges)]
 
 
 def check_pixels(gen: Generator, images: Any) -> np.ndarray:

@@ -82,7 +82,7 @@ def run_jobs(
       steps: most steps of a job.
       floors: [pictures], the mean squared residual at or below which a job has arrived.
     """
-    lanes = min(config.lanes or default_lanes(gen, method), len(jobs))
+    lanes = min(config.lanes or default_lanes(gen, method), 1 << max(0, len(jobs) - 1).bit_length())
     endings: dict[int, Ending] = {}
     while len(endings) < len(jobs):
         engine = make_engine(gen.apply, gen.latent_shape, method, steps, config.precision)
@@ -122,7 +122,7 @@ def _drain(
     queue = [number for number in range(len(jobs)) if number not in endings]
     taken: dict[int, int] = dict.fromkeys(queue, 0)  # steps so far
     before: dict[int, float] = dict.fromkeys(queue, np.inf)  # loss a segment ago
-    chunk = _fill(engine, gen, targets, jobs, [-1] * min(lanes, len(queue)), None, queue)
+    chunk = _fill(engine, gen, targets, jobs, [-1] * lanes, None, queue)
     while any(number >= 0 for number in chunk.jobs):
         carry = engine.advance(gen.state, chunk.target, chunk.label, chunk.carry)
         losses, lasts = np.asarray(carry.loss), np.asarray(carry.last)
@@ -191,7 +191,7 @@ def _status(
 
 
 def floors_of(pixels: np.ndarray) -> np.ndarray:
-    """Return the residual [n] at which a search has arrived, for pictures uint8 [n, H, W, C]: clipped bytes add none."""
+    """Return the residual [n] at which a search has arrived for pictures uint8 [n, H, W, C]; clipped bytes add none."""
     unclipped = ((pixels > 0) & (pixels < 255)).reshape(len(pixels), -1).mean(1)
     return ARRIVED_FACTOR * FLOOR * np.maximum(unclipped, 0.01)
 

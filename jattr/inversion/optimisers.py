@@ -86,7 +86,7 @@ def quasi_newton(curvature: Curvature) -> Optimiser:
 
 
 def _interpolate(state: QuasiNewtonState, loss: jax.Array, slope: jax.Array) -> jax.Array:
-    """Return the minimiser of the parabola through loss, slope and the failed loss, as a fraction of the failed step."""
+    """Return the minimiser of the parabola through loss, slope and the failed loss: a fraction of the failed step."""
     rise = loss - state.loss - state.size * slope
     fraction = -state.size * slope / (2.0 * jnp.where(rise > 0, rise, jnp.inf))
     return jnp.where(jnp.isfinite(fraction), fraction, SHRINK[0])
@@ -105,7 +105,7 @@ class DenseMemory(NamedTuple):
     """An approximation of the inverse Hessian."""
 
     inverse: jax.Array  # [d, d]
-    count: jax.Array  # [], pairs learnt
+    pairs: jax.Array  # [], learnt so far
 
 
 def dense_curvature() -> Curvature:
@@ -117,13 +117,13 @@ def dense_curvature() -> Curvature:
     def update(memory: DenseMemory, s: jax.Array, y: jax.Array) -> DenseMemory:
         sy, yy = s @ y, y @ y
         fresh = jnp.eye(s.size) * (sy / jnp.maximum(yy, 1e-30))
-        inverse = jnp.where(memory.count == 0, fresh, memory.inverse)
+        inverse = jnp.where(memory.pairs == 0, fresh, memory.inverse)
         hy = inverse @ y
         rho = 1.0 / jnp.where(sy > 0, sy, jnp.inf)
         outer = jnp.outer(s, hy)
         inverse = inverse - rho * (outer + outer.T) + (rho + rho * rho * (y @ hy)) * jnp.outer(s, s)
         useful = _useful(s, y)
-        return DenseMemory(jnp.where(useful, inverse, memory.inverse), memory.count + useful)
+        return DenseMemory(jnp.where(useful, inverse, memory.inverse), memory.pairs + useful)
 
     def direction(memory: DenseMemory, gradient: jax.Array) -> jax.Array:
         return -(memory.inverse @ gradient)

@@ -1,0 +1,118 @@
+"""The verdict, by table."""
+
+from dataclasses import replace
+
+import pytest
+
+from jattr.decision.certificate import Certificate
+from jattr.decision.verdict import VERDICTS, DecisionConfig, Evidence, decide
+
+HOLDS = Certificate(
+    holds=True, bit_exact=False, rounding="round", identical_bytes=0.97, largest_deviation=0.6, unclipped=300, rank=8,
+    excess=292, statistic=290.0, p_value=0.5,
+)  # fmt: skip
+EXACT = replace(HOLDS, bit_exact=True, identical_bytes=1.0)
+BROKEN = replace(HOLDS, holds=False, p_value=0.0)
+MISS = 1e-3  # what every candidate below usually misses by on its own pictures
+
+
+def seen(name, residual, certificate=None, *, digest=None, restarts=8, miss=MISS):
+    failed = restarts if residual is None else 0
+    return Evidence(name, digest or name, residual, certificate, restarts, 0, failed, miss)
+
+
+# what was seen -> kind, candidates, margin
+TABLE = {
+    "certified": ([seen("a", 5e-6, HOLDS), seen("b", 5e-2)], "made-by", ("a",), 1e4),
+    "certified, alone": ([seen("a", 5e-6, HOLDS)], "made-by", ("a",), None),
+    "certified, others failed": ([seen("a", 5e-6, HOLDS), seen("b", None)], "made-by", ("a",), None),
+    "certified beats the lower residual": ([seen("a", 4e-6, BROKEN), seen("b", 5e-6, HOLDS)], "made-by", ("b",), 0.8),
+    "one digest is one model": (
+        [seen("a", 5e-6, HOLDS, digest="x"), seen("b", 5e-6, HOLDS, digest="x"), seen("c", 5e-2)],
+        "made-by", ("a", "b"), 1e4,
+    ),
+    "one digest, one search missed": (
+        [seen("a", 5e-2, digest="x"), seen("b", 5e-6, HOLDS, digest="x"), seen("c", 5e-2)],
+        "made-by", ("a", "b"), 1e4,
+    ),
+    "two certified models are one class": (
+        [seen("a", 6e-6, HOLDS), seen("b", 5e-6, HOLDS), seen("c", 5e-3)], "made-by", ("b", "a"), 1e3,
+    ),
+    "no certificate, clear": ([seen("a", 5e-4), seen("b", 6e-3)], "made-by", ("a",), 12.0),
+    "no certificate, at the limits": ([seen("a", 1e-3), seen("b", 1e-2)], "made-by", ("a",), 10.0),
+    "broken certificate, clear": ([seen("a", 5e-5, BROKEN), seen("b", 5e-2)], "made-by", ("a",), 1e3),
+    "no certificate, runner-up near": ([seen("a", 5e-4), seen("b", 4e-3)], "undecided", (), 8.0),
+    "no certificate, no runner-up": ([seen("a", 5e-4)], "undecided", (), None),
+    "no certificate, the same model twice": (
+        [seen("a", 5e-4, digest="x"), seen("b", 5e-1, digest="x")], "undecided", (), None,
+    ),
+    "winner too far, margin large": ([seen("a", 2e-3), seen("b", 1.0)], "undecided", (), 500.0),
+    "none": ([seen("a", 2e-2), seen("b", 3e-2)], "none", (), 1.5),
+    "none, alone": ([seen("a", 2e-2)], "none", (), None),
+    "none needs restarts": ([seen("a", 2e-2), seen("b", 3e-2, restarts=7)], "undecided", (), 1.5),
+    "none needs distance": ([seen("a", 2e-2), seen("b", 3e-2, miss=3e-3)], "undecided", (), 1.5),
+    "none needs the usual miss": ([seen("a", 2e-2), seen("b", 3e-2, miss=None)], "undecided", (), 1.5),
+    "none needs every candidate": ([seen("a", 2e-2), seen("b", None)], "undecided", (), None),
+    "failed": ([seen("a", None), seen("b", None)], "failed", (), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TABLE)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_table(case, backwards):
+    evidence, kind, names, margin = TABLE[case]
+    verdict = decide(evidence[::-1] if backwards else evidence)
+    assert verdict.kind == kind
+    assert verdict.kind in VERDICTS
+    assert sorted(verdict.candidates) == sorted(names)
+    assert verdict.margin == (None if margin is None else pytest.approx(margin))
+    assert (verdict.certificate is not None) == case.startswith(("certified", "one digest", "two certified"))
+    assert verdict.reason
+    assert "\n" not in verdict.reason
+
+
+def test_table_covers_every_kind():
+    assert {kind for _, kind, _, _ in TABLE.values()} == set(VERDICTS)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "text"),
+    [
+        ([seen("a", 5e-6, HOLDS)], "made by a (certificate)"),
+        ([seen("a", 5e-6, EXACT)], "made by a (certificate, bit-exact)"),
+        ([seen("a", 5e-6, HOLDS), seen("b", 6e-6, HOLDS)], "made by a or b (certificate)"),
+        ([seen("a", 5e-4), seen("b", 5e-1)], "made by a"),
+        ([seen("a", 5e-1)], "none of the candidates"),
+        ([seen("a", 2e-3)], "undecided"),
+        ([seen("a", None)], "failed"),
+    ],
+)
+def test_text(evidence, text):
+    assert decide(evidence).text == text
+
+
+def test_class_of_two_models_says_that_it_is_one():
+    reason = decide([seen("a", 6e-6, HOLDS), seen("b", 5e-6, HOLDS)]).reason
+    assert "2 models" in reason
+    assert "cannot tell them apart" in reason
+
+
+def test_the_nearest_model_of_a_class_comes_first():
+    assert decide([seen("a", 6e-6, HOLDS), seen("b", 5e-6, HOLDS)]).candidates == ("b", "a")
+
+
+def test_too_few_restarts_are_named():
+    assert "b had 7 restarts; 8" in decide([seen("a", 2e-2), seen("b", 3e-2, restarts=7)]).reason
+
+
+def test_perfect_residual_has_a_finite_margin():
+    assert decide([seen("a", 0.0, EXACT), seen("b", 1.0)]).margin == pytest.approx(1e12)
+
+
+def test_thresholds_are_the_config():
+    evidence = [seen("a", 5e-4), seen("b", 4e-3)]
+    assert decide(evidence, DecisionConfig(ratio=7.0)).kind == "made-by"
+    assert decide(evidence, DecisionConfig(ratio=7.0, winner=1e-4)).kind == "undecided"
+    far = [seen("a", 2e-2, restarts=2)]
+    assert decide(far, DecisionConfig(none_restarts=2)).kind == "none"
+    assert decide(far, DecisionConfig(none_restarts=2, none_factor=30.0)).kind == "undecided"

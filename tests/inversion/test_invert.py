@@ -1,0 +1,328 @@
+"""Inversion as a pure function, and the driver of many pictures."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toys import PIXELS, SHAPE, make_toy, own_pictures
+
+from jattr.errors import ImageError, InputError
+from jattr.inversion import lanes as lanes_module
+from jattr.inversion import search
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.invert import Inverter, invert, make_invert
+from jattr.inversion.lanes import ARRIVED_FACTOR, Status
+from jattr.inversion.problem import FLOOR, deviation, target_of
+
+SMALL = InvertConfig(restarts=2, pool=256)
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return make_toy()
+
+
+@pytest.fixture(scope="module")
+def own(toy):
+    return own_pictures(toy, 4)
+
+
+def test_core_under_jit_is_the_core_under_vmap(toy, own):
+    z, pixels = own
+    fn = make_invert(toy.apply, InvertConfig(steps=8))
+    key = jax.random.key(0)
+    batch = jax.jit(jax.vmap(fn, in_axes=(None, 0, 0, None)))(toy.state, pixels, 0.5 * z, key)
+    single = [jax.jit(fn)(toy.state, pixels[i], 0.5 * z[i], key) for i in range(2)]
+    np.testing.assert_array_equal(batch.status, Status.ARRIVED)
+    assert np.abs(np.asarray(batch.z) - z).max() < 0.05  # rounding moves the least-squares latent by about 1e-2
+    for i, one in enumerate(single):
+        np.testing.assert_allclose(one.z, batch.z[i], atol=1e-4, rtol=0)  # same program, sums in another order
+        assert float(one.loss) == pytest.approx(float(batch.loss[i]), rel=1e-3)
+
+
+def test_core_pairs_loss_and_latent(toy, own):
+    z, pixels = own
+    found = make_invert(toy.apply, InvertConfig(steps=3))(toy.state, pixels[0], 0.2 * z[0], jax.random.key(0))
+    made = toy.generate(found.z[None])[0]
+    measured = jnp.mean(jnp.square(deviation(made, target_of(jnp.asarray(pixels[0])))))
+    assert float(found.loss) == pytest.approx(float(measured), rel=1e-4)
+
+
+def test_core_isolates_a_lane_that_cannot_be_computed(toy, own):
+    z, pixels = own
+    starts = 0.5 * z
+    starts[1] = np.nan
+    found = jax.vmap(make_invert(toy.apply, InvertConfig(steps=8)), in_axes=(None, 0, 0, None))(
+        toy.state, pixels, starts, jax.random.key(0)
+    )
+    np.testing.assert_array_equal(found.status, [Status.ARRIVED, Status.FAILED, Status.ARRIVED, Status.ARRIVED])
+
+
+SHARDED = """
+import jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from toys import make_toy, own_pictures
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.invert import make_invert
+
+toy = make_toy()
+z, pixels = own_pictures(toy, 16)
+fn = jax.jit(jax.vmap(make_invert(toy.apply, InvertConfig(steps=8)), in_axes=(None, 0, 0, None)))
+one = fn(toy.state, pixels, 0.5 * z, jax.random.key(0))
+mesh = Mesh(np.array(jax.devices()), ("lanes",))
+split = NamedSharding(mesh, PartitionSpec("lanes"))
+whole = NamedSharding(mesh, PartitionSpec())
+put = lambda x, s: jax.device_put(x, s)
+many = fn(put(toy.state, whole), put(pixels, split), put(0.5 * z, split), put(jax.random.key(0), whole))
+assert len(jax.devices()) == 8, jax.devices()
+assert len(many.z.sharding.device_set) == 8, many.z.sharding
+assert len(one.z.sharding.device_set) == 1, one.z.sharding
+assert {s.data.shape[0] for s in many.z.addressable_shards} == {2}
+np.testing.assert_array_equal(one.status, 0)
+np.testing.assert_array_equal(many.status, 0)
+np.testing.assert_allclose(one.z, many.z, atol=1e-4, rtol=0)
+print("sharded as one")
+"""
+
+
+def test_core_over_a_mesh_of_eight_devices_agrees_with_one():
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    paths = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED], env=os.environ | flags | {"PYTHONPATH": paths}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "sharded as one", done.stderr[-3000:]
+
+
+def test_own_pictures_arrive(toy, own):
+    z, pixels = own
+    found = invert(toy, pixels, config=SMALL)
+    assert found.z.shape == (4, 2, 4)
+    best = np.argmin(found.loss, axis=1)
+    assert (found.loss[range(4), best] <= ARRIVED_FACTOR * FLOOR).all()
+    assert np.abs(found.z[range(4), best] - z).max() < 0.05
+    assert (found.label == -1).all()
+
+
+def test_loss_in_the_result_is_that_of_the_latent_in_the_result(toy, own):
+    """Also where the interval polish moved the latent after the search."""
+    _, pixels = own
+    found = invert(toy, pixels, config=SMALL)
+    for i, r in np.argwhere(np.isfinite(found.loss)):
+        made = toy.generate(found.z[i, r][None])[0]
+        measured = float(jnp.mean(jnp.square(deviation(made, target_of(jnp.asarray(pixels[i]))))))
+        assert found.loss[i, r] == pytest.approx(measured, rel=1e-3)
+
+
+def test_same_key_and_lanes_give_the_same_bytes(toy, own):
+    first, again = (invert(toy, own[1], config=SMALL, key=jax.random.key(3)) for _ in range(2))
+    for a, b in zip(first, again, strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    other = invert(toy, own[1], config=InvertConfig(restarts=2, pool=256, start="prior"), key=jax.random.key(4))
+    assert other.z.tobytes() != first.z.tobytes()
+
+
+def test_lanes_change_order_and_not_results(toy, own):
+    found = [invert(toy, own[1], config=InvertConfig(restarts=2, pool=256, lanes=n)) for n in (1, 3, 64)]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.status, found[0].status)
+        np.testing.assert_allclose(other.z, found[0].z, atol=1e-3, rtol=0)  # the interval polish ends anywhere inside
+
+
+def test_one_architecture_is_traced_once(own):
+    """Steps that no other test uses, so that the first generator must trace."""
+    config = InvertConfig(restarts=1, pool=256, steps=17, lanes=4)
+    counts = []
+    for seed in (0, 1, 2):
+        gen = make_toy(seed=seed, name=f"toy{seed}")
+        invert(gen, own_pictures(gen, 4)[1], config=config)
+        counts.append(search.TRACES.get("levenberg-marquardt", 0))
+    assert counts[0] > 0
+    assert counts[1:] == [counts[0]] * 2
+
+
+def test_arrived_pictures_stop_the_rest(toy, own):
+    found = invert(toy, own[1], config=InvertConfig(restarts=4, pool=256))
+    arrived = np.argmax(found.status == Status.ARRIVED, axis=1)
+    assert (found.status == Status.SKIPPED).any(axis=1).all()
+    for i, first in enumerate(arrived):
+        later = found.status[i] == Status.SKIPPED
+        assert not later[: first + 1].any()
+        assert np.isinf(found.loss[i][later]).all()
+        assert (found.steps[i][later] == 0).all()
+    assert (found.evaluations[:, 0] > 0).all()
+
+
+def test_without_early_stop_every_restart_runs(toy, own):
+    found = invert(toy, own[1][:1], config=InvertConfig(restarts=3, pool=256, steps=6, early_stop=False))
+    assert (found.status != Status.SKIPPED).all()
+    assert np.isfinite(found.loss).all()
+
+
+class FailsAtFirst:
+    """Stands in for `make_engine`; the first calls of `advance` run out of memory."""
+
+    def __init__(self, times, message):
+        self.left, self.message, self.lanes = times, message, []
+        self.make = search.make_engine
+
+    def __call__(self, *args):
+        engine = self.make(*args)
+
+        def advance(state, target, label, carry):
+            self.lanes.append(len(carry.loss))
+            if self.left:
+                self.left -= 1
+                raise jax.errors.JaxRuntimeError(self.message)
+            return engine.advance(state, target, label, carry)
+
+        return engine._replace(advance=advance)
+
+
+OUT = "RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes"
+
+
+def test_out_of_memory_halves_the_lanes_and_says_so(toy, own, monkeypatch, caplog):
+    config = InvertConfig(restarts=1, pool=256, lanes=4)
+    expected = invert(toy, own[1], config=config)
+    engine = FailsAtFirst(2, OUT)
+    monkeypatch.setattr(lanes_module, "make_engine", engine)
+    with caplog.at_level(logging.WARNING, logger="jattr"):
+        found = invert(toy, own[1], config=config)
+    assert engine.lanes[:3] == [4, 2, 1]
+    assert ["2 lanes" in caplog.messages[0], "1 lanes" in caplog.messages[1]] == [True, True]
+    assert "'toy'" in caplog.messages[0]
+    np.testing.assert_array_equal(found.status, expected.status)
+    np.testing.assert_allclose(found.z, expected.z, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("lanes", "message"), [(1, OUT), (4, "INTERNAL: something else")])
+def test_errors_that_fewer_lanes_do_not_help_are_raised(toy, own, monkeypatch, lanes, message):
+    monkeypatch.setattr(lanes_module, "make_engine", FailsAtFirst(1, message))
+    with pytest.raises(jax.errors.JaxRuntimeError, match=message.split(":")[0]):
+        invert(toy, own[1], config=InvertConfig(restarts=1, pool=256, lanes=lanes))
+
+
+def apply_fenced(state, z, *, label=None):
+    made = jnp.tanh(0.01 * (z @ state["w"]) + state["b"])  # so flat that a search for noise walks far away
+    return jnp.where(jnp.max(jnp.abs(z), axis=-1, keepdims=True) < 1.5, made, jnp.nan).reshape(-1, *SHAPE)
+
+
+def test_restart_that_diverged_is_reported_as_one_that_ran():
+    """A search that leaves for NaN after finite steps keeps its best latent; it is not "never ran"."""
+    gen = make_toy(apply=apply_fenced, name="fenced", prior="uniform")
+    noise = np.random.default_rng(0).integers(0, 256, (1, *SHAPE)).astype(np.uint8)
+    config = InvertConfig(optimiser="adam-paper", start="prior", restarts=1, pool=256, polish_steps=0)
+    found = invert(gen, noise, config=config)
+    assert np.isfinite(found.loss[0, 0])
+    assert found.steps[0, 0] > 0
+    assert found.status[0, 0] != Status.SKIPPED
+
+
+def test_uniform_prior_is_recovered_inside_its_support():
+    gen = make_toy(prior="uniform", name="uniform")
+    z, pixels = own_pictures(gen, 4)
+    found = invert(gen, pixels, config=SMALL)
+    best = found.z[range(4), np.argmin(found.loss, axis=1)]
+    assert (found.loss.min(1) <= ARRIVED_FACTOR * FLOOR).all()
+    assert np.abs(best - z).max() < 0.05
+    assert np.abs(best).max() <= 1.05
+
+
+@pytest.mark.parametrize("start", ["linear", "pool", "prior"])
+def test_every_kind_of_start_arrives(toy, own, start):
+    found = invert(toy, own[1], config=InvertConfig(restarts=4, pool=256, start=start))
+    assert (found.status == Status.ARRIVED).any(axis=1).all()
+
+
+def test_class_is_recovered():
+    gen = make_toy(num_classes=5, name="classes")
+    label = np.arange(5, dtype=np.int32)[::-1]
+    z, pixels = own_pictures(gen, 5, label=label)
+    found = invert(gen, pixels, config=InvertConfig(restarts=5, pool=256))
+    best = np.argmin(found.loss, axis=1)
+    np.testing.assert_array_equal(found.label[range(5), best], label)
+    assert np.abs(found.z[range(5), best] - z).max() < 0.05
+
+
+def test_thousand_classes_search_no_more_lanes_than_restarts(monkeypatch):
+    """The classes are ranked before the search; only the best `restarts` of them are searched."""
+    gen = make_toy(num_classes=1000, name="thousand")
+    label = np.array([3, 421, 999], np.int32)
+    _, pixels = own_pictures(gen, 3, label=label)
+    searched, solved = [], []
+    run_jobs, solve = lanes_module.run_jobs, np.linalg.solve
+    module = sys.modules[Inverter.__module__]  # `jattr.inversion.invert` is the function
+    monkeypatch.setattr(module, "run_jobs", lambda *a, **k: searched.extend(a[2]) or run_jobs(*a, **k))
+    monkeypatch.setattr("numpy.linalg.solve", lambda a, b: solved.append(len(a)) or solve(a, b))
+    inverter = Inverter(gen, pixels, InvertConfig(restarts=4, pool=256), jax.random.key(0))
+    assert len(solved) <= 100  # one regression a class would be 1,000, each of the whole pool
+    for restarts in (range(1), range(1, 2), range(2, 4)):
+        inverter.round([i for i in range(3) if not inverter.arrived(i)], restarts)
+    assert len(searched) <= 3 * 4
+    best = [inverter.best(i) for i in range(3)]
+    np.testing.assert_array_equal([inverter.label[place] for place in best], label)
+
+
+@pytest.mark.parametrize("stated", ["truncate", None])
+def test_truncated_pictures_arrive(stated):
+    """Also where the card does not say how pictures are rounded."""
+    gen = make_toy(rounding=stated, name="truncated")
+    z, pixels = own_pictures(gen, 3, rounding="truncate")
+    inverter = Inverter(gen, pixels, SMALL, jax.random.key(0))
+    inverter.round(range(3), range(1))
+    assert all(inverter.arrived(i) for i in range(3))
+    assert inverter.rounding == ["truncate"] * 3
+    assert np.abs(np.stack([inverter.z[inverter.best(i)] for i in range(3)]) - z).max() < 0.05
+
+
+def test_rounded_pictures_are_not_taken_for_truncated(toy, own):
+    inverter = Inverter(toy, own[1], SMALL, jax.random.key(0))
+    inverter.round(range(4), range(1))
+    assert inverter.rounding == ["round"] * 4
+
+
+BAD = [
+    ("optimiser", "newton"), ("start", "zero"), ("precision", "float64"), ("space", "w"), ("restarts", 0),
+    ("restarts", 2.5), ("restarts", "8"), ("restarts", True), ("steps", 0), ("steps", 1.5), ("pool", -1), ("pool", 99.5),
+    ("lanes", 0), ("lanes", 1.5), ("polish_steps", -1), ("interval_steps", -1), ("stall", 1.5), ("stall", float("nan")),
+    ("noise", -0.1), ("noise", float("inf")), ("seed", "abc"), ("seed", 1.5), ("early_stop", "no"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_bad_setting_is_one_line(name, value):
+    with pytest.raises(InputError) as caught:
+        InvertConfig(**{name: value})
+    message = str(caught.value)
+    assert "\n" not in message
+    assert name in message
+    assert repr(value) in message
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 5, 6, 3), np.uint8), np.zeros(SHAPE, np.uint8), np.zeros((0, *SHAPE), np.uint8),
+        np.zeros((1, *SHAPE), np.int64), np.full((1, *SHAPE), 2.0), np.full((1, *SHAPE), np.nan),
+    ],
+)  # fmt: skip
+def test_bad_pictures_are_one_line(toy, images):
+    with pytest.raises(ImageError) as caught:
+        invert(toy, images)
+    assert "\n" not in str(caught.value)
+    assert str(images.shape) in str(caught.value) or str(images.dtype) in str(caught.value)
+
+
+def test_float_pictures_are_rounded_to_bytes(toy, own):
+    z, pixels = own
+    floats = np.asarray(toy.generate(z))
+    np.testing.assert_array_equal(invert(toy, floats, config=SMALL).z, invert(toy, pixels, config=SMALL).z)
+    assert pixels.size == 4 * PIXELS

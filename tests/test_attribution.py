@@ -1,0 +1,150 @@
+"""Attribution from end to end, on tiny generators."""
+
+import jax
+import numpy as np
+import pytest
+from tiny_generator import make_tiny
+
+from jattr.attribution import attribute
+from jattr.errors import GeneratorError, ImageError
+from jattr.generators.base import Generator, sample_uniform
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.problem import FLOOR
+
+CONFIG = InvertConfig(restarts=8, pool=512)
+EACH = 3
+
+
+def pictures_of(gen, count=EACH, seed=11, label=None):
+    made = gen.generate(gen.sample_latent(jax.random.key(seed), count), label=label)
+    scaled = (np.clip(np.asarray(made, np.float64), -1, 1) + 1) * 127.5
+    return np.floor(scaled + 0.5).astype(np.uint8)
+
+
+def dense_apply(state, z, *, label=None):
+    return jax.numpy.tanh(z @ state).reshape(-1, 12, 12, 1)
+
+
+def make_dense(name="dense"):
+    """12x12 grey, 5 uniform latents."""
+    w = np.random.default_rng(5).normal(size=(5, 144), scale=0.4).astype(np.float32)
+    return Generator.from_function(
+        dense_apply, jax.numpy.asarray(w), name=name, version="1", latent_shape=(5,), image_shape=(12, 12, 1),
+        sample=sample_uniform((5,)), prior="uniform",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def family():
+    """Three candidates of one architecture."""
+    return [make_tiny(seed=seed, name=f"tiny{seed}") for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def pictures(family):
+    return np.concatenate([pictures_of(gen) for gen in family])
+
+
+@pytest.fixture(scope="module")
+def found(family, pictures):
+    return attribute(pictures, family, config=CONFIG)
+
+
+def test_own_pictures_are_certified_and_attributed(found):
+    for number, verdict in enumerate(found.verdicts):
+        assert (verdict.kind, verdict.candidates) == ("made-by", (f"tiny{number // EACH}",))
+        assert verdict.certificate is not None
+        assert verdict.certificate.holds
+        assert verdict.margin > 10
+    assert sum(verdict.certificate.bit_exact for verdict in found.verdicts) >= 2 * EACH
+
+
+def test_result_belongs_together(found, family, pictures):
+    assert found.residual.shape == (len(pictures), 3)
+    for number in range(len(pictures)):
+        own = number // EACH
+        assert found.residual[number].argmin() == own
+        assert found.residual[number, own] < 2 * FLOOR
+        made = found.reproduction(number, own)
+        assert made.shape == family[own].image_shape
+        assert np.abs((made + 1) * 127.5 - pictures[number]).max() < 2  # of a byte
+        assert found.evidence[number][own].arrived >= 1
+    assert [a.shape for a in found.latents] == [(len(pictures), 6)] * 3
+    assert (found.labels == -1).all()
+
+
+def test_same_seed_gives_the_same_bytes(found, family, pictures):
+    again = attribute(pictures, family, config=CONFIG)
+    assert again.residual.tobytes() == found.residual.tobytes()
+    assert [a.tobytes() for a in again.latents] == [a.tobytes() for a in found.latents]
+    assert again.verdicts == found.verdicts
+
+
+def test_foreign_noise_is_never_made_by_a_candidate(family):
+    noise = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
+    foreign = attribute(noise, family, config=CONFIG)
+    assert {v.kind for v in foreign.verdicts} <= {"none", "undecided"}
+    assert all(e.certificate is None for row in foreign.evidence for e in row)
+    assert all(e.restarts == 8 and e.usual_miss is not None for row in foreign.evidence for e in row)
+
+
+def test_own_pictures_with_the_wrong_candidates_are_never_made_by(family, pictures):
+    verdicts = attribute(pictures[:EACH], family[1:], config=CONFIG).verdicts
+    assert {v.kind for v in verdicts} <= {"none", "undecided"}
+
+
+def test_candidates_of_two_shapes(family):
+    """One array of pictures for each candidate, each in the candidate's own shape."""
+    dense = make_dense()
+    own = pictures_of(family[0], 2)
+    as_grey = np.random.default_rng(1).integers(0, 256, (2, 12, 12, 1)).astype(np.uint8)
+    found = attribute([own, as_grey], [family[0], dense], config=CONFIG)
+    assert [v.candidates for v in found.verdicts] == [("tiny0",)] * 2
+    assert [a.shape for a in found.latents] == [(2, 6), (2, 5)]
+    assert found.reproduction(0, 1).shape == (12, 12, 1)
+    with pytest.raises(ImageError, match="12, 12, 1"):
+        attribute(own, [family[0], dense], config=CONFIG)
+    with pytest.raises(ImageError, match="1 arrays of pictures for 2 candidates"):
+        attribute([own], [family[0], dense], config=CONFIG)
+    with pytest.raises(ImageError, match="different numbers"):
+        attribute([own, as_grey[:1]], [family[0], dense], config=CONFIG)
+
+
+def test_uniform_latents_are_reported_with_their_support():
+    dense = make_dense()
+    found = attribute(pictures_of(dense, 2), [dense], config=CONFIG)
+    assert [v.kind for v in found.verdicts] == ["made-by"] * 2
+    assert found.support.shape == (2, 1)
+    np.testing.assert_allclose(found.support[:, 0], np.abs(found.latents[0]).max(1))
+    assert (found.support <= 1.05).all()  # rounding moves a latent by about 1e-2
+
+
+def test_class_is_reported(tiny_conditional):
+    label = np.array([2, 0, 1], np.int32)
+    found = attribute(pictures_of(tiny_conditional, 3, label=label), [tiny_conditional], config=CONFIG)
+    assert [v.kind for v in found.verdicts] == ["made-by"] * 3
+    np.testing.assert_array_equal(found.labels[:, 0], label)
+
+
+def test_one_model_under_two_names_is_one_model(family, pictures):
+    copy = make_tiny(seed=0, name="copy")
+    assert copy.weights_digest == family[0].weights_digest
+    verdict = attribute(pictures[:1], [family[0], copy, family[1]], config=CONFIG).verdicts[0]
+    assert verdict.kind == "made-by"
+    assert set(verdict.candidates) == {"tiny0", "copy"}
+
+
+def test_progress_ends_at_the_total(family, pictures):
+    seen = []
+    attribute(pictures[:2], family, config=CONFIG, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(2, 6), (4, 6), (6, 6)]
+
+
+def test_two_candidates_of_one_name_are_refused(family, pictures):
+    with pytest.raises(GeneratorError, match="two candidates are called 'tiny0'"):
+        attribute(pictures, [family[0], make_tiny(seed=1, name="tiny0")])
+
+
+def test_no_candidates_are_refused(pictures):
+    with pytest.raises(GeneratorError, match="0 candidates"):
+        attribute(pictures, [])
