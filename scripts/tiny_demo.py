@@ -3,6 +3,7 @@
 Not real generators: they show the commands until a real checkpoint is at hand. Prints each command before it runs.
 """
 
+import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +14,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from tiny_generator import tiny_card_data, tiny_weights  # noqa: E402
 
 from jattr.cli.main import main  # noqa: E402
+
+logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns at every save that there is nothing to merge
 
 
 def make_folders(folder: Path) -> list[str]:

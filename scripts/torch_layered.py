@@ -184,8 +184,8 @@ class Race:
         out = []
         for row, threshold, limit in zip(self.arrivals, self.thresholds, self.limits, strict=True):
             when = float(np.sort(row)[self.needed - 1])
-            seconds = when if when <= limit else None
-            out.append({"threshold": threshold, "seconds": seconds, "arrived": int((row <= limit).sum())})
+            row_of = {"threshold": threshold, "seconds": when if when <= limit else None, "watched_seconds": limit}
+            out.append(row_of | {"arrived": int((row <= limit).sum())})
         return out
 
 

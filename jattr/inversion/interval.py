@@ -13,8 +13,7 @@ from jattr.inversion.problem import STEP
 
 MARGINS = (0.488, 0.493, 0.497)  # of a rounding step; the widest polytope point is usually at 0.485 to 0.494
 SAFE = 0.4995  # of a rounding step: within this a byte is safe from the last bits of float32
-NEWTON_STEPS = 40
-TOO_SLOW = 0.995  # a Newton step that leaves more than this share of the squared violations is the last
+NEWTON_STEPS = 60  # not monotone: stopping at the first bad one cost half of the exact latents
 RIDGE = 1e-4  # keeps the move short where no violated pixel says otherwise
 
 Linearise = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # z [d] -> residual [pixels], Jacobian [pixels, d]
@@ -50,14 +49,13 @@ def _into_box(residual: np.ndarray, jacobian: np.ndarray, margin: float) -> np.n
     d = jacobian.shape[1]
     normal = jacobian.T @ jacobian
     ridge = RIDGE * normal + (1e-9 * np.trace(normal) / d + 1e-12) * np.eye(d)
-    move, before = np.zeros(d), np.inf
+    move = np.zeros(d)
     for _ in range(NEWTON_STEPS):
         now = residual + jacobian @ move
         violation = np.sign(now) * np.maximum(np.abs(now) - margin, 0.0)
-        active, total = violation != 0, float(violation @ violation)
-        if not active.any() or total > TOO_SLOW * before:
+        active = violation != 0
+        if not active.any():
             break
-        before = total
         rows = jacobian[active]
         move = move - np.linalg.solve(rows.T @ rows + ridge, rows.T @ violation[active])
     return move

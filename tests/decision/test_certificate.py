@@ -54,7 +54,7 @@ def test_tail_is_heavy_enough(n, rank):
 
 
 def test_statistic_counts_degrees_of_freedom():
-    tests = [certify(gen, best, pixels) for gen, _, pixels, best in (drawn(seed) for seed in range(200))]
+    tests = [certify(gen, best, pixels) for gen, _, pixels, best in (drawn(seed, spread=10.0) for seed in range(200))]
     assert {(t.unclipped, t.rank, t.excess) for t in tests} == {(PIXELS, SIZE, PIXELS - SIZE)}
     mean = np.mean([t.statistic for t in tests])
     assert mean == pytest.approx(PIXELS - SIZE, abs=4 * np.sqrt(0.8 * PIXELS / 200))  # four standard errors
@@ -151,11 +151,10 @@ def test_all_bytes_clipped_is_refused():
 def test_clipped_bytes_are_one_sided(value, beyond, inside):
     """Beyond the range costs nothing; a value well inside it contradicts the clipped byte."""
     gen, z, _, _ = drawn(10)
-    state, holds = dict(gen.state), {}
+    state, holds = gen.state, {}
     for where in (beyond, inside):
-        object.__setattr__(
-            gen, "state", state | {"b": state["b"].at[:5].set(where), "w": state["w"].at[:, :5].set(0.0)}
-        )
+        flat = {"b": state["b"].at[:5].set(where), "w": state["w"].at[:, :5].set(0.0)}
+        object.__setattr__(gen, "state", flat)
         pixels = to_bytes(unrounded(gen, z)).ravel()
         pixels[:5] = value
         test = certify(gen, z, pixels.reshape(gen.image_shape))
@@ -199,7 +198,7 @@ def test_latent_that_cannot_be_computed_is_refused(value):
 
 def test_directions_weaker_than_rounding_noise_are_no_rank():
     """A latent that moves the picture by less than one byte's noise cannot fit noise away."""
-    gen, z, pixels, _ = drawn(14)
+    gen, z, _, _ = drawn(14)
     weak = gen.state["w"].at[0].multiply(1e-4)
     object.__setattr__(gen, "state", gen.state | {"w": weak})
     pixels = to_bytes(unrounded(gen, z))

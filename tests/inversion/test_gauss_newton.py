@@ -71,9 +71,7 @@ def test_matrix_free_direction_is_the_dense_one():
         moves.append(state.trial - z)
     expected = np.linalg.lstsq(np.asarray(jax.jacrev(curved)(z), np.float64), -np.asarray(curved(z)), rcond=None)[0]
     for move in moves:
-        np.testing.assert_allclose(
-            move, expected, atol=1e-4, rtol=0
-        )  # conjugate gradients stop at 1e-5 of the gradient
+        np.testing.assert_allclose(move, expected, atol=1e-4, rtol=0)  # "cg" stops at 1e-5 of the gradient
     assert np.abs(expected).max() > 0.1
 
 
