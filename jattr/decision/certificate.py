@@ -17,6 +17,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import gammaincc
 
 from jattr.generators.base import Generator
 from jattr.inversion.problem import STEP, target_of
@@ -71,6 +72,9 @@ def _test(gen: Generator, z: Any, pixels: np.ndarray, label: int, rule: str, alp
     given = jnp.int32(label) if gen.num_classes else None
     made, deviations, jacobian = make_linearise(gen.apply, gen.latent_shape)(gen.state, target, given, jnp.asarray(z))
     e = np.asarray(deviations, np.float64) / STEP  # in rounding steps
+    made, sound = np.asarray(made, np.float64), bool(np.isfinite(e).all() and np.isfinite(np.asarray(jacobian)).all())
+    made_bytes = np.floor((np.clip(np.nan_to_num(made), -1, 1) + 1) * 127.5 + TO_BYTE[rule]).astype(np.int64)
+    same = (made_bytes == pixels) & np.isfinite(made)
     unclipped = ((pixels > 0) & (pixels < 255)).ravel()
     outside = np.maximum(np.abs(e[~unclipped]) - 0.5, 0.0)  # clipped bytes: beyond their interval
     within, columns = e[unclipped], np.asarray(jacobian, np.float64)[unclipped] / STEP
@@ -79,12 +83,9 @@ def _test(gen: Generator, z: Any, pixels: np.ndarray, label: int, rule: str, alp
     beyond = 12.0 * float(outside @ outside)
     whole = 12.0 * float(within @ within) + beyond
     rest = max(0.0, whole - 12.0 * explained)
-    p = min(1.0, 2.0 * min(_tail(rest, dof, n), _tail(whole, n, n)))
-    made = np.asarray(made, np.float64)
-    made_bytes = np.floor((np.clip(made, -1, 1) + 1) * 127.5 + TO_BYTE[rule]).astype(np.int64)
-    same = made_bytes == pixels
+    p = min(1.0, 2.0 * min(_tail(rest, dof, n), _tail(whole, n, n))) if sound else 0.0
     return Certificate(
-        holds=bool(np.isfinite(rest) and p >= alpha and dof >= MIN_EXCESS),
+        holds=sound and p >= alpha and dof >= MIN_EXCESS,
         bit_exact=bool(same.all()),
         rounding=rule,
         identical_bytes=float(same.mean()),
@@ -92,8 +93,8 @@ def _test(gen: Generator, z: Any, pixels: np.ndarray, label: int, rule: str, alp
         unclipped=n,
         rank=rank,
         excess=dof,
-        statistic=_finite(rest),
-        p_value=float(p) if np.isfinite(p) else 0.0,
+        statistic=_finite(rest) if sound else _finite(np.nan),
+        p_value=float(p),
         alpha=alpha,
     )
 
@@ -113,11 +114,15 @@ def _projection(columns: np.ndarray, e: np.ndarray) -> tuple[int, float]:
 
 
 def _tail(statistic: float, mean: int, n: int) -> float:
-    """Return the chance that the sum of `mean` projected squares, scaled to mean 1 each, exceeds the statistic."""
+    """Return the chance that the sum of `mean` projected squares, scaled to mean 1 each, exceeds the statistic.
+
+    By a gamma distribution of that mean and variance and of a chi-square's skewness, an upper bound of the sum's.
+    """
     if mean <= 0:
         return 0.0
     variance = 2.0 * mean - 1.2 * mean * mean / n
-    return 0.5 * math.erfc((statistic - mean) / math.sqrt(2.0 * variance))
+    shape = mean / 2.0
+    return float(gammaincc(shape, max(0.0, shape + math.sqrt(shape / variance) * (statistic - mean))))
 
 
 def _finite(value: Any) -> float:

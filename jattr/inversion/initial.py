@@ -19,6 +19,7 @@ MAX_FEATURES = 1024  # pixels that the regression sees: larger pictures are aver
 RIDGE = 1e-3  # of the mean feature's variance
 POOL_BATCH = 256
 SMALL_POOL, MANY_PICTURES = 1024, 16
+CLASS_POOL = 32  # pictures of a class that its own regression needs
 MAX_POOL_BYTES = 256 << 20
 
 
@@ -118,7 +119,7 @@ def _conditional(gen: Generator, pool: Pool, images: np.ndarray, config: InvertC
     assert pool.label is not None
     features = features_of(images, pool.factor)
     n, restarts = len(images), config.restarts
-    guesses = np.stack([_class_guess(pool, features, label) for label in range(gen.num_classes)])  # [classes, n, d]
+    guesses = _class_guesses(gen, pool, features)
     losses = np.stack([_start_loss(gen, guesses[c], c, features, pool.factor) for c in range(gen.num_classes)])
     order = np.argsort(losses, axis=0, kind="stable").T  # [n, classes]
     picked = order[:, np.arange(restarts) % gen.num_classes]
@@ -128,11 +129,17 @@ def _conditional(gen: Generator, pool: Pool, images: np.ndarray, config: InvertC
     return Starts(z.astype(np.float32), picked.astype(np.int32))
 
 
-def _class_guess(pool: Pool, features: np.ndarray, label: int) -> np.ndarray:
-    """Return the latent guessed for each picture if it were of this class; of many classes, from the whole pool."""
-    own = np.asarray(pool.label) == label
-    enough = own.sum() >= 32
-    return _regress(pool.features[own], pool.z[own], features) if enough else _regress(pool.features, pool.z, features)
+def _class_guesses(gen: Generator, pool: Pool, features: np.ndarray) -> np.ndarray:
+    """Return the latent guessed for each picture if it were of each class [classes, n, d].
+
+    By a regression within the class, or over the whole pool where a class has too few pictures in it.
+    """
+    labels = np.asarray(pool.label)
+    if np.bincount(labels, minlength=gen.num_classes).min() < CLASS_POOL:
+        shared = _regress(pool.features, pool.z, features)
+        return np.broadcast_to(shared, (gen.num_classes, *shared.shape))
+    own = [labels == label for label in range(gen.num_classes)]
+    return np.stack([_regress(pool.features[mine], pool.z[mine], features) for mine in own])
 
 
 def _start_loss(gen: Generator, z: np.ndarray, label: int, features: np.ndarray, factor: int) -> np.ndarray:

@@ -19,29 +19,29 @@ RIDGE = 1e-4  # keeps the move short where no violated pixel says otherwise
 Linearise = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # z [d] -> residual [pixels], Jacobian [pixels, d]
 
 
-def interval_polish(linearise: Linearise, z: np.ndarray, jacobians: int) -> tuple[np.ndarray, int, int]:
-    """Return (latent, pixels outside their interval, Jacobians used): the best latent found from z [d] on.
+def interval_polish(linearise: Linearise, z: np.ndarray, jacobians: int) -> tuple[np.ndarray, int, int, float]:
+    """Return (latent, pixels outside their interval, Jacobians used, loss) of the best latent found from z [d] on.
 
     Args:
       linearise: residuals, one-sided at clipped bytes, and their Jacobian.
       z: a latent at the rounding floor.
       jacobians: the most Jacobians to compute.
     """
-    best, fewest, used = z, np.iinfo(np.int64).max, 0
+    best, fewest, used, loss = z, np.iinfo(np.int64).max, 0, np.inf
     for margin in MARGINS:
         here = best
         for _ in range(max(1, jacobians // len(MARGINS))):
             residual, jacobian = (np.asarray(a, np.float64) / STEP for a in linearise(here.astype(np.float32)))
             used += 1
-            outside = int((np.abs(residual) > SAFE).sum())
+            outside = int((~(np.abs(residual) <= SAFE)).sum())  # NaN is outside
             if outside >= fewest and here is not best:
                 break  # the linear picture no longer helps at this margin
             if outside < fewest:
-                best, fewest = here, outside
+                best, fewest, loss = here, outside, float(np.mean(np.square(residual * STEP)))
             if fewest == 0 or not np.isfinite(jacobian).all():
-                return best.astype(np.float32), fewest, used
+                return best.astype(np.float32), fewest, used, loss
             here = here + _into_box(residual, jacobian, margin)
-    return best.astype(np.float32), fewest, used
+    return best.astype(np.float32), fewest, used, loss
 
 
 def _into_box(residual: np.ndarray, jacobian: np.ndarray, margin: float) -> np.ndarray:

@@ -164,7 +164,9 @@ class Inverter:
             def fn(z: np.ndarray, target: Any = target, label: Any = label) -> Any:
                 return linearise(self.gen.state, target, label, jnp.asarray(z))[1:]
 
-            self.z[place], _, used = interval_polish(fn, self.z[place], self.config.interval_steps)
+            z, _, used, loss = interval_polish(fn, self.z[place], self.config.interval_steps)
+            if np.isfinite(loss):
+                self.z[place], self.loss[place] = z, loss
             self.evaluations[place] += evaluations(self.gen, LM, used)
 
     def targets(self, pictures: Sequence[int]) -> Target:
@@ -188,7 +190,7 @@ class Inverter:
             self.evaluations[place] += evaluations(self.gen, method, ending.steps)
             if ending.loss <= self.loss[place]:
                 self.z[place], self.loss[place] = ending.z, ending.loss
-            if ending.status != Status.FAILED or not np.isfinite(self.loss[place]):
+            if ending.status != Status.FAILED or self.status[place] == Status.SKIPPED:
                 self.status[place] = ending.status
 
     def _try_truncation(self, places: Sequence[tuple[int, int]]) -> None:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jattr.generators.base import Generator
+from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import FLOOR, Target
@@ -21,6 +21,7 @@ from jattr.inversion.search import Engine, make_engine
 
 ARRIVED_FACTOR = 1.2  # a residual below this times what rounding leaves has reached the floor
 MAX_CPU_TANGENTS = 400  # of the dense Jacobian in one program: more no longer speeds a CPU up
+_LIMITS: dict[tuple[ApplyFn, str], int] = {}  # lanes that fit, learnt from running out of memory
 log = logging.getLogger("jattr")
 
 
@@ -82,7 +83,8 @@ def run_jobs(
       steps: most steps of a job.
       floors: [pictures], the mean squared residual at or below which a job has arrived.
     """
-    lanes = min(config.lanes or default_lanes(gen, method), 1 << max(0, len(jobs) - 1).bit_length())
+    limit = _LIMITS.get((gen.apply, method), config.lanes or default_lanes(gen, method))
+    lanes = min(config.lanes or limit, limit, 1 << max(0, len(jobs) - 1).bit_length())
     endings: dict[int, Ending] = {}
     while len(endings) < len(jobs):
         engine = make_engine(gen.apply, gen.latent_shape, method, steps, config.precision)
@@ -91,7 +93,7 @@ def run_jobs(
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error) or lanes == 1:
                 raise
-            lanes = max(1, lanes // 2)
+            lanes = _LIMITS[gen.apply, method] = max(1, lanes // 2)
             log.warning("out of memory with generator %r: going on with %d lanes", gen.name, lanes)
     return [endings[number] for number in range(len(jobs))]
 
@@ -179,7 +181,7 @@ def _status(
     loss: float, last: float, before: float, taken: int, steps: int, floor: float, config: InvertConfig
 ) -> Status | None:
     """Return how a lane has ended, or None while it goes on."""
-    if not np.isfinite(loss) or np.isnan(last):
+    if not np.isfinite(loss) or (np.isnan(last) and loss >= before):
         return Status.FAILED
     if loss <= floor:
         return Status.ARRIVED

@@ -56,7 +56,8 @@ def gradient_method(transform: optax.GradientTransformation) -> Optimiser:
     def step(state: Any, problem: Problem) -> tuple[Any, Trial]:
         z, inner = state
         loss, gradient = loss_and_gradient(problem, z)
-        updates, inner = transform.update(gradient, inner, z)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats inside
+            updates, inner = transform.update(gradient, inner, z)
         return (optax.apply_updates(z, updates), inner), Trial(z, loss)
 
     return Optimiser(init, step)
@@ -123,7 +124,7 @@ def dense_curvature() -> Curvature:
         outer = jnp.outer(s, hy)
         inverse = inverse - rho * (outer + outer.T) + (rho + rho * rho * (y @ hy)) * jnp.outer(s, s)
         useful = _useful(s, y)
-        return DenseMemory(jnp.where(useful, inverse, memory.inverse), memory.pairs + useful)
+        return DenseMemory(jnp.where(useful, inverse, memory.inverse), memory.pairs + jnp.where(useful, 1, 0))
 
     def direction(memory: DenseMemory, gradient: jax.Array) -> jax.Array:
         return -(memory.inverse @ gradient)

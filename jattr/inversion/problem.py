@@ -47,7 +47,7 @@ def target_of(image: jax.Array, rounding: str = "round") -> Target:
         center = image.astype(jnp.float32)
         below, above = center <= -1.0, center >= 1.0
     if rounding == "truncate":
-        center = jnp.where(above, center, center + STEP / 2)
+        center = center + STEP / 2
     return Target(center, below, above)
 
 

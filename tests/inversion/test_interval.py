@@ -38,7 +38,7 @@ def test_every_byte_becomes_identical(least_squares):
     wrong_before = (to_bytes(gen.generate(start)) != pixels).reshape(COUNT, -1).sum(1)
     assert wrong_before.sum() > 0  # else this test shows nothing
     for i in range(COUNT):
-        z, left, used = interval_polish(linearise_of(gen, pixels[i]), start[i], 9)
+        z, left, used, _ = interval_polish(linearise_of(gen, pixels[i]), start[i], 9)
         assert left == 0
         assert 1 <= used <= 9
         assert z.dtype == np.float32
@@ -48,7 +48,7 @@ def test_every_byte_becomes_identical(least_squares):
 def test_picture_that_is_exact_already_costs_one_jacobian(least_squares):
     gen, pixels, start = least_squares
     linearise = linearise_of(gen, pixels[0])
-    z, _, _ = interval_polish(linearise, start[0], 9)
+    z, _, _, _ = interval_polish(linearise, start[0], 9)
     again, left, used = interval_polish(linearise, z, 9)
     np.testing.assert_array_equal(again, z)
     assert (left, used) == (0, 1)
@@ -58,7 +58,7 @@ def test_unsolvable_picture_keeps_the_best_so_far(least_squares):
     gen, _, start = least_squares
     noise = np.random.default_rng(0).integers(0, 256, gen.image_shape).astype(np.uint8)
     linearise = linearise_of(gen, noise)
-    z, left, used = interval_polish(linearise, start[0], 9)
+    z, left, used, _ = interval_polish(linearise, start[0], 9)
     assert 0 < left <= outside(linearise, start[0])
     assert left == outside(linearise, z)
     assert used <= 9
@@ -70,7 +70,7 @@ def test_nearly_solvable_picture_does_not_get_worse(least_squares):
     changed = pixels[1].copy()
     changed[2, 2, 1] ^= 40
     linearise = linearise_of(gen, changed)
-    z, left, _ = interval_polish(linearise, start[1], 9)
+    z, left, _, _ = interval_polish(linearise, start[1], 9)
     assert left == outside(linearise, z) <= outside(linearise, start[1])
     assert np.isfinite(z).all()
 
@@ -83,6 +83,6 @@ def test_point_that_cannot_be_computed_never_wins():
         residual = np.full(10, STEP if np.array_equal(z, start) else np.nan)
         return residual, np.eye(10, 2) * STEP
 
-    z, left, _ = interval_polish(linearise, start, 9)
+    z, left, _, _ = interval_polish(linearise, start, 9)
     np.testing.assert_array_equal(z, start)
     assert left == 10
