@@ -12,7 +12,9 @@ On CPU the gradient of a native convolution is not in XLA's canonical form and r
 the gradient of a matrix product is again a matrix product. `scripts/bench_ops.py` measures all of them.
 """
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -72,9 +74,27 @@ def _conv_form() -> str:
     return "patches" if jax.default_backend() == "cpu" else "native"
 
 
+@contextlib.contextmanager
+def for_tangents() -> Iterator[None]:
+    """Choose, while tracing inside, the forms that are fastest for many forward-mode tangents at once.
+
+    There `columns` beats `patches`: fewer multiplications, and large batches hide its sums.
+    """
+    token = _TANGENTS.set(True)
+    try:
+        yield
+    finally:
+        _TANGENTS.reset(token)
+
+
+_TANGENTS: contextvars.ContextVar[bool] = contextvars.ContextVar("jattr_tangents", default=False)
+
+
 def _conv_transpose_form(kernel: jax.Array, stride: int) -> str:
     if jax.default_backend() != "cpu":
         return "native"
+    if _TANGENTS.get():
+        return "columns"
     kh, kw, inputs, outputs = kernel.shape
     windows = -(-kh // stride) * -(-kw // stride) * inputs  # numbers a pixel that `patches` lays side by side
     return "columns" if 4 * kh * kw * outputs < windows else "patches"  # 4: measured, sums cost more than copies

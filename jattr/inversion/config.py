@@ -7,7 +7,7 @@ from jattr.inversion.optimisers import METHODS
 
 STARTS = ("linear", "pool", "prior")
 PRECISIONS = ("default", "high", "highest")
-DENSE_LATENT = 256  # the largest latent whose whole Jacobian the default method computes
+CHEAP_JACOBIAN = 5e8  # floating-point operations: up to here the default method takes the whole Jacobian every step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,9 @@ class InvertConfig:
     reaches the rounding floor or `restarts` are spent.
     """
 
-    optimiser: str = "auto"  # a key of METHODS; "auto": levenberg-marquardt up to 256 latents, lbfgs beyond
+    optimiser: str = (
+        "auto"  # a key of METHODS; "auto": levenberg-marquardt where the whole Jacobian is cheap, else lbfgs
+    )
     steps: int | None = None  # most steps of one restart; None: the method's own number
     restarts: int = 8  # most restarts for each picture and candidate
     start: str = "linear"  # "linear" (guess by a ridge regression on prior samples, then noise), "pool", "prior"
@@ -58,11 +60,11 @@ class InvertConfig:
         if not isinstance(self.early_stop, bool):
             raise InputError(f"early_stop is {self.early_stop!r}; it is True or False")
 
-    def method_for(self, latent_size: int) -> str:
-        """Return the name of the method for latents of this size."""
+    def method_for(self, latent_size: int, forward_cost: float) -> str:
+        """Return the name of the method, for latents of this size and a forward pass of this many operations."""
         if self.optimiser != "auto":
             return self.optimiser
-        return "levenberg-marquardt" if latent_size <= DENSE_LATENT else "lbfgs"
+        return "levenberg-marquardt" if latent_size * forward_cost <= CHEAP_JACOBIAN else "lbfgs"
 
 
 def _one_of(name: str, value: str, legal: tuple[str, ...]) -> None:

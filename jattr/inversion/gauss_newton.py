@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jattr.generators import ops
 from jattr.inversion.problem import Problem
 from jattr.inversion.protocol import Optimiser, Trial
 
@@ -76,7 +77,8 @@ def gauss_newton_cg() -> Optimiser:
 def residual_and_jacobian(problem: Problem, z: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the residual [pixels] at z [d] and its Jacobian [pixels, d], by forward mode."""
     push: Callable[[jax.Array], tuple[jax.Array, jax.Array]] = lambda v: jax.jvp(problem.residual, (z,), (v,))  # noqa: E731
-    r, jacobian = jax.vmap(push, out_axes=(None, 1))(jnp.eye(z.size))
+    with ops.for_tangents():
+        r, jacobian = jax.vmap(push, out_axes=(None, 1))(jnp.eye(z.size))
     return r, jacobian
 
 

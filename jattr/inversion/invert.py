@@ -4,6 +4,7 @@ Zhang, Zhou, Shumailov, Papernot, On Attribution of Deepfakes, arXiv 2008.09194,
 over the source of entropy. The methods here are ours.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattr.errors import ImageError
-from jattr.generators.base import Generator
+from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.initial import as_floats, make_pool, make_starts
 from jattr.inversion.interval import interval_polish
@@ -26,6 +27,7 @@ from jattr.inversion.search import advance, begin, make_linearise
 NEAR = 20 * FLOOR  # below this a search is close enough that another rounding rule may explain the rest
 FIRST_KICK = 2  # the first restart that may begin beside the best latent so far
 KICKS = (0.1, 0.03, 0.3)  # standard deviations of those beginnings, in units of the prior's
+POLISH_BELOW = 5e-3  # a gradient search that ends above this is in another basin: Gauss-Newton steps would not help
 LM = "levenberg-marquardt"
 DENSE_POLISH = 512  # the largest latent that is polished with its whole Jacobian
 
@@ -65,7 +67,7 @@ def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = N
         del key
         with jax.default_matmul_precision(config.precision):
             problem = make_problem(apply, state, target_of(image), z0.shape, label)
-            name = config.method_for(z0.size)
+            name = config.method_for(z0.size, forward_cost(apply, state, z0.shape, 0 if label is None else 1))
             method = METHODS[name]
             steps = config.steps or method.steps
             carry = advance(method.make(steps), problem, begin(method.make(steps), z0.ravel()), steps)
@@ -87,6 +89,20 @@ def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = N
     return fn
 
 
+def forward_cost(apply: ApplyFn, state: Any, shape: tuple[int, ...], classes: int) -> float:
+    """Return the floating-point operations of one picture, as the compiler counts them; inf if it does not."""
+    abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), state)
+    return _forward_cost(apply, jax.tree.structure(abstract), tuple(jax.tree.leaves(abstract)), shape, classes > 0)
+
+
+@functools.lru_cache(maxsize=256)
+def _forward_cost(apply: ApplyFn, tree: Any, leaves: tuple[Any, ...], shape: tuple[int, ...], labelled: bool) -> float:
+    z = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    label = jax.ShapeDtypeStruct((1,), jnp.int32) if labelled else None
+    lowered = jax.jit(lambda state, z, label: apply(state, z, label=label)).lower(tree.unflatten(leaves), z, label)
+    return float((lowered.cost_analysis() or {}).get("flops", float("inf")))
+
+
 def _polish_method(size: int) -> str:
     return LM if size <= DENSE_POLISH else "gauss-newton-cg"
 
@@ -105,12 +121,16 @@ class Inverter:
         """
         self.gen, self.pixels, self.config = gen, pixels, config
         self.size = int(np.prod(gen.latent_shape))
-        self.method = config.method_for(self.size)
+        self.method = config.method_for(
+            self.size, forward_cost(gen.apply, gen.state, gen.latent_shape, gen.num_classes)
+        )
         keys = jax.random.split(key, 3)
         self.starts = make_starts(gen, make_pool(gen, config, keys[0], len(pixels)), as_floats(pixels), config, keys[1])
         shape = (len(pixels), config.restarts)
         self.samples = np.asarray(gen.sample_latent(keys[2], shape[0] * shape[1])).reshape(*shape, self.size)
         self.z = np.array(self.starts.z)
+        if self.later != self.method and config.restarts > 1:
+            self.z[:, 1] = self.z[:, 0]  # the other method begins at the best guess as well
         self.loss = np.full(shape, np.inf)
         self.label = np.full(shape, -1, np.int32) if self.starts.label is None else np.array(self.starts.label)
         self.status = np.full(shape, Status.SKIPPED, np.int32)
@@ -124,15 +144,15 @@ class Inverter:
         places = [(i, r) for i in pictures for r in restarts]
         if not places:
             return
-        steps = self.config.steps or METHODS[self.method].steps
+        method = self.later if restarts.start else self.method
         self._kick(places)
-        self._search(places, self.method, steps)
-        near = [p for p in (self.best(i) for i in pictures) if self.loss[p] < NEAR or METHODS[self.method].polish]
-        near = [p for p in near if np.isfinite(self.loss[p]) and self.status[p] != Status.ARRIVED]
-        if METHODS[self.method].polish and self.config.polish_steps:
-            self._search(near, _polish_method(self.size), self.config.polish_steps)
+        self._search(places, method, self.config.steps or METHODS[method].steps)
+        best = [p for p in (self.best(i) for i in pictures) if self.status[p] != Status.ARRIVED]
+        if METHODS[method].polish and self.config.polish_steps:
+            hopeful = [p for p in best if self.loss[p] < POLISH_BELOW]
+            self._search(hopeful, _polish_method(self.size), self.config.polish_steps)
         if self.gen.rounding is None:
-            self._try_truncation([p for p in near if self.status[p] != Status.ARRIVED and self.loss[p] < NEAR])
+            self._try_truncation([p for p in best if self.status[p] != Status.ARRIVED and self.loss[p] < NEAR])
 
     def _kick(self, places: Sequence[tuple[int, int]]) -> None:
         """Begin every second of the later restarts beside the best latent so far: kinks of ReLU networks stop a search

@@ -194,7 +194,7 @@ METHODS: dict[str, Method] = {
     "adam-paper": Method(lambda n: gradient_method(optax.adam(0.1, b1=0.0, b2=0.99)), 500, 50, lambda d: 2, True),
     "adam-cosine": Method(_adam_cosine, 500, 50, lambda d: 2, True),
     "bfgs": Method(lambda n: quasi_newton(dense_curvature()), 200, 25, lambda d: 2, True),
-    "lbfgs": Method(lambda n: quasi_newton(limited_curvature()), 200, 25, lambda d: 2, True),
+    "lbfgs": Method(lambda n: quasi_newton(limited_curvature()), 100, 25, lambda d: 2, True),
     "levenberg-marquardt": Method(lambda n: levenberg_marquardt(), 40, 4, lambda d: d + 1, False),
     "gauss-newton-cg": Method(lambda n: gauss_newton_cg(), 40, 4, lambda d: 3 * CG_STEPS + 3, False),
 }

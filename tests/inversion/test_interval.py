@@ -49,7 +49,7 @@ def test_picture_that_is_exact_already_costs_one_jacobian(least_squares):
     gen, pixels, start = least_squares
     linearise = linearise_of(gen, pixels[0])
     z, _, _, _ = interval_polish(linearise, start[0], 9)
-    again, left, used = interval_polish(linearise, z, 9)
+    again, left, used, _ = interval_polish(linearise, z, 9)
     np.testing.assert_array_equal(again, z)
     assert (left, used) == (0, 1)
 
