@@ -186,7 +186,7 @@ def run_photographs(args: argparse.Namespace, entries: dict[str, Entry], referen
 
 def config_of(args: argparse.Namespace) -> InvertConfig:
     """Return the settings; options left away have their defaults."""
-    options = {"restarts": args.restarts, "steps": args.steps, "seed": args.seed}
+    options = {"restarts": args.restarts, "steps": args.steps, "seed": args.seed, "optimiser": args.optimiser}
     return InvertConfig(**{name: value for name, value in options.items() if value is not None})
 
 
@@ -221,6 +221,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="photographs (default 200)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these candidates instead of the pool's")
     parser.add_argument("--restarts", type=int)
+    parser.add_argument("--optimiser")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

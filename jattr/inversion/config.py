@@ -18,9 +18,7 @@ class InvertConfig:
     reaches the rounding floor or `restarts` are spent.
     """
 
-    optimiser: str = (
-        "auto"  # a key of METHODS; "auto": levenberg-marquardt where the whole Jacobian is cheap, else lbfgs
-    )
+    optimiser: str = "auto"  # of METHODS; "auto": levenberg-marquardt, but lbfgs first where a Jacobian is dear
     steps: int | None = None  # most steps of one restart; None: the method's own number
     restarts: int = 8  # most restarts for each picture and candidate
     start: str = "linear"  # "linear" (guess by a ridge regression on prior samples, then noise), "pool", "prior"

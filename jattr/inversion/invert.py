@@ -121,9 +121,9 @@ class Inverter:
         """
         self.gen, self.pixels, self.config = gen, pixels, config
         self.size = int(np.prod(gen.latent_shape))
-        self.method = config.method_for(
-            self.size, forward_cost(gen.apply, gen.state, gen.latent_shape, gen.num_classes)
-        )
+        cost = forward_cost(gen.apply, gen.state, gen.latent_shape, gen.num_classes)
+        self.method = config.method_for(self.size, cost)
+        self.later = LM if config.optimiser == "auto" and self.size <= DENSE_POLISH else self.method
         keys = jax.random.split(key, 3)
         self.starts = make_starts(gen, make_pool(gen, config, keys[0], len(pixels)), as_floats(pixels), config, keys[1])
         shape = (len(pixels), config.restarts)

@@ -170,7 +170,7 @@ def test_step_returns_what_it_measured():
 def test_any_optax_transformation_plugs_in():
     register_method("sgd-of-this-test", optax.chain(optax.clip(1.0), optax.sgd(2.0, momentum=0.5)), steps=300)
     try:
-        assert InvertConfig(optimiser="sgd-of-this-test").method_for(10) == "sgd-of-this-test"
+        assert InvertConfig(optimiser="sgd-of-this-test").method_for(10, 1.0) == "sgd-of-this-test"
         _, loss, _ = run("sgd-of-this-test")
         assert (loss < 1e-6).all()
         with pytest.raises(InputError, match="already"):
