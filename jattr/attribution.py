@@ -14,7 +14,7 @@ from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, decide
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.invert import NEAR, Inverter, check_pixels, rounds
+from jattr.inversion.inverter import NEAR, Inverter, check_pixels, rounds
 from jattr.inversion.lanes import Status
 from jattr.inversion.problem import FLOOR, deviation, target_of
 

@@ -1,7 +1,8 @@
 """Inversion: the latent that makes a generator reproduce a picture."""
 
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.invert import Inversion, invert, make_invert
+from jattr.inversion.invert import invert, make_invert
 from jattr.inversion.lanes import Status
+from jattr.inversion.protocol import Inversion
 
 __all__ = ["Inversion", "InvertConfig", "Status", "invert", "make_invert"]

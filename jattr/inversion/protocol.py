@@ -20,3 +20,14 @@ class Optimiser(NamedTuple):
 
     init: Callable[[jax.Array], Any]
     step: Callable[[Any, Problem], tuple[Any, Trial]]
+
+
+class Inversion(NamedTuple):
+    """The result of inverting: of one search (`make_invert`), or of [images, restarts] searches (`invert`)."""
+
+    z: Any  # [..., *latent_shape] float32, the best latent of each search
+    loss: Any  # [...], mean squared residual there, images in [-1, 1] units; inf if nothing was finite or not run
+    label: Any  # [...] int32, the class; -1 if unconditional
+    status: Any  # [...] int, a `Status`
+    steps: Any  # [...] int
+    evaluations: Any  # [...], forward passes (forward 1, forward and backward 2)

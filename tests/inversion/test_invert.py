@@ -16,7 +16,8 @@ from jattr.errors import ImageError, InputError
 from jattr.inversion import lanes as lanes_module
 from jattr.inversion import search
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.invert import Inverter, invert, make_invert
+from jattr.inversion.invert import invert, make_invert
+from jattr.inversion.inverter import Inverter
 from jattr.inversion.lanes import ARRIVED_FACTOR, Status
 from jattr.inversion.problem import FLOOR, deviation, target_of
 
