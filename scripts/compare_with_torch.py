@@ -39,6 +39,7 @@ from jattr.generators.card import layer_shapes, read_card
 from jattr.generators.fold import fold
 from jattr.images import to_byte, to_float
 from jattr.inversion.config import InvertConfig
+from jattr.inversion.initial import forget_pools
 from jattr.inversion.invert import invert
 from jattr.inversion.lanes import default_lanes
 from jattr.inversion.problem import FLOOR, target_of
@@ -127,6 +128,7 @@ def part_a(pairs: dict[str, Pair], repeats: int, threads: Sequence[int]) -> list
 def recover(pair: Pair, config: InvertConfig) -> dict[str, Any]:
     """Run `invert` on the pictures and return its time, all of it, and how many pictures arrived at what."""
     start = time.perf_counter()
+    forget_pools()  # every timed call makes its pool anew, as a first call does
     found = invert(pair.gen, pair.pixels, config=config)
     seconds = time.perf_counter() - start
     best = np.argmin(found.loss, axis=1)

@@ -55,6 +55,11 @@ def make_pool(gen: Generator, config: InvertConfig, key: jax.Array, pictures: in
     return known[name]
 
 
+def forget_pools() -> None:
+    """Drop every pool that is kept; for benchmarks that time a first call."""
+    _POOLS.clear()
+
+
 def _sample_pool(gen: Generator, count: int, key: jax.Array) -> Pool:
     if gen.num_classes:
         count = max(count, min(gen.num_classes, 64) * 128)
