@@ -112,7 +112,8 @@ def attribute(
 def usual_miss(gen: Generator, config: InvertConfig, key: jax.Array) -> float:
     """Return the residual that a candidate reaches on its own pictures when a search misses.
 
-    The largest best residual among single restarts on `MISS_PICTURES` of its own pictures, but not below the floor.
+    The largest best residual over `MISS_PICTURES` of its own pictures, each searched as an accused one, but not below
+    the floor.
     """
     keys = jax.random.split(key, 3)
     z = gen.sample_latent(keys[0], MISS_PICTURES)

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Generators: architecture cards, networks, convolution forms, folders, digests."""

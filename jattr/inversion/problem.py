@@ -5,10 +5,12 @@ range, so there the problem is one-sided.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from jattr.generators.base import ApplyFn
 
 STEP = 2.0 / 255.0  # between neighbouring bytes, in [-1, 1] units
 FLOOR = STEP**2 / 12.0  # mean squared error of rounding alone: 5.1e-6
@@ -28,9 +30,6 @@ class Problem(NamedTuple):
 
     residual: Callable[[jax.Array], jax.Array]  # z -> [pixels], [-1, 1] units
     size: int  # number of residuals
-
-
-ApplyFn: TypeAlias = Callable[..., jax.Array]
 
 
 def target_of(image: jax.Array, rounding: str = "round") -> Target:
