@@ -1,10 +1,12 @@
-"""Times each form of `jattr.generators.ops`: value and gradient of one layer inside a scan, as a search runs it.
+"""Times each form of `jattr.generators.ops` inside a scan, as a search runs it: value and gradient of one layer, or
+value and forward-mode tangents (`--derivative tangents`; a lane is one tangent).
 
     python scripts/bench_ops.py
+    python scripts/bench_ops.py --derivative tangents --lanes 100
     python scripts/bench_ops.py --quick
 
 Prints milliseconds, the ratio to the form that `ops` chooses (below 1: another one is faster) and GFLOP/s beside the
-measured matmul peak; last, one line of JSON. FLOPs are those of value and gradient by the input, taps on padding
+measured matmul peak; last, one line of JSON. FLOPs are those of value and derivative by the input, taps on padding
 included.
 """
 
@@ -90,39 +92,49 @@ def bandwidth(size: int) -> float:
 
 def forms_of(layer: Layer) -> tuple[dict[str, Callable[..., jax.Array]], str]:
     """Return the layer in each form, and the name of the one that `ops` chooses."""
+    kernel = jnp.zeros((layer.kernel, layer.kernel, layer.inputs, layer.outputs))
     if layer.op == "conv":
-        fn, names, chosen = ops.conv, tuple(ops.CONV_FORMS), ops._conv_form()
+        fn, names, chosen = ops.conv, tuple(ops.CONV_FORMS), ops.conv_form(kernel, layer.stride)
     else:
-        kernel = jnp.zeros((layer.kernel, layer.kernel, layer.inputs, layer.outputs))
-        fn, names, chosen = (
-            ops.conv_transpose,
-            tuple(ops.CONV_TRANSPOSE_FORMS),
-            ops._conv_transpose_form(kernel, layer.stride),
-        )
+        fn, names = ops.conv_transpose, tuple(ops.CONV_TRANSPOSE_FORMS)
+        chosen = ops.conv_transpose_form(kernel, layer.stride)
     options = {"stride": layer.stride, "padding": layer.padding}
     return {name: functools.partial(fn, form=name, **options) for name in names}, chosen
 
 
-def scan_of(form: Callable[..., jax.Array]) -> Callable[..., Any]:
-    """Return a compiled scan of steps, each value and gradient by the input."""
-
-    def run(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def step(x: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
-            loss, gradient = jax.value_and_grad(lambda x: jnp.mean(jnp.square(form(x, kernel))))(x)
-            return x - 1e-3 * gradient, loss
-
-        return jax.lax.scan(step, x, None, length=STEPS)
-
-    return jax.jit(run)
+def gradient_step(form: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return x after one step, and the loss."""
+    loss, gradient = jax.value_and_grad(lambda x: jnp.mean(jnp.square(form(x, kernel))))(x)
+    return x - 1e-3 * gradient, loss
 
 
-def measure(layer: Layer, lanes: int, repeats: int) -> dict[str, Any]:
+def tangents_step(form: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the tangents x, carried through the layer at one point and fed back a little; and their mean square."""
+    push = jax.linearize(lambda v: form(v, kernel), x[:1])[1]
+    made = jax.vmap(push)(x[:, None])
+    size = jnp.mean(jnp.square(made))
+    return x * (1 + 1e-3 * jnp.tanh(size)), size
+
+
+DERIVATIVES = {"gradients": (gradient_step, ops.for_gradients), "tangents": (tangents_step, ops.for_tangents)}
+
+
+def scan_of(form: Callable[..., jax.Array], derivative: str) -> Callable[..., Any]:
+    """Return a compiled scan of steps, each value and derivative by the input."""
+    step = DERIVATIVES[derivative][0]
+    return jax.jit(lambda x, kernel: jax.lax.scan(lambda x, _: step(form, x, kernel), x, None, length=STEPS))
+
+
+def measure(layer: Layer, lanes: int, repeats: int, derivative: str) -> dict[str, Any]:
     """Time every form, taking turns, after checking that they agree."""
     keys = jax.random.split(jax.random.key(0))
     x = jax.random.normal(keys[0], (lanes, layer.side, layer.side, layer.inputs))
     kernel = jax.random.normal(keys[1], (layer.kernel, layer.kernel, layer.inputs, layer.outputs)) * 0.05
-    forms, chosen = forms_of(layer)
-    runs = {name: scan_of(form) for name, form in forms.items()}
+    with DERIVATIVES[derivative][1]():
+        forms, chosen = forms_of(layer)
+    if derivative == "tangents":
+        del forms["canonical"]
+    runs = {name: scan_of(form, derivative) for name, form in forms.items()}
     ends = {name: np.asarray(run(x, kernel)[1]) for name, run in runs.items()}
     for end in ends.values():
         np.testing.assert_allclose(end, ends["native"], rtol=1e-4)
@@ -132,7 +144,8 @@ def measure(layer: Layer, lanes: int, repeats: int) -> dict[str, Any]:
             times[name].append(seconds_of(lambda run=run: jax.block_until_ready(run(x, kernel))) / STEPS)
     seconds = {name: float(np.median(values)) for name, values in times.items()}
     area = (layer.side // layer.stride if layer.op == "conv" else layer.side) ** 2
-    flops = 2 * 2 * lanes * area * kernel.size  # 2 a multiplication; value and gradient
+    passes = 2 if derivative == "gradients" else 1
+    flops = 2 * passes * lanes * area * kernel.size  # 2 a multiplication
     return {
         **layer._asdict(),
         "lanes": lanes,
@@ -159,15 +172,16 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lanes", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--derivative", choices=tuple(DERIVATIVES), default="gradients")
     parser.add_argument("--quick", action="store_true", help="three layers, few repeats: to try the script")
     args = parser.parse_args()
     print(f"{'layer':42} {'chosen':8} form, time of a step, its ratio to the chosen form's")
-    layers, repeats = (QUICK, 3) if args.quick else (LAYERS, 15)
+    layers, repeats = (QUICK, 3) if args.quick else (LAYERS, 9)
     rows = []
     for layer, lanes in itertools.product(layers, args.lanes):
-        rows.append(measure(layer, lanes, repeats))
+        rows.append(measure(layer, lanes, repeats, args.derivative))
         print_row(rows[-1])
-    print(json.dumps({"rows": rows, "peak_gflops": matmul_peak() / 1e9, **origin()}))
+    print(json.dumps({"derivative": args.derivative, "rows": rows, "peak_gflops": matmul_peak() / 1e9, **origin()}))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Every convolution form against the plain one: value, gradient and directional derivative."""
 
+import contextlib
 import functools
 import itertools
 
@@ -22,12 +23,14 @@ def values(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def derivatives(function, x, direction):
-    """The value at x, the gradient of a fixed weighted sum of it, and the derivative along a direction."""
-    y, tangent = jax.jvp(function, (x,), (direction,))
-    _, pull = jax.vjp(function, x)
-    (gradient,) = pull(jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
-    return {"value": y, "gradient": gradient, "derivative": tangent}
+def derivatives(function, x, kernel, direction):
+    """The value at x, the gradients of a fixed weighted sum of it, and the derivative along a direction or None."""
+    y, pull = jax.vjp(function, x, kernel)
+    gradient, by_kernel = pull(jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
+    found = {"value": y, "gradient": gradient, "by_kernel": by_kernel}
+    if direction is None:
+        return found
+    return {**found, "derivative": jax.jvp(lambda x: function(x, kernel), (x,), (direction,))[1]}
 
 
 def compare(operation, forms, x, kernel):
@@ -36,11 +39,14 @@ def compare(operation, forms, x, kernel):
 
     @jax.jit
     def run(x, kernel):
-        functions = {form: functools.partial(operation, kernel=kernel, form=form) for form in forms}
-        return {form: derivatives(function, x, direction) for form, function in functions.items()}
+        functions = {form: functools.partial(operation, form=form) for form in forms}
+        return {
+            form: derivatives(function, x, kernel, None if form == "canonical" else direction)
+            for form, function in functions.items()
+        }
 
     found = run(x, kernel)
-    for form, what in itertools.product(forms, ("value", "gradient", "derivative")):
+    for form, what in ((form, what) for form in forms for what in found[form]):
         assert found[form][what].shape == found["native"][what].shape
         error = float(jnp.abs(found[form][what] - found["native"][what]).max())
         assert error <= TOLERANCE, (form, what, error)
@@ -106,18 +112,31 @@ def test_kernels_need_not_be_square(shape):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("outputs", [1, 64])
-def test_the_chosen_form_is_the_same_function(outputs):
+@pytest.mark.parametrize("context", [contextlib.nullcontext, ops.for_tangents, ops.for_gradients])
+@pytest.mark.parametrize("outputs", [1, 8, 64])
+def test_the_chosen_form_is_the_same_function(outputs, context):
     x, kernel = values(0, 1, 3, 3, 16), values(1, 4, 4, 16, outputs)
-    chosen = ops.conv_transpose(x, kernel, stride=2, padding=1)
+    with context():
+        chosen = ops.conv_transpose(x, kernel, stride=2, padding=1)
     assert jnp.abs(chosen - ops.conv_transpose(x, kernel, stride=2, padding=1, form="native")).max() <= 10 * TOLERANCE
-    kernel = values(1, 1, 1, 16, outputs)
-    assert jnp.abs(ops.conv(x, kernel) - ops.conv(x, kernel, form="native")).max() <= 10 * TOLERANCE
+    for size in (1, 3):
+        kernel = values(1, size, size, 16, outputs)
+        with context():
+            chosen = ops.conv(x, kernel)
+        assert jnp.abs(chosen - ops.conv(x, kernel, form="native")).max() <= 10 * TOLERANCE
+
+
+@pytest.mark.parametrize("outputs", [1, 8, 64])
+def test_both_modes_of_derivative_are_possible_where_none_is_announced(outputs):
+    x, kernel = values(0, 1, 5, 5, 16), values(1, 3, 3, 16, outputs)
+    for operation in (ops.conv, functools.partial(ops.conv_transpose, stride=2)):
+        gradient = jax.grad(lambda x, operation=operation: jnp.sum(operation(x, kernel) ** 2))
+        assert jnp.isfinite(jax.jvp(gradient, (x,), (x,))[1]).all()
 
 
 def test_a_form_that_does_not_exist_is_not_replaced_by_another():
     with pytest.raises(KeyError):
-        ops.conv(values(0, 1, 3, 3, 1), values(1, 3, 3, 1, 1), form="columns")
+        ops.conv(values(0, 1, 3, 3, 1), values(1, 3, 3, 1, 1), form="rows")
 
 
 def test_upsampling_repeats_every_pixel():
