@@ -1,6 +1,5 @@
 """`attribute`: which of the candidates made each picture, with certificates."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,14 +11,15 @@ import numpy as np
 from jattr.decision.certificate import Certificate, certify
 from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, decide
 from jattr.errors import GeneratorError, ImageError
-from jattr.generators.base import ApplyFn, Generator
+from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.inverter import NEAR, Inverter, check_pixels, rounds
 from jattr.inversion.lanes import Status
-from jattr.inversion.problem import FLOOR, deviation, target_of
+from jattr.inversion.measure import mean_squares
+from jattr.inversion.problem import FLOOR, target_of
 
 MISS_PICTURES = 16  # own pictures on which a candidate's usual miss is measured, when "none" is in question
-RESIDUAL_BATCH = 8
+CLEAR, AHEAD = 1e-4, 100.0  # a leader at most this far and this many times better ends the search of the others
 
 
 @dataclass(frozen=True)
@@ -73,24 +73,26 @@ def attribute(
     per_candidate = _per_candidate(images, generators)
     key = jax.random.key(config.seed) if key is None else key
     keys = jax.random.split(key, 2 * len(generators)).reshape(2, len(generators))
-    inverters = [
-        Inverter(gen, pixels, config, k) for gen, pixels, k in zip(generators, per_candidate, keys[0], strict=True)
-    ]
-    _search(inverters, config, progress)
-    certificates = [_certificates(inverter) for inverter in inverters]
+    inverters = _inverters(generators, per_candidate, config, keys[0])
+    _search(list(dict.fromkeys(inverters)), config, progress)
+    certificates = {inverter: _certificates(inverter) for inverter in inverters}
+    residuals = {inverter: _residuals(inverter) for inverter in inverters}
     count = len(per_candidate[0])
-    residual = np.stack([_residuals(inverter) for inverter in inverters], axis=1)
-    evidence = [
-        [_evidence(inverters[c], i, residual[i, c], certificates[c][i], None) for c in range(len(generators))]
-        for i in range(count)
-    ]
+    residual = np.stack([residuals[inverter] for inverter in inverters], axis=1)
+
+    def evidence_of(i: int, misses: dict[Inverter, float]) -> tuple[Evidence, ...]:
+        return tuple(
+            _evidence(gen, inv, i, residuals[inv][i], certificates[inv][i], misses.get(inv))
+            for gen, inv in zip(generators, inverters, strict=True)
+        )
+
+    evidence = [evidence_of(i, {}) for i in range(count)]
     verdicts = [decide(row, decision) for row in evidence]
-    if any(verdict.kind == "undecided" for verdict in verdicts):  # could be "none": how far is a miss of each?
-        misses = [usual_miss(gen, config, k) for gen, k in zip(generators, keys[1], strict=True)]
-        evidence = [
-            [_evidence(inverters[c], i, residual[i, c], certificates[c][i], misses[c]) for c in range(len(generators))]
-            for i in range(count)
-        ]
+    if any(v.kind == "undecided" and r.min() > decision.winner for v, r in zip(verdicts, residual, strict=True)):
+        misses = {  # could be "none": how far is a miss of each?
+            inv: usual_miss(inv.gen, config, k) for inv, k in zip(inverters, keys[1], strict=True)
+        }
+        evidence = [evidence_of(i, misses) for i in range(count)]
         verdicts = [decide(row, decision) for row in evidence]
     best = [[inverter.best(i) for i in range(count)] for inverter in inverters]
     return Attribution(
@@ -102,7 +104,7 @@ def attribute(
             for inv, places in zip(inverters, best, strict=True)
         ),
         labels=np.stack([[inv.label[p] for p in places] for inv, places in zip(inverters, best, strict=True)], axis=1),
-        evidence=tuple(tuple(row) for row in evidence),
+        evidence=tuple(evidence),
         support=np.stack(
             [[np.abs(inv.z[p]).max() for p in places] for inv, places in zip(inverters, best, strict=True)], axis=1
         ),
@@ -123,26 +125,54 @@ def usual_miss(gen: Generator, config: InvertConfig, key: jax.Array) -> float:
     made = np.clip(np.asarray(gen.generate(z, label=label)), -1, 1)
     inverter = Inverter(gen, check_pixels(gen, made), config, keys[2])
     everything = list(range(MISS_PICTURES))
-    for restarts in rounds(config.restarts):
+    for restarts in rounds(inverter.restarts):
         inverter.round([i for i in everything if not inverter.arrived(i)], restarts)
     return float(max(FLOOR, np.max([inverter.loss[inverter.best(i)] for i in everything])))
 
 
+def _inverters(
+    generators: tuple[Generator, ...], pixels: list[np.ndarray], config: InvertConfig, keys: jax.Array
+) -> list[Inverter]:
+    """Return the inverter of each candidate: one for all candidates of one digest and the same pictures."""
+    made: dict[str, Inverter] = {}
+    inverters = []
+    for gen, mine, key in zip(generators, pixels, keys, strict=True):
+        twin = made.get(gen.digest)
+        if twin is None or not np.array_equal(twin.pixels, mine):
+            twin = made[gen.digest] = Inverter(gen, mine, config, key)
+        inverters.append(twin)
+    return inverters
+
+
 def _search(inverters: list[Inverter], config: InvertConfig, progress: Any) -> None:
-    """Run rounds of restarts: a picture that some candidate has brought to the floor is not searched on."""
+    """Run rounds of restarts, cheap candidates first.
+
+    A picture that some candidate has brought to the floor is not searched on; where one is far ahead near the floor,
+    only that one searches on.
+    """
+    inverters = sorted(inverters, key=lambda inverter: inverter.cost)  # sorted() keeps the order of equals
     count = len(inverters[0].pixels)
     total, done = count * len(inverters), 0
-    open_pictures = list(range(count))
-    for number, restarts in enumerate(rounds(config.restarts) if config.early_stop else [range(config.restarts)]):
+    most = max(inverter.restarts for inverter in inverters)
+    for restarts in rounds(most) if config.early_stop else [range(most)]:
         for inverter in inverters:
-            inverter.round(open_pictures, restarts)
-            if number == 0:
+            wanted = [i for i in range(count) if _wanted(inverter, inverters, i)] if config.early_stop else range(count)
+            settled = [i for i in range(count) if i not in set(wanted)] if restarts.start == 0 else []
+            inverter.round(wanted, restarts, settled)
+            if restarts.start == 0:
                 done += count
                 if progress:
                     progress(done, total)
-        open_pictures = [i for i in open_pictures if not any(inverter.arrived(i) for inverter in inverters)]
     for inverter in inverters:
         inverter.interval([i for i in range(count) if inverter.arrived(i)])
+
+
+def _wanted(inverter: Inverter, inverters: list[Inverter], picture: int) -> bool:
+    """Return whether a picture is to be searched on by this candidate."""
+    if any(other.arrived(picture) for other in inverters):
+        return False
+    lead = min(other.best_loss(picture) for other in inverters)
+    return lead > CLEAR or inverter.best_loss(picture) < AHEAD * lead
 
 
 def _certificates(inverter: Inverter) -> list[Certificate | None]:
@@ -162,35 +192,25 @@ def _residuals(inverter: Inverter) -> np.ndarray:
     """Return the residual of the best latent of every picture [n], inf where every restart failed."""
     gen = inverter.gen
     places = [inverter.best(i) for i in range(len(inverter.pixels))]
-    fn = _residual_fn(gen.apply)
-    out = []
-    for at in range(0, len(places), RESIDUAL_BATCH):
-        some = [places[min(at + k, len(places) - 1)] for k in range(RESIDUAL_BATCH)]  # the last one fills the batch up
-        z = np.stack([inverter.z[p] for p in some]).reshape(-1, *gen.latent_shape)
-        label = np.stack([inverter.label[p] for p in some]) if gen.num_classes else None
-        out.append(fn(gen.state, z, label, np.stack([inverter.pixels[p[0]] for p in some])))
-    values = np.concatenate([np.asarray(part) for part in out])[: len(places)].astype(np.float64)
-    lost = np.array([not np.isfinite(inverter.loss[p]) for p in places])
+    z = np.stack([inverter.z[place] for place in places]).reshape(-1, *gen.latent_shape)
+    label = np.stack([inverter.label[place] for place in places]) if gen.num_classes else None
+    values = mean_squares(gen, z, label, target_of(jnp.asarray(inverter.pixels)))
+    lost = np.array([not np.isfinite(inverter.loss[place]) for place in places])
     return np.where(lost | ~np.isfinite(values), np.inf, values)
 
 
-@functools.lru_cache(maxsize=64)
-def _residual_fn(apply: ApplyFn) -> Any:
-    def fn(state: Any, z: jax.Array, label: jax.Array | None, pixels: jax.Array) -> jax.Array:
-        with jax.default_matmul_precision("highest"):  # as `verify` recomputes it
-            made = apply(state, z, label=label)
-            return jnp.mean(jnp.square(deviation(made, target_of(pixels))), axis=(1, 2, 3))
-
-    return jax.jit(fn)
-
-
 def _evidence(
-    inverter: Inverter, picture: int, residual: float, certificate: Certificate | None, miss: float | None
+    gen: Generator,
+    inverter: Inverter,
+    picture: int,
+    residual: float,
+    certificate: Certificate | None,
+    miss: float | None,
 ) -> Evidence:
     status = inverter.status[picture]
     return Evidence(
-        name=inverter.gen.name,
-        digest=inverter.gen.digest,
+        name=gen.name,
+        digest=gen.digest,
         residual=float(residual) if np.isfinite(residual) else None,
         certificate=certificate,
         restarts=int((status != Status.SKIPPED).sum()),

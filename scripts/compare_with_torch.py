@@ -42,7 +42,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.initial import forget_pools
 from jattr.inversion.invert import invert
 from jattr.inversion.lanes import default_lanes
-from jattr.inversion.problem import FLOOR, target_of
+from jattr.inversion.problem import FLOOR, Prior, target_of
 from jattr.inversion.search import make_engine
 
 FACE = "efleurine_faces_generator"
@@ -83,11 +83,12 @@ def stepper(gen: Generator, pixels: np.ndarray, lanes: int, method: str) -> tupl
     chunks = [pixels[at : at + lanes] for at in range(0, len(pixels), lanes)]
     targets = [target_of(jnp.asarray(chunk)) for chunk in chunks]
     z = gen.sample_latent(jax.random.key(3), len(pixels)).reshape(len(pixels), -1)
+    prior = Prior(jnp.zeros(z.shape[1]), jnp.ones(z.shape[1]))
     carries = [engine.begin(z[at : at + lanes]) for at in range(0, len(pixels), lanes)]
 
     def run() -> None:
         for number, target in enumerate(targets):
-            carries[number] = engine.advance(gen.state, target, None, carries[number])
+            carries[number] = engine.advance(gen.state, prior, target, None, carries[number])
         jax.block_until_ready(carries)
 
     run()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tiny_generator import make_tiny
 
-from jattr.attribution import attribute
+from jattr.attribution import _inverters, _wanted, attribute
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator, sample_uniform
 from jattr.inversion.config import InvertConfig
@@ -132,6 +132,36 @@ def test_one_model_under_two_names_is_one_model(family, pictures):
     verdict = attribute(pictures[:1], [family[0], copy, family[1]], config=CONFIG).verdicts[0]
     assert verdict.kind == "made-by"
     assert set(verdict.candidates) == {"tiny0", "copy"}
+
+
+def test_one_model_under_two_names_is_searched_once(family, pictures):
+    twin = make_tiny(seed=0, name="twin")
+    inverters = _inverters((*family, twin), [pictures] * 4, CONFIG, jax.random.split(jax.random.key(0), 4))
+    assert inverters[3] is inverters[0]
+    assert len(set(inverters)) == 3
+
+
+class Stand:
+    """An inverter as `_wanted` sees it."""
+
+    def __init__(self, loss, arrived=False):
+        self.best_loss, self.arrived = lambda i: loss, lambda i: arrived
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "wanted"),
+    [
+        (Stand(5e-2), Stand(3e-2), True),  # nobody is near
+        (Stand(np.inf), Stand(3e-2), True),  # never searched yet
+        (Stand(5e-2), Stand(9e-5), False),  # the other is far ahead near the floor
+        (Stand(8e-3), Stand(9e-5), True),  # not far enough ahead
+        (Stand(9e-5), Stand(5e-2), True),  # this one is ahead, and goes on to the floor
+        (Stand(9e-5), Stand(5e-6, arrived=True), False),
+        (Stand(5e-6, arrived=True), Stand(9e-5), False),
+    ],
+)
+def test_search_goes_on_where_it_can_change_the_verdict(mine, other, wanted):
+    assert _wanted(mine, [mine, other], 0) is wanted
 
 
 def test_progress_ends_at_the_total(family, pictures):

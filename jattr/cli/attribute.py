@@ -32,7 +32,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--candidates", nargs="+", required=True, metavar="GEN", help="generator folders or names")
     add_output(parser)
     search = parser.add_argument_group("search")
-    search.add_argument("--restarts", type=whole_number(1, 100_000), metavar="N", help="most restarts (default 8)")
+    search.add_argument(
+        "--restarts",
+        type=whole_number(1, 100_000),
+        metavar="N",
+        help="most restarts (default 8, or 32 where they cost little)",
+    )
     search.add_argument(
         "--optimiser",
         metavar="NAME",

@@ -216,14 +216,13 @@ def _differences(stated: Mapping[str, Any], found: Certificate) -> list[str]:
 
 def _residual(gen: Generator, z: np.ndarray, pixels: np.ndarray, label: int) -> float:
     """Return the mean squared residual as `attribute` defines it, at full float32 precision."""
-    import jax
     import jax.numpy as jnp
 
-    from jattr.inversion.problem import deviation, target_of
+    from jattr.inversion.measure import mean_squares
+    from jattr.inversion.problem import target_of
 
-    with jax.default_matmul_precision("highest"):
-        made = gen.generate(z[None], label=np.array([label]) if gen.num_classes else None)[0]
-    return float(jnp.mean(jnp.square(deviation(made, target_of(jnp.asarray(pixels))))))
+    labels = np.array([label], np.int32) if gen.num_classes else None
+    return float(mean_squares(gen, z[None], labels, target_of(jnp.asarray(pixels[None])))[0])
 
 
 def _residual_differs(stated: float | None, found: float) -> list[str]:

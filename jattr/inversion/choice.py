@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jattr.generators.base import ApplyFn
 
 LM = "levenberg-marquardt"
+LM_LOGIT = "levenberg-marquardt-logit"
 DENSE_POLISH = 512  # the largest latent that is polished with its whole Jacobian
 
 

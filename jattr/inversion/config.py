@@ -7,7 +7,9 @@ from jattr.inversion.optimisers import METHODS
 
 STARTS = ("linear", "pool", "prior")
 PRECISIONS = ("default", "high", "highest")
-CHEAP_JACOBIAN = 5e8  # floating-point operations: up to here the default method takes the whole Jacobian every step
+CHEAP_JACOBIAN = 5e8  # floating-point operations of a whole Jacobian: up to here many restarts cost little
+DEAR_JACOBIAN = 5e10  # above this the default method begins with gradients alone
+FEW_RESTARTS, MANY_RESTARTS = 8, 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,16 +20,16 @@ class InvertConfig:
     reaches the rounding floor or `restarts` are spent.
     """
 
-    optimiser: str = "auto"  # of METHODS; "auto": levenberg-marquardt, but lbfgs first where a Jacobian is dear
+    optimiser: str = "auto"  # of METHODS; "auto": levenberg-marquardt, but lbfgs first where a Jacobian is very dear
     steps: int | None = None  # most steps of one restart; None: the method's own number
-    restarts: int = 8  # most restarts for each picture and candidate
+    restarts: int | None = None  # most restarts for each picture and candidate; None: 8, or 32 where they cost little
     start: str = "linear"  # "linear" (guess by a ridge regression on prior samples, then noise), "pool", "prior"
     pool: int | None = None  # prior samples for the first two kinds of start; None: 1,024, or 2,048 from 16 pictures on
     noise: float = 0.3  # standard deviation, in units of the prior's, added to all guesses but the first
     lanes: int | None = None  # searches in one compiled program; None: from backend and memory
     polish_steps: int = 12  # Levenberg-Marquardt steps on the best restart, for methods that do not end there
     interval_steps: int = 9  # most Jacobians of the search for a latent whose every pixel rounds to the accused byte
-    stall: float = 0.1  # a restart stops when a segment of steps lowers its loss by less than this fraction
+    stall: float | None = None  # a restart stops when a segment of steps lowers its loss by less; None: the method's
     early_stop: bool = True  # stop restarts that stall, and a picture's other restarts once one is at the floor
     precision: str = "default"  # matrix products of the search; certificates always use "highest"
     space: str = "z"
@@ -44,15 +46,15 @@ class InvertConfig:
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("space", self.space, ("z",))
         for name, low, high in (
-            ("restarts", 1, 100_000),
             ("polish_steps", 0, 10_000),
             ("interval_steps", 0, 10_000),
         ):
             _within(name, getattr(self, name), low, high)
-        for name in ("steps", "lanes", "pool"):
+        for name, high in (("restarts", 100_000), ("steps", 1_000_000), ("lanes", 1_000_000), ("pool", 1_000_000)):
             if getattr(self, name) is not None:
-                _within(name, getattr(self, name), 1, 1_000_000)
-        _within("stall", self.stall, 0, 1, whole=False)
+                _within(name, getattr(self, name), 1, high)
+        if self.stall is not None:
+            _within("stall", self.stall, 0, 1, whole=False)
         _within("noise", self.noise, 0, 100, whole=False)
         _within("seed", self.seed, 0, 2**63 - 1)
         if not isinstance(self.early_stop, bool):
@@ -62,7 +64,13 @@ class InvertConfig:
         """Return the name of the method, for latents of this size and a forward pass of this many operations."""
         if self.optimiser != "auto":
             return self.optimiser
-        return "levenberg-marquardt" if latent_size * forward_cost <= CHEAP_JACOBIAN else "lbfgs"
+        return "levenberg-marquardt" if latent_size * forward_cost <= DEAR_JACOBIAN else "lbfgs"
+
+    def restarts_for(self, latent_size: int, forward_cost: float) -> int:
+        """Return the most restarts of a picture, for latents of this size and this cost of a forward pass."""
+        if self.restarts is not None:
+            return self.restarts
+        return MANY_RESTARTS if latent_size * forward_cost <= CHEAP_JACOBIAN else FEW_RESTARTS
 
 
 def _one_of(name: str, value: str, legal: tuple[str, ...]) -> None:

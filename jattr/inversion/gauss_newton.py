@@ -3,6 +3,12 @@
 Marquardt, An Algorithm for Least-Squares Estimation of Nonlinear Parameters (1963); Nocedal and Wright, section 10.3.
 A step costs the Jacobian at one point (d forward-mode tangents that share their weights: one large matrix product a
 layer), so it pays where d is small, and it converges in few steps where gradient methods need hundreds.
+
+What a step lowers is -2/n times the log posterior of the latent with the noise's variance m = mean(r^2) profiled out,
+
+    log(m) + 1/n |(z - mean) / scale|^2,
+
+n the number of residuals: far from the solution m is large and the prior weighs, near it the picture alone decides.
 """
 
 from collections.abc import Callable
@@ -12,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jattr.generators import ops
-from jattr.inversion.problem import Problem
+from jattr.inversion.problem import SHARPEST, Problem
 from jattr.inversion.protocol import Optimiser, Trial
 
 FIRST_DAMPING = 1e-2
@@ -26,27 +32,43 @@ class State(NamedTuple):
     """Where the search stands, and the point that it tries next."""
 
     z: jax.Array  # [d], the last accepted point
-    loss: jax.Array  # [], there; inf before the first
-    normal: jax.Array  # [d, d], J'J there; [0, 0] when matrix-free
-    gradient: jax.Array  # [d], J'r there
+    objective: jax.Array  # [], there; inf before the first
+    square: jax.Array  # [], mean squared residual there
+    normal: jax.Array  # [d, d], J'J of the model there; [0, 0] when matrix-free
+    gradient: jax.Array  # [d], J'r of the model there
     trial: jax.Array  # [d]
     damping: jax.Array  # []
+    steps: jax.Array  # [], taken
 
 
-def levenberg_marquardt() -> Optimiser:
-    """Return the method with the whole Jacobian, for latents of up to a few hundred numbers."""
+def levenberg_marquardt(logit_steps: int = 0) -> Optimiser:
+    """Return the method with the whole Jacobian, for latents of up to a few hundred numbers.
+
+    A point that is turned down has shown the picture on the other side of some ReLU's kink: its linear model joins that
+    of the accepted point by halves, as in gradient sampling (Burke, Lewis, Overton, SIAM J. Optim. 15, 2005).
+
+    Args:
+      logit_steps: first steps that compare pictures in the domain before a last tanh.
+    """
 
     def init(z: jax.Array) -> State:
-        d = z.size
-        return State(z, jnp.float32(jnp.inf), jnp.eye(d), jnp.zeros(d), z, jnp.float32(FIRST_DAMPING))
+        return _start(z, jnp.eye(z.size))
 
     def step(state: State, problem: Problem) -> tuple[State, Trial]:
-        r, jacobian = residual_and_jacobian(problem, state.trial)
-        here = _measured(state, r, jacobian.T @ jacobian, jacobian.T @ r)
-        state, trial = _accept(state, here)
-        matrix = state.normal + state.damping * jnp.diag(_scales(jnp.diagonal(state.normal)))
-        move = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), -state.gradient)
-        return state._replace(trial=_finite_move(state, move)), trial
+        state = _leave_logits(state, logit_steps)
+        logits = state.steps < logit_steps
+        stretched = problem.stretched if logit_steps else None
+        residual = problem.residual if stretched is None else lambda z: stretched(z, logits)
+        r, jacobian = _with_jacobian(residual, state.trial)
+        loss = jnp.mean(jnp.square(problem.residual(state.trial))) if logit_steps else jnp.mean(jnp.square(r))
+        here = _measured(state, problem, r, jacobian.T @ jacobian, jacobian.T @ r)
+        state = _accept(state, here, _joined(state, here))
+        weight, pull = _weights(state, problem)
+        matrix = weight * state.normal + jnp.diag(jnp.broadcast_to(pull, state.z.shape))
+        matrix = matrix + state.damping * jnp.diag(_scales(jnp.diagonal(matrix)))
+        slope = weight * state.gradient + pull * _away(state.z, problem)
+        move = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), -slope)
+        return state._replace(trial=_finite_move(state, move)), Trial(here.z, loss)
 
     return Optimiser(init, step)
 
@@ -55,47 +77,99 @@ def gauss_newton_cg() -> Optimiser:
     """Return the matrix-free method: conjugate gradients on the damped normal equations, for large latents."""
 
     def init(z: jax.Array) -> State:
-        zero = jnp.zeros_like(z)
-        return State(z, jnp.float32(jnp.inf), jnp.zeros((0, 0)), zero, z, jnp.float32(FIRST_DAMPING))
+        return _start(z, jnp.zeros((0, 0)))
 
     def step(state: State, problem: Problem) -> tuple[State, Trial]:
-        r, pull = jax.vjp(problem.residual, state.trial)
-        state, trial = _accept(state, _measured(state, r, state.normal, pull(r)[0]))
+        r, pull_back = jax.vjp(problem.residual, state.trial)
+        here = _measured(state, problem, r, state.normal, pull_back(r)[0])
+        state = _accept(state, here, state)
         _, push = jax.linearize(problem.residual, state.z)
-        pull = jax.linear_transpose(push, state.z)
-        scale = jnp.sum(jnp.square(push(state.gradient))) / jnp.maximum(state.gradient @ state.gradient, 1e-30)
+        pull_back = jax.linear_transpose(push, state.z)
+        weight, pull = _weights(state, problem)
+        slope = weight * state.gradient + pull * _away(state.z, problem)
+
+        def curvature(v: jax.Array) -> jax.Array:
+            return weight * pull_back(push(v))[0] + pull * v
+
+        scale = slope @ curvature(slope) / jnp.maximum(slope @ slope, 1e-30)
 
         def product(v: jax.Array) -> jax.Array:
-            return pull(push(v))[0] + state.damping * scale * v
+            return curvature(v) + state.damping * scale * v
 
-        move, _ = jax.scipy.sparse.linalg.cg(product, -state.gradient, maxiter=CG_STEPS)
-        return state._replace(trial=_finite_move(state, move)), trial
+        move, _ = jax.scipy.sparse.linalg.cg(product, -slope, maxiter=CG_STEPS)
+        return state._replace(trial=_finite_move(state, move)), Trial(here.z, jnp.mean(jnp.square(r)))
 
     return Optimiser(init, step)
 
 
 def residual_and_jacobian(problem: Problem, z: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the residual [pixels] at z [d] and its Jacobian [pixels, d], by forward mode."""
-    push: Callable[[jax.Array], tuple[jax.Array, jax.Array]] = lambda v: jax.jvp(problem.residual, (z,), (v,))  # noqa: E731
+    return _with_jacobian(problem.residual, z)
+
+
+def _with_jacobian(residual: Callable[[jax.Array], jax.Array], z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    push: Callable[[jax.Array], tuple[jax.Array, jax.Array]] = lambda v: jax.jvp(residual, (z,), (v,))  # noqa: E731
     with ops.for_tangents():
         r, jacobian = jax.vmap(push, out_axes=(None, 1))(jnp.eye(z.size))
     return r, jacobian
 
 
-def _measured(state: State, r: jax.Array, normal: jax.Array, gradient: jax.Array) -> State:
-    return State(state.trial, jnp.mean(jnp.square(r)), normal, gradient, state.trial, state.damping)
+def _start(z: jax.Array, normal: jax.Array) -> State:
+    nothing = jnp.float32(jnp.inf)
+    return State(z, nothing, nothing, normal, jnp.zeros_like(z), z, jnp.float32(FIRST_DAMPING), jnp.int32(0))
 
 
-def _accept(state: State, here: State) -> tuple[State, Trial]:
-    """Return the better of two points with its damping changed, and the trial as measured."""
-    finite = jnp.isfinite(here.loss) & jnp.isfinite(here.normal).all() & jnp.isfinite(here.gradient).all()
-    accepted = finite & (here.loss < state.loss)
+def _leave_logits(state: State, logit_steps: int) -> State:
+    """Return the state, begun anew from its best point where the last step in the logit domain has been taken."""
+    if not logit_steps:
+        return state
+    anew = _start(state.z, state.normal)._replace(steps=state.steps)
+    return jax.tree.map(lambda new, old: jnp.where(state.steps == logit_steps, new, old), anew, state)
+
+
+def _weights(state: State, problem: Problem) -> tuple[jax.Array, jax.Array]:
+    """Return what multiplies J'J, and what the prior adds to its diagonal."""
+    weight = 1.0 / ((state.square + SHARPEST) * problem.size)
+    return weight, 1.0 / (problem.size * jnp.square(problem.prior.scale)) if problem.prior else jnp.float32(0.0)
+
+
+def _away(z: jax.Array, problem: Problem) -> jax.Array:
+    """Return the distance [d] of z from the prior's mean."""
+    return z - problem.prior.mean if problem.prior else jnp.zeros_like(z)
+
+
+def _measured(state: State, problem: Problem, r: jax.Array, normal: jax.Array, gradient: jax.Array) -> State:
+    square = jnp.mean(jnp.square(r))
+    objective = jnp.log(square + SHARPEST)
+    if problem.prior:
+        objective += jnp.mean(jnp.square(_away(state.trial, problem) / problem.prior.scale)) * (
+            state.z.size / problem.size
+        )
+    return State(state.trial, objective, square, normal, gradient, state.trial, state.damping, state.steps)
+
+
+def _joined(state: State, here: State) -> State:
+    """Return the accepted point with the mean of its own linear model and that of the point turned down."""
+    gradient = here.gradient - here.normal @ (here.z - state.z)  # of the other model, at the accepted point
+    sound = _finite(here)
+    return state._replace(
+        normal=jnp.where(sound, (state.normal + here.normal) / 2, state.normal),
+        gradient=jnp.where(sound, (state.gradient + gradient) / 2, state.gradient),
+    )
+
+
+def _finite(here: State) -> jax.Array:
+    return jnp.isfinite(here.objective) & jnp.isfinite(here.normal).all() & jnp.isfinite(here.gradient).all()
+
+
+def _accept(state: State, here: State, kept: State) -> State:
+    """Return the point here if it is better, else `kept`, with the damping changed."""
+    accepted = _finite(here) & (here.objective < state.objective)
     eased = here._replace(damping=jnp.maximum(here.damping * EASE, DAMPING[0]))
-    tightened = state._replace(damping=jnp.minimum(state.damping * TIGHTEN, DAMPING[1]))
-    first = ~jnp.isfinite(state.loss)
+    tightened = kept._replace(damping=jnp.minimum(state.damping * TIGHTEN, DAMPING[1]))
+    first = ~jnp.isfinite(state.objective)
     chosen = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), eased, tightened)
-    damping = jnp.where(first, state.damping, chosen.damping)
-    return chosen._replace(damping=damping), Trial(here.z, here.loss)
+    return chosen._replace(damping=jnp.where(first, state.damping, chosen.damping), steps=state.steps + 1)
 
 
 def _scales(diagonal: jax.Array) -> jax.Array:

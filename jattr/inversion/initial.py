@@ -85,17 +85,20 @@ def features_of(images: np.ndarray, factor: int) -> np.ndarray:
     return np.ascontiguousarray(blocks.mean((2, 4), dtype=np.float32)).reshape(n, -1)
 
 
-def make_starts(gen: Generator, pool: Pool, images: np.ndarray, config: InvertConfig, key: jax.Array) -> Starts:
+def make_starts(
+    gen: Generator, pool: Pool, images: np.ndarray, restarts: int, config: InvertConfig, key: jax.Array
+) -> Starts:
     """Return the starts of every picture.
 
     Args:
       gen: the candidate.
       pool: its pool.
       images: [n, H, W, C] float32 in [-1, 1].
-      config: kind and number of starts.
+      restarts: number of starts of a picture.
+      config: kind of starts.
       key: of the noise or the prior samples.
     """
-    n, restarts = len(images), config.restarts
+    n = len(images)
     d = int(np.prod(gen.latent_shape))
     samples = np.asarray(gen.sample_latent(key, n * restarts)).reshape(n, restarts, d)
     if gen.num_classes:
@@ -123,7 +126,7 @@ def _conditional(gen: Generator, pool: Pool, images: np.ndarray, config: InvertC
     """Return starts over the classes: ranked by how well each class's guess reproduces the picture."""
     assert pool.label is not None
     features = features_of(images, pool.factor)
-    n, restarts = len(images), config.restarts
+    n, restarts = samples.shape[:2]
     guesses = _class_guesses(gen, pool, features)
     losses = np.stack([_start_loss(gen, guesses[c], c, features, pool.factor) for c in range(gen.num_classes)])
     order = np.argsort(losses, axis=0, kind="stable").T  # [n, classes]

@@ -16,16 +16,17 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.inverter import Inverter, check_pixels, rounds
 from jattr.inversion.lanes import Status
 from jattr.inversion.optimisers import METHODS
-from jattr.inversion.problem import FLOOR, make_problem, target_of
+from jattr.inversion.problem import FLOOR, Prior, make_problem, target_of
 from jattr.inversion.protocol import Inversion
 from jattr.inversion.search import advance, begin
 
 
 def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = None) -> Callable[..., Inversion]:
-    """Return `fn(state, image, z0, key, label=None) -> Inversion`: one picture, one start, a fixed number of steps.
+    """Return `fn(state, image, z0, key, label=None, prior=None) -> Inversion`: one picture, one start, fixed steps.
 
     Pure: `vmap`, `jit` or shard it. `image` is [H, W, C] uint8, or float32 in [-1, 1]; `z0` is [*latent_shape]. `key`
-    is for methods that draw at random; none of the present ones does. No early stop, no rounds: that is `invert`.
+    is for methods that draw at random; none of the present ones does. `prior` is the `Prior` of the latents: with it
+    Gauss-Newton methods search for the most probable latent, else for any. No early stop, no rounds: that is `invert`.
 
     Args:
       apply: a generator's pure function.
@@ -41,10 +42,17 @@ def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = N
     """
     config = config or InvertConfig()
 
-    def fn(state: Any, image: jax.Array, z0: jax.Array, key: jax.Array, label: jax.Array | None = None) -> Inversion:
+    def fn(
+        state: Any,
+        image: jax.Array,
+        z0: jax.Array,
+        key: jax.Array,
+        label: jax.Array | None = None,
+        prior: Prior | None = None,
+    ) -> Inversion:
         del key
         with jax.default_matmul_precision(config.precision):
-            problem = make_problem(apply, state, target_of(image), z0.shape, label)
+            problem = make_problem(apply, state, target_of(image), z0.shape, label, prior)
             name = config.method_for(z0.size, forward_cost(apply, state, z0.shape, 0 if label is None else 1))
             method = METHODS[name]
             steps = config.steps or method.steps
@@ -84,7 +92,7 @@ def invert(gen: Generator, images: Any, *, config: InvertConfig | None = None, k
     """
     config = config or InvertConfig()
     inverter = Inverter(gen, check_pixels(gen, images), config, jax.random.key(config.seed) if key is None else key)
-    for restarts in rounds(config.restarts) if config.early_stop else [range(config.restarts)]:
+    for restarts in rounds(inverter.restarts) if config.early_stop else [range(inverter.restarts)]:
         inverter.round([i for i in range(len(inverter.pixels)) if not inverter.arrived(i)], restarts)
     inverter.interval([i for i in range(len(inverter.pixels)) if inverter.arrived(i)])
     return inverter.result()

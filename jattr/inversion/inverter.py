@@ -1,4 +1,15 @@
-"""`Inverter`: the searches of one candidate over a set of pictures, run round by round by `invert` and `attribute`."""
+"""`Inverter`: the searches of one candidate over a set of pictures, run round by round by `invert` and `attribute`.
+
+What a restart does, with the default optimiser and a latent small enough for its whole Jacobian:
+
+* the first goes from the guess by Levenberg-Marquardt, or by L-BFGS where a Jacobian is too dear for that;
+* every second later one is drawn near first by statistical linearisation, and begins in the logit domain: for pictures
+  with saturated pixels, and for networks with many kinks;
+* the others begin beside the best latent so far, once that is near: kinks stop a search close to the solution, where a
+  small move frees it.
+
+With an optimiser named by the user every restart is that one, from its own start.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,20 +21,26 @@ import numpy as np
 
 from jattr.errors import ImageError
 from jattr.generators.base import Generator
-from jattr.inversion.choice import DENSE_POLISH, LM, forward_cost, polish_method
+from jattr.inversion.choice import DENSE_POLISH, LM, LM_LOGIT, forward_cost, polish_method
 from jattr.inversion.config import InvertConfig
+from jattr.inversion.ensemble import CLOUD, SPREADS, make_ensemble
 from jattr.inversion.initial import as_floats, make_pool, make_starts
 from jattr.inversion.interval import interval_polish
 from jattr.inversion.lanes import Job, Status, evaluations, floors_of, run_jobs
+from jattr.inversion.measure import mean_squares
 from jattr.inversion.optimisers import METHODS
-from jattr.inversion.problem import FLOOR, Target, target_of
+from jattr.inversion.problem import FLOOR, Prior, Target, target_of
 from jattr.inversion.protocol import Inversion
 from jattr.inversion.search import make_linearise
 
 NEAR = 20 * FLOOR  # below this a search is close enough that another rounding rule may explain the rest
-FIRST_KICK = 2  # the first restart that may begin beside the best latent so far
-KICKS = (0.1, 0.03, 0.3)  # standard deviations of those beginnings, in units of the prior's
+KICK_BELOW = 1e-2  # a best latent above this is not worth starting beside
+KICKS = (0.1, 0.05, 0.2)  # standard deviations of those starts, in units of the prior's
 POLISH_BELOW = 5e-3  # a gradient search that ends above this is in another basin: Gauss-Newton steps would not help
+DRAWN = 4  # starts improved by one call of the ensemble
+SETTLED_STEPS = 12  # most steps for a picture that another candidate has brought to the floor
+
+Place = tuple[int, int]  # picture, restart
 
 
 class Inverter:
@@ -40,52 +57,56 @@ class Inverter:
         """
         self.gen, self.pixels, self.config = gen, pixels, config
         self.size = int(np.prod(gen.latent_shape))
-        cost = forward_cost(gen.apply, gen.state, gen.latent_shape, gen.num_classes)
-        self.method = config.method_for(self.size, cost)
-        self.later = LM if config.optimiser == "auto" and self.size <= DENSE_POLISH else self.method
-        keys = jax.random.split(key, 3)
-        self.starts = make_starts(gen, make_pool(gen, config, keys[0], len(pixels)), as_floats(pixels), config, keys[1])
-        shape = (len(pixels), config.restarts)
+        self.cost = forward_cost(gen.apply, gen.state, gen.latent_shape, gen.num_classes)
+        self.method = config.method_for(self.size, self.cost)
+        self.varied = config.optimiser == "auto" and self.size <= DENSE_POLISH
+        self.restarts = config.restarts_for(self.size, self.cost)
+        keys = jax.random.split(key, 4)
+        pool = make_pool(gen, config, keys[0], len(pixels))
+        self.prior = Prior(jnp.asarray(pool.z.mean(0)), jnp.asarray(np.maximum(pool.z.std(0), 1e-6)))
+        starts = make_starts(gen, pool, as_floats(pixels), self.restarts, config, keys[1])
+        shape = (len(pixels), self.restarts)
         self.samples = np.asarray(gen.sample_latent(keys[2], shape[0] * shape[1])).reshape(*shape, self.size)
-        self.z = np.array(self.starts.z)
-        if self.later != self.method and config.restarts > 1:
-            self.z[:, 1] = self.z[:, 0]  # the other method begins at the best guess as well
+        self.cloud_key = keys[3]
+        self.z = np.array(starts.z)
         self.loss = np.full(shape, np.inf)
-        self.label = np.full(shape, -1, np.int32) if self.starts.label is None else np.array(self.starts.label)
+        self.label = np.full(shape, -1, np.int32) if starts.label is None else np.array(starts.label)
         self.status = np.full(shape, Status.SKIPPED, np.int32)
         self.steps = np.zeros(shape, np.int32)
         self.evaluations = np.zeros(shape)
         self.rounding = ["truncate" if gen.rounding == "truncate" else "round"] * len(pixels)
         self.floors = floors_of(pixels)
 
-    def round(self, pictures: Sequence[int], restarts: range) -> None:
-        """Search these pictures from these restarts, and polish what comes near."""
-        places = [(i, r) for i in pictures for r in restarts]
+    def round(self, pictures: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
+        """Search these pictures from these restarts, those that this candidate has, and polish what comes near.
+
+        Pictures that are `settled` besides, by another candidate, get a few steps only.
+        """
+        places = [(i, r) for i in (*pictures, *settled) for r in restarts if r < self.restarts]
         if not places:
             return
-        method = self.later if restarts.start else self.method
-        self._kick(places)
-        self._search(places, method, self.config.steps or METHODS[method].steps)
-        best = [p for p in (self.best(i) for i in pictures) if self.status[p] != Status.ARRIVED]
-        if METHODS[method].polish and self.config.polish_steps:
-            hopeful = [p for p in best if self.loss[p] < POLISH_BELOW]
-            self._search(hopeful, polish_method(self.size), self.config.polish_steps)
+        short = set(settled)
+        if self.varied and restarts.start:
+            kicked = [place for place in places if self._kick(place)]
+            fresh = [place for place in places if place not in set(kicked)]
+            self._draw_near(fresh)
+            self._search(fresh, LM_LOGIT, short)
+            self._search(kicked, LM, short)
+        else:
+            self._search(places, self.method, short)
+            if METHODS[self.method].polish and self.config.polish_steps:
+                hopeful = [p for p in self._open(pictures) if self.loss[p] < POLISH_BELOW]
+                self._search(hopeful, polish_method(self.size), steps=self.config.polish_steps)
         if self.gen.rounding is None:
-            self._try_truncation([p for p in best if self.status[p] != Status.ARRIVED and self.loss[p] < NEAR])
+            self._try_truncation([place for place in self._open(pictures) if self.loss[place] < NEAR])
 
-    def _kick(self, places: Sequence[tuple[int, int]]) -> None:
-        """Begin every second of the later restarts beside the best latent so far: kinks of ReLU networks stop a search
-        close to the solution, where a small move frees it."""
-        for i, r in places:
-            near = self.best(i)
-            if r >= FIRST_KICK and r % 2 and np.isfinite(self.loss[near]):
-                size = KICKS[(r // 2) % len(KICKS)]
-                self.z[i, r] = self.z[near] + size * self.samples[i, r]
-                self.label[i, r] = self.label[near]
-
-    def best(self, picture: int) -> tuple[int, int]:
+    def best(self, picture: int) -> Place:
         """Return the place (picture, restart) of the lowest loss."""
         return picture, int(np.argmin(self.loss[picture]))
+
+    def best_loss(self, picture: int) -> float:
+        """Return the lowest loss of a picture; inf before its first search."""
+        return float(self.loss[picture].min())
 
     def arrived(self, picture: int) -> bool:
         """Return whether some restart reached the rounding floor."""
@@ -105,7 +126,8 @@ class Inverter:
 
             z, _, used, loss = interval_polish(fn, self.z[place], self.config.interval_steps)
             if np.isfinite(loss):
-                self.z[place], self.loss[place] = z, loss
+                self.z[place] = z
+                self.loss[place] = self._measure([place])[0]
             self.evaluations[place] += evaluations(self.gen, LM, used)
 
     def targets(self, pictures: Sequence[int]) -> Target:
@@ -118,12 +140,48 @@ class Inverter:
         z = self.z.reshape(*self.z.shape[:2], *self.gen.latent_shape).astype(np.float32)
         return Inversion(z, self.loss, self.label, self.status, self.steps, self.evaluations)
 
-    def _search(self, places: Sequence[tuple[int, int]], method: str, steps: int) -> None:
+    def _open(self, pictures: Sequence[int]) -> list[Place]:
+        """Return the best places of the pictures that have not arrived."""
+        return [self.best(i) for i in pictures if not self.arrived(i)]
+
+    def _kick(self, place: Place) -> bool:
+        """Move a start beside the best latent so far, if this restart is one for that; return whether it was moved."""
+        picture, restart = place
+        near = self.best(picture)
+        if restart % 2 or self.loss[near] >= KICK_BELOW:
+            return False
+        size = KICKS[(restart // 2) % len(KICKS)]
+        self.z[place] = self.z[near] + size * self.samples[place]
+        self.label[place] = self.label[near]
+        return True
+
+    def _draw_near(self, places: Sequence[Place]) -> None:
+        """Improve starts by statistical linearisation."""
+        ensemble = make_ensemble(self.gen.apply, self.gen.latent_shape)
+        for at in range(0, len(places), DRAWN):
+            some = [places[min(at + k, len(places) - 1)] for k in range(DRAWN)]  # the last one fills the batch up
+            z = jnp.asarray(np.stack([self.z[place] for place in some]))
+            target = self.targets([picture for picture, _ in some])
+            made = ensemble(self.gen.state, self.prior, target, self._labels(some), z, self.cloud_key)
+            for place, latent in zip(some, np.asarray(made), strict=True):
+                self.z[place] = latent
+        for place in places:
+            self.evaluations[place] += len(SPREADS) * CLOUD
+
+    def _search(
+        self, places: Sequence[Place], method: str, short: set[int] | None = None, *, steps: int | None = None
+    ) -> None:
         """Run least squares at these places from where they are, and keep what is better."""
         if not places:
             return
-        jobs = [Job(i, self.z[i, r], int(self.label[i, r])) for i, r in places]
-        endings = run_jobs(self.gen, self.targets, jobs, self.config, method=method, steps=steps, floors=self.floors)
+        steps = steps or self.config.steps or METHODS[method].steps
+        jobs = [
+            Job(i, self.z[i, r], int(self.label[i, r]), min(steps, SETTLED_STEPS) if short and i in short else steps)
+            for i, r in places
+        ]
+        endings = run_jobs(
+            self.gen, self.targets, jobs, self.config, method=method, steps=steps, floors=self.floors, prior=self.prior
+        )
         for place, ending in zip(places, endings, strict=True):
             self.steps[place] += ending.steps
             self.evaluations[place] += evaluations(self.gen, method, ending.steps)
@@ -132,17 +190,35 @@ class Inverter:
             if ending.status != Status.FAILED or self.status[place] == Status.SKIPPED:
                 self.status[place] = ending.status
 
-    def _try_truncation(self, places: Sequence[tuple[int, int]]) -> None:
+    def _try_truncation(self, places: Sequence[Place]) -> None:
         """Search on under the other rounding rule, and keep that where it reaches the floor."""
         before = {place: (self.z[place].copy(), self.loss[place], self.status[place]) for place in places}
         for place in places:
             self.rounding[place[0]] = "truncate"
             self.loss[place] = np.inf
-        self._search(places, polish_method(self.size), max(8, self.config.polish_steps))
+        self._search(places, polish_method(self.size), steps=max(8, self.config.polish_steps))
         for place, (z, loss, status) in before.items():
-            if self.status[place] != Status.ARRIVED:
-                self.rounding[place[0]] = "round"
+            picture = place[0]
+            if self.status[place] == Status.ARRIVED:  # the other restarts, too, are judged by this rule from now on
+                run = [(picture, int(r)) for r in np.flatnonzero(np.isfinite(self.loss[picture])) if r != place[1]]
+                for other, value in zip(run, self._measure(run), strict=True):
+                    self.loss[other] = value if np.isfinite(value) else np.inf
+            else:
+                self.rounding[picture] = "round"
                 self.z[place], self.loss[place], self.status[place] = z, loss, status
+
+    def _measure(self, places: Sequence[Place]) -> np.ndarray:
+        """Return the mean squared residual at each place [n], under its picture's rounding rule."""
+        if not places:
+            return np.zeros(0)
+        z = np.stack([self.z[place] for place in places]).reshape(-1, *self.gen.latent_shape)
+        labels = None if not self.gen.num_classes else np.asarray(self._labels(places))
+        return mean_squares(self.gen, z, labels, self.targets([picture for picture, _ in places]))
+
+    def _labels(self, places: Sequence[Place]) -> jax.Array | None:
+        if not self.gen.num_classes:
+            return None
+        return jnp.asarray([max(self.label[place], 0) for place in places], jnp.int32)
 
 
 def rounds(restarts: int) -> list[range]:

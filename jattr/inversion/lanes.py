@@ -15,8 +15,8 @@ import numpy as np
 
 from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.optimisers import METHODS
-from jattr.inversion.problem import FLOOR, Target
+from jattr.inversion.optimisers import METHODS, Method
+from jattr.inversion.problem import FLOOR, Prior, Target
 from jattr.inversion.search import Engine, make_engine
 
 ARRIVED_FACTOR = 1.2  # a residual below this times what rounding leaves has reached the floor
@@ -42,6 +42,7 @@ class Job:
     picture: int
     z: np.ndarray  # [d]
     label: int = -1
+    steps: int = 1_000_000  # most, if fewer than the method's
 
 
 class Ending(NamedTuple):
@@ -71,6 +72,7 @@ def run_jobs(
     method: str,
     steps: int,
     floors: np.ndarray,
+    prior: Prior,
 ) -> list[Ending]:
     """Run every job to its end and return the endings, in order.
 
@@ -82,6 +84,7 @@ def run_jobs(
       method: a key of METHODS.
       steps: most steps of a job.
       floors: [pictures], the mean squared residual at or below which a job has arrived.
+      prior: of the candidate's latents.
     """
     limit = _LIMITS.get((gen.apply, method), config.lanes or default_lanes(gen, method))
     lanes = min(config.lanes or limit, limit, 1 << max(0, len(jobs) - 1).bit_length())
@@ -89,7 +92,7 @@ def run_jobs(
     while len(endings) < len(jobs):
         engine = make_engine(gen.apply, gen.latent_shape, method, steps, config.precision)
         try:
-            _drain(engine, gen, targets, jobs, config, steps, floors, lanes, endings)
+            _drain(engine, gen, targets, jobs, config, method, steps, floors, prior, lanes, endings)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error) or lanes == 1:
                 raise
@@ -101,7 +104,7 @@ def run_jobs(
 def default_lanes(gen: Generator, method: str) -> int:
     """Return how many searches one program holds: on CPU what fills the caches, elsewhere what fills the device."""
     size = int(np.prod(gen.latent_shape))
-    dense = method == "levenberg-marquardt"
+    dense = METHODS[method].dense
     if jax.default_backend() == "cpu":
         return max(1, min(8, MAX_CPU_TANGENTS // size)) if dense else 8
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 8 << 30)
@@ -116,8 +119,10 @@ def _drain(
     targets: Callable[[Sequence[int]], Target],
     jobs: Sequence[Job],
     config: InvertConfig,
+    method: str,
     steps: int,
     floors: np.ndarray,
+    prior: Prior,
     lanes: int,
     endings: dict[int, Ending],
 ) -> None:
@@ -126,7 +131,7 @@ def _drain(
     before: dict[int, float] = dict.fromkeys(queue, np.inf)  # loss a segment ago
     chunk = _fill(engine, gen, targets, jobs, [-1] * lanes, None, queue)
     while any(number >= 0 for number in chunk.jobs):
-        carry = engine.advance(gen.state, chunk.target, chunk.label, chunk.carry)
+        carry = engine.advance(gen.state, prior, chunk.target, chunk.label, chunk.carry)
         losses, lasts = np.asarray(carry.loss), np.asarray(carry.last)
         finished = []
         for lane, number in enumerate(chunk.jobs):
@@ -135,10 +140,12 @@ def _drain(
             taken[number] += engine.segment
             loss = float(losses[lane])
             floor = floors[jobs[number].picture]
-            status = _status(loss, float(lasts[lane]), before[number], taken[number], steps, floor, config)
+            stall = _stall(config, METHODS[method], taken[number])
+            most = min(steps, jobs[number].steps)
+            status = _status(loss, float(lasts[lane]), before[number], taken[number], most, floor, stall)
             before[number] = loss
             if status is not None:
-                endings[number] = Ending(np.asarray(carry.best[lane]), loss, min(taken[number], steps), status)
+                endings[number] = Ending(np.asarray(carry.best[lane]), loss, min(taken[number], most), status)
                 finished.append(lane)
         chunk = chunk._replace(carry=carry)
         if finished:
@@ -177,17 +184,24 @@ def _fill(
     return _Chunk(numbers, carry, targets([jobs[number].picture for number in shown]), label)
 
 
+def _stall(config: InvertConfig, method: Method, taken: int) -> float | None:
+    """Return the fraction by which a segment must lower the loss, or None where a lane may not stall yet."""
+    if not config.early_stop or taken <= method.patience:
+        return None
+    return method.stall if config.stall is None else config.stall
+
+
 def _status(
-    loss: float, last: float, before: float, taken: int, steps: int, floor: float, config: InvertConfig
+    loss: float, last: float, before: float, taken: int, steps: int, floor: float, stall: float | None
 ) -> Status | None:
-    """Return how a lane has ended, or None while it goes on."""
+    """Return how a lane has ended, or None while it goes on; it may stall only where `stall` is given."""
     if not np.isfinite(loss) or (np.isnan(last) and loss >= before):
         return Status.FAILED
     if loss <= floor:
         return Status.ARRIVED
     if taken >= steps:
         return Status.SPENT
-    if config.early_stop and loss > (1 - config.stall) * before:
+    if stall is not None and loss > (1 - stall) * before:
         return Status.STALLED
     return None
 

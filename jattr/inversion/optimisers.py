@@ -21,6 +21,7 @@ from jattr.inversion.protocol import Optimiser, Trial
 ARMIJO = 1e-4  # sufficient decrease, Nocedal and Wright (3.6a)
 SHRINK = (0.1, 0.5)  # bounds of one shrinking, section 3.5
 FIRST_STEP = 0.3  # length of the first step: a fraction of the prior's standard deviation in each direction
+LOGIT_STEPS = 16  # of levenberg-marquardt-logit in the logit domain
 LARGEST_STEP = 3.0  # per direction, root mean square: the prior is no wider
 
 
@@ -189,15 +190,21 @@ class Method(NamedTuple):
     steps: int  # default number of steps of one restart
     segment: int  # steps between two looks at what can stop
     evaluations: Callable[[int], float]  # cost of one step by latent size; forward 1, forward and backward 2
-    polish: bool  # whether Levenberg-Marquardt follows
+    polish: bool = True  # whether Levenberg-Marquardt follows
+    dense: bool = False  # whether a step takes the whole Jacobian
+    patience: int = 0  # steps before which no restart counts as stalled
+    stall: float = 0.1  # a restart stops when a segment lowers its loss by less than this fraction
 
 
 METHODS: dict[str, Method] = {
-    "adam-paper": Method(lambda n: gradient_method(optax.adam(0.1, b1=0.0, b2=0.99)), 500, 50, lambda d: 2, True),
-    "adam-cosine": Method(_adam_cosine, 500, 50, lambda d: 2, True),
-    "bfgs": Method(lambda n: quasi_newton(dense_curvature()), 200, 25, lambda d: 2, True),
-    "lbfgs": Method(lambda n: quasi_newton(limited_curvature()), 100, 25, lambda d: 2, True),
-    "levenberg-marquardt": Method(lambda n: levenberg_marquardt(), 40, 4, lambda d: d + 1, False),
+    "adam-paper": Method(lambda n: gradient_method(optax.adam(0.1, b1=0.0, b2=0.99)), 500, 50, lambda d: 2),
+    "adam-cosine": Method(_adam_cosine, 500, 50, lambda d: 2),
+    "bfgs": Method(lambda n: quasi_newton(dense_curvature()), 200, 25, lambda d: 2),
+    "lbfgs": Method(lambda n: quasi_newton(limited_curvature()), 100, 25, lambda d: 2),
+    "levenberg-marquardt": Method(lambda n: levenberg_marquardt(), 40, 4, lambda d: d + 1, False, True, stall=0.02),
+    "levenberg-marquardt-logit": Method(
+        lambda n: levenberg_marquardt(LOGIT_STEPS), 60, 4, lambda d: d + 1, False, True, LOGIT_STEPS + 4, 0.02
+    ),
     "gauss-newton-cg": Method(lambda n: gauss_newton_cg(), 40, 4, lambda d: 3 * CG_STEPS + 3, False),
 }
 
@@ -214,4 +221,4 @@ def register_method(name: str, transform: optax.GradientTransformation, *, steps
     """
     if name in METHODS:
         raise InputError(f"there is a method {name!r} already; choose another name")
-    METHODS[name] = Method(lambda n: gradient_method(transform), steps, segment, lambda d: 2, True)
+    METHODS[name] = Method(lambda n: gradient_method(transform), steps, segment, lambda d: 2)

@@ -1,7 +1,8 @@
-"""The least-squares problem of one picture and one generator, with 8-bit rounding understood.
+"""The least-squares problem of one picture and one generator, with 8-bit rounding and the prior understood.
 
 A byte says that the value before rounding lay in an interval; the bytes 0 and 255 also stand for everything beyond the
-range, so there the problem is one-sided.
+range, so there the problem is one-sided. The prior says which latents the generator is fed with: without it searches
+end in latents that no picture came from, several times too long (BUILD_NOTES.md has the measurements).
 """
 
 from collections.abc import Callable
@@ -15,14 +16,24 @@ from jattr.generators.base import ApplyFn
 STEP = 2.0 / 255.0  # between neighbouring bytes, in [-1, 1] units
 FLOOR = STEP**2 / 12.0  # mean squared error of rounding alone: 5.1e-6
 ROUNDINGS = ("round", "truncate")
+SHARPEST = FLOOR / 50  # residuals below this no longer make the picture weigh more against the prior
+LOGIT_SCALE = 0.998  # of values before arctanh: the outermost byte stays finite
 
 
 class Target(NamedTuple):
     """What a reproduction is compared with."""
 
     center: jax.Array  # [H, W, C], middle of each byte's interval, [-1, 1] units
-    below: jax.Array  # [H, W, C] bool: everything below the centre fits as well (byte 0)
-    above: jax.Array  # [H, W, C] bool: everything above the centre fits as well (byte 255)
+    below: jax.Array  # [H, W, C] bool: everything below the interval fits as well (byte 0)
+    above: jax.Array  # [H, W, C] bool: everything above the interval fits as well (byte 255)
+    slack: jax.Array  # [H, W, C], how far inside its middle a clipped byte reaches: half a step; 0 where unrounded
+
+
+class Prior(NamedTuple):
+    """Mean and standard deviation of the latents that the generator is fed with."""
+
+    mean: jax.Array  # [d]
+    scale: jax.Array  # [d]
 
 
 class Problem(NamedTuple):
@@ -30,6 +41,8 @@ class Problem(NamedTuple):
 
     residual: Callable[[jax.Array], jax.Array]  # z -> [pixels], [-1, 1] units
     size: int  # number of residuals
+    prior: Prior | None = None  # None: any latent is as good as another
+    stretched: Callable[[jax.Array, jax.Array], jax.Array] | None = None  # (z, bool []): in the logit domain where true
 
 
 def target_of(image: jax.Array, rounding: str = "round") -> Target:
@@ -45,24 +58,47 @@ def target_of(image: jax.Array, rounding: str = "round") -> Target:
     else:
         center = image.astype(jnp.float32)
         below, above = center <= -1.0, center >= 1.0
+    slack = jnp.full(image.shape, STEP / 2 if image.dtype == jnp.uint8 else 0.0, jnp.float32)
     if rounding == "truncate":
         center = center + STEP / 2
-    return Target(center, below, above)
+    return Target(center, below, above, slack)
 
 
 def deviation(reproduction: jax.Array, target: Target) -> jax.Array:
-    """Return reproduction - picture, zero where a clipped byte stands for the reproduction's value too."""
+    """Return reproduction - picture [H, W, C]; at clipped bytes what lies outside the interval, else 0."""
     difference = reproduction - target.center
-    fits = (target.below & (difference < 0)) | (target.above & (difference > 0))
-    return jnp.where(fits, 0.0, difference)
+    difference = jnp.where(target.below, jnp.maximum(difference - target.slack, 0.0), difference)
+    return jnp.where(target.above, jnp.minimum(difference + target.slack, 0.0), difference)
 
 
-def make_problem(apply: ApplyFn, state: object, target: Target, shape: tuple[int, ...], label: object) -> Problem:
+def _logit_deviation(reproduction: jax.Array, target: Target) -> jax.Array:
+    """Return the deviation in the domain before a last tanh (half a logit): there saturated pixels can move."""
+    edge = target.center + target.slack * (target.below.astype(jnp.float32) - target.above.astype(jnp.float32))
+    difference = logit(reproduction) - logit(edge)
+    difference = jnp.where(target.below, jnp.maximum(difference, 0.0), difference)
+    return jnp.where(target.above, jnp.minimum(difference, 0.0), difference)
+
+
+def logit(x: jax.Array) -> jax.Array:
+    """Return arctanh, a little inside [-1, 1], and its tangents beyond."""
+    inside = jnp.clip(x, -1.0, 1.0)
+    return jnp.arctanh(LOGIT_SCALE * inside) + (x - inside) * (LOGIT_SCALE / (1.0 - LOGIT_SCALE**2))
+
+
+def make_problem(
+    apply: ApplyFn, state: object, target: Target, shape: tuple[int, ...], label: object, prior: Prior | None = None
+) -> Problem:
     """Return the problem of one picture; latents of `shape` are flat in it."""
 
-    def residual(z: jax.Array) -> jax.Array:
+    def picture(z: jax.Array) -> jax.Array:
         given = None if label is None else jnp.asarray(label)[None]
-        reproduction = apply(state, z.reshape(1, *shape), label=given)[0]
-        return deviation(reproduction, target).ravel()
+        return apply(state, z.reshape(1, *shape), label=given)[0]
 
-    return Problem(residual, target.center.size)
+    def residual(z: jax.Array) -> jax.Array:
+        return deviation(picture(z), target).ravel()
+
+    def stretched(z: jax.Array, on: jax.Array) -> jax.Array:
+        made = picture(z)
+        return jnp.where(on, _logit_deviation(made, target), deviation(made, target)).ravel()
+
+    return Problem(residual, target.center.size, prior, stretched)

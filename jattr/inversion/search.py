@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jattr.inversion.gauss_newton import residual_and_jacobian
 from jattr.inversion.optimisers import METHODS
-from jattr.inversion.problem import Problem, Target, make_problem
+from jattr.inversion.problem import Prior, Problem, Target, make_problem
 from jattr.inversion.protocol import Optimiser
 
 TRACES: dict[str, int] = {}  # how often each program was traced; tests assert on it
@@ -46,10 +46,10 @@ def advance(optimiser: Optimiser, problem: Problem, carry: Carry, steps: int) ->
 
 
 class Engine(NamedTuple):
-    """Compiled programs over lanes; every argument but the weights has a leading lane axis."""
+    """Compiled programs over lanes; every argument but the weights and the prior has a leading lane axis."""
 
     begin: Callable[..., Carry]  # (z [lanes, d]) -> carry
-    advance: Callable[..., Carry]  # (state, target, label, carry) -> carry; the carry is donated
+    advance: Callable[..., Carry]  # (state, prior, target, label, carry) -> carry; the carry is donated
     segment: int  # steps of one `advance`
 
 
@@ -73,26 +73,29 @@ def make_engine(
     optimiser = METHODS[method].make(steps)
     segment = min(METHODS[method].segment, steps)
 
-    def one(state: Any, target: Target, label: jax.Array | None, carry: Carry) -> Carry:
+    def one(state: Any, prior: Prior, target: Target, label: jax.Array | None, carry: Carry) -> Carry:
         TRACES[method] = TRACES.get(method, 0) + 1
-        problem = make_problem(apply, state, target, shape, label)
+        problem = make_problem(apply, state, target, shape, label, prior)
         return advance(optimiser, problem, carry, segment)
 
-    def run(state: Any, target: Target, label: jax.Array | None, carry: Carry) -> Carry:
+    def run(state: Any, prior: Prior, target: Target, label: jax.Array | None, carry: Carry) -> Carry:
         with jax.default_matmul_precision(precision):
-            return jax.vmap(one, in_axes=(None, 0, 0, 0))(state, target, label, carry)
+            return jax.vmap(one, in_axes=(None, None, 0, 0, 0))(state, prior, target, label, carry)
 
     start = jax.jit(jax.vmap(functools.partial(begin, optimiser)))
-    return Engine(start, jax.jit(run, donate_argnums=(3,)), segment)
+    return Engine(start, jax.jit(run, donate_argnums=(4,)), segment)
 
 
 @functools.lru_cache(maxsize=64)
 def make_linearise(apply: Callable[..., jax.Array], shape: tuple[int, ...]) -> Callable[..., Any]:
-    """Return compiled `fn(state, target, label, z) -> (picture, residual, Jacobian)` at full float32 precision."""
+    """Return compiled `fn(state, target, label, z) -> (picture, residual, Jacobian)` at full float32 precision.
+
+    The residual of a clipped byte counts from the middle of its interval, as those of the others do.
+    """
 
     def fn(state: Any, target: Target, label: Any, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         with jax.default_matmul_precision("highest"):
-            problem = make_problem(apply, state, target, shape, label)
+            problem = make_problem(apply, state, target._replace(slack=jnp.zeros_like(target.slack)), shape, label)
             residual, jacobian = residual_and_jacobian(problem, z.ravel())
             given = None if label is None else label[None]
             return apply(state, z.reshape(1, *shape), label=given)[0], residual, jacobian

@@ -46,7 +46,7 @@ def compare(operation, forms, x, kernel):
         }
 
     found = run(x, kernel)
-    for form, what in ((form, what) for form in forms for what in found[form]):
+    for form, what in [(form, what) for form, made in found.items() for what in made]:
         assert found[form][what].shape == found["native"][what].shape
         error = float(jnp.abs(found[form][what] - found["native"][what]).max())
         assert error <= TOLERANCE, (form, what, error)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattr.inversion.gauss_newton import gauss_newton_cg, levenberg_marquardt, residual_and_jacobian
-from jattr.inversion.problem import Problem
+from jattr.inversion.gauss_newton import _joined, gauss_newton_cg, levenberg_marquardt, residual_and_jacobian
+from jattr.inversion.problem import FLOOR, Prior, Problem
 from jattr.inversion.search import advance, begin
 
 SIZE, ROWS = 6, 40
@@ -100,3 +100,72 @@ def test_step_into_nan_is_refused_and_damped(make):
     fence = lambda z: jnp.where(jnp.abs(z) > 3, jnp.nan, jnp.arctan(z))  # noqa: E731 - full steps from 2 overshoot
     carry = search(make, fence, jnp.full(1, 2.0), 40)
     assert abs(float(carry.best[0])) < 1e-3
+
+
+@METHODS
+def test_prior_decides_what_the_picture_does_not(make):
+    """A latent that no pixel sees goes to the prior's mean; the others hardly feel the prior near a solution."""
+    prior = Prior(jnp.full(SIZE, 0.25), jnp.full(SIZE, 2.0))
+    noise = jnp.asarray(rng.normal(size=ROWS), jnp.float32) * np.sqrt(FLOOR)
+    columns = A.at[:, 2].set(0.0)
+
+    @jax.jit
+    def run(z):
+        optimiser = make()
+        problem = Problem(lambda z: 0.1 * columns @ (z - SOLUTION) + noise, ROWS, prior)
+        return advance(optimiser, problem, begin(optimiser, z), 30).best
+
+    found = np.asarray(run(jnp.full(SIZE, 1.5)))
+    tolerance = 2e-2 if make is levenberg_marquardt else 0.3  # conjugate gradients see weak directions last
+    assert found[2] == pytest.approx(0.25, abs=tolerance)
+    np.testing.assert_allclose(np.delete(found, 2), np.delete(np.asarray(SOLUTION), 2), atol=0.02)
+
+
+def test_prior_keeps_a_hopeless_search_short():
+    """Without a prior a picture that cannot be reproduced is chased arbitrarily far along a flat direction."""
+    flat = lambda z: jnp.tanh(0.05 * (A @ z)) - 3.0 * jnp.sign(A @ jnp.ones(SIZE))  # noqa: E731
+    lengths = {}
+    for name, prior in {"none": None, "normal": Prior(jnp.zeros(SIZE), jnp.ones(SIZE))}.items():
+        optimiser = levenberg_marquardt()
+        found = advance(optimiser, Problem(flat, ROWS, prior), begin(optimiser, jnp.zeros(SIZE)), 20).optimiser.z
+        lengths[name] = float(jnp.sqrt(jnp.mean(found**2)))
+    assert lengths["normal"] < 5 < lengths["none"]
+
+
+def test_rejected_point_changes_nothing_where_the_problem_is_linear():
+    """Both linear models are one there: joining them is exact."""
+    optimiser = levenberg_marquardt()
+    state, _ = optimiser.step(optimiser.init(jnp.ones(SIZE)), LINEAR)
+    other, _ = optimiser.step(optimiser.init(jnp.zeros(SIZE)), LINEAR)
+    joined = _joined(state, other._replace(z=jnp.zeros(SIZE)))
+    np.testing.assert_allclose(joined.normal, state.normal, rtol=1e-5)
+    np.testing.assert_allclose(joined.gradient, state.gradient, rtol=1e-4, atol=1e-4)
+
+
+def test_rejected_point_shows_the_other_side_of_a_kink():
+    kinked = Problem(lambda z: jnp.where(z > 0, 3.0 * z, z) - 1.0, 1)
+    optimiser = levenberg_marquardt()
+    here, _ = optimiser.step(optimiser.init(jnp.full(1, -0.1)), kinked)
+    there, _ = optimiser.step(optimiser.init(jnp.full(1, 0.9)), kinked)
+    joined = _joined(here, there)
+    assert float(joined.normal[0, 0]) == pytest.approx((1 + 9) / 2)
+    model_there = 3.0 * -0.1 - 1.0  # its residual, continued to the point here
+    assert float(joined.gradient[0]) == pytest.approx((1 * (-0.1 - 1.0) + 3 * model_there) / 2)
+
+
+def test_logit_steps_free_a_saturated_pixel():
+    """From z = 9 the plain method sees no slope; in the logit domain it walks back."""
+
+    def saturated(z):
+        return jnp.tanh(z) - jnp.tanh(jnp.full(1, -0.3))
+
+    def stretched(z, on):
+        return jnp.where(on, z + 0.3, saturated(z))
+
+    ends = {}
+    for steps in (0, 6):
+        optimiser = levenberg_marquardt(steps)
+        problem = Problem(saturated, 1, None, stretched)
+        ends[steps] = float(advance(optimiser, problem, begin(optimiser, jnp.full(1, 9.0)), 12).best[0])
+    assert ends[6] == pytest.approx(-0.3, abs=1e-3)
+    assert abs(ends[0] + 0.3) > 1

@@ -17,7 +17,7 @@ from jattr.inversion import lanes as lanes_module
 from jattr.inversion import search
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert, make_invert
-from jattr.inversion.inverter import Inverter
+from jattr.inversion.inverter import KICKS, SETTLED_STEPS, Inverter
 from jattr.inversion.lanes import ARRIVED_FACTOR, Status
 from jattr.inversion.problem import FLOOR, deviation, target_of
 
@@ -177,12 +177,12 @@ class FailsAtFirst:
     def __call__(self, *args):
         engine = self.make(*args)
 
-        def advance(state, target, label, carry):
+        def advance(state, prior, target, label, carry):
             self.lanes.append(len(carry.loss))
             if self.left:
                 self.left -= 1
                 raise jax.errors.JaxRuntimeError(self.message)
-            return engine.advance(state, target, label, carry)
+            return engine.advance(state, prior, target, label, carry)
 
         return engine._replace(advance=advance)
 
@@ -225,6 +225,54 @@ def test_restart_that_diverged_is_reported_as_one_that_ran():
     assert np.isfinite(found.loss[0, 0])
     assert found.steps[0, 0] > 0
     assert found.status[0, 0] != Status.SKIPPED
+
+
+def test_number_of_restarts_follows_the_cost_of_a_jacobian():
+    assert InvertConfig().restarts_for(10, 1e6) == 32
+    assert InvertConfig().restarts_for(100, 1e8) == 8
+    assert InvertConfig(restarts=3).restarts_for(10, 1e6) == 3
+
+
+def test_method_follows_the_cost_of_a_jacobian():
+    assert InvertConfig().method_for(100, 1e8) == "levenberg-marquardt"
+    assert InvertConfig().method_for(500, 1e9) == "lbfgs"
+    assert InvertConfig(optimiser="bfgs").method_for(500, 1e9) == "bfgs"
+
+
+@pytest.mark.parametrize("optimiser", ["auto", "lbfgs"])
+def test_later_restarts_begin_beside_the_best_only_by_default(toy, own, optimiser):
+    """A named optimiser runs from independent starts; the default one goes back to where it was nearest."""
+    config = InvertConfig(optimiser=optimiser, restarts=3, pool=256, polish_steps=0)
+    inverter = Inverter(toy, own[1][:1], config, jax.random.key(0))
+    inverter.loss[0, 0], inverter.z[0, 0] = 1e-3, own[0][0] + 0.1
+    start = inverter.z[0, 2].copy()
+    moved = []
+    inverter._search = lambda places, method, *_, **__: moved.extend(inverter.z[p].copy() for p in places)
+    inverter.round([0], range(2, 3))
+    kick = np.sqrt(np.mean(np.square(moved[0] - inverter.z[0, 0])))
+    if optimiser == "auto":
+        assert 0 < kick < 4 * max(KICKS)
+    else:
+        np.testing.assert_array_equal(moved[0], start)
+
+
+def test_pictures_settled_by_another_candidate_get_a_few_steps(toy):
+    noise = np.random.default_rng(0).integers(0, 256, (2, *SHAPE)).astype(np.uint8)
+    inverter = Inverter(toy, noise, InvertConfig(restarts=1, pool=256, stall=0.0), jax.random.key(0))
+    inverter.round([0], range(1), settled=[1])
+    assert inverter.steps[:, 0].tolist() == [40, SETTLED_STEPS]
+
+
+def test_other_restarts_are_judged_by_the_rule_that_was_found():
+    gen = make_toy()
+    _, pixels = own_pictures(gen, 2, rounding="truncate")
+    inverter = Inverter(gen, pixels, InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0))
+    inverter.round([0, 1], range(2))
+    assert inverter.rounding == ["truncate"] * 2
+    for place in np.ndindex(2, 2):
+        made = gen.generate(inverter.z[place][None])[0]
+        measured = jnp.mean(jnp.square(deviation(made, target_of(jnp.asarray(pixels[place[0]]), "truncate"))))
+        assert inverter.loss[place] == pytest.approx(float(measured), rel=1e-3)
 
 
 def test_uniform_prior_is_recovered_inside_its_support():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toys import to_bytes
 
-from jattr.inversion.problem import FLOOR, ROUNDINGS, STEP, deviation, make_problem, target_of
+from jattr.inversion.problem import FLOOR, ROUNDINGS, STEP, deviation, logit, make_problem, target_of
 
 BYTES = np.arange(256, dtype=np.uint8)
 RULES = pytest.mark.parametrize("rule", ROUNDINGS)
@@ -50,7 +50,44 @@ def test_clipped_bytes_are_one_sided():
     target = target_of(jnp.asarray([0, 0, 255, 255, 7, 7], jnp.uint8))
     step = jnp.float32(0.25)
     difference = deviation(target.center + jnp.asarray([-1.0, 1.0, 1.0, -1.0, -1.0, 1.0]) * step, target)
-    np.testing.assert_allclose(difference, [0, 0.25, 0, -0.25, -0.25, 0.25], atol=1e-6)
+    outside = 0.25 - STEP / 2  # of the interval, which reaches half a step inside its middle
+    np.testing.assert_allclose(difference, [0, outside, 0, -outside, -0.25, 0.25], atol=1e-6)
+
+
+@RULES
+def test_every_value_that_becomes_a_clipped_byte_fits_it(rule):
+    """Soft backgrounds, a little inside -1, are byte 0 as well: no search may push them out."""
+    x = np.concatenate([np.linspace(-1.2, -1 + 0.99 * STEP, 500), np.linspace(1 - 0.49 * STEP, 1.2, 500)])
+    made = to_bytes(x, rule)
+    clipped = (made == 0) | (made == 255)
+    assert clipped.sum() > 400
+    difference = np.asarray(deviation(jnp.asarray(x, jnp.float32), target_of(jnp.asarray(made), rule)))
+    assert np.abs(difference[clipped]).max() <= 1e-6  # float32
+
+
+def test_saturated_pixels_can_move_in_the_logit_domain():
+    """A stroke that should be background: its tanh is flat, its logit is not."""
+    image = jnp.zeros((1, 1, 2), jnp.uint8).at[0, 0, 1].set(200)
+
+    def apply(state, z, *, label):
+        return jnp.tanh(z).reshape(1, 1, 1, 2)
+
+    problem = make_problem(apply, None, target_of(image), (2,), None)
+    z = jnp.asarray([4.0, 0.5])
+    plain = jax.jacfwd(problem.residual)(z)
+    stretched = jax.jacfwd(problem.stretched)(z, jnp.bool_(True))
+    assert abs(plain[0, 0]) < 2e-3
+    assert abs(stretched[0, 0]) > 0.2
+    np.testing.assert_array_equal(problem.stretched(z, jnp.bool_(False)), problem.residual(z))
+    there = jnp.asarray([-4.0, np.arctanh(200 / 127.5 - 1)])
+    np.testing.assert_allclose(problem.stretched(there, jnp.bool_(True)), 0, atol=1e-5)
+
+
+def test_logit_is_finite_and_grows_everywhere():
+    x = jnp.linspace(-2.0, 2.0, 4001)
+    y = logit(x)
+    assert jnp.isfinite(y).all()
+    assert (jnp.diff(y) > 0).all()
 
 
 def test_clipped_bytes_have_no_gradient_beyond_the_range():
