@@ -19,7 +19,7 @@ from jattr.inversion.measure import mean_squares
 from jattr.inversion.problem import FLOOR, target_of
 
 MISS_PICTURES = 16  # own pictures on which a candidate's usual miss is measured, when "none" is in question
-CLEAR, AHEAD = 1e-4, 100.0  # a leader at most this far and this many times better ends the search of the others
+CLEAR, AHEAD = 1e-3, 30.0  # a leader at most this far and this many times better ends the search of the others
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,9 @@ def attribute(
 
     evidence = [evidence_of(i, {}) for i in range(count)]
     verdicts = [decide(row, decision) for row in evidence]
-    if any(v.kind == "undecided" and r.min() > decision.winner for v, r in zip(verdicts, residual, strict=True)):
-        misses = {  # could be "none": how far is a miss of each?
-            inv: usual_miss(inv.gen, config, k) for inv, k in zip(inverters, keys[1], strict=True)
-        }
+    undecided = [i for i in range(count) if verdicts[i].kind == "undecided" and residual[i].min() > decision.winner]
+    if undecided:  # could be "none": how far is a miss of each?
+        misses = _misses(dict(zip(inverters, keys[1], strict=True)), residuals, undecided, config, decision)
         evidence = [evidence_of(i, misses) for i in range(count)]
         verdicts = [decide(row, decision) for row in evidence]
     best = [[inverter.best(i) for i in range(count)] for inverter in inverters]
@@ -128,6 +127,24 @@ def usual_miss(gen: Generator, config: InvertConfig, key: jax.Array) -> float:
     for restarts in rounds(inverter.restarts):
         inverter.round([i for i in everything if not inverter.arrived(i)], restarts)
     return float(max(FLOOR, np.max([inverter.loss[inverter.best(i)] for i in everything])))
+
+
+def _misses(
+    keys: dict[Inverter, jax.Array],
+    residuals: dict[Inverter, np.ndarray],
+    pictures: Sequence[int],
+    config: InvertConfig,
+    decision: DecisionConfig,
+) -> dict[Inverter, float]:
+    """Return the usual misses, cheap candidates first, until no picture is left that could be "none"."""
+    misses: dict[Inverter, float] = {}
+    left = list(pictures)
+    for inverter in sorted(keys, key=lambda inverter: inverter.cost):
+        misses[inverter] = usual_miss(inverter.gen, config, keys[inverter])
+        left = [i for i in left if residuals[inverter][i] > decision.none_factor * misses[inverter]]
+        if not left:
+            break
+    return misses
 
 
 def _inverters(

@@ -153,9 +153,9 @@ class Stand:
     [
         (Stand(5e-2), Stand(3e-2), True),  # nobody is near
         (Stand(np.inf), Stand(3e-2), True),  # never searched yet
-        (Stand(5e-2), Stand(9e-5), False),  # the other is far ahead near the floor
-        (Stand(8e-3), Stand(9e-5), True),  # not far enough ahead
-        (Stand(9e-5), Stand(5e-2), True),  # this one is ahead, and goes on to the floor
+        (Stand(5e-2), Stand(9e-4), False),  # the other is far ahead near the floor
+        (Stand(9e-3), Stand(9e-4), True),  # not far enough ahead
+        (Stand(9e-4), Stand(5e-2), True),  # this one is ahead, and goes on to the floor
         (Stand(9e-5), Stand(5e-6, arrived=True), False),
         (Stand(5e-6, arrived=True), Stand(9e-5), False),
     ],

@@ -100,6 +100,7 @@ def _without_certificate(alive: list[tuple[tuple[str, ...], Evidence]], models: 
         )
         return Verdict("made-by", names, None, margin, reason + "; no certificate")
     misses = [e for _, e in alive if not _far(e, config)]
+    misses.sort(key=lambda e: e.usual_miss is None)  # those that were measured name the reason
     few = [e for _, e in alive if e.restarts < config.none_restarts]
     if not misses and not few and len(alive) == models:
         return Verdict("none", (), None, margin, "every candidate ends far above its usual misses on its own pictures")
