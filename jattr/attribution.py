@@ -1,5 +1,6 @@
 """`attribute`: which of the candidates made each picture, with certificates."""
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from jattr.decision.certificate import Certificate, certify
 from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, decide
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator
+from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.inverter import NEAR, Inverter, check_pixels, rounds
 from jattr.inversion.lanes import Status
@@ -19,7 +21,8 @@ from jattr.inversion.measure import mean_squares
 from jattr.inversion.problem import FLOOR, target_of
 
 MISS_PICTURES = 16  # own pictures on which a candidate's usual miss is measured, when "none" is in question
-CLEAR, AHEAD = 1e-3, 30.0  # a leader at most this far and this many times better ends the search of the others
+CLEAR, AHEAD = 1e-3, 30.0  # a leader at most this far, and this many times better, ends the search of the others
+FAIR = 2  # restarts that they have had by then
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ def attribute(
     keys = jax.random.split(key, 2 * len(generators)).reshape(2, len(generators))
     inverters = _inverters(generators, per_candidate, config, keys[0])
     _search(list(dict.fromkeys(inverters)), config, progress)
-    certificates = {inverter: _certificates(inverter) for inverter in inverters}
-    residuals = {inverter: _residuals(inverter) for inverter in inverters}
+    certificates = {inverter: _certificates(inverter) for inverter in dict.fromkeys(inverters)}
+    residuals = {inverter: _residuals(inverter) for inverter in certificates}
     count = len(per_candidate[0])
     residual = np.stack([residuals[inverter] for inverter in inverters], axis=1)
 
@@ -91,8 +94,9 @@ def attribute(
     undecided = [i for i in range(count) if verdicts[i].kind == "undecided" and residual[i].min() > decision.winner]
     if undecided:  # could be "none": how far is a miss of each?
         misses = _misses(dict(zip(inverters, keys[1], strict=True)), residuals, undecided, config, decision)
-        evidence = [evidence_of(i, misses) for i in range(count)]
-        verdicts = [decide(row, decision) for row in evidence]
+        for i in undecided:
+            evidence[i] = evidence_of(i, misses)
+            verdicts[i] = decide(evidence[i], decision)
     best = [[inverter.best(i) for i in range(count)] for inverter in inverters]
     return Attribution(
         candidates=generators,
@@ -114,19 +118,29 @@ def usual_miss(gen: Generator, config: InvertConfig, key: jax.Array) -> float:
     """Return the residual that a candidate reaches on its own pictures when a search misses.
 
     The largest best residual over `MISS_PICTURES` of its own pictures, each searched as an accused one, but not below
-    the floor.
+    the floor. Measured once for a generator, configuration and key, and kept while the generator is.
     """
+    known = _MISSES.setdefault(gen, {})
+    name = (config, np.asarray(jax.random.key_data(key)).tobytes())
+    if name not in known:
+        known[name] = _measure_miss(gen, config, key)
+    return known[name]
+
+
+_MISSES: weakref.WeakKeyDictionary[Generator, dict[tuple[InvertConfig, bytes], float]] = weakref.WeakKeyDictionary()
+
+
+def _measure_miss(gen: Generator, config: InvertConfig, key: jax.Array) -> float:
     keys = jax.random.split(key, 3)
     z = gen.sample_latent(keys[0], MISS_PICTURES)
     label = None
     if gen.num_classes:
         label = np.asarray(jax.random.randint(keys[1], (MISS_PICTURES,), 0, gen.num_classes))
-    made = np.clip(np.asarray(gen.generate(z, label=label)), -1, 1)
-    inverter = Inverter(gen, check_pixels(gen, made), config, keys[2])
-    everything = list(range(MISS_PICTURES))
+    made = to_byte(np.asarray(gen.generate(z, label=label)), rule=gen.rounding or "round")
+    inverter = Inverter(gen, made, config, keys[2])
     for restarts in rounds(inverter.restarts):
-        inverter.round([i for i in everything if not inverter.arrived(i)], restarts)
-    return float(max(FLOOR, np.max([inverter.loss[inverter.best(i)] for i in everything])))
+        inverter.round([i for i in range(MISS_PICTURES) if not inverter.arrived(i)], restarts)
+    return float(max(FLOOR, np.max([inverter.best_loss(i) for i in range(MISS_PICTURES)])))
 
 
 def _misses(
@@ -139,6 +153,8 @@ def _misses(
     """Return the usual misses, cheap candidates first, until no picture is left that could be "none"."""
     misses: dict[Inverter, float] = {}
     left = list(pictures)
+    if min(inverter.restarts for inverter in keys) < decision.none_restarts:
+        return misses
     for inverter in sorted(keys, key=lambda inverter: inverter.cost):
         misses[inverter] = usual_miss(inverter.gen, config, keys[inverter])
         left = [i for i in left if residuals[inverter][i] > decision.none_factor * misses[inverter]]
@@ -150,13 +166,14 @@ def _misses(
 def _inverters(
     generators: tuple[Generator, ...], pixels: list[np.ndarray], config: InvertConfig, keys: jax.Array
 ) -> list[Inverter]:
-    """Return the inverter of each candidate: one for all candidates of one digest and the same pictures."""
-    made: dict[str, Inverter] = {}
+    """Return the inverter of each candidate: one for all of one digest, rounding rule, prior and the same pictures."""
+    made: dict[tuple[str, str | None, str], Inverter] = {}
     inverters = []
     for gen, mine, key in zip(generators, pixels, keys, strict=True):
-        twin = made.get(gen.digest)
+        name = (gen.digest, gen.rounding, gen.prior)
+        twin = made.get(name)
         if twin is None or not np.array_equal(twin.pixels, mine):
-            twin = made[gen.digest] = Inverter(gen, mine, config, key)
+            twin = made[name] = Inverter(gen, mine, config, key)
         inverters.append(twin)
     return inverters
 
@@ -165,17 +182,18 @@ def _search(inverters: list[Inverter], config: InvertConfig, progress: Any) -> N
     """Run rounds of restarts, cheap candidates first.
 
     A picture that some candidate has brought to the floor is not searched on; where one is far ahead near the floor,
-    only that one searches on.
+    only that one searches on, once the others have had a fair trial.
     """
     inverters = sorted(inverters, key=lambda inverter: inverter.cost)  # sorted() keeps the order of equals
     count = len(inverters[0].pixels)
     total, done = count * len(inverters), 0
     most = max(inverter.restarts for inverter in inverters)
-    for restarts in rounds(most) if config.early_stop else [range(most)]:
+    for restarts in rounds(most):
         for inverter in inverters:
-            wanted = [i for i in range(count) if _wanted(inverter, inverters, i)] if config.early_stop else range(count)
-            settled = [i for i in range(count) if i not in set(wanted)] if restarts.start == 0 else []
-            inverter.round(wanted, restarts, settled)
+            fair = restarts.start >= FAIR
+            open_ = [not config.early_stop or _wanted(inverter, inverters, i, fair=fair) for i in range(count)]
+            wanted = [i for i in range(count) if open_[i]]
+            inverter.round(wanted, restarts, [i for i in range(count) if not open_[i] and not restarts.start])
             if restarts.start == 0:
                 done += count
                 if progress:
@@ -184,10 +202,19 @@ def _search(inverters: list[Inverter], config: InvertConfig, progress: Any) -> N
         inverter.interval([i for i in range(count) if inverter.arrived(i)])
 
 
-def _wanted(inverter: Inverter, inverters: list[Inverter], picture: int) -> bool:
-    """Return whether a picture is to be searched on by this candidate."""
-    if any(other.arrived(picture) for other in inverters):
+def _wanted(inverter: Inverter, inverters: list[Inverter], picture: int, *, fair: bool) -> bool:
+    """Return whether a picture is to be searched on by this candidate.
+
+    Args:
+      inverter: the candidate.
+      inverters: all of them.
+      picture: its number.
+      fair: whether every candidate has had its fair trial.
+    """
+    if inverter.arrived(picture) or any(other.arrived(picture) and other.decisive(picture) for other in inverters):
         return False
+    if not fair:
+        return True
     lead = min(other.best_loss(picture) for other in inverters)
     return lead > CLEAR or inverter.best_loss(picture) < AHEAD * lead
 

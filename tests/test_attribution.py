@@ -144,8 +144,8 @@ def test_one_model_under_two_names_is_searched_once(family, pictures):
 class Stand:
     """An inverter as `_wanted` sees it."""
 
-    def __init__(self, loss, arrived=False):
-        self.best_loss, self.arrived = lambda i: loss, lambda i: arrived
+    def __init__(self, loss, arrived=False, decisive=True):
+        self.best_loss, self.arrived, self.decisive = lambda i: loss, lambda i: arrived, lambda i: decisive
 
 
 @pytest.mark.parametrize(
@@ -158,10 +158,15 @@ class Stand:
         (Stand(9e-4), Stand(5e-2), True),  # this one is ahead, and goes on to the floor
         (Stand(9e-5), Stand(5e-6, arrived=True), False),
         (Stand(5e-6, arrived=True), Stand(9e-5), False),
+        (Stand(9e-5), Stand(5e-6, arrived=True, decisive=False), True),  # too few bytes: that can be chance
     ],
 )
 def test_search_goes_on_where_it_can_change_the_verdict(mine, other, wanted):
-    assert _wanted(mine, [mine, other], 0) is wanted
+    assert _wanted(mine, [mine, other], 0, fair=True) is wanted
+
+
+def test_every_candidate_gets_a_fair_trial():
+    assert _wanted(Stand(5e-2), [Stand(9e-4)], 0, fair=False)
 
 
 def test_progress_ends_at_the_total(family, pictures):

@@ -20,11 +20,10 @@ import numpy as np
 from scipy.special import gammaincc
 
 from jattr.generators.base import Generator
-from jattr.inversion.problem import STEP, target_of
+from jattr.inversion.problem import MIN_EXCESS, STEP, target_of
 from jattr.inversion.search import make_linearise
 
 ALPHA = 1e-6  # a picture that the generator made is denied its certificate this often
-MIN_EXCESS = 50  # unclipped bytes beyond the unknowns: fewer could be fitted by chance
 TO_BYTE = {"round": 0.5, "truncate": 0.0}
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jattr.decision.certificate import Certificate
+from jattr.inversion.problem import FLOOR
 
 VERDICTS = ("made-by", "none", "undecided", "failed")
 
@@ -94,7 +95,8 @@ def _without_certificate(alive: list[tuple[tuple[str, ...], Evidence]], models: 
     names, winner = alive[0]
     assert winner.residual is not None
     margin = _ratio(alive[1][1], winner) if len(alive) > 1 else None
-    if winner.residual <= config.winner and (margin or 0.0) >= config.ratio:
+    needed = config.ratio * max(winner.residual, FLOOR)  # what is below the floor of rounding is not better than it
+    if winner.residual <= config.winner and len(alive) > 1 and (alive[1][1].residual or 0.0) >= needed:
         reason = (
             f"residual {winner.residual:.1e} is at most {config.winner:g} and the runner-up's {margin:.3g} times it"
         )
@@ -110,6 +112,8 @@ def _without_certificate(alive: list[tuple[tuple[str, ...], Evidence]], models: 
         reason = (
             f"{misses[0].name} comes as close as it does on its own pictures when a search misses; try more restarts"
         )
+        if misses[0].usual_miss is None:
+            reason = "no candidate is far enough ahead of the others"
     else:
         reason = "a candidate failed in every restart"
     return Verdict("undecided", (), None, margin, reason)

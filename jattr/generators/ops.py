@@ -2,7 +2,7 @@
 
 All forms compute one and the same function:
 
-* `native`: one convolution of XLA. The form for GPU and TPU.
+* `native`: one convolution of XLA. The form for GPU and TPU, and for tangents of convolutions on CPU.
 * `patches`: input windows side by side (im2col), then one matrix product. A transposed convolution becomes one
   product that makes all stride x stride phases of the output at once (sub-pixel form).
 * `columns`: one matrix product, then overlapping sums of the taps (col2im). Best where the output has few channels.
@@ -91,7 +91,10 @@ def for_tangents() -> contextlib.AbstractContextManager[None]:
 
 
 def for_gradients() -> contextlib.AbstractContextManager[None]:
-    """Choose, while tracing inside, the forms that are fastest for reverse mode; forward mode is an error there."""
+    """Choose, while tracing inside, the forms that are fastest for reverse mode; forward mode is an error there.
+
+    A function that is itself under `jax.jit` keeps the form of its first trace: hand searches the plain function.
+    """
     return _derivative("gradients")
 
 

@@ -3,6 +3,7 @@
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert, make_invert
 from jattr.inversion.lanes import Status
+from jattr.inversion.problem import Prior
 from jattr.inversion.protocol import Inversion
 
-__all__ = ["Inversion", "InvertConfig", "Status", "invert", "make_invert"]
+__all__ = ["Inversion", "InvertConfig", "Prior", "Status", "invert", "make_invert"]

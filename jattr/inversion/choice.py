@@ -11,6 +11,7 @@ from jattr.generators.base import ApplyFn
 LM = "levenberg-marquardt"
 LM_LOGIT = "levenberg-marquardt-logit"
 DENSE_POLISH = 512  # the largest latent that is polished with its whole Jacobian
+DEAR_JACOBIAN = 5e10  # floating-point operations: above this searches begin with gradients alone
 
 
 def forward_cost(apply: ApplyFn, state: Any, shape: tuple[int, ...], classes: int) -> float:
@@ -25,6 +26,11 @@ def _forward_cost(apply: ApplyFn, tree: Any, leaves: tuple[Any, ...], shape: tup
     label = jax.ShapeDtypeStruct((1,), jnp.int32) if labelled else None
     lowered = jax.jit(lambda state, z, label: apply(state, z, label=label)).lower(tree.unflatten(leaves), z, label)
     return float((lowered.cost_analysis() or {}).get("flops", float("inf")))
+
+
+def dense_jacobian(latent_size: int, forward_cost: float) -> bool:
+    """Return whether every step of a search may take the whole Jacobian."""
+    return latent_size <= DENSE_POLISH and latent_size * forward_cost <= DEAR_JACOBIAN
 
 
 def polish_method(size: int) -> str:

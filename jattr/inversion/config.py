@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from jattr.errors import InputError
+from jattr.inversion.choice import dense_jacobian
 from jattr.inversion.optimisers import METHODS
 
 STARTS = ("linear", "pool", "prior")
 PRECISIONS = ("default", "high", "highest")
 CHEAP_JACOBIAN = 5e8  # floating-point operations of a whole Jacobian: up to here many restarts cost little
-DEAR_JACOBIAN = 5e10  # above this the default method begins with gradients alone
 FEW_RESTARTS, MANY_RESTARTS = 8, 32
 
 
@@ -25,7 +25,7 @@ class InvertConfig:
     restarts: int | None = None  # most restarts for each picture and candidate; None: 8, or 32 where they cost little
     start: str = "linear"  # "linear" (guess by a ridge regression on prior samples, then noise), "pool", "prior"
     pool: int | None = None  # prior samples for the first two kinds of start; None: 1,024, or 2,048 from 16 pictures on
-    noise: float = 0.3  # standard deviation, in units of the prior's, added to all guesses but the first
+    noise: float = 0.3  # standard deviation of what guesses but the first get added; growing, in units of the prior's
     lanes: int | None = None  # searches in one compiled program; None: from backend and memory
     polish_steps: int = 12  # Levenberg-Marquardt steps on the best restart, for methods that do not end there
     interval_steps: int = 9  # most Jacobians of the search for a latent whose every pixel rounds to the accused byte
@@ -64,7 +64,7 @@ class InvertConfig:
         """Return the name of the method, for latents of this size and a forward pass of this many operations."""
         if self.optimiser != "auto":
             return self.optimiser
-        return "levenberg-marquardt" if latent_size * forward_cost <= DEAR_JACOBIAN else "lbfgs"
+        return "levenberg-marquardt" if dense_jacobian(latent_size, forward_cost) else "lbfgs"
 
     def restarts_for(self, latent_size: int, forward_cost: float) -> int:
         """Return the most restarts of a picture, for latents of this size and this cost of a forward pass."""

@@ -17,7 +17,7 @@ from jattr.inversion.config import InvertConfig
 
 MAX_FEATURES = 1024  # pixels that the regression sees: larger pictures are averaged down first
 RIDGE = 1e-3  # of the mean feature's variance
-POOL_BATCH = 256
+POOL_BATCH, MAX_NUMBERS = 256, 1 << 20  # pictures made at once, and the numbers in them
 SMALL_POOL, MANY_PICTURES = 1024, 16
 CLASS_POOL = 32  # pictures of a class that its own regression needs
 MAX_POOL_BYTES = 256 << 20
@@ -43,7 +43,7 @@ _POOLS: weakref.WeakKeyDictionary[Generator, dict[tuple[int, bytes], Pool]] = we
 
 
 def make_pool(gen: Generator, config: InvertConfig, key: jax.Array, pictures: int) -> Pool:
-    """Return the pool of a candidate: `config.pool` pictures, at least 32 of each class for up to 64 classes.
+    """Return the pool of a candidate: `config.pool` pictures, at least 128 of each class for up to 64 classes.
 
     Made once for a generator, size and key, and kept while the generator is.
     """
@@ -70,9 +70,10 @@ def _sample_pool(gen: Generator, count: int, key: jax.Array) -> Pool:
     z = gen.sample_latent(keys[0], count)
     label = np.arange(count, dtype=np.int32) % gen.num_classes if gen.num_classes else None
     parts = []
-    for at in range(0, count, POOL_BATCH):
-        part = None if label is None else label[at : at + POOL_BATCH]
-        parts.append(features_of(np.asarray(gen.generate(z[at : at + POOL_BATCH], label=part)), factor))
+    batch = max(8, min(POOL_BATCH, MAX_NUMBERS * 4 // size))
+    for at in range(0, count, batch):
+        part = None if label is None else label[at : at + batch]
+        parts.append(features_of(np.asarray(gen.generate(z[at : at + batch], label=part)), factor))
     return Pool(np.asarray(z).reshape(count, -1), label, np.concatenate(parts), factor)
 
 
@@ -130,11 +131,21 @@ def _conditional(gen: Generator, pool: Pool, images: np.ndarray, config: InvertC
     guesses = _class_guesses(gen, pool, features)
     losses = np.stack([_start_loss(gen, guesses[c], c, features, pool.factor) for c in range(gen.num_classes)])
     order = np.argsort(losses, axis=0, kind="stable").T  # [n, classes]
-    picked = order[:, np.arange(restarts) % gen.num_classes]
+    picked = order[:, _ranks(restarts) % gen.num_classes]
     guess = np.stack([guesses[picked[i], i] for i in range(n)])  # [n, restarts, d]
     again = (np.arange(restarts) >= gen.num_classes)[None, :, None]
     z = samples if config.start == "prior" else np.where(again, guess + config.noise * samples, guess)
     return Starts(z.astype(np.float32), picked.astype(np.int32))
+
+
+def _ranks(restarts: int) -> np.ndarray:
+    """Return the rank of the class that each restart searches [restarts].
+
+    The best first, then the odd restarts in order, then the even ones, which may be used to begin beside the best
+    latent so far instead.
+    """
+    place = np.arange(restarts)
+    return np.where(place % 2, (place + 1) // 2, np.where(place == 0, 0, restarts // 2 + place // 2))
 
 
 def _class_guesses(gen: Generator, pool: Pool, features: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.inverter import Inverter, check_pixels, rounds
 from jattr.inversion.lanes import Status
 from jattr.inversion.optimisers import METHODS
-from jattr.inversion.problem import FLOOR, Prior, make_problem, target_of
+from jattr.inversion.problem import Prior, arrival_floor, make_problem, target_of
 from jattr.inversion.protocol import Inversion
 from jattr.inversion.search import advance, begin
 
@@ -52,7 +52,8 @@ def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = N
     ) -> Inversion:
         del key
         with jax.default_matmul_precision(config.precision):
-            problem = make_problem(apply, state, target_of(image), z0.shape, label, prior)
+            target = target_of(image)
+            problem = make_problem(apply, state, target, z0.shape, label, prior)
             name = config.method_for(z0.size, forward_cost(apply, state, z0.shape, 0 if label is None else 1))
             method = METHODS[name]
             steps = config.steps or method.steps
@@ -64,7 +65,7 @@ def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = N
                 carry = advance(optimiser, problem, begin(optimiser, carry.best), config.polish_steps)
                 cost += config.polish_steps * polish.evaluations(z0.size)
         failed = ~jnp.isfinite(carry.loss)
-        arrived = carry.loss <= 1.2 * FLOOR
+        arrived = carry.loss <= arrival_floor(target.below | target.above)
         status = jnp.where(failed, Status.FAILED.value, jnp.where(arrived, Status.ARRIVED.value, Status.SPENT.value))
         label = jnp.int32(-1) if label is None else jnp.asarray(label, jnp.int32)
         return Inversion(
@@ -92,7 +93,8 @@ def invert(gen: Generator, images: Any, *, config: InvertConfig | None = None, k
     """
     config = config or InvertConfig()
     inverter = Inverter(gen, check_pixels(gen, images), config, jax.random.key(config.seed) if key is None else key)
-    for restarts in rounds(inverter.restarts) if config.early_stop else [range(inverter.restarts)]:
-        inverter.round([i for i in range(len(inverter.pixels)) if not inverter.arrived(i)], restarts)
+    for restarts in rounds(inverter.restarts):
+        wanted = [i for i in range(len(inverter.pixels)) if not (config.early_stop and inverter.arrived(i))]
+        inverter.round(wanted, restarts)
     inverter.interval([i for i in range(len(inverter.pixels)) if inverter.arrived(i)])
     return inverter.result()

@@ -11,7 +11,7 @@ What a restart does, with the default optimiser and a latent small enough for it
 With an optimiser named by the user every restart is that one, from its own start.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from jattr.errors import ImageError
 from jattr.generators.base import Generator
-from jattr.inversion.choice import DENSE_POLISH, LM, LM_LOGIT, forward_cost, polish_method
+from jattr.inversion.choice import DENSE_POLISH, LM, LM_LOGIT, dense_jacobian, forward_cost, polish_method
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.ensemble import CLOUD, SPREADS, make_ensemble
 from jattr.inversion.initial import as_floats, make_pool, make_starts
@@ -29,7 +29,7 @@ from jattr.inversion.interval import interval_polish
 from jattr.inversion.lanes import Job, Status, evaluations, floors_of, run_jobs
 from jattr.inversion.measure import mean_squares
 from jattr.inversion.optimisers import METHODS
-from jattr.inversion.problem import FLOOR, Prior, Target, target_of
+from jattr.inversion.problem import FLOOR, MIN_EXCESS, Prior, Target, target_of
 from jattr.inversion.protocol import Inversion
 from jattr.inversion.search import make_linearise
 
@@ -37,7 +37,6 @@ NEAR = 20 * FLOOR  # below this a search is close enough that another rounding r
 KICK_BELOW = 1e-2  # a best latent above this is not worth starting beside
 KICKS = (0.1, 0.05, 0.2)  # standard deviations of those starts, in units of the prior's
 POLISH_BELOW = 5e-3  # a gradient search that ends above this is in another basin: Gauss-Newton steps would not help
-DRAWN = 4  # starts improved by one call of the ensemble
 SETTLED_STEPS = 12  # most steps for a picture that another candidate has brought to the floor
 
 Place = tuple[int, int]  # picture, restart
@@ -59,7 +58,7 @@ class Inverter:
         self.size = int(np.prod(gen.latent_shape))
         self.cost = forward_cost(gen.apply, gen.state, gen.latent_shape, gen.num_classes)
         self.method = config.method_for(self.size, self.cost)
-        self.varied = config.optimiser == "auto" and self.size <= DENSE_POLISH
+        self.varied = config.optimiser == "auto" and dense_jacobian(self.size, self.cost)
         self.restarts = config.restarts_for(self.size, self.cost)
         keys = jax.random.split(key, 4)
         pool = make_pool(gen, config, keys[0], len(pixels))
@@ -76,33 +75,34 @@ class Inverter:
         self.evaluations = np.zeros(shape)
         self.rounding = ["truncate" if gen.rounding == "truncate" else "round"] * len(pixels)
         self.floors = floors_of(pixels)
+        self.exact: dict[int, int] = {}  # picture -> the restart whose latent the interval polish moved
 
     def round(self, pictures: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
         """Search these pictures from these restarts, those that this candidate has, and polish what comes near.
 
-        Pictures that are `settled` besides, by another candidate, get a few steps only.
+        Pictures that are `settled` besides, by another candidate's certificate to be, get a few steps only.
         """
         places = [(i, r) for i in (*pictures, *settled) for r in restarts if r < self.restarts]
         if not places:
             return
         short = set(settled)
         if self.varied and restarts.start:
-            kicked = [place for place in places if self._kick(place)]
-            fresh = [place for place in places if place not in set(kicked)]
+            kicked = {place: self._kick(place) for place in places}
+            fresh = [place for place in places if not kicked[place]]
             self._draw_near(fresh)
             self._search(fresh, LM_LOGIT, short)
-            self._search(kicked, LM, short)
+            self._search([place for place in places if kicked[place]], LM, short)
         else:
             self._search(places, self.method, short)
             if METHODS[self.method].polish and self.config.polish_steps:
                 hopeful = [p for p in self._open(pictures) if self.loss[p] < POLISH_BELOW]
-                self._search(hopeful, polish_method(self.size), steps=self.config.polish_steps)
+                self._search(hopeful, polish_method(self.size), most=self.config.polish_steps)
         if self.gen.rounding is None:
-            self._try_truncation([place for place in self._open(pictures) if self.loss[place] < NEAR])
+            self._try_truncation([p for p in self._open((*pictures, *settled)) if self.loss[p] < NEAR])
 
     def best(self, picture: int) -> Place:
-        """Return the place (picture, restart) of the lowest loss."""
-        return picture, int(np.argmin(self.loss[picture]))
+        """Return the place (picture, restart) whose every pixel rounds to its byte, or of the lowest loss."""
+        return picture, self.exact.get(picture, int(np.argmin(self.loss[picture])))
 
     def best_loss(self, picture: int) -> float:
         """Return the lowest loss of a picture; inf before its first search."""
@@ -111,6 +111,11 @@ class Inverter:
     def arrived(self, picture: int) -> bool:
         """Return whether some restart reached the rounding floor."""
         return bool((self.status[picture] == Status.ARRIVED).any())
+
+    def decisive(self, picture: int) -> bool:
+        """Return whether a latent at the floor can be proof: enough unclipped bytes beyond the unknowns."""
+        pixels = self.pixels[picture]
+        return int(((pixels > 0) & (pixels < 255)).sum()) - self.size >= MIN_EXCESS
 
     def interval(self, pictures: Sequence[int]) -> None:
         """Move the best latents to ones whose every pixel rounds to the byte, where there are such."""
@@ -128,6 +133,7 @@ class Inverter:
             if np.isfinite(loss):
                 self.z[place] = z
                 self.loss[place] = self._measure([place])[0]
+                self.exact[place[0]] = place[1]
             self.evaluations[place] += evaluations(self.gen, LM, used)
 
     def targets(self, pictures: Sequence[int]) -> Target:
@@ -148,7 +154,7 @@ class Inverter:
         """Move a start beside the best latent so far, if this restart is one for that; return whether it was moved."""
         picture, restart = place
         near = self.best(picture)
-        if restart % 2 or self.loss[near] >= KICK_BELOW:
+        if restart % 2 or not self.loss[near] < KICK_BELOW:
             return False
         size = KICKS[(restart // 2) % len(KICKS)]
         self.z[place] = self.z[near] + size * self.samples[place]
@@ -157,26 +163,23 @@ class Inverter:
 
     def _draw_near(self, places: Sequence[Place]) -> None:
         """Improve starts by statistical linearisation."""
-        ensemble = make_ensemble(self.gen.apply, self.gen.latent_shape)
-        for at in range(0, len(places), DRAWN):
-            some = [places[min(at + k, len(places) - 1)] for k in range(DRAWN)]  # the last one fills the batch up
-            z = jnp.asarray(np.stack([self.z[place] for place in some]))
-            target = self.targets([picture for picture, _ in some])
-            made = ensemble(self.gen.state, self.prior, target, self._labels(some), z, self.cloud_key)
-            for place, latent in zip(some, np.asarray(made), strict=True):
-                self.z[place] = latent
+        ensemble = make_ensemble(self.gen.apply, self.gen.latent_shape, self.config.precision)
         for place in places:
+            target = target_of(jnp.asarray(self.pixels[place[0]]), self.rounding[place[0]])
+            label = jnp.int32(self.label[place]) if self.gen.num_classes else None
+            z = jnp.asarray(self.z[place])
+            self.z[place] = ensemble(self.gen.state, self.prior, target, label, z, self.cloud_key)
             self.evaluations[place] += len(SPREADS) * CLOUD
 
     def _search(
-        self, places: Sequence[Place], method: str, short: set[int] | None = None, *, steps: int | None = None
+        self, places: Sequence[Place], method: str, short: Container[int] = (), *, most: int | None = None
     ) -> None:
         """Run least squares at these places from where they are, and keep what is better."""
         if not places:
             return
-        steps = steps or self.config.steps or METHODS[method].steps
+        steps = METHODS[method].steps if most else self.config.steps or METHODS[method].steps
         jobs = [
-            Job(i, self.z[i, r], int(self.label[i, r]), min(steps, SETTLED_STEPS) if short and i in short else steps)
+            Job(i, self.z[i, r], int(self.label[i, r]), min(most or steps, SETTLED_STEPS if i in short else steps))
             for i, r in places
         ]
         endings = run_jobs(
@@ -196,7 +199,7 @@ class Inverter:
         for place in places:
             self.rounding[place[0]] = "truncate"
             self.loss[place] = np.inf
-        self._search(places, polish_method(self.size), steps=max(8, self.config.polish_steps))
+        self._search(places, polish_method(self.size), most=max(8, self.config.polish_steps))
         for place, (z, loss, status) in before.items():
             picture = place[0]
             if self.status[place] == Status.ARRIVED:  # the other restarts, too, are judged by this rule from now on

@@ -16,10 +16,9 @@ import numpy as np
 from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.optimisers import METHODS, Method
-from jattr.inversion.problem import FLOOR, Prior, Target
+from jattr.inversion.problem import Prior, Target, arrival_floor
 from jattr.inversion.search import Engine, make_engine
 
-ARRIVED_FACTOR = 1.2  # a residual below this times what rounding leaves has reached the floor
 MAX_CPU_TANGENTS = 400  # of the dense Jacobian in one program: more no longer speeds a CPU up
 _LIMITS: dict[tuple[ApplyFn, str], int] = {}  # lanes that fit, learnt from running out of memory
 log = logging.getLogger("jattr")
@@ -32,7 +31,7 @@ class Status(IntEnum):
     STALLED = 1  # no longer gets better, above the floor
     SPENT = 2  # all its steps
     FAILED = 3  # diverged: not a finite loss
-    SKIPPED = 4  # never ran: another restart had arrived
+    SKIPPED = 4  # never ran: another restart had arrived, or another candidate was far ahead
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def _drain(
             status = _status(loss, float(lasts[lane]), before[number], taken[number], most, floor, stall)
             before[number] = loss
             if status is not None:
-                endings[number] = Ending(np.asarray(carry.best[lane]), loss, min(taken[number], most), status)
+                endings[number] = Ending(np.asarray(carry.best[lane]), loss, taken[number], status)
                 finished.append(lane)
         chunk = chunk._replace(carry=carry)
         if finished:
@@ -207,9 +206,8 @@ def _status(
 
 
 def floors_of(pixels: np.ndarray) -> np.ndarray:
-    """Return the residual [n] at which a search has arrived for pictures uint8 [n, H, W, C]; clipped bytes add none."""
-    unclipped = ((pixels > 0) & (pixels < 255)).reshape(len(pixels), -1).mean(1)
-    return ARRIVED_FACTOR * FLOOR * np.maximum(unclipped, 0.01)
+    """Return the residual [n] at which a search has arrived for pictures uint8 [n, H, W, C]."""
+    return np.asarray(arrival_floor((pixels == 0) | (pixels == 255)))
 
 
 def evaluations(gen: Generator, method: str, steps: int) -> float:

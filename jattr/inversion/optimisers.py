@@ -203,7 +203,14 @@ METHODS: dict[str, Method] = {
     "lbfgs": Method(lambda n: quasi_newton(limited_curvature()), 100, 25, lambda d: 2),
     "levenberg-marquardt": Method(lambda n: levenberg_marquardt(), 40, 4, lambda d: d + 1, False, True, stall=0.02),
     "levenberg-marquardt-logit": Method(
-        lambda n: levenberg_marquardt(LOGIT_STEPS), 60, 4, lambda d: d + 1, False, True, LOGIT_STEPS + 4, 0.02
+        lambda n: levenberg_marquardt(min(LOGIT_STEPS, n // 2)),
+        60,
+        4,
+        lambda d: d + 1,
+        False,
+        True,
+        LOGIT_STEPS + 4,
+        0.02,
     ),
     "gauss-newton-cg": Method(lambda n: gauss_newton_cg(), 40, 4, lambda d: 3 * CG_STEPS + 3, False),
 }

@@ -5,8 +5,9 @@ range, so there the problem is one-sided. The prior says which latents the gener
 end in latents that no picture came from, several times too long (BUILD_NOTES.md has the measurements).
 """
 
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ STEP = 2.0 / 255.0  # between neighbouring bytes, in [-1, 1] units
 FLOOR = STEP**2 / 12.0  # mean squared error of rounding alone: 5.1e-6
 ROUNDINGS = ("round", "truncate")
 SHARPEST = FLOOR / 50  # residuals below this no longer make the picture weigh more against the prior
+MIN_EXCESS = 50  # unclipped bytes beyond the unknowns: fewer could be fitted by chance
 LOGIT_SCALE = 0.998  # of values before arctanh: the outermost byte stays finite
 
 
@@ -73,10 +75,27 @@ def deviation(reproduction: jax.Array, target: Target) -> jax.Array:
 
 def _logit_deviation(reproduction: jax.Array, target: Target) -> jax.Array:
     """Return the deviation in the domain before a last tanh (half a logit): there saturated pixels can move."""
-    edge = target.center + target.slack * (target.below.astype(jnp.float32) - target.above.astype(jnp.float32))
-    difference = logit(reproduction) - logit(edge)
+    difference = logit(reproduction) - logit(edge_of(target))
     difference = jnp.where(target.below, jnp.maximum(difference, 0.0), difference)
     return jnp.where(target.above, jnp.minimum(difference, 0.0), difference)
+
+
+def edge_of(target: Target) -> jax.Array:
+    """Return what a value is compared with [H, W, C]: the byte's middle, or a clipped byte's inner edge."""
+    return target.center + target.slack * (target.below.astype(jnp.float32) - target.above.astype(jnp.float32))
+
+
+def arrival_floor(clipped: Any) -> Any:
+    """Return the mean squared residual at which a search has arrived.
+
+    What rounding leaves of the unclipped bytes, and a little more: five standard deviations of that, at most a fifth.
+
+    Args:
+      clipped: [n, H, W, C] or [H, W, C] bool, the bytes 0 and 255; of NumPy or JAX.
+    """
+    unclipped = 1.0 - clipped.mean((-3, -2, -1))
+    spread = 5.0 * (0.8 / (unclipped * math.prod(clipped.shape[-3:]) + 1.0)) ** 0.5
+    return (1.0 + spread.clip(0.0, 0.2)) * FLOOR * unclipped.clip(0.01, 1.0)
 
 
 def logit(x: jax.Array) -> jax.Array:
