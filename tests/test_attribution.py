@@ -1,11 +1,13 @@
 """Attribution from end to end, on tiny generators."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 from tiny_generator import make_tiny
 
-from jattr.attribution import _inverters, _wanted, attribute
+from jattr.attribution import _inverters, _wanted, attribute, usual_miss
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator, sample_uniform
 from jattr.inversion.config import InvertConfig
@@ -163,6 +165,19 @@ class Stand:
 )
 def test_search_goes_on_where_it_can_change_the_verdict(mine, other, wanted):
     assert _wanted(mine, [mine, other], 0, fair=True) is wanted
+
+
+def test_one_model_under_two_rounding_rules_is_searched_under_each(family, pictures):
+    twin = make_tiny(seed=0, name="twin")
+    twin = dataclasses.replace(twin, rounding="truncate" if family[0].rounding != "truncate" else "round")
+    inverters = _inverters((family[0], twin), [pictures] * 2, CONFIG, jax.random.split(jax.random.key(0), 2))
+    assert inverters[0] is not inverters[1]
+
+
+@pytest.mark.parametrize("rounding", ["round", "truncate"])
+def test_usual_miss_of_a_generator_that_is_always_found_is_the_floor(rounding):
+    gen = dataclasses.replace(make_tiny(seed=0, name="own"), rounding=rounding)
+    assert usual_miss(gen, CONFIG, jax.random.key(3)) < 2 * FLOOR
 
 
 def test_every_candidate_gets_a_fair_trial():

@@ -116,3 +116,9 @@ def test_thresholds_are_the_config():
     far = [seen("a", 2e-2, restarts=2)]
     assert decide(far, DecisionConfig(none_restarts=2)).kind == "none"
     assert decide(far, DecisionConfig(none_restarts=2, none_factor=30.0)).kind == "undecided"
+
+
+def test_nothing_is_better_than_the_floor_of_rounding():
+    """An almost black picture: both reproduce it to less than rounding leaves, so neither is ahead."""
+    assert decide([seen("a", 0.0), seen("b", 1e-9)]).kind == "undecided"
+    assert decide([seen("a", 0.0), seen("b", 1e-4)]).kind == "made-by"

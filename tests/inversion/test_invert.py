@@ -16,6 +16,7 @@ from jattr.errors import ImageError, InputError
 from jattr.inversion import lanes as lanes_module
 from jattr.inversion import search
 from jattr.inversion.config import InvertConfig
+from jattr.inversion.initial import _ranks
 from jattr.inversion.invert import invert, make_invert
 from jattr.inversion.inverter import KICKS, SETTLED_STEPS, Inverter
 from jattr.inversion.lanes import Status, floors_of
@@ -254,6 +255,24 @@ def test_later_restarts_begin_beside_the_best_only_by_default(toy, own, optimise
         assert 0 < kick < 4 * max(KICKS)
     else:
         np.testing.assert_array_equal(moved[0], start)
+
+
+def test_every_class_gets_its_turn():
+    for restarts in (8, 16, 32):
+        ranks = _ranks(restarts)
+        assert ranks[0] == 0
+        assert sorted(ranks) == list(range(restarts))
+        assert ranks[1::2].tolist() == list(range(1, restarts // 2 + 1))  # those that are never begun beside the best
+
+
+def test_exact_latent_is_the_best_one_though_another_has_a_lower_loss(toy, own):
+    inverter = Inverter(toy, own[1][:1], InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0))
+    for restarts in (range(1), range(1, 2)):
+        inverter.round([0], restarts)
+    polished = inverter.best(0)
+    inverter.interval([0])
+    inverter.loss[0, 1 - polished[1]] = 0.0
+    assert inverter.best(0) == polished
 
 
 def test_pictures_settled_by_another_candidate_get_a_few_steps(toy):
