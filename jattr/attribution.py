@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jattr.decision.certificate import Certificate, certify
@@ -17,7 +16,7 @@ from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.inverter import NEAR, Inverter, check_pixels, rounds
 from jattr.inversion.lanes import Status
-from jattr.inversion.measure import mean_squares
+from jattr.inversion.measure import make_pictures, mean_squares
 from jattr.inversion.problem import FLOOR, target_of
 
 MISS_PICTURES = 16  # own pictures on which a candidate's usual miss is measured, when "none" is in question
@@ -43,7 +42,7 @@ class Attribution:
             return None
         gen = self.candidates[candidate]
         label = None if not gen.num_classes else self.labels[picture, candidate][None]
-        return np.asarray(gen.generate(self.latents[candidate][picture][None], label=label)[0])
+        return make_pictures(gen, self.latents[candidate][picture][None], label)[0]
 
 
 def attribute(
@@ -136,7 +135,7 @@ def _measure_miss(gen: Generator, config: InvertConfig, key: jax.Array) -> float
     label = None
     if gen.num_classes:
         label = np.asarray(jax.random.randint(keys[1], (MISS_PICTURES,), 0, gen.num_classes))
-    made = to_byte(np.asarray(gen.generate(z, label=label)), rule=gen.rounding or "round")
+    made = to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round")
     inverter = Inverter(gen, made, config, keys[2])
     for restarts in rounds(inverter.restarts):
         inverter.round([i for i in range(MISS_PICTURES) if not inverter.arrived(i)], restarts)
@@ -236,9 +235,9 @@ def _residuals(inverter: Inverter) -> np.ndarray:
     """Return the residual of the best latent of every picture [n], inf where every restart failed."""
     gen = inverter.gen
     places = [inverter.best(i) for i in range(len(inverter.pixels))]
-    z = np.stack([inverter.z[place] for place in places]).reshape(-1, *gen.latent_shape)
+    z = np.stack([inverter.z[place] for place in places])
     label = np.stack([inverter.label[place] for place in places]) if gen.num_classes else None
-    values = mean_squares(gen, z, label, target_of(jnp.asarray(inverter.pixels)))
+    values = mean_squares(gen, z, label, target_of(inverter.pixels))
     lost = np.array([not np.isfinite(inverter.loss[place]) for place in places])
     return np.where(lost | ~np.isfinite(values), np.inf, values)
 

@@ -216,13 +216,11 @@ def _differences(stated: Mapping[str, Any], found: Certificate) -> list[str]:
 
 def _residual(gen: Generator, z: np.ndarray, pixels: np.ndarray, label: int) -> float:
     """Return the mean squared residual as `attribute` defines it, at full float32 precision."""
-    import jax.numpy as jnp
-
     from jattr.inversion.measure import mean_squares
     from jattr.inversion.problem import target_of
 
     labels = np.array([label], np.int32) if gen.num_classes else None
-    return float(mean_squares(gen, z[None], labels, target_of(jnp.asarray(pixels[None])))[0])
+    return float(mean_squares(gen, z[None], labels, target_of(pixels[None]))[0])
 
 
 def _residual_differs(stated: float | None, found: float) -> list[str]:

@@ -67,7 +67,7 @@ def certify(
 
 
 def _test(gen: Generator, z: Any, pixels: np.ndarray, label: int, rule: str, alpha: float) -> Certificate:
-    target = target_of(jnp.asarray(pixels), rule)
+    target = target_of(np.asarray(pixels), rule)
     given = jnp.int32(label) if gen.num_classes else None
     made, deviations, jacobian = make_linearise(gen.apply, gen.latent_shape)(gen.state, target, given, jnp.asarray(z))
     e = np.asarray(deviations, np.float64) / STEP  # in rounding steps

@@ -9,15 +9,15 @@ import weakref
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
+from jattr.inversion.measure import make_pictures
 
 MAX_FEATURES = 1024  # pixels that the regression sees: larger pictures are averaged down first
 RIDGE = 1e-3  # of the mean feature's variance
-POOL_BATCH, MAX_NUMBERS = 256, 1 << 20  # pictures made at once, and the numbers in them
+POOL_BATCH = 64  # pictures kept whole at once
 SMALL_POOL, MANY_PICTURES = 1024, 16
 CLASS_POOL = 32  # pictures of a class that its own regression needs
 MAX_POOL_BYTES = 256 << 20
@@ -67,14 +67,13 @@ def _sample_pool(gen: Generator, count: int, key: jax.Array) -> Pool:
     size = int(np.prod(gen.image_shape)) * 4
     count = max(64, min(count, MAX_POOL_BYTES * factor * factor // size))
     keys = jax.random.split(key, 2)
-    z = gen.sample_latent(keys[0], count)
+    z = np.asarray(gen.sample_latent(keys[0], count))
     label = np.arange(count, dtype=np.int32) % gen.num_classes if gen.num_classes else None
     parts = []
-    batch = max(8, min(POOL_BATCH, MAX_NUMBERS * 4 // size))
-    for at in range(0, count, batch):
-        part = None if label is None else label[at : at + batch]
-        parts.append(features_of(np.asarray(gen.generate(z[at : at + batch], label=part)), factor))
-    return Pool(np.asarray(z).reshape(count, -1), label, np.concatenate(parts), factor)
+    for at in range(0, count, POOL_BATCH):
+        part = None if label is None else label[at : at + POOL_BATCH]
+        parts.append(features_of(make_pictures(gen, z[at : at + POOL_BATCH], part), factor))
+    return Pool(z.reshape(count, -1), label, np.concatenate(parts), factor)
 
 
 def features_of(images: np.ndarray, factor: int) -> np.ndarray:
@@ -162,8 +161,8 @@ def _class_guesses(gen: Generator, pool: Pool, features: np.ndarray) -> np.ndarr
 
 
 def _start_loss(gen: Generator, z: np.ndarray, label: int, features: np.ndarray, factor: int) -> np.ndarray:
-    made = gen.generate(z.reshape(len(z), *gen.latent_shape), label=np.full(len(z), label, np.int32))
-    return np.mean(np.square(features_of(np.asarray(made), factor) - features), axis=1)
+    made = make_pictures(gen, z, np.full(len(z), label))
+    return np.mean(np.square(features_of(made, factor) - features), axis=1)
 
 
 def _regress(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -193,4 +192,4 @@ def _factor(image_shape: tuple[int, int, int]) -> int:
 
 def as_floats(images: Any) -> np.ndarray:
     """Return uint8 pictures as float32 in [-1, 1]."""
-    return np.asarray(jnp.asarray(images).astype(jnp.float32)) / np.float32(127.5) - np.float32(1)
+    return np.asarray(images).astype(np.float32) / np.float32(127.5) - np.float32(1)

@@ -62,7 +62,7 @@ class Inverter:
         self.restarts = config.restarts_for(self.size, self.cost)
         keys = jax.random.split(key, 4)
         pool = make_pool(gen, config, keys[0], len(pixels))
-        self.prior = Prior(jnp.asarray(pool.z.mean(0)), jnp.asarray(np.maximum(pool.z.std(0), 1e-6)))
+        self.prior = Prior(pool.z.mean(0), np.maximum(pool.z.std(0), 1e-6))
         starts = make_starts(gen, pool, as_floats(pixels), self.restarts, config, keys[1])
         shape = (len(pixels), self.restarts)
         self.samples = np.asarray(gen.sample_latent(keys[2], shape[0] * shape[1])).reshape(*shape, self.size)
@@ -123,7 +123,7 @@ class Inverter:
             return
         linearise = make_linearise(self.gen.apply, self.gen.latent_shape)
         for place in (self.best(i) for i in pictures):
-            target = jax.tree.map(lambda a: a[0], self.targets([place[0]]))
+            target = target_of(self.pixels[place[0]], self.rounding[place[0]])
             label = jnp.int32(self.label[place]) if self.gen.num_classes else None
 
             def fn(z: np.ndarray, target: Any = target, label: Any = label) -> Any:
@@ -138,8 +138,8 @@ class Inverter:
 
     def targets(self, pictures: Sequence[int]) -> Target:
         """Return the stacked targets of pictures, each under its rounding rule."""
-        parts = [target_of(jnp.asarray(self.pixels[i]), self.rounding[i]) for i in pictures]
-        return jax.tree.map(lambda *a: jnp.stack(a), *parts)
+        parts = [target_of(self.pixels[i], self.rounding[i]) for i in pictures]
+        return jax.tree.map(lambda *a: np.stack(a), *parts)
 
     def result(self) -> Inversion:
         """Return everything, [images, restarts]."""
@@ -165,7 +165,7 @@ class Inverter:
         """Improve starts by statistical linearisation."""
         ensemble = make_ensemble(self.gen.apply, self.gen.latent_shape, self.config.precision)
         for place in places:
-            target = target_of(jnp.asarray(self.pixels[place[0]]), self.rounding[place[0]])
+            target = target_of(self.pixels[place[0]], self.rounding[place[0]])
             label = jnp.int32(self.label[place]) if self.gen.num_classes else None
             z = jnp.asarray(self.z[place])
             self.z[place] = ensemble(self.gen.state, self.prior, target, label, z, self.cloud_key)
@@ -214,14 +214,9 @@ class Inverter:
         """Return the mean squared residual at each place [n], under its picture's rounding rule."""
         if not places:
             return np.zeros(0)
-        z = np.stack([self.z[place] for place in places]).reshape(-1, *self.gen.latent_shape)
-        labels = None if not self.gen.num_classes else np.asarray(self._labels(places))
-        return mean_squares(self.gen, z, labels, self.targets([picture for picture, _ in places]))
-
-    def _labels(self, places: Sequence[Place]) -> jax.Array | None:
-        if not self.gen.num_classes:
-            return None
-        return jnp.asarray([max(self.label[place], 0) for place in places], jnp.int32)
+        z = np.stack([self.z[place] for place in places])
+        label = np.array([max(self.label[place], 0) for place in places]) if self.gen.num_classes else None
+        return mean_squares(self.gen, z, label, self.targets([picture for picture, _ in places]))
 
 
 def rounds(restarts: int) -> list[range]:

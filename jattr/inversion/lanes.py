@@ -59,7 +59,7 @@ class _Chunk(NamedTuple):
     jobs: list[int]  # the job of each lane; -1: idle
     carry: Any
     target: Target
-    label: jax.Array | None
+    label: np.ndarray | None
 
 
 def run_jobs(
@@ -173,14 +173,14 @@ def _fill(
             carry = jax.tree.map(lambda a: a[lane : lane + 1], carry)
             numbers, fresh = busy, []
     shown = [number if number >= 0 else busy[0] for number in numbers]
-    starts = engine.begin(jnp.asarray(np.stack([jobs[number].z for number in shown]), jnp.float32))
+    starts = engine.begin(np.stack([jobs[number].z for number in shown]).astype(np.float32))
     if carry is None:
         carry = starts
     elif fresh:
         new = np.isin(np.arange(len(numbers)), fresh)
         carry = jax.tree.map(lambda a, b: jnp.where(new.reshape(-1, *[1] * (a.ndim - 1)), a, b), starts, carry)
-    label = jnp.asarray([max(jobs[number].label, 0) for number in shown], jnp.int32) if gen.num_classes else None
-    return _Chunk(numbers, carry, targets([jobs[number].picture for number in shown]), label)
+    label = np.array([max(jobs[number].label, 0) for number in shown], np.int32) if gen.num_classes else None
+    return _Chunk(numbers, carry, jax.device_put(targets([jobs[number].picture for number in shown])), label)
 
 
 def _stall(config: InvertConfig, method: Method, taken: int) -> float | None:

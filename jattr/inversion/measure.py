@@ -1,4 +1,7 @@
-"""The mean squared residual of given latents, at full float32 precision: what results state and `verify` recomputes."""
+"""Pictures and residuals of given latents, in batches of one size: one compiled program an architecture.
+
+At full float32 precision: these are the numbers that results state and `verify` recomputes.
+"""
 
 import functools
 from typing import Any
@@ -10,31 +13,45 @@ import numpy as np
 from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.problem import Target, deviation
 
-BATCH = 8
+BATCH, MAX_NUMBERS = 32, 1 << 20  # most pictures made at once, and most numbers in them
 
 
-def mean_squares(gen: Generator, z: np.ndarray, label: np.ndarray | None, target: Target) -> np.ndarray:
+def make_pictures(gen: Generator, z: Any, label: Any = None) -> np.ndarray:
+    """Return the pictures [n, H, W, C] float32 of any number of latents, in [-1, 1] units, not clipped.
+
+    Args:
+      gen: the generator.
+      z: [n, *latent_shape] or [n, d].
+      label: [n] int; None if unconditional.
+    """
+    z = np.asarray(z, np.float32).reshape(-1, *gen.latent_shape)
+    batch = max(1, min(BATCH, MAX_NUMBERS // int(np.prod(gen.image_shape))))
+    fn = _make(gen.apply)
+    parts = []
+    for at in range(0, len(z), batch):
+        some = np.minimum(np.arange(at, at + batch), len(z) - 1)  # the last one fills the batch up
+        labels = None if label is None else np.asarray(label, np.int32)[some]
+        parts.append(np.asarray(fn(gen.state, z[some], labels)))
+    return np.concatenate(parts)[: len(z)]
+
+
+def mean_squares(gen: Generator, z: Any, label: Any, target: Target) -> np.ndarray:
     """Return the mean squared residual [n], [-1, 1] units, not finite where the picture is not.
 
     Args:
       gen: the generator.
-      z: [n, *latent_shape].
-      label: [n] int32; None if unconditional.
+      z: [n, *latent_shape] or [n, d].
+      label: [n] int; None if unconditional.
       target: stacked targets of n pictures.
     """
-    fn = _mean_squares(gen.apply)
-    parts = []
-    for at in range(0, len(z), BATCH):
-        some = np.minimum(np.arange(at, at + BATCH), len(z) - 1)  # the last one fills the batch up
-        labels = None if label is None else jnp.asarray(label[some])
-        parts.append(fn(gen.state, jnp.asarray(z[some]), labels, jax.tree.map(lambda a, some=some: a[some], target)))
-    return np.concatenate([np.asarray(part) for part in parts])[: len(z)].astype(np.float64)
+    made = deviation(make_pictures(gen, z, label), jax.tree.map(np.asarray, target))
+    return np.asarray(np.mean(np.square(made), axis=(1, 2, 3), dtype=np.float64))
 
 
 @functools.lru_cache(maxsize=64)
-def _mean_squares(apply: ApplyFn) -> Any:
-    def fn(state: Any, z: jax.Array, label: jax.Array | None, target: Target) -> jax.Array:
+def _make(apply: ApplyFn) -> Any:
+    def fn(state: Any, z: jax.Array, label: jax.Array | None) -> jax.Array:
         with jax.default_matmul_precision("highest"):
-            return jnp.mean(jnp.square(deviation(apply(state, z, label=label), target)), axis=(1, 2, 3))
+            return jnp.asarray(apply(state, z, label=label), jnp.float32)
 
     return jax.jit(fn)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jattr.generators.base import ApplyFn
 
@@ -47,30 +48,32 @@ class Problem(NamedTuple):
     stretched: Callable[[jax.Array, jax.Array], jax.Array] | None = None  # (z, bool []): in the logit domain where true
 
 
-def target_of(image: jax.Array, rounding: str = "round") -> Target:
-    """Return the target of a picture.
+def target_of(image: Any, rounding: str = "round") -> Target:
+    """Return the target of a picture: arrays of NumPy for one of NumPy, else of JAX.
 
     Args:
       image: [..., H, W, C]; uint8, or float32 in [-1, 1] units, where -1 and 1 are clipped values.
       rounding: how bytes were made from values: "round", or "truncate" (`(x * 255).astype(uint8)`).
     """
-    if image.dtype == jnp.uint8:
+    xp = np if isinstance(image, np.ndarray) else jnp
+    center = image.astype(np.float32)
+    if image.dtype == np.uint8:
         below, above = image == 0, image == 255
-        center = image.astype(jnp.float32) / 127.5 - 1.0
+        center = center / np.float32(127.5) - np.float32(1.0)
     else:
-        center = image.astype(jnp.float32)
         below, above = center <= -1.0, center >= 1.0
-    slack = jnp.full(image.shape, STEP / 2 if image.dtype == jnp.uint8 else 0.0, jnp.float32)
+    slack = xp.full(image.shape, STEP / 2 if image.dtype == np.uint8 else 0.0, np.float32)
     if rounding == "truncate":
-        center = center + STEP / 2
+        center = center + np.float32(STEP / 2)
     return Target(center, below, above, slack)
 
 
-def deviation(reproduction: jax.Array, target: Target) -> jax.Array:
-    """Return reproduction - picture [H, W, C]; at clipped bytes what lies outside the interval, else 0."""
+def deviation(reproduction: Any, target: Target) -> Any:
+    """Return reproduction - picture [H, W, C], of NumPy or JAX; at clipped bytes what lies outside the interval."""
+    xp = np if isinstance(reproduction, np.ndarray) else jnp
     difference = reproduction - target.center
-    difference = jnp.where(target.below, jnp.maximum(difference - target.slack, 0.0), difference)
-    return jnp.where(target.above, jnp.minimum(difference + target.slack, 0.0), difference)
+    difference = xp.where(target.below, xp.maximum(difference - target.slack, 0.0), difference)
+    return xp.where(target.above, xp.minimum(difference + target.slack, 0.0), difference)
 
 
 def _logit_deviation(reproduction: jax.Array, target: Target) -> jax.Array:
