@@ -18,7 +18,8 @@ from jattr.inversion.measure import make_pictures
 MAX_FEATURES = 1024  # pixels that the regression sees: larger pictures are averaged down first
 RIDGE = 1e-3  # of the mean feature's variance
 POOL_BATCH = 64  # pictures kept whole at once
-SMALL_POOL, MANY_PICTURES = 1024, 16
+POOL_SIZES = ((4, 512), (16, 1024))  # below so many pictures, so many samples
+LARGE_POOL = 2048
 CLASS_POOL = 32  # pictures of a class that its own regression needs
 MAX_POOL_BYTES = 256 << 20
 
@@ -47,7 +48,7 @@ def make_pool(gen: Generator, config: InvertConfig, key: jax.Array, pictures: in
 
     Made once for a generator, size and key, and kept while the generator is.
     """
-    count = config.pool or (SMALL_POOL if pictures < MANY_PICTURES else 2 * SMALL_POOL)
+    count = config.pool or next((size for below, size in POOL_SIZES if pictures < below), LARGE_POOL)
     known = _POOLS.setdefault(gen, {})
     name = (count, np.asarray(jax.random.key_data(key)).tobytes())
     if name not in known:

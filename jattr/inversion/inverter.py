@@ -21,13 +21,13 @@ import numpy as np
 
 from jattr.errors import ImageError
 from jattr.generators.base import Generator
-from jattr.inversion.choice import DENSE_POLISH, LM, LM_LOGIT, dense_jacobian, forward_cost, polish_method
+from jattr.inversion.choice import DENSE_POLISH, LM, LM_LOGIT, dense_jacobian, polish_method
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.ensemble import CLOUD, SPREADS, make_ensemble
 from jattr.inversion.initial import as_floats, make_pool, make_starts
 from jattr.inversion.interval import interval_polish
 from jattr.inversion.lanes import Job, Status, evaluations, floors_of, run_jobs
-from jattr.inversion.measure import mean_squares
+from jattr.inversion.measure import forward_cost, mean_squares
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import FLOOR, MIN_EXCESS, Prior, Target, target_of
 from jattr.inversion.protocol import Inversion
@@ -56,7 +56,7 @@ class Inverter:
         """
         self.gen, self.pixels, self.config = gen, pixels, config
         self.size = int(np.prod(gen.latent_shape))
-        self.cost = forward_cost(gen.apply, gen.state, gen.latent_shape, gen.num_classes)
+        self.cost = forward_cost(gen)
         self.method = config.method_for(self.size, self.cost)
         self.varied = config.optimiser == "auto" and dense_jacobian(self.size, self.cost)
         self.restarts = config.restarts_for(self.size, self.cost)

@@ -25,14 +25,26 @@ def make_pictures(gen: Generator, z: Any, label: Any = None) -> np.ndarray:
       label: [n] int; None if unconditional.
     """
     z = np.asarray(z, np.float32).reshape(-1, *gen.latent_shape)
-    batch = max(1, min(BATCH, MAX_NUMBERS // int(np.prod(gen.image_shape))))
-    fn = _make(gen.apply)
+    batch, fn = _batch(gen), _make(gen.apply)
     parts = []
     for at in range(0, len(z), batch):
         some = np.minimum(np.arange(at, at + batch), len(z) - 1)  # the last one fills the batch up
         labels = None if label is None else np.asarray(label, np.int32)[some]
         parts.append(np.asarray(fn(gen.state, z[some], labels)))
     return np.concatenate(parts)[: len(z)]
+
+
+def forward_cost(gen: Generator) -> float:
+    """Return the floating-point operations of one picture, as the compiler counts them; inf if it does not."""
+    batch = _batch(gen)
+    z = jax.ShapeDtypeStruct((batch, *gen.latent_shape), jnp.float32)
+    label = jax.ShapeDtypeStruct((batch,), jnp.int32) if gen.num_classes else None
+    lowered = _make(gen.apply).lower(gen.state, z, label)  # its trace serves `make_pictures` as well
+    return float((lowered.cost_analysis() or {}).get("flops", float("inf"))) / batch
+
+
+def _batch(gen: Generator) -> int:
+    return max(1, min(BATCH, MAX_NUMBERS // int(np.prod(gen.image_shape))))
 
 
 def mean_squares(gen: Generator, z: Any, label: Any, target: Target) -> np.ndarray:
