@@ -11,6 +11,7 @@ included.
 """
 
 import argparse
+import contextlib
 import functools
 import itertools
 import json
@@ -94,7 +95,7 @@ def forms_of(layer: Layer) -> tuple[dict[str, Callable[..., jax.Array]], str]:
     """Return the layer in each form, and the name of the one that `ops` chooses."""
     kernel = jnp.zeros((layer.kernel, layer.kernel, layer.inputs, layer.outputs))
     if layer.op == "conv":
-        fn, names, chosen = ops.conv, tuple(ops.CONV_FORMS), ops.conv_form(kernel, layer.stride)
+        fn, names, chosen = ops.conv, tuple(ops.CONV_FORMS), ops.conv_form(kernel)
     else:
         fn, names = ops.conv_transpose, tuple(ops.CONV_TRANSPOSE_FORMS)
         chosen = ops.conv_transpose_form(kernel, layer.stride)
@@ -116,7 +117,7 @@ def tangents_step(form: Callable[..., jax.Array], x: jax.Array, kernel: jax.Arra
     return x * (1 + 1e-3 * jnp.tanh(size)), size
 
 
-DERIVATIVES = {"gradients": (gradient_step, ops.for_gradients), "tangents": (tangents_step, ops.for_tangents)}
+DERIVATIVES = {"gradients": (gradient_step, contextlib.nullcontext), "tangents": (tangents_step, ops.for_tangents)}
 
 
 def scan_of(form: Callable[..., jax.Array], derivative: str) -> Callable[..., Any]:
@@ -132,8 +133,6 @@ def measure(layer: Layer, lanes: int, repeats: int, derivative: str) -> dict[str
     kernel = jax.random.normal(keys[1], (layer.kernel, layer.kernel, layer.inputs, layer.outputs)) * 0.05
     with DERIVATIVES[derivative][1]():
         forms, chosen = forms_of(layer)
-    if derivative == "tangents":
-        del forms["canonical"]
     runs = {name: scan_of(form, derivative) for name, form in forms.items()}
     ends = {name: np.asarray(run(x, kernel)[1]) for name, run in runs.items()}
     for end in ends.values():

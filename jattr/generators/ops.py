@@ -1,22 +1,19 @@
 """Convolutions of NHWC activations in the form that is fastest where they run: the only place that knows the forms.
 
-All forms compute one and the same function:
+All forms compute one and the same function, and differentiate in both modes:
 
 * `native`: one convolution of XLA. The form for GPU and TPU, and for tangents of convolutions on CPU.
 * `patches`: input windows side by side (im2col), then one matrix product. A transposed convolution becomes one
   product that makes all stride x stride phases of the output at once (sub-pixel form).
 * `columns`: one matrix product, then overlapping sums of the taps (col2im). Best where the output has few channels.
-* `canonical`: native (transposed: in sub-pixel form), with a backward pass that is a native convolution as well.
 
 On CPU the gradient of a native convolution is not in XLA's canonical form and runs many times slower than its value;
-`canonical` mends that by a derivative of its own, which forbids forward mode. So the form depends on the derivative
-that will be taken, which `for_tangents` and `for_gradients` tell while a search is traced; without them both are
-possible. `scripts/bench_ops.py` measures all of them.
+the gradient of a matrix product is again a matrix product. So the form depends on the derivative that will be taken,
+which `for_tangents` tells while a search is traced. `scripts/bench_ops.py` measures all of them.
 """
 
 import contextlib
 import contextvars
-import functools
 from collections.abc import Callable, Iterator
 
 import jax
@@ -45,7 +42,7 @@ def conv(
         x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="edge" if edge else "constant")
     if form is None and kernel.shape[:2] == (1, 1) and stride == 1:
         return x @ kernel[0, 0]
-    return CONV_FORMS[form or conv_form(kernel, stride)](x, kernel, stride)
+    return CONV_FORMS[form or conv_form(kernel)](x, kernel, stride)
 
 
 def conv_transpose(
@@ -73,41 +70,30 @@ def upsample_nearest(x: jax.Array, scale: int) -> jax.Array:
     return spread.reshape(n, scale * height, scale * width, channels)
 
 
-_DERIVATIVE: contextvars.ContextVar[str] = contextvars.ContextVar("jattr_derivative", default="any")
-
-
 @contextlib.contextmanager
-def _derivative(kind: str) -> Iterator[None]:
-    token = _DERIVATIVE.set(kind)
+def for_tangents() -> Iterator[None]:
+    """Choose, while tracing inside, the forms that are fastest for many forward-mode tangents at once.
+
+    A function that is itself under `jax.jit` keeps the forms of its first trace.
+    """
+    token = _TANGENTS.set(True)
     try:
         yield
     finally:
-        _DERIVATIVE.reset(token)
+        _TANGENTS.reset(token)
 
 
-def for_tangents() -> contextlib.AbstractContextManager[None]:
-    """Choose, while tracing inside, the forms that are fastest for many forward-mode tangents at once."""
-    return _derivative("tangents")
+_TANGENTS: contextvars.ContextVar[bool] = contextvars.ContextVar("jattr_tangents", default=False)
 
 
-def for_gradients() -> contextlib.AbstractContextManager[None]:
-    """Choose, while tracing inside, the forms that are fastest for reverse mode; forward mode is an error there.
-
-    A function that is itself under `jax.jit` keeps the form of its first trace: hand searches the plain function.
-    """
-    return _derivative("gradients")
-
-
-def conv_form(kernel: jax.Array, stride: int) -> str:
+def conv_form(kernel: jax.Array) -> str:
     """Return the form that `conv` chooses for kernel [kh, kw, I, O] here and now."""
     if jax.default_backend() != "cpu":
         return "native"
     kh, kw, inputs, outputs = kernel.shape
     if kh * kw * outputs <= inputs:
         return "columns"
-    if _DERIVATIVE.get() == "tangents":
-        return "native"
-    return "canonical" if _for_canonical(outputs) else "patches"
+    return "native" if _TANGENTS.get() else "patches"
 
 
 def conv_transpose_form(kernel: jax.Array, stride: int) -> str:
@@ -116,14 +102,8 @@ def conv_transpose_form(kernel: jax.Array, stride: int) -> str:
         return "native"
     kh, kw, inputs, outputs = kernel.shape
     windows = -(-kh // stride) * -(-kw // stride) * inputs  # numbers a pixel that `patches` lays side by side
-    if _DERIVATIVE.get() == "tangents" or 4 * kh * kw * outputs < windows:  # 4: measured, sums cost more than copies
-        return "columns"
-    return "canonical" if _for_canonical(outputs) else "patches"
-
-
-def _for_canonical(outputs: int) -> bool:
-    """Return whether `patches` would copy much for little arithmetic, and its rival is allowed."""
-    return _DERIVATIVE.get() == "gradients" and outputs <= 32
+    few = 4 * kh * kw * outputs < windows  # 4: measured, sums cost more than copies
+    return "columns" if few or _TANGENTS.get() else "patches"
 
 
 def _conv_native(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -147,26 +127,6 @@ def _conv_columns(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     return total
 
 
-def _conv_canonical(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    return _unit_stride(x, kernel) if stride == 1 else _conv_patches(x, kernel, stride)
-
-
-@jax.custom_vjp
-def _unit_stride(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _conv_native(x, kernel, 1)
-
-
-def _unit_stride_backward(saved: tuple[jax.Array, jax.Array], y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = saved
-    (by_kernel,) = jax.vjp(lambda kernel: _conv_native(x, kernel, 1), kernel)[1](y)  # dropped where it is not wanted
-    kh, kw = kernel.shape[:2]
-    y = jnp.pad(y, ((0, 0), (kh - 1, kh - 1), (kw - 1, kw - 1), (0, 0)))
-    return _conv_native(y, kernel[::-1, ::-1].swapaxes(2, 3), 1), by_kernel
-
-
-_unit_stride.defvjp(lambda x, kernel: (_unit_stride(x, kernel), (x, kernel)), _unit_stride_backward)
-
-
 def _windows(x: jax.Array, kh: int, kw: int, stride: int) -> jax.Array:
     """Return the windows of x [n, H, W, I], row by row: [n, H', W', kh * kw * I]."""
     height = (x.shape[1] - kh) // stride + 1
@@ -187,12 +147,12 @@ def _taps_by_phase(kernel: jax.Array, stride: int) -> jax.Array:
     return kernel.reshape(rows, stride, columns, stride, inputs, outputs)
 
 
-def _phases(x: jax.Array, kernel: jax.Array, stride: int, convolve: Callable[..., jax.Array]) -> jax.Array:
+def _phases(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     taps = _taps_by_phase(kernel, stride)
     rows, _, columns, _, inputs, outputs = taps.shape
-    phases = taps[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(rows, columns, inputs, -1)
+    matrix = taps[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(rows * columns * inputs, -1)
     x = jnp.pad(x, ((0, 0), (rows - 1, rows - 1), (columns - 1, columns - 1), (0, 0)))
-    y = convolve(x, phases, 1)
+    y = _windows(x, rows, columns, 1) @ matrix
     n, height, width, _ = y.shape
     y = y.reshape(n, height, width, stride, stride, outputs).transpose(0, 1, 3, 2, 4, 5)
     return y.reshape(n, height * stride, width * stride, outputs)
@@ -222,12 +182,10 @@ def _conv_transpose_native(
     )
 
 
-def _cut_from(full_fn: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+def _cut_from(full_fn: Callable[[jax.Array, jax.Array, int], jax.Array]) -> Callable[..., jax.Array]:
     """Return the form that cuts the output out of what `full_fn` makes: every tap of every input pixel."""
 
-    def conv_transpose_form(
-        x: jax.Array, kernel: jax.Array, stride: int, padding: int, output_padding: int
-    ) -> jax.Array:
+    def cut(x: jax.Array, kernel: jax.Array, stride: int, padding: int, output_padding: int) -> jax.Array:
         full = full_fn(x, kernel, stride)
         height, width = (
             (size - 1) * stride - 2 * padding + k + output_padding
@@ -238,18 +196,16 @@ def _cut_from(full_fn: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
             full = jnp.pad(full, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)))
         return full[:, padding : padding + height, padding : padding + width]
 
-    return conv_transpose_form
+    return cut
 
 
 CONV_FORMS: dict[str, Callable[..., jax.Array]] = {
     "native": _conv_native,
     "patches": _conv_patches,
     "columns": _conv_columns,
-    "canonical": _conv_canonical,
 }
 CONV_TRANSPOSE_FORMS: dict[str, Callable[..., jax.Array]] = {
     "native": _conv_transpose_native,
-    "patches": _cut_from(functools.partial(_phases, convolve=_conv_patches)),
+    "patches": _cut_from(_phases),
     "columns": _cut_from(_columns),
-    "canonical": _cut_from(functools.partial(_phases, convolve=_conv_canonical)),
 }

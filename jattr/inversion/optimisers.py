@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import optax
 
 from jattr.errors import InputError
-from jattr.generators import ops
 from jattr.inversion.gauss_newton import CG_STEPS, gauss_newton_cg, levenberg_marquardt
 from jattr.inversion.problem import Problem
 from jattr.inversion.protocol import Optimiser, Trial
@@ -27,8 +26,7 @@ LARGEST_STEP = 3.0  # per direction, root mean square: the prior is no wider
 
 def loss_and_gradient(problem: Problem, z: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the mean squared residual at z and its gradient [d]."""
-    with ops.for_gradients():
-        return jax.value_and_grad(lambda z: jnp.mean(jnp.square(problem.residual(z))))(z)
+    return jax.value_and_grad(lambda z: jnp.mean(jnp.square(problem.residual(z))))(z)
 
 
 class QuasiNewtonState(NamedTuple):
