@@ -137,8 +137,7 @@ def _measure_miss(gen: Generator, config: InvertConfig, key: jax.Array) -> float
         label = np.asarray(jax.random.randint(keys[1], (MISS_PICTURES,), 0, gen.num_classes))
     made = to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round")
     inverter = Inverter(gen, made, config, keys[2])
-    for restarts in rounds(inverter.restarts):
-        inverter.round([i for i in range(MISS_PICTURES) if not inverter.arrived(i)], restarts)
+    inverter.run()
     return float(max(FLOOR, np.max([inverter.best_loss(i) for i in range(MISS_PICTURES)])))
 
 

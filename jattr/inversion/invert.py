@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from jattr.generators.base import Generator
-from jattr.inversion.choice import forward_cost, polish_method
+from jattr.inversion.choice import polish_method
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.inverter import Inverter, check_pixels, rounds
+from jattr.inversion.inverter import Inverter, check_pixels
 from jattr.inversion.lanes import Status
+from jattr.inversion.measure import cost_of
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import Prior, arrival_floor, make_problem, target_of
 from jattr.inversion.protocol import Inversion
@@ -54,7 +55,7 @@ def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = N
         with jax.default_matmul_precision(config.precision):
             target = target_of(image)
             problem = make_problem(apply, state, target, z0.shape, label, prior)
-            name = config.method_for(z0.size, forward_cost(apply, state, z0.shape, 0 if label is None else 1))
+            name = config.method_for(z0.size, cost_of(apply, state, z0.shape, 0 if label is None else 1))
             method = METHODS[name]
             steps = config.steps or method.steps
             carry = advance(method.make(steps), problem, begin(method.make(steps), z0.ravel()), steps)
@@ -93,8 +94,6 @@ def invert(gen: Generator, images: Any, *, config: InvertConfig | None = None, k
     """
     config = config or InvertConfig()
     inverter = Inverter(gen, check_pixels(gen, images), config, jax.random.key(config.seed) if key is None else key)
-    for restarts in rounds(inverter.restarts):
-        wanted = [i for i in range(len(inverter.pixels)) if not (config.early_stop and inverter.arrived(i))]
-        inverter.round(wanted, restarts)
+    inverter.run()
     inverter.interval([i for i in range(len(inverter.pixels)) if inverter.arrived(i)])
     return inverter.result()

@@ -21,6 +21,7 @@ import numpy as np
 
 from jattr.errors import ImageError
 from jattr.generators.base import Generator
+from jattr.images import to_byte
 from jattr.inversion.choice import DENSE_POLISH, LM, LM_LOGIT, dense_jacobian, polish_method
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.ensemble import CLOUD, SPREADS, make_ensemble
@@ -76,6 +77,12 @@ class Inverter:
         self.rounding = ["truncate" if gen.rounding == "truncate" else "round"] * len(pixels)
         self.floors = floors_of(pixels)
         self.exact: dict[int, int] = {}  # picture -> the restart whose latent the interval polish moved
+
+    def run(self) -> None:
+        """Search every picture, round by round, until it has arrived."""
+        for restarts in rounds(self.restarts):
+            everything = range(len(self.pixels))
+            self.round([i for i in everything if not (self.config.early_stop and self.arrived(i))], restarts)
 
     def round(self, pictures: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
         """Search these pictures from these restarts, those that this candidate has, and polish what comes near.
@@ -246,4 +253,4 @@ def check_pixels(gen: Generator, images: Any) -> np.ndarray:
         return array
     if array.dtype.kind != "f" or not np.isfinite(array).all() or np.abs(array).max() > 1.0 + 1e-6:
         raise ImageError(f"pictures are {array.dtype}; they must be uint8, or floats in [-1, 1]")
-    return np.floor((np.clip(array, -1, 1).astype(np.float64) + 1) * 127.5 + 0.5).astype(np.uint8)
+    return to_byte(array)

@@ -35,11 +35,19 @@ def make_pictures(gen: Generator, z: Any, label: Any = None) -> np.ndarray:
 
 
 def forward_cost(gen: Generator) -> float:
-    """Return the floating-point operations of one picture, as the compiler counts them; inf if it does not."""
-    batch = _batch(gen)
-    z = jax.ShapeDtypeStruct((batch, *gen.latent_shape), jnp.float32)
-    label = jax.ShapeDtypeStruct((batch,), jnp.int32) if gen.num_classes else None
-    lowered = _make(gen.apply).lower(gen.state, z, label)  # its trace serves `make_pictures` as well
+    """Return the floating-point operations of one picture of a generator; its trace serves `make_pictures` as well."""
+    return cost_of(gen.apply, gen.state, gen.latent_shape, gen.num_classes, _batch(gen))
+
+
+def cost_of(apply: ApplyFn, state: Any, shape: tuple[int, ...], classes: int, batch: int = 1) -> float:
+    """Return the floating-point operations of one picture, as the compiler counts them; inf if it does not.
+
+    Only shapes are looked at, so it works while tracing.
+    """
+    state = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), state)
+    z = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
+    label = jax.ShapeDtypeStruct((batch,), jnp.int32) if classes else None
+    lowered = _make(apply).lower(state, z, label)
     return float((lowered.cost_analysis() or {}).get("flops", float("inf"))) / batch
 
 

@@ -16,24 +16,13 @@ from jattr.errors import ImageError, InputError
 from jattr.inversion import lanes as lanes_module
 from jattr.inversion import search
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.initial import _ranks
 from jattr.inversion.invert import invert, make_invert
-from jattr.inversion.inverter import KICKS, SETTLED_STEPS, Inverter
+from jattr.inversion.inverter import Inverter
 from jattr.inversion.lanes import Status, floors_of
 from jattr.inversion.problem import FLOOR, deviation, target_of
 
 SMALL = InvertConfig(restarts=2, pool=256)
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="module")
-def toy():
-    return make_toy()
-
-
-@pytest.fixture(scope="module")
-def own(toy):
-    return own_pictures(toy, 4)
 
 
 def test_core_under_jit_is_the_core_under_vmap(toy, own):
@@ -226,72 +215,6 @@ def test_restart_that_diverged_is_reported_as_one_that_ran():
     assert np.isfinite(found.loss[0, 0])
     assert found.steps[0, 0] > 0
     assert found.status[0, 0] != Status.SKIPPED
-
-
-def test_number_of_restarts_follows_the_cost_of_a_jacobian():
-    assert InvertConfig().restarts_for(10, 1e6) == 32
-    assert InvertConfig().restarts_for(100, 1e8) == 8
-    assert InvertConfig(restarts=3).restarts_for(10, 1e6) == 3
-
-
-def test_method_follows_the_cost_of_a_jacobian():
-    assert InvertConfig().method_for(100, 1e8) == "levenberg-marquardt"
-    assert InvertConfig().method_for(500, 1e9) == "lbfgs"
-    assert InvertConfig(optimiser="bfgs").method_for(500, 1e9) == "bfgs"
-
-
-@pytest.mark.parametrize("optimiser", ["auto", "lbfgs"])
-def test_later_restarts_begin_beside_the_best_only_by_default(toy, own, optimiser):
-    """A named optimiser runs from independent starts; the default one goes back to where it was nearest."""
-    config = InvertConfig(optimiser=optimiser, restarts=3, pool=256, polish_steps=0)
-    inverter = Inverter(toy, own[1][:1], config, jax.random.key(0))
-    inverter.loss[0, 0], inverter.z[0, 0] = 1e-3, own[0][0] + 0.1
-    start = inverter.z[0, 2].copy()
-    moved = []
-    inverter._search = lambda places, method, *_, **__: moved.extend(inverter.z[p].copy() for p in places)
-    inverter.round([0], range(2, 3))
-    kick = np.sqrt(np.mean(np.square(moved[0] - inverter.z[0, 0])))
-    if optimiser == "auto":
-        assert 0 < kick < 4 * max(KICKS)
-    else:
-        np.testing.assert_array_equal(moved[0], start)
-
-
-def test_every_class_gets_its_turn():
-    for restarts in (8, 16, 32):
-        ranks = _ranks(restarts)
-        assert ranks[0] == 0
-        assert sorted(ranks) == list(range(restarts))
-        assert ranks[1::2].tolist() == list(range(1, restarts // 2 + 1))  # those that are never begun beside the best
-
-
-def test_exact_latent_is_the_best_one_though_another_has_a_lower_loss(toy, own):
-    inverter = Inverter(toy, own[1][:1], InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0))
-    for restarts in (range(1), range(1, 2)):
-        inverter.round([0], restarts)
-    polished = inverter.best(0)
-    inverter.interval([0])
-    inverter.loss[0, 1 - polished[1]] = 0.0
-    assert inverter.best(0) == polished
-
-
-def test_pictures_settled_by_another_candidate_get_a_few_steps(toy):
-    noise = np.random.default_rng(0).integers(0, 256, (2, *SHAPE)).astype(np.uint8)
-    inverter = Inverter(toy, noise, InvertConfig(restarts=1, pool=256, stall=0.0), jax.random.key(0))
-    inverter.round([0], range(1), settled=[1])
-    assert inverter.steps[:, 0].tolist() == [40, SETTLED_STEPS]
-
-
-def test_other_restarts_are_judged_by_the_rule_that_was_found():
-    gen = make_toy()
-    _, pixels = own_pictures(gen, 2, rounding="truncate")
-    inverter = Inverter(gen, pixels, InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0))
-    inverter.round([0, 1], range(2))
-    assert inverter.rounding == ["truncate"] * 2
-    for place in np.ndindex(2, 2):
-        made = gen.generate(inverter.z[place][None])[0]
-        measured = jnp.mean(jnp.square(deviation(made, target_of(jnp.asarray(pixels[place[0]]), "truncate"))))
-        assert inverter.loss[place] == pytest.approx(float(measured), rel=1e-3)
 
 
 def test_uniform_prior_is_recovered_inside_its_support():
