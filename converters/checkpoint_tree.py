@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.pickle_machine import Call, Unfinished
+from converters.pickle_machine import Call, NewObject, Unfinished
 from converters.reading_limits import MAX_DEPTH, MAX_NODES, MAX_TENSOR_FACTOR, MAX_TENSOR_NAME, SPARE_MEMORY, shown
 from converters.torch_records import NDARRAY, Storage, StorageType
 from jattr.errors import CheckpointError
@@ -31,7 +31,7 @@ def check_tree(tree: TensorTree, file_size: int) -> None:
 
 def _measure(node: Any, depth: int, seen: dict[int, tuple[int, int, int]]) -> tuple[int, int, int]:
     """Return the number of values, the depth and the bytes in arrays, of a node that is itself at `depth`."""
-    if isinstance(node, (Call, Unfinished, Storage, StorageType)) or node is NDARRAY:
+    if isinstance(node, (Call, NewObject, Unfinished, Storage, StorageType)) or node is NDARRAY:
         raise CheckpointError(f"holds {shown(node)} outside of any tensor; save a state dict of tensors")
     if not isinstance(node, (dict, list, tuple)):
         return 1, 0, node.nbytes if isinstance(node, (np.ndarray, np.generic)) else 0

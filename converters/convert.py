@@ -1,26 +1,36 @@
-"""`convert`: a weights file of PyTorch and an architecture card become a generator folder."""
+"""`convert`: a weights file of PyTorch becomes a generator folder, by an architecture card or by what it is itself."""
 
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from converters.detect import CardFormat, detect, read_weights
 from converters.layered import convert_layered
+from converters.rules import Format, convert_by_rows
 from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.errors import ConversionError, OutputError
+from jattr.generators import autoencoder_kl
 from jattr.generators.base import Generator
 from jattr.generators.card import Card, read_card
+from jattr.generators.card_fields import CardBase
+from jattr.generators.family import FAMILIES, graph_of
+from jattr.generators.family_card import architecture_to_json, parse_family_card
 from jattr.generators.store import save_generator
+from jattr.generators.stored import as_tree
 
-StateDict: TypeAlias = Mapping[str, np.ndarray]
 
-CONVERTERS: dict[str, Callable[[Card, StateDict], dict[str, Any]]] = {"layered": convert_layered}  # by card kind
-ARCHITECTURES: dict[str, Callable[[StateDict], Card]] = {}  # --arch name -> card of a state dict
+class Settled(NamedTuple):
+    """What is to be written: a card and its stored tensors, and the file that they come from."""
+
+    card: CardBase
+    params: dict[str, Any]
+    weights: Path
 
 
 def convert(
@@ -29,52 +39,100 @@ def convert(
     *,
     card: str | os.PathLike[str] | None = None,
     arch: str | None = None,
+    name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    image_size: tuple[int, int] | None = None,
     overwrite: bool = False,
 ) -> Generator:
     """Write a generator folder from a weights file and return the generator.
 
     Args:
-      source: a weights file, then with `card`; or a card (`.json`), whose `weights` lie beside it.
+      source: a weights file, or a `vae/` folder of diffusers; or a card (`.json`), whose `weights` lie beside it.
       destination: the folder to make.
-      card: an architecture card (`docs/architecture_card.md`).
-      arch: the name of a known architecture, in place of a card.
+      card: an architecture card (`docs/architecture_card.md`); None: the family is told from the file.
+      arch: the name of a known layout (`converters.detect.FORMATS`), where several fit.
+      name: the generator's; None: the card's, or the destination folder's.
+      settings: psi, cutoff and noise of a style-based generator, stored in its card.
+      image_size: (height, width) of the pictures, for autoencoders, which fit any; None: what the file suggests.
       overwrite: replace a folder that is there.
 
     Raises:
-      ConversionError: card and weights do not fit; the message lists every mismatch. Or the file is not the one whose
-        SHA-256 the card states.
+      ConversionError: no family fits the file, or card and weights do not fit; the message lists every mismatch. Or
+        the file is not the one whose SHA-256 the card states.
       CardError, CheckpointError: the card, the weights file cannot be read.
       OutputError: the folder exists and may not be replaced, or cannot be written.
     """
     if os.path.lexists(destination) and not overwrite:  # before any work; `save_generator` looks again
         raise OutputError(f"{destination} exists already; choose another place, or --overwrite to replace it")
-    weights, parsed = _find_parts(Path(source), card, arch)
-    state_dict = find_state_dict(read_checkpoint(weights), parsed.state_dict_key)
+    source, settings = Path(source), settings or {}
+    by_card = card is not None or (source.suffix.lower() == ".json" and not source.is_dir())
+    if by_card and (arch is not None or settings):
+        raise ConversionError("a card says all of the architecture; leave --arch, --psi, --cutoff and --noise away")
+    name = name or (None if by_card else Path(os.path.abspath(destination)).name)
+    found = _by_card(source, card) if by_card else _by_detection(source, arch, name or "", settings, image_size)
+    named = dataclasses.replace(found.card, name=name) if name else found.card
+    return save_generator(destination, _with_source(named, found.weights), found.params, overwrite=overwrite)
+
+
+def _by_card(source: Path, card: str | os.PathLike[str] | None) -> Settled:
+    parsed = read_card(source if card is None else card)
+    if card is None and parsed.weights is None:
+        raise ConversionError(f"{source} names no `weights` file; add the field, or give the file and --card {source}")
+    if card is not None and source.is_dir():
+        raise ConversionError(f"{source} is a folder; give the weights file beside --card")
+    weights = source if card is not None else source.parent / str(parsed.weights)
+    return _layered(parsed, weights, find_state_dict(read_checkpoint(weights), parsed.state_dict_key))
+
+
+def _layered(card: Card, weights: Path, state_dict: Mapping[str, np.ndarray]) -> Settled:
     try:
-        params = CONVERTERS[parsed.kind](parsed, state_dict)
+        return Settled(card, convert_layered(card, state_dict), weights)
     except ConversionError as error:
         raise ConversionError(f"{weights}: {error}") from error
-    return save_generator(destination, _with_source(parsed, weights), params, overwrite=overwrite)
 
 
-def _find_parts(source: Path, card: str | os.PathLike[str] | None, arch: str | None) -> tuple[Path, Card]:
-    """Return the weights file and the card."""
-    if arch is not None:
-        legal = ", ".join(ARCHITECTURES) or "none yet"
-        raise ConversionError(f"there is no architecture {arch!r} (known: {legal}); describe it in a card: --card CARD")
-    if source.is_dir():
-        raise ConversionError(f"{source} is a folder; give a weights file and --card CARD, or the card itself")
-    if card is not None:
-        return source, read_card(card)
-    if source.suffix.lower() != ".json":
-        raise ConversionError(f"{source} needs its architecture; give --card CARD, or the card in place of the file")
-    parsed = read_card(source)
-    if parsed.weights is None:
-        raise ConversionError(f"{source} names no `weights` file; add the field, or give the file and --card {source}")
-    return source.parent / parsed.weights, parsed
+def _by_detection(
+    source: Path, arch: str | None, name: str, settings: Mapping[str, Any], image_size: tuple[int, int] | None
+) -> Settled:
+    weights = read_weights(source)
+    match = detect(weights, arch)
+    kind = match.format.kind if isinstance(match.format, Format) else "layered"
+    if settings and not (kind in FAMILIES and FAMILIES[kind].styled):
+        raise ConversionError(f"{weights.path} is a {match.format.title}, which has no {', '.join(settings)}")
+    found = match.found
+    if isinstance(match.format, CardFormat) or isinstance(found, Card):
+        assert isinstance(found, Card)
+        return _layered(dataclasses.replace(found, name=name), weights.path, match.tensors)
+    architecture = _sized(found.architecture, image_size, weights.path)
+    data: dict[str, Any] = {
+        "card_version": 1,
+        "kind": kind,
+        "name": name,
+        "architecture": architecture_to_json(architecture),
+        "source": {"layout": match.format.name} | ({"key": match.key} if match.key else {}),
+    }
+    data |= {"settings": dict(found.settings) | dict(settings)} if FAMILIES[kind].styled else {}
+    card = parse_family_card(data)
+    shapes = graph_of(card.kind, card.architecture)[1]
+    try:
+        return Settled(card, as_tree(convert_by_rows(match.format, found, match.tensors, shapes)), weights.path)
+    except ConversionError as error:
+        raise ConversionError(f"{weights.path}: {error}") from error
 
 
-def _with_source(card: Card, weights: Path) -> Card:
+def _sized(architecture: Any, size: tuple[int, int] | None, weights: Path) -> Any:
+    """Return the architecture for pictures of a size, where it is not the weights that fix it."""
+    if size is None:
+        return architecture
+    if not isinstance(architecture, autoencoder_kl.Architecture):
+        height, width, _ = architecture.image_shape
+        raise ConversionError(
+            f"{weights} makes pictures of {height}x{width}, whatever is asked; leave --image-size away"
+        )
+    return autoencoder_kl.with_image_size(architecture, *size)
+
+
+def _with_source(card: CardBase, weights: Path) -> CardBase:
     """Return the card with the weights file's name and SHA-256 in its `source`.
 
     Raises:

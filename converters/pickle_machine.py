@@ -24,6 +24,13 @@ class Call:
     build: Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class NewObject:
+    """A table entry that stands for a class which the file makes empty objects of (NEWOBJ); `build` makes them."""
+
+    build: Callable[[], Any]
+
+
 class Unfinished:
     """A value that the pickle makes in two steps; `finish(state)` answers with what takes its place."""
 
@@ -123,6 +130,13 @@ class PickleMachine:
             raise CheckpointError(f"has a damaged pickle: arguments that do not fit their call ({error})") from error
         self.budget.spend_for(value)
         self.stack.append(value)
+
+    def new_object(self) -> None:
+        """Make an object of the class below the top of the stack, without arguments."""
+        arguments, kind = self.pop(), self.pop()
+        if not isinstance(kind, NewObject) or arguments != ():
+            raise CheckpointError("uses the pickle instruction NEWOBJ, which no weights file needs")
+        self.stack.append(kind.build())
 
     def finish(self) -> None:
         """Set the state on top of the stack on the value below it."""

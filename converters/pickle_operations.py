@@ -1,7 +1,8 @@
 """The pickle instructions that are read: what `torch.save` and `pickle.dump` write for plain data (protocols 2 to 5).
 
-An instruction that is not in `HANDLERS` is refused: object construction (INST, OBJ, NEWOBJ, NEWOBJ_EX), the extension
-registry (EXT1, EXT2, EXT4), out-of-band buffers, and the text forms of protocols 0 and 1.
+An instruction that is not in `HANDLERS` is refused: object construction (INST, OBJ, NEWOBJ_EX; NEWOBJ makes only what a
+table entry stands for), the extension registry (EXT1, EXT2, EXT4), out-of-band buffers, and the text forms of
+protocols 0 and 1.
 """
 
 import pickletools
@@ -162,5 +163,6 @@ _operation(b"\x94", lambda m: m.remember(len(m.memo)), MEMO_PRICE)
 _operation(b"c", _push_line_name)
 _operation(b"\x93", lambda m: m.name(*[m.pop(), m.pop()][::-1]))
 _operation(b"R", lambda m: m.call(), CALL_PRICE)
+_operation(b"\x81", lambda m: m.new_object(), BOX_PRICE)
 _operation(b"b", lambda m: m.finish())
 _operation(b"Q", lambda m: m.persistent(), CALL_PRICE)

@@ -70,7 +70,7 @@ def attribute(
       ImageError: pictures that do not have the candidates' shape.
     """
     config, decision = config or InvertConfig(), decision or DecisionConfig()
-    generators = tuple(generators)
+    generators = tuple(config.view(gen) for gen in generators)
     _check_names(generators)
     per_candidate = _per_candidate(images, generators)
     key = jax.random.key(config.seed) if key is None else key
@@ -165,10 +165,10 @@ def _inverters(
     generators: tuple[Generator, ...], pixels: list[np.ndarray], config: InvertConfig, keys: jax.Array
 ) -> list[Inverter]:
     """Return the inverter of each candidate: one for all of one digest, rounding rule, prior and the same pictures."""
-    made: dict[tuple[str, str | None, str], Inverter] = {}
+    made: dict[tuple[Any, ...], Inverter] = {}
     inverters = []
     for gen, mine, key in zip(generators, pixels, keys, strict=True):
-        name = (gen.digest, gen.rounding, gen.prior)
+        name = (gen.digest, gen.rounding, gen.prior, gen.space, gen.settings)
         twin = made.get(name)
         if twin is None or not np.array_equal(twin.pixels, mine):
             twin = made[name] = Inverter(gen, mine, config, key)
@@ -218,10 +218,11 @@ def _wanted(inverter: Inverter, inverters: list[Inverter], picture: int, *, fair
 
 
 def _certificates(inverter: Inverter) -> list[Certificate | None]:
+    """Return the certificate of every picture's best latent, None where it is far or where it would prove nothing."""
     found: list[Certificate | None] = []
     for i in range(len(inverter.pixels)):
         place = inverter.best(i)
-        near = inverter.loss[place] < NEAR
+        near = inverter.gen.proves and inverter.loss[place] < NEAR
         label = int(inverter.label[place])
         z = inverter.z[place].reshape(inverter.gen.latent_shape)
         found.append(

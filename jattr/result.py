@@ -35,6 +35,8 @@ def candidate_record(gen: "Generator", path: str) -> dict[str, Any]:
         "prior": gen.prior,
         "num_classes": gen.num_classes,
         "rounding": gen.rounding,
+        "space": gen.space,
+        "settings": None if gen.settings is None else gen.settings.to_json(),
     }
 
 

@@ -22,12 +22,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax
 from bench_accuracy import FACES, find_entries, load, origin, own_pictures, reference_folder, show
 
-# `python -m jattr` with one thing added: at its end it says how much memory it took at most.
+# `python -m jattr` with one thing added: as it ends, without cleaning up, it says how much memory it took at most.
 CHILD = """
-import atexit, runpy, sys
+import os, runpy, sys
 sys.path[:0] = {paths!r}
 from fuzz_memory import peak
-atexit.register(lambda: open({report!r}, "w").write(str(peak())))
+end = os._exit
+def report_and_end(code):
+    with open({report!r}, "w") as file:
+        file.write(str(peak()))
+    end(code)
+os._exit = report_and_end
 runpy.run_module("jattr", run_name="__main__", alter_sys=True)
 """
 

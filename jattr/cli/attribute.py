@@ -7,10 +7,19 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jattr.cli.options import add_common, add_device, add_output, start_jax, whole_number
+from jattr.cli.options import (
+    add_common,
+    add_device,
+    add_output,
+    add_settings,
+    given_settings,
+    start_jax,
+    whole_number,
+)
 from jattr.cli.output import new_folder
 from jattr.cli.table import result_table, shown
 from jattr.errors import InputError
+from jattr.generators.settings import NOISE, SPACES, Settings
 
 if TYPE_CHECKING:
     from jattr.cli.attribute_run import AttributeRun
@@ -45,11 +54,12 @@ def add_parser(subparsers: Any) -> None:
     )
     search.add_argument("--steps", type=whole_number(1, 1_000_000), metavar="N", help="most steps of a restart")
     search.add_argument("--start", metavar="KIND", help="of the latents: linear (default), pool or prior")
-    search.add_argument("--space", metavar="SPACE", help="of the latents: z")
+    search.add_argument("--space", choices=SPACES, help="of the latents (default z)")
     search.add_argument("--lanes", type=whole_number(1, 1_000_000), metavar="N", help="searches in one program")
     search.add_argument(
         "--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="of all random choices (default 0)"
     )
+    add_settings(parser, (*NOISE, "search"))
     parser.add_argument("--resize", action="store_true", help="bring pictures to the candidates' sizes (Lanczos)")
     add_device(parser)
     add_common(parser)
@@ -92,7 +102,7 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
         clock.watch_compilation()
         config = make_config(args)
     with clock.part("load_candidates"):
-        generators = load_candidates(args.candidates, resize=args.resize)
+        generators = [config.view(gen) for gen in load_candidates(args.candidates, resize=args.resize)]
     return AttributeRun(args.images, args.candidates, generators, config, args.resize, clock)
 
 
@@ -102,6 +112,10 @@ def report(args: argparse.Namespace, data: dict[str, Any]) -> None:
         print(json.dumps(data, allow_nan=False))  # ASCII: names of files need not be text
         return
     print(result_table(data["pictures"], [candidate["name"] for candidate in data["candidates"]]))
+    for candidate in data["candidates"]:
+        if candidate["settings"] is not None:
+            name, settings = shown(candidate["name"], 60), Settings(**candidate["settings"])
+            print(f"{name}: searched in space {candidate['space']}, {settings}")
     print(f"written to {shown(args.out, 200)}: {', '.join(OUTPUTS)}")
 
 
@@ -114,7 +128,8 @@ def make_config(args: argparse.Namespace) -> InvertConfig:
     from jattr.inversion.config import InvertConfig
 
     options = ("restarts", "optimiser", "steps", "start", "space", "lanes", "seed")
-    return InvertConfig(**{name: getattr(args, name) for name in options if getattr(args, name) is not None})
+    given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
+    return InvertConfig(**given, **given_settings(args))
 
 
 def load_candidates(paths: Sequence[str], *, resize: bool) -> list[Generator]:

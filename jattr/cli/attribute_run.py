@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jattr import __version__
+from jattr.cli.latents import settings_text
 from jattr.cli.options import Progress
 from jattr.cli.result_folder import LATENTS, RESULT, file_sha256, write_latents, write_result
 from jattr.cli.sheet import SheetRows
@@ -58,7 +59,7 @@ class AttributeRun:
         Args:
           files: the pictures.
           paths: of the candidates.
-          generators: the candidates.
+          generators: the candidates, in the space and under the settings that are searched.
           config: of the inversion.
           resize: bring pictures to the candidates' sizes.
           clock: counts where the time goes.
@@ -89,8 +90,9 @@ class AttributeRun:
     def write(self, folder: Path) -> dict[str, Any]:
         """Write the three files and return what `result.json` holds."""
         with self.clock.part("write"):
-            digests = [gen.digest for gen in self.generators]
-            sha256 = write_latents(folder / LATENTS, self.z, self.label, self.found, digests, self.config.space)
+            digests, settings = zip(*((gen.digest, settings_text(gen)) for gen in self.generators), strict=True)
+            space = self.generators[0].space
+            sha256 = write_latents(folder / LATENTS, self.z, self.label, self.found, digests, space, settings)
             self.sheet.write(folder / SHEET)
         data = {
             "schema": SCHEMA,
@@ -148,7 +150,7 @@ class AttributeRun:
         device = jax.devices()[0]
         return {
             "resize": self.resize,
-            "space": self.config.space,
+            "space": self.generators[0].space,
             "inversion": dataclasses.asdict(self.config),
             "decision": dataclasses.asdict(DecisionConfig()),
             "device": {"platform": device.platform, "kind": device.device_kind},

@@ -3,32 +3,61 @@
 import argparse
 from typing import Any
 
-from jattr.cli.options import add_common, emit
+from jattr.cli.options import add_common, add_settings, emit, given_settings
+from jattr.generators.settings import NOISE
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "convert",
-        help="turn a PyTorch checkpoint and its architecture card into a generator folder",
-        description="Turn a PyTorch checkpoint and its architecture card into a generator folder. Nothing in the"
-        " checkpoint is run.",
+        help="turn a PyTorch checkpoint into a generator folder",
+        description="Turn a PyTorch checkpoint into a generator folder. Known families are told from the file; others"
+        " need an architecture card. Nothing in the checkpoint is run.",
     )
-    parser.add_argument("source", metavar="SRC", help="weights file, or a card.json whose weights lie beside it")
+    parser.add_argument(
+        "source", metavar="SRC", help="weights file, vae/ folder, or a card.json whose weights lie beside it"
+    )
     parser.add_argument("destination", metavar="DST", help="generator folder to make")
     described = parser.add_mutually_exclusive_group()
     described.add_argument("--card", metavar="CARD.json", help="architecture card of the weights file")
-    described.add_argument("--arch", metavar="NAME", help="known architecture, in place of a card")
+    described.add_argument("--arch", metavar="NAME", help="layout of the file, where several fit")
     parser.add_argument("--overwrite", action="store_true", help="replace DST if it exists")
+    parser.add_argument("--name", metavar="NAME", help="of the generator (default: the card's, or DST's)")
+    parser.add_argument(
+        "--image-size", type=image_size, metavar="HxW", help="of pictures, for autoencoders (default: the file's)"
+    )
+    add_settings(parser, NOISE)
     add_common(parser)
     parser.set_defaults(run=run)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Return (height, width) of a text such as 512x512.
+
+    Raises:
+      argparse.ArgumentTypeError: it is another text.
+    """
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and 0 < int(part) <= 4096 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write height and width up to 4096, such as 512x512")
+    return int(parts[0]), int(parts[1])
 
 
 def run(args: argparse.Namespace) -> int:
     """Convert and report."""
     from converters.convert import convert
 
-    generator = convert(args.source, args.destination, card=args.card, arch=args.arch, overwrite=args.overwrite)
+    generator = convert(
+        args.source,
+        args.destination,
+        card=args.card,
+        arch=args.arch,
+        name=args.name,
+        settings=given_settings(args),
+        image_size=args.image_size,
+        overwrite=args.overwrite,
+    )
     result = {
         "out": args.destination,
         "name": generator.name,
@@ -36,14 +65,19 @@ def run(args: argparse.Namespace) -> int:
         "latent_shape": list(generator.latent_shape),
         "prior": generator.prior,
         "num_classes": generator.num_classes,
+        "kind": None if generator.card is None else generator.card["kind"],
+        "spaces": list(generator.spaces),
+        "settings": None if generator.settings is None else generator.settings.to_json(),
         "weights_digest": generator.weights_digest,
         "digest": generator.digest,
     }
     sides = "x".join(str(side) for side in generator.image_shape)
     classes = f", {generator.num_classes} classes" if generator.num_classes else ""
     latent = "x".join(str(side) for side in generator.latent_shape)
+    settings = "" if generator.settings is None else f", {generator.settings}"
     text = (
-        f"{generator.name}: pictures {sides}, latent {latent} {generator.prior}{classes}, written to {args.destination}"
+        f"{generator.name}: {result['kind']}, pictures {sides}, latent {latent} {generator.prior}{classes}{settings},"
+        f" written to {args.destination}"
     )
     emit(args, result, f"{text}\ndigest {generator.digest}")
     return 0

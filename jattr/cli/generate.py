@@ -6,8 +6,19 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jattr.cli.options import Progress, add_common, add_device, add_output, emit, start_jax, whole_number
+from jattr.cli.options import (
+    Progress,
+    add_common,
+    add_device,
+    add_output,
+    add_settings,
+    emit,
+    given_settings,
+    start_jax,
+    whole_number,
+)
 from jattr.cli.output import new_folder
+from jattr.generators.settings import NOISE, SPACES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +44,8 @@ def add_parser(subparsers: Any) -> None:
     what.add_argument("--latents", metavar="F.npz", help="latents.npz of `generate` or `attribute`")
     parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="seed of the latents (default 0)")
     parser.add_argument("--label", type=whole_number(0, 2**31 - 1), metavar="K", help="class (default: drawn by seed)")
+    parser.add_argument("--space", choices=SPACES, help="of the latents that are drawn (default z)")
+    add_settings(parser, NOISE)
     add_output(parser)
     add_device(parser)
     add_common(parser)
@@ -49,15 +62,19 @@ def run(args: argparse.Namespace) -> int:
         start_jax(args.device)
         generator = load_generator(args.generator)
         if args.latents is None:
+            generator = generator.view(args.space, **given_settings(args))
             z, label = draw_latents(generator, args.n, args.seed or 0, args.label)
         else:
-            z, label = read_latents(args.latents, generator, limit=MAX_PICTURES)
+            generator, z, label = read_latents(args.latents, generator, limit=MAX_PICTURES)
         files = write_pictures(work, generator, z, label)
         write_latents(work / "latents.npz", generator, z, label)
     rule = generator.rounding or "round"
     names = {"name": generator.name, "digest": generator.digest, "weights_digest": generator.weights_digest}
+    settings = None if generator.settings is None else generator.settings.to_json()
     result = {"out": args.out, "generator": names, "pictures": files, "latents": "latents.npz", "rounding": rule}
-    emit(args, result, f"{len(files)} pictures of {generator.name} written to {args.out} (bytes: {rule})")
+    result |= {"space": generator.space, "settings": settings}
+    shown = "" if settings is None else f"; space {generator.space}, {generator.settings}"
+    emit(args, result, f"{len(files)} pictures of {generator.name} written to {args.out} (bytes: {rule}{shown})")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import numpy as np
 
 from jattr.cli.npz import read_npz
 from jattr.errors import InputError
+from jattr.generators.settings import Settings
 
 if TYPE_CHECKING:
     from jattr.generators.base import Generator
@@ -21,40 +23,48 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def check_latents_options(args: argparse.Namespace) -> None:
-    """Check that `--seed` and `--label` are not given beside `--latents`.
+    """Check that what the file says is not given beside `--latents`.
 
     Raises:
       InputError: one of them is.
     """
-    for option in ("seed", "label"):
+    for option in ("seed", "label", "space", "psi", "cutoff", "noise"):
         if args.latents is not None and getattr(args, option) is not None:
             raise InputError(f"--{option} and --latents exclude each other: the file says it; leave --{option} away")
 
 
 def write_latents(path: Path, generator: Generator, z: np.ndarray, label: np.ndarray) -> None:
-    """Write the plain form: z float32 [n, *latent_shape], label int32 [n] (-1: none), digest, space."""
+    """Write the plain form: z float32 [n, *latent_shape], label int32 [n] (-1: none), digest, space, settings."""
     with path.open("xb") as file:
         np.savez(
             file,
             z=np.asarray(z, np.float32),
             label=np.asarray(label, np.int32),
             digest=np.array(generator.digest),
-            space=np.array("z"),
+            space=np.array(generator.space),
+            **({"settings": np.array(settings_text(generator))} if generator.settings is not None else {}),
         )
 
 
-def read_latents(path: str | os.PathLike[str], generator: Generator, *, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (z float32 [n, *latent_shape], label int32 [n], -1: none) for a generator from a file of either form.
+def settings_text(generator: Generator) -> str:
+    """Return a generator's settings as JSON text; "" if it has none."""
+    return "" if generator.settings is None else json.dumps(generator.settings.to_json())
+
+
+def read_latents(
+    path: str | os.PathLike[str], generator: Generator, *, limit: int
+) -> tuple[Generator, np.ndarray, np.ndarray]:
+    """Return (generator in the file's space and settings, z float32 [n, *latent_shape], label int32 [n], -1: none).
 
     Raises:
       InputError: the file cannot be read, has another form, or has no finite latents of this generator.
     """
     arrays = read_npz(path)
     try:
-        if (space := _text(arrays, "space", "z")) != "z":
-            raise InputError(f"is in the space {space!r}; generate makes pictures from space 'z'")
-        z, label = (_of_candidate if _digests(arrays).ndim else _plain)(arrays, generator)
-        return _checked(z, generator, limit), _checked_labels(label, len(z), generator)
+        column = _column_of(arrays, generator) if _digests(arrays).ndim else None
+        generator = _viewed(arrays, generator, column)
+        z, label = _plain(arrays, generator) if column is None else _of_candidate(arrays, column)
+        return generator, _checked(z, generator, limit), _checked_labels(label, len(z), generator)
     except InputError as error:
         raise InputError(f"{os.fspath(path)} {error}") from error
 
@@ -66,15 +76,32 @@ def _plain(arrays: Arrays, generator: Generator) -> tuple[np.ndarray, np.ndarray
     return _array(arrays, "z"), arrays.get("label")
 
 
-def _of_candidate(arrays: Arrays, generator: Generator) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the latents of the candidate that is this generator, for those pictures where one was found."""
+def _viewed(arrays: Arrays, generator: Generator, column: int | None) -> Generator:
+    """Return the generator in the space and under the settings that the file states."""
+    texts = arrays.get("settings", np.array(""))
+    known = texts.dtype.kind == "U" and texts.size > (column or 0)
+    text = str(texts.ravel()[column or 0]) if known else ""
+    try:
+        settings = json.loads(text) if text else {}
+        return generator.view(_text(arrays, "space", "z"), **Settings(**settings).to_json() if settings else {})
+    except (ValueError, TypeError) as error:  # GeneratorError is a ValueError
+        raise InputError(f"states a space or settings that cannot be used: {error}") from error
+
+
+def _column_of(arrays: Arrays, generator: Generator) -> int:
+    """Return which candidate of the file this generator is."""
     digests = [str(digest) for digest in _digests(arrays).ravel()]
     if generator.digest not in digests:
         raise InputError(
             f"holds latents of {', '.join(digests)}, but not of {generator.digest}, which {generator.name!r} has;"
             " give another file or generator"
         )
-    column = digests.index(generator.digest)
+    return digests.index(generator.digest)
+
+
+def _of_candidate(arrays: Arrays, column: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the latents of one candidate, for those pictures where one was found."""
+    digests = _digests(arrays)
     z = _array(arrays, f"z_{column}") if "z" not in arrays else _column(arrays, "z", column, len(digests))
     label = _column(arrays, "label", column, len(digests)) if "label" in arrays else None
     if "found" not in arrays:

@@ -63,6 +63,19 @@ def start_jax(device: str | None) -> None:
         raise InputError(f"--device {device} cannot be used here: {reason}; leave --device away") from error
 
 
+def add_settings(parser: Any, noise: tuple[str, ...]) -> None:
+    """Add the settings of style-based generators."""
+    group = parser.add_argument_group("style-based generators")
+    group.add_argument("--psi", type=float, metavar="PSI", help="truncation (default: the card's)")
+    group.add_argument("--cutoff", type=whole_number(0, 1_000), metavar="N", help="styles that psi applies to")
+    group.add_argument("--noise", choices=noise, help="noise maps (default: the card's)")
+
+
+def given_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that were given."""
+    return {name: getattr(args, name) for name in ("psi", "cutoff", "noise") if getattr(args, name) is not None}
+
+
 def emit(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
     """Print the result: one JSON object with `--json`, else the text."""
     print(json.dumps(result, ensure_ascii=True, allow_nan=False) if args.json else text)

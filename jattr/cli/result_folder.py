@@ -34,7 +34,13 @@ class SavedResult:
 
 
 def write_latents(
-    path: Path, z: Sequence[np.ndarray], label: np.ndarray, found: np.ndarray, digests: Sequence[str], space: str
+    path: Path,
+    z: Sequence[np.ndarray],
+    label: np.ndarray,
+    found: np.ndarray,
+    digests: Sequence[str],
+    space: str,
+    settings: Sequence[str] = (),
 ) -> str:
     """Write `latents.npz` and return its SHA-256.
 
@@ -45,13 +51,15 @@ def write_latents(
       found: [pictures, candidates] bool.
       digests: of the candidates.
       space: of the latents.
+      settings: of the candidates, see `settings_text`; none: they have none.
     """
     same = len({array.shape for array in z}) == 1
     latents = {"z": np.stack(z, axis=1)} if same else {f"z_{number}": array for number, array in enumerate(z)}
     arrays: dict[str, Any] = {name: array.astype(np.float32) for name, array in latents.items()}
     arrays |= {"label": label.astype(np.int32), "found": found, "digest": np.array(list(digests))}
+    arrays |= {"space": np.array(space)} | ({"settings": np.array(list(settings))} if any(settings) else {})
     with path.open("xb") as file:
-        np.savez(file, space=np.array(space), **arrays)
+        np.savez(file, **arrays)
     return file_sha256(path)
 
 

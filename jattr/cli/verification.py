@@ -11,6 +11,7 @@ import numpy as np
 
 from jattr.cli.result_folder import LATENTS, SavedResult, file_sha256
 from jattr.errors import CardError, GeneratorError, ImageError, InputError
+from jattr.generators.settings import NOISE
 from jattr.images import Picture, load_picture
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _load_candidates(saved: SavedResult, paths: Sequence[str], report: Report) -
         if gen is None:
             continue
         same = [name for name, candidate in stated.items() if candidate["digest"] == gen.digest]
-        found |= dict.fromkeys(same, gen)
+        found |= {name: _viewed(gen, stated[name]) for name in same}
         if not same:
             if gen.name not in stated:
                 raise InputError(f"{path!r} is generator {gen.name!r}, no candidate of the result; leave it away")
@@ -99,6 +100,14 @@ def _load_candidates(saved: SavedResult, paths: Sequence[str], report: Report) -
     if missing and not (changed - set(stated)):
         raise InputError(f"certificates name {', '.join(map(repr, missing))}; give them with --candidates")
     return found
+
+
+def _viewed(gen: Generator, candidate: Mapping[str, Any]) -> Generator:
+    """Return a candidate in the space and under the settings that the result states."""
+    settings, space = candidate.get("settings") or {}, candidate.get("space", "z")
+    if settings.get("noise", "const") not in NOISE:
+        return gen.view(space)  # its latents prove nothing, so no certificate needs it
+    return gen.view(space, **settings)
 
 
 def _load_candidate(path: str, stated: Mapping[str, Any], report: Report) -> tuple[Generator | None, str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from jattr.errors import GeneratorError
 from jattr.generators.digest import function_digest, tensors_digest
+from jattr.generators.settings import Settings
 
 ApplyFn: TypeAlias = Callable[..., jax.Array]  # (state, z [n, *latent_shape], *, label=None) -> [n, H, W, C]
 SampleFn: TypeAlias = Callable[[jax.Array, int], jax.Array]  # (key, n) -> z [n, *latent_shape]
@@ -50,6 +51,11 @@ class Generator:
     digest: str = ""
     card: Mapping[str, Any] | None = field(default=None, repr=False)  # what `card.json` holds, where there is one
     spaces: tuple[str, ...] = ("z",)
+    space: str = "z"  # whose latents `apply` takes
+    settings: Settings | None = None  # truncation and noise, of style-based generators
+    proves: bool = True  # whether a latent at the rounding floor can be a certificate; not where it could fit anything
+    encoder: ApplyFn | None = field(default=None, repr=False)  # (state, images [n, H, W, C]) -> z: where to begin
+    viewer: Callable[..., "Generator"] | None = field(default=None, repr=False)  # see `view`
 
     @staticmethod
     def from_function(
@@ -110,40 +116,63 @@ class Generator:
         generator.check()
         return generator
 
+    def view(
+        self, space: str | None = None, *, psi: float | None = None, cutoff: int | None = None, noise: Any = None
+    ) -> "Generator":
+        """Return this generator as one of another space or other settings; None keeps what it has.
+
+        Args:
+          space: one of `spaces`.
+          psi: truncation towards the mean style; it lies between z and w, so that it does not change what w makes.
+          cutoff: number of styles, from the first, that psi applies to.
+          noise: "const" (the stored maps), "none", "search" (the maps become part of the latent), a PRNG key (maps
+            drawn by it), or the maps, each [H, W] or [n, H, W].
+
+        Raises:
+          GeneratorError: a space or setting that this generator does not have.
+        """
+        space = self.space if space is None else space
+        if space not in self.spaces:
+            raise GeneratorError(f"generator {self.name!r} has no space {space!r}; it has {', '.join(self.spaces)}")
+        if space == self.space and psi is None and cutoff is None and noise is None:
+            return self
+        if self.viewer is None:
+            raise GeneratorError(
+                f"generator {self.name!r} has no psi, cutoff and noise settings; leave them away: style-based ones have"
+            )
+        return self.viewer(self, space, psi, cutoff, noise)
+
     def latent_shape_of(self, space: str = "z") -> tuple[int, ...]:
         """Return the shape of one latent of a space."""
-        self._check_space(space)
-        return self.latent_shape
+        return self.view(space).latent_shape
 
-    def sample_latent(self, key: jax.Array, n: int, *, space: str = "z") -> jax.Array:
-        """Return n latents [n, *latent_shape] float32 from the prior."""
-        self._check_space(space)
-        return self.sample(key, n)
+    def sample_latent(self, key: jax.Array, n: int, *, space: str | None = None) -> jax.Array:
+        """Return n latents [n, *latent_shape] float32 from the prior of a space; None: the one of `apply`."""
+        return self.view(space).sample(key, n)
 
     def generate(
-        self, z: Any, *, space: str = "z", label: Any = None, psi: float | None = None, noise: Any = None
+        self, z: Any, *, space: str | None = None, label: Any = None, psi: float | None = None, noise: Any = None
     ) -> jax.Array:
         """Return the pictures [n, H, W, C] float32 of latents z [n, *latent_shape], in [-1, 1] units, not clipped.
 
         Args:
           z: latents.
-          space: one of `spaces`.
+          space: one of `spaces`; None: the one of `apply`.
           label: int [n], for conditional generators; else None.
           psi: truncation; None is the card's setting. Only for generators that have it.
-          noise: noise maps; None is the card's setting. Only for generators that have them.
+          noise: as for `view`; None is the card's setting. Only for generators that have noise maps.
 
         Raises:
           GeneratorError: wrong shape, space or label, or a setting that this generator does not have.
         """
-        self._check_space(space)
-        if psi is not None or noise is not None:
-            raise GeneratorError(f"generator {self.name!r} has no psi and no noise setting; leave both None")
+        view = self.view(space, psi=psi, noise=noise)
         z = jnp.asarray(z, jnp.float32)
-        if z.shape[1:] != self.latent_shape:
+        if z.shape[1:] != view.latent_shape:
             raise GeneratorError(
-                f"generator {self.name!r} got latents of shape {z.shape}; it takes [n, {str(self.latent_shape)[1:-1]}]"
+                f"generator {self.name!r} got latents of shape {z.shape} for space {view.space}; it takes"
+                f" [n, {', '.join(map(str, view.latent_shape))}] there"
             )
-        return _generate(self.apply)(self.state, z, label=self.check_label(label, len(z)))
+        return _generate(view.apply)(view.state, z, label=view.check_label(label, len(z)))
 
     def check_label(self, label: Any, n: int) -> jax.Array | None:
         """Return labels as int32 [n], or None for an unconditional generator.
@@ -153,7 +182,12 @@ class Generator:
         """
         if self.num_classes == 0:
             if label is not None:
-                raise GeneratorError(f"generator {self.name!r} is unconditional but got a label; leave it away")
+                what = (
+                    "is unconditional"
+                    if self.space == "z"
+                    else f"takes no label in space {self.space}, where it acts no more"
+                )
+                raise GeneratorError(f"generator {self.name!r} {what}; leave the label away")
             return None
         if label is None:
             raise GeneratorError(f"generator {self.name!r} needs a label: an integer from 0 to {self.num_classes - 1}")
@@ -189,10 +223,6 @@ class Generator:
             raise GeneratorError(
                 f"generator {self.name!r} makes {out.dtype} {out.shape[1:]}; it states float32 {self.image_shape}"
             )
-
-    def _check_space(self, space: str) -> None:
-        if space not in self.spaces:
-            raise GeneratorError(f"generator {self.name!r} has no space {space!r}; it has {', '.join(self.spaces)}")
 
 
 @functools.lru_cache(maxsize=64)

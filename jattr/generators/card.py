@@ -55,8 +55,10 @@ def parse_card(data: Mapping[str, Any]) -> Card:
     name = plain_data.get("name")
     title = show(name)[1:-1] if isinstance(name, str) else ""
     kind = plain_data.get("kind")
+    if isinstance(kind, str) and kind in FAMILY_KINDS:
+        raise card_error(title, [f"kind {show(kind)} needs no card: convert its weights file without --card"])
     if isinstance(kind, str) and kind not in KINDS:
-        raise card_error(title, [f"kind {show(kind)} is unknown; {suggest(kind, list(KINDS))}"])
+        raise card_error(title, [f"kind {show(kind)} is unknown; {suggest(kind, [*KINDS, *FAMILY_KINDS])}"])
     problems = structure_problems(plain_data)
     if problems:
         raise card_error(title, problems)
@@ -156,6 +158,7 @@ def _parse_layered(data: dict[str, Any]) -> Card:
 
 
 KINDS: dict[str, Callable[[dict[str, Any]], Card]] = {"layered": _parse_layered}  # kind -> how it is parsed
+FAMILY_KINDS = ("autoencoder_kl", "progan", "stylegan", "stylegan2")  # the keys of `family.FAMILIES`
 
 
 def _parse_layer(index: int, data: dict[str, Any]) -> Layer:

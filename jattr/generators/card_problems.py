@@ -28,8 +28,15 @@ def card_error(name: str, problems: Sequence[str]) -> CardError:
 
 
 def structure_problems(data: dict[str, Any]) -> list[str]:
-    """Return what the schema finds wrong with a card of plain JSON values, one line each, in the schema's order."""
-    errors = islice(_validator().iter_errors(data), MAX_LISTED * 5)
+    """Return what the schema finds wrong with a layered card of plain JSON values, one line each, in its order."""
+    return schema_problems(data, layered_schema())
+
+
+def schema_problems(data: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+    """Return what a schema finds wrong with a card of plain JSON values, one line each, in the schema's order."""
+    import jsonschema  # takes 0.1 s, and only those who read a card need it
+
+    errors = islice(jsonschema.Draft202012Validator(schema).iter_errors(data), MAX_LISTED * 5)
     return list(dict.fromkeys(line for error in errors for line in _lines(error, data)))
 
 
@@ -46,11 +53,10 @@ def suggest(word: str, legal: Sequence[str]) -> str:
 
 
 @functools.cache
-def _validator() -> Any:
-    import jsonschema  # takes 0.1 s, and only those who read a card need it
-
-    schema = json.loads(resources.files("jattr.generators").joinpath(SCHEMA).read_text(encoding="utf-8"))
-    return jsonschema.Draft202012Validator(schema)
+def layered_schema() -> dict[str, Any]:
+    """Return the schema of layered cards."""
+    text = resources.files("jattr.generators").joinpath(SCHEMA).read_text(encoding="utf-8")
+    return dict(json.loads(text))
 
 
 def _lines(error: Any, data: dict[str, Any]) -> list[str]:
@@ -92,5 +98,5 @@ def _layer_name(index: int, layer: Any) -> str:
 def _legal(subschema: Any) -> str:
     """Return the words of a subschema for what is legal."""
     if isinstance(subschema, dict) and "$ref" in subschema:
-        subschema = _validator().schema["$defs"][subschema["$ref"].rpartition("/")[2]]
+        subschema = layered_schema()["$defs"][subschema["$ref"].rpartition("/")[2]]
     return subschema["description"] if isinstance(subschema, dict) else "present"

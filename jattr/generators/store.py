@@ -14,19 +14,19 @@ import numpy as np
 
 from jattr.errors import CardError, GeneratorError
 from jattr.folders import new_folder
-from jattr.generators.base import PRIORS, Generator
-from jattr.generators.card import Card, card_to_json, function_fields, parse_card
+from jattr.generators.base import Generator
+from jattr.generators.card_fields import CardBase
 from jattr.generators.card_json import plain, read_json
 from jattr.generators.digest import flatten, function_digest, tensors_digest
 from jattr.generators.params_files import read_params, read_shapes, write_params
-from jattr.generators.registry import GENERATORS
+from jattr.generators.registry import GENERATORS, parse_any_card
 
 CARD_FILE = "card.json"
 PARAMS_FOLDER = "params"
 DIGESTS = ("weights_digest", "digest")
 
 
-def make_generator(card: Card, params: Mapping[str, Any]) -> Generator:
+def make_generator(card: CardBase, params: Mapping[str, Any]) -> Generator:
     """Return the generator of a card and its stored tensors (nested dicts of float32 arrays).
 
     Raises:
@@ -41,29 +41,23 @@ def make_generator(card: Card, params: Mapping[str, Any]) -> Generator:
                 f"card {card.name!r}: tensor {path} is {array.dtype}, or holds infinities or NaN; stored are finite"
                 " float32 numbers: the file is damaged or training diverged"
             )
-    apply, state = kind.build(card, params)
+    built = kind.build(card, params)
     weights = tensors_digest(tensors)
-    digest = function_digest(weights, function_fields(card))
+    digest = function_digest(weights, kind.function_fields(card))
     channels, height, width = card.image_shape
-    latent_shape = (card.latent.dim,)
     return Generator(
         name=card.name,
-        apply=apply,
-        state=state,
-        latent_shape=latent_shape,
         image_shape=(height, width, channels),
-        sample=PRIORS[card.latent.distribution](latent_shape),
-        prior=card.latent.distribution,
-        num_classes=0 if card.conditioning is None else card.conditioning.classes,
         rounding=card.rounding,
         weights_digest=weights,
         digest=digest,
-        card=card_to_json(card) | {"weights_digest": weights, "digest": digest},
+        card=kind.to_json(card) | {"weights_digest": weights, "digest": digest},
+        **built._asdict(),
     )
 
 
 def save_generator(
-    folder: str | os.PathLike[str], card: Card, params: Mapping[str, Any], *, overwrite: bool = False
+    folder: str | os.PathLike[str], card: CardBase, params: Mapping[str, Any], *, overwrite: bool = False
 ) -> Generator:
     """Write a generator folder, whole or not at all, and return the generator.
 
@@ -140,7 +134,7 @@ def bundled_generators() -> dict[str, Path]:
     return {card.parent.name: card.parent for card in sorted(zoo.glob(f"*/{CARD_FILE}"))}
 
 
-def _read_card_file(path: Path) -> tuple[Card, dict[str, str]]:
+def _read_card_file(path: Path) -> tuple[CardBase, dict[str, str]]:
     """Return the card in `card.json` and the digests it states."""
     try:
         data = plain(read_json(path))
@@ -150,6 +144,6 @@ def _read_card_file(path: Path) -> tuple[Card, dict[str, str]]:
         for field, value in stated.items():
             if not isinstance(value, str) or len(value) != 64:
                 raise CardError(f"has no {field} of 64 hexadecimal digits; write the folder with `jattr convert`")
-        return parse_card(data), stated
+        return parse_any_card(data), stated
     except CardError as error:
         raise CardError(f"{path}: {error}") from error

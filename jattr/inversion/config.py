@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from jattr.errors import InputError
+from jattr.generators.base import Generator
+from jattr.generators.settings import NOISE, SPACES
 from jattr.inversion.choice import dense_jacobian
 from jattr.inversion.optimisers import METHODS
 
@@ -25,14 +27,17 @@ class InvertConfig:
     restarts: int | None = None  # most restarts for each picture and candidate; None: 8, or 32 where they cost little
     start: str = "linear"  # "linear" (guess by a ridge regression on prior samples, then noise), "pool", "prior"
     pool: int | None = None  # prior samples for the first two kinds of start; None: 512, 1,024 or 2,048, by pictures
-    noise: float = 0.3  # standard deviation of what guesses but the first get added; growing, in units of the prior's
+    spread: float = 0.3  # standard deviation of what guesses but the first get added; growing, in units of the prior's
     lanes: int | None = None  # searches in one compiled program; None: from backend and memory
     polish_steps: int = 12  # Levenberg-Marquardt steps on the best restart, for methods that do not end there
     interval_steps: int = 9  # most Jacobians of the search for a latent whose every pixel rounds to the accused byte
     stall: float | None = None  # a restart stops when a segment of steps lowers its loss by less; None: the method's
     early_stop: bool = True  # stop restarts that stall, and a picture's other restarts once one is at the floor
     precision: str = "default"  # matrix products of the search; certificates always use "highest"
-    space: str = "z"
+    space: str | None = None  # "z", "w", "w+"; None: the space that the generator is given in
+    psi: float | None = None  # truncation of style-based generators; None: the card's
+    cutoff: int | None = None  # number of styles that psi applies to; None: the card's
+    noise: str | None = None  # "const", "none", or "search": the maps are part of the latent; None: the card's
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -44,7 +49,8 @@ class InvertConfig:
         _one_of("optimiser", self.optimiser, ("auto", *METHODS))
         _one_of("start", self.start, STARTS)
         _one_of("precision", self.precision, PRECISIONS)
-        _one_of("space", self.space, ("z",))
+        _one_of("space", self.space, (None, *SPACES))
+        _one_of("noise", self.noise, (None, *NOISE, "search"))
         for name, low, high in (
             ("polish_steps", 0, 10_000),
             ("interval_steps", 0, 10_000),
@@ -55,7 +61,10 @@ class InvertConfig:
                 _within(name, getattr(self, name), 1, high)
         if self.stall is not None:
             _within("stall", self.stall, 0, 1, whole=False)
-        _within("noise", self.noise, 0, 100, whole=False)
+        _within("spread", self.spread, 0, 100, whole=False)
+        for name, low, high, whole in (("psi", -10, 10, False), ("cutoff", 0, 1_000, True)):
+            if getattr(self, name) is not None:
+                _within(name, getattr(self, name), low, high, whole=whole)
         _within("seed", self.seed, 0, 2**63 - 1)
         if not isinstance(self.early_stop, bool):
             raise InputError(f"early_stop is {self.early_stop!r}; it is True or False")
@@ -72,10 +81,18 @@ class InvertConfig:
             return self.restarts
         return MANY_RESTARTS if latent_size * forward_cost <= CHEAP_JACOBIAN else FEW_RESTARTS
 
+    def view(self, gen: Generator) -> Generator:
+        """Return the generator in the space and under the settings that are searched.
 
-def _one_of(name: str, value: str, legal: tuple[str, ...]) -> None:
+        Raises:
+          GeneratorError: it does not have them.
+        """
+        return gen.view(self.space, psi=self.psi, cutoff=self.cutoff, noise=self.noise)
+
+
+def _one_of(name: str, value: str | None, legal: tuple[str | None, ...]) -> None:
     if value not in legal:
-        raise InputError(f"{name} is {value!r}; it is one of {', '.join(legal)}")
+        raise InputError(f"{name} is {value!r}; it is one of {', '.join(str(choice) for choice in legal)}")
 
 
 def _within(name: str, value: float, low: float, high: float, *, whole: bool = True) -> None:

@@ -1,10 +1,13 @@
-"""Where restarts begin: prior samples, the nearest of a shared pool, or a regression from pictures to latents.
+"""Where restarts begin: prior samples, the nearest of a shared pool, or a guess from the picture.
+
+The guess of an autoencoder is its encoder's. Of others it is a regression from pictures to latents.
 
 The regression is a ridge regression of the latent on the pixels of a pool of the generator's own pictures. It costs a
 fraction of a second once a candidate, serves every picture, and for most small generators its guess lies where
 Gauss-Newton steps converge, where a prior sample seldom does (BUILD_NOTES.md has the measurements).
 """
 
+import functools
 import weakref
 from typing import Any, NamedTuple
 
@@ -13,7 +16,7 @@ import numpy as np
 
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.measure import make_pictures
+from jattr.inversion.measure import forward_cost, make_pictures
 
 MAX_FEATURES = 1024  # pixels that the regression sees: larger pictures are averaged down first
 RIDGE = 1e-3  # of the mean feature's variance
@@ -22,6 +25,7 @@ POOL_SIZES = ((4, 512), (16, 1024))  # below so many pictures, so many samples
 LARGE_POOL = 2048
 CLASS_POOL = 32  # pictures of a class that its own regression needs
 MAX_POOL_BYTES = 256 << 20
+MAX_POOL_WORK = 2e12  # floating-point operations; at least 64 pictures are made all the same
 
 
 class Starts(NamedTuple):
@@ -36,7 +40,7 @@ class Pool(NamedTuple):
 
     z: np.ndarray  # [n, d]
     label: np.ndarray | None  # [n]
-    features: np.ndarray  # [n, features], averaged-down pictures
+    features: np.ndarray  # [n, features], averaged-down pictures; [0, 0] where an encoder guesses
     factor: int  # by which pictures are averaged down
 
 
@@ -68,6 +72,10 @@ def _sample_pool(gen: Generator, count: int, key: jax.Array) -> Pool:
     size = int(np.prod(gen.image_shape)) * 4
     count = max(64, min(count, MAX_POOL_BYTES * factor * factor // size))
     keys = jax.random.split(key, 2)
+    if gen.encoder is not None:
+        z = np.asarray(gen.sample_latent(keys[0], min(count, max(64, MAX_POOL_BYTES // (4 * size)))))
+        return Pool(z.reshape(len(z), -1), None, np.zeros((0, 0), np.float32), factor)
+    count = max(64, min(count, int(MAX_POOL_WORK / max(1.0, forward_cost(gen)))))
     z = np.asarray(gen.sample_latent(keys[0], count))
     label = np.arange(count, dtype=np.int32) % gen.num_classes if gen.num_classes else None
     parts = []
@@ -106,6 +114,8 @@ def make_starts(
         return _conditional(gen, pool, images, config, samples)
     if config.start == "prior":
         return Starts(samples, None)
+    if gen.encoder is not None:
+        return Starts(_spread(_encode(gen, images)[:, None], samples, config), None)
     features = features_of(images, pool.factor)
     if config.start == "pool":
         nearest = np.argsort(_distances(features, pool.features), axis=1, kind="stable")[:, :restarts]
@@ -115,10 +125,21 @@ def make_starts(
     return Starts(_spread(guess[:, None], samples, config), None)
 
 
+def _encode(gen: Generator, images: np.ndarray) -> np.ndarray:
+    """Return the encoder's guesses [pictures, d], one picture at a time: its activations can be large."""
+    fn = _encoder(gen.encoder)
+    return np.concatenate([np.asarray(fn(gen.state, image[None])).reshape(1, -1) for image in images])
+
+
+@functools.lru_cache(maxsize=64)
+def _encoder(encode: Any) -> Any:
+    return jax.jit(encode)
+
+
 def _spread(guess: np.ndarray, samples: np.ndarray, config: InvertConfig) -> np.ndarray:
     """Return the guess first, then the guess with growing noise; every fourth start is a prior sample."""
     place = np.arange(samples.shape[1])
-    noise = np.where(place == 0, 0.0, config.noise * (1 + place // 4)).astype(np.float32)[None, :, None]
+    noise = np.where(place == 0, 0.0, config.spread * (1 + place // 4)).astype(np.float32)[None, :, None]
     z = np.where((place % 4 == 3)[None, :, None], samples, guess + noise * samples)
     return z.astype(np.float32)
 
@@ -134,7 +155,7 @@ def _conditional(gen: Generator, pool: Pool, images: np.ndarray, config: InvertC
     picked = order[:, _ranks(restarts) % gen.num_classes]
     guess = np.stack([guesses[picked[i], i] for i in range(n)])  # [n, restarts, d]
     again = (np.arange(restarts) >= gen.num_classes)[None, :, None]
-    z = samples if config.start == "prior" else np.where(again, guess + config.noise * samples, guess)
+    z = samples if config.start == "prior" else np.where(again, guess + config.spread * samples, guess)
     return Starts(z.astype(np.float32), picked.astype(np.int32))
 
 

@@ -93,6 +93,7 @@ def invert(gen: Generator, images: Any, *, config: InvertConfig | None = None, k
       ImageError: pictures of another shape or type.
     """
     config = config or InvertConfig()
+    gen = config.view(gen)
     inverter = Inverter(gen, check_pixels(gen, images), config, jax.random.key(config.seed) if key is None else key)
     inverter.run()
     inverter.interval([i for i in range(len(inverter.pixels)) if inverter.arrived(i)])

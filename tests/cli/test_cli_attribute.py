@@ -146,10 +146,12 @@ def test_resize_takes_pictures_of_other_sizes(attribute, pictures):
         (("tiny", "tiny"), (), "two candidates are called 'tiny'"),
         (("tiny",), ("--optimiser", "magic"), "optimiser is 'magic'"),
         (("tiny",), ("--start", "magic"), "start is 'magic'"),
-        (("tiny",), ("--space", "w"), "space is 'w'"),
+        (("tiny",), ("--space", "w"), "has no space 'w'; it has z"),
         (("tiny",), ("--restarts", "0"), "legal is a whole number from 1"),
         ((), (), "expected at least one argument"),
-        (("tiny",), ("--psi", "0.7"), "unrecognized arguments"),
+        (("tiny",), ("--space", "y"), "invalid choice"),
+        (("tiny",), ("--psi", "0.7"), "has no psi, cutoff and noise settings"),
+        (("tiny",), ("--psi", "x"), "invalid float value"),
     ],
 )
 def test_what_concerns_the_whole_run_fails_before_any_work(attribute, pictures, candidates, options, words):

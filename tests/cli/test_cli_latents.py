@@ -48,7 +48,7 @@ WRONG = {
     "another dtype": ({"z": Z.astype(np.float64)}, "takes float32 [n, 6]"),
     "none": ({"z": Z[:0]}, "takes float32 [n, 6]"),
     "not finite": ({"z": Z + np.float32([[0], [np.nan]])}, "not finite: [1]"),
-    "another space": ({"z": Z, "space": "w"}, "in the space 'w'"),
+    "another space": ({"z": Z, "space": "w"}, "has no space 'w'"),
     "labels of an unconditional one": ({"z": Z, "label": np.array([0, 0])}, "no classes"),
     "labels of another number": ({"z": Z, "label": np.array([-1])}, "takes 2"),
     "objects": ({"z": np.array([{}, {}])}, "Python objects"),
@@ -117,8 +117,9 @@ def test_mutated_latents_are_an_error_or_finite_latents(made, tiny):
             data[rng.integers(len(data))] = rng.integers(256)
         (made / "mutated.npz").write_bytes(data[: rng.integers(len(data)) if seed % 4 == 0 else None])
         try:
-            z, label = latents.read_latents(made / "mutated.npz", tiny, limit=100)
+            gen, z, label = latents.read_latents(made / "mutated.npz", tiny, limit=100)
         except InputError:
             continue
         assert np.isfinite(z).all()
         assert len(z) == len(label)
+        assert gen is tiny

@@ -9,11 +9,13 @@ import pytest
 from safetensors.numpy import save_file
 from tiny_generator import tiny_card_data, tiny_weights
 
-from converters.convert import CONVERTERS, convert
+from converters.convert import convert
+from converters.detect import FORMATS
 from converters.layered import convert_layered
+from converters.rules import Format
 from jattr.errors import CardError, CheckpointError, ConversionError, OutputError
-from jattr.generators import layered
 from jattr.generators.card import KINDS, parse_card
+from jattr.generators.family import FAMILIES
 from jattr.generators.registry import GENERATORS
 from jattr.generators.store import load_generator
 
@@ -174,8 +176,8 @@ def test_the_stored_tensors_are_exactly_those_of_the_file():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"arch": "stylegan9"}, "no architecture 'stylegan9'"),
-        ({"source": "tiny.safetensors"}, "needs its architecture"),
+        ({"arch": "stylegan9"}, "a card says all of the architecture"),
+        ({"source": "tiny.safetensors"}, "is of no known family"),
         ({"source": "."}, "is a folder"),
         ({"source": "nothing.json"}, "cannot be read"),
         ({"source": "nothing.pt", "card": "tiny.json"}, "cannot be read"),
@@ -202,5 +204,5 @@ def test_a_folder_that_exists_is_refused_before_anything_is_read(tmp_path):
 
 
 def test_every_kind_of_card_can_be_converted_and_built():
-    assert set(CONVERTERS) == set(GENERATORS) == set(KINDS)
-    assert GENERATORS["layered"].build is layered.build
+    assert set(GENERATORS) == {*KINDS, *FAMILIES}
+    assert {format.kind for format in FORMATS.values() if isinstance(format, Format)} == set(FAMILIES)

@@ -46,7 +46,7 @@ def test_functions_that_are_not_what_they_state_are_refused(changes, words):
 @pytest.mark.parametrize(
     ("shape", "options", "words"),
     [
-        ((2, 5), {}, r"takes \[n, 6,\]"),
+        ((2, 5), {}, r"takes \[n, 6\]"),
         ((6,), {}, "shape"),
         ((2, 6), {"space": "w"}, "no space 'w'"),
         ((2, 6), {"psi": 0.5}, "no psi"),

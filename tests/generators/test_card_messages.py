@@ -15,7 +15,7 @@ BAD = {
     "misspelt field": (["image_shap"], [1], '"image_shap" is not a field here; did you mean "image_shape"?'),
     "version": (["card_version"], 2, "card_version is 2; it must be 1"),
     "version true": (["card_version"], True, "card_version is true; it must be 1"),
-    "kind": (["kind"], "stylegan9", 'kind "stylegan9" is unknown; legal: layered'),
+    "kind": (["kind"], "stylegan9", 'kind "stylegan9" is unknown; did you mean "stylegan"?'),
     "kind number": (["kind"], 3, 'kind is 3; it must be "layered"'),
     "no name": (["name"], ..., '"name" is missing'),
     "name with folder": (["name"], "../x", 'name is "../x"; it must be a text of 1 to 200'),

@@ -1,0 +1,152 @@
+"""Tells from a weights file itself which family's it is, in whose layout: every known `Format` is asked.
+
+No name decides anything: a format looks at the tensors' names and shapes. Where none fits, or several do, the error
+lists what was tried and why it failed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from converters import autoencoder_kl, dcgan, nvlabs_pickle, progan, stylegan, stylegan2
+from converters.rules import Format, Found, StateDict, UnfitError
+from converters.torch_file import find_state_dict, read_checkpoint, strip_module_prefix
+from jattr.errors import CardError, CheckpointError, ConversionError
+from jattr.generators.card import Card
+from jattr.generators.card_json import plain, read_json
+from jattr.generators.card_problems import show
+
+
+class CardFormat(NamedTuple):
+    """A layout of weights that an architecture card can describe, written from the tensors themselves."""
+
+    name: str  # as --arch takes it
+    title: str  # whose files these are
+    keys: tuple[str, ...]  # as in `Format`
+    describe: Callable[[StateDict, Any], Card]  # raises UnfitError
+
+
+AnyFormat: TypeAlias = Format | CardFormat
+_ALL: tuple[AnyFormat, ...] = (
+    *progan.FORMATS,
+    *stylegan.FORMATS,
+    *stylegan2.FORMATS,
+    *autoencoder_kl.FORMATS,
+    CardFormat(
+        "dcgan",
+        "DCGAN of pytorch/examples",
+        ("netG", "generator", "state_dict", ""),
+        lambda tensors, tree: dcgan.card_of(tensors),
+    ),
+)
+FORMATS: dict[str, AnyFormat] = {format.name: format for format in _ALL}
+CONFIG = "config.json"
+FOLDER_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+MAX_KEYS = 8  # shown in an error
+
+
+class Weights(NamedTuple):
+    """A weights file as read."""
+
+    path: Path  # of the file with the tensors
+    tree: Any  # what it holds; for a folder {"config": ..., "tensors": ...}
+
+
+class Match(NamedTuple):
+    """A format that fits a file."""
+
+    format: AnyFormat
+    found: Found | Card  # a card describes a layered generator
+    tensors: StateDict
+    key: str  # where they lay
+
+
+def read_weights(source: Path) -> Weights:
+    """Return what a weights file holds, or a `vae/` folder of diffusers.
+
+    Raises:
+      CheckpointError, ConversionError: it cannot be read, or the folder has no weights.
+    """
+    if not source.is_dir():
+        return Weights(source, nvlabs_pickle.flat_modules(read_checkpoint(source, names=nvlabs_pickle.NAMES)))
+    files = [source / name for name in FOLDER_WEIGHTS if (source / name).is_file()]
+    if not files or not (source / CONFIG).is_file():
+        raise ConversionError(
+            f"{source} is a folder without {CONFIG} and {' or '.join(FOLDER_WEIGHTS)}, as diffusers writes a vae/"
+            " folder; give such a folder, or a weights file"
+        )
+    try:
+        config = plain(read_json(source / CONFIG))
+    except CardError as error:
+        raise ConversionError(f"{source / CONFIG}: {str(error).replace('the card', 'the configuration')}") from error
+    return Weights(files[0], {"config": config, "tensors": find_state_dict(read_checkpoint(files[0]))})
+
+
+def detect(weights: Weights, arch: str | None = None) -> Match:
+    """Return the one format that fits.
+
+    Args:
+      weights: the file as read.
+      arch: the name of a format; None: any.
+
+    Raises:
+      ConversionError: none fits, or several do; or there is no such format.
+    """
+    if arch is not None and arch not in FORMATS:
+        raise ConversionError(f"there is no architecture {arch!r}; known: {', '.join(FORMATS)}")
+    matches: list[Match] = []
+    tried: list[str] = []
+    for format in FORMATS.values() if arch is None else [FORMATS[arch]]:
+        match = _first_match(format, weights.tree, tried)
+        matches += [match] if match else []
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        names = ", ".join(match.format.name for match in matches)
+        raise ConversionError(f"{weights.path}: {names} all fit; say which with --arch NAME")
+    raise ConversionError("\n  ".join([f"{weights.path} {_kind_of(weights.tree)}; tried:", *tried, ADVICE]))
+
+
+ADVICE = "give the right file, or describe the network in an architecture card: --card CARD.json"
+
+
+def _first_match(format: AnyFormat, tree: Any, tried: list[str]) -> Match | None:
+    """Return the match at the first place of the file that fits, noting why the others do not."""
+    places = list(_places(format, tree))
+    if not places:
+        tried.append(f"{format.name}: nothing under {' or '.join(show(key) for key in format.keys if key)}")
+    for key, tensors, context in places:
+        try:
+            return Match(format, format.describe(tensors, context), tensors, key)
+        except UnfitError as reason:
+            tried.append(f"{format.name}{f' under {show(key)}' if key else ''}: {reason}")
+    return None
+
+
+def _places(format: AnyFormat, tree: Any) -> Iterator[tuple[str, StateDict, Any]]:
+    """Yield (key, tensors, the tree that they lie in) of the places of a file where a format may be."""
+    for key in format.keys:
+        part = tree if not key else tree.get(key) if isinstance(tree, dict) else None
+        if not isinstance(part, dict):
+            continue
+        if isinstance(part.get("tensors"), dict):  # a module of NVlabs, or a folder
+            yield key, part["tensors"], part
+            continue
+        try:
+            tensors = find_state_dict(part)
+        except CheckpointError:
+            continue
+        if key or not any(isinstance(value, dict) for value in part.values()):
+            yield key, strip_module_prefix(tensors), tree
+
+
+def _kind_of(tree: Any) -> str:
+    """Return what can be said of a file that no format fits."""
+    if isinstance(tree, dict) and any(isinstance(value, Mapping) for value in tree.values()):
+        keys = ", ".join(show(key) for key in list(tree)[:MAX_KEYS])
+        return f"holds {keys}{', ...' if len(tree) > MAX_KEYS else ''}, of which none is a generator of a known family"
+    if isinstance(tree, (dict, np.ndarray)):
+        return "is of no known family"
+    return "holds no state dict"

@@ -1,0 +1,193 @@
+"""ProGAN's weights as two programs write them: genforce, and GAN zoo (facebookresearch/pytorch_GAN_zoo).
+
+Sources for names and gains: https://github.com/genforce/genforce, models/pggan_generator.py;
+https://github.com/facebookresearch/pytorch_GAN_zoo, models/networks/progressive_conv_net.py and custom_layers.py.
+
+Their files do not say whether learning rates are equalised, whether a label stands beside z, or (genforce) whether a
+tanh follows: taken as both programs have it unless told otherwise, which is yes, no and no.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from functools import partial
+from itertools import count, pairwise
+from typing import Any
+
+from converters.pickle_machine import NewObject, Unfinished
+from converters.reading_limits import shown
+from converters.rules import Format, Found, Row, StateDict, UnfitError
+from jattr.errors import CheckpointError
+from jattr.generators.card_problems import show
+from jattr.generators.progan import Architecture
+
+NEAR = {  # names of files that are taken for a ProGAN generator -> what they are
+    "*input0.weight": "a discriminator of genforce",
+    "*fromRGBLayers.*": "a discriminator of GAN zoo",
+    "*layer0.style.*": "a StyleGAN or StyleGAN2 of genforce",
+    "*early_layer.*": "a StyleGAN2 of genforce",
+    "*baseScale0": "a StyleGAN of GAN zoo",
+    "*formatLayer.*": "a generator of GAN zoo, which has another format",
+    "*progression*.conv*": "a generator of rosinality, which has no format here",
+    "layer*.conv.weight": "a ProGAN of GAN dissection or InterFaceGAN, which has no format here",
+}
+ZOO_CONFIG = {  # setting of GAN zoo -> the value that is converted, and what another one would mean
+    "alpha": (0, "the last size is still blended in: training stopped on the way"),
+    "categoryVectorDim": (0, "a label stands beside z"),
+    "leakyReluLeak": (0.2, "another slope of the leaky ReLU"),
+    "perChannelNormalization": (True, "no pixel norm"),
+    "equalizedlR": (True, "no equalised learning rate"),
+}
+ZOO_TANH = ("MSE", "DCGAN")  # losses with which GAN zoo puts a tanh behind the picture
+
+
+class SavedConfig(Unfinished):
+    """GAN zoo's `BaseConfig`, an object without methods that its files hold: read as the dict of its settings."""
+
+    def finish(self, state: Any) -> dict[str, Any]:
+        """Return the settings."""
+        if type(state) is not dict:
+            raise CheckpointError(f"has a config of GAN zoo that is {shown(state)} in place of settings")
+        return state
+
+
+NAMES: dict[str, Any] = {"models.utils.config.BaseConfig": NewObject(SavedConfig)}  # for `read_checkpoint`
+
+
+def describe_genforce(tensors: StateDict, tree: Any, *, fused: bool) -> Found:
+    """Return the architecture of genforce's `PGGANGenerator`.
+
+    Its fused upscales store their kernels [in, out, 3, 3], the others [out, in, 3, 3]. Where no size changes the number
+    of channels that cannot be seen, and they are taken as not fused, as genforce has it unless told otherwise.
+    """
+    need(tensors, "layer0.weight", "output0.weight", near=NEAR)
+    check_finished(tensors, "lod")
+    levels = number_of(tensors, "output{}.weight")
+    channels = tuple(side(tensors, f"layer{2 * level + 1}.weight", 4, 0) for level in range(levels))
+    seen = any(
+        inputs != outputs and tensors[f"layer{2 * level}.weight"].shape[:2] == (inputs, outputs)
+        for level, (inputs, outputs) in enumerate(pairwise(channels), 1)
+        if f"layer{2 * level}.weight" in tensors
+    )
+    if seen != fused:
+        raise UnfitError(
+            "its upscales are fused: kernels [in, out, 3, 3]; that is format progan-genforce-fused"
+            if seen
+            else "no upscale whose kernel is [in, out, 3, 3] with another number out than in"
+        )
+    return Found(
+        Architecture(
+            channels=channels,
+            z_dim=side(tensors, "layer0.weight", 4, 1),
+            image_channels=side(tensors, f"output{levels - 1}.weight", 4, 0),
+        )
+    )
+
+
+def rows_genforce(arch: Architecture, *, fused: bool) -> Iterator[Row]:
+    """Yield the table of genforce's `PGGANGenerator`; its first layer is a convolution of one pixel padded by 3."""
+    yield Row("layer0.weight", "first/kernel", "pixel_to_map")
+    yield Row("layer0.bias", "first/bias")
+    for index in range(2 * len(arch.channels) - 1):
+        layout = "flipped_conv_transpose" if fused and index % 2 else "conv"
+        yield Row(f"layer{index + 1}.weight", f"layers/{index}/kernel", layout)
+        yield Row(f"layer{index + 1}.bias", f"layers/{index}/bias")
+    yield Row(f"output{len(arch.channels) - 1}.weight", "to_image/kernel", "conv")
+    yield Row(f"output{len(arch.channels) - 1}.bias", "to_image/bias")
+
+
+def describe_zoo(tensors: StateDict, tree: Any, *, inner: str) -> Found:
+    """Return the architecture of GAN zoo's `GNet`; `inner` is what its layers call the convolution inside them."""
+    near = {pattern: words for pattern, words in NEAR.items() if pattern != "*formatLayer.*"}
+    need(tensors, f"formatLayer{inner}.weight", f"groupScale0.0{inner}.weight", near=near)
+    levels = number_of(tensors, "toRGBLayers.{}" + inner + ".weight")
+    last = f"toRGBLayers.{levels - 1}{inner}.weight"
+    need(tensors, last, near=near)
+    names = [f"groupScale0.0{inner}.weight", *(f"scaleLayers.{i}.1{inner}.weight" for i in range(levels - 1))]
+    return Found(
+        Architecture(
+            channels=tuple(side(tensors, name, 4, 0) for name in names),
+            z_dim=side(tensors, f"formatLayer{inner}.weight", 2, 1),
+            image_channels=side(tensors, last, 4, 0),
+            first_gain=math.sqrt(2.0),
+            image_gain=math.sqrt(2.0),
+            scaled_bias=True,
+            first_bias_maps=True,
+            tanh=_zoo_tanh(tree),
+        )
+    )
+
+
+def _zoo_tanh(tree: Any) -> bool:
+    """Return whether a tanh follows, by the file's `config` if it has one; check what else that says."""
+    config = tree.get("config") if isinstance(tree, Mapping) else None
+    if not isinstance(config, Mapping):
+        return False
+    for name, (value, meaning) in ZOO_CONFIG.items():
+        found = config.get(name, value)
+        if not isinstance(found, bool | int | float) or found != value:
+            raise UnfitError(f"its config has {name} {found!s:.20}, not {value}: {meaning}, which is not converted")
+    return str(config.get("lossCriterion")) in ZOO_TANH
+
+
+def rows_zoo(arch: Architecture, *, inner: str) -> Iterator[Row]:
+    """Yield the table of GAN zoo's `GNet`."""
+    yield Row(f"formatLayer{inner}.weight", "first/kernel", "dense_to_map")
+    yield Row(f"formatLayer{inner}.bias", "first/bias", "flat_to_map")
+    last = len(arch.channels) - 1
+    layers = ["groupScale0.0", *(f"scaleLayers.{level}.{i}" for level in range(last) for i in range(2))]
+    sources = {f"layers/{index}": source for index, source in enumerate(layers)} | {"to_image": f"toRGBLayers.{last}"}
+    for target, source in sources.items():
+        yield Row(f"{source}{inner}.weight", f"{target}/kernel", "conv")
+        yield Row(f"{source}{inner}.bias", f"{target}/bias")
+
+
+def need(tensors: StateDict, *names: str, near: Mapping[str, str]) -> None:
+    """Check that tensors are there; if not, say which, and what the file looks like."""
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        looks = next((near[pattern] for pattern in near if any(fnmatchcase(name, pattern) for name in tensors)), "")
+        raise UnfitError(f"no {' and '.join(missing)}" + (f"; it looks like {looks}" if looks else ""))
+
+
+def check_finished(tensors: StateDict, name: str) -> None:
+    """Check genforce's level of detail, if stored: how many sizes are still to come."""
+    lod = tensors.get(name)
+    if lod is not None and (lod.size != 1 or float(lod.reshape(())) != 0.0):
+        values = ", ".join(f"{value:g}" for value in lod.reshape(-1)[:3].astype(float))
+        raise UnfitError(f"{name} is {values}, not 0: the last sizes are not in use yet, training stopped on the way")
+
+
+def number_of(tensors: StateDict, name: str) -> int:
+    """Return how many names, counted from 0, there are."""
+    return next(number for number in count() if name.format(number) not in tensors)
+
+
+def side(tensors: StateDict, name: str, axes: int, axis: int) -> int:
+    """Return the length of one axis of a tensor that must have this many."""
+    need(tensors, name, near={})
+    shape = tensors[name].shape
+    if len(shape) != axes:
+        raise UnfitError(f"{show(name)} has the shape {list(shape)}; it must have {axes} axes")
+    return int(shape[axis])
+
+
+# At the last size only the last of the layers that make a picture is in use.
+FORMATS = (
+    *(
+        Format(
+            f"progan-genforce{'-fused' * fused}", "progan", f"ProGAN of genforce{' with fused upscales' * fused}",
+            ("generator_smooth", "models.generator_smooth", "generator", "models.generator", ""),
+            partial(describe_genforce, fused=fused), partial(rows_genforce, fused=fused), ("output*", "lod"),
+        )
+        for fused in (False, True)
+    ),
+    *(
+        Format(
+            f"progan-ganzoo{'' if inner else '-old'}", "progan",
+            f"ProGAN of GAN zoo{'' if inner else ' with its older names'}", ("avgG", "netG", ""),
+            partial(describe_zoo, inner=inner), partial(rows_zoo, inner=inner), ("toRGBLayers.*",),
+        )
+        for inner in (".module", "")
+    ),
+)  # fmt: skip

@@ -1,0 +1,152 @@
+"""What style-based generators have in common: mapping network, filters, modulated convolution.
+
+Karras, Laine, Aila, A Style-Based Generator Architecture for Generative Adversarial Networks, arXiv 1812.04948;
+Karras et al., Analyzing and Improving the Image Quality of StyleGAN, arXiv 1912.04958.
+
+Weights come with their equalised learning rate multiplied in (`mapping_gains`): no step of a search pays for it.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jattr.generators import ops
+
+EPSILON = 1e-8
+SLOPE = 0.2  # of the leaky ReLU
+GAIN = math.sqrt(2.0)  # keeps the variance behind it
+MAPPING_RATE = 0.01  # learning-rate multiplier of the mapping network
+
+
+class Dense(nnx.Module):
+    """A dense layer: x [n, inputs] to [n, outputs]."""
+
+    def __init__(self, inputs: int, outputs: int):
+        self.kernel = nnx.Param(jnp.zeros((inputs, outputs)))
+        self.bias = nnx.Param(jnp.zeros(outputs))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the outputs [n, outputs]."""
+        return x @ self.kernel[...] + self.bias[...]
+
+
+class MappingNet(nnx.Module):
+    """The mapping network: latents z [n, z_dim] and labels [n] to w [n, w_dim].
+
+    A label's embedding stands beside z: each normalised alone after a dense layer on the one-hot label ("dense",
+    NVlabs), or both together after a table look-up ("table", as in the first StyleGAN2).
+    """
+
+    def __init__(self, z_dim: int, widths: Sequence[int], num_classes: int = 0, embedding: str = "dense"):
+        joint = embedding == "table"
+        width = (z_dim if joint else widths[-1]) if num_classes else 0
+        self.embed: Dense | nnx.Param[jax.Array] | None
+        if not num_classes:
+            self.embed = None
+        elif joint:
+            self.embed = nnx.Param(jnp.zeros((num_classes, width)))
+        else:
+            self.embed = Dense(num_classes, width)
+        self.layers = nnx.List([Dense(a, b) for a, b in pairwise((z_dim + width, *widths))])
+
+    def __call__(self, z: jax.Array, label: jax.Array | None = None) -> jax.Array:
+        """Return w [n, w_dim], before truncation."""
+        if self.embed is None:
+            x = normalise(z)
+        else:
+            assert label is not None, "a conditional network takes labels"
+            if isinstance(self.embed, Dense):
+                row = jnp.take(self.embed.kernel[...], label, axis=0) + self.embed.bias[...]
+                x = jnp.concatenate([normalise(z), normalise(row)], axis=-1)
+            else:
+                x = normalise(jnp.concatenate([z, jnp.take(self.embed[...], label, axis=0)], axis=-1))
+        for layer in self.layers:
+            x = leaky(layer(x))
+        return x
+
+
+def mapping_gains(path: str, shape: tuple[int, ...]) -> float:
+    """Return the run-time factor of a stored tensor of `MappingNet`, by its path inside it."""
+    if path.startswith("layers/"):
+        return MAPPING_RATE / math.sqrt(shape[0]) if path.endswith("kernel") else MAPPING_RATE
+    return 1.0 / math.sqrt(shape[0]) if path == "embed/kernel" else 1.0
+
+
+def leaky(x: jax.Array, gain: float = 1.0, clamp: float | None = None) -> jax.Array:
+    """Return the leaky ReLU of x times sqrt(2) `gain`, clamped to +-`clamp` times `gain`."""
+    x = jnp.where(x >= 0, x, SLOPE * x) * (GAIN * gain)
+    return x if clamp is None else jnp.clip(x, -clamp * gain, clamp * gain)
+
+
+def normalise(x: jax.Array) -> jax.Array:
+    """Return x [n, d] scaled to mean square 1 (pixel norm)."""
+    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + EPSILON)
+
+
+def modulated_conv(
+    x: jax.Array, kernel: jax.Array, style: jax.Array, *, demodulate: bool = True, up: bool = False
+) -> jax.Array:
+    """Return x [n, H, W, I] convolved with `kernel` [k, k, I, O] whose input channels are scaled by `style` [n, I].
+
+    The activations are scaled before and after one convolution with shared weights: the same numbers as a kernel for
+    every picture, without a grouped convolution. `up`: transposed, stride 2, [n, 2H + 1, 2W + 1, O] for k = 3.
+    """
+    x = x * style[:, None, None, :]
+    x = ops.conv_transpose(x, kernel, stride=2) if up else ops.conv(x, kernel, padding=kernel.shape[0] // 2)
+    if not demodulate:
+        return x
+    squares = jnp.sum(jnp.square(kernel), axis=(0, 1))
+    return x * jax.lax.rsqrt(jnp.square(style) @ squares + EPSILON)[:, None, None, :]
+
+
+def filter_axis(x: jax.Array, taps: Sequence[float], axis: int, before: int, after: int) -> jax.Array:
+    """Return x convolved with `taps` along an axis that is padded with zeros first: shifted sums."""
+    padding = [(0, 0)] * x.ndim
+    padding[axis] = (before, after)
+    x = jnp.pad(x, padding)
+    length = x.shape[axis] - len(taps) + 1
+    parts = [
+        tap * jax.lax.slice_in_dim(x, start, start + length, axis=axis) for start, tap in enumerate(reversed(taps))
+    ]
+    return sum(parts[1:], start=parts[0])
+
+
+def smooth_upsampled(x: jax.Array, taps: Sequence[float]) -> jax.Array:
+    """Return a transposed convolution's output [n, 2H + 1, 2W + 1, C] filtered to [n, 2H, 2W, C]; `taps` sum to 2."""
+    before, after = (len(taps) + 1) // 2 - 1, (len(taps) - 2) // 2
+    return filter_axis(filter_axis(x, taps, 1, before, after), taps, 2, before, after)
+
+
+def upsample(x: jax.Array, taps: Sequence[float]) -> jax.Array:
+    """Return x [n, H, W, C] upsampled by 2 and filtered: [n, 2H, 2W, C]; `taps` sum to 2 for each axis.
+
+    Each output pixel uses every second tap: two phases an axis, none of whose products is with an inserted zero.
+    """
+    for axis in (1, 2):
+        x = _upsample_axis(x, taps, axis)
+    return x
+
+
+def _upsample_axis(x: jax.Array, taps: Sequence[float], axis: int) -> jax.Array:
+    """Return x upsampled along one axis: output 2i + phase sums taps[k] z[2i + phase + before - k], z[2i] = x[i]."""
+    size, before = x.shape[axis], len(taps) // 2 - 1
+    phases = []
+    for phase in (0, 1):
+        used = [k for k in range(len(taps)) if (phase + before - k) % 2 == 0]
+        shifts = [(phase + before - k) // 2 for k in used]
+        low = max(0, -min(shifts))
+        padding = [(0, 0)] * x.ndim
+        padding[axis] = (low, max(0, *shifts))
+        padded = jnp.pad(x, padding)
+        parts = [
+            taps[k] * jax.lax.slice_in_dim(padded, low + shift, low + shift + size, axis=axis)
+            for k, shift in zip(used, shifts, strict=True)
+        ]
+        phases.append(sum(parts[1:], start=parts[0]))
+    shape = list(x.shape)
+    shape[axis] *= 2
+    return jnp.stack(phases, axis=axis + 1).reshape(shape)

@@ -1,0 +1,189 @@
+"""Spaces and settings of style-based generators: z, w, w+; truncation; noise maps.
+
+A `View` of a generator is a generator too, whose `apply` takes the latents of one space under given settings. What
+the settings say is part of the state (psi for each style, the noise maps), so all of them share one compiled program.
+
+In w and w+ latents enter the synthesis network as they are: truncation lies on the way from z to w.
+Abdal, Qin, Wonka, Image2StyleGAN, arXiv 1904.03189 (w+).
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jattr.errors import GeneratorError
+from jattr.generators.base import Generator, SampleFn
+from jattr.generators.family import graph_of
+from jattr.generators.settings import NOISE, Settings
+
+
+@functools.lru_cache(maxsize=256)
+def styled_apply(kind: str, arch: Any, space: str, searched: bool) -> Callable[..., jax.Array]:
+    """Return `apply(state, z, *, label=None)` for latents of a space: one object an architecture and space.
+
+    `searched`: the noise maps follow the latent in one flat vector.
+    """
+    graphdef, _ = graph_of(kind, arch)
+
+    def apply(state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+        net = nnx.merge(graphdef, state["net"])
+        noise = state["noise"]
+        if searched:
+            z, noise = _split_noise(arch, space, z)
+        if space == "z":
+            ws = _truncated(net, state["psi"], net.mapping(z, label))
+        else:
+            ws = _repeated(z, arch.num_ws) if space == "w" else z
+        return net.synthesis(ws, noise)
+
+    return apply
+
+
+@functools.lru_cache(maxsize=256)
+def _to_styles(kind: str, arch: Any) -> Callable[..., jax.Array]:
+    """Return compiled `fn(state, z, label) -> ws [n, num_ws, w_dim]`, truncated."""
+    graphdef, _ = graph_of(kind, arch)
+
+    def fn(state: dict[str, Any], z: jax.Array, label: jax.Array | None) -> jax.Array:
+        net = nnx.merge(graphdef, state["net"])
+        return _truncated(net, state["psi"], net.mapping(z, label))
+
+    return jax.jit(fn)
+
+
+def styled_state(net: nnx.State, arch: Any, settings: Settings) -> dict[str, Any]:
+    """Return the state of a styled generator: the network's, psi for each style [num_ws], the noise maps."""
+    return {"net": net, "psi": _psi(arch, settings), "noise": _maps(net, arch, settings.noise)}
+
+
+def styled_view(
+    kind: str, arch: Any, gen: Generator, space: str, psi: float | None, cutoff: int | None, noise: Any
+) -> Generator:
+    """Return the generator as one of another space or settings.
+
+    Args:
+      kind: of its card.
+      arch: of its card.
+      gen: the generator.
+      space: "z", "w" or "w+".
+      psi: None: the generator's.
+      cutoff: None: the generator's.
+      noise: "const", "none", "search" (the maps are part of the latent), a PRNG key (maps drawn by it), or the maps
+        themselves, each [H, W] or [n, H, W]; None: the generator's.
+
+    Raises:
+      GeneratorError: a setting that is not legal.
+    """
+    settings, maps = _changed(gen, arch, psi, cutoff, noise)
+    state = gen.state | {"psi": _psi(arch, settings), "noise": maps}
+    searched = settings.noise == "search"
+    base = {"z": arch.latent_shape, "w": (arch.w_dim,), "w+": (arch.num_ws, arch.w_dim)}[space]
+    count = sum(math.prod(shape) for shape in arch.noise_shapes)
+    return dataclasses.replace(
+        gen,
+        apply=styled_apply(kind, arch, space, searched),
+        state=state,
+        latent_shape=(math.prod(base) + count,) if searched else base,
+        sample=_sampler(kind, arch, space, state, count if searched else 0),
+        prior="normal" if space == "z" else "other",
+        num_classes=arch.num_classes if space == "z" else 0,
+        space=space,
+        settings=settings,
+        proves=space != "w+" and not searched,
+    )
+
+
+def _changed(
+    gen: Generator, arch: Any, psi: float | None, cutoff: int | None, noise: Any
+) -> tuple[Settings, Sequence[jax.Array]]:
+    """Return the new settings and the noise maps that they name."""
+    old = gen.settings or Settings()
+    how = noise if isinstance(noise, str) else "given" if isinstance(noise, (list, tuple)) else "random"
+    new = Settings(
+        psi=old.psi if psi is None else float(psi),
+        cutoff=old.cutoff if cutoff is None else cutoff,
+        noise=old.noise if noise is None else how,
+    )
+    problems = list(new.problems(arch.num_ws))
+    if isinstance(noise, str) and noise not in (*NOISE, "search"):
+        problems.append(f"noise is {noise!r}; it must be const, none or search, a PRNG key, or the maps")
+    if noise is not None and not arch.noise_shapes:
+        problems.append("it has no noise maps; leave noise away")
+    if problems:
+        raise GeneratorError(f"generator {gen.name!r}: {'; '.join(problems)}")
+    if noise is None:
+        return new, gen.state["noise"]
+    if how == "given":
+        return new, _given(gen, arch, noise)
+    if how == "random":
+        keys = jax.random.split(noise, max(1, len(arch.noise_shapes)))
+        return new, tuple(jax.random.normal(key, shape) for key, shape in zip(keys, arch.noise_shapes, strict=False))
+    return new, _maps(gen.state["net"], arch, how)
+
+
+def _given(gen: Generator, arch: Any, maps: Sequence[Any]) -> tuple[jax.Array, ...]:
+    found = tuple(jnp.asarray(part, jnp.float32) for part in maps)
+    if [part.shape[-2:] for part in found] != list(arch.noise_shapes) or any(part.ndim > 3 for part in found):
+        shapes = ", ".join(f"{h}x{w}" for h, w in arch.noise_shapes)
+        raise GeneratorError(
+            f"generator {gen.name!r} got noise maps of shapes {[part.shape for part in found]}; it takes"
+            f" {len(arch.noise_shapes)} maps, [H, W] or [n, H, W], of {shapes}"
+        )
+    return found
+
+
+def _psi(arch: Any, settings: Settings) -> jax.Array:
+    cutoff = arch.num_ws if settings.cutoff is None else settings.cutoff
+    return jnp.asarray(np.where(np.arange(arch.num_ws) < cutoff, settings.psi, 1.0), jnp.float32)
+
+
+def _maps(net: nnx.State, arch: Any, mode: str) -> tuple[jax.Array, ...]:
+    if mode == "const":
+        stored: Any = net["noise"] if arch.noise_shapes else ()
+        return tuple(stored[i][...] for i in range(len(arch.noise_shapes)))
+    return tuple(jnp.zeros(shape) for shape in arch.noise_shapes)
+
+
+def _truncated(net: Any, psi: jax.Array, w: jax.Array) -> jax.Array:
+    average = net.w_avg[...]
+    return average + psi[:, None] * (w[:, None, :] - average)
+
+
+def _repeated(w: jax.Array, count: int) -> jax.Array:
+    return jnp.broadcast_to(w[:, None, :], (len(w), count, w.shape[-1]))
+
+
+def _split_noise(arch: Any, space: str, flat: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+    """Return latents and noise maps [n, H, W] of flat vectors [n, all of them]."""
+    shapes = [(arch.num_ws, arch.w_dim) if space == "w+" else (arch.w_dim,) if space == "w" else arch.latent_shape]
+    shapes += list(arch.noise_shapes)
+    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+    parts = jnp.split(flat, ends.tolist(), axis=1)
+    shaped = [part.reshape(len(flat), *shape) for part, shape in zip(parts, shapes, strict=True)]
+    return shaped[0], shaped[1:]
+
+
+def _sampler(kind: str, arch: Any, space: str, state: dict[str, Any], noise: int) -> SampleFn:
+    """Return the sampler of a space: z normal, w and w+ what the mapping network makes of that; noise normal."""
+
+    def sample(key: jax.Array, n: int) -> jax.Array:
+        if space == "z" and not noise:
+            return jax.random.normal(key, (n, *arch.latent_shape))
+        keys = jax.random.split(key, 3)
+        z = jax.random.normal(keys[0], (n, *arch.latent_shape))
+        if space != "z":
+            label = jax.random.randint(keys[1], (n,), 0, arch.num_classes) if arch.num_classes else None
+            ws = _to_styles(kind, arch)(state, z, label)
+            z = ws if space == "w+" else ws[:, 0]
+        if not noise:
+            return z
+        return jnp.concatenate([z.reshape(n, -1), jax.random.normal(keys[2], (n, noise))], axis=1)
+
+    return sample

@@ -1,0 +1,110 @@
+"""StyleGAN2 files of three programs: the architecture is told from the tensors, and every tensor finds its place."""
+
+import numpy as np
+import pytest
+from fake_files import random_tensors, state_dict_of
+
+from converters.rules import Found, UnfitError, convert_by_rows
+from converters.stylegan2 import FORMATS
+from jattr.errors import ConversionError
+from jattr.generators.family import graph_of
+from jattr.generators.stylegan2 import Architecture
+
+NVLABS, ROSINALITY, GENFORCE = FORMATS
+SMALL = {"channels": (6, 5, 4), "z_dim": 7, "mapping_widths": (9, 8)}
+CASES = {
+    "nvlabs skip": (NVLABS, Architecture(**SMALL)),
+    "nvlabs resnet with classes": (NVLABS, Architecture(**SMALL, form="resnet", num_classes=3)),
+    "nvlabs orig, grey": (NVLABS, Architecture(**SMALL, form="orig", image_channels=1)),
+    "nvlabs, other filter": (NVLABS, Architecture(**SMALL, taps=(1.0, 1.0))),
+    "rosinality": (ROSINALITY, Architecture(**SMALL, equalised=True)),
+    "genforce": (GENFORCE, Architecture(**SMALL, equalised=True)),
+    "genforce with classes": (GENFORCE, Architecture(**SMALL, equalised=True, num_classes=4, embedding="table")),
+    "genforce orig": (GENFORCE, Architecture(**SMALL, equalised=True, form="orig")),
+}
+
+
+def example(case):
+    """(format, architecture, stored tensors, state dict, what lies beside it)."""
+    format, arch = CASES[case]
+    tensors = random_tensors("stylegan2", arch)
+    state = state_dict_of(format, arch, tensors)
+    tree = {"latent_avg": state.pop("latent_avg")} if format is ROSINALITY else {}
+    return format, arch, tensors, state, tree
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_file_tells_its_architecture_and_gives_its_tensors(case):
+    format, arch, tensors, state, tree = example(case)
+    found = format.describe(state, tree)
+    assert found.architecture == arch
+    stored = convert_by_rows(format, found, state, graph_of("stylegan2", arch)[1])
+    assert stored.keys() == tensors.keys()
+    for path, array in tensors.items():
+        np.testing.assert_array_equal(stored[path], array, err_msg=path)
+
+
+@pytest.mark.parametrize("case", ["nvlabs resnet with classes", "rosinality", "genforce"])
+def test_all_mismatches_come_at_once(case):
+    format, arch, _, state, tree = example(case)
+    found = format.describe(state, tree)
+    last = next(row.source for row in reversed(list(format.rows(arch))) if row.target and row.source in state)
+    constant = next(row.source for row in format.rows(arch) if row.target is None)
+    affine = next(name for name in state if name.endswith(("affine.weight", "modulation.weight", "style.weight")))
+    bias = next(name for name in state if name.endswith("bias") and name != last)
+    state = state | {"extra.weight": np.zeros(3, np.float32), affine: state[affine][:-1]}
+    state |= {constant: state[constant] * 2, bias: np.full_like(state[bias], np.nan)}
+    del state[last]
+    with pytest.raises(ConversionError) as caught:
+        convert_by_rows(format, found, state, graph_of("stylegan2", arch)[1])
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 6
+    for words in (
+        'left over in the file: "extra.weight"', f'missing in the file: "{last}"', f'"{affine}" gives',
+        f'"{constant}" is not the constant', f'"{bias}" has values that are not finite',
+    ):  # fmt: skip
+        assert words in str(caught.value)
+
+
+def test_integers_are_no_weights():
+    format, arch, _, state, tree = example("nvlabs skip")
+    state["mapping.w_avg"] = np.arange(8)
+    with pytest.raises(ConversionError, match="is int64; weights are floating-point"):
+        convert_by_rows(format, Found(arch), state, graph_of("stylegan2", arch)[1])
+    assert tree == {}
+
+
+@pytest.mark.parametrize(
+    ("format", "names", "words"),
+    [
+        (NVLABS, ["b64.fromrgb.weight", "b4.out.weight"], "discriminator"),
+        (NVLABS, ["conv1.weight"], "no synthesis.b4.const"),
+        (ROSINALITY, ["final_linear.0.weight", "convs.0.0.weight"], "discriminator"),
+        (ROSINALITY, ["conv1.weight"], "no input.input"),
+        (GENFORCE, ["synthesis.layer0.const", "synthesis.lod"], "a StyleGAN, not a StyleGAN2"),
+        (GENFORCE, ["conv1.weight"], "no synthesis.early_layer.const"),
+    ],
+)
+def test_what_is_no_generator_of_the_family(format, names, words):
+    with pytest.raises(UnfitError, match=words):
+        format.describe({name: np.zeros((2, 2), np.float32) for name in names}, {})
+
+
+def test_a_generator_without_its_mean_style():
+    format, _, _, state, _ = example("rosinality")
+    with pytest.raises(UnfitError, match="no latent_avg beside g_ema"):
+        format.describe(state, {"g_ema": state})
+
+
+def test_missing_noise_maps_are_named():
+    format, arch, _, state, tree = example("nvlabs skip")
+    state = {name: array for name, array in state.items() if not name.endswith("noise_const")}
+    with pytest.raises(ConversionError, match=r'missing in the file: "synthesis.b4.conv1.noise_const"'):
+        convert_by_rows(format, format.describe(state, tree), state, graph_of("stylegan2", arch)[1])
+
+
+def test_the_clamp_of_a_pickle_is_kept():
+    format, arch, _, state, _ = example("nvlabs skip")
+    found = format.describe(state, {"attributes": {"synthesis.b4.conv1.conv_clamp": 256}})
+    assert found.architecture.clamp == 256
+    assert arch.clamp is None

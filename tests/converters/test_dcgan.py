@@ -1,0 +1,139 @@
+"""PyTorch's DCGAN example without a card: recognised, converted, and compared with the pictures that it makes."""
+
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from converters.dcgan import card_of
+from converters.layered import convert_layered
+from converters.rules import UnfitError
+from converters.torch_file import find_state_dict, read_checkpoint
+from jattr.generators.store import make_generator
+
+TOLERANCE = 2e-5  # of a value range of 2: float32 sums of up to 2048 products in another order, through 5 layers
+
+
+def generator_state(nz=5, widths=(8, 4, 3)):
+    """The state dict of a generator; `widths` are the convolutions' outputs, the last of them the channels."""
+    rng = np.random.default_rng(0)
+    state, inputs = {}, nz
+    for i, outputs in enumerate(widths):
+        state[f"main.{3 * i}.weight"] = rng.normal(size=(inputs, outputs, 4, 4)).astype(np.float32)
+        if i < len(widths) - 1:
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                state[f"main.{3 * i + 1}.{name}"] = np.abs(rng.normal(size=outputs)).astype(np.float32)
+            state[f"main.{3 * i + 1}.num_batches_tracked"] = np.array(7)
+        inputs = outputs
+    return state
+
+
+def discriminator_state(widths=(3, 4, 8, 1)):
+    state = {"main.0.weight": np.ones((widths[1], widths[0], 4, 4), np.float32)}
+    for i, (inputs, outputs) in enumerate(pairwise(widths[1:])):
+        state[f"main.{3 * i + 2}.weight"] = np.ones((outputs, inputs, 4, 4), np.float32)
+        if i < len(widths) - 3:
+            names = ("weight", "bias", "running_mean", "running_var")
+            state |= {f"main.{3 * i + 3}.{name}": np.ones(outputs, np.float32) for name in names}
+    return state
+
+
+@pytest.mark.parametrize("file", ["state_dict.pth", "state_dict_legacy.pth"])
+def test_pictures_are_those_of_the_reference(reference, file):
+    folder = reference / "golden" / "dcgan_64"
+    tensors = find_state_dict(read_checkpoint(folder / file))
+    card = card_of(tensors)
+    assert (card.latent.dim, card.image_shape) == (100, (3, 64, 64))
+    generator = make_generator(card, convert_layered(card, tensors))
+    with np.load(folder / "golden.npz") as golden:
+        images = generator.generate(golden["z"].reshape(-1, 100))
+        assert np.abs(images - golden["images"].transpose(0, 2, 3, 1)).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("nz", "widths", "image_shape"),
+    [(5, (8, 4, 3), (3, 16, 16)), (1, (2, 1), (1, 8, 8)), (7, (6, 6, 5, 2, 2, 4), (4, 128, 128))],
+)
+def test_all_sizes_are_read_from_the_tensors(nz, widths, image_shape):
+    state = generator_state(nz, widths)
+    card = card_of(state)
+    assert (card.latent.dim, card.image_shape, card.value_range) == (nz, image_shape, (-1.0, 1.0))
+    assert [layer.op for layer in card.layers[-2:]] == ["conv_transpose", "tanh"]
+    generator = make_generator(card, convert_layered(card, state))
+    assert generator.image_shape == (*image_shape[1:], image_shape[0])
+
+
+def test_names_of_data_parallel_and_files_without_counters_are_read():
+    state = generator_state()
+    prefixed = {f"module.{name}": array for name, array in state.items()}
+    old = {name: array for name, array in state.items() if "tracked" not in name}
+    assert card_of(prefixed) == card_of(old) == card_of(state)
+    convert_layered(card_of(prefixed), prefixed)
+
+
+def test_a_discriminator_is_told_apart():
+    with pytest.raises(UnfitError, match=r"a DCGAN's discriminator: no BatchNorm .*\[4, 3, 4, 4\].*netG"):
+        card_of(discriminator_state())
+
+
+def missing(state):
+    del state["main.4.running_var"]
+
+
+def biased(state):
+    state["main.3.bias"] = np.ones(4, np.float32)
+
+
+def other_kernel(state):
+    state["main.6.weight"] = np.ones((4, 3, 5, 5), np.float32)
+
+
+def not_chained(state):
+    state["main.3.weight"] = np.ones((7, 4, 4, 4), np.float32)
+
+
+def flat(state):
+    state["main.3.weight"] = np.ones((8, 4), np.float32)
+
+
+def left_over(state):
+    state["netD.main.0.weight"] = np.ones((2, 3, 4, 4), np.float32)
+
+
+def one_layer(state):
+    del state["main.3.weight"]
+
+
+def many_layers(state):
+    state |= generator_state(widths=(2,) * 11)
+
+
+def other(state):
+    del state["main.0.weight"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (missing, "no main.4.running_var"),
+        (biased, '"main.3.bias" is none of its tensors (its convolutions have no bias)'),
+        (other_kernel, "main.6.weight has the shape [4, 3, 5, 5], not [4, 3, 4, 4]"),
+        (not_chained, "main.3.weight has the shape [7, 4, 4, 4], not [8, 4, 4, 4]"),
+        (flat, "main.3.weight has the shape [8, 4], not [in, out, 4, 4]"),
+        (left_over, '"netD.main.0.weight" is none of its tensors'),
+        (one_layer, "1 convolutions main.0, main.3"),
+        (many_layers, "11 convolutions"),
+        (other, "no main.0.weight"),
+    ],
+)
+def test_other_networks_are_refused(spoil, words):
+    state = generator_state()
+    spoil(state)
+    with pytest.raises(UnfitError, match=re.escape(words)):
+        card_of(state)
+
+
+def test_sizes_beyond_a_card_are_refused():
+    with pytest.raises(UnfitError, match="latent"):
+        card_of(generator_state() | {"main.0.weight": np.zeros((70000, 8, 4, 4), np.float32)})
