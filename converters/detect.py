@@ -44,6 +44,7 @@ _ALL: tuple[AnyFormat, ...] = (
 FORMATS: dict[str, AnyFormat] = {format.name: format for format in _ALL}
 CONFIG = "config.json"
 FOLDER_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+NAMES = nvlabs_pickle.NAMES | progan.NAMES  # what pickles may name besides PyTorch's own
 MAX_KEYS = 8  # shown in an error
 
 
@@ -70,7 +71,7 @@ def read_weights(source: Path) -> Weights:
       CheckpointError, ConversionError: it cannot be read, or the folder has no weights.
     """
     if not source.is_dir():
-        return Weights(source, nvlabs_pickle.flat_modules(read_checkpoint(source, names=nvlabs_pickle.NAMES)))
+        return Weights(source, nvlabs_pickle.flat_modules(read_checkpoint(source, names=NAMES)))
     files = [source / name for name in FOLDER_WEIGHTS if (source / name).is_file()]
     if not files or not (source / CONFIG).is_file():
         raise ConversionError(
@@ -128,7 +129,9 @@ def _first_match(format: AnyFormat, tree: Any, tried: list[str]) -> Match | None
 def _places(format: AnyFormat, tree: Any) -> Iterator[tuple[str, StateDict, Any]]:
     """Yield (key, tensors, the tree that they lie in) of the places of a file where a format may be."""
     for key in format.keys:
-        part = tree if not key else tree.get(key) if isinstance(tree, dict) else None
+        part = tree
+        for name in key.split(".") if key else ():
+            part = part.get(name) if isinstance(part, dict) else None
         if not isinstance(part, dict):
             continue
         if isinstance(part.get("tensors"), dict):  # a module of NVlabs, or a folder

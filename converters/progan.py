@@ -3,8 +3,8 @@
 Sources for names and gains: https://github.com/genforce/genforce, models/pggan_generator.py;
 https://github.com/facebookresearch/pytorch_GAN_zoo, models/networks/progressive_conv_net.py and custom_layers.py.
 
-Their files do not say whether learning rates are equalised, whether a label stands beside z, or (genforce) whether a
-tanh follows: taken as both programs have it unless told otherwise, which is yes, no and no.
+Weights alone do not say whether learning rates are equalised, a label stands beside z, or a tanh follows: taken as both
+programs have it unless told otherwise, which is yes, no and no. GAN zoo's `config` beside the weights says it.
 """
 
 import math
@@ -27,7 +27,7 @@ NEAR = {  # names of files that are taken for a ProGAN generator -> what they ar
     "*layer0.style.*": "a StyleGAN or StyleGAN2 of genforce",
     "*early_layer.*": "a StyleGAN2 of genforce",
     "*baseScale0": "a StyleGAN of GAN zoo",
-    "*formatLayer.*": "a generator of GAN zoo, which has another format",
+    "*formatLayer.*": "a generator of GAN zoo, in another format",
     "*progression*.conv*": "a generator of rosinality, which has no format here",
     "layer*.conv.weight": "a ProGAN of GAN dissection or InterFaceGAN, which has no format here",
 }
@@ -98,11 +98,10 @@ def rows_genforce(arch: Architecture, *, fused: bool) -> Iterator[Row]:
 
 def describe_zoo(tensors: StateDict, tree: Any, *, inner: str) -> Found:
     """Return the architecture of GAN zoo's `GNet`; `inner` is what its layers call the convolution inside them."""
-    near = {pattern: words for pattern, words in NEAR.items() if pattern != "*formatLayer.*"}
-    need(tensors, f"formatLayer{inner}.weight", f"groupScale0.0{inner}.weight", near=near)
+    need(tensors, f"formatLayer{inner}.weight", f"groupScale0.0{inner}.weight", near=NEAR)
     levels = number_of(tensors, "toRGBLayers.{}" + inner + ".weight")
     last = f"toRGBLayers.{levels - 1}{inner}.weight"
-    need(tensors, last, near=near)
+    need(tensors, last, near=NEAR)
     names = [f"groupScale0.0{inner}.weight", *(f"scaleLayers.{i}.1{inner}.weight" for i in range(levels - 1))]
     return Found(
         Architecture(
@@ -126,8 +125,9 @@ def _zoo_tanh(tree: Any) -> bool:
     for name, (value, meaning) in ZOO_CONFIG.items():
         found = config.get(name, value)
         if not isinstance(found, bool | int | float) or found != value:
-            raise UnfitError(f"its config has {name} {found!s:.20}, not {value}: {meaning}, which is not converted")
-    return str(config.get("lossCriterion")) in ZOO_TANH
+            raise UnfitError(f"its config has {name} {shown(found)}, not {value}: {meaning}, which is not converted")
+    loss = config.get("lossCriterion")
+    return isinstance(loss, str) and loss in ZOO_TANH
 
 
 def rows_zoo(arch: Architecture, *, inner: str) -> Iterator[Row]:
@@ -172,22 +172,24 @@ def side(tensors: StateDict, name: str, axes: int, axis: int) -> int:
     return int(shape[axis])
 
 
-# At the last size only the last of the layers that make a picture is in use.
+GENFORCE_KEYS = ("generator_smooth", "models.generator_smooth", "generator", "models.generator", "")
+GENFORCE_UNUSED = ("output*", "lod")  # at the last size only the last output layer makes a picture
+ZOO_KEYS, ZOO_UNUSED = ("avgG", "netG", ""), ("toRGBLayers.*",)  # likewise
 FORMATS = (
-    *(
-        Format(
-            f"progan-genforce{'-fused' * fused}", "progan", f"ProGAN of genforce{' with fused upscales' * fused}",
-            ("generator_smooth", "models.generator_smooth", "generator", "models.generator", ""),
-            partial(describe_genforce, fused=fused), partial(rows_genforce, fused=fused), ("output*", "lod"),
-        )
-        for fused in (False, True)
+    Format(
+        "progan-genforce", "progan", "ProGAN of genforce", GENFORCE_KEYS,
+        partial(describe_genforce, fused=False), partial(rows_genforce, fused=False), GENFORCE_UNUSED,
     ),
-    *(
-        Format(
-            f"progan-ganzoo{'' if inner else '-old'}", "progan",
-            f"ProGAN of GAN zoo{'' if inner else ' with its older names'}", ("avgG", "netG", ""),
-            partial(describe_zoo, inner=inner), partial(rows_zoo, inner=inner), ("toRGBLayers.*",),
-        )
-        for inner in (".module", "")
+    Format(
+        "progan-genforce-fused", "progan", "ProGAN of genforce with fused upscales", GENFORCE_KEYS,
+        partial(describe_genforce, fused=True), partial(rows_genforce, fused=True), GENFORCE_UNUSED,
+    ),
+    Format(
+        "progan-ganzoo", "progan", "ProGAN of GAN zoo", ZOO_KEYS,
+        partial(describe_zoo, inner=".module"), partial(rows_zoo, inner=".module"), ZOO_UNUSED,
+    ),
+    Format(
+        "progan-ganzoo-old", "progan", "ProGAN of GAN zoo with its older names", ZOO_KEYS,
+        partial(describe_zoo, inner=""), partial(rows_zoo, inner=""), ZOO_UNUSED,
     ),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.progan import check_finished, need, number_of, side
+from converters.progan import GENFORCE_KEYS, check_finished, need, number_of, side
 from converters.rules import Format, Found, Row, StateDict, UnfitError
 from jattr.generators.stylegan import BLUR, Architecture
 
@@ -100,9 +100,7 @@ def _layer_rows(arch: Architecture, index: int) -> Iterator[Row]:
 
 FORMATS = (
     Format(
-        "stylegan-genforce", "stylegan", "StyleGAN of genforce",
-        ("generator_smooth", "models.generator_smooth", "generator", "models.generator", ""),
-        describe_genforce, rows_genforce,
-        ("synthesis.output*", "synthesis.lod"),  # at the last size only the last layer makes a picture
+        "stylegan-genforce", "stylegan", "StyleGAN of genforce", GENFORCE_KEYS, describe_genforce, rows_genforce,
+        ("synthesis.output*", "synthesis.lod"),  # at the last size only the last output layer makes a picture
     ),
 )  # fmt: skip

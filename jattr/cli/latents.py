@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,15 +35,16 @@ def check_latents_options(args: argparse.Namespace) -> None:
 
 def write_latents(path: Path, generator: Generator, z: np.ndarray, label: np.ndarray) -> None:
     """Write the plain form: z float32 [n, *latent_shape], label int32 [n] (-1: none), digest, space, settings."""
+    arrays: dict[str, Any] = {
+        "z": np.asarray(z, np.float32),
+        "label": np.asarray(label, np.int32),
+        "digest": np.array(generator.digest),
+        "space": np.array(generator.space),
+    }
+    if generator.settings is not None:
+        arrays["settings"] = np.array(settings_text(generator))
     with path.open("xb") as file:
-        np.savez(
-            file,
-            z=np.asarray(z, np.float32),
-            label=np.asarray(label, np.int32),
-            digest=np.array(generator.digest),
-            space=np.array(generator.space),
-            **({"settings": np.array(settings_text(generator))} if generator.settings is not None else {}),
-        )
+        np.savez(file, **arrays)
 
 
 def settings_text(generator: Generator) -> str:

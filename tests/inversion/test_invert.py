@@ -281,7 +281,8 @@ def test_rounded_pictures_are_not_taken_for_truncated(toy, own):
 
 
 BAD = [
-    ("optimiser", "newton"), ("start", "zero"), ("precision", "float64"), ("space", "y"), ("noise", "loud"), ("psi", 11.0), ("cutoff", -1), ("restarts", 0),
+    ("optimiser", "newton"), ("start", "zero"), ("precision", "float64"), ("space", "y"), ("restarts", 0),
+    ("noise", "loud"), ("psi", 11.0), ("cutoff", -1),
     ("restarts", 2.5), ("restarts", "8"), ("restarts", True), ("steps", 0), ("steps", 1.5), ("pool", -1),
     ("pool", 99.5), ("lanes", 0), ("lanes", 1.5), ("polish_steps", -1), ("interval_steps", -1), ("stall", 1.5),
     ("stall", np.nan),

@@ -1,0 +1,210 @@
+"""Families in numbers: gradient steps beside PyTorch, recovery of own pictures, conversion of a large file.
+
+    python scripts/bench_families.py --part speed recover convert
+    python scripts/bench_families.py --part recover --families stylegan2 --spaces z --pictures 8
+
+speed: milliseconds of a latent-step (value and gradient with respect to w, one Adam update) of a random StyleGAN2,
+64x64, beside PyTorch eager in both forms of its modulated convolution, taking turns; ratios are torch's time over
+ours. recover: own pictures of random models, how many come to the rounding floor, and what it cost. convert: a large
+file of NVlabs' names, seconds and peak memory above the idle process. Prints rows and, last, one line of JSON.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from bench_accuracy import origin
+from fake_files import state_dict_of
+from random_families import ARCHITECTURES, random_generator, random_tensors
+from safetensors.numpy import save_file
+
+from jattr.cli.cache import enable_compilation_cache
+from jattr.generators.base import Generator
+from jattr.generators.family import FAMILIES
+from jattr.images import to_byte
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.invert import invert
+from jattr.inversion.lanes import Status
+from jattr.inversion.problem import Prior, target_of
+from jattr.inversion.search import make_engine
+
+SPEED_WIDTHS = {"small": (64, 64, 64, 32, 16), "medium": (256, 256, 256, 128, 64)}
+LARGE = (512, 512, 512, 512, 256, 128, 64)  # 256x256 pixels: 100 MB
+LANES = (1, 8)
+STEPS = 4  # of PyTorch in a timed call
+CHILD = """
+import json, sys, time
+sys.path[:0] = [{scripts!r}, {scripts!r} + "/.."]
+from fuzz_memory import idle, peak
+from converters.convert import convert
+before = idle()
+start = time.perf_counter()
+convert({path!r}, {out!r})
+print(json.dumps({{"seconds": time.perf_counter() - start, "extra_bytes": peak() - before}}))
+"""
+
+
+def speed(repeats: int) -> list[dict[str, Any]]:
+    """Compare latent-steps with PyTorch."""
+    import torch
+    from torch_stylegan2 import TorchStyleGAN2
+
+    from converters.stylegan2 import FORMATS
+
+    rows = []
+    for name, channels in SPEED_WIDTHS.items():
+        arch = FAMILIES["stylegan2"].architecture(**ARCHITECTURES["stylegan2"] | {"channels": channels})
+        gen = random_generator("stylegan2", channels=channels).view("w")
+        state = state_dict_of(FORMATS[0], arch, random_tensors("stylegan2", arch))
+        for lanes in LANES:
+            w = gen.sample_latent(jax.random.key(1), lanes)
+            made = np.asarray(gen.generate(w))
+            fns = {"jattr": _our_steps(gen, to_byte(made), lanes)}
+            target, start = torch.from_numpy(made.transpose(0, 3, 1, 2).copy()), torch.from_numpy(np.array(w))
+            for form in ("scaled", "grouped"):
+                net = TorchStyleGAN2(state, grouped=form == "grouped").requires_grad_(False)
+                fns[form] = partial(_torch_steps, net, start, target)
+            for fn in fns.values():
+                fn()
+            times = {form: [] for form in fns}
+            for _ in range(repeats):
+                for form, fn in fns.items():
+                    times[form].append(fn())
+            row = {"model": name, "lanes": lanes, "jattr_ms": float(np.median(times["jattr"])) / lanes * 1e3}
+            ratios = {f"{form}_ratio": np.array(times[form]) / np.array(times["jattr"]) for form in fns}
+            row |= {form: float(np.median(ratio)) for form, ratio in ratios.items() if form != "jattr_ratio"}
+            rows.append(row)
+            show(row)
+    return rows
+
+
+def _our_steps(gen: Generator, pixels: np.ndarray, lanes: int) -> Callable[[], float]:
+    """Return a function that runs a segment of Adam steps and returns the seconds of one."""
+    engine = make_engine(gen.apply, gen.latent_shape, "adam-cosine", 500, "default")
+    z = gen.sample_latent(jax.random.key(3), lanes)
+    prior = Prior(jnp.zeros(z.shape[1]), jnp.ones(z.shape[1]))
+    target = target_of(jnp.asarray(pixels))
+    carry = engine.begin(z)
+
+    def run() -> float:
+        nonlocal carry
+        start = time.perf_counter()
+        carry = jax.block_until_ready(engine.advance(gen.state, prior, target, None, carry))
+        return (time.perf_counter() - start) / engine.segment
+
+    return run
+
+
+def _torch_steps(net: Any, w: Any, target: Any) -> float:
+    """Run Adam steps and return the seconds of one."""
+    import torch
+
+    w = w.clone().requires_grad_(True)
+    optimiser = torch.optim.Adam([w], lr=0.1, betas=(0.9, 0.99))
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        optimiser.zero_grad()
+        made = net.synthesis(w[:, None].expand(-1, net.num_ws, -1))
+        (made - target).square().mean((1, 2, 3)).sum().backward()
+        optimiser.step()
+    return (time.perf_counter() - start) / STEPS
+
+
+def recover(families: Sequence[str], spaces: Sequence[str], count: int) -> list[dict[str, Any]]:
+    """Invert own pictures of random models."""
+    rows = []
+    for kind in families:
+        base = random_generator(kind)
+        for space in [space for space in spaces if space in base.spaces]:
+            gen = base.view(space)
+            pixels = to_byte(np.asarray(gen.generate(gen.sample_latent(jax.random.key(7), count))))
+            start = time.perf_counter()
+            found = invert(gen, pixels, config=InvertConfig())
+            best, run = found.loss.min(1), found.status != Status.SKIPPED
+            rows.append(
+                {
+                    "family": kind,
+                    "space": space,
+                    "size": pixels.shape[1],
+                    "unknowns": int(np.prod(gen.latent_shape)),
+                    "arrived": int((found.status == Status.ARRIVED).any(1).sum()),
+                    "pictures": count,
+                    "worst_loss": float(best.max()),
+                    "restarts": float(run.sum(1).mean()),
+                    "steps": float(found.steps.sum(1).mean()),
+                    "evaluations": float(found.evaluations.sum(1).mean()),
+                    "seconds": time.perf_counter() - start,
+                    "clipped": float(((pixels == 0) | (pixels == 255)).mean()),
+                }
+            )
+            show(rows[-1])
+    return rows
+
+
+def conversion(folder: Path) -> dict[str, Any]:
+    """Convert a large file of NVlabs' names in a process of its own."""
+    from converters.stylegan2 import FORMATS
+
+    arch = FAMILIES["stylegan2"].architecture(channels=LARGE, z_dim=512, mapping_widths=(512,) * 8)
+    state = state_dict_of(FORMATS[0], arch, random_tensors("stylegan2", arch))
+    path = folder / "large.safetensors"
+    save_file({name: np.ascontiguousarray(array) for name, array in state.items()}, path)
+    child = [
+        sys.executable,
+        "-c",
+        CHILD.format(path=str(path), out=str(folder / "out"), scripts=str(Path(__file__).resolve().parent)),
+    ]
+    start = time.perf_counter()
+    text = subprocess.run(child, check=True, capture_output=True, text=True).stdout
+    row = json.loads(text.splitlines()[-1])
+    size = path.stat().st_size
+    row |= {
+        "megabytes": size / 1e6,
+        "whole_seconds": time.perf_counter() - start,
+        "peak_over_idle_in_file_sizes": row["extra_bytes"] / size,
+        "limit_bytes": 3 * size + (64 << 20),
+    }
+    show(row)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", nargs="+", choices=("speed", "recover", "convert"), default=["speed", "recover"])
+    parser.add_argument("--families", nargs="+", choices=tuple(ARCHITECTURES), default=list(ARCHITECTURES))
+    parser.add_argument("--spaces", nargs="+", choices=("z", "w", "w+"), default=["z", "w"])
+    parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    enable_compilation_cache()
+    result: dict[str, Any] = {}
+    if "speed" in args.part:
+        result["speed"] = speed(args.repeats)
+    if "recover" in args.part:
+        result["recover"] = recover(args.families, args.spaces, args.pictures)
+    if "convert" in args.part:
+        with tempfile.TemporaryDirectory() as folder:
+            result["convert"] = conversion(Path(folder))
+    print(json.dumps({**result, **origin()}))
+
+
+def show(row: dict[str, Any]) -> None:
+    """Print one row as it comes."""
+    print("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
