@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from jattr import errors
     from jattr.attribution import Attribution, attribute
     from jattr.generators.base import Generator
+    from jattr.generators.from_torch import from_torch
     from jattr.generators.store import load_generator
     from jattr.inversion import Inversion, InvertConfig, invert, make_invert
 
@@ -22,6 +23,7 @@ __all__ = [
     "__version__",
     "attribute",
     "errors",
+    "from_torch",
     "invert",
     "load_generator",
     "make_invert",
@@ -33,6 +35,7 @@ _PLACES = {
     "Inversion": "jattr.inversion",
     "InvertConfig": "jattr.inversion",
     "attribute": "jattr.attribution",
+    "from_torch": "jattr.generators.from_torch",
     "invert": "jattr.inversion",
     "load_generator": "jattr.generators.store",
     "make_invert": "jattr.inversion",

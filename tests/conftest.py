@@ -1,6 +1,7 @@
 """What all tests share: JAX's settings, a tiny generator made on the spot, and the reference folder."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 REFERENCE = "JATTR_REFERENCE"
+collect_ignore = [] if find_spec("torch") else ["generators/torch_autoencoder.py"]  # doctests would import it
 
 
 @pytest.fixture(scope="session")
