@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from converters import autoencoder_kl, dcgan, nvlabs_pickle, progan, stylegan, stylegan2
+from converters import autoencoder_kl, dcgan, nvlabs_pickle, progan, stylegan, stylegan2, stylegan3
 from converters.rules import Format, Found, StateDict, UnfitError
 from converters.torch_file import find_state_dict, read_checkpoint, strip_module_prefix
 from jattr.errors import CardError, CheckpointError, ConversionError
@@ -33,6 +33,7 @@ _ALL: tuple[AnyFormat, ...] = (
     *progan.FORMATS,
     *stylegan.FORMATS,
     *stylegan2.FORMATS,
+    *stylegan3.FORMATS,
     *autoencoder_kl.FORMATS,
     CardFormat(
         "dcgan",

@@ -15,7 +15,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 REFERENCE = "JATTR_REFERENCE"
-collect_ignore = [] if find_spec("torch") else ["generators/torch_autoencoder.py"]  # doctests would import it
+collect_ignore = (
+    [] if find_spec("torch") else ["generators/torch_autoencoder.py", "generators/torch_stylegan3.py"]
+)  # doctests would import it
 
 
 @pytest.fixture(scope="session")

@@ -158,7 +158,7 @@ def _parse_layered(data: dict[str, Any]) -> Card:
 
 
 KINDS: dict[str, Callable[[dict[str, Any]], Card]] = {"layered": _parse_layered}  # kind -> how it is parsed
-FAMILY_KINDS = ("autoencoder_kl", "progan", "stylegan", "stylegan2")  # the keys of `family.FAMILIES`
+FAMILY_KINDS = ("autoencoder_kl", "progan", "stylegan", "stylegan2", "stylegan3")  # the keys of `family.FAMILIES`
 
 
 def _parse_layer(index: int, data: dict[str, Any]) -> Layer:

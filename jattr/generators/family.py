@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 
 from jattr.errors import GeneratorError
-from jattr.generators import autoencoder_kl, progan, stylegan, stylegan2
+from jattr.generators import autoencoder_kl, progan, stylegan, stylegan2, stylegan3
 from jattr.generators.card_problems import MAX_LISTED, show
 
 Shape: TypeAlias = tuple[int, ...]
@@ -35,6 +35,7 @@ FAMILIES: dict[str, Family] = {
     "autoencoder_kl": Family(autoencoder_kl.Architecture, autoencoder_kl.Net, autoencoder_kl.prepare, styled=False),
     "progan": Family(progan.Architecture, progan.Net, progan.prepare, styled=False),
     "stylegan": Family(stylegan.Architecture, stylegan.Net, stylegan.prepare, styled=True),
+    "stylegan3": Family(stylegan3.Architecture, stylegan3.Net, stylegan3.prepare, styled=True),
     "stylegan2": Family(stylegan2.Architecture, stylegan2.Net, stylegan2.prepare, styled=True),
 }
 

@@ -1,0 +1,135 @@
+"""Resampling of NHWC activations with FIR filters, separable or not.
+
+Sums of shifted slices, one for each tap, are the fastest form here: no product with an inserted zero, no copied
+windows. But XLA turns their derivative into sums of padded arrays, which are tens of times slower on CPU. The
+transpose of resampling is resampling again, `up` and `down` exchanged and the filter reversed; so `resample` is a
+primitive of JAX that says so, and differentiates fast in both modes. `scripts`-free figures are in the tests' file.
+
+The operation is scipy's `upfirdn`, along two axes.
+"""
+
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+
+class Axis(NamedTuple):
+    """Resampling along one axis: y[o] = sum_k taps[k] z[down o + K - 1 - k], where z[up i + before] = x[i], else 0."""
+
+    size: int  # of y
+    up: int = 1
+    down: int = 1
+    before: int = 0  # zeros in front of x among the zeros and samples of z; below 0: samples cut off
+
+    def transposed(self, inputs: int, num_taps: int) -> "Axis":
+        """Return the transpose of this resampling of `inputs` samples, for the same taps reversed."""
+        return Axis(inputs, self.down, self.up, num_taps - 1 - self.before)
+
+
+class _Phases(NamedTuple):
+    """An axis as sums of slices: every `num`th output is a sum of the same taps."""
+
+    slices: list[list[tuple[int, int]]]  # for each phase (tap, first input) pairs, counted in the padded input
+    length: int  # outputs of a phase
+    stride: int  # inputs between them
+    padding: tuple[int, int]
+
+
+def resample(x: jax.Array, taps: jax.Array, axis: Axis) -> jax.Array:
+    """Return x [n, H, W, C] resampled along both axes: [n, size, size, C]; taps [K] (separable) or [K, K]."""
+    if taps.ndim == 2:
+        return _resample.bind(x, taps, rows=axis, columns=axis)
+    x = _resample.bind(x, taps[:, None], rows=axis, columns=Axis(x.shape[2]))
+    return _resample.bind(x, taps[None, :], rows=Axis(axis.size), columns=axis)
+
+
+def _sums(x: jax.Array, taps: jax.Array, *, rows: Axis, columns: Axis) -> jax.Array:
+    """Return the resampled x as sums of slices; taps [rows' K, columns' K]."""
+    n, height, width, channels = x.shape
+    down, across = _phases(rows, height, taps.shape[0]), _phases(columns, width, taps.shape[1])
+    x = jnp.pad(x, ((0, 0), down.padding, across.padding, (0, 0)))
+    scalars = jnp.unstack(taps.reshape(-1))
+    shape = (n, down.length, across.length, channels)
+
+    def total(vertical: list[tuple[int, int]], horizontal: list[tuple[int, int]]) -> jax.Array:
+        made = jnp.zeros(shape, x.dtype)
+        for k, top in vertical:
+            for m, left in horizontal:
+                ends = (n, top + down.stride * (down.length - 1) + 1, left + across.stride * (across.length - 1) + 1)
+                part = lax.slice(x, (0, top, left, 0), (*ends, channels), (1, down.stride, across.stride, 1))
+                made = made + scalars[k * taps.shape[1] + m] * part
+        return made
+
+    phases = [jnp.stack([total(v, h) for h in across.slices], axis=3) for v in down.slices]
+    y = jnp.stack(phases, axis=2)  # [n, H' / phases, phases, W' / phases, phases, C]
+    y = y.reshape(n, y.shape[1] * y.shape[2], y.shape[3] * y.shape[4], channels)
+    return y[:, : rows.size, : columns.size]
+
+
+def _phases(axis: Axis, inputs: int, num_taps: int) -> _Phases:
+    common = math.gcd(axis.up, axis.down)
+    num, stride = axis.up // common, axis.down // common
+    length = -(-axis.size // num)
+    used = [
+        [(k, place // axis.up) for k in range(num_taps) if (place := at - k) % axis.up == 0]
+        for at in (num_taps - 1 - axis.before + axis.down * phase for phase in range(num))
+    ]
+    firsts = [first for phase in used for _, first in phase]
+    before = max(0, -min(firsts, default=0))
+    after = max(0, max(firsts, default=0) + stride * (length - 1) + 1 - inputs)
+    slices = [[(k, first + before) for k, first in phase] for phase in used]
+    return _Phases(slices, length, stride, (before, after))
+
+
+def _shape_of(x: Any, taps: Any, *, rows: Axis, columns: Axis) -> Any:
+    return x.update(shape=(x.shape[0], rows.size, columns.size, x.shape[3]), weak_type=False)
+
+
+def _transpose_x(y: Any, x: Any, taps: Any, *, rows: Axis, columns: Axis) -> jax.Array:
+    """Return what x [n, H, W, C] (only its shape is known) gets from y."""
+    _, height, width, _ = x.aval.shape
+    back = {
+        "rows": rows.transposed(height, taps.shape[0]),
+        "columns": columns.transposed(width, taps.shape[1]),
+    }
+    return _resample.bind(y, taps[::-1, ::-1], **back)
+
+
+def _transpose_taps(y: Any, x: Any, taps: Any, **axes: Any) -> jax.Array:
+    fn: Any = partial(_sums, x, **axes)
+    return jax.linear_transpose(fn, taps.aval)(y)[0]
+
+
+def _batch(args: Any, dims: Any, **axes: Any) -> tuple[jax.Array, int]:
+    x, taps = args
+    if dims[1] is not None:  # a filter for each: rare, and then without the fast derivative
+        fn: Any = partial(_sums, **axes)
+        return jax.vmap(fn, in_axes=dims)(x, taps), 0
+    x = jnp.moveaxis(x, dims[0], 0)
+    y = _resample.bind(x.reshape(-1, *x.shape[2:]), taps, **axes)
+    return y.reshape(*x.shape[:2], *y.shape[1:]), 0
+
+
+def _materialised(x: jax.Array, taps: jax.Array, **axes: Any) -> jax.Array:
+    """Return `_sums` so that XLA on CPU computes it once: it does not fuse across the border of a condition.
+
+    Otherwise it computes the sums anew for each use by the next operation, such as the nine windows of a convolution.
+    """
+    shape = (x.shape[0], axes["rows"].size, axes["columns"].size, x.shape[3])
+    finite = jnp.isfinite(jnp.sum(taps))
+    return lax.cond(finite, partial(_sums, **axes), lambda *_: jnp.full(shape, jnp.nan, x.dtype), x, taps)
+
+
+_resample = Primitive("resample")
+_resample.def_impl(jax.jit(_sums, static_argnames=("rows", "columns")))
+_resample.def_abstract_eval(_shape_of)
+ad.defbilinear(_resample, _transpose_x, _transpose_taps)
+batching.primitive_batchers[_resample] = _batch
+mlir.register_lowering(_resample, mlir.lower_fun(_sums, multiple_results=False))
+mlir.register_lowering(_resample, mlir.lower_fun(_materialised, multiple_results=False), platform="cpu")
