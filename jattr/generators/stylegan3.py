@@ -207,7 +207,7 @@ class Net(nnx.Module):
 
 def prepare(arch: Architecture, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the stored tensors, by path, with their run-time factors multiplied in."""
-    return {path: (array * _gain(arch, path, array)).astype(array.dtype) for path, array in tensors.items()}
+    return {path: np.asarray(array * _gain(arch, path, array), array.dtype) for path, array in tensors.items()}
 
 
 def _gain(arch: Architecture, path: str, array: np.ndarray) -> float | np.ndarray:
@@ -215,7 +215,7 @@ def _gain(arch: Architecture, path: str, array: np.ndarray) -> float | np.ndarra
     if path.startswith("mapper/"):
         return mapping_gains(path.removeprefix("mapper/"), array.shape)
     if path.endswith("magnitude_ema"):
-        return array.astype(np.float64) ** -1.5
+        return array.astype(np.float64) ** -1.5  # times itself: what scales inputs to mean square 1
     if path.endswith("up_filter"):
         return len(array) / arch.filter_size  # the inserted zeros take away as much
     if path == "features/kernel":
