@@ -4,7 +4,8 @@ All forms compute one and the same function, and differentiate in both modes:
 
 * `native`: one convolution of XLA. The form for GPU and TPU, and for tangents of convolutions on CPU.
 * `patches`: input windows side by side (im2col), then one matrix product. A transposed convolution becomes one
-  product that makes all stride x stride phases of the output at once (sub-pixel form).
+  product that makes all stride x stride phases of the output at once (sub-pixel form), or one for each phase where
+  the taps are not a multiple of the stride.
 * `columns`: one matrix product, then overlapping sums of the taps (col2im). Best where the output has few channels.
 
 On CPU the gradient of a native convolution is not in XLA's canonical form and runs many times slower than its value;
@@ -150,12 +151,34 @@ def _taps_by_phase(kernel: jax.Array, stride: int) -> jax.Array:
 def _phases(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     taps = _taps_by_phase(kernel, stride)
     rows, _, columns, _, inputs, outputs = taps.shape
-    matrix = taps[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(rows * columns * inputs, -1)
     x = jnp.pad(x, ((0, 0), (rows - 1, rows - 1), (columns - 1, columns - 1), (0, 0)))
-    y = _windows(x, rows, columns, 1) @ matrix
-    n, height, width, _ = y.shape
-    y = y.reshape(n, height, width, stride, stride, outputs).transpose(0, 1, 3, 2, 4, 5)
-    return y.reshape(n, height * stride, width * stride, outputs)
+    if kernel.shape[0] % stride or kernel.shape[1] % stride:
+        y = _phases_apart(x, kernel, stride)
+    else:
+        matrix = taps[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(rows * columns * inputs, -1)
+        y = _windows(x, rows, columns, 1) @ matrix
+        y = y.reshape(*y.shape[:3], stride, stride, outputs)
+    n, height, width = y.shape[:3]
+    return y.transpose(0, 1, 3, 2, 4, 5).reshape(n, height * stride, width * stride, outputs)
+
+
+def _phases_apart(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Return the phases [n, H', W', stride, stride, O], each as a product of its own: no product with a zero tap.
+
+    `x` is padded. For 3x3 taps and stride 2 these are 4, 2, 2 and 1 taps instead of four times 4.
+    """
+    rows, columns = (-(-size // stride) for size in kernel.shape[:2])
+    height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1
+
+    def phase(down: int, across: int) -> jax.Array:
+        taps = kernel[down::stride, across::stride]
+        kh, kw, _, outputs = taps.shape
+        if not kh * kw:
+            return jnp.zeros((len(x), height, width, outputs), x.dtype)
+        seen = x[:, rows - kh :, columns - kw :][:, : height + kh - 1, : width + kw - 1]
+        return _windows(seen, kh, kw, 1) @ taps[::-1, ::-1].reshape(-1, outputs)
+
+    return jnp.stack([jnp.stack([phase(a, b) for b in range(stride)], 3) for a in range(stride)], 3)
 
 
 def _columns(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jattr.generators import ops
+from jattr.generators.filters import Axis, resample
 
 EPSILON = 1e-8
 SLOPE = 0.2  # of the leaky ReLU
@@ -103,50 +104,15 @@ def modulated_conv(
     return x * jax.lax.rsqrt(jnp.square(style) @ squares + EPSILON)[:, None, None, :]
 
 
-def filter_axis(x: jax.Array, taps: Sequence[float], axis: int, before: int, after: int) -> jax.Array:
-    """Return x convolved with `taps` along an axis that is padded with zeros first: shifted sums."""
-    padding = [(0, 0)] * x.ndim
-    padding[axis] = (before, after)
-    x = jnp.pad(x, padding)
-    length = x.shape[axis] - len(taps) + 1
-    parts = [
-        tap * jax.lax.slice_in_dim(x, start, start + length, axis=axis) for start, tap in enumerate(reversed(taps))
-    ]
-    return sum(parts[1:], start=parts[0])
+def smooth(x: jax.Array, taps: Sequence[float], size: int) -> jax.Array:
+    """Return x [n, H, W, C] convolved with `taps` along both axes, between zeros: [n, size, size, C].
 
-
-def smooth_upsampled(x: jax.Array, taps: Sequence[float]) -> jax.Array:
-    """Return a transposed convolution's output [n, 2H + 1, 2W + 1, C] filtered to [n, 2H, 2W, C]; `taps` sum to 2."""
-    before, after = (len(taps) + 1) // 2 - 1, (len(taps) - 2) // 2
-    return filter_axis(filter_axis(x, taps, 1, before, after), taps, 2, before, after)
+    Of an odd number of zeros the larger half stands in front.
+    """
+    zeros = size + len(taps) - 1 - x.shape[1]
+    return resample(x, jnp.asarray(taps, x.dtype), Axis(size, before=(zeros + 1) // 2))
 
 
 def upsample(x: jax.Array, taps: Sequence[float]) -> jax.Array:
-    """Return x [n, H, W, C] upsampled by 2 and filtered: [n, 2H, 2W, C]; `taps` sum to 2 for each axis.
-
-    Each output pixel uses every second tap: two phases an axis, none of whose products is with an inserted zero.
-    """
-    for axis in (1, 2):
-        x = _upsample_axis(x, taps, axis)
-    return x
-
-
-def _upsample_axis(x: jax.Array, taps: Sequence[float], axis: int) -> jax.Array:
-    """Return x upsampled along one axis: output 2i + phase sums taps[k] z[2i + phase + before - k], z[2i] = x[i]."""
-    size, before = x.shape[axis], len(taps) // 2 - 1
-    phases = []
-    for phase in (0, 1):
-        used = [k for k in range(len(taps)) if (phase + before - k) % 2 == 0]
-        shifts = [(phase + before - k) // 2 for k in used]
-        low = max(0, -min(shifts))
-        padding = [(0, 0)] * x.ndim
-        padding[axis] = (low, max(0, *shifts))
-        padded = jnp.pad(x, padding)
-        parts = [
-            taps[k] * jax.lax.slice_in_dim(padded, low + shift, low + shift + size, axis=axis)
-            for k, shift in zip(used, shifts, strict=True)
-        ]
-        phases.append(sum(parts[1:], start=parts[0]))
-    shape = list(x.shape)
-    shape[axis] *= 2
-    return jnp.stack(phases, axis=axis + 1).reshape(shape)
+    """Return x [n, H, W, C] upsampled by 2 and filtered: [n, 2H, 2W, C]; an even number of `taps`, whose sum is 2."""
+    return resample(x, jnp.asarray(taps, x.dtype), Axis(2 * x.shape[1], up=2, before=len(taps) // 2))

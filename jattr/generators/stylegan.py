@@ -16,7 +16,7 @@ from flax import nnx
 
 from jattr.generators import ops
 from jattr.generators.progan import upsampled_conv
-from jattr.generators.style_parts import EPSILON, GAIN, SLOPE, Dense, MappingNet, filter_axis, mapping_gains
+from jattr.generators.style_parts import EPSILON, GAIN, SLOPE, Dense, MappingNet, mapping_gains, smooth
 
 BLUR = (0.25, 0.5, 0.25)  # behind a convolution that doubles the size
 
@@ -106,7 +106,11 @@ class Net(nnx.Module):
         """Return pictures [n, H, W, C] of styles ws [n, num_ws, w_dim] and noise maps [H, W] or [n, H, W]."""
         x = self.epilogues[0](self.constant[...][None], ws[:, 0], noise[0])
         for index, kernel in enumerate(self.kernels):
-            x = _blurred(upsampled_conv(x, kernel[...])) if index % 2 else ops.conv(x, kernel[...], padding=1)
+            if index % 2:
+                x = upsampled_conv(x, kernel[...])
+                x = smooth(x, BLUR, x.shape[1])
+            else:
+                x = ops.conv(x, kernel[...], padding=1)
             x = self.epilogues[index + 1](x, ws[:, index + 1], noise[index + 1])
         return ops.conv(x, self.image_kernel[...]) + self.image_bias[...]
 
@@ -117,10 +121,6 @@ def _leaky_change(x: jax.Array, bias: jax.Array) -> jax.Array:
     AdaIN takes away what is equal in all pixels of a channel; taken away here, it costs x no digits where it is large.
     """
     return SLOPE * x + (1 - SLOPE) * (jnp.maximum(x, -bias) + jnp.minimum(bias, 0))
-
-
-def _blurred(x: jax.Array) -> jax.Array:
-    return filter_axis(filter_axis(x, BLUR, 1, 1, 1), BLUR, 2, 1, 1)
 
 
 def prepare(arch: Architecture, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ from jattr.generators.style_parts import (
     leaky,
     mapping_gains,
     modulated_conv,
-    smooth_upsampled,
+    smooth,
     upsample,
 )
 
@@ -101,7 +101,7 @@ class StyledConv(nnx.Module):
     def __call__(self, x: jax.Array, w: jax.Array, noise: jax.Array, gain: float = 1.0) -> jax.Array:
         """Return the activations [n, H', W', outputs] of x [n, H, W, inputs] under styles w [n, w_dim]."""
         x = modulated_conv(x, self.kernel[...], self.affine(w), up=self.up)
-        x = smooth_upsampled(x, self.taps) if self.up else x
+        x = smooth(x, self.taps, x.shape[1] - 1) if self.up else x
         x = x + self.noise_strength[...] * noise[..., None] + self.bias[...]
         return leaky(x, gain, self.clamp)
 

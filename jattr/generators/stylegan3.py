@@ -17,8 +17,8 @@ import numpy as np
 from flax import nnx
 
 from jattr.generators import ops
+from jattr.generators.filters import Axis, resample
 from jattr.generators.style_parts import EPSILON, Dense, MappingNet, leaky, mapping_gains, normalise
-from jattr.generators.stylegan3_filters import Axis, resample
 
 MAX_SIZE = 4096
 TINY = 1e-30  # below the square of any frequency that matters; the root of 0 has no derivative

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattr.generators.stylegan3_filters import Axis, resample
+from jattr.generators.filters import Axis, resample
 
 AXES = {
     "up 2": Axis(9, up=2, before=3),
