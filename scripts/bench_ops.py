@@ -95,7 +95,7 @@ def forms_of(layer: Layer) -> tuple[dict[str, Callable[..., jax.Array]], str]:
     """Return the layer in each form, and the name of the one that `ops` chooses."""
     kernel = jnp.zeros((layer.kernel, layer.kernel, layer.inputs, layer.outputs))
     if layer.op == "conv":
-        fn, names, chosen = ops.conv, tuple(ops.CONV_FORMS), ops.conv_form(kernel)
+        fn, names, chosen = ops.conv, tuple(ops.CONV_FORMS), ops.conv_form(kernel, layer.stride, layer.side)
     else:
         fn, names = ops.conv_transpose, tuple(ops.CONV_TRANSPOSE_FORMS)
         chosen = ops.conv_transpose_form(kernel, layer.stride)

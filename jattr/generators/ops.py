@@ -3,6 +3,7 @@
 All forms compute one and the same function, and differentiate in both modes:
 
 * `native`: one convolution of XLA. The form for GPU and TPU, and for tangents of convolutions on CPU.
+* `canonical`: the same for stride 1, and its gradient is one such convolution too.
 * `patches`: input windows side by side (im2col), then one matrix product. A transposed convolution becomes one
   product that makes all stride x stride phases of the output at once (sub-pixel form), or one for each phase where
   the taps are not a multiple of the stride.
@@ -21,7 +22,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+from jattr.generators.canonical_conv import DIMENSIONS, canonical_conv
+
+FEW_PIXELS = 16  # a side, up to which matrix products beat convolutions on CPU (whole generators, not layers, decide)
 
 
 def conv(
@@ -39,11 +42,12 @@ def conv(
       edge: replicate the border instead of zeros.
       form: a key of `CONV_FORMS`; None chooses by backend.
     """
-    if padding:
-        x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="edge" if edge else "constant")
-    if form is None and kernel.shape[:2] == (1, 1) and stride == 1:
+    if padding and edge:
+        x, padding = jnp.pad(x, _around(padding), mode="edge"), 0
+    if form is None and kernel.shape[:2] == (1, 1) and stride == 1 and not padding:
         return x @ kernel[0, 0]
-    return CONV_FORMS[form or conv_form(kernel)](x, kernel, stride)
+    form = form or conv_form(kernel, stride, min(x.shape[1:3]))
+    return CONV_FORMS[form](x, kernel, stride, padding)
 
 
 def conv_transpose(
@@ -62,6 +66,10 @@ def conv_transpose(
     """
     form = form or conv_transpose_form(kernel, stride)
     return CONV_TRANSPOSE_FORMS[form](x, kernel, stride, padding, output_padding)
+
+
+def _around(padding: int) -> tuple[tuple[int, int], ...]:
+    return ((0, 0), (padding, padding), (padding, padding), (0, 0))
 
 
 def upsample_nearest(x: jax.Array, scale: int) -> jax.Array:
@@ -87,14 +95,16 @@ def for_tangents() -> Iterator[None]:
 _TANGENTS: contextvars.ContextVar[bool] = contextvars.ContextVar("jattr_tangents", default=False)
 
 
-def conv_form(kernel: jax.Array) -> str:
-    """Return the form that `conv` chooses for kernel [kh, kw, I, O] here and now."""
+def conv_form(kernel: jax.Array, stride: int, side: int) -> str:
+    """Return the form that `conv` chooses for kernel [kh, kw, I, O] and inputs of `side` pixels here and now."""
     if jax.default_backend() != "cpu":
         return "native"
     kh, kw, inputs, outputs = kernel.shape
     if kh * kw * outputs <= inputs:
         return "columns"
-    return "native" if _TANGENTS.get() else "patches"
+    if _TANGENTS.get():
+        return "native"
+    return "canonical" if stride == 1 and side > FEW_PIXELS else "patches"
 
 
 def conv_transpose_form(kernel: jax.Array, stride: int) -> str:
@@ -107,17 +117,25 @@ def conv_transpose_form(kernel: jax.Array, stride: int) -> str:
     return "columns" if few or _TANGENTS.get() else "patches"
 
 
-def _conv_native(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    return lax.conv_general_dilated(x, kernel, (stride, stride), "VALID", dimension_numbers=_DIMENSIONS)
+def _conv_native(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+    around = [(padding, padding)] * 2
+    return lax.conv_general_dilated(x, kernel, (stride, stride), around, dimension_numbers=DIMENSIONS)
 
 
-def _conv_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+def _conv_canonical(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+    if stride > 1:
+        return _conv_native(x, kernel, stride, padding)
+    return canonical_conv(x, kernel, (padding, padding))
+
+
+def _conv_patches(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     kh, kw, inputs, outputs = kernel.shape
-    return _windows(x, kh, kw, stride) @ kernel.reshape(kh * kw * inputs, outputs)
+    return _windows(jnp.pad(x, _around(padding)), kh, kw, stride) @ kernel.reshape(kh * kw * inputs, outputs)
 
 
-def _conv_columns(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+def _conv_columns(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     kh, kw, inputs, outputs = kernel.shape
+    x = jnp.pad(x, _around(padding))
     n, height, width, _ = x.shape
     y = (x @ kernel.transpose(2, 0, 1, 3).reshape(inputs, -1)).reshape(n, height, width, kh, kw, outputs)
     rows, columns = height - kh + 1, width - kw + 1
@@ -201,7 +219,7 @@ def _conv_transpose_native(
 ) -> jax.Array:
     around = [(k - 1 - padding, k - 1 - padding + output_padding) for k in kernel.shape[:2]]
     return lax.conv_general_dilated(
-        x, kernel[::-1, ::-1], (1, 1), around, lhs_dilation=(stride, stride), dimension_numbers=_DIMENSIONS
+        x, kernel[::-1, ::-1], (1, 1), around, lhs_dilation=(stride, stride), dimension_numbers=DIMENSIONS
     )
 
 
@@ -224,6 +242,7 @@ def _cut_from(full_fn: Callable[[jax.Array, jax.Array, int], jax.Array]) -> Call
 
 CONV_FORMS: dict[str, Callable[..., jax.Array]] = {
     "native": _conv_native,
+    "canonical": _conv_canonical,
     "patches": _conv_patches,
     "columns": _conv_columns,
 }
