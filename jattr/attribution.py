@@ -259,6 +259,7 @@ def _evidence(
         restarts=int((status != Status.SKIPPED).sum()),
         arrived=int((status == Status.ARRIVED).sum()),
         failed=int((status == Status.FAILED).sum()),
+        settings="" if gen.settings is None else f"{gen.space}, {gen.settings}",
         usual_miss=miss,
     )
 

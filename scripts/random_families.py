@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy.signal import firwin
 
 from jattr.generators.base import Generator
 from jattr.generators.family import FAMILIES, graph_of
@@ -18,12 +19,17 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {  # family -> one of 32x32 or 64x64 
     "progan": {"channels": (64, 64, 64, 32), "z_dim": 64},
     "stylegan": {"channels": (64, 64, 64, 32), **STYLES},
     "stylegan2": {"channels": (64, 64, 64, 32, 16), **STYLES},
+    "stylegan3": {
+        "channels": (32, 32, 32, 24, 16, 3), "sizes": (36, 36, 52, 52, 32, 32), "rates": (16, 16, 32, 32, 32, 32),
+        "z_dim": 64, "w_dim": 64, "mapping_layers": 2, "output_scale": 1.0,
+    },
     "autoencoder_kl": {
         "block_out_channels": (32, 64), "layers_per_block": 1, "latent_channels": 4, "latent_height": 16,
         "latent_width": 16, "norm_num_groups": 16,
     },
 }  # fmt: skip
-EQUALISED = ("progan", "stylegan", "stylegan2")  # their kernels are stored with deviation 1
+FILTER_SIZE = 6  # of StyleGAN3: taps for each step of a resampling factor
+EQUALISED = ("progan", "stylegan", "stylegan2", "stylegan3")  # their kernels are stored with deviation 1
 MAPPING = 100.0  # deviation of the mapping network's kernels, whose learning rate is a hundredth
 
 
@@ -47,6 +53,8 @@ def _tensor(kind: str, path: str, shape: tuple[int, ...], rng: np.random.Generat
     """Return one tensor: kernels that keep the variance, small biases, scales and styles about 1."""
     noise = rng.normal(size=shape)
     leaf = path.rpartition("/")[2]
+    if kind == "stylegan3" and (tensor := _aligned(path, shape)) is not None:
+        return np.asarray(tensor, np.float32)
     if leaf in ("kernel", "skip"):
         fan = 1.0 if kind in EQUALISED else math.sqrt(2.0 / max(1, math.prod(shape[:-1])))
         noise *= MAPPING if "mapper" in path or "mapping" in path else fan
@@ -55,3 +63,16 @@ def _tensor(kind: str, path: str, shape: tuple[int, ...], rng: np.random.Generat
     elif len(shape) < 2:
         noise *= 0.1
     return np.asarray(noise, np.float32)
+
+
+def _aligned(path: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return what StyleGAN3 does not start from chance: low-pass filters, magnitudes, the features' transform."""
+    if path.endswith("_filter"):
+        return firwin(shape[0], FILTER_SIZE / shape[0], window=("kaiser", 4.0))
+    if path.endswith("magnitude_ema"):
+        return np.ones(shape)
+    if path.endswith("transform"):
+        return np.eye(3)
+    if path == "features/affine/bias":
+        return np.array([1.0, 0.0, 0.0, 0.0])
+    return None

@@ -59,7 +59,7 @@ def add_parser(subparsers: Any) -> None:
     search.add_argument(
         "--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="of all random choices (default 0)"
     )
-    add_settings(parser, (*NOISE, "search"))
+    add_settings(parser, (*NOISE, "search"), grid=True)
     parser.add_argument("--resize", action="store_true", help="bring pictures to the candidates' sizes (Lanczos)")
     add_device(parser)
     add_common(parser)
@@ -102,8 +102,10 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
         clock.watch_compilation()
         config = make_config(args)
     with clock.part("load_candidates"):
-        generators = [config.view(gen) for gen in load_candidates(args.candidates, resize=args.resize)]
-    return AttributeRun(args.images, args.candidates, generators, config, args.resize, clock)
+        loaded = load_candidates(args.candidates, resize=args.resize)
+        views = [candidate_views(gen, config, args.psi) for gen in loaded]
+    paths = [path for path, group in zip(args.candidates, views, strict=True) for _ in group]
+    return AttributeRun(args.images, paths, [gen for group in views for gen in group], config, args.resize, clock)
 
 
 def report(args: argparse.Namespace, data: dict[str, Any]) -> None:
@@ -129,7 +131,15 @@ def make_config(args: argparse.Namespace) -> InvertConfig:
 
     options = ("restarts", "optimiser", "steps", "start", "space", "lanes", "seed")
     given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
-    return InvertConfig(**given, **given_settings(args))
+    settings = given_settings(args)
+    psi = settings.pop("psi", ())
+    return InvertConfig(**given, **settings, psi=psi[0] if len(psi) == 1 else None)
+
+
+def candidate_views(gen: Generator, config: InvertConfig, psi: Sequence[float] | None) -> Sequence[Generator]:
+    """Return a candidate in the space and under the settings that are searched, once for each of several psi."""
+    view = config.view(gen)
+    return view.psi_grid(psi) if psi is not None and len(psi) > 1 else (view,)
 
 
 def load_candidates(paths: Sequence[str], *, resize: bool) -> list[Generator]:

@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="seed of the latents (default 0)")
     parser.add_argument("--label", type=whole_number(0, 2**31 - 1), metavar="K", help="class (default: drawn by seed)")
     parser.add_argument("--space", choices=SPACES, help="of the latents that are drawn (default z)")
-    add_settings(parser, NOISE)
+    add_settings(parser, (*NOISE, "random"))
     add_output(parser)
     add_device(parser)
     add_common(parser)
@@ -62,7 +62,10 @@ def run(args: argparse.Namespace) -> int:
         start_jax(args.device)
         generator = load_generator(args.generator)
         if args.latents is None:
-            generator = generator.view(args.space, **given_settings(args))
+            given = given_settings(args)
+            if given.get("noise") == "random":
+                given["noise"] = "search"  # the maps are drawn with the latent, and kept with it
+            generator = generator.view(args.space, **given)
             z, label = draw_latents(generator, args.n, args.seed or 0, args.label)
         else:
             generator, z, label = read_latents(args.latents, generator, limit=MAX_PICTURES)

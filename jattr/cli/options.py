@@ -63,12 +63,24 @@ def start_jax(device: str | None) -> None:
         raise InputError(f"--device {device} cannot be used here: {reason}; leave --device away") from error
 
 
-def add_settings(parser: Any, noise: tuple[str, ...]) -> None:
-    """Add the settings of style-based generators."""
+NOISE_NOTES = {  # of the choices beyond a card's
+    "random": "; random: drawn for each picture, and kept with its latent",
+    "search": "; search: unknown, which leaves no certificate",
+}
+
+
+def add_settings(parser: Any, noise: tuple[str, ...], *, grid: bool = False) -> None:
+    """Add the settings of style-based generators; with `grid` psi is a list of one or more."""
     group = parser.add_argument_group("style-based generators")
-    group.add_argument("--psi", type=float, metavar="PSI", help="truncation (default: the card's)")
+    if grid:
+        text = "truncation (default: the card's); of several each is tried"
+        group.add_argument("--psi", type=float, nargs="+", metavar="PSI", help=text)
+    else:
+        group.add_argument("--psi", type=float, metavar="PSI", help="truncation (default: the card's)")
     group.add_argument("--cutoff", type=whole_number(0, 1_000), metavar="N", help="styles that psi applies to")
-    group.add_argument("--noise", choices=noise, help="noise maps (default: the card's)")
+    group.add_argument(
+        "--noise", choices=noise, help="noise maps (default: the card's)" + NOISE_NOTES.get(noise[-1], "")
+    )
 
 
 def given_settings(args: argparse.Namespace) -> dict[str, Any]:

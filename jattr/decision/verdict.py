@@ -37,6 +37,7 @@ class Evidence:
     arrived: int
     failed: int
     usual_miss: float | None = None  # residual that the candidate reaches on its own pictures when it misses
+    settings: str = ""  # space, truncation and noise that were searched with; "" where there are none
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,15 @@ def _ratio(runner_up: Evidence, winner: Evidence) -> float:
 
 
 def _models(evidence: Sequence[Evidence]) -> list[tuple[tuple[str, ...], Evidence]]:
-    """Return the candidates with those of one digest joined: (names, the better evidence)."""
+    """Return the candidates with those of one digest joined: (names, the better evidence).
+
+    Of a model that was searched under several settings, only the names with the better evidence's are its names.
+    """
     groups: dict[str, list[Evidence]] = {}
     for e in evidence:
         groups.setdefault(e.digest, []).append(e)
     best = {d: min(es, key=lambda e: np.inf if e.residual is None else e.residual) for d, es in groups.items()}
+    alike = {d: [e.name for e in es if e.settings == best[d].settings] for d, es in groups.items()}
     first = {d: best[d].name for d in groups}  # the name whose evidence is stated comes first
-    names = {d: (first[d], *(e.name for e in es if e.name != first[d])) for d, es in groups.items()}
+    names = {d: (first[d], *(name for name in alike[d] if name != first[d])) for d in groups}
     return [(names[d], best[d]) for d in groups]

@@ -1,7 +1,8 @@
 """`Generator`: a pure function from latents to pictures, its weights, and what is known about both."""
 
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -141,6 +142,20 @@ class Generator:
                 f"generator {self.name!r} has no psi, cutoff and noise settings; leave them away: style-based ones have"
             )
         return self.viewer(self, space, psi, cutoff, noise)
+
+    def psi_grid(self, values: Sequence[float]) -> tuple["Generator", ...]:
+        """Return this generator once for each psi, named after it: candidates for a picture of unknown truncation.
+
+        Raises:
+          GeneratorError: it has no psi, or its space is not z: truncation lies between z and w.
+        """
+        if self.space != "z":
+            raise GeneratorError(
+                f"generator {self.name!r} is searched in {self.space}, where psi changes nothing; give one psi at most,"
+                " or search in z"
+            )
+        views = {psi: self.view(psi=psi) for psi in values}
+        return tuple(dataclasses.replace(gen, name=f"{self.name} psi {psi:g}") for psi, gen in views.items())
 
     def latent_shape_of(self, space: str = "z") -> tuple[int, ...]:
         """Return the shape of one latent of a space."""

@@ -16,9 +16,9 @@ BROKEN = replace(HOLDS, holds=False, p_value=0.0)
 MISS = 1e-3  # what every candidate below usually misses by on its own pictures
 
 
-def seen(name, residual, certificate=None, *, digest=None, restarts=8, miss=MISS):
+def seen(name, residual, certificate=None, *, digest=None, restarts=8, miss=MISS, settings=""):
     failed = restarts if residual is None else 0
-    return Evidence(name, digest or name, residual, certificate, restarts, 0, failed, miss)
+    return Evidence(name, digest or name, residual, certificate, restarts, 0, failed, miss, settings)
 
 
 # what was seen -> kind, candidates, margin
@@ -34,6 +34,14 @@ TABLE = {
     "one digest, one search missed": (
         [seen("a", 5e-2, digest="x"), seen("b", 5e-6, HOLDS, digest="x"), seen("c", 5e-2)],
         "made-by", ("a", "b"), 1e4,
+    ),
+    "one digest under two settings has the better one's name": (
+        [
+            seen("a psi 1", 5e-5, digest="x", settings="psi 1"),
+            seen("a psi 0.7", 5e-6, HOLDS, digest="x", settings="psi 0.7"),
+            seen("twin", 6e-6, digest="x", settings="psi 0.7"), seen("c", 5e-2),
+        ],
+        "made-by", ("a psi 0.7", "twin"), 1e4,
     ),
     "two certified models are one class": (
         [seen("a", 6e-6, HOLDS), seen("b", 5e-6, HOLDS), seen("c", 5e-3)], "made-by", ("b", "a"), 1e3,

@@ -70,6 +70,21 @@ def test_the_right_psi_finds_what_the_wrong_one_does_not(gen, pixels):
     assert right.loss.min(axis=1).max() < wrong.loss.min(axis=1).min() / 10
 
 
+def test_a_grid_of_psi_names_the_one_that_the_picture_was_made_with(gen, pixels):
+    config = InvertConfig(restarts=8, pool=128)
+    att = attribute(pixels, [*gen.psi_grid((1.0, 0.5, 0.5)), styled("other", seed=1)], config=config)
+    assert [candidate.name for candidate in att.candidates] == ["styled psi 1", "styled psi 0.5", "other"]
+    assert [verdict.candidates for verdict in att.verdicts] == [("styled psi 0.5",)] * len(pixels)
+    assert att.candidates[0].digest == att.candidates[1].digest
+
+
+def test_a_grid_of_psi_needs_the_space_z(gen, tiny):
+    with pytest.raises(GeneratorError, match="is searched in w, where psi changes nothing"):
+        gen.view("w").psi_grid((0.5, 1.0))
+    with pytest.raises(GeneratorError, match="'tiny' has no psi"):
+        tiny.psi_grid((0.5, 1.0))
+
+
 @pytest.mark.parametrize("options", [{"space": "w+"}, {"space": "w", "noise": "search"}])
 def test_what_can_fit_anything_proves_nothing(gen, pixels, options):
     config = InvertConfig(restarts=1, pool=64, **options)
