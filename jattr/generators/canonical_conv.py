@@ -5,14 +5,12 @@ slower. The transpose of a convolution with zeros around is the convolution with
 so, in both modes.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+
+from jattr.generators.bilinear import bilinear_primitive
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -27,9 +25,9 @@ def _native(x: jax.Array, kernel: jax.Array, *, padding: tuple[int, int]) -> jax
     return lax.conv_general_dilated(x, kernel, (1, 1), around, dimension_numbers=DIMENSIONS)
 
 
-def _shape_of(x: Any, kernel: Any, *, padding: tuple[int, int]) -> Any:
+def _shape_of(x: Any, kernel: Any, *, padding: tuple[int, int]) -> tuple[int, ...]:
     sides = [a + 2 * zeros - k + 1 for a, zeros, k in zip(x.shape[1:3], padding, kernel.shape[:2], strict=True)]
-    return x.update(shape=(x.shape[0], *sides, kernel.shape[3]), weak_type=False)
+    return x.shape[0], *sides, kernel.shape[3]
 
 
 def _transpose_x(y: Any, x: Any, kernel: Any, *, padding: tuple[int, int]) -> jax.Array:
@@ -41,24 +39,4 @@ def _transpose_x(y: Any, x: Any, kernel: Any, *, padding: tuple[int, int]) -> ja
     return _conv.bind(y, kernel[::-1, ::-1].swapaxes(2, 3), padding=zeros)
 
 
-def _transpose_kernel(y: Any, x: Any, kernel: Any, **padding: Any) -> jax.Array:
-    fn: Any = partial(_native, x, **padding)
-    return jax.linear_transpose(fn, kernel.aval)(y)[0]
-
-
-def _batch(args: Any, dims: Any, **padding: Any) -> tuple[jax.Array, int]:
-    x, kernel = args
-    if dims[1] is not None:  # a kernel for each: rare, and then without the fast derivative
-        fn: Any = partial(_native, **padding)
-        return jax.vmap(fn, in_axes=dims)(x, kernel), 0
-    x = jnp.moveaxis(x, dims[0], 0)
-    y = _conv.bind(x.reshape(-1, *x.shape[2:]), kernel, **padding)
-    return y.reshape(*x.shape[:2], *y.shape[1:]), 0
-
-
-_conv = Primitive("canonical_conv")
-_conv.def_impl(jax.jit(_native, static_argnames=("padding",)))
-_conv.def_abstract_eval(_shape_of)
-ad.defbilinear(_conv, _transpose_x, _transpose_kernel)
-batching.primitive_batchers[_conv] = _batch
-mlir.register_lowering(_conv, mlir.lower_fun(_native, multiple_results=False))
+_conv = bilinear_primitive("canonical_conv", _native, shape_of=_shape_of, transpose_x=_transpose_x, static=("padding",))

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+
+from jattr.generators.bilinear import bilinear_primitive, register_for_cpu
 
 
 class Axis(NamedTuple):
@@ -89,8 +89,8 @@ def _phases(axis: Axis, inputs: int, num_taps: int) -> _Phases:
     return _Phases(slices, length, stride, (before, after))
 
 
-def _shape_of(x: Any, taps: Any, *, rows: Axis, columns: Axis) -> Any:
-    return x.update(shape=(x.shape[0], rows.size, columns.size, x.shape[3]), weak_type=False)
+def _shape_of(x: Any, taps: Any, *, rows: Axis, columns: Axis) -> tuple[int, ...]:
+    return x.shape[0], rows.size, columns.size, x.shape[3]
 
 
 def _transpose_x(y: Any, x: Any, taps: Any, *, rows: Axis, columns: Axis) -> jax.Array:
@@ -103,21 +103,6 @@ def _transpose_x(y: Any, x: Any, taps: Any, *, rows: Axis, columns: Axis) -> jax
     return _resample.bind(y, taps[::-1, ::-1], **back)
 
 
-def _transpose_taps(y: Any, x: Any, taps: Any, **axes: Any) -> jax.Array:
-    fn: Any = partial(_sums, x, **axes)
-    return jax.linear_transpose(fn, taps.aval)(y)[0]
-
-
-def _batch(args: Any, dims: Any, **axes: Any) -> tuple[jax.Array, int]:
-    x, taps = args
-    if dims[1] is not None:  # a filter for each: rare, and then without the fast derivative
-        fn: Any = partial(_sums, **axes)
-        return jax.vmap(fn, in_axes=dims)(x, taps), 0
-    x = jnp.moveaxis(x, dims[0], 0)
-    y = _resample.bind(x.reshape(-1, *x.shape[2:]), taps, **axes)
-    return y.reshape(*x.shape[:2], *y.shape[1:]), 0
-
-
 def _materialised(x: jax.Array, taps: jax.Array, **axes: Any) -> jax.Array:
     """Return `_sums` so that XLA on CPU computes it once: it does not fuse across the border of a condition.
 
@@ -128,10 +113,7 @@ def _materialised(x: jax.Array, taps: jax.Array, **axes: Any) -> jax.Array:
     return lax.cond(finite, partial(_sums, **axes), lambda *_: jnp.full(shape, jnp.nan, x.dtype), x, taps)
 
 
-_resample = Primitive("resample")
-_resample.def_impl(jax.jit(_sums, static_argnames=("rows", "columns")))
-_resample.def_abstract_eval(_shape_of)
-ad.defbilinear(_resample, _transpose_x, _transpose_taps)
-batching.primitive_batchers[_resample] = _batch
-mlir.register_lowering(_resample, mlir.lower_fun(_sums, multiple_results=False))
-mlir.register_lowering(_resample, mlir.lower_fun(_materialised, multiple_results=False), platform="cpu")
+_resample = bilinear_primitive(
+    "resample", _sums, shape_of=_shape_of, transpose_x=_transpose_x, static=("rows", "columns")
+)
+register_for_cpu(_resample, _materialised)

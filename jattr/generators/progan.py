@@ -17,11 +17,11 @@ import numpy as np
 from flax import nnx
 
 from jattr.generators import ops
-from jattr.generators.style_parts import GAIN, SLOPE, normalise
+from jattr.generators.style_parts import GAIN, SLOPE, Pyramid, normalise
 
 
 @dataclass(frozen=True, kw_only=True)
-class Architecture:
+class Architecture(Pyramid):
     """Everything that shapes and computation depend on."""
 
     channels: tuple[int, ...]  # feature maps at 4x4, 8x8, ... pixels
@@ -41,17 +41,6 @@ class Architecture:
             yield "channels, z_dim and image_channels must be 1 or more"
         if not (self.first_gain > 0 and self.image_gain > 0):
             yield f"first_gain is {self.first_gain}, image_gain {self.image_gain}; they must be above 0"
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of a picture."""
-        side = 2 << len(self.channels)
-        return side, side, self.image_channels
-
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """Shape of one z."""
-        return (self.z_dim,)
 
     @property
     def num_classes(self) -> int:

@@ -23,6 +23,29 @@ GAIN = math.sqrt(2.0)  # keeps the variance behind it
 MAPPING_RATE = 0.01  # learning-rate multiplier of the mapping network
 
 
+class Pyramid:
+    """What the architectures have in common that begin at 4x4 pixels and double the size block by block."""
+
+    channels: tuple[int, ...]
+    z_dim: int
+    image_channels: int
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of a picture."""
+        return 2 << len(self.channels)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of a picture."""
+        return self.resolution, self.resolution, self.image_channels
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one z."""
+        return (self.z_dim,)
+
+
 class Dense(nnx.Module):
     """A dense layer: x [n, inputs] to [n, outputs]."""
 

@@ -16,13 +16,13 @@ from flax import nnx
 
 from jattr.generators import ops
 from jattr.generators.progan import upsampled_conv
-from jattr.generators.style_parts import EPSILON, GAIN, SLOPE, Dense, MappingNet, mapping_gains, smooth
+from jattr.generators.style_parts import EPSILON, GAIN, SLOPE, Dense, MappingNet, Pyramid, mapping_gains, smooth
 
 BLUR = (0.25, 0.5, 0.25)  # behind a convolution that doubles the size
 
 
 @dataclass(frozen=True, kw_only=True)
-class Architecture:
+class Architecture(Pyramid):
     """Everything that shapes and computation depend on."""
 
     channels: tuple[int, ...]  # feature maps at 4x4, 8x8, ... pixels
@@ -39,17 +39,6 @@ class Architecture:
             yield "mapping_widths is empty; it must have a width for each layer of the mapping network"
         if min((*self.channels, *self.mapping_widths, self.z_dim, self.image_channels)) < 1 or self.num_classes < 0:
             yield "channels, mapping_widths, z_dim and image_channels must be 1 or more, num_classes 0 or more"
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of a picture."""
-        side = 2 << len(self.channels)
-        return side, side, self.image_channels
-
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """Shape of one z."""
-        return (self.z_dim,)
 
     @property
     def w_dim(self) -> int:

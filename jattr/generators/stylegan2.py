@@ -17,6 +17,7 @@ from jattr.generators import ops
 from jattr.generators.style_parts import (
     Dense,
     MappingNet,
+    Pyramid,
     leaky,
     mapping_gains,
     modulated_conv,
@@ -29,7 +30,7 @@ EMBEDDINGS = ("dense", "table")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Architecture:
+class Architecture(Pyramid):
     """Everything that shapes and computation depend on."""
 
     channels: tuple[int, ...]  # feature maps at 4x4, 8x8, ... pixels
@@ -55,21 +56,6 @@ class Architecture:
             yield f"form is {self.form!r}, embedding {self.embedding!r}; legal: {', '.join((*FORMS, *EMBEDDINGS))}"
         if len(self.taps) < 2 or len(self.taps) % 2 or sum(self.taps) == 0:
             yield f"taps is {list(self.taps)}; it must have an even number of taps whose sum is not 0"
-
-    @property
-    def resolution(self) -> int:
-        """Height and width of a picture."""
-        return 2 << len(self.channels)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of a picture."""
-        return self.resolution, self.resolution, self.image_channels
-
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """Shape of one z."""
-        return (self.z_dim,)
 
     @property
     def w_dim(self) -> int:

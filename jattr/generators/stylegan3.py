@@ -80,11 +80,6 @@ class Architecture:
         return (self.z_dim,)
 
     @property
-    def latent_scale(self) -> float:
-        """Standard deviation of z."""
-        return 1.0
-
-    @property
     def num_ws(self) -> int:
         """Number of styles: one for the Fourier features, one for each layer."""
         return len(self.sizes)
