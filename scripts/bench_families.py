@@ -123,21 +123,31 @@ def _torch_steps(net: Any, w: Any, target: Any) -> float:
     return (time.perf_counter() - start) / STEPS
 
 
-def recover(families: Sequence[str], spaces: Sequence[str], count: int) -> list[dict[str, Any]]:
+def recover(
+    families: Sequence[str],
+    spaces: Sequence[str],
+    count: int,
+    config: InvertConfig,
+    *,
+    styles: float,
+    changes: dict[str, Any],
+) -> list[dict[str, Any]]:
     """Invert own pictures of random models."""
     rows = []
     for kind in families:
-        base = random_generator(kind)
+        base = random_generator(kind, styles=styles, **changes)
         for space in [space for space in spaces if space in base.spaces]:
             gen = base.view(space)
             pixels = to_byte(np.asarray(gen.generate(gen.sample_latent(jax.random.key(7), count))))
             start = time.perf_counter()
-            found = invert(gen, pixels, config=InvertConfig())
+            found = invert(gen, pixels, config=config)
             best, run = found.loss.min(1), found.status != Status.SKIPPED
             rows.append(
                 {
                     "family": kind,
                     "space": space,
+                    "styles": styles,
+                    "optimiser": config.optimiser,
                     "size": pixels.shape[1],
                     "unknowns": int(np.prod(gen.latent_shape)),
                     "arrived": int((found.status == Status.ARRIVED).any(1).sum()),
@@ -187,6 +197,10 @@ def main() -> None:
     parser.add_argument("--families", nargs="+", choices=tuple(ARCHITECTURES), default=list(ARCHITECTURES))
     parser.add_argument("--spaces", nargs="+", choices=("z", "w", "w+"), default=["z", "w"])
     parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--styles", type=float, default=1.0, help="deviation of the styles of random networks")
+    parser.add_argument("--width", type=int, help="of z and w, for StyleGAN and StyleGAN2")
+    parser.add_argument("--optimiser", default=InvertConfig().optimiser)
+    parser.add_argument("--restarts", type=int)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     enable_compilation_cache()
@@ -194,7 +208,11 @@ def main() -> None:
     if "speed" in args.part:
         result["speed"] = speed(args.repeats)
     if "recover" in args.part:
-        result["recover"] = recover(args.families, args.spaces, args.pictures)
+        config = InvertConfig(optimiser=args.optimiser, restarts=args.restarts)
+        changes = {} if args.width is None else {"z_dim": args.width, "mapping_widths": (args.width,) * 4}
+        result["recover"] = recover(
+            args.families, args.spaces, args.pictures, config, styles=args.styles, changes=changes
+        )
     if "convert" in args.part:
         with tempfile.TemporaryDirectory() as folder:
             result["convert"] = conversion(Path(folder))

@@ -33,20 +33,23 @@ EQUALISED = ("progan", "stylegan", "stylegan2", "stylegan3")  # their kernels ar
 MAPPING = 100.0  # deviation of the mapping network's kernels, whose learning rate is a hundredth
 
 
-def random_tensors(kind: str, arch: Any, seed: int = 0) -> dict[str, np.ndarray]:
-    """Return stored tensors by path."""
+def random_tensors(kind: str, arch: Any, seed: int = 0, styles: float = 1.0) -> dict[str, np.ndarray]:
+    """Return stored tensors by path; `styles` is the deviation of a style around its mean 1, training starts with 1."""
     rng = np.random.default_rng(seed)
     shapes: Mapping[str, tuple[int, ...]] = graph_of(kind, arch)[1]
-    return {path: _tensor(kind, path, shape, rng) for path, shape in shapes.items()}
+    tensors = {path: _tensor(kind, path, shape, rng) for path, shape in shapes.items()}
+    return {
+        path: array * np.float32(styles if path.endswith("affine/kernel") else 1) for path, array in tensors.items()
+    }
 
 
-def random_generator(kind: str, *, seed: int = 0, **changes: Any) -> Generator:
+def random_generator(kind: str, *, seed: int = 0, styles: float = 1.0, **changes: Any) -> Generator:
     """Return a generator of a family with random weights; `changes` are of its architecture."""
     arch = FAMILIES[kind].architecture(**(ARCHITECTURES[kind] | changes))
     data = {
         "card_version": 1, "kind": kind, "name": f"random_{kind}_{seed}", "architecture": architecture_to_json(arch),
     }  # fmt: skip
-    return make_generator(parse_any_card(data), as_tree(random_tensors(kind, arch, seed)))
+    return make_generator(parse_any_card(data), as_tree(random_tensors(kind, arch, seed, styles)))
 
 
 def _tensor(kind: str, path: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -66,13 +69,15 @@ def _tensor(kind: str, path: str, shape: tuple[int, ...], rng: np.random.Generat
 
 
 def _aligned(path: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return what StyleGAN3 does not start from chance: low-pass filters, magnitudes, the features' transform."""
+    """Return what StyleGAN3 does not start at random: low-pass filters, magnitudes, the features' place."""
     if path.endswith("_filter"):
         return firwin(shape[0], FILTER_SIZE / shape[0], window=("kaiser", 4.0))
     if path.endswith("magnitude_ema"):
         return np.ones(shape)
     if path.endswith("transform"):
         return np.eye(3)
+    if path == "features/affine/kernel":
+        return np.zeros(shape)
     if path == "features/affine/bias":
         return np.array([1.0, 0.0, 0.0, 0.0])
     return None
