@@ -41,7 +41,7 @@ from jattr.inversion.lanes import Status
 from jattr.inversion.problem import Prior, target_of
 from jattr.inversion.search import make_engine
 
-SPEED_WIDTHS = {"small": (64, 64, 64, 32, 16), "medium": (256, 256, 256, 128, 64)}
+SPEED_WIDTHS = {"small": (64, 64, 64, 32, 16), "medium": (256, 256, 256, 128, 64), "256x256": (128,) * 4 + (64, 32, 16)}
 LARGE = (512, 512, 512, 512, 256, 128, 64)  # 256x256 pixels: 100 MB
 LANES = (1, 8)
 STEPS = 4  # of PyTorch in a timed call
@@ -57,7 +57,7 @@ print(json.dumps({{"seconds": time.perf_counter() - start, "extra_bytes": peak()
 """
 
 
-def speed(repeats: int) -> list[dict[str, Any]]:
+def speed(models: Sequence[str], repeats: int) -> list[dict[str, Any]]:
     """Compare latent-steps with PyTorch."""
     import torch
     from torch_stylegan2 import TorchStyleGAN2
@@ -65,7 +65,8 @@ def speed(repeats: int) -> list[dict[str, Any]]:
     from converters.stylegan2 import FORMATS
 
     rows = []
-    for name, channels in SPEED_WIDTHS.items():
+    for name in models:
+        channels = SPEED_WIDTHS[name]
         arch = FAMILIES["stylegan2"].architecture(**ARCHITECTURES["stylegan2"] | {"channels": channels})
         gen = random_generator("stylegan2", channels=channels).view("w")
         state = state_dict_of(FORMATS[0], arch, random_tensors("stylegan2", arch))
@@ -194,6 +195,7 @@ def conversion(folder: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", nargs="+", choices=("speed", "recover", "convert"), default=["speed", "recover"])
+    parser.add_argument("--models", nargs="+", choices=tuple(SPEED_WIDTHS), default=list(SPEED_WIDTHS))
     parser.add_argument("--families", nargs="+", choices=tuple(ARCHITECTURES), default=list(ARCHITECTURES))
     parser.add_argument("--spaces", nargs="+", choices=("z", "w", "w+"), default=["z", "w"])
     parser.add_argument("--pictures", type=int, default=8)
@@ -206,7 +208,7 @@ def main() -> None:
     enable_compilation_cache()
     result: dict[str, Any] = {}
     if "speed" in args.part:
-        result["speed"] = speed(args.repeats)
+        result["speed"] = speed(args.models, args.repeats)
     if "recover" in args.part:
         config = InvertConfig(optimiser=args.optimiser, restarts=args.restarts)
         changes = {} if args.width is None else {"z_dim": args.width, "mapping_widths": (args.width,) * 4}
