@@ -18,6 +18,7 @@ from jattr.inversion.inverter import NEAR, Inverter, check_pixels, rounds
 from jattr.inversion.lanes import Status
 from jattr.inversion.measure import make_pictures, mean_squares
 from jattr.inversion.problem import FLOOR, target_of
+from jattr.inversion.through_styles import make_inverter
 
 MISS_PICTURES = 16  # own pictures on which a candidate's usual miss is measured, when "none" is in question
 CLEAR, AHEAD = 1e-3, 30.0  # a leader at most this far, and this many times better, ends the search of the others
@@ -136,7 +137,7 @@ def _measure_miss(gen: Generator, config: InvertConfig, key: jax.Array) -> float
     if gen.num_classes:
         label = np.asarray(jax.random.randint(keys[1], (MISS_PICTURES,), 0, gen.num_classes))
     made = to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round")
-    inverter = Inverter(gen, made, config, keys[2])
+    inverter = make_inverter(gen, made, config, keys[2])
     inverter.run()
     return float(max(FLOOR, np.max([inverter.best_loss(i) for i in range(MISS_PICTURES)])))
 
@@ -171,7 +172,7 @@ def _inverters(
         name = (gen.digest, gen.rounding, gen.prior, gen.space, gen.settings)
         twin = made.get(name)
         if twin is None or not np.array_equal(twin.pixels, mine):
-            twin = made[name] = Inverter(gen, mine, config, key)
+            twin = made[name] = make_inverter(gen, mine, config, key)
         inverters.append(twin)
     return inverters
 

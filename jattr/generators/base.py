@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,13 @@ from jattr.generators.settings import Settings
 
 ApplyFn: TypeAlias = Callable[..., jax.Array]  # (state, z [n, *latent_shape], *, label=None) -> [n, H, W, C]
 SampleFn: TypeAlias = Callable[[jax.Array, int], jax.Array]  # (key, n) -> z [n, *latent_shape]
+
+
+class Route(NamedTuple):
+    """A generator in two steps: from latents to styles, and from styles to pictures."""
+
+    mapping: ApplyFn  # (state, z [n, *latent_shape], *, label=None) -> styles [n, w_dim]; the generator's state
+    styles: "Generator"  # makes the generator's pictures of styles [n, w_dim]
 
 
 def sample_normal(latent_shape: tuple[int, ...]) -> SampleFn:
@@ -57,6 +64,7 @@ class Generator:
     proves: bool = True  # whether a latent at the rounding floor can be a certificate; not where it could fit anything
     encoder: ApplyFn | None = field(default=None, repr=False)  # (state, images [n, H, W, C]) -> z: where to begin
     viewer: Callable[..., "Generator"] | None = field(default=None, repr=False)  # see `view`
+    router: Callable[["Generator"], Route] | None = field(default=None, repr=False)  # of those with styles between
 
     @staticmethod
     def from_function(

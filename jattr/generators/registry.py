@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from jattr.errors import CardError
 from jattr.generators import layered, stored
-from jattr.generators.base import PRIORS, Generator, SampleFn
+from jattr.generators.base import PRIORS, Generator, Route, SampleFn
 from jattr.generators.card import Card, card_to_json, function_fields, parse_card
 from jattr.generators.card_fields import CardBase
 from jattr.generators.card_problems import show, suggest
@@ -18,7 +18,7 @@ from jattr.generators.family_card import (
     parse_family_card,
 )
 from jattr.generators.settings import SPACES, Settings
-from jattr.generators.styled import styled_apply, styled_state, styled_view
+from jattr.generators.styled import styled_apply, styled_router, styled_state, styled_view
 
 
 class Built(NamedTuple):
@@ -34,6 +34,7 @@ class Built(NamedTuple):
     settings: Settings | None = None
     encoder: Callable[..., Any] | None = None
     viewer: Callable[..., Generator] | None = None
+    router: Callable[[Generator], Route] | None = None
 
 
 class Kind(NamedTuple):
@@ -92,6 +93,7 @@ def _build_family(card: FamilyCard, params: Mapping[str, Any]) -> Built:
         SPACES,
         card.settings,
         viewer=viewer,
+        router=styled_router(kind, arch),
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from flax import nnx
 
 from jattr.errors import GeneratorError
-from jattr.generators.base import Generator, SampleFn
+from jattr.generators.base import Generator, Route, SampleFn
 from jattr.generators.family import graph_of
 from jattr.generators.settings import NOISE, Settings
 
@@ -44,6 +44,35 @@ def styled_apply(kind: str, arch: Any, space: str, searched: bool) -> Callable[.
         return net.synthesis(ws, noise)
 
     return apply
+
+
+@functools.lru_cache(maxsize=256)
+def styled_router(kind: str, arch: Any) -> Callable[[Generator], Route]:
+    """Return what gives a generator of latents z as its mapping network, and the rest with its truncation and noise."""
+    graphdef, _ = graph_of(kind, arch)
+
+    def mapping(state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+        w: jax.Array = nnx.merge(graphdef, state["net"]).mapping(z, label)
+        return w
+
+    def apply(state: dict[str, Any], w: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+        net = nnx.merge(graphdef, state["net"])
+        return net.synthesis(_truncated(net, state["psi"], w), state["noise"])
+
+    def router(gen: Generator) -> Route:
+        untruncated = gen.state | {"psi": jnp.ones_like(gen.state["psi"])}
+        styles = dataclasses.replace(
+            gen,
+            apply=apply,
+            latent_shape=(arch.w_dim,),
+            sample=_sampler(kind, arch, "w", untruncated, 0),
+            prior="other",
+            num_classes=0,
+            router=None,
+        )
+        return Route(mapping, styles)
+
+    return router
 
 
 @functools.lru_cache(maxsize=256)
@@ -97,6 +126,7 @@ def styled_view(
         space=space,
         settings=settings,
         proves=space != "w+" and not searched,
+        router=styled_router(kind, arch) if space == "z" and not searched else None,
     )
 
 

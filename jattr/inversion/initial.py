@@ -121,7 +121,7 @@ def make_starts(
         nearest = np.argsort(_distances(features, pool.features), axis=1, kind="stable")[:, :restarts]
         z = pool.z[nearest[:, np.arange(restarts) % nearest.shape[1]]]
         return Starts(z, None)
-    guess = _regress(pool.features, pool.z, features)
+    guess = regress(pool.features, pool.z, features)
     return Starts(_spread(guess[:, None], samples, config), None)
 
 
@@ -176,10 +176,10 @@ def _class_guesses(gen: Generator, pool: Pool, features: np.ndarray) -> np.ndarr
     """
     labels = np.asarray(pool.label)
     if np.bincount(labels, minlength=gen.num_classes).min() < CLASS_POOL:
-        shared = _regress(pool.features, pool.z, features)
+        shared = regress(pool.features, pool.z, features)
         return np.broadcast_to(shared, (gen.num_classes, *shared.shape))
     own = [labels == label for label in range(gen.num_classes)]
-    return np.stack([_regress(pool.features[mine], pool.z[mine], features) for mine in own])
+    return np.stack([regress(pool.features[mine], pool.z[mine], features) for mine in own])
 
 
 def _start_loss(gen: Generator, z: np.ndarray, label: int, features: np.ndarray, factor: int) -> np.ndarray:
@@ -187,7 +187,7 @@ def _start_loss(gen: Generator, z: np.ndarray, label: int, features: np.ndarray,
     return np.mean(np.square(features_of(made, factor) - features), axis=1)
 
 
-def _regress(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
+def regress(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Return the ridge regression of y [n, d] on x [n, p], at new points [m, p]."""
     mean, center = x.mean(0), y.mean(0)
     x = x - mean

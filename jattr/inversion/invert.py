@@ -13,13 +13,14 @@ import jax.numpy as jnp
 from jattr.generators.base import Generator
 from jattr.inversion.choice import polish_method
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.inverter import Inverter, check_pixels
+from jattr.inversion.inverter import check_pixels
 from jattr.inversion.lanes import Status
 from jattr.inversion.measure import cost_of
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import Prior, arrival_floor, make_problem, target_of
 from jattr.inversion.protocol import Inversion
 from jattr.inversion.search import advance, begin
+from jattr.inversion.through_styles import make_inverter
 
 
 def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = None) -> Callable[..., Inversion]:
@@ -94,7 +95,9 @@ def invert(gen: Generator, images: Any, *, config: InvertConfig | None = None, k
     """
     config = config or InvertConfig()
     gen = config.view(gen)
-    inverter = Inverter(gen, check_pixels(gen, images), config, jax.random.key(config.seed) if key is None else key)
+    inverter = make_inverter(
+        gen, check_pixels(gen, images), config, jax.random.key(config.seed) if key is None else key
+    )
     inverter.run()
     inverter.interval([i for i in range(len(inverter.pixels)) if inverter.arrived(i)])
     return inverter.result()

@@ -25,7 +25,7 @@ from jattr.images import to_byte
 from jattr.inversion.choice import DENSE_POLISH, LM, LM_LOGIT, dense_jacobian, polish_method
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.ensemble import CLOUD, SPREADS, make_ensemble
-from jattr.inversion.initial import as_floats, make_pool, make_starts
+from jattr.inversion.initial import Pool, as_floats, make_pool, make_starts
 from jattr.inversion.interval import interval_polish
 from jattr.inversion.lanes import Job, Status, evaluations, floors_of, run_jobs
 from jattr.inversion.measure import forward_cost, mean_squares
@@ -46,7 +46,9 @@ Place = tuple[int, int]  # picture, restart
 class Inverter:
     """The searches of one candidate over a set of pictures: results by picture and restart, run round by round."""
 
-    def __init__(self, gen: Generator, pixels: np.ndarray, config: InvertConfig, key: jax.Array):
+    def __init__(
+        self, gen: Generator, pixels: np.ndarray, config: InvertConfig, key: jax.Array, pool: Pool | None = None
+    ):
         """Prepare; nothing is searched yet.
 
         Args:
@@ -54,6 +56,7 @@ class Inverter:
           pixels: uint8 [n, H, W, C], of the candidate's shape.
           config: settings.
           key: of every random choice.
+          pool: pictures of the candidate from its prior; None: make them.
         """
         self.gen, self.pixels, self.config = gen, pixels, config
         self.size = int(np.prod(gen.latent_shape))
@@ -62,9 +65,9 @@ class Inverter:
         self.varied = config.optimiser == "auto" and dense_jacobian(self.size, self.cost)
         self.restarts = config.restarts_for(self.size, self.cost)
         keys = jax.random.split(key, 4)
-        pool = make_pool(gen, config, keys[0], len(pixels))
-        self.prior = Prior(pool.z.mean(0), np.maximum(pool.z.std(0), 1e-6))
-        starts = make_starts(gen, pool, as_floats(pixels), self.restarts, config, keys[1])
+        self.pool = make_pool(gen, config, keys[0], len(pixels)) if pool is None else pool
+        self.prior = Prior(self.pool.z.mean(0), np.maximum(self.pool.z.std(0), 1e-6))
+        starts = make_starts(gen, self.pool, as_floats(pixels), self.restarts, config, keys[1])
         shape = (len(pixels), self.restarts)
         self.samples = np.asarray(gen.sample_latent(keys[2], shape[0] * shape[1])).reshape(*shape, self.size)
         self.cloud_key = keys[3]

@@ -1,0 +1,193 @@
+"""Searches of a generator with styles between latent and picture: first the styles, then the latent behind them.
+
+The kinks of a mapping network stop searches that go from the picture straight to the latent. Styles are found without
+it. The latent behind them costs little: hundreds of searches through the mapping network alone, where each direction of
+the styles weighs what it does to the picture. A few steps through the whole generator end it.
+
+The mapping network and its styles: Karras, Laine, Aila, arXiv 1812.04948, section 2.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jattr.generators.base import ApplyFn, Generator, Route
+from jattr.inversion.choice import DENSE_POLISH, LM, polish_method
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.initial import Pool, regress
+from jattr.inversion.inverter import NEAR, Inverter, Place
+from jattr.inversion.lanes import Ending, Job, run_jobs
+from jattr.inversion.measure import cost_of
+from jattr.inversion.optimisers import METHODS
+from jattr.inversion.problem import Target, target_of
+from jattr.inversion.protocol import Inversion
+from jattr.inversion.search import make_linearise
+
+CLOSE = 0.02  # of the styles' residual: what the latent may add to it
+NEAR_ROUNDS, FAR_ROUNDS = 12, 1  # of searches, where the styles are near the rounding floor, and where they are not
+SURVIVORS = 16  # latents that the searches of the next round start beside
+MOVES = (0.05, 0.1, 0.2, 0.02)  # how far beside, in units of the latent's root mean square
+START_SPREAD = 0.9  # of the first round's starts about the guess: the largest
+POPULATION = (16, 128)  # bounds of the number of searches in a round
+ROUND_WORK = 3e10  # floating-point operations of a step of all of them, on which that number depends
+STEPS = 300  # most, of a search
+STALL = 0.02  # a segment of steps must lower the loss by this fraction
+
+
+class Behind(NamedTuple):
+    """The latent found behind some styles."""
+
+    z: np.ndarray  # [d]
+    label: int  # -1 if unconditional
+    steps: int  # of all searches
+
+
+def make_inverter(gen: Generator, pixels: np.ndarray, config: InvertConfig, key: jax.Array) -> Inverter:
+    """Return the inverter for a candidate: through its styles, where it has some and no method was named."""
+    if gen.router is None or config.optimiser != "auto":
+        return Inverter(gen, pixels, config, key)
+    route = gen.router(gen)
+    if max(int(np.prod(gen.latent_shape)), *route.styles.latent_shape) > DENSE_POLISH:
+        return Inverter(gen, pixels, config, key)
+    return StylesInverter(gen, route, pixels, config, key)
+
+
+class StylesInverter(Inverter):
+    """An inverter whose every restart searches the styles first."""
+
+    def __init__(self, gen: Generator, route: Route, pixels: np.ndarray, config: InvertConfig, key: jax.Array):
+        """Prepare; nothing is searched yet.
+
+        Args:
+          gen: the candidate.
+          route: its two steps.
+          pixels: uint8 [n, H, W, C], of the candidate's shape.
+          config: settings.
+          key: of every random choice.
+        """
+        keys = jax.random.split(key, 3)
+        super().__init__(gen, pixels, config, keys[0])
+        self.route = route
+        self.behind = np.asarray(jax.jit(route.mapping)(gen.state, self._shaped(self.pool.z), label=self.pool.label))
+        pool = Pool(self.behind, None, self.pool.features, self.pool.factor)
+        self.styles = Inverter(route.styles, pixels, dataclasses.replace(config, restarts=self.restarts), keys[1], pool)
+        self.random = np.random.default_rng(np.asarray(jax.random.key_data(keys[2])))
+        self.mapping_cost = cost_of(route.mapping, gen.state, gen.latent_shape, gen.num_classes)
+
+    def round(self, pictures: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
+        """Search these pictures from these restarts: styles, latents behind them, the whole."""
+        sought = [i for i in pictures if not (self.config.early_stop and self.styles.arrived(i))]
+        self.styles.round(sought, restarts, settled)
+        for restart in restarts[: max(0, self.restarts - restarts.start)]:
+            places = [(i, restart) for i in (*pictures, *settled) if not (self.config.early_stop and self.arrived(i))]
+            for place in places:
+                self.rounding[place[0]] = self.styles.rounding[place[0]]
+                self._go_behind(place)
+            self._search(places, polish_method(self.size), settled, most=max(1, self.config.polish_steps))
+
+    def result(self) -> Inversion:
+        """Return everything, [images, restarts]; steps and evaluations with those of the styles."""
+        found = super().result()
+        return found._replace(
+            steps=found.steps + self.styles.steps, evaluations=found.evaluations + self.styles.evaluations
+        )
+
+    def _go_behind(self, place: Place) -> None:
+        """Start a restart at the latent behind the styles that its picture's search found."""
+        picture = place[0]
+        found = place if np.isfinite(self.styles.loss[place]) else self.styles.best(picture)
+        if not np.isfinite(self.styles.loss[found]):
+            return
+        w, loss = self.styles.z[found], float(self.styles.loss[found])
+        linearise = make_linearise(self.route.styles.apply, self.route.styles.latent_shape)
+        target = target_of(self.pixels[picture], self.styles.rounding[picture])
+        jacobian = np.asarray(linearise(self.route.styles.state, target, None, jnp.asarray(w))[2], np.float64)
+        if not np.isfinite(jacobian).all():
+            return
+        behind = self._behind(w, _root(jacobian), loss)
+        self.z[place], self.label[place] = behind.z, behind.label
+        jacobians = METHODS[LM].evaluations(self.size)
+        self.evaluations[place] += jacobians * (1 + behind.steps * self.mapping_cost / self.cost)
+
+    def _behind(self, w: np.ndarray, weight: np.ndarray, loss: float) -> Behind:
+        """Return a latent whose styles make about the picture that w [w_dim] makes.
+
+        Rounds of Levenberg-Marquardt from many starts: about a regressed guess at first, then beside the best.
+
+        Args:
+          w: styles.
+          weight: [w_dim, w_dim], what turns a deviation of the styles into one of the picture.
+          loss: mean squared residual of the picture that w makes.
+        """
+        mapping = dataclasses.replace(
+            self.gen,
+            apply=_weighted(self.route.mapping),
+            state={"generator": self.gen.state, "w": jnp.asarray(w), "weight": jnp.asarray(weight, jnp.float32)},
+            image_shape=(1, len(w), 1),
+        )
+        work = self.size * self.mapping_cost
+        count = int(np.clip(2 ** np.floor(np.log2(ROUND_WORK / max(work, 1.0))), *POPULATION))
+        prior = self.prior._replace(scale=self.prior.scale * np.sqrt(self.pixels[0].size / len(w)))
+        config = dataclasses.replace(self.config, lanes=count, stall=STALL, early_stop=True)
+        aim = np.full(1, CLOSE * loss)
+
+        def nothing(pictures: Sequence[int]) -> Target:
+            return target_of(np.zeros((len(pictures), 1, len(w), 1), np.float32))
+
+        def search(jobs: Sequence[Job]) -> list[Ending]:
+            return run_jobs(mapping, nothing, jobs, config, method=LM, steps=STEPS, floors=aim, prior=prior)
+
+        jobs = self._first(w, count)
+        kept: list[tuple[Ending, int]] = []
+        steps = 0
+        for _ in range(NEAR_ROUNDS if loss < NEAR else FAR_ROUNDS):
+            endings = search(jobs)
+            steps += sum(ending.steps for ending in endings)
+            kept += [(ending, job.label) for ending, job in zip(endings, jobs, strict=True)]
+            kept = sorted(kept, key=lambda found: found[0].loss)[:SURVIVORS]
+            if not kept[0][0].loss > aim[0]:
+                break
+            jobs = [self._beside(*kept[number % SURVIVORS], number // SURVIVORS) for number in range(count)]
+        return Behind(kept[0][0].z, kept[0][1], steps)
+
+    def _first(self, w: np.ndarray, count: int) -> list[Job]:
+        """Return the first round's searches: about the guess, ever further; of every class in turn."""
+        classes = self.gen.num_classes
+        count = max(count, classes)
+        guess = regress(self.behind, self.pool.z, w[None])[0]
+        spread = START_SPREAD * np.arange(count)[:, None] / count * self.random.normal(size=(count, self.size))
+        starts = (guess + spread * self.prior.scale).astype(np.float32)
+        return [Job(0, z, number % classes if classes else -1) for number, z in enumerate(starts)]
+
+    def _beside(self, ending: Ending, label: int, turn: int) -> Job:
+        size = MOVES[turn % len(MOVES)] * np.sqrt(np.mean(np.square(ending.z)))
+        return Job(0, (ending.z + size * self.random.normal(size=self.size)).astype(np.float32), label)
+
+    def _shaped(self, z: np.ndarray) -> np.ndarray:
+        return z.reshape(-1, *self.gen.latent_shape)
+
+
+def _root(jacobian: np.ndarray) -> np.ndarray:
+    """Return the matrix that turns a deviation of the styles into one whose mean square is the picture's.
+
+    The root of J'J, scaled: its mean is over w_dim numbers, the picture's over all of its own.
+    """
+    values, vectors = np.linalg.eigh(jacobian.T @ jacobian * (jacobian.shape[1] / len(jacobian)))
+    root: np.ndarray = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    return root
+
+
+@functools.lru_cache(maxsize=64)
+def _weighted(mapping: ApplyFn) -> ApplyFn:
+    """Return the mapping network as a generator whose pictures [n, 1, w_dim, 1] are weighted deviations from styles."""
+
+    def apply(state: dict[str, jax.Array], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+        away = (mapping(state["generator"], z, label=label) - state["w"]) @ state["weight"]
+        return away[:, None, :, None]
+
+    return apply
