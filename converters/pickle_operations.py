@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from converters.pickle_machine import ENTRY_PRICE, PickleMachine, plain_key
-from converters.reading_limits import MAX_INT_BYTES, MAX_NAME_BYTES, MAX_OPERATIONS, MAX_TEXT_BYTES, shown
+from converters.reading_limits import LONG_BYTES, MAX_INT_BYTES, MAX_NAME_BYTES, MAX_OPERATIONS, MAX_TEXT_BYTES, shown
 from jattr.errors import CheckpointError
 
 
@@ -74,6 +74,15 @@ def _push_counted(machine: PickleMachine, form: str, make: Callable[[memoryview]
     value = make(raw)
     machine.budget.spend(max(0, value.__sizeof__() - len(raw)))  # one wide letter makes a whole text four times larger
     machine.stack.append(value)
+
+
+def _push_bytes(machine: PickleMachine, form: str) -> None:
+    """Push bytes; long ones as a view of the file, which costs nothing: NVlabs' pickles hold every tensor so."""
+    count = machine.number(form)
+    raw = machine.take(count)
+    if count < LONG_BYTES:
+        machine.budget.spend(count)
+    machine.stack.append(bytes(raw) if count < LONG_BYTES else raw.toreadonly())
 
 
 def _push_value(machine: PickleMachine, value: Any) -> None:
@@ -143,7 +152,7 @@ for _code, _form in {b"J": "<i", b"K": "<B", b"M": "<H", b"G": ">d"}.items():
 for _code, _form in {b"\x8c": "<B", b"X": "<I", b"\x8d": "<Q", b"U": "<B", b"T": "<I"}.items():
     _operation(_code, partial(_push_counted, form=_form, make=_text), 2 * VALUE_PRICE)
 for _code, _form in {b"C": "<B", b"B": "<I", b"\x8e": "<Q", b"\x96": "<Q"}.items():
-    _operation(_code, partial(_push_counted, form=_form, make=bytes), 2 * VALUE_PRICE)
+    _operation(_code, partial(_push_bytes, form=_form), 2 * VALUE_PRICE)
 for _code, _form in {b"\x8a": "<B", b"\x8b": "<I"}.items():
     _operation(_code, partial(_push_counted, form=_form, make=_integer))
 for _code, _count in {b"\x85": 1, b"\x86": 2, b"\x87": 3}.items():

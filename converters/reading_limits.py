@@ -19,6 +19,7 @@ MAX_NAME_BYTES = 512
 MAX_TEXT_BYTES = 4 * MIB
 MAX_PICKLE_BYTES = 256 * MIB  # data.pkl of a zip archive
 MAX_INT_BYTES = 64
+LONG_BYTES = 4096  # bytes in a pickle from this length on stay a view of the file
 MAX_TENSOR_NAME = 1024  # characters
 SPARE_MEMORY = 32 * MIB
 

@@ -104,7 +104,7 @@ def _parse(data: memoryview, names: dict[str, Any], budget: Budget, *, nesting: 
 def _nested_reader(names: dict[str, Any], budget: Budget, nesting: int) -> Any:
     def load_from_bytes(data: Any) -> Any:
         """Stand in for torch.storage._load_from_bytes: a whole PyTorch file inside a pickle."""
-        if type(data) is not bytes:
+        if type(data) not in (bytes, memoryview):
             raise CheckpointError(f"has {shown(data)} where a file inside the file should be: it is damaged")
         if nesting > MAX_NESTING:
             raise CheckpointError(f"has files inside files more than {MAX_NESTING} deep; no weights file needs that")

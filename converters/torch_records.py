@@ -202,7 +202,8 @@ def numpy_from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarra
 
 
 def _numpy_values(raw: Any, shape: tuple[int, ...], dtype: Any, order: Any) -> np.ndarray:
-    if not isinstance(dtype, np.dtype) or not isinstance(raw, bytes) or len(raw) != math.prod(shape) * dtype.itemsize:
+    sound = isinstance(dtype, np.dtype) and isinstance(raw, (bytes, memoryview))
+    if not sound or len(raw) != math.prod(shape) * dtype.itemsize:
         raise CheckpointError(f"has a numpy array of shape {shown(shape)} and dtype {shown(dtype)} that do not fit")
     return np.ndarray(shape, dtype, raw, order=order)
 

@@ -11,10 +11,12 @@ file of NVlabs' names, seconds and peak memory above the idle process. Prints ro
 
 import argparse
 import json
+import pickle
 import subprocess
 import sys
 import tempfile
 import time
+import types
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -165,24 +167,28 @@ def recover(
     return rows
 
 
-def conversion(folder: Path) -> dict[str, Any]:
-    """Convert a large file of NVlabs' names in a process of its own."""
+def conversion(folder: Path, kind: str) -> dict[str, Any]:
+    """Convert a large file of NVlabs' names, "safetensors" or "pkl", in a process of its own."""
     from converters.stylegan2 import FORMATS
 
     arch = FAMILIES["stylegan2"].architecture(channels=LARGE, z_dim=512, mapping_widths=(512,) * 8)
     state = state_dict_of(FORMATS[0], arch, random_tensors("stylegan2", arch))
-    path = folder / "large.safetensors"
-    save_file({name: np.ascontiguousarray(array) for name, array in state.items()}, path)
+    path = folder / f"large.{kind}"
+    if kind == "pkl":
+        write_nvlabs_pickle(state, {"z_dim": 512, "w_dim": 512, "img_resolution": 256, "img_channels": 3}, path)
+    else:
+        save_file({name: np.ascontiguousarray(array) for name, array in state.items()}, path)
     child = [
         sys.executable,
         "-c",
-        CHILD.format(path=str(path), out=str(folder / "out"), scripts=str(Path(__file__).resolve().parent)),
+        CHILD.format(path=str(path), out=str(folder / kind), scripts=str(Path(__file__).resolve().parent)),
     ]
     start = time.perf_counter()
     text = subprocess.run(child, check=True, capture_output=True, text=True).stdout
     row = json.loads(text.splitlines()[-1])
     size = path.stat().st_size
     row |= {
+        "file": path.name,
         "megabytes": size / 1e6,
         "whole_seconds": time.perf_counter() - start,
         "peak_over_idle_in_file_sizes": row["extra_bytes"] / size,
@@ -190,6 +196,39 @@ def conversion(folder: Path) -> dict[str, Any]:
     }
     show(row)
     return row
+
+
+def write_nvlabs_pickle(state: dict[str, np.ndarray], attributes: dict[str, Any], path: Path) -> None:
+    """Write a state dict as the modules that NVlabs' programs pickle, with PyTorch's tensors in them."""
+    import torch
+
+    def module(tensors: dict[str, np.ndarray], own: dict[str, Any]) -> Any:
+        heads = {name.partition(".")[0] for name in tensors if "." in name}
+        inside = {
+            head: {k[len(head) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{head}.")} for head in heads
+        }
+        plain = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items() if "." not in name}
+        parts = {head: module(part, {}) for head, part in inside.items()}
+        content = {"_parameters": {}, "_buffers": plain, "_modules": parts} | own
+        return Saved({"type": "class", "version": 6, "module_src": "", "class_name": "Generator", "state": content})
+
+    class Saved:
+        def __init__(self, meta: dict[str, Any]):
+            self.meta = meta
+
+        def __reduce__(self) -> Any:
+            return _reconstruct_persistent_obj, (self.meta,)
+
+    def _reconstruct_persistent_obj(meta: Any) -> None:
+        raise AssertionError("only its name is pickled")
+
+    _reconstruct_persistent_obj.__qualname__ = "_reconstruct_persistent_obj"
+    _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
+    fake = types.ModuleType("torch_utils.persistence")
+    fake._reconstruct_persistent_obj = _reconstruct_persistent_obj  # type: ignore[attr-defined]
+    sys.modules |= {"torch_utils": types.ModuleType("torch_utils"), "torch_utils.persistence": fake}
+    with path.open("wb") as file:
+        pickle.dump({"G_ema": module(state, attributes)}, file)
 
 
 def main() -> None:
@@ -217,7 +256,7 @@ def main() -> None:
         )
     if "convert" in args.part:
         with tempfile.TemporaryDirectory() as folder:
-            result["convert"] = conversion(Path(folder))
+            result["convert"] = [conversion(Path(folder), kind) for kind in ("safetensors", "pkl")]
     print(json.dumps({**result, **origin()}))
 
 
