@@ -148,5 +148,5 @@ def _unknown_format(start: bytes) -> CheckpointError:
         return CheckpointError("is a tar file, as PyTorch wrote before 0.1.10; load it in PyTorch and save it again")
     return CheckpointError(
         f"is no weights file that is read: it starts with {shown(start[:8])}; read are PyTorch's zip and pre-1.6"
-        " formats and safetensors"
+        " formats, NVlabs' pickles (protocol 2 or later) and safetensors"
     )

@@ -35,8 +35,8 @@ FAMILIES: dict[str, Family] = {
     "autoencoder_kl": Family(autoencoder_kl.Architecture, autoencoder_kl.Net, autoencoder_kl.prepare, styled=False),
     "progan": Family(progan.Architecture, progan.Net, progan.prepare, styled=False),
     "stylegan": Family(stylegan.Architecture, stylegan.Net, stylegan.prepare, styled=True),
-    "stylegan3": Family(stylegan3.Architecture, stylegan3.Net, stylegan3.prepare, styled=True),
     "stylegan2": Family(stylegan2.Architecture, stylegan2.Net, stylegan2.prepare, styled=True),
+    "stylegan3": Family(stylegan3.Architecture, stylegan3.Net, stylegan3.prepare, styled=True),
 }
 
 

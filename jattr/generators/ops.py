@@ -167,17 +167,22 @@ def _taps_by_phase(kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _phases(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    taps = _taps_by_phase(kernel, stride)
-    rows, _, columns, _, inputs, outputs = taps.shape
+    rows, columns = (-(-size // stride) for size in kernel.shape[:2])
     x = jnp.pad(x, ((0, 0), (rows - 1, rows - 1), (columns - 1, columns - 1), (0, 0)))
-    if kernel.shape[0] % stride or kernel.shape[1] % stride:
-        y = _phases_apart(x, kernel, stride)
-    else:
-        matrix = taps[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(rows * columns * inputs, -1)
-        y = _windows(x, rows, columns, 1) @ matrix
-        y = y.reshape(*y.shape[:3], stride, stride, outputs)
+    uneven = kernel.shape[0] % stride or kernel.shape[1] % stride
+    y = _phases_apart(x, kernel, stride) if uneven else _phases_together(x, kernel, stride)
+    outputs = y.shape[-1]
     n, height, width = y.shape[:3]
     return y.transpose(0, 1, 3, 2, 4, 5).reshape(n, height * stride, width * stride, outputs)
+
+
+def _phases_together(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Return the phases [n, H', W', stride, stride, O] of one product; `x` is padded."""
+    taps = _taps_by_phase(kernel, stride)
+    rows, _, columns, _, inputs, outputs = taps.shape
+    matrix = taps[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(rows * columns * inputs, -1)
+    y = _windows(x, rows, columns, 1) @ matrix
+    return y.reshape(*y.shape[:3], stride, stride, outputs)
 
 
 def _phases_apart(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
