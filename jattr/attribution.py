@@ -14,7 +14,7 @@ from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.inverter import NEAR, Inverter, check_pixels, rounds
+from jattr.inversion.inverter import NEAR, Inverter, Search, check_pixels, rounds
 from jattr.inversion.lanes import Status
 from jattr.inversion.measure import make_pictures, mean_squares
 from jattr.inversion.problem import FLOOR, target_of
@@ -36,6 +36,7 @@ class Attribution:
     labels: np.ndarray = field(repr=False)  # [images, candidates] int32; -1 if unconditional
     evidence: tuple[tuple[Evidence, ...], ...] = field(repr=False)  # [images][candidates]
     support: np.ndarray = field(repr=False)  # [images, candidates], largest |z|; a uniform prior's support ends at 1
+    searches: tuple[tuple[tuple[Search, ...], ...], ...] = field(repr=False)  # [images][candidates], restarts that ran
 
     def reproduction(self, picture: int, candidate: int) -> np.ndarray | None:
         """Return the candidate's best picture [H, W, C] float32, not clipped; None if every restart failed."""
@@ -44,6 +45,21 @@ class Attribution:
         gen = self.candidates[candidate]
         label = None if not gen.num_classes else self.labels[picture, candidate][None]
         return make_pictures(gen, self.latents[candidate][picture][None], label)[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the findings as JSON values: `candidates` and `pictures`, as in `result.json`, without latents."""
+        from jattr.result import candidate_record, finding_record
+
+        return {
+            "candidates": [candidate_record(gen) for gen in self.candidates],
+            "pictures": [finding_record(self, i) for i in range(len(self.verdicts))],
+        }
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: the verdicts, the residuals, the winners' reproductions."""
+        from jattr.report.notebook import attribution_table
+
+        return attribution_table(self)
 
 
 def attribute(
@@ -111,6 +127,7 @@ def attribute(
         support=np.stack(
             [[np.abs(inv.z[p]).max() for p in places] for inv, places in zip(inverters, best, strict=True)], axis=1
         ),
+        searches=tuple(tuple(inverter.searches(i) for inverter in inverters) for i in range(count)),
     )
 
 

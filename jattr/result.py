@@ -3,6 +3,7 @@
 `result_v1.schema.json` is the schema; nothing here touches files.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,14 +18,15 @@ if TYPE_CHECKING:
     from jattr.decision.verdict import Verdict
     from jattr.generators.base import Generator
     from jattr.images import Picture
+    from jattr.inversion.inverter import Search
 
 SCHEMA = 1
 SCHEMA_FILE = "result_v1.schema.json"
 MAX_SHOWN = 160  # characters of an error of the schema
 
 
-def candidate_record(gen: "Generator", path: str) -> dict[str, Any]:
-    """Return what identifies one candidate; `path` is where the user said it is."""
+def candidate_record(gen: "Generator", path: str = "") -> dict[str, Any]:
+    """Return what identifies one candidate; `path` is where the user said it is, if anywhere."""
     return {
         "name": gen.name,
         "digest": gen.digest,
@@ -49,6 +51,11 @@ def picture_record(picture: "Picture", att: "Attribution", i: int, notes: Sequen
       i: its number there.
       notes: what was changed to read it and to fit it to the candidates.
     """
+    return {"file": picture.path, "sha256": picture.sha256, **finding_record(att, i), "notes": list(notes)}
+
+
+def finding_record(att: "Attribution", i: int) -> dict[str, Any]:
+    """Return what was found of the picture that is number `i` of an attribution, as JSON values."""
     verdict, evidence = att.verdicts[i], att.evidence[i]
     names = [gen.name for gen in att.candidates]
     certificates = {e.name: None if e.certificate is None else e.certificate.to_dict() for e in evidence}
@@ -56,8 +63,6 @@ def picture_record(picture: "Picture", att: "Attribution", i: int, notes: Sequen
     labels = {name: int(att.labels[i, c]) for c, name in enumerate(names)}
     label = labels[winners[0]] if winners else -1
     return {
-        "file": picture.path,
-        "sha256": picture.sha256,
         "verdict": verdict.kind,
         "candidate": winners[0] if winners else None,
         "candidates": winners,
@@ -65,13 +70,14 @@ def picture_record(picture: "Picture", att: "Attribution", i: int, notes: Sequen
         "certificates": certificates,
         "residual": {name: finite(att.residual[i, c]) for c, name in enumerate(names)},
         "restarts": {e.name: {"run": e.restarts, "arrived": e.arrived, "failed": e.failed} for e in evidence},
+        "latent_sha256": {name: _latent_digest(att, i, c) for c, name in enumerate(names)},
+        "searches": {name: [_search(run) for run in att.searches[i][c]] for c, name in enumerate(names)},
         "label": label if label >= 0 else None,
         "labels": {name: value if value >= 0 else None for name, value in labels.items()},
         "margin": finite(verdict.margin),
         "support": {gen.name: _support(gen, att.support[i, c]) for c, gen in enumerate(att.candidates)},
         "usual_miss": {e.name: finite(e.usual_miss) for e in evidence},
         "reason": verdict.reason,
-        "notes": list(notes),
     }
 
 
@@ -88,6 +94,8 @@ def failed_record(file: str, sha256: str | None, reason: str, names: Sequence[st
         "certificates": nothing,
         "residual": nothing,
         "restarts": {name: {"run": 0, "arrived": 0, "failed": 0} for name in names},
+        "latent_sha256": nothing,
+        "searches": {name: [] for name in names},
         "label": None,
         "labels": nothing,
         "margin": None,
@@ -95,6 +103,24 @@ def failed_record(file: str, sha256: str | None, reason: str, names: Sequence[st
         "usual_miss": nothing,
         "reason": reason,
         "notes": [],
+    }
+
+
+def _latent_digest(att: "Attribution", i: int, c: int) -> str | None:
+    """Return the SHA-256 of a candidate's best latent, float32, little-endian; None where every restart failed."""
+    if not math.isfinite(att.residual[i, c]):
+        return None
+    return hashlib.sha256(att.latents[c][i].astype("<f4").tobytes()).hexdigest()
+
+
+def _search(search: "Search") -> dict[str, Any]:
+    """Return how one restart ended: in words, its evaluations and its residual."""
+    evaluations, loss = search.trace[-1] if search.trace else (0.0, math.inf)
+    return {
+        "restart": search.restart,
+        "status": search.status.name.lower(),
+        "evaluations": finite(evaluations),
+        "residual": finite(loss),
     }
 
 

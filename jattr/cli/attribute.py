@@ -17,16 +17,17 @@ from jattr.cli.options import (
     whole_number,
 )
 from jattr.cli.output import new_folder
-from jattr.cli.table import result_table, shown
+from jattr.cli.table import result_table
 from jattr.errors import InputError
 from jattr.generators.settings import NOISE, SPACES, Settings
+from jattr.report.words import shown
 
 if TYPE_CHECKING:
     from jattr.cli.attribute_run import AttributeRun
     from jattr.generators.base import Generator
     from jattr.inversion.config import InvertConfig
 
-OUTPUTS = ("result.json", "latents.npz", "contact_sheet.png")
+OUTPUTS = ("result.json", "latents.npz", "contact_sheet.png", "report.html")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -34,8 +35,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "attribute",
         help="tell which generator made a picture",
-        description="Tell which of the candidates made each picture, or none of them. Writes result.json, latents.npz"
-        " and contact_sheet.png. A picture that cannot be used becomes a failed row; the exit code is 2 then.",
+        description="Tell which of the candidates made each picture, or none of them. Writes result.json, latents.npz,"
+        " contact_sheet.png and report.html. A picture that cannot be used becomes a failed row; the exit code"
+        " is 2 then.",
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG or WebP")
     parser.add_argument("--candidates", nargs="+", required=True, metavar="GEN", help="generator folders or names")
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     with new_folder(args.out, overwrite=args.overwrite) as work:
         task = prepare(args)
         task.attribute()
-        data = task.write(work)
+        data = task.write(work, args.out)
     report(args, data)
     if task.unusable:
         raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,6 +21,7 @@ from jattr.cli.sheet import SheetRows
 from jattr.cli.timing import Clock
 from jattr.errors import ImageError, InputError
 from jattr.images import Picture, load_picture
+from jattr.report.words import shown
 from jattr.result import SCHEMA, candidate_record, failed_record, picture_record
 
 if TYPE_CHECKING:
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
     from jattr.generators.base import Generator
     from jattr.inversion.config import InvertConfig
 
+LONGEST_COMMAND = 2_000  # characters, in the report
 BLOCK = 32  # pictures searched together: bounds memory
-SHEET = "contact_sheet.png"
+SHEET, REPORT = "contact_sheet.png", "report.html"
 PACKAGES = ("jax", "jaxlib", "numpy")
 
 
@@ -87,8 +90,13 @@ class AttributeRun:
                 for item in block:
                     self._add(item, att, numbers)
 
-    def write(self, folder: Path) -> dict[str, Any]:
-        """Write the three files and return what `result.json` holds."""
+    def write(self, folder: Path, place: str) -> dict[str, Any]:
+        """Write the files and return what `result.json` holds.
+
+        Args:
+          folder: where to.
+          place: what the folder will be called, for the command that verifies it.
+        """
         with self.clock.part("write"):
             digests, settings = zip(*((gen.digest, settings_text(gen)) for gen in self.generators), strict=True)
             space = self.generators[0].space
@@ -103,6 +111,11 @@ class AttributeRun:
             "pictures": self.rows,
             "timing_seconds": self.clock.rounded(),
         }
+        with self.clock.part("report"):
+            candidates = list(dict.fromkeys(self.paths))
+            command = shlex.join(["jattr", "verify", place, "--candidates", *candidates])
+            self.sheet.write_report(folder / REPORT, data, shown(command, LONGEST_COMMAND))
+        data["timing_seconds"] = self.clock.rounded()
         write_result(folder / RESULT, data)
         return data
 

@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
       VerificationError: something differs from what the result states.
     """
     from jattr.cli.result_folder import read_result
-    from jattr.cli.table import shown
     from jattr.cli.verification import verify_result
+    from jattr.report.words import shown
 
     saved = read_result(args.folder)
     start_jax(args.device)

@@ -11,7 +11,7 @@ All forms compute one and the same function, and differentiate in both modes:
 
 On CPU the gradient of a native convolution is not in XLA's canonical form and runs many times slower than its value;
 the gradient of a matrix product is again a matrix product. So the form depends on the derivative that will be taken,
-which `for_tangents` tells while a search is traced. `scripts/bench_ops.py` measures all of them.
+which `for_tangents` and `for_weights` tell while something is traced. `scripts/bench_ops.py` measures all of them.
 """
 
 import contextlib
@@ -85,14 +85,27 @@ def for_tangents() -> Iterator[None]:
 
     A function that is itself under `jax.jit` keeps the forms of its first trace.
     """
-    token = _TANGENTS.set(True)
+    with _taking("tangents"):
+        yield
+
+
+@contextlib.contextmanager
+def for_weights() -> Iterator[None]:
+    """Choose, while tracing inside, the forms that are fastest for gradients of the weights: training."""
+    with _taking("weights"):
+        yield
+
+
+@contextlib.contextmanager
+def _taking(derivative: str) -> Iterator[None]:
+    token = _DERIVATIVE.set(derivative)
     try:
         yield
     finally:
-        _TANGENTS.reset(token)
+        _DERIVATIVE.reset(token)
 
 
-_TANGENTS: contextvars.ContextVar[bool] = contextvars.ContextVar("jattr_tangents", default=False)
+_DERIVATIVE: contextvars.ContextVar[str] = contextvars.ContextVar("jattr_derivative", default="latent")
 
 
 def conv_form(kernel: jax.Array, stride: int, side: int) -> str:
@@ -102,9 +115,10 @@ def conv_form(kernel: jax.Array, stride: int, side: int) -> str:
     kh, kw, inputs, outputs = kernel.shape
     if kh * kw * outputs <= inputs:
         return "columns"
-    if _TANGENTS.get():
+    derivative = _DERIVATIVE.get()
+    if derivative == "tangents":
         return "native"
-    return "canonical" if stride == 1 and side > FEW_PIXELS else "patches"
+    return "canonical" if derivative == "weights" or (stride == 1 and side > FEW_PIXELS) else "patches"
 
 
 def conv_transpose_form(kernel: jax.Array, stride: int) -> str:
@@ -114,7 +128,7 @@ def conv_transpose_form(kernel: jax.Array, stride: int) -> str:
     kh, kw, inputs, outputs = kernel.shape
     windows = -(-kh // stride) * -(-kw // stride) * inputs  # numbers a pixel that `patches` lays side by side
     few = 4 * kh * kw * outputs < windows  # 4: measured, sums cost more than copies
-    return "columns" if few or _TANGENTS.get() else "patches"
+    return "columns" if few or _DERIVATIVE.get() == "tangents" else "patches"
 
 
 def _conv_native(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:

@@ -13,7 +13,7 @@ With an optimiser named by the user every restart is that one, from its own star
 
 from collections.abc import Container, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,14 @@ POLISH_BELOW = 5e-3  # a gradient search that ends above this is in another basi
 SETTLED_STEPS = 12  # most steps for a picture that another candidate has brought to the floor
 
 Place = tuple[int, int]  # picture, restart
+
+
+class Search(NamedTuple):
+    """How one restart of a picture went."""
+
+    restart: int
+    status: Status
+    trace: tuple[tuple[float, float], ...]  # (evaluations, lowest mean squared residual so far), as they came
 
 
 class Inverter:
@@ -79,6 +87,7 @@ class Inverter:
         self.evaluations = np.zeros(shape)
         self.rounding = ["truncate" if gen.rounding == "truncate" else "round"] * len(pixels)
         self.floors = floors_of(pixels)
+        self.traces: dict[Place, list[tuple[float, float]]] = {}  # (evaluations of the restart, loss) as they came
         self.exact: dict[int, int] = {}  # picture -> the restart whose latent the interval polish moved
 
     def run(self) -> None:
@@ -151,6 +160,15 @@ class Inverter:
         parts = [target_of(self.pixels[i], self.rounding[i]) for i in pictures]
         return jax.tree.map(lambda *a: np.stack(a), *parts)
 
+    def searches(self, picture: int) -> tuple[Search, ...]:
+        """Return how each restart of a picture went that was run."""
+        run = [r for r in range(self.restarts) if self.status[picture, r] != Status.SKIPPED]
+        return tuple(Search(r, Status(self.status[picture, r]), self.trace((picture, r))) for r in run)
+
+    def trace(self, place: Place) -> tuple[tuple[float, float], ...]:
+        """Return (evaluations, lowest loss so far) of a restart, as they came."""
+        return tuple(self.traces.get(place, ()))
+
     def result(self) -> Inversion:
         """Return everything, [images, restarts]."""
         z = self.z.reshape(*self.z.shape[:2], *self.gen.latent_shape).astype(np.float32)
@@ -196,12 +214,22 @@ class Inverter:
             self.gen, self.targets, jobs, self.config, method=method, steps=steps, floors=self.floors, prior=self.prior
         )
         for place, ending in zip(places, endings, strict=True):
+            self._trace(place, method, ending.trace)
             self.steps[place] += ending.steps
             self.evaluations[place] += evaluations(self.gen, method, ending.steps)
             if ending.loss <= self.loss[place]:
                 self.z[place], self.loss[place] = ending.z, ending.loss
             if ending.status != Status.FAILED or self.status[place] == Status.SKIPPED:
                 self.status[place] = ending.status
+
+    def _trace(self, place: Place, method: str, trace: Sequence[tuple[int, float]]) -> None:
+        """Note how a search went: the lowest loss of the restart so far, against its evaluations."""
+        known = self.traces.setdefault(place, [])
+        lowest = known[-1][1] if known else np.inf
+        cost = self.evaluations[place]
+        for steps, loss in trace:
+            lowest = min(lowest, loss)
+            known.append((float(cost + evaluations(self.gen, method, steps)), lowest))
 
     def _try_truncation(self, places: Sequence[Place]) -> None:
         """Search on under the other rounding rule, and keep that where it reaches the floor."""

@@ -51,6 +51,7 @@ class Ending(NamedTuple):
     loss: float  # mean squared residual there; inf if nothing was finite
     steps: int
     status: Status
+    trace: tuple[tuple[int, float], ...]  # (steps, lowest loss so far) after each segment
 
 
 class _Chunk(NamedTuple):
@@ -128,6 +129,7 @@ def _drain(
     queue = [number for number in range(len(jobs)) if number not in endings]
     taken: dict[int, int] = dict.fromkeys(queue, 0)  # steps so far
     before: dict[int, float] = dict.fromkeys(queue, np.inf)  # loss a segment ago
+    traces: dict[int, list[tuple[int, float]]] = {number: [] for number in queue}
     chunk = _fill(engine, gen, targets, jobs, [-1] * lanes, None, queue)
     while any(number >= 0 for number in chunk.jobs):
         carry = engine.advance(gen.state, prior, chunk.target, chunk.label, chunk.carry)
@@ -143,8 +145,10 @@ def _drain(
             most = min(steps, jobs[number].steps)
             status = _status(loss, float(lasts[lane]), before[number], taken[number], most, floor, stall)
             before[number] = loss
+            traces[number].append((taken[number], loss))
             if status is not None:
-                endings[number] = Ending(np.asarray(carry.best[lane]), loss, taken[number], status)
+                z = np.asarray(carry.best[lane])
+                endings[number] = Ending(z, loss, taken[number], status, tuple(traces[number]))
                 finished.append(lane)
         chunk = chunk._replace(carry=carry)
         if finished:

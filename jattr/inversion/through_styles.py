@@ -97,6 +97,12 @@ class StylesInverter(Inverter):
             steps=found.steps + self.styles.steps, evaluations=found.evaluations + self.styles.evaluations
         )
 
+    def trace(self, place: Place) -> tuple[tuple[float, float], ...]:
+        """Return (evaluations, lowest loss so far) of a restart: of its styles, then of the latent behind them."""
+        before = self.styles.trace(place)
+        spent = before[-1][0] if before else 0.0
+        return before + tuple((spent + evaluations, loss) for evaluations, loss in super().trace(place))
+
     def _go_behind(self, place: Place) -> None:
         """Start a restart at the latent behind the styles that its picture's search found."""
         picture = place[0]

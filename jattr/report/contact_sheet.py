@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from jattr.images.fitting import check_pixels, fit
+from jattr.images.fitting import check_pixels
 from jattr.images.values import to_float
 from jattr.report.lettering import fitted, font, wrapped
+from jattr.report.levels import AMPLIFICATION, difference, visible
 
-AMPLIFICATION = 8  # one level of difference, of 255, is shown as eight; grey is none
 MAX_ROWS = 100
 MAX_CANDIDATES = 6  # shown in a row: those with the smallest residuals, in the order given
 MAX_HEIGHT = 30_000  # several viewers and browsers fail above 32767
@@ -150,7 +150,7 @@ def _draw_accused(sheet: Image.Image, accused: NDArray[np.uint8] | None, at: tup
     height, width = accused.shape[:2]
     size = f"{width} x {height}" if width == height else f"{width} wide, {height} high"
     _draw_label(sheet, at, cell, "accused", size)
-    _paste(sheet, _visible(to_float(accused)), pictures_at)
+    _paste(sheet, visible(to_float(accused)), pictures_at)
 
 
 def _best(row: SheetRow) -> list[Reproduction]:
@@ -173,10 +173,10 @@ def _draw_candidate(sheet: Image.Image, row: SheetRow, candidate: Reproduction, 
     if candidate.image is None or not np.isfinite(candidate.image).all():
         shown = _draw_empty(sheet, pictures_at, width, "no reproduction")
     else:
-        reproduced, shown = _paste(sheet, _visible(np.clip(candidate.image, -1, 1)), pictures_at)
+        reproduced, shown = _paste(sheet, visible(np.clip(candidate.image, -1, 1)), pictures_at)
         if row.accused is not None:
             beside = (left + reproduced + _PAIR_GAP, pictures_at[1])
-            _paste(sheet, _difference(candidate.image, row.accused), beside)
+            _paste(sheet, difference(candidate.image, row.accused), beside)
     if is_winner:
         _draw_frame(sheet, (left - 8, top - 5, left + width + 7, pictures_at[1] + shown + 7))
 
@@ -213,22 +213,3 @@ def _paste(sheet: Image.Image, levels: NDArray[np.float32], at: tuple[int, int])
     ImageDraw.Draw(sheet).rectangle(edge, outline=_RULE)
     sheet.paste(image, at)
     return width, height
-
-
-def _difference(reproduction: NDArray[np.float32], accused: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The amplified difference as levels, 128 is none; the accused picture takes the candidate's shape."""
-    height, width, channels = reproduction.shape
-    same = fit(accused, (height, width, channels), resize=True)
-    difference = _visible(reproduction) - _visible(to_float(same))
-    return np.float32(128) + np.float32(AMPLIFICATION) * difference
-
-
-def _visible(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[H, W, 1 | 3 | 4] in [-1, 1] as levels 0..255 [H, W, 3]: grey repeated, alpha over a checkerboard."""
-    levels = (np.asarray(picture, np.float32) + 1) * np.float32(127.5)
-    if levels.shape[2] < 4:
-        return np.broadcast_to(levels, (*levels.shape[:2], 3))
-    rows, columns = np.indices(levels.shape[:2]) * 16 // max(levels.shape[:2])
-    checkers = np.where((rows + columns) % 2, 204, 255)[..., None].astype(np.float32)
-    alpha = np.clip(levels[..., 3:] / np.float32(255), np.float32(0), np.float32(1))
-    return levels[..., :3] * alpha + checkers * (np.float32(1) - alpha)

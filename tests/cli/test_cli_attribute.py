@@ -8,8 +8,9 @@ from tiny_generator import make_tiny
 
 from jattr.cli.main import main
 from jattr.cli.result_folder import file_sha256, read_result
-from jattr.cli.table import result_table, shown
+from jattr.cli.table import result_table
 from jattr.images import load_picture, to_byte, write_png
+from jattr.report.words import shown
 
 SEARCH = ["--restarts", "8", "--lanes", "4"]
 
@@ -66,7 +67,7 @@ def attribute(tiny_folders, tmp_path, capsys):
 def test_own_pictures_are_certified_and_everything_is_written(attribute, pictures, tiny):
     code, text, errors, out = attribute([pictures["tiny0.png"], pictures["tiny_b1.png"]])
     assert (code, errors) == (0, "")
-    assert sorted(path.name for path in out.iterdir()) == ["contact_sheet.png", "latents.npz", "result.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["contact_sheet.png", "latents.npz", "report.html", "result.json"]
     first, second = json.loads((out / "result.json").read_text())["pictures"]
     assert (first["verdict"], first["candidate"], second["candidate"]) == ("made-by", "tiny", "tiny_b")
     assert first["certificate"]["holds"]

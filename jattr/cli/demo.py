@@ -1,0 +1,157 @@
+"""`jattr demo`: pictures from secret latents, of nobody, and compressed ones, attributed by the ordinary command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jattr.cli.options import add_common, add_device, start_jax, whole_number
+from jattr.cli.output import new_folder
+from jattr.errors import GeneratorError, OutputError
+from jattr.report.words import shown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jattr.generators.base import Generator
+
+CANDIDATES = ("dcgan_a", "progan_a", "stylegan_a", "stylegan2_a")
+PICTURES, TRUTH, RESULT = "pictures", "truth.json", "result"
+FROM_NOBODY = 2  # pictures by the renderer
+COMPRESSED = 2  # of the generators' pictures, once more as JPEG
+QUALITY = 90
+NOBODY = "nobody: drawn by the renderer"
+
+
+@dataclass(frozen=True)
+class Secret:
+    """Who made a picture of the demo."""
+
+    file: str
+    made_by: str  # a candidate's name, or NOBODY
+    compressed: bool
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="see it work: bundled generators, pictures made on the spot, the report",
+        description="Make pictures with the bundled generators from secret latents, two faces that nobody generated,"
+        " and two JPEG copies; attribute the files as `jattr attribute` does; tell who made them. The pictures,"
+        f" {TRUTH} and the report go to DIR.",
+    )
+    parser.add_argument("--out", default="jattr-demo", metavar="DIR", help="folder to make (default jattr-demo)")
+    parser.add_argument("--overwrite", action="store_true", help="replace DIR even if it is no demo's")
+    parser.add_argument("--all", action="store_true", help="all bundled generators as candidates, not only four")
+    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0, metavar="S", help="of the secret latents")
+    add_device(parser)
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the pictures, attribute them, tell the truth."""
+    from jattr.cli.main import make_parser
+
+    start_jax(args.device)
+    names = candidate_names(everything=args.all)
+    out = Path(args.out)
+    with new_folder(out, overwrite=args.overwrite or (out / TRUTH).is_file()) as work:
+        secrets = make_pictures(work, names, args.seed)
+    files = [str(out / PICTURES / secret.file) for secret in secrets]
+    options = ["--candidates", *names, "--out", str(out / RESULT), *(["--json"] if args.json else [])]
+    options += [] if args.device is None else ["--device", args.device]
+    command = make_parser().parse_args(["attribute", *files, *options])
+    if not args.json:
+        print(
+            f"$ jattr attribute {shown(str(out / PICTURES), 60)}/* --candidates {' '.join(names)} --out", out / RESULT
+        )
+    code: int = command.run(command)
+    if not args.json:
+        print(f"\n{truth_table(out, secrets)}\n\nOpen {out / RESULT / 'report.html'} in a browser.")
+    return code
+
+
+def candidate_names(*, everything: bool) -> tuple[str, ...]:
+    """Return the candidates' names.
+
+    Raises:
+      GeneratorError: the package has no bundled generators.
+    """
+    from jattr.generators.store import bundled_generators
+
+    bundled = tuple(bundled_generators())
+    missing = [name for name in CANDIDATES if name not in bundled]
+    if missing:
+        raise GeneratorError(
+            f"the bundled generator {missing[0]!r} is not there: the installation is incomplete; install jattr again"
+        )
+    return bundled if everything else CANDIDATES
+
+
+def make_pictures(work: Path, names: tuple[str, ...], seed: int) -> list[Secret]:
+    """Write the pictures and `truth.json`, and return who made which; their order says nothing about that."""
+    import jax
+    import numpy as np
+
+    from jattr.generators.store import load_generator
+    from jattr.zoo.faces import render_faces
+
+    generators = [load_generator(name) for name in names]
+    keys = jax.random.split(jax.random.key(seed), len(names) + 2)
+    made = [(gen.name, _picture(gen, key), False) for gen, key in zip(generators, keys, strict=False)]
+    made += [(name, pixels, True) for name, pixels, _ in made[-COMPRESSED:]]
+    made += [(NOBODY, pixels, False) for pixels in render_faces(keys[-1], FROM_NOBODY)]
+    order = np.asarray(jax.random.permutation(keys[-2], len(made)))
+    (work / PICTURES).mkdir()
+    secrets = []
+    for number, place in enumerate(order, 1):
+        name, pixels, compressed = made[place]
+        file = f"{number:02d}.{'jpg' if compressed else 'png'}"
+        _write(work / PICTURES / file, pixels, compressed)
+        secrets.append(Secret(file, name, compressed))
+    (work / TRUTH).write_text(json.dumps([asdict(secret) for secret in secrets], indent=1) + "\n", encoding="utf-8")
+    return secrets
+
+
+def truth_table(out: Path, secrets: list[Secret]) -> str:
+    """Return who made each picture, beside what was found."""
+    from jattr.cli.result_folder import read_result
+    from jattr.report.words import verdict_text
+
+    rows = read_result(out / RESULT).data["pictures"]
+    lines = ["who made them:"]
+    for secret, row in zip(secrets, rows, strict=True):
+        kind = ", saved as JPEG" if secret.compressed else ""
+        lines.append(f"  {secret.file}  {secret.made_by + kind:36}  found: {verdict_text(row)}")
+    return "\n".join(lines)
+
+
+def _picture(gen: Generator, key: Any) -> np.ndarray:
+    """Return one picture of a secret latent, uint8 [H, W, 3]."""
+    import jax
+    import numpy as np
+
+    from jattr.images import to_byte
+
+    with jax.default_matmul_precision("highest"):
+        made = gen.generate(gen.sample_latent(key, 1))
+    return np.asarray(to_byte(np.asarray(made), rule=gen.rounding or "round")[0])
+
+
+def _write(path: Path, pixels: np.ndarray, compressed: bool) -> None:
+    from PIL import Image
+
+    from jattr.images import write_png
+
+    if not compressed:
+        write_png(path, pixels)
+        return
+    try:
+        Image.fromarray(pixels).save(path, "JPEG", quality=QUALITY)
+    except OSError as error:
+        raise OutputError(f"cannot write {path.name}: {error.strerror or error}; make room") from error

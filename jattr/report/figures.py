@@ -1,0 +1,130 @@
+"""Figures of a result, as SVG: residuals of all candidates, and how their searches went.
+
+Nothing is told by colour alone: lines differ in dashes, ends of searches in their marks.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from jattr.inversion.problem import FLOOR
+from jattr.report.words import shown
+
+if TYPE_CHECKING:
+    from jattr.inversion.inverter import Search
+
+LONGEST_NAME = 24  # characters of a candidate's name
+MARKS = {"arrived": "^", "stalled": "o", "spent": "s", "failed": "x"}  # how a restart ended
+WORDS = {
+    "arrived": "at the floor", "stalled": "no longer better", "spent": "out of steps", "failed": "diverged",
+}  # fmt: skip
+INK, QUIET, WINNER = "#1d2733", "#8a949e", "#0b5d44"
+STYLE: dict[Any, Any] = {
+    "font.size": 9, "axes.edgecolor": QUIET, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "text.color": INK, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False,
+    "svg.fonttype": "path", "svg.hashsalt": "jattr",
+}  # fmt: skip
+MAX_TRACES = 64  # restarts drawn of a candidate
+
+
+def figure(
+    residuals: Mapping[str, float | None], searches: Mapping[str, Sequence[Search]], winner: str | None
+) -> bytes:
+    """Return the figure of one picture as SVG.
+
+    Args:
+      residuals: by candidate, mean squared, [-1, 1] units; None where every restart failed.
+      searches: by candidate, the restarts that ran.
+      winner: the candidate that made the picture, if one did.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    names = sorted(residuals, key=lambda name: _or_inf(residuals[name]))
+    with matplotlib.rc_context(STYLE):
+        drawing = Figure(figsize=(9.2, 1.2 + 0.22 * max(5, len(names))), layout="constrained")
+        left, right = drawing.subplots(1, 2, width_ratios=(5, 6))
+        _draw_residuals(left, names, residuals, winner)
+        _draw_searches(right, searches, winner)
+        file = io.BytesIO()
+        FigureCanvasSVG(drawing).print_svg(file, metadata={"Date": None, "Creator": None})
+    return file.getvalue()
+
+
+def _draw_residuals(axes: Any, names: Sequence[str], residuals: Mapping[str, float | None], winner: str | None) -> None:
+    for place, name in enumerate(names):
+        value, colour = residuals[name], WINNER if name == winner else INK
+        if value is None:
+            axes.text(FLOOR, place, "  every restart failed", va="center", color=colour)
+            continue
+        axes.plot([FLOOR, value], [place, place], color=colour, lw=1)
+        axes.plot(value, place, "D" if name == winner else "o", color=colour, ms=6 if name == winner else 5)
+    _floor(axes.axvline)
+    axes.set_xscale("log")
+    _plain(axes.xaxis)
+    axes.set_yticks(range(len(names)), [shown(name, LONGEST_NAME) for name in names])
+    for label, name in zip(axes.get_yticklabels(), names, strict=True):
+        label.set_fontweight("bold" if name == winner else "normal")
+    axes.invert_yaxis()
+    axes.set_xlabel("residual, mean squared ([-1, 1] units)")
+    axes.set_title("Best reproductions", loc="left", fontsize=9)
+
+
+def _draw_searches(axes: Any, searches: Mapping[str, Sequence[Search]], winner: str | None) -> None:
+    ends: set[str] = set()
+    for name, runs in searches.items():
+        best = name == winner
+        for run in runs[:MAX_TRACES]:
+            points = [(cost, loss) for cost, loss in run.trace if loss > 0 and _or_inf(loss) != float("inf")]
+            if not points:
+                continue
+            colour = WINNER if best else QUIET
+            line = {
+                "color": colour,
+                "lw": 1.6 if best else 0.8,
+                "ls": "-" if best else "--",
+                "zorder": 3 if best else 2,
+            }
+            axes.plot(*zip(*points, strict=True), **line)
+            end = run.status.name.lower()
+            ends.add(end)
+            axes.plot(*points[-1], MARKS[end], color=colour, ms=6, mfc=colour if best else "white", zorder=4)
+    _floor(axes.axhline)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    _plain(axes.xaxis)
+    _plain(axes.yaxis)
+    axes.set_xlabel("evaluations of a restart (forward passes)")
+    axes.set_title("Searches", loc="left", fontsize=9)
+    _legend(axes, sorted(ends, key=list(MARKS).index), winner)
+
+
+def _legend(axes: Any, ends: Sequence[str], winner: str | None) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=INK, marker=MARKS[end], ls="", mfc="white", label=WORDS[end]) for end in ends]
+    if winner is not None:
+        handles.insert(0, Line2D([], [], color=WINNER, lw=1.6, label=shown(winner, LONGEST_NAME)))
+        handles.insert(1, Line2D([], [], color=QUIET, lw=0.8, ls="--", label="other candidates"))
+    handles.append(Line2D([], [], color=INK, lw=1, ls=":", label="rounding floor"))
+    axes.legend(handles=handles, frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _plain(axis: Any) -> None:
+    """Label the decades of a log axis as plain text: names on a figure may hold dollar signs, so it has no formulas."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_major_locator(LogLocator(numticks=7))
+    axis.set_major_formatter(StrMethodFormatter("{x:.0e}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _floor(line: Any) -> None:
+    line(FLOOR, color=INK, lw=1, ls=":")
+
+
+def _or_inf(value: float | None) -> float:
+    return float("inf") if value is None else value

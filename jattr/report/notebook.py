@@ -1,0 +1,45 @@
+"""An attribution as a table in a notebook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jattr.report.html import environment, image_uri
+from jattr.report.levels import visible
+from jattr.result import finding_record
+
+if TYPE_CHECKING:
+    from jattr.attribution import Attribution
+
+MAX_ROWS = 50
+TABLE = """<table>
+<thead><tr><th>#</th><th>verdict</th><th>reproduction</th>
+{% for name in names %}<th>{{ name | shown(40) }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in rows %}
+<tr><td>{{ row.number }}</td><td>{{ row.verdict | shown }}</td>
+<td>{% if row.image %}
+<img src="{{ row.image }}" alt="the winner's reproduction" width="64" style="image-rendering: pixelated">
+{% endif %}</td>
+{% for name in names %}<td>{{ row.residual[name] | number }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody></table>
+<p>Residual: mean squared, [-1, 1] units; the rounding floor is 5.1e-06.
+{% if left_out %}{{ left_out }} more pictures.{% endif %}</p>
+"""
+
+
+def attribution_table(att: Attribution) -> str:
+    """Return the HTML table of the first `MAX_ROWS` pictures; names are escaped."""
+    names = [gen.name for gen in att.candidates]
+    rows = []
+    for i, verdict in enumerate(att.verdicts[:MAX_ROWS]):
+        record = finding_record(att, i)
+        made = None if record["candidate"] is None else att.reproduction(i, names.index(record["candidate"]))
+        image = None if made is None else image_uri(visible(np.clip(made, -1, 1)))
+        rows.append({"number": i, "verdict": verdict.text, "image": image, "residual": record["residual"]})
+    left_out = max(0, len(att.verdicts) - MAX_ROWS)
+    table: str = environment().from_string(TABLE).render(names=names, rows=rows, left_out=left_out)
+    return table

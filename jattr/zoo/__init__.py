@@ -1,0 +1,1 @@
+"""What comes with jattr: procedural faces, and generators trained on them."""
