@@ -21,7 +21,7 @@ from jattr.inversion.choice import DENSE_POLISH, LM, polish_method
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.initial import Pool, regress
 from jattr.inversion.inverter import NEAR, Inverter, Place
-from jattr.inversion.lanes import Ending, Job, run_jobs
+from jattr.inversion.lanes import Ending, Job, Status, run_jobs
 from jattr.inversion.measure import cost_of
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import Target, target_of
@@ -29,7 +29,9 @@ from jattr.inversion.protocol import Inversion
 from jattr.inversion.search import make_linearise
 
 CLOSE = 0.02  # of the styles' residual: what the latent may add to it
-NEAR_ROUNDS, FAR_ROUNDS = 12, 1  # of searches, where the styles are near the rounding floor, and where they are not
+ROUNDS = 12  # of searches, where the styles are near the rounding floor
+FAR_SEARCHES, FAR_STEPS = 16, 40  # one round of so many, where they are not
+WORTH = 1.5  # times the best styles' residual: far from the floor, worse ones are not followed to their latent
 SURVIVORS = 16  # latents that the searches of the next round start beside
 MOVES = (0.05, 0.1, 0.2, 0.02)  # how far beside, in units of the latent's root mean square
 START_SPREAD = 0.9  # of the first round's starts about the guess: the largest
@@ -87,8 +89,8 @@ class StylesInverter(Inverter):
             places = [(i, restart) for i in (*pictures, *settled) if not (self.config.early_stop and self.arrived(i))]
             for place in places:
                 self.rounding[place[0]] = self.styles.rounding[place[0]]
-                self._go_behind(place)
-            self._search(places, polish_method(self.size), settled, most=max(1, self.config.polish_steps))
+            worth = [place for place in places if self._go_behind(place)]
+            self._search(worth, polish_method(self.size), settled, most=max(1, self.config.polish_steps))
 
     def result(self) -> Inversion:
         """Return everything, [images, restarts]; steps and evaluations with those of the styles."""
@@ -103,22 +105,28 @@ class StylesInverter(Inverter):
         spent = before[-1][0] if before else 0.0
         return before + tuple((spent + evaluations, loss) for evaluations, loss in super().trace(place))
 
-    def _go_behind(self, place: Place) -> None:
-        """Start a restart at the latent behind the styles that its picture's search found."""
+    def _go_behind(self, place: Place) -> bool:
+        """Start a restart at the latent behind the styles that its picture's search found, if that is worth it."""
         picture = place[0]
         found = place if np.isfinite(self.styles.loss[place]) else self.styles.best(picture)
-        if not np.isfinite(self.styles.loss[found]):
-            return
         w, loss = self.styles.z[found], float(self.styles.loss[found])
+        if self.config.early_stop and loss > max(NEAR, WORTH * self.styles.best_loss(picture)):
+            self.status[place] = self.styles.status[found]  # as good as run: its end is known
+            return False
+        if not np.isfinite(loss):
+            self.status[place] = Status.FAILED
+            return False
         linearise = make_linearise(self.route.styles.apply, self.route.styles.latent_shape)
         target = target_of(self.pixels[picture], self.styles.rounding[picture])
         jacobian = np.asarray(linearise(self.route.styles.state, target, None, jnp.asarray(w))[2], np.float64)
         if not np.isfinite(jacobian).all():
-            return
+            self.status[place] = Status.FAILED
+            return False
         behind = self._behind(w, _root(jacobian), loss)
         self.z[place], self.label[place] = behind.z, behind.label
         jacobians = METHODS[LM].evaluations(self.size)
         self.evaluations[place] += jacobians * (1 + behind.steps * self.mapping_cost / self.cost)
+        return True
 
     def _behind(self, w: np.ndarray, weight: np.ndarray, loss: float) -> Behind:
         """Return a latent whose styles make about the picture that w [w_dim] makes.
@@ -137,29 +145,31 @@ class StylesInverter(Inverter):
             image_shape=(1, len(w), 1),
         )
         work = self.size * self.mapping_cost
-        count = int(np.clip(2 ** np.floor(np.log2(ROUND_WORK / max(work, 1.0))), *POPULATION))
+        near = loss < NEAR
+        count = int(np.clip(2 ** np.floor(np.log2(ROUND_WORK / max(work, 1.0))), *POPULATION)) if near else FAR_SEARCHES
         prior = self.prior._replace(scale=self.prior.scale * np.sqrt(self.pixels[0].size / len(w)))
         config = dataclasses.replace(self.config, lanes=count, stall=STALL, early_stop=True)
         aim = np.full(1, CLOSE * loss)
+        steps = STEPS if near else FAR_STEPS
 
         def nothing(pictures: Sequence[int]) -> Target:
             return target_of(np.zeros((len(pictures), 1, len(w), 1), np.float32))
 
         def search(jobs: Sequence[Job]) -> list[Ending]:
-            return run_jobs(mapping, nothing, jobs, config, method=LM, steps=STEPS, floors=aim, prior=prior)
+            return run_jobs(mapping, nothing, jobs, config, method=LM, steps=steps, floors=aim, prior=prior)
 
         jobs = self._first(w, count)
         kept: list[tuple[Ending, int]] = []
-        steps = 0
-        for _ in range(NEAR_ROUNDS if loss < NEAR else FAR_ROUNDS):
+        taken = 0
+        for _ in range(ROUNDS if near else 1):
             endings = search(jobs)
-            steps += sum(ending.steps for ending in endings)
+            taken += sum(ending.steps for ending in endings)
             kept += [(ending, job.label) for ending, job in zip(endings, jobs, strict=True)]
             kept = sorted(kept, key=lambda found: found[0].loss)[:SURVIVORS]
             if not kept[0][0].loss > aim[0]:
                 break
             jobs = [self._beside(*kept[number % SURVIVORS], number // SURVIVORS) for number in range(count)]
-        return Behind(kept[0][0].z, kept[0][1], steps)
+        return Behind(kept[0][0].z, kept[0][1], taken)
 
     def _first(self, w: np.ndarray, count: int) -> list[Job]:
         """Return the first round's searches: about the guess, ever further; of every class in turn."""

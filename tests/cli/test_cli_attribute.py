@@ -67,7 +67,12 @@ def attribute(tiny_folders, tmp_path, capsys):
 def test_own_pictures_are_certified_and_everything_is_written(attribute, pictures, tiny):
     code, text, errors, out = attribute([pictures["tiny0.png"], pictures["tiny_b1.png"]])
     assert (code, errors) == (0, "")
-    assert sorted(path.name for path in out.iterdir()) == ["contact_sheet.png", "latents.npz", "report.html", "result.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "contact_sheet.png",
+        "latents.npz",
+        "report.html",
+        "result.json",
+    ]
     first, second = json.loads((out / "result.json").read_text())["pictures"]
     assert (first["verdict"], first["candidate"], second["candidate"]) == ("made-by", "tiny", "tiny_b")
     assert first["certificate"]["holds"]
