@@ -21,8 +21,8 @@ from jattr.inversion.problem import FLOOR, target_of
 from jattr.inversion.through_styles import make_inverter
 
 MISS_PICTURES = 16  # own pictures on which a candidate's usual miss is measured, when "none" is in question
-CLEAR, AHEAD = 1e-3, 30.0  # a leader at most this far, and this many times better, ends the search of the others
-FAIR = 2  # restarts that they have had by then
+FAIR = 2  # restarts that every candidate has had before it may be given up
+CLEAR, AHEAD = 1e-3, 30.0  # a leader so far and so many times better ends, after `FAIR` restarts, the others' search
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,7 @@ def _measure_miss(gen: Generator, config: InvertConfig, key: jax.Array) -> float
     if gen.num_classes:
         label = np.asarray(jax.random.randint(keys[1], (MISS_PICTURES,), 0, gen.num_classes))
     made = to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round")
-    inverter = make_inverter(gen, made, config, keys[2])
-    inverter.run()
-    return float(max(FLOOR, np.max([inverter.best_loss(i) for i in range(MISS_PICTURES)])))
+    return float(max(FLOOR, make_inverter(gen, made, config, keys[2]).rehearse().max()))
 
 
 def _misses(

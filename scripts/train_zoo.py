@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
+from absl import logging
 from PIL import Image
 from zoo_networks import Z_DIM, Params, Trainable, discriminate, init_discriminator, trainable
 
@@ -37,6 +38,7 @@ FACES = 40_000  # of a run's training set
 BATCH = 32
 RATE = 0.0025
 NOISE_RATE = 0.02  # of the noise strengths, times the others'
+PLAIN_RATE = 0.1  # of DCGAN's numbers, times the others'
 PENALTY, EVERY = 1.0, 8  # of R1, and how often it is taken
 HALF_LIFE = 10_000  # pictures, of the moving average
 SAVE_EVERY = 250  # steps
@@ -55,7 +57,7 @@ class Recipe:
     faces_seed: int = 0
 
 
-STEPS = 3_500
+STEPS = 3_000
 RECIPES = {
     f"{kind}_{letter}": Recipe(kind, seed, STEPS)
     for kind in ("stylegan2", "progan", "stylegan", "dcgan")
@@ -83,6 +85,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=GENERATORS)
     args = parser.parse_args()
     enable_compilation_cache()
+    logging.set_verbosity(logging.ERROR)  # orbax warns of what does not concern us
     for name in args.only:
         train(name, RECIPES[name], args.work.resolve(), args.out)
 
@@ -98,7 +101,8 @@ def train(name: str, recipe: Recipe, work: Path, out: Path) -> None:
     state, start = resume(name, recipe, network, work)
     faces = render_faces(jax.random.key(recipe.faces_seed), FACES)
     step_fns = {penalised: jax.jit(partial(_step, network, penalised), donate_argnums=0) for penalised in (True, False)}
-    losses: list[list[float]] = []
+    log = work / f"{name}.losses.json"
+    losses: list[list[float]] = json.loads(log.read_text())[: start // SAVE_EVERY] if start else []
     began = time.perf_counter()
     for step in range(start, recipe.steps):
         rng = np.random.default_rng([recipe.seed, step])
@@ -109,6 +113,7 @@ def train(name: str, recipe: Recipe, work: Path, out: Path) -> None:
             seconds = (time.perf_counter() - began) / (step + 1 - start)
             print(name, *losses[-1], f"{seconds:.3f} s a step", flush=True)
             save(work / name, state, step + 1)
+            log.write_text(json.dumps(losses))
             sheet(network, state.average, work / f"{name}.png")
     write(name, recipe, network, state, losses, time.perf_counter() - began, out, work)
 
@@ -124,8 +129,11 @@ def _optimiser() -> optax.GradientTransformation:
 
 
 def _calmed(updates: Params, _: Any) -> Params:
-    """Slow the noise strengths down: in a short run they grow before the styles have learnt anything."""
-    return {path: update * NOISE_RATE if "noise_strength" in path else update for path, update in updates.items()}
+    """Slow down DCGAN, which has no equalised rates, and noise strengths, which else grow before the styles learn."""
+    rates = {
+        path: PLAIN_RATE if path.startswith("main.") else NOISE_RATE if "strength" in path else 1 for path in updates
+    }
+    return {path: update * rates[path] for path, update in updates.items()}
 
 
 def _step(

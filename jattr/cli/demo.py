@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from jattr.generators.base import Generator
 
-CANDIDATES = ("dcgan_a", "progan_a", "stylegan_a", "stylegan2_a")
+CANDIDATES = ("dcgan_a", "progan_a", "progan_b", "stylegan2_a")
 PICTURES, TRUTH, RESULT = "pictures", "truth.json", "result"
 FROM_NOBODY = 2  # pictures by the renderer
 COMPRESSED = 2  # of the generators' pictures, once more as JPEG

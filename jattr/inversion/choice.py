@@ -1,5 +1,6 @@
 """Which method searches and which polishes: what the choice needs to know of a latent's size and a picture's cost."""
 
+GRADIENTS = "lbfgs"
 LM = "levenberg-marquardt"
 LM_LOGIT = "levenberg-marquardt-logit"
 DENSE_POLISH = 512  # the largest latent that is polished with its whole Jacobian

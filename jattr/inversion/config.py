@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.generators.settings import NOISE, SPACES
-from jattr.inversion.choice import dense_jacobian
+from jattr.inversion.choice import GRADIENTS, LM, dense_jacobian
 from jattr.inversion.optimisers import METHODS
 
 STARTS = ("linear", "pool", "prior")
@@ -73,7 +73,7 @@ class InvertConfig:
         """Return the name of the method, for latents of this size and a forward pass of this many operations."""
         if self.optimiser != "auto":
             return self.optimiser
-        return "levenberg-marquardt" if dense_jacobian(latent_size, forward_cost) else "lbfgs"
+        return LM if dense_jacobian(latent_size, forward_cost) else GRADIENTS
 
     def restarts_for(self, latent_size: int, forward_cost: float) -> int:
         """Return the most restarts of a picture, for latents of this size and this cost of a forward pass."""

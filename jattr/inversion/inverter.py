@@ -5,6 +5,7 @@ What a restart does, with the default optimiser and a latent small enough for it
 * the first goes from the guess by Levenberg-Marquardt, or by L-BFGS where a Jacobian is too dear for that;
 * every second later one is drawn near first by statistical linearisation, and begins in the logit domain: for pictures
   with saturated pixels, and for networks with many kinks;
+* of a picture that the first one has left far away, by L-BFGS, where a Jacobian is dear: gradients cost a tenth;
 * the others begin beside the best latent so far, once that is near: kinks stop a search close to the solution, where a
   small move frees it.
 
@@ -22,12 +23,12 @@ import numpy as np
 from jattr.errors import ImageError
 from jattr.generators.base import Generator
 from jattr.images import to_byte
-from jattr.inversion.choice import DENSE_POLISH, LM, LM_LOGIT, dense_jacobian, polish_method
-from jattr.inversion.config import InvertConfig
+from jattr.inversion.choice import DENSE_POLISH, GRADIENTS, LM, LM_LOGIT, dense_jacobian, polish_method
+from jattr.inversion.config import CHEAP_JACOBIAN, InvertConfig
 from jattr.inversion.ensemble import CLOUD, SPREADS, make_ensemble
 from jattr.inversion.initial import Pool, as_floats, make_pool, make_starts
 from jattr.inversion.interval import interval_polish
-from jattr.inversion.lanes import Job, Status, evaluations, floors_of, run_jobs
+from jattr.inversion.lanes import FAR, Job, Status, evaluations, floors_of, run_jobs
 from jattr.inversion.measure import forward_cost, mean_squares
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import FLOOR, MIN_EXCESS, Prior, Target, target_of
@@ -35,7 +36,9 @@ from jattr.inversion.protocol import Inversion
 from jattr.inversion.search import make_linearise
 
 NEAR = 20 * FLOOR  # below this a search is close enough that another rounding rule may explain the rest
-KICK_BELOW = 1e-2  # a best latent above this is not worth starting beside
+GRADIENTS_AFTER = (
+    1  # restarts after which a picture that is still far is searched by gradients, where a Jacobian is dear
+)
 KICKS = (0.1, 0.05, 0.2)  # standard deviations of those starts, in units of the prior's
 POLISH_BELOW = 5e-3  # a gradient search that ends above this is in another basin: Gauss-Newton steps would not help
 SETTLED_STEPS = 12  # most steps for a picture that another candidate has brought to the floor
@@ -70,6 +73,7 @@ class Inverter:
         self.size = int(np.prod(gen.latent_shape))
         self.cost = forward_cost(gen)
         self.method = config.method_for(self.size, self.cost)
+        self.dear = self.size * self.cost > CHEAP_JACOBIAN
         self.varied = config.optimiser == "auto" and dense_jacobian(self.size, self.cost)
         self.restarts = config.restarts_for(self.size, self.cost)
         keys = jax.random.split(key, 4)
@@ -96,6 +100,11 @@ class Inverter:
             everything = range(len(self.pixels))
             self.round([i for i in everything if not (self.config.early_stop and self.arrived(i))], restarts)
 
+    def rehearse(self) -> np.ndarray:
+        """Return the best residual of every picture [n], own ones, after a whole search."""
+        self.run()
+        return self.loss.min(1)
+
     def round(self, pictures: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
         """Search these pictures from these restarts, those that this candidate has, and polish what comes near.
 
@@ -108,14 +117,21 @@ class Inverter:
         if self.varied and restarts.start:
             kicked = {place: self._kick(place) for place in places}
             fresh = [place for place in places if not kicked[place]]
+            far = [
+                place
+                for place in fresh
+                if self.dear and restarts.start >= GRADIENTS_AFTER and self.best_loss(place[0]) > FAR
+            ]
+            self._search(far, GRADIENTS, short)
+            fresh = [place for place in fresh if place not in far]
             self._draw_near(fresh)
             self._search(fresh, LM_LOGIT, short)
             self._search([place for place in places if kicked[place]], LM, short)
+            self._polish([place[0] for place in far])
         else:
             self._search(places, self.method, short)
-            if METHODS[self.method].polish and self.config.polish_steps:
-                hopeful = [p for p in self._open(pictures) if self.loss[p] < POLISH_BELOW]
-                self._search(hopeful, polish_method(self.size), most=self.config.polish_steps)
+            if METHODS[self.method].polish:
+                self._polish(pictures)
         if self.gen.rounding is None:
             self._try_truncation([p for p in self._open((*pictures, *settled)) if self.loss[p] < NEAR])
 
@@ -178,11 +194,17 @@ class Inverter:
         """Return the best places of the pictures that have not arrived."""
         return [self.best(i) for i in pictures if not self.arrived(i)]
 
+    def _polish(self, pictures: Sequence[int]) -> None:
+        """Take Gauss-Newton steps from the best latents that gradients have brought near."""
+        hopeful = [place for place in self._open(list(dict.fromkeys(pictures))) if self.loss[place] < POLISH_BELOW]
+        if self.config.polish_steps:
+            self._search(hopeful, polish_method(self.size), most=self.config.polish_steps)
+
     def _kick(self, place: Place) -> bool:
         """Move a start beside the best latent so far, if this restart is one for that; return whether it was moved."""
         picture, restart = place
         near = self.best(picture)
-        if restart % 2 or not self.loss[near] < KICK_BELOW:
+        if restart % 2 or not self.loss[near] < FAR:
             return False
         size = KICKS[(restart // 2) % len(KICKS)]
         self.z[place] = self.z[near] + size * self.samples[place]

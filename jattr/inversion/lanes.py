@@ -4,6 +4,7 @@ A lane that has finished is refilled at once from the queue, so that the program
 """
 
 import logging
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -20,7 +21,11 @@ from jattr.inversion.problem import Prior, Target, arrival_floor
 from jattr.inversion.search import Engine, make_engine
 
 MAX_CPU_TANGENTS = 400  # of the dense Jacobian in one program: more no longer speeds a CPU up
+FAR = 1e-2  # a loss above this is far from any solution: in another basin, or of a picture that this model did not make
+FAR_STALL = 0.1  # fraction by which a segment must lower such a loss
+FEW_JOBS = 2  # up to so many run one after another in the program of one lane
 _LIMITS: dict[tuple[ApplyFn, str], int] = {}  # lanes that fit, learnt from running out of memory
+_SINGLE: weakref.WeakSet[Any] = weakref.WeakSet()  # programs that have been compiled for one lane
 log = logging.getLogger("jattr")
 
 
@@ -87,10 +92,12 @@ def run_jobs(
       prior: of the candidate's latents.
     """
     limit = _LIMITS.get((gen.apply, method), config.lanes or default_lanes(gen, method))
-    lanes = min(config.lanes or limit, limit, 1 << max(0, len(jobs) - 1).bit_length())
+    lanes = min(config.lanes or limit, limit, _lanes_for(len(jobs), limit))
     endings: dict[int, Ending] = {}
+    engine = make_engine(gen.apply, gen.latent_shape, method, steps, config.precision)
     while len(endings) < len(jobs):
-        engine = make_engine(gen.apply, gen.latent_shape, method, steps, config.precision)
+        if lanes == 1:
+            _SINGLE.add(engine.advance)
         try:
             _drain(engine, gen, targets, jobs, config, method, steps, floors, prior, lanes, endings)
         except jax.errors.JaxRuntimeError as error:
@@ -99,6 +106,13 @@ def run_jobs(
             lanes = _LIMITS[gen.apply, method] = max(1, lanes // 2)
             log.warning("out of memory with generator %r: going on with %d lanes", gen.name, lanes)
     return [endings[number] for number in range(len(jobs))]
+
+
+def _lanes_for(jobs: int, limit: int) -> int:
+    """Return the lanes of a program for so many jobs: on CPU few different ones, each size is compiled on its own."""
+    if jax.default_backend() == "cpu":
+        return limit if jobs > FEW_JOBS else 1
+    return 1 << max(0, jobs - 1).bit_length()
 
 
 def default_lanes(gen: Generator, method: str) -> int:
@@ -141,7 +155,7 @@ def _drain(
             taken[number] += engine.segment
             loss = float(losses[lane])
             floor = floors[jobs[number].picture]
-            stall = _stall(config, METHODS[method], taken[number])
+            stall = _stall(config, METHODS[method], taken[number], loss)
             most = min(steps, jobs[number].steps)
             status = _status(loss, float(lasts[lane]), before[number], taken[number], most, floor, stall)
             before[number] = loss
@@ -171,7 +185,8 @@ def _fill(
     busy = [number for number in numbers if number >= 0]
     if not busy:
         return _Chunk(numbers, carry, targets([0] * len(numbers)), None)
-    if len(busy) == 1 and len(numbers) > 1 and carry is not None and not queue:  # the last one goes on alone
+    alone = len(busy) == 1 and len(numbers) > 1 and carry is not None and not queue
+    if alone and engine.advance in _SINGLE:  # the last one goes on alone
         lane = numbers.index(busy[0])
         if lane not in fresh:
             carry = jax.tree.map(lambda a: a[lane : lane + 1], carry)
@@ -187,11 +202,13 @@ def _fill(
     return _Chunk(numbers, carry, jax.device_put(targets([jobs[number].picture for number in shown])), label)
 
 
-def _stall(config: InvertConfig, method: Method, taken: int) -> float | None:
+def _stall(config: InvertConfig, method: Method, taken: int, loss: float) -> float | None:
     """Return the fraction by which a segment must lower the loss, or None where a lane may not stall yet."""
     if not config.early_stop or taken <= method.patience:
         return None
-    return method.stall if config.stall is None else config.stall
+    if config.stall is not None:
+        return config.stall
+    return max(method.stall, FAR_STALL) if loss > FAR else method.stall
 
 
 def _status(

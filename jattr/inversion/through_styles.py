@@ -31,6 +31,7 @@ from jattr.inversion.search import make_linearise
 CLOSE = 0.02  # of the styles' residual: what the latent may add to it
 ROUNDS = 12  # of searches, where the styles are near the rounding floor
 FAR_SEARCHES, FAR_STEPS = 16, 40  # one round of so many, where they are not
+LANES = 16  # searches in one program: one size for all rounds, compiled once
 WORTH = 1.5  # times the best styles' residual: far from the floor, worse ones are not followed to their latent
 SURVIVORS = 16  # latents that the searches of the next round start beside
 MOVES = (0.05, 0.1, 0.2, 0.02)  # how far beside, in units of the latent's root mean square
@@ -80,6 +81,10 @@ class StylesInverter(Inverter):
         self.styles = Inverter(route.styles, pixels, dataclasses.replace(config, restarts=self.restarts), keys[1], pool)
         self.random = np.random.default_rng(np.asarray(jax.random.key_data(keys[2])))
         self.mapping_cost = cost_of(route.mapping, gen.state, gen.latent_shape, gen.num_classes)
+
+    def rehearse(self) -> np.ndarray:
+        """Return the best residual of every picture's styles [n]: the latent behind them adds next to nothing."""
+        return self.styles.rehearse()
 
     def round(self, pictures: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
         """Search these pictures from these restarts: styles, latents behind them, the whole."""
@@ -148,7 +153,7 @@ class StylesInverter(Inverter):
         near = loss < NEAR
         count = int(np.clip(2 ** np.floor(np.log2(ROUND_WORK / max(work, 1.0))), *POPULATION)) if near else FAR_SEARCHES
         prior = self.prior._replace(scale=self.prior.scale * np.sqrt(self.pixels[0].size / len(w)))
-        config = dataclasses.replace(self.config, lanes=count, stall=STALL, early_stop=True)
+        config = dataclasses.replace(self.config, lanes=LANES, stall=STALL, early_stop=True)
         aim = np.full(1, CLOSE * loss)
         steps = STEPS if near else FAR_STEPS
 
