@@ -57,7 +57,7 @@ class Recipe:
     faces_seed: int = 0
 
 
-STEPS = 3_000
+STEPS = 2_500
 RECIPES = {
     f"{kind}_{letter}": Recipe(kind, seed, STEPS)
     for kind in ("stylegan2", "progan", "stylegan", "dcgan")

@@ -21,7 +21,7 @@ from jattr.inversion.choice import DENSE_POLISH, LM, polish_method
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.initial import Pool, regress
 from jattr.inversion.inverter import NEAR, Inverter, Place
-from jattr.inversion.lanes import Ending, Job, Status, run_jobs
+from jattr.inversion.lanes import FAR, Ending, Job, Status, run_jobs
 from jattr.inversion.measure import cost_of
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import Target, target_of
@@ -32,7 +32,8 @@ CLOSE = 0.02  # of the styles' residual: what the latent may add to it
 ROUNDS = 12  # of searches, where the styles are near the rounding floor
 FAR_SEARCHES, FAR_STEPS = 16, 40  # one round of so many, where they are not
 LANES = 16  # searches in one program: one size for all rounds, compiled once
-WORTH = 1.5  # times the best styles' residual: far from the floor, worse ones are not followed to their latent
+WORTH = 0.8  # times the best latent's residual: far from the floor, styles above this are not followed to their latent
+FAR_POLISH = 4  # steps through the whole generator, far from the floor
 SURVIVORS = 16  # latents that the searches of the next round start beside
 MOVES = (0.05, 0.1, 0.2, 0.02)  # how far beside, in units of the latent's root mean square
 START_SPREAD = 0.9  # of the first round's starts about the guess: the largest
@@ -95,7 +96,9 @@ class StylesInverter(Inverter):
             for place in places:
                 self.rounding[place[0]] = self.styles.rounding[place[0]]
             worth = [place for place in places if self._go_behind(place)]
-            self._search(worth, polish_method(self.size), settled, most=max(1, self.config.polish_steps))
+            for near, most in ((True, max(1, self.config.polish_steps)), (False, FAR_POLISH)):
+                some = [place for place in worth if (self.styles.best_loss(place[0]) < FAR) == near]
+                self._search(some, polish_method(self.size), settled, most=most)
 
     def result(self) -> Inversion:
         """Return everything, [images, restarts]; steps and evaluations with those of the styles."""
@@ -115,7 +118,7 @@ class StylesInverter(Inverter):
         picture = place[0]
         found = place if np.isfinite(self.styles.loss[place]) else self.styles.best(picture)
         w, loss = self.styles.z[found], float(self.styles.loss[found])
-        if self.config.early_stop and loss > max(NEAR, WORTH * self.styles.best_loss(picture)):
+        if self.config.early_stop and loss > max(NEAR, WORTH * self.best_loss(picture)):
             self.status[place] = self.styles.status[found]  # as good as run: its end is known
             return False
         if not np.isfinite(loss):

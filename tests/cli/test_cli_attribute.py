@@ -1,5 +1,6 @@
 import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -252,3 +253,15 @@ def test_the_table_escapes_control_characters():
     assert "\\x1b" in shown(hostile, 40)
     assert "\\u202e" in text
     assert "\\x07" in text
+
+
+def test_the_report_shows_hostile_file_names_as_text(attribute, pictures, tmp_path):
+    name = tmp_path / "<script>alert(1)<b>'\n\".png"
+    name.write_bytes(Path(pictures["tiny0.png"]).read_bytes())
+    code, _, _, out = attribute([str(name), str(tmp_path / "missing.png")])
+    assert code == 2
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "missing.png" in page
+    assert "1 failed" in page

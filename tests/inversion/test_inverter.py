@@ -9,6 +9,8 @@ from toys import SHAPE, make_toy, own_pictures
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.initial import _ranks
 from jattr.inversion.inverter import KICKS, SETTLED_STEPS, Inverter
+from jattr.inversion.lanes import FAR, FAR_STALL, _lanes_for, _stall
+from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import deviation, target_of
 
 
@@ -76,3 +78,38 @@ def test_other_restarts_are_judged_by_the_rule_that_was_found():
         made = gen.generate(inverter.z[place][None])[0]
         measured = jnp.mean(jnp.square(deviation(made, target_of(jnp.asarray(pixels[place[0]]), "truncate"))))
         assert inverter.loss[place] == pytest.approx(float(measured), rel=1e-3)
+
+
+@pytest.mark.parametrize(("dear", "loss", "method"), [(True, 0.1, "lbfgs"), (True, 1e-3, None), (False, 0.1, None)])
+def test_far_pictures_of_dear_candidates_are_searched_by_gradients(toy, own, dear, loss, method):
+    inverter = Inverter(toy, own[1][:1], InvertConfig(restarts=4, pool=256), jax.random.key(0))
+    inverter.dear, inverter.loss[0, 0] = dear, loss
+    inverter._draw_near = lambda places: None
+    used = {}
+    inverter._search = lambda places, method, *_, **__: used.update(dict.fromkeys(places, method))
+    inverter.round([0], range(1, 2))
+    assert used[0, 1] == (method or "levenberg-marquardt-logit")
+
+
+def test_far_searches_stop_where_near_ones_go_on():
+    method, config = METHODS["levenberg-marquardt"], InvertConfig()
+    assert _stall(config, method, 8, 2 * FAR) == FAR_STALL > method.stall
+    assert _stall(config, method, 8, FAR / 2) == method.stall
+    assert _stall(InvertConfig(stall=0.0), method, 8, 2 * FAR) == 0.0
+    assert _stall(InvertConfig(early_stop=False), method, 8, 2 * FAR) is None
+
+
+def test_few_sizes_of_programs_on_cpu():
+    assert [_lanes_for(jobs, 6) for jobs in (1, 2, 3, 6, 50)] == [1, 1, 6, 6, 6]
+
+
+def test_traces_fall_and_end_at_the_loss(toy, own):
+    inverter = Inverter(toy, own[1][:1], InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0))
+    inverter.run()
+    searches = inverter.searches(0)
+    assert [search.restart for search in searches] == [0, 1]
+    for search in searches:
+        cost, loss = np.array(search.trace).T
+        assert (np.diff(cost) > 0).all()
+        assert (np.diff(loss) <= 0).all()
+        assert loss[-1] == pytest.approx(inverter.loss[0, search.restart], rel=1e-6)
