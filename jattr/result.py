@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 SCHEMA_FILE = "result_v1.schema.json"
+COMPRESSED = (
+    "every candidate ends far above its usual misses on its own pictures, but the file is compressed with loss, and a"
+    " candidate's own picture would end as far away after that; give the file as it was first saved"
+)
 MAX_SHOWN = 160  # characters of an error of the schema
 
 
@@ -51,7 +55,10 @@ def picture_record(picture: "Picture", att: "Attribution", i: int, notes: Sequen
       i: its number there.
       notes: what was changed to read it and to fit it to the candidates.
     """
-    return {"file": picture.path, "sha256": picture.sha256, **finding_record(att, i), "notes": list(notes)}
+    found = finding_record(att, i)
+    if found["verdict"] == "none" and picture.compressed:
+        found |= {"verdict": "undecided", "reason": COMPRESSED}
+    return {"file": picture.path, "sha256": picture.sha256, **found, "notes": list(notes)}
 
 
 def finding_record(att: "Attribution", i: int) -> dict[str, Any]:

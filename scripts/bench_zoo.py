@@ -4,6 +4,7 @@
     python scripts/bench_zoo.py --part nobody --pictures 100      # the renderer's faces: none may be attributed
     python scripts/bench_zoo.py --part jpeg --pictures 5          # the own pictures at quality 90, 75, 50
     python scripts/bench_zoo.py --part looks                      # a classifier against the renderer; distinctness
+    python scripts/bench_zoo.py --part sheet                      # draws docs/zoo.png
 
 Prints rows and, last, one line of JSON.
 """
@@ -44,6 +45,7 @@ SAMPLES = 1_000  # whose distinctness is measured
 DISTINCT = 8.0  # root mean square difference, bytes: clearly another picture
 TRAINING, TESTING = 4_000, 1_000  # pictures of each kind that the classifier sees, and is judged on
 EPOCHS, BATCH = 8, 64
+COLUMNS = 16  # of the sample sheet
 BLOCK = 32  # pictures searched together
 
 
@@ -114,6 +116,16 @@ def looks(gen: Generator) -> dict[str, Any]:
     return row
 
 
+def sheet(generators: Sequence[Generator], path: Path) -> None:
+    """Draw a row of samples of each generator, and one of the renderer."""
+    z = [np.asarray(gen.sample_latent(jax.random.key(31), COLUMNS)) for gen in generators]
+    rows = [to_byte(make_pictures(gen, some)) for gen, some in zip(generators, z, strict=True)]
+    rows.append(render_faces(jax.random.key(31), COLUMNS))
+    pixels = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+    height, width = pixels.shape[:2]
+    Image.fromarray(pixels).resize((2 * width, 2 * height), Image.Resampling.NEAREST).save(path)
+
+
 def distinct_share(pixels: np.ndarray) -> float:
     """Return the share of pictures that differ clearly from every other."""
     flat = pixels.reshape(len(pixels), -1).astype(np.float32)
@@ -165,7 +177,7 @@ def _compressed(pixels: np.ndarray, quality: int) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("own", "nobody", "jpeg", "looks"), required=True)
+    parser.add_argument("--part", choices=("own", "nobody", "jpeg", "looks", "sheet"), required=True)
     parser.add_argument("--pictures", type=int, default=20)
     parser.add_argument("--only", nargs="+", help="candidates (default: all)")
     parser.add_argument("--restarts", type=int)
@@ -174,6 +186,9 @@ def main() -> None:
     generators = [load_generator(name) for name in args.only or bundled_generators()]
     config = InvertConfig(restarts=args.restarts)
     rows: Any
+    if args.part == "sheet":
+        sheet(generators, Path(__file__).resolve().parents[1] / "docs" / "zoo.png")
+        return
     if args.part == "looks":
         rows = [looks(gen) for gen in generators]
     elif args.part == "nobody":

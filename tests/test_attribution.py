@@ -8,10 +8,13 @@ import pytest
 from tiny_generator import make_tiny
 
 from jattr.attribution import _inverters, _wanted, attribute, usual_miss
+from jattr.decision.verdict import Verdict
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator, sample_uniform
+from jattr.images import Picture, to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.problem import FLOOR
+from jattr.result import picture_record
 
 CONFIG = InvertConfig(restarts=8, pool=512)
 EACH = 3
@@ -198,3 +201,13 @@ def test_two_candidates_of_one_name_are_refused(family, pictures):
 def test_no_candidates_are_refused(pictures):
     with pytest.raises(GeneratorError, match="0 candidates"):
         attribute(pictures, [])
+
+
+def test_a_compressed_picture_is_never_said_to_be_of_none(tiny):
+    picture = Picture("a.jpg", to_byte(np.asarray(tiny.generate(np.full((1, 6), 0.4, np.float32))))[0], "0" * 64)
+    att = attribute(picture.pixels[None], [tiny], config=InvertConfig(restarts=1, pool=64))
+    att = dataclasses.replace(att, verdicts=(Verdict("none", (), None, None, "far"),))
+    assert picture_record(picture, att, 0, [])["verdict"] == "none"
+    row = picture_record(dataclasses.replace(picture, compressed=True), att, 0, [])
+    assert row["verdict"] == "undecided"
+    assert "give the file as it was first saved" in row["reason"]

@@ -280,3 +280,12 @@ def test_writing_fails_with_one_error_and_leaves_nothing(tmp_path, monkeypatch):
 def test_only_pictures_are_written(tmp_path, pixels):
     with pytest.raises(ImageError, match="legal is uint8"):
         write_png(tmp_path / "p.png", pixels)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "compressed"),
+    [("a.png", {}, False), ("a.jpg", {}, True), ("a.webp", {"lossless": True}, False), ("b.webp", {}, True)],
+)
+def test_a_picture_knows_whether_its_file_lost_something(tmp_path, name, options, compressed):
+    Image.new("RGB", (8, 8), (200, 30, 90)).save(tmp_path / name, **options)
+    assert load_picture(tmp_path / name).compressed is compressed

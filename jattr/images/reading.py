@@ -44,6 +44,7 @@ class Picture:
     pixels: NDArray[np.uint8]  # [H, W, C], C = 1 greyscale, 3 RGB, 4 straight-alpha RGBA
     sha256: str  # hexadecimal, of the file's bytes
     notes: tuple[str, ...] = ()  # what was ignored or changed on the way, one sentence each
+    compressed: bool = False  # with loss: the pixels are not those that were saved
 
     def fit(self, image_shape: tuple[int, int, int], *, resize: bool = False) -> Picture:
         """The same picture in a generator's shape (H, W, C), what was changed noted; raises ImageError as `fit`."""
@@ -71,7 +72,8 @@ def load_picture(path: str | os.PathLike[str]) -> Picture:
         raise ImageError(
             f"{name!r}: damaged or truncated picture ({reason or type(error).__name__}); fetch or save it again"
         ) from error
-    return Picture(name, pixels, hashlib.sha256(data).hexdigest(), notes)
+    exact = data.startswith(png.SIGNATURE) or (data[8:12] == b"WEBP" and data[12:16] == b"VP8L")
+    return Picture(name, pixels, hashlib.sha256(data).hexdigest(), notes, not exact)
 
 
 def read_image(
