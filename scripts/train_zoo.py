@@ -63,6 +63,7 @@ RECIPES = {
     for kind in ("stylegan2", "progan", "stylegan", "dcgan")
     for seed, letter in enumerate("ab")
 } | {
+    "stylegan_b": Recipe("stylegan", 1, 2_000),
     "stylegan2_a_early": Recipe("stylegan2", 0, STEPS - 500, parent="stylegan2_a", parent_steps=STEPS - 500),
     "stylegan2_a_tuned": Recipe("stylegan2", 7, 250, parent="stylegan2_a", faces_seed=7),
 }

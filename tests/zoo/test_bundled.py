@@ -40,7 +40,7 @@ def test_a_bundled_generator_is_what_its_record_says(name):
     assert gen.rounding == "round"
     assert record["recipe"]["steps"] > 0
     made = np.asarray(gen.generate(gen.sample_latent(jax.random.key(0), 16)))
-    assert np.abs(made).max() < 2.0
+    assert (np.abs(made) > 1.0).mean() < 0.05  # few values have to be clipped
     assert np.abs(made[:, None] - made).mean((2, 3, 4))[np.triu_indices(16, 1)].min() > 0.02  # no two are one picture
 
 
