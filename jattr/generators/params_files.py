@@ -22,7 +22,8 @@ from jattr.generators.stored import as_tree
 MAX_BYTES = 8 << 30  # of all tensors together
 MAX_TENSORS = 10_000
 MAX_AXES = 8
-ORBAX_FILES = ("_METADATA", "_CHECKPOINT_METADATA", "commit_success.txt")
+COMMITTED = "commit_success.txt"
+ORBAX_FILES = ("_METADATA", "_CHECKPOINT_METADATA", COMMITTED)
 MAX_ORBAX_FILE = 16 << 20  # bytes of each of them
 DTYPES = {"<f4": "float32"}  # how zarr writes it -> what it is
 FIXED = {"compressor": None, "filters": None, "order": "C", "zarr_format": 2, "fill_value": None}
@@ -37,6 +38,8 @@ def write_params(folder: Path, params: Mapping[str, Any]) -> None:
     """
     try:
         _checkpointer().save(folder, args=_orbax().args.PyTreeSave(dict(params)))
+        if (folder / COMMITTED).is_file():  # Orbax wrote there where on this machine the folder was made
+            (folder / COMMITTED).write_text("Checkpoint commit was successful\n", encoding="ascii")
     except Exception as error:  # tensorstore reports a full disk in several types
         raise OutputError(f"cannot write the tensors: {_reason(error)}; choose another place or make room") from error
 

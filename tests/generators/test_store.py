@@ -182,3 +182,10 @@ def test_generators_that_do_not_exist(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(GeneratorError, match="jattr convert"):
         load_generator(name)
+
+
+def test_a_generator_folder_does_not_say_where_it_was_made(tiny_folders):
+    place = str(tiny_folders["tiny"].parent).encode()
+    files = [path for path in tiny_folders["tiny"].rglob("*") if path.is_file()]
+    assert len(files) > 3
+    assert not [path.name for path in files if place in path.read_bytes()]
