@@ -1,6 +1,5 @@
 """`attribute`: which of the candidates made each picture, with certificates."""
 
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,15 +11,14 @@ from jattr.decision.certificate import Certificate, certify
 from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, decide
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator
-from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.inverter import NEAR, Inverter, Search, check_pixels, rounds
 from jattr.inversion.lanes import Status
 from jattr.inversion.measure import make_pictures, mean_squares
-from jattr.inversion.problem import FLOOR, target_of
+from jattr.inversion.problem import target_of
 from jattr.inversion.through_styles import make_inverter
+from jattr.usual_miss import usual_miss
 
-MISS_PICTURES = 16  # own pictures on which a candidate's usual miss is measured, when "none" is in question
 FAIR = 2  # restarts that every candidate has had before it may be given up
 CLEAR, AHEAD = 1e-3, 30.0  # a leader so far and so many times better ends, after `FAIR` restarts, the others' search
 
@@ -129,32 +127,6 @@ def attribute(
         ),
         searches=tuple(tuple(inverter.searches(i) for inverter in inverters) for i in range(count)),
     )
-
-
-def usual_miss(gen: Generator, config: InvertConfig, key: jax.Array) -> float:
-    """Return the residual that a candidate reaches on its own pictures when a search misses.
-
-    The largest best residual over `MISS_PICTURES` of its own pictures, each searched as an accused one, but not below
-    the floor. Measured once for a generator, configuration and key, and kept while the generator is.
-    """
-    known = _MISSES.setdefault(gen, {})
-    name = (config, np.asarray(jax.random.key_data(key)).tobytes())
-    if name not in known:
-        known[name] = _measure_miss(gen, config, key)
-    return known[name]
-
-
-_MISSES: weakref.WeakKeyDictionary[Generator, dict[tuple[InvertConfig, bytes], float]] = weakref.WeakKeyDictionary()
-
-
-def _measure_miss(gen: Generator, config: InvertConfig, key: jax.Array) -> float:
-    keys = jax.random.split(key, 3)
-    z = gen.sample_latent(keys[0], MISS_PICTURES)
-    label = None
-    if gen.num_classes:
-        label = np.asarray(jax.random.randint(keys[1], (MISS_PICTURES,), 0, gen.num_classes))
-    made = to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round")
-    return float(max(FLOOR, make_inverter(gen, made, config, keys[2]).rehearse().max()))
 
 
 def _misses(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_generator import make_tiny
 
-from jattr.attribution import _inverters, _wanted, attribute, usual_miss
+from jattr.attribution import _inverters, _wanted, attribute
 from jattr.decision.verdict import Verdict
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator, sample_uniform
@@ -15,6 +15,7 @@ from jattr.images import Picture, to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.problem import FLOOR
 from jattr.result import picture_record
+from jattr.usual_miss import usual_miss
 
 CONFIG = InvertConfig(restarts=8, pool=512)
 EACH = 3
