@@ -11,8 +11,9 @@ from jattr.decision.certificate import Certificate, certify
 from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, decide
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator
+from jattr.inversion.accused import check_pixels
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.inverter import NEAR, Inverter, Search, check_pixels, rounds
+from jattr.inversion.inverter import NEAR, Inverter, Search, rounds
 from jattr.inversion.lanes import Status
 from jattr.inversion.measure import make_pictures, mean_squares
 from jattr.inversion.problem import target_of

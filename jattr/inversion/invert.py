@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from jattr.generators.base import Generator
+from jattr.inversion.accused import check_pixels
 from jattr.inversion.choice import polish_method
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.inverter import check_pixels
 from jattr.inversion.lanes import Status
 from jattr.inversion.measure import cost_of
 from jattr.inversion.optimisers import METHODS
