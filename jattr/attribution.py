@@ -1,6 +1,6 @@
 """`attribute`: which of the candidates made each picture, with certificates."""
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +18,11 @@ from jattr.inversion.lanes import Status
 from jattr.inversion.measure import make_pictures, mean_squares
 from jattr.inversion.problem import target_of
 from jattr.inversion.through_styles import make_inverter
-from jattr.usual_miss import usual_miss
+from jattr.rehearsal import Rehearsal, Rehearsals
 
 FAIR = 2  # restarts that every candidate has had before it may be given up
 CLEAR, AHEAD = 1e-3, 30.0  # a leader so far and so many times better ends, after `FAIR` restarts, the others' search
+_REHEARSALS: dict[str, Rehearsal] = {}  # of this process
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def attribute(
     decision: DecisionConfig | None = None,
     key: Any = None,
     progress: Any = None,
+    rehearsals: MutableMapping[str, Rehearsal] | None = None,
 ) -> Attribution:
     """Return which of the generators made each picture.
 
@@ -80,6 +82,7 @@ def attribute(
       decision: thresholds of verdicts without certificate.
       key: PRNG key; None: from `config.seed`.
       progress: called with (done, total) searches of picture and candidate.
+      rehearsals: known ones by name, and where new ones are put; None: those of this process.
 
     Raises:
       GeneratorError: no candidates, or two with one name.
@@ -92,15 +95,17 @@ def attribute(
     key = jax.random.key(config.seed) if key is None else key
     keys = jax.random.split(key, 2 * len(generators)).reshape(2, len(generators))
     inverters = _inverters(generators, per_candidate, config, keys[0])
-    _search(list(dict.fromkeys(inverters)), config, progress)
+    store = _REHEARSALS if rehearsals is None else rehearsals
+    rehearsed = Rehearsals(config, dict(zip(inverters, keys[1], strict=True)), store)
+    _search(list(dict.fromkeys(inverters)), config, decision, rehearsed, progress)
     certificates = {inverter: _certificates(inverter) for inverter in dict.fromkeys(inverters)}
     residuals = {inverter: _residuals(inverter) for inverter in certificates}
     count = len(per_candidate[0])
     residual = np.stack([residuals[inverter] for inverter in inverters], axis=1)
 
-    def evidence_of(i: int, misses: dict[Inverter, float]) -> tuple[Evidence, ...]:
+    def evidence_of(i: int, known: dict[Inverter, Rehearsal]) -> tuple[Evidence, ...]:
         return tuple(
-            _evidence(gen, inv, i, residuals[inv][i], certificates[inv][i], misses.get(inv))
+            _evidence(gen, inv, i, residuals[inv][i], certificates[inv][i], known.get(inv), decision)
             for gen, inv in zip(generators, inverters, strict=True)
         )
 
@@ -108,9 +113,9 @@ def attribute(
     verdicts = [decide(row, decision) for row in evidence]
     undecided = [i for i in range(count) if verdicts[i].kind == "undecided" and residual[i].min() > decision.winner]
     if undecided:  # could be "none": how far is a miss of each?
-        misses = _misses(dict(zip(inverters, keys[1], strict=True)), residuals, undecided, config, decision)
+        known = _rehearsed(rehearsed, residuals, undecided, decision)
         for i in undecided:
-            evidence[i] = evidence_of(i, misses)
+            evidence[i] = evidence_of(i, known)
             verdicts[i] = decide(evidence[i], decision)
     best = [[inverter.best(i) for i in range(count)] for inverter in inverters]
     return Attribution(
@@ -130,24 +135,20 @@ def attribute(
     )
 
 
-def _misses(
-    keys: dict[Inverter, jax.Array],
-    residuals: dict[Inverter, np.ndarray],
-    pictures: Sequence[int],
-    config: InvertConfig,
-    decision: DecisionConfig,
-) -> dict[Inverter, float]:
-    """Return the usual misses, cheap candidates first, until no picture is left that could be "none"."""
-    misses: dict[Inverter, float] = {}
+def _rehearsed(
+    rehearsals: Rehearsals, residuals: dict[Inverter, np.ndarray], pictures: Sequence[int], decision: DecisionConfig
+) -> dict[Inverter, Rehearsal]:
+    """Return rehearsals, of cheap candidates first, until no picture is left that could be "none"."""
+    known: dict[Inverter, Rehearsal] = {}
     left = list(pictures)
-    if min(inverter.restarts for inverter in keys) < decision.none_restarts:
-        return misses
-    for inverter in sorted(keys, key=lambda inverter: inverter.cost):
-        misses[inverter] = usual_miss(inverter.gen, config, keys[inverter])
-        left = [i for i in left if residuals[inverter][i] > decision.none_factor * misses[inverter]]
+    if min(inverter.restarts for inverter in residuals) < decision.none_restarts:
+        return known
+    for inverter in sorted(residuals, key=lambda inverter: inverter.cost):
+        known[inverter] = rehearsals.of(inverter)
+        left = [i for i in left if residuals[inverter][i] > decision.none_factor * known[inverter].miss]
         if not left:
             break
-    return misses
+    return known
 
 
 def _inverters(
@@ -165,11 +166,14 @@ def _inverters(
     return inverters
 
 
-def _search(inverters: list[Inverter], config: InvertConfig, progress: Any) -> None:
+def _search(
+    inverters: list[Inverter], config: InvertConfig, decision: DecisionConfig, rehearsals: Rehearsals, progress: Any
+) -> None:
     """Run rounds of restarts, cheap candidates first.
 
     A picture that some candidate has brought to the floor is not searched on; where one is far ahead near the floor,
-    only that one searches on, once the others have had a fair trial.
+    only that one searches on, once the others have had a fair trial. A picture that all leave far from it is searched
+    until a candidate would have been found but for `decision.miss_chance`, unless the number of restarts was chosen.
     """
     inverters = sorted(inverters, key=lambda inverter: inverter.cost)  # sorted() keeps the order of equals
     count = len(inverters[0].pixels)
@@ -180,13 +184,18 @@ def _search(inverters: list[Inverter], config: InvertConfig, progress: Any) -> N
             fair = restarts.start >= FAIR
             open_ = [not config.early_stop or _wanted(inverter, inverters, i, fair=fair) for i in range(count)]
             wanted = [i for i in range(count) if open_[i]]
+            if fair and config.early_stop and config.restarts is None:
+                far = [i for i in wanted if _lead(inverters, i) > CLEAR]
+                needed = rehearsals.of(inverter).restarts_needed(decision.miss_chance) if far else None
+                if needed is not None and restarts.start >= needed:
+                    wanted = [i for i in wanted if i not in far]
             inverter.round(wanted, restarts, [i for i in range(count) if not open_[i] and not restarts.start])
             if restarts.start == 0:
                 done += count
                 if progress:
                     progress(done, total)
     for inverter in inverters:
-        inverter.interval([i for i in range(count) if inverter.arrived(i)])
+        inverter.finish()
 
 
 def _wanted(inverter: Inverter, inverters: list[Inverter], picture: int, *, fair: bool) -> bool:
@@ -202,8 +211,13 @@ def _wanted(inverter: Inverter, inverters: list[Inverter], picture: int, *, fair
         return False
     if not fair:
         return True
-    lead = min(other.best_loss(picture) for other in inverters)
+    lead = _lead(inverters, picture)
     return lead > CLEAR or inverter.best_loss(picture) < AHEAD * lead
+
+
+def _lead(inverters: list[Inverter], picture: int) -> float:
+    """Return the lowest loss of a picture under any candidate."""
+    return min(inverter.best_loss(picture) for inverter in inverters)
 
 
 def _certificates(inverter: Inverter) -> list[Certificate | None]:
@@ -237,7 +251,8 @@ def _evidence(
     picture: int,
     residual: float,
     certificate: Certificate | None,
-    miss: float | None,
+    rehearsal: Rehearsal | None,
+    decision: DecisionConfig,
 ) -> Evidence:
     status = inverter.status[picture]
     return Evidence(
@@ -249,7 +264,8 @@ def _evidence(
         arrived=int((status == Status.ARRIVED).sum()),
         failed=int((status == Status.FAILED).sum()),
         settings="" if gen.settings is None else f"{gen.space}, {gen.settings}",
-        usual_miss=miss,
+        usual_miss=None if rehearsal is None else rehearsal.miss,
+        restarts_needed=None if rehearsal is None else rehearsal.restarts_needed(decision.miss_chance),
     )
 
 

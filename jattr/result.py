@@ -84,6 +84,7 @@ def finding_record(att: "Attribution", i: int) -> dict[str, Any]:
         "margin": finite(verdict.margin),
         "support": {gen.name: _support(gen, att.support[i, c]) for c, gen in enumerate(att.candidates)},
         "usual_miss": {e.name: finite(e.usual_miss) for e in evidence},
+        "restarts_needed": {e.name: e.restarts_needed for e in evidence},
         "reason": verdict.reason,
     }
 
@@ -108,6 +109,7 @@ def failed_record(file: str, sha256: str | None, reason: str, names: Sequence[st
         "margin": None,
         "support": {name: {"largest": None, "inside": None} for name in names},
         "usual_miss": nothing,
+        "restarts_needed": nothing,
         "reason": reason,
         "notes": [],
     }

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jattr import __version__
+from jattr.cli.cache import rehearsal_folder
 from jattr.cli.latents import settings_text
 from jattr.cli.options import Progress
+from jattr.cli.rehearsal_files import RehearsalFiles
 from jattr.cli.result_folder import LATENTS, RESULT, file_sha256, write_latents, write_result
 from jattr.cli.sheet import SheetRows
 from jattr.cli.timing import Clock
@@ -75,6 +77,7 @@ class AttributeRun:
         self.z = [np.zeros((len(files), *gen.latent_shape), np.float32) for gen in generators]
         self.label = np.full((len(files), len(generators)), -1, np.int32)
         self.found = np.zeros((len(files), len(generators)), bool)
+        self.rehearsals = RehearsalFiles(rehearsal_folder())
         self.progress = Progress(len(files) * len(generators), "searches (pictures x candidates)")
 
     def attribute(self) -> None:
@@ -137,6 +140,7 @@ class AttributeRun:
             arrays,
             self.generators,
             config=self.config,
+            rehearsals=self.rehearsals,
             progress=lambda done, total: self.progress.advance(before + done - self.progress.done),
         )
 

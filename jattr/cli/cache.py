@@ -26,6 +26,12 @@ def enable_compilation_cache() -> Path | None:
     return folder
 
 
+def rehearsal_folder() -> Path | None:
+    """Return the folder, beside the compiled programs', where rehearsals are kept; None where nothing is kept."""
+    folder = _cache_folder()
+    return None if folder is None else folder.with_name(f"{folder.name}-rehearsals")
+
+
 def _cache_folder() -> Path | None:
     chosen = os.environ.get(VARIABLE, "")
     if chosen == "off":

@@ -15,13 +15,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from scipy.special import gammaincc
 
 from jattr.generators.base import Generator
+from jattr.inversion.linear import linearise
 from jattr.inversion.problem import MIN_EXCESS, STEP, target_of
-from jattr.inversion.search import make_linearise
 
 ALPHA = 1e-6  # a picture that the generator made is denied its certificate this often
 TO_BYTE = {"round": 0.5, "truncate": 0.0}
@@ -68,15 +67,14 @@ def certify(
 
 def _test(gen: Generator, z: Any, pixels: np.ndarray, label: int, rule: str, alpha: float) -> Certificate:
     target = target_of(np.asarray(pixels), rule)
-    given = jnp.int32(label) if gen.num_classes else None
-    made, deviations, jacobian = make_linearise(gen.apply, gen.latent_shape)(gen.state, target, given, jnp.asarray(z))
-    e = np.asarray(deviations, np.float64) / STEP  # in rounding steps
-    made, sound = np.asarray(made, np.float64), bool(np.isfinite(e).all() and np.isfinite(np.asarray(jacobian)).all())
+    made, deviations, jacobian = linearise(gen, target, label, z)
+    e = deviations.astype(np.float64) / STEP  # in rounding steps
+    made, sound = made.astype(np.float64), bool(np.isfinite(e).all() and np.isfinite(jacobian).all())
     made_bytes = np.floor((np.clip(np.nan_to_num(made), -1, 1) + 1) * 127.5 + TO_BYTE[rule]).astype(np.int64)
     same = (made_bytes == pixels) & np.isfinite(made)
     unclipped = ((pixels > 0) & (pixels < 255)).ravel()
     outside = np.maximum(np.abs(e[~unclipped]) - 0.5, 0.0)  # clipped bytes: beyond their interval
-    within, columns = e[unclipped], np.asarray(jacobian, np.float64)[unclipped] / STEP
+    within, columns = e[unclipped], jacobian.astype(np.float64)[unclipped] / STEP
     rank, explained = _projection(columns, within)
     n, dof = int(unclipped.sum()), int(unclipped.sum()) - rank
     beyond = 12.0 * float(outside @ outside)

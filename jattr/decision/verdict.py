@@ -21,7 +21,8 @@ class DecisionConfig:
 
     winner: float = 1e-3  # the winner's residual is at most this
     ratio: float = 10.0  # and the runner-up's at least this many times it
-    none_restarts: int = 8  # "none" needs this many restarts of every candidate
+    none_restarts: int = 8  # "none" needs this many restarts of every candidate, or fewer
+    miss_chance: float = 1e-3  # where so many miss its own pictures, by its rehearsal, with at most this chance
     none_factor: float = 10.0  # and every residual this many times above a candidate's usual miss on its own pictures
 
 
@@ -37,6 +38,7 @@ class Evidence:
     arrived: int
     failed: int
     usual_miss: float | None = None  # residual that the candidate reaches on its own pictures when it misses
+    restarts_needed: int | None = None  # that miss its own pictures with at most `miss_chance`, by its rehearsal
     settings: str = ""  # space, truncation and noise that were searched with; "" where there are none
 
 
@@ -104,11 +106,11 @@ def _without_certificate(alive: list[tuple[tuple[str, ...], Evidence]], models: 
         return Verdict("made-by", names, None, margin, reason + "; no certificate")
     misses = [e for _, e in alive if not _far(e, config)]
     misses.sort(key=lambda e: e.usual_miss is None)  # those that were measured name the reason
-    few = [e for _, e in alive if e.restarts < config.none_restarts]
+    few = [e for _, e in alive if e.restarts < _enough(e, config)]
     if not misses and not few and len(alive) == models:
         return Verdict("none", (), None, margin, "every candidate ends far above its usual misses on its own pictures")
     if few:
-        reason = f"{few[0].name} had {few[0].restarts} restarts; {config.none_restarts} are needed to say none"
+        reason = f"{few[0].name} had {few[0].restarts} restarts; {_enough(few[0], config)} are needed to say none"
     elif misses:
         reason = (
             f"{misses[0].name} comes as close as it does on its own pictures when a search misses; try more restarts"
@@ -118,6 +120,11 @@ def _without_certificate(alive: list[tuple[tuple[str, ...], Evidence]], models: 
     else:
         reason = "a candidate failed in every restart"
     return Verdict("undecided", (), None, margin, reason)
+
+
+def _enough(evidence: Evidence, config: DecisionConfig) -> int:
+    """Return the restarts of a candidate that "none" needs."""
+    return min(config.none_restarts, evidence.restarts_needed or config.none_restarts)
 
 
 def _far(evidence: Evidence, config: DecisionConfig) -> bool:

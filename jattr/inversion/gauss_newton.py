@@ -39,6 +39,7 @@ class State(NamedTuple):
     trial: jax.Array  # [d]
     damping: jax.Array  # []
     steps: jax.Array  # [], taken
+    logit_steps: jax.Array  # [], first steps that compare pictures in the domain before a last tanh
 
 
 def levenberg_marquardt(logit_steps: int = 0) -> Optimiser:
@@ -48,29 +49,29 @@ def levenberg_marquardt(logit_steps: int = 0) -> Optimiser:
     of the accepted point by halves, as in gradient sampling (Burke, Lewis, Overton, SIAM J. Optim. 15, 2005).
 
     Args:
-      logit_steps: first steps that compare pictures in the domain before a last tanh.
+      logit_steps: first steps that compare pictures in the domain before a last tanh; one program serves any number.
     """
 
     def init(z: jax.Array) -> State:
-        return _start(z, jnp.eye(z.size))
+        return _start(z, jnp.eye(z.size))._replace(logit_steps=jnp.int32(logit_steps))
 
-    def step(state: State, problem: Problem) -> tuple[State, Trial]:
-        state = _leave_logits(state, logit_steps)
-        logits = state.steps < logit_steps
-        stretched = problem.stretched if logit_steps else None
-        residual = problem.residual if stretched is None else lambda z: stretched(z, logits)
-        r, jacobian = _with_jacobian(residual, state.trial)
-        loss = jnp.mean(jnp.square(problem.residual(state.trial))) if logit_steps else jnp.mean(jnp.square(r))
-        here = _measured(state, problem, r, jacobian.T @ jacobian, jacobian.T @ r)
-        state = _accept(state, here, _joined(state, here))
-        weight, pull = _weights(state, problem)
-        matrix = weight * state.normal + jnp.diag(jnp.broadcast_to(pull, state.z.shape))
-        matrix = matrix + state.damping * jnp.diag(_scales(jnp.diagonal(matrix)))
-        slope = weight * state.gradient + pull * _away(state.z, problem)
-        move = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), -slope)
-        return state._replace(trial=_finite_move(state, move)), Trial(here.z, loss)
+    return Optimiser(init, _levenberg_marquardt_step)
 
-    return Optimiser(init, step)
+
+def _levenberg_marquardt_step(state: State, problem: Problem) -> tuple[State, Trial]:
+    state = _leave_logits(state)
+    stretched, logits = problem.stretched, state.steps < state.logit_steps
+    r, jacobian, plain = _with_jacobian(
+        (lambda z: (problem.residual(z),) * 2) if stretched is None else lambda z: stretched(z, logits), state.trial
+    )
+    here = _measured(state, problem, r, jacobian.T @ jacobian, jacobian.T @ r)
+    state = _accept(state, here, _joined(state, here))
+    weight, pull = _weights(state, problem)
+    matrix = weight * state.normal + jnp.diag(jnp.broadcast_to(pull, state.z.shape))
+    matrix = matrix + state.damping * jnp.diag(_scales(jnp.diagonal(matrix)))
+    slope = weight * state.gradient + pull * _away(state.z, problem)
+    move = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), -slope)
+    return state._replace(trial=_finite_move(state, move)), Trial(here.z, jnp.mean(jnp.square(plain)))
 
 
 def gauss_newton_cg() -> Optimiser:
@@ -102,29 +103,34 @@ def gauss_newton_cg() -> Optimiser:
     return Optimiser(init, step)
 
 
-def residual_and_jacobian(problem: Problem, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the residual [pixels] at z [d] and its Jacobian [pixels, d], by forward mode."""
-    return _with_jacobian(problem.residual, z)
+def value_and_jacobian(fn: Callable[[jax.Array], jax.Array], z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the value [n] of a function at z [d] and its Jacobian [n, d], by forward mode."""
+    return _with_jacobian(lambda z: (fn(z),) * 2, z)[:2]
 
 
-def _with_jacobian(residual: Callable[[jax.Array], jax.Array], z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    push: Callable[[jax.Array], tuple[jax.Array, jax.Array]] = lambda v: jax.jvp(residual, (z,), (v,))  # noqa: E731
+def _with_jacobian(
+    residuals: Callable[[jax.Array], tuple[jax.Array, jax.Array]], z: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return the first residual, its Jacobian, and the second residual."""
+
+    def push(v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        return jax.jvp(residuals, (z,), (v,), has_aux=True)
+
     with ops.for_tangents():
-        r, jacobian = jax.vmap(push, out_axes=(None, 1))(jnp.eye(z.size))
-    return r, jacobian
+        r, jacobian, other = jax.vmap(push, out_axes=(None, 1, None))(jnp.eye(z.size))
+    return r, jacobian, other
 
 
 def _start(z: jax.Array, normal: jax.Array) -> State:
-    nothing = jnp.float32(jnp.inf)
-    return State(z, nothing, nothing, normal, jnp.zeros_like(z), z, jnp.float32(FIRST_DAMPING), jnp.int32(0))
+    nothing, none = jnp.float32(jnp.inf), jnp.int32(0)
+    return State(z, nothing, nothing, normal, jnp.zeros_like(z), z, jnp.float32(FIRST_DAMPING), none, none)
 
 
-def _leave_logits(state: State, logit_steps: int) -> State:
+def _leave_logits(state: State) -> State:
     """Return the state, begun anew from its best point where the last step in the logit domain has been taken."""
-    if not logit_steps:
-        return state
-    anew = _start(state.z, state.normal)._replace(steps=state.steps)
-    return jax.tree.map(lambda new, old: jnp.where(state.steps == logit_steps, new, old), anew, state)
+    anew = _start(state.z, state.normal)._replace(steps=state.steps, logit_steps=state.logit_steps)
+    leaves = (state.steps > 0) & (state.steps == state.logit_steps)
+    return jax.tree.map(lambda new, old: jnp.where(leaves, new, old), anew, state)
 
 
 def _weights(state: State, problem: Problem) -> tuple[jax.Array, jax.Array]:
@@ -145,7 +151,7 @@ def _measured(state: State, problem: Problem, r: jax.Array, normal: jax.Array, g
         objective += jnp.mean(jnp.square(_away(state.trial, problem) / problem.prior.scale)) * (
             state.z.size / problem.size
         )
-    return State(state.trial, objective, square, normal, gradient, state.trial, state.damping, state.steps)
+    return state._replace(z=state.trial, objective=objective, square=square, normal=normal, gradient=gradient)
 
 
 def _joined(state: State, here: State) -> State:

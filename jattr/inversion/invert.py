@@ -59,12 +59,13 @@ def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = N
             name = config.method_for(z0.size, cost_of(apply, state, z0.shape, 0 if label is None else 1))
             method = METHODS[name]
             steps = config.steps or method.steps
-            carry = advance(method.make(steps), problem, begin(method.make(steps), z0.ravel()), steps)
+            optimiser = method.make(steps)
+            carry = advance(optimiser.step, problem, begin(optimiser, z0.ravel()), steps)
             cost = steps * method.evaluations(z0.size)
             if method.polish and config.polish_steps:
                 polish = METHODS[polish_method(z0.size)]
                 optimiser = polish.make(config.polish_steps)
-                carry = advance(optimiser, problem, begin(optimiser, carry.best), config.polish_steps)
+                carry = advance(optimiser.step, problem, begin(optimiser, carry.best), config.polish_steps)
                 cost += config.polish_steps * polish.evaluations(z0.size)
         failed = ~jnp.isfinite(carry.loss)
         arrived = carry.loss <= arrival_floor(target.below | target.above)
@@ -99,5 +100,5 @@ def invert(gen: Generator, images: Any, *, config: InvertConfig | None = None, k
         gen, check_pixels(gen, images), config, jax.random.key(config.seed) if key is None else key
     )
     inverter.run()
-    inverter.interval([i for i in range(len(inverter.pixels)) if inverter.arrived(i)])
+    inverter.finish()
     return inverter.result()

@@ -2,12 +2,12 @@
 
 What a restart does, with the default optimiser and a latent small enough for its whole Jacobian:
 
-* the first goes from the guess by Levenberg-Marquardt, or by L-BFGS where a Jacobian is too dear for that;
+* the first goes from the guess by Levenberg-Marquardt, or, where a Jacobian is dear, by L-BFGS, a step for a thirtieth;
 * every second later one is drawn near first by statistical linearisation, and begins in the logit domain: for pictures
   with saturated pixels, and for networks with many kinks;
-* of a picture that the first one has left far away, by L-BFGS, where a Jacobian is dear: gradients cost a tenth;
 * the others begin beside the best latent so far, once that is near: kinks stop a search close to the solution, where a
-  small move frees it.
+  small move frees it;
+* where a Jacobian is dear, the first few of a picture that is not near yet all go by L-BFGS, and all of one far away.
 
 With an optimiser named by the user every restart is that one, from its own start.
 """
@@ -27,18 +27,18 @@ from jattr.inversion.ensemble import CLOUD, SPREADS, make_ensemble
 from jattr.inversion.initial import Pool, as_floats, make_pool, make_starts
 from jattr.inversion.interval import interval_polish
 from jattr.inversion.lanes import FAR, Job, Status, evaluations, floors_of, run_jobs
+from jattr.inversion.linear import linearise
 from jattr.inversion.measure import forward_cost, mean_squares
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import FLOOR, MIN_EXCESS, Prior, Target, target_of
 from jattr.inversion.protocol import Inversion
-from jattr.inversion.search import make_linearise
 
 NEAR = 20 * FLOOR  # below this a search is close enough that another rounding rule may explain the rest
-GRADIENTS_AFTER = (
-    1  # restarts after which a picture that is still far is searched by gradients, where a Jacobian is dear
-)
+ALMOST = 1e-3  # a loss below this is near: where a Jacobian is dear, it is taken for such pictures from the start
+CHEAP_FIRST = 4  # restarts by gradients alone of pictures that are not, where a Jacobian is dear
 KICKS = (0.1, 0.05, 0.2)  # standard deviations of those starts, in units of the prior's
 POLISH_BELOW = 5e-3  # a gradient search that ends above this is in another basin: Gauss-Newton steps would not help
+POLISH_AGAIN = 0.9  # times what the last polish of a picture reached: another latent above this is not polished
 SETTLED_STEPS = 12  # most steps for a picture that another candidate has brought to the floor
 
 Place = tuple[int, int]  # picture, restart
@@ -70,9 +70,10 @@ class Inverter:
         self.gen, self.pixels, self.config = gen, pixels, config
         self.size = int(np.prod(gen.latent_shape))
         self.cost = forward_cost(gen)
-        self.method = config.method_for(self.size, self.cost)
         self.dear = self.size * self.cost > CHEAP_JACOBIAN
-        self.varied = config.optimiser == "auto" and dense_jacobian(self.size, self.cost)
+        chosen = config.optimiser == "auto"
+        self.method = GRADIENTS if chosen and self.dear else config.method_for(self.size, self.cost)
+        self.varied = chosen and dense_jacobian(self.size, self.cost)
         self.restarts = config.restarts_for(self.size, self.cost)
         keys = jax.random.split(key, 4)
         self.pool = make_pool(gen, config, keys[0], len(pixels)) if pool is None else pool
@@ -90,6 +91,7 @@ class Inverter:
         self.rounding = ["truncate" if gen.rounding == "truncate" else "round"] * len(pixels)
         self.floors = floors_of(pixels)
         self.traces: dict[Place, list[tuple[float, float]]] = {}  # (evaluations of the restart, loss) as they came
+        self.polished: dict[int, float] = {}  # picture -> the loss that its last polish reached
         self.exact: dict[int, int] = {}  # picture -> the restart whose latent the interval polish moved
 
     def run(self) -> None:
@@ -98,10 +100,11 @@ class Inverter:
             everything = range(len(self.pixels))
             self.round([i for i in everything if not (self.config.early_stop and self.arrived(i))], restarts)
 
-    def rehearse(self) -> np.ndarray:
-        """Return the best residual of every picture [n], own ones, after a whole search."""
+    def rehearse(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return, after a whole search of own pictures, each [n]: best residual, restarts run, whether one arrived."""
         self.run()
-        return self.loss.min(1)
+        arrived = (self.status == Status.ARRIVED).any(1)
+        return self.loss.min(1), (self.status != Status.SKIPPED).sum(1), arrived
 
     def round(self, pictures: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
         """Search these pictures from these restarts, those that this candidate has, and polish what comes near.
@@ -113,19 +116,15 @@ class Inverter:
             return
         short = set(settled)
         if self.varied and restarts.start:
-            kicked = {place: self._kick(place) for place in places}
-            fresh = [place for place in places if not kicked[place]]
-            far = [
-                place
-                for place in fresh
-                if self.dear and restarts.start >= GRADIENTS_AFTER and self.best_loss(place[0]) > FAR
-            ]
-            self._search(far, GRADIENTS, short)
-            fresh = [place for place in fresh if place not in far]
+            cheap = [place for place in places if self._by_gradients(place)]
+            others = [place for place in places if place not in cheap]
+            kicked = [place for place in others if self._kick(place)]
+            fresh = [place for place in others if place not in kicked]
+            self._search(cheap, GRADIENTS, short)
             self._draw_near(fresh)
             self._search(fresh, LM_LOGIT, short)
-            self._search([place for place in places if kicked[place]], LM, short)
-            self._polish([place[0] for place in far])
+            self._search(kicked, LM, short)
+            self._polish([place[0] for place in cheap])
         else:
             self._search(places, self.method, short)
             if METHODS[self.method].polish:
@@ -150,17 +149,19 @@ class Inverter:
         pixels = self.pixels[picture]
         return int(((pixels > 0) & (pixels < 255)).sum()) - self.size >= MIN_EXCESS
 
+    def finish(self) -> None:
+        """Do what follows the last restart: latents whose every pixel rounds to its byte, of pictures that arrived."""
+        self.interval([i for i in range(len(self.pixels)) if self.arrived(i)])
+
     def interval(self, pictures: Sequence[int]) -> None:
         """Move the best latents to ones whose every pixel rounds to the byte, where there are such."""
         if not self.config.interval_steps or self.size > DENSE_POLISH:
             return
-        linearise = make_linearise(self.gen.apply, self.gen.latent_shape)
         for place in (self.best(i) for i in pictures):
             target = target_of(self.pixels[place[0]], self.rounding[place[0]])
-            label = jnp.int32(self.label[place]) if self.gen.num_classes else None
 
-            def fn(z: np.ndarray, target: Any = target, label: Any = label) -> Any:
-                return linearise(self.gen.state, target, label, jnp.asarray(z))[1:]
+            def fn(z: np.ndarray, target: Target = target, label: Any = self.label[place]) -> Any:
+                return linearise(self.gen, target, label, z)[1:]
 
             z, _, used, loss = interval_polish(fn, self.z[place], self.config.interval_steps)
             if np.isfinite(loss):
@@ -194,9 +195,19 @@ class Inverter:
 
     def _polish(self, pictures: Sequence[int]) -> None:
         """Take Gauss-Newton steps from the best latents that gradients have brought near."""
-        hopeful = [place for place in self._open(list(dict.fromkeys(pictures))) if self.loss[place] < POLISH_BELOW]
+        hopeful = [
+            place
+            for place in self._open(list(dict.fromkeys(pictures)))
+            if self.loss[place] < min(POLISH_BELOW, POLISH_AGAIN * self.polished.get(place[0], np.inf))
+        ]
         if self.config.polish_steps:
             self._search(hopeful, polish_method(self.size), most=self.config.polish_steps)
+            self.polished |= {place[0]: float(self.loss[place]) for place in hopeful}
+
+    def _by_gradients(self, place: Place) -> bool:
+        """Return whether a restart, not the first, goes by gradients from its own start."""
+        loss = self.best_loss(place[0])
+        return self.dear and (loss > FAR or (loss > ALMOST and place[1] < CHEAP_FIRST))
 
     def _kick(self, place: Place) -> bool:
         """Move a start beside the best latent so far, if this restart is one for that; return whether it was moved."""

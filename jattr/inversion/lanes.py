@@ -15,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattr.generators.base import ApplyFn, Generator
-from jattr.inversion.config import InvertConfig
+from jattr.inversion.config import CHEAP_JACOBIAN, InvertConfig
+from jattr.inversion.linear import make_single_engine
+from jattr.inversion.measure import forward_cost
 from jattr.inversion.optimisers import METHODS, Method
 from jattr.inversion.problem import Prior, Target, arrival_floor
 from jattr.inversion.search import Engine, make_engine
@@ -94,7 +96,8 @@ def run_jobs(
     limit = _LIMITS.get((gen.apply, method), config.lanes or default_lanes(gen, method))
     lanes = min(config.lanes or limit, limit, _lanes_for(len(jobs), limit))
     endings: dict[int, Ending] = {}
-    engine = make_engine(gen.apply, gen.latent_shape, method, steps, config.precision)
+    make = make_single_engine if lanes == 1 and _singly(gen, method) else make_engine
+    engine = make(gen.apply, gen.latent_shape, method, steps, config.precision)
     while len(endings) < len(jobs):
         if lanes == 1:
             _SINGLE.add(engine.advance)
@@ -115,12 +118,21 @@ def _lanes_for(jobs: int, limit: int) -> int:
     return 1 << max(0, jobs - 1).bit_length()
 
 
+def _singly(gen: Generator, method: str) -> bool:
+    """Return whether searches run one at a time: on CPU, where their Jacobians are dear."""
+    if not METHODS[method].dense or jax.default_backend() != "cpu":
+        return False
+    return int(np.prod(gen.latent_shape)) * forward_cost(gen) > CHEAP_JACOBIAN
+
+
 def default_lanes(gen: Generator, method: str) -> int:
     """Return how many searches one program holds: on CPU what fills the caches, elsewhere what fills the device."""
     size = int(np.prod(gen.latent_shape))
     dense = METHODS[method].dense
     if jax.default_backend() == "cpu":
-        return max(1, min(8, MAX_CPU_TANGENTS // size)) if dense else 8
+        if not dense:
+            return 8
+        return 1 if _singly(gen, method) else max(1, min(8, MAX_CPU_TANGENTS // size))
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 8 << 30)
     pixels = int(np.prod(gen.image_shape))
     lane = 4 * pixels * 64 * (size if dense else 3)  # 64: activations a pixel, an upper guess; halved when it fails

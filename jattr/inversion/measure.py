@@ -44,7 +44,14 @@ def cost_of(apply: ApplyFn, state: Any, shape: tuple[int, ...], classes: int, ba
 
     Only shapes are looked at, so it works while tracing.
     """
-    state = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), state)
+    leaves, tree = jax.tree.flatten(state)
+    shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    return _cost(apply, shapes, tree, shape, classes, batch)
+
+
+@functools.lru_cache(maxsize=256)
+def _cost(apply: ApplyFn, shapes: Any, tree: Any, shape: tuple[int, ...], classes: int, batch: int) -> float:
+    state = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in shapes])
     z = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
     label = jax.ShapeDtypeStruct((batch,), jnp.int32) if classes else None
     lowered = _make(apply).lower(state, z, label)

@@ -45,7 +45,8 @@ class Problem(NamedTuple):
     residual: Callable[[jax.Array], jax.Array]  # z -> [pixels], [-1, 1] units
     size: int  # number of residuals
     prior: Prior | None = None  # None: any latent is as good as another
-    stretched: Callable[[jax.Array, jax.Array], jax.Array] | None = None  # (z, bool []): in the logit domain where true
+    stretched: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None = None  # (z, bool []) -> residual,
+    # in the logit domain where true, and the plain one
 
 
 def target_of(image: Any, rounding: str = "round") -> Target:
@@ -119,8 +120,9 @@ def make_problem(
     def residual(z: jax.Array) -> jax.Array:
         return deviation(picture(z), target).ravel()
 
-    def stretched(z: jax.Array, on: jax.Array) -> jax.Array:
+    def stretched(z: jax.Array, on: jax.Array) -> tuple[jax.Array, jax.Array]:
         made = picture(z)
-        return jnp.where(on, _logit_deviation(made, target), deviation(made, target)).ravel()
+        plain = deviation(made, target)
+        return jnp.where(on, _logit_deviation(made, target), plain).ravel(), plain.ravel()
 
     return Problem(residual, target.center.size, prior, stretched)

@@ -1,7 +1,7 @@
 """What an optimiser is to the loop."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 
@@ -15,11 +15,14 @@ class Trial(NamedTuple):
     loss: jax.Array  # [], mean squared residual there
 
 
+StepFn: TypeAlias = Callable[[Any, Problem], tuple[Any, Trial]]
+
+
 class Optimiser(NamedTuple):
     """A method: `init(z) -> state`, `step(state, problem) -> (state, Trial)`. Written for one latent; `vmap` it."""
 
     init: Callable[[jax.Array], Any]
-    step: Callable[[Any, Problem], tuple[Any, Trial]]
+    step: StepFn
 
 
 class Inversion(NamedTuple):

@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jattr.inversion.gauss_newton import residual_and_jacobian
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import Prior, Problem, Target, make_problem
-from jattr.inversion.protocol import Optimiser
+from jattr.inversion.protocol import Optimiser, StepFn
 
-TRACES: dict[str, int] = {}  # how often each program was traced; tests assert on it
+TRACES: dict[Any, int] = {}  # how often a method's `step` was traced; tests assert on it
 
 
 class Carry(NamedTuple):
@@ -33,11 +32,11 @@ def begin(optimiser: Optimiser, z: jax.Array) -> Carry:
     return Carry(optimiser.init(z), z, jnp.float32(jnp.inf), jnp.float32(jnp.inf))
 
 
-def advance(optimiser: Optimiser, problem: Problem, carry: Carry, steps: int) -> Carry:
-    """Return the carry after `steps` steps. NaN never becomes the best."""
+def advance(step_fn: StepFn, problem: Problem, carry: Carry, steps: int) -> Carry:
+    """Return the carry after `steps` steps of an optimiser's `step`. NaN never becomes the best."""
 
     def step(carry: Carry, _: None) -> tuple[Carry, None]:
-        inner, trial = optimiser.step(carry.optimiser, problem)
+        inner, trial = step_fn(carry.optimiser, problem)
         better = trial.loss < carry.loss
         best = jnp.where(better, trial.z, carry.best)
         return Carry(inner, best, jnp.where(better, trial.loss, carry.loss), trial.loss), None
@@ -70,34 +69,30 @@ def make_engine(
       steps: of a whole restart, for schedules.
       precision: of matrix products: "default", "high", "highest".
     """
-    optimiser = METHODS[method].make(steps)
     segment = min(METHODS[method].segment, steps)
+    advance_fn = make_steps(apply, shape, METHODS[method].make(steps).step, segment, precision)
+    return Engine(make_begin(method, steps), advance_fn, segment)
+
+
+@functools.lru_cache(maxsize=256)
+def make_begin(method: str, steps: int) -> Callable[..., Carry]:
+    """Return the program that starts lanes: one for all architectures."""
+    return jax.jit(jax.vmap(functools.partial(begin, METHODS[method].make(steps))))
+
+
+@functools.lru_cache(maxsize=256)
+def make_steps(
+    apply: Callable[..., jax.Array], shape: tuple[int, ...], step: StepFn, segment: int, precision: str
+) -> Callable[..., Carry]:
+    """Return the program of `segment` steps: methods of one `step` share it."""
 
     def one(state: Any, prior: Prior, target: Target, label: jax.Array | None, carry: Carry) -> Carry:
-        TRACES[method] = TRACES.get(method, 0) + 1
+        TRACES[step] = TRACES.get(step, 0) + 1
         problem = make_problem(apply, state, target, shape, label, prior)
-        return advance(optimiser, problem, carry, segment)
+        return advance(step, problem, carry, segment)
 
     def run(state: Any, prior: Prior, target: Target, label: jax.Array | None, carry: Carry) -> Carry:
         with jax.default_matmul_precision(precision):
             return jax.vmap(one, in_axes=(None, None, 0, 0, 0))(state, prior, target, label, carry)
 
-    start = jax.jit(jax.vmap(functools.partial(begin, optimiser)))
-    return Engine(start, jax.jit(run, donate_argnums=(4,)), segment)
-
-
-@functools.lru_cache(maxsize=64)
-def make_linearise(apply: Callable[..., jax.Array], shape: tuple[int, ...]) -> Callable[..., Any]:
-    """Return compiled `fn(state, target, label, z) -> (picture, residual, Jacobian)` at full float32 precision.
-
-    The residual of a clipped byte counts from the middle of its interval, as those of the others do.
-    """
-
-    def fn(state: Any, target: Target, label: Any, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        with jax.default_matmul_precision("highest"):
-            problem = make_problem(apply, state, target._replace(slack=jnp.zeros_like(target.slack)), shape, label)
-            residual, jacobian = residual_and_jacobian(problem, z.ravel())
-            given = None if label is None else label[None]
-            return apply(state, z.reshape(1, *shape), label=given)[0], residual, jacobian
-
-    return jax.jit(fn)
+    return jax.jit(run, donate_argnums=(4,))

@@ -20,20 +20,19 @@ from jattr.generators.base import ApplyFn, Generator, Route
 from jattr.inversion.choice import DENSE_POLISH, LM, polish_method
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.initial import Pool, regress
-from jattr.inversion.inverter import NEAR, Inverter, Place
+from jattr.inversion.inverter import ALMOST, NEAR, Inverter, Place
 from jattr.inversion.lanes import FAR, Ending, Job, Status, run_jobs
+from jattr.inversion.linear import linearise
 from jattr.inversion.measure import cost_of
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import Target, target_of
 from jattr.inversion.protocol import Inversion
-from jattr.inversion.search import make_linearise
 
 CLOSE = 0.02  # of the styles' residual: what the latent may add to it
 ROUNDS = 12  # of searches, where the styles are near the rounding floor
-FAR_SEARCHES, FAR_STEPS = 16, 40  # one round of so many, where they are not
+FAR_SEARCHES, FAR_STEPS = 16, 12  # one round of so many, where they are not; once a picture, at the end
 LANES = 16  # searches in one program: one size for all rounds, compiled once
 WORTH = 0.8  # times the best latent's residual: far from the floor, styles above this are not followed to their latent
-FAR_POLISH = 4  # steps through the whole generator, far from the floor
 SURVIVORS = 16  # latents that the searches of the next round start beside
 MOVES = (0.05, 0.1, 0.2, 0.02)  # how far beside, in units of the latent's root mean square
 START_SPREAD = 0.9  # of the first round's starts about the guess: the largest
@@ -51,20 +50,30 @@ class Behind(NamedTuple):
     steps: int  # of all searches
 
 
-def make_inverter(gen: Generator, pixels: np.ndarray, config: InvertConfig, key: jax.Array) -> Inverter:
+def make_inverter(
+    gen: Generator, pixels: np.ndarray, config: InvertConfig, key: jax.Array, pool: Pool | None = None
+) -> Inverter:
     """Return the inverter for a candidate: through its styles, where it has some and no method was named."""
     if gen.router is None or config.optimiser != "auto":
-        return Inverter(gen, pixels, config, key)
+        return Inverter(gen, pixels, config, key, pool)
     route = gen.router(gen)
     if max(int(np.prod(gen.latent_shape)), *route.styles.latent_shape) > DENSE_POLISH:
-        return Inverter(gen, pixels, config, key)
-    return StylesInverter(gen, route, pixels, config, key)
+        return Inverter(gen, pixels, config, key, pool)
+    return StylesInverter(gen, route, pixels, config, key, pool)
 
 
 class StylesInverter(Inverter):
     """An inverter whose every restart searches the styles first."""
 
-    def __init__(self, gen: Generator, route: Route, pixels: np.ndarray, config: InvertConfig, key: jax.Array):
+    def __init__(
+        self,
+        gen: Generator,
+        route: Route,
+        pixels: np.ndarray,
+        config: InvertConfig,
+        key: jax.Array,
+        pool: Pool | None = None,
+    ):
         """Prepare; nothing is searched yet.
 
         Args:
@@ -73,18 +82,20 @@ class StylesInverter(Inverter):
           pixels: uint8 [n, H, W, C], of the candidate's shape.
           config: settings.
           key: of every random choice.
+          pool: pictures of the candidate from its prior; None: make them.
         """
         keys = jax.random.split(key, 3)
-        super().__init__(gen, pixels, config, keys[0])
+        super().__init__(gen, pixels, config, keys[0], pool)
         self.route = route
         self.behind = np.asarray(jax.jit(route.mapping)(gen.state, self._shaped(self.pool.z), label=self.pool.label))
-        pool = Pool(self.behind, None, self.pool.features, self.pool.factor)
-        self.styles = Inverter(route.styles, pixels, dataclasses.replace(config, restarts=self.restarts), keys[1], pool)
+        styled = Pool(self.behind, None, self.pool.features, self.pool.factor)
+        same = dataclasses.replace(config, restarts=self.restarts)
+        self.styles = Inverter(route.styles, pixels, same, keys[1], styled)
         self.random = np.random.default_rng(np.asarray(jax.random.key_data(keys[2])))
         self.mapping_cost = cost_of(route.mapping, gen.state, gen.latent_shape, gen.num_classes)
 
-    def rehearse(self) -> np.ndarray:
-        """Return the best residual of every picture's styles [n]: the latent behind them adds next to nothing."""
+    def rehearse(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return how the searches of own pictures' styles went: the latent behind them adds next to nothing."""
         return self.styles.rehearse()
 
     def round(self, pictures: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
@@ -93,12 +104,18 @@ class StylesInverter(Inverter):
         self.styles.round(sought, restarts, settled)
         for restart in restarts[: max(0, self.restarts - restarts.start)]:
             places = [(i, restart) for i in (*pictures, *settled) if not (self.config.early_stop and self.arrived(i))]
-            for place in places:
-                self.rounding[place[0]] = self.styles.rounding[place[0]]
-            worth = [place for place in places if self._go_behind(place)]
-            for near, most in ((True, max(1, self.config.polish_steps)), (False, FAR_POLISH)):
-                some = [place for place in worth if (self.styles.best_loss(place[0]) < FAR) == near]
-                self._search(some, polish_method(self.size), settled, most=most)
+            near = [place for place in places if self._is_near(place)]
+            self._follow([place for place in near if self._is_worth(place)])
+
+    def finish(self) -> None:
+        """Follow the best styles of every picture that has no latent yet; then as every inverter."""
+        lost = [self.styles.best(i) for i in range(len(self.pixels)) if not np.isfinite(self.loss[i]).any()]
+        self._follow([place for place in lost if np.isfinite(self.styles.loss[place])])
+        super().finish()
+
+    def best_loss(self, picture: int) -> float:
+        """Return the lowest loss of a picture: of its latents, or of styles that are not followed yet."""
+        return min(super().best_loss(picture), self.styles.best_loss(picture))
 
     def result(self) -> Inversion:
         """Return everything, [images, restarts]; steps and evaluations with those of the styles."""
@@ -113,25 +130,47 @@ class StylesInverter(Inverter):
         spent = before[-1][0] if before else 0.0
         return before + tuple((spent + evaluations, loss) for evaluations, loss in super().trace(place))
 
+    def _is_near(self, place: Place) -> bool:
+        """Return whether a restart's styles are near enough to follow them at once; note its end if they are not."""
+        loss = self.styles.best_loss(place[0])
+        if self.config.early_stop and not loss < ALMOST:
+            self.status[place] = self.styles.status[place] if np.isfinite(loss) else Status.FAILED
+            return False
+        return True
+
+    def _is_worth(self, place: Place) -> bool:
+        """Return whether a restart's styles promise more than the best latent; note its end if they do not."""
+        found = place if np.isfinite(self.styles.loss[place]) else self.styles.best(place[0])
+        loss = float(self.styles.loss[found])
+        if self.config.early_stop and loss > max(NEAR, WORTH * float(self.loss[place[0]].min())):
+            self.status[place] = self.styles.status[found]  # as good as run: its end is known
+            return False
+        self.status[place] = Status.FAILED if not np.isfinite(loss) else self.status[place]
+        return bool(np.isfinite(loss))
+
+    def _follow(self, places: Sequence[Place]) -> None:
+        """Search the latents behind the styles of restarts, and polish those of near ones."""
+        for place in places:
+            self.rounding[place[0]] = self.styles.rounding[place[0]]
+        found = [place for place in places if self._go_behind(place)]
+        near = [place for place in found if self.styles.loss[place] < FAR]
+        self._search(near, polish_method(self.size), most=max(1, self.config.polish_steps))
+        for place, loss in zip(far := [p for p in found if p not in near], self._measure(far), strict=True):
+            self.loss[place] = loss
+
     def _go_behind(self, place: Place) -> bool:
-        """Start a restart at the latent behind the styles that its picture's search found, if that is worth it."""
+        """Start a restart at the latent behind the styles that its picture's search found, if there is one."""
         picture = place[0]
         found = place if np.isfinite(self.styles.loss[place]) else self.styles.best(picture)
         w, loss = self.styles.z[found], float(self.styles.loss[found])
-        if self.config.early_stop and loss > max(NEAR, WORTH * self.best_loss(picture)):
-            self.status[place] = self.styles.status[found]  # as good as run: its end is known
-            return False
-        if not np.isfinite(loss):
-            self.status[place] = Status.FAILED
-            return False
-        linearise = make_linearise(self.route.styles.apply, self.route.styles.latent_shape)
         target = target_of(self.pixels[picture], self.styles.rounding[picture])
-        jacobian = np.asarray(linearise(self.route.styles.state, target, None, jnp.asarray(w))[2], np.float64)
+        jacobian = linearise(self.route.styles, target, -1, w)[2].astype(np.float64)
         if not np.isfinite(jacobian).all():
             self.status[place] = Status.FAILED
             return False
         behind = self._behind(w, _root(jacobian), loss)
         self.z[place], self.label[place] = behind.z, behind.label
+        self.status[place] = self.styles.status[found]
         jacobians = METHODS[LM].evaluations(self.size)
         self.evaluations[place] += jacobians * (1 + behind.steps * self.mapping_cost / self.cost)
         return True

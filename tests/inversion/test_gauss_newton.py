@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattr.inversion.gauss_newton import _joined, gauss_newton_cg, levenberg_marquardt, residual_and_jacobian
+from jattr.inversion.gauss_newton import _joined, gauss_newton_cg, levenberg_marquardt, value_and_jacobian
 from jattr.inversion.problem import FLOOR, Prior, Problem
 from jattr.inversion.search import advance, begin
 
@@ -30,12 +30,12 @@ LINEAR = Problem(lambda z: A @ z - B, ROWS)
 @functools.partial(jax.jit, static_argnums=(0, 1, 3))
 def search(make, residual, z, steps):
     optimiser = make()
-    return advance(optimiser, Problem(residual, ROWS), begin(optimiser, z), steps)
+    return advance(optimiser.step, Problem(residual, ROWS), begin(optimiser, z), steps)
 
 
 def test_jacobian_is_that_of_reverse_mode():
     z = SOLUTION + 0.3
-    r, jacobian = residual_and_jacobian(CURVED, z)
+    r, jacobian = value_and_jacobian(CURVED.residual, z)
     np.testing.assert_array_equal(r, curved(z))
     assert jacobian.shape == (ROWS, SIZE)
     np.testing.assert_allclose(jacobian, jax.jacrev(curved)(z), atol=2e-6, rtol=0)  # float32, entries near 1
@@ -113,7 +113,7 @@ def test_prior_decides_what_the_picture_does_not(make):
     def run(z):
         optimiser = make()
         problem = Problem(lambda z: 0.1 * columns @ (z - SOLUTION) + noise, ROWS, prior)
-        return advance(optimiser, problem, begin(optimiser, z), 30).best
+        return advance(optimiser.step, problem, begin(optimiser, z), 30).best
 
     found = np.asarray(run(jnp.full(SIZE, 1.5)))
     tolerance = 2e-2 if make is levenberg_marquardt else 0.3  # conjugate gradients see weak directions last
@@ -127,7 +127,7 @@ def test_prior_keeps_a_hopeless_search_short():
     lengths = {}
     for name, prior in {"none": None, "normal": Prior(jnp.zeros(SIZE), jnp.ones(SIZE))}.items():
         optimiser = levenberg_marquardt()
-        found = advance(optimiser, Problem(flat, ROWS, prior), begin(optimiser, jnp.zeros(SIZE)), 20).optimiser.z
+        found = advance(optimiser.step, Problem(flat, ROWS, prior), begin(optimiser, jnp.zeros(SIZE)), 20).optimiser.z
         lengths[name] = float(jnp.sqrt(jnp.mean(found**2)))
     assert lengths["normal"] < 5 < lengths["none"]
 
@@ -160,12 +160,12 @@ def test_logit_steps_free_a_saturated_pixel():
         return jnp.tanh(z) - jnp.tanh(jnp.full(1, -0.3))
 
     def stretched(z, on):
-        return jnp.where(on, z + 0.3, saturated(z))
+        return jnp.where(on, z + 0.3, saturated(z)), saturated(z)
 
     ends = {}
     for steps in (0, 6):
         optimiser = levenberg_marquardt(steps)
         problem = Problem(saturated, 1, None, stretched)
-        ends[steps] = float(advance(optimiser, problem, begin(optimiser, jnp.full(1, 9.0)), 12).best[0])
+        ends[steps] = float(advance(optimiser.step, problem, begin(optimiser, jnp.full(1, 9.0)), 12).best[0])
     assert ends[6] == pytest.approx(-0.3, abs=1e-3)
     assert abs(ends[0] + 0.3) > 1

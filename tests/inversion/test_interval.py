@@ -1,27 +1,25 @@
 """From a least-squares latent to one whose every pixel rounds to the byte."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from toys import make_toy, own_pictures, to_bytes
 
 from jattr.inversion.interval import SAFE, interval_polish
 from jattr.inversion.invert import make_invert
+from jattr.inversion.linear import linearise
 from jattr.inversion.problem import STEP, target_of
-from jattr.inversion.search import make_linearise
 
 COUNT = 6
 
 
 def linearise_of(gen, pixels, rounding="round"):
-    fn = make_linearise(gen.apply, gen.latent_shape)
-    target = target_of(jnp.asarray(pixels), rounding)
-    return lambda z: fn(gen.state, target, None, jnp.asarray(z))[1:]
+    target = target_of(pixels, rounding)
+    return lambda z: linearise(gen, target, None, z)[1:]
 
 
-def outside(linearise, z):
-    return int((np.abs(np.asarray(linearise(np.asarray(z, np.float32))[0]) / STEP) > SAFE).sum())
+def outside(fn, z):
+    return int((np.abs(np.asarray(fn(np.asarray(z, np.float32))[0]) / STEP) > SAFE).sum())
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +45,9 @@ def test_every_byte_becomes_identical(least_squares):
 
 def test_picture_that_is_exact_already_costs_one_jacobian(least_squares):
     gen, pixels, start = least_squares
-    linearise = linearise_of(gen, pixels[0])
-    z, _, _, _ = interval_polish(linearise, start[0], 9)
-    again, left, used, _ = interval_polish(linearise, z, 9)
+    fn = linearise_of(gen, pixels[0])
+    z, _, _, _ = interval_polish(fn, start[0], 9)
+    again, left, used, _ = interval_polish(fn, z, 9)
     np.testing.assert_array_equal(again, z)
     assert (left, used) == (0, 1)
 
@@ -57,10 +55,10 @@ def test_picture_that_is_exact_already_costs_one_jacobian(least_squares):
 def test_unsolvable_picture_keeps_the_best_so_far(least_squares):
     gen, _, start = least_squares
     noise = np.random.default_rng(0).integers(0, 256, gen.image_shape).astype(np.uint8)
-    linearise = linearise_of(gen, noise)
-    z, left, used, _ = interval_polish(linearise, start[0], 9)
-    assert 0 < left <= outside(linearise, start[0])
-    assert left == outside(linearise, z)
+    fn = linearise_of(gen, noise)
+    z, left, used, _ = interval_polish(fn, start[0], 9)
+    assert 0 < left <= outside(fn, start[0])
+    assert left == outside(fn, z)
     assert used <= 9
 
 
@@ -69,9 +67,9 @@ def test_nearly_solvable_picture_does_not_get_worse(least_squares):
     gen, pixels, start = least_squares
     changed = pixels[1].copy()
     changed[2, 2, 1] ^= 40
-    linearise = linearise_of(gen, changed)
-    z, left, _, _ = interval_polish(linearise, start[1], 9)
-    assert left == outside(linearise, z) <= outside(linearise, start[1])
+    fn = linearise_of(gen, changed)
+    z, left, _, _ = interval_polish(fn, start[1], 9)
+    assert left == outside(fn, z) <= outside(fn, start[1])
     assert np.isfinite(z).all()
 
 

@@ -19,6 +19,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert, make_invert
 from jattr.inversion.inverter import Inverter
 from jattr.inversion.lanes import Status, floors_of
+from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import FLOOR, deviation, target_of
 
 SMALL = InvertConfig(restarts=2, pool=256)
@@ -128,15 +129,25 @@ def test_lanes_change_order_and_not_results(toy, own):
 
 
 def test_one_architecture_is_traced_once(own):
-    """Steps that no other test uses, so that the first generator must trace."""
-    config = InvertConfig(restarts=1, pool=256, steps=17, lanes=4)
-    counts = []
+    """Lanes that no other test uses, so that the first generator must trace."""
+    config = InvertConfig(restarts=1, pool=256, steps=17, lanes=5)
+    step = METHODS["levenberg-marquardt"].make(17).step
+    counts = [search.TRACES.get(step, 0)]
     for seed in (0, 1, 2):
         gen = make_toy(seed=seed, name=f"toy{seed}")
         invert(gen, own_pictures(gen, 4)[1], config=config)
-        counts.append(search.TRACES.get("levenberg-marquardt", 0))
-    assert counts[0] > 0
-    assert counts[1:] == [counts[0]] * 2
+        counts.append(search.TRACES.get(step, 0))
+    assert counts[1] > counts[0]
+    assert counts[2:] == [counts[1]] * 2
+
+
+def test_both_forms_of_levenberg_marquardt_are_one_program(toy):
+    engines = [
+        search.make_engine(toy.apply, toy.latent_shape, method, 40, "default")
+        for method in ("levenberg-marquardt", "levenberg-marquardt-logit")
+    ]
+    assert engines[0].advance is engines[1].advance
+    assert engines[0].begin is not engines[1].begin
 
 
 def test_arrived_pictures_stop_the_rest(toy, own):

@@ -37,7 +37,7 @@ def compiled(name):
 
     def one(solution, poisoned, z):
         problem = Problem(functools.partial(residual_of, solution, poisoned), ROWS)
-        return advance(optimiser, problem, begin(optimiser, z), method.steps)
+        return advance(optimiser.step, problem, begin(optimiser, z), method.steps)
 
     return jax.jit(jax.vmap(one))
 
@@ -106,7 +106,7 @@ def test_one_evaluation_a_step(name):
         return A @ (z - SOLUTIONS[0])
 
     optimiser = METHODS[name].make(50)
-    fn = jax.jit(lambda z: advance(optimiser, Problem(residual, ROWS), begin(optimiser, z), 13))
+    fn = jax.jit(lambda z: advance(optimiser.step, Problem(residual, ROWS), begin(optimiser, z), 13))
     jax.block_until_ready(fn(STARTS[0]))
     jax.effects_barrier()
     assert len(count) == 13

@@ -1,0 +1,64 @@
+"""Rehearsals kept in the user's cache folder, one small JSON file each: a second run need not search own pictures."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from jattr.rehearsal import Rehearsal
+
+
+class RehearsalFiles(MutableMapping[str, Rehearsal]):
+    """Rehearsals by name; those of this run in memory, all of them in a folder. A folder that fails is done without."""
+
+    def __init__(self, folder: Path | None):
+        """Prepare; nothing is read or made yet."""
+        self.folder, self.known = folder, dict[str, Rehearsal]()
+
+    def __getitem__(self, name: str) -> Rehearsal:
+        """Return the rehearsal; a file that does not hold one counts as missing."""
+        if name not in self.known:
+            found = None if self.folder is None else _read(self.folder / f"{name}.json")
+            if found is None:
+                raise KeyError(name)
+            self.known[name] = found
+        return self.known[name]
+
+    def __setitem__(self, name: str, value: Rehearsal) -> None:
+        """Keep a rehearsal, in its file whole or not at all."""
+        self.known[name] = value
+        if self.folder is None:
+            return
+        part = self.folder / f"{name}.{os.getpid()}.part"
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            part.write_text(json.dumps(value._asdict()), encoding="utf-8")
+            part.replace(self.folder / f"{name}.json")
+        except OSError:
+            part.unlink(missing_ok=True)
+
+    def __delitem__(self, name: str) -> None:
+        """Forget a rehearsal of this run."""
+        del self.known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names of this run."""
+        return iter(self.known)
+
+    def __len__(self) -> int:
+        """Return the number of names of this run."""
+        return len(self.known)
+
+
+def _read(path: Path) -> Rehearsal | None:
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        found = Rehearsal(**data)
+        counts = found[1:]
+        sound = all(type(count) is int for count in counts) and math.isfinite(found.miss) and found.miss > 0
+        sound = sound and 0 <= found.arrived <= found.pictures <= found.restarts and found.most >= 1
+    except (OSError, ValueError, TypeError):
+        return None
+    return found if sound else None

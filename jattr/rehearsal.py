@@ -1,0 +1,110 @@
+"""Rehearsals: how searches of a candidate's own pictures go. What "none of these" is measured against.
+
+Two things are learnt: how far a search ends from a picture that the candidate did make when it misses, and how often a
+restart arrives, hence how many restarts leave but a small chance that such a picture was missed.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import MutableMapping
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from scipy.special import betaincinv
+
+from jattr import __version__
+from jattr.generators.base import Generator
+from jattr.images import to_byte
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.inverter import Inverter
+from jattr.inversion.measure import make_pictures
+from jattr.inversion.problem import FLOOR
+from jattr.inversion.through_styles import make_inverter
+
+PICTURES = 16  # own pictures that are searched
+CONFIDENCE = 0.95  # of the bound on how often a restart arrives
+
+
+class Rehearsal(NamedTuple):
+    """How the searches of a candidate's own pictures went."""
+
+    miss: float  # the largest best residual of a picture, not below the rounding floor; mean squared, [-1, 1] units
+    pictures: int
+    arrived: int  # pictures that a restart brought to the floor
+    restarts: int  # that were run, of all pictures
+    most: int  # of one picture that arrived
+
+    def restarts_needed(self, chance: float) -> int | None:
+        """Return the restarts that miss an own picture with at most this chance; None if none ever arrived.
+
+        From the Clopper-Pearson bound (Biometrika 26, 1934) on the chance that a restart arrives, as if every picture
+        were equally hard; but at least what the hardest one here took.
+        """
+        if not self.arrived:
+            return None
+        low = float(betaincinv(self.arrived, self.restarts - self.arrived + 1, 1.0 - CONFIDENCE))
+        return max(self.most, math.ceil(math.log(chance) / math.log1p(-low)))
+
+
+class Rehearsals:
+    """Rehearsals of candidates, each made when it is first asked for and kept in a store."""
+
+    def __init__(self, config: InvertConfig, keys: dict[Inverter, jax.Array], store: MutableMapping[str, Rehearsal]):
+        """Prepare.
+
+        Args:
+          config: of the searches.
+          keys: of the random choices, by the inverter of each candidate.
+          store: of rehearsals by name; the name says everything that a rehearsal depends on.
+        """
+        self.config, self.keys, self.store = config, keys, store
+
+    def of(self, inverter: Inverter) -> Rehearsal:
+        """Return the rehearsal of an inverter's candidate."""
+        name = self._name(inverter)
+        if name not in self.store:
+            self.store[name] = rehearse(inverter, self.config, self.keys[inverter])
+        return self.store[name]
+
+    def _name(self, inverter: Inverter) -> str:
+        gen = inverter.gen
+        facts = {
+            "candidate": [gen.digest, gen.rounding, gen.prior, gen.space, repr(gen.settings), _noise_digest(gen)],
+            "config": asdict(self.config),
+            "key": np.asarray(jax.random.key_data(self.keys[inverter])).tolist(),
+            "pool": len(inverter.pool.z),
+            "versions": [__version__, jax.__version__, jax.default_backend()],
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _noise_digest(gen: Generator) -> str:
+    """Return the SHA-256 of the noise maps of a generator that has some: they may be the caller's own."""
+    maps = [] if gen.settings is None else jax.tree.leaves(gen.state["noise"])
+    return hashlib.sha256(b"".join(np.asarray(part).tobytes() for part in maps)).hexdigest()
+
+
+def rehearse(inverter: Inverter, config: InvertConfig, key: jax.Array) -> Rehearsal:
+    """Search `PICTURES` pictures that the candidate makes, each as an accused one."""
+    gen = inverter.gen
+    keys = jax.random.split(key, 3)
+    made = _own_pictures(gen, keys[:2])
+    loss, restarts, arrived = make_inverter(gen, made, config, keys[2], inverter.pool).rehearse()
+    return Rehearsal(
+        miss=float(max(FLOOR, loss.max())),
+        pictures=len(made),
+        arrived=int(arrived.sum()),
+        restarts=int(restarts.sum()),
+        most=int(restarts[arrived].max(initial=1)),
+    )
+
+
+def _own_pictures(gen: Generator, keys: Any) -> np.ndarray:
+    z = gen.sample_latent(keys[0], PICTURES)
+    label = None
+    if gen.num_classes:
+        label = np.asarray(jax.random.randint(keys[1], (PICTURES,), 0, gen.num_classes))
+    return to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round")
