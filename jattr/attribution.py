@@ -7,21 +7,19 @@ from typing import Any
 import jax
 import numpy as np
 
+from jattr.contest import make_inverters, search
 from jattr.decision.certificate import Certificate, certify
 from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, decide
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator
 from jattr.inversion.accused import check_pixels
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.inverter import NEAR, Inverter, Search, rounds
+from jattr.inversion.inverter import NEAR, Inverter, Search
 from jattr.inversion.lanes import Status
 from jattr.inversion.measure import make_pictures, mean_squares
 from jattr.inversion.problem import target_of
-from jattr.inversion.through_styles import make_inverter
 from jattr.rehearsal import Rehearsal, Rehearsals
 
-FAIR = 2  # restarts that every candidate has had before it may be given up
-CLEAR, AHEAD = 1e-3, 30.0  # a leader so far and so many times better ends, after `FAIR` restarts, the others' search
 _REHEARSALS: dict[str, Rehearsal] = {}  # of this process
 
 
@@ -94,10 +92,10 @@ def attribute(
     per_candidate = _per_candidate(images, generators)
     key = jax.random.key(config.seed) if key is None else key
     keys = jax.random.split(key, 2 * len(generators)).reshape(2, len(generators))
-    inverters = _inverters(generators, per_candidate, config, keys[0])
+    inverters = make_inverters(generators, per_candidate, config, keys[0])
     store = _REHEARSALS if rehearsals is None else rehearsals
     rehearsed = Rehearsals(config, dict(zip(inverters, keys[1], strict=True)), store)
-    _search(list(dict.fromkeys(inverters)), config, decision, rehearsed, progress)
+    search(list(dict.fromkeys(inverters)), config, decision, rehearsed, progress)
     certificates = {inverter: _certificates(inverter) for inverter in dict.fromkeys(inverters)}
     residuals = {inverter: _residuals(inverter) for inverter in certificates}
     count = len(per_candidate[0])
@@ -149,75 +147,6 @@ def _rehearsed(
         if not left:
             break
     return known
-
-
-def _inverters(
-    generators: tuple[Generator, ...], pixels: list[np.ndarray], config: InvertConfig, keys: jax.Array
-) -> list[Inverter]:
-    """Return the inverter of each candidate: one for all of one digest, rounding rule, prior and the same pictures."""
-    made: dict[tuple[Any, ...], Inverter] = {}
-    inverters = []
-    for gen, mine, key in zip(generators, pixels, keys, strict=True):
-        name = (gen.digest, gen.rounding, gen.prior, gen.space, gen.settings)
-        twin = made.get(name)
-        if twin is None or not np.array_equal(twin.pixels, mine):
-            twin = made[name] = make_inverter(gen, mine, config, key)
-        inverters.append(twin)
-    return inverters
-
-
-def _search(
-    inverters: list[Inverter], config: InvertConfig, decision: DecisionConfig, rehearsals: Rehearsals, progress: Any
-) -> None:
-    """Run rounds of restarts, cheap candidates first.
-
-    A picture that some candidate has brought to the floor is not searched on; where one is far ahead near the floor,
-    only that one searches on, once the others have had a fair trial. A picture that all leave far from it is searched
-    until a candidate would have been found but for `decision.miss_chance`, unless the number of restarts was chosen.
-    """
-    inverters = sorted(inverters, key=lambda inverter: inverter.cost)  # sorted() keeps the order of equals
-    count = len(inverters[0].pixels)
-    total, done = count * len(inverters), 0
-    most = max(inverter.restarts for inverter in inverters)
-    for restarts in rounds(most):
-        for inverter in inverters:
-            fair = restarts.start >= FAIR
-            open_ = [not config.early_stop or _wanted(inverter, inverters, i, fair=fair) for i in range(count)]
-            wanted = [i for i in range(count) if open_[i]]
-            if fair and config.early_stop and config.restarts is None:
-                far = [i for i in wanted if _lead(inverters, i) > CLEAR]
-                needed = rehearsals.of(inverter).restarts_needed(decision.miss_chance) if far else None
-                if needed is not None and restarts.start >= needed:
-                    wanted = [i for i in wanted if i not in far]
-            inverter.round(wanted, restarts, [i for i in range(count) if not open_[i] and not restarts.start])
-            if restarts.start == 0:
-                done += count
-                if progress:
-                    progress(done, total)
-    for inverter in inverters:
-        inverter.finish()
-
-
-def _wanted(inverter: Inverter, inverters: list[Inverter], picture: int, *, fair: bool) -> bool:
-    """Return whether a picture is to be searched on by this candidate.
-
-    Args:
-      inverter: the candidate.
-      inverters: all of them.
-      picture: its number.
-      fair: whether every candidate has had its fair trial.
-    """
-    if inverter.arrived(picture) or any(other.arrived(picture) and other.decisive(picture) for other in inverters):
-        return False
-    if not fair:
-        return True
-    lead = _lead(inverters, picture)
-    return lead > CLEAR or inverter.best_loss(picture) < AHEAD * lead
-
-
-def _lead(inverters: list[Inverter], picture: int) -> float:
-    """Return the lowest loss of a picture under any candidate."""
-    return min(inverter.best_loss(picture) for inverter in inverters)
 
 
 def _certificates(inverter: Inverter) -> list[Certificate | None]:

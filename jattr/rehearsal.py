@@ -34,7 +34,7 @@ class Rehearsal(NamedTuple):
     miss: float  # the largest best residual of a picture, not below the rounding floor; mean squared, [-1, 1] units
     pictures: int
     arrived: int  # pictures that a restart brought to the floor
-    restarts: int  # that were run, of all pictures
+    restarts: int  # of all pictures, each up to the first that arrived
     most: int  # of one picture that arrived
 
     def restarts_needed(self, chance: float) -> int | None:

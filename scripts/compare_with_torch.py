@@ -41,8 +41,8 @@ from jattr.images import to_byte, to_float
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.initial import forget_pools
 from jattr.inversion.invert import invert
-from jattr.inversion.lanes import default_lanes
 from jattr.inversion.problem import FLOOR, Prior, target_of
+from jattr.inversion.programs import default_lanes
 from jattr.inversion.search import make_engine
 
 FACE = "efleurine_faces_generator"

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from tiny_generator import make_tiny
 
-from jattr.attribution import _inverters, _wanted, attribute
+from jattr.attribution import attribute
+from jattr.contest import _wanted, make_inverters
 from jattr.decision.verdict import Verdict
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator, sample_uniform
@@ -15,7 +16,6 @@ from jattr.images import Picture, to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.problem import FLOOR
 from jattr.result import picture_record
-from jattr.usual_miss import usual_miss
 
 CONFIG = InvertConfig(restarts=8, pool=512)
 EACH = 3
@@ -142,7 +142,7 @@ def test_one_model_under_two_names_is_one_model(family, pictures):
 
 def test_one_model_under_two_names_is_searched_once(family, pictures):
     twin = make_tiny(seed=0, name="twin")
-    inverters = _inverters((*family, twin), [pictures] * 4, CONFIG, jax.random.split(jax.random.key(0), 4))
+    inverters = make_inverters((*family, twin), [pictures] * 4, CONFIG, jax.random.split(jax.random.key(0), 4))
     assert inverters[3] is inverters[0]
     assert len(set(inverters)) == 3
 
@@ -174,14 +174,8 @@ def test_search_goes_on_where_it_can_change_the_verdict(mine, other, wanted):
 def test_one_model_under_two_rounding_rules_is_searched_under_each(family, pictures):
     twin = make_tiny(seed=0, name="twin")
     twin = dataclasses.replace(twin, rounding="truncate" if family[0].rounding != "truncate" else "round")
-    inverters = _inverters((family[0], twin), [pictures] * 2, CONFIG, jax.random.split(jax.random.key(0), 2))
+    inverters = make_inverters((family[0], twin), [pictures] * 2, CONFIG, jax.random.split(jax.random.key(0), 2))
     assert inverters[0] is not inverters[1]
-
-
-@pytest.mark.parametrize("rounding", ["round", "truncate"])
-def test_usual_miss_of_a_generator_that_is_always_found_is_the_floor(rounding):
-    gen = dataclasses.replace(make_tiny(seed=0, name="own"), rounding=rounding)
-    assert usual_miss(gen, CONFIG, jax.random.key(3)) < 2 * FLOOR
 
 
 def test_every_candidate_gets_a_fair_trial():

@@ -7,8 +7,9 @@ import platform
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,6 +83,7 @@ class AttributeRun:
 
     def attribute(self) -> None:
         """Attribute every picture."""
+        Thread(target=import_module, args=("matplotlib.figure",), daemon=True).start()  # seconds; the report needs it
         for start in range(0, len(self.files), BLOCK):
             with self.clock.part("read_pictures"):
                 block = [self._read(file) for file in self.files[start : start + BLOCK]]

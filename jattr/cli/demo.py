@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from jattr.generators.base import Generator
 
-CANDIDATES = ("dcgan_a", "progan_a", "progan_b", "stylegan2_a")
+CANDIDATES = ("dcgan_a", "dcgan_b", "progan_a", "progan_b")
 PICTURES, TRUTH, RESULT = "pictures", "truth.json", "result"
 FROM_NOBODY = 2  # pictures by the renderer
 COMPRESSED = 2  # of the generators' pictures, once more as JPEG
@@ -103,9 +104,11 @@ def make_pictures(work: Path, names: tuple[str, ...], seed: int) -> list[Secret]
 
     generators = [load_generator(name) for name in names]
     keys = jax.random.split(jax.random.key(seed), len(names) + 2)
-    made = [(gen.name, _picture(gen, key), False) for gen, key in zip(generators, keys, strict=False)]
+    with ThreadPoolExecutor(2) as pool:  # the renderer's program compiles beside the generators'
+        faces = pool.submit(render_faces, keys[-1], FROM_NOBODY)
+        made = [(gen.name, _picture(gen, key), False) for gen, key in zip(generators, keys, strict=False)]
     made += [(name, pixels, True) for name, pixels, _ in made[-COMPRESSED:]]
-    made += [(NOBODY, pixels, False) for pixels in render_faces(keys[-1], FROM_NOBODY)]
+    made += [(NOBODY, pixels, False) for pixels in faces.result()]
     order = np.asarray(jax.random.permutation(keys[-2], len(made)))
     (work / PICTURES).mkdir()
     secrets = []

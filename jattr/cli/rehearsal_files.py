@@ -1,5 +1,6 @@
 """Rehearsals kept in the user's cache folder, one small JSON file each: a second run need not search own pictures."""
 
+import contextlib
 import json
 import math
 import os
@@ -37,7 +38,8 @@ class RehearsalFiles(MutableMapping[str, Rehearsal]):
             part.write_text(json.dumps(value._asdict()), encoding="utf-8")
             part.replace(self.folder / f"{name}.json")
         except OSError:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
 
     def __delitem__(self, name: str) -> None:
         """Forget a rehearsal of this run."""

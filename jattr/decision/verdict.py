@@ -38,8 +38,8 @@ class Evidence:
     arrived: int
     failed: int
     usual_miss: float | None = None  # residual that the candidate reaches on its own pictures when it misses
-    restarts_needed: int | None = None  # that miss its own pictures with at most `miss_chance`, by its rehearsal
     settings: str = ""  # space, truncation and noise that were searched with; "" where there are none
+    restarts_needed: int | None = None  # that miss its own pictures with at most `miss_chance`, by its rehearsal
 
 
 @dataclass(frozen=True)

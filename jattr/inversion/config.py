@@ -18,7 +18,7 @@ FEW_RESTARTS, MANY_RESTARTS = 8, 32
 class InvertConfig:
     """Settings of an inversion.
 
-    A restart is one search of one picture's latent from one start; rounds of 1, 1, 2, 4, ... restarts run until one
+    A restart is one search of one picture's latent from one start; rounds of 1, 2, 4, 8, ... restarts run until one
     reaches the rounding floor or `restarts` are spent.
     """
 
@@ -26,7 +26,7 @@ class InvertConfig:
     steps: int | None = None  # most steps of one restart; None: the method's own number
     restarts: int | None = None  # most restarts for each picture and candidate; None: 8, or 32 where they cost little
     start: str = "linear"  # "linear" (guess by a ridge regression on prior samples, then noise), "pool", "prior"
-    pool: int | None = None  # prior samples for the first two kinds of start; None: 512, 1,024 or 2,048, by pictures
+    pool: int | None = None  # prior samples for the first two kinds of start; None: 512 or, from 16 pictures on, 2,048
     spread: float = 0.3  # standard deviation of what guesses but the first get added; growing, in units of the prior's
     lanes: int | None = None  # searches in one compiled program; None: from backend and memory
     polish_steps: int = 12  # Levenberg-Marquardt steps on the best restart, for methods that do not end there

@@ -21,8 +21,8 @@ from jattr.inversion.measure import forward_cost, make_pictures
 MAX_FEATURES = 1024  # pixels that the regression sees: larger pictures are averaged down first
 RIDGE = 1e-3  # of the mean feature's variance
 POOL_BATCH = 64  # pictures kept whole at once
-POOL_SIZES = ((4, 512), (16, 1024))  # below so many pictures, so many samples
-LARGE_POOL = 2048
+SMALL_POOL, LARGE_POOL = 512, 2048
+MANY_PICTURES = 16  # from which on the large one pays
 CLASS_POOL = 32  # pictures of a class that its own regression needs
 MAX_POOL_BYTES = 256 << 20
 MAX_POOL_WORK = 2e12  # floating-point operations; at least 64 pictures are made all the same
@@ -52,7 +52,7 @@ def make_pool(gen: Generator, config: InvertConfig, key: jax.Array, pictures: in
 
     Made once for a generator, size and key, and kept while the generator is.
     """
-    count = config.pool or next((size for below, size in POOL_SIZES if pictures < below), LARGE_POOL)
+    count = config.pool or (SMALL_POOL if pictures < MANY_PICTURES else LARGE_POOL)
     known = _POOLS.setdefault(gen, {})
     name = (count, np.asarray(jax.random.key_data(key)).tobytes())
     if name not in known:

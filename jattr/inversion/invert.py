@@ -89,7 +89,8 @@ def invert(gen: Generator, images: Any, *, config: InvertConfig | None = None, k
       key: PRNG key; None: from `config.seed`.
 
     Returns:
-      Inversion with arrays [n, restarts]; restarts that were not needed have status SKIPPED and loss inf.
+      Inversion with arrays [n, restarts]; restarts that were not needed have status SKIPPED and loss inf. So has a
+      restart of a style-based generator whose styles promised nothing: its latent was not looked for.
 
     Raises:
       ImageError: pictures of another shape or type.

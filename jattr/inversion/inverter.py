@@ -31,11 +31,12 @@ from jattr.inversion.linear import linearise
 from jattr.inversion.measure import forward_cost, mean_squares
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import FLOOR, MIN_EXCESS, Prior, Target, target_of
+from jattr.inversion.programs import compile_program
 from jattr.inversion.protocol import Inversion
 
 NEAR = 20 * FLOOR  # below this a search is close enough that another rounding rule may explain the rest
 ALMOST = 1e-3  # a loss below this is near: where a Jacobian is dear, it is taken for such pictures from the start
-CHEAP_FIRST = 4  # restarts by gradients alone of pictures that are not, where a Jacobian is dear
+CHEAP_FIRST = 5  # restarts by gradients alone of pictures that are not, where a Jacobian is dear
 KICKS = (0.1, 0.05, 0.2)  # standard deviations of those starts, in units of the prior's
 POLISH_BELOW = 5e-3  # a gradient search that ends above this is in another basin: Gauss-Newton steps would not help
 POLISH_AGAIN = 0.9  # times what the last polish of a picture reached: another latent above this is not polished
@@ -94,6 +95,14 @@ class Inverter:
         self.polished: dict[int, float] = {}  # picture -> the loss that its last polish reached
         self.exact: dict[int, int] = {}  # picture -> the restart whose latent the interval polish moved
 
+    def prepare(self) -> None:
+        """Compile the program of the first round."""
+        method = METHODS[self.method]
+        compile_program(
+            self.gen, self.targets, len(self.pixels), self.config, method=self.method,
+            steps=self.config.steps or method.steps, prior=self.prior,
+        )  # fmt: skip
+
     def run(self) -> None:
         """Search every picture, round by round, until it has arrived."""
         for restarts in rounds(self.restarts):
@@ -101,10 +110,11 @@ class Inverter:
             self.round([i for i in everything if not (self.config.early_stop and self.arrived(i))], restarts)
 
     def rehearse(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return, after a whole search of own pictures, each [n]: best residual, restarts run, whether one arrived."""
+        """Search own pictures; return [n] each: best residual, restarts up to one that arrived, whether one did."""
         self.run()
-        arrived = (self.status == Status.ARRIVED).any(1)
-        return self.loss.min(1), (self.status != Status.SKIPPED).sum(1), arrived
+        arrived = self.status == Status.ARRIVED
+        run = (self.status != Status.SKIPPED).sum(1)
+        return self.loss.min(1), np.where(arrived.any(1), arrived.argmax(1) + 1, run), arrived.any(1)
 
     def round(self, pictures: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
         """Search these pictures from these restarts, those that this candidate has, and polish what comes near.
@@ -289,12 +299,12 @@ class Inverter:
 
 
 def rounds(restarts: int) -> list[range]:
-    """Return the restarts of each round: 1, 1, 2, 4, ...
+    """Return the restarts of each round: 1, 2, 4, 8, ...
 
     >>> rounds(8)
-    [range(0, 1), range(1, 2), range(2, 4), range(4, 8)]
+    [range(0, 1), range(1, 3), range(3, 7), range(7, 8)]
     """
     edges = [0, 1]
     while edges[-1] < restarts:
-        edges.append(min(2 * edges[-1], restarts))
+        edges.append(min(2 * edges[-1] + 1, restarts))
     return [range(a, b) for a, b in pairwise(edges)]

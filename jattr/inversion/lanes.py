@@ -14,19 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jattr.generators.base import ApplyFn, Generator
-from jattr.inversion.config import CHEAP_JACOBIAN, InvertConfig
-from jattr.inversion.linear import make_single_engine
-from jattr.inversion.measure import forward_cost
+from jattr.generators.base import Generator
+from jattr.inversion.config import InvertConfig
 from jattr.inversion.optimisers import METHODS, Method
 from jattr.inversion.problem import Prior, Target, arrival_floor
-from jattr.inversion.search import Engine, make_engine
+from jattr.inversion.programs import halve_lanes, program_for
+from jattr.inversion.search import Engine
 
-MAX_CPU_TANGENTS = 400  # of the dense Jacobian in one program: more no longer speeds a CPU up
 FAR = 1e-2  # a loss above this is far from any solution: in another basin, or of a picture that this model did not make
 FAR_STALL = 0.1  # fraction by which a segment must lower such a loss
-FEW_JOBS = 2  # up to so many run one after another in the program of one lane
-_LIMITS: dict[tuple[ApplyFn, str], int] = {}  # lanes that fit, learnt from running out of memory
 _SINGLE: weakref.WeakSet[Any] = weakref.WeakSet()  # programs that have been compiled for one lane
 log = logging.getLogger("jattr")
 
@@ -93,11 +89,8 @@ def run_jobs(
       floors: [pictures], the mean squared residual at or below which a job has arrived.
       prior: of the candidate's latents.
     """
-    limit = _LIMITS.get((gen.apply, method), config.lanes or default_lanes(gen, method))
-    lanes = min(config.lanes or limit, limit, _lanes_for(len(jobs), limit))
+    engine, lanes = program_for(gen, len(jobs), config, method, steps)
     endings: dict[int, Ending] = {}
-    make = make_single_engine if lanes == 1 and _singly(gen, method) else make_engine
-    engine = make(gen.apply, gen.latent_shape, method, steps, config.precision)
     while len(endings) < len(jobs):
         if lanes == 1:
             _SINGLE.add(engine.advance)
@@ -106,37 +99,9 @@ def run_jobs(
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error) or lanes == 1:
                 raise
-            lanes = _LIMITS[gen.apply, method] = max(1, lanes // 2)
+            lanes = halve_lanes(gen, method, lanes)
             log.warning("out of memory with generator %r: going on with %d lanes", gen.name, lanes)
     return [endings[number] for number in range(len(jobs))]
-
-
-def _lanes_for(jobs: int, limit: int) -> int:
-    """Return the lanes of a program for so many jobs: on CPU few different ones, each size is compiled on its own."""
-    if jax.default_backend() == "cpu":
-        return limit if jobs > FEW_JOBS else 1
-    return 1 << max(0, jobs - 1).bit_length()
-
-
-def _singly(gen: Generator, method: str) -> bool:
-    """Return whether searches run one at a time: on CPU, where their Jacobians are dear."""
-    if not METHODS[method].dense or jax.default_backend() != "cpu":
-        return False
-    return int(np.prod(gen.latent_shape)) * forward_cost(gen) > CHEAP_JACOBIAN
-
-
-def default_lanes(gen: Generator, method: str) -> int:
-    """Return how many searches one program holds: on CPU what fills the caches, elsewhere what fills the device."""
-    size = int(np.prod(gen.latent_shape))
-    dense = METHODS[method].dense
-    if jax.default_backend() == "cpu":
-        if not dense:
-            return 8
-        return 1 if _singly(gen, method) else max(1, min(8, MAX_CPU_TANGENTS // size))
-    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 8 << 30)
-    pixels = int(np.prod(gen.image_shape))
-    lane = 4 * pixels * 64 * (size if dense else 3)  # 64: activations a pixel, an upper guess; halved when it fails
-    return int(max(1, min(1024, limit // 4 // lane)))
 
 
 def _drain(

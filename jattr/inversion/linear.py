@@ -6,7 +6,6 @@ share, so that a candidate costs one compilation less and nothing is computed tw
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -29,8 +28,8 @@ class Linear(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def make_linear(apply: ApplyFn, shape: tuple[int, ...]) -> Callable[..., Linear]:
-    """Return compiled `fn(state, label, z) -> Linear` for one latent of `shape`, at full float32 precision."""
+def make_linear(apply: ApplyFn, shape: tuple[int, ...]) -> Any:
+    """Return jitted `fn(state, label, z) -> Linear` for one latent of `shape`, at full float32 precision."""
 
     def fn(state: Any, label: jax.Array | None, z: jax.Array) -> Linear:
         def picture(z: jax.Array) -> jax.Array:
@@ -80,4 +79,9 @@ def make_single_engine(apply: ApplyFn, shape: tuple[int, ...], method: str, step
             carry = step(model, prior, target, None, carry)
         return carry
 
-    return Engine(make_begin(method, steps), advance, segment)
+    def compile_linear(state: Any, prior: Any, target: Target, label: jax.Array | None, carry: Carry) -> object:
+        del prior, target
+        args = (state, None if label is None else label[0], carry.optimiser.trial[0])
+        return linear.lower(*args).compile()
+
+    return Engine(make_begin(method, steps), advance, segment, compile_linear)

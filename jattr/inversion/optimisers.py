@@ -198,7 +198,7 @@ METHODS: dict[str, Method] = {
     "adam-paper": Method(lambda n: gradient_method(optax.adam(0.1, b1=0.0, b2=0.99)), 500, 50, lambda d: 2),
     "adam-cosine": Method(_adam_cosine, 500, 50, lambda d: 2),
     "bfgs": Method(lambda n: quasi_newton(dense_curvature()), 200, 25, lambda d: 2),
-    "lbfgs": Method(lambda n: quasi_newton(limited_curvature()), 100, 25, lambda d: 2),
+    "lbfgs": Method(lambda n: quasi_newton(limited_curvature()), 100, 20, lambda d: 2),
     "levenberg-marquardt": Method(lambda n: levenberg_marquardt(), 40, 4, lambda d: d + 1, False, True, stall=0.02),
     "levenberg-marquardt-logit": Method(
         lambda n: levenberg_marquardt(min(LOGIT_STEPS, n // 2)),

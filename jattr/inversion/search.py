@@ -50,6 +50,7 @@ class Engine(NamedTuple):
     begin: Callable[..., Carry]  # (z [lanes, d]) -> carry
     advance: Callable[..., Carry]  # (state, prior, target, label, carry) -> carry; the carry is donated
     segment: int  # steps of one `advance`
+    compile: Callable[..., object]  # arguments as of `advance`: compile it now
 
 
 @functools.lru_cache(maxsize=256)
@@ -71,7 +72,7 @@ def make_engine(
     """
     segment = min(METHODS[method].segment, steps)
     advance_fn = make_steps(apply, shape, METHODS[method].make(steps).step, segment, precision)
-    return Engine(make_begin(method, steps), advance_fn, segment)
+    return Engine(make_begin(method, steps), advance_fn, segment, lambda *args: advance_fn.lower(*args).compile())
 
 
 @functools.lru_cache(maxsize=256)
@@ -83,7 +84,7 @@ def make_begin(method: str, steps: int) -> Callable[..., Carry]:
 @functools.lru_cache(maxsize=256)
 def make_steps(
     apply: Callable[..., jax.Array], shape: tuple[int, ...], step: StepFn, segment: int, precision: str
-) -> Callable[..., Carry]:
+) -> Any:
     """Return the program of `segment` steps: methods of one `step` share it."""
 
     def one(state: Any, prior: Prior, target: Target, label: jax.Array | None, carry: Carry) -> Carry:

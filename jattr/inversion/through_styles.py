@@ -94,6 +94,10 @@ class StylesInverter(Inverter):
         self.random = np.random.default_rng(np.asarray(jax.random.key_data(keys[2])))
         self.mapping_cost = cost_of(route.mapping, gen.state, gen.latent_shape, gen.num_classes)
 
+    def prepare(self) -> None:
+        """Compile the program of the first round: of the styles."""
+        self.styles.prepare()
+
     def rehearse(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return how the searches of own pictures' styles went: the latent behind them adds next to nothing."""
         return self.styles.rehearse()
@@ -208,14 +212,16 @@ class StylesInverter(Inverter):
         jobs = self._first(w, count)
         kept: list[tuple[Ending, int]] = []
         taken = 0
-        for _ in range(ROUNDS if near else 1):
-            endings = search(jobs)
-            taken += sum(ending.steps for ending in endings)
-            kept += [(ending, job.label) for ending, job in zip(endings, jobs, strict=True)]
-            kept = sorted(kept, key=lambda found: found[0].loss)[:SURVIVORS]
-            if not kept[0][0].loss > aim[0]:
-                break
-            jobs = [self._beside(*kept[number % SURVIVORS], number // SURVIVORS) for number in range(count)]
+        for turn in range(ROUNDS if near else 1):
+            waves = [jobs] if turn else [jobs[:LANES], jobs[LANES:]]  # mostly the first few find it
+            for wave in filter(None, waves):
+                endings = search(wave)
+                taken += sum(ending.steps for ending in endings)
+                kept += [(ending, job.label) for ending, job in zip(endings, wave, strict=True)]
+                kept = sorted(kept, key=lambda found: found[0].loss)[:SURVIVORS]
+                if not kept[0][0].loss > aim[0]:
+                    return Behind(kept[0][0].z, kept[0][1], taken)
+            jobs = [self._beside(*kept[number % len(kept)], number // len(kept)) for number in range(count)]
         return Behind(kept[0][0].z, kept[0][1], taken)
 
     def _first(self, w: np.ndarray, count: int) -> list[Job]:

@@ -26,6 +26,8 @@ STYLE: dict[Any, Any] = {
     "text.color": INK, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False,
     "svg.fonttype": "path", "svg.hashsalt": "jattr",
 }  # fmt: skip
+WIDTH, GAP, LETTER = 9.2, 0.7, 0.083  # inches: of a figure, between its panels, of a letter
+FEW_DECADES = 50.0  # a smaller ratio of an axis' ends has few decades in it
 MAX_TRACES = 64  # restarts drawn of a candidate
 
 
@@ -45,13 +47,28 @@ def figure(
 
     names = sorted(residuals, key=lambda name: _or_inf(residuals[name]))
     with matplotlib.rc_context(STYLE):
-        drawing = Figure(figsize=(9.2, 1.2 + 0.22 * max(5, len(names))), layout="constrained")
-        left, right = drawing.subplots(1, 2, width_ratios=(5, 6))
+        drawing = Figure(figsize=(WIDTH, 1.2 + 0.22 * max(5, len(names))))
+        left, right = _panels(drawing, names, winner)
         _draw_residuals(left, names, residuals, winner)
         _draw_searches(right, searches, winner)
         file = io.BytesIO()
         FigureCanvasSVG(drawing).print_svg(file, metadata={"Date": None, "Creator": None})
     return file.getvalue()
+
+
+def _panels(drawing: Any, names: Sequence[str], winner: str | None) -> tuple[Any, Any]:
+    """Return the axes of both panels, with room for names: matplotlib's own layout takes twice the rest of a figure."""
+    _, height = drawing.get_size_inches()
+    low, high = 0.45, height - 0.3
+    first = 0.15 + LETTER * max(len(shown(name, LONGEST_NAME)) for name in names)
+    labels = [*WORDS.values(), "other candidates", "" if winner is None else shown(winner, LONGEST_NAME)]
+    last = WIDTH - 0.5 - LETTER * max(map(len, labels))
+    middle = first + (last - first - GAP) * 5 / 11
+
+    def panel(left: float, right: float) -> Any:
+        return drawing.add_axes((left / WIDTH, low / height, (right - left) / WIDTH, (high - low) / height))
+
+    return panel(first, middle), panel(middle + GAP, last)
 
 
 def _draw_residuals(axes: Any, names: Sequence[str], residuals: Mapping[str, float | None], winner: str | None) -> None:
@@ -114,12 +131,16 @@ def _legend(axes: Any, ends: Sequence[str], winner: str | None) -> None:
 
 
 def _plain(axis: Any) -> None:
-    """Label the decades of a log axis as plain text: names on a figure may hold dollar signs, so it has no formulas."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+    """Label a log axis as plain text: names on a figure may hold dollar signs, so it has no formulas.
 
-    axis.set_major_locator(LogLocator(numticks=7))
+    Decades, and 2 and 5 times them where there are few; no minor ticks, which take most of the time of a figure.
+    """
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    low, high = axis.get_data_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < FEW_DECADES * low else (1.0,), numticks=7))
     axis.set_major_formatter(StrMethodFormatter("{x:.0e}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def _floor(line: Any) -> None:

@@ -14,7 +14,7 @@ from toys import PIXELS, SHAPE, make_toy, own_pictures
 
 from jattr.errors import ImageError, InputError
 from jattr.inversion import lanes as lanes_module
-from jattr.inversion import search
+from jattr.inversion import programs, search
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert, make_invert
 from jattr.inversion.inverter import Inverter
@@ -195,7 +195,7 @@ def test_out_of_memory_halves_the_lanes_and_says_so(toy, own, monkeypatch, caplo
     config = InvertConfig(restarts=1, pool=256, lanes=4)
     expected = invert(toy, own[1], config=config)
     engine = FailsAtFirst(2, OUT)
-    monkeypatch.setattr(lanes_module, "make_engine", engine)
+    monkeypatch.setattr(programs, "make_engine", engine)
     with caplog.at_level(logging.WARNING, logger="jattr"):
         found = invert(toy, own[1], config=config)
     assert engine.lanes[:3] == [4, 2, 1]
@@ -207,7 +207,7 @@ def test_out_of_memory_halves_the_lanes_and_says_so(toy, own, monkeypatch, caplo
 
 @pytest.mark.parametrize(("lanes", "message"), [(1, OUT), (4, "INTERNAL: something else")])
 def test_errors_that_fewer_lanes_do_not_help_are_raised(toy, own, monkeypatch, lanes, message):
-    monkeypatch.setattr(lanes_module, "make_engine", FailsAtFirst(1, message))
+    monkeypatch.setattr(programs, "make_engine", FailsAtFirst(1, message))
     with pytest.raises(jax.errors.JaxRuntimeError, match=message.split(":")[0]):
         invert(toy, own[1], config=InvertConfig(restarts=1, pool=256, lanes=lanes))
 

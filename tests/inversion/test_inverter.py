@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from toys import SHAPE, make_toy, own_pictures
 
+from jattr.inversion import inverter as inverter_module
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.initial import _ranks
-from jattr.inversion.inverter import KICKS, SETTLED_STEPS, Inverter
-from jattr.inversion.lanes import FAR, FAR_STALL, _lanes_for, _stall
+from jattr.inversion.inverter import CHEAP_FIRST, KICKS, SETTLED_STEPS, Inverter
+from jattr.inversion.lanes import FAR, FAR_STALL, _stall
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import deviation, target_of
+from jattr.inversion.programs import _lanes_for
 
 
 def test_number_of_restarts_follows_the_cost_of_a_jacobian():
@@ -80,15 +82,45 @@ def test_other_restarts_are_judged_by_the_rule_that_was_found():
         assert inverter.loss[place] == pytest.approx(float(measured), rel=1e-3)
 
 
-@pytest.mark.parametrize(("dear", "loss", "method"), [(True, 0.1, "lbfgs"), (True, 1e-3, None), (False, 0.1, None)])
-def test_far_pictures_of_dear_candidates_are_searched_by_gradients(toy, own, dear, loss, method):
-    inverter = Inverter(toy, own[1][:1], InvertConfig(restarts=4, pool=256), jax.random.key(0))
+@pytest.mark.parametrize(
+    ("dear", "loss", "restart", "method"),
+    [
+        (True, 0.1, 1, "lbfgs"),
+        (True, 2e-3, 1, "lbfgs"),
+        (True, 2e-3, CHEAP_FIRST, "levenberg-marquardt-logit"),  # enough of the cheap ones
+        (True, 0.1, CHEAP_FIRST, "lbfgs"),
+        (True, 9e-4, 1, "levenberg-marquardt-logit"),  # near
+        (False, 0.1, 1, "levenberg-marquardt-logit"),
+    ],
+)
+def test_pictures_that_dear_candidates_do_not_come_near_are_searched_by_gradients(
+    toy, own, dear, loss, restart, method
+):
+    inverter = Inverter(toy, own[1][:1], InvertConfig(restarts=8, pool=256), jax.random.key(0))
     inverter.dear, inverter.loss[0, 0] = dear, loss
     inverter._draw_near = lambda places: None
     used = {}
     inverter._search = lambda places, method, *_, **__: used.update(dict.fromkeys(places, method))
-    inverter.round([0], range(1, 2))
-    assert used[0, 1] == (method or "levenberg-marquardt-logit")
+    inverter.round([0], range(restart, restart + 1))
+    assert used[0, restart] == method
+
+
+def test_first_restart_of_a_dear_candidate_goes_by_gradients(toy, own, monkeypatch):
+    monkeypatch.setattr(inverter_module, "CHEAP_JACOBIAN", 0.0)
+    inverter = Inverter(toy, own[1], InvertConfig(restarts=2, pool=256), jax.random.key(0))
+    assert inverter.method == "lbfgs"
+    inverter.run()
+    assert all(inverter.arrived(i) for i in range(len(own[1])))
+
+
+def test_a_picture_is_polished_again_only_from_a_better_latent(toy, own):
+    inverter = Inverter(toy, own[1][:1], InvertConfig(restarts=4, pool=256), jax.random.key(0))
+    runs = []
+    inverter._search = lambda places, *_, **__: runs.append(list(places))
+    for restart, loss in enumerate((3e-3, 2.9e-3, 1e-3)):
+        inverter.loss[0, restart] = loss
+        inverter._polish([0])
+    assert [places for places in runs if places] == [[(0, 0)], [(0, 2)]]
 
 
 def test_far_searches_stop_where_near_ones_go_on():

@@ -106,7 +106,7 @@ def test_truncated_bytes_are_understood(gen):
 def test_a_foreign_picture_is_measured_and_not_fitted(gen):
     pixels = own(styled("other", seed=1), 1)
     found = invert(gen, pixels, config=InvertConfig(restarts=2, pool=256))
-    assert np.isfinite(found.loss).all()
+    assert np.isfinite(found.loss).sum() == 1  # styles far away are followed once, the best ones
     assert not (found.status == Status.ARRIVED).any()
     assert found.loss.min() > 1e-3
 

@@ -1,0 +1,100 @@
+"""Several candidates over the same pictures: who searches on, and until when."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jattr.decision.verdict import DecisionConfig
+from jattr.generators.base import Generator
+from jattr.inversion.ahead import compiled_ahead
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.inverter import Inverter, rounds
+from jattr.inversion.through_styles import make_inverter
+from jattr.rehearsal import Rehearsals
+
+FAIR = 3  # restarts that every candidate has had before it may be given up
+CLEAR, AHEAD = 1e-3, 30.0  # a leader so far and so many times better ends, after `FAIR` restarts, the others' search
+
+
+def make_inverters(
+    generators: tuple[Generator, ...], pixels: list[np.ndarray], config: InvertConfig, keys: jax.Array
+) -> list[Inverter]:
+    """Return the inverter of each candidate: one for all of one digest, rounding rule, prior and the same pictures."""
+    made: dict[tuple[Any, ...], Inverter] = {}
+    inverters = []
+    for gen, mine, key in zip(generators, pixels, keys, strict=True):
+        name = (gen.digest, gen.rounding, gen.prior, gen.space, gen.settings)
+        twin = made.get(name)
+        if twin is None or not np.array_equal(twin.pixels, mine):
+            twin = made[name] = make_inverter(gen, mine, config, key)
+        inverters.append(twin)
+    return inverters
+
+
+def search(
+    inverters: list[Inverter], config: InvertConfig, decision: DecisionConfig, rehearsals: Rehearsals, progress: Any
+) -> None:
+    """Run rounds of restarts, cheap candidates first.
+
+    A picture that some candidate has brought to the floor is not searched on; where one is far ahead near the floor,
+    only that one searches on, once the others have had a fair trial. A picture that all leave far from it is searched
+    until a candidate would have been found but for `decision.miss_chance`, unless the number of restarts was chosen.
+    """
+    inverters = sorted(inverters, key=lambda inverter: inverter.cost)  # sorted() keeps the order of equals
+    count = len(inverters[0].pixels)
+    total, done = count * len(inverters), 0
+    most = max(inverter.restarts for inverter in inverters)
+    with compiled_ahead(inverters) as wait_for:
+        for restarts in rounds(most):
+            for inverter in inverters:
+                if not restarts.start:
+                    wait_for(inverter)
+                _round(inverter, inverters, restarts, config, decision, rehearsals)
+                if progress and not restarts.start:
+                    done += count
+                    progress(done, total)
+    for inverter in inverters:
+        inverter.finish()
+
+
+def _round(
+    inverter: Inverter,
+    inverters: list[Inverter],
+    restarts: range,
+    config: InvertConfig,
+    decision: DecisionConfig,
+    rehearsals: Rehearsals,
+) -> None:
+    """Run one round of one candidate, of the pictures that need it."""
+    everything, fair = range(len(inverter.pixels)), restarts.start >= FAIR
+    wanted = [i for i in everything if not config.early_stop or _wanted(inverter, inverters, i, fair=fair)]
+    settled = [i for i in everything if i not in wanted and not restarts.start]
+    rehearsed = fair and config.early_stop and config.restarts is None
+    far = [i for i in wanted if rehearsed and _lead(inverters, i) > CLEAR]
+    inverter.round([i for i in wanted if i not in far], restarts, settled)
+    if far:
+        needed = rehearsals.of(inverter).restarts_needed(decision.miss_chance)
+        inverter.round(far, range(restarts.start, min(restarts.stop, needed or restarts.stop)))
+
+
+def _wanted(inverter: Inverter, inverters: list[Inverter], picture: int, *, fair: bool) -> bool:
+    """Return whether a picture is to be searched on by this candidate.
+
+    Args:
+      inverter: the candidate.
+      inverters: all of them.
+      picture: its number.
+      fair: whether every candidate has had its fair trial.
+    """
+    if inverter.arrived(picture) or any(other.arrived(picture) and other.decisive(picture) for other in inverters):
+        return False
+    if not fair:
+        return True
+    lead = _lead(inverters, picture)
+    return lead > CLEAR or inverter.best_loss(picture) < AHEAD * lead
+
+
+def _lead(inverters: list[Inverter], picture: int) -> float:
+    """Return the lowest loss of a picture under any candidate."""
+    return min(inverter.best_loss(picture) for inverter in inverters)

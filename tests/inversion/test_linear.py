@@ -1,0 +1,81 @@
+"""The linear picture, and searches that go through it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toys import make_toy, own_pictures
+
+from jattr.inversion.linear import apply_linear, linearise, make_linear, make_single_engine
+from jattr.inversion.problem import Prior, deviation, target_of
+from jattr.inversion.search import make_engine
+
+
+@pytest.fixture(scope="module")
+def found():
+    gen = make_toy(size=8)
+    z, pixels = own_pictures(gen, 1)
+    return gen, np.asarray(z[0]), pixels[0]
+
+
+def test_linear_picture_is_exact_at_its_latent_and_first_order_beside_it(found):
+    gen, z, _ = found
+    model = make_linear(gen.apply, gen.latent_shape)(gen.state, None, jnp.asarray(z))
+    np.testing.assert_allclose(apply_linear(model, z[None])[0], gen.generate(z[None])[0], atol=1e-6)
+    errors = []
+    for size in (1e-2, 1e-1):
+        beside = z[None] + np.float32(size)
+        errors.append(np.abs(apply_linear(model, beside)[0] - gen.generate(beside)[0]).max())
+    assert 30 < errors[1] / errors[0] < 300  # grows with the square of the step
+
+
+def test_residual_and_jacobian_know_of_clipped_bytes(found):
+    """A satisfied clipped byte has neither residual nor slope; one that is not counts from its interval's middle."""
+    gen, z, pixels = found
+    pixels = pixels.copy()
+    picture = np.asarray(gen.generate(z[None])[0])
+    pixels[picture < -0.5] = 0
+    pixels[picture > 0.9] = 255
+    target = target_of(pixels)
+    made, residual, jacobian = linearise(gen, target, None, z)
+    middle = target._replace(slack=np.zeros_like(target.slack))
+    np.testing.assert_allclose(made, picture, atol=1e-6)
+    np.testing.assert_allclose(residual, deviation(picture, middle).ravel(), atol=1e-6)
+    expected = jax.jacfwd(lambda z: deviation(gen.apply(gen.state, z[None])[0], jax.tree.map(jnp.asarray, middle)))(
+        jnp.asarray(z)
+    ).reshape(-1, z.size)
+    np.testing.assert_allclose(jacobian, expected, atol=1e-5)
+    assert (np.abs(jacobian).sum(1) == 0).sum() < (pixels == 0).sum() + (pixels == 255).sum()
+
+
+@pytest.mark.parametrize("method", ["levenberg-marquardt", "levenberg-marquardt-logit"])
+def test_searches_through_the_linear_picture_take_the_same_steps(found, method):
+    gen, z, pixels = found
+    prior = Prior(jnp.zeros(z.size), jnp.ones(z.size))
+    target = jax.tree.map(jnp.asarray, target_of(pixels[None]))
+    ends = []
+    for make in (make_engine, make_single_engine):
+        engine = make(gen.apply, gen.latent_shape, method, 40, "default")
+        carry = engine.begin(0.5 * z[None])
+        for _ in range(2):
+            carry = engine.advance(gen.state, prior, target, None, carry)
+        ends.append(carry)
+    np.testing.assert_allclose(ends[0].best, ends[1].best, atol=1e-3)
+    np.testing.assert_allclose(ends[0].loss, ends[1].loss, rtol=1e-2, atol=1e-8)
+
+
+def test_programs_compiled_ahead_are_the_ones_that_run(found):
+    gen, z, pixels = found
+    prior = Prior(np.zeros(z.size, np.float32), np.ones(z.size, np.float32))
+    for make in (make_engine, make_single_engine):
+        engine = make(gen.apply, gen.latent_shape, "levenberg-marquardt", 40, "high")
+        carry = engine.begin(0.5 * z[None])
+        target = jax.device_put(target_of(pixels[None]))
+        engine.compile(gen.state, prior, target, None, carry)
+        if make is make_single_engine:  # the step's program, shared by all architectures, is compiled with the first
+            engine.advance(gen.state, prior, target, None, engine.begin(0.25 * z[None]))
+        seen = []
+        jax.monitoring.register_event_duration_secs_listener(lambda name, *_, seen=seen, **__: seen.append(name))
+        engine.advance(gen.state, prior, target, None, carry)
+        jax.monitoring.clear_event_listeners()
+        assert not [name for name in seen if "backend_compile" in name]
