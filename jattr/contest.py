@@ -54,8 +54,10 @@ def search(
                 if progress and not restarts.start:
                     done += count
                     progress(done, total)
+            _polish(inverters)
+    settled = [i for i in range(count) if any(other.arrived(i) and other.decisive(i) for other in inverters)]
     for inverter in inverters:
-        inverter.finish()
+        inverter.finish(settled)
 
 
 def _round(
@@ -76,6 +78,16 @@ def _round(
     if far:
         needed = rehearsals.of(inverter).restarts_needed(decision.miss_chance)
         inverter.round(far, range(restarts.start, min(restarts.stop, needed or restarts.stop)))
+
+
+def _polish(inverters: list[Inverter]) -> None:
+    """Polish what a round has brought near: of each picture the leader's first, the others' if that is not enough."""
+    everything = range(len(inverters[0].pixels))
+    leaders = [min(inverters, key=lambda inverter: inverter.best_loss(i)) for i in everything]
+    for first in (True, False):
+        for inverter in inverters:
+            mine = [i for i in everything if (leaders[i] is inverter) == first]
+            inverter.polish([i for i in mine if _wanted(inverter, inverters, i, fair=False)])
 
 
 def _wanted(inverter: Inverter, inverters: list[Inverter], picture: int, *, fair: bool) -> bool:

@@ -57,13 +57,16 @@ class Recipe:
     faces_seed: int = 0
 
 
-STEPS = 2_500
+STEPS = 6_000
 RECIPES = {
     f"{kind}_{letter}": Recipe(kind, seed, STEPS)
     for kind in ("stylegan2", "progan", "stylegan", "dcgan")
     for seed, letter in enumerate("ab")
 } | {
-    "stylegan_b": Recipe("stylegan", 1, 2_000),
+    "progan_b": Recipe("progan", 1, 4_000),
+    "stylegan_b": Recipe("stylegan", 1, 3_000),
+    "dcgan_a": Recipe("dcgan", 0, 4_000),
+    "dcgan_b": Recipe("dcgan", 1, 4_000),
     "stylegan2_a_early": Recipe("stylegan2", 0, STEPS - 500, parent="stylegan2_a", parent_steps=STEPS - 500),
     "stylegan2_a_tuned": Recipe("stylegan2", 7, 250, parent="stylegan2_a", faces_seed=7),
 }

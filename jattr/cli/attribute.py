@@ -47,7 +47,7 @@ def add_parser(subparsers: Any) -> None:
         "--restarts",
         type=whole_number(1, 100_000),
         metavar="N",
-        help="most restarts (default 8, or 32 where they cost little)",
+        help="restarts of a picture that is not found (default: most 8, or 32 where they cost little, by rehearsal)",
     )
     search.add_argument(
         "--optimiser",

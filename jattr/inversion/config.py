@@ -22,7 +22,7 @@ class InvertConfig:
     reaches the rounding floor or `restarts` are spent.
     """
 
-    optimiser: str = "auto"  # of METHODS; "auto": levenberg-marquardt, but lbfgs first where a Jacobian is very dear
+    optimiser: str = "auto"  # of METHODS; "auto": levenberg-marquardt, but lbfgs first where a Jacobian is dear
     steps: int | None = None  # most steps of one restart; None: the method's own number
     restarts: int | None = None  # most restarts for each picture and candidate; None: 8, or 32 where they cost little
     start: str = "linear"  # "linear" (guess by a ridge regression on prior samples, then noise), "pool", "prior"

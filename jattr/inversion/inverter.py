@@ -106,8 +106,9 @@ class Inverter:
     def run(self) -> None:
         """Search every picture, round by round, until it has arrived."""
         for restarts in rounds(self.restarts):
-            everything = range(len(self.pixels))
-            self.round([i for i in everything if not (self.config.early_stop and self.arrived(i))], restarts)
+            pictures = [i for i in range(len(self.pixels)) if not (self.config.early_stop and self.arrived(i))]
+            self.round(pictures, restarts)
+            self.polish(pictures)
 
     def rehearse(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Search own pictures; return [n] each: best residual, restarts up to one that arrived, whether one did."""
@@ -117,7 +118,7 @@ class Inverter:
         return self.loss.min(1), np.where(arrived.any(1), arrived.argmax(1) + 1, run), arrived.any(1)
 
     def round(self, pictures: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
-        """Search these pictures from these restarts, those that this candidate has, and polish what comes near.
+        """Search these pictures from these restarts, those that this candidate has; `polish` comes after.
 
         Pictures that are `settled` besides, by another candidate's certificate to be, get a few steps only.
         """
@@ -134,13 +135,15 @@ class Inverter:
             self._draw_near(fresh)
             self._search(fresh, LM_LOGIT, short)
             self._search(kicked, LM, short)
-            self._polish([place[0] for place in cheap])
         else:
             self._search(places, self.method, short)
-            if METHODS[self.method].polish:
-                self._polish(pictures)
+
+    def polish(self, pictures: Sequence[int]) -> None:
+        """Take Gauss-Newton steps from latents that gradients have brought near; try the other rounding rule there."""
+        if METHODS[self.method].polish:
+            self._polish(pictures)
         if self.gen.rounding is None:
-            self._try_truncation([p for p in self._open((*pictures, *settled)) if self.loss[p] < NEAR])
+            self._try_truncation([place for place in self._open(pictures) if self.loss[place] < NEAR])
 
     def best(self, picture: int) -> Place:
         """Return the place (picture, restart) whose every pixel rounds to its byte, or of the lowest loss."""
@@ -159,8 +162,12 @@ class Inverter:
         pixels = self.pixels[picture]
         return int(((pixels > 0) & (pixels < 255)).sum()) - self.size >= MIN_EXCESS
 
-    def finish(self) -> None:
-        """Do what follows the last restart: latents whose every pixel rounds to its byte, of pictures that arrived."""
+    def finish(self, settled: Container[int] = ()) -> None:
+        """Do what follows the last restart: latents whose every pixel rounds to its byte, of pictures that arrived.
+
+        Pictures that are `settled` by another candidate get nothing that costs much.
+        """
+        del settled
         self.interval([i for i in range(len(self.pixels)) if self.arrived(i)])
 
     def interval(self, pictures: Sequence[int]) -> None:

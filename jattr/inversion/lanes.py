@@ -166,17 +166,28 @@ def _fill(
     if alone and engine.advance in _SINGLE:  # the last one goes on alone
         lane = numbers.index(busy[0])
         if lane not in fresh:
-            carry = jax.tree.map(lambda a: a[lane : lane + 1], carry)
+            carry = _alone(carry, lane)
             numbers, fresh = busy, []
     shown = [number if number >= 0 else busy[0] for number in numbers]
     starts = engine.begin(np.stack([jobs[number].z for number in shown]).astype(np.float32))
     if carry is None:
         carry = starts
     elif fresh:
-        new = np.isin(np.arange(len(numbers)), fresh)
-        carry = jax.tree.map(lambda a, b: jnp.where(new.reshape(-1, *[1] * (a.ndim - 1)), a, b), starts, carry)
+        carry = _refilled(np.isin(np.arange(len(numbers)), fresh), starts, carry)
     label = np.array([max(jobs[number].label, 0) for number in shown], np.int32) if gen.num_classes else None
     return _Chunk(numbers, carry, jax.device_put(targets([jobs[number].picture for number in shown])), label)
+
+
+@jax.jit
+def _alone(carry: Any, lane: jax.Array) -> Any:
+    """Return the carry of one lane of many."""
+    return jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, lane, 1), carry)
+
+
+@jax.jit
+def _refilled(fresh: jax.Array, starts: Any, carry: Any) -> Any:
+    """Return the carry with the fresh lanes [lanes] begun anew."""
+    return jax.tree.map(lambda a, b: jnp.where(fresh.reshape(-1, *[1] * (a.ndim - 1)), a, b), starts, carry)
 
 
 def _stall(config: InvertConfig, method: Method, taken: int, loss: float) -> float | None:

@@ -9,7 +9,7 @@ The mapping network and its styles: Karras, Laine, Aila, arXiv 1812.04948, secti
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 import jax
@@ -20,15 +20,16 @@ from jattr.generators.base import ApplyFn, Generator, Route
 from jattr.inversion.choice import DENSE_POLISH, LM, polish_method
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.initial import Pool, regress
-from jattr.inversion.inverter import ALMOST, NEAR, Inverter, Place
+from jattr.inversion.inverter import Inverter, Place
 from jattr.inversion.lanes import FAR, Ending, Job, Status, run_jobs
 from jattr.inversion.linear import linearise
 from jattr.inversion.measure import cost_of
 from jattr.inversion.optimisers import METHODS
-from jattr.inversion.problem import Target, target_of
+from jattr.inversion.problem import FLOOR, Target, target_of
 from jattr.inversion.protocol import Inversion
 
-CLOSE = 0.02  # of the styles' residual: what the latent may add to it
+HIT = 2 * FLOOR  # styles below this are the picture's own; a sibling generator's come within a few times that
+CLOSE = 0.1  # of the styles' residual: what the latent may add to it
 ROUNDS = 12  # of searches, where the styles are near the rounding floor
 FAR_SEARCHES, FAR_STEPS = 16, 12  # one round of so many, where they are not; once a picture, at the end
 LANES = 16  # searches in one program: one size for all rounds, compiled once
@@ -111,10 +112,16 @@ class StylesInverter(Inverter):
             near = [place for place in places if self._is_near(place)]
             self._follow([place for place in near if self._is_worth(place)])
 
-    def finish(self) -> None:
+    def polish(self, pictures: Sequence[int]) -> None:
+        """Polish styles, and follow those that this has brought to the floor."""
+        self.styles.polish([i for i in pictures if not self.styles.arrived(i)])
+        hits = [self.styles.best(i) for i in pictures if self.styles.best_loss(i) < HIT and not self.arrived(i)]
+        self._follow([place for place in hits if not np.isfinite(self.loss[place])])
+
+    def finish(self, settled: Container[int] = ()) -> None:
         """Follow the best styles of every picture that has no latent yet; then as every inverter."""
         lost = [self.styles.best(i) for i in range(len(self.pixels)) if not np.isfinite(self.loss[i]).any()]
-        self._follow([place for place in lost if np.isfinite(self.styles.loss[place])])
+        self._follow([place for place in lost if np.isfinite(self.styles.loss[place])], settled)
         super().finish()
 
     def best_loss(self, picture: int) -> float:
@@ -137,7 +144,7 @@ class StylesInverter(Inverter):
     def _is_near(self, place: Place) -> bool:
         """Return whether a restart's styles are near enough to follow them at once; note its end if they are not."""
         loss = self.styles.best_loss(place[0])
-        if self.config.early_stop and not loss < ALMOST:
+        if self.config.early_stop and not loss < HIT:
             self.status[place] = self.styles.status[place] if np.isfinite(loss) else Status.FAILED
             return False
         return True
@@ -146,18 +153,18 @@ class StylesInverter(Inverter):
         """Return whether a restart's styles promise more than the best latent; note its end if they do not."""
         found = place if np.isfinite(self.styles.loss[place]) else self.styles.best(place[0])
         loss = float(self.styles.loss[found])
-        if self.config.early_stop and loss > max(NEAR, WORTH * float(self.loss[place[0]].min())):
+        if self.config.early_stop and loss > max(HIT, WORTH * float(self.loss[place[0]].min())):
             self.status[place] = self.styles.status[found]  # as good as run: its end is known
             return False
         self.status[place] = Status.FAILED if not np.isfinite(loss) else self.status[place]
         return bool(np.isfinite(loss))
 
-    def _follow(self, places: Sequence[Place]) -> None:
-        """Search the latents behind the styles of restarts, and polish those of near ones."""
+    def _follow(self, places: Sequence[Place], settled: Container[int] = ()) -> None:
+        """Search the latents behind the styles of restarts, and polish those of near ones that are not settled."""
         for place in places:
             self.rounding[place[0]] = self.styles.rounding[place[0]]
         found = [place for place in places if self._go_behind(place)]
-        near = [place for place in found if self.styles.loss[place] < FAR]
+        near = [place for place in found if self.styles.loss[place] < FAR and place[0] not in settled]
         self._search(near, polish_method(self.size), most=max(1, self.config.polish_steps))
         for place, loss in zip(far := [p for p in found if p not in near], self._measure(far), strict=True):
             self.loss[place] = loss
@@ -196,7 +203,7 @@ class StylesInverter(Inverter):
             image_shape=(1, len(w), 1),
         )
         work = self.size * self.mapping_cost
-        near = loss < NEAR
+        near = loss < HIT
         count = int(np.clip(2 ** np.floor(np.log2(ROUND_WORK / max(work, 1.0))), *POPULATION)) if near else FAR_SEARCHES
         prior = self.prior._replace(scale=self.prior.scale * np.sqrt(self.pixels[0].size / len(w)))
         config = dataclasses.replace(self.config, lanes=LANES, stall=STALL, early_stop=True)
