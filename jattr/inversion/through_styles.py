@@ -29,11 +29,12 @@ from jattr.inversion.problem import FLOOR, Target, target_of
 from jattr.inversion.protocol import Inversion
 
 HIT = 2 * FLOOR  # styles below this are the picture's own; a sibling generator's come within a few times that
-CLOSE = 0.1  # of the styles' residual: what the latent may add to it
+CLOSE = 0.04  # of the styles' residual: what the latent may add to it
 ROUNDS = 12  # of searches, where the styles are near the rounding floor
 FAR_SEARCHES, FAR_STEPS = 16, 12  # one round of so many, where they are not; once a picture, at the end
 LANES = 16  # searches in one program: one size for all rounds, compiled once
 WORTH = 0.8  # times the best latent's residual: far from the floor, styles above this are not followed to their latent
+STUCK = 0.9  # times the loss of the round before: a round that ends above this is the last
 SURVIVORS = 16  # latents that the searches of the next round start beside
 MOVES = (0.05, 0.1, 0.2, 0.02)  # how far beside, in units of the latent's root mean square
 START_SPREAD = 0.9  # of the first round's starts about the guess: the largest
@@ -218,7 +219,7 @@ class StylesInverter(Inverter):
 
         jobs = self._first(w, count)
         kept: list[tuple[Ending, int]] = []
-        taken = 0
+        taken, lowest = 0, np.inf
         for turn in range(ROUNDS if near else 1):
             waves = [jobs] if turn else [jobs[:LANES], jobs[LANES:]]  # mostly the first few find it
             for wave in filter(None, waves):
@@ -228,6 +229,9 @@ class StylesInverter(Inverter):
                 kept = sorted(kept, key=lambda found: found[0].loss)[:SURVIVORS]
                 if not kept[0][0].loss > aim[0]:
                     return Behind(kept[0][0].z, kept[0][1], taken)
+            if turn and kept[0][0].loss > STUCK * lowest:
+                break
+            lowest = kept[0][0].loss
             jobs = [self._beside(*kept[number % len(kept)], number // len(kept)) for number in range(count)]
         return Behind(kept[0][0].z, kept[0][1], taken)
 
