@@ -280,6 +280,7 @@ def test_truncated_pictures_arrive(stated):
     z, pixels = own_pictures(gen, 3, rounding="truncate")
     inverter = Inverter(gen, pixels, SMALL, jax.random.key(0))
     inverter.round(range(3), range(1))
+    inverter.polish(range(3))
     assert all(inverter.arrived(i) for i in range(3))
     assert inverter.rounding == ["truncate"] * 3
     assert np.abs(np.stack([inverter.z[inverter.best(i)] for i in range(3)]) - z).max() < 0.05

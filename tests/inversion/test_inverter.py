@@ -75,6 +75,7 @@ def test_other_restarts_are_judged_by_the_rule_that_was_found():
     _, pixels = own_pictures(gen, 2, rounding="truncate")
     inverter = Inverter(gen, pixels, InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0))
     inverter.round([0, 1], range(2))
+    inverter.polish([0, 1])
     assert inverter.rounding == ["truncate"] * 2
     for place in np.ndindex(2, 2):
         made = gen.generate(inverter.z[place][None])[0]
