@@ -91,10 +91,8 @@ def attribute(
     _check_names(generators)
     per_candidate = _per_candidate(images, generators)
     key = jax.random.key(config.seed) if key is None else key
-    keys = jax.random.split(key, 2 * len(generators)).reshape(2, len(generators))
-    inverters = make_inverters(generators, per_candidate, config, keys[0])
-    store = _REHEARSALS if rehearsals is None else rehearsals
-    rehearsed = Rehearsals(config, dict(zip(inverters, keys[1], strict=True)), store)
+    inverters = make_inverters(generators, per_candidate, config, jax.random.split(key, len(generators)))
+    rehearsed = Rehearsals(config, key, _REHEARSALS if rehearsals is None else rehearsals)
     search(list(dict.fromkeys(inverters)), config, decision, rehearsed, progress)
     certificates = {inverter: _certificates(inverter) for inverter in dict.fromkeys(inverters)}
     residuals = {inverter: _residuals(inverter) for inverter in certificates}

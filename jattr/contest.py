@@ -54,10 +54,9 @@ def search(
                 if progress and not restarts.start:
                     done += count
                     progress(done, total)
-            _polish(inverters)
-    settled = [i for i in range(count) if any(other.arrived(i) and other.decisive(i) for other in inverters)]
+            _polish(inverters, config)
     for inverter in inverters:
-        inverter.finish(settled)
+        inverter.finish([i for i in range(count) if config.early_stop and _settled(inverters, i)])
 
 
 def _round(
@@ -80,8 +79,12 @@ def _round(
         inverter.round(far, range(restarts.start, min(restarts.stop, needed or restarts.stop)))
 
 
-def _polish(inverters: list[Inverter]) -> None:
+def _polish(inverters: list[Inverter], config: InvertConfig) -> None:
     """Polish what a round has brought near: of each picture the leader's first, the others' if that is not enough."""
+    if not config.early_stop:
+        for inverter in inverters:
+            inverter.polish(range(len(inverter.pixels)))
+        return
     everything = range(len(inverters[0].pixels))
     leaders = [min(inverters, key=lambda inverter: inverter.best_loss(i)) for i in everything]
     for first in (True, False):
@@ -99,12 +102,17 @@ def _wanted(inverter: Inverter, inverters: list[Inverter], picture: int, *, fair
       picture: its number.
       fair: whether every candidate has had its fair trial.
     """
-    if inverter.arrived(picture) or any(other.arrived(picture) and other.decisive(picture) for other in inverters):
+    if inverter.arrived(picture) or _settled(inverters, picture):
         return False
     if not fair:
         return True
     lead = _lead(inverters, picture)
     return lead > CLEAR or inverter.best_loss(picture) < AHEAD * lead
+
+
+def _settled(inverters: list[Inverter], picture: int) -> bool:
+    """Return whether some candidate has brought a picture to the floor, where that can be proof."""
+    return any(inverter.arrived(picture) and inverter.decisive(picture) for inverter in inverters)
 
 
 def _lead(inverters: list[Inverter], picture: int) -> float:

@@ -52,29 +52,33 @@ class Rehearsal(NamedTuple):
 class Rehearsals:
     """Rehearsals of candidates, each made when it is first asked for and kept in a store."""
 
-    def __init__(self, config: InvertConfig, keys: dict[Inverter, jax.Array], store: MutableMapping[str, Rehearsal]):
+    def __init__(self, config: InvertConfig, key: jax.Array, store: MutableMapping[str, Rehearsal]):
         """Prepare.
 
         Args:
           config: of the searches.
-          keys: of the random choices, by the inverter of each candidate.
+          key: of the random choices.
           store: of rehearsals by name; the name says everything that a rehearsal depends on.
         """
-        self.config, self.keys, self.store = config, keys, store
+        self.config, self.key, self.store = config, key, store
 
     def of(self, inverter: Inverter) -> Rehearsal:
         """Return the rehearsal of an inverter's candidate."""
         name = self._name(inverter)
         if name not in self.store:
-            self.store[name] = rehearse(inverter, self.config, self.keys[inverter])
+            self.store[name] = rehearse(inverter, self.config, self._key(inverter.gen))
         return self.store[name]
+
+    def _key(self, gen: Generator) -> jax.Array:
+        """Return the key of a candidate: of what it is, not of its place among the others."""
+        return jax.random.fold_in(self.key, int(hashlib.sha256(gen.digest.encode()).hexdigest()[:8], 16))
 
     def _name(self, inverter: Inverter) -> str:
         gen = inverter.gen
         facts = {
             "candidate": [gen.digest, gen.rounding, gen.prior, gen.space, repr(gen.settings), _noise_digest(gen)],
             "config": asdict(self.config),
-            "key": np.asarray(jax.random.key_data(self.keys[inverter])).tolist(),
+            "key": np.asarray(jax.random.key_data(self.key)).tolist(),
             "pool": len(inverter.pool.z),
             "versions": [__version__, jax.__version__, jax.default_backend()],
         }

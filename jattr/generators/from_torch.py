@@ -10,7 +10,6 @@ import copy
 import functools
 import importlib
 import operator
-import re
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,12 +21,12 @@ from jattr.errors import GeneratorError
 from jattr.generators.aten_convolution import convolution, has_form
 from jattr.generators.base import PRIORS, ApplyFn, Generator, SampleFn
 from jattr.generators.digest import function_digest, tensors_digest
+from jattr.generators.torch_checks import agree, brief, check_settings, verify
 
 if TYPE_CHECKING:
     import torch
 
 CHANNELS = (1, 3, 4)
-TOLERANCE = 1e-3  # in [-1, 1] units, an eighth of a byte's step: float32 in another order stays well below
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def from_torch(
         computes differently.
     """
     name = type(module).__name__ if name is None else name
-    _check_settings(name, prior, sample, value_range, rounding)
+    check_settings(name, prior, sample, value_range, rounding)
     sample = sample or PRIORS[prior](tuple(latent_shape))
     module = _copy(module, name)
     inputs, pictures = _try(module, name, np.asarray(sample(jax.random.key(0), 2)), num_classes)
@@ -96,21 +95,8 @@ def from_torch(
         weights_digest=weights,
         digest=function_digest(weights, function | {"value_range": list(program.value_range)}),
     )
-    _verify(generator, inputs, _to_units(pictures, program.value_range))
+    verify(generator, inputs, _to_units(pictures, program.value_range))
     return generator
-
-
-def _check_settings(name: str, prior: str, sample: SampleFn | None, value_range: Any, rounding: str | None) -> None:
-    if (sample is None and prior not in PRIORS) or (sample is not None and prior != "other"):
-        raise GeneratorError(
-            f"module {name!r}: prior {prior!r} {'without' if sample is None else 'with'} a sampler; legal are"
-            f" {', '.join(PRIORS)} without, and 'other' with `sample`"
-        )
-    low, high = value_range
-    if not -np.inf < low < high < np.inf:
-        raise GeneratorError(f"module {name!r}: value_range {value_range} is none; give (low, high) with low < high")
-    if rounding not in (None, "round", "truncate"):
-        raise GeneratorError(f"module {name!r}: rounding {rounding!r} is unknown; give 'round', 'truncate' or None")
 
 
 def _load(name: str) -> Any:
@@ -121,15 +107,9 @@ def _load(name: str) -> Any:
             return importlib.import_module(name)
     except Exception as error:  # where versions do not fit, torchax stops with any error
         raise GeneratorError(
-            f"from_torch needs torch and torchax, and importing {name} fails ({_brief(error)});"
+            f"from_torch needs torch and torchax, and importing {name} fails ({brief(error)});"
             " pip install 'jattr[torch]'"
         ) from error
-
-
-def _brief(error: Exception) -> str:
-    """Return an error as one line: long ones of PyTorch hold a whole graph."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:200]}"
 
 
 def _copy(module: Any, name: str) -> Any:
@@ -145,7 +125,7 @@ def _copy(module: Any, name: str) -> Any:
             warnings.simplefilter("ignore")
             module = copy.deepcopy(module, memo).cpu().float().eval().requires_grad_(False)
     except Exception as error:  # a module may define its copy
-        raise GeneratorError(f"module {name!r} cannot be copied ({_brief(error)})") from error
+        raise GeneratorError(f"module {name!r} cannot be copied ({brief(error)})") from error
     for key, tensor in (*module.named_parameters(), *module.named_buffers()):
         if not tensor.isfinite().all():
             raise GeneratorError(f"module {name!r} has weights that are not finite ({key}); training diverged")
@@ -172,7 +152,7 @@ def _try(module: Any, name: str, z: np.ndarray, num_classes: int) -> tuple[tuple
         alone = _call(module, tuple(array[:1] for array in inputs))
     except Exception as error:  # the module's own code
         raise GeneratorError(
-            f"module {name!r} fails on {takes} ({_brief(error)}); are latent_shape and num_classes right?"
+            f"module {name!r} fails on {takes} ({brief(error)}); are latent_shape and num_classes right?"
         ) from error
     shape, dtype = tuple(getattr(made, "shape", ())), str(getattr(made, "dtype", type(made).__name__))
     if len(shape) != 4 or shape[0] != 2 or shape[1] not in CHANNELS or dtype != "torch.float32":
@@ -180,16 +160,12 @@ def _try(module: Any, name: str, z: np.ndarray, num_classes: int) -> tuple[tuple
             f"module {name!r} makes {dtype} {list(shape)} of {takes}, no pictures; it must return float32 [2, C, H, W]"
             " with C 1, 3 or 4, and nothing beside: put a module around it"
         )
-    if alone.shape[1:] != shape[1:] or not _agree(alone.numpy(), made[:1].numpy()):
+    if alone.shape[1:] != shape[1:] or not agree(alone.numpy(), made[:1].numpy()):
         raise GeneratorError(
             f"module {name!r} makes another picture of a latent alone than beside others, or another each time; it may"
             " neither normalise over the batch nor draw random numbers in eval mode"
         )
     return inputs, made.numpy().transpose(0, 2, 3, 1)
-
-
-def _agree(ours: np.ndarray, theirs: np.ndarray) -> bool:
-    return bool(np.abs(ours - theirs).max() <= TOLERANCE * max(1.0, np.abs(theirs).max()))
 
 
 def _export(module: Any, name: str, inputs: tuple[np.ndarray, ...]) -> Any:
@@ -204,7 +180,7 @@ def _export(module: Any, name: str, inputs: tuple[np.ndarray, ...]) -> Any:
             return torch.export.export(module, one, strict=False).run_decompositions(table)
     except Exception as error:  # the module's own code runs in it
         raise GeneratorError(
-            f"module {name!r} cannot be traced by torch.export ({_brief(error)}); its operations may not depend on"
+            f"module {name!r} cannot be traced by torch.export ({brief(error)}); its operations may not depend on"
             " values of tensors"
         ) from error
 
@@ -278,29 +254,3 @@ def _make_apply(program: Program) -> ApplyFn:
         return _to_units(pictures, program.value_range)
 
     return apply
-
-
-def _verify(generator: Generator, inputs: tuple[np.ndarray, ...], theirs: np.ndarray) -> None:
-    """Check that the generator makes `theirs`, the module's pictures in [-1, 1] units.
-
-    Raises:
-      GeneratorError: it does not, or `Generator.check` finds something.
-    """
-    name, (z, *labels) = generator.name, inputs
-    try:
-        generator.check()
-        with jax.default_matmul_precision("highest"):
-            ours = np.asarray(generator.generate(z, label=labels[0] if labels else None))
-    except GeneratorError:
-        raise
-    except Exception as error:  # torchax stops with any error
-        found = re.search(r"target=(\S+?)\]", str(error))
-        raise GeneratorError(
-            f"module {name!r}: torchax fails at {found.group(1) if found else 'an operation'} ({_brief(error)}); write"
-            " the module without it"
-        ) from error
-    if not _agree(ours, theirs):
-        raise GeneratorError(
-            f"module {name!r}: torchax makes other pictures of it than PyTorch, by {np.abs(ours - theirs).max():.2g} of"
-            " a range of 2; give the generator as a JAX function (Generator.from_function)"
-        )

@@ -1,6 +1,5 @@
 """Inversion as a pure function, and the driver of many pictures."""
 
-import logging
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from toys import PIXELS, SHAPE, make_toy, own_pictures
 
 from jattr.errors import ImageError, InputError
 from jattr.inversion import lanes as lanes_module
-from jattr.inversion import programs, search
+from jattr.inversion import search
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert, make_invert
 from jattr.inversion.inverter import Inverter
@@ -166,50 +165,6 @@ def test_without_early_stop_every_restart_runs(toy, own):
     found = invert(toy, own[1][:1], config=InvertConfig(restarts=3, pool=256, steps=6, early_stop=False))
     assert (found.status != Status.SKIPPED).all()
     assert np.isfinite(found.loss).all()
-
-
-class FailsAtFirst:
-    """Stands in for `make_engine`; the first calls of `advance` run out of memory."""
-
-    def __init__(self, times, message):
-        self.left, self.message, self.lanes = times, message, []
-        self.make = search.make_engine
-
-    def __call__(self, *args):
-        engine = self.make(*args)
-
-        def advance(state, prior, target, label, carry):
-            self.lanes.append(len(carry.loss))
-            if self.left:
-                self.left -= 1
-                raise jax.errors.JaxRuntimeError(self.message)
-            return engine.advance(state, prior, target, label, carry)
-
-        return engine._replace(advance=advance)
-
-
-OUT = "RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes"
-
-
-def test_out_of_memory_halves_the_lanes_and_says_so(toy, own, monkeypatch, caplog):
-    config = InvertConfig(restarts=1, pool=256, lanes=4)
-    expected = invert(toy, own[1], config=config)
-    engine = FailsAtFirst(2, OUT)
-    monkeypatch.setattr(programs, "make_engine", engine)
-    with caplog.at_level(logging.WARNING, logger="jattr"):
-        found = invert(toy, own[1], config=config)
-    assert engine.lanes[:3] == [4, 2, 1]
-    assert ["2 lanes" in caplog.messages[0], "1 lanes" in caplog.messages[1]] == [True, True]
-    assert "'toy'" in caplog.messages[0]
-    np.testing.assert_array_equal(found.status, expected.status)
-    np.testing.assert_allclose(found.z, expected.z, atol=1e-3, rtol=0)
-
-
-@pytest.mark.parametrize(("lanes", "message"), [(1, OUT), (4, "INTERNAL: something else")])
-def test_errors_that_fewer_lanes_do_not_help_are_raised(toy, own, monkeypatch, lanes, message):
-    monkeypatch.setattr(programs, "make_engine", FailsAtFirst(1, message))
-    with pytest.raises(jax.errors.JaxRuntimeError, match=message.split(":")[0]):
-        invert(toy, own[1], config=InvertConfig(restarts=1, pool=256, lanes=lanes))
 
 
 def apply_fenced(state, z, *, label=None):

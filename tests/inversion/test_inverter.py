@@ -13,7 +13,6 @@ from jattr.inversion.inverter import CHEAP_FIRST, KICKS, SETTLED_STEPS, Inverter
 from jattr.inversion.lanes import FAR, FAR_STALL, _stall
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import deviation, target_of
-from jattr.inversion.programs import _lanes_for
 
 
 def test_number_of_restarts_follows_the_cost_of_a_jacobian():
@@ -130,10 +129,6 @@ def test_far_searches_stop_where_near_ones_go_on():
     assert _stall(config, method, 8, FAR / 2) == method.stall
     assert _stall(InvertConfig(stall=0.0), method, 8, 2 * FAR) == 0.0
     assert _stall(InvertConfig(early_stop=False), method, 8, 2 * FAR) is None
-
-
-def test_few_sizes_of_programs_on_cpu():
-    assert [_lanes_for(jobs, 6) for jobs in (1, 2, 3, 6, 50)] == [1, 1, 6, 6, 6]
 
 
 def test_traces_fall_and_end_at_the_loss(toy, own):
