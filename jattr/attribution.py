@@ -12,12 +12,12 @@ from jattr.decision.certificate import Certificate, certify
 from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, decide
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator
-from jattr.inversion.accused import check_pixels
+from jattr.inversion.accused import Accused, check_pixels
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.inverter import NEAR, Inverter, Search
+from jattr.inversion.inverter import Inverter
 from jattr.inversion.lanes import Status
 from jattr.inversion.measure import make_pictures, mean_squares
-from jattr.inversion.problem import target_of
+from jattr.inversion.records import Search
 from jattr.rehearsal import Rehearsal, Rehearsals
 
 _REHEARSALS: dict[str, Rehearsal] = {}  # of this process
@@ -91,7 +91,8 @@ def attribute(
     _check_names(generators)
     per_candidate = _per_candidate(images, generators)
     key = jax.random.key(config.seed) if key is None else key
-    inverters = make_inverters(generators, per_candidate, config, jax.random.split(key, len(generators)))
+    accused = [Accused(gen, pixels) for gen, pixels in zip(generators, per_candidate, strict=True)]
+    inverters = make_inverters(accused, config, key)
     rehearsed = Rehearsals(config, key, _REHEARSALS if rehearsals is None else rehearsals)
     search(list(dict.fromkeys(inverters)), config, decision, rehearsed, progress)
     certificates = {inverter: _certificates(inverter) for inverter in dict.fromkeys(inverters)}
@@ -150,13 +151,15 @@ def _rehearsed(
 def _certificates(inverter: Inverter) -> list[Certificate | None]:
     """Return the certificate of every picture's best latent, None where it is far or where it would prove nothing."""
     found: list[Certificate | None] = []
-    for i in range(len(inverter.pixels)):
+    for i in range(inverter.count):
         place = inverter.best(i)
-        near = inverter.gen.proves and inverter.loss[place] < NEAR
+        near = inverter.gen.proves and inverter.loss[place] < inverter.near
         label = int(inverter.label[place])
         z = inverter.z[place].reshape(inverter.gen.latent_shape)
         found.append(
-            certify(inverter.gen, z, inverter.pixels[i], label=label, rounding=inverter.rounding[i]) if near else None
+            certify(inverter.gen, z, inverter.accused.pixels[i], label=label, rounding=inverter.rounding[i])
+            if near
+            else None
         )
     return found
 
@@ -164,10 +167,10 @@ def _certificates(inverter: Inverter) -> list[Certificate | None]:
 def _residuals(inverter: Inverter) -> np.ndarray:
     """Return the residual of the best latent of every picture [n], inf where every restart failed."""
     gen = inverter.gen
-    places = [inverter.best(i) for i in range(len(inverter.pixels))]
+    places = [inverter.best(i) for i in range(inverter.count)]
     z = np.stack([inverter.z[place] for place in places])
     label = np.stack([inverter.label[place] for place in places]) if gen.num_classes else None
-    values = mean_squares(gen, z, label, target_of(inverter.pixels))
+    values = mean_squares(gen, z, label, inverter.accused.targets(range(inverter.count), ["round"] * inverter.count))
     lost = np.array([not np.isfinite(inverter.loss[place]) for place in places])
     return np.where(lost | ~np.isfinite(values), np.inf, values)
 

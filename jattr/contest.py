@@ -1,33 +1,32 @@
 """Several candidates over the same pictures: who searches on, and until when."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from jattr.decision.verdict import DecisionConfig
-from jattr.generators.base import Generator
+from jattr.inversion.accused import Accused
 from jattr.inversion.ahead import compiled_ahead
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.inverter import Inverter, rounds
 from jattr.inversion.through_styles import make_inverter
-from jattr.rehearsal import Rehearsals
+from jattr.rehearsal import Rehearsals, candidate_key
 
 FAIR = 3  # restarts that every candidate has had before it may be given up
 CLEAR, AHEAD = 1e-3, 30.0  # a leader so far and so many times better ends, after `FAIR` restarts, the others' search
 
 
-def make_inverters(
-    generators: tuple[Generator, ...], pixels: list[np.ndarray], config: InvertConfig, keys: jax.Array
-) -> list[Inverter]:
+def make_inverters(accused: Sequence[Accused], config: InvertConfig, key: jax.Array) -> list[Inverter]:
     """Return the inverter of each candidate: one for all of one digest, rounding rule, prior and the same pictures."""
     made: dict[tuple[Any, ...], Inverter] = {}
     inverters = []
-    for gen, mine, key in zip(generators, pixels, keys, strict=True):
+    for mine in accused:
+        gen = mine.gen
         name = (gen.digest, gen.rounding, gen.prior, gen.space, gen.settings)
         twin = made.get(name)
-        if twin is None or not np.array_equal(twin.pixels, mine):
-            twin = made[name] = make_inverter(gen, mine, config, key)
+        if twin is None or not twin.accused.same(mine):
+            twin = made[name] = make_inverter(mine, config, candidate_key(key, gen))
         inverters.append(twin)
     return inverters
 
@@ -42,7 +41,7 @@ def search(
     until a candidate would have been found but for `decision.miss_chance`, unless the number of restarts was chosen.
     """
     inverters = sorted(inverters, key=lambda inverter: inverter.cost)  # sorted() keeps the order of equals
-    count = len(inverters[0].pixels)
+    count = inverters[0].count
     total, done = count * len(inverters), 0
     most = max(inverter.restarts for inverter in inverters)
     with compiled_ahead(inverters) as wait_for:
@@ -68,7 +67,7 @@ def _round(
     rehearsals: Rehearsals,
 ) -> None:
     """Run one round of one candidate, of the pictures that need it."""
-    everything, fair = range(len(inverter.pixels)), restarts.start >= FAIR
+    everything, fair = range(inverter.count), restarts.start >= FAIR
     wanted = [i for i in everything if not config.early_stop or _wanted(inverter, inverters, i, fair=fair)]
     settled = [i for i in everything if i not in wanted and not restarts.start]
     rehearsed = fair and config.early_stop and config.restarts is None
@@ -83,9 +82,9 @@ def _polish(inverters: list[Inverter], config: InvertConfig) -> None:
     """Polish what a round has brought near: of each picture the leader's first, the others' if that is not enough."""
     if not config.early_stop:
         for inverter in inverters:
-            inverter.polish(range(len(inverter.pixels)))
+            inverter.polish(range(inverter.count))
         return
-    everything = range(len(inverters[0].pixels))
+    everything = range(inverters[0].count)
     leaders = [min(inverters, key=lambda inverter: inverter.best_loss(i)) for i in everything]
     for first in (True, False):
         for inverter in inverters:

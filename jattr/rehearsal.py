@@ -49,6 +49,11 @@ class Rehearsal(NamedTuple):
         return max(self.most, math.ceil(math.log(chance) / math.log1p(-low)))
 
 
+def candidate_key(key: jax.Array, gen: Generator) -> jax.Array:
+    """Return the PRNG key of a candidate's searches: of what it is, not of its place among the others."""
+    return jax.random.fold_in(key, int(hashlib.sha256(gen.digest.encode()).hexdigest()[:8], 16))
+
+
 class Rehearsals:
     """Rehearsals of candidates, each made when it is first asked for and kept in a store."""
 
@@ -66,12 +71,10 @@ class Rehearsals:
         """Return the rehearsal of an inverter's candidate."""
         name = self._name(inverter)
         if name not in self.store:
-            self.store[name] = rehearse(inverter, self.config, self._key(inverter.gen))
+            self.store[name] = rehearse(
+                inverter, self.config, jax.random.fold_in(candidate_key(self.key, inverter.gen), 1)
+            )
         return self.store[name]
-
-    def _key(self, gen: Generator) -> jax.Array:
-        """Return the key of a candidate: of what it is, not of its place among the others."""
-        return jax.random.fold_in(self.key, int(hashlib.sha256(gen.digest.encode()).hexdigest()[:8], 16))
 
     def _name(self, inverter: Inverter) -> str:
         gen = inverter.gen
@@ -96,7 +99,7 @@ def rehearse(inverter: Inverter, config: InvertConfig, key: jax.Array) -> Rehear
     gen = inverter.gen
     keys = jax.random.split(key, 3)
     made = _own_pictures(gen, keys[:2])
-    loss, restarts, arrived = make_inverter(gen, made, config, keys[2], inverter.pool).rehearse()
+    loss, restarts, arrived = make_inverter(inverter.accused.alike(made), config, keys[2], inverter.pool).rehearse()
     return Rehearsal(
         miss=float(max(FLOOR, loss.max())),
         pictures=len(made),

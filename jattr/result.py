@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jattr.decision.verdict import Verdict
     from jattr.generators.base import Generator
     from jattr.images import Picture
-    from jattr.inversion.inverter import Search
+    from jattr.inversion.records import Search
 
 SCHEMA = 1
 SCHEMA_FILE = "result_v1.schema.json"

@@ -13,6 +13,7 @@ from jattr.decision.verdict import Verdict
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator, sample_uniform
 from jattr.images import Picture, to_byte
+from jattr.inversion.accused import Accused
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.problem import FLOOR
 from jattr.result import picture_record
@@ -142,7 +143,7 @@ def test_one_model_under_two_names_is_one_model(family, pictures):
 
 def test_one_model_under_two_names_is_searched_once(family, pictures):
     twin = make_tiny(seed=0, name="twin")
-    inverters = make_inverters((*family, twin), [pictures] * 4, CONFIG, jax.random.split(jax.random.key(0), 4))
+    inverters = make_inverters([Accused(gen, pictures) for gen in (*family, twin)], CONFIG, jax.random.key(0))
     assert inverters[3] is inverters[0]
     assert len(set(inverters)) == 3
 
@@ -174,7 +175,7 @@ def test_search_goes_on_where_it_can_change_the_verdict(mine, other, wanted):
 def test_one_model_under_two_rounding_rules_is_searched_under_each(family, pictures):
     twin = make_tiny(seed=0, name="twin")
     twin = dataclasses.replace(twin, rounding="truncate" if family[0].rounding != "truncate" else "round")
-    inverters = make_inverters((family[0], twin), [pictures] * 2, CONFIG, jax.random.split(jax.random.key(0), 2))
+    inverters = make_inverters([Accused(gen, pictures) for gen in (family[0], twin)], CONFIG, jax.random.key(0))
     assert inverters[0] is not inverters[1]
 
 

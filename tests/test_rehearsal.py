@@ -12,6 +12,7 @@ from jattr import contest
 from jattr.attribution import attribute
 from jattr.cli.rehearsal_files import RehearsalFiles
 from jattr.decision.verdict import DecisionConfig
+from jattr.inversion.accused import Accused
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.inverter import Inverter
 from jattr.inversion.problem import FLOOR
@@ -22,7 +23,7 @@ KEY = jax.random.key(3)
 
 
 def inverter_of(gen, config=CONFIG):
-    return Inverter(gen, own_pictures(gen, 1)[1], config, KEY)
+    return Inverter(Accused(gen, own_pictures(gen, 1)[1]), config, KEY)
 
 
 @pytest.mark.parametrize("rounding", ["round", "truncate"])
@@ -50,7 +51,7 @@ def test_restarts_needed_follow_the_bound_on_arrivals(arrived, restarts, most, n
 
 def test_a_rehearsal_is_made_once_for_what_it_depends_on():
     gen, store = make_toy(name="own"), {}
-    first = Rehearsals(CONFIG, {(inv := inverter_of(gen)): KEY}, store).of(inv)
+    first = Rehearsals(CONFIG, KEY, store).of(inverter_of(gen))
     assert list(store.values()) == [first]
     for other, key, more in (
         (CONFIG, KEY, 0),
@@ -58,8 +59,21 @@ def test_a_rehearsal_is_made_once_for_what_it_depends_on():
         (dataclasses.replace(CONFIG, spread=0.2), KEY, 1),
     ):
         before = len(store)
-        Rehearsals(other, {(inv := inverter_of(gen, other)): key}, store).of(inv)
+        Rehearsals(other, key, store).of(inverter_of(gen, other))
         assert len(store) - before == more
+
+
+def test_searches_and_rehearsals_do_not_depend_on_the_place_among_the_candidates():
+    gens = [make_toy(seed=seed, name=f"toy{seed}") for seed in (0, 1)]
+    noise = np.random.default_rng(0).integers(0, 256, (1, *gens[0].image_shape)).astype(np.uint8)
+    stores = [{}, {}]
+    found = [
+        attribute(noise, order, config=CONFIG, rehearsals=store)
+        for order, store in zip((gens, gens[::-1]), stores, strict=True)
+    ]
+    assert len(stores[0]) == 2
+    assert stores[0] == stores[1]
+    np.testing.assert_array_equal(found[0].latents[0], found[1].latents[1])
 
 
 def test_foreign_pictures_are_searched_as_often_as_the_rehearsal_asks():

@@ -21,10 +21,12 @@ from jattr.errors import GeneratorError
 from jattr.generators.aten_convolution import convolution, has_form
 from jattr.generators.base import PRIORS, ApplyFn, Generator, SampleFn
 from jattr.generators.digest import function_digest, tensors_digest
-from jattr.generators.torch_checks import agree, brief, check_settings, verify
+from jattr.generators.torch_checks import TOLERANCE, agree, brief, check_settings, verify
 
 if TYPE_CHECKING:
     import torch
+
+__all__ = ["CHANNELS", "TOLERANCE", "Program", "from_torch"]
 
 CHANNELS = (1, 3, 4)
 

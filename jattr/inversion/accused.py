@@ -1,12 +1,20 @@
-"""Accused pictures as they come in: one check at the door."""
+"""Accused pictures: one check at the door, and what a candidate's searches see of them."""
 
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
+import jax
 import numpy as np
 
 from jattr.errors import ImageError
 from jattr.generators.base import Generator
 from jattr.images import to_byte
+from jattr.inversion.interval import interval_polish
+from jattr.inversion.lanes import floors_of
+from jattr.inversion.linear import linearise
+from jattr.inversion.problem import FLOOR, Target, target_of
 
 
 def check_pixels(gen: Generator, images: Any) -> np.ndarray:
@@ -25,3 +33,84 @@ def check_pixels(gen: Generator, images: Any) -> np.ndarray:
     if array.dtype.kind != "f" or not np.isfinite(array).all() or np.abs(array).max() > 1.0 + 1e-6:
         raise ImageError(f"pictures are {array.dtype}; they must be uint8, or floats in [-1, 1]")
     return to_byte(array)
+
+
+@dataclass(frozen=True, eq=False)
+class Accused:
+    """Pictures as the searches of one candidate see them; here as it makes them, unaltered."""
+
+    gen: Generator  # from latents to what is observed of a picture
+    pixels: np.ndarray  # uint8 [n, H, W, C], the pictures as they look
+
+    @property
+    def seen(self) -> Generator:
+        """The generator whose pictures look like accused ones of its own: where searches begin is learnt from them."""
+        return self.gen
+
+    @property
+    def rounding(self) -> str | None:
+        """How the generator's bytes were made, or None where both rules are to be tried."""
+        return self.gen.rounding
+
+    @property
+    def noise(self) -> float:
+        """The mean squared residual that the true latent leaves."""
+        return FLOOR
+
+    @property
+    def stretchable(self) -> bool:
+        """Whether the observation has a logit domain."""
+        return True
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a latent at the floor may still not explain the picture: then `accepts` decides."""
+        return False
+
+    @property
+    def floors(self) -> np.ndarray:
+        """The mean squared residual [n] at which a search has arrived."""
+        return floors_of(self.pixels)
+
+    def of(self, gen: Generator) -> Self:
+        """Return the same pictures for another generator of pictures of this shape: the candidate's styles."""
+        return dataclasses.replace(self, gen=gen)
+
+    def alike(self, pixels: np.ndarray) -> Self:
+        """Return pictures [n, H, W, C] that the candidate made, treated as the accused ones were."""
+        return dataclasses.replace(self, pixels=pixels)
+
+    def same(self, other: "Accused") -> bool:
+        """Return whether these are the same observations as another's."""
+        return type(self) is type(other) and np.array_equal(self.pixels, other.pixels)
+
+    def target(self, picture: int, rounding: str) -> Target:
+        """Return what reproductions of one picture are compared with, under a rounding rule."""
+        return target_of(self.pixels[picture], rounding)
+
+    def targets(self, pictures: Sequence[int], roundings: Sequence[str]) -> Target:
+        """Return the stacked targets of pictures, each under its own rule."""
+        parts = [self.target(i, rule) for i, rule in zip(pictures, roundings, strict=True)]
+        return jax.tree.map(lambda *a: np.stack(a), *parts)
+
+    def telling(self, picture: int) -> int:
+        """Return how many numbers of the observation tell something: bytes that are not clipped."""
+        pixels = self.pixels[picture]
+        return int(((pixels > 0) & (pixels < 255)).sum())
+
+    def into_intervals(
+        self, picture: int, rounding: str, label: int, z: np.ndarray, jacobians: int
+    ) -> tuple[np.ndarray, int, float]:
+        """Move a latent [d] at the floor to one whose every pixel rounds to its byte, or towards it.
+
+        Returns:
+          The latent, Jacobians used, and its mean squared residual as the search counts it; inf: nothing was found.
+        """
+        target = self.target(picture, rounding)
+        z, _, used, loss = interval_polish(lambda z: linearise(self.gen, target, label, z)[1:], z, jacobians)
+        return z, used, loss
+
+    def accepts(self, picture: int, rounding: str, label: int, z: np.ndarray) -> bool:
+        """Return whether a latent [d] at the floor explains the picture; an unaltered one's always does."""
+        del picture, rounding, label, z
+        return True

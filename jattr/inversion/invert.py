@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jattr.generators.base import Generator
-from jattr.inversion.accused import check_pixels
+from jattr.inversion.accused import Accused, check_pixels
 from jattr.inversion.choice import polish_method
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.lanes import Status
@@ -97,9 +97,8 @@ def invert(gen: Generator, images: Any, *, config: InvertConfig | None = None, k
     """
     config = config or InvertConfig()
     gen = config.view(gen)
-    inverter = make_inverter(
-        gen, check_pixels(gen, images), config, jax.random.key(config.seed) if key is None else key
-    )
+    accused = Accused(gen, check_pixels(gen, images))
+    inverter = make_inverter(accused, config, jax.random.key(config.seed) if key is None else key)
     inverter.run()
     inverter.finish()
     return inverter.result()

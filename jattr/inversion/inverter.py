@@ -14,27 +14,24 @@ With an optimiser named by the user every restart is that one, from its own star
 
 from collections.abc import Container, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jattr.generators.base import Generator
+from jattr.inversion.accused import Accused
 from jattr.inversion.choice import DENSE_POLISH, GRADIENTS, LM, LM_LOGIT, dense_jacobian, polish_method
 from jattr.inversion.config import CHEAP_JACOBIAN, InvertConfig
 from jattr.inversion.ensemble import CLOUD, SPREADS, make_ensemble
 from jattr.inversion.initial import Pool, as_floats, make_pool, make_starts
-from jattr.inversion.interval import interval_polish
-from jattr.inversion.lanes import FAR, Job, Status, evaluations, floors_of, run_jobs
-from jattr.inversion.linear import linearise
+from jattr.inversion.lanes import FAR, Job, Status, evaluations, run_jobs
 from jattr.inversion.measure import forward_cost, mean_squares
 from jattr.inversion.optimisers import METHODS
-from jattr.inversion.problem import FLOOR, MIN_EXCESS, Prior, Target, target_of
+from jattr.inversion.problem import MIN_EXCESS, Prior, Target
 from jattr.inversion.programs import compile_program
-from jattr.inversion.protocol import Inversion
+from jattr.inversion.records import Place, Records
 
-NEAR = 20 * FLOOR  # below this a search is close enough that another rounding rule may explain the rest
+NEAR = 20  # times the noise: below this a search is so close that another rounding rule may explain the rest
 ALMOST = 1e-3  # a loss below this is near: where a Jacobian is dear, it is taken for such pictures from the start
 CHEAP_FIRST = 5  # restarts by gradients alone of pictures that are not, where a Jacobian is dear
 KICKS = (0.1, 0.05, 0.2)  # standard deviations of those starts, in units of the prior's
@@ -42,71 +39,53 @@ POLISH_BELOW = 5e-3  # a gradient search that ends above this is in another basi
 POLISH_AGAIN = 0.9  # times what the last polish of a picture reached: another latent above this is not polished
 SETTLED_STEPS = 12  # most steps for a picture that another candidate has brought to the floor
 
-Place = tuple[int, int]  # picture, restart
 
-
-class Search(NamedTuple):
-    """How one restart of a picture went."""
-
-    restart: int
-    status: Status
-    trace: tuple[tuple[float, float], ...]  # (evaluations, lowest mean squared residual so far), as they came
-
-
-class Inverter:
+class Inverter(Records):
     """The searches of one candidate over a set of pictures: results by picture and restart, run round by round."""
 
-    def __init__(
-        self, gen: Generator, pixels: np.ndarray, config: InvertConfig, key: jax.Array, pool: Pool | None = None
-    ):
+    def __init__(self, accused: Accused, config: InvertConfig, key: jax.Array, pool: Pool | None = None):
         """Prepare; nothing is searched yet.
 
         Args:
-          gen: the candidate.
-          pixels: uint8 [n, H, W, C], of the candidate's shape.
+          accused: the pictures and the candidate.
           config: settings.
           key: of every random choice.
-          pool: pictures of the candidate from its prior; None: make them.
+          pool: pictures of the candidate from its prior, as `accused` would see them; None: make them.
         """
-        self.gen, self.pixels, self.config = gen, pixels, config
-        self.size = int(np.prod(gen.latent_shape))
-        self.cost = forward_cost(gen)
+        self.accused, self.gen, self.config = accused, accused.gen, config
+        self.count = len(accused.pixels)
+        self.size = int(np.prod(self.gen.latent_shape))
+        self.cost = forward_cost(self.gen)
         self.dear = self.size * self.cost > CHEAP_JACOBIAN
         chosen = config.optimiser == "auto"
         self.method = GRADIENTS if chosen and self.dear else config.method_for(self.size, self.cost)
         self.varied = chosen and dense_jacobian(self.size, self.cost)
-        self.restarts = config.restarts_for(self.size, self.cost)
+        restarts = config.restarts_for(self.size, self.cost)
         keys = jax.random.split(key, 4)
-        self.pool = make_pool(gen, config, keys[0], len(pixels)) if pool is None else pool
+        self.pool = make_pool(accused.seen, config, keys[0], self.count) if pool is None else pool
         self.prior = Prior(self.pool.z.mean(0), np.maximum(self.pool.z.std(0), 1e-6))
-        starts = make_starts(gen, self.pool, as_floats(pixels), self.restarts, config, keys[1])
-        shape = (len(pixels), self.restarts)
-        self.samples = np.asarray(gen.sample_latent(keys[2], shape[0] * shape[1])).reshape(*shape, self.size)
+        starts = make_starts(accused.seen, self.pool, as_floats(accused.pixels), restarts, config, keys[1])
+        super().__init__(starts.z, starts.label, self.gen.latent_shape)
+        samples = np.asarray(self.gen.sample_latent(keys[2], self.count * restarts))
+        self.samples = samples.reshape(self.count, restarts, self.size)
         self.cloud_key = keys[3]
-        self.z = np.array(starts.z)
-        self.loss = np.full(shape, np.inf)
-        self.label = np.full(shape, -1, np.int32) if starts.label is None else np.array(starts.label)
-        self.status = np.full(shape, Status.SKIPPED, np.int32)
-        self.steps = np.zeros(shape, np.int32)
-        self.evaluations = np.zeros(shape)
-        self.rounding = ["truncate" if gen.rounding == "truncate" else "round"] * len(pixels)
-        self.floors = floors_of(pixels)
-        self.traces: dict[Place, list[tuple[float, float]]] = {}  # (evaluations of the restart, loss) as they came
+        self.rounding = ["truncate" if accused.rounding == "truncate" else "round"] * self.count
+        self.floors = accused.floors
+        self.near = NEAR * accused.noise
         self.polished: dict[int, float] = {}  # picture -> the loss that its last polish reached
-        self.exact: dict[int, int] = {}  # picture -> the restart whose latent the interval polish moved
 
     def prepare(self) -> None:
         """Compile the program of the first round."""
         method = METHODS[self.method]
         compile_program(
-            self.gen, self.targets, len(self.pixels), self.config, method=self.method,
+            self.gen, self.targets, self.count, self.config, method=self.method,
             steps=self.config.steps or method.steps, prior=self.prior,
         )  # fmt: skip
 
     def run(self) -> None:
         """Search every picture, round by round, until it has arrived."""
         for restarts in rounds(self.restarts):
-            pictures = [i for i in range(len(self.pixels)) if not (self.config.early_stop and self.arrived(i))]
+            pictures = [i for i in range(self.count) if not (self.config.early_stop and self.arrived(i))]
             self.round(pictures, restarts)
             self.polish(pictures)
 
@@ -132,8 +111,9 @@ class Inverter:
             kicked = [place for place in others if self._kick(place)]
             fresh = [place for place in others if place not in kicked]
             self._search(cheap, GRADIENTS, short)
-            self._draw_near(fresh)
-            self._search(fresh, LM_LOGIT, short)
+            if self.accused.stretchable:
+                self._draw_near(fresh)
+            self._search(fresh, LM_LOGIT if self.accused.stretchable else LM, short)
             self._search(kicked, LM, short)
         else:
             self._search(places, self.method, short)
@@ -142,25 +122,12 @@ class Inverter:
         """Take Gauss-Newton steps from latents that gradients have brought near; try the other rounding rule there."""
         if METHODS[self.method].polish:
             self._polish(pictures)
-        if self.gen.rounding is None:
-            self._try_truncation([place for place in self._open(pictures) if self.loss[place] < NEAR])
-
-    def best(self, picture: int) -> Place:
-        """Return the place (picture, restart) whose every pixel rounds to its byte, or of the lowest loss."""
-        return picture, self.exact.get(picture, int(np.argmin(self.loss[picture])))
-
-    def best_loss(self, picture: int) -> float:
-        """Return the lowest loss of a picture; inf before its first search."""
-        return float(self.loss[picture].min())
-
-    def arrived(self, picture: int) -> bool:
-        """Return whether some restart reached the rounding floor."""
-        return bool((self.status[picture] == Status.ARRIVED).any())
+        if self.accused.rounding is None:
+            self._try_truncation([place for place in self._open(pictures) if self.loss[place] < self.near])
 
     def decisive(self, picture: int) -> bool:
         """Return whether a latent at the floor can be proof: enough unclipped bytes beyond the unknowns."""
-        pixels = self.pixels[picture]
-        return int(((pixels > 0) & (pixels < 255)).sum()) - self.size >= MIN_EXCESS
+        return self.accused.telling(picture) - self.size >= MIN_EXCESS
 
     def finish(self, settled: Container[int] = ()) -> None:
         """Do what follows the last restart: latents whose every pixel rounds to its byte, of pictures that arrived.
@@ -168,43 +135,22 @@ class Inverter:
         Pictures that are `settled` by another candidate get nothing that costs much.
         """
         del settled
-        self.interval([i for i in range(len(self.pixels)) if self.arrived(i)])
+        self.interval([i for i in range(self.count) if self.arrived(i)])
 
     def interval(self, pictures: Sequence[int]) -> None:
         """Move the best latents to ones whose every pixel rounds to the byte, where there are such."""
         if not self.config.interval_steps or self.size > DENSE_POLISH:
             return
-        for place in (self.best(i) for i in pictures):
-            target = target_of(self.pixels[place[0]], self.rounding[place[0]])
-
-            def fn(z: np.ndarray, target: Target = target, label: Any = self.label[place]) -> Any:
-                return linearise(self.gen, target, label, z)[1:]
-
-            z, _, used, loss = interval_polish(fn, self.z[place], self.config.interval_steps)
+        for place in (self.best(i) for i in pictures if i not in self.exact):
+            z, _, loss = self._into_intervals(place)
             if np.isfinite(loss):
                 self.z[place] = z
                 self.loss[place] = self._measure([place])[0]
                 self.exact[place[0]] = place[1]
-            self.evaluations[place] += evaluations(self.gen, LM, used)
 
     def targets(self, pictures: Sequence[int]) -> Target:
         """Return the stacked targets of pictures, each under its rounding rule."""
-        parts = [target_of(self.pixels[i], self.rounding[i]) for i in pictures]
-        return jax.tree.map(lambda *a: np.stack(a), *parts)
-
-    def searches(self, picture: int) -> tuple[Search, ...]:
-        """Return how each restart of a picture went that was run."""
-        run = [r for r in range(self.restarts) if self.status[picture, r] != Status.SKIPPED]
-        return tuple(Search(r, Status(self.status[picture, r]), self.trace((picture, r))) for r in run)
-
-    def trace(self, place: Place) -> tuple[tuple[float, float], ...]:
-        """Return (evaluations, lowest loss so far) of a restart, as they came."""
-        return tuple(self.traces.get(place, ()))
-
-    def result(self) -> Inversion:
-        """Return everything, [images, restarts]."""
-        z = self.z.reshape(*self.z.shape[:2], *self.gen.latent_shape).astype(np.float32)
-        return Inversion(z, self.loss, self.label, self.status, self.steps, self.evaluations)
+        return self.accused.targets(pictures, [self.rounding[i] for i in pictures])
 
     def _open(self, pictures: Sequence[int]) -> list[Place]:
         """Return the best places of the pictures that have not arrived."""
@@ -215,7 +161,7 @@ class Inverter:
         hopeful = [
             place
             for place in self._open(list(dict.fromkeys(pictures)))
-            if self.loss[place] < min(POLISH_BELOW, POLISH_AGAIN * self.polished.get(place[0], np.inf))
+            if self.loss[place] < min(max(POLISH_BELOW, self.near), POLISH_AGAIN * self.polished.get(place[0], np.inf))
         ]
         if self.config.polish_steps:
             self._search(hopeful, polish_method(self.size), most=self.config.polish_steps)
@@ -241,7 +187,7 @@ class Inverter:
         """Improve starts by statistical linearisation."""
         ensemble = make_ensemble(self.gen.apply, self.gen.latent_shape, self.config.precision)
         for place in places:
-            target = target_of(self.pixels[place[0]], self.rounding[place[0]])
+            target = self.accused.target(place[0], self.rounding[place[0]])
             label = jnp.int32(self.label[place]) if self.gen.num_classes else None
             z = jnp.asarray(self.z[place])
             self.z[place] = ensemble(self.gen.state, self.prior, target, label, z, self.cloud_key)
@@ -269,6 +215,28 @@ class Inverter:
                 self.z[place], self.loss[place] = ending.z, ending.loss
             if ending.status != Status.FAILED or self.status[place] == Status.SKIPPED:
                 self.status[place] = ending.status
+        if self.accused.doubtful:
+            for place in places:
+                if self.loss[place] < self.near:
+                    self._confirm(place)
+
+    def _confirm(self, place: Place) -> None:
+        """Move a near latent into the intervals; it has arrived if it explains the picture then."""
+        z, _, loss = self._into_intervals(place)
+        if np.isfinite(loss) and self.accused.accepts(place[0], self.rounding[place[0]], int(self.label[place]), z):
+            self.z[place], self.status[place], self.exact[place[0]] = z, Status.ARRIVED, place[1]
+            self.loss[place] = self._measure([place])[0]
+        elif self.status[place] == Status.ARRIVED:
+            self.status[place] = Status.STALLED
+
+    def _into_intervals(self, place: Place) -> tuple[np.ndarray, int, float]:
+        """Return a latent moved towards one whose every number lies in its interval, Jacobians used, residual."""
+        picture = place[0]
+        found = self.accused.into_intervals(
+            picture, self.rounding[picture], int(self.label[place]), self.z[place], self.config.interval_steps
+        )
+        self.evaluations[place] += evaluations(self.gen, LM, found[1])
+        return found
 
     def _trace(self, place: Place, method: str, trace: Sequence[tuple[int, float]]) -> None:
         """Note how a search went: the lowest loss of the restart so far, against its evaluations."""

@@ -16,24 +16,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jattr.generators.base import ApplyFn, Generator, Route
+from jattr.generators.base import ApplyFn, Route
+from jattr.inversion.accused import Accused
 from jattr.inversion.choice import DENSE_POLISH, LM, polish_method
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.initial import Pool, regress
-from jattr.inversion.inverter import Inverter, Place
+from jattr.inversion.inverter import Inverter
 from jattr.inversion.lanes import FAR, Ending, Job, Status, run_jobs
 from jattr.inversion.linear import linearise
 from jattr.inversion.measure import cost_of
 from jattr.inversion.optimisers import METHODS
-from jattr.inversion.problem import FLOOR, Target, target_of
+from jattr.inversion.problem import Target, target_of
 from jattr.inversion.protocol import Inversion
+from jattr.inversion.records import Place
 
-HIT = 2 * FLOOR  # styles below this are the picture's own; a sibling generator's come within a few times that
+HIT = 2  # times the noise: styles below this are the picture's own; a sibling generator's come near it
 CLOSE = 0.04  # of the styles' residual: what the latent may add to it
 ROUNDS = 12  # of searches, where the styles are near the rounding floor
 FAR_SEARCHES, FAR_STEPS = 16, 12  # one round of so many, where they are not; once a picture, at the end
 LANES = 16  # searches in one program: one size for all rounds, compiled once
-WORTH = 0.8  # times the best latent's residual: far from the floor, styles above this are not followed to their latent
 STUCK = 0.9  # times the loss of the round before: a round that ends above this is the last
 SURVIVORS = 16  # latents that the searches of the next round start beside
 MOVES = (0.05, 0.1, 0.2, 0.02)  # how far beside, in units of the latent's root mean square
@@ -52,47 +53,38 @@ class Behind(NamedTuple):
     steps: int  # of all searches
 
 
-def make_inverter(
-    gen: Generator, pixels: np.ndarray, config: InvertConfig, key: jax.Array, pool: Pool | None = None
-) -> Inverter:
+def make_inverter(accused: Accused, config: InvertConfig, key: jax.Array, pool: Pool | None = None) -> Inverter:
     """Return the inverter for a candidate: through its styles, where it has some and no method was named."""
+    gen = accused.gen
     if gen.router is None or config.optimiser != "auto":
-        return Inverter(gen, pixels, config, key, pool)
+        return Inverter(accused, config, key, pool)
     route = gen.router(gen)
     if max(int(np.prod(gen.latent_shape)), *route.styles.latent_shape) > DENSE_POLISH:
-        return Inverter(gen, pixels, config, key, pool)
-    return StylesInverter(gen, route, pixels, config, key, pool)
+        return Inverter(accused, config, key, pool)
+    return StylesInverter(accused, route, config, key, pool)
 
 
 class StylesInverter(Inverter):
     """An inverter whose every restart searches the styles first."""
 
-    def __init__(
-        self,
-        gen: Generator,
-        route: Route,
-        pixels: np.ndarray,
-        config: InvertConfig,
-        key: jax.Array,
-        pool: Pool | None = None,
-    ):
+    def __init__(self, accused: Accused, route: Route, config: InvertConfig, key: jax.Array, pool: Pool | None = None):
         """Prepare; nothing is searched yet.
 
         Args:
-          gen: the candidate.
-          route: its two steps.
-          pixels: uint8 [n, H, W, C], of the candidate's shape.
+          accused: the pictures and the candidate.
+          route: the candidate's two steps.
           config: settings.
           key: of every random choice.
           pool: pictures of the candidate from its prior; None: make them.
         """
         keys = jax.random.split(key, 3)
-        super().__init__(gen, pixels, config, keys[0], pool)
+        super().__init__(accused, config, keys[0], pool)
+        gen, self.hit = accused.gen, HIT * accused.noise
         self.route = route
         self.behind = np.asarray(jax.jit(route.mapping)(gen.state, self._shaped(self.pool.z), label=self.pool.label))
         styled = Pool(self.behind, None, self.pool.features, self.pool.factor)
         same = dataclasses.replace(config, restarts=self.restarts)
-        self.styles = Inverter(route.styles, pixels, same, keys[1], styled)
+        self.styles = Inverter(accused.of(route.styles), same, keys[1], styled)
         self.random = np.random.default_rng(np.asarray(jax.random.key_data(keys[2])))
         self.mapping_cost = cost_of(route.mapping, gen.state, gen.latent_shape, gen.num_classes)
 
@@ -110,18 +102,17 @@ class StylesInverter(Inverter):
         self.styles.round(sought, restarts, settled)
         for restart in restarts[: max(0, self.restarts - restarts.start)]:
             places = [(i, restart) for i in (*pictures, *settled) if not (self.config.early_stop and self.arrived(i))]
-            near = [place for place in places if self._is_near(place)]
-            self._follow([place for place in near if self._is_worth(place)])
+            self._follow([place for place in places if self._is_worth(place)])
 
     def polish(self, pictures: Sequence[int]) -> None:
         """Polish styles, and follow those that this has brought to the floor."""
         self.styles.polish([i for i in pictures if not self.styles.arrived(i)])
-        hits = [self.styles.best(i) for i in pictures if self.styles.best_loss(i) < HIT and not self.arrived(i)]
+        hits = [self.styles.best(i) for i in pictures if self.styles.best_loss(i) < self.hit and not self.arrived(i)]
         self._follow([place for place in hits if not np.isfinite(self.loss[place])])
 
     def finish(self, settled: Container[int] = ()) -> None:
         """Follow the best styles of every picture that has no latent yet; then as every inverter."""
-        lost = [self.styles.best(i) for i in range(len(self.pixels)) if not np.isfinite(self.loss[i]).any()]
+        lost = [self.styles.best(i) for i in range(self.count) if not np.isfinite(self.loss[i]).any()]
         self._follow([place for place in lost if np.isfinite(self.styles.loss[place])], settled)
         super().finish()
 
@@ -142,23 +133,17 @@ class StylesInverter(Inverter):
         spent = before[-1][0] if before else 0.0
         return before + tuple((spent + evaluations, loss) for evaluations, loss in super().trace(place))
 
-    def _is_near(self, place: Place) -> bool:
-        """Return whether a restart's styles are near enough to follow them at once; note its end if they are not."""
-        loss = self.styles.best_loss(place[0])
-        if self.config.early_stop and not loss < HIT:
-            self.status[place] = self.styles.status[place] if np.isfinite(loss) else Status.FAILED
-            return False
-        return True
-
     def _is_worth(self, place: Place) -> bool:
-        """Return whether a restart's styles promise more than the best latent; note its end if they do not."""
+        """Return whether a restart's styles are near enough to follow them at once; note its end if they are not."""
         found = place if np.isfinite(self.styles.loss[place]) else self.styles.best(place[0])
         loss = float(self.styles.loss[found])
-        if self.config.early_stop and loss > max(HIT, WORTH * float(self.loss[place[0]].min())):
+        if not np.isfinite(loss):
+            self.status[place] = Status.FAILED
+            return False
+        if self.config.early_stop and not loss < self.hit:
             self.status[place] = self.styles.status[found]  # as good as run: its end is known
             return False
-        self.status[place] = Status.FAILED if not np.isfinite(loss) else self.status[place]
-        return bool(np.isfinite(loss))
+        return True
 
     def _follow(self, places: Sequence[Place], settled: Container[int] = ()) -> None:
         """Search the latents behind the styles of restarts, and polish those of near ones that are not settled."""
@@ -175,7 +160,7 @@ class StylesInverter(Inverter):
         picture = place[0]
         found = place if np.isfinite(self.styles.loss[place]) else self.styles.best(picture)
         w, loss = self.styles.z[found], float(self.styles.loss[found])
-        target = target_of(self.pixels[picture], self.styles.rounding[picture])
+        target = self.accused.target(picture, self.styles.rounding[picture])
         jacobian = linearise(self.route.styles, target, -1, w)[2].astype(np.float64)
         if not np.isfinite(jacobian).all():
             self.status[place] = Status.FAILED
@@ -204,9 +189,9 @@ class StylesInverter(Inverter):
             image_shape=(1, len(w), 1),
         )
         work = self.size * self.mapping_cost
-        near = loss < HIT
+        near = loss < self.hit
         count = int(np.clip(2 ** np.floor(np.log2(ROUND_WORK / max(work, 1.0))), *POPULATION)) if near else FAR_SEARCHES
-        prior = self.prior._replace(scale=self.prior.scale * np.sqrt(self.pixels[0].size / len(w)))
+        prior = self.prior._replace(scale=self.prior.scale * np.sqrt(np.prod(self.gen.image_shape) / len(w)))
         config = dataclasses.replace(self.config, lanes=LANES, stall=STALL, early_stop=True)
         aim = np.full(1, CLOSE * loss)
         steps = STEPS if near else FAR_STEPS

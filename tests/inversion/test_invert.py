@@ -14,6 +14,7 @@ from toys import PIXELS, SHAPE, make_toy, own_pictures
 from jattr.errors import ImageError, InputError
 from jattr.inversion import lanes as lanes_module
 from jattr.inversion import search
+from jattr.inversion.accused import Accused
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert, make_invert
 from jattr.inversion.inverter import Inverter
@@ -219,7 +220,7 @@ def test_thousand_classes_search_no_more_lanes_than_restarts(monkeypatch):
     module = sys.modules[Inverter.__module__]  # `jattr.inversion.invert` is the function
     monkeypatch.setattr(module, "run_jobs", lambda *a, **k: searched.extend(a[2]) or run_jobs(*a, **k))
     monkeypatch.setattr("numpy.linalg.solve", lambda a, b: solved.append(len(a)) or solve(a, b))
-    inverter = Inverter(gen, pixels, InvertConfig(restarts=4, pool=256), jax.random.key(0))
+    inverter = Inverter(Accused(gen, pixels), InvertConfig(restarts=4, pool=256), jax.random.key(0))
     assert len(solved) <= 100  # one regression a class would be 1,000, each of the whole pool
     for restarts in (range(1), range(1, 2), range(2, 4)):
         inverter.round([i for i in range(3) if not inverter.arrived(i)], restarts)
@@ -233,7 +234,7 @@ def test_truncated_pictures_arrive(stated):
     """Also where the card does not say how pictures are rounded."""
     gen = make_toy(rounding=stated, name="truncated")
     z, pixels = own_pictures(gen, 3, rounding="truncate")
-    inverter = Inverter(gen, pixels, SMALL, jax.random.key(0))
+    inverter = Inverter(Accused(gen, pixels), SMALL, jax.random.key(0))
     inverter.round(range(3), range(1))
     inverter.polish(range(3))
     assert all(inverter.arrived(i) for i in range(3))
@@ -242,7 +243,7 @@ def test_truncated_pictures_arrive(stated):
 
 
 def test_rounded_pictures_are_not_taken_for_truncated(toy, own):
-    inverter = Inverter(toy, own[1], SMALL, jax.random.key(0))
+    inverter = Inverter(Accused(toy, own[1]), SMALL, jax.random.key(0))
     inverter.round(range(4), range(1))
     assert inverter.rounding == ["round"] * 4
 

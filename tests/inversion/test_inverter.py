@@ -7,6 +7,7 @@ import pytest
 from toys import SHAPE, make_toy, own_pictures
 
 from jattr.inversion import inverter as inverter_module
+from jattr.inversion.accused import Accused
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.initial import _ranks
 from jattr.inversion.inverter import CHEAP_FIRST, KICKS, SETTLED_STEPS, Inverter
@@ -31,7 +32,7 @@ def test_method_follows_the_cost_of_a_jacobian():
 def test_later_restarts_begin_beside_the_best_only_by_default(toy, own, optimiser):
     """A named optimiser runs from independent starts; the default one goes back to where it was nearest."""
     config = InvertConfig(optimiser=optimiser, restarts=3, pool=256, polish_steps=0)
-    inverter = Inverter(toy, own[1][:1], config, jax.random.key(0))
+    inverter = Inverter(Accused(toy, own[1][:1]), config, jax.random.key(0))
     inverter.loss[0, 0], inverter.z[0, 0] = 1e-3, own[0][0] + 0.1
     start = inverter.z[0, 2].copy()
     moved = []
@@ -53,7 +54,9 @@ def test_every_class_gets_its_turn():
 
 
 def test_exact_latent_is_the_best_one_though_another_has_a_lower_loss(toy, own):
-    inverter = Inverter(toy, own[1][:1], InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0))
+    inverter = Inverter(
+        Accused(toy, own[1][:1]), InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0)
+    )
     for restarts in (range(1), range(1, 2)):
         inverter.round([0], restarts)
     polished = inverter.best(0)
@@ -64,7 +67,7 @@ def test_exact_latent_is_the_best_one_though_another_has_a_lower_loss(toy, own):
 
 def test_pictures_settled_by_another_candidate_get_a_few_steps(toy):
     noise = np.random.default_rng(0).integers(0, 256, (2, *SHAPE)).astype(np.uint8)
-    inverter = Inverter(toy, noise, InvertConfig(restarts=1, pool=256, stall=0.0), jax.random.key(0))
+    inverter = Inverter(Accused(toy, noise), InvertConfig(restarts=1, pool=256, stall=0.0), jax.random.key(0))
     inverter.round([0], range(1), settled=[1])
     assert inverter.steps[:, 0].tolist() == [40, SETTLED_STEPS]
 
@@ -72,7 +75,7 @@ def test_pictures_settled_by_another_candidate_get_a_few_steps(toy):
 def test_other_restarts_are_judged_by_the_rule_that_was_found():
     gen = make_toy()
     _, pixels = own_pictures(gen, 2, rounding="truncate")
-    inverter = Inverter(gen, pixels, InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0))
+    inverter = Inverter(Accused(gen, pixels), InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0))
     inverter.round([0, 1], range(2))
     inverter.polish([0, 1])
     assert inverter.rounding == ["truncate"] * 2
@@ -96,7 +99,7 @@ def test_other_restarts_are_judged_by_the_rule_that_was_found():
 def test_pictures_that_dear_candidates_do_not_come_near_are_searched_by_gradients(
     toy, own, dear, loss, restart, method
 ):
-    inverter = Inverter(toy, own[1][:1], InvertConfig(restarts=8, pool=256), jax.random.key(0))
+    inverter = Inverter(Accused(toy, own[1][:1]), InvertConfig(restarts=8, pool=256), jax.random.key(0))
     inverter.dear, inverter.loss[0, 0] = dear, loss
     inverter._draw_near = lambda places: None
     used = {}
@@ -107,14 +110,14 @@ def test_pictures_that_dear_candidates_do_not_come_near_are_searched_by_gradient
 
 def test_first_restart_of_a_dear_candidate_goes_by_gradients(toy, own, monkeypatch):
     monkeypatch.setattr(inverter_module, "CHEAP_JACOBIAN", 0.0)
-    inverter = Inverter(toy, own[1], InvertConfig(restarts=2, pool=256), jax.random.key(0))
+    inverter = Inverter(Accused(toy, own[1]), InvertConfig(restarts=2, pool=256), jax.random.key(0))
     assert inverter.method == "lbfgs"
     inverter.run()
     assert all(inverter.arrived(i) for i in range(len(own[1])))
 
 
 def test_a_picture_is_polished_again_only_from_a_better_latent(toy, own):
-    inverter = Inverter(toy, own[1][:1], InvertConfig(restarts=4, pool=256), jax.random.key(0))
+    inverter = Inverter(Accused(toy, own[1][:1]), InvertConfig(restarts=4, pool=256), jax.random.key(0))
     runs = []
     inverter._search = lambda places, *_, **__: runs.append(list(places))
     for restart, loss in enumerate((3e-3, 2.9e-3, 1e-3)):
@@ -132,7 +135,9 @@ def test_far_searches_stop_where_near_ones_go_on():
 
 
 def test_traces_fall_and_end_at_the_loss(toy, own):
-    inverter = Inverter(toy, own[1][:1], InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0))
+    inverter = Inverter(
+        Accused(toy, own[1][:1]), InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0)
+    )
     inverter.run()
     searches = inverter.searches(0)
     assert [search.restart for search in searches] == [0, 1]

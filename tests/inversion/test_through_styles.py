@@ -12,6 +12,7 @@ from jattr.generators.registry import parse_any_card
 from jattr.generators.store import make_generator
 from jattr.generators.stored import as_tree
 from jattr.images import to_byte
+from jattr.inversion.accused import Accused
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert
 from jattr.inversion.inverter import Inverter
@@ -66,9 +67,9 @@ def test_only_z_has_a_route(gen, tiny):
     assert gen.view(noise="search").router is None
     assert gen.view("w").view("z").router is not None
     pixels = own(gen, 1)
-    assert type(make_inverter(gen, pixels, FEW, KEY)) is StylesInverter
-    assert type(make_inverter(gen, pixels, InvertConfig(optimiser="lbfgs", pool=128), KEY)) is Inverter
-    assert type(make_inverter(tiny, np.zeros((1, 8, 8, 3), np.uint8), FEW, KEY)) is Inverter
+    assert type(make_inverter(Accused(gen, pixels), FEW, KEY)) is StylesInverter
+    assert type(make_inverter(Accused(gen, pixels), InvertConfig(optimiser="lbfgs", pool=128), KEY)) is Inverter
+    assert type(make_inverter(Accused(tiny, np.zeros((1, 8, 8, 3), np.uint8)), FEW, KEY)) is Inverter
 
 
 @pytest.mark.parametrize("settings", [{}, {"psi": 0.6, "cutoff": 3}])
@@ -97,7 +98,7 @@ def test_a_class_that_makes_the_picture_is_found():
 def test_truncated_bytes_are_understood(gen):
     z = gen.sample_latent(jax.random.key(11), 1)
     pixels = to_byte(np.asarray(gen.generate(z)), rule="truncate")
-    inverter = make_inverter(gen, pixels, FEW, KEY)
+    inverter = make_inverter(Accused(gen, pixels), FEW, KEY)
     inverter.run()
     assert inverter.arrived(0)
     assert inverter.rounding == ["truncate"]
@@ -117,7 +118,7 @@ def test_every_restart_runs_without_early_stop(gen):
 
 
 def test_styles_that_are_not_finite_fail_as_data(gen):
-    inverter = make_inverter(gen, own(gen, 1), InvertConfig(restarts=1, pool=128), KEY)
+    inverter = make_inverter(Accused(gen, own(gen, 1)), InvertConfig(restarts=1, pool=128), KEY)
     lost = jax.tree.map(lambda leaf: leaf * np.float32(np.nan), gen.state)
     inverter.styles.gen = dataclasses.replace(inverter.styles.gen, state=lost)
     inverter.run()

@@ -9,8 +9,8 @@ import pytest
 
 from jattr.attribution import attribute
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.inverter import Search
 from jattr.inversion.lanes import Status
+from jattr.inversion.records import Search
 from jattr.report.contact_sheet import Reproduction, SheetRow
 from jattr.report.figures import figure
 from jattr.report.html import MAX_DETAILED, ReportRow, report_page
