@@ -8,16 +8,18 @@ import jax
 import numpy as np
 
 from jattr.contest import make_inverters, search
-from jattr.decision.certificate import Certificate, certify
+from jattr.decision.certificate import Certificate, certify, certify_altered
 from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, decide
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator
 from jattr.inversion.accused import Accused, check_pixels
+from jattr.inversion.altered import Altered, make_altered
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.inverter import Inverter
 from jattr.inversion.lanes import Status
 from jattr.inversion.measure import make_pictures, mean_squares
 from jattr.inversion.records import Search
+from jattr.nuisances.files import AlteredPictures
 from jattr.rehearsal import Rehearsal, Rehearsals
 
 _REHEARSALS: dict[str, Rehearsal] = {}  # of this process
@@ -74,7 +76,7 @@ def attribute(
 
     Args:
       images: uint8 [n, H, W, C] (or floats in [-1, 1], rounded to bytes); or one such array for each candidate, the
-        same pictures in the candidates' shapes.
+        same pictures in the candidates' shapes. Or `AlteredPictures`, with what was done to them.
       generators: the candidates.
       config: of the inversion.
       decision: thresholds of verdicts without certificate.
@@ -89,15 +91,14 @@ def attribute(
     config, decision = config or InvertConfig(), decision or DecisionConfig()
     generators = tuple(config.view(gen) for gen in generators)
     _check_names(generators)
-    per_candidate = _per_candidate(images, generators)
+    accused = _accused(images, generators)
     key = jax.random.key(config.seed) if key is None else key
-    accused = [Accused(gen, pixels) for gen, pixels in zip(generators, per_candidate, strict=True)]
     inverters = make_inverters(accused, config, key)
     rehearsed = Rehearsals(config, key, _REHEARSALS if rehearsals is None else rehearsals)
     search(list(dict.fromkeys(inverters)), config, decision, rehearsed, progress)
     certificates = {inverter: _certificates(inverter) for inverter in dict.fromkeys(inverters)}
     residuals = {inverter: _residuals(inverter) for inverter in certificates}
-    count = len(per_candidate[0])
+    count = inverters[0].count
     residual = np.stack([residuals[inverter] for inverter in inverters], axis=1)
 
     def evidence_of(i: int, known: dict[Inverter, Rehearsal]) -> tuple[Evidence, ...]:
@@ -153,14 +154,14 @@ def _certificates(inverter: Inverter) -> list[Certificate | None]:
     found: list[Certificate | None] = []
     for i in range(inverter.count):
         place = inverter.best(i)
-        near = inverter.gen.proves and inverter.loss[place] < inverter.near
-        label = int(inverter.label[place])
+        accused, label = inverter.accused, int(inverter.label[place])
+        near = inverter.gen.proves and inverter.loss[place] < accused.near
+        if isinstance(accused, Altered):
+            found.append(certify_altered(accused, i, inverter.z[place], label) if near and accused.doubtful else None)
+            continue
         z = inverter.z[place].reshape(inverter.gen.latent_shape)
-        found.append(
-            certify(inverter.gen, z, inverter.accused.pixels[i], label=label, rounding=inverter.rounding[i])
-            if near
-            else None
-        )
+        rule = inverter.rounding[i]
+        found.append(certify(inverter.gen, z, accused.pixels[i], label=label, rounding=rule) if near else None)
     return found
 
 
@@ -208,7 +209,10 @@ def _check_names(generators: tuple[Generator, ...]) -> None:
         raise GeneratorError(f"two candidates are called {twice[0]!r}; give each its own name")
 
 
-def _per_candidate(images: Any, generators: tuple[Generator, ...]) -> list[np.ndarray]:
+def _accused(images: Any, generators: tuple[Generator, ...]) -> list[Accused]:
+    """Return the pictures as the searches of each candidate see them."""
+    if isinstance(images, AlteredPictures):
+        return [make_altered(gen, images) for gen in generators]
     arrays = list(images) if isinstance(images, (list, tuple)) else [images] * len(generators)
     if len(arrays) != len(generators):
         raise ImageError(
@@ -217,4 +221,4 @@ def _per_candidate(images: Any, generators: tuple[Generator, ...]) -> list[np.nd
     pixels = [check_pixels(gen, array) for gen, array in zip(generators, arrays, strict=True)]
     if len({len(p) for p in pixels}) > 1:
         raise ImageError("the arrays hold different numbers of pictures; give the same pictures for every candidate")
-    return pixels
+    return [Accused(gen, mine) for gen, mine in zip(generators, pixels, strict=True)]

@@ -21,7 +21,6 @@ from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.inverter import Inverter
 from jattr.inversion.measure import make_pictures
-from jattr.inversion.problem import FLOOR
 from jattr.inversion.through_styles import make_inverter
 
 PICTURES = 16  # own pictures that are searched
@@ -96,12 +95,11 @@ def _noise_digest(gen: Generator) -> str:
 
 def rehearse(inverter: Inverter, config: InvertConfig, key: jax.Array) -> Rehearsal:
     """Search `PICTURES` pictures that the candidate makes, each as an accused one."""
-    gen = inverter.gen
     keys = jax.random.split(key, 3)
-    made = _own_pictures(gen, keys[:2])
+    made = _own_pictures(inverter.accused.maker, keys[:2])
     loss, restarts, arrived = make_inverter(inverter.accused.alike(made), config, keys[2], inverter.pool).rehearse()
     return Rehearsal(
-        miss=float(max(FLOOR, loss.max())),
+        miss=float(max(inverter.accused.noise, loss.max())),
         pictures=len(made),
         arrived=int(arrived.sum()),
         restarts=int(restarts.sum()),

@@ -19,6 +19,7 @@ import numpy as np
 from scipy.special import gammaincc
 
 from jattr.generators.base import Generator
+from jattr.inversion.altered import Altered
 from jattr.inversion.linear import linearise
 from jattr.inversion.problem import MIN_EXCESS, STEP, target_of
 
@@ -41,6 +42,8 @@ class Certificate:
     statistic: float  # T; its mean under the hypothesis is `excess`
     p_value: float  # chance of so large a deviation if the generator made the picture
     alpha: float = ALPHA
+    alteration: str = ""  # what was done to the picture; then bytes below are what is observed: bytes or coefficients
+    expected: float | None = None  # mean of the statistic, where it is not `excess`
 
     def to_dict(self) -> dict[str, Any]:
         """Return the certificate as JSON values."""
@@ -63,6 +66,38 @@ def certify(
     rules = [rounding] if rounding else [gen.rounding] if gen.rounding else ["round", "truncate"]
     tests = [_test(gen, z, pixels, label, rule, alpha) for rule in rules]
     return max(tests, key=lambda test: (test.holds, test.bit_exact, test.p_value, -test.statistic))
+
+
+def certify_altered(accused: Altered, picture: int, z: Any, label: int = -1, *, alpha: float = ALPHA) -> Certificate:
+    """Return the test of whether the candidate made an altered picture at latent z: docs/certificate.md.
+
+    The statistic is the surprise of `inversion/likely.py`. `identical_bytes` and `bit_exact` speak of the numbers that
+    come out when the reproduction's bytes are sent through the alteration as programs carry it out.
+    """
+    z = np.asarray(z, np.float32).reshape(-1)
+    found = accused.surprise(picture, label, z)
+    known = accused.intervals(picture)
+    prediction, jacobian = accused.predict(z, label)
+    sound = bool(np.isfinite(prediction).all() and np.isfinite(jacobian).all())
+    rank = _projection(jacobian / np.sqrt(12.0 * accused.roundings.left)[:, None], 0 * prediction)[0] if sound else 0
+    telling = accused.telling(picture)
+    p = accused.p_value(found) if sound else 0.0
+    same = accused.identical(picture, z, label)
+    return Certificate(
+        holds=sound and p >= alpha and telling - rank >= MIN_EXCESS,
+        bit_exact=bool(same == 1.0),
+        rounding=accused.original.rounding or "round",
+        identical_bytes=same,
+        largest_deviation=_finite((np.abs(prediction - known.center) / (2.0 * known.half)).max()),
+        unclipped=telling,
+        rank=rank,
+        excess=telling - rank,
+        statistic=_finite(found.total),
+        p_value=p,
+        alpha=alpha,
+        alteration=accused.chain.text,
+        expected=_finite(found.expected),
+    )
 
 
 def _test(gen: Generator, z: Any, pixels: np.ndarray, label: int, rule: str, alpha: float) -> Certificate:

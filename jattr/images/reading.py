@@ -62,16 +62,11 @@ def load_picture(path: str | os.PathLike[str]) -> Picture:
     Raises ImageError, and nothing else, whatever the bytes of the file are.
     """
     name = os.fspath(path)
-    data = _read_bytes(name)
+    data = read_bytes(name)
     try:
-        pixels, notes = _decode(data)
+        pixels, notes = decode_picture(data)
     except ImageError as error:
         raise ImageError(f"{name!r}: {error}") from None
-    except Exception as error:  # a decoder given hostile bytes fails with errors of many types
-        reason = " ".join(str(error).split())[:120]
-        raise ImageError(
-            f"{name!r}: damaged or truncated picture ({reason or type(error).__name__}); fetch or save it again"
-        ) from error
     exact = data.startswith(png.SIGNATURE) or (data[8:12] == b"WEBP" and data[12:16] == b"VP8L")
     return Picture(name, pixels, hashlib.sha256(data).hexdigest(), notes, not exact)
 
@@ -94,7 +89,21 @@ def read_image(
     return picture.fit((height, width, own if channels is None else channels), resize=resize).pixels
 
 
-def _read_bytes(name: str) -> bytes:
+def decode_picture(data: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Pixels [H, W, 1 | 3 | 4] of a PNG, JPEG or WebP file's bytes, and notes; raises ImageError, and nothing else."""
+    try:
+        return _decode(data)
+    except ImageError:
+        raise
+    except Exception as error:  # a decoder given hostile bytes fails with errors of many types
+        reason = " ".join(str(error).split())[:120]
+        raise ImageError(
+            f"damaged or truncated picture ({reason or type(error).__name__}); fetch or save it again"
+        ) from error
+
+
+def read_bytes(name: str) -> bytes:
+    """The bytes of a picture file; raises ImageError for what is no ordinary file, too large or empty."""
     try:
         status = os.stat(name)
         if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_BYTES:

@@ -14,7 +14,9 @@ from jattr.images import to_byte
 from jattr.inversion.interval import interval_polish
 from jattr.inversion.lanes import floors_of
 from jattr.inversion.linear import linearise
-from jattr.inversion.problem import FLOOR, Target, target_of
+from jattr.inversion.problem import FLOOR, Prior, Target, target_of
+
+NEAR = 20  # times the noise of unaltered pictures
 
 
 def check_pixels(gen: Generator, images: Any) -> np.ndarray:
@@ -43,6 +45,11 @@ class Accused:
     pixels: np.ndarray  # uint8 [n, H, W, C], the pictures as they look
 
     @property
+    def maker(self) -> Generator:
+        """The generator of pictures as they were before anything happened to them."""
+        return self.gen
+
+    @property
     def seen(self) -> Generator:
         """The generator whose pictures look like accused ones of its own: where searches begin is learnt from them."""
         return self.gen
@@ -56,6 +63,11 @@ class Accused:
     def noise(self) -> float:
         """The mean squared residual that the true latent leaves."""
         return FLOOR
+
+    @property
+    def near(self) -> float:
+        """Below this a search is so close that a certificate, or another rounding rule, is worth a try."""
+        return NEAR * self.noise
 
     @property
     def stretchable(self) -> bool:
@@ -99,13 +111,14 @@ class Accused:
         return int(((pixels > 0) & (pixels < 255)).sum())
 
     def into_intervals(
-        self, picture: int, rounding: str, label: int, z: np.ndarray, jacobians: int
+        self, picture: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
     ) -> tuple[np.ndarray, int, float]:
         """Move a latent [d] at the floor to one whose every pixel rounds to its byte, or towards it.
 
         Returns:
           The latent, Jacobians used, and its mean squared residual as the search counts it; inf: nothing was found.
         """
+        del prior
         target = self.target(picture, rounding)
         z, _, used, loss = interval_polish(lambda z: linearise(self.gen, target, label, z)[1:], z, jacobians)
         return z, used, loss

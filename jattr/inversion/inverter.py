@@ -31,7 +31,6 @@ from jattr.inversion.problem import MIN_EXCESS, Prior, Target
 from jattr.inversion.programs import compile_program
 from jattr.inversion.records import Place, Records
 
-NEAR = 20  # times the noise: below this a search is so close that another rounding rule may explain the rest
 ALMOST = 1e-3  # a loss below this is near: where a Jacobian is dear, it is taken for such pictures from the start
 CHEAP_FIRST = 5  # restarts by gradients alone of pictures that are not, where a Jacobian is dear
 KICKS = (0.1, 0.05, 0.2)  # standard deviations of those starts, in units of the prior's
@@ -71,7 +70,6 @@ class Inverter(Records):
         self.cloud_key = keys[3]
         self.rounding = ["truncate" if accused.rounding == "truncate" else "round"] * self.count
         self.floors = accused.floors
-        self.near = NEAR * accused.noise
         self.polished: dict[int, float] = {}  # picture -> the loss that its last polish reached
 
     def prepare(self) -> None:
@@ -123,7 +121,7 @@ class Inverter(Records):
         if METHODS[self.method].polish:
             self._polish(pictures)
         if self.accused.rounding is None:
-            self._try_truncation([place for place in self._open(pictures) if self.loss[place] < self.near])
+            self._try_truncation([place for place in self._open(pictures) if self.loss[place] < self.accused.near])
 
     def decisive(self, picture: int) -> bool:
         """Return whether a latent at the floor can be proof: enough unclipped bytes beyond the unknowns."""
@@ -161,7 +159,8 @@ class Inverter(Records):
         hopeful = [
             place
             for place in self._open(list(dict.fromkeys(pictures)))
-            if self.loss[place] < min(max(POLISH_BELOW, self.near), POLISH_AGAIN * self.polished.get(place[0], np.inf))
+            if self.loss[place]
+            < min(max(POLISH_BELOW, self.accused.near), POLISH_AGAIN * self.polished.get(place[0], np.inf))
         ]
         if self.config.polish_steps:
             self._search(hopeful, polish_method(self.size), most=self.config.polish_steps)
@@ -217,7 +216,7 @@ class Inverter(Records):
                 self.status[place] = ending.status
         if self.accused.doubtful:
             for place in places:
-                if self.loss[place] < self.near:
+                if self.loss[place] < self.accused.near:
                     self._confirm(place)
 
     def _confirm(self, place: Place) -> None:
@@ -233,7 +232,12 @@ class Inverter(Records):
         """Return a latent moved towards one whose every number lies in its interval, Jacobians used, residual."""
         picture = place[0]
         found = self.accused.into_intervals(
-            picture, self.rounding[picture], int(self.label[place]), self.z[place], self.config.interval_steps
+            picture,
+            self.rounding[picture],
+            int(self.label[place]),
+            self.z[place],
+            self.config.interval_steps,
+            self.prior,
         )
         self.evaluations[place] += evaluations(self.gen, LM, found[1])
         return found

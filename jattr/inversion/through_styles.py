@@ -161,7 +161,7 @@ class StylesInverter(Inverter):
         found = place if np.isfinite(self.styles.loss[place]) else self.styles.best(picture)
         w, loss = self.styles.z[found], float(self.styles.loss[found])
         target = self.accused.target(picture, self.styles.rounding[picture])
-        jacobian = linearise(self.route.styles, target, -1, w)[2].astype(np.float64)
+        jacobian = linearise(self.styles.gen, target, -1, w)[2].astype(np.float64)
         if not np.isfinite(jacobian).all():
             self.status[place] = Status.FAILED
             return False

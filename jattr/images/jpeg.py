@@ -1,0 +1,141 @@
+"""JPEG coefficients exactly as a file stores them, and pictures through the encoder that writes such files.
+
+The decoder is our own: bindings of libjpeg fill a truncated scan with zeros and say so on stderr at best.
+ITU-T T.81; the encoder is Pillow's, which is libjpeg-turbo with its default, accurate integer DCT.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from jattr.errors import ImageError
+from jattr.images import headers, reading
+from jattr.images.jpeg_file import SAMPLINGS, Component, decode_frame
+
+MAX_CODED_PIXELS = 2**22  # 2048 x 2048; generators make smaller pictures, and a scan costs up to 60 ns a coefficient
+MAX_CODED_BYTES = 16 * 2**20  # decoding costs about 10 bytes of memory and 0.7 us for each of them
+MAX_SIDE = 65500  # libjpeg's
+
+
+@dataclass(frozen=True, eq=False)
+class JpegFormat:
+    """What an encoder was told; equal by value: files of one format can be searched together."""
+
+    tables: tuple[NDArray[np.uint16], ...]  # one a component, [8, 8], quantiser steps [vertical, horizontal frequency]
+    sampling: tuple[tuple[int, int], ...]  # one a component, (vertical, horizontal) factors; greyscale ((1, 1),)
+
+    @property
+    def key(self) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, int], ...]]:
+        """The same as plain numbers."""
+        return tuple(tuple(table.reshape(-1).tolist()) for table in self.tables), self.sampling
+
+    def __eq__(self, other: object) -> bool:
+        """Same tables, same sampling."""
+        return isinstance(other, JpegFormat) and self.key == other.key
+
+    def __hash__(self) -> int:
+        """Of what equality compares."""
+        return hash(self.key)
+
+
+@dataclass(frozen=True, eq=False)
+class JpegCoefficients:
+    """The picture of a JPEG file before any decoding that rounds; not turned as its EXIF orientation says."""
+
+    # One a component, [block rows, block columns, 8, 8], natural order [vertical, horizontal frequency]: in units of
+    # the quantiser's steps. Only the blocks that the picture needs, see read_coefficients.
+    quantised: tuple[NDArray[np.int16], ...]
+    format: JpegFormat
+    size: tuple[int, int]  # height, width in pixels
+    progressive: bool
+    colour: Literal["grey", "ycc"]  # one component, or luma, blue and red chroma
+
+
+def read_coefficients(data: bytes) -> JpegCoefficients:
+    """The quantised DCT coefficients, quantisation tables and sampling factors of a JPEG file, as stored.
+
+    An encoder pads each component to whole MCUs (16x16 pixels at 4:2:0); of component c with factors (v, h), where the
+    largest are (V, H), are kept the ceil(ceil(height v / V) / 8) x ceil(ceil(width h / H) / 8) blocks with a sample of
+    the picture in them. Samples of a kept block that lie outside the picture are the encoder's choice, too.
+    Read are 8-bit baseline and progressive files with Huffman codes, greyscale or YCbCr in 4:4:4, 4:2:2 or 4:2:0.
+    Raises ImageError, and nothing else, for any other bytes; a scan that is cut off is refused, never filled up.
+    """
+    if not data.startswith(b"\xff\xd8\xff"):
+        raise ImageError(f"not a JPEG picture (it begins with {data[:8].hex()}); only JPEG files store coefficients")
+    header = headers.parse_jpeg(data)
+    reading._check_bounds(header.size, len(data))
+    height, width = header.size
+    if height * width > MAX_CODED_PIXELS:
+        raise ImageError(
+            f"JPEG of {height}x{width} pixels; jattr reads coefficients of up to {MAX_CODED_PIXELS} pixels: crop it"
+        )
+    if len(header.data) > MAX_CODED_BYTES:
+        raise ImageError(
+            f"JPEG of {len(header.data)} bytes; jattr reads coefficients of up to {MAX_CODED_BYTES >> 20} MiB: crop it"
+        )
+    frame = decode_frame(header.data)
+    tables = tuple(component.table for component in frame.components if component.table is not None)
+    return JpegCoefficients(
+        quantised=tuple(_needed_blocks(component) for component in frame.components),
+        format=JpegFormat(tables, frame.sampling),
+        size=frame.size,
+        progressive=frame.progressive,
+        colour="grey" if len(frame.components) == 1 else "ycc",
+    )
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat) -> bytes:
+    """A baseline JPEG file of a picture, uint8 [H, W, 1 | 3], with exactly the tables and sampling of `format`."""
+    channels = len(format.tables)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != channels:
+        raise ImageError(
+            f"{pixels.dtype} {list(pixels.shape)} cannot be encoded in a format of {channels} components; "
+            f"give uint8 [H, W, {channels}]"
+        )
+    if not all(1 <= side <= MAX_SIDE for side in pixels.shape[:2]):
+        raise ImageError(f"{pixels.shape[0]}x{pixels.shape[1]} pixels; JPEG holds 1 to {MAX_SIDE} a side: resize it")
+    tables = format.tables[:2] if channels == 3 and (format.tables[1] == format.tables[2]).all() else format.tables
+    file = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels).save(
+        file,
+        "JPEG",
+        qtables=[table.reshape(-1).tolist() for table in tables],
+        subsampling=_subsampling(format),
+    )
+    return file.getvalue()
+
+
+def quality_format(quality: int, subsampling: str, channels: int) -> JpegFormat:
+    """The format of libjpeg, hence Pillow, at a quality of 1 to 100 and "4:4:4", "4:2:2" or "4:2:0"; channels 1 or 3.
+
+    >>> quality_format(75, "4:2:0", 3).tables[0][0, :4].tolist()
+    [8, 6, 5, 8]
+    """
+    if not 1 <= quality <= 100 or subsampling not in SAMPLINGS or channels not in (1, 3):
+        raise ImageError(
+            f"quality {quality}, subsampling {subsampling!r}, {channels} channels; legal are 1 to 100, "
+            f"{', '.join(SAMPLINGS)}, and 1 or 3: choose among them"
+        )
+    file = io.BytesIO()
+    Image.new("L" if channels == 1 else "RGB", (8, 8)).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    return read_coefficients(file.getvalue()).format
+
+
+def _needed_blocks(component: Component) -> NDArray[np.int16]:
+    rows, columns = component.blocks
+    return np.ascontiguousarray(component.coefficients[:rows, :columns]).reshape(rows, columns, 8, 8)
+
+
+def _subsampling(format: JpegFormat) -> str:
+    if len(format.tables) == 1:
+        return "4:4:4"
+    found = [name for name, luma in SAMPLINGS.items() if format.sampling == (luma, (1, 1), (1, 1))]
+    if not found:
+        raise ImageError(f"sampling factors {format.sampling}; legal are {', '.join(SAMPLINGS)}: choose among them")
+    return found[0]

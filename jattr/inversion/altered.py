@@ -1,0 +1,204 @@
+"""Accused pictures that were altered after they were made: the alteration becomes a part of the generator.
+
+G followed by the alteration is a function of the latent like G itself, so the whole engine serves it. What differs is
+what the true latent leaves over: roundings on the way, an interval of a byte or of a quantisation step at the end.
+Both are learnt from pictures of the candidate itself, sent through the alteration as programs carry it out.
+"""
+
+import dataclasses
+import functools
+import weakref
+from dataclasses import dataclass
+from typing import Any, Self
+
+import jax.numpy as jnp
+import numpy as np
+
+from jattr.errors import ImageError
+from jattr.generators.base import Generator
+from jattr.images import to_byte
+from jattr.inversion.accused import Accused
+from jattr.inversion.likely import Intervals, Surprise, chance_of, likeliest, surprise
+from jattr.inversion.linear import make_linear
+from jattr.inversion.measure import make_pictures
+from jattr.inversion.observed import observed_generator, seen_generator
+from jattr.inversion.problem import Prior, Target, target_of
+from jattr.inversion.roundings import UNIT, Roundings, learn_roundings, to_steps
+from jattr.nuisances.chain import Chain
+from jattr.nuisances.files import AlteredPictures
+from jattr.nuisances.jpeg import read_jpeg
+
+ARRIVED = 1.3  # times the expected mean squared residual: a search has arrived, if the test agrees
+NEAR = 3.0  # times it: a latent is worth the test
+ACCEPTED = 1e-6  # significance level of the test
+
+
+@dataclass(frozen=True, eq=False)
+class Altered(Accused):
+    """Pictures altered by a known chain; a JPEG's coefficients, where that was the last step."""
+
+    original: Generator  # without the alteration
+    chain: Chain
+    roundings: Roundings
+    quantised: np.ndarray | None  # [n, N], of JPEG files
+
+    @property
+    def maker(self) -> Generator:
+        """The generator without the alteration."""
+        return self.original
+
+    @property
+    def seen(self) -> Generator:
+        """The generator of altered pictures, not of their coefficients."""
+        return seen_generator(weakref.ref(self.original), self.chain)
+
+    @property
+    def rounding(self) -> str:
+        """Known: part of the model."""
+        return "round"
+
+    @property
+    def stretchable(self) -> bool:
+        """Coefficients have no logits."""
+        return False
+
+    @property
+    def doubtful(self) -> bool:
+        """A test decides, where the alteration leaves something to test."""
+        return self.chain.proves and self.original.proves
+
+    @functools.cached_property
+    def weight(self) -> np.ndarray:
+        """What a number is multiplied by [N]: large where little is left over; its mean square is 1."""
+        inverse = 1.0 / self.roundings.left
+        return np.sqrt(inverse / inverse.mean())
+
+    @property
+    def noise(self) -> float:
+        """The weighted mean square that the true latent leaves."""
+        return float(1.0 / (1.0 / self.roundings.left).mean()) / UNIT**2
+
+    @property
+    def near(self) -> float:
+        """Closer than of unaltered pictures: the noise is larger."""
+        return NEAR * self.noise
+
+    @property
+    def floors(self) -> np.ndarray:
+        """The same for all pictures."""
+        return np.full(len(self.pixels), ARRIVED * self.noise)
+
+    def of(self, gen: Generator) -> Self:
+        """Return the same pictures for a generator that makes the candidate's pictures in another way."""
+        found = dataclasses.replace(self, original=gen)
+        return dataclasses.replace(found, gen=observed_generator(gen, self.chain, self.weight))
+
+    def alike(self, pixels: np.ndarray) -> Self:
+        """Return own pictures of the candidate, altered."""
+        made = self.chain.discrete(pixels)
+        jpeg = self.chain.jpeg
+        if jpeg is None:
+            return dataclasses.replace(self, pixels=made)
+        steps = jpeg.steps(made.shape[1:])
+        return dataclasses.replace(self, pixels=jpeg.discrete(made), quantised=to_steps(jpeg.unquantised(made) / steps))
+
+    def same(self, other: Accused) -> bool:
+        """Return whether these are the same observations as another's."""
+        if not isinstance(other, Altered) or self.chain != other.chain or not super().same(other):
+            return False
+        if self.quantised is None or other.quantised is None:
+            return self.quantised is other.quantised
+        return np.array_equal(self.quantised, other.quantised)
+
+    def target(self, picture: int, rounding: str) -> Target:
+        """Return the weighted observation."""
+        del rounding
+        if self.quantised is None:
+            target = target_of(self.pixels[picture])
+            return target._replace(center=target.center - np.float32(self.roundings.bias[0] / UNIT))
+        known = self.intervals(picture)
+        center: Any = ((known.center * self.weight) / UNIT).astype(np.float32).reshape(self.gen.image_shape)
+        nothing: Any = np.zeros(center.shape, bool)
+        return Target(center, nothing, nothing, 0.0 * center)
+
+    def intervals(self, picture: int) -> Intervals:
+        """Return what is known of each number, in bytes."""
+        jpeg = self.chain.jpeg
+        if self.quantised is None or jpeg is None:
+            pixels = self.pixels[picture].ravel()
+            center = pixels.astype(np.float64)
+            half = np.full(center.shape, 0.5)
+            below, above = pixels == 0, pixels == 255
+        else:
+            steps = jpeg.steps(self.pixels.shape[1:])
+            center, half = self.quantised[picture] * steps, steps / 2.0
+            below = above = np.zeros(center.shape, bool)
+        return Intervals(center - self.roundings.bias, half, self.roundings.noise, below, above)
+
+    def telling(self, picture: int) -> int:
+        """Return how many numbers tell something: bytes that are not clipped, coefficients that are not 0."""
+        return super().telling(picture) if self.quantised is None else int((self.quantised[picture] != 0).sum())
+
+    def predict(self, z: np.ndarray, label: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the prediction of each number [N], in bytes, and its Jacobian [N, d]."""
+        given = jnp.int32(label) if self.gen.num_classes else None
+        found = make_linear(self.gen.apply, self.gen.latent_shape)(self.gen.state, given, jnp.asarray(z, jnp.float32))
+        picture, jacobian = np.asarray(found.picture, np.float64).ravel(), np.asarray(found.jacobian, np.float64)
+        if self.quantised is None:
+            return (picture + 1.0) * UNIT, jacobian * UNIT
+        unit = UNIT / self.weight
+        return picture * unit, jacobian * unit[:, None]
+
+    def into_intervals(
+        self, picture: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
+    ) -> tuple[np.ndarray, int, float]:
+        """Return the likeliest latent near z; see `Accused.into_intervals`."""
+        del rounding
+        z, used = likeliest(lambda z: self.predict(z, label), z, self.intervals(picture), prior, max(2, jacobians))
+        return z, used, 0.0 if np.isfinite(z).all() else np.inf
+
+    def surprise(self, picture: int, label: int, z: np.ndarray) -> Surprise:
+        """Return how unlikely the observation is under a latent."""
+        labels = None if not self.original.num_classes else np.array([label])
+        made = make_pictures(self.gen, z[None], labels).astype(np.float64).ravel()
+        prediction = (made + 1.0) * UNIT if self.quantised is None else made * UNIT / self.weight
+        return surprise(prediction, self.intervals(picture))
+
+    def p_value(self, found: Surprise) -> float:
+        """Return the chance of so large a surprise, had the candidate made the picture at that latent."""
+        return chance_of(found, self.roundings.dispersion)
+
+    def identical(self, picture: int, z: np.ndarray, label: int) -> float:
+        """Return the share of numbers observed that the alteration, carried out by programs, gives again."""
+        labels = None if not self.original.num_classes else np.array([label])
+        made = make_pictures(self.original, z[None], labels)
+        if not np.isfinite(made).all():
+            return 0.0
+        pixels = self.chain.discrete(to_byte(made, rule=self.original.rounding or "round"))
+        if self.chain.jpeg is None or self.quantised is None:
+            return float((pixels[0] == self.pixels[picture]).mean())
+        again = read_jpeg(self.chain.jpeg.encode(pixels[0]))[0]
+        return float((again == self.quantised[picture]).mean())
+
+    def accepts(self, picture: int, rounding: str, label: int, z: np.ndarray) -> bool:
+        """Return whether the test does not deny the latent."""
+        del rounding
+        return bool(np.isfinite(z).all()) and self.p_value(self.surprise(picture, label, z)) >= ACCEPTED
+
+
+def make_altered(gen: Generator, pictures: AlteredPictures) -> Altered:
+    """Return altered pictures as a candidate's searches see them.
+
+    Raises:
+      ImageError: the alteration does not make pictures of this shape from the candidate's.
+    """
+    chain, pixels = pictures.chain, pictures.pixels
+    shape = chain.out_shape(gen.image_shape)
+    if pixels.shape[1:] != shape:
+        raise ImageError(
+            f"pictures are {pixels.shape[1:]}; {chain.text or 'no alteration'} makes {shape} of the {gen.image_shape}"
+            f" of generator {gen.name!r}; give the alteration that was made"
+        )
+    roundings = learn_roundings(weakref.ref(gen), chain)
+    draft = Altered(gen, pixels, gen, chain, roundings, pictures.quantised)
+    return dataclasses.replace(draft, gen=observed_generator(gen, chain, draft.weight))

@@ -1,0 +1,175 @@
+"""Numbers known to lie in intervals: the likeliest latent, and a test of whether it explains them.
+
+What is observed of an altered picture is rounded: a byte, or a quantised DCT coefficient, says in which interval a
+value lay. What the model predicts differs from that value by roundings on the way, noise of a known standard deviation
+s. So
+
+    P(observed | z) = Phi((upper - c(z)) / s) - Phi((lower - c(z)) / s)
+
+for each number (interval-censored regression: Tobin, Econometrica 26, 1958), and -log P is convex in the prediction c.
+The likeliest latent is found by Newton steps on it. The test compares the sum of -log P there with what it would be if
+the prediction were right: the sum of the entropies, with a variance that is known as well, since each outcome's
+chances are. Where an interval is wide and the prediction well inside, both are zero: it says nothing, and counts for
+nothing.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import gammaincc, log_ndtr
+
+from jattr.inversion.problem import Prior
+
+LOG_2PI = float(np.log(2 * np.pi))
+NEWTON_STEPS, HALVINGS = 30, 12
+CLOSE_ENOUGH = 0.1  # gain of a further Jacobian, in units of log likelihood, that is not worth it
+RANGE = 6.0  # standard deviations on each side that the entropy's outcomes cover
+CERTAIN = 1e-12  # outcomes of less chance add nothing to it
+
+Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # z [d] -> prediction [N], Jacobian [N, d]
+
+
+class Intervals(NamedTuple):
+    """What is known of N numbers: float64, in one unit."""
+
+    center: np.ndarray  # [N]
+    half: np.ndarray  # [N], half the width
+    noise: np.ndarray  # [N], standard deviation of the prediction, above 0
+    below: np.ndarray  # [N] bool: everything below the interval fits as well
+    above: np.ndarray  # [N] bool
+
+
+class Surprise(NamedTuple):
+    """How unlikely the observation is under a prediction, against what is to be expected."""
+
+    total: float  # sum of -log P, nats
+    expected: float  # its mean if the prediction is right
+    variance: float
+    telling: int  # numbers whose outcome was not certain beforehand, or came as a surprise
+
+    @property
+    def score(self) -> float:
+        """Standard deviations above the mean."""
+        return (self.total - self.expected) / max(self.variance, 1e-12) ** 0.5
+
+
+def minus_log_chance(prediction: np.ndarray, known: Intervals) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return -log P of each number [N], and its first and second derivative in the prediction."""
+    a = np.where(known.below, -np.inf, (known.center - known.half - prediction) / known.noise)
+    b = np.where(known.above, np.inf, (known.center + known.half - prediction) / known.noise)
+    log_p = _log_between(a, b)
+    at_a, at_b = (np.exp(np.minimum(-0.5 * edge**2 - 0.5 * LOG_2PI - log_p, 700.0)) for edge in (a, b))
+    slope = (at_b - at_a) / known.noise
+    bend = (_times(b, at_b) - _times(a, at_a)) / known.noise**2 + slope**2
+    return -log_p, slope, np.clip(bend, 0.0, 1.0 / known.noise**2)
+
+
+def _times(edge: np.ndarray, density: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(edge), edge, 0.0) * density
+
+
+def _log_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return log(Phi(b) - Phi(a)), a < b, exact far out on both sides."""
+    swap = a > 0
+    a, b = np.where(swap, -b, a), np.where(swap, -a, b)
+    log_a, log_b = log_ndtr(a), log_ndtr(b)
+    return log_b + np.log1p(-np.exp(np.minimum(log_a - log_b, -1e-15)))
+
+
+def surprise(prediction: np.ndarray, known: Intervals) -> Surprise:
+    """Return the sum of -log P under a prediction [N], and its mean and variance if the prediction is right."""
+    found = minus_log_chance(prediction, known)[0]
+    expected, variance = np.zeros_like(found), np.zeros_like(found)
+    width = 2.0 * known.half
+    reach = int(np.ceil((RANGE * known.noise / width).max())) + 1
+    nearest = known.center + width * np.round((prediction - known.center) / width)
+    first = np.where(known.below | known.above, np.inf, 0.0)  # of one-sided ones see below
+    outcomes = [nearest + width * step for step in range(-reach, reach + 1)]
+    for center in outcomes:
+        log_p = -minus_log_chance(prediction, known._replace(center=center, below=first > 1, above=first > 1))[0]
+        p = np.exp(log_p)
+        term = np.where(p > CERTAIN, p * log_p, 0.0)
+        expected -= term
+        variance += term * log_p
+    variance -= expected**2
+    one_sided = known.below | known.above
+    if one_sided.any():  # two outcomes: inside or not
+        log_in = -found[one_sided]
+        p = np.exp(log_in)
+        log_out = np.log(np.maximum(1.0 - p, 1e-300))
+        mean = -(p * log_in + (1 - p) * np.where(p < 1, log_out, 0.0))
+        expected[one_sided] = mean
+        variance[one_sided] = p * log_in**2 + (1 - p) * np.where(p < 1, log_out, 0.0) ** 2 - mean**2
+    telling = (expected > 1e-3) | (found > 1e-3)
+    return Surprise(float(found.sum()), float(expected.sum()), float(np.maximum(variance, 0).sum()), int(telling.sum()))
+
+
+def chance_of(found: Surprise, dispersion: float) -> float:
+    """Return the chance of so large a surprise if the prediction is right.
+
+    By a gamma distribution of its mean and variance, the variance times `dispersion`: roundings of neighbouring numbers
+    depend on each other, which widens their sum.
+    """
+    variance = max(found.variance * dispersion, 1e-9)
+    mean = max(found.expected, variance / 1e3, 1e-9)
+    return float(gammaincc(mean**2 / variance, max(0.0, found.total) * mean / variance))
+
+
+def likeliest(
+    predict: Predict, z: np.ndarray, known: Intervals, prior: Prior, jacobians: int
+) -> tuple[np.ndarray, int]:
+    """Return the most probable latent [d] near z, and the Jacobians used.
+
+    Args:
+      predict: the prediction and its Jacobian.
+      z: a latent near the solution.
+      known: the intervals.
+      prior: of the latent, taken as normal.
+      jacobians: the most to compute.
+    """
+    best, lowest, here, used = z.astype(np.float64), np.inf, z.astype(np.float64), 0
+    while used < jacobians:
+        prediction, jacobian = (np.asarray(a, np.float64) for a in predict(here.astype(np.float32)))
+        used += 1
+        if not (np.isfinite(prediction).all() and np.isfinite(jacobian).all()):
+            break
+        value = _objective(prediction, here, known, prior)
+        if value >= lowest:  # the linear picture was wrong so far away
+            if np.abs(here - best).max() < 1e-4 * prior.scale.max():
+                break
+            here = best + (here - best) / 4.0
+            continue
+        gain, best, lowest = lowest - value, here, value
+        if gain < CLOSE_ENOUGH:
+            break
+        here = best + _move(prediction, jacobian, best, known, prior)
+    return best.astype(np.float32), used
+
+
+def _objective(prediction: np.ndarray, z: np.ndarray, known: Intervals, prior: Prior) -> float:
+    return float(minus_log_chance(prediction, known)[0].sum() + 0.5 * np.square((z - prior.mean) / prior.scale).sum())
+
+
+def _move(prediction: np.ndarray, jacobian: np.ndarray, z: np.ndarray, known: Intervals, prior: Prior) -> np.ndarray:
+    """Return the move [d] to the optimum of the linear picture: Newton's method with halved steps, convex."""
+    move = np.zeros_like(z)
+    value = _objective(prediction, z, known, prior)
+    for _ in range(NEWTON_STEPS):
+        _, slope, bend = minus_log_chance(prediction + jacobian @ move, known)
+        gradient = jacobian.T @ slope + (z + move - prior.mean) / prior.scale**2
+        strong = bend > 1e-9 * bend.max()
+        rows = jacobian[strong]
+        matrix = rows.T @ (rows * bend[strong][:, None]) + np.diag(1.0 / prior.scale**2)
+        step = -np.linalg.solve(matrix, gradient)
+        for _ in range(HALVINGS):
+            now = _objective(prediction + jacobian @ (move + step), z + move + step, known, prior)
+            if now < value:
+                break
+            step = step / 2.0
+        else:
+            break
+        move, value, gain = move + step, now, value - now
+        if gain < CLOSE_ENOUGH / 10:
+            break
+    return move

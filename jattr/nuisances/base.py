@@ -1,0 +1,55 @@
+"""Alterations of a picture: what happened to it after it was generated, as a part of the model.
+
+Each is stated twice: `smooth`, differentiable and without rounding, for the search; and `discrete`, from bytes to
+bytes as programs do it, from which is learnt how far the first lies from the second.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Shape: TypeAlias = tuple[int, int, int]  # (H, W, C)
+SmoothFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (parameters, pictures [n, H, W, C]) -> altered ones
+
+
+class Alteration(ABC):
+    """One step. Frozen dataclasses implement it; equal ones are the same alteration."""
+
+    name: ClassVar[str]  # in `REGISTRY`
+    deterministic: ClassVar[bool] = True  # whether the same bytes give the same bytes
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """The alteration as `parse_alteration` reads it."""
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return the shape of the altered picture.
+
+        Raises:
+          InputError: it cannot be applied to pictures of this shape.
+        """
+        return shape
+
+    def parameters(self, shape: Shape) -> Any:
+        """Return the arrays that `smooth` takes, for pictures of this shape."""
+        del shape
+        return ()
+
+    @property
+    @abstractmethod
+    def smooth(self) -> SmoothFn:
+        """The differentiable form, [-1, 1] units: the same function for all alterations that can share a program."""
+
+    @abstractmethod
+    def discrete(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the altered pictures, uint8 [n, H, W, C] to uint8 [n, H', W', C']."""
+
+
+def clip(x: jax.Array) -> jax.Array:
+    """Return values cut off at the ends of the range, as bytes are."""
+    return jnp.clip(x, -1.0, 1.0)

@@ -1,0 +1,124 @@
+"""`Chain`: alterations one after the other, as a function of a generator's pictures, and how far that is from bytes."""
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jattr.errors import InputError
+from jattr.generators.base import ApplyFn
+from jattr.images import to_float
+from jattr.nuisances.base import Alteration, Shape, SmoothFn, clip
+from jattr.nuisances.jpeg import Jpeg
+
+MAX_STEPS = 8
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What was done to a picture, first things first."""
+
+    steps: tuple[Alteration, ...]
+
+    def __post_init__(self) -> None:
+        """Check the number of steps.
+
+        Raises:
+          InputError: too many.
+        """
+        if len(self.steps) > MAX_STEPS:
+            raise InputError(
+                f"there are {len(self.steps)} alterations one after the other; at most {MAX_STEPS} are legal"
+            )
+
+    @property
+    def text(self) -> str:
+        """The chain as `parse_chain` reads it."""
+        return ",".join(step.text for step in self.steps)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the chain does."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def jpeg(self) -> Jpeg | None:
+        """The last step, if it is a compression: then coefficients are observed, else bytes."""
+        return self.steps[-1] if self.steps and isinstance(self.steps[-1], Jpeg) else None
+
+    @property
+    def before(self) -> tuple[Alteration, ...]:
+        """The steps that lead to the bytes that are compressed, or that are observed."""
+        return self.steps if self.jpeg is None else self.steps[:-1]
+
+    @property
+    def proves(self) -> bool:
+        """Whether what is observed can be a proof: nothing random, nothing lost but at the last step."""
+        return all(step.deterministic and not isinstance(step, Jpeg) for step in self.before)
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return the shape of the altered picture.
+
+        Raises:
+          InputError: a step cannot be applied.
+        """
+        for step in self.steps:
+            shape = step.out_shape(shape)
+        return shape
+
+    def parameters(self, shape: Shape) -> tuple[Any, ...]:
+        """Return what the smooth forms of the steps before compression take."""
+        found = []
+        for step in self.before:
+            found.append(step.parameters(shape))
+            shape = step.out_shape(shape)
+        return tuple(found)
+
+    def discrete(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the bytes [n, H', W', C'] before compression of pictures [n, H, W, C], made as programs do it."""
+        for step in self.before:
+            pixels = step.discrete(pixels)
+        return pixels
+
+
+def smooth_pixels(apply: ApplyFn, chain: Chain) -> ApplyFn:
+    """Return `apply` followed by the steps before compression: [n, H', W', C'], [-1, 1] units."""
+    return _composed(apply, tuple(step.smooth for step in chain.before), None)
+
+
+def smooth_observation(apply: ApplyFn, chain: Chain) -> ApplyFn:
+    """Return `apply` followed by all steps: bytes' values, or coefficients [n, 1, N, 1], times the state's weight.
+
+    The state has `generator`, the candidate's own; `shift`, added to its pictures; `parameters`; and `weight`.
+    """
+    return _composed(
+        apply, tuple(step.smooth for step in chain.before), None if chain.jpeg is None else chain.jpeg.smooth
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _composed(apply: ApplyFn, kinds: tuple[SmoothFn, ...], last: SmoothFn | None) -> ApplyFn:
+    def altered(state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+        x = clip(apply(state["generator"], z, label=label)) + state["shift"]
+        for kind, parameters in zip(kinds, state["parameters"], strict=True):
+            x = kind(parameters, x)
+        return x if last is None else last((), x) * state["weight"]
+
+    return altered
+
+
+def smooth_of_bytes(chain: Chain, pixels: np.ndarray) -> np.ndarray:
+    """Return the smooth observation of pictures of bytes [n, H, W, C], unweighted; for tests and checks."""
+    state = {
+        "generator": jnp.asarray(to_float(pixels)), "shift": jnp.float32(0),
+        "parameters": chain.parameters(pixels.shape[1:]), "weight": jnp.float32(1),
+    }  # fmt: skip
+    return np.asarray(smooth_observation(_itself, chain)(state, jnp.zeros((len(pixels), 1))))
+
+
+def _itself(state: jax.Array, z: jax.Array, *, label: Any = None) -> jax.Array:
+    return state

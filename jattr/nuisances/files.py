@@ -1,0 +1,57 @@
+"""`AlteredPictures`: accused pictures with what was done to them, from files or from arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jattr.errors import ImageError
+from jattr.images.reading import decode_picture
+from jattr.nuisances.chain import Chain
+from jattr.nuisances.jpeg import read_jpeg
+
+
+@dataclass(frozen=True, eq=False)
+class AlteredPictures:
+    """Pictures that share one alteration."""
+
+    pixels: np.ndarray  # uint8 [n, H, W, C], as they look
+    chain: Chain
+    quantised: np.ndarray | None = None  # [n, N], a JPEG's coefficients; None where the last step is none
+
+    def __post_init__(self) -> None:
+        """Check types and numbers.
+
+        Raises:
+          ImageError: they do not fit each other.
+        """
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or not len(self.pixels):
+            raise ImageError(f"pictures are {self.pixels.dtype} {self.pixels.shape}; give uint8 [n, H, W, C]")
+        jpeg = self.chain.jpeg
+        if jpeg is None and self.quantised is None:
+            return
+        if jpeg is None or self.quantised is None:
+            raise ImageError("coefficients belong to a chain that ends with jpeg, and only to that; use from_jpeg")
+        shape = (len(self.pixels), len(jpeg.groups(self.pixels.shape[1:])))
+        if self.quantised.shape != shape:
+            raise ImageError(f"coefficients are {self.quantised.shape}; these pictures and tables have {shape}")
+
+
+def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredPictures:
+    """Return JPEG files of one size, with one set of tables, as altered pictures.
+
+    Args:
+      files: their bytes.
+      before: what was done before the compression; None: nothing.
+
+    Raises:
+      ImageError: a file that jattr does not read, or of another size or with other tables than the first.
+    """
+    read = [read_jpeg(data) for data in files]
+    first = read[0][1]
+    pixels = [decode_picture(data)[0] for data in files]
+    for number, (_, jpeg) in enumerate(read):
+        if jpeg != first or pixels[number].shape != pixels[0].shape:
+            raise ImageError(f"JPEG number {number} has another size or other tables than the first; give it apart")
+    chain = Chain((*(() if before is None else before.steps), first))
+    return AlteredPictures(np.stack(pixels), chain, np.stack([quantised for quantised, _ in read]))

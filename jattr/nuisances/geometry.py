@@ -1,0 +1,115 @@
+"""Cut-outs, mirror images and shifts: pixels that only move."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from jattr.errors import InputError
+from jattr.nuisances.base import Shape
+from jattr.nuisances.separable import MAX_SIDE, Separable
+
+
+@dataclass(frozen=True)
+class Crop(Separable):
+    """A cut-out, the rest thrown away."""
+
+    height: int
+    width: int
+    top: int = 0
+    left: int = 0
+    name: ClassVar[str] = "crop"
+
+    def __post_init__(self) -> None:
+        """Check the size and the place."""
+        if min(self.height, self.width) < 1 or min(self.top, self.left) < 0 or self.bottom > MAX_SIDE:
+            raise InputError(f"crop is {self.text.partition(':')[2]}; give HEIGHTxWIDTH+TOP+LEFT inside the picture")
+
+    @property
+    def bottom(self) -> int:
+        """The largest edge."""
+        return max(self.top + self.height, self.left + self.width)
+
+    @property
+    def text(self) -> str:
+        """As `crop:58x58+3+3`."""
+        return f"crop:{self.height}x{self.width}+{self.top}+{self.left}"
+
+    def matrices(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows of the identity."""
+        if self.top + self.height > shape[0] or self.left + self.width > shape[1]:
+            raise InputError(f"{self.text} does not lie within a picture of {shape[0]}x{shape[1]}")
+        rows = np.eye(shape[0], dtype=np.float32)[self.top : self.top + self.height]
+        return rows, np.eye(shape[1], dtype=np.float32)[self.left : self.left + self.width]
+
+
+@dataclass(frozen=True)
+class Centre(Separable):
+    """A cut-out of the middle, a fraction of each side."""
+
+    fraction: float
+    name: ClassVar[str] = "centre"
+
+    def __post_init__(self) -> None:
+        """Check the fraction."""
+        if not 0 < self.fraction <= 1:
+            raise InputError(f"centre has fraction {self.fraction!r}; give a number above 0, at most 1")
+
+    @property
+    def text(self) -> str:
+        """As `centre:0.9`."""
+        return f"centre:{self.fraction:g}"
+
+    def matrices(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows of the identity."""
+        height, width = (max(1, math.floor(side * self.fraction + 0.5)) for side in shape[:2])
+        return Crop(height, width, (shape[0] - height) // 2, (shape[1] - width) // 2).matrices(shape)
+
+
+@dataclass(frozen=True)
+class Flip(Separable):
+    """A mirror image: left and right exchanged, or top and bottom."""
+
+    axis: str = "horizontal"
+    name: ClassVar[str] = "flip"
+
+    def __post_init__(self) -> None:
+        """Check the axis."""
+        if self.axis not in ("horizontal", "vertical"):
+            raise InputError(f"flip is {self.axis!r}; it is horizontal (left and right exchanged) or vertical")
+
+    @property
+    def text(self) -> str:
+        """As `flip:horizontal`."""
+        return f"flip:{self.axis}"
+
+    def matrices(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+        """Return the identity and its mirror image."""
+        rows, columns = np.eye(shape[0], dtype=np.float32), np.eye(shape[1], dtype=np.float32)
+        return (rows, columns[::-1]) if self.axis == "horizontal" else (rows[::-1], columns)
+
+
+@dataclass(frozen=True)
+class Shift(Separable):
+    """A move by whole pixels, the edge repeated where nothing was."""
+
+    down: int
+    right: int
+    name: ClassVar[str] = "shift"
+
+    def __post_init__(self) -> None:
+        """Check the distance."""
+        if max(abs(self.down), abs(self.right)) > MAX_SIDE:
+            raise InputError(f"shift is {self.down}, {self.right}; give numbers of pixels up to {MAX_SIDE}")
+
+    @property
+    def text(self) -> str:
+        """As `shift:2:-1`."""
+        return f"shift:{self.down}:{self.right}"
+
+    def matrices(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows of the identity, the outermost repeated."""
+        rows = np.clip(np.arange(shape[0]) - self.down, 0, shape[0] - 1)
+        columns = np.clip(np.arange(shape[1]) - self.right, 0, shape[1] - 1)
+        return np.eye(shape[0], dtype=np.float32)[rows], np.eye(shape[1], dtype=np.float32)[columns]

@@ -1,0 +1,191 @@
+"""JPEG as a part of the model: what an encoder quantises, as a smooth function of the picture.
+
+A JPEG file states its quantised DCT coefficients exactly: each is an interval one quantisation step wide around the
+encoder's value. Up to the quantiser the encoder is linear but for two roundings (ITU-T T.81, annex A; T.871): bytes to
+luma and chroma, chroma averaged over 2x2 or 2x1 pixels, edges repeated to whole blocks, 8x8 DCT.
+"""
+
+import functools
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jattr.errors import InputError
+from jattr.images.jpeg import JpegFormat, encode_jpeg, quality_format, read_coefficients
+from jattr.images.reading import decode_picture
+from jattr.nuisances.base import Alteration, Shape, SmoothFn
+from jattr.nuisances.pointwise import LUMA
+
+BLOCK = 8
+SUBSAMPLINGS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}  # luma's factors; chroma's are 1
+RED, BLUE = 1.402, 1.772  # Cr = (R - Y) / 1.402, Cb = (B - Y) / 1.772
+
+
+def to_ycc() -> np.ndarray:
+    """Return the matrix from RGB to Y, Cb, Cr about 0 [3, 3], to be multiplied from the right."""
+    luma = np.array(LUMA)
+    blue, red = (np.array([0, 0, 1.0]) - luma) / BLUE, (np.array([1.0, 0, 0]) - luma) / RED
+    return np.stack([luma, blue, red], axis=1)
+
+
+def dct_matrix() -> np.ndarray:
+    """Return the orthonormal DCT of 8 values [8, 8], frequencies along rows."""
+    k, n = np.arange(BLOCK)[:, None], np.arange(BLOCK)[None]
+    rows = np.sqrt(2.0 / BLOCK) * np.cos((2 * n + 1) * k * np.pi / (2 * BLOCK))
+    rows[0] /= math.sqrt(2.0)
+    return rows
+
+
+def blocks_of(shape: Shape, sampling: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
+    """Return the rows and columns of blocks of each component."""
+    tallest, widest = (max(factor[axis] for factor in sampling) for axis in (0, 1))
+    return [
+        (math.ceil(math.ceil(shape[0] * v / tallest) / BLOCK), math.ceil(math.ceil(shape[1] * h / widest) / BLOCK))
+        for v, h in sampling
+    ]
+
+
+@functools.lru_cache(maxsize=16)
+def make_coefficients(sampling: tuple[tuple[int, int], ...]) -> SmoothFn:
+    """Return `fn(parameters, pictures [n, H, W, C]) -> [n, 1, N, 1]`: coefficients over 127.5, block after block.
+
+    `parameters` are none; one function for each way of sampling, whatever the tables.
+    """
+    tallest, widest = (max(factor[axis] for factor in sampling) for axis in (0, 1))
+    dct, ycc = dct_matrix().astype(np.float32), to_ycc().astype(np.float32)
+
+    def fn(parameters: Any, x: jax.Array) -> jax.Array:
+        del parameters
+        n, height, width, channels = x.shape
+        planes = x @ ycc if channels == 3 else x
+        offset = jnp.float32(1.0 - 128.0 / 127.5)  # bytes are centred about 128, [-1, 1] about 127.5
+        parts = []
+        for place, (rows, columns) in enumerate(blocks_of((height, width, channels), sampling)):
+            down, across = tallest // sampling[place][0], widest // sampling[place][1]
+            plane = planes[..., place] + (offset if place == 0 else 0.0)
+            tall, wide = rows * BLOCK * down, columns * BLOCK * across
+            plane = jnp.pad(plane, ((0, 0), (0, max(0, tall - height)), (0, max(0, wide - width))), mode="edge")
+            plane = plane[:, :tall, :wide].reshape(n, rows * BLOCK, down, columns * BLOCK, across).mean((2, 4))
+            blocks = plane.reshape(n, rows, BLOCK, columns, BLOCK)
+            found = jnp.einsum("ui,nribj,vj->nrbuv", dct, blocks, dct)
+            parts.append(found.reshape(n, -1))
+        return jnp.concatenate(parts, 1)[:, None, :, None]
+
+    return fn
+
+
+@dataclass(frozen=True)
+class Jpeg(Alteration):
+    """Compression by an encoder with these tables and sampling; the last alteration of a chain."""
+
+    format: JpegFormat
+    name: ClassVar[str] = "jpeg"
+
+    @staticmethod
+    def of_quality(quality: int, subsampling: str = "4:2:0", channels: int = 3) -> "Jpeg":
+        """Return the compression that Pillow and libjpeg make of a quality."""
+        if not 1 <= quality <= 100:
+            raise InputError(f"jpeg has quality {quality!r}; give a whole number from 1 to 100")
+        if subsampling not in SUBSAMPLINGS:
+            raise InputError(f"jpeg has subsampling {subsampling!r}; it is one of {', '.join(SUBSAMPLINGS)}")
+        return Jpeg(quality_format(quality, subsampling, channels))
+
+    @property
+    def text(self) -> str:
+        """As `jpeg:75:4:2:0`; with other tables than libjpeg's of a quality, as `jpeg:own-` and their digest."""
+        names = {luma: name for name, luma in SUBSAMPLINGS.items()}
+        kind = names[self.format.sampling[0]] if len(self.format.tables) == 3 else "4:4:4"
+        quality = _quality_of(self.format, kind)
+        if quality is not None:
+            return f"jpeg:{quality}:{kind}" if len(self.format.tables) == 3 else f"jpeg:{quality}"
+        return f"jpeg:own-{hashlib.sha256(repr(self.format.key).encode()).hexdigest()[:16]}:{kind}"
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return the shape, which compression keeps."""
+        if shape[2] != (3 if len(self.format.tables) == 3 else 1):
+            raise InputError(
+                f"the JPEG has {len(self.format.tables)} components, the pictures {shape[2]} channels; they must agree"
+            )
+        return shape
+
+    @property
+    def smooth(self) -> SmoothFn:
+        """What the encoder quantises."""
+        return make_coefficients(self.format.sampling)
+
+    def steps(self, shape: Shape) -> np.ndarray:
+        """Return the quantisation step of each coefficient [N], in the order of `smooth`."""
+        grids = blocks_of(shape, self.format.sampling)
+        tables = zip(self.format.tables, grids, strict=True)
+        return np.concatenate([np.broadcast_to(t, (*g, BLOCK, BLOCK)).ravel() for t, g in tables]).astype(np.float64)
+
+    def groups(self, shape: Shape) -> np.ndarray:
+        """Return which coefficients [N] are of one kind: 64 frequencies of each component."""
+        grids = blocks_of(shape, self.format.sampling)
+        kinds = np.arange(len(grids) * BLOCK * BLOCK).reshape(-1, BLOCK, BLOCK)
+        return np.concatenate(
+            [np.broadcast_to(k, (*g, BLOCK, BLOCK)).ravel() for k, g in zip(kinds, grids, strict=True)]
+        )
+
+    def encode(self, pixels: np.ndarray) -> bytes:
+        """Return the file that a real encoder makes of a picture [H, W, C]."""
+        return encode_jpeg(pixels, self.format)
+
+    def unquantised(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what an encoder quantises of pictures, uint8 [n, H, W, C] -> [n, N] float64, roundings included."""
+        n, height, width, channels = pixels.shape
+        planes = pixels.astype(np.float64)
+        if channels == 3:
+            planes = np.floor(planes @ to_ycc() + np.array([0.5, 128.5 - 1e-9, 128.5 - 1e-9])) - 128.0
+        else:
+            planes = planes - 128.0
+        sampling = self.format.sampling
+        tallest, widest = (max(factor[axis] for factor in sampling) for axis in (0, 1))
+        dct, parts = dct_matrix(), []
+        for place, (rows, columns) in enumerate(blocks_of((height, width, channels), sampling)):
+            down, across = tallest // sampling[place][0], widest // sampling[place][1]
+            tall, wide = rows * BLOCK * down, columns * BLOCK * across
+            plane = np.pad(
+                planes[..., place], ((0, 0), (0, max(0, tall - height)), (0, max(0, wide - width))), mode="edge"
+            )
+            plane = plane[:, :tall, :wide].reshape(n, rows * BLOCK, down, columns * BLOCK, across)
+            plane = _averaged(plane)
+            blocks = plane.reshape(n, rows, BLOCK, columns, BLOCK)
+            parts.append(np.einsum("ui,nribj,vj->nrbuv", dct, blocks, dct, optimize=True).reshape(n, -1))
+        return np.concatenate(parts, 1)
+
+    def discrete(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the decoded pictures."""
+        return np.stack([decode_picture(self.encode(p))[0] for p in pixels])
+
+
+def read_jpeg(data: bytes) -> tuple[np.ndarray, Jpeg]:
+    """Return the quantised coefficients [N] of a JPEG file, in the order of `Jpeg.smooth`, and its compression.
+
+    Raises:
+      ImageError: it is no JPEG that jattr reads.
+    """
+    found = read_coefficients(data)
+    return np.concatenate([part.ravel() for part in found.quantised]), Jpeg(found.format)
+
+
+@functools.lru_cache(maxsize=256)
+def _quality_of(format: JpegFormat, kind: str) -> int | None:
+    """Return the quality at which libjpeg has these tables, or None."""
+    channels = len(format.tables)
+    return next((q for q in range(1, 101) if quality_format(q, kind, channels) == format), None)
+
+
+def _averaged(plane: np.ndarray) -> np.ndarray:
+    """Return averages over axes 2 and 4, rounded as libjpeg does: by a bias that alternates along a row."""
+    down, across = plane.shape[2], plane.shape[4]
+    if down * across == 1:
+        return plane[:, :, 0, :, 0]
+    bias = np.tile([1.0, 2.0] if down * across == 4 else [0.0, 1.0], plane.shape[3])[: plane.shape[3]]
+    total = (plane + 128.0).sum((2, 4)) + bias
+    return np.floor(total / (down * across)) - 128.0

@@ -1,0 +1,79 @@
+"""Alterations by name, and how a chain is written: `resize:48x48:lanczos,jpeg:75:4:2:0`."""
+
+import re
+from collections.abc import Callable, Sequence
+
+from jattr.errors import InputError
+from jattr.nuisances.base import Alteration
+from jattr.nuisances.chain import Chain
+from jattr.nuisances.geometry import Centre, Crop, Flip, Shift
+from jattr.nuisances.jpeg import Jpeg
+from jattr.nuisances.pointwise import Brightness, Contrast, Gamma, Grey, Noise
+from jattr.nuisances.resample import Blur, Rescale, Resize
+
+Read = Callable[[Sequence[str]], Alteration]
+MAX_TEXT = 500  # characters of a chain
+
+
+def _resize(parts: Sequence[str]) -> Alteration:
+    height, width = _matched(r"(\d{1,5})x(\d{1,5})", parts[0])
+    return Resize(int(height), int(width), *parts[1:])
+
+
+def _crop(parts: Sequence[str]) -> Alteration:
+    return Crop(*map(int, _matched(r"(\d{1,5})x(\d{1,5})\+(\d{1,5})\+(\d{1,5})", parts[0])))
+
+
+def _jpeg(parts: Sequence[str]) -> Alteration:
+    return Jpeg.of_quality(int(parts[0]), ":".join(parts[1:]) or "4:2:0")
+
+
+REGISTRY: dict[str, tuple[Read, str]] = {  # how it is read, and how it is written
+    "resize": (_resize, "resize:HEIGHTxWIDTH[:FILTER]"),
+    "rescale": (lambda parts: Rescale(float(parts[0]), *parts[1:]), "rescale:FACTOR[:FILTER]"),
+    "crop": (_crop, "crop:HEIGHTxWIDTH+TOP+LEFT"),
+    "centre": (lambda parts: Centre(*map(float, parts)), "centre:FRACTION"),
+    "flip": (lambda parts: Flip(*parts), "flip[:horizontal|vertical]"),
+    "shift": (lambda parts: Shift(*map(int, parts)), "shift:DOWN:RIGHT"),
+    "blur": (lambda parts: Blur(*map(float, parts)), "blur:SIGMA"),
+    "brightness": (lambda parts: Brightness(*map(float, parts)), "brightness:FACTOR"),
+    "contrast": (lambda parts: Contrast(*map(float, parts)), "contrast:FACTOR"),
+    "gamma": (lambda parts: Gamma(*map(float, parts)), "gamma:POWER"),
+    "grey": (lambda parts: Grey(*map(int, parts)), "grey[:1|3]"),
+    "noise": (lambda parts: Noise(float(parts[0])), "noise:SIGMA"),
+    "jpeg": (_jpeg, "jpeg:QUALITY[:4:4:4|:4:2:2|:4:2:0]"),
+}
+
+
+def parse_chain(text: str) -> Chain:
+    """Return the chain that a text names, alterations separated by commas; none for an empty text.
+
+    Raises:
+      InputError: a name or a parameter is not legal.
+
+    >>> parse_chain("centre:0.9,rescale:0.5").text
+    'centre:0.9,rescale:0.5:lanczos'
+    """
+    if len(text) > MAX_TEXT:
+        raise InputError(f"the alteration has {len(text)} characters; at most {MAX_TEXT} are legal")
+    return Chain(tuple(_parse(step.strip()) for step in text.split(",") if step.strip()))
+
+
+def _parse(text: str) -> Alteration:
+    name, *parts = text.split(":")
+    if name not in REGISTRY:
+        raise InputError(f"there is no alteration {name!r}; there are {', '.join(REGISTRY)}")
+    read, form = REGISTRY[name]
+    try:
+        return read(parts)
+    except (ValueError, TypeError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"alteration {text!r} cannot be read; it is written {form}") from None
+
+
+def _matched(pattern: str, text: str) -> tuple[str, ...]:
+    found = re.fullmatch(pattern, text)
+    if found is None:
+        raise ValueError(text)
+    return found.groups()
