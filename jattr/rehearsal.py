@@ -6,16 +6,15 @@ restart arrives, hence how many restarts leave but a small chance that such a pi
 
 import hashlib
 import json
-import math
 from collections.abc import MutableMapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from scipy.special import betaincinv
 
 from jattr import __version__
+from jattr.decision.restart_power import restarts_needed
 from jattr.generators.base import Generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
@@ -24,7 +23,6 @@ from jattr.inversion.measure import make_pictures
 from jattr.inversion.through_styles import make_inverter
 
 PICTURES = 16  # own pictures that are searched
-CONFIDENCE = 0.95  # of the bound on how often a restart arrives
 
 
 class Rehearsal(NamedTuple):
@@ -42,10 +40,7 @@ class Rehearsal(NamedTuple):
         From the Clopper-Pearson bound (Biometrika 26, 1934) on the chance that a restart arrives, as if every picture
         were equally hard; but at least what the hardest one here took.
         """
-        if not self.arrived:
-            return None
-        low = float(betaincinv(self.arrived, self.restarts - self.arrived + 1, 1.0 - CONFIDENCE))
-        return max(self.most, math.ceil(math.log(chance) / math.log1p(-low)))
+        return restarts_needed(self.arrived, self.restarts, self.most, chance)
 
 
 def candidate_key(key: jax.Array, gen: Generator) -> jax.Array:
@@ -76,9 +71,9 @@ class Rehearsals:
         return self.store[name]
 
     def _name(self, inverter: Inverter) -> str:
-        gen = inverter.gen
+        gen, maps = inverter.gen, _noise_digest(inverter.accused.maker)
         facts = {
-            "candidate": [gen.digest, gen.rounding, gen.prior, gen.space, repr(gen.settings), _noise_digest(gen)],
+            "candidate": [gen.digest, gen.rounding, gen.prior, gen.space, repr(gen.settings), maps],
             "config": asdict(self.config),
             "key": np.asarray(jax.random.key_data(self.key)).tolist(),
             "pool": len(inverter.pool.z),

@@ -39,11 +39,11 @@ class Certificate:
     unclipped: int  # bytes from 1 to 254
     rank: int  # of the Jacobian at the unclipped bytes, above the noise of rounding
     excess: int  # unclipped - rank: the degrees of freedom
-    statistic: float  # T; its mean under the hypothesis is `excess`
+    statistic: float  # T; of an altered picture, its surprise
     p_value: float  # chance of so large a deviation if the generator made the picture
     alpha: float = ALPHA
     alteration: str = ""  # what was done to the picture; then bytes below are what is observed: bytes or coefficients
-    expected: float | None = None  # mean of the statistic, where it is not `excess`
+    expected: float = 0.0  # mean of the statistic under the hypothesis: `excess`, or that of an altered picture
 
     def to_dict(self) -> dict[str, Any]:
         """Return the certificate as JSON values."""
@@ -128,6 +128,7 @@ def _test(gen: Generator, z: Any, pixels: np.ndarray, label: int, rule: str, alp
         statistic=_finite(rest) if sound else _finite(np.nan),
         p_value=float(p),
         alpha=alpha,
+        expected=float(dof),
     )
 
 

@@ -19,7 +19,7 @@ from jattr.images import headers, reading
 from jattr.images.jpeg_file import SAMPLINGS, Component, decode_frame
 
 MAX_CODED_PIXELS = 2**22  # 2048 x 2048; generators make smaller pictures, and a scan costs up to 60 ns a coefficient
-MAX_CODED_BYTES = 16 * 2**20  # decoding costs about 10 bytes of memory and 0.7 us for each of them
+MAX_CODED_BYTES = 24 * 2**20  # noise at quality 100 is 17; decoding costs about 10 bytes of memory and 0.7 us for each
 MAX_SIDE = 65500  # libjpeg's
 
 
@@ -100,6 +100,8 @@ def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat) -> bytes:
         )
     if not all(1 <= side <= MAX_SIDE for side in pixels.shape[:2]):
         raise ImageError(f"{pixels.shape[0]}x{pixels.shape[1]} pixels; JPEG holds 1 to {MAX_SIDE} a side: resize it")
+    if not all(table.min() >= 1 and table.max() <= 255 for table in format.tables):
+        raise ImageError("quantiser steps outside 1 to 255, the legal ones of baseline JPEG: choose another format")
     tables = format.tables[:2] if channels == 3 and (format.tables[1] == format.tables[2]).all() else format.tables
     file = io.BytesIO()
     Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels).save(

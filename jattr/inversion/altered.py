@@ -30,6 +30,7 @@ from jattr.nuisances.jpeg import read_jpeg
 
 ARRIVED = 1.3  # times the expected mean squared residual: a search has arrived, if the test agrees
 NEAR = 3.0  # times it: a latent is worth the test
+JACOBIANS = 4  # times as many as unaltered pictures need: wide intervals hold the search less
 ACCEPTED = 1e-6  # significance level of the test
 
 
@@ -154,7 +155,8 @@ class Altered(Accused):
     ) -> tuple[np.ndarray, int, float]:
         """Return the likeliest latent near z; see `Accused.into_intervals`."""
         del rounding
-        z, used = likeliest(lambda z: self.predict(z, label), z, self.intervals(picture), prior, max(2, jacobians))
+        most = JACOBIANS * max(1, jacobians)
+        z, used = likeliest(lambda z: self.predict(z, label), z, self.intervals(picture), prior, most)
         return z, used, 0.0 if np.isfinite(z).all() else np.inf
 
     def surprise(self, picture: int, label: int, z: np.ndarray) -> Surprise:

@@ -71,6 +71,7 @@ class Inverter(Records):
         self.rounding = ["truncate" if accused.rounding == "truncate" else "round"] * self.count
         self.floors = accused.floors
         self.polished: dict[int, float] = {}  # picture -> the loss that its last polish reached
+        self.tested: dict[int, float] = {}  # picture -> the loss of the latent that a test denied last
 
     def prepare(self) -> None:
         """Compile the program of the first round."""
@@ -120,8 +121,11 @@ class Inverter(Records):
         """Take Gauss-Newton steps from latents that gradients have brought near; try the other rounding rule there."""
         if METHODS[self.method].polish:
             self._polish(pictures)
+        near = [place for place in self._open(pictures) if self.loss[place] < self.accused.near]
         if self.accused.rounding is None:
-            self._try_truncation([place for place in self._open(pictures) if self.loss[place] < self.accused.near])
+            self._try_truncation(near)
+        if self.accused.doubtful:
+            self._confirm(near)
 
     def decisive(self, picture: int) -> bool:
         """Return whether a latent at the floor can be proof: enough unclipped bytes beyond the unknowns."""
@@ -213,20 +217,19 @@ class Inverter(Records):
             if ending.loss <= self.loss[place]:
                 self.z[place], self.loss[place] = ending.z, ending.loss
             if ending.status != Status.FAILED or self.status[place] == Status.SKIPPED:
-                self.status[place] = ending.status
-        if self.accused.doubtful:
-            for place in places:
-                if self.loss[place] < self.accused.near:
-                    self._confirm(place)
+                unsure = ending.status == Status.ARRIVED and self.accused.doubtful  # `polish` tells
+                self.status[place] = Status.STALLED if unsure else ending.status
 
-    def _confirm(self, place: Place) -> None:
-        """Move a near latent into the intervals; it has arrived if it explains the picture then."""
-        z, _, loss = self._into_intervals(place)
-        if np.isfinite(loss) and self.accused.accepts(place[0], self.rounding[place[0]], int(self.label[place]), z):
-            self.z[place], self.status[place], self.exact[place[0]] = z, Status.ARRIVED, place[1]
-            self.loss[place] = self._measure([place])[0]
-        elif self.status[place] == Status.ARRIVED:
-            self.status[place] = Status.STALLED
+    def _confirm(self, places: Sequence[Place]) -> None:
+        """Move near latents into the intervals; those that explain their picture then have arrived."""
+        for place in places:
+            if self.loss[place] >= POLISH_AGAIN * self.tested.get(place[0], np.inf):
+                continue
+            self.tested[place[0]] = float(self.loss[place])
+            z, _, loss = self._into_intervals(place)
+            if np.isfinite(loss) and self.accused.accepts(place[0], self.rounding[place[0]], int(self.label[place]), z):
+                self.z[place], self.status[place], self.exact[place[0]] = z, Status.ARRIVED, place[1]
+                self.loss[place] = self._measure([place])[0]
 
     def _into_intervals(self, place: Place) -> tuple[np.ndarray, int, float]:
         """Return a latent moved towards one whose every number lies in its interval, Jacobians used, residual."""

@@ -24,6 +24,7 @@ from jattr.inversion.problem import Prior
 LOG_2PI = float(np.log(2 * np.pi))
 NEWTON_STEPS, HALVINGS = 30, 12
 CLOSE_ENOUGH = 0.1  # gain of a further Jacobian, in units of log likelihood, that is not worth it
+FIRST_DAMPING, EASE, TIGHTEN, MOST_DAMPING = 30.0, 0.2, 5.0, 1e6  # of a move, in units of the prior's precision
 RANGE = 6.0  # standard deviations on each side that the entropy's outcomes cover
 CERTAIN = 1e-12  # outcomes of less chance add nothing to it
 
@@ -119,7 +120,10 @@ def chance_of(found: Surprise, dispersion: float) -> float:
 def likeliest(
     predict: Predict, z: np.ndarray, known: Intervals, prior: Prior, jacobians: int
 ) -> tuple[np.ndarray, int]:
-    """Return the most probable latent [d] near z, and the Jacobians used.
+    """Return the most probable latent [d] near z, or one that leaves no surprise, and the Jacobians used.
+
+    Each move goes to the optimum of the linear picture, held back by a damping that grows where the picture was not
+    linear so far (Levenberg-Marquardt).
 
     Args:
       predict: the prediction and its Jacobian.
@@ -128,22 +132,22 @@ def likeliest(
       prior: of the latent, taken as normal.
       jacobians: the most to compute.
     """
-    best, lowest, here, used = z.astype(np.float64), np.inf, z.astype(np.float64), 0
-    while used < jacobians:
+    best, lowest, damping = z.astype(np.float64), np.inf, FIRST_DAMPING
+    here, model = best, None
+    for used in range(1, jacobians + 1):
         prediction, jacobian = (np.asarray(a, np.float64) for a in predict(here.astype(np.float32)))
-        used += 1
-        if not (np.isfinite(prediction).all() and np.isfinite(jacobian).all()):
-            break
-        value = _objective(prediction, here, known, prior)
-        if value >= lowest:  # the linear picture was wrong so far away
-            if np.abs(here - best).max() < 1e-4 * prior.scale.max():
+        sound = bool(np.isfinite(prediction).all() and np.isfinite(jacobian).all())
+        value = _objective(prediction, here, known, prior) if sound else np.inf
+        if value < lowest:
+            gain, best, lowest, model = lowest - value, here, value, (prediction, jacobian)
+            damping *= EASE
+            if gain < CLOSE_ENOUGH or surprise(prediction, known).score < 0.0:
                 break
-            here = best + (here - best) / 4.0
-            continue
-        gain, best, lowest = lowest - value, here, value
-        if gain < CLOSE_ENOUGH:
+        else:
+            damping *= TIGHTEN
+        if model is None or damping > MOST_DAMPING:
             break
-        here = best + _move(prediction, jacobian, best, known, prior)
+        here = best + _move(*model, best, known, prior, damping)
     return best.astype(np.float32), used
 
 
@@ -151,25 +155,28 @@ def _objective(prediction: np.ndarray, z: np.ndarray, known: Intervals, prior: P
     return float(minus_log_chance(prediction, known)[0].sum() + 0.5 * np.square((z - prior.mean) / prior.scale).sum())
 
 
-def _move(prediction: np.ndarray, jacobian: np.ndarray, z: np.ndarray, known: Intervals, prior: Prior) -> np.ndarray:
-    """Return the move [d] to the optimum of the linear picture: Newton's method with halved steps, convex."""
+def _move(
+    prediction: np.ndarray, jacobian: np.ndarray, z: np.ndarray, known: Intervals, prior: Prior, damping: float
+) -> np.ndarray:
+    """Return the move [d] to the damped optimum of the linear picture: Newton's method with halved steps, convex."""
+    brake = damping / np.square(prior.scale)
+
+    def objective(move: np.ndarray) -> float:
+        held = 0.5 * float(brake @ np.square(move))
+        return _objective(prediction + jacobian @ move, z + move, known, prior) + held
+
     move = np.zeros_like(z)
-    value = _objective(prediction, z, known, prior)
+    value = objective(move)
     for _ in range(NEWTON_STEPS):
         _, slope, bend = minus_log_chance(prediction + jacobian @ move, known)
-        gradient = jacobian.T @ slope + (z + move - prior.mean) / prior.scale**2
+        gradient = jacobian.T @ slope + (z + move - prior.mean) / np.square(prior.scale) + brake * move
         strong = bend > 1e-9 * bend.max()
         rows = jacobian[strong]
-        matrix = rows.T @ (rows * bend[strong][:, None]) + np.diag(1.0 / prior.scale**2)
+        matrix = rows.T @ (rows * bend[strong][:, None]) + np.diag(1.0 / np.square(prior.scale) + brake)
         step = -np.linalg.solve(matrix, gradient)
-        for _ in range(HALVINGS):
-            now = _objective(prediction + jacobian @ (move + step), z + move + step, known, prior)
-            if now < value:
-                break
-            step = step / 2.0
-        else:
-            break
-        move, value, gain = move + step, now, value - now
-        if gain < CLOSE_ENOUGH / 10:
-            break
+        halved = (step / 2.0**k for k in range(HALVINGS))
+        found = next(((s, v) for s in halved if (v := objective(move + s)) < value), None)
+        if found is None or value - found[1] < CLOSE_ENOUGH / 10:
+            return move if found is None else move + found[0]
+        move, value = move + found[0], found[1]
     return move

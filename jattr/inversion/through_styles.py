@@ -109,6 +109,8 @@ class StylesInverter(Inverter):
         self.styles.polish([i for i in pictures if not self.styles.arrived(i)])
         hits = [self.styles.best(i) for i in pictures if self.styles.best_loss(i) < self.hit and not self.arrived(i)]
         self._follow([place for place in hits if not np.isfinite(self.loss[place])])
+        if self.accused.doubtful:
+            self._confirm([place for place in self._open(pictures) if self.loss[place] < self.accused.near])
 
     def finish(self, settled: Container[int] = ()) -> None:
         """Follow the best styles of every picture that has no latent yet; then as every inverter."""
@@ -167,7 +169,8 @@ class StylesInverter(Inverter):
             return False
         behind = self._behind(w, _root(jacobian), loss)
         self.z[place], self.label[place] = behind.z, behind.label
-        self.status[place] = self.styles.status[found]
+        unsure = self.styles.status[found] == Status.ARRIVED and self.accused.doubtful  # `polish` tells
+        self.status[place] = Status.STALLED if unsure else self.styles.status[found]
         jacobians = METHODS[LM].evaluations(self.size)
         self.evaluations[place] += jacobians * (1 + behind.steps * self.mapping_cost / self.cost)
         return True

@@ -1,0 +1,139 @@
+"""The calibration: what searches of known pictures gave, candidate by candidate and condition by condition.
+
+It holds scores (see `scores`), not pictures, and everything that the judging of a new picture depends on. Scores are
+the calibration's; those of test pictures belong elsewhere: the two never share a picture or a seed.
+
+A covariate such as a picture's complexity has its place before this: any score function may make the scores, as long as
+it was fitted on other pictures than these. Fitted on these, the conformal p-value would no longer be exact.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jattr.decision.scores import check_scores
+from jattr.errors import InputError
+
+SCHEMA = 1
+NONE = "none"  # no candidate's name: the posterior's last entry
+KINDS = "photograph, renderer, other generator: NAME"  # of negatives; any text is legal
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The scores of one candidate's searches under one condition."""
+
+    own: tuple[float, ...]  # of pictures that the candidate made; +inf where every restart failed
+    negatives: Mapping[str, tuple[float, ...]]  # of others, by kind
+    own_seed: int  # of the own pictures' latents, 0 or more
+    negative_seeds: Mapping[str, int] = field(default_factory=dict)  # by kind, of those that were generated
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        check_scores(self.own, "own scores", least=0)
+        for kind, scores in self.negatives.items():
+            _check_name(kind, "a kind of negatives")
+            check_scores(scores, f"negatives, {kind}", least=0)
+        unknown = sorted(set(self.negative_seeds) - set(self.negatives))
+        if unknown:
+            raise InputError(f"there are seeds of {unknown[0]!r} but no such negatives; name a kind of the negatives")
+        for seed in (self.own_seed, *self.negative_seeds.values()):
+            if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+                raise InputError(f"a seed is {seed!r}; give a whole number, 0 or more")
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """One candidate's calibration."""
+
+    digest: str  # of the generator: SHA-256, 64 hexadecimal digits
+    samples: Mapping[str, Sample]  # by condition: "clean", "jpeg 75", ...
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        _check_digest(self.digest, "a candidate")
+        for condition in self.samples:
+            _check_name(condition, "a condition")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Everything that is needed to judge a new picture."""
+
+    candidates: Mapping[str, Calibrated]  # by name
+    settings_digest: str  # of the searches' settings: SHA-256
+    versions: Mapping[str, str]  # of jattr, jax, the backend, ...
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        if not self.candidates:
+            raise InputError("the calibration has 0 candidates; calibrate at least one")
+        _check_digest(self.settings_digest, "the settings")
+        for name in self.candidates:
+            _check_name(name, "a candidate")
+        if NONE in self.candidates:
+            raise InputError(f"a candidate is called {NONE!r}, which stands for none of them; give it another name")
+        digests: dict[str, str] = {}
+        for name, candidate in self.candidates.items():
+            other = digests.setdefault(candidate.digest, name)
+            if other != name:
+                raise InputError(f"{other!r} and {name!r} have one digest: they are one model; calibrate it once")
+        for name, version in self.versions.items():
+            _check_name(name, "a version's name")
+            _check_name(version, f"the version of {name}")
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The conditions under which every candidate was calibrated, in the first one's order."""
+        first, *rest = self.candidates.values()
+        return tuple(name for name in first.samples if all(name in other.samples for other in rest))
+
+    def check_usable(self, digests: Mapping[str, str], settings_digest: str, versions: Mapping[str, str]) -> None:
+        """Raise one InputError that lists every way in which a run is not the one that was calibrated.
+
+        Args:
+          digests: of the run's candidates, by name; the calibration may know more.
+          settings_digest: of the run's settings.
+          versions: of the run.
+        """
+        known = {candidate.digest: name for name, candidate in self.candidates.items()}
+        wrong = []
+        for name, digest in digests.items():
+            if digest in known and known[digest] != name:
+                wrong.append(f"{name} is calibrated under the name {known[digest]}")
+            elif digest not in known and name in self.candidates:
+                wrong.append(f"{name} is another model: {digest[:12]}, calibrated {self.candidates[name].digest[:12]}")
+            elif digest not in known:
+                wrong.append(f"{name} is not calibrated")
+        if settings_digest != self.settings_digest:
+            wrong.append(f"the settings are others: {settings_digest[:12]}, calibrated {self.settings_digest[:12]}")
+        for name in sorted(set(versions) | set(self.versions)):
+            now, then = versions.get(name, "none"), self.versions.get(name, "none")
+            if now != then:
+                wrong.append(f"{name} is {now}, calibrated with {then}")
+        if wrong:
+            raise InputError(f"the calibration is not of this run: {'; '.join(wrong)}; calibrate again or run as then")
+
+    def sample(self, name: str, condition: str) -> Sample:
+        """Return the scores of one candidate under one condition.
+
+        Raises:
+          InputError: an unknown candidate or condition; the message names those there are.
+        """
+        if name not in self.candidates:
+            raise InputError(f"{name!r} is not calibrated; calibrated are {', '.join(self.candidates)}")
+        samples = self.candidates[name].samples
+        if condition not in samples:
+            there = ", ".join(samples) or "no conditions"
+            raise InputError(f"{name} is not calibrated for {condition!r}; there are {there}; calibrate that condition")
+        return samples[condition]
+
+
+def _check_name(value: Any, what: str) -> None:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise InputError(f"{what} is {value!r}; give a line of text that is not empty")
+
+
+def _check_digest(value: Any, what: str) -> None:
+    if not isinstance(value, str) or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
+        raise InputError(f"the digest of {what} is {value!r}; give 64 lower-case hexadecimal digits")

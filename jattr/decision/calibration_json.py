@@ -1,0 +1,150 @@
+"""The calibration as JSON, schema 1, and its strict reading. Nothing here touches files.
+
+A score is a number; null stands for +inf, every restart failed, since JSON has no infinity. NaN never occurs. The
+counts are written beside the scores and must agree with them.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from jattr.decision.calibration import SCHEMA, Calibrated, Calibration, Sample
+from jattr.errors import InputError
+
+NULL = "a score of null: every restart failed; it counts as +inf, above every number"
+TOP = ("schema", "null", "settings_digest", "versions", "candidates")
+CANDIDATE = ("digest", "conditions")
+CONDITION = ("own", "own_count", "own_seed", "negatives")
+KIND = ("scores", "count", "seed")
+ADVICE = "; use a file that jattr calibrate wrote"
+
+
+def to_json(calibration: Calibration) -> str:
+    """Return the calibration as JSON text; the same calibration gives the same text."""
+    data = {
+        "schema": SCHEMA,
+        "null": NULL,
+        "settings_digest": calibration.settings_digest,
+        "versions": dict(calibration.versions),
+        "candidates": {
+            name: {
+                "digest": candidate.digest,
+                "conditions": {condition: _record(sample) for condition, sample in candidate.samples.items()},
+            }
+            for name, candidate in calibration.candidates.items()
+        },
+    }
+    return json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str) -> Calibration:
+    """Return the calibration that JSON text holds.
+
+    Raises:
+      InputError: no JSON, NaN or an infinite number, a key twice, a key too few or too many, a wrong type, another
+        schema, counts that are negative or do not agree, or what `Calibration` refuses.
+    """
+    try:
+        data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the calibration is no JSON: {error}{ADVICE}") from None
+    if isinstance(data, dict) and "schema" in data and data["schema"] != SCHEMA:
+        raise InputError(
+            f"the calibration has schema {data['schema']!r}, this jattr reads {SCHEMA}; calibrate again, or use the"
+            " jattr that wrote it"
+        )
+    _check_keys(data, TOP, "the calibration")
+    _check_type(data["schema"], int, "schema")
+    _check_type(data["candidates"], dict, "candidates")
+    _check_type(data["versions"], dict, "versions")
+    candidates = {name: _candidate(value, name) for name, value in data["candidates"].items()}
+    return Calibration(candidates, data["settings_digest"], data["versions"])
+
+
+def _record(sample: Sample) -> dict[str, Any]:
+    return {
+        "own": _scores_record(sample.own),
+        "own_count": len(sample.own),
+        "own_seed": sample.own_seed,
+        "negatives": {
+            kind: {"scores": _scores_record(scores), "count": len(scores), "seed": sample.negative_seeds.get(kind)}
+            for kind, scores in sample.negatives.items()
+        },
+    }
+
+
+def _scores_record(scores: tuple[float, ...]) -> list[float | None]:
+    return [None if math.isinf(score) else float(score) for score in scores]
+
+
+def _candidate(data: Any, name: str) -> Calibrated:
+    _check_keys(data, CANDIDATE, name)
+    _check_type(data["conditions"], dict, f"{name}: conditions")
+    samples = {condition: _sample(value, f"{name}, {condition}") for condition, value in data["conditions"].items()}
+    return Calibrated(data["digest"], samples)
+
+
+def _sample(data: Any, where: str) -> Sample:
+    _check_keys(data, CONDITION, where)
+    _check_type(data["negatives"], dict, f"{where}: negatives")
+    for kind, negatives in data["negatives"].items():
+        _check_keys(negatives, KIND, f"{where}, {kind}")
+    return Sample(
+        own=_scores(data["own"], data["own_count"], f"{where}: own"),
+        negatives={
+            kind: _scores(negatives["scores"], negatives["count"], f"{where}, {kind}")
+            for kind, negatives in data["negatives"].items()
+        },
+        own_seed=data["own_seed"],
+        negative_seeds={
+            kind: negatives["seed"] for kind, negatives in data["negatives"].items() if negatives["seed"] is not None
+        },
+    )
+
+
+def _scores(values: Any, count: Any, where: str) -> tuple[float, ...]:
+    _check_type(values, list, f"{where}: scores")
+    _check_type(count, int, f"{where}: count")
+    if count != len(values) or count < 0:
+        raise InputError(f"{where}: there are {len(values)} scores, the count says {count}{ADVICE}")
+    for value in values:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise InputError(f"{where}: a score is {value!r}; a number, or null where every restart failed{ADVICE}")
+        if value is not None and not abs(value) <= 1e9:
+            raise InputError(f"{where}: a score is {_short(value)}; log10 of a residual is far smaller{ADVICE}")
+    return tuple(math.inf if value is None else float(value) for value in values)
+
+
+def _short(value: float) -> str:
+    """Return a number in a few characters, however large."""
+    return f"{value:.3g}" if isinstance(value, float) else "a whole number that is too large"
+
+
+def _check_keys(data: Any, keys: tuple[str, ...], where: str) -> None:
+    _check_type(data, dict, where)
+    missing, more = sorted(set(keys) - set(data)), sorted(set(data) - set(keys))
+    if missing or more:
+        found = f"{missing[0]!r} is missing" if missing else f"{more[0]!r} is unknown"
+        raise InputError(f"{where}: {found}; the keys are {', '.join(keys)}{ADVICE}")
+
+
+def _check_type(value: Any, kind: type, where: str) -> None:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        names = {dict: "an object", list: "a list", int: "a whole number"}
+        raise InputError(f"{where}: got {type(value).__name__}; it is {names[kind]}{ADVICE}")
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise InputError(f"the calibration holds {name}; scores are numbers, or null where every restart failed{ADVICE}")
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"the calibration has the key {twice!r} twice in one object{ADVICE}")
+    return data

@@ -1,0 +1,158 @@
+"""Conformal p-values: how often a candidate's own pictures end as far away as the accused one.
+
+Sources: Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World (2005), for the p-value; Vovk, ACML 2012
+(arXiv 1209.2673), and Angelopoulos, Bates, arXiv 2107.07511, section 3.2, for the distribution of the coverage.
+
+If the accused picture is one that g made, and exchangeable with the n calibration pictures of g (same way of making
+them, same alteration, same search), then P(p <= alpha) <= alpha for every n, whatever the scores' distribution. Ties
+count against denial. Since at most one candidate made the picture, no correction over the candidates is needed.
+
+The coverage law: with l = floor(alpha (n + 1)) and scores without ties, the chance that a test picture is denied, given
+the calibration set, is Beta(l, n + 1 - l); of m test pictures BetaBinomial(m, l, n + 1 - l) are denied. Its mean is
+l / (n + 1) <= alpha. Several splits depend on each other in three ways, and each has its interval (`denial_interval`):
+
+* Random splits of one set, drawn independently (`split_denial_rates`): whether a picture is denied depends on ranks
+  alone, so given the set every split is a fresh draw of that law, and the law does not depend on the set. The splits
+  are independent though they share all pictures, and their sum's law is the `splits`-fold convolution. For the same
+  reason this checks the arithmetic (and shows ties), never the pictures: any set passes.
+* New sets for every split, calibration and test, with new seeds: independent as well, the same interval, and this one
+  can fail. One calibration set and one new test set is `splits=1`.
+* Anything else, such as folds, or one calibration set and several test sets: `independent=False`. However the rates
+  X_1 ... X_S depend, their mean is below X_1 in convex order, so its quantile at 1 - t is at most the mean of X_1's
+  upper tail of mass t (expected shortfall; Shaked, Shanthikumar, Stochastic Orders, 2007, section 3.A).
+"""
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import betabinom
+
+from jattr.decision.scores import as_fraction, check_no_nan, check_scores
+from jattr.errors import InputError
+
+
+def conformal_p(own: Any, score: Any) -> np.ndarray:
+    """Return the p-value of "g made this picture": (1 + #{own >= score}) / (n + 1).
+
+    Args:
+      own: [n], scores of pictures that g made; +inf where every restart failed.
+      score: [...], of the accused pictures under g.
+
+    Returns:
+      [...], in [1 / (n + 1), 1]; small: g's own pictures rarely end so far away.
+
+    Raises:
+      InputError: no own score, NaN or -inf.
+
+    >>> conformal_p([-5.0, -4.0, -3.0], [-4.5, -4.0, float("inf")]).tolist()
+    [0.75, 0.75, 0.25]
+    """
+    own, score = np.sort(check_scores(own, "own scores")), np.asarray(score, dtype=np.float64)
+    check_no_nan(score, "accused pictures")
+    return (1 + len(own) - np.searchsorted(own, score, side="left")) / (len(own) + 1)
+
+
+def least_own(alpha: float) -> int:
+    """Return the least number of own pictures with which a picture can be denied at alpha: ceil(1/alpha) - 1.
+
+    Raises:
+      InputError: alpha outside (0, 1).
+
+    >>> [least_own(alpha) for alpha in (0.1, 0.05, 0.01)]
+    [9, 19, 99]
+    """
+    return -int(-1 / as_fraction(alpha) // 1) - 1
+
+
+def check_enough(count: int, alpha: float, what: str) -> None:
+    """Raise an InputError that names the number needed if `count` own pictures are too few for alpha."""
+    needed = least_own(alpha)
+    if count < needed:
+        least = f"; with {count} the least alpha is {1 / (count + 1):.3g}" if count else ""
+        raise InputError(
+            f"{what}: {count} own pictures cannot deny anything at alpha {alpha:g}; calibrate with at least"
+            f" {needed} or ask for a larger alpha{least}"
+        )
+
+
+def denied_ranks(count: int, alpha: float) -> int:
+    """Return floor(alpha (n + 1)): the picture is denied where its score is above so many own scores' least one.
+
+    >>> denied_ranks(99, 0.29)  # in floating point 0.29 * 100 < 29
+    29
+    """
+    return int(as_fraction(alpha) * (count + 1) // 1)
+
+
+def denial_rate(own: Any, test: Any, alpha: float) -> float:
+    """Return the share of test pictures of g, never those of `own`, that are denied at alpha.
+
+    Raises:
+      InputError: as `conformal_p`, and too few own pictures for alpha.
+    """
+    own, test = check_scores(own, "own scores"), check_scores(test, "test scores")
+    check_enough(len(own), alpha, "own scores")
+    return float((conformal_p(own, test) <= alpha).mean())
+
+
+def split_denial_rates(scores: Any, count: int, alpha: float, splits: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the denial rates [splits] over random splits of one set of own scores.
+
+    Args:
+      scores: [n + m], of pictures that g made.
+      count: n, how many of them calibrate; the other m are the test.
+      alpha: level, in (0, 1).
+      splits: how many, drawn independently.
+      rng: of the splits.
+
+    Raises:
+      InputError: nothing left for the test, or as `denial_rate`.
+    """
+    scores = check_scores(scores, "own scores", least=count + 1)
+    orders = [rng.permutation(scores) for _ in range(splits)]
+    return np.array([denial_rate(order[:count], order[count:], alpha) for order in orders])
+
+
+def denial_interval(
+    count: int, tests: int, alpha: float, *, splits: int = 1, level: float = 0.99, independent: bool = True
+) -> tuple[float, float]:
+    """Return the interval in which the mean denial rate of a sound calibration lies with chance `level` or more.
+
+    The law is at the top of this file, and which splits are independent. Ties only lower the rate: then only the upper
+    end is a test.
+
+    Args:
+      count: n, own pictures that calibrate.
+      tests: m, own pictures that are tested in each split.
+      alpha: level of the denial, in (0, 1).
+      splits: how many rates are averaged.
+      level: chance of the interval, two-sided with equal tails.
+      independent: whether the splits are.
+
+    Returns:
+      (low, high), rates in [0, 1].
+
+    Raises:
+      InputError: too few own pictures for alpha, or numbers out of range.
+    """
+    check_enough(count, alpha, "own scores")
+    if min(tests, splits) < 1 or not 0 < level < 1:
+        raise InputError(
+            f"got {tests} tests, {splits} splits, level {level:g}; give 1 or more of both and a level between 0 and 1"
+        )
+    ranks, tail = denied_ranks(count, alpha), (1 - level) / 2
+    denied = np.arange(tests + 1)
+    chance = betabinom.pmf(denied, tests, ranks, count + 1 - ranks)
+    if splits > 1 and not independent:
+        return _tail_mean(denied / tests, chance, tail), _tail_mean(denied[::-1] / tests, chance[::-1], tail)
+    size = tests * splits + 1
+    mass = np.fft.irfft(np.fft.rfft(chance, 2 * size) ** splits, 2 * size)[:size] if splits > 1 else chance
+    total = np.cumsum(np.maximum(mass, 0.0))
+    low, high = np.searchsorted(total, [tail, 1 - tail])
+    return float(low / (size - 1)), float(min(high, size - 1) / (size - 1))
+
+
+def _tail_mean(values: np.ndarray, chance: np.ndarray, tail: float) -> float:
+    """Return the mean of the first values, of mass `tail`, the last of them counted in part."""
+    before = np.concatenate([[0.0], np.cumsum(chance)[:-1]])
+    return float(np.clip(tail - before, 0.0, chance) @ values / tail)

@@ -1,0 +1,162 @@
+"""Measures of likelihood ratios and of probabilities, on pictures that did not calibrate them.
+
+Sources: Brümmer, du Preez, Computer Speech and Language 20 (2006), for Cllr and its minimum by pool adjacent violators;
+Tippett curves after Tippett et al., Journal of the Forensic Science Society 8 (1968); Naeini, Cooper, Hauskrecht,
+AAAI 2015, for the expected calibration error. All ratios are log10; pure functions of arrays.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jattr.decision.false_attribution import lower_bound, upper_bound
+from jattr.decision.likelihood import pav
+from jattr.errors import InputError
+
+LOG2_10 = float(np.log2(10.0))
+
+
+class Tippett(NamedTuple):
+    """How often ratios exceed a threshold."""
+
+    log10_lr: np.ndarray  # [t], the thresholds: every ratio that occurs, ascending
+    own: np.ndarray  # [t], share of own pictures whose ratio is at least the threshold
+    negatives: np.ndarray  # [t], share of others whose ratio is
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often pictures were made by the candidate, by the probability that was stated; empty bins are left out."""
+
+    edges: np.ndarray  # [b, 2], the bin's ends: [low, high), the last one closed
+    count: np.ndarray  # [b], pictures
+    stated: np.ndarray  # [b], mean of the stated probabilities
+    made: np.ndarray  # [b], share that the candidate made
+    low: np.ndarray  # [b], Clopper-Pearson interval of that share
+    high: np.ndarray  # [b]
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: mean of |stated - made| over pictures, in [0, 1].
+
+        Chance alone makes it positive: with few pictures, compare it with another of as many pictures and bins.
+        """
+        return float(np.average(np.abs(self.stated - self.made), weights=self.count))
+
+
+def cllr(own: Any, negatives: Any) -> float:
+    """Return the log-likelihood-ratio cost in bits: 0 perfect, 1 as good as no ratio at all, more is misleading.
+
+    Args:
+      own: [n], log10 LR of pictures that g made; -inf costs infinitely much.
+      negatives: [m], log10 LR under g of pictures that g did not make.
+
+    Raises:
+      InputError: an empty side or NaN.
+
+    >>> cllr([0.0], [0.0])
+    1.0
+    """
+    own, negatives = _sides(own, negatives)
+    misses = np.mean(np.logaddexp2(0.0, -LOG2_10 * own))
+    return float(misses + np.mean(np.logaddexp2(0.0, LOG2_10 * negatives))) / 2.0
+
+
+def cllr_min(own: Any, negatives: Any) -> float:
+    """Return the cost that is left after the best monotone recalibration: what separation is missing, in bits.
+
+    `cllr - cllr_min` is the cost of bad calibration. It is fitted to the very pictures that it is measured on.
+
+    Raises:
+      InputError: as `cllr`.
+    """
+    own, negatives = _sides(own, negatives)
+    made = np.repeat([1.0, 0.0], [len(own), len(negatives)])
+    best = pav(-np.concatenate([own, negatives]), made)
+    return cllr(best[: len(own)], best[len(own) :])
+
+
+def tippett(own: Any, negatives: Any) -> Tippett:
+    """Return the Tippett curves of two sets of log10 ratios.
+
+    Raises:
+      InputError: as `cllr`.
+    """
+    own, negatives = (np.sort(side) for side in _sides(own, negatives))
+    places = np.unique(np.concatenate([own, negatives]))
+    shares = [1.0 - np.searchsorted(side, places, side="left") / len(side) for side in (own, negatives)]
+    return Tippett(places, *shares)
+
+
+def reliability(stated: Any, made: Any, *, bins: int = 10, level: float = 0.95) -> Reliability:
+    """Return the reliability curve of stated probabilities.
+
+    Args:
+      stated: [n], probability that the candidate made the picture, in [0, 1].
+      made: [n], whether it did.
+      bins: of equal width.
+      level: of the two-sided Clopper-Pearson interval of each bin.
+
+    Raises:
+      InputError: no picture, different lengths, NaN or a probability outside [0, 1].
+    """
+    stated, made = _probabilities(stated, made)
+    place = np.minimum((stated * bins).astype(int), bins - 1)
+    count, hits = np.bincount(place, minlength=bins), np.bincount(place, made, minlength=bins)
+    used = np.flatnonzero(count)
+    one_sided = (1.0 + level) / 2.0
+    pairs = [(int(hits[b]), int(count[b])) for b in used]
+    return Reliability(
+        edges=np.stack([used / bins, (used + 1) / bins], axis=1),
+        count=count[used],
+        stated=np.bincount(place, stated, minlength=bins)[used] / count[used],
+        made=hits[used] / count[used],
+        low=np.array([lower_bound(*pair, level=one_sided) for pair in pairs]),
+        high=np.array([upper_bound(*pair, level=one_sided) for pair in pairs]),
+    )
+
+
+def calibration_error_interval(
+    stated: Any, made: Any, rng: np.random.Generator, *, bins: int = 10, draws: int = 1000, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of the expected calibration error (`Reliability.error`).
+
+    Resampling adds chance to chance, so the interval lies too high rather than too low for a well calibrated candidate.
+
+    Args:
+      stated, made, bins: as `reliability`.
+      rng: of the resampled pictures.
+      draws: how many sets of pictures are drawn.
+      level: of the two-sided interval.
+
+    Raises:
+      InputError: as `reliability`.
+    """
+    stated, made = _probabilities(stated, made)
+    excess = stated - made  # a bin's share of the error is |sum of these| / n
+    place = np.minimum((stated * bins).astype(int), bins - 1)
+    drawn = rng.integers(0, len(stated), (draws, len(stated)))
+    cell = place[drawn] + bins * np.arange(draws)[:, None]
+    sums = np.bincount(cell.ravel(), excess[drawn].ravel(), minlength=bins * draws).reshape(draws, bins)
+    low, high = np.quantile(np.abs(sums).sum(axis=1) / len(stated), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _sides(own: Any, negatives: Any) -> tuple[np.ndarray, np.ndarray]:
+    own, negatives = np.asarray(own, dtype=np.float64), np.asarray(negatives, dtype=np.float64)
+    for values, what in ((own, "own"), (negatives, "negative")):
+        if values.ndim != 1 or not len(values) or np.isnan(values).any():
+            raise InputError(f"{what} log10 ratios: got shape {values.shape}, or NaN; give one or more numbers")
+    return own, negatives
+
+
+def _probabilities(stated: Any, made: Any) -> tuple[np.ndarray, np.ndarray]:
+    stated, made = np.asarray(stated, dtype=np.float64), np.asarray(made, dtype=np.float64)
+    if stated.ndim != 1 or not len(stated) or stated.shape != made.shape or not np.isin(made, (0, 1)).all():
+        raise InputError(
+            f"got {stated.shape} probabilities and {made.shape} outcomes; give one or more, as many, outcomes 0 or 1"
+        )
+    if not ((stated >= 0) & (stated <= 1)).all():
+        raise InputError("a stated probability is NaN or outside [0, 1]; give numbers from 0 to 1")
+    return stated, made

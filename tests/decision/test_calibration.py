@@ -1,0 +1,175 @@
+"""The calibration as a value and as JSON: round trip, and every refusal."""
+
+import copy
+import json
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+
+from jattr.decision.calibration import Calibrated, Calibration, Sample
+from jattr.decision.calibration_json import from_json, to_json
+from jattr.errors import InputError
+
+INF = float("inf")
+A, B, SETTINGS = "a" * 64, "b" * 64, "5" * 64
+VERSIONS = {"jattr": "0.1.0", "jax": "0.10.2"}
+SAMPLE = Sample(
+    own=(-5.29, -5.3, INF),
+    negatives={"photograph": (-1.0, 0.1 + 0.2), "other generator: b": (INF,), "renderer": ()},
+    own_seed=7,
+    negative_seeds={"other generator: b": 8},
+)
+CALIBRATION = Calibration(
+    candidates={"a": Calibrated(A, {"clean": SAMPLE, "jpeg 75": SAMPLE}), "b": Calibrated(B, {"clean": SAMPLE})},
+    settings_digest=SETTINGS,
+    versions=VERSIONS,
+)
+
+
+def test_the_round_trip_is_exact():
+    text = to_json(CALIBRATION)
+    assert from_json(text) == CALIBRATION
+    assert to_json(from_json(text)) == text
+    record = json.loads(text)["candidates"]["a"]["conditions"]["clean"]
+    assert record["own"] == [-5.29, -5.3, None]
+    assert record["negatives"]["photograph"] == {"scores": [-1.0, 0.1 + 0.2], "count": 2, "seed": None}
+    assert "null" in json.loads(text)
+
+
+def test_a_calibration_is_frozen_and_knows_its_conditions():
+    assert CALIBRATION.conditions == ("clean",)
+    with pytest.raises(FrozenInstanceError):
+        CALIBRATION.settings_digest = A
+
+
+def changed(*path, value=None, remove=False):
+    """Return the JSON text with one place changed."""
+    data = copy.deepcopy(json.loads(to_json(CALIBRATION)))
+    place = data
+    for key in path[:-1]:
+        place = place[key]
+    if remove:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return json.dumps(data)
+
+
+CLEAN = ("candidates", "a", "conditions", "clean")
+PHOTOS = (*CLEAN, "negatives", "photograph")
+REFUSED = {
+    "no JSON": ("{", "no JSON"),
+    "nothing": ("", "no JSON"),
+    "a list": ("[]", "got list; it is an object"),
+    "deep": ("[" * 100_000, "no JSON"),
+    "digits": ("1" * 10_000, "no JSON"),
+    "a key twice": ('{"schema": 1, "schema": 1}', "'schema' twice"),
+    "another schema": (changed("schema", value=2), r"schema 2, this jattr reads 1"),
+    "no schema": (changed("schema", remove=True), "'schema' is missing"),
+    "schema true": (changed("schema", value=True), "schema: got bool"),
+    "schema 1.0": (changed("schema", value=1.0), "schema: got float"),
+    "unknown key": (changed("more", value=1), "'more' is unknown"),
+    "missing key": (changed(*CLEAN, "own", remove=True), "a, clean: 'own' is missing"),
+    "NaN": (to_json(CALIBRATION).replace("-5.29", "NaN", 1), "holds NaN"),
+    "Infinity": (to_json(CALIBRATION).replace(" null\n", " Infinity\n", 1), "holds Infinity"),
+    "overflow": (to_json(CALIBRATION).replace("-5.29", "1e999", 1), "a score is inf"),
+    "huge": (to_json(CALIBRATION).replace("-5.29", "1" + "0" * 400, 1), "too large"),
+    "text": (changed(*CLEAN, "own", value=[-5.0, "-5", None]), "a score is '-5'"),
+    "bool": (changed(*CLEAN, "own", value=[-5.0, True, None]), "a score is True"),
+    "nested": (changed(*CLEAN, "own", value=[[-5.0], -5.0, None]), "a score is"),
+    "own no list": (changed(*CLEAN, "own", value={}), "a, clean: own: scores: got dict"),
+    "negative count": (changed(*CLEAN, "own_count", value=-3), "3 scores, the count says -3"),
+    "cut short": (
+        changed(*PHOTOS, "scores", value=[-1.0]),
+        "photograph: there are 1 scores, the count says 2",
+    ),
+    "count bool": (changed(*PHOTOS, "count", value=True), "count: got bool"),
+    "negative seed": (changed(*CLEAN, "own_seed", value=-1), "a seed is -1"),
+    "seed float": (changed(*PHOTOS, "seed", value=1.5), "a seed is 1.5"),
+    "seed null": (changed(*CLEAN, "own_seed", value=None), "a seed is None"),
+    "candidates a list": (changed("candidates", value=[]), "candidates: got list"),
+    "no candidates": (changed("candidates", value={}), "0 candidates"),
+    "a candidate called none": (
+        changed("candidates", value={"none": {"digest": A, "conditions": {}}}),
+        "called 'none'",
+    ),
+    "one model twice": (changed("candidates", "b", "digest", value=A), "have one digest"),
+    "digest": (changed("candidates", "a", "digest", value="A" * 64), "64 lower-case"),
+    "digest a list": (changed("candidates", "a", "digest", value=[]), "64 lower-case"),
+    "settings": (changed("settings_digest", value=None), "the settings is None"),
+    "version": (changed("versions", "jax", value=10), "version of jax is 10"),
+    "versions": (changed("versions", value=[]), "versions: got list"),
+    "empty name": (changed("candidates", "", value={"digest": "c" * 64, "conditions": {}}), "a candidate is ''"),
+    "two lines": (changed(*CLEAN, "negatives", "a\nb", value={"scores": [], "count": 0, "seed": None}), "a kind of"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_json_is_read_strictly(name):
+    text, message = REFUSED[name]
+    with pytest.raises(InputError, match=message) as caught:
+        from_json(text)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"own": (float("nan"),)}, "own scores: 1 of 1 scores are NaN"),
+        ({"own": (-INF,)}, "NaN or -inf"),
+        ({"negatives": {"photograph": ("x",)}, "negative_seeds": {}}, "negatives, photograph: got something other"),
+        ({"negatives": {" ": ()}, "negative_seeds": {}}, "a kind of negatives is ' '"),
+        ({"negative_seeds": {"paintings": 1}}, "seeds of 'paintings'"),
+        ({"own_seed": True}, "a seed is True"),
+    ],
+)
+def test_samples_are_checked(changes, message):
+    with pytest.raises(InputError, match=message):
+        replace(SAMPLE, **changes)
+
+
+def test_a_run_like_the_calibration_may_use_it():
+    CALIBRATION.check_usable({"a": A, "b": B}, SETTINGS, VERSIONS)
+    CALIBRATION.check_usable({"b": B}, SETTINGS, dict(reversed(VERSIONS.items())))
+
+
+def test_another_run_is_told_every_difference_at_once():
+    with pytest.raises(InputError) as caught:
+        CALIBRATION.check_usable(
+            {"a": "c" * 64, "x": B, "y": "d" * 64}, "6" * 64, {"jattr": "0.1.0", "jax": "0.11", "backend": "gpu"}
+        )
+    assert str(caught.value) == (
+        "the calibration is not of this run: a is another model: cccccccccccc, calibrated aaaaaaaaaaaa; x is calibrated"
+        " under the name b; y is not calibrated; the settings are others: 666666666666, calibrated 555555555555;"
+        " backend is gpu, calibrated with none; jax is 0.11, calibrated with 0.10.2; calibrate again or run as then"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"digests": {"a": B}},
+        {"settings_digest": A},
+        {"versions": {"jattr": "0.1.0"}},
+        {"versions": VERSIONS | {"jax": "0.10.3"}},
+    ],
+)
+def test_any_one_difference_is_refused(changes):
+    usual = {"digests": {"a": A}, "settings_digest": SETTINGS, "versions": VERSIONS}
+    with pytest.raises(InputError, match="not of this run"):
+        CALIBRATION.check_usable(**usual | changes)
+
+
+def test_unknown_candidates_and_conditions_name_those_there_are():
+    with pytest.raises(InputError, match="'c' is not calibrated; calibrated are a, b"):
+        CALIBRATION.sample("c", "clean")
+    with pytest.raises(InputError, match="b is not calibrated for 'jpeg 75'; there are clean"):
+        CALIBRATION.sample("b", "jpeg 75")
+
+
+def test_scores_may_come_as_arrays():
+    sample = Sample(own=tuple(np.array([-5.0, np.inf])), negatives={}, own_seed=0)
+    calibration = Calibration({"a": Calibrated(A, {"clean": sample})}, SETTINGS, {})
+    assert from_json(to_json(calibration)) == calibration

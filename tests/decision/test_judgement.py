@@ -1,0 +1,171 @@
+"""The judgement of a picture: its two error rates by simulation, every outcome, and the words."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from jattr.decision.calibration import Calibrated, Calibration, Sample
+from jattr.decision.judgement import check_ready, judge, shortfalls
+from jattr.errors import InputError
+
+NAMES = ("a", "b", "c")
+OWN, OTHERS = 99, 100
+INF = float("inf")
+
+
+def own_scores(rng, count, gap):
+    """Scores of a candidate's own pictures after an alteration: a broad bump, below others by `gap` deviations."""
+    return rng.normal(-gap, 1.0, count)
+
+
+def calibration_of(rng, *, gap=6.0, own=OWN, others=OTHERS, names=NAMES):
+    def sample():
+        kinds = {"photograph": tuple(rng.normal(0.0, 1.0, others)), "renderer": tuple(rng.normal(0.5, 1.0, others))}
+        return Sample(tuple(own_scores(rng, own, gap)), kinds, own_seed=1)
+
+    candidates = {name: Calibrated(f"{i}" * 64, {"jpeg 75": sample()}) for i, name in enumerate(names)}
+    return Calibration(candidates, "f" * 64, {"jattr": "0.1.0"})
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    return calibration_of(np.random.default_rng(0))
+
+
+def judged(calibration, *scores, alpha=0.05, **more):
+    return judge(calibration, dict(zip(NAMES, scores, strict=False)), "jpeg 75", alpha, **more)
+
+
+def test_a_picture_of_one_candidate_is_named_with_the_words_of_its_ratio(calibration):
+    found = judged(calibration, 0.0, -6.0, 0.3)
+    assert (found.kind, found.candidates) == ("made-by", ("b",))
+    b = found.findings[1]
+    assert b.supported
+    assert not b.denied
+    assert b.holm_p == pytest.approx(3 / 101)
+    assert 100 < 10**b.log10_lr <= 201
+    assert b.probability > 0.95
+    assert found.sentence.startswith("The findings give moderately strong support to b having made the picture")
+    assert "the most that this calibration can show" in found.sentence
+    assert "chance at most 0.03" in found.sentence
+    assert sum(f.probability for f in found.findings) + found.none_probability == pytest.approx(1.0)
+
+
+def test_a_foreign_picture_is_none(calibration):
+    found = judged(calibration, 0.0, 0.5, 1.0)
+    assert (found.kind, found.candidates) == ("none", ())
+    assert all(f.denied for f in found.findings)
+    assert found.none_probability > 0.9
+    assert "Each of the 3 candidates is denied at 0.05" in found.sentence
+    assert "chance at most 0.01" in found.sentence
+    alone = judged(calibration, 0.0)
+    assert alone.sentence == "a is denied: its own pictures end so far away with chance at most 0.01."
+
+
+def test_two_that_fit_cannot_be_told_apart(calibration):
+    found = judged(calibration, -6.0, -6.0, 0.3)
+    assert (found.kind, found.candidates) == ("undecided", ("a", "b"))
+    assert "a and b each fit" in found.sentence
+
+
+def test_failed_searches_are_no_evidence(calibration):
+    assert judged(calibration, INF, INF, INF).kind == "failed"
+    found = judged(calibration, INF, 0.5, 0.5)
+    assert found.kind == "undecided"
+    assert "every restart of a failed, which speaks against no model" in found.sentence
+    assert judged(calibration, INF, -6.0, 0.5).candidates == ("b",)
+
+
+def test_nearer_than_others_but_not_like_its_own_is_undecided():
+    rng = np.random.default_rng(5)
+    found = judged(calibration_of(rng, gap=20.0), -16.0, 0.0, 0.0)
+    assert found.kind == "undecided"
+    assert found.findings[0].log10_lr > 1
+    assert "nearer to a than others, yet not like its own" in found.sentence
+
+
+def test_in_between_is_undecided_and_says_why():
+    close = calibration_of(np.random.default_rng(1), gap=1.5)
+    found = judged(close, -0.5, 3.0, 3.0)
+    assert found.kind == "undecided"
+    assert found.sentence.startswith("Undecided: a is not denied, but a negative of kind photograph comes so close")
+
+
+def test_too_few_negatives_say_how_many_are_needed():
+    few = calibration_of(np.random.default_rng(2), others=58)
+    found = judged(few, -6.0, 0.0, 0.0)
+    assert found.kind == "undecided"
+    assert found.sentence.endswith("there are 58 negatives of kind photograph, 59 are needed.")
+    assert shortfalls(few, NAMES, "jpeg 75", 0.05)[0] == "a: 58 negatives of kind photograph, 59 are needed"
+    enough = calibration_of(np.random.default_rng(2), others=59)
+    assert judged(enough, -6.0, 0.0, 0.0).kind == "made-by"
+    assert shortfalls(enough, NAMES, "jpeg 75", 0.05) == ()
+
+
+def test_the_least_negatives_are_enough_in_floating_point():
+    nine = calibration_of(np.random.default_rng(3), others=299, names=tuple("abcdefghi"))
+    found = judge(nine, {"a": -6.5} | dict.fromkeys("bcdefghi", 0.0), "jpeg 75", 0.03)
+    assert found.findings[0].holm_p > 0.03  # 9 * (1 / 300)
+    assert found.candidates == ("a",)
+
+
+def test_without_negatives_there_is_no_name_and_no_ratio():
+    sample = Sample(tuple(np.linspace(-6.0, -5.0, 30)), {}, own_seed=0)
+    alone = Calibration({"a": Calibrated("a" * 64, {"jpeg 75": sample})}, "f" * 64, {})
+    found = judged(alone, -5.5)
+    assert found.kind == "undecided"
+    assert found.sentence.endswith("there are 0 negatives, 19 are needed.")
+    assert found.findings[0].log10_lr == 0.0
+    assert judged(alone, -1.0).kind == "none"
+
+
+@pytest.mark.parametrize("gap", [1.5, 6.0])
+def test_own_pictures_are_called_none_as_rarely_as_said(gap):
+    rng, rounds, alpha, lost = np.random.default_rng(6), 300, 0.1, 0
+    for _ in range(rounds):
+        fresh = calibration_of(rng, gap=gap, own=19, others=20)
+        scores = (*own_scores(rng, 1, gap), *rng.normal(0.0, 1.0, 2))
+        lost += judged(fresh, *scores, alpha=alpha).kind == "none"
+    assert lost <= binom.ppf(0.995, rounds, alpha)
+    assert gap < 6.0 or lost >= binom.ppf(0.005, rounds, 2 / 20)
+
+
+@pytest.mark.parametrize("middle", [0.0, 0.5])  # of photographs, of renderers
+def test_pictures_of_no_candidate_get_a_name_as_rarely_as_said(middle):
+    rng, rounds, alpha, named = np.random.default_rng(7), 300, 0.1, 0
+    for _ in range(rounds):
+        fresh = calibration_of(rng, gap=2.5, own=19, others=40)
+        named += judged(fresh, *rng.normal(middle, 1.0, 3), alpha=alpha).kind == "made-by"
+    assert named <= binom.ppf(0.995, rounds, alpha)
+
+
+def test_the_prior_is_stated_and_moves_the_probabilities_alone(calibration):
+    usual = judged(calibration, -6.0, 0.0, 0.0)
+    doubtful = judged(calibration, -6.0, 0.0, 0.0, prior={"a": 0.001, "b": 0.001, "c": 0.001, "none": 0.997})
+    assert usual.prior == dict.fromkeys((*NAMES, "none"), 0.25)
+    assert (doubtful.kind, doubtful.sentence) == (usual.kind, usual.sentence)
+    assert doubtful.findings[0].probability < 0.2 < 0.9 < usual.findings[0].probability
+
+
+@pytest.mark.parametrize(
+    ("scores", "more", "message"),
+    [
+        ({}, {}, "0 candidates to judge; give one or more of a, b, c"),
+        ({"x": 0.0}, {}, "'x' is not calibrated"),
+        ({"a": 0.0}, {"condition": "clean"}, "there are jpeg 75"),
+        ({"a": float("nan")}, {}, "NaN"),
+        ({"a": 0.0}, {"alpha": 0.005}, "a, jpeg 75: 99 own pictures cannot deny .* at least 199"),
+        ({"a": 0.0}, {"alpha": 1.0}, "between 0 and 1"),
+        ({"a": 0.0}, {"prior": {"a": 1.0}}, "give a probability to a, none"),
+        ({"a": 0.0}, {"prior": {"a": 0.7, "none": 0.7}}, "add up to 1"),
+    ],
+)
+def test_refusals(calibration, scores, more, message):
+    with pytest.raises(InputError, match=message):
+        judge(calibration, scores, **{"condition": "jpeg 75"} | more)
+
+
+def test_readiness_is_checked_before_any_search(calibration):
+    check_ready(calibration, ["a", "b"], "jpeg 75", 0.01)
+    with pytest.raises(InputError, match="at least 999"):
+        check_ready(calibration, ["a"], "jpeg 75", 0.001)
