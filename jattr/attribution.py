@@ -157,7 +157,8 @@ def _certificates(inverter: Inverter) -> list[Certificate | None]:
         accused, label = inverter.accused, int(inverter.label[place])
         near = inverter.gen.proves and inverter.loss[place] < accused.near
         if isinstance(accused, Altered):
-            found.append(certify_altered(accused, i, inverter.z[place], label) if near and accused.doubtful else None)
+            proof = certify_altered(accused, i, inverter.z[place], label) if near and accused.provable else None
+            found.append(proof)
             continue
         z = inverter.z[place].reshape(inverter.gen.latent_shape)
         rule = inverter.rounding[i]

@@ -12,7 +12,7 @@ freedom. Both must hold: the p-value is twice the smaller one.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,10 @@ def certify_altered(accused: Altered, picture: int, z: Any, label: int = -1, *, 
     come out when the reproduction's bytes are sent through the alteration as programs carry it out.
     """
     z = np.asarray(z, np.float32).reshape(-1)
+    if accused.chain.copies:
+        here = z.reshape(accused.gen.latent_shape)
+        test = _test(accused.gen, here, accused.pixels[picture], label, "round", alpha)
+        return replace(test, rounding=accused.original.rounding or "round", alteration=accused.chain.text)
     found = accused.surprise(picture, label, z)
     known = accused.intervals(picture)
     prediction, jacobian = accused.predict(z, label)

@@ -42,6 +42,7 @@ class Altered(Accused):
     chain: Chain
     roundings: Roundings
     quantised: np.ndarray | None  # [n, N], of JPEG files
+    trusted: bool = False  # whether the floor alone says that a search has arrived
 
     @property
     def maker(self) -> Generator:
@@ -66,6 +67,11 @@ class Altered(Accused):
     @property
     def doubtful(self) -> bool:
         """A test decides, where the alteration leaves something to test."""
+        return self.provable and not self.chain.copies and not self.trusted
+
+    @property
+    def provable(self) -> bool:
+        """Whether a certificate can be had."""
         return self.chain.proves and self.original.proves
 
     @functools.cached_property
@@ -90,9 +96,9 @@ class Altered(Accused):
         return np.full(len(self.pixels), ARRIVED * self.noise)
 
     def of(self, gen: Generator) -> Self:
-        """Return the same pictures for a generator that makes the candidate's pictures in another way."""
-        found = dataclasses.replace(self, original=gen)
-        return dataclasses.replace(found, gen=observed_generator(gen, self.chain, self.weight))
+        """Return the same pictures for the candidate's styles: what lies behind them is tested, not they."""
+        made = observed_generator(gen, self.chain, self.weight)
+        return dataclasses.replace(self, gen=made, original=gen, trusted=True)
 
     def alike(self, pixels: np.ndarray) -> Self:
         """Return own pictures of the candidate, altered."""
@@ -154,7 +160,8 @@ class Altered(Accused):
         self, picture: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
     ) -> tuple[np.ndarray, int, float]:
         """Return the likeliest latent near z; see `Accused.into_intervals`."""
-        del rounding
+        if self.chain.copies:
+            return super().into_intervals(picture, rounding, label, z, jacobians, prior)
         most = JACOBIANS * max(1, jacobians)
         z, used = likeliest(lambda z: self.predict(z, label), z, self.intervals(picture), prior, most)
         return z, used, 0.0 if np.isfinite(z).all() else np.inf

@@ -22,7 +22,8 @@ from scipy.special import gammaincc, log_ndtr
 from jattr.inversion.problem import Prior
 
 LOG_2PI = float(np.log(2 * np.pi))
-NEWTON_STEPS, HALVINGS = 30, 12
+NEWTON_STEPS, HALVINGS = 12, 8
+BENT = 1e-3  # curvature, of the largest that a number can have: less is left out of a Newton step
 CLOSE_ENOUGH = 0.1  # gain of a further Jacobian, in units of log likelihood, that is not worth it
 FIRST_DAMPING, EASE, TIGHTEN, MOST_DAMPING = 30.0, 0.2, 5.0, 1e6  # of a move, in units of the prior's precision
 RANGE = 6.0  # standard deviations on each side that the entropy's outcomes cover
@@ -170,7 +171,7 @@ def _move(
     for _ in range(NEWTON_STEPS):
         _, slope, bend = minus_log_chance(prediction + jacobian @ move, known)
         gradient = jacobian.T @ slope + (z + move - prior.mean) / np.square(prior.scale) + brake * move
-        strong = bend > 1e-9 * bend.max()
+        strong = bend * np.square(known.noise) > BENT
         rows = jacobian[strong]
         matrix = rows.T @ (rows * bend[strong][:, None]) + np.diag(1.0 / np.square(prior.scale) + brake)
         step = -np.linalg.solve(matrix, gradient)

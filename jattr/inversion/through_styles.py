@@ -98,7 +98,8 @@ class StylesInverter(Inverter):
 
     def round(self, pictures: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
         """Search these pictures from these restarts: styles, latents behind them, the whole."""
-        sought = [i for i in pictures if not (self.config.early_stop and self.styles.arrived(i))]
+        known = self.config.early_stop and not self.accused.doubtful  # styles at the floor may still be wrong ones
+        sought = [i for i in pictures if not (known and self.styles.arrived(i))]
         self.styles.round(sought, restarts, settled)
         for restart in restarts[: max(0, self.restarts - restarts.start)]:
             places = [(i, restart) for i in (*pictures, *settled) if not (self.config.early_stop and self.arrived(i))]

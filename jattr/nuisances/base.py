@@ -21,6 +21,7 @@ class Alteration(ABC):
 
     name: ClassVar[str]  # in `REGISTRY`
     deterministic: ClassVar[bool] = True  # whether the same bytes give the same bytes
+    copies: ClassVar[bool] = False  # whether pixels only move or vanish: then nothing is rounded anew
 
     @property
     @abstractmethod

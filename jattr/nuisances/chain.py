@@ -60,6 +60,11 @@ class Chain:
         """Whether what is observed can be a proof: nothing random, nothing lost but at the last step."""
         return all(step.deterministic and not isinstance(step, Jpeg) for step in self.before)
 
+    @property
+    def copies(self) -> bool:
+        """Whether pixels only move or vanish."""
+        return all(step.copies for step in self.steps)
+
     def out_shape(self, shape: Shape) -> Shape:
         """Return the shape of the altered picture.
 

@@ -20,6 +20,7 @@ class Crop(Separable):
     top: int = 0
     left: int = 0
     name: ClassVar[str] = "crop"
+    copies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the size and the place."""
@@ -50,6 +51,7 @@ class Centre(Separable):
 
     fraction: float
     name: ClassVar[str] = "centre"
+    copies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the fraction."""
@@ -73,6 +75,7 @@ class Flip(Separable):
 
     axis: str = "horizontal"
     name: ClassVar[str] = "flip"
+    copies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the axis."""
@@ -97,6 +100,7 @@ class Shift(Separable):
     down: int
     right: int
     name: ClassVar[str] = "shift"
+    copies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the distance."""
