@@ -12,6 +12,7 @@ from jattr.decision.certificate import Certificate, certify, certify_altered
 from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, decide
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator
+from jattr.images import to_byte, to_float
 from jattr.inversion.accused import Accused, check_pixels
 from jattr.inversion.altered import Altered, make_altered
 from jattr.inversion.config import InvertConfig
@@ -19,6 +20,7 @@ from jattr.inversion.inverter import Inverter
 from jattr.inversion.lanes import Status
 from jattr.inversion.measure import make_pictures, mean_squares
 from jattr.inversion.records import Search
+from jattr.nuisances.chain import Chain
 from jattr.nuisances.files import AlteredPictures
 from jattr.rehearsal import Rehearsal, Rehearsals
 
@@ -37,14 +39,27 @@ class Attribution:
     evidence: tuple[tuple[Evidence, ...], ...] = field(repr=False)  # [images][candidates]
     support: np.ndarray = field(repr=False)  # [images, candidates], largest |z|; a uniform prior's support ends at 1
     searches: tuple[tuple[tuple[Search, ...], ...], ...] = field(repr=False)  # [images][candidates], restarts that ran
+    noise: np.ndarray = field(repr=False)  # [candidates], the residual that the true latent leaves
+    alteration: Chain | None = None  # what was taken to have been done to the pictures
 
     def reproduction(self, picture: int, candidate: int) -> np.ndarray | None:
-        """Return the candidate's best picture [H, W, C] float32, not clipped; None if every restart failed."""
+        """Return the candidate's best picture [H, W, C] float32, not clipped; None if every restart failed.
+
+        Of altered pictures it is the picture as it was before: see `altered_reproduction`.
+        """
         if not np.isfinite(self.residual[picture, candidate]):
             return None
         gen = self.candidates[candidate]
         label = None if not gen.num_classes else self.labels[picture, candidate][None]
         return make_pictures(gen, self.latents[candidate][picture][None], label)[0]
+
+    def altered_reproduction(self, picture: int, candidate: int) -> np.ndarray | None:
+        """Return the candidate's best picture as it looks after the alteration [H', W', C'] float32."""
+        made = self.reproduction(picture, candidate)
+        if made is None or self.alteration is None or not np.isfinite(made).all():
+            return made
+        pixels = to_byte(made[None], rule=self.candidates[candidate].rounding or "round")
+        return to_float(self.alteration.looks(pixels)[0])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the findings as JSON values: `candidates` and `pictures`, as in `result.json`, without latents."""
@@ -130,6 +145,8 @@ def attribute(
             [[np.abs(inv.z[p]).max() for p in places] for inv, places in zip(inverters, best, strict=True)], axis=1
         ),
         searches=tuple(tuple(inverter.searches(i) for inverter in inverters) for i in range(count)),
+        noise=np.array([inverter.accused.noise for inverter in inverters]),
+        alteration=images.chain if isinstance(images, AlteredPictures) else None,
     )
 
 

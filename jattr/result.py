@@ -56,7 +56,7 @@ def picture_record(picture: "Picture", att: "Attribution", i: int, notes: Sequen
       notes: what was changed to read it and to fit it to the candidates.
     """
     found = finding_record(att, i)
-    if found["verdict"] == "none" and picture.compressed:
+    if found["verdict"] == "none" and picture.compressed and att.alteration is None:
         found |= {"verdict": "undecided", "reason": COMPRESSED}
     return {"file": picture.path, "sha256": picture.sha256, **found, "notes": list(notes)}
 
@@ -86,6 +86,8 @@ def finding_record(att: "Attribution", i: int) -> dict[str, Any]:
         "usual_miss": {e.name: finite(e.usual_miss) for e in evidence},
         "restarts_needed": {e.name: e.restarts_needed for e in evidence},
         "reason": verdict.reason,
+        "alteration": None if att.alteration is None else att.alteration.text,
+        "noise": {gen.name: float(noise) for gen, noise in zip(att.candidates, att.noise, strict=True)},
     }
 
 
@@ -111,6 +113,8 @@ def failed_record(file: str, sha256: str | None, reason: str, names: Sequence[st
         "usual_miss": nothing,
         "restarts_needed": nothing,
         "reason": reason,
+        "alteration": None,
+        "noise": {},
         "notes": [],
     }
 

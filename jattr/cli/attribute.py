@@ -63,6 +63,14 @@ def add_parser(subparsers: Any) -> None:
     )
     add_settings(parser, (*NOISE, "search"), grid=True)
     parser.add_argument("--resize", action="store_true", help="bring pictures to the candidates' sizes (Lanczos)")
+    parser.add_argument(
+        "--alteration",
+        nargs="+",
+        default=["auto"],
+        metavar="CHAIN",
+        help="what was done to the pictures, as centre:0.9,resize:48x48:lanczos,jpeg (jpeg: as the file states);"
+        " several are tried in turn; none: nothing; auto (default): the compression of JPEG files, else nothing",
+    )
     add_device(parser)
     add_common(parser)
     parser.set_defaults(run=run)
@@ -98,7 +106,9 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
     clock = Clock()
     with clock.part("import"):
         import jattr.attribution  # noqa: F401  imported here so that its time is counted
+        from jattr.cli.alterations import check_candidates, parse_alternatives
         from jattr.cli.attribute_run import AttributeRun
+    alternatives = parse_alternatives(args.alteration)
     with clock.part("start_device"):
         start_jax(args.device)
         clock.watch_compilation()
@@ -106,8 +116,10 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
     with clock.part("load_candidates"):
         loaded = load_candidates(args.candidates, resize=args.resize)
         views = [candidate_views(gen, config, args.psi) for gen in loaded]
+        generators = [gen for group in views for gen in group]
+        check_candidates(alternatives, generators, resize=args.resize)
     paths = [path for path, group in zip(args.candidates, views, strict=True) for _ in group]
-    return AttributeRun(args.images, paths, [gen for group in views for gen in group], config, args.resize, clock)
+    return AttributeRun(args.images, paths, generators, config, args.resize, alternatives, clock)
 
 
 def report(args: argparse.Namespace, data: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jattr import __version__
+from jattr.cli.alterations import Alternative, altered_picture, joined
 from jattr.cli.cache import rehearsal_folder
 from jattr.cli.latents import settings_text
 from jattr.cli.options import Progress
@@ -23,6 +24,7 @@ from jattr.cli.result_folder import LATENTS, RESULT, file_sha256, write_latents,
 from jattr.cli.sheet import SheetRows
 from jattr.cli.timing import Clock
 from jattr.errors import ImageError, InputError
+from jattr.explanation import Explanation, best_explanation
 from jattr.images import Picture, load_picture
 from jattr.report.words import shown
 from jattr.result import SCHEMA, candidate_record, failed_record, picture_record
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from jattr.attribution import Attribution
     from jattr.generators.base import Generator
     from jattr.inversion.config import InvertConfig
+    from jattr.nuisances.files import AlteredPictures
 
 LONGEST_COMMAND = 2_000  # characters, in the report
 BLOCK = 32  # pictures searched together: bounds memory
@@ -44,8 +47,10 @@ class Item:
 
     file: str
     picture: Picture | None  # None: it cannot be used
-    forms: tuple[Picture, ...]  # for every candidate
+    forms: tuple[Picture, ...]  # for every candidate, where it may be unaltered
+    altered: tuple[AlteredPictures | None, ...]  # as it looks under each alternative; None: unaltered
     reason: str  # why it cannot be used
+    notes: tuple[str, ...] = ()  # on the alternatives
 
 
 class AttributeRun:
@@ -58,6 +63,7 @@ class AttributeRun:
         generators: list[Generator],
         config: InvertConfig,
         resize: bool,
+        alternatives: Sequence[Alternative],
         clock: Clock,
     ):
         """Prepare.
@@ -68,10 +74,11 @@ class AttributeRun:
           generators: the candidates, in the space and under the settings that are searched.
           config: of the inversion.
           resize: bring pictures to the candidates' sizes.
+          alternatives: what may have been done to the pictures.
           clock: counts where the time goes.
         """
         self.files, self.paths, self.generators, self.config, self.resize = files, paths, generators, config, resize
-        self.clock = clock
+        self.alternatives, self.clock = alternatives, clock
         self.rows: list[dict[str, Any]] = []  # of result.json
         self.sheet = SheetRows()
         self.unusable: list[str] = []  # why, for each picture that could not be used
@@ -79,7 +86,9 @@ class AttributeRun:
         self.label = np.full((len(files), len(generators)), -1, np.int32)
         self.found = np.zeros((len(files), len(generators)), bool)
         self.rehearsals = RehearsalFiles(rehearsal_folder())
-        self.progress = Progress(len(files) * len(generators), "searches (pictures x candidates)")
+        self.progress = Progress(
+            len(files) * len(generators) * len(alternatives), "searches (pictures x candidates x alterations)"
+        )
 
     def attribute(self) -> None:
         """Attribute every picture."""
@@ -89,11 +98,11 @@ class AttributeRun:
                 block = [self._read(file) for file in self.files[start : start + BLOCK]]
             usable = [item for item in block if item.picture is not None]
             with self.clock.part("search"):
-                att = self._search(usable) if usable else None
+                found = self._search(usable)
             with self.clock.part("reproduce"):
-                numbers = iter(range(len(usable)))
+                explanations = iter(found)
                 for item in block:
-                    self._add(item, att, numbers)
+                    self._add(item, next(explanations) if item.picture is not None else None)
 
     def write(self, folder: Path, place: str) -> dict[str, Any]:
         """Write the files and return what `result.json` holds.
@@ -127,36 +136,72 @@ class AttributeRun:
     def _read(self, file: str) -> Item:
         try:
             picture = load_picture(file)
-            forms = tuple(picture.fit(gen.image_shape, resize=self.resize) for gen in self.generators)
-            return Item(file, picture, forms, "")
+            altered, notes, problems = [], [], []
+            for alternative in self.alternatives:
+                try:
+                    altered.append(self._altered(alternative, picture))
+                except ImageError as error:
+                    problems.append(f"{file!r}: {error}")
+                    if alternative.guessed:
+                        altered.append(None)
+                        notes.append(f"not modelled as JPEG: {error}")
+            if not altered:
+                raise ImageError(problems[0])
+            unaltered = None in altered
+            forms = [picture.fit(gen.image_shape, resize=self.resize) for gen in self.generators] if unaltered else []
+            return Item(file, picture, tuple(forms), tuple(dict.fromkeys(altered)), "", tuple(notes))
         except ImageError as error:
             self.unusable.append(str(error))
-            return Item(file, None, (), str(error))
+            return Item(file, None, (), (), str(error))
 
-    def _search(self, usable: list[Item]) -> Attribution:
+    def _altered(self, alternative: Alternative, picture: Picture) -> AlteredPictures | None:
+        """Return a picture under an alternative; one that nobody asked for is not tried on other sizes."""
+        if alternative.guessed:
+            sizes = {gen.image_shape[:2] for gen in self.generators}
+            if not picture.jpeg or sizes != {picture.pixels.shape[:2]}:
+                return None
+        return altered_picture(alternative, picture, self.generators[0])
+
+    def _search(self, usable: list[Item]) -> list[Explanation]:
+        """Return the best explanation of each picture."""
+        groups: dict[tuple[Any, ...], list[tuple[int, AlteredPictures | None]]] = {}
+        for number, item in enumerate(usable):
+            for pictures in item.altered:
+                name = (None,) if pictures is None else (pictures.chain, pictures.pixels.shape)
+                groups.setdefault(name, []).append((number, pictures))
+        found: list[list[Explanation]] = [[] for _ in usable]
+        for members in groups.values():
+            att = self._attribute([usable[number] for number, _ in members], [p for _, p in members if p is not None])
+            for i, (number, _) in enumerate(members):
+                found[number].append(Explanation(att, i))
+        return [best_explanation(each) for each in found]
+
+    def _attribute(self, items: list[Item], altered: list[AlteredPictures]) -> Attribution:
         from jattr.attribution import attribute
 
-        arrays = [np.stack([item.forms[c].pixels for item in usable]) for c in range(len(self.generators))]
+        counted = range(len(self.generators))
+        images = joined(altered) if altered else [np.stack([i.forms[c].pixels for i in items]) for c in counted]
         before = self.progress.done
         return attribute(
-            arrays,
+            images,
             self.generators,
             config=self.config,
             rehearsals=self.rehearsals,
             progress=lambda done, total: self.progress.advance(before + done - self.progress.done),
         )
 
-    def _add(self, item: Item, att: Attribution | None, numbers: Iterator[int]) -> None:
+    def _add(self, item: Item, explanation: Explanation | None) -> None:
         """Add one picture's row, latents and part of the contact sheet."""
         place = len(self.rows)
-        if item.picture is None or att is None:
+        if item.picture is None or explanation is None:
             names = [gen.name for gen in self.generators]
             self.rows.append(failed_record(item.file, _sha256_or_none(item.file), item.reason, names))
             self.sheet.add_failed(self.rows[-1])
             return
-        i = next(numbers)
+        att, i = explanation
         self.rows.append(picture_record(item.picture, att, i, _notes(item)))
-        self.sheet.add(self.rows[-1], item.picture.pixels, item.forms[0].pixels, att, i)
+        shown_first = item.forms[0].pixels if item.forms else item.picture.pixels
+        self.sheet.add(self.rows[-1], item.picture.pixels, shown_first, att, i)
         for c, latents in enumerate(att.latents):
             if np.isfinite(att.residual[i, c]) and np.isfinite(latents[i]).all():
                 self.z[c][place], self.label[place, c], self.found[place, c] = latents[i], att.labels[i, c], True
@@ -169,6 +214,7 @@ class AttributeRun:
         device = jax.devices()[0]
         return {
             "resize": self.resize,
+            "alteration": [alternative.text for alternative in self.alternatives],
             "space": self.generators[0].space,
             "inversion": dataclasses.asdict(self.config),
             "decision": dataclasses.asdict(DecisionConfig()),
@@ -184,7 +230,9 @@ def versions() -> dict[str, str]:
 
 def _notes(item: Item) -> list[str]:
     """Return what was changed to read the picture and to fit it to any candidate, each once."""
-    return list(dict.fromkeys(note for form in item.forms for note in form.notes))
+    assert item.picture is not None
+    forms = item.forms or (item.picture,)
+    return list(dict.fromkeys([*(note for form in forms for note in form.notes), *item.notes]))
 
 
 def _sha256_or_none(file: str) -> str | None:

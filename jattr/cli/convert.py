@@ -11,14 +11,17 @@ def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "convert",
-        help="turn a PyTorch checkpoint into a generator folder",
+        help="turn a PyTorch checkpoint into a generator folder, or a feature folder",
         description="Turn a PyTorch checkpoint into a generator folder. Known families are told from the file; others"
-        " need an architecture card. Nothing in the checkpoint is run.",
+        " need an architecture card. Inception v3, or a folder of LPIPS' backbone and heads, becomes a feature folder"
+        " for distances. Nothing in the checkpoint is run.",
     )
     parser.add_argument(
-        "source", metavar="SRC", help="weights file, vae/ folder, or a card.json whose weights lie beside it"
+        "source",
+        metavar="SRC",
+        help="weights file, folder (vae/, or LPIPS' two files), or a card.json whose weights lie beside it",
     )
-    parser.add_argument("destination", metavar="DST", help="generator folder to make")
+    parser.add_argument("destination", metavar="DST", help="folder to make")
     described = parser.add_mutually_exclusive_group()
     described.add_argument("--card", metavar="CARD.json", help="architecture card of the weights file")
     described.add_argument("--arch", metavar="NAME", help="layout of the file, where several fit")
@@ -47,6 +50,7 @@ def image_size(text: str) -> tuple[int, int]:
 def run(args: argparse.Namespace) -> int:
     """Convert and report."""
     from converters.convert import convert
+    from jattr.distances.networks import FeatureNetwork
 
     generator = convert(
         args.source,
@@ -58,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         image_size=args.image_size,
         overwrite=args.overwrite,
     )
+    if isinstance(generator, FeatureNetwork):
+        return _report_features(args, generator)
     result = {
         "out": args.destination,
         "name": generator.name,
@@ -80,4 +86,11 @@ def run(args: argparse.Namespace) -> int:
         f" written to {args.destination}"
     )
     emit(args, result, f"{text}\ndigest {generator.digest}")
+    return 0
+
+
+def _report_features(args: argparse.Namespace, network: Any) -> int:
+    fields = {name: getattr(network, name) for name in ("name", "architecture", "variant", "weights_digest", "digest")}
+    text = f"{network.name}: features, {network.architecture}, variant {network.variant}, written to {args.destination}"
+    emit(args, {"out": args.destination, "kind": "features", **fields}, f"{text}\ndigest {network.digest}")
     return 0

@@ -37,7 +37,7 @@ class SheetRows:
         full = len(self.rows) >= MAX_ROWS or self.bytes > MAX_BYTES
         accused = None if full else own if own.shape[0] * own.shape[1] <= MAX_OWN_PIXELS else fitted
         made = [
-            Reproduction(gen.name, None if full else att.reproduction(i, c), row["residual"][gen.name])
+            Reproduction(gen.name, None if full else att.altered_reproduction(i, c), row["residual"][gen.name])
             for c, gen in enumerate(att.candidates)
         ]
         self.bytes += sum(array.nbytes for array in [accused, *(m.image for m in made)] if array is not None)

@@ -109,7 +109,7 @@ def _without_certificate(alive: list[tuple[tuple[str, ...], Evidence]], models: 
     few = [e for _, e in alive if e.restarts < _enough(e, config)]
     if not misses and not few and len(alive) == models:
         return Verdict("none", (), None, margin, "every candidate ends far above its usual misses on its own pictures")
-    if few:
+    if few and not (misses and misses[0].usual_miss is not None):
         reason = f"{few[0].name} had {few[0].restarts} restarts; {_enough(few[0], config)} are needed to say none"
     elif misses:
         reason = (

@@ -45,6 +45,7 @@ class Picture:
     sha256: str  # hexadecimal, of the file's bytes
     notes: tuple[str, ...] = ()  # what was ignored or changed on the way, one sentence each
     compressed: bool = False  # with loss: the pixels are not those that were saved
+    jpeg: bool = False  # the file is a JPEG
 
     def fit(self, image_shape: tuple[int, int, int], *, resize: bool = False) -> Picture:
         """The same picture in a generator's shape (H, W, C), what was changed noted; raises ImageError as `fit`."""
@@ -68,7 +69,8 @@ def load_picture(path: str | os.PathLike[str]) -> Picture:
     except ImageError as error:
         raise ImageError(f"{name!r}: {error}") from None
     exact = data.startswith(png.SIGNATURE) or (data[8:12] == b"WEBP" and data[12:16] == b"VP8L")
-    return Picture(name, pixels, hashlib.sha256(data).hexdigest(), notes, not exact)
+    jpeg = data.startswith(b"\xff\xd8\xff")
+    return Picture(name, pixels, hashlib.sha256(data).hexdigest(), notes, not exact, jpeg)
 
 
 def read_image(

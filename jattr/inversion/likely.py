@@ -134,8 +134,9 @@ def likeliest(
       jacobians: the most to compute.
     """
     best, lowest, damping = z.astype(np.float64), np.inf, FIRST_DAMPING
-    here, model = best, None
-    for used in range(1, jacobians + 1):
+    here, model, used = best, None, 0
+    while used < jacobians:
+        used += 1
         prediction, jacobian = (np.asarray(a, np.float64) for a in predict(here.astype(np.float32)))
         sound = bool(np.isfinite(prediction).all() and np.isfinite(jacobian).all())
         value = _objective(prediction, here, known, prior) if sound else np.inf

@@ -89,6 +89,11 @@ class Chain:
             pixels = step.discrete(pixels)
         return pixels
 
+    def looks(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the bytes of pictures [n, H, W, C] after all steps, decompressed where the last one compresses."""
+        made = self.discrete(pixels)
+        return made if self.jpeg is None else self.jpeg.discrete(made)
+
 
 def smooth_pixels(apply: ApplyFn, chain: Chain) -> ApplyFn:
     """Return `apply` followed by the steps before compression: [n, H', W', C'], [-1, 1] units."""

@@ -50,6 +50,14 @@ def blocks_of(shape: Shape, sampling: tuple[tuple[int, int], ...]) -> list[tuple
     ]
 
 
+def _repeats(height: int, width: int, down: int, wide: int) -> tuple[tuple[int, int], ...]:
+    """Return how often libjpeg repeats the last row and column of pictures [n, H, W] before it averages.
+
+    Columns up to a whole block, rows only up to a whole average: below that, averages are repeated.
+    """
+    return (0, 0), (0, -height % down), (0, wide - width)
+
+
 @functools.lru_cache(maxsize=16)
 def make_coefficients(sampling: tuple[tuple[int, int], ...]) -> SmoothFn:
     """Return `fn(parameters, pictures [n, H, W, C]) -> [n, 1, N, 1]`: coefficients over 127.5, block after block.
@@ -68,9 +76,9 @@ def make_coefficients(sampling: tuple[tuple[int, int], ...]) -> SmoothFn:
         for place, (rows, columns) in enumerate(blocks_of((height, width, channels), sampling)):
             down, across = tallest // sampling[place][0], widest // sampling[place][1]
             plane = planes[..., place] + (offset if place == 0 else 0.0)
-            tall, wide = rows * BLOCK * down, columns * BLOCK * across
-            plane = jnp.pad(plane, ((0, 0), (0, max(0, tall - height)), (0, max(0, wide - width))), mode="edge")
-            plane = plane[:, :tall, :wide].reshape(n, rows * BLOCK, down, columns * BLOCK, across).mean((2, 4))
+            plane = jnp.pad(plane, _repeats(height, width, down, columns * BLOCK * across), mode="edge")
+            plane = plane.reshape(n, -1, down, columns * BLOCK, across).mean((2, 4))
+            plane = jnp.pad(plane, ((0, 0), (0, rows * BLOCK - plane.shape[1]), (0, 0)), mode="edge")
             blocks = plane.reshape(n, rows, BLOCK, columns, BLOCK)
             found = jnp.einsum("ui,nribj,vj->nrbuv", dct, blocks, dct)
             parts.append(found.reshape(n, -1))
@@ -149,12 +157,10 @@ class Jpeg(Alteration):
         dct, parts = dct_matrix(), []
         for place, (rows, columns) in enumerate(blocks_of((height, width, channels), sampling)):
             down, across = tallest // sampling[place][0], widest // sampling[place][1]
-            tall, wide = rows * BLOCK * down, columns * BLOCK * across
-            plane = np.pad(
-                planes[..., place], ((0, 0), (0, max(0, tall - height)), (0, max(0, wide - width))), mode="edge"
-            )
-            plane = plane[:, :tall, :wide].reshape(n, rows * BLOCK, down, columns * BLOCK, across)
-            plane = _averaged(plane)
+            repeats = _repeats(height, width, down, columns * BLOCK * across)
+            plane = np.pad(planes[..., place], repeats, mode="edge")
+            plane = _averaged(plane.reshape(n, -1, down, columns * BLOCK, across))
+            plane = np.pad(plane, ((0, 0), (0, rows * BLOCK - plane.shape[1]), (0, 0)), mode="edge")
             blocks = plane.reshape(n, rows, BLOCK, columns, BLOCK)
             parts.append(np.einsum("ui,nribj,vj->nrbuv", dct, blocks, dct, optimize=True).reshape(n, -1))
         return np.concatenate(parts, 1)

@@ -1,0 +1,111 @@
+"""`--alteration`: what may have been done to the accused pictures, and each picture as it looks under that."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jattr.errors import ImageError, InputError
+from jattr.generators.base import Generator
+from jattr.images import Picture
+from jattr.images.fitting import with_channels
+from jattr.images.reading import read_bytes
+from jattr.nuisances.chain import Chain
+from jattr.nuisances.files import AlteredPictures, from_jpeg
+from jattr.nuisances.registry import REGISTRY, parse_chain
+
+AUTO, NONE, JPEG = "auto", "none", "jpeg"
+TURNED = "turned upright"  # of a picture's notes
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One of the alterations to be tried."""
+
+    text: str
+    before: Chain | None  # None: bytes as they are
+    jpeg: bool  # followed by the compression that the file states
+    guessed: bool = False  # not asked for: where it does not fit, the picture is taken as it is
+
+
+def parse_alternatives(texts: Sequence[str]) -> tuple[Alternative, ...]:
+    """Return the alternatives that were named; an alteration that ends with `jpeg` alone takes the file's own.
+
+    Raises:
+      InputError: one cannot be read.
+    """
+    found = []
+    for text in dict.fromkeys(texts):
+        if text == AUTO:
+            found.append(Alternative(text, Chain(()), jpeg=True, guessed=True))
+        elif text == NONE:
+            found.append(Alternative(text, None, jpeg=False))
+        else:
+            parts = [part.strip() for part in text.split(",") if part.strip()]
+            own = bool(parts) and parts[-1] == JPEG
+            if not parts:
+                raise InputError(f"--alteration is {text!r}; it is auto, none, or a chain of {', '.join(REGISTRY)}")
+            found.append(Alternative(text, parse_chain(",".join(parts[: len(parts) - own])), jpeg=own))
+    return tuple(found)
+
+
+def check_candidates(alternatives: Sequence[Alternative], generators: Sequence[Generator], *, resize: bool) -> None:
+    """Check that the alternatives can be applied to what the candidates make.
+
+    Raises:
+      InputError: they cannot, or the candidates' sizes differ.
+    """
+    asked = [alternative for alternative in alternatives if not alternative.guessed and alternative.before is not None]
+    if not asked:
+        return
+    shapes = {gen.image_shape for gen in generators}
+    if resize or len(shapes) > 1:
+        raise InputError("--alteration needs candidates of one size and no --resize; name the resize as an alteration")
+    for alternative in asked:
+        assert alternative.before is not None
+        alternative.before.out_shape(generators[0].image_shape)
+
+
+def altered_picture(alternative: Alternative, picture: Picture, gen: Generator) -> AlteredPictures | None:
+    """Return a picture as altered in this way; None where it is to be taken as it is.
+
+    Raises:
+      ImageError: the alteration does not lead to a picture of this size, or the file is no JPEG that jattr reads.
+    """
+    if alternative.before is None:
+        return None
+    if not alternative.jpeg:
+        shape = alternative.before.out_shape(gen.image_shape)
+        _check_size(alternative, picture, shape)
+        return AlteredPictures(with_channels(picture.pixels, shape[2])[None], alternative.before)
+    if any(note.startswith(TURNED) for note in picture.notes):
+        raise ImageError("is shown turned, its coefficients are not; save it upright")
+    data = read_bytes(picture.path)
+    if hashlib.sha256(data).hexdigest() != picture.sha256:
+        raise ImageError("was changed while it was read; give a file that nobody writes to")
+    altered = from_jpeg([data], alternative.before)
+    try:
+        shape = altered.chain.out_shape(gen.image_shape)
+    except InputError as error:
+        raise ImageError(str(error)) from None
+    _check_size(alternative, picture, shape)
+    return altered
+
+
+def _check_size(alternative: Alternative, picture: Picture, shape: tuple[int, int, int]) -> None:
+    if picture.pixels.shape[:2] != shape[:2]:
+        height, width = picture.pixels.shape[:2]
+        raise ImageError(
+            f"the picture is {height}x{width}, after {alternative.text!r} a candidate's is {shape[0]}x{shape[1]}; give"
+            " the alteration that was made, such as resize:HEIGHTxWIDTH:FILTER"
+        )
+
+
+def joined(pictures: Sequence[AlteredPictures]) -> AlteredPictures:
+    """Return pictures of one chain and shape as one set."""
+    quantised = [p.quantised for p in pictures if p.quantised is not None]
+    pixels = np.concatenate([p.pixels for p in pictures])
+    return AlteredPictures(pixels, pictures[0].chain, np.concatenate(quantised) if quantised else None)
