@@ -109,3 +109,20 @@ def joined(pictures: Sequence[AlteredPictures]) -> AlteredPictures:
     quantised = [p.quantised for p in pictures if p.quantised is not None]
     pixels = np.concatenate([p.pixels for p in pictures])
     return AlteredPictures(pixels, pictures[0].chain, np.concatenate(quantised) if quantised else None)
+
+
+def stated_picture(text: str, picture: Picture, gen: Generator) -> AlteredPictures:
+    """Return a picture under the alteration that a result states.
+
+    Raises:
+      ImageError: the picture cannot have been altered in this way.
+      InputError: the text is no alteration.
+    """
+    steps = text.split(",")
+    own = steps[-1].startswith(f"{JPEG}:")
+    before = parse_chain(",".join(steps[:-1] if own else steps))
+    found = altered_picture(Alternative(text, before, jpeg=own), picture, gen)
+    assert found is not None
+    if found.chain.text != text:
+        raise ImageError(f"was altered by {found.chain.text!r}, the result states {text!r}")
+    return found

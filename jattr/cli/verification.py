@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jattr.cli.result_folder import LATENTS, SavedResult, file_sha256
-from jattr.errors import CardError, GeneratorError, ImageError, InputError
+from jattr.errors import CardError, GeneratorError, InputError
 from jattr.generators.settings import NOISE
 from jattr.images import Picture, load_picture
 
 if TYPE_CHECKING:
     from jattr.decision.certificate import Certificate
     from jattr.generators.base import Generator
+    from jattr.inversion.accused import Accused
 
 # How far figures may differ on another device: float32 sums in another order move a pixel by about 1e-6, 1e-4 of a
 # rounding step; the sums of squares by less than this.
@@ -168,8 +169,6 @@ def _verify_certificate(
     saved: SavedResult, number: int, name: str, gen: Generator, picture: Picture, report: Report
 ) -> None:
     """Carry out one certificate again and compare it with what is stated."""
-    from jattr.decision.certificate import certify
-
     row = saved.data["pictures"][number]
     column = [candidate["name"] for candidate in saved.data["candidates"]].index(name)
     z, label, stated = saved.z[column][number], int(saved.label[number, column]), row["certificates"][name]
@@ -178,14 +177,40 @@ def _verify_certificate(
         report.differences.append(f"{row['file']!r}, candidate {name!r}: {problem}")
         return
     try:
-        pixels = picture.fit(gen.image_shape, resize=saved.data["settings"]["resize"]).pixels
-    except ImageError as error:
+        found, residual = _again(saved, row, stated, gen, picture, z, label)
+    except InputError as error:
         report.differences.append(f"{row['file']!r}, candidate {name!r}: {error}")
         return
-    found = certify(gen, z, pixels, label=label, rounding=stated["rounding"])
-    lines = _differences(stated, found) + _residual_differs(row["residual"][name], _residual(gen, z, pixels, label))
+    lines = _differences(stated, found) + _residual_differs(row["residual"][name], residual)
     report.differences += [f"{row['file']!r}, candidate {name!r}: {line}" for line in lines]
     report.checked.append({"file": row["file"], "candidate": name, "text": _text(found), **found.to_dict()})
+
+
+def _again(
+    saved: SavedResult,
+    row: Mapping[str, Any],
+    stated: Mapping[str, Any],
+    gen: Generator,
+    picture: Picture,
+    z: np.ndarray,
+    label: int,
+) -> tuple[Certificate, float]:
+    """Return the certificate and the residual, computed again.
+
+    Raises:
+      InputError: the picture does not fit the candidate, or cannot have been altered as is stated.
+    """
+    from jattr.cli.alterations import stated_picture
+    from jattr.decision.certificate import certify, certify_altered
+    from jattr.inversion.accused import Accused
+    from jattr.inversion.altered import make_altered
+
+    if row.get("alteration"):
+        altered = make_altered(gen, stated_picture(row["alteration"], picture, gen))
+        return certify_altered(altered, 0, z, label), _residual(altered, z, label)
+    pixels = picture.fit(gen.image_shape, resize=saved.data["settings"]["resize"]).pixels
+    found = certify(gen, z, pixels, label=label, rounding=stated["rounding"])
+    return found, _residual(Accused(gen, pixels[None]), z, label)
 
 
 def _unusable(gen: Generator, z: np.ndarray, label: int, stated: int | None) -> str:
@@ -223,13 +248,12 @@ def _differences(stated: Mapping[str, Any], found: Certificate) -> list[str]:
     return lines
 
 
-def _residual(gen: Generator, z: np.ndarray, pixels: np.ndarray, label: int) -> float:
+def _residual(accused: Accused, z: np.ndarray, label: int) -> float:
     """Return the mean squared residual as `attribute` defines it, at full float32 precision."""
     from jattr.inversion.measure import mean_squares
-    from jattr.inversion.problem import target_of
 
-    labels = np.array([label], np.int32) if gen.num_classes else None
-    return float(mean_squares(gen, z[None], labels, target_of(pixels[None]))[0])
+    labels = np.array([label], np.int32) if accused.gen.num_classes else None
+    return float(mean_squares(accused.gen, z[None], labels, accused.targets([0], ["round"]))[0])
 
 
 def _residual_differs(stated: float | None, found: float) -> list[str]:

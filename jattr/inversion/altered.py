@@ -7,6 +7,7 @@ Both are learnt from pictures of the candidate itself, sent through the alterati
 
 import dataclasses
 import functools
+import math
 import weakref
 from dataclasses import dataclass
 from typing import Any, Self
@@ -28,6 +29,7 @@ from jattr.nuisances.chain import Chain
 from jattr.nuisances.files import AlteredPictures
 from jattr.nuisances.jpeg import read_jpeg
 
+MAX_NUMBERS = 1 << 21  # of an altered picture: a named resize may be to any size
 ARRIVED = 1.3  # times the expected mean squared residual: a search has arrived, if the test agrees
 NEAR = 3.0  # times it: a latent is worth the test
 JACOBIANS = 4  # times as many as unaltered pictures need: wide intervals hold the search less
@@ -207,6 +209,10 @@ def make_altered(gen: Generator, pictures: AlteredPictures) -> Altered:
         raise ImageError(
             f"pictures are {pixels.shape[1:]}; {chain.text or 'no alteration'} makes {shape} of the {gen.image_shape}"
             f" of generator {gen.name!r}; give the alteration that was made"
+        )
+    if math.prod(shape) > MAX_NUMBERS:
+        raise ImageError(
+            f"pictures of {shape} after {chain.text}: at most {MAX_NUMBERS} numbers are searched; reduce them"
         )
     roundings = learn_roundings(weakref.ref(gen), chain)
     draft = Altered(gen, pixels, gen, chain, roundings, pictures.quantised)

@@ -1,6 +1,7 @@
 """What an alteration leaves over at the true latent, learnt from the candidate's own pictures."""
 
 import functools
+import math
 import weakref
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from jattr.nuisances.chain import Chain
 
 UNIT = 127.5  # bytes to [-1, 1] units
 OWN = 32  # own pictures from which the roundings are learnt
+MAX_NUMBERS = 1 << 23  # of all of them; at least 8 are made
 LEAST_NOISE = 0.05  # standard deviation of a prediction, in bytes
 CAUTION = 0.01  # the dispersion is taken at this lower tail of what `OWN` pictures show
 
@@ -36,15 +38,16 @@ def learn_roundings(original: "weakref.ref[Generator]", chain: Chain) -> Roundin
     gen = original()
     assert gen is not None
     keys = jax.random.split(jax.random.key(OWN))
-    z = np.asarray(gen.sample_latent(keys[0], OWN))
-    label = np.asarray(jax.random.randint(keys[1], (OWN,), 0, gen.num_classes)) if gen.num_classes else None
+    count = int(np.clip(MAX_NUMBERS // math.prod(chain.out_shape(gen.image_shape)), 8, OWN))
+    z = np.asarray(gen.sample_latent(keys[0], count))
+    label = np.asarray(jax.random.randint(keys[1], (count,), 0, gen.num_classes)) if gen.num_classes else None
     made = chain.discrete(to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round"))
-    smooth = make_pictures(observed_generator(gen, chain, np.ones(1)), z, label).astype(np.float64).reshape(OWN, -1)
+    smooth = make_pictures(observed_generator(gen, chain, np.ones(1)), z, label).astype(np.float64).reshape(count, -1)
     jpeg = chain.jpeg
     if jpeg is None:
-        value = made.reshape(OWN, -1).astype(np.float64)
+        value = made.reshape(count, -1).astype(np.float64)
         prediction, groups = (smooth + 1.0) * UNIT, np.zeros(value.shape[1], np.int64)
-        inside = (made.reshape(OWN, -1) > 0) & (made.reshape(OWN, -1) < 255)
+        inside = (made.reshape(count, -1) > 0) & (made.reshape(count, -1) < 255)
         observed, extra, half = value, 1.0 / 12.0, np.full(value.shape[1], 0.5)
     else:
         value = jpeg.unquantised(made)
@@ -55,12 +58,14 @@ def learn_roundings(original: "weakref.ref[Generator]", chain: Chain) -> Roundin
     bias = _by_group(value - prediction, groups, inside)
     noise = np.sqrt(np.maximum(_by_group((value - prediction - bias) ** 2, groups, inside) - extra, LEAST_NOISE**2))
     left = _by_group((observed - prediction - bias) ** 2, groups, inside) + LEAST_NOISE**2
-    below, above = (made.reshape(OWN, -1) == 0, made.reshape(OWN, -1) == 255) if jpeg is None else (~inside, ~inside)
+    below, above = (
+        (made.reshape(count, -1) == 0, made.reshape(count, -1) == 255) if jpeg is None else (~inside, ~inside)
+    )
     scores = [
         surprise(p, Intervals(o - bias, half, noise, b, a)).score
         for p, o, b, a in zip(prediction, observed, below, above, strict=True)
     ]
-    spread = float(np.square(np.maximum(scores, 0.0)).sum()) / float(chdtri(OWN, 1.0 - CAUTION))
+    spread = float(np.square(np.maximum(scores, 0.0)).sum()) / float(chdtri(count, 1.0 - CAUTION))
     return Roundings(bias, noise, left, max(1.0, spread))
 
 
