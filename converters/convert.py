@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from converters.detect import CardFormat, detect, read_weights
+from converters.detect import Match, Weights, detect, read_weights
+from converters.features import FeatureFormat, convert_features
 from converters.layered import convert_layered
 from converters.rules import Format, convert_by_rows
 from converters.torch_file import find_state_dict, read_checkpoint
+from jattr.distances.networks import FeatureNetwork
 from jattr.errors import ConversionError, OutputError
 from jattr.generators import autoencoder_kl
 from jattr.generators.base import Generator
@@ -43,11 +45,12 @@ def convert(
     settings: Mapping[str, Any] | None = None,
     image_size: tuple[int, int] | None = None,
     overwrite: bool = False,
-) -> Generator:
-    """Write a generator folder from a weights file and return the generator.
+) -> Generator | FeatureNetwork:
+    """Write a generator folder, or a feature folder, from a weights file and return the generator or network.
 
     Args:
-      source: a weights file, or a `vae/` folder of diffusers; or a card (`.json`), whose `weights` lie beside it.
+      source: a weights file; a `vae/` folder of diffusers; a folder of LPIPS' two files, backbone and heads; or a
+        card (`.json`), whose `weights` lie beside it.
       destination: the folder to make.
       card: an architecture card (`docs/architecture_card.md`); None: the family is told from the file.
       arch: the name of a known layout (`converters.detect.FORMATS`), where several fit.
@@ -69,7 +72,16 @@ def convert(
     if by_card and (arch is not None or settings):
         raise ConversionError("a card says all of the architecture; leave --arch, --psi, --cutoff and --noise away")
     name = name or (None if by_card else Path(os.path.abspath(destination)).name)
-    found = _by_card(source, card) if by_card else _by_detection(source, arch, name or "", settings, image_size)
+    if by_card:
+        found = _by_card(source, card)
+    else:
+        weights = read_weights(source)
+        match = detect(weights, arch)
+        if isinstance(match.format, FeatureFormat):
+            if settings or image_size is not None:
+                raise ConversionError(f"{source} is {match.format.title}; leave all settings and --image-size away")
+            return convert_features(match, source, destination, str(name), overwrite=overwrite)
+        found = _by_detection(weights, match, name or "", settings, image_size)
     named = dataclasses.replace(found.card, name=name) if name else found.card
     return save_generator(destination, _with_source(named, found.weights), found.params, overwrite=overwrite)
 
@@ -92,15 +104,13 @@ def _layered(card: Card, weights: Path, state_dict: Mapping[str, np.ndarray]) ->
 
 
 def _by_detection(
-    source: Path, arch: str | None, name: str, settings: Mapping[str, Any], image_size: tuple[int, int] | None
+    weights: Weights, match: Match, name: str, settings: Mapping[str, Any], image_size: tuple[int, int] | None
 ) -> Settled:
-    weights = read_weights(source)
-    match = detect(weights, arch)
     kind = match.format.kind if isinstance(match.format, Format) else "layered"
     if settings and not (kind in FAMILIES and FAMILIES[kind].styled):
         raise ConversionError(f"{weights.path} is a {match.format.title}, which has no {', '.join(settings)}")
     found = match.found
-    if isinstance(match.format, CardFormat) or isinstance(found, Card):
+    if not isinstance(match.format, Format) or isinstance(found, Card):
         assert isinstance(found, Card)
         return _layered(dataclasses.replace(found, name=name), weights.path, match.tensors)
     architecture = _sized(found.architecture, image_size, weights.path)

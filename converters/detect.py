@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from converters import autoencoder_kl, dcgan, nvlabs_pickle, progan, stylegan, stylegan2, stylegan3
+from converters import autoencoder_kl, dcgan, features, nvlabs_pickle, progan, stylegan, stylegan2, stylegan3
 from converters.rules import Format, Found, StateDict, UnfitError
 from converters.torch_file import find_state_dict, read_checkpoint, strip_module_prefix
 from jattr.errors import CardError, CheckpointError, ConversionError
@@ -28,7 +28,7 @@ class CardFormat(NamedTuple):
     describe: Callable[[StateDict, Any], Card]  # raises UnfitError
 
 
-AnyFormat: TypeAlias = Format | CardFormat
+AnyFormat: TypeAlias = Format | CardFormat | features.FeatureFormat
 _ALL: tuple[AnyFormat, ...] = (
     *progan.FORMATS,
     *stylegan.FORMATS,
@@ -41,6 +41,7 @@ _ALL: tuple[AnyFormat, ...] = (
         ("netG", "generator", "state_dict", ""),
         lambda tensors, tree: dcgan.card_of(tensors),
     ),
+    *features.FORMATS,
 )
 FORMATS: dict[str, AnyFormat] = {format.name: format for format in _ALL}
 CONFIG = "config.json"
@@ -66,7 +67,7 @@ class Match(NamedTuple):
 
 
 def read_weights(source: Path) -> Weights:
-    """Return what a weights file holds, or a `vae/` folder of diffusers.
+    """Return what a weights file holds, a `vae/` folder of diffusers, or a folder of two files (LPIPS).
 
     Raises:
       CheckpointError, ConversionError: it cannot be read, or the folder has no weights.
@@ -75,9 +76,11 @@ def read_weights(source: Path) -> Weights:
         return Weights(source, nvlabs_pickle.flat_modules(read_checkpoint(source, names=NAMES)))
     files = [source / name for name in FOLDER_WEIGHTS if (source / name).is_file()]
     if not files or not (source / CONFIG).is_file():
+        if together := features.read_folder(source):
+            return Weights(source, together)
         raise ConversionError(
             f"{source} is a folder without {CONFIG} and {' or '.join(FOLDER_WEIGHTS)}, as diffusers writes a vae/"
-            " folder; give such a folder, or a weights file"
+            " folder, and without two weights files, LPIPS' backbone and heads; give such a folder, or a weights file"
         )
     try:
         config = plain(read_json(source / CONFIG))

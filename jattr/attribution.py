@@ -7,9 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from jattr.calibrate import calibration_config, check_calibration, condition_of, judged
 from jattr.contest import make_inverters, search
+from jattr.decision.calibration import Calibration
 from jattr.decision.certificate import Certificate, certify, certify_altered
-from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, decide
+from jattr.decision.judgement import Judgement
+from jattr.decision.scores import scores_of
+from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, by_judgement, decide
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator
 from jattr.images import to_byte, to_float
@@ -40,7 +44,9 @@ class Attribution:
     support: np.ndarray = field(repr=False)  # [images, candidates], largest |z|; a uniform prior's support ends at 1
     searches: tuple[tuple[tuple[Search, ...], ...], ...] = field(repr=False)  # [images][candidates], restarts that ran
     noise: np.ndarray = field(repr=False)  # [candidates], the residual that the true latent leaves
+    scores: np.ndarray = field(repr=False)  # [images, candidates], log10 residual after the first restarts: `calibrate`
     alteration: Chain | None = None  # what was taken to have been done to the pictures
+    judgements: tuple[Judgement | None, ...] = ()  # by a calibration, of pictures without a certificate
 
     def reproduction(self, picture: int, candidate: int) -> np.ndarray | None:
         """Return the candidate's best picture [H, W, C] float32, not clipped; None if every restart failed.
@@ -86,6 +92,7 @@ def attribute(
     key: Any = None,
     progress: Any = None,
     rehearsals: MutableMapping[str, Rehearsal] | None = None,
+    calibration: Calibration | None = None,
 ) -> Attribution:
     """Return which of the generators made each picture.
 
@@ -98,14 +105,20 @@ def attribute(
       key: PRNG key; None: from `config.seed`.
       progress: called with (done, total) searches of picture and candidate.
       rehearsals: known ones by name, and where new ones are put; None: those of this process.
+      calibration: of these candidates and settings; pictures without a certificate are judged by it at
+        `decision.alpha`, where it has their alteration.
 
     Raises:
       GeneratorError: no candidates, or two with one name.
       ImageError: pictures that do not have the candidates' shape.
+      InputError: a calibration of other models, settings or versions.
     """
     config, decision = config or InvertConfig(), decision or DecisionConfig()
     generators = tuple(config.view(gen) for gen in generators)
     _check_names(generators)
+    if calibration is not None:
+        config = calibration_config(config)
+        check_calibration(calibration, generators, config)
     accused = _accused(images, generators)
     key = jax.random.key(config.seed) if key is None else key
     inverters = make_inverters(accused, config, key)
@@ -130,6 +143,12 @@ def attribute(
         for i in undecided:
             evidence[i] = evidence_of(i, known)
             verdicts[i] = decide(evidence[i], decision)
+    scores = np.stack([scores_of(inverter.fair) for inverter in inverters], axis=1)
+    chain = images.chain if isinstance(images, AlteredPictures) else None
+    judgements: list[Judgement | None] = [None] * count
+    if calibration is not None:
+        judgements = judged(calibration, generators, scores, verdicts, condition_of(chain), decision.alpha)
+        verdicts = [v if j is None else by_judgement(v, j) for v, j in zip(verdicts, judgements, strict=True)]
     best = [[inverter.best(i) for i in range(count)] for inverter in inverters]
     return Attribution(
         candidates=generators,
@@ -146,7 +165,9 @@ def attribute(
         ),
         searches=tuple(tuple(inverter.searches(i) for inverter in inverters) for i in range(count)),
         noise=np.array([inverter.accused.noise for inverter in inverters]),
-        alteration=images.chain if isinstance(images, AlteredPictures) else None,
+        alteration=chain,
+        scores=scores,
+        judgements=tuple(judgements),
     )
 
 

@@ -9,11 +9,10 @@ from jattr.decision.verdict import DecisionConfig
 from jattr.inversion.accused import Accused
 from jattr.inversion.ahead import compiled_ahead
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.inverter import Inverter, rounds
+from jattr.inversion.inverter import FAIR, Inverter, rounds
 from jattr.inversion.through_styles import make_inverter
 from jattr.rehearsal import Rehearsals, candidate_key
 
-FAIR = 3  # restarts that every candidate has had before it may be given up
 CLEAR, AHEAD = 1e-3, 30.0  # a leader so far and so many times better ends, after `FAIR` restarts, the others' search
 
 
@@ -54,6 +53,9 @@ def search(
                     done += count
                     progress(done, total)
             _polish(inverters, config)
+            if restarts.start < FAIR:
+                for inverter in inverters:
+                    inverter.fair[:] = [inverter.best_loss(i) for i in range(count)]
     for inverter in inverters:
         inverter.finish([i for i in range(count) if config.early_stop and _settled(inverters, i)])
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from jattr.errors import InputError
 if TYPE_CHECKING:
     from jattr.attribution import Attribution
     from jattr.decision.certificate import Certificate
+    from jattr.decision.judgement import Judgement
     from jattr.decision.verdict import Verdict
     from jattr.generators.base import Generator
     from jattr.images import Picture
@@ -88,6 +90,8 @@ def finding_record(att: "Attribution", i: int) -> dict[str, Any]:
         "reason": verdict.reason,
         "alteration": None if att.alteration is None else att.alteration.text,
         "noise": {gen.name: float(noise) for gen, noise in zip(att.candidates, att.noise, strict=True)},
+        "scores": {name: finite(att.scores[i, c]) for c, name in enumerate(names)},
+        "judgement": None if not att.judgements else _judgement(att.judgements[i]),
     }
 
 
@@ -115,8 +119,20 @@ def failed_record(file: str, sha256: str | None, reason: str, names: Sequence[st
         "reason": reason,
         "alteration": None,
         "noise": {},
+        "scores": nothing,
+        "judgement": None,
         "notes": [],
     }
+
+
+def _judgement(judgement: "Judgement | None") -> dict[str, Any] | None:
+    """Return a calibration's judgement as JSON values; a failed candidate's score is null."""
+    if judgement is None:
+        return None
+    values = asdict(judgement)
+    for finding in values["findings"]:
+        finding["score"] = finite(finding["score"])
+    return values
 
 
 def _latent_digest(att: "Attribution", i: int, c: int) -> str | None:

@@ -24,10 +24,14 @@ from jattr.report.words import shown
 
 if TYPE_CHECKING:
     from jattr.cli.attribute_run import AttributeRun
+    from jattr.decision.calibration import Calibration
     from jattr.generators.base import Generator
     from jattr.inversion.config import InvertConfig
 
+    Judge = tuple[Calibration | None, float]
+
 OUTPUTS = ("result.json", "latents.npz", "contact_sheet.png", "report.html")
+MAX_CALIBRATION = 256 << 20  # characters
 
 
 def add_parser(subparsers: Any) -> None:
@@ -70,6 +74,10 @@ def add_parser(subparsers: Any) -> None:
         metavar="CHAIN",
         help="what was done to the pictures, as centre:0.9,resize:48x48:lanczos,jpeg (jpeg: as the file states);"
         " several are tried in turn; none: nothing; auto (default): the compression of JPEG files, else nothing",
+    )
+    parser.add_argument("--calibration", metavar="FILE", help="of these candidates and settings: `jattr calibrate`")
+    parser.add_argument(
+        "--alpha", type=float, default=0.05, metavar="A", help="error rate of calibrated verdicts (default 0.05)"
     )
     add_device(parser)
     add_common(parser)
@@ -118,8 +126,9 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
         views = [candidate_views(gen, config, args.psi) for gen in loaded]
         generators = [gen for group in views for gen in group]
         check_candidates(alternatives, generators, resize=args.resize)
+        judge = load_judge(args.calibration, args.alpha, generators, config)
     paths = [path for path, group in zip(args.candidates, views, strict=True) for _ in group]
-    return AttributeRun(args.images, paths, generators, config, args.resize, alternatives, clock)
+    return AttributeRun(args.images, paths, generators, config, args.resize, alternatives, judge, clock)
 
 
 def report(args: argparse.Namespace, data: dict[str, Any]) -> None:
@@ -133,6 +142,37 @@ def report(args: argparse.Namespace, data: dict[str, Any]) -> None:
             name, settings = shown(candidate["name"], 60), Settings(**candidate["settings"])
             print(f"{name}: searched in space {candidate['space']}, {settings}")
     print(f"written to {shown(args.out, 200)}: {', '.join(OUTPUTS)}")
+
+
+def load_judge(path: str | None, alpha: float, generators: Sequence[Generator], config: InvertConfig) -> Judge:
+    """Return the calibration of a run and its level, checked against the run.
+
+    Raises:
+      InputError: the file cannot be read, is of other models, settings or versions, or too small for alpha.
+    """
+    from jattr.calibrate import calibration_config, check_calibration
+    from jattr.decision.calibration_json import from_json
+    from jattr.decision.judgement import check_ready
+    from jattr.decision.scores import as_fraction
+
+    as_fraction(alpha)
+    if path is None:
+        return None, alpha
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_CALIBRATION + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read calibration {path!r}: {reason}; make it with `jattr calibrate`") from error
+    if len(text) > MAX_CALIBRATION:
+        raise InputError(
+            f"calibration {path!r} is longer than {MAX_CALIBRATION} characters; give one from jattr calibrate"
+        )
+    calibration = from_json(text)
+    check_calibration(calibration, generators, calibration_config(config))
+    for condition in calibration.conditions:
+        check_ready(calibration, [gen.name for gen in generators], condition, alpha)
+    return calibration, alpha
 
 
 def make_config(args: argparse.Namespace) -> InvertConfig:

@@ -23,6 +23,7 @@ from jattr.cli.rehearsal_files import RehearsalFiles
 from jattr.cli.result_folder import LATENTS, RESULT, file_sha256, write_latents, write_result
 from jattr.cli.sheet import SheetRows
 from jattr.cli.timing import Clock
+from jattr.decision.verdict import DecisionConfig
 from jattr.errors import ImageError, InputError
 from jattr.explanation import Explanation, best_explanation
 from jattr.images import Picture, load_picture
@@ -31,6 +32,7 @@ from jattr.result import SCHEMA, candidate_record, failed_record, picture_record
 
 if TYPE_CHECKING:
     from jattr.attribution import Attribution
+    from jattr.cli.attribute import Judge
     from jattr.generators.base import Generator
     from jattr.inversion.config import InvertConfig
     from jattr.nuisances.files import AlteredPictures
@@ -64,6 +66,7 @@ class AttributeRun:
         config: InvertConfig,
         resize: bool,
         alternatives: Sequence[Alternative],
+        judge: Judge,
         clock: Clock,
     ):
         """Prepare.
@@ -75,10 +78,12 @@ class AttributeRun:
           config: of the inversion.
           resize: bring pictures to the candidates' sizes.
           alternatives: what may have been done to the pictures.
+          judge: a calibration, or None, and the level of its errors.
           clock: counts where the time goes.
         """
         self.files, self.paths, self.generators, self.config, self.resize = files, paths, generators, config, resize
         self.alternatives, self.clock = alternatives, clock
+        self.calibration, self.decision = judge[0], DecisionConfig(alpha=judge[1])
         self.rows: list[dict[str, Any]] = []  # of result.json
         self.sheet = SheetRows()
         self.unusable: list[str] = []  # why, for each picture that could not be used
@@ -186,7 +191,9 @@ class AttributeRun:
             images,
             self.generators,
             config=self.config,
+            decision=self.decision,
             rehearsals=self.rehearsals,
+            calibration=self.calibration,
             progress=lambda done, total: self.progress.advance(before + done - self.progress.done),
         )
 
@@ -209,15 +216,13 @@ class AttributeRun:
     def _settings(self) -> dict[str, Any]:
         import jax
 
-        from jattr.decision.verdict import DecisionConfig
-
         device = jax.devices()[0]
         return {
             "resize": self.resize,
             "alteration": [alternative.text for alternative in self.alternatives],
             "space": self.generators[0].space,
             "inversion": dataclasses.asdict(self.config),
-            "decision": dataclasses.asdict(DecisionConfig()),
+            "decision": dataclasses.asdict(self.decision),
             "device": {"platform": device.platform, "kind": device.device_kind},
         }
 

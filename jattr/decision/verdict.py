@@ -1,7 +1,7 @@
 """The verdict on one picture, from its residual and certificate under every candidate.
 
 Without a certificate the rules are thresholds, stated in `DecisionConfig` and printed with every result; they are no
-calibrated error rates.
+error rates. With a calibration its judgement takes their place.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jattr.decision.certificate import Certificate
+from jattr.decision.judgement import Judgement
 from jattr.inversion.problem import FLOOR
 
 VERDICTS = ("made-by", "none", "undecided", "failed")
@@ -23,6 +24,7 @@ class DecisionConfig:
     ratio: float = 10.0  # and the runner-up's at least this many times it
     none_restarts: int = 8  # "none" needs this many restarts of every candidate, or fewer
     miss_chance: float = 1e-3  # where so many miss its own pictures, by its rehearsal, with at most this chance
+    alpha: float = 0.05  # level of both errors of a calibrated verdict
     none_factor: float = 10.0  # and every residual this many times above a candidate's usual miss on its own pictures
 
 
@@ -87,11 +89,19 @@ def decide(evidence: Sequence[Evidence], config: DecisionConfig | None = None) -
         names = tuple(name for group, _ in certified for name in group)
         rest = [e for group, e in alive if group not in [g for g, _ in certified]]
         margin = _ratio(rest[0], certified[0][1]) if rest else None
-        reason = "the reproduction differs from the picture by no more than 8-bit rounding"
+        altered = certified[0][1].certificate is not None and certified[0][1].certificate.alteration
+        cause = f"{altered} explains" if altered else "8-bit rounding"
+        reason = f"the reproduction differs from the picture by no more than {cause}"
         if len(certified) > 1:
             reason += f"; {len(certified)} models reproduce it, so the picture cannot tell them apart"
         return Verdict("made-by", names, certified[0][1].certificate, margin, reason)
     return _without_certificate(alive, len(models), config)
+
+
+def by_judgement(verdict: Verdict, judgement: Judgement) -> Verdict:
+    """Return the verdict that a calibration's judgement gives, in its words."""
+    names = judgement.candidates if judgement.kind == "made-by" else ()
+    return Verdict(judgement.kind, names, None, verdict.margin, judgement.sentence.rstrip("."))
 
 
 def _without_certificate(alive: list[tuple[tuple[str, ...], Evidence]], models: int, config: DecisionConfig) -> Verdict:

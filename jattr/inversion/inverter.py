@@ -36,6 +36,7 @@ CHEAP_FIRST = 5  # restarts by gradients alone of pictures that are not, where a
 KICKS = (0.1, 0.05, 0.2)  # standard deviations of those starts, in units of the prior's
 POLISH_BELOW = 5e-3  # a gradient search that ends above this is in another basin: Gauss-Newton steps would not help
 POLISH_AGAIN = 0.9  # times what the last polish of a picture reached: another latent above this is not polished
+FAIR = 3  # restarts that every candidate has had before it may be given up; scores are taken then
 SETTLED_STEPS = 12  # most steps for a picture that another candidate has brought to the floor
 
 
@@ -70,6 +71,7 @@ class Inverter(Records):
         self.cloud_key = keys[3]
         self.rounding = ["truncate" if accused.rounding == "truncate" else "round"] * self.count
         self.floors = accused.floors
+        self.fair = np.full(self.count, np.inf)  # the lowest loss after the first `FAIR` restarts
         self.polished: dict[int, float] = {}  # picture -> the loss that its last polish reached
         self.tested: dict[int, float] = {}  # picture -> the loss of the latent that a test denied last
 

@@ -55,3 +55,13 @@ def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredPic
             raise ImageError(f"JPEG number {number} has another size or other tables than the first; give it apart")
     chain = Chain((*(() if before is None else before.steps), first))
     return AlteredPictures(np.stack(pixels), chain, np.stack([quantised for quantised, _ in read]))
+
+
+def alter(pixels: np.ndarray, chain: Chain) -> AlteredPictures:
+    """Return pictures uint8 [n, H, W, C] with a chain carried out on them as programs do it."""
+    made = chain.discrete(pixels)
+    if chain.jpeg is None:
+        return AlteredPictures(made, chain)
+    files = [chain.jpeg.encode(picture) for picture in made]
+    quantised = np.stack([read_jpeg(data)[0] for data in files])
+    return AlteredPictures(np.stack([decode_picture(data)[0] for data in files]), chain, quantised)

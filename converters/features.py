@@ -1,0 +1,186 @@
+"""Feature networks' weights as public files hold them: Inception v3, and LPIPS in two files, backbone and heads.
+
+Sources for names: torchvision's models (inception.py, alexnet.py, vgg.py, squeezenet.py);
+https://github.com/mseitzer/pytorch-fid, inception.py; https://github.com/richzhang/PerceptualSimilarity, lpips.py and
+lpips/weights/v0.1. The two files of LPIPS lie in one folder, under any names.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from converters.checkpoint_tree import find_state_dict, strip_module_prefix
+from converters.rules import Format, Found, Row, StateDict, UnfitError, convert_by_rows
+from converters.torch_file import read_checkpoint
+from jattr.distances.feature_folder import KIND, make_card, save_features
+from jattr.distances.inception import CLASSES
+from jattr.distances.networks import FeatureNetwork, graph_of
+from jattr.errors import ConversionError
+from jattr.generators.card_problems import show
+
+SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")  # of weights files in a folder
+LEAVES = {  # stored leaf -> (its name in the file, layout), of a convolution with bias
+    "kernel": ("weight", "conv"),
+    "bias": ("bias", "same"),
+}
+LEAVES_WITH_NORM = {  # of a convolution and its batch normalisation
+    "kernel": ("conv.weight", "conv"),
+    "scale": ("bn.weight", "same"),
+    "bias": ("bn.bias", "same"),
+    "mean": ("bn.running_mean", "same"),
+    "var": ("bn.running_var", "same"),
+}
+LEAVES_OF_DENSE = {"kernel": ("weight", "linear"), "bias": ("bias", "same")}
+SIGNS = {  # backbone -> a tensor of it and its shape, which no other has
+    "alex": ("features.0.weight", (64, 3, 11, 11)),
+    "vgg": ("features.2.weight", (64, 64, 3, 3)),
+    "squeeze": ("features.3.squeeze.weight", (16, 64, 1, 1)),
+}
+HEAD = "lin0.model.1.weight"
+
+
+class Architecture(NamedTuple):
+    """What the tensors of a file say."""
+
+    name: str  # a key of NETWORKS
+    variant: str
+
+
+class FeatureFormat(NamedTuple):
+    """A layout of the weights of a feature network."""
+
+    name: str  # as --arch takes it
+    title: str  # whose files these are
+    keys: tuple[str, ...]  # as in `Format`
+    describe: Callable[[StateDict, Any], Found]  # raises UnfitError
+    table: Format
+
+
+def describe_inception(tensors: StateDict, tree: Any) -> Found:
+    """Return the architecture of Inception v3; the number of classes tells the variant."""
+    for name in ("Conv2d_1a_3x3.conv.weight", "Mixed_7c.branch_pool.conv.weight", "fc.weight"):
+        if name not in tensors:
+            raise UnfitError(f"no {name}")
+    classes = tensors["fc.weight"].shape[0] if tensors["fc.weight"].ndim == 2 else None
+    for variant, number in CLASSES.items():
+        if classes == number:
+            return Found(Architecture("inception-v3", variant))
+    legal = " or ".join(f"{number} ({variant})" for variant, number in CLASSES.items())
+    raise UnfitError(f"fc.weight has the shape {list(tensors['fc.weight'].shape)}; its first side must be {legal}")
+
+
+def describe_lpips(tensors: StateDict, tree: Any, *, backbone: str) -> Found:
+    """Return the architecture of LPIPS with a backbone."""
+    name, shape = SIGNS[backbone]
+    found = tensors.get(name)
+    if found is None or found.shape != shape:
+        has = f"; it has the shape {list(found.shape)}" if found is not None else ""
+        raise UnfitError(
+            f"no {name} of shape {list(shape)}{has}"
+            + ("; its heads alone are no network: put both files into one folder" if HEAD in tensors else "")
+        )
+    if HEAD not in tensors:
+        raise UnfitError(
+            f"no {HEAD}; put this file and LPIPS' heads (lpips/weights/v0.1/{backbone}.pth) into one folder and"
+            " convert the folder"
+        )
+    return Found(Architecture(f"lpips-{backbone}", "0.1"))
+
+
+def rows_inception(arch: Architecture) -> Iterator[Row]:
+    """Yield the table of Inception v3."""
+    for path in graph_of(*arch)[1]:
+        place, leaf = path.rsplit("/", 1)
+        source, layout = (LEAVES_OF_DENSE if place == "fc" else LEAVES_WITH_NORM)[leaf]
+        yield Row(f"{place.replace('/', '.')}.{source}", path, layout)
+
+
+def rows_lpips(arch: Architecture) -> Iterator[Row]:
+    """Yield the table of LPIPS: a backbone's convolutions by torchvision's names, and the heads."""
+    for path in graph_of(*arch)[1]:
+        place, leaf = path.rsplit("/", 1)
+        if place == "heads":
+            yield Row(f"lin{leaf}.model.1.weight", path, "flat")
+        else:
+            source, layout = LEAVES[leaf]
+            yield Row(f"{place.replace('/', '.')}.{source}", path, layout)
+
+
+def read_folder(folder: Path) -> dict[str, Any] | None:
+    """Return the tensors of the two weights files in a folder together; None if there are not two.
+
+    Raises:
+      CheckpointError, ConversionError: a file cannot be read, or both hold a tensor of one name.
+    """
+    files = _weights_files(folder)
+    if len(files) != 2:
+        return None
+    first, second = (strip_module_prefix(find_state_dict(read_checkpoint(path))) for path in files)
+    if both := sorted(first.keys() & second.keys()):
+        raise ConversionError(
+            f"{files[0]} and {files[1]} both hold {show(both[0])}; a folder of two weights files is one backbone of"
+            " LPIPS and its heads"
+        )
+    return {"tensors": first | second}
+
+
+def convert_features(
+    match: Any, source: Path, destination: str | os.PathLike[str], name: str, *, overwrite: bool = False
+) -> FeatureNetwork:
+    """Write a feature folder and return the network.
+
+    Args:
+      match: what `converters.detect.detect` found, of a `FeatureFormat`.
+      source: the file, or the folder of two.
+      destination: the folder to make.
+      name: the network's.
+      overwrite: replace a folder that is there.
+
+    Raises:
+      ConversionError: tensors that are missing, left over, of a wrong shape, kind or value: all in one message.
+      InputError: a head's weight below 0, or the folder cannot be written.
+    """
+    arch: Architecture = match.found.architecture
+    try:
+        stored = convert_by_rows(match.format.table, match.found, match.tensors, graph_of(*arch)[1])
+    except ConversionError as error:
+        raise ConversionError(f"{source}: {error}") from error
+    card = make_card(
+        name=name,
+        architecture=arch.name,
+        variant=arch.variant,
+        source={"layout": match.format.name, "files": _digests(source)},
+    )
+    return save_features(destination, card, stored, overwrite=overwrite)
+
+
+def _digests(source: Path) -> Mapping[str, str]:
+    """Return name and SHA-256 of the file, or of the weights files in a folder."""
+    digests = {}
+    for path in _weights_files(source) if source.is_dir() else [source]:
+        with path.open("rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def _weights_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+_TABLES = (
+    Format(
+        "inception-v3", KIND, "Inception v3 of torchvision or pytorch-fid", ("", "state_dict"),
+        describe_inception, rows_inception, ("AuxLogits.*", "*.num_batches_tracked"),
+    ),
+    *(
+        Format(
+            f"lpips-{backbone}", KIND, f"LPIPS 0.1 with torchvision's {title} and its heads", ("",),
+            partial(describe_lpips, backbone=backbone), rows_lpips, ("classifier.*",),
+        )
+        for backbone, title in (("alex", "AlexNet"), ("vgg", "VGG16"), ("squeeze", "SqueezeNet 1.1"))
+    ),
+)  # fmt: skip
+FORMATS = tuple(FeatureFormat(table.name, table.title, table.keys, table.describe, table) for table in _TABLES)

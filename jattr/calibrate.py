@@ -1,0 +1,201 @@
+"""`calibrate`: searches of known pictures, whose scores turn a new picture's into error rates.
+
+A score is log10 of the best residual of a candidate's first `FAIR` restarts, searched as `attribute` does it, without
+regard to other candidates. `decision/judgement.py` says what follows from scores, docs/guarantee.md what is guaranteed.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import numpy as np
+
+from jattr import __version__
+from jattr.decision.calibration import Calibrated, Calibration, Sample
+from jattr.decision.judgement import Judgement, judge
+from jattr.decision.scores import scores_of
+from jattr.decision.verdict import Verdict
+from jattr.errors import ImageError, InputError
+from jattr.generators.base import Generator
+from jattr.images import to_byte
+from jattr.inversion.accused import Accused
+from jattr.inversion.altered import make_altered
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.initial import LARGE_POOL
+from jattr.inversion.inverter import FAIR, rounds
+from jattr.inversion.measure import make_pictures
+from jattr.inversion.through_styles import make_inverter
+from jattr.nuisances.chain import Chain
+from jattr.nuisances.files import alter
+from jattr.rehearsal import candidate_key
+
+CLEAN = "clean"  # the condition of pictures to which nothing was done
+OTHER = "other generator: "  # the kind of negatives that another candidate made
+BLOCK = 64  # pictures searched together
+MAX_PICTURES = 100_000
+Progress = Callable[[int], object]  # called with the number of searches that are done anew
+
+
+def calibration_config(config: InvertConfig) -> InvertConfig:
+    """Return the settings of a run that a calibration judges: what depends on the number of pictures is fixed."""
+    return config if config.pool is not None else dataclasses.replace(config, pool=LARGE_POOL)
+
+
+def settings_digest(config: InvertConfig) -> str:
+    """Return the SHA-256 of all settings on which scores depend: not of seed and lanes."""
+    facts = dataclasses.asdict(calibration_config(config))
+    kept = {name: value for name, value in facts.items() if name not in ("seed", "lanes")} | {"fair": FAIR}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def run_versions() -> dict[str, str]:
+    """Return the versions on which scores depend."""
+    return {"jattr": __version__, "jax": jax.__version__, "backend": jax.default_backend()}
+
+
+def condition_of(chain: Chain | None) -> str:
+    """Return the name of the condition that a chain makes."""
+    return CLEAN if chain is None or not chain.steps else chain.text
+
+
+def calibrate(
+    generators: Sequence[Generator],
+    *,
+    negatives: Mapping[str, np.ndarray] | None = None,
+    chains: Sequence[Chain] = (),
+    own: int = 100,
+    others: int = 60,
+    config: InvertConfig | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Return the calibration of candidates: scores of their own pictures and of others', clean and altered.
+
+    Args:
+      generators: the candidates, all of one picture shape.
+      negatives: pictures that none of them made, uint8 [n, H, W, C] of that shape, by kind.
+      chains: alterations to calibrate for, besides none.
+      own: pictures of each candidate.
+      others: of them, how many are searched under each other candidate as pictures that it did not make.
+      config: of the searches.
+      seed: of the own pictures; never use it again for pictures that are to be judged.
+      progress: called with the number of searches done since the last call.
+
+    Raises:
+      InputError: no candidates, shapes that differ, numbers that are not legal.
+      ImageError: negatives of another shape or type.
+    """
+    config = calibration_config(config or InvertConfig())
+    generators = [config.view(gen) for gen in generators]
+    _check(generators, negatives or {}, own, others)
+    pictures = {gen.name: own_pictures(gen, own, seed) for gen in generators}
+    candidates = {}
+    for gen in generators:
+        foreign = {OTHER + name: made[:others] for name, made in pictures.items() if name != gen.name and others}
+        foreign |= dict(negatives or {})
+        samples = {}
+        for chain in (Chain(()), *chains):
+            key = jax.random.key(config.seed)
+            scores = {
+                kind: tuple(fair_scores(gen, pixels, chain, config, jax.random.fold_in(key, number), progress).tolist())
+                for number, (kind, pixels) in enumerate({"": pictures[gen.name], **foreign}.items())
+            }
+            made = {kind: seed for kind in scores if kind.startswith(OTHER)}
+            samples[condition_of(chain)] = Sample(scores.pop(""), scores, seed, made)
+        candidates[gen.name] = Calibrated(gen.digest, samples)
+    return Calibration(candidates, settings_digest(config), run_versions())
+
+
+def own_pictures(gen: Generator, count: int, seed: int) -> np.ndarray:
+    """Return pictures [n, H, W, C] uint8 that a generator makes of latents from its prior, of all its classes."""
+    keys = jax.random.split(candidate_key(jax.random.key(seed), gen))
+    z = np.asarray(gen.sample_latent(keys[0], count))
+    label = np.asarray(jax.random.randint(keys[1], (count,), 0, gen.num_classes)) if gen.num_classes else None
+    return to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round")
+
+
+def fair_scores(
+    gen: Generator,
+    pixels: np.ndarray,
+    chain: Chain,
+    config: InvertConfig,
+    key: jax.Array,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Return the score [n] of each picture, altered by the chain first, under one candidate."""
+    found = []
+    for number, at in enumerate(range(0, len(pixels), BLOCK)):
+        some = pixels[at : at + BLOCK]
+        accused = make_altered(gen, alter(some, chain)) if chain.steps else Accused(gen, some)
+        inverter = make_inverter(accused, config, jax.random.fold_in(candidate_key(key, gen), number))
+        for restarts in rounds(inverter.restarts):
+            if restarts.start < FAIR:
+                open_ = [i for i in range(len(some)) if not (config.early_stop and inverter.arrived(i))]
+                inverter.round(open_, restarts)
+                inverter.polish(open_)
+        found += [inverter.best_loss(i) for i in range(len(some))]
+        if progress:
+            progress(len(some))
+    return scores_of(np.array(found))
+
+
+def _check(generators: Sequence[Generator], negatives: Mapping[str, np.ndarray], own: int, others: int) -> None:
+    if not generators:
+        raise InputError("there are 0 candidates to calibrate; give at least one generator")
+    shapes = {gen.image_shape for gen in generators}
+    if len(shapes) > 1:
+        raise InputError(
+            f"the candidates make pictures of shapes {sorted(shapes)}; calibrate those of one shape together"
+        )
+    for name, value in (("own", own), ("others", others)):
+        if isinstance(value, bool) or not isinstance(value, int) or not (name == "own") <= value <= MAX_PICTURES:
+            raise InputError(f"{name} is {value!r}; give a whole number up to {MAX_PICTURES}")
+    if others > own:
+        raise InputError(
+            f"{others} pictures of each other candidate were asked for, but {own} are made; give at most that"
+        )
+    for kind, pixels in negatives.items():
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != generators[0].image_shape:
+            raise ImageError(
+                f"negatives {kind!r} are {pixels.dtype} {pixels.shape}; give uint8 [n, {generators[0].image_shape}]"
+            )
+
+
+def check_calibration(calibration: Calibration, generators: Sequence[Generator], config: InvertConfig) -> None:
+    """Check that a calibration is of these candidates, settings and versions.
+
+    Raises:
+      InputError: it is not; the message lists every difference.
+    """
+    calibration.check_usable({gen.name: gen.digest for gen in generators}, settings_digest(config), run_versions())
+
+
+def judged(
+    calibration: Calibration,
+    generators: Sequence[Generator],
+    scores: np.ndarray,
+    verdicts: Sequence[Verdict],
+    condition: str,
+    alpha: float,
+) -> list[Judgement | None]:
+    """Return the judgement of every picture without certificate; None where the condition was not calibrated.
+
+    Args:
+      calibration: of the candidates.
+      generators: the candidates.
+      scores: [pictures, candidates].
+      verdicts: of the pictures, so far.
+      condition: what was done to the pictures.
+      alpha: level of both errors.
+    """
+    if condition not in calibration.conditions:
+        return [None] * len(verdicts)
+    names = [gen.name for gen in generators]
+    return [
+        None
+        if verdict.certificate is not None
+        else judge(calibration, dict(zip(names, row, strict=True)), condition, alpha)
+        for verdict, row in zip(verdicts, scores.tolist(), strict=True)
+    ]

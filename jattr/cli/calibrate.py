@@ -1,0 +1,182 @@
+"""`jattr calibrate`: scores of known pictures, from which `attribute --calibration` takes its error rates."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jattr.cli.options import (
+    Progress,
+    add_common,
+    add_device,
+    add_settings,
+    emit,
+    start_jax,
+    whole_number,
+)
+from jattr.errors import ImageError, InputError, OutputError
+from jattr.generators.settings import NOISE, SPACES
+from jattr.report.words import shown
+
+if TYPE_CHECKING:
+    from jattr.decision.calibration import Calibration
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+MAX_NEGATIVES = 100_000
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "calibrate",
+        help="measure error rates of candidates on known pictures",
+        description="Search pictures that the candidates made and pictures that they did not, as they are and altered,"
+        " and keep the scores. `jattr attribute --calibration FILE` judges by them. docs/guarantee.md says what holds then.",
+    )
+    parser.add_argument("candidates", nargs="+", metavar="GEN", help="generator folders or names")
+    parser.add_argument("--out", required=True, metavar="FILE", help="JSON file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    parser.add_argument(
+        "--negatives",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="pictures of nobody here: files, folders (a kind each)",
+    )
+    parser.add_argument("--resize", action="store_true", help="bring negatives to the candidates' size (Lanczos)")
+    parser.add_argument("--alteration", nargs="+", default=[], metavar="CHAIN", help="calibrate for these, too")
+    parser.add_argument(
+        "--own",
+        type=whole_number(1, 100_000),
+        default=100,
+        metavar="N",
+        help="pictures of each candidate (default 100)",
+    )
+    parser.add_argument(
+        "--others", type=whole_number(0, 100_000), default=60, metavar="N",
+        help="of them, searched under each other candidate (default 60)",
+    )  # fmt: skip
+    parser.add_argument("--restarts", type=whole_number(1, 100_000), metavar="N", help="as attribute will be run")
+    parser.add_argument("--optimiser", metavar="NAME", help="as attribute will be run")
+    parser.add_argument("--steps", type=whole_number(1, 1_000_000), metavar="N", help="as attribute will be run")
+    parser.add_argument("--start", metavar="KIND", help="as attribute will be run")
+    parser.add_argument("--space", choices=SPACES, help="as attribute will be run")
+    parser.add_argument("--lanes", type=whole_number(1, 1_000_000), metavar="N", help="searches in one program")
+    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="of own pictures (default 0)")
+    add_settings(parser, (*NOISE, "search"))
+    add_device(parser)
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate and write the file.
+
+    Raises:
+      InputError: an option, a candidate or a negative cannot be used.
+    """
+    if os.path.lexists(args.out) and not args.overwrite:
+        raise InputError(f"{args.out!r} exists; pass --overwrite to replace it")
+    from jattr.calibrate import calibrate
+    from jattr.cli.attribute import load_candidates, make_config
+    from jattr.decision.calibration_json import to_json
+    from jattr.nuisances.registry import parse_chain
+
+    start_jax(args.device)
+    args.psi = None if args.psi is None else [args.psi]
+    config = make_config(args)
+    chains = [parse_chain(text) for text in args.alteration]
+    generators = load_candidates(args.candidates, resize=False)
+    for chain in chains:
+        chain.out_shape(generators[0].image_shape)
+    negatives = read_negatives(args.negatives, generators[0].image_shape, resize=args.resize)
+    each = args.own + args.others * (len(generators) - 1) + sum(map(len, negatives.values()))
+    progress = Progress(each * len(generators) * (1 + len(chains)), "searches (pictures x candidates x conditions)")
+    found = calibrate(
+        generators, negatives=negatives, chains=chains, own=args.own, others=args.others, config=config,
+        seed=config.seed, progress=progress.advance,
+    )  # fmt: skip
+    _write(Path(args.out), to_json(found))
+    emit(args, _summary(found), _text(found, args.out))
+    return 0
+
+
+def read_negatives(paths: Sequence[str], shape: tuple[int, int, int], *, resize: bool) -> dict[str, np.ndarray]:
+    """Return pictures by kind: a folder's name for what lies in it, "picture" for single files.
+
+    Raises:
+      ImageError: a file cannot be used, or a folder holds none.
+    """
+    from jattr.images import load_picture
+
+    kinds: dict[str, list[np.ndarray]] = {}
+    for kind, file in _files(paths):
+        pixels = load_picture(file).fit(shape, resize=resize).pixels
+        kinds.setdefault(kind, []).append(pixels)
+        if sum(map(len, kinds.values())) > MAX_NEGATIVES:
+            raise ImageError(f"there are more than {MAX_NEGATIVES} negatives; give fewer")
+    return {kind: np.stack(pictures) for kind, pictures in kinds.items()}
+
+
+def _files(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for path in paths:
+        if not os.path.isdir(path):
+            yield "picture", path
+            continue
+        files = sorted(str(f) for f in Path(path).iterdir() if f.suffix.lower() in SUFFIXES)
+        if not files:
+            raise ImageError(f"folder {path!r} holds no {', '.join(SUFFIXES)}; give one that does")
+        yield from ((shown(Path(path).resolve().name, 60), file) for file in files)
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {str(path)!r}: {error.strerror or error}; choose another place") from error
+
+
+def _summary(found: Calibration) -> dict[str, object]:
+    """Return the counts as JSON values."""
+    return {
+        "settings_digest": found.settings_digest,
+        "versions": dict(found.versions),
+        "candidates": {
+            name: {
+                condition: {"own": len(s.own), "negatives": {kind: len(scores) for kind, scores in s.negatives.items()}}
+                for condition, s in candidate.samples.items()
+            }
+            for name, candidate in found.candidates.items()
+        },
+    }
+
+
+def _text(found: Calibration, out: str) -> str:
+    """Return what the calibration can support, in words."""
+    from jattr.decision.false_attribution import least_negatives
+
+    lines = []
+    for name, candidate in found.candidates.items():
+        for condition, sample in candidate.samples.items():
+            own = np.array(sample.own)
+            counts = [len(scores) for scores in sample.negatives.values()]
+            lines.append(
+                f"{shown(name, 40)}, {condition}: {len(own)} own pictures, median residual {10 ** np.median(own):.1e},"
+                f" largest {10 ** own.max():.1e}; {sum(counts)} negatives of {len(counts)} kinds"
+            )
+    least = min(len(s.own) for c in found.candidates.values() for s in c.samples.values())
+    lines.append(f"a candidate can be denied at error rates from {1 / (least + 1):.2g} on;")
+    counts = [len(n) for c in found.candidates.values() for s in c.samples.values() for n in s.negatives.values()]
+    few = min(counts, default=0)
+    lines.append(
+        f"one of {len(found.candidates)} can be named at {len(found.candidates) / (few + 1):.2g} on"
+        f" (at 0.05: {least_negatives(0.05, len(found.candidates))} negatives of each kind)"
+    )
+    return "\n".join([*lines, f"written to {shown(out, 200)}"])

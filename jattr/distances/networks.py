@@ -1,0 +1,121 @@
+"""Feature networks: architecture name -> its module, its layers and its rules, and networks with their weights.
+
+A `FeatureNetwork` is what a feature folder holds (`feature_folder`). One architecture and variant has one graph
+definition, so that networks of other weights share compiled programs.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jattr.distances import inception, lpips_nets
+from jattr.errors import InputError
+from jattr.generators.card_problems import MAX_LISTED, show
+from jattr.generators.digest import function_digest, tensors_digest
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+class Network(NamedTuple):
+    """One architecture."""
+
+    module: Callable[[str], nnx.Module]  # of a variant
+    variants: tuple[str, ...]  # the first is the default
+    layers: tuple[str, ...]
+    default_layer: str
+    side: int | None = None  # pixels that pictures are resized to; None: as they are
+    smallest: int = 1  # pixels a side that all layers fit
+
+
+def _lpips(name: str) -> Network:
+    backbone = lpips_nets.BACKBONES[name]
+    layers = tuple(backbone.taps)
+    return Network(lambda _: lpips_nets.LpipsNet(name), ("0.1",), layers, layers[-1], smallest=backbone.smallest)
+
+
+NETWORKS: dict[str, Network] = {
+    "inception-v3": Network(
+        inception.InceptionV3, tuple(inception.CLASSES), inception.LAYERS, "Mixed_7a", inception.SIDE
+    ),
+    **{f"lpips-{name}": _lpips(name) for name in lpips_nets.BACKBONES},
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FeatureNetwork:
+    """A network whose activations are compared."""
+
+    name: str
+    architecture: str  # a key of NETWORKS
+    variant: str
+    state: Any = field(repr=False)  # nnx.State, its parameters
+    weights_digest: str
+    digest: str
+    card: Mapping[str, Any] = field(repr=False)  # what `card.json` holds
+
+
+@functools.cache
+def graph_of(architecture: str, variant: str) -> tuple[Any, dict[str, Shape]]:
+    """Return the graph definition of a network and the shapes of its stored tensors by path."""
+    graphdef, state = _abstract(architecture, variant)
+    return graphdef, {"/".join(map(str, path)): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
+
+
+def make_network(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> FeatureNetwork:
+    """Return the network of a card (checked by `feature_folder`) and its stored tensors by path.
+
+    Raises:
+      InputError: tensors that are not the architecture's, not finite float32, or a head's weight below 0.
+    """
+    check_shapes(card, {path: tuple(array.shape) for path, array in tensors.items()})
+    for path, array in tensors.items():
+        if array.dtype != np.float32 or not np.isfinite(array).all():
+            raise InputError(f"tensor {path} is {array.dtype}, or holds infinities or NaN; the file is damaged")
+        if path.startswith("heads/") and (array < 0).any():
+            raise InputError(
+                f"tensor {path} holds {array.min():g}; the weights of LPIPS' heads are 0 or above, else it is no"
+                " distance: give the heads of version 0.1"
+            )
+    architecture, variant = card["architecture"], card["variant"]
+    arrays = jax.device_put(dict(tensors))
+    _, state = _abstract(architecture, variant)
+    flat = {path: leaf.replace(arrays["/".join(map(str, path))]) for path, leaf in nnx.to_flat_state(state)}
+    weights = tensors_digest(tensors)
+    digest = function_digest(weights, {name: card[name] for name in ("kind", "architecture", "variant")})
+    return FeatureNetwork(
+        name=card["name"],
+        architecture=architecture,
+        variant=variant,
+        state=nnx.from_flat_state(flat),
+        weights_digest=weights,
+        digest=digest,
+        card={**card, "weights_digest": weights, "digest": digest},
+    )
+
+
+def check_shapes(card: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
+    """Check that stored tensors, by path, are those of a card's architecture.
+
+    Raises:
+      InputError: some are missing, left over or of a wrong shape; the message lists all.
+    """
+    wanted = graph_of(card["architecture"], card["variant"])[1]
+    problems = [f"{show(path)} is no tensor of this architecture" for path in shapes if path not in wanted]
+    for path, shape in wanted.items():
+        if path not in shapes:
+            problems.append(f"{path} is missing")
+        elif tuple(shapes[path]) != shape:
+            problems.append(f"{path} has the shape {list(shapes[path])}; it must be {list(shape)}")
+    if problems:
+        listed = "; ".join(problems[:MAX_LISTED]) + (" ..." if len(problems) > MAX_LISTED else "")
+        raise InputError(f"the stored tensors are not those of {card['architecture']}: {listed}; convert them again")
+
+
+def _abstract(architecture: str, variant: str) -> Any:
+    """Return graph definition and state, without numbers, of a network."""
+    return nnx.split(nnx.eval_shape(lambda: NETWORKS[architecture].module(variant)))

@@ -1,0 +1,108 @@
+"""The distances by name, and distances from a text, such as `l2`, `huber:0.1`, `FOLDER:Mixed_6e`, `l2*1+ssim*0.5`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from jattr.distances.base import Distance, weighted
+from jattr.distances.feature_folder import load_features
+from jattr.distances.features import features, lpips
+from jattr.distances.pixel import multiscale, pixel_huber, pixel_l1, pixel_l2
+from jattr.distances.structure import ssim
+from jattr.errors import InputError
+
+DISTANCES: dict[str, Callable[..., Distance]] = {
+    "l2": pixel_l2,
+    "l1": pixel_l1,
+    "huber": pixel_huber,
+    "multiscale": multiscale,
+    "ssim": ssim,
+    "features": features,
+    "lpips": lpips,
+}
+OF_FOLDERS = ("features", "lpips")  # a folder is their first argument
+SETTING: dict[str, tuple[str, type]] = {"huber": ("delta", float), "multiscale": ("levels", int)}  # after a colon
+FORM = "write NAME, NAME:SETTING, FOLDER or FOLDER:LAYER, each with *WEIGHT if it is one of several joined by +"
+
+
+def load_distance(spec: str) -> Distance:
+    """Return the distance that a text describes.
+
+    One term, or several joined by `+`, each of them `TERM` or `TERM*WEIGHT` (weight 1). A term is the name of a
+    distance of pixels, if it has a setting followed by that (`huber:0.1`, `multiscale:3`); or a feature folder: LPIPS
+    where it has heads, else its default layer, or the layer after a colon. A folder may be written `lpips:FOLDER` or
+    `features:FOLDER:LAYER` too. A text that is the path of a folder is that folder, whatever signs it has.
+
+    Raises:
+      InputError: the text is no distance, or the folder cannot be used.
+
+    >>> load_distance("l2").name, load_distance("l2*1+ssim*0.5").name
+    ('l2', 'l2*1+ssim*0.5')
+    """
+    if not spec.strip():
+        raise InputError(f"the distance is empty; {FORM}. Names: {', '.join(DISTANCES)}")
+    if Path(spec).is_dir():
+        return _of_folder(spec)
+    parts = [_part(term.strip(), spec) for term in spec.split("+")]
+    if len(parts) == 1 and "*" not in spec:
+        return parts[0][0]
+    return weighted(*parts)
+
+
+def _part(term: str, spec: str) -> tuple[Distance, float]:
+    """Return distance and weight of `TERM` or `TERM*WEIGHT`."""
+    name, star, weight = term.rpartition("*")
+    if not star:
+        return _term(term, spec), 1.0
+    try:
+        number = float(weight)
+    except ValueError as error:
+        raise InputError(f"distance {spec!r} has the weight {weight!r}, which is no number; {FORM}") from error
+    return _term(name.strip(), spec), number
+
+
+def _term(term: str, spec: str) -> Distance:
+    name, colon, rest = term.partition(":")
+    if name in OF_FOLDERS and not Path(name).is_dir():
+        if not rest:
+            raise InputError(f"distance {spec!r}: {name} needs a feature folder; write its path in place of {name}")
+        return _of_heads(rest) if name == "lpips" else _of_folder(rest, plain=True)
+    if name in DISTANCES and not Path(term).is_dir():
+        return _of_pixels(name, rest, spec) if colon else DISTANCES[name]()
+    return _of_folder(term)
+
+
+def _of_pixels(name: str, setting: str, spec: str) -> Distance:
+    if name not in SETTING:
+        raise InputError(f"distance {spec!r}: {name} takes no setting, but has {setting!r}; write {name}")
+    keyword, kind = SETTING[name]
+    try:
+        value = kind(setting)
+    except ValueError as error:
+        number = "a whole number" if kind is int else "a number"
+        raise InputError(f"distance {spec!r}: {name}'s {keyword} is {setting!r}; it must be {number}") from error
+    return DISTANCES[name](**{keyword: value})
+
+
+def _of_heads(folder: str) -> Distance:
+    _check_folder(folder)
+    return lpips(folder)
+
+
+def _of_folder(term: str, *, plain: bool = False) -> Distance:
+    """Return the distance of `FOLDER` or `FOLDER:LAYER`; `plain`: a layer, even where there are heads."""
+    folder, colon, layer = term.rpartition(":")
+    if not colon or Path(term).is_dir():
+        folder, layer = term, ""
+    _check_folder(folder)
+    network = load_features(folder)
+    if layer or plain or not network.architecture.startswith("lpips-"):
+        return features(network, layer=layer or None)
+    return lpips(network)
+
+
+def _check_folder(folder: str) -> None:
+    if not folder or not Path(folder).is_dir():
+        raise InputError(
+            f"there is no distance and no feature folder {folder!r}; {FORM}. Names: {', '.join(DISTANCES)};"
+            " folders are made by `jattr convert`"
+        )

@@ -1,0 +1,32 @@
+"""What the tests of distances share: pictures, and the feature folders of the reference folder's recipe."""
+
+import numpy as np
+import pytest
+from recipe import write_source
+
+from converters.convert import convert
+from jattr.distances.feature_folder import load_features
+
+GOLDEN = ("inception_v3", "lpips_alex", "lpips_vgg", "lpips_squeeze")
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Random pictures [4, 36, 33, 3], of all values in [-1, 1]."""
+    return np.random.default_rng(0).uniform(-1, 1, (4, 36, 33, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def golden_network(reference, tmp_path_factory):
+    """Returns the network of a golden folder, converted and loaded as a user would."""
+    networks = {}
+
+    def get(name):
+        if name not in networks:
+            folder = tmp_path_factory.mktemp(name)
+            made = convert(write_source(reference / "golden" / name, folder / "source"), folder / "features")
+            networks[name] = load_features(folder / "features")
+            assert networks[name].digest == made.digest
+        return networks[name]
+
+    return get
