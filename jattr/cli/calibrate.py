@@ -35,8 +35,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "calibrate",
         help="measure error rates of candidates on known pictures",
-        description="Search pictures that the candidates made and pictures that they did not, as they are and altered,"
-        " and keep the scores. `jattr attribute --calibration FILE` judges by them. docs/guarantee.md says what holds then.",
+        description="Search pictures that the candidates made and others, as they are and altered, and keep the scores."
+        " `jattr attribute --calibration FILE` judges by them. docs/guarantee.md says what holds then.",
     )
     parser.add_argument("candidates", nargs="+", metavar="GEN", help="generator folders or names")
     parser.add_argument("--out", required=True, metavar="FILE", help="JSON file to write")
