@@ -1,0 +1,129 @@
+"""`attribute --alteration` and `verify` of what it finds: compressed, resized and cropped files."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_generator import make_tiny
+
+from jattr.cli.main import main
+from jattr.images import to_byte
+from jattr.images.jpeg import encode_jpeg, quality_format
+
+SEARCH = ["--restarts", "8", "--lanes", "4"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A picture of `tiny` in several states, by name."""
+    folder = tmp_path_factory.mktemp("altered")
+    z = np.random.default_rng(7).normal(size=(1, 6)).astype(np.float32)
+    pixels = to_byte(make_tiny().generate(z))[0]
+    image = Image.fromarray(pixels)
+    (folder / "q95.jpg").write_bytes(encode_jpeg(pixels, quality_format(95, "4:4:4", 3)))
+    turned = image.getexif()
+    turned[0x0112] = 6
+    image.save(folder / "turned.jpg", quality=95, exif=turned)
+    image.resize((16, 16), Image.Resampling.BILINEAR).save(folder / "double.png")
+    image.crop((1, 1, 7, 8)).save(folder / "cropped.png")
+    image.convert("L").save(folder / "grey.jpg", quality=95)
+    image.save(folder / "plain.png")
+    return {path.name: str(path) for path in folder.iterdir()}
+
+
+@pytest.fixture
+def run(tiny_folders, tmp_path, capsys):
+    """Run `attribute`: (exit code, rows, stderr without progress, folder)."""
+
+    def attribute(images, *options):
+        out = tmp_path / "out"
+        paths = [str(tiny_folders[name]) for name in ("tiny", "tiny_b")]
+        command = ["attribute", *images, "--candidates", *paths, "--out", str(out), "--overwrite", *SEARCH, *options]
+        code = main(command)
+        errors = [line for line in capsys.readouterr().err.splitlines() if "searches (" not in line]
+        rows = json.loads((out / "result.json").read_text())["pictures"] if out.exists() else []
+        return code, rows, "\n".join(errors), out
+
+    return attribute
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "alteration"),
+    [
+        ("q95.jpg", [], "jpeg:95:4:4:4"),
+        ("q95.jpg", ["--alteration", "jpeg"], "jpeg:95:4:4:4"),
+        ("double.png", ["--alteration", "rescale:2:bilinear"], "rescale:2:bilinear"),
+        ("cropped.png", ["--alteration", "crop:7x6+1+1"], "crop:7x6+1+1"),
+        ("plain.png", [], None),
+    ],
+)
+def test_an_altered_picture_is_certified_and_verified(run, files, tiny_folders, capsys, name, options, alteration):
+    code, (row,), errors, out = run([files[name]], *options)
+    assert (code, errors) == (0, "")
+    assert row["candidates"] == ["tiny"]
+    assert row["alteration"] == alteration
+    assert row["certificate"]["holds"]
+    assert row["certificate"]["alteration"] == (alteration or "")
+    assert main(["verify", str(out), "--candidates", *(str(tiny_folders[n]) for n in ("tiny", "tiny_b"))]) == 0
+    assert "1 certificates of 1 pictures hold" in capsys.readouterr().out
+
+
+def test_the_alternative_that_explains_the_picture_wins(run, files):
+    _, (row,), _, _ = run(
+        [files["double.png"]], "--alteration", "rescale:2:lanczos", "rescale:2:bilinear", "rescale:2:box"
+    )
+    assert row["alteration"] == "rescale:2:bilinear"
+    assert row["certificate"]["holds"]
+
+
+def test_another_alteration_than_the_one_made_proves_nothing(run, files):
+    _, (row,), _, _ = run([files["double.png"]], "--alteration", "rescale:2:box")
+    assert row["certificate"] is None
+
+
+def test_a_changed_alteration_is_found_out(run, files, tiny_folders, capsys):
+    _, _, _, out = run([files["double.png"]], "--alteration", "rescale:2:bilinear")
+    text = (out / "result.json").read_text()
+    candidates = ["--candidates", *(str(tiny_folders[n]) for n in ("tiny", "tiny_b"))]
+    for other in ("rescale:2:lanczos", "rescale:3:bilinear", "no such thing"):
+        (out / "result.json").write_text(text.replace("rescale:2:bilinear", other))
+        assert main(["verify", str(out), *candidates]) == 3
+        assert "double.png" in capsys.readouterr().err
+
+
+def test_a_jpeg_that_cannot_be_modelled_is_taken_as_it_is_and_that_is_said(run, files):
+    code, (grey, turned), _, _ = run([files["grey.jpg"], files["turned.jpg"]])
+    assert code == 0
+    assert grey["alteration"] is None
+    assert any(note.startswith("not modelled as JPEG") for note in grey["notes"])
+    assert any("saved upright" in note or "save it upright" in note for note in turned["notes"])
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["blurr:2"], "there is no alteration 'blurr'"),
+        (["resize:2"], "resize:HEIGHTxWIDTH"),
+        (["jpeg:0"], "from 1 to 100"),
+        (["crop:70x6+1+1"], "does not lie within"),
+        ([" , "], "auto, none, or a chain"),
+    ],
+)
+def test_alterations_that_cannot_be_are_refused_before_any_work(run, files, texts, message):
+    code, rows, errors, _ = run([files["plain.png"]], "--alteration", *texts)
+    assert (code, rows) == (2, [])
+    assert message in errors
+    assert errors.count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [("plain.png", "jpeg", "not a JPEG"), ("plain.png", "rescale:2", "after 'rescale:2' a candidate's is 16x16")],
+)
+def test_a_picture_that_does_not_fit_its_alteration_is_a_failed_row(run, files, name, text, message):
+    code, (row,), errors, _ = run([files[name]], "--alteration", text)
+    assert code == 2
+    assert row["verdict"] == "failed"
+    assert message in row["reason"]
+    assert "failed rows" in errors

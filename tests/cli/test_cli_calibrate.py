@@ -1,0 +1,125 @@
+"""`calibrate`, and `attribute --calibration`."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny_generator import make_tiny
+
+from jattr.cli.main import main
+from jattr.images import to_byte, write_png
+
+SEARCH = ["--restarts", "4", "--lanes", "4"]
+PAIR = ("tiny", "tiny_b")
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory, tiny_folders):
+    """A calibration of two generators, clean and resized, and pictures of a third one as negatives."""
+    folder = tmp_path_factory.mktemp("calibration")
+    (folder / "strangers").mkdir()
+    z = np.random.default_rng(3).normal(size=(40, 6)).astype(np.float32)
+    for number, pixels in enumerate(to_byte(make_tiny(seed=5, name="stranger").generate(z))):
+        write_png(folder / "strangers" / f"{number}.png", pixels)
+    code = main(
+        ["calibrate", *(str(tiny_folders[n]) for n in PAIR), "--own", "40", "--others", "40",
+         "--out", str(folder / "c.json"), "--negatives", str(folder / "strangers"), "--alteration", "rescale:2:bilinear", *SEARCH]
+    )  # fmt: skip
+    assert code == 0
+    return folder
+
+
+def attribute(tiny_folders, images, out, *options):
+    paths = [str(tiny_folders[name]) for name in PAIR]
+    return main(["attribute", *map(str, images), "--candidates", *paths, "--out", str(out), *SEARCH, *options])
+
+
+def test_the_file_holds_the_scores_of_every_condition(calibrated):
+    data = json.loads((calibrated / "c.json").read_text())
+    assert set(data["candidates"]) == set(PAIR)
+    for name, other in (PAIR, PAIR[::-1]):
+        conditions = data["candidates"][name]["conditions"]
+        assert list(conditions) == ["clean", "rescale:2:bilinear"]
+        for condition in conditions.values():
+            assert set(condition["negatives"]) == {"strangers", f"other generator: {other}"}
+            assert condition["own_count"] == 40
+            assert np.median(condition["own"]) < np.median(condition["negatives"]["strangers"]["scores"]) - 1
+
+
+def test_pictures_of_nobody_are_judged_with_error_rates(calibrated, tiny_folders, tmp_path):
+    z = np.random.default_rng(11).normal(size=(3, 6)).astype(np.float32)
+    files = [tmp_path / f"{number}.png" for number in range(4)]
+    for file, pixels in zip(files, to_byte(make_tiny(seed=6, name="stranger").generate(z)), strict=False):
+        write_png(file, pixels)
+    write_png(files[3], to_byte(make_tiny().generate(z[:1]))[0])
+    options = ["--calibration", str(calibrated / "c.json"), "--alpha", "0.05"]
+    assert attribute(tiny_folders, files, tmp_path / "out", *options) == 0
+    *strangers, own = json.loads((tmp_path / "out" / "result.json").read_text())["pictures"]
+    assert own["certificate"]["holds"]
+    assert own["judgement"] is None
+    for row in strangers:
+        judgement = row["judgement"]
+        assert row["verdict"] == judgement["kind"] != "made-by"
+        assert row["reason"] == judgement["sentence"].rstrip(".")
+        assert {finding["name"] for finding in judgement["findings"]} == set(PAIR)
+        assert judgement["none_probability"] + sum(f["probability"] for f in judgement["findings"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--restarts", "5"], "the settings are others"),
+        (["--alpha", "0.001"], "999"),
+        (["--alpha", "2"], "alpha"),
+    ],
+)
+def test_a_calibration_that_does_not_fit_is_refused_before_any_work(
+    calibrated, tiny_folders, tmp_path, capsys, options, message
+):
+    write_png(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    command = ["--calibration", str(calibrated / "c.json"), *options]
+    assert attribute(tiny_folders, [tmp_path / "a.png"], tmp_path / "out", *command) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_model_of_that_name_is_refused(calibrated, tiny_folders, tmp_path, capsys):
+    text = (calibrated / "c.json").read_text()
+    digest = json.loads(text)["candidates"]["tiny"]["digest"]
+    (tmp_path / "c.json").write_text(text.replace(digest, "0" * 64))
+    write_png(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    options = ["--calibration", str(tmp_path / "c.json")]
+    assert attribute(tiny_folders, [tmp_path / "a.png"], tmp_path / "out", *options) == 2
+    assert "tiny is another model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"schema": 9}', "[1e999]"])
+def test_a_file_that_is_no_calibration_is_refused(tiny_folders, tmp_path, capsys, text):
+    (tmp_path / "c.json").write_text(text)
+    write_png(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    assert (
+        attribute(tiny_folders, [tmp_path / "a.png"], tmp_path / "out", "--calibration", str(tmp_path / "c.json")) == 2
+    )
+    assert "calibration" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--own", "5", "--others", "6"], "at most that"),
+        (["--alteration", "sharpen:2"], "there is no alteration"),
+        (["--negatives", "nowhere.png"], "nowhere.png"),
+    ],
+)
+def test_a_calibration_that_cannot_be_made_is_refused(tiny_folders, tmp_path, capsys, options, message):
+    out = tmp_path / "c.json"
+    assert main(["calibrate", str(tiny_folders["tiny"]), "--out", str(out), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_file_is_not_replaced_unasked(calibrated, tiny_folders, capsys):
+    assert main(["calibrate", str(tiny_folders["tiny"]), "--out", str(calibrated / "c.json")]) == 2
+    assert "--overwrite" in capsys.readouterr().err
