@@ -21,10 +21,9 @@ def calibrated(tmp_path_factory, tiny_folders):
     z = np.random.default_rng(3).normal(size=(40, 6)).astype(np.float32)
     for number, pixels in enumerate(to_byte(make_tiny(seed=5, name="stranger").generate(z))):
         write_png(folder / "strangers" / f"{number}.png", pixels)
-    code = main(
-        ["calibrate", *(str(tiny_folders[n]) for n in PAIR), "--own", "40", "--others", "40",
-         "--out", str(folder / "c.json"), "--negatives", str(folder / "strangers"), "--alteration", "rescale:2:bilinear", *SEARCH]
-    )  # fmt: skip
+    paths = [str(tiny_folders[name]) for name in PAIR]
+    options = ["--negatives", str(folder / "strangers"), "--alteration", "rescale:2:bilinear", *SEARCH]
+    code = main(["calibrate", *paths, "--own", "40", "--others", "40", "--out", str(folder / "c.json"), *options])
     assert code == 0
     return folder
 
