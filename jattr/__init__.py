@@ -9,36 +9,51 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jattr import errors
     from jattr.attribution import Attribution, attribute
+    from jattr.calibration_run import calibrate
+    from jattr.distances import load_distance
     from jattr.generators.base import Generator
     from jattr.generators.from_torch import from_torch
     from jattr.generators.store import load_generator
     from jattr.inversion import Inversion, InvertConfig, invert, make_invert
+    from jattr.nuisances import AlteredPictures, alter, from_jpeg, parse_chain
 
 __version__ = "0.1.0"
 __all__ = [
+    "AlteredPictures",
     "Attribution",
     "Generator",
     "Inversion",
     "InvertConfig",
     "__version__",
+    "alter",
     "attribute",
+    "calibrate",
     "errors",
+    "from_jpeg",
     "from_torch",
     "invert",
+    "load_distance",
     "load_generator",
     "make_invert",
+    "parse_chain",
 ]
 
 _PLACES = {
+    "AlteredPictures": "jattr.nuisances",
     "Attribution": "jattr.attribution",
     "Generator": "jattr.generators.base",
     "Inversion": "jattr.inversion",
     "InvertConfig": "jattr.inversion",
+    "alter": "jattr.nuisances",
     "attribute": "jattr.attribution",
+    "calibrate": "jattr.calibration_run",
+    "from_jpeg": "jattr.nuisances",
     "from_torch": "jattr.generators.from_torch",
     "invert": "jattr.inversion",
+    "load_distance": "jattr.distances",
     "load_generator": "jattr.generators.store",
     "make_invert": "jattr.inversion",
+    "parse_chain": "jattr.nuisances",
 }  # public name -> its module, imported when the name is first used
 
 

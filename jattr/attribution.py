@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jattr.calibrate import calibration_config, check_calibration, condition_of, judged
+from jattr.calibration_run import calibration_config, check_calibration, condition_of, judged
 from jattr.contest import make_inverters, search
 from jattr.decision.calibration import Calibration
 from jattr.decision.certificate import Certificate, certify, certify_altered

@@ -26,7 +26,7 @@ import numpy as np
 from bench_accuracy import FACES, find_entries, load, origin, reference_folder, show
 
 from jattr.attribution import Attribution, attribute
-from jattr.calibrate import own_pictures
+from jattr.calibration_run import own_pictures
 from jattr.cli.cache import enable_compilation_cache
 from jattr.decision.false_attribution import upper_bound
 from jattr.explanation import Explanation

@@ -25,7 +25,7 @@ import numpy as np
 from bench_accuracy import FACES, find_entries, load, origin, reference_folder, show
 from bench_altered import nobodys
 
-from jattr.calibrate import OTHER, calibration_config, fair_scores, own_pictures
+from jattr.calibration_run import OTHER, calibration_config, fair_scores, own_pictures
 from jattr.cli.cache import enable_compilation_cache
 from jattr.decision.calibration import Calibrated, Calibration, Sample
 from jattr.decision.conformal import conformal_p, denial_interval, least_own

@@ -150,7 +150,7 @@ def load_judge(path: str | None, alpha: float, generators: Sequence[Generator], 
     Raises:
       InputError: the file cannot be read, is of other models, settings or versions, or too small for alpha.
     """
-    from jattr.calibrate import calibration_config, check_calibration
+    from jattr.calibration_run import calibration_config, check_calibration
     from jattr.decision.calibration_json import from_json
     from jattr.decision.judgement import check_ready
     from jattr.decision.scores import as_fraction

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if os.path.lexists(args.out) and not args.overwrite:
         raise InputError(f"{args.out!r} exists; pass --overwrite to replace it")
-    from jattr.calibrate import calibrate
+    from jattr.calibration_run import calibrate
     from jattr.cli.attribute import load_candidates, make_config
     from jattr.decision.calibration_json import to_json
     from jattr.nuisances.registry import parse_chain
