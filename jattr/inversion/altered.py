@@ -24,14 +24,14 @@ from jattr.inversion.linear import make_linear
 from jattr.inversion.measure import make_pictures
 from jattr.inversion.observed import observed_generator, seen_generator
 from jattr.inversion.problem import Prior, Target, target_of
-from jattr.inversion.roundings import UNIT, Roundings, learn_roundings, to_steps
+from jattr.inversion.roundings import UNIT, Roundings, learn_roundings
 from jattr.nuisances.chain import Chain
 from jattr.nuisances.files import AlteredPictures
-from jattr.nuisances.jpeg import read_jpeg
 
 MAX_NUMBERS = 1 << 21  # of an altered picture: a named resize may be to any size
 ARRIVED = 1.3  # times the expected mean squared residual: a search has arrived, if the test agrees
-NEAR = 3.0  # times it: a latent is worth the test
+NEAR, MARGIN = 3.0, 1.5  # times it, or times the worst own picture's: a latent is worth the test
+MOST_DISPERSION = 20.0  # above, the smooth form is too far from what programs do for a test
 JACOBIANS = 4  # times as many as unaltered pictures need: wide intervals hold the search less
 ACCEPTED = 1e-6  # significance level of the test
 
@@ -74,7 +74,7 @@ class Altered(Accused):
     @property
     def provable(self) -> bool:
         """Whether a certificate can be had."""
-        return self.chain.proves and self.original.proves
+        return self.chain.proves and self.original.proves and self.roundings.dispersion <= MOST_DISPERSION
 
     @functools.cached_property
     def weight(self) -> np.ndarray:
@@ -90,7 +90,7 @@ class Altered(Accused):
     @property
     def near(self) -> float:
         """Closer than of unaltered pictures: the noise is larger."""
-        return NEAR * self.noise
+        return max(NEAR, MARGIN * self.roundings.worst) * self.noise
 
     @property
     def floors(self) -> np.ndarray:
@@ -108,8 +108,7 @@ class Altered(Accused):
         jpeg = self.chain.jpeg
         if jpeg is None:
             return dataclasses.replace(self, pixels=made)
-        steps = jpeg.steps(made.shape[1:])
-        return dataclasses.replace(self, pixels=jpeg.discrete(made), quantised=to_steps(jpeg.unquantised(made) / steps))
+        return dataclasses.replace(self, pixels=jpeg.discrete(made), quantised=jpeg.quantised(made))
 
     def same(self, other: Accused) -> bool:
         """Return whether these are the same observations as another's."""
@@ -145,8 +144,15 @@ class Altered(Accused):
         return Intervals(center - self.roundings.bias, half, self.roundings.noise, below, above)
 
     def telling(self, picture: int) -> int:
-        """Return how many numbers tell something: bytes that are not clipped, coefficients that are not 0."""
-        return super().telling(picture) if self.quantised is None else int((self.quantised[picture] != 0).sum())
+        """Return how many numbers tell something: bytes that are not clipped, coefficients that are not 0.
+
+        At most as many as get through the chain: an enlarged picture has more bytes than it had before, and tells no
+        more.
+        """
+        through = self.chain.passed(self.original.image_shape)
+        if self.quantised is not None:
+            return min(int((self.quantised[picture] != 0).sum()), through)
+        return int(super().telling(picture) * min(1.0, through / self.pixels[picture].size))
 
     def predict(self, z: np.ndarray, label: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the prediction of each number [N], in bytes, and its Jacobian [N, d]."""
@@ -173,6 +179,8 @@ class Altered(Accused):
         labels = None if not self.original.num_classes else np.array([label])
         made = make_pictures(self.gen, z[None], labels).astype(np.float64).ravel()
         prediction = (made + 1.0) * UNIT if self.quantised is None else made * UNIT / self.weight
+        if not np.isfinite(prediction).all():
+            return Surprise(np.inf, 0.0, 1.0, 0)
         return surprise(prediction, self.intervals(picture))
 
     def p_value(self, found: Surprise) -> float:
@@ -188,8 +196,7 @@ class Altered(Accused):
         pixels = self.chain.discrete(to_byte(made, rule=self.original.rounding or "round"))
         if self.chain.jpeg is None or self.quantised is None:
             return float((pixels[0] == self.pixels[picture]).mean())
-        again = read_jpeg(self.chain.jpeg.encode(pixels[0]))[0]
-        return float((again == self.quantised[picture]).mean())
+        return float((self.chain.jpeg.quantised(pixels)[0] == self.quantised[picture]).mean())
 
     def accepts(self, picture: int, rounding: str, label: int, z: np.ndarray) -> bool:
         """Return whether the test does not deny the latent."""

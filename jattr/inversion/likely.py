@@ -27,6 +27,7 @@ BENT = 1e-3  # curvature, of the largest that a number can have: less is left ou
 CLOSE_ENOUGH = 0.1  # gain of a further Jacobian, in units of log likelihood, that is not worth it
 FIRST_DAMPING, EASE, TIGHTEN, MOST_DAMPING = 30.0, 0.2, 5.0, 1e6  # of a move, in units of the prior's precision
 RANGE = 6.0  # standard deviations on each side that the entropy's outcomes cover
+BROAD = 2.0  # times an interval's width
 CERTAIN = 1e-12  # outcomes of less chance add nothing to it
 
 Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # z [d] -> prediction [N], Jacobian [N, d]
@@ -84,17 +85,20 @@ def surprise(prediction: np.ndarray, known: Intervals) -> Surprise:
     found = minus_log_chance(prediction, known)[0]
     expected, variance = np.zeros_like(found), np.zeros_like(found)
     width = 2.0 * known.half
-    reach = int(np.ceil((RANGE * known.noise / width).max())) + 1
+    broad = known.noise > BROAD * width  # so many outcomes that they are a density
+    reach = int(np.ceil((RANGE * np.where(broad, 0.0, known.noise) / width).max())) + 1
     nearest = known.center + width * np.round((prediction - known.center) / width)
-    first = np.where(known.below | known.above, np.inf, 0.0)  # of one-sided ones see below
+    nowhere = np.zeros(found.shape, bool)  # of one-sided ones see below
     outcomes = [nearest + width * step for step in range(-reach, reach + 1)]
     for center in outcomes:
-        log_p = -minus_log_chance(prediction, known._replace(center=center, below=first > 1, above=first > 1))[0]
+        log_p = -minus_log_chance(prediction, known._replace(center=center, below=nowhere, above=nowhere))[0]
         p = np.exp(log_p)
         term = np.where(p > CERTAIN, p * log_p, 0.0)
         expected -= term
         variance += term * log_p
     variance -= expected**2
+    expected = np.where(broad, 0.5 * (LOG_2PI + 1.0 + np.log(known.noise**2 / width**2 + 1.0 / 12.0)), expected)
+    variance = np.where(broad, 0.5, variance)
     one_sided = known.below | known.above
     if one_sided.any():  # two outcomes: inside or not
         log_in = -found[one_sided]
@@ -111,11 +115,11 @@ def chance_of(found: Surprise, dispersion: float) -> float:
     """Return the chance of so large a surprise if the prediction is right.
 
     By a gamma distribution of its mean and variance, the variance times `dispersion`: roundings of neighbouring numbers
-    depend on each other, which widens their sum.
+    depend on each other, which widens their sum. One exponential term of mean 1 is added on both sides, at its mean on
+    one: where next to nothing is expected, next to nothing is no surprise.
     """
-    variance = max(found.variance * dispersion, 1e-9)
-    mean = max(found.expected, variance / 1e3, 1e-9)
-    return float(gammaincc(mean**2 / variance, max(0.0, found.total) * mean / variance))
+    total, mean, variance = found.total + 1.0, found.expected + 1.0, found.variance * dispersion + 1.0
+    return float(gammaincc(mean**2 / variance, total * mean / variance)) if np.isfinite(total) else 0.0
 
 
 def likeliest(

@@ -30,6 +30,7 @@ class Roundings(NamedTuple):
     noise: np.ndarray  # [N], standard deviation of what is rounded last about the prediction
     left: np.ndarray  # [N], mean square of the number observed minus the prediction
     dispersion: float  # variance of a picture's surprise, over that of independent numbers
+    worst: float  # the largest residual of an own picture at its true latent, over the mean one
 
 
 @functools.lru_cache(maxsize=256)
@@ -43,30 +44,30 @@ def learn_roundings(original: "weakref.ref[Generator]", chain: Chain) -> Roundin
     label = np.asarray(jax.random.randint(keys[1], (count,), 0, gen.num_classes)) if gen.num_classes else None
     made = chain.discrete(to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round"))
     smooth = make_pictures(observed_generator(gen, chain, np.ones(1)), z, label).astype(np.float64).reshape(count, -1)
-    jpeg = chain.jpeg
+    jpeg, groups = chain.jpeg, np.zeros(smooth.shape[1], np.int64)
     if jpeg is None:
-        value = made.reshape(count, -1).astype(np.float64)
-        prediction, groups = (smooth + 1.0) * UNIT, np.zeros(value.shape[1], np.int64)
-        inside = (made.reshape(count, -1) > 0) & (made.reshape(count, -1) < 255)
-        observed, extra, half = value, 1.0 / 12.0, np.full(value.shape[1], 0.5)
+        observed = value = made.reshape(count, -1).astype(np.float64)
+        prediction, half = (smooth + 1.0) * UNIT, np.full(value.shape[1], 0.5)
     else:
-        value = jpeg.unquantised(made)
-        steps = jpeg.steps(made.shape[1:])
-        prediction, groups = smooth * UNIT, jpeg.groups(made.shape[1:])
-        inside = np.ones(value.shape, bool)
-        observed, extra, half = to_steps(value / steps) * steps, 0.0, steps / 2.0
+        steps, groups = jpeg.steps(made.shape[1:]), jpeg.groups(made.shape[1:])
+        observed, value = jpeg.quantised(made) * steps, jpeg.unquantised(made).astype(np.float64)
+        prediction, half = smooth * UNIT, steps / 2.0
+    below, above = (value == 0, value == 255) if jpeg is None else (np.zeros(value.shape, bool),) * 2
+    inside = ~(below | above)
     bias = _by_group(value - prediction, groups, inside)
-    noise = np.sqrt(np.maximum(_by_group((value - prediction - bias) ** 2, groups, inside) - extra, LEAST_NOISE**2))
-    left = _by_group((observed - prediction - bias) ** 2, groups, inside) + LEAST_NOISE**2
-    below, above = (
-        (made.reshape(count, -1) == 0, made.reshape(count, -1) == 255) if jpeg is None else (~inside, ~inside)
+    spread = _by_group((value - prediction - bias) ** 2, groups, inside) - 1.0 / 12.0  # of whole numbers
+    noise = np.sqrt(np.maximum(spread, LEAST_NOISE**2))
+    squares = (observed - prediction - bias) ** 2
+    left = _by_group(squares, groups, inside) + LEAST_NOISE**2
+    scores = np.array(
+        [
+            surprise(p, Intervals(o - bias, half, noise, b, a)).score
+            for p, o, b, a in zip(prediction, observed, below, above, strict=True)
+        ]
     )
-    scores = [
-        surprise(p, Intervals(o - bias, half, noise, b, a)).score
-        for p, o, b, a in zip(prediction, observed, below, above, strict=True)
-    ]
-    spread = float(np.square(np.maximum(scores, 0.0)).sum()) / float(chdtri(count, 1.0 - CAUTION))
-    return Roundings(bias, noise, left, max(1.0, spread))
+    dispersion = float(np.square(np.maximum(scores, 0.0)).sum()) / float(chdtri(count, 1.0 - CAUTION))
+    worst = float((squares * inside / left).mean(1).max())
+    return Roundings(bias, noise, left, max(1.0, dispersion), max(1.0, worst))
 
 
 def _by_group(values: np.ndarray, groups: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -74,8 +75,3 @@ def _by_group(values: np.ndarray, groups: np.ndarray, inside: np.ndarray) -> np.
     total = np.bincount(groups, (values * inside).sum(0))
     count = np.bincount(groups, inside.sum(0).astype(np.float64))
     return (total / np.maximum(count, 1.0))[groups]
-
-
-def to_steps(values: np.ndarray) -> np.ndarray:
-    """Return whole numbers, halves away from 0, as a quantiser does it."""
-    return np.sign(values) * np.floor(np.abs(values) + 0.5)

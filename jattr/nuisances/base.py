@@ -41,6 +41,14 @@ class Alteration(ABC):
         del shape
         return ()
 
+    def through(self, shape: Shape) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return what mixes rows [H', H] and columns [W', W], and how many independent channels come out.
+
+        For counting what gets through; how values are changed does not matter.
+        """
+        height, width, channels = self.out_shape(shape)
+        return np.eye(height), np.eye(width), channels
+
     @property
     @abstractmethod
     def smooth(self) -> SmoothFn:
@@ -54,3 +62,13 @@ class Alteration(ABC):
 def clip(x: jax.Array) -> jax.Array:
     """Return values cut off at the ends of the range, as bytes are."""
     return jnp.clip(x, -1.0, 1.0)
+
+
+def number_text(value: float) -> str:
+    """Return a number in short that is read back as the same.
+
+    >>> number_text(1.0), number_text(0.123456789)
+    ('1', '0.123456789')
+    """
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))

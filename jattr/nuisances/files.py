@@ -47,6 +47,8 @@ def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredPic
     Raises:
       ImageError: a file that jattr does not read, or of another size or with other tables than the first.
     """
+    if not files:
+        raise ImageError("there are 0 JPEG files; give at least one")
     read = [read_jpeg(data) for data in files]
     first = read[0][1]
     pixels = [decode_picture(data)[0] for data in files]

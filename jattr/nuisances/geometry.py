@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from jattr.errors import InputError
-from jattr.nuisances.base import Shape
+from jattr.nuisances.base import Shape, number_text
 from jattr.nuisances.separable import MAX_SIDE, Separable
 
 
@@ -61,7 +61,7 @@ class Centre(Separable):
     @property
     def text(self) -> str:
         """As `centre:0.9`."""
-        return f"centre:{self.fraction:g}"
+        return f"centre:{number_text(self.fraction)}"
 
     def matrices(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
         """Return rows of the identity."""
@@ -95,12 +95,11 @@ class Flip(Separable):
 
 @dataclass(frozen=True)
 class Shift(Separable):
-    """A move by whole pixels, the edge repeated where nothing was."""
+    """A move by whole pixels, the edge repeated where nothing was: so pixels do not only move."""
 
     down: int
     right: int
     name: ClassVar[str] = "shift"
-    copies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the distance."""

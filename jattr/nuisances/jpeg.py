@@ -5,6 +5,7 @@ encoder's value. Up to the quantiser the encoder is linear but for two roundings
 luma and chroma, chroma averaged over 2x2 or 2x1 pixels, edges repeated to whole blocks, 8x8 DCT.
 """
 
+import dataclasses
 import functools
 import hashlib
 import math
@@ -22,6 +23,7 @@ from jattr.nuisances.base import Alteration, Shape, SmoothFn
 from jattr.nuisances.pointwise import LUMA
 
 BLOCK = 8
+GREY = "grey"  # one component
 SUBSAMPLINGS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}  # luma's factors; chroma's are 1
 RED, BLUE = 1.402, 1.772  # Cr = (R - Y) / 1.402, Cb = (B - Y) / 1.772
 
@@ -99,18 +101,20 @@ class Jpeg(Alteration):
         """Return the compression that Pillow and libjpeg make of a quality."""
         if not 1 <= quality <= 100:
             raise InputError(f"jpeg has quality {quality!r}; give a whole number from 1 to 100")
-        if subsampling not in SUBSAMPLINGS:
-            raise InputError(f"jpeg has subsampling {subsampling!r}; it is one of {', '.join(SUBSAMPLINGS)}")
+        if subsampling not in (*SUBSAMPLINGS, GREY):
+            raise InputError(f"jpeg has subsampling {subsampling!r}; it is one of {', '.join((*SUBSAMPLINGS, GREY))}")
+        if subsampling == GREY:
+            subsampling, channels = "4:4:4", 1
         return Jpeg(quality_format(quality, subsampling, channels))
 
     @property
     def text(self) -> str:
         """As `jpeg:75:4:2:0`; with other tables than libjpeg's of a quality, as `jpeg:own-` and their digest."""
         names = {luma: name for name, luma in SUBSAMPLINGS.items()}
-        kind = names[self.format.sampling[0]] if len(self.format.tables) == 3 else "4:4:4"
+        kind = names[self.format.sampling[0]] if len(self.format.tables) == 3 else GREY
         quality = _quality_of(self.format, kind)
         if quality is not None:
-            return f"jpeg:{quality}:{kind}" if len(self.format.tables) == 3 else f"jpeg:{quality}"
+            return f"jpeg:{quality}:{kind}"
         return f"jpeg:own-{hashlib.sha256(repr(self.format.key).encode()).hexdigest()[:16]}:{kind}"
 
     def out_shape(self, shape: Shape) -> Shape:
@@ -144,26 +148,14 @@ class Jpeg(Alteration):
         """Return the file that a real encoder makes of a picture [H, W, C]."""
         return encode_jpeg(pixels, self.format)
 
+    def quantised(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the quantised coefficients [n, N] that a real encoder makes of pictures uint8 [n, H, W, C]."""
+        return np.stack([read_jpeg(self.encode(picture))[0] for picture in pixels])
+
     def unquantised(self, pixels: np.ndarray) -> np.ndarray:
-        """Return what an encoder quantises of pictures, uint8 [n, H, W, C] -> [n, N] float64, roundings included."""
-        n, height, width, channels = pixels.shape
-        planes = pixels.astype(np.float64)
-        if channels == 3:
-            planes = np.floor(planes @ to_ycc() + np.array([0.5, 128.5 - 1e-9, 128.5 - 1e-9])) - 128.0
-        else:
-            planes = planes - 128.0
-        sampling = self.format.sampling
-        tallest, widest = (max(factor[axis] for factor in sampling) for axis in (0, 1))
-        dct, parts = dct_matrix(), []
-        for place, (rows, columns) in enumerate(blocks_of((height, width, channels), sampling)):
-            down, across = tallest // sampling[place][0], widest // sampling[place][1]
-            repeats = _repeats(height, width, down, columns * BLOCK * across)
-            plane = np.pad(planes[..., place], repeats, mode="edge")
-            plane = _averaged(plane.reshape(n, -1, down, columns * BLOCK, across))
-            plane = np.pad(plane, ((0, 0), (0, rows * BLOCK - plane.shape[1]), (0, 0)), mode="edge")
-            blocks = plane.reshape(n, rows, BLOCK, columns, BLOCK)
-            parts.append(np.einsum("ui,nribj,vj->nrbuv", dct, blocks, dct, optimize=True).reshape(n, -1))
-        return np.concatenate(parts, 1)
+        """Return what a real encoder quantises [n, N], rounded to whole numbers: its coefficients with steps of 1."""
+        ones = tuple(np.ones_like(table) for table in self.format.tables)
+        return Jpeg(dataclasses.replace(self.format, tables=ones)).quantised(pixels)
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
         """Return the decoded pictures."""
@@ -183,15 +175,4 @@ def read_jpeg(data: bytes) -> tuple[np.ndarray, Jpeg]:
 @functools.lru_cache(maxsize=256)
 def _quality_of(format: JpegFormat, kind: str) -> int | None:
     """Return the quality at which libjpeg has these tables, or None."""
-    channels = len(format.tables)
-    return next((q for q in range(1, 101) if quality_format(q, kind, channels) == format), None)
-
-
-def _averaged(plane: np.ndarray) -> np.ndarray:
-    """Return averages over axes 2 and 4, rounded as libjpeg does: by a bias that alternates along a row."""
-    down, across = plane.shape[2], plane.shape[4]
-    if down * across == 1:
-        return plane[:, :, 0, :, 0]
-    bias = np.tile([1.0, 2.0] if down * across == 4 else [0.0, 1.0], plane.shape[3])[: plane.shape[3]]
-    total = (plane + 128.0).sum((2, 4)) + bias
-    return np.floor(total / (down * across)) - 128.0
+    return next((q for q in range(1, 101) if Jpeg.of_quality(q, kind).format == format), None)

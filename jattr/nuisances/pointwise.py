@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from jattr.errors import InputError
-from jattr.nuisances.base import Alteration, Shape, SmoothFn, clip
+from jattr.nuisances.base import Alteration, Shape, SmoothFn, clip, number_text
 from jattr.nuisances.separable import each
 
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
@@ -56,7 +56,7 @@ class _Factor(Alteration):
     @property
     def text(self) -> str:
         """As `brightness:1.2`."""
-        return f"{self.name}:{self.factor:g}"
+        return f"{self.name}:{number_text(self.factor)}"
 
     def parameters(self, shape: Shape) -> np.ndarray:
         """Return the factor."""
@@ -136,6 +136,10 @@ class Grey(Alteration):
             raise InputError(f"grey was asked of pictures with {shape[2]} channels; it needs 3")
         return (*shape[:2], self.channels)
 
+    def through(self, shape: Shape) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return one channel, however often it is repeated."""
+        return np.eye(shape[0]), np.eye(shape[1]), 1
+
     def parameters(self, shape: Shape) -> np.ndarray:
         """Return the luma of each colour [3, channels]."""
         return np.repeat(np.array(LUMA, np.float32)[:, None], self.channels, 1)
@@ -168,7 +172,7 @@ class Noise(Alteration):
     @property
     def text(self) -> str:
         """As `noise:0.05`."""
-        return f"noise:{self.sigma:g}"
+        return f"noise:{number_text(self.sigma)}" + (f":{self.seed}" if self.seed else "")
 
     @property
     def smooth(self) -> SmoothFn:

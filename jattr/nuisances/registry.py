@@ -21,6 +21,7 @@ def _resize(parts: Sequence[str]) -> Alteration:
 
 
 def _crop(parts: Sequence[str]) -> Alteration:
+    _only(parts, 1)
     return Crop(*map(int, _matched(r"(\d{1,5})x(\d{1,5})\+(\d{1,5})\+(\d{1,5})", parts[0])))
 
 
@@ -28,7 +29,7 @@ def _jpeg(parts: Sequence[str]) -> Alteration:
     return Jpeg.of_quality(int(parts[0]), ":".join(parts[1:]) or "4:2:0")
 
 
-REGISTRY: dict[str, tuple[Read, str]] = {  # how it is read, and how it is written
+REGISTRY: dict[str, tuple[Read, str]] = {  # how it is read, and how it is written: no more parts than there
     "resize": (_resize, "resize:HEIGHTxWIDTH[:FILTER]"),
     "rescale": (lambda parts: Rescale(float(parts[0]), *parts[1:]), "rescale:FACTOR[:FILTER]"),
     "crop": (_crop, "crop:HEIGHTxWIDTH+TOP+LEFT"),
@@ -40,8 +41,8 @@ REGISTRY: dict[str, tuple[Read, str]] = {  # how it is read, and how it is writt
     "contrast": (lambda parts: Contrast(*map(float, parts)), "contrast:FACTOR"),
     "gamma": (lambda parts: Gamma(*map(float, parts)), "gamma:POWER"),
     "grey": (lambda parts: Grey(*map(int, parts)), "grey[:1|3]"),
-    "noise": (lambda parts: Noise(float(parts[0])), "noise:SIGMA"),
-    "jpeg": (_jpeg, "jpeg:QUALITY[:4:4:4|:4:2:2|:4:2:0]"),
+    "noise": (lambda parts: Noise(float(parts[0]), *map(int, parts[1:])), "noise:SIGMA[:SEED]"),
+    "jpeg": (_jpeg, "jpeg:QUALITY[:4:4:4|:4:2:2|:4:2:0|:grey]"),
 }
 
 
@@ -70,6 +71,11 @@ def _parse(text: str) -> Alteration:
         if isinstance(error, InputError):
             raise
         raise InputError(f"alteration {text!r} cannot be read; it is written {form}") from None
+
+
+def _only(parts: Sequence[str], most: int) -> None:
+    if len(parts) > most:
+        raise ValueError(parts)
 
 
 def _matched(pattern: str, text: str) -> tuple[str, ...]:

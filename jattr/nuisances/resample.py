@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from jattr.errors import InputError
-from jattr.nuisances.base import Shape
+from jattr.nuisances.base import Shape, number_text
 from jattr.nuisances.separable import MAX_SIDE, Separable, each
 
 
@@ -111,7 +111,7 @@ class Rescale(Separable):
     @property
     def text(self) -> str:
         """As `rescale:0.75:lanczos`."""
-        return f"rescale:{self.factor:g}:{self.filter}"
+        return f"rescale:{number_text(self.factor)}:{self.filter}"
 
     def to(self, shape: Shape) -> Resize:
         """Return the resize that this is for pictures of a shape."""
@@ -142,7 +142,7 @@ class Blur(Separable):
     @property
     def text(self) -> str:
         """As `blur:1`."""
-        return f"blur:{self.sigma:g}"
+        return f"blur:{number_text(self.sigma)}"
 
     def matrices(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
         """Return the third powers of the box blur's matrices."""

@@ -30,6 +30,10 @@ class Separable(Alteration):
         """Return both matrices."""
         return self.matrices(shape)
 
+    def through(self, shape: Shape) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return both matrices, and all channels."""
+        return *self.matrices(shape), shape[2]
+
     @property
     def smooth(self) -> SmoothFn:
         """One program for all of them."""

@@ -32,7 +32,10 @@ MAX_TRACES = 64  # restarts drawn of a candidate
 
 
 def figure(
-    residuals: Mapping[str, float | None], searches: Mapping[str, Sequence[Search]], winner: str | None
+    residuals: Mapping[str, float | None],
+    searches: Mapping[str, Sequence[Search]],
+    winner: str | None,
+    floor: float = FLOOR,
 ) -> bytes:
     """Return the figure of one picture as SVG.
 
@@ -40,6 +43,7 @@ def figure(
       residuals: by candidate, mean squared, [-1, 1] units; None where every restart failed.
       searches: by candidate, the restarts that ran.
       winner: the candidate that made the picture, if one did.
+      floor: the residual that the true latent leaves: 8-bit rounding, or more of an altered picture.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -49,8 +53,8 @@ def figure(
     with matplotlib.rc_context(STYLE):
         drawing = Figure(figsize=(WIDTH, 1.2 + 0.22 * max(5, len(names))))
         left, right = _panels(drawing, names, winner)
-        _draw_residuals(left, names, residuals, winner)
-        _draw_searches(right, searches, winner)
+        _draw_residuals(left, names, residuals, winner, floor)
+        _draw_searches(right, searches, winner, floor)
         file = io.BytesIO()
         FigureCanvasSVG(drawing).print_svg(file, metadata={"Date": None, "Creator": None})
     return file.getvalue()
@@ -71,15 +75,17 @@ def _panels(drawing: Any, names: Sequence[str], winner: str | None) -> tuple[Any
     return panel(first, middle), panel(middle + GAP, last)
 
 
-def _draw_residuals(axes: Any, names: Sequence[str], residuals: Mapping[str, float | None], winner: str | None) -> None:
+def _draw_residuals(
+    axes: Any, names: Sequence[str], residuals: Mapping[str, float | None], winner: str | None, floor: float
+) -> None:
     for place, name in enumerate(names):
         value, colour = residuals[name], WINNER if name == winner else INK
         if value is None:
-            axes.text(FLOOR, place, "  every restart failed", va="center", color=colour)
+            axes.text(floor, place, "  every restart failed", va="center", color=colour)
             continue
-        axes.plot([FLOOR, value], [place, place], color=colour, lw=1)
+        axes.plot([floor, value], [place, place], color=colour, lw=1)
         axes.plot(value, place, "D" if name == winner else "o", color=colour, ms=6 if name == winner else 5)
-    _floor(axes.axvline)
+    _floor(axes.axvline, floor)
     axes.set_xscale("log")
     _plain(axes.xaxis)
     axes.set_yticks(range(len(names)), [shown(name, LONGEST_NAME) for name in names])
@@ -90,7 +96,7 @@ def _draw_residuals(axes: Any, names: Sequence[str], residuals: Mapping[str, flo
     axes.set_title("Best reproductions", loc="left", fontsize=9)
 
 
-def _draw_searches(axes: Any, searches: Mapping[str, Sequence[Search]], winner: str | None) -> None:
+def _draw_searches(axes: Any, searches: Mapping[str, Sequence[Search]], winner: str | None, floor: float) -> None:
     ends: set[str] = set()
     for name, runs in searches.items():
         best = name == winner
@@ -109,7 +115,7 @@ def _draw_searches(axes: Any, searches: Mapping[str, Sequence[Search]], winner: 
             end = run.status.name.lower()
             ends.add(end)
             axes.plot(*points[-1], MARKS[end], color=colour, ms=6, mfc=colour if best else "white", zorder=4)
-    _floor(axes.axhline)
+    _floor(axes.axhline, floor)
     axes.set_xscale("log")
     axes.set_yscale("log")
     _plain(axes.xaxis)
@@ -126,7 +132,7 @@ def _legend(axes: Any, ends: Sequence[str], winner: str | None) -> None:
     if winner is not None:
         handles.insert(0, Line2D([], [], color=WINNER, lw=1.6, label=shown(winner, LONGEST_NAME)))
         handles.insert(1, Line2D([], [], color=QUIET, lw=0.8, ls="--", label="other candidates"))
-    handles.append(Line2D([], [], color=INK, lw=1, ls=":", label="rounding floor"))
+    handles.append(Line2D([], [], color=INK, lw=1, ls=":", label="floor"))
     axes.legend(handles=handles, frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
@@ -143,8 +149,8 @@ def _plain(axis: Any) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _floor(line: Any) -> None:
-    line(FLOOR, color=INK, lw=1, ls=":")
+def _floor(line: Any, floor: float) -> None:
+    line(floor, color=INK, lw=1, ls=":")
 
 
 def _or_inf(value: float | None) -> float:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jattr.images.values import to_float
+from jattr.inversion.problem import FLOOR
 from jattr.report.contact_sheet import SheetRow
 from jattr.report.figures import figure
 from jattr.report.levels import AMPLIFICATION, difference, visible
@@ -107,7 +108,8 @@ def _picture(number: int, row: ReportRow, detailed: bool) -> dict[str, Any]:
     candidates.sort(
         key=lambda c: (c["name"] != record["candidate"], np.inf if c["residual"] is None else c["residual"])
     )
-    chart = figure(record["residual"], row.searches, record["candidate"]) if show else None
+    floor = min(record.get("noise", {}).values(), default=FLOOR)
+    chart = figure(record["residual"], row.searches, record["candidate"], floor) if show else None
     return {
         "number": number + 1,
         "record": record,
@@ -115,6 +117,7 @@ def _picture(number: int, row: ReportRow, detailed: bool) -> dict[str, Any]:
         "accused": image_uri(visible(to_float(sheet.accused))) if show and sheet.accused is not None else None,
         "shape": None if sheet.accused is None else sheet.accused.shape,
         "candidates": candidates,
+        "floor": floor,
         "chart": None if chart is None else _uri("image/svg+xml", chart),
     }
 
