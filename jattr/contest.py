@@ -13,8 +13,6 @@ from jattr.inversion.inverter import FAIR, Inverter, rounds
 from jattr.inversion.through_styles import make_inverter
 from jattr.rehearsal import Rehearsals, candidate_key
 
-CLEAR, AHEAD = 1e-3, 30.0  # a leader so far and so many times better ends, after `FAIR` restarts, the others' search
-
 
 def make_inverters(accused: Sequence[Accused], config: InvertConfig, key: jax.Array) -> list[Inverter]:
     """Return the inverter of each candidate: one for all of one digest, rounding rule, prior and the same pictures."""
@@ -73,7 +71,7 @@ def _round(
     wanted = [i for i in everything if not config.early_stop or _wanted(inverter, inverters, i, fair=fair)]
     settled = [i for i in everything if i not in wanted and not restarts.start]
     rehearsed = fair and config.early_stop and config.restarts is None
-    far = [i for i in wanted if rehearsed and _lead(inverters, i) > CLEAR]
+    far = [i for i in wanted if rehearsed and _lead(inverters, i) > inverter.accused.clear]
     inverter.round([i for i in wanted if i not in far], restarts, settled)
     if far:
         needed = rehearsals.of(inverter).restarts_needed(decision.miss_chance)
@@ -107,8 +105,8 @@ def _wanted(inverter: Inverter, inverters: list[Inverter], picture: int, *, fair
         return False
     if not fair:
         return True
-    lead = _lead(inverters, picture)
-    return lead > CLEAR or inverter.best_loss(picture) < AHEAD * lead
+    lead, accused = _lead(inverters, picture), inverter.accused
+    return lead > accused.clear or inverter.best_loss(picture) < accused.ahead * lead
 
 
 def _settled(inverters: list[Inverter], picture: int) -> bool:

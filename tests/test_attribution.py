@@ -1,6 +1,7 @@
 """Attribution from end to end, on tiny generators."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ from jattr.decision.verdict import Verdict
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator, sample_uniform
 from jattr.images import Picture, to_byte
-from jattr.inversion.accused import Accused
+from jattr.inversion.accused import AHEAD, CLEAR, Accused
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.problem import FLOOR
 from jattr.result import picture_record
@@ -153,6 +154,7 @@ class Stand:
 
     def __init__(self, loss, arrived=False, decisive=True):
         self.best_loss, self.arrived, self.decisive = lambda i: loss, lambda i: arrived, lambda i: decisive
+        self.accused = SimpleNamespace(clear=CLEAR, ahead=AHEAD)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from jattr.inversion.linear import linearise
 from jattr.inversion.problem import FLOOR, Prior, Target, target_of
 
 NEAR = 20  # times the noise of unaltered pictures
+CLEAR, AHEAD = 1e-3, 30.0  # a leader so far and so many times better ends, after a fair trial, the others' search
 
 
 def check_pixels(gen: Generator, images: Any) -> np.ndarray:
@@ -68,6 +69,16 @@ class Accused:
     def near(self) -> float:
         """Below this a search is so close that a certificate, or another rounding rule, is worth a try."""
         return NEAR * self.noise
+
+    @property
+    def clear(self) -> float:
+        """Residual of a leader from which on those far behind it may be given up."""
+        return CLEAR
+
+    @property
+    def ahead(self) -> float:
+        """How many times better it must be."""
+        return AHEAD
 
     @property
     def stretchable(self) -> bool:

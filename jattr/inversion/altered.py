@@ -30,6 +30,7 @@ from jattr.nuisances.files import AlteredPictures
 
 MAX_NUMBERS = 1 << 21  # of an altered picture: a named resize may be to any size
 ARRIVED = 1.3  # times the expected mean squared residual: a search has arrived, if the test agrees
+CLEAR, AHEAD = 2.0, 3.0  # times it: a leader; times better than the others, who are given up
 NEAR, MARGIN = 3.0, 1.5  # times it, or times the worst own picture's: a latent is worth the test
 MOST_DISPERSION = 20.0  # above, the smooth form is too far from what programs do for a test
 JACOBIANS = 4  # times as many as unaltered pictures need: wide intervals hold the search less
@@ -91,6 +92,16 @@ class Altered(Accused):
     def near(self) -> float:
         """Closer than of unaltered pictures: the noise is larger."""
         return max(NEAR, MARGIN * self.roundings.worst) * self.noise
+
+    @property
+    def clear(self) -> float:
+        """A leader within the noise is one."""
+        return max(super().clear, CLEAR * self.noise)
+
+    @property
+    def ahead(self) -> float:
+        """Less than of unaltered pictures: what the noise leaves lies closer to what other candidates reach."""
+        return AHEAD
 
     @property
     def floors(self) -> np.ndarray:
