@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jattr.distances.layers import ConvNorm, Dense, average_pool, max_pool
+from jattr.distances.layers import ConvNorm, average_pool, max_pool
+from jattr.generators.style_parts import Dense
 
 SIDE = 299  # pixels of the pictures that it was trained on
 CLASSES = {"torchvision": 1000, "fid": 1008}  # variant -> outputs of the last layer

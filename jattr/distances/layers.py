@@ -81,18 +81,6 @@ class ConvNorm(nnx.Module):
         return jax.nn.relu(x + (self.bias[...] - self.mean[...] * gain))
 
 
-class Dense(nnx.Module):
-    """A dense layer with bias: [n, inputs] to [n, outputs]."""
-
-    def __init__(self, inputs: int, outputs: int):
-        self.kernel = nnx.Param(jnp.zeros((inputs, outputs)))
-        self.bias = nnx.Param(jnp.zeros(outputs))
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the outputs."""
-        return x @ self.kernel[...] + self.bias[...]
-
-
 class Relu(nnx.Module):
     """max(x, 0)."""
 
