@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from jattr.cli.options import (
     Progress,
     add_common,
@@ -24,6 +22,8 @@ from jattr.generators.settings import NOISE, SPACES
 from jattr.report.words import shown
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from jattr.decision.calibration import Calibration
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -112,6 +112,8 @@ def read_negatives(paths: Sequence[str], shape: tuple[int, int, int], *, resize:
     Raises:
       ImageError: a file cannot be used, or a folder holds none.
     """
+    import numpy as np
+
     from jattr.images import load_picture
 
     kinds: dict[str, list[np.ndarray]] = {}
@@ -160,6 +162,8 @@ def _summary(found: Calibration) -> dict[str, object]:
 
 def _text(found: Calibration, out: str) -> str:
     """Return what the calibration can support, in words."""
+    import numpy as np
+
     from jattr.decision.false_attribution import least_negatives
 
     lines = []
