@@ -118,10 +118,10 @@ def all_scans_of_nothing(side):
 
 
 def test_a_tiny_file_with_many_scans_of_nothing_is_read():
-    data = all_scans_of_nothing(256)
+    data = all_scans_of_nothing(1024)
     assert len(data) < 3000
     found = read_coefficients(data)
-    assert found.quantised[0].shape == (32, 32, 8, 8)
+    assert found.quantised[0].shape == (128, 128, 8, 8)
     assert not np.any(found.quantised[0])
 
 
