@@ -1,0 +1,1 @@
+"""Attribution without inversion: what inversion is compared with."""

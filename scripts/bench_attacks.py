@@ -1,0 +1,244 @@
+"""What an attacker does to attribution by inversion and to a classifier, within a few bytes.
+
+    python scripts/bench_attacks.py --quick
+    python scripts/bench_attacks.py --candidates dcgan_a progan_a stylegan2_b --pictures 4 --eps 1 2 4 8
+    python scripts/bench_attacks.py --attack frame classifier-frame --source renderer other --pictures 10
+
+Evasion (of own pictures): noise, orthogonal, unrolled, classifier (gradient ascent on the classifier's loss; against
+inversion it is a transfer attack). Framing (of the renderer's faces, or of other candidates' pictures): frame (of all
+candidates the one that comes closest is blamed), classifier-frame. Every picture is shown to both methods. Success of
+an evasion: the maker is not named. Of a framing: a model that did not make the picture is. `winner` decides the same
+evidence again with other thresholds. Prints a line for each attack and eps and, last, all of them as JSON.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from bench_accuracy import origin
+
+from jattr.attacks.evade import EVASIONS, EvadeConfig, evade
+from jattr.attacks.frame import FrameConfig, frame
+from jattr.attacks.pgd import PgdConfig, pgd
+from jattr.attribution import Attribution, attribute
+from jattr.baselines.classifier import Classifier, ClassifierConfig, predict, source_loss, train
+from jattr.calibration_run import own_pictures
+from jattr.cli.cache import enable_compilation_cache
+from jattr.decision.verdict import DecisionConfig, Verdict, decide
+from jattr.generators.base import Generator
+from jattr.generators.store import bundled_generators, load_generator
+from jattr.images import to_byte
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.measure import make_pictures
+from jattr.zoo.faces import render_faces
+
+BLOCK = 30  # pictures searched together
+NONE = "none"
+ASCENT = PgdConfig(steps=20)
+TRAINING_SEED = 1_000  # of the classifier's pictures: far from those that are attacked
+FRAMINGS = ("frame", "classifier-frame")
+ATTACKS = (*EVASIONS, "classifier", *FRAMINGS)
+
+
+class Given(NamedTuple):
+    """Pictures before the attack."""
+
+    pixels: np.ndarray  # uint8 [n, H, W, C]
+    truth: list[str]  # the maker of each, or NONE
+    z: np.ndarray | None  # [n, *latent_shape] of generated ones
+
+
+def generated(generators: Sequence[Generator], count: int, seed: int) -> Given:
+    """Return pictures of every candidate, with their latents."""
+    keys = jax.random.split(jax.random.key(seed), len(generators))
+    z = [np.asarray(gen.sample_latent(key, count)) for gen, key in zip(generators, keys, strict=True)]
+    pixels = [
+        to_byte(make_pictures(gen, some), rule=gen.rounding or "round") for gen, some in zip(generators, z, strict=True)
+    ]
+    return Given(np.concatenate(pixels), [gen.name for gen in generators for _ in range(count)], np.concatenate(z))
+
+
+def trained(generators: Sequence[Generator], count: int, epochs: int, key: jax.Array) -> tuple[Classifier, float]:
+    """Return a classifier of the candidates and the renderer, and its accuracy on 50 other pictures of each."""
+
+    def pictures(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        own = [own_pictures(gen, number, seed) for gen in generators]
+        own.append(np.asarray(render_faces(jax.random.key(seed), number)))
+        return np.concatenate(own), np.repeat(np.arange(len(own)), number)
+
+    classifier = train(*pictures(count, TRAINING_SEED), key, config=ClassifierConfig(epochs=epochs))
+    pixels, labels = pictures(50, TRAINING_SEED + 1)
+    return classifier, float((predict(classifier, pixels) == labels).mean())
+
+
+def against_classifier(
+    classifier: Classifier, pixels: np.ndarray, labels: np.ndarray, eps: int, key: jax.Array
+) -> np.ndarray:
+    """Return pictures that raise the classifier's loss of the true source."""
+
+    @jax.jit
+    def attack(state: Any, pixels: jax.Array, labels: jax.Array) -> Any:
+        return pgd(lambda x: source_loss(classifier, state, x, labels), pixels, eps, key=key, config=ASCENT).pixels
+
+    return np.asarray(attack(classifier.state, jnp.asarray(pixels), jnp.asarray(labels, jnp.int32)))
+
+
+def against_inversion(
+    attack: str, generators: Sequence[Generator], given: Given, eps: int, key: jax.Array, restarts: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the attacked pictures, and what the attacker knows of them."""
+    made = given.pixels.copy()
+    if attack == "frame":
+        lowest, needed = np.full(len(made), np.inf), np.full(len(made), 256)
+        for gen in generators:
+            own = [i for i, truth in enumerate(given.truth) if truth != gen.name]
+            if own:
+                found = frame(gen, given.pixels[own], eps, key=key, config=FrameConfig(restarts=restarts))
+                for at, i in enumerate(own):
+                    needed[i] = min(needed[i], found.needed[at])
+                    if found.residual[at] < lowest[i]:
+                        made[i], lowest[i] = found.pixels[at], found.residual[at]
+        return made, {"least_residual": float(lowest.min()), "least_eps_needed": int(needed.min())}
+    assert given.z is not None
+    left = []
+    for gen in generators:
+        own = [i for i, truth in enumerate(given.truth) if truth == gen.name]
+        config = EvadeConfig(method=attack)
+        one = evade(gen, given.z[own], given.pixels[own], eps, key=key, config=config)
+        made[own] = one.pixels
+        left += list(one.residual)
+    return made, {"median_residual": float(np.median(left)), "largest_residual": float(np.max(left))}
+
+
+def found(pixels: np.ndarray, generators: Sequence[Generator], config: InvertConfig) -> list[tuple[Attribution, int]]:
+    """Return what attribution finds of every picture."""
+    places: list[tuple[Attribution, int]] = []
+    for at in range(0, len(pixels), BLOCK):
+        att = attribute(pixels[at : at + BLOCK], generators, config=config)
+        places += [(att, i) for i in range(len(att.verdicts))]
+        print(f"{len(places)} of {len(pixels)}", file=sys.stderr, flush=True)
+    return places
+
+
+def judged(verdicts: Sequence[Verdict], truth: Sequence[str], framing: bool) -> dict[str, Any]:
+    """Return shares: of attacks that succeed, and of what is said."""
+    named = [set(v.candidates) if v.kind == "made-by" else set() for v in verdicts]
+    right = [t in n for n, t in zip(named, truth, strict=True)]
+    wrong = [bool(n) and t not in n for n, t in zip(named, truth, strict=True)]
+    proofs = [v.certificate is not None for v in verdicts]
+    return {
+        "success": float(np.mean(wrong if framing else [not r for r in right])),
+        "right": float(np.mean(right)),
+        "blamed": float(np.mean(wrong)),
+        "right_certified": float(np.mean([r and p for r, p in zip(right, proofs, strict=True)])),
+        "blamed_certified": float(np.mean([w and p for w, p in zip(wrong, proofs, strict=True)])),
+        "undecided": float(np.mean([v.kind == "undecided" for v in verdicts])),
+        "none": float(np.mean([v.kind == "none" for v in verdicts])),
+    }
+
+
+def by_inversion(
+    pixels: np.ndarray,
+    truth: Sequence[str],
+    generators: Sequence[Generator],
+    config: InvertConfig,
+    winners: Sequence[float],
+    framing: bool,
+) -> dict[str, Any]:
+    """Return the success against inversion, at the usual thresholds and at others."""
+    places = found(pixels, generators, config)
+    row = judged([att.verdicts[i] for att, i in places], truth, framing)
+    closest = [generators[int(att.residual[i].argmin())].name for att, i in places]
+    row["closest_right"] = float(np.mean([c == t for c, t in zip(closest, truth, strict=True)]))
+    row["median_lowest"] = float(np.median([att.residual[i].min() for att, i in places]))
+    for winner in winners:
+        again = [decide(att.evidence[i], DecisionConfig(winner=winner)) for att, i in places]
+        row[f"winner {winner:g}"] = judged(again, truth, framing)["success"]
+    return row
+
+
+def by_classifier(classifier: Classifier, pixels: np.ndarray, labels: np.ndarray, framing: bool) -> dict[str, float]:
+    """Return the success against the classifier."""
+    said, none = predict(classifier, pixels), classifier.classes - 1
+    blamed = (said != labels) & (said != none)
+    return {"success": float((blamed if framing else said != labels).mean()), "blamed": float(blamed.mean())}
+
+
+def rows_of(
+    args: argparse.Namespace, generators: Sequence[Generator], classifier: Classifier, tell: Callable[[Any], None]
+) -> None:
+    """Carry every attack out and tell each row."""
+    numbers = {gen.name: i for i, gen in enumerate(generators)} | {NONE: len(generators)}
+    own = generated(generators, args.pictures, args.seed)
+    faces = np.asarray(render_faces(jax.random.key(args.seed), args.pictures * len(generators)))
+    sources = {"own": own, "other": own, "renderer": Given(faces, [NONE] * len(faces), None)}
+    key, config = jax.random.key(args.seed), InvertConfig(restarts=args.restarts, seed=args.seed)
+    plan = [(a, s) for a in args.attack for s in (args.source if a in FRAMINGS else ["own"])]
+    for attack, source in plan:
+        given, framing = sources[source], attack in FRAMINGS
+        labels = np.array([numbers[truth] for truth in given.truth])
+        for eps in args.eps:
+            start = time.perf_counter()
+            known: dict[str, Any] = {}
+            if attack.startswith("classifier"):
+                pixels = against_classifier(classifier, given.pixels, labels, eps, key)
+            else:
+                pixels, known = against_inversion(attack, generators, given, eps, key, args.frame_restarts)
+            assert np.abs(pixels.astype(int) - given.pixels).max() <= eps
+            row = {"attack": attack, "source": source, "eps": eps, "pictures": len(pixels), **known}
+            row["classifier"] = by_classifier(classifier, pixels, labels, framing)
+            row["inversion"] = by_inversion(pixels, given.truth, generators, config, args.winner, framing)
+            row["seconds"] = round(time.perf_counter() - start, 1)
+            tell(row)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--candidates", nargs="+", metavar="NAME", help="(default: all bundled)")
+    parser.add_argument(
+        "--pictures", type=int, default=3, help="of each candidate; as many of the renderer (default 3)"
+    )
+    parser.add_argument("--eps", type=int, nargs="+", default=[0, 1, 2, 4, 8], help="bytes")
+    parser.add_argument("--attack", nargs="+", choices=ATTACKS, default=list(ATTACKS))
+    parser.add_argument("--source", nargs="+", choices=("renderer", "other"), default=["renderer", "other"])
+    parser.add_argument("--winner", type=float, nargs="*", default=[2e-3, 5e-3], help="further thresholds")
+    parser.add_argument("--restarts", type=int, default=8, help="of the defender (default 8)")
+    parser.add_argument("--frame-restarts", type=int, default=8, help="of the framer (default 8)")
+    parser.add_argument("--training", type=int, default=1_000, help="pictures of each source that the classifier sees")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="2 candidates, 1 picture, eps 4, few steps: does it run")
+    args = parser.parse_args()
+    if args.quick:
+        args.candidates, args.pictures, args.eps = args.candidates or ["dcgan_a", "dcgan_b"], 1, [4]
+        args.training, args.epochs, args.frame_restarts = 64, 2, 2
+    enable_compilation_cache()
+    generators = [load_generator(name) for name in args.candidates or bundled_generators()]
+    start = time.perf_counter()
+    classifier, accuracy = trained(generators, args.training, args.epochs, jax.random.key(args.seed))
+    facts = {"classifier_accuracy": accuracy, "classifier_seconds": round(time.perf_counter() - start, 1)}
+    print(json.dumps(facts), flush=True)
+    rows: list[Any] = []
+
+    def tell(row: dict[str, Any]) -> None:
+        rows.append(row)
+        names, said = ("attack", "source", "eps", "pictures"), row["inversion"]
+        line = "  ".join(f"{name} {row[name]}" for name in names)
+        told = "  ".join(f"{name} {value:.3g}" for name, value in said.items())
+        print(f"{line}  | classifier {row['classifier']['success']:.3g}  | inversion {told}", flush=True)
+
+    rows_of(args, generators, classifier, tell)
+    print(json.dumps({"settings": vars(args), **facts, "rows": rows, **origin()}))
+
+
+if __name__ == "__main__":
+    main()
