@@ -7,8 +7,9 @@
 Evasion (of own pictures): noise, orthogonal, unrolled, classifier (gradient ascent on the classifier's loss; against
 inversion it is a transfer attack). Framing (of the renderer's faces, or of other candidates' pictures): frame (of all
 candidates the one that comes closest is blamed), classifier-frame. Every picture is shown to both methods. Success of
-an evasion: the maker is not named. Of a framing: a model that did not make the picture is. `winner` decides the same
-evidence again with other thresholds. Prints a line for each attack and eps and, last, all of them as JSON.
+an evasion: the maker is not named. Of a framing: a model that did not make the picture is. `--rule` decides the same
+evidence again with other thresholds, WINNER:RATIO of `DecisionConfig`.
+Prints a line for each attack and eps and, last, all of them as JSON.
 """
 
 import argparse
@@ -151,7 +152,7 @@ def by_inversion(
     truth: Sequence[str],
     generators: Sequence[Generator],
     config: InvertConfig,
-    winners: Sequence[float],
+    rules: Sequence[str],
     framing: bool,
 ) -> dict[str, Any]:
     """Return the success against inversion, at the usual thresholds and at others."""
@@ -160,9 +161,10 @@ def by_inversion(
     closest = [generators[int(att.residual[i].argmin())].name for att, i in places]
     row["closest_right"] = float(np.mean([c == t for c, t in zip(closest, truth, strict=True)]))
     row["median_lowest"] = float(np.median([att.residual[i].min() for att, i in places]))
-    for winner in winners:
-        again = [decide(att.evidence[i], DecisionConfig(winner=winner)) for att, i in places]
-        row[f"winner {winner:g}"] = judged(again, truth, framing)["success"]
+    for rule in rules:
+        winner, ratio = map(float, rule.split(":"))
+        again = [decide(att.evidence[i], DecisionConfig(winner=winner, ratio=ratio)) for att, i in places]
+        row[f"rule {rule}"] = judged(again, truth, framing)["success"]
     return row
 
 
@@ -196,7 +198,7 @@ def rows_of(
             assert np.abs(pixels.astype(int) - given.pixels).max() <= eps
             row = {"attack": attack, "source": source, "eps": eps, "pictures": len(pixels), **known}
             row["classifier"] = by_classifier(classifier, pixels, labels, framing)
-            row["inversion"] = by_inversion(pixels, given.truth, generators, config, args.winner, framing)
+            row["inversion"] = by_inversion(pixels, given.truth, generators, config, args.rule, framing)
             row["seconds"] = round(time.perf_counter() - start, 1)
             tell(row)
 
@@ -210,7 +212,7 @@ def main() -> None:
     parser.add_argument("--eps", type=int, nargs="+", default=[0, 1, 2, 4, 8], help="bytes")
     parser.add_argument("--attack", nargs="+", choices=ATTACKS, default=list(ATTACKS))
     parser.add_argument("--source", nargs="+", choices=("renderer", "other"), default=["renderer", "other"])
-    parser.add_argument("--winner", type=float, nargs="*", default=[2e-3, 5e-3], help="further thresholds")
+    parser.add_argument("--rule", nargs="*", default=["2e-3:10", "5e-3:10", "5e-3:3"], metavar="WINNER:RATIO")
     parser.add_argument("--restarts", type=int, default=8, help="of the defender (default 8)")
     parser.add_argument("--frame-restarts", type=int, default=8, help="of the framer (default 8)")
     parser.add_argument("--training", type=int, default=1_000, help="pictures of each source that the classifier sees")
