@@ -97,18 +97,23 @@ class Chain:
 
         A direction counts if it is not weakened below `WEAKEST`: less drowns in what is rounded.
         """
-        rows, columns, channels = np.eye(shape[0]), np.eye(shape[1]), shape[2]
-        for step in self.steps:
-            down, across, out = step.through(shape)
-            rows, columns, channels = down @ rows, across @ columns, min(channels, out)
-            shape = step.out_shape(shape)
-        strengths = np.outer(*(np.linalg.svd(matrix, compute_uv=False) for matrix in (rows, columns)))
-        return int((strengths > WEAKEST).sum()) * channels
+        return _passed(self, shape)
 
     def looks(self, pixels: np.ndarray) -> np.ndarray:
         """Return the bytes of pictures [n, H, W, C] after all steps, decompressed where the last one compresses."""
         made = self.discrete(pixels)
         return made if self.jpeg is None else self.jpeg.discrete(made)
+
+
+@functools.lru_cache(maxsize=256)
+def _passed(chain: Chain, shape: Shape) -> int:
+    rows, columns, channels = np.eye(shape[0]), np.eye(shape[1]), shape[2]
+    for step in chain.steps:
+        down, across, out = step.through(shape)
+        rows, columns, channels = down @ rows, across @ columns, min(channels, out)
+        shape = step.out_shape(shape)
+    strengths = np.outer(*(np.linalg.svd(matrix, compute_uv=False) for matrix in (rows, columns)))
+    return int((strengths > WEAKEST).sum()) * channels
 
 
 def smooth_pixels(apply: ApplyFn, chain: Chain) -> ApplyFn:
