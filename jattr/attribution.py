@@ -22,7 +22,7 @@ from jattr.inversion.altered import Altered, make_altered
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.inverter import Inverter
 from jattr.inversion.lanes import Status
-from jattr.inversion.measure import make_pictures, mean_squares
+from jattr.inversion.measure import make_pictures
 from jattr.inversion.records import Search
 from jattr.nuisances.chain import Chain
 from jattr.nuisances.files import AlteredPictures
@@ -37,7 +37,7 @@ class Attribution:
 
     candidates: tuple[Generator, ...] = field(repr=False)
     verdicts: tuple[Verdict, ...]  # one a picture
-    residual: np.ndarray  # [images, candidates], mean squared, [-1, 1] units; inf where every restart failed
+    residual: np.ndarray  # [images, candidates], mean squared, [-1, 1] units, cut off there; inf: all restarts failed
     latents: tuple[np.ndarray, ...] = field(repr=False)  # by candidate, [images, *latent_shape] float32, the best
     labels: np.ndarray = field(repr=False)  # [images, candidates] int32; -1 if unconditional
     evidence: tuple[tuple[Evidence, ...], ...] = field(repr=False)  # [images][candidates]
@@ -137,7 +137,7 @@ def attribute(
 
     evidence = [evidence_of(i, {}) for i in range(count)]
     verdicts = [decide(row, decision) for row in evidence]
-    undecided = [i for i in range(count) if verdicts[i].kind == "undecided" and residual[i].min() > decision.winner]
+    undecided = [i for i in range(count) if verdicts[i].kind == "undecided" and residual[i].min() > decision.none_above]
     if undecided:  # could be "none": how far is a miss of each?
         known = _rehearsed(rehearsed, residuals, undecided, decision)
         for i in undecided:
@@ -210,7 +210,7 @@ def _residuals(inverter: Inverter) -> np.ndarray:
     places = [inverter.best(i) for i in range(inverter.count)]
     z = np.stack([inverter.z[place] for place in places])
     label = np.stack([inverter.label[place] for place in places]) if gen.num_classes else None
-    values = mean_squares(gen, z, label, inverter.accused.targets(range(inverter.count), ["round"] * inverter.count))
+    values = inverter.accused.residuals(z, label)
     lost = np.array([not np.isfinite(inverter.loss[place]) for place in places])
     return np.where(lost | ~np.isfinite(values), np.inf, values)
 

@@ -23,7 +23,7 @@ def make_inverters(accused: Sequence[Accused], config: InvertConfig, key: jax.Ar
         name = (gen.digest, gen.rounding, gen.prior, gen.space, gen.settings)
         twin = made.get(name)
         if twin is None or not twin.accused.same(mine):
-            twin = made[name] = make_inverter(mine, config, candidate_key(key, gen))
+            twin = made[name] = make_inverter(mine, config, candidate_key(key, mine.maker))
         inverters.append(twin)
     return inverters
 

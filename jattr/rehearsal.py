@@ -66,7 +66,7 @@ class Rehearsals:
         name = self._name(inverter)
         if name not in self.store:
             self.store[name] = rehearse(
-                inverter, self.config, jax.random.fold_in(candidate_key(self.key, inverter.gen), 1)
+                inverter, self.config, jax.random.fold_in(candidate_key(self.key, inverter.accused.maker), 1)
             )
         return self.store[name]
 

@@ -136,14 +136,13 @@ def truth_table(out: Path, secrets: list[Secret]) -> str:
 
 def _picture(gen: Generator, key: Any) -> np.ndarray:
     """Return one picture of a secret latent, uint8 [H, W, 3]."""
-    import jax
     import numpy as np
 
     from jattr.images import to_byte
+    from jattr.inversion.measure import make_pictures as made_by
 
-    with jax.default_matmul_precision("highest"):
-        made = gen.generate(gen.sample_latent(key, 1))
-    return np.asarray(to_byte(np.asarray(made), rule=gen.rounding or "round")[0])
+    made = made_by(gen, gen.sample_latent(key, 1))  # in the program that the search takes
+    return np.asarray(to_byte(made, rule=gen.rounding or "round")[0])
 
 
 def _write(path: Path, pixels: np.ndarray, compressed: bool) -> None:

@@ -249,11 +249,8 @@ def _differences(stated: Mapping[str, Any], found: Certificate) -> list[str]:
 
 
 def _residual(accused: Accused, z: np.ndarray, label: int) -> float:
-    """Return the mean squared residual as `attribute` defines it, at full float32 precision."""
-    from jattr.inversion.measure import mean_squares
-
-    labels = np.array([label], np.int32) if accused.gen.num_classes else None
-    return float(mean_squares(accused.gen, z[None], labels, accused.targets([0], ["round"]))[0])
+    """Return the residual as `attribute` defines it."""
+    return float(accused.residuals(z[None], np.array([label], np.int32) if accused.gen.num_classes else None)[0])
 
 
 def _residual_differs(stated: float | None, found: float) -> list[str]:

@@ -16,16 +16,29 @@ from jattr.inversion.problem import FLOOR
 VERDICTS = ("made-by", "none", "undecided", "failed")
 
 
+def within(eps: float) -> float:
+    """Return the largest mean squared residual of a picture whose bytes were moved by at most eps and rounded.
+
+    >>> f"{within(4):.2e}, {within(8):.2e}"
+    '1.25e-03, 4.44e-03'
+    """
+    return ((eps + 0.5) / 127.5) ** 2
+
+
 @dataclass(frozen=True, kw_only=True)
 class DecisionConfig:
-    """Thresholds of the verdicts that have no certificate."""
+    """Thresholds of the verdicts that have no certificate.
 
-    winner: float = 1e-3  # the winner's residual is at most this
+    The two on residuals are what someone leaves who moves every byte of a picture by 4 of 255, or by 8, and rounds.
+    """
+
+    winner: float = within(4)  # the winner's residual is at most this
     ratio: float = 10.0  # and the runner-up's at least this many times it
     none_restarts: int = 8  # "none" needs this many restarts of every candidate, or fewer
     miss_chance: float = 1e-3  # where so many miss its own pictures, by its rehearsal, with at most this chance
     alpha: float = 0.05  # level of both errors of a calibrated verdict
     none_factor: float = 10.0  # and every residual this many times above a candidate's usual miss on its own pictures
+    none_above: float = within(8)  # and above this
 
 
 @dataclass(frozen=True)
@@ -111,25 +124,40 @@ def _without_certificate(alive: list[tuple[tuple[str, ...], Evidence]], models: 
     needed = config.ratio * max(winner.residual, FLOOR)  # what is below the floor of rounding is not better than it
     if winner.residual <= config.winner and len(alive) > 1 and (alive[1][1].residual or 0.0) >= needed:
         reason = (
-            f"residual {winner.residual:.1e} is at most {config.winner:g} and the runner-up's {margin:.3g} times it"
+            f"residual {winner.residual:.1e} is at most {config.winner:.3g} and the runner-up's {margin:.3g} times it"
         )
         return Verdict("made-by", names, None, margin, reason + "; no certificate")
     misses = [e for _, e in alive if not _far(e, config)]
-    misses.sort(key=lambda e: e.usual_miss is None)  # those that were measured name the reason
     few = [e for _, e in alive if e.restarts < _enough(e, config)]
     if not misses and not few and len(alive) == models:
         return Verdict("none", (), None, margin, "every candidate ends far above its usual misses on its own pictures")
-    if few and not (misses and misses[0].usual_miss is not None):
-        reason = f"{few[0].name} had {few[0].restarts} restarts; {_enough(few[0], config)} are needed to say none"
-    elif misses:
-        reason = (
-            f"{misses[0].name} comes as close as it does on its own pictures when a search misses; try more restarts"
+    return Verdict("undecided", (), None, margin, _doubt(alive, misses, few, config))
+
+
+def _doubt(
+    alive: list[tuple[tuple[str, ...], Evidence]], misses: list[Evidence], few: list[Evidence], config: DecisionConfig
+) -> str:
+    """Return why there is no verdict, and what would settle it."""
+    names, winner = alive[0]
+    if (winner.residual or 0.0) <= config.winner and len(alive) > 1:
+        return (
+            f"{names[0]} and {alive[1][0][0]} both come near; the original file, the alteration by name, or a"
+            " calibration would tell them apart"
         )
-        if misses[0].usual_miss is None:
-            reason = "no candidate is far enough ahead of the others"
-    else:
-        reason = "a candidate failed in every restart"
-    return Verdict("undecided", (), None, margin, reason)
+    if (winner.residual or 0.0) <= config.none_above:
+        return (
+            f"{names[0]} comes so near that small changes to a picture of its own would explain it; name the"
+            " alteration, find the original file, or calibrate"
+        )
+    measured = [e for e in misses if e.usual_miss is not None]
+    if measured:
+        name = measured[0].name
+        return f"{name} comes as close as it does on its own pictures when a search misses; try more restarts"
+    if few:
+        return f"{few[0].name} had {few[0].restarts} restarts; {_enough(few[0], config)} are needed to say none"
+    if misses:
+        return "no candidate is far enough ahead of the others; try more restarts, or calibrate"
+    return "a candidate failed in every restart; try more of them"
 
 
 def _enough(evidence: Evidence, config: DecisionConfig) -> int:
@@ -140,7 +168,7 @@ def _enough(evidence: Evidence, config: DecisionConfig) -> int:
 def _far(evidence: Evidence, config: DecisionConfig) -> bool:
     if evidence.usual_miss is None or evidence.residual is None:
         return False
-    return evidence.residual > config.none_factor * evidence.usual_miss
+    return evidence.residual > max(config.none_above, config.none_factor * evidence.usual_miss)
 
 
 def _ratio(runner_up: Evidence, winner: Evidence) -> float:

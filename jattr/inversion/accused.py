@@ -14,6 +14,7 @@ from jattr.images import to_byte
 from jattr.inversion.interval import interval_polish
 from jattr.inversion.lanes import floors_of
 from jattr.inversion.linear import linearise
+from jattr.inversion.measure import mean_squares
 from jattr.inversion.problem import FLOOR, Prior, Target, target_of
 
 NEAR = 20  # times the noise of unaltered pictures
@@ -81,6 +82,11 @@ class Accused:
         return AHEAD
 
     @property
+    def looks(self) -> "Accused | None":
+        """The pictures in another form, for searches by gradients, where that serves and costs less."""
+        return None
+
+    @property
     def stretchable(self) -> bool:
         """Whether the observation has a logit domain."""
         return True
@@ -133,6 +139,19 @@ class Accused:
         target = self.target(picture, rounding)
         z, _, used, loss = interval_polish(lambda z: linearise(self.gen, target, label, z)[1:], z, jacobians)
         return z, used, loss
+
+    @property
+    def limit(self) -> float:
+        """Where what is observed ends: nothing lies beyond it, on both sides."""
+        return 1.0
+
+    def residuals(self, z: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+        """Return the mean squared residual [n] of a latent [n, ...] for each picture, [-1, 1] units.
+
+        Values that the generator makes beyond the range are cut off, as a picture's are.
+        """
+        targets = self.targets(range(len(self.pixels)), ["round"] * len(self.pixels))
+        return mean_squares(self.gen, z, label, targets, limit=self.limit)
 
     def accepts(self, picture: int, rounding: str, label: int, z: np.ndarray) -> bool:
         """Return whether a latent [d] at the floor explains the picture; an unaltered one's always does."""

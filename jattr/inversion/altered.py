@@ -19,7 +19,7 @@ from jattr.errors import ImageError
 from jattr.generators.base import Generator
 from jattr.images import to_byte
 from jattr.inversion.accused import Accused
-from jattr.inversion.likely import Intervals, Surprise, chance_of, likeliest, surprise
+from jattr.inversion.likely import Intervals, Surprise, chance_of, likeliest, minus_log_chance, surprise
 from jattr.inversion.linear import make_linear
 from jattr.inversion.measure import make_pictures
 from jattr.inversion.observed import observed_generator, seen_generator
@@ -32,6 +32,7 @@ MAX_NUMBERS = 1 << 21  # of an altered picture: a named resize may be to any siz
 ARRIVED = 1.3  # times the expected mean squared residual: a search has arrived, if the test agrees
 CLEAR, AHEAD = 2.0, 3.0  # times it: a leader; times better than the others, who are given up
 NEAR, MARGIN = 3.0, 1.5  # times it, or times the worst own picture's: a latent is worth the test
+MILD = 5e-4  # noise up to which decompressed pictures lead to the same latents: about quality 85
 MOST_DISPERSION = 20.0  # above, the smooth form is too far from what programs do for a test
 JACOBIANS = 4  # times as many as unaltered pictures need: wide intervals hold the search less
 ACCEPTED = 1e-6  # significance level of the test
@@ -56,6 +57,12 @@ class Altered(Accused):
     def seen(self) -> Generator:
         """The generator of altered pictures, not of their coefficients."""
         return seen_generator(weakref.ref(self.original), self.chain)
+
+    @property
+    def looks(self) -> Accused | None:
+        """Decompressed pictures: the generator's own program, compiled for unaltered ones, brings searches near."""
+        served = self.chain.jpeg and not self.chain.before and self.noise <= MILD
+        return Accused(self.original, self.pixels) if served else None
 
     @property
     def rounding(self) -> str:
@@ -102,6 +109,11 @@ class Altered(Accused):
     def ahead(self) -> float:
         """Less than of unaltered pictures: what the noise leaves lies closer to what other candidates reach."""
         return AHEAD
+
+    @property
+    def limit(self) -> float:
+        """The model itself cuts off."""
+        return np.inf
 
     @property
     def floors(self) -> np.ndarray:
@@ -184,6 +196,12 @@ class Altered(Accused):
         most = JACOBIANS * max(1, jacobians)
         z, used = likeliest(lambda z: self.predict(z, label), z, self.intervals(picture), prior, most)
         return z, used, 0.0 if np.isfinite(z).all() else np.inf
+
+    def information(self, picture: int, z: np.ndarray) -> np.ndarray:
+        """Return the Fisher information [d, d] that the observation holds on a latent [d]."""
+        prediction, jacobian = self.predict(z, -1)
+        found: np.ndarray = jacobian.T @ (jacobian * minus_log_chance(prediction, self.intervals(picture))[2][:, None])
+        return found
 
     def surprise(self, picture: int, label: int, z: np.ndarray) -> Surprise:
         """Return how unlikely the observation is under a latent."""

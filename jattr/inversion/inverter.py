@@ -12,7 +12,7 @@ What a restart does, with the default optimiser and a latent small enough for it
 With an optimiser named by the user every restart is that one, from its own start.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import pairwise
 
 import jax
@@ -24,7 +24,7 @@ from jattr.inversion.choice import DENSE_POLISH, GRADIENTS, LM, LM_LOGIT, dense_
 from jattr.inversion.config import CHEAP_JACOBIAN, InvertConfig
 from jattr.inversion.ensemble import CLOUD, SPREADS, make_ensemble
 from jattr.inversion.initial import Pool, as_floats, make_pool, make_starts
-from jattr.inversion.lanes import FAR, Job, Status, evaluations, run_jobs
+from jattr.inversion.lanes import FAR, Ending, Job, Status, evaluations, run_jobs
 from jattr.inversion.measure import forward_cost, mean_squares
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import MIN_EXCESS, Prior, Target
@@ -77,9 +77,9 @@ class Inverter(Records):
 
     def prepare(self) -> None:
         """Compile the program of the first round."""
-        method = METHODS[self.method]
+        method, accused = METHODS[self.method], self._searched(self.method)
         compile_program(
-            self.gen, self.targets, self.count, self.config, method=self.method,
+            accused.gen, self._targets_of(accused), self.count, self.config, method=self.method,
             steps=self.config.steps or method.steps, prior=self.prior,
         )  # fmt: skip
 
@@ -127,7 +127,7 @@ class Inverter(Records):
         if self.accused.rounding is None:
             self._try_truncation(near)
         if self.accused.doubtful:
-            self._confirm(near)
+            self._confirm(self._untested(near))
 
     def decisive(self, picture: int) -> bool:
         """Return whether a latent at the floor can be proof: enough unclipped bytes beyond the unknowns."""
@@ -154,7 +154,29 @@ class Inverter(Records):
 
     def targets(self, pictures: Sequence[int]) -> Target:
         """Return the stacked targets of pictures, each under its rounding rule."""
-        return self.accused.targets(pictures, [self.rounding[i] for i in pictures])
+        return self._targets_of(self.accused)(pictures)
+
+    def _targets_of(self, accused: Accused) -> Callable[[Sequence[int]], Target]:
+        return lambda pictures: accused.targets(pictures, [self.rounding[i] for i in pictures])
+
+    def _searched(self, method: str) -> Accused:
+        """Return the pictures in the form that a method searches."""
+        looks = self.accused.looks if method == GRADIENTS and self.config.optimiser == "auto" else None
+        return self.accused if looks is None else looks
+
+    def _as_observed(self, places: Sequence[Place], endings: Sequence[Ending]) -> list[Ending]:
+        """Return endings of searches in another form with the residual that counts; none of them has arrived."""
+        z = np.stack([ending.z for ending in endings])
+        label = np.array([max(self.label[place], 0) for place in places]) if self.gen.num_classes else None
+        losses = mean_squares(self.gen, z, label, self.targets([picture for picture, _ in places]))
+        return [
+            ending._replace(
+                loss=loss if np.isfinite(loss) else np.inf,
+                status=Status.STALLED if ending.status == Status.ARRIVED else ending.status,
+                trace=((ending.steps, loss),) if np.isfinite(loss) else (),
+            )
+            for ending, loss in zip(endings, losses.tolist(), strict=True)
+        ]
 
     def _open(self, pictures: Sequence[int]) -> list[Place]:
         """Return the best places of the pictures that have not arrived."""
@@ -209,9 +231,13 @@ class Inverter(Records):
             Job(i, self.z[i, r], int(self.label[i, r]), min(most or steps, SETTLED_STEPS if i in short else steps))
             for i, r in places
         ]
+        accused = self._searched(method)
         endings = run_jobs(
-            self.gen, self.targets, jobs, self.config, method=method, steps=steps, floors=self.floors, prior=self.prior
-        )
+            accused.gen, self._targets_of(accused), jobs, self.config,
+            method=method, steps=steps, floors=accused.floors, prior=self.prior,
+        )  # fmt: skip
+        if accused is not self.accused:
+            endings = self._as_observed(places, endings)
         for place, ending in zip(places, endings, strict=True):
             self._trace(place, method, ending.trace)
             self.steps[place] += ending.steps
@@ -225,13 +251,16 @@ class Inverter(Records):
     def _confirm(self, places: Sequence[Place]) -> None:
         """Move near latents into the intervals; those that explain their picture then have arrived."""
         for place in places:
-            if self.loss[place] >= POLISH_AGAIN * self.tested.get(place[0], np.inf):
-                continue
-            self.tested[place[0]] = float(self.loss[place])
             z, _, loss = self._into_intervals(place)
             if np.isfinite(loss) and self.accused.accepts(place[0], self.rounding[place[0]], int(self.label[place]), z):
                 self.z[place], self.status[place], self.exact[place[0]] = z, Status.ARRIVED, place[1]
                 self.loss[place] = self._measure([place])[0]
+
+    def _untested(self, places: Sequence[Place]) -> list[Place]:
+        """Return the places that are much better than what a test denied last, and note them as tested."""
+        new = [place for place in places if self.loss[place] < POLISH_AGAIN * self.tested.get(place[0], np.inf)]
+        self.tested |= {place[0]: float(self.loss[place]) for place in new}
+        return new
 
     def _into_intervals(self, place: Place) -> tuple[np.ndarray, int, float]:
         """Return a latent moved towards one whose every number lies in its interval, Jacobians used, residual."""

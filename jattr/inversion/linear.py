@@ -6,6 +6,7 @@ share, so that a candidate costs one compilation less and nothing is computed tw
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattr.generators.base import ApplyFn, Generator
+from jattr.generators.followed import AfterFn, Followed, rest
 from jattr.inversion.gauss_newton import value_and_jacobian
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import Target, deviation
@@ -27,9 +29,31 @@ class Linear(NamedTuple):
     z: jax.Array  # [d], the latent
 
 
+class LinearProgram(NamedTuple):
+    """How the linear picture is computed."""
+
+    run: Callable[..., Linear]  # (state, label, z) -> Linear
+    compile: Callable[..., object]  # arguments as of `run`: compile what is dear of it now
+
+
+def make_linear(apply: ApplyFn, shape: tuple[int, ...]) -> Callable[..., Linear]:
+    """Return compiled `fn(state, label, z) -> Linear` for one latent of `shape`, at full float32 precision."""
+    return make_linear_program(apply, shape).run
+
+
 @functools.lru_cache(maxsize=64)
-def make_linear(apply: ApplyFn, shape: tuple[int, ...]) -> Any:
-    """Return jitted `fn(state, label, z) -> Linear` for one latent of `shape`, at full float32 precision."""
+def make_linear_program(apply: ApplyFn, shape: tuple[int, ...]) -> LinearProgram:
+    """Return how the linear picture is computed; where something follows a generator, by the chain rule.
+
+    So the generator's Jacobian, the dear program, is the same whatever follows.
+    """
+    if isinstance(apply, Followed):
+        first, push = make_linear_program(apply.first, shape), _make_push(apply.after)
+
+        def run(state: Any, label: jax.Array | None, z: jax.Array) -> Linear:
+            return push(rest(state), first.run(state["generator"], label, z))
+
+        return LinearProgram(run, lambda state, label, z: first.compile(state["generator"], label, z))
 
     def fn(state: Any, label: jax.Array | None, z: jax.Array) -> Linear:
         def picture(z: jax.Array) -> jax.Array:
@@ -40,6 +64,25 @@ def make_linear(apply: ApplyFn, shape: tuple[int, ...]) -> Any:
             made = jax.eval_shape(picture, z)
             value, jacobian = value_and_jacobian(lambda z: picture(z).ravel(), z.ravel())
         return Linear(value.reshape(made.shape), jacobian, z.ravel())
+
+    program = jax.jit(fn)
+    return LinearProgram(program, lambda *args: program.lower(*args).compile())
+
+
+@functools.lru_cache(maxsize=64)
+def _make_push(after: AfterFn) -> Callable[..., Linear]:
+    """Return compiled `fn(state, Linear) -> Linear`: of the pictures after what follows."""
+
+    def fn(state: Any, model: Linear) -> Linear:
+        def push(x: jax.Array) -> jax.Array:
+            return after(state, x[None])[0]
+
+        def along(direction: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return jax.jvp(push, (model.picture,), (direction.reshape(model.picture.shape),))
+
+        with jax.default_matmul_precision("highest"):
+            picture, moved = jax.vmap(along, in_axes=1, out_axes=(None, -1))(model.jacobian)
+        return Linear(picture, moved.reshape(picture.size, -1), model.z)
 
     return jax.jit(fn)
 
@@ -70,18 +113,18 @@ def make_single_engine(apply: ApplyFn, shape: tuple[int, ...], method: str, step
     """Return the programs of one lane of a method with the whole Jacobian; arguments as of `make_engine`."""
     optimiser = METHODS[method].make(steps)
     segment = min(METHODS[method].segment, steps)
-    linear = make_linear(apply, shape)
+    linear = make_linear_program(apply, shape)
     step = make_steps(apply_linear, shape, optimiser.step, 1, precision)
 
     def advance(state: Any, prior: Any, target: Target, label: jax.Array | None, carry: Carry) -> Carry:
         for _ in range(segment):
-            model = linear(state, None if label is None else label[0], carry.optimiser.trial[0])
+            model = linear.run(state, None if label is None else label[0], carry.optimiser.trial[0])
             carry = step(model, prior, target, None, carry)
         return carry
 
     def compile_linear(state: Any, prior: Any, target: Target, label: jax.Array | None, carry: Carry) -> object:
         del prior, target
         args = (state, None if label is None else label[0], carry.optimiser.trial[0])
-        return linear.lower(*args).compile()
+        return linear.compile(*args)
 
     return Engine(make_begin(method, steps), advance, segment, compile_linear)

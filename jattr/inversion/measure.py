@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattr.generators.base import ApplyFn, Generator
+from jattr.generators.followed import AfterFn, Followed, rest
 from jattr.inversion.problem import Target, deviation
 
 BATCH, MAX_NUMBERS = 32, 1 << 20  # most pictures made at once, and most numbers in them
@@ -25,17 +26,27 @@ def make_pictures(gen: Generator, z: Any, label: Any = None) -> np.ndarray:
       label: [n] int; None if unconditional.
     """
     z = np.asarray(z, np.float32).reshape(-1, *gen.latent_shape)
-    batch, fn = _batch(gen), _make(gen.apply)
+    labels = None if label is None else np.asarray(label, np.int32)
+    return _pictures(gen.apply, gen.state, z, labels, _batch(gen))
+
+
+def _pictures(apply: ApplyFn, state: Any, z: np.ndarray, label: np.ndarray | None, batch: int) -> np.ndarray:
+    fn, inputs = _make(apply), (z, label)
+    if isinstance(apply, Followed):
+        inputs = _pictures(apply.first, state["generator"], z, label, _batch_of(apply.shape)), None
+        fn, state = _make_after(apply.after), rest(state)
     parts = []
     for at in range(0, len(z), batch):
         some = np.minimum(np.arange(at, at + batch), len(z) - 1)  # the last one fills the batch up
-        labels = None if label is None else np.asarray(label, np.int32)[some]
-        parts.append(np.asarray(fn(gen.state, z[some], labels)))
+        parts.append(np.asarray(fn(state, *(None if part is None else part[some] for part in inputs))))
     return np.concatenate(parts)[: len(z)]
 
 
 def forward_cost(gen: Generator) -> float:
     """Return the floating-point operations of one picture of a generator; its trace serves `make_pictures` as well."""
+    if isinstance(gen.apply, Followed):  # what follows a network costs little beside it
+        batch = _batch_of(gen.apply.shape)
+        return cost_of(gen.apply.first, gen.state["generator"], gen.latent_shape, gen.num_classes, batch)
     return cost_of(gen.apply, gen.state, gen.latent_shape, gen.num_classes, _batch(gen))
 
 
@@ -59,10 +70,14 @@ def _cost(apply: ApplyFn, shapes: Any, tree: Any, shape: tuple[int, ...], classe
 
 
 def _batch(gen: Generator) -> int:
-    return max(1, min(BATCH, MAX_NUMBERS // int(np.prod(gen.image_shape))))
+    return _batch_of(gen.image_shape)
 
 
-def mean_squares(gen: Generator, z: Any, label: Any, target: Target) -> np.ndarray:
+def _batch_of(shape: tuple[int, int, int]) -> int:
+    return max(1, min(BATCH, MAX_NUMBERS // int(np.prod(shape))))
+
+
+def mean_squares(gen: Generator, z: Any, label: Any, target: Target, *, limit: float = np.inf) -> np.ndarray:
     """Return the mean squared residual [n], [-1, 1] units, not finite where the picture is not.
 
     Args:
@@ -70,8 +85,10 @@ def mean_squares(gen: Generator, z: Any, label: Any, target: Target) -> np.ndarr
       z: [n, *latent_shape] or [n, d].
       label: [n] int; None if unconditional.
       target: stacked targets of n pictures.
+      limit: values beyond it, on both sides, are cut off.
     """
-    made = deviation(make_pictures(gen, z, label), jax.tree.map(np.asarray, target))
+    pictures = np.clip(make_pictures(gen, z, label), -limit, limit)
+    made = deviation(pictures, jax.tree.map(np.asarray, target))
     return np.asarray(np.mean(np.square(made), axis=(1, 2, 3), dtype=np.float64))
 
 
@@ -80,5 +97,14 @@ def _make(apply: ApplyFn) -> Any:
     def fn(state: Any, z: jax.Array, label: jax.Array | None) -> jax.Array:
         with jax.default_matmul_precision("highest"):
             return jnp.asarray(apply(state, z, label=label), jnp.float32)
+
+    return jax.jit(fn)
+
+
+@functools.lru_cache(maxsize=64)
+def _make_after(after: AfterFn) -> Any:
+    def fn(state: Any, x: jax.Array, _: None) -> jax.Array:
+        with jax.default_matmul_precision("highest"):
+            return jnp.asarray(after(state, x), jnp.float32)
 
     return jax.jit(fn)

@@ -31,7 +31,8 @@ def observed_generator(gen: Generator, chain: Chain, weight: np.ndarray) -> Gene
         count = len(chain.jpeg.groups(shape))
         weights = jnp.asarray(np.broadcast_to(weight, (count,)).astype(np.float32)[:, None])
         shape = (1, count, 1)
-    return _replaced(gen, chain, smooth_observation(gen.apply, chain), _state(gen, chain, weights), shape)
+    apply = smooth_observation(gen.apply, chain, gen.image_shape)
+    return _replaced(gen, chain, apply, _state(gen, chain, weights), shape)
 
 
 def _replaced(gen: Generator, chain: Chain, apply: ApplyFn, state: Any, shape: tuple[int, int, int]) -> Generator:
@@ -63,5 +64,8 @@ def seen_generator(original: "weakref.ref[Generator]", chain: Chain) -> Generato
     """Return the generator of altered pictures: one for a candidate and chain, so that its pool is made once."""
     gen = original()
     assert gen is not None
-    found = _replaced(gen, chain, smooth_pixels(gen.apply, chain), _state(gen, chain, jnp.float32(1)), gen.image_shape)
-    return dataclasses.replace(found, image_shape=chain.out_shape(gen.image_shape), router=None)
+    if not chain.before:
+        return gen  # but for what compression changes, which is too little to matter where searches begin
+    apply = smooth_pixels(gen.apply, chain, gen.image_shape)
+    found = _replaced(gen, chain, apply, _state(gen, chain, jnp.float32(1)), chain.out_shape(gen.image_shape))
+    return dataclasses.replace(found, router=None)

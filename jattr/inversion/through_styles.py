@@ -18,6 +18,7 @@ import numpy as np
 
 from jattr.generators.base import ApplyFn, Route
 from jattr.inversion.accused import Accused
+from jattr.inversion.altered import Altered
 from jattr.inversion.choice import DENSE_POLISH, LM, polish_method
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.initial import Pool, regress
@@ -32,6 +33,7 @@ from jattr.inversion.records import Place
 
 HIT = 2  # times the noise: styles below this are the picture's own; a sibling generator's come near it
 CLOSE = 0.04  # of the styles' residual: what the latent may add to it
+LIKELY = 1.5  # of the same where styles are the likeliest and deviations in standard ones: the true latent leaves 1
 ROUNDS = 12  # of searches, where the styles are near the rounding floor
 FAR_SEARCHES, FAR_STEPS = 16, 12  # one round of so many, where they are not; once a picture, at the end
 LANES = 16  # searches in one program: one size for all rounds, compiled once
@@ -43,6 +45,15 @@ POPULATION = (16, 128)  # bounds of the number of searches in a round
 ROUND_WORK = 3e10  # floating-point operations of a step of all of them, on which that number depends
 STEPS = 300  # most, of a search
 STALL = 0.02  # a segment of steps must lower the loss by this fraction
+
+
+class Styles(NamedTuple):
+    """Styles that a picture was found to have."""
+
+    w: np.ndarray  # [w_dim]
+    weight: np.ndarray  # [w_dim, w_dim], what turns a deviation of them into one that counts in the picture
+    aim: float  # mean square of such a deviation that a latent behind them may leave
+    jacobians: int  # that this took
 
 
 class Behind(NamedTuple):
@@ -111,7 +122,8 @@ class StylesInverter(Inverter):
         hits = [self.styles.best(i) for i in pictures if self.styles.best_loss(i) < self.hit and not self.arrived(i)]
         self._follow([place for place in hits if not np.isfinite(self.loss[place])])
         if self.accused.doubtful:
-            self._confirm([place for place in self._open(pictures) if self.loss[place] < self.accused.near])
+            near = [place for place in self._open(pictures) if self.loss[place] < self.accused.near]
+            self._confirm(self._untested(near))
 
     def finish(self, settled: Container[int] = ()) -> None:
         """Follow the best styles of every picture that has no latent yet; then as every inverter."""
@@ -153,51 +165,64 @@ class StylesInverter(Inverter):
         for place in places:
             self.rounding[place[0]] = self.styles.rounding[place[0]]
         found = [place for place in places if self._go_behind(place)]
-        near = [place for place in found if self.styles.loss[place] < FAR and place[0] not in settled]
+        likely = [place for place in found if self.accused.doubtful and self.styles.loss[place] < self.hit]
+        rest = [place for place in found if place not in likely]
+        near = [place for place in rest if self.styles.loss[place] < FAR and place[0] not in settled]
         self._search(near, polish_method(self.size), most=max(1, self.config.polish_steps))
-        for place, loss in zip(far := [p for p in found if p not in near], self._measure(far), strict=True):
+        measured = [place for place in found if place not in near]
+        for place, loss in zip(measured, self._measure(measured), strict=True):
             self.loss[place] = loss
+        self._confirm(likely)
 
     def _go_behind(self, place: Place) -> bool:
         """Start a restart at the latent behind the styles that its picture's search found, if there is one."""
         picture = place[0]
         found = place if np.isfinite(self.styles.loss[place]) else self.styles.best(picture)
         w, loss = self.styles.z[found], float(self.styles.loss[found])
-        target = self.accused.target(picture, self.styles.rounding[picture])
-        jacobian = linearise(self.styles.gen, target, -1, w)[2].astype(np.float64)
-        if not np.isfinite(jacobian).all():
+        likely = self.accused.doubtful and loss < self.hit
+        here = self._likeliest(picture, w) if likely else self._nearest(picture, w, loss)
+        if not np.isfinite(here.weight).all():
             self.status[place] = Status.FAILED
             return False
-        behind = self._behind(w, _root(jacobian), loss)
+        behind = self._behind(here, near=loss < self.hit)
         self.z[place], self.label[place] = behind.z, behind.label
         unsure = self.styles.status[found] == Status.ARRIVED and self.accused.doubtful  # `polish` tells
         self.status[place] = Status.STALLED if unsure else self.styles.status[found]
         jacobians = METHODS[LM].evaluations(self.size)
-        self.evaluations[place] += jacobians * (1 + behind.steps * self.mapping_cost / self.cost)
+        self.evaluations[place] += jacobians * (here.jacobians + behind.steps * self.mapping_cost / self.cost)
         return True
 
-    def _behind(self, w: np.ndarray, weight: np.ndarray, loss: float) -> Behind:
-        """Return a latent whose styles make about the picture that w [w_dim] makes.
+    def _nearest(self, picture: int, w: np.ndarray, loss: float) -> Styles:
+        """Return styles as least squares have found them, and what a deviation of them does to the picture."""
+        target = self.accused.target(picture, self.styles.rounding[picture])
+        jacobian = linearise(self.styles.gen, target, -1, w)[2].astype(np.float64)
+        square = jacobian.T @ jacobian / len(jacobian)
+        return Styles(w, _root(square * len(w)) if np.isfinite(square).all() else square, CLOSE * loss, 1)
+
+    def _likeliest(self, picture: int, w: np.ndarray) -> Styles:
+        """Return the likeliest styles of an altered picture near some, and how likely others are beside them."""
+        accused, rule = self.styles.accused, self.styles.rounding[picture]
+        assert isinstance(accused, Altered)
+        w, used, _ = accused.into_intervals(picture, rule, -1, w, self.config.interval_steps, self.styles.prior)
+        return Styles(w, _root(accused.information(picture, w)), LIKELY, used + 1)
+
+    def _behind(self, styles: Styles, *, near: bool) -> Behind:
+        """Return a latent whose styles are about those given, as the picture weighs a deviation.
 
         Rounds of Levenberg-Marquardt from many starts: about a regressed guess at first, then beside the best.
-
-        Args:
-          w: styles.
-          weight: [w_dim, w_dim], what turns a deviation of the styles into one of the picture.
-          loss: mean squared residual of the picture that w makes.
         """
+        w = styles.w
         mapping = dataclasses.replace(
             self.gen,
             apply=_weighted(self.route.mapping),
-            state={"generator": self.gen.state, "w": jnp.asarray(w), "weight": jnp.asarray(weight, jnp.float32)},
+            state={"generator": self.gen.state, "w": jnp.asarray(w), "weight": jnp.asarray(styles.weight, jnp.float32)},
             image_shape=(1, len(w), 1),
         )
         work = self.size * self.mapping_cost
-        near = loss < self.hit
         count = int(np.clip(2 ** np.floor(np.log2(ROUND_WORK / max(work, 1.0))), *POPULATION)) if near else FAR_SEARCHES
         prior = self.prior._replace(scale=self.prior.scale * np.sqrt(np.prod(self.gen.image_shape) / len(w)))
         config = dataclasses.replace(self.config, lanes=LANES, stall=STALL, early_stop=True)
-        aim = np.full(1, CLOSE * loss)
+        aim = np.full(1, styles.aim)
         steps = STEPS if near else FAR_STEPS
 
         def nothing(pictures: Sequence[int]) -> Target:
@@ -241,12 +266,9 @@ class StylesInverter(Inverter):
         return z.reshape(-1, *self.gen.latent_shape)
 
 
-def _root(jacobian: np.ndarray) -> np.ndarray:
-    """Return the matrix that turns a deviation of the styles into one whose mean square is the picture's.
-
-    The root of J'J, scaled: its mean is over w_dim numbers, the picture's over all of its own.
-    """
-    values, vectors = np.linalg.eigh(jacobian.T @ jacobian * (jacobian.shape[1] / len(jacobian)))
+def _root(square: np.ndarray) -> np.ndarray:
+    """Return the symmetric root of a positive semi-definite matrix."""
+    values, vectors = np.linalg.eigh(square)
     root: np.ndarray = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     return root
 

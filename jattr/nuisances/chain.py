@@ -11,6 +11,7 @@ import numpy as np
 
 from jattr.errors import InputError
 from jattr.generators.base import ApplyFn
+from jattr.generators.followed import AfterFn, Followed
 from jattr.images import to_float
 from jattr.nuisances.base import Alteration, Shape, SmoothFn, clip
 from jattr.nuisances.jpeg import Jpeg
@@ -116,25 +117,27 @@ def _passed(chain: Chain, shape: Shape) -> int:
     return int((strengths > WEAKEST).sum()) * channels
 
 
-def smooth_pixels(apply: ApplyFn, chain: Chain) -> ApplyFn:
-    """Return `apply` followed by the steps before compression: [n, H', W', C'], [-1, 1] units."""
-    return _composed(apply, tuple(step.smooth for step in chain.before), None)
+def smooth_pixels(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
+    """Return `apply`, of pictures of a shape, followed by the steps before compression.
+
+    It makes [n, H', W', C'], [-1, 1] units; its state is that of `smooth_observation`.
+    """
+    return Followed(apply, _after(tuple(step.smooth for step in chain.before), None), shape)
 
 
-def smooth_observation(apply: ApplyFn, chain: Chain) -> ApplyFn:
+def smooth_observation(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
     """Return `apply` followed by all steps: bytes' values, or coefficients [n, 1, N, 1], times the state's weight.
 
     The state has `generator`, the candidate's own; `shift`, added to its pictures; `parameters`; and `weight`.
     """
-    return _composed(
-        apply, tuple(step.smooth for step in chain.before), None if chain.jpeg is None else chain.jpeg.smooth
-    )
+    last = None if chain.jpeg is None else chain.jpeg.smooth
+    return Followed(apply, _after(tuple(step.smooth for step in chain.before), last), shape)
 
 
 @functools.lru_cache(maxsize=256)
-def _composed(apply: ApplyFn, kinds: tuple[SmoothFn, ...], last: SmoothFn | None) -> ApplyFn:
-    def altered(state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
-        x = clip(apply(state["generator"], z, label=label)) + state["shift"]
+def _after(kinds: tuple[SmoothFn, ...], last: SmoothFn | None) -> AfterFn:
+    def altered(state: dict[str, Any], x: jax.Array) -> jax.Array:
+        x = clip(x) + state["shift"]
         for kind, parameters in zip(kinds, state["parameters"], strict=True):
             x = kind(parameters, x)
         return x if last is None else last((), x) * state["weight"]
@@ -148,7 +151,7 @@ def smooth_of_bytes(chain: Chain, pixels: np.ndarray) -> np.ndarray:
         "generator": jnp.asarray(to_float(pixels)), "shift": jnp.float32(0),
         "parameters": chain.parameters(pixels.shape[1:]), "weight": jnp.float32(1),
     }  # fmt: skip
-    return np.asarray(smooth_observation(_itself, chain)(state, jnp.zeros((len(pixels), 1))))
+    return np.asarray(smooth_observation(_itself, chain, pixels.shape[1:])(state, jnp.zeros((len(pixels), 1))))
 
 
 def _itself(state: jax.Array, z: jax.Array, *, label: Any = None) -> jax.Array:

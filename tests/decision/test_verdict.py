@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from jattr.decision.certificate import Certificate
-from jattr.decision.verdict import VERDICTS, DecisionConfig, Evidence, decide
+from jattr.decision.verdict import VERDICTS, DecisionConfig, Evidence, decide, within
 
 HOLDS = Certificate(
     holds=True, bit_exact=False, rounding="round", identical_bytes=0.97, largest_deviation=0.6, unclipped=300, rank=8,
@@ -47,7 +47,10 @@ TABLE = {
         [seen("a", 6e-6, HOLDS), seen("b", 5e-6, HOLDS), seen("c", 5e-3)], "made-by", ("b", "a"), 1e3,
     ),
     "no certificate, clear": ([seen("a", 5e-4), seen("b", 6e-3)], "made-by", ("a",), 12.0),
-    "no certificate, at the limits": ([seen("a", 1e-3), seen("b", 1e-2)], "made-by", ("a",), 10.0),
+    "no certificate, at the limits": (
+        [seen("a", within(4)), seen("b", 10.001 * within(4))], "made-by", ("a",), 10.001,
+    ),
+    "no certificate, just beyond them": ([seen("a", 1.3e-3), seen("b", 1.0)], "undecided", (), 1.0 / 1.3e-3),
     "broken certificate, clear": ([seen("a", 5e-5, BROKEN), seen("b", 5e-2)], "made-by", ("a",), 1e3),
     "no certificate, runner-up near": ([seen("a", 5e-4), seen("b", 4e-3)], "undecided", (), 8.0),
     "no certificate, no runner-up": ([seen("a", 5e-4)], "undecided", (), None),
@@ -56,6 +59,10 @@ TABLE = {
     ),
     "winner too far, margin large": ([seen("a", 2e-3), seen("b", 1.0)], "undecided", (), 500.0),
     "none": ([seen("a", 2e-2), seen("b", 3e-2)], "none", (), 1.5),
+    "none is not said of what moving every byte by 8 explains": (
+        [seen("a", 4.4e-3, miss=1e-5), seen("b", 3e-2)], "undecided", (), 3e-2 / 4.4e-3,
+    ),
+    "none is said beyond that": ([seen("a", 4.5e-3, miss=1e-5), seen("b", 3e-2)], "none", (), 3e-2 / 4.5e-3),
     "none, alone": ([seen("a", 2e-2)], "none", (), None),
     "none needs restarts": ([seen("a", 2e-2), seen("b", 3e-2, restarts=7)], "undecided", (), 1.5),
     "none needs distance": ([seen("a", 2e-2), seen("b", 3e-2, miss=3e-3)], "undecided", (), 1.5),
@@ -111,6 +118,20 @@ def test_the_nearest_model_of_a_class_comes_first():
 
 def test_too_few_restarts_are_named():
     assert "b had 7 restarts; 8" in decide([seen("a", 2e-2), seen("b", 3e-2, restarts=7)]).reason
+
+
+@pytest.mark.parametrize(
+    ("evidence", "words"),
+    [
+        ([seen("a", 5e-4), seen("b", 4e-3)], "a and b both come near; the original file"),
+        ([seen("a", 2e-3), seen("b", 1.0)], "a comes so near that small changes"),
+        ([seen("a", 2e-2), seen("b", 3e-2, miss=3e-3)], "b comes as close as it does on its own pictures"),
+        ([seen("a", 2e-2), seen("b", 3e-2, miss=None)], "try more restarts, or calibrate"),
+        ([seen("a", 2e-2), seen("b", None)], "failed in every restart; try more"),
+    ],
+)
+def test_undecided_says_what_would_settle_it(evidence, words):
+    assert words in decide(evidence).reason
 
 
 def test_perfect_residual_has_a_finite_margin():

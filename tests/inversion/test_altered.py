@@ -183,7 +183,7 @@ def test_styles_keep_observation_and_alteration():
     mine = accused("jpeg:90")
     styles = mine.of(WIDE[2])
     assert styles.maker is WIDE[2]
-    assert styles.gen.apply is mine.gen.apply
+    assert styles.gen.apply == mine.gen.apply
     assert (styles.doubtful, mine.doubtful) == (False, True)
     assert styles.gen.image_shape == mine.gen.image_shape == (1, mine.quantised.shape[1], 1)
     assert styles.roundings is mine.roundings

@@ -1,14 +1,20 @@
 """The linear picture, and searches that go through it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from toys import make_toy, own_pictures
 
+from jattr.inversion import measure
 from jattr.inversion.linear import apply_linear, linearise, make_linear, make_single_engine
+from jattr.inversion.measure import make_pictures
+from jattr.inversion.observed import observed_generator
 from jattr.inversion.problem import Prior, deviation, target_of
 from jattr.inversion.search import make_engine
+from jattr.nuisances.registry import parse_chain
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +85,22 @@ def test_programs_compiled_ahead_are_the_ones_that_run(found):
         engine.advance(gen.state, prior, target, None, carry)
         jax.monitoring.clear_event_listeners()
         assert not [name for name in seen if "backend_compile" in name]
+
+
+@pytest.mark.parametrize("text", ["jpeg:75", "rescale:0.5,brightness:1.2", "blur:1,jpeg:50:4:4:4"])
+def test_what_follows_a_generator_is_taken_by_the_chain_rule(text):
+    """The same pictures and Jacobian as of both parts in one, clipped values too; the first is compiled once."""
+    toy = make_toy(size=8)
+    gen = dataclasses.replace(toy, apply=lambda *args, **kwargs: 1.5 * toy.apply(*args, **kwargs))
+    z = np.asarray(gen.sample_latent(jax.random.key(2), 1))[0]
+    observed = observed_generator(gen, parse_chain(text), np.ones(1))
+    model = make_linear(observed.apply, gen.latent_shape)(observed.state, None, jnp.asarray(z))
+    whole = make_linear(lambda *args, **kwargs: observed.apply(*args, **kwargs), gen.latent_shape)
+    expected = whole(observed.state, None, jnp.asarray(z))
+    assert np.abs(np.asarray(gen.generate(z[None]))).max() > 1.0
+    np.testing.assert_allclose(model.picture, expected.picture, atol=1e-5)
+    np.testing.assert_allclose(model.jacobian, expected.jacobian, atol=1e-5)
+    np.testing.assert_allclose(make_pictures(observed, z[None])[0], expected.picture, atol=1e-5)
+    before = measure._make(gen.apply)._cache_size()
+    make_pictures(gen, z[None])
+    assert measure._make(gen.apply)._cache_size() == before
