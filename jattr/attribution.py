@@ -225,17 +225,19 @@ def _evidence(
     decision: DecisionConfig,
 ) -> Evidence:
     status = inverter.status[picture]
+    restarts = int((status != Status.SKIPPED).sum())
     return Evidence(
         name=gen.name,
         digest=gen.digest,
         residual=float(residual) if np.isfinite(residual) else None,
         certificate=certificate,
-        restarts=int((status != Status.SKIPPED).sum()),
+        restarts=restarts,
         arrived=int((status == Status.ARRIVED).sum()),
         failed=int((status == Status.FAILED).sum()),
         settings="" if gen.settings is None else f"{gen.space}, {gen.settings}",
         usual_miss=None if rehearsal is None else rehearsal.miss,
         restarts_needed=None if rehearsal is None else rehearsal.restarts_needed(decision.miss_chance),
+        miss_bound=None if rehearsal is None else rehearsal.miss_bound(restarts),
     )
 
 

@@ -4,6 +4,7 @@ Two things are learnt: how far a search ends from a picture that the candidate d
 restart arrives, hence how many restarts leave but a small chance that such a picture was missed.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import MutableMapping
@@ -14,7 +15,7 @@ import jax
 import numpy as np
 
 from jattr import __version__
-from jattr.decision.restart_power import restarts_needed
+from jattr.decision.restart_power import Restarts
 from jattr.generators.base import Generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
@@ -29,18 +30,30 @@ class Rehearsal(NamedTuple):
     """How the searches of a candidate's own pictures went."""
 
     miss: float  # the largest best residual of a picture, not below the rounding floor; mean squared, [-1, 1] units
-    pictures: int
-    arrived: int  # pictures that a restart brought to the floor
-    restarts: int  # of all pictures, each up to the first that arrived
-    most: int  # of one picture that arrived
+    used: tuple[int, ...]  # restarts of each picture, up to the first that arrived
+    arrived: tuple[bool, ...]  # whether one did
+
+    @property
+    def restarts(self) -> Restarts:
+        """The searches' ends as statistics take them."""
+        return Restarts(self.used, self.arrived)
 
     def restarts_needed(self, chance: float) -> int | None:
         """Return the restarts that miss an own picture with at most this chance; None if none ever arrived.
 
-        From the Clopper-Pearson bound (Biometrika 26, 1934) on the chance that a restart arrives, as if every picture
-        were equally hard; but at least what the hardest one here took.
+        The most of three: from the Clopper-Pearson bound (Biometrika 26, 1934) on the chance that a restart arrives, as
+        if every picture were equally hard; from a Beta distribution of it over pictures; what the hardest one took.
         """
-        return restarts_needed(self.arrived, self.restarts, self.most, chance)
+        return _needed(self.restarts, chance)
+
+    def miss_bound(self, restarts: int) -> float | None:
+        """Return what share of own pictures so many restarts miss at most (95 %), without a model; None if unknown."""
+        return self.restarts.miss_bound(restarts) if restarts else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _needed(restarts: Restarts, chance: float) -> int | None:
+    return restarts.needed(chance)
 
 
 def candidate_key(key: jax.Array, gen: Generator) -> jax.Array:
@@ -95,10 +108,8 @@ def rehearse(inverter: Inverter, config: InvertConfig, key: jax.Array) -> Rehear
     loss, restarts, arrived = make_inverter(inverter.accused.alike(made), config, keys[2], inverter.pool).rehearse()
     return Rehearsal(
         miss=float(max(inverter.accused.noise, loss.max())),
-        pictures=len(made),
-        arrived=int(arrived.sum()),
-        restarts=int(restarts.sum()),
-        most=int(restarts[arrived].max(initial=1)),
+        used=tuple(restarts.tolist()),
+        arrived=tuple(arrived.tolist()),
     )
 
 

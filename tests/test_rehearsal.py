@@ -31,22 +31,37 @@ def test_a_generator_that_is_always_found_misses_by_rounding_alone(rounding):
     gen = dataclasses.replace(make_toy(name="own"), rounding=rounding)
     found = rehearse(inverter_of(gen), CONFIG, KEY)
     assert found.miss < 2 * FLOOR
-    assert found.pictures == found.arrived == PICTURES
-    assert PICTURES <= found.restarts <= found.most * PICTURES
+    assert found.arrived == (True,) * PICTURES
+    assert len(found.used) == PICTURES
+    assert min(found.used) >= 1
+
+
+def rehearsal(*used, arrived=16):
+    return Rehearsal(1e-3, used, (True,) * arrived + (False,) * (len(used) - arrived))
 
 
 @pytest.mark.parametrize(
-    ("arrived", "restarts", "most", "needed"),
+    ("found", "needed"),
     [
-        (16, 16, 1, 4),  # at least 0.829 each: 0.171^4 = 8.6e-4
-        (16, 17, 2, 5),
-        (16, 16, 7, 7),  # one took more
-        (1, 100, 1, 13468),  # at least 1 - 0.95^(1/100) each
-        (0, 128, 1, None),
+        (rehearsal(*[1] * 16), 4),  # at least 0.829 each: 0.171^4 = 8.6e-4
+        (rehearsal(*[1] * 15, 2), 5),
+        (rehearsal(*[8] * 16, arrived=0), None),
     ],
 )
-def test_restarts_needed_follow_the_bound_on_arrivals(arrived, restarts, most, needed):
-    assert Rehearsal(1e-3, 16, arrived, restarts, most).restarts_needed(1e-3) == needed
+def test_restarts_needed_follow_the_bound_on_arrivals(found, needed):
+    assert found.restarts_needed(1e-3) == needed
+
+
+def test_pictures_that_differ_need_more_restarts_than_their_mean_says():
+    """Fifteen easy ones and one that took 17 restarts, against the same total spread evenly."""
+    assert rehearsal(*[1] * 15, 17).restarts_needed(1e-3) > rehearsal(*[2] * 16).restarts_needed(1e-3)
+
+
+def test_the_bound_without_a_model_is_that_of_so_many_pictures():
+    assert rehearsal(*[1] * 16).miss_bound(1) == pytest.approx(1 - 0.05 ** (1 / 16))
+    assert rehearsal(*[1] * 15, 2).miss_bound(1) > rehearsal(*[1] * 15, 2).miss_bound(2)
+    assert rehearsal(*[1] * 15, 8, arrived=15).miss_bound(9) is None
+    assert rehearsal(1).miss_bound(0) is None
 
 
 def test_a_rehearsal_is_made_once_for_what_it_depends_on():
@@ -100,13 +115,16 @@ def test_none_needs_the_restarts_that_the_rehearsal_asks_for():
     assert [evidence.restarts for evidence in found.evidence[0]] == needed
 
 
+BAD = ({"used": []}, {"used": [1]}, {"used": [0] * 16}, {"used": [1.5] * 16}, {"arrived": [1] * 16}, {"more": 0})
+
+
 def test_files_keep_rehearsals_and_forget_what_is_broken(tmp_path):
-    kept = Rehearsal(1e-3, 16, 15, 20, 3)
+    kept = rehearsal(*[1] * 15, 3)
     folder = tmp_path / "new" / "folder"
     RehearsalFiles(folder)["name"] = kept
     assert RehearsalFiles(folder)["name"] == kept
     assert [path.name for path in folder.iterdir()] == ["name.json"]
-    wrong = [kept._asdict() | {"miss": "NaN"}, kept._asdict() | {"most": 0}, kept._asdict() | {"more": 0}]
+    wrong = [kept._asdict() | {"miss": "NaN"}, *(kept._asdict() | bad for bad in BAD)]
     for text in ("", "[]", "{}", *map(json.dumps, wrong)):
         (folder / "name.json").write_text(text)
         assert "name" not in RehearsalFiles(folder)
@@ -118,8 +136,8 @@ def test_a_folder_that_cannot_be_written_is_done_without(tmp_path):
     (tmp_path / "file").write_text("in the way")
     for folder in (tmp_path / "file" / "below", None):
         files = RehearsalFiles(folder)
-        files["name"] = Rehearsal(1e-3, 16, 16, 16, 1)
-        assert files["name"].pictures == 16
+        files["name"] = rehearsal(*[1] * 16)
+        assert len(files["name"].used) == 16
         assert list(files) == ["name"]
         assert len(files) == 1
         del files["name"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
+from jattr.errors import InputError
 from jattr.rehearsal import Rehearsal
 
 
@@ -57,10 +58,10 @@ class RehearsalFiles(MutableMapping[str, Rehearsal]):
 def _read(path: Path) -> Rehearsal | None:
     try:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
-        found = Rehearsal(**data)
-        counts = found[1:]
-        sound = all(type(count) is int for count in counts) and math.isfinite(found.miss) and found.miss > 0
-        sound = sound and 0 <= found.arrived <= found.pictures <= found.restarts and found.most >= 1
-    except (OSError, ValueError, TypeError):
+        found = Rehearsal(float(data.pop("miss")), tuple(data.pop("used")), tuple(data.pop("arrived")), **data)
+        kinds = [type(value) for value in (*found.used, *found.arrived)]
+        sound = kinds == [int] * len(found.used) + [bool] * len(found.used)
+        sound = sound and math.isfinite(found.miss) and found.miss > 0 and bool(found.restarts)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, InputError):
         return None
     return found if sound else None

@@ -96,8 +96,10 @@ class Restarts:
         """
         hardest = max((used for used, done in zip(self.used, self.arrived, strict=True) if done), default=0)
         alike = restarts_needed(sum(self.arrived), sum(self.used), hardest, chance, level=level)
-        varied = None if alike is None else fit_difficulty(self.used, self.arrived).needed(chance)
-        return None if alike is None or varied is None else max(alike, varied)
+        if alike is None or max(self.used) == 1:  # no picture took more than another: nothing to fit
+            return alike
+        varied = fit_difficulty(self.used, self.arrived).needed(chance)
+        return None if varied is None else max(alike, varied)
 
 
 def restarts_needed(arrived: int, restarts: int, hardest: int, chance: float, *, level: float = 0.95) -> int | None:

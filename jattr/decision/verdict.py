@@ -14,6 +14,7 @@ from jattr.decision.judgement import Judgement
 from jattr.inversion.problem import FLOOR
 
 VERDICTS = ("made-by", "none", "undecided", "failed")
+NONE = "every candidate ends far above its usual misses on its own pictures"
 
 
 def within(eps: float) -> float:
@@ -55,6 +56,7 @@ class Evidence:
     usual_miss: float | None = None  # residual that the candidate reaches on its own pictures when it misses
     settings: str = ""  # space, truncation and noise that were searched with; "" where there are none
     restarts_needed: int | None = None  # that miss its own pictures with at most `miss_chance`, by its rehearsal
+    miss_bound: float | None = None  # share of its own pictures that so many restarts miss, at most, without a model
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,17 @@ def _without_certificate(alive: list[tuple[tuple[str, ...], Evidence]], models: 
     misses = [e for _, e in alive if not _far(e, config)]
     few = [e for _, e in alive if e.restarts < _enough(e, config)]
     if not misses and not few and len(alive) == models:
-        return Verdict("none", (), None, margin, "every candidate ends far above its usual misses on its own pictures")
+        return Verdict("none", (), None, margin, NONE + _missed([e for _, e in alive]))
     return Verdict("undecided", (), None, margin, _doubt(alive, misses, few, config))
+
+
+def _missed(evidence: Sequence[Evidence]) -> str:
+    """Return how many own pictures so many restarts may miss, in words, where that was measured."""
+    bounds = [e.miss_bound for e in evidence]
+    known = [bound for bound in bounds if bound is not None]
+    if len(known) < len(bounds):
+        return ""
+    return f"; so many restarts miss at most {max(known):.0%} of those (95 %, without a model)"
 
 
 def _doubt(

@@ -8,7 +8,6 @@ Both are learnt from pictures of the candidate itself, sent through the alterati
 import dataclasses
 import functools
 import math
-import weakref
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -32,7 +31,7 @@ MAX_NUMBERS = 1 << 21  # of an altered picture: a named resize may be to any siz
 ARRIVED = 1.3  # times the expected mean squared residual: a search has arrived, if the test agrees
 CLEAR, AHEAD = 2.0, 3.0  # times it: a leader; times better than the others, who are given up
 NEAR, MARGIN = 3.0, 1.5  # times it, or times the worst own picture's: a latent is worth the test
-MILD = 5e-4  # noise up to which decompressed pictures lead to the same latents: about quality 85
+MILD = 1e-3  # mean square that compression takes away, up to which decompressed pictures lead as well: quality 90
 MOST_DISPERSION = 20.0  # above, the smooth form is too far from what programs do for a test
 JACOBIANS = 4  # times as many as unaltered pictures need: wide intervals hold the search less
 ACCEPTED = 1e-6  # significance level of the test
@@ -56,12 +55,12 @@ class Altered(Accused):
     @property
     def seen(self) -> Generator:
         """The generator of altered pictures, not of their coefficients."""
-        return seen_generator(weakref.ref(self.original), self.chain)
+        return seen_generator(self.original, self.chain)
 
     @property
     def looks(self) -> Accused | None:
         """Decompressed pictures: the generator's own program, compiled for unaltered ones, brings searches near."""
-        served = self.chain.jpeg and not self.chain.before and self.noise <= MILD
+        served = self.chain.jpeg and not self.chain.before and self.roundings.left.mean() <= MILD * UNIT**2
         return Accused(self.original, self.pixels) if served else None
 
     @property
@@ -250,6 +249,6 @@ def make_altered(gen: Generator, pictures: AlteredPictures) -> Altered:
         raise ImageError(
             f"pictures of {shape} after {chain.text}: at most {MAX_NUMBERS} numbers are searched; reduce them"
         )
-    roundings = learn_roundings(weakref.ref(gen), chain)
+    roundings = learn_roundings(gen, chain)
     draft = Altered(gen, pixels, gen, chain, roundings, pictures.quantised)
     return dataclasses.replace(draft, gen=observed_generator(gen, chain, draft.weight))

@@ -59,13 +59,17 @@ def _within(mapping: ApplyFn) -> ApplyFn:
     return apply
 
 
-@functools.lru_cache(maxsize=256)
-def seen_generator(original: "weakref.ref[Generator]", chain: Chain) -> Generator:
+_SEEN: weakref.WeakKeyDictionary[Generator, dict[Chain, Generator]] = weakref.WeakKeyDictionary()
+
+
+def seen_generator(gen: Generator, chain: Chain) -> Generator:
     """Return the generator of altered pictures: one for a candidate and chain, so that its pool is made once."""
-    gen = original()
-    assert gen is not None
     if not chain.before:
         return gen  # but for what compression changes, which is too little to matter where searches begin
-    apply = smooth_pixels(gen.apply, chain, gen.image_shape)
-    found = _replaced(gen, chain, apply, _state(gen, chain, jnp.float32(1)), chain.out_shape(gen.image_shape))
-    return dataclasses.replace(found, router=None)
+    known = _SEEN.setdefault(gen, {})
+    if chain not in known:
+        apply = smooth_pixels(gen.apply, chain, gen.image_shape)
+        state = _state(gen, chain, jnp.float32(1))
+        found = _replaced(gen, chain, apply, state, chain.out_shape(gen.image_shape))
+        known[chain] = dataclasses.replace(found, router=None)  # a router would keep the candidate alive
+    return known[chain]

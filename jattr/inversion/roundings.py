@@ -1,6 +1,5 @@
 """What an alteration leaves over at the true latent, learnt from the candidate's own pictures."""
 
-import functools
 import math
 import weakref
 from typing import NamedTuple
@@ -33,11 +32,21 @@ class Roundings(NamedTuple):
     worst: float  # the largest residual of an own picture at its true latent, over the mean one
 
 
-@functools.lru_cache(maxsize=256)
-def learn_roundings(original: "weakref.ref[Generator]", chain: Chain) -> Roundings:
-    """Send own pictures through the alteration as programs do it, and compare with the smooth prediction."""
-    gen = original()
-    assert gen is not None
+_KNOWN: weakref.WeakKeyDictionary[Generator, dict[Chain, Roundings]] = weakref.WeakKeyDictionary()
+
+
+def learn_roundings(gen: Generator, chain: Chain) -> Roundings:
+    """Send own pictures through the alteration as programs do it, and compare with the smooth prediction.
+
+    Once for a candidate and chain, and kept while the candidate is.
+    """
+    known = _KNOWN.setdefault(gen, {})
+    if chain not in known:
+        known[chain] = _learn(gen, chain)
+    return known[chain]
+
+
+def _learn(gen: Generator, chain: Chain) -> Roundings:
     keys = jax.random.split(jax.random.key(OWN))
     count = int(np.clip(MAX_NUMBERS // math.prod(chain.out_shape(gen.image_shape)), 8, OWN))
     z = np.asarray(gen.sample_latent(keys[0], count))

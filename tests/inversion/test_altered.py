@@ -1,5 +1,8 @@
 """Pictures that were altered: found again, certified, and not certified for what another made."""
 
+import gc
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +18,7 @@ from jattr.inversion.accused import Accused
 from jattr.inversion.altered import ACCEPTED, make_altered
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.measure import mean_squares
-from jattr.inversion.problem import MIN_EXCESS
+from jattr.inversion.problem import MIN_EXCESS, Prior
 from jattr.nuisances import AlteredPictures, Chain, from_jpeg, parse_chain
 from jattr.nuisances.jpeg import read_jpeg
 
@@ -210,3 +213,39 @@ def test_wrong_shapes_are_refused_in_one_line():
         assert chain.text in str(error.value)
     with pytest.raises(InputError, match="does not lie within"):
         attribute(AlteredPictures(np.zeros((1, 20, 20, 3), np.uint8), parse_chain("crop:20x20+0+0")), WIDE)
+
+
+@pytest.mark.parametrize("text", ["jpeg:90", "blur:1"])
+def test_what_was_learnt_of_a_candidate_goes_with_it(text):
+    """Weights of candidates that nobody holds any more do not stay in memory."""
+    gen = make_wide(7)
+    mine = make_altered(gen, altered(text, own_bytes(gen, OWN)[1]))
+    assert mine.seen is mine.seen
+    assert make_altered(gen, altered(text, own_bytes(gen, OWN)[1])).roundings is mine.roundings
+    weights = weakref.ref(gen.state["w"])
+    del gen, mine
+    gc.collect()
+    assert weights() is None
+
+
+def test_compressed_pictures_of_little_noise_begin_from_what_they_look_like():
+    """Through the generator's own program; where much is lost, or something came before, through the observation."""
+    mild = accused("jpeg:100:4:4:4")
+    assert mild.seen is mild.original
+    assert mild.looks.gen is mild.original
+    np.testing.assert_array_equal(mild.looks.pixels, mild.pixels)
+    for text in ("jpeg:10", "flip,jpeg:100:4:4:4", "blur:1"):
+        assert accused(text).looks is None
+    assert Accused(WIDE[1], mild.pixels).looks is None
+
+
+def test_information_is_what_the_test_of_surprise_loses_beside_the_likeliest_latent():
+    """A small move from there costs half its square, as the Fisher information weighs it."""
+    mine = accused("jpeg:75:4:4:4")
+    prior = Prior(np.zeros(SIZE), np.full(SIZE, 1e6))
+    z = mine.into_intervals(0, "round", -1, own_bytes(WIDE[1], OWN)[0][0], 6, prior)[0].astype(np.float64)
+    square = mine.information(0, z)
+    for direction in np.eye(SIZE):
+        size = 0.5 / np.sqrt(direction @ square @ direction)
+        ends = [mine.surprise(0, -1, (z + s * size * direction).astype(np.float32)).total for s in (-1, 0, 1)]
+        assert (ends[0] + ends[2]) / 2 - ends[1] == pytest.approx(0.125, rel=0.3)
