@@ -8,60 +8,29 @@ The mapping network and its styles: Karras, Laine, Aila, arXiv 1812.04948, secti
 """
 
 import dataclasses
-import functools
 from collections.abc import Container, Sequence
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jattr.generators.base import ApplyFn, Route
+from jattr.generators.base import Route
 from jattr.inversion.accused import Accused
 from jattr.inversion.altered import Altered
+from jattr.inversion.behind_styles import Behind, MappingSearch, Styles
 from jattr.inversion.choice import DENSE_POLISH, LM, polish_method
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.initial import Pool, regress
-from jattr.inversion.inverter import Inverter
-from jattr.inversion.lanes import FAR, Ending, Job, Status, run_jobs
+from jattr.inversion.initial import Pool
+from jattr.inversion.inverter import POLISH_AGAIN, Inverter
+from jattr.inversion.lanes import FAR, Status
 from jattr.inversion.linear import linearise
-from jattr.inversion.measure import cost_of
 from jattr.inversion.optimisers import METHODS
-from jattr.inversion.problem import Target, target_of
 from jattr.inversion.protocol import Inversion
 from jattr.inversion.records import Place
 
 HIT = 2  # times the noise: styles below this are the picture's own; a sibling generator's come near it
 CLOSE = 0.04  # of the styles' residual: what the latent may add to it
 LIKELY = 1.5  # of the same where styles are the likeliest and deviations in standard ones: the true latent leaves 1
-ROUNDS = 12  # of searches, where the styles are near the rounding floor
-FAR_SEARCHES, FAR_STEPS = 16, 12  # one round of so many, where they are not; once a picture, at the end
-LANES = 16  # searches in one program: one size for all rounds, compiled once
-STUCK = 0.9  # times the loss of the round before: a round that ends above this is the last
-SURVIVORS = 16  # latents that the searches of the next round start beside
-MOVES = (0.05, 0.1, 0.2, 0.02)  # how far beside, in units of the latent's root mean square
-START_SPREAD = 0.9  # of the first round's starts about the guess: the largest
-POPULATION = (16, 128)  # bounds of the number of searches in a round
-ROUND_WORK = 3e10  # floating-point operations of a step of all of them, on which that number depends
-STEPS = 300  # most, of a search
-STALL = 0.02  # a segment of steps must lower the loss by this fraction
-
-
-class Styles(NamedTuple):
-    """Styles that a picture was found to have."""
-
-    w: np.ndarray  # [w_dim]
-    weight: np.ndarray  # [w_dim, w_dim], what turns a deviation of them into one that counts in the picture
-    aim: float  # mean square of such a deviation that a latent behind them may leave
-    jacobians: int  # that this took
-
-
-class Behind(NamedTuple):
-    """The latent found behind some styles."""
-
-    z: np.ndarray  # [d]
-    label: int  # -1 if unconditional
-    steps: int  # of all searches
+BEYOND = 4.0  # times that aim: a latent that leaves more does not explain the picture
 
 
 def make_inverter(accused: Accused, config: InvertConfig, key: jax.Array, pool: Pool | None = None) -> Inverter:
@@ -91,13 +60,12 @@ class StylesInverter(Inverter):
         keys = jax.random.split(key, 3)
         super().__init__(accused, config, keys[0], pool)
         gen, self.hit = accused.gen, HIT * accused.noise
-        self.route = route
-        self.behind = np.asarray(jax.jit(route.mapping)(gen.state, self._shaped(self.pool.z), label=self.pool.label))
-        styled = Pool(self.behind, None, self.pool.features, self.pool.factor)
+        random = np.random.default_rng(np.asarray(jax.random.key_data(keys[2])))
+        self.mapping = MappingSearch(gen, route.mapping, self.pool, self.prior, config, random)
+        styled = Pool(self.mapping.styles, None, self.pool.features, self.pool.factor)
         same = dataclasses.replace(config, restarts=self.restarts)
         self.styles = Inverter(accused.of(route.styles), same, keys[1], styled)
-        self.random = np.random.default_rng(np.asarray(jax.random.key_data(keys[2])))
-        self.mapping_cost = cost_of(route.mapping, gen.state, gen.latent_shape, gen.num_classes)
+        self.denied: dict[int, float] = {}  # picture -> the residual of styles that were found not to explain it
 
     def prepare(self) -> None:
         """Compile the program of the first round: of the styles."""
@@ -128,7 +96,9 @@ class StylesInverter(Inverter):
     def finish(self, settled: Container[int] = ()) -> None:
         """Follow the best styles of every picture that has no latent yet; then as every inverter."""
         lost = [self.styles.best(i) for i in range(self.count) if not np.isfinite(self.loss[i]).any()]
-        self._follow([place for place in lost if np.isfinite(self.styles.loss[place])], settled)
+        self._follow(
+            [place for place in lost if np.isfinite(self.styles.loss[place])], settled, last=self.accused.doubtful
+        )
         super().finish()
 
     def best_loss(self, picture: int) -> float:
@@ -160,37 +130,64 @@ class StylesInverter(Inverter):
             return False
         return True
 
-    def _follow(self, places: Sequence[Place], settled: Container[int] = ()) -> None:
-        """Search the latents behind the styles of restarts, and polish those of near ones that are not settled."""
+    def _follow(self, places: Sequence[Place], settled: Container[int] = (), *, last: bool = False) -> None:
+        """Search the latents behind the styles of restarts, and polish or test those of near ones.
+
+        Args:
+          places: the restarts.
+          settled: pictures that need nothing that costs much.
+          last: whether a latent is wanted even if it can be none that explains its picture.
+        """
         for place in places:
             self.rounding[place[0]] = self.styles.rounding[place[0]]
-        found = [place for place in places if self._go_behind(place)]
-        likely = [place for place in found if self.accused.doubtful and self.styles.loss[place] < self.hit]
-        rest = [place for place in found if place not in likely]
-        near = [place for place in rest if self.styles.loss[place] < FAR and place[0] not in settled]
+        hits = [p for p in places if self.accused.doubtful and not last and self._found(p)[1] < self.hit]
+        likely = [place for place in hits if self._go_behind_likely(place)]
+        found = [place for place in places if place not in hits and self._go_behind(place)]
+        near = [place for place in found if self.styles.loss[place] < FAR and place[0] not in settled and not last]
         self._search(near, polish_method(self.size), most=max(1, self.config.polish_steps))
-        measured = [place for place in found if place not in near]
+        measured = [*likely, *(place for place in found if place not in near)]
         for place, loss in zip(measured, self._measure(measured), strict=True):
             self.loss[place] = loss
         self._confirm(likely)
 
+    def _found(self, place: Place) -> tuple[np.ndarray, float, Status]:
+        """Return the styles of a restart, or of its picture's best one where it has none: with residual and end."""
+        at = place if np.isfinite(self.styles.loss[place]) else self.styles.best(place[0])
+        return self.styles.z[at], float(self.styles.loss[at]), Status(self.styles.status[at])
+
     def _go_behind(self, place: Place) -> bool:
         """Start a restart at the latent behind the styles that its picture's search found, if there is one."""
-        picture = place[0]
-        found = place if np.isfinite(self.styles.loss[place]) else self.styles.best(picture)
-        w, loss = self.styles.z[found], float(self.styles.loss[found])
-        likely = self.accused.doubtful and loss < self.hit
-        here = self._likeliest(picture, w) if likely else self._nearest(picture, w, loss)
+        w, loss, status = self._found(place)
+        here = self._nearest(place[0], w, loss)
         if not np.isfinite(here.weight).all():
             self.status[place] = Status.FAILED
             return False
-        behind = self._behind(here, near=loss < self.hit)
-        self.z[place], self.label[place] = behind.z, behind.label
-        unsure = self.styles.status[found] == Status.ARRIVED and self.accused.doubtful  # `polish` tells
-        self.status[place] = Status.STALLED if unsure else self.styles.status[found]
-        jacobians = METHODS[LM].evaluations(self.size)
-        self.evaluations[place] += jacobians * (here.jacobians + behind.steps * self.mapping_cost / self.cost)
+        unsure = status == Status.ARRIVED and self.accused.doubtful  # `polish` tells
+        self.status[place] = Status.STALLED if unsure else status
+        self._start(place, here, self.mapping.behind(here, near=loss < self.hit and not self.accused.doubtful))
         return True
+
+    def _go_behind_likely(self, place: Place) -> bool:
+        """Start a restart of an altered picture at the latent behind its likeliest styles, if both may explain it."""
+        picture, (w, loss, _) = place[0], self._found(place)
+        self.status[place] = Status.STALLED
+        if not loss < POLISH_AGAIN * self.denied.get(picture, np.inf):
+            return False
+        here = self._likeliest(picture, w)
+        behind = None
+        if self.styles.accused.accepts(picture, self.styles.rounding[picture], -1, here.w):
+            behind = self.mapping.behind(here, near=True)
+            self._start(place, here, behind)
+        if behind is None or behind.loss > BEYOND * here.aim:
+            self.denied[picture] = loss
+            return False
+        return True
+
+    def _start(self, place: Place, styles: Styles, behind: Behind) -> None:
+        """Note where a restart begins, and what that took."""
+        self.z[place], self.label[place] = behind.z, behind.label
+        jacobians = METHODS[LM].evaluations(self.size)
+        self.evaluations[place] += jacobians * (styles.jacobians + behind.steps * self.mapping.cost / self.cost)
 
     def _nearest(self, picture: int, w: np.ndarray, loss: float) -> Styles:
         """Return styles as least squares have found them, and what a deviation of them does to the picture."""
@@ -206,79 +203,9 @@ class StylesInverter(Inverter):
         w, used, _ = accused.into_intervals(picture, rule, -1, w, self.config.interval_steps, self.styles.prior)
         return Styles(w, _root(accused.information(picture, w)), LIKELY, used + 1)
 
-    def _behind(self, styles: Styles, *, near: bool) -> Behind:
-        """Return a latent whose styles are about those given, as the picture weighs a deviation.
-
-        Rounds of Levenberg-Marquardt from many starts: about a regressed guess at first, then beside the best.
-        """
-        w = styles.w
-        mapping = dataclasses.replace(
-            self.gen,
-            apply=_weighted(self.route.mapping),
-            state={"generator": self.gen.state, "w": jnp.asarray(w), "weight": jnp.asarray(styles.weight, jnp.float32)},
-            image_shape=(1, len(w), 1),
-        )
-        work = self.size * self.mapping_cost
-        count = int(np.clip(2 ** np.floor(np.log2(ROUND_WORK / max(work, 1.0))), *POPULATION)) if near else FAR_SEARCHES
-        prior = self.prior._replace(scale=self.prior.scale * np.sqrt(np.prod(self.gen.image_shape) / len(w)))
-        config = dataclasses.replace(self.config, lanes=LANES, stall=STALL, early_stop=True)
-        aim = np.full(1, styles.aim)
-        steps = STEPS if near else FAR_STEPS
-
-        def nothing(pictures: Sequence[int]) -> Target:
-            return target_of(np.zeros((len(pictures), 1, len(w), 1), np.float32))
-
-        def search(jobs: Sequence[Job]) -> list[Ending]:
-            return run_jobs(mapping, nothing, jobs, config, method=LM, steps=steps, floors=aim, prior=prior)
-
-        jobs = self._first(w, count)
-        kept: list[tuple[Ending, int]] = []
-        taken, lowest = 0, np.inf
-        for turn in range(ROUNDS if near else 1):
-            waves = [jobs] if turn else [jobs[:LANES], jobs[LANES:]]  # mostly the first few find it
-            for wave in filter(None, waves):
-                endings = search(wave)
-                taken += sum(ending.steps for ending in endings)
-                kept += [(ending, job.label) for ending, job in zip(endings, wave, strict=True)]
-                kept = sorted(kept, key=lambda found: found[0].loss)[:SURVIVORS]
-                if not kept[0][0].loss > aim[0]:
-                    return Behind(kept[0][0].z, kept[0][1], taken)
-            if turn and kept[0][0].loss > STUCK * lowest:
-                break
-            lowest = kept[0][0].loss
-            jobs = [self._beside(*kept[number % len(kept)], number // len(kept)) for number in range(count)]
-        return Behind(kept[0][0].z, kept[0][1], taken)
-
-    def _first(self, w: np.ndarray, count: int) -> list[Job]:
-        """Return the first round's searches: about the guess, ever further; of every class in turn."""
-        classes = self.gen.num_classes
-        count = max(count, classes)
-        guess = regress(self.behind, self.pool.z, w[None])[0]
-        spread = START_SPREAD * np.arange(count)[:, None] / count * self.random.normal(size=(count, self.size))
-        starts = (guess + spread * self.prior.scale).astype(np.float32)
-        return [Job(0, z, number % classes if classes else -1) for number, z in enumerate(starts)]
-
-    def _beside(self, ending: Ending, label: int, turn: int) -> Job:
-        size = MOVES[turn % len(MOVES)] * np.sqrt(np.mean(np.square(ending.z)))
-        return Job(0, (ending.z + size * self.random.normal(size=self.size)).astype(np.float32), label)
-
-    def _shaped(self, z: np.ndarray) -> np.ndarray:
-        return z.reshape(-1, *self.gen.latent_shape)
-
 
 def _root(square: np.ndarray) -> np.ndarray:
     """Return the symmetric root of a positive semi-definite matrix."""
     values, vectors = np.linalg.eigh(square)
     root: np.ndarray = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     return root
-
-
-@functools.lru_cache(maxsize=64)
-def _weighted(mapping: ApplyFn) -> ApplyFn:
-    """Return the mapping network as a generator whose pictures [n, 1, w_dim, 1] are weighted deviations from styles."""
-
-    def apply(state: dict[str, jax.Array], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
-        away = (mapping(state["generator"], z, label=label) - state["w"]) @ state["weight"]
-        return away[:, None, :, None]
-
-    return apply
