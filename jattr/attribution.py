@@ -1,5 +1,6 @@
 """`attribute`: which of the candidates made each picture, with certificates."""
 
+import dataclasses
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +19,13 @@ from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator
 from jattr.images import to_byte, to_float
 from jattr.inversion.accused import Accused, check_pixels
-from jattr.inversion.altered import Altered, make_altered
+from jattr.inversion.altered import Altered
+from jattr.inversion.compared import Compared
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.inverter import Inverter
 from jattr.inversion.lanes import Status
 from jattr.inversion.measure import make_pictures
+from jattr.inversion.observation import make_accused
 from jattr.inversion.records import Search
 from jattr.nuisances.chain import Chain
 from jattr.nuisances.files import AlteredPictures
@@ -37,7 +40,7 @@ class Attribution:
 
     candidates: tuple[Generator, ...] = field(repr=False)
     verdicts: tuple[Verdict, ...]  # one a picture
-    residual: np.ndarray  # [images, candidates], mean squared, [-1, 1] units, cut off there; inf: all restarts failed
+    residual: np.ndarray  # [images, candidates], mean squared, [-1, 1] units, or the distance's; inf: all failed
     latents: tuple[np.ndarray, ...] = field(repr=False)  # by candidate, [images, *latent_shape] float32, the best
     labels: np.ndarray = field(repr=False)  # [images, candidates] int32; -1 if unconditional
     evidence: tuple[tuple[Evidence, ...], ...] = field(repr=False)  # [images][candidates]
@@ -119,7 +122,9 @@ def attribute(
     if calibration is not None:
         config = calibration_config(config)
         check_calibration(calibration, generators, config)
-    accused = _accused(images, generators)
+    accused = _accused(images, generators, config)
+    if config.distance is not None:
+        decision = dataclasses.replace(decision, thresholds=False)
     key = jax.random.key(config.seed) if key is None else key
     inverters = make_inverters(accused, config, key)
     rehearsed = Rehearsals(config, key, _REHEARSALS if rehearsals is None else rehearsals)
@@ -138,7 +143,7 @@ def attribute(
     evidence = [evidence_of(i, {}) for i in range(count)]
     verdicts = [decide(row, decision) for row in evidence]
     undecided = [i for i in range(count) if verdicts[i].kind == "undecided" and residual[i].min() > decision.none_above]
-    if undecided:  # could be "none": how far is a miss of each?
+    if undecided and decision.thresholds:  # could be "none": how far is a miss of each?
         known = _rehearsed(rehearsed, residuals, undecided, decision)
         for i in undecided:
             evidence[i] = evidence_of(i, known)
@@ -198,9 +203,13 @@ def _certificates(inverter: Inverter) -> list[Certificate | None]:
             proof = certify_altered(accused, i, inverter.z[place], label) if near and accused.provable else None
             found.append(proof)
             continue
+        if isinstance(accused, Compared):  # certificates speak of pixels
+            labels = np.array([label]) if inverter.gen.num_classes else None
+            plain = dataclasses.replace(accused.as_pixels(), pixels=accused.pixels[i : i + 1])
+            near = accused.original.proves and float(plain.residuals(inverter.z[place][None], labels)[0]) < plain.near
         z = inverter.z[place].reshape(inverter.gen.latent_shape)
         rule = inverter.rounding[i]
-        found.append(certify(inverter.gen, z, accused.pixels[i], label=label, rounding=rule) if near else None)
+        found.append(certify(accused.maker, z, accused.pixels[i], label=label, rounding=rule) if near else None)
     return found
 
 
@@ -250,10 +259,10 @@ def _check_names(generators: tuple[Generator, ...]) -> None:
         raise GeneratorError(f"two candidates are called {twice[0]!r}; give each its own name")
 
 
-def _accused(images: Any, generators: tuple[Generator, ...]) -> list[Accused]:
+def _accused(images: Any, generators: tuple[Generator, ...], config: InvertConfig) -> list[Accused]:
     """Return the pictures as the searches of each candidate see them."""
     if isinstance(images, AlteredPictures):
-        return [make_altered(gen, images) for gen in generators]
+        return [make_accused(gen, images, config) for gen in generators]
     arrays = list(images) if isinstance(images, (list, tuple)) else [images] * len(generators)
     if len(arrays) != len(generators):
         raise ImageError(
@@ -262,4 +271,4 @@ def _accused(images: Any, generators: tuple[Generator, ...]) -> list[Accused]:
     pixels = [check_pixels(gen, array) for gen, array in zip(generators, arrays, strict=True)]
     if len({len(p) for p in pixels}) > 1:
         raise ImageError("the arrays hold different numbers of pictures; give the same pictures for every candidate")
-    return [Accused(gen, mine) for gen, mine in zip(generators, pixels, strict=True)]
+    return [make_accused(gen, mine, config) for gen, mine in zip(generators, pixels, strict=True)]

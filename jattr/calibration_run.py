@@ -20,12 +20,11 @@ from jattr.decision.verdict import Verdict
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.images import to_byte
-from jattr.inversion.accused import Accused
-from jattr.inversion.altered import make_altered
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.initial import LARGE_POOL
 from jattr.inversion.inverter import FAIR, rounds
 from jattr.inversion.measure import make_pictures
+from jattr.inversion.observation import given_distance, make_accused
 from jattr.inversion.through_styles import make_inverter
 from jattr.nuisances.chain import Chain
 from jattr.nuisances.files import alter
@@ -46,6 +45,8 @@ def calibration_config(config: InvertConfig) -> InvertConfig:
 def settings_digest(config: InvertConfig) -> str:
     """Return the SHA-256 of all settings on which scores depend: not of seed and lanes."""
     facts = dataclasses.asdict(calibration_config(config))
+    if config.distance is not None:
+        facts["distance"] = given_distance(config.distance).digest  # of its weights, wherever the folder lies
     kept = {name: value for name, value in facts.items() if name not in ("seed", "lanes")} | {"fair": FAIR}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
@@ -128,7 +129,7 @@ def fair_scores(
     found = []
     for number, at in enumerate(range(0, len(pixels), BLOCK)):
         some = pixels[at : at + BLOCK]
-        accused = make_altered(gen, alter(some, chain)) if chain.steps else Accused(gen, some)
+        accused = make_accused(gen, alter(some, chain) if chain.steps else some, config)
         inverter = make_inverter(accused, config, jax.random.fold_in(candidate_key(key, gen), number))
         for restarts in rounds(inverter.restarts):
             if restarts.start < FAIR:

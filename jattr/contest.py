@@ -70,7 +70,7 @@ def _round(
     everything, fair = range(inverter.count), restarts.start >= FAIR
     wanted = [i for i in everything if not config.early_stop or _wanted(inverter, inverters, i, fair=fair)]
     settled = [i for i in everything if i not in wanted and not restarts.start]
-    rehearsed = fair and config.early_stop and config.restarts is None
+    rehearsed = fair and config.early_stop and config.restarts is None and decision.thresholds
     far = [i for i in wanted if rehearsed and _lead(inverters, i) > inverter.accused.clear]
     inverter.round([i for i in wanted if i not in far], restarts, settled)
     if far:

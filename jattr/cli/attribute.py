@@ -60,6 +60,9 @@ def add_parser(subparsers: Any) -> None:
     )
     search.add_argument("--steps", type=whole_number(1, 1_000_000), metavar="N", help="most steps of a restart")
     search.add_argument("--start", metavar="KIND", help="of the latents: linear (default), pool or prior")
+    search.add_argument(
+        "--distance", metavar="SPEC", help="searched by, as ssim, l2*1+ssim*0.5, or a feature folder (default: pixels)"
+    )
     search.add_argument("--space", choices=SPACES, help="of the latents (default z)")
     search.add_argument("--lanes", type=whole_number(1, 1_000_000), metavar="N", help="searches in one program")
     search.add_argument(
@@ -116,7 +119,7 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
         import jattr.attribution  # noqa: F401  imported here so that its time is counted
         from jattr.cli.alterations import check_candidates, parse_alternatives
         from jattr.cli.attribute_run import AttributeRun
-    alternatives = parse_alternatives(args.alteration)
+    alternatives = parse_alternatives(args.alteration if args.distance is None else _unaltered(args.alteration))
     with clock.part("start_device"):
         start_jax(args.device)
         clock.watch_compilation()
@@ -136,7 +139,8 @@ def report(args: argparse.Namespace, data: dict[str, Any]) -> None:
     if args.json:
         print(json.dumps(data, allow_nan=False))  # ASCII: names of files need not be text
         return
-    print(result_table(data["pictures"], [candidate["name"] for candidate in data["candidates"]]))
+    names = [candidate["name"] for candidate in data["candidates"]]
+    print(result_table(data["pictures"], names, data["settings"]["inversion"]["distance"]))
     for candidate in data["candidates"]:
         if candidate["settings"] is not None:
             name, settings = shown(candidate["name"], 60), Settings(**candidate["settings"])
@@ -175,6 +179,20 @@ def load_judge(path: str | None, alpha: float, generators: Sequence[Generator], 
     return calibration, alpha
 
 
+def _unaltered(alterations: Sequence[str]) -> Sequence[str]:
+    """Return what pictures are taken as where a distance compares them: as they are.
+
+    Raises:
+      InputError: an alteration was named.
+    """
+    from jattr.cli.alterations import AUTO, NONE
+
+    named = [text for text in alterations if text not in (AUTO, NONE)]
+    if named:
+        raise InputError(f"--distance and --alteration {named[0]}; give one of them")
+    return [NONE]
+
+
 def make_config(args: argparse.Namespace) -> InvertConfig:
     """Return the settings of the inversion; options left away have their defaults.
 
@@ -183,7 +201,11 @@ def make_config(args: argparse.Namespace) -> InvertConfig:
     """
     from jattr.inversion.config import InvertConfig
 
-    options = ("restarts", "optimiser", "steps", "start", "space", "lanes", "seed")
+    options = ("restarts", "optimiser", "steps", "start", "distance", "space", "lanes", "seed")
+    if args.distance is not None:
+        from jattr.inversion.observation import given_distance
+
+        given_distance(args.distance)  # wrong ones fail before any work
     given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
     settings = given_settings(args)
     psi = settings.pop("psi", ())

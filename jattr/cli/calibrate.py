@@ -65,6 +65,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--optimiser", metavar="NAME", help="as attribute will be run")
     parser.add_argument("--steps", type=whole_number(1, 1_000_000), metavar="N", help="as attribute will be run")
     parser.add_argument("--start", metavar="KIND", help="as attribute will be run")
+    parser.add_argument("--distance", metavar="SPEC", help="as attribute will be run")
     parser.add_argument("--space", choices=SPACES, help="as attribute will be run")
     parser.add_argument("--lanes", type=whole_number(1, 1_000_000), metavar="N", help="searches in one program")
     parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="of own pictures (default 0)")
@@ -90,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
     start_jax(args.device)
     args.psi = None if args.psi is None else [args.psi]
     config = make_config(args)
+    if args.distance is not None and args.alteration:
+        raise InputError(f"--distance and --alteration {args.alteration[0]}; give one of them")
     chains = [parse_chain(text) for text in args.alteration]
     generators = load_candidates(args.candidates, resize=False)
     for chain in chains:

@@ -13,14 +13,18 @@ WIDTH = 110
 LONGEST_FILE, LONGEST_NAME = 36, 26
 
 
-def result_table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
-    """Return the table of a result's pictures (rows of `result.json`) for candidates of these names."""
+def result_table(rows: Sequence[dict[str, Any]], names: Sequence[str], distance: str | None = None) -> str:
+    """Return the table of a result's pictures (rows of `result.json`) for candidates of these names.
+
+    `distance` is the one that was searched by, None for pixels.
+    """
     wide = len(names) > MAX_COLUMNS
     heads = ["picture", "verdict", *([] if wide else [shown(name, LONGEST_NAME) for name in names])]
     heads += ["margin", "restarts"]
     cells = [_cells(row, [] if wide else names) for row in rows]
     widths = [max(len(line[column]) for line in [heads, *cells]) for column in range(len(heads))]
-    lines = ["residual: mean squared, [-1, 1] units; restarts: arrived/run of the best candidate", ""]
+    units = "mean squared, [-1, 1] units" if distance is None else shown(distance, LONGEST_FILE)
+    lines = [f"residual: {units}; restarts: arrived/run of the best candidate", ""]
     if wide:
         lines[:0] = [f"{number:>3} = {shown(name, WIDTH - 8)}" for number, name in enumerate(names, 1)]
     lines.append(_line(heads, widths))

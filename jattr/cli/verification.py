@@ -202,15 +202,17 @@ def _again(
     """
     from jattr.cli.alterations import stated_picture
     from jattr.decision.certificate import certify, certify_altered
-    from jattr.inversion.accused import Accused
     from jattr.inversion.altered import make_altered
+    from jattr.inversion.config import InvertConfig
+    from jattr.inversion.observation import make_accused
 
     if row.get("alteration"):
         altered = make_altered(gen, stated_picture(row["alteration"], picture, gen))
         return certify_altered(altered, 0, z, label), _residual(altered, z, label)
     pixels = picture.fit(gen.image_shape, resize=saved.data["settings"]["resize"]).pixels
     found = certify(gen, z, pixels, label=label, rounding=stated["rounding"])
-    return found, _residual(Accused(gen, pixels[None]), z, label)
+    config = InvertConfig(distance=saved.data["settings"]["inversion"].get("distance"))
+    return found, _residual(make_accused(gen, pixels[None], config), z, label)
 
 
 def _unusable(gen: Generator, z: np.ndarray, label: int, stated: int | None) -> str:

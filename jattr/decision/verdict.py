@@ -40,6 +40,7 @@ class DecisionConfig:
     alpha: float = 0.05  # level of both errors of a calibrated verdict
     none_factor: float = 10.0  # and every residual this many times above a candidate's usual miss on its own pictures
     none_above: float = within(8)  # and above this
+    thresholds: bool = True  # False: residuals are of another distance than pixels, of which these say nothing
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ def _without_certificate(alive: list[tuple[tuple[str, ...], Evidence]], models: 
     names, winner = alive[0]
     assert winner.residual is not None
     margin = _ratio(alive[1][1], winner) if len(alive) > 1 else None
+    if not config.thresholds:
+        return Verdict("undecided", (), None, margin, f"{names[0]} is the closest by this distance; calibrate to judge")
     needed = config.ratio * max(winner.residual, FLOOR)  # what is below the floor of rounding is not better than it
     if winner.residual <= config.winner and len(alive) > 1 and (alive[1][1].residual or 0.0) >= needed:
         reason = (

@@ -92,6 +92,16 @@ class Accused:
         return True
 
     @property
+    def smooth(self) -> bool:
+        """Whether least-squares methods may use the residual."""
+        return True
+
+    @property
+    def routed(self) -> bool:
+        """Whether a search may go through the styles of a candidate that has some."""
+        return True
+
+    @property
     def doubtful(self) -> bool:
         """Whether a latent at the floor may still not explain the picture: then `accepts` decides."""
         return False
@@ -100,6 +110,10 @@ class Accused:
     def floors(self) -> np.ndarray:
         """The mean squared residual [n] at which a search has arrived."""
         return floors_of(self.pixels)
+
+    def as_pixels(self) -> "Accused":
+        """Return the same pictures as the bytes they are: what certificates of unaltered ones speak of."""
+        return self
 
     def of(self, gen: Generator) -> Self:
         """Return the same pictures for another generator of pictures of this shape: the candidate's styles."""

@@ -33,6 +33,7 @@ class InvertConfig:
     interval_steps: int = 9  # most Jacobians of the search for a latent whose every pixel rounds to the accused byte
     stall: float | None = None  # a restart stops when a segment of steps lowers its loss by less; None: the method's
     early_stop: bool = True  # stop restarts that stall, and a picture's other restarts once one is at the floor
+    distance: str | None = None  # as `load_distance` reads it: what is searched by; None: pixels, their rounding known
     precision: str = "default"  # matrix products of the search; certificates always use "highest"
     space: str | None = None  # "z", "w", "w+"; None: the space that the generator is given in
     psi: float | None = None  # truncation of style-based generators; None: the card's
@@ -49,6 +50,8 @@ class InvertConfig:
         _one_of("optimiser", self.optimiser, ("auto", *METHODS))
         _one_of("start", self.start, STARTS)
         _one_of("precision", self.precision, PRECISIONS)
+        if self.distance is not None and not isinstance(self.distance, str):
+            raise InputError(f"distance is {self.distance!r}; it is a text that load_distance reads, or None")
         _one_of("space", self.space, (None, *SPACES))
         _one_of("noise", self.noise, (None, *NOISE, "search"))
         for name, low, high in (

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from jattr.generators.base import Generator
-from jattr.inversion.accused import Accused, check_pixels
 from jattr.inversion.choice import polish_method
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.lanes import Status
 from jattr.inversion.measure import cost_of
+from jattr.inversion.observation import make_accused
 from jattr.inversion.optimisers import METHODS
 from jattr.inversion.problem import Prior, arrival_floor, make_problem, target_of
 from jattr.inversion.protocol import Inversion
@@ -97,7 +97,7 @@ def invert(gen: Generator, images: Any, *, config: InvertConfig | None = None, k
     """
     config = config or InvertConfig()
     gen = config.view(gen)
-    accused = Accused(gen, check_pixels(gen, images))
+    accused = make_accused(gen, images, config)
     inverter = make_inverter(accused, config, jax.random.key(config.seed) if key is None else key)
     inverter.run()
     inverter.finish()

@@ -12,7 +12,7 @@ What a restart does, with the default optimiser and a latent small enough for it
 With an optimiser named by the user every restart is that one, from its own start.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from itertools import pairwise
 
 import jax
@@ -24,12 +24,13 @@ from jattr.inversion.choice import DENSE_POLISH, GRADIENTS, LM, LM_LOGIT, dense_
 from jattr.inversion.config import CHEAP_JACOBIAN, InvertConfig
 from jattr.inversion.ensemble import CLOUD, SPREADS, make_ensemble
 from jattr.inversion.initial import Pool, as_floats, make_pool, make_starts
-from jattr.inversion.lanes import FAR, Ending, Job, Status, evaluations, run_jobs
+from jattr.inversion.lanes import FAR, Job, Status, evaluations, run_jobs
 from jattr.inversion.measure import forward_cost, mean_squares
 from jattr.inversion.optimisers import METHODS
-from jattr.inversion.problem import MIN_EXCESS, Prior, Target
+from jattr.inversion.problem import MIN_EXCESS, Prior
 from jattr.inversion.programs import compile_program
-from jattr.inversion.records import Place, Records
+from jattr.inversion.records import Place
+from jattr.inversion.searches import Searches
 
 ALMOST = 1e-3  # a loss below this is near: where a Jacobian is dear, it is taken for such pictures from the start
 CHEAP_FIRST = 5  # restarts by gradients alone of pictures that are not, where a Jacobian is dear
@@ -37,10 +38,9 @@ KICKS = (0.1, 0.05, 0.2)  # standard deviations of those starts, in units of the
 POLISH_BELOW = 5e-3  # a gradient search that ends above this is in another basin: Gauss-Newton steps would not help
 POLISH_AGAIN = 0.9  # times what the last polish of a picture reached: another latent above this is not polished
 FAIR = 3  # restarts that every candidate has had before it may be given up; scores are taken then
-SETTLED_STEPS = 12  # most steps for a picture that another candidate has brought to the floor
 
 
-class Inverter(Records):
+class Inverter(Searches):
     """The searches of one candidate over a set of pictures: results by picture and restart, run round by round."""
 
     def __init__(self, accused: Accused, config: InvertConfig, key: jax.Array, pool: Pool | None = None):
@@ -52,25 +52,21 @@ class Inverter(Records):
           key: of every random choice.
           pool: pictures of the candidate from its prior, as `accused` would see them; None: make them.
         """
-        self.accused, self.gen, self.config = accused, accused.gen, config
-        self.count = len(accused.pixels)
-        self.size = int(np.prod(self.gen.latent_shape))
-        self.cost = forward_cost(self.gen)
-        self.dear = self.size * self.cost > CHEAP_JACOBIAN
+        gen, count = accused.gen, len(accused.pixels)
+        size, self.cost = int(np.prod(gen.latent_shape)), forward_cost(gen)
+        self.dear = size * self.cost > CHEAP_JACOBIAN
         chosen = config.optimiser == "auto"
-        self.method = GRADIENTS if chosen and self.dear else config.method_for(self.size, self.cost)
-        self.varied = chosen and dense_jacobian(self.size, self.cost)
-        restarts = config.restarts_for(self.size, self.cost)
+        gradients = chosen and (self.dear or not accused.smooth)
+        self.method = GRADIENTS if gradients else config.method_for(size, self.cost)
+        self.varied = chosen and accused.smooth and dense_jacobian(size, self.cost)
+        restarts = config.restarts_for(size, self.cost)
         keys = jax.random.split(key, 4)
-        self.pool = make_pool(accused.seen, config, keys[0], self.count) if pool is None else pool
-        self.prior = Prior(self.pool.z.mean(0), np.maximum(self.pool.z.std(0), 1e-6))
+        self.pool = make_pool(accused.seen, config, keys[0], count) if pool is None else pool
+        prior = Prior(self.pool.z.mean(0), np.maximum(self.pool.z.std(0), 1e-6))
         starts = make_starts(accused.seen, self.pool, as_floats(accused.pixels), restarts, config, keys[1])
-        super().__init__(starts.z, starts.label, self.gen.latent_shape)
-        samples = np.asarray(self.gen.sample_latent(keys[2], self.count * restarts))
-        self.samples = samples.reshape(self.count, restarts, self.size)
+        super().__init__(accused, config, prior, starts)
+        self.samples = np.asarray(gen.sample_latent(keys[2], count * restarts)).reshape(count, restarts, size)
         self.cloud_key = keys[3]
-        self.rounding = ["truncate" if accused.rounding == "truncate" else "round"] * self.count
-        self.floors = accused.floors
         self.fair = np.full(self.count, np.inf)  # the lowest loss after the first `FAIR` restarts
         self.polished: dict[int, float] = {}  # picture -> the loss that its last polish reached
         self.tested: dict[int, float] = {}  # picture -> the loss of the latent that a test denied last
@@ -121,7 +117,7 @@ class Inverter(Records):
 
     def polish(self, pictures: Sequence[int]) -> None:
         """Take Gauss-Newton steps from latents that gradients have brought near; try the other rounding rule there."""
-        if METHODS[self.method].polish:
+        if METHODS[self.method].polish and self.accused.smooth:
             self._polish(pictures)
         near = [place for place in self._open(pictures) if self.loss[place] < self.accused.near]
         if self.accused.rounding is None:
@@ -139,7 +135,30 @@ class Inverter(Records):
         Pictures that are `settled` by another candidate get nothing that costs much.
         """
         del settled
+        pixels = self.accused.as_pixels()
+        if pixels is not self.accused and self.config.polish_steps:
+            self._finish_in_pixels(pixels)
         self.interval([i for i in range(self.count) if self.arrived(i)])
+
+    def _finish_in_pixels(self, pixels: Accused) -> None:
+        """Take Gauss-Newton steps on the pixels from near latents, and keep those that reach the floor of rounding."""
+        places, targets = [self.best(i) for i in range(self.count)], self._targets_of(pixels)
+        z = np.stack([self.z[place] for place in places])
+        label = np.array([max(self.label[place], 0) for place in places]) if self.gen.num_classes else None
+        left = mean_squares(pixels.gen, z, label, targets(range(self.count)))
+        near = [place for place, loss in zip(places, left, strict=True) if loss < POLISH_BELOW]
+        if not near:
+            return
+        steps, method = self.config.polish_steps, polish_method(self.size)
+        jobs = [Job(i, self.z[i, r], int(self.label[i, r]), steps) for i, r in near]
+        endings = run_jobs(
+            pixels.gen, targets, jobs, self.config, method=method, steps=steps, floors=pixels.floors, prior=self.prior
+        )
+        for place, ending in zip(near, endings, strict=True):
+            self.evaluations[place] += evaluations(self.gen, method, ending.steps)
+            if ending.status == Status.ARRIVED:
+                self.z[place], self.status[place] = ending.z, Status.ARRIVED
+                self.loss[place] = self._measure([place])[0]
 
     def interval(self, pictures: Sequence[int]) -> None:
         """Move the best latents to ones whose every pixel rounds to the byte, where there are such."""
@@ -151,32 +170,6 @@ class Inverter(Records):
                 self.z[place] = z
                 self.loss[place] = self._measure([place])[0]
                 self.exact[place[0]] = place[1]
-
-    def targets(self, pictures: Sequence[int]) -> Target:
-        """Return the stacked targets of pictures, each under its rounding rule."""
-        return self._targets_of(self.accused)(pictures)
-
-    def _targets_of(self, accused: Accused) -> Callable[[Sequence[int]], Target]:
-        return lambda pictures: accused.targets(pictures, [self.rounding[i] for i in pictures])
-
-    def _searched(self, method: str) -> Accused:
-        """Return the pictures in the form that a method searches."""
-        looks = self.accused.looks if method == GRADIENTS and self.config.optimiser == "auto" else None
-        return self.accused if looks is None else looks
-
-    def _as_observed(self, places: Sequence[Place], endings: Sequence[Ending]) -> list[Ending]:
-        """Return endings of searches in another form with the residual that counts; none of them has arrived."""
-        z = np.stack([ending.z for ending in endings])
-        label = np.array([max(self.label[place], 0) for place in places]) if self.gen.num_classes else None
-        losses = mean_squares(self.gen, z, label, self.targets([picture for picture, _ in places]))
-        return [
-            ending._replace(
-                loss=loss if np.isfinite(loss) else np.inf,
-                status=Status.STALLED if ending.status == Status.ARRIVED else ending.status,
-                trace=((ending.steps, loss),) if np.isfinite(loss) else (),
-            )
-            for ending, loss in zip(endings, losses.tolist(), strict=True)
-        ]
 
     def _open(self, pictures: Sequence[int]) -> list[Place]:
         """Return the best places of the pictures that have not arrived."""
@@ -220,34 +213,6 @@ class Inverter(Records):
             self.z[place] = ensemble(self.gen.state, self.prior, target, label, z, self.cloud_key)
             self.evaluations[place] += len(SPREADS) * CLOUD
 
-    def _search(
-        self, places: Sequence[Place], method: str, short: Container[int] = (), *, most: int | None = None
-    ) -> None:
-        """Run least squares at these places from where they are, and keep what is better."""
-        if not places:
-            return
-        steps = METHODS[method].steps if most else self.config.steps or METHODS[method].steps
-        jobs = [
-            Job(i, self.z[i, r], int(self.label[i, r]), min(most or steps, SETTLED_STEPS if i in short else steps))
-            for i, r in places
-        ]
-        accused = self._searched(method)
-        endings = run_jobs(
-            accused.gen, self._targets_of(accused), jobs, self.config,
-            method=method, steps=steps, floors=accused.floors, prior=self.prior,
-        )  # fmt: skip
-        if accused is not self.accused:
-            endings = self._as_observed(places, endings)
-        for place, ending in zip(places, endings, strict=True):
-            self._trace(place, method, ending.trace)
-            self.steps[place] += ending.steps
-            self.evaluations[place] += evaluations(self.gen, method, ending.steps)
-            if ending.loss <= self.loss[place]:
-                self.z[place], self.loss[place] = ending.z, ending.loss
-            if ending.status != Status.FAILED or self.status[place] == Status.SKIPPED:
-                unsure = ending.status == Status.ARRIVED and self.accused.doubtful  # `polish` tells
-                self.status[place] = Status.STALLED if unsure else ending.status
-
     def _confirm(self, places: Sequence[Place]) -> None:
         """Move near latents into the intervals; those that explain their picture then have arrived."""
         for place in places:
@@ -276,15 +241,6 @@ class Inverter(Records):
         self.evaluations[place] += evaluations(self.gen, LM, found[1])
         return found
 
-    def _trace(self, place: Place, method: str, trace: Sequence[tuple[int, float]]) -> None:
-        """Note how a search went: the lowest loss of the restart so far, against its evaluations."""
-        known = self.traces.setdefault(place, [])
-        lowest = known[-1][1] if known else np.inf
-        cost = self.evaluations[place]
-        for steps, loss in trace:
-            lowest = min(lowest, loss)
-            known.append((float(cost + evaluations(self.gen, method, steps)), lowest))
-
     def _try_truncation(self, places: Sequence[Place]) -> None:
         """Search on under the other rounding rule, and keep that where it reaches the floor."""
         before = {place: (self.z[place].copy(), self.loss[place], self.status[place]) for place in places}
@@ -301,14 +257,6 @@ class Inverter(Records):
             else:
                 self.rounding[picture] = "round"
                 self.z[place], self.loss[place], self.status[place] = z, loss, status
-
-    def _measure(self, places: Sequence[Place]) -> np.ndarray:
-        """Return the mean squared residual at each place [n], under its picture's rounding rule."""
-        if not places:
-            return np.zeros(0)
-        z = np.stack([self.z[place] for place in places])
-        label = np.array([max(self.label[place], 0) for place in places]) if self.gen.num_classes else None
-        return mean_squares(self.gen, z, label, self.targets([picture for picture, _ in places]))
 
 
 def rounds(restarts: int) -> list[range]:

@@ -4,6 +4,7 @@ At full float32 precision: these are the numbers that results state and `verify`
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 
 from jattr.generators.base import ApplyFn, Generator
 from jattr.generators.followed import AfterFn, Followed, rest
-from jattr.inversion.problem import Target, deviation
+from jattr.inversion.problem import ComparedBy, Target, deviation
 
 BATCH, MAX_NUMBERS = 32, 1 << 20  # most pictures made at once, and most numbers in them
 
@@ -32,6 +33,8 @@ def make_pictures(gen: Generator, z: Any, label: Any = None) -> np.ndarray:
 
 def _pictures(apply: ApplyFn, state: Any, z: np.ndarray, label: np.ndarray | None, batch: int) -> np.ndarray:
     fn, inputs = _make(apply), (z, label)
+    if isinstance(apply, ComparedBy):
+        return _pictures(apply.first, state["generator"], z, label, batch)
     if isinstance(apply, Followed):
         inputs = _pictures(apply.first, state["generator"], z, label, _batch_of(apply.shape)), None
         fn, state = _make_after(apply.after), rest(state)
@@ -47,7 +50,18 @@ def forward_cost(gen: Generator) -> float:
     if isinstance(gen.apply, Followed):  # what follows a network costs little beside it
         batch = _batch_of(gen.apply.shape)
         return cost_of(gen.apply.first, gen.state["generator"], gen.latent_shape, gen.num_classes, batch)
+    if isinstance(gen.apply, ComparedBy):
+        plain = cost_of(gen.apply.first, gen.state["generator"], gen.latent_shape, gen.num_classes, _batch(gen))
+        return plain + _comparison_cost(gen.apply, gen.state["distance"], gen.image_shape)
     return cost_of(gen.apply, gen.state, gen.latent_shape, gen.num_classes, _batch(gen))
+
+
+def _comparison_cost(apply: ComparedBy, state: Any, shape: tuple[int, int, int]) -> float:
+    """Return the floating-point operations of one comparison."""
+    picture = jax.ShapeDtypeStruct(shape, jnp.float32)
+    code = jax.eval_shape(apply.encode, state, picture)
+    lowered = _make_compare(apply.compare).lower(state, picture, code)
+    return float((lowered.cost_analysis() or {}).get("flops", float("inf")))
 
 
 def cost_of(apply: ApplyFn, state: Any, shape: tuple[int, ...], classes: int, batch: int = 1) -> float:
@@ -87,9 +101,28 @@ def mean_squares(gen: Generator, z: Any, label: Any, target: Target, *, limit: f
       target: stacked targets of n pictures.
       limit: values beyond it, on both sides, are cut off.
     """
+    if isinstance(gen.apply, ComparedBy):
+        return _compared(gen.apply, gen.state, make_pictures(gen, z, label), target)
     pictures = np.clip(make_pictures(gen, z, label), -limit, limit)
     made = deviation(pictures, jax.tree.map(np.asarray, target))
     return np.asarray(np.mean(np.square(made), axis=(1, 2, 3), dtype=np.float64))
+
+
+def _compared(apply: ComparedBy, state: Any, pictures: np.ndarray, codes: Any) -> np.ndarray:
+    """Return the distance [n] of reproductions [n, H, W, C], as they are shown, from coded pictures."""
+    fn, found = _make_compare(apply.compare), []
+    for number, picture in enumerate(np.clip(pictures, -1.0, 1.0)):
+        found.append(float(fn(state["distance"], picture, jax.tree.map(lambda code, at=number: code[at], codes))))
+    return np.array(found)
+
+
+@functools.lru_cache(maxsize=64)
+def _make_compare(compare: Callable[[Any, jax.Array, Any], jax.Array]) -> Any:
+    def fn(state: Any, picture: jax.Array, code: Any) -> jax.Array:
+        with jax.default_matmul_precision("highest"):
+            return jnp.mean(jnp.square(compare(state, picture, code)))
+
+    return jax.jit(fn)
 
 
 @functools.lru_cache(maxsize=64)

@@ -7,6 +7,7 @@ end in latents that no picture came from, several times too long (BUILD_NOTES.md
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +31,22 @@ class Target(NamedTuple):
     below: jax.Array  # [H, W, C] bool: everything below the interval fits as well (byte 0)
     above: jax.Array  # [H, W, C] bool: everything above the interval fits as well (byte 255)
     slack: jax.Array  # [H, W, C], how far inside its middle a clipped byte reaches: half a step; 0 where unrounded
+
+
+@dataclass(frozen=True)
+class ComparedBy:
+    """A generator's `apply` whose pictures a distance compares: targets are codes of pictures, not `Target`s.
+
+    Its state has `generator`, the generator's own, and `distance`.
+    """
+
+    first: ApplyFn
+    encode: Callable[[Any, jax.Array], Any]  # (state, picture [H, W, C]) -> code
+    compare: Callable[[Any, jax.Array, Any], jax.Array]  # (state, reproduction [H, W, C], code) -> residual
+
+    def __call__(self, state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+        """Return the generator's pictures."""
+        return self.first(state["generator"], z, label=label)
 
 
 class Prior(NamedTuple):
@@ -109,13 +126,23 @@ def logit(x: jax.Array) -> jax.Array:
 
 
 def make_problem(
-    apply: ApplyFn, state: object, target: Target, shape: tuple[int, ...], label: object, prior: Prior | None = None
+    apply: ApplyFn, state: Any, target: Any, shape: tuple[int, ...], label: object, prior: Prior | None = None
 ) -> Problem:
-    """Return the problem of one picture; latents of `shape` are flat in it."""
+    """Return the problem of one picture; latents of `shape` are flat in it.
+
+    `target` is a `Target`, or the picture's code where a distance compares.
+    """
 
     def picture(z: jax.Array) -> jax.Array:
         given = None if label is None else jnp.asarray(label)[None]
         return apply(state, z.reshape(1, *shape), label=given)[0]
+
+    if isinstance(apply, ComparedBy):
+
+        def compared(z: jax.Array) -> jax.Array:
+            return apply.compare(state["distance"], picture(z), target).ravel()
+
+        return Problem(compared, jax.eval_shape(compared, jnp.zeros(math.prod(shape))).size, prior)
 
     def residual(z: jax.Array) -> jax.Array:
         return deviation(picture(z), target).ravel()

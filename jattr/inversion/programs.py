@@ -10,7 +10,7 @@ from jattr.inversion.config import CHEAP_JACOBIAN, InvertConfig
 from jattr.inversion.linear import make_single_engine
 from jattr.inversion.measure import forward_cost
 from jattr.inversion.optimisers import METHODS
-from jattr.inversion.problem import Prior, Target
+from jattr.inversion.problem import ComparedBy, Prior, Target
 from jattr.inversion.search import Engine, make_engine
 
 MAX_CPU_TANGENTS = 400  # of the dense Jacobian in one program: more no longer speeds a CPU up
@@ -52,7 +52,7 @@ def _lanes_for(jobs: int, limit: int) -> int:
 
 def _singly(gen: Generator, method: str) -> bool:
     """Return whether searches run one at a time: on CPU, where their Jacobians are dear."""
-    if not METHODS[method].dense or jax.default_backend() != "cpu":
+    if not METHODS[method].dense or jax.default_backend() != "cpu" or isinstance(gen.apply, ComparedBy):
         return False
     return int(np.prod(gen.latent_shape)) * forward_cost(gen) > CHEAP_JACOBIAN
 

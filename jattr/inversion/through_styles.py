@@ -36,7 +36,7 @@ BEYOND = 4.0  # times that aim: a latent that leaves more does not explain the p
 def make_inverter(accused: Accused, config: InvertConfig, key: jax.Array, pool: Pool | None = None) -> Inverter:
     """Return the inverter for a candidate: through its styles, where it has some and no method was named."""
     gen = accused.gen
-    if gen.router is None or config.optimiser != "auto":
+    if gen.router is None or config.optimiser != "auto" or not accused.routed:
         return Inverter(accused, config, key, pool)
     route = gen.router(gen)
     if max(int(np.prod(gen.latent_shape)), *route.styles.latent_shape) > DENSE_POLISH:

@@ -79,7 +79,7 @@ def _explanation(total: int, shown: int) -> str:
         count = f"First {shown} of {count}, {total - shown} left out"
     return (
         f"{count}. Left: the accused picture. Then, for each candidate, its best reproduction and the difference "
-        f"from the accused picture x{AMPLIFICATION} (even grey = equal). Residual: mean squared error in [-1, 1] units."
+        f"from the accused picture x{AMPLIFICATION} (even grey = equal). Residual: mean square."
     )
 
 

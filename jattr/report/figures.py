@@ -92,7 +92,7 @@ def _draw_residuals(
     for label, name in zip(axes.get_yticklabels(), names, strict=True):
         label.set_fontweight("bold" if name == winner else "normal")
     axes.invert_yaxis()
-    axes.set_xlabel("residual, mean squared ([-1, 1] units)")
+    axes.set_xlabel("residual (mean square)")
     axes.set_title("Best reproductions", loc="left", fontsize=9)
 
 

@@ -53,6 +53,7 @@ def report_page(data: Mapping[str, Any], rows: Sequence[ReportRow], command: str
     pictures = [_picture(number, row, number < MAX_DETAILED) for number, row in enumerate(rows)]
     page: str = _template().render(
         data=data,
+        distance=data["settings"].get("inversion", {}).get("distance"),
         pictures=pictures,
         command=command,
         counts=_counts(rows),
