@@ -14,7 +14,9 @@ from jattr.images import Picture
 from jattr.images.fitting import with_channels
 from jattr.images.reading import read_bytes
 from jattr.nuisances.chain import Chain
-from jattr.nuisances.files import AlteredPictures, from_jpeg
+from jattr.nuisances.files import AlteredPictures, from_decoded, from_jpeg
+from jattr.nuisances.history import find_jpeg
+from jattr.nuisances.jpeg import DECODED
 from jattr.nuisances.registry import REGISTRY, parse_chain
 
 AUTO, NONE, JPEG = "auto", "none", "jpeg"
@@ -77,10 +79,8 @@ def altered_picture(alternative: Alternative, picture: Picture, gen: Generator) 
     """
     if alternative.before is None:
         return None
-    if not alternative.jpeg:
-        shape = alternative.before.out_shape(gen.image_shape)
-        _check_size(alternative, picture, shape)
-        return AlteredPictures(with_channels(picture.pixels, shape[2])[None], alternative.before)
+    if not alternative.jpeg or not (picture.jpeg or alternative.guessed):
+        return _saved_again(alternative, picture, gen)
     if any(note.startswith(TURNED) for note in picture.notes):
         raise ImageError("is shown turned, its coefficients are not; save it upright")
     data = read_bytes(picture.path)
@@ -93,6 +93,29 @@ def altered_picture(alternative: Alternative, picture: Picture, gen: Generator) 
         raise ImageError(str(error)) from None
     _check_size(alternative, picture, shape)
     return altered
+
+
+def _saved_again(alternative: Alternative, picture: Picture, gen: Generator) -> AlteredPictures:
+    """Return a picture whose file states no compression; if there was one, it is named or looked for.
+
+    Raises:
+      ImageError: the alteration does not lead to a picture of this size, or the picture shows no compression.
+    """
+    chain = alternative.before
+    assert chain is not None
+    if alternative.jpeg:
+        found = find_jpeg(with_channels(picture.pixels, chain.out_shape(gen.image_shape)[2]))
+        if found is None:
+            raise ImageError(
+                "is no JPEG and shows no trace of having been one; write its quality, as jpeg:75, or leave jpeg away"
+            )
+        chain = Chain((*chain.steps, found))
+    elif chain.jpeg is not None and picture.jpeg:
+        raise ImageError(f"is a JPEG file and states its own compression; write jpeg in place of {chain.jpeg.text}")
+    shape = chain.out_shape(gen.image_shape)
+    _check_size(alternative, picture, shape)
+    pixels = with_channels(picture.pixels, shape[2])[None]
+    return AlteredPictures(pixels, chain) if chain.jpeg is None else from_decoded(pixels, chain)
 
 
 def _check_size(alternative: Alternative, picture: Picture, shape: tuple[int, int, int]) -> None:
@@ -119,7 +142,7 @@ def stated_picture(text: str, picture: Picture, gen: Generator) -> AlteredPictur
       InputError: the text is no alteration.
     """
     steps = text.split(",")
-    own = steps[-1].startswith(f"{JPEG}:")
+    own = steps[-1].startswith(f"{JPEG}:") and not steps[-1].endswith(f":{DECODED}")
     before = parse_chain(",".join(steps[:-1] if own else steps))
     found = altered_picture(Alternative(text, before, jpeg=own), picture, gen)
     assert found is not None

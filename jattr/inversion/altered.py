@@ -162,8 +162,14 @@ class Altered(Accused):
         else:
             steps = jpeg.steps(self.pixels.shape[1:])
             center, half = self.quantised[picture] * steps, steps / 2.0
-            below = above = np.zeros(center.shape, bool)
+            below = above = self.unknown[picture]
         return Intervals(center - self.roundings.bias, half, self.roundings.noise, below, above)
+
+    @functools.cached_property
+    def unknown(self) -> np.ndarray:
+        """Coefficients [n, N] that may not be those of the compression: any value fits."""
+        assert self.chain.jpeg is not None
+        return self.chain.jpeg.doubtful(self.pixels)
 
     def telling(self, picture: int) -> int:
         """Return how many numbers tell something: bytes that are not clipped, coefficients that are not 0.
@@ -173,7 +179,7 @@ class Altered(Accused):
         """
         through = self.chain.passed(self.original.image_shape)
         if self.quantised is not None:
-            return min(int((self.quantised[picture] != 0).sum()), through)
+            return min(int(((self.quantised[picture] != 0) & ~self.unknown[picture]).sum()), through)
         return int(super().telling(picture) * min(1.0, through / self.pixels[picture].size))
 
     def predict(self, z: np.ndarray, label: int) -> tuple[np.ndarray, np.ndarray]:

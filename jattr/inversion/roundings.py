@@ -61,10 +61,13 @@ def _learn(gen: Generator, chain: Chain) -> Roundings:
         steps, groups = jpeg.steps(made.shape[1:]), jpeg.groups(made.shape[1:])
         observed, value = jpeg.quantised(made) * steps, jpeg.unquantised(made).astype(np.float64)
         prediction, half = smooth * UNIT, steps / 2.0
-    below, above = (value == 0, value == 255) if jpeg is None else (np.zeros(value.shape, bool),) * 2
+    below, above = (value == 0, value == 255) if jpeg is None else (jpeg.doubtful(jpeg.discrete(made)),) * 2
     inside = ~(below | above)
     bias = _by_group(value - prediction, groups, inside)
     spread = _by_group((value - prediction - bias) ** 2, groups, inside) - 1.0 / 12.0  # of whole numbers
+    if jpeg is not None and jpeg.decoded:  # what the second compression has moved besides
+        moved = _by_group((observed - value) ** 2, groups, inside)
+        spread = spread + np.maximum(moved - (2.0 * half) ** 2 / 12.0, 0.0)
     noise = np.sqrt(np.maximum(spread, LEAST_NOISE**2))
     squares = (observed - prediction - bias) ** 2
     left = _by_group(squares, groups, inside) + LEAST_NOISE**2

@@ -1,11 +1,12 @@
 """`AlteredPictures`: accused pictures with what was done to them, from files or from arrays."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from jattr.errors import ImageError
+from jattr.errors import ImageError, InputError
 from jattr.images.reading import decode_picture
 from jattr.nuisances.chain import Chain
 from jattr.nuisances.jpeg import read_jpeg
@@ -59,11 +60,33 @@ def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredPic
     return AlteredPictures(np.stack(pixels), chain, np.stack([quantised for quantised, _ in read]))
 
 
+def from_decoded(pixels: np.ndarray, chain: Chain) -> AlteredPictures:
+    """Return pictures uint8 [n, H, W, C] that were decoded from JPEG files and saved without loss.
+
+    Args:
+      pixels: as they are now.
+      chain: what was done to them; it ends with the compression.
+
+    Raises:
+      ImageError: the chain does not, or has other channels.
+    """
+    if chain.jpeg is None:
+        raise ImageError(f"{chain.text or 'no alteration'} does not end with a compression; use AlteredPictures")
+    jpeg = dataclasses.replace(chain.jpeg, decoded=True)
+    try:
+        jpeg.out_shape(pixels.shape[1:])
+    except InputError as error:
+        raise ImageError(str(error)) from None
+    return AlteredPictures(pixels, Chain((*chain.before, jpeg)), jpeg.again(pixels))
+
+
 def alter(pixels: np.ndarray, chain: Chain) -> AlteredPictures:
     """Return pictures uint8 [n, H, W, C] with a chain carried out on them as programs do it."""
     made = chain.discrete(pixels)
     if chain.jpeg is None:
         return AlteredPictures(made, chain)
+    if chain.jpeg.decoded:
+        return from_decoded(chain.jpeg.discrete(made), chain)
     files = [chain.jpeg.encode(picture) for picture in made]
     quantised = np.stack([read_jpeg(data)[0] for data in files])
     return AlteredPictures(np.stack([decode_picture(data)[0] for data in files]), chain, quantised)

@@ -25,6 +25,9 @@ from jattr.nuisances.pointwise import LUMA
 BLOCK = 8
 GREY = "grey"  # one component
 SUBSAMPLINGS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}  # luma's factors; chroma's are 1
+DECODED = "decoded"
+FAR_FROM_MULTIPLE = 0.2  # of a step
+SMALL_STEP = 2  # decoding moves coefficients of smaller steps to other multiples: their noise counts that
 RED, BLUE = 1.402, 1.772  # Cr = (R - Y) / 1.402, Cb = (B - Y) / 1.772
 
 
@@ -94,10 +97,11 @@ class Jpeg(Alteration):
     """Compression by an encoder with these tables and sampling; the last alteration of a chain."""
 
     format: JpegFormat
+    decoded: bool = False  # saved again without loss: coefficients are those of a second, identical compression
     name: ClassVar[str] = "jpeg"
 
     @staticmethod
-    def of_quality(quality: int, subsampling: str = "4:2:0", channels: int = 3) -> "Jpeg":
+    def of_quality(quality: int, subsampling: str = "4:2:0", channels: int = 3, *, decoded: bool = False) -> "Jpeg":
         """Return the compression that Pillow and libjpeg make of a quality."""
         if not 1 <= quality <= 100:
             raise InputError(f"jpeg has quality {quality!r}; give a whole number from 1 to 100")
@@ -105,17 +109,21 @@ class Jpeg(Alteration):
             raise InputError(f"jpeg has subsampling {subsampling!r}; it is one of {', '.join((*SUBSAMPLINGS, GREY))}")
         if subsampling == GREY:
             subsampling, channels = "4:4:4", 1
-        return Jpeg(quality_format(quality, subsampling, channels))
+        return Jpeg(quality_format(quality, subsampling, channels), decoded)
 
     @property
     def text(self) -> str:
-        """As `jpeg:75:4:2:0`; with other tables than libjpeg's of a quality, as `jpeg:own-` and their digest."""
+        """As `jpeg:75:4:2:0`; with other tables than libjpeg's of a quality, as `jpeg:own-` and their digest.
+
+        Followed by `:decoded` where it was saved again without loss.
+        """
+        after = f":{DECODED}" if self.decoded else ""
         names = {luma: name for name, luma in SUBSAMPLINGS.items()}
         kind = names[self.format.sampling[0]] if len(self.format.tables) == 3 else GREY
         quality = _quality_of(self.format, kind)
         if quality is not None:
-            return f"jpeg:{quality}:{kind}"
-        return f"jpeg:own-{hashlib.sha256(repr(self.format.key).encode()).hexdigest()[:16]}:{kind}"
+            return f"jpeg:{quality}:{kind}{after}"
+        return f"jpeg:own-{hashlib.sha256(repr(self.format.key).encode()).hexdigest()[:16]}:{kind}{after}"
 
     def out_shape(self, shape: Shape) -> Shape:
         """Return the shape, which compression keeps."""
@@ -149,13 +157,52 @@ class Jpeg(Alteration):
         return encode_jpeg(pixels, self.format)
 
     def quantised(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the quantised coefficients [n, N] that a real encoder makes of pictures uint8 [n, H, W, C]."""
+        """Return the quantised coefficients [n, N] that a real encoder makes of pictures uint8 [n, H, W, C].
+
+        Of decoded ones those of the second compression.
+        """
+        if self.decoded:
+            return self.again(self.discrete(pixels))
         return np.stack([read_jpeg(self.encode(picture))[0] for picture in pixels])
 
     def unquantised(self, pixels: np.ndarray) -> np.ndarray:
         """Return what a real encoder quantises [n, N], rounded to whole numbers: its coefficients with steps of 1."""
         ones = tuple(np.ones_like(table) for table in self.format.tables)
         return Jpeg(dataclasses.replace(self.format, tables=ones)).quantised(pixels)
+
+    def again(self, decoded: np.ndarray) -> np.ndarray:
+        """Return the quantised coefficients [n, N] of decoded pictures, compressed in the same way once more.
+
+        They are nearly all those of the first compression: decoding moves a coefficient by less than its interval.
+        """
+        return dataclasses.replace(self, decoded=False).quantised(decoded)
+
+    def doubtful(self, decoded: np.ndarray) -> np.ndarray:
+        """Return which coefficients [n, N] of decoded pictures may not be those of the first compression.
+
+        Those that do not lie near a multiple of their step, and all of blocks where decoding cut values off at 0 or
+        255. None of a file's own.
+        """
+        steps = self.steps(decoded.shape[1:])
+        if not self.decoded:
+            return np.zeros((len(decoded), len(steps)), bool)
+        away = np.abs(self.unquantised(decoded) - self.again(decoded) * steps)
+        off = (away > FAR_FROM_MULTIPLE * steps) & (steps > SMALL_STEP)
+        return np.asarray(off | self.cut_off(decoded))
+
+    def cut_off(self, decoded: np.ndarray) -> np.ndarray:
+        """Return which coefficients [n, N] are of blocks with pixels at 0 or 255."""
+        cut = ((decoded == 0) | (decoded == 255)).any(-1)
+        tallest, widest = (max(factor[axis] for factor in self.format.sampling) for axis in (0, 1))
+        parts = []
+        for (v, h), (rows, columns) in zip(
+            self.format.sampling, blocks_of(decoded.shape[1:], self.format.sampling), strict=True
+        ):
+            down, across = BLOCK * tallest // v, BLOCK * widest // h
+            room = ((0, 0), (0, rows * down - cut.shape[1]), (0, columns * across - cut.shape[2]))
+            blocks = np.pad(cut, room).reshape(len(cut), rows, down, columns, across).any((2, 4))
+            parts.append(np.repeat(blocks.reshape(len(cut), -1), BLOCK * BLOCK, axis=1))
+        return np.concatenate(parts, axis=1)
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
         """Return the decoded pictures."""

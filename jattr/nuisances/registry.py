@@ -7,7 +7,7 @@ from jattr.errors import InputError
 from jattr.nuisances.base import Alteration
 from jattr.nuisances.chain import Chain
 from jattr.nuisances.geometry import Centre, Crop, Flip, Shift
-from jattr.nuisances.jpeg import Jpeg
+from jattr.nuisances.jpeg import DECODED, Jpeg
 from jattr.nuisances.pointwise import Brightness, Contrast, Gamma, Grey, Noise
 from jattr.nuisances.resample import Blur, Rescale, Resize
 
@@ -26,7 +26,9 @@ def _crop(parts: Sequence[str]) -> Alteration:
 
 
 def _jpeg(parts: Sequence[str]) -> Alteration:
-    return Jpeg.of_quality(int(parts[0]), ":".join(parts[1:]) or "4:2:0")
+    decoded = parts[-1] == DECODED
+    sampling = parts[1:-1] if decoded else parts[1:]
+    return Jpeg.of_quality(int(parts[0]), ":".join(sampling) or "4:2:0", decoded=decoded)
 
 
 REGISTRY: dict[str, tuple[Read, str]] = {  # how it is read, and how it is written: no more parts than there
@@ -42,7 +44,7 @@ REGISTRY: dict[str, tuple[Read, str]] = {  # how it is read, and how it is writt
     "gamma": (lambda parts: Gamma(*map(float, parts)), "gamma:POWER"),
     "grey": (lambda parts: Grey(*map(int, parts)), "grey[:1|3]"),
     "noise": (lambda parts: Noise(float(parts[0]), *map(int, parts[1:])), "noise:SIGMA[:SEED]"),
-    "jpeg": (_jpeg, "jpeg:QUALITY[:4:4:4|:4:2:2|:4:2:0|:grey]"),
+    "jpeg": (_jpeg, "jpeg:QUALITY[:4:4:4|:4:2:2|:4:2:0|:grey][:decoded]"),
 }
 
 

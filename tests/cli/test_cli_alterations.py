@@ -29,6 +29,7 @@ def files(tmp_path_factory):
     image.crop((1, 1, 7, 8)).save(folder / "cropped.png")
     image.convert("L").save(folder / "grey.jpg", quality=95)
     image.save(folder / "plain.png")
+    Image.open(folder / "q95.jpg").save(folder / "saved_again.png")
     return {path.name: str(path) for path in folder.iterdir()}
 
 
@@ -56,6 +57,7 @@ def run(tiny_folders, tmp_path, capsys):
         ("double.png", ["--alteration", "rescale:2:bilinear"], "rescale:2:bilinear"),
         ("cropped.png", ["--alteration", "crop:7x6+1+1"], "crop:7x6+1+1"),
         ("plain.png", [], None),
+        ("saved_again.png", ["--alteration", "jpeg:95:4:4:4"], "jpeg:95:4:4:4:decoded"),
     ],
 )
 def test_an_altered_picture_is_certified_and_verified(run, files, tiny_folders, capsys, name, options, alteration):
@@ -119,7 +121,10 @@ def test_alterations_that_cannot_be_are_refused_before_any_work(run, files, text
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
-    [("plain.png", "jpeg", "not a JPEG"), ("plain.png", "rescale:2", "after 'rescale:2' a candidate's is 16x16")],
+    [
+        ("plain.png", "jpeg", "no trace of having been one"),
+        ("plain.png", "rescale:2", "after 'rescale:2' a candidate's is 16x16"),
+    ],
 )
 def test_a_picture_that_does_not_fit_its_alteration_is_a_failed_row(run, files, name, text, message):
     code, (row,), errors, _ = run([files[name]], "--alteration", text)
