@@ -27,6 +27,7 @@ from jattr.decision.verdict import DecisionConfig
 from jattr.errors import ImageError, InputError
 from jattr.explanation import Explanation, best_explanation
 from jattr.images import Picture, load_picture
+from jattr.images.fitting import with_channels
 from jattr.report.words import shown
 from jattr.result import SCHEMA, candidate_record, failed_record, picture_record
 
@@ -165,6 +166,12 @@ class AttributeRun:
             sizes = {gen.image_shape[:2] for gen in self.generators}
             if not picture.jpeg or sizes != {picture.pixels.shape[:2]}:
                 return None
+        if alternative.before is not None and alternative.before.free:
+            from jattr.inversion.free import fit_factors
+
+            pixels = with_channels(picture.pixels, alternative.before.out_shape(self.generators[0].image_shape)[2])
+            fitted = fit_factors(pixels, alternative.before, self.generators, self.config)
+            alternative = dataclasses.replace(alternative, before=fitted)
         return altered_picture(alternative, picture, self.generators[0])
 
     def _search(self, usable: list[Item]) -> list[Explanation]:

@@ -2,7 +2,8 @@
 
 import functools
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from jattr.generators.followed import AfterFn, Followed
 from jattr.images import to_float
 from jattr.nuisances.base import Alteration, Shape, SmoothFn, clip
 from jattr.nuisances.jpeg import Jpeg
+from jattr.nuisances.pointwise import Factor
 
 MAX_STEPS = 8
 WEAKEST = 1.0 / 16.0  # of a direction's strength: sixteen bytes before it are one after it
@@ -58,6 +60,21 @@ class Chain:
     def before(self) -> tuple[Alteration, ...]:
         """The steps that lead to the bytes that are compressed, or that are observed."""
         return self.steps if self.jpeg is None else self.steps[:-1]
+
+    @property
+    def free(self) -> tuple[int, ...]:
+        """The places of steps whose factors are unknown."""
+        return tuple(place for place, step in enumerate(self.steps) if isinstance(step, Factor) and step.factor is None)
+
+    def with_factors(self, factors: Sequence[float]) -> "Chain":
+        """Return the chain with its unknown factors given."""
+        given = dict(zip(self.free, factors, strict=True))
+        steps = list(self.steps)
+        for place, factor in given.items():
+            step = steps[place]
+            assert isinstance(step, Factor)
+            steps[place] = replace(step, factor=factor)
+        return Chain(tuple(steps))
 
     @property
     def proves(self) -> bool:

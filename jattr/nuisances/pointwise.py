@@ -13,6 +13,7 @@ from jattr.nuisances.base import Alteration, Shape, SmoothFn, clip, number_text
 from jattr.nuisances.separable import each
 
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
+FREE = "?"  # in place of a factor
 DARKEST = 1e-3  # of a gamma's argument: its derivative stays finite
 
 
@@ -43,29 +44,42 @@ def _mixed(matrix: Any, x: jax.Array) -> jax.Array:
 
 
 @dataclass(frozen=True)
-class _Factor(Alteration):
-    factor: float
+class Factor(Alteration):
+    """A step with one factor; None: unknown, to be found before the step can be carried out (`fit_factors`)."""
+
+    factor: float | None
 
     def __post_init__(self) -> None:
         """Check the factor."""
-        if not 0.01 <= self.factor <= 100:
+        if self.factor is not None and not 0.01 <= self.factor <= 100:
             raise InputError(
-                f"{self.name} has factor {self.factor!r}; give a number from 0.01 to 100, 1 changes nothing"
+                f"{self.name} has factor {self.factor!r}; give a number from 0.01 to 100 (1 changes nothing), or ?"
             )
 
     @property
     def text(self) -> str:
-        """As `brightness:1.2`."""
-        return f"{self.name}:{number_text(self.factor)}"
+        """As `brightness:1.2`, or `brightness:?`."""
+        return f"{self.name}:{FREE if self.factor is None else number_text(self.factor)}"
+
+    @property
+    def known(self) -> float:
+        """The factor.
+
+        Raises:
+          InputError: it is not known.
+        """
+        if self.factor is None:
+            raise InputError(f"the factor of {self.text} is not known; give a number, or let it be found first")
+        return self.factor
 
     def parameters(self, shape: Shape) -> np.ndarray:
         """Return the factor."""
         del shape
-        return np.asarray(self.factor, np.float32)
+        return np.asarray(self.known, np.float32)
 
 
 @dataclass(frozen=True)
-class Brightness(_Factor):
+class Brightness(Factor):
     """Bytes times a factor, as Pillow's ImageEnhance.Brightness."""
 
     name: ClassVar[str] = "brightness"
@@ -77,11 +91,11 @@ class Brightness(_Factor):
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
         """Return what Pillow makes."""
-        return each(pixels, lambda image: ImageEnhance.Brightness(image).enhance(self.factor))
+        return each(pixels, lambda image: ImageEnhance.Brightness(image).enhance(self.known))
 
 
 @dataclass(frozen=True)
-class Contrast(_Factor):
+class Contrast(Factor):
     """Distances from the mean luma times a factor, as Pillow's ImageEnhance.Contrast."""
 
     name: ClassVar[str] = "contrast"
@@ -93,11 +107,11 @@ class Contrast(_Factor):
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
         """Return what Pillow makes."""
-        return each(pixels, lambda image: ImageEnhance.Contrast(image).enhance(self.factor))
+        return each(pixels, lambda image: ImageEnhance.Contrast(image).enhance(self.known))
 
 
 @dataclass(frozen=True)
-class Gamma(_Factor):
+class Gamma(Factor):
     """Values in [0, 1] to a power, rounded."""
 
     name: ClassVar[str] = "gamma"
@@ -109,7 +123,7 @@ class Gamma(_Factor):
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
         """Return what a table of 256 entries makes."""
-        table = np.floor(255.0 * (np.arange(256) / 255.0) ** self.factor + 0.5).astype(np.uint8)
+        table = np.floor(255.0 * (np.arange(256) / 255.0) ** self.known + 0.5).astype(np.uint8)
         return table[pixels]
 
 

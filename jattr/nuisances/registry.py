@@ -8,7 +8,7 @@ from jattr.nuisances.base import Alteration
 from jattr.nuisances.chain import Chain
 from jattr.nuisances.geometry import Centre, Crop, Flip, Shift
 from jattr.nuisances.jpeg import DECODED, Jpeg
-from jattr.nuisances.pointwise import Brightness, Contrast, Gamma, Grey, Noise
+from jattr.nuisances.pointwise import FREE, Brightness, Contrast, Gamma, Grey, Noise
 from jattr.nuisances.resample import Blur, Rescale, Resize
 
 Read = Callable[[Sequence[str]], Alteration]
@@ -31,6 +31,10 @@ def _jpeg(parts: Sequence[str]) -> Alteration:
     return Jpeg.of_quality(int(parts[0]), ":".join(sampling) or "4:2:0", decoded=decoded)
 
 
+def _factor(part: str) -> float | None:
+    return None if part == FREE else float(part)
+
+
 REGISTRY: dict[str, tuple[Read, str]] = {  # how it is read, and how it is written: no more parts than there
     "resize": (_resize, "resize:HEIGHTxWIDTH[:FILTER]"),
     "rescale": (lambda parts: Rescale(float(parts[0]), *parts[1:]), "rescale:FACTOR[:FILTER]"),
@@ -39,9 +43,9 @@ REGISTRY: dict[str, tuple[Read, str]] = {  # how it is read, and how it is writt
     "flip": (lambda parts: Flip(*parts), "flip[:horizontal|vertical]"),
     "shift": (lambda parts: Shift(*map(int, parts)), "shift:DOWN:RIGHT"),
     "blur": (lambda parts: Blur(*map(float, parts)), "blur:SIGMA"),
-    "brightness": (lambda parts: Brightness(*map(float, parts)), "brightness:FACTOR"),
-    "contrast": (lambda parts: Contrast(*map(float, parts)), "contrast:FACTOR"),
-    "gamma": (lambda parts: Gamma(*map(float, parts)), "gamma:POWER"),
+    "brightness": (lambda parts: Brightness(*map(_factor, parts)), "brightness:FACTOR or brightness:?"),
+    "contrast": (lambda parts: Contrast(*map(_factor, parts)), "contrast:FACTOR or contrast:?"),
+    "gamma": (lambda parts: Gamma(*map(_factor, parts)), "gamma:POWER or gamma:?"),
     "grey": (lambda parts: Grey(*map(int, parts)), "grey[:1|3]"),
     "noise": (lambda parts: Noise(float(parts[0]), *map(int, parts[1:])), "noise:SIGMA[:SEED]"),
     "jpeg": (_jpeg, "jpeg:QUALITY[:4:4:4|:4:2:2|:4:2:0|:grey][:decoded]"),

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance
 from tiny_generator import make_tiny
 
 from jattr.cli.main import main
@@ -29,6 +29,7 @@ def files(tmp_path_factory):
     image.crop((1, 1, 7, 8)).save(folder / "cropped.png")
     image.convert("L").save(folder / "grey.jpg", quality=95)
     image.save(folder / "plain.png")
+    ImageEnhance.Brightness(image).enhance(0.8).save(folder / "dark.png")
     Image.open(folder / "q95.jpg").save(folder / "saved_again.png")
     return {path.name: str(path) for path in folder.iterdir()}
 
@@ -77,6 +78,14 @@ def test_the_alternative_that_explains_the_picture_wins(run, files):
     )
     assert row["alteration"] == "rescale:2:bilinear"
     assert row["certificate"]["holds"]
+
+
+def test_an_unknown_factor_is_found_with_the_latent(run, files, tiny_folders):
+    _, (row,), _, out = run([files["dark.png"]], "--alteration", "brightness:?")
+    assert float(row["alteration"].removeprefix("brightness:")) == pytest.approx(0.8, abs=0.01)
+    assert row["candidate"] == "tiny"
+    assert row["certificate"]["holds"]
+    assert main(["verify", str(out), "--candidates", *(str(tiny_folders[n]) for n in ("tiny", "tiny_b"))]) == 0
 
 
 def test_another_alteration_than_the_one_made_proves_nothing(run, files):
