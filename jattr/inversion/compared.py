@@ -35,7 +35,7 @@ class Compared(Accused):
 
     original: Generator  # of pictures, without the distance
     distance: Distance
-    noise_: float  # mean residual of the candidate's own pictures at their true latents
+    usual: float  # mean residual of the candidate's own pictures at their true latents
     worst: float  # the largest of them
 
     @property
@@ -56,7 +56,7 @@ class Compared(Accused):
     @property
     def noise(self) -> float:
         """What 8-bit rounding leaves, as the distance sees it."""
-        return self.noise_
+        return self.usual
 
     @property
     def clear(self) -> float:
