@@ -32,6 +32,7 @@ ARRIVED = 1.3  # times the expected mean squared residual: a search has arrived,
 CLEAR, AHEAD = 2.0, 3.0  # times it: a leader; times better than the others, who are given up
 NEAR, MARGIN = 3.0, 1.5  # times it, or times the worst own picture's: a latent is worth the test
 MILD = 1e-3  # mean square that compression takes away, up to which decompressed pictures lead as well: quality 90
+LEAST_LEVELS = 8.0  # fewer: a picture nearly black, or nearly flat, is what any candidate would make
 MOST_DISPERSION = 20.0  # above, the smooth form is too far from what programs do for a test
 JACOBIANS = 4  # times as many as unaltered pictures need: wide intervals hold the search less
 ACCEPTED = 1e-6  # significance level of the test
@@ -81,7 +82,10 @@ class Altered(Accused):
     @property
     def provable(self) -> bool:
         """Whether a certificate can be had."""
-        return self.chain.proves and self.original.proves and self.roundings.dispersion <= MOST_DISPERSION
+        told = (
+            self.quantised is not None or self.roundings.levels >= LEAST_LEVELS
+        )  # coefficients that are 0 tell nothing
+        return self.chain.proves and self.original.proves and told and self.roundings.dispersion <= MOST_DISPERSION
 
     @functools.cached_property
     def weight(self) -> np.ndarray:

@@ -29,6 +29,7 @@ class Roundings(NamedTuple):
     noise: np.ndarray  # [N], standard deviation of what is rounded last about the prediction
     left: np.ndarray  # [N], mean square of the number observed minus the prediction
     dispersion: float  # variance of a picture's surprise, over that of independent numbers
+    levels: float  # standard deviation of own pictures' numbers, over that of what is left: how many can be told apart
     worst: float  # the largest residual of an own picture at its true latent, over the mean one
 
 
@@ -79,7 +80,8 @@ def _learn(gen: Generator, chain: Chain) -> Roundings:
     )
     dispersion = float(np.square(np.maximum(scores, 0.0)).sum()) / float(chdtri(count, 1.0 - CAUTION))
     worst = float((squares * inside / left).mean(1).max())
-    return Roundings(bias, noise, left, max(1.0, dispersion), max(1.0, worst))
+    levels = float(np.sqrt(prediction.var(0).mean() / left.mean()))
+    return Roundings(bias, noise, left, max(1.0, dispersion), levels, max(1.0, worst))
 
 
 def _by_group(values: np.ndarray, groups: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -249,3 +249,13 @@ def test_information_is_what_the_test_of_surprise_loses_beside_the_likeliest_lat
         size = 0.5 / np.sqrt(direction @ square @ direction)
         ends = [mine.surprise(0, -1, (z + s * size * direction).astype(np.float32)).total for s in (-1, 0, 1)]
         assert (ends[0] + ends[2]) / 2 - ends[1] == pytest.approx(0.125, rel=0.3)
+
+
+@pytest.mark.parametrize("text", ["brightness:0.02", "contrast:0.02", "gamma:0.005"])
+def test_pictures_that_hardly_tell_anything_get_no_certificate(text):
+    """Nearly black or flat ones are what any candidate makes after such an alteration: not even own ones are proved."""
+    mine = accused(text)
+    assert not mine.provable
+    assert accused("brightness:0.5").provable
+    found = attribute(altered(text, own_bytes(WIDE[1], 1)[1]), WIDE[:2], config=CONFIG)
+    assert all(evidence.certificate is None for evidence in found.evidence[0])
