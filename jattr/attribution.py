@@ -208,7 +208,7 @@ def _certificates(inverter: Inverter) -> list[Certificate | None]:
             plain = dataclasses.replace(accused.as_pixels(), pixels=accused.pixels[i : i + 1])
             near = accused.original.proves and float(plain.residuals(inverter.z[place][None], labels)[0]) < plain.near
         z = inverter.z[place].reshape(inverter.gen.latent_shape)
-        rule = inverter.rounding[i]
+        rule = accused.maker.rounding if isinstance(accused, Compared) else inverter.rounding[i]
         found.append(certify(accused.maker, z, accused.pixels[i], label=label, rounding=rule) if near else None)
     return found
 

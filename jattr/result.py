@@ -58,7 +58,8 @@ def picture_record(picture: "Picture", att: "Attribution", i: int, notes: Sequen
       notes: what was changed to read it and to fit it to the candidates.
     """
     found = finding_record(att, i)
-    if found["verdict"] == "none" and picture.compressed and att.alteration is None:
+    unmodelled = att.alteration is None or att.alteration.jpeg is None
+    if found["verdict"] == "none" and picture.compressed and unmodelled:
         found |= {"verdict": "undecided", "reason": COMPRESSED}
     return {"file": picture.path, "sha256": picture.sha256, **found, "notes": list(notes)}
 

@@ -103,6 +103,8 @@ def _saved_again(alternative: Alternative, picture: Picture, gen: Generator) -> 
     """
     chain = alternative.before
     assert chain is not None
+    shape = chain.out_shape(gen.image_shape)
+    _check_size(alternative, picture, shape)  # which compression keeps
     if alternative.jpeg:
         found = find_jpeg(with_channels(picture.pixels, chain.out_shape(gen.image_shape)[2]))
         if found is None:
@@ -112,8 +114,7 @@ def _saved_again(alternative: Alternative, picture: Picture, gen: Generator) -> 
         chain = Chain((*chain.steps, found))
     elif chain.jpeg is not None and picture.jpeg:
         raise ImageError(f"is a JPEG file and states its own compression; write jpeg in place of {chain.jpeg.text}")
-    shape = chain.out_shape(gen.image_shape)
-    _check_size(alternative, picture, shape)
+    chain.out_shape(gen.image_shape)
     pixels = with_channels(picture.pixels, shape[2])[None]
     return AlteredPictures(pixels, chain) if chain.jpeg is None else from_decoded(pixels, chain)
 

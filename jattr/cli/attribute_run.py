@@ -84,7 +84,7 @@ class AttributeRun:
         """
         self.files, self.paths, self.generators, self.config, self.resize = files, paths, generators, config, resize
         self.alternatives, self.clock = alternatives, clock
-        self.calibration, self.decision = judge[0], DecisionConfig(alpha=judge[1])
+        self.calibration, self.decision = judge[0], DecisionConfig(alpha=judge[1], thresholds=config.distance is None)
         self.rows: list[dict[str, Any]] = []  # of result.json
         self.sheet = SheetRows()
         self.unusable: list[str] = []  # why, for each picture that could not be used

@@ -88,7 +88,7 @@ def certify_altered(accused: Altered, picture: int, z: Any, label: int = -1, *, 
     p = accused.p_value(found) if sound else 0.0
     same = accused.identical(picture, z, label)
     return Certificate(
-        holds=sound and p >= alpha and telling - rank >= MIN_EXCESS,
+        holds=sound and p >= alpha and telling - rank >= MIN_EXCESS and accused.near_enough(picture, z, label),
         bit_exact=bool(same == 1.0),
         rounding=accused.original.rounding or "round",
         identical_bytes=same,

@@ -20,18 +20,20 @@ from jattr.images import to_byte
 from jattr.inversion.accused import Accused
 from jattr.inversion.likely import Intervals, Surprise, chance_of, likeliest, minus_log_chance, surprise
 from jattr.inversion.linear import make_linear
-from jattr.inversion.measure import make_pictures
+from jattr.inversion.measure import make_pictures, mean_squares
 from jattr.inversion.observed import observed_generator, seen_generator
 from jattr.inversion.problem import Prior, Target, target_of
 from jattr.inversion.roundings import UNIT, Roundings, learn_roundings
 from jattr.nuisances.chain import Chain
 from jattr.nuisances.files import AlteredPictures
+from jattr.nuisances.jpeg import BLOCK
 
 MAX_NUMBERS = 1 << 21  # of an altered picture: a named resize may be to any size
 ARRIVED = 1.3  # times the expected mean squared residual: a search has arrived, if the test agrees
 CLEAR, AHEAD = 2.0, 3.0  # times it: a leader; times better than the others, who are given up
 NEAR, MARGIN = 3.0, 1.5  # times it, or times the worst own picture's: a latent is worth the test
 MILD = 1e-3  # mean square that compression takes away, up to which decompressed pictures lead as well: quality 90
+CUT_OFF = 4.0  # times the deviation of the other pixels' bytes: most in a block that was cut off
 LEAST_LEVELS = 8.0  # fewer: a picture nearly black, or nearly flat, is what any candidate would make
 MOST_DISPERSION = 20.0  # above, the smooth form is too far from what programs do for a test
 JACOBIANS = 4  # times as many as unaltered pictures need: wide intervals hold the search less
@@ -225,6 +227,27 @@ class Altered(Accused):
         """Return the chance of so large a surprise, had the candidate made the picture at that latent."""
         return chance_of(found, self.roundings.dispersion)
 
+    def near_enough(self, picture: int, z: np.ndarray, label: int) -> bool:
+        """Return whether a latent [d] leaves no more of the whole picture than searches of own ones do.
+
+        Where coefficients count as unknown this is all that holds them: pixels of their blocks are compared, too.
+        """
+        labels = None if not self.original.num_classes else np.array([label])
+        left = mean_squares(self.gen, z[None], labels, self.targets([picture], ["round"]))[0]
+        if not left < self.near:
+            return False
+        jpeg = self.chain.jpeg
+        if jpeg is None or not jpeg.decoded:
+            return True
+        made = make_pictures(self.original, z[None], labels)
+        looks = self.chain.looks(to_byte(made, rule=self.original.rounding or "round")).astype(np.float64)[0]
+        away = np.square(looks - self.pixels[picture]).mean(-1)
+        cut = jpeg.cut_off_pixels(self.pixels[picture : picture + 1])[0]
+        if cut.all() or not cut.any():
+            return not cut.any()
+        rest = away[~cut].mean() ** 0.5
+        return bool(_block_means(away * cut).max() ** 0.5 <= CUT_OFF * (rest + 1.0))
+
     def identical(self, picture: int, z: np.ndarray, label: int) -> float:
         """Return the share of numbers observed that the alteration, carried out by programs, gives again."""
         labels = None if not self.original.num_classes else np.array([label])
@@ -240,6 +263,13 @@ class Altered(Accused):
         """Return whether the test does not deny the latent."""
         del rounding
         return bool(np.isfinite(z).all()) and self.p_value(self.surprise(picture, label, z)) >= ACCEPTED
+
+
+def _block_means(values: np.ndarray) -> np.ndarray:
+    """Return the means over blocks of 8x8 [rows, columns] of values [H, W]."""
+    height, width = (-(-side // BLOCK) * BLOCK for side in values.shape)
+    padded = np.pad(values, ((0, height - values.shape[0]), (0, width - values.shape[1])))
+    return np.asarray(padded.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK).mean((1, 3)))
 
 
 def make_altered(gen: Generator, pictures: AlteredPictures) -> Altered:

@@ -19,6 +19,7 @@ UNIT = 127.5  # bytes to [-1, 1] units
 OWN = 32  # own pictures from which the roundings are learnt
 MAX_NUMBERS = 1 << 23  # of all of them; at least 8 are made
 LEAST_NOISE = 0.05  # standard deviation of a prediction, in bytes
+OFTEN = 0.5  # share of a number's outcomes that must be known for those alone to say what is left of it
 CAUTION = 0.01  # the dispersion is taken at this lower tail of what `OWN` pictures show
 
 
@@ -71,7 +72,9 @@ def _learn(gen: Generator, chain: Chain) -> Roundings:
         spread = spread + np.maximum(moved - (2.0 * half) ** 2 / 12.0, 0.0)
     noise = np.sqrt(np.maximum(spread, LEAST_NOISE**2))
     squares = (observed - prediction - bias) ** 2
-    left = _by_group(squares, groups, inside) + LEAST_NOISE**2
+    seldom = _by_group(inside.astype(np.float64), groups, np.ones_like(inside)) < OFTEN
+    compared = inside | seldom[None] if jpeg is not None else inside  # least squares take all numbers
+    left = _by_group(squares, groups, compared) + LEAST_NOISE**2
     scores = np.array(
         [
             surprise(p, Intervals(o - bias, half, noise, b, a)).score
@@ -79,7 +82,7 @@ def _learn(gen: Generator, chain: Chain) -> Roundings:
         ]
     )
     dispersion = float(np.square(np.maximum(scores, 0.0)).sum()) / float(chdtri(count, 1.0 - CAUTION))
-    worst = float((squares * inside / left).mean(1).max())
+    worst = float((squares * compared / left).mean(1).max())
     levels = float(np.sqrt(prediction.var(0).mean() / left.mean()))
     return Roundings(bias, noise, left, max(1.0, dispersion), levels, max(1.0, worst))
 

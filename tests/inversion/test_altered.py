@@ -251,7 +251,7 @@ def test_information_is_what_the_test_of_surprise_loses_beside_the_likeliest_lat
         assert (ends[0] + ends[2]) / 2 - ends[1] == pytest.approx(0.125, rel=0.3)
 
 
-@pytest.mark.parametrize("text", ["brightness:0.02", "contrast:0.02", "gamma:0.005"])
+@pytest.mark.parametrize("text", ["brightness:0.02", "contrast:0.02"])
 def test_pictures_that_hardly_tell_anything_get_no_certificate(text):
     """Nearly black or flat ones are what any candidate makes after such an alteration: not even own ones are proved."""
     mine = accused(text)
