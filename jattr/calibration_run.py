@@ -91,6 +91,7 @@ def calibrate(
     config = calibration_config(config or InvertConfig())
     generators = [config.view(gen) for gen in generators]
     _check(generators, negatives or {}, own, others)
+    _check_chains(chains, config)
     pictures = {gen.name: own_pictures(gen, own, seed) for gen in generators}
     candidates = {}
     for gen in generators:
@@ -107,6 +108,21 @@ def calibrate(
             samples[condition_of(chain)] = Sample(scores.pop(""), scores, seed, made)
         candidates[gen.name] = Calibrated(gen.digest, samples)
     return Calibration(candidates, settings_digest(config), run_versions())
+
+
+def _check_chains(chains: Sequence[Chain], config: InvertConfig) -> None:
+    """Check that every alteration can be calibrated for, before any search.
+
+    Raises:
+      InputError: a factor is unknown, or the searches go by a distance.
+    """
+    unknown = [chain.text for chain in chains if chain.free]
+    if unknown:
+        raise InputError(
+            f"alteration {unknown[0]!r} has an unknown factor; calibrate for given ones, as brightness:0.8"
+        )
+    if chains and config.distance is not None:
+        raise InputError(f"distance {config.distance!r} and alteration {chains[0].text!r}; give one of them")
 
 
 def own_pictures(gen: Generator, count: int, seed: int) -> np.ndarray:

@@ -91,14 +91,7 @@ def run(args: argparse.Namespace) -> int:
     start_jax(args.device)
     args.psi = None if args.psi is None else [args.psi]
     config = make_config(args)
-    if args.distance is not None and args.alteration:
-        raise InputError(f"--distance and --alteration {args.alteration[0]}; give one of them")
     chains = [parse_chain(text) for text in args.alteration]
-    unknown = [chain.text for chain in chains if chain.free]
-    if unknown:
-        raise InputError(
-            f"--alteration {unknown[0]} has an unknown factor; calibrate for given ones, as brightness:0.8"
-        )
     generators = load_candidates(args.candidates, resize=False)
     for chain in chains:
         chain.out_shape(generators[0].image_shape)

@@ -190,17 +190,6 @@ class Jpeg(Alteration):
         off = (away > FAR_FROM_MULTIPLE * steps) & (steps > SMALL_STEP)
         return np.asarray(off | self.cut_off(decoded))
 
-    def cut_off_pixels(self, decoded: np.ndarray) -> np.ndarray:
-        """Return which pixels [n, H, W] lie in blocks of luma with pixels at 0 or 255."""
-        side = BLOCK
-        cut = ((decoded == 0) | (decoded == 255)).any(-1)
-        room = ((0, 0), (0, -cut.shape[1] % side), (0, -cut.shape[2] % side))
-        padded = np.pad(cut, room)
-        n, height, width = padded.shape
-        blocks = padded.reshape(n, height // side, side, width // side, side).any((2, 4))
-        whole = np.repeat(np.repeat(blocks, side, axis=1), side, axis=2)
-        return np.asarray(whole[:, : cut.shape[1], : cut.shape[2]])
-
     def cut_off(self, decoded: np.ndarray) -> np.ndarray:
         """Return which coefficients [n, N] are of blocks with pixels at 0 or 255."""
         cut = ((decoded == 0) | (decoded == 255)).any(-1)
