@@ -1,6 +1,7 @@
 """Do calibrated verdicts hold what they promise? Scores of one half of known pictures judge the other half.
 
     python scripts/bench_calibration.py --pool faces --own 200 --test 200 --work DIR     # JATTR_REFERENCE: photographs
+    python scripts/bench_calibration.py --pool bundled --own 200 --others 20 --test 50 --work DIR
     python scripts/bench_calibration.py --pool bundled --own 60 --test 40 --alteration jpeg:75:4:2:0 --work DIR
 
 Calibration and test pictures come from different seeds, photographs and faces of the renderer from different halves.
@@ -47,24 +48,34 @@ class Scores(NamedTuple):
     """Scores of pictures of one maker under every candidate."""
 
     maker: str
-    values: np.ndarray  # [pictures, candidates]
+    values: np.ndarray  # [pictures, candidates], NaN where it was not searched
 
 
 def searched(
-    pictures: Mapping[str, np.ndarray], generators: Sequence[Generator], text: str, seed: int, work: Path, name: str
+    pictures: Mapping[str, np.ndarray],
+    generators: Sequence[Generator],
+    text: str,
+    seed: int,
+    work: Path,
+    name: str,
+    others: int | None,
 ) -> list[Scores]:
-    """Return the scores of pictures by maker, from the work folder where they are there."""
+    """Return the scores of pictures by maker, from the work folder where they are there.
+
+    `others`: how many of a maker's pictures the other candidates search; None: all.
+    """
     config = calibration_config(InvertConfig(seed=seed))
     found = []
     for maker, pixels in pictures.items():
         columns = []
         for gen in generators:
-            file = work / f"{name}_{maker}_{gen.name}_{text or 'clean'}_{len(pixels)}_{seed}.npy".replace(":", "-")
+            some = pixels if maker in (gen.name, NOBODY) else pixels[:others]
+            file = work / f"{name}_{maker}_{gen.name}_{text or 'clean'}_{len(some)}_{seed}.npy".replace(":", "-")
             if not file.exists():
                 key = jax.random.fold_in(jax.random.key(seed), len(columns))
-                np.save(file, fair_scores(gen, pixels, parse_chain(text), config, key))
+                np.save(file, fair_scores(gen, some, parse_chain(text), config, key))
                 print(f"{file.name} searched", file=sys.stderr, flush=True)
-            columns.append(np.load(file))
+            columns.append(np.pad(np.load(file), (0, len(pixels) - len(some)), constant_values=np.nan))
         found.append(Scores(maker, np.stack(columns, 1)))
     return found
 
@@ -75,7 +86,8 @@ def calibration_of(known: Sequence[Scores], generators: Sequence[Generator], wit
     for c, gen in enumerate(generators):
         if gen.name == without:
             continue
-        by = {s.maker: tuple(s.values[:, c].tolist()) for s in known if s.maker != without}
+        columns = {s.maker: s.values[:, c] for s in known if s.maker != without}
+        by = {maker: tuple(column[~np.isnan(column)].tolist()) for maker, column in columns.items()}
         own = by.pop(gen.name)
         negatives = {maker if maker == NOBODY else OTHER + maker: scores for maker, scores in by.items()}
         candidates[gen.name] = Calibrated(gen.digest, {CONDITION: Sample(own, negatives, 0)})
@@ -171,6 +183,7 @@ def main() -> None:
     parser.add_argument("--reference", help="folder with weights/ and images/ (default: $JATTR_REFERENCE)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these candidates instead of the pool's")
     parser.add_argument("--own", type=int, default=200, help="calibration pictures of each candidate (default 200)")
+    parser.add_argument("--others", type=int, help="of each other candidate's calibration pictures (default: all)")
     parser.add_argument("--test", type=int, default=200, help="test pictures of each candidate (default 200)")
     parser.add_argument("--nobody", type=int, default=200, help="pictures of nobody, half for each (default 200)")
     parser.add_argument("--alteration", nargs="+", default=[""], metavar="CHAIN")
@@ -193,9 +206,13 @@ def main() -> None:
             sets.append((name, seed, pictures))
         for text in args.alteration:
             start = time.perf_counter()
-            known, test = (searched(p, generators, text, seed, args.work, name) for name, seed, p in sets)
+            others = {"known": args.others}
+            known, test = (
+                searched(p, generators, text, seed, args.work, name, others.get(name)) for name, seed, p in sets
+            )
             row = {"pool": args.pool, "candidates": len(generators), "alteration": text or "none", "own": args.own}
-            row |= {"test": args.test, "nobody": args.nobody, **promises(known, test, generators)}
+            row |= {"others": args.others, "test": args.test, "nobody": args.nobody}
+            row |= promises(known, test, generators)
             row |= {"open_set": open_set(known, test, generators), "seconds": round(time.perf_counter() - start, 1)}
             show(row)
             print(json.dumps({**row, "seed": args.seed, **origin()}), flush=True)
