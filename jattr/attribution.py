@@ -14,7 +14,7 @@ from jattr.decision.calibration import Calibration
 from jattr.decision.certificate import Certificate, certify, certify_altered
 from jattr.decision.judgement import Judgement
 from jattr.decision.scores import scores_of
-from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, by_judgement, decide
+from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, by_judgement, decide, not_calibrated
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator
 from jattr.images import to_byte, to_float
@@ -151,7 +151,9 @@ def attribute(
     scores = np.stack([scores_of(inverter.fair) for inverter in inverters], axis=1)
     chain = images.chain if isinstance(images, AlteredPictures) else None
     judgements: list[Judgement | None] = [None] * count
-    if calibration is not None:
+    if calibration is not None and condition_of(chain) not in calibration.conditions:
+        verdicts = [v if v.certificate else not_calibrated(v, condition_of(chain)) for v in verdicts]
+    elif calibration is not None:
         judgements = judged(calibration, generators, scores, verdicts, condition_of(chain), decision.alpha)
         verdicts = [v if j is None else by_judgement(v, j) for v, j in zip(verdicts, judgements, strict=True)]
     best = [[inverter.best(i) for i in range(count)] for inverter in inverters]

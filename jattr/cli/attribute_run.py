@@ -27,7 +27,7 @@ from jattr.decision.verdict import DecisionConfig
 from jattr.errors import ImageError, InputError
 from jattr.explanation import Explanation, best_explanation
 from jattr.images import Picture, load_picture
-from jattr.images.fitting import with_channels
+from jattr.images.fitting import channel_notes, with_channels
 from jattr.report.words import shown
 from jattr.result import SCHEMA, candidate_record, failed_record, picture_record
 
@@ -155,6 +155,7 @@ class AttributeRun:
                 raise ImageError(problems[0])
             unaltered = None in altered
             forms = [picture.fit(gen.image_shape, resize=self.resize) for gen in self.generators] if unaltered else []
+            notes += [note for pictures in altered if pictures is not None for note in self._changed(picture, pictures)]
             return Item(file, picture, tuple(forms), tuple(dict.fromkeys(altered)), "", tuple(notes))
         except ImageError as error:
             self.unusable.append(str(error))
@@ -173,6 +174,12 @@ class AttributeRun:
             fitted = fit_factors(pixels, alternative.before, self.generators, self.config)
             alternative = dataclasses.replace(alternative, before=fitted)
         return altered_picture(alternative, picture, self.generators[0])
+
+    def _changed(self, picture: Picture, pictures: AlteredPictures) -> tuple[str, ...]:
+        """Return what was changed to give a picture the channels that the alteration leaves."""
+        if pictures.quantised is not None and picture.jpeg:
+            return ()  # coefficients as the file has them
+        return channel_notes(picture.pixels, pictures.chain.out_shape(self.generators[0].image_shape)[2])
 
     def _search(self, usable: list[Item]) -> list[Explanation]:
         """Return the best explanation of each picture."""

@@ -35,6 +35,7 @@ class Report:
     checked: list[dict[str, Any]] = field(default_factory=list)  # certificates that were carried out again
     pictures: int = 0  # with a stated certificate
     differences: list[str] = field(default_factory=list)  # one line each
+    unchecked: list[str] = field(default_factory=list)  # what could not be carried out again, and why
 
 
 def verify_result(saved: SavedResult, paths: Sequence[str], pictures: Sequence[str] | None) -> Report:
@@ -177,11 +178,12 @@ def _verify_certificate(
         report.differences.append(f"{row['file']!r}, candidate {name!r}: {problem}")
         return
     try:
-        found, residual = _again(saved, row, stated, gen, picture, z, label)
+        found, residual = _again(saved, row, stated, gen, picture, z, label, report)
     except InputError as error:
         report.differences.append(f"{row['file']!r}, candidate {name!r}: {error}")
         return
-    lines = _differences(stated, found) + _residual_differs(row["residual"][name], residual)
+    lines = _differences(stated, found)
+    lines += [] if residual is None else _residual_differs(row["residual"][name], residual)
     report.differences += [f"{row['file']!r}, candidate {name!r}: {line}" for line in lines]
     report.checked.append({"file": row["file"], "candidate": name, "text": _text(found), **found.to_dict()})
 
@@ -194,8 +196,9 @@ def _again(
     picture: Picture,
     z: np.ndarray,
     label: int,
-) -> tuple[Certificate, float]:
-    """Return the certificate and the residual, computed again.
+    report: Report,
+) -> tuple[Certificate, float | None]:
+    """Return the certificate and the residual, computed again; None if the distance that it is by cannot be had.
 
     Raises:
       InputError: the picture does not fit the candidate, or cannot have been altered as is stated.
@@ -212,7 +215,14 @@ def _again(
     pixels = picture.fit(gen.image_shape, resize=saved.data["settings"]["resize"]).pixels
     found = certify(gen, z, pixels, label=label, rounding=stated["rounding"])
     config = InvertConfig(distance=saved.data["settings"]["inversion"].get("distance"))
-    return found, _residual(make_accused(gen, pixels[None], config), z, label)
+    try:
+        accused = make_accused(gen, pixels[None], config)
+    except InputError as error:  # the certificate speaks of pixels
+        if config.distance is None:
+            raise
+        report.unchecked.append(f"the residuals by {config.distance!r}: {error}")
+        return found, None
+    return found, _residual(accused, z, label)
 
 
 def _unusable(gen: Generator, z: np.ndarray, label: int, stated: int | None) -> str:

@@ -53,12 +53,14 @@ def run(args: argparse.Namespace) -> int:
         "verified": not differences,
         "certificates": report.checked,
         "differences": differences,
+        "unchecked": sorted(set(report.unchecked)),
         "pictures": total,
         "pictures_without_certificate": total - report.pictures,
     }
     lines = [f"{shown(c['file'], 60)}: made by {shown(c['candidate'], 60)}: {c['text']}" for c in report.checked]
     without = f"; {total - report.pictures} pictures have none" if report.pictures < total else ""
     lines += [f"DIFFERS: {line}" for line in differences]
+    lines += [f"not checked: {shown(line, 300)}" for line in sorted(set(report.unchecked))]
     lines.append(f"{count} certificates of {report.pictures} pictures {'checked' if differences else 'hold'}{without}")
     print(json.dumps(result, allow_nan=False) if args.json else "\n".join(lines))  # ASCII: names need not be text
     if differences:

@@ -4,6 +4,7 @@ Without a certificate the rules are thresholds, stated in `DecisionConfig` and p
 error rates. With a calibration its judgement takes their place.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -118,6 +119,11 @@ def by_judgement(verdict: Verdict, judgement: Judgement) -> Verdict:
     """Return the verdict that a calibration's judgement gives, in its words."""
     names = judgement.candidates if judgement.kind == "made-by" else ()
     return Verdict(judgement.kind, names, None, verdict.margin, judgement.sentence.rstrip("."))
+
+
+def not_calibrated(verdict: Verdict, condition: str) -> Verdict:
+    """Return the verdict of thresholds, which says that the calibration has nothing of what was done to the picture."""
+    return dataclasses.replace(verdict, reason=f"{verdict.reason}; not calibrated for {condition}, so by thresholds")
 
 
 def _without_certificate(alive: list[tuple[tuple[str, ...], Evidence]], models: int, config: DecisionConfig) -> Verdict:

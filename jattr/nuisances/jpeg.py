@@ -127,9 +127,14 @@ class Jpeg(Alteration):
 
     def out_shape(self, shape: Shape) -> Shape:
         """Return the shape, which compression keeps."""
-        if shape[2] != (3 if len(self.format.tables) == 3 else 1):
+        components = len(self.format.tables)
+        if shape[2] != components:
+            advice = f"write jpeg:QUALITY:{GREY}" if shape[2] == 1 else "they must agree"
+            if components == 1:
+                advice = "if the file was made of the picture's grey, write grey,jpeg"
             raise InputError(
-                f"the JPEG has {len(self.format.tables)} components, the pictures {shape[2]} channels; they must agree"
+                f"the JPEG has {components} component{'s' * (components > 1)}, the pictures {shape[2]}"
+                f" channel{'s' * (shape[2] > 1)}; {advice}"
             )
         return shape
 

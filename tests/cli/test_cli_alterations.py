@@ -31,6 +31,9 @@ def files(tmp_path_factory):
     image.save(folder / "plain.png")
     ImageEnhance.Brightness(image).enhance(0.8).save(folder / "dark.png")
     Image.open(folder / "q95.jpg").save(folder / "saved_again.png")
+    clear = image.convert("RGBA")
+    clear.putpixel((0, 0), (255, 255, 255, 100))
+    clear.save(folder / "clear.png")
     return {path.name: str(path) for path in folder.iterdir()}
 
 
@@ -111,6 +114,12 @@ def test_a_jpeg_that_cannot_be_modelled_is_taken_as_it_is_and_that_is_said(run, 
     assert any("saved upright" in note or "save it upright" in note for note in turned["notes"])
 
 
+def test_what_was_changed_to_read_an_altered_picture_is_noted(run, files):
+    code, (row,), _, _ = run([files["clear.png"]], "--alteration", "flip")
+    assert code == 0
+    assert row["notes"] == ["transparent pixels composited over white"]
+
+
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
@@ -118,6 +127,8 @@ def test_a_jpeg_that_cannot_be_modelled_is_taken_as_it_is_and_that_is_said(run, 
         (["resize:2"], "resize:HEIGHTxWIDTH"),
         (["jpeg:0"], "from 1 to 100"),
         (["crop:70x6+1+1"], "does not lie within"),
+        (["jpeg:75:grey"], "the JPEG has 1 component, the pictures 3 channels; if the file was made"),
+        (["grey", "grey,jpeg:75"], "the JPEG has 3 components, the pictures 1 channel; write jpeg:QUALITY:grey"),
         ([" , "], "auto, none, or a chain"),
     ],
 )

@@ -64,6 +64,17 @@ def test_pictures_of_nobody_are_judged_with_error_rates(calibrated, tiny_folders
         assert judgement["none_probability"] + sum(f["probability"] for f in judgement["findings"]) == pytest.approx(1)
 
 
+def test_an_alteration_that_was_not_calibrated_is_judged_by_thresholds_and_that_is_said(
+    calibrated, tiny_folders, tmp_path
+):
+    write_png(tmp_path / "a.png", np.random.default_rng(4).integers(0, 256, (8, 8, 3), np.uint8))
+    options = ["--calibration", str(calibrated / "c.json"), "--alteration", "brightness:0.8"]
+    assert attribute(tiny_folders, [tmp_path / "a.png"], tmp_path / "out", *options) == 0
+    (row,) = json.loads((tmp_path / "out" / "result.json").read_text())["pictures"]
+    assert row["judgement"] is None
+    assert row["reason"].endswith("; not calibrated for brightness:0.8, so by thresholds")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -229,3 +229,15 @@ def test_a_folder_that_is_no_result(verify, tmp_path):
     code, _, errors = verify(tmp_path / "missing")
     assert code == 2
     assert "is no folder" in errors
+
+
+def test_a_certificate_holds_without_the_distance_that_was_searched_by(result, verify):
+    gone = {"distance": "features/gone"}
+    change_json(result, lambda data: data["settings"]["inversion"].update(gone))
+    code, out, _ = verify(result / "result", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["verified"]
+    assert "features/gone" in found["unchecked"][0]
+    _, out, _ = verify(result / "result")
+    assert "not checked: the residuals by 'features/gone'" in out
