@@ -11,16 +11,15 @@ import numpy as np
 from jattr.calibration_run import calibration_config, check_calibration, condition_of, judged
 from jattr.contest import make_inverters, search
 from jattr.decision.calibration import Calibration
-from jattr.decision.certificate import Certificate, certify, certify_altered
+from jattr.decision.certificate import Certificate
 from jattr.decision.judgement import Judgement
 from jattr.decision.scores import scores_of
 from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, by_judgement, decide, not_calibrated
 from jattr.errors import GeneratorError, ImageError
+from jattr.findings import certificates_of, residuals_of
 from jattr.generators.base import Generator
 from jattr.images import to_byte, to_float
 from jattr.inversion.accused import Accused, check_pixels
-from jattr.inversion.altered import Altered
-from jattr.inversion.compared import Compared
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.inverter import Inverter
 from jattr.inversion.lanes import Status
@@ -129,8 +128,8 @@ def attribute(
     inverters = make_inverters(accused, config, key)
     rehearsed = Rehearsals(config, key, _REHEARSALS if rehearsals is None else rehearsals)
     search(list(dict.fromkeys(inverters)), config, decision, rehearsed, progress)
-    certificates = {inverter: _certificates(inverter) for inverter in dict.fromkeys(inverters)}
-    residuals = {inverter: _residuals(inverter) for inverter in certificates}
+    certificates = {inverter: certificates_of(inverter) for inverter in dict.fromkeys(inverters)}
+    residuals = {inverter: residuals_of(inverter) for inverter in certificates}
     count = inverters[0].count
     residual = np.stack([residuals[inverter] for inverter in inverters], axis=1)
 
@@ -192,38 +191,6 @@ def _rehearsed(
         if not left:
             break
     return known
-
-
-def _certificates(inverter: Inverter) -> list[Certificate | None]:
-    """Return the certificate of every picture's best latent, None where it is far or where it would prove nothing."""
-    found: list[Certificate | None] = []
-    for i in range(inverter.count):
-        place = inverter.best(i)
-        accused, label = inverter.accused, int(inverter.label[place])
-        near = inverter.gen.proves and inverter.loss[place] < accused.near
-        if isinstance(accused, Altered):
-            proof = certify_altered(accused, i, inverter.z[place], label) if near and accused.provable else None
-            found.append(proof)
-            continue
-        if isinstance(accused, Compared):  # certificates speak of pixels
-            labels = np.array([label]) if inverter.gen.num_classes else None
-            plain = dataclasses.replace(accused.as_pixels(), pixels=accused.pixels[i : i + 1])
-            near = accused.original.proves and float(plain.residuals(inverter.z[place][None], labels)[0]) < plain.near
-        z = inverter.z[place].reshape(inverter.gen.latent_shape)
-        rule = accused.maker.rounding if isinstance(accused, Compared) else inverter.rounding[i]
-        found.append(certify(accused.maker, z, accused.pixels[i], label=label, rounding=rule) if near else None)
-    return found
-
-
-def _residuals(inverter: Inverter) -> np.ndarray:
-    """Return the residual of the best latent of every picture [n], inf where every restart failed."""
-    gen = inverter.gen
-    places = [inverter.best(i) for i in range(inverter.count)]
-    z = np.stack([inverter.z[place] for place in places])
-    label = np.stack([inverter.label[place] for place in places]) if gen.num_classes else None
-    values = inverter.accused.residuals(z, label)
-    lost = np.array([not np.isfinite(inverter.loss[place]) for place in places])
-    return np.where(lost | ~np.isfinite(values), np.inf, values)
 
 
 def _evidence(

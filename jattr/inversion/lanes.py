@@ -55,6 +55,7 @@ class Ending(NamedTuple):
     steps: int
     status: Status
     trace: tuple[tuple[int, float], ...]  # (steps, lowest loss so far) after each segment
+    last: float  # the loss measured last; not finite: it diverged
 
 
 class _Chunk(NamedTuple):
@@ -139,7 +140,7 @@ def _drain(
             traces[number].append((taken[number], loss))
             if status is not None:
                 z = np.asarray(carry.best[lane])
-                endings[number] = Ending(z, loss, taken[number], status, tuple(traces[number]))
+                endings[number] = Ending(z, loss, taken[number], status, tuple(traces[number]), float(lasts[lane]))
                 finished.append(lane)
         chunk = chunk._replace(carry=carry)
         if finished:
@@ -176,6 +177,11 @@ def _fill(
         carry = _refilled(np.isin(np.arange(len(numbers)), fresh), starts, carry)
     label = np.array([max(jobs[number].label, 0) for number in shown], np.int32) if gen.num_classes else None
     return _Chunk(numbers, carry, jax.device_put(targets([jobs[number].picture for number in shown])), label)
+
+
+def forget_single_lanes() -> None:
+    """Forget which programs of one lane there are: then results do not depend on what was searched before."""
+    _SINGLE.clear()
 
 
 @jax.jit

@@ -33,6 +33,7 @@ class Records:
         self.latent_shape, self.restarts = latent_shape, shape[1]
         self.z = np.array(z)
         self.loss = np.full(shape, np.inf)
+        self.final = np.full(shape, np.inf)  # what was measured last, by the last search of a restart
         self.label = np.full(shape, -1, np.int32) if label is None else np.array(label)
         self.status = np.full(shape, Status.SKIPPED, np.int32)
         self.steps = np.zeros(shape, np.int32)

@@ -58,6 +58,7 @@ class Searches(Records):
                 loss=loss if np.isfinite(loss) else np.inf,
                 status=Status.STALLED if ending.status == Status.ARRIVED else ending.status,
                 trace=((ending.steps, loss),) if np.isfinite(loss) else (),
+                last=loss,
             )
             for ending, loss in zip(endings, losses.tolist(), strict=True)
         ]
@@ -84,6 +85,7 @@ class Searches(Records):
             self._trace(place, method, ending.trace)
             self.steps[place] += ending.steps
             self.evaluations[place] += evaluations(self.gen, method, ending.steps)
+            self.final[place] = ending.last
             if ending.loss <= self.loss[place]:
                 self.z[place], self.loss[place] = ending.z, ending.loss
             if ending.status != Status.FAILED or self.status[place] == Status.SKIPPED:

@@ -1,0 +1,178 @@
+"""Cells: one batch of pictures under one candidate, setting and seed; and the plan, every cell of a spec in order."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import jax
+
+import jattr
+from jattr.errors import InputError
+from jattr.generators.base import Generator
+from jattr.generators.digest import canonical_json
+from jattr.generators.store import load_generator
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.observation import given_distance
+from jattr.sweep.sources import Batch, batches_of
+from jattr.sweep.spec import Setting, Spec
+
+ELSEWHERE = ("cli", "report", "baselines", "ledger")  # parts of jattr on which no cell depends
+TELLING = ("tables", "metrics", "figures", "page", "compare", "suites", "export")  # files of this folder, the same
+MAX_CELLS = 20_000  # more need a yes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One unit of work; `key` is a hash of everything that determines its result."""
+
+    number: int  # its place in the plan
+    key: str
+    batch: Batch
+    candidate: str
+    setting: Setting
+    alteration: str
+    seed: int
+
+    @property
+    def config(self) -> InvertConfig:
+        """The settings of its searches."""
+        return dataclasses.replace(self.setting.config, seed=self.seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A spec with its generators, and its cells."""
+
+    spec: Spec
+    candidates: dict[str, Generator]  # by name, in order
+    makers: dict[str, Generator]  # of every picture that a generator makes, by name
+    places: dict[str, str]  # folder or bundled name of each generator
+    cells: tuple[Cell, ...]
+
+
+def make_plan(spec: Spec) -> Plan:
+    """Return the plan of a spec.
+
+    Raises:
+      InputError: a generator, folder or distance cannot be used, or the candidates' pictures have several shapes.
+    """
+    places: dict[str, str] = {}
+    candidates = _load(spec.candidates, places)
+    others = [place for pictures in spec.pictures for place in pictures.generators]
+    strangers = _load(tuple(dict.fromkeys(others)), places)
+    same = sorted(set(candidates) & set(strangers))
+    if same:
+        raise InputError(
+            f"{same[0]!r} is a candidate and one of the others; others are generators that are no candidates"
+        )
+    makers = candidates | strangers
+    shapes = {gen.image_shape for gen in makers.values()}
+    if len(shapes) > 1 and (spec.against == "all" or strangers):
+        raise InputError(
+            f"the generators make pictures of the shapes {sorted(shapes)}; give one shape, or against = 'maker'"
+        )
+    for setting in spec.settings:
+        for gen in candidates.values():
+            setting.config.view(gen)
+    names = {place: name for name, place in places.items()}
+    return Plan(spec, candidates, makers, places, _cells(spec, candidates, makers, names))
+
+
+def _load(texts: tuple[str, ...], places: dict[str, str]) -> dict[str, Generator]:
+    found: dict[str, Generator] = {}
+    for text in texts:
+        gen = load_generator(text)
+        if gen.name in found:
+            raise InputError(f"two generators are called {gen.name!r}; give each its own name")
+        found[gen.name], places[gen.name] = gen, text
+    return found
+
+
+def _cells(
+    spec: Spec, candidates: Mapping[str, Generator], makers: Mapping[str, Generator], names: Mapping[str, str]
+) -> tuple[Cell, ...]:
+    digests = {name: gen.digest for name, gen in makers.items()}
+    surroundings = run_facts()
+    cells: list[Cell] = []
+    for batch in batches_of(spec, list(candidates), names):
+        pictures = batch.facts(digests)
+        alone = spec.against == "maker" and batch.source == "own"
+        for alteration in spec.alterations:
+            for name in [batch.maker] if alone else candidates:
+                gen = candidates[name]
+                facts = {"pictures": pictures, "alteration": alteration, **_candidate(gen), **surroundings}
+                for setting in spec.settings:
+                    way = facts | {"setting": _setting(setting)}
+                    for seed in spec.seeds:
+                        key = hashlib.sha256(canonical_json(way | {"seed": seed})).hexdigest()
+                        cells.append(
+                            Cell(
+                                number=len(cells), key=key, batch=batch, candidate=name, setting=setting,
+                                alteration=alteration, seed=seed,
+                            )
+                        )  # fmt: skip
+    return _unique(cells)
+
+
+def _unique(cells: list[Cell]) -> tuple[Cell, ...]:
+    """Raise an InputError where two cells are the same work."""
+    seen: dict[str, Cell] = {}
+    for cell in cells:
+        twin = seen.setdefault(cell.key, cell)
+        if twin is not cell:
+            raise InputError(
+                f"the same cell occurs twice: {_words(twin)} and {_words(cell)}; give each source, setting and"
+                " generator once"
+            )
+    return tuple(cells)
+
+
+def _words(cell: Cell) -> str:
+    batch = cell.batch
+    return f"{batch.source} {batch.maker}[{batch.first}:] under {cell.candidate}, {cell.setting.name}"
+
+
+def _candidate(gen: Generator) -> dict[str, Any]:
+    settings = None if gen.settings is None else gen.settings.to_json()
+    return {"candidate": gen.digest, "prior": gen.prior, "rounding": gen.rounding, "candidate_settings": settings}
+
+
+def _setting(setting: Setting) -> dict[str, Any]:
+    facts = dataclasses.asdict(setting.config)
+    if setting.config.distance is not None:
+        facts["distance"] = given_distance(setting.config.distance).digest  # of its weights, wherever the folder lies
+    kept = {name: value for name, value in facts.items() if name not in ("seed", "lanes")}
+    return kept | {"modelled": setting.modelled}
+
+
+@functools.cache
+def run_facts() -> dict[str, str]:
+    """Return what a result depends on besides its cell: code, versions, kind of device."""
+    return {
+        "code": code_digest(),
+        "jattr": jattr.__version__,
+        "jax": jax.__version__,
+        "platform": jax.default_backend(),
+    }
+
+
+@functools.cache
+def code_digest() -> str:
+    """Return the SHA-256 over the files of jattr on which a cell's result depends."""
+    root = resources.files("jattr")
+    digest = hashlib.sha256()
+    for name, text in sorted(_sources(root, "")):
+        digest.update(f"{name}\n{len(text)}\n".encode() + text)
+    return digest.hexdigest()
+
+
+def _sources(folder: Any, prefix: str) -> Any:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not (prefix == "" and entry.name in ELSEWHERE):
+            yield from _sources(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith(".py") and not (prefix == "sweep/" and entry.name[:-3] in TELLING):
+            yield f"{prefix}{entry.name}", entry.read_bytes()

@@ -1,0 +1,113 @@
+"""What a cell computes: searches of its pictures under its candidate, restart by restart, and their certificates."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from jattr.errors import InputError
+from jattr.findings import certificates_of, residuals_of
+from jattr.generators.base import Generator
+from jattr.images import fit
+from jattr.inversion.inverter import Inverter
+from jattr.inversion.lanes import Status, forget_single_lanes
+from jattr.inversion.observation import make_accused
+from jattr.inversion.through_styles import make_inverter
+from jattr.nuisances.files import alter
+from jattr.nuisances.registry import parse_chain
+from jattr.rehearsal import candidate_key
+from jattr.sweep.cells import Cell, Plan
+from jattr.sweep.sources import make_batch
+from jattr.sweep.spec import NONE
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CellResult:
+    """A cell's result: a row for every restart that was run, one for every picture, and arrays."""
+
+    restarts: list[tuple[Any, ...]]  # (picture, restart, best, final, steps, status, evaluations, label)
+    pictures: list[tuple[Any, ...]]  # (picture, residual, restart, certified, bit_exact, identical, excess, p_value)
+    arrays: dict[str, np.ndarray]  # z [rows, d], trace [m, 2], trace_rows [rows]
+    seconds: float
+
+
+def compute_cell(plan: Plan, cell: Cell) -> CellResult:
+    """Return the result of a cell.
+
+    It depends on nothing that was computed before in this process.
+
+    Raises:
+      InputError: pictures, alteration or distance do not fit the candidate.
+    """
+    start = time.perf_counter()
+    gen = cell.config.view(plan.candidates[cell.candidate])
+    pixels = make_batch(cell.batch, plan.makers, gen.image_shape)
+    accused = make_accused(gen, _altered(pixels, cell, gen), cell.config)
+    forget_single_lanes()
+    inverter = make_inverter(accused, cell.config, candidate_key(jax.random.key(cell.seed), gen))
+    inverter.run()
+    inverter.finish()
+    return _result(inverter, time.perf_counter() - start)
+
+
+def _altered(pixels: np.ndarray, cell: Cell, gen: Generator) -> Any:
+    """Return the cell's pictures after its alteration; unmodelled ones as they look, in the candidate's size."""
+    if cell.alteration == NONE:
+        return pixels
+    chain = parse_chain(cell.alteration)
+    chain.out_shape(gen.image_shape)
+    altered = alter(pixels, chain)
+    if cell.setting.modelled:
+        return altered
+    return np.stack([fit(picture, gen.image_shape, resize=True) for picture in altered.pixels])
+
+
+def _result(inverter: Inverter, seconds: float) -> CellResult:
+    certificates, residuals = certificates_of(inverter), residuals_of(inverter)
+    places = [(i, r) for i in range(inverter.count) for r in range(inverter.restarts) if _run(inverter, i, r)]
+    rows = [_row(inverter, i, r) for i, r in places]
+    pictures = []
+    for i, (certificate, residual) in enumerate(zip(certificates, residuals.tolist(), strict=True)):
+        proof: tuple[Any, ...] = (0, 0, None, None, None)
+        if certificate is not None:
+            facts = (certificate.identical_bytes, certificate.excess, certificate.p_value)
+            proof = (int(certificate.holds), int(certificate.holds and certificate.bit_exact), *map(float, facts))
+        pictures.append((i, _finite(residual), int(inverter.best(i)[1]), *proof))
+    traces = [np.array(inverter.trace(place), np.float64).reshape(-1, 2) for place in places]
+    z = np.stack([inverter.z[place] for place in places]) if places else np.zeros((0, inverter.size))
+    arrays = {
+        "z": z.astype(np.float32),
+        "trace": np.concatenate([np.zeros((0, 2)), *traces]),
+        "trace_rows": np.array([len(trace) for trace in traces], np.int32),
+    }
+    return CellResult(restarts=rows, pictures=pictures, arrays=arrays, seconds=seconds)
+
+
+def _run(inverter: Inverter, picture: int, restart: int) -> bool:
+    return bool(inverter.status[picture, restart] != Status.SKIPPED)
+
+
+def _row(inverter: Inverter, i: int, r: int) -> tuple[Any, ...]:
+    status = Status(inverter.status[i, r]).name.lower()
+    losses = _finite(inverter.loss[i, r]), _finite(inverter.final[i, r])
+    return (
+        i,
+        r,
+        *losses,
+        int(inverter.steps[i, r]),
+        status,
+        float(inverter.evaluations[i, r]),
+        int(inverter.label[i, r]),
+    )
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def failure_of(error: Exception) -> str:
+    """Return what is kept of an error: its kind and one line."""
+    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+    return (kind + " ".join(str(error).split()))[:1_000]

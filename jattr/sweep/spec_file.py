@@ -1,0 +1,135 @@
+"""Specs as TOML. docs/sweeps.md shows one; every key that there is not is an error that names the nearest legal one."""
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jattr.errors import InputError
+from jattr.generators.card_problems import suggest
+from jattr.inversion.config import InvertConfig
+from jattr.sweep.spec import SETTINGS, Pictures, Setting, Spec, grid
+
+MAX_BYTES = 1 << 20
+TOP = ("name", "candidates", "against", "alterations", "attacks", "seeds", "block", "pictures", "grid", "setting")
+LISTS = ("candidates", "alterations", "attacks", "seeds")
+PICTURES = tuple(field.name for field in dataclasses.fields(Pictures))
+MODELLED = "modelled"
+
+
+def load_spec(path: str | os.PathLike[str]) -> tuple[Spec, str]:
+    """Return the spec in a TOML file, and its text.
+
+    Raises:
+      InputError: it cannot be read, or is no spec.
+    """
+    try:
+        data = Path(path).read_bytes()[: MAX_BYTES + 1]
+    except OSError as error:
+        raise InputError(
+            f"cannot read spec {os.fspath(path)!r}: {error.strerror or error}; give a TOML file"
+        ) from error
+    if len(data) > MAX_BYTES:
+        raise InputError(f"spec {os.fspath(path)!r} has more than {MAX_BYTES} bytes; give a smaller one")
+    try:
+        text = data.decode()
+        return parse_spec(text), text
+    except UnicodeDecodeError as error:
+        raise InputError(f"spec {os.fspath(path)!r} is no UTF-8 text; give a TOML file") from error
+    except InputError as error:
+        raise InputError(f"spec {os.fspath(path)!r}: {error}") from error
+
+
+def parse_spec(text: str) -> Spec:
+    """Return the spec that a TOML text describes.
+
+    Raises:
+      InputError: it is no spec.
+
+    >>> spec = parse_spec('candidates = ["dcgan_a"]\\npictures = [{kind = "own"}]\\ngrid = {restarts = [1, 2]}')
+    >>> [setting.name for setting in spec.settings]
+    ['restarts=1', 'restarts=2']
+    """
+    try:
+        data = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"it is no TOML: {error}") from error
+    _known(data, TOP, "")
+    values: dict[str, Any] = {name: data[name] for name in ("name", "against", "block") if name in data}
+    for name in LISTS:
+        if name in data:
+            values[name] = tuple(_list(name, data[name]))
+    for name in ("candidates", "pictures"):
+        if name not in data:
+            raise InputError(f"{name} is missing; give at least one")
+    for name in ("candidates", "alterations", "attacks"):
+        for value in values.get(name, ()):
+            if not isinstance(value, str):
+                raise InputError(f"{name} has {value!r}; it is a list of texts")
+    pictures = tuple(_pictures(table) for table in _tables("pictures", data["pictures"]))
+    return Spec(pictures=pictures, settings=_settings(data), **values)
+
+
+def _pictures(table: Mapping[str, Any]) -> Pictures:
+    _known(table, PICTURES, "pictures: ")
+    if "kind" not in table:
+        raise InputError("pictures: kind is missing; own, others, folder or renderer")
+    values = dict(table)
+    if "generators" in values:
+        values["generators"] = tuple(_list("generators", values["generators"]))
+    for name in ("kind", "folder"):
+        if not isinstance(values.get(name, ""), str):
+            raise InputError(f"pictures: {name} is {values[name]!r}; it is a text")
+    if not isinstance(values.get("resize", False), bool):
+        raise InputError(f"pictures: resize is {values['resize']!r}; it is true or false")
+    if any(not isinstance(name, str) for name in values.get("generators", ())):
+        raise InputError(f"pictures: generators is {list(values['generators'])}; it is a list of texts")
+    return Pictures(**values)
+
+
+def _settings(data: Mapping[str, Any]) -> tuple[Setting, ...]:
+    """Return the grid's settings, and those named one by one."""
+    singles = _tables("setting", data.get("setting", []))
+    found: list[Setting] = []
+    if "grid" in data or not singles:
+        axes = data.get("grid", {})
+        if not isinstance(axes, dict):
+            raise InputError(f"grid is {axes!r}; it is a table of lists")
+        _known(axes, (*SETTINGS, MODELLED), "grid: ")
+        lists = {name: _list(f"grid: {name}", values) for name, values in axes.items()}
+        found += grid(lists, modelled=_booleans(lists.pop(MODELLED, [True])))
+    for table in singles:
+        _known(table, ("name", *SETTINGS, MODELLED), "setting: ")
+        values = dict(table)
+        name = values.pop("name", None)
+        if name is None:
+            raise InputError("setting: name is missing; call it something")
+        (modelled,) = _booleans([values.pop(MODELLED, True)])
+        found.append(Setting(name=name, config=InvertConfig(**values), modelled=modelled))
+    return tuple(found)
+
+
+def _booleans(values: list[Any]) -> list[bool]:
+    if any(not isinstance(value, bool) for value in values):
+        raise InputError(f"{MODELLED} is {values}; it is true or false")
+    return values
+
+
+def _known(table: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
+    for name in table:
+        if name not in names:
+            raise InputError(f"{where}there is no key {name!r}; {suggest(name, list(names))}")
+
+
+def _list(name: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise InputError(f"{name} is {value!r}; it is a list")
+    return value
+
+
+def _tables(name: str, value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or any(not isinstance(table, dict) for table in value):
+        raise InputError(f"{name} is {value!r}; it is a list of tables, [[{name}]]")
+    return value
