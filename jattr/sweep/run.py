@@ -74,7 +74,18 @@ def run_sweep(
         or versions.
       OutputError: the store cannot be written. What was acknowledged is kept; the same call goes on.
     """
-    plan = make_plan(spec)
+    return run_plan(make_plan(spec), out, yes=yes, executor=executor, progress=progress)
+
+
+def run_plan(
+    plan: Plan,
+    out: str | os.PathLike[str],
+    *,
+    yes: bool = False,
+    executor: Executor = compute_here,
+    progress: Progress | None = None,
+) -> Ran:
+    """Run a plan; see `run_sweep`."""
     check_size(plan, yes=yes)
     with create_or_open(out, _facts(plan)) as store:
         check_same(store, plan)
@@ -93,7 +104,18 @@ def resume_sweep(
     Raises:
       InputError, OutputError: as `run_sweep`.
     """
-    plan = stored_plan(out)
+    return resume_plan(stored_plan(out), out, again=again, executor=executor, progress=progress)
+
+
+def resume_plan(
+    plan: Plan,
+    out: str | os.PathLike[str],
+    *,
+    again: bool = False,
+    executor: Executor = compute_here,
+    progress: Progress | None = None,
+) -> Ran:
+    """Go on with the plan that is stored in a folder; see `resume_sweep`."""
     with open_for_writing(out) as store:
         check_same(store, plan)
         if again:
@@ -152,7 +174,7 @@ def _run(plan: Plan, store: Store, executor: Executor, progress: Progress | None
         spent, computed = spent + outcome.seconds, computed + 1
         if progress:
             progress(cell)
-    found = counts(store, [cell.key for cell in plan.cells])
+    found = counts(store, len(plan.cells))
     return Ran(plan, found, computed, time.perf_counter() - start, spent)
 
 

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -263,8 +263,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def counts(store: Store, keys: Sequence[str]) -> dict[str, int]:
+def counts(store: Store, cells: int) -> dict[str, int]:
     """Return how many of the plan's cells are done, failed and left."""
-    known = store.known()
-    found = [known.get(key) for key in keys]
-    return {"cells": len(keys), DONE: found.count(DONE), FAILED: found.count(FAILED), "left": found.count(None)}
+    known = list(store.known().values())
+    return {"cells": cells, DONE: known.count(DONE), FAILED: known.count(FAILED), "left": cells - len(known)}

@@ -1,0 +1,194 @@
+"""`jattr sweep`: run, resume, status, export, compare."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from jattr.cli.options import Progress, add_common, add_device, emit, start_jax
+from jattr.errors import InputError
+from jattr.report.words import shown
+
+if TYPE_CHECKING:
+    from jattr.sweep.run import Ran
+
+FORMATS = ("csv", "parquet", "figures", "report")
+REPORT = "report"  # subfolder of a sweep with its tables, figures and page
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand and those below it."""
+    parser = subparsers.add_parser(
+        "sweep",
+        help="search many known pictures in many ways, and keep every result",
+        description="Run a sweep of pictures x candidates x settings; docs/sweeps.md shows a spec. A run that was"
+        " stopped, by whatever, goes on where it was.",
+    )
+    below = parser.add_subparsers(metavar="ACTION", required=True)
+    run = _action(below, "run", run_sweep, "run a spec, or go on with it")
+    run.add_argument("spec", metavar="SPEC", help="TOML file")
+    run.add_argument("--out", required=True, metavar="DIR", help="folder of the store; it is begun or gone on with")
+    run.add_argument("--dry-run", action="store_true", help="say what there is to do, and stop")
+    run.add_argument("--yes", action="store_true", help="a great number of cells is meant")
+    resume = _action(below, "resume", resume_sweep, "go on with a sweep")
+    resume.add_argument("folder", metavar="DIR")
+    resume.add_argument("--again", action="store_true", help="try cells that failed again")
+    for action in (run, resume):
+        action.add_argument("--no-report", action="store_true", help="write no tables, figures and page at the end")
+        action.add_argument("--ray", metavar="ADDRESS", help="compute on a Ray cluster (local: begin one here)")
+        add_device(action)
+    _action(below, "status", status, "say how far a sweep is").add_argument("folder", metavar="DIR")
+    export = _action(below, "export", export_sweep, "write tables, figures and the page of a sweep")
+    export.add_argument("folder", metavar="DIR")
+    export.add_argument("--out", required=True, metavar="DIR", help="folder to make")
+    export.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
+    export.add_argument("--format", nargs="+", choices=FORMATS, default=["csv", "figures", "report"])
+    compare = _action(below, "compare", compare_sweeps, "compare two sweeps, cell by cell")
+    compare.add_argument("first", metavar="A")
+    compare.add_argument("second", metavar="B")
+
+
+def _action(below: Any, name: str, function: Any, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = below.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    add_common(parser)
+    parser.set_defaults(run=function)
+    return parser
+
+
+def run_sweep(args: argparse.Namespace) -> int:
+    """Run a spec.
+
+    Raises:
+      InputError: it cannot be run; or, after everything else was done, some cells could not.
+    """
+    from jattr.sweep.spec_file import load_spec
+
+    spec, _ = load_spec(args.spec)
+    start_jax(args.device)
+    if args.dry_run:
+        return _dry_run(args, spec)
+    from jattr.sweep.cells import make_plan
+    from jattr.sweep.run import run_plan
+
+    plan = make_plan(spec)
+    progress = Progress(len(plan.cells), "cells")
+    ran = run_plan(plan, args.out, yes=args.yes, executor=_executor(args), progress=lambda cell: progress.advance())
+    return _report(args, args.out, ran)
+
+
+def resume_sweep(args: argparse.Namespace) -> int:
+    """Go on with a sweep.
+
+    Raises:
+      InputError: as `run_sweep`.
+    """
+    from jattr.sweep import run
+
+    start_jax(args.device)
+    plan = run.stored_plan(args.folder)
+    progress = Progress(len(plan.cells), "cells")
+    ran = run.resume_plan(
+        plan, args.folder, again=args.again, executor=_executor(args), progress=lambda cell: progress.advance()
+    )
+    return _report(args, args.folder, ran)
+
+
+def _executor(args: argparse.Namespace) -> Any:
+    from jattr.sweep.run import compute_here
+
+    if args.ray is None:
+        return compute_here
+    from jattr.sweep.on_ray import make_executor
+
+    return make_executor(args.ray)
+
+
+def _dry_run(args: argparse.Namespace, spec: Any) -> int:
+    """Print what a run would do."""
+    import dataclasses
+
+    from jattr.sweep.cells import make_plan
+    from jattr.sweep.estimate import estimate
+    from jattr.sweep.run import check_size
+
+    plan = make_plan(spec)
+    check_size(plan, yes=args.yes)
+    found = estimate(plan)
+    hours = found.seconds / 3600
+    time = f"{hours:.1f} hours" if hours > 1 else f"{found.seconds / 60:.0f} minutes" if hours > 0.05 else "minutes"
+    text = (
+        f"{found.cells} cells, {found.searches} searches at most; {found.evaluations:.2g} evaluations, about {time} if"
+        f" none stops early, {found.memory_bytes / 2**30:.1f} GiB memory"
+        f" (at {found.flops_per_second / 1e9:.0f} GFLOP/s)"
+    )
+    emit(args, dataclasses.asdict(found), text)
+    return 0
+
+
+def _report(args: argparse.Namespace, folder: str, ran: Ran) -> int:
+    """Write the report and print how it went.
+
+    Raises:
+      InputError: some cells failed; their errors are in the store.
+    """
+    from pathlib import Path
+
+    from jattr.sweep.export import export
+    from jattr.sweep.metrics import summary
+    from jattr.sweep.store import FAILED, open_for_reading
+
+    with open_for_reading(folder) as store:
+        text = summary(store)
+        if not args.no_report:
+            export(store, Path(folder) / REPORT, formats=("csv", "figures", "report"), overwrite=True)
+        errors = [dict(zip(store.table("cells").columns, row, strict=True)) for row in store.table("cells").rows]
+    errors = [cell for cell in errors if cell["status"] == FAILED]
+    where = "" if args.no_report else f"\nwritten to {shown(folder, 200)}: {REPORT}/report.html and its tables"
+    harness = 0.0 if not ran.computed else 1 - ran.search_seconds / ran.seconds
+    result = {**ran.counts, "computed": ran.computed, "seconds": ran.seconds, "harness_share": harness}
+    emit(args, result, f"{text}{where}")
+    if errors:
+        raise InputError(
+            f"{len(errors)} of {len(ran.plan.cells)} cells could not be done and are failed rows in {folder}; the"
+            f" first, number {errors[0]['number']}: {errors[0]['error']}"
+        )
+    return 0
+
+
+def status(args: argparse.Namespace) -> int:
+    """Say how far a sweep is."""
+    from jattr.sweep.run import stored_plan
+    from jattr.sweep.store import counts, open_for_reading
+
+    with open_for_reading(args.folder) as store:
+        plan = stored_plan(args.folder)
+        found = counts(store, len(plan.cells))
+        spent = sum(store.table("cells").column("timing_seconds"))
+    text = (
+        f"{shown(plan.spec.name, 80)}: {found['done']} of {found['cells']} cells done, {found['failed']} failed,"
+        f" {found['left']} left; {spent:.0f} s of searches"
+    )
+    emit(args, {**found, "timing_seconds": spent}, text)
+    return 0
+
+
+def export_sweep(args: argparse.Namespace) -> int:
+    """Write tables, figures and the page."""
+    from jattr.sweep.export import export
+    from jattr.sweep.store import open_for_reading
+
+    with open_for_reading(args.folder) as store:
+        files = export(store, args.out, formats=tuple(args.format), overwrite=args.overwrite)
+    emit(args, {"files": files}, f"written to {shown(args.out, 200)}: {', '.join(files)}")
+    return 0
+
+
+def compare_sweeps(args: argparse.Namespace) -> int:
+    """Compare two sweeps."""
+    from jattr.sweep.compare import compare
+    from jattr.sweep.store import open_for_reading
+
+    with open_for_reading(args.first) as first, open_for_reading(args.second) as second:
+        found = compare(first, second)
+    emit(args, found.to_json(), found.text())
+    return 0

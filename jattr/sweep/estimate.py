@@ -1,0 +1,83 @@
+"""What a sweep will cost, said before it starts: an upper estimate, for searches may stop long before the end."""
+
+import time
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jattr.generators.base import Generator
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.initial import LARGE_POOL, MANY_PICTURES, MAX_POOL_BYTES, SMALL_POOL
+from jattr.inversion.measure import forward_cost
+from jattr.inversion.optimisers import METHODS
+from jattr.sweep.cells import Plan
+
+SHARE_OF_PEAK = 0.2  # that searches of small pictures reach, with what the host does between steps
+COMPILATION = 10.0  # seconds for the programs of a candidate and method
+IDLE_BYTES = 500 << 20  # of a process with JAX and its programs
+SIDE = 768  # of the matrices that are multiplied to measure the machine
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Upper estimates of a sweep's cost."""
+
+    cells: int
+    searches: int  # pictures times restarts
+    evaluations: float  # forward passes, forward and backward counted as 2
+    seconds: float
+    memory_bytes: int
+    flops_per_second: float  # of the machine, measured on a matrix product
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Return what a plan costs at most, about."""
+    rate = matmul_rate()
+    searches, total, operations = 0, 0.0, 0.0
+    programs: set[tuple[str, str]] = set()
+    largest = 0
+    costs: dict[tuple[str, str], tuple[int, float, float]] = {}
+    for cell in plan.cells:
+        name = cell.candidate, cell.setting.name
+        if name not in costs:
+            gen = cell.config.view(plan.candidates[cell.candidate])
+            costs[name] = _of_picture(gen, cell.config)
+            programs.add((gen.digest, cell.config.optimiser))
+            largest = max(largest, _memory(gen, cell.batch.count))
+        restarts, evaluations, flops = costs[name]
+        searches += restarts * cell.batch.count
+        total += evaluations * cell.batch.count
+        operations += flops * cell.batch.count
+    seconds = operations / (SHARE_OF_PEAK * rate) + COMPILATION * len(programs)
+    return Estimate(len(plan.cells), searches, total, seconds, IDLE_BYTES + largest, rate)
+
+
+def _of_picture(gen: Generator, config: InvertConfig) -> tuple[int, float, float]:
+    """Return most restarts of a picture, their evaluations and floating-point operations."""
+    size, cost = int(np.prod(gen.latent_shape)), forward_cost(gen)
+    restarts = config.restarts_for(size, cost)
+    method = METHODS[config.method_for(size, cost)]
+    evaluations = restarts * (config.steps or method.steps) * method.evaluations(size)
+    return restarts, evaluations, evaluations * cost
+
+
+def _memory(gen: Generator, pictures: int) -> int:
+    numbers = int(np.prod(gen.image_shape))
+    pool = (SMALL_POOL if pictures < MANY_PICTURES else LARGE_POOL) * min(numbers, 1_024) * 4
+    jacobians = 8 * int(np.prod(gen.latent_shape)) * numbers * 4 * 4
+    return min(pool, MAX_POOL_BYTES) + jacobians + pictures * numbers * 64
+
+
+def matmul_rate() -> float:
+    """Return the floating-point operations a second of a float32 matrix product on this machine's devices."""
+    a = jnp.ones((SIDE, SIDE), jnp.float32)
+    product = jax.jit(lambda a: a @ a)
+    product(a).block_until_ready()
+    seconds = []
+    for _ in range(10):
+        start = time.perf_counter()
+        product(a).block_until_ready()
+        seconds.append(time.perf_counter() - start)
+    return len(jax.devices()) * 2 * SIDE**3 / min(seconds)
