@@ -16,6 +16,7 @@ import numpy as np
 
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
+from jattr.inversion.devices import is_spread, on_one, spread, weights_for
 from jattr.inversion.optimisers import METHODS, Method
 from jattr.inversion.problem import Prior, Target, arrival_floor
 from jattr.inversion.programs import halve_lanes, program_for
@@ -98,9 +99,10 @@ def run_jobs(
         try:
             _drain(engine, gen, targets, jobs, config, method, steps, floors, prior, lanes, endings)
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error) or lanes == 1:
+            fewer = halve_lanes(gen, method, lanes) if "RESOURCE_EXHAUSTED" in str(error) else None
+            if fewer is None:
                 raise
-            lanes = halve_lanes(gen, method, lanes)
+            lanes = fewer
             log.warning("out of memory with generator %r: going on with %d lanes", gen.name, lanes)
     return [endings[number] for number in range(len(jobs))]
 
@@ -124,7 +126,9 @@ def _drain(
     traces: dict[int, list[tuple[int, float]]] = {number: [] for number in queue}
     chunk = _fill(engine, gen, targets, jobs, [-1] * lanes, None, queue)
     while any(number >= 0 for number in chunk.jobs):
-        carry = engine.advance(gen.state, prior, chunk.target, chunk.label, chunk.carry)
+        carry = engine.advance(
+            weights_for(len(chunk.jobs), gen), prior, chunk.target, chunk.label, spread(len(chunk.jobs), chunk.carry)
+        )
         losses, lasts = np.asarray(carry.loss), np.asarray(carry.last)
         finished = []
         for lane, number in enumerate(chunk.jobs):
@@ -167,7 +171,7 @@ def _fill(
     if alone and engine.advance in _SINGLE:  # the last one goes on alone
         lane = numbers.index(busy[0])
         if lane not in fresh:
-            carry = _alone(carry, lane)
+            carry = on_one(_alone(carry, lane))
             numbers, fresh = busy, []
     shown = [number if number >= 0 else busy[0] for number in numbers]
     starts = engine.begin(np.stack([jobs[number].z for number in shown]).astype(np.float32))
@@ -176,7 +180,9 @@ def _fill(
     elif fresh:
         carry = _refilled(np.isin(np.arange(len(numbers)), fresh), starts, carry)
     label = np.array([max(jobs[number].label, 0) for number in shown], np.int32) if gen.num_classes else None
-    return _Chunk(numbers, carry, jax.device_put(targets([jobs[number].picture for number in shown])), label)
+    target = targets([jobs[number].picture for number in shown])
+    target = spread(len(numbers), target) if is_spread(len(numbers)) else jax.device_put(target)
+    return _Chunk(numbers, carry, target, label)
 
 
 def forget_single_lanes() -> None:

@@ -196,7 +196,7 @@ def test_a_store_that_cannot_be_written_is_said(spec, tmp_path):
     run_sweep(spec, tmp_path / "out")
     with store.open_for_writing(tmp_path / "out") as opened:
         opened._db.execute("PRAGMA query_only = ON")  # what a file without permission does; the tests may run as root
-        with pytest.raises(OutputError, match="cannot write to .* readonly database"):
+        with pytest.raises(OutputError, match=r"cannot write to .* readonly database"):
             opened.forget_failures()
     with pytest.raises(OutputError, match="cannot write"):
         run_sweep(spec, tmp_path / "out" / store.FILE / "below")
