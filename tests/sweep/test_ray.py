@@ -1,0 +1,79 @@
+"""Cells on a local Ray cluster, whose workers are killed in the middle of one."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from jattr.errors import InputError
+from jattr.sweep import on_ray
+from jattr.sweep.run import run_sweep
+from jattr.sweep.spec import Pictures, Spec, grid
+
+ray = pytest.importorskip("ray", reason="needs the extra ray")
+
+
+@pytest.fixture
+def spec(tiny_folders):
+    return Spec(
+        candidates=(str(tiny_folders["tiny"]), str(tiny_folders["tiny_b"])),
+        pictures=(Pictures(kind="own", count=4),),
+        settings=grid({"restarts": [1, 2], "pool": [64]}),
+        block=2,
+    )
+
+
+@pytest.fixture
+def local_ray(monkeypatch):
+    paths = [str(path) for path in (os.getcwd(), os.path.join(os.getcwd(), "tests"))]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]))
+    options = {"log_to_driver": False, "include_dashboard": False, "logging_level": "error"}
+    ray.init(address="local", num_cpus=2, **options)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_killed_worker_costs_nothing_but_time(spec, local_ray, tmp_path):
+    killed = []
+
+    def kill():
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not killed:
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    if path.read_bytes().startswith(b"ray::compute_number"):  # a worker in the middle of a cell
+                        os.kill(int(path.parent.name), signal.SIGKILL)
+                        killed.append(path.parent.name)
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    ran = run_sweep(spec, tmp_path / "out", executor=on_ray.make_executor())
+    killer.join()
+    assert killed
+    assert ran.counts == {"cells": 16, "done": 16, "failed": 0, "left": 0}
+    assert ran.computed == 16
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(InputError, match=r"jattr\[ray\]"):
+        on_ray.make_executor()
+
+
+def test_a_cluster_that_is_not_there(spec, tmp_path):
+    with pytest.raises(InputError, match="cannot reach a Ray cluster"):
+        run_sweep(spec, tmp_path / "out", executor=on_ray.make_executor("127.0.0.1:1"))
+
+
+def test_a_worker_with_another_generator_refuses(spec):
+    from jattr.sweep.cells import make_plan
+
+    facts = '[{}, {{"tiny": "0"}}, {{}}]'.format(__import__("json").dumps(on_ray.to_json(make_plan(spec).spec)))
+    with pytest.raises(InputError, match="make them the same"):
+        on_ray.compute_number(facts, 0)
