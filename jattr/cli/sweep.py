@@ -11,6 +11,7 @@ from jattr.report.words import shown
 
 if TYPE_CHECKING:
     from jattr.sweep.run import Ran
+    from jattr.sweep.spec import Spec
 
 FORMATS = ("csv", "parquet", "figures", "report")
 REPORT = "report"  # subfolder of a sweep with its tables, figures and page
@@ -65,11 +66,20 @@ def run_sweep(args: argparse.Namespace) -> int:
 
     spec, _ = load_spec(args.spec)
     start_jax(args.device)
-    if args.dry_run:
-        return _dry_run(args, spec)
+    return run_spec(args, spec)
+
+
+def run_spec(args: argparse.Namespace, spec: Spec) -> int:
+    """Run a spec with the options of a run, or say what there is to do.
+
+    Raises:
+      InputError: as `run_sweep`.
+    """
     from jattr.sweep.cells import make_plan
     from jattr.sweep.run import run_plan
 
+    if args.dry_run:
+        return _dry_run(args, spec)
     plan = make_plan(spec)
     progress = Progress(len(plan.cells), "cells")
     ran = run_plan(plan, args.out, yes=args.yes, executor=_executor(args), progress=lambda cell: progress.advance())
@@ -103,7 +113,7 @@ def _executor(args: argparse.Namespace) -> Any:
     return make_executor(args.ray)
 
 
-def _dry_run(args: argparse.Namespace, spec: Any) -> int:
+def _dry_run(args: argparse.Namespace, spec: Spec) -> int:
     """Print what a run would do."""
     import dataclasses
 

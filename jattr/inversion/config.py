@@ -6,6 +6,7 @@ from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.generators.settings import NOISE, SPACES
 from jattr.inversion.choice import GRADIENTS, LM, dense_jacobian
+from jattr.inversion.optax_methods import ensure_method
 from jattr.inversion.optimisers import METHODS
 
 STARTS = ("linear", "pool", "prior")
@@ -22,7 +23,7 @@ class InvertConfig:
     reaches the rounding floor or `restarts` are spent.
     """
 
-    optimiser: str = "auto"  # of METHODS; "auto": levenberg-marquardt, but lbfgs first where a Jacobian is dear
+    optimiser: str = "auto"  # of METHODS, or NAME:RATE[:SCHEDULE]; "auto": by the cost of a Jacobian
     steps: int | None = None  # most steps of one restart; None: the method's own number
     restarts: int | None = None  # most restarts for each picture and candidate; None: 8, or 32 where they cost little
     start: str = "linear"  # "linear" (guess by a ridge regression on prior samples, then noise), "pool", "prior"
@@ -47,6 +48,8 @@ class InvertConfig:
         Raises:
           InputError: one is not legal.
         """
+        if isinstance(self.optimiser, str):
+            ensure_method(self.optimiser)
         _one_of("optimiser", self.optimiser, ("auto", *METHODS))
         _one_of("start", self.start, STARTS)
         _one_of("precision", self.precision, PRECISIONS)

@@ -17,7 +17,7 @@ from jattr.sweep.cells import Plan
 SHARE_OF_PEAK = 0.2  # that searches of small pictures reach, with what the host does between steps
 COMPILATION = 10.0  # seconds for the programs of a candidate and method
 IDLE_BYTES = 500 << 20  # of a process with JAX and its programs
-SIDE = 768  # of the matrices that are multiplied to measure the machine
+SIDE = 1536  # of the matrices that are multiplied to measure the machine
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def matmul_rate() -> float:
     product = jax.jit(lambda a: a @ a)
     product(a).block_until_ready()
     seconds = []
-    for _ in range(10):
+    for _ in range(4):
         start = time.perf_counter()
         product(a).block_until_ready()
         seconds.append(time.perf_counter() - start)

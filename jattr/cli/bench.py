@@ -1,0 +1,96 @@
+"""`jattr bench`: ready sweeps, and the speed of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from jattr.cli.options import Progress, add_common, add_device, emit, start_jax
+from jattr.errors import InputError
+from jattr.report.words import shown
+
+OUT = "jattr-bench"
+SPEED = "speed"
+NAMES = ("optimisers", "restarts", "distances", "robustness", "adversarial", "open-set", "paper", SPEED)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "bench",
+        help="ready sweeps: optimisers, restarts, robustness, the paper's recipe, ...",
+        description="Run a ready sweep over bundled generators, or others, and write its tables, figures and page. A"
+        " run that was stopped goes on where it was. speed measures gradient steps and searches on this machine.",
+    )
+    parser.add_argument("suite", choices=NAMES)
+    parser.add_argument("--quick", action="store_true", help="few pictures, two candidates: a minute or two")
+    parser.add_argument("--candidates", nargs="+", default=[], metavar="GEN", help="generator folders or names")
+    parser.add_argument("--features", metavar="DIR", help="paper: the distance of its recipe, as a feature folder")
+    parser.add_argument("--out", metavar="DIR", help=f"folder of the store (default {OUT}/SUITE)")
+    parser.add_argument("--dry-run", action="store_true", help="say what there is to do, and stop")
+    parser.add_argument("--yes", action="store_true", help="a great number of cells is meant")
+    parser.add_argument("--no-report", action="store_true", help="write no tables, figures and page at the end")
+    parser.add_argument("--ray", metavar="ADDRESS", help="compute on a Ray cluster (local: begin one here)")
+    add_device(parser)
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the suite.
+
+    Raises:
+      InputError: an option or a candidate cannot be used.
+    """
+    if args.features is not None and args.suite != "paper":
+        raise InputError(f"--features belongs to the suite paper, not to {args.suite}; leave it away")
+    quick = "-quick" if args.quick else ""
+    args.out = args.out or str(Path(OUT) / f"{args.suite}{quick}")
+    start_jax(args.device)
+    if args.suite == SPEED:
+        return _speed(args)
+    from jattr.cli.sweep import run_spec
+    from jattr.sweep.suites import make_suite, paper_spec
+
+    spec = make_suite(args.suite, quick=args.quick, candidates=args.candidates)
+    if args.features is not None:
+        spec = paper_spec(spec.candidates, count=spec.pictures[0].count, distance=args.features)
+    return run_spec(args, spec)
+
+
+def _speed(args: argparse.Namespace) -> int:
+    """Measure, print and write speed.json."""
+    import dataclasses
+
+    from jattr.cli.attribute import load_candidates
+    from jattr.cli.attribute_run import versions
+    from jattr.cli.output import new_folder
+    from jattr.sweep.speed import search_speeds, step_speeds
+    from jattr.sweep.suites import FAMILIES, PAIR
+
+    generators = load_candidates(args.candidates or list(PAIR if args.quick else FAMILIES), resize=True)
+    progress = Progress(2, "measurements")
+    with new_folder(args.out, overwrite=True) as work:
+        steps = step_speeds(generators, (1, 8) if args.quick else (1, 8, 32))
+        progress.advance()
+        searches = search_speeds(generators, 4 if args.quick else 16)
+        result: dict[str, Any] = {
+            "steps": [dataclasses.asdict(one) for one in steps],
+            "searches": [dataclasses.asdict(one) for one in searches],
+            "versions": versions(),
+        }
+        (work / "speed.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    lines = [
+        f"{shown(one.generator, 40)}, {one.lanes} lanes: {one.milliseconds:.2f} ms a step of a lane"
+        f" ({one.spread[0]:.2f} to {one.spread[1]:.2f}), {one.share_of_peak:.0%} of the matrix-product peak"
+        for one in steps
+    ]
+    lines += [
+        f"{shown(one.generator, 40)}: {one.arrived} of {one.pictures} own pictures at the floor in {one.seconds:.1f} s,"
+        f" {one.pictures_per_minute:.0f} a minute"
+        for one in searches
+    ]
+    emit(args, result, "\n".join([*lines, f"written to {shown(args.out, 200)}: speed.json"]))
+    return 0

@@ -1,0 +1,103 @@
+"""The `speed` suite: gradient steps and whole searches by generator and lanes, beside the machine's matrix products."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from jattr.generators.base import Generator
+from jattr.images import to_byte
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.initial import forget_pools
+from jattr.inversion.invert import invert
+from jattr.inversion.lanes import Status
+from jattr.inversion.measure import forward_cost, make_pictures
+from jattr.inversion.problem import Prior, target_of
+from jattr.inversion.search import make_engine
+from jattr.sweep.estimate import matmul_rate
+
+LANES = (1, 8, 32)
+METHOD = "adam-cosine"  # value, gradient and an Adam update
+REPEATS = 5
+PICTURES = 16
+
+
+@dataclass(frozen=True)
+class StepSpeed:
+    """Gradient steps of one generator in programs of so many lanes."""
+
+    generator: str
+    lanes: int
+    milliseconds: float  # a step of one lane, median
+    spread: tuple[float, float]  # the fastest and the slowest repeat
+    share_of_peak: float  # of the machine's float32 matrix products; forward and backward as 3 forward passes
+
+
+@dataclass(frozen=True)
+class SearchSpeed:
+    """Own pictures of one generator, searched to the rounding floor."""
+
+    generator: str
+    pictures: int
+    arrived: int
+    seconds: float  # programs compiled before
+    pictures_per_minute: float
+
+
+def step_speeds(generators: Sequence[Generator], lanes: Sequence[int] = LANES) -> list[StepSpeed]:
+    """Return how long gradient steps take; generators take turns, so that all meet the machine in one mood."""
+    rates = []
+    tasks = [(gen, count, *_stepper(gen, count)) for gen in generators for count in lanes]
+    taken: list[list[float]] = [[] for _ in tasks]
+    for _ in range(REPEATS):
+        rates.append(matmul_rate())
+        for seconds, (_, count, run, steps) in zip(taken, tasks, strict=True):
+            start = time.perf_counter()
+            run()
+            seconds.append((time.perf_counter() - start) / (steps * count))
+    found = []
+    for seconds, (gen, count, _, _) in zip(taken, tasks, strict=True):
+        median = float(np.median(seconds))
+        spread = (1e3 * min(seconds), 1e3 * max(seconds))
+        found.append(StepSpeed(gen.name, count, 1e3 * median, spread, 3 * forward_cost(gen) / median / max(rates)))
+    return found
+
+
+def search_speeds(generators: Sequence[Generator], count: int = PICTURES) -> list[SearchSpeed]:
+    """Return how long the default search takes for own pictures, the second time it is run."""
+    found = []
+    for gen in generators:
+        pixels, _ = _own(gen, count)
+        for _ in range(2):
+            forget_pools()
+            start = time.perf_counter()
+            result = invert(gen, pixels, config=InvertConfig())
+            seconds = time.perf_counter() - start
+        arrived = int((result.status == Status.ARRIVED).any(1).sum())
+        found.append(SearchSpeed(gen.name, count, arrived, seconds, 60 * count / seconds))
+    return found
+
+
+def _stepper(gen: Generator, lanes: int) -> tuple[Callable[[], Any], int]:
+    """Return a function that carries out a segment of steps, compiled, and its number of steps."""
+    engine = make_engine(gen.apply, gen.latent_shape, METHOD, 500, "default")
+    pixels, label = _own(gen, lanes)
+    targets = jax.device_put(jax.tree.map(lambda *parts: np.stack(parts), *[target_of(p) for p in pixels]))
+    z = np.asarray(gen.sample_latent(jax.random.key(7), lanes)).reshape(lanes, -1)
+    prior = Prior(np.zeros(z.shape[1], np.float32), np.ones(z.shape[1], np.float32))
+
+    def run() -> None:
+        jax.block_until_ready(engine.advance(gen.state, prior, targets, label, engine.begin(z)))
+
+    run()
+    return run, engine.segment
+
+
+def _own(gen: Generator, count: int) -> tuple[np.ndarray, np.ndarray | None]:
+    keys = jax.random.split(jax.random.key(5))
+    z = np.asarray(gen.sample_latent(keys[0], count))
+    label = np.asarray(jax.random.randint(keys[1], (count,), 0, gen.num_classes)) if gen.num_classes else None
+    return to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round"), label
