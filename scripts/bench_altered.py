@@ -3,10 +3,13 @@
     python scripts/bench_altered.py --pool bundled --pictures 5 --alteration jpeg:75:4:2:0 rescale:0.75:lanczos
     python scripts/bench_altered.py --pool faces --pictures 10 --alteration jpeg:50:4:4:4 --unmodelled
     python scripts/bench_altered.py --pool faces --nobody 200 --alteration jpeg:75:4:2:0
+    python scripts/bench_altered.py --pool bundled --only dcgan_a progan_a --cost 3 --alteration jpeg:75 blur:1
 
 `--nobody N` takes N pictures that no candidate made in place of own ones: the photographs of the reference folder for
 the face pool, the renderer's faces for the bundled one. `--unmodelled` takes the altered pictures as they are; where
-they have another size they are brought back by Lanczos first. Prints rows and, for each alteration, a line of JSON.
+they have another size they are brought back by Lanczos first. `--cost N` times the searches instead: unaltered and
+altered pictures taking turns N times after a round that compiles; medians and their ratio. Prints rows and, for each
+alteration, a line of JSON.
 """
 
 import argparse
@@ -97,6 +100,21 @@ def nobodys(pool: str, count: int, shape: tuple[int, int, int], reference: Path 
     return np.stack([fit(read_image(path), shape, resize=True) for path in paths])
 
 
+def cost(
+    pixels: np.ndarray, chains: Sequence[str], generators: Sequence[Generator], config: InvertConfig, rounds: int
+) -> dict[str, Any]:
+    """Return median seconds of each alteration, modelled, and their ratio to those of unaltered pictures."""
+    names, taken = ["", *chains], {text: [] for text in ["", *chains]}
+    for number in range(rounds + 1):
+        for text in names:
+            start = time.perf_counter()
+            attributed(pixels, parse_chain(text), generators, config, modelled=True)
+            if number:
+                taken[text].append(time.perf_counter() - start)
+    medians = {text or "none": float(np.median(seconds)) for text, seconds in taken.items()}
+    return {"seconds": medians, "ratio": {text: seconds / medians["none"] for text, seconds in medians.items()}}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", required=True, choices=("bundled", "faces"))
@@ -106,6 +124,7 @@ def main() -> None:
     parser.add_argument("--nobody", type=int, metavar="N", help="N pictures of nobody in place of own ones")
     parser.add_argument("--alteration", nargs="+", default=[""], metavar="CHAIN")
     parser.add_argument("--unmodelled", action="store_true", help="do not model the alteration")
+    parser.add_argument("--cost", type=int, metavar="N", help="time searches instead, N rounds")
     parser.add_argument("--restarts", type=int)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -122,6 +141,10 @@ def main() -> None:
         else:
             pixels = np.concatenate([own_pictures(gen, args.pictures, args.seed) for gen in generators])
             truth = [gen.name for gen in generators for _ in range(args.pictures)]
+        if args.cost:
+            found = cost(pixels, args.alteration, generators, config, args.cost)
+            print(json.dumps({"pictures": len(pixels), **found, "seed": args.seed, **origin()}))
+            return
         for text in args.alteration:
             start = time.perf_counter()
             found = attributed(pixels, parse_chain(text), generators, config, not args.unmodelled)
