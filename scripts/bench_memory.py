@@ -1,9 +1,10 @@
-"""Peak resident memory of attributing many pictures from the command line, in a process of its own.
+"""Peak memory and pictures a minute of attributing many pictures from the command line, in a process of its own.
 
     python scripts/bench_memory.py                          # JATTR_REFERENCE names the reference folder
     python scripts/bench_memory.py --pictures 20 --reference DIR
+    python scripts/bench_memory.py --pool bundled --pictures 125 250 500 1000 --candidates 5 10
 
-Converts the three face generators of the reference folder, has them make the pictures in turn, and runs `python -m
+Takes the three face generators of the reference folder, or the bundled ones, has them make the pictures in turn, and runs `python -m
 jattr attribute` on the PNG files. The peak is the kernel's own high-water mark (VmHWM), read by the process as it ends.
 """
 
@@ -21,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
 from bench_accuracy import FACES, find_entries, load, origin, own_pictures, reference_folder, show
+
+from jattr.generators.store import bundled_generators, load_generator
 
 # `python -m jattr` with one thing added: as it ends, without cleaning up, it says how much memory it took at most.
 CHILD = """
@@ -57,28 +60,42 @@ def measure(candidates: list[str], pictures: list[str], work: Path) -> dict[str,
     }
 
 
+def made_by(gens: list[Any], count: int, seed: int, folder: Path) -> list[str]:
+    """Write so many pictures, the generators taking turns, and return their files."""
+    folder.mkdir()
+    for number, gen in enumerate(gens):
+        mine = len(range(number, count, len(gens)))
+        if mine:
+            own_pictures(gen, mine, jax.random.key(seed + number), folder)
+    return sorted(str(path) for path in folder.glob("*.png"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pool", choices=("faces", "bundled"), default="faces")
     parser.add_argument("--reference", help="folder with weights/ (default: $JATTR_REFERENCE)")
-    parser.add_argument("--pictures", type=int, default=200, help="all together (default 200)")
+    parser.add_argument("--pictures", type=int, nargs="+", default=[200], help="all together (default 200)")
+    parser.add_argument("--candidates", type=int, nargs="+", help="the first so many of the pool (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    entries = find_entries(reference_folder(parser, args.reference))
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        gens = load(entries, FACES, work)
-        for number, gen in enumerate(gens):
-            count = len(range(number, args.pictures, len(gens)))
-            if count:
-                own_pictures(gen, count, jax.random.key(args.seed + number), work)
-        pictures = sorted(str(path) for path in work.glob("*.png"))
-        row = {
-            "pictures": len(pictures),
-            "candidates": len(gens),
-            **measure([str(work / n) for n in FACES], pictures, work),
-        }
-    show(row)
-    print(json.dumps({**row, "cache": os.environ.get("JATTR_CACHE", "default"), "seed": args.seed, **origin()}))
+        if args.pool == "faces":
+            gens = load(find_entries(reference_folder(parser, args.reference)), FACES, work)
+            places = [str(work / name) for name in FACES]
+        else:
+            places = list(bundled_generators())
+            gens = [load_generator(name) for name in places]
+        for count in args.pictures:
+            for used in args.candidates or [len(gens)]:
+                place = work / f"{count}-{used}"
+                pictures = made_by(gens[:used], count, args.seed, place)
+                row = {"pool": args.pool, "pictures": len(pictures), "candidates": used}
+                row |= measure(places[:used], pictures, place)
+                row["pictures_a_minute"] = 60 * len(pictures) / row["seconds"]
+                show(row)
+                cache = os.environ.get("JATTR_CACHE", "default")
+                print(json.dumps({**row, "cache": cache, "seed": args.seed, **origin()}), flush=True)
 
 
 if __name__ == "__main__":
