@@ -4,7 +4,7 @@
     python scripts/bench_memory.py --pictures 20 --reference DIR
     python scripts/bench_memory.py --pool bundled --pictures 125 250 500 1000 --candidates 5 10
 
-Takes the three face generators of the reference folder, or the bundled ones, has them make the pictures in turn, and runs `python -m
+Takes the face generators of the reference folder, or the bundled ones, has them make pictures, and runs `python -m
 jattr attribute` on the PNG files. The peak is the kernel's own high-water mark (VmHWM), read by the process as it ends.
 """
 
