@@ -61,7 +61,7 @@ def test_a_picture_is_searched_by_a_discriminator(spec, attribute, tmp_path):
 
 
 def test_pictures_of_another_size_are_one_clear_error(attribute, tmp_path):
-    code, errors, out = attribute(str(discriminator(tmp_path, "resnet 3-6-9-12")))
+    code, errors, _ = attribute(str(discriminator(tmp_path, "resnet 3-6-9-12")))
     assert code == 2
     lines = [line for line in errors.splitlines() if "error" in line or "failed" in line]
     assert len(lines) == 1, errors
