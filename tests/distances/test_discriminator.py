@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from feature_files import random_network, stored_tensors
 from flax import nnx
+from torch_discriminators import nvlabs_activations, nvlabs_tensors, rosinality_activations, rosinality_tensors
 
 from converters.convert import convert
 from jattr.distances import features, load_distance, load_features
 from jattr.distances.discriminator import parse
 from jattr.distances.feature_folder import make_card, save_features
-from jattr.distances.networks import graph_of, network_of
+from jattr.distances.networks import graph_of, make_network, network_of
 from jattr.errors import InputError
 
 NAME = "stylegan2-discriminator"
@@ -27,19 +28,15 @@ CASES = {
 }
 
 
-def torch_module(case):
-    torch = pytest.importorskip("torch")
-    from torch_discriminators import Nvlabs, Rosinality
-
-    torch.manual_seed(0)
-    return torch, (Rosinality if case == "rosinality" else Nvlabs)(**CASES[case]).eval()
-
-
-def write(torch, module, case, path):
-    """Write the module as its program's checkpoint does, but for a clamp, which only pickles have."""
-    key = "d" if case == "rosinality" else "D"
-    torch.save({key: module.state_dict()}, path)
-    return path
+def made(case):
+    """(key in the checkpoint, tensors of the discriminator, its activations as a function of pictures and clamp)."""
+    options = dict(CASES[case])
+    if case == "rosinality":
+        tensors = rosinality_tensors(**options)
+        return "d", tensors, lambda pictures, clamp: rosinality_activations(tensors, pictures)
+    options.pop("clamp", None)
+    tensors, form = nvlabs_tensors(**options), options.get("form", "resnet")
+    return "D", tensors, lambda pictures, clamp: nvlabs_activations(tensors, pictures, form=form, clamp=clamp)
 
 
 def activations(network, pictures, layers):
@@ -48,43 +45,36 @@ def activations(network, pictures, layers):
     return dict(zip(layers, found, strict=True))
 
 
-def with_clamp(network, case):
-    """The same network with the clamp of a case."""
-    clamp = CASES[case].get("clamp")
-    if clamp is None:
-        return network
+def with_clamp(network, clamp):
+    """The same network with a clamp, which only pickles of modules tell."""
     card = make_card(name="d", architecture=NAME, variant=f"{network.variant} clamp {clamp:g}", source={})
-    from jattr.distances.networks import make_network
-
-    tensors = {"/".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(network.state)}
-    return make_network(card, tensors)
+    leaves = nnx.to_flat_state(network.state)
+    return make_network(card, {"/".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in leaves})
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_activations_are_those_of_pytorch(case, tmp_path):
-    torch, module = torch_module(case)
-    convert(write(torch, module, case, tmp_path / "d.pt"), tmp_path / "out", arch=NAME)
-    network = with_clamp(load_features(tmp_path / "out"), case)
+    torch = pytest.importorskip("torch")
+    key, tensors, expected_of = made(case)
+    state = {name: torch.from_numpy(array) for name, array in tensors.items()}
+    torch.save({key: state}, tmp_path / "checkpoint.pt")
+    convert(tmp_path / "checkpoint.pt", tmp_path / "out", arch=NAME)
+    network, clamp = load_features(tmp_path / "out"), CASES[case].get("clamp")
+    network = with_clamp(network, clamp) if clamp else network
     variant = parse(network.variant)
-    assert (variant.widths, variant.side) == (CASES[case]["widths"], 2 << len(CASES[case]["widths"]))
+    assert (variant.widths, variant.clamp) == (CASES[case]["widths"], clamp)
     shape = (2, variant.side, variant.side, variant.image_channels)
     pictures = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-    with torch.no_grad():
-        expected = module.activations(torch.from_numpy(pictures).permute(0, 3, 1, 2))
+    expected = expected_of(pictures, clamp)
     assert tuple(expected) == variant.layers
     found = activations(network, pictures, variant.layers)
     for layer, values in expected.items():
-        values = values.permute(0, 2, 3, 1).numpy()
         assert found[layer].shape == values.shape
-        assert np.abs(found[layer] - values).max() <= TOLERANCE * np.abs(values).max()
-        alone = activations(network, pictures, (layer,))[layer]
-        assert np.abs(alone - values).max() <= TOLERANCE * np.abs(values).max()
-    if CASES[case].get("clamp"):  # and it is reached
-        plain = module.__class__(**CASES[case] | {"clamp": None})
-        plain.load_state_dict(module.state_dict())
-        with torch.no_grad():
-            loose = plain.activations(torch.from_numpy(pictures).permute(0, 3, 1, 2))["b4"]
-        assert np.abs(loose.permute(0, 2, 3, 1).numpy() - found["b4"]).max() > 0.01
+        error = TOLERANCE * np.abs(values).max()
+        assert np.abs(found[layer] - values).max() <= error
+        assert np.abs(activations(network, pictures, (layer,))[layer] - values).max() <= error
+    if clamp:  # and it is reached
+        assert np.abs(expected_of(pictures, None)["b4"] - expected["b4"]).max() > 0.01
 
 
 def test_the_distance_is_of_one_layer(tmp_path):

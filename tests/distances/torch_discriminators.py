@@ -1,4 +1,4 @@
-"""StyleGAN2's discriminator in PyTorch, whole, with the parameter names of two programs: written from the paper.
+"""StyleGAN2's discriminator in PyTorch by the names of two programs, from the paper; PyTorch is imported lazily.
 
 The filter is a convolution by groups and every step is done by itself: nothing here is as the code that it tests.
 """
@@ -6,149 +6,148 @@ The filter is a convolution by groups and every step is done by itself: nothing 
 import math
 from itertools import pairwise
 
-import torch
-from torch import nn
-from torch.nn import functional as F
+import numpy as np
 
-FILTER = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 64
-
-
-def blur(x, kernel, padding):
-    channels = x.shape[1]
-    return F.conv2d(F.pad(x, [padding] * 4), kernel.flip(0, 1)[None, None].repeat(channels, 1, 1, 1), groups=channels)
+TAPS = np.array([1.0, 3, 3, 1], np.float32)
+FILTER = np.outer(TAPS, TAPS) / 64
 
 
-def activated(x, bias, gain=1.0, clamp=None):
-    x = F.leaky_relu(x + bias[:, None, None], 0.2) * (math.sqrt(2) * gain)
+def nvlabs_tensors(widths, *, image_channels=3, form="resnet", classes=0, seed=0):
+    """All tensors of NVlabs' Discriminator; `widths` from the picture's size to 4x4 pixels."""
+    random, tensors = np.random.default_rng(seed), {}
+
+    def layer(name, *shape, bias=True):
+        tensors[f"{name}.weight"] = random.standard_normal(shape)
+        tensors[f"{name}.resample_filter"] = FILTER
+        if bias:
+            tensors[f"{name}.bias"] = 0.3 * random.standard_normal(shape[0])
+
+    sides = [4 << i for i in reversed(range(len(widths)))]
+    for i, (inputs, outputs) in enumerate(pairwise(widths)):
+        block = f"b{sides[i]}"
+        tensors[f"{block}.resample_filter"] = FILTER
+        if not i or form == "skip":
+            layer(f"{block}.fromrgb", inputs, image_channels, 1, 1)
+        layer(f"{block}.conv0", inputs, inputs, 3, 3)
+        layer(f"{block}.conv1", outputs, inputs, 3, 3)
+        if form == "resnet":
+            layer(f"{block}.skip", outputs, inputs, 1, 1, bias=False)
+    last = widths[-1]
+    if form == "skip":
+        layer("b4.fromrgb", last, image_channels, 1, 1)
+    layer("b4.conv", last, last + 1, 3, 3)
+    dense = {"b4.fc": (last, 16 * last), "b4.out": (last if classes else 1, last)}
+    dense |= {"mapping.embed": (last, classes), "mapping.fc0": (last, last)} if classes else {}
+    for name, shape in dense.items():
+        tensors |= {f"{name}.weight": random.standard_normal(shape), f"{name}.bias": np.zeros(shape[0])}
+    return {name: np.asarray(array, np.float32) for name, array in tensors.items()}
+
+
+def rosinality_tensors(widths, *, seed=0):
+    """All tensors of rosinality's Discriminator."""
+    random, tensors = np.random.default_rng(seed), {}
+
+    def weight(name, *shape):
+        tensors[f"{name}.weight"] = random.standard_normal(shape)
+
+    def bias(name, size):
+        tensors[f"{name}.bias"] = 0.3 * random.standard_normal(size)
+
+    weight("convs.0.0", widths[0], 3, 1, 1)
+    bias("convs.0.1", widths[0])
+    for i, (inputs, outputs) in enumerate(pairwise(widths), 1):
+        weight(f"convs.{i}.conv1.0", inputs, inputs, 3, 3)
+        bias(f"convs.{i}.conv1.1", inputs)
+        weight(f"convs.{i}.conv2.1", outputs, inputs, 3, 3)
+        bias(f"convs.{i}.conv2.2", outputs)
+        weight(f"convs.{i}.skip.1", outputs, inputs, 1, 1)
+        tensors |= {f"convs.{i}.conv2.0.kernel": FILTER, f"convs.{i}.skip.0.kernel": FILTER}
+    last = widths[-1]
+    weight("final_conv.0", last, last + 1, 3, 3)
+    bias("final_conv.1", last)
+    for i, shape in enumerate(((last, 16 * last), (1, last))):
+        weight(f"final_linear.{i}", *shape)
+        bias(f"final_linear.{i}", shape[0])
+    return {name: np.asarray(array, np.float32) for name, array in tensors.items()}
+
+
+def nvlabs_activations(tensors, pictures, *, form="resnet", clamp=None):
+    """Activations, NumPy [n, R, R, c] by name, of NumPy pictures [n, H, W, c]."""
+    t, picture = _tensors(tensors), _in(pictures)
+    found, x, side = {}, None, pictures.shape[1]
+    while True:
+        block = f"b{side}"
+        if f"{block}.fromrgb.weight" in t:
+            y = _conv(picture, t[f"{block}.fromrgb.weight"])
+            y = _activated(y, t[f"{block}.fromrgb.bias"], clamp=None if side == 4 else clamp)
+            x = y if x is None else x + y
+            picture = _blur(picture, 1)[:, :, ::2, ::2]
+        found[block] = x
+        if side == 4:
+            return _out(found)
+        y = _activated(_conv(x, t[f"{block}.conv0.weight"]), t[f"{block}.conv0.bias"], clamp=clamp)
+        y = _down_conv(y, t[f"{block}.conv1.weight"])
+        if form == "resnet":
+            half = math.sqrt(0.5)
+            y = _activated(y, t[f"{block}.conv1.bias"], half, clamp)
+            x = _down_conv(x, t[f"{block}.skip.weight"]) * half + y
+        else:
+            x = _activated(y, t[f"{block}.conv1.bias"], clamp=clamp)
+        side //= 2
+
+
+def rosinality_activations(tensors, pictures):
+    """Activations, NumPy [n, R, R, c] by name, of NumPy pictures [n, H, W, 3]."""
+    t = _tensors(tensors)
+    x = _activated(_conv(_in(pictures), t["convs.0.0.weight"]), t["convs.0.1.bias"])
+    found, i = {f"b{x.shape[-1]}": x}, 1
+    while f"convs.{i}.conv1.0.weight" in t:
+        y = _activated(_conv(x, t[f"convs.{i}.conv1.0.weight"]), t[f"convs.{i}.conv1.1.bias"])
+        y = _activated(_down_conv(y, t[f"convs.{i}.conv2.1.weight"]), t[f"convs.{i}.conv2.2.bias"])
+        x = (y + _down_conv(x, t[f"convs.{i}.skip.1.weight"])) / math.sqrt(2)
+        found[f"b{x.shape[-1]}"] = x
+        i += 1
+    return _out(found)
+
+
+def _blur(x, padding):
+    import torch
+
+    F, channels = torch.nn.functional, x.shape[1]
+    kernel = torch.from_numpy(FILTER)[None, None].repeat(channels, 1, 1, 1)
+    return F.conv2d(F.pad(x, [padding] * 4), kernel, groups=channels)
+
+
+def _activated(x, bias, gain=1.0, clamp=None):
+    import torch
+
+    x = torch.nn.functional.leaky_relu(x + bias[:, None, None], 0.2) * (math.sqrt(2) * gain)
     return x if clamp is None else x.clamp(-clamp * gain, clamp * gain)
 
 
-def down_conv(x, weight, kernel):
+def _conv(x, weight, **options):
+    import torch
+
+    options = options or {"padding": weight.shape[-1] // 2}
+    return torch.nn.functional.conv2d(x, weight / math.sqrt(weight[0].numel()), **options)
+
+
+def _down_conv(x, weight):
     """The filter between zeros, then the convolution at every second pixel; sizes are halved."""
-    side = weight.shape[-1]
-    return F.conv2d(blur(x, kernel, 2 if side == 3 else 1), weight / math.sqrt(weight[0].numel()), stride=2)
+    return _conv(_blur(x, 2 if weight.shape[-1] == 3 else 1), weight, stride=2)
 
 
-def conv(x, weight):
-    return F.conv2d(x, weight / math.sqrt(weight[0].numel()), padding=weight.shape[-1] // 2)
+def _tensors(tensors):
+    import torch
+
+    return {name: torch.from_numpy(array) for name, array in tensors.items()}
 
 
-class Layer(nn.Module):
-    """NVlabs' Conv2dLayer."""
+def _in(pictures):
+    import torch
 
-    def __init__(self, inputs, outputs, size, *, bias=True):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, size, size))
-        self.bias = nn.Parameter(0.3 * torch.randn(outputs)) if bias else None
-        self.register_buffer("resample_filter", FILTER.clone())
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
 
-class Dense(nn.Module):
-    def __init__(self, inputs, outputs):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.randn(outputs, inputs)), nn.Parameter(torch.randn(outputs))
-
-
-class NvlabsBlock(nn.Module):
-    def __init__(self, inputs, outputs, image_channels, form, *, first):
-        super().__init__()
-        self.register_buffer("resample_filter", FILTER.clone())
-        if first or form == "skip":
-            self.fromrgb = Layer(image_channels, inputs, 1)
-        self.conv0, self.conv1 = Layer(inputs, inputs, 3), Layer(inputs, outputs, 3)
-        if form == "resnet":
-            self.skip = Layer(inputs, outputs, 1, bias=False)
-
-
-class NvlabsEpilogue(nn.Module):
-    def __init__(self, width, image_channels, form, classes):
-        super().__init__()
-        if form == "skip":
-            self.fromrgb = Layer(image_channels, width, 1)
-        self.conv = Layer(width + 1, width, 3)
-        self.fc, self.out = Dense(16 * width, width), Dense(width, width if classes else 1)
-
-
-class Nvlabs(nn.Module):
-    """NVlabs' Discriminator; `widths` from the picture's size to 4x4 pixels."""
-
-    def __init__(self, widths, *, image_channels=3, form="resnet", clamp=None, classes=0):
-        super().__init__()
-        self.form, self.clamp, self.sides = form, clamp, [4 << i for i in reversed(range(len(widths)))]
-        for i, side in enumerate(self.sides[:-1]):
-            self.add_module(f"b{side}", NvlabsBlock(widths[i], widths[i + 1], image_channels, form, first=not i))
-        if classes:
-            self.mapping = nn.ModuleDict({"embed": Dense(classes, widths[-1]), "fc0": Dense(widths[-1], widths[-1])})
-        self.b4 = NvlabsEpilogue(widths[-1], image_channels, form, classes)
-
-    def activations(self, picture):
-        """Activations [n, c, R, R] by name, of pictures [n, c, H, W]."""
-        found, x, clamp = {}, None, self.clamp
-        for side in self.sides:
-            block = self.get_submodule(f"b{side}")
-            if hasattr(block, "fromrgb"):
-                y = conv(picture, block.fromrgb.weight)
-                y = activated(y, block.fromrgb.bias, clamp=None if side == 4 else clamp)
-                x = y if x is None else x + y
-                picture = blur(picture, FILTER, 1)[:, :, ::2, ::2]
-            found[f"b{side}"] = x
-            if side == 4:
-                return found
-            y = activated(conv(x, block.conv0.weight), block.conv0.bias, clamp=clamp)
-            y = down_conv(y, block.conv1.weight, block.conv1.resample_filter)
-            if self.form == "resnet":
-                half = math.sqrt(0.5)
-                beside = down_conv(x, block.skip.weight, block.skip.resample_filter)
-                x = beside * half + activated(y, block.conv1.bias, half, clamp)
-            else:
-                x = activated(y, block.conv1.bias, clamp=clamp)
-
-
-class Blur(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("kernel", FILTER.clone())
-
-
-class Weight(nn.Module):
-    def __init__(self, inputs, outputs, size):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, size, size))
-
-
-class Bias(nn.Module):
-    def __init__(self, outputs):
-        super().__init__()
-        self.bias = nn.Parameter(0.3 * torch.randn(outputs))
-
-
-class RosinalityBlock(nn.Module):
-    def __init__(self, inputs, outputs):
-        super().__init__()
-        self.conv1 = nn.Sequential(Weight(inputs, inputs, 3), Bias(inputs))
-        self.conv2 = nn.Sequential(Blur(), Weight(inputs, outputs, 3), Bias(outputs))
-        self.skip = nn.Sequential(Blur(), Weight(inputs, outputs, 1))
-
-
-class Rosinality(nn.Module):
-    """rosinality's Discriminator."""
-
-    def __init__(self, widths):
-        super().__init__()
-        last = widths[-1]
-        blocks = [RosinalityBlock(a, b) for a, b in pairwise(widths)]
-        self.convs = nn.Sequential(nn.Sequential(Weight(3, widths[0], 1), Bias(widths[0])), *blocks)
-        self.final_conv = nn.Sequential(Weight(last + 1, last, 3), Bias(last))
-        self.final_linear = nn.Sequential(Dense(16 * last, last), Dense(last, 1))
-
-    def activations(self, picture):
-        """Activations [n, c, R, R] by name, of pictures [n, c, H, W]."""
-        first, *blocks = self.convs
-        x = activated(conv(picture, first[0].weight), first[1].bias)
-        found = {f"b{x.shape[-1]}": x}
-        for block in blocks:
-            y = activated(conv(x, block.conv1[0].weight), block.conv1[1].bias)
-            y = activated(down_conv(y, block.conv2[1].weight, block.conv2[0].kernel), block.conv2[2].bias)
-            x = (y + down_conv(x, block.skip[1].weight, block.skip[0].kernel)) / math.sqrt(2)
-            found[f"b{x.shape[-1]}"] = x
-        return found
+def _out(found):
+    return {name: x.permute(0, 2, 3, 1).numpy() for name, x in found.items()}
