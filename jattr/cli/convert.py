@@ -13,7 +13,7 @@ def add_parser(subparsers: Any) -> None:
         "convert",
         help="turn a PyTorch checkpoint into a generator folder, or a feature folder",
         description="Turn a PyTorch checkpoint into a generator folder. Known families are told from the file; others"
-        " need an architecture card. Inception v3, a folder of LPIPS' backbone and heads, or StyleGAN's discriminator"
+        " need an architecture card. Inception v3, a folder of LPIPS' backbone and heads, or StyleGAN2's discriminator"
         " (--arch stylegan2-discriminator) becomes a feature folder for distances. Nothing in the checkpoint is run.",
     )
     parser.add_argument(
