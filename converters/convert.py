@@ -53,7 +53,8 @@ def convert(
         card (`.json`), whose `weights` lie beside it.
       destination: the folder to make.
       card: an architecture card (`docs/architecture_card.md`); None: the family is told from the file.
-      arch: the name of a known layout (`converters.detect.FORMATS`), where several fit.
+      arch: the name of a known layout (`converters.detect.FORMATS`), where several fit; or "stylegan2-discriminator":
+        not the generator but the discriminator beside it.
       name: the generator's; None: the card's, or the destination folder's.
       settings: psi, cutoff and noise of a style-based generator, stored in its card.
       image_size: (height, width) of the pictures, for autoencoders, which fit any; None: what the file suggests.

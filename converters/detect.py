@@ -44,6 +44,7 @@ _ALL: tuple[AnyFormat, ...] = (
     *features.FORMATS,
 )
 FORMATS: dict[str, AnyFormat] = {format.name: format for format in _ALL}
+ON_REQUEST = tuple(format for format in features.FORMATS if format.on_request)
 CONFIG = "config.json"
 FOLDER_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 NAMES = nvlabs_pickle.NAMES | progan.NAMES  # what pickles may name besides PyTorch's own
@@ -94,7 +95,7 @@ def detect(weights: Weights, arch: str | None = None) -> Match:
 
     Args:
       weights: the file as read.
-      arch: the name of a format; None: any.
+      arch: the name of a format; None: any but those that are only looked for by name.
 
     Raises:
       ConversionError: none fits, or several do; or there is no such format.
@@ -103,18 +104,30 @@ def detect(weights: Weights, arch: str | None = None) -> Match:
         raise ConversionError(f"there is no architecture {arch!r}; known: {', '.join(FORMATS)}")
     matches: list[Match] = []
     tried: list[str] = []
-    for format in FORMATS.values() if arch is None else [FORMATS[arch]]:
+    asked = [FORMATS[arch]] if arch else [format for format in FORMATS.values() if format not in ON_REQUEST]
+    for format in asked:
         match = _first_match(format, weights.tree, tried)
         matches += [match] if match else []
     if len(matches) == 1:
         return matches[0]
+    if asked[0] in ON_REQUEST:
+        raise ConversionError(f"{weights.path} has no {asked[0].title} that can be used: {'; '.join(tried)}")
     if matches:
         names = ", ".join(match.format.name for match in matches)
         raise ConversionError(f"{weights.path}: {names} all fit; say which with --arch NAME")
-    raise ConversionError("\n  ".join([f"{weights.path} {_kind_of(weights.tree)}; tried:", *tried, ADVICE]))
+    raise ConversionError(
+        "\n  ".join([f"{weights.path} {_kind_of(weights.tree)}; tried:", *tried, *_also(weights.tree), ADVICE])
+    )
 
 
 ADVICE = "give the right file, or describe the network in an architecture card: --card CARD.json"
+
+
+def _also(tree: Any) -> Iterator[str]:
+    """Yield what else a file has, of the formats that are only looked for by name."""
+    for format in ON_REQUEST:
+        if _first_match(format, tree, []):
+            yield f"it has a {format.title}: --arch {format.name} makes a feature folder of it, for distances"
 
 
 def _first_match(format: AnyFormat, tree: Any, tried: list[str]) -> Match | None:

@@ -1,5 +1,7 @@
 """Feature networks' weights as public files hold them: Inception v3, and LPIPS in two files, backbone and heads.
 
+Discriminators, which lie beside their generators, have their tables in `discriminators`.
+
 Sources for names: torchvision's models (inception.py, alexnet.py, vgg.py, squeezenet.py);
 https://github.com/mseitzer/pytorch-fid, inception.py; https://github.com/richzhang/PerceptualSimilarity, lpips.py and
 lpips/weights/v0.1. The two files of LPIPS lie in one folder, under any names.
@@ -12,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from converters import discriminators
 from converters.checkpoint_tree import find_state_dict, strip_module_prefix
 from converters.rules import Format, Found, Row, StateDict, UnfitError, convert_by_rows
 from converters.torch_file import read_checkpoint
@@ -57,6 +60,7 @@ class FeatureFormat(NamedTuple):
     keys: tuple[str, ...]  # as in `Format`
     describe: Callable[[StateDict, Any], Found]  # raises UnfitError
     table: Format
+    on_request: bool = False  # only looked for where --arch names it: it lies beside a generator, which comes first
 
 
 def describe_inception(tensors: StateDict, tree: Any) -> Found:
@@ -143,16 +147,17 @@ def convert_features(
       ConversionError: tensors that are missing, left over, of a wrong shape, kind or value: all in one message.
       InputError: a head's weight below 0, or the folder cannot be written.
     """
-    arch: Architecture = match.found.architecture
+    arch: Architecture | discriminators.Architecture = match.found.architecture
     try:
-        stored = convert_by_rows(match.format.table, match.found, match.tensors, graph_of(*arch)[1])
+        shapes = graph_of(arch.name, arch.variant)[1]
+        stored = convert_by_rows(match.format.table, match.found, match.tensors, shapes)
     except ConversionError as error:
         raise ConversionError(f"{source}: {error}") from error
     card = make_card(
         name=name,
         architecture=arch.name,
         variant=arch.variant,
-        source={"layout": match.format.name, "files": _digests(source)},
+        source={"layout": match.format.name, "files": _digests(source)} | ({"key": match.key} if match.key else {}),
     )
     return save_features(destination, card, stored, overwrite=overwrite)
 
@@ -183,4 +188,7 @@ _TABLES = (
         for backbone, title in (("alex", "AlexNet"), ("vgg", "VGG16"), ("squeeze", "SqueezeNet 1.1"))
     ),
 )  # fmt: skip
-FORMATS = tuple(FeatureFormat(table.name, table.title, table.keys, table.describe, table) for table in _TABLES)
+FORMATS = tuple(
+    FeatureFormat(table.name, table.title, table.keys, table.describe, table, table is discriminators.TABLE)
+    for table in (*_TABLES, discriminators.TABLE)
+)

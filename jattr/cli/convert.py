@@ -13,8 +13,8 @@ def add_parser(subparsers: Any) -> None:
         "convert",
         help="turn a PyTorch checkpoint into a generator folder, or a feature folder",
         description="Turn a PyTorch checkpoint into a generator folder. Known families are told from the file; others"
-        " need an architecture card. Inception v3, or a folder of LPIPS' backbone and heads, becomes a feature folder"
-        " for distances. Nothing in the checkpoint is run.",
+        " need an architecture card. Inception v3, a folder of LPIPS' backbone and heads, or StyleGAN2's discriminator"
+        " (--arch stylegan2-discriminator) becomes a feature folder for distances. Nothing in the checkpoint is run.",
     )
     parser.add_argument(
         "source",
@@ -24,7 +24,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("destination", metavar="DST", help="folder to make")
     described = parser.add_mutually_exclusive_group()
     described.add_argument("--card", metavar="CARD.json", help="architecture card of the weights file")
-    described.add_argument("--arch", metavar="NAME", help="layout of the file, where several fit")
+    described.add_argument(
+        "--arch",
+        metavar="NAME",
+        help="layout of the file, where several fit; or"
+        " stylegan2-discriminator: not the generator but its discriminator, as a feature folder",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace DST if it exists")
     parser.add_argument("--name", metavar="NAME", help="of the generator (default: the card's, or DST's)")
     parser.add_argument(

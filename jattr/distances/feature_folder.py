@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jattr.distances.networks import NETWORKS, FeatureNetwork, check_shapes, make_network
+from jattr.distances.networks import NETWORKS, FeatureNetwork, check_shapes, make_network, network_of
 from jattr.errors import GeneratorError, InputError
 from jattr.folders import new_folder
 from jattr.generators.card_json import plain, read_json
@@ -108,10 +108,18 @@ def checked_card(data: Any) -> dict[str, Any]:
         problems.append(f"name is {show(name)}; it must be a text of 1 to 100 printable characters")
     if not isinstance(architecture, str) or architecture not in NETWORKS:
         problems.append(f"architecture is {show(architecture)}; {suggest(str(architecture), list(NETWORKS))}")
-    elif variant not in NETWORKS[architecture].variants:
-        problems.append(f"variant is {show(variant)}; legal: {', '.join(NETWORKS[architecture].variants)}")
+    else:
+        problems += _problems_of(architecture, variant)
     if not isinstance(data.get("source", {}), Mapping):
         problems.append("source is no object")
     if problems:
         raise InputError(f"{CARD_FILE}: {'; '.join(problems)}")
     return {field: data[field] for field in FIELDS if field in data and field not in DIGESTS}
+
+
+def _problems_of(architecture: str, variant: Any) -> list[str]:
+    try:
+        network_of(architecture, variant)
+    except InputError as error:
+        return [str(error)]
+    return []

@@ -5,8 +5,8 @@ LPIPS, arXiv 1801.03924, version 0.1: at every pixel of several layers the vecto
 squared differences are weighed by channel, averaged over pixels and added up.
 
 Pictures are in [-1, 1] units, which is what all these networks take. For Inception they are resized to 299x299 pixels
-as pytorch-fid does it (bilinear, half-pixel centres, no filter); LPIPS takes them as they are, as its program does.
-Grey pictures are repeated to three channels.
+as pytorch-fid does it (bilinear, half-pixel centres, no filter); LPIPS takes them as they are, as its program does; a
+discriminator takes those of its own size only. Grey pictures are repeated to three channels.
 """
 
 import functools
@@ -20,7 +20,7 @@ from flax import nnx
 from jattr.distances.base import CompareFn, Distance, EncodeFn, ResidualFn, digest_of, join
 from jattr.distances.feature_folder import load_features
 from jattr.distances.layers import resize_bilinear
-from jattr.distances.networks import NETWORKS, FeatureNetwork, graph_of
+from jattr.distances.networks import FeatureNetwork, graph_of, network_of
 from jattr.errors import InputError
 from jattr.generators.card_problems import suggest
 
@@ -40,14 +40,14 @@ def features(folder: str | os.PathLike[str] | FeatureNetwork, *, layer: str | No
 
     Args:
       folder: a feature folder that `jattr convert` wrote, or what `load_features` gave.
-      layer: its name, of `NETWORKS[architecture].layers`; None: Mixed_7a of Inception, else the last.
+      layer: its name, of `network_of(architecture, variant).layers`; None: Mixed_7a of Inception, else the last.
 
     Raises:
       InputError: the folder cannot be used, or there is no such layer. When applied: pictures of a wrong number of
-        channels, or too small.
+        channels, or of a wrong size.
     """
     network = _loaded(folder)
-    legal = NETWORKS[network.architecture]
+    legal = network_of(network.architecture, network.variant)
     layer = legal.default_layer if layer is None else layer
     if layer not in legal.layers:
         raise InputError(f"{network.architecture} has no layer {layer!r}; {suggest(layer, legal.layers)}")
@@ -84,18 +84,24 @@ def lpips(folder: str | os.PathLike[str] | FeatureNetwork) -> Distance:
     )
 
 
-def picture_for(architecture: str, picture: jax.Array) -> jax.Array:
-    """Return a picture [H, W, 1 or 3] as [1, H', W', 3], of the size that a network takes.
+def picture_for(architecture: str, variant: str, picture: jax.Array) -> jax.Array:
+    """Return a picture [H, W, C'] as [1, H', W', C], of the size and channels that a network takes.
 
     Raises:
-      InputError: another number of channels, or a picture that is too small.
+      InputError: another number of channels, or a picture of a wrong size.
     """
     height, width, channels = picture.shape
-    network = NETWORKS[architecture]
-    if channels not in (1, 3):
+    network = network_of(architecture, variant)
+    legal = (1, 3) if network.channels == 3 else (network.channels,)
+    if channels not in legal:
         raise InputError(
-            f"{architecture} takes pictures of 1 or 3 channels, not {channels}; drop an alpha channel, or use a"
-            " distance of pixels"
+            f"{architecture} takes pictures of {' or '.join(map(str, legal))} channels, not {channels};"
+            f" {'drop an alpha channel, or ' if channels == 4 else ''}use a distance of pixels"
+        )
+    if network.only is not None and (height, width) != (network.only, network.only):
+        raise InputError(
+            f"this {architecture} takes pictures of {network.only}x{network.only} pixels, as its own generator makes"
+            f" them, not {height}x{width}; use another distance"
         )
     if min(height, width) < network.smallest:
         raise InputError(
@@ -104,7 +110,7 @@ def picture_for(architecture: str, picture: jax.Array) -> jax.Array:
         )
     if network.side is not None:
         picture = resize_bilinear(picture, network.side, network.side)
-    return jnp.broadcast_to(picture, (*picture.shape[:2], 3))[None]
+    return jnp.broadcast_to(picture, (*picture.shape[:2], network.channels))[None]
 
 
 def _loaded(folder: str | os.PathLike[str] | FeatureNetwork) -> FeatureNetwork:
@@ -117,7 +123,7 @@ def _functions_of_layer(architecture: str, variant: str, layer: str) -> Function
     graphdef, _ = graph_of(architecture, variant)
 
     def encode(state: Any, picture: jax.Array) -> jax.Array:
-        (found,) = nnx.merge(graphdef, state)(picture_for(architecture, picture), (layer,))
+        (found,) = nnx.merge(graphdef, state)(picture_for(architecture, variant, picture), (layer,))
         return jnp.ravel(found)
 
     def compare(state: Any, a: jax.Array, code: jax.Array) -> jax.Array:
@@ -134,7 +140,7 @@ def _functions_of_lpips(architecture: str, variant: str) -> Functions:
     def encode(state: Any, picture: jax.Array) -> tuple[jax.Array, ...]:
         """Return the activations [h, w, c] of each layer, of length 1 at each pixel, times the heads' square roots."""
         net = nnx.merge(graphdef, state)
-        found = net(picture_for(architecture, picture), NETWORKS[architecture].layers)
+        found = net(picture_for(architecture, variant, picture), network_of(architecture, variant).layers)
         return tuple(_of_length_one(x[0]) * jnp.sqrt(head[...]) for x, head in zip(found, net.heads, strict=True))
 
     def compare(state: Any, a: jax.Array, code: tuple[jax.Array, ...]) -> jax.Array:

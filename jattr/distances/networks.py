@@ -1,7 +1,8 @@
 """Feature networks: architecture name -> its module, its layers and its rules, and networks with their weights.
 
 A `FeatureNetwork` is what a feature folder holds (`feature_folder`). One architecture and variant has one graph
-definition, so that networks of other weights share compiled programs.
+definition, so that networks of other weights share compiled programs. Architectures of any size (`Sized`) write their
+sizes in the variant; `network_of` gives what is true of a variant.
 """
 
 import functools
@@ -13,7 +14,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jattr.distances import inception, lpips_nets
+from jattr.distances import discriminator, inception, lpips_nets
 from jattr.errors import InputError
 from jattr.generators.card_problems import MAX_LISTED, show
 from jattr.generators.digest import function_digest, tensors_digest
@@ -22,7 +23,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 
 class Network(NamedTuple):
-    """One architecture."""
+    """One architecture, of one or few variants."""
 
     module: Callable[[str], nnx.Module]  # of a variant
     variants: tuple[str, ...]  # the first is the default
@@ -30,6 +31,15 @@ class Network(NamedTuple):
     default_layer: str
     side: int | None = None  # pixels that pictures are resized to; None: as they are
     smallest: int = 1  # pixels a side that all layers fit
+    only: int | None = None  # pixels a side that pictures must have; None: any
+    channels: int = 3  # of pictures; where they are 3, grey ones are repeated
+
+
+class Sized(NamedTuple):
+    """One architecture whose variants are texts that state its sizes."""
+
+    variants: tuple[str, ...]  # examples
+    of: Callable[[Any], Network]  # what is true of a variant; raises InputError where the text is none
 
 
 def _lpips(name: str) -> Network:
@@ -38,12 +48,36 @@ def _lpips(name: str) -> Network:
     return Network(lambda _: lpips_nets.LpipsNet(name), ("0.1",), layers, layers[-1], smallest=backbone.smallest)
 
 
-NETWORKS: dict[str, Network] = {
+def _discriminator(text: Any) -> Network:
+    variant = discriminator.parse(text)
+    layers, channels = variant.layers, variant.image_channels
+    return Network(
+        lambda _: discriminator.DiscriminatorNet(variant), (text,), layers, layers[-1],
+        only=variant.side, channels=channels,
+    )  # fmt: skip
+
+
+NETWORKS: dict[str, Network | Sized] = {
     "inception-v3": Network(
         inception.InceptionV3, tuple(inception.CLASSES), inception.LAYERS, "Mixed_7a", inception.SIDE
     ),
     **{f"lpips-{name}": _lpips(name) for name in lpips_nets.BACKBONES},
+    "stylegan2-discriminator": Sized(("resnet 3-6-8-10-12",), _discriminator),
 }
+
+
+def network_of(architecture: str, variant: Any) -> Network:
+    """Return what is true of a variant of an architecture, a key of NETWORKS.
+
+    Raises:
+      InputError: there is no such variant.
+    """
+    network = NETWORKS[architecture]
+    if isinstance(network, Sized):
+        return network.of(variant)
+    if variant not in network.variants:
+        raise InputError(f"variant is {show(variant)}; legal: {', '.join(network.variants)}")
+    return network
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,4 +152,4 @@ def check_shapes(card: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
 
 def _abstract(architecture: str, variant: str) -> Any:
     """Return graph definition and state, without numbers, of a network."""
-    return nnx.split(nnx.eval_shape(lambda: NETWORKS[architecture].module(variant)))
+    return nnx.split(nnx.eval_shape(lambda: network_of(architecture, variant).module(variant)))

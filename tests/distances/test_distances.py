@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from feature_files import random_network
 
-from jattr.distances import DISTANCES, features, load_distance, lpips, weighted
+from jattr.distances import DISTANCES, NETWORKS, features, load_distance, lpips, weighted
+from jattr.distances.networks import Sized, network_of
 from jattr.errors import InputError
 
 ALEX = random_network("lpips-alex")
@@ -20,13 +21,28 @@ CASES = {
         (load_distance("l2"), 2.0), (load_distance("ssim"), 0.5), (features(ALEX, layer="relu1"), 0.1)
     ),
 }
-SMOOTH = {"l2", "multiscale", "features", "lpips"}
+SIZED = {name: random_network(name) for name, network in NETWORKS.items() if isinstance(network, Sized)}
+CASES |= {name: lambda network=network: features(network) for name, network in SIZED.items()}
+SMOOTH = {"l2", "multiscale", "features", "lpips", *SIZED}
 
 
 @pytest.fixture(scope="module", params=CASES)
-def distance(request):
+def case(request):
+    """The name of each case."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def distance(case):
     """Each distance in its default setting."""
-    return CASES[request.param]()
+    return CASES[case]()
+
+
+@pytest.fixture(scope="module")
+def pictures(pictures, case):
+    """Pictures that the distance takes: of any size, or of its own only."""
+    side = network_of(case, SIZED[case].variant).only if case in SIZED else None
+    return pictures[:, :side, :side]
 
 
 jit_apply = jax.jit(lambda apply, state, a, b: apply(state, a, b), static_argnums=0)
@@ -88,9 +104,8 @@ def test_encoding_the_picture_first_changes_nothing(distance, pictures):
         assert np.allclose(found, residual(distance, a, b), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_distances_of_a_kind_share_their_functions(name, pictures):
-    first, second = CASES[name](), CASES[name]()
+def test_distances_of_a_kind_share_their_functions(case, pictures):
+    first, second = CASES[case](), CASES[case]()
     assert first.apply is second.apply
     assert (first.encode, first.compare) == (second.encode, second.compare)
     assert first.digest == second.digest
@@ -120,8 +135,8 @@ def test_those_with_square_roots_say_so():
     assert {name for name, make in CASES.items() if make().smooth_squares} == SMOOTH
 
 
-def test_a_weighted_sum_is_the_sum(pictures):
-    a, b = pictures[:2]
+def test_a_weighted_sum_is_the_sum():
+    a, b = np.random.default_rng(0).uniform(-1, 1, (2, 36, 33, 3)).astype(np.float32)
     parts = [(load_distance("l2"), 2.0), (load_distance("huber"), 0.25), (features(ALEX, layer="relu1"), 3.0)]
     assert np.isclose(weighted(*parts)(a, b), sum(weight * each(a, b) for each, weight in parts), rtol=1e-5)
     nested = weighted((weighted(*parts), 2.0), (parts[0][0], 1.0))
