@@ -1,11 +1,11 @@
 """Effort: how many restarts, evaluations and seconds the candidates' own pictures take.
 
 Sources: Moré, Wild, SIAM Journal on Optimization 20 (2009), for data profiles; Hansen et al., Optimization Methods and
-Software 36 (2021) (arXiv 1603.08785), for targets and the expected evaluations to one (what all searches spent, over how
-many reached it); Clopper, Pearson, Biometrika 26 (1934), for the interval of a restart's chance.
+Software 36 (2021) (arXiv 1603.08785), for targets and the expected evaluations to one (what all searches spent, over
+how many reached it); Clopper, Pearson, Biometrika 26 (1934), for the interval of a restart's chance.
 
-A search is a picture under its maker. Its restarts count one after the other, whatever ran side by side. Evaluations are
-forward passes of the candidate.
+A search is a picture under its maker. Its restarts count one after the other, whatever ran side by side. Evaluations
+are forward passes of the candidate.
 """
 
 import math

@@ -1,10 +1,11 @@
 """Estimates from pictures, each with its number of pictures and its standard error.
 
-Sources: Wilson, Journal of the American Statistical Association 22 (1927), for the interval of a share; Cameron, Miller,
-Journal of Human Resources 50 (2015), for standard errors of repeats that share a picture.
+Sources: Wilson, Journal of the American Statistical Association 22 (1927), for the interval of a share; Cameron,
+Miller, Journal of Human Resources 50 (2015), for standard errors of repeats that share a picture.
 
-Repeats of a search of one picture are not independent, so the unit is the picture: a picture counts with the mean of its
-repeats, n is the number of pictures, and the interval is that of n pictures searched once, which repeats only narrow.
+Repeats of a search of one picture are not independent, so the unit is the picture: a picture counts with the mean of
+its repeats, n is the number of pictures, and the interval is that of n pictures searched once, which repeats only
+narrow.
 """
 
 import math

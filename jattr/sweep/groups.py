@@ -37,7 +37,8 @@ class Metric(NamedTuple):
 
 def metric(group: Group, measure: str, estimate: Estimate) -> Metric:
     """Return an estimate as a row."""
-    return Metric(*group, measure, *estimate)
+    e = estimate
+    return Metric(*group, measure, e.n, e.value, e.standard_error, e.low, e.high, e.note)
 
 
 def seeds_of(spec: Spec) -> list[str]:

@@ -11,8 +11,8 @@ from jattr.decision.restart_power import Restarts
 from jattr.decision.scores import scores_of
 from jattr.decision.verdict import DecisionConfig, Evidence, decide
 from jattr.inversion.problem import FLOOR
-from jattr.sweep.estimates import Estimate, by_picture, share, too_few
-from jattr.sweep.groups import Group, Metric, grouped, metric
+from jattr.sweep.estimates import by_picture, share, too_few
+from jattr.sweep.groups import Metric, grouped, metric
 from jattr.sweep.spec import NONE
 from jattr.sweep.tables import Picture, Results, Searched
 
@@ -144,7 +144,7 @@ class Confusion(NamedTuple):
     by: str  # "nearest" or "verdict"
     truth: str
     said: str
-    count: int
+    times: int  # that it was said
     n: int  # of this truth: pictures times repeats
     share: float
     standard_error: float  # of the share, over pictures
