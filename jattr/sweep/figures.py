@@ -5,15 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from jattr.report.figures import STYLE, plain_axis
+from jattr.report.figures import STYLE
 from jattr.report.words import shown
-from jattr.sweep.effort import END, TARGETS
+from jattr.sweep.effort_figures import data_profile, evaluations_to_target, restart_success, timing_to_target
 from jattr.sweep.groups import overall
 from jattr.sweep.measured import Measured
-from jattr.sweep.panels import MOST, QUIET, band, bars, legend, look, matrix, named, panels, rendered, shift, spans
+from jattr.sweep.panels import QUIET, bars, left_out, legend, look, matrices, matrix, named, panels, rendered, settings_of, shift
+    MOST,
+    QUIET,
+    band,
+    bars,
+    legend,
+    look,
+    matrices,
+    matrix,
+    named,
+    panels,
+    rendered,
+    shift,
+    spans,
+)
 from jattr.sweep.spec import NONE
 
 MATRICES = 4  # settings whose confusion matrices are drawn
+WAYS = {"nearest": "by the nearest candidate", "verdict": "by the verdict"}
 ROBUST = {
     "closed_set_accuracy": "closed-set accuracy", "certified": "certified", "auroc": "AUROC",
     "false_attribution": "foreign, but named",
@@ -41,83 +56,21 @@ def draw(measured: Measured) -> list[Drawn]:
     return found
 
 
-def restart_success(measured: Measured) -> Any:
-    """Share of own pictures that have arrived at the floor, against restarts."""
-    points = [p for p in measured.restart_points if measured.plain(p)]
-    if not points:
-        return None
-    settings = _settings(measured, points)
-    title = "Restart success, own pictures; bands: 95 %" + _left_out(measured, points)
-    axes = panels([""], len(settings), x="restarts of a picture", y="share that arrived", title=title, width=5.2)
-    for place, setting in enumerate(settings):
-        curve = [p for p in points if p.setting == setting]
-        x = [p.restarts for p in curve]
-        axes[0].plot(x, [p.share for p in curve], label=named(setting, f"n = {curve[0].n}"), **look(place))
-        band(axes[0], place, x, curve)
-    last = max(p.restarts for p in points)
-    step = max(1, last // 8)
-    axes[0].set_xticks(range(step if step > 1 else 1, last + 1, step))
-    axes[0].set_xlim(0.8, last + 0.2)
-    return legend(axes)
-
-
-def data_profile(measured: Measured) -> Any:
-    """Share of own pictures whose search has reached a target, against evaluations."""
-    points = [p for p in measured.profile if measured.plain(p)]
-    reached = [p for p in points if p.evaluations > 0]
-    if not reached:
-        return None
-    settings, last = _settings(measured, points), max(p.evaluations for p in reached)
-    ends = {r.setting: r.evaluations_q75 or last for r in measured.to_target if measured.plain(r) and r.target == END}
-    title = "Data profiles, own pictures; bands: 95 %" + _left_out(measured, points)
-    y = "share that reached it"
-    axes = panels(_targets(), len(settings), x="evaluations (forward passes)", y=y, title=title)
-    first = 0.7 * min(p.evaluations for p in reached)
-    for place, setting in enumerate(settings):
-        for ax, target in zip(axes, TARGETS, strict=True):
-            curve = [p for p in points if p.setting == setting and p.target == target]
-            curve.append(curve[-1]._replace(evaluations=max(curve[-1].evaluations, ends[setting])))
-            x = [max(p.evaluations, first) for p in curve]
-            way = look(place) | {"marker": "", "drawstyle": "steps-post"}
-            ax.plot(x, [p.share for p in curve], label=named(setting, f"n = {curve[0].n}"), **way)
-            band(ax, place, x, curve, step="post")
-    for ax in axes:
-        ax.set_xscale("log")
-        ax.set_xlim(left=first)
-        plain_axis(ax.xaxis)
-    return legend(axes)
-
-
-def evaluations_to_target(measured: Measured) -> Any:
-    """Median and quartiles of the evaluations to each target, over all own pictures."""
-    rows = [
-        (r.setting, r.target, r.n, r.evaluations_q25, r.evaluations_median, r.evaluations_q75)
-        for r in measured.to_target
-        if measured.plain(r)
-    ]
-    return _quartiles(measured, rows, "evaluations (forward passes)", "Evaluations to target: medians and quartiles")
-
-
-def timing_to_target(measured: Measured) -> Any:
-    """Median and quartiles of the seconds to each target, estimated from evaluations."""
-    rows = [
-        (r.setting, r.target, r.n, r.timing_q25, r.timing_median, r.timing_q75)
-        for r in measured.times
-        if measured.plain(r)
-    ]
-    return _quartiles(measured, rows, "seconds of a picture (estimated)", "Time to target: medians and quartiles")
-
-
 def oscr(measured: Measured) -> Any:
     """Own pictures that are accepted and given to their maker, against foreign ones that are accepted."""
     points = [p for p in measured.oscr if p.alteration == NONE and p.attack == NONE]
     if not points:
         return None
-    settings = _settings(measured, points)
+    settings = settings_of(measured.spec, points)
     areas = {m.setting: m.value for m in measured.metrics if m.measure == "oscr_area" and measured.plain(m)}
-    title = "Open set: OSCR, a line for each seed" + _left_out(measured, points)
+    title = "Open set: OSCR, a line for each seed" + left_out(points)
     axes = panels(
-        [""], len(settings), x="foreign pictures accepted", y="own accepted, given to their maker", title=title, width=4
+        [""],
+        len(settings),
+        x="foreign pictures accepted",
+        y="own accepted, right maker",
+        title=title,
+        width=4.0,
     )
     for place, setting in enumerate(settings):
         some = [p for p in points if p.setting == setting]
@@ -135,35 +88,25 @@ def oscr(measured: Measured) -> Any:
 
 def confusion(measured: Measured) -> Any:
     """Who is said to have made whose pictures: by the least residual, and by the verdict."""
-    from matplotlib.figure import Figure
-
     rows = [r for r in measured.confusion if measured.plain(r)]
     if not rows:
         return None
-    settings = _settings(measured, rows)[:MATRICES]
+    present = settings_of(measured.spec, rows)
+    settings = present[:MATRICES]
     counts = {r.truth: r.n for r in rows}
     order = [*measured.candidates, "several", "none", "undecided", "failed"]
     said = [name for name in order if name in measured.candidates or any(r.said == name for r in rows)]
-    wide, high = max(2.4, 0.55 * len(said)), max(1.0, 0.36 * len(counts))
-    left, below, whole = 2.3, 1.25, [0.0, 0.0]
-    whole = [left + 2 * (wide + 0.35), 0.4 + len(settings) * (high + below)]
-    drawing = Figure(figsize=(whole[0], whole[1]))
-    more = len(_settings(measured, rows)) - len(settings)
-    title = "Confusion: share of each row" + (f"; the first {len(settings)} settings" if more else "")
-    drawing.text(0.12 / whole[0], 1 - 0.1 / whole[1], title, va="top", fontsize=10, fontweight="bold")
-    for line, setting in enumerate(settings):
-        for column, by in enumerate(("nearest", "verdict")):
-            table = {(r.truth, r.said): r.share for r in rows if r.setting == setting and r.by == by}
-            bottom = whole[1] - 0.4 - line * (high + below) - 0.25 - high
-            corner = (left + column * (wide + 0.35)) / whole[0], bottom / whole[1]
-            ax = drawing.add_axes((*corner, wide / whole[0], high / whole[1]))
-            shares = [[table.get((truth, name), 0.0) for name in said] for truth in counts]
-            matrix(ax, shares, [f"{shown(truth, 22)} (n = {n})" for truth, n in counts.items()], said)
-            way = "nearest candidate" if by == "nearest" else "verdict"
-            ax.set_title(f"{shown(setting, 36)}: {way}" if not column else way, loc="left", fontsize=8)
-            if column:
-                ax.tick_params(labelleft=False)
-    return drawing
+    tables = {
+        (setting, by): {(r.truth, r.said): r.share for r in rows if r.setting == setting and r.by == by}
+        for setting in settings
+        for by in WAYS
+    }
+    names = [f"{shown(truth, 24)} (n = {n})" for truth, n in counts.items()]
+    title = "Confusion: share of each row" + (f"; the first {MATRICES} settings" if len(present) > MATRICES else "")
+    grid = matrices(title, settings, list(WAYS.values()), names, said)
+    for axes, (setting, by) in zip(grid, tables, strict=True):
+        matrix(axes, [[tables[setting, by].get((truth, name), 0.0) for name in said] for truth in counts])
+    return grid[0].figure
 
 
 def robustness(measured: Measured) -> Any:
@@ -174,8 +117,8 @@ def robustness(measured: Measured) -> Any:
     if len(conditions) < 2:
         return None
     measures = [name for name in ROBUST if any(m.measure == name for m in rows)]
-    settings = _settings(measured, rows)
-    width, title = max(2.2, 0.42 * len(conditions)), "Robustness; bars: 95 %" + _left_out(measured, rows)
+    settings = settings_of(measured.spec, rows)
+    width, title = max(2.6, 0.62 * len(conditions)), "Robustness; bars: 95 %" + left_out(rows)
     names = [ROBUST[name] for name in measures]
     axes = panels(names, len(settings), x="", y="share, or area", title=title, width=width, below=1.25)
     for place, setting in enumerate(settings):
@@ -197,8 +140,8 @@ def reliability(measured: Measured) -> Any:
     bins = [b for b in measured.reliability if b.alteration == NONE and b.attack == NONE and b.seed == seed]
     if not bins:
         return None
-    settings = _settings(measured, bins)
-    title = "Reliability on held-out pictures; bars: 95 %" + _left_out(measured, bins)
+    settings = settings_of(measured.spec, bins)
+    title = "Reliability on held-out pictures; bars: 95 %" + left_out(bins)
     axes = panels([""], len(settings), x="stated probability", y="share that it made", title=title, width=4)
     axes[0].plot([0, 1], [0, 1], color=QUIET, lw=1, ls=":")
     for place, setting in enumerate(settings):
@@ -220,43 +163,9 @@ FIGURES: dict[str, Callable[[Measured], Any]] = {
 }
 
 
-def _settings(measured: Measured, rows: Sequence[Any]) -> list[str]:
-    """Return the settings that have rows, in order, at most `MOST`."""
-    present = {row.setting for row in rows}
-    return [setting.name for setting in measured.spec.settings if setting.name in present][:MOST]
-
-
-def _left_out(measured: Measured, rows: Sequence[Any]) -> str:
-    count = len({row.setting for row in rows})
-    return f" (the first {MOST} of {count} settings)" if count > MOST else ""
-
-
-def _targets() -> list[str]:
-    return ["floor of 8-bit rounding" if name == "floor" else f"residual at most {name}" for name in TARGETS]
-
-
 def _condition(alteration: str, attack: str) -> str:
     if NONE in (alteration, attack):
         return alteration if attack == NONE else f"attack {attack}"
     return f"{alteration}, attack {attack}"
 
 
-def _quartiles(measured: Measured, rows: Sequence[tuple[Any, ...]], y: str, title: str) -> Any:
-    """Draw rows (setting, target, n, quartile, median, quartile), one that too few reached as an open end."""
-    rows = [row for row in rows if row[1] in TARGETS and row[3] is not None]
-    if not rows:
-        return None
-    present = {row[0] for row in rows}
-    settings = [setting.name for setting in measured.spec.settings if setting.name in present][:MOST]
-    axes = panels([""], len(settings) + 1, x="", y=y, title=title, width=5.6)
-    top = 1.6 * max(value for row in rows for value in row[3:] if value is not None)
-    for place, setting in enumerate(settings):
-        some = [row for row in rows if row[0] == setting]
-        x = [list(TARGETS).index(row[1]) + shift(place, len(settings), 0.7) for row in some]
-        spans(axes[0], place, x, [row[3:] for row in some], top, named(setting, f"n = {some[0][2]}"))
-    axes[0].plot([], [], "^", color=QUIET, ms=4, label="open end: fewer than three quarters reached the target")
-    axes[0].set_xticks(range(len(TARGETS)), _targets())
-    axes[0].set_yscale("log")
-    axes[0].set_ylim(0.6 * min(row[3] for row in rows), 1.15 * top)
-    plain_axis(axes[0].yaxis)
-    return legend(axes)

@@ -11,34 +11,50 @@ from collections.abc import Sequence
 from typing import Any
 
 from jattr.report.words import shown
+from jattr.sweep.spec import Spec
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", "-.", ":")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
 MARKS = "osD^vPX"
 QUIET = "#8a949e"
 MOST = 14  # settings that are drawn
 LONGEST = 60  # characters of a setting's name
 PANEL = (3.3, 2.7)  # inches
-LEFT, GAP, TOP, BELOW, LINE = 0.65, 0.35, 0.62, 0.55, 0.19  # inches: margins, between panels, a line of the legend
+LEFT, GAP, TOP, BELOW, LINE = 0.85, 0.35, 0.62, 0.55, 0.157  # inches: margins, between panels, a line of the legend
 DPI = 130
 
 
 def look(place: int) -> dict[str, Any]:
-    """Return how the setting of a place is drawn; no two of `MOST` look alike."""
-    dashes = DASHES[(place // len(COLOURS)) % len(DASHES)]
+    """Return how the setting of a place is drawn; no two of `MOST` look alike.
+
+    Lines that coincide both show: later ones are drawn over earlier ones, thinner, and with gaps.
+    """
+    colour, later = COLOURS[place % len(COLOURS)], place // len(COLOURS) % 2
     return {
-        "color": COLOURS[place % len(COLOURS)],
-        "ls": dashes,
-        "marker": MARKS[(place + place // len(COLOURS)) % len(MARKS)],
+        "color": colour,
+        "ls": DASHES[place % len(DASHES)],
+        "marker": MARKS[(place + later) % len(MARKS)],
         "ms": 5,
-        "lw": 1.5,
-        "mfc": "white" if place // len(COLOURS) % 2 else COLOURS[place % len(COLOURS)],
+        "lw": 2.6 if place % len(DASHES) == 0 else 1.6,
+        "mfc": "white" if later else colour,
     }
 
 
 def shift(place: int, count: int, span: float = 0.5) -> float:
     """Return how far beside a tick the setting of a place is drawn."""
     return span * ((place + 0.5) / count - 0.5)
+
+
+def settings_of(spec: Spec, rows: Sequence[Any]) -> list[str]:
+    """Return the settings that have rows, in order, at most `MOST`."""
+    present = {row.setting for row in rows}
+    return [setting.name for setting in spec.settings if setting.name in present][:MOST]
+
+
+def left_out(rows: Sequence[Any]) -> str:
+    """Return words for the settings that are not drawn."""
+    count = len({row.setting for row in rows})
+    return f" (the first {MOST} of {count} settings)" if count > MOST else ""
 
 
 def panels(
@@ -48,7 +64,7 @@ def panels(
     from matplotlib.figure import Figure
 
     whole = LEFT + len(titles) * (width + GAP), TOP + PANEL[1] + below + LINE * (lines + 1)
-    drawing = Figure(figsize=(max(whole[0], 6.6), whole[1]))
+    drawing = Figure(figsize=(max(whole[0] + 0.1, 6.6), whole[1]))
     wide, high = drawing.get_size_inches()
     drawing.text(0.12 / wide, 1 - 0.12 / high, title, va="top", ha="left", fontsize=10, fontweight="bold")
     found = []
@@ -118,19 +134,43 @@ def spans(
     axes.plot([], [], label=label, **(way | {"ls": "-"}))
 
 
-def matrix(axes: Any, shares: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str]) -> None:
-    """Draw shares [rows, columns] as a matrix with its numbers."""
+def matrices(
+    title: str, lines: Sequence[str], ways: Sequence[str], rows: Sequence[str], columns: Sequence[str]
+) -> list[Any]:
+    """Return axes for matrices [rows, columns], line by line under its name, the ways side by side."""
+    from matplotlib.figure import Figure
+
+    wide, high = max(2.0, 0.62 * len(columns)), 0.3 * len(rows) + 0.12
+    left, head = 0.35 + 0.068 * max(map(len, rows)), 0.62
+    below = 0.3 + 0.05 * min(20, max(map(len, columns)))
+    whole = left + len(ways) * (wide + 0.3) + 0.2, 0.35 + len(lines) * (head + high + below)
+    drawing = Figure(figsize=whole)
+    drawing.text(0.12 / whole[0], 1 - 0.1 / whole[1], title, va="top", fontsize=10, fontweight="bold")
+    found = []
+    for i, line in enumerate(lines):
+        top = whole[1] - 0.35 - i * (head + high + below)
+        drawing.text(0.12 / whole[0], (top - 0.08) / whole[1], shown(line, LONGEST), va="top", fontsize=9)
+        for j, way in enumerate(ways):
+            corner = (left + j * (wide + 0.3)) / whole[0], (top - head - high) / whole[1]
+            axes = drawing.add_axes((*corner, wide / whole[0], high / whole[1]))
+            axes.set_title(way, loc="left", fontsize=8)
+            axes.set_xticks(range(len(columns)), [shown(name, 20) for name in columns], rotation=35, ha="right")
+            axes.set_yticks(range(len(rows)), rows)
+            axes.tick_params(length=0, labelsize=8, labelleft=j == 0)
+            found.append(axes)
+    return found
+
+
+def matrix(axes: Any, shares: Sequence[Sequence[float]]) -> None:
+    """Draw shares [rows, columns] with their numbers."""
     axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
     for i, row in enumerate(shares):
         for j, value in enumerate(row):
             if value:
                 colour = "white" if value > 0.55 else "black"
                 axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
-    axes.set_xticks(range(len(columns)), [shown(name, 20) for name in columns], rotation=35, ha="right", fontsize=8)
-    axes.set_yticks(range(len(rows)), [shown(name, 30) for name in rows], fontsize=8)
     for side in axes.spines.values():
         side.set_visible(False)
-    axes.tick_params(length=0)
 
 
 def rendered(drawing: Any, kind: str) -> bytes:
