@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jattr.report.figures import STYLE
@@ -10,11 +10,10 @@ from jattr.report.words import shown
 from jattr.sweep.effort_figures import data_profile, evaluations_to_target, restart_success, timing_to_target
 from jattr.sweep.groups import overall
 from jattr.sweep.measured import Measured
-from jattr.sweep.panels import QUIET, bars, left_out, legend, look, matrices, matrix, named, panels, rendered, settings_of, shift
-    MOST,
+from jattr.sweep.panels import (
     QUIET,
-    band,
     bars,
+    left_out,
     legend,
     look,
     matrices,
@@ -22,8 +21,8 @@ from jattr.sweep.panels import QUIET, bars, left_out, legend, look, matrices, ma
     named,
     panels,
     rendered,
+    settings_of,
     shift,
-    spans,
 )
 from jattr.sweep.spec import NONE
 
@@ -118,7 +117,10 @@ def robustness(measured: Measured) -> Any:
         return None
     measures = [name for name in ROBUST if any(m.measure == name for m in rows)]
     settings = settings_of(measured.spec, rows)
-    width, title = max(2.6, 0.62 * len(conditions)), "Robustness; bars: 95 %" + left_out(rows)
+    width, title = (
+        max(2.4, len(conditions) * max(0.3, 0.1 + 0.09 * len(settings))),
+        "Robustness; bars: 95 %" + left_out(rows),
+    )
     names = [ROBUST[name] for name in measures]
     axes = panels(names, len(settings), x="", y="share, or area", title=title, width=width, below=1.25)
     for place, setting in enumerate(settings):
@@ -167,5 +169,3 @@ def _condition(alteration: str, attack: str) -> str:
     if NONE in (alteration, attack):
         return alteration if attack == NONE else f"attack {attack}"
     return f"{alteration}, attack {attack}"
-
-

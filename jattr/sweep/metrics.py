@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from jattr.sweep.tables import Picture, Results, Searched
 
 SEVERAL = "several"  # what is said where a class of models is named
 SEPARATOR = " or "
+Ends: TypeAlias = tuple[tuple[int, bool], ...]  # of searches: restarts up to one that arrived, whether one did
 
 
 class Attributed(NamedTuple):
@@ -70,6 +71,25 @@ class Incomplete(NamedTuple):
     missing: tuple[str, ...]
 
 
+class Rehearsed:
+    """How searches of a candidate's own pictures went, as a rehearsal tells it of one that is not among them."""
+
+    def __init__(self, own: Sequence[Searched] = ()):
+        """Take searches of pictures under their maker, not attacked."""
+        self._ends = {s.picture: (np.inf if s.residual is None else max(FLOOR, s.residual), s) for s in own if s.runs}
+        self._found: dict[Picture | None, tuple[float | None, Ends]] = {}
+
+    def without(self, picture: Picture) -> tuple[float | None, Ends]:
+        """Return the largest residual, not below the floor, and (restarts, arrived) of each; (None, ()) without any."""
+        left_out = picture._replace(attack=NONE)
+        key = left_out if left_out in self._ends else None
+        if key not in self._found:
+            others = [end for other, end in self._ends.items() if other != key]
+            miss = max((residual for residual, _ in others), default=None)
+            self._found[key] = miss, tuple(sorted((s.used, s.arrived) for _, s in others))
+        return self._found[key]
+
+
 def attributions(results: Results) -> tuple[list[Attributed], list[Incomplete]]:
     """Return what is said of every picture that was searched under all candidates, and the others.
 
@@ -83,6 +103,7 @@ def attributions(results: Results) -> tuple[list[Attributed], list[Incomplete]]:
         found.setdefault((s.setting, s.alteration, s.seed, s.picture), {})[s.candidate] = s
         if s.picture.own and s.picture.maker == s.candidate and s.picture.attack == NONE:
             own.setdefault((s.setting, s.alteration, s.seed, s.candidate), []).append(s)
+    rehearsed = {key: Rehearsed(some) for key, some in own.items()}
     by_pixels = {setting.name: setting.config.distance is None for setting in results.spec.settings}
     done: list[Attributed] = []
     left: list[Incomplete] = []
@@ -92,7 +113,7 @@ def attributions(results: Results) -> tuple[list[Attributed], list[Incomplete]]:
             left.append(Incomplete(setting, alteration, seed, picture, missing))
             continue
         config = DecisionConfig(thresholds=by_pixels[setting])
-        rehearsals = {name: own.get((setting, alteration, seed, name), []) for name in results.candidates}
+        rehearsals = {name: rehearsed.get((setting, alteration, seed, name), Rehearsed()) for name in under}
         done.append(_attributed(under, rehearsals, results.digests, config))
     return done, left
 
@@ -186,7 +207,7 @@ def incomplete_shares(results: Results, left: Iterable[Incomplete]) -> list[Metr
 
 def _attributed(
     under: Mapping[str, Searched],
-    rehearsals: Mapping[str, Sequence[Searched]],
+    rehearsals: Mapping[str, Rehearsed],
     digests: Mapping[str, str],
     config: DecisionConfig,
 ) -> Attributed:
@@ -206,11 +227,9 @@ def _attributed(
     )  # fmt: skip
 
 
-def _evidence(s: Searched, own: Sequence[Searched], digest: str, config: DecisionConfig) -> Evidence:
+def _evidence(s: Searched, own: Rehearsed, digest: str, config: DecisionConfig) -> Evidence:
     """Return what is known of a picture under a candidate, own pictures of which stand for its rehearsal."""
-    others = [o for o in own if o.picture._replace(attack=NONE) != s.picture._replace(attack=NONE) and o.runs]
-    miss = max((np.inf if o.residual is None else o.residual for o in others), default=None)
-    ends = tuple(sorted((o.used, o.arrived) for o in others))
+    miss, ends = own.without(s.picture)
     return Evidence(
         name=s.candidate,
         digest=digest,
@@ -219,13 +238,13 @@ def _evidence(s: Searched, own: Sequence[Searched], digest: str, config: Decisio
         restarts=len(s.runs),
         arrived=sum(run.status == "arrived" for run in s.runs),
         failed=sum(run.status == "failed" for run in s.runs),
-        usual_miss=None if miss is None else max(FLOOR, miss),
+        usual_miss=miss,
         restarts_needed=_needed(ends, config.miss_chance) if ends else None,
     )
 
 
 @functools.lru_cache(maxsize=4096)
-def _needed(ends: tuple[tuple[int, bool], ...], chance: float) -> int | None:
+def _needed(ends: Ends, chance: float) -> int | None:
     used, arrived = zip(*ends, strict=True)
     return Restarts(used, arrived).needed(chance)
 

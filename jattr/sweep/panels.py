@@ -141,7 +141,7 @@ def matrices(
     from matplotlib.figure import Figure
 
     wide, high = max(2.0, 0.62 * len(columns)), 0.3 * len(rows) + 0.12
-    left, head = 0.35 + 0.068 * max(map(len, rows)), 0.62
+    left, head = 0.35 + 0.068 * max(map(len, rows)), 0.5
     below = 0.3 + 0.05 * min(20, max(map(len, columns)))
     whole = left + len(ways) * (wide + 0.3) + 0.2, 0.35 + len(lines) * (head + high + below)
     drawing = Figure(figsize=whole)
