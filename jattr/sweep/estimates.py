@@ -60,7 +60,7 @@ def share(outcomes: Mapping[Hashable, Sequence[float]]) -> Estimate:
     >>> share({1: [1.0], 2: [1.0], 3: [0.0], 4: [1.0]})[:2]
     (4, 0.75)
     """
-    means = np.array([np.mean(values) for values in outcomes.values()])
+    means = np.array([sum(values) / len(values) for values in outcomes.values()])
     return share_of(means, repeated=max(map(len, outcomes.values()), default=1) > 1)
 
 

@@ -88,6 +88,7 @@ class Results:
     """Everything that metrics are computed from."""
 
     spec: Spec
+    spec_json: dict[str, Any]  # the same as the store has it
     origin: dict[str, Any]  # code, versions, digests: what the store says of itself
     digests: dict[str, str]  # of every generator, by name
     candidates: tuple[str, ...]  # names, in order
@@ -107,6 +108,7 @@ def read(store: Store) -> Results:
     pictures, restarts = store.table("pictures"), store.table("restarts")
     return Results(
         spec=spec,
+        spec_json=meta["spec"],
         origin={name: value for name, value in meta.items() if name != "spec"},
         digests=dict(meta.get("generators", {})),
         candidates=tuple(_candidates(cells, meta, spec)),
