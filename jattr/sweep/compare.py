@@ -1,25 +1,14 @@
-"""Comparison of two stores: the same pictures under the same candidates, searched in two ways, pair by pair.
-
-Sources: McNemar, Psychometrika 12 (1947), as the exact binomial test of the pictures on which the two differ; Efron,
-Annals of Statistics 7 (1979), for the bootstrap, of pictures. Repeats of a picture are summed first, so that with one
-seed the test is McNemar's, and with several the sign test of the pictures' sums.
-"""
+"""Comparison of two stores: the same pictures under the same candidates, searched in two ways, pair by pair."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
-
-import numpy as np
-from scipy.stats import binomtest
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 from jattr.errors import InputError
-from jattr.sweep.estimates import Z, by_picture
-from jattr.sweep.metrics import attributions
-from jattr.sweep.spec import NONE
+from jattr.sweep.paired import Difference, Facts, Ratio, difference, in_words, ratio
 from jattr.sweep.store import Store, Table
 from jattr.sweep.tables import Results, Searched, read, rows_table
 
-DRAWS, DRAWS_SEED = 2_000, 0  # of the bootstrap
 SECONDS = "timing_seconds"  # the measure that depends on the clock
 
 
@@ -29,6 +18,8 @@ class Key(NamedTuple):
     source: str
     pictures_seed: int | None
     maker: str
+    first: int  # of its batch: pictures of a batch are made together
+    count: int
     picture: int
     attack: str
     alteration: str
@@ -36,43 +27,9 @@ class Key(NamedTuple):
     seed: int
 
     @property
-    def picture_key(self) -> tuple[object, ...]:
+    def unseeded(self) -> "Key":
         """The picture under its candidate, whatever the seed."""
-        return self[:-1]
-
-
-class Difference(NamedTuple):
-    """Success in B less that in A, of pairs of searches."""
-
-    setting_a: str
-    setting_b: str
-    alteration: str
-    attack: str
-    measure: str
-    n: int  # pictures
-    searches: int  # pairs: pictures times repeats
-    share_a: float
-    share_b: float
-    difference: float
-    standard_error: float | None
-    only_a: int  # pictures with more successes in A
-    only_b: int
-    p_value: float  # that they differ by chance: McNemar's exact test
-
-
-class Ratio(NamedTuple):
-    """Geometric mean of B over A, of pairs."""
-
-    setting_a: str
-    setting_b: str
-    alteration: str
-    attack: str
-    measure: str
-    n: int  # pictures; of seconds, cells
-    ratio: float
-    standard_error: float | None  # of its natural logarithm
-    low: float | None  # 95 % interval by bootstrap
-    high: float | None
+        return self._replace(seed=0)
 
 
 class Unpaired(NamedTuple):
@@ -97,37 +54,40 @@ class Comparison(NamedTuple):
     differences: list[Difference]
     ratios: list[Ratio]
     unpaired: list[Unpaired]
-    warnings: list[str]
+    notes: list[str]  # what else differs between the stores
 
     @property
     def tables(self) -> dict[str, Table]:
         """The comparison as tables by name; ratios of seconds apart."""
-        timing = [row for row in self.ratios if row.measure == SECONDS]
-        rest = [row for row in self.ratios if row.measure != SECONDS]
         return {
             "differences": rows_table(Difference, self.differences),
-            "ratios": rows_table(Ratio, rest),
-            "timing_ratios": rows_table(Ratio, timing),
+            "ratios": rows_table(Ratio, [row for row in self.ratios if row.measure != SECONDS]),
+            "timing_ratios": rows_table(Ratio, [row for row in self.ratios if row.measure == SECONDS]),
             "unpaired": rows_table(Unpaired, self.unpaired),
         }
 
     @property
     def text(self) -> str:
         """The comparison in words, for a terminal."""
-        lines = [f"{a} (A) against {b} (B)" for a, b in self.settings]
-        lines += [_difference_text(row) for row in self.differences]
-        lines += [_ratio_text(row) for row in self.ratios]
-        lines += [f"not paired: {row.searches} searches of {row.store.upper()}: {_words(row)}" for row in self.unpaired]
-        return "\n".join(lines + self.warnings)
+        lines = []
+        for a, b in self.settings:
+            lines.append(a if a == b else f"{a} (A) against {b} (B)")
+            rows = (*self.differences, *self.ratios)
+            lines += [f"  {in_words(row)}" for row in rows if (row.setting_a, row.setting_b) == (a, b)]
+        return "\n".join([*lines, *map(_words, self.unpaired), *self.notes])
+
+
+Side: TypeAlias = Mapping[Key, Searched]  # of one store and setting
+Sides: TypeAlias = tuple[Side, Side]
 
 
 def compare(a: Store, b: Store) -> Comparison:
     """Return how store B differs from store A.
 
-    Settings are paired by name; where each store has but one, those two are. Whatever has no partner is listed.
+    Settings are paired by name; where each store has but one, those two are. What has no partner is listed.
 
     Raises:
-      InputError: nothing pairs, or a candidate of one name is another model in the other store.
+      InputError: nothing pairs, or a generator of one name is another model in the other store.
     """
     return compare_results(read(a), read(b))
 
@@ -136,26 +96,26 @@ def compare_results(a: Results, b: Results) -> Comparison:
     """Return how results B differ from A; as `compare`."""
     settings = _settings(a, b)
     _check_models(a, b)
-    sides = _by_key(a), _by_key(b)
-    comparison = Comparison(settings, [], [], [], _warnings(a, b))
+    known = _by_setting(a), _by_setting(b)
+    alike = set(a.candidates) == set(b.candidates) and len(a.candidates) > 1
+    differences, ratios = [], []
     for first, second in settings:
-        left, right = sides[0].get(first, {}), sides[1].get(second, {})
-        shared = [key for key in left if key in right]
+        sides = known[0].get(first, {}), known[1].get(second, {})
+        shared = [key for key in sides[0] if key in sides[1]]
         for condition in dict.fromkeys((key.alteration, key.attack) for key in shared):
-            keys = [key for key in shared if (key.alteration, key.attack) == condition]
             facts = (first, second, *condition)
-            comparison.differences.extend(_differences(facts, keys, left, right))
-            comparison.ratios.extend(_ratios(facts, keys, left, right))
-            comparison.ratios.extend(_times(facts, keys, left, right, a, b))
-        comparison.differences.extend(_accuracies(first, second, a, b))
-    if not comparison.ratios:
+            keys = [key for key in shared if (key.alteration, key.attack) == condition]
+            differences += _successes(facts, keys, sides)
+            differences += _accuracy(facts, keys, sides, len(a.candidates)) if alike else []
+            ratios += [*_efforts(facts, keys, sides), *_times(facts, keys, sides, a, b)]
+    if not ratios:
         raise InputError(
-            "the two stores have no search in common: a pair needs the same pictures (source, seed, maker), candidate,"
-            " alteration, attack and seed; compare sweeps that differ in their settings alone"
+            "the two stores have no search in common: a pair needs the same pictures (source, seed, maker, batch),"
+            " candidate, alteration, attack and seed; compare sweeps that differ in their settings alone"
         )
-    comparison.unpaired.extend(_unpaired("a", sides[0], sides[1], dict(settings)))
-    comparison.unpaired.extend(_unpaired("b", sides[1], sides[0], {second: first for first, second in settings}))
-    return comparison
+    unpaired = _unpaired("a", *known, dict(settings))
+    unpaired += _unpaired("b", known[1], known[0], {second: first for first, second in settings})
+    return Comparison(settings, differences, ratios, unpaired, _notes(a, b))
 
 
 def _settings(a: Results, b: Results) -> list[tuple[str, str]]:
@@ -180,190 +140,102 @@ def _check_models(a: Results, b: Results) -> None:
         )
 
 
-def _warnings(a: Results, b: Results) -> list[str]:
-    """Return what else differs between the stores than their settings."""
+def _notes(a: Results, b: Results) -> list[str]:
+    """Return what else differs than settings: code, versions, device."""
     runs = a.origin.get("run", {}), b.origin.get("run", {})
     names = [name for name in runs[0] if runs[0][name] != runs[1].get(name)]
     return [f"the stores differ in {name}: {str(runs[0][name])[:16]}, {str(runs[1].get(name))[:16]}" for name in names]
 
 
-def _by_key(results: Results) -> dict[str, dict[Key, Searched]]:
+def _by_setting(results: Results) -> dict[str, dict[Key, Searched]]:
     found: dict[str, dict[Key, Searched]] = {}
+    columns = map(results.cells.column, ("number", "pictures_seed", "first", "pictures"))
+    batches = {number: batch for number, *batch in zip(*columns, strict=True)}
     for s in results.searched:
-        p, pictures = s.picture, results.spec.pictures[s.picture.entry]
-        seed = None if pictures.kind == "folder" else pictures.seed
-        key = Key(p.source, seed, p.maker, p.number, p.attack, s.alteration, s.candidate, s.seed)
+        p, (seed, first, count) = s.picture, batches[s.cell]
+        key = Key(p.source, seed, p.maker, first, count, p.number, p.attack, s.alteration, s.candidate, s.seed)
         found.setdefault(s.setting, {})[key] = s
     return found
 
 
-Side = Mapping[Key, Searched]
-Facts = tuple[str, str, str, str]  # setting of A, of B, alteration, attack
+def _own(key: Key, sides: Sides) -> bool:
+    return sides[0][key].picture.own and key.maker == key.candidate
 
 
-def _differences(facts: Facts, keys: Sequence[Key], a: Side, b: Side) -> list[Difference]:
+def _successes(facts: Facts, keys: Sequence[Key], sides: Sides) -> list[Difference]:
     """Return the differences in success of pictures under their maker."""
-    own = [key for key in keys if a[key].picture.own and key.maker == key.candidate]
     measures: dict[str, Callable[[Searched], bool]] = {
         "arrived": lambda s: s.arrived,
         "certified": lambda s: s.certified,
     }
-    return [
-        difference(facts, measure, [(key.picture_key, holds(a[key]), holds(b[key])) for key in own])
-        for measure, holds in measures.items()
-        if own
-    ]
-
-
-def _accuracies(first: str, second: str, a: Results, b: Results) -> list[Difference]:
-    """Return the differences in closed-set accuracy, where both stores have the same candidates, two or more."""
-    if set(a.candidates) != set(b.candidates) or len(a.candidates) < 2:
-        return []
-    sides = []
-    for results, setting in ((a, first), (b, second)):
-        seeds = [pictures.seed for pictures in results.spec.pictures]
-        rows, _ = attributions(results)
-        sides.append(
-            {
-                (row.alteration, row.attack, row.maker, seeds[row.entry], row.picture, row.seed): row.right
-                for row in rows
-                if row.own and row.setting == setting
-            }
-        )
-    shared = [key for key in sides[0] if key in sides[1]]
     found = []
-    for condition in dict.fromkeys(key[:2] for key in shared):
-        pairs = [(key[:-1], sides[0][key], sides[1][key]) for key in shared if key[:2] == condition]
-        found.append(difference((first, second, *condition), "nearest_is_maker", pairs))
+    for measure, holds in measures.items():
+        pairs = [(key.unseeded, holds(sides[0][key]), holds(sides[1][key])) for key in keys if _own(key, sides)]
+        found += [difference(facts, measure, pairs)] if pairs else []
     return found
 
 
-def difference(facts: Facts, measure: str, pairs: Sequence[tuple[object, bool, bool]]) -> Difference:
-    """Return the difference of two ways in something that holds or not.
-
-    Args:
-      facts: settings, alteration and attack.
-      measure: what it is.
-      pairs: (picture, whether it holds in A, whether in B); a picture comes once for each repeat.
-
-    >>> pairs = [(1, True, True), (2, False, True), (3, False, True), (4, False, True)]
-    >>> difference(("", "", "", ""), "", pairs)[6:]
-    (4, 0.25, 1.0, 0.75, 0.25, 0, 3, 0.25)
-    """
-    of_a, of_b = (by_picture((pair[0], pair[side]) for pair in pairs) for side in (1, 2))
-    change = np.array([np.mean(of_b[picture]) - np.mean(of_a[picture]) for picture in of_a])
-    n, worse, better = len(change), int((change < 0).sum()), int((change > 0).sum())
-    error = float(change.std(ddof=1) / math.sqrt(n)) if n > 1 else None
-    p = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
-    shares = [float(np.mean([np.mean(values) for values in side.values()])) for side in (of_a, of_b)]
-    return Difference(*facts, measure, n, len(pairs), *shares, float(change.mean()), error, worse, better, p)
+def _accuracy(facts: Facts, keys: Sequence[Key], sides: Sides, candidates: int) -> list[Difference]:
+    """Return the difference in closed-set accuracy, of own pictures that both searched under every candidate."""
+    under: dict[Key, list[Key]] = {}
+    for key in keys:
+        if sides[0][key].picture.own:
+            under.setdefault(key._replace(candidate=""), []).append(key)
+    pairs = []
+    for picture, some in under.items():
+        if len(some) == candidates:
+            of_a, of_b = (_nearest(some, side) == picture.maker for side in sides)
+            pairs.append((picture.unseeded, of_a, of_b))
+    return [difference(facts, "nearest_is_maker", pairs)] if pairs else []
 
 
-def _ratios(facts: Facts, keys: Sequence[Key], a: Side, b: Side) -> list[Ratio]:
-    """Return the ratios of evaluations: of all pairs, and of own pictures that arrived in both."""
-    run = [key for key in keys if a[key].evaluations > 0 and b[key].evaluations > 0]
-    own = [key for key in run if key.maker == key.candidate and a[key].picture.own]
-    both = [key for key in own if a[key].arrived and b[key].arrived]
+def _nearest(keys: Sequence[Key], side: Side) -> str:
+    """Return the candidate of the least residual, "" where every restart failed."""
+    residuals = [(side[key].residual, key.candidate) for key in keys]
+    return min(((value, name) for value, name in residuals if value is not None), default=(math.inf, ""))[1]
+
+
+def _efforts(facts: Facts, keys: Sequence[Key], sides: Sides) -> list[Ratio]:
+    """Return the ratios of evaluations: of all pairs, of own pictures, and of those that arrived in both."""
+    left, right = sides
+    run = [key for key in keys if left[key].evaluations > 0 and right[key].evaluations > 0]
+    own = [key for key in run if _own(key, sides)]
+    both = [key for key in own if left[key].arrived and right[key].arrived]
     groups = {"evaluations": run, "evaluations_own": own, "evaluations_both_arrived": both}
     return [
-        ratio(facts, measure, [(key.picture_key, a[key].evaluations, b[key].evaluations) for key in some])
+        ratio(facts, measure, [(key.unseeded, left[key].evaluations, right[key].evaluations) for key in some])
         for measure, some in groups.items()
         if some
     ]
 
 
-def _times(facts: Facts, keys: Sequence[Key], a: Side, b: Side, first: Results, second: Results) -> list[Ratio]:
-    """Return the ratio of seconds of cells; only cells of the same pictures are paired."""
-    seconds = [dict(zip(r.cells.column("number"), r.cells.column(SECONDS), strict=True)) for r in (first, second)]
-    sizes = [_sizes(side) for side in (a, b)]
-    cells: dict[tuple[int, int], int] = {}
-    for key in keys:
-        pair = a[key].cell, b[key].cell
-        cells[pair] = cells.get(pair, 0) + 1
-    whole = [pair for pair, count in cells.items() if sizes[0][pair[0]] == sizes[1][pair[1]] == count]
-    pairs = [(pair, seconds[0][pair[0]], seconds[1][pair[1]]) for pair in whole]
-    return [ratio(facts, SECONDS, pairs)] if pairs else []
-
-
-def _sizes(side: Side) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for s in side.values():
-        found[s.cell] = found.get(s.cell, 0) + 1
-    return found
-
-
-def ratio(facts: Facts, measure: str, pairs: Sequence[tuple[object, float, float]]) -> Ratio:
-    """Return the geometric mean of B over A, its repeats averaged by picture first.
-
-    Args:
-      facts: settings, alteration and attack.
-      measure: what it is.
-      pairs: (picture, value in A, value in B), above 0.
-
-    >>> ratio(("", "", "", ""), "", [(1, 1.0, 2.0), (2, 1.0, 8.0)])[5:7]
-    (2, 4.0)
-    """
-    logs = by_picture((picture, math.log(b / a)) for picture, a, b in pairs)
-    means = np.array([np.mean(values) for values in logs.values()])
-    n = len(means)
-    if n < 2:
-        return Ratio(*facts, measure, n, float(np.exp(means.mean())), None, None, None)
-    rng = np.random.default_rng(DRAWS_SEED)
-    drawn = np.array([means[rng.integers(0, n, n)].mean() for _ in range(DRAWS)])
-    low, high = np.exp(np.quantile(drawn, [0.025, 0.975]))
-    error = float(means.std(ddof=1) / math.sqrt(n))
-    return Ratio(*facts, measure, n, float(np.exp(means.mean())), error, float(low), float(high))
+def _times(facts: Facts, keys: Sequence[Key], sides: Sides, a: Results, b: Results) -> list[Ratio]:
+    """Return the ratio of seconds of cells of the same pictures."""
+    seconds = [dict(zip(r.cells.column("number"), r.cells.column(SECONDS), strict=True)) for r in (a, b)]
+    cells = dict.fromkeys((sides[0][key].cell, sides[1][key].cell) for key in keys)
+    pairs = [(pair, seconds[0][pair[0]], seconds[1][pair[1]]) for pair in cells]
+    return [ratio(facts, SECONDS, [pair for pair in pairs if pair[1] > 0 and pair[2] > 0])] if pairs else []
 
 
 def _unpaired(
     name: str, side: Mapping[str, Side], other: Mapping[str, Side], partners: Mapping[str, str]
-) -> Iterable[Unpaired]:
+) -> list[Unpaired]:
     """Return what has no partner, summed over pictures."""
-    counts: dict[tuple[str, ...], int] = {}
+    counts: dict[Unpaired, int] = {}
     for setting, searches in side.items():
-        partner = partners.get(setting)
-        known = {} if partner is None else other.get(partner, {})
-        reason = "no setting to pair it with" if partner is None else "the other store has no such search"
+        known = other.get(partners[setting], {}) if setting in partners else {}
+        reason = "the other store has no such search" if setting in partners else "no setting to pair it with"
         for key in searches:
             if key not in known:
-                facts = (
-                    setting,
-                    key.alteration,
-                    key.attack,
-                    key.source,
-                    key.maker,
-                    key.candidate,
-                    str(key.seed),
-                    reason,
-                )
-                counts[facts] = counts.get(facts, 0) + 1
-    for facts, count in counts.items():
-        yield Unpaired(name, *facts[:6], int(facts[6]), count, facts[7])
-
-
-def _difference_text(row: Difference) -> str:
-    return (
-        f"{_condition(row)}{row.measure}: A {row.share_a:.3f}, B {row.share_b:.3f}, difference {row.difference:+.3f}"
-        f"{_error(row.standard_error)}, n {row.n}; better in A {row.only_a}, in B {row.only_b}, p {row.p_value:.3g}"
-    )
-
-
-def _ratio_text(row: Ratio) -> str:
-    span = "" if row.low is None else f" [{row.low:.3g}, {row.high:.3g}]"
-    return f"{_condition(row)}{row.measure}: B / A {row.ratio:.3g}{span}, n {row.n}"
-
-
-def _condition(row: Difference | Ratio) -> str:
-    words = [word for word in (row.alteration, row.attack) if word != NONE]
-    return f"{', '.join(words)}: " if words else ""
-
-
-def _error(error: float | None) -> str:
-    return "" if error is None else f" ± {Z * error:.3f}"
+                made = key.source, key.maker, key.candidate, key.seed
+                row = Unpaired(name, setting, key.alteration, key.attack, *made, 0, reason)
+                counts[row] = counts.get(row, 0) + 1
+    return [row._replace(searches=count) for row, count in counts.items()]
 
 
 def _words(row: Unpaired) -> str:
+    made = f"{row.source} {row.maker}".strip()
     return (
-        f"{row.source} {row.maker}, {row.alteration}, {row.attack}, under {row.candidate}, {row.setting}, seed"
-        f" {row.seed}: {row.reason}"
+        f"not paired: {row.searches} searches of {row.store.upper()}: {row.setting}, {made}, {row.alteration},"
+        f" attack {row.attack}, under {row.candidate}, seed {row.seed}: {row.reason}"
     )
