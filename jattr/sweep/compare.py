@@ -19,7 +19,7 @@ class Key(NamedTuple):
     pictures_seed: int | None
     maker: str
     first: int  # of its batch: pictures of a batch are made together
-    count: int
+    pictures: int  # of its batch
     picture: int
     attack: str
     alteration: str
@@ -72,7 +72,7 @@ class Comparison(NamedTuple):
         lines = []
         for a, b in self.settings:
             lines.append(a if a == b else f"{a} (A) against {b} (B)")
-            rows = (*self.differences, *self.ratios)
+            rows: list[Difference | Ratio] = [*self.differences, *self.ratios]
             lines += [f"  {in_words(row)}" for row in rows if (row.setting_a, row.setting_b) == (a, b)]
         return "\n".join([*lines, *map(_words, self.unpaired), *self.notes])
 
@@ -98,7 +98,8 @@ def compare_results(a: Results, b: Results) -> Comparison:
     _check_models(a, b)
     known = _by_setting(a), _by_setting(b)
     alike = set(a.candidates) == set(b.candidates) and len(a.candidates) > 1
-    differences, ratios = [], []
+    differences: list[Difference] = []
+    ratios: list[Ratio] = []
     for first, second in settings:
         sides = known[0].get(first, {}), known[1].get(second, {})
         shared = [key for key in sides[0] if key in sides[1]]
@@ -108,7 +109,7 @@ def compare_results(a: Results, b: Results) -> Comparison:
             differences += _successes(facts, keys, sides)
             differences += _accuracy(facts, keys, sides, len(a.candidates)) if alike else []
             ratios += [*_efforts(facts, keys, sides), *_times(facts, keys, sides, a, b)]
-    if not ratios:
+    if not differences and not ratios:
         raise InputError(
             "the two stores have no search in common: a pair needs the same pictures (source, seed, maker, batch),"
             " candidate, alteration, attack and seed; compare sweeps that differ in their settings alone"
@@ -214,7 +215,8 @@ def _times(facts: Facts, keys: Sequence[Key], sides: Sides, a: Results, b: Resul
     seconds = [dict(zip(r.cells.column("number"), r.cells.column(SECONDS), strict=True)) for r in (a, b)]
     cells = dict.fromkeys((sides[0][key].cell, sides[1][key].cell) for key in keys)
     pairs = [(pair, seconds[0][pair[0]], seconds[1][pair[1]]) for pair in cells]
-    return [ratio(facts, SECONDS, [pair for pair in pairs if pair[1] > 0 and pair[2] > 0])] if pairs else []
+    pairs = [pair for pair in pairs if pair[1] > 0 and pair[2] > 0]
+    return [ratio(facts, SECONDS, pairs)] if pairs else []
 
 
 def _unpaired(

@@ -72,11 +72,11 @@ def write(work: Path, results: Results, measured: Measured, formats: Sequence[st
             (work / f"{name}.csv").write_bytes(csv_bytes(table))
         if "parquet" in formats:
             write_parquet(table, work / f"{name}.parquet")
-    figures = draw(measured) if {"png", "svg", "html"} & set(formats) else []
+    kinds = [kind for kind in ("png", "svg") if kind in formats or (kind == "svg" and "html" in formats)]
+    figures = draw(measured, kinds) if kinds else []
     for figure in figures:
-        for kind, content in (("png", figure.png), ("svg", figure.svg)):
-            if kind in formats:
-                (work / f"{figure.name}.{kind}").write_bytes(content)
+        for kind in set(kinds) & set(formats):
+            (work / f"{figure.name}.{kind}").write_bytes(figure.files[kind])
     if "html" in formats:
         (work / "report.html").write_text(report_page(results, measured, figures), encoding="utf-8", newline="\n")
     facts = {"spec": results.spec_json, **results.origin}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from jattr.report.figures import STYLE
@@ -35,14 +35,13 @@ ROBUST = {
 
 
 class Drawn(NamedTuple):
-    """A figure in both forms."""
+    """A figure."""
 
     name: str
-    png: bytes
-    svg: bytes
+    files: dict[str, bytes]  # by kind: png, svg
 
 
-def draw(measured: Measured) -> list[Drawn]:
+def draw(measured: Measured, kinds: Sequence[str] = ("png", "svg")) -> list[Drawn]:
     """Return every figure that a sweep has data for; names that begin with `timing` depend on the clock."""
     import matplotlib
 
@@ -51,7 +50,7 @@ def draw(measured: Measured) -> list[Drawn]:
         for name, make in FIGURES.items():
             drawing = make(measured)
             if drawing is not None:
-                found.append(Drawn(name, rendered(drawing, "png"), rendered(drawing, "svg")))
+                found.append(Drawn(name, {kind: rendered(drawing, kind) for kind in kinds}))
     return found
 
 

@@ -90,7 +90,7 @@ def report_page(results: Results, measured: Measured, figures: Sequence[Drawn]) 
         targets_left_out=max(0, len(targets) - MAX_ROWS),
         times=times[:MAX_ROWS],
         seconds=seconds,
-        figures=[(figure.name, _uri(figure.svg), SENTENCES[figure.name]) for figure in figures],
+        figures=[(figure.name, _uri(figure.files["svg"]), SENTENCES[figure.name]) for figure in figures],
     )  # fmt: skip
     return page
 

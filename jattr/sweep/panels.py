@@ -154,8 +154,10 @@ def matrices(
             corner = (left + j * (wide + 0.3)) / whole[0], (top - head - high) / whole[1]
             axes = drawing.add_axes((*corner, wide / whole[0], high / whole[1]))
             axes.set_title(way, loc="left", fontsize=8)
-            axes.set_xticks(range(len(columns)), [shown(name, 20) for name in columns], rotation=35, ha="right")
-            axes.set_yticks(range(len(rows)), rows)
+            axes.set_xticks(
+                [j + 0.5 for j in range(len(columns))], [shown(name, 20) for name in columns], rotation=35, ha="right"
+            )
+            axes.set_yticks([i + 0.5 for i in range(len(rows))], rows)
             axes.tick_params(length=0, labelsize=8, labelleft=j == 0)
             found.append(axes)
     return found
@@ -163,12 +165,13 @@ def matrices(
 
 def matrix(axes: Any, shares: Sequence[Sequence[float]]) -> None:
     """Draw shares [rows, columns] with their numbers."""
-    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+    axes.pcolormesh(shares, cmap="Blues", vmin=0.0, vmax=1.0, shading="flat")
+    axes.invert_yaxis()
     for i, row in enumerate(shares):
         for j, value in enumerate(row):
             if value:
                 colour = "white" if value > 0.55 else "black"
-                axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
+                axes.text(j + 0.5, i + 0.5, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
     for side in axes.spines.values():
         side.set_visible(False)
 

@@ -76,7 +76,7 @@ def result_of(cell, runs_of, seconds):
     return CellResult(restarts=restarts, pictures=pictures, arrays=arrays, seconds=seconds)
 
 
-def make_store(folder, spec, *, runs_of=usual, order=None, seconds=1.0, failed=(), left=()):
+def make_store(folder, spec, *, runs_of=usual, order=None, seconds=1.0, failed=(), left=(), digests=None):
     """Write a store.
 
     Args:
@@ -87,9 +87,10 @@ def make_store(folder, spec, *, runs_of=usual, order=None, seconds=1.0, failed=(
       seconds: of each cell, and a little more for each.
       failed: numbers of cells that failed.
       left: numbers of cells that are not there.
+      digests: of some generators, by name.
     """
     names = sorted({*spec.candidates, *(name for pictures in spec.pictures for name in pictures.generators)})
-    meta = {"spec": to_json(spec), "generators": {name: name * 64 for name in names}, "run": RUN}
+    meta = {"spec": to_json(spec), "generators": {name: name * 64 for name in names} | (digests or {}), "run": RUN}
     cells = cells_of(spec)
     with create_or_open(folder, json.loads(json.dumps(meta))) as store:
         for number in order or range(len(cells)):
