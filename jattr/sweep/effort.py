@@ -92,6 +92,8 @@ class TimeToTarget(NamedTuple):
     timing_q25: float | None
     timing_median: float | None
     timing_q75: float | None
+    timing_expected: float | None  # spent by all, over how many reached it
+    timing_standard_error: float | None
 
 
 def evaluations_to(s: Searched, residual: float) -> float:
@@ -208,9 +210,13 @@ def times_to_targets(results: Results) -> list[TimeToTarget]:
     found = []
     for group, members in _by_pixels(results):
         for target in (*TARGETS, END):
-            times = [_cost(s, target) * seconds[s.cell] / total[s.cell] for s in members if total[s.cell]]
-            n = len({s.picture for s in members})
-            found.append(TimeToTarget(*group, target, n, len(times), *_quartiles(times)))
+            timed = [s for s in members if total[s.cell]]
+            rates = [seconds[s.cell] / total[s.cell] for s in timed]
+            costs = [_cost(s, target) for s in timed]
+            times = [cost * rate for cost, rate in zip(costs, rates, strict=True)]
+            expected = _expected(timed, costs, rates)
+            n = len({s.picture for s in timed})
+            found.append(TimeToTarget(*group, target, n, len(times), *_quartiles(times), *expected))
     return found
 
 
@@ -225,13 +231,21 @@ def _cost(s: Searched, target: str) -> float:
 
 def _to_target(group: Group, target: str, members: Sequence[Searched], costs: Sequence[float]) -> ToTarget:
     reached = by_picture((s.picture, cost < math.inf) for s, cost in zip(members, costs, strict=True))
-    spent = by_picture((s.picture, min(cost, s.evaluations)) for s, cost in zip(members, costs, strict=True))
     n, value, error, low, high, _ = share(reached)
-    expected: tuple[float | None, float | None] = None, None
-    if value:
-        expected = _ratio(*(np.array([sum(some) for some in part.values()]) for part in (spent, reached)))
+    expected = _expected(members, costs, [1.0] * len(costs))
     numbers = (value or 0.0, error or 0.0, low or 0.0, high or 0.0)
     return ToTarget(*group, target, n, len(members), *numbers, *_quartiles(costs), *expected)
+
+
+def _expected(
+    members: Sequence[Searched], costs: Sequence[float], rates: Sequence[float]
+) -> tuple[float | None, float | None]:
+    """Return what all searches spent over how many reached the target, and its standard error; None if none did."""
+    reached = by_picture((s.picture, cost < math.inf) for s, cost in zip(members, costs, strict=True))
+    pairs = zip(members, costs, rates, strict=True)
+    spent = by_picture((s.picture, min(cost, s.evaluations) * rate) for s, cost, rate in pairs)
+    above, below = (np.array([sum(some) for some in part.values()]) for part in (spent, reached))
+    return _ratio(above, below) if below.sum() else (None, None)
 
 
 def _quartiles(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:

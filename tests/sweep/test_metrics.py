@@ -250,6 +250,8 @@ def test_seconds_are_shared_out_by_evaluations(results_of):
     rows = {r.target: r for r in times_to_targets(results_of(spec, runs_of=runs_of, seconds=6.0))}
     assert rows["1e-3"].timing_q25 == pytest.approx(1.0)  # 10 of 60 evaluations of 6 seconds
     assert rows["end"].timing_q25 == pytest.approx(3.0)
+    assert (rows["1e-3"].timing_expected, rows["1e-3"].n) == (pytest.approx(1.01, abs=0.02), 4)
+    assert rows["1e-3"].timing_standard_error < 0.02
 
 
 def test_settings_by_another_distance_have_no_targets(results_of):
