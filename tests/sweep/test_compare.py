@@ -81,6 +81,16 @@ def test_stores_of_one_setting_each_are_paired(tmp_path):
     assert "arrived: A 1.000, B 0.500" in found.text
 
 
+def test_repeats_in_stores_are_of_one_picture(tmp_path):
+    spec = made_spec(settings=named("x"), seeds=(0, 1))
+    found = compared(tmp_path, spec, spec, {}, {"runs_of": misses})
+    arrived = one(found.differences, "arrived")
+    assert (arrived.n, arrived.searches, arrived.only_a) == (8, 16, 4)
+    assert arrived.p_value == pytest.approx(0.125)
+    assert one(found.differences, "nearest_is_maker")[5:7] == (8, 16)
+    assert one(found.ratios, "evaluations_own").n == 8
+
+
 def test_what_cannot_be_paired_is_listed(tmp_path):
     spec_a = made_spec(settings=named("x", "only a"), seeds=(0, 1))
     spec_b = made_spec(settings=named("x"), pictures=(Pictures(kind="own", count=4),))

@@ -89,6 +89,17 @@ def test_none_needs_own_pictures_that_are_not_the_judged_one(results_of):
     assert {row.verdict for row in rows} == {"undecided"}  # nothing is known of own pictures
 
 
+def test_a_missed_picture_does_not_tell_how_far_misses_end_when_it_is_judged_itself(results_of):
+    def runs_of(cell, picture):
+        missed = cell.batch.maker == "a" and picture == 0
+        return [run((30.0, 6e-2))] * 8 if missed else usual(cell, picture)
+
+    spec = made_spec(pictures=(Pictures(kind="own", count=4), Pictures(kind="renderer", count=1)))
+    rows, _ = attributions(results_of(spec, runs_of=runs_of))
+    assert next(row for row in rows if row.maker == "a" and row.picture == 0).verdict == "none"
+    assert next(row for row in rows if not row.own).verdict == "undecided"  # its misses do count for others
+
+
 def test_a_wrong_nearest_candidate_is_counted(results_of):
     table = {(maker, i, c): 1e-2 if c == maker else 2e-2 for maker in "ab" for i in range(4) for c in "ab"}
     table["a", 0, "b"], table["b", 3, "a"], table["b", 2, "a"] = 5e-4, 5e-4, 5e-4
@@ -196,9 +207,9 @@ def test_restart_success_by_hand(results_of):
 
 def test_a_curve_ends_where_a_picture_was_given_up(results_of):
     def runs_of(cell, picture):
-        return [run((10.0, 2e-2))] * (2 if picture == 0 else 4) + ([] if picture == 0 else [run((5.0, FLOOR))])
+        return [run((10.0, 2e-2))] * (2, 3, 4)[picture] + ([run((5.0, FLOOR))] if picture == 2 else [])
 
-    points, _ = restart_success(results_of(made_spec(pictures=(Pictures(kind="own", count=2),)), runs_of=runs_of))
+    points, _ = restart_success(results_of(made_spec(pictures=(Pictures(kind="own", count=3),)), runs_of=runs_of))
     assert [p.restarts for p in points] == [1, 2]
 
 
