@@ -27,8 +27,8 @@ from jattr.errors import InputError
 from jattr.generators.store import load_generator
 from jattr.sweep.cells import make_plan
 from jattr.sweep.estimate import estimate
-from jattr.sweep.export import export
-from jattr.sweep.metrics import summary
+from jattr.sweep.report.export import export
+from jattr.sweep.report.tables import summary
 from jattr.sweep.run import run_plan
 from jattr.sweep.store import open_for_reading
 from jattr.sweep.suites import paper_spec
@@ -115,7 +115,7 @@ def main() -> None:
         run_plan(plan, args.out, progress=lambda cell: print(f"{cell.number + 1} of {len(plan.cells)}", flush=True))
         with open_for_reading(args.out) as store:
             print(summary(store))
-            export(store, args.out / "report", formats=("csv", "figures", "report"), overwrite=True)
+            export(store, args.out / "report", overwrite=True)
         print(json.dumps({"out": str(args.out), "files": {f: Path(p).name for f, p in places.items()}}))
     except InputError as error:
         raise SystemExit(f"error: {error}") from error

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from jattr.sweep.run import Ran
     from jattr.sweep.spec import Spec
 
-FORMATS = ("csv", "parquet", "figures", "report")
+FORMATS = ("csv", "parquet", "png", "svg", "html")
+USUAL = ("csv", "png", "svg", "html")
 REPORT = "report"  # subfolder of a sweep with its tables, figures and page
 
 
@@ -43,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument("folder", metavar="DIR")
     export.add_argument("--out", required=True, metavar="DIR", help="folder to make")
     export.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
-    export.add_argument("--format", nargs="+", choices=FORMATS, default=["csv", "figures", "report"])
+    export.add_argument("--format", nargs="+", choices=FORMATS, default=list(USUAL))
     compare = _action(below, "compare", compare_sweeps, "compare two sweeps, cell by cell")
     compare.add_argument("first", metavar="A")
     compare.add_argument("second", metavar="B")
@@ -143,14 +144,14 @@ def _report(args: argparse.Namespace, folder: str, ran: Ran) -> int:
     """
     from pathlib import Path
 
-    from jattr.sweep.export import export
-    from jattr.sweep.metrics import summary
+    from jattr.sweep.report.export import export
+    from jattr.sweep.report.tables import summary
     from jattr.sweep.store import FAILED, open_for_reading
 
     with open_for_reading(folder) as store:
         text = summary(store)
         if not args.no_report:
-            export(store, Path(folder) / REPORT, formats=("csv", "figures", "report"), overwrite=True)
+            export(store, Path(folder) / REPORT, overwrite=True)
         errors = [dict(zip(store.table("cells").columns, row, strict=True)) for row in store.table("cells").rows]
     errors = [cell for cell in errors if cell["status"] == FAILED]
     where = "" if args.no_report else f"\nwritten to {shown(folder, 200)}: {REPORT}/report.html and its tables"
@@ -184,21 +185,22 @@ def status(args: argparse.Namespace) -> int:
 
 def export_sweep(args: argparse.Namespace) -> int:
     """Write tables, figures and the page."""
-    from jattr.sweep.export import export
+    from jattr.sweep.report.export import export
     from jattr.sweep.store import open_for_reading
 
     with open_for_reading(args.folder) as store:
         files = export(store, args.out, formats=tuple(args.format), overwrite=args.overwrite)
-    emit(args, {"files": files}, f"written to {shown(args.out, 200)}: {', '.join(files)}")
+    emit(args, {"files": list(files)}, f"written to {shown(args.out, 200)}: {', '.join(files)}")
     return 0
 
 
 def compare_sweeps(args: argparse.Namespace) -> int:
     """Compare two sweeps."""
-    from jattr.sweep.compare import compare
+    from jattr.sweep.report.compare import compare
     from jattr.sweep.store import open_for_reading
 
     with open_for_reading(args.first) as first, open_for_reading(args.second) as second:
         found = compare(first, second)
-    emit(args, found.to_json(), found.text())
+    tables = {name: [dict(zip(t.columns, row, strict=True)) for row in t.rows] for name, t in found.tables.items()}
+    emit(args, {"settings": found.settings, "notes": found.notes, **tables}, found.text)
     return 0

@@ -87,7 +87,7 @@ def _draw_residuals(
         axes.plot(value, place, "D" if name == winner else "o", color=colour, ms=6 if name == winner else 5)
     _floor(axes.axvline, floor)
     axes.set_xscale("log")
-    _plain(axes.xaxis)
+    plain_axis(axes.xaxis)
     axes.set_yticks(range(len(names)), [shown(name, LONGEST_NAME) for name in names])
     for label, name in zip(axes.get_yticklabels(), names, strict=True):
         label.set_fontweight("bold" if name == winner else "normal")
@@ -118,8 +118,8 @@ def _draw_searches(axes: Any, searches: Mapping[str, Sequence[Search]], winner: 
     _floor(axes.axhline, floor)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _plain(axes.xaxis)
-    _plain(axes.yaxis)
+    plain_axis(axes.xaxis)
+    plain_axis(axes.yaxis)
     axes.set_xlabel("evaluations of a restart (forward passes)")
     axes.set_title("Searches", loc="left", fontsize=9)
     _legend(axes, sorted(ends, key=list(MARKS).index), winner)
@@ -136,7 +136,7 @@ def _legend(axes: Any, ends: Sequence[str], winner: str | None) -> None:
     axes.legend(handles=handles, frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
-def _plain(axis: Any) -> None:
+def plain_axis(axis: Any) -> None:
     """Label a log axis as plain text: names on a figure may hold dollar signs, so it has no formulas.
 
     Decades, and 2 and 5 times them where there are few; no minor ticks, which take most of the time of a figure.

@@ -20,8 +20,8 @@ from jattr.inversion.observation import given_distance
 from jattr.sweep.sources import Batch, batches_of
 from jattr.sweep.spec import Setting, Spec
 
-ELSEWHERE = ("cli", "report", "baselines", "ledger")  # parts of jattr on which no cell depends
-TELLING = ("tables", "metrics", "figures", "page", "compare", "suites", "export")  # files of this folder, the same
+ELSEWHERE = ("cli/", "report/", "baselines/", "ledger/", "sweep/report/")  # parts of jattr on which no cell depends
+LATER = ("sweep/suites.py", "sweep/estimate.py", "sweep/speed.py")  # the same
 MAX_CELLS = 20_000  # more need a yes
 
 
@@ -32,6 +32,7 @@ class Cell:
     number: int  # its place in the plan
     key: str
     batch: Batch
+    batch_digest: str  # SHA-256 of what determines the pictures
     candidate: str
     setting: Setting
     alteration: str
@@ -100,6 +101,7 @@ def _cells(
     cells: list[Cell] = []
     for batch in batches_of(spec, list(candidates), names):
         pictures = batch.facts(digests)
+        batch_digest = hashlib.sha256(canonical_json(pictures)).hexdigest()
         alone = spec.against == "maker" and batch.source == "own"
         for alteration in spec.alterations:
             for name in [batch.maker] if alone else candidates:
@@ -111,8 +113,8 @@ def _cells(
                         key = hashlib.sha256(canonical_json(way | {"seed": seed})).hexdigest()
                         cells.append(
                             Cell(
-                                number=len(cells), key=key, batch=batch, candidate=name, setting=setting,
-                                alteration=alteration, seed=seed,
+                                number=len(cells), key=key, batch=batch, batch_digest=batch_digest, candidate=name,
+                                setting=setting, alteration=alteration, seed=seed,
                             )
                         )  # fmt: skip
     return _unique(cells)
@@ -172,7 +174,8 @@ def code_digest() -> str:
 
 def _sources(folder: Any, prefix: str) -> Any:
     for entry in folder.iterdir():
-        if entry.is_dir() and not (prefix == "" and entry.name in ELSEWHERE):
-            yield from _sources(entry, f"{prefix}{entry.name}/")
-        elif entry.name.endswith(".py") and not (prefix == "sweep/" and entry.name[:-3] in TELLING):
-            yield f"{prefix}{entry.name}", entry.read_bytes()
+        name = prefix + entry.name
+        if entry.is_dir():
+            yield from () if f"{name}/" in ELSEWHERE else _sources(entry, f"{name}/")
+        elif name.endswith(".py") and name not in LATER:
+            yield name, entry.read_bytes()

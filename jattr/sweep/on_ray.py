@@ -87,7 +87,8 @@ def _digests(plan: Plan) -> Mapping[str, str]:
 
 def _computed(ray: Any, task: Any, facts: Any, cells: Sequence[Cell], most: int) -> Iterator[Outcome]:
     """Return outcomes as they come, at most so many asked for at a time."""
-    queue, asked = list(reversed(cells)), {}
+    queue = list(reversed(cells))
+    asked: dict[Any, Cell] = {}
     while queue or asked:
         while queue and len(asked) < most:
             cell = queue.pop()

@@ -181,6 +181,7 @@ def _run(plan: Plan, store: Store, executor: Executor, progress: Progress | None
 def _facts(plan: Plan) -> dict[str, Any]:
     return {
         "spec": to_json(plan.spec),
+        "candidates": list(plan.candidates),
         "generators": {name: gen.digest for name, gen in plan.makers.items()},
         "run": dict(run_facts()),
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jattr.generators.base import Generator
@@ -87,7 +88,7 @@ def _stepper(gen: Generator, lanes: int) -> tuple[Callable[[], Any], int]:
     pixels, label = _own(gen, lanes)
     targets = jax.device_put(jax.tree.map(lambda *parts: np.stack(parts), *[target_of(p) for p in pixels]))
     z = np.asarray(gen.sample_latent(jax.random.key(7), lanes)).reshape(lanes, -1)
-    prior = Prior(np.zeros(z.shape[1], np.float32), np.ones(z.shape[1], np.float32))
+    prior = Prior(jnp.zeros(z.shape[1]), jnp.ones(z.shape[1]))
 
     def run() -> None:
         jax.block_until_ready(engine.advance(gen.state, prior, targets, label, engine.begin(z)))

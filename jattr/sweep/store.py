@@ -23,8 +23,8 @@ FILE, LOCK = "store.sqlite", "lock"
 PROJECT, SCHEMA = "jattr sweep", "1"
 DONE, FAILED = "done", "failed"
 CELL = (
-    "number", "key", "source", "maker", "first", "pictures", "attack", "alteration", "candidate", "setting", "modelled",
-    "seed", "status", "error", "timing_seconds",
+    "number", "key", "source", "pictures_seed", "batch", "maker", "first", "pictures", "attack", "alteration",
+    "candidate", "setting", "modelled", "seed", "status", "error", "timing_seconds",
 )  # fmt: skip
 RESTART = ("cell", "picture", "restart", "best", "final", "steps", "status", "evaluations", "label")
 PICTURE = ("cell", "picture", "residual", "restart", "certified", "bit_exact", "identical", "excess", "p_value")
@@ -129,8 +129,9 @@ class Store:
     def _add_cell(self, db: sqlite3.Connection, cell: Cell, status: str, error: str, seconds: float) -> None:
         batch = cell.batch
         values = (
-            cell.number, cell.key, batch.source, batch.maker, batch.first, batch.count, batch.attack, cell.alteration,
-            cell.candidate, cell.setting.name, int(cell.setting.modelled), cell.seed, status, error, seconds,
+            cell.number, cell.key, batch.source, None if batch.files else batch.seed, cell.batch_digest, batch.maker,
+            batch.first, batch.count, batch.attack, cell.alteration, cell.candidate, cell.setting.name,
+            int(cell.setting.modelled), cell.seed, status, error, seconds,
         )  # fmt: skip
         db.execute(f"INSERT INTO cells VALUES ({', '.join('?' * len(values))})", values)
 

@@ -48,7 +48,7 @@ def test_a_sweep_from_the_spec_to_the_page(jattr, spec, tmp_path, capsys):
     assert jattr("sweep", "status", out)[1]["done"] == 4
     code, said, _ = jattr("sweep", "export", out, "--out", str(tmp_path / "tables"), "--format", "csv", "parquet")
     assert code == 0
-    assert {file.rpartition(".")[2] for file in said["files"]} == {"csv", "parquet"}
+    assert {file.rpartition(".")[2] for file in said["files"]} == {"csv", "parquet", "json"}
     assert jattr("sweep", "compare", out, out)[0] == 0
     assert main(["sweep", "status", out]) == 0
     assert "tiny ones: 4 of 4 cells done" in capsys.readouterr().out

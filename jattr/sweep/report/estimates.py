@@ -1,0 +1,86 @@
+"""Estimates from pictures, each with its number of pictures and its standard error.
+
+Sources: Wilson, Journal of the American Statistical Association 22 (1927), for the interval of a share; Cameron,
+Miller, Journal of Human Resources 50 (2015), for standard errors of repeats that share a picture.
+
+Repeats of a search of one picture are not independent, so the unit is the picture: a picture counts with the mean of
+its repeats, n is the number of pictures, and the interval is that of n pictures searched once, which repeats only
+narrow.
+"""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+Z = 1.959963984540054  # of a two-sided interval of 95 %
+
+
+class Estimate(NamedTuple):
+    """A number with what it rests on; None where nothing supports one, and then `note` says why."""
+
+    n: int  # pictures
+    value: float | None
+    standard_error: float | None
+    low: float | None  # 95 % interval
+    high: float | None
+    note: str = ""
+
+
+def too_few(n: int, why: str) -> Estimate:
+    """Return that there is no number."""
+    return Estimate(n, None, None, None, None, why)
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share of n.
+
+    >>> [round(end, 3) for end in wilson(1.0, 10)]
+    [0.722, 1.0]
+    """
+    scale = 1.0 + Z * Z / n
+    middle = (share + Z * Z / (2 * n)) / scale
+    half = Z / scale * math.sqrt(share * (1.0 - share) / n + Z * Z / (4 * n * n))
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return (0.0 if share == 0 else low), (1.0 if share == 1 else high)
+
+
+def by_picture(outcomes: Iterable[tuple[Hashable, float]]) -> dict[Hashable, list[float]]:
+    """Return values by picture, in the order in which pictures come."""
+    found: dict[Hashable, list[float]] = {}
+    for picture, value in outcomes:
+        found.setdefault(picture, []).append(float(value))
+    return found
+
+
+def share(outcomes: Mapping[Hashable, Sequence[float]]) -> Estimate:
+    """Return the share of pictures of which something holds, 0 or 1 for each repeat.
+
+    >>> share({1: [1.0], 2: [1.0], 3: [0.0], 4: [1.0]})[:2]
+    (4, 0.75)
+    """
+    means = np.array([sum(values) / len(values) for values in outcomes.values()])
+    return share_of(means, repeated=max(map(len, outcomes.values()), default=1) > 1)
+
+
+def share_of(means: np.ndarray, *, repeated: bool) -> Estimate:
+    """Return a share from what each picture contributes, in [0, 1]; 0 or 1 unless it was `repeated`."""
+    n = len(means)
+    if not n:
+        return too_few(0, "no pictures")
+    value = float(means.mean())
+    error = math.sqrt(value * (1.0 - value) / n)
+    if repeated:
+        error = float(means.std(ddof=1) / math.sqrt(n)) if n > 1 else error
+    return Estimate(n, value, error, *wilson(value, n))
+
+
+def mean(values: Mapping[Hashable, Sequence[float]]) -> Estimate:
+    """Return the mean over pictures, and the interval that its standard error gives; two pictures at least."""
+    n = len(values)
+    if n < 2:
+        return too_few(n, "too few: a mean with a standard error needs 2 pictures")
+    means = np.array([np.mean(some) for some in values.values()])
+    value, error = float(means.mean()), float(means.std(ddof=1) / math.sqrt(n))
+    return Estimate(n, value, error, value - Z * error, value + Z * error)

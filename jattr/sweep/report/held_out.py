@@ -1,0 +1,112 @@
+"""Calibration on held-out pictures: those of even numbers calibrate each candidate, those of odd numbers judge.
+
+Sources: Brümmer, du Preez, Computer Speech and Language 20 (2006), for Cllr; Naeini, Cooper, Hauskrecht, AAAI 2015, for
+the calibration error; Vovk, Gammerman, Shafer (2005) for the conformal p-value. `jattr/decision` computes them.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jattr.decision.conformal import conformal_p, least_own
+from jattr.decision.likelihood import fit_likelihood, posterior
+from jattr.decision.lr_measures import LOG2_10, calibration_error_interval, cllr, cllr_min, reliability
+from jattr.decision.scores import scores_of
+from jattr.sweep.report.estimates import Estimate, Z, by_picture, share, too_few
+from jattr.sweep.report.groups import ALL, Group, Metric, grouped, metric
+from jattr.sweep.report.tables import Picture, Results, Searched
+
+ALPHA = 0.05  # level at which own pictures are denied
+LEAST = least_own(ALPHA)  # own pictures of each candidate, and others', in either half
+DRAWS_SEED = 0  # of the bootstrap
+MEASURES = ("cllr", "cllr_min", "posterior_error", f"denied_at_{ALPHA}")
+Scores = dict[Picture, dict[str, float]]  # log10 residual of each picture under each candidate
+
+
+class ReliabilityBin(NamedTuple):
+    """How often a candidate made a picture that it was stated to have made with about this probability."""
+
+    setting: str
+    alteration: str
+    attack: str
+    seed: str
+    low_edge: float  # of the stated probability
+    high_edge: float
+    stated: float  # its mean
+    n: int  # statements: pictures times candidates
+    made: float  # share that the candidate made
+    standard_error: float
+    low: float  # 95 % Clopper-Pearson interval
+    high: float
+
+
+def calibration(results: Results) -> tuple[list[Metric], list[ReliabilityBin]]:
+    """Return how well likelihood ratios and probabilities are calibrated, by group of one seed.
+
+    Every measure says "too few" instead of a number where a half has fewer than `LEAST` pictures of a side.
+    """
+
+    def facts(s: Searched) -> tuple[Any, ...]:
+        return s.setting, s.alteration, s.picture.attack, bool(s.picture.maker), s.seed
+
+    metrics: list[Metric] = []
+    bins: list[ReliabilityBin] = []
+    for group, members in grouped(results.spec, results.searched, facts):
+        if group.seed == ALL:
+            continue
+        table: Scores = {}
+        for s in members:
+            table.setdefault(s.picture, {})[s.candidate] = float(scores_of([s.residual])[0])
+        whole = {picture: row for picture, row in table.items() if len(row) == len(results.candidates)}
+        halves = [{p: row for p, row in whole.items() if p.number % 2 == part} for part in (0, 1)]
+        least = min(min(len(side) for side in _sides(half, name)) for half in halves for name in results.candidates)
+        if least < LEAST:
+            why = f"too few: a half has {least} pictures of a side, {LEAST} are needed"
+            metrics += [metric(group, name, too_few(len(halves[1]), why)) for name in MEASURES]
+            continue
+        found, some = _measured(group, halves[0], halves[1], results.candidates)
+        metrics, bins = metrics + found, bins + some
+    return metrics, bins
+
+
+def _sides(table: Scores, name: str) -> tuple[list[float], list[float]]:
+    """Return the scores under a candidate of its own pictures and of all others."""
+    own = [row[name] for picture, row in table.items() if picture.own and picture.maker == name]
+    others = [row[name] for picture, row in table.items() if not (picture.own and picture.maker == name)]
+    return own, others
+
+
+def _measured(
+    group: Group, known: Scores, test: Scores, names: Sequence[str]
+) -> tuple[list[Metric], list[ReliabilityBin]]:
+    fits = {name: fit_likelihood(*_sides(known, name)) for name in names}
+    ratios = {picture: {name: float(fits[name](row[name])) for name in names} for picture, row in test.items()}  # log10
+    true = [(p, row[p.maker]) for p, row in ratios.items() if p.own]
+    false = [(p, [row[name] for name in names if not (p.own and p.maker == name)]) for p, row in ratios.items()]
+    own, negatives = np.array([value for _, value in true]), np.concatenate([np.array(values) for _, values in false])
+    found = {
+        "cllr": _cllr(own, [np.array(values) for _, values in false if values], len(test)),
+        "cllr_min": Estimate(len(test), cllr_min(own, negatives), None, None, None, "fitted to these very pictures"),
+    }
+    stated = np.array([posterior([row[name] for name in names])[:-1] for row in ratios.values()]).ravel()
+    made = np.array([float(p.own and p.maker == name) for p in ratios for name in names])
+    low, high = calibration_error_interval(stated, made, np.random.default_rng(DRAWS_SEED))
+    curve = reliability(stated, made)
+    note = "interval and standard error by bootstrap"
+    found["posterior_error"] = Estimate(len(test), curve.error, (high - low) / (2 * Z), low, high, note)
+    denied = {p: float(conformal_p(_sides(known, p.maker)[0], test[p][p.maker])) <= ALPHA for p, _ in true}
+    found[MEASURES[-1]] = share(by_picture(denied.items()))
+    errors = np.sqrt(curve.made * (1 - curve.made) / curve.count)
+    columns = (*curve.edges.T, curve.stated, curve.count, curve.made, errors, curve.low, curve.high)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [metric(group, name, found[name]) for name in MEASURES], [ReliabilityBin(*group, *row) for row in rows]
+
+
+def _cllr(own: np.ndarray, negatives: Sequence[np.ndarray], n: int) -> Estimate:
+    """Return the cost in bits, and the standard error of its two means over pictures."""
+    value = cllr(own, np.concatenate(negatives))
+    misses = np.logaddexp2(0.0, -LOG2_10 * own)
+    alarms = np.array([np.logaddexp2(0.0, LOG2_10 * some).mean() for some in negatives])
+    error = 0.5 * float(np.sqrt(misses.var(ddof=1) / len(misses) + alarms.var(ddof=1) / len(alarms)))
+    return Estimate(n, value, error, max(0.0, value - Z * error), value + Z * error)
