@@ -196,6 +196,7 @@ class Method(NamedTuple):
 
 METHODS: dict[str, Method] = {
     "adam-paper": Method(lambda n: gradient_method(optax.adam(0.1, b1=0.0, b2=0.99)), 500, 50, lambda d: 2),
+    "adam-constant": Method(lambda n: gradient_method(optax.adam(0.1)), 1500, 50, lambda d: 2),
     "adam-cosine": Method(_adam_cosine, 500, 50, lambda d: 2),
     "bfgs": Method(lambda n: quasi_newton(dense_curvature()), 200, 25, lambda d: 2),
     "lbfgs": Method(lambda n: quasi_newton(limited_curvature()), 100, 20, lambda d: 2),
