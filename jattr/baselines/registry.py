@@ -23,7 +23,7 @@ BASELINES: dict[str, Baseline] = {
         frequency.fit,
         frequency.FrequencyConfig,
         needs="pictures of two or more sources",
-        source="Frank et al., Leveraging Frequency Analysis for Deep Fake Image Recognition, ICML 2020, arXiv 2003.08685",
+        source="Frank et al., Leveraging Frequency Analysis for Deep Fake Image Recognition, arXiv 2003.08685",
         simplified="their small network with space-to-depth in place of pooling, a few epochs",
     ),
     "thresholded": Baseline(
@@ -38,7 +38,7 @@ BASELINES: dict[str, Baseline] = {
         final_layer.fit,
         final_layer.FinalLayerConfig,
         needs="weights, the last layer linear and the same for every picture",
-        source="Laszkiewicz et al., Single-Model Attribution ... Through Final-Layer Inversion (FLIPAD), arXiv 2306.06210",
+        source="Laszkiewicz et al., Single-Model Attribution ... Final-Layer Inversion (FLIPAD), arXiv 2306.06210",
         simplified="the detector's anomalies are the other sources' pictures, not photographs; a smaller detector,"
         " fewer steps of FISTA",
     ),

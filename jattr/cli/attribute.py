@@ -56,7 +56,8 @@ def add_parser(subparsers: Any) -> None:
     search.add_argument(
         "--optimiser",
         metavar="NAME",
-        help="auto (default), levenberg-marquardt[-logit], gauss-newton-cg, lbfgs, bfgs, adam-cosine, adam-constant or adam-paper",
+        help="auto (default), levenberg-marquardt[-logit], gauss-newton-cg, lbfgs, bfgs, adam-cosine, adam-constant or"
+        " adam-paper",
     )
     search.add_argument("--steps", type=whole_number(1, 1_000_000), metavar="N", help="most steps of a restart")
     search.add_argument("--start", metavar="KIND", help="of the latents: linear (default), pool or prior")
