@@ -8,6 +8,7 @@ others, judges them. Ours: the others are the other sources' pictures, not photo
 FISTA of the largest stable length, not thousands; bytes at the border count as half a byte inside it.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -122,8 +123,8 @@ def make_activations(gen: Generator, key: jax.Array, config: FinalLayerConfig) -
     assert gen.final is not None, "checked before"
     final = gen.final(gen)
     mean = _mean_activations(gen, final, key)
-    recover_fn, state = _make_recover(final, config), gen.state
-    size = jax.jit(lambda state, start: _largest_singular(final, state, start))(state, mean)
+    recover_fn, state = _make_recover(final, config.penalty, config.steps), gen.state
+    size = _make_largest_singular(final)(state, mean)
 
     def features(pixels: np.ndarray) -> np.ndarray:
         found = in_batches(lambda some: recover_fn(state, mean, size, some), pixels, BATCH)
@@ -136,11 +137,17 @@ def _mean_activations(gen: Generator, final: FinalLayer, key: jax.Array) -> jax.
     keys = jax.random.split(key)
     z = np.asarray(gen.sample_latent(keys[0], PRIOR_SAMPLES)).reshape(-1, BATCH, *gen.latent_shape)
     label = np.asarray(jax.random.randint(keys[1], z.shape[:2], 0, max(1, gen.num_classes)))
-    fn = jax.jit(lambda state, z, label: final.activations(state, z, label=label if gen.num_classes else None).mean(0))
+    fn = _make_mean(final, gen.num_classes > 0)
     return jnp.mean(jnp.stack([fn(gen.state, *some) for some in zip(z, label, strict=True)]), 0)
 
 
-def _make_recover(final: FinalLayer, config: FinalLayerConfig) -> Callable[..., jax.Array]:
+@functools.lru_cache(maxsize=16)
+def _make_mean(final: FinalLayer, conditional: bool) -> Callable[..., jax.Array]:
+    return jax.jit(lambda state, z, label: final.activations(state, z, label=label if conditional else None).mean(0))
+
+
+@functools.lru_cache(maxsize=16)
+def _make_recover(final: FinalLayer, penalty: float, steps: int) -> Callable[..., jax.Array]:
     def recover(state: Any, mean: jax.Array, size: jax.Array, pixels: jax.Array) -> jax.Array:
         target = before_output(to_unit(pixels), final)
         start = jnp.broadcast_to(mean, (len(pixels), *mean.shape))
@@ -150,25 +157,31 @@ def _make_recover(final: FinalLayer, config: FinalLayerConfig) -> Callable[..., 
             a, ahead, t = carry
             made, pull = jax.vjp(lambda x: final.linear(state, x), ahead)
             moved = ahead - length * pull(made - target)[0] - mean
-            new = mean + jnp.sign(moved) * jnp.maximum(jnp.abs(moved) - length * config.penalty, 0.0)
+            new = mean + jnp.sign(moved) * jnp.maximum(jnp.abs(moved) - length * penalty, 0.0)
             t_new = (1.0 + jnp.sqrt(1.0 + 4.0 * jnp.square(t))) / 2.0
             return (new, new + ((t - 1.0) / t_new) * (new - a), t_new), None
 
-        (a, _, _), _ = jax.lax.scan(step, (start, start, jnp.float32(1.0)), None, length=config.steps)
+        (a, _, _), _ = jax.lax.scan(step, (start, start, jnp.float32(1.0)), None, length=steps)
         return a
 
     return jax.jit(recover)
 
 
-def _largest_singular(final: FinalLayer, state: Any, start: jax.Array) -> jax.Array:
-    """Return the last layer's largest singular value, by power iteration from what depends on nothing drawn."""
-    zero = jnp.zeros((1, *start.shape))
-    _, forward = jax.linearize(lambda x: final.linear(state, x), zero)
-    _, back = jax.vjp(lambda x: final.linear(state, x), zero)
-    x = jax.random.normal(jax.random.key(0), zero.shape)
-    for _ in range(POWER_STEPS):
-        x = back(forward(x / jnp.linalg.norm(x)))[0]
-    return jnp.sqrt(jnp.linalg.norm(x))
+@functools.lru_cache(maxsize=16)
+def _make_largest_singular(final: FinalLayer) -> Callable[[Any, jax.Array], jax.Array]:
+    """Return the function from state and one picture's activations to the last layer's largest singular value."""
+
+    def power_iteration(state: Any, like: jax.Array) -> jax.Array:
+        zero = jnp.zeros((1, *like.shape))
+        offset, back = jax.vjp(lambda x: final.linear(state, x), zero)
+
+        def step(x: jax.Array, _: None) -> tuple[jax.Array, None]:
+            return back(final.linear(state, x / jnp.linalg.norm(x)) - offset)[0], None
+
+        x, _ = jax.lax.scan(step, jax.random.normal(jax.random.key(0), zero.shape), None, length=POWER_STEPS)
+        return jnp.sqrt(jnp.linalg.norm(x))
+
+    return jax.jit(power_iteration)
 
 
 def before_output(x: jax.Array, final: FinalLayer) -> jax.Array:

@@ -58,8 +58,8 @@ def fit_state(
     count = len(arrays[0])
     batch = min(schedule.batch, count)
     steps = count // batch
-    optimiser = _optimiser(schedule, schedule.epochs * steps)
-    step = _make_step(loss_fn, optimiser)
+    total = schedule.epochs * steps
+    optimiser, step = _make_step(loss_fn, schedule.rate, schedule.warmup, schedule.weight_decay, total)
     moments, losses = optimiser.init(state), []
     for key in order_keys:
         order = np.asarray(jax.random.permutation(key, count))[: steps * batch]
@@ -71,14 +71,15 @@ def fit_state(
     return Trained(state, np.array(losses))
 
 
-def _optimiser(schedule: Schedule, steps: int) -> optax.GradientTransformation:
-    warmup = min(schedule.warmup, steps // 4)
-    start = 0.0 if warmup else schedule.rate
-    rate = optax.warmup_cosine_decay_schedule(start, schedule.rate, warmup, max(1, steps))
-    return optax.adamw(rate, weight_decay=schedule.weight_decay)
+@functools.lru_cache(maxsize=16)
+def _make_step(
+    loss_fn: LossFn, rate: float, warmup: int, weight_decay: float, steps: int
+) -> tuple[optax.GradientTransformation, Callable[..., Any]]:
+    """Return the optimiser and its step; one for each training of one length, so that it is compiled once."""
+    warmup = min(warmup, steps // 4)
+    schedule = optax.warmup_cosine_decay_schedule(0.0 if warmup else rate, rate, warmup, max(1, steps))
+    optimiser = optax.adamw(schedule, weight_decay=weight_decay)
 
-
-def _make_step(loss_fn: LossFn, optimiser: optax.GradientTransformation) -> Callable[..., Any]:
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(state: Any, moments: Any, *arrays: jax.Array) -> Any:
         loss, gradient = jax.value_and_grad(loss_fn)(state, *arrays)
@@ -86,4 +87,4 @@ def _make_step(loss_fn: LossFn, optimiser: optax.GradientTransformation) -> Call
             updates, moments = optimiser.update(gradient, moments, state)
         return optax.apply_updates(state, updates), moments, jnp.asarray(loss)
 
-    return step
+    return optimiser, step

@@ -4,6 +4,7 @@ ProGAN and StyleGAN end in a 1x1 convolution. StyleGAN2 and StyleGAN3 do not cou
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ def final_of(kind: str, arch: Any) -> Callable[[Generator], FinalLayer] | None:
     return None
 
 
+@functools.lru_cache(maxsize=256)
 def _split(apply: Callable[..., jax.Array], kernel_path: Path, bias_path: Path, output: str) -> FinalLayer:
     """Return the split of a network that ends in a 1x1 convolution, by the paths of its kernel and bias.
 

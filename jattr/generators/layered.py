@@ -163,7 +163,8 @@ def build_with_final(
     return apply, state, _final(plan, tuple(step.output for step in steps))
 
 
-def _final(plan: Plan, outputs: Sequence[tuple[int, ...]]) -> Callable[[Generator], FinalLayer] | None:
+@functools.lru_cache(maxsize=256)
+def _final(plan: Plan, outputs: tuple[tuple[int, ...], ...]) -> Callable[[Generator], FinalLayer] | None:
     """Return what splits a network that ends in a linear step, an output function or none, and reshapes.
 
     `outputs` are the shapes behind the steps.
@@ -190,7 +191,8 @@ def _final(plan: Plan, outputs: Sequence[tuple[int, ...]]) -> Callable[[Generato
         arrays = {name: leaf[...] for name, leaf in state["steps"][last].items()}
         return StepModule(kind, options, arrays)(x).reshape(-1, *plan.image_shape)
 
-    return lambda gen: FinalLayer(activations, linear, output, plan.value_range)
+    split = FinalLayer(activations, linear, output, plan.value_range)
+    return lambda gen: split
 
 
 def _shapes(step: Step) -> tuple[tuple[str, tuple[int, ...]], ...]:
