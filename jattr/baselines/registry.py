@@ -31,7 +31,7 @@ BASELINES: dict[str, Baseline] = {
         thresholded.ThresholdedConfig,
         needs="weights, to search",
         source="Wang et al., Where Did I Come From? (RONAN), NeurIPS 2023, arXiv 2305.18439",
-        simplified="one start, a search ends when 50 steps find nothing lower; losses are divided by the picture's"
+        simplified="a search ends at the rounding floor, or when 50 steps find nothing lower; losses are divided by the picture's"
         " entropy; 50 known pictures of each source",
     ),
     "final-layer": Baseline(
