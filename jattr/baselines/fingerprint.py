@@ -92,7 +92,8 @@ def _local_mean(x: jax.Array, window: int) -> jax.Array:
         around[axis] = (window // 2, window // 2)
         padded = jnp.pad(x, around, mode="symmetric")
         size = x.shape[axis]
-        x = sum(jax.lax.slice_in_dim(padded, at, at + size, axis=axis) for at in range(window)) / window  # type: ignore[assignment]
+        shifted = [jax.lax.slice_in_dim(padded, at, at + size, axis=axis) for at in range(window)]
+        x = functools.reduce(jnp.add, shifted) / window
     return x
 
 

@@ -31,8 +31,8 @@ BASELINES: dict[str, Baseline] = {
         thresholded.ThresholdedConfig,
         needs="weights, to search",
         source="Wang et al., Where Did I Come From? (RONAN), NeurIPS 2023, arXiv 2305.18439",
-        simplified="a search ends at the rounding floor, or when 50 steps find nothing lower; losses are divided by the picture's"
-        " entropy; 50 known pictures of each source",
+        simplified="a search ends at the rounding floor, or when 50 steps find nothing lower; losses are divided by the"
+        " picture's entropy; 50 known pictures of each source",
     ),
     "final-layer": Baseline(
         final_layer.fit,
