@@ -24,7 +24,14 @@ from jattr.rehearsal import candidate_key
 BLOCK = 32  # pictures searched together
 SIMPLEST = 1e-3  # bits: a picture of one value has no entropy
 SEARCH = InvertConfig(
-    optimiser="adam-constant", steps=1500, restarts=1, start="prior", stall=0.0, polish_steps=0, interval_steps=0
+    optimiser="adam-constant",
+    steps=1500,
+    restarts=1,
+    start="prior",
+    pool=512,
+    stall=0.0,
+    polish_steps=0,
+    interval_steps=0,
 )
 
 
@@ -87,10 +94,9 @@ def calibrated_losses(gen: Generator, pixels: np.ndarray, search: InvertConfig, 
     """Return the loss [n] that a search of each picture reaches under a generator, over the picture's complexity."""
     key, losses = candidate_key(key, gen), []
     for number, at in enumerate(range(0, len(pixels), BLOCK)):
-        some = np.minimum(np.arange(at, at + BLOCK), len(pixels) - 1)  # the last one fills the block up
-        found = invert(gen, pixels[some], config=search, key=jax.random.fold_in(key, number))
+        found = invert(gen, pixels[at : at + BLOCK], config=search, key=jax.random.fold_in(key, number))
         losses.append(np.asarray(found.loss, np.float64).min(1))
-    return np.concatenate(losses)[: len(pixels)] / complexity(pixels)
+    return np.concatenate(losses) / complexity(pixels)
 
 
 def complexity(pixels: np.ndarray) -> np.ndarray:
