@@ -5,6 +5,8 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
+
 from jattr.cli.main import main
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -19,9 +21,10 @@ def run_examples(text, name, least):
     assert runner.summarize(verbose=False).failed == 0, "".join(report)
 
 
-def test_every_example_of_the_tutorial_gives_what_it_says(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "least"), [("tutorial.md", 10), ("baselines.md", 7)])
+def test_every_example_gives_what_it_says(name, least, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run_examples((DOCS / "tutorial.md").read_text(encoding="utf-8"), "tutorial.md", 10)
+    run_examples((DOCS / name).read_text(encoding="utf-8"), name, least)
 
 
 def test_the_sweep_of_the_docs_runs(tmp_path, monkeypatch, capsys):

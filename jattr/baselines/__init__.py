@@ -1,1 +1,1 @@
-"""Attribution without inversion: what inversion is compared with."""
+"""Other methods of attribution: what ours is compared with."""

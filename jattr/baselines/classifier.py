@@ -8,7 +8,7 @@ convolution has stride 1 and its gradient is canonical.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,14 +16,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import scipy.special
 from flax import nnx
 
+from jattr.baselines.base import Attributor, checked_pictures, in_batches, to_unit
+from jattr.baselines.training import LossFn, fit_state
 from jattr.errors import ImageError, InputError
 from jattr.generators import ops
+from jattr.generators.base import Generator
 
 EPSILON = 1e-5  # of every normalisation
 AMPLIFIED = 8.0  # what a blur takes away: it is this much smaller than the picture
-PREDICTED = 256  # pictures classified at once
 LogitsFn = Callable[[Any, jax.Array], jax.Array]
 
 
@@ -104,9 +107,9 @@ class Net(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the logits [n, classes] of pictures [n, H, W, C] in [-1, 1] units."""
-        x = self.stem(_space_to_depth(jnp.concatenate([x, AMPLIFIED * (x - _blurred(x))], -1)))
+        x = self.stem(space_to_depth(jnp.concatenate([x, AMPLIFIED * (x - _blurred(x))], -1)))
         for at, block in enumerate(self.blocks):
-            x = block(_space_to_depth(x) if at else x)
+            x = block(space_to_depth(x) if at else x)
         return jax.nn.relu(self.norm(x)).mean((1, 2)) @ self.weight[...] + self.bias[...]
 
 
@@ -117,7 +120,7 @@ def _blurred(x: jax.Array) -> jax.Array:
     return (x[:, :, :-2] + 2.0 * x[:, :, 1:-1] + x[:, :, 2:]) / 4.0
 
 
-def _space_to_depth(x: jax.Array) -> jax.Array:
+def space_to_depth(x: jax.Array) -> jax.Array:
     """Return 2x2 blocks of x [n, H, W, C] as channels: [n, H/2, W/2, 4 C]; an odd last row or column is left out."""
     n, height, width, channels = x.shape
     height, width = height // 2, width // 2
@@ -171,20 +174,9 @@ def train(pictures: np.ndarray, labels: Any, key: jax.Array, *, config: Classifi
     classes, channels = int(labels.max()) + 1, pictures.shape[-1]
     keys = jax.random.split(key, 1 + config.epochs)
     _, state = nnx.split(Net(config.widths, channels, classes, rngs=nnx.Rngs(keys[0])))
-    batch = min(config.batch, len(pictures))
-    steps = len(pictures) // batch
-    optimiser = _optimiser(config, config.epochs * steps)
     logits_fn = make_logits(config.widths, channels, classes)
-    step = _make_step(logits_fn, optimiser)
-    moments, losses = optimiser.init(state), []
-    for order_key in keys[1:]:
-        order = np.asarray(jax.random.permutation(order_key, len(pictures)))[: steps * batch]
-        seen = []
-        for some in order.reshape(steps, batch):
-            state, moments, loss = step(state, moments, pictures[some], labels[some])
-            seen.append(loss)
-        losses.append(float(np.mean([np.asarray(loss) for loss in seen])))
-    return Classifier(logits_fn, state, pictures.shape[1:], classes, np.array(losses))
+    trained = fit_state(_make_loss(logits_fn), state, (pictures, labels), keys[1:], config)
+    return Classifier(logits_fn, trained.state, pictures.shape[1:], classes, trained.losses)
 
 
 def predict(classifier: Classifier, pictures: np.ndarray) -> np.ndarray:
@@ -193,15 +185,50 @@ def predict(classifier: Classifier, pictures: np.ndarray) -> np.ndarray:
     Raises:
       ImageError: pictures of another shape or type.
     """
+    return predict_logits(classifier, pictures).argmax(-1)
+
+
+def predict_logits(classifier: Classifier, pictures: np.ndarray) -> np.ndarray:
+    """Return the logits [n, classes] of pictures uint8 [n, H, W, C].
+
+    Raises:
+      ImageError: pictures of another shape or type.
+    """
     pictures = _checked(pictures)
     if pictures.shape[1:] != classifier.image_shape:
         raise ImageError(f"pictures are {pictures.shape}; the classifier was trained on {classifier.image_shape}")
     fn = _make_predict(classifier.logits_fn)
-    parts = []
-    for at in range(0, len(pictures), PREDICTED):
-        some = np.minimum(np.arange(at, at + PREDICTED), len(pictures) - 1)  # the last one fills the batch up
-        parts.append(np.asarray(fn(classifier.state, pictures[some])))
-    return np.concatenate(parts)[: len(pictures)]
+    return in_batches(lambda some: fn(classifier.state, some), pictures)
+
+
+def fit(
+    generators: Sequence[Generator],
+    pictures: Mapping[str, np.ndarray],
+    key: jax.Array,
+    *,
+    config: ClassifierConfig | None = None,
+) -> Attributor:
+    """Return the classifier as an attributor: scores are logarithms of its probabilities.
+
+    Args:
+      generators: the sources.
+      pictures: own pictures of each by its name, uint8 [n, H, W, C].
+      key: of the weights and of the order of pictures.
+      config: settings.
+
+    Raises:
+      InputError: fewer than two sources, or pictures that are not theirs.
+      ImageError: pictures of another shape or type.
+    """
+    own = checked_pictures(generators, pictures, sources=2)
+    labels = np.repeat(np.arange(len(own)), [len(made) for made in own])
+    classifier = train(np.concatenate(own), labels, key, config=config)
+
+    def score_fn(pixels: np.ndarray) -> np.ndarray:
+        return scipy.special.log_softmax(predict_logits(classifier, pixels).astype(np.float64), axis=-1)
+
+    names = tuple(gen.name for gen in generators)
+    return Attributor("classifier", names, generators[0].image_shape, score_fn)
 
 
 def source_loss(classifier: Classifier, state: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
@@ -216,29 +243,15 @@ def _checked(pictures: np.ndarray) -> np.ndarray:
     return pictures
 
 
-def _optimiser(config: ClassifierConfig, steps: int) -> optax.GradientTransformation:
-    warmup = min(config.warmup, steps // 4)
-    schedule = optax.warmup_cosine_decay_schedule(0.0 if warmup else config.rate, config.rate, warmup, max(1, steps))
-    return optax.adamw(schedule, weight_decay=config.weight_decay)
+@functools.lru_cache(maxsize=16)
+def _make_loss(logits_fn: LogitsFn) -> LossFn:
+    def loss_of(state: Any, pixels: jax.Array, labels: jax.Array) -> jax.Array:
+        logits = logits_fn(state, to_unit(pixels))
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-
-def _make_step(logits_fn: LogitsFn, optimiser: optax.GradientTransformation) -> Callable[..., Any]:
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def step(state: Any, moments: Any, pixels: jax.Array, labels: jax.Array) -> Any:
-        x = pixels.astype(jnp.float32) / 127.5 - 1.0
-
-        def loss_of(state: Any) -> jax.Array:
-            logits = logits_fn(state, x)
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-        loss, gradient = jax.value_and_grad(loss_of)(state)
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats inside
-            updates, moments = optimiser.update(gradient, moments, state)
-        return optax.apply_updates(state, updates), moments, loss
-
-    return step
+    return loss_of
 
 
 @functools.lru_cache(maxsize=16)
 def _make_predict(logits_fn: LogitsFn) -> Callable[..., jax.Array]:
-    return jax.jit(lambda state, pixels: logits_fn(state, pixels.astype(jnp.float32) / 127.5 - 1.0).argmax(-1))
+    return jax.jit(lambda state, pixels: logits_fn(state, to_unit(pixels)))

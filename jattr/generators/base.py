@@ -25,6 +25,15 @@ class Route(NamedTuple):
     styles: "Generator"  # makes the generator's pictures of styles [n, w_dim]
 
 
+class FinalLayer(NamedTuple):
+    """A generator in two steps: from latents to the last linear layer's inputs, and from those to pictures."""
+
+    activations: ApplyFn  # (the generator's state, z [n, *latent_shape], *, label=None) -> [n, ...]
+    linear: Callable[[Any, jax.Array], jax.Array]  # (the generator's state, activations) -> [n, H, W, C]
+    output: str  # what follows: "identity", "tanh" or "sigmoid"
+    value_range: tuple[float, float] = (-1.0, 1.0)  # of what follows, that [-1, 1] units stand for
+
+
 def sample_normal(latent_shape: tuple[int, ...]) -> SampleFn:
     """Return the sampler of the standard normal prior."""
     return lambda key, n: jax.random.normal(key, (n, *latent_shape))
@@ -65,6 +74,7 @@ class Generator:
     encoder: ApplyFn | None = field(default=None, repr=False)  # (state, images [n, H, W, C]) -> z: where to begin
     viewer: Callable[..., "Generator"] | None = field(default=None, repr=False)  # see `view`
     router: Callable[["Generator"], Route] | None = field(default=None, repr=False)  # of those with styles between
+    final: Callable[["Generator"], FinalLayer] | None = field(default=None, repr=False)  # of those that end so
 
     @staticmethod
     def from_function(

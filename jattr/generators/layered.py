@@ -5,6 +5,7 @@ it. What is static in them is the architecture (`Plan`), what is not is the stat
 candidates of one architecture share one compiled program.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jattr.generators import ops
+from jattr.generators.base import FinalLayer, Generator
 from jattr.generators.card import Card
-from jattr.generators.fold import Step, fold
+from jattr.generators.fold import LINEAR, Step, fold
 
 Params: TypeAlias = Mapping[str, Any]  # nested dicts of float32 arrays, as stored
 
@@ -29,7 +31,7 @@ class Plan:
     latent_dim: int
     conditioning: str | None
     classes: int
-    image_shape: tuple[int, int, int]  # (H, W, C)
+    image_shape: tuple[int, ...]  # (H, W, C)
     value_range: tuple[float, float]
 
 
@@ -137,6 +139,13 @@ def _zeros(plan: Plan) -> tuple[list[dict[str, jax.Array]], jax.Array | None]:
 
 def build(card: Card, params: Params) -> tuple[Callable[..., jax.Array], nnx.State]:
     """Return (apply, state) of a card and its stored tensors, all checked before (`stored.check_params`)."""
+    return build_with_final(card, params)[:2]
+
+
+def build_with_final(
+    card: Card, params: Params
+) -> tuple[Callable[..., jax.Array], nnx.State, Callable[[Generator], FinalLayer] | None]:
+    """Return (apply, state) and what splits the network before its last linear layer; None where it ends otherwise."""
     steps, table = fold(card, params)
     channels, height, width = card.image_shape
     plan = Plan(
@@ -151,7 +160,39 @@ def build(card: Card, params: Params) -> tuple[Callable[..., jax.Array], nnx.Sta
     parts = [dict(step.arrays) for step in steps]
     arrays, table = jax.device_put((parts, table))  # `jnp.asarray` would compile a program for each shape
     _, state = nnx.split(LayeredNet(plan, arrays, table))
-    return apply, state
+    return apply, state, _final(plan, tuple(step.output for step in steps))
+
+
+@functools.lru_cache(maxsize=256)
+def _final(plan: Plan, outputs: tuple[tuple[int, ...], ...]) -> Callable[[Generator], FinalLayer] | None:
+    """Return what splits a network that ends in a linear step, an output function or none, and reshapes.
+
+    `outputs` are the shapes behind the steps.
+    """
+    kinds = [kind for kind, _, _ in plan.steps]
+    last = len(kinds) - 1
+    while last > 0 and kinds[last] == "reshape":
+        last -= 1
+    output = kinds[last] if kinds[last] in ("tanh", "sigmoid") else "identity"
+    last -= output != "identity"
+    while last > 0 and kinds[last] == "reshape":
+        last -= 1
+    if last < 1 or kinds[last] not in LINEAR:
+        return None
+    kind, options, _ = plan.steps[last]
+    before = dataclasses.replace(plan, steps=plan.steps[:last], image_shape=outputs[last - 1], value_range=(-1.0, 1.0))
+
+    def activations(state: nnx.State, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+        parts = {name: part for name, part in state.items() if name != "steps"}
+        parts["steps"] = {number: step for number, step in state.get("steps", {}).items() if number < last}
+        return nnx.merge(_merge_parts(before)[0], nnx.State(parts))(z, label)
+
+    def linear(state: nnx.State, x: jax.Array) -> jax.Array:
+        arrays = {name: leaf[...] for name, leaf in state["steps"][last].items()}
+        return StepModule(kind, options, arrays)(x).reshape(-1, *plan.image_shape)
+
+    split = FinalLayer(activations, linear, output, plan.value_range)
+    return lambda gen: split
 
 
 def _shapes(step: Step) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from jattr.errors import CardError
 from jattr.generators import layered, stored
-from jattr.generators.base import PRIORS, Generator, Route, SampleFn
+from jattr.generators.base import PRIORS, FinalLayer, Generator, Route, SampleFn
 from jattr.generators.card import Card, card_to_json, function_fields, parse_card
 from jattr.generators.card_fields import CardBase
 from jattr.generators.card_problems import show, suggest
@@ -17,6 +17,7 @@ from jattr.generators.family_card import (
     family_function_fields,
     parse_family_card,
 )
+from jattr.generators.final_layers import final_of
 from jattr.generators.settings import SPACES, Settings
 from jattr.generators.styled import styled_apply, styled_router, styled_state, styled_view
 
@@ -35,6 +36,7 @@ class Built(NamedTuple):
     encoder: Callable[..., Any] | None = None
     viewer: Callable[..., Generator] | None = None
     router: Callable[[Generator], Route] | None = None
+    final: Callable[[Generator], FinalLayer] | None = None
 
 
 class Kind(NamedTuple):
@@ -60,10 +62,11 @@ def parse_any_card(data: dict[str, Any]) -> CardBase:
 
 
 def _build_layered(card: Card, params: Mapping[str, Any]) -> Built:
-    apply, state = layered.build(card, params)
+    apply, state, final = layered.build_with_final(card, params)
     shape = (card.latent.dim,)
     classes = 0 if card.conditioning is None else card.conditioning.classes
-    return Built(apply, state, shape, PRIORS[card.latent.distribution](shape), card.latent.distribution, classes)
+    distribution = card.latent.distribution
+    return Built(apply, state, shape, PRIORS[distribution](shape), distribution, classes, final=final)
 
 
 def _check_family(card: FamilyCard, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -78,7 +81,7 @@ def _build_family(card: FamilyCard, params: Mapping[str, Any]) -> Built:
         scale, shift = getattr(arch, "latent_scale", 1.0), getattr(arch, "latent_shift", 0.0)
         scaled = normal if (scale, shift) == (1.0, 0.0) else lambda key, n: shift + scale * normal(key, n)
         built = Built(plain_apply(kind, arch), net, arch.latent_shape, scaled, "normal", arch.num_classes)
-        return built._replace(encoder=plain_encoder(kind, arch))
+        return built._replace(encoder=plain_encoder(kind, arch), final=final_of(kind, arch))
 
     def viewer(gen: Generator, space: str, psi: float | None, cutoff: int | None, noise: Any) -> Generator:
         return styled_view(kind, arch, gen, space, psi, cutoff, noise)
@@ -94,6 +97,7 @@ def _build_family(card: FamilyCard, params: Mapping[str, Any]) -> Built:
         card.settings,
         viewer=viewer,
         router=styled_router(kind, arch),
+        final=final_of(kind, arch),
     )
 
 

@@ -12,8 +12,8 @@ from jattr.inversion.optimisers import METHODS, Method, gradient_method
 STEPS, SEGMENT = 500, 50
 LAST = 0.01  # of the rate, at the end of an exponential schedule
 OPTIMISERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
-    "adam": lambda rate: optax.adam(rate, b1=0.9, b2=0.99),
-    "nadam": lambda rate: optax.nadam(rate, b1=0.9, b2=0.99),
+    "adam": optax.adam,
+    "nadam": optax.nadam,
     "adabelief": optax.adabelief,
     "rmsprop": optax.rmsprop,
     "momentum": lambda rate: optax.sgd(rate, momentum=0.9),
