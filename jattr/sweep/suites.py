@@ -29,10 +29,11 @@ def _optimisers(candidates: tuple[str, ...], quick: bool) -> Spec:
 
 
 def _restarts(candidates: tuple[str, ...], quick: bool) -> Spec:
-    starts = ["linear", "pool", "prior"]
+    starts = ["linear", "pool", "prior"]  # each restart by itself: no polish of what is near, no stop at the first
+    axes = {"optimiser": ["lbfgs"], "start": starts, "restarts": [8], "early_stop": [False], "polish_steps": [0]}
     return Spec(
         name="restarts", candidates=candidates, against="maker", pictures=_own(8 if quick else 32),
-        settings=grid({"optimiser": ["lbfgs"], "start": starts, "restarts": [8], "early_stop": [False]}),
+        settings=grid(axes),
     )  # fmt: skip
 
 
