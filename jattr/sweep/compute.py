@@ -15,6 +15,7 @@ from jattr.images import fit
 from jattr.inversion.inverter import Inverter
 from jattr.inversion.lanes import Status, forget_single_lanes
 from jattr.inversion.observation import make_accused
+from jattr.inversion.protocol import Inversion
 from jattr.inversion.through_styles import make_inverter
 from jattr.nuisances.files import alter
 from jattr.nuisances.registry import parse_chain
@@ -68,7 +69,8 @@ def _altered(pixels: np.ndarray, cell: Cell, gen: Generator) -> Any:
 def _result(inverter: Inverter) -> CellResult:
     certificates, residuals = certificates_of(inverter), residuals_of(inverter)
     places = [(i, r) for i in range(inverter.count) for r in range(inverter.restarts) if _run(inverter, i, r)]
-    rows = [_row(inverter, i, r) for i, r in places]
+    found = inverter.result()  # steps and evaluations with those of styles
+    rows = [_row(inverter, found, i, r) for i, r in places]
     pictures = []
     for i, (certificate, residual) in enumerate(zip(certificates, residuals.tolist(), strict=True)):
         proof: tuple[Any, ...] = (0, 0, None, None, None)
@@ -90,16 +92,16 @@ def _run(inverter: Inverter, picture: int, restart: int) -> bool:
     return bool(inverter.status[picture, restart] != Status.SKIPPED)
 
 
-def _row(inverter: Inverter, i: int, r: int) -> tuple[Any, ...]:
+def _row(inverter: Inverter, found: Inversion, i: int, r: int) -> tuple[Any, ...]:
     status = Status(inverter.status[i, r]).name.lower()
     losses = _finite(inverter.loss[i, r]), _finite(inverter.final[i, r])
     return (
         i,
         r,
         *losses,
-        int(inverter.steps[i, r]),
+        int(found.steps[i, r]),
         status,
-        float(inverter.evaluations[i, r]),
+        float(found.evaluations[i, r]),
         int(inverter.label[i, r]),
     )
 

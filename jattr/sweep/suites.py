@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jattr.inversion.config import InvertConfig
 from jattr.sweep.spec import NONE, Pictures, Setting, Spec, grid
@@ -30,7 +31,13 @@ def _optimisers(candidates: tuple[str, ...], quick: bool) -> Spec:
 
 def _restarts(candidates: tuple[str, ...], quick: bool) -> Spec:
     starts = ["linear", "pool", "prior"]  # each restart by itself: no polish of what is near, no stop at the first
-    axes = {"optimiser": ["lbfgs"], "start": starts, "restarts": [8], "early_stop": [False], "polish_steps": [0]}
+    axes: dict[str, list[Any]] = {
+        "optimiser": ["lbfgs"],
+        "start": starts,
+        "restarts": [8],
+        "early_stop": [False],
+        "polish_steps": [0],
+    }
     return Spec(
         name="restarts", candidates=candidates, against="maker", pictures=_own(8 if quick else 32),
         settings=grid(axes),
