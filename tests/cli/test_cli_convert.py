@@ -1,4 +1,5 @@
-"""`jattr convert` and what all subcommands share: exit codes, one line on stderr, light imports."""
+"""`jattr convert` and what all subcommands share: exit codes, one line on stderr, light import argparse
+imports."""
 
 import json
 import os
@@ -151,10 +152,18 @@ def test_help_imports_nothing_heavy():
     assert f"jattr {jattr.__version__}" in done.stdout
 
 
+def below(parser):
+    """The subparsers of a parser, by name, and the lines of help that it has for them."""
+    found = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return (found[0].choices, found[0]._choices_actions) if found else ({}, [])
+
+
 def test_every_subcommand_has_json_and_a_line_of_help():
-    parser = main_module.make_parser()
-    (actions,) = (action for action in parser._actions if isinstance(action.choices, dict))
-    assert len(actions.choices) == len(COMMANDS)
-    for name, subparser in actions.choices.items():
-        assert "--json" in subparser.format_help(), name
-    assert all(choice.help for choice in actions._choices_actions)
+    commands, lines = below(main_module.make_parser())
+    assert len(commands) == len(COMMANDS)
+    assert all(line.help for line in lines)
+    for name, subparser in commands.items():
+        actions, more = below(subparser)  # of `sweep`: run, resume, ...
+        assert all(line.help for line in more)
+        for place, parser in (actions or {name: subparser}).items():
+            assert "--json" in parser.format_help(), (name, place)
