@@ -1,6 +1,7 @@
 """`jattr convert` and what all subcommands share: exit codes, one line on stderr, light import argparse
 imports."""
 
+import argparse
 import json
 import os
 import subprocess
