@@ -1,5 +1,4 @@
-"""`jattr convert` and what all subcommands share: exit codes, one line on stderr, light import argparse
-imports."""
+"""`jattr convert` and what all subcommands share: exit codes, one line on stderr, light imports."""
 
 import argparse
 import json
