@@ -20,6 +20,15 @@ collect_ignore = (
 )  # doctests would import it
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Drop compiled programs before the process runs out of memory maps."""
+    from jattr.inversion.memory_maps import spare_memory_maps  # not before JAX has its settings
+
+    yield
+    spare_memory_maps()
+
+
 @pytest.fixture(scope="session")
 def tiny():
     """A tiny unconditional generator: 8x8 RGB, 6 latents, random weights."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jattr.errors import InputError
+from jattr.inversion.memory_maps import spare_memory_maps
 from jattr.sweep.cells import Cell, Plan, make_plan, run_facts
 from jattr.sweep.compute import CellResult
 from jattr.sweep.run import Executor, Failure, Outcome, outcome_of
@@ -56,6 +57,7 @@ def make_executor(address: str = LOCAL, *, cpus: float | None = None, gpus: floa
 
 def compute_number(facts: str, number: int) -> CellResult | Failure:
     """Return the outcome of one cell; what a worker runs."""
+    spare_memory_maps()
     return outcome_of(*_cell(facts, number))
 
 
