@@ -95,7 +95,8 @@ def _measured(
     curve = reliability(stated, made)
     note = "interval and standard error by bootstrap"
     found["posterior_error"] = Estimate(len(test), curve.error, (high - low) / (2 * Z), low, high, note)
-    denied = {p: float(conformal_p(_sides(known, p.maker)[0], test[p][p.maker])) <= ALPHA for p, _ in true}
+    usual = {name: _sides(known, name)[0] for name in names}
+    denied = {p: float(conformal_p(usual[p.maker], test[p][p.maker])) <= ALPHA for p, _ in true}
     found[MEASURES[-1]] = share(by_picture(denied.items()))
     errors = np.sqrt(curve.made * (1 - curve.made) / curve.count)
     columns = (*curve.edges.T, curve.stated, curve.count, curve.made, errors, curve.low, curve.high)

@@ -76,18 +76,23 @@ class Rehearsed:
 
     def __init__(self, own: Sequence[Searched] = ()):
         """Take searches of pictures under their maker, not attacked."""
-        self._ends = {s.picture: (np.inf if s.residual is None else max(FLOOR, s.residual), s) for s in own if s.runs}
-        self._found: dict[Picture | None, tuple[float | None, Ends]] = {}
+        floored = {s.picture: np.inf if s.residual is None else max(FLOOR, s.residual) for s in own if s.runs}
+        self._residuals, self._largest = floored, sorted(floored.values(), reverse=True)[:2]
+        self._ends = {s.picture: (s.used, s.arrived) for s in own if s.runs}
+        self._all = tuple(sorted(self._ends.values()))
+        self._others: dict[tuple[int, bool], Ends] = {}  # all but one that ended so: there are few ways to end
 
     def without(self, picture: Picture) -> tuple[float | None, Ends]:
         """Return the largest residual, not below the floor, and (restarts, arrived) of each; (None, ()) without any."""
         left_out = picture._replace(attack=NONE)
-        key = left_out if left_out in self._ends else None
-        if key not in self._found:
-            others = [end for other, end in self._ends.items() if other != key]
-            miss = max((residual for residual, _ in others), default=None)
-            self._found[key] = miss, tuple(sorted((s.used, s.arrived) for _, s in others))
-        return self._found[key]
+        if left_out not in self._ends:
+            return next(iter(self._largest), None), self._all
+        end = self._ends[left_out]
+        if end not in self._others:
+            place = self._all.index(end)
+            self._others[end] = self._all[:place] + self._all[place + 1 :]
+        rest = self._largest[1:] if self._residuals[left_out] == self._largest[0] else self._largest
+        return next(iter(rest), None), self._others[end]
 
 
 def attributions(results: Results) -> tuple[list[Attributed], list[Incomplete]]:
