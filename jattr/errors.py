@@ -37,5 +37,9 @@ class OutputError(InputError):
     """An output folder or file that cannot be written, or that exists already."""
 
 
+class LedgerError(InputError):
+    """A key, note, proof, tile, log, policy or evidence bundle that is malformed or cannot be used."""
+
+
 class VerificationError(JattrError):
     """A check that was carried out and failed (exit code 3)."""

@@ -1,0 +1,141 @@
+"""Policies and receipts against published vectors."""
+
+import base64
+
+import pytest
+from ledger_vectors import vectors
+
+from jattr.errors import LedgerError, VerificationError
+from jattr.ledger.checkpoint import Checkpoint
+from jattr.ledger.keys import COSIGNATURE, ML_DSA_44, Signer
+from jattr.ledger.merkle import leaf_hash
+from jattr.ledger.note import sign_note
+from jattr.ledger.policy import Policy, parse_policy
+from jattr.ledger.tlog_proof import TlogProof, parse_tlog_proof
+
+LOG = Signer.generate("example.com/log")
+WITNESSES = [Signer.generate(f"example.com/w{number}", COSIGNATURE) for number in range(4)]
+
+
+def policy(rules: str) -> Policy:
+    witnesses = "".join(f"witness w{i} {w.verifier.vkey}\n" for i, w in enumerate(WITNESSES))
+    return parse_policy(f"log {LOG.verifier.vkey}\n{witnesses}{rules}".encode())
+
+
+def signed(*numbers: int, log: Signer = LOG, time: int = 100) -> bytes:
+    tree = Checkpoint("example.com/log", 1, leaf_hash(b"one"))
+    return sign_note(tree.text, [log, *(WITNESSES[number] for number in numbers)], time=time)
+
+
+def test_policy_vectors() -> None:
+    reference = vectors("tlog_policy")
+    for text in reference["ok"]:
+        assert parse_policy(text.encode(), duplicates=True).quorum == b"g1"
+    for case in reference["bad"]:
+        with pytest.raises(LedgerError):
+            parse_policy(case["policy"].encode(), duplicates=True)
+    strict = [text for text in reference["ok"] if text.count("example.com+3753d3de") > 1]
+    for text in strict:  # the specification forbids one key under two names
+        with pytest.raises(LedgerError, match="listed twice"):
+            parse_policy(text.encode())
+    assert len(strict) == 3
+
+
+@pytest.mark.parametrize(
+    ("rules", "enough", "too_few"),
+    [
+        ("quorum none\n", [()], []),
+        ("quorum w1\n", [(1,), (0, 1)], [(), (0, 2, 3)]),
+        ("group g 2 w0 w1 w2\nquorum g\n", [(0, 1), (0, 1, 2)], [(0,), (3, 0)]),
+        ("group a any w0 w1\ngroup b all w2 w3\ngroup c all a b\nquorum c\n", [(0, 2, 3)], [(0, 1, 2), (2, 3)]),
+    ],
+)
+def test_quorums(rules: str, enough: list[tuple[int, ...]], too_few: list[tuple[int, ...]]) -> None:
+    trusted = policy(rules)
+    for numbers in enough:
+        opened = trusted.open(signed(*numbers))
+        assert opened.checkpoint.size == 1
+        assert {key.name for key in opened.witnesses} == {WITNESSES[number].name for number in numbers}
+        assert opened.time == (100 if numbers else None)
+    for numbers in too_few:
+        with pytest.raises(VerificationError, match="lacks the quorum"):
+            trusted.open(signed(*numbers))
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ("", "no quorum"),
+        ("quorum w9\n", "line 6: .*not found"),
+        ("quorum w1\nquorum w1\n", "line 7: a second quorum"),
+        ("group g all w1 w1\nquorum g\n", "member of a group already"),
+        ("group g 3 w1 w2\nquorum g\n", "from 1 to 2"),
+        ("group g 0 w1 w2\nquorum g\n", "from 1 to 2"),
+        ("group none any w1\nquorum none\n", "is taken"),
+        ("gruop g any w1\n", "line 6: .*write"),
+        (f"witness x {WITNESSES[0].verifier.vkey}\nquorum none\n", "listed twice"),
+        (f"log {WITNESSES[0].verifier.vkey}\nquorum none\n", "does not do this work"),
+        ("quorum none\r\n", "control byte 0x0d"),
+    ],
+)
+def test_a_policy_says_which_line_is_wrong(rules: str, message: str) -> None:
+    with pytest.raises(LedgerError, match=message):
+        policy(rules)
+
+
+def test_groups_do_not_nest_for_ever() -> None:
+    rules = "group g0 any w0\n" + "".join(f"group g{n} any g{n - 1}\n" for n in range(1, 40)) + "quorum g39\n"
+    with pytest.raises(LedgerError, match="nested"):
+        policy(rules)
+
+
+def test_only_the_log_itself_signs_for_it() -> None:
+    other = Signer.generate("example.com/other")
+    trusted = parse_policy(f"log {LOG.verifier.vkey}\nlog {other.verifier.vkey}\nquorum none\n".encode())
+    with pytest.raises(VerificationError, match="no log key of the policy has signed"):
+        trusted.open(signed(log=other))
+    with pytest.raises(VerificationError, match="no trusted key"):
+        policy("quorum none\n").open(signed(log=other))
+
+
+def test_a_log_may_sign_with_ml_dsa() -> None:
+    log = Signer.generate("example.com/log", ML_DSA_44)
+    trusted = parse_policy(f"log {log.verifier.vkey}\nquorum none\n".encode())
+    assert trusted.open(signed(log=log)).log == log.verifier
+
+
+def test_receipt_vectors() -> None:
+    reference = vectors("tlog_proof")
+    for case in reference["marshal"]:
+        hashes = tuple(base64.b64decode(hash) for hash in case["hashes_b64"])
+        extra = None if case["extra"] is None else case["extra"].encode()
+        proof = TlogProof(case["index"], hashes, case["checkpoint"].encode(), extra)
+        assert proof.data.decode() == case["want"]
+        assert parse_tlog_proof(proof.data) == proof
+    for case in reference["parse_bad"]:
+        text = case.get("m", "c2sp.org/tlog-proof@v1\nindex 0\n" + "a" * 65 * 1024 + "\n")
+        with pytest.raises(LedgerError):
+            parse_tlog_proof(text.encode())
+
+
+def test_a_receipt_holds_for_its_entry_alone() -> None:
+    proof = TlogProof(0, (), signed(1))
+    assert proof.verify(b"one", policy("quorum w1\n")).checkpoint.size == 1
+    with pytest.raises(VerificationError, match="does not lead to the root"):
+        proof.verify(b"two", policy("quorum w1\n"))
+    with pytest.raises(VerificationError, match="lacks the quorum"):
+        proof.verify(b"one", policy("quorum w2\n"))
+
+
+def test_a_real_entry_of_rekor() -> None:
+    entry = vectors("tlog_checkpoint")["real_rekor_v2_entry"]["tlog_entry"]
+    from jattr.ledger.checkpoint import parse_checkpoint
+    from jattr.ledger.merkle import verify_inclusion
+    from jattr.ledger.note import parse_note
+
+    proof = entry["inclusionProof"]
+    tree = parse_checkpoint(parse_note(proof["checkpoint"]["envelope"].encode()).text)
+    hashes = [base64.b64decode(hash) for hash in proof["hashes"]]
+    assert tree.root == base64.b64decode(proof["rootHash"])
+    body = base64.b64decode(entry["canonicalizedBody"])
+    verify_inclusion(leaf_hash(body), int(proof["logIndex"]), tree.size, hashes, tree.root)
