@@ -44,7 +44,7 @@ def child(spec: Spec, out: Path, log: Path) -> int:
             yield cell, outcome_of(plan, cell)
 
     enable_compilation_cache()
-    run_sweep(spec, out, executor=logged, progress=lambda cell: os.write(line, f"kept {cell.key}\n".encode()))
+    run_sweep(spec, out, executor=logged, progress=lambda cell, _: os.write(line, f"kept {cell.key}\n".encode()))
     os._exit(0)
 
 

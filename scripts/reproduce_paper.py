@@ -112,7 +112,7 @@ def main() -> None:
         if args.dry_run:
             print(estimate(plan))
             return
-        run_plan(plan, args.out, progress=lambda cell: print(f"{cell.number + 1} of {len(plan.cells)}", flush=True))
+        run_plan(plan, args.out, progress=lambda _, kept: print(f"{kept} of {len(plan.cells)}", flush=True))
         with open_for_reading(args.out) as store:
             print(summary(store))
             export(store, args.out / "report", overwrite=True)

@@ -208,7 +208,7 @@ class AttributeRun:
             decision=self.decision,
             rehearsals=self.rehearsals,
             calibration=self.calibration,
-            progress=lambda done, total: self.progress.advance(before + done - self.progress.done),
+            progress=lambda done, total: self.progress.reach(before + done),
         )
 
     def _add(self, item: Item, explanation: Explanation | None) -> None:

@@ -101,7 +101,11 @@ class Progress:
 
     def advance(self, count: int = 1) -> None:
         """Count work as done."""
-        self.done += count
+        self.reach(self.done + count)
+
+    def reach(self, done: int) -> None:
+        """Say that so much is done by now."""
+        self.done = done
         if time.monotonic() - self.last >= 2 and self.done < self.total:
             self.last = time.monotonic()
             print(f"jattr: {self.done} of {self.total} {self.what}", file=sys.stderr, flush=True)

@@ -83,7 +83,9 @@ def run_spec(args: argparse.Namespace, spec: Spec) -> int:
         return _dry_run(args, spec)
     plan = make_plan(spec)
     progress = Progress(len(plan.cells), "cells")
-    ran = run_plan(plan, args.out, yes=args.yes, executor=_executor(args), progress=lambda cell: progress.advance())
+    ran = run_plan(
+        plan, args.out, yes=args.yes, executor=_executor(args), progress=lambda _, kept: progress.reach(kept)
+    )
     return _report(args, args.out, ran)
 
 
@@ -99,7 +101,7 @@ def resume_sweep(args: argparse.Namespace) -> int:
     plan = run.stored_plan(args.folder)
     progress = Progress(len(plan.cells), "cells")
     ran = run.resume_plan(
-        plan, args.folder, again=args.again, executor=_executor(args), progress=lambda cell: progress.advance()
+        plan, args.folder, again=args.again, executor=_executor(args), progress=lambda _, kept: progress.reach(kept)
     )
     return _report(args, args.folder, ran)
 

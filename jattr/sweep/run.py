@@ -24,7 +24,7 @@ class Failure:
 
 Outcome: TypeAlias = tuple[Cell, CellResult | Failure]
 Executor: TypeAlias = Callable[[Plan, Sequence[Cell]], Iterable[Outcome]]  # outcomes as they come, in any order
-Progress: TypeAlias = Callable[[Cell], object]  # called when a cell is on the disk
+Progress: TypeAlias = Callable[[Cell, int], object]  # called when a cell is on the disk, with how many now are
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def run_sweep(
       out: folder of the store; one that is there must be of the same spec.
       yes: more than `MAX_CELLS` cells are meant.
       executor: where cells are computed.
-      progress: called after every cell.
+      progress: called after every cell, with it and how many the store has, those of earlier runs too.
 
     Raises:
       InputError: the spec, a generator or the store cannot be used; or the store was begun with other generators, code
@@ -175,7 +175,7 @@ def _run(plan: Plan, store: Store, executor: Executor, progress: Progress | None
             store.add(cell, outcome)
         spent, computed = spent + outcome.seconds, computed + 1
         if progress:
-            progress(cell)
+            progress(cell, len(known) + computed)
     found = counts(store, len(plan.cells))
     return Ran(plan, found, computed, time.perf_counter() - start, spent)
 

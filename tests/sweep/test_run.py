@@ -76,7 +76,9 @@ def test_a_stopped_sweep_goes_on_and_ends_as_if_it_had_not_been(spec, tmp_path):
         run_sweep(spec, tmp_path / "out", executor=stopping)
     with store.open_for_reading(tmp_path / "out") as opened:
         assert len(opened.known()) == 2
-    assert resume_sweep(tmp_path / "out").computed == 2
+    kept = []
+    assert resume_sweep(tmp_path / "out", progress=lambda _, count: kept.append(count)).computed == 2
+    assert kept == [3, 4]  # with those of the run before
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     assert run_sweep(spec, tmp_path / "out").computed == 0
 
