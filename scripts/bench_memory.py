@@ -2,7 +2,7 @@
 
     python scripts/bench_memory.py                          # JATTR_REFERENCE names the reference folder
     python scripts/bench_memory.py --pictures 20 --reference DIR
-    python scripts/bench_memory.py --pool bundled --pictures 125 250 500 1000 --candidates 5 10
+    python scripts/bench_memory.py --pool bundled --pictures 125 250 500 1000 --candidates 5 10 --figure growth.png
 
 Takes the face generators of the reference folder, or the bundled ones, has them make pictures, and runs `python -m
 jattr attribute` on the PNG files. The peak is the kernel's own high-water mark (VmHWM), read by the process as it ends.
@@ -77,7 +77,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, nargs="+", default=[200], help="all together (default 200)")
     parser.add_argument("--candidates", type=int, nargs="+", help="the first so many of the pool (default: all)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--figure", help="PNG to draw: minutes and peak memory against pictures")
     args = parser.parse_args()
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         if args.pool == "faces":
@@ -93,9 +95,30 @@ def main() -> None:
                 row = {"pool": args.pool, "pictures": len(pictures), "candidates": used}
                 row |= measure(places[:used], pictures, place)
                 row["pictures_a_minute"] = 60 * len(pictures) / row["seconds"]
+                rows.append(row)
                 show(row)
                 cache = os.environ.get("JATTR_CACHE", "default")
                 print(json.dumps({**row, "cache": cache, "seed": args.seed, **origin()}), flush=True)
+    if args.figure:
+        draw(rows, args.figure)
+
+
+def draw(rows: list[dict[str, Any]], file: str) -> None:
+    """Draw minutes and peak memory against the number of pictures, a line for each number of candidates."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    time_axes, memory_axes = figure.subplots(1, 2)
+    for used in sorted({row["candidates"] for row in rows}):
+        mine = [row for row in rows if row["candidates"] == used]
+        counts = [row["pictures"] for row in mine]
+        label = f"{used} candidates"
+        time_axes.plot(counts, [row["seconds"] / 60 for row in mine], "o-", label=label)
+        memory_axes.plot(counts, [row["peak_mib"] / 1024 for row in mine], "o-", label=label)
+    time_axes.set(xlabel="pictures", ylabel="minutes", xlim=0, ylim=0)
+    memory_axes.set(xlabel="pictures", ylabel="peak memory, GiB", xlim=0, ylim=0)
+    time_axes.legend()
+    figure.savefig(file, dpi=150)
 
 
 if __name__ == "__main__":
