@@ -1,0 +1,184 @@
+"""Tiles and entry bundles: the static files that a log publishes (https://c2sp.org/tlog-tiles).
+
+A tile holds up to 256 consecutive hashes of one level: level 0 those of the entries, level L those of full subtrees of
+256^L entries. A bundle holds the entries under a tile of level 0. The rightmost ones may be partial; their width is
+part of their name, so a file never changes once it is there.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from jattr.errors import LedgerError
+from jattr.ledger.encoding import HASH_BYTES, MAX_SIZE, shown
+from jattr.ledger.merkle import Node, node_hash
+
+WIDTH = 256  # hashes of a full tile
+TILE_BITS = 8  # levels of the tree that one tile spans
+TILE_BYTES = WIDTH * HASH_BYTES
+MAX_LEVEL = 63
+MAX_ENTRY = 65_535  # bytes
+MAX_BUNDLE = WIDTH * (2 + MAX_ENTRY)  # bytes
+PATH = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?", re.ASCII)
+
+
+@dataclass(frozen=True, order=True)
+class TilePath:
+    """Which tile: what its name says."""
+
+    level: int | None  # from 0; None for a bundle of entries
+    index: int  # from 0, within the level
+    width: int = WIDTH  # hashes or entries, 1 to 256
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if self.level is not None and not 0 <= self.level <= MAX_LEVEL:
+            raise LedgerError(f"level {self.level} of a tile: from 0 to {MAX_LEVEL}")
+        if not 0 <= self.index <= MAX_SIZE >> TILE_BITS or not 1 <= self.width <= WIDTH:
+            raise LedgerError(f"tile {self.index} of width {self.width}: indices begin at 0, widths are 1 to {WIDTH}")
+
+    def __str__(self) -> str:
+        """The path of its file below the log's prefix."""
+        digits = f"{self.index:d}"
+        digits = digits.zfill(-(-len(digits) // 3) * 3)
+        groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
+        number = "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
+        level = "entries" if self.level is None else str(self.level)
+        return f"tile/{level}/{number}" + ("" if self.width == WIDTH else f".p/{self.width}")
+
+    @property
+    def full(self) -> "TilePath":
+        """The full tile that this one is or becomes."""
+        return TilePath(self.level, self.index)
+
+
+def tile_path(level: int, index: int, width: int = WIDTH) -> str:
+    """Return the path of a tile of hashes.
+
+    >>> tile_path(0, 1234067, 5)
+    'tile/0/x001/x234/067.p/5'
+    """
+    return str(TilePath(level, index, width))
+
+
+def bundle_path(index: int, width: int = WIDTH) -> str:
+    """Return the path of a bundle of entries.
+
+    >>> bundle_path(0)
+    'tile/entries/000'
+    """
+    return str(TilePath(None, index, width))
+
+
+def parse_tile_path(path: str) -> TilePath:
+    """Return which tile a path names.
+
+    Raises:
+      LedgerError: it is not the path of a tile as the format spells it; each tile has one spelling only.
+    """
+    match = PATH.fullmatch(path)
+    if match and int(match[3] or 1) < WIDTH and (match[1] == "entries" or int(match[1]) <= MAX_LEVEL):
+        index = int(match[2].replace("x", "").replace("/", ""))
+        if index <= MAX_SIZE >> TILE_BITS:
+            level = None if match[1] == "entries" else int(match[1])
+            tile = TilePath(level, index, int(match[3] or WIDTH))
+            if str(tile) == path:
+                return tile
+    raise LedgerError(
+        f"{shown(path.encode('utf-8', 'backslashreplace'))} is no path of a tile: write tile/LEVEL/N or tile/entries/N,"
+        " N in groups of three digits such as x001/067, and .p/WIDTH (1 to 255) after a partial one"
+    )
+
+
+def tiles_of(size: int, old: int = 0) -> Iterator[TilePath]:
+    """Yield the tiles and bundles of the tree of `size` entries, but for those that the tree of `old` entries has.
+
+    >>> [str(tile) for tile in tiles_of(257, old=256)]
+    ['tile/entries/001.p/1', 'tile/0/001.p/1']
+    """
+    if not 0 <= old <= size <= MAX_SIZE:
+        raise ValueError(f"no tiles lead from {old} to {size} entries")
+    for level in (None, *range(MAX_LEVEL + 1)):
+        shift = TILE_BITS * (level or 0)
+        hashes, known = size >> shift, old >> shift
+        if not hashes:
+            return
+        yield from (TilePath(level, index) for index in range(known // WIDTH, hashes // WIDTH))
+        if hashes % WIDTH and hashes != known:
+            yield TilePath(level, hashes // WIDTH, hashes % WIDTH)
+
+
+def tile_width(level: int | None, index: int, size: int) -> int:
+    """Return how many hashes of a tile the tree of `size` entries has; 0 where it has no such tile."""
+    return max(0, min(WIDTH, (size >> TILE_BITS * (level or 0)) - index * WIDTH))
+
+
+def encode_bundle(entries: Iterable[bytes]) -> bytes:
+    """Return the bundle of 1 to 256 entries: each after its length, 2 bytes, most significant first.
+
+    Raises:
+      LedgerError: an entry is longer than 65,535 bytes.
+    """
+    parts = []
+    for entry in entries:
+        check_entry(entry)
+        parts += [len(entry).to_bytes(2, "big"), entry]
+    return b"".join(parts)
+
+
+def parse_bundle(data: bytes, count: int) -> list[bytes]:
+    """Return the entries of a bundle, which must be `count`, no more and no less.
+
+    Raises:
+      LedgerError: the bundle is cut off or holds another number of entries.
+    """
+    entries: list[bytes] = []
+    at, end = 0, len(data)
+    for _ in range(count):
+        start = at + 2
+        at = start + int.from_bytes(data[at:start], "big")
+        if start > end or at > end:
+            raise LedgerError(f"the bundle of {end} bytes is cut off in its entry {len(entries)} of {count}")
+        entries.append(data[start:at])
+    if at != end:
+        raise LedgerError(f"the bundle has {end - at} bytes after its {count} entries")
+    return entries
+
+
+def check_entry(entry: bytes) -> None:
+    """Check that an entry can be published.
+
+    Raises:
+      LedgerError: it is longer than 65,535 bytes.
+    """
+    if len(entry) > MAX_ENTRY:
+        raise LedgerError(f"an entry of {len(entry)} bytes: at most {MAX_ENTRY} fit, because its length has two bytes")
+
+
+def subtree_hash(hashes: bytes) -> bytes:
+    """Return the root over a power of two of concatenated hashes of one level."""
+    row = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
+    while len(row) > 1:
+        row = [node_hash(row[at], row[at + 1]) for at in range(0, len(row), 2)]
+    return row[0]
+
+
+def nodes_from(tile: Callable[[int, int], bytes]) -> Node:
+    """Return the nodes of the tree whose tiles `tile(level, index)` gives, as concatenated hashes.
+
+    The tiles may be wider than the tree that is asked about: full subtrees are the same in every larger tree.
+
+    Raises:
+      LedgerError: (when called) a tile does not reach as far as a node needs.
+    """
+
+    def node(level: int, index: int) -> bytes:
+        row, height = divmod(level, TILE_BITS)
+        number, place = divmod(index << height, WIDTH)
+        width = HASH_BYTES << height
+        hashes = tile(row, number)[place * HASH_BYTES : place * HASH_BYTES + width]
+        if len(hashes) != width:
+            raise LedgerError(f"{tile_path(row, number)} ends before node {index} of level {level} of the tree")
+        return subtree_hash(hashes)
+
+    return node
