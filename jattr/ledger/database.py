@@ -1,0 +1,191 @@
+"""The SQLite file of a log: entries with their hashes, and the checkpoints that were signed.
+
+Write-ahead log and `synchronous = FULL`: what was committed survives the end of the process and of the machine. After
+any error in writing the connection must not be used to write again, because the kernel may have dropped pages that it
+could not write and report the next fsync as good. Opening copies the write-ahead log into the database and empties it,
+so that everything is written and flushed once more.
+"""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jattr.errors import LedgerError
+from jattr.ledger.encoding import HASH_BYTES
+
+FILE = "log.sqlite"
+PROJECT, SCHEMA = "jattr log", "1"
+BUSY_SECONDS = 30.0
+CHUNK = 256  # entries read at a time: at most 16 MB
+TABLES = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE entries (number INTEGER PRIMARY KEY, hash BLOB NOT NULL, data BLOB NOT NULL)",
+    "CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, time INTEGER NOT NULL, note BLOB NOT NULL, published BLOB)",
+)
+
+
+class Signed(NamedTuple):
+    """A row of the table of checkpoints."""
+
+    size: int
+    time: int  # when it was signed by the log's clock, seconds since 1970
+    note: bytes  # as the log signed it
+    published: bytes | None  # with the cosignatures that it was published with
+
+
+class Database:
+    """Two connections to one file: one writes, for one thread at a time; one reads what is committed, for any."""
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        """Open a database that is there.
+
+        Raises:
+          LedgerError: it is missing, damaged or of something else, or cannot be written.
+        """
+        self._path, self._writer, self._reading = path, None, threading.Lock()
+        if not path.is_file():
+            raise LedgerError(f"{path} is missing; restore it from a copy: without it the log cannot go on")
+        with _errors("open", path), contextlib.ExitStack() as stack:
+            if writable:
+                self._writer = stack.enter_context(contextlib.closing(_connect(path, "rw")))
+                self._prepare(self._writer)
+            self._reader = stack.enter_context(contextlib.closing(_connect(path, "ro")))
+            meta = dict(self._reader.execute("SELECT name, value FROM meta"))
+            if (meta.get("project"), meta.get("schema")) != (PROJECT, SCHEMA):
+                raise LedgerError(f"{path} is not the database of a log of schema {SCHEMA}: {meta}")
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        """Close both connections."""
+        with _errors("close", self._path):
+            self._stack.close()
+
+    def entries(self, start: int, end: int, columns: str = "data") -> Iterator[Any]:
+        """Yield the columns of the entries `start` to `end` - 1, in chunks that end where the entries do."""
+        while start < end:
+            chunk = self._rows(
+                f"SELECT number, {columns} FROM entries WHERE number >= ? AND number < ? ORDER BY number",
+                (start, min(end, start + CHUNK)),
+            )
+            if not chunk:
+                return
+            for number, *row in chunk:
+                if number != start or not all(isinstance(value, bytes) for value in row):
+                    raise LedgerError(f"{self._path} is damaged at entry {start}; restore it from a copy")
+                yield row[0] if len(row) == 1 else tuple(row)
+                start += 1
+
+    def hashes(self, start: int, end: int) -> bytes:
+        """Return the leaf hashes of entries, joined."""
+        hashes = b"".join(self.entries(start, end, "hash"))
+        if len(hashes) != HASH_BYTES * (end - start):
+            raise LedgerError(f"{self._path} lacks entries between {start} and {end}; restore it from a copy")
+        return hashes
+
+    def last_number(self) -> int:
+        """Return the number of the last entry; -1 if there is none."""
+        number = self._rows("SELECT max(number) FROM entries")[0][0]
+        return -1 if number is None else int(number)
+
+    def checkpoints(self, first: int = 0) -> list[Signed]:
+        """Return the signed checkpoints of at least `first` entries, by size."""
+        query = "SELECT size, time, note, published FROM checkpoints WHERE size >= ? ORDER BY size"
+        return [self._signed(row) for row in self._rows(query, (first,))]
+
+    def last_checkpoint(self) -> Signed | None:
+        """Return the largest checkpoint that was signed."""
+        query = "SELECT size, time, note, published FROM checkpoints ORDER BY size DESC LIMIT 1"
+        return next((self._signed(row) for row in self._rows(query)), None)
+
+    def add_entries(self, first: int, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        """Keep (hash, entry) pairs under the numbers from `first`; when this returns they are on the disk."""
+        numbered = ((first + place, *row) for place, row in enumerate(rows))
+        with self._transaction() as db:
+            db.executemany("INSERT INTO entries VALUES (?, ?, ?)", numbered)
+
+    def add_checkpoint(self, signed: Signed) -> None:
+        """Keep a checkpoint; when this returns it is on the disk."""
+        with self._transaction() as db:
+            db.execute("INSERT INTO checkpoints VALUES (?, ?, ?, ?)", signed)
+
+    def set_published(self, size: int, note: bytes) -> None:
+        """Keep with which cosignatures a checkpoint was published."""
+        with self._transaction() as db:
+            db.execute("UPDATE checkpoints SET published = ? WHERE size = ?", (note, size))
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let everything that the block reads be of one moment."""
+        with _errors("read", self._path):
+            self._reader.execute("BEGIN")
+            try:
+                yield
+            finally:
+                with contextlib.suppress(sqlite3.Error):  # an error has ended it already
+                    self._reader.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        db = self._writer
+        assert db is not None
+        with _errors("write", self._path):
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+                raise
+
+    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with _errors("read", self._path), self._reading:
+            return self._reader.execute(query, values).fetchall()
+
+    def _signed(self, row: Sequence[Any]) -> Signed:
+        size, time, note, published = row
+        if type(time) is not int or not isinstance(note, bytes) or not isinstance(published, bytes | None):
+            raise LedgerError(f"{self._path} is damaged at the checkpoint of {size} entries; restore it from a copy")
+        return Signed(size, time, note, published)
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise LedgerError(f"another program has been reading {self._path} for {BUSY_SECONDS:.0f} s; try again")
+
+
+def create_database(path: Path) -> None:
+    """Make the database of an empty log where none is.
+
+    Raises:
+      LedgerError: it cannot be written.
+    """
+    with _errors("make", path), contextlib.closing(_connect(path, "rwc")) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("BEGIN IMMEDIATE")
+        for statement in TABLES:
+            db.execute(statement)
+        db.executemany("INSERT INTO meta VALUES (?, ?)", [("project", PROJECT), ("schema", SCHEMA)])
+        db.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def _errors(what: str, path: Path) -> Iterator[None]:
+    """Turn errors of SQLite into the log's."""
+    try:
+        yield
+    except (sqlite3.Error, OverflowError) as error:
+        raise LedgerError(
+            f"cannot {what} {path}: {error}; make room, mend its permissions or restore it from a copy"
+        ) from error
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.resolve().as_uri()}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)

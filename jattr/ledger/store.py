@@ -1,0 +1,249 @@
+"""The log that a developer keeps: entries that are durable once acknowledged, checkpoints that only ever extend.
+
+A folder holds `log.json` and `keys` (identity.py), `log.sqlite` (database.py), `last-checkpoint` (what was signed last,
+beside the database, so that a database put back from an older copy is noticed) and `lock`. One process writes; any
+number read. A whole folder put back from an older copy looks like a log that never went further: only witnesses tell.
+"""
+
+import contextlib
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import time as seconds_since_1970
+from typing import Self
+
+from jattr.errors import LedgerError
+from jattr.ledger.checkpoint import Checkpoint
+from jattr.ledger.database import FILE, Database, Signed, create_database
+from jattr.ledger.durable import held, make_folder, replace_file, sync_folder
+from jattr.ledger.identity import Identity, identity_of, read_identity, read_signers, write_identity
+from jattr.ledger.keys import Signer
+from jattr.ledger.log_view import LogView
+from jattr.ledger.merkle import leaf_hash
+from jattr.ledger.note import MAX_BYTES, sign_note
+from jattr.ledger.tiles import check_entry
+
+LOCK, LAST = "lock", "last-checkpoint"
+
+
+class _Batch:
+    """Entries of one call of `append`."""
+
+    def __init__(self, entries: Sequence[bytes]) -> None:
+        self.rows = [(leaf_hash(entry), entry) for entry in entries]
+        self.places: range | None = None  # once they are on the disk
+
+
+class LogStore(LogView):
+    """A log that is open; use it in a `with` block. `create` and `open` make one.
+
+    After an error in writing it is not written to again, whatever the cause: open it anew, and everything that was
+    acknowledged is there.
+    """
+
+    def __init__(self, folder: Path, identity: Identity, signers: Sequence[Signer], database: Database) -> None:
+        """Wrap what `open` has found."""
+        super().__init__(folder, identity, database)
+        self.signers = tuple(signers)  # none if it was opened to be read
+        self._writing, self._waiting = threading.Lock(), list[_Batch]()
+        self._refusal = "" if signers else "it was opened to be read"
+        self._held = contextlib.ExitStack()
+
+    @classmethod
+    def create(cls, folder: str | os.PathLike[str], origin: str, signers: Sequence[Signer]) -> Self:
+        """Make an empty log in a folder that does not exist yet or is empty, and open it for writing.
+
+        Args:
+          folder: where.
+          origin: the log's name, best a URL without its scheme; it cannot be changed later.
+          signers: an Ed25519 key and, if wanted, an ML-DSA-44 key after it, both named `origin`.
+
+        Raises:
+          LedgerError: the folder is taken or cannot be written, or the name or the keys will not do.
+        """
+        identity_of(origin, signers)
+        folder = Path(os.path.abspath(folder))
+        work = folder.parent / f".{folder.name[:100]}.{uuid.uuid4().hex}.new"
+        try:
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise LedgerError(f"{folder} exists already; choose another place")
+            make_folder(work)
+            create_database(work / FILE)
+            write_identity(work, origin, signers)
+            work.rename(folder)
+            sync_folder(folder.parent)
+        except OSError as error:
+            raise LedgerError(f"cannot make a log in {folder}: {error.strerror}; choose another place") from error
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], *, writable: bool = True) -> Self:
+        """Open a log: hash all its entries and compare with the checkpoint that was signed last.
+
+        Args:
+          folder: where it is.
+          writable: hold the lock and read the private keys. A log opened to be read stays as it was at that moment.
+
+        Raises:
+          LedgerError: there is none, a file is missing or damaged, or another process writes to it.
+          VerificationError: the entries are not those that were signed, or fewer: the database was put back or altered.
+        """
+        folder = Path(folder)
+        identity = read_identity(folder)
+        with contextlib.ExitStack() as stack:
+            if writable:
+                refusal = f"another process writes to the log in {folder}; wait for it to end"
+                stack.enter_context(held(folder / LOCK, os.O_RDWR | os.O_CREAT, refusal))
+            signers = read_signers(folder, identity) if writable else ()
+            beside = _last_beside(folder)  # first: a writer may sign while a reader opens
+            database = stack.enter_context(contextlib.closing(Database(folder / FILE, writable=writable)))
+            with database.snapshot():
+                store = cls(folder, identity, signers, database)
+                for note in filter(None, (store.last_checkpoint(), beside)):
+                    store.check_extends(note)
+            store._held = stack.pop_all()
+        return store
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the database and give the lock back."""
+        with self._writing:
+            self._refusal = self._refusal or "it is closed"
+            self._held.close()
+
+    @property
+    def root(self) -> bytes:
+        """The root over all entries."""
+        with self._writing:
+            return self._tree.root()
+
+    def append(self, entries: Sequence[bytes]) -> range:
+        """Add entries and return their places; when this returns they are on the disk.
+
+        Threads that call at the same time share one flush of the disk. The entries of one call stay together.
+
+        Raises:
+          LedgerError: an entry is too long, or they cannot be written. Then none is acknowledged, though they may be
+            there when the log is opened again.
+        """
+        for entry in entries:
+            check_entry(entry)
+        batch = _Batch(entries)
+        self._waiting.append(batch)
+        with self._writing:
+            if batch.places is None:
+                self._commit_waiting()
+        assert batch.places is not None
+        return batch.places
+
+    def sign_checkpoint(self, *, time: int | None = None, clock_was_ahead: bool = False) -> bytes:
+        """Return a signed checkpoint of all entries; it is kept on the disk before. An unchanged log has one only.
+
+        Args:
+          time: seconds since 1970, by default the system's; kept beside it, and stated by an ML-DSA-44 signature.
+          clock_was_ahead: sign although the clock has run back since the last one, whose time was wrong.
+
+        Raises:
+          LedgerError: the clock has run back, or the checkpoint cannot be kept.
+          VerificationError: the log does not extend the checkpoint that was signed last. Nothing is signed.
+        """
+        now = int(seconds_since_1970()) if time is None else time
+        with self._write() as database:
+            last = database.last_checkpoint()
+            if last is not None:
+                self.check_extends(last.note)
+                if last.size == self.size:
+                    return last.note
+                if now < last.time and not clock_was_ahead:
+                    raise LedgerError(
+                        f"the clock says {now}, but the last checkpoint was signed at {last.time} (seconds since 1970):"
+                        " set the clock right; if it was ahead then, sign once with clock_was_ahead"
+                    )
+            text = Checkpoint(self.origin, self.size, self._tree.root()).text
+            note = sign_note(text, self.signers, time=now)
+            with self._all_or_broken():
+                database.add_checkpoint(Signed(self.size, now, note, None))
+                replace_file(self.folder / LAST, note)
+            return note
+
+    def keep_published(self, note: bytes) -> None:
+        """Keep a checkpoint of this log with its cosignatures, as it is published.
+
+        Raises:
+          LedgerError: the log has not signed it, or it cannot be kept.
+        """
+        size = self.own_checkpoint(note).size
+        with self._write() as database, self._all_or_broken():
+            database.set_published(size, note)
+
+    def rotate(self, signers: Sequence[Signer]) -> None:
+        """Sign with other keys from now on. The entry that announces them is the caller's.
+
+        Raises:
+          LedgerError: the keys will not do, or cannot be kept.
+        """
+        identity = identity_of(self.origin, signers)
+        with self._write(), self._all_or_broken():
+            write_identity(self.folder, self.origin, signers)
+            self.identity, self.signers = identity, tuple(signers)
+
+    def _commit_waiting(self) -> None:
+        """Put on the disk what all callers wait for. Holds `_writing`."""
+        self._check_writable()
+        batches, first = [], self.size
+        while self._waiting:
+            batches.append(self._waiting.pop(0))
+        rows = [row for batch in batches for row in batch.rows]
+        with self._all_or_broken():
+            if rows:
+                self._database.add_entries(first, rows)
+            self._tree.extend(leaf for leaf, _ in rows)
+            for batch in batches:
+                batch.places = range(first, first + len(batch.rows))
+                first += len(batch.rows)
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[Database]:
+        """Let one thread write."""
+        with self._writing:
+            self._check_writable()
+            yield self._database
+
+    @contextlib.contextmanager
+    def _all_or_broken(self) -> Iterator[None]:
+        """Let nothing be written any more once the block has failed: the disk and memory may differ."""
+        try:
+            yield
+        except BaseException as error:
+            self._refusal = f"it could not be written before ({error})"
+            if isinstance(error, OSError):
+                raise LedgerError(f"cannot write to the log in {self.folder}: {error.strerror}") from error
+            raise
+
+    def _check_writable(self) -> None:
+        if self._refusal:
+            raise LedgerError(f"cannot write to the log in {self.folder}: {self._refusal}; open it anew")
+
+
+def _last_beside(folder: Path) -> bytes | None:
+    """Return the checkpoint that is kept beside the database."""
+    path = folder / LAST
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LedgerError(f"cannot read {path}: {error.strerror}; mend its permissions") from error
