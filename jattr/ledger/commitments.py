@@ -106,13 +106,15 @@ def parse_hex(text: str, what: str) -> bytes:
     return bytes.fromhex(text)
 
 
-def latent_value(latent: np.ndarray, space: str) -> bytes:
+def latent_value(latent: np.ndarray, space: str, label: int | None = None) -> bytes:
     """Return the value of a latent, float32, of one picture: its JSON header, a newline, its numbers.
 
-    The header is the canonical JSON of [shape, "float32", space]; the numbers are little-endian, in C order.
+    The header is the canonical JSON of [shape, "float32", space], and of conditional generators [shape, "float32",
+    space, label]; the numbers are little-endian, in C order.
 
     Raises:
-      LedgerError: another type, a number that is not finite, no numbers, more than 16 MiB, a space without a name.
+      LedgerError: another type, a number that is not finite, no numbers, more than 16 MiB, a space without a name, a
+        negative label.
 
     >>> latent_value(np.zeros(1, np.float32), "z")
     b'[[1],"float32","z"]\\n\\x00\\x00\\x00\\x00'
@@ -121,28 +123,32 @@ def latent_value(latent: np.ndarray, space: str) -> bytes:
         raise LedgerError(f"latent {latent.dtype} {latent.shape}: give finite float32 numbers, at most 16 MiB")
     if not SPACE.fullmatch(space):
         raise LedgerError(f"the space is {shown(space.encode())}: write a name such as z, w or w+")
-    header = encode_canonical([list(latent.shape), "float32", space])
+    if label is not None and not 0 <= label <= MAX_INTEGER:
+        raise LedgerError(f"label {label}: give a number from 0 to 2^53 - 1, or None for unconditional generators")
+    header = encode_canonical([list(latent.shape), "float32", space, *([] if label is None else [label])])
     return header + b"\n" + latent.astype("<f4").tobytes(order="C")
 
 
-def parse_latent(value: bytes) -> tuple[np.ndarray, str]:
-    """Return the latent, float32, and its space.
+def parse_latent(value: bytes) -> tuple[np.ndarray, str, int | None]:
+    """Return the latent, float32, its space and its label (None: unconditional).
 
     Raises:
       LedgerError: it is not spelt as `latent_value` writes it.
     """
     head, newline, numbers = value.partition(b"\n")
     header = parse_canonical(head, "the header of the latent", 1000)
-    if not newline or not isinstance(header, list) or len(header) != 3 or header[1] != "float32":
-        raise LedgerError('a latent begins with the line [shape,"float32",space]')
-    shape, _, space = header
+    if not newline or not isinstance(header, list) or len(header) not in (3, 4) or header[1] != "float32":
+        raise LedgerError('a latent begins with the line [shape,"float32",space] or [shape,"float32",space,label]')
+    shape, _, space, *label = header
+    if label and type(label[0]) is not int:
+        raise LedgerError("the label of the latent is no whole number")
     if not isinstance(shape, list) or len(shape) > 8 or not all(type(n) is int and n > 0 for n in shape):
         raise LedgerError("the shape of the latent is no list of at most 8 positive numbers")
     if not isinstance(space, str) or len(numbers) != 4 * math.prod(shape):
         raise LedgerError(f"the latent has {len(numbers)} bytes of numbers, or a space without a name")
     latent = np.frombuffer(numbers, "<f4").astype(np.float32).reshape(shape)
-    latent_value(latent, space)
-    return latent, space
+    latent_value(latent, space, *label)
+    return latent, space, label[0] if label else None
 
 
 def seed_value(seed: int, index: int) -> bytes:

@@ -144,7 +144,7 @@ class IntentLeaf(Leaf):
     model: int = checked(_index)  # entry of its MODEL leaf
     latent: str = checked(_hash)  # commitment
     seed: str | None = checked(_or_null(_hash))  # commitment; None: the latent was given, not drawn from a seed
-    settings: Mapping[str, Scalar] = checked(_settings)  # of this use, such as its label
+    settings: Mapping[str, Scalar] = checked(_settings)  # of this use
     beacon: str | None = checked(_or_null(_text))  # public randomness of its time, as given
 
 
@@ -154,7 +154,7 @@ class ResultLeaf(Leaf):
 
     kind = "result"
     intent: int = checked(_index)  # entry of its INTENT leaf
-    file: str = checked(_hash)  # commitments
+    file: str | None = checked(_or_null(_hash))  # commitments; None: it left as an array, not as a file
     pixels: str = checked(_hash)
     perceptual: str = checked(_hash)
     recipient: str | None = checked(_or_null(_hash))
