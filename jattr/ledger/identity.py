@@ -93,7 +93,11 @@ def read_signers(folder: Path, identity: Identity) -> tuple[Signer, ...]:
     Raises:
       LedgerError: the file is missing or damaged, or lacks a key; no private text is shown.
     """
-    signers = {signer.verifier: signer for signer in map(parse_skey, _lines(folder / PRIVATE))}
+    lines = _lines(folder / PRIVATE)
+    try:
+        signers = {signer.verifier: signer for signer in map(parse_skey, lines)}
+    except LedgerError as error:
+        raise LedgerError(f"{folder / PRIVATE} is damaged: {error}; restore it from a copy") from None
     missing = [key.vkey for key in identity.keys if key not in signers]
     if missing:
         raise LedgerError(f"{folder / PRIVATE} lacks the private key of {missing[0]}; restore it from a copy")
