@@ -10,7 +10,7 @@ from PIL import Image
 
 from jattr.inversion.config import InvertConfig
 from jattr.sweep.report.effort_figures import data_profile, restart_success
-from jattr.sweep.report.figures import FIGURES, confusion, draw, oscr, robustness
+from jattr.sweep.report.figures import FIGURES, confusion, draw, oscr, robustness, tippett
 from jattr.sweep.report.measured import measure
 from jattr.sweep.report.panels import MOST, look
 from jattr.sweep.report.tables import read
@@ -93,6 +93,14 @@ def test_curves_show_the_metrics(whole):
     x = oscr(whole).axes[0].lines[0].get_xdata()
     assert x[0] == 0.0
     assert x[-1] == 1.0
+
+
+def test_tippett_curves_show_the_ratios(whole):
+    makers, others = tippett(whole).axes
+    points = [p for p in whole.tippett if p.alteration == "none" and p.setting == "first"]
+    assert makers.lines[0].get_ydata().tolist() == [1.0, *(p.own for p in points), 0.0]
+    assert others.lines[0].get_ydata().tolist() == [1.0, *(p.others for p in points), 0.0]
+    assert makers.get_legend_handles_labels()[1][0] == "first (40 and 80 ratios)"
 
 
 def test_a_matrix_shows_shares_and_counts(whole):

@@ -282,7 +282,7 @@ def drawn(cell, picture):
 
 def test_calibration_is_measured_where_there_are_enough_pictures(results_of):
     spec = made_spec(pictures=(Pictures(kind="own", count=60), Pictures(kind="renderer", count=40)))
-    metrics, bins = calibration(results_of(spec, runs_of=drawn))
+    metrics, bins, curve = calibration(results_of(spec, runs_of=drawn))
     cost = found(metrics, "cllr")
     assert cost.n == 80  # the pictures of odd numbers
     assert 0.0 < cost.value < 0.2
@@ -292,12 +292,18 @@ def test_calibration_is_measured_where_there_are_enough_pictures(results_of):
     assert found(metrics, "denied_at_0.05").n == 60
     assert sum(b.n for b in bins) == 80 * 2
     assert all(b.low <= b.made <= b.high for b in bins)
+    assert {(p.own_n, p.others_n) for p in curve} == {(60, 80 * 2 - 60)}
+    assert (curve[0].own, curve[0].others) == (1.0, 1.0)
+    assert [p.log10_lr for p in curve] == sorted({p.log10_lr for p in curve})
+    (even,) = [p for p in curve if p.log10_lr > 0][:1]  # from a ratio of 1 on: makers, and nearly nobody else
+    assert even.own > 0.8
+    assert even.others < 0.2
 
 
 def test_too_few_pictures_have_no_calibration(results_of):
     spec = made_spec(pictures=(Pictures(kind="own", count=37), Pictures(kind="renderer", count=40)))
-    metrics, bins = calibration(results_of(spec, runs_of=drawn))
-    assert bins == []
+    metrics, bins, curve = calibration(results_of(spec, runs_of=drawn))
+    assert bins == curve == []
     assert all(m.value is None and "too few: a half has 18" in m.note for m in metrics)
 
 

@@ -18,7 +18,7 @@ from jattr.generators.card_problems import suggest
 from jattr.sweep.report.effort import ProfilePoint, RestartPoint, TimeToTarget, ToTarget
 from jattr.sweep.report.figures import draw
 from jattr.sweep.report.groups import Metric
-from jattr.sweep.report.held_out import ReliabilityBin
+from jattr.sweep.report.held_out import ReliabilityBin, TippettPoint
 from jattr.sweep.report.measured import Measured, measure
 from jattr.sweep.report.metrics import Attributed, Confusion
 from jattr.sweep.report.open_set import OscrPoint
@@ -99,6 +99,7 @@ def all_tables(results: Results, measured: Measured) -> dict[str, Table]:
         "to_target": rows_table(ToTarget, measured.to_target),
         "data_profile": rows_table(ProfilePoint, measured.profile),
         "reliability": rows_table(ReliabilityBin, measured.reliability),
+        "tippett": rows_table(TippettPoint, measured.tippett),
         "timing": seconds,
         "timing_to_target": rows_table(TimeToTarget, measured.times),
     }

@@ -152,6 +152,29 @@ def reliability(measured: Measured) -> Any:
     return legend(axes)
 
 
+def tippett(measured: Measured) -> Any:
+    """Share of likelihood ratios that are at least so large, of pictures' makers and of other candidates."""
+    seed = str(measured.spec.seeds[0])
+    points = [p for p in measured.tippett if p.alteration == NONE and p.attack == NONE and p.seed == seed]
+    if not points:
+        return None
+    settings = settings_of(measured.spec, points)
+    title = "Tippett curves on held-out pictures; dotted: ratio 1" + left_out(points)
+    sides = {"own": "pictures' makers", "others": "candidates that did not make them"}
+    x = "log10 likelihood ratio"
+    axes = panels(list(sides.values()), len(settings), x=x, y="share with at least that", title=title)
+    for place, setting in enumerate(settings):
+        some = [p for p in points if p.setting == setting]
+        label = named(setting, f"{some[0].own_n} and {some[0].others_n} ratios")
+        places = [some[0].log10_lr - 0.5, *(p.log10_lr for p in some), some[-1].log10_lr + 0.5]
+        for ax, side in zip(axes, sides, strict=True):
+            shares = [1.0, *(getattr(p, side) for p in some), 0.0]
+            ax.plot(places, shares, label=label, **(look(place) | {"marker": "", "drawstyle": "steps-pre"}))
+    for ax in axes:
+        ax.axvline(0.0, color=QUIET, lw=1, ls=":")
+    return legend(axes)
+
+
 FIGURES: dict[str, Callable[[Measured], Any]] = {
     "restart_success": restart_success,
     "data_profile": data_profile,
@@ -160,6 +183,7 @@ FIGURES: dict[str, Callable[[Measured], Any]] = {
     "confusion": confusion,
     "robustness": robustness,
     "reliability": reliability,
+    "tippett": tippett,
     "timing_to_target": timing_to_target,
 }
 

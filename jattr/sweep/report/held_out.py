@@ -1,7 +1,8 @@
 """Calibration on held-out pictures: those of even numbers calibrate each candidate, those of odd numbers judge.
 
 Sources: Brümmer, du Preez, Computer Speech and Language 20 (2006), for Cllr; Naeini, Cooper, Hauskrecht, AAAI 2015, for
-the calibration error; Vovk, Gammerman, Shafer (2005) for the conformal p-value. `jattr/decision` computes them.
+the calibration error; Tippett et al., Journal of the Forensic Science Society 8 (1968), for the curves of ratios; Vovk,
+Gammerman, Shafer (2005) for the conformal p-value. `jattr/decision` computes them.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import numpy as np
 
 from jattr.decision.conformal import conformal_p, least_own
 from jattr.decision.likelihood import fit_likelihood, posterior
-from jattr.decision.lr_measures import LOG2_10, calibration_error_interval, cllr, cllr_min, reliability
+from jattr.decision.lr_measures import LOG2_10, calibration_error_interval, cllr, cllr_min, reliability, tippett
 from jattr.decision.scores import scores_of
 from jattr.sweep.report.estimates import Estimate, Z, by_picture, share, too_few
 from jattr.sweep.report.groups import ALL, Group, Metric, grouped, metric
@@ -41,7 +42,29 @@ class ReliabilityBin(NamedTuple):
     high: float
 
 
-def calibration(results: Results) -> tuple[list[Metric], list[ReliabilityBin]]:
+class TippettPoint(NamedTuple):
+    """How often likelihood ratios are at least so large: of pictures' makers, and of the other candidates."""
+
+    setting: str
+    alteration: str
+    attack: str
+    seed: str
+    log10_lr: float  # the threshold
+    own: float  # share of the makers' ratios that are at least that
+    others: float  # share of the other ratios that are
+    own_n: int  # ratios: own pictures
+    others_n: int  # pictures times candidates that did not make them
+
+
+class HeldOut(NamedTuple):
+    """What held-out pictures show of a calibration."""
+
+    metrics: list[Metric]
+    reliability: list[ReliabilityBin]
+    tippett: list[TippettPoint]
+
+
+def calibration(results: Results) -> HeldOut:
     """Return how well likelihood ratios and probabilities are calibrated, by group of one seed.
 
     Every measure says "too few" instead of a number where a half has fewer than `LEAST` pictures of a side.
@@ -50,8 +73,7 @@ def calibration(results: Results) -> tuple[list[Metric], list[ReliabilityBin]]:
     def facts(s: Searched) -> tuple[Any, ...]:
         return s.setting, s.alteration, s.picture.attack, bool(s.picture.maker), s.seed
 
-    metrics: list[Metric] = []
-    bins: list[ReliabilityBin] = []
+    shown = HeldOut([], [], [])
     for group, members in grouped(results.spec, results.searched, facts):
         if group.seed == ALL:
             continue
@@ -63,11 +85,13 @@ def calibration(results: Results) -> tuple[list[Metric], list[ReliabilityBin]]:
         least = min(min(len(side) for side in _sides(half, name)) for half in halves for name in results.candidates)
         if least < LEAST:
             why = f"too few: a half has {least} pictures of a side, {LEAST} are needed"
-            metrics += [metric(group, name, too_few(len(halves[1]), why)) for name in MEASURES]
+            shown.metrics.extend(metric(group, name, too_few(len(halves[1]), why)) for name in MEASURES)
             continue
-        found, some = _measured(group, halves[0], halves[1], results.candidates)
-        metrics, bins = metrics + found, bins + some
-    return metrics, bins
+        found = _measured(group, halves[0], halves[1], results.candidates)
+        shown.metrics.extend(found.metrics)
+        shown.reliability.extend(found.reliability)
+        shown.tippett.extend(found.tippett)
+    return shown
 
 
 def _sides(table: Scores, name: str) -> tuple[list[float], list[float]]:
@@ -77,9 +101,7 @@ def _sides(table: Scores, name: str) -> tuple[list[float], list[float]]:
     return own, others
 
 
-def _measured(
-    group: Group, known: Scores, test: Scores, names: Sequence[str]
-) -> tuple[list[Metric], list[ReliabilityBin]]:
+def _measured(group: Group, known: Scores, test: Scores, names: Sequence[str]) -> HeldOut:
     fits = {name: fit_likelihood(*_sides(known, name)) for name in names}
     ratios = {picture: {name: float(fits[name](row[name])) for name in names} for picture, row in test.items()}  # log10
     true = [(p, row[p.maker]) for p, row in ratios.items() if p.own]
@@ -101,7 +123,17 @@ def _measured(
     errors = np.sqrt(curve.made * (1 - curve.made) / curve.count)
     columns = (*curve.edges.T, curve.stated, curve.count, curve.made, errors, curve.low, curve.high)
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [metric(group, name, found[name]) for name in MEASURES], [ReliabilityBin(*group, *row) for row in rows]
+    return HeldOut(
+        [metric(group, name, found[name]) for name in MEASURES],
+        [ReliabilityBin(*group, *row) for row in rows],
+        _tippett(group, own, negatives),
+    )
+
+
+def _tippett(group: Group, own: np.ndarray, negatives: np.ndarray) -> list[TippettPoint]:
+    curves = tippett(own, negatives)
+    rows = zip(curves.log10_lr.tolist(), curves.own.tolist(), curves.negatives.tolist(), strict=True)
+    return [TippettPoint(*group, *row, len(own), len(negatives)) for row in rows]
 
 
 def _cllr(own: np.ndarray, negatives: Sequence[np.ndarray], n: int) -> Estimate:

@@ -12,7 +12,7 @@ from jattr.sweep.report.effort import (
     to_targets,
 )
 from jattr.sweep.report.groups import Metric, overall
-from jattr.sweep.report.held_out import ReliabilityBin, calibration
+from jattr.sweep.report.held_out import ReliabilityBin, TippettPoint, calibration
 from jattr.sweep.report.metrics import Attributed, Confusion, attributions, confusion, incomplete_shares, shares
 from jattr.sweep.report.open_set import OscrPoint, open_set
 from jattr.sweep.report.tables import Results
@@ -33,6 +33,7 @@ class Measured:
     to_target: list[ToTarget]
     profile: list[ProfilePoint]
     reliability: list[ReliabilityBin]
+    tippett: list[TippettPoint]
     times: list[TimeToTarget]  # alone in what depends on the clock
 
     def plain(
@@ -48,17 +49,18 @@ def measure(results: Results) -> Measured:
     areas, oscr = open_set(results, attributed)
     points, chances = restart_success(results)
     to_target, profile = to_targets(results)
-    calibrated, bins = calibration(results)
+    held_out = calibration(results)
     return Measured(
         spec=results.spec,
         candidates=results.candidates,
         attributed=attributed,
-        metrics=[*shares(results, attributed), *incomplete_shares(results, left), *areas, *chances, *calibrated],
+        metrics=[*shares(results, attributed), *incomplete_shares(results, left), *areas, *chances, *held_out.metrics],
         confusion=confusion(results, attributed),
         oscr=oscr,
         restart_points=points,
         to_target=to_target,
         profile=profile,
-        reliability=bins,
+        reliability=held_out.reliability,
+        tippett=held_out.tippett,
         times=times_to_targets(results),
     )

@@ -37,6 +37,9 @@ SENTENCES = {  # under each figure
     " attacked, and count in every attack.",
     "reliability": "Of all statements that a candidate made a picture with about this probability, how many are true;"
     " calibrated on pictures of even numbers, tested on those of odd ones. On the line is right.",
+    "tippett": "How often the likelihood ratio is at least so large, calibrated on pictures of even numbers, tested on"
+    " those of odd ones: left of the candidate that made the picture, right of the others. What the left curve lacks at"
+    " 0, and what the right one has there, is evidence that misleads.",
     "timing_to_target": "Seconds to each residual, estimated: a search's share of its cell's forward passes, of its"
     " cell's seconds, compilation and certificates included.",
 }
