@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jattr.errors import LedgerError
+from jattr.ledger.durable import sync_folder
 from jattr.ledger.encoding import HASH_BYTES
 
 FILE = "log.sqlite"
@@ -157,6 +158,7 @@ class Database:
         busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise LedgerError(f"another program has been reading {self._path} for {BUSY_SECONDS:.0f} s; try again")
+        sync_folder(self._path.parent)  # the name of the write-ahead log, too: SQLite ignores when that fails
 
 
 def create_database(path: Path) -> None:
@@ -180,7 +182,7 @@ def _errors(what: str, path: Path) -> Iterator[None]:
     """Turn errors of SQLite into the log's."""
     try:
         yield
-    except (sqlite3.Error, OverflowError) as error:
+    except (sqlite3.Error, OSError, OverflowError) as error:
         raise LedgerError(
             f"cannot {what} {path}: {error}; make room, mend its permissions or restore it from a copy"
         ) from error
