@@ -65,25 +65,27 @@ class Database:
             self._stack.close()
 
     def entries(self, start: int, end: int, columns: str = "data") -> Iterator[Any]:
-        """Yield the columns of the entries `start` to `end` - 1, in chunks that end where the entries do."""
+        """Yield the columns of the entries `start` to `end` - 1.
+
+        Raises:
+          LedgerError: (while they come) one is missing or damaged.
+        """
         while start < end:
             chunk = self._rows(
                 f"SELECT number, {columns} FROM entries WHERE number >= ? AND number < ? ORDER BY number",
                 (start, min(end, start + CHUNK)),
             )
-            if not chunk:
-                return
-            for number, *row in chunk:
+            for number, *row in chunk or [(-1,)]:
                 if number != start or not all(isinstance(value, bytes) for value in row):
                     raise LedgerError(f"{self._path} is damaged at entry {start}; restore it from a copy")
-                yield row[0] if len(row) == 1 else tuple(row)
+                yield row[0] if len(row) == 1 else row
                 start += 1
 
     def hashes(self, start: int, end: int) -> bytes:
         """Return the leaf hashes of entries, joined."""
         hashes = b"".join(self.entries(start, end, "hash"))
         if len(hashes) != HASH_BYTES * (end - start):
-            raise LedgerError(f"{self._path} lacks entries between {start} and {end}; restore it from a copy")
+            raise LedgerError(f"{self._path} is damaged between entries {start} and {end}; restore it from a copy")
         return hashes
 
     def last_number(self) -> int:
@@ -95,6 +97,11 @@ class Database:
         """Return the signed checkpoints of at least `first` entries, by size."""
         query = "SELECT size, time, note, published FROM checkpoints WHERE size >= ? ORDER BY size"
         return [self._signed(row) for row in self._rows(query, (first,))]
+
+    def checkpoint(self, size: int) -> Signed | None:
+        """Return the checkpoint that was signed over so many entries."""
+        query = "SELECT size, time, note, published FROM checkpoints WHERE size = ?"
+        return next((self._signed(row) for row in self._rows(query, (size,))), None)
 
     def last_checkpoint(self) -> Signed | None:
         """Return the largest checkpoint that was signed."""

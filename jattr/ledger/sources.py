@@ -2,22 +2,23 @@
 
 import contextlib
 import http.client
+import io
 import os
+import socket
 import stat
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from jattr.errors import LedgerError
+from jattr.ledger.bounded import BoundedReader
 
-TIMEOUT = 10.0  # seconds that a server may be silent
-DEADLINE = 120.0  # seconds that one file may take
-CHUNK = 65_536
+SECONDS = 60.0  # that one file may take, from asking to its last byte
+MAX_HEAD = 1_000_000  # bytes of a reply before the file
 Source = Callable[[str, int], bytes | None]  # (path below the log's prefix, most bytes) -> the file; None if not there
 
 
@@ -61,23 +62,20 @@ def folder_source(folder: Path) -> Source:
 
 def web_source(prefix: str) -> Source:
     """Return how to read what a web server serves under a prefix."""
-    opener = urllib.request.OpenerDirector()  # no file:, ftp: or data:, wherever a server redirects to
-    for handler in (
-        urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler,
-        urllib.request.HTTPRedirectHandler, urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor,
-        urllib.request.UnknownHandler,
-    ):  # fmt: skip
-        opener.add_handler(handler())
 
     def read(path: str, limit: int) -> bytes | None:
         url = f"{prefix.rstrip('/')}/{path}"
         try:
             request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip, identity", "User-Agent": "jattr"})
-            with contextlib.closing(opener.open(request, timeout=TIMEOUT)) as reply:
-                data = _slowly(reply, limit, url)
+            with contextlib.closing(_opener(limit).open(request, timeout=SECONDS)) as reply:
+                data = _bounded(reply.read(limit + 1), limit, url)
+                if reply.length:
+                    raise LedgerError(f"{url} is cut off; try again later, or another copy of the log")
                 if reply.headers.get("Content-Encoding", "identity").lower() == "gzip":
-                    data = _unpacked(data, limit, url)
-            return _bounded(data, limit, url)
+                    data = _bounded(_unpacked(data, limit, url), limit, url)
+            return data
+        except LedgerError:
+            raise
         except urllib.error.HTTPError as error:
             with error:
                 if error.code in (404, 410):
@@ -90,16 +88,35 @@ def web_source(prefix: str) -> Source:
     return read
 
 
-def _slowly(reply: IO[bytes], limit: int, url: str) -> bytes:
-    """Read a reply within the deadline, at most one byte more than the limit."""
-    end, data = time.monotonic() + DEADLINE, bytearray()
-    while chunk := reply.read1(min(CHUNK, limit + 1 - len(data))):  # type: ignore[attr-defined]
-        data += chunk
-        if time.monotonic() > end:
-            raise LedgerError(f"{url} took more than {DEADLINE:.0f} s; try another copy of the log")
-        if len(data) > limit:
-            break
-    return bytes(data)
+def _opener(limit: int) -> urllib.request.OpenerDirector:
+    """Return what opens http and https, nothing else wherever a server redirects to, and for a bounded time."""
+
+    class Response(http.client.HTTPResponse):
+        def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+            super().__init__(sock, *args, **options)
+            self.fp = io.BufferedReader(BoundedReader(self.fp, sock, max_bytes=MAX_HEAD + limit + 1, seconds=SECONDS))
+
+    class Plain(http.client.HTTPConnection):
+        response_class = Response
+
+    class Secure(http.client.HTTPSConnection):
+        response_class = Response
+
+    class PlainHandler(urllib.request.HTTPHandler):
+        def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(Plain, req)
+
+    class SecureHandler(urllib.request.HTTPSHandler):
+        def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(Secure, req)
+
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler, PlainHandler, SecureHandler, urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor, urllib.request.UnknownHandler,
+    ):  # fmt: skip
+        opener.add_handler(handler())
+    return opener
 
 
 def _unpacked(data: bytes, limit: int, url: str) -> bytes:
