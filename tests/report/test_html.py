@@ -103,6 +103,25 @@ def test_pictures_are_the_pixels():
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), row.sheet.accused)
 
 
+def test_a_calibrated_verdict_shows_its_numbers():
+    finding = {
+        "name": HOSTILE, "denied": True, "own_p": 0.0476, "own_count": 20, "negative_p": 0.25, "holm_p": 0.5,
+        "negative_kind": "<i>sketches", "negative_counts": {"<i>sketches": 39, "photographs": 99},
+        "log10_lr": -0.5, "log10_lr_most": 1.5, "probability": 0.125,
+    }  # fmt: skip
+    judgement = {
+        "findings": [finding], "prior": {HOSTILE: 0.5, "none": 0.5}, "none_probability": 0.875, "condition": "clean",
+        "alpha": 0.05,
+    }  # fmt: skip
+    row = row_of(certificate=False)
+    parsed = Page(report_page(data_of("one", "two"), [ReportRow(row.record | {"judgement": judgement}, row.sheet)], ""))
+    assert not {"i", "script"} & {tag for tag, _ in parsed.tags}
+    for words in ("(denied)", "0.0476 (20 own pictures)", "0.25 (39, <i>sketches)", "0.316 (at most 31.6)"):
+        assert words in parsed.text
+    assert "0.125 (before: 0.5)" in parsed.text
+    assert "0.875 (before: 0.5)" in parsed.text
+
+
 def test_hostile_names_are_text():
     names = (HOSTILE, "</title><img src=x onerror=alert(1)>")
     page = report_page(data_of(*names), [row_of(HOSTILE, names), failed_row(HOSTILE, names)], "jattr verify '<b>'")
