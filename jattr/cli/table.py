@@ -33,7 +33,7 @@ def result_table(rows: Sequence[dict[str, Any]], names: Sequence[str], distance:
         if wide:
             lines += _wrapped("  ".join(f"{n}: {_number(row['residual'][name])}" for n, name in enumerate(names, 1)))
         if row["verdict"] != "made-by":
-            lines.append("    " + shown(row["reason"], 400))
+            lines += ["    " + shown(text, 400) for text in (row["reason"], *row["notes"])]
     return "\n".join(lines)
 
 

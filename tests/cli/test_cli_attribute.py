@@ -231,7 +231,9 @@ def test_blocks_give_one_result(attribute, pictures, monkeypatch):
 def row_of(file, residuals, **changes):
     restarts = {name: {"run": 4, "arrived": 1, "failed": 0} for name in residuals}
     row = {"file": file, "verdict": "none", "candidate": None, "candidates": [], "certificate": None}
-    return row | {"residual": residuals, "restarts": restarts, "margin": None, "reason": "because"} | changes
+    return (
+        row | {"residual": residuals, "restarts": restarts, "margin": None, "reason": "because", "notes": []} | changes
+    )
 
 
 @pytest.mark.parametrize("count", [1, 4, 5, 12])
@@ -244,6 +246,18 @@ def test_the_table_is_readable_with_any_number_of_candidates(count):
     lines = result_table(rows, names).splitlines()
     assert max(map(len, lines)) <= 200
     assert sum("because" in line for line in lines) == 2
+
+
+def test_the_table_says_what_was_changed_where_nobody_is_named():
+    rows = [
+        row_of("a.jpg", {"x": 1e-2}, notes=["not modelled as JPEG: JPEG is arithmetic-coded"]),
+        row_of(
+            "b.png", {"x": 1e-6}, verdict="made-by", candidate="x", candidates=["x"], notes=["a profile was ignored"]
+        ),
+    ]
+    lines = result_table(rows, ["x"]).splitlines()
+    assert lines[-2:] == ["    not modelled as JPEG: JPEG is arithmetic-coded", lines[-1]]
+    assert "b.png" in lines[-1]
 
 
 def test_the_table_escapes_control_characters():
