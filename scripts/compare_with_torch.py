@@ -116,6 +116,8 @@ def part_a(pairs: dict[str, Pair], repeats: int, threads: Sequence[int]) -> list
                     "lanes": lanes,
                     "jattr_steps_per_second": lanes * steps / mine,
                     "torch_steps_per_second": lanes * steps / theirs,
+                    "jattr_ms_a_latent_step": 1e3 * mine / (lanes * steps),
+                    "torch_ms_a_latent_step": 1e3 * theirs / (lanes * steps),
                     "ratio": float(np.median(ratios)),
                     "ratio_range": [float(ratios.min()), float(ratios.max())],
                     "jattr_lanes_a_program": size,
@@ -164,6 +166,7 @@ def part_b(pair: Pair, recipes: list[str], seed: int, threads: Sequence[int], gi
         "runs": [run["seconds"] for run in runs],
         "arrived_1e-4_and_floor": [run["arrived"] for run in runs],
         "needed": needed,
+        "pictures_per_minute": 60 * len(pair.pixels) / ours,
         "first_run_with_compilation": cold,
         "without_interval_polish": recover(pair, search)["seconds"],
     }

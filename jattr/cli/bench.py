@@ -67,7 +67,7 @@ def _speed(args: argparse.Namespace) -> int:
     from jattr.cli.attribute import load_candidates
     from jattr.cli.attribute_run import versions
     from jattr.cli.output import new_folder
-    from jattr.sweep.speed import search_speeds, step_speeds
+    from jattr.sweep.speed import peak_memory, search_speeds, step_speeds
     from jattr.sweep.suites import FAMILIES, PAIR
 
     generators = load_candidates(args.candidates or list(PAIR if args.quick else FAMILIES), resize=True)
@@ -79,6 +79,7 @@ def _speed(args: argparse.Namespace) -> int:
         result: dict[str, Any] = {
             "steps": [dataclasses.asdict(one) for one in steps],
             "searches": [dataclasses.asdict(one) for one in searches],
+            "peak_memory": peak_memory(),
             "versions": versions(),
         }
         (work / "speed.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -92,5 +93,6 @@ def _speed(args: argparse.Namespace) -> int:
         f" {one.pictures_per_minute:.0f} a minute"
         for one in searches
     ]
+    lines.append(f"at most {result['peak_memory']['process_bytes'] / 2**20:.0f} MiB in use")
     emit(args, result, "\n".join([*lines, f"written to {shown(args.out, 200)}: speed.json"]))
     return 0

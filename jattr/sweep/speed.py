@@ -1,8 +1,11 @@
-"""The `speed` suite: gradient steps and whole searches by generator and lanes, beside the machine's matrix products."""
+"""The `speed` suite: gradient steps and searches by generator and lanes, beside matrix products; peak memory."""
 
+import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,6 +27,7 @@ LANES = (1, 8, 32)
 METHOD = "adam-cosine"  # value, gradient and an Adam update
 REPEATS = 5
 PICTURES = 16
+STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,24 @@ def search_speeds(generators: Sequence[Generator], count: int = PICTURES) -> lis
         arrived = int((result.status == Status.ARRIVED).any(1).sum())
         found.append(SearchSpeed(gen.name, count, arrived, seconds, 60 * count / seconds))
     return found
+
+
+def peak_memory() -> dict[str, int | None]:
+    """Return the most bytes that were in use at once so far: of this process, and of its devices together.
+
+    None where the devices are the host itself, or do not say.
+    """
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    each = [one.get("peak_bytes_in_use") for one in stats]
+    known = [int(one) for one in each if one is not None]
+    return {"process_bytes": _peak_of_process(), "devices_bytes": sum(known) if len(known) == len(each) else None}
+
+
+def _peak_of_process() -> int:
+    if STATUS.exists():  # on Linux `ru_maxrss` is inherited from the process that began this one
+        lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines() if ":" in line)
+        return int(lines["VmHWM"].split()[0]) << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _stepper(gen: Generator, lanes: int) -> tuple[Callable[[], Any], int]:

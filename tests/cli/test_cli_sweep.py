@@ -97,6 +97,7 @@ def test_the_speed_of_this_machine(jattr, tiny_folders, tmp_path):
     assert [row["lanes"] for row in said["steps"]] == [1, 8]
     assert all(row["milliseconds"] > 0 for row in said["steps"])
     assert said["searches"][0]["arrived"] == 4
+    assert said["peak_memory"]["process_bytes"] > 1 << 26
     assert json.loads((tmp_path / "speed" / "speed.json").read_text()) == said
 
 
