@@ -1,20 +1,16 @@
-"""Reading what is published, by a folder or over HTTP, from somebody who is not trusted."""
+"""Reading what is published, from a folder or over HTTP, from somebody who is not trusted."""
 
-import contextlib
 import gzip
 import os
-import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from log_files import entries, make_log, stated
+from web_server import Server
 
 from jattr.errors import LedgerError, VerificationError
-from jattr.ledger import sources
 from jattr.ledger.checkpoint import Checkpoint
 from jattr.ledger.merkle import leaf_hash, root_of
 from jattr.ledger.publish import publish
@@ -40,36 +36,6 @@ def checkpoints(tmp_path: Path) -> dict[int, Checkpoint]:
 @pytest.fixture
 def public(tmp_path: Path, checkpoints: dict[int, Checkpoint]) -> Path:
     return tmp_path / "public"
-
-
-class Server:
-    """A web server that answers by a function of the path: a status, headers and a body."""
-
-    def __init__(self, answer: Callable[[str], tuple[int, dict[str, str], bytes]]) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                status, headers, body = answer(self.path)
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
-        self.url = f"http://127.0.0.1:{self.server.server_port}/log/"
-
-    def __enter__(self) -> str:
-        self.thread.start()
-        return self.url
-
-    def __exit__(self, *args: object) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
 
 @pytest.fixture(autouse=True)
@@ -196,72 +162,6 @@ def test_folders_do_not_lead_elsewhere(public: Path, tmp_path: Path) -> None:
     path.mkdir()
     with pytest.raises(LedgerError, match=r"not a plain file|Is a directory"):
         list(PublishedLog(public).entries(0, 3, 600))
-
-
-@pytest.mark.parametrize("place", ["file:///etc", "ftp://example.com/log", "nowhere"])
-def test_other_places_are_refused(place: str) -> None:
-    with pytest.raises(LedgerError, match="give"):
-        PublishedLog(place)
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        ((500, {}, b""), "the server says 500"),
-        ((302, {"Location": "file:///etc/passwd"}, b""), "says 302"),
-        ((302, {"Location": "/log/checkpoint"}, b""), "says 302"),
-        ((200, {}, bytes(1_000_001)), "/log/checkpoint has more than 1000000 bytes"),
-        ((200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(9_000_000))), "has more than 1000000 bytes"),
-        ((200, {"Content-Encoding": "gzip"}, gzip.compress(b"x" * 100)[:-3]), "^http[^ ]* is cut off"),
-        ((200, {"Content-Length": "9"}, b"short"), "^http[^ ]* is cut off"),
-        ((200, {"Content-Encoding": "gzip"}, b"noise"), "cannot read"),
-        ((200, {"Content-Length": "x"}, b""), "no error"),
-    ],
-)
-def test_hostile_servers(answer: tuple[int, dict[str, str], bytes], message: str) -> None:
-    with Server(lambda path: answer) as url:
-        if message == "no error":
-            assert PublishedLog(url).checkpoint() == b""
-            return
-        with pytest.raises(LedgerError, match=message):
-            PublishedLog(url).checkpoint()
-
-
-def test_a_server_that_is_silent_or_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "SECONDS", 0.2)
-    go_on = threading.Event()
-
-    def silent(path: str) -> tuple[int, dict[str, str], bytes]:
-        go_on.wait(60)
-        return 404, {}, b""
-
-    with Server(silent) as url:
-        with pytest.raises(LedgerError, match="timed out"):
-            PublishedLog(url).checkpoint()
-        go_on.set()
-    with pytest.raises(LedgerError, match=r"cannot read .*refused"):
-        PublishedLog(url).checkpoint()
-
-
-@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
-def test_a_server_that_drips(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
-    monkeypatch.setattr(sources, "SECONDS", 0.3)
-    gone = threading.Event()
-
-    def drip() -> None:
-        connection, _ = server.accept()
-        with connection, contextlib.suppress(OSError):
-            connection.sendall(head)
-            while not gone.wait(0.02):
-                connection.sendall(b"H")
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=drip)
-        thread.start()
-        with pytest.raises(LedgerError, match=r"timed out|too long"):
-            PublishedLog(f"http://127.0.0.1:{server.getsockname()[1]}").checkpoint()
-        gone.set()
-        thread.join()
 
 
 def test_every_altered_byte_of_a_bundle_is_noticed(tmp_path: Path) -> None:
