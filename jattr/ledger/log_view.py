@@ -28,8 +28,8 @@ class LogView:
         """
         self.folder, self.identity = folder, identity
         self._database, self._tree = database, rebuilt_tree(database, folder)
-        self._full_tile = functools.lru_cache(CACHED_TILES)(self._read_full_tile)
-        self.node: Callable[[int, int], bytes] = nodes_from(self._tile)  # (level, index) -> hash of that full subtree
+        self._leaves = functools.lru_cache(CACHED_TILES)(database.hashes)  # they never change
+        self.node: Callable[[int, int], bytes] = nodes_from(self.tile)  # (level, index) -> hash of that full subtree
 
     @property
     def origin(self) -> str:
@@ -63,9 +63,8 @@ class LogView:
         """Return the hashes of a tile, as many as there are."""
         if level:
             return self._tree.tile(level, index)
-        if (index + 1) * WIDTH <= self.size:
-            return self._full_tile(index)
-        return self._database.hashes(index * WIDTH, max(index * WIDTH, self.size))
+        start = index * WIDTH
+        return self._leaves(start, min(start + WIDTH, self.size)) if start < self.size else b""
 
     def root_at(self, size: int) -> bytes:
         """Return the root over the first `size` entries."""
@@ -144,12 +143,6 @@ class LogView:
     def _check_size(self, size: int) -> None:
         if not 0 <= size <= self.size:
             raise LedgerError(f"no tree of {size} entries: the log has {self.size}")
-
-    def _tile(self, level: int, index: int) -> bytes:
-        return self.tile(level, index)
-
-    def _read_full_tile(self, index: int) -> bytes:
-        return self._database.hashes(index * WIDTH, (index + 1) * WIDTH)
 
 
 def rebuilt_tree(database: Database, folder: Path) -> TileTree:
