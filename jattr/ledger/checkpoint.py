@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 
 from jattr.errors import LedgerError
-from jattr.ledger.encoding import HASH_BYTES, MAX_SIZE, encode_base64, parse_decimal, parse_hash, shown, split_lines
+from jattr.ledger.encoding import (
+    HASH_BYTES,
+    MAX_SIZE,
+    encode_base64,
+    encode_text,
+    parse_decimal,
+    parse_hash,
+    split_lines,
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
     Raises:
       LedgerError: the text is not spelt as the format demands.
     """
-    lines = split_lines(text.encode(), "the checkpoint")
+    lines = split_lines(encode_text(text, "the checkpoint"), "the checkpoint")
     if len(lines) < 3:
         raise LedgerError(f"a checkpoint has three lines, origin, size and root; this one has {len(lines)}")
     size, root = parse_decimal(lines[1], "the size of the checkpoint"), parse_hash(lines[2], "the root")
@@ -45,8 +53,8 @@ def parse_checkpoint(text: str) -> Checkpoint:
 
 def check_origin(origin: str) -> None:
     """Check the name of a log: it is also a key name, so it has no spaces and no plus."""
-    if not origin or "+" in origin or any(letter.isspace() or letter < " " for letter in origin):
+    if not origin or "+" in origin or " " in origin or not origin.isprintable():
         raise LedgerError(
-            f"the origin of a log is {shown(origin.encode())}: choose a name without spaces and plus signs,"
-            " best a URL without its scheme, such as example.com/log"
+            f"the origin of a log is {origin[:60]!a}: choose a name without spaces, plus signs and what cannot be"
+            " printed, best a URL without its scheme, such as example.com/log"
         )

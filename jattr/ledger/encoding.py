@@ -53,6 +53,14 @@ def parse_hash(text: bytes, what: str) -> bytes:
     return data
 
 
+def encode_text(text: str, what: str) -> bytes:
+    """Return a text in UTF-8; JSON and command lines can state texts that have none."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise LedgerError(f"{what} has a letter that UTF-8 cannot spell (a lone surrogate)") from error
+
+
 def split_lines(data: bytes, what: str) -> list[bytes]:
     """Return the lines without their newlines. Only `\\n` ends a line, and every line has one."""
     if not data.endswith(b"\n"):

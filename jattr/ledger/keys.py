@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, mldsa
 
 from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.checkpoint import parse_checkpoint
-from jattr.ledger.encoding import MAX_SIZE, encode_base64, parse_base64, shown
+from jattr.ledger.encoding import MAX_SIZE, encode_base64, encode_text, parse_base64, shown
 
 ED25519, COSIGNATURE, ML_DSA_44 = 0x01, 0x04, 0x06  # signature types assigned by C2SP
 KINDS = {ED25519: "ed25519", COSIGNATURE: "cosignature", ML_DSA_44: "ml-dsa-44"}
@@ -131,31 +131,33 @@ def parse_skey(text: str) -> Signer:
         raise LedgerError(f"a private key begins with {PRIVATE!r}; this text does not")
     name, key_id, data = _split(text.removeprefix(PRIVATE), "private key", secret=True)
     if len(data) != 1 + SEED_BYTES or data[0] not in KINDS:
-        raise LedgerError(f"the private key of {name} is not a seed of {SEED_BYTES} bytes of a type known: {_kinds()}")
+        raise LedgerError(f"the private key is not a seed of {SEED_BYTES} bytes of a type known: {_kinds()}")
     signer = Signer(name, data[0], data[1:])
     if signer.verifier.key_id.hex() != key_id:
-        raise LedgerError(f"the private key of {name} does not have the ID it states; it is damaged")
+        raise LedgerError("the private key does not have the ID it states; it is damaged")
     return signer
 
 
 def check_name(name: str) -> None:
-    """Check a key name: not empty, no spaces, no plus signs."""
-    if not name or "+" in name or any(letter.isspace() or letter < " " or letter == "\x7f" for letter in name):
-        raise LedgerError(f"key name {shown(name.encode())}: choose one without spaces, plus signs or control letters")
+    """Check a key name: not empty, no spaces, no plus signs, nothing that cannot be printed, as errors repeat it."""
+    if not name or "+" in name or " " in name or not name.isprintable():
+        raise LedgerError(f"key name {name[:60]!a}: choose one without spaces, plus signs or control letters")
 
 
 def _split(text: str, what: str, *, secret: bool = False) -> tuple[str, str, bytes]:
-    parts = text.split("+", 2)
-    seen = "" if secret else f" {shown(text.encode())}"
+    parts, raw = text.split("+", 2), encode_text(text, f"the {what}")
+    seen = "" if secret else f" {shown(raw)}"
     if len(parts) != 3 or len(parts[1]) != 8 or set(parts[1]) - set("0123456789abcdef"):
         raise LedgerError(f"{what}{seen}: write name+ID+base64, the ID as 8 hexadecimal digits")
     try:
+        check_name(parts[0])
         data = parse_base64(parts[2].encode(), "the key")
     except LedgerError as error:
-        raise LedgerError(f"{what}{seen}: its last part is not canonical base64") from (None if secret else error)
+        if secret:
+            raise LedgerError(f"{what}: its name or its base64 is misspelt") from None
+        raise LedgerError(f"{what}{seen}: {error}") from error
     if not data:
         raise LedgerError(f"{what}{seen}: it is empty")
-    check_name(parts[0])
     return parts[0], parts[1], data
 
 

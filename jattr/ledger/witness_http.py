@@ -198,14 +198,15 @@ def _post(url: str, body: bytes, seconds: float) -> Response:
 
 
 def _connection(url: str, seconds: float) -> tuple[HTTPConnection, str]:
+    spelt = ascii(url[:100])
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise LedgerError(f"the URL {shown(url.encode())} is misspelt: {error}") from error
+        raise LedgerError(f"the URL {spelt} is misspelt") from error
     plain = url.isascii() and url.isprintable() and " " not in url and not parts.query and not parts.fragment
     if not plain or not host or parts.scheme not in ("http", "https") or "@" in parts.netloc:
-        raise LedgerError(f"the URL {shown(url.encode())}: write http://HOST[:PORT][/PATH] or https://..., in ASCII")
+        raise LedgerError(f"the URL {spelt}: write http://HOST[:PORT][/PATH] or https://..., in ASCII")
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     connection, start = kind(host, port, timeout=seconds), time.monotonic()
 

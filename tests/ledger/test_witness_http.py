@@ -293,6 +293,7 @@ def test_a_witness_that_dawdles() -> None:
         "", "witness.example", "ftp://a/", "file:///etc/passwd", "http://", "http:///x", "http://u:p@a/", "http://a:b/",
         "http://a:99999/", "http://a/\r\nX: y", "http://a/?q", "http://a/#f", "http://ä/", "http://a b/", "http://[::1/",
         "http://a\x00/", "http://" + "a" * 300 + "/", "http://.../", "http://127.0.0.1:0/",
+        "http://\udcff/", "http://[\udcff/",
     ],
 )  # fmt: skip
 def test_urls_that_are_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
