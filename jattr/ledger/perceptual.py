@@ -1,0 +1,104 @@
+"""A perceptual hash: 256 bits that editing a picture changes little, the same on every machine to the last bit.
+
+Whole numbers only. The luma, averaged over 32 x 32 equal areas, is turned into its discrete cosine transform; each bit
+is the sign of one of the 16 x 16 frequencies 1 to 16 down and 1 to 16 across. `docs/formats.md` has the definition in
+full, vectors, and how often pictures of one source and of different ones come near each other.
+
+Nobody has to forge SHA-256 to fool it: near hashes are found on purpose, and a crop or a mirror is out of its reach. It
+finds candidates; what they are is for the eye and for regeneration to say.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from jattr.errors import LedgerError
+
+HASH_BYTES = 32
+BITS = 8 * HASH_BYTES
+CELLS = 32  # areas a side
+FREQUENCIES = 16  # a side
+NEAR = 40  # bits: pictures whose hashes differ in at most that many are near each other
+FEATURELESS = bytes(HASH_BYTES)  # the hash of pictures that have too little in them to be told apart
+LEAST_SEEN = 64  # frequencies that must be stronger than a grey level, else a picture is featureless
+MAX_SIDE = 65_535
+LUMA = np.array([299, 587, 114], np.int64)  # thousandths of R, G, B
+ONE = 8192  # what the cosines below are multiples of: cos(k pi / 64), k = 0 to 32
+COSINES = (8192, 8182, 8153, 8103, 8035, 7946, 7839, 7713, 7568, 7405, 7225, 7027, 6811, 6580, 6333, 6070, 5793, 5501,
+           5197, 4880, 4551, 4212, 3862, 3503, 3135, 2760, 2378, 1990, 1598, 1202, 803, 402, 0)  # fmt: skip
+
+
+def perceptual_hash(pixels: Any) -> bytes:
+    """Return the hash, 32 bytes, of a picture uint8 [H, W, C]: C = 1 greyscale, 3 RGB, 4 RGB with straight alpha.
+
+    Transparent parts are taken as seen over grey 128. A featureless picture (constant, a gradient along an axis) has
+    the hash FEATURELESS.
+
+    Raises:
+      LedgerError: another type or shape.
+
+    >>> perceptual_hash(np.arange(300, dtype=np.uint16).reshape(10, 10, 3).astype(np.uint8)).hex()[:16]
+    '6673998c66736673'
+    """
+    strengths = _frequencies(_cells(np.asarray(pixels)))
+    grey_level = 1000 * ONE**2 * CELLS // 2
+    if (np.abs(strengths) >= grey_level).sum() < LEAST_SEEN:
+        return FEATURELESS
+    return np.packbits(strengths > 0).tobytes()
+
+
+def is_featureless(seen: Any) -> bool:
+    """Tell whether a picture, or the picture of a hash, has too little in it to be told apart: it is near to none."""
+    return (seen if isinstance(seen, bytes) else perceptual_hash(seen)) == FEATURELESS
+
+
+def distance(a: bytes, b: bytes) -> int:
+    """Return in how many of 256 bits two hashes differ; 128 is what unrelated pictures have on average.
+
+    Raises:
+      LedgerError: one is not 32 bytes long.
+
+    >>> distance(bytes(32), bytes(31) + b"\\x05")
+    2
+    """
+    if not len(a) == len(b) == HASH_BYTES:
+        raise LedgerError(f"hashes of {len(a)} and {len(b)} bytes; a perceptual hash has {HASH_BYTES}")
+    return (int.from_bytes(a, "big") ^ int.from_bytes(b, "big")).bit_count()
+
+
+def near(a: bytes, b: bytes) -> bool:
+    """Tell whether two hashes are near each other: neither featureless, and at most NEAR bits different."""
+    return distance(a, b) <= NEAR and not (is_featureless(a) or is_featureless(b))
+
+
+def _cells(pixels: np.ndarray) -> np.ndarray:
+    """Return the mean luma [32, 32] of equal areas, in thousandths of a grey level, rounded down."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4):
+        raise LedgerError(f"the picture is {pixels.dtype} {pixels.shape}; give uint8 [H, W, 1, 3 or 4]")
+    height, width, channels = pixels.shape
+    if not 0 < min(height, width) <= max(height, width) <= MAX_SIDE:
+        raise LedgerError(f"the picture has {height} x {width} pixels; give sides from 1 to {MAX_SIDE}")
+    luma = pixels[..., 0] * np.int64(1000) if channels == 1 else pixels[..., :3] @ LUMA
+    scale = 1
+    if channels == 4:
+        alpha, scale = pixels[..., 3].astype(np.int64), 255
+        luma = luma * alpha + 128_000 * (255 - alpha)
+    return _areas(_areas(luma).T).T // (height * width * scale)
+
+
+def _areas(values: np.ndarray) -> np.ndarray:
+    """Return the integrals [32, n] of values [m, n] over 32 equal parts of their rows, a value being 32 long."""
+    whole, part = np.divmod(np.arange(CELLS + 1) * len(values), CELLS)  # edges, in rows and 32nds of a row
+    below = np.zeros((1, values.shape[1]), np.int64)
+    sums = np.concatenate([below, np.cumsum(values, axis=0)])
+    return np.diff(CELLS * sums[whole] + part[:, None] * np.concatenate([values, below])[whole], axis=0)
+
+
+def _frequencies(cells: np.ndarray) -> np.ndarray:
+    """Return the strengths [16, 16] of frequencies 1 to 16, down and across, 8192^2 times the plain cosine sums."""
+    steps = np.arange(1, FREQUENCIES + 1)[:, None] * (2 * np.arange(CELLS) + 1) % 128  # angle, in pi / 64
+    quarter = np.array(COSINES, np.int64)
+    half = np.concatenate([quarter, -quarter[-2::-1]])  # 0 to pi
+    table = np.concatenate([half, half[-2:0:-1]])[steps]  # [16, 32]
+    strengths: np.ndarray = table @ cells @ table.T
+    return strengths
