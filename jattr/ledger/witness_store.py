@@ -112,8 +112,9 @@ class WitnessStore:
         return self
 
     def __exit__(self, *args: object) -> None:
-        """Close the file."""
-        self._db.close()
+        """Close the file, once nobody is within a transaction."""
+        with self._lock:
+            self._db.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator["Kept"]:

@@ -220,10 +220,13 @@ def test_of_two_requests_at_once_one_wins(tmp_path: Path, clock: Clock) -> None:
 def test_killed_at_any_moment_it_remembers_what_it_answered(tmp_path: Path) -> None:
     WitnessStore.create(tmp_path, [KEY]).__exit__()
     program = Path(__file__).with_name("witness_to_kill.py")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     answered = 0
     for round_ in range(5):
         with subprocess.Popen(
-            [sys.executable, str(program), str(tmp_path), LOG.skey, str(answered)], stdout=subprocess.PIPE
+            [sys.executable, str(program), str(tmp_path), LOG.skey, str(answered)],
+            stdout=subprocess.PIPE,
+            env=environment,
         ) as process:
             assert process.stdout is not None
             for _ in range(3 + round_):
@@ -288,6 +291,12 @@ def test_keys_of_two_types_and_logs_with_two_keys(tmp_path: Path, clock: Clock) 
         assert verified == {keys[0]: None, keys[1]: clock.now, keys[2]: clock.now}
         with pytest.raises(LedgerError, match="255 bytes"):
             Witness(store, [Signer.generate("l" * 256).verifier])
+
+
+def test_a_witness_that_is_closed_does_not_answer(tmp_path: Path) -> None:
+    with WitnessStore.create(tmp_path, [KEY]) as store:
+        witness = Witness(store, [LOG.verifier])
+    assert ask(witness, 0, 5)[0] == 500
 
 
 def test_what_it_cannot_write_it_does_not_cosign(witness: Witness) -> None:
