@@ -1,0 +1,165 @@
+"""How near the perceptual hashes of edited copies come, and those of different pictures.
+
+    python scripts/bench_perceptual.py
+    python scripts/bench_perceptual.py --pictures 3000 --altered 200 --reference FOLDER
+
+Pictures: `--pictures` of each bundled generator, as many procedural faces, and the photographs of the reference folder
+($JATTR_REFERENCE) if there is one. Copies: of the first `--altered` of each, for every alteration. Different pictures:
+all pairs, those of one source apart, and pictures of one latent by two generators that were trained from each other.
+Pairs share pictures and are no independent trials: the bounds of pairs are as if they were; a bound by pictures is
+beside them, which counts a picture as one trial: whether any other of its source is near it.
+Prints a line of JSON for each.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax
+import numpy as np
+from bench_accuracy import origin
+
+from jattr.calibration_run import own_pictures
+from jattr.decision.false_attribution import upper_bound
+from jattr.generators.store import bundled_generators, load_generator
+from jattr.images import read_image, to_byte
+from jattr.inversion.measure import make_pictures
+from jattr.ledger.perceptual import BITS, FEATURELESS, NEAR, perceptual_hash
+from jattr.nuisances.files import alter
+from jattr.nuisances.registry import parse_chain
+from jattr.zoo.faces import render_faces
+
+ALTERATIONS = (
+    "jpeg:90", "jpeg:75", "jpeg:50", "jpeg:30", "rescale:0.9", "rescale:0.75", "rescale:0.5", "rescale:1.5",
+    "rescale:2", "rescale:0.75,jpeg:75", "blur:0.5", "blur:1", "noise:0.02", "noise:0.05", "brightness:0.8",
+    "brightness:1.25", "contrast:0.8", "gamma:1.2", "grey:3", "centre:0.95", "centre:0.9", "shift:1:0", "shift:1:1",
+    "flip",
+)  # fmt: skip
+SIBLINGS = (("stylegan2_a", "stylegan2_a_tuned"), ("stylegan2_a", "stylegan2_a_early"))
+THRESHOLDS = (0, 8, 16, 24, 32, NEAR, 48, 56, 64)
+BLOCK = 500
+
+
+def hashes(pictures: Any) -> np.ndarray:
+    """Return the bits [n, 256] of pictures, bool."""
+    found = np.frombuffer(b"".join(perceptual_hash(picture) for picture in pictures), np.uint8)
+    return np.unpackbits(found.reshape(len(pictures), -1), axis=1).astype(bool)
+
+
+def sources(count: int, seed: int, reference: Path | None) -> dict[str, np.ndarray]:
+    """Return pictures by their source."""
+    made = {name: own_pictures(load_generator(name), count, seed) for name in bundled_generators()}
+    made["faces"] = np.asarray(render_faces(jax.random.key(seed), count))
+    if reference:
+        paths = sorted((reference / "images" / "real_faces_64").glob("*.jpg"))
+        made["photographs"] = np.stack([read_image(path) for path in paths])
+    return made
+
+
+def pair_counts(a: np.ndarray, b: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many pairs have each distance [257], and the distance [n] of each of `a` to the nearest other.
+
+    Of all pairs of a and b; without b, of all pairs of two different ones of a.
+    """
+    others = 2 * (a if b is None else b).astype(np.float32) - 1
+    counts, nearest = np.zeros(BITS + 1, np.int64), np.full(len(a), BITS)
+    for at in range(0, len(a), BLOCK):
+        some = 2 * a[at : at + BLOCK].astype(np.float32) - 1
+        distances = ((BITS - some @ others.T) / 2).astype(np.int64)
+        if b is None:
+            distances[np.arange(len(some)), at + np.arange(len(some))] = BITS
+        counts += np.bincount(distances.ravel(), minlength=BITS + 1)
+        nearest[at : at + BLOCK] = distances.min(1)
+    if b is None:
+        counts[BITS] -= len(a)
+        counts //= 2
+    return counts, nearest
+
+
+def copies(pictures: Mapping[str, np.ndarray], bits: Mapping[str, np.ndarray], text: str, count: int) -> np.ndarray:
+    """Return the distance of each picture's altered copy."""
+    chain = parse_chain(text)
+    found = []
+    for name, some in pictures.items():
+        altered = hashes(alter(some[:count], chain).pixels)
+        found.append((altered != bits[name][: len(altered)]).sum(1))
+    return np.concatenate(found)
+
+
+def said_of_copies(text: str, distances: np.ndarray) -> dict[str, Any]:
+    missed = int((distances > NEAR).sum())
+    return {
+        "alteration": text,
+        "copies": len(distances),
+        "median": float(np.median(distances)),
+        "largest": int(distances.max()),
+        "near": len(distances) - missed,
+        "near_rate": 1 - missed / len(distances),
+        "missed_at_most": upper_bound(missed, len(distances)),
+        "curve": {t: float((distances <= t).mean()) for t in THRESHOLDS},
+    }
+
+
+def said_of_pairs(name: str, counts: np.ndarray, nearest: np.ndarray) -> dict[str, Any]:
+    pairs, false = int(counts.sum()), int(counts[: NEAR + 1].sum())
+    hit = int((nearest <= NEAR).sum())
+    return {
+        "pairs_of": name,
+        "pairs": pairs,
+        "least": int(np.flatnonzero(counts)[0]),
+        "median": int(np.searchsorted(np.cumsum(counts), pairs / 2)),
+        "near": false,
+        "near_rate_at_most": upper_bound(false, pairs),
+        "pictures": len(nearest),
+        "pictures_hit": hit,
+        "pictures_hit_at_most": upper_bound(hit, len(nearest)),
+        "curve": {t: int(counts[: t + 1].sum()) for t in THRESHOLDS},
+    }
+
+
+def of_one_latent(names: tuple[str, str], count: int, seed: int) -> np.ndarray:
+    """Return distances of pictures that two generators make of the same latents."""
+    pair = [load_generator(name) for name in names]
+    z = np.asarray(pair[0].sample_latent(jax.random.key(seed), count))
+    one, two = (hashes(to_byte(make_pictures(gen, z, None), rule=gen.rounding or "round")) for gen in pair)
+    return (one != two).sum(1)
+
+
+def show(row: Mapping[str, Any]) -> None:
+    print(json.dumps({**row, "near_is": NEAR, **origin()}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=300, help="of each source, for the pairs (default 300)")
+    parser.add_argument("--altered", type=int, default=200, help="of each source, for the copies (default 200)")
+    parser.add_argument("--reference", help="folder with images/ (default: $JATTR_REFERENCE; none: no photographs)")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    given = args.reference or os.environ.get("JATTR_REFERENCE")
+    pictures = sources(args.pictures, args.seed, Path(given) if given else None)
+    start = time.perf_counter()
+    bits = {name: hashes(some) for name, some in pictures.items()}
+    print(f"{sum(map(len, bits.values()))} hashes in {time.perf_counter() - start:.1f} s", file=sys.stderr)
+    featureless = sum(not row.any() for some in bits.values() for row in some)
+    show({"featureless": featureless, "pictures": sum(map(len, bits.values())), "hash_of_them": FEATURELESS.hex()})
+    for text in ALTERATIONS:
+        show(said_of_copies(text, copies(pictures, bits, text, args.altered)))
+    for names in SIBLINGS:
+        show(said_of_copies("one latent, " + " and ".join(names), of_one_latent(names, args.altered, args.seed)))
+    same = {name: pair_counts(some) for name, some in bits.items()}
+    for name, (counts, nearest) in same.items():
+        show(said_of_pairs(name, counts, nearest))
+    show(said_of_pairs("one source", sum(c for c, _ in same.values()), np.concatenate([n for _, n in same.values()])))
+    show(said_of_pairs("any sources", *pair_counts(np.concatenate(list(bits.values())))))
+
+
+if __name__ == "__main__":
+    main()
