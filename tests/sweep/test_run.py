@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jattr.errors import InputError, OutputError
+from jattr.inversion.search import TRACES
 from jattr.sweep import run, store
 from jattr.sweep.cells import make_plan
 from jattr.sweep.compute import CellResult
@@ -90,6 +91,23 @@ def test_results_do_not_depend_on_the_order_of_cells(spec, tmp_path):
     run_sweep(spec, tmp_path / "a")
     run_sweep(spec, tmp_path / "b", executor=backwards)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_cells_of_one_shape_share_their_programs(spec, tmp_path):
+    """Steps that no other test uses, so that the first cells must trace; programs have a few sizes."""
+    settings = grid({"restarts": [2], "pool": [64], "steps": [37]})
+    before, counts = sum(TRACES.values()), []
+
+    def counting(plan, cells):
+        for cell in cells:
+            yield cell, outcome_of(plan, cell)
+            counts.append(sum(TRACES.values()) - before)
+
+    pictures = (Pictures(kind="own", count=6),)
+    two = Spec(candidates=spec.candidates, pictures=pictures, settings=settings, block=3)
+    assert run_sweep(two, tmp_path / "out", executor=counting).counts["done"] == 8
+    assert counts[3] > 0
+    assert counts[4:] == [counts[3]] * 4  # pictures of another maker, of the same architecture
 
 
 def test_a_failed_cell_is_a_row_and_is_tried_again_when_asked(spec, tmp_path):
