@@ -118,6 +118,8 @@ def parse_vkey(text: str) -> Verifier:
     Raises:
       LedgerError: it is misspelt, of an unknown type, or its ID is another key's.
     """
+    if text.startswith(PRIVATE):
+        raise LedgerError("this is a private key, which nobody else may see: give the public one")
     name, key_id, data = _split(text, "public key")
     verifier = Verifier(name, data[0], data[1:])
     if verifier.key_id.hex() != key_id:

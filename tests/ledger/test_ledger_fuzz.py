@@ -190,10 +190,10 @@ TARGETS = {
 SOUND = [target.sound for target in TARGETS.values()]
 
 
-def clear(error: Exception) -> bool:
+def clear(error: Exception, *, secret: str = "") -> bool:
     """Whether the message is one line that can be printed, not too long, and without what is secret."""
     message = str(error)
-    return 0 < len(message) < 1500 and message.isprintable() and LOG.skey[-40:-4] not in message
+    return 0 < len(message) < 1500 and message.isprintable() and (not secret or secret not in message)
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -206,7 +206,7 @@ def test_damaged_files_are_refused(name: str) -> None:
         data = mutated(target.sound, rng, SOUND)
         read = outcome(target, data)
         if isinstance(read, Exception):
-            assert clear(read), (number, str(read))
+            assert clear(read, secret=LOG.skey[-40:-4] if name == "skey" else ""), (number, str(read))
             refused += 1
         else:
             assert read == (expected if target.authentic else data), (number, data)

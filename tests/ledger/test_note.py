@@ -80,6 +80,24 @@ def test_key_texts() -> None:
             assert refused(parse, text[:place] + chr(ord(text[place]) + 1) + text[place + 1 :])
 
 
+def test_a_private_key_in_the_wrong_place_is_not_repeated() -> None:
+    signer = Signer.generate("l")
+    with pytest.raises(LedgerError, match="this is a private key") as caught:
+        parse_vkey(signer.skey)
+    assert signer.skey[-40:-4] not in str(caught.value)
+
+
+def test_texts_without_utf_8_and_names_that_cannot_be_printed() -> None:
+    vkey = Signer.generate("example.com/log").verifier.vkey
+    for letter in "\ud800\u202e\ufeff\u2028\x7f\xa0":
+        for text in (vkey + letter, vkey.replace("com", letter), letter + vkey):
+            with pytest.raises(LedgerError) as caught:
+                parse_vkey(text)
+            assert str(caught.value).isprintable()
+        with pytest.raises(LedgerError, match=r"origin|UTF-8"):
+            parse_checkpoint(TEXT.replace("com", letter))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_key_signs_and_every_flipped_bit_is_noticed(kind: int) -> None:
     signer = Signer.generate("example.com/log", kind)
