@@ -15,6 +15,9 @@ from jattr.ledger.keys import COSIGNATURE, ML_DSA_44, Signer, Verifier
 from jattr.ledger.merkle import consistency_proof
 from jattr.ledger.note import Signature, parse_note, sign_note
 from jattr.ledger.policy import Policy, parse_policy
+from jattr.ledger.publish import publish
+from jattr.ledger.reader import PublishedLog
+from jattr.ledger.store import LogStore
 from jattr.ledger.witness import Request, Witness
 from jattr.ledger.witness_http import WitnessServer, ask_witness
 from jattr.ledger.witness_store import WitnessStore
@@ -161,3 +164,17 @@ def test_cosignatures_stand_after_the_logs_signature(log: Log, keys: list[list[S
     result: Cosigned = cosign(log, policy(keys, urls, "quorum none\n"), log.checkpoint(5))
     assert result.checkpoint.startswith(log.checkpoint(5))
     assert parse_note(result.checkpoint).signatures[0].name == "example.com/log"
+
+
+def test_a_store_is_cosigned_and_published(tmp_path: Path, keys: list[list[Signer]], urls: list[str]) -> None:
+    trusted = policy(keys, urls, "group two 2 w0-4 w1-4 w2-6\nquorum two\n")
+    previous = None
+    with LogStore.create(tmp_path / "log", "example.com/log", [LOG]) as store:
+        for size in (1, 300):
+            store.append([b"%d" % index for index in range(store.size, size)])
+            cosigned = cosign(store, trusted, store.sign_checkpoint(), previous=previous)
+            publish(store, tmp_path / "public", cosigned.checkpoint)
+            previous = PublishedLog(tmp_path / "public").checkpoint()
+            assert trusted.open(previous).checkpoint == cosigned.opened.checkpoint
+            assert store.receipt(0, previous).verify(b"0", trusted).witnesses == cosigned.opened.witnesses
+    assert len(cosigned.opened.witnesses) == 4
