@@ -38,12 +38,12 @@ from jattr.zoo.faces import render_faces
 
 ALTERATIONS = (
     "jpeg:90", "jpeg:75", "jpeg:50", "jpeg:30", "rescale:0.9", "rescale:0.75", "rescale:0.5", "rescale:1.5",
-    "rescale:2", "rescale:0.75,jpeg:75", "blur:0.5", "blur:1", "noise:0.02", "noise:0.05", "brightness:0.8",
-    "brightness:1.25", "contrast:0.8", "gamma:1.2", "grey:3", "centre:0.95", "centre:0.9", "shift:1:0", "shift:1:1",
-    "flip",
+    "rescale:2", "rescale:0.75,jpeg:75", "blur:0.5", "blur:1", "blur:1,jpeg:75", "noise:0.02", "noise:0.05",
+    "brightness:0.8", "brightness:1.25", "contrast:0.8", "gamma:1.2", "grey:3", "centre:0.95", "centre:0.9",
+    "shift:1:0", "shift:1:1", "flip",
 )  # fmt: skip
 SIBLINGS = (("stylegan2_a", "stylegan2_a_tuned"), ("stylegan2_a", "stylegan2_a_early"))
-THRESHOLDS = (0, 8, 16, 24, 32, NEAR, 48, 56, 64)
+THRESHOLDS = (0, 8, 16, 24, 28, 32, 36, 40, 48, 56, 64)
 BLOCK = 500
 
 

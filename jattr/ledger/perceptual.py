@@ -18,11 +18,12 @@ HASH_BYTES = 32
 BITS = 8 * HASH_BYTES
 CELLS = 32  # areas a side
 FREQUENCIES = 16  # a side
-NEAR = 40  # bits: pictures whose hashes differ in at most that many are near each other
+NEAR = 32  # bits: pictures whose hashes differ in at most that many are near each other
 FEATURELESS = bytes(HASH_BYTES)  # the hash of pictures that have too little in them to be told apart
 LEAST_SEEN = 64  # frequencies that must be stronger than a grey level, else a picture is featureless
 MAX_SIDE = 65_535
-LUMA = np.array([299, 587, 114], np.int64)  # thousandths of R, G, B
+BAND = 64  # rows taken at once, to save memory
+LUMA = (299, 587, 114)  # thousandths of R, G, B
 ONE = 8192  # what the cosines below are multiples of: cos(k pi / 64), k = 0 to 32
 COSINES = (8192, 8182, 8153, 8103, 8035, 7946, 7839, 7713, 7568, 7405, 7225, 7027, 6811, 6580, 6333, 6070, 5793, 5501,
            5197, 4880, 4551, 4212, 3862, 3503, 3135, 2760, 2378, 1990, 1598, 1202, 803, 402, 0)  # fmt: skip
@@ -78,20 +79,24 @@ def _cells(pixels: np.ndarray) -> np.ndarray:
     height, width, channels = pixels.shape
     if not 0 < min(height, width) <= max(height, width) <= MAX_SIDE:
         raise LedgerError(f"the picture has {height} x {width} pixels; give sides from 1 to {MAX_SIDE}")
-    luma = pixels[..., 0] * np.int64(1000) if channels == 1 else pixels[..., :3] @ LUMA
-    scale = 1
-    if channels == 4:
-        alpha, scale = pixels[..., 3].astype(np.int64), 255
-        luma = luma * alpha + 128_000 * (255 - alpha)
-    return _areas(_areas(luma).T).T // (height * width * scale)
+    bands = [_areas(_luma(pixels[at : at + BAND]).T) for at in range(0, height, BAND)]
+    return _areas(np.concatenate(bands, axis=1).T) // (height * width * (255 if channels == 4 else 1))
+
+
+def _luma(pixels: np.ndarray) -> np.ndarray:
+    """Return the luma [H, W] in thousandths of a grey level, with alpha over grey 128 and 255 times that."""
+    planes = np.moveaxis(pixels.astype(np.int32), 2, 0)
+    luma = 1000 * planes[0] if len(planes) == 1 else LUMA[0] * planes[0] + LUMA[1] * planes[1] + LUMA[2] * planes[2]
+    return luma * planes[3] + 128_000 * (255 - planes[3]) if len(planes) == 4 else luma
 
 
 def _areas(values: np.ndarray) -> np.ndarray:
     """Return the integrals [32, n] of values [m, n] over 32 equal parts of their rows, a value being 32 long."""
     whole, part = np.divmod(np.arange(CELLS + 1) * len(values), CELLS)  # edges, in rows and 32nds of a row
-    below = np.zeros((1, values.shape[1]), np.int64)
-    sums = np.concatenate([below, np.cumsum(values, axis=0)])
-    return np.diff(CELLS * sums[whole] + part[:, None] * np.concatenate([values, below])[whole], axis=0)
+    sums = np.zeros((len(values) + 1, values.shape[1]), np.int64)
+    np.cumsum(values, axis=0, out=sums[1:])
+    begun = part[:, None] * values[np.minimum(whole, len(values) - 1)]  # nothing at the last edge
+    return np.diff(CELLS * sums[whole] + begun, axis=0)
 
 
 def _frequencies(cells: np.ndarray) -> np.ndarray:
