@@ -16,14 +16,14 @@ from time import time as seconds_since_1970
 from typing import Self
 
 from jattr.errors import LedgerError
-from jattr.ledger.checkpoint import Checkpoint
+from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.database import FILE, Database, Signed, create_database
 from jattr.ledger.durable import held, make_folder, replace_file, sync_folder
 from jattr.ledger.identity import Identity, identity_of, read_identity, read_signers, write_identity
 from jattr.ledger.keys import Signer
 from jattr.ledger.log_view import LogView
 from jattr.ledger.merkle import leaf_hash
-from jattr.ledger.note import MAX_BYTES, sign_note
+from jattr.ledger.note import MAX_BYTES, parse_note, sign_note
 from jattr.ledger.tiles import check_entry
 
 LOCK, LAST = "lock", "last-checkpoint"
@@ -106,6 +106,11 @@ class LogStore(LogView):
                 store = cls(folder, identity, signers, database)
                 for note in filter(None, (store.last_checkpoint(), beside)):
                     store.check_extends(note)
+                if beside is None and len(store.checkpoints()) > 1:  # after the first, a kill may have come between
+                    raise LedgerError(
+                        f"{folder / LAST} is missing, without which an older copy of the database would pass; put the"
+                        " newest checkpoint there that you have, such as the published one"
+                    )
             store._held = stack.pop_all()
         return store
 
@@ -242,8 +247,12 @@ def _last_beside(folder: Path) -> bytes | None:
     path = folder / LAST
     try:
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            note = file.read(MAX_BYTES + 1)
+        parse_checkpoint(parse_note(note).text)
+        return note
     except FileNotFoundError:
         return None
+    except LedgerError as error:
+        raise LedgerError(f"{path} is damaged: {error}; put the newest checkpoint there, as published") from error
     except OSError as error:
         raise LedgerError(f"cannot read {path}: {error.strerror}; mend its permissions") from error

@@ -130,10 +130,13 @@ def test_read_only() -> None:
                 make_log(Path(place) / "another")
 
 
-@pytest.mark.parametrize("name", ["log.json", "log.sqlite", "keys"])
+@pytest.mark.parametrize("name", ["log.json", "log.sqlite", "keys", "last-checkpoint"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "noise", "folder"])
 def test_damaged_files(folder: Path, name: str, damage: str) -> None:
-    make_log(folder, 300).close()
+    with make_log(folder, 300) as store:
+        store.sign_checkpoint()
+        store.append([b"one more"])
+        store.sign_checkpoint()
     path = folder / name
     whole = path.read_bytes()
     path.unlink()
@@ -146,6 +149,26 @@ def test_damaged_files(folder: Path, name: str, damage: str) -> None:
         LogStore.open(folder)
     assert "\n" not in str(caught.value)
     assert SIGNER.skey.split("+")[-1] not in str(caught.value)
+
+
+def test_a_first_checkpoint_that_a_kill_left_without_its_copy(folder: Path) -> None:
+    with make_log(folder, 3) as store:
+        note = store.sign_checkpoint()
+    (folder / "last-checkpoint").unlink()
+    with LogStore.open(folder) as store:
+        assert store.last_checkpoint() == note
+
+
+def test_the_published_checkpoint_stands_in_for_the_copy(folder: Path) -> None:
+    with make_log(folder) as store:
+        for number in range(3):
+            store.append([b"%d" % number])
+            note = store.sign_checkpoint()
+    (folder / "last-checkpoint").unlink()
+    with pytest.raises(LedgerError, match="last-checkpoint is missing"):
+        LogStore.open(folder)
+    (folder / "last-checkpoint").write_bytes(sign_note(stated(note).text, [SIGNER, OTHER]))
+    LogStore.open(folder).close()
 
 
 def test_a_folder_without_a_log(tmp_path: Path) -> None:
