@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,21 +97,36 @@ def draw_latents(generator: Generator, n: int, seed: int, label: int | None) -> 
 
 def write_pictures(folder: Path, generator: Generator, z: np.ndarray, label: np.ndarray) -> list[str]:
     """Write one PNG a latent, a batch at a time, and return the names."""
+    from jattr.images import write_png
+
+    progress = Progress(len(z), "pictures")
+    files: list[str] = []
+    for batch in _batches(generator, z, label):
+        for pixels in batch:
+            files.append(f"{len(files):05d}.png")
+            write_png(folder / files[-1], pixels)
+        progress.advance(len(batch))
+    return files
+
+
+def make_pixels(generator: Generator, z: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Return the pictures uint8 [n, H, W, C] of latents z [n, *latent_shape], label int32 [n], -1: none."""
+    import numpy as np
+
+    return np.concatenate(list(_batches(generator, z, label)))
+
+
+def _batches(generator: Generator, z: np.ndarray, label: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the pictures a batch at a time."""
     import jax
     import numpy as np
 
-    from jattr.images import to_byte, write_png
+    from jattr.images import to_byte
 
     height, width, channels = generator.image_shape
     batch = max(1, min(BATCH, BATCH_VALUES // (height * width * channels)))
-    progress = Progress(len(z), "pictures")
-    files: list[str] = []
     for start in range(0, len(z), batch):
         rows = np.minimum(np.arange(start, start + batch), len(z) - 1)  # the last batch is filled up
         with jax.default_matmul_precision("highest"):
             images = generator.generate(z[rows], label=label[rows] if generator.num_classes else None)
-        for pixels in to_byte(images, rule=generator.rounding or "round")[: len(z) - start]:
-            files.append(f"{len(files):05d}.png")
-            write_png(folder / files[-1], pixels)
-        progress.advance(batch)
-    return files
+        yield to_byte(images, rule=generator.rounding or "round")[: len(z) - start]

@@ -12,10 +12,21 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from jattr import __version__
-from jattr.cli import attribute, bench, calibrate, convert, demo, generate, sweep, verify
+from jattr.cli import attribute, bench, calibrate, convert, demo, evidence, generate, log, sweep, verify
 from jattr.errors import InputError, VerificationError
 
-COMMANDS = [demo, convert, generate, attribute, verify, calibrate, sweep, bench]  # in the order of the help
+COMMANDS = [
+    demo,
+    convert,
+    generate,
+    attribute,
+    verify,
+    calibrate,
+    sweep,
+    bench,
+    log,
+    evidence,
+]  # in the order of the help
 DONE, OUR_FAULT, BAD_INPUT, CHECK_FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 
 

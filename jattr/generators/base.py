@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattr.errors import GeneratorError
+from jattr.generators.around import AROUND
 from jattr.generators.digest import function_digest, tensors_digest
 from jattr.generators.settings import Settings
 
@@ -205,7 +206,11 @@ class Generator:
                 f"generator {self.name!r} got latents of shape {z.shape} for space {view.space}; it takes"
                 f" [n, {', '.join(map(str, view.latent_shape))}] there"
             )
-        return _generate(view.apply)(view.state, z, label=view.check_label(label, len(z)))
+        known = view.check_label(label, len(z))
+        around = AROUND.get()
+        if around is None:
+            return _generate(view.apply)(view.state, z, label=known)
+        return around(view, z, known, lambda: _generate(view.apply)(view.state, z, label=known))
 
     def check_label(self, label: Any, n: int) -> jax.Array | None:
         """Return labels as int32 [n], or None for an unconditional generator.

@@ -6,11 +6,12 @@ The rules are stated in `docs/pictures.md`. Needs Pillow and numpy only; importi
 from jattr.images.fitting import fit, fit_notes
 from jattr.images.reading import Picture, load_picture, read_image
 from jattr.images.values import BYTE_RULES, to_byte, to_float
-from jattr.images.writing import write_png
+from jattr.images.writing import encode_png, write_png
 
 __all__ = [
     "BYTE_RULES",
     "Picture",
+    "encode_png",
     "fit",
     "fit_notes",
     "load_picture",

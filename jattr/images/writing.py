@@ -22,17 +22,26 @@ def write_png(path: str | os.PathLike[str], pixels: NDArray[np.uint8]) -> None:
     Raises ImageError for arrays that are not pictures, OutputError when the file cannot be written; then no part of it
     is left behind.
     """
-    check_pixels(pixels)
-    encoded = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(encoded, "PNG")
+    encoded = encode_png(pixels)
     target = Path(path)
     sibling = target.parent / f".jattr-{uuid.uuid4().hex}.tmp"
     try:
         with sibling.open("xb") as file:
-            file.write(encoded.getbuffer())
+            file.write(encoded)
         sibling.replace(target)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         with contextlib.suppress(OSError, ValueError):
             sibling.unlink()
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"cannot write picture {os.fspath(path)!r}: {reason}; choose another place") from error
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return pixels, uint8 [H, W, 1 | 3 | 4], as a lossless PNG.
+
+    Raises ImageError for arrays that are not pictures.
+    """
+    check_pixels(pixels)
+    encoded = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(encoded, "PNG")
+    return encoded.getvalue()

@@ -1,0 +1,185 @@
+"""`jattr evidence`: what a log shows of an accused picture, made by its owner and verified by anybody."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jattr.cli.log_actions import POLICY
+from jattr.cli.log_readers import read_file, read_policy
+from jattr.cli.options import add_common, add_device, add_output, emit, start_jax, whole_number
+from jattr.cli.output import new_folder
+from jattr.errors import InputError
+from jattr.report.words import shown
+
+if TYPE_CHECKING:
+    from jattr.ledger.evidence.bundle import Attribution
+    from jattr.ledger.evidence.make import Made
+    from jattr.ledger.evidence.verify import Verified
+    from jattr.ledger.store import LogStore
+
+LEVELS = ("commitments", "perceptual", "regenerated")  # as in jattr.ledger.evidence.bundle, which imports numpy
+PAGE = "evidence.html"
+SAMPLE = 8
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand and those below it."""
+    parser = subparsers.add_parser(
+        "evidence",
+        help="make or verify evidence that a picture was, or was not, a logged use of a model",
+        description="Evidence about an accused picture from a log of the model's uses. docs/ledger.md says what each"
+        " verdict proves and what it cannot.",
+    )
+    below = parser.add_subparsers(metavar="ACTION", required=True)
+    make = below.add_parser("make", help="make evidence about a picture, as the owner of the log")
+    make.add_argument("picture", metavar="IMAGE", help="the accused picture, as it was found")
+    make.add_argument("--log", required=True, metavar="DIR", help="folder of the log, with its private openings")
+    make.add_argument("--candidate", required=True, metavar="GEN", help="the accused model")
+    make.add_argument("--also", nargs="+", default=[], metavar="GEN", help="further models whose uses the log holds")
+    make.add_argument(
+        "--window", default=":", metavar="FROM:TO", help="sizes of two published checkpoints (default: all published)"
+    )
+    make.add_argument("--level", choices=LEVELS, default=LEVELS[-1], help="what is opened (default all of it)")
+    make.add_argument("--nonce", metavar="TEXT", help="of the sample that is made again: from whoever asks")
+    make.add_argument(
+        "--sample", type=whole_number(0, 100_000), default=SAMPLE, metavar="N", help=f"default {SAMPLE} entries"
+    )
+    add_output(make)
+    make.set_defaults(run=make_run)
+    verify = below.add_parser("verify", help="verify evidence, believing nothing of it")
+    verify.add_argument(
+        "bundle", metavar="BUNDLE", help="folder that `jattr evidence make` wrote, or its evidence.json"
+    )
+    verify.add_argument("--log", required=True, metavar="PLACE", help="the public log: a folder or a URL")
+    verify.add_argument("--policy", required=True, metavar="FILE", help="whom you trust: the log's key, witnesses")
+    verify.add_argument("--candidate", metavar="GEN", help="the accused model; without it that part is not checked")
+    verify.add_argument("--also", nargs="+", default=[], metavar="GEN", help="further models whose uses the log holds")
+    verify.add_argument("--nonce", metavar="TEXT", help="what you had asked the sample to be chosen by")
+    verify.add_argument("--no-search", action="store_true", help="do not search for the latent yourself")
+    verify.set_defaults(run=verify_run)
+    for action in (make, verify):
+        action.add_argument("--restarts", type=whole_number(1, 100_000), metavar="N", help="of the search")
+        if action is make:
+            action.add_argument("--alteration", default="auto", metavar="CHAIN", help="what was done to the picture")
+        add_device(action)
+        add_common(action)
+
+
+def make_run(args: argparse.Namespace) -> int:
+    """Make evidence."""
+    from jattr.images.reading import read_bytes
+    from jattr.ledger.evidence.bundle import FILE
+    from jattr.ledger.evidence.make import Question, make_evidence
+    from jattr.ledger.private import PrivateStore
+    from jattr.ledger.store import LogStore
+    from jattr.report.evidence_page import evidence_page
+
+    picture = read_bytes(args.picture)
+    with new_folder(args.out, overwrite=args.overwrite) as work, LogStore.open(args.log) as log:
+        with PrivateStore.open(args.log) as private:
+            policy = read_policy(log.folder / POLICY)
+            start, end = _window(log, args.window)
+            gen, *others = _models(args)
+            attribution = _invert(args, picture, gen, args.alteration)
+            asked = Question(Path(args.picture).name, picture, start, end, args.level, args.nonce, args.sample)
+            made = make_evidence(log, private, policy, gen, attribution, asked, others)
+        (work / FILE).write_bytes(made.data)
+        page = evidence_page(made.bundle, made.verdict, gen.name, _command(args, log))
+        (work / PAGE).write_text(page, encoding="utf-8")
+    emit(args, _facts(made), _text(made, f"written to {shown(args.out, 200)}: {FILE}, {PAGE}"))
+    return 0
+
+
+def verify_run(args: argparse.Namespace) -> int:
+    """Verify evidence.
+
+    Raises:
+      InputError: something cannot be read.
+      VerificationError: something is not as stated.
+    """
+    from jattr.ledger.evidence.bundle import FILE, MAX_BYTES
+    from jattr.ledger.evidence.verify import verify_evidence
+    from jattr.ledger.reader import PublishedLog
+
+    path = Path(args.bundle)
+    data = read_file(path / FILE if path.is_dir() else path, MAX_BYTES)
+    policy, log = read_policy(Path(args.policy)), PublishedLog(args.log)
+    gen, others = None, list[Any]()
+    if args.candidate is not None:
+        gen, *others = _models(args)
+    invert = None if args.no_search else functools.partial(_invert, args)
+    found = verify_evidence(data, log, policy, gen=gen, others=others, nonce=args.nonce, invert=invert)
+    emit(args, _facts(found) | {"verified": True, "unchecked": list(found.unchecked)}, _verified_text(found))
+    return 0
+
+
+def _models(args: argparse.Namespace) -> list[Any]:
+    from jattr.generators.store import load_generator
+
+    start_jax(args.device)
+    return [load_generator(path) for path in [args.candidate, *args.also]]
+
+
+def _invert(args: argparse.Namespace, picture: bytes, gen: Any, alteration: str | None) -> Attribution:
+    from jattr.cli.cache import rehearsal_folder
+    from jattr.cli.rehearsal_files import RehearsalFiles
+    from jattr.inversion.config import InvertConfig
+    from jattr.ledger.evidence.inversion import invert_picture
+
+    config, known = InvertConfig(restarts=args.restarts), RehearsalFiles(rehearsal_folder())
+    return invert_picture(picture, gen, alteration=alteration or "auto", config=config, rehearsals=known)
+
+
+def _window(log: LogStore, text: str) -> tuple[bytes | None, bytes]:
+    """Return the checkpoints, as published, of a window FROM:TO of sizes; either may be left away.
+
+    Raises:
+      InputError: there is no published checkpoint of such a size.
+    """
+    published = {signed.size: signed.published for signed in log.checkpoints() if signed.published is not None}
+    if not published:
+        raise InputError("the log has not been published, so it proves nothing to others; `jattr log publish` first")
+    first, colon, last = text.partition(":")
+    sizes = ", ".join(map(str, sorted(published)[-20:]))
+    if not colon or any(part and (not part.isdecimal() or int(part) not in (0, *published)) for part in (first, last)):
+        raise InputError(f"--window is {text!r}; write FROM:TO, sizes of published checkpoints: {sizes}")
+    start, end = int(first or 0), int(last or max(published))
+    if start > end or not end:
+        raise InputError(f"--window is {text!r}, which has no entries; published checkpoints are of {sizes}")
+    return (published[start] if start else None), published[end]
+
+
+def _command(args: argparse.Namespace, log: LogStore) -> str:
+    nonce = "" if args.nonce is None else f" --nonce {args.nonce!r}"
+    return f"jattr evidence verify {args.out} --log PUBLIC-LOG --policy YOUR-POLICY --candidate {args.candidate}{nonce}"
+
+
+def _facts(found: Made | Verified) -> dict[str, Any]:
+    bundle = found.bundle
+    facts = {"verdict": found.verdict.json, "examined": bundle.examined, "origin": bundle.origin}
+    latent = bundle.attribution.latent
+    stated = {name: getattr(bundle.attribution, name) for name in ("fit", "certificate", "alteration", "residual")}
+    return facts | {"attribution": stated | {"latent": latent is not None}, "level": bundle.level}
+
+
+def _text(found: Made | Verified, last: str) -> str:
+    counts = found.bundle.examined["counts"]
+    lines = [f"{shown(found.bundle.name, 100)}: {found.verdict.text}"]
+    lines += [f"weaker because {weak}" for weak in found.verdict.weaknesses]
+    lines.append(f"inversion: {found.bundle.attribution.reason}")
+    closest = found.bundle.examined["closest"]
+    away = "" if closest is None else f"; the closest is {closest} of 256 bits away"
+    lines.append(
+        f"log {found.bundle.origin}: {counts['entries']} entries in the window, {counts['results']} outputs,"
+        f" {counts['opened']} opened{away}"
+    )
+    return "\n".join([*lines, last])
+
+
+def _verified_text(found: Verified) -> str:
+    lines = [f"NOT CHECKED: {what}" for what in found.unchecked]
+    lines.append("verified: log, window, openings and verdict are as they follow from the public log")
+    return _text(found, "\n".join(lines))

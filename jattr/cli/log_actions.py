@@ -1,0 +1,158 @@
+"""What the owner of a log does on the command line: begin, append, publish, look, erase, rotate."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from jattr.cli.log_readers import MAX_FILE, read_file, read_policy
+from jattr.cli.options import emit
+from jattr.errors import OutputError
+from jattr.report.words import shown
+
+POLICY, PUBLIC = "policy", "public"
+HEAD = """# Whom to trust (https://c2sp.org/tlog-policy): this log, its witnesses, and how many of those must sign.
+# Add witnesses that others run, then a quorum of them in place of `none`:
+#   witness NAME VKEY URL
+#   group all-of-them all NAME NAME
+#   quorum all-of-them
+"""
+
+
+def init_log(args: argparse.Namespace) -> int:
+    """Begin a log."""
+    from jattr.ledger.keys import ML_DSA_44, Signer
+    from jattr.ledger.private import PrivateStore
+    from jattr.ledger.store import LogStore
+
+    signers = [Signer.generate(args.origin)] + ([Signer.generate(args.origin, ML_DSA_44)] if args.ml_dsa else [])
+    with LogStore.create(args.folder, args.origin, signers) as log:
+        PrivateStore.create(log.folder).__exit__()
+        keys = [key.vkey for key in log.identity.keys]
+        text = HEAD + f"log {keys[0]}\nquorum none\n"
+        _write(log.folder / POLICY, text.encode())
+    lines = [
+        f"the log {args.origin} is begun in {shown(args.folder, 200)}",
+        f"its key: {keys[0]}",
+        "keep `keys` and `private.sqlite` secret and copied; add witnesses to `policy`",
+    ]
+    emit(args, {"folder": args.folder, "origin": args.origin, "keys": keys}, "\n".join(lines))
+    return 0
+
+
+def append_files(args: argparse.Namespace) -> int:
+    """Add files as entries."""
+    from jattr.ledger.store import LogStore
+    from jattr.ledger.tiles import check_entry
+
+    entries = [read_file(path, 65_536) for path in args.files]
+    for entry in entries:
+        check_entry(entry)
+    with LogStore.open(args.folder) as log:
+        places = log.append(entries)
+    emit(args, {"entries": list(places)}, f"entries {places[0]} to {places[-1]} of {shown(args.folder, 200)}")
+    return 0
+
+
+def publish_log(args: argparse.Namespace) -> int:
+    """Sign, have witnessed, write."""
+    from jattr.ledger.cosign import cosign
+    from jattr.ledger.publish import publish, rebuild
+    from jattr.ledger.store import LogStore
+
+    with LogStore.open(args.folder) as log:
+        place = args.to or log.folder / PUBLIC
+        if args.rebuild:
+            written = rebuild(log, place)
+            emit(args, {"tiles": written}, f"{written} tiles and bundles written anew to {shown(str(place), 200)}")
+            return 0
+        published = [signed.published for signed in log.checkpoints() if signed.published]
+        policy = read_policy(log.folder / POLICY)
+        found = cosign(log, policy, log.sign_checkpoint(), previous=published[-1] if published else None)
+        written = publish(log, place, found.checkpoint)
+        size = found.opened.checkpoint.size
+    witnesses = sorted(key.name for key in found.opened.witnesses)
+    result = {"size": size, "tiles": written, "place": str(place), "witnesses": witnesses}
+    by = f"cosigned by {', '.join(witnesses)}" if witnesses else "with no witness: nobody vouches for one view of it"
+    lines = [f"checkpoint of {size} entries, {by}", f"{written} tiles and bundles written to {shown(str(place), 200)}"]
+    lines += [f"witness {name} did not cosign: {why}" for name, why in found.failures.items()]
+    emit(args, result | {"failures": dict(found.failures)}, "\n".join(lines))
+    return 0
+
+
+def status_of(args: argparse.Namespace) -> int:
+    """Say what is in a log."""
+    from jattr.ledger.evidence.window import Leaves
+    from jattr.ledger.store import LogStore
+
+    with LogStore.open(args.folder, writable=False) as log:
+        leaves = Leaves(log.entry)
+        for number, entry in enumerate(log.entries(0, log.size)):
+            leaves.read(number, entry)
+        published = [signed for signed in log.checkpoints() if signed.published]
+        orphans = leaves.orphans()
+        facts = {
+            "origin": log.origin,
+            "entries": log.size,
+            "published": published[-1].size if published else 0,
+            "models": len(leaves.models),
+            "uses": len(leaves.results),
+            "orphans": orphans,
+            "erased": sorted(leaves.erased),
+            "other": leaves.others,
+        }
+    text = (
+        f"{facts['origin']}: {facts['entries']} entries, {facts['published']} of them published;"
+        f" {facts['models']} models, {facts['uses']} uses, {len(orphans)} intents without a result"
+    )
+    if orphans:
+        text += f" (entries {', '.join(map(str, orphans[:10]))}{', ...' if len(orphans) > 10 else ''}): a process ended"
+        text += " between the intent and the result; no picture of theirs was released by jattr"
+    emit(args, facts, text)
+    return 0
+
+
+def erase_entries(args: argparse.Namespace) -> int:
+    """Delete what entries hide."""
+    from jattr.ledger.erasing import erase
+    from jattr.ledger.private import PrivateStore
+    from jattr.ledger.store import LogStore
+
+    with LogStore.open(args.folder) as log, PrivateStore.open(args.folder) as private:
+        entry, gone = erase(log, private, args.entries, args.reason)
+    text = f"{gone} openings deleted; entry {entry} says so. Copies of private.sqlite elsewhere are yours to delete"
+    emit(args, {"entry": entry, "openings": gone}, text)
+    return 0
+
+
+def rotate_key(args: argparse.Namespace) -> int:
+    """Sign with a new key from now on."""
+    from jattr.ledger.keys import ED25519, Signer
+    from jattr.ledger.leaves import KeyLeaf
+    from jattr.ledger.store import LogStore
+
+    with LogStore.open(args.folder) as log:
+        old, *further = log.signers
+        new = Signer.generate(log.origin, ED25519)
+        entry = log.append([KeyLeaf.signed(old, new).data])[0]
+        log.rotate([new, *further])
+        _write(log.folder / POLICY, _with_key(log.folder / POLICY, new.verifier.vkey))
+    text = f"entry {entry}: {shown(args.folder, 200)} signs with {new.verifier.vkey} from now on; give it to verifiers"
+    emit(args, {"entry": entry, "key": new.verifier.vkey}, text)
+    return 0
+
+
+def _with_key(path: Path, vkey: str) -> bytes:
+    """Return a policy with a further key of the log, after those that it has."""
+    lines = read_file(path, MAX_FILE).decode("utf-8", "replace").splitlines()
+    place = max((i for i, line in enumerate(lines) if line.startswith("log ")), default=len(lines) - 1) + 1
+    return "".join(f"{line}\n" for line in [*lines[:place], f"log {vkey}", *lines[place:]]).encode()
+
+
+def _write(path: Path, data: bytes) -> None:
+    from jattr.ledger.durable import replace_file
+
+    try:
+        replace_file(path, data)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,112 @@
+"""`jattr log generate` and `receipts`: pictures that are in the log before they are in the world."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jattr.cli.options import Progress, emit, given_settings, start_jax
+from jattr.cli.output import new_folder
+from jattr.errors import InputError
+from jattr.report.words import shown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jattr.generators.base import Generator
+    from jattr.ledger.recording import Recorder, Released
+
+CHUNK = 64  # pictures that are logged together
+MAX_RECEIPT = 2_000_000
+
+
+def generate(args: argparse.Namespace) -> int:
+    """Log the intents, make the pictures, log the results, and only then let the folder appear."""
+    from jattr.cli.generate import draw_latents
+    from jattr.cli.latents import write_latents
+    from jattr.generators.store import load_generator
+    from jattr.ledger.picture_receipts import make_receipt
+    from jattr.ledger.private import PrivateStore
+    from jattr.ledger.recording import Recorder
+    from jattr.ledger.store import LogStore
+
+    seed = secrets.randbits(32) if args.seed is None else args.seed
+    with new_folder(args.out, overwrite=args.overwrite) as work, LogStore.open(args.folder) as log:
+        start_jax(args.device)
+        gen = load_generator(args.generator).view(args.space, **given_settings(args))
+        z, label = draw_latents(gen, args.n, seed, args.label)
+        with PrivateStore.open(args.folder) as private:
+            recorder = Recorder(log, private, keep_pictures=not args.forget_pictures)
+            released = _release_all(args, recorder, gen, z, label, seed, work)
+        checkpoint = log.sign_checkpoint()
+        for number, one in enumerate(released):
+            (work / f"{number:05d}.png.tlog-proof").write_bytes(make_receipt(log, one, checkpoint))
+        write_latents(work / "latents.npz", gen, z, label)
+        size = log.size
+    entries = [one.entry for one in released]
+    text = f"{len(released)} pictures of {gen.name} written to {shown(args.out, 200)}, with receipts;"
+    text += f" entries {entries[0]} to {entries[-1]} of the log, which has {size}. Publish it: jattr log publish"
+    emit(args, {"out": args.out, "entries": entries, "size": size, "seed": seed}, text)
+    return 0
+
+
+def _release_all(
+    args: argparse.Namespace,
+    recorder: Recorder,
+    gen: Generator,
+    z: np.ndarray,
+    label: np.ndarray,
+    seed: int,
+    work: Path,
+) -> list[Released]:
+    """Make and log the pictures, some at a time."""
+    from jattr.cli.generate import make_pixels
+
+    released: list[Released] = []
+    progress = Progress(len(z), "pictures")
+    for first in range(0, len(z), CHUNK):
+        part, labels = z[first : first + CHUNK], label[first : first + CHUNK]
+        intents = recorder.intend(gen, part, seed=seed, first=first, labels=labels, beacon=args.beacon)
+        pixels = make_pixels(gen, part, labels)
+        files = _write(work, pixels, first)
+        released += recorder.release(intents, pixels, files=files, recipient=args.recipient)
+        progress.advance(len(part))
+    return released
+
+
+def _write(work: Path, pixels: np.ndarray, first: int) -> list[bytes]:
+    from jattr.images import encode_png
+
+    files = [encode_png(one) for one in pixels]
+    for number, data in enumerate(files, first):
+        (work / f"{number:05d}.png").write_bytes(data)
+    return files
+
+
+def renew(args: argparse.Namespace) -> int:
+    """Write the receipts of a folder anew, under the checkpoint that was published last."""
+    from jattr.ledger.durable import replace_file
+    from jattr.ledger.store import LogStore
+    from jattr.ledger.tlog_proof import TlogProof, parse_tlog_proof
+
+    paths = sorted(Path(args.pictures).glob("*.tlog-proof"))
+    if not paths:
+        raise InputError(f"{args.pictures!r} has no receipts (*.tlog-proof); give a folder of `jattr log generate`")
+    old = [parse_tlog_proof(_read(path)) for path in paths]
+    with LogStore.open(args.folder, writable=False) as log:
+        published = [signed.published for signed in log.checkpoints() if signed.published]
+        if not published:
+            raise InputError(f"the log in {args.folder} has not been published; `jattr log publish` comes first")
+        for path, proof in zip(paths, old, strict=True):
+            new = log.receipt(proof.index, published[-1])
+            replace_file(path, TlogProof(new.index, new.hashes, new.checkpoint, proof.extra).data)
+    emit(args, {"receipts": len(paths)}, f"{len(paths)} receipts renewed under the checkpoint published last")
+    return 0
+
+
+def _read(path: Path) -> bytes:
+    from jattr.cli.log_readers import read_file
+
+    return read_file(path, MAX_RECEIPT)

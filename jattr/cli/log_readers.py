@@ -1,0 +1,95 @@
+"""What anybody does with a log on the command line: verify it, check a picture's receipt, be a witness."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jattr.cli.options import emit
+from jattr.errors import InputError
+from jattr.report.words import shown
+
+if TYPE_CHECKING:
+    from jattr.ledger.policy import Policy
+
+MAX_FILE = 1_000_000  # bytes of a policy
+
+
+def verify_log(args: argparse.Namespace) -> int:
+    """Recompute the root of a published log."""
+    from jattr.ledger.reader import PublishedLog, verify_window
+
+    policy, log = read_policy(Path(args.policy)), PublishedLog(args.place)
+    opened = policy.open(log.checkpoint())
+    start = None if args.since is None else policy.open(read_file(args.since, MAX_FILE)).checkpoint
+    count = verify_window(log, start, opened.checkpoint)
+    witnesses = sorted(key.name for key in opened.witnesses)
+    result = {"origin": opened.checkpoint.origin, "size": opened.checkpoint.size, "entries": count}
+    by = f"cosigned by {', '.join(witnesses)}" if witnesses else "no witness asked for"
+    text = f"{opened.checkpoint.origin}: {count} entries lead to the root of its checkpoint of {result['size']}; {by}"
+    emit(args, result | {"witnesses": witnesses, "verified": True}, text)
+    return 0
+
+
+def check_picture(args: argparse.Namespace) -> int:
+    """Check a picture against its receipt."""
+    from jattr.images.reading import decode_picture, read_bytes
+    from jattr.ledger.picture_receipts import check_receipt
+
+    picture = read_bytes(args.picture)
+    pixels, _ = decode_picture(picture)
+    found = check_receipt(read_file(args.receipt, 2_000_001), picture, pixels, read_policy(Path(args.policy)))
+    same = "this very file" if found.matches == "file" else "these pixels, in another file,"
+    to = "" if found.recipient is None else f", for {shown(found.recipient, 100)}"
+    origin, size = found.checkpoint.checkpoint.origin, found.checkpoint.checkpoint.size
+    result = {"entry": found.entry, "origin": origin, "matches": found.matches, "recipient": found.recipient}
+    witnesses = sorted(key.name for key in found.checkpoint.witnesses)
+    emit(args, result | {"witnesses": witnesses}, f"{same} is entry {found.entry} of the log {origin} ({size}){to}")
+    return 0
+
+
+def run_witness(args: argparse.Namespace) -> int:
+    """Be a witness, or begin one."""
+    from jattr.ledger.keys import COSIGNATURE, Signer, parse_vkey
+    from jattr.ledger.witness import Witness
+    from jattr.ledger.witness_http import serve
+    from jattr.ledger.witness_store import WitnessStore
+
+    if args.name is not None:
+        WitnessStore.create(args.folder, [Signer.generate(args.name, COSIGNATURE)]).__exit__()
+    with WitnessStore.open(args.folder) as store:
+        keys = [signer.verifier.vkey for signer in store.signers]
+        if args.log is None:
+            emit(args, {"keys": keys}, "\n".join(keys))
+            return 0
+        witness = Witness(store, [parse_vkey(text) for text in args.log])
+        serve(witness, args.host, args.port, ready=lambda url: emit(args, {"url": url, "keys": keys}, url))
+    return 0
+
+
+def read_policy(path: Path) -> Policy:
+    """Return the policy of a file.
+
+    Raises:
+      InputError: it cannot be read, or is malformed.
+    """
+    from jattr.ledger.policy import parse_policy
+
+    return parse_policy(read_file(path, MAX_FILE))
+
+
+def read_file(path: str | Path, limit: int) -> bytes:
+    """Return a file's bytes, at most `limit`.
+
+    Raises:
+      InputError: it cannot be read, or is longer.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+    if len(data) > limit:
+        raise InputError(f"{str(path)!r} has more than {limit} bytes; it is something else")
+    return data

@@ -1,0 +1,247 @@
+"""The bundle: one file of canonical JSON, signed field by field by the log's key.
+
+The signature is a note over the digest of every field, so that a change names the field. It binds the owner of the log
+to what is said; what is said is checked all the same.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jattr.errors import LedgerError, VerificationError
+from jattr.ledger.canonical import encode_canonical, parse_canonical
+from jattr.ledger.commitments import Opening, parse_opening
+from jattr.ledger.encoding import encode_base64, parse_base64, shown
+from jattr.ledger.keys import Signer, Verifier
+from jattr.ledger.note import open_note, sign_note
+
+SCHEMA = "evidence/v1"
+FILE = "evidence.json"
+MAX_BYTES = 512 * 2**20
+MAX_PICTURE = 80 * 2**20
+LEVELS = ("commitments", "perceptual", "regenerated")  # each opens more
+FITS = ("fits", "does-not-fit", "undecided")
+NONCE = 200  # characters
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What inversion says: as the bundle states it, or as it was found."""
+
+    fit: str  # one of FITS
+    certificate: bool  # whether the latent reproduces the picture as the certificate test demands
+    alteration: str | None  # what was taken to have been done to the picture, as a chain
+    latent: bytes | None  # spelt as its commitment is; None: no restart ended
+    residual: str | None  # decimal, [-1, 1] units
+    restarts: int
+    miss_bound: str | None  # decimal: chance at most of having missed an own picture; None: not known
+    reason: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Everything that is stated. Nothing in it is verified."""
+
+    origin: str
+    name: str  # of the accused picture's file
+    picture: bytes  # the file
+    model: int  # entry of the MODEL leaf
+    digest: str  # of the model's weights, 64 hexadecimal digits
+    start: bytes | None  # checkpoint after whose entries the window begins, as published; None: the log's beginning
+    end: bytes  # checkpoint with whose entries it ends
+    level: str  # one of LEVELS
+    openings: dict[tuple[int, str], Opening]  # (entry, field) ->
+    nonce: str  # the sample's, from whoever asked or from a beacon
+    wanted: int  # entries of the sample
+    pictures: dict[int, bytes]  # entry -> PNG, of the entries that were made again
+    attribution: Attribution
+    examined: dict[str, Any]  # counts, hash, near entries, sample: what follows from the log and the openings
+    verdict: dict[str, Any]
+
+    def fields(self) -> dict[str, Any]:
+        """Return the bundle as JSON values, without its signature."""
+        openings = [{"entry": entry, **self.openings[entry, field].json} for entry, field in sorted(self.openings)]
+        attribution = dataclasses.asdict(self.attribution)
+        latent = self.attribution.latent
+        return {
+            "jattr": SCHEMA,
+            "origin": self.origin,
+            "picture": {"name": self.name, "data": encode_base64(self.picture)},
+            "model": {"entry": self.model, "digest": self.digest},
+            "window": {"start": self.start and encode_base64(self.start), "end": encode_base64(self.end)},
+            "level": self.level,
+            "openings": openings,
+            "sample": {"nonce": self.nonce, "wanted": self.wanted},
+            "pictures": [{"entry": n, "data": encode_base64(self.pictures[n])} for n in sorted(self.pictures)],
+            "attribution": attribution | {"latent": latent and encode_base64(latent)},
+            "examined": self.examined,
+            "verdict": self.verdict,
+        }
+
+
+def encode_bundle(bundle: Bundle, signers: Sequence[Signer]) -> bytes:
+    """Return the file of a bundle, signed."""
+    fields = bundle.fields()
+    note = sign_note(_statement(fields), signers)
+    data = encode_canonical(fields | {"signature": encode_base64(note)})
+    if len(data) > MAX_BYTES:
+        raise LedgerError(f"the bundle has {len(data)} bytes; at most {MAX_BYTES} are read: choose a shorter window")
+    return data
+
+
+def parse_bundle(data: bytes, keys: Sequence[Verifier]) -> Bundle:
+    """Return the bundle of a file, its signature checked.
+
+    Args:
+      data: the file.
+      keys: of the logs that are trusted.
+
+    Raises:
+      LedgerError: it is malformed; the message names the field.
+      VerificationError: a field is not what was signed, or no trusted log key has signed.
+    """
+    found = parse_canonical(data, "the bundle", MAX_BYTES)
+    wanted = {"jattr", *WORDS, "signature"}
+    if not isinstance(found, dict) or found.get("jattr") != SCHEMA:
+        raise LedgerError(f'the file is no bundle of this schema: an object with "jattr":"{SCHEMA}"')
+    if differing := sorted(wanted ^ set(found)):
+        raise LedgerError(f"the bundle lacks fields, or has unknown ones: {shown(', '.join(differing).encode())}")
+    signature = _base64(found.pop("signature"), "signature")
+    try:
+        signed = open_note(signature, keys).text
+    except VerificationError as error:
+        raise VerificationError(f"signature: {error}") from error
+    stated = _statement(found)
+    for line, other in zip(stated.splitlines(), signed.splitlines(), strict=False):
+        if line != other:
+            raise VerificationError(f"field {line.partition(' ')[0]}: it is not what was signed")
+    if stated != signed:
+        raise VerificationError("signature: it is over other fields")
+    return _parse(found)
+
+
+def _statement(fields: dict[str, Any]) -> str:
+    """Return the text that is signed: each field's name and SHA-256."""
+    lines = [f"{name} {hashlib.sha256(encode_canonical(fields[name])).hexdigest()}" for name in sorted(fields)]
+    return "jattr/evidence/v1\n" + "".join(f"{line}\n" for line in lines)
+
+
+WORDS = (
+    "origin", "picture", "model", "window", "level", "openings", "sample", "pictures", "attribution", "examined",
+    "verdict",
+)  # fmt: skip
+
+
+def _parse(found: dict[str, Any]) -> Bundle:
+    picture, model = _object(found, "picture", "name", "data"), _object(found, "model", "entry", "digest")
+    window, sample = _object(found, "window", "start", "end"), _object(found, "sample", "nonce", "wanted")
+    origin, level = _text(found["origin"], "origin"), _text(found["level"], "level")
+    if level not in LEVELS:
+        raise LedgerError(f"level of the bundle is {shown(level.encode())}; it is {', '.join(LEVELS)}")
+    start = window["start"]
+    return Bundle(
+        origin=origin,
+        name=_text(picture["name"], "picture"),
+        picture=_base64(picture["data"], "picture", MAX_PICTURE),
+        model=_whole(model["entry"], "model"),
+        digest=_text(model["digest"], "model"),
+        start=None if start is None else _base64(start, "window"),
+        end=_base64(window["end"], "window"),
+        level=level,
+        openings=_openings(found["openings"]),
+        nonce=_text(sample["nonce"], "sample", NONCE),
+        wanted=_whole(sample["wanted"], "sample"),
+        pictures=_pictures(found["pictures"]),
+        attribution=_attribution(found),
+        examined=_any_object(found["examined"], "examined"),
+        verdict=_any_object(found["verdict"], "verdict"),
+    )
+
+
+def _openings(found: Any) -> dict[tuple[int, str], Opening]:
+    openings: dict[tuple[int, str], Opening] = {}
+    last = (-1, "")
+    for item in _list(found, "openings"):
+        if not isinstance(item, dict) or "entry" not in item:
+            raise LedgerError("openings: each is an object with an entry")
+        opening = parse_opening({name: value for name, value in item.items() if name != "entry"})
+        key = (_whole(item["entry"], "openings"), opening.field)
+        if key <= last:
+            raise LedgerError(f"openings: entry {key[0]} stands twice or out of order")
+        openings[key] = opening
+        last = key
+    return openings
+
+
+def _pictures(found: Any) -> dict[int, bytes]:
+    pictures: dict[int, bytes] = {}
+    for item in _list(found, "pictures"):
+        if not isinstance(item, dict) or sorted(item) != ["data", "entry"]:
+            raise LedgerError("pictures: each is an object of an entry and data")
+        entry = _whole(item["entry"], "pictures")
+        if pictures and entry <= max(pictures):
+            raise LedgerError(f"pictures: entry {entry} stands twice or out of order")
+        pictures[entry] = _base64(item["data"], "pictures", MAX_PICTURE)
+    return pictures
+
+
+def _attribution(found: dict[str, Any]) -> Attribution:
+    names = [item.name for item in dataclasses.fields(Attribution)]
+    stated = _object(found, "attribution", *names)
+    texts = {name: stated[name] for name in ("alteration", "residual", "miss_bound")}
+    for name, value in texts.items():
+        if value is not None:
+            _text(value, f"attribution ({name})")
+    if stated["fit"] not in FITS or not isinstance(stated["certificate"], bool):
+        raise LedgerError(f"attribution: fit is {', '.join(FITS)}, certificate true or false")
+    latent = stated["latent"]
+    return Attribution(
+        fit=stated["fit"],
+        certificate=stated["certificate"],
+        latent=None if latent is None else _base64(latent, "attribution", MAX_PICTURE),
+        restarts=_whole(stated["restarts"], "attribution"),
+        reason=_text(stated["reason"], "attribution (reason)"),
+        **texts,
+    )
+
+
+def _object(found: dict[str, Any], name: str, *keys: str) -> dict[str, Any]:
+    value = found[name]
+    if not isinstance(value, dict) or sorted(value) != sorted(keys):
+        raise LedgerError(f"{name}: it is no object of {', '.join(keys)}")
+    return value
+
+
+def _any_object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise LedgerError(f"{name}: it is no object")
+    return value
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise LedgerError(f"{name}: it is no list")
+    return value
+
+
+def _text(value: Any, name: str, limit: int = 2000) -> str:
+    if not isinstance(value, str) or len(value) > limit or any(letter < " " or letter == "\x7f" for letter in value):
+        raise LedgerError(f"{name}: it is no text of at most {limit} characters without control characters")
+    return value
+
+
+def _whole(value: Any, name: str) -> int:
+    if type(value) is not int or value < 0:
+        raise LedgerError(f"{name}: it is no whole number from 0")
+    return value
+
+
+def _base64(value: Any, name: str, limit: int = 2_000_000) -> bytes:
+    if not isinstance(value, str) or len(value) > limit * 4 // 3 + 4:
+        raise LedgerError(f"{name}: it is no base64 text of at most {limit} bytes")
+    try:
+        return parse_base64(value.encode(errors="replace"), name)
+    except LedgerError as error:
+        raise LedgerError(f"{name}: it is no canonical base64") from error

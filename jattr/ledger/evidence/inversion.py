@@ -1,0 +1,142 @@
+"""What inversion says of an accused picture, for evidence: the one place of the ledger that needs jax."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jattr.errors import ImageError, InputError
+from jattr.images.reading import decode_picture
+from jattr.ledger.commitments import latent_value
+from jattr.ledger.evidence.bundle import Attribution
+
+AUTO = "auto"
+JPEG_START = b"\xff\xd8\xff"
+
+
+def invert_picture(
+    data: bytes, gen: Any, *, alteration: str = AUTO, config: Any = None, rehearsals: Any = None
+) -> Attribution:
+    """Search for the latent of a picture under one generator.
+
+    Args:
+      data: the file, PNG, JPEG or WebP. The compression of a JPEG file is modelled as the file states it.
+      gen: the generator.
+      alteration: "auto" (the file's own compression), "none", or a chain as `parse_chain` reads it.
+      config: `InvertConfig`.
+      rehearsals: known ones, as `attribute` takes them.
+
+    Raises:
+      ImageError: the picture cannot be read, or the generator makes no pictures of its size.
+    """
+    from jattr.attribution import attribute
+
+    images = observed(data, gen, alteration)
+    att = attribute(images, [gen], config=config, rehearsals=rehearsals)
+    verdict, evidence = att.verdicts[0], att.evidence[0][0]
+    fit = {"made-by": "fits", "none": "does-not-fit"}.get(verdict.kind, "undecided")
+    if fit == "does-not-fit" and att.alteration is None and lossy(data):
+        fit = "undecided"  # its own pictures would be as far away after the compression
+    label = int(att.labels[0, 0])
+    ended = bool(np.isfinite(att.residual[0, 0]))
+    latent = latent_value(att.latents[0][0], gen.space, label if label >= 0 else None) if ended else None
+    return Attribution(
+        fit=fit,
+        certificate=verdict.certificate is not None,
+        alteration=None if att.alteration is None else att.alteration.text,
+        latent=latent,
+        residual=f"{att.residual[0, 0]:.6g}" if ended else None,
+        restarts=evidence.restarts,
+        miss_bound=None if evidence.miss_bound is None else f"{evidence.miss_bound:.3g}",
+        reason=" ".join(f"{verdict.text}: {verdict.reason}".split())[:2000],
+    )
+
+
+def observed(data: bytes, gen: Any, alteration: str) -> Any:
+    """Return a picture as `attribute` takes it: bytes [1, H, W, C], or with what was done to them.
+
+    Raises:
+      ImageError: it cannot be read, or is not of the size that the generator and the alteration lead to.
+    """
+    from jattr.images import fit
+    from jattr.images.fitting import with_channels
+    from jattr.nuisances.files import AlteredPictures, from_decoded, from_jpeg
+    from jattr.nuisances.registry import parse_chain
+
+    pixels, _ = decode_picture(data)
+    parts = [] if alteration in (AUTO, "none") else alteration.split(",")
+    if data.startswith(JPEG_START) and alteration != "none":
+        before = parse_chain(",".join(part for part in parts if not part.strip().startswith("jpeg")))
+        try:
+            altered = from_jpeg([data], before)
+            if altered.chain.out_shape(gen.image_shape)[:2] == pixels.shape[:2]:
+                return altered
+        except InputError:
+            pass  # a kind of JPEG whose coefficients are not read: its pixels are
+        if alteration == AUTO:
+            return fit(pixels, gen.image_shape)[None]
+        raise ImageError(f"the picture is no {alteration} of what {gen.name} makes; name what was done to it")
+    chain = parse_chain(",".join(parts))
+    if not chain.steps:
+        return fit(pixels, gen.image_shape)[None]
+    shape = chain.out_shape(gen.image_shape)
+    if shape[:2] != pixels.shape[:2]:
+        raise ImageError(f"the picture has {pixels.shape[:2]} pixels; after {alteration} it would have {shape[:2]}")
+    taken = with_channels(pixels, shape[2])[None]
+    return AlteredPictures(taken, chain) if chain.jpeg is None else from_decoded(taken, chain)
+
+
+def lossy(data: bytes) -> bool:
+    """Whether a file is compressed with loss."""
+    return data.startswith(JPEG_START) or (data[8:12] == b"WEBP" and data[12:16] != b"VP8L")
+
+
+def reproduces(gen: Any, z: np.ndarray, label: int | None, pixels: np.ndarray) -> bool:
+    """Whether a generator reproduces a picture uint8 [H, W, C] from a latent as the certificate test demands."""
+    from jattr.decision.certificate import certify
+
+    if pixels.shape != gen.image_shape or z.shape != gen.latent_shape:
+        return False
+    return bool(certify(gen, z, pixels, label=-1 if label is None else label, rounding=gen.rounding).holds)
+
+
+def explainer(data: bytes, gen: Any, alteration: str | None) -> Callable[[np.ndarray, int | None], bool]:
+    """Return (latent, label) -> whether its picture, altered so, is the one in a file, by the certificate test.
+
+    Args:
+      data: the file.
+      gen: the generator.
+      alteration: a chain, as `Attribution` has it.
+
+    Raises:
+      ImageError: the picture cannot be read, or is not of the size that the generator and the alteration lead to.
+    """
+    from jattr.decision.certificate import certify_altered
+    from jattr.inversion.altered import make_altered
+
+    images = observed(data, gen, alteration or "none")
+    altered = None if isinstance(images, np.ndarray) else make_altered(gen, images)
+
+    def explains(z: np.ndarray, label: int | None) -> bool:
+        if z.shape != gen.latent_shape:
+            return False
+        if altered is None:
+            return reproduces(gen, z, label, images[0])
+        return altered.provable and bool(certify_altered(altered, 0, z, -1 if label is None else label).holds)
+
+    return explains
+
+
+def viewed(gen: Any, settings: dict[str, Any]) -> Any:
+    """Return a generator in the space and under the settings of its MODEL leaf.
+
+    Raises:
+      InputError: it does not have them.
+    """
+    given = {name: settings[name] for name in ("cutoff", "noise") if settings.get(name) is not None}
+    if settings.get("psi") is not None:
+        try:
+            given["psi"] = float(settings["psi"])
+        except (TypeError, ValueError) as error:
+            raise InputError("the psi of the MODEL leaf is no number") from error
+    return gen.view(str(settings.get("space", "z")), **given)

@@ -1,0 +1,116 @@
+"""The verdict, two by two: does inversion fit the model, and does the log hold the picture?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jattr.ledger.evidence.bundle import LEVELS
+from jattr.ledger.evidence.window import Examined
+
+CONSISTENT = "consistent-with-use"
+EDITED = "edited-or-collision"
+NOT_SUPPORTED = "denial-not-supported"
+SUPPORTED = "supported-denial"
+INCOMPLETE = "denial-incomplete"
+UNDECIDED = "undecided"
+TEXTS = {
+    CONSISTENT: "consistent with logged use, entry {use}: the model makes this picture, and the log says when it did",
+    EDITED: "the log holds a picture like this one, entry {use}, and the model's inversion does not confirm it: an"
+    " edited copy of that output, or two pictures with near hashes; compare them",
+    NOT_SUPPORTED: "denial not supported: the model makes this picture and the log does not hold it. It was used off"
+    " the log, its weights are in other hands, the picture was crafted, or the fit is false",
+    SUPPORTED: "supported denial: nothing in the complete, witnessed window is near this picture, and as many searches"
+    " as would have found one of the model's own pictures did not",
+    INCOMPLETE: "no denial: nothing that was opened is near this picture and inversion does not fit, but the log was"
+    " not shown completely",
+    UNDECIDED: "undecided: inversion neither fits nor rules the model out; more restarts, the file as it was first"
+    " saved, or the alteration by name would settle it",
+}
+
+PARTS = {  # of the counts -> what is missing where they are not 0
+    "unopened": "outputs of the window were not opened",
+    "erased": "outputs of the window were erased and cannot be opened",
+    "unreadable": "entries of the window are no leaves of this schema and may hide uses",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the evidence comes to."""
+
+    kind: str  # a key of TEXTS
+    use: int | None  # entry of the log that holds the picture
+    text: str
+    weaknesses: tuple[str, ...]  # why it is no more
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The values that the bundle states."""
+        return {"kind": self.kind, "use": self.use, "text": self.text, "weaknesses": list(self.weaknesses)}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An entry that was made again."""
+
+    entry: int
+    problem: str  # why it does not count; empty if latent, picture and commitments belong together
+    same: bool  # its pixels are the accused ones
+    near: bool  # its perceptual hash is near (orphans: of the picture that was made again)
+    latent: bool  # its latent makes the accused picture, under what was done to that
+
+
+def judge(
+    fit: str, certified: bool, examined: Examined, shown: Sequence[Shown], witnessed: bool, level: str
+) -> Verdict:
+    """Return the verdict.
+
+    Args:
+      fit: "fits", "does-not-fit" or "undecided".
+      certified: the fit is a certificate.
+      examined: what leaves and openings show.
+      shown: the entries that were made again.
+      witnessed: both ends of the window have the cosignatures of independent witnesses.
+      level: of what was opened.
+    """
+    weak = weaknesses(examined, shown, witnessed, level)
+    good = {s.entry: s for s in shown if not s.problem}
+    fits = fit == "fits"
+    same = {*examined.exact, *(s.entry for s in good.values() if s.same or s.latent)}
+    distances = dict(examined.near) | {s.entry: 0 for s in good.values() if s.near and s.entry in examined.orphans}
+    near = sorted(distances, key=lambda entry: (distances[entry], entry))
+    if same:
+        return _verdict(CONSISTENT, min(same), weak)
+    if near and fits:  # no near output's latent explains it: another picture, which looks alike
+        others = certified and all(entry in good for entry in near)
+        return _verdict(NOT_SUPPORTED if others else CONSISTENT, None if others else near[0], weak)
+    if near:
+        return _verdict(EDITED, near[0], weak)
+    if fits:
+        return _verdict(NOT_SUPPORTED, None, weak)
+    if fit == "undecided":
+        return _verdict(UNDECIDED, None, weak)
+    return _verdict(INCOMPLETE if weak else SUPPORTED, None, weak)
+
+
+def weaknesses(examined: Examined, shown: Sequence[Shown], witnessed: bool, level: str) -> tuple[str, ...]:
+    """Return why the log's side of the evidence is no more, one sentence each."""
+    counts, found = examined.counts, []
+    if not witnessed:
+        found.append("no independent witness has cosigned both ends of the window: another log may have been shown")
+    if level != LEVELS[-1]:
+        found.append(f"only the level {level} was opened, so nothing shows that the openings are true")
+    for name, why in PARTS.items():
+        if counts[name]:
+            found.append(f"{counts[name]} {why}")
+    if examined.featureless:
+        found.append("the picture has next to no structure, so its perceptual hash says nothing")
+    missing = sorted(set(examined.to_show) - {s.entry for s in shown})
+    if level == LEVELS[-1] and missing:
+        found.append(f"{len(missing)} entries that had to be made again were not, the first: {missing[0]}")
+    found += [f"entry {s.entry}: {s.problem}" for s in shown if s.problem]
+    return tuple(found)
+
+
+def _verdict(kind: str, use: int | None, weak: tuple[str, ...]) -> Verdict:
+    return Verdict(kind, use, TEXTS[kind].format(use=use), weak)

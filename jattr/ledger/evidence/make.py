@@ -1,0 +1,204 @@
+"""Making evidence: the log's owner shows what the log holds of an accused picture."""
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jattr.errors import LedgerError
+from jattr.images.reading import decode_picture
+from jattr.ledger.checkpoint import Checkpoint
+from jattr.ledger.commitments import Opening, parse_latent, pixels_value
+from jattr.ledger.evidence.bundle import LEVELS, Attribution, Bundle, encode_bundle
+from jattr.ledger.evidence.judge import Verdict, judge
+from jattr.ledger.evidence.regenerate import accused_picture, alike, check_shown
+from jattr.ledger.evidence.window import Leaves, examine
+from jattr.ledger.leaves import ModelLeaf, parse_leaf
+from jattr.ledger.perceptual import is_featureless, perceptual_hash
+from jattr.ledger.policy import OpenedCheckpoint, Policy
+from jattr.ledger.private import PrivateStore
+from jattr.ledger.store import LogStore
+
+SAMPLE = 8  # entries that are made again
+
+
+@dataclass(frozen=True)
+class Made:
+    """A bundle that was made, and what it comes to."""
+
+    data: bytes  # of `evidence.json`
+    bundle: Bundle
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a log."""
+
+    name: str  # of the picture's file
+    picture: bytes  # the file
+    start: bytes | None  # checkpoints as published; None: from the log's beginning
+    end: bytes
+    level: str = LEVELS[-1]
+    nonce: str | None = None  # from whoever asked, or a beacon; None: one is drawn, which convinces nobody else
+    wanted: int = SAMPLE
+    also: tuple[int, ...] = ()  # entries to be shown besides
+
+
+def make_evidence(
+    log: LogStore,
+    private: PrivateStore,
+    policy: Policy,
+    gen: Any,
+    attribution: Attribution,
+    asked: Question,
+    others: Sequence[Any] = (),
+) -> Made:
+    """Return the evidence about a picture.
+
+    Args:
+      log: the log.
+      private: what its commitments hide.
+      policy: the log and its witnesses; the window's ends are judged by it.
+      gen: the accused generator.
+      attribution: what inversion of the picture under it found.
+      asked: picture and window.
+      others: further generators whose uses the log holds, to make those again, too.
+
+    Raises:
+      LedgerError: the window is not of this log, the model was never logged, a level is unknown.
+      VerificationError: a checkpoint of the window is not to be trusted.
+    """
+    if asked.level not in LEVELS:
+        raise LedgerError(f"level {asked.level!r}: choose one of {', '.join(LEVELS)}")
+    start, end = _size(log, asked.start), log.own_checkpoint(asked.end)
+    leaves = Leaves(log.entry)
+    for number, entry in enumerate(log.entries(start, end.size), start):
+        leaves.read(number, entry)
+    model = _model(log, end, gen)
+    pixels, _ = decode_picture(asked.picture)
+    accused = (perceptual_hash(pixels), pixels_value(pixels), is_featureless(pixels))
+    nonce = asked.nonce if asked.nonce is not None else secrets.token_hex(16)
+    sample = (nonce, asked.wanted, end.root)
+    openings = {} if asked.level == LEVELS[0] else _open(leaves, private, leaves.results, ("perceptual",))
+    examined = examine(leaves, openings, gen.weights_digest, accused, sample)
+    models = {each.weights_digest: each for each in (gen, *others)}
+    pictures: dict[int, bytes] = {}
+    if asked.level == LEVELS[-1]:
+        entries = sorted({*examined.to_show, *asked.also, *_alike(leaves, private, attribution)})
+        openings |= _open(leaves, private, entries, ("latent", "pixels"))
+        pictures = _pictures(leaves, private, openings, entries, models)
+        examined = examine(leaves, openings, gen.weights_digest, accused, sample)  # with the pixels that were opened
+    question = accused_picture(asked.picture, pixels, gen.weights_digest, attribution, gen)
+    shown = check_shown(leaves, openings, pictures, question, models)
+    witnessed = is_witnessed(policy, asked.start, asked.end)
+    verdict = judge(attribution.fit, attribution.certificate, examined, shown, witnessed, asked.level)
+    bundle = Bundle(
+        origin=log.origin,
+        name=asked.name,
+        picture=asked.picture,
+        model=model,
+        digest=gen.weights_digest,
+        start=asked.start,
+        end=asked.end,
+        level=asked.level,
+        openings=openings,
+        nonce=nonce,
+        wanted=asked.wanted,
+        pictures=pictures,
+        attribution=attribution,
+        examined=examined.json,
+        verdict=verdict.json,
+    )
+    return Made(encode_bundle(bundle, log.signers), bundle, verdict)
+
+
+def is_witnessed(policy: Policy, start: bytes | None, end: bytes) -> bool:
+    """Return whether independent witnesses, by the policy's quorum, have cosigned both ends of a window.
+
+    Raises:
+      VerificationError: the log's own signature is missing or wrong.
+    """
+    opened: list[OpenedCheckpoint] = [policy.without_quorum().open(note) for note in (start, end) if note is not None]
+    return all(found.witnesses and policy.is_quorum(found.witnesses) for found in opened)
+
+
+def _size(log: LogStore, note: bytes | None) -> int:
+    return 0 if note is None else log.own_checkpoint(note).size
+
+
+def _model(log: LogStore, end: Checkpoint, gen: Any) -> int:
+    """Return the first MODEL entry of a generator up to the window's end."""
+    for number, entry in enumerate(log.entries(0, end.size)):
+        if b'"kind":"model"' not in entry:
+            continue
+        try:
+            leaf = parse_leaf(entry)
+        except LedgerError:
+            continue
+        if isinstance(leaf, ModelLeaf) and leaf.weights_digest == gen.weights_digest:
+            return number
+    raise LedgerError(
+        f"the log {log.origin} has no MODEL leaf of {gen.name} ({gen.weights_digest[:16]}...) in its first {end.size}"
+        " entries: a log says nothing of a model that it does not name; log it before its first use"
+    )
+
+
+def _open(
+    leaves: Leaves, private: PrivateStore, entries: Iterable[int], names: tuple[str, ...]
+) -> dict[tuple[int, str], Opening]:
+    """Return the openings of entries that are there; erased and lost ones are left out."""
+    openings = {}
+    for entry in entries:
+        for name in names:
+            commitment = leaves.commitment(entry, name)
+            opening = None if commitment is None else private.opening(commitment)
+            if opening is not None:
+                openings[entry, name] = opening
+    return openings
+
+
+def _alike(leaves: Leaves, private: PrivateStore, attribution: Attribution) -> list[int]:
+    """Return the entries of the window whose latent is like the one that inversion found: only their owner can tell."""
+    if attribution.fit != "fits" or attribution.latent is None:
+        return []
+    found = []
+    for entry in [*leaves.results, *leaves.orphans()]:
+        intent = leaves.intent_of(entry)
+        opening = None if intent is None else private.opening(intent.latent)
+        if opening is not None and alike(opening.value, attribution.latent):
+            found.append(entry)
+    return found
+
+
+def _pictures(
+    leaves: Leaves,
+    private: PrivateStore,
+    openings: dict[tuple[int, str], Opening],
+    entries: Iterable[int],
+    models: Mapping[str, Any],
+) -> dict[int, bytes]:
+    """Return the pictures of entries as PNGs: as they were kept, else made again."""
+    pictures = {}
+    for entry in entries:
+        commitment = leaves.commitment(entry, "pixels")
+        kept = None if commitment is None else private.picture(commitment)
+        latent = openings.get((entry, "latent"))
+        model = leaves.model_of(entry)
+        if kept is None and latent is not None and model is not None and model.weights_digest in models:
+            kept = _made_again(models[model.weights_digest], model.settings, latent.value)
+        if kept is not None:
+            pictures[entry] = kept
+    return pictures
+
+
+def _made_again(gen: Any, settings: Any, latent: bytes) -> bytes:
+    from jattr.images import encode_png, to_byte
+    from jattr.ledger.evidence.inversion import viewed
+
+    z, space, label = parse_latent(latent)
+    view = viewed(gen, {**settings, "space": space})
+    made = view.generate(z[None], label=None if label is None else np.array([label], np.int32))
+    return encode_png(to_byte(np.asarray(made), rule=gen.rounding or "round")[0])

@@ -1,0 +1,128 @@
+"""Making entries of the log again: whether latent, picture and commitments belong together."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jattr.errors import ImageError, InputError, LedgerError
+from jattr.images.reading import decode_picture
+from jattr.ledger.commitments import Opening, parse_latent, pixels_value
+from jattr.ledger.evidence.bundle import Attribution
+from jattr.ledger.evidence.judge import Shown
+from jattr.ledger.evidence.window import Leaves
+from jattr.ledger.perceptual import near, perceptual_hash
+
+ALIKE = 0.5  # root mean square difference of latents over the logged one's own: worth a closer look
+SAME_LATENT = 0.05  # the same where the weights are not at hand to tell
+
+Openings = Mapping[tuple[int, str], Opening]
+Models = Mapping[str, Any]  # digest of weights -> generator
+Explains = Callable[[np.ndarray, int | None], bool]  # (latent, label) -> whether its picture is the accused one
+
+
+@dataclass(frozen=True)
+class Accused:
+    """The accused picture, as entries are compared with it."""
+
+    pixels: np.ndarray  # uint8 [H, W, C]
+    digest: str  # of the accused model's weights
+    space: str  # of its latents
+    found: bytes | None  # the latent that inversion found, spelt as it is committed to
+    explains: Explains | None  # by the certificate test; None: the weights are not at hand
+
+
+def accused_picture(data: bytes, pixels: np.ndarray, digest: str, attribution: Attribution, gen: Any | None) -> Accused:
+    """Return the accused picture of a file, under what inversion took to have been done to it."""
+    found = attribution.latent if attribution.fit == "fits" else None
+    if gen is None:
+        return Accused(pixels, digest, "", found, None)
+    from jattr.ledger.evidence.inversion import explainer
+
+    return Accused(pixels, digest, gen.space, found, explainer(data, gen, attribution.alteration))
+
+
+def check_shown(
+    leaves: Leaves, openings: Openings, pictures: Mapping[int, bytes], accused: Accused, models: Models | None
+) -> list[Shown]:
+    """Return what each entry that was made again shows.
+
+    Args:
+      leaves: of the window.
+      openings: checked.
+      pictures: PNGs by entry.
+      accused: the picture in question.
+      models: the generators by digest, to make the pictures again; None: that is left out.
+    """
+    return [_shown(leaves, openings, entry, data, accused, models) for entry, data in pictures.items()]
+
+
+def _shown(
+    leaves: Leaves, openings: Openings, entry: int, data: bytes, accused: Accused, models: Models | None
+) -> Shown:
+    try:
+        pixels, _ = decode_picture(data)
+        hash_ = perceptual_hash(pixels)
+        problem = _problem(leaves, openings, entry, pixels, hash_)
+        latent = openings.get((entry, "latent"))
+        if not problem and models is not None and latent is not None:
+            problem = _not_made(leaves, entry, latent.value, pixels, models)
+        explains = latent is not None and not problem and _explains(leaves, entry, latent.value, accused)
+    except (ImageError, LedgerError, InputError) as error:
+        return Shown(entry, str(error), same=False, near=False, latent=False)
+    same = pixels.shape == accused.pixels.shape and bool((pixels == accused.pixels).all())
+    return Shown(entry, problem, same, near(hash_, perceptual_hash(accused.pixels)), explains)
+
+
+def _explains(leaves: Leaves, entry: int, latent: bytes, accused: Accused) -> bool:
+    """Whether an entry's latent makes the accused picture, under what was done to it."""
+    model = leaves.model_of(entry)
+    if model is None or model.weights_digest != accused.digest:
+        return False
+    if accused.explains is None:
+        return alike(latent, accused.found, SAME_LATENT)
+    z, space, label = parse_latent(latent)
+    return space == accused.space and accused.explains(z, label)
+
+
+def _problem(leaves: Leaves, openings: Openings, entry: int, pixels: np.ndarray, hash_: bytes) -> str:
+    """Return why a picture is not that of its entry, as far as commitments tell."""
+    if (entry, "latent") not in openings:
+        return "its latent was not opened"
+    if entry not in leaves.results:
+        return "" if entry in leaves.intents else "it is no use in the window"
+    if (entry, "pixels") not in openings or (entry, "perceptual") not in openings:
+        return "its pixels or its perceptual hash were not opened"
+    if openings[entry, "pixels"].value != pixels_value(pixels):
+        return "the picture that is shown is not the one that was logged"
+    if openings[entry, "perceptual"].value != hash_:
+        return "the perceptual hash that was logged is not that of the picture that was logged"
+    return ""
+
+
+def _not_made(leaves: Leaves, entry: int, latent: bytes, pixels: np.ndarray, models: Models) -> str:
+    """Return why its model does not make a picture of its latent; empty if it does."""
+    from jattr.ledger.evidence.inversion import reproduces, viewed
+
+    model = leaves.model_of(entry)
+    if model is None:
+        return "it leads to no model"
+    if model.weights_digest not in models:
+        return f"it is of {model.name[:60]} (weights {model.weights_digest[:16]}...), which was not given"
+    z, space, label = parse_latent(latent)
+    view = viewed(models[model.weights_digest], {**model.settings, "space": space})
+    return "" if reproduces(view, z, label, pixels) else "the model does not make the logged picture from its latent"
+
+
+def alike(logged: bytes | None, found: bytes | None, limit: float = ALIKE) -> bool:
+    """Whether two latents, spelt as they are committed to, differ by little."""
+    if logged is None or found is None:
+        return False
+    try:
+        (a, space, label), (b, other, found_label) = parse_latent(logged), parse_latent(found)
+    except LedgerError:
+        return False
+    if a.shape != b.shape or (space, label) != (other, found_label):
+        return False
+    return bool(np.sqrt(np.mean((a - b) ** 2)) <= limit * np.sqrt(np.mean(a**2)))

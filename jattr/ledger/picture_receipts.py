@@ -1,0 +1,78 @@
+"""Receipts of pictures: a tlog-proof whose `extra` line holds the RESULT leaf and what opens it for the recipient.
+
+Receipt and picture are enough to verify offline that the log holds this picture, and under whose name it left.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jattr.errors import LedgerError, VerificationError
+from jattr.ledger.canonical import encode_canonical, parse_canonical
+from jattr.ledger.commitments import file_value, parse_opening, parse_recipient, pixels_value
+from jattr.ledger.encoding import encode_base64, parse_base64
+from jattr.ledger.leaves import ResultLeaf, parse_leaf
+from jattr.ledger.log_view import LogView
+from jattr.ledger.policy import OpenedCheckpoint, Policy
+from jattr.ledger.recording import Released
+from jattr.ledger.tlog_proof import TlogProof, parse_tlog_proof
+
+MAX_EXTRA = 200_000  # bytes
+OPENED = ("file", "pixels", "recipient")  # fields that a recipient may open
+
+
+def make_receipt(log: LogView, released: Released, checkpoint: bytes) -> bytes:
+    """Return the receipt of a picture under a signed checkpoint of the log that reaches as far."""
+    proof = log.receipt(released.entry, checkpoint)
+    facts = {
+        "leaf": encode_base64(log.entry(released.entry)),
+        "openings": [opening.json for opening in released.openings],
+    }
+    return TlogProof(proof.index, proof.hashes, proof.checkpoint, encode_canonical(facts)).data
+
+
+@dataclass(frozen=True)
+class CheckedReceipt:
+    """What a receipt proves of a picture."""
+
+    entry: int
+    checkpoint: OpenedCheckpoint
+    matches: str  # "file": this very file was logged; "pixels": the same pixels in another file
+    recipient: str | None  # as the log's owner stated it
+
+
+def check_receipt(data: bytes, picture: bytes, pixels: np.ndarray, policy: Policy) -> CheckedReceipt:
+    """Check that a receipt shows a picture to be in a log.
+
+    Args:
+      data: the receipt, a tlog-proof with the `extra` line of `make_receipt`.
+      picture: the bytes of the picture's file.
+      pixels: uint8 [H, W, C], what it decodes to.
+      policy: whom to trust.
+
+    Raises:
+      LedgerError: the receipt is malformed.
+      VerificationError: it does not show that.
+    """
+    proof = parse_tlog_proof(data)
+    facts = parse_canonical(proof.extra or b"", "the extra line of the receipt", MAX_EXTRA)
+    if not isinstance(facts, dict) or sorted(facts) != ["leaf", "openings"] or not isinstance(facts["openings"], list):
+        raise LedgerError("the extra line of the receipt is no object of a leaf and its openings; it is not of jattr")
+    if not isinstance(facts["leaf"], str):
+        raise LedgerError("the leaf of the receipt is no text")
+    entry = parse_base64(facts["leaf"].encode(errors="replace"), "the leaf of the receipt")
+    leaf = parse_leaf(entry)
+    if not isinstance(leaf, ResultLeaf):
+        raise LedgerError(f"the receipt is of a {leaf.kind} leaf; only result leaves speak of pictures")
+    opened = proof.verify(entry, policy)
+    openings = {opening.field: opening for opening in map(parse_opening, facts["openings"])}
+    for name, opening in openings.items():
+        if name not in OPENED or getattr(leaf, name) is None:
+            raise LedgerError(f"the receipt opens {name}, which its leaf does not state")
+        opening.check(bytes.fromhex(getattr(leaf, name)))
+    wanted = {"file": file_value(picture), "pixels": pixels_value(pixels)}
+    found = [name for name, value in wanted.items() if name in openings and openings[name].value == value]
+    if not found:
+        raise VerificationError("the receipt is of another picture: neither its file nor its pixels are these")
+    recipient = parse_recipient(openings["recipient"].value) if "recipient" in openings else None
+    return CheckedReceipt(proof.index, opened, found[0], recipient)

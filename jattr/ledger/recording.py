@@ -1,0 +1,199 @@
+"""Recording the uses of a model: what stands in the log before a picture is made, and before it leaves.
+
+    MODEL leaf -> INTENT leaf, durable -> the picture is made -> RESULT leaf, durable -> the picture leaves
+
+So a picture that left has a leaf, whatever happened to the process. An intent without a result is an orphan: reported,
+and opened and made again when evidence is asked for. Generators are taken as they are (`name`, `digest`, `generate`,
+...), so nothing here imports jax.
+"""
+
+import contextlib
+import functools
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+import jattr
+from jattr.generators.around import AROUND
+from jattr.images import encode_png, to_byte
+from jattr.ledger.commitments import Opening, file_value, latent_value, pixels_value, recipient_value, seed_value
+from jattr.ledger.leaves import IntentLeaf, ModelLeaf, ResultLeaf, Scalar
+from jattr.ledger.perceptual import perceptual_hash
+from jattr.ledger.private import PrivateStore
+from jattr.ledger.store import LogStore
+
+CODE = ("generators", "images")  # parts of jattr on which a picture depends
+
+
+@dataclass(frozen=True)
+class Released:
+    """One picture that may leave, with what its recipient needs to show that it was logged."""
+
+    entry: int  # of its RESULT leaf
+    intent: int
+    openings: tuple[Opening, ...]  # of the recipient's: file, pixels, recipient
+
+
+class Recorder:
+    """Writes the uses of models to a log. One process at a time, which the log's lock sees to."""
+
+    def __init__(self, log: LogStore, private: PrivateStore, *, keep_pictures: bool = True):
+        """Take a log that is open.
+
+        Args:
+          log: where to.
+          private: where salts and values are kept.
+          keep_pictures: keep each picture as a PNG beside its salts. Without them a picture can be shown again only
+            where the same machine makes it again to the byte.
+        """
+        self.log, self.private, self.keep_pictures = log, private, keep_pictures
+        self._models: dict[bytes, int] = {}
+
+    def model(self, gen: Any) -> int:
+        """Return the entry of the generator's MODEL leaf, which is appended before its first use by this recorder."""
+        data = model_leaf(gen).data
+        if data not in self._models:
+            self._models[data] = self.log.append([data])[0]
+        return self._models[data]
+
+    def intend(
+        self,
+        gen: Any,
+        latents: np.ndarray,
+        *,
+        seed: int | None = None,
+        first: int = 0,
+        labels: Any = None,
+        settings: Mapping[str, Scalar] | None = None,
+        beacon: str | None = None,
+    ) -> range:
+        """Log that pictures of these latents are about to be made; on return that is durable.
+
+        Args:
+          gen: the generator, in the space of the latents.
+          latents: float32 [n, *latent_shape].
+          seed: what they were drawn from, if from a seed.
+          first: the place of the first among those that the seed gives.
+          labels: int [n], for conditional generators.
+          settings: of this use; public.
+          beacon: public randomness of this time, such as a round of drand: the leaf is no older than it.
+
+        Returns:
+          The entries of the INTENT leaves.
+        """
+        model = self.model(gen)
+        latents = np.asarray(latents)
+        known = [None] * len(latents) if labels is None or not gen.num_classes else [int(label) for label in labels]
+        hidden = [
+            (
+                Opening.new("latent", latent_value(np.asarray(z), gen.space, label)),
+                None if seed is None else Opening.new("seed", seed_value(seed, first + i)),
+            )
+            for i, (z, label) in enumerate(zip(latents, known, strict=True))
+        ]
+        leaves = [
+            IntentLeaf(model, z.commitment.hex(), None if s is None else s.commitment.hex(), settings or {}, beacon)
+            for z, s in hidden
+        ]
+        self.private.put(opening for pair in hidden for opening in pair if opening is not None)
+        return self.log.append([leaf.data for leaf in leaves])
+
+    def release(
+        self,
+        intents: Sequence[int],
+        pixels: np.ndarray,
+        *,
+        files: Sequence[bytes] | None = None,
+        recipient: str | None = None,
+    ) -> list[Released]:
+        """Log what was made; on return that is durable, and the pictures may leave.
+
+        Args:
+          intents: entries of the INTENT leaves.
+          pixels: uint8 [n, H, W, C], as they leave.
+          files: the exact bytes of each file, where they leave as files.
+          recipient: who gets them.
+        """
+        rows = []
+        for i, (intent, one) in enumerate(zip(intents, pixels, strict=True)):
+            opened = {"pixels": pixels_value(one), "perceptual": perceptual_hash(one)}
+            if files is not None:
+                opened["file"] = file_value(files[i])
+            if recipient is not None:
+                opened["recipient"] = recipient_value(recipient)
+            rows.append((intent, {name: Opening.new(name, value) for name, value in opened.items()}, one))
+        kept = [(o["pixels"].commitment, encode_png(one)) for _, o, one in rows] if self.keep_pictures else []
+        self.private.put((opening for _, o, _ in rows for opening in o.values()), kept)
+        leaves = [_result(intent, o).data for intent, o, _ in rows]
+        places = self.log.append(leaves)
+        return [
+            Released(place, intent, tuple(o[n] for n in ("file", "pixels", "recipient") if n in o))
+            for place, (intent, o, _) in zip(places, rows, strict=True)
+        ]
+
+    @contextlib.contextmanager
+    def recording(
+        self,
+        gen: Any,
+        *,
+        recipient: str | None = None,
+        settings: Mapping[str, Scalar] | None = None,
+        beacon: str | None = None,
+    ) -> Iterator[list[Released]]:
+        """Log every `generate` of a generator while the block runs; give the list of what may leave.
+
+        Arrays leave as they are, in floats; their bytes by the generator's rounding rule are what is logged.
+
+            with recorder.recording(gen) as released:
+                pictures = gen.generate(gen.sample_latent(key, 4))
+        """
+        released: list[Released] = []
+
+        def around(used: Any, z: Any, labels: Any, make: Callable[[], Any]) -> Any:
+            if used.weights_digest != gen.weights_digest:
+                return make()
+            intents = self.intend(used, np.asarray(z), labels=labels, settings=settings, beacon=beacon)
+            made = make()
+            pixels = to_byte(np.asarray(made), rule=used.rounding or "round")
+            released.extend(self.release(intents, pixels, recipient=recipient))
+            return made
+
+        token = AROUND.set(around)
+        try:
+            yield released
+        finally:
+            AROUND.reset(token)
+
+
+def model_leaf(gen: Any) -> ModelLeaf:
+    """Return the leaf of a generator with its code and settings."""
+    settings: dict[str, Scalar] = {"space": gen.space, "rounding": gen.rounding or "round"}
+    if gen.settings is not None:
+        settings |= {
+            name: str(value) if isinstance(value, float) else value for name, value in gen.settings.to_json().items()
+        }
+    return ModelLeaf(
+        gen.name, gen.digest, gen.weights_digest, f"jattr {jattr.__version__}", generator_code_digest(), settings
+    )
+
+
+@functools.cache
+def generator_code_digest() -> str:
+    """Return the SHA-256 over the source files of jattr on which a generated picture depends."""
+    digest = hashlib.sha256()
+    for part in CODE:
+        folder = resources.files("jattr") / part
+        files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".py")), key=lambda e: e.name)
+        for entry in files:
+            text = entry.read_bytes()
+            digest.update(f"{part}/{entry.name}\n{len(text)}\n".encode() + text)
+    return digest.hexdigest()
+
+
+def _result(intent: int, openings: Mapping[str, Opening]) -> ResultLeaf:
+    said = {name: opening.commitment.hex() for name, opening in openings.items()}
+    return ResultLeaf(intent, said.get("file"), said["pixels"], said["perceptual"], said.get("recipient"))

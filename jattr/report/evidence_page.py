@@ -1,0 +1,95 @@
+"""`evidence.html`: a bundle on one page of its own, for people. Its figures are those of `evidence.json`."""
+
+from __future__ import annotations
+
+import functools
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jattr.images import to_float
+from jattr.images.reading import decode_picture
+from jattr.ledger.perceptual import NEAR
+from jattr.report.html import environment, image_uri
+from jattr.report.levels import AMPLIFICATION, difference, visible
+from jattr.report.words import shown
+
+if TYPE_CHECKING:
+    from jattr.ledger.evidence.bundle import Bundle
+    from jattr.ledger.evidence.judge import Verdict
+
+TEMPLATE = "evidence.html"
+MOST = 12  # logged outputs on the page
+BITS = 256
+RATES = (
+    "Perceptual hashes of {bits} bits; outputs at most {near} bits away count as near. How often an edited copy is that"
+    " near, and how often another picture is, is measured in docs/formats.md."
+)
+FACTS = {
+    "entries": "entries in the window, all of them hashed",
+    "results": "outputs",
+    "opened": "of them opened by their perceptual hash",
+    "unopened": "not opened",
+    "erased": "erased",
+    "orphans": "intents without a result, made again",
+    "unreadable": "entries that are no leaves of this schema",
+}
+
+
+def evidence_page(bundle: Bundle, verdict: Verdict, model: str, command: str) -> str:
+    """Return the page.
+
+    Args:
+      bundle: what is stated.
+      verdict: what it comes to.
+      model: its name.
+      command: what verifies the bundle, for a shell.
+    """
+    examined = bundle.examined
+    accused, _ = decode_picture(bundle.picture)
+    facts = [(words, examined["counts"][name]) for name, words in FACTS.items()]
+    closest = "none was opened" if examined["closest"] is None else f"{examined['closest']} of {BITS} bits"
+    facts += [("distance of the closest", closest), ("sample that was made again, by the nonce", _sample(bundle))]
+    page: str = _template().render(
+        bundle=bundle,
+        verdict=verdict,
+        model=model,
+        command=command,
+        accused=image_uri(visible(to_float(accused))),
+        compared=_compared(bundle, accused),
+        facts=facts,
+        amplification=AMPLIFICATION,
+        rates=RATES.format(bits=BITS, near=NEAR),
+    )
+    return page
+
+
+def _sample(bundle: Bundle) -> str:
+    entries = bundle.examined["sample"]
+    return f"{len(entries)} of {bundle.examined['counts']['results']}, nonce {shown(bundle.nonce, 80)}"
+
+
+def _compared(bundle: Bundle, accused: np.ndarray) -> list[dict[str, Any]]:
+    """Return the logged outputs that are near, and those with the latent that was found, with their differences."""
+    distances = {entry: distance for entry, distance in bundle.examined["near"]}
+    sample = set(bundle.examined["sample"])
+    entries = sorted({*distances, *(set(bundle.pictures) - sample), *bundle.examined["exact"]} & set(bundle.pictures))
+    found = []
+    for entry in entries[:MOST]:
+        pixels, _ = decode_picture(bundle.pictures[entry])
+        far = distances.get(entry)
+        found.append(
+            {
+                "entry": entry,
+                "words": "" if far is None else f"{far} of {BITS} bits away",
+                "image": image_uri(visible(to_float(pixels))),
+                "difference": image_uri(difference(to_float(pixels), accused)),
+            }
+        )
+    return found
+
+
+@functools.cache
+def _template() -> Any:
+    return environment().from_string(resources.files("jattr.report").joinpath(TEMPLATE).read_text(encoding="utf-8"))
