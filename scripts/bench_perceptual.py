@@ -1,7 +1,8 @@
 """How near the perceptual hashes of edited copies come, and those of different pictures.
 
     python scripts/bench_perceptual.py
-    python scripts/bench_perceptual.py --pictures 3000 --altered 200 --reference FOLDER
+    python scripts/bench_perceptual.py --pictures 3000 --altered 200 --seed 2 --reference FOLDER
+    python scripts/bench_perceptual.py --only photographs
 
 Pictures: `--pictures` of each bundled generator, as many procedural faces, and the photographs of the reference folder
 ($JATTR_REFERENCE) if there is one. Copies: of the first `--altered` of each, for every alteration. Different pictures:
@@ -16,7 +17,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,13 @@ def hashes(pictures: Any) -> np.ndarray:
     return np.unpackbits(found.reshape(len(pictures), -1), axis=1).astype(bool)
 
 
-def sources(count: int, seed: int, reference: Path | None) -> dict[str, np.ndarray]:
+def sources(count: int, seed: int, reference: Path | None, only: Sequence[str] | None) -> dict[str, np.ndarray]:
     """Return pictures by their source."""
-    made = {name: own_pictures(load_generator(name), count, seed) for name in bundled_generators()}
-    made["faces"] = np.asarray(render_faces(jax.random.key(seed), count))
-    if reference:
+    names = [*bundled_generators(), "faces", "photographs"] if only is None else only
+    made = {name: own_pictures(load_generator(name), count, seed) for name in names if name in bundled_generators()}
+    if "faces" in names:
+        made["faces"] = np.asarray(render_faces(jax.random.key(seed), count))
+    if reference and "photographs" in names:
         paths = sorted((reference / "images" / "real_faces_64").glob("*.jpg"))
         made["photographs"] = np.stack([read_image(path) for path in paths])
     return made
@@ -141,10 +144,13 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=300, help="of each source, for the pairs (default 300)")
     parser.add_argument("--altered", type=int, default=200, help="of each source, for the copies (default 200)")
     parser.add_argument("--reference", help="folder with images/ (default: $JATTR_REFERENCE; none: no photographs)")
+    parser.add_argument("--only", nargs="+", metavar="SOURCE", help="bundled generators, faces, photographs")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     given = args.reference or os.environ.get("JATTR_REFERENCE")
-    pictures = sources(args.pictures, args.seed, Path(given) if given else None)
+    pictures = sources(args.pictures, args.seed, Path(given) if given else None, args.only)
+    if not pictures:
+        parser.error("no pictures of these sources; photographs need --reference or JATTR_REFERENCE")
     start = time.perf_counter()
     bits = {name: hashes(some) for name, some in pictures.items()}
     print(f"{sum(map(len, bits.values()))} hashes in {time.perf_counter() - start:.1f} s", file=sys.stderr)
