@@ -7,12 +7,14 @@ a commitment without its salt stays shut for ever. Deleting them is how a use is
 import contextlib
 import os
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 from jattr.errors import LedgerError, OutputError
 from jattr.ledger.commitments import Opening
+from jattr.ledger.durable import sync_folder
 
 FILE = "private.sqlite"
 PROJECT = "jattr ledger, private"
@@ -25,11 +27,15 @@ TABLES = (
 
 
 class PrivateStore:
-    """Openings by their commitments, and the pictures of uses by the commitments to their pixels."""
+    """Openings by their commitments, and the pictures of uses by the commitments to their pixels.
+
+    Threads may share one. After an error in writing it is not written to again, whatever the cause: the kernel may have
+    dropped what it could not write, and report the next flush as good.
+    """
 
     def __init__(self, path: Path, connection: sqlite3.Connection):
         """Wrap a connection; `create` and `open` make one."""
-        self.path, self._db = path, connection
+        self.path, self._db, self._lock, self._broken = path, connection, threading.Lock(), ""
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str]) -> Self:
@@ -45,11 +51,19 @@ class PrivateStore:
             raise OutputError(f"{path} exists already; it holds what a log's commitments hide: keep it") from error
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}; choose another place") from error
-        store = cls(path, _connect(path))
-        with store._writing() as db:
-            for statement in TABLES:
-                db.execute(statement)
-            db.execute("INSERT INTO meta VALUES ('project', ?)", (PROJECT,))
+        try:
+            with contextlib.ExitStack() as stack:
+                store = cls(path, stack.enter_context(contextlib.closing(_connect(path))))
+                with store._writing() as db:
+                    for statement in TABLES:
+                        db.execute(statement)
+                    db.execute("INSERT INTO meta VALUES ('project', ?)", (PROJECT,))
+                sync_folder(path.parent)
+                stack.pop_all()
+        except (OSError, sqlite3.Error, OutputError) as error:
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{path}{suffix}").unlink(missing_ok=True)
+            raise OutputError(f"cannot write {path}: {error}; make room or choose another place") from error
         return store
 
     @classmethod
@@ -65,13 +79,15 @@ class PrivateStore:
                 f"{path} is missing: without it nothing of this log can be opened or shown. Put it back from a copy;"
                 " if there is none, the entries count as unopened for ever, and a new log is the way on"
             )
-        try:
-            connection = _connect(path)
-            found = connection.execute("SELECT value FROM meta WHERE name = 'project'").fetchone()
-        except sqlite3.Error as error:
-            raise LedgerError(f"{path} is no private store of a log: {error}; put it back from a copy") from error
-        if found != (PROJECT,):
-            raise LedgerError(f"{path} is no private store of a log; put it back from a copy")
+        with contextlib.ExitStack() as stack:
+            try:
+                connection = stack.enter_context(contextlib.closing(_connect(path)))
+                found = connection.execute("SELECT value FROM meta WHERE name = 'project'").fetchone()
+            except sqlite3.Error as error:
+                raise LedgerError(f"{path} is no private store of a log: {error}; put it back from a copy") from error
+            if found != (PROJECT,):
+                raise LedgerError(f"{path} is no private store of a log; put it back from a copy")
+            stack.pop_all()
         return cls(path, connection)
 
     def __enter__(self) -> Self:
@@ -80,14 +96,15 @@ class PrivateStore:
 
     def __exit__(self, *args: object) -> None:
         """Close the file."""
-        self._db.close()
+        with self._lock:
+            self._db.close()
 
     def put(self, openings: Iterable[Opening], pictures: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Keep openings, and PNGs by the commitments to their pixels; on return they are on the disk."""
-        rows = [(o.commitment, o.field, o.salt, o.value) for o in openings]
+        rows, kept = [(o.commitment, o.field, o.salt, o.value) for o in openings], list(pictures)
         with self._writing() as db:
             db.executemany("INSERT OR IGNORE INTO openings VALUES (?, ?, ?, ?)", rows)
-            db.executemany("INSERT OR IGNORE INTO pictures VALUES (?, ?)", list(pictures))
+            db.executemany("INSERT OR IGNORE INTO pictures VALUES (?, ?)", kept)
 
     def opening(self, commitment: bytes) -> Opening | None:
         """Return what opens a commitment; None if it was erased or was never here."""
@@ -96,10 +113,11 @@ class PrivateStore:
             row = self._db.execute(query, (commitment,)).fetchone()
         if row is None:
             return None
-        opening = Opening(*row)
-        if opening.commitment != commitment:
-            raise LedgerError(f"{self.path} is damaged: an opening is not that of its commitment; put a copy back")
-        return opening
+        with contextlib.suppress(LedgerError, TypeError, AttributeError):
+            opening = Opening(*row)
+            if opening.commitment == commitment:
+                return opening
+        raise LedgerError(f"{self.path} is damaged: an opening is not that of its commitment; put a copy back")
 
     def picture(self, commitment: bytes) -> bytes | None:
         """Return the PNG whose pixels are committed to, where it was kept."""
@@ -116,32 +134,49 @@ class PrivateStore:
         with self._writing() as db:
             gone = db.executemany("DELETE FROM openings WHERE commitment = ?", keys).rowcount
             db.executemany("DELETE FROM pictures WHERE commitment = ?", keys)
-        with self._reading():
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log of writes holds old pages, too
+        with self._reading():  # the log of writes holds old pages, too
+            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise OutputError(
+                f"the openings are deleted, but {self.path}-wal still holds copies of them while another process reads:"
+                " erase the same entries again when it has ended"
+            )
         return max(gone, 0)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield self._db
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            raise OutputError(f"cannot write {self.path}: {error}; make room or set its permissions right") from error
+        with self._lock:
+            if self._broken:
+                raise OutputError(f"{self.path} could not be written before ({self._broken}); open the log anew")
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException as error:
+                self._broken = str(error) or type(error).__name__
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    why = f"{error}; make room or set its permissions right"
+                    raise OutputError(f"cannot write {self.path}: {why}") from error
+                raise
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
         try:
-            yield
+            with self._lock:
+                yield
         except sqlite3.Error as error:
             raise LedgerError(f"cannot read {self.path}: {error}; put it back from a copy") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=30)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA secure_delete = ON")  # erased salts are overwritten, not only unlinked
+    connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")  # erased salts are overwritten, not only unlinked
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection

@@ -18,15 +18,17 @@ from typing import Any
 import numpy as np
 
 import jattr
+from jattr.errors import LedgerError
 from jattr.generators.around import AROUND
 from jattr.images import encode_png, to_byte
 from jattr.ledger.commitments import Opening, file_value, latent_value, pixels_value, recipient_value, seed_value
-from jattr.ledger.leaves import IntentLeaf, ModelLeaf, ResultLeaf, Scalar
+from jattr.ledger.leaves import IntentLeaf, ModelLeaf, ResultLeaf, Scalar, parse_leaf
 from jattr.ledger.perceptual import perceptual_hash
 from jattr.ledger.private import PrivateStore
 from jattr.ledger.store import LogStore
 
 CODE = ("generators", "images")  # parts of jattr on which a picture depends
+UNKEPT = ("random", "given")  # noise of which a MODEL leaf says too little to make a picture again
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,11 @@ class Recorder:
         self._models: dict[bytes, int] = {}
 
     def model(self, gen: Any) -> int:
-        """Return the entry of the generator's MODEL leaf, which is appended before its first use by this recorder."""
+        """Return the entry of the generator's MODEL leaf, which is appended before its first use by this recorder.
+
+        Raises:
+          LedgerError: its noise maps are not kept, so none of its pictures could be made again.
+        """
         data = model_leaf(gen).data
         if data not in self._models:
             self._models[data] = self.log.append([data])[0]
@@ -85,9 +91,13 @@ class Recorder:
         Returns:
           The entries of the INTENT leaves.
         """
-        model = self.model(gen)
         latents = np.asarray(latents)
         known = [None] * len(latents) if labels is None or not gen.num_classes else [int(label) for label in labels]
+        if gen.num_classes and labels is None:
+            raise LedgerError(f"{gen.name} is conditional: give a label for each latent")
+        if len(known) != len(latents) or latents.shape[1:] != tuple(gen.latent_shape):
+            shape = ", ".join(map(str, ("n", *gen.latent_shape)))
+            raise LedgerError(f"latents {latents.shape} with {len(known)} labels: give latents [{shape}], a label each")
         hidden = [
             (
                 Opening.new("latent", latent_value(np.asarray(z), gen.space, label)),
@@ -95,6 +105,7 @@ class Recorder:
             )
             for i, (z, label) in enumerate(zip(latents, known, strict=True))
         ]
+        model = self.model(gen)
         leaves = [
             IntentLeaf(model, z.commitment.hex(), None if s is None else s.commitment.hex(), settings or {}, beacon)
             for z, s in hidden
@@ -117,7 +128,15 @@ class Recorder:
           pixels: uint8 [n, H, W, C], as they leave.
           files: the exact bytes of each file, where they leave as files.
           recipient: who gets them.
+
+        Raises:
+          LedgerError: they are not as many as the intents, or an entry is no INTENT leaf. Nothing is logged then.
         """
+        if len(intents) != len(pixels) or (files is not None and len(files) != len(pixels)):
+            raise LedgerError(f"{len(intents)} intents, {len(pixels)} pictures: give a picture, and a file, for each")
+        for intent in intents:
+            if not isinstance(parse_leaf(self.log.entry(intent)), IntentLeaf):
+                raise LedgerError(f"entry {intent} is no INTENT leaf; give what `intend` returned")
         rows = []
         for i, (intent, one) in enumerate(zip(intents, pixels, strict=True)):
             opened = {"pixels": pixels_value(one), "perceptual": perceptual_hash(one)}
@@ -144,20 +163,28 @@ class Recorder:
         settings: Mapping[str, Scalar] | None = None,
         beacon: str | None = None,
     ) -> Iterator[list[Released]]:
-        """Log every `generate` of a generator while the block runs; give the list of what may leave.
+        """Log every `generate` of a generator that this thread calls in the block; give the list of what may leave.
 
-        Arrays leave as they are, in floats; their bytes by the generator's rounding rule are what is logged.
+        Arrays leave as they are, in floats; their bytes by the generator's rounding rule are what is logged. Other
+        threads, `gen.apply`, and functions that were compiled with `generate` in them are not seen. Blocks may stand
+        within each other: each logs its own generator.
+
+        Raises:
+          LedgerError: `generate` is called within `jax.jit`, `grad` or `vmap`, where nothing can be logged.
 
             with recorder.recording(gen) as released:
                 pictures = gen.generate(gen.sample_latent(key, 4))
         """
         released: list[Released] = []
+        outer = AROUND.get()
 
         def around(used: Any, z: Any, labels: Any, make: Callable[[], Any]) -> Any:
+            made_by = make if outer is None else functools.partial(outer, used, z, labels, make)
             if used.weights_digest != gen.weights_digest:
-                return make()
-            intents = self.intend(used, np.asarray(z), labels=labels, settings=settings, beacon=beacon)
-            made = make()
+                return made_by()
+            latents, known = _concrete(z), None if labels is None else _concrete(labels)
+            intents = self.intend(used, latents, labels=known, settings=settings, beacon=beacon)
+            made = made_by()
             pixels = to_byte(np.asarray(made), rule=used.rounding or "round")
             released.extend(self.release(intents, pixels, recipient=recipient))
             return made
@@ -170,7 +197,16 @@ class Recorder:
 
 
 def model_leaf(gen: Any) -> ModelLeaf:
-    """Return the leaf of a generator with its code and settings."""
+    """Return the leaf of a generator with its code and settings.
+
+    Raises:
+      LedgerError: its noise maps are not kept.
+    """
+    if gen.settings is not None and gen.settings.noise in UNKEPT:
+        raise LedgerError(
+            f"the noise maps of {gen.name} are {gen.settings.noise}, so its pictures could never be made again from the"
+            ' log; use noise "const" or "none", or "search", where the maps are part of the latent'
+        )
     settings: dict[str, Scalar] = {"space": gen.space, "rounding": gen.rounding or "round"}
     if gen.settings is not None:
         settings |= {
@@ -192,6 +228,16 @@ def generator_code_digest() -> str:
             text = entry.read_bytes()
             digest.update(f"{part}/{entry.name}\n{len(text)}\n".encode() + text)
     return digest.hexdigest()
+
+
+def _concrete(values: Any) -> np.ndarray:
+    """Return an array's numbers."""
+    try:
+        return np.asarray(values)
+    except TypeError as error:  # jax's, of what it traces
+        raise LedgerError(
+            "generate is called within jit, grad or vmap, where nothing can be logged; call it outside of them"
+        ) from error
 
 
 def _result(intent: int, openings: Mapping[str, Opening]) -> ResultLeaf:
