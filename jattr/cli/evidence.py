@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import functools
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +21,13 @@ if TYPE_CHECKING:
     from jattr.ledger.evidence.bundle import Attribution
     from jattr.ledger.evidence.make import Made
     from jattr.ledger.evidence.verify import Verified
+    from jattr.ledger.policy import OpenedCheckpoint
     from jattr.ledger.store import LogStore
 
 LEVELS = ("commitments", "perceptual", "regenerated")  # as in jattr.ledger.evidence.bundle, which imports numpy
 PAGE = "evidence.html"
 SAMPLE = 8
+STATED = ("fit", "certificate", "alteration", "residual")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -57,13 +62,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     verify.add_argument("--policy", required=True, metavar="FILE", help="whom you trust: the log's key, witnesses")
     verify.add_argument("--candidate", metavar="GEN", help="the accused model; without it that part is not checked")
     verify.add_argument("--also", nargs="+", default=[], metavar="GEN", help="further models whose uses the log holds")
+    verify.add_argument("--picture", metavar="IMAGE", help="the accused picture, lest the bundle be about another one")
     verify.add_argument("--nonce", metavar="TEXT", help="what you had asked the sample to be chosen by")
     verify.add_argument("--no-search", action="store_true", help="do not search for the latent yourself")
     verify.set_defaults(run=verify_run)
     for action in (make, verify):
         action.add_argument("--restarts", type=whole_number(1, 100_000), metavar="N", help="of the search")
-        if action is make:
-            action.add_argument("--alteration", default="auto", metavar="CHAIN", help="what was done to the picture")
+        action.add_argument("--alteration", default="auto", metavar="CHAIN", help="what was done to the picture")
         add_device(action)
         add_common(action)
 
@@ -78,18 +83,20 @@ def make_run(args: argparse.Namespace) -> int:
     from jattr.report.evidence_page import evidence_page
 
     picture = read_bytes(args.picture)
-    with new_folder(args.out, overwrite=args.overwrite) as work, LogStore.open(args.log) as log:
-        with PrivateStore.open(args.log) as private:
-            policy = read_policy(log.folder / POLICY)
+    with new_folder(args.out, overwrite=args.overwrite) as work, PrivateStore.open(args.log) as private:
+        policy = read_policy(Path(args.log) / POLICY)
+        with LogStore.open(args.log, writable=False) as log:
             start, end = _window(log, args.window)
-            gen, *others = _models(args)
-            attribution = _invert(args, picture, gen, args.alteration)
-            asked = Question(Path(args.picture).name, picture, start, end, args.level, args.nonce, args.sample)
+        gen, *others = _models(args)
+        attribution = _invert(args, picture, gen, None)  # the log is free for uses meanwhile
+        asked = Question(Path(args.picture).name, picture, start, end, args.level, args.nonce, args.sample)
+        with LogStore.open(args.log) as log:
             made = make_evidence(log, private, policy, gen, attribution, asked, others)
         (work / FILE).write_bytes(made.data)
-        page = evidence_page(made.bundle, made.verdict, gen.name, _command(args, log))
+        page = evidence_page(made.bundle, made.verdict, gen.name, _command(args))
         (work / PAGE).write_text(page, encoding="utf-8")
-    emit(args, _facts(made), _text(made, f"written to {shown(args.out, 200)}: {FILE}, {PAGE}"))
+    where = f"written to {shown(args.out, 200)}: {FILE}, {PAGE}"
+    emit(args, _facts(made, attribution), _text(made, attribution, [where]))
     return 0
 
 
@@ -100,19 +107,26 @@ def verify_run(args: argparse.Namespace) -> int:
       InputError: something cannot be read.
       VerificationError: something is not as stated.
     """
+    from jattr.images.reading import read_bytes
     from jattr.ledger.evidence.bundle import FILE, MAX_BYTES
     from jattr.ledger.evidence.verify import verify_evidence
     from jattr.ledger.reader import PublishedLog
 
     path = Path(args.bundle)
     data = read_file(path / FILE if path.is_dir() else path, MAX_BYTES)
+    picture = None if args.picture is None else read_bytes(args.picture)
     policy, log = read_policy(Path(args.policy)), PublishedLog(args.log)
     gen, others = None, list[Any]()
     if args.candidate is not None:
         gen, *others = _models(args)
     invert = None if args.no_search else functools.partial(_invert, args)
-    found = verify_evidence(data, log, policy, gen=gen, others=others, nonce=args.nonce, invert=invert)
-    emit(args, _facts(found) | {"verified": True, "unchecked": list(found.unchecked)}, _verified_text(found))
+    found = verify_evidence(data, log, policy, gen=gen, others=others, nonce=args.nonce, picture=picture, invert=invert)
+    facts = _facts(found, found.attribution) | {
+        "verified": True,
+        "unchecked": list(found.unchecked),
+        "own_search": found.own,
+    }
+    emit(args, facts, _verified_text(found))
     return 0
 
 
@@ -130,7 +144,7 @@ def _invert(args: argparse.Namespace, picture: bytes, gen: Any, alteration: str 
     from jattr.ledger.evidence.inversion import invert_picture
 
     config, known = InvertConfig(restarts=args.restarts), RehearsalFiles(rehearsal_folder())
-    return invert_picture(picture, gen, alteration=alteration or "auto", config=config, rehearsals=known)
+    return invert_picture(picture, gen, alteration=alteration or args.alteration, config=config, rehearsals=known)
 
 
 def _window(log: LogStore, text: str) -> tuple[bytes | None, bytes]:
@@ -144,42 +158,62 @@ def _window(log: LogStore, text: str) -> tuple[bytes | None, bytes]:
         raise InputError("the log has not been published, so it proves nothing to others; `jattr log publish` first")
     first, colon, last = text.partition(":")
     sizes = ", ".join(map(str, sorted(published)[-20:]))
-    if not colon or any(part and (not part.isdecimal() or int(part) not in (0, *published)) for part in (first, last)):
+    if not colon or not {first, last} <= {"", "0", *map(str, published)}:
         raise InputError(f"--window is {text!r}; write FROM:TO, sizes of published checkpoints: {sizes}")
     start, end = int(first or 0), int(last or max(published))
-    if start > end or not end:
+    if start >= end:
         raise InputError(f"--window is {text!r}, which has no entries; published checkpoints are of {sizes}")
     return (published[start] if start else None), published[end]
 
 
-def _command(args: argparse.Namespace, log: LogStore) -> str:
-    nonce = "" if args.nonce is None else f" --nonce {args.nonce!r}"
-    return f"jattr evidence verify {args.out} --log PUBLIC-LOG --policy YOUR-POLICY --candidate {args.candidate}{nonce}"
+def _command(args: argparse.Namespace) -> str:
+    also = ["--also", *args.also] if args.also else []
+    given = ["--picture", args.picture, "--candidate", args.candidate, *also]
+    given += ["--nonce", "YOUR-NONCE"] if args.nonce is None else ["--nonce", args.nonce]
+    given += [] if args.alteration == "auto" else ["--alteration", args.alteration]
+    return f"jattr evidence verify {shlex.quote(args.out)} --log PUBLIC-LOG --policy YOUR-POLICY {shlex.join(given)}"
 
 
-def _facts(found: Made | Verified) -> dict[str, Any]:
+def _facts(found: Made | Verified, attribution: Attribution) -> dict[str, Any]:
     bundle = found.bundle
     facts = {"verdict": found.verdict.json, "examined": bundle.examined, "origin": bundle.origin}
-    latent = bundle.attribution.latent
-    stated = {name: getattr(bundle.attribution, name) for name in ("fit", "certificate", "alteration", "residual")}
-    return facts | {"attribution": stated | {"latent": latent is not None}, "level": bundle.level}
+    stated = {name: getattr(attribution, name) for name in STATED}
+    return facts | {"attribution": stated | {"latent": attribution.latent is not None}, "level": bundle.level}
 
 
-def _text(found: Made | Verified, last: str) -> str:
-    counts = found.bundle.examined["counts"]
-    lines = [f"{shown(found.bundle.name, 100)}: {found.verdict.text}"]
-    lines += [f"weaker because {weak}" for weak in found.verdict.weaknesses]
-    lines.append(f"inversion: {found.bundle.attribution.reason}")
-    closest = found.bundle.examined["closest"]
+def _text(found: Made | Verified, attribution: Attribution, last: Sequence[str], whose: str = "") -> str:
+    bundle, counts, sample = found.bundle, found.bundle.examined["counts"], found.bundle.examined["sample"]
+    lines = [f"{shown(bundle.name, 100)}: {found.verdict.text}"]
+    lines += [f"weaker because {shown(weak, 400)}" for weak in found.verdict.weaknesses]
+    lines.append(f"inversion{whose}: {shown(attribution.reason, 600)}")
+    closest = bundle.examined["closest"]
     away = "" if closest is None else f"; the closest is {closest} of 256 bits away"
     lines.append(
-        f"log {found.bundle.origin}: {counts['entries']} entries in the window, {counts['results']} outputs,"
-        f" {counts['opened']} opened{away}"
+        f"log {shown(bundle.origin, 200)}: {counts['entries']} entries in the window, {counts['results']} outputs,"
+        f" {counts['opened']} opened{away}; {len(sample)} made again by the nonce {shown(bundle.nonce, 100)}"
     )
-    return "\n".join([*lines, last])
+    return "\n".join([*lines, *last])
 
 
 def _verified_text(found: Verified) -> str:
-    lines = [f"NOT CHECKED: {what}" for what in found.unchecked]
+    lines = [_window_text(found.start, found.end), *(f"NOT CHECKED: {what}" for what in found.unchecked)]
     lines.append("verified: log, window, openings and verdict are as they follow from the public log")
-    return _text(found, "\n".join(lines))
+    return _text(found, found.attribution, lines, "" if found.own else ", in the words of the log's owner")
+
+
+def _window_text(start: OpenedCheckpoint | None, end: OpenedCheckpoint) -> str:
+    first = 0 if start is None else start.checkpoint.size
+    text = f"window: entries {first} to {end.checkpoint.size - 1}"
+    for what, opened in (("begins", start), ("ends", end)):
+        if opened is not None and opened.time is not None:
+            names = ", ".join(sorted(key.name for key in opened.witnesses))
+            text += f"; it {what} no later than {_date(opened.time)}, by {shown(names, 200)}"
+    return text
+
+
+def _date(seconds: int) -> str:
+    """Return a time, seconds since 1970, as a date."""
+    try:
+        return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} seconds after 1970"

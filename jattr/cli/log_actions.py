@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
 from jattr.cli.log_readers import MAX_FILE, read_file, read_policy
 from jattr.cli.options import emit
-from jattr.errors import OutputError
+from jattr.errors import LedgerError, OutputError
 from jattr.report.words import shown
 
 POLICY, PUBLIC = "policy", "public"
@@ -27,10 +28,14 @@ def init_log(args: argparse.Namespace) -> int:
 
     signers = [Signer.generate(args.origin)] + ([Signer.generate(args.origin, ML_DSA_44)] if args.ml_dsa else [])
     with LogStore.create(args.folder, args.origin, signers) as log:
-        PrivateStore.create(log.folder).__exit__()
         keys = [key.vkey for key in log.identity.keys]
         text = HEAD + f"log {keys[0]}\nquorum none\n"
-        _write(log.folder / POLICY, text.encode())
+        try:
+            PrivateStore.create(log.folder).__exit__()
+            write(log.folder / POLICY, text.encode())
+        except BaseException:
+            shutil.rmtree(log.folder, ignore_errors=True)  # nothing stands in it yet
+            raise
     lines = [
         f"the log {args.origin} is begun in {shown(args.folder, 200)}",
         f"its key: {keys[0]}",
@@ -50,8 +55,22 @@ def append_files(args: argparse.Namespace) -> int:
         check_entry(entry)
     with LogStore.open(args.folder) as log:
         places = log.append(entries)
-    emit(args, {"entries": list(places)}, f"entries {places[0]} to {places[-1]} of {shown(args.folder, 200)}")
+    others = sum(not _is_leaf(entry) for entry in entries)
+    text = f"entries {places[0]} to {places[-1]} of {shown(args.folder, 200)}"
+    if others:
+        text += f"; {others} of them are no leaves of jattr: a window with such entries supports no denial"
+    emit(args, {"entries": list(places), "others": others}, text)
     return 0
+
+
+def _is_leaf(entry: bytes) -> bool:
+    from jattr.ledger.leaves import parse_leaf
+
+    try:
+        parse_leaf(entry)
+    except LedgerError:
+        return False
+    return True
 
 
 def publish_log(args: argparse.Namespace) -> int:
@@ -83,6 +102,7 @@ def publish_log(args: argparse.Namespace) -> int:
 def status_of(args: argparse.Namespace) -> int:
     """Say what is in a log."""
     from jattr.ledger.evidence.window import Leaves
+    from jattr.ledger.private import FILE
     from jattr.ledger.store import LogStore
 
     with LogStore.open(args.folder, writable=False) as log:
@@ -90,7 +110,7 @@ def status_of(args: argparse.Namespace) -> int:
         for number, entry in enumerate(log.entries(0, log.size)):
             leaves.read(number, entry)
         published = [signed for signed in log.checkpoints() if signed.published]
-        orphans = leaves.orphans()
+        orphans, private = leaves.orphans(), (log.folder / FILE).is_file()
         facts = {
             "origin": log.origin,
             "entries": log.size,
@@ -100,6 +120,7 @@ def status_of(args: argparse.Namespace) -> int:
             "orphans": orphans,
             "erased": sorted(leaves.erased),
             "other": leaves.others,
+            "private": private,
         }
     text = (
         f"{facts['origin']}: {facts['entries']} entries, {facts['published']} of them published;"
@@ -108,6 +129,8 @@ def status_of(args: argparse.Namespace) -> int:
     if orphans:
         text += f" (entries {', '.join(map(str, orphans[:10]))}{', ...' if len(orphans) > 10 else ''}): a process ended"
         text += " between the intent and the result; no picture of theirs was released by jattr"
+    if not private:
+        text += f". {FILE} is missing: nothing of this log can be opened; put it back from a copy"
     emit(args, facts, text)
     return 0
 
@@ -136,7 +159,7 @@ def rotate_key(args: argparse.Namespace) -> int:
         new = Signer.generate(log.origin, ED25519)
         entry = log.append([KeyLeaf.signed(old, new).data])[0]
         log.rotate([new, *further])
-        _write(log.folder / POLICY, _with_key(log.folder / POLICY, new.verifier.vkey))
+        write(log.folder / POLICY, _with_key(log.folder / POLICY, new.verifier.vkey))
     text = f"entry {entry}: {shown(args.folder, 200)} signs with {new.verifier.vkey} from now on; give it to verifiers"
     emit(args, {"entry": entry, "key": new.verifier.vkey}, text)
     return 0
@@ -144,12 +167,17 @@ def rotate_key(args: argparse.Namespace) -> int:
 
 def _with_key(path: Path, vkey: str) -> bytes:
     """Return a policy with a further key of the log, after those that it has."""
-    lines = read_file(path, MAX_FILE).decode("utf-8", "replace").splitlines()
-    place = max((i for i, line in enumerate(lines) if line.startswith("log ")), default=len(lines) - 1) + 1
-    return "".join(f"{line}\n" for line in [*lines[:place], f"log {vkey}", *lines[place:]]).encode()
+    lines = read_file(path, MAX_FILE).removesuffix(b"\n").split(b"\n")
+    place = max((i for i, line in enumerate(lines) if line.split()[:1] == [b"log"]), default=len(lines) - 1) + 1
+    return b"".join(line + b"\n" for line in [*lines[:place], f"log {vkey}".encode(), *lines[place:]])
 
 
-def _write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes) -> None:
+    """Put a file in place, whole or not at all.
+
+    Raises:
+      OutputError: it cannot be written.
+    """
     from jattr.ledger.durable import replace_file
 
     try:

@@ -87,21 +87,21 @@ def _write(work: Path, pixels: np.ndarray, first: int) -> list[bytes]:
 
 def renew(args: argparse.Namespace) -> int:
     """Write the receipts of a folder anew, under the checkpoint that was published last."""
-    from jattr.ledger.durable import replace_file
+    from jattr.cli.log_actions import write
+    from jattr.ledger.picture_receipts import renewed
     from jattr.ledger.store import LogStore
-    from jattr.ledger.tlog_proof import TlogProof, parse_tlog_proof
 
     paths = sorted(Path(args.pictures).glob("*.tlog-proof"))
     if not paths:
         raise InputError(f"{args.pictures!r} has no receipts (*.tlog-proof); give a folder of `jattr log generate`")
-    old = [parse_tlog_proof(_read(path)) for path in paths]
+    old = [_read(path) for path in paths]
     with LogStore.open(args.folder, writable=False) as log:
         published = [signed.published for signed in log.checkpoints() if signed.published]
         if not published:
             raise InputError(f"the log in {args.folder} has not been published; `jattr log publish` comes first")
-        for path, proof in zip(paths, old, strict=True):
-            new = log.receipt(proof.index, published[-1])
-            replace_file(path, TlogProof(new.index, new.hashes, new.checkpoint, proof.extra).data)
+        new = [renewed(log, receipt, published[-1]) for receipt in old]  # all of them before any is written
+    for path, receipt in zip(paths, new, strict=True):
+        write(path, receipt)
     emit(args, {"receipts": len(paths)}, f"{len(paths)} receipts renewed under the checkpoint published last")
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,12 @@ def run_witness(args: argparse.Namespace) -> int:
             emit(args, {"keys": keys}, "\n".join(keys))
             return 0
         witness = Witness(store, [parse_vkey(text) for text in args.log])
-        serve(witness, args.host, args.port, ready=lambda url: emit(args, {"url": url, "keys": keys}, url))
+
+        def ready(url: str) -> None:
+            emit(args, {"url": url, "keys": keys}, f"{url} cosigns with {', '.join(keys)}")
+            sys.stdout.flush()  # whoever started it may read a pipe
+
+        serve(witness, args.host, args.port, ready=ready)
     return 0
 
 

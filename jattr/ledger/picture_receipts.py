@@ -4,6 +4,7 @@ Receipt and picture are enough to verify offline that the log holds this picture
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,30 @@ def make_receipt(log: LogView, released: Released, checkpoint: bytes) -> bytes:
     return TlogProof(proof.index, proof.hashes, proof.checkpoint, encode_canonical(facts)).data
 
 
+def renewed(log: LogView, receipt: bytes, checkpoint: bytes) -> bytes:
+    """Return a receipt under another checkpoint of the log, such as one that witnesses have cosigned.
+
+    Raises:
+      LedgerError: it is malformed, or of another log, or the checkpoint does not reach as far.
+    """
+    old = parse_tlog_proof(receipt)
+    entry, _ = _read_extra(old)
+    if old.index >= log.size or log.entry(old.index) != entry:
+        raise LedgerError(f"the receipt is not of entry {old.index} of the log {log.origin}; give those of this log")
+    new = log.receipt(old.index, checkpoint)
+    return TlogProof(new.index, new.hashes, new.checkpoint, old.extra).data
+
+
+def _read_extra(proof: TlogProof) -> tuple[bytes, list[Any]]:
+    """Return the entry and the openings, as JSON, that a receipt's extra line states."""
+    facts = parse_canonical(proof.extra or b"", "the extra line of the receipt", MAX_EXTRA)
+    if not isinstance(facts, dict) or sorted(facts) != ["leaf", "openings"] or not isinstance(facts["openings"], list):
+        raise LedgerError("the extra line of the receipt is no object of a leaf and its openings; it is not of jattr")
+    if not isinstance(facts["leaf"], str):
+        raise LedgerError("the leaf of the receipt is no text")
+    return parse_base64(facts["leaf"].encode(errors="replace"), "the leaf of the receipt"), facts["openings"]
+
+
 @dataclass(frozen=True)
 class CheckedReceipt:
     """What a receipt proves of a picture."""
@@ -55,17 +80,15 @@ def check_receipt(data: bytes, picture: bytes, pixels: np.ndarray, policy: Polic
       VerificationError: it does not show that.
     """
     proof = parse_tlog_proof(data)
-    facts = parse_canonical(proof.extra or b"", "the extra line of the receipt", MAX_EXTRA)
-    if not isinstance(facts, dict) or sorted(facts) != ["leaf", "openings"] or not isinstance(facts["openings"], list):
-        raise LedgerError("the extra line of the receipt is no object of a leaf and its openings; it is not of jattr")
-    if not isinstance(facts["leaf"], str):
-        raise LedgerError("the leaf of the receipt is no text")
-    entry = parse_base64(facts["leaf"].encode(errors="replace"), "the leaf of the receipt")
+    entry, stated = _read_extra(proof)
     leaf = parse_leaf(entry)
     if not isinstance(leaf, ResultLeaf):
         raise LedgerError(f"the receipt is of a {leaf.kind} leaf; only result leaves speak of pictures")
     opened = proof.verify(entry, policy)
-    openings = {opening.field: opening for opening in map(parse_opening, facts["openings"])}
+    found_openings = [parse_opening(item) for item in stated]
+    openings = {opening.field: opening for opening in found_openings}
+    if [*openings] != [opening.field for opening in found_openings]:
+        raise LedgerError("the receipt opens a field twice")
     for name, opening in openings.items():
         if name not in OPENED or getattr(leaf, name) is None:
             raise LedgerError(f"the receipt opens {name}, which its leaf does not state")

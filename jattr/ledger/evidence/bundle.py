@@ -6,14 +6,16 @@ to what is said; what is said is checked all the same.
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.canonical import encode_canonical, parse_canonical
-from jattr.ledger.commitments import Opening, parse_opening
-from jattr.ledger.encoding import encode_base64, parse_base64, shown
+from jattr.ledger.commitments import Opening, parse_latent, parse_opening
+from jattr.ledger.encoding import encode_base64, shown
+from jattr.ledger.evidence.values import any_object, base64_of, list_of, object_of, text_of, whole_number
 from jattr.ledger.keys import Signer, Verifier
 from jattr.ledger.note import open_note, sign_note
 
@@ -24,6 +26,12 @@ MAX_PICTURE = 80 * 2**20
 LEVELS = ("commitments", "perceptual", "regenerated")  # each opens more
 FITS = ("fits", "does-not-fit", "undecided")
 NONCE = 200  # characters
+DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?(e[+-][0-9]{1,3})?")
+OPENED: dict[str, tuple[str, ...]] = {  # level -> the fields that it opens
+    "commitments": (),
+    "perceptual": ("perceptual",),
+    "regenerated": ("perceptual", "pixels", "latent"),
+}
 
 
 @dataclass(frozen=True)
@@ -108,18 +116,23 @@ def parse_bundle(data: bytes, keys: Sequence[Verifier]) -> Bundle:
         raise LedgerError(f'the file is no bundle of this schema: an object with "jattr":"{SCHEMA}"')
     if differing := sorted(wanted ^ set(found)):
         raise LedgerError(f"the bundle lacks fields, or has unknown ones: {shown(', '.join(differing).encode())}")
-    signature = _base64(found.pop("signature"), "signature")
+    signature = base64_of(found.pop("signature"), "signature")
     try:
-        signed = open_note(signature, keys).text
+        opened = open_note(signature, keys)
     except VerificationError as error:
         raise VerificationError(f"signature: {error}") from error
-    stated = _statement(found)
+    except LedgerError as error:
+        raise LedgerError(f"signature: {error}") from error
+    stated, signed = _statement(found), opened.text
     for line, other in zip(stated.splitlines(), signed.splitlines(), strict=False):
         if line != other:
             raise VerificationError(f"field {line.partition(' ')[0]}: it is not what was signed")
     if stated != signed:
         raise VerificationError("signature: it is over other fields")
-    return _parse(found)
+    bundle = _parse(found)
+    if bundle.origin not in {key.name for key in opened.verified}:
+        raise VerificationError(f"origin: it is {bundle.origin}, and another log's key has signed the bundle")
+    return bundle
 
 
 def _statement(fields: dict[str, Any]) -> str:
@@ -135,39 +148,47 @@ WORDS = (
 
 
 def _parse(found: dict[str, Any]) -> Bundle:
-    picture, model = _object(found, "picture", "name", "data"), _object(found, "model", "entry", "digest")
-    window, sample = _object(found, "window", "start", "end"), _object(found, "sample", "nonce", "wanted")
-    origin, level = _text(found["origin"], "origin"), _text(found["level"], "level")
+    picture, model = object_of(found, "picture", "name", "data"), object_of(found, "model", "entry", "digest")
+    window, sample = object_of(found, "window", "start", "end"), object_of(found, "sample", "nonce", "wanted")
+    origin, level = text_of(found["origin"], "origin"), text_of(found["level"], "level")
     if level not in LEVELS:
-        raise LedgerError(f"level of the bundle is {shown(level.encode())}; it is {', '.join(LEVELS)}")
+        raise LedgerError(f"level: it is {shown(level.encode())}; there are {', '.join(LEVELS)}")
     start = window["start"]
+    openings, pictures = _openings(found["openings"]), _pictures(found["pictures"])
+    if beyond := sorted({name for _, name in openings} - set(OPENED[level])):
+        raise LedgerError(f"level: it is {level}, and the openings show {', '.join(beyond)} besides")
+    if pictures and level != LEVELS[-1]:
+        raise LedgerError(f"level: it is {level}, and there are pictures that were made again")
     return Bundle(
         origin=origin,
-        name=_text(picture["name"], "picture"),
-        picture=_base64(picture["data"], "picture", MAX_PICTURE),
-        model=_whole(model["entry"], "model"),
-        digest=_text(model["digest"], "model"),
-        start=None if start is None else _base64(start, "window"),
-        end=_base64(window["end"], "window"),
+        name=text_of(picture["name"], "picture"),
+        picture=base64_of(picture["data"], "picture", MAX_PICTURE),
+        model=whole_number(model["entry"], "model"),
+        digest=text_of(model["digest"], "model"),
+        start=None if start is None else base64_of(start, "window"),
+        end=base64_of(window["end"], "window"),
         level=level,
-        openings=_openings(found["openings"]),
-        nonce=_text(sample["nonce"], "sample", NONCE),
-        wanted=_whole(sample["wanted"], "sample"),
-        pictures=_pictures(found["pictures"]),
+        openings=openings,
+        nonce=text_of(sample["nonce"], "sample", NONCE),
+        wanted=whole_number(sample["wanted"], "sample"),
+        pictures=pictures,
         attribution=_attribution(found),
-        examined=_any_object(found["examined"], "examined"),
-        verdict=_any_object(found["verdict"], "verdict"),
+        examined=any_object(found["examined"], "examined"),
+        verdict=any_object(found["verdict"], "verdict"),
     )
 
 
 def _openings(found: Any) -> dict[tuple[int, str], Opening]:
     openings: dict[tuple[int, str], Opening] = {}
     last = (-1, "")
-    for item in _list(found, "openings"):
+    for item in list_of(found, "openings"):
         if not isinstance(item, dict) or "entry" not in item:
             raise LedgerError("openings: each is an object with an entry")
-        opening = parse_opening({name: value for name, value in item.items() if name != "entry"})
-        key = (_whole(item["entry"], "openings"), opening.field)
+        try:
+            opening = parse_opening({name: value for name, value in item.items() if name != "entry"})
+        except LedgerError as error:
+            raise LedgerError(f"openings: {error}") from error
+        key = (whole_number(item["entry"], "openings"), opening.field)
         if key <= last:
             raise LedgerError(f"openings: entry {key[0]} stands twice or out of order")
         openings[key] = opening
@@ -177,71 +198,42 @@ def _openings(found: Any) -> dict[tuple[int, str], Opening]:
 
 def _pictures(found: Any) -> dict[int, bytes]:
     pictures: dict[int, bytes] = {}
-    for item in _list(found, "pictures"):
+    for item in list_of(found, "pictures"):
         if not isinstance(item, dict) or sorted(item) != ["data", "entry"]:
             raise LedgerError("pictures: each is an object of an entry and data")
-        entry = _whole(item["entry"], "pictures")
+        entry = whole_number(item["entry"], "pictures")
         if pictures and entry <= max(pictures):
             raise LedgerError(f"pictures: entry {entry} stands twice or out of order")
-        pictures[entry] = _base64(item["data"], "pictures", MAX_PICTURE)
+        pictures[entry] = base64_of(item["data"], "pictures", MAX_PICTURE)
     return pictures
 
 
 def _attribution(found: dict[str, Any]) -> Attribution:
     names = [item.name for item in dataclasses.fields(Attribution)]
-    stated = _object(found, "attribution", *names)
+    stated = object_of(found, "attribution", *names)
     texts = {name: stated[name] for name in ("alteration", "residual", "miss_bound")}
     for name, value in texts.items():
         if value is not None:
-            _text(value, f"attribution ({name})")
+            text_of(value, f"attribution ({name})")
+            if name != "alteration" and not DECIMAL.fullmatch(value):
+                raise LedgerError(f"attribution ({name}): it is no decimal number")
     if stated["fit"] not in FITS or not isinstance(stated["certificate"], bool):
         raise LedgerError(f"attribution: fit is {', '.join(FITS)}, certificate true or false")
-    latent = stated["latent"]
+    latent = None if stated["latent"] is None else base64_of(stated["latent"], "attribution (latent)", MAX_PICTURE)
+    try:
+        if latent is not None:
+            parse_latent(latent)
+    except LedgerError as error:
+        raise LedgerError(f"attribution (latent): {error}") from error
+    if (latent is None) != (texts["residual"] is None):
+        raise LedgerError("attribution: latent and residual go together")
+    if stated["certificate"] and (stated["fit"] != "fits" or latent is None):
+        raise LedgerError("attribution: a certificate is of a latent that fits")
     return Attribution(
         fit=stated["fit"],
         certificate=stated["certificate"],
-        latent=None if latent is None else _base64(latent, "attribution", MAX_PICTURE),
-        restarts=_whole(stated["restarts"], "attribution"),
-        reason=_text(stated["reason"], "attribution (reason)"),
+        latent=latent,
+        restarts=whole_number(stated["restarts"], "attribution"),
+        reason=text_of(stated["reason"], "attribution (reason)"),
         **texts,
     )
-
-
-def _object(found: dict[str, Any], name: str, *keys: str) -> dict[str, Any]:
-    value = found[name]
-    if not isinstance(value, dict) or sorted(value) != sorted(keys):
-        raise LedgerError(f"{name}: it is no object of {', '.join(keys)}")
-    return value
-
-
-def _any_object(value: Any, name: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise LedgerError(f"{name}: it is no object")
-    return value
-
-
-def _list(value: Any, name: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise LedgerError(f"{name}: it is no list")
-    return value
-
-
-def _text(value: Any, name: str, limit: int = 2000) -> str:
-    if not isinstance(value, str) or len(value) > limit or any(letter < " " or letter == "\x7f" for letter in value):
-        raise LedgerError(f"{name}: it is no text of at most {limit} characters without control characters")
-    return value
-
-
-def _whole(value: Any, name: str) -> int:
-    if type(value) is not int or value < 0:
-        raise LedgerError(f"{name}: it is no whole number from 0")
-    return value
-
-
-def _base64(value: Any, name: str, limit: int = 2_000_000) -> bytes:
-    if not isinstance(value, str) or len(value) > limit * 4 // 3 + 4:
-        raise LedgerError(f"{name}: it is no base64 text of at most {limit} bytes")
-    try:
-        return parse_base64(value.encode(errors="replace"), name)
-    except LedgerError as error:
-        raise LedgerError(f"{name}: it is no canonical base64") from error

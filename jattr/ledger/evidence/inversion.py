@@ -1,6 +1,7 @@
 """What inversion says of an accused picture, for evidence: the one place of the ledger that needs jax."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -100,8 +101,38 @@ def reproduces(gen: Any, z: np.ndarray, label: int | None, pixels: np.ndarray) -
     return bool(certify(gen, z, pixels, label=-1 if label is None else label, rounding=gen.rounding).holds)
 
 
-def explainer(data: bytes, gen: Any, alteration: str | None) -> Callable[[np.ndarray, int | None], bool]:
-    """Return (latent, label) -> whether its picture, altered so, is the one in a file, by the certificate test.
+@dataclass(frozen=True)
+class Seen:
+    """An accused picture as searches of one generator see it, under what was done to it."""
+
+    gen: Any
+    accused: Any  # as `make_accused` gives it
+    alteration: str | None  # the chain, spelt in the one way; None: nothing was done to it
+
+    def takes(self, z: np.ndarray, label: int | None) -> bool:
+        """Whether this generator takes such a latent with such a label."""
+        legal = label is None if not self.gen.num_classes else label is not None and label < self.gen.num_classes
+        return legal and z.shape == tuple(self.gen.latent_shape)
+
+    def residual(self, z: np.ndarray, label: int | None) -> float:
+        """Return the mean squared residual that a latent leaves, [-1, 1] units, as `attribute` states it."""
+        labels = None if label is None else np.array([label], np.int32)
+        return float(self.accused.residuals(z[None], labels)[0])
+
+    def explains(self, z: np.ndarray, label: int | None) -> bool:
+        """Whether the picture of a latent, altered so, is the accused one, by the certificate test."""
+        from jattr.decision.certificate import certify_altered
+
+        if not self.takes(z, label):
+            return False
+        if self.alteration is None:
+            return reproduces(self.gen, z, label, self.accused.pixels[0])
+        test = certify_altered(self.accused, 0, z, -1 if label is None else label)
+        return self.accused.provable and bool(test.holds)
+
+
+def seen_by(data: bytes, gen: Any, alteration: str | None) -> Seen:
+    """Return a picture as searches see it.
 
     Args:
       data: the file.
@@ -110,21 +141,23 @@ def explainer(data: bytes, gen: Any, alteration: str | None) -> Callable[[np.nda
 
     Raises:
       ImageError: the picture cannot be read, or is not of the size that the generator and the alteration lead to.
+      InputError: there is no such alteration.
     """
-    from jattr.decision.certificate import certify_altered
-    from jattr.inversion.altered import make_altered
+    from jattr.inversion.config import InvertConfig
+    from jattr.inversion.observation import make_accused
 
     images = observed(data, gen, alteration or "none")
-    altered = None if isinstance(images, np.ndarray) else make_altered(gen, images)
+    chain = None if isinstance(images, np.ndarray) else images.chain.text
+    return Seen(gen, make_accused(gen, images, InvertConfig()), chain)
 
-    def explains(z: np.ndarray, label: int | None) -> bool:
-        if z.shape != gen.latent_shape:
-            return False
-        if altered is None:
-            return reproduces(gen, z, label, images[0])
-        return altered.provable and bool(certify_altered(altered, 0, z, -1 if label is None else label).holds)
 
-    return explains
+def explainer(data: bytes, gen: Any, alteration: str | None) -> Callable[[np.ndarray, int | None], bool]:
+    """Return (latent, label) -> whether its picture, altered so, is the one in a file, by the certificate test.
+
+    Raises:
+      InputError: as `seen_by`.
+    """
+    return seen_by(data, gen, alteration).explains
 
 
 def viewed(gen: Any, settings: dict[str, Any]) -> Any:
@@ -134,6 +167,8 @@ def viewed(gen: Any, settings: dict[str, Any]) -> Any:
       InputError: it does not have them.
     """
     given = {name: settings[name] for name in ("cutoff", "noise") if settings.get(name) is not None}
+    if type(given.get("cutoff", 0)) is not int or given.get("noise", "none") not in ("const", "none", "search"):
+        raise InputError("the cutoff or the noise of the MODEL leaf is none that a picture can be made again with")
     if settings.get("psi") is not None:
         try:
             given["psi"] = float(settings["psi"])

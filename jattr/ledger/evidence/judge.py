@@ -27,6 +27,7 @@ TEXTS = {
     " saved, or the alteration by name would settle it",
 }
 
+LEAST_SAMPLE = 8  # outputs made again, or all that there are: with fewer no denial is supported
 PARTS = {  # of the counts -> what is missing where they are not 0
     "unopened": "outputs of the window were not opened",
     "erased": "outputs of the window were erased and cannot be opened",
@@ -76,8 +77,9 @@ def judge(
     weak = weaknesses(examined, shown, witnessed, level)
     good = {s.entry: s for s in shown if not s.problem}
     fits = fit == "fits"
-    same = {*examined.exact, *(s.entry for s in good.values() if s.same or s.latent)}
+    same = {entry for entry, s in good.items() if s.same or s.latent or entry in examined.exact}
     distances = dict(examined.near) | {s.entry: 0 for s in good.values() if s.near and s.entry in examined.orphans}
+    distances |= dict.fromkeys(examined.exact, 0)
     near = sorted(distances, key=lambda entry: (distances[entry], entry))
     if same:
         return _verdict(CONSISTENT, min(same), weak)
@@ -100,9 +102,13 @@ def weaknesses(examined: Examined, shown: Sequence[Shown], witnessed: bool, leve
         found.append("no independent witness has cosigned both ends of the window: another log may have been shown")
     if level != LEVELS[-1]:
         found.append(f"only the level {level} was opened, so nothing shows that the openings are true")
+    if not counts["entries"]:
+        found.append("the window has no entries")
     for name, why in PARTS.items():
         if counts[name]:
             found.append(f"{counts[name]} {why}")
+    if level == LEVELS[-1] and len(examined.sample) < min(LEAST_SAMPLE, counts["results"]):
+        found.append(f"a sample of {len(examined.sample)} outputs was made again; at least {LEAST_SAMPLE} are needed")
     if examined.featureless:
         found.append("the picture has next to no structure, so its perceptual hash says nothing")
     missing = sorted(set(examined.to_show) - {s.entry for s in shown})

@@ -12,7 +12,7 @@ from jattr.images.reading import decode_picture
 from jattr.ledger.checkpoint import Checkpoint
 from jattr.ledger.commitments import Opening, parse_latent, pixels_value
 from jattr.ledger.evidence.bundle import LEVELS, Attribution, Bundle, encode_bundle
-from jattr.ledger.evidence.judge import Verdict, judge
+from jattr.ledger.evidence.judge import LEAST_SAMPLE, Verdict, judge
 from jattr.ledger.evidence.regenerate import accused_picture, alike, check_shown
 from jattr.ledger.evidence.window import Leaves, examine
 from jattr.ledger.leaves import ModelLeaf, parse_leaf
@@ -21,7 +21,7 @@ from jattr.ledger.policy import OpenedCheckpoint, Policy
 from jattr.ledger.private import PrivateStore
 from jattr.ledger.store import LogStore
 
-SAMPLE = 8  # entries that are made again
+SAMPLE = LEAST_SAMPLE  # entries that are made again
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def make_evidence(
     if asked.level not in LEVELS:
         raise LedgerError(f"level {asked.level!r}: choose one of {', '.join(LEVELS)}")
     start, end = _size(log, asked.start), log.own_checkpoint(asked.end)
-    leaves = Leaves(log.entry)
+    leaves = Leaves(lambda number: _before(log, number, end))
     for number, entry in enumerate(log.entries(start, end.size), start):
         leaves.read(number, entry)
     model = _model(log, end, gen)
@@ -123,6 +123,11 @@ def is_witnessed(policy: Policy, start: bytes | None, end: bytes) -> bool:
     """
     opened: list[OpenedCheckpoint] = [policy.without_quorum().open(note) for note in (start, end) if note is not None]
     return all(found.witnesses and policy.is_quorum(found.witnesses) for found in opened)
+
+
+def _before(log: LogStore, number: int, end: Checkpoint) -> bytes | None:
+    """Return an entry that whoever verifies can see, too."""
+    return log.entry(number) if number < end.size else None
 
 
 def _size(log: LogStore, note: bytes | None) -> int:

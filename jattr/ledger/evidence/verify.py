@@ -8,22 +8,43 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jattr.errors import LedgerError, VerificationError
+import numpy as np
+
+from jattr.errors import ImageError, InputError, LedgerError, VerificationError
 from jattr.images.reading import decode_picture
-from jattr.ledger.checkpoint import Checkpoint
-from jattr.ledger.commitments import parse_latent, pixels_value
+from jattr.ledger.canonical import encode_canonical
+from jattr.ledger.commitments import file_value, parse_latent, pixels_value
+from jattr.ledger.encoding import shown
 from jattr.ledger.evidence.bundle import Attribution, Bundle, parse_bundle
 from jattr.ledger.evidence.judge import Shown, Verdict, judge
 from jattr.ledger.evidence.make import is_witnessed
+from jattr.ledger.evidence.published import check_model, window_ends, window_leaves
 from jattr.ledger.evidence.regenerate import accused_picture, check_shown
-from jattr.ledger.evidence.window import Examined, Leaves, check_openings, examine
-from jattr.ledger.leaves import ModelLeaf, parse_leaf
-from jattr.ledger.merkle import consistency_proof, inclusion_proof, leaf_hash, verify_consistency, verify_inclusion
+from jattr.ledger.evidence.window import Examined, check_openings, examine
 from jattr.ledger.perceptual import is_featureless, perceptual_hash
-from jattr.ledger.policy import Policy
-from jattr.ledger.reader import PublishedLog, verify_window
+from jattr.ledger.policy import OpenedCheckpoint, Policy
+from jattr.ledger.reader import PublishedLog
 
-Invert = Callable[[bytes, Any, str | None], Attribution]  # (file, generator, alteration) -> what inversion finds
+Invert = Callable[[bytes, Any, str | None], Attribution]  # (file, generator, alteration; None: one's own) -> findings
+RELATIVE = 1e-3  # of residuals: machines differ in the last digits
+SOURCES = {  # what each thing that was examined follows from
+    "counts": "window, openings",
+    "closest": "picture, openings",
+    "near": "picture, openings",
+    "exact": "picture, openings",
+    "sample": "sample, window",
+    "orphans": "window",
+    "featureless": "picture",
+    "hash": "picture",
+}
+CAUSES = {  # words of a weakness -> the field that it comes from
+    "entry ": "pictures",
+    "had to be made again": "pictures",
+    "only the level": "level",
+    "independent witness": "window",
+    "a sample of": "sample",
+    "not opened": "openings",
+}
 
 
 @dataclass(frozen=True)
@@ -33,8 +54,11 @@ class Verified:
     verdict: Verdict
     examined: Examined
     bundle: Bundle
+    start: OpenedCheckpoint | None  # of the window; None: it begins with the log
+    end: OpenedCheckpoint
     attribution: Attribution  # the verifier's own where the search was run, else as stated
     shown: tuple[Shown, ...]
+    own: bool  # whether the attribution is the verifier's own
     unchecked: tuple[str, ...]  # what was not carried out, and why
 
 
@@ -46,6 +70,7 @@ def verify_evidence(
     gen: Any = None,
     others: Sequence[Any] = (),
     nonce: str | None = None,
+    picture: bytes | None = None,
     invert: Invert | None = None,
 ) -> Verified:
     """Verify a bundle.
@@ -57,6 +82,7 @@ def verify_evidence(
       gen: the accused model; without it neither inversion nor the pictures made again are checked.
       others: further models whose uses the log holds.
       nonce: what the verifier had asked the sample to be chosen by; None: whoever made the bundle chose it.
+      picture: the file that the verifier asks about; None: the bundle may be about another one.
       invert: the verifier's own search; None: what the bundle says of a picture that does not fit is not checked.
 
     Raises:
@@ -64,111 +90,83 @@ def verify_evidence(
       VerificationError: something is not as stated; the message begins with the field.
     """
     bundle = parse_bundle(data, [party.key for party in policy.logs])
-    start, end = _ends(bundle, policy)
-    leaves = _window(log, policy, start, end)
-    _check_model(leaves, bundle, gen)
+    start, end = window_ends(bundle, policy)
+    leaves = window_leaves(log, policy, None if start is None else start.checkpoint, end.checkpoint)
+    check_model(leaves, bundle, gen)
     check_openings(leaves, bundle.openings)
     if nonce is not None and nonce != bundle.nonce:
         raise VerificationError(f"sample: it was chosen by the nonce {bundle.nonce!r}, not by {nonce!r}")
-    pixels, _ = decode_picture(bundle.picture)
+    pixels = _pixels(bundle, picture)
     accused = (perceptual_hash(pixels), pixels_value(pixels), is_featureless(pixels))
-    examined = examine(leaves, bundle.openings, bundle.digest, accused, (bundle.nonce, bundle.wanted, end.root))
-    for name, value in examined.json.items():
-        if bundle.examined.get(name) != value:
-            raise VerificationError(f"examined: {name} is {value}, the bundle states {bundle.examined.get(name)}")
-    if set(bundle.examined) != set(examined.json):
-        raise VerificationError("examined: it states more than there is")
+    examined = examine(
+        leaves, bundle.openings, bundle.digest, accused, (bundle.nonce, bundle.wanted, end.checkpoint.root)
+    )
+    _check_examined(bundle, examined)
     attribution, unchecked = _attribution(bundle, gen, invert)
     question = accused_picture(bundle.picture, pixels, bundle.digest, attribution, gen)
     models = None if gen is None else {each.weights_digest: each for each in (gen, *others)}
-    shown = check_shown(leaves, bundle.openings, bundle.pictures, question, models)
+    made_again = check_shown(leaves, bundle.openings, bundle.pictures, question, models)
+    if models is None:
+        made_again = _admitted(bundle, made_again)
     witnessed = is_witnessed(policy, bundle.start, bundle.end)
-    verdict = judge(attribution.fit, attribution.certificate, examined, shown, witnessed, bundle.level)
+    verdict = judge(attribution.fit, attribution.certificate, examined, made_again, witnessed, bundle.level)
     _compare(bundle, verdict)
+    own = attribution is not bundle.attribution
+    if picture is None:
+        digest = file_value(bundle.picture).hex()
+        unchecked.append(f"that the bundle is about the picture that you mean: --picture; its file is SHA-256 {digest}")
     if nonce is None:
         unchecked.append("who chose the sample: give the nonce that you had asked for, with --nonce")
-    return Verified(verdict, examined, bundle, attribution, tuple(shown), tuple(unchecked))
+    return Verified(verdict, examined, bundle, start, end, attribution, tuple(made_again), own, tuple(unchecked))
 
 
-def _ends(bundle: Bundle, policy: Policy) -> tuple[Checkpoint | None, Checkpoint]:
-    """Return the checkpoints of the window, their log's signatures checked."""
-    trusted = policy.without_quorum()
-    try:
-        end = trusted.open(bundle.end).checkpoint
-        start = None if bundle.start is None else trusted.open(bundle.start).checkpoint
-    except (LedgerError, VerificationError) as error:
-        raise VerificationError(f"window: {error}") from error
-    for checkpoint in filter(None, (start, end)):
-        if checkpoint.origin != bundle.origin:
-            raise VerificationError(f"window: it is of the log {checkpoint.origin}, the bundle of {bundle.origin}")
-    return start, end
-
-
-def _window(log: PublishedLog, policy: Policy, start: Checkpoint | None, end: Checkpoint) -> Leaves:
-    """Return the leaves of the window; its root was recomputed over all of them."""
-    nodes = log.nodes(end.size)
-
-    def fetch(number: int) -> bytes:
-        if not 0 <= number < end.size:
-            raise LedgerError(f"entry {number} is after the window")
-        entry = next(log.entries(number, number + 1, end.size))
-        verify_inclusion(leaf_hash(entry), number, end.size, inclusion_proof(number, end.size, nodes), end.root)
-        return entry
-
-    leaves = Leaves(fetch)
-    try:
-        _check_published(log, policy, end)
-        verify_window(log, start, end, leaves.read)
-    except VerificationError as error:
-        raise VerificationError(f"window: {error}") from error
-    return leaves
-
-
-def _check_published(log: PublishedLog, policy: Policy, end: Checkpoint) -> None:
-    """Check that the log as it is published now still begins with the window."""
-    now = policy.without_quorum().open(log.checkpoint()).checkpoint
-    if now.origin != end.origin:
-        raise VerificationError(f"the log {now.origin} is published at {log.place}, the window is of {end.origin}")
-    if now.size < end.size:
+def _pixels(bundle: Bundle, picture: bytes | None) -> np.ndarray:
+    """Return the accused pixels, of the file that is asked about."""
+    if picture is not None and picture != bundle.picture:
         raise VerificationError(
-            f"only {now.size} entries are published, the window ends with {end.size}: some are gone"
+            f"picture: the bundle is about another file, SHA-256 {file_value(bundle.picture).hex()[:16]}..., yours is"
+            f" {file_value(picture).hex()[:16]}..."
         )
-    if end.size:
-        proof = [] if now.size == end.size else consistency_proof(end.size, now.size, log.nodes(now.size))
-        verify_consistency(end.size, now.size, end.root, now.root, proof)
-
-
-def _check_model(leaves: Leaves, bundle: Bundle, gen: Any) -> None:
     try:
-        leaf = leaves.models.get(bundle.model) or parse_leaf(leaves.fetch(bundle.model))
-    except LedgerError as error:
-        raise VerificationError(f"model: entry {bundle.model}: {error}") from error
-    if not isinstance(leaf, ModelLeaf) or leaf.weights_digest != bundle.digest:
-        raise VerificationError(f"model: entry {bundle.model} is no MODEL leaf of the digest {bundle.digest[:16]}...")
-    if gen is not None and gen.weights_digest != bundle.digest:
-        raise VerificationError(
-            f"model: the weights that were given have the digest {gen.weights_digest[:16]}..., the log names"
-            f" {bundle.digest[:16]}...: they are another model's"
-        )
+        return decode_picture(bundle.picture)[0]
+    except ImageError as error:
+        raise LedgerError(f"picture: {error}") from error
+
+
+def _check_examined(bundle: Bundle, examined: Examined) -> None:
+    """Check what the bundle says that log and openings show."""
+    if set(bundle.examined) != set(examined.json):
+        raise VerificationError(f"examined: it states other things than {', '.join(examined.json)}")
+    for name, value in examined.json.items():
+        if encode_canonical(bundle.examined[name]) != encode_canonical(value):
+            raise VerificationError(
+                f"examined ({name}): from {SOURCES[name]} follows {_quoted(value)}, the bundle states"
+                f" {_quoted(bundle.examined[name])}"
+            )
 
 
 def _attribution(bundle: Bundle, gen: Any, invert: Invert | None) -> tuple[Attribution, list[str]]:
-    """Return what inversion says, and what of it was not checked."""
+    """Return what inversion says, and what of it was not checked.
+
+    What does not fit is searched for as the verifier takes the picture to have been altered, not as the bundle says:
+    under a false alteration the model's own pictures would not fit, either.
+    """
     stated = bundle.attribution
     if gen is None:
         return stated, [
             "inversion, and that the model makes the logged pictures: give the model's weights with --candidate"
         ]
-    if stated.fit == "fits" and stated.certificate and stated.latent is not None:
-        from jattr.ledger.evidence.inversion import explainer
-
-        z, space, label = parse_latent(stated.latent)
-        if space != gen.space or not explainer(bundle.picture, gen, stated.alteration)(z, label):
-            raise VerificationError("attribution: the model does not make the picture from the latent that is stated")
+    _check_latent(bundle, gen)
+    if stated.certificate:
         return stated, []
     if invert is None:
         return stated, ["inversion: what the bundle states of it is the developer's word; leave --no-search away"]
-    own = invert(bundle.picture, gen, stated.alteration)
+    own = invert(bundle.picture, gen, stated.alteration if stated.fit == "fits" else None)
+    if own.alteration != stated.alteration:
+        raise VerificationError(
+            f"attribution (alteration): the bundle takes the picture to be altered by {_quoted(stated.alteration)},"
+            f" the verifier's own search by {_quoted(own.alteration)}; if the first is right, name it with --alteration"
+        )
     if (own.fit, own.certificate) != (stated.fit, stated.certificate):
         raise VerificationError(
             f"attribution: the bundle states {stated.fit!r}, the verifier's own search ends with {own.fit!r}"
@@ -177,15 +175,58 @@ def _attribution(bundle: Bundle, gen: Any, invert: Invert | None) -> tuple[Attri
     return own, []
 
 
+def _check_latent(bundle: Bundle, gen: Any) -> None:
+    """Check that the stated latent leaves the stated residual, and reproduces the picture if it must."""
+    from jattr.ledger.evidence.inversion import seen_by
+
+    stated = bundle.attribution
+    try:
+        seen = seen_by(bundle.picture, gen, stated.alteration)
+    except InputError as error:
+        raise VerificationError(f"attribution (alteration): {error}") from error
+    if seen.alteration != stated.alteration:
+        raise VerificationError(
+            f"attribution (alteration): it is spelt {_quoted(stated.alteration)}, not {_quoted(seen.alteration)}"
+        )
+    if stated.latent is None or stated.residual is None:
+        return
+    z, space, label = parse_latent(stated.latent)
+    if space != gen.space or not seen.takes(z, label):
+        raise VerificationError(f"attribution (latent): {gen.name} has no such latent")
+    found, said = seen.residual(z, label), float(stated.residual)
+    if not abs(found - said) <= RELATIVE * abs(said):
+        raise VerificationError(
+            f"attribution (residual or latent): the latent leaves {found:.6g}, the bundle states {stated.residual}"
+        )
+    if stated.certificate and not seen.explains(z, label):
+        raise VerificationError("attribution (latent): the model does not make the picture from the latent")
+
+
+def _admitted(bundle: Bundle, shown: Sequence[Shown]) -> list[Shown]:
+    """Return what was made again, with the faults that the bundle itself names and only the weights would show."""
+    stated = bundle.verdict.get("weaknesses")
+    faults = [text for text in stated if isinstance(text, str)] if isinstance(stated, list) else []
+    found = []
+    for one in shown:
+        head = f"entry {one.entry}: "
+        fault = next((text.removeprefix(head) for text in faults if text.startswith(head)), "")
+        found.append(one if one.problem or not fault else Shown(one.entry, fault, False, False, False))
+    return found
+
+
 def _compare(bundle: Bundle, verdict: Verdict) -> None:
     """Check that the stated verdict is the one that follows."""
     stated = bundle.verdict
-    if stated == verdict.json:
+    if encode_canonical(stated) == encode_canonical(verdict.json):
         return
     known = stated.get("weaknesses")
     new = [weak for weak in verdict.weaknesses if not isinstance(known, list) or weak not in known]
-    field = "pictures" if any(weak.startswith("entry ") for weak in new) else "verdict"
+    fields = [name for words, name in CAUSES.items() if any(words in weak for weak in new)]
     raise VerificationError(
-        f"{field}: the verdict that follows is {verdict.kind}, the bundle states {str(stated.get('kind'))[:40]!r}"
-        f"{': ' + '; '.join(new) if new else ''}"
+        f"{', '.join([*fields, 'verdict'])}: the verdict that follows is {verdict.kind}, the bundle states"
+        f" {_quoted(stated.get('kind'))}{': ' + shown('; '.join(new).encode(), 300) if new else ''}"
     )
+
+
+def _quoted(value: Any) -> str:
+    return shown(encode_canonical(value), 120)

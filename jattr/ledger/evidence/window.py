@@ -13,7 +13,7 @@ from jattr.ledger.commitments import Opening
 from jattr.ledger.leaves import EraseLeaf, IntentLeaf, Leaf, ModelLeaf, ResultLeaf, parse_leaf
 from jattr.ledger.perceptual import distance, near
 
-Fetch = Callable[[int], bytes]  # an entry before the window, verified to be in the log
+Fetch = Callable[[int], bytes | None]  # an entry before the window, verified to be in the log; None: it is after it
 
 
 class Result(NamedTuple):
@@ -45,7 +45,7 @@ class Leaves:
     erased: set[int] = field(default_factory=set)
     entries: int = 0
     others: int = 0  # entries that are no leaves of this schema
-    before: dict[int, Leaf] = field(default_factory=dict)  # fetched
+    before: dict[int, Leaf | None] = field(default_factory=dict)  # fetched; None: no leaf
 
     def read(self, number: int, entry: bytes) -> None:
         """Take one entry."""
@@ -85,8 +85,11 @@ class Leaves:
         return None if intent is None else self.model(intent.model)
 
     def intent_of(self, entry: int) -> Intent | None:
-        """Return the INTENT leaf of a RESULT entry, or of an INTENT entry itself."""
-        return self.intent(self.results[entry].intent) if entry in self.results else self.intent(entry)
+        """Return the INTENT leaf of a RESULT entry, which stands before it, or of an INTENT entry itself."""
+        if entry not in self.results:
+            return self.intent(entry)
+        number = self.results[entry].intent
+        return self.intent(number) if number < entry else None
 
     def orphans(self) -> list[int]:
         """Return the INTENT entries of the window without a result in it."""
@@ -95,15 +98,19 @@ class Leaves:
 
     def commitment(self, entry: int, name: str) -> bytes | None:
         """Return what an entry of the window commits to; a RESULT's latent and seed are its INTENT's."""
-        leaf: Any = self.results.get(entry) if name in Result._fields else self.intent_of(entry)
+        leaf: Any = self.results.get(entry) if name in Result._fields else self._use(entry)
         return None if leaf is None else getattr(leaf, name, None)
+
+    def _use(self, entry: int) -> Intent | None:
+        return self.intent_of(entry) if entry in self.results or entry in self.intents else None
 
     def _before(self, number: int) -> Leaf | None:
         if number not in self.before:
+            entry = self.fetch(number)
             try:
-                self.before[number] = parse_leaf(self.fetch(number))
+                self.before[number] = None if entry is None else parse_leaf(entry)
             except LedgerError:
-                return None
+                self.before[number] = None
         return self.before[number]
 
 
