@@ -92,11 +92,17 @@ def lossy(data: bytes) -> bool:
     return data.startswith(JPEG_START) or (data[8:12] == b"WEBP" and data[12:16] != b"VP8L")
 
 
+def takes(gen: Any, z: np.ndarray, label: int | None) -> bool:
+    """Whether a generator takes such a latent with such a label."""
+    legal = label is not None and label < gen.num_classes if gen.num_classes else label is None
+    return legal and z.shape == tuple(gen.latent_shape)
+
+
 def reproduces(gen: Any, z: np.ndarray, label: int | None, pixels: np.ndarray) -> bool:
     """Whether a generator reproduces a picture uint8 [H, W, C] from a latent as the certificate test demands."""
     from jattr.decision.certificate import certify
 
-    if pixels.shape != gen.image_shape or z.shape != gen.latent_shape:
+    if pixels.shape != gen.image_shape or not takes(gen, z, label):
         return False
     return bool(certify(gen, z, pixels, label=-1 if label is None else label, rounding=gen.rounding).holds)
 
@@ -109,11 +115,6 @@ class Seen:
     accused: Any  # as `make_accused` gives it
     alteration: str | None  # the chain, spelt in the one way; None: nothing was done to it
 
-    def takes(self, z: np.ndarray, label: int | None) -> bool:
-        """Whether this generator takes such a latent with such a label."""
-        legal = label is None if not self.gen.num_classes else label is not None and label < self.gen.num_classes
-        return legal and z.shape == tuple(self.gen.latent_shape)
-
     def residual(self, z: np.ndarray, label: int | None) -> float:
         """Return the mean squared residual that a latent leaves, [-1, 1] units, as `attribute` states it."""
         labels = None if label is None else np.array([label], np.int32)
@@ -123,7 +124,7 @@ class Seen:
         """Whether the picture of a latent, altered so, is the accused one, by the certificate test."""
         from jattr.decision.certificate import certify_altered
 
-        if not self.takes(z, label):
+        if not takes(self.gen, z, label):
             return False
         if self.alteration is None:
             return reproduces(self.gen, z, label, self.accused.pixels[0])

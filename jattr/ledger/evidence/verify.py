@@ -177,7 +177,7 @@ def _attribution(bundle: Bundle, gen: Any, invert: Invert | None) -> tuple[Attri
 
 def _check_latent(bundle: Bundle, gen: Any) -> None:
     """Check that the stated latent leaves the stated residual, and reproduces the picture if it must."""
-    from jattr.ledger.evidence.inversion import seen_by
+    from jattr.ledger.evidence.inversion import seen_by, takes
 
     stated = bundle.attribution
     try:
@@ -191,7 +191,7 @@ def _check_latent(bundle: Bundle, gen: Any) -> None:
     if stated.latent is None or stated.residual is None:
         return
     z, space, label = parse_latent(stated.latent)
-    if space != gen.space or not seen.takes(z, label):
+    if space != gen.space or not takes(gen, z, label):
         raise VerificationError(f"attribution (latent): {gen.name} has no such latent")
     found, said = seen.residual(z, label), float(stated.residual)
     if not abs(found - said) <= RELATIVE * abs(said):

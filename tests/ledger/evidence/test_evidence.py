@@ -1,0 +1,131 @@
+"""Evidence from a real log and a real (tiny) generator, made by one side and verified by the other."""
+
+import numpy as np
+import pytest
+from tiny_world import (
+    DENIED,
+    FOREIGN,
+    LOGGED,
+    UNLOGGED,
+    World,
+    both,
+    file_of,
+    inverted,
+    jpeg,
+    made_of,
+    stranger,
+    verified,
+)
+
+from jattr.errors import LedgerError, VerificationError
+from jattr.images import encode_png
+from jattr.images.reading import decode_picture
+from jattr.ledger.evidence.judge import CONSISTENT, EDITED, INCOMPLETE, NOT_SUPPORTED, SUPPORTED, UNDECIDED
+
+
+def edited() -> bytes:
+    pixels = decode_picture(file_of(0))[0].copy()
+    pixels[2:4, 2:4] = decode_picture(file_of(1))[0][2:4, 2:4]
+    return encode_png(pixels)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "use"),
+    [
+        (file_of(2), CONSISTENT, 2),
+        (encode_png(decode_picture(file_of(2))[0]), CONSISTENT, 2),  # saved again, without loss
+        (edited(), EDITED, 0),
+        (file_of(UNLOGGED), NOT_SUPPORTED, None),
+        (FOREIGN, SUPPORTED, None),
+    ],
+    ids=["logged", "logged, saved again", "edited logged", "unlogged", "foreign"],
+)
+def test_two_by_two(world: World, data: bytes, kind: str, use: int | None) -> None:
+    verdict = both(world.mine, data, world.end)
+    assert (verdict.kind, verdict.weaknesses) == (kind, ())
+    assert verdict.use == (None if use is None else world.uses[LOGGED.index(use)])
+
+
+def test_a_search_that_was_too_short_decides_nothing(world: World) -> None:
+    few = inverted(FOREIGN, restarts=2)
+    assert both(world.mine, FOREIGN, world.end, few).kind == UNDECIDED
+    with pytest.raises(VerificationError, match="the verifier's own search ends with 'does-not-fit'"):
+        verified(world.mine, made_of(world.mine, FOREIGN, world.end, few).data)
+
+
+def test_a_logged_picture_in_a_jpeg_file(world: World) -> None:
+    """Compression is modelled as the file states it, and the logged latent explains what is left."""
+    data = jpeg(decode_picture(file_of(0))[0])
+    verdict = both(world.mine, data, world.end)
+    assert (verdict.kind, verdict.use) == (CONSISTENT, world.uses[0])
+
+
+def test_a_picture_without_structure_supports_no_denial(world: World) -> None:
+    grey = encode_png(np.full((8, 8, 3), 90, np.uint8))
+    verdict = both(world.mine, grey, world.end, DENIED)
+    assert verdict.kind == INCOMPLETE
+    assert "next to no structure" in verdict.weaknesses[0]
+
+
+def test_what_was_not_checked_is_said(world: World) -> None:
+    data = made_of(world.mine, FOREIGN, world.end).data
+    assert verified(world.mine, data, picture=FOREIGN).unchecked == ()
+    assert verified(world.mine, data, picture=FOREIGN).own
+    for options, words in [
+        ({}, "that the bundle is about the picture that you mean"),
+        ({"picture": FOREIGN, "nonce": None}, "who chose the sample"),
+        ({"picture": FOREIGN, "invert": None}, "the developer's word"),
+        ({"picture": FOREIGN, "gen": None}, "give the model's weights"),
+    ]:
+        (unchecked,) = verified(world.mine, data, **options).unchecked
+        assert words in unchecked
+
+
+def test_the_verifier_asks_about_a_picture_and_with_a_nonce(world: World) -> None:
+    data = made_of(world.mine, FOREIGN, world.end).data
+    with pytest.raises(VerificationError, match="picture: the bundle is about another file"):
+        verified(world.mine, data, picture=file_of(UNLOGGED))
+    with pytest.raises(VerificationError, match="sample: it was chosen by the nonce"):
+        verified(world.mine, data, nonce="another")
+
+
+def test_other_weights_are_no_proof(world: World) -> None:
+    data = made_of(world.mine, FOREIGN, world.end).data
+    with pytest.raises(VerificationError, match="model: the weights that were given"):
+        verified(world.mine, data, gen=stranger())
+
+
+def test_levels_open_so_much_and_no_more(world: World) -> None:
+    for level, fields in (("commitments", set()), ("perceptual", {"perceptual"})):
+        made = made_of(world.mine, FOREIGN, world.end, level=level)
+        assert ({name for _, name in made.bundle.openings}, made.bundle.pictures) == (fields, {})
+        assert made.verdict.kind == INCOMPLETE
+        assert verified(world.mine, made.data).verdict == made.verdict
+        assert f"only the level {level}" in made.verdict.weaknesses[0]
+    near = made_of(world.mine, edited(), world.end, level="perceptual")
+    assert (near.verdict.kind, near.verdict.use) == (EDITED, world.uses[0])
+    full = made_of(world.mine, FOREIGN, world.end)
+    assert {name for _, name in full.bundle.openings} == {"perceptual", "pixels", "latent"}
+    with pytest.raises(LedgerError, match="choose one of"):
+        made_of(world.mine, FOREIGN, world.end, level="all")
+
+
+def test_the_sample_is_as_the_nonce_says_and_must_be_large_enough(world: World) -> None:
+    made = made_of(world.mine, FOREIGN, world.end, wanted=2, nonce="one")
+    assert len(made.bundle.examined["sample"]) == 2
+    assert set(made.bundle.pictures) == set(made.bundle.examined["sample"])
+    assert (made.verdict.kind, len(made.verdict.weaknesses)) == (INCOMPLETE, 1)
+    drawn = {
+        tuple(made_of(world.mine, FOREIGN, world.end, wanted=1, nonce=f"{n}").bundle.examined["sample"])
+        for n in range(20)
+    }
+    assert drawn == {(use,) for use in world.uses}
+    own = made_of(world.mine, FOREIGN, world.end, nonce=None).bundle.nonce
+    assert len(own) == 32
+    assert own != made_of(world.mine, FOREIGN, world.end, nonce=None).bundle.nonce
+
+
+# Lies: leaves that are not true, made by an owner who has the key.
+
+
+# The log that is shown.
