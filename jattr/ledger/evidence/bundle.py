@@ -113,7 +113,7 @@ def parse_bundle(data: bytes, keys: Sequence[Verifier]) -> Bundle:
     found = parse_canonical(data, "the bundle", MAX_BYTES)
     wanted = {"jattr", *WORDS, "signature"}
     if not isinstance(found, dict) or found.get("jattr") != SCHEMA:
-        raise LedgerError(f'the file is no bundle of this schema: an object with "jattr":"{SCHEMA}"')
+        raise LedgerError(f'jattr: the file is no bundle of this schema, an object with "jattr":"{SCHEMA}"')
     if differing := sorted(wanted ^ set(found)):
         raise LedgerError(f"the bundle lacks fields, or has unknown ones: {shown(', '.join(differing).encode())}")
     signature = base64_of(found.pop("signature"), "signature")
@@ -156,9 +156,9 @@ def _parse(found: dict[str, Any]) -> Bundle:
     start = window["start"]
     openings, pictures = _openings(found["openings"]), _pictures(found["pictures"])
     if beyond := sorted({name for _, name in openings} - set(OPENED[level])):
-        raise LedgerError(f"level: it is {level}, and the openings show {', '.join(beyond)} besides")
+        raise LedgerError(f"level or openings: at level {level} {', '.join(beyond)} is not opened")
     if pictures and level != LEVELS[-1]:
-        raise LedgerError(f"level: it is {level}, and there are pictures that were made again")
+        raise LedgerError(f"level or pictures: at level {level} no picture is made again")
     return Bundle(
         origin=origin,
         name=text_of(picture["name"], "picture"),

@@ -28,11 +28,11 @@ from jattr.ledger.reader import PublishedLog
 Invert = Callable[[bytes, Any, str | None], Attribution]  # (file, generator, alteration; None: one's own) -> findings
 RELATIVE = 1e-3  # of residuals: machines differ in the last digits
 SOURCES = {  # what each thing that was examined follows from
-    "counts": "window, openings",
-    "closest": "picture, openings",
-    "near": "picture, openings",
-    "exact": "picture, openings",
-    "sample": "sample, window",
+    "counts": "window or openings",
+    "closest": "picture or openings",
+    "near": "picture or openings",
+    "exact": "picture or openings",
+    "sample": "sample or window",
     "orphans": "window",
     "featureless": "picture",
     "hash": "picture",
@@ -140,7 +140,7 @@ def _check_examined(bundle: Bundle, examined: Examined) -> None:
     for name, value in examined.json.items():
         if encode_canonical(bundle.examined[name]) != encode_canonical(value):
             raise VerificationError(
-                f"examined ({name}): from {SOURCES[name]} follows {_quoted(value)}, the bundle states"
+                f"examined ({name}), or {SOURCES[name]}: from the latter follows {_quoted(value)}, the bundle states"
                 f" {_quoted(bundle.examined[name])}"
             )
 
@@ -220,8 +220,10 @@ def _compare(bundle: Bundle, verdict: Verdict) -> None:
     if encode_canonical(stated) == encode_canonical(verdict.json):
         return
     known = stated.get("weaknesses")
-    new = [weak for weak in verdict.weaknesses if not isinstance(known, list) or weak not in known]
-    fields = [name for words, name in CAUSES.items() if any(words in weak for weak in new)]
+    before = known if isinstance(known, list) else []
+    new = [weak for weak in verdict.weaknesses if weak not in before]
+    gone = [weak for weak in before if isinstance(weak, str) and weak not in verdict.weaknesses]
+    fields = dict.fromkeys(name for words, name in CAUSES.items() if any(words in weak for weak in new + gone))
     raise VerificationError(
         f"{', '.join([*fields, 'verdict'])}: the verdict that follows is {verdict.kind}, the bundle states"
         f" {_quoted(stated.get('kind'))}{': ' + shown('; '.join(new).encode(), 300) if new else ''}"

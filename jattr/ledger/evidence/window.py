@@ -156,7 +156,7 @@ def check_openings(leaves: Leaves, openings: Mapping[tuple[int, str], Opening]) 
     for (entry, name), opening in openings.items():
         commitment = leaves.commitment(entry, name)
         if commitment is None:
-            raise VerificationError(f"openings: entry {entry} of the window commits to no {name}")
+            raise VerificationError(f"openings or window: entry {entry} of the window commits to no {name}")
         try:
             opening.check(commitment)
         except VerificationError as error:

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from recorded_logs import Owner, attribution
 from tiny_world import (
     DENIED,
     FOREIGN,
     LOGGED,
+    NONCE,
     UNLOGGED,
     World,
     both,
@@ -13,14 +15,20 @@ from tiny_world import (
     inverted,
     jpeg,
     made_of,
+    pixels_of,
+    saying,
     stranger,
     verified,
 )
 
+from jattr.cli.generate import draw_latents
 from jattr.errors import LedgerError, VerificationError
+from jattr.generators.store import load_generator
 from jattr.images import encode_png
 from jattr.images.reading import decode_picture
+from jattr.ledger.evidence.inversion import observed
 from jattr.ledger.evidence.judge import CONSISTENT, EDITED, INCOMPLETE, NOT_SUPPORTED, SUPPORTED, UNDECIDED
+from jattr.ledger.evidence.make import Question, make_evidence
 
 
 def edited() -> bytes:
@@ -55,9 +63,23 @@ def test_a_search_that_was_too_short_decides_nothing(world: World) -> None:
 
 def test_a_logged_picture_in_a_jpeg_file(world: World) -> None:
     """Compression is modelled as the file states it, and the logged latent explains what is left."""
-    data = jpeg(decode_picture(file_of(0))[0])
+    data = jpeg(decode_picture(file_of(0))[0], 90)  # at 75 too little is left of 8 x 8 pixels
     verdict = both(world.mine, data, world.end)
     assert (verdict.kind, verdict.use) == (CONSISTENT, world.uses[0])
+
+
+def test_a_logged_picture_of_dcgan_a_at_quality_75(mine: Owner) -> None:
+    """Without a search, as nobody could find its latent: the logged one, made again, explains the file."""
+    gen = load_generator("dcgan_a")
+    z, _ = draw_latents(gen, 3, 0, None)
+    pixels = pixels_of(gen, z)
+    uses = mine.use(gen, z, pixels)
+    data = jpeg(pixels[1])
+    said = attribution("undecided", alteration=observed(data, gen, "auto").chain.text)
+    asked = Question("accused.jpg", data, None, mine.publish(), nonce=NONCE)
+    made = make_evidence(mine.log, mine.private, mine.policy, gen, said, asked)
+    assert (made.verdict.kind, made.verdict.use, made.verdict.weaknesses) == (CONSISTENT, uses[1].entry, ())
+    assert verified(mine, made.data, gen=gen, invert=saying(said)).verdict == made.verdict
 
 
 def test_a_picture_without_structure_supports_no_denial(world: World) -> None:
