@@ -90,8 +90,12 @@ def renew(args: argparse.Namespace) -> int:
     from jattr.cli.log_actions import write
     from jattr.ledger.picture_receipts import renewed
     from jattr.ledger.store import LogStore
+    from jattr.ledger.tlog_proof import SUFFIX
 
-    paths = sorted(Path(args.pictures).glob("*.tlog-proof"))
+    try:
+        paths = sorted(path for path in Path(args.pictures).iterdir() if path.name.endswith(SUFFIX))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {args.pictures!r}: {getattr(error, 'strerror', None) or error}") from error
     if not paths:
         raise InputError(f"{args.pictures!r} has no receipts (*.tlog-proof); give a folder of `jattr log generate`")
     old = [_read(path) for path in paths]

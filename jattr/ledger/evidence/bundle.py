@@ -13,7 +13,7 @@ from typing import Any
 
 from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.canonical import encode_canonical, parse_canonical
-from jattr.ledger.commitments import Opening, parse_latent, parse_opening
+from jattr.ledger.commitments import Opening, parse_hex, parse_latent, parse_opening
 from jattr.ledger.encoding import encode_base64, shown
 from jattr.ledger.evidence.values import any_object, base64_of, list_of, object_of, text_of, whole_number
 from jattr.ledger.keys import Signer, Verifier
@@ -131,8 +131,12 @@ def parse_bundle(data: bytes, keys: Sequence[Verifier]) -> Bundle:
         raise VerificationError("signature: it is over other fields")
     bundle = _parse(found)
     if bundle.origin not in {key.name for key in opened.verified}:
-        raise VerificationError(f"origin: it is {bundle.origin}, and another log's key has signed the bundle")
+        raise VerificationError(f"origin: it is {_shown(bundle.origin)}, and another log's key has signed the bundle")
     return bundle
+
+
+def _shown(text: str) -> str:
+    return shown(text.encode(errors="replace"))
 
 
 def _statement(fields: dict[str, Any]) -> str:
@@ -152,7 +156,7 @@ def _parse(found: dict[str, Any]) -> Bundle:
     window, sample = object_of(found, "window", "start", "end"), object_of(found, "sample", "nonce", "wanted")
     origin, level = text_of(found["origin"], "origin"), text_of(found["level"], "level")
     if level not in LEVELS:
-        raise LedgerError(f"level: it is {shown(level.encode())}; there are {', '.join(LEVELS)}")
+        raise LedgerError(f"level: it is {_shown(level)}; there are {', '.join(LEVELS)}")
     start = window["start"]
     openings, pictures = _openings(found["openings"]), _pictures(found["pictures"])
     if beyond := sorted({name for _, name in openings} - set(OPENED[level])):
@@ -164,7 +168,7 @@ def _parse(found: dict[str, Any]) -> Bundle:
         name=text_of(picture["name"], "picture"),
         picture=base64_of(picture["data"], "picture", MAX_PICTURE),
         model=whole_number(model["entry"], "model"),
-        digest=text_of(model["digest"], "model"),
+        digest=_digest(model["digest"]),
         start=None if start is None else base64_of(start, "window"),
         end=base64_of(window["end"], "window"),
         level=level,
@@ -176,6 +180,14 @@ def _parse(found: dict[str, Any]) -> Bundle:
         examined=any_object(found["examined"], "examined"),
         verdict=any_object(found["verdict"], "verdict"),
     )
+
+
+def _digest(value: Any) -> str:
+    try:
+        parse_hex(text_of(value, "model"), "the digest")
+    except LedgerError as error:
+        raise LedgerError(f"model: {error}") from error
+    return str(value)
 
 
 def _openings(found: Any) -> dict[tuple[int, str], Opening]:

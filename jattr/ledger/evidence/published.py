@@ -4,6 +4,7 @@ from typing import Any
 
 from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.checkpoint import Checkpoint
+from jattr.ledger.encoding import shown
 from jattr.ledger.evidence.bundle import Bundle
 from jattr.ledger.evidence.window import Leaves
 from jattr.ledger.merkle import consistency_proof, inclusion_proof, leaf_hash, verify_consistency, verify_inclusion
@@ -22,7 +23,8 @@ def window_ends(bundle: Bundle, policy: Policy) -> tuple[OpenedCheckpoint | None
     for checkpoint in [opened.checkpoint for opened in (start, end) if opened is not None]:
         if checkpoint.origin != bundle.origin:
             raise VerificationError(
-                f"origin or window: the window is of the log {checkpoint.origin}, the bundle of {bundle.origin}"
+                f"origin or window: the window is of the log {checkpoint.origin}, the bundle of"
+                f" {shown(bundle.origin.encode())}"
             )
     return start, end
 

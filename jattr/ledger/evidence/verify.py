@@ -183,7 +183,7 @@ def _check_latent(bundle: Bundle, gen: Any) -> None:
     try:
         seen = seen_by(bundle.picture, gen, stated.alteration)
     except InputError as error:
-        raise VerificationError(f"attribution (alteration): {error}") from error
+        raise VerificationError(f"attribution (alteration): {shown(str(error).encode(), 300)}") from error
     if seen.alteration != stated.alteration:
         raise VerificationError(
             f"attribution (alteration): it is spelt {_quoted(stated.alteration)}, not {_quoted(seen.alteration)}"
