@@ -159,10 +159,12 @@ def _window(log: LogStore, text: str) -> tuple[bytes | None, bytes]:
     first, colon, last = text.partition(":")
     sizes = ", ".join(map(str, sorted(published)[-20:]))
     if not colon or not {first, last} <= {"", "0", *map(str, published)}:
-        raise InputError(f"--window is {text!r}; write FROM:TO, sizes of published checkpoints: {sizes}")
+        raise InputError(f"--window is {shown(repr(text), 80)}; write FROM:TO, sizes of published checkpoints: {sizes}")
     start, end = int(first or 0), int(last or max(published))
     if start >= end:
-        raise InputError(f"--window is {text!r}, which has no entries; published checkpoints are of {sizes}")
+        raise InputError(
+            f"--window is {shown(repr(text), 80)}, which has no entries; published checkpoints are of {sizes}"
+        )
     return (published[start] if start else None), published[end]
 
 

@@ -27,11 +27,7 @@ LEVELS = ("commitments", "perceptual", "regenerated")  # each opens more
 FITS = ("fits", "does-not-fit", "undecided")
 NONCE = 200  # characters
 DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?(e[+-][0-9]{1,3})?")
-OPENED: dict[str, tuple[str, ...]] = {  # level -> the fields that it opens
-    "commitments": (),
-    "perceptual": ("perceptual",),
-    "regenerated": ("perceptual", "pixels", "latent"),
-}
+OPENED = {"commitments": set[str](), "perceptual": {"perceptual"}, "regenerated": {"perceptual", "pixels", "latent"}}
 
 
 @dataclass(frozen=True)
@@ -159,7 +155,7 @@ def _parse(found: dict[str, Any]) -> Bundle:
         raise LedgerError(f"level: it is {_shown(level)}; there are {', '.join(LEVELS)}")
     start = window["start"]
     openings, pictures = _openings(found["openings"]), _pictures(found["pictures"])
-    if beyond := sorted({name for _, name in openings} - set(OPENED[level])):
+    if beyond := sorted({name for _, name in openings} - OPENED[level]):
         raise LedgerError(f"level or openings: at level {level} {', '.join(beyond)} is not opened")
     if pictures and level != LEVELS[-1]:
         raise LedgerError(f"level or pictures: at level {level} no picture is made again")
