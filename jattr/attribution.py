@@ -153,7 +153,7 @@ def attribute(
     if calibration is not None and condition_of(chain) not in calibration.conditions:
         verdicts = [v if v.certificate else not_calibrated(v, condition_of(chain)) for v in verdicts]
     elif calibration is not None:
-        judgements = judged(calibration, generators, scores, verdicts, condition_of(chain), decision.alpha)
+        judgements = judged(calibration, generators, scores, verdicts, evidence, condition_of(chain), decision.alpha)
         verdicts = [v if j is None else by_judgement(v, j) for v, j in zip(verdicts, judgements, strict=True)]
     best = [[inverter.best(i) for i in range(count)] for inverter in inverters]
     return Attribution(

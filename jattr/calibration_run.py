@@ -1,7 +1,8 @@
 """`calibrate`: searches of known pictures, whose scores turn a new picture's into error rates.
 
 A score is log10 of the best residual of a candidate's first `FAIR` restarts, searched as `attribute` does it, without
-regard to other candidates. `decision/judgement.py` says what follows from scores, docs/guarantee.md what is guaranteed.
+regard to other candidates. Of own pictures it is kept, too, which of these restarts arrived: their power.
+`decision/judgement.py` says what follows from scores, docs/guarantee.md what is guaranteed.
 """
 
 import dataclasses
@@ -15,8 +16,9 @@ import numpy as np
 from jattr import __version__
 from jattr.decision.calibration import Calibrated, Calibration, Sample
 from jattr.decision.judgement import Judgement, judge
+from jattr.decision.restart_power import Restarts
 from jattr.decision.scores import scores_of
-from jattr.decision.verdict import Verdict
+from jattr.decision.verdict import Evidence, Verdict
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.images import to_byte
@@ -100,12 +102,13 @@ def calibrate(
         samples = {}
         for chain in (Chain(()), *chains):
             key = jax.random.key(config.seed)
-            scores = {
-                kind: tuple(fair_scores(gen, pixels, chain, config, jax.random.fold_in(key, number), progress).tolist())
+            found = {
+                kind: fair_searches(gen, pixels, chain, config, jax.random.fold_in(key, number), progress)
                 for number, (kind, pixels) in enumerate({"": pictures[gen.name], **foreign}.items())
             }
+            scores = {kind: tuple(values.tolist()) for kind, (values, _) in found.items()}
             made = {kind: seed for kind in scores if kind.startswith(OTHER)}
-            samples[condition_of(chain)] = Sample(scores.pop(""), scores, seed, made)
+            samples[condition_of(chain)] = Sample(scores.pop(""), scores, seed, made, found[""][1])
         candidates[gen.name] = Calibrated(gen.digest, samples)
     return Calibration(candidates, settings_digest(config), run_versions())
 
@@ -142,7 +145,19 @@ def fair_scores(
     progress: Progress | None = None,
 ) -> np.ndarray:
     """Return the score [n] of each picture, altered by the chain first, under one candidate."""
-    found = []
+    return fair_searches(gen, pixels, chain, config, key, progress)[0]
+
+
+def fair_searches(
+    gen: Generator,
+    pixels: np.ndarray,
+    chain: Chain,
+    config: InvertConfig,
+    key: jax.Array,
+    progress: Progress | None = None,
+) -> tuple[np.ndarray, Restarts | None]:
+    """Return what `fair_scores` does, and how the restarts went; None without pictures."""
+    found, used, arrived = list[float](), list[int](), list[bool]()
     for number, at in enumerate(range(0, len(pixels), BLOCK)):
         some = pixels[at : at + BLOCK]
         accused = make_accused(gen, alter(some, chain) if chain.steps else some, config)
@@ -153,9 +168,11 @@ def fair_scores(
                 inverter.round(open_, restarts)
                 inverter.polish(open_)
         found += [inverter.best_loss(i) for i in range(len(some))]
+        for ends, values in zip((used, arrived), inverter.arrivals(), strict=True):
+            ends += values.tolist()
         if progress:
             progress(len(some))
-    return scores_of(np.array(found))
+    return scores_of(np.array(found)), Restarts(tuple(used), tuple(arrived)) if used else None
 
 
 def _check(generators: Sequence[Generator], negatives: Mapping[str, np.ndarray], own: int, others: int) -> None:
@@ -194,6 +211,7 @@ def judged(
     generators: Sequence[Generator],
     scores: np.ndarray,
     verdicts: Sequence[Verdict],
+    evidence: Sequence[Sequence[Evidence]],
     condition: str,
     alpha: float,
 ) -> list[Judgement | None]:
@@ -204,6 +222,7 @@ def judged(
       generators: the candidates.
       scores: [pictures, candidates].
       verdicts: of the pictures, so far.
+      evidence: [pictures][candidates], how many restarts were run.
       condition: what was done to the pictures.
       alpha: level of both errors.
     """
@@ -213,6 +232,8 @@ def judged(
     return [
         None
         if verdict.certificate is not None
-        else judge(calibration, dict(zip(names, row, strict=True)), condition, alpha)
-        for verdict, row in zip(verdicts, scores.tolist(), strict=True)
+        else judge(
+            calibration, dict(zip(names, row, strict=True)), condition, alpha, restarts={e.name: e.restarts for e in es}
+        )
+        for verdict, row, es in zip(verdicts, scores.tolist(), evidence, strict=True)
     ]

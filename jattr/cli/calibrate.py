@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,13 +148,21 @@ def _write(path: Path, text: str) -> None:
 
 
 def _summary(found: Calibration) -> dict[str, object]:
-    """Return the counts as JSON values."""
+    """Return the counts, and what restarts of own pictures show, as JSON values."""
+    from jattr.decision.power import power_of
+
     return {
         "settings_digest": found.settings_digest,
         "versions": dict(found.versions),
         "candidates": {
             name: {
-                condition: {"own": len(s.own), "negatives": {kind: len(scores) for kind, scores in s.negatives.items()}}
+                condition: {
+                    "own": len(s.own),
+                    "negatives": {kind: len(scores) for kind, scores in s.negatives.items()},
+                    "restarts": None
+                    if s.own_restarts is None
+                    else asdict(power_of(s.own_restarts, s.own_restarts.most)),
+                }
                 for condition, s in candidate.samples.items()
             }
             for name, candidate in found.candidates.items()
@@ -166,6 +175,7 @@ def _text(found: Calibration, out: str) -> str:
     import numpy as np
 
     from jattr.decision.false_attribution import least_negatives
+    from jattr.decision.power import found_in_words
 
     lines = []
     for name, candidate in found.candidates.items():
@@ -176,6 +186,8 @@ def _text(found: Calibration, out: str) -> str:
                 f"{shown(name, 40)}, {condition}: {len(own)} own pictures, median residual {10 ** np.median(own):.1e},"
                 f" largest {10 ** own.max():.1e}; {sum(counts)} negatives of {len(counts)} kinds"
             )
+            if sample.own_restarts is not None:
+                lines.append(f"  searches of the own pictures: {found_in_words(sample.own_restarts)}")
     least = min(len(s.own) for c in found.candidates.values() for s in c.samples.values())
     lines.append(f"a candidate can be denied at error rates from {1 / (least + 1):.2g} on;")
     counts = [len(n) for c in found.candidates.values() for s in c.samples.values() for n in s.negatives.values()]

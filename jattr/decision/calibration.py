@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jattr.decision.restart_power import Restarts
 from jattr.decision.scores import check_scores
 from jattr.errors import InputError
 
-SCHEMA = 1
+SCHEMA = 2
 NONE = "none"  # no candidate's name: the posterior's last entry
 KINDS = "photograph, renderer, other generator: NAME"  # of negatives; any text is legal
 
@@ -27,6 +28,7 @@ class Sample:
     negatives: Mapping[str, tuple[float, ...]]  # of others, by kind
     own_seed: int  # of the own pictures' latents, 0 or more
     negative_seeds: Mapping[str, int] = field(default_factory=dict)  # by kind, of those that were generated
+    own_restarts: Restarts | None = None  # of the own pictures' searches, one by one; None: not recorded
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -40,6 +42,11 @@ class Sample:
         for seed in (self.own_seed, *self.negative_seeds.values()):
             if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
                 raise InputError(f"a seed is {seed!r}; give a whole number, 0 or more")
+        if self.own_restarts is not None and len(self.own_restarts.used) != len(self.own):
+            raise InputError(
+                f"there are restarts of {len(self.own_restarts.used)} own pictures and scores of {len(self.own)}; give"
+                " as many of both"
+            )
 
 
 @dataclass(frozen=True)

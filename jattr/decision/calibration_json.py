@@ -1,7 +1,7 @@
-"""The calibration as JSON, schema 1, and its strict reading. Nothing here touches files.
+"""The calibration as JSON, schema 2, and its strict reading. Nothing here touches files.
 
 A score is a number; null stands for +inf, every restart failed, since JSON has no infinity. NaN never occurs. The
-counts are written beside the scores and must agree with them.
+counts are written beside the scores and must agree with them. Schema 1 had no `own_restarts`.
 """
 
 import json
@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from jattr.decision.calibration import SCHEMA, Calibrated, Calibration, Sample
+from jattr.decision.restart_power import Restarts
 from jattr.errors import InputError
 
 NULL = "a score of null: every restart failed; it counts as +inf, above every number"
 TOP = ("schema", "null", "settings_digest", "versions", "candidates")
 CANDIDATE = ("digest", "conditions")
-CONDITION = ("own", "own_count", "own_seed", "negatives")
+CONDITION = ("own", "own_count", "own_seed", "own_restarts", "negatives")
+RESTARTS = ("used", "arrived")
 KIND = ("scores", "count", "seed")
 ADVICE = "; use a file that jattr calibrate wrote"
 
@@ -69,11 +71,16 @@ def _record(sample: Sample) -> dict[str, Any]:
         "own": _scores_record(sample.own),
         "own_count": len(sample.own),
         "own_seed": sample.own_seed,
+        "own_restarts": _restarts_record(sample.own_restarts),
         "negatives": {
             kind: {"scores": _scores_record(scores), "count": len(scores), "seed": sample.negative_seeds.get(kind)}
             for kind, scores in sample.negatives.items()
         },
     }
+
+
+def _restarts_record(restarts: Restarts | None) -> dict[str, Any] | None:
+    return None if restarts is None else {"used": list(restarts.used), "arrived": list(restarts.arrived)}
 
 
 def _scores_record(scores: tuple[float, ...]) -> list[float | None]:
@@ -102,7 +109,20 @@ def _sample(data: Any, where: str) -> Sample:
         negative_seeds={
             kind: negatives["seed"] for kind, negatives in data["negatives"].items() if negatives["seed"] is not None
         },
+        own_restarts=None
+        if data["own_restarts"] is None
+        else _restarts(data["own_restarts"], f"{where}: own_restarts"),
     )
+
+
+def _restarts(data: Any, where: str) -> Restarts:
+    _check_keys(data, RESTARTS, where)
+    for key, kind, what in (("used", int, "a whole number up to 10^9"), ("arrived", bool, "true or false")):
+        _check_type(data[key], list, f"{where}: {key}")
+        for value in data[key]:
+            if type(value) is not kind or abs(value) > 10**9:
+                raise InputError(f"{where}: {key} holds {str(value)[:40]!r}; it is {what}{ADVICE}")
+    return Restarts(tuple(data["used"]), tuple(data["arrived"]))
 
 
 def _scores(values: Any, count: Any, where: str) -> tuple[float, ...]:

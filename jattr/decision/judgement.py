@@ -17,6 +17,7 @@ from jattr.decision.calibration import NONE, Calibration, Sample
 from jattr.decision.conformal import check_enough, conformal_p
 from jattr.decision.false_attribution import holm, least_negatives, worst_kind
 from jattr.decision.likelihood import fit_likelihood, in_words, joined, posterior
+from jattr.decision.power import Power, missed_by_all, power_of, what_restarts_settle
 from jattr.decision.scores import check_no_nan
 from jattr.errors import InputError
 
@@ -41,6 +42,7 @@ class Finding:
     probability: float  # that the candidate made it, under the prior
     own_count: int
     negative_counts: Mapping[str, int]  # by kind
+    power: Power | None = None  # how likely its restarts miss an own picture; None: the calibration does not say
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def judge(
     alpha: float = 0.05,
     *,
     prior: Mapping[str, float] | None = None,
+    restarts: Mapping[str, int] | None = None,
 ) -> Judgement:
     """Return the judgement of one picture.
 
@@ -73,6 +76,7 @@ def judge(
       condition: what was done to the picture, one that was calibrated.
       alpha: level of both errors, in (0, 1).
       prior: probability of each of these candidates and of "none" before looking; None: all alike.
+      restarts: of each candidate that were run, 1 or more; None: as many as in the calibration.
 
     Raises:
       InputError: no candidate, an unknown one, an unknown condition, NaN, too few own pictures for alpha, a prior that
@@ -82,7 +86,10 @@ def judge(
     names = tuple(scores)
     check_no_nan(np.array([float(scores[name]) for name in names]), "the picture")
     shares = _prior(names, prior)
-    findings = [_finding(name, calibration.sample(name, condition), float(scores[name]), alpha) for name in names]
+    run = restarts or {}
+    findings = [
+        _finding(name, calibration.sample(name, condition), float(scores[name]), alpha, run.get(name)) for name in names
+    ]
     adjusted = holm([f.negative_p for f in findings])
     chances = posterior([f.log10_lr for f in findings], list(shares.values()))
     findings = [
@@ -125,11 +132,12 @@ def _shortfall(counts: Mapping[str, int], needed: int) -> str:
     return f"{counts.get(least, 0)} negatives{f' of kind {least}' * bool(least)}, {needed} are needed"
 
 
-def _finding(name: str, sample: Sample, score: float, alpha: float) -> Finding:
+def _finding(name: str, sample: Sample, score: float, alpha: float, restarts: int | None) -> Finding:
     """Return the finding before candidates are compared."""
     own_p = float(conformal_p(sample.own, score))
     negative_p, kind = worst_kind(sample.negatives, score)
     log10_lr, most = _log10_lr(sample, score)
+    known = sample.own_restarts
     return Finding(
         name=name,
         score=score,
@@ -144,6 +152,7 @@ def _finding(name: str, sample: Sample, score: float, alpha: float) -> Finding:
         probability=0.0,
         own_count=len(sample.own),
         negative_counts={kind: len(scores) for kind, scores in sample.negatives.items()},
+        power=None if known is None else power_of(known, restarts or known.most),
     )
 
 
@@ -196,25 +205,27 @@ def _made_by(f: Finding) -> str:
 
 
 def _none(findings: Sequence[Finding], alpha: float) -> str:
-    nearest = max(findings, key=lambda f: f.own_p)
+    nearest, missed = max(findings, key=lambda f: f.own_p), missed_by_all([f.power for f in findings])
     if len(findings) == 1:
-        return f"{nearest.name} is denied: its own pictures end so far away with chance at most {nearest.own_p:.2g}."
+        far = f"end so far away with chance at most {nearest.own_p:.2g}"
+        return f"{nearest.name} is denied: its own pictures {far}{missed}."
     return (
         f"Each of the {len(findings)} candidates is denied at {alpha:g}: pictures of the nearest one, {nearest.name},"
-        f" end so far away with chance at most {nearest.own_p:.2g}."
+        f" end so far away with chance at most {nearest.own_p:.2g}{missed}."
     )
 
 
 def _undecided(findings: Sequence[Finding], alpha: float) -> str:
     left = [f for f in findings if not f.denied]
     best = max(left, key=lambda f: (f.log10_lr, f.own_p))
+    said, more = f"Undecided: {best.name} is not denied", what_restarts_settle(best.power)
     short = _shortfall(best.negative_counts, least_negatives(alpha, len(findings)))
     if short:
-        return f"Undecided: {best.name} is not denied, and to name it at {alpha:g} there are {short}."
+        return f"{said}, and to name it at {alpha:g} there are {short}{more}."
     kind = f" of kind {best.negative_kind}" * bool(best.negative_kind)
     if best.supported:
-        return f"Undecided: {best.name} is not denied, but the findings give {in_words(max(0.0, best.log10_lr))} to it."
+        return f"{said}, but the findings give {in_words(max(0.0, best.log10_lr))} to it{more}."
     return (
-        f"Undecided: {best.name} is not denied, but a negative{kind} comes so close to one of the"
-        f" {len(findings)} candidates with a chance of up to {best.holm_p:.2g}."
+        f"{said}, but a negative{kind} comes so close to one of the"
+        f" {len(findings)} candidates with a chance of up to {best.holm_p:.2g}{more}."
     )

@@ -13,6 +13,7 @@ strongest assumption to none:
   most its Clopper-Pearson bound. A guarantee, but n pictures without a miss show no less than about 3 / n.
 
 `Restarts.needed` takes the most of the first two and of the hardest picture seen. Print `miss_bound` beside it.
+`power` puts these together for a judgement.
 """
 
 import math
@@ -75,6 +76,16 @@ class Restarts:
                 " least one picture, each searched from at least one restart"
             )
 
+    @property
+    def most(self) -> int:
+        """The most restarts of a picture."""
+        return max(self.used)
+
+    @property
+    def rate(self) -> float:
+        """Arrivals over restarts: a restart's chance to arrive, were all pictures equally hard."""
+        return sum(self.arrived) / sum(self.used)
+
     def success_bound(self, *, level: float = 0.95) -> float:
         """Return the lower bound on a restart's chance to arrive, as if all pictures were equally hard."""
         return lower_bound(sum(self.arrived), sum(self.used), level=level)
@@ -89,6 +100,23 @@ class Restarts:
         missed = sum(not done or used > restarts for used, done in zip(self.used, self.arrived, strict=True))
         return upper_bound(missed, len(self.used), level=level)
 
+    def missed_at_most(self, restarts: int, *, level: float = 0.95) -> float:
+        """Return `miss_bound`, of fewer restarts where a picture was given up before: more miss no more."""
+        given_up = [used for used, done in zip(self.used, self.arrived, strict=True) if not done]
+        bound = self.miss_bound(min([restarts, *given_up]), level=level)
+        assert bound is not None
+        return bound
+
+    def missed(self, restarts: int, *, level: float = 0.95) -> float:
+        """Return the chance that so many restarts miss an own picture, by the models.
+
+        The most of two: equally hard pictures with `success_bound`, and the fitted `Difficulty`.
+        """
+        alike = miss_chance(self.success_bound(level=level), restarts)
+        if not any(self.arrived) or self.most == 1:  # nothing to fit
+            return alike
+        return max(alike, fit_difficulty(self.used, self.arrived).miss_chance(restarts))
+
     def needed(self, chance: float, *, level: float = 0.95) -> int | None:
         """Return the restarts that miss an own picture with at most this chance; None if none are enough.
 
@@ -96,7 +124,7 @@ class Restarts:
         """
         hardest = max((used for used, done in zip(self.used, self.arrived, strict=True) if done), default=0)
         alike = restarts_needed(sum(self.arrived), sum(self.used), hardest, chance, level=level)
-        if alike is None or max(self.used) == 1:  # no picture took more than another: nothing to fit
+        if alike is None or self.most == 1:  # no picture took more than another: nothing to fit
             return alike
         varied = fit_difficulty(self.used, self.arrived).needed(chance)
         return None if varied is None else max(alike, varied)

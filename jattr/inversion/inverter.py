@@ -89,9 +89,7 @@ class Inverter(Searches):
     def rehearse(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Search own pictures; return [n] each: best residual, restarts up to one that arrived, whether one did."""
         self.run()
-        arrived = self.status == Status.ARRIVED
-        run = (self.status != Status.SKIPPED).sum(1)
-        return self.loss.min(1), np.where(arrived.any(1), arrived.argmax(1) + 1, run), arrived.any(1)
+        return self.loss.min(1), *self.arrivals()
 
     def round(self, pictures: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
         """Search these pictures from these restarts, those that this candidate has; `polish` comes after.

@@ -53,6 +53,12 @@ class Records:
         """Return whether some restart reached the rounding floor."""
         return bool((self.status[picture] == Status.ARRIVED).any())
 
+    def arrivals(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return [pictures] each: restarts up to and with the first that arrived, or all that ran; whether one did."""
+        arrived = self.status == Status.ARRIVED
+        run = (self.status != Status.SKIPPED).sum(1)
+        return np.where(arrived.any(1), arrived.argmax(1) + 1, run), arrived.any(1)
+
     def searches(self, picture: int) -> tuple[Search, ...]:
         """Return how each restart of a picture went that was run."""
         run = [r for r in range(self.restarts) if self.status[picture, r] != Status.SKIPPED]

@@ -28,6 +28,27 @@ def calibrated(tmp_path_factory, tiny_folders):
     return folder
 
 
+def test_restart_power_is_printed_and_is_in_the_json(tiny_folders, tmp_path, capsys):
+    command = [
+        "calibrate",
+        str(tiny_folders["tiny"]),
+        "--own",
+        "4",
+        "--others",
+        "0",
+        "--out",
+        str(tmp_path / "c.json"),
+        *SEARCH,
+    ]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "searches of the own pictures: " in out
+    assert " of 4 arrived" in out
+    assert main([*command, "--overwrite", "--json"]) == 0
+    restarts = json.loads(capsys.readouterr().out)["candidates"]["tiny"]["clean"]["restarts"]
+    assert (restarts["pictures"], 0 < restarts["miss_bound"] <= 1) == (4, True)
+
+
 def attribute(tiny_folders, images, out, *options):
     paths = [str(tiny_folders[name]) for name in PAIR]
     return main(["attribute", *map(str, images), "--candidates", *paths, "--out", str(out), *SEARCH, *options])
@@ -42,6 +63,10 @@ def test_the_file_holds_the_scores_of_every_condition(calibrated):
         for condition in conditions.values():
             assert set(condition["negatives"]) == {"strangers", f"other generator: {other}"}
             assert condition["own_count"] == 40
+            runs = condition["own_restarts"]
+            assert len(runs["used"]) == len(runs["arrived"]) == 40
+            assert set(runs["used"]) <= {1, 2, 3}
+            assert np.mean(runs["arrived"]) > 0.5
             assert np.median(condition["own"]) < np.median(condition["negatives"]["strangers"]["scores"]) - 1
 
 
@@ -61,6 +86,11 @@ def test_pictures_of_nobody_are_judged_with_error_rates(calibrated, tiny_folders
         assert row["verdict"] == judgement["kind"] != "made-by"
         assert row["reason"] == judgement["sentence"].rstrip(".")
         assert {finding["name"] for finding in judgement["findings"]} == set(PAIR)
+        for finding in judgement["findings"]:
+            assert finding["power"]["restarts"] == row["restarts"][finding["name"]]["run"]
+            assert 0 < finding["power"]["miss_bound"] < 1
+        if row["verdict"] == "none":
+            assert "restarts miss at most" in row["reason"]
         assert judgement["none_probability"] + sum(f["probability"] for f in judgement["findings"]) == pytest.approx(1)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from jattr.decision.calibration import Calibrated, Calibration, Sample
 from jattr.decision.calibration_json import from_json, to_json
+from jattr.decision.restart_power import Restarts
 from jattr.errors import InputError
 
 INF = float("inf")
@@ -19,6 +20,7 @@ SAMPLE = Sample(
     negatives={"photograph": (-1.0, 0.1 + 0.2), "other generator: b": (INF,), "renderer": ()},
     own_seed=7,
     negative_seeds={"other generator: b": 8},
+    own_restarts=Restarts((1, 3, 3), (True, True, False)),
 )
 CALIBRATION = Calibration(
     candidates={"a": Calibrated(A, {"clean": SAMPLE, "jpeg 75": SAMPLE}), "b": Calibrated(B, {"clean": SAMPLE})},
@@ -33,6 +35,7 @@ def test_the_round_trip_is_exact():
     assert to_json(from_json(text)) == text
     record = json.loads(text)["candidates"]["a"]["conditions"]["clean"]
     assert record["own"] == [-5.29, -5.3, None]
+    assert record["own_restarts"] == {"used": [1, 3, 3], "arrived": [True, True, False]}
     assert record["negatives"]["photograph"] == {"scores": [-1.0, 0.1 + 0.2], "count": 2, "seed": None}
     assert "null" in json.loads(text)
 
@@ -57,6 +60,7 @@ def changed(*path, value=None, remove=False):
 
 
 CLEAN = ("candidates", "a", "conditions", "clean")
+RUNS = (*CLEAN, "own_restarts")
 PHOTOS = (*CLEAN, "negatives", "photograph")
 REFUSED = {
     "no JSON": ("{", "no JSON"),
@@ -64,11 +68,11 @@ REFUSED = {
     "a list": ("[]", "got list; it is an object"),
     "deep": ("[" * 100_000, "no JSON"),
     "digits": ("1" * 10_000, "no JSON"),
-    "a key twice": ('{"schema": 1, "schema": 1}', "'schema' twice"),
-    "another schema": (changed("schema", value=2), r"schema 2, this jattr reads 1"),
+    "a key twice": ('{"schema": 2, "schema": 2}', "'schema' twice"),
+    "another schema": (changed("schema", value=1), r"schema 1, this jattr reads 2; calibrate again"),
     "no schema": (changed("schema", remove=True), "'schema' is missing"),
-    "schema true": (changed("schema", value=True), "schema: got bool"),
-    "schema 1.0": (changed("schema", value=1.0), "schema: got float"),
+    "schema true": (changed("schema", value=True), "schema True, this jattr reads 2"),
+    "schema 1.0": (changed("schema", value=2.0), "schema: got float"),
     "unknown key": (changed("more", value=1), "'more' is unknown"),
     "missing key": (changed(*CLEAN, "own", remove=True), "a, clean: 'own' is missing"),
     "NaN": (to_json(CALIBRATION).replace("-5.29", "NaN", 1), "holds NaN"),
@@ -85,6 +89,19 @@ REFUSED = {
         "photograph: there are 1 scores, the count says 2",
     ),
     "count bool": (changed(*PHOTOS, "count", value=True), "count: got bool"),
+    "no restarts": (changed(*CLEAN, "own_restarts", remove=True), "a, clean: 'own_restarts' is missing"),
+    "restarts a list": (changed(*CLEAN, "own_restarts", value=[1, 3, 3]), "own_restarts: got list"),
+    "no arrivals": (changed(*RUNS, "arrived", remove=True), "own_restarts: 'arrived' is missing"),
+    "restarts too few": (
+        changed(*CLEAN, "own_restarts", value={"used": [1], "arrived": [True]}),
+        "restarts of 1 own pictures and scores of 3",
+    ),
+    "outcomes too few": (changed(*RUNS, "arrived", value=[True]), "3 numbers of restarts and 1 outcomes"),
+    "a restart of 1.5": (changed(*RUNS, "used", value=[1, 1.5, 3]), "used holds '1.5'"),
+    "a restart true": (changed(*RUNS, "used", value=[1, True, 3]), "used holds 'True'"),
+    "no restart": (changed(*RUNS, "used", value=[1, 0, 3]), "at least one restart"),
+    "restarts too many": (changed(*RUNS, "used", value=[1, 10**400, 3]), r"it is a whole number up to 10\^9"),
+    "arrived 1": (changed(*RUNS, "arrived", value=[True, 1, False]), "arrived holds '1'; it is true or false"),
     "negative seed": (changed(*CLEAN, "own_seed", value=-1), "a seed is -1"),
     "seed float": (changed(*PHOTOS, "seed", value=1.5), "a seed is 1.5"),
     "seed null": (changed(*CLEAN, "own_seed", value=None), "a seed is None"),
@@ -123,6 +140,7 @@ def test_json_is_read_strictly(name):
         ({"negatives": {" ": ()}, "negative_seeds": {}}, "a kind of negatives is ' '"),
         ({"negative_seeds": {"paintings": 1}}, "seeds of 'paintings'"),
         ({"own_seed": True}, "a seed is True"),
+        ({"own_restarts": Restarts((1,), (True,))}, "restarts of 1 own pictures and scores of 3"),
     ],
 )
 def test_samples_are_checked(changes, message):

@@ -1,11 +1,16 @@
 """The judgement of a picture: its two error rates by simulation, every outcome, and the words."""
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from scipy.stats import binom
 
 from jattr.decision.calibration import Calibrated, Calibration, Sample
 from jattr.decision.judgement import check_ready, judge, shortfalls
+from jattr.decision.power import power_of
+from jattr.decision.restart_power import Restarts
 from jattr.errors import InputError
 
 NAMES = ("a", "b", "c")
@@ -18,10 +23,10 @@ def own_scores(rng, count, gap):
     return rng.normal(-gap, 1.0, count)
 
 
-def calibration_of(rng, *, gap=6.0, own=OWN, others=OTHERS, names=NAMES):
+def calibration_of(rng, *, gap=6.0, own=OWN, others=OTHERS, names=NAMES, restarts=None):
     def sample():
         kinds = {"photograph": tuple(rng.normal(0.0, 1.0, others)), "renderer": tuple(rng.normal(0.5, 1.0, others))}
-        return Sample(tuple(own_scores(rng, own, gap)), kinds, own_seed=1)
+        return Sample(tuple(own_scores(rng, own, gap)), kinds, own_seed=1, own_restarts=restarts)
 
     candidates = {name: Calibrated(f"{i}" * 64, {"jpeg 75": sample()}) for i, name in enumerate(names)}
     return Calibration(candidates, "f" * 64, {"jattr": "0.1.0"})
@@ -60,6 +65,29 @@ def test_a_foreign_picture_is_none(calibration):
     assert "chance at most 0.01" in found.sentence
     alone = judged(calibration, 0.0)
     assert alone.sentence == "a is denied: its own pictures end so far away with chance at most 0.01."
+
+
+SURE = Restarts((1,) * OWN, (True,) * OWN)
+HARD = Restarts((1, 3, 2) * 33, (True, False, True) * 33)
+
+
+def test_none_states_how_many_own_pictures_so_many_restarts_miss():
+    known = calibration_of(np.random.default_rng(0), restarts=SURE)
+    found = judged(known, 0.0, 0.5, 1.0, restarts=dict.fromkeys(NAMES, 8))
+    missed = "8 restarts miss at most 3 % of any candidate's own pictures (95 % sure, without a model)"
+    assert found.sentence.endswith(f"; {missed}.")
+    assert [f.power for f in found.findings] == [power_of(SURE, 8)] * 3
+    assert judged(known, 0.0).sentence.endswith("; 1 restart misses at most 3 % of its own pictures"
+                                                " (95 % sure, without a model).")  # fmt: skip
+    assert "8 restarts" in json.dumps(asdict(found))
+
+
+def test_a_doubt_says_how_many_restarts_would_settle_it():
+    close = calibration_of(np.random.default_rng(1), gap=1.5, restarts=HARD)
+    sentence = judged(close, -0.5, 3.0, 3.0, restarts={"a": 3}).sentence
+    assert f"; 3 restarts miss at most 42 % of its own pictures (95 % sure), {HARD.needed(1e-3)} would miss" in sentence
+    without = calibration_of(np.random.default_rng(1), gap=1.5)
+    assert sentence.startswith(judged(without, -0.5, 3.0, 3.0).sentence.rstrip("."))
 
 
 def test_two_that_fit_cannot_be_told_apart(calibration):

@@ -48,6 +48,28 @@ def test_plain_arithmetic():
     assert Restarts((1, 3, 64), (True, True, False)).success_bound() == pytest.approx(0.0052, abs=1e-4)
 
 
+def test_more_restarts_than_were_tried_miss_no_more_than_those_that_were():
+    found = Restarts((1, 2, 3, 3), (True, True, True, False))
+    assert (found.most, found.rate) == (3, 3 / 9)
+    assert found.miss_bound(8) is None
+    assert found.missed_at_most(8) == found.missed_at_most(3) == upper_bound(1, 4)
+    assert found.missed_at_most(1) == upper_bound(3, 4)
+    sure = Restarts((1,) * 100, (True,) * 100)
+    assert sure.missed_at_most(8) == upper_bound(0, 100)
+    assert Restarts((3,) * 4, (False,) * 4).missed_at_most(5) == 1.0
+
+
+def test_the_estimate_is_the_most_of_the_models():
+    varied = Restarts((1,) * 90 + (3,) * 10, (True,) * 90 + (False,) * 10)
+    fit = fit_difficulty(varied.used, varied.arrived)
+    assert varied.missed(3) == pytest.approx(fit.miss_chance(3))
+    assert varied.missed(3) > miss_chance(varied.success_bound(), 3)
+    assert varied.missed(3) == pytest.approx(0.1, abs=0.02)
+    sure = Restarts((1,) * 100, (True,) * 100)
+    assert sure.missed(2) == miss_chance(sure.success_bound(), 2)
+    assert Restarts((3,) * 4, (False,) * 4).missed(5) == 1.0
+
+
 def test_a_spread_is_the_beta_binomial_law():
     difficulty = Difficulty(mean=0.3, spread=0.2)
     a, b = difficulty.shape

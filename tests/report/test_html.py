@@ -108,6 +108,7 @@ def test_a_calibrated_verdict_shows_its_numbers():
         "name": HOSTILE, "denied": True, "own_p": 0.0476, "own_count": 20, "negative_p": 0.25, "holm_p": 0.5,
         "negative_kind": "<i>sketches", "negative_counts": {"<i>sketches": 39, "photographs": 99},
         "log10_lr": -0.5, "log10_lr_most": 1.5, "probability": 0.125,
+        "power": {"miss_bound": 0.0295, "restarts": 8},
     }  # fmt: skip
     judgement = {
         "findings": [finding], "prior": {HOSTILE: 0.5, "none": 0.5}, "none_probability": 0.875, "condition": "clean",
@@ -119,6 +120,7 @@ def test_a_calibrated_verdict_shows_its_numbers():
     for words in ("(denied)", "0.0476 (20 own pictures)", "0.25 (39, <i>sketches)", "0.316 (at most 31.6)"):
         assert words in parsed.text
     assert "0.125 (before: 0.5)" in parsed.text
+    assert "at most 0.0295, restarts 8" in parsed.text
     assert "0.875 (before: 0.5)" in parsed.text
 
 
