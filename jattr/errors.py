@@ -29,6 +29,10 @@ class ImageError(InputError):
     """A picture that cannot be read, or of a kind or size that jattr refuses."""
 
 
+class UnreadableJpegError(ImageError):
+    """A JPEG file that is damaged, or of a kind whose coefficients nobody here decodes: its pixels may mislead."""
+
+
 class GeneratorError(InputError):
     """A generator folder, name or latent that cannot be used."""
 

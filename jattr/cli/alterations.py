@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jattr.errors import ImageError, InputError
+from jattr.errors import ImageError, InputError, UnreadableJpegError
 from jattr.generators.base import Generator
 from jattr.images import Picture
 from jattr.images.fitting import with_channels
+from jattr.images.jpeg import read_coefficients
 from jattr.images.reading import read_bytes
 from jattr.nuisances.chain import Chain
 from jattr.nuisances.files import AlteredPictures, from_decoded, from_jpeg
@@ -75,24 +76,39 @@ def altered_picture(alternative: Alternative, picture: Picture, gen: Generator) 
     """Return a picture as altered in this way; None where it is to be taken as it is.
 
     Raises:
-      ImageError: the alteration does not lead to a picture of this size, or the file is no JPEG that jattr reads.
+      ImageError: the alteration does not lead to a picture of this size, or the file is no JPEG that jattr reads;
+        UnreadableJpegError where its pixels may mislead, too.
     """
     if alternative.before is None:
         return None
     if not alternative.jpeg or not (picture.jpeg or alternative.guessed):
         return _saved_again(alternative, picture, gen)
-    if any(note.startswith(TURNED) for note in picture.notes):
-        raise ImageError("is shown turned, its coefficients are not; save it upright")
     data = read_bytes(picture.path)
     if hashlib.sha256(data).hexdigest() != picture.sha256:
         raise ImageError("was changed while it was read; give a file that nobody writes to")
     altered = from_jpeg([data], alternative.before)
+    if any(note.startswith(TURNED) for note in picture.notes):
+        raise ImageError("is shown turned, its coefficients are not; save it upright")
     try:
         shape = altered.chain.out_shape(gen.image_shape)
     except InputError as error:
         raise ImageError(str(error)) from None
     _check_size(alternative, picture, shape)
     return altered
+
+
+def check_readable(picture: Picture) -> None:
+    """Check that a JPEG file whose compression is not modelled is sound all the same.
+
+    Raises:
+      UnreadableJpegError: it is damaged, or coded in a way that jattr does not decode.
+    """
+    try:
+        read_coefficients(read_bytes(picture.path))
+    except UnreadableJpegError:
+        raise
+    except ImageError:
+        return  # sound, but of a size, sampling or colour whose coefficients are not read
 
 
 def _saved_again(alternative: Alternative, picture: Picture, gen: Generator) -> AlteredPictures:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jattr import __version__
-from jattr.cli.alterations import Alternative, altered_picture, joined
+from jattr.cli.alterations import Alternative, altered_picture, check_readable, joined
 from jattr.cli.cache import rehearsal_folder
 from jattr.cli.latents import settings_text
 from jattr.cli.options import Progress
@@ -24,7 +24,7 @@ from jattr.cli.result_folder import LATENTS, RESULT, file_sha256, write_latents,
 from jattr.cli.sheet import SheetRows
 from jattr.cli.timing import Clock
 from jattr.decision.verdict import DecisionConfig
-from jattr.errors import ImageError, InputError
+from jattr.errors import ImageError, InputError, UnreadableJpegError
 from jattr.explanation import Explanation, best_explanation
 from jattr.images import Picture, load_picture
 from jattr.images.fitting import channel_notes, with_channels
@@ -42,6 +42,7 @@ LONGEST_COMMAND = 2_000  # characters, in the report
 BLOCK = 32  # pictures searched together: bounds memory
 SHEET, REPORT = "contact_sheet.png", "report.html"
 PACKAGES = ("jax", "jaxlib", "numpy")
+AS_IT_IS = ", or take the pixels that a decoder makes of it as they are (--alteration none)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +148,10 @@ class AttributeRun:
                 try:
                     altered.append(self._altered(alternative, picture))
                 except ImageError as error:
-                    problems.append(f"{file!r}: {error}")
+                    sound = not isinstance(error, UnreadableJpegError)
+                    problems.append(f"{file!r}: {error}{'' if sound else AS_IT_IS}")
                     if alternative.guessed:
-                        altered.append(None)
+                        altered += [None] if sound else []
                         notes.append(f"not modelled as JPEG: {error}")
             if not altered:
                 raise ImageError(problems[0])
@@ -165,7 +167,10 @@ class AttributeRun:
         """Return a picture under an alternative; one that nobody asked for is not tried on other sizes."""
         if alternative.guessed:
             sizes = {gen.image_shape[:2] for gen in self.generators}
-            if not picture.jpeg or sizes != {picture.pixels.shape[:2]}:
+            if not picture.jpeg:
+                return None
+            if sizes != {picture.pixels.shape[:2]}:
+                check_readable(picture)
                 return None
         if alternative.before is not None and alternative.before.free:
             from jattr.inversion.free import fit_factors

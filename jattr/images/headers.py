@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from jattr.errors import ImageError
+from jattr.errors import ImageError, UnreadableJpegError
 
 # More scans than any encoder writes; each one costs a pass over all pixels however few bytes it has.
 MAX_JPEG_SCANS = 64
@@ -65,7 +65,7 @@ def parse_jpeg(data: bytes) -> Header:
         marker, body, end = _jpeg_segment(view, at)
         if marker in _START_OF_FRAME:
             if size is not None:
-                raise ImageError("damaged JPEG: it has two frame headers")
+                raise UnreadableJpegError("damaged JPEG: it has two frame headers")
             size = _jpeg_size(body)
         if marker == 0xE1 and bytes(body[:6]) == b"Exif\0\0" and orientation is None:
             orientation = exif_orientation(bytes(body))
@@ -78,7 +78,7 @@ def parse_jpeg(data: bytes) -> Header:
     else:
         raise ImageError(f"JPEG with more than {MAX_JPEG_SEGMENTS} segments in its header; save it again as PNG")
     if size is None:
-        raise ImageError("damaged JPEG: its first scan comes before a frame header")
+        raise UnreadableJpegError("damaged JPEG: its first scan comes before a frame header")
     if data.count(b"\xff\xda", at) > MAX_JPEG_SCANS:
         raise ImageError(f"JPEG with more than {MAX_JPEG_SCANS} scans; save it again as PNG")
     return Header("JPEG", size, b"".join([*kept, view[at:]]), orientation or 1, has_profile)
@@ -87,28 +87,30 @@ def parse_jpeg(data: bytes) -> Header:
 def _jpeg_segment(view: memoryview, at: int) -> tuple[int, memoryview, int]:
     """Marker, body and end of the segment at `at`."""
     if at + 4 > len(view):
-        raise ImageError("truncated JPEG: it ends before its first scan")
+        raise UnreadableJpegError("truncated JPEG: it ends before its first scan")
     if view[at] != 0xFF:
-        raise ImageError(f"damaged JPEG: no marker at byte {at}")
+        raise UnreadableJpegError(f"damaged JPEG: no marker at byte {at}")
     if view[at + 1] == 0xFF:  # padding before a marker is legal
         return 0xFE, view[at:at], at + 1
     if view[at + 1] in _WITHOUT_LENGTH:
-        raise ImageError(f"damaged JPEG: marker {view[at + 1]:#04x} in its header")
+        raise UnreadableJpegError(f"damaged JPEG: marker {view[at + 1]:#04x} in its header")
     end = at + 2 + int.from_bytes(view[at + 2 : at + 4], "big")
     if end < at + 4 or end > len(view):
-        raise ImageError("truncated JPEG: it ends before its first scan")
+        raise UnreadableJpegError("truncated JPEG: it ends before its first scan")
     return view[at + 1], view[at + 4 : end], end
 
 
 def _jpeg_size(body: memoryview) -> tuple[int, int]:
     if len(body) < 6:
-        raise ImageError("damaged JPEG: its frame header is too short")
+        raise UnreadableJpegError("damaged JPEG: its frame header is too short")
     depth, height, width, components = struct.unpack_from(">BHHB", body)
     if depth != 8:
-        raise ImageError(f"JPEG with {depth} bits per sample; jattr reads 8: save it with 8 bits per sample")
+        raise UnreadableJpegError(f"JPEG with {depth} bits per sample; jattr reads 8: save it with 8 bits per sample")
     if components not in (1, 3):
         hint = " (CMYK or YCCK)" if components == 4 else ""
-        raise ImageError(f"JPEG with {components} components{hint}; legal are 1 (grey) and 3 (colour): save it as RGB")
+        raise UnreadableJpegError(
+            f"JPEG with {components} components{hint}; legal are 1 (grey) and 3 (colour): save it as RGB"
+        )
     return height, width
 
 

@@ -64,7 +64,8 @@ def read_coefficients(data: bytes) -> JpegCoefficients:
     largest are (V, H), are kept the ceil(ceil(height v / V) / 8) x ceil(ceil(width h / H) / 8) blocks with a sample of
     the picture in them. Samples of a kept block that lie outside the picture are the encoder's choice, too.
     Read are 8-bit baseline and progressive files with Huffman codes, greyscale or YCbCr in 4:4:4, 4:2:2 or 4:2:0.
-    Raises ImageError, and nothing else, for any other bytes; a scan that is cut off is refused, never filled up.
+    Raises ImageError, and nothing else, for any other bytes: UnreadableJpegError where they are damaged, or coded in
+    a way that is not decoded here. A scan that is cut off is refused, never filled up.
     """
     if not data.startswith(b"\xff\xd8\xff"):
         raise ImageError(f"not a JPEG picture (it begins with {data[:8].hex()}); only JPEG files store coefficients")

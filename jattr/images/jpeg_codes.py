@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from jattr.errors import ImageError
+from jattr.errors import UnreadableJpegError
 
 Code = tuple[int, int, int]  # length in bits, then the two halves of the symbol: run of zeros, bits that follow
 Table = list[Code]  # [65536], indexed by the next 16 bits
@@ -54,7 +54,9 @@ def build_table(counts: bytes, symbols: bytes) -> Table:
         for _ in range(count):
             value, width = next(symbol), 1 << 16 - length
             if at + width > len(table):
-                raise ImageError("damaged JPEG: a Huffman table has more codes than fit; fetch or save it again")
+                raise UnreadableJpegError(
+                    "damaged JPEG: a Huffman table has more codes than fit; fetch or save it again"
+                )
             table[at : at + width] = [(length, value >> 4, value & 15)] * width
             at += width
     return table
@@ -77,9 +79,11 @@ def decode_interval(
     try:
         end = decode(_windows(coded), mcus, slots, band)
     except (IndexError, ValueError):  # a code that is unused, past the end, or of a value above 16 bits
-        raise ImageError(DAMAGED) from None
+        raise UnreadableJpegError(DAMAGED) from None
     if not len(coded) - 1 < end / 8 <= len(coded):
-        raise ImageError(DAMAGED if end > 8 * len(coded) else "damaged JPEG: a scan has bytes to spare; save it again")
+        raise UnreadableJpegError(
+            DAMAGED if end > 8 * len(coded) else "damaged JPEG: a scan has bytes to spare; save it again"
+        )
 
 
 def _windows(coded: bytes) -> memoryview:
@@ -101,7 +105,7 @@ def _sequential(windows: memoryview, mcus: list[list[int]], slots: tuple[Slot, .
             slot.coefficients[block] = last[slot.component]
             position, run = _band_of_block(windows, position, slot.ac, slot.coefficients, block, 1, 63, 0)
             if run:
-                raise ImageError(DAMAGED)
+                raise UnreadableJpegError(DAMAGED)
     return position
 
 
@@ -159,7 +163,7 @@ def _difference(windows: memoryview, position: int, table: Table | None) -> tupl
     word, shift = windows[position >> 3], 24 - (position & 7)
     length, run, size = table[word >> shift & 0xFFFF]  # type: ignore[index]  # the scan's header was checked
     if run:
-        raise ImageError(DAMAGED)
+        raise UnreadableJpegError(DAMAGED)
     mask = _MASK[size]
     value = word >> shift + 16 - length - size & mask
     return position + length + size, value if value > mask >> 1 else value - mask
@@ -185,7 +189,7 @@ def _band_of_block(
             return position + run, (1 << run) - 1 + (word >> shift + 16 - length - run & _MASK[run])
         at += run
         if at > end:
-            raise ImageError(DAMAGED)
+            raise UnreadableJpegError(DAMAGED)
         if size:
             mask = _MASK[size]
             value = word >> shift + 16 - length - size & mask
@@ -207,11 +211,11 @@ def _refine_block(windows: memoryview, position: int, slot: Slot, block: int, ba
             position, _ = _refine_until(windows, position + run, slot.coefficients, block, at, band, 64)
             return position, further
         if size > 1:
-            raise ImageError(DAMAGED)
+            raise UnreadableJpegError(DAMAGED)
         positive = size and _bit(windows, position)
         position, at = _refine_until(windows, position + size, slot.coefficients, block, at, band, run)
         if at > band.end:
-            raise ImageError(DAMAGED)
+            raise UnreadableJpegError(DAMAGED)
         if size:
             slot.coefficients[block + ORDER[at]] = (1 if positive else -1) << band.low
         at += 1

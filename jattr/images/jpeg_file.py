@@ -13,7 +13,7 @@ from math import gcd
 import numpy as np
 from numpy.typing import NDArray
 
-from jattr.errors import ImageError
+from jattr.errors import UnreadableJpegError
 from jattr.images.jpeg_codes import DAMAGED, Band, Slot, Table, build_table, decode_interval
 from jattr.images.jpeg_segments import SCAN, Tables, damaged, parse_table, refusal, segments
 
@@ -59,10 +59,11 @@ def decode_frame(data: bytes) -> Frame:
     tables, frame = Tables(), None
     for marker, body, coded in segments(data):
         if marker in _REFUSED:
-            raise refusal(_REFUSED[marker], "baseline and progressive with Huffman codes")
+            legal = "baseline and progressive with Huffman codes"
+            raise refusal(_REFUSED[marker], legal, kind=UnreadableJpegError)
         if marker in _FRAMES:
             if frame is not None:
-                raise ImageError("JPEG with several frames; jattr reads one picture a file: save one frame")
+                raise UnreadableJpegError("JPEG with several frames; jattr reads one picture a file: save one frame")
             frame = _parse_frame(body, progressive=marker == 0xC2)
         elif marker == SCAN:
             if frame is None:
@@ -175,7 +176,7 @@ def _intervals(coded: bytes, mcus: list[list[int]], length: int) -> tuple[list[b
     pieces = _RESTART.split(coded, expected)
     parts, numbers = pieces[::2], pieces[1::2]
     if len(parts) != expected or any(number[0] != 0xD0 + at % 8 for at, number in enumerate(numbers)):
-        raise ImageError(DAMAGED)
+        raise UnreadableJpegError(DAMAGED)
     return (
         [part.replace(b"\xff\0", b"\xff") for part in parts],
         [mcus[at : at + length] for at in range(0, len(mcus), length)],
@@ -184,7 +185,7 @@ def _intervals(coded: bytes, mcus: list[list[int]], length: int) -> tuple[list[b
 
 def _check_complete(frame: Frame, tables: Tables) -> None:
     if any(bit != 0 for component in frame.components for bit in component.known):
-        raise ImageError("truncated JPEG: scans of a component are missing; fetch or save it again")
+        raise UnreadableJpegError("truncated JPEG: scans of a component are missing; fetch or save it again")
     if len(frame.components) == 3 and not tables.is_jfif:  # the order of libjpeg's rules
         names = bytes(component.identity for component in frame.components)
         if tables.transform not in (None, 1) or (tables.transform is None and names == b"RGB"):

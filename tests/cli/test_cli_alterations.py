@@ -1,15 +1,19 @@
 """`attribute --alteration` and `verify` of what it finds: compressed, resized and cropped files."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from image_files import encoded
+from jpeg_files import PLAIN, poke
 from PIL import Image, ImageEnhance
 from tiny_generator import make_tiny
 
 from jattr.cli.main import main
 from jattr.images import to_byte
 from jattr.images.jpeg import encode_jpeg, quality_format
+from jattr.ledger.evidence.inversion import observed
 
 SEARCH = ["--restarts", "8", "--lanes", "4"]
 
@@ -112,6 +116,55 @@ def test_a_jpeg_that_cannot_be_modelled_is_taken_as_it_is_and_that_is_said(run, 
     assert grey["alteration"] is None
     assert any(note.startswith("not modelled as JPEG") for note in grey["notes"])
     assert any("saved upright" in note or "save it upright" in note for note in turned["notes"])
+
+
+NONE_HINT = "as they are (--alteration none)"
+UNREADABLE = {  # name -> (how a file is damaged, words of its error, whether a decoder makes pixels of it)
+    "cut": (lambda data: data[:-10] + b"\xff\xd9", "damaged or truncated JPEG", True),
+    "no end": (lambda data: data[:-2], "truncated", False),
+    "zero table": (lambda data: poke(data, 0xDB, 20, 0), "a quantisation table has a zero", True),
+    "arithmetic": (lambda data: poke(data, 0xC0, 1, 0xC9), "JPEG is arithmetic-coded", True),
+    "lossless": (lambda data: poke(data, 0xC0, 1, 0xC3), "damaged or truncated picture", False),
+    "12 bits": (lambda data: poke(data, 0xC0, 4, 12), "12 bits per sample", False),
+    "cmyk": (lambda data: encoded(Image.new("CMYK", (8, 8)), "JPEG"), "4 components (CMYK or YCCK)", False),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_jpeg_whose_pixels_may_mislead_is_one_failed_row(run, files, tmp_path, name):
+    damage, words, decoded = UNREADABLE[name]
+    path = tmp_path / "damaged.jpg"
+    path.write_bytes(damage(Path(files["q95.jpg"]).read_bytes()))
+    code, (row,), errors, _ = run([str(path)])
+    assert (code, row["verdict"]) == (2, "failed")
+    assert words in row["reason"]
+    assert errors.count("\n") == 0
+    assert (NONE_HINT in row["reason"]) == decoded
+    code, (row,), _, _ = run([str(path)], "--alteration", "none")
+    assert (code, row["verdict"] != "failed") == ((0, True) if decoded else (2, False))
+
+
+def test_an_unreadable_jpeg_of_another_size_is_refused_too(run, tmp_path):
+    path = tmp_path / "damaged.jpg"
+    path.write_bytes(poke(PLAIN, 0xDB, 20, 0))
+    code, (row,), _, _ = run([str(path)], "--resize")
+    assert (code, row["verdict"]) == (2, "failed")
+    assert NONE_HINT in row["reason"]
+    path.write_bytes(PLAIN)
+    assert run([str(path)], "--resize")[0] == 0
+
+
+def test_where_none_was_asked_for_besides_an_unreadable_jpeg_is_taken_as_it_is(run, files, tmp_path):
+    path = tmp_path / "damaged.jpg"
+    path.write_bytes(poke(Path(files["q95.jpg"]).read_bytes(), 0xDB, 20, 0))
+    code, (row,), _, _ = run([str(path)], "--alteration", "auto", "none")
+    assert (code, row["alteration"]) == (0, None)
+    assert any(note.startswith("not modelled as JPEG: damaged") for note in row["notes"])
+
+
+def test_evidence_takes_the_pixels_of_an_unreadable_jpeg(files):
+    data = poke(Path(files["q95.jpg"]).read_bytes(), 0xDB, 20, 0)
+    assert observed(data, make_tiny(), "auto").shape == (1, 8, 8, 3)
 
 
 def test_what_was_changed_to_read_an_altered_picture_is_noted(run, files):
