@@ -10,6 +10,9 @@ import numpy as np
 
 from jattr.images import to_float
 from jattr.images.reading import decode_picture
+from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
+from jattr.ledger.commitments import file_value
+from jattr.ledger.note import parse_note
 from jattr.ledger.perceptual import NEAR
 from jattr.report.html import environment, image_uri
 from jattr.report.levels import AMPLIFICATION, difference, visible
@@ -48,16 +51,21 @@ def evidence_page(bundle: Bundle, verdict: Verdict, model: str, command: str) ->
     """
     examined = bundle.examined
     accused, _ = decode_picture(bundle.picture)
-    facts = [(words, examined["counts"][name]) for name, words in FACTS.items()]
+    facts = [("window", _window(bundle)), ("signatures under its end", _signatures(bundle.end))]
+    facts += [(words, str(examined["counts"][name])) for name, words in FACTS.items()]
     closest = "none was opened" if examined["closest"] is None else f"{examined['closest']} of {BITS} bits"
     facts += [("distance of the closest", closest), ("sample that was made again, by the nonce", _sample(bundle))]
+    lead, _, rest = verdict.text.partition(": ")
     page: str = _template().render(
         bundle=bundle,
+        sha256=file_value(bundle.picture).hex(),
+        lead=lead,
+        rest=rest,
         verdict=verdict,
         model=model,
         command=command,
         accused=image_uri(visible(to_float(accused))),
-        compared=_compared(bundle, accused),
+        compared=_compared(bundle, verdict.use, accused),
         facts=facts,
         amplification=AMPLIFICATION,
         rates=RATES.format(bits=BITS, near=NEAR),
@@ -65,16 +73,31 @@ def evidence_page(bundle: Bundle, verdict: Verdict, model: str, command: str) ->
     return page
 
 
+def _window(bundle: Bundle) -> str:
+    first, last = (0 if note is None else _stated(note).size for note in (bundle.start, bundle.end))
+    return f"entries {first} to {last - 1}"
+
+
+def _signatures(note: bytes) -> str:
+    """Return whose signatures stand under a checkpoint; whoever verifies checks them."""
+    return shown(", ".join(dict.fromkeys(signature.name for signature in parse_note(note).signatures)), 300)
+
+
+def _stated(note: bytes) -> Checkpoint:
+    return parse_checkpoint(parse_note(note).text)
+
+
 def _sample(bundle: Bundle) -> str:
     entries = bundle.examined["sample"]
     return f"{len(entries)} of {bundle.examined['counts']['results']}, nonce {shown(bundle.nonce, 80)}"
 
 
-def _compared(bundle: Bundle, accused: np.ndarray) -> list[dict[str, Any]]:
-    """Return the logged outputs that are near, and those with the latent that was found, with their differences."""
-    distances = {entry: distance for entry, distance in bundle.examined["near"]}
+def _compared(bundle: Bundle, use: int | None, accused: np.ndarray) -> list[dict[str, Any]]:
+    """Return the logged output that the verdict names, those that are near, and those shown besides the sample."""
+    distances = dict(bundle.examined["near"])
     sample = set(bundle.examined["sample"])
-    entries = sorted({*distances, *(set(bundle.pictures) - sample), *bundle.examined["exact"]} & set(bundle.pictures))
+    others = {*distances, *(set(bundle.pictures) - sample), *bundle.examined["exact"]} & set(bundle.pictures)
+    entries = ([use] if use in bundle.pictures else []) + sorted(others - {use})
     found = []
     for entry in entries[:MOST]:
         pixels, _ = decode_picture(bundle.pictures[entry])
