@@ -67,10 +67,21 @@ def evidence_page(bundle: Bundle, verdict: Verdict, model: str, command: str) ->
         accused=image_uri(visible(to_float(accused))),
         compared=_compared(bundle, verdict.use, accused),
         facts=facts,
+        numbers=_numbers(bundle),
         amplification=AMPLIFICATION,
         rates=RATES.format(bits=BITS, near=NEAR),
     )
     return page
+
+
+def _numbers(bundle: Bundle) -> str:
+    said = bundle.attribution
+    parts = [] if said.residual is None else [f"residual {said.residual}"]
+    parts.append(f"{said.restarts} restart{'' if said.restarts == 1 else 's'}")
+    if said.miss_bound is not None:
+        parts.append(f"chance of having missed an own picture, by rehearsal, at most {said.miss_bound}")
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:]
 
 
 def _window(bundle: Bundle) -> str:

@@ -70,6 +70,7 @@ def test_the_page_stands_alone_and_says_what_the_bundle_says(made, kind):
     ):
         assert words in parsed.text
     assert file_value(found.bundle.picture).hex() in parsed.text
+    assert ("1 restart." if kind == "undecided" else "8 restarts.") in parsed.text
     for weak in found.verdict.weaknesses:
         assert weak in parsed.text
     here = [attributes for tag, attributes in parsed.tags if attributes.get("class") == "here"]
