@@ -1,5 +1,6 @@
 """Making evidence: the log's owner shows what the log holds of an accused picture."""
 
+import contextlib
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jattr.errors import LedgerError
+from jattr.errors import InputError, LedgerError
 from jattr.images.reading import decode_picture
 from jattr.ledger.checkpoint import Checkpoint
 from jattr.ledger.commitments import Opening, parse_latent, pixels_value
@@ -193,7 +194,8 @@ def _pictures(
         latent = openings.get((entry, "latent"))
         model = leaves.model_of(entry)
         if kept is None and latent is not None and model is not None and model.weights_digest in models:
-            kept = _made_again(models[model.weights_digest], model.settings, latent.value)
+            with contextlib.suppress(InputError):  # a latent or settings that the model does not take: left out
+                kept = _made_again(models[model.weights_digest], model.settings, latent.value)
         if kept is not None:
             pictures[entry] = kept
     return pictures

@@ -4,6 +4,7 @@ Nothing that the bundle derives is believed. Everything is recomputed from the l
 What could not be checked is listed, and never passes silently.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from jattr.ledger.canonical import encode_canonical
 from jattr.ledger.commitments import file_value, parse_latent, pixels_value
 from jattr.ledger.encoding import shown
 from jattr.ledger.evidence.bundle import Attribution, Bundle, parse_bundle
-from jattr.ledger.evidence.judge import Shown, Verdict, judge
+from jattr.ledger.evidence.judge import CONSISTENT, Shown, Verdict, judge
 from jattr.ledger.evidence.make import is_witnessed
 from jattr.ledger.evidence.published import check_model, window_ends, window_leaves
 from jattr.ledger.evidence.regenerate import accused_picture, check_shown
@@ -203,14 +204,21 @@ def _check_latent(bundle: Bundle, gen: Any) -> None:
 
 
 def _admitted(bundle: Bundle, shown: Sequence[Shown]) -> list[Shown]:
-    """Return what was made again, with the faults that the bundle itself names and only the weights would show."""
+    """Return what was made again, with what the bundle says that only the weights would show: all of it unchecked.
+
+    That is faults, and that an entry's latent makes the accused picture.
+    """
     stated = bundle.verdict.get("weaknesses")
     faults = [text for text in stated if isinstance(text, str)] if isinstance(stated, list) else []
-    found = []
+    found, use = [], bundle.verdict.get("use") if bundle.verdict.get("kind") == CONSISTENT else None
     for one in shown:
         head = f"entry {one.entry}: "
         fault = next((text.removeprefix(head) for text in faults if text.startswith(head)), "")
-        found.append(one if one.problem or not fault else Shown(one.entry, fault, False, False, False))
+        if fault and not one.problem:
+            one = Shown(one.entry, fault, same=False, near=False, latent=False)
+        elif one.entry == use and not one.problem:
+            one = dataclasses.replace(one, latent=True)
+        found.append(one)
     return found
 
 

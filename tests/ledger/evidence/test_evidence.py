@@ -66,6 +66,9 @@ def test_a_logged_picture_in_a_jpeg_file(world: World) -> None:
     data = jpeg(decode_picture(file_of(0))[0], 90)  # at 75 too little is left of 8 x 8 pixels
     verdict = both(world.mine, data, world.end)
     assert (verdict.kind, verdict.use) == (CONSISTENT, world.uses[0])
+    found = verified(world.mine, made_of(world.mine, data, world.end).data, picture=data, gen=None)
+    assert found.verdict == verdict  # in the owner's words, which is said
+    assert "give the model's weights" in found.unchecked[0]
 
 
 def test_a_logged_picture_of_dcgan_a_at_quality_75(mine: Owner) -> None:

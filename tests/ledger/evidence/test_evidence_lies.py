@@ -132,4 +132,16 @@ def test_latents_that_the_model_does_not_take(mine: Owner, latent: bytes) -> Non
     made = made_of(mine, FOREIGN, mine.publish())
     assert verified(mine, made.data).verdict == made.verdict
     (weak,) = made.verdict.weaknesses
-    assert "the model does not make the logged picture" in weak or "has no space 'w'" in weak
+    faults = ("the model does not make the logged picture", "has no space 'w'", "NaN among the picture values")
+    assert any(fault in weak for fault in faults)
+
+
+@pytest.mark.parametrize("latent", [np.zeros(5, np.float32), np.full(6, 3e38, np.float32)], ids=["shape", "overflow"])
+def test_an_orphan_that_cannot_be_made_again_is_a_gap(mine: Owner, latent: np.ndarray) -> None:
+    mine.recorder.model(tiny())
+    opening = Opening.new("latent", latent_value(latent, "z"))
+    mine.private.put([opening])
+    (intent,) = mine.log.append([IntentLeaf(0, opening.commitment.hex(), None, {}, None).data])
+    verdict = both(mine, FOREIGN, mine.publish())
+    assert verdict.kind == INCOMPLETE
+    assert str(intent) in verdict.weaknesses[0]
