@@ -19,6 +19,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.observation import given_distance
 from jattr.sweep.sources import Batch, batches_of
 from jattr.sweep.spec import Setting, Spec
+from jattr.sweep.threads import num_threads
 
 ELSEWHERE = ("cli/", "report/", "baselines/", "ledger/", "sweep/report/")  # parts of jattr on which no cell depends
 LATER = ("sweep/suites.py", "sweep/estimate.py", "sweep/speed.py")  # the same
@@ -153,12 +154,14 @@ def _setting(setting: Setting) -> dict[str, Any]:
 
 @functools.cache
 def run_facts() -> dict[str, str]:
-    """Return what a result depends on besides its cell: code, versions, kind of device."""
+    """Return what a result depends on besides its cell: code, versions, kind and number of devices, threads."""
     return {
         "code": code_digest(),
         "jattr": jattr.__version__,
         "jax": jax.__version__,
         "platform": jax.default_backend(),
+        "devices": str(jax.local_device_count()),
+        "threads": str(num_threads()),
     }
 
 

@@ -2,7 +2,8 @@
 
 A worker makes the plan anew from the spec, once, and checks that code, versions and generators are those of the one
 that asked: what it computes is what it would be asked for. Generators, folders and jattr must be at the same places on
-every machine.
+every machine. Ray gives workers one thread each unless they are told otherwise; they are told to have as many as the
+machine that asked, since the last digits of sums depend on it.
 """
 
 import functools
@@ -11,12 +12,15 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
+
 from jattr.errors import InputError
 from jattr.inversion.memory_maps import spare_memory_maps
 from jattr.sweep.cells import Cell, Plan, make_plan, run_facts
 from jattr.sweep.compute import CellResult
 from jattr.sweep.run import Executor, Failure, Outcome, outcome_of
 from jattr.sweep.spec import from_json, to_json
+from jattr.sweep.threads import thread_variables
 
 LOCAL = "local"  # in place of an address: begin a cluster on this machine
 RETRIES = 5  # of a cell whose worker is lost
@@ -30,7 +34,7 @@ def make_executor(address: str = LOCAL, *, cpus: float | None = None, gpus: floa
     Args:
       address: of the cluster, as `ray.init` takes it; `LOCAL`: begin one here and end it afterwards.
       cpus: of one cell; None: 1.
-      gpus: of one cell; None: 1 where the cluster has some, else 0.
+      gpus: of one cell; None: as many as this machine has, so that results are those that it would get.
 
     Raises:
       InputError: Ray is not installed, or the cluster cannot be reached.
@@ -43,8 +47,9 @@ def make_executor(address: str = LOCAL, *, cpus: float | None = None, gpus: floa
             _connect(ray, address)
         try:
             has = ray.cluster_resources()
-            each = {"num_cpus": 1 if cpus is None else cpus, "num_gpus": gpus}
-            each["num_gpus"] = float("GPU" in has) if gpus is None else gpus
+            own = jax.local_device_count() if jax.default_backend() == "gpu" else 0
+            each: dict[str, Any] = {"num_cpus": 1 if cpus is None else cpus, "num_gpus": own if gpus is None else gpus}
+            each["runtime_env"] = {"env_vars": thread_variables()}
             task = ray.remote(max_retries=RETRIES, **each)(compute_number)
             facts = json.dumps([to_json(plan.spec), _digests(plan), run_facts()], sort_keys=True)
             yield from _computed(ray, task, ray.put(facts), cells, AHEAD * max(1, int(has.get("CPU", 1))))
@@ -79,7 +84,11 @@ def _plan(facts: str) -> Plan:
     spec, digests, run = json.loads(facts)
     plan = make_plan(from_json(spec))
     if _digests(plan) != digests or dict(run_facts()) != run:
-        raise InputError("a worker has another jattr, JAX or generator than the machine that asks; make them the same")
+        differ = [name for name, value in run_facts().items() if run.get(name) != value] or ["generators"]
+        raise InputError(
+            "a worker has another jattr, JAX or generator than the machine that asks, or not as many devices or threads"
+            f" ({', '.join(differ)}); make them the same"
+        )
     return plan
 
 

@@ -13,6 +13,11 @@ from jattr.sweep.compute import CellResult, compute_cell, failure_of
 from jattr.sweep.spec import Spec, from_json, to_json
 from jattr.sweep.store import Store, counts, create_or_open, open_for_reading, open_for_writing
 
+ADVICE = {
+    "threads": "set OMP_NUM_THREADS and OPENBLAS_NUM_THREADS as then, or ",
+    "devices": "use as many devices, or ",
+}
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -146,7 +151,7 @@ def check_size(plan: Plan, *, yes: bool) -> None:
 
 
 def check_same(store: Store, plan: Plan) -> None:
-    """Raise an InputError if a store was begun with another spec, other generators, code or versions."""
+    """Raise an InputError if a store was begun with another spec, other generators, code, versions or threads."""
     stated, now = store.meta(), _facts(plan)
     if stated.get("spec") != _plain(now["spec"]):
         raise InputError(f"{store.folder} is the sweep of another spec; choose another place, or `jattr sweep resume`")
@@ -160,7 +165,7 @@ def check_same(store: Store, plan: Plan) -> None:
         if stated["run"].get(name) != value:
             raise InputError(
                 f"{store.folder} was begun with {name} {str(stated['run'].get(name))[:16]}, this is {str(value)[:16]};"
-                " results of both would not compare: choose another place"
+                f" results of both would not compare: {ADVICE.get(name, '')}choose another place"
             )
 
 

@@ -13,6 +13,7 @@ from jattr.errors import InputError
 from jattr.sweep import on_ray
 from jattr.sweep.run import run_sweep
 from jattr.sweep.spec import Pictures, Spec, grid
+from jattr.sweep.store import open_for_reading
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 
@@ -58,6 +59,18 @@ def test_a_killed_worker_costs_nothing_but_time(spec, local_ray, tmp_path):
     assert killed
     assert ran.counts == {"cells": 16, "done": 16, "failed": 0, "left": 0}
     assert ran.computed == 16
+
+
+@pytest.mark.filterwarnings("default")
+def test_ray_and_this_process_give_identical_tables(spec, local_ray, tmp_path):
+    run_sweep(spec, tmp_path / "here")
+    run_sweep(spec, tmp_path / "ray", executor=on_ray.make_executor())
+    with open_for_reading(tmp_path / "here") as here, open_for_reading(tmp_path / "ray") as there:
+        assert here.meta()["run"] == there.meta()["run"]
+        for name in ("restarts", "pictures"):
+            assert here.table(name) == there.table(name)
+        for cell in range(16):
+            assert here.array(cell, "z").tobytes() == there.array(cell, "z").tobytes()
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):
