@@ -12,9 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from jattr.cli.log_actions import POLICY
 from jattr.cli.log_readers import read_file, read_policy
-from jattr.cli.options import add_common, add_device, add_output, emit, start_jax, whole_number
+from jattr.cli.options import (
+    add_common,
+    add_device,
+    add_output,
+    add_settings,
+    emit,
+    given_settings,
+    start_jax,
+    whole_number,
+)
 from jattr.cli.output import new_folder
 from jattr.errors import InputError
+from jattr.generators.settings import NOISE, SPACES
 from jattr.report.words import shown
 
 if TYPE_CHECKING:
@@ -69,6 +79,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for action in (make, verify):
         action.add_argument("--restarts", type=whole_number(1, 100_000), metavar="N", help="of the search")
         action.add_argument("--alteration", default="auto", metavar="CHAIN", help="what was done to the picture")
+        action.add_argument("--space", choices=SPACES, help="of the latent that is searched for (default z)")
+        add_settings(action, NOISE)
         add_device(action)
         add_common(action)
 
@@ -134,7 +146,8 @@ def _models(args: argparse.Namespace) -> list[Any]:
     from jattr.generators.store import load_generator
 
     start_jax(args.device)
-    return [load_generator(path) for path in [args.candidate, *args.also]]
+    gen, *others = [load_generator(path) for path in [args.candidate, *args.also]]
+    return [gen.view(args.space, **given_settings(args)), *others]
 
 
 def _invert(args: argparse.Namespace, picture: bytes, gen: Any, alteration: str | None) -> Attribution:
@@ -172,7 +185,9 @@ def _command(args: argparse.Namespace) -> str:
     also = ["--also", *args.also] if args.also else []
     given = ["--picture", args.picture, "--candidate", args.candidate, *also]
     given += ["--nonce", "YOUR-NONCE"] if args.nonce is None else ["--nonce", args.nonce]
-    given += [] if args.alteration == "auto" else ["--alteration", args.alteration]
+    options = {"--alteration": None if args.alteration == "auto" else args.alteration, "--space": args.space}
+    options |= {f"--{name}": str(value) for name, value in given_settings(args).items()}
+    given += [word for name, value in options.items() if value is not None for word in (name, value)]
     return f"jattr evidence verify {shlex.quote(args.out)} --log PUBLIC-LOG --policy YOUR-POLICY {shlex.join(given)}"
 
 

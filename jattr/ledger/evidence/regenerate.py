@@ -8,6 +8,7 @@ import numpy as np
 
 from jattr.errors import ImageError, InputError, LedgerError
 from jattr.images.reading import decode_picture
+from jattr.ledger.canonical import encode_canonical
 from jattr.ledger.commitments import Opening, parse_latent, pixels_value
 from jattr.ledger.evidence.bundle import Attribution
 from jattr.ledger.evidence.judge import Shown
@@ -19,7 +20,8 @@ SAME_LATENT = 0.05  # the same where the weights are not at hand to tell
 
 Openings = Mapping[tuple[int, str], Opening]
 Models = Mapping[str, Any]  # digest of weights -> generator
-Explains = Callable[[np.ndarray, int | None], bool]  # (latent, label) -> whether its picture is the accused one
+Settings = Mapping[str, Any]  # of a MODEL leaf, with the space of the latent
+Explains = Callable[[Settings, np.ndarray, int | None], bool]  # whether a latent's picture is the accused one
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,6 @@ class Accused:
 
     pixels: np.ndarray  # uint8 [H, W, C]
     digest: str  # of the accused model's weights
-    space: str  # of its latents
     found: bytes | None  # the latent that inversion found, spelt as it is committed to
     explains: Explains | None  # by the certificate test; None: the weights are not at hand
 
@@ -37,10 +38,18 @@ def accused_picture(data: bytes, pixels: np.ndarray, digest: str, attribution: A
     """Return the accused picture of a file, under what inversion took to have been done to it."""
     found = attribution.latent if attribution.fit == "fits" else None
     if gen is None:
-        return Accused(pixels, digest, "", found, None)
-    from jattr.ledger.evidence.inversion import explainer
+        return Accused(pixels, digest, found, None)
+    from jattr.ledger.evidence.inversion import explainer, viewed
 
-    return Accused(pixels, digest, gen.space, found, explainer(data, gen, attribution.alteration))
+    known: dict[bytes, Callable[[np.ndarray, int | None], bool]] = {}
+
+    def explains(settings: Settings, z: np.ndarray, label: int | None) -> bool:
+        key = encode_canonical(settings)
+        if key not in known:
+            known[key] = explainer(data, viewed(gen, dict(settings)), attribution.alteration)
+        return known[key](z, label)
+
+    return Accused(pixels, digest, found, explains)
 
 
 def check_shown(
@@ -83,7 +92,7 @@ def _explains(leaves: Leaves, entry: int, latent: bytes, accused: Accused) -> bo
     if accused.explains is None:
         return alike(latent, accused.found, SAME_LATENT)
     z, space, label = parse_latent(latent)
-    return space == accused.space and accused.explains(z, label)
+    return accused.explains({**model.settings, "space": space}, z, label)
 
 
 def _problem(leaves: Leaves, openings: Openings, entry: int, pixels: np.ndarray, hash_: bytes) -> str:

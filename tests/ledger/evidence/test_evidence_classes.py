@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from recorded_logs import Owner, attribution
+from test_spaces import styled
 from tiny_world import NONCE, Z, pixels_of, saying
 
 from jattr.errors import VerificationError
@@ -14,7 +16,9 @@ from jattr.ledger.evidence.bundle import Attribution
 from jattr.ledger.evidence.inversion import seen_by
 from jattr.ledger.evidence.judge import CONSISTENT, NOT_SUPPORTED
 from jattr.ledger.evidence.make import Made, Question, make_evidence
+from jattr.ledger.evidence.regenerate import accused_picture
 from jattr.ledger.evidence.verify import verify_evidence
+from jattr.ledger.recording import model_leaf
 
 LABELS = np.array([2, 0, 1], np.int32)
 
@@ -64,3 +68,24 @@ def test_an_unconditional_model_takes_no_label(mine: Owner, tiny: Any) -> None:
     made = make_evidence(mine.log, mine.private, mine.policy, tiny, said, question)
     with pytest.raises(VerificationError, match=r"attribution \(latent\): tiny has no such latent"):
         verify_evidence(made.data, mine.public, mine.policy, gen=tiny, nonce=NONCE)
+
+
+def test_a_use_is_made_again_under_the_settings_of_its_own_model_leaf(mine: Owner) -> None:
+    """The candidate has the card's psi; the use had another, which the log says."""
+    gen = styled()
+    used, z = gen.view(psi=0.5), np.asarray(gen.sample_latent(jax.random.key(3), 3))
+    pixels = pixels_of(used, z)
+    uses = mine.use(used, z, pixels)
+    data, end = encode_png(pixels[1]), mine.publish()
+    said = attribution("undecided")
+    accused = accused_picture(data, pixels[1], gen.weights_digest, said, gen)
+    assert accused.explains is not None
+    settings = model_leaf(used).settings
+    assert accused.explains({**settings, "space": "z"}, z[1], None)
+    assert not accused.explains({**settings, "psi": "0.9", "space": "z"}, z[1], None)
+    made = make_evidence(
+        mine.log, mine.private, mine.policy, gen, said, Question("a.png", data, None, end, nonce=NONCE)
+    )
+    assert (made.verdict.kind, made.verdict.use, made.verdict.weaknesses) == (CONSISTENT, uses[1].entry, ())
+    found = verify_evidence(made.data, mine.public, mine.policy, gen=gen, nonce=NONCE, invert=saying(said))
+    assert all(one.latent == (one.entry == uses[1].entry) for one in found.shown)
