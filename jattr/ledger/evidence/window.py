@@ -216,7 +216,7 @@ def chosen(entries: Sequence[int], nonce: str, wanted: int, root: bytes) -> tupl
     The root fixes what can be chosen from before the nonce is known, so nobody can choose it afterwards.
 
     >>> chosen([3, 5, 9], "a nonce", 2, bytes(32))
-    (3, 5)
+    (3, 9)
     """
     head = b"jattr/sample/v1\0" + root + hashlib.sha256(nonce.encode()).digest()
     ranked = sorted(entries, key=lambda entry: hashlib.sha256(head + entry.to_bytes(8, "big")).digest())
