@@ -3,18 +3,13 @@
 import dataclasses
 import re
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from test_browser import BROWSER, run_browser
-from test_html import HOSTILE, Page
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ledger" / "evidence"))
-
 from PIL import Image
 from recorded_logs import attribution, owner
+from test_browser import BROWSER, run_browser
+from test_html import HOSTILE, Page
 from tiny_world import DENIED, FOREIGN, LOGGED, file_of, log_uses, made_of
 
 from jattr.ledger.commitments import file_value
