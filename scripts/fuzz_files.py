@@ -91,12 +91,17 @@ def program(body: bytes) -> bytes:
 
 def state_program(arrays: Mapping[str, np.ndarray], location: str = "cpu") -> bytes:
     """Return the pickle of a state dict: array number i lies in the storage with the key str(i)."""
+    return program(state_entries(arrays, location))
+
+
+def state_entries(arrays: Mapping[str, np.ndarray], location: str = "cpu") -> bytes:
+    """Return the instructions that push a state dict; see `state_program`."""
     entries = {}
     for index, (name, array) in enumerate(arrays.items()):
         strides = tuple(step // array.itemsize for step in array.strides)
         source = storage(STORAGE_NAMES[array.dtype.str], str(index), array.size, location)
         entries[name] = tensor(source, 0, array.shape, strides)
-    return program(mapping(entries))
+    return mapping(entries)
 
 
 def zip_file(program: bytes, storages: Mapping[str, np.ndarray], *, order: str = "little", **others: bytes) -> bytes:

@@ -3,6 +3,7 @@
     python scripts/reproduce_paper.py --list
     python scripts/reproduce_paper.py --weights DIR --features FOLDER --out reproduced
     python scripts/reproduce_paper.py --weights DIR --file progan=mine.pth stylegan2=ffhq.pkl --out reproduced
+    python scripts/reproduce_paper.py --weights DIR --out tried --try
 
 Zhang, Zhou, Shumailov, Papernot, On Attribution of Deepfakes, arXiv 2008.09194, section 5: pictures of ProGAN, StyleGAN
 and StyleGAN2, each searched under all three by 3 restarts of 500 steps of Adam (b1 = 0, b2 = 0.99, rate 0.1) for the
@@ -10,10 +11,13 @@ mean squared difference of Inception features (Mixed_7a at 299x299), attributed 
 default search on the same pictures. Nothing is downloaded. `--features` is Inception's feature folder (`jattr
 convert`); without it the recipe compares pixels, and the run says so.
 
-The output folder is that of a sweep: a run that was stopped goes on where it was.
+The output folder is that of a sweep: a run that was stopped goes on where it was. `--try` goes the whole way with one
+picture of each generator and one restart of a few steps: it shows that the files, the memory and the report are right,
+and measures nothing.
 """
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import sys
@@ -30,6 +34,7 @@ from jattr.sweep.estimate import estimate
 from jattr.sweep.report.export import export
 from jattr.sweep.report.tables import summary
 from jattr.sweep.run import run_plan
+from jattr.sweep.spec import Spec
 from jattr.sweep.store import open_for_reading
 from jattr.sweep.suites import paper_spec
 
@@ -44,6 +49,16 @@ WANTED = {  # family -> (files that it may have, where they are published)
         "the same zoo; or the pretrained networks of github.com/NVlabs/stylegan2-ada-pytorch",
     ),
 }
+
+
+TRY_STEPS, TRY_POOL = 3, 16
+
+
+def tried(spec: Spec) -> Spec:
+    """Return the sweep with one restart of a few steps, from few pictures that guess the start."""
+    few = {"restarts": 1, "steps": TRY_STEPS, "pool": TRY_POOL, "polish_steps": 0, "interval_steps": 0}
+    settings = (dataclasses.replace(s, config=dataclasses.replace(s.config, **few)) for s in spec.settings)
+    return dataclasses.replace(spec, settings=tuple(settings), name=f"{spec.name}, tried")
 
 
 def sha256(path: Path) -> str:
@@ -90,7 +105,8 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, metavar="DIR", help="folder of the files")
     parser.add_argument("--file", nargs="+", default=[], metavar="FAMILY=NAME", help="files of other names")
     parser.add_argument("--features", metavar="FOLDER", help="Inception's feature folder, with its layer: F:Mixed_7a")
-    parser.add_argument("--pictures", type=int, default=10, help="of each generator (default 10)")
+    parser.add_argument("--pictures", type=int, help="of each generator (default 10; with --try 1)")
+    parser.add_argument("--try", dest="tried", action="store_true", help="the whole way in a few steps, not to measure")
     parser.add_argument("--out", type=Path, metavar="DIR")
     parser.add_argument("--dry-run", action="store_true", help="say what there is to do, and stop")
     args = parser.parse_args()
@@ -108,7 +124,9 @@ def main() -> None:
         distance = args.features
         if distance is None:
             print("no --features: the paper's recipe compares pixels here, not features")
-        plan = make_plan(paper_spec(tuple(places.values()), count=args.pictures, distance=distance))
+        count = args.pictures or (1 if args.tried else 10)
+        spec = paper_spec(tuple(places.values()), count=count, distance=distance)
+        plan = make_plan(tried(spec) if args.tried else spec)
         if args.dry_run:
             print(estimate(plan))
             return

@@ -11,6 +11,7 @@ BACK = {  # layout -> stored tensor to the file's
     "conv_transpose": lambda a: a.transpose(2, 3, 0, 1),
     "modulated": lambda a: a.transpose(3, 2, 0, 1)[None],
     "flipped_conv": lambda a: a[::-1, ::-1].transpose(3, 2, 0, 1),
+    "pixel_to_map": lambda a: a[:, ::-1, ::-1].transpose(3, 0, 1, 2),
     "plus_one": lambda a: a - np.float32(1),
     "constant": lambda a: a.transpose(2, 0, 1),
     "batched_constant": lambda a: a.transpose(2, 0, 1)[None],

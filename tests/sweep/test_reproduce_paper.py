@@ -1,11 +1,22 @@
-"""The script for the official generators, on small stand-ins in their formats."""
+"""The script for the official generators, to its end on small stand-ins in their formats."""
 
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+from fake_files import random_tensors, state_dict_of
+
+from converters import progan, stylegan, stylegan2
+from jattr.generators.progan import Architecture as Progan
+from jattr.generators.stylegan import Architecture as Stylegan
+from jattr.generators.stylegan2 import Architecture as Stylegan2
+from jattr.sweep.store import open_for_reading
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "reproduce_paper.py"
+sys.path.insert(0, str(SCRIPT.parent))
+from fuzz_files import mapping, program, state_entries, zip_file  # noqa: E402  the writer that the fuzzer has
 
 
 def run(*options):
@@ -25,7 +36,57 @@ def test_files_that_are_missing_are_named_all_at_once(tmp_path):
     assert all(name in done.stderr for name in ("pggan_celebahq1024.pth", "stylegan_ffhq1024.pth", "ffhq.pkl"))
 
 
-def test_small_stand_ins_go_through_the_whole(reference, tmp_path):
+def of_smaller(name):
+    return {f"{name}.weight": np.ones((3, 5, 1, 1), np.float32), f"{name}.bias": np.zeros(3, np.float32)}
+
+
+SMALL = {  # 8x8 pixels; the fields are those that tell one family from another
+    "pggan_celebahq1024.pth": ("progan", progan.FORMATS[0], Progan(channels=(5, 4), z_dim=6)),
+    "stylegan_ffhq1024.pth": (
+        "stylegan",
+        stylegan.FORMATS[0],
+        Stylegan(channels=(5, 4), z_dim=6, mapping_widths=(6, 6)),
+    ),
+    "stylegan2_ffhq1024.pth": (
+        "stylegan2",
+        next(format for format in stylegan2.FORMATS if format.name == "stylegan2-genforce"),
+        Stylegan2(channels=(5, 4), z_dim=6, mapping_widths=(6, 6), equalised=True),
+    ),
+}
+
+
+UNUSED = {  # of smaller pictures, which official files hold, too
+    "progan": {"lod": np.float32(0), **of_smaller("output0")},
+    "stylegan": {"synthesis.lod": np.float32(0), **of_smaller("synthesis.output0")},
+    "stylegan2": {},
+}
+
+
+def write_stand_ins(folder):
+    """Write files as genforce's model zoo has them, of tiny networks with random weights."""
+    for seed, (name, (kind, format, arch)) in enumerate(SMALL.items()):
+        tensors = {**UNUSED[kind], **state_dict_of(format, arch, random_tensors(kind, arch, seed))}
+        tensors = {key: np.ascontiguousarray(array) for key, array in tensors.items()}
+        saved = program(mapping({"generator_smooth": state_entries(tensors)}))
+        storages = {str(number): array for number, array in enumerate(tensors.values())}
+        (folder / name).write_bytes(zip_file(saved, storages))
+
+
+def test_the_whole_protocol_runs_to_its_end_on_small_stand_ins(tmp_path):
+    write_stand_ins(tmp_path)
+    done = run("--weights", tmp_path, "--out", tmp_path / "out", "--try")
+    assert done.returncode == 0, done.stderr
+    assert "18 of 18" in done.stdout
+    assert {"report.html", "metrics.csv"} <= {path.name for path in (tmp_path / "out" / "report").iterdir()}
+    with open_for_reading(tmp_path / "out") as store:
+        cells = store.table("cells")
+        assert cells.column("status") == ["done"] * 18
+        assert set(cells.column("setting")) == {"default", "paper"}
+        assert set(store.table("restarts").column("restart")) == {0}
+        assert max(store.table("restarts").column("steps")) < 20  # styles first, then what is behind them
+
+
+def test_golden_files_are_planned(reference, tmp_path):
     golden = reference / "golden"
     for name, source in (
         ("pggan_celebahq1024.pth", golden / "genforce_pggan_32" / "state_dict.pth"),
