@@ -8,7 +8,7 @@ from made_stores import FLOOR, made_spec, make_store, run, usual
 
 from jattr.inversion.config import InvertConfig
 from jattr.sweep.report.effort import evaluations_to, restart_success, times_to_targets, to_targets
-from jattr.sweep.report.estimates import mean, share, wilson
+from jattr.sweep.report.estimates import mean, share, shares_above, wilson
 from jattr.sweep.report.held_out import calibration
 from jattr.sweep.report.measured import measure
 from jattr.sweep.report.metrics import attributions, confusion, incomplete_shares, shares
@@ -165,6 +165,13 @@ def test_oscr_by_hand(results_of):
         (0.0, 0, 0), (1e-3, 0, 0.25), (2e-3, 0, 0.5), (1e-2, 0, 0.5), (2e-2, 0.5, 0.5), (1e-1, 0.5, 0.75),
         (2e-1, 1, 0.75),
     ]  # fmt: skip
+    assert all((p.own, p.foreign) == (4, 2) for p in curve)
+    half = curve[4]  # of both sides
+    assert half.correct_classification_standard_error == pytest.approx(math.sqrt(0.25 / 4))
+    assert half.false_positive_standard_error == pytest.approx(math.sqrt(0.25 / 2))
+    assert (half.correct_classification_low, half.correct_classification_high) == wilson(0.5, 4)
+    assert (half.false_positive_low, half.false_positive_high) == wilson(0.5, 2)
+    assert (curve[0].false_positive_standard_error, curve[0].false_positive_low) == (0.0, 0.0)
     x, y = [p[1] for p in points], [p[2] for p in points]
     trapezium = sum((x[i + 1] - x[i]) * (y[i] + y[i + 1]) / 2 for i in range(len(x) - 1))
     assert found(metrics, "oscr_area").value == pytest.approx(trapezium) == pytest.approx(0.625)
@@ -294,10 +301,28 @@ def test_calibration_is_measured_where_there_are_enough_pictures(results_of):
     assert all(b.low <= b.made <= b.high for b in bins)
     assert {(p.own_n, p.others_n) for p in curve} == {(60, 80 * 2 - 60)}
     assert (curve[0].own, curve[0].others) == (1.0, 1.0)
+    for p in curve:
+        assert p.own_standard_error == pytest.approx(math.sqrt(p.own * (1 - p.own) / 59))
+    assert curve[0].others_standard_error == 0.0
+    assert 0 < max(p.others_standard_error for p in curve) < 0.5 / math.sqrt(80) * 1.2
     assert [p.log10_lr for p in curve] == sorted({p.log10_lr for p in curve})
     (even,) = [p for p in curve if p.log10_lr > 0][:1]  # from a ratio of 1 on: makers, and nearly nobody else
     assert even.own > 0.8
     assert even.others < 0.2
+
+
+def test_errors_of_shares_know_that_a_picture_s_values_go_together():
+    rng = np.random.default_rng(0)
+    pictures, thresholds = rng.normal(size=(200, 1)) + 0.1 * rng.normal(size=(200, 5)), np.array([-0.5, 0.0, 1.0])
+    share, error = shares_above(pictures, thresholds)
+    assert share == pytest.approx([(pictures >= t).mean() for t in thresholds])
+    by_hand = [(pictures >= t).mean(1).std(ddof=1) / math.sqrt(200) for t in thresholds]  # equally many values each
+    assert error == pytest.approx(by_hand)
+    assert np.all(error > 1.5 * np.sqrt(share * (1 - share) / pictures.size))
+    drawn = [
+        shares_above([rng.normal(size=1 + i % 3) + rng.normal() for i in range(60)], np.zeros(1)) for _ in range(500)
+    ]
+    assert np.std([one[0][0] for one in drawn]) == pytest.approx(np.mean([one[1][0] for one in drawn]), rel=0.1)
 
 
 def test_too_few_pictures_have_no_calibration(results_of):

@@ -76,6 +76,34 @@ def share_of(means: np.ndarray, *, repeated: bool) -> Estimate:
     return Estimate(n, value, error, *wilson(value, n))
 
 
+def shares_above(ratios: Sequence[np.ndarray], thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shares [t] of values that are at least each threshold, with standard errors that know of pictures.
+
+    A picture's values are not independent: with s of its m values above, and q the share of all, the variance is
+    n / (n - 1) times the sum over n pictures of (s - q m)^2, over the square of all values (Cameron, Miller, 2015).
+
+    Args:
+      ratios: the values of each picture, one or more each.
+      thresholds: [t], ascending.
+
+    >>> [part.tolist() for part in shares_above([np.array([1.0, 1.0]), np.array([0.0, 0.0])], np.array([0.0, 1.0]))]
+    [[1.0, 0.5], [0.0, 0.5]]
+    """
+    n, sizes = len(ratios), np.array([len(some) for some in ratios])
+    values = np.concatenate([-np.sort(-some) for some in ratios])  # each picture's from the largest on
+    place = np.concatenate([np.arange(1, size + 1) for size in sizes])  # s once that value is above
+    order = np.argsort(values, kind="stable")
+    upto = np.searchsorted(values[order], thresholds, side="left")
+
+    def above(steps: np.ndarray) -> np.ndarray:  # sum over the values that are at least each threshold
+        total = np.concatenate([np.cumsum(steps[order][::-1])[::-1], [0]])
+        return np.asarray(total[upto], np.float64)
+
+    share = above(np.ones_like(place)) / len(values)
+    squares = above(2 * place - 1) - 2 * share * above(np.repeat(sizes, sizes)) + share**2 * (sizes**2).sum()
+    return share, np.sqrt(np.maximum(squares, 0.0) * n / max(n - 1, 1)) / len(values)
+
+
 def mean(values: Mapping[Hashable, Sequence[float]]) -> Estimate:
     """Return the mean over pictures, and the interval that its standard error gives; two pictures at least."""
     n = len(values)

@@ -80,6 +80,10 @@ def oscr(measured: Measured) -> Any:
             x = [p.false_positive_rate for p in curve]
             y = [p.correct_classification_rate for p in curve]
             axes[0].plot(x, y, label=named(setting, facts), **(look(place) | {"marker": ""}))
+            low, high = zip(
+                *((p.correct_classification_low, p.correct_classification_high) for p in curve), strict=True
+            )
+            axes[0].fill_between(x, low, high, color=look(place)["color"], alpha=0.1, lw=0)
     axes[0].set_xlim(-0.03, 1.03)
     return legend(axes)
 

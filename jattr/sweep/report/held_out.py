@@ -14,7 +14,7 @@ from jattr.decision.conformal import conformal_p, least_own
 from jattr.decision.likelihood import fit_likelihood, posterior
 from jattr.decision.lr_measures import LOG2_10, calibration_error_interval, cllr, cllr_min, reliability, tippett
 from jattr.decision.scores import scores_of
-from jattr.sweep.report.estimates import Estimate, Z, by_picture, share, too_few
+from jattr.sweep.report.estimates import Estimate, Z, by_picture, share, shares_above, too_few
 from jattr.sweep.report.groups import ALL, Group, Metric, grouped, metric
 from jattr.sweep.report.tables import Picture, Results, Searched
 
@@ -54,6 +54,8 @@ class TippettPoint(NamedTuple):
     others: float  # share of the other ratios that are
     own_n: int  # ratios: own pictures
     others_n: int  # pictures times candidates that did not make them
+    own_standard_error: float  # the calibration being given
+    others_standard_error: float  # of pictures, whose ratios under several candidates are not independent
 
 
 class HeldOut(NamedTuple):
@@ -126,14 +128,21 @@ def _measured(group: Group, known: Scores, test: Scores, names: Sequence[str]) -
     return HeldOut(
         [metric(group, name, found[name]) for name in MEASURES],
         [ReliabilityBin(*group, *row) for row in rows],
-        _tippett(group, own, negatives),
+        _tippett(group, own, [np.array(values) for _, values in false if values]),
     )
 
 
-def _tippett(group: Group, own: np.ndarray, negatives: np.ndarray) -> list[TippettPoint]:
-    curves = tippett(own, negatives)
-    rows = zip(curves.log10_lr.tolist(), curves.own.tolist(), curves.negatives.tolist(), strict=True)
-    return [TippettPoint(*group, *row, len(own), len(negatives)) for row in rows]
+def _tippett(group: Group, own: np.ndarray, negatives: Sequence[np.ndarray]) -> list[TippettPoint]:
+    """Return the curves; `negatives`: of each picture, its ratios under candidates that did not make it."""
+    ratios = np.concatenate(negatives)
+    curves = tippett(own, ratios)
+    _, own_error = shares_above(list(own[:, None]), curves.log10_lr)
+    _, others_error = shares_above(negatives, curves.log10_lr)
+    columns = (curves.log10_lr, curves.own, curves.negatives, own_error, others_error)
+    return [
+        TippettPoint(*group, threshold, mine, theirs, len(own), len(ratios), *errors)
+        for threshold, mine, theirs, *errors in zip(*(column.tolist() for column in columns), strict=True)
+    ]
 
 
 def _cllr(own: np.ndarray, negatives: Sequence[np.ndarray], n: int) -> Estimate:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jattr.sweep.report.estimates import Estimate, Z, too_few
+from jattr.sweep.report.estimates import Estimate, Z, share_of, too_few
 from jattr.sweep.report.groups import ALL, Group, Metric, grouped, metric
 from jattr.sweep.report.metrics import Attributed, group_facts
 from jattr.sweep.report.tables import Picture, Results
@@ -33,6 +33,12 @@ class OscrPoint(NamedTuple):
     correct_classification_rate: float  # of own pictures, those accepted and given to their maker
     own: int  # pictures
     foreign: int
+    false_positive_standard_error: float  # binomial, the threshold being given; 0 where all or none are accepted
+    false_positive_low: float  # 95 % Wilson interval
+    false_positive_high: float
+    correct_classification_standard_error: float
+    correct_classification_low: float
+    correct_classification_high: float
 
 
 def placements(own: Any, foreign: Any, right: Any = None) -> tuple[np.ndarray, np.ndarray]:
@@ -111,8 +117,10 @@ def _curve(group: Group, own: list[Attributed], foreign: list[Attributed]) -> li
     scores = np.array([row.log10_residual for row in own])
     right = np.array([row.right for row in own])
     others = np.array([row.log10_residual for row in foreign])
-    points = [OscrPoint(*group, -np.inf, 0.0, 0.0, len(own), len(foreign))]
-    for threshold in np.unique(np.concatenate([scores, others])).tolist():
-        correct, false = (right & (scores <= threshold)).mean(), (others <= threshold).mean()
-        points.append(OscrPoint(*group, threshold, float(false), float(correct), len(own), len(foreign)))
+    points = []
+    for threshold in [-np.inf, *np.unique(np.concatenate([scores, others])).tolist()]:
+        correct = share_of((right & (scores <= threshold)).astype(float), repeated=False)
+        false = share_of((others <= threshold).astype(float), repeated=False)
+        rates = threshold, false.value, correct.value, len(own), len(foreign)
+        points.append(OscrPoint(*group, *rates, *false[2:5], *correct[2:5]))  # type: ignore[arg-type]
     return points

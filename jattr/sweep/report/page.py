@@ -30,7 +30,7 @@ SENTENCES = {  # under each figure
     " one after the other (data profiles after Moré and Wild, 2009, costs not scaled).",
     "evaluations_to_target": "Forward passes to each residual: the median own picture, and the middle half.",
     "oscr": "Accepting every picture whose least residual is below a threshold: how many own pictures are accepted and"
-    " given to their maker, against how many foreign ones are accepted (Dhamija et al., 2018).",
+    " given to their maker, against how many foreign ones are accepted (Dhamija et al., 2018); shaded: 95 % interval.",
     "confusion": "Each row: what is said of pictures of one origin; n counts repeats. No foreign picture has a right"
     " nearest candidate: the verdict has to refuse it.",
     "robustness": "The same pictures after each alteration and attack. Pictures that no generator made are never"
