@@ -6,8 +6,8 @@
 A log with one witness holds `--pictures` uses of the model. Then evidence is made about: logged outputs; own pictures
 that were not logged, as PNG, at JPEG 75 and edited; pictures by another generator and by the renderer; logged outputs
 that were edited, and at JPEG 75. The edits are five in turn: a spot of an eighth of the width and height from another
-picture, brightness, gamma, blur, noise. Every bundle is verified as well, with the weights; `--search` lets the verifier
-search for itself. Prints a row for each kind and, last, all of them as JSON.
+picture, brightness, gamma, blur, noise. Every bundle is verified as well, with the weights; with
+`--search` the verifier searches, too. Prints a row for each kind and, last, all of them as JSON.
 """
 
 import argparse
