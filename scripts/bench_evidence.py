@@ -35,7 +35,7 @@ from jattr.generators.base import Generator
 from jattr.generators.store import load_generator
 from jattr.images import encode_png
 from jattr.ledger.cosign import cosign
-from jattr.ledger.evidence.inversion import invert_picture
+from jattr.ledger.evidence.inversion import invert_alternatives
 from jattr.ledger.evidence.judge import SUPPORTED
 from jattr.ledger.evidence.make import Question, make_evidence
 from jattr.ledger.evidence.verify import verify_evidence
@@ -128,14 +128,23 @@ def sets(gen: Generator, foreign: str, logged: np.ndarray, count: int) -> dict[s
     }
 
 
-def judged(work: Path, gen: Generator, policy: Policy, end: bytes, files: list[bytes], search: bool) -> dict[str, Any]:
+def judged(
+    work: Path,
+    gen: Generator,
+    policy: Policy,
+    end: bytes,
+    files: list[bytes],
+    *,
+    search: bool,
+    alterations: list[str],
+) -> dict[str, Any]:
     """Return the verdicts of evidence about files."""
     kinds: Counter[str] = Counter()
     rehearsals: dict[str, Any] = {}
     right_use, start = 0, time.perf_counter()
 
     def invert(data: bytes, model: Any, alteration: str | None) -> Any:
-        return invert_picture(data, model, alteration=alteration or "auto", rehearsals=rehearsals)
+        return invert_alternatives(data, model, [alteration] if alteration else alterations, rehearsals=rehearsals)
 
     with LogStore.open(work / "log") as log, PrivateStore.open(work / "log") as private:
         public = PublishedLog(work / "public")
@@ -166,6 +175,7 @@ def main() -> None:
     parser.add_argument("--foreign", default="progan_a")
     parser.add_argument("--pictures", type=int, default=50, help="of each kind (default 50)")
     parser.add_argument("--kinds", nargs="+", metavar="KIND", help="these alone, such as 'edited unlogged'")
+    parser.add_argument("--alteration", nargs="+", default=["auto"], metavar="CHAIN", help="tried in turn")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--search", action="store_true", help="the verifier searches as well")
     args = parser.parse_args()
@@ -178,9 +188,21 @@ def main() -> None:
         for kind, files in sets(gen, args.foreign, logged, args.pictures).items():
             if args.kinds and kind not in args.kinds:
                 continue
-            rows.append({"kind": kind, **judged(work, gen, policy, end, files, args.search)})
+            found = judged(work, gen, policy, end, files, search=args.search, alterations=args.alteration)
+            rows.append({"kind": kind, **found})
             show(rows[-1])
-    print(json.dumps({"model": args.model, "foreign": args.foreign, "rows": rows, "seed": args.seed, **origin()}))
+    print(
+        json.dumps(
+            {
+                "model": args.model,
+                "foreign": args.foreign,
+                "alterations": args.alteration,
+                "rows": rows,
+                "seed": args.seed,
+                **origin(),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -78,7 +78,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     verify.set_defaults(run=verify_run)
     for action in (make, verify):
         action.add_argument("--restarts", type=whole_number(1, 100_000), metavar="N", help="of the search")
-        action.add_argument("--alteration", default="auto", metavar="CHAIN", help="what was done to the picture")
+        action.add_argument(
+            "--alteration",
+            nargs="+",
+            default=["auto"],
+            metavar="CHAIN",
+            help="what may have been done to the picture; several are tried in turn, as auto brightness:? blur:1",
+        )
         action.add_argument("--space", choices=SPACES, help="of the latent that is searched for (default z)")
         add_settings(action, NOISE)
         add_device(action)
@@ -154,10 +160,11 @@ def _invert(args: argparse.Namespace, picture: bytes, gen: Any, alteration: str 
     from jattr.cli.cache import rehearsal_folder
     from jattr.cli.rehearsal_files import RehearsalFiles
     from jattr.inversion.config import InvertConfig
-    from jattr.ledger.evidence.inversion import invert_picture
+    from jattr.ledger.evidence.inversion import invert_alternatives
 
     config, known = InvertConfig(restarts=args.restarts), RehearsalFiles(rehearsal_folder())
-    return invert_picture(picture, gen, alteration=alteration or args.alteration, config=config, rehearsals=known)
+    alterations = args.alteration if alteration is None else [alteration]
+    return invert_alternatives(picture, gen, alterations, config=config, rehearsals=known)
 
 
 def _window(log: LogStore, text: str) -> tuple[bytes | None, bytes]:
@@ -185,9 +192,9 @@ def _command(args: argparse.Namespace) -> str:
     also = ["--also", *args.also] if args.also else []
     given = ["--picture", args.picture, "--candidate", args.candidate, *also]
     given += ["--nonce", "YOUR-NONCE"] if args.nonce is None else ["--nonce", args.nonce]
-    options = {"--alteration": None if args.alteration == "auto" else args.alteration, "--space": args.space}
-    options |= {f"--{name}": str(value) for name, value in given_settings(args).items()}
+    options = {"--space": args.space} | {f"--{name}": str(value) for name, value in given_settings(args).items()}
     given += [word for name, value in options.items() if value is not None for word in (name, value)]
+    given += [] if args.alteration == ["auto"] else ["--alteration", *args.alteration]
     return f"jattr evidence verify {shlex.quote(args.out)} --log PUBLIC-LOG --policy YOUR-POLICY {shlex.join(given)}"
 
 

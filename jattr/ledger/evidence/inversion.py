@@ -1,6 +1,6 @@
 """What inversion says of an accused picture, for evidence: the one place of the ledger that needs jax."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,39 @@ def invert_picture(
     )
 
 
+def invert_alternatives(
+    data: bytes, gen: Any, alterations: Sequence[str], *, config: Any = None, rehearsals: Any = None
+) -> Attribution:
+    """Search under one alteration after the other until one fits.
+
+    What fits under none does not fit; if one of them leaves it undecided, it is undecided.
+
+    Args:
+      data: the file.
+      gen: the generator.
+      alterations: as `invert_picture` takes them; those that do not lead to this picture's size are left out.
+      config: `InvertConfig`.
+      rehearsals: known ones, as `attribute` takes them.
+
+    Raises:
+      ImageError: the picture cannot be read, or no alteration leads to its size.
+    """
+    found: list[Attribution] = []
+    unfit: list[ImageError] = []
+    for alteration in dict.fromkeys(alterations):
+        try:
+            one = invert_picture(data, gen, alteration=alteration, config=config, rehearsals=rehearsals)
+        except ImageError as error:
+            unfit.append(error)
+            continue
+        if one.fit == "fits":
+            return one
+        found.append(one)
+    if not found:
+        raise unfit[0]
+    return next((one for one in found if one.fit == "undecided"), found[0])
+
+
 def observed(data: bytes, gen: Any, alteration: str) -> Any:
     """Return a picture as `attribute` takes it: bytes [1, H, W, C], or with what was done to them.
 
@@ -63,6 +96,7 @@ def observed(data: bytes, gen: Any, alteration: str) -> Any:
     """
     from jattr.images import fit
     from jattr.images.fitting import with_channels
+    from jattr.inversion.free import fit_factors
     from jattr.nuisances.files import AlteredPictures, from_decoded, from_jpeg
     from jattr.nuisances.registry import parse_chain
 
@@ -71,6 +105,9 @@ def observed(data: bytes, gen: Any, alteration: str) -> Any:
     if data.startswith(JPEG_START) and alteration != "none":
         before = parse_chain(",".join(part for part in parts if not part.strip().startswith("jpeg")))
         try:
+            if before.free:
+                seen = with_channels(pixels, before.out_shape(gen.image_shape)[2])
+                before = fit_factors(seen, before, [gen])
             altered = from_jpeg([data], before)
             if altered.chain.out_shape(gen.image_shape)[:2] == pixels.shape[:2]:
                 return altered
@@ -86,6 +123,8 @@ def observed(data: bytes, gen: Any, alteration: str) -> Any:
     if shape[:2] != pixels.shape[:2]:
         raise ImageError(f"the picture has {pixels.shape[:2]} pixels; after {alteration} it would have {shape[:2]}")
     taken = with_channels(pixels, shape[2])[None]
+    if chain.free:
+        chain = fit_factors(taken[0], chain, [gen])
     return AlteredPictures(taken, chain) if chain.jpeg is None else from_decoded(taken, chain)
 
 

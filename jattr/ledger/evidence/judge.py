@@ -20,7 +20,8 @@ TEXTS = {
     NOT_SUPPORTED: "denial not supported: the model makes this picture and the log does not hold it. It was used off"
     " the log, its weights are in other hands, the picture was crafted, or the fit is false",
     SUPPORTED: "supported denial: nothing in the complete, witnessed window is near this picture, and as many searches"
-    " as would have found one of the model's own pictures did not",
+    " as would have found one of the model's own pictures, unaltered or altered as is stated, did not; edits that were"
+    " not modelled can hide one",
     INCOMPLETE: "no denial: nothing that was opened is near this picture and inversion does not fit, but the log was"
     " not shown completely",
     UNDECIDED: "undecided: inversion neither fits nor rules the model out; more restarts, the file as it was first"
