@@ -2,9 +2,11 @@
 
     python scripts/compare_with_torch.py                        # JATTR_REFERENCE names the reference folder
     python scripts/compare_with_torch.py --part a --quick --reference DIR
+    python scripts/compare_with_torch.py --part a d --table regression.md   # appends rows for BUILD_NOTES.md
 
 a: latent-steps per second, a step being value and gradient of the mean squared error and one Adam update; b: wall time
-until 15 of 16 face pictures are recovered; c: share of the measured matmul peak (bandwidth, for small networks).
+until 15 of 16 face pictures are recovered; c: share of the measured matmul peak (bandwidth, for small networks); d:
+peak memory of Adam steps, each framework in a process of its own.
 PyTorch is as a user would write it (`torch_layered.py`): eager, batched over lanes, frozen weights, the fastest of
 memory formats and threads (one, or all cores). Ratios are torch's time over ours. Prints tables and, last, one line
 of JSON.
@@ -29,8 +31,11 @@ import numpy as np
 import torch
 from bench_accuracy import Entry, find_entries, load, origin, reference_folder
 from bench_ops import bandwidth, matmul_peak, seconds_of
+from regression_table import append, commit
 from torch_layered import RECIPES, Net, Race, adam_steps, choose_setting
+from torch_memory import measured
 
+import jattr
 from converters.layered import convert_layered
 from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.cli.cache import enable_compilation_cache
@@ -250,17 +255,19 @@ def _shown(value: Any) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", help="folder with weights/ (default: $JATTR_REFERENCE)")
-    parser.add_argument("--part", nargs="+", choices=("a", "b", "c"), default=["a", "b", "c"])
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), help="generators of parts a and c")
+    parser.add_argument("--part", nargs="+", choices=("a", "b", "c", "d"), default=["a", "b", "c", "d"])
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), help="generators of parts a, c and d")
     parser.add_argument("--recipes", nargs="+", choices=tuple(RECIPES), default=list(RECIPES), help="of part b")
     parser.add_argument("--quick", action="store_true", help="few repeats, 4 pictures: to try the script")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", type=Path, metavar="FILE", help="append a row for each generator of parts a and d")
     args = parser.parse_args()
     entries = find_entries(reference_folder(parser, args.reference))
     enable_compilation_cache()
     versions = origin()
     threads = sorted({1, versions["cores"]})
-    versions["versions"]["torch"] = torch.__version__
+    versions["versions"] |= {"torch": torch.__version__, "jattr": jattr.__version__}
+    versions |= {"commit": commit(), "matmul_gflops": max(matmul_peak() for _ in range(3)) / 1e9}
     repeats = 2 if args.quick else 9
     result: dict[str, Any] = {"quick": args.quick, "seed": args.seed}
     with tempfile.TemporaryDirectory() as folder:
@@ -274,7 +281,15 @@ def main() -> None:
             result["b"] = part_b(face, args.recipes, args.seed, threads, QUICK_GIVE_UP if args.quick else GIVE_UP)
         if "c" in args.part:
             result["c"] = part_c(chosen, entries, repeats)
-    print(json.dumps({**result, **versions, "load_average_at_end": os.getloadavg()[0]}))
+        if "d" in args.part:
+            places = {name: {"jattr": Path(folder) / name, "torch": entries[name].path} for name in args.only}
+            result["d"] = measured(places, LANES)
+            for row in result["d"]:
+                print_row(row)
+    result |= versions
+    if args.table is not None:
+        append(args.table, result)
+    print(json.dumps({**result, "load_average_at_end": os.getloadavg()[0]}))
 
 
 if __name__ == "__main__":
