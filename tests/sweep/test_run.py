@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -94,7 +95,8 @@ def test_results_do_not_depend_on_the_order_of_cells(spec, tmp_path):
 
 
 def test_cells_of_one_shape_share_their_programs(spec, tmp_path):
-    """Steps that no other test uses, so that the first cells must trace; programs have a few sizes."""
+    """Whatever tests ran before, the first cells must trace; programs have a few sizes."""
+    jax.clear_caches()
     settings = grid({"restarts": [2], "pool": [64], "steps": [37]})
     before, counts = sum(TRACES.values()), []
 
