@@ -230,10 +230,11 @@ def test_the_owner_is_caught_by_recomputation(scene: Scene, name: str) -> None:
     scene.verify(name, scene.bundles[name])
     wrong, count = [], 0
     for one in all_of(scene, name):
-        if one.claim:
+        changed = one.of(scene.fields(name))
+        if one.claim or changed == scene.fields(name):  # where the sample happens to open the same in two bundles
             continue
         count += 1
-        error = outcome(scene, name, scene.resigned(one.of(scene.fields(name))))
+        error = outcome(scene, name, scene.resigned(changed))
         if isinstance(error, str) or one.field not in named(error):
             wrong.append((one.label, str(error)))
     print(f"{name}: {count} tamperings, {count - len(wrong)} rejected by the field's name")
