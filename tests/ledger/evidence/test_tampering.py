@@ -231,7 +231,8 @@ def test_the_owner_is_caught_by_recomputation(scene: Scene, name: str) -> None:
     wrong, count = [], 0
     for one in all_of(scene, name):
         changed = one.of(scene.fields(name))
-        if one.claim or changed == scene.fields(name):  # where the sample happens to open the same in two bundles
+        more = one.field == "openings" and one.label == "openings is that of use"
+        if one.claim or more:  # true openings of the same window: where they hold the sample's, the owner may show them
             continue
         count += 1
         error = outcome(scene, name, scene.resigned(changed))
