@@ -9,10 +9,8 @@ and opened and made again when evidence is asked for. Generators are taken as th
 
 import contextlib
 import functools
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -26,8 +24,9 @@ from jattr.ledger.leaves import IntentLeaf, ModelLeaf, ResultLeaf, Scalar, parse
 from jattr.ledger.perceptual import perceptual_hash
 from jattr.ledger.private import PrivateStore
 from jattr.ledger.store import LogStore
+from jattr.source_files import sources_digest
 
-CODE = ("generators", "images")  # parts of jattr on which a picture depends
+CODE = ("generators/", "images/")  # parts of jattr on which a picture depends
 UNKEPT = ("random", "given")  # noise of which a MODEL leaf says too little to make a picture again
 
 
@@ -220,14 +219,7 @@ def model_leaf(gen: Any) -> ModelLeaf:
 @functools.cache
 def generator_code_digest() -> str:
     """Return the SHA-256 over the source files of jattr on which a generated picture depends."""
-    digest = hashlib.sha256()
-    for part in CODE:
-        folder = resources.files("jattr") / part
-        files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".py")), key=lambda e: e.name)
-        for entry in files:
-            text = entry.read_bytes()
-            digest.update(f"{part}/{entry.name}\n{len(text)}\n".encode() + text)
-    return digest.hexdigest()
+    return sources_digest(lambda name: name.startswith(CODE))
 
 
 def _concrete(values: Any) -> np.ndarray:

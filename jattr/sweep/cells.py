@@ -5,7 +5,6 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import jax
@@ -17,6 +16,7 @@ from jattr.generators.digest import canonical_json
 from jattr.generators.store import load_generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.observation import given_distance
+from jattr.source_files import sources_digest
 from jattr.sweep.sources import Batch, batches_of
 from jattr.sweep.spec import Setting, Spec
 from jattr.sweep.threads import num_threads
@@ -168,17 +168,4 @@ def run_facts() -> dict[str, str]:
 @functools.cache
 def code_digest() -> str:
     """Return the SHA-256 over the files of jattr on which a cell's result depends."""
-    root = resources.files("jattr")
-    digest = hashlib.sha256()
-    for name, text in sorted(_sources(root, "")):
-        digest.update(f"{name}\n{len(text)}\n".encode() + text)
-    return digest.hexdigest()
-
-
-def _sources(folder: Any, prefix: str) -> Any:
-    for entry in folder.iterdir():
-        name = prefix + entry.name
-        if entry.is_dir():
-            yield from () if f"{name}/" in ELSEWHERE else _sources(entry, f"{name}/")
-        elif name.endswith(".py") and name not in LATER:
-            yield name, entry.read_bytes()
+    return sources_digest(lambda name: not name.startswith(ELSEWHERE) and name not in LATER)

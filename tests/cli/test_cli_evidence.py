@@ -1,6 +1,5 @@
 """`jattr evidence`: made by a log's owner, verified by somebody else, on the command line."""
 
-import json
 import shutil
 
 import numpy as np
@@ -16,39 +15,6 @@ from jattr.ledger.private import FILE
 from jattr.ledger.store import LogStore
 
 NONCE = "$(asked) 'by' somebody"
-
-
-@pytest.fixture
-def jattr(capsys):
-    def run(*args):
-        capsys.readouterr()
-        code = main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-@pytest.fixture
-def ok(jattr):
-    def run(*args):
-        code, out, err = jattr(*args, "--json")
-        assert code == 0, err
-        return json.loads(out)
-
-    return run
-
-
-@pytest.fixture
-def refused(jattr):
-    def run(code, *args):
-        found, out, err = jattr(*args)
-        assert (found, out) == (code, ""), err
-        assert err.count("\n") == 1
-        assert err.startswith("jattr: " + ("check failed: " if code == 3 else "error: "))
-        return err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """What inversion says of an accused picture, for evidence: the one place of the ledger that needs jax."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,15 +202,6 @@ def seen_by(data: bytes, gen: Any, alteration: str | None) -> Seen:
     images = observed(data, gen, alteration or "none")
     chain = None if isinstance(images, np.ndarray) else images.chain.text
     return Seen(gen, make_accused(gen, images, InvertConfig()), chain)
-
-
-def explainer(data: bytes, gen: Any, alteration: str | None) -> Callable[[np.ndarray, int | None], bool]:
-    """Return (latent, label) -> whether its picture, altered so, is the one in a file, by the certificate test.
-
-    Raises:
-      InputError: as `seen_by`.
-    """
-    return seen_by(data, gen, alteration).explains
 
 
 def viewed(gen: Any, settings: dict[str, Any]) -> Any:

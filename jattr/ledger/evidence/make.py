@@ -1,6 +1,7 @@
 """Making evidence: the log's owner shows what the log holds of an accused picture."""
 
 import contextlib
+import dataclasses
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from jattr.ledger.commitments import Opening, parse_latent, pixels_value
 from jattr.ledger.evidence.bundle import LEVELS, Attribution, Bundle, encode_bundle
 from jattr.ledger.evidence.judge import LEAST_SAMPLE, Verdict, judge
 from jattr.ledger.evidence.regenerate import accused_picture, alike, check_shown
-from jattr.ledger.evidence.window import Leaves, examine
+from jattr.ledger.evidence.window import Leaves, exact_entries, examine
 from jattr.ledger.leaves import ModelLeaf, parse_leaf
 from jattr.ledger.perceptual import is_featureless, perceptual_hash
 from jattr.ledger.policy import OpenedCheckpoint, Policy
@@ -91,7 +92,7 @@ def make_evidence(
         entries = sorted({*examined.to_show, *asked.also, *_alike(leaves, private, attribution)})
         openings |= _open(leaves, private, entries, ("latent", "pixels"))
         pictures = _pictures(leaves, private, openings, entries, models)
-        examined = examine(leaves, openings, gen.weights_digest, accused, sample)  # with the pixels that were opened
+        examined = dataclasses.replace(examined, exact=exact_entries(openings, accused[1]))
     question = accused_picture(asked.picture, pixels, gen.weights_digest, attribution, gen)
     shown = check_shown(leaves, openings, pictures, question, models)
     witnessed = is_witnessed(policy, asked.start, asked.end)

@@ -29,6 +29,7 @@ class Accused:
     """The accused picture, as entries are compared with it."""
 
     pixels: np.ndarray  # uint8 [H, W, C]
+    hash: bytes  # its perceptual hash
     digest: str  # of the accused model's weights
     found: bytes | None  # the latent that inversion found, spelt as it is committed to
     explains: Explains | None  # by the certificate test; None: the weights are not at hand
@@ -37,19 +38,20 @@ class Accused:
 def accused_picture(data: bytes, pixels: np.ndarray, digest: str, attribution: Attribution, gen: Any | None) -> Accused:
     """Return the accused picture of a file, under what inversion took to have been done to it."""
     found = attribution.latent if attribution.fit == "fits" else None
+    hash_ = perceptual_hash(pixels)
     if gen is None:
-        return Accused(pixels, digest, found, None)
-    from jattr.ledger.evidence.inversion import explainer, viewed
+        return Accused(pixels, hash_, digest, found, None)
+    from jattr.ledger.evidence.inversion import seen_by, viewed
 
     known: dict[bytes, Callable[[np.ndarray, int | None], bool]] = {}
 
     def explains(settings: Settings, z: np.ndarray, label: int | None) -> bool:
         key = encode_canonical(settings)
         if key not in known:
-            known[key] = explainer(data, viewed(gen, dict(settings)), attribution.alteration)
+            known[key] = seen_by(data, viewed(gen, dict(settings)), attribution.alteration).explains
         return known[key](z, label)
 
-    return Accused(pixels, digest, found, explains)
+    return Accused(pixels, hash_, digest, found, explains)
 
 
 def check_shown(
@@ -81,7 +83,7 @@ def _shown(
     except (ImageError, LedgerError, InputError) as error:
         return Shown(entry, str(error), same=False, near=False, latent=False)
     same = pixels.shape == accused.pixels.shape and bool((pixels == accused.pixels).all())
-    return Shown(entry, problem, same, near(hash_, perceptual_hash(accused.pixels)), explains)
+    return Shown(entry, problem, same, near(hash_, accused.hash), explains)
 
 
 def _explains(leaves: Leaves, entry: int, latent: bytes, accused: Accused) -> bool:

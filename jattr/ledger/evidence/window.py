@@ -195,19 +195,21 @@ def examine(
         "orphans": len(orphans),
         "unreadable": leaves.others,
     }
-    same = [
-        entry for entry in leaves.results if (entry, "pixels") in openings and openings[entry, "pixels"].value == pixels
-    ]
     return Examined(
         counts=counts,
         closest=min((d for _, d in distances), default=None),
         near=tuple(sorted((e, d) for e, d in distances if near(hash_, openings[e, "perceptual"].value))),
-        exact=tuple(sorted(same)),
+        exact=exact_entries(openings, pixels),
         sample=chosen(list(leaves.results), *sample),
         orphans=tuple(orphans),
         featureless=featureless,
         hash=hash_.hex(),
     )
+
+
+def exact_entries(openings: Mapping[tuple[int, str], Opening], pixels: bytes) -> tuple[int, ...]:
+    """Return the entries whose opened pixels have a value, in ascending order."""
+    return tuple(sorted(entry for (entry, name), o in openings.items() if name == "pixels" and o.value == pixels))
 
 
 def chosen(entries: Sequence[int], nonce: str, wanted: int, root: bytes) -> tuple[int, ...]:
