@@ -10,6 +10,7 @@ from jattr.inversion.accused import Accused
 from jattr.inversion.ahead import compiled_ahead
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.inverter import FAIR, Inverter, rounds
+from jattr.inversion.lanes import FAR
 from jattr.inversion.through_styles import make_inverter
 from jattr.rehearsal import Rehearsals, candidate_key
 
@@ -35,7 +36,8 @@ def search(
 
     A picture that some candidate has brought to the floor is not searched on; where one is far ahead near the floor,
     only that one searches on, once the others have had a fair trial. A picture that all leave far from it is searched
-    until a candidate would have been found but for `decision.miss_chance`, unless the number of restarts was chosen.
+    until a candidate would have been found but for `decision.miss_chance`, unless the number of restarts was chosen;
+    of one that it leaves below `FAR`, which may be a hard one of its own, it takes all its restarts.
     """
     inverters = sorted(inverters, key=lambda inverter: inverter.cost)  # sorted() keeps the order of equals
     count = inverters[0].count
@@ -71,7 +73,9 @@ def _round(
     wanted = [i for i in everything if not config.early_stop or _wanted(inverter, inverters, i, fair=fair)]
     settled = [i for i in everything if i not in wanted and not restarts.start]
     rehearsed = fair and config.early_stop and config.restarts is None and decision.thresholds
-    far = [i for i in wanted if rehearsed and _lead(inverters, i) > inverter.accused.clear]
+    far = [
+        i for i in wanted if rehearsed and _lead(inverters, i) > inverter.accused.clear and inverter.best_loss(i) > FAR
+    ]
     inverter.round([i for i in wanted if i not in far], restarts, settled)
     if far:
         needed = rehearsals.of(inverter).restarts_needed(decision.miss_chance)

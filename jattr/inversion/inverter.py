@@ -35,7 +35,6 @@ from jattr.inversion.searches import Searches
 ALMOST = 1e-3  # a loss below this is near: where a Jacobian is dear, it is taken for such pictures from the start
 CHEAP_FIRST = 5  # restarts by gradients alone of pictures that are not, where a Jacobian is dear
 KICKS = (0.1, 0.05, 0.2)  # standard deviations of those starts, in units of the prior's
-POLISH_BELOW = 5e-3  # a gradient search that ends above this is in another basin: Gauss-Newton steps would not help
 POLISH_AGAIN = 0.9  # times what the last polish of a picture reached: another latent above this is not polished
 FAIR = 3  # restarts that every candidate has had before it may be given up; scores are taken then
 
@@ -144,7 +143,7 @@ class Inverter(Searches):
         z = np.stack([self.z[place] for place in places])
         label = np.array([max(self.label[place], 0) for place in places]) if self.gen.num_classes else None
         left = mean_squares(pixels.gen, z, label, targets(range(self.count)))
-        near = [place for place, loss in zip(places, left, strict=True) if loss < POLISH_BELOW]
+        near = [place for place, loss in zip(places, left, strict=True) if loss < FAR]
         if not near:
             return
         steps, method = self.config.polish_steps, polish_method(self.size)
@@ -178,8 +177,7 @@ class Inverter(Searches):
         hopeful = [
             place
             for place in self._open(list(dict.fromkeys(pictures)))
-            if self.loss[place]
-            < min(max(POLISH_BELOW, self.accused.near), POLISH_AGAIN * self.polished.get(place[0], np.inf))
+            if self.loss[place] < min(max(FAR, self.accused.near), POLISH_AGAIN * self.polished.get(place[0], np.inf))
         ]
         if self.config.polish_steps:
             self._search(hopeful, polish_method(self.size), most=self.config.polish_steps)
