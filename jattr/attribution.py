@@ -11,24 +11,22 @@ import numpy as np
 from jattr.calibration_run import calibration_config, check_calibration, condition_of, judged
 from jattr.contest import make_inverters, search
 from jattr.decision.calibration import Calibration
-from jattr.decision.certificate import Certificate
 from jattr.decision.judgement import Judgement
 from jattr.decision.scores import scores_of
-from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, by_judgement, decide, not_calibrated
+from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, by_judgement, not_calibrated
 from jattr.errors import GeneratorError, ImageError
-from jattr.findings import certificates_of, residuals_of
+from jattr.findings import best_of, residuals_of
 from jattr.generators.base import Generator
 from jattr.images import to_byte, to_float
 from jattr.inversion.accused import Accused, check_pixels
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.inverter import Inverter
-from jattr.inversion.lanes import Status
 from jattr.inversion.measure import make_pictures
 from jattr.inversion.observation import make_accused
 from jattr.inversion.records import Search
 from jattr.nuisances.chain import Chain
 from jattr.nuisances.files import AlteredPictures
 from jattr.rehearsal import Rehearsal, Rehearsals
+from jattr.verdicts import verdicts_of
 
 _REHEARSALS: dict[str, Rehearsal] = {}  # of this process
 
@@ -128,94 +126,30 @@ def attribute(
     inverters = make_inverters(accused, config, key)
     rehearsed = Rehearsals(config, key, _REHEARSALS if rehearsals is None else rehearsals)
     search(list(dict.fromkeys(inverters)), config, decision, rehearsed, progress)
-    certificates = {inverter: certificates_of(inverter) for inverter in dict.fromkeys(inverters)}
-    residuals = {inverter: residuals_of(inverter) for inverter in certificates}
-    count = inverters[0].count
-    residual = np.stack([residuals[inverter] for inverter in inverters], axis=1)
-
-    def evidence_of(i: int, known: dict[Inverter, Rehearsal]) -> tuple[Evidence, ...]:
-        return tuple(
-            _evidence(gen, inv, i, residuals[inv][i], certificates[inv][i], known.get(inv), decision)
-            for gen, inv in zip(generators, inverters, strict=True)
-        )
-
-    evidence = [evidence_of(i, {}) for i in range(count)]
-    verdicts = [decide(row, decision) for row in evidence]
-    undecided = [i for i in range(count) if verdicts[i].kind == "undecided" and residual[i].min() > decision.none_above]
-    if undecided and decision.thresholds:  # could be "none": how far is a miss of each?
-        known = _rehearsed(rehearsed, residuals, undecided, decision)
-        for i in undecided:
-            evidence[i] = evidence_of(i, known)
-            verdicts[i] = decide(evidence[i], decision)
+    residuals = {inverter: residuals_of(inverter) for inverter in dict.fromkeys(inverters)}
+    evidence, verdicts = verdicts_of(generators, inverters, residuals, rehearsed, decision)
     scores = np.stack([scores_of(inverter.fair) for inverter in inverters], axis=1)
     chain = images.chain if isinstance(images, AlteredPictures) else None
-    judgements: list[Judgement | None] = [None] * count
+    judgements: list[Judgement | None] = [None] * len(verdicts)
     if calibration is not None and condition_of(chain) not in calibration.conditions:
         verdicts = [v if v.certificate else not_calibrated(v, condition_of(chain)) for v in verdicts]
     elif calibration is not None:
         judgements = judged(calibration, generators, scores, verdicts, evidence, condition_of(chain), decision.alpha)
         verdicts = [v if j is None else by_judgement(v, j) for v, j in zip(verdicts, judgements, strict=True)]
-    best = [[inverter.best(i) for i in range(count)] for inverter in inverters]
+    best = [best_of(inverter) for inverter in inverters]
     return Attribution(
         candidates=generators,
         verdicts=tuple(verdicts),
-        residual=residual,
-        latents=tuple(
-            np.stack([inv.z[p] for p in places]).reshape(-1, *inv.gen.latent_shape).astype(np.float32)
-            for inv, places in zip(inverters, best, strict=True)
-        ),
-        labels=np.stack([[inv.label[p] for p in places] for inv, places in zip(inverters, best, strict=True)], axis=1),
+        residual=np.stack([residuals[inverter] for inverter in inverters], axis=1),
+        latents=tuple(each.latents for each in best),
+        labels=np.stack([each.labels for each in best], axis=1),
         evidence=tuple(evidence),
-        support=np.stack(
-            [[np.abs(inv.z[p]).max() for p in places] for inv, places in zip(inverters, best, strict=True)], axis=1
-        ),
-        searches=tuple(tuple(inverter.searches(i) for inverter in inverters) for i in range(count)),
+        support=np.stack([each.support for each in best], axis=1),
+        searches=tuple(tuple(inverter.searches(i) for inverter in inverters) for i in range(len(verdicts))),
         noise=np.array([inverter.accused.noise for inverter in inverters]),
         alteration=chain,
         scores=scores,
         judgements=tuple(judgements),
-    )
-
-
-def _rehearsed(
-    rehearsals: Rehearsals, residuals: dict[Inverter, np.ndarray], pictures: Sequence[int], decision: DecisionConfig
-) -> dict[Inverter, Rehearsal]:
-    """Return rehearsals, of cheap candidates first, until no picture is left that could be "none"."""
-    known: dict[Inverter, Rehearsal] = {}
-    left = list(pictures)
-    if min(inverter.restarts for inverter in residuals) < decision.none_restarts:
-        return known
-    for inverter in sorted(residuals, key=lambda inverter: inverter.cost):
-        known[inverter] = rehearsals.of(inverter)
-        left = [i for i in left if residuals[inverter][i] > decision.none_factor * known[inverter].miss]
-        if not left:
-            break
-    return known
-
-
-def _evidence(
-    gen: Generator,
-    inverter: Inverter,
-    picture: int,
-    residual: float,
-    certificate: Certificate | None,
-    rehearsal: Rehearsal | None,
-    decision: DecisionConfig,
-) -> Evidence:
-    status = inverter.status[picture]
-    restarts = int((status != Status.SKIPPED).sum())
-    return Evidence(
-        name=gen.name,
-        digest=gen.digest,
-        residual=float(residual) if np.isfinite(residual) else None,
-        certificate=certificate,
-        restarts=restarts,
-        arrived=int((status == Status.ARRIVED).sum()),
-        failed=int((status == Status.FAILED).sum()),
-        settings="" if gen.settings is None else f"{gen.space}, {gen.settings}",
-        usual_miss=None if rehearsal is None else rehearsal.miss,
-        restarts_needed=None if rehearsal is None else rehearsal.restarts_needed(decision.miss_chance),
-        miss_bound=None if rehearsal is None else rehearsal.miss_bound(restarts),
     )
 
 

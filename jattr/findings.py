@@ -1,6 +1,7 @@
 """What the searches of one candidate have found: the residual of each picture's best latent, and its certificate."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,6 +9,23 @@ from jattr.decision.certificate import Certificate, certify, certify_altered
 from jattr.inversion.altered import Altered
 from jattr.inversion.compared import Compared
 from jattr.inversion.inverter import Inverter
+
+
+class Best(NamedTuple):
+    """The best latent of every picture under one candidate."""
+
+    latents: np.ndarray  # [n, *latent_shape] float32
+    labels: np.ndarray  # [n]; -1 if unconditional
+    support: np.ndarray  # [n], largest |z|
+
+
+def best_of(inverter: Inverter) -> Best:
+    """Return the best latent of every picture."""
+    places = [inverter.best(i) for i in range(inverter.count)]
+    z = np.stack([inverter.z[place] for place in places])
+    labels = np.stack([inverter.label[place] for place in places])
+    latents = z.reshape(-1, *inverter.gen.latent_shape).astype(np.float32)
+    return Best(latents, labels, np.abs(z).reshape(len(z), -1).max(1))
 
 
 def certificates_of(inverter: Inverter) -> list[Certificate | None]:
