@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import functools
+import re
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jattr.cli.evidence_text import facts_of, text_of, verified_text
 from jattr.cli.log_actions import POLICY
 from jattr.cli.log_readers import read_file, read_policy
 from jattr.cli.options import (
@@ -29,15 +29,11 @@ from jattr.report.words import shown
 
 if TYPE_CHECKING:
     from jattr.ledger.evidence.bundle import Attribution
-    from jattr.ledger.evidence.make import Made
-    from jattr.ledger.evidence.verify import Verified
-    from jattr.ledger.policy import OpenedCheckpoint
     from jattr.ledger.store import LogStore
 
 LEVELS = ("commitments", "perceptual", "regenerated")  # as in jattr.ledger.evidence.bundle, which imports numpy
 PAGE = "evidence.html"
 SAMPLE = 8
-STATED = ("fit", "certificate", "alteration", "residual")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -74,6 +70,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     verify.add_argument("--also", nargs="+", default=[], metavar="GEN", help="further models whose uses the log holds")
     verify.add_argument("--picture", metavar="IMAGE", help="the accused picture, lest the bundle be about another one")
     verify.add_argument("--nonce", metavar="TEXT", help="what you had asked the sample to be chosen by")
+    verify.add_argument(
+        "--end", metavar="FILE", help="the published checkpoint that you kept with the nonce: the window must end there"
+    )
+    verify.add_argument("--window", metavar="FROM:TO", help="sizes of the log between which you asked for evidence")
     verify.add_argument("--no-search", action="store_true", help="do not search for the latent yourself")
     verify.set_defaults(run=verify_run)
     for action in (make, verify):
@@ -114,7 +114,7 @@ def make_run(args: argparse.Namespace) -> int:
         page = evidence_page(made.bundle, made.verdict, gen.name, _command(args))
         (work / PAGE).write_text(page, encoding="utf-8")
     where = f"written to {shown(args.out, 200)}: {FILE}, {PAGE}"
-    emit(args, _facts(made, attribution), _text(made, attribution, [where]))
+    emit(args, facts_of(made, attribution), text_of(made, attribution, [where]))
     return 0
 
 
@@ -128,8 +128,11 @@ def verify_run(args: argparse.Namespace) -> int:
     from jattr.images.reading import read_bytes
     from jattr.ledger.evidence.bundle import FILE, MAX_BYTES
     from jattr.ledger.evidence.verify import verify_evidence
+    from jattr.ledger.note import MAX_BYTES as MAX_NOTE
     from jattr.ledger.reader import PublishedLog
 
+    window = None if args.window is None else _sizes(args.window)
+    end = None if args.end is None else read_file(Path(args.end), MAX_NOTE)
     path = Path(args.bundle)
     data = read_file(path / FILE if path.is_dir() else path, MAX_BYTES)
     picture = None if args.picture is None else read_bytes(args.picture)
@@ -138,13 +141,15 @@ def verify_run(args: argparse.Namespace) -> int:
     if args.candidate is not None:
         gen, *others = _models(args)
     invert = None if args.no_search else functools.partial(_invert, args)
-    found = verify_evidence(data, log, policy, gen=gen, others=others, nonce=args.nonce, picture=picture, invert=invert)
-    facts = _facts(found, found.attribution) | {
-        "verified": True,
+    asked: dict[str, Any] = {"nonce": args.nonce, "picture": picture, "end": end, "window": window}
+    found = verify_evidence(data, log, policy, gen=gen, others=others, invert=invert, **asked)
+    facts = facts_of(found, found.attribution) | {
+        "verified": True,  # nothing differs; `complete`: and nothing was left out
+        "complete": not found.unchecked,
         "unchecked": list(found.unchecked),
         "own_search": found.own,
     }
-    emit(args, facts, _verified_text(found))
+    emit(args, facts, verified_text(found))
     return 0
 
 
@@ -188,56 +193,23 @@ def _window(log: LogStore, text: str) -> tuple[bytes | None, bytes]:
     return (published[start] if start else None), published[end]
 
 
+def _sizes(text: str) -> tuple[int, int]:
+    """Return the sizes of a window FROM:TO.
+
+    Raises:
+      InputError: it is none.
+    """
+    first, _, last = text.partition(":")
+    if not re.fullmatch(r"[0-9]{1,18}:[0-9]{1,18}", text, re.ASCII) or int(first) >= int(last):
+        raise InputError(f"--window is {shown(repr(text), 80)}; write FROM:TO, two sizes of the log, the second larger")
+    return int(first), int(last)
+
+
 def _command(args: argparse.Namespace) -> str:
     also = ["--also", *args.also] if args.also else []
     given = ["--picture", args.picture, "--candidate", args.candidate, *also]
-    given += ["--nonce", "YOUR-NONCE"] if args.nonce is None else ["--nonce", args.nonce]
+    given += ["--nonce", args.nonce or "YOUR-NONCE", "--end", "YOUR-CHECKPOINT"]
     options = {"--space": args.space} | {f"--{name}": str(value) for name, value in given_settings(args).items()}
     given += [word for name, value in options.items() if value is not None for word in (name, value)]
     given += [] if args.alteration == ["auto"] else ["--alteration", *args.alteration]
     return f"jattr evidence verify {shlex.quote(args.out)} --log PUBLIC-LOG --policy YOUR-POLICY {shlex.join(given)}"
-
-
-def _facts(found: Made | Verified, attribution: Attribution) -> dict[str, Any]:
-    bundle = found.bundle
-    facts = {"verdict": found.verdict.json, "examined": bundle.examined, "origin": bundle.origin}
-    stated = {name: getattr(attribution, name) for name in STATED}
-    return facts | {"attribution": stated | {"latent": attribution.latent is not None}, "level": bundle.level}
-
-
-def _text(found: Made | Verified, attribution: Attribution, last: Sequence[str], whose: str = "") -> str:
-    bundle, counts, sample = found.bundle, found.bundle.examined["counts"], found.bundle.examined["sample"]
-    lines = [f"{shown(bundle.name, 100)}: {found.verdict.text}"]
-    lines += [f"weaker because {shown(weak, 400)}" for weak in found.verdict.weaknesses]
-    lines.append(f"inversion{whose}: {shown(attribution.reason, 600)}")
-    closest = bundle.examined["closest"]
-    away = "" if closest is None else f"; the closest is {closest} of 256 bits away"
-    lines.append(
-        f"log {shown(bundle.origin, 200)}: {counts['entries']} entries in the window, {counts['results']} outputs,"
-        f" {counts['opened']} opened{away}; {len(sample)} made again by the nonce {shown(bundle.nonce, 100)}"
-    )
-    return "\n".join([*lines, *last])
-
-
-def _verified_text(found: Verified) -> str:
-    lines = [_window_text(found.start, found.end), *(f"NOT CHECKED: {what}" for what in found.unchecked)]
-    lines.append("verified: log, window, openings and verdict are as they follow from the public log")
-    return _text(found, found.attribution, lines, "" if found.own else ", in the words of the log's owner")
-
-
-def _window_text(start: OpenedCheckpoint | None, end: OpenedCheckpoint) -> str:
-    first = 0 if start is None else start.checkpoint.size
-    text = f"window: entries {first} to {end.checkpoint.size - 1}"
-    for what, opened in (("begins", start), ("ends", end)):
-        if opened is not None and opened.time is not None:
-            names = ", ".join(sorted(key.name for key in opened.witnesses))
-            text += f"; it {what} no later than {_date(opened.time)}, by {shown(names, 200)}"
-    return text
-
-
-def _date(seconds: int) -> str:
-    """Return a time, seconds since 1970, as a date."""
-    try:
-        return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds} seconds after 1970"

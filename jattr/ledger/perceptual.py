@@ -4,8 +4,9 @@ Whole numbers only. The luma, averaged over 32 x 32 equal areas, is turned into 
 is the sign of one of the 16 x 16 frequencies 1 to 16 down and 1 to 16 across. `docs/formats.md` has the definition in
 full, vectors, and how often pictures of one source and of different ones come near each other.
 
-Nobody has to forge SHA-256 to fool it: near hashes are found on purpose, and a crop or a mirror is out of its reach. It
-finds candidates; what they are is for the eye and for regeneration to say.
+Nobody has to forge SHA-256 to fool it: near hashes are found on purpose, and a crop or a shift is out of its reach
+(turns and mirrors are compared one by one). It finds candidates; what they are is for the eye and for regeneration to
+say.
 """
 
 from typing import Any
@@ -46,6 +47,12 @@ def perceptual_hash(pixels: Any) -> bytes:
     if (np.abs(strengths) >= grey_level).sum() < LEAST_SEEN:
         return FEATURELESS
     return np.packbits(strengths > 0).tobytes()
+
+
+def turned_hashes(pixels: np.ndarray) -> tuple[bytes, ...]:
+    """Return the hash of a picture uint8 [H, W, C] and those of its seven turns and mirrors, its own first."""
+    turns = [np.rot90(seen, quarter) for seen in (pixels, pixels[:, ::-1]) for quarter in range(4)]
+    return tuple(perceptual_hash(np.ascontiguousarray(seen)) for seen in turns)
 
 
 def is_featureless(seen: Any) -> bool:

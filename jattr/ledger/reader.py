@@ -13,6 +13,7 @@ from jattr.ledger.sources import source_of
 from jattr.ledger.tiles import MAX_BUNDLE, TILE_BYTES, WIDTH, TilePath, nodes_from, parse_bundle, tile_width
 
 CACHED_TILES = 256  # 8 KB each
+CACHED_BUNDLES = 4  # at most 17 MB each; single entries are often asked for one after the other
 
 
 class PublishedLog:
@@ -23,6 +24,7 @@ class PublishedLog:
         self.place = os.fspath(place)
         self._read = source_of(place)
         self._tile = functools.lru_cache(CACHED_TILES)(self._read_tile)
+        self._bundle = functools.lru_cache(CACHED_BUNDLES)(self._read_bundle)
 
     def checkpoint(self) -> bytes:
         """Return the signed checkpoint that is published now.
@@ -45,12 +47,7 @@ class PublishedLog:
             raise LedgerError(f"no entries {start} to {end} in a log of {size}")
         for index in range(start // WIDTH, -(-end // WIDTH)):
             width = tile_width(None, index, size)
-            data, found = self._file(TilePath(None, index, width), MAX_BUNDLE)
-            try:
-                entries = parse_bundle(data, found.width)
-            except LedgerError as error:
-                raise LedgerError(f"{self.place}, {found}: {error}") from error
-            yield from entries[max(start - index * WIDTH, 0) : min(end - index * WIDTH, width)]
+            yield from self._bundle(index, width)[max(start - index * WIDTH, 0) : min(end - index * WIDTH, width)]
 
     def node(self, level: int, index: int, size: int) -> bytes:
         """Return the hash of a full subtree of the tree of `size` entries, as the tiles state it.
@@ -63,6 +60,13 @@ class PublishedLog:
     def nodes(self, size: int) -> Node:
         """Return the nodes of the tree of `size` entries as a function, such as proofs are made from."""
         return nodes_from(lambda level, index: self._tile(level, index, tile_width(level, index, size)))
+
+    def _read_bundle(self, index: int, width: int) -> list[bytes]:
+        data, found = self._file(TilePath(None, index, width), MAX_BUNDLE)
+        try:
+            return parse_bundle(data, found.width)
+        except LedgerError as error:
+            raise LedgerError(f"{self.place}, {found}: {error}") from error
 
     def _read_tile(self, level: int, index: int, width: int) -> bytes:
         if not width:

@@ -206,14 +206,15 @@ def model_leaf(gen: Any) -> ModelLeaf:
             f"the noise maps of {gen.name} are {gen.settings.noise}, so its pictures could never be made again from the"
             ' log; use noise "const" or "none", or "search", where the maps are part of the latent'
         )
-    settings: dict[str, Scalar] = {"space": gen.space, "rounding": gen.rounding or "round"}
-    if gen.settings is not None:
-        settings |= {
-            name: str(value) if isinstance(value, float) else value for name, value in gen.settings.to_json().items()
-        }
-    return ModelLeaf(
-        gen.name, gen.digest, gen.weights_digest, f"jattr {jattr.__version__}", generator_code_digest(), settings
-    )
+    code, settings = f"jattr {jattr.__version__}", settings_of(gen)
+    return ModelLeaf(gen.name, gen.digest, gen.weights_digest, code, generator_code_digest(), settings)
+
+
+def settings_of(gen: Any) -> dict[str, Scalar]:
+    """Return a generator's space, rounding and settings as a MODEL leaf states them."""
+    own = {} if gen.settings is None else gen.settings.to_json()
+    texts = {name: str(value) if isinstance(value, float) else value for name, value in own.items()}
+    return {"space": gen.space, "rounding": gen.rounding or "round", **texts}
 
 
 @functools.cache

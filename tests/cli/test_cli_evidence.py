@@ -39,6 +39,7 @@ def world(tmp_path_factory, tiny_folders):
     shutil.copy(folder / "early" / "00001.png", folder / "logged.png")
     (folder / "verifier").mkdir()
     shutil.copy(log / "policy", folder / "verifier" / "policy")
+    shutil.copy(log / "public" / "checkpoint", folder / "verifier" / "checkpoint")
     return folder
 
 
@@ -74,9 +75,10 @@ def test_made_and_verified(world, arguments, ok, jattr, tmp_path, tiny_folders, 
         assert made["verdict"]["use"] == use
     page = (out / "evidence.html").read_text("utf-8")
     assert "--nonce &#39;$(asked) &#39;&#34;&#39;&#34;&#39;by" in page
-    options = ("--candidate", tiny, "--nonce", NONCE, "--picture", world / picture)
+    asked = ("--nonce", NONCE, "--picture", world / picture, "--end", world / "verifier" / "checkpoint")
+    options = ("--candidate", tiny, *asked)
     found = ok(*verify(out, *options))
-    assert (found["verified"], found["unchecked"]) == (True, [])
+    assert (found["verified"], found["complete"], found["unchecked"]) == (True, True, [])
     assert found["verdict"] == made["verdict"]
     code, text, err = jattr(*verify(out / "evidence.json", *options))
     assert (code, err) == (0, "")
@@ -96,6 +98,9 @@ def test_what_is_not_checked_is_printed(world, arguments, ok, jattr, tmp_path, t
     code, text, _ = jattr(*verify(tmp_path / "out", "--candidate", tiny_folders["tiny"], "--no-search"))
     assert text.count("NOT CHECKED") == 3
     assert "leave --no-search away" in text
+    assert text.startswith("foreign.png: as far as it was checked: supported denial")
+    assert text.rstrip().endswith("the verdict rests on the above too")
+    assert not ok(*verify(tmp_path / "out"))["complete"]
 
 
 def test_windows(world, arguments, ok, refused, tmp_path):
@@ -103,6 +108,13 @@ def test_windows(world, arguments, ok, refused, tmp_path):
     found = ok(*make("foreign.png", "--window", "7:", "--out", tmp_path / "late"))
     assert (found["examined"]["counts"]["entries"], found["examined"]["counts"]["results"]) == (5, 2)
     assert ok(*verify(tmp_path / "late"))["verdict"] == found["verdict"]
+    assert any("7 entries before" in line for line in ok(*verify(tmp_path / "late"))["unchecked"])
+    asked = ok(*verify(tmp_path / "late", "--window", "7:12"))["unchecked"]
+    assert not any("entries before" in line for line in asked)
+    assert "window: it is 7:12" in refused(3, *verify(tmp_path / "late", "--window", "0:12"))
+    for window in ("7:", "12:7", "seven:12"):
+        assert "--window is" in refused(2, *verify(tmp_path / "late", "--window", window))
+    refused(2, *verify(tmp_path / "late", "--end", tmp_path / "nowhere"))
     early = ok(*make("logged.png", "--window", ":7", "--out", tmp_path / "early"))
     assert early["verdict"]["kind"] == "consistent-with-use"
     for window in ("", "7", "0:8", "12:7", "7:7", "0:0", "\u0667:", "1" * 5000 + ":", "7:12:12", " 7:12"):

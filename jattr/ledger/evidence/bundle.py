@@ -6,6 +6,7 @@ to what is said; what is said is checked all the same.
 
 import dataclasses
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ SCHEMA = "evidence/v1"
 FILE = "evidence.json"
 MAX_BYTES = 512 * 2**20
 MAX_PICTURE = 80 * 2**20
+MAX_PARTS = 2_000_000  # commas, colons and brackets, of which base64 has none: they bound time and memory of reading
+STATEMENT = "jattr/evidence/v1\n"  # what is signed begins so
 LEVELS = ("commitments", "perceptual", "regenerated")  # each opens more
 FITS = ("fits", "does-not-fit", "undecided")
 NONCE = 200  # characters
@@ -92,6 +95,7 @@ def encode_bundle(bundle: Bundle, signers: Sequence[Signer]) -> bytes:
     data = encode_canonical(fields | {"signature": encode_base64(note)})
     if len(data) > MAX_BYTES:
         raise LedgerError(f"the bundle has {len(data)} bytes; at most {MAX_BYTES} are read: choose a shorter window")
+    _check_parts(data)
     return data
 
 
@@ -106,6 +110,7 @@ def parse_bundle(data: bytes, keys: Sequence[Verifier]) -> Bundle:
       LedgerError: it is malformed; the message names the field.
       VerificationError: a field is not what was signed, or no trusted log key has signed.
     """
+    _check_parts(data)
     found = parse_canonical(data, "the bundle", MAX_BYTES)
     wanted = {"jattr", *WORDS, "signature"}
     if not isinstance(found, dict) or found.get("jattr") != SCHEMA:
@@ -119,6 +124,8 @@ def parse_bundle(data: bytes, keys: Sequence[Verifier]) -> Bundle:
         raise VerificationError(f"signature: {error}") from error
     except LedgerError as error:
         raise LedgerError(f"signature: {error}") from error
+    if not opened.text.startswith(STATEMENT):
+        raise VerificationError("signature: it is that of another text of the log, not of a bundle")
     stated, signed = _statement(found), opened.text
     for line, other in zip(stated.splitlines(), signed.splitlines(), strict=False):
         if line != other:
@@ -131,6 +138,12 @@ def parse_bundle(data: bytes, keys: Sequence[Verifier]) -> Bundle:
     return bundle
 
 
+def _check_parts(data: bytes) -> None:
+    parts = sum(map(data.count, (b",", b":", b"[", b"{")))
+    if parts > MAX_PARTS:
+        raise LedgerError(f"the bundle has {parts} parts; at most {MAX_PARTS} are read: choose a shorter window")
+
+
 def _shown(text: str) -> str:
     return shown(text.encode(errors="replace"))
 
@@ -138,7 +151,7 @@ def _shown(text: str) -> str:
 def _statement(fields: dict[str, Any]) -> str:
     """Return the text that is signed: each field's name and SHA-256."""
     lines = [f"{name} {hashlib.sha256(encode_canonical(fields[name])).hexdigest()}" for name in sorted(fields)]
-    return "jattr/evidence/v1\n" + "".join(f"{line}\n" for line in lines)
+    return STATEMENT + "".join(f"{line}\n" for line in lines)
 
 
 WORDS = (
@@ -223,7 +236,7 @@ def _attribution(found: dict[str, Any]) -> Attribution:
     for name, value in texts.items():
         if value is not None:
             text_of(value, f"attribution ({name})")
-            if name != "alteration" and not DECIMAL.fullmatch(value):
+            if name != "alteration" and not (DECIMAL.fullmatch(value) and math.isfinite(float(value))):
                 raise LedgerError(f"attribution ({name}): it is no decimal number")
     if stated["fit"] not in FITS or not isinstance(stated["certificate"], bool):
         raise LedgerError(f"attribution: fit is {', '.join(FITS)}, certificate true or false")

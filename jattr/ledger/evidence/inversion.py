@@ -1,5 +1,6 @@
 """What inversion says of an accused picture, for evidence: the one place of the ledger that needs jax."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from jattr.ledger.evidence.bundle import Attribution
 
 AUTO = "auto"
 FAR = 1e-4  # mean squared difference, [-1, 1] units: twenty times what rounding to bytes leaves
+LARGER = 4  # times the sides of what a generator makes, or of the picture: as far as an alteration may go between
 JPEG_START = b"\xff\xd8\xff"
 
 
@@ -65,7 +67,8 @@ def invert_alternatives(
     Args:
       data: the file.
       gen: the generator.
-      alterations: as `invert_picture` takes them; those that do not lead to this picture's size are left out.
+      alterations: as `invert_picture` takes them; those that do not lead to this picture's size are left out, which
+        the reason states.
       config: `InvertConfig`.
       rehearsals: known ones, as `attribute` takes them.
 
@@ -73,19 +76,23 @@ def invert_alternatives(
       ImageError: the picture cannot be read, or no alteration leads to its size.
     """
     found: list[Attribution] = []
-    unfit: list[ImageError] = []
+    unfit: dict[str, ImageError] = {}
     for alteration in dict.fromkeys(alterations):
         try:
             one = invert_picture(data, gen, alteration=alteration, config=config, rehearsals=rehearsals)
         except ImageError as error:
-            unfit.append(error)
+            unfit[alteration] = error
             continue
         if one.fit == "fits":
             return one
         found.append(one)
     if not found:
-        raise unfit[0]
-    return next((one for one in found if one.fit == "undecided"), found[0])
+        raise next(iter(unfit.values()))
+    said = next((one for one in found if one.fit == "undecided"), found[0])
+    others = [f"{one.alteration or 'unaltered'} ({one.fit})" for one in found if one is not said]
+    others += [f"{alteration} (not tried: it does not lead to this picture)" for alteration in unfit]
+    reason = f"{said.reason} Besides: {', '.join(others)}." if others else said.reason
+    return dataclasses.replace(said, reason=reason[:2000])
 
 
 def observed(data: bytes, gen: Any, alteration: str) -> Any:
@@ -104,6 +111,7 @@ def observed(data: bytes, gen: Any, alteration: str) -> Any:
     parts = [] if alteration in (AUTO, "none") else alteration.split(",")
     if data.startswith(JPEG_START) and alteration != "none":
         before = parse_chain(",".join(part for part in parts if not part.strip().startswith("jpeg")))
+        _check_sizes(before, gen, pixels)
         try:
             if before.free:
                 seen = with_channels(pixels, before.out_shape(gen.image_shape)[2])
@@ -117,6 +125,7 @@ def observed(data: bytes, gen: Any, alteration: str) -> Any:
             return fit(pixels, gen.image_shape)[None]
         raise ImageError(f"the picture is no {alteration} of what {gen.name} makes; name what was done to it")
     chain = parse_chain(",".join(parts))
+    _check_sizes(chain, gen, pixels)
     if not chain.steps:
         return fit(pixels, gen.image_shape)[None]
     shape = chain.out_shape(gen.image_shape)
@@ -126,6 +135,15 @@ def observed(data: bytes, gen: Any, alteration: str) -> Any:
     if chain.free:
         chain = fit_factors(taken[0], chain, [gen])
     return AlteredPictures(taken, chain) if chain.jpeg is None else from_decoded(taken, chain)
+
+
+def _check_sizes(chain: Any, gen: Any, pixels: np.ndarray) -> None:
+    """Check that no step makes a picture far larger than what goes in and comes out: the chain may be a stranger's."""
+    shape, most = gen.image_shape, LARGER * max(*gen.image_shape[:2], *pixels.shape[:2])
+    for step in chain.steps:
+        shape = step.out_shape(shape)
+        if max(shape[:2]) > most:
+            raise ImageError(f"{step.text} leads to {shape[1]} x {shape[0]} pixels; sides of at most {most} are taken")
 
 
 def lossy(data: bytes) -> bool:

@@ -1,6 +1,6 @@
 """The verdict, two by two: does inversion fit the model, and does the log hold the picture?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from jattr.ledger.evidence.window import Examined
 
 CONSISTENT = "consistent-with-use"
 EDITED = "edited-or-collision"
+UNCONFIRMED = "use-not-confirmed"
 NOT_SUPPORTED = "denial-not-supported"
 SUPPORTED = "supported-denial"
 INCOMPLETE = "denial-incomplete"
@@ -17,11 +18,13 @@ TEXTS = {
     CONSISTENT: "consistent with logged use, entry {use}: the model makes this picture, and the log says when it did",
     EDITED: "the log holds a picture like this one, entry {use}, and the model's inversion does not confirm it: an"
     " edited copy of that output, or two pictures with near hashes; compare them",
+    UNCONFIRMED: "no use is confirmed, and no denial supported: the model makes this picture, and entry {use} of the"
+    " log looks like it, but was not shown to be a use that made it",
     NOT_SUPPORTED: "denial not supported: the model makes this picture and the log does not hold it. It was used off"
     " the log, its weights are in other hands, the picture was crafted, or the fit is false",
-    SUPPORTED: "supported denial: nothing in the complete, witnessed window is near this picture, and as many searches"
-    " as would have found one of the model's own pictures, unaltered or altered as is stated, did not; edits that were"
-    " not modelled can hide one",
+    SUPPORTED: "supported denial: nothing in the complete, witnessed window is near this picture, and searches for it"
+    " under the model, unaltered or altered as is stated, did not find it (beside them stands how seldom they miss an"
+    " own picture); edits that were not modelled, such as a crop or a shift, can hide one",
     INCOMPLETE: "no denial: nothing that was opened is near this picture and inversion does not fit, but the log was"
     " not shown completely",
     UNDECIDED: "undecided: inversion neither fits nor rules the model out; more restarts, the file as it was first"
@@ -33,6 +36,8 @@ PARTS = {  # of the counts -> what is missing where they are not 0
     "unopened": "outputs of the window were not opened",
     "erased": "outputs of the window were erased and cannot be opened",
     "unreadable": "entries of the window are no leaves of this schema and may hide uses",
+    "astray": "outputs of the window lead to no use of a model, or to one that has another output",
+    "hashless": "opened outputs have the hash of a picture without structure, which is near to nothing",
 }
 
 
@@ -84,9 +89,8 @@ def judge(
     near = sorted(distances, key=lambda entry: (distances[entry], entry))
     if same:
         return _verdict(CONSISTENT, min(same), weak)
-    if near and fits:  # no near output's latent explains it: another picture, which looks alike
-        others = certified and all(entry in good for entry in near)
-        return _verdict(NOT_SUPPORTED if others else CONSISTENT, None if others else near[0], weak)
+    if near and fits:
+        return _alike(near, good, certified, weak)
     if near:
         return _verdict(EDITED, near[0], weak)
     if fits:
@@ -105,6 +109,8 @@ def weaknesses(examined: Examined, shown: Sequence[Shown], witnessed: bool, leve
         found.append(f"only the level {level} was opened, so nothing shows that the openings are true")
     if not counts["entries"]:
         found.append("the window has no entries")
+    elif not counts["of_the_model"]:
+        found.append("the window has no output by this model, so nothing shows that its uses are logged")
     for name, why in PARTS.items():
         if counts[name]:
             found.append(f"{counts[name]} {why}")
@@ -117,6 +123,21 @@ def weaknesses(examined: Examined, shown: Sequence[Shown], witnessed: bool, leve
         found.append(f"{len(missing)} entries that had to be made again were not, the first: {missing[0]}")
     found += [f"entry {s.entry}: {s.problem}" for s in shown if s.problem]
     return tuple(found)
+
+
+def _alike(near: Sequence[int], good: Mapping[int, Shown], certified: bool, weak: tuple[str, ...]) -> Verdict:
+    """Return the verdict on a picture that fits and that outputs look like, none of whose latents explains it.
+
+    A certificate tells them apart, if all of them were shown: then it is another picture. Without one an output that
+    was shown to be a use of the model is taken for it. One that was not, or turned out false, confirms nothing: its
+    owner can have logged it after the accusation.
+    """
+    if certified and all(entry in good for entry in near):
+        return _verdict(NOT_SUPPORTED, None, weak)
+    use = next((entry for entry in near if entry in good), None)
+    if certified or use is None:
+        return _verdict(UNCONFIRMED, near[0], weak)
+    return _verdict(CONSISTENT, use, weak)
 
 
 def _verdict(kind: str, use: int | None, weak: tuple[str, ...]) -> Verdict:

@@ -18,8 +18,8 @@ from jattr.ledger.evidence.judge import LEAST_SAMPLE, Verdict, judge
 from jattr.ledger.evidence.regenerate import accused_picture, alike, check_shown
 from jattr.ledger.evidence.window import Leaves, exact_entries, examine
 from jattr.ledger.leaves import ModelLeaf, parse_leaf
-from jattr.ledger.perceptual import is_featureless, perceptual_hash
-from jattr.ledger.policy import OpenedCheckpoint, Policy
+from jattr.ledger.perceptual import turned_hashes
+from jattr.ledger.policy import NO_QUORUM, OpenedCheckpoint, Policy
 from jattr.ledger.private import PrivateStore
 from jattr.ledger.store import LogStore
 
@@ -81,7 +81,7 @@ def make_evidence(
         leaves.read(number, entry)
     model = _model(log, end, gen)
     pixels, _ = decode_picture(asked.picture)
-    accused = (perceptual_hash(pixels), pixels_value(pixels), is_featureless(pixels))
+    accused = (turned_hashes(pixels), pixels_value(pixels))
     nonce = asked.nonce if asked.nonce is not None else secrets.token_hex(16)
     sample = (nonce, asked.wanted, end.root)
     openings = {} if asked.level == LEVELS[0] else _open(leaves, private, leaves.results, ("perceptual",))
@@ -120,11 +120,13 @@ def make_evidence(
 def is_witnessed(policy: Policy, start: bytes | None, end: bytes) -> bool:
     """Return whether independent witnesses, by the policy's quorum, have cosigned both ends of a window.
 
+    A policy that asks for no witness has none: whoever cosigned is then nobody's choice.
+
     Raises:
       VerificationError: the log's own signature is missing or wrong.
     """
     opened: list[OpenedCheckpoint] = [policy.without_quorum().open(note) for note in (start, end) if note is not None]
-    return all(found.witnesses and policy.is_quorum(found.witnesses) for found in opened)
+    return policy.quorum != NO_QUORUM and all(policy.is_quorum(found.witnesses) for found in opened)
 
 
 def _before(log: LogStore, number: int, end: Checkpoint) -> bytes | None:

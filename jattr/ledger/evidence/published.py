@@ -29,8 +29,8 @@ def window_ends(bundle: Bundle, policy: Policy) -> tuple[OpenedCheckpoint | None
     return start, end
 
 
-def window_leaves(log: PublishedLog, policy: Policy, start: Checkpoint | None, end: Checkpoint) -> Leaves:
-    """Return the leaves of the window; its root was recomputed over all of them."""
+def window_leaves(log: PublishedLog, policy: Policy, start: Checkpoint | None, end: Checkpoint) -> tuple[Leaves, int]:
+    """Return the leaves of the window, its root recomputed over all of them, and the size that is published now."""
     nodes = log.nodes(end.size)
 
     def fetch(number: int) -> bytes | None:
@@ -45,15 +45,15 @@ def window_leaves(log: PublishedLog, policy: Policy, start: Checkpoint | None, e
 
     leaves = Leaves(fetch)
     try:
-        _check_published(log, policy, end)
+        published = _check_published(log, policy, end)
         verify_window(log, start, end, leaves.read)
     except VerificationError as error:
         raise VerificationError(f"window: {error}") from error
-    return leaves
+    return leaves, published
 
 
-def _check_published(log: PublishedLog, policy: Policy, end: Checkpoint) -> None:
-    """Check that the log as it is published now still begins with the window."""
+def _check_published(log: PublishedLog, policy: Policy, end: Checkpoint) -> int:
+    """Check that the log as it is published now still begins with the window; return its size."""
     now = policy.without_quorum().open(log.checkpoint()).checkpoint
     if now.origin != end.origin:
         raise VerificationError(f"the log {now.origin} is published at {log.place}, the window is of {end.origin}")
@@ -64,6 +64,7 @@ def _check_published(log: PublishedLog, policy: Policy, end: Checkpoint) -> None
     if end.size:
         proof = [] if now.size == end.size else consistency_proof(end.size, now.size, log.nodes(now.size))
         verify_consistency(end.size, now.size, end.root, now.root, proof)
+    return now.size
 
 
 def check_model(leaves: Leaves, bundle: Bundle, gen: Any) -> None:

@@ -13,7 +13,7 @@ from jattr.ledger.commitments import Opening, parse_latent, pixels_value
 from jattr.ledger.evidence.bundle import Attribution
 from jattr.ledger.evidence.judge import Shown
 from jattr.ledger.evidence.window import Leaves
-from jattr.ledger.perceptual import near, perceptual_hash
+from jattr.ledger.perceptual import near, perceptual_hash, turned_hashes
 
 ALIKE = 0.5  # root mean square difference of latents over the logged one's own: worth a closer look
 SAME_LATENT = 0.05  # the same where the weights are not at hand to tell
@@ -29,7 +29,7 @@ class Accused:
     """The accused picture, as entries are compared with it."""
 
     pixels: np.ndarray  # uint8 [H, W, C]
-    hash: bytes  # its perceptual hash
+    hashes: tuple[bytes, ...]  # its perceptual hash, and those of its turns and mirrors
     digest: str  # of the accused model's weights
     found: bytes | None  # the latent that inversion found, spelt as it is committed to
     explains: Explains | None  # by the certificate test; None: the weights are not at hand
@@ -38,9 +38,9 @@ class Accused:
 def accused_picture(data: bytes, pixels: np.ndarray, digest: str, attribution: Attribution, gen: Any | None) -> Accused:
     """Return the accused picture of a file, under what inversion took to have been done to it."""
     found = attribution.latent if attribution.fit == "fits" else None
-    hash_ = perceptual_hash(pixels)
+    hashes = turned_hashes(pixels)
     if gen is None:
-        return Accused(pixels, hash_, digest, found, None)
+        return Accused(pixels, hashes, digest, found, None)
     from jattr.ledger.evidence.inversion import seen_by, viewed
 
     known: dict[bytes, Callable[[np.ndarray, int | None], bool]] = {}
@@ -51,7 +51,7 @@ def accused_picture(data: bytes, pixels: np.ndarray, digest: str, attribution: A
             known[key] = seen_by(data, viewed(gen, dict(settings)), attribution.alteration).explains
         return known[key](z, label)
 
-    return Accused(pixels, hash_, digest, found, explains)
+    return Accused(pixels, hashes, digest, found, explains)
 
 
 def check_shown(
@@ -83,7 +83,7 @@ def _shown(
     except (ImageError, LedgerError, InputError) as error:
         return Shown(entry, str(error), same=False, near=False, latent=False)
     same = pixels.shape == accused.pixels.shape and bool((pixels == accused.pixels).all())
-    return Shown(entry, problem, same, near(hash_, accused.hash), explains)
+    return Shown(entry, problem, same, any(near(hash_, mine) for mine in accused.hashes), explains)
 
 
 def _explains(leaves: Leaves, entry: int, latent: bytes, accused: Accused) -> bool:

@@ -14,15 +14,16 @@ import numpy as np
 from jattr.errors import ImageError, InputError, LedgerError, VerificationError
 from jattr.images.reading import decode_picture
 from jattr.ledger.canonical import encode_canonical
-from jattr.ledger.commitments import file_value, parse_latent, pixels_value
+from jattr.ledger.commitments import parse_latent, pixels_value
 from jattr.ledger.encoding import shown
+from jattr.ledger.evidence.asked import Asked, check_asked, left_open, unsearched
 from jattr.ledger.evidence.bundle import Attribution, Bundle, parse_bundle
 from jattr.ledger.evidence.judge import CONSISTENT, Shown, Verdict, judge
 from jattr.ledger.evidence.make import is_witnessed
 from jattr.ledger.evidence.published import check_model, window_ends, window_leaves
 from jattr.ledger.evidence.regenerate import accused_picture, check_shown
 from jattr.ledger.evidence.window import Examined, check_openings, examine
-from jattr.ledger.perceptual import is_featureless, perceptual_hash
+from jattr.ledger.perceptual import turned_hashes
 from jattr.ledger.policy import OpenedCheckpoint, Policy
 from jattr.ledger.reader import PublishedLog
 
@@ -43,6 +44,9 @@ CAUSES = {  # words of a weakness -> the field that it comes from
     "had to be made again": "pictures",
     "only the level": "level",
     "independent witness": "window",
+    "lead to no use": "window",
+    "without structure": "openings",
+    "by this model": "window",
     "a sample of": "sample",
     "not opened": "openings",
 }
@@ -72,6 +76,8 @@ def verify_evidence(
     others: Sequence[Any] = (),
     nonce: str | None = None,
     picture: bytes | None = None,
+    end: bytes | None = None,
+    window: tuple[int, int] | None = None,
     invert: Invert | None = None,
 ) -> Verified:
     """Verify a bundle.
@@ -84,6 +90,9 @@ def verify_evidence(
       others: further models whose uses the log holds.
       nonce: what the verifier had asked the sample to be chosen by; None: whoever made the bundle chose it.
       picture: the file that the verifier asks about; None: the bundle may be about another one.
+      end: the signed checkpoint that the verifier had kept when giving the nonce out; the window must end with it.
+        None: the sample may have been chosen by adding entries.
+      window: sizes of the log between which the verifier asked for evidence; None: what lies outside is listed.
       invert: the verifier's own search; None: what the bundle says of a picture that does not fit is not checked.
 
     Raises:
@@ -91,16 +100,17 @@ def verify_evidence(
       VerificationError: something is not as stated; the message begins with the field.
     """
     bundle = parse_bundle(data, [party.key for party in policy.logs])
-    start, end = window_ends(bundle, policy)
-    leaves = window_leaves(log, policy, None if start is None else start.checkpoint, end.checkpoint)
+    begins, ends = window_ends(bundle, policy)
+    first, last = 0 if begins is None else begins.checkpoint.size, ends.checkpoint.size
+    asked = Asked(picture, nonce, end, window)
+    check_asked(bundle, asked, policy, ends, first)
+    leaves, published = window_leaves(log, policy, None if begins is None else begins.checkpoint, ends.checkpoint)
     check_model(leaves, bundle, gen)
     check_openings(leaves, bundle.openings)
-    if nonce is not None and nonce != bundle.nonce:
-        raise VerificationError(f"sample: it was chosen by the nonce {bundle.nonce!r}, not by {nonce!r}")
-    pixels = _pixels(bundle, picture)
-    accused = (perceptual_hash(pixels), pixels_value(pixels), is_featureless(pixels))
+    pixels = _pixels(bundle)
+    accused = (turned_hashes(pixels), pixels_value(pixels))
     examined = examine(
-        leaves, bundle.openings, bundle.digest, accused, (bundle.nonce, bundle.wanted, end.checkpoint.root)
+        leaves, bundle.openings, bundle.digest, accused, (bundle.nonce, bundle.wanted, ends.checkpoint.root)
     )
     _check_examined(bundle, examined)
     attribution, unchecked = _attribution(bundle, gen, invert)
@@ -113,21 +123,14 @@ def verify_evidence(
     verdict = judge(attribution.fit, attribution.certificate, examined, made_again, witnessed, bundle.level)
     _compare(bundle, verdict)
     own = attribution is not bundle.attribution
-    if picture is None:
-        digest = file_value(bundle.picture).hex()
-        unchecked.append(f"that the bundle is about the picture that you mean: --picture; its file is SHA-256 {digest}")
-    if nonce is None:
-        unchecked.append("who chose the sample: give the nonce that you had asked for, with --nonce")
-    return Verified(verdict, examined, bundle, start, end, attribution, tuple(made_again), own, tuple(unchecked))
+    unchecked += left_open(bundle, asked, first, last, published)
+    if own and attribution.fit != "fits":
+        unchecked += unsearched(leaves, gen)
+    return Verified(verdict, examined, bundle, begins, ends, attribution, tuple(made_again), own, tuple(unchecked))
 
 
-def _pixels(bundle: Bundle, picture: bytes | None) -> np.ndarray:
-    """Return the accused pixels, of the file that is asked about."""
-    if picture is not None and picture != bundle.picture:
-        raise VerificationError(
-            f"picture: the bundle is about another file, SHA-256 {file_value(bundle.picture).hex()[:16]}..., yours is"
-            f" {file_value(picture).hex()[:16]}..."
-        )
+def _pixels(bundle: Bundle) -> np.ndarray:
+    """Return the accused pixels."""
     try:
         return decode_picture(bundle.picture)[0]
     except ImageError as error:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.commitments import Opening
 from jattr.ledger.leaves import EraseLeaf, IntentLeaf, Leaf, ModelLeaf, ResultLeaf, parse_leaf
-from jattr.ledger.perceptual import distance, near
+from jattr.ledger.perceptual import distance, is_featureless, near
 
 Fetch = Callable[[int], bytes | None]  # an entry before the window, verified to be in the log; None: it is after it
 
@@ -92,9 +92,16 @@ class Leaves:
         return self.intent(number) if number < entry else None
 
     def orphans(self) -> list[int]:
-        """Return the INTENT entries of the window without a result in it."""
-        done = {result.intent for result in self.results.values()}
+        """Return the INTENT entries of the window without a result after them in it."""
+        done = {result.intent for entry, result in self.results.items() if result.intent < entry}
         return [number for number in self.intents if number not in done]
+
+    def astray(self) -> int:
+        """Return how many outputs of the window lead to no use of a model, or to one that has another output."""
+        alone = {result.intent: entry for entry, result in reversed(self.results.items())}  # the first of each
+        return sum(
+            alone[result.intent] != entry or self.model_of(entry) is None for entry, result in self.results.items()
+        )
 
     def commitment(self, entry: int, name: str) -> bytes | None:
         """Return what an entry of the window commits to; a RESULT's latent and seed are its INTENT's."""
@@ -119,7 +126,7 @@ class Examined:
     """What leaves and openings show of an accused picture."""
 
     counts: dict[str, int]
-    closest: int | None  # least distance of perceptual hashes of any opened output
+    closest: int | None  # least distance of perceptual hashes of any opened output, the picture turned and mirrored
     near: tuple[tuple[int, int], ...]  # (entry, distance) of those that are near
     exact: tuple[int, ...]  # entries whose opened pixels are the accused ones
     sample: tuple[int, ...]  # entries that must be made again, by the nonce
@@ -167,7 +174,7 @@ def examine(
     leaves: Leaves,
     openings: Mapping[tuple[int, str], Opening],
     digest: str,
-    accused: tuple[bytes, bytes, bool],
+    accused: tuple[tuple[bytes, ...], bytes],
     sample: tuple[str, int, bytes],
 ) -> Examined:
     """Return what follows from leaves and openings.
@@ -176,12 +183,13 @@ def examine(
       leaves: of the window.
       openings: by (entry, field), checked.
       digest: of the accused model.
-      accused: perceptual hash, pixels' value (a SHA-256) and whether it is featureless.
+      accused: perceptual hashes (its own, then those of its turns and mirrors) and pixels' value (a SHA-256).
       sample: nonce, number wanted, and the root of the window's end.
     """
-    hash_, pixels, featureless = accused
+    hashes, pixels = accused
     opened = [entry for entry in leaves.results if (entry, "perceptual") in openings]
-    distances = [(entry, distance(hash_, openings[entry, "perceptual"].value)) for entry in opened]
+    seen = {entry: openings[entry, "perceptual"].value for entry in opened}
+    distances = {entry: min(distance(mine, other) for mine in hashes) for entry, other in seen.items()}
     mine = [entry for entry in leaves.results if _is_of(leaves, entry, digest)]
     orphans = leaves.orphans()
     erased = len(leaves.erased & set(leaves.results))
@@ -194,16 +202,18 @@ def examine(
         "erased": erased,
         "orphans": len(orphans),
         "unreadable": leaves.others,
+        "astray": leaves.astray(),
+        "hashless": sum(map(is_featureless, seen.values())),
     }
     return Examined(
         counts=counts,
-        closest=min((d for _, d in distances), default=None),
-        near=tuple(sorted((e, d) for e, d in distances if near(hash_, openings[e, "perceptual"].value))),
+        closest=min(distances.values(), default=None),
+        near=tuple((e, distances[e]) for e in sorted(seen) if any(near(mine, seen[e]) for mine in hashes)),
         exact=exact_entries(openings, pixels),
         sample=chosen(list(leaves.results), *sample),
         orphans=tuple(orphans),
-        featureless=featureless,
-        hash=hash_.hex(),
+        featureless=is_featureless(hashes[0]),
+        hash=hashes[0].hex(),
     )
 
 
@@ -215,7 +225,8 @@ def exact_entries(openings: Mapping[tuple[int, str], Opening], pixels: bytes) ->
 def chosen(entries: Sequence[int], nonce: str, wanted: int, root: bytes) -> tuple[int, ...]:
     """Return the entries of the sample: the `wanted` least SHA-256 of root, nonce and entry, in ascending order.
 
-    The root fixes what can be chosen from before the nonce is known, so nobody can choose it afterwards.
+    The root fixes what can be chosen from. Whoever knows the nonce before the root is fixed can choose both: so the
+    asker keeps the checkpoint that stood when the nonce was given out, and the window must end with it.
 
     >>> chosen([3, 5, 9], "a nonce", 2, bytes(32))
     (3, 9)

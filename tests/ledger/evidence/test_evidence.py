@@ -94,15 +94,16 @@ def test_a_picture_without_structure_supports_no_denial(world: World) -> None:
 
 def test_what_was_not_checked_is_said(world: World) -> None:
     data = made_of(world.mine, FOREIGN, world.end).data
-    assert verified(world.mine, data, picture=FOREIGN).unchecked == ()
+    assert verified(world.mine, data, picture=FOREIGN, end=world.end).unchecked == ()
     assert verified(world.mine, data, picture=FOREIGN).own
     for options, words in [
-        ({}, "that the bundle is about the picture that you mean"),
-        ({"picture": FOREIGN, "nonce": None}, "who chose the sample"),
-        ({"picture": FOREIGN, "invert": None}, "the developer's word"),
-        ({"picture": FOREIGN, "gen": None}, "give the model's weights"),
+        ({"picture": None}, "that the bundle is about the picture that you mean"),
+        ({"nonce": None}, "who chose the sample"),
+        ({"end": None}, "when you gave the nonce out"),
+        ({"invert": None}, "the developer's word"),
+        ({"gen": None}, "give the model's weights"),
     ]:
-        (unchecked,) = verified(world.mine, data, **options).unchecked
+        (unchecked,) = verified(world.mine, data, **{"picture": FOREIGN, "end": world.end} | options).unchecked
         assert words in unchecked
 
 

@@ -13,6 +13,7 @@ from jattr.ledger.evidence.judge import (
     LEAST_SAMPLE,
     NOT_SUPPORTED,
     SUPPORTED,
+    UNCONFIRMED,
     UNDECIDED,
     Shown,
     Verdict,
@@ -28,7 +29,7 @@ def examined(**changes: Any) -> Examined:
     """A complete window of twelve entries and four outputs, none of them near."""
     counts = {
         "entries": 12, "results": 4, "of_the_model": 4, "opened": 4, "unopened": 0, "erased": 0, "orphans": 0,
-        "unreadable": 0,
+        "unreadable": 0, "astray": 0, "hashless": 0,
     }  # fmt: skip
     counts |= changes.pop("counts", {})
     facts: dict[str, Any] = {
@@ -102,7 +103,22 @@ def test_an_orphan_that_is_near_is_a_hit() -> None:
     assert verdict("does-not-fit", found, good()).kind == INCOMPLETE
 
 
-EMPTY = {"entries": 0, "results": 0, "opened": 0}
+@pytest.mark.parametrize("certified", [True, False])
+@pytest.mark.parametrize(
+    "shown",
+    [
+        false(5, "the model does not make the logged picture from its latent"),  # logged after the accusation
+        [one for one in good() if one.entry != 5],  # it was not shown
+    ],
+)
+def test_an_output_that_only_looks_alike_confirms_no_use(shown: list[Shown], certified: bool) -> None:
+    made = verdict("fits", NEAR, shown, certified=certified)
+    assert (made.kind, made.use) == (UNCONFIRMED, 5)
+    assert "no denial supported" in made.text
+    assert verdict("fits", NEAR, [], level="perceptual", certified=certified).kind == UNCONFIRMED
+
+
+EMPTY = {"entries": 0, "results": 0, "of_the_model": 0, "opened": 0}
 GAPS: dict[str, tuple[Examined, list[Shown], dict[str, Any]]] = {
     "no independent witness": (examined(), good(), {"witnessed": False}),
     "only the level perceptual": (examined(), good(), {"level": "perceptual"}),
@@ -110,6 +126,9 @@ GAPS: dict[str, tuple[Examined, list[Shown], dict[str, Any]]] = {
     "not opened": (examined(counts={"opened": 3, "unopened": 1}), good(), {}),
     "were erased": (examined(counts={"erased": 1}), good(), {}),
     "no leaves of this schema": (examined(counts={"unreadable": 2}), good(), {}),
+    "lead to no use of a model": (examined(counts={"astray": 1}), good(), {}),
+    "near to nothing": (examined(counts={"hashless": 1}), good(), {}),
+    "no output by this model": (examined(counts={"of_the_model": 0}), good(), {}),
     "next to no structure": (examined(featureless=True), good(), {}),
     "the window has no entries": (examined(sample=(), counts=EMPTY), [], {}),
     "a sample of 3": (examined(sample=(3, 5, 7)), good(), {}),
@@ -131,15 +150,21 @@ def test_every_gap_weakens_a_denial(gap: str) -> None:
 def test_a_sample_of_all_there_is_is_enough() -> None:
     few = examined(sample=(3, 5), counts={"results": 2, "opened": 2})
     assert verdict("does-not-fit", few, good()).kind == SUPPORTED
-    none = examined(sample=(), counts={"results": 0, "opened": 0})
-    assert verdict("does-not-fit", none, []).kind == SUPPORTED
+    none = examined(sample=(), counts={"results": 0, "of_the_model": 0, "opened": 0})
+    assert verdict("does-not-fit", none, []).kind == INCOMPLETE  # nothing shows that uses are logged at all
     many = examined(sample=tuple(range(LEAST_SAMPLE)), counts={"results": 1000, "opened": 1000})
     shown = [Shown(entry, "", False, False, False) for entry in range(LEAST_SAMPLE)]
     assert verdict("does-not-fit", many, shown).kind == SUPPORTED
 
 
 def test_over_the_whole_grid_only_complete_windows_support_a_denial() -> None:
-    shown_kinds = [good(), good()[1:], good(5, near=True), good(5, same=True), good(7, latent=True)]
+    shown_kinds = [
+        good(),
+        [one for one in good() if one.entry != 3],
+        good(5, near=True),
+        good(5, same=True),
+        good(7, latent=True),
+    ]
     windows = [examined(), NEAR, EXACT, *(found for found, _, _ in GAPS.values())]
     kinds = set()
     for fit, found, shown, witnessed, level in itertools.product(FITS, windows, shown_kinds, (True, False), LEVELS):
@@ -151,4 +176,5 @@ def test_over_the_whole_grid_only_complete_windows_support_a_denial() -> None:
         assert (made.kind == SUPPORTED) == (fit == "does-not-fit" and not hit and not weak)
         assert (made.kind in (CONSISTENT, EDITED)) <= bool(hit)
         assert (made.use is None) == (made.kind not in (CONSISTENT, EDITED))
-    assert len(kinds) == 6
+        assert made.kind != CONSISTENT or any(s.entry == made.use and not s.problem for s in shown)
+    assert len(kinds) == 6  # all but the one that is tested above
