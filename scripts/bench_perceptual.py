@@ -66,22 +66,24 @@ def sources(count: int, seed: int, reference: Path | None, only: Sequence[str] |
     return made
 
 
-def pair_counts(a: np.ndarray, b: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def pair_counts(a: np.ndarray, b: np.ndarray | None = None, *, same: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return how many pairs have each distance [257], and the distance [n] of each of `a` to the nearest other.
 
-    Of all pairs of a and b; without b, of all pairs of two different ones of a.
+    Of all pairs of a and b; without b, of all pairs of two different ones of a. `same`: b holds copies of a, in
+    its order, and a picture's own copy is left out.
     """
     others = 2 * (a if b is None else b).astype(np.float32) - 1
     counts, nearest = np.zeros(BITS + 1, np.int64), np.full(len(a), BITS)
     for at in range(0, len(a), BLOCK):
         some = 2 * a[at : at + BLOCK].astype(np.float32) - 1
         distances = ((BITS - some @ others.T) / 2).astype(np.int64)
-        if b is None:
+        if same or b is None:
             distances[np.arange(len(some)), at + np.arange(len(some))] = BITS
         counts += np.bincount(distances.ravel(), minlength=BITS + 1)
         nearest[at : at + BLOCK] = distances.min(1)
-    if b is None:
+    if same or b is None:
         counts[BITS] -= len(a)
+    if b is None:
         counts //= 2
     return counts, nearest
 
@@ -94,6 +96,20 @@ def copies(pictures: Mapping[str, np.ndarray], bits: Mapping[str, np.ndarray], t
         altered = hashes(alter(some[:count], chain).pixels)
         found.append((altered != bits[name][: len(altered)]).sum(1))
     return np.concatenate(found)
+
+
+def turned_pairs(pictures: Mapping[str, np.ndarray], bits: Mapping[str, np.ndarray]) -> Any:
+    """Return `pair_counts` of pictures of one source, one of the two turned or mirrored in the seven ways."""
+    counts, nearest = np.zeros(BITS + 1, np.int64), []
+    for name, some in pictures.items():
+        found = []
+        for seen, quarter in [(some, k) for k in (1, 2, 3)] + [(some[:, :, ::-1], k) for k in range(4)]:
+            turned = hashes(np.ascontiguousarray(np.rot90(seen, quarter, axes=(1, 2))))
+            pairs, least = pair_counts(turned, bits[name], same=True)
+            counts += pairs
+            found.append(least)
+        nearest.append(np.min(found, axis=0))
+    return counts, np.concatenate(nearest)
 
 
 def said_of_copies(text: str, distances: np.ndarray) -> dict[str, Any]:
@@ -164,6 +180,7 @@ def main() -> None:
     for name, (counts, nearest) in same.items():
         show(said_of_pairs(name, counts, nearest))
     show(said_of_pairs("one source", sum(c for c, _ in same.values()), np.concatenate([n for _, n in same.values()])))
+    show(said_of_pairs("one source, one of two turned or mirrored", *turned_pairs(pictures, bits)))
     show(said_of_pairs("any sources", *pair_counts(np.concatenate(list(bits.values())))))
 
 
