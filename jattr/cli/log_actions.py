@@ -93,6 +93,7 @@ def publish_log(args: argparse.Namespace) -> int:
     witnesses = sorted(key.name for key in found.opened.witnesses)
     result = {"size": size, "tiles": written, "place": str(place), "witnesses": witnesses}
     by = f"cosigned by {', '.join(witnesses)}" if witnesses else "with no witness: nobody vouches for one view of it"
+    by += "" if found.opened.witnessed or not witnesses else ", whom the policy does not ask for (`quorum none`)"
     lines = [f"checkpoint of {size} entries, {by}", f"{written} tiles and bundles written to {shown(str(place), 200)}"]
     lines += [f"witness {name} did not cosign: {why}" for name, why in found.failures.items()]
     emit(args, result | {"failures": dict(found.failures)}, "\n".join(lines))

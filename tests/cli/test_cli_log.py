@@ -14,7 +14,7 @@ from log_files import full_disk, read_only
 
 from jattr.cli import log_readers
 from jattr.cli.main import main
-from jattr.ledger.keys import COSIGNATURE, Signer
+from jattr.ledger.keys import COSIGNATURE, Signer, Verifier, parse_vkey
 from jattr.ledger.leaves import EraseLeaf, KeyLeaf, ModelLeaf, parse_leaf
 from jattr.ledger.private import FILE
 from jattr.ledger.store import LogStore
@@ -320,6 +320,25 @@ def test_rotate(folder, made, ok, tmp_path):
     assert [line.startswith("log ") for line in lines if not line.startswith("#")] == [True, True, False, False]
     assert ok("log", "verify", folder / "public", "--policy", folder / "policy")["size"] == 6
     assert main(["log", "verify", str(folder / "public"), "--policy", str(old_policy)]) == 3
+
+
+def test_a_log_is_no_witness_of_its_own(folder, made, ok, refused):
+    ok("log", "publish", folder)
+    public = parse_vkey(log_key(folder)).public
+    own = Verifier("independent.org", COSIGNATURE, public)
+    text = (folder / "policy").read_text("utf-8").replace("quorum none", f"witness w {own.vkey}\nquorum w")
+    (folder / "policy").write_text(text, "utf-8")
+    for args in (("publish", folder), ("verify", folder / "public", "--policy", folder / "policy")):
+        assert "a log cannot vouch for itself" in refused(2, "log", *args)
+
+
+def test_a_witness_that_nobody_asked_for(folder, made, ok, jattr, tmp_path):
+    with witness(folder, tmp_path):
+        text = (folder / "policy").read_text("utf-8").replace("quorum w", "quorum none")
+        (folder / "policy").write_text(text, "utf-8")
+        assert "whom the policy does not ask for (`quorum none`)" in jattr("log", "publish", folder)[1]
+    args = ("log", "verify", folder / "public", "--policy", folder / "policy")
+    assert "no witness asked for, cosigned by example.org/witness" in jattr(*args)[1]
 
 
 def test_a_witness_says_its_key_and_serves(folder, made, ok, refused, tmp_path, monkeypatch):
