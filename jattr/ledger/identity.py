@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jattr.bounded_json import read_json_text
 from jattr.errors import LedgerError
 from jattr.ledger.checkpoint import check_origin
 from jattr.ledger.durable import replace_file
@@ -78,9 +79,9 @@ def read_identity(folder: Path) -> Identity:
         raise LedgerError(f"{folder} has no {PUBLIC}, so it is no folder of a log; make one with `jattr log init`")
     data = _read(path)
     try:
-        facts: Any = json.loads(data)
+        facts: Any = read_json_text(data.decode())
         identity = Identity(facts["origin"], tuple(parse_vkey(key) for key in facts["keys"]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LedgerError(f"{path} is damaged: {error}; restore it from a copy") from error
     if facts.get("schema") != SCHEMA or identity.data != data:
         raise LedgerError(f"{path} is not as this jattr writes it (schema {SCHEMA}); restore it from a copy")

@@ -18,6 +18,7 @@ from jattr.ledger.keys import COSIGNATURE, Signer, Verifier, parse_vkey
 from jattr.ledger.leaves import EraseLeaf, KeyLeaf, ModelLeaf, parse_leaf
 from jattr.ledger.private import FILE
 from jattr.ledger.store import LogStore
+from jattr.ledger.tlog_proof import TlogProof, parse_tlog_proof
 from jattr.ledger.witness import Witness
 from jattr.ledger.witness_http import WitnessServer
 from jattr.ledger.witness_store import WitnessStore
@@ -339,6 +340,22 @@ def test_a_witness_that_nobody_asked_for(folder, made, ok, jattr, tmp_path):
         assert "whom the policy does not ask for (`quorum none`)" in jattr("log", "publish", folder)[1]
     args = ("log", "verify", folder / "public", "--policy", folder / "policy")
     assert "no witness asked for, cosigned by example.org/witness" in jattr(*args)[1]
+
+
+def test_a_receipt_with_deep_json_is_refused(folder, made, refused, tmp_path):
+    proof = parse_tlog_proof((made / "00000.png.tlog-proof").read_bytes())
+    for depth in (33, 989, 5000):
+        deep = TlogProof(proof.index, proof.hashes, proof.checkpoint, b"[" * depth + b"]" * depth)
+        (tmp_path / "deep").write_bytes(deep.data)
+        said = refused(2, "log", "check", made / "00000.png", tmp_path / "deep", "--policy", folder / "policy")
+        assert "the extra line of the receipt: objects and lists are nested more than 32 deep" in said
+
+
+def test_an_entry_of_deep_json_is_no_leaf(folder, ok, tmp_path):
+    for depth in (33, 850, 989):
+        (tmp_path / "deep").write_bytes(b'{"a":' * depth + b"1" + b"}" * depth)
+        assert ok("log", "append", folder, tmp_path / "deep")["others"] == 1
+    assert ok("log", "status", folder)["other"] == 3
 
 
 def test_a_witness_says_its_key_and_serves(folder, made, ok, refused, tmp_path, monkeypatch):
