@@ -61,11 +61,37 @@ def write_identity(folder: Path, origin: str, signers: Sequence[Signer]) -> None
       OSError: a file cannot be written.
     """
     identity = identity_of(origin, signers)
-    known = _lines(folder / PRIVATE) if (folder / PRIVATE).exists() else []
-    lines = [signer.skey for signer in signers]
-    kept = [line for line in known if line not in lines]
-    replace_file(folder / PRIVATE, "".join(f"{line}\n" for line in lines + kept).encode(), mode=0o600)
+    keep_private(folder, signers)
     replace_file(folder / PUBLIC, identity.data)
+
+
+def keep_private(folder: Path, signers: Sequence[Signer]) -> None:
+    """Write private keys before those that the private file has; when this returns they are on the disk.
+
+    Raises:
+      LedgerError: the file is damaged, or would grow larger than it may be.
+      OSError: it cannot be written.
+    """
+    path = folder / PRIVATE
+    lines = [signer.skey for signer in signers]
+    kept = [line for line in (_lines(path) if path.exists() else []) if line not in lines]
+    data = "".join(f"{line}\n" for line in lines + kept).encode()
+    if len(data) > MAX_BYTES:
+        raise LedgerError(f"{path} would have more than {MAX_BYTES} bytes; take keys out of it that sign no more")
+    replace_file(path, data, mode=0o600)
+
+
+def read_private(folder: Path) -> dict[Verifier, Signer]:
+    """Return all private keys that are kept, also those that do not sign, or not any more.
+
+    Raises:
+      LedgerError: the file is missing or damaged; no private text is shown.
+    """
+    lines = _lines(folder / PRIVATE)
+    try:
+        return {signer.verifier: signer for signer in map(parse_skey, lines)}
+    except LedgerError as error:
+        raise LedgerError(f"{folder / PRIVATE} is damaged: {error}; restore it from a copy") from None
 
 
 def read_identity(folder: Path) -> Identity:
@@ -94,11 +120,7 @@ def read_signers(folder: Path, identity: Identity) -> tuple[Signer, ...]:
     Raises:
       LedgerError: the file is missing or damaged, or lacks a key; no private text is shown.
     """
-    lines = _lines(folder / PRIVATE)
-    try:
-        signers = {signer.verifier: signer for signer in map(parse_skey, lines)}
-    except LedgerError as error:
-        raise LedgerError(f"{folder / PRIVATE} is damaged: {error}; restore it from a copy") from None
+    signers = read_private(folder)
     missing = [key.vkey for key in identity.keys if key not in signers]
     if missing:
         raise LedgerError(f"{folder / PRIVATE} lacks the private key of {missing[0]}; restore it from a copy")
