@@ -17,6 +17,7 @@ from jattr.cli.main import main
 from jattr.ledger.keys import COSIGNATURE, Signer, Verifier, parse_skey, parse_vkey
 from jattr.ledger.leaves import EraseLeaf, KeyLeaf, ModelLeaf, parse_leaf
 from jattr.ledger.private import FILE
+from jattr.ledger.recording import Recorder
 from jattr.ledger.store import LogStore
 from jattr.ledger.tlog_proof import TlogProof, parse_tlog_proof
 from jattr.ledger.witness import Witness
@@ -163,6 +164,23 @@ def test_an_intent_whose_picture_was_not_released_is_reported(folder, ok, jattr,
     assert not (tmp_path / "out").exists()
     assert ok("log", "status", folder)["orphans"] == [1, 2]
     assert "2 intents without a result (entries 1, 2): a process ended" in jattr("log", "status", folder)[1]
+
+
+def test_no_file_of_a_picture_is_there_before_its_result(folder, ok, jattr, tmp_path, tiny_folders, monkeypatch):
+    """A process may be killed at any moment: what it leaves then, hidden folders included, is in the log."""
+    seen, release = [], Recorder.release
+
+    def spied(self, intents, *args, **options):
+        seen.append(len(list(tmp_path.rglob("*.png"))))
+        made = release(self, intents, *args, **options)
+        seen.append(len(list(tmp_path.rglob("*.png"))))
+        return made
+
+    monkeypatch.setattr(Recorder, "release", spied)
+    monkeypatch.setattr("jattr.cli.log_generate.CHUNK", 2)
+    ok("log", "generate", folder, tiny_folders["tiny"], "--n", 3, "--out", tmp_path / "out")
+    assert seen == [0, 0, 2, 2]
+    assert len(list((tmp_path / "out").glob("*.png"))) == 3
 
 
 def test_a_full_disk_releases_nothing(folder, made, refused, tmp_path, tiny_folders):
