@@ -11,6 +11,7 @@ from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from jattr.bounded_json import read_json_text
 from jattr.errors import InputError
 
 if TYPE_CHECKING:
@@ -172,8 +173,8 @@ def parse_result(text: str) -> dict[str, Any]:
       InputError: it is no JSON, has NaN or infinities, does not fit the schema or contradicts itself.
     """
     try:
-        data = json.loads(text, parse_constant=_no_constant, parse_float=_float)
-    except (ValueError, RecursionError) as error:
+        data = read_json_text(text, parse_constant=_no_constant, parse_float=_float)
+    except ValueError as error:
         raise InputError(f"is no sound JSON ({error}); write it again with `jattr attribute`") from error
     _check_schema(data)
     names = [candidate["name"] for candidate in data["candidates"]]

@@ -3,7 +3,8 @@
     python scripts/kill_recording.py --kills 200
 
 The generator is a fake one, so nothing is compiled; log, salts, files and the folder that is renamed are real. Counts
-what must be 0: released pictures without a durable RESULT leaf that opens to their file and their pixels (unlogged),
+what must be 0: pictures, released or in the hidden folder of a process that died, without a durable RESULT leaf that
+opens to their file and their pixels (unlogged),
 commitments of durable leaves without their salts (shut), intents without a result that `jattr log status` does not
 report, or others that it does (misreported). Prints one line of JSON: the kills by what the process was at, and how
 many pictures were released and orphans left; exit code 1 if anything is not 0.
@@ -77,11 +78,11 @@ def work(folder: Path, phase: mmap.mmap, seed: int) -> None:
                 time.sleep(rng.uniform(0, 0.01))
                 pixels = rng.integers(0, 256, (count, 16, 16, 3), np.uint8)
                 files = [encode_png(one) for one in pixels]
-                for number, data in enumerate(files):
-                    (out / f"{number}.png").write_bytes(data)
                 phase[0] = 3
                 recorder.release(intents, pixels, files=files, recipient="somebody")
                 phase[0] = 4
+                for number, data in enumerate(files):
+                    (out / f"{number}.png").write_bytes(data)
             phase[0] = 0
 
 
@@ -107,13 +108,19 @@ def audit(folder: Path, wrong: Counter[str]) -> tuple[int, int]:
                 if opening is not None and field in opened:
                     opened[field].add(opening.value)
     released = [path.read_bytes() for path in folder.glob("out-*/*.png")]
-    for data in released:
+    hidden = [path.read_bytes() for path in folder.glob(".out-*/*.png")]  # of a folder that was not renamed any more
+    for data in [*released, *filter(is_whole, hidden)]:
         known = file_value(data) in opened["file"] and pixels_value(decode_picture(data)[0]) in opened["pixels"]
         wrong["unlogged"] += not known
     done = {leaf.intent for leaf in leaves if isinstance(leaf, ResultLeaf)}
     orphans = [n for n, leaf in enumerate(leaves) if isinstance(leaf, IntentLeaf) and n not in done]
     wrong["misreported"] += reported(folder / "log") != orphans
     return len(released), len(orphans)
+
+
+def is_whole(data: bytes) -> bool:
+    """Return whether a PNG was written to its end; one that was not has no digest to look for."""
+    return data.endswith(b"IEND\xaeB`\x82")
 
 
 def reported(folder: Path) -> list[int]:

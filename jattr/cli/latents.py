@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jattr.bounded_json import read_json_text
 from jattr.cli.npz import read_npz
 from jattr.errors import InputError
 from jattr.generators.settings import Settings
@@ -83,7 +84,7 @@ def _viewed(arrays: Arrays, generator: Generator, column: int | None) -> Generat
     known = texts.dtype.kind == "U" and texts.size > (column or 0)
     text = str(texts.ravel()[column or 0]) if known else ""
     try:
-        settings = json.loads(text) if text else {}
+        settings = read_json_text(text) if text else {}
         return generator.view(_text(arrays, "space", "z"), **Settings(**settings).to_json() if settings else {})
     except (ValueError, TypeError) as error:  # GeneratorError is a ValueError
         raise InputError(f"states a space or settings that cannot be used: {error}") from error

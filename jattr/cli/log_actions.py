@@ -93,6 +93,7 @@ def publish_log(args: argparse.Namespace) -> int:
     witnesses = sorted(key.name for key in found.opened.witnesses)
     result = {"size": size, "tiles": written, "place": str(place), "witnesses": witnesses}
     by = f"cosigned by {', '.join(witnesses)}" if witnesses else "with no witness: nobody vouches for one view of it"
+    by += "" if found.opened.witnessed or not witnesses else ", whom the policy does not ask for (`quorum none`)"
     lines = [f"checkpoint of {size} entries, {by}", f"{written} tiles and bundles written to {shown(str(place), 200)}"]
     lines += [f"witness {name} did not cosign: {why}" for name, why in found.failures.items()]
     emit(args, result | {"failures": dict(found.failures)}, "\n".join(lines))
@@ -150,24 +151,24 @@ def erase_entries(args: argparse.Namespace) -> int:
 
 def rotate_key(args: argparse.Namespace) -> int:
     """Sign with a new key from now on."""
-    from jattr.ledger.keys import ED25519, Signer
-    from jattr.ledger.leaves import KeyLeaf
+    from jattr.ledger.rotation import announce_key
     from jattr.ledger.store import LogStore
 
     with LogStore.open(args.folder) as log:
-        old, *further = log.signers
-        new = Signer.generate(log.origin, ED25519)
-        entry = log.append([KeyLeaf.signed(old, new).data])[0]
-        log.rotate([new, *further])
-        write(log.folder / POLICY, _with_key(log.folder / POLICY, new.verifier.vkey))
+        policy = read_file(log.folder / POLICY, MAX_FILE)
+        entry, new = announce_key(log)
+        write(log.folder / POLICY, _with_key(policy, new.verifier.vkey))  # it takes the old key as well
+        log.rotate([new, *log.signers[1:]])
     text = f"entry {entry}: {shown(args.folder, 200)} signs with {new.verifier.vkey} from now on; give it to verifiers"
     emit(args, {"entry": entry, "key": new.verifier.vkey}, text)
     return 0
 
 
-def _with_key(path: Path, vkey: str) -> bytes:
+def _with_key(policy: bytes, vkey: str) -> bytes:
     """Return a policy with a further key of the log, after those that it has."""
-    lines = read_file(path, MAX_FILE).removesuffix(b"\n").split(b"\n")
+    lines = policy.removesuffix(b"\n").split(b"\n")
+    if any(line.split()[:2] == [b"log", vkey.encode()] for line in lines):
+        return policy
     place = max((i for i, line in enumerate(lines) if line.split()[:1] == [b"log"]), default=len(lines) - 1) + 1
     return b"".join(line + b"\n" for line in [*lines[:place], f"log {vkey}".encode(), *lines[place:]])
 

@@ -61,8 +61,9 @@ def _release_all(
     seed: int,
     work: Path,
 ) -> list[Released]:
-    """Make and log the pictures, some at a time."""
+    """Make and log the pictures, some at a time; no file of them is written before it is logged, hidden or not."""
     from jattr.cli.generate import make_pixels
+    from jattr.images import encode_png
 
     released: list[Released] = []
     progress = Progress(len(z), "pictures")
@@ -70,19 +71,12 @@ def _release_all(
         part, labels = z[first : first + CHUNK], label[first : first + CHUNK]
         intents = recorder.intend(gen, part, seed=seed, first=first, labels=labels, beacon=args.beacon)
         pixels = make_pixels(gen, part, labels)
-        files = _write(work, pixels, first)
+        files = [encode_png(one) for one in pixels]
         released += recorder.release(intents, pixels, files=files, recipient=args.recipient)
+        for number, data in enumerate(files, first):
+            (work / f"{number:05d}.png").write_bytes(data)
         progress.advance(len(part))
     return released
-
-
-def _write(work: Path, pixels: np.ndarray, first: int) -> list[bytes]:
-    from jattr.images import encode_png
-
-    files = [encode_png(one) for one in pixels]
-    for number, data in enumerate(files, first):
-        (work / f"{number:05d}.png").write_bytes(data)
-    return files
 
 
 def renew(args: argparse.Namespace) -> int:

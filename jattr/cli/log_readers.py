@@ -27,7 +27,8 @@ def verify_log(args: argparse.Namespace) -> int:
     count = verify_window(log, start, opened.checkpoint)
     witnesses = sorted(key.name for key in opened.witnesses)
     result = {"origin": opened.checkpoint.origin, "size": opened.checkpoint.size, "entries": count}
-    by = f"cosigned by {', '.join(witnesses)}" if witnesses else "no witness asked for"
+    by = f"cosigned by {', '.join(witnesses)}" if witnesses else "cosigned by nobody"
+    by = by if opened.witnessed else f"no witness asked for, {by}"
     text = f"{opened.checkpoint.origin}: {count} entries lead to the root of its checkpoint of {result['size']}; {by}"
     emit(args, result | {"witnesses": witnesses, "verified": True}, text)
     return 0

@@ -8,6 +8,7 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
+from jattr.bounded_json import read_json_text
 from jattr.errors import InputError
 from jattr.rehearsal import Rehearsal
 
@@ -57,7 +58,7 @@ class RehearsalFiles(MutableMapping[str, Rehearsal]):
 
 def _read(path: Path) -> Rehearsal | None:
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        data: Any = read_json_text(path.read_text(encoding="utf-8"))
         found = Rehearsal(float(data.pop("miss")), tuple(data.pop("used")), tuple(data.pop("arrived")), **data)
         kinds = [type(value) for value in (*found.used, *found.arrived)]
         sound = kinds == [int] * len(found.used) + [bool] * len(found.used)

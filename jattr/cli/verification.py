@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jattr.bounded_json import read_json_text
 from jattr.cli.result_folder import LATENTS, SavedResult, file_sha256
 from jattr.errors import CardError, GeneratorError, InputError
 from jattr.generators.settings import NOISE
@@ -128,10 +129,8 @@ def _load_candidate(path: str, stated: Mapping[str, Any], report: Report) -> tup
 
 def _card_name(folder: Path, stated: Mapping[str, Any]) -> str:
     """Return the name of the candidate in a damaged folder: the card's, or the folder's."""
-    import json
-
     try:
-        name = json.loads((folder / "card.json").read_text(encoding="utf-8"))["name"]
+        name = read_json_text((folder / "card.json").read_text(encoding="utf-8"))["name"]
     except (OSError, ValueError, KeyError, TypeError):
         name = folder.name
     return name if name in stated else folder.name

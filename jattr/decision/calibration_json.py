@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from jattr.bounded_json import read_json_text
 from jattr.decision.calibration import SCHEMA, Calibrated, Calibration, Sample
 from jattr.decision.restart_power import Restarts
 from jattr.errors import InputError
@@ -48,10 +49,10 @@ def from_json(text: str) -> Calibration:
         schema, counts that are negative or do not agree, or what `Calibration` refuses.
     """
     try:
-        data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
+        data = read_json_text(text, parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
     except InputError:
         raise
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"the calibration is no JSON: {error}{ADVICE}") from None
     if isinstance(data, dict) and "schema" in data and data["schema"] != SCHEMA:
         raise InputError(

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jattr.bounded_json import MAX_DEPTH, NestingError, read_json_text
 from jattr.errors import CardError
 
 MAX_BYTES = 1 << 20  # the largest card file; real ones have about 1500 bytes
-MAX_DEPTH = 32  # objects and lists within each other
 MAX_VALUES = 20_000  # values and names in one card; 1000 layers need 11,000
 MAX_INTEGER = 1 << 63
 
@@ -24,13 +24,13 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """
     try:
         text = _read_bytes(path).decode("utf-8-sig")
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+        return read_json_text(text, object_pairs_hook=_object, parse_constant=_constant)
     except UnicodeDecodeError as error:
         raise CardError(f"byte {error.start} is not UTF-8; save the card as UTF-8 text") from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise CardError(f"not JSON: {error.msg} ({where}); correct it there") from error
-    except RecursionError as error:
+    except NestingError as error:
         raise CardError(f"nested too deeply; at most {MAX_DEPTH} levels are read") from error
     except CardError:
         raise

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import rfc8785
 
+from jattr.bounded_json import NestingError, read_json_text
 from jattr.errors import LedgerError
 from jattr.ledger.encoding import shown
 
@@ -36,19 +37,19 @@ def parse_canonical(data: bytes, what: str, limit: int) -> Any:
     """Return the value that canonical JSON of at most `limit` bytes states.
 
     Raises:
-      LedgerError: it is longer, no JSON, names a key twice, has a fraction or a number too large, or is spelt in
-        another way than the canonical one.
+      LedgerError: it is longer, no JSON, nested more than 32 deep, names a key twice, has a fraction or a number too
+        large, or is spelt in another way than the canonical one.
     """
     if len(data) > limit:
         raise LedgerError(f"{what} has {len(data)} bytes; at most {limit} are read")
     try:
         text = data.decode("utf-8")
-        value = json.loads(
+        value = read_json_text(
             text, object_pairs_hook=_object, parse_int=_integer, parse_float=_refuse, parse_constant=_refuse
         )
-    except LedgerError as error:
+    except (LedgerError, NestingError) as error:
         raise LedgerError(f"{what}: {error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise LedgerError(f"{what} is no JSON in UTF-8: {error}") from error
     if not _is_canonical(value, text):
         raise LedgerError(f"{what} is not spelt as RFC 8785 demands (keys sorted, no blanks): {shown(data)}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jattr.bounded_json import read_json_text
 from jattr.errors import LedgerError
 from jattr.ledger.checkpoint import check_origin
 from jattr.ledger.durable import replace_file
@@ -60,11 +61,37 @@ def write_identity(folder: Path, origin: str, signers: Sequence[Signer]) -> None
       OSError: a file cannot be written.
     """
     identity = identity_of(origin, signers)
-    known = _lines(folder / PRIVATE) if (folder / PRIVATE).exists() else []
-    lines = [signer.skey for signer in signers]
-    kept = [line for line in known if line not in lines]
-    replace_file(folder / PRIVATE, "".join(f"{line}\n" for line in lines + kept).encode(), mode=0o600)
+    keep_private(folder, signers)
     replace_file(folder / PUBLIC, identity.data)
+
+
+def keep_private(folder: Path, signers: Sequence[Signer]) -> None:
+    """Write private keys before those that the private file has; when this returns they are on the disk.
+
+    Raises:
+      LedgerError: the file is damaged, or would grow larger than it may be.
+      OSError: it cannot be written.
+    """
+    path = folder / PRIVATE
+    lines = [signer.skey for signer in signers]
+    kept = [line for line in (_lines(path) if path.exists() else []) if line not in lines]
+    data = "".join(f"{line}\n" for line in lines + kept).encode()
+    if len(data) > MAX_BYTES:
+        raise LedgerError(f"{path} would have more than {MAX_BYTES} bytes; take keys out of it that sign no more")
+    replace_file(path, data, mode=0o600)
+
+
+def read_private(folder: Path) -> dict[Verifier, Signer]:
+    """Return all private keys that are kept, also those that do not sign, or not any more.
+
+    Raises:
+      LedgerError: the file is missing or damaged; no private text is shown.
+    """
+    lines = _lines(folder / PRIVATE)
+    try:
+        return {signer.verifier: signer for signer in map(parse_skey, lines)}
+    except LedgerError as error:
+        raise LedgerError(f"{folder / PRIVATE} is damaged: {error}; restore it from a copy") from None
 
 
 def read_identity(folder: Path) -> Identity:
@@ -78,9 +105,9 @@ def read_identity(folder: Path) -> Identity:
         raise LedgerError(f"{folder} has no {PUBLIC}, so it is no folder of a log; make one with `jattr log init`")
     data = _read(path)
     try:
-        facts: Any = json.loads(data)
+        facts: Any = read_json_text(data.decode())
         identity = Identity(facts["origin"], tuple(parse_vkey(key) for key in facts["keys"]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LedgerError(f"{path} is damaged: {error}; restore it from a copy") from error
     if facts.get("schema") != SCHEMA or identity.data != data:
         raise LedgerError(f"{path} is not as this jattr writes it (schema {SCHEMA}); restore it from a copy")
@@ -93,11 +120,7 @@ def read_signers(folder: Path, identity: Identity) -> tuple[Signer, ...]:
     Raises:
       LedgerError: the file is missing or damaged, or lacks a key; no private text is shown.
     """
-    lines = _lines(folder / PRIVATE)
-    try:
-        signers = {signer.verifier: signer for signer in map(parse_skey, lines)}
-    except LedgerError as error:
-        raise LedgerError(f"{folder / PRIVATE} is damaged: {error}; restore it from a copy") from None
+    signers = read_private(folder)
     missing = [key.vkey for key in identity.keys if key not in signers]
     if missing:
         raise LedgerError(f"{folder / PRIVATE} lacks the private key of {missing[0]}; restore it from a copy")

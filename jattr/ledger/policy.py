@@ -4,13 +4,13 @@ Opening a checkpoint goes through a policy, always: without one, a signature is 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.encoding import parse_decimal, shown
-from jattr.ledger.keys import COSIGNATURE, ED25519, ML_DSA_44, Verifier, parse_vkey
+from jattr.ledger.keys import COSIGNATURE, ED25519, KINDS, ML_DSA_44, Verifier, parse_vkey
 from jattr.ledger.note import Signature, open_note
 
 NO_QUORUM = b"none"
@@ -42,23 +42,22 @@ class OpenedCheckpoint:
 
     checkpoint: Checkpoint
     log: Verifier
-    witnesses: dict[Verifier, int]  # of the policy, with the time of each cosignature, seconds since 1970
+    witnesses: dict[Verifier, int | None]  # of the policy, with the time of each cosignature, if it states one
     unknown: tuple[Signature, ...]  # signatures of keys that the policy does not name
-
-    @property
-    def time(self) -> int | None:
-        """The earliest cosignature, seconds since 1970: no later was this checkpoint made. None without witnesses."""
-        return min(self.witnesses.values(), default=None)
+    witnessed: bool  # the witnesses are the policy's quorum; never under `quorum none`, which asks for nobody
+    time: int | None  # seconds since 1970, when the quorum was complete: no later was this made. None: no time stated
+    dated_by: tuple[str, ...]  # names of the witnesses that were the quorum by then, sorted
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Logs, witnesses by name, groups by name, and the name of the quorum."""
+    """Logs, witnesses by name, groups by name, the name of the quorum, and whether a checkpoint must have it."""
 
     logs: tuple[Party, ...] = ()
     witnesses: Mapping[bytes, Party] = field(default_factory=dict)
     groups: Mapping[bytes, Group] = field(default_factory=dict)
     quorum: bytes = NO_QUORUM
+    required: bool = True
 
     def open(self, data: bytes) -> OpenedCheckpoint:
         """Verify a signed checkpoint.
@@ -74,37 +73,56 @@ class Policy:
         signed = [key for key in logs if key in note.verified and key.name == checkpoint.origin]
         if not signed:
             raise VerificationError(f"no log key of the policy has signed for the log {checkpoint.origin}")
-        cosigned = {key: note.verified[key] or 0 for key in witnesses if key in note.verified}
-        if not self.is_quorum(cosigned):
+        cosigned = {key: note.verified[key] for key in witnesses if key in note.verified}
+        witnessed = self.is_quorum(cosigned)
+        if self.required and self.quorum != NO_QUORUM and not witnessed:
             have = ", ".join(sorted(key.name for key in cosigned)) or "none"
             raise VerificationError(
                 f"the checkpoint of {checkpoint.size} entries lacks the quorum {shown(self.quorum)} of witnesses;"
                 f" those that cosigned it: {have}"
             )
-        return OpenedCheckpoint(checkpoint, signed[0], cosigned, note.unknown)
+        time, counted = self._dated(cosigned)
+        names = tuple(sorted(key.name for key in counted))
+        return OpenedCheckpoint(checkpoint, signed[0], cosigned, note.unknown, witnessed, time, names)
 
-    def is_quorum(self, keys: Mapping[Verifier, int]) -> bool:
-        """Whether witnesses with these keys are enough."""
-        return self.quorum == NO_QUORUM or self._agrees(self.quorum, keys)
+    def is_quorum(self, keys: Collection[Verifier]) -> bool:
+        """Whether witnesses with these keys are the quorum. Under `quorum none` nobody is."""
+        return bool(self._counted(self.quorum, keys))
 
     def without_quorum(self) -> "Policy":
-        """The same logs and witnesses, none of whom need to have signed."""
-        return replace(self, quorum=NO_QUORUM)
+        """The same policy, which opens checkpoints without their quorum, too, and says whether they have it."""
+        return replace(self, required=False)
 
-    def _agrees(self, name: bytes, keys: Mapping[Verifier, int]) -> bool:
+    def _dated(self, cosigned: Mapping[Verifier, int | None]) -> tuple[int | None, frozenset[Verifier]]:
+        """Return when the quorum was complete, and who was it then.
+
+        Whoever lies about the time can move this only as far as an honest witness of the quorum had signed by then.
+        """
+        times = {key: time for key, time in cosigned.items() if time is not None}
+        for latest in sorted(set(times.values())):
+            if counted := self._counted(self.quorum, [key for key, time in times.items() if time <= latest]):
+                return latest, counted
+        return None, frozenset()
+
+    def _counted(self, name: bytes, keys: Collection[Verifier]) -> frozenset[Verifier]:
+        """Return those of the keys by which a witness or group has witnessed; none if it has not."""
+        if name == NO_QUORUM:
+            return frozenset()
         if name in self.witnesses:
-            return self.witnesses[name].key in keys
+            return frozenset({self.witnesses[name].key} & set(keys))
         group = self.groups[name]
-        return sum(self._agrees(member, keys) for member in group.members) >= group.threshold
+        found = [counted for member in group.members if (counted := self._counted(member, keys))]
+        return frozenset().union(*found) if len(found) >= group.threshold else frozenset()
 
 
-def parse_policy(data: bytes, *, duplicates: bool = False) -> Policy:
+def parse_policy(data: bytes, *, lenient: bool = False) -> Policy:
     """Return the policy that a file states.
 
     Args:
       data: the file.
-      duplicates: take one key under two names, as some readers do. One witness can then fill a quorum of two, so the
-        specification forbids it, and so does everything in jattr that decides.
+      lenient: take what other readers take and the specification forbids: one key under two names (by which one witness
+        can fill a quorum of two), comments behind a statement, and witnesses by their plain Ed25519 keys. Nothing in
+        jattr that decides does.
 
     Raises:
       LedgerError: it is malformed, names what it has not defined, or has no quorum; the message names the line.
@@ -113,23 +131,25 @@ def parse_policy(data: bytes, *, duplicates: bool = False) -> Policy:
         raise LedgerError(f"the policy has more than {MAX_BYTES} bytes or {MAX_LINES} lines")
     if bad := re.search(rb"[^\t\n\x20-\x7e\x80-\xff]", data):
         raise LedgerError(f"the policy has the control byte 0x{bad[0][0]:02x}; only tabs and newlines may occur")
-    reader = _Reader(duplicates)
+    reader = _Reader(lenient)
     for number, line in enumerate(data.split(b"\n"), 1):
         words = re.findall(rb"[^ \t]+", line)
         comment = next((place for place, word in enumerate(words) if word.startswith(b"#")), len(words))
-        if words := words[:comment]:
-            try:
+        try:
+            if 0 < comment < len(words) and not lenient:
+                raise LedgerError(f"the comment {shown(words[comment])} follows a statement; give it a line of its own")
+            if words := words[:comment]:
                 reader.read(words)
-            except LedgerError as error:
-                raise LedgerError(f"policy, line {number}: {error}") from error
+        except LedgerError as error:
+            raise LedgerError(f"policy, line {number}: {error}") from error
     if reader.quorum is None:
         raise LedgerError("the policy defines no quorum; end it with `quorum NAME`, or `quorum none` for no witnesses")
     return Policy(tuple(reader.logs), reader.witnesses, reader.groups, reader.quorum)
 
 
 class _Reader:
-    def __init__(self, duplicates: bool) -> None:
-        self.duplicates = duplicates
+    def __init__(self, lenient: bool) -> None:
+        self.lenient = lenient
         self.logs: list[Party] = []
         self.witnesses: dict[bytes, Party] = {}
         self.groups: dict[bytes, Group] = {}
@@ -140,10 +160,10 @@ class _Reader:
     def read(self, words: list[bytes]) -> None:
         kind, *rest = words
         if kind == b"log" and len(rest) in (1, 2):
-            self.logs.append(self.party(rest, (ED25519, ML_DSA_44), self.logs))
+            self.logs.append(self.party(rest, (ED25519, ML_DSA_44), self.logs, [*self.witnesses.values()]))
         elif kind == b"witness" and len(rest) in (2, 3):
             others = [*self.witnesses.values()]
-            self.witnesses[self.new(rest[0])] = self.party(rest[1:], (COSIGNATURE, ML_DSA_44), others)
+            self.witnesses[self.new(rest[0])] = self.party(rest[1:], (COSIGNATURE, ML_DSA_44), others, self.logs)
         elif kind == b"group" and len(rest) >= 3:
             self.group(*rest)
         elif kind == b"quorum" and len(rest) == 1:
@@ -154,17 +174,22 @@ class _Reader:
                 " `group NAME all|any|K NAME...` or `quorum NAME`"
             )
 
-    def party(self, words: list[bytes], kinds: tuple[int, ...], others: list[Party]) -> Party:
+    def party(self, words: list[bytes], kinds: tuple[int, ...], others: list[Party], apart: list[Party]) -> Party:
         try:
             key = parse_vkey(words[0].decode())
         except UnicodeDecodeError as error:
             raise LedgerError(f"the key {shown(words[0])} is not UTF-8") from error
-        if key.kind == ED25519 and COSIGNATURE in kinds:
-            key = Verifier(key.name, COSIGNATURE, key.public)  # witnesses are often listed by their plain Ed25519 key
+        if key.kind == ED25519 and COSIGNATURE in kinds and self.lenient:
+            key = Verifier(key.name, COSIGNATURE, key.public)
         if key.kind not in kinds:
-            raise LedgerError(f"the key of {key.name} is of type 0x{key.kind:02x}, which does not do this work")
-        if not self.duplicates and any(key.public == other.key.public for other in others):
+            raise LedgerError(_unfit(key, kinds))
+        if not self.lenient and any(key.public == other.key.public for other in others):
             raise LedgerError(f"the key of {key.name} is listed twice")
+        if any(key.public == other.key.public for other in apart):
+            raise LedgerError(
+                f"the key of {key.name} is a log's and a witness's at once: a log cannot vouch for itself. List"
+                " witnesses that others run, by keys of their own, or write `quorum none`"
+            )
         return Party(key, words[1] if len(words) > 1 else None)
 
     def new(self, name: bytes) -> bytes:
@@ -196,3 +221,14 @@ class _Reader:
         if self.quorum is not None:
             raise LedgerError("a second quorum; a policy has one")
         self.quorum = name if name == NO_QUORUM else self.known(name)
+
+
+def _unfit(key: Verifier, kinds: tuple[int, ...]) -> str:
+    """Return why a key cannot stand where it does."""
+    legal = " or ".join(f"0x{kind:02x} ({KINDS[kind]})" for kind in kinds)
+    text = (
+        f"the key of {key.name} is of type 0x{key.kind:02x} ({KINDS[key.kind]}), which does not do this work: {legal}"
+    )
+    if key.kind == ED25519:
+        text += f". If it cosigns, its vkey is {Verifier(key.name, COSIGNATURE, key.public).vkey}; ask its keeper"
+    return text

@@ -19,7 +19,7 @@ from jattr.errors import LedgerError
 from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.database import FILE, Database, Signed, create_database
 from jattr.ledger.durable import held, make_folder, replace_file, sync_folder
-from jattr.ledger.identity import Identity, identity_of, read_identity, read_signers, write_identity
+from jattr.ledger.identity import Identity, identity_of, keep_private, read_identity, read_signers, write_identity
 from jattr.ledger.keys import Signer
 from jattr.ledger.log_view import LogView
 from jattr.ledger.merkle import leaf_hash
@@ -193,8 +193,17 @@ class LogStore(LogView):
         with self._write() as database, self._all_or_broken():
             database.set_published(size, note)
 
+    def keep_key(self, signer: Signer) -> None:
+        """Keep a private key that does not sign yet; when this returns it is on the disk.
+
+        Raises:
+          LedgerError: it cannot be kept.
+        """
+        with self._write(), self._all_or_broken():
+            keep_private(self.folder, [signer])
+
     def rotate(self, signers: Sequence[Signer]) -> None:
-        """Sign with other keys from now on. The entry that announces them is the caller's.
+        """Sign with other keys from now on. The entry that announces them is the caller's (`rotation.py`).
 
         Raises:
           LedgerError: the keys will not do, or cannot be kept.

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from jattr.bounded_json import read_json_text
 from jattr.errors import InputError, OutputError
 from jattr.sweep.cells import Cell
 from jattr.sweep.compute import CellResult
@@ -70,7 +71,7 @@ class Store:
     def meta(self) -> dict[str, Any]:
         """Return what the store says of itself, by name."""
         with _reading(self.folder):
-            return {name: json.loads(value) for name, value in self._db.execute("SELECT name, value FROM meta")}
+            return {name: read_json_text(value) for name, value in self._db.execute("SELECT name, value FROM meta")}
 
     def known(self) -> dict[str, str]:
         """Return the status of every cell that is there, by key."""
@@ -124,7 +125,7 @@ class Store:
             if row is None:
                 raise InputError(f"{self.folder} has no array {name!r} of cell {cell}")
             dtype = np.dtype(row[0]).newbyteorder("<")
-            return np.frombuffer(row[2], dtype).reshape(json.loads(row[1])).astype(np.dtype(row[0]))
+            return np.frombuffer(row[2], dtype).reshape(read_json_text(row[1])).astype(np.dtype(row[0]))
 
     def _add_cell(self, db: sqlite3.Connection, cell: Cell, status: str, error: str, seconds: float) -> None:
         batch = cell.batch

@@ -14,10 +14,12 @@ from log_files import full_disk, read_only
 
 from jattr.cli import log_readers
 from jattr.cli.main import main
-from jattr.ledger.keys import COSIGNATURE, Signer
+from jattr.ledger.keys import COSIGNATURE, Signer, Verifier, parse_skey, parse_vkey
 from jattr.ledger.leaves import EraseLeaf, KeyLeaf, ModelLeaf, parse_leaf
 from jattr.ledger.private import FILE
+from jattr.ledger.recording import Recorder
 from jattr.ledger.store import LogStore
+from jattr.ledger.tlog_proof import TlogProof, parse_tlog_proof
 from jattr.ledger.witness import Witness
 from jattr.ledger.witness_http import WitnessServer
 from jattr.ledger.witness_store import WitnessStore
@@ -162,6 +164,23 @@ def test_an_intent_whose_picture_was_not_released_is_reported(folder, ok, jattr,
     assert not (tmp_path / "out").exists()
     assert ok("log", "status", folder)["orphans"] == [1, 2]
     assert "2 intents without a result (entries 1, 2): a process ended" in jattr("log", "status", folder)[1]
+
+
+def test_no_file_of_a_picture_is_there_before_its_result(folder, ok, jattr, tmp_path, tiny_folders, monkeypatch):
+    """A process may be killed at any moment: what it leaves then, hidden folders included, is in the log."""
+    seen, release = [], Recorder.release
+
+    def spied(self, intents, *args, **options):
+        seen.append(len(list(tmp_path.rglob("*.png"))))
+        made = release(self, intents, *args, **options)
+        seen.append(len(list(tmp_path.rglob("*.png"))))
+        return made
+
+    monkeypatch.setattr(Recorder, "release", spied)
+    monkeypatch.setattr("jattr.cli.log_generate.CHUNK", 2)
+    ok("log", "generate", folder, tiny_folders["tiny"], "--n", 3, "--out", tmp_path / "out")
+    assert seen == [0, 0, 2, 2]
+    assert len(list((tmp_path / "out").glob("*.png"))) == 3
 
 
 def test_a_full_disk_releases_nothing(folder, made, refused, tmp_path, tiny_folders):
@@ -320,6 +339,96 @@ def test_rotate(folder, made, ok, tmp_path):
     assert [line.startswith("log ") for line in lines if not line.startswith("#")] == [True, True, False, False]
     assert ok("log", "verify", folder / "public", "--policy", folder / "policy")["size"] == 6
     assert main(["log", "verify", str(folder / "public"), "--policy", str(old_policy)]) == 3
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+def dies(*args, **options):
+    raise Died
+
+
+STEPS = {  # where it ends -> what is called there
+    "before anything": "jattr.ledger.store.keep_private",
+    "key, no leaf": "jattr.ledger.store.LogStore.append",
+    "leaf": "jattr.cli.log_actions.write",
+    "policy": "jattr.ledger.store.LogStore.rotate",
+    "within the switch": "jattr.ledger.store.write_identity",
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_rotation_that_ends_anywhere_can_be_gone_on_with(step, folder, made, ok, tmp_path, monkeypatch):
+    ok("log", "publish", folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(STEPS[step], dies)
+        with pytest.raises(Died):
+            main(["log", "rotate", str(folder)])
+    announced = [leaf.new for leaf in leaves(folder) if isinstance(leaf, KeyLeaf)]
+    assert len(announced) == (step not in ("before anything", "key, no leaf"))
+    private = [parse_skey(line).verifier.vkey for line in (folder / "keys").read_text("ascii").splitlines()]
+    assert set(announced) <= set(private), "a key is announced with which nobody can sign"
+    assert len(private) == 1 + (step != "before anything")
+    assert os.stat(folder / "keys").st_mode & 0o777 == 0o600
+    (tmp_path / "more").write_bytes(EraseLeaf((0,), "made elsewhere").data)
+    ok("log", "append", folder, tmp_path / "more")
+    size = ok("log", "publish", folder)["size"]
+    assert ok("log", "verify", folder / "public", "--policy", folder / "policy")["size"] == size
+    found = ok("log", "rotate", folder)
+    assert [leaf.new for leaf in leaves(folder) if isinstance(leaf, KeyLeaf)] == [found["key"]]
+    assert announced in ([], [found["key"]])
+    assert log_key(folder) == found["key"]
+    ok("log", "append", folder, tmp_path / "more")
+    assert ok("log", "publish", folder)["size"] > size
+    ok("log", "verify", folder / "public", "--policy", folder / "policy")
+    assert ok("log", "rotate", folder)["key"] != found["key"]
+    ok("log", "append", folder, tmp_path / "more")
+    ok("log", "publish", folder)
+    assert (folder / "policy").read_text("utf-8").count("\nlog ") == 3
+
+
+def test_a_rotation_without_a_policy_changes_nothing(folder, made, refused):
+    (folder / "policy").unlink()
+    before = (folder / "keys").read_bytes(), log_key(folder)
+    assert "cannot read" in refused(2, "log", "rotate", folder)
+    assert ((folder / "keys").read_bytes(), log_key(folder)) == before
+    assert not [leaf for leaf in leaves(folder) if isinstance(leaf, KeyLeaf)]
+
+
+def test_a_log_is_no_witness_of_its_own(folder, made, ok, refused):
+    ok("log", "publish", folder)
+    public = parse_vkey(log_key(folder)).public
+    own = Verifier("independent.org", COSIGNATURE, public)
+    text = (folder / "policy").read_text("utf-8").replace("quorum none", f"witness w {own.vkey}\nquorum w")
+    (folder / "policy").write_text(text, "utf-8")
+    for args in (("publish", folder), ("verify", folder / "public", "--policy", folder / "policy")):
+        assert "a log cannot vouch for itself" in refused(2, "log", *args)
+
+
+def test_a_witness_that_nobody_asked_for(folder, made, ok, jattr, tmp_path):
+    with witness(folder, tmp_path):
+        text = (folder / "policy").read_text("utf-8").replace("quorum w", "quorum none")
+        (folder / "policy").write_text(text, "utf-8")
+        assert "whom the policy does not ask for (`quorum none`)" in jattr("log", "publish", folder)[1]
+    args = ("log", "verify", folder / "public", "--policy", folder / "policy")
+    assert "no witness asked for, cosigned by example.org/witness" in jattr(*args)[1]
+
+
+def test_a_receipt_with_deep_json_is_refused(folder, made, refused, tmp_path):
+    proof = parse_tlog_proof((made / "00000.png.tlog-proof").read_bytes())
+    for depth in (33, 989, 5000):
+        deep = TlogProof(proof.index, proof.hashes, proof.checkpoint, b"[" * depth + b"]" * depth)
+        (tmp_path / "deep").write_bytes(deep.data)
+        said = refused(2, "log", "check", made / "00000.png", tmp_path / "deep", "--policy", folder / "policy")
+        assert "the extra line of the receipt: objects and lists are nested more than 32 deep" in said
+
+
+def test_an_entry_of_deep_json_is_no_leaf(folder, ok, tmp_path):
+    for depth in (33, 850, 989):
+        (tmp_path / "deep").write_bytes(b'{"a":' * depth + b"1" + b"}" * depth)
+        assert ok("log", "append", folder, tmp_path / "deep")["others"] == 1
+    assert ok("log", "status", folder)["other"] == 3
 
 
 def test_a_witness_says_its_key_and_serves(folder, made, ok, refused, tmp_path, monkeypatch):

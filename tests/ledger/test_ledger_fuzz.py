@@ -121,10 +121,10 @@ def read_policy(data: bytes) -> bytes:
 
 
 def words(line: bytes) -> list[bytes]:
-    """Return the words of a line up to a comment, the rule of a group as a number."""
+    """Return the words of a line that is no comment, the rule of a group as a number."""
     found = [word for word in line.replace(b"\t", b" ").split(b" ") if word]
-    comment = next((place for place, word in enumerate(found) if word.startswith(b"#")), len(found))
-    del found[comment:]
+    if found and found[0].startswith(b"#"):
+        return []
     if found[:1] == [b"group"]:
         counts = {b"any": b"1", b"all": b"%d" % len(found[3:])}
         found[2] = counts.get(found[2], found[2])
