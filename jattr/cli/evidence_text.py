@@ -59,9 +59,12 @@ def _window_text(start: OpenedCheckpoint | None, end: OpenedCheckpoint) -> str:
     first = 0 if start is None else start.checkpoint.size
     text = f"window: entries {first} to {end.checkpoint.size - 1}"
     for what, opened in (("begins", start), ("ends", end)):
-        if opened is not None and opened.time is not None:
-            names = ", ".join(sorted(key.name for key in opened.witnesses))
-            text += f"; it {what} no later than {_date(opened.time)}, by {shown(names, 200)}"
+        if opened is None or not opened.witnesses:
+            continue
+        if opened.time is None:
+            text += f"; when it {what}: no time stated"
+        else:
+            text += f"; it {what} no later than {_date(opened.time)}, by {shown(', '.join(opened.dated_by), 200)}"
     return text
 
 

@@ -19,7 +19,7 @@ from jattr.ledger.evidence.regenerate import accused_picture, alike, check_shown
 from jattr.ledger.evidence.window import Leaves, exact_entries, examine
 from jattr.ledger.leaves import ModelLeaf, parse_leaf
 from jattr.ledger.perceptual import turned_hashes
-from jattr.ledger.policy import NO_QUORUM, OpenedCheckpoint, Policy
+from jattr.ledger.policy import OpenedCheckpoint, Policy
 from jattr.ledger.private import PrivateStore
 from jattr.ledger.store import LogStore
 
@@ -126,7 +126,7 @@ def is_witnessed(policy: Policy, start: bytes | None, end: bytes) -> bool:
       VerificationError: the log's own signature is missing or wrong.
     """
     opened: list[OpenedCheckpoint] = [policy.without_quorum().open(note) for note in (start, end) if note is not None]
-    return policy.quorum != NO_QUORUM and all(policy.is_quorum(found.witnesses) for found in opened)
+    return all(found.witnessed for found in opened)
 
 
 def _before(log: LogStore, number: int, end: Checkpoint) -> bytes | None:

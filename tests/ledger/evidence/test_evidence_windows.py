@@ -42,8 +42,9 @@ def test_without_a_witness_no_denial(mine: Owner) -> None:
 
 def test_a_witness_that_the_verifier_does_not_trust_counts_for_nothing(world: World) -> None:
     data = made_of(world.mine, FOREIGN, world.end).data
-    asks_nobody = world.mine.policy.without_quorum()  # whoever cosigned is not the verifier's choice
-    stranger_only = parse_policy(f"log {world.mine.keys[0].vkey}\nquorum none\n".encode())
+    log, witness = world.mine.keys[0].vkey, world.mine.witness_key.vkey
+    asks_nobody = parse_policy(f"log {log}\nwitness w {witness}\nquorum none\n".encode())  # nobody's choice cosigned
+    stranger_only = parse_policy(f"log {log}\nquorum none\n".encode())
     for policy in (asks_nobody, stranger_only):
         with pytest.raises(VerificationError, match=r"window, verdict: .*no independent witness"):
             verify_evidence(data, world.mine.public, policy, gen=tiny(), nonce=NONCE)
