@@ -10,10 +10,11 @@ import sys
 import numpy as np
 import pytest
 from image_files import GREY, RGB, RGBA, RNG, chunk, encoded, png
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from jattr.errors import ImageError, OutputError
 from jattr.images import fit, fit_notes, load_picture, read_image, to_byte, to_float, write_png
+from jattr.images.colour import COLORANTS
 
 
 @pytest.fixture
@@ -157,6 +158,83 @@ def test_profiles_are_ignored_and_noted(load, kind):
     assert np.array_equal(plain.pixels, tagged.pixels)
     assert plain.notes == ()
     assert "profile" in tagged.notes[0]
+    assert (plain.srgb, tagged.srgb) == (True, False)
+
+
+def profile(curve, *, colorants=COLORANTS, kind=b"RGB XYZ ", extra=()):
+    """An ICC profile with one curve for red, green and blue."""
+    tags = {
+        name: b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(65536 * v) for v in xyz)) for name, xyz in colorants.items()
+    }
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve) | dict.fromkeys(extra, b"mft2")
+    table, bodies = b"", b""
+    for name, body in tags.items():
+        table += struct.pack(">4sII", name, 132 + 12 * len(tags) + len(bodies), len(body))
+        bodies += body
+    return bytes(16) + kind + bytes(12) + b"acsp" + bytes(88) + struct.pack(">I", len(tags)) + table + bodies
+
+
+def curve_table(light):
+    """The tag of a tone curve given by its values in [0, 1]."""
+    return b"curv\0\0\0\0" + struct.pack(f">I{len(light)}H", len(light), *(round(65535 * v) for v in light))
+
+
+def srgb_light(count):
+    x = np.arange(count) / (count - 1)
+    return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+
+
+SRGB_TABLE = curve_table(srgb_light(1024))
+GAMMA = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(1.8 * 256))
+PARAMETRIC = b"para\0\0\0\0" + struct.pack(
+    ">HH5i", 3, 0, *(round(65536 * v) for v in (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
+)
+ADOBE = COLORANTS | {b"gXYZ": (0.2053, 0.6257, 0.0609), b"rXYZ": (0.6097, 0.3111, 0.0195)}
+OTHERS = {
+    "other curve": profile(GAMMA),
+    "no curve": profile(curve_table([])),
+    "other primaries": profile(PARAMETRIC, colorants=ADOBE),
+    "a table besides": profile(PARAMETRIC, extra=[b"A2B0"]),
+    "grey": profile(PARAMETRIC, kind=b"GRAYXYZ "),
+    "cut off": profile(SRGB_TABLE)[:900],
+    "overflow": profile(b"para" + bytes(8) + struct.pack(">i", -(2**31))),
+    "unknown function": profile(b"para\0\0\0\0\0\x09\0\0" + bytes(28)),
+    "too large": profile(SRGB_TABLE) + bytes(1 << 17),
+}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_profiles_of_srgb_are_known_and_need_no_note(load, kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    pillows = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for data in (pillows, profile(SRGB_TABLE), profile(PARAMETRIC)):
+        picture = load(encoded(RGB, kind, icc_profile=data, **options))
+        assert (picture.srgb, picture.notes) == (True, ())
+    for name, data in OTHERS.items():
+        picture = load(encoded(RGB, kind, icc_profile=data, **options))
+        assert (picture.srgb, len(picture.notes)) == (False, 1), name
+
+
+COLOUR_CHUNKS = [
+    (b"gAMA", struct.pack(">I", 45455), True),
+    (b"gAMA", struct.pack(">I", 45454), False),
+    (b"gAMA", b"", False),
+    (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), True),
+    (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000), False),
+    (b"cHRM", struct.pack(">8I", 2**32 - 1, 32900, 64000, 33000, 30000, 60000, 15000, 6000), False),
+    (b"cHRM", bytes(31), False),
+    (b"cICP", bytes((1, 13, 0, 1)), True),
+    (b"cICP", bytes((9, 16, 0, 1)), False),
+    (b"sRGB", b"\0", True),
+    (b"iCCP", b"name\0\0damaged", False),
+    (b"iCCP", b"", False),
+]
+
+
+@pytest.mark.parametrize(("type_", "body", "srgb"), COLOUR_CHUNKS)
+def test_colours_of_png_chunks(load, type_, body, srgb):
+    picture = load(png([[1, 2, 3]], 1, extra=chunk(type_, body)))
+    assert (picture.srgb, len(picture.notes)) == (srgb, 0 if srgb else 1)
 
 
 def test_gamma_is_ignored_and_noted(load):
@@ -180,6 +258,7 @@ def test_exif_orientation_is_applied_as_viewers_do(load, kind, orientation, orde
     picture = load(data)
     assert np.array_equal(picture.pixels, expected)
     assert len(picture.notes) == (2 <= orientation <= 8)
+    assert picture.orientation == (orientation if 2 <= orientation <= 8 else 1)
 
 
 def test_the_name_of_the_file_does_not_matter(tmp_path):

@@ -16,12 +16,12 @@ from jattr.images.jpeg import read_coefficients
 from jattr.images.reading import read_bytes
 from jattr.nuisances.chain import Chain
 from jattr.nuisances.files import AlteredPictures, from_decoded, from_jpeg
+from jattr.nuisances.geometry import only_tagged
 from jattr.nuisances.history import find_jpeg
 from jattr.nuisances.jpeg import DECODED
 from jattr.nuisances.registry import REGISTRY, parse_chain
 
 AUTO, NONE, JPEG = "auto", "none", "jpeg"
-TURNED = "turned upright"  # of a picture's notes
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,26 @@ def parse_alternatives(texts: Sequence[str]) -> tuple[Alternative, ...]:
                 raise InputError(f"--alteration is {text!r}; it is auto, none, or a chain of {', '.join(REGISTRY)}")
             found.append(Alternative(text, parse_chain(",".join(parts[: len(parts) - own])), jpeg=own))
     return tuple(found)
+
+
+def alternatives_of(
+    alternatives: Sequence[Alternative], picture: Picture, generators: Sequence[Generator], *, resize: bool
+) -> tuple[tuple[Alternative, ...], bool]:
+    """Return the alternatives for a picture, and whether one that should be among them is not.
+
+    Where nothing was named and the file asks to be shown turned, either the picture was turned when it was saved, or
+    only that request was added to its file. The second can be tried on candidates of one size only.
+    """
+    text = only_tagged(picture.orientation, jpeg=picture.jpeg)
+    if not text or not any(alternative.guessed for alternative in alternatives):
+        return tuple(alternatives), False
+    if resize or len({gen.image_shape for gen in generators}) > 1:
+        return tuple(alternatives), True
+    size, wanted = picture.pixels.shape[:2], generators[0].image_shape[:2]
+    if (size[::-1] if picture.orientation >= 5 else size) != wanted:
+        return tuple(alternatives), False
+    fitting = [alternative for alternative in alternatives if size == wanted or not alternative.guessed]
+    return (*fitting, *parse_alternatives([text])), False
 
 
 def check_candidates(alternatives: Sequence[Alternative], generators: Sequence[Generator], *, resize: bool) -> None:
@@ -87,8 +107,6 @@ def altered_picture(alternative: Alternative, picture: Picture, gen: Generator) 
     if hashlib.sha256(data).hexdigest() != picture.sha256:
         raise ImageError("was changed while it was read; give a file that nobody writes to")
     altered = from_jpeg([data], alternative.before)
-    if any(note.startswith(TURNED) for note in picture.notes):
-        raise ImageError("is shown turned, its coefficients are not; save it upright")
     try:
         shape = altered.chain.out_shape(gen.image_shape)
     except InputError as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jattr import __version__
-from jattr.cli.alterations import Alternative, altered_picture, check_readable, joined
+from jattr.cli.alterations import Alternative, altered_picture, alternatives_of, check_readable, joined
 from jattr.cli.cache import rehearsal_folder
 from jattr.cli.latents import settings_text
 from jattr.cli.options import Progress
@@ -55,6 +55,7 @@ class Item:
     altered: tuple[AlteredPictures | None, ...]  # as it looks under each alternative; None: unaltered
     reason: str  # why it cannot be used
     notes: tuple[str, ...] = ()  # on the alternatives
+    incomplete: bool = False  # whether an alternative that should have been tried was not
 
 
 class AttributeRun:
@@ -144,7 +145,8 @@ class AttributeRun:
         try:
             picture = load_picture(file)
             altered, notes, problems = [], [], []
-            for alternative in self.alternatives:
+            each, incomplete = alternatives_of(self.alternatives, picture, self.generators, resize=self.resize)
+            for alternative in each:
                 try:
                     altered.append(self._altered(alternative, picture))
                 except ImageError as error:
@@ -158,7 +160,7 @@ class AttributeRun:
             unaltered = None in altered
             forms = [picture.fit(gen.image_shape, resize=self.resize) for gen in self.generators] if unaltered else []
             notes += [note for pictures in altered if pictures is not None for note in self._changed(picture, pictures)]
-            return Item(file, picture, tuple(forms), tuple(dict.fromkeys(altered)), "", tuple(notes))
+            return Item(file, picture, tuple(forms), tuple(dict.fromkeys(altered)), "", tuple(notes), incomplete)
         except ImageError as error:
             self.unusable.append(str(error))
             return Item(file, None, (), (), str(error))
@@ -225,7 +227,8 @@ class AttributeRun:
             self.sheet.add_failed(self.rows[-1])
             return
         att, i = explanation
-        self.rows.append(picture_record(item.picture, att, i, _notes(item)))
+        searched = not item.incomplete
+        self.rows.append(picture_record(item.picture, att, i, _notes(item), searched_as_stored=searched))
         shown_first = item.forms[0].pixels if item.forms else item.picture.pixels
         self.sheet.add(self.rows[-1], item.picture.pixels, shown_first, att, i)
         for c, latents in enumerate(att.latents):

@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 
 from jattr.errors import ImageError, UnreadableJpegError
+from jattr.images.colour import is_srgb_profile
 
 # More scans than any encoder writes; each one costs a pass over all pixels however few bytes it has.
 MAX_JPEG_SCANS = 64
@@ -31,7 +32,7 @@ class Header:
     size: tuple[int, int]  # height, width
     data: bytes  # the file without what the decoder has no need of
     orientation: int = 1  # EXIF orientation, 1..8
-    has_profile: bool = False  # a colour profile, gamma or primaries are stored
+    srgb: bool = True  # no colour profile, gamma or primaries are stored but sRGB's
     colour_type: int = -1  # PNG only: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA
     depth: int = 8  # PNG only: bits per sample, 1, 2, 4 or 8
     palette: bytes = b""  # PNG only: RGB triples
@@ -59,7 +60,7 @@ def parse_jpeg(data: bytes) -> Header:
     """The header of a JPEG file up to its first scan; raises ImageError for what jattr refuses."""
     view = memoryview(data)
     kept: list[memoryview] = [view[:2]]
-    size, orientation, has_profile = None, None, False
+    size, orientation, srgb = None, None, True
     at = 2
     for _ in range(MAX_JPEG_SEGMENTS):
         marker, body, end = _jpeg_segment(view, at)
@@ -69,7 +70,8 @@ def parse_jpeg(data: bytes) -> Header:
             size = _jpeg_size(body)
         if marker == 0xE1 and bytes(body[:6]) == b"Exif\0\0" and orientation is None:
             orientation = exif_orientation(bytes(body))
-        has_profile |= marker == 0xE2 and bytes(body[:12]) == b"ICC_PROFILE\0"
+        if marker == 0xE2 and bytes(body[:12]) == b"ICC_PROFILE\0":
+            srgb &= bytes(body[12:14]) == b"\1\1" and is_srgb_profile(bytes(body[14:]))  # whole in one segment
         if marker == 0xDA:
             break
         if marker not in _DROPPED:
@@ -81,7 +83,7 @@ def parse_jpeg(data: bytes) -> Header:
         raise UnreadableJpegError("damaged JPEG: its first scan comes before a frame header")
     if data.count(b"\xff\xda", at) > MAX_JPEG_SCANS:
         raise ImageError(f"JPEG with more than {MAX_JPEG_SCANS} scans; save it again as PNG")
-    return Header("JPEG", size, b"".join([*kept, view[at:]]), orientation or 1, has_profile)
+    return Header("JPEG", size, b"".join([*kept, view[at:]]), orientation or 1, srgb)
 
 
 def _jpeg_segment(view: memoryview, at: int) -> tuple[int, memoryview, int]:

@@ -17,10 +17,12 @@ from PIL import Image
 from jattr.errors import ImageError
 from jattr.images import headers, reading
 from jattr.images.jpeg_file import SAMPLINGS, Component, decode_frame
+from jattr.images.orientation import as_stored
 
 MAX_CODED_PIXELS = 2**22  # 2048 x 2048; generators make smaller pictures, and a scan costs up to 60 ns a coefficient
 MAX_CODED_BYTES = 24 * 2**20  # noise at quality 100 is 17; decoding costs about 10 bytes of memory and 0.7 us for each
 MAX_SIDE = 65500  # libjpeg's
+ORIENTATION = 0x0112  # EXIF's tag
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class JpegFormat:
 
 @dataclass(frozen=True, eq=False)
 class JpegCoefficients:
-    """The picture of a JPEG file before any decoding that rounds; not turned as its EXIF orientation says."""
+    """The picture of a JPEG file before any decoding that rounds, as stored: `orientation` says how it is shown."""
 
     # One a component, [block rows, block columns, 8, 8], natural order [vertical, horizontal frequency]: in units of
     # the quantiser's steps. Only the blocks that the picture needs, see read_coefficients.
@@ -55,6 +57,7 @@ class JpegCoefficients:
     size: tuple[int, int]  # height, width in pixels
     progressive: bool
     colour: Literal["grey", "ycc"]  # one component, or luma, blue and red chroma
+    orientation: int  # EXIF's, 1 to 8: the coefficients are those of the picture before it is turned upright
 
 
 def read_coefficients(data: bytes) -> JpegCoefficients:
@@ -88,11 +91,15 @@ def read_coefficients(data: bytes) -> JpegCoefficients:
         size=frame.size,
         progressive=frame.progressive,
         colour="grey" if len(frame.components) == 1 else "ycc",
+        orientation=header.orientation,
     )
 
 
-def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat) -> bytes:
-    """A baseline JPEG file of a picture, uint8 [H, W, 1 | 3], with exactly the tables and sampling of `format`."""
+def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat, orientation: int = 1) -> bytes:
+    """A baseline JPEG file of a picture, uint8 [H, W, 1 | 3], with exactly the tables and sampling of `format`.
+
+    It is stored turned so that `orientation`, 1 to 8, which its EXIF block states unless it is 1, shows it as given.
+    """
     channels = len(format.tables)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != channels:
         raise ImageError(
@@ -104,10 +111,13 @@ def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat) -> bytes:
     if not all(table.min() >= 1 and table.max() <= 255 for table in format.tables):
         raise ImageError("quantiser steps outside 1 to 255, the legal ones of baseline JPEG: choose another format")
     tables = format.tables[:2] if channels == 3 and (format.tables[1] == format.tables[2]).all() else format.tables
-    file = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels).save(
+    stored, tags, file = np.ascontiguousarray(as_stored(pixels, orientation)), Image.Exif(), io.BytesIO()
+    if orientation != 1:
+        tags[ORIENTATION] = orientation
+    Image.fromarray(stored[:, :, 0] if channels == 1 else stored).save(
         file,
         "JPEG",
+        exif=tags if orientation != 1 else b"",
         qtables=[table.reshape(-1).tolist() for table in tables],
         subsampling=_subsampling(format),
     )

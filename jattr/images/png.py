@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jattr.errors import ImageError
+from jattr.images.colour import is_srgb_png
 from jattr.images.headers import Header, exif_orientation
 
 # Encoders write chunks of 8 KiB and more; millions of empty ones would cost far more memory than the file has bytes.
@@ -23,8 +24,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> samples per pixel
 _DEPTHS = {0: (1, 2, 4, 8), 2: (8,), 3: (1, 2, 4, 8), 4: (8,), 6: (8,)}
 _DECODED = (b"IHDR", b"IDAT", b"IEND")
-_COLOUR = frozenset({b"iCCP", b"gAMA", b"cHRM", b"cICP"})
-_DESCRIBING = _COLOUR | {b"PLTE", b"tRNS", b"eXIf"}
+_DESCRIBING = frozenset({b"iCCP", b"gAMA", b"cHRM", b"cICP", b"PLTE", b"tRNS", b"eXIf"})
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
@@ -53,7 +53,7 @@ def parse_png(data: bytes) -> Header:
         (height, width),
         b"".join(kept),
         exif_orientation(bodies.get(b"eXIf", b"")),
-        not _COLOUR.isdisjoint(bodies),
+        is_srgb_png(bodies),
         colour_type,
         depth,
         bodies.get(b"PLTE", b""),

@@ -19,7 +19,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from jattr.errors import ImageError
 from jattr.images import fitting, png
+from jattr.images.colour import is_srgb_profile
 from jattr.images.headers import Header, exif_orientation, parse_jpeg, parse_webp
+from jattr.images.orientation import upright
 
 MAX_PIXELS = 4096 * 4096
 MAX_FILE_BYTES = 80 * 2**20  # an incompressible RGBA picture of MAX_PIXELS, with room for metadata
@@ -37,6 +39,18 @@ _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 
 
 @dataclass(frozen=True, eq=False)
+class Decoded:
+    """What the bytes of a picture file hold."""
+
+    pixels: NDArray[np.uint8]  # [H, W, C], upright
+    notes: tuple[str, ...]  # what was ignored or changed on the way, one sentence each
+    compressed: bool  # with loss
+    jpeg: bool  # the file is a JPEG
+    orientation: int  # EXIF's, by which the pixels were turned upright; 1: they are as stored
+    srgb: bool  # no colours but sRGB's are stated
+
+
+@dataclass(frozen=True, eq=False)
 class Picture:
     """A picture as its file stores it, or as fitted to a generator."""
 
@@ -46,6 +60,8 @@ class Picture:
     notes: tuple[str, ...] = ()  # what was ignored or changed on the way, one sentence each
     compressed: bool = False  # with loss: the pixels are not those that were saved
     jpeg: bool = False  # the file is a JPEG
+    orientation: int = 1  # EXIF's, by which `pixels` were turned upright
+    srgb: bool = True  # no colours but sRGB's are stated; other ones were ignored
 
     def fit(self, image_shape: tuple[int, int, int], *, resize: bool = False) -> Picture:
         """The same picture in a generator's shape (H, W, C), what was changed noted; raises ImageError as `fit`."""
@@ -65,12 +81,11 @@ def load_picture(path: str | os.PathLike[str]) -> Picture:
     name = os.fspath(path)
     data = read_bytes(name)
     try:
-        pixels, notes = decode_picture(data)
+        found = decode(data)
     except ImageError as error:
         raise ImageError(f"{name!r}: {error}") from None
-    exact = data.startswith(png.SIGNATURE) or (data[8:12] == b"WEBP" and data[12:16] == b"VP8L")
-    jpeg = data.startswith(b"\xff\xd8\xff")
-    return Picture(name, pixels, hashlib.sha256(data).hexdigest(), notes, not exact, jpeg)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Picture(name, found.pixels, sha256, found.notes, found.compressed, found.jpeg, found.orientation, found.srgb)
 
 
 def read_image(
@@ -93,6 +108,12 @@ def read_image(
 
 def decode_picture(data: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Pixels [H, W, 1 | 3 | 4] of a PNG, JPEG or WebP file's bytes, and notes; raises ImageError, and nothing else."""
+    found = decode(data)
+    return found.pixels, found.notes
+
+
+def decode(data: bytes) -> Decoded:
+    """What a PNG, JPEG or WebP file's bytes hold; raises ImageError, and nothing else."""
     try:
         return _decode(data)
     except ImageError:
@@ -124,8 +145,7 @@ def read_bytes(name: str) -> bytes:
     return data
 
 
-def _decode(data: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Pixels [H, W, 1 | 3 | 4] and notes."""
+def _decode(data: bytes) -> Decoded:
     header = _parse(data)
     _check_bounds(header.size, len(data))
     if header.kind == "PNG":
@@ -141,7 +161,10 @@ def _decode(data: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     samples = samples.reshape(*header.size, -1)
     pixels = png.expand(samples, header) if header.kind == "PNG" else samples
     orientation = exif_orientation(exif) if header.kind == "WebP" else header.orientation
-    return _upright(pixels, orientation), _notes(header, orientation, bool(profile))
+    srgb = header.srgb and (header.kind != "WebP" or not profile or is_srgb_profile(profile))
+    exact = header.kind == "PNG" or (header.kind == "WebP" and data[12:16] == b"VP8L")
+    shown = np.ascontiguousarray(upright(pixels, orientation))
+    return Decoded(shown, _notes(srgb, orientation), not exact, header.kind == "JPEG", orientation, srgb)
 
 
 def _parse(data: bytes) -> Header:
@@ -170,20 +193,9 @@ def _check_bounds(size: tuple[int, int], file_bytes: int) -> None:
         )
 
 
-def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Pixels turned as an EXIF orientation 1..8 says they are to be shown."""
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
-
-
-def _notes(header: Header, orientation: int, has_profile: bool) -> tuple[str, ...]:
+def _notes(srgb: bool, orientation: int) -> tuple[str, ...]:
     notes = []
-    if header.has_profile or has_profile:
+    if not srgb:
         notes.append("embedded colour profile or gamma ignored: samples are used as stored")
     if orientation != 1:
         notes.append(f"turned upright as EXIF orientation {orientation} says")

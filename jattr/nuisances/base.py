@@ -36,6 +36,11 @@ class Alteration(ABC):
         """
         return shape
 
+    @property
+    def swaps(self) -> bool:
+        """Whether rows become columns."""
+        return False
+
     def parameters(self, shape: Shape) -> Any:
         """Return the arrays that `smooth` takes, for pictures of this shape."""
         del shape
@@ -44,6 +49,7 @@ class Alteration(ABC):
     def through(self, shape: Shape) -> tuple[np.ndarray, np.ndarray, int]:
         """Return what mixes rows [H', H] and columns [W', W], and how many independent channels come out.
 
+        Where the step swaps, rows and columns are those after it.
         For counting what gets through; how values are changed does not matter.
         """
         height, width, channels = self.out_shape(shape)

@@ -128,6 +128,7 @@ def _passed(chain: Chain, shape: Shape) -> int:
     rows, columns, channels = np.eye(shape[0]), np.eye(shape[1]), shape[2]
     for step in chain.steps:
         down, across, out = step.through(shape)
+        rows, columns = (columns, rows) if step.swaps else (rows, columns)
         rows, columns, channels = down @ rows, across @ columns, min(channels, out)
         shape = step.out_shape(shape)
     strengths = np.outer(*(np.linalg.svd(matrix, compute_uv=False) for matrix in (rows, columns)))

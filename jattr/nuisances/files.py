@@ -42,7 +42,7 @@ def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredPic
     """Return JPEG files of one size, with one set of tables, as altered pictures.
 
     Args:
-      files: their bytes.
+      files: their bytes. What EXIF says to show turned is modelled as stored so: the pixels are upright.
       before: what was done before the compression; None: nothing.
 
     Raises:
@@ -55,7 +55,10 @@ def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredPic
     pixels = [decode_picture(data)[0] for data in files]
     for number, (_, jpeg) in enumerate(read):
         if jpeg != first or pixels[number].shape != pixels[0].shape:
-            raise ImageError(f"JPEG number {number} has another size or other tables than the first; give it apart")
+            raise ImageError(
+                f"JPEG number {number} has another size or other tables than the first, or is stored turned in another"
+                " way; give it apart"
+            )
     chain = Chain((*(() if before is None else before.steps), first))
     return AlteredPictures(np.stack(pixels), chain, np.stack([quantised for quantised, _ in read]))
 

@@ -1,14 +1,19 @@
-"""Cut-outs, mirror images and shifts: pixels that only move."""
+"""Cut-outs, mirror images, turns and shifts: pixels that only move."""
 
+import functools
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import jax
 import numpy as np
 
 from jattr.errors import InputError
-from jattr.nuisances.base import Shape, number_text
+from jattr.images.orientation import upright
+from jattr.nuisances.base import Alteration, Shape, SmoothFn, clip, number_text
 from jattr.nuisances.separable import MAX_SIDE, Separable
+
+TURNS = {90: 6, 180: 3, 270: 8}  # degrees -> the EXIF orientation that asks a viewer for them
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,72 @@ class Flip(Separable):
         """Return the identity and its mirror image."""
         rows, columns = np.eye(shape[0], dtype=np.float32), np.eye(shape[1], dtype=np.float32)
         return (rows, columns[::-1]) if self.axis == "horizontal" else (rows[::-1], columns)
+
+
+@dataclass(frozen=True)
+class Turn(Alteration):
+    """Quarter turns, clockwise: height and width change places at 90 and 270 degrees."""
+
+    degrees: int
+    name: ClassVar[str] = "turn"
+    copies: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the angle."""
+        if self.degrees not in TURNS:
+            raise InputError(f"turn is {self.degrees!r}; it is 90, 180 or 270 degrees, clockwise")
+
+    @property
+    def text(self) -> str:
+        """As `turn:90`."""
+        return f"turn:{self.degrees}"
+
+    @property
+    def swaps(self) -> bool:
+        """By a quarter."""
+        return self.degrees != 180
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return the shape, height and width exchanged by a quarter."""
+        height, width, channels = shape
+        return (width, height, channels) if self.swaps else shape
+
+    @property
+    def smooth(self) -> SmoothFn:
+        """One program for each angle."""
+        return _make_turn(TURNS[self.degrees])
+
+    def discrete(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what moving pixels gives."""
+        return np.ascontiguousarray(upright(pixels, TURNS[self.degrees]))
+
+
+@functools.lru_cache(maxsize=8)
+def _make_turn(orientation: int) -> SmoothFn:
+    def turned(parameters: Any, x: jax.Array) -> jax.Array:
+        del parameters
+        return clip(upright(x, orientation))
+
+    return turned
+
+
+_FLIP, _FALL = Flip("horizontal"), Flip("vertical")
+UPRIGHT: dict[int, tuple[Alteration, ...]] = {  # EXIF orientation -> what a viewer does to the stored picture
+    1: (), 2: (_FLIP,), 3: (Turn(180),), 4: (_FALL,), 5: (Turn(90), _FLIP), 6: (Turn(90),), 7: (Turn(90), _FALL),
+    8: (Turn(270),),
+}  # fmt: skip
+
+
+def only_tagged(orientation: int, *, jpeg: bool) -> str:
+    """Return the alteration by which nothing was done to a file but that an EXIF orientation was stated afterwards.
+
+    As a chain's text, for `--alteration`, where `jpeg` stands for the file's own compression. Empty for orientation 1.
+
+    >>> only_tagged(6, jpeg=True), only_tagged(1, jpeg=True)
+    ('turn:90,jpeg', '')
+    """
+    steps = [step.text for step in UPRIGHT[orientation]]
+    return ",".join([*steps, "jpeg"] if jpeg and steps else steps)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import numpy as np
 
 from jattr.errors import InputError
 from jattr.images.jpeg import JpegFormat, encode_jpeg, quality_format, read_coefficients
+from jattr.images.orientation import as_stored
 from jattr.images.reading import decode_picture
 from jattr.nuisances.base import Alteration, Shape, SmoothFn
 from jattr.nuisances.pointwise import LUMA
@@ -26,6 +27,7 @@ BLOCK = 8
 GREY = "grey"  # one component
 SUBSAMPLINGS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}  # luma's factors; chroma's are 1
 DECODED = "decoded"
+STORED = "exif"  # followed by an orientation
 FAR_FROM_MULTIPLE = 0.2  # of a step
 SMALL_STEP = 2  # decoding moves coefficients of smaller steps to other multiples: their noise counts that
 RED, BLUE = 1.402, 1.772  # Cr = (R - Y) / 1.402, Cb = (B - Y) / 1.772
@@ -63,17 +65,19 @@ def _repeats(height: int, width: int, down: int, wide: int) -> tuple[tuple[int, 
     return (0, 0), (0, -height % down), (0, wide - width)
 
 
-@functools.lru_cache(maxsize=16)
-def make_coefficients(sampling: tuple[tuple[int, int], ...]) -> SmoothFn:
+@functools.lru_cache(maxsize=64)
+def make_coefficients(sampling: tuple[tuple[int, int], ...], orientation: int = 1) -> SmoothFn:
     """Return `fn(parameters, pictures [n, H, W, C]) -> [n, 1, N, 1]`: coefficients over 127.5, block after block.
 
-    `parameters` are none; one function for each way of sampling, whatever the tables.
+    Pictures are as shown, coefficients of the picture as an EXIF orientation stores it. `parameters` are none; one
+    function for each way of sampling and storing, whatever the tables.
     """
     tallest, widest = (max(factor[axis] for factor in sampling) for axis in (0, 1))
     dct, ycc = dct_matrix().astype(np.float32), to_ycc().astype(np.float32)
 
     def fn(parameters: Any, x: jax.Array) -> jax.Array:
         del parameters
+        x = as_stored(x, orientation)
         n, height, width, channels = x.shape
         planes = x @ ycc if channels == 3 else x
         offset = jnp.float32(1.0 - 128.0 / 127.5)  # bytes are centred about 128, [-1, 1] about 127.5
@@ -94,14 +98,20 @@ def make_coefficients(sampling: tuple[tuple[int, int], ...]) -> SmoothFn:
 
 @dataclass(frozen=True)
 class Jpeg(Alteration):
-    """Compression by an encoder with these tables and sampling; the last alteration of a chain."""
+    """Compression by an encoder with these tables and sampling; the last alteration of a chain.
+
+    Pictures are as a viewer shows them, also where the file stores them turned; shapes are of pictures as shown.
+    """
 
     format: JpegFormat
     decoded: bool = False  # saved again without loss: coefficients are those of a second, identical compression
+    orientation: int = 1  # EXIF's: the picture was turned or mirrored by its inverse, then compressed
     name: ClassVar[str] = "jpeg"
 
     @staticmethod
-    def of_quality(quality: int, subsampling: str = "4:2:0", channels: int = 3, *, decoded: bool = False) -> "Jpeg":
+    def of_quality(
+        quality: int, subsampling: str = "4:2:0", channels: int = 3, *, decoded: bool = False, orientation: int = 1
+    ) -> "Jpeg":
         """Return the compression that Pillow and libjpeg make of a quality."""
         if not 1 <= quality <= 100:
             raise InputError(f"jpeg has quality {quality!r}; give a whole number from 1 to 100")
@@ -109,15 +119,17 @@ class Jpeg(Alteration):
             raise InputError(f"jpeg has subsampling {subsampling!r}; it is one of {', '.join((*SUBSAMPLINGS, GREY))}")
         if subsampling == GREY:
             subsampling, channels = "4:4:4", 1
-        return Jpeg(quality_format(quality, subsampling, channels), decoded)
+        return Jpeg(quality_format(quality, subsampling, channels), decoded, orientation)
 
     @property
     def text(self) -> str:
         """As `jpeg:75:4:2:0`; with other tables than libjpeg's of a quality, as `jpeg:own-` and their digest.
 
-        Followed by `:decoded` where it was saved again without loss.
+        Followed by `:exif6` where it was stored turned, with that EXIF orientation, and by `:decoded` where it was
+        saved again without loss.
         """
-        after = f":{DECODED}" if self.decoded else ""
+        after = f":{STORED}{self.orientation}" if self.orientation != 1 else ""
+        after += f":{DECODED}" if self.decoded else ""
         names = {luma: name for name, luma in SUBSAMPLINGS.items()}
         kind = names[self.format.sampling[0]] if len(self.format.tables) == 3 else GREY
         quality = _quality_of(self.format, kind)
@@ -141,17 +153,22 @@ class Jpeg(Alteration):
     @property
     def smooth(self) -> SmoothFn:
         """What the encoder quantises."""
-        return make_coefficients(self.format.sampling)
+        return make_coefficients(self.format.sampling, self.orientation)
+
+    def grids(self, shape: Shape) -> list[tuple[int, int]]:
+        """Return the rows and columns of blocks of each component, of pictures of a shape (H, W, C) as shown."""
+        height, width, channels = shape
+        return blocks_of((width, height, channels) if self.orientation >= 5 else shape, self.format.sampling)
 
     def steps(self, shape: Shape) -> np.ndarray:
         """Return the quantisation step of each coefficient [N], in the order of `smooth`."""
-        grids = blocks_of(shape, self.format.sampling)
+        grids = self.grids(shape)
         tables = zip(self.format.tables, grids, strict=True)
         return np.concatenate([np.broadcast_to(t, (*g, BLOCK, BLOCK)).ravel() for t, g in tables]).astype(np.float64)
 
     def groups(self, shape: Shape) -> np.ndarray:
         """Return which coefficients [N] are of one kind: 64 frequencies of each component."""
-        grids = blocks_of(shape, self.format.sampling)
+        grids = self.grids(shape)
         kinds = np.arange(len(grids) * BLOCK * BLOCK).reshape(-1, BLOCK, BLOCK)
         return np.concatenate(
             [np.broadcast_to(k, (*g, BLOCK, BLOCK)).ravel() for k, g in zip(kinds, grids, strict=True)]
@@ -159,7 +176,7 @@ class Jpeg(Alteration):
 
     def encode(self, pixels: np.ndarray) -> bytes:
         """Return the file that a real encoder makes of a picture [H, W, C]."""
-        return encode_jpeg(pixels, self.format)
+        return encode_jpeg(pixels, self.format, self.orientation)
 
     def quantised(self, pixels: np.ndarray) -> np.ndarray:
         """Return the quantised coefficients [n, N] that a real encoder makes of pictures uint8 [n, H, W, C].
@@ -173,7 +190,8 @@ class Jpeg(Alteration):
     def unquantised(self, pixels: np.ndarray) -> np.ndarray:
         """Return what a real encoder quantises [n, N], rounded to whole numbers: its coefficients with steps of 1."""
         ones = tuple(np.ones_like(table) for table in self.format.tables)
-        return Jpeg(dataclasses.replace(self.format, tables=ones)).quantised(pixels)
+        plain = dataclasses.replace(self, format=dataclasses.replace(self.format, tables=ones), decoded=False)
+        return plain.quantised(pixels)
 
     def again(self, decoded: np.ndarray) -> np.ndarray:
         """Return the quantised coefficients [n, N] of decoded pictures, compressed in the same way once more.
@@ -197,12 +215,11 @@ class Jpeg(Alteration):
 
     def cut_off(self, decoded: np.ndarray) -> np.ndarray:
         """Return which coefficients [n, N] are of blocks with pixels at 0 or 255."""
-        cut = ((decoded == 0) | (decoded == 255)).any(-1)
+        stored = as_stored(decoded, self.orientation)
+        cut = ((stored == 0) | (stored == 255)).any(-1)
         tallest, widest = (max(factor[axis] for factor in self.format.sampling) for axis in (0, 1))
         parts = []
-        for (v, h), (rows, columns) in zip(
-            self.format.sampling, blocks_of(decoded.shape[1:], self.format.sampling), strict=True
-        ):
+        for (v, h), (rows, columns) in zip(self.format.sampling, self.grids(decoded.shape[1:]), strict=True):
             down, across = BLOCK * tallest // v, BLOCK * widest // h
             room = ((0, 0), (0, rows * down - cut.shape[1]), (0, columns * across - cut.shape[2]))
             blocks = np.pad(cut, room).reshape(len(cut), rows, down, columns, across).any((2, 4))
@@ -221,7 +238,8 @@ def read_jpeg(data: bytes) -> tuple[np.ndarray, Jpeg]:
       ImageError: it is no JPEG that jattr reads.
     """
     found = read_coefficients(data)
-    return np.concatenate([part.ravel() for part in found.quantised]), Jpeg(found.format)
+    coefficients = np.concatenate([part.ravel() for part in found.quantised])
+    return coefficients, Jpeg(found.format, orientation=found.orientation)
 
 
 @functools.lru_cache(maxsize=256)

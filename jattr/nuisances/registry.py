@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from jattr.errors import InputError
 from jattr.nuisances.base import Alteration
 from jattr.nuisances.chain import Chain
-from jattr.nuisances.geometry import Centre, Crop, Flip, Shift
-from jattr.nuisances.jpeg import DECODED, Jpeg
+from jattr.nuisances.geometry import Centre, Crop, Flip, Shift, Turn
+from jattr.nuisances.jpeg import DECODED, STORED, Jpeg
 from jattr.nuisances.pointwise import FREE, Brightness, Contrast, Gamma, Grey, Noise
 from jattr.nuisances.resample import Blur, Rescale, Resize
 
@@ -27,8 +27,11 @@ def _crop(parts: Sequence[str]) -> Alteration:
 
 def _jpeg(parts: Sequence[str]) -> Alteration:
     decoded = parts[-1] == DECODED
-    sampling = parts[1:-1] if decoded else parts[1:]
-    return Jpeg.of_quality(int(parts[0]), ":".join(sampling) or "4:2:0", decoded=decoded)
+    rest = list(parts[1:-1] if decoded else parts[1:])
+    stored = re.fullmatch(f"{STORED}([2-8])", rest[-1]) if rest else None
+    orientation = 1 if stored is None else int(stored[1])
+    sampling = ":".join(rest if stored is None else rest[:-1]) or "4:2:0"
+    return Jpeg.of_quality(int(parts[0]), sampling, decoded=decoded, orientation=orientation)
 
 
 def _factor(part: str) -> float | None:
@@ -41,6 +44,7 @@ REGISTRY: dict[str, tuple[Read, str]] = {  # how it is read, and how it is writt
     "crop": (_crop, "crop:HEIGHTxWIDTH+TOP+LEFT"),
     "centre": (lambda parts: Centre(*map(float, parts)), "centre:FRACTION"),
     "flip": (lambda parts: Flip(*parts), "flip[:horizontal|vertical]"),
+    "turn": (lambda parts: Turn(*map(int, parts)), "turn:90|180|270"),
     "shift": (lambda parts: Shift(*map(int, parts)), "shift:DOWN:RIGHT"),
     "blur": (lambda parts: Blur(*map(float, parts)), "blur:SIGMA"),
     "brightness": (lambda parts: Brightness(*map(_factor, parts)), "brightness:FACTOR or brightness:?"),
@@ -48,7 +52,7 @@ REGISTRY: dict[str, tuple[Read, str]] = {  # how it is read, and how it is writt
     "gamma": (lambda parts: Gamma(*map(_factor, parts)), "gamma:POWER or gamma:?"),
     "grey": (lambda parts: Grey(*map(int, parts)), "grey[:1|3]"),
     "noise": (lambda parts: Noise(float(parts[0]), *map(int, parts[1:])), "noise:SIGMA[:SEED]"),
-    "jpeg": (_jpeg, "jpeg:QUALITY[:4:4:4|:4:2:2|:4:2:0|:grey][:decoded]"),
+    "jpeg": (_jpeg, "jpeg:QUALITY[:4:4:4|:4:2:2|:4:2:0|:grey][:exif2-8][:decoded]"),
 }
 
 

@@ -1,7 +1,9 @@
 """`attribute --alteration` and `verify` of what it finds: compressed, resized and cropped files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ from jpeg_files import PLAIN, poke
 from PIL import Image, ImageEnhance
 from tiny_generator import make_tiny
 
+from jattr.cli.alterations import alternatives_of, parse_alternatives
 from jattr.cli.main import main
-from jattr.images import to_byte
+from jattr.images import load_picture, to_byte
 from jattr.images.jpeg import encode_jpeg, quality_format
 from jattr.ledger.evidence.inversion import observed
+from jattr.result import COLOURS
 
 SEARCH = ["--restarts", "8", "--lanes", "4"]
 
@@ -26,9 +30,20 @@ def files(tmp_path_factory):
     pixels = to_byte(make_tiny().generate(z))[0]
     image = Image.fromarray(pixels)
     (folder / "q95.jpg").write_bytes(encode_jpeg(pixels, quality_format(95, "4:4:4", 3)))
-    turned = image.getexif()
-    turned[0x0112] = 6
-    image.save(folder / "turned.jpg", quality=95, exif=turned)
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    upright = {"exif": tags, "subsampling": 0, "quality": 95}
+    for kind in ("jpg", "png"):
+        image.transpose(Image.Transpose.ROTATE_90).save(folder / f"turned.{kind}", **upright)
+        image.save(folder / f"tagged.{kind}", **upright)
+    image.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.webp", lossless=True, exif=tags)
+    noise = Image.fromarray(np.random.default_rng(8).integers(0, 256, (8, 8, 3)).astype(np.uint8))
+    noise.save(folder / "noise.png")
+    noise.save(folder / "noise_tagged.png", exif=tags)
+    noise.save(folder / "noise_profile.png", icc_profile=b"of a printer")
+    (folder / "noise.jpg").write_bytes(encode_jpeg(np.asarray(noise), quality_format(95, "4:4:4", 3)))
+    noise.save(folder / "noise_profile.jpg", quality=95, subsampling=0, icc_profile=b"of a printer")
+    image.save(folder / "profile.png", icc_profile=b"of a printer")
     image.resize((16, 16), Image.Resampling.BILINEAR).save(folder / "double.png")
     image.crop((1, 1, 7, 8)).save(folder / "cropped.png")
     image.convert("L").save(folder / "grey.jpg", quality=95)
@@ -66,6 +81,13 @@ def run(tiny_folders, tmp_path, capsys):
         ("cropped.png", ["--alteration", "crop:7x6+1+1"], "crop:7x6+1+1"),
         ("plain.png", [], None),
         ("saved_again.png", ["--alteration", "jpeg:95:4:4:4"], "jpeg:95:4:4:4:decoded"),
+        ("turned.jpg", [], "jpeg:95:4:4:4:exif6"),
+        ("turned.jpg", ["--alteration", "jpeg"], "jpeg:95:4:4:4:exif6"),
+        ("tagged.jpg", [], "turn:90,jpeg:95:4:4:4:exif6"),
+        ("turned.png", [], None),
+        ("turned.webp", [], None),
+        ("tagged.png", [], "turn:90"),
+        ("profile.png", [], None),
     ],
 )
 def test_an_altered_picture_is_certified_and_verified(run, files, tiny_folders, capsys, name, options, alteration):
@@ -111,11 +133,44 @@ def test_a_changed_alteration_is_found_out(run, files, tiny_folders, capsys):
 
 
 def test_a_jpeg_that_cannot_be_modelled_is_taken_as_it_is_and_that_is_said(run, files):
-    code, (grey, turned), _, _ = run([files["grey.jpg"], files["turned.jpg"]])
+    code, (grey,), _, _ = run([files["grey.jpg"]])
     assert code == 0
     assert grey["alteration"] is None
     assert any(note.startswith("not modelled as JPEG") for note in grey["notes"])
-    assert any("saved upright" in note or "save it upright" in note for note in turned["notes"])
+
+
+def test_a_profile_that_was_ignored_leaves_it_undecided_where_it_would_be_none(run, files):
+    names = ("noise.png", "noise_tagged.png", "noise.jpg", "noise_profile.png", "noise_profile.jpg")
+    code, rows, _, _ = run([files[name] for name in names])
+    assert code == 0
+    assert [row["verdict"] for row in rows] == ["none", "none", "none", "undecided", "undecided"]
+    for row in rows[3:]:
+        assert row["reason"] == COLOURS
+        assert any("profile or gamma ignored" in note for note in row["notes"])
+    assert rows[4]["alteration"] == "jpeg:95:4:4:4"
+
+
+def test_alternatives_of_files_that_ask_to_be_shown_turned(files):
+    """One more, where the size of what is stored allows it; with candidates of several sizes it is said to lack."""
+    auto, blur = parse_alternatives(["auto"]), parse_alternatives(["blur:1"])
+    tiny, wide = (SimpleNamespace(image_shape=shape) for shape in ((8, 8, 3), (8, 9, 3)))
+    turned, plain = load_picture(files["tagged.jpg"]), load_picture(files["q95.jpg"])
+    (first, second), incomplete = alternatives_of(auto, turned, [tiny], resize=False)
+    assert (first, second.text, second.jpeg, second.guessed, incomplete) == (
+        auto[0],
+        "turn:90,jpeg",
+        True,
+        False,
+        False,
+    )
+    assert alternatives_of(auto, plain, [tiny], resize=False) == (auto, False)
+    assert alternatives_of(blur, turned, [tiny], resize=False) == (blur, False)
+    assert alternatives_of(auto, turned, [tiny, wide], resize=False) == (auto, True)
+    assert alternatives_of(auto, turned, [tiny], resize=True) == (auto, True)
+    high = replace(turned, pixels=np.zeros((9, 8, 3), np.uint8))  # as shown; stored it is 8 x 9
+    assert [each.text for each in alternatives_of(auto, high, [wide], resize=False)[0]] == ["turn:90,jpeg"]
+    broad = replace(turned, pixels=np.zeros((8, 9, 3), np.uint8))
+    assert alternatives_of(auto, broad, [wide], resize=False) == (auto, False)
 
 
 NONE_HINT = "as they are (--alteration none)"

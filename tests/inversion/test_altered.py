@@ -25,7 +25,7 @@ from jattr.nuisances.jpeg import read_jpeg
 SIDE, SIZE = 16, 4
 SHAPE = (SIDE, SIDE, 3)
 CONFIG = InvertConfig(restarts=2, pool=256)
-PROVING = ["jpeg:90", "jpeg:50", "rescale:0.75", "blur:1", "flip", "centre:0.9,jpeg:90"]
+PROVING = ["jpeg:90", "jpeg:50", "rescale:0.75", "blur:1", "flip", "centre:0.9,jpeg:90", "jpeg:90:4:2:0:exif6"]
 CHAINS = [*PROVING, "blur:1,noise:0.01"]
 OWN = 2
 
@@ -101,6 +101,16 @@ def test_certificates_state_what_was_tested(found):
         assert proof.excess == proof.unclipped - proof.rank >= MIN_EXCESS
         assert proof.identical_bytes > 0.9
         assert proof.bit_exact == (proof.identical_bytes == 1)
+
+
+def test_reproductions_look_as_the_accused_pictures_do(found):
+    """Also where the file stores them turned; in bytes, by the mean: what noise and compression leave."""
+    text, result = found
+    accused = altered(text, own_bytes(WIDE[1], OWN)[1]).pixels
+    for number in range(OWN):
+        made = (result.altered_reproduction(number, 1).astype(np.float64) + 1) * 127.5
+        assert made.shape == accused[number].shape
+        assert np.abs(made - accused[number]).mean() < 3
 
 
 def test_foreign_pictures_are_not(found):

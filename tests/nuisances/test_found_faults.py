@@ -24,15 +24,16 @@ def apply_soft(state, z, *, label=None):
     return jnp.tanh(z @ state["w"]).reshape(-1, *state["like"].shape)
 
 
-def make_soft(side, *, size=4, seed=1):
-    """Soft colour pictures of any side."""
-    w = gaussian_filter(np.random.default_rng(seed).normal(size=(size, side, side, 3)), (0, 1.5, 1.5, 0))
+def make_soft(side, *, size=4, seed=1, width=None):
+    """Soft colour pictures of any height `side` and width, the same if not given."""
+    width = width or side
+    w = gaussian_filter(np.random.default_rng(seed).normal(size=(size, side, width, 3)), (0, 1.5, 1.5, 0))
     state = {
         "w": jnp.asarray(0.3 * w.reshape(size, -1) / w.std(), jnp.float32),
-        "like": jnp.zeros((side, side, 3), jnp.float32),
+        "like": jnp.zeros((side, width, 3), jnp.float32),
     }
     return Generator.from_function(
-        apply_soft, state, name=f"soft{side}", version="1", latent_shape=(size,), image_shape=(side, side, 3),
+        apply_soft, state, name=f"soft{side}", version="1", latent_shape=(size,), image_shape=(side, width, 3),
         sample=PRIORS["normal"]((size,)), prior="normal",
     )  # fmt: skip
 
@@ -79,6 +80,20 @@ def test_true_latents_are_near_enough_to_be_tested():
     accused = make_altered(gen, pictures)
     residual = mean_squares(accused.gen, z, None, accused.targets(range(64), ["round"] * 64))
     assert residual.max() < accused.near
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_own_files_that_are_stored_turned_are_certified(orientation):
+    """They were compared with coefficients of the turned picture, and did not fit; so still under a wrong one."""
+    gen = make_soft(24, width=40)
+    z, pictures = own_files(gen, f"jpeg:90:4:2:0:exif{orientation}" if orientation > 1 else "jpeg:90", 2)
+    accused = make_altered(gen, pictures)
+    assert all(certify_altered(accused, i, z[i]).holds for i in range(2))
+    other = 2 if orientation in (1, 3) else {2: 1, 4: 3}.get(orientation, 13 - orientation)  # of the same shape
+    wrong = AlteredPictures(
+        pictures.pixels, Chain((Jpeg(pictures.chain.jpeg.format, orientation=other),)), pictures.quantised
+    )
+    assert not any(certify_altered(make_altered(gen, wrong), i, z[i]).holds for i in range(2))
 
 
 def test_no_files_are_refused():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 from image_files import encoded
+from PIL import Image
 
 from jattr.errors import ImageError, InputError
 from jattr.images.jpeg import JpegFormat
@@ -80,6 +81,48 @@ def test_coefficients_are_those_of_the_file(kind, size, quality):
         assert (stored == expected[i])[telling].mean() >= 0.85
 
 
+def stored_file(picture, orientation, quality, kind):
+    """A file that Pillow makes of a picture turned so that its EXIF orientation shows it upright."""
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    stored = {
+        1: picture, 2: picture[:, ::-1], 3: picture[::-1, ::-1], 4: picture[::-1], 5: picture.swapaxes(0, 1),
+        6: np.rot90(picture), 7: picture[::-1, ::-1].swapaxes(0, 1), 8: np.rot90(picture, -1),
+    }[orientation]  # fmt: skip
+    return encoded(np.ascontiguousarray(stored), "JPEG", quality=quality, subsampling=kind, exif=tags)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["4:2:0", "4:2:2"])
+def test_files_that_are_stored_turned_are_upright_pictures_with_coefficients_of_the_turned_ones(kind, orientation):
+    pixels = photo((33, 47), 3)
+    files = [stored_file(picture, orientation, 90, kind) for picture in pixels]
+    found = from_jpeg(files)
+    jpeg = Jpeg.of_quality(90, kind, orientation=orientation)
+    assert found.chain.steps == (jpeg,)
+    assert found.chain.text == f"jpeg:90:{kind}" + (f":exif{orientation}" if orientation > 1 else "")
+    assert found.pixels.shape == pixels.shape
+    assert np.abs(found.pixels.astype(int) - pixels).mean() < 8  # mean chroma of 4:2:0 leaves 6.6
+    assert np.abs(found.pixels.astype(int) - pixels[:, ::-1]).mean() > 30
+    np.testing.assert_array_equal(found.pixels, jpeg.discrete(pixels))
+    np.testing.assert_array_equal(found.quantised, jpeg.quantised(pixels))
+    smooth = smooth_of_bytes(found.chain, pixels).astype(np.float64).reshape(len(pixels), -1) * 127.5
+    steps = jpeg.steps(pixels.shape[1:])
+    telling = found.quantised != 0
+    assert (np.abs(jpeg.unquantised(pixels) - smooth)).max() < 8
+    assert (found.quantised == np.round(smooth / steps))[telling].mean() >= 0.85
+
+
+@pytest.mark.parametrize("orientation", [2, 6])
+def test_blocks_with_pixels_at_the_ends_are_those_of_the_stored_picture(orientation):
+    pixels = np.full((1, 24, 40, 3), 100, np.uint8)
+    pixels[0, 3, 2] = 255
+    jpeg = Jpeg.of_quality(90, "4:4:4", decoded=True, orientation=orientation)
+    luma = jpeg.cut_off(pixels)[0][: 15 * 64].reshape(*jpeg.grids(pixels.shape[1:])[0], 64).all(-1)
+    assert luma.shape == {2: (3, 5), 6: (5, 3)}[orientation]
+    assert np.argwhere(luma).tolist() == {2: [[0, 4]], 6: [[4, 0]]}[orientation]
+
+
 def test_another_order_would_not_agree():
     """What the test above relies on: transposed blocks, or blocks by columns, are far from the file's."""
     jpeg, pixels, _ = case("4:4:4", (64, 64))
@@ -151,7 +194,8 @@ def test_files_become_altered_pictures():
 def test_files_of_another_kind_are_refused_by_their_number():
     pixels = photo((33, 47), 3)
     first = Jpeg.of_quality(80).encode(pixels[0])
-    for other in (Jpeg.of_quality(81).encode(pixels[1]), Jpeg.of_quality(80).encode(pixels[1, :, :46])):
+    turned = Jpeg.of_quality(80, orientation=3).encode(pixels[1])
+    for other in (Jpeg.of_quality(81).encode(pixels[1]), Jpeg.of_quality(80).encode(pixels[1, :, :46]), turned):
         with pytest.raises(ImageError, match="JPEG number 1 has another size or other tables"):
             from_jpeg([first, other])
     with pytest.raises(ImageError, match="not a JPEG"):

@@ -16,6 +16,7 @@ EXAMPLES = {  # an entry without examples fails `test_every_entry_has_examples`
     "crop": ["crop:9x10+3+4", "crop:17x22+0+0"],
     "centre": ["centre:0.9", "centre:1"],
     "flip": ["flip", "flip:horizontal", "flip:vertical"],
+    "turn": ["turn:90", "turn:180", "turn:270"],
     "shift": ["shift:2:-1", "shift:0:0"],
     "blur": ["blur:1", "blur:0.3"],
     "brightness": ["brightness:0.8", "brightness:1.2"],
@@ -23,8 +24,9 @@ EXAMPLES = {  # an entry without examples fails `test_every_entry_has_examples`
     "gamma": ["gamma:0.45", "gamma:2.2"],
     "grey": ["grey", "grey:3"],
     "noise": ["noise:0.02"],
-    "jpeg": ["jpeg:75", "jpeg:90:4:4:4", "jpeg:100:4:2:2"],
-}
+    "jpeg": ["jpeg:75", "jpeg:90:4:4:4", "jpeg:100:4:2:2", "jpeg:90:4:2:0:exif2", "jpeg:90:4:2:2:exif6",
+             "jpeg:75:4:2:0:exif8:decoded"],
+}  # fmt: skip
 CASES = [text for texts in EXAMPLES.values() for text in texts]
 BAD = {  # parameters that no entry may take
     "resize": ["resize", "resize:9", "resize:0x9", "resize:9x5000", "resize:9x9:nearest", "resize:-9x9"],
@@ -32,6 +34,7 @@ BAD = {  # parameters that no entry may take
     "crop": ["crop", "crop:9x9", "crop:0x9+0+0", "crop:9x9+-1+0", "crop:9x4096+0+1"],
     "centre": ["centre", "centre:0", "centre:1.1", "centre:nan", "centre:0.5:0.5"],
     "flip": ["flip:x", "flip:", "flip:vertical:vertical"],
+    "turn": ["turn", "turn:0", "turn:45", "turn:-90", "turn:360", "turn:x", "turn:90:90"],
     "shift": ["shift", "shift:1", "shift:1.5:0", "shift:5000:0", "shift:1:1:1"],
     "blur": ["blur", "blur:0", "blur:inf", "blur:nan", "blur:-1"],
     "brightness": ["brightness", "brightness:0", "brightness:-1", "brightness:nan", "brightness:1000"],
@@ -39,8 +42,9 @@ BAD = {  # parameters that no entry may take
     "gamma": ["gamma", "gamma:0", "gamma:1:1"],
     "grey": ["grey:2", "grey:x", "grey:1:1"],
     "noise": ["noise", "noise:0", "noise:1.1", "noise:nan"],
-    "jpeg": ["jpeg", "jpeg:0", "jpeg:101", "jpeg:75.5", "jpeg:75:4:1:1", "jpeg:own-0123456789abcdef:4:2:0"],
-}
+    "jpeg": ["jpeg", "jpeg:0", "jpeg:101", "jpeg:75.5", "jpeg:75:4:1:1", "jpeg:own-0123456789abcdef:4:2:0",
+             "jpeg:75:exif1", "jpeg:75:exif9", "jpeg:75:exif", "jpeg:75:exif6:4:2:0", "jpeg:75:decoded:exif6"],
+}  # fmt: skip
 UNFIT = [("grey", (8, 8, 1)), ("crop:9x9+0+0", (8, 20, 3)), ("crop:2x2+0+7", (8, 8, 3)), ("jpeg:75", (8, 8, 1)),
          ("rescale:100", (64, 64, 3)), ("centre:0.5,crop:5x5+0+0", (8, 8, 3)), ("grey,jpeg:75", (8, 8, 3))]  # fmt: skip
 

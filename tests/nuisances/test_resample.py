@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from jattr.images import to_byte
-from jattr.nuisances.chain import smooth_of_bytes
+from jattr.images.orientation import as_stored, upright
+from jattr.nuisances.chain import Chain, smooth_of_bytes
+from jattr.nuisances.geometry import UPRIGHT
 from jattr.nuisances.registry import parse_chain
 from jattr.nuisances.resample import FILTERS, blur_matrix, resize_matrix
 
@@ -99,6 +101,10 @@ CUTS = {
     "centre:1": lambda p: p,
     "flip": lambda p: p[:, :, ::-1],
     "flip:vertical": lambda p: p[:, ::-1],
+    "turn:90": lambda p: np.rot90(p, -1, (1, 2)),
+    "turn:180": lambda p: np.rot90(p, 2, (1, 2)),
+    "turn:270": lambda p: np.rot90(p, 1, (1, 2)),
+    "turn:90,crop:30x20+3+4,flip:vertical": lambda p: np.rot90(p, -1, (1, 2))[:, 3:33, 4:24][:, ::-1],
     "shift:2:-1": lambda p: np.concatenate(
         [np.concatenate([p[:, :1], p[:, :1], p[:, :-2]], 1)[:, :, 1:],
          np.concatenate([p[:, :1], p[:, :1], p[:, :-2]], 1)[:, :, -1:]], 2),
@@ -117,6 +123,29 @@ def test_pixels_that_move_are_exact(text):
     assert chain.copies == ("shift" not in text)  # a repeated edge is no new number
     assert chain.proves
     assert chain.out_shape(pixels.shape[1:]) == expected.shape[1:]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_what_viewers_do(orientation):
+    """As steps, as one function of arrays, and its inverse; against Pillow."""
+    pixels = np.random.default_rng(2).integers(0, 256, (33, 47, 3)).astype(np.uint8)
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    image = Image.fromarray(pixels)
+    image.getexif().update(tags)
+    expected = np.asarray(ImageOps.exif_transpose(image))
+    chain = Chain(UPRIGHT[orientation])
+    np.testing.assert_array_equal(chain.discrete(pixels[None])[0], expected)
+    np.testing.assert_array_equal(upright(pixels, orientation), expected)
+    np.testing.assert_array_equal(as_stored(expected, orientation), pixels)
+    assert chain.copies
+    assert parse_chain(chain.text) == chain
+
+
+def test_what_gets_through_a_turn_is_counted_on_the_right_side():
+    """A column of 33 pixels that is 1 pixel wide, and the same after it was turned."""
+    for text in ("resize:33x1:box,turn:90,resize:47x33", "turn:270,resize:1x33:box"):
+        assert parse_chain(text).passed((33, 47, 1)) == 33
 
 
 def test_a_chain_that_computes_is_no_copy():

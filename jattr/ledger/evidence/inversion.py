@@ -1,7 +1,7 @@
 """What inversion says of an accused picture, for evidence: the one place of the ledger that needs jax."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,10 @@ import numpy as np
 
 from jattr.errors import ImageError, InputError
 from jattr.images import to_byte, to_float
-from jattr.images.reading import decode_picture
+from jattr.images.reading import decode, decode_picture
 from jattr.ledger.commitments import latent_value
 from jattr.ledger.evidence.bundle import Attribution
+from jattr.result import doubt_of
 
 AUTO = "auto"
 FAR = 1e-4  # mean squared difference, [-1, 1] units: twenty times what rounding to bytes leaves
@@ -27,21 +28,41 @@ def invert_picture(
     Args:
       data: the file, PNG, JPEG or WebP. The compression of a JPEG file is modelled as the file states it.
       gen: the generator.
-      alteration: "auto" (the file's own compression), "none", or a chain as `parse_chain` reads it.
+      alteration: "auto" (the file's own compression; where the file asks to be shown turned, also that this was only
+        added to it), "none", or a chain as `parse_chain` reads it.
       config: `InvertConfig`.
       rehearsals: known ones, as `attribute` takes them.
 
     Raises:
       ImageError: the picture cannot be read, or the generator makes no pictures of its size.
     """
+    texts = [alteration, *_only_tagged(data)] if alteration == AUTO else [alteration]
+    return _first(texts, lambda text: _invert(data, gen, text, config, rehearsals))
+
+
+def _only_tagged(data: bytes) -> list[str]:
+    """Return the alteration under which a file is as it was made, but for what asks to show it turned."""
+    from jattr.nuisances.geometry import only_tagged
+
+    try:
+        found = decode(data)
+    except ImageError:
+        return []  # whoever searches says why
+    text = only_tagged(found.orientation, jpeg=found.jpeg)
+    return [text] if text else []
+
+
+def _invert(data: bytes, gen: Any, alteration: str, config: Any, rehearsals: Any) -> Attribution:
+    """Search under one alteration."""
     from jattr.attribution import attribute
 
     images = observed(data, gen, alteration)
     att = attribute(images, [gen], config=config, rehearsals=rehearsals)
     verdict, evidence = att.verdicts[0], att.evidence[0][0]
     fit = {"made-by": "fits", "none": "does-not-fit"}.get(verdict.kind, "undecided")
-    if fit == "does-not-fit" and att.alteration is None and lossy(data):
-        fit = "undecided"  # its own pictures would be as far away after the compression
+    said, doubt = f"{verdict.text}: {verdict.reason}", doubt_of(decode(data), att.alteration)
+    if fit == "does-not-fit" and doubt:
+        fit, said = "undecided", f"undecided: {doubt}"
     label = int(att.labels[0, 0])
     ended = bool(np.isfinite(att.residual[0, 0]))
     latent = latent_value(att.latents[0][0], gen.space, label if label >= 0 else None) if ended else None
@@ -53,7 +74,7 @@ def invert_picture(
         residual=f"{att.residual[0, 0]:.6g}" if ended else None,
         restarts=evidence.restarts,
         miss_bound=None if evidence.miss_bound is None else f"{evidence.miss_bound:.3g}",
-        reason=" ".join(f"{verdict.text}: {verdict.reason}".split())[:2000],
+        reason=" ".join(said.split())[:2000],
     )
 
 
@@ -75,11 +96,23 @@ def invert_alternatives(
     Raises:
       ImageError: the picture cannot be read, or no alteration leads to its size.
     """
+    return _first(
+        dict.fromkeys(alterations),
+        lambda text: invert_picture(data, gen, alteration=text, config=config, rehearsals=rehearsals),
+    )
+
+
+def _first(alterations: Iterable[str], invert: Callable[[str], Attribution]) -> Attribution:
+    """Return the first search that ends with a fit; else one that leaves it undecided; else the first.
+
+    Raises:
+      ImageError: no alteration leads to the picture's size.
+    """
     found: list[Attribution] = []
     unfit: dict[str, ImageError] = {}
-    for alteration in dict.fromkeys(alterations):
+    for alteration in alterations:
         try:
-            one = invert_picture(data, gen, alteration=alteration, config=config, rehearsals=rehearsals)
+            one = invert(alteration)
         except ImageError as error:
             unfit[alteration] = error
             continue
@@ -144,11 +177,6 @@ def _check_sizes(chain: Any, gen: Any, pixels: np.ndarray) -> None:
         shape = step.out_shape(shape)
         if max(shape[:2]) > most:
             raise ImageError(f"{step.text} leads to {shape[1]} x {shape[0]} pixels; sides of at most {most} are taken")
-
-
-def lossy(data: bytes) -> bool:
-    """Whether a file is compressed with loss."""
-    return data.startswith(JPEG_START) or (data[8:12] == b"WEBP" and data[12:16] != b"VP8L")
 
 
 def takes(gen: Any, z: np.ndarray, label: int | None) -> bool:

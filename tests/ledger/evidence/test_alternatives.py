@@ -3,10 +3,15 @@
 import jax
 import numpy as np
 import pytest
+from image_files import encoded
+from PIL import Image
 from tiny_generator import make_tiny
+from tiny_world import FOREIGN, Z, inverted, pixels_of, tiny
 
 from jattr.errors import ImageError
 from jattr.images import encode_png, to_byte
+from jattr.images.jpeg import encode_jpeg, quality_format
+from jattr.images.reading import decode_picture
 from jattr.ledger.evidence import inversion
 from jattr.ledger.evidence.bundle import Attribution
 from jattr.ledger.evidence.inversion import invert_alternatives, observed, seen_by
@@ -61,3 +66,31 @@ def test_unknown_brightness_is_found() -> None:
     (step,) = seen.chain.steps
     assert abs(step.factor - 0.8) < 0.02
     assert seen_by(encode_png(pixels), tiny, seen.chain.text).alteration == seen.chain.text
+
+
+@pytest.mark.parametrize("orientation", [2, 5, 8])
+def test_a_picture_in_a_file_that_is_shown_turned(orientation: int) -> None:
+    """Whether it was turned when it was saved, or its file was only told so afterwards; JPEG and PNG."""
+    pixels = pixels_of(tiny(), Z[:1])[0]
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    told = encoded(pixels, "JPEG", quality=95, subsampling=0, exif=tags)
+    turned = encode_jpeg(pixels, quality_format(95, "4:4:4", 3), orientation)
+    found = [inverted(data) for data in (turned, told, encoded(pixels, "PNG", exif=tags))]
+    assert [(one.fit, one.certificate) for one in found] == [("fits", True)] * 3
+    assert found[0].alteration == f"jpeg:95:4:4:4:exif{orientation}"
+    assert found[1].alteration == f"{found[2].alteration},{found[0].alteration}"
+    for one, data in zip(found, (turned, told), strict=False):
+        assert seen_by(data, tiny(), one.alteration).alteration == one.alteration
+
+
+def test_a_colour_profile_that_is_ignored_allows_no_denial() -> None:
+    pixels = decode_picture(FOREIGN)[0]
+    assert inverted(FOREIGN).fit == "does-not-fit"
+    for data in (
+        encoded(pixels, "PNG", icc_profile=b"of a printer"),
+        encoded(pixels, "JPEG", quality=95, subsampling=0, icc_profile=b"of a printer"),
+    ):
+        found = inverted(data)
+        assert found.fit == "undecided"
+        assert "colour profile or gamma" in found.reason

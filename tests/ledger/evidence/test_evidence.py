@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from image_files import encoded
 from recorded_logs import Owner, attribution
 from tiny_world import (
     DENIED,
@@ -25,6 +26,7 @@ from jattr.cli.generate import draw_latents
 from jattr.errors import LedgerError, VerificationError
 from jattr.generators.store import load_generator
 from jattr.images import encode_png
+from jattr.images.jpeg import encode_jpeg, quality_format
 from jattr.images.reading import decode_picture
 from jattr.ledger.evidence.inversion import observed
 from jattr.ledger.evidence.judge import CONSISTENT, EDITED, INCOMPLETE, NOT_SUPPORTED, SUPPORTED, UNDECIDED
@@ -37,6 +39,11 @@ def edited() -> bytes:
     return encode_png(pixels)
 
 
+def stored_turned(place: int) -> bytes:
+    """A JPEG file that stores a picture mirrored, and says so."""
+    return encode_jpeg(decode_picture(file_of(place))[0], quality_format(95, "4:4:4", 3), 2)
+
+
 @pytest.mark.parametrize(
     ("data", "kind", "use"),
     [
@@ -44,9 +51,21 @@ def edited() -> bytes:
         (encode_png(decode_picture(file_of(2))[0]), CONSISTENT, 2),  # saved again, without loss
         (edited(), EDITED, 0),
         (file_of(UNLOGGED), NOT_SUPPORTED, None),
+        (stored_turned(2), CONSISTENT, 2),
+        (stored_turned(UNLOGGED), NOT_SUPPORTED, None),
         (FOREIGN, SUPPORTED, None),
+        (encoded(decode_picture(FOREIGN)[0], "PNG", icc_profile=b"of a printer"), UNDECIDED, None),
     ],
-    ids=["logged", "logged, saved again", "edited logged", "unlogged", "foreign"],
+    ids=[
+        "logged",
+        "logged, saved again",
+        "edited logged",
+        "unlogged",
+        "logged, stored turned",
+        "unlogged, stored turned",
+        "foreign",
+        "foreign, with a profile",
+    ],
 )
 def test_two_by_two(world: World, data: bytes, kind: str, use: int | None) -> None:
     verdict = both(world.mine, data, world.end)
