@@ -88,4 +88,5 @@ def _evidence(
         usual_miss=None if rehearsal is None else rehearsal.miss,
         restarts_needed=None if rehearsal is None else rehearsal.restarts_needed(decision.miss_chance),
         miss_bound=None if rehearsal is None else rehearsal.miss_bound(restarts),
+        spare=inverter.accused.numbers - inverter.size,
     )

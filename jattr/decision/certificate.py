@@ -8,12 +8,13 @@ away the part of e that lies in the column space of the Jacobian J, so the test 
 
 and besides at the whole, |e|^2, against its distribution at the true latent (mean and 4/5 variance of `unclipped`), so
 that a latent far away cannot hide in P. Clipped bytes (0, 255) add what lies outside their interval, and no degree of
-freedom. Both must hold: the p-value is twice the smaller one.
+freedom. Both must hold: the p-value is twice the smaller one. Besides, no single byte may be farther off than rounding
+explains, and there must be bytes enough beyond the latent's numbers and beyond what it can tell apart.
 """
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import gammaincc
@@ -24,6 +25,8 @@ from jattr.inversion.linear import linearise
 from jattr.inversion.problem import MIN_EXCESS, STEP, target_of
 
 ALPHA = 1e-6  # a picture that the generator made is denied its certificate this often
+SLACK = 0.5  # rounding steps that a single byte may be off beyond what rounding and the fit explain
+MIN_SPARE = 8  # bytes beyond those that the latent's neighbourhood tells apart: 2^64 pictures to one
 TO_BYTE = {"round": 0.5, "truncate": 0.0}
 
 
@@ -31,12 +34,12 @@ TO_BYTE = {"round": 0.5, "truncate": 0.0}
 class Certificate:
     """The test of one picture, one generator, one latent; the field `holds` is the outcome."""
 
-    holds: bool  # p_value >= alpha and excess >= MIN_EXCESS
+    holds: bool  # p_value >= alpha, enough bytes beyond the unknowns, no byte alone too far off
     bit_exact: bool  # every byte identical after rounding, on the device that computed it
     rounding: str  # the rule under which it holds: "round" or "truncate"
     identical_bytes: float  # share of all bytes
     largest_deviation: float  # of the unrounded reproduction from the interval's middle, in rounding steps
-    unclipped: int  # bytes from 1 to 254
+    unclipped: int  # bytes from 1 to 254; those that the generator always makes equal, once
     rank: int  # of the Jacobian at the unclipped bytes, above the noise of rounding
     excess: int  # unclipped - rank: the degrees of freedom
     statistic: float  # T; of an altered picture, its surprise
@@ -83,12 +86,13 @@ def certify_altered(accused: Altered, picture: int, z: Any, label: int = -1, *, 
     known = accused.intervals(picture)
     prediction, jacobian = accused.predict(z, label)
     sound = bool(np.isfinite(prediction).all() and np.isfinite(jacobian).all())
-    rank = _projection(jacobian / np.sqrt(12.0 * accused.roundings.left)[:, None], 0 * prediction)[0] if sound else 0
+    seen = _seen(jacobian / np.sqrt(12.0 * accused.roundings.left)[:, None], sound)
+    rank = len(seen.values)
     telling = accused.telling(picture)
     p = accused.p_value(found) if sound else 0.0
     same = accused.identical(picture, z, label)
     return Certificate(
-        holds=sound and p >= alpha and telling - rank >= MIN_EXCESS and accused.near_enough(picture, z, label),
+        holds=sound and p >= alpha and _enough(telling, rank, z.size, seen) and accused.near_enough(picture, z, label),
         bit_exact=bool(same == 1.0),
         rounding=accused.original.rounding or "round",
         identical_bytes=same,
@@ -112,42 +116,106 @@ def _test(gen: Generator, z: Any, pixels: np.ndarray, label: int, rule: str, alp
     made_bytes = np.floor((np.clip(np.nan_to_num(made), -1, 1) + 1) * 127.5 + TO_BYTE[rule]).astype(np.int64)
     same = (made_bytes == pixels) & np.isfinite(made)
     unclipped = ((pixels > 0) & (pixels < 255)).ravel()
-    outside = np.maximum(np.abs(e[~unclipped]) - 0.5, 0.0)  # clipped bytes: beyond their interval
-    within, columns = e[unclipped], jacobian.astype(np.float64)[unclipped] / STEP
-    rank, explained = _projection(columns, within)
-    n, dof = int(unclipped.sum()), int(unclipped.sum()) - rank
+    once = _once(made.ravel(), jacobian, e) if sound else np.arange(len(e))
+    inside, clipped = once[unclipped[once]], once[~unclipped[once]]
+    outside = np.maximum(np.abs(e[clipped]) - 0.5, 0.0)  # clipped bytes: beyond their interval
+    within, columns = e[inside], jacobian.astype(np.float64)[inside] / STEP
+    seen = _seen(columns, sound)
+    n, rank = len(inside), len(seen.values)
     beyond = 12.0 * float(outside @ outside)
     whole = 12.0 * float(within @ within) + beyond
-    rest = max(0.0, whole - 12.0 * explained)
-    p = min(1.0, 2.0 * min(_tail(rest, dof, n), _tail(whole, n, n))) if sound else 0.0
+    rest = max(0.0, whole - 12.0 * seen.explained(columns, within)) if sound else np.nan
+    p = min(1.0, 2.0 * min(_tail(rest, n - rank, n), _tail(whole, n, n))) if sound else 0.0
+    far = jacobian.astype(np.float64)[clipped] / STEP
+    single = sound and _within_rounding(seen, columns, within, far, outside, alpha)
     return Certificate(
-        holds=sound and p >= alpha and dof >= MIN_EXCESS,
+        holds=p >= alpha and single and _enough(n, rank, columns.shape[1], seen),
         bit_exact=bool(same.all()),
         rounding=rule,
         identical_bytes=float(same.mean()),
         largest_deviation=_finite(np.abs(e).max()),
         unclipped=n,
         rank=rank,
-        excess=dof,
+        excess=n - rank,
         statistic=_finite(rest) if sound else _finite(np.nan),
         p_value=float(p),
         alpha=alpha,
-        expected=float(dof),
+        expected=float(n - rank),
     )
 
 
-def _projection(columns: np.ndarray, e: np.ndarray) -> tuple[int, float]:
-    """Return the rank of J [n, d] above the noise of rounding, and |P e|^2, both in rounding steps.
-
-    A direction counts if moving the latent by one unit, the prior's scale, moves the picture by more than one byte's
-    rounding noise; what moves it less cannot fit noise away.
+class Seen(NamedTuple):
+    """The directions of the latent that the picture shows: moving it by one unit, the prior's scale, moves the picture
+    by more than one byte's rounding noise. What moves it less cannot fit noise away.
     """
-    if not len(e) or not np.isfinite(columns).all() or not np.isfinite(e).all():
-        return 0, 0.0
+
+    values: np.ndarray  # [rank], squared lengths of the picture's moves, in rounding steps
+    vectors: np.ndarray  # [d, rank]
+
+    def explained(self, columns: np.ndarray, e: np.ndarray) -> float:
+        """Return |P e|^2."""
+        return float(((self.vectors.T @ (columns.T @ e)) ** 2 / self.values).sum())
+
+    def leverage(self, rows: np.ndarray) -> np.ndarray:
+        """Return, for rows [m, d] of the Jacobian, how much of the noise of the fitted bytes they take on [m]."""
+        return np.asarray(((rows @ self.vectors) ** 2 / self.values).sum(1))
+
+    @property
+    def told(self) -> float:
+        """How many bytes the latent's neighbourhood tells apart: 8 bits are one, a bit twice the noise of rounding."""
+        return float(np.log2(1.0 + 12.0 * self.values).sum()) / 16.0
+
+
+def _enough(n: int, rank: int, size: int, seen: Seen) -> bool:
+    """Whether n bytes are enough beyond what the latent can be fitted to.
+
+    Its rank here does not say that alone: a latent far out, or where the picture is flat, chose among many pictures
+    elsewhere. So all its numbers count. One that hides several bytes in the digits of a number moves the picture by so
+    much more.
+    """
+    return n - max(rank, size) >= MIN_EXCESS and n - seen.told >= MIN_SPARE
+
+
+def _seen(columns: np.ndarray, sound: bool = True) -> Seen:
+    """Return the directions that a Jacobian [n, d], in rounding steps, shows above the noise of rounding."""
+    if not sound:
+        return Seen(np.zeros(0), np.zeros((columns.shape[1], 0)))
     values, vectors = np.linalg.eigh(columns.T @ columns)
     strong = values > 1.0 / 12.0
-    coordinates = (vectors[:, strong].T @ (columns.T @ e)) ** 2 / values[strong]
-    return int(strong.sum()), float(coordinates.sum())
+    return Seen(values[strong], vectors[:, strong])
+
+
+def _once(made: np.ndarray, jacobian: np.ndarray, e: np.ndarray) -> np.ndarray:
+    """Return the places [m] of numbers that the generator does not make equal, of equal ones the one farthest off.
+
+    Equal are those of one value and one row of the Jacobian: the channels of a grey picture, pixels that are repeated.
+    They carry one rounding, and say one thing.
+    """
+    rng = np.random.default_rng(len(made))
+    rows = np.ascontiguousarray(np.asarray(jacobian, np.float32) + 0.0).view(np.uint32)  # 0.0: no -0.0
+    odd = rng.integers(0, 1 << 63, rows.shape[1] + 1, np.uint64) * np.uint64(2) + np.uint64(1)
+    value = np.asarray(made, np.float64).view(np.uint64) * odd[-1]
+    keys = np.concatenate([part.astype(np.uint64) @ odd[:-1] for part in np.array_split(rows, 1 + rows.size // 2**22)])
+    order = np.argsort(-np.abs(e), kind="stable")
+    return np.sort(order[np.unique((keys ^ value)[order], return_index=True)[1]])
+
+
+def _within_rounding(
+    seen: Seen, columns: np.ndarray, within: np.ndarray, clipped: np.ndarray, outside: np.ndarray, alpha: float
+) -> bool:
+    """Whether no single byte is farther off than rounding and the fit to the other bytes explain.
+
+    At the latent that fits best, byte i of leverage h is off by (1 - h) of its own rounding error, at most 1/2, and a
+    weighted sum of the others' whose squared weights sum to h (1 - h); a clipped byte by such a sum of all, to h. By
+    Hoeffding's inequality for errors in [-1/2, 1/2] the sums exceed sqrt(squares log(2 n / alpha) / 2) at any of n
+    bytes with a chance of at most alpha. `SLACK` is for searches that end a little beside that latent, as at a kink.
+    """
+    count = max(len(within) + len(outside), 1)
+    wide = math.log(2.0 * count / alpha) / 2.0
+    h = np.clip(seen.leverage(columns), 0.0, 1.0)
+    most = 0.5 * (1.0 - h) + np.sqrt(h * (1.0 - h) * wide)
+    free = np.sqrt(seen.leverage(clipped) * wide)
+    return bool((np.abs(within) <= most + SLACK).all() and (outside <= free + SLACK).all())
 
 
 def _tail(statistic: float, mean: int, n: int) -> float:

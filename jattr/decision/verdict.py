@@ -12,9 +12,11 @@ import numpy as np
 
 from jattr.decision.certificate import Certificate
 from jattr.decision.judgement import Judgement
-from jattr.inversion.problem import FLOOR
+from jattr.inversion.problem import FLOOR, MIN_EXCESS
 
 VERDICTS = ("made-by", "none", "undecided", "failed")
+SMALL = "{} was compared in only {} numbers beyond those of its latent, which prove nothing; a larger picture would"
+FAILED = "a candidate failed in every restart; try more of them"
 NONE = "every candidate ends far above its usual misses on its own pictures"
 
 
@@ -59,6 +61,7 @@ class Evidence:
     settings: str = ""  # space, truncation and noise that were searched with; "" where there are none
     restarts_needed: int | None = None  # that miss its own pictures with at most `miss_chance`, by its rehearsal
     miss_bound: float | None = None  # share of its own pictures that so many restarts miss, at most, without a model
+    spare: int | None = None  # numbers observed of the picture beyond those of the latent; None: not known
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,11 @@ def _without_certificate(alive: list[tuple[tuple[str, ...], Evidence]], models: 
     if not config.thresholds:
         return Verdict("undecided", (), None, margin, f"{names[0]} is the closest by this distance; calibrate to judge")
     needed = config.ratio * max(winner.residual, FLOOR)  # what is below the floor of rounding is not better than it
+    if winner.spare is not None and winner.spare < MIN_EXCESS:
+        return Verdict("undecided", (), None, margin, SMALL.format(names[0], winner.spare))
     if winner.residual <= config.winner and len(alive) > 1 and (alive[1][1].residual or 0.0) >= needed:
+        if len(alive) < models:
+            return Verdict("undecided", (), None, margin, FAILED)
         reason = (
             f"residual {winner.residual:.1e} is at most {config.winner:.3g} and the runner-up's {margin:.3g} times it"
         )
@@ -177,7 +184,7 @@ def _doubt(
         return f"{few[0].name} had {few[0].restarts} restarts; {_enough(few[0], config)} are needed to say none"
     if misses:
         return "no candidate is far enough ahead of the others; try more restarts, or calibrate"
-    return "a candidate failed in every restart; try more of them"
+    return FAILED
 
 
 def _enough(evidence: Evidence, config: DecisionConfig) -> int:

@@ -111,6 +111,11 @@ class Accused:
         """The mean squared residual [n] at which a search has arrived."""
         return floors_of(self.pixels)
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers of one picture are observed, clipped ones among them."""
+        return int(self.pixels[0].size)
+
     def as_pixels(self) -> "Accused":
         """Return the same pictures as the bytes they are: what certificates of unaltered ones speak of."""
         return self

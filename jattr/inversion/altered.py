@@ -178,13 +178,21 @@ class Altered(Accused):
     def telling(self, picture: int) -> int:
         """Return how many numbers tell something: bytes that are not clipped, coefficients that are not 0.
 
+        Coefficients that are the same in nearly all own pictures, as those of a picture nearly black, tell nothing.
+
         At most as many as get through the chain: an enlarged picture has more bytes than it had before, and tells no
         more.
         """
         through = self.chain.passed(self.original.image_shape)
         if self.quantised is not None:
-            return min(int(((self.quantised[picture] != 0) & ~self.unknown[picture]).sum()), through)
+            telling = (self.quantised[picture] != 0) & ~self.unknown[picture] & self.roundings.varied
+            return min(int(telling.sum()), through)
         return int(super().telling(picture) * min(1.0, through / self.pixels[picture].size))
+
+    @property
+    def numbers(self) -> int:
+        """At most what gets through the chain."""
+        return min(super().numbers, self.chain.passed(self.original.image_shape))
 
     def predict(self, z: np.ndarray, label: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the prediction of each number [N], in bytes, and its Jacobian [N, d]."""

@@ -20,6 +20,7 @@ OWN = 32  # own pictures from which the roundings are learnt
 MAX_NUMBERS = 1 << 23  # of all of them; at least 8 are made
 LEAST_NOISE = 0.05  # standard deviation of a prediction, in bytes
 OFTEN = 0.5  # share of a number's outcomes that must be known for those alone to say what is left of it
+SELDOM = 1 / 16  # share of own pictures that must differ in a number for it to tell something
 CAUTION = 0.01  # the dispersion is taken at this lower tail of what `OWN` pictures show
 
 
@@ -31,6 +32,7 @@ class Roundings(NamedTuple):
     left: np.ndarray  # [N], mean square of the number observed minus the prediction
     dispersion: float  # variance of a picture's surprise, over that of independent numbers
     levels: float  # standard deviation of own pictures' numbers, over that of what is left: how many can be told apart
+    varied: np.ndarray  # bool [N], whether the number differs between own pictures: one that does not tells nothing
     worst: float  # the largest residual of an own picture at its true latent, over the mean one
 
 
@@ -84,7 +86,13 @@ def _learn(gen: Generator, chain: Chain) -> Roundings:
     dispersion = float(np.square(np.maximum(scores, 0.0)).sum()) / float(chdtri(count, 1.0 - CAUTION))
     worst = float((squares * compared / left).mean(1).max())
     levels = float(np.sqrt(prediction.var(0).mean() / left.mean()))
-    return Roundings(bias, noise, left, max(1.0, dispersion), levels, max(1.0, worst))
+    return Roundings(bias, noise, left, max(1.0, dispersion), levels, _varied(observed), max(1.0, worst))
+
+
+def _varied(observed: np.ndarray) -> np.ndarray:
+    """Return which numbers [N] differ from their median in at least a share `SELDOM` of the pictures [n, N]."""
+    middle = np.median(observed, axis=0, keepdims=True)
+    return np.asarray((observed != middle).mean(0) >= SELDOM)
 
 
 def _by_group(values: np.ndarray, groups: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The verdict, by table."""
 
+import dataclasses
 from dataclasses import replace
 
 import pytest
@@ -151,3 +152,18 @@ def test_nothing_is_better_than_the_floor_of_rounding():
     """An almost black picture: both reproduce it to less than rounding leaves, so neither is ahead."""
     assert decide([seen("a", 0.0), seen("b", 1e-9)]).kind == "undecided"
     assert decide([seen("a", 0.0), seen("b", 1e-4)]).kind == "made-by"
+
+
+def test_a_candidate_that_failed_may_be_the_maker():
+    rows = [seen("a", 1e-4), seen("b", None), seen("c", 1e-2)]
+    assert decide(rows).kind == "undecided"
+    assert "failed in every restart" in decide(rows).reason
+    assert decide([rows[0], rows[2]]).kind == "made-by"
+
+
+@pytest.mark.parametrize(("spare", "kind"), [(None, "made-by"), (50, "made-by"), (49, "undecided"), (-61, "undecided")])
+def test_few_numbers_prove_nothing(spare, kind):
+    winner = dataclasses.replace(seen("a", 1e-4), spare=spare)
+    verdict = decide([winner, seen("c", 1e-2)])
+    assert verdict.kind == kind
+    assert ("prove nothing" in verdict.reason) == (kind == "undecided")
