@@ -67,12 +67,11 @@ def _record_differences(stated: Mapping[str, Any], gen: Generator, names: set[st
 
     record = candidate_record(gen)
     psi = "" if gen.settings is None else f" psi {gen.settings.psi:g}"  # of one model searched under several psi
+    lines = []
     if stated["name"] not in names | {name + psi for name in names}:
-        lines = [f"the given model of its digest is called {', '.join(map(repr, sorted(names)))}"]
-    else:
-        lines = []
-    fixed = {"name", "path"} | (set() if reproducible(stated) else {"settings", "latent_shape"})
-    for name in record.keys() - fixed:
+        lines.append(f"the given model of its digest is called {', '.join(map(repr, sorted(names)))}")
+    searched = gen.settings is not None and not reproducible(stated)  # the latents hold noise maps, too
+    for name in record.keys() - {"name", "path"} - ({"settings", "latent_shape"} if searched else set()):
         if name in stated and stated[name] != record[name]:
             lines.append(f"{name} is {record[name]}, result.json states {stated[name]}")
     return sorted(lines)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from jattr.generators.base import Generator
     from jattr.inversion.accused import Accused
 
+PROVES_NOTHING = "a certificate is stated where a latent proves nothing"
+
 
 class Evidence(NamedTuple):
     """What a latent, the picture and the candidate give."""
@@ -41,7 +43,7 @@ def verify_evidence(
         report.unchecked.append(f"the residuals of {name!r}, whose noise was searched for")
         return
     try:
-        problem = _unusable(gen, z, label)
+        problem = _unusable(gen, z, label) if reproducible(candidate) else PROVES_NOTHING
         found = None if problem else _again(saved, row, stated, gen, picture, z, label, report)
     except InputError as error:
         found, problem = None, str(error)
@@ -104,7 +106,7 @@ def _differences(row: Mapping[str, Any], name: str, gen: Generator, found: Evide
 
     stated, proof, lines = row["certificates"][name], found.certificate, []
     if stated is not None and not found.proves:
-        lines.append("a certificate is stated where a latent proves nothing")
+        lines.append(PROVES_NOTHING)
     if stated is not None and not row.get("alteration") and gen.rounding not in (None, stated["rounding"]):
         lines.append(f"rounding is {gen.rounding!r} by its card, result.json states {stated['rounding']!r}")
     if stated is None and proof is not None and proof.holds:
