@@ -30,6 +30,7 @@ class Evidence(NamedTuple):
     proves: bool  # whether one can prove anything here
     residual: float | None  # None: the distance that it is by cannot be had
     noise: float | None
+    unchecked: str = ""  # why there is no residual
 
 
 def verify_evidence(
@@ -44,11 +45,12 @@ def verify_evidence(
         return
     try:
         problem = _unusable(gen, z, label) if reproducible(candidate) else PROVES_NOTHING
-        found = None if problem else _again(saved, row, stated, gen, picture, z, label, report)
+        found = None if problem else _again(saved, number, name, gen, picture, z, label)
     except InputError as error:
         found, problem = None, str(error)
     lines = [problem] if found is None else _differences(row, name, gen, found)
     report.differences += [f"{row['file']!r}, candidate {name!r}: {line}" for line in lines]
+    report.unchecked += [] if found is None or not found.unchecked else [found.unchecked]
     if found is not None and found.certificate is not None and stated is not None and stated["holds"]:
         proof = found.certificate
         report.checked.append(
@@ -57,47 +59,51 @@ def verify_evidence(
 
 
 def _again(
-    saved: SavedResult,
-    row: Mapping[str, Any],
-    stated: Mapping[str, Any] | None,
-    gen: Generator,
-    picture: Picture,
-    z: np.ndarray,
-    label: int,
-    report: Report,
+    saved: SavedResult, number: int, name: str, gen: Generator, picture: Picture, z: np.ndarray, label: int
 ) -> Evidence:
     """Return the evidence, computed again: a certificate where one is stated or the latent is near enough for one.
 
     Raises:
       InputError: the picture does not fit the candidate, or cannot have been altered as is stated.
     """
-    from jattr.cli.alterations import stated_picture
-    from jattr.decision.certificate import certify, certify_altered
+    from jattr.decision.certificate import certify
     from jattr.inversion.accused import Accused
-    from jattr.inversion.altered import make_altered
     from jattr.inversion.config import InvertConfig
     from jattr.inversion.observation import make_accused
 
+    row, settings = saved.data["pictures"][number], saved.data["settings"]
+    stated = row["certificates"][name]
     if row.get("alteration"):
-        altered = make_altered(gen, stated_picture(row["alteration"], picture, gen))
-        residual, proves = _residual(altered, z, label), gen.proves and altered.provable
-        wanted = stated is not None or (proves and residual < altered.near)
-        proof = certify_altered(altered, 0, z, label) if wanted else None
-        return Evidence(proof, proves, residual, altered.noise)
-    pixels = picture.fit(gen.image_shape, resize=saved.data["settings"]["resize"]).pixels
+        return _altered_again(row["alteration"], stated, gen, picture, z, label)
+    pixels = picture.fit(gen.image_shape, resize=settings["resize"]).pixels
     plain = Accused(gen, pixels[None])
-    wanted = stated is not None or (gen.proves and _residual(plain, z, label) < plain.near)
+    residual = _residual(plain, z, label)
+    wanted = stated is not None or (gen.proves and residual < plain.near)
     rule = gen.rounding if stated is None else stated["rounding"]
     proof = certify(gen, z, pixels, label=label, rounding=rule) if wanted else None
-    config = InvertConfig(distance=saved.data["settings"]["inversion"].get("distance"))
+    distance = settings["inversion"].get("distance")
+    if distance is None:
+        return Evidence(proof, gen.proves, residual, plain.noise)
     try:
-        accused = make_accused(gen, pixels[None], config)
+        accused = make_accused(gen, pixels[None], InvertConfig(distance=distance))
     except InputError as error:  # the certificate speaks of pixels
-        if config.distance is None:
-            raise
-        report.unchecked.append(f"the residuals by {config.distance!r}: {error}")
-        return Evidence(proof, gen.proves, None, None)
+        return Evidence(proof, gen.proves, None, None, f"the residuals by {distance!r}: {error}")
     return Evidence(proof, gen.proves, _residual(accused, z, label), accused.noise)
+
+
+def _altered_again(
+    alteration: str, stated: Mapping[str, Any] | None, gen: Generator, picture: Picture, z: np.ndarray, label: int
+) -> Evidence:
+    """Return the evidence of a picture that was altered as is stated."""
+    from jattr.cli.alterations import stated_picture
+    from jattr.decision.certificate import certify_altered
+    from jattr.inversion.altered import make_altered
+
+    altered = make_altered(gen, stated_picture(alteration, picture, gen))
+    residual, proves = _residual(altered, z, label), gen.proves and altered.provable
+    wanted = stated is not None or (proves and residual < altered.near)
+    proof = certify_altered(altered, 0, z, label) if wanted else None
+    return Evidence(proof, proves, residual, altered.noise)
 
 
 def _differences(row: Mapping[str, Any], name: str, gen: Generator, found: Evidence) -> list[str]:
