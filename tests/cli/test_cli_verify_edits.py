@@ -96,6 +96,7 @@ EDITS = {
     "the class is None, result.json states 7": update(label=7),
     "has class -1, result.json 2": lambda data: row_of(data)["labels"].update(tiny_b=2),
     "candidate 'tiny_b': the residual is": within("residual", tiny_b=9.0),
+    "result.json states None": lambda data: row_of(data)["support"].pop("tiny"),
     "the noise is": lambda data: row_of(data)["noise"].update(tiny=1e-4),
     "latent_sha256 is not": within("latent_sha256", tiny_b="0" * 64),
     "prior is normal, result.json states uniform": candidate(prior="uniform"),
@@ -160,6 +161,21 @@ def test_a_picture_is_named_as_the_file_that_was_read(result, verify):
     assert code == 0
     assert f"{result / 'tiny.png'}"[-20:] in text
     assert "somebody" not in text
+
+
+def test_two_names_of_one_model_are_verified_as_one_class(original, verify, tiny_folders, tmp_path):
+    twin = tmp_path / "twin"
+    shutil.copytree(tiny_folders["tiny"], twin)
+    (twin / "card.json").write_text((twin / "card.json").read_text().replace('"tiny"', '"twin"'))
+    candidates = [str(tiny_folders["tiny_b"]), str(twin), str(tiny_folders["tiny"])]
+    options = ["--restarts", "1", "--lanes", "2", "--out", str(tmp_path / "result")]
+    assert main(["attribute", str(original / "tiny.png"), "--candidates", *candidates, *options]) == 0
+    code, text, _ = verify(tmp_path / "result", candidates=candidates)
+    assert code == 0
+    assert "2 certificates of 1 pictures hold" in text
+    differs(verify(tmp_path / "result", candidates=(candidates[0], candidates[2])), "is called 'tiny'")
+    change_json(tmp_path, lambda data: row_of(data)["candidates"].reverse())
+    differs(verify(tmp_path / "result", candidates=candidates), "contradict")
 
 
 @pytest.fixture(scope="module")
