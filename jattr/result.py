@@ -99,7 +99,7 @@ def finding_record(att: "Attribution", i: int) -> dict[str, Any]:
     verdict, evidence = att.verdicts[i], att.evidence[i]
     names = [gen.name for gen in att.candidates]
     certificates = {e.name: None if e.certificate is None else e.certificate.to_dict() for e in evidence}
-    winners = _proven_first(verdict, {e.name: e.certificate for e in evidence})
+    winners = proven_first(verdict, {e.name: e.certificate for e in evidence})
     labels = {name: int(att.labels[i, c]) for c, name in enumerate(names)}
     label = labels[winners[0]] if winners else -1
     return {
@@ -115,7 +115,7 @@ def finding_record(att: "Attribution", i: int) -> dict[str, Any]:
         "label": label if label >= 0 else None,
         "labels": {name: value if value >= 0 else None for name, value in labels.items()},
         "margin": finite(verdict.margin),
-        "support": {gen.name: _support(gen, att.support[i, c]) for c, gen in enumerate(att.candidates)},
+        "support": {gen.name: support_record(gen, att.support[i, c]) for c, gen in enumerate(att.candidates)},
         "usual_miss": {e.name: finite(e.usual_miss) for e in evidence},
         "restarts_needed": {e.name: e.restarts_needed for e in evidence},
         "miss_bound": {e.name: finite(e.miss_bound) for e in evidence},
@@ -235,12 +235,12 @@ def _check_schema(data: Any) -> None:
         raise InputError(f"is no result of schema {SCHEMA}: at {error.json_path}: {shown}; write it again")
 
 
-def _proven_first(verdict: "Verdict", certificates: Mapping[str, "Certificate | None"]) -> list[str]:
+def proven_first(verdict: "Verdict", certificates: Mapping[str, "Certificate | None"]) -> list[str]:
     """Return the verdict's names, first the one whose latent has the verdict's certificate."""
     return sorted(verdict.candidates, key=lambda name: certificates[name] is not verdict.certificate)
 
 
-def _support(gen: "Generator", largest: Any) -> dict[str, Any]:
+def support_record(gen: "Generator", largest: Any) -> dict[str, Any]:
     """Return the largest |z|, and whether it lies within the prior's support; a normal prior has no end."""
     value = finite(largest)
     inside = None if gen.prior != "uniform" or value is None else value <= 1.0

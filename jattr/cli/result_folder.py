@@ -29,6 +29,7 @@ class SavedResult:
     data: dict[str, Any]  # result.json
     z: tuple[np.ndarray, ...]  # by candidate, [pictures, *latent_shape] float32
     label: np.ndarray  # [pictures, candidates] int32, -1: none
+    found: np.ndarray  # [pictures, candidates] bool: whether there is a latent
     digests: tuple[str, ...]  # of the candidates, as latents.npz states them
     latents_sha256: str  # of latents.npz as it is now
 
@@ -81,13 +82,15 @@ def read_result(folder: str | os.PathLike[str]) -> SavedResult:
     arrays = _read_latents(place / LATENTS)
     try:
         z = tuple(_latents_of(arrays, number, data) for number in range(len(data["candidates"])))
-        label = _array(arrays, "label", (len(data["pictures"]), len(data["candidates"])), np.dtype(np.int32))
+        shape = len(data["pictures"]), len(data["candidates"])
+        label = _array(arrays, "label", shape, np.dtype(np.int32))
+        found = _array(arrays, "found", shape, np.dtype(np.bool_))
         digests = arrays.get("digest", np.array(""))
         if digests.dtype.kind != "U" or digests.shape != (len(data["candidates"]),):
             raise InputError(f"has digest {digests.dtype} {list(digests.shape)}; it is one text for each candidate")
     except InputError as error:
         raise InputError(f"{place / LATENTS} {error}") from error
-    return SavedResult(data, z, label, tuple(str(d) for d in digests), file_sha256(place / LATENTS))
+    return SavedResult(data, z, label, found, tuple(str(d) for d in digests), file_sha256(place / LATENTS))
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

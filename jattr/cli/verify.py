@@ -16,7 +16,8 @@ def add_parser(subparsers: Any) -> None:
         "verify",
         help="check the certificates of a result again",
         description="Carry out every certificate of a result again: the candidates' weights and cards, the pictures"
-        " and the latents must be what result.json states, and the test must hold with the figures it states."
+        " and the latents must be what result.json states, the test must hold with the figures it states, and the"
+        " verdicts must follow. What files cannot show is printed as not checked."
         " Exit code 0: all hold; 3: something differs; 2: bad input, or a result that states no certificate.",
     )
     parser.add_argument("folder", metavar="DIR", help="folder that `jattr attribute` wrote")
@@ -49,18 +50,19 @@ def run(args: argparse.Namespace) -> int:
         )
     count, total = len(report.checked), len(saved.data["pictures"])
     differences = [shown(line, 500) for line in report.differences]
+    unchecked = [shown(line, 300) for line in dict.fromkeys(report.unchecked)]
     result = {
         "verified": not differences,
         "certificates": report.checked,
         "differences": differences,
-        "unchecked": sorted(set(report.unchecked)),
+        "unchecked": unchecked,
         "pictures": total,
         "pictures_without_certificate": total - report.pictures,
     }
     lines = [f"{shown(c['file'], 60)}: made by {shown(c['candidate'], 60)}: {c['text']}" for c in report.checked]
     without = f"; {total - report.pictures} pictures have none" if report.pictures < total else ""
     lines += [f"DIFFERS: {line}" for line in differences]
-    lines += [f"not checked: {shown(line, 300)}" for line in sorted(set(report.unchecked))]
+    lines += [f"not checked: {line}" for line in unchecked]
     lines.append(f"{count} certificates of {report.pictures} pictures {'checked' if differences else 'hold'}{without}")
     print(json.dumps(result, allow_nan=False) if args.json else "\n".join(lines))  # ASCII: names need not be text
     if differences:

@@ -1,8 +1,12 @@
 """The command line as tests run it."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
+from result_edits import change_json
+from tiny_generator import make_tiny
 
 from jattr.cli.main import main
 
@@ -43,5 +47,48 @@ def refused(jattr):
         assert err.count("\n") == 1
         assert err.startswith("jattr: " + ("check failed: " if code == 3 else "error: "))
         return err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory, tiny_folders):
+    """A result with a certificate: a picture of `tiny`, and one of nobody, against `tiny` and `tiny_b`."""
+    folder = tmp_path_factory.mktemp("verify")
+    from jattr.images import to_byte, write_png  # not before JAX has its settings
+
+    rng = np.random.default_rng(7)
+    z = rng.normal(size=(1, 6)).astype(np.float32)
+    write_png(folder / "tiny.png", to_byte(make_tiny().generate(z))[0])
+    write_png(folder / "noise.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
+    paths = [str(tiny_folders[name]) for name in ("tiny", "tiny_b")]
+    images = [str(folder / "tiny.png"), str(folder / "noise.png")]
+    options = ["--restarts", "1", "--lanes", "2", "--out", str(folder / "result")]
+    assert main(["attribute", *images, "--candidates", *paths, *options]) == 0
+    return folder
+
+
+@pytest.fixture
+def result(original, tmp_path):
+    """A copy of it, whose paths point at copies of the pictures."""
+    folder = tmp_path / "copy"
+    shutil.copytree(original, folder)
+    change_json(
+        folder,
+        lambda data: [row.update(file=row["file"].replace(str(original), str(folder))) for row in data["pictures"]],
+    )
+    return folder
+
+
+@pytest.fixture
+def verify(tiny_folders, capsys):
+    """Run the subcommand: (exit code, stdout, stderr)."""
+
+    def run(folder, *options, candidates=("tiny", "tiny_b")):
+        paths = [str(tiny_folders.get(name, name)) for name in candidates]
+        capsys.readouterr()
+        code = main(["verify", str(folder), "--candidates", *paths, *options])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
 
     return run
