@@ -101,9 +101,9 @@ def check_one(alternatives: Sequence[Alternative]) -> None:
     free = [each.text for each in alternatives if each.before is not None and each.before.free]
     if len(alternatives) == 1 and not free:
         return
-    what = f"unknown factor {free[0]!r}" if free else f"{len(alternatives)} alterations"
+    what = f"the unknown factor of {free[0]!r}" if free else f"{len(alternatives)} alterations"
     raise InputError(
-        f"--calibration and {what}: the one that fits best would be chosen after looking, which no error rate allows"
+        f"--calibration and {what}: what fits best would be chosen after looking, which no error rate allows"
         " for; name one alteration, every factor given, or leave --calibration away"
     )
 

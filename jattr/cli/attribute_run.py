@@ -176,6 +176,9 @@ class AttributeRun:
             if sizes != {picture.pixels.shape[:2]}:
                 check_readable(picture)
                 return None
+            if len({gen.image_shape for gen in self.generators}) > 1:
+                check_readable(picture)
+                raise ImageError("the candidates make pictures of several kinds; give those of one kind")
         if alternative.before is not None and alternative.before.free:
             from jattr.inversion.free import fit_factors
 
