@@ -14,6 +14,7 @@ from jattr.decision.calibration import Calibration
 from jattr.decision.judgement import Judgement
 from jattr.decision.scores import scores_of
 from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, by_judgement, not_calibrated
+from jattr.doubt import NO_DOUBT, Doubt, doubted, doubted_judgement
 from jattr.errors import GeneratorError, ImageError
 from jattr.findings import best_of, residuals_of
 from jattr.generators.base import Generator
@@ -93,6 +94,7 @@ def attribute(
     progress: Any = None,
     rehearsals: MutableMapping[str, Rehearsal] | None = None,
     calibration: Calibration | None = None,
+    doubts: Sequence[Doubt] | None = None,
 ) -> Attribution:
     """Return which of the generators made each picture.
 
@@ -107,10 +109,12 @@ def attribute(
       rehearsals: known ones by name, and where new ones are put; None: those of this process.
       calibration: of these candidates and settings; pictures without a certificate are judged by it at
         `decision.alpha`, where it has their alteration.
+      doubts: of each picture, what its file says that the arrays do not: `doubt_of`; None: they are as they were made,
+        but for the alteration.
 
     Raises:
       GeneratorError: no candidates, or two with one name.
-      ImageError: pictures that do not have the candidates' shape.
+      ImageError: pictures that do not have the candidates' shape, or doubts of another number of them.
       InputError: a calibration of other models, settings or versions.
     """
     config, decision = config or InvertConfig(), decision or DecisionConfig()
@@ -130,12 +134,16 @@ def attribute(
     evidence, verdicts = verdicts_of(generators, inverters, residuals, rehearsed, decision)
     scores = np.stack([scores_of(inverter.fair) for inverter in inverters], axis=1)
     chain = images.chain if isinstance(images, AlteredPictures) else None
+    doubts = _doubts(doubts, len(verdicts))
+    verdicts = [doubted(verdict, doubt) for verdict, doubt in zip(verdicts, doubts, strict=True)]
     judgements: list[Judgement | None] = [None] * len(verdicts)
-    if calibration is not None and condition_of(chain) not in calibration.conditions:
-        verdicts = [v if v.certificate else not_calibrated(v, condition_of(chain)) for v in verdicts]
-    elif calibration is not None:
-        judgements = judged(calibration, generators, scores, verdicts, evidence, condition_of(chain), decision.alpha)
-        verdicts = [v if j is None else by_judgement(v, j) for v, j in zip(verdicts, judgements, strict=True)]
+    if calibration is not None:
+        condition = condition_of(chain)
+        unlike = "" if condition in calibration.conditions else condition
+        apart = [doubt.apart or unlike for doubt in doubts]
+        found = judged(calibration, generators, scores, verdicts, evidence, condition, decision.alpha, apart)
+        judgements = [None if j is None else doubted_judgement(j, d) for j, d in zip(found, doubts, strict=True)]
+        verdicts = [_calibrated(v, j, why) for v, j, why in zip(verdicts, judgements, apart, strict=True)]
     best = [best_of(inverter) for inverter in inverters]
     return Attribution(
         candidates=generators,
@@ -151,6 +159,21 @@ def attribute(
         scores=scores,
         judgements=tuple(judgements),
     )
+
+
+def _calibrated(verdict: Verdict, judgement: Judgement | None, apart: str) -> Verdict:
+    """Return the verdict that a calibration leaves: its judgement's, if there is one; else that says why not."""
+    if judgement is not None:
+        return by_judgement(verdict, judgement)
+    return verdict if verdict.certificate is not None else not_calibrated(verdict, apart)
+
+
+def _doubts(doubts: Sequence[Doubt] | None, pictures: int) -> list[Doubt]:
+    """Return a doubt for each picture."""
+    given = [NO_DOUBT] * pictures if doubts is None else list(doubts)
+    if len(given) != pictures:
+        raise ImageError(f"there are {len(given)} doubts of {pictures} pictures; give one for each, or none at all")
+    return given
 
 
 def _check_names(generators: tuple[Generator, ...]) -> None:

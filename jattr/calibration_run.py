@@ -59,7 +59,7 @@ def run_versions() -> dict[str, str]:
 
 
 def condition_of(chain: Chain | None) -> str:
-    """Return the name of the condition that a chain makes."""
+    """Return the name of the condition that a chain makes of pictures which are as they were made before it."""
     return CLEAN if chain is None or not chain.steps else chain.text
 
 
@@ -214,8 +214,9 @@ def judged(
     evidence: Sequence[Sequence[Evidence]],
     condition: str,
     alpha: float,
+    apart: Sequence[str],
 ) -> list[Judgement | None]:
-    """Return the judgement of every picture without certificate; None where the condition was not calibrated.
+    """Return the judgement of every picture without certificate that is like those of the calibration; else None.
 
     Args:
       calibration: of the candidates.
@@ -225,15 +226,14 @@ def judged(
       evidence: [pictures][candidates], how many restarts were run.
       condition: what was done to the pictures.
       alpha: level of both errors.
+      apart: of each picture what sets it apart from those of the calibration; "": nothing does.
     """
-    if condition not in calibration.conditions:
-        return [None] * len(verdicts)
     names = [gen.name for gen in generators]
     return [
         None
-        if verdict.certificate is not None
+        if verdict.certificate is not None or why
         else judge(
             calibration, dict(zip(names, row, strict=True)), condition, alpha, restarts={e.name: e.restarts for e in es}
         )
-        for verdict, row, es in zip(verdicts, scores.tolist(), evidence, strict=True)
+        for verdict, row, es, why in zip(verdicts, scores.tolist(), evidence, apart, strict=True)
     ]

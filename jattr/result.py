@@ -21,25 +21,10 @@ if TYPE_CHECKING:
     from jattr.decision.verdict import Verdict
     from jattr.generators.base import Generator
     from jattr.images import Picture
-    from jattr.images.reading import Decoded
     from jattr.inversion.records import Search
-    from jattr.nuisances.chain import Chain
 
 SCHEMA = 1
 SCHEMA_FILE = "result_v1.schema.json"
-COMPRESSED = (
-    "every candidate ends far above its usual misses on its own pictures, but the file is compressed with loss, and a"
-    " candidate's own picture would end as far away after that; give the file as it was first saved"
-)
-COLOURS = (
-    "every candidate ends far above its usual misses on its own pictures, but the file states a colour profile or gamma"
-    " other than sRGB's, which was ignored, and a candidate's own picture brought into those colours would end as far"
-    " away; convert the picture to sRGB, or give the file as it was first saved"
-)
-STORED = (
-    "every candidate ends far above its usual misses on its own pictures, but the file asks to be shown turned, and a"
-    " candidate's own picture to which that was added would end as far away; give the picture without EXIF orientation"
-)
 MAX_SHOWN = 160  # characters of an error of the schema
 
 
@@ -60,9 +45,7 @@ def candidate_record(gen: "Generator", path: str = "") -> dict[str, Any]:
     }
 
 
-def picture_record(
-    picture: "Picture", att: "Attribution", i: int, notes: Sequence[str], *, searched_as_stored: bool = True
-) -> dict[str, Any]:
+def picture_record(picture: "Picture", att: "Attribution", i: int, notes: Sequence[str]) -> dict[str, Any]:
     """Return the row of the picture that is number `i` of an attribution.
 
     Args:
@@ -70,28 +53,8 @@ def picture_record(
       att: what was found.
       i: its number there.
       notes: what was changed to read it and to fit it to the candidates.
-      searched_as_stored: see `doubt_of`.
     """
-    found = finding_record(att, i)
-    doubt = doubt_of(picture, att.alteration, searched_as_stored=searched_as_stored)
-    if found["verdict"] == "none" and doubt:
-        found |= {"verdict": "undecided", "reason": doubt}
-    return {"file": picture.path, "sha256": picture.sha256, **found, "notes": list(notes)}
-
-
-def doubt_of(picture: "Picture | Decoded", alteration: "Chain | None", *, searched_as_stored: bool = True) -> str:
-    """Return why a picture that is far from all candidates may be one's own all the same; empty if nothing says so.
-
-    Args:
-      picture: as its file stores it.
-      alteration: what was taken to have been done to it.
-      searched_as_stored: whether a picture that its file shows turned was searched as it is stored, too.
-    """
-    if picture.compressed and (alteration is None or alteration.jpeg is None):
-        return COMPRESSED
-    if not picture.srgb:
-        return COLOURS
-    return STORED if picture.orientation != 1 and not searched_as_stored else ""
+    return {"file": picture.path, "sha256": picture.sha256, **finding_record(att, i), "notes": list(notes)}
 
 
 def finding_record(att: "Attribution", i: int) -> dict[str, Any]:

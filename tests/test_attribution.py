@@ -10,14 +10,12 @@ from tiny_generator import make_tiny
 
 from jattr.attribution import attribute
 from jattr.contest import _wanted, make_inverters
-from jattr.decision.verdict import Verdict
+from jattr.doubt import COMPRESSED, NO_DOUBT
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator, sample_uniform
-from jattr.images import Picture, to_byte
 from jattr.inversion.accused import AHEAD, CLEAR, Accused
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.problem import FLOOR
-from jattr.result import picture_record
 
 CONFIG = InvertConfig(restarts=8, pool=512)
 EACH = 3
@@ -201,11 +199,11 @@ def test_no_candidates_are_refused(pictures):
         attribute(pictures, [])
 
 
-def test_a_compressed_picture_is_never_said_to_be_of_none(tiny):
-    picture = Picture("a.jpg", to_byte(np.asarray(tiny.generate(np.full((1, 6), 0.4, np.float32))))[0], "0" * 64)
-    att = attribute(picture.pixels[None], [tiny], config=InvertConfig(restarts=1, pool=64))
-    att = dataclasses.replace(att, verdicts=(Verdict("none", (), None, None, "far"),))
-    assert picture_record(picture, att, 0, [])["verdict"] == "none"
-    row = picture_record(dataclasses.replace(picture, compressed=True), att, 0, [])
-    assert row["verdict"] == "undecided"
-    assert "give the file as it was first saved" in row["reason"]
+def test_a_picture_that_its_file_casts_doubt_on_is_never_said_to_be_of_none(tiny):
+    pixels = np.random.default_rng(8).integers(0, 256, (1, 8, 8, 3)).astype(np.uint8)
+    both = np.concatenate([pixels, pixels])
+    att = attribute(both, [tiny], config=CONFIG, doubts=[NO_DOUBT, COMPRESSED])
+    assert [verdict.kind for verdict in att.verdicts] == ["none", "undecided"]
+    assert att.verdicts[1].reason.endswith("give the file as it was first saved")
+    with pytest.raises(ImageError, match="1 doubts of 2 pictures"):
+        attribute(both, [tiny], config=CONFIG, doubts=[NO_DOUBT])

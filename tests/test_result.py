@@ -7,9 +7,7 @@ import pytest
 
 from jattr.cli.result_folder import file_sha256, read_result, write_latents, write_result
 from jattr.errors import InputError
-from jattr.images import Picture
-from jattr.nuisances import parse_chain
-from jattr.result import COLOURS, COMPRESSED, STORED, doubt_of, failed_record, parse_result
+from jattr.result import failed_record, parse_result
 
 DIGEST = "0" * 64
 
@@ -169,22 +167,3 @@ def test_files_that_are_no_files_are_refused(tmp_path):
             file_sha256(path)
     with pytest.raises(InputError):
         read_result(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("facts", "alteration", "searched", "doubt"),
-    [
-        ({}, None, True, ""),
-        ({"compressed": True}, None, True, COMPRESSED),
-        ({"compressed": True}, "blur:1", True, COMPRESSED),
-        ({"compressed": True}, "blur:1,jpeg:90", True, ""),
-        ({"compressed": True, "srgb": False}, "jpeg:90", True, COLOURS),
-        ({"srgb": False}, None, True, COLOURS),
-        ({"orientation": 6}, None, True, ""),
-        ({"orientation": 6}, None, False, STORED),
-    ],
-)
-def test_what_may_have_kept_an_own_picture_from_being_found(facts, alteration, searched, doubt):
-    picture = Picture("x", np.zeros((8, 8, 3), np.uint8), DIGEST, **facts)
-    chain = None if alteration is None else parse_chain(alteration)
-    assert doubt_of(picture, chain, searched_as_stored=searched) == doubt

@@ -92,6 +92,22 @@ def check_candidates(alternatives: Sequence[Alternative], generators: Sequence[G
         alternative.before.out_shape(generators[0].image_shape)
 
 
+def check_one(alternatives: Sequence[Alternative]) -> None:
+    """Check that nothing is chosen after looking: a calibration's error rates hold for one alteration, named before.
+
+    Raises:
+      InputError: there are several, or one has an unknown factor, which is fitted to the picture.
+    """
+    free = [each.text for each in alternatives if each.before is not None and each.before.free]
+    if len(alternatives) == 1 and not free:
+        return
+    what = f"the unknown factor of {free[0]!r}" if free else f"{len(alternatives)} alterations"
+    raise InputError(
+        f"--calibration and {what}: what fits best would be chosen after looking, which no error rate allows"
+        " for; name one alteration, every factor given, or leave --calibration away"
+    )
+
+
 def altered_picture(alternative: Alternative, picture: Picture, gen: Generator) -> AlteredPictures | None:
     """Return a picture as altered in this way; None where it is to be taken as it is.
 

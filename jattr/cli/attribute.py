@@ -77,7 +77,8 @@ def add_parser(subparsers: Any) -> None:
         default=["auto"],
         metavar="CHAIN",
         help="what was done to the pictures, as centre:0.9,resize:48x48:lanczos,jpeg (jpeg: as the file states);"
-        " several are tried in turn; none: nothing; auto (default): the compression of JPEG files, else nothing",
+        " several are tried in turn (not with --calibration); none: nothing;"
+        " auto (default): the compression of JPEG files, else nothing",
     )
     parser.add_argument("--calibration", metavar="FILE", help="of these candidates and settings: `jattr calibrate`")
     parser.add_argument(
@@ -118,9 +119,11 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
     clock = Clock()
     with clock.part("import"):
         import jattr.attribution  # noqa: F401  imported here so that its time is counted
-        from jattr.cli.alterations import check_candidates, parse_alternatives
+        from jattr.cli.alterations import check_candidates, check_one, parse_alternatives
         from jattr.cli.attribute_run import AttributeRun
     alternatives = parse_alternatives(args.alteration if args.distance is None else _unaltered(args.alteration))
+    if args.calibration is not None:
+        check_one(alternatives)
     with clock.part("start_device"):
         start_jax(args.device)
         clock.watch_compilation()

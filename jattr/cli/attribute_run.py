@@ -24,6 +24,7 @@ from jattr.cli.result_folder import LATENTS, RESULT, file_sha256, write_latents,
 from jattr.cli.sheet import SheetRows
 from jattr.cli.timing import Clock
 from jattr.decision.verdict import DecisionConfig
+from jattr.doubt import Doubt, doubt_of
 from jattr.errors import ImageError, InputError, UnreadableJpegError
 from jattr.explanation import Explanation, best_explanation
 from jattr.images import Picture, load_picture
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from jattr.cli.attribute import Judge
     from jattr.generators.base import Generator
     from jattr.inversion.config import InvertConfig
+    from jattr.nuisances.chain import Chain
     from jattr.nuisances.files import AlteredPictures
 
 LONGEST_COMMAND = 2_000  # characters, in the report
@@ -174,6 +176,9 @@ class AttributeRun:
             if sizes != {picture.pixels.shape[:2]}:
                 check_readable(picture)
                 return None
+            if len({gen.image_shape for gen in self.generators}) > 1:
+                check_readable(picture)
+                raise ImageError("the candidates make pictures of several kinds; give those of one kind")
         if alternative.before is not None and alternative.before.free:
             from jattr.inversion.free import fit_factors
 
@@ -215,8 +220,17 @@ class AttributeRun:
             decision=self.decision,
             rehearsals=self.rehearsals,
             calibration=self.calibration,
+            doubts=[self._doubt(item, altered[0].chain if altered else None) for item in items],
             progress=lambda done, total: self.progress.reach(before + done),
         )
+
+    def _doubt(self, item: Item, chain: Chain | None) -> Doubt:
+        """Return what is to be said of a picture under one alteration; no calibration chooses between several."""
+        assert item.picture is not None
+        shapes = [gen.image_shape for gen in self.generators]
+        doubt = doubt_of(item.picture, chain, shapes, searched_as_stored=not item.incomplete)
+        ways = len(item.altered)
+        return doubt if ways == 1 else doubt._replace(apart=f"a file that is taken in {ways} ways")
 
     def _add(self, item: Item, explanation: Explanation | None) -> None:
         """Add one picture's row, latents and part of the contact sheet."""
@@ -227,8 +241,7 @@ class AttributeRun:
             self.sheet.add_failed(self.rows[-1])
             return
         att, i = explanation
-        searched = not item.incomplete
-        self.rows.append(picture_record(item.picture, att, i, _notes(item), searched_as_stored=searched))
+        self.rows.append(picture_record(item.picture, att, i, _notes(item)))
         shown_first = item.forms[0].pixels if item.forms else item.picture.pixels
         self.sheet.add(self.rows[-1], item.picture.pixels, shown_first, att, i)
         for c, latents in enumerate(att.latents):

@@ -76,7 +76,7 @@ def judge(
       condition: what was done to the picture, one that was calibrated.
       alpha: level of both errors, in (0, 1).
       prior: probability of each of these candidates and of "none" before looking; None: all alike.
-      restarts: of each candidate that were run, 1 or more; None: as many as in the calibration.
+      restarts: of each candidate that were run; None: as many as in the calibration.
 
     Raises:
       InputError: no candidate, an unknown one, an unknown condition, NaN, too few own pictures for alpha, a prior that
@@ -152,7 +152,7 @@ def _finding(name: str, sample: Sample, score: float, alpha: float, restarts: in
         probability=0.0,
         own_count=len(sample.own),
         negative_counts={kind: len(scores) for kind, scores in sample.negatives.items()},
-        power=None if known is None else power_of(known, restarts or known.most),
+        power=None if known is None else power_of(known, known.most if restarts is None else restarts),
     )
 
 
@@ -187,7 +187,11 @@ def _decide(findings: Sequence[Finding], alpha: float) -> tuple[str, tuple[str, 
         return "undecided", names, f"Undecided: {' and '.join(names)} each fit the picture and cannot be told apart."
     if all(f.denied for f in findings):
         if failed:
-            return "undecided", (), f"Undecided: every restart of {failed[0]} failed, which speaks against no model."
+            return (
+                "undecided",
+                (),
+                f"Undecided: no restart of {failed[0]} came to a result, which speaks against no model.",
+            )
         odd = [f.name for f in findings if f.supported]
         if odd:
             return "undecided", (), f"Undecided: the picture is nearer to {odd[0]} than others, yet not like its own."

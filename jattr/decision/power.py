@@ -25,7 +25,7 @@ class Power:
 
 @functools.lru_cache(maxsize=4096)
 def power_of(own: Restarts, restarts: int) -> Power:
-    """Return what the searches of own pictures say of so many restarts, 1 or more."""
+    """Return what the searches of own pictures say of so many restarts."""
     expected = expected_restarts(own.rate)
     return Power(
         restarts=restarts,

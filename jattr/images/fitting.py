@@ -60,7 +60,7 @@ def with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]
         return with_channels(_over_white(pixels), channels)
     if channels == 3:
         return np.repeat(pixels, 3, -1)
-    if _is_grey(pixels):
+    if is_grey(pixels):
         return np.ascontiguousarray(pixels[..., :1])
     return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
 
@@ -68,9 +68,9 @@ def with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]
 def channel_notes(pixels: NDArray[np.uint8], channels: int) -> tuple[str, ...]:
     """What `with_channels` changes beyond copying samples."""
     notes = []
-    if pixels.shape[2] == 4 and channels < 4 and not _is_opaque(pixels):
+    if pixels.shape[2] == 4 and channels < 4 and not is_opaque(pixels):
         notes.append("transparent pixels composited over white")
-    if channels == 1 and not _is_grey(with_channels(pixels, 3)):
+    if channels == 1 and not is_grey(with_channels(pixels, 3)):
         notes.append("colours reduced to grey by Rec. 601 luma")
     return tuple(notes)
 
@@ -89,18 +89,20 @@ def resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 
 def _over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """RGBA over white as RGB, rounded to nearest; opaque pixels keep their bytes exactly."""
-    if _is_opaque(pixels):
+    if is_opaque(pixels):
         return np.ascontiguousarray(pixels[..., :3])
     colour, alpha = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
     # At most 255 * 255 + 127 = 65152, which uint16 holds.
     return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def _is_opaque(pixels: NDArray[np.uint8]) -> bool:
+def is_opaque(pixels: NDArray[np.uint8]) -> bool:
+    """Whether RGBA pixels [H, W, 4] hide everything behind them."""
     return bool((pixels[..., 3] == 255).all())
 
 
-def _is_grey(pixels: NDArray[np.uint8]) -> bool:
+def is_grey(pixels: NDArray[np.uint8]) -> bool:
+    """Whether pixels [H, W, 1 | 3] have no colours."""
     return bool((pixels[..., :1] == pixels[..., 1:]).all())
 
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_generator import make_tiny
 
 from jattr.cli.main import main
@@ -103,6 +104,74 @@ def test_an_alteration_that_was_not_calibrated_is_judged_by_thresholds_and_that_
     (row,) = json.loads((tmp_path / "out" / "result.json").read_text())["pictures"]
     assert row["judgement"] is None
     assert row["reason"].endswith("; not calibrated for brightness:0.8, so by thresholds")
+
+
+def test_only_files_that_are_as_they_were_made_are_judged_as_clean(calibrated, tiny_folders, tmp_path):
+    """Others are judged by thresholds; a picture without colours may be a candidate's kind, yet is not denied."""
+    image = Image.fromarray(to_byte(make_tiny().generate(np.full((1, 6), 0.3, np.float32)))[0])
+    veiled, tags = image.convert("RGBA"), Image.Exif()
+    veiled.putalpha(128)
+    tags[0x0112] = 6
+    noise = Image.fromarray(np.random.default_rng(4).integers(0, 256, (8, 8, 3), np.uint8))
+    saved = {
+        "grey.png": (image.convert("L"), {}, "a grey file of a candidate's colour pictures"),
+        "veiled.png": (veiled, {}, "a transparent picture that was composited"),
+        "large.png": (image.resize((20, 20)).rotate(45), {}, "a picture that was resized to be compared"),
+        "lossy.webp": (noise, {"quality": 50}, "a compression with loss that is not modelled"),
+        "profile.png": (noise, {"icc_profile": b"of a printer"}, "a picture whose colour profile or gamma is ignored"),
+        "tagged.png": (noise, {"exif": tags}, "a file that asks to be shown turned"),
+        "noise.png": (noise, {}, ""),
+        "colourless.png": (noise.convert("L").convert("RGB"), {}, ""),
+    }
+    for name, (picture, options, _) in saved.items():
+        picture.save(tmp_path / name, **options)
+    files = [tmp_path / name for name in saved]
+    assert (
+        attribute(tiny_folders, files, tmp_path / "out", "--calibration", str(calibrated / "c.json"), "--resize") == 0
+    )
+    rows = json.loads((tmp_path / "out" / "result.json").read_text())["pictures"]
+    for row, (_, _, apart) in zip(rows, saved.values(), strict=True):
+        assert row["verdict"] != "none" or row["file"].endswith("noise.png")
+        assert (row["judgement"] is None) == bool(apart)
+        assert row["reason"].endswith(f"; not calibrated for {apart}, so by thresholds") == bool(apart)
+    *_, noise_row, colourless = rows
+    assert noise_row["verdict"] == noise_row["judgement"]["kind"] == "none"
+    assert colourless["verdict"] == colourless["judgement"]["kind"] == "undecided"
+    assert colourless["reason"] == colourless["judgement"]["sentence"].rstrip(".")
+    assert colourless["reason"].endswith("--alteration grey:3")
+
+
+def test_a_file_that_is_taken_in_two_ways_is_not_judged(calibrated, tiny_folders, tmp_path):
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    noise = Image.fromarray(np.random.default_rng(4).integers(0, 256, (8, 8, 3), np.uint8))
+    noise.save(tmp_path / "tagged.png", exif=tags)
+    options = ["--calibration", str(calibrated / "c.json")]
+    for number, (more, judged) in enumerate((([], False), (["--alteration", "none"], True))):
+        out = tmp_path / str(number)
+        assert attribute(tiny_folders, [tmp_path / "tagged.png"], out, *options, *more) == 0
+        (row,) = json.loads((out / "result.json").read_text())["pictures"]
+        assert (row["judgement"] is not None) == judged
+        assert row["reason"].endswith("; not calibrated for a file that is taken in 2 ways, so by thresholds") != judged
+
+
+@pytest.mark.parametrize(
+    ("alterations", "found"),
+    [
+        (["none", "rescale:2:bilinear"], "2 alterations"),
+        (["auto", "none", "flip"], "3 alterations"),
+        (["brightness:?"], "the unknown factor of 'brightness:?'"),
+    ],
+)
+def test_nothing_is_chosen_after_looking(calibrated, tiny_folders, tmp_path, capsys, alterations, found):
+    write_png(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    options = ["--calibration", str(calibrated / "c.json"), "--alteration", *alterations]
+    assert attribute(tiny_folders, [tmp_path / "a.png"], tmp_path / "out", *options) == 2
+    error = capsys.readouterr().err
+    assert f"--calibration and {found}" in error
+    assert "name one alteration, every factor given, or leave --calibration away" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,13 @@ def test_none_states_how_many_own_pictures_so_many_restarts_miss():
     assert "8 restarts" in json.dumps(asdict(found))
 
 
+def test_a_candidate_without_a_restart_is_not_described_by_those_of_the_calibration():
+    known = calibration_of(np.random.default_rng(0), restarts=SURE)
+    found = judged(known, 0.0, INF, 0.5, restarts={"a": 8, "b": 0, "c": 8})
+    assert [(f.power.restarts, f.power.miss_bound) for f in found.findings][1] == (0, 1.0)
+    assert found.sentence == "Undecided: no restart of b came to a result, which speaks against no model."
+
+
 def test_a_doubt_says_how_many_restarts_would_settle_it():
     close = calibration_of(np.random.default_rng(1), gap=1.5, restarts=HARD)
     sentence = judged(close, -0.5, 3.0, 3.0, restarts={"a": 3}).sentence
@@ -100,7 +107,7 @@ def test_failed_searches_are_no_evidence(calibration):
     assert judged(calibration, INF, INF, INF).kind == "failed"
     found = judged(calibration, INF, 0.5, 0.5)
     assert found.kind == "undecided"
-    assert "every restart of a failed, which speaks against no model" in found.sentence
+    assert "no restart of a came to a result, which speaks against no model" in found.sentence
     assert judged(calibration, INF, -6.0, 0.5).candidates == ("b",)
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from jattr.doubt import doubt_of
 from jattr.errors import ImageError, InputError
 from jattr.images import to_byte, to_float
 from jattr.images.reading import decode, decode_picture
 from jattr.ledger.commitments import latent_value
 from jattr.ledger.evidence.bundle import Attribution
-from jattr.result import doubt_of
 
 AUTO = "auto"
 FAR = 1e-4  # mean squared difference, [-1, 1] units: twenty times what rounding to bytes leaves
@@ -57,12 +57,11 @@ def _invert(data: bytes, gen: Any, alteration: str, config: Any, rehearsals: Any
     from jattr.attribution import attribute
 
     images = observed(data, gen, alteration)
-    att = attribute(images, [gen], config=config, rehearsals=rehearsals)
+    chain = None if isinstance(images, np.ndarray) else images.chain
+    doubts = [doubt_of(decode(data), chain, [gen.image_shape])]
+    att = attribute(images, [gen], config=config, rehearsals=rehearsals, doubts=doubts)
     verdict, evidence = att.verdicts[0], att.evidence[0][0]
     fit = {"made-by": "fits", "none": "does-not-fit"}.get(verdict.kind, "undecided")
-    said, doubt = f"{verdict.text}: {verdict.reason}", doubt_of(decode(data), att.alteration)
-    if fit == "does-not-fit" and doubt:
-        fit, said = "undecided", f"undecided: {doubt}"
     label = int(att.labels[0, 0])
     ended = bool(np.isfinite(att.residual[0, 0]))
     latent = latent_value(att.latents[0][0], gen.space, label if label >= 0 else None) if ended else None
@@ -74,7 +73,7 @@ def _invert(data: bytes, gen: Any, alteration: str, config: Any, rehearsals: Any
         residual=f"{att.residual[0, 0]:.6g}" if ended else None,
         restarts=evidence.restarts,
         miss_bound=None if evidence.miss_bound is None else f"{evidence.miss_bound:.3g}",
-        reason=" ".join(said.split())[:2000],
+        reason=" ".join(f"{verdict.text}: {verdict.reason}".split())[:2000],
     )
 
 

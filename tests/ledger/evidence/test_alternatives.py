@@ -84,6 +84,18 @@ def test_a_picture_in_a_file_that_is_shown_turned(orientation: int) -> None:
         assert seen_by(data, tiny(), one.alteration).alteration == one.alteration
 
 
+def test_a_picture_whose_kind_was_changed_is_not_denied() -> None:
+    own = Image.fromarray(pixels_of(tiny(), Z[:1])[0])
+    veiled = own.convert("RGBA")
+    veiled.putalpha(128)
+    for image, hint in ((own.convert("L"), "grey:3"), (veiled, "without transparency, as it was generated")):
+        data = encoded(image, "PNG")
+        found = inverted(data)
+        assert (found.fit, found.reason.endswith(hint)) == ("undecided", True)
+        assert found.reason.startswith("undecided: every candidate ends far above")
+    assert inverted(encoded(own.convert("L"), "PNG"), "grey:3").fit == "fits"
+
+
 def test_a_colour_profile_that_is_ignored_allows_no_denial() -> None:
     pixels = decode_picture(FOREIGN)[0]
     assert inverted(FOREIGN).fit == "does-not-fit"
