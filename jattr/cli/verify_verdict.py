@@ -44,7 +44,7 @@ def verify_verdict(data: Mapping[str, Any], row: Mapping[str, Any], picture: Pic
     elif (decided.kind, names) != (row["verdict"], row["candidates"]) and not _withheld(decided.kind, row):
         stated = _verdict_text(row["verdict"], row["candidates"])
         lines.append(f"result.json states {stated}, its evidence gives {_verdict_text(decided.kind, names)}")
-    elif decided.kind == row["verdict"] == "none" and _doubtful(row, picture):
+    elif decided.kind == row["verdict"] == "none" and _doubtful(data, row, picture):
         lines.append("result.json states none of the candidates, which the picture's file does not allow")
     margin = finite(decided.margin)
     if (margin is None) != (row["margin"] is None) or abs((margin or 0) - (row["margin"] or 0)) > MARGIN * (
@@ -129,15 +129,19 @@ def _thresholds(data: Mapping[str, Any]) -> DecisionConfig | None:
 
 
 def _withheld(kind: str, row: Mapping[str, Any]) -> bool:
-    """Return whether a row says less than its evidence: what its file states may forbid "none"."""
-    return kind == "none" and row["verdict"] == "undecided" and not row["candidates"]
+    """Return whether a row says less than its evidence.
+
+    What its file states may forbid "none", and too few numbers to compare a name by thresholds.
+    """
+    return kind != "failed" and not holding(row) and row["verdict"] == "undecided" and not row["candidates"]
 
 
-def _doubtful(row: Mapping[str, Any], picture: Picture | None) -> bool:
+def _doubtful(data: Mapping[str, Any], row: Mapping[str, Any], picture: Picture | None) -> bool:
     """Return whether a picture's file forbids "none", as far as that can be told without its alteration."""
-    from jattr.result import doubt_of
+    from jattr.doubt import doubt_of
 
-    return picture is not None and not row.get("alteration") and bool(doubt_of(picture, None))
+    shapes = [tuple(candidate["image_shape"]) for candidate in data["candidates"]]
+    return picture is not None and not row.get("alteration") and bool(doubt_of(picture, None, shapes).text)
 
 
 def _verdict_text(kind: str, names: list[str]) -> str:
