@@ -25,7 +25,7 @@ from jattr.inversion.linear import linearise
 from jattr.inversion.problem import MIN_EXCESS, STEP, target_of
 
 ALPHA = 1e-6  # a picture that the generator made is denied its certificate this often
-SLACK = 0.5  # rounding steps that a single byte may be off beyond what rounding and the fit explain
+ONE_LEVEL = 1.5  # rounding steps: what moves a byte by one level at most
 MIN_SPARE = 8  # bytes beyond those that the latent's neighbourhood tells apart: 2^64 pictures to one
 TO_BYTE = {"round": 0.5, "truncate": 0.0}
 
@@ -208,14 +208,16 @@ def _within_rounding(
     At the latent that fits best, byte i of leverage h is off by (1 - h) of its own rounding error, at most 1/2, and a
     weighted sum of the others' whose squared weights sum to h (1 - h); a clipped byte by such a sum of all, to h. By
     Hoeffding's inequality for errors in [-1/2, 1/2] the sums exceed sqrt(squares log(2 n / alpha) / 2) at any of n
-    bytes with a chance of at most alpha. `SLACK` is for searches that end a little beside that latent, as at a kink.
+    bytes with a chance of at most alpha. Searches may end a little beside that latent, as at a kink, so that a byte is
+    one level off: up to `ONE_LEVEL` none is refused.
     """
     count = max(len(within) + len(outside), 1)
     wide = math.log(2.0 * count / alpha) / 2.0
     h = np.clip(seen.leverage(columns), 0.0, 1.0)
     most = 0.5 * (1.0 - h) + np.sqrt(h * (1.0 - h) * wide)
     free = np.sqrt(seen.leverage(clipped) * wide)
-    return bool((np.abs(within) <= most + SLACK).all() and (outside <= free + SLACK).all())
+    tolerated = np.abs(within) <= np.maximum(most, ONE_LEVEL)
+    return bool(tolerated.all() and (outside <= np.maximum(free, ONE_LEVEL - 0.5)).all())
 
 
 def _tail(statistic: float, mean: int, n: int) -> float:
