@@ -51,10 +51,7 @@ def certificates_of(inverter: Inverter) -> list[Certificate | None]:
 
 def residuals_of(inverter: Inverter) -> np.ndarray:
     """Return the residual of the best latent of every picture [n], inf where every restart failed."""
-    gen = inverter.gen
-    places = [inverter.best(i) for i in range(inverter.count)]
-    z = np.stack([inverter.z[place] for place in places])
-    label = np.stack([inverter.label[place] for place in places]) if gen.num_classes else None
-    values = inverter.accused.residuals(z, label)
-    lost = np.array([not np.isfinite(inverter.loss[place]) for place in places])
+    best = best_of(inverter)
+    values = inverter.accused.residuals(best.latents, best.labels if inverter.gen.num_classes else None)
+    lost = np.array([not np.isfinite(inverter.loss[inverter.best(i)]) for i in range(inverter.count)])
     return np.where(lost | ~np.isfinite(values), np.inf, values)

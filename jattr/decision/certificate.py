@@ -119,14 +119,14 @@ def _test(gen: Generator, z: Any, pixels: np.ndarray, label: int, rule: str, alp
     once = _once(made.ravel(), jacobian, e) if sound else np.arange(len(e))
     inside, clipped = once[unclipped[once]], once[~unclipped[once]]
     outside = np.maximum(np.abs(e[clipped]) - 0.5, 0.0)  # clipped bytes: beyond their interval
-    within, columns = e[inside], jacobian.astype(np.float64)[inside] / STEP
+    within, columns = e[inside], jacobian[inside].astype(np.float64) / STEP
     seen = _seen(columns, sound)
     n, rank = len(inside), len(seen.values)
     beyond = 12.0 * float(outside @ outside)
     whole = 12.0 * float(within @ within) + beyond
     rest = max(0.0, whole - 12.0 * seen.explained(columns, within)) if sound else np.nan
     p = min(1.0, 2.0 * min(_tail(rest, n - rank, n), _tail(whole, n, n))) if sound else 0.0
-    far = jacobian.astype(np.float64)[clipped] / STEP
+    far = jacobian[clipped].astype(np.float64) / STEP
     single = sound and _within_rounding(seen, columns, within, far, outside, alpha)
     return Certificate(
         holds=p >= alpha and single and _enough(n, rank, columns.shape[1], seen),
@@ -192,10 +192,13 @@ def _once(made: np.ndarray, jacobian: np.ndarray, e: np.ndarray) -> np.ndarray:
     They carry one rounding, and say one thing.
     """
     rng = np.random.default_rng(len(made))
-    rows = np.ascontiguousarray(np.asarray(jacobian, np.float32) + 0.0).view(np.uint32)  # 0.0: no -0.0
-    odd = rng.integers(0, 1 << 63, rows.shape[1] + 1, np.uint64) * np.uint64(2) + np.uint64(1)
+    odd = rng.integers(0, 1 << 63, jacobian.shape[1] + 1, np.uint64) * np.uint64(2) + np.uint64(1)
     value = np.asarray(made, np.float64).view(np.uint64) * odd[-1]
-    keys = np.concatenate([part.astype(np.uint64) @ odd[:-1] for part in np.array_split(rows, 1 + rows.size // 2**22)])
+    parts = [  # 0.0: no -0.0
+        np.ascontiguousarray(part + np.float32(0.0), np.float32).view(np.uint32).astype(np.uint64) @ odd[:-1]
+        for part in np.array_split(jacobian, 1 + jacobian.size // 2**22)
+    ]
+    keys = np.concatenate(parts)
     order = np.argsort(-np.abs(e), kind="stable")
     return np.sort(order[np.unique((keys ^ value)[order], return_index=True)[1]])
 

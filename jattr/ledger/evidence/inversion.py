@@ -10,7 +10,7 @@ import numpy as np
 from jattr.doubt import doubt_of
 from jattr.errors import ImageError, InputError
 from jattr.images import to_byte, to_float
-from jattr.images.reading import decode, decode_picture
+from jattr.images.reading import Decoded, decode
 from jattr.ledger.commitments import latent_value
 from jattr.ledger.evidence.bundle import Attribution
 
@@ -36,29 +36,21 @@ def invert_picture(
     Raises:
       ImageError: the picture cannot be read, or the generator makes no pictures of its size.
     """
-    texts = [alteration, *_only_tagged(data)] if alteration == AUTO else [alteration]
-    return _first(texts, lambda text: _invert(data, gen, text, config, rehearsals))
-
-
-def _only_tagged(data: bytes) -> list[str]:
-    """Return the alteration under which a file is as it was made, but for what asks to show it turned."""
     from jattr.nuisances.geometry import only_tagged
 
-    try:
-        found = decode(data)
-    except ImageError:
-        return []  # whoever searches says why
-    text = only_tagged(found.orientation, jpeg=found.jpeg)
-    return [text] if text else []
+    decoded = decode(data)
+    tagged = only_tagged(decoded.orientation, jpeg=decoded.jpeg) if alteration == AUTO else ""
+    texts = [alteration, tagged] if tagged else [alteration]
+    return _first(texts, lambda text: _invert(data, decoded, gen, text, config, rehearsals))
 
 
-def _invert(data: bytes, gen: Any, alteration: str, config: Any, rehearsals: Any) -> Attribution:
+def _invert(data: bytes, decoded: Decoded, gen: Any, alteration: str, config: Any, rehearsals: Any) -> Attribution:
     """Search under one alteration."""
     from jattr.attribution import attribute
 
-    images = observed(data, gen, alteration)
+    images = _observed(data, decoded.pixels, gen, alteration)
     chain = None if isinstance(images, np.ndarray) else images.chain
-    doubts = [doubt_of(decode(data), chain, [gen.image_shape])]
+    doubts = [doubt_of(decoded, chain, [gen.image_shape])]
     att = attribute(images, [gen], config=config, rehearsals=rehearsals, doubts=doubts)
     verdict, evidence = att.verdicts[0], att.evidence[0][0]
     fit = {"made-by": "fits", "none": "does-not-fit"}.get(verdict.kind, "undecided")
@@ -133,13 +125,16 @@ def observed(data: bytes, gen: Any, alteration: str) -> Any:
     Raises:
       ImageError: it cannot be read, or is not of the size that the generator and the alteration lead to.
     """
+    return _observed(data, decode(data).pixels, gen, alteration)
+
+
+def _observed(data: bytes, pixels: np.ndarray, gen: Any, alteration: str) -> Any:
     from jattr.images import fit
     from jattr.images.fitting import with_channels
     from jattr.inversion.free import fit_factors
     from jattr.nuisances.files import AlteredPictures, from_decoded, from_jpeg
     from jattr.nuisances.registry import parse_chain
 
-    pixels, _ = decode_picture(data)
     parts = [] if alteration in (AUTO, "none") else alteration.split(",")
     if data.startswith(JPEG_START) and alteration != "none":
         before = parse_chain(",".join(part for part in parts if not part.strip().startswith("jpeg")))

@@ -93,7 +93,7 @@ def make_evidence(
         openings |= _open(leaves, private, entries, ("latent", "pixels"))
         pictures = _pictures(leaves, private, openings, entries, models)
         examined = dataclasses.replace(examined, exact=exact_entries(openings, accused[1]))
-    question = accused_picture(asked.picture, pixels, gen.weights_digest, attribution, gen)
+    question = accused_picture(asked.picture, pixels, accused[0], gen.weights_digest, attribution, gen)
     shown = check_shown(leaves, openings, pictures, question, models)
     witnessed = is_witnessed(policy, asked.start, asked.end)
     verdict = judge(attribution.fit, attribution.certificate, examined, shown, witnessed, asked.level)

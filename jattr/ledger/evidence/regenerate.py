@@ -13,7 +13,7 @@ from jattr.ledger.commitments import Opening, parse_latent, pixels_value
 from jattr.ledger.evidence.bundle import Attribution
 from jattr.ledger.evidence.judge import Shown
 from jattr.ledger.evidence.window import Leaves
-from jattr.ledger.perceptual import near, perceptual_hash, turned_hashes
+from jattr.ledger.perceptual import near, perceptual_hash
 
 ALIKE = 0.5  # root mean square difference of latents over the logged one's own: worth a closer look
 SAME_LATENT = 0.05  # the same where the weights are not at hand to tell
@@ -35,10 +35,11 @@ class Accused:
     explains: Explains | None  # by the certificate test; None: the weights are not at hand
 
 
-def accused_picture(data: bytes, pixels: np.ndarray, digest: str, attribution: Attribution, gen: Any | None) -> Accused:
+def accused_picture(
+    data: bytes, pixels: np.ndarray, hashes: tuple[bytes, ...], digest: str, attribution: Attribution, gen: Any | None
+) -> Accused:
     """Return the accused picture of a file, under what inversion took to have been done to it."""
     found = attribution.latent if attribution.fit == "fits" else None
-    hashes = turned_hashes(pixels)
     if gen is None:
         return Accused(pixels, hashes, digest, found, None)
     from jattr.ledger.evidence.inversion import seen_by, viewed

@@ -114,7 +114,7 @@ def verify_evidence(
     )
     _check_examined(bundle, examined)
     attribution, unchecked = _attribution(bundle, gen, invert)
-    question = accused_picture(bundle.picture, pixels, bundle.digest, attribution, gen)
+    question = accused_picture(bundle.picture, pixels, accused[0], bundle.digest, attribution, gen)
     models = None if gen is None else {each.weights_digest: each for each in (gen, *others)}
     made_again = check_shown(leaves, bundle.openings, bundle.pictures, question, models)
     if models is None:

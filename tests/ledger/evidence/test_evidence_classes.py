@@ -18,6 +18,7 @@ from jattr.ledger.evidence.judge import CONSISTENT, NOT_SUPPORTED
 from jattr.ledger.evidence.make import Made, Question, make_evidence
 from jattr.ledger.evidence.regenerate import accused_picture
 from jattr.ledger.evidence.verify import verify_evidence
+from jattr.ledger.perceptual import turned_hashes
 from jattr.ledger.recording import model_leaf
 
 LABELS = np.array([2, 0, 1], np.int32)
@@ -78,7 +79,7 @@ def test_a_use_is_made_again_under_the_settings_of_its_own_model_leaf(mine: Owne
     uses = mine.use(used, z, pixels)
     data, end = encode_png(pixels[1]), mine.publish()
     said = attribution("undecided")
-    accused = accused_picture(data, pixels[1], gen.weights_digest, said, gen)
+    accused = accused_picture(data, pixels[1], turned_hashes(pixels[1]), gen.weights_digest, said, gen)
     assert accused.explains is not None
     settings = model_leaf(used).settings
     assert accused.explains({**settings, "space": "z"}, z[1], None)
