@@ -31,6 +31,7 @@ from jattr.attribution import Attribution, attribute
 from jattr.cli.cache import enable_compilation_cache
 from jattr.decision.certificate import MIN_EXCESS
 from jattr.generators.base import Generator
+from jattr.generators.store import bundled_generators, load_generator
 from jattr.images import fit, read_image, to_byte, write_png
 from jattr.inversion.config import InvertConfig
 
@@ -82,6 +83,13 @@ def load(entries: dict[str, Entry], names: Sequence[str], folder: Path) -> list[
     """Convert the named cards into `folder` and return their generators."""
     logging.set_verbosity(logging.ERROR)  # orbax warns of what does not concern us
     return [convert(entries[name].path, folder / name) for name in names]
+
+
+def load_pool(reference: Path | None, only: Sequence[str] | None, folder: Path) -> list[Generator]:
+    """Return the face generators of the reference folder, converted into `folder`; without one the bundled ones."""
+    if reference is None:
+        return [load_generator(name) for name in only or bundled_generators()]
+    return load(find_entries(reference), list(only or FACES), folder)
 
 
 def own_pictures(gen: Generator, count: int, key: jax.Array, folder: Path) -> tuple[np.ndarray, np.ndarray]:

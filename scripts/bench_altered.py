@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
 import numpy as np
-from bench_accuracy import FACES, find_entries, load, origin, reference_folder, show
+from bench_accuracy import load_pool, origin, reference_folder, show
 
 from jattr.attribution import Attribution, attribute
 from jattr.calibration_run import own_pictures
@@ -34,7 +34,6 @@ from jattr.cli.cache import enable_compilation_cache
 from jattr.decision.false_attribution import upper_bound
 from jattr.explanation import Explanation
 from jattr.generators.base import Generator
-from jattr.generators.store import bundled_generators, load_generator
 from jattr.images import fit, read_image
 from jattr.inversion.config import InvertConfig
 from jattr.nuisances.chain import Chain
@@ -132,10 +131,7 @@ def main() -> None:
     config = InvertConfig(seed=args.seed, restarts=args.restarts)
     reference = reference_folder(parser, args.reference) if args.pool == "faces" else None
     with tempfile.TemporaryDirectory() as work:
-        if reference is None:
-            generators = [load_generator(name) for name in args.only or bundled_generators()]
-        else:
-            generators = load(find_entries(reference), args.only or FACES, Path(work))
+        generators = load_pool(reference, args.only, Path(work))
         if args.nobody:
             pixels, truth = nobodys(args.pool, args.nobody, generators[0].image_shape, reference), [None] * args.nobody
         else:

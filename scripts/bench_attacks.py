@@ -2,19 +2,22 @@
 
     python scripts/bench_attacks.py --quick
     python scripts/bench_attacks.py --candidates dcgan_a progan_a stylegan2_b --pictures 4 --eps 1 2 4 8
-    python scripts/bench_attacks.py --attack frame classifier-frame --source renderer other --pictures 10
+    python scripts/bench_attacks.py --attack frame classifier-frame --source nobody other --pictures 10
+    python scripts/bench_attacks.py --pool faces --pictures 50 --attack frame --eps 8          # JATTR_REFERENCE
 
 Evasion (of own pictures): noise, orthogonal, unrolled, classifier (gradient ascent on the classifier's loss; against
-inversion it is a transfer attack). Framing (of the renderer's faces, or of other candidates' pictures): frame (of all
-candidates the one that comes closest is blamed), classifier-frame. Every picture is shown to both methods. Success of
-an evasion: the maker is not named. Of a framing: a model that did not make the picture is. `--rule` decides the same
-evidence again with other thresholds, WINNER:RATIO of `DecisionConfig`.
+inversion it is a transfer attack). Framing (of pictures that nobody made: the renderer's faces, photographs in the pool
+of faces; or of other candidates' pictures): frame (of all candidates the one that comes closest is blamed),
+classifier-frame. Every picture is shown to both methods. Success of an evasion: the maker is not named. Of a framing: a
+model that did not make the picture is. `--rule` decides the same evidence again with other thresholds, WINNER:RATIO of
+`DecisionConfig`.
 Prints a line for each attack and eps and, last, all of them as JSON.
 """
 
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bench_accuracy import origin
+from bench_accuracy import load_pool, origin, reference_folder
+from bench_altered import nobodys
 
 from jattr.attacks.evade import EVASIONS, EvadeConfig, evade
 from jattr.attacks.frame import FrameConfig, frame
@@ -36,7 +40,6 @@ from jattr.calibration_run import own_pictures
 from jattr.cli.cache import enable_compilation_cache
 from jattr.decision.verdict import DecisionConfig, Verdict, decide
 from jattr.generators.base import Generator
-from jattr.generators.store import bundled_generators, load_generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.measure import make_pictures
@@ -47,6 +50,8 @@ NONE = "none"
 ASCENT = PgdConfig(steps=20)
 TRAINING_SEED = 1_000  # of the classifier's pictures: far from those that are attacked
 FRAMINGS = ("frame", "classifier-frame")
+ALL = 10**6
+LEARNT = 50  # photographs that the classifier learns from and that are not attacked
 ATTACKS = (*EVASIONS, "classifier", *FRAMINGS)
 
 
@@ -68,16 +73,23 @@ def generated(generators: Sequence[Generator], count: int, seed: int) -> Given:
     return Given(np.concatenate(pixels), [gen.name for gen in generators for _ in range(count)], np.concatenate(z))
 
 
-def trained(generators: Sequence[Generator], count: int, epochs: int, key: jax.Array) -> tuple[Classifier, float]:
-    """Return a classifier of the candidates and the renderer, and its accuracy on 50 other pictures of each."""
+def trained(
+    generators: Sequence[Generator], count: int, epochs: int, key: jax.Array, nobody: np.ndarray | None
+) -> tuple[Classifier, float]:
+    """Return a classifier of the candidates and nobody, and its accuracy on 50 other pictures of each.
 
-    def pictures(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    `nobody`: the few pictures there are for training, none of them attacked or tested; None: the renderer makes some.
+    """
+
+    def pictures(number: int, seed: int, nobody: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         own = [own_pictures(gen, number, seed) for gen in generators]
-        own.append(np.asarray(render_faces(jax.random.key(seed), number)))
-        return np.concatenate(own), np.repeat(np.arange(len(own)), number)
+        own.append(np.asarray(render_faces(jax.random.key(seed), number)) if nobody is None else nobody)
+        return np.concatenate(own), np.repeat(np.arange(len(own)), [len(each) for each in own])
 
-    classifier = train(*pictures(count, TRAINING_SEED), key, config=ClassifierConfig(epochs=epochs))
-    pixels, labels = pictures(50, TRAINING_SEED + 1)
+    if nobody is not None:
+        nobody = np.resize(nobody, (count, *nobody.shape[1:]))  # as often as the others' are seen
+    classifier = train(*pictures(count, TRAINING_SEED, nobody), key, config=ClassifierConfig(epochs=epochs))
+    pixels, labels = pictures(50, TRAINING_SEED + 1, None if nobody is None else nobody[:0])
     return classifier, float((predict(classifier, pixels) == labels).mean())
 
 
@@ -176,13 +188,16 @@ def by_classifier(classifier: Classifier, pixels: np.ndarray, labels: np.ndarray
 
 
 def rows_of(
-    args: argparse.Namespace, generators: Sequence[Generator], classifier: Classifier, tell: Callable[[Any], None]
+    args: argparse.Namespace,
+    generators: Sequence[Generator],
+    nobody: np.ndarray,
+    classifier: Classifier,
+    tell: Callable[[Any], None],
 ) -> None:
     """Carry every attack out and tell each row."""
     numbers = {gen.name: i for i, gen in enumerate(generators)} | {NONE: len(generators)}
     own = generated(generators, args.pictures, args.seed)
-    faces = np.asarray(render_faces(jax.random.key(args.seed), args.pictures * len(generators)))
-    sources = {"own": own, "other": own, "renderer": Given(faces, [NONE] * len(faces), None)}
+    sources = {"own": own, "other": own, "nobody": Given(nobody, [NONE] * len(nobody), None)}
     key, config = jax.random.key(args.seed), InvertConfig(restarts=args.restarts, seed=args.seed)
     plan = [(a, s) for a in args.attack for s in (args.source if a in FRAMINGS else ["own"])]
     for attack, source in plan:
@@ -205,13 +220,13 @@ def rows_of(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--candidates", nargs="+", metavar="NAME", help="(default: all bundled)")
-    parser.add_argument(
-        "--pictures", type=int, default=3, help="of each candidate; as many of the renderer (default 3)"
-    )
+    parser.add_argument("--pool", default="bundled", choices=("bundled", "faces"))
+    parser.add_argument("--reference", help="folder with weights/ and images/ (default: $JATTR_REFERENCE)")
+    parser.add_argument("--candidates", nargs="+", metavar="NAME", help="(default: all of the pool)")
+    parser.add_argument("--pictures", type=int, default=3, help="of each candidate; as many of nobody (default 3)")
     parser.add_argument("--eps", type=int, nargs="+", default=[0, 1, 2, 4, 8], help="bytes")
     parser.add_argument("--attack", nargs="+", choices=ATTACKS, default=list(ATTACKS))
-    parser.add_argument("--source", nargs="+", choices=("renderer", "other"), default=["renderer", "other"])
+    parser.add_argument("--source", nargs="+", choices=("nobody", "other"), default=["nobody", "other"])
     parser.add_argument("--rule", nargs="*", default=["2e-3:10", "5e-3:10", "5e-3:3"], metavar="WINNER:RATIO")
     parser.add_argument("--restarts", type=int, default=8, help="of the defender (default 8)")
     parser.add_argument("--frame-restarts", type=int, default=8, help="of the framer (default 8)")
@@ -224,9 +239,33 @@ def main() -> None:
         args.candidates, args.pictures, args.eps = args.candidates or ["dcgan_a", "dcgan_b"], 1, [4]
         args.training, args.epochs, args.frame_restarts = 64, 2, 2
     enable_compilation_cache()
-    generators = [load_generator(name) for name in args.candidates or bundled_generators()]
+    reference = reference_folder(parser, args.reference) if args.pool == "faces" else None
+    with tempfile.TemporaryDirectory() as folder:
+        generators = load_pool(reference, args.candidates, Path(folder))
+        measure(args, generators, *nobodies(args, len(generators), generators[0].image_shape, reference))
+
+
+def nobodies(
+    args: argparse.Namespace, candidates: int, shape: tuple[int, int, int], reference: Path | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return pictures of nobody to attack, and those of another kind that the classifier may learn from."""
+    count = args.pictures * candidates
+    if reference is None:
+        return np.asarray(render_faces(jax.random.key(args.seed), count)), None
+    photographs = nobodys(args.pool, ALL, shape, reference)
+    if count > len(photographs) - LEARNT:
+        raise SystemExit(
+            f"{len(photographs)} photographs: --pictures at most {(len(photographs) - LEARNT) // candidates}"
+        )
+    return photographs[:count], photographs[-LEARNT:]
+
+
+def measure(
+    args: argparse.Namespace, generators: Sequence[Generator], nobody: np.ndarray, training: np.ndarray | None
+) -> None:
+    """Train the classifier, carry the attacks out and print."""
     start = time.perf_counter()
-    classifier, accuracy = trained(generators, args.training, args.epochs, jax.random.key(args.seed))
+    classifier, accuracy = trained(generators, args.training, args.epochs, jax.random.key(args.seed), training)
     facts = {"classifier_accuracy": accuracy, "classifier_seconds": round(time.perf_counter() - start, 1)}
     print(json.dumps(facts), flush=True)
     rows: list[Any] = []
@@ -238,7 +277,7 @@ def main() -> None:
         told = "  ".join(f"{name} {value:.3g}" for name, value in said.items())
         print(f"{line}  | classifier {row['classifier']['success']:.3g}  | inversion {told}", flush=True)
 
-    rows_of(args, generators, classifier, tell)
+    rows_of(args, generators, nobody, classifier, tell)
     print(json.dumps({"settings": vars(args), **facts, "rows": rows, **origin()}))
 
 

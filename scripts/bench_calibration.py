@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
 import numpy as np
-from bench_accuracy import FACES, find_entries, load, origin, reference_folder, show
+from bench_accuracy import load_pool, origin, reference_folder, show
 from bench_altered import nobodys
 
 from jattr.calibration_run import OTHER, calibration_config, fair_scores, own_pictures
@@ -35,7 +35,6 @@ from jattr.decision.judgement import judge
 from jattr.decision.likelihood import fit_likelihood, joined
 from jattr.decision.lr_measures import calibration_error_interval, cllr, cllr_min, reliability
 from jattr.generators.base import Generator
-from jattr.generators.store import bundled_generators, load_generator
 from jattr.inversion.config import InvertConfig
 from jattr.nuisances.registry import parse_chain
 
@@ -194,10 +193,7 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     reference = reference_folder(parser, args.reference) if args.pool == "faces" else None
     with tempfile.TemporaryDirectory() as folder:
-        if reference is None:
-            generators = [load_generator(name) for name in args.only or bundled_generators()]
-        else:
-            generators = load(find_entries(reference), args.only or FACES, Path(folder))
+        generators = load_pool(reference, args.only, Path(folder))
         nobody = nobodys(args.pool, args.nobody, generators[0].image_shape, reference)
         sets = []
         for name, count, part in (("known", args.own, nobody[::2]), ("test", args.test, nobody[1::2])):
