@@ -4,9 +4,9 @@ import shutil
 
 import numpy as np
 import pytest
+from log_folders import ORIGIN, log_key, names, witness
 from PIL import Image
 from recorded_logs import latents_of
-from test_cli_log import ORIGIN, log_key, names, witness
 from tiny_generator import make_tiny
 
 from jattr.cli.main import main
