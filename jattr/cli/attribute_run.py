@@ -6,7 +6,6 @@ import dataclasses
 import platform
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 from threading import Thread
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jattr import __version__
-from jattr.cli.alterations import Alternative, altered_picture, alternatives_of, check_readable, joined
+from jattr.cli.accused_files import AccusedFile, PictureReader
+from jattr.cli.alterations import Alternative, joined
 from jattr.cli.cache import rehearsal_folder
 from jattr.cli.latents import settings_text
 from jattr.cli.options import Progress
@@ -25,10 +25,8 @@ from jattr.cli.sheet import SheetRows
 from jattr.cli.timing import Clock
 from jattr.decision.verdict import DecisionConfig
 from jattr.doubt import Doubt, doubt_of
-from jattr.errors import ImageError, InputError, UnreadableJpegError
+from jattr.errors import InputError
 from jattr.explanation import Explanation, best_explanation
-from jattr.images import Picture, load_picture
-from jattr.images.fitting import channel_notes, with_channels
 from jattr.report.words import shown
 from jattr.result import SCHEMA, candidate_record, failed_record, picture_record
 
@@ -44,20 +42,6 @@ LONGEST_COMMAND = 2_000  # characters, in the report
 BLOCK = 32  # pictures searched together: bounds memory
 SHEET, REPORT = "contact_sheet.png", "report.html"
 PACKAGES = ("jax", "jaxlib", "numpy")
-AS_IT_IS = ", or take the pixels that a decoder makes of it as they are (--alteration none)"
-
-
-@dataclass(frozen=True, eq=False)
-class Item:
-    """One accused picture as read."""
-
-    file: str
-    picture: Picture | None  # None: it cannot be used
-    forms: tuple[Picture, ...]  # for every candidate, where it may be unaltered
-    altered: tuple[AlteredPictures | None, ...]  # as it looks under each alternative; None: unaltered
-    reason: str  # why it cannot be used
-    notes: tuple[str, ...] = ()  # on the alternatives
-    incomplete: bool = False  # whether an alternative that should have been tried was not
 
 
 class AttributeRun:
@@ -92,6 +76,7 @@ class AttributeRun:
         self.rows: list[dict[str, Any]] = []  # of result.json
         self.sheet = SheetRows()
         self.unusable: list[str] = []  # why, for each picture that could not be used
+        self.reader = PictureReader(generators, alternatives, config, resize)
         self.z = [np.zeros((len(files), *gen.latent_shape), np.float32) for gen in generators]
         self.label = np.full((len(files), len(generators)), -1, np.int32)
         self.found = np.zeros((len(files), len(generators)), bool)
@@ -105,7 +90,7 @@ class AttributeRun:
         Thread(target=import_module, args=("matplotlib.figure",), daemon=True).start()  # seconds; the report needs it
         for start in range(0, len(self.files), BLOCK):
             with self.clock.part("read_pictures"):
-                block = [self._read(file) for file in self.files[start : start + BLOCK]]
+                block = [self.reader.read(file) for file in self.files[start : start + BLOCK]]
             usable = [item for item in block if item.picture is not None]
             with self.clock.part("search"):
                 found = self._search(usable)
@@ -143,57 +128,7 @@ class AttributeRun:
         write_result(folder / RESULT, data)
         return data
 
-    def _read(self, file: str) -> Item:
-        try:
-            picture = load_picture(file)
-            altered, notes, problems = [], [], []
-            each, incomplete = alternatives_of(self.alternatives, picture, self.generators, resize=self.resize)
-            for alternative in each:
-                try:
-                    altered.append(self._altered(alternative, picture))
-                except ImageError as error:
-                    sound = not isinstance(error, UnreadableJpegError)
-                    problems.append(f"{file!r}: {error}{'' if sound else AS_IT_IS}")
-                    if alternative.guessed:
-                        altered += [None] if sound else []
-                        notes.append(f"not modelled as JPEG: {error}")
-            if not altered:
-                raise ImageError(problems[0])
-            unaltered = None in altered
-            forms = [picture.fit(gen.image_shape, resize=self.resize) for gen in self.generators] if unaltered else []
-            notes += [note for pictures in altered if pictures is not None for note in self._changed(picture, pictures)]
-            return Item(file, picture, tuple(forms), tuple(dict.fromkeys(altered)), "", tuple(notes), incomplete)
-        except ImageError as error:
-            self.unusable.append(str(error))
-            return Item(file, None, (), (), str(error))
-
-    def _altered(self, alternative: Alternative, picture: Picture) -> AlteredPictures | None:
-        """Return a picture under an alternative; one that nobody asked for is not tried on other sizes."""
-        if alternative.guessed:
-            sizes = {gen.image_shape[:2] for gen in self.generators}
-            if not picture.jpeg:
-                return None
-            if sizes != {picture.pixels.shape[:2]}:
-                check_readable(picture)
-                return None
-            if len({gen.image_shape for gen in self.generators}) > 1:
-                check_readable(picture)
-                raise ImageError("the candidates make pictures of several kinds; give those of one kind")
-        if alternative.before is not None and alternative.before.free:
-            from jattr.inversion.free import fit_factors
-
-            pixels = with_channels(picture.pixels, alternative.before.out_shape(self.generators[0].image_shape)[2])
-            fitted = fit_factors(pixels, alternative.before, self.generators, self.config)
-            alternative = dataclasses.replace(alternative, before=fitted)
-        return altered_picture(alternative, picture, self.generators[0])
-
-    def _changed(self, picture: Picture, pictures: AlteredPictures) -> tuple[str, ...]:
-        """Return what was changed to give a picture the channels that the alteration leaves."""
-        if pictures.quantised is not None and picture.jpeg:
-            return ()  # coefficients as the file has them
-        return channel_notes(picture.pixels, pictures.chain.out_shape(self.generators[0].image_shape)[2])
-
-    def _search(self, usable: list[Item]) -> list[Explanation]:
+    def _search(self, usable: list[AccusedFile]) -> list[Explanation]:
         """Return the best explanation of each picture."""
         groups: dict[tuple[Any, ...], list[tuple[int, AlteredPictures | None]]] = {}
         for number, item in enumerate(usable):
@@ -207,7 +142,7 @@ class AttributeRun:
                 found[number].append(Explanation(att, i))
         return [best_explanation(each) for each in found]
 
-    def _attribute(self, items: list[Item], altered: list[AlteredPictures]) -> Attribution:
+    def _attribute(self, items: list[AccusedFile], altered: list[AlteredPictures]) -> Attribution:
         from jattr.attribution import attribute
 
         counted = range(len(self.generators))
@@ -224,7 +159,7 @@ class AttributeRun:
             progress=lambda done, total: self.progress.reach(before + done),
         )
 
-    def _doubt(self, item: Item, chain: Chain | None) -> Doubt:
+    def _doubt(self, item: AccusedFile, chain: Chain | None) -> Doubt:
         """Return what is to be said of a picture under one alteration; no calibration chooses between several."""
         assert item.picture is not None
         shapes = [gen.image_shape for gen in self.generators]
@@ -232,16 +167,17 @@ class AttributeRun:
         ways = len(item.altered)
         return doubt if ways == 1 else doubt._replace(apart=f"a file that is taken in {ways} ways")
 
-    def _add(self, item: Item, explanation: Explanation | None) -> None:
+    def _add(self, item: AccusedFile, explanation: Explanation | None) -> None:
         """Add one picture's row, latents and part of the contact sheet."""
         place = len(self.rows)
         if item.picture is None or explanation is None:
+            self.unusable.append(item.reason)
             names = [gen.name for gen in self.generators]
             self.rows.append(failed_record(item.file, _sha256_or_none(item.file), item.reason, names))
             self.sheet.add_failed(self.rows[-1])
             return
         att, i = explanation
-        self.rows.append(picture_record(item.picture, att, i, _notes(item)))
+        self.rows.append(picture_record(item.picture, att, i, item.all_notes()))
         shown_first = item.forms[0].pixels if item.forms else item.picture.pixels
         self.sheet.add(self.rows[-1], item.picture.pixels, shown_first, att, i)
         for c, latents in enumerate(att.latents):
@@ -266,13 +202,6 @@ def versions() -> dict[str, str]:
     """Return the versions that a result may depend on."""
     found = {name: metadata.version(name) for name in PACKAGES}
     return {"jattr": __version__, **found, "python": platform.python_version()}
-
-
-def _notes(item: Item) -> list[str]:
-    """Return what was changed to read the picture and to fit it to any candidate, each once."""
-    assert item.picture is not None
-    forms = item.forms or (item.picture,)
-    return list(dict.fromkeys([*(note for form in forms for note in form.notes), *item.notes]))
 
 
 def _sha256_or_none(file: str) -> str | None:
