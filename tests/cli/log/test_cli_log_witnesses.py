@@ -110,7 +110,10 @@ def test_a_witness_in_a_process_of_its_own(folder, made, ok, tmp_path):
     memory = tmp_path / "memory"
     (key,) = ok("log", "witness", memory, "--name", "example.org/witness")["keys"]
     args = ["log", "witness", str(memory), "--log", log_key(folder), "--json"]
-    code = "import sys; from jattr.cli.main import console; sys.argv[0] = 'jattr'; console()"
+    code = (  # a shell that runs the tests in the background has their processes ignore SIGINT
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from jattr.cli.main import console; sys.argv[0] = 'jattr'; console()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
