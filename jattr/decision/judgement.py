@@ -5,7 +5,8 @@
 * "none" is said if every candidate is denied. A picture that one of them made meets this with chance at most alpha.
 * "made-by" needs a candidate whose Holm-adjusted p-value against the negatives is at most alpha. A picture like any one
   kind of the negatives, made by no candidate, gets a name with chance at most alpha.
-* The likelihood ratio says how strongly; the probabilities add the stated prior.
+* The likelihood ratio says how strongly, against the kind of negatives that speaks most against it; the probabilities
+  add the stated prior, and take all kinds for equally likely.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,8 +16,8 @@ import numpy as np
 
 from jattr.decision.calibration import NONE, Calibration, Sample
 from jattr.decision.conformal import check_enough, conformal_p
-from jattr.decision.false_attribution import holm, least_negatives, worst_kind
-from jattr.decision.likelihood import fit_likelihood, in_words, joined, posterior
+from jattr.decision.false_attribution import holm, least_negatives, upper_bound, worst_kind
+from jattr.decision.likelihood import fit_evenly, fit_likelihood, in_words, posterior
 from jattr.decision.power import Power, missed_by_all, power_of, what_restarts_settle
 from jattr.decision.scores import check_no_nan
 from jattr.errors import InputError
@@ -31,14 +32,16 @@ class Finding:
 
     name: str
     score: float  # log10 residual; +inf where every restart failed
-    own_p: float  # conformal: chance that an own picture ends at least so far away
+    own_p: float  # conformal: small where few own pictures end at least so far away
     denied: bool  # own_p <= alpha
-    negative_p: float  # the largest over the kinds: chance that another picture comes at least so close
+    negative_p: float  # the largest over the kinds: small where few other pictures come at least so close
     negative_kind: str  # that kind; "" without negatives
     holm_p: float  # negative_p, corrected for the number of candidates judged
     supported: bool  # holm_p <= alpha
-    log10_lr: float  # own against all negatives; 0 without negatives
-    log10_lr_most: float  # the most that this calibration can give
+    log10_lr: float  # own against the kind of negatives for which it is least; 0 without negatives
+    log10_lr_most: float  # the most that this calibration can give against that kind
+    lr_kind: str  # that kind; "" without negatives
+    log10_lr_even: float  # own against a mix of all kinds in equal shares: the probability's
     probability: float  # that the candidate made it, under the prior
     own_count: int
     negative_counts: Mapping[str, int]  # by kind
@@ -91,7 +94,7 @@ def judge(
         _finding(name, calibration.sample(name, condition), float(scores[name]), alpha, run.get(name)) for name in names
     ]
     adjusted = holm([f.negative_p for f in findings])
-    chances = posterior([f.log10_lr for f in findings], list(shares.values()))
+    chances = posterior([f.log10_lr_even for f in findings], list(shares.values()))
     findings = [
         replace(f, holm_p=float(p), supported=bool(p <= alpha * (1 + ROUNDING)), probability=float(chance))
         for f, p, chance in zip(findings, adjusted, chances[:-1], strict=True)
@@ -136,7 +139,7 @@ def _finding(name: str, sample: Sample, score: float, alpha: float, restarts: in
     """Return the finding before candidates are compared."""
     own_p = float(conformal_p(sample.own, score))
     negative_p, kind = worst_kind(sample.negatives, score)
-    log10_lr, most = _log10_lr(sample, score)
+    log10_lr, most, lr_kind = _worst_lr(sample, score)
     known = sample.own_restarts
     return Finding(
         name=name,
@@ -149,6 +152,8 @@ def _finding(name: str, sample: Sample, score: float, alpha: float, restarts: in
         supported=False,
         log10_lr=log10_lr,
         log10_lr_most=most,
+        lr_kind=lr_kind,
+        log10_lr_even=float(fit_evenly(sample.own, sample.negatives)(score)) if lr_kind else 0.0,
         probability=0.0,
         own_count=len(sample.own),
         negative_counts={kind: len(scores) for kind, scores in sample.negatives.items()},
@@ -156,13 +161,16 @@ def _finding(name: str, sample: Sample, score: float, alpha: float, restarts: in
     )
 
 
-def _log10_lr(sample: Sample, score: float) -> tuple[float, float]:
-    """Return log10 of the likelihood ratio and the most it can be."""
-    negatives = joined(sample.negatives)
-    if not len(negatives):
-        return 0.0, 0.0
-    fit = fit_likelihood(sample.own, negatives)
-    return float(fit(score)), float(fit.log10_lr[0])
+def _worst_lr(sample: Sample, score: float) -> tuple[float, float, str]:
+    """Return log10 of the least likelihood ratio over the kinds of negatives, the most it can be, and the kind.
+
+    Against any mix of the kinds the ratio is at least this.
+    """
+    fits = {kind: fit_likelihood(sample.own, scores) for kind, scores in sample.negatives.items() if len(scores)}
+    if not fits:
+        return 0.0, 0.0, ""
+    kind = min(fits, key=lambda kind: float(fits[kind](score)))
+    return float(fits[kind](score)), float(fits[kind].log10_lr[0]), kind
 
 
 def _prior(names: tuple[str, ...], prior: Mapping[str, float] | None) -> dict[str, float]:
@@ -181,7 +189,7 @@ def _decide(findings: Sequence[Finding], alpha: float) -> tuple[str, tuple[str, 
         return "failed", (), "Every restart of every candidate failed; this says nothing about the picture."
     named = [f for f in findings if f.supported and not f.denied and 10**f.log10_lr >= LEAST_LR]
     if len(named) == 1:
-        return "made-by", (named[0].name,), _made_by(named[0])
+        return "made-by", (named[0].name,), _made_by(named[0], len(findings))
     if len(named) > 1:
         names = tuple(f.name for f in named)
         return "undecided", names, f"Undecided: {' and '.join(names)} each fit the picture and cannot be told apart."
@@ -192,30 +200,48 @@ def _decide(findings: Sequence[Finding], alpha: float) -> tuple[str, tuple[str, 
                 (),
                 f"Undecided: no restart of {failed[0]} came to a result, which speaks against no model.",
             )
-        odd = [f.name for f in findings if f.supported]
+        odd = [f.name for f in findings if f.supported or 10**f.log10_lr >= LEAST_LR]
         if odd:
             return "undecided", (), f"Undecided: the picture is nearer to {odd[0]} than others, yet not like its own."
         return "none", (), _none(findings, alpha)
     return "undecided", (), _undecided(findings, alpha)
 
 
-def _made_by(f: Finding) -> str:
+def _made_by(f: Finding, candidates: int) -> str:
     at_most = ", the most that this calibration can show" if f.log10_lr >= f.log10_lr_most - 1e-9 else ""
     return (
         f"The findings give {in_words(f.log10_lr)} to {f.name} having made the picture rather than a source like the"
-        f" negatives (likelihood ratio {10**f.log10_lr:.3g}{at_most}); a picture like the negatives"
-        f" comes so close to one of the candidates with chance at most {f.holm_p:.2g}."
+        f" negatives of kind {f.lr_kind} (likelihood ratio {10**f.log10_lr:.3g}{at_most}); {_so_close(f, candidates)}."
+    )
+
+
+def _so_close(f: Finding, candidates: int) -> str:
+    """Return how many of the kind of negatives that comes closest come so close, and what that says of all."""
+    count = f.negative_counts[f.negative_kind]
+    hits = round(f.negative_p * (count + 1)) - 1
+    corrected = f" corrected for {candidates} candidates" * (candidates > 1)
+    return (
+        f"{hits} of {count} negatives of kind {f.negative_kind} come so close to it (p-value{corrected}"
+        f" {f.holm_p:.2g}; at most {100 * upper_bound(hits, count):.2g} % of such pictures do, 95 % sure)"
+    )
+
+
+def _so_far(f: Finding) -> str:
+    """Return how many own pictures end so far away, and what that says of all."""
+    hits = round(f.own_p * (f.own_count + 1)) - 1
+    return (
+        f"{hits} of {f.own_count} of its own pictures end so far away (p-value {f.own_p:.2g}; at most"
+        f" {100 * upper_bound(hits, f.own_count):.2g} % of them do, 95 % sure)"
     )
 
 
 def _none(findings: Sequence[Finding], alpha: float) -> str:
     nearest, missed = max(findings, key=lambda f: f.own_p), missed_by_all([f.power for f in findings])
     if len(findings) == 1:
-        far = f"end so far away with chance at most {nearest.own_p:.2g}"
-        return f"{nearest.name} is denied: its own pictures {far}{missed}."
+        return f"{nearest.name} is denied: {_so_far(nearest)}{missed}."
     return (
-        f"Each of the {len(findings)} candidates is denied at {alpha:g}: pictures of the nearest one, {nearest.name},"
-        f" end so far away with chance at most {nearest.own_p:.2g}{missed}."
+        f"Each of the {len(findings)} candidates is denied at {alpha:g}; the nearest is {nearest.name}:"
+        f" {_so_far(nearest)}{missed}."
     )
 
 
@@ -226,10 +252,6 @@ def _undecided(findings: Sequence[Finding], alpha: float) -> str:
     short = _shortfall(best.negative_counts, least_negatives(alpha, len(findings)))
     if short:
         return f"{said}, and to name it at {alpha:g} there are {short}{more}."
-    kind = f" of kind {best.negative_kind}" * bool(best.negative_kind)
     if best.supported:
         return f"{said}, but the findings give {in_words(max(0.0, best.log10_lr))} to it{more}."
-    return (
-        f"{said}, but a negative{kind} comes so close to one of the"
-        f" {len(findings)} candidates with a chance of up to {best.holm_p:.2g}{more}."
-    )
+    return f"{said}, but {_so_close(best, len(findings))}{more}."

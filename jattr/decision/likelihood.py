@@ -59,7 +59,7 @@ class Likelihood:
         return np.where(known, self.log10_lr[-1], np.interp(np.where(known, 0.0, score), *inner))
 
 
-def fit_likelihood(own: Any, negatives: Any) -> Likelihood:
+def fit_likelihood(own: Any, negatives: Any, weights: Any = None) -> Likelihood:
     """Return the likelihood ratio, learnt from two sets of scores.
 
     PAV fits the ratios and `elub` bounds them, so that perfectly separated scores give at most m + 1 and at least
@@ -68,6 +68,7 @@ def fit_likelihood(own: Any, negatives: Any) -> Likelihood:
     Args:
       own: [n], scores of pictures that g made; +inf where every restart failed.
       negatives: [m], scores under g of pictures that g did not make.
+      weights: [m], of the negatives in the mix, above 0; None: all alike.
 
     Raises:
       InputError: an empty side, NaN or -inf.
@@ -77,37 +78,53 @@ def fit_likelihood(own: Any, negatives: Any) -> Likelihood:
     [2.95, 2.95, 0.34]
     """
     own, negatives = check_scores(own, "own scores"), check_scores(negatives, "negatives")
+    weights = np.ones(len(negatives)) if weights is None else np.asarray(weights, dtype=np.float64)
     scores, made = np.concatenate([own, negatives]), np.repeat([1.0, 0.0], [len(own), len(negatives)])
     places, which = np.unique(scores, return_inverse=True)
-    llr = pav(scores, made)
-    low, high = elub(llr[: len(own)], llr[len(own) :])
+    llr = pav(scores, made, np.concatenate([np.ones(len(own)), weights]))
+    low, high = elub(llr[: len(own)], llr[len(own) :], weights)
     values = np.empty(len(places))
     values[which] = np.clip(llr, low, high)
     return Likelihood(scores=places, log10_lr=values, low=low, high=high)
 
 
-def pav(scores: Any, made: Any) -> np.ndarray:
+def fit_evenly(own: Any, negatives: Mapping[str, Any]) -> Likelihood:
+    """Return the likelihood ratio against a mix of the kinds of negatives in which each has the same share.
+
+    So more pictures of an easy kind sharpen what is known of that kind, and do not hide a hard one.
+
+    Raises:
+      InputError: as `fit_likelihood`.
+    """
+    weights = [np.full(len(scores), 1.0 / len(scores)) for scores in negatives.values() if len(scores)]
+    return fit_likelihood(own, joined(negatives), np.concatenate([np.zeros(0), *weights]))
+
+
+def pav(scores: Any, made: Any, weights: Any = None) -> np.ndarray:
     """Return log10 likelihood ratios [n] by pool adjacent violators, not rising with the score; ±inf where separated.
 
     Args:
       scores: [n]; tied ones get one ratio.
       made: [n], 1 for g's own and 0 for others; both occur, and both sides weigh the same in all.
+      weights: [n], within each side, above 0; None: all alike.
     """
     made = np.asarray(made, dtype=np.float64)
-    weight = np.where(made == 1, 1.0 / made.sum(), 1.0 / (1.0 - made).sum())
+    weights = np.ones(len(made)) if weights is None else np.asarray(weights, dtype=np.float64)
+    own_side, other_side = weights * made, weights * (1.0 - made)
+    weight = own_side / own_side.sum() + other_side / other_side.sum()
     _, which = np.unique(np.asarray(scores, dtype=np.float64), return_inverse=True)
     total = np.bincount(which, weight)
     fit = isotonic_regression(np.bincount(which, weight * made) / total, weights=total, increasing=False)
     starts = fit.blocks[:-1]
     block = np.repeat(np.arange(len(starts)), np.diff(fit.blocks))
-    own = np.add.reduceat(np.bincount(which, made), starts)  # sums of whole numbers: 0 is 0
-    others = np.add.reduceat(np.bincount(which, 1.0 - made), starts)
+    own = np.add.reduceat(np.bincount(which, own_side), starts)  # sums of numbers that are 0 or more: 0 is 0
+    others = np.add.reduceat(np.bincount(which, other_side), starts)
     with np.errstate(divide="ignore"):
-        llr = np.log10(own / made.sum()) - np.log10(others / (1.0 - made).sum())
+        llr = np.log10(own / own_side.sum()) - np.log10(others / other_side.sum())
     return llr[block][which]
 
 
-def elub(own: Any, negatives: Any) -> tuple[float, float]:
+def elub(own: Any, negatives: Any, weights: Any = None) -> tuple[float, float]:
     """Return the empirical lower and upper bound (ELUB) of log10 likelihood ratios; (low <= 0, high >= 0).
 
     A threshold t is borne out if deciding by LR > t costs no more than deciding without the LR, misses costing 1 and
@@ -117,15 +134,20 @@ def elub(own: Any, negatives: Any) -> tuple[float, float]:
     Args:
       own: [n], log10 LR of pictures that g made; ±inf allowed.
       negatives: [m], log10 LR under g of pictures that g did not make.
+      weights: [m], of the negatives; None: all alike. They count as (sum w)^2 / sum w^2 pictures (Kish, 1965).
     """
-    own, negatives = np.sort(np.asarray(own, np.float64)), np.sort(np.asarray(negatives, np.float64))
-    n, m = len(own) + 1, len(negatives) + 1
+    own, negatives = np.sort(np.asarray(own, np.float64)), np.asarray(negatives, np.float64)
+    weights = np.ones(len(negatives)) if weights is None else np.asarray(weights, np.float64)
+    order = np.argsort(negatives, kind="stable")
+    negatives, share = negatives[order], np.append(0.0, np.cumsum(weights[order])) / weights.sum()
+    count = weights.sum() ** 2 / np.square(weights).sum()
+    n, m = len(own) + 1, count + 1
     both = np.concatenate([own, negatives])
     first = min(0, int(np.floor(max(both.min(), -np.log10(n)) / ELUB_STEP)))
     last = max(0, int(np.floor(min(both.max(), np.log10(m)) / ELUB_STEP)) + 1)
     log_t = np.arange(first, last + 1) * ELUB_STEP
     missed = (np.searchsorted(own, log_t, side="right") + 1) / n
-    alarms = (m - np.searchsorted(negatives, log_t, side="right")) / m
+    alarms = (1 + count * (1.0 - share[np.searchsorted(negatives, log_t, side="right")])) / m
     bad = missed + 10**log_t * alarms > np.minimum(1.0, 10**log_t)
     low = np.max(log_t[bad & (log_t <= 0)] + ELUB_STEP, initial=log_t[0])
     high = np.min(log_t[bad & (log_t >= 0)] - ELUB_STEP, initial=log_t[-1])
@@ -135,7 +157,8 @@ def elub(own: Any, negatives: Any) -> tuple[float, float]:
 def posterior(log10_lr: Any, prior: Any = None) -> np.ndarray:
     """Return the probabilities [k + 1] of the k candidates and, last, of none of them.
 
-    Each ratio compares "g made it" with the same alternative, negatives; other candidates' pictures count as such.
+    Each ratio compares "g made it" with its own alternative, a picture like g's negatives, among which the other
+    candidates' pictures count; each looks at the picture's score under g alone. So this is an approximation.
 
     Args:
       log10_lr: [k], of the candidates, each finite.

@@ -48,11 +48,14 @@ def test_a_picture_of_one_candidate_is_named_with_the_words_of_its_ratio(calibra
     assert b.supported
     assert not b.denied
     assert b.holm_p == pytest.approx(3 / 101)
-    assert 100 < 10**b.log10_lr <= 201
+    assert 90 < 10**b.log10_lr <= 101  # against one kind
+    assert 100 < 10**b.log10_lr_even <= 201
     assert b.probability > 0.95
-    assert found.sentence.startswith("The findings give moderately strong support to b having made the picture")
+    assert found.sentence.startswith("The findings give moderate support to b having made the picture rather than")
+    assert "a source like the negatives of kind photograph" in found.sentence
     assert "the most that this calibration can show" in found.sentence
-    assert "chance at most 0.03" in found.sentence
+    assert "0 of 100 negatives of kind photograph come so close to it (p-value corrected for 3" in found.sentence
+    assert "0.03; at most 3 % of such pictures do, 95 % sure" in found.sentence
     assert sum(f.probability for f in found.findings) + found.none_probability == pytest.approx(1.0)
 
 
@@ -61,10 +64,10 @@ def test_a_foreign_picture_is_none(calibration):
     assert (found.kind, found.candidates) == ("none", ())
     assert all(f.denied for f in found.findings)
     assert found.none_probability > 0.9
-    assert "Each of the 3 candidates is denied at 0.05" in found.sentence
-    assert "chance at most 0.01" in found.sentence
-    alone = judged(calibration, 0.0)
-    assert alone.sentence == "a is denied: its own pictures end so far away with chance at most 0.01."
+    assert "Each of the 3 candidates is denied at 0.05; the nearest is a: " in found.sentence
+    far = "0 of 99 of its own pictures end so far away (p-value 0.01; at most 3 % of them do, 95 % sure)."
+    assert found.sentence.endswith(far)
+    assert judged(calibration, 0.0).sentence == f"a is denied: {far}"
 
 
 SURE = Restarts((1,) * OWN, (True,) * OWN)
@@ -123,7 +126,9 @@ def test_in_between_is_undecided_and_says_why():
     close = calibration_of(np.random.default_rng(1), gap=1.5)
     found = judged(close, -0.5, 3.0, 3.0)
     assert found.kind == "undecided"
-    assert found.sentence.startswith("Undecided: a is not denied, but a negative of kind photograph comes so close")
+    hits = sum(score <= -0.5 for score in close.sample("a", "jpeg 75").negatives["photograph"])
+    said = f"Undecided: a is not denied, but {hits} of 100 negatives of kind photograph come so close to it (p-value"
+    assert found.sentence.startswith(said)
 
 
 def test_too_few_negatives_say_how_many_are_needed():
@@ -156,13 +161,49 @@ def test_without_negatives_there_is_no_name_and_no_ratio():
 
 @pytest.mark.parametrize("gap", [1.5, 6.0])
 def test_own_pictures_are_called_none_as_rarely_as_said(gap):
-    rng, rounds, alpha, lost = np.random.default_rng(6), 300, 0.1, 0
+    rng, rounds, alpha, lost, denied = np.random.default_rng(6), 300, 0.1, 0, 0
     for _ in range(rounds):
         fresh = calibration_of(rng, gap=gap, own=19, others=20)
         scores = (*own_scores(rng, 1, gap), *rng.normal(0.0, 1.0, 2))
-        lost += judged(fresh, *scores, alpha=alpha).kind == "none"
-    assert lost <= binom.ppf(0.995, rounds, alpha)
-    assert gap < 6.0 or lost >= binom.ppf(0.005, rounds, 2 / 20)
+        found = judged(fresh, *scores, alpha=alpha)
+        lost += found.kind == "none"
+        denied += all(f.denied for f in found.findings)
+    assert lost <= denied <= binom.ppf(0.995, rounds, alpha)
+    assert gap < 6.0 or denied >= binom.ppf(0.005, rounds, 2 / 20)
+
+
+def close_kin(count, kin, photographs):
+    """One candidate, whose negatives are pictures of a close relative and of an easy kind."""
+    rng = np.random.default_rng(8)
+    own, relatives, easy = (
+        tuple(rng.normal(*law)) for law in ((-6.0, 0.5, count), (-4.5, 0.5, kin), (0.0, 1.0, photographs))
+    )
+    sample = Sample(own, {"kin": relatives, "photograph": easy}, own_seed=1)
+    return Calibration({"a": Calibrated("a" * 64, {"jpeg 75": sample})}, "f" * 64, {})
+
+
+def test_pictures_of_an_easy_kind_make_the_evidence_no_stronger():
+    few, many = (judged(close_kin(200, 60, photographs), -6.0) for photographs in (100, 10_000))
+    for found in (few, many):
+        assert found.findings[0].lr_kind == "kin"
+        assert "rather than a source like the negatives of kind kin (likelihood ratio" in found.sentence
+    assert few.findings[0].log10_lr == many.findings[0].log10_lr
+    assert few.findings[0].log10_lr < few.findings[0].log10_lr_even
+    assert abs(few.findings[0].log10_lr_even - many.findings[0].log10_lr_even) < 0.25
+
+
+@pytest.mark.parametrize("others", [12, 20, 58, 59, 200])
+def test_none_is_not_said_of_a_picture_that_is_nearer_to_a_candidate_than_others_are(others):
+    rng = np.random.default_rng(9)
+    samples = [
+        Sample(tuple(rng.normal(-5.0, 0.1, 30)), {"other": tuple(rng.normal(-1.0, 0.3, others))}, own_seed=1)
+        for _ in NAMES
+    ]
+    candidates = {name: Calibrated(name * 64, {"jpeg 75": s}) for name, s in zip(NAMES, samples, strict=True)}
+    found = judged(Calibration(candidates, "f" * 64, {}), -4.5, -1.0, -1.0)
+    assert found.findings[0].denied
+    assert found.kind == "undecided"
+    assert "nearer to a than others, yet not like its own" in found.sentence
 
 
 @pytest.mark.parametrize("middle", [0.0, 0.5])  # of photographs, of renderers

@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import binom, norm
 
-from jattr.decision.likelihood import elub, fit_likelihood, in_words, joined, pav, posterior
+from jattr.decision.likelihood import elub, fit_evenly, fit_likelihood, in_words, joined, pav, posterior
 from jattr.decision.lr_measures import (
     calibration_error_interval,
     cllr,
@@ -186,3 +186,22 @@ def test_refusals(call, message):
 def test_kinds_are_joined():
     assert joined({}).shape == (0,)
     assert joined({"a": (1.0,), "b": (), "c": (np.inf, 2.0)}).tolist() == [1.0, np.inf, 2.0]
+
+
+def test_kinds_of_any_size_weigh_the_same():
+    rng = np.random.default_rng(3)
+    own, hard, easy = rng.normal(-3.0, 1.0, 150), rng.normal(-1.5, 1.0, 50), rng.normal(1.0, 1.0, 50)
+    places = np.linspace(-6.0, 3.0, 40)
+    plain = fit_likelihood(own, np.concatenate([hard, easy]))
+    np.testing.assert_allclose(fit_evenly(own, {"hard": hard, "easy": easy})(places), plain(places), atol=1e-9)
+    again = fit_evenly(own, {"hard": hard, "easy": np.tile(easy, 40), "empty": ()})
+    np.testing.assert_allclose(again(places), plain(places), atol=0.35)  # the bounds alone move
+    assert plain.high <= again.high <= np.log10(1 + 200)  # 50 and 2,000 in equal shares count as 195
+
+
+def test_weights_are_a_mix():
+    own, negatives = [1.0, 2.0, 3.0, 4.0], [2.5, 3.5, 4.5, 5.5]
+    twice = pav([*own, *negatives, *negatives[:2]], [1] * 4 + [0] * 6)
+    weighed = pav([*own, *negatives], [1] * 4 + [0] * 4, [1] * 4 + [2, 2, 1, 1])
+    np.testing.assert_allclose(weighed, twice[:8])
+    assert elub(OWN, NEGATIVES, np.full(len(NEGATIVES), 0.25)) == pytest.approx(elub(OWN, NEGATIVES), abs=1e-9)

@@ -107,7 +107,7 @@ def test_a_calibrated_verdict_shows_its_numbers():
     finding = {
         "name": HOSTILE, "denied": True, "own_p": 0.0476, "own_count": 20, "negative_p": 0.25, "holm_p": 0.5,
         "negative_kind": "<i>sketches", "negative_counts": {"<i>sketches": 39, "photographs": 99},
-        "log10_lr": -0.5, "log10_lr_most": 1.5, "probability": 0.125,
+        "log10_lr": -0.5, "log10_lr_most": 1.5, "lr_kind": "<i>sketches", "probability": 0.125,
         "power": {"miss_bound": 0.0295, "restarts": 8},
     }  # fmt: skip
     judgement = {
@@ -117,7 +117,7 @@ def test_a_calibrated_verdict_shows_its_numbers():
     row = row_of(certificate=False)
     parsed = Page(report_page(data_of("one", "two"), [ReportRow(row.record | {"judgement": judgement}, row.sheet)], ""))
     assert not {"i", "script"} & {tag for tag, _ in parsed.tags}
-    for words in ("(denied)", "0.0476 (20 own pictures)", "0.25 (39, <i>sketches)", "0.316 (at most 31.6)"):
+    for words in ("(denied)", "0.0476 (20 own pictures)", "0.25 (39, <i>sketches)", "0.316 (at most 31.6; <i>sketches)"):
         assert words in parsed.text
     assert "0.125 (before: 0.5)" in parsed.text
     assert "at most 0.0295, restarts 8" in parsed.text
