@@ -117,7 +117,8 @@ def test_a_calibrated_verdict_shows_its_numbers():
     row = row_of(certificate=False)
     parsed = Page(report_page(data_of("one", "two"), [ReportRow(row.record | {"judgement": judgement}, row.sheet)], ""))
     assert not {"i", "script"} & {tag for tag, _ in parsed.tags}
-    for words in ("(denied)", "0.0476 (20 own pictures)", "0.25 (39, <i>sketches)", "0.316 (at most 31.6; <i>sketches)"):
+    ratio = "0.316 (at most 31.6; <i>sketches)"
+    for words in ("(denied)", "0.0476 (20 own pictures)", "0.25 (39, <i>sketches)", ratio):
         assert words in parsed.text
     assert "0.125 (before: 0.5)" in parsed.text
     assert "at most 0.0295, restarts 8" in parsed.text
