@@ -14,17 +14,17 @@ import jax
 import numpy as np
 
 from jattr import __version__
-from jattr.decision.calibration import Calibrated, Calibration, Sample
+from jattr.decision.calibration import OTHER, Calibrated, Calibration, Sample, check_name
 from jattr.decision.judgement import Judgement, judge
 from jattr.decision.restart_power import Restarts
-from jattr.decision.scores import scores_of
+from jattr.decision.scores import FAIR, scores_of
 from jattr.decision.verdict import Evidence, Verdict
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.initial import LARGE_POOL
-from jattr.inversion.inverter import FAIR, rounds
+from jattr.inversion.inverter import rounds
 from jattr.inversion.measure import make_pictures
 from jattr.inversion.observation import given_distance, make_accused
 from jattr.inversion.through_styles import make_inverter
@@ -33,9 +33,9 @@ from jattr.nuisances.files import alter
 from jattr.rehearsal import candidate_key
 
 CLEAN = "clean"  # the condition of pictures to which nothing was done
-OTHER = "other generator: "  # the kind of negatives that another candidate made
 BLOCK = 64  # pictures searched together
 MAX_PICTURES = 100_000
+SAME = "which would count as two where they are one"
 Progress = Callable[[int], object]  # called with the number of searches that are done anew
 
 
@@ -78,7 +78,7 @@ def calibrate(
 
     Args:
       generators: the candidates, all of one picture shape.
-      negatives: pictures that none of them made, uint8 [n, H, W, C] of that shape, by kind.
+      negatives: pictures that none of them made, uint8 [n, H, W, C] of that shape, by kind, no two of them equal.
       chains: alterations to calibrate for, besides none.
       own: pictures of each candidate.
       others: of them, how many are searched under each other candidate as pictures that it did not make.
@@ -87,8 +87,8 @@ def calibrate(
       progress: called with the number of searches done since the last call.
 
     Raises:
-      InputError: no candidates, shapes that differ, numbers that are not legal.
-      ImageError: negatives of another shape or type.
+      InputError: no candidates, shapes that differ, numbers or names of kinds that are not legal.
+      ImageError: negatives of another shape or type, none of a kind, or two that are equal.
     """
     config = calibration_config(config or InvertConfig())
     generators = [config.view(gen) for gen in generators]
@@ -190,11 +190,27 @@ def _check(generators: Sequence[Generator], negatives: Mapping[str, np.ndarray],
         raise InputError(
             f"{others} pictures of each other candidate were asked for, but {own} are made; give at most that"
         )
+    _check_negatives(negatives, generators[0].image_shape)
+
+
+def _check_negatives(negatives: Mapping[str, np.ndarray], shape: tuple[int, int, int]) -> None:
+    known: dict[bytes, str] = {}
     for kind, pixels in negatives.items():
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != generators[0].image_shape:
-            raise ImageError(
-                f"negatives {kind!r} are {pixels.dtype} {pixels.shape}; give uint8 [n, {generators[0].image_shape}]"
+        check_name(kind, "a kind of negatives")
+        if kind.startswith(OTHER):
+            raise InputError(
+                f"a kind of negatives is {kind!r}; names from {OTHER!r} on are those of pictures that candidates made:"
+                " give it another name"
             )
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != shape:
+            raise ImageError(f"negatives {kind!r} are {pixels.dtype} {pixels.shape}; give uint8 [n, {shape}]")
+        if not len(pixels):
+            raise ImageError(f"there are 0 negatives {kind!r}; give at least one picture, or leave that kind away")
+        for number, picture in enumerate(pixels):
+            place = f"{kind!r} {number}"
+            other = known.setdefault(hashlib.sha256(picture.tobytes()).digest(), place)
+            if other != place:
+                raise ImageError(f"negatives {other} and {place} are equal pictures, {SAME}; leave one away")
 
 
 def check_calibration(calibration: Calibration, generators: Sequence[Generator], config: InvertConfig) -> None:

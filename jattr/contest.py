@@ -5,11 +5,12 @@ from typing import Any
 
 import jax
 
+from jattr.decision.scores import FAIR
 from jattr.decision.verdict import DecisionConfig
 from jattr.inversion.accused import Accused
 from jattr.inversion.ahead import compiled_ahead
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.inverter import FAIR, Inverter, rounds
+from jattr.inversion.inverter import Inverter, rounds
 from jattr.inversion.lanes import FAR
 from jattr.inversion.through_styles import make_inverter
 from jattr.rehearsal import Rehearsals, candidate_key

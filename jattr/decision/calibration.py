@@ -7,17 +7,19 @@ A covariate such as a picture's complexity has its place before this: any score 
 it was fitted on other pictures than these. Fitted on these, the conformal p-value would no longer be exact.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from jattr.decision.restart_power import Restarts
-from jattr.decision.scores import check_scores
+from jattr.decision.scores import FAIR, check_scores
 from jattr.errors import InputError
 
 SCHEMA = 2
 NONE = "none"  # no candidate's name: the posterior's last entry
-KINDS = "photograph, renderer, other generator: NAME"  # of negatives; any text is legal
+OTHER = "other generator: "  # the kind of negatives that another candidate made
+KINDS = f"photograph, renderer, {OTHER}NAME"  # of negatives; any text is legal
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Sample:
     """The scores of one candidate's searches under one condition."""
 
     own: tuple[float, ...]  # of pictures that the candidate made; +inf where every restart failed
-    negatives: Mapping[str, tuple[float, ...]]  # of others, by kind
+    negatives: Mapping[str, tuple[float, ...]]  # of others, by kind, at least one of each
     own_seed: int  # of the own pictures' latents, 0 or more
     negative_seeds: Mapping[str, int] = field(default_factory=dict)  # by kind, of those that were generated
     own_restarts: Restarts | None = None  # of the own pictures' searches, one by one; None: not recorded
@@ -34,19 +36,16 @@ class Sample:
         """Check every field."""
         check_scores(self.own, "own scores", least=0)
         for kind, scores in self.negatives.items():
-            _check_name(kind, "a kind of negatives")
-            check_scores(scores, f"negatives, {kind}", least=0)
+            check_name(kind, "a kind of negatives")
+            check_scores(scores, f"negatives, {kind}")
         unknown = sorted(set(self.negative_seeds) - set(self.negatives))
         if unknown:
             raise InputError(f"there are seeds of {unknown[0]!r} but no such negatives; name a kind of the negatives")
         for seed in (self.own_seed, *self.negative_seeds.values()):
             if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
                 raise InputError(f"a seed is {seed!r}; give a whole number, 0 or more")
-        if self.own_restarts is not None and len(self.own_restarts.used) != len(self.own):
-            raise InputError(
-                f"there are restarts of {len(self.own_restarts.used)} own pictures and scores of {len(self.own)}; give"
-                " as many of both"
-            )
+        if self.own_restarts is not None:
+            _check_restarts(self.own_restarts, self.own)
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Calibrated:
         """Check every field."""
         _check_digest(self.digest, "a candidate")
         for condition in self.samples:
-            _check_name(condition, "a condition")
+            check_name(condition, "a condition")
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Calibration:
             raise InputError("the calibration has 0 candidates; calibrate at least one")
         _check_digest(self.settings_digest, "the settings")
         for name in self.candidates:
-            _check_name(name, "a candidate")
+            check_name(name, "a candidate")
         if NONE in self.candidates:
             raise InputError(f"a candidate is called {NONE!r}, which stands for none of them; give it another name")
         digests: dict[str, str] = {}
@@ -85,9 +84,10 @@ class Calibration:
             other = digests.setdefault(candidate.digest, name)
             if other != name:
                 raise InputError(f"{other!r} and {name!r} have one digest: they are one model; calibrate it once")
+        _check_kinds(self.candidates)
         for name, version in self.versions.items():
-            _check_name(name, "a version's name")
-            _check_name(version, f"the version of {name}")
+            check_name(name, "a version's name")
+            check_name(version, f"the version of {name}")
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -136,9 +136,43 @@ class Calibration:
         return samples[condition]
 
 
-def _check_name(value: Any, what: str) -> None:
+def check_name(value: Any, what: str) -> None:
+    """Raise an InputError unless a name is one line of text that is not empty; `what` it names, for the message."""
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise InputError(f"{what} is {value!r}; give a line of text that is not empty")
+
+
+def _check_restarts(restarts: Restarts, own: tuple[float, ...]) -> None:
+    if len(restarts.used) != len(own):
+        raise InputError(
+            f"there are restarts of {len(restarts.used)} own pictures and scores of {len(own)}; give as many of both"
+        )
+    if restarts.most > FAIR:
+        raise InputError(
+            f"an own picture has {restarts.most} restarts; scores are taken after {FAIR}: give at most that"
+        )
+    for number, (score, arrived) in enumerate(zip(own, restarts.arrived, strict=True)):
+        if arrived and not math.isfinite(score):
+            raise InputError(
+                f"own picture {number} arrived, yet its score says that every restart failed; give the score it arrived"
+                " at, or arrived as false"
+            )
+
+
+def _check_kinds(candidates: Mapping[str, Calibrated]) -> None:
+    """Check that candidates that share a condition have the same kinds of negatives, but for each other's pictures."""
+    first: dict[str, tuple[str, set[str]]] = {}
+    for name, candidate in candidates.items():
+        for condition, sample in candidate.samples.items():
+            kinds = {kind for kind in sample.negatives if not kind.startswith(OTHER)}
+            other, known = first.setdefault(condition, (name, kinds))
+            if kinds != known:
+                lone = min(kinds ^ known)
+                has, lacks = (name, other) if lone in kinds else (other, name)
+                raise InputError(
+                    f"{condition}: {has} has negatives of the kind {lone!r}, {lacks} has none; calibrate all candidates"
+                    " on the same kinds"
+                )
 
 
 def _check_digest(value: Any, what: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from jattr.errors import InputError
 
+FAIR = 3  # restarts that every candidate has had before it may be given up; scores are taken then
 LEAST_RESIDUAL = 1e-12  # mean squared, [-1, 1] units; far below the floor of 8-bit rounding, 5.1e-6
 
 

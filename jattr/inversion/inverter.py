@@ -36,7 +36,6 @@ ALMOST = 1e-3  # a loss below this is near: where a Jacobian is dear, it is take
 CHEAP_FIRST = 5  # restarts by gradients alone of pictures that are not, where a Jacobian is dear
 KICKS = (0.1, 0.05, 0.2)  # standard deviations of those starts, in units of the prior's
 POLISH_AGAIN = 0.9  # times what the last polish of a picture reached: another latent above this is not polished
-FAIR = 3  # restarts that every candidate has had before it may be given up; scores are taken then
 
 
 class Inverter(Searches):

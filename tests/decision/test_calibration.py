@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
-from jattr.decision.calibration import Calibrated, Calibration, Sample
+from jattr.decision.calibration import OTHER, Calibrated, Calibration, Sample
 from jattr.decision.calibration_json import from_json, to_json
 from jattr.decision.restart_power import Restarts
 from jattr.errors import InputError
@@ -17,7 +17,7 @@ A, B, SETTINGS = "a" * 64, "b" * 64, "5" * 64
 VERSIONS = {"jattr": "0.1.0", "jax": "0.10.2"}
 SAMPLE = Sample(
     own=(-5.29, -5.3, INF),
-    negatives={"photograph": (-1.0, 0.1 + 0.2), "other generator: b": (INF,), "renderer": ()},
+    negatives={"photograph": (-1.0, 0.1 + 0.2), "other generator: b": (INF,), "renderer": (-2.0,)},
     own_seed=7,
     negative_seeds={"other generator: b": 8},
     own_restarts=Restarts((1, 3, 3), (True, True, False)),
@@ -96,6 +96,22 @@ REFUSED = {
         changed(*CLEAN, "own_restarts", value={"used": [1], "arrived": [True]}),
         "restarts of 1 own pictures and scores of 3",
     ),
+    "a restart after the third": (changed(*RUNS, "used", value=[1, 3, 4]), "has 4 restarts; scores are taken after 3"),
+    "arrived nowhere": (changed(*RUNS, "arrived", value=[True, True, True]), "own picture 2 arrived, yet its score"),
+    "no negatives of a kind": (
+        changed(*CLEAN, "negatives", "renderer", value={"scores": [], "count": 0, "seed": None}),
+        r"negatives, renderer: got an array of shape \(0,\)",
+    ),
+    "a kind of one candidate": (
+        changed(*CLEAN, "negatives", "renderer", remove=True),
+        "clean: b has negatives of the kind 'renderer', a has none; calibrate all candidates on the same kinds",
+    ),
+    "another kind of the second": (
+        changed(
+            "candidates", "b", "conditions", "clean", "negatives", "x", value={"scores": [1], "count": 1, "seed": None}
+        ),
+        "clean: b has negatives of the kind 'x', a has none",
+    ),
     "outcomes too few": (changed(*RUNS, "arrived", value=[True]), "3 numbers of restarts and 1 outcomes"),
     "a restart of 1.5": (changed(*RUNS, "used", value=[1, 1.5, 3]), "used holds '1.5'"),
     "a restart true": (changed(*RUNS, "used", value=[1, True, 3]), "used holds 'True'"),
@@ -139,13 +155,25 @@ def test_json_is_read_strictly(name):
         ({"negatives": {"photograph": ("x",)}, "negative_seeds": {}}, "negatives, photograph: got something other"),
         ({"negatives": {" ": ()}, "negative_seeds": {}}, "a kind of negatives is ' '"),
         ({"negative_seeds": {"paintings": 1}}, "seeds of 'paintings'"),
+        ({"negatives": {"photograph": ()}, "negative_seeds": {}}, "negatives, photograph: got an array of shape"),
         ({"own_seed": True}, "a seed is True"),
+        ({"own_restarts": Restarts((1, 4, 3), (True, True, False))}, "4 restarts; scores are taken after 3: give at"),
+        ({"own_restarts": Restarts((1, 3, 3), (True, True, True))}, "own picture 2 arrived, yet its score says"),
         ({"own_restarts": Restarts((1,), (True,))}, "restarts of 1 own pictures and scores of 3"),
     ],
 )
 def test_samples_are_checked(changes, message):
     with pytest.raises(InputError, match=message):
         replace(SAMPLE, **changes)
+
+
+def test_kinds_of_each_others_pictures_and_conditions_of_one_candidate_may_differ():
+    with_b = replace(SAMPLE, negatives={"photograph": (-1.0,), OTHER + "b": (-2.0,)}, own_restarts=None)
+    with_a = Sample((-5.0,), {"photograph": (-1.5,), OTHER + "a": (-2.5,)}, 0)
+    alone = Sample((-5.0,), {}, 0)
+    candidates = {"a": Calibrated(A, {"clean": with_b, "jpeg 75": alone}), "b": Calibrated(B, {"clean": with_a})}
+    calibration = Calibration(candidates, SETTINGS, VERSIONS)
+    assert from_json(to_json(calibration)) == calibration
 
 
 def test_a_run_like_the_calibration_may_use_it():
