@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_NEGATIVES = 100_000
+FILES = "picture"  # the kind of single files
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -112,30 +114,65 @@ def read_negatives(paths: Sequence[str], shape: tuple[int, int, int], *, resize:
     """Return pictures by kind: a folder's name for what lies in it, "picture" for single files.
 
     Raises:
-      ImageError: a file cannot be used, or a folder holds none.
+      InputError: a path is given twice, two folders have one name, or one has none.
+      ImageError: a file cannot be used, two hold equal pictures, or a folder holds none.
     """
     import numpy as np
 
+    from jattr.calibration_run import SAME
     from jattr.images import load_picture
 
     kinds: dict[str, list[np.ndarray]] = {}
-    for kind, file in _files(paths):
+    known: dict[bytes, str] = {}
+    for kind, file in _files(_kinds(paths)):
         pixels = load_picture(file).fit(shape, resize=resize).pixels
+        digest = hashlib.sha256(pixels.tobytes()).digest()
+        if digest in known:
+            raise ImageError(f"{known[digest]!r} and {file!r} are equal pictures as searched, {SAME}; leave one away")
+        known[digest] = file
         kinds.setdefault(kind, []).append(pixels)
         if sum(map(len, kinds.values())) > MAX_NEGATIVES:
             raise ImageError(f"there are more than {MAX_NEGATIVES} negatives; give fewer")
     return {kind: np.stack(pictures) for kind, pictures in kinds.items()}
 
 
-def _files(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _kinds(paths: Sequence[str]) -> dict[str, str]:
+    """Return the kind of each path, "picture" of a file; every folder is a kind of its own.
+
+    Raises:
+      InputError: two paths are one file or folder, two folders have one name, or one has none.
+    """
+    given: dict[str, str] = {}  # real path -> as given
+    first: dict[str, str] = {}  # kind -> path
+    kinds: dict[str, str] = {}
     for path in paths:
+        real = os.path.realpath(path)
+        if real in given:
+            raise InputError(f"negatives {given[real]!r} and {path!r} are one and the same; give it once")
+        given[real] = path
+        kind = shown(os.path.basename(real), 60) if os.path.isdir(path) else FILES
+        if not kind.strip():
+            raise InputError(f"folder {path!r} has no name that could be the kind of its pictures; give one that has")
+        other = first.setdefault(kind, path)
+        if other != path and (os.path.isdir(path) or os.path.isdir(other)):
+            raise InputError(
+                f"negatives {other!r} and {path!r} would be one kind, {kind!r}: a folder's name, or {FILES!r} of single"
+                " files; rename a folder"
+            )
+        kinds[path] = kind
+    return kinds
+
+
+def _files(kinds: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Return kind and path of every picture."""
+    for path, kind in kinds.items():
         if not os.path.isdir(path):
-            yield "picture", path
+            yield kind, path
             continue
         files = sorted(str(f) for f in Path(path).iterdir() if f.suffix.lower() in SUFFIXES)
         if not files:
             raise ImageError(f"folder {path!r} holds no {', '.join(SUFFIXES)}; give one that does")
-        yield from ((shown(Path(path).resolve().name, 60), file) for file in files)
+        yield from ((kind, file) for file in files)
 
 
 def _write(path: Path, text: str) -> None:
