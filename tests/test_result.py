@@ -93,7 +93,8 @@ ROW = ("pictures", 0)
         ((*ROW, "residual"), {"a": 1.0}), ((*ROW, "residual", "a"), "1"), ((*ROW, "residual", "a"), -1.0),
         ((*ROW, "certificate"), {"holds": True}), ((*ROW, "certificates", "a"), {}), ((*ROW, "labels", "a"), -1),
         ((*ROW, "restarts", "a", "run"), 1.5), ((*ROW, "sha256"), "x"), ((*ROW, "file"), KeyError),
-        (("settings", "resize"), "yes"), (("timing_seconds",), {"search": -1}),
+        (("settings", "resize"), "yes"), (("settings", "calibration"), "C" * 64), (("settings", "calibration"), ""),
+        (("timing_seconds",), {"search": -1}),
     ],
 )  # fmt: skip
 def test_a_field_that_is_missing_or_wrong_is_one_clear_error(path, value):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jattr.cli.options import (
     add_common,
@@ -28,10 +29,16 @@ if TYPE_CHECKING:
     from jattr.generators.base import Generator
     from jattr.inversion.config import InvertConfig
 
-    Judge = tuple[Calibration | None, float]
-
 OUTPUTS = ("result.json", "latents.npz", "contact_sheet.png", "report.html")
-MAX_CALIBRATION = 256 << 20  # characters
+MAX_CALIBRATION = 256 << 20  # bytes
+
+
+class Judge(NamedTuple):
+    """What judges a run's pictures."""
+
+    calibration: Calibration | None
+    sha256: str | None  # of the calibration's file
+    alpha: float  # level of both errors
 
 
 def add_parser(subparsers: Any) -> None:
@@ -153,7 +160,7 @@ def report(args: argparse.Namespace, data: dict[str, Any]) -> None:
 
 
 def load_judge(path: str | None, alpha: float, generators: Sequence[Generator], config: InvertConfig) -> Judge:
-    """Return the calibration of a run and its level, checked against the run.
+    """Return the calibration of a run, its digest and its level, checked against the run.
 
     Raises:
       InputError: the file cannot be read, is of other models, settings or versions, or too small for alpha.
@@ -165,22 +172,32 @@ def load_judge(path: str | None, alpha: float, generators: Sequence[Generator], 
 
     as_fraction(alpha)
     if path is None:
-        return None, alpha
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(MAX_CALIBRATION + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read calibration {path!r}: {reason}; make it with `jattr calibrate`") from error
-    if len(text) > MAX_CALIBRATION:
-        raise InputError(
-            f"calibration {path!r} is longer than {MAX_CALIBRATION} characters; give one from jattr calibrate"
-        )
-    calibration = from_json(text)
+        return Judge(None, None, alpha)
+    content = _read_calibration(path)
+    calibration = from_json(content.decode())
     check_calibration(calibration, generators, calibration_config(config))
     for condition in calibration.conditions:
         check_ready(calibration, [gen.name for gen in generators], condition, alpha)
-    return calibration, alpha
+    return Judge(calibration, hashlib.sha256(content).hexdigest(), alpha)
+
+
+def _read_calibration(path: str) -> bytes:
+    """Return a calibration's file, which is text.
+
+    Raises:
+      InputError: it cannot be read, is no UTF-8 or too long.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_CALIBRATION + 1)
+        if len(content) <= MAX_CALIBRATION:
+            content.decode()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read calibration {path!r}: {reason}; make it with `jattr calibrate`") from error
+    if len(content) > MAX_CALIBRATION:
+        raise InputError(f"calibration {path!r} is longer than {MAX_CALIBRATION} bytes; give one from jattr calibrate")
+    return content
 
 
 def _unaltered(alterations: Sequence[str]) -> Sequence[str]:

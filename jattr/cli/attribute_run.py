@@ -67,12 +67,13 @@ class AttributeRun:
           config: of the inversion.
           resize: bring pictures to the candidates' sizes.
           alternatives: what may have been done to the pictures.
-          judge: a calibration, or None, and the level of its errors.
+          judge: a calibration, or None, its digest and the level of its errors.
           clock: counts where the time goes.
         """
         self.files, self.paths, self.generators, self.config, self.resize = files, paths, generators, config, resize
         self.alternatives, self.clock = alternatives, clock
-        self.calibration, self.decision = judge[0], DecisionConfig(alpha=judge[1], thresholds=config.distance is None)
+        self.judge = judge
+        self.decision = DecisionConfig(alpha=judge.alpha, thresholds=config.distance is None)
         self.rows: list[dict[str, Any]] = []  # of result.json
         self.sheet = SheetRows()
         self.unusable: list[str] = []  # why, for each picture that could not be used
@@ -154,7 +155,7 @@ class AttributeRun:
             config=self.config,
             decision=self.decision,
             rehearsals=self.rehearsals,
-            calibration=self.calibration,
+            calibration=self.judge.calibration,
             doubts=[self._doubt(item, altered[0].chain if altered else None) for item in items],
             progress=lambda done, total: self.progress.reach(before + done),
         )
@@ -194,6 +195,7 @@ class AttributeRun:
             "space": self.generators[0].space,
             "inversion": dataclasses.asdict(self.config),
             "decision": dataclasses.asdict(self.decision),
+            "calibration": self.judge.sha256,
             "device": {"platform": device.platform, "kind": device.device_kind},
         }
 

@@ -95,6 +95,7 @@ def test_json_is_the_result_file(attribute, pictures):
     data = json.loads(text)
     assert data == json.loads((out / "result.json").read_text())
     assert data["settings"]["inversion"]["restarts"] == 8
+    assert data["settings"]["calibration"] is None
     assert {"import", "load_candidates", "search", "compile", "write"} <= set(data["timing_seconds"])
     assert set(data["versions"]) == {"jattr", "jax", "jaxlib", "numpy", "python"}
 

@@ -8,6 +8,7 @@ from PIL import Image
 from tiny_generator import make_tiny
 
 from jattr.cli.main import main
+from jattr.cli.result_folder import file_sha256
 from jattr.images import to_byte, write_png
 
 SEARCH = ["--restarts", "4", "--lanes", "4"]
@@ -79,7 +80,11 @@ def test_pictures_of_nobody_are_judged_with_error_rates(calibrated, tiny_folders
     write_png(files[3], to_byte(make_tiny().generate(z[:1]))[0])
     options = ["--calibration", str(calibrated / "c.json"), "--alpha", "0.05"]
     assert attribute(tiny_folders, files, tmp_path / "out", *options) == 0
-    *strangers, own = json.loads((tmp_path / "out" / "result.json").read_text())["pictures"]
+    data = json.loads((tmp_path / "out" / "result.json").read_text())
+    digest = file_sha256(calibrated / "c.json")
+    assert data["settings"]["calibration"] == digest
+    assert f"<code>{digest}</code>" in (tmp_path / "out" / "report.html").read_text()
+    *strangers, own = data["pictures"]
     assert own["certificate"]["holds"]
     assert own["judgement"] is None
     for row in strangers:
@@ -204,14 +209,18 @@ def test_another_model_of_that_name_is_refused(calibrated, tiny_folders, tmp_pat
     assert "tiny is another model" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"schema": 9}', "[1e999]"])
-def test_a_file_that_is_no_calibration_is_refused(tiny_folders, tmp_path, capsys, text):
-    (tmp_path / "c.json").write_text(text)
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"schema": 9}', b"[1e999]", b"\xff", b" " * 1001])
+def test_a_file_that_is_no_calibration_is_refused(tiny_folders, tmp_path, capsys, monkeypatch, content):
+    monkeypatch.setattr("jattr.cli.attribute.MAX_CALIBRATION", 1000)
+    (tmp_path / "c.json").write_bytes(content)
     write_png(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     assert (
         attribute(tiny_folders, [tmp_path / "a.png"], tmp_path / "out", "--calibration", str(tmp_path / "c.json")) == 2
     )
-    assert "calibration" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "calibration" in error
+    assert error.count("\n") == 1
+    assert ("is longer than 1000 bytes" in error) == (len(content) > 1000)
 
 
 @pytest.mark.parametrize(

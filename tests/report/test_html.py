@@ -125,6 +125,13 @@ def test_a_calibrated_verdict_shows_its_numbers():
     assert "0.875 (before: 0.5)" in parsed.text
 
 
+@pytest.mark.parametrize(("settings", "count"), [({}, 0), ({"calibration": None}, 0), ({"calibration": "e" * 64}, 1)])
+def test_the_calibration_that_judged_is_named_by_its_digest(settings, count):
+    data = data_of("one", "two")
+    page = report_page(data | {"settings": data["settings"] | settings}, [row_of()], "jattr verify .")
+    assert page.count("SHA-256 of the calibration") == page.count(f"<code>{'e' * 64}</code>") == count
+
+
 def test_hostile_names_are_text():
     names = (HOSTILE, "</title><img src=x onerror=alert(1)>")
     page = report_page(data_of(*names), [row_of(HOSTILE, names), failed_row(HOSTILE, names)], "jattr verify '<b>'")
