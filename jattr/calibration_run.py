@@ -103,7 +103,9 @@ def calibrate(
         for chain in (Chain(()), *chains):
             key = jax.random.key(config.seed)
             found = {
-                kind: fair_searches(gen, pixels, chain, config, jax.random.fold_in(key, number), progress)
+                kind: fair_searches(
+                    gen, pixels, chain, config, jax.random.fold_in(key, number), progress, kind=kind or OTHER + gen.name
+                )
                 for number, (kind, pixels) in enumerate({"": pictures[gen.name], **foreign}.items())
             }
             scores = {kind: tuple(values.tolist()) for kind, (values, _) in found.items()}
@@ -143,9 +145,11 @@ def fair_scores(
     config: InvertConfig,
     key: jax.Array,
     progress: Progress | None = None,
+    *,
+    kind: str = "",
 ) -> np.ndarray:
     """Return the score [n] of each picture, altered by the chain first, under one candidate."""
-    return fair_searches(gen, pixels, chain, config, key, progress)[0]
+    return fair_searches(gen, pixels, chain, config, key, progress, kind=kind)[0]
 
 
 def fair_searches(
@@ -155,12 +159,19 @@ def fair_searches(
     config: InvertConfig,
     key: jax.Array,
     progress: Progress | None = None,
+    *,
+    kind: str = "",
 ) -> tuple[np.ndarray, Restarts | None]:
-    """Return what `fair_scores` does, and how the restarts went; None without pictures."""
+    """Return what `fair_scores` does, and how the restarts went; None without pictures.
+
+    `kind` says whose pictures these are. What an alteration has of chance, as noise, is drawn for each picture anew: by
+    `config.seed`, the kind and the picture's number, so it is the same under every candidate.
+    """
+    draws = _draws(config.seed, kind, len(pixels))
     found, used, arrived = list[float](), list[int](), list[bool]()
     for number, at in enumerate(range(0, len(pixels), BLOCK)):
         some = pixels[at : at + BLOCK]
-        accused = make_accused(gen, alter(some, chain) if chain.steps else some, config)
+        accused = make_accused(gen, alter(some, chain, draws[at : at + BLOCK]) if chain.steps else some, config)
         inverter = make_inverter(accused, config, jax.random.fold_in(candidate_key(key, gen), number))
         for restarts in rounds(inverter.restarts):
             if restarts.start < FAIR:
@@ -173,6 +184,12 @@ def fair_searches(
         if progress:
             progress(len(some))
     return scores_of(np.array(found)), Restarts(tuple(used), tuple(arrived)) if used else None
+
+
+def _draws(seed: int, kind: str, count: int) -> list[tuple[int, int]]:
+    """Return the numbers by which the alteration of each picture of a kind is drawn."""
+    whose = int(hashlib.sha256(json.dumps([seed, kind]).encode()).hexdigest(), 16)
+    return [(whose, number) for number in range(count)]
 
 
 def _check(generators: Sequence[Generator], negatives: Mapping[str, np.ndarray], own: int, others: int) -> None:

@@ -72,7 +72,7 @@ def searched(
             file = work / f"{name}_{maker}_{gen.name}_{text or 'clean'}_{len(some)}_{seed}.npy".replace(":", "-")
             if not file.exists():
                 key = jax.random.fold_in(jax.random.key(seed), len(columns))
-                np.save(file, fair_scores(gen, some, parse_chain(text), config, key))
+                np.save(file, fair_scores(gen, some, parse_chain(text), config, key, kind=maker))
                 print(f"{file.name} searched", file=sys.stderr, flush=True)
             columns.append(np.pad(np.load(file), (0, len(pixels) - len(some)), constant_values=np.nan))
         found.append(Scores(maker, np.stack(columns, 1)))

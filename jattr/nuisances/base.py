@@ -6,7 +6,7 @@ bytes as programs do it, from which is learnt how far the first lies from the se
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +59,11 @@ class Alteration(ABC):
     @abstractmethod
     def smooth(self) -> SmoothFn:
         """The differentiable form, [-1, 1] units: the same function for all alterations that can share a program."""
+
+    def drawn(self, *numbers: int) -> Self:
+        """Return the step with its random choices drawn by these numbers too, each at least 0; itself without any."""
+        del numbers
+        return self
 
     @abstractmethod
     def discrete(self, pixels: np.ndarray) -> np.ndarray:

@@ -110,6 +110,10 @@ class Chain:
             pixels = step.discrete(pixels)
         return pixels
 
+    def drawn(self, *numbers: int) -> "Chain":
+        """Return the chain with the random choices of each step drawn by these numbers, too, and by its place."""
+        return Chain(tuple(step.drawn(place, *numbers) for place, step in enumerate(self.steps)))
+
     def passed(self, shape: Shape) -> int:
         """Return how many independent numbers of a picture get through: a resize to one pixel and back leaves few.
 

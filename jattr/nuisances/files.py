@@ -83,9 +83,20 @@ def from_decoded(pixels: np.ndarray, chain: Chain) -> AlteredPictures:
     return AlteredPictures(pixels, Chain((*chain.before, jpeg)), jpeg.again(pixels))
 
 
-def alter(pixels: np.ndarray, chain: Chain) -> AlteredPictures:
-    """Return pictures uint8 [n, H, W, C] with a chain carried out on them as programs do it."""
-    made = chain.discrete(pixels)
+def alter(pixels: np.ndarray, chain: Chain, draws: Sequence[Sequence[int]] | None = None) -> AlteredPictures:
+    """Return pictures uint8 [n, H, W, C] with a chain carried out on them as programs do it.
+
+    Args:
+      pixels: the pictures.
+      chain: the steps.
+      draws: of each picture the numbers, each at least 0, by which its random choices are drawn besides the steps' own
+        seeds; None: by these seeds alone, so every array of one shape gets the same noise.
+    """
+    if draws is None or chain.proves:
+        made = chain.discrete(pixels)
+    else:
+        each = zip(pixels, draws, strict=True)
+        made = np.concatenate([chain.drawn(*numbers).discrete(picture[None]) for picture, numbers in each])
     if chain.jpeg is None:
         return AlteredPictures(made, chain)
     if chain.jpeg.decoded:

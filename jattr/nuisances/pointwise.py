@@ -1,7 +1,7 @@
 """Alterations of each pixel by itself: brightness, contrast, gamma, greyscale, noise."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -192,6 +192,11 @@ class Noise(Alteration):
     def smooth(self) -> SmoothFn:
         """Nothing: the noise is what remains."""
         return _unchanged
+
+    def drawn(self, *numbers: int) -> Self:
+        """Return noise of the same strength, of a seed that is made of its own and of these numbers."""
+        words = np.random.SeedSequence([self.seed, *numbers]).generate_state(4)
+        return replace(self, seed=int.from_bytes(words.astype("<u4").tobytes(), "little"))
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
         """Return the pictures with noise, the same for the same seed."""
