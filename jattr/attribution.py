@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jattr.calibration_run import calibration_config, check_calibration, condition_of, judged
-from jattr.contest import make_inverters, search
+from jattr.contest import CUT_SHORT, make_inverters, search
 from jattr.decision.calibration import Calibration
 from jattr.decision.judgement import Judgement
 from jattr.decision.scores import scores_of
@@ -129,7 +129,7 @@ def attribute(
     key = jax.random.key(config.seed) if key is None else key
     inverters = make_inverters(accused, config, key)
     rehearsed = Rehearsals(config, key, _REHEARSALS if rehearsals is None else rehearsals)
-    search(list(dict.fromkeys(inverters)), config, decision, rehearsed, progress)
+    cut = search(list(dict.fromkeys(inverters)), config, decision, rehearsed, progress)
     residuals = {inverter: residuals_of(inverter) for inverter in dict.fromkeys(inverters)}
     evidence, verdicts = verdicts_of(generators, inverters, residuals, rehearsed, decision)
     scores = np.stack([scores_of(inverter.fair) for inverter in inverters], axis=1)
@@ -140,7 +140,7 @@ def attribute(
     if calibration is not None:
         condition = condition_of(chain)
         unlike = "" if condition in calibration.conditions else condition
-        apart = [doubt.apart or unlike for doubt in doubts]
+        apart = [d.apart or unlike or (CUT_SHORT if short else "") for d, short in zip(doubts, cut, strict=True)]
         found = judged(calibration, generators, scores, verdicts, evidence, condition, decision.alpha, apart)
         judgements = [None if j is None else doubted_judgement(j, d) for j, d in zip(found, doubts, strict=True)]
         verdicts = [_calibrated(v, j, why) for v, j, why in zip(verdicts, judgements, apart, strict=True)]

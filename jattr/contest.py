@@ -15,6 +15,8 @@ from jattr.inversion.lanes import FAR
 from jattr.inversion.through_styles import make_inverter
 from jattr.rehearsal import Rehearsals, candidate_key
 
+CUT_SHORT = "a picture that one candidate brought to the floor, without a certificate, before the others' fair trial"
+
 
 def make_inverters(accused: Sequence[Accused], config: InvertConfig, key: jax.Array) -> list[Inverter]:
     """Return the inverter of each candidate: one for all of one digest, rounding rule, prior and the same pictures."""
@@ -32,8 +34,8 @@ def make_inverters(accused: Sequence[Accused], config: InvertConfig, key: jax.Ar
 
 def search(
     inverters: list[Inverter], config: InvertConfig, decision: DecisionConfig, rehearsals: Rehearsals, progress: Any
-) -> None:
-    """Run rounds of restarts, cheap candidates first.
+) -> list[bool]:
+    """Run rounds of restarts, cheap candidates first; return for which pictures some candidate had no fair trial.
 
     A picture that some candidate has brought to the floor is not searched on; where one is far ahead near the floor,
     only that one searches on, once the others have had a fair trial. A picture that all leave far from it is searched
@@ -44,6 +46,7 @@ def search(
     count = inverters[0].count
     total, done = count * len(inverters), 0
     most = max(inverter.restarts for inverter in inverters)
+    cut = [False] * count
     with compiled_ahead(inverters) as wait_for:
         for restarts in rounds(most):
             for inverter in inverters:
@@ -57,8 +60,10 @@ def search(
             if restarts.start < FAIR:
                 for inverter in inverters:
                     inverter.fair[:] = [inverter.best_loss(i) for i in range(count)]
+                cut = [config.early_stop and _cut_short(inverters, i) for i in range(count)]
     for inverter in inverters:
         inverter.finish([i for i in range(count) if config.early_stop and _settled(inverters, i)])
+    return cut
 
 
 def _round(
@@ -117,6 +122,11 @@ def _wanted(inverter: Inverter, inverters: list[Inverter], picture: int, *, fair
 def _settled(inverters: list[Inverter], picture: int) -> bool:
     """Return whether some candidate has brought a picture to the floor, where that can be proof."""
     return any(inverter.arrived(picture) and inverter.decisive(picture) for inverter in inverters)
+
+
+def _cut_short(inverters: list[Inverter], picture: int) -> bool:
+    """Return whether some candidate's search of a picture was ended by another's arrival, and not by its own."""
+    return _settled(inverters, picture) and not all(inverter.arrived(picture) for inverter in inverters)
 
 
 def _lead(inverters: list[Inverter], picture: int) -> float:

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from tiny_generator import make_tiny
 
+from jattr import verdicts
 from jattr.attribution import attribute
-from jattr.contest import _wanted, make_inverters
+from jattr.calibration_run import calibrate
+from jattr.contest import CUT_SHORT, _wanted, make_inverters
+from jattr.decision.verdict import DecisionConfig
 from jattr.doubt import COMPRESSED, NO_DOUBT
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator, sample_uniform
@@ -187,6 +190,20 @@ def test_progress_ends_at_the_total(family, pictures):
     seen = []
     attribute(pictures[:2], family, config=CONFIG, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(2, 6), (4, 6), (6, 6)]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_picture_whose_certificate_is_refused_is_judged_only_by_fair_trials(family, pictures, monkeypatch, count):
+    """A candidate that arrives ends the others' searches; their scores are not like those of a calibration then."""
+    gens = family[:count]
+    calibration = calibrate(gens, own=4, others=4, config=CONFIG)
+    noise = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)).astype(np.uint8)
+    monkeypatch.setattr(verdicts, "certificates_of", lambda inverter: [None] * inverter.count)
+    both = np.concatenate([pictures[:1], noise])
+    found = attribute(both, gens, config=CONFIG, decision=DecisionConfig(alpha=0.4), calibration=calibration)
+    assert found.evidence[0][0].arrived == 1
+    assert [judgement is not None for judgement in found.judgements] == [count == 1, True]
+    assert found.verdicts[0].reason.endswith(f"; not calibrated for {CUT_SHORT}, so by thresholds") == (count > 1)
 
 
 def test_two_candidates_of_one_name_are_refused(family, pictures):
