@@ -117,6 +117,23 @@ def reliability(stated: Any, made: Any, *, bins: int = 10, level: float = 0.95) 
     )
 
 
+def likeliest(chances: Any, truth: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probability [n] of each picture's likeliest answer, and whether that is the true one [n].
+
+    The calibration error of these is one number a picture. That of all answers is diluted by candidates that nobody
+    would name: k - 1 of k are stated near 0, and right.
+
+    Args:
+      chances: [n, k], probability of each answer; "none" is one of them.
+      truth: [n], number of the true answer.
+
+    >>> likeliest([[0.25, 0.75], [0.875, 0.125]], [1, 1])
+    (array([0.75 , 0.875]), array([ True, False]))
+    """
+    chances = np.asarray(chances, dtype=np.float64)
+    return chances.max(axis=1), chances.argmax(axis=1) == np.asarray(truth)
+
+
 def calibration_error_interval(
     stated: Any, made: Any, rng: np.random.Generator, *, bins: int = 10, draws: int = 1000, level: float = 0.95
 ) -> tuple[float, float]:
@@ -125,7 +142,7 @@ def calibration_error_interval(
     Resampling adds chance to chance, so the interval lies too high rather than too low for a well calibrated candidate.
 
     Args:
-      stated, made, bins: as `reliability`.
+      stated, made, bins: as `reliability`; or [n, k], k probabilities of each picture, which are drawn together.
       rng: of the resampled pictures.
       draws: how many sets of pictures are drawn.
       level: of the two-sided interval.
@@ -133,13 +150,15 @@ def calibration_error_interval(
     Raises:
       InputError: as `reliability`.
     """
-    stated, made = _probabilities(stated, made)
-    excess = stated - made  # a bin's share of the error is |sum of these| / n
-    place = np.minimum((stated * bins).astype(int), bins - 1)
-    drawn = rng.integers(0, len(stated), (draws, len(stated)))
-    cell = place[drawn] + bins * np.arange(draws)[:, None]
-    sums = np.bincount(cell.ravel(), excess[drawn].ravel(), minlength=bins * draws).reshape(draws, bins)
-    low, high = np.quantile(np.abs(sums).sum(axis=1) / len(stated), [(1 - level) / 2, (1 + level) / 2])
+    count = len(np.atleast_1d(stated))
+    stated, made = _probabilities(*(np.ravel(side) if np.ndim(side) == 2 else side for side in (stated, made)))
+    each = len(stated) // count  # probabilities of a picture
+    cell = np.minimum((stated * bins).astype(int), bins - 1) + bins * np.repeat(np.arange(count), each)
+    excess = np.bincount(cell, stated - made, minlength=bins * count).reshape(count, bins)  # by picture
+    drawn = rng.integers(0, count, (draws, count)) + count * np.arange(draws)[:, None]
+    times = np.bincount(drawn.ravel(), minlength=count * draws).reshape(draws, count)
+    errors = np.abs(times @ excess).sum(axis=1) / len(stated)  # a bin's share of the error is |sum of excesses| / n
+    low, high = np.quantile(errors, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

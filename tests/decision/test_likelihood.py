@@ -10,6 +10,7 @@ from jattr.decision.lr_measures import (
     calibration_error_interval,
     cllr,
     cllr_min,
+    likeliest,
     reliability,
     tippett,
 )
@@ -159,6 +160,26 @@ def test_the_calibration_error_of_true_probabilities_is_small_and_of_others_is_n
     wrong = calibration_error_interval(chance**3, made, rng)
     assert wrong[0] > 0.15
     assert wrong[0] < reliability(chance**3, made).error < wrong[1]
+
+
+def test_the_interval_of_a_picture_with_many_probabilities_is_no_narrower_than_that_of_one():
+    """Twenty statements of a picture are not twenty pictures."""
+    rng = np.random.default_rng(4)
+    chance = rng.random(60)
+    made = rng.random(60) < chance
+    one = calibration_error_interval(chance, made, np.random.default_rng(0))
+    many = [np.repeat(side[:, None], 20, axis=1) for side in (chance, made)]
+    assert calibration_error_interval(*many, np.random.default_rng(0)) == pytest.approx(one, rel=1e-9)  # sums' order
+    cells = calibration_error_interval(*(side.ravel() for side in many), np.random.default_rng(0))
+    assert cells[1] - cells[0] < 0.5 * (one[1] - one[0])
+
+
+def test_candidates_that_nobody_would_name_do_not_dilute_the_error_of_the_likeliest_answer():
+    chances = np.zeros((50, 10))
+    chances[:, 0] = 1.0  # always sure, and right half of the time
+    truth = np.arange(50) % 2
+    assert reliability(chances.ravel(), np.eye(10)[truth].ravel()).error == pytest.approx(0.1)
+    assert reliability(*likeliest(chances, truth)).error == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(

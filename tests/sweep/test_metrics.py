@@ -297,6 +297,10 @@ def test_calibration_is_measured_where_there_are_enough_pictures(results_of):
     assert found(metrics, "cllr_min").value <= cost.value
     assert 0 <= found(metrics, "denied_at_0.05").value <= 0.2
     assert found(metrics, "denied_at_0.05").n == 60
+    top = found(metrics, "top_error")
+    assert top.n == 80
+    assert 0 <= top.low <= top.high <= 1
+    assert top.value > found(metrics, "posterior_error").value > 0  # of two candidates; the likeliest is not diluted
     assert sum(b.n for b in bins) == 80 * 2
     assert all(b.low <= b.made <= b.high for b in bins)
     assert {(p.own_n, p.others_n) for p in curve} == {(60, 80 * 2 - 60)}

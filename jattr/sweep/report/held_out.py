@@ -12,7 +12,15 @@ import numpy as np
 
 from jattr.decision.conformal import conformal_p, least_own
 from jattr.decision.likelihood import fit_likelihood, posterior
-from jattr.decision.lr_measures import LOG2_10, calibration_error_interval, cllr, cllr_min, reliability, tippett
+from jattr.decision.lr_measures import (
+    LOG2_10,
+    calibration_error_interval,
+    cllr,
+    cllr_min,
+    likeliest,
+    reliability,
+    tippett,
+)
 from jattr.decision.scores import scores_of
 from jattr.sweep.report.estimates import Estimate, Z, by_picture, share, shares_above, too_few
 from jattr.sweep.report.groups import ALL, Group, Metric, grouped, metric
@@ -21,7 +29,7 @@ from jattr.sweep.report.tables import Picture, Results, Searched
 ALPHA = 0.05  # level at which own pictures are denied
 LEAST = least_own(ALPHA)  # own pictures of each candidate, and others', in either half
 DRAWS_SEED = 0  # of the bootstrap
-MEASURES = ("cllr", "cllr_min", "posterior_error", f"denied_at_{ALPHA}")
+MEASURES = ("cllr", "cllr_min", "posterior_error", "top_error", f"denied_at_{ALPHA}")
 Scores = dict[Picture, dict[str, float]]  # log10 residual of each picture under each candidate
 
 
@@ -113,12 +121,12 @@ def _measured(group: Group, known: Scores, test: Scores, names: Sequence[str]) -
         "cllr": _cllr(own, [np.array(values) for _, values in false if values], len(test)),
         "cllr_min": Estimate(len(test), cllr_min(own, negatives), None, None, None, "fitted to these very pictures"),
     }
-    stated = np.array([posterior([row[name] for name in names])[:-1] for row in ratios.values()]).ravel()
-    made = np.array([float(p.own and p.maker == name) for p in ratios for name in names])
-    low, high = calibration_error_interval(stated, made, np.random.default_rng(DRAWS_SEED))
-    curve = reliability(stated, made)
-    note = "interval and standard error by bootstrap"
-    found["posterior_error"] = Estimate(len(test), curve.error, (high - low) / (2 * Z), low, high, note)
+    chances = np.array([posterior([row[name] for name in names]) for row in ratios.values()])  # the last: of none
+    made = np.array([[float(p.own and p.maker == name) for name in names] for p in ratios])
+    curve = reliability(chances[:, :-1].ravel(), made.ravel())
+    truth = [names.index(p.maker) if p.own else len(names) for p in ratios]
+    found["posterior_error"] = _calibration_error(chances[:, :-1], made)
+    found["top_error"] = _calibration_error(*likeliest(chances, truth))
     usual = {name: _sides(known, name)[0] for name in names}
     denied = {p: float(conformal_p(usual[p.maker], test[p][p.maker])) <= ALPHA for p, _ in true}
     found[MEASURES[-1]] = share(by_picture(denied.items()))
@@ -130,6 +138,13 @@ def _measured(group: Group, known: Scores, test: Scores, names: Sequence[str]) -
         [ReliabilityBin(*group, *row) for row in rows],
         _tippett(group, own, [np.array(values) for _, values in false if values]),
     )
+
+
+def _calibration_error(stated: np.ndarray, made: np.ndarray) -> Estimate:
+    """Return the expected calibration error of probabilities [n] or [n, k] of n pictures."""
+    low, high = calibration_error_interval(stated, made, np.random.default_rng(DRAWS_SEED))
+    value, note = reliability(stated.ravel(), made.ravel()).error, "interval and standard error by bootstrap of pictures"
+    return Estimate(len(stated), value, (high - low) / (2 * Z), low, high, note)
 
 
 def _tippett(group: Group, own: np.ndarray, negatives: Sequence[np.ndarray]) -> list[TippettPoint]:

@@ -59,6 +59,7 @@ MEASURES: dict[str, dict[str, str]] = {  # table -> measure -> heading
     },
     "Calibration on held-out pictures": {
         "cllr": "Cllr, bits", "cllr_min": "least Cllr", "posterior_error": "calibration error",
+        "top_error": "calibration error, likeliest answer",
         "denied_at_0.05": "own denied at 0.05",
     },
 }  # fmt: skip
