@@ -5,9 +5,10 @@
     python scripts/bench_calibration.py --pool bundled --own 60 --test 40 --alteration jpeg:75:4:2:0 --work DIR
 
 Calibration and test pictures come from different seeds, photographs and faces of the renderer from different halves.
-Scores are kept in DIR and searched once. Prints, for each alteration, a row and a line of JSON: true and false
-attribution, closed-set accuracy, AUROC with each candidate left out in turn, denial rates against their intervals,
-Cllr, the error of the posterior.
+Scores are kept in DIR and searched once: run again with the same DIR, it only counts anew. Prints, for each alteration,
+a row and a line of JSON: true, false and wrong attribution over distinct pictures, closed-set accuracy, AUROC with each
+candidate left out in turn, denial rates against their intervals, Cllr, the error of the posterior and of its likeliest
+answer. A bound on false names is null where the negatives are too few for any name.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,14 +32,15 @@ from jattr.cli.cache import enable_compilation_cache
 from jattr.decision.calibration import Calibrated, Calibration, Sample
 from jattr.decision.conformal import conformal_p, denial_interval, least_own
 from jattr.decision.false_attribution import upper_bound
-from jattr.decision.judgement import judge
+from jattr.decision.judgement import judge, shortfalls
 from jattr.decision.likelihood import fit_likelihood, joined
-from jattr.decision.lr_measures import calibration_error_interval, cllr, cllr_min, reliability
+from jattr.decision.lr_measures import calibration_error_interval, cllr, cllr_min, likeliest, reliability
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
 from jattr.nuisances.registry import parse_chain
 
 ALPHAS = (0.01, 0.05, 0.1)
+ALPHA = 0.05  # level of names
 NOBODY = "nobody"
 CONDITION = "this"
 
@@ -110,33 +112,85 @@ def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
     return float((below + ties / 2).mean() / len(negative))
 
 
-def open_set(known: Sequence[Scores], test: Sequence[Scores], generators: Sequence[Generator]) -> dict[str, Any]:
-    """Leave each candidate out in turn: are its pictures and nobody's told from those of the others?
+def rounds(
+    known: Sequence[Scores], generators: Sequence[Generator]
+) -> Iterator[tuple[str, Calibration, dict[str, int]]]:
+    """Yield each candidate left out, "" for none, with the calibration and the columns of the others."""
+    names = [gen.name for gen in generators]
+    for left in (*names, "") if len(names) > 1 else ("",):
+        yield left, calibration_of(known, generators, left), {n: c for c, n in enumerate(names) if n != left}
+
+
+def areas(known: Sequence[Scores], test: Sequence[Scores], generators: Sequence[Generator]) -> dict[str, float]:
+    """Return the least AUROC of the rounds: are pictures of the candidate left out and nobody's told from the others'?
 
     By the least score over the candidates, which has no ties, and by the largest likelihood ratio.
     """
     names = [gen.name for gen in generators]
-    areas, areas_lr, false, foreign, true, own = [], [], 0, 0, 0, 0
-    for left in (*names, ""):
-        if len(names) == 1 and left:
-            continue
-        calibration = calibration_of(known, generators, left)
-        kept = [c for c, name in enumerate(names) if name != left]
-        inside = np.concatenate([s.values for s in test if s.maker in names and s.maker != left])
+    by_score, by_lr = [], []
+    for left, calibration, kept in rounds(known, generators):
+        inside = np.concatenate([s.values for s in test if s.maker in kept])
         outside = np.concatenate([s.values for s in test if s.maker in (left, NOBODY)])
-        areas.append(auroc(-inside[:, kept].min(1), -outside[:, kept].min(1)))
-        lr = [evidence(calibration, part, names).max(1) for part in (inside, outside)]
-        areas_lr.append(auroc(*lr))
+        columns = list(kept.values())
+        by_score.append(auroc(-inside[:, columns].min(1), -outside[:, columns].min(1)))
+        by_lr.append(auroc(*(evidence(calibration, part, names).max(1) for part in (inside, outside))))
+    return {"auroc_score_least": min(by_score), "auroc_lr_least": min(by_lr)}
+
+
+class Naming:
+    """How many of the distinct pictures of one sort are named falsely in any round."""
+
+    def __init__(self) -> None:
+        self.false: dict[tuple[str, int], bool] = {}  # by maker and number
+        self.nameable: set[tuple[str, int]] = set()  # judged where the negatives suffice for a name
+
+    def add(self, picture: tuple[str, int], *, false: bool, possible: bool) -> None:
+        """Add the judgement of one round."""
+        self.false[picture] = self.false.get(picture, False) or false
+        if possible:
+            self.nameable.add(picture)
+
+    @property
+    def share(self) -> float | None:
+        """Of these pictures; None without any."""
+        return sum(self.false.values()) / len(self.false) if self.false else None
+
+    @property
+    def at_most(self) -> float | None:
+        """The 95 % bound, over pictures that could be named; None without any: no name is no finding then."""
+        return upper_bound(sum(self.false.values()), len(self.nameable)) if self.nameable else None
+
+
+def open_set(known: Sequence[Scores], test: Sequence[Scores], generators: Sequence[Generator]) -> dict[str, Any]:
+    """Leave each candidate out in turn, and none: who is named?
+
+    A picture is one trial however many rounds judge it, and false if it is named falsely in any.
+    """
+    foreign, present, own, judgements = Naming(), Naming(), [], 0
+    for left, calibration, kept in rounds(known, generators):
+        possible = len(shortfalls(calibration, list(kept), CONDITION, ALPHA)) < len(kept)
         for scores in test:
-            for row in scores.values:
-                found = judge(calibration, {names[c]: float(row[c]) for c in kept}, CONDITION)
-                if scores.maker in (left, NOBODY):
-                    foreign, false = foreign + 1, false + (found.kind == "made-by")
-                elif not left:
-                    own, true = own + 1, true + (found.candidates == (scores.maker,) and found.kind == "made-by")
+            for number, row in enumerate(scores.values):
+                found = judge(calibration, {name: float(row[c]) for name, c in kept.items()}, CONDITION, ALPHA)
+                named = found.candidates if found.kind == "made-by" else ()
+                picture, maker = (scores.maker, number), scores.maker
+                if maker in (left, NOBODY):
+                    judgements += 1
+                    foreign.add(picture, false=bool(named), possible=possible)
+                    continue
+                # a candidate alone cannot be taken for another
+                present.add(picture, false=named not in ((), (maker,)), possible=possible and len(kept) > 1)
+                if not left:
+                    own.append(named == (maker,))
     return {
-        "auroc_score_least": min(areas), "auroc_lr_least": min(areas_lr), "false_attribution": false / foreign,
-        "foreign": foreign, "false_at_most": upper_bound(false, foreign), "true_attribution": true / own, "own": own,
+        **areas(known, test, generators),
+        "false_attribution": foreign.share, "foreign": len(foreign.false), "judgements": judgements,
+        "could_be_named": len(foreign.nameable), "false_at_most": foreign.at_most,
+        "wrong_names": {
+            "share": present.share, "own": len(present.false), "could_be_named": len(present.nameable),
+            "wrong_at_most": present.at_most,
+        },
+        "true_attribution": float(np.mean(own)), "own": len(own),
     }  # fmt: skip
 
 
@@ -162,18 +216,28 @@ def promises(known: Sequence[Scores], test: Sequence[Scores], generators: Sequen
     ]
     row["cllr"] = cllr(lr_own, np.concatenate(others))
     row["cllr_min"] = cllr_min(lr_own, np.concatenate(others))
+    chances, truth = stated_answers(calibration, test, names)
+    answers = {
+        "posterior": (chances[:, :-1], np.eye(len(names) + 1)[truth][:, :-1]),
+        "top": likeliest(chances, truth),
+    }
+    for name, (stated, right) in answers.items():
+        row[f"{name}_error"] = reliability(stated.ravel(), right.ravel()).error
+        row[f"{name}_error_interval"] = list(calibration_error_interval(stated, right, np.random.default_rng(0)))
+    return row
+
+
+def stated_answers(
+    calibration: Calibration, test: Sequence[Scores], names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities [pictures, candidates and "none"] of test pictures, and the true answer's number [n]."""
     chances, truth = [], []
     for s in test:
         for values in s.values:
             found = judge(calibration, dict(zip(names, values.tolist(), strict=True)), CONDITION)
-            for finding in found.findings:
-                chances.append(finding.probability)
-                truth.append(finding.name == s.maker)
-    row["posterior_error"] = reliability(np.array(chances), np.array(truth)).error
-    row["posterior_error_interval"] = list(
-        calibration_error_interval(np.array(chances), np.array(truth), rng=np.random.default_rng(0))
-    )
-    return row
+            chances.append([*(finding.probability for finding in found.findings), found.none_probability])
+            truth.append(names.index(s.maker) if s.maker in names else len(names))
+    return np.array(chances), np.array(truth)
 
 
 def main() -> None:

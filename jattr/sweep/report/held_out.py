@@ -143,7 +143,8 @@ def _measured(group: Group, known: Scores, test: Scores, names: Sequence[str]) -
 def _calibration_error(stated: np.ndarray, made: np.ndarray) -> Estimate:
     """Return the expected calibration error of probabilities [n] or [n, k] of n pictures."""
     low, high = calibration_error_interval(stated, made, np.random.default_rng(DRAWS_SEED))
-    value, note = reliability(stated.ravel(), made.ravel()).error, "interval and standard error by bootstrap of pictures"
+    value = reliability(stated.ravel(), made.ravel()).error
+    note = "interval and standard error by bootstrap of pictures"
     return Estimate(len(stated), value, (high - low) / (2 * Z), low, high, note)
 
 
