@@ -33,7 +33,7 @@ from jattr.decision.calibration import Calibrated, Calibration, Sample
 from jattr.decision.conformal import conformal_p, denial_interval, least_own
 from jattr.decision.false_attribution import upper_bound
 from jattr.decision.judgement import judge, shortfalls
-from jattr.decision.likelihood import fit_likelihood, joined
+from jattr.decision.likelihood import fit_evenly
 from jattr.decision.lr_measures import calibration_error_interval, cllr, cllr_min, likeliest, reliability
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
@@ -96,11 +96,11 @@ def calibration_of(known: Sequence[Scores], generators: Sequence[Generator], wit
 
 
 def evidence(calibration: Calibration, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Return the log10 likelihood ratio [pictures, candidates] of the calibration's candidates."""
+    """Return the log10 likelihood ratio [pictures, candidates], against all kinds of negatives in equal shares."""
     columns = []
     for name, candidate in calibration.candidates.items():
         sample = candidate.samples[CONDITION]
-        columns.append(fit_likelihood(sample.own, joined(sample.negatives))(values[:, names.index(name)]))
+        columns.append(fit_evenly(sample.own, sample.negatives)(values[:, names.index(name)]))
     return np.stack(columns, 1)
 
 
