@@ -60,7 +60,8 @@ def _altered(pixels: np.ndarray, cell: Cell, gen: Generator) -> Any:
         return pixels
     chain = parse_chain(cell.alteration)
     chain.out_shape(gen.image_shape)
-    altered = alter(pixels, chain)
+    whose = int(cell.batch_digest, 16)
+    altered = alter(pixels, chain, [(whose, number) for number in range(len(pixels))])  # noise of each picture's own
     if cell.setting.modelled:
         return altered
     return np.stack([fit(picture, gen.image_shape, resize=True) for picture in altered.pixels])

@@ -16,7 +16,7 @@ from jattr.errors import InputError, OutputError
 from jattr.inversion.search import TRACES
 from jattr.sweep import run, store
 from jattr.sweep.cells import make_plan
-from jattr.sweep.compute import CellResult
+from jattr.sweep.compute import CellResult, _altered
 from jattr.sweep.run import Failure, outcome_of, resume_sweep, run_sweep
 from jattr.sweep.spec import Pictures, Spec, grid
 
@@ -242,3 +242,20 @@ def test_ten_kills_lose_and_double_nothing(tiny_folders):
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert (found["kills"], found["lost"], found["duplicated"], found["identical"]) == (10, 0, 0, True)
+
+
+def test_batches_have_noise_of_their_own(tiny_folders):
+    spec = Spec(
+        candidates=(str(tiny_folders["tiny"]), str(tiny_folders["tiny_b"])),
+        pictures=(Pictures(kind="own", count=4),),
+        settings=grid({"restarts": [1], "pool": [64]}),
+        alterations=("noise:0.05",),
+        block=2,
+    )
+    plan, grey = make_plan(spec), np.full((2, 8, 8, 3), 128, np.uint8)
+    seen = {}
+    for cell in plan.cells:
+        noisy = _altered(grey, cell, plan.candidates[cell.candidate]).pixels
+        assert (noisy[0] != noisy[1]).any()
+        assert seen.setdefault(cell.batch_digest, noisy.tobytes()) == noisy.tobytes()  # of every candidate
+    assert len(set(seen.values())) == len(seen) > 2
