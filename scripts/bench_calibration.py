@@ -33,7 +33,6 @@ from jattr.decision.calibration import Calibrated, Calibration, Sample
 from jattr.decision.conformal import conformal_p, denial_interval, least_own
 from jattr.decision.false_attribution import upper_bound
 from jattr.decision.judgement import judge, shortfalls
-from jattr.decision.likelihood import fit_evenly
 from jattr.decision.lr_measures import calibration_error_interval, cllr, cllr_min, likeliest, reliability
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
@@ -100,7 +99,7 @@ def evidence(calibration: Calibration, values: np.ndarray, names: Sequence[str])
     columns = []
     for name, candidate in calibration.candidates.items():
         sample = candidate.samples[CONDITION]
-        columns.append(fit_evenly(sample.own, sample.negatives)(values[:, names.index(name)]))
+        columns.append(sample.even_likelihood(values[:, names.index(name)]))
     return np.stack(columns, 1)
 
 

@@ -10,8 +10,10 @@ it was fitted on other pictures than these. Fitted on these, the conformal p-val
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from jattr.decision.likelihood import Likelihood, fit_evenly, fit_likelihood
 from jattr.decision.restart_power import Restarts
 from jattr.decision.scores import FAIR, check_scores
 from jattr.errors import InputError
@@ -46,6 +48,16 @@ class Sample:
                 raise InputError(f"a seed is {seed!r}; give a whole number, 0 or more")
         if self.own_restarts is not None:
             _check_restarts(self.own_restarts, self.own)
+
+    @cached_property
+    def likelihoods(self) -> dict[str, Likelihood]:
+        """The likelihood ratio against each kind of negatives."""
+        return {kind: fit_likelihood(self.own, scores) for kind, scores in self.negatives.items()}
+
+    @cached_property
+    def even_likelihood(self) -> Likelihood:
+        """The likelihood ratio against all kinds in equal shares; there is at least one."""
+        return fit_evenly(self.own, self.negatives)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 from jattr.decision.calibration import NONE, Calibration, Sample
 from jattr.decision.conformal import check_enough, conformal_p
 from jattr.decision.false_attribution import holm, least_negatives, upper_bound, worst_kind
-from jattr.decision.likelihood import fit_evenly, fit_likelihood, in_words, posterior
+from jattr.decision.likelihood import in_words, posterior
 from jattr.decision.power import Power, missed_by_all, power_of, what_restarts_settle
 from jattr.decision.scores import check_no_nan
 from jattr.errors import InputError
@@ -153,7 +153,7 @@ def _finding(name: str, sample: Sample, score: float, alpha: float, restarts: in
         log10_lr=log10_lr,
         log10_lr_most=most,
         lr_kind=lr_kind,
-        log10_lr_even=float(fit_evenly(sample.own, sample.negatives)(score)) if lr_kind else 0.0,
+        log10_lr_even=float(sample.even_likelihood(score)) if lr_kind else 0.0,
         probability=0.0,
         own_count=len(sample.own),
         negative_counts={kind: len(scores) for kind, scores in sample.negatives.items()},
@@ -166,7 +166,7 @@ def _worst_lr(sample: Sample, score: float) -> tuple[float, float, str]:
 
     Against any mix of the kinds the ratio is at least this.
     """
-    fits = {kind: fit_likelihood(sample.own, scores) for kind, scores in sample.negatives.items() if len(scores)}
+    fits = sample.likelihoods
     if not fits:
         return 0.0, 0.0, ""
     kind = min(fits, key=lambda kind: float(fits[kind](score)))
