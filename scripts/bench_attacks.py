@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bench_accuracy import load_pool, origin, reference_folder
+from bench_accuracy import FACES, load_pool, origin, reference_folder
 from bench_altered import nobodys
 
 from jattr.attacks.evade import EVASIONS, EvadeConfig, evade
@@ -236,28 +236,22 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="2 candidates, 1 picture, eps 4, few steps: does it run")
     args = parser.parse_args()
     if args.quick:
-        args.candidates, args.pictures, args.eps = args.candidates or ["dcgan_a", "dcgan_b"], 1, [4]
+        args.candidates = args.candidates or {"bundled": ["dcgan_a", "dcgan_b"], "faces": list(FACES[:2])}[args.pool]
+        args.pictures, args.eps = 1, [4]
         args.training, args.epochs, args.frame_restarts = 64, 2, 2
     enable_compilation_cache()
     reference = reference_folder(parser, args.reference) if args.pool == "faces" else None
     with tempfile.TemporaryDirectory() as folder:
         generators = load_pool(reference, args.candidates, Path(folder))
-        measure(args, generators, *nobodies(args, len(generators), generators[0].image_shape, reference))
-
-
-def nobodies(
-    args: argparse.Namespace, candidates: int, shape: tuple[int, int, int], reference: Path | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return pictures of nobody to attack, and those of another kind that the classifier may learn from."""
-    count = args.pictures * candidates
-    if reference is None:
-        return np.asarray(render_faces(jax.random.key(args.seed), count)), None
-    photographs = nobodys(args.pool, ALL, shape, reference)
-    if count > len(photographs) - LEARNT:
-        raise SystemExit(
-            f"{len(photographs)} photographs: --pictures at most {(len(photographs) - LEARNT) // candidates}"
-        )
-    return photographs[:count], photographs[-LEARNT:]
+        count = args.pictures * len(generators)
+        if reference is None:
+            nobody, training = np.asarray(render_faces(jax.random.key(args.seed), count)), None
+        else:
+            photographs = nobodys(args.pool, ALL, generators[0].image_shape, reference)
+            nobody, training = photographs[:-LEARNT][:count], photographs[-LEARNT:]
+        if len(nobody) < count:
+            parser.error(f"--pictures {args.pictures}: the photographs allow at most {len(nobody) // len(generators)}")
+        measure(args, generators, nobody, training)
 
 
 def measure(

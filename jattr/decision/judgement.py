@@ -166,11 +166,8 @@ def _worst_lr(sample: Sample, score: float) -> tuple[float, float, str]:
 
     Against any mix of the kinds the ratio is at least this.
     """
-    fits = sample.likelihoods
-    if not fits:
-        return 0.0, 0.0, ""
-    kind = min(fits, key=lambda kind: float(fits[kind](score)))
-    return float(fits[kind](score)), float(fits[kind].log10_lr[0]), kind
+    ratios = [(float(fit(score)), float(fit.log10_lr[0]), kind) for kind, fit in sample.likelihoods.items()]
+    return min(ratios, key=lambda ratio: ratio[0], default=(0.0, 0.0, ""))
 
 
 def _prior(names: tuple[str, ...], prior: Mapping[str, float] | None) -> dict[str, float]:
