@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax
 import numpy as np
 from absl import logging
+from bench_json import add_json_option, write_json
 
 from converters.convert import convert
 from jattr.attribution import Attribution, attribute
@@ -232,6 +233,7 @@ def main() -> None:
     parser.add_argument("--optimiser")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    add_json_option(parser)
     args = parser.parse_args()
     reference = reference_folder(parser, args.reference)
     entries = find_entries(reference)
@@ -248,6 +250,7 @@ def main() -> None:
         show(row)
         print()
     print(json.dumps({**settings, "groups": rows, **origin()}))
+    write_json(args, rows, count=sum(row["pictures"] for row in rows))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax
 import numpy as np
 from bench_accuracy import load_pool, origin, reference_folder, show
+from bench_json import add_json_option, write_json
 
 from jattr.attribution import Attribution, attribute
 from jattr.calibration_run import own_pictures
@@ -126,6 +127,7 @@ def main() -> None:
     parser.add_argument("--cost", type=int, metavar="N", help="time searches instead, N rounds")
     parser.add_argument("--restarts", type=int)
     parser.add_argument("--seed", type=int, default=1)
+    add_json_option(parser)
     args = parser.parse_args()
     enable_compilation_cache()
     config = InvertConfig(seed=args.seed, restarts=args.restarts)
@@ -140,7 +142,9 @@ def main() -> None:
         if args.cost:
             found = cost(pixels, args.alteration, generators, config, args.cost)
             print(json.dumps({"pictures": len(pixels), **found, "seed": args.seed, **origin()}))
+            write_json(args, [found], generators=generators, count=len(pixels))
             return
+        rows = []
         for text in args.alteration:
             start = time.perf_counter()
             found = attributed(pixels, parse_chain(text), generators, config, not args.unmodelled)
@@ -149,6 +153,8 @@ def main() -> None:
             row["seconds"] = round(time.perf_counter() - start, 1)
             show(row)
             print(json.dumps({**row, "seed": args.seed, **origin()}), flush=True)
+            rows.append(row)
+        write_json(args, rows, generators=generators, count=len(pixels))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from bench_accuracy import FACES, load_pool, origin, reference_folder
 from bench_altered import nobodys
+from bench_json import add_json_option, write_json
 
 from jattr.attacks.evade import EVASIONS, EvadeConfig, evade
 from jattr.attacks.frame import FrameConfig, frame
@@ -234,6 +235,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="2 candidates, 1 picture, eps 4, few steps: does it run")
+    add_json_option(parser)
     args = parser.parse_args()
     if args.quick:
         args.candidates = args.candidates or {"bundled": ["dcgan_a", "dcgan_b"], "faces": list(FACES[:2])}[args.pool]
@@ -272,7 +274,9 @@ def measure(
         print(f"{line}  | classifier {row['classifier']['success']:.3g}  | inversion {told}", flush=True)
 
     rows_of(args, generators, nobody, classifier, tell)
-    print(json.dumps({"settings": vars(args), **facts, "rows": rows, **origin()}))
+    settings = {name: value for name, value in vars(args).items() if name != "json"}
+    print(json.dumps({"settings": settings, **facts, "rows": rows, **origin()}))
+    write_json(args, [row | facts for row in rows], generators=generators)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ import numpy as np
 import optax
 from bench_accuracy import origin, show
 from bench_calibration import auroc
+from bench_json import add_json_option, write_json
 from flax import nnx
 
 from jattr.baselines.base import in_batches
@@ -176,12 +177,14 @@ def main() -> None:
     parser.add_argument("--search", choices=("paper", "ours"), default="paper", help="thresholded: whose search")
     parser.add_argument("--steps", type=int, default=300, help="training steps of an autoencoder (default 300)")
     parser.add_argument("--seed", type=int, default=1)
+    add_json_option(parser)
     args = parser.parse_args()
     enable_compilation_cache()
     generators, pictures = {"bundled": bundled, "autoencoders": autoencoders}[args.pool](args)
     nobody = np.asarray(render_faces(jax.random.key(99), args.nobody))
     search = SEARCH if args.search == "paper" else InvertConfig()
     configs = {"thresholded": functools.partial(ThresholdedConfig, known=args.known, search=search)}
+    rows = []
     for name in args.baseline:
         row = {"baseline": name, "training": args.training, "test": args.test, "nobody": args.nobody}
         row |= {"search": args.search} if name == "thresholded" else {}
@@ -192,6 +195,8 @@ def main() -> None:
             row |= {"refused": str(error)}
         show(row)
         print(json.dumps({**row, "pool": args.pool, "seed": args.seed, **origin()}), flush=True)
+        rows.append(row)
+    write_json(args, rows, generators=generators)
 
 
 def pictures_of(

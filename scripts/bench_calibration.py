@@ -26,6 +26,7 @@ import jax
 import numpy as np
 from bench_accuracy import load_pool, origin, reference_folder, show
 from bench_altered import nobodys
+from bench_json import add_json_option, write_json
 
 from jattr.calibration_run import OTHER, calibration_config, fair_scores, own_pictures
 from jattr.cli.cache import enable_compilation_cache
@@ -251,6 +252,7 @@ def main() -> None:
     parser.add_argument("--alteration", nargs="+", default=[""], metavar="CHAIN")
     parser.add_argument("--work", required=True, type=Path, help="folder of scores")
     parser.add_argument("--seed", type=int, default=1)
+    add_json_option(parser)
     args = parser.parse_args()
     enable_compilation_cache()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -263,6 +265,7 @@ def main() -> None:
             seed = args.seed if name == "known" else args.seed + 1_000
             pictures = {gen.name: own_pictures(gen, count, seed) for gen in generators} | {NOBODY: part}
             sets.append((name, seed, pictures))
+        rows = []
         for text in args.alteration:
             start = time.perf_counter()
             others = {"known": args.others}
@@ -275,6 +278,8 @@ def main() -> None:
             row |= {"open_set": open_set(known, test, generators), "seconds": round(time.perf_counter() - start, 1)}
             show(row)
             print(json.dumps({**row, "seed": args.seed, **origin()}), flush=True)
+            rows.append(row)
+        write_json(args, rows, generators=generators)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax
 import numpy as np
 from bench_accuracy import origin, show
+from bench_json import add_json_option, write_json
 from PIL import Image
 
 from jattr.calibration_run import own_pictures
@@ -178,6 +179,7 @@ def main() -> None:
     parser.add_argument("--alteration", nargs="+", default=["auto"], metavar="CHAIN", help="tried in turn")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--search", action="store_true", help="the verifier searches as well")
+    add_json_option(parser)
     args = parser.parse_args()
     enable_compilation_cache()
     gen, rows = load_generator(args.model), []
@@ -203,6 +205,7 @@ def main() -> None:
             }
         )
     )
+    write_json(args, rows, generators=[gen], count=args.pictures)
 
 
 if __name__ == "__main__":

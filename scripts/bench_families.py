@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from bench_accuracy import origin
+from bench_json import add_json_option, write_json
 from fake_files import state_dict_of
 from random_families import ARCHITECTURES, random_generator, random_tensors
 from safetensors.numpy import save_file
@@ -243,6 +244,7 @@ def main() -> None:
     parser.add_argument("--optimiser", default=InvertConfig().optimiser)
     parser.add_argument("--restarts", type=int)
     parser.add_argument("--repeats", type=int, default=5)
+    add_json_option(parser)
     args = parser.parse_args()
     enable_compilation_cache()
     result: dict[str, Any] = {}
@@ -258,6 +260,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             result["convert"] = [conversion(Path(folder), kind) for kind in ("safetensors", "pkl")]
     print(json.dumps({**result, **origin()}))
+    write_json(args, [{"part": part, **row} for part, rows in result.items() for row in rows])
 
 
 def show(row: dict[str, Any]) -> None:

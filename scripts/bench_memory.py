@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
 from bench_accuracy import FACES, find_entries, load, origin, own_pictures, reference_folder, show
+from bench_json import add_json_option, write_json
 
 from jattr.generators.store import bundled_generators, load_generator
 
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, nargs="+", help="the first so many of the pool (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figure", help="PNG to draw: minutes and peak memory against pictures")
+    add_json_option(parser)
     args = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -99,6 +101,7 @@ def main() -> None:
                 show(row)
                 cache = os.environ.get("JATTR_CACHE", "default")
                 print(json.dumps({**row, "cache": cache, "seed": args.seed, **origin()}), flush=True)
+    write_json(args, rows, generators=gens)
     if args.figure:
         draw(rows, args.figure)
 

@@ -168,11 +168,13 @@ def print_row(row: dict[str, Any]) -> None:
 
 def main() -> None:
     from bench_accuracy import origin
+    from bench_json import add_json_option, write_json
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lanes", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--derivative", choices=tuple(DERIVATIVES), default="gradients")
     parser.add_argument("--quick", action="store_true", help="three layers, few repeats: to try the script")
+    add_json_option(parser)
     args = parser.parse_args()
     print(f"{'layer':42} {'chosen':8} form, time of a step, its ratio to the chosen form's")
     layers, repeats = (QUICK, 3) if args.quick else (LAYERS, 9)
@@ -181,6 +183,7 @@ def main() -> None:
         rows.append(measure(layer, lanes, repeats, args.derivative))
         print_row(rows[-1])
     print(json.dumps({"derivative": args.derivative, "rows": rows, "peak_gflops": matmul_peak() / 1e9, **origin()}))
+    write_json(args, rows)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax
 import numpy as np
 from bench_accuracy import origin
+from bench_json import add_json_option, write_json
 
 from jattr.calibration_run import own_pictures
 from jattr.decision.false_attribution import upper_bound
@@ -151,8 +152,16 @@ def of_one_latent(names: tuple[str, str], count: int, seed: int) -> np.ndarray:
     return (one != two).sum(1)
 
 
-def show(row: Mapping[str, Any]) -> None:
-    print(json.dumps({**row, "near_is": NEAR, **origin()}), flush=True)
+class Shown:
+    """Prints rows as they come, and keeps them."""
+
+    def __init__(self) -> None:
+        self.rows: list[Mapping[str, Any]] = []
+
+    def __call__(self, row: Mapping[str, Any]) -> None:
+        """Print a row."""
+        self.rows.append(row)
+        print(json.dumps({**row, "near_is": NEAR, **origin()}), flush=True)
 
 
 def main() -> None:
@@ -162,6 +171,7 @@ def main() -> None:
     parser.add_argument("--reference", help="folder with images/ (default: $JATTR_REFERENCE; none: no photographs)")
     parser.add_argument("--only", nargs="+", metavar="SOURCE", help="bundled generators, faces, photographs")
     parser.add_argument("--seed", type=int, default=1)
+    add_json_option(parser)
     args = parser.parse_args()
     given = args.reference or os.environ.get("JATTR_REFERENCE")
     pictures = sources(args.pictures, args.seed, Path(given) if given else None, args.only)
@@ -170,6 +180,7 @@ def main() -> None:
     start = time.perf_counter()
     bits = {name: hashes(some) for name, some in pictures.items()}
     print(f"{sum(map(len, bits.values()))} hashes in {time.perf_counter() - start:.1f} s", file=sys.stderr)
+    show = Shown()
     featureless = sum(not row.any() for some in bits.values() for row in some)
     show({"featureless": featureless, "pictures": sum(map(len, bits.values())), "hash_of_them": FEATURELESS.hex()})
     for text in ALTERATIONS:
@@ -182,6 +193,7 @@ def main() -> None:
     show(said_of_pairs("one source", sum(c for c, _ in same.values()), np.concatenate([n for _, n in same.values()])))
     show(said_of_pairs("one source, one of two turned or mirrored", *turned_pairs(pictures, bits)))
     show(said_of_pairs("any sources", *pair_counts(np.concatenate(list(bits.values())))))
+    write_json(args, show.rows, count=sum(map(len, bits.values())))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from bench_accuracy import origin, show
+from bench_json import add_json_option, write_json
 
 from jattr.attribution import attribute
 from jattr.calibration_run import own_pictures
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=16, help="of each (default 16)")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    add_json_option(parser)
     args = parser.parse_args()
     enable_compilation_cache()
     generators = [load_generator(name) for name in args.candidates]
@@ -78,6 +80,9 @@ def main() -> None:
     ratios = {what: theirs[what] / ours[what] for what in ("evaluations", "seconds")}
     show({"search": "paper's over default's", **ratios})
     print(json.dumps({"candidates": args.candidates, "rows": found, "ratios": ratios, "seed": args.seed, **origin()}))
+    table = [{"search": name, **row} for name, row in found.items()]
+    table.append({"search": "paper's over default's", **ratios})
+    write_json(args, table, generators=generators, count=len(pixels))
 
 
 if __name__ == "__main__":

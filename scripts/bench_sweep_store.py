@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from bench_accuracy import origin
+from bench_json import add_json_option, write_json
 
 from jattr.sweep.cells import make_plan
 from jattr.sweep.compute import CellResult
@@ -41,6 +42,7 @@ def made_up(count: int, size: int = 64) -> CellResult:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000, help="of restarts (default 100000)")
+    add_json_option(parser)
     args = parser.parse_args()
     pictures = Pictures(kind="own", count=-(-args.rows // (RESTARTS * 4)))
     spec = Spec(candidates=("dcgan_a", "dcgan_b"), pictures=(pictures,), settings=grid({"restarts": [RESTARTS]}))
@@ -66,6 +68,7 @@ def main() -> None:
         size = sum(path.stat().st_size for path in out.iterdir())
     facts = {"rows": rows, "cells": len(plan.cells), "computed_again": resumed.computed, "mib": round(size / 2**20, 1)}
     print(json.dumps({**facts, "seconds": seconds, **origin()}))
+    write_json(args, [{**facts, "seconds": seconds}], count=rows)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import numpy as np
 import optax
 from bench_accuracy import origin, own_pictures
 from bench_families import show
+from bench_json import add_json_option, write_json
 from PIL import Image
 
 from jattr.attribution import attribute
@@ -181,6 +182,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=20)
     parser.add_argument("--only", nargs="+", help="candidates (default: all)")
     parser.add_argument("--restarts", type=int)
+    add_json_option(parser)
     args = parser.parse_args()
     enable_compilation_cache()
     generators = [load_generator(name) for name in args.only or bundled_generators()]
@@ -197,6 +199,7 @@ def main() -> None:
         qualities = QUALITIES if args.part == "jpeg" else (None,)
         rows = [own(generators, args.pictures, config, quality) for quality in qualities]
     print(json.dumps({args.part: rows, **origin()}))
+    write_json(args, rows if isinstance(rows, list) else [rows], generators=generators)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python scripts/compare_with_torch.py                        # JATTR_REFERENCE names the reference folder
     python scripts/compare_with_torch.py --part a --quick --reference DIR
-    python scripts/compare_with_torch.py --part a d --table regression.md   # appends rows for BUILD_NOTES.md
+    python scripts/compare_with_torch.py --part a d --table regression.md   # appends rows
 
 a: latent-steps per second, a step being value and gradient of the mean squared error and one Adam update; b: wall time
 until 15 of 16 face pictures are recovered; c: share of the measured matmul peak (bandwidth, for small networks); d:
@@ -30,8 +30,9 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from bench_accuracy import Entry, find_entries, load, origin, reference_folder
+from bench_json import add_json_option, commit, write_json
 from bench_ops import bandwidth, matmul_peak, seconds_of
-from regression_table import append, commit
+from regression_table import append
 from torch_layered import RECIPES, Net, Race, adam_steps, choose_setting
 from torch_memory import measured
 
@@ -261,6 +262,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few repeats, 4 pictures: to try the script")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", type=Path, metavar="FILE", help="append a row for each generator of parts a and d")
+    add_json_option(parser)
     args = parser.parse_args()
     entries = find_entries(reference_folder(parser, args.reference))
     enable_compilation_cache()
@@ -290,6 +292,8 @@ def main() -> None:
     if args.table is not None:
         append(args.table, result)
     print(json.dumps({**result, "load_average_at_end": os.getloadavg()[0]}))
+    rows = [{"part": part, **row} for part in args.part for row in result[part]]
+    write_json(args, [{**row, "matmul_gflops": result["matmul_gflops"]} for row in rows])
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench_json import add_json_option, write_json
+
 from jattr.errors import JattrError
 from jattr.ledger.checkpoint import parse_checkpoint
 from jattr.ledger.keys import Signer
@@ -146,6 +148,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every so manieth case (default 1)")
     parser.add_argument("--verbose", action="store_true", help="print a line for each case to stderr")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    add_json_option(parser)
     args = parser.parse_args()
     if args.child:
         child(args.child)
@@ -179,7 +182,9 @@ def main() -> None:
             kinds[call.name] += 1
             if args.verbose:
                 print(f"{call.name} {call.number} {fault}: {how}: {ended.stderr.strip()}", file=sys.stderr)
-    print(json.dumps({"calls": len(found), "cases": len(cases), "by_call": kinds, "ends": ends, **wrong}))
+    result = {"calls": len(found), "cases": len(cases), "by_call": kinds, "ends": ends, **wrong}
+    print(json.dumps(result))
+    write_json(args, [result], count=len(cases))
     sys.exit(1 if any(wrong.values()) else 0)
 
 

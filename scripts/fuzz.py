@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
 import numpy as np
+from bench_json import write_json
 from fuzz_files import Saved, sound_checkpoints, sound_pictures
 from fuzz_memory import idle, peak
 from fuzz_mutations import damage_checkpoint, damage_picture
@@ -191,10 +192,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="run this one case of each target")
     parser.add_argument("--trace", action="store_true", help="print the number of each case before it is read")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="print the result as JSON, or write it")
     options = parser.parse_args()
     faulthandler.enable()
-    failed = False
+    failed, rows = False, list[dict[str, Any]]()
     with tempfile.TemporaryDirectory() as folder:
         for target in options.targets:
             count = COUNTS[target] if options.count is None else options.count
@@ -202,17 +203,20 @@ def main() -> int:
             start = time.perf_counter()
             tally = run_target(target, indices, options.seed, Path(folder, "case"), options.trace)
             failed = failed or bool(tally.failures)
-            report(target, tally, time.perf_counter() - start, as_json=options.json)
+            rows.append({"target": target, "seconds": round(time.perf_counter() - start, 1), **vars(tally)})
+            report(rows[-1], tally, as_json=options.json == "-")
+    if options.json not in (None, "-"):
+        options.json = Path(options.json)
+        write_json(options, rows, count=sum(row["cases"] for row in rows))
     return int(failed)
 
 
-def report(target: str, tally: Tally, seconds: float, *, as_json: bool) -> None:
+def report(row: Mapping[str, Any], tally: Tally, *, as_json: bool) -> None:
     """Print one target's result, as one line of JSON or as text."""
-    result = {"target": target, "seconds": round(seconds, 1), **vars(tally)}
     if as_json:
-        print(json.dumps(result))
+        print(json.dumps(row))
         return
-    print(f"{target}: {tally.cases} cases, {dict(tally.outcomes)}, {seconds:.0f} s,", end=" ")
+    print(f"{row['target']}: {tally.cases} cases, {dict(tally.outcomes)}, {row['seconds']:.0f} s,", end=" ")
     print(f"slowest {tally.slowest_seconds:.2f} s, peak {tally.peak_bytes / 2**20:.1f} MiB above idle")
     for failure in tally.failures[:20]:
         print(f"  case {failure['case']} ({failure['story']}): {failure['reason']}")

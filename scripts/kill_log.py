@@ -20,6 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench_json import add_json_option, write_json
+
 from jattr.errors import JattrError
 from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.keys import Signer
@@ -117,6 +119,7 @@ def main() -> None:
     parser.add_argument("--fresh", type=int, default=20, help="kills after which another log is begun (default 20)")
     parser.add_argument("--longest", type=float, default=1.0, help="seconds that a process lives at most (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    add_json_option(parser)
     args = parser.parse_args()
     rng = random.Random(args.seed)
     wrong, acknowledged, killed, late = {"lost": 0, "inconsistent": 0, "incomplete": 0}, 0, 0, 0
@@ -132,7 +135,9 @@ def main() -> None:
             late += count > 0
             if kill % args.fresh == args.fresh - 1 or kill == args.kills - 1:
                 acknowledged += count
-    print(json.dumps({"kills": killed, "while_at_work": late, "acknowledged": acknowledged, **wrong}))
+    result = {"kills": killed, "while_at_work": late, "acknowledged": acknowledged, **wrong}
+    print(json.dumps(result))
+    write_json(args, [result], count=killed)
     sys.exit(0 if killed == args.kills and acknowledged and not any(wrong.values()) else 1)
 
 

@@ -28,6 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from bench_json import add_json_option, write_json
 
 from jattr.cli.main import main as jattr
 from jattr.folders import new_folder
@@ -137,6 +138,7 @@ def main() -> None:
     parser.add_argument("--fresh", type=int, default=20, help="kills after which another log is begun (default 20)")
     parser.add_argument("--longest", type=float, default=0.5, help="seconds that a process lives at most (default 0.5)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    add_json_option(parser)
     args = parser.parse_args()
     rng, wrong, at = random.Random(args.seed), Counter[str](), Counter[str]()
     killed = released = orphans = 0
@@ -156,7 +158,9 @@ def main() -> None:
             if kill % args.fresh == args.fresh - 1 or kill == args.kills - 1:
                 released, orphans = released + found[0], orphans + found[1]
     counts = {name: wrong[name] for name in ("unlogged", "shut", "misreported")}
-    print(json.dumps({"kills": killed, "at": dict(at), "released": released, "orphans": orphans, **counts}))
+    result = {"kills": killed, "at": dict(at), "released": released, "orphans": orphans, **counts}
+    print(json.dumps(result))
+    write_json(args, [result], count=killed)
     sys.exit(0 if killed == args.kills and released and not any(counts.values()) else 1)
 
 

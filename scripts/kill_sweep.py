@@ -22,6 +22,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench_json import add_json_option, write_json
+
 from jattr.cli.cache import enable_compilation_cache
 from jattr.sweep.cells import Cell, Plan
 from jattr.sweep.run import Outcome, outcome_of, run_sweep
@@ -75,6 +77,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=6, help="repeats of the search (default 6)")
     parser.add_argument("--longest", type=float, default=8.0, help="seconds that a process lives at most (default 8)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    add_json_option(parser)
     args = parser.parse_args()
     settings = grid({"optimiser": ["auto", "lbfgs"], "restarts": [1, 2], "pool": [128]})
     spec = Spec(
@@ -115,6 +118,7 @@ def main() -> None:
         "uninterrupted_seconds": round(uninterrupted, 1), "median_life": round(sorted(moments)[len(moments) // 2], 2),
     }  # fmt: skip
     print(json.dumps(result))
+    write_json(args, [result], count=killed)
     sys.exit(0 if same and not lost and not duplicated else 1)
 
 

@@ -1,10 +1,9 @@
-"""The table of speed by version: rows that `compare_with_torch.py --table FILE` appends, for BUILD_NOTES.md.
+"""The table of speed by version: rows that `compare_with_torch.py --table FILE` appends, for `docs/benchmarks.md`.
 
 A machine is not the same every day: each row states the rate of a matrix product in the same run, beside which the
 steps are to be read, and the load.
 """
 
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,6 @@ COLUMNS = (
     "PyTorch ms", "PyTorch / ours", "peak MiB", "PyTorch MiB",
 )  # fmt: skip
 NONE = "-"  # not measured in that run
-
-
-def commit() -> str:
-    """Return the commit that is measured, short, with a plus where files were changed since."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def rows_of(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
