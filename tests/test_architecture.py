@@ -1,4 +1,4 @@
-"""The floors of the house: imports run downwards only, and in no circle."""
+"""The floors of the house: imports run downwards only, in no circle. How structure is measured."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from architecture import RULES, circles, faults_of, package_of, read_house
+from structure import ambiguous_constants, follow, measure, package_levels, read_sources
 
 TREE = Path(__file__).parents[1]
 
@@ -224,3 +225,101 @@ def test_packages():
     modules = ("jattr", "jattr.errors", "jattr.cli.main", "converters.dcgan", "scripts.bench_ops")
     packages = ["jattr", "jattr.errors", "jattr.cli", "converters", "scripts"]
     assert [package_of(module) for module in modules] == packages
+
+
+# A trip that can be counted by hand: see the head of scripts/structure.py.
+ATTRIBUTE = """
+from jattr.contest import Contest, search
+from jattr.images import to_byte
+
+def attribute(images, key):
+    pixels = to_byte(images)
+    contest = Contest(pixels, key)
+    search(contest)
+    contest.draw()
+    return [_one(image) for image in pixels], unrelated(key)
+
+def _one(image):
+    return image
+
+def unrelated(key):
+    return to_byte(key)
+"""
+CONTEST = """
+from dataclasses import dataclass
+from jattr.images import to_byte, to_float
+
+@dataclass
+class Contest:
+    pixels: list
+    key: object
+
+    def draw(self):
+        to_byte(self.key)
+
+def search(contest: Contest):
+    to_float(contest.pixels)
+    return prepare(contest.pixels + 1)
+
+def prepare(pixels):
+    return pixels
+"""
+TRIP = {
+    "jattr/attribution.py": ATTRIBUTE,
+    "jattr/contest.py": CONTEST,
+    "jattr/images/__init__.py": "from jattr.images.values import to_byte, to_float",
+    "jattr/images/values.py": "def to_byte(x):\n    return x\ndef to_float(x):\n    return x / 9",
+}
+
+
+def test_trip_of_a_parameter(tmp_path):
+    house = write(tmp_path, TRIP)
+    levels = {"jattr.images": 1, "jattr.contest": 2, "jattr.attribution": 3}
+    assert package_levels(house) == levels
+    # attribute; to_byte; search (up: the first climb); to_float; draw (the second, though it does
+    # not use what it carries); _one (the third). Arithmetic ends the trip before `prepare`.
+    assert follow(house, "jattr/attribution.py:attribute:images") == {
+        "stays": 6,
+        "modules": 3,
+        "climbs": 3,
+        "functions": 6,
+        "open": 0,
+    }
+
+
+def test_parameter_that_is_not_there(tmp_path):
+    with pytest.raises(SystemExit, match="there is no parameter pictures of attribute"):
+        follow(write(tmp_path, TRIP), "jattr/attribution.py:attribute:pictures")
+
+
+def test_figures_of_a_tree(tmp_path):
+    files = {
+        "jattr/__init__.py": '__version__ = "1.2.3"\n',
+        "jattr/attribution.py": "def attribute(images: Any, key: dict[str, Any]) -> Any: ...\n",
+        "jattr/inversion/__init__.py": "",
+        "jattr/inversion/lanes.py": "LANES = 8\nMOST = 2 * LANES\nBOTH = (1, 2)\nNAME = 'x'\n",
+        "jattr/solvers/solve.py": f"LANES = 4\n# {'a' * 100}\ndef f():\n    import jattr.errors\n",
+        "README.md": "# x\n",
+    }
+    write(tmp_path, files)
+    figures = measure(tmp_path)
+    expected = {
+        "title": "Structure of version 1.2.3",
+        "stays": 1,
+        "circles": 0,
+        "engine_files": 3,
+        "engine_constants": 4,
+        "engine_capitals": 5,
+        "ambiguous_constants": 1,
+        "function_imports": 1,
+        "comments_per_1000_lines": 100.0,
+        "lines_over_100_package": 1,
+        "any_annotations": 2,
+        "any_inside_annotations": 3,
+        "lines_jattr": 10,
+        "readme_bytes": 4,
+    }
+    assert {name: figures[name] for name in expected} == expected
+    assert ambiguous_constants(read_sources(tmp_path)) == {
+        "LANES": {"jattr/inversion/lanes.py": 8, "jattr/solvers/solve.py": 4}
+    }

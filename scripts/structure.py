@@ -1,0 +1,1006 @@
+"""Measure the structure of a source tree: what its parts are, and how hard they are to follow.
+
+    python scripts/structure.py [--tree DIR] [--json FILE] [--follow FILE:FUNCTION:PARAMETER]
+
+Nothing of the tree is run; everything is read from its syntax. "The package" is jattr/ and
+converters/. Packages, modules and imports are those of `scripts/architecture.py`.
+
+**Imports.** `circles`: strongly connected components, of two modules or more, of the graph of all
+imports in the package and scripts/, those inside functions and under `TYPE_CHECKING` included.
+`upward_imports`: put the packages in the order, one above the other, in which the fewest imports
+run upwards; it is the number that still do. (A tree without circles of packages has none.) The
+*level* of a package is the longest chain of downward imports below it.
+
+**Following a parameter.** `stays`, `modules` and `climbs` describe the trip of one parameter
+through the calls that pass it on; by default `images` of `attribute`. An expression *carries* the
+parameter if it is
+
+  * the parameter's name, or a name that was given a carrying value: by assignment, unpacking, a
+    loop, `with`, or as the argument of a call that is followed;
+  * a part of one that carries (attribute, item, slice, element in a loop);
+  * a tuple, list, set, dict, comprehension or conditional with a carrying part;
+  * an object of a class of the tree that was built from one that carries. Of such an object, only
+    those fields carry that were given a carrying value so far on the trip;
+  * the result of a followed call that returns or yields one that carries;
+  * the same data in another form: the result of one of the functions in `FORMS`, of a carrying
+    argument or as a carrying value's method.
+
+Arithmetic, comparisons and other calls out of the tree give new values, which do not carry.
+
+A call in a followed function is followed into its callee, if that is a function, method or
+`__init__` of the tree and an argument or the object of the method carries. (A class without
+`__init__` or `__post_init__` is built, not entered; reading a property follows its body, but is no
+call.) The callee of a method is known if the object's class is: from an annotation, from the call
+that built it, from `self`. If none tells, it is the only method of the tree with that name; of
+several nothing is followed, and the call counts as `open`. A function of the tree that is handed to
+one outside with a carrying value, as to `map`, is called with it. A function within another is
+followed where it is defined, for what it takes from around it.
+
+The trip lists the functions so entered, each where it is entered first, depth first in the order
+in which the code is written: arguments before their call, every branch, loops once. (A function is
+followed once for each set of its parameters that carry, so that nothing behind it is missed.)
+`functions` is their number. A *stay* is a longest run of consecutive ones in one module; the first
+is the module in which the trip starts. `modules` counts the modules stayed in. A *climb* is a stay
+in a package of a higher level than that of the stay before: to come back to a caller is no stay,
+but if the caller then calls what stands above where the trip has been, that is a climb.
+
+**Constants.** `engine_constants`: names assigned a number, or a tuple or list of numbers, at the
+top of a module of the engine, jattr/inversion and jattr/solvers; arithmetic of numbers, and of
+such names, is a number. `engine_capitals`: names in capitals assigned there, whatever the value.
+`ambiguous_constants`: names in capitals that two modules of the package give different literal
+values; `ambiguous_numbers`: those of them whose values are all numbers.
+
+**Text.** `function_imports`: import statements inside functions of the package.
+`comments_per_1000_lines`: lines of the package that hold a comment and nothing else.
+`any_annotations`: annotations that are `Any`; `any_inside_annotations`: every `Any` in annotations.
+Lines are those of Python files that git tracks; "_tree" adds those of tests and scripts.
+"""
+
+import argparse
+import ast
+import io
+import itertools
+import json
+import subprocess
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from architecture import House, circles, module_graph, package_graph, package_of, read_house
+
+ENGINE = ("jattr/inversion", "jattr/solvers")
+
+# Functions and methods outside the tree whose result is their argument in another form.
+FORMS = {
+    *("asarray", "array", "ascontiguousarray", "atleast_1d", "device_put", "device_get"),
+    *("astype", "reshape", "ravel", "flatten", "squeeze", "transpose", "broadcast_to"),
+    *("expand_dims", "stack", "concatenate", "repeat", "tile", "take", "pad", "view", "copy"),
+    *("list", "tuple", "set", "frozenset", "dict", "sorted", "reversed", "iter", "next"),
+    *("zip", "enumerate", "fromkeys", "items", "values", "keys", "get", "pop", "replace"),
+    *("cast", "deepcopy", "chain", "batched", "islice", "partial", "stop_gradient"),
+}
+
+# Methods of containers that put their argument into the container.
+ADDERS = {"append", "extend", "add", "insert", "update", "setdefault", "put"}
+
+
+# Following a parameter.
+
+
+@dataclass(frozen=True)
+class Value:
+    """What is known of an expression."""
+
+    carries: bool = False
+    built: bool = False  # carries as an object whose fields tell which part of it does
+    classes: frozenset[str] = frozenset()  # of the tree, which it or its elements may be
+    parts: tuple["Value", ...] = ()  # of a tuple, or of the tuples that it consists of
+
+    def or_else(self, other: "Value") -> "Value":
+        """Return what is known of an expression that has one of two values."""
+        carrying = [value for value in (self, other) if value.carries]
+        return Value(
+            carries=bool(carrying),
+            built=bool(carrying) and all(value.built for value in carrying),
+            classes=self.classes | other.classes,
+            parts=self.parts if len(self.parts) == len(other.parts) else (),
+        )
+
+
+NOTHING = Value()
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of the tree: its module, its name within it, and its class if it is a method."""
+
+    module: str
+    name: str
+    node: ast.FunctionDef | ast.AsyncFunctionDef
+    owner: str | None = None
+
+    def is_(self, *decorators: str) -> bool:
+        """Return whether one of these decorates it."""
+        names = {_last_name(decorator) for decorator in self.node.decorator_list}
+        return not names.isdisjoint(decorators)
+
+
+@dataclass
+class Class:
+    """A class of the tree, and which of its fields carry so far."""
+
+    module: str
+    name: str
+    node: ast.ClassDef
+    methods: dict[str, Function] = field(default_factory=dict)
+    annotations: dict[str, ast.expr] = field(default_factory=dict)  # of fields, in their order
+    bases: list[str] = field(default_factory=list)
+    carrying: set[str] = field(default_factory=set)
+
+
+Target: TypeAlias = Function | str  # a function; or a class or a module, by its dotted name
+
+
+@dataclass
+class Frame:
+    """A function that is being followed."""
+
+    module: str
+    owner: str | None
+    names: dict[str, Value]
+    local: dict[str, Target]  # functions defined, and names imported, in it
+    branches: int = 0  # how many branches and loops are open: there a name keeps what it had
+    result: Value = NOTHING
+
+
+class Trip:
+    """The trip of one parameter through a tree; see the head of this file."""
+
+    def __init__(self, house: House) -> None:
+        self.modules = house.modules
+        self.functions: dict[str, Function] = {}
+        self.classes: dict[str, Class] = {}
+        self.names: dict[str, dict[str, str]] = {}  # module -> imported name -> dotted name
+        self.methods: dict[str, list[Function]] = {}  # by their last name
+        for module, path in house.modules.items():
+            if not module.startswith("scripts"):
+                self._index(module, ast.parse(path.read_text(encoding="utf-8")))
+        self.visited: dict[int, Function] = {}  # by the identity of their nodes, in order
+        self.open = 0
+        self.results: dict[tuple[int, frozenset[str]], Value] = {}
+        self.self_classes: dict[tuple[str, str], frozenset[str]] = {}
+        for cls in self.classes.values():
+            found = (self._resolve(base, cls.module, {}) for base in cls.node.bases)
+            cls.bases = [base for base in found if isinstance(base, str) and base in self.classes]
+
+    def start(self, module: str, name: str, parameter: str) -> None:
+        """Follow a parameter of a function or method to where it ends."""
+        function = self._find(f"{module}.{name}")
+        if not isinstance(function, Function) or parameter not in _parameters(function.node):
+            raise SystemExit(f"there is no parameter {parameter} of {name} in {module}")
+        self._enter(function, {parameter: Value(carries=True)}, {})
+
+    # What there is.
+
+    def _index(self, module: str, tree: ast.Module) -> None:
+        names = self.names[module] = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names.update(_import_names(node))
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                self.functions[f"{module}.{node.name}"] = Function(module, node.name, node)
+            elif isinstance(node, ast.ClassDef):
+                self._index_class(module, node)
+
+    def _index_class(self, module: str, node: ast.ClassDef) -> None:
+        name = f"{module}.{node.name}"
+        cls = self.classes[name] = Class(module, node.name, node)
+        for part in node.body:
+            if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
+                method = Function(module, f"{node.name}.{part.name}", part, name)
+                cls.methods[part.name] = method
+                self.methods.setdefault(part.name, []).append(method)
+            elif isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
+                cls.annotations[part.target.id] = part.annotation
+
+    def _resolve(self, node: ast.expr, module: str, local: Mapping[str, Target]) -> Target | None:
+        """Return the function, class or module that an expression names, if it names one."""
+        if isinstance(node, ast.Subscript):  # Generic[T]
+            return self._resolve(node.value, module, local)
+        if isinstance(node, ast.Attribute):
+            base = self._resolve(node.value, module, local)
+            return self._find(f"{base}.{node.attr}") if isinstance(base, str) else None
+        if not isinstance(node, ast.Name):
+            return None
+        if node.id in local:
+            return local[node.id]
+        return self._find(f"{module}.{node.id}") or self._find(self.names[module].get(node.id, ""))
+
+    def _find(self, name: str) -> Target | None:
+        """Return what a dotted name means, through the modules that only hand it on."""
+        for _ in range(5):
+            if name in self.functions:
+                return self.functions[name]
+            if name in self.classes or name in self.modules:
+                return name
+            module, _, last = name.rpartition(".")
+            owner = self.classes.get(module)
+            if owner is not None:  # a method named by its class
+                return self._method(module, last)
+            if last not in self.names.get(module, {}):
+                return None
+            name = self.names[module][last]
+        return None
+
+    def _method(self, cls: str, name: str) -> Function | None:
+        """Return a method of a class or the nearest of its bases."""
+        if name in self.classes[cls].methods:
+            return self.classes[cls].methods[name]
+        return self._above(cls, name)
+
+    def _above(self, cls: str, name: str) -> Function | None:
+        """Return the method of a class's bases that `super()` means."""
+        found = (self._method(base, name) for base in self.classes[cls].bases)
+        return next((method for method in found if method is not None), None)
+
+    def _family(self, cls: str) -> set[str]:
+        """Return a class and all its bases."""
+        return {cls}.union(*(self._family(base) for base in self.classes[cls].bases))
+
+    def _annotated(self, node: ast.expr | None, module: str) -> frozenset[str]:
+        """Return the classes of the tree that an annotation names."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node = ast.parse(node.value, mode="eval").body
+        if node is None:
+            return frozenset()
+        parts = [part for part in ast.walk(node) if isinstance(part, ast.Name | ast.Attribute)]
+        found = {self._resolve(part, module, {}) for part in parts}
+        return frozenset(name for name in found if isinstance(name, str) and name in self.classes)
+
+    def _classes_of_field(self, cls: str, name: str) -> frozenset[str]:
+        """Return the classes of a field, by its annotation or by what methods assign to it."""
+        if (cls, name) in self.self_classes:
+            return self.self_classes[cls, name]
+        self.self_classes[cls, name] = frozenset()  # while it is being found
+        found: frozenset[str] = frozenset()
+        for each in self._family(cls):
+            known = self.classes[each]
+            found |= self._annotated(known.annotations.get(name), known.module)
+            for method in known.methods.values():
+                if method.node.name == name and method.is_("property", "cached_property"):
+                    found |= self._annotated(method.node.returns, known.module)
+                found |= self._classes_assigned(method, name)
+        self.self_classes[cls, name] = found
+        return found
+
+    def _classes_assigned(self, method: Function, name: str) -> frozenset[str]:
+        found: frozenset[str] = frozenset()
+        for node in ast.walk(method.node):
+            for target in _targets(node):
+                if ast.unparse(target) != f"self.{name}":
+                    continue
+                if isinstance(node, ast.AnnAssign):
+                    found |= self._annotated(node.annotation, method.module)
+                elif isinstance(node, ast.Assign):
+                    found |= self._classes_of_expression(node.value, method)
+        return found
+
+    def _classes_of_expression(self, node: ast.expr, method: Function) -> frozenset[str]:
+        """Return the classes of an expression of parameters, constructors and functions."""
+        if isinstance(node, ast.Name):
+            parameters = _parameters(method.node)
+            return self._annotated(parameters.get(node.id), method.module)
+        if isinstance(node, ast.BoolOp | ast.IfExp):
+            parts = node.values if isinstance(node, ast.BoolOp) else [node.body, node.orelse]
+            return frozenset().union(*(self._classes_of_expression(part, method) for part in parts))
+        if isinstance(node, ast.Call):
+            target = self._resolve(node.func, method.module, {})
+            if isinstance(target, Function):
+                return self._annotated(target.node.returns, target.module)
+            if target in self.classes:
+                return frozenset({str(target)})
+        return frozenset()
+
+    # The trip.
+
+    def _enter(
+        self,
+        function: Function,
+        values: Mapping[str, Value],
+        closure: Mapping[str, Value],
+    ) -> Value:
+        """Enter a function with values of its parameters; return what is known of its result."""
+        self.visited.setdefault(id(function.node), function)
+        return self._follow(function, values, closure)
+
+    def _follow(
+        self,
+        function: Function,
+        values: Mapping[str, Value],
+        closure: Mapping[str, Value],
+        local: Mapping[str, Target] | None = None,
+    ) -> Value:
+        returns = self._annotated(function.node.returns, function.module)
+        carrying = frozenset(name for name, value in values.items() if value.carries)
+        key = (id(function.node), carrying)
+        if key in self.results:
+            return self.results[key]
+        self.results[key] = Value(classes=returns)  # of a call of itself
+        frame = Frame(function.module, function.owner, dict(closure), dict(local or {}))
+        for name, annotation in _parameters(function.node).items():
+            value = values.get(name, NOTHING)
+            classes = self._annotated(annotation, function.module)
+            # What a parameter was given tells more than its annotation.
+            frame.names[name] = replace(value, classes=value.classes or classes)
+        self._block(function.node.body, frame)
+        result = frame.result
+        self.results[key] = replace(result, classes=result.classes or returns)
+        return self.results[key]
+
+    def _block(self, body: Iterable[ast.stmt], frame: Frame) -> None:
+        for statement in body:
+            self._statement(statement, frame)
+
+    def _statement(self, node: ast.stmt, frame: Frame) -> None:
+        match node:
+            case ast.Import() | ast.ImportFrom():
+                for name, meaning in _import_names(node).items():
+                    imported = self._find(meaning)
+                    if imported is not None:
+                        frame.local[name] = imported
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                # A function within another may be handed to anybody: it is followed where it
+                # stands, for what it takes from around it.
+                inner = Function(frame.module, node.name, node, frame.owner)
+                frame.local[node.name] = inner
+                self._follow(inner, {}, frame.names, frame.local)
+            case ast.Assign():
+                value = self._value(node.value, frame)
+                for target in node.targets:
+                    self._assign(target, value, frame)
+            case ast.AnnAssign():
+                if node.value is not None:
+                    value = self._value(node.value, frame)
+                    classes = self._annotated(node.annotation, frame.module)
+                    known = replace(value, classes=value.classes or classes)
+                    self._assign(node.target, known, frame)
+            case ast.AugAssign():
+                value = self._value(node.value, frame)
+                if isinstance(node.target, ast.Name):  # a list grows by what is added
+                    before = frame.names.get(node.target.id, NOTHING)
+                    frame.names[node.target.id] = before.or_else(value)
+            case ast.Return():
+                if node.value is not None:
+                    frame.result = frame.result.or_else(self._value(node.value, frame))
+            case ast.For() | ast.AsyncFor():
+                items = self._value(node.iter, frame)
+                frame.branches += 1
+                self._assign(node.target, items, frame)
+                self._block([*node.body, *node.orelse], frame)
+                frame.branches -= 1
+            case ast.With() | ast.AsyncWith():
+                for item in node.items:
+                    value = self._value(item.context_expr, frame)
+                    if item.optional_vars is not None:
+                        self._assign(item.optional_vars, value, frame)
+                self._block(node.body, frame)
+            case ast.ClassDef():
+                pass
+            case _:
+                self._other_statement(node, frame)
+
+    def _other_statement(self, node: ast.stmt, frame: Frame) -> None:
+        """Follow the expressions and blocks of a statement that assigns nothing."""
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                self._value(child, frame)
+        frame.branches += 1
+        for _, part in ast.iter_fields(node):
+            for child in part if isinstance(part, list) else ():
+                if isinstance(child, ast.stmt):
+                    self._statement(child, frame)
+                elif isinstance(child, ast.ExceptHandler | ast.match_case):
+                    self._block(child.body, frame)
+        frame.branches -= 1
+
+    def _assign(self, target: ast.expr, value: Value, frame: Frame) -> None:
+        if isinstance(target, ast.Starred):
+            self._assign(target.value, value, frame)
+        elif isinstance(target, ast.Tuple | ast.List):
+            whole = replace(value, parts=())
+            parts = value.parts if len(value.parts) == len(target.elts) else ()
+            for i, element in enumerate(target.elts):
+                self._assign(element, parts[i] if parts else whole, frame)
+        elif isinstance(target, ast.Name):
+            before = frame.names.get(target.id, NOTHING) if frame.branches else NOTHING
+            frame.names[target.id] = before.or_else(value) if frame.branches else value
+        elif isinstance(target, ast.Attribute) and value.carries:
+            owner = self._value(target.value, frame)
+            for cls in owner.classes:
+                self.classes[cls].carrying.add(target.attr)
+            self._put_into(target.value, frame, built=bool(owner.classes))
+        elif isinstance(target, ast.Subscript) and value.carries:
+            self._put_into(target.value, frame, built=value.built)
+
+    def _put_into(self, node: ast.expr, frame: Frame, *, built: bool) -> None:
+        """Note that what a name stands for now carries."""
+        if isinstance(node, ast.Name):
+            before = frame.names.get(node.id, NOTHING)
+            frame.names[node.id] = before.or_else(Value(carries=True, built=built))
+        elif isinstance(node, ast.Attribute):
+            self._assign(node, Value(carries=True, built=built), frame)
+
+    def _value(self, node: ast.expr, frame: Frame) -> Value:
+        """Follow the calls of an expression in their order; return what is known of it."""
+        match node:
+            case ast.Name():
+                return frame.names.get(node.id, NOTHING)
+            case ast.Attribute():
+                return self._attribute(node, frame)
+            case ast.Call():
+                return self._call(node, frame)
+            case ast.Subscript():
+                value = self._value(node.value, frame)
+                self._value(node.slice, frame)
+                index = node.slice.value if isinstance(node.slice, ast.Constant) else None
+                if isinstance(index, int) and index < len(value.parts):
+                    return value.parts[index]
+                return replace(value, parts=())
+            case ast.Tuple():
+                parts = tuple(self._value(part, frame) for part in node.elts)
+                return replace(_any_of(parts), parts=parts)
+            case ast.List() | ast.Set():
+                return _any_of([self._value(part, frame) for part in node.elts])
+            case ast.Dict():
+                keys = [self._value(key, frame) for key in node.keys if key is not None]
+                return _any_of(keys + [self._value(value, frame) for value in node.values])
+            case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
+                return self._comprehension(node, frame)
+            case ast.IfExp():
+                self._value(node.test, frame)
+                return self._value(node.body, frame).or_else(self._value(node.orelse, frame))
+            case ast.BoolOp():
+                return _any_of([self._value(part, frame) for part in node.values])
+            case ast.Starred() | ast.Await() | ast.YieldFrom():
+                value = self._value(node.value, frame)
+                if isinstance(node, ast.YieldFrom):
+                    frame.result = frame.result.or_else(value)
+                return value
+            case ast.Yield():
+                if node.value is not None:
+                    frame.result = frame.result.or_else(self._value(node.value, frame))
+                return NOTHING
+            case ast.NamedExpr():
+                value = self._value(node.value, frame)
+                self._assign(node.target, value, frame)
+                return value
+            case ast.Lambda():
+                inside = replace(frame, names={**frame.names, **_no_values(node.args)})
+                self._value(node.body, inside)
+                return NOTHING
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                self._value(child, frame)
+        return NOTHING
+
+    def _comprehension(
+        self,
+        node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp,
+        frame: Frame,
+    ) -> Value:
+        inside = replace(frame, names=dict(frame.names), branches=0)
+        for loop in node.generators:
+            self._assign(loop.target, self._value(loop.iter, inside), inside)
+            for condition in loop.ifs:
+                self._value(condition, inside)
+        if isinstance(node, ast.DictComp):
+            key, value = self._value(node.key, inside), self._value(node.value, inside)
+            return replace(key.or_else(value), parts=())
+        return self._value(node.elt, inside)
+
+    def _attribute(self, node: ast.Attribute, frame: Frame) -> Value:
+        owner = self._value(node.value, frame)
+        result = NOTHING
+        for cls in sorted(owner.classes):
+            method = self._method(cls, node.attr)
+            is_property = method is not None and method.is_("property", "cached_property")
+            if method is not None and is_property and owner.carries:
+                return self._follow(method, {"self": replace(owner, parts=())}, {})
+            fields = set().union(*(self.classes[each].carrying for each in self._family(cls)))
+            carries = owner.carries and (not owner.built or node.attr in fields)
+            # A field that carries may itself be an object that tells which part of it does.
+            classes = self._classes_of_field(cls, node.attr)
+            built = any(self.classes[each].carrying for each in classes)
+            result = result.or_else(Value(carries, carries and built, classes))
+        if not owner.classes and owner.carries:
+            result = Value(carries=True, built=owner.built)
+        return result
+
+    def _call(self, node: ast.Call, frame: Frame) -> Value:
+        method = node.func if isinstance(node.func, ast.Attribute) else None
+        target = self._resolve(node.func, frame.module, frame.local)
+        if isinstance(node.func, ast.Name) and node.func.id in frame.names:
+            target = None  # a parameter or variable hides what bears its name elsewhere
+        owner = NOTHING
+        if target is None and method is not None:
+            owner = self._value(method.value, frame)
+        elif target is None:
+            self._value(node.func, frame)
+        positional = [self._value(argument, frame) for argument in node.args]
+        named = {word.arg: self._value(word.value, frame) for word in node.keywords}
+        carries = any(value.carries for value in [*positional, *named.values()])
+        if isinstance(target, str) and target in self.classes:
+            return self._build(target, positional, named)
+        if target is None and method is not None:
+            if frame.owner and _is_super(method.value):
+                target = self._above(frame.owner, method.attr)
+                owner = frame.names.get("self", NOTHING)
+            else:
+                target = self._callee(owner, method.attr, carries)
+        if isinstance(target, Function):
+            return self._pass(target, owner, positional, named, frame)
+        return self._outside(node, owner, positional, named, frame)
+
+    def _callee(self, owner: Value, name: str, carries: bool) -> Function | None:
+        """Return the method that a call means; None: none of the tree, or it cannot be told."""
+        found = {id(m): m for cls in owner.classes if (m := self._method(cls, name)) is not None}
+        if not owner.classes and name not in FORMS | ADDERS:
+            found = {id(method): method for method in self.methods.get(name, [])}
+        if len(found) > 1 and (carries or owner.carries):
+            self.open += 1
+        return next(iter(found.values())) if len(found) == 1 else None
+
+    def _pass(
+        self,
+        function: Function,
+        owner: Value,
+        positional: list[Value],
+        named: Mapping[str | None, Value],
+        frame: Frame,
+    ) -> Value:
+        """Call a function of the tree: enter it, if anything that it is given carries."""
+        parameters = list(_parameters(function.node))
+        is_bound = function.owner is not None and parameters[:1] in (["self"], ["cls"])
+        given = [owner, *positional] if is_bound else positional
+        values = dict(zip(parameters, given, strict=False))
+        values |= {name: value for name, value in named.items() if name in parameters}
+        variable = function.node.args.vararg
+        if variable is not None and len(given) > len(parameters):
+            values[variable.arg] = _any_of(given[len(parameters) :])
+        if any(value.carries for value in values.values()):
+            is_local = frame.local.get(function.name) is function
+            return self._enter(function, values, frame.names if is_local else {})
+        classes = self._annotated(function.node.returns, function.module)
+        return Value(classes=classes)
+
+    def _build(
+        self,
+        name: str,
+        positional: list[Value],
+        named: Mapping[str | None, Value],
+    ) -> Value:
+        """Build an object of a class of the tree; note which of its fields carry."""
+        carries = any(value.carries for value in [*positional, *named.values()])
+        result = Value(carries=carries, built=carries, classes=frozenset({name}))
+        if not carries:
+            return result
+        init = self._method(name, "__init__")
+        if init is not None:
+            parameters = list(_parameters(init.node))[1:]
+            values = dict(zip(parameters, positional, strict=False))
+            values |= {word: value for word, value in named.items() if word in parameters}
+            self._enter(init, {"self": result, **values}, {})
+            return result
+        family = sorted(self._family(name), key=lambda each: -len(self._family(each)))
+        fields = [each for cls in reversed(family) for each in self.classes[cls].annotations]
+        for word, value in [*zip(fields, positional, strict=False), *named.items()]:
+            if value.carries and word is not None:
+                self.classes[name].carrying.add(word)
+        after = self._method(name, "__post_init__")
+        if after is not None:
+            self._enter(after, {"self": result}, {})
+        return result
+
+    def _outside(
+        self,
+        node: ast.Call,
+        owner: Value,
+        positional: list[Value],
+        named: Mapping[str | None, Value],
+        frame: Frame,
+    ) -> Value:
+        """Call what is not of the tree, or not known."""
+        name = _last_name(node.func)
+        # A function of the tree that is handed over with a value is called with it: `map`.
+        handed = self._resolve(node.args[0], frame.module, frame.local) if node.args else None
+        if isinstance(node.func, ast.Call) and node.func.args:  # jax.jit(function)(value)
+            handed = self._resolve(node.func.args[0], frame.module, frame.local)
+            if isinstance(handed, Function):
+                return self._pass(handed, NOTHING, positional, named, frame)
+        elif isinstance(handed, Function) and any(value.carries for value in positional[1:]):
+            return self._pass(handed, NOTHING, positional[1:], named, frame)
+        added = _any_of(positional)
+        if name in ADDERS and added.carries and isinstance(node.func, ast.Attribute):
+            self._put_into(node.func.value, frame, built=added.built)
+        if name not in FORMS:
+            return NOTHING
+        if name == "zip":
+            return replace(_any_of(positional), parts=tuple(positional))
+        if name == "enumerate" and positional:
+            return replace(positional[0], parts=(NOTHING, positional[0]))
+        if name == "items":
+            return replace(owner, parts=(owner, owner))
+        return replace(_any_of([owner, *positional, *named.values()]), parts=())
+
+
+def follow(house: House, start: str) -> dict[str, int]:
+    """Follow a parameter, "FILE:FUNCTION:PARAMETER", and return the counts of its trip."""
+    file, function, parameter = start.split(":")
+    module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    trip = Trip(house)
+    trip.start(module, function, parameter)
+    levels = package_levels(house)
+    visited = trip.visited.values()
+    stays = [module for module, _ in itertools.groupby(function.module for function in visited)]
+    heights = [levels[package_of(module)] for module in stays]
+    return {
+        "stays": len(stays),
+        "modules": len(set(stays)),
+        "climbs": sum(after > before for before, after in itertools.pairwise(heights)),
+        "functions": len(trip.visited),
+        "open": trip.open,
+    }
+
+
+def _any_of(values: Iterable[Value]) -> Value:
+    """Return what is known of a container of these values."""
+    result = NOTHING
+    for value in values:
+        result = result.or_else(replace(value, parts=()))
+    return result
+
+
+def _no_values(arguments: ast.arguments) -> dict[str, Value]:
+    return {argument.arg: NOTHING for argument in [*arguments.posonlyargs, *arguments.args]}
+
+
+def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, ast.expr | None]:
+    """Return the annotations of the parameters that a call can name or place, in their order."""
+    arguments = node.args
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    return {argument.arg: argument.annotation for argument in every}
+
+
+def _targets(node: ast.AST) -> list[ast.expr]:
+    if isinstance(node, ast.Assign):
+        return node.targets
+    return [node.target] if isinstance(node, ast.AnnAssign) else []
+
+
+def _import_names(node: ast.Import | ast.ImportFrom) -> dict[str, str]:
+    """Return the names that an import binds, and what they mean."""
+    if isinstance(node, ast.ImportFrom):
+        return {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    bound = {alias.asname: alias.name for alias in node.names if alias.asname}
+    roots = {alias.name.split(".")[0] for alias in node.names if not alias.asname}
+    return {**bound, **{root: root for root in roots}}
+
+
+def _is_super(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and _last_name(node.func) == "super"
+
+
+def _last_name(node: ast.AST) -> str:
+    """Return the last part of a dotted name or of the name of what is called; else ""."""
+    if isinstance(node, ast.Call):
+        return _last_name(node.func)
+    return node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
+
+
+# Imports.
+
+
+def package_levels(house: House) -> dict[str, int]:
+    """Return the level of each package: the longest chain of downward imports below it."""
+    edges = {importer: set(imported) for importer, imported in package_graph(house).items()}
+    for importer, imported in upward_imports(house):
+        edges[importer].discard(imported)
+    levels: dict[str, int] = {}
+
+    def level(package: str) -> int:
+        if package not in levels:
+            levels[package] = 1 + max(map(level, edges[package]), default=0)
+        return levels[package]
+
+    for package in edges:
+        level(package)
+    return levels
+
+
+def upward_imports(house: House) -> dict[tuple[str, str], int]:
+    """Return the imports that run upwards where the fewest do: (importer, imported) -> how many."""
+    weights: dict[tuple[str, str], int] = {}
+    for importer, imported in {(each.importer, each.imported) for each in house.inside()}:
+        pair = (package_of(importer), package_of(imported))
+        if pair[0] != pair[1]:
+            weights[pair] = weights.get(pair, 0) + 1
+    upward = {}
+    for circle in circles(package_graph(house)):
+        order = _order(circle, weights)
+        for below, above in itertools.combinations(order, 2):
+            if (below, above) in weights:
+                upward[below, above] = weights[below, above]
+    return upward
+
+
+def _order(packages: list[str], weights: Mapping[tuple[str, str], int]) -> list[str]:
+    """Return packages from the ground up so that the fewest imports run upwards.
+
+    Exact, and exponential in their number: the best order of a set ends with one of its members,
+    above the best order of the rest. Of orders that are as good, the public names ("jattr") stand
+    highest.
+    """
+    # A set of packages is a number with a bit for each. Its best order comes with its upward
+    # imports and with minus the place of the public names in it.
+    best: dict[int, tuple[int, int, list[str]]] = {0: (0, 0, [])}
+    for chosen in range(1, 1 << len(packages)):
+        choices = []
+        for i, top in enumerate(packages):
+            if chosen >> i & 1:
+                cost, place, order = best[chosen & ~(1 << i)]
+                rising = sum(weights.get((below, top), 0) for below in order)
+                place = -len(order) if top == "jattr" else place
+                choices.append((cost + rising, place, [*order, top]))
+        best[chosen] = min(choices)
+    return best[(1 << len(packages)) - 1][2]
+
+
+# Constants and text.
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Python file: its path within the tree, its text and its syntax."""
+
+    path: str
+    text: str
+    tree: ast.Module
+
+    @property
+    def is_package(self) -> bool:
+        """Whether it belongs to the package."""
+        return self.path.startswith(("jattr/", "converters/"))
+
+
+def read_sources(tree: Path) -> list[Source]:
+    """Read the Python files of a tree that git tracks, or all, where it is no repository."""
+    paths = _git(tree, "ls-files", "*.py").split()
+    if not paths:
+        paths = sorted(path.relative_to(tree).as_posix() for path in tree.rglob("*.py"))
+    texts = {path: (tree / path).read_text(encoding="utf-8") for path in paths}
+    return [Source(path, text, ast.parse(text, path)) for path, text in texts.items()]
+
+
+def _git(tree: Path, *words: str) -> str:
+    command = ["git", "-C", str(tree), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def constants_of(tree: ast.Module) -> dict[str, object]:
+    """Return the names that a module gives a literal value, or arithmetic of numbers, at its top.
+
+    >>> constants_of(ast.parse("STEP = 2.0\\nHALF = STEP / 4\\nBOTH = (STEP, 1)\\nf = open"))
+    {'STEP': 2.0, 'HALF': 0.5, 'BOTH': (2.0, 1)}
+    """
+    constants: dict[str, object] = {}
+    for node in tree.body:
+        value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+        if value is None:
+            continue
+        try:
+            constant = _constant(value, constants)
+        except (ValueError, TypeError, SyntaxError, ArithmeticError):
+            continue
+        for target in _targets(node):
+            if isinstance(target, ast.Name):
+                constants[target.id] = constant
+    return constants
+
+
+def _constant(node: ast.expr, known: Mapping[str, object]) -> object:
+    """Return the value of a literal, or of arithmetic of known names; ValueError: neither."""
+    if isinstance(node, ast.Name) and node.id in known:
+        return known[node.id]
+    if isinstance(node, ast.Tuple | ast.List):
+        return tuple(_constant(part, known) for part in node.elts)
+    if isinstance(node, ast.BinOp):
+        return _arithmetic(node.op, _constant(node.left, known), _constant(node.right, known))
+    return ast.literal_eval(node)
+
+
+def _arithmetic(operator: ast.operator, left: object, right: object) -> float:
+    if not isinstance(left, int | float) or not isinstance(right, int | float):
+        raise ValueError("arithmetic of what are not numbers")
+    match operator:
+        case ast.Add():
+            return left + right
+        case ast.Sub():
+            return left - right
+        case ast.Mult():
+            return left * right
+        case ast.Div():
+            return left / right
+        case ast.Pow() if abs(right) < 100:
+            return left**right
+        case ast.LShift() if right < 100:
+            return int(left) << int(right)
+    raise ValueError(f"{operator} of these numbers is not counted")
+
+
+def is_number(value: object) -> bool:
+    """Return whether a constant is a number, or a tuple or list of nothing else."""
+    if isinstance(value, tuple | list):
+        return bool(value) and all(map(is_number, value))
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def ambiguous_constants(sources: Iterable[Source]) -> dict[str, dict[str, object]]:
+    """Return the constants that two modules give different values: name -> path -> value."""
+    places: dict[str, dict[str, object]] = {}
+    for source in sources:
+        for name, value in constants_of(source.tree).items():
+            if source.is_package and name.isupper():
+                places.setdefault(name, {})[source.path] = value
+    different = [name for name in sorted(places) if len(set(map(repr, places[name].values()))) > 1]
+    return {name: places[name] for name in different}
+
+
+def capitals_of(tree: ast.Module) -> list[str]:
+    """Return the names in capitals that a module assigns at its top."""
+    targets = [target for node in tree.body for target in _targets(node)]
+    return [name for target in targets if (name := _last_name(target)).isupper()]
+
+
+def function_imports(tree: ast.Module) -> int:
+    """Return how many import statements stand inside functions."""
+    inside = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            for part in ast.walk(node):
+                if isinstance(part, ast.Import | ast.ImportFrom):
+                    inside.add((part.lineno, part.col_offset))
+    return len(inside)
+
+
+def comment_lines(text: str) -> int:
+    """Return how many lines hold a comment and nothing else.
+
+    >>> comment_lines("# one\\nx = 1  # not this\\n\\n    # two\\n")
+    2
+    """
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    comments = (token for token in tokens if token.type == tokenize.COMMENT)
+    return sum(token.line.lstrip().startswith("#") for token in comments)
+
+
+def annotations_of(tree: ast.Module) -> Iterator[ast.expr]:
+    """Yield the annotations of parameters, results and variables."""
+    for node in ast.walk(tree):
+        for annotation in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+            if isinstance(annotation, ast.expr):
+                yield annotation
+
+
+def _is_any(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name | ast.Attribute) and _last_name(node) == "Any"
+
+
+def measure(tree: Path, start: str | None = None) -> dict[str, object]:
+    """Return every figure of a tree, in the order of the table."""
+    if start is None:
+        places = ("jattr/attribution/attribute.py", "jattr/attribution.py")
+        start = next(f"{place}:attribute:images" for place in places if (tree / place).exists())
+    house, sources = read_house(tree), read_sources(tree)
+    upward = upward_imports(house)
+    ambiguous = ambiguous_constants(sources)
+    numbers = [name for name in ambiguous if all(map(is_number, ambiguous[name].values()))]
+    return {
+        "title": f"Structure of version {_version(tree)}",
+        "command": "python scripts/structure.py --tree DIR --json FILE",
+        "commit": _git(tree, "rev-parse", "HEAD").strip(),
+        "followed": start,
+        **follow(house, start),
+        "circles": len(circles(module_graph(house))),
+        "upward_imports": sum(upward.values()),
+        **_engine_figures([source for source in sources if source.path.startswith(ENGINE)]),
+        "ambiguous_constants": len(ambiguous),
+        "ambiguous_numbers": len(numbers),
+        **_text_figures(sources),
+        "readme_bytes": _size(tree / "README.md"),
+        "build_notes_bytes": _size(tree / "BUILD_NOTES.md"),
+        "details": {
+            "circles": circles(module_graph(house)),
+            "upward_imports": [f"{a} -> {b}: {count}" for (a, b), count in upward.items()],
+            "ambiguous_numbers": [f"{name}: {_listed(ambiguous[name])}" for name in numbers],
+        },
+    }
+
+
+def _listed(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{path} = {value!r}" for path, value in values.items())
+
+
+def _engine_figures(engine: list[Source]) -> dict[str, int]:
+    values = [value for source in engine for value in constants_of(source.tree).values()]
+    return {
+        "engine_files": len(engine),
+        "engine_constants": sum(map(is_number, values)),
+        "engine_capitals": sum(len(capitals_of(source.tree)) for source in engine),
+    }
+
+
+def _text_figures(sources: list[Source]) -> dict[str, int | float]:
+    package = [source for source in sources if source.is_package]
+    library = [source for source in sources if source.path.startswith("jattr/")]
+    lines = sum(_lines(source) for source in package)
+    comments = sum(comment_lines(source.text) for source in package)
+    annotations = [node for source in package for node in annotations_of(source.tree)]
+    in_library = [node for source in library for node in annotations_of(source.tree)]
+    return {
+        "function_imports": sum(function_imports(source.tree) for source in package),
+        "comments_per_1000_lines": round(1000 * comments / lines, 1),
+        "lines_over_100_jattr": sum(map(_long_lines, library)),
+        "lines_over_100_package": sum(map(_long_lines, package)),
+        "lines_over_100_tree": sum(map(_long_lines, sources)),
+        "any_annotations_jattr": sum(map(_is_any, in_library)),
+        "any_annotations": sum(map(_is_any, annotations)),
+        "any_inside_annotations": sum(_is_any(p) for node in annotations for p in ast.walk(node)),
+        "lines_jattr": sum(map(_lines, library)),
+        "lines_converters": lines - sum(map(_lines, library)),
+    }
+
+
+def _lines(source: Source) -> int:
+    return len(source.text.splitlines())
+
+
+def _long_lines(source: Source) -> int:
+    return sum(len(line) > 100 for line in source.text.splitlines())
+
+
+def _version(tree: Path) -> str:
+    """Return the version that a tree says it has."""
+    for file in ("_version.py", "__init__.py"):
+        path = tree / "jattr" / file
+        if path.exists():
+            constants = constants_of(ast.parse(path.read_text(encoding="utf-8")))
+            if "__version__" in constants:
+                return str(constants["__version__"])
+    return "unknown"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def main() -> None:
+    """Measure a tree, print the table, and write the JSON that was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tree", type=Path, default=Path(__file__).parents[1])
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--follow", metavar="FILE:FUNCTION:PARAMETER", help="another parameter")
+    options = parser.parse_args()
+    figures = measure(options.tree, options.follow)
+    for name, value in figures.items():
+        if name != "details":
+            print(f"{name:24} {value}")
+    if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
