@@ -1,4 +1,4 @@
-"""Every rule of docs/pictures.md; `test_image_refusals` has what is refused."""
+"""Every rule of docs/images.md; `test_image_refusals` has what is refused."""
 
 import hashlib
 import io

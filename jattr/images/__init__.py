@@ -1,6 +1,6 @@
 """Pictures in and out: files to bytes of exact values, bytes to floats, a picture to a generator's shape.
 
-The rules are stated in `docs/pictures.md`. Needs Pillow and numpy only; importing it does not import jax.
+The rules are stated in `docs/images.md`. Needs Pillow and numpy only; importing it does not import jax.
 """
 
 from jattr.images.fitting import fit, fit_notes

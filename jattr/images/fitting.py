@@ -47,7 +47,7 @@ def check_size(pixels: NDArray[np.uint8], size: tuple[int, int], *, resize: bool
 
 
 def with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    """Pixels with 1, 3 or 4 channels, by the rules of docs/pictures.md."""
+    """Pixels with 1, 3 or 4 channels, by the rules of docs/images.md."""
     check_pixels(pixels)
     if channels not in CHANNELS:
         raise ImageError(f"{channels} channels were asked for; legal are 1 (greyscale), 3 (RGB) and 4 (RGBA)")

@@ -95,7 +95,7 @@ def read_image(
     size: tuple[int, int] | None = None,
     resize: bool = False,
 ) -> NDArray[np.uint8]:
-    """The pixels of a picture file, uint8 [H, W, C], by the rules of docs/pictures.md.
+    """The pixels of a picture file, uint8 [H, W, C], by the rules of docs/images.md.
 
     `channels`: 1 greyscale, 3 RGB, 4 straight-alpha RGBA, None the file's own kind.
     `size`: (H, W), None the file's own. Raises ImageError for files and sizes that jattr refuses.
