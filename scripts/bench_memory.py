@@ -118,8 +118,8 @@ def draw(rows: list[dict[str, Any]], file: str) -> None:
         label = f"{used} candidates"
         time_axes.plot(counts, [row["seconds"] / 60 for row in mine], "o-", label=label)
         memory_axes.plot(counts, [row["peak_mib"] / 1024 for row in mine], "o-", label=label)
-    time_axes.set(xlabel="pictures", ylabel="minutes", xlim=0, ylim=0)
-    memory_axes.set(xlabel="pictures", ylabel="peak memory, GiB", xlim=0, ylim=0)
+    time_axes.set(xlabel="images", ylabel="minutes", xlim=0, ylim=0)
+    memory_axes.set(xlabel="images", ylabel="peak memory, GiB", xlim=0, ylim=0)
     time_axes.legend()
     figure.savefig(file, dpi=150)
 

@@ -22,13 +22,12 @@ def test_the_page_is_up_to_date():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_file_of_numbers_has_its_origin(path):
+def test_every_file_of_numbers_says_where_they_are_from(path):
     found = json.loads(path.read_text(encoding="utf-8"))
-    if found.get("schema") != "jattr-benchmark/1":
-        pytest.skip("another form")
     assert found["command"]
-    assert found["versions"]["jattr"]
-    assert found["rows"] or found["notes"]
+    if found.get("schema") == "jattr-benchmark/1":
+        assert found["versions"]["jattr"]
+        assert found["rows"] or found["notes"]
 
 
 def test_a_written_file_states_command_settings_versions_and_rows(tmp_path, monkeypatch):
