@@ -142,7 +142,9 @@ def calibration_error_interval(
     Resampling adds chance to chance, so the interval lies too high rather than too low for a well calibrated candidate.
 
     Args:
-      stated, made, bins: as `reliability`; or [n, k], k probabilities of each picture, which are drawn together.
+      stated: as `reliability`; or [n, k], k probabilities of each picture, which are drawn together.
+      made: in the shape of `stated`, as `reliability`.
+      bins: as `reliability`.
       rng: of the resampled pictures.
       draws: how many sets of pictures are drawn.
       level: of the two-sided interval.
