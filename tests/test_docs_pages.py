@@ -12,6 +12,7 @@ from jattr.cli.main import make_parser
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+WRITTEN = [page for page in PAGES if page.name != "benchmarks.md"]  # that one has names of former versions
 SET_UP_AND_TEST = "python3 -m venv .venv && . .venv/bin/activate && pip install -e '.[test]' && python -m pytest -q"
 
 
@@ -65,12 +66,7 @@ def commands_of(page):
             yield words
 
 
-COMMANDS = [  # benchmarks have those of former versions, shortened
-    (page.relative_to(ROOT).as_posix(), command)
-    for page in PAGES
-    if page.name != "benchmarks.md"
-    for command in commands_of(page)
-]
+COMMANDS = [(page.relative_to(ROOT).as_posix(), command) for page in WRITTEN for command in commands_of(page)]
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in COMMANDS}))
@@ -100,3 +96,11 @@ def test_the_page_of_the_public_names_has_every_one():
     text = (DOCS / "api" / "index.md").read_text(encoding="utf-8")
     listed = re.findall(r"^::: jattr\.(\w+)$", text, re.MULTILINE)
     assert sorted(listed) == sorted(set(jattr.__all__) - {"__version__"})
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=names_of(WRITTEN))
+def test_prose_keeps_to_the_words_of_the_glossary(page):
+    """Code keeps the names that formats and folders have; prose has one word a thing."""
+    prose = re.sub(r"\]\([^)]*\)", "]", without_code(page.read_text(encoding="utf-8")))
+    prose = re.sub(r"^    .*$", "", prose, flags=re.MULTILINE)
+    assert re.findall(r"(?i)\b(?:pictures?|accused|rehears\w+)\b", prose) == []
