@@ -15,15 +15,18 @@ from converters.features import FeatureFormat, convert_features
 from converters.layered import convert_layered
 from converters.rules import Format, convert_by_rows
 from converters.torch_file import find_state_dict, read_checkpoint
+from jattr.distances.feature_folder import FEATURE_FOLDER, check_feature_folder
 from jattr.distances.networks import FeatureNetwork
-from jattr.errors import ConversionError, OutputError
+from jattr.errors import ConversionError
+from jattr.folders import check_folder
+from jattr.folders.kinds import FolderKind, problem_of
 from jattr.generators import autoencoder_kl
 from jattr.generators.base import Generator
 from jattr.generators.card import Card, read_card
 from jattr.generators.card_fields import CardBase
 from jattr.generators.family import FAMILIES, graph_of
 from jattr.generators.family_card import architecture_to_json, parse_family_card
-from jattr.generators.store import save_generator
+from jattr.generators.store import check_generator_folder, save_generator
 from jattr.generators.stored import as_tree
 
 
@@ -58,7 +61,7 @@ def convert(
       name: the generator's; None: the card's, or the destination folder's.
       settings: psi, cutoff and noise of a style-based generator, stored in its card.
       image_size: (height, width) of the pictures, for autoencoders, which fit any; None: what the file suggests.
-      overwrite: replace a folder that is there.
+      overwrite: replace a folder that is there, if it is a generator's or feature folder and holds nothing else.
 
     Raises:
       ConversionError: no family fits the file, or card and weights do not fit; the message lists every mismatch. Or
@@ -66,9 +69,9 @@ def convert(
       CardError, CheckpointError: the card, the weights file cannot be read.
       OutputError: the folder exists and may not be replaced, or cannot be written.
     """
-    if os.path.lexists(destination) and not overwrite:  # before any work; `save_generator` looks again
-        raise OutputError(f"{destination} exists already; choose another place, or --overwrite to replace it")
     source, settings = Path(source), settings or {}
+    kept = [source] if card is None else [source, Path(card)]
+    check_folder(destination, kind=CONVERTED, overwrite=overwrite, kept=kept)  # before any work
     by_card = card is not None or (source.suffix.lower() == ".json" and not source.is_dir())
     if by_card and (arch is not None or settings):
         raise ConversionError("a card says all of the architecture; leave --arch, --psi, --cutoff and --noise away")
@@ -81,10 +84,20 @@ def convert(
         if isinstance(match.format, FeatureFormat):
             if settings or image_size is not None:
                 raise ConversionError(f"{source} is {match.format.title}; leave all settings and --image-size away")
-            return convert_features(match, source, destination, str(name), overwrite=overwrite)
+            return convert_features(match, source, destination, str(name), overwrite=overwrite, kept=kept)
         found = _by_detection(weights, match, name or "", settings, image_size)
     named = dataclasses.replace(found.card, name=name) if name else found.card
-    return save_generator(destination, _with_source(named, found.weights), found.params, overwrite=overwrite)
+    final, kept = _with_source(named, found.weights), [*kept, found.weights]
+    return save_generator(destination, final, found.params, overwrite=overwrite, kept=kept)
+
+
+def _check_converted(folder: Path) -> None:
+    """Check that a folder is a generator's or a feature folder: which of them is to be written is not known yet."""
+    check = check_feature_folder if problem_of(folder, FEATURE_FOLDER) is None else check_generator_folder
+    check(folder)
+
+
+CONVERTED = FolderKind("a generator folder or feature folder", _check_converted)
 
 
 def _by_card(source: Path, card: str | os.PathLike[str] | None) -> Settled:

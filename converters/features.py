@@ -9,7 +9,7 @@ lpips/weights/v0.1. The two files of LPIPS lie in one folder, under any names.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,7 +132,13 @@ def read_folder(folder: Path) -> dict[str, Any] | None:
 
 
 def convert_features(
-    match: Any, source: Path, destination: str | os.PathLike[str], name: str, *, overwrite: bool = False
+    match: Any,
+    source: Path,
+    destination: str | os.PathLike[str],
+    name: str,
+    *,
+    overwrite: bool = False,
+    kept: Iterable[str | os.PathLike[str]] = (),
 ) -> FeatureNetwork:
     """Write a feature folder and return the network.
 
@@ -141,7 +147,8 @@ def convert_features(
       source: the file, or the folder of two.
       destination: the folder to make.
       name: the network's.
-      overwrite: replace a folder that is there.
+      overwrite: replace a folder that is there, if it is a feature folder and holds nothing else.
+      kept: what `destination` must neither be nor hold.
 
     Raises:
       ConversionError: tensors that are missing, left over, of a wrong shape, kind or value: all in one message.
@@ -159,7 +166,7 @@ def convert_features(
         variant=arch.variant,
         source={"layout": match.format.name, "files": _digests(source)} | ({"key": match.key} if match.key else {}),
     )
-    return save_features(destination, card, stored, overwrite=overwrite)
+    return save_features(destination, card, stored, overwrite=overwrite, kept=kept)
 
 
 def _digests(source: Path) -> Mapping[str, str]:

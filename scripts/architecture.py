@@ -55,7 +55,7 @@ FLOORS = {
 # Two packages on one floor do not know each other, but for these: importer -> what it may import.
 NEIGHBOURS = {
     "jattr.bounded_json": {"jattr.errors"},
-    "jattr.folders": {"jattr.errors"},
+    "jattr.folders": {"jattr.errors", "jattr.bounded_json"},
     "jattr.runtime": {"jattr.errors", "jattr._version"},
     "jattr.images": {"jattr.errors", "jattr.bounded_json"},
     "jattr.zoo": {"jattr.generators"},

@@ -90,6 +90,9 @@ def main() -> None:
     args = parser.parse_args()
     enable_compilation_cache()
     logging.set_verbosity(logging.ERROR)  # orbax warns of what does not concern us
+    there = [name for name in args.only if (args.out / name).exists()]
+    if there:
+        raise SystemExit(f"error: {args.out / there[0]} exists; choose another --out, or move it away first")
     for name in args.only:
         train(name, RECIPES[name], args.work.resolve(), args.out)
 
@@ -232,7 +235,7 @@ def write(
     """Write the generator and its training record."""
     source = {"trained by": "scripts/train_zoo.py", "recipe": asdict(recipe), "licence": "Apache-2.0"}
     card, params = network.export(state.average, name, source)
-    generator = save_generator(out / name, card, params, overwrite=True)
+    generator = save_generator(out / name, card, params)
     sheet(network, state.average, work / f"{name}.png")
     record = {
         "recipe": asdict(recipe), "batch": BATCH, "rate": RATE, "penalty": PENALTY, "faces": FACES,

@@ -17,7 +17,7 @@ from jattr.cli.options import (
     start_jax,
     whole_number,
 )
-from jattr.cli.output import new_folder
+from jattr.cli.output import distance_paths, new_folder
 from jattr.cli.table import result_table
 from jattr.errors import InputError
 from jattr.generators.settings import NOISE, SPACES, Settings
@@ -102,7 +102,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       InputError: the run is impossible; or, after everything was written, a picture could not be used.
     """
-    with new_folder(args.out, overwrite=args.overwrite) as work:
+    from jattr.cli.result_folder import RESULT_FOLDER
+
+    inputs = [*args.images, *args.candidates, args.calibration, *distance_paths(args.distance)]
+    with new_folder(args.out, kind=RESULT_FOLDER, overwrite=args.overwrite, inputs=inputs) as work:
         task = prepare(args)
         task.attribute()
         data = task.write(work, args.out)

@@ -20,7 +20,7 @@ from jattr.cli.cache import rehearsal_folder
 from jattr.cli.latents import settings_text
 from jattr.cli.options import Progress
 from jattr.cli.rehearsal_files import RehearsalFiles
-from jattr.cli.result_folder import LATENTS, RESULT, file_sha256, write_latents, write_result
+from jattr.cli.result_folder import LATENTS, REPORT, RESULT, SHEET, file_sha256, write_latents, write_result
 from jattr.cli.sheet import SheetRows
 from jattr.cli.timing import Clock
 from jattr.decision.verdict import DecisionConfig
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 LONGEST_COMMAND = 2_000  # characters, in the report
 BLOCK = 32  # pictures searched together: bounds memory
-SHEET, REPORT = "contact_sheet.png", "report.html"
 PACKAGES = ("jax", "jaxlib", "numpy")
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from jattr.cli.options import Progress, add_common, add_device, emit, start_jax
 from jattr.errors import InputError
+from jattr.folders.kinds import FolderKind, check_names, file_names, read_object
 from jattr.report.words import shown
 
 OUT = "jattr-bench"
-SPEED = "speed"
+SPEED, SPEED_FILE = "speed", "speed.json"
 NAMES = ("optimisers", "restarts", "distances", "robustness", "adversarial", "open-set", "paper", SPEED)
 
 
@@ -60,6 +61,20 @@ def run(args: argparse.Namespace) -> int:
     return run_spec(args, spec)
 
 
+def check_speed_folder(folder: Path) -> None:
+    """Check that a folder holds speed.json alone.
+
+    Raises:
+      InputError: it does not.
+    """
+    check_names(file_names(folder), (SPEED_FILE,))
+    if set(read_object(folder / SPEED_FILE)) != {"steps", "searches", "peak_memory", "versions"}:
+        raise InputError(f"{SPEED_FILE!r} is not that of `jattr bench {SPEED}`")
+
+
+SPEED_FOLDER = FolderKind(f"a folder of `jattr bench {SPEED}`", check_speed_folder)
+
+
 def _speed(args: argparse.Namespace) -> int:
     """Measure, print and write speed.json."""
     import dataclasses
@@ -70,9 +85,9 @@ def _speed(args: argparse.Namespace) -> int:
     from jattr.sweep.speed import peak_memory, search_speeds, step_speeds
     from jattr.sweep.suites import FAMILIES, PAIR
 
-    generators = load_candidates(args.candidates or list(PAIR if args.quick else FAMILIES), resize=True)
-    progress = Progress(2, "measurements")
-    with new_folder(args.out, overwrite=True) as work:
+    with new_folder(args.out, kind=SPEED_FOLDER, overwrite=True, inputs=args.candidates) as work:
+        generators = load_candidates(args.candidates or list(PAIR if args.quick else FAMILIES), resize=True)
+        progress = Progress(2, "measurements")
         steps = step_speeds(generators, (1, 8) if args.quick else (1, 8, 32))
         progress.advance()
         searches = search_speeds(generators, 4 if args.quick else 16)
@@ -82,7 +97,7 @@ def _speed(args: argparse.Namespace) -> int:
             "peak_memory": peak_memory(),
             "versions": versions(),
         }
-        (work / "speed.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        (work / SPEED_FILE).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     lines = [
         f"{shown(one.generator, 40)}, {one.lanes} lanes: {one.milliseconds:.2f} ms a step of a lane"
         f" ({one.spread[0]:.2f} to {one.spread[1]:.2f}), {one.share_of_peak:.0%} of the matrix-product peak"

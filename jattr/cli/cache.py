@@ -26,6 +26,11 @@ def enable_compilation_cache() -> Path | None:
     return folder
 
 
+def cache_folders() -> tuple[Path, ...]:
+    """Return the folders of compiled programs and of rehearsals; none where nothing is kept."""
+    return tuple(folder for folder in (_cache_folder(), rehearsal_folder()) if folder is not None)
+
+
 def rehearsal_folder() -> Path | None:
     """Return the folder, beside the compiled programs', where rehearsals are kept; None where nothing is kept."""
     folder = _cache_folder()

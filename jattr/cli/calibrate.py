@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
+import stat
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +22,9 @@ from jattr.cli.options import (
     start_jax,
     whole_number,
 )
+from jattr.cli.output import distance_paths
 from jattr.errors import ImageError, InputError, OutputError
+from jattr.folders.protected import check_apart, identity
 from jattr.generators.settings import NOISE, SPACES
 from jattr.report.words import shown
 
@@ -43,7 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("candidates", nargs="+", metavar="GEN", help="generator folders or names")
     parser.add_argument("--out", required=True, metavar="FILE", help="JSON file to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is a calibration")
     parser.add_argument(
         "--negatives",
         nargs="+",
@@ -84,8 +89,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       InputError: an option, a candidate or a negative cannot be used.
     """
-    if os.path.lexists(args.out) and not args.overwrite:
-        raise InputError(f"{args.out!r} exists; pass --overwrite to replace it")
+    check_out(args)
     from jattr.calibration_run import calibrate
     from jattr.cli.attribute import load_candidates, make_config
     from jattr.decision.calibration_json import to_json
@@ -105,9 +109,39 @@ def run(args: argparse.Namespace) -> int:
         generators, negatives=negatives, chains=chains, own=args.own, others=args.others, config=config,
         seed=config.seed, progress=progress.advance,
     )  # fmt: skip
+    check_out(args)  # it may have appeared, or changed, meanwhile
     _write(Path(args.out), to_json(found))
     emit(args, _summary(found), _text(found, args.out))
     return 0
+
+
+def check_out(args: argparse.Namespace) -> None:
+    """Check that the calibration may be written: nothing is there, or with `--overwrite` another calibration.
+
+    Raises:
+      OutputError: it may not.
+    """
+    from jattr.cli.attribute import MAX_CALIBRATION
+    from jattr.decision.calibration_json import is_calibration
+
+    check_apart(Path(os.path.abspath(args.out)), [*args.candidates, *distance_paths(args.distance)])
+    if not os.path.lexists(args.out):
+        return
+    if not args.overwrite:
+        raise OutputError(f"{args.out!r} exists; choose another place, or pass --overwrite to replace a calibration")
+    if identity(args.out) in [identity(path) for path in args.negatives]:
+        raise OutputError(f"{args.out!r} is one of the negatives, and is not replaced; choose another place")
+    try:
+        status = os.lstat(args.out)
+        plain = stat.S_ISREG(status.st_mode) and status.st_size <= MAX_CALIBRATION
+        own = plain and is_calibration(Path(args.out).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        own = False
+    if not own:
+        raise OutputError(
+            f"{args.out!r} is no calibration that jattr wrote, and is not replaced; choose another place, or move it"
+            " away first"
+        )
 
 
 def read_negatives(paths: Sequence[str], shape: tuple[int, int, int], *, resize: bool) -> dict[str, np.ndarray]:
@@ -176,11 +210,14 @@ def _files(kinds: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        with part.open("x", encoding="utf-8") as file:
+            file.write(text)
         part.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise OutputError(f"cannot write {str(path)!r}: {error.strerror or error}; choose another place") from error
 
 

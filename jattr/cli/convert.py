@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
         help="layout of the file, where several fit; or"
         " stylegan2-discriminator: not the generator but its discriminator, as a feature folder",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace DST if it exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace DST if jattr wrote it and all that is in it")
     parser.add_argument("--name", metavar="NAME", help="of the generator (default: the card's, or DST's)")
     parser.add_argument(
         "--image-size", type=image_size, metavar="HxW", help="of pictures, for autoencoders (default: the file's)"

@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jattr.bounded_json import read_json_text
 from jattr.cli.options import add_common, add_device, start_jax, whole_number
 from jattr.cli.output import new_folder
-from jattr.errors import GeneratorError, OutputError
+from jattr.errors import GeneratorError, InputError, OutputError
+from jattr.folders.kinds import FolderKind, check_names, file_names, problem_of
 from jattr.report.words import shown
 
 if TYPE_CHECKING:
@@ -46,7 +48,9 @@ def add_parser(subparsers: Any) -> None:
         f" {TRUTH} and the report go to DIR.",
     )
     parser.add_argument("--out", default="jattr-demo", metavar="DIR", help="folder to make (default jattr-demo)")
-    parser.add_argument("--overwrite", action="store_true", help="replace DIR even if it is no demo's")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace DIR if it is empty; a demo's own DIR is replaced anyway"
+    )
     parser.add_argument("--all", action="store_true", help="all bundled generators as candidates, not only four")
     parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0, metavar="S", help="of the secret latents")
     add_device(parser)
@@ -61,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
     start_jax(args.device)
     names = candidate_names(everything=args.all)
     out = Path(args.out)
-    with new_folder(out, overwrite=args.overwrite or (out / TRUTH).is_file()) as work:
+    overwrite = args.overwrite or problem_of(out, DEMO_FOLDER) is None
+    with new_folder(out, kind=DEMO_FOLDER, overwrite=overwrite) as work:
         secrets = make_pictures(work, names, args.seed)
     files = [str(out / PICTURES / secret.file) for secret in secrets]
     options = ["--candidates", *names, "--out", str(out / RESULT), *(["--json"] if args.json else [])]
@@ -75,6 +80,26 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         print(f"\n{truth_table(out, secrets)}\n\nOpen {out / RESULT / 'report.html'} in a browser.")
     return code
+
+
+def check_demo_folder(folder: Path) -> None:
+    """Check that a folder holds a demo's images and who made them, and its result if it came to one.
+
+    Raises:
+      InputError: it does not, or holds anything else.
+    """
+    from jattr.cli.result_folder import check_result_folder
+
+    check_names(file_names(folder, folders=(PICTURES, RESULT)), (TRUTH,))
+    secrets = read_json_text((folder / TRUTH).read_text(encoding="utf-8"))
+    if not isinstance(secrets, list) or not secrets:
+        raise InputError(f"{TRUTH!r} is not that of a demo")
+    check_names(file_names(folder / PICTURES), [Secret(**secret).file for secret in secrets])
+    if (folder / RESULT).exists():
+        check_result_folder(folder / RESULT)
+
+
+DEMO_FOLDER = FolderKind("a folder of `jattr demo`", check_demo_folder)
 
 
 def candidate_names(*, everything: bool) -> tuple[str, ...]:

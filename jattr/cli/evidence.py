@@ -24,6 +24,7 @@ from jattr.cli.options import (
 )
 from jattr.cli.output import new_folder
 from jattr.errors import InputError
+from jattr.folders.kinds import FolderKind, check_names, file_names, read_object
 from jattr.generators.settings import NOISE, SPACES
 from jattr.report.words import shown
 
@@ -101,7 +102,9 @@ def make_run(args: argparse.Namespace) -> int:
     from jattr.report.evidence_page import evidence_page
 
     picture = read_bytes(args.picture)
-    with new_folder(args.out, overwrite=args.overwrite) as work, PrivateStore.open(args.log) as private:
+    inputs = [args.picture, args.candidate, *args.also]
+    new = new_folder(args.out, kind=EVIDENCE_FOLDER, overwrite=args.overwrite, inputs=inputs, kept=[args.log])
+    with new as work, PrivateStore.open(args.log) as private:
         policy = read_policy(Path(args.log) / POLICY)
         with LogStore.open(args.log, writable=False) as log:
             start, end = _window(log, args.window)
@@ -116,6 +119,22 @@ def make_run(args: argparse.Namespace) -> int:
     where = f"written to {shown(args.out, 200)}: {FILE}, {PAGE}"
     emit(args, facts_of(made, attribution), text_of(made, attribution, [where]))
     return 0
+
+
+def check_evidence_folder(folder: Path) -> None:
+    """Check that a folder holds evidence and its page; the evidence is not verified.
+
+    Raises:
+      InputError: it does not, or holds anything else.
+    """
+    from jattr.ledger.evidence.bundle import FILE, WORDS
+
+    check_names(file_names(folder), (FILE, PAGE))
+    if set(read_object(folder / FILE)) != {"jattr", *WORDS, "signature"}:
+        raise InputError(f"{FILE!r} is no evidence")
+
+
+EVIDENCE_FOLDER = FolderKind("a folder of evidence", check_evidence_folder)
 
 
 def verify_run(args: argparse.Namespace) -> int:

@@ -55,11 +55,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generate, write and report."""
-    from jattr.cli.latents import check_latents_options, read_latents, write_latents
+    from jattr.cli.latents import IMAGE_FOLDER, check_latents_options, read_latents, write_latents
     from jattr.generators.store import load_generator
 
     check_latents_options(args)
-    with new_folder(args.out, overwrite=args.overwrite) as work:
+    inputs = [args.generator, args.latents]
+    with new_folder(args.out, kind=IMAGE_FOLDER, overwrite=args.overwrite, inputs=inputs) as work:
         start_jax(args.device)
         generator = load_generator(args.generator)
         if args.latents is None:

@@ -15,12 +15,15 @@ import numpy as np
 from jattr.bounded_json import read_json_text
 from jattr.cli.npz import read_npz
 from jattr.errors import InputError
+from jattr.folders.kinds import FolderKind, check_names, file_names
 from jattr.generators.settings import Settings
 
 if TYPE_CHECKING:
     from jattr.generators.base import Generator
 
 Arrays = Mapping[str, np.ndarray]
+LATENTS = "latents.npz"
+RECEIPT = ".tlog-proof"  # ends the name of a picture's receipt
 
 
 def check_latents_options(args: argparse.Namespace) -> None:
@@ -46,6 +49,37 @@ def write_latents(path: Path, generator: Generator, z: np.ndarray, label: np.nda
         arrays["settings"] = np.array(settings_text(generator))
     with path.open("xb") as file:
         np.savez(file, **arrays)
+
+
+def check_image_folder(folder: Path) -> None:
+    """Check that a folder holds `latents.npz` and an image of each latent.
+
+    Raises:
+      InputError: it does not, or holds anything else.
+    """
+    check_names(file_names(folder), (LATENTS, *_image_names(folder)))
+
+
+def check_logged_folder(folder: Path) -> None:
+    """Check that a folder holds `latents.npz` and an image of each latent, with its receipt.
+
+    Raises:
+      InputError: it does not, or holds anything else.
+    """
+    images = _image_names(folder)
+    check_names(file_names(folder), (LATENTS, *images, *(name + RECEIPT for name in images)))
+
+
+IMAGE_FOLDER = FolderKind("a folder of images", check_image_folder)
+LOGGED_FOLDER = FolderKind("a folder of logged images", check_logged_folder)
+
+
+def _image_names(folder: Path) -> list[str]:
+    """Return the names of the images that belong to a folder's latents."""
+    arrays = read_npz(folder / LATENTS)
+    if set(arrays) - {"settings"} != {"z", "label", "digest", "space"} or arrays["digest"].ndim or not arrays["z"].ndim:
+        raise InputError(f"{LATENTS!r} is not that of such a folder")
+    return [f"{number:05d}.png" for number in range(len(arrays["z"]))]
 
 
 def settings_text(generator: Generator) -> str:

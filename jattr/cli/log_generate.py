@@ -25,7 +25,7 @@ MAX_RECEIPT = 2_000_000
 def generate(args: argparse.Namespace) -> int:
     """Log the intents, make the pictures, log the results, and only then let the folder appear."""
     from jattr.cli.generate import draw_latents
-    from jattr.cli.latents import write_latents
+    from jattr.cli.latents import LOGGED_FOLDER, write_latents
     from jattr.generators.store import load_generator
     from jattr.ledger.picture_receipts import make_receipt
     from jattr.ledger.private import PrivateStore
@@ -33,7 +33,10 @@ def generate(args: argparse.Namespace) -> int:
     from jattr.ledger.store import LogStore
 
     seed = secrets.randbits(32) if args.seed is None else args.seed
-    with new_folder(args.out, overwrite=args.overwrite) as work, LogStore.open(args.folder) as log:
+    new = new_folder(
+        args.out, kind=LOGGED_FOLDER, overwrite=args.overwrite, inputs=[args.generator], kept=[args.folder]
+    )
+    with new as work, LogStore.open(args.folder) as log:
         start_jax(args.device)
         gen = load_generator(args.generator).view(args.space, **given_settings(args))
         z, label = draw_latents(gen, args.n, seed, args.label)

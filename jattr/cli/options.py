@@ -19,7 +19,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Add `--out` and `--overwrite`, for `new_folder`."""
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to make")
-    parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the folder if this command wrote it and all that is in it"
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

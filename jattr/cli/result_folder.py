@@ -15,9 +15,11 @@ import numpy as np
 
 from jattr.cli.npz import read_npz
 from jattr.errors import InputError
+from jattr.folders.kinds import FolderKind, check_names, file_names, read_object
 from jattr.result import parse_result
 
 RESULT, LATENTS = "result.json", "latents.npz"
+SHEET, REPORT = "contact_sheet.png", "report.html"
 MAX_RESULT_BYTES = 256 << 20
 MAX_LATENTS_BYTES = 2 << 30
 
@@ -32,6 +34,23 @@ class SavedResult:
     found: np.ndarray  # [pictures, candidates] bool: whether there is a latent
     digests: tuple[str, ...]  # of the candidates, as latents.npz states them
     latents_sha256: str  # of latents.npz as it is now
+
+
+def check_result_folder(folder: Path) -> None:
+    """Check that a folder is a result, and that its two files belong together; what a result says is not checked.
+
+    Raises:
+      InputError: it is not, or holds anything else.
+    """
+    check_names(file_names(folder), (RESULT, LATENTS, SHEET, REPORT))
+    data = read_object(folder / RESULT)
+    if not {"schema", "settings", "versions", "candidates", "latents", "pictures"} <= set(data):
+        raise InputError(f"{RESULT!r} is no result of `jattr attribute`")
+    if data["latents"]["sha256"] != file_sha256(folder / LATENTS):
+        raise InputError(f"{LATENTS!r} is not the file that {RESULT!r} states")
+
+
+RESULT_FOLDER = FolderKind("a result", check_result_folder)
 
 
 def write_latents(

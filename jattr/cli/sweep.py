@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jattr.cli.options import Progress, add_common, add_device, emit, start_jax
+from jattr.cli.output import distance_paths
 from jattr.errors import InputError
 from jattr.report.words import shown
 
@@ -43,7 +45,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export = _action(below, "export", export_sweep, "write tables, figures and the page of a sweep")
     export.add_argument("folder", metavar="DIR")
     export.add_argument("--out", required=True, metavar="DIR", help="folder to make")
-    export.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
+    export.add_argument(
+        "--overwrite", action="store_true", help="replace the folder if it is an export and nothing else"
+    )
     export.add_argument("--format", nargs="+", choices=FORMATS, default=list(USUAL))
     compare = _action(below, "compare", compare_sweeps, "compare two sweeps, cell by cell")
     compare.add_argument("first", metavar="A")
@@ -81,6 +85,7 @@ def run_spec(args: argparse.Namespace, spec: Spec) -> int:
 
     if args.dry_run:
         return _dry_run(args, spec)
+    _check_report(args, args.out, spec)
     plan = make_plan(spec)
     progress = Progress(len(plan.cells), "cells")
     ran = run_plan(
@@ -99,6 +104,7 @@ def resume_sweep(args: argparse.Namespace) -> int:
 
     start_jax(args.device)
     plan = run.stored_plan(args.folder)
+    _check_report(args, args.folder, plan.spec)
     progress = Progress(len(plan.cells), "cells")
     ran = run.resume_plan(
         plan, args.folder, again=args.again, executor=_executor(args), progress=lambda _, kept: progress.reach(kept)
@@ -138,14 +144,35 @@ def _dry_run(args: argparse.Namespace, spec: Spec) -> int:
     return 0
 
 
+def _check_report(args: argparse.Namespace, folder: str, spec: Spec) -> None:
+    """Check, before the long run, that the report may be written at its end.
+
+    Raises:
+      OutputError: where it goes is something else than an earlier report.
+    """
+    from jattr.folders import check_folder
+    from jattr.sweep.report.export import EXPORT_FOLDER
+
+    if not args.no_report:
+        check_folder(Path(folder) / REPORT, kind=EXPORT_FOLDER, overwrite=True, inputs=_inputs(spec), kept=[folder])
+
+
+def _inputs(spec: Spec) -> list[str]:
+    """Return what a sweep reads, or may."""
+    found = [*spec.candidates]
+    for pictures in spec.pictures:
+        found += [*pictures.generators, pictures.folder]
+    for setting in spec.settings:
+        found += distance_paths(setting.config.distance)
+    return [path for path in found if path]
+
+
 def _report(args: argparse.Namespace, folder: str, ran: Ran) -> int:
     """Write the report and print how it went.
 
     Raises:
       InputError: some cells failed; their errors are in the store.
     """
-    from pathlib import Path
-
     from jattr.sweep.report.export import export
     from jattr.sweep.report.tables import summary
     from jattr.sweep.store import FAILED, open_for_reading
@@ -153,7 +180,7 @@ def _report(args: argparse.Namespace, folder: str, ran: Ran) -> int:
     with open_for_reading(folder) as store:
         text = summary(store)
         if not args.no_report:
-            export(store, Path(folder) / REPORT, overwrite=True)
+            export(store, Path(folder) / REPORT, overwrite=True, inputs=_inputs(ran.plan.spec))
         errors = [dict(zip(store.table("cells").columns, row, strict=True)) for row in store.table("cells").rows]
     errors = [cell for cell in errors if cell["status"] == FAILED]
     where = "" if args.no_report else f"\nwritten to {shown(folder, 200)}: {REPORT}/report.html and its tables"

@@ -41,6 +41,15 @@ def to_json(calibration: Calibration) -> str:
     return json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+def is_calibration(text: str) -> bool:
+    """Return whether text is a calibration that jattr wrote, of whichever schema; its scores are not checked."""
+    try:
+        data = read_json_text(text)
+    except ValueError:
+        return False
+    return isinstance(data, dict) and set(data) == set(TOP) and data["null"] == NULL
+
+
 def from_json(text: str) -> Calibration:
     """Return the calibration that JSON text holds.
 

@@ -6,7 +6,7 @@ digest. `jattr convert` writes such folders from public files; nothing is ever d
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from jattr.distances.networks import NETWORKS, FeatureNetwork, check_shapes, make_network, network_of
 from jattr.errors import GeneratorError, InputError
-from jattr.folders import new_folder
+from jattr.folders import AnyPath, new_folder
+from jattr.folders.kinds import FolderKind, check_names, file_names
 from jattr.generators.card_json import plain, read_json
 from jattr.generators.card_problems import show, suggest
 from jattr.generators.digest import flatten
@@ -34,11 +35,12 @@ def make_card(*, name: str, architecture: str, variant: str, source: Mapping[str
 
 
 def save_features(
-    folder: str | os.PathLike[str],
+    folder: AnyPath,
     card: Mapping[str, Any],
     tensors: Mapping[str, np.ndarray],
     *,
     overwrite: bool = False,
+    kept: Iterable[AnyPath] = (),
 ) -> FeatureNetwork:
     """Write a feature folder, whole or not at all, and return the network.
 
@@ -46,17 +48,32 @@ def save_features(
       folder: the folder to make.
       card: from `make_card`.
       tensors: stored tensors by path, float32.
-      overwrite: replace a folder that is there.
+      overwrite: replace a folder that is there, if it is a feature folder and holds nothing else.
+      kept: files and folders that the tensors come from; `folder` neither is nor holds one of them.
 
     Raises:
       InputError: card and tensors do not fit, the folder exists and may not be replaced, or cannot be written.
     """
     network = make_network(checked_card(card), tensors)
-    with new_folder(folder, overwrite=overwrite) as work:
+    with new_folder(folder, kind=FEATURE_FOLDER, overwrite=overwrite, kept=kept) as work:
         write_params(work / PARAMS_FOLDER, as_tree(tensors))
         text = json.dumps(network.card, indent=1, ensure_ascii=False, allow_nan=False)
         (work / CARD_FILE).write_text(text + "\n", encoding="utf-8")
     return network
+
+
+def check_feature_folder(folder: Path) -> None:
+    """Check that a folder is a feature folder, but for its digests: no array is read.
+
+    Raises:
+      InputError: it is not, or holds anything else.
+    """
+    check_names(file_names(folder, folders=(PARAMS_FOLDER,)), (CARD_FILE,))
+    card = checked_card(plain(read_json(folder / CARD_FILE)))
+    check_shapes(card, read_shapes(folder / PARAMS_FOLDER))
+
+
+FEATURE_FOLDER = FolderKind("a feature folder", check_feature_folder)
 
 
 def load_features(folder: str | os.PathLike[str]) -> FeatureNetwork:

@@ -5,7 +5,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from jattr.errors import CardError, GeneratorError
-from jattr.folders import new_folder
+from jattr.folders import AnyPath, new_folder
+from jattr.folders.kinds import FolderKind, check_names, file_names
 from jattr.generators.base import Generator
 from jattr.generators.card_fields import CardBase
 from jattr.generators.card_json import plain, read_json
@@ -57,7 +58,12 @@ def make_generator(card: CardBase, params: Mapping[str, Any]) -> Generator:
 
 
 def save_generator(
-    folder: str | os.PathLike[str], card: CardBase, params: Mapping[str, Any], *, overwrite: bool = False
+    folder: AnyPath,
+    card: CardBase,
+    params: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+    kept: Iterable[AnyPath] = (),
 ) -> Generator:
     """Write a generator folder, whole or not at all, and return the generator.
 
@@ -65,18 +71,33 @@ def save_generator(
       folder: the folder to make.
       card: the card; its name becomes the generator's.
       params: stored tensors, nested dicts of float32 arrays.
-      overwrite: replace a folder that is there.
+      overwrite: replace a folder that is there, if it is a generator's and holds nothing else.
+      kept: files and folders that the tensors come from; `folder` neither is nor holds one of them.
 
     Raises:
       GeneratorError: card and tensors do not fit (`make_generator`); nothing is written then.
       OutputError: the folder exists and may not be replaced, or cannot be written.
     """
     generator = make_generator(card, params)
-    with new_folder(folder, overwrite=overwrite) as work:
+    with new_folder(folder, kind=GENERATOR_FOLDER, overwrite=overwrite, kept=kept) as work:
         write_params(work / PARAMS_FOLDER, params)
         text = json.dumps(generator.card, indent=1, ensure_ascii=False, allow_nan=False)
         (work / CARD_FILE).write_text(text + "\n", encoding="utf-8")
     return generator
+
+
+def check_generator_folder(folder: Path) -> None:
+    """Check that a folder is a generator's, but for its digests: no array is read.
+
+    Raises:
+      InputError: it is not, or holds anything else.
+    """
+    check_names(file_names(folder, folders=(PARAMS_FOLDER,)), (CARD_FILE,))
+    card, _ = _read_card_file(folder / CARD_FILE)
+    GENERATORS[card.kind].check_params(card, read_shapes(folder / PARAMS_FOLDER))
+
+
+GENERATOR_FOLDER = FolderKind("a generator folder", check_generator_folder)
 
 
 def load_generator(path_or_bundled_name: str | os.PathLike[str]) -> Generator:

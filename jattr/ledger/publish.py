@@ -6,13 +6,12 @@ whatever moment a reader or a crash meets, the checkpoint that is there has all 
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
-from jattr.ledger.durable import held, make_folder, replace_file, sync_folder, write_file
+from jattr.ledger.durable import TEMPORARY, held, make_folder, replace_file, sync_folder, write_file
 from jattr.ledger.encoding import HASH_BYTES
 from jattr.ledger.log_view import LogView
 from jattr.ledger.note import MAX_BYTES, open_note
@@ -69,6 +68,8 @@ def _project(store: LogStore, folder: Path, note: bytes, new: Checkpoint, old: i
     """Write what the tree of `new` has and that of `old` entries has not, and then the checkpoint."""
     sizes = [signed.size for signed in store.checkpoints(old) if signed.size < new.size]
     tiles = sorted(set(_tiles(new.size, old, sizes)), key=lambda tile: (tile.level is not None, tile.level or 0, tile))
+    if not os.path.lexists(folder / CHECKPOINT):  # a first publication, perhaps one that was interrupted
+        _check_unclaimed(store, folder, tiles)
     for first in range(0, len(tiles), BATCH):
         folders = {_write_tile(store, folder, tile) for tile in tiles[first : first + BATCH]}
         for touched in sorted(folders):
@@ -77,7 +78,7 @@ def _project(store: LogStore, folder: Path, note: bytes, new: Checkpoint, old: i
     replace_file(folder / CHECKPOINT, note)
     for tile in tiles:
         if tile.width == WIDTH:
-            shutil.rmtree(folder / f"{tile}.p", ignore_errors=True)
+            _delete_partial(folder / f"{tile}.p")
     return len(tiles)
 
 
@@ -92,19 +93,53 @@ def _tiles(size: int, old: int, sizes: Iterable[int]) -> Iterator[TilePath]:
                 yield TilePath(level, index, width)
 
 
+def _check_unclaimed(store: LogView, folder: Path, tiles: Iterable[TilePath]) -> None:
+    """Check that no file which is not this log's would be replaced.
+
+    Raises:
+      LedgerError: one would be.
+    """
+    for tile in tiles:
+        path = folder / str(tile)
+        if os.path.lexists(path) and (not path.is_file() or path.read_bytes() != _tile_data(store, tile)):
+            raise LedgerError(
+                f"{path} is not of this log, and {folder} has no {CHECKPOINT}; choose another folder, or take the file"
+                " away"
+            )
+
+
+def _delete_partial(folder: Path) -> None:
+    """Delete the partial tiles in a folder, and it, unless there is something else in it."""
+    with contextlib.suppress(OSError):
+        if folder.is_symlink():
+            return
+        for path in folder.iterdir():
+            if path.name.removesuffix(TEMPORARY).isdecimal():
+                path.unlink()
+        folder.rmdir()
+
+
 def _write_tile(store: LogView, folder: Path, tile: TilePath) -> Path:
     """Write a tile and return the folder whose names changed."""
-    start = tile.index * WIDTH
-    if tile.level is None:
-        data = encode_bundle(store.entries(start, start + tile.width))
-    else:
-        data = store.tile(tile.level, tile.index)[: tile.width * HASH_BYTES]
-        if len(data) != tile.width * HASH_BYTES:
-            raise LedgerError(f"the log has no tile {tile}")
     path = folder / str(tile)
     make_folder(path.parent)
-    write_file(path, data)
+    write_file(path, _tile_data(store, tile))
     return path.parent
+
+
+def _tile_data(store: LogView, tile: TilePath) -> bytes:
+    """Return what the file of a tile holds.
+
+    Raises:
+      LedgerError: the log has no such tile.
+    """
+    start = tile.index * WIDTH
+    if tile.level is None:
+        return encode_bundle(store.entries(start, start + tile.width))
+    data = store.tile(tile.level, tile.index)[: tile.width * HASH_BYTES]
+    if len(data) != tile.width * HASH_BYTES:
+        raise LedgerError(f"the log has no tile {tile}")
+    return data
 
 
 def _published(store: LogStore, folder: Path) -> int:

@@ -200,8 +200,10 @@ def test_an_output_folder_that_exists_is_kept(attribute, pictures, tmp_path):
     assert code == 2
     assert "exists already" in errors
     assert (out / "mine.txt").read_text() == "mine"
+    assert attribute([pictures["tiny0.png"]], "--overwrite")[0] == 2
+    assert (out / "mine.txt").read_text() == "mine"
+    (out / "mine.txt").unlink()
     assert attribute([pictures["tiny0.png"]], "--overwrite")[0] == 0
-    assert not (out / "mine.txt").exists()
     assert (out / "result.json").exists()
 
 

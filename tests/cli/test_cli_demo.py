@@ -6,6 +6,7 @@ import pytest
 
 from jattr.cli import demo
 from jattr.cli.main import main
+from jattr.folders.kinds import problem_of
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,14 @@ def test_the_report_shows_all_of_it(shown):
     assert len(page.encode()) < 3_000_000
     for name in demo.CANDIDATES:
         assert name in page
+
+
+def test_a_demo_is_told_from_all_else(shown):
+    out, _ = shown
+    assert problem_of(out, demo.DEMO_FOLDER) is None
+    (out / "result" / "mine").write_text("keep")
+    assert "it holds 'mine'" in problem_of(out, demo.DEMO_FOLDER)
+    (out / "result" / "mine").unlink()
 
 
 def test_another_folder_is_not_replaced(tmp_path, capsys):

@@ -36,6 +36,11 @@ def test_what_is_written_is_what_is_loaded(folder, tmp_path):
 def test_a_folder_that_exists_is_kept(folder):
     with pytest.raises(OutputError, match="exists already"):
         save_features(folder, CARD, stored_tensors("lpips-alex"))
+    (folder / "params" / "mine").write_text("keep")
+    with pytest.raises(OutputError, match="is not a feature folder as jattr wrote it"):
+        save_features(folder, CARD, stored_tensors("lpips-alex", seed=1), overwrite=True)
+    assert (folder / "params" / "mine").read_text() == "keep"
+    (folder / "params" / "mine").unlink()
     save_features(folder, CARD, stored_tensors("lpips-alex", seed=1), overwrite=True)
     load_features(folder)
 

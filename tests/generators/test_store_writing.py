@@ -18,12 +18,16 @@ def parts(**options):
     return card, convert_layered(card, tiny_weights())
 
 
-def test_a_folder_that_exists_is_not_touched_without_overwrite(tmp_path):
-    (tmp_path / "tiny").mkdir()
+def test_a_folder_that_exists_is_replaced_only_if_asked_and_all_of_it_is_a_generators(tmp_path):
+    save_generator(tmp_path / "tiny", *parts())
     (tmp_path / "tiny" / "mine").write_text("keep")
-    with pytest.raises(OutputError, match="exists already"):
-        save_generator(tmp_path / "tiny", *parts())
-    assert os.listdir(tmp_path / "tiny") == ["mine"]
+    for overwrite, words in ((False, "exists already"), (True, "it holds 'mine'")):
+        with pytest.raises(OutputError, match=words):
+            save_generator(tmp_path / "tiny", *parts(), overwrite=overwrite)
+        assert sorted(os.listdir(tmp_path / "tiny")) == ["card.json", "mine", "params"]
+    (tmp_path / "tiny" / "mine").unlink()
+    with pytest.raises(OutputError, match="which this command"):
+        save_generator(tmp_path / "tiny", *parts(), overwrite=True, kept=[tmp_path / "tiny" / "card.json"])
     save_generator(tmp_path / "tiny", *parts(), overwrite=True)
     assert sorted(os.listdir(tmp_path / "tiny")) == ["card.json", "params"]
     assert os.listdir(tmp_path) == ["tiny"]

@@ -11,7 +11,7 @@ from made_stores import made_spec, make_store, usual
 
 from jattr.errors import InputError, OutputError
 from jattr.inversion.config import InvertConfig
-from jattr.sweep.report.export import FORMATS, csv_bytes, export, write_parquet
+from jattr.sweep.report.export import FORMATS, TABLES, csv_bytes, export, write_parquet
 from jattr.sweep.report.tables import read
 from jattr.sweep.spec import Pictures, Setting
 from jattr.sweep.store import Table, open_for_reading
@@ -35,6 +35,10 @@ def exported(folder, out, formats=("csv",), **options):
 def everything(tmp_path_factory):
     folder = tmp_path_factory.mktemp("all")
     return exported(folder / "store", folder / "out", FORMATS, failed=(3,))
+
+
+def test_every_file_is_known_to_be_an_exports(everything):
+    assert {name.partition(".")[0] for name in everything if name.endswith(".parquet")} == set(TABLES)
 
 
 def rows_of(content):
@@ -133,14 +137,18 @@ def test_unknown_formats_are_refused(tmp_path, formats, words):
 
 
 def test_a_folder_that_is_there_is_kept(tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine").write_text("x")
     with open_for_reading(make_store(tmp_path / "s", spec_of())) as store:
-        with pytest.raises(OutputError):
-            export(store, tmp_path / "out", formats=("csv",))
-        assert (tmp_path / "out" / "mine").exists()
+        export(store, tmp_path / "out", formats=("csv", "svg"))
+        (tmp_path / "out" / "mine").write_text("x")
+        for overwrite, words in ((False, "exists already"), (True, "it holds 'mine'")):
+            with pytest.raises(OutputError, match=words):
+                export(store, tmp_path / "out", formats=("csv",), overwrite=overwrite)
+            assert (tmp_path / "out" / "mine").exists()
+        (tmp_path / "out" / "mine").unlink()
+        with pytest.raises(OutputError, match="which this command"):
+            export(store, tmp_path / "s", overwrite=True)
         export(store, tmp_path / "out", formats=("csv",), overwrite=True)
-    assert not (tmp_path / "out" / "mine").exists()
+    assert not list((tmp_path / "out").glob("*.svg"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "s"]
 
 

@@ -7,16 +7,16 @@ every run of a sweep on one machine, in whatever order its cells were done.
 import csv
 import io
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from jattr.errors import InputError
-from jattr.folders import new_folder
+from jattr.folders import AnyPath, new_folder
+from jattr.folders.kinds import FolderKind, check_names, file_names, read_object
 from jattr.generators.card_problems import suggest
 from jattr.sweep.report.effort import ProfilePoint, RestartPoint, TimeToTarget, ToTarget
-from jattr.sweep.report.figures import draw
+from jattr.sweep.report.figures import FIGURES, draw
 from jattr.sweep.report.groups import Metric
 from jattr.sweep.report.held_out import ReliabilityBin, TippettPoint
 from jattr.sweep.report.measured import Measured, measure
@@ -28,15 +28,21 @@ from jattr.sweep.store import Store, Table
 
 FORMATS = ("csv", "parquet", "png", "svg", "html")
 USUAL = ("csv", "png", "svg", "html")
+PAGE, ORIGIN = "report.html", "origin.json"
+TABLES = (
+    "cells", "pictures", "restarts", "attributions", "metrics", "confusion", "oscr", "restart_success", "to_target",
+    "data_profile", "reliability", "tippett", "timing", "timing_to_target",
+)  # fmt: skip
 CELL_FACTS = ("number", "source", "maker", "first", "pictures", "attack", "alteration", "candidate", "setting", "seed")
 
 
 def export(
     store: Store,
-    folder: str | os.PathLike[str],
+    folder: AnyPath,
     *,
     formats: Sequence[str] = USUAL,
     overwrite: bool = False,
+    inputs: Iterable[AnyPath] = (),
 ) -> tuple[str, ...]:
     """Write tables, figures and `report.html` of a store into a folder, whole or not at all.
 
@@ -44,7 +50,8 @@ def export(
       store: of a sweep, finished or not.
       folder: to make.
       formats: some of FORMATS.
-      overwrite: replace a folder that is there.
+      overwrite: replace a folder that is there, if it is an export and holds nothing else.
+      inputs: files and folders of the sweep; `folder` must not be, hold or lie in one of them.
 
     Returns:
       The names of the files.
@@ -60,9 +67,26 @@ def export(
         _parquet()
     results = read(store)
     measured = measure(results)
-    with new_folder(folder, overwrite=overwrite) as work:
+    new = new_folder(folder, kind=EXPORT_FOLDER, overwrite=overwrite, inputs=inputs, kept=[store.folder])
+    with new as work:
         write(work, results, measured, formats)
         return tuple(sorted(path.name for path in work.iterdir()))
+
+
+def check_export_folder(folder: Path) -> None:
+    """Check that a folder holds exports of a sweep, in whichever formats.
+
+    Raises:
+      InputError: it does not, or holds anything else.
+    """
+    possible = {f"{name}.{kind}" for name in TABLES for kind in ("csv", "parquet")}
+    possible |= {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
+    check_names(file_names(folder), (ORIGIN,), possible | {PAGE})
+    if "spec" not in read_object(folder / ORIGIN):
+        raise InputError(f"{ORIGIN!r} is not that of a sweep")
+
+
+EXPORT_FOLDER = FolderKind("an export of a sweep", check_export_folder)
 
 
 def write(work: Path, results: Results, measured: Measured, formats: Sequence[str]) -> None:
@@ -78,10 +102,10 @@ def write(work: Path, results: Results, measured: Measured, formats: Sequence[st
         for kind in set(kinds) & set(formats):
             (work / f"{figure.name}.{kind}").write_bytes(figure.files[kind])
     if "html" in formats:
-        (work / "report.html").write_text(report_page(results, measured, figures), encoding="utf-8", newline="\n")
+        (work / PAGE).write_text(report_page(results, measured, figures), encoding="utf-8", newline="\n")
     facts = {"spec": results.spec_json, **results.origin}
     text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    (work / "origin.json").write_text(text, encoding="utf-8", newline="\n")
+    (work / ORIGIN).write_text(text, encoding="utf-8", newline="\n")
 
 
 def all_tables(results: Results, measured: Measured) -> dict[str, Table]:

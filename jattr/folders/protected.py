@@ -1,0 +1,105 @@
+"""Places that are never replaced: what a command reads, the current folder, the home folder, jattr itself.
+
+Files and folders are compared by what they are, device and number, not by how their paths are written: links, `..`,
+and names that differ in case alone are seen through.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from jattr.errors import OutputError
+
+Identity = tuple[int, int]  # device, number
+PACKAGE = Path(__file__).parents[1]
+
+
+def check_apart(target: Path, inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Check that a place is none of the inputs, and does not lie in one.
+
+    Raises:
+      OutputError: it does.
+    """
+    above = _lineage(target)
+    for path in inputs:
+        if identity(path) in above:
+            raise OutputError(
+                f"{said(target)} is, or lies in, {said(path)}, which this command reads; choose another place"
+            )
+
+
+def check_replaceable(target: Path, inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Check that a folder does not hold an input, under any name, nor the current folder, the home folder or jattr.
+
+    Raises:
+      OutputError: it does.
+    """
+    inputs, own = tuple(inputs), identity(target)
+    for place, name in _always():
+        if own in _lineage(place):
+            raise OutputError(f"{said(target)} is or holds {name}, and is not replaced; choose another place")
+    if identity(PACKAGE) in _lineage(target):
+        raise OutputError(f"{said(target)} is a part of jattr, and is not replaced; choose another place")
+    for path in inputs:
+        if own in _lineage(path):
+            raise OutputError(
+                f"{said(target)} is or holds {said(path)}, which this command uses, and is not replaced; choose another"
+                " place"
+            )
+    _check_holds_none(target, inputs)
+
+
+def _check_holds_none(target: Path, inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Check that no file below a folder is an input under another name (a hard link).
+
+    Raises:
+      OutputError: one is.
+    """
+    known = {identity(path): path for path in inputs}
+    for folder, _, files in os.walk(target):
+        for name in files:
+            found = identity(os.path.join(folder, name))
+            if found is not None and found in known:
+                raise OutputError(
+                    f"{said(target)} holds {said(known[found])}, which this command uses, as {name!r}, and is not"
+                    " replaced; choose another place"
+                )
+
+
+def identity(path: str | os.PathLike[str]) -> Identity | None:
+    """Return device and number of a file or folder; None if it is not there."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a null character
+        return None
+    return status.st_dev, status.st_ino
+
+
+def said(path: str | os.PathLike[str]) -> str:
+    """Return a path as messages show it, on one line."""
+    text = os.fspath(path)
+    return text if text.isprintable() else repr(text)
+
+
+def _lineage(path: str | os.PathLike[str]) -> set[Identity]:
+    """Return a place and all folders above it, as its path is written and behind all links."""
+    try:
+        places = {os.path.abspath(path), os.path.realpath(path)}
+    except (OSError, ValueError):
+        return set()
+    found = [identity(each) for place in places for each in (Path(place), *Path(place).parents)]
+    return {each for each in found if each is not None}
+
+
+def _always() -> Iterator[tuple[str | Path, str]]:
+    """Yield what no command may replace, and its name."""
+    yield PACKAGE, "jattr itself"
+    with contextlib.suppress(OSError):
+        yield os.getcwd(), "the current folder"
+    with contextlib.suppress(OSError, RuntimeError):
+        yield Path.home(), "the home folder"
+    with contextlib.suppress(ImportError, OSError, KeyError):
+        import pwd
+
+        yield pwd.getpwuid(os.getuid()).pw_dir, "the home folder"
