@@ -1,0 +1,208 @@
+"""Time a version against another one, in turns on one machine.
+
+    python scripts/bench_versions.py --old DIR --new DIR --runs 5 --json versions.json
+    python scripts/bench_versions.py --old DIR --new DIR --case attribute --runs 9
+
+Two checkouts are run in turns, old, new, old, new, so that what else the machine does meets both.
+Each run of one is divided by the run of the other beside it; the median of these ratios is what to
+quote, with the smallest and the largest. Below 1 the new version is faster. Cases:
+
+* `demo`: `jattr demo`, a whole process;
+* `attribute`: one image, by the first of three bundled candidates, a whole process of
+  `jattr attribute`;
+* `ten`: 20 own images against the ten bundled candidates in one process: the second call of
+  `jattr.attribute`, when everything is compiled.
+
+Each checkout has a cache folder of its own, which one run of every case fills before anything is
+timed; `--cold` empties it before every run of the command line instead. From Python only
+`jattr.load_generator`, `sample_latent`, `generate` and `jattr.attribute` are used.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+THREE = ("progan_a", "progan_b", "dcgan_a")
+TEN = (
+    *("dcgan_a", "dcgan_b", "progan_a", "progan_b", "stylegan_a", "stylegan_b"),
+    *("stylegan2_a", "stylegan2_b", "stylegan2_a_early", "stylegan2_a_tuned"),
+)
+IMAGES_EACH = 2  # 20 of the ten
+
+# Prints the seconds of each call of `jattr.attribute`.
+SECOND_CALL = """
+import json, sys, time
+import jax, numpy as np
+import jattr
+
+names, count = json.loads(sys.argv[1]), int(sys.argv[2])
+gens = [jattr.load_generator(name) for name in names]
+keys = jax.random.split(jax.random.key(1), len(gens))
+images = [np.asarray(gen.generate(gen.sample_latent(key, count))) for gen, key in zip(gens, keys)]
+values = np.clip(np.concatenate(images), -1, 1)
+pixels = np.floor((values + 1) * 127.5 + 0.5).clip(0, 255).astype(np.uint8)
+seconds = []
+for _ in range(2):
+    start = time.perf_counter()
+    jattr.attribute(pixels, gens)
+    seconds.append(time.perf_counter() - start)
+print(json.dumps(seconds))
+"""
+
+
+class Version:
+    """A checkout, run in a folder and with a cache of its own."""
+
+    def __init__(self, tree: str, work: Path):
+        """Prepare the environment."""
+        self.tree, self.work = Path(tree).resolve(), work
+        self.work.mkdir()
+        outside = re.compile(r"(JAX|JATTR|XLA|PYTHON)_?.*")
+        kept = {name: value for name, value in os.environ.items() if not outside.fullmatch(name)}
+        self.cache = work / "cache"
+        self.environment = kept | {
+            "PYTHONPATH": str(self.tree),
+            "JATTR_CACHE": str(self.cache / "compiled"),
+            "JAX_COMPILATION_CACHE_DIR": str(self.cache / "compiled"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "XDG_CACHE_HOME": str(self.cache),
+        }
+
+    def python(self, *args: str) -> tuple[float, str]:
+        """Run Python; return its seconds and what it prints."""
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, *args],
+            cwd=self.work,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        seconds = time.perf_counter() - start
+        if done.returncode:
+            raise SystemExit(f"a command ended with {done.returncode}; its message stands above")
+        return seconds, done.stdout
+
+    def checked(self) -> str:
+        """Return the version's name, after making sure that it is the tree's."""
+        code = "import jattr; print(jattr.__file__, jattr.__version__, sep='\\n')"
+        place, name = self.python("-c", code)[1].split("\n")[:2]
+        if Path(place).resolve().parents[1] != self.tree:
+            raise SystemExit("the jattr that would be run is not that of the given folder")
+        return name
+
+    def make_image(self) -> None:
+        """Make the image of the case `attribute`."""
+        making = ("generate", THREE[0], "--n", "1", "--seed", "5", "--out", "image", "--json")
+        self.python("-m", "jattr", *making)
+
+    def forget(self) -> None:
+        """Empty the cache."""
+        shutil.rmtree(self.cache, ignore_errors=True)
+
+
+def time_demo(version: Version) -> float:
+    """Return the seconds of `jattr demo`."""
+    return version.python("-m", "jattr", "demo", "--out", "demo", "--overwrite", "--json")[0]
+
+
+def time_attribute(version: Version) -> float:
+    """Return the seconds of one image against three candidates."""
+    candidates = ("--candidates", *THREE, "--out", "one", "--overwrite", "--json")
+    return version.python("-m", "jattr", "attribute", "image/00000.png", *candidates)[0]
+
+
+def time_ten(version: Version) -> float:
+    """Return the seconds of the second call of `jattr.attribute`."""
+    output = version.python("-c", SECOND_CALL, json.dumps(TEN), str(IMAGES_EACH))[1]
+    return float(json.loads(output.splitlines()[-1])[1])
+
+
+class Case(NamedTuple):
+    """What is timed, in words and as a function."""
+
+    text: str
+    seconds: Callable[[Version], float]
+    in_process: bool = False  # the function warms up by itself; an emptied cache changes nothing
+
+
+CASES = {
+    "demo": Case("jattr demo", time_demo),
+    "attribute": Case("one image against three candidates, command line", time_attribute),
+    "ten": Case("20 own images against ten candidates, second call", time_ten, in_process=True),
+}
+
+
+def compare(case: Case, old: Version, new: Version, runs: int, *, cold: bool) -> dict[str, Any]:
+    """Return seconds of both versions in turns, and their ratios."""
+    seconds: dict[str, list[float]] = {"old": [], "new": []}
+    cold = cold and not case.in_process
+    if not cold:
+        for version in (old, new):
+            case.seconds(version)
+    for number in range(runs):
+        for name, version in (("old", old), ("new", new)):
+            if cold:
+                version.forget()
+            seconds[name].append(case.seconds(version))
+        pair = f"old {seconds['old'][-1]:.2f} s, new {seconds['new'][-1]:.2f} s"
+        print(f"{case.text}, run {number + 1} of {runs}: {pair}", flush=True)
+    ratios = [new / old for old, new in zip(seconds["old"], seconds["new"], strict=True)]
+    return {
+        "case": case.text,
+        "cache": "cold" if cold else "warm",
+        "runs": runs,
+        "old_seconds": seconds["old"],
+        "new_seconds": seconds["new"],
+        "old_median": statistics.median(seconds["old"]),
+        "new_median": statistics.median(seconds["new"]),
+        "ratio_median": statistics.median(ratios),
+        "ratio_min": min(ratios),
+        "ratio_max": max(ratios),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--old", required=True, metavar="DIR", help="a checkout")
+    parser.add_argument("--new", required=True, metavar="DIR", help="another checkout")
+    parser.add_argument("--runs", type=int, default=5, metavar="N", help="of each (default 5)")
+    parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES), help="default all")
+    parser.add_argument("--cold", action="store_true", help="empty the caches before every run")
+    parser.add_argument("--json", metavar="FILE", help="file to write")
+    args = parser.parse_args(arguments)
+    if args.runs < 1:
+        parser.error("--runs is at least 1")
+    with tempfile.TemporaryDirectory(prefix="jattr-versions-") as folder:
+        old, new = Version(args.old, Path(folder) / "old"), Version(args.new, Path(folder) / "new")
+        names = {"old": old.checked(), "new": new.checked()}
+        for version in (old, new):
+            version.make_image()
+        rows = [compare(CASES[name], old, new, args.runs, cold=args.cold) for name in args.case]
+    for row in rows:
+        print(
+            f"{row['case']} ({row['cache']} cache): old {row['old_median']:.2f} s,"
+            f" new {row['new_median']:.2f} s, new/old {row['ratio_median']:.2f}"
+            f" ({row['ratio_min']:.2f} to {row['ratio_max']:.2f}), {row['runs']} runs"
+        )
+    if args.json:
+        machine = {"architecture": platform.machine(), "cores": os.cpu_count()}
+        document = {"versions": names, "machine": machine, "cases": rows}
+        Path(args.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
