@@ -22,7 +22,10 @@ SCHEMA = "jattr-benchmark/1"
 PACKAGES = ("jax", "flax", "numpy", "scipy", "torch")
 
 # Options that name places on the machine. They say nothing about the measurement, so a file states a word for each.
-PLACES = {"--reference": "REF", "--work": "DIR", "--out": "DIR", "--figure": "FILE", "--table": "FILE"}
+PLACES = {
+    "--reference": "REF", "--work": "DIR", "--out": "DIR", "--figure": "FILE", "--table": "FILE",
+    "--old": "DIR", "--new": "DIR",
+}  # fmt: skip
 
 
 class Named(Protocol):

@@ -21,7 +21,6 @@ timed; `--cold` empties it before every run of the command line instead. From Py
 import argparse
 import json
 import os
-import platform
 import re
 import shutil
 import statistics
@@ -32,6 +31,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench_json import add_json_option, write_json
 
 THREE = ("progan_a", "progan_b", "dcgan_a")
 TEN = (
@@ -181,13 +184,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="of each (default 5)")
     parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES), help="default all")
     parser.add_argument("--cold", action="store_true", help="empty the caches before every run")
-    parser.add_argument("--json", metavar="FILE", help="file to write")
+    add_json_option(parser)
     args = parser.parse_args(arguments)
     if args.runs < 1:
         parser.error("--runs is at least 1")
     with tempfile.TemporaryDirectory(prefix="jattr-versions-") as folder:
         old, new = Version(args.old, Path(folder) / "old"), Version(args.new, Path(folder) / "new")
-        names = {"old": old.checked(), "new": new.checked()}
+        names = {"old_version": old.checked(), "new_version": new.checked()}
         for version in (old, new):
             version.make_image()
         rows = [compare(CASES[name], old, new, args.runs, cold=args.cold) for name in args.case]
@@ -197,10 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f" new {row['new_median']:.2f} s, new/old {row['ratio_median']:.2f}"
             f" ({row['ratio_min']:.2f} to {row['ratio_max']:.2f}), {row['runs']} runs"
         )
-    if args.json:
-        machine = {"architecture": platform.machine(), "cores": os.cpu_count()}
-        document = {"versions": names, "machine": machine, "cases": rows}
-        Path(args.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_json(args, [row | names for row in rows], count=args.runs)
     return 0
 
 

@@ -49,7 +49,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-FORMAT = 1
+SCHEMA = "jattr-fixed-set/1"
 SEED = 7  # of every image that is generated
 
 # Keys that are not collected from what jattr writes, and why.
@@ -104,8 +104,9 @@ restarts = [2]
 """
 
 ABOUT = (
-    "Results of the fixed set of scripts/fixed_set.py. Equality to the bit is promised on one"
-    " machine only: another kind of processor or another number of cores may change last bits."
+    "Results that a refactoring must not change. Equality to the bit is promised on one machine"
+    " only: another kind of processor or another number of cores may change last bits. Seconds"
+    " say what the run took, from empty caches and perhaps beside other work, and nothing of speed."
 )
 
 
@@ -578,27 +579,52 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name}: {seconds[name]} s", flush=True)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = round(used.ru_utime + used.ru_stime, 1)
-    document = {
-        "format": FORMAT,
-        "about": ABOUT,
-        "command": "python scripts/fixed_set.py run --tree DIR --json FILE",
-        "config": {"seed": SEED, "cases": {name: case_text(name) for name in cases}},
-        "excluded": EXCLUDED,
-        "wording": WORDING,
-        "versions": {"jattr": version} | versions(),
-        "machine": machine(),
-        "seconds": seconds | {"total": round(sum(seconds.values()), 1), "processor": processor},
-        "cases": cases,
-    }
     if args.json:
+        document = document_of(cases, seconds, processor, versions() | {"jattr": version})
         Path(args.json).write_text(written(document), encoding="utf-8")
-    print(f"{len(cases)} cases in {document['seconds']['total']} s, {failed} not carried out")
+    total = sum(seconds.values())
+    print(f"{len(cases)} cases in {total:.0f} s ({processor:.0f} s of processor), {failed} failed")
     return int(failed > 0)
 
 
-def case_text(name: str) -> str:
-    """Return the first line of a case's docstring."""
-    return (CASES[name].__doc__ or "").partition("\n")[0]
+def document_of(
+    cases: dict[str, Any],
+    seconds: dict[str, float],
+    processor: float,
+    versions: dict[str, str],
+) -> dict[str, Any]:
+    """Return what a file holds: origin, a row for each case, and all that was collected."""
+    return {
+        "schema": SCHEMA,
+        "title": f"fixed set, version {versions['jattr']}",
+        "command": "python scripts/fixed_set.py run --tree DIR --reference REF --json FILE",
+        "config": {"cases": list(cases)},
+        "seed": SEED,
+        "versions": versions,
+        "device": f"cpu, {platform.machine()}, {cores()} cores",
+        "count": len(cases),
+        "notes": [ABOUT],
+        "rows": [summary(name, case) | {"seconds": seconds[name]} for name, case in cases.items()],
+        "processor_seconds": processor,
+        "excluded": EXCLUDED,
+        "wording": WORDING,
+        "cases": cases,
+    }
+
+
+def summary(name: str, case: dict[str, Any]) -> dict[str, Any]:
+    """Return a case in few words: its images, their verdicts, how many have a certificate."""
+    rows = case.get("pictures")
+    images = rows if isinstance(rows, list) else []
+    verdicts = [row["verdict"] for row in images]
+    counts = {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))}
+    return {
+        "case": name,
+        "what": (CASES[name].__doc__ or "").partition("\n")[0].rstrip("."),
+        "images": len(images) or None,
+        "verdicts": ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or None,
+        "certified": sum(row["certificate"] is not None for row in images) if images else None,
+    }
 
 
 def versions() -> dict[str, str]:
@@ -606,11 +632,6 @@ def versions() -> dict[str, str]:
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pillow")
     found = {name: metadata.version(name) for name in packages}
     return {"python": platform.python_version()} | found
-
-
-def machine() -> dict[str, Any]:
-    """Return what bits depend on."""
-    return {"device": "cpu", "architecture": platform.machine(), "cores": cores()}
 
 
 def cores() -> int:
@@ -641,7 +662,7 @@ def written(document: dict[str, Any], width: int = 100) -> str:
 def compare(args: argparse.Namespace) -> int:
     """Print what differs between two files; 1 if results do."""
     before, after = (json.loads(Path(path).read_text(encoding="utf-8")) for path in args.files)
-    for key in ("versions", "machine"):
+    for key in ("versions", "device"):
         if before[key] != after[key]:
             print(f"note: other {key}: {before[key]} and {after[key]}")
     names = args.only or list(before["cases"])
