@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jattr import errors
-    from jattr.attribution import Attribution, attribute
-    from jattr.calibration_run import calibrate
+    from jattr.alterations import AlteredPictures, alter, from_jpeg, parse_chain
+    from jattr.attribution.attribute import Attribution, attribute
+    from jattr.attribution.calibrate import calibrate
     from jattr.distances import load_distance
     from jattr.generators.base import Generator
     from jattr.generators.from_torch import from_torch
     from jattr.generators.store import load_generator
     from jattr.inversion import Inversion, InvertConfig, invert, make_invert
-    from jattr.nuisances import AlteredPictures, alter, from_jpeg, parse_chain
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,21 +39,21 @@ __all__ = [
 ]
 
 _PLACES = {
-    "AlteredPictures": "jattr.nuisances",
-    "Attribution": "jattr.attribution",
+    "AlteredPictures": "jattr.alterations",
+    "Attribution": "jattr.attribution.attribute",
     "Generator": "jattr.generators.base",
     "Inversion": "jattr.inversion",
     "InvertConfig": "jattr.inversion",
-    "alter": "jattr.nuisances",
-    "attribute": "jattr.attribution",
-    "calibrate": "jattr.calibration_run",
-    "from_jpeg": "jattr.nuisances",
+    "alter": "jattr.alterations",
+    "attribute": "jattr.attribution.attribute",
+    "calibrate": "jattr.attribution.calibrate",
+    "from_jpeg": "jattr.alterations",
     "from_torch": "jattr.generators.from_torch",
     "invert": "jattr.inversion",
     "load_distance": "jattr.distances",
     "load_generator": "jattr.generators.store",
     "make_invert": "jattr.inversion",
-    "parse_chain": "jattr.nuisances",
+    "parse_chain": "jattr.alterations",
 }  # public name -> its module, imported when the name is first used
 
 

@@ -28,13 +28,13 @@ from absl import logging
 from bench_json import add_json_option, write_json
 
 from converters.convert import convert
-from jattr.attribution import Attribution, attribute
-from jattr.cli.cache import enable_compilation_cache
+from jattr.attribution.attribute import Attribution, attribute
 from jattr.decision.certificate import MIN_EXCESS
 from jattr.generators.base import Generator
 from jattr.generators.store import bundled_generators, load_generator
 from jattr.images import fit, read_image, to_byte, write_png
 from jattr.inversion.config import InvertConfig
+from jattr.runtime import enable_compilation_cache
 
 FACES = ("efleurine_faces11", "efleurine_faces_generator", "fletchersarip93_face")
 FACE = "face (CelebA"

@@ -29,17 +29,17 @@ import numpy as np
 from bench_accuracy import load_pool, origin, reference_folder, show
 from bench_json import add_json_option, write_json
 
-from jattr.attribution import Attribution, attribute
-from jattr.calibration_run import own_pictures
-from jattr.cli.cache import enable_compilation_cache
+from jattr.alterations.chain import Chain
+from jattr.alterations.files import alter
+from jattr.alterations.registry import parse_chain
+from jattr.attribution.alteration_search import Explanation
+from jattr.attribution.attribute import Attribution, attribute
+from jattr.attribution.calibrate import own_pictures
 from jattr.decision.false_attribution import upper_bound
-from jattr.explanation import Explanation
 from jattr.generators.base import Generator
 from jattr.images import fit, read_image
 from jattr.inversion.config import InvertConfig
-from jattr.nuisances.chain import Chain
-from jattr.nuisances.files import alter
-from jattr.nuisances.registry import parse_chain
+from jattr.runtime import enable_compilation_cache
 from jattr.zoo.faces import render_faces
 
 BLOCK = 30  # pictures searched together

@@ -35,15 +35,15 @@ from bench_json import add_json_option, write_json
 from jattr.attacks.evade import EVASIONS, EvadeConfig, evade
 from jattr.attacks.frame import FrameConfig, frame
 from jattr.attacks.pgd import PgdConfig, pgd
-from jattr.attribution import Attribution, attribute
+from jattr.attribution.attribute import Attribution, attribute
+from jattr.attribution.calibrate import own_pictures
 from jattr.baselines.classifier import Classifier, ClassifierConfig, predict, source_loss, train
-from jattr.calibration_run import own_pictures
-from jattr.cli.cache import enable_compilation_cache
 from jattr.decision.verdict import DecisionConfig, Verdict, decide
 from jattr.generators.base import Generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.measure import make_pictures
+from jattr.inversion.evaluate import make_pictures
+from jattr.runtime import enable_compilation_cache
 from jattr.zoo.faces import render_faces
 
 BLOCK = 30  # pictures searched together

@@ -32,11 +32,10 @@ from bench_calibration import auroc
 from bench_json import add_json_option, write_json
 from flax import nnx
 
+from jattr.attribution.calibrate import own_pictures
 from jattr.baselines.base import in_batches
 from jattr.baselines.registry import BASELINES
 from jattr.baselines.thresholded import SEARCH, ThresholdedConfig
-from jattr.calibration_run import own_pictures
-from jattr.cli.cache import enable_compilation_cache
 from jattr.errors import InputError
 from jattr.generators import ops
 from jattr.generators.autoencoder_kl import Architecture, Net
@@ -44,6 +43,7 @@ from jattr.generators.base import Generator, sample_normal
 from jattr.generators.store import bundled_generators, load_generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
+from jattr.runtime import enable_compilation_cache
 from jattr.zoo.faces import render_faces
 
 SMALL = Architecture(

@@ -28,8 +28,8 @@ from bench_accuracy import load_pool, origin, reference_folder, show
 from bench_altered import nobodys
 from bench_json import add_json_option, write_json
 
-from jattr.calibration_run import OTHER, calibration_config, fair_scores, own_pictures
-from jattr.cli.cache import enable_compilation_cache
+from jattr.alterations.registry import parse_chain
+from jattr.attribution.calibrate import OTHER, calibration_config, fair_scores, own_pictures
 from jattr.decision.calibration import Calibrated, Calibration, Sample
 from jattr.decision.conformal import conformal_p, denial_interval, least_own
 from jattr.decision.false_attribution import upper_bound
@@ -37,7 +37,7 @@ from jattr.decision.judgement import judge, shortfalls
 from jattr.decision.lr_measures import calibration_error_interval, cllr, cllr_min, likeliest, reliability
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
-from jattr.nuisances.registry import parse_chain
+from jattr.runtime import enable_compilation_cache
 
 ALPHAS = (0.01, 0.05, 0.1)
 ALPHA = 0.05  # level of names

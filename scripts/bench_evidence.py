@@ -28,8 +28,9 @@ from bench_accuracy import origin, show
 from bench_json import add_json_option, write_json
 from PIL import Image
 
-from jattr.calibration_run import own_pictures
-from jattr.cli.cache import enable_compilation_cache
+from jattr.alterations.files import alter
+from jattr.alterations.registry import parse_chain
+from jattr.attribution.calibrate import own_pictures
 from jattr.cli.generate import draw_latents, make_pixels
 from jattr.decision.false_attribution import upper_bound
 from jattr.generators.base import Generator
@@ -50,8 +51,7 @@ from jattr.ledger.store import LogStore
 from jattr.ledger.witness import Witness
 from jattr.ledger.witness_http import WitnessServer
 from jattr.ledger.witness_store import WitnessStore
-from jattr.nuisances.files import alter
-from jattr.nuisances.registry import parse_chain
+from jattr.runtime import enable_compilation_cache
 from jattr.zoo.faces import render_faces
 
 EDITS = ("pasted", "brightness:1.25", "gamma:1.2", "blur:1", "noise:0.02")

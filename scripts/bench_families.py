@@ -34,15 +34,15 @@ from fake_files import state_dict_of
 from random_families import ARCHITECTURES, random_generator, random_tensors
 from safetensors.numpy import save_file
 
-from jattr.cli.cache import enable_compilation_cache
 from jattr.generators.base import Generator
 from jattr.generators.family import FAMILIES
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert
-from jattr.inversion.lanes import Status
 from jattr.inversion.problem import Prior, target_of
-from jattr.inversion.search import make_engine
+from jattr.inversion.scheduler import Status
+from jattr.runtime import enable_compilation_cache
+from jattr.solvers.solve import make_engine
 
 SPEED_WIDTHS = {"small": (64, 64, 64, 32, 16), "medium": (256, 256, 256, 128, 64), "256x256": (128,) * 4 + (64, 32, 16)}
 LARGE = (512, 512, 512, 512, 256, 128, 64)  # 256x256 pixels: 100 MB

@@ -28,14 +28,14 @@ import numpy as np
 from bench_accuracy import origin
 from bench_json import add_json_option, write_json
 
-from jattr.calibration_run import own_pictures
+from jattr.alterations.files import alter
+from jattr.alterations.registry import parse_chain
+from jattr.attribution.calibrate import own_pictures
 from jattr.decision.false_attribution import upper_bound
 from jattr.generators.store import bundled_generators, load_generator
 from jattr.images import read_image, to_byte
-from jattr.inversion.measure import make_pictures
+from jattr.inversion.evaluate import make_pictures
 from jattr.ledger.perceptual import BITS, FEATURELESS, NEAR, perceptual_hash
-from jattr.nuisances.files import alter
-from jattr.nuisances.registry import parse_chain
 from jattr.zoo.faces import render_faces
 
 ALTERATIONS = (

@@ -22,13 +22,13 @@ import numpy as np
 from bench_accuracy import origin, show
 from bench_json import add_json_option, write_json
 
-from jattr.attribution import attribute
-from jattr.calibration_run import own_pictures
-from jattr.cli.cache import enable_compilation_cache
+from jattr.attribution.attribute import attribute
+from jattr.attribution.calibrate import own_pictures
 from jattr.generators.base import Generator
 from jattr.generators.store import load_generator
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.initial import forget_pools
+from jattr.inversion.warm_start import forget_pools
+from jattr.runtime import enable_compilation_cache
 from jattr.sweep.suites import FAMILIES, PAPER, paper_spec
 
 

@@ -31,14 +31,14 @@ from bench_families import show
 from bench_json import add_json_option, write_json
 from PIL import Image
 
-from jattr.attribution import attribute
-from jattr.cli.cache import enable_compilation_cache
+from jattr.attribution.attribute import attribute
 from jattr.generators import ops
 from jattr.generators.base import Generator
 from jattr.generators.store import bundled_generators, load_generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.measure import make_pictures
+from jattr.inversion.evaluate import make_pictures
+from jattr.runtime import enable_compilation_cache
 from jattr.zoo.faces import render_faces
 
 QUALITIES = (90, 75, 50)

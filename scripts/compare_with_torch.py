@@ -39,17 +39,17 @@ from torch_memory import measured
 import jattr
 from converters.layered import convert_layered
 from converters.torch_file import find_state_dict, read_checkpoint
-from jattr.cli.cache import enable_compilation_cache
 from jattr.generators.base import Generator
 from jattr.generators.card import layer_shapes, read_card
 from jattr.generators.fold import fold
 from jattr.images import to_byte, to_float
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.initial import forget_pools
 from jattr.inversion.invert import invert
 from jattr.inversion.problem import FLOOR, Prior, target_of
-from jattr.inversion.programs import default_lanes
-from jattr.inversion.search import make_engine
+from jattr.inversion.scheduler import default_lanes
+from jattr.inversion.warm_start import forget_pools
+from jattr.runtime import enable_compilation_cache
+from jattr.solvers.solve import make_engine
 
 FACE = "efleurine_faces_generator"
 CONVOLUTIONAL = (FACE, "fletchersarip93_face", "stonerain_dcgan")

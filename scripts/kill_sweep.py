@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench_json import add_json_option, write_json
 
-from jattr.cli.cache import enable_compilation_cache
+from jattr.runtime import enable_compilation_cache
 from jattr.sweep.cells import Cell, Plan
 from jattr.sweep.run import Outcome, outcome_of, run_sweep
 from jattr.sweep.spec import Pictures, Spec, grid

@@ -26,9 +26,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from converters.convert import convert
-from jattr.cli.cache import enable_compilation_cache
 from jattr.errors import InputError
 from jattr.generators.store import load_generator
+from jattr.runtime import enable_compilation_cache
 from jattr.sweep.cells import make_plan
 from jattr.sweep.estimate import estimate
 from jattr.sweep.report.export import export

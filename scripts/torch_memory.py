@@ -75,10 +75,10 @@ def run_jattr(folder: Path, lanes: int) -> float:
     import numpy as np
 
     import jattr
-    from jattr.cli.cache import enable_compilation_cache
     from jattr.images import to_byte
     from jattr.inversion.problem import Prior, target_of
-    from jattr.inversion.search import make_engine
+    from jattr.runtime import enable_compilation_cache
+    from jattr.solvers.solve import make_engine
 
     jax.devices()
     imported = peak() / 2**20

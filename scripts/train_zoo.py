@@ -28,9 +28,9 @@ from absl import logging
 from PIL import Image
 from zoo_networks import Z_DIM, Params, Trainable, discriminate, init_discriminator, trainable
 
-from jattr.cli.cache import enable_compilation_cache
 from jattr.generators import ops
 from jattr.generators.store import save_generator
+from jattr.runtime import enable_compilation_cache
 from jattr.zoo.faces import SIZE, render_faces
 
 GENERATORS = Path(__file__).resolve().parents[1] / "jattr" / "zoo" / "generators"

@@ -23,7 +23,7 @@ collect_ignore = (
 @pytest.fixture(autouse=True, scope="module")
 def few_programs():
     """Drop compiled programs before the process runs out of memory maps."""
-    from jattr.inversion.memory_maps import spare_memory_maps  # not before JAX has its settings
+    from jattr.runtime import spare_memory_maps  # not before JAX has its settings
 
     yield
     spare_memory_maps()

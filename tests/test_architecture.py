@@ -16,65 +16,65 @@ KNOWN: dict[str, list[str]] = {
     "without floor": [
         "jattr._version is not there",
         "jattr.alterations is not there",
-        "jattr.calibration_run has no floor",
-        "jattr.contest has no floor",
-        "jattr.doubt has no floor",
-        "jattr.explanation has no floor",
-        "jattr.findings has no floor",
-        "jattr.nuisances has no floor",
-        "jattr.rehearsal has no floor",
-        "jattr.result has no floor",
+        "jattr.attribution.calibrate has no floor",
+        "jattr.attribution.racing has no floor",
+        "jattr.attribution.caveats has no floor",
+        "jattr.attribution.alteration_search has no floor",
+        "jattr.attribution.evidence has no floor",
+        "jattr.alterations has no floor",
+        "jattr.attribution.pilot has no floor",
+        "jattr.attribution.result_json has no floor",
         "jattr.runtime is not there",
         "jattr.solvers is not there",
-        "jattr.verdicts has no floor",
+        "jattr.attribution.evidence has no floor",
         "jattr.verification is not there",
     ],
     "upwards": [
-        "jattr.attribution -> jattr.report.notebook",
+        "jattr.attribution.attribute -> jattr.report.notebook",
         "jattr.ledger.recording -> jattr",
         "jattr.sweep.cells -> jattr",
-        "jattr.sweep.on_ray -> jattr.cli.cache",
+        "jattr.sweep.on_ray -> jattr.runtime",
     ],
     "module circles": [
         (
-            "jattr, jattr.attribution, jattr.calibration_run, jattr.contest, "
-            "jattr.rehearsal, jattr.report.notebook, jattr.result, jattr.verdicts"
+            "jattr, jattr.attribution.attribute, jattr.attribution.calibrate, jattr.attribution.racing, "
+            "jattr.attribution.pilot, jattr.report.notebook, jattr.attribution.result_json, jattr.attribution.evidence"
         ),
         "jattr.cli.attribute, jattr.cli.attribute_run",
         "jattr.cli.demo, jattr.cli.main",
     ],
     "package circles": [
         (
-            "jattr, jattr.attribution, jattr.calibration_run, jattr.contest, jattr.ledger, "
-            "jattr.rehearsal, jattr.report, jattr.result, jattr.verdicts"
+            "jattr, jattr.attribution.attribute, jattr.attribution.calibrate, jattr.attribution.racing, jattr.ledger, "
+            "jattr.attribution.pilot, jattr.report, jattr.attribution.result_json, jattr.attribution.evidence"
         ),
         "jattr.cli, jattr.sweep",
     ],
     "restricted": [
         "jattr.decision.certificate -> jattr.generators.base",
-        "jattr.decision.certificate -> jattr.inversion.altered",
-        "jattr.decision.certificate -> jattr.inversion.linear",
+        "jattr.decision.certificate -> jattr.inversion.observation.altered",
+        "jattr.decision.certificate -> jattr.inversion.linearization",
         "jattr.decision.certificate -> jattr.inversion.problem",
         "jattr.decision.verdict -> jattr.inversion.problem",
     ],
     "cli importers": [
-        "jattr.sweep.on_ray -> jattr.cli.cache",
-        "scripts.bench_accuracy -> jattr.cli.cache",
-        "scripts.bench_altered -> jattr.cli.cache",
-        "scripts.bench_attacks -> jattr.cli.cache",
-        "scripts.bench_baselines -> jattr.cli.cache",
-        "scripts.bench_calibration -> jattr.cli.cache",
-        "scripts.bench_evidence -> jattr.cli.cache",
+        "jattr.sweep.on_ray -> jattr.runtime",
+        "scripts.bench_accuracy -> jattr.runtime",
+        "scripts.bench_altered -> jattr.runtime",
+        "scripts.bench_attacks -> jattr.runtime",
+        "scripts.bench_baselines -> jattr.runtime",
+        "scripts.bench_calibration -> jattr.runtime",
+        "scripts.bench_evidence -> jattr.runtime",
         "scripts.bench_evidence -> jattr.cli.generate",
-        "scripts.bench_families -> jattr.cli.cache",
-        "scripts.bench_recipes -> jattr.cli.cache",
-        "scripts.bench_zoo -> jattr.cli.cache",
-        "scripts.compare_with_torch -> jattr.cli.cache",
+        "scripts.bench_families -> jattr.runtime",
+        "scripts.bench_recipes -> jattr.runtime",
+        "scripts.bench_zoo -> jattr.runtime",
+        "scripts.compare_with_torch -> jattr.runtime",
         "scripts.kill_recording -> jattr.cli.main",
-        "scripts.kill_sweep -> jattr.cli.cache",
-        "scripts.reproduce_paper -> jattr.cli.cache",
-        "scripts.torch_memory -> jattr.cli.cache",
-        "scripts.train_zoo -> jattr.cli.cache",
+        "scripts.kill_sweep -> jattr.runtime",
+        "scripts.reproduce_paper -> jattr.runtime",
+        "scripts.torch_memory -> jattr.runtime",
+        "scripts.train_zoo -> jattr.runtime",
     ],
 }
 
@@ -229,7 +229,7 @@ def test_packages():
 
 # A trip that can be counted by hand: see the head of scripts/structure.py.
 ATTRIBUTE = """
-from jattr.contest import Contest, search
+from jattr.attribution.racing import Contest, search
 from jattr.images import to_byte
 
 def attribute(images, key):
@@ -265,8 +265,8 @@ def prepare(pixels):
     return pixels
 """
 TRIP = {
-    "jattr/attribution.py": ATTRIBUTE,
-    "jattr/contest.py": CONTEST,
+    "jattr/attribution/attribute.py": ATTRIBUTE,
+    "jattr/attribution/racing.py": CONTEST,
     "jattr/images/__init__.py": "from jattr.images.values import to_byte, to_float",
     "jattr/images/values.py": "def to_byte(x):\n    return x\ndef to_float(x):\n    return x / 9",
 }
@@ -274,11 +274,11 @@ TRIP = {
 
 def test_trip_of_a_parameter(tmp_path):
     house = write(tmp_path, TRIP)
-    levels = {"jattr.images": 1, "jattr.contest": 2, "jattr.attribution": 3}
+    levels = {"jattr.images": 1, "jattr.attribution.racing": 2, "jattr.attribution.attribute": 3}
     assert package_levels(house) == levels
     # attribute; to_byte; search (up: the first climb); to_float; draw (the second, though it does
     # not use what it carries); _one (the third). Arithmetic ends the trip before `prepare`.
-    assert follow(house, "jattr/attribution.py:attribute:images") == {
+    assert follow(house, "jattr/attribution/attribute.py:attribute:images") == {
         "stays": 6,
         "modules": 3,
         "climbs": 3,
@@ -289,15 +289,15 @@ def test_trip_of_a_parameter(tmp_path):
 
 def test_parameter_that_is_not_there(tmp_path):
     with pytest.raises(SystemExit, match="there is no parameter pictures of attribute"):
-        follow(write(tmp_path, TRIP), "jattr/attribution.py:attribute:pictures")
+        follow(write(tmp_path, TRIP), "jattr/attribution/attribute.py:attribute:pictures")
 
 
 def test_figures_of_a_tree(tmp_path):
     files = {
         "jattr/__init__.py": '__version__ = "1.2.3"\n',
-        "jattr/attribution.py": "def attribute(images: Any, key: dict[str, Any]) -> Any: ...\n",
+        "jattr/attribution/attribute.py": "def attribute(images: Any, key: dict[str, Any]) -> Any: ...\n",
         "jattr/inversion/__init__.py": "",
-        "jattr/inversion/lanes.py": "LANES = 8\nMOST = 2 * LANES\nBOTH = (1, 2)\nNAME = 'x'\n",
+        "jattr/inversion/scheduler.py": "LANES = 8\nMOST = 2 * LANES\nBOTH = (1, 2)\nNAME = 'x'\n",
         "jattr/solvers/solve.py": f"LANES = 4\n# {'a' * 100}\ndef f():\n    import jattr.errors\n",
         "README.md": "# x\n",
     }
@@ -321,5 +321,5 @@ def test_figures_of_a_tree(tmp_path):
     }
     assert {name: figures[name] for name in expected} == expected
     assert ambiguous_constants(read_sources(tmp_path)) == {
-        "LANES": {"jattr/inversion/lanes.py": 8, "jattr/solvers/solve.py": 4}
+        "LANES": {"jattr/inversion/scheduler.py": 8, "jattr/solvers/solve.py": 4}
     }

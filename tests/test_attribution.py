@@ -9,15 +9,15 @@ import pytest
 from tiny_generator import make_tiny
 
 from jattr import verdicts
-from jattr.attribution import attribute
-from jattr.calibration_run import calibrate
-from jattr.contest import CUT_SHORT, _wanted, make_inverters
+from jattr.attribution.attribute import attribute
+from jattr.attribution.calibrate import calibrate
+from jattr.attribution.caveats import COMPRESSED, NO_DOUBT
+from jattr.attribution.racing import CUT_SHORT, _wanted, make_inverters
 from jattr.decision.verdict import DecisionConfig
-from jattr.doubt import COMPRESSED, NO_DOUBT
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator, sample_uniform
-from jattr.inversion.accused import AHEAD, CLEAR, Accused
 from jattr.inversion.config import InvertConfig
+from jattr.inversion.observation.base import AHEAD, CLEAR, Accused
 from jattr.inversion.problem import FLOOR
 
 CONFIG = InvertConfig(restarts=8, pool=512)

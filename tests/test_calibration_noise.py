@@ -6,9 +6,9 @@ import pytest
 from toys import make_toy, own_pictures
 
 from jattr import calibration_run
-from jattr.calibration_run import BLOCK, calibrate, fair_scores
+from jattr.alterations import alter, parse_chain
+from jattr.attribution.calibrate import BLOCK, calibrate, fair_scores
 from jattr.inversion.config import InvertConfig
-from jattr.nuisances import alter, parse_chain
 
 TOYS = [make_toy(seed=seed, name=f"toy{seed}") for seed in range(2)]
 CONFIG = InvertConfig(restarts=1, pool=64, steps=1)

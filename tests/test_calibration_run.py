@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_generator import make_tiny
 
-from jattr.calibration_run import calibrate
+from jattr.attribution.calibrate import calibrate
 from jattr.decision.calibration_json import from_json, to_json
 from jattr.errors import ImageError, InputError
 from jattr.inversion.config import InvertConfig

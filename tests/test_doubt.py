@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from jattr.decision.judgement import Judgement
-from jattr.decision.verdict import Verdict
-from jattr.doubt import (
+from jattr.alterations import parse_chain
+from jattr.attribution.caveats import (
     COLOURED,
     COLOURS,
     COMPRESSED,
@@ -18,8 +17,9 @@ from jattr.doubt import (
     doubted,
     doubted_judgement,
 )
+from jattr.decision.judgement import Judgement
+from jattr.decision.verdict import Verdict
 from jattr.images import Picture
-from jattr.nuisances import parse_chain
 
 RGB, GREY, RGBA = ((8, 8, channels) for channels in (3, 1, 4))
 LOSSY, JPEG = {"compressed": True}, {"compressed": True, "jpeg": True}

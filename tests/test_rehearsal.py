@@ -9,14 +9,14 @@ import pytest
 from toys import make_toy, own_pictures
 
 from jattr import contest
-from jattr.attribution import attribute
-from jattr.cli.rehearsal_files import RehearsalFiles
+from jattr.attribution.attribute import attribute
+from jattr.attribution.pilot import PICTURES, Rehearsal, Rehearsals, rehearse
+from jattr.attribution.pilot_files import RehearsalFiles
 from jattr.decision.verdict import DecisionConfig
-from jattr.inversion.accused import Accused
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.inverter import Inverter
+from jattr.inversion.multistart import Inverter
+from jattr.inversion.observation.base import Accused
 from jattr.inversion.problem import FLOOR
-from jattr.rehearsal import PICTURES, Rehearsal, Rehearsals, rehearse
 
 CONFIG = InvertConfig(pool=256)
 KEY = jax.random.key(3)

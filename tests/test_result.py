@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from jattr.cli.result_folder import file_sha256, read_result, write_latents, write_result
+from jattr.attribution.result_json import failed_record, parse_result
 from jattr.errors import InputError
-from jattr.result import failed_record, parse_result
+from jattr.verification.result_folder import file_sha256, read_result, write_latents, write_result
 
 DIGEST = "0" * 64
 
@@ -156,7 +156,7 @@ def test_damaged_and_hostile_latents_are_refused(tmp_path):
 
 def test_latents_that_claim_too_much_are_refused_before_they_are_read(tmp_path, monkeypatch):
     save(tmp_path, example())
-    monkeypatch.setattr("jattr.cli.npz.MAX_BYTES", 100)
+    monkeypatch.setattr("jattr.verification.npz.MAX_BYTES", 100)
     with pytest.raises(InputError, match="at most"):
         read_result(tmp_path)
 

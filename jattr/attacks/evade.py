@@ -23,13 +23,12 @@ import numpy as np
 from jattr.attacks.pgd import PgdConfig, ball, check_attack, pgd, sign_noise
 from jattr.errors import InputError
 from jattr.generators.base import ApplyFn, Generator
-from jattr.inversion.accused import check_pixels
-from jattr.inversion.choice import LM
-from jattr.inversion.config import InvertConfig
-from jattr.inversion.initial import make_pool, regress
+from jattr.inversion.config import LM, InvertConfig
 from jattr.inversion.invert import make_invert
-from jattr.inversion.linear import make_linear
+from jattr.inversion.linearization import make_linear
+from jattr.inversion.observation.base import check_pixels
 from jattr.inversion.problem import deviation, target_of
+from jattr.inversion.warm_start import make_pool, regress
 
 FEW_STEPS = PgdConfig(steps=10)  # each costs a search forward and backward
 

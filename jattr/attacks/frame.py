@@ -23,13 +23,12 @@ import numpy as np
 from jattr.attacks.pgd import ball, check_attack, to_units
 from jattr.errors import InputError
 from jattr.generators.base import ApplyFn, Generator
-from jattr.inversion.accused import check_pixels
-from jattr.inversion.choice import LM
-from jattr.inversion.config import InvertConfig
-from jattr.inversion.initial import as_floats, make_pool, make_starts
-from jattr.inversion.optimisers import METHODS
+from jattr.inversion.config import LM, InvertConfig
+from jattr.inversion.observation.base import check_pixels
 from jattr.inversion.problem import Prior, Problem, Target, deviation, make_problem, target_of
-from jattr.inversion.search import advance, begin
+from jattr.inversion.warm_start import as_floats, make_pool, make_starts
+from jattr.solvers.quasi_newton import METHODS
+from jattr.solvers.solve import advance, begin
 
 LANES = 8  # restarts in one program: DESIGN.md, speed facts
 BYTE = 1.0 / 127.5  # in [-1, 1] units

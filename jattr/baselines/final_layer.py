@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jattr.attribution.pilot import candidate_key
 from jattr.baselines.base import Attributor, checked_pictures, in_batches, to_unit
 from jattr.baselines.deep_sad import fit_detector
 from jattr.errors import InputError
 from jattr.generators.base import FinalLayer, Generator
-from jattr.rehearsal import candidate_key
 
 PRIOR_SAMPLES, BATCH = 512, 32  # latents whose activations are averaged, and pictures at once
 POWER_STEPS, MARGIN = 40, 1.05  # of the power iteration for the largest singular value, and over what it finds

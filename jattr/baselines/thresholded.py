@@ -14,12 +14,12 @@ import jax
 import numpy as np
 import scipy.stats
 
+from jattr.attribution.pilot import candidate_key
 from jattr.baselines.base import Attributor, checked_pictures
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert
-from jattr.rehearsal import candidate_key
 
 BLOCK = 32  # pictures searched together
 SIMPLEST = 1e-3  # bits: a picture of one value has no entropy

@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
       InputError: the run is impossible; or, after everything was written, a picture could not be used.
     """
-    from jattr.cli.result_folder import RESULT_FOLDER
+    from jattr.verification.result_folder import RESULT_FOLDER
 
     inputs = [*args.images, *args.candidates, args.calibration, *distance_paths(args.distance)]
     with new_folder(args.out, kind=RESULT_FOLDER, overwrite=args.overwrite, inputs=inputs) as work:
@@ -128,8 +128,8 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
 
     clock = Clock()
     with clock.part("import"):
-        import jattr.attribution  # noqa: F401  imported here so that its time is counted
-        from jattr.cli.alterations import check_candidates, check_one, parse_alternatives
+        import jattr.attribution.attribute  # noqa: F401  imported here so that its time is counted
+        from jattr.attribution.alteration_search import check_candidates, check_one, parse_alternatives
         from jattr.cli.attribute_run import AttributeRun
     alternatives = parse_alternatives(args.alteration if args.distance is None else _unaltered(args.alteration))
     if args.calibration is not None:
@@ -168,7 +168,7 @@ def load_judge(path: str | None, alpha: float, generators: Sequence[Generator], 
     Raises:
       InputError: the file cannot be read, is of other models, settings or versions, or too small for alpha.
     """
-    from jattr.calibration_run import calibration_config, check_calibration
+    from jattr.attribution.calibrate import calibration_config, check_calibration
     from jattr.decision.calibration_json import from_json
     from jattr.decision.judgement import check_ready
     from jattr.decision.scores import as_fraction
@@ -209,7 +209,7 @@ def _unaltered(alterations: Sequence[str]) -> Sequence[str]:
     Raises:
       InputError: an alteration was named.
     """
-    from jattr.cli.alterations import AUTO, NONE
+    from jattr.attribution.alteration_search import AUTO, NONE
 
     named = [text for text in alterations if text not in (AUTO, NONE)]
     if named:
@@ -227,7 +227,7 @@ def make_config(args: argparse.Namespace) -> InvertConfig:
 
     options = ("restarts", "optimiser", "steps", "start", "distance", "space", "lanes", "seed")
     if args.distance is not None:
-        from jattr.inversion.observation import given_distance
+        from jattr.inversion.observation.make import given_distance
 
         given_distance(args.distance)  # wrong ones fail before any work
     given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}

@@ -14,29 +14,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jattr import __version__
-from jattr.cli.accused_files import AccusedFile, PictureReader
-from jattr.cli.alterations import Alternative, joined
-from jattr.cli.cache import rehearsal_folder
+from jattr.attribution.alteration_search import (
+    AccusedFile,
+    Alternative,
+    Explanation,
+    PictureReader,
+    best_explanation,
+    joined,
+)
+from jattr.attribution.caveats import Doubt, doubt_of
+from jattr.attribution.pilot_files import RehearsalFiles
+from jattr.attribution.result_json import SCHEMA, candidate_record, failed_record, picture_record
 from jattr.cli.latents import settings_text
 from jattr.cli.options import Progress
-from jattr.cli.rehearsal_files import RehearsalFiles
-from jattr.cli.result_folder import LATENTS, REPORT, RESULT, SHEET, file_sha256, write_latents, write_result
 from jattr.cli.sheet import SheetRows
 from jattr.cli.timing import Clock
 from jattr.decision.verdict import DecisionConfig
-from jattr.doubt import Doubt, doubt_of
 from jattr.errors import InputError
-from jattr.explanation import Explanation, best_explanation
 from jattr.report.words import shown
-from jattr.result import SCHEMA, candidate_record, failed_record, picture_record
+from jattr.runtime import rehearsal_folder
+from jattr.verification.result_folder import LATENTS, REPORT, RESULT, SHEET, file_sha256, write_latents, write_result
 
 if TYPE_CHECKING:
-    from jattr.attribution import Attribution
+    from jattr.alterations.chain import Chain
+    from jattr.alterations.files import AlteredPictures
+    from jattr.attribution.attribute import Attribution
     from jattr.cli.attribute import Judge
     from jattr.generators.base import Generator
     from jattr.inversion.config import InvertConfig
-    from jattr.nuisances.chain import Chain
-    from jattr.nuisances.files import AlteredPictures
 
 LONGEST_COMMAND = 2_000  # characters, in the report
 BLOCK = 32  # pictures searched together: bounds memory
@@ -143,7 +148,7 @@ class AttributeRun:
         return [best_explanation(each) for each in found]
 
     def _attribute(self, items: list[AccusedFile], altered: list[AlteredPictures]) -> Attribution:
-        from jattr.attribution import attribute
+        from jattr.attribution.attribute import attribute
 
         counted = range(len(self.generators))
         images = joined(altered) if altered else [np.stack([i.forms[c].pixels for i in items]) for c in counted]

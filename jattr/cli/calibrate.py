@@ -90,10 +90,10 @@ def run(args: argparse.Namespace) -> int:
       InputError: an option, a candidate or a negative cannot be used.
     """
     check_out(args)
-    from jattr.calibration_run import calibrate
+    from jattr.alterations.registry import parse_chain
+    from jattr.attribution.calibrate import calibrate
     from jattr.cli.attribute import load_candidates, make_config
     from jattr.decision.calibration_json import to_json
-    from jattr.nuisances.registry import parse_chain
 
     start_jax(args.device)
     args.psi = None if args.psi is None else [args.psi]
@@ -153,7 +153,7 @@ def read_negatives(paths: Sequence[str], shape: tuple[int, int, int], *, resize:
     """
     import numpy as np
 
-    from jattr.calibration_run import SAME
+    from jattr.attribution.calibrate import SAME
     from jattr.images import load_picture
 
     kinds: dict[str, list[np.ndarray]] = {}

@@ -88,7 +88,7 @@ def check_demo_folder(folder: Path) -> None:
     Raises:
       InputError: it does not, or holds anything else.
     """
-    from jattr.cli.result_folder import check_result_folder
+    from jattr.verification.result_folder import check_result_folder
 
     check_names(file_names(folder, folders=(PICTURES, RESULT)), (TRUTH,))
     secrets = read_json_text((folder / TRUTH).read_text(encoding="utf-8"))
@@ -148,8 +148,8 @@ def make_pictures(work: Path, names: tuple[str, ...], seed: int) -> list[Secret]
 
 def truth_table(out: Path, secrets: list[Secret]) -> str:
     """Return who made each picture, beside what was found."""
-    from jattr.cli.result_folder import read_result
     from jattr.report.words import verdict_text
+    from jattr.verification.result_folder import read_result
 
     rows = read_result(out / RESULT).data["pictures"]
     lines = ["who made them:"]
@@ -164,7 +164,7 @@ def _picture(gen: Generator, key: Any) -> np.ndarray:
     import numpy as np
 
     from jattr.images import to_byte
-    from jattr.inversion.measure import make_pictures as made_by
+    from jattr.inversion.evaluate import make_pictures as made_by
 
     made = made_by(gen, gen.sample_latent(key, 1))  # in the program that the search takes
     return np.asarray(to_byte(made, rule=gen.rounding or "round")[0])

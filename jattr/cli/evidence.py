@@ -181,10 +181,10 @@ def _models(args: argparse.Namespace) -> list[Any]:
 
 
 def _invert(args: argparse.Namespace, picture: bytes, gen: Any, alteration: str | None) -> Attribution:
-    from jattr.cli.cache import rehearsal_folder
-    from jattr.cli.rehearsal_files import RehearsalFiles
+    from jattr.attribution.pilot_files import RehearsalFiles
     from jattr.inversion.config import InvertConfig
     from jattr.ledger.evidence.inversion import invert_alternatives
+    from jattr.runtime import rehearsal_folder
 
     config, known = InvertConfig(restarts=args.restarts), RehearsalFiles(rehearsal_folder())
     alterations = args.alteration if alteration is None else [alteration]

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jattr.bounded_json import read_json_text
-from jattr.cli.npz import read_npz
 from jattr.errors import InputError
 from jattr.folders.kinds import FolderKind, check_names, file_names
 from jattr.generators.settings import Settings
+from jattr.verification.npz import read_npz
 
 if TYPE_CHECKING:
     from jattr.generators.base import Generator

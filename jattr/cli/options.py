@@ -52,7 +52,7 @@ def start_jax(device: str | None) -> None:
     """
     import jax
 
-    from jattr.cli.cache import enable_compilation_cache
+    from jattr.runtime import enable_compilation_cache
 
     enable_compilation_cache()
     if device is None:

@@ -15,7 +15,7 @@ from jattr.report.html import ReportRow, report_page
 from jattr.report.words import verdict_text
 
 if TYPE_CHECKING:
-    from jattr.attribution import Attribution
+    from jattr.attribution.attribute import Attribution
 
 MAX_BYTES = 256 << 20  # of pictures kept for it
 MAX_OWN_PIXELS = 1 << 20  # of an accused picture that is shown as it is; larger ones as the first candidate saw them

@@ -37,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
       InputError: the files cannot be used, or there is no certificate to verify.
       VerificationError: something differs from what the result states.
     """
-    from jattr.cli.result_folder import read_result
-    from jattr.cli.verification import verify_result
     from jattr.report.words import shown
+    from jattr.verification.result_folder import read_result
+    from jattr.verification.verify import verify_result
 
     saved = read_result(args.folder)
     start_jax(args.device)

@@ -20,8 +20,8 @@ import numpy as np
 from scipy.special import gammaincc
 
 from jattr.generators.base import Generator
-from jattr.inversion.altered import Altered
-from jattr.inversion.linear import linearise
+from jattr.inversion.linearization import linearise
+from jattr.inversion.observation.altered import Altered
 from jattr.inversion.problem import MIN_EXCESS, STEP, target_of
 
 ALPHA = 1e-6  # a picture that the generator made is denied its certificate this often

@@ -5,9 +5,25 @@ from dataclasses import dataclass
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.generators.settings import NOISE, SPACES
-from jattr.inversion.choice import GRADIENTS, LM, dense_jacobian
-from jattr.inversion.optax_methods import ensure_method
-from jattr.inversion.optimisers import METHODS
+from jattr.solvers.first_order import ensure_method
+from jattr.solvers.quasi_newton import METHODS
+
+GRADIENTS = "lbfgs"
+LM = "levenberg-marquardt"
+LM_LOGIT = "levenberg-marquardt-logit"
+DENSE_POLISH = 512  # the largest latent that is polished with its whole Jacobian
+DEAR_JACOBIAN = 5e10  # floating-point operations: above this searches begin with gradients alone
+
+
+def dense_jacobian(latent_size: int, forward_cost: float) -> bool:
+    """Return whether every step of a search may take the whole Jacobian."""
+    return latent_size <= DENSE_POLISH and latent_size * forward_cost <= DEAR_JACOBIAN
+
+
+def polish_method(size: int) -> str:
+    """Return the Gauss-Newton method for latents of this size."""
+    return LM if size <= DENSE_POLISH else "gauss-newton-cg"
+
 
 STARTS = ("linear", "pool", "prior")
 PRECISIONS = ("default", "high", "highest")

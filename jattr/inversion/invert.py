@@ -11,16 +11,15 @@ import jax
 import jax.numpy as jnp
 
 from jattr.generators.base import Generator
-from jattr.inversion.choice import polish_method
-from jattr.inversion.config import InvertConfig
-from jattr.inversion.lanes import Status
-from jattr.inversion.measure import cost_of
-from jattr.inversion.observation import make_accused
-from jattr.inversion.optimisers import METHODS
+from jattr.inversion.config import InvertConfig, polish_method
+from jattr.inversion.evaluate import cost_of
+from jattr.inversion.observation.make import make_accused
 from jattr.inversion.problem import Prior, arrival_floor, make_problem, target_of
-from jattr.inversion.protocol import Inversion
-from jattr.inversion.search import advance, begin
-from jattr.inversion.through_styles import make_inverter
+from jattr.inversion.scheduler import Status
+from jattr.inversion.two_stage import make_inverter
+from jattr.solvers.base import Inversion
+from jattr.solvers.quasi_newton import METHODS
+from jattr.solvers.solve import advance, begin
 
 
 def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = None) -> Callable[..., Inversion]:

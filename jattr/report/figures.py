@@ -13,7 +13,7 @@ from jattr.inversion.problem import FLOOR
 from jattr.report.words import shown
 
 if TYPE_CHECKING:
-    from jattr.inversion.records import Search
+    from jattr.inversion.multistart import Search
 
 LONGEST_NAME = 24  # characters of a candidate's name
 MARKS = {"arrived": "^", "stalled": "o", "spent": "s", "failed": "x"}  # how a restart ended

@@ -25,7 +25,7 @@ from jattr.report.levels import AMPLIFICATION, difference, visible
 from jattr.report.words import shown
 
 if TYPE_CHECKING:
-    from jattr.inversion.records import Search
+    from jattr.inversion.multistart import Search
 
 TEMPLATE = "page.html"
 LARGEST = 256  # pixels a side; larger pictures are reduced

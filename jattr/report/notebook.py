@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jattr.attribution.result_json import finding_record
 from jattr.report.html import environment, image_uri
 from jattr.report.levels import visible
-from jattr.result import finding_record
 
 if TYPE_CHECKING:
-    from jattr.attribution import Attribution
+    from jattr.attribution.attribute import Attribution
 
 MAX_ROWS = 50
 TABLE = """<table>

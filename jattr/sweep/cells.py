@@ -15,7 +15,7 @@ from jattr.generators.base import Generator
 from jattr.generators.digest import canonical_json
 from jattr.generators.store import load_generator
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.observation import given_distance
+from jattr.inversion.observation.make import given_distance
 from jattr.source_files import sources_digest
 from jattr.sweep.sources import Batch, batches_of
 from jattr.sweep.spec import Setting, Spec

@@ -8,18 +8,18 @@ from typing import Any
 import jax
 import numpy as np
 
+from jattr.alterations.files import alter
+from jattr.alterations.registry import parse_chain
+from jattr.attribution.evidence import certificates_of, residuals_of
+from jattr.attribution.pilot import candidate_key
 from jattr.errors import InputError
-from jattr.findings import certificates_of, residuals_of
 from jattr.generators.base import Generator
 from jattr.images import fit
-from jattr.inversion.inverter import Inverter
-from jattr.inversion.lanes import Status, forget_single_lanes
-from jattr.inversion.observation import make_accused
-from jattr.inversion.protocol import Inversion
-from jattr.inversion.through_styles import make_inverter
-from jattr.nuisances.files import alter
-from jattr.nuisances.registry import parse_chain
-from jattr.rehearsal import candidate_key
+from jattr.inversion.multistart import Inverter
+from jattr.inversion.observation.make import make_accused
+from jattr.inversion.scheduler import Status, forget_single_lanes
+from jattr.inversion.two_stage import make_inverter
+from jattr.solvers.base import Inversion
 from jattr.sweep.cells import Cell, Plan
 from jattr.sweep.sources import make_batch
 from jattr.sweep.spec import NONE

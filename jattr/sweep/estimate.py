@@ -9,9 +9,9 @@ import numpy as np
 
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.initial import LARGE_POOL, MANY_PICTURES, MAX_POOL_BYTES, SMALL_POOL
-from jattr.inversion.measure import forward_cost
-from jattr.inversion.optimisers import METHODS
+from jattr.inversion.evaluate import forward_cost
+from jattr.inversion.warm_start import LARGE_POOL, MANY_PICTURES, MAX_POOL_BYTES, SMALL_POOL
+from jattr.solvers.quasi_newton import METHODS
 from jattr.sweep.cells import Plan
 
 SHARE_OF_PEAK = 0.2  # that searches of small pictures reach, with what the host does between steps

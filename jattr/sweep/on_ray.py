@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from jattr.errors import InputError
-from jattr.inversion.memory_maps import spare_memory_maps
+from jattr.runtime import spare_memory_maps
 from jattr.sweep.cells import Cell, Plan, make_plan, run_facts
 from jattr.sweep.compute import CellResult
 from jattr.sweep.run import Executor, Failure, Outcome, outcome_of
@@ -78,7 +78,7 @@ def _plan(facts: str) -> Plan:
     Raises:
       InputError: this machine has other code, versions or generators.
     """
-    from jattr.cli.cache import enable_compilation_cache
+    from jattr.runtime import enable_compilation_cache
 
     enable_compilation_cache()
     spec, digests, run = json.loads(facts)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from jattr.errors import InputError
-from jattr.inversion.memory_maps import spare_memory_maps
+from jattr.runtime import spare_memory_maps
 from jattr.sweep.cells import MAX_CELLS, Cell, Plan, make_plan, run_facts
 from jattr.sweep.compute import CellResult, compute_cell, failure_of
 from jattr.sweep.spec import Spec, from_json, to_json

@@ -11,12 +11,12 @@ import jax
 import numpy as np
 
 from jattr.attacks.evade import EvadeConfig, evade
+from jattr.attribution.pilot import candidate_key
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.images import to_byte
 from jattr.images.reading import load_picture, read_bytes
-from jattr.inversion.measure import make_pictures
-from jattr.rehearsal import candidate_key
+from jattr.inversion.evaluate import make_pictures
 from jattr.sweep.spec import NONE, Pictures, Spec, attack_of
 from jattr.zoo.faces import render_faces
 

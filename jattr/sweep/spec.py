@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jattr.alterations.registry import parse_chain
 from jattr.attacks.evade import EVASIONS
 from jattr.errors import InputError
 from jattr.generators.card_problems import suggest
 from jattr.inversion.config import InvertConfig
-from jattr.nuisances.registry import parse_chain
 
 KINDS = ("own", "others", "folder", "renderer")
 AGAINST = ("all", "maker")

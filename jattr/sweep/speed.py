@@ -15,12 +15,12 @@ import numpy as np
 from jattr.generators.base import Generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.initial import forget_pools
+from jattr.inversion.evaluate import forward_cost, make_pictures
 from jattr.inversion.invert import invert
-from jattr.inversion.lanes import Status
-from jattr.inversion.measure import forward_cost, make_pictures
 from jattr.inversion.problem import Prior, target_of
-from jattr.inversion.search import make_engine
+from jattr.inversion.scheduler import Status
+from jattr.inversion.warm_start import forget_pools
+from jattr.solvers.solve import make_engine
 from jattr.sweep.estimate import matmul_rate
 
 LANES = (1, 8, 32)

@@ -9,9 +9,9 @@ from autoencoders import make_autoencoder, make_linear_autoencoder
 from tiny_generator import make_tiny
 from toys import make_toy
 
+from jattr.attribution.calibrate import own_pictures
 from jattr.baselines import double_reconstruction, final_layer, fingerprint, frequency, thresholded
 from jattr.baselines.deep_sad import fit_detector
-from jattr.calibration_run import own_pictures
 from jattr.errors import InputError
 from jattr.generators.base import FinalLayer
 from jattr.generators.store import load_generator

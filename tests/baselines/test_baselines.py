@@ -6,6 +6,7 @@ import pytest
 from autoencoders import make_autoencoder
 from tiny_generator import make_tiny
 
+from jattr.attribution.calibrate import own_pictures
 from jattr.baselines.base import Attributor, checked_pictures
 from jattr.baselines.classifier import ClassifierConfig
 from jattr.baselines.double_reconstruction import DoubleReconstructionConfig
@@ -14,7 +15,6 @@ from jattr.baselines.fingerprint import FingerprintConfig
 from jattr.baselines.frequency import FrequencyConfig
 from jattr.baselines.registry import BASELINES
 from jattr.baselines.thresholded import ThresholdedConfig
-from jattr.calibration_run import own_pictures
 from jattr.errors import ImageError, InputError
 from jattr.inversion.config import InvertConfig
 

@@ -13,9 +13,9 @@ from PIL import Image, ImageEnhance
 from tiny_generator import make_tiny, tiny_card_data, tiny_weights
 
 from converters.layered import convert_layered
-from jattr.cli.alterations import alternatives_of, parse_alternatives
+from jattr.attribution.alteration_search import alternatives_of, parse_alternatives
+from jattr.attribution.caveats import COLOURS, TRANSPARENT
 from jattr.cli.main import main
-from jattr.doubt import COLOURS, TRANSPARENT
 from jattr.generators.card import parse_card
 from jattr.generators.store import save_generator
 from jattr.images import load_picture, to_byte

@@ -8,10 +8,10 @@ from PIL import Image
 from tiny_generator import make_tiny
 
 from jattr.cli.main import main
-from jattr.cli.result_folder import file_sha256, read_result
 from jattr.cli.table import result_table
 from jattr.images import load_picture, to_byte, write_png
 from jattr.report.words import shown
+from jattr.verification.result_folder import file_sha256, read_result
 
 SEARCH = ["--restarts", "8", "--lanes", "4"]
 

@@ -8,8 +8,8 @@ from PIL import Image
 from tiny_generator import make_tiny
 
 from jattr.cli.main import main
-from jattr.cli.result_folder import file_sha256
 from jattr.images import to_byte, write_png
+from jattr.verification.result_folder import file_sha256
 
 SEARCH = ["--restarts", "4", "--lanes", "4"]
 PAIR = ("tiny", "tiny_b")

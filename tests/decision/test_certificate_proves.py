@@ -9,7 +9,7 @@ import jattr
 from jattr.decision.certificate import MIN_EXCESS, _once, certify
 from jattr.generators.base import Generator
 from jattr.images import to_byte
-from jattr.inversion.measure import make_pictures
+from jattr.inversion.evaluate import make_pictures
 
 SHAPE = (16, 16, 3)
 N = 16 * 16 * 3

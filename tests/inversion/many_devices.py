@@ -6,14 +6,14 @@ import jax
 import numpy as np
 from tiny_generator import make_tiny
 
-from jattr.attribution import attribute
-from jattr.calibration_run import own_pictures
+from jattr.attribution.attribute import attribute
+from jattr.attribution.calibrate import own_pictures
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.devices import device_count, is_spread, spread, weights_for
 from jattr.inversion.invert import invert
-from jattr.inversion.optimisers import loss_and_gradient
 from jattr.inversion.problem import make_problem, target_of
-from jattr.inversion.search import TRACES
+from jattr.inversion.scheduler import device_count, is_spread, spread, weights_for
+from jattr.solvers.quasi_newton import loss_and_gradient
+from jattr.solvers.solve import TRACES
 
 
 def main(out):

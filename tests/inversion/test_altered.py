@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from jattr.attribution import attribute
+from jattr.alterations import AlteredPictures, Chain, from_jpeg, parse_chain
+from jattr.alterations.jpeg import read_jpeg
+from jattr.attribution.attribute import attribute
 from jattr.decision.certificate import ALPHA
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import PRIORS, Generator
 from jattr.images import to_byte
-from jattr.inversion.accused import Accused
-from jattr.inversion.altered import ACCEPTED, make_altered
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.measure import mean_squares
+from jattr.inversion.evaluate import mean_squares
+from jattr.inversion.observation.altered import ACCEPTED, make_altered
+from jattr.inversion.observation.base import Accused
 from jattr.inversion.problem import MIN_EXCESS, Prior
-from jattr.nuisances import AlteredPictures, Chain, from_jpeg, parse_chain
-from jattr.nuisances.jpeg import read_jpeg
 
 SIDE, SIZE = 16, 4
 SHAPE = (SIDE, SIDE, 3)

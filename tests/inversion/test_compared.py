@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from toys import make_toy, own_pictures
 
-from jattr.attribution import attribute
-from jattr.calibration_run import fair_scores, settings_digest
+from jattr.alterations import alter, parse_chain
+from jattr.alterations.chain import Chain
+from jattr.attribution.attribute import attribute
+from jattr.attribution.calibrate import fair_scores, settings_digest
 from jattr.distances.base import Distance
 from jattr.errors import ImageError, InputError
-from jattr.inversion.compared import Compared
 from jattr.inversion.config import InvertConfig
+from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.invert import invert
-from jattr.inversion.measure import mean_squares
-from jattr.inversion.observation import given_distance, make_accused
+from jattr.inversion.observation.by_distance import Compared
+from jattr.inversion.observation.make import given_distance, make_accused
 from jattr.inversion.problem import make_problem
-from jattr.nuisances import alter, parse_chain
-from jattr.nuisances.chain import Chain
 
 GENS = [make_toy(seed=seed, size=8, name=f"toy{seed}") for seed in range(2)]
 PIXELS = own_pictures(GENS[0], 3)[1]

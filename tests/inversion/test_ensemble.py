@@ -6,9 +6,9 @@ import numpy as np
 from toys import PIXELS, SHAPE, make_toy, own_pictures
 
 from jattr.inversion import ensemble
-from jattr.inversion.ensemble import make_ensemble
-from jattr.inversion.measure import mean_squares
+from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.problem import Prior, target_of
+from jattr.inversion.warm_start import make_ensemble
 
 STANDARD = Prior(jnp.zeros(4), jnp.ones(4))
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from toys import make_toy, own_pictures
 
-from jattr.attribution import attribute
+from jattr.alterations import Chain, alter, parse_chain
+from jattr.attribution.attribute import attribute
 from jattr.errors import ImageError, InputError
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.free import fit_factors, free_generator
-from jattr.nuisances import Chain, alter, parse_chain
+from jattr.inversion.nuisance_fit import fit_factors, free_generator
 
 GENS = [make_toy(seed=seed, size=6, name=f"toy{seed}") for seed in range(2)]
 CONFIG = InvertConfig(pool=512)

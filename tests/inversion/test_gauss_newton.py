@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattr.inversion.gauss_newton import _joined, gauss_newton_cg, levenberg_marquardt, value_and_jacobian
 from jattr.inversion.problem import FLOOR, Prior, Problem
-from jattr.inversion.search import advance, begin
+from jattr.solvers.levenberg_marquardt import _joined, gauss_newton_cg, levenberg_marquardt, value_and_jacobian
+from jattr.solvers.solve import advance, begin
 
 SIZE, ROWS = 6, 40
 rng = np.random.default_rng(1)

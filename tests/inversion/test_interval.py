@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from toys import make_toy, own_pictures, to_bytes
 
-from jattr.inversion.interval import SAFE, interval_polish
 from jattr.inversion.invert import make_invert
-from jattr.inversion.linear import linearise
+from jattr.inversion.linearization import linearise
 from jattr.inversion.problem import STEP, target_of
+from jattr.inversion.rounding_polish import SAFE, interval_polish
 
 COUNT = 6
 

@@ -14,13 +14,13 @@ from toys import PIXELS, SHAPE, make_toy, own_pictures
 from jattr.errors import ImageError, InputError
 from jattr.inversion import lanes as lanes_module
 from jattr.inversion import search
-from jattr.inversion.accused import Accused
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert, make_invert
-from jattr.inversion.inverter import Inverter
-from jattr.inversion.lanes import Status, floors_of
-from jattr.inversion.optimisers import METHODS
+from jattr.inversion.multistart import Inverter
+from jattr.inversion.observation.base import Accused
 from jattr.inversion.problem import FLOOR, deviation, target_of
+from jattr.inversion.scheduler import Status, floors_of
+from jattr.solvers.quasi_newton import METHODS
 
 SMALL = InvertConfig(restarts=2, pool=256)
 HERE = Path(__file__).parent

@@ -7,14 +7,13 @@ import pytest
 from toys import SHAPE, make_toy, own_pictures
 
 from jattr.inversion import inverter as inverter_module
-from jattr.inversion.accused import Accused
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.initial import _ranks
-from jattr.inversion.inverter import CHEAP_FIRST, KICKS, Inverter
-from jattr.inversion.lanes import FAR, FAR_STALL, _stall
-from jattr.inversion.optimisers import METHODS
+from jattr.inversion.multistart import CHEAP_FIRST, KICKS, SETTLED_STEPS, Inverter
+from jattr.inversion.observation.base import Accused
 from jattr.inversion.problem import deviation, target_of
-from jattr.inversion.searches import SETTLED_STEPS
+from jattr.inversion.scheduler import FAR, FAR_STALL, _stall
+from jattr.inversion.warm_start import _ranks
+from jattr.solvers.quasi_newton import METHODS
 
 
 def test_number_of_restarts_follows_the_cost_of_a_jacobian():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from jattr.inversion.likely import Intervals, chance_of, likeliest, minus_log_chance, surprise
+from jattr.inversion.observation.censored_likelihood import Intervals, chance_of, likeliest, minus_log_chance, surprise
 from jattr.inversion.problem import Prior
 
 COUNT = 300

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from toys import make_toy, own_pictures
 
+from jattr.alterations.registry import parse_chain
 from jattr.inversion import measure
-from jattr.inversion.linear import apply_linear, linearise, make_linear, make_single_engine
-from jattr.inversion.measure import make_pictures
-from jattr.inversion.observed import observed_generator
+from jattr.inversion.evaluate import make_pictures
+from jattr.inversion.linearization import apply_linear, linearise, make_linear, make_single_engine
+from jattr.inversion.observation.noise_model import observed_generator
 from jattr.inversion.problem import Prior, deviation, target_of
-from jattr.inversion.search import make_engine
-from jattr.nuisances.registry import parse_chain
+from jattr.solvers.solve import make_engine
 
 
 @pytest.fixture(scope="module")

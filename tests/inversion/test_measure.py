@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from toys import make_toy, own_pictures
 
-from jattr.inversion.measure import BATCH, mean_squares
+from jattr.inversion.evaluate import BATCH, mean_squares
 from jattr.inversion.problem import target_of
 
 

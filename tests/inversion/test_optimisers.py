@@ -10,9 +10,9 @@ import pytest
 
 from jattr.errors import InputError
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.optimisers import METHODS, SHRINK, QuasiNewtonState, Trial, register_method
 from jattr.inversion.problem import Problem
-from jattr.inversion.search import advance, begin
+from jattr.solvers.quasi_newton import METHODS, SHRINK, QuasiNewtonState, Trial, register_method
+from jattr.solvers.solve import advance, begin
 
 SIZE, ROWS, LANES = 5, 20, 3
 NAMES = sorted(METHODS)

@@ -9,7 +9,7 @@ import pytest
 from jattr.inversion import programs, search
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert
-from jattr.inversion.programs import _lanes_for
+from jattr.inversion.scheduler import _lanes_for
 
 
 def test_few_sizes_of_programs_on_cpu():

@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 from fake_files import random_tensors
 
-from jattr.attribution import attribute
+from jattr.attribution.attribute import attribute
 from jattr.errors import GeneratorError
 from jattr.generators.registry import parse_any_card
 from jattr.generators.store import make_generator
 from jattr.generators.stored import as_tree
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.initial import make_pool, make_starts
 from jattr.inversion.invert import invert
-from jattr.inversion.lanes import Status
+from jattr.inversion.scheduler import Status
+from jattr.inversion.warm_start import make_pool, make_starts
 
 FEW = InvertConfig(restarts=2, pool=128)
 

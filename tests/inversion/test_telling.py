@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 import jattr
+from jattr.alterations.files import alter, from_jpeg
+from jattr.alterations.registry import parse_chain
 from jattr.decision.certificate import certify_altered
-from jattr.inversion.altered import make_altered
+from jattr.inversion.observation.altered import make_altered
 from jattr.inversion.problem import MIN_EXCESS
-from jattr.nuisances.files import alter, from_jpeg
-from jattr.nuisances.registry import parse_chain
 
 
 @pytest.fixture(scope="module")

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 from fake_files import random_tensors
 
-from jattr.attribution import attribute
+from jattr.attribution.attribute import attribute
 from jattr.generators.registry import parse_any_card
 from jattr.generators.store import make_generator
 from jattr.generators.stored import as_tree
 from jattr.images import to_byte
-from jattr.inversion.accused import Accused
 from jattr.inversion.config import InvertConfig
+from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.invert import invert
-from jattr.inversion.inverter import Inverter
-from jattr.inversion.lanes import Status
-from jattr.inversion.measure import mean_squares
+from jattr.inversion.multistart import Inverter
+from jattr.inversion.observation.base import Accused
 from jattr.inversion.problem import target_of
-from jattr.inversion.through_styles import StylesInverter, make_inverter
+from jattr.inversion.scheduler import Status
+from jattr.inversion.two_stage import StylesInverter, make_inverter
 
 FEW = InvertConfig(restarts=4, pool=256)
 KEY = jax.random.key(3)

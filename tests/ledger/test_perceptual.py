@@ -104,8 +104,8 @@ def test_whole_multiples_of_a_size_hash_alike() -> None:
 def test_edited_copies_are_near_and_other_pictures_are_not() -> None:
     import jax
 
-    from jattr.nuisances.files import alter
-    from jattr.nuisances.registry import parse_chain
+    from jattr.alterations.files import alter
+    from jattr.alterations.registry import parse_chain
     from jattr.zoo.faces import render_faces
 
     pictures = np.asarray(render_faces(jax.random.key(8), 20))

@@ -7,14 +7,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from jattr.attribution import attribute
+from jattr.attribution.attribute import attribute
+from jattr.attribution.result_json import failed_record
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.lanes import Status
-from jattr.inversion.records import Search
+from jattr.inversion.multistart import Search
+from jattr.inversion.scheduler import Status
 from jattr.report.contact_sheet import Reproduction, SheetRow
 from jattr.report.figures import figure
 from jattr.report.html import MAX_DETAILED, ReportRow, report_page
-from jattr.result import failed_record
 
 HOSTILE = "<script>alert('1')</script>\"'\n\x1b[31m $x_1$ \u202e.png"
 DATA = {

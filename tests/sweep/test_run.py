@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jattr.errors import InputError, OutputError
-from jattr.inversion.search import TRACES
+from jattr.solvers.solve import TRACES
 from jattr.sweep import run, store
 from jattr.sweep.cells import make_plan
 from jattr.sweep.compute import CellResult, _altered

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jattr.attribution import attribute
+from jattr.attribution.attribute import attribute
 from jattr.generators.store import bundled_generators, load_generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig

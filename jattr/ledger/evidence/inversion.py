@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jattr.doubt import doubt_of
+from jattr.attribution.caveats import doubt_of
 from jattr.errors import ImageError, InputError
 from jattr.images import to_byte, to_float
 from jattr.images.reading import Decoded, decode
@@ -36,7 +36,7 @@ def invert_picture(
     Raises:
       ImageError: the picture cannot be read, or the generator makes no pictures of its size.
     """
-    from jattr.nuisances.geometry import only_tagged
+    from jattr.alterations.geometry import only_tagged
 
     decoded = decode(data)
     tagged = only_tagged(decoded.orientation, jpeg=decoded.jpeg) if alteration == AUTO else ""
@@ -46,7 +46,7 @@ def invert_picture(
 
 def _invert(data: bytes, decoded: Decoded, gen: Any, alteration: str, config: Any, rehearsals: Any) -> Attribution:
     """Search under one alteration."""
-    from jattr.attribution import attribute
+    from jattr.attribution.attribute import attribute
 
     images = _observed(data, decoded.pixels, gen, alteration)
     chain = None if isinstance(images, np.ndarray) else images.chain
@@ -129,11 +129,11 @@ def observed(data: bytes, gen: Any, alteration: str) -> Any:
 
 
 def _observed(data: bytes, pixels: np.ndarray, gen: Any, alteration: str) -> Any:
+    from jattr.alterations.files import AlteredPictures, from_decoded, from_jpeg
+    from jattr.alterations.registry import parse_chain
     from jattr.images import fit
     from jattr.images.fitting import with_channels
-    from jattr.inversion.free import fit_factors
-    from jattr.nuisances.files import AlteredPictures, from_decoded, from_jpeg
-    from jattr.nuisances.registry import parse_chain
+    from jattr.inversion.nuisance_fit import fit_factors
 
     parts = [] if alteration in (AUTO, "none") else alteration.split(",")
     if data.startswith(JPEG_START) and alteration != "none":
@@ -185,7 +185,7 @@ def reproduces(gen: Any, z: np.ndarray, label: int | None, pixels: np.ndarray) -
     The test needs a Jacobian; where every byte is equal, or the pictures differ at a glance, it is not needed.
     """
     from jattr.decision.certificate import certify
-    from jattr.inversion.measure import make_pictures
+    from jattr.inversion.evaluate import make_pictures
 
     if pixels.shape != gen.image_shape or not takes(gen, z, label):
         return False
@@ -237,7 +237,7 @@ def seen_by(data: bytes, gen: Any, alteration: str | None) -> Seen:
       InputError: there is no such alteration.
     """
     from jattr.inversion.config import InvertConfig
-    from jattr.inversion.observation import make_accused
+    from jattr.inversion.observation.make import make_accused
 
     images = observed(data, gen, alteration or "none")
     chain = None if isinstance(images, np.ndarray) else images.chain.text

@@ -45,7 +45,7 @@ class Run(NamedTuple):
     """One restart."""
 
     restart: int
-    status: str  # name of `jattr.inversion.lanes.Status`, in small letters
+    status: str  # name of `jattr.inversion.scheduler.Status`, in small letters
     best: float | None  # lowest mean squared residual, [-1, 1] units
     evaluations: float  # forward passes
     trace: np.ndarray  # [m, 2], (evaluations of this restart, lowest residual so far)

@@ -8,6 +8,8 @@ from PIL import Image
 from tiny_generator import make_tiny
 from tiny_world import FOREIGN, Z, inverted, pixels_of, tiny
 
+from jattr.alterations.files import alter
+from jattr.alterations.registry import parse_chain
 from jattr.errors import ImageError
 from jattr.images import encode_png, to_byte
 from jattr.images.jpeg import encode_jpeg, quality_format
@@ -15,8 +17,6 @@ from jattr.images.reading import decode_picture
 from jattr.ledger.evidence import inversion
 from jattr.ledger.evidence.bundle import Attribution
 from jattr.ledger.evidence.inversion import invert_alternatives, observed, seen_by
-from jattr.nuisances.files import alter
-from jattr.nuisances.registry import parse_chain
 
 
 def said(fit: str, alteration: str | None) -> Attribution:

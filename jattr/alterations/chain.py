@@ -1,0 +1,180 @@
+"""`Chain`: alterations one after the other, as a function of a generator's pictures, and how far that is from bytes."""
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jattr.alterations.base import Alteration, Shape, SmoothFn, clip
+from jattr.alterations.jpeg import Jpeg
+from jattr.alterations.pointwise import Factor
+from jattr.errors import InputError
+from jattr.generators.base import ApplyFn
+from jattr.generators.followed import AfterFn, Followed
+from jattr.images import to_float
+
+MAX_STEPS = 8
+WEAKEST = 1.0 / 16.0  # of a direction's strength: sixteen bytes before it are one after it
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What was done to a picture, first things first."""
+
+    steps: tuple[Alteration, ...]
+
+    def __post_init__(self) -> None:
+        """Check the steps.
+
+        Raises:
+          InputError: too many, or a compression that is not the last.
+        """
+        if len(self.steps) > MAX_STEPS:
+            raise InputError(
+                f"there are {len(self.steps)} alterations one after the other; at most {MAX_STEPS} are legal"
+            )
+        if any(isinstance(step, Jpeg) for step in self.steps[:-1]):
+            raise InputError("a JPEG compression is not the last alteration; only the last one can be modelled")
+
+    @property
+    def text(self) -> str:
+        """The chain as `parse_chain` reads it."""
+        return ",".join(step.text for step in self.steps)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the chain does."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def jpeg(self) -> Jpeg | None:
+        """The last step, if it is a compression: then coefficients are observed, else bytes."""
+        return self.steps[-1] if self.steps and isinstance(self.steps[-1], Jpeg) else None
+
+    @property
+    def before(self) -> tuple[Alteration, ...]:
+        """The steps that lead to the bytes that are compressed, or that are observed."""
+        return self.steps if self.jpeg is None else self.steps[:-1]
+
+    @property
+    def free(self) -> tuple[int, ...]:
+        """The places of steps whose factors are unknown."""
+        return tuple(place for place, step in enumerate(self.steps) if isinstance(step, Factor) and step.factor is None)
+
+    def with_factors(self, factors: Sequence[float]) -> "Chain":
+        """Return the chain with its unknown factors given."""
+        given = dict(zip(self.free, factors, strict=True))
+        steps = list(self.steps)
+        for place, factor in given.items():
+            step = steps[place]
+            assert isinstance(step, Factor)
+            steps[place] = replace(step, factor=factor)
+        return Chain(tuple(steps))
+
+    @property
+    def proves(self) -> bool:
+        """Whether what is observed can be a proof: nothing random."""
+        return all(step.deterministic for step in self.before)
+
+    @property
+    def copies(self) -> bool:
+        """Whether pixels only move or vanish."""
+        return all(step.copies for step in self.steps)
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return the shape of the altered picture.
+
+        Raises:
+          InputError: a step cannot be applied.
+        """
+        for step in self.steps:
+            shape = step.out_shape(shape)
+        return shape
+
+    def parameters(self, shape: Shape) -> tuple[Any, ...]:
+        """Return what the smooth forms of the steps before compression take."""
+        found = []
+        for step in self.before:
+            found.append(step.parameters(shape))
+            shape = step.out_shape(shape)
+        return tuple(found)
+
+    def discrete(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the bytes [n, H', W', C'] before compression of pictures [n, H, W, C], made as programs do it."""
+        for step in self.before:
+            pixels = step.discrete(pixels)
+        return pixels
+
+    def drawn(self, *numbers: int) -> "Chain":
+        """Return the chain with the random choices of each step drawn by these numbers, too, and by its place."""
+        return Chain(tuple(step.drawn(place, *numbers) for place, step in enumerate(self.steps)))
+
+    def passed(self, shape: Shape) -> int:
+        """Return how many independent numbers of a picture get through: a resize to one pixel and back leaves few.
+
+        A direction counts if it is not weakened below `WEAKEST`: less drowns in what is rounded.
+        """
+        return _passed(self, shape)
+
+    def looks(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the bytes of pictures [n, H, W, C] after all steps, decompressed where the last one compresses."""
+        made = self.discrete(pixels)
+        return made if self.jpeg is None else self.jpeg.discrete(made)
+
+
+@functools.lru_cache(maxsize=256)
+def _passed(chain: Chain, shape: Shape) -> int:
+    rows, columns, channels = np.eye(shape[0]), np.eye(shape[1]), shape[2]
+    for step in chain.steps:
+        down, across, out = step.through(shape)
+        rows, columns = (columns, rows) if step.swaps else (rows, columns)
+        rows, columns, channels = down @ rows, across @ columns, min(channels, out)
+        shape = step.out_shape(shape)
+    strengths = np.outer(*(np.linalg.svd(matrix, compute_uv=False) for matrix in (rows, columns)))
+    return int((strengths > WEAKEST).sum()) * channels
+
+
+def smooth_pixels(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
+    """Return `apply`, of pictures of a shape, followed by the steps before compression.
+
+    It makes [n, H', W', C'], [-1, 1] units; its state is that of `smooth_observation`.
+    """
+    return Followed(apply, _after(tuple(step.smooth for step in chain.before), None), shape)
+
+
+def smooth_observation(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
+    """Return `apply` followed by all steps: bytes' values, or coefficients [n, 1, N, 1], times the state's weight.
+
+    The state has `generator`, the candidate's own; `shift`, added to its pictures; `parameters`; and `weight`.
+    """
+    last = None if chain.jpeg is None else chain.jpeg.smooth
+    return Followed(apply, _after(tuple(step.smooth for step in chain.before), last), shape)
+
+
+@functools.lru_cache(maxsize=256)
+def _after(kinds: tuple[SmoothFn, ...], last: SmoothFn | None) -> AfterFn:
+    def altered(state: dict[str, Any], x: jax.Array) -> jax.Array:
+        x = clip(x) + state["shift"]
+        for kind, parameters in zip(kinds, state["parameters"], strict=True):
+            x = kind(parameters, x)
+        return x if last is None else last((), x) * state["weight"]
+
+    return altered
+
+
+def smooth_of_bytes(chain: Chain, pixels: np.ndarray) -> np.ndarray:
+    """Return the smooth observation of pictures of bytes [n, H, W, C], unweighted; for tests and checks."""
+    state = {
+        "generator": jnp.asarray(to_float(pixels)), "shift": jnp.float32(0),
+        "parameters": chain.parameters(pixels.shape[1:]), "weight": jnp.float32(1),
+    }  # fmt: skip
+    return np.asarray(smooth_observation(_itself, chain, pixels.shape[1:])(state, jnp.zeros((len(pixels), 1))))
+
+
+def _itself(state: jax.Array, z: jax.Array, *, label: Any = None) -> jax.Array:
+    return state

@@ -1,0 +1,248 @@
+"""JPEG as a part of the model: what an encoder quantises, as a smooth function of the picture.
+
+A JPEG file states its quantised DCT coefficients exactly: each is an interval one quantisation step wide around the
+encoder's value. Up to the quantiser the encoder is linear but for two roundings (ITU-T T.81, annex A; T.871): bytes to
+luma and chroma, chroma averaged over 2x2 or 2x1 pixels, edges repeated to whole blocks, 8x8 DCT.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jattr.alterations.base import Alteration, Shape, SmoothFn
+from jattr.alterations.pointwise import LUMA
+from jattr.errors import InputError
+from jattr.images.jpeg import JpegFormat, encode_jpeg, quality_format, read_coefficients
+from jattr.images.orientation import as_stored
+from jattr.images.reading import decode_picture
+
+BLOCK = 8
+GREY = "grey"  # one component
+SUBSAMPLINGS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}  # luma's factors; chroma's are 1
+DECODED = "decoded"
+STORED = "exif"  # followed by an orientation
+FAR_FROM_MULTIPLE = 0.2  # of a step
+SMALL_STEP = 2  # decoding moves coefficients of smaller steps to other multiples: their noise counts that
+RED, BLUE = 1.402, 1.772  # Cr = (R - Y) / 1.402, Cb = (B - Y) / 1.772
+
+
+def to_ycc() -> np.ndarray:
+    """Return the matrix from RGB to Y, Cb, Cr about 0 [3, 3], to be multiplied from the right."""
+    luma = np.array(LUMA)
+    blue, red = (np.array([0, 0, 1.0]) - luma) / BLUE, (np.array([1.0, 0, 0]) - luma) / RED
+    return np.stack([luma, blue, red], axis=1)
+
+
+def dct_matrix() -> np.ndarray:
+    """Return the orthonormal DCT of 8 values [8, 8], frequencies along rows."""
+    k, n = np.arange(BLOCK)[:, None], np.arange(BLOCK)[None]
+    rows = np.sqrt(2.0 / BLOCK) * np.cos((2 * n + 1) * k * np.pi / (2 * BLOCK))
+    rows[0] /= math.sqrt(2.0)
+    return rows
+
+
+def blocks_of(shape: Shape, sampling: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
+    """Return the rows and columns of blocks of each component."""
+    tallest, widest = (max(factor[axis] for factor in sampling) for axis in (0, 1))
+    return [
+        (math.ceil(math.ceil(shape[0] * v / tallest) / BLOCK), math.ceil(math.ceil(shape[1] * h / widest) / BLOCK))
+        for v, h in sampling
+    ]
+
+
+def _repeats(height: int, width: int, down: int, wide: int) -> tuple[tuple[int, int], ...]:
+    """Return how often libjpeg repeats the last row and column of pictures [n, H, W] before it averages.
+
+    Columns up to a whole block, rows only up to a whole average: below that, averages are repeated.
+    """
+    return (0, 0), (0, -height % down), (0, wide - width)
+
+
+@functools.lru_cache(maxsize=64)
+def make_coefficients(sampling: tuple[tuple[int, int], ...], orientation: int = 1) -> SmoothFn:
+    """Return `fn(parameters, pictures [n, H, W, C]) -> [n, 1, N, 1]`: coefficients over 127.5, block after block.
+
+    Pictures are as shown, coefficients of the picture as an EXIF orientation stores it. `parameters` are none; one
+    function for each way of sampling and storing, whatever the tables.
+    """
+    tallest, widest = (max(factor[axis] for factor in sampling) for axis in (0, 1))
+    dct, ycc = dct_matrix().astype(np.float32), to_ycc().astype(np.float32)
+
+    def fn(parameters: Any, x: jax.Array) -> jax.Array:
+        del parameters
+        x = as_stored(x, orientation)
+        n, height, width, channels = x.shape
+        planes = x @ ycc if channels == 3 else x
+        offset = jnp.float32(1.0 - 128.0 / 127.5)  # bytes are centred about 128, [-1, 1] about 127.5
+        parts = []
+        for place, (rows, columns) in enumerate(blocks_of((height, width, channels), sampling)):
+            down, across = tallest // sampling[place][0], widest // sampling[place][1]
+            plane = planes[..., place] + (offset if place == 0 else 0.0)
+            plane = jnp.pad(plane, _repeats(height, width, down, columns * BLOCK * across), mode="edge")
+            plane = plane.reshape(n, -1, down, columns * BLOCK, across).mean((2, 4))
+            plane = jnp.pad(plane, ((0, 0), (0, rows * BLOCK - plane.shape[1]), (0, 0)), mode="edge")
+            blocks = plane.reshape(n, rows, BLOCK, columns, BLOCK)
+            found = jnp.einsum("ui,nribj,vj->nrbuv", dct, blocks, dct)
+            parts.append(found.reshape(n, -1))
+        return jnp.concatenate(parts, 1)[:, None, :, None]
+
+    return fn
+
+
+@dataclass(frozen=True)
+class Jpeg(Alteration):
+    """Compression by an encoder with these tables and sampling; the last alteration of a chain.
+
+    Pictures are as a viewer shows them, also where the file stores them turned; shapes are of pictures as shown.
+    """
+
+    format: JpegFormat
+    decoded: bool = False  # saved again without loss: coefficients are those of a second, identical compression
+    orientation: int = 1  # EXIF's: the picture was turned or mirrored by its inverse, then compressed
+    name: ClassVar[str] = "jpeg"
+
+    @staticmethod
+    def of_quality(
+        quality: int, subsampling: str = "4:2:0", channels: int = 3, *, decoded: bool = False, orientation: int = 1
+    ) -> "Jpeg":
+        """Return the compression that Pillow and libjpeg make of a quality."""
+        if not 1 <= quality <= 100:
+            raise InputError(f"jpeg has quality {quality!r}; give a whole number from 1 to 100")
+        if subsampling not in (*SUBSAMPLINGS, GREY):
+            raise InputError(f"jpeg has subsampling {subsampling!r}; it is one of {', '.join((*SUBSAMPLINGS, GREY))}")
+        if subsampling == GREY:
+            subsampling, channels = "4:4:4", 1
+        return Jpeg(quality_format(quality, subsampling, channels), decoded, orientation)
+
+    @property
+    def text(self) -> str:
+        """As `jpeg:75:4:2:0`; with other tables than libjpeg's of a quality, as `jpeg:own-` and their digest.
+
+        Followed by `:exif6` where it was stored turned, with that EXIF orientation, and by `:decoded` where it was
+        saved again without loss.
+        """
+        after = f":{STORED}{self.orientation}" if self.orientation != 1 else ""
+        after += f":{DECODED}" if self.decoded else ""
+        names = {luma: name for name, luma in SUBSAMPLINGS.items()}
+        kind = names[self.format.sampling[0]] if len(self.format.tables) == 3 else GREY
+        quality = _quality_of(self.format, kind)
+        if quality is not None:
+            return f"jpeg:{quality}:{kind}{after}"
+        return f"jpeg:own-{hashlib.sha256(repr(self.format.key).encode()).hexdigest()[:16]}:{kind}{after}"
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return the shape, which compression keeps."""
+        components = len(self.format.tables)
+        if shape[2] != components:
+            advice = f"write jpeg:QUALITY:{GREY}" if shape[2] == 1 else "they must agree"
+            if components == 1:
+                advice = "if the file was made of the picture's grey, write grey,jpeg"
+            raise InputError(
+                f"the JPEG has {components} component{'s' * (components > 1)}, the pictures {shape[2]}"
+                f" channel{'s' * (shape[2] > 1)}; {advice}"
+            )
+        return shape
+
+    @property
+    def smooth(self) -> SmoothFn:
+        """What the encoder quantises."""
+        return make_coefficients(self.format.sampling, self.orientation)
+
+    def grids(self, shape: Shape) -> list[tuple[int, int]]:
+        """Return the rows and columns of blocks of each component, of pictures of a shape (H, W, C) as shown."""
+        height, width, channels = shape
+        return blocks_of((width, height, channels) if self.orientation >= 5 else shape, self.format.sampling)
+
+    def steps(self, shape: Shape) -> np.ndarray:
+        """Return the quantisation step of each coefficient [N], in the order of `smooth`."""
+        grids = self.grids(shape)
+        tables = zip(self.format.tables, grids, strict=True)
+        return np.concatenate([np.broadcast_to(t, (*g, BLOCK, BLOCK)).ravel() for t, g in tables]).astype(np.float64)
+
+    def groups(self, shape: Shape) -> np.ndarray:
+        """Return which coefficients [N] are of one kind: 64 frequencies of each component."""
+        grids = self.grids(shape)
+        kinds = np.arange(len(grids) * BLOCK * BLOCK).reshape(-1, BLOCK, BLOCK)
+        return np.concatenate(
+            [np.broadcast_to(k, (*g, BLOCK, BLOCK)).ravel() for k, g in zip(kinds, grids, strict=True)]
+        )
+
+    def encode(self, pixels: np.ndarray) -> bytes:
+        """Return the file that a real encoder makes of a picture [H, W, C]."""
+        return encode_jpeg(pixels, self.format, self.orientation)
+
+    def quantised(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the quantised coefficients [n, N] that a real encoder makes of pictures uint8 [n, H, W, C].
+
+        Of decoded ones those of the second compression.
+        """
+        if self.decoded:
+            return self.again(self.discrete(pixels))
+        return np.stack([read_jpeg(self.encode(picture))[0] for picture in pixels])
+
+    def unquantised(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what a real encoder quantises [n, N], rounded to whole numbers: its coefficients with steps of 1."""
+        ones = tuple(np.ones_like(table) for table in self.format.tables)
+        plain = dataclasses.replace(self, format=dataclasses.replace(self.format, tables=ones), decoded=False)
+        return plain.quantised(pixels)
+
+    def again(self, decoded: np.ndarray) -> np.ndarray:
+        """Return the quantised coefficients [n, N] of decoded pictures, compressed in the same way once more.
+
+        They are nearly all those of the first compression: decoding moves a coefficient by less than its interval.
+        """
+        return dataclasses.replace(self, decoded=False).quantised(decoded)
+
+    def doubtful(self, decoded: np.ndarray) -> np.ndarray:
+        """Return which coefficients [n, N] of decoded pictures may not be those of the first compression.
+
+        Those that do not lie near a multiple of their step, and all of blocks where decoding cut values off at 0 or
+        255. None of a file's own.
+        """
+        steps = self.steps(decoded.shape[1:])
+        if not self.decoded:
+            return np.zeros((len(decoded), len(steps)), bool)
+        away = np.abs(self.unquantised(decoded) - self.again(decoded) * steps)
+        off = (away > FAR_FROM_MULTIPLE * steps) & (steps > SMALL_STEP)
+        return np.asarray(off | self.cut_off(decoded))
+
+    def cut_off(self, decoded: np.ndarray) -> np.ndarray:
+        """Return which coefficients [n, N] are of blocks with pixels at 0 or 255."""
+        stored = as_stored(decoded, self.orientation)
+        cut = ((stored == 0) | (stored == 255)).any(-1)
+        tallest, widest = (max(factor[axis] for factor in self.format.sampling) for axis in (0, 1))
+        parts = []
+        for (v, h), (rows, columns) in zip(self.format.sampling, self.grids(decoded.shape[1:]), strict=True):
+            down, across = BLOCK * tallest // v, BLOCK * widest // h
+            room = ((0, 0), (0, rows * down - cut.shape[1]), (0, columns * across - cut.shape[2]))
+            blocks = np.pad(cut, room).reshape(len(cut), rows, down, columns, across).any((2, 4))
+            parts.append(np.repeat(blocks.reshape(len(cut), -1), BLOCK * BLOCK, axis=1))
+        return np.concatenate(parts, axis=1)
+
+    def discrete(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the decoded pictures."""
+        return np.stack([decode_picture(self.encode(p))[0] for p in pixels])
+
+
+def read_jpeg(data: bytes) -> tuple[np.ndarray, Jpeg]:
+    """Return the quantised coefficients [N] of a JPEG file, in the order of `Jpeg.smooth`, and its compression.
+
+    Raises:
+      ImageError: it is no JPEG that jattr reads.
+    """
+    found = read_coefficients(data)
+    coefficients = np.concatenate([part.ravel() for part in found.quantised])
+    return coefficients, Jpeg(found.format, orientation=found.orientation)
+
+
+@functools.lru_cache(maxsize=256)
+def _quality_of(format: JpegFormat, kind: str) -> int | None:
+    """Return the quality at which libjpeg has these tables, or None."""
+    return next((q for q in range(1, 101) if Jpeg.of_quality(q, kind).format == format), None)

@@ -1,0 +1,95 @@
+"""Alterations by name, and how a chain is written: `resize:48x48:lanczos,jpeg:75:4:2:0`."""
+
+import re
+from collections.abc import Callable, Sequence
+
+from jattr.alterations.base import Alteration
+from jattr.alterations.chain import Chain
+from jattr.alterations.geometry import Centre, Crop, Flip, Shift, Turn
+from jattr.alterations.jpeg import DECODED, STORED, Jpeg
+from jattr.alterations.pointwise import FREE, Brightness, Contrast, Gamma, Grey, Noise
+from jattr.alterations.resample import Blur, Rescale, Resize
+from jattr.errors import InputError
+
+Read = Callable[[Sequence[str]], Alteration]
+MAX_TEXT = 500  # characters of a chain
+
+
+def _resize(parts: Sequence[str]) -> Alteration:
+    height, width = _matched(r"(\d{1,5})x(\d{1,5})", parts[0])
+    return Resize(int(height), int(width), *parts[1:])
+
+
+def _crop(parts: Sequence[str]) -> Alteration:
+    _only(parts, 1)
+    return Crop(*map(int, _matched(r"(\d{1,5})x(\d{1,5})\+(\d{1,5})\+(\d{1,5})", parts[0])))
+
+
+def _jpeg(parts: Sequence[str]) -> Alteration:
+    decoded = parts[-1] == DECODED
+    rest = list(parts[1:-1] if decoded else parts[1:])
+    stored = re.fullmatch(f"{STORED}([2-8])", rest[-1]) if rest else None
+    orientation = 1 if stored is None else int(stored[1])
+    sampling = ":".join(rest if stored is None else rest[:-1]) or "4:2:0"
+    return Jpeg.of_quality(int(parts[0]), sampling, decoded=decoded, orientation=orientation)
+
+
+def _factor(part: str) -> float | None:
+    return None if part == FREE else float(part)
+
+
+REGISTRY: dict[str, tuple[Read, str]] = {  # how it is read, and how it is written: no more parts than there
+    "resize": (_resize, "resize:HEIGHTxWIDTH[:FILTER]"),
+    "rescale": (lambda parts: Rescale(float(parts[0]), *parts[1:]), "rescale:FACTOR[:FILTER]"),
+    "crop": (_crop, "crop:HEIGHTxWIDTH+TOP+LEFT"),
+    "centre": (lambda parts: Centre(*map(float, parts)), "centre:FRACTION"),
+    "flip": (lambda parts: Flip(*parts), "flip[:horizontal|vertical]"),
+    "turn": (lambda parts: Turn(*map(int, parts)), "turn:90|180|270"),
+    "shift": (lambda parts: Shift(*map(int, parts)), "shift:DOWN:RIGHT"),
+    "blur": (lambda parts: Blur(*map(float, parts)), "blur:SIGMA"),
+    "brightness": (lambda parts: Brightness(*map(_factor, parts)), "brightness:FACTOR or brightness:?"),
+    "contrast": (lambda parts: Contrast(*map(_factor, parts)), "contrast:FACTOR or contrast:?"),
+    "gamma": (lambda parts: Gamma(*map(_factor, parts)), "gamma:POWER or gamma:?"),
+    "grey": (lambda parts: Grey(*map(int, parts)), "grey[:1|3]"),
+    "noise": (lambda parts: Noise(float(parts[0]), *map(int, parts[1:])), "noise:SIGMA[:SEED]"),
+    "jpeg": (_jpeg, "jpeg:QUALITY[:4:4:4|:4:2:2|:4:2:0|:grey][:exif2-8][:decoded]"),
+}
+
+
+def parse_chain(text: str) -> Chain:
+    """Return the chain that a text names, alterations separated by commas; none for an empty text.
+
+    Raises:
+      InputError: a name or a parameter is not legal.
+
+    >>> parse_chain("centre:0.9,rescale:0.5").text
+    'centre:0.9,rescale:0.5:lanczos'
+    """
+    if len(text) > MAX_TEXT:
+        raise InputError(f"the alteration has {len(text)} characters; at most {MAX_TEXT} are legal")
+    return Chain(tuple(_parse(step.strip()) for step in text.split(",") if step.strip()))
+
+
+def _parse(text: str) -> Alteration:
+    name, *parts = text.split(":")
+    if name not in REGISTRY:
+        raise InputError(f"there is no alteration {name!r}; there are {', '.join(REGISTRY)}")
+    read, form = REGISTRY[name]
+    try:
+        return read(parts)
+    except (ValueError, TypeError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"alteration {text!r} cannot be read; it is written {form}") from None
+
+
+def _only(parts: Sequence[str], most: int) -> None:
+    if len(parts) > most:
+        raise ValueError(parts)
+
+
+def _matched(pattern: str, text: str) -> tuple[str, ...]:
+    found = re.fullmatch(pattern, text)
+    if found is None:
+        raise ValueError(text)
+    return found.groups()

@@ -1,0 +1,1 @@
+"""Attribution: racing the candidates, pilot studies, evidence, verdicts with caveats, calibration."""

@@ -1,0 +1,435 @@
+"""`Inverter`: the searches of one candidate over a set of pictures, run round by round by `invert` and `attribute`.
+
+What a restart does, with the default optimiser and a latent small enough for its whole Jacobian:
+
+* the first goes from the guess by Levenberg-Marquardt, or, where a Jacobian is dear, by L-BFGS, a step for a thirtieth;
+* every second later one is drawn near first by statistical linearisation, and begins in the logit domain: for pictures
+  with saturated pixels, and for networks with many kinks;
+* the others begin beside the best latent so far, once that is near: kinks stop a search close to the solution, where a
+  small move frees it;
+* where a Jacobian is dear, the first few of a picture that is not near yet all go by L-BFGS, and all of one far away.
+
+With an optimiser named by the user every restart is that one, from its own start.
+"""
+
+from collections.abc import Callable, Container, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jattr.inversion.config import (
+    CHEAP_JACOBIAN,
+    DENSE_POLISH,
+    GRADIENTS,
+    LM,
+    LM_LOGIT,
+    InvertConfig,
+    dense_jacobian,
+    polish_method,
+)
+from jattr.inversion.evaluate import forward_cost, mean_squares
+from jattr.inversion.observation.base import Accused
+from jattr.inversion.problem import MIN_EXCESS, Prior, Target
+from jattr.inversion.scheduler import FAR, Ending, Job, Status, compile_program, evaluations, run_jobs
+from jattr.inversion.warm_start import CLOUD, SPREADS, Pool, Starts, as_floats, make_ensemble, make_pool, make_starts
+from jattr.solvers.base import Inversion
+from jattr.solvers.quasi_newton import METHODS
+
+Place = tuple[int, int]  # picture, restart
+
+
+class Search(NamedTuple):
+    """How one restart of a picture went."""
+
+    restart: int
+    status: Status
+    trace: tuple[tuple[float, float], ...]  # (evaluations, lowest mean squared residual so far), as they came
+
+
+class Records:
+    """The best latent of every restart, and how it was found."""
+
+    def __init__(self, z: np.ndarray, label: np.ndarray | None, latent_shape: tuple[int, ...]):
+        """Prepare; nothing is searched yet.
+
+        Args:
+          z: [pictures, restarts, d], where each restart begins.
+          label: [pictures, restarts] int32; None if unconditional.
+          latent_shape: of one latent.
+        """
+        shape = z.shape[:2]
+        self.latent_shape, self.restarts = latent_shape, shape[1]
+        self.z = np.array(z)
+        self.loss = np.full(shape, np.inf)
+        self.final = np.full(shape, np.inf)  # what was measured last, by the last search of a restart
+        self.label = np.full(shape, -1, np.int32) if label is None else np.array(label)
+        self.status = np.full(shape, Status.SKIPPED, np.int32)
+        self.steps = np.zeros(shape, np.int32)
+        self.evaluations = np.zeros(shape)
+        self.traces: dict[Place, list[tuple[float, float]]] = {}  # (evaluations of the restart, loss) as they came
+        self.exact: dict[int, int] = {}  # picture -> the restart whose latent the interval polish moved
+
+    def best(self, picture: int) -> Place:
+        """Return the place (picture, restart) of the latent that the interval polish moved, or of the lowest loss."""
+        return picture, self.exact.get(picture, int(np.argmin(self.loss[picture])))
+
+    def best_loss(self, picture: int) -> float:
+        """Return the lowest loss of a picture; inf before its first search."""
+        return float(self.loss[picture].min())
+
+    def arrived(self, picture: int) -> bool:
+        """Return whether some restart reached the rounding floor."""
+        return bool((self.status[picture] == Status.ARRIVED).any())
+
+    def arrivals(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return [pictures] each: restarts up to and with the first that arrived, or all that ran; whether one did."""
+        arrived = self.status == Status.ARRIVED
+        run = (self.status != Status.SKIPPED).sum(1)
+        return np.where(arrived.any(1), arrived.argmax(1) + 1, run), arrived.any(1)
+
+    def searches(self, picture: int) -> tuple[Search, ...]:
+        """Return how each restart of a picture went that was run."""
+        run = [r for r in range(self.restarts) if self.status[picture, r] != Status.SKIPPED]
+        return tuple(Search(r, Status(self.status[picture, r]), self.trace((picture, r))) for r in run)
+
+    def trace(self, place: Place) -> tuple[tuple[float, float], ...]:
+        """Return (evaluations, lowest loss so far) of a restart, as they came."""
+        return tuple(self.traces.get(place, ()))
+
+    def result(self) -> Inversion:
+        """Return everything, [images, restarts]."""
+        z = self.z.reshape(*self.z.shape[:2], *self.latent_shape).astype(np.float32)
+        return Inversion(z, self.loss, self.label, self.status, self.steps, self.evaluations)
+
+
+SETTLED_STEPS = 12  # most steps for a picture that another candidate has brought to the floor
+
+
+class Searches(Records):
+    """Searches of one candidate over a set of pictures, and their results by picture and restart."""
+
+    def __init__(self, accused: Accused, config: InvertConfig, prior: Prior, starts: Starts):
+        """Prepare; nothing is searched yet.
+
+        Args:
+          accused: the pictures and the candidate.
+          config: settings.
+          prior: of the latents.
+          starts: where restarts begin.
+        """
+        self.accused, self.gen, self.config, self.prior = accused, accused.gen, config, prior
+        self.count = len(accused.pixels)
+        self.size = int(np.prod(self.gen.latent_shape))
+        super().__init__(starts.z, starts.label, self.gen.latent_shape)
+        self.rounding = ["truncate" if accused.rounding == "truncate" else "round"] * self.count
+        self.floors = accused.floors
+
+    def targets(self, pictures: Sequence[int]) -> Target:
+        """Return the stacked targets of pictures, each under its rounding rule."""
+        return self._targets_of(self.accused)(pictures)
+
+    def _targets_of(self, accused: Accused) -> Callable[[Sequence[int]], Target]:
+        return lambda pictures: accused.targets(pictures, [self.rounding[i] for i in pictures])
+
+    def _searched(self, method: str) -> Accused:
+        """Return the pictures in the form that a method searches."""
+        looks = self.accused.looks if method == GRADIENTS and self.config.optimiser == "auto" else None
+        return self.accused if looks is None else looks
+
+    def _as_observed(self, places: Sequence[Place], endings: Sequence[Ending]) -> list[Ending]:
+        """Return endings of searches in another form with the residual that counts; none of them has arrived."""
+        z = np.stack([ending.z for ending in endings])
+        label = np.array([max(self.label[place], 0) for place in places]) if self.gen.num_classes else None
+        losses = mean_squares(self.gen, z, label, self.targets([picture for picture, _ in places]))
+        return [
+            ending._replace(
+                loss=loss if np.isfinite(loss) else np.inf,
+                status=Status.STALLED if ending.status == Status.ARRIVED else ending.status,
+                trace=((ending.steps, loss),) if np.isfinite(loss) else (),
+                last=loss,
+            )
+            for ending, loss in zip(endings, losses.tolist(), strict=True)
+        ]
+
+    def _search(
+        self, places: Sequence[Place], method: str, short: Container[int] = (), *, most: int | None = None
+    ) -> None:
+        """Run least squares at these places from where they are, and keep what is better."""
+        if not places:
+            return
+        steps = METHODS[method].steps if most else self.config.steps or METHODS[method].steps
+        jobs = [
+            Job(i, self.z[i, r], int(self.label[i, r]), min(most or steps, SETTLED_STEPS if i in short else steps))
+            for i, r in places
+        ]
+        accused = self._searched(method)
+        endings = run_jobs(
+            accused.gen, self._targets_of(accused), jobs, self.config,
+            method=method, steps=steps, floors=accused.floors, prior=self.prior,
+        )  # fmt: skip
+        if accused is not self.accused:
+            endings = self._as_observed(places, endings)
+        for place, ending in zip(places, endings, strict=True):
+            self._trace(place, method, ending.trace)
+            self.steps[place] += ending.steps
+            self.evaluations[place] += evaluations(self.gen, method, ending.steps)
+            self.final[place] = ending.last
+            if ending.loss <= self.loss[place]:
+                self.z[place], self.loss[place] = ending.z, ending.loss
+            if ending.status != Status.FAILED or self.status[place] == Status.SKIPPED:
+                unsure = ending.status == Status.ARRIVED and self.accused.doubtful  # `polish` tells
+                self.status[place] = Status.STALLED if unsure else ending.status
+
+    def _trace(self, place: Place, method: str, trace: Sequence[tuple[int, float]]) -> None:
+        """Note how a search went: the lowest loss of the restart so far, against its evaluations."""
+        known = self.traces.setdefault(place, [])
+        lowest = known[-1][1] if known else np.inf
+        cost = self.evaluations[place]
+        for steps, loss in trace:
+            lowest = min(lowest, loss)
+            known.append((float(cost + evaluations(self.gen, method, steps)), lowest))
+
+    def _measure(self, places: Sequence[Place]) -> np.ndarray:
+        """Return the mean squared residual at each place [n], under its picture's rounding rule."""
+        if not places:
+            return np.zeros(0)
+        z = np.stack([self.z[place] for place in places])
+        label = np.array([max(self.label[place], 0) for place in places]) if self.gen.num_classes else None
+        return mean_squares(self.gen, z, label, self.targets([picture for picture, _ in places]))
+
+
+ALMOST = 1e-3  # a loss below this is near: where a Jacobian is dear, it is taken for such pictures from the start
+CHEAP_FIRST = 5  # restarts by gradients alone of pictures that are not, where a Jacobian is dear
+KICKS = (0.1, 0.05, 0.2)  # standard deviations of those starts, in units of the prior's
+POLISH_AGAIN = 0.9  # times what the last polish of a picture reached: another latent above this is not polished
+
+
+class Inverter(Searches):
+    """The searches of one candidate over a set of pictures: results by picture and restart, run round by round."""
+
+    def __init__(self, accused: Accused, config: InvertConfig, key: jax.Array, pool: Pool | None = None):
+        """Prepare; nothing is searched yet.
+
+        Args:
+          accused: the pictures and the candidate.
+          config: settings.
+          key: of every random choice.
+          pool: pictures of the candidate from its prior, as `accused` would see them; None: make them.
+        """
+        gen, count = accused.gen, len(accused.pixels)
+        size, self.cost = int(np.prod(gen.latent_shape)), forward_cost(gen)
+        self.dear = size * self.cost > CHEAP_JACOBIAN
+        chosen = config.optimiser == "auto"
+        gradients = chosen and (self.dear or not accused.smooth)
+        self.method = GRADIENTS if gradients else config.method_for(size, self.cost)
+        self.varied = chosen and accused.smooth and dense_jacobian(size, self.cost)
+        restarts = config.restarts_for(size, self.cost)
+        keys = jax.random.split(key, 4)
+        self.pool = make_pool(accused.seen, config, keys[0], count) if pool is None else pool
+        prior = Prior(self.pool.z.mean(0), np.maximum(self.pool.z.std(0), 1e-6))
+        starts = make_starts(accused.seen, self.pool, as_floats(accused.pixels), restarts, config, keys[1])
+        super().__init__(accused, config, prior, starts)
+        self.samples = np.asarray(gen.sample_latent(keys[2], count * restarts)).reshape(count, restarts, size)
+        self.cloud_key = keys[3]
+        self.fair = np.full(self.count, np.inf)  # the lowest loss after the first `FAIR` restarts
+        self.polished: dict[int, float] = {}  # picture -> the loss that its last polish reached
+        self.tested: dict[int, float] = {}  # picture -> the loss of the latent that a test denied last
+
+    def prepare(self) -> None:
+        """Compile the program of the first round."""
+        method, accused = METHODS[self.method], self._searched(self.method)
+        compile_program(
+            accused.gen, self._targets_of(accused), self.count, self.config, method=self.method,
+            steps=self.config.steps or method.steps, prior=self.prior,
+        )  # fmt: skip
+
+    def run(self) -> None:
+        """Search every picture, round by round, until it has arrived."""
+        for restarts in rounds(self.restarts):
+            pictures = [i for i in range(self.count) if not (self.config.early_stop and self.arrived(i))]
+            self.round(pictures, restarts)
+            self.polish(pictures)
+
+    def rehearse(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Search own pictures; return [n] each: best residual, restarts up to one that arrived, whether one did."""
+        self.run()
+        return self.loss.min(1), *self.arrivals()
+
+    def round(self, pictures: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
+        """Search these pictures from these restarts, those that this candidate has; `polish` comes after.
+
+        Pictures that are `settled` besides, by another candidate's certificate to be, get a few steps only.
+        """
+        places = [(i, r) for i in (*pictures, *settled) for r in restarts if r < self.restarts]
+        if not places:
+            return
+        short = set(settled)
+        if self.varied and restarts.start:
+            cheap = [place for place in places if self._by_gradients(place)]
+            others = [place for place in places if place not in cheap]
+            kicked = [place for place in others if self._kick(place)]
+            fresh = [place for place in others if place not in kicked]
+            self._search(cheap, GRADIENTS, short)
+            if self.accused.stretchable:
+                self._draw_near(fresh)
+            self._search(fresh, LM_LOGIT if self.accused.stretchable else LM, short)
+            self._search(kicked, LM, short)
+        else:
+            self._search(places, self.method, short)
+
+    def polish(self, pictures: Sequence[int]) -> None:
+        """Take Gauss-Newton steps from latents that gradients have brought near; try the other rounding rule there."""
+        if METHODS[self.method].polish and self.accused.smooth:
+            self._polish(pictures)
+        near = [place for place in self._open(pictures) if self.loss[place] < self.accused.near]
+        if self.accused.rounding is None:
+            self._try_truncation(near)
+        if self.accused.doubtful:
+            self._confirm(self._untested(near))
+
+    def decisive(self, picture: int) -> bool:
+        """Return whether a latent at the floor can be proof: enough unclipped bytes beyond the unknowns."""
+        return self.accused.telling(picture) - self.size >= MIN_EXCESS
+
+    def finish(self, settled: Container[int] = ()) -> None:
+        """Do what follows the last restart: latents whose every pixel rounds to its byte, of pictures that arrived.
+
+        Pictures that are `settled` by another candidate get nothing that costs much.
+        """
+        del settled
+        pixels = self.accused.as_pixels()
+        if pixels is not self.accused and self.config.polish_steps:
+            self._finish_in_pixels(pixels)
+        self.interval([i for i in range(self.count) if self.arrived(i)])
+
+    def _finish_in_pixels(self, pixels: Accused) -> None:
+        """Take Gauss-Newton steps on the pixels from near latents, and keep those that reach the floor of rounding."""
+        places, targets = [self.best(i) for i in range(self.count)], self._targets_of(pixels)
+        z = np.stack([self.z[place] for place in places])
+        label = np.array([max(self.label[place], 0) for place in places]) if self.gen.num_classes else None
+        left = mean_squares(pixels.gen, z, label, targets(range(self.count)))
+        near = [place for place, loss in zip(places, left, strict=True) if loss < FAR]
+        if not near:
+            return
+        steps, method = self.config.polish_steps, polish_method(self.size)
+        jobs = [Job(i, self.z[i, r], int(self.label[i, r]), steps) for i, r in near]
+        endings = run_jobs(
+            pixels.gen, targets, jobs, self.config, method=method, steps=steps, floors=pixels.floors, prior=self.prior
+        )
+        for place, ending in zip(near, endings, strict=True):
+            self.evaluations[place] += evaluations(self.gen, method, ending.steps)
+            if ending.status == Status.ARRIVED:
+                self.z[place], self.status[place] = ending.z, Status.ARRIVED
+                self.loss[place] = self._measure([place])[0]
+
+    def interval(self, pictures: Sequence[int]) -> None:
+        """Move the best latents to ones whose every pixel rounds to the byte, where there are such."""
+        if not self.config.interval_steps or self.size > DENSE_POLISH:
+            return
+        for place in (self.best(i) for i in pictures if i not in self.exact):
+            z, _, loss = self._into_intervals(place)
+            if np.isfinite(loss):
+                self.z[place] = z
+                self.loss[place] = self._measure([place])[0]
+                self.exact[place[0]] = place[1]
+
+    def _open(self, pictures: Sequence[int]) -> list[Place]:
+        """Return the best places of the pictures that have not arrived."""
+        return [self.best(i) for i in pictures if not self.arrived(i)]
+
+    def _polish(self, pictures: Sequence[int]) -> None:
+        """Take Gauss-Newton steps from the best latents that gradients have brought near."""
+        hopeful = [
+            place
+            for place in self._open(list(dict.fromkeys(pictures)))
+            if self.loss[place] < min(max(FAR, self.accused.near), POLISH_AGAIN * self.polished.get(place[0], np.inf))
+        ]
+        if self.config.polish_steps:
+            self._search(hopeful, polish_method(self.size), most=self.config.polish_steps)
+            self.polished |= {place[0]: float(self.loss[place]) for place in hopeful}
+
+    def _by_gradients(self, place: Place) -> bool:
+        """Return whether a restart, not the first, goes by gradients from its own start."""
+        loss = self.best_loss(place[0])
+        return self.dear and (loss > FAR or (loss > ALMOST and place[1] < CHEAP_FIRST))
+
+    def _kick(self, place: Place) -> bool:
+        """Move a start beside the best latent so far, if this restart is one for that; return whether it was moved."""
+        picture, restart = place
+        near = self.best(picture)
+        if restart % 2 or not self.loss[near] < FAR:
+            return False
+        size = KICKS[(restart // 2) % len(KICKS)]
+        self.z[place] = self.z[near] + size * self.samples[place]
+        self.label[place] = self.label[near]
+        return True
+
+    def _draw_near(self, places: Sequence[Place]) -> None:
+        """Improve starts by statistical linearisation."""
+        ensemble = make_ensemble(self.gen.apply, self.gen.latent_shape, self.config.precision)
+        for place in places:
+            target = self.accused.target(place[0], self.rounding[place[0]])
+            label = jnp.int32(self.label[place]) if self.gen.num_classes else None
+            z = jnp.asarray(self.z[place])
+            self.z[place] = ensemble(self.gen.state, self.prior, target, label, z, self.cloud_key)
+            self.evaluations[place] += len(SPREADS) * CLOUD
+
+    def _confirm(self, places: Sequence[Place]) -> None:
+        """Move near latents into the intervals; those that explain their picture then have arrived."""
+        for place in places:
+            z, _, loss = self._into_intervals(place)
+            if np.isfinite(loss) and self.accused.accepts(place[0], self.rounding[place[0]], int(self.label[place]), z):
+                self.z[place], self.status[place], self.exact[place[0]] = z, Status.ARRIVED, place[1]
+                self.loss[place] = self._measure([place])[0]
+
+    def _untested(self, places: Sequence[Place]) -> list[Place]:
+        """Return the places that are much better than what a test denied last, and note them as tested."""
+        new = [place for place in places if self.loss[place] < POLISH_AGAIN * self.tested.get(place[0], np.inf)]
+        self.tested |= {place[0]: float(self.loss[place]) for place in new}
+        return new
+
+    def _into_intervals(self, place: Place) -> tuple[np.ndarray, int, float]:
+        """Return a latent moved towards one whose every number lies in its interval, Jacobians used, residual."""
+        picture = place[0]
+        found = self.accused.into_intervals(
+            picture,
+            self.rounding[picture],
+            int(self.label[place]),
+            self.z[place],
+            self.config.interval_steps,
+            self.prior,
+        )
+        self.evaluations[place] += evaluations(self.gen, LM, found[1])
+        return found
+
+    def _try_truncation(self, places: Sequence[Place]) -> None:
+        """Search on under the other rounding rule, and keep that where it reaches the floor."""
+        before = {place: (self.z[place].copy(), self.loss[place], self.status[place]) for place in places}
+        for place in places:
+            self.rounding[place[0]] = "truncate"
+            self.loss[place] = np.inf
+        self._search(places, polish_method(self.size), most=max(8, self.config.polish_steps))
+        for place, (z, loss, status) in before.items():
+            picture = place[0]
+            if self.status[place] == Status.ARRIVED:  # the other restarts, too, are judged by this rule from now on
+                run = [(picture, int(r)) for r in np.flatnonzero(np.isfinite(self.loss[picture])) if r != place[1]]
+                for other, value in zip(run, self._measure(run), strict=True):
+                    self.loss[other] = value if np.isfinite(value) else np.inf
+            else:
+                self.rounding[picture] = "round"
+                self.z[place], self.loss[place], self.status[place] = z, loss, status
+
+
+def rounds(restarts: int) -> list[range]:
+    """Return the restarts of each round: 1, 2, 4, 8, ...
+
+    >>> rounds(8)
+    [range(0, 1), range(1, 3), range(3, 7), range(7, 8)]
+    """
+    edges = [0, 1]
+    while edges[-1] < restarts:
+        edges.append(min(2 * edges[-1] + 1, restarts))
+    return [range(a, b) for a, b in pairwise(edges)]

@@ -1,0 +1,1 @@
+"""Observations: what an image says about the latent that made it."""

@@ -1,0 +1,178 @@
+"""Accused pictures: one check at the door, and what a candidate's searches see of them."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from jattr.errors import ImageError
+from jattr.generators.base import Generator
+from jattr.images import to_byte
+from jattr.inversion.evaluate import mean_squares
+from jattr.inversion.linearization import linearise
+from jattr.inversion.problem import FLOOR, Prior, Target, target_of
+from jattr.inversion.rounding_polish import interval_polish
+from jattr.inversion.scheduler import floors_of
+
+NEAR = 20  # times the noise of unaltered pictures
+CLEAR, AHEAD = 1e-3, 30.0  # a leader so far and so many times better ends, after a fair trial, the others' search
+
+
+def check_pixels(gen: Generator, images: Any) -> np.ndarray:
+    """Return pictures as uint8 [n, H, W, C] of the generator's shape.
+
+    Raises:
+      ImageError: another shape or type, or values outside [-1, 1].
+    """
+    array = np.asarray(images)
+    if array.shape[1:] != gen.image_shape or array.ndim != 4 or not len(array):
+        raise ImageError(
+            f"pictures have shape {array.shape}; generator {gen.name!r} makes [n, H, W, C] = {gen.image_shape}"
+        )
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind != "f" or not np.isfinite(array).all() or np.abs(array).max() > 1.0 + 1e-6:
+        raise ImageError(f"pictures are {array.dtype}; they must be uint8, or floats in [-1, 1]")
+    return to_byte(array)
+
+
+@dataclass(frozen=True, eq=False)
+class Accused:
+    """Pictures as the searches of one candidate see them; here as it makes them, unaltered."""
+
+    gen: Generator  # from latents to what is observed of a picture
+    pixels: np.ndarray  # uint8 [n, H, W, C], the pictures as they look
+
+    @property
+    def maker(self) -> Generator:
+        """The generator of pictures as they were before anything happened to them."""
+        return self.gen
+
+    @property
+    def seen(self) -> Generator:
+        """The generator whose pictures look like accused ones of its own: where searches begin is learnt from them."""
+        return self.gen
+
+    @property
+    def rounding(self) -> str | None:
+        """How the generator's bytes were made, or None where both rules are to be tried."""
+        return self.gen.rounding
+
+    @property
+    def noise(self) -> float:
+        """The mean squared residual that the true latent leaves."""
+        return FLOOR
+
+    @property
+    def near(self) -> float:
+        """Below this a search is so close that a certificate, or another rounding rule, is worth a try."""
+        return NEAR * self.noise
+
+    @property
+    def clear(self) -> float:
+        """Residual of a leader from which on those far behind it may be given up."""
+        return CLEAR
+
+    @property
+    def ahead(self) -> float:
+        """How many times better it must be."""
+        return AHEAD
+
+    @property
+    def looks(self) -> "Accused | None":
+        """The pictures in another form, for searches by gradients, where that serves and costs less."""
+        return None
+
+    @property
+    def stretchable(self) -> bool:
+        """Whether the observation has a logit domain."""
+        return True
+
+    @property
+    def smooth(self) -> bool:
+        """Whether least-squares methods may use the residual."""
+        return True
+
+    @property
+    def routed(self) -> bool:
+        """Whether a search may go through the styles of a candidate that has some."""
+        return True
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a latent at the floor may still not explain the picture: then `accepts` decides."""
+        return False
+
+    @property
+    def floors(self) -> np.ndarray:
+        """The mean squared residual [n] at which a search has arrived."""
+        return floors_of(self.pixels)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers of one picture are observed, clipped ones among them."""
+        return int(self.pixels[0].size)
+
+    def as_pixels(self) -> "Accused":
+        """Return the same pictures as the bytes they are: what certificates of unaltered ones speak of."""
+        return self
+
+    def of(self, gen: Generator) -> Self:
+        """Return the same pictures for another generator of pictures of this shape: the candidate's styles."""
+        return dataclasses.replace(self, gen=gen)
+
+    def alike(self, pixels: np.ndarray) -> Self:
+        """Return pictures [n, H, W, C] that the candidate made, treated as the accused ones were."""
+        return dataclasses.replace(self, pixels=pixels)
+
+    def same(self, other: "Accused") -> bool:
+        """Return whether these are the same observations as another's."""
+        return type(self) is type(other) and np.array_equal(self.pixels, other.pixels)
+
+    def target(self, picture: int, rounding: str) -> Target:
+        """Return what reproductions of one picture are compared with, under a rounding rule."""
+        return target_of(self.pixels[picture], rounding)
+
+    def targets(self, pictures: Sequence[int], roundings: Sequence[str]) -> Target:
+        """Return the stacked targets of pictures, each under its own rule."""
+        parts = [self.target(i, rule) for i, rule in zip(pictures, roundings, strict=True)]
+        return jax.tree.map(lambda *a: np.stack(a), *parts)
+
+    def telling(self, picture: int) -> int:
+        """Return how many numbers of the observation tell something: bytes that are not clipped."""
+        pixels = self.pixels[picture]
+        return int(((pixels > 0) & (pixels < 255)).sum())
+
+    def into_intervals(
+        self, picture: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
+    ) -> tuple[np.ndarray, int, float]:
+        """Move a latent [d] at the floor to one whose every pixel rounds to its byte, or towards it.
+
+        Returns:
+          The latent, Jacobians used, and its mean squared residual as the search counts it; inf: nothing was found.
+        """
+        del prior
+        target = self.target(picture, rounding)
+        z, _, used, loss = interval_polish(lambda z: linearise(self.gen, target, label, z)[1:], z, jacobians)
+        return z, used, loss
+
+    @property
+    def limit(self) -> float:
+        """Where what is observed ends: nothing lies beyond it, on both sides."""
+        return 1.0
+
+    def residuals(self, z: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+        """Return the mean squared residual [n] of a latent [n, ...] for each picture, [-1, 1] units.
+
+        Values that the generator makes beyond the range are cut off, as a picture's are.
+        """
+        targets = self.targets(range(len(self.pixels)), ["round"] * len(self.pixels))
+        return mean_squares(self.gen, z, label, targets, limit=self.limit)
+
+    def accepts(self, picture: int, rounding: str, label: int, z: np.ndarray) -> bool:
+        """Return whether a latent [d] at the floor explains the picture; an unaltered one's always does."""
+        del picture, rounding, label, z
+        return True

@@ -1,0 +1,153 @@
+"""Accused pictures that a distance compares with their reproductions, in place of their numbers.
+
+The distance's residual takes the place of the pixels' difference: methods, restarts and rounds stay the same. What the
+true latent leaves, 8-bit rounding as the distance sees it, is learnt from pictures of the candidate itself.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jattr.distances.base import Distance
+from jattr.errors import ImageError, InputError
+from jattr.generators.base import Generator
+from jattr.images import to_byte
+from jattr.inversion.evaluate import make_pictures
+from jattr.inversion.observation.base import Accused
+from jattr.inversion.problem import ComparedBy, Prior, target_of
+from jattr.solvers.quasi_newton import METHODS
+
+OWN = 16  # own pictures from which the floor is learnt
+LEAST_NOISE = 1e-12
+LEADER = 2.0  # times the noise: a leader
+
+
+@dataclass(frozen=True, eq=False)
+class Compared(Accused):
+    """Pictures and the distance that compares them."""
+
+    original: Generator  # of pictures, without the distance
+    distance: Distance
+    usual: float  # mean residual of the candidate's own pictures at their true latents
+    worst: float  # the largest of them
+
+    @property
+    def maker(self) -> Generator:
+        """The generator of pictures."""
+        return self.original
+
+    @property
+    def seen(self) -> Generator:
+        """Starts are learnt from pixels."""
+        return self.original
+
+    @property
+    def rounding(self) -> str:
+        """The card's; no other one is tried."""
+        return self.original.rounding or "round"
+
+    @property
+    def noise(self) -> float:
+        """What 8-bit rounding leaves, as the distance sees it."""
+        return self.usual
+
+    @property
+    def clear(self) -> float:
+        """A leader within the noise is one."""
+        return LEADER * self.noise
+
+    @property
+    def stretchable(self) -> bool:
+        """Features have no logits."""
+        return False
+
+    @property
+    def smooth(self) -> bool:
+        """Whether least-squares methods may use the residual."""
+        return self.distance.smooth_squares
+
+    @property
+    def routed(self) -> bool:
+        """Whole latents are searched."""
+        return False
+
+    @property
+    def floors(self) -> np.ndarray:
+        """What the worst own picture leaves."""
+        return np.full(len(self.pixels), self.worst)
+
+    @functools.cached_property
+    def codes(self) -> list[Any]:
+        """What the distance makes of each picture, once."""
+        encode = _encoder(self.gen.apply.encode)  # type: ignore[attr-defined]
+        pictures = [target_of(picture, self.rounding).center for picture in self.pixels]
+        return [jax.tree.map(np.asarray, encode(self.distance.state, jnp.asarray(picture))) for picture in pictures]
+
+    def target(self, picture: int, rounding: str) -> Any:
+        """Return the code of one picture."""
+        del rounding
+        return self.codes[picture]
+
+    def as_pixels(self) -> Accused:
+        """Return the same pictures compared by their numbers: certificates speak of those."""
+        return Accused(self.original, self.pixels)
+
+    def into_intervals(
+        self, picture: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
+    ) -> tuple[np.ndarray, int, float]:
+        """Move a latent at the floor into the intervals of the pixels; see `Accused.into_intervals`."""
+        return self.as_pixels().into_intervals(picture, rounding, label, z, jacobians, prior)
+
+    def alike(self, pixels: np.ndarray) -> Self:
+        """Return pictures of the candidate, to be compared in the same way."""
+        return dataclasses.replace(self, pixels=pixels)
+
+
+def make_compared(gen: Generator, pixels: np.ndarray, distance: Distance, method: str) -> Compared:
+    """Return pictures [n, H, W, C] uint8 as searches by a distance see them.
+
+    Raises:
+      InputError: a method that needs smooth residuals, and a distance that has none.
+      ImageError: the distance cannot compare pictures of this shape.
+    """
+    if not distance.smooth_squares and method != "auto" and (METHODS[method].dense or method == "gauss-newton-cg"):
+        legal = [name for name, m in METHODS.items() if not m.dense and name != "gauss-newton-cg"]
+        raise InputError(f"distance {distance.name!r} is not smooth for {method!r}; use {', '.join(legal)}")
+    encode = distance.encode if distance.compare is not None and distance.encode is not None else _as_it_is
+    compare = distance.compare if distance.compare is not None and distance.encode is not None else distance.apply
+    digest = hashlib.sha256(f"{gen.digest} {distance.digest}".encode()).hexdigest()
+    observed = dataclasses.replace(
+        gen, apply=ComparedBy(gen.apply, encode, compare), state={"generator": gen.state, "distance": distance.state},
+        encoder=None, router=None, viewer=None, digest=digest,
+    )  # fmt: skip
+    try:
+        left = _own_residuals(observed, gen, distance)
+    except InputError as error:  # too small, or of channels that it does not know
+        raise ImageError(f"distance {distance.name!r} cannot compare pictures {gen.image_shape}: {error}") from None
+    return Compared(observed, pixels, gen, distance, max(LEAST_NOISE, float(left.mean())), float(left.max()))
+
+
+def _own_residuals(observed: Generator, gen: Generator, distance: Distance) -> np.ndarray:
+    """Return what own pictures leave at their true latents [n]."""
+    keys = jax.random.split(jax.random.key(OWN))
+    z = np.asarray(gen.sample_latent(keys[0], OWN))
+    label = np.asarray(jax.random.randint(keys[1], (OWN,), 0, gen.num_classes)) if gen.num_classes else None
+    pixels = to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round")
+    return Compared(observed, pixels, gen, distance, 1.0, 1.0).residuals(z, label)
+
+
+def _as_it_is(state: Any, picture: jax.Array) -> jax.Array:
+    del state
+    return picture
+
+
+@functools.lru_cache(maxsize=64)
+def _encoder(encode: Callable[[Any, jax.Array], Any]) -> Any:
+    return jax.jit(encode)

@@ -1,0 +1,49 @@
+"""Which form of accused pictures the searches of a candidate see: as they are, altered, or compared by a distance."""
+
+import functools
+from typing import Any
+
+from jattr.alterations.files import AlteredPictures
+from jattr.distances.base import Distance
+from jattr.distances.registry import load_distance
+from jattr.errors import InputError
+from jattr.generators.base import Generator
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.observation.altered import make_altered
+from jattr.inversion.observation.base import Accused, check_pixels
+from jattr.inversion.observation.by_distance import make_compared
+
+
+def make_accused(gen: Generator, images: Any, config: InvertConfig) -> Accused:
+    """Return pictures as a candidate's searches see them.
+
+    Args:
+      gen: the candidate, in the space and under the settings that are searched.
+      images: [n, H, W, C] uint8, or floats in [-1, 1]; or `AlteredPictures`.
+      config: its distance.
+
+    Raises:
+      ImageError: pictures that do not fit the candidate, or that the distance cannot compare.
+      InputError: altered pictures and a distance.
+    """
+    if isinstance(images, AlteredPictures):
+        if config.distance is not None:
+            raise InputError(
+                f"distance {config.distance!r} and a modelled alteration; give one of them: altered pictures are"
+                " compared by what the alteration leaves of them"
+            )
+        return make_altered(gen, images)
+    pixels = check_pixels(gen, images)
+    if config.distance is None:
+        return Accused(gen, pixels)
+    return make_compared(gen, pixels, given_distance(config.distance), config.optimiser)
+
+
+@functools.lru_cache(maxsize=8)
+def given_distance(text: str) -> Distance:
+    """Return the distance that a text describes; read once.
+
+    Raises:
+      InputError: it describes none.
+    """
+    return load_distance(text)

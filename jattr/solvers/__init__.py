@@ -1,0 +1,1 @@
+"""Solvers: they know latents and residuals, and no images."""

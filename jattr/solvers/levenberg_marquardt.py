@@ -1,0 +1,186 @@
+"""Levenberg-Marquardt: Gauss-Newton steps with damping, by the whole Jacobian or matrix-free.
+
+Marquardt, An Algorithm for Least-Squares Estimation of Nonlinear Parameters (1963); Nocedal and Wright, section 10.3.
+A step costs the Jacobian at one point (d forward-mode tangents that share their weights: one large matrix product a
+layer), so it pays where d is small, and it converges in few steps where gradient methods need hundreds.
+
+What a step lowers is -2/n times the log posterior of the latent with the noise's variance m = mean(r^2) profiled out,
+
+    log(m) + 1/n |(z - mean) / scale|^2,
+
+n the number of residuals: far from the solution m is large and the prior weighs, near it the picture alone decides.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jattr.generators import ops
+from jattr.inversion.problem import SHARPEST, Problem
+from jattr.solvers.base import Optimiser, Trial
+
+FIRST_DAMPING = 1e-2
+DAMPING = (1e-7, 1e6)  # bounds
+EASE, TIGHTEN = 0.2, 4.0  # factors of the damping after a step that was accepted, or not
+SMALLEST_DIAGONAL = 1e-7  # of the normal matrix, as a fraction of its largest: dead directions stay where they are
+CG_STEPS = 20
+
+
+class State(NamedTuple):
+    """Where the search stands, and the point that it tries next."""
+
+    z: jax.Array  # [d], the last accepted point
+    objective: jax.Array  # [], there; inf before the first
+    square: jax.Array  # [], mean squared residual there
+    normal: jax.Array  # [d, d], J'J of the model there; [0, 0] when matrix-free
+    gradient: jax.Array  # [d], J'r of the model there
+    trial: jax.Array  # [d]
+    damping: jax.Array  # []
+    steps: jax.Array  # [], taken
+    logit_steps: jax.Array  # [], first steps that compare pictures in the domain before a last tanh
+
+
+def levenberg_marquardt(logit_steps: int = 0) -> Optimiser:
+    """Return the method with the whole Jacobian, for latents of up to a few hundred numbers.
+
+    A point that is turned down has shown the picture on the other side of some ReLU's kink: its linear model joins that
+    of the accepted point by halves, as in gradient sampling (Burke, Lewis, Overton, SIAM J. Optim. 15, 2005).
+
+    Args:
+      logit_steps: first steps that compare pictures in the domain before a last tanh; one program serves any number.
+    """
+
+    def init(z: jax.Array) -> State:
+        return _start(z, jnp.eye(z.size))._replace(logit_steps=jnp.int32(logit_steps))
+
+    return Optimiser(init, _levenberg_marquardt_step)
+
+
+def _levenberg_marquardt_step(state: State, problem: Problem) -> tuple[State, Trial]:
+    state = _leave_logits(state)
+    stretched, logits = problem.stretched, state.steps < state.logit_steps
+    r, jacobian, plain = _with_jacobian(
+        (lambda z: (problem.residual(z),) * 2) if stretched is None else lambda z: stretched(z, logits), state.trial
+    )
+    here = _measured(state, problem, r, jacobian.T @ jacobian, jacobian.T @ r)
+    state = _accept(state, here, _joined(state, here))
+    weight, pull = _weights(state, problem)
+    matrix = weight * state.normal + jnp.diag(jnp.broadcast_to(pull, state.z.shape))
+    matrix = matrix + state.damping * jnp.diag(_scales(jnp.diagonal(matrix)))
+    slope = weight * state.gradient + pull * _away(state.z, problem)
+    move = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), -slope)
+    return state._replace(trial=_finite_move(state, move)), Trial(here.z, jnp.mean(jnp.square(plain)))
+
+
+def gauss_newton_cg() -> Optimiser:
+    """Return the matrix-free method: conjugate gradients on the damped normal equations, for large latents."""
+
+    def init(z: jax.Array) -> State:
+        return _start(z, jnp.zeros((0, 0)))
+
+    def step(state: State, problem: Problem) -> tuple[State, Trial]:
+        r, pull_back = jax.vjp(problem.residual, state.trial)
+        here = _measured(state, problem, r, state.normal, pull_back(r)[0])
+        state = _accept(state, here, state)
+        _, push = jax.linearize(problem.residual, state.z)
+        pull_back = jax.linear_transpose(push, state.z)
+        weight, pull = _weights(state, problem)
+        slope = weight * state.gradient + pull * _away(state.z, problem)
+
+        def curvature(v: jax.Array) -> jax.Array:
+            return weight * pull_back(push(v))[0] + pull * v
+
+        scale = slope @ curvature(slope) / jnp.maximum(slope @ slope, 1e-30)
+
+        def product(v: jax.Array) -> jax.Array:
+            return curvature(v) + state.damping * scale * v
+
+        move, _ = jax.scipy.sparse.linalg.cg(product, -slope, maxiter=CG_STEPS)
+        return state._replace(trial=_finite_move(state, move)), Trial(here.z, jnp.mean(jnp.square(r)))
+
+    return Optimiser(init, step)
+
+
+def value_and_jacobian(fn: Callable[[jax.Array], jax.Array], z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the value [n] of a function at z [d] and its Jacobian [n, d], by forward mode."""
+    return _with_jacobian(lambda z: (fn(z),) * 2, z)[:2]
+
+
+def _with_jacobian(
+    residuals: Callable[[jax.Array], tuple[jax.Array, jax.Array]], z: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return the first residual, its Jacobian, and the second residual."""
+
+    def push(v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        return jax.jvp(residuals, (z,), (v,), has_aux=True)
+
+    with ops.for_tangents():
+        r, jacobian, other = jax.vmap(push, out_axes=(None, 1, None))(jnp.eye(z.size))
+    return r, jacobian, other
+
+
+def _start(z: jax.Array, normal: jax.Array) -> State:
+    nothing, none = jnp.float32(jnp.inf), jnp.int32(0)
+    return State(z, nothing, nothing, normal, jnp.zeros_like(z), z, jnp.float32(FIRST_DAMPING), none, none)
+
+
+def _leave_logits(state: State) -> State:
+    """Return the state, begun anew from its best point where the last step in the logit domain has been taken."""
+    anew = _start(state.z, state.normal)._replace(steps=state.steps, logit_steps=state.logit_steps)
+    leaves = (state.steps > 0) & (state.steps == state.logit_steps)
+    return jax.tree.map(lambda new, old: jnp.where(leaves, new, old), anew, state)
+
+
+def _weights(state: State, problem: Problem) -> tuple[jax.Array, jax.Array]:
+    """Return what multiplies J'J, and what the prior adds to its diagonal."""
+    weight = 1.0 / ((state.square + SHARPEST) * problem.size)
+    return weight, 1.0 / (problem.size * jnp.square(problem.prior.scale)) if problem.prior else jnp.float32(0.0)
+
+
+def _away(z: jax.Array, problem: Problem) -> jax.Array:
+    """Return the distance [d] of z from the prior's mean."""
+    return z - problem.prior.mean if problem.prior else jnp.zeros_like(z)
+
+
+def _measured(state: State, problem: Problem, r: jax.Array, normal: jax.Array, gradient: jax.Array) -> State:
+    square = jnp.mean(jnp.square(r))
+    objective = jnp.log(square + SHARPEST)
+    if problem.prior:
+        objective += jnp.mean(jnp.square(_away(state.trial, problem) / problem.prior.scale)) * (
+            state.z.size / problem.size
+        )
+    return state._replace(z=state.trial, objective=objective, square=square, normal=normal, gradient=gradient)
+
+
+def _joined(state: State, here: State) -> State:
+    """Return the accepted point with the mean of its own linear model and that of the point turned down."""
+    gradient = here.gradient - here.normal @ (here.z - state.z)  # of the other model, at the accepted point
+    sound = _finite(here)
+    return state._replace(
+        normal=jnp.where(sound, (state.normal + here.normal) / 2, state.normal),
+        gradient=jnp.where(sound, (state.gradient + gradient) / 2, state.gradient),
+    )
+
+
+def _finite(here: State) -> jax.Array:
+    return jnp.isfinite(here.objective) & jnp.isfinite(here.normal).all() & jnp.isfinite(here.gradient).all()
+
+
+def _accept(state: State, here: State, kept: State) -> State:
+    """Return the point here if it is better, else `kept`, with the damping changed."""
+    accepted = _finite(here) & (here.objective < state.objective)
+    eased = here._replace(damping=jnp.maximum(here.damping * EASE, DAMPING[0]))
+    tightened = kept._replace(damping=jnp.minimum(state.damping * TIGHTEN, DAMPING[1]))
+    first = ~jnp.isfinite(state.objective)
+    chosen = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), eased, tightened)
+    return chosen._replace(damping=jnp.where(first, state.damping, chosen.damping), steps=state.steps + 1)
+
+
+def _scales(diagonal: jax.Array) -> jax.Array:
+    return jnp.maximum(diagonal, SMALLEST_DIAGONAL * jnp.max(diagonal) + 1e-20)
+
+
+def _finite_move(state: State, move: jax.Array) -> jax.Array:
+    return state.z + jnp.where(jnp.isfinite(move).all(), move, 0.0)

@@ -1,0 +1,1 @@
+"""Verification: a saved result is computed again from its files."""

@@ -1,0 +1,113 @@
+"""`jattr verify`: candidates loaded afresh, against what a result states of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jattr.bounded_json import read_json_text
+from jattr.errors import CardError, GeneratorError, InputError
+from jattr.generators.settings import NOISE
+from jattr.verification.report import Report, holding
+from jattr.verification.result_folder import SavedResult
+
+if TYPE_CHECKING:
+    from jattr.generators.base import Generator
+
+
+def load_candidates(saved: SavedResult, paths: Sequence[str], report: Report) -> dict[str, Generator]:
+    """Return the candidates by their names in the result; those that differ from it are reported and left out.
+
+    Raises:
+      InputError: one cannot be used, is none of the result, or is needed and was not given.
+    """
+    stated = {candidate["name"]: candidate for candidate in saved.data["candidates"]}
+    found: dict[str, Generator] = {}
+    changed: set[str] = set()
+    names: dict[str, set[str]] = {}  # that the given folders have, by digest
+    for path in paths:
+        gen, name = _load_candidate(path, stated, report)
+        if gen is None:
+            changed.add(name)
+            continue
+        names.setdefault(gen.digest, set()).add(gen.name)
+        same = [name for name, candidate in stated.items() if candidate["digest"] == gen.digest]
+        found |= {name: _viewed(gen, stated[name]) for name in same}
+        if not same:
+            report.differences.append(_other_model(path, gen, stated))
+            changed.add(gen.name)
+    for name, gen in found.items():
+        lines = _record_differences(stated[name], gen, names[gen.digest])
+        report.differences += [f"candidate {name!r}: {line}" for line in lines]
+    needed = {name for row in saved.data["pictures"] for name in holding(row)}
+    missing = sorted(needed - set(found) - changed)
+    if missing and not (changed - set(stated)):
+        raise InputError(f"certificates name {', '.join(map(repr, missing))}; give them with --candidates")
+    left = [name for name in stated if name not in found]
+    report.unchecked += [f"what rests on candidate {name!r}, which was not given as it was searched" for name in left]
+    return found
+
+
+def _other_model(path: str, gen: Generator, stated: Mapping[str, Any]) -> str:
+    """Return how a candidate differs from the one of its name.
+
+    Raises:
+      InputError: there is none of its name.
+    """
+    if gen.name not in stated:
+        raise InputError(f"{path!r} is generator {gen.name!r}, no candidate of the result; leave it away")
+    what = "weights" if stated[gen.name]["weights_digest"] != gen.weights_digest else "card's settings"
+    return f"candidate {gen.name!r}: its {what} are not those of the result (digest differs)"
+
+
+def _record_differences(stated: Mapping[str, Any], gen: Generator, names: set[str]) -> list[str]:
+    """Return one line for each field of a candidate's record that is not so; where it is kept is no such field."""
+    from jattr.attribution.result_json import candidate_record
+
+    record = candidate_record(gen)
+    psi = "" if gen.settings is None else f" psi {gen.settings.psi:g}"  # of one model searched under several psi
+    lines = []
+    if stated["name"] not in names | {name + psi for name in names}:
+        lines.append(f"the given model of its digest is called {', '.join(map(repr, sorted(names)))}")
+    searched = gen.settings is not None and not reproducible(stated)  # the latents hold noise maps, too
+    for name in record.keys() - {"name", "path"} - ({"settings", "latent_shape"} if searched else set()):
+        if name in stated and stated[name] != record[name]:
+            lines.append(f"{name} is {record[name]}, result.json states {stated[name]}")
+    return sorted(lines)
+
+
+def reproducible(candidate: Mapping[str, Any]) -> bool:
+    """Return whether a candidate's record says all that its pictures depend on: not where noise was searched for."""
+    return (candidate.get("settings") or {}).get("noise", "const") in NOISE
+
+
+def _viewed(gen: Generator, candidate: Mapping[str, Any]) -> Generator:
+    """Return a candidate in the space and under the settings that the result states."""
+    space = candidate.get("space", "z")
+    if not reproducible(candidate):
+        return gen.view(space)  # its latents prove nothing, so no certificate needs it
+    return gen.view(space, **(candidate.get("settings") or {}))
+
+
+def _load_candidate(path: str, stated: Mapping[str, Any], report: Report) -> tuple[Generator | None, str]:
+    """Return a candidate; None and its name if the folder is not as it was written, which is reported."""
+    from jattr.generators.store import find_generator, load_generator
+
+    folder = find_generator(path)
+    try:
+        return load_generator(path), ""
+    except CardError:
+        raise
+    except GeneratorError as error:  # damaged weights, or digests that are not what its card states
+        report.differences.append(f"candidate {path!r} is not as it was written: {error}")
+        return None, _card_name(folder, stated)
+
+
+def _card_name(folder: Path, stated: Mapping[str, Any]) -> str:
+    """Return the name of the candidate in a damaged folder: the card's, or the folder's."""
+    try:
+        name = read_json_text((folder / "card.json").read_text(encoding="utf-8"))["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        name = folder.name
+    return name if name in stated else folder.name

@@ -1,0 +1,387 @@
+"""`jattr verify`: the evidence of one picture under one candidate, computed again from the latent."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from jattr.errors import InputError
+from jattr.generators.settings import Settings
+from jattr.images import Picture
+from jattr.verification.candidates import reproducible
+from jattr.verification.report import Report, holding
+from jattr.verification.result_folder import LATENTS, SavedResult
+
+if TYPE_CHECKING:
+    from jattr.decision.certificate import Certificate
+    from jattr.generators.base import Generator
+    from jattr.inversion.observation.base import Accused
+
+if TYPE_CHECKING:
+    from jattr.decision.certificate import Certificate
+    from jattr.decision.verdict import DecisionConfig, Evidence
+
+if TYPE_CHECKING:
+    from jattr.decision.certificate import Certificate
+
+
+# How far figures may differ on another device: float32 sums in another order move a pixel by about 1e-6, 1e-4 of a
+# rounding step; the sums of squares by less than this.
+RELATIVE = 1e-3  # of statistic, residual and whatever has no limit of its own
+RANK = 1  # a direction at the limit of what counts
+BYTES = 2e-3  # of the share of identical bytes: pixels at the border of two bytes
+EDGE = 0.01  # of a rounding step: how near the border such a pixel lies
+P_VALUE = 0.02
+RESIDUAL = 1e-9  # (1e-6)^2 and its like, far below what rounding leaves (5e-6)
+SUPPORT = 1e-6  # of the largest |z|: read, not computed
+
+
+def latent_differences(saved: SavedResult, number: int, column: int) -> list[str]:
+    """Return one line for each statement on a latent that the latent itself contradicts."""
+    row, name = saved.data["pictures"][number], saved.data["candidates"][column]["name"]
+    z, label, found = saved.z[column][number], int(saved.label[number, column]), bool(saved.found[number, column])
+    if found != (row["residual"][name] is not None):
+        says = "a latent" if found else "no latent"
+        return [f"{LATENTS} has {says}, result.json states residual {row['residual'][name]}"]
+    if not found:
+        return [] if row["certificates"][name] is None else ["a certificate is stated where no latent was found"]
+    if not np.isfinite(z).all():
+        return ["the latent has numbers that are not finite"]
+    lines = []
+    if label != (-1 if row["labels"][name] is None else row["labels"][name]):
+        lines.append(f"{LATENTS} has class {label}, result.json {row['labels'][name]}")
+    largest, stated = float(np.abs(z).max()), (row["support"].get(name) or {}).get("largest")
+    if stated is None or abs(stated - largest) > SUPPORT * largest:
+        lines.append(f"support: the largest |z| is {largest:.6g}, result.json states {stated}")
+    digest = hashlib.sha256(z.astype("<f4").tobytes()).hexdigest()
+    if "latent_sha256" in row and row["latent_sha256"].get(name) != digest:
+        lines.append("latent_sha256 is not that of the latent")
+    return lines
+
+
+def certificate_differences(stated: Mapping[str, Any], found: Certificate) -> list[str]:
+    """Return one line for each figure of a certificate that is not what was stated."""
+    if stated["holds"] and not found.holds:
+        return [f"the certificate does not hold: {certificate_text(found)}"]
+    lines = []
+    for name, value in found.to_dict().items():
+        wanted = stated.get(name, "" if name == "alteration" else value)  # older results lack what was added since
+        if name == "bit_exact":
+            lines += _exactness_differs(stated, found)
+        elif not (_is_number(value) and _is_number(wanted)):
+            if value != wanted:
+                lines.append(f"{name} is {value!r}, result.json states {wanted!r}")
+        elif abs(value - wanted) > _limit(name, stated, found):
+            lines.append(f"{name} is {value:.6g}, result.json states {wanted:.6g}")
+    return lines
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _exactness_differs(stated: Mapping[str, Any], found: Certificate) -> list[str]:
+    """Return a line where "bit-exact" cannot be true of the device that stated it, or where its own share denies it."""
+    if stated["bit_exact"] != (stated["identical_bytes"] == 1.0):
+        return ["result.json states bit_exact, which the share of identical bytes beside it denies"]
+    on_the_edge = bool(found.alteration) or found.largest_deviation <= 0.5 + EDGE
+    if stated["bit_exact"] and not found.bit_exact and not (on_the_edge and found.identical_bytes >= 1 - BYTES):
+        return ["result.json states bit-exact, which it is not"]
+    return []
+
+
+def _limit(name: str, stated: Mapping[str, Any], found: Certificate) -> float:
+    """Return how far a figure may be from the one that was stated."""
+    value = float(getattr(found, name))
+    if name == "statistic":
+        # a direction more may take a step or two away where the certificate holds, and anything where it does not
+        direction = 0.0 if found.rank == stated["rank"] else 2.0 if found.holds else math.inf
+        return RELATIVE * max(abs(value), 1.0) + direction
+    own = {
+        "identical_bytes": BYTES,
+        "unclipped": 0.0,
+        "rank": RANK,
+        "excess": RANK,
+        "p_value": P_VALUE,
+        "alpha": 0.0,
+        "largest_deviation": EDGE + RELATIVE * value,
+        "expected": RANK + RELATIVE * value,
+    }
+    return own.get(name, RELATIVE * abs(value))
+
+
+def residual_differs(what: str, stated: float | None, found: float) -> list[str]:
+    """Return a line if a residual is not what was stated."""
+    if stated is not None and abs(found - stated) <= RELATIVE * stated + RESIDUAL:
+        return []
+    return [f"{what} is {found:.6g}, result.json states {stated if stated is None else format(stated, '.6g')}"]
+
+
+def certificate_text(found: Certificate) -> str:
+    """Return a certificate's figures in words."""
+    return (
+        f"p {found.p_value:.3g}, statistic {found.statistic:.1f} with {found.excess} degrees of freedom,"
+        f" {100 * found.identical_bytes:.2f} % of bytes identical ({found.rounding})"
+    )
+
+
+MARGIN = 1e-6  # of the margin: a quotient of two stated numbers
+CALIBRATED = "verdicts of pictures without a certificate that a calibration gave"
+OTHER_THRESHOLDS = "verdicts of pictures without a certificate: their thresholds are not this version's"
+
+
+def verify_verdict(data: Mapping[str, Any], row: Mapping[str, Any], picture: Picture | None, report: Report) -> None:
+    """Decide on a picture anew and compare: the kind, the names in their order, certificate, class and margin.
+
+    Args:
+      data: the result.
+      row: the picture's.
+      picture: None if it is not at hand.
+      report: where differences are put.
+    """
+    from jattr.attribution.result_json import finite, proven_first
+    from jattr.decision.verdict import decide
+
+    proofs, config = _certificates(data, row), _thresholds(data)
+    decided = decide(_evidence(data, row, proofs), config)
+    names, lines = proven_first(decided, proofs), _contradictions(row)
+    if not holding(row) and (config is None or row.get("judgement") is not None):
+        report.unchecked.append(OTHER_THRESHOLDS if config is None else CALIBRATED)
+    elif (decided.kind, names) != (row["verdict"], row["candidates"]) and not _withheld(decided.kind, row):
+        stated = _verdict_text(row["verdict"], row["candidates"])
+        lines.append(f"result.json states {stated}, its evidence gives {_verdict_text(decided.kind, names)}")
+    elif decided.kind == row["verdict"] == "none" and _doubtful(data, row, picture):
+        lines.append("result.json states none of the candidates, which the picture's file does not allow")
+    margin = finite(decided.margin)
+    if (margin is None) != (row["margin"] is None) or abs((margin or 0) - (row["margin"] or 0)) > MARGIN * (
+        margin or 0
+    ):
+        lines.append(f"the margin is {margin}, result.json states {row['margin']}")
+    report.differences += [f"{row['file']!r}: {line}" for line in lines]
+
+
+def _contradictions(row: Mapping[str, Any]) -> list[str]:
+    """Return what a row's verdict, its names, its certificate and its class say against each other."""
+    first, certificate = row["candidates"][0] if row["candidates"] else None, row["certificate"]
+    proof = row["certificates"][first] if holding(row) and first is not None else None
+    lines = []
+    if row["candidate"] != first or certificate != proof or (certificate is not None and not certificate["holds"]):
+        lines.append("verdict and certificates in result.json contradict each other")
+    if (row["verdict"] == "made-by") != (first is not None):
+        lines.append("verdict and names in result.json contradict each other")
+    label = None if first is None else row["labels"][first]
+    if row["label"] != label:
+        lines.append(f"the class is {label}, result.json states {row['label']}")
+    if certificate is not None and certificate.get("alteration", "") != (row.get("alteration") or ""):
+        lines.append("the certificate's alteration is not the picture's")
+    return lines
+
+
+def _evidence(
+    data: Mapping[str, Any], row: Mapping[str, Any], proofs: Mapping[str, Certificate | None]
+) -> list[Evidence]:
+    """Return what is stated of a picture under every candidate."""
+    from jattr.decision.verdict import Evidence
+
+    found = []
+    for candidate in data["candidates"]:
+        name, settings = candidate["name"], candidate.get("settings")
+        restarts = row["restarts"][name]
+        found.append(
+            Evidence(
+                name=name,
+                digest=candidate["digest"],
+                residual=row["residual"][name],
+                certificate=proofs[name],
+                restarts=restarts["run"],
+                arrived=restarts["arrived"],
+                failed=restarts["failed"],
+                usual_miss=row["usual_miss"].get(name),
+                settings="" if settings is None else f"{candidate.get('space', 'z')}, {Settings(**settings)}",
+                restarts_needed=row["restarts_needed"].get(name),
+                miss_bound=row.get("miss_bound", {}).get(name),
+            )
+        )
+    return found
+
+
+def _certificates(data: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Certificate | None]:
+    """Return the stated certificates; candidates of one digest share one that is the same."""
+    from jattr.decision.certificate import Certificate
+
+    known = {field.name for field in dataclasses.fields(Certificate)}
+    shared: dict[tuple[str, str], Certificate] = {}
+    found: dict[str, Certificate | None] = {}
+    for candidate in data["candidates"]:
+        stated = row["certificates"][candidate["name"]]
+        if stated is None:
+            found[candidate["name"]] = None
+            continue
+        proof = Certificate(**{name: value for name, value in stated.items() if name in known})
+        text = json.dumps(stated, sort_keys=True)
+        found[candidate["name"]] = shared.setdefault((candidate["digest"], text), proof)
+    return found
+
+
+def _thresholds(data: Mapping[str, Any]) -> DecisionConfig | None:
+    """Return the thresholds of verdicts without a certificate; None if those stated are not this version's."""
+    from jattr.decision.verdict import DecisionConfig
+
+    own, stated = dataclasses.asdict(DecisionConfig()), data["settings"]["decision"]
+    chosen = {"alpha", "thresholds"}
+    if any(stated.get(name, value) != value for name, value in own.items() if name not in chosen):
+        return None
+    return DecisionConfig(thresholds=stated.get("thresholds", True) is True)
+
+
+def _withheld(kind: str, row: Mapping[str, Any]) -> bool:
+    """Return whether a row says less than its evidence.
+
+    What its file states may forbid "none", and too few numbers to compare a name by thresholds.
+    """
+    return kind != "failed" and not holding(row) and row["verdict"] == "undecided" and not row["candidates"]
+
+
+def _doubtful(data: Mapping[str, Any], row: Mapping[str, Any], picture: Picture | None) -> bool:
+    """Return whether a picture's file forbids "none", as far as that can be told without its alteration."""
+    from jattr.attribution.caveats import doubt_of
+
+    shapes = [tuple(candidate["image_shape"]) for candidate in data["candidates"]]
+    return picture is not None and not row.get("alteration") and bool(doubt_of(picture, None, shapes).text)
+
+
+def _verdict_text(kind: str, names: list[str]) -> str:
+    return f"made by {' or '.join(names)}" if names else kind
+
+
+PROVES_NOTHING = "a certificate is stated where a latent proves nothing"
+
+
+class Evidence(NamedTuple):
+    """What a latent, the picture and the candidate give."""
+
+    certificate: Certificate | None  # None: none is stated, and the latent is not near enough for one
+    proves: bool  # whether one can prove anything here
+    residual: float | None  # None: the distance that it is by cannot be had
+    noise: float | None
+    unchecked: str = ""  # why there is no residual
+
+
+def verify_evidence(
+    saved: SavedResult, number: int, column: int, gen: Generator, picture: Picture, report: Report
+) -> None:
+    """Compute the evidence of a latent again and compare it with what is stated."""
+    row, candidate = saved.data["pictures"][number], saved.data["candidates"][column]
+    name, stated = candidate["name"], row["certificates"][candidate["name"]]
+    z, label = saved.z[column][number], int(saved.label[number, column])
+    if stated is None and not reproducible(candidate):
+        report.unchecked.append(f"the residuals of {name!r}, whose noise was searched for")
+        return
+    try:
+        problem = _unusable(gen, z, label) if reproducible(candidate) else PROVES_NOTHING
+        found = None if problem else _again(saved, number, name, gen, picture, z, label)
+    except InputError as error:
+        found, problem = None, str(error)
+    lines = [problem] if found is None else _differences(row, name, gen, found)
+    report.differences += [f"{row['file']!r}, candidate {name!r}: {line}" for line in lines]
+    report.unchecked += [] if found is None or not found.unchecked else [found.unchecked]
+    if found is not None and found.certificate is not None and stated is not None and stated["holds"]:
+        proof = found.certificate
+        report.checked.append(
+            {"file": picture.path, "candidate": name, "text": certificate_text(proof), **proof.to_dict()}
+        )
+
+
+def _again(
+    saved: SavedResult, number: int, name: str, gen: Generator, picture: Picture, z: np.ndarray, label: int
+) -> Evidence:
+    """Return the evidence, computed again: a certificate where one is stated or the latent is near enough for one.
+
+    Raises:
+      InputError: the picture does not fit the candidate, or cannot have been altered as is stated.
+    """
+    from jattr.decision.certificate import certify
+    from jattr.inversion.config import InvertConfig
+    from jattr.inversion.observation.base import Accused
+    from jattr.inversion.observation.make import make_accused
+
+    row, settings = saved.data["pictures"][number], saved.data["settings"]
+    stated = row["certificates"][name]
+    if row.get("alteration"):
+        return _altered_again(row["alteration"], stated, gen, picture, z, label)
+    pixels = picture.fit(gen.image_shape, resize=settings["resize"]).pixels
+    plain = Accused(gen, pixels[None])
+    residual = _residual(plain, z, label)
+    wanted = stated is not None or (gen.proves and residual < plain.near)
+    rule = gen.rounding if stated is None else stated["rounding"]
+    proof = certify(gen, z, pixels, label=label, rounding=rule) if wanted else None
+    distance = settings["inversion"].get("distance")
+    if distance is None:
+        return Evidence(proof, gen.proves, residual, plain.noise)
+    try:
+        accused = make_accused(gen, pixels[None], InvertConfig(distance=distance))
+    except InputError as error:  # the certificate speaks of pixels
+        return Evidence(proof, gen.proves, None, None, f"the residuals by {distance!r}: {error}")
+    return Evidence(proof, gen.proves, _residual(accused, z, label), accused.noise)
+
+
+def _altered_again(
+    alteration: str, stated: Mapping[str, Any] | None, gen: Generator, picture: Picture, z: np.ndarray, label: int
+) -> Evidence:
+    """Return the evidence of a picture that was altered as is stated."""
+    from jattr.attribution.alteration_search import stated_picture
+    from jattr.decision.certificate import certify_altered
+    from jattr.inversion.observation.altered import make_altered
+
+    altered = make_altered(gen, stated_picture(alteration, picture, gen))
+    residual, proves = _residual(altered, z, label), gen.proves and altered.provable
+    wanted = stated is not None or (proves and residual < altered.near)
+    proof = certify_altered(altered, 0, z, label) if wanted else None
+    return Evidence(proof, proves, residual, altered.noise)
+
+
+def _differences(row: Mapping[str, Any], name: str, gen: Generator, found: Evidence) -> list[str]:
+    """Return one line for each statement that the evidence contradicts."""
+    from jattr.attribution.result_json import support_record
+
+    stated, proof, lines = row["certificates"][name], found.certificate, []
+    if stated is not None and not found.proves:
+        lines.append(PROVES_NOTHING)
+    if stated is not None and not row.get("alteration") and gen.rounding not in (None, stated["rounding"]):
+        lines.append(f"rounding is {gen.rounding!r} by its card, result.json states {stated['rounding']!r}")
+    if stated is None and proof is not None and proof.holds:
+        lines.append(f"a certificate holds that result.json does not state: {certificate_text(proof)}")
+    if stated is not None and proof is not None:
+        lines += certificate_differences(stated, proof)
+    if found.residual is not None:
+        lines += residual_differs("the residual", row["residual"][name], found.residual)
+    if found.noise is not None and name in row.get("noise", {}):
+        lines += residual_differs("the noise", row["noise"][name], found.noise)
+    support = row["support"].get(name)  # where it is missing, that was reported
+    if support is not None and support_record(gen, support["largest"])["inside"] != support["inside"]:
+        lines.append(f"support: inside is not {support['inside']} of a prior that is {gen.prior!r}")
+    return lines
+
+
+def _unusable(gen: Generator, z: np.ndarray, label: int) -> str:
+    """Return why no picture can be made of a latent, or nothing."""
+    if z.shape != gen.latent_shape:
+        return f"the latent has shape {list(z.shape)}, the generator takes {list(gen.latent_shape)}"
+    if not np.isfinite(z).all():
+        return "no picture can be made of numbers that are not finite"
+    if (label < 0) != (gen.num_classes == 0) or not -1 <= label < max(1, gen.num_classes):
+        return f"the class is {label} but the generator has {gen.num_classes} classes"
+    return ""
+
+
+def _residual(accused: Accused, z: np.ndarray, label: int) -> float:
+    """Return the residual as `attribute` defines it; a large number where it is not finite."""
+    labels = np.array([label], np.int32) if accused.gen.num_classes else None
+    value = float(accused.residuals(z[None], labels)[0])
+    return value if math.isfinite(value) else 1e30
