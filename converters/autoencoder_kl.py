@@ -1,6 +1,6 @@
 """The autoencoder of latent diffusion as diffusers writes it: a folder `vae/` of config.json and weights.
 
-Tensors tell all sizes; config.json tells what they cannot: the number of normalisation groups, the size of pictures,
+Tensors tell all sizes; config.json tells what they cannot: the number of normalisation groups, the size of images,
 scale and mean of the latents. Source for the names: state dicts of https://github.com/huggingface/diffusers, which
 until May 2023 (pull request 3387) called the attention's layers query, key, value and proj_attn.
 """
@@ -29,7 +29,7 @@ RELATIVES = {  # pattern of tensor names -> what a file with them is
     "decoder.mid.block_1.*": "an autoencoder in the names of latent-diffusion; let diffusers load it"
     " (AutoencoderKL.from_single_file) and save_pretrained it",
     "decoder.layers.*": "an AutoencoderTiny (TAESD), not an AutoencoderKL",
-    "decoder.condition_encoder.*": "an AsymmetricAutoencoderKL, whose decoder also takes a mask and a picture",
+    "decoder.condition_encoder.*": "an AsymmetricAutoencoderKL, whose decoder also takes a mask and an image",
     "decoder_unet.*": "a ConsistencyDecoderVAE, whose decoder is itself a diffusion model",
     "*.spatial_res_block.*": "an AutoencoderKLTemporalDecoder, which makes videos",
     "quantize.embedding.weight": "a VQModel: its latents are entries of a table, not continuous",
@@ -180,7 +180,7 @@ def _stated(arch: Architecture) -> dict[str, Any]:
 
 
 def _sample_size(config: Mapping[str, Any]) -> tuple[int, int]:
-    """Return height and width of the pictures that config.json speaks of."""
+    """Return height and width of the images that config.json speaks of."""
     size = config.get("sample_size")
     if not isinstance(size, (list, tuple)):
         return (_whole(config, "sample_size", DEFAULT_SIZE),) * 2
@@ -230,7 +230,5 @@ def _side(tensors: StateDict, name: str, axis: int) -> int:
     if name not in tensors:
         raise UnfitError(f"no {name}")
     if tensors[name].ndim != 4:
-        raise UnfitError(
-            f"{name} has the shape {list(tensors[name].shape)}; that of a picture's convolution has 4 axes"
-        )
+        raise UnfitError(f"{name} has the shape {list(tensors[name].shape)}; that of an image's convolution has 4 axes")
     return int(tensors[name].shape[axis])

@@ -60,7 +60,7 @@ def convert(
         not the generator but the discriminator beside it.
       name: the generator's; None: the card's, or the destination folder's.
       settings: psi, cutoff and noise of a style-based generator, stored in its card.
-      image_size: (height, width) of the pictures, for autoencoders, which fit any; None: what the file suggests.
+      image_size: (height, width) of the images, for autoencoders, which fit any; None: what the file suggests.
       overwrite: replace a folder that is there, if it is a generator's or feature folder and holds nothing else.
 
     Raises:
@@ -145,14 +145,12 @@ def _by_detection(
 
 
 def _sized(architecture: Any, size: tuple[int, int] | None, weights: Path) -> Any:
-    """Return the architecture for pictures of a size, where it is not the weights that fix it."""
+    """Return the architecture for images of a size, where it is not the weights that fix it."""
     if size is None:
         return architecture
     if not isinstance(architecture, autoencoder_kl.Architecture):
         height, width, _ = architecture.image_shape
-        raise ConversionError(
-            f"{weights} makes pictures of {height}x{width}, whatever is asked; leave --image-size away"
-        )
+        raise ConversionError(f"{weights} makes images of {height}x{width}, whatever is asked; leave --image-size away")
     return autoencoder_kl.with_image_size(architecture, *size)
 
 

@@ -38,7 +38,7 @@ ZOO_CONFIG = {  # setting of GAN zoo -> the value that is converted, and what an
     "perChannelNormalization": (True, "no pixel norm"),
     "equalizedlR": (True, "no equalised learning rate"),
 }
-ZOO_TANH = ("MSE", "DCGAN")  # losses with which GAN zoo puts a tanh behind the picture
+ZOO_TANH = ("MSE", "DCGAN")  # losses with which GAN zoo puts a tanh behind the image
 
 
 class SavedConfig(Unfinished):
@@ -173,7 +173,7 @@ def side(tensors: StateDict, name: str, axes: int, axis: int) -> int:
 
 
 GENFORCE_KEYS = ("generator_smooth", "models.generator_smooth", "generator", "models.generator", "")
-GENFORCE_UNUSED = ("output*", "lod")  # at the last size only the last output layer makes a picture
+GENFORCE_UNUSED = ("output*", "lod")  # at the last size only the last output layer makes an image
 ZOO_KEYS, ZOO_UNUSED = ("avgG", "netG", ""), ("toRGBLayers.*",)  # likewise
 FORMATS = (
     Format(

@@ -101,6 +101,6 @@ def _layer_rows(arch: Architecture, index: int) -> Iterator[Row]:
 FORMATS = (
     Format(
         "stylegan-genforce", "stylegan", "StyleGAN of genforce", GENFORCE_KEYS, describe_genforce, rows_genforce,
-        ("synthesis.output*", "synthesis.lod"),  # at the last size only the last output layer makes a picture
+        ("synthesis.output*", "synthesis.lod"),  # at the last size only the last output layer makes an image
     ),
 )  # fmt: skip

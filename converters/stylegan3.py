@@ -109,7 +109,7 @@ def _dense_names(arch: Architecture) -> Iterator[tuple[str, str]]:
 
 
 def _layers(tensors: StateDict) -> tuple[list[str], list[int]]:
-    """Return the names of the layers, the last that of the picture, and the pixels along a side behind each."""
+    """Return the names of the layers, the last that of the image, and the pixels along a side behind each."""
     found = sorted((match for name in tensors if (match := re.fullmatch(LAYER, name))), key=lambda match: int(match[2]))
     needed = ["mapping.w_avg", "mapping.fc0.weight", "synthesis.input.weight"]
     missing = [] if len(found) >= 2 else ["synthesis.L0_*.weight, synthesis.L1_*.weight"]
@@ -142,7 +142,7 @@ def _filters(tensors: StateDict, first: str, settings: Mapping[str, Any], tree: 
 def _rates(tensors: StateDict, names: list[str], sizes: list[int], same_taps: int) -> tuple[int, ...]:
     """Return the sampling rates of the input and behind each layer, from the lengths of the upsampling filters.
 
-    The picture's rate is its size, and all before stand at one distance from their sizes: the margin on both sides.
+    The image's rate is its size, and all before stand at one distance from their sizes: the margin on both sides.
     `same_taps` is the length where the rate stays the same.
     """
     rates = [sizes[-1], sizes[-1]]

@@ -1,4 +1,4 @@
-"""jattr tells which generative model made a picture, by inverting the candidates.
+"""jattr tells which generative model made an image, by inverting the candidates.
 
 The names below are all there is to import from here; importing `jattr` itself imports neither jax nor numpy.
 """
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jattr import errors
-    from jattr.alterations import AlteredPictures, alter, from_jpeg, parse_chain
+    from jattr.alterations import AlteredImages, alter, from_jpeg, parse_chain
     from jattr.attribution.attribute import Attribution, attribute
     from jattr.attribution.calibrate import calibrate
     from jattr.distances import load_distance
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AlteredPictures",
+    "AlteredImages",
     "Attribution",
     "Generator",
     "Inversion",
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _PLACES = {
-    "AlteredPictures": "jattr.alterations",
+    "AlteredImages": "jattr.alterations",
     "Attribution": "jattr.attribution.attribute",
     "Generator": "jattr.generators.base",
     "Inversion": "jattr.inversion",

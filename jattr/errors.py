@@ -26,7 +26,7 @@ class ConversionError(InputError):
 
 
 class ImageError(InputError):
-    """A picture that cannot be read, or of a kind or size that jattr refuses."""
+    """An image that cannot be read, or of a kind or size that jattr refuses."""
 
 
 class UnreadableJpegError(ImageError):

@@ -48,12 +48,12 @@ def enable_compilation_cache() -> Path | None:
 
 
 def cache_folders() -> tuple[Path, ...]:
-    """Return the folders of compiled programs and of rehearsals; none where nothing is kept."""
-    return tuple(folder for folder in (_cache_folder(), rehearsal_folder()) if folder is not None)
+    """Return the folders of compiled programs and of pilot studies; none where nothing is kept."""
+    return tuple(folder for folder in (_cache_folder(), pilot_study_folder()) if folder is not None)
 
 
-def rehearsal_folder() -> Path | None:
-    """Return the folder, beside the compiled programs', where rehearsals are kept; None where nothing is kept."""
+def pilot_study_folder() -> Path | None:
+    """Return the folder, beside the compiled programs', where pilot studies are kept; None where nothing is kept."""
     folder = _cache_folder()
     return None if folder is None else folder.with_name(f"{folder.name}-rehearsals")
 

@@ -1,7 +1,7 @@
-"""How often `attribute` is right, on pictures of known origin, saved as PNG and read back.
+"""How often `attribute` is right, on images of known origin, saved as PNG and read back.
 
-    python scripts/bench_accuracy.py --pool faces --pictures 16          # JATTR_REFERENCE names the reference folder
-    python scripts/bench_accuracy.py --pool mnist --pictures 8 --reference DIR
+    python scripts/bench_accuracy.py --pool faces --images 16          # JATTR_REFERENCE names the reference folder
+    python scripts/bench_accuracy.py --pool mnist --images 8 --reference DIR
     python scripts/bench_accuracy.py --pool photographs --count 200
 
 The reference folder has `weights/NAME.card.json` with the files that they name, and `images/`. Prints a table and,
@@ -72,7 +72,7 @@ def pool_of(card: dict[str, Any]) -> str:
 
 
 def find_groups(entries: dict[str, Entry], pool: str, only: Sequence[str] | None) -> list[list[str]]:
-    """Return the names of the pool's candidates, in groups of one picture shape."""
+    """Return the names of the pool's candidates, in groups of one image shape."""
     groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for name, (_, card) in entries.items():
         if (only and name in only) or (not only and pool_of(card) == pool):
@@ -93,8 +93,8 @@ def load_pool(reference: Path | None, only: Sequence[str] | None, folder: Path) 
     return load(find_entries(reference), list(only or FACES), folder)
 
 
-def own_pictures(gen: Generator, count: int, key: jax.Array, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return pictures of a generator as a PNG file gives them back [n, H, W, C], and their classes [n] or -1."""
+def own_images(gen: Generator, count: int, key: jax.Array, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return images of a generator as a PNG file gives them back [n, H, W, C], and their classes [n] or -1."""
     z = gen.sample_latent(key, count)
     label = np.arange(count) % gen.num_classes if gen.num_classes else None
     made = to_byte(np.asarray(gen.generate(z, label=label)), rule=gen.rounding or "round")
@@ -162,11 +162,11 @@ def _by_model(name: str, truth: list[str], right: list[bool], certified: np.ndar
 
 
 def run_own(args: argparse.Namespace, entries: dict[str, Entry], names: list[str], work: Path) -> dict[str, Any]:
-    """Attribute own pictures of one group of candidates."""
+    """Attribute own images of one group of candidates."""
     gens = load(entries, names, work)
     keys = jax.random.split(jax.random.key(args.seed), len(gens))
-    made = [own_pictures(gen, args.pictures, key, work) for gen, key in zip(gens, keys, strict=True)]
-    pixels = np.concatenate([pictures for pictures, _ in made])
+    made = [own_images(gen, args.pictures, key, work) for gen, key in zip(gens, keys, strict=True)]
+    pixels = np.concatenate([images for images, _ in made])
     truth = [gen.name for gen in gens for _ in range(args.pictures)]
     start = time.perf_counter()
     att = attribute(pixels, gens, config=config_of(args))

@@ -1,14 +1,14 @@
-"""Altered pictures of known origin through `attribute`: right, certified, falsely certified.
+"""Altered images of known origin through `attribute`: right, certified, falsely certified.
 
-    python scripts/bench_altered.py --pool bundled --pictures 5 --alteration jpeg:75:4:2:0 rescale:0.75:lanczos
-    python scripts/bench_altered.py --pool faces --pictures 10 --alteration jpeg:50:4:4:4 --unmodelled
+    python scripts/bench_altered.py --pool bundled --images 5 --alteration jpeg:75:4:2:0 rescale:0.75:lanczos
+    python scripts/bench_altered.py --pool faces --images 10 --alteration jpeg:50:4:4:4 --unmodelled
     python scripts/bench_altered.py --pool faces --nobody 200 --alteration jpeg:75:4:2:0
     python scripts/bench_altered.py --pool bundled --only dcgan_a progan_a --cost 3 --alteration jpeg:75 blur:1
 
-`--nobody N` takes N pictures that no candidate made in place of own ones: the photographs of the reference folder for
-the face pool, the renderer's faces for the bundled one. `--unmodelled` takes the altered pictures as they are; where
+`--nobody N` takes N images that no candidate made in place of own ones: the photographs of the reference folder for
+the face pool, the renderer's faces for the bundled one. `--unmodelled` takes the altered images as they are; where
 they have another size they are brought back by Lanczos first. `--cost N` times the searches instead: unaltered and
-altered pictures taking turns N times after a round that compiles; medians and their ratio. Prints rows and, for each
+altered images taking turns N times after a round that compiles; medians and their ratio. Prints rows and, for each
 alteration, a line of JSON.
 """
 
@@ -34,7 +34,7 @@ from jattr.alterations.files import alter
 from jattr.alterations.registry import parse_chain
 from jattr.attribution.alteration_search import Explanation
 from jattr.attribution.attribute import Attribution, attribute
-from jattr.attribution.calibrate import own_pictures
+from jattr.attribution.calibrate import own_images
 from jattr.decision.false_attribution import upper_bound
 from jattr.generators.base import Generator
 from jattr.images import fit, read_image
@@ -42,19 +42,19 @@ from jattr.inversion.config import InvertConfig
 from jattr.runtime import enable_compilation_cache
 from jattr.zoo.faces import render_faces
 
-BLOCK = 30  # pictures searched together
+BLOCK = 30  # images searched together
 
 
 def attributed(
     pixels: np.ndarray, chain: Chain, generators: Sequence[Generator], config: InvertConfig, modelled: bool
 ) -> list[Explanation]:
-    """Return what was found of every picture, altered first."""
+    """Return what was found of every image, altered first."""
     found: list[Explanation] = []
     for at in range(0, len(pixels), BLOCK):
         altered = alter(pixels[at : at + BLOCK], chain) if chain.steps else None
         images: Any = pixels[at : at + BLOCK] if altered is None else altered
         if altered is not None and not modelled:
-            images = np.stack([fit(picture, generators[0].image_shape, resize=True) for picture in altered.pixels])
+            images = np.stack([fit(image, generators[0].image_shape, resize=True) for image in altered.pixels])
         att = attribute(images, generators, config=config)
         found += [Explanation(att, i) for i in range(len(att.verdicts))]
         print(f"{len(found)} of {len(pixels)}", file=sys.stderr, flush=True)
@@ -88,12 +88,12 @@ def summary(found: Sequence[Explanation], truth: Sequence[str | None]) -> dict[s
 
 
 def _holding(att: Attribution, i: int, truth: str | None) -> int:
-    """Return how many candidates hold a certificate of a picture that they did not make."""
+    """Return how many candidates hold a certificate of an image that they did not make."""
     return sum(bool(e.certificate and e.certificate.holds) for e in att.evidence[i] if e.name != truth)
 
 
 def nobodys(pool: str, count: int, shape: tuple[int, int, int], reference: Path | None) -> np.ndarray:
-    """Return pictures that no candidate made."""
+    """Return images that no candidate made."""
     if pool == "bundled" or reference is None:
         return np.asarray(render_faces(jax.random.key(99), count))
     paths = sorted((reference / "images" / "real_faces_64").glob("*.jpg"))[:count]
@@ -103,7 +103,7 @@ def nobodys(pool: str, count: int, shape: tuple[int, int, int], reference: Path 
 def cost(
     pixels: np.ndarray, chains: Sequence[str], generators: Sequence[Generator], config: InvertConfig, rounds: int
 ) -> dict[str, Any]:
-    """Return median seconds of each alteration, modelled, and their ratio to those of unaltered pictures."""
+    """Return median seconds of each alteration, modelled, and their ratio to those of unaltered images."""
     names, taken = ["", *chains], {text: [] for text in ["", *chains]}
     for number in range(rounds + 1):
         for text in names:
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--reference", help="folder with weights/ and images/ (default: $JATTR_REFERENCE)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these candidates instead of the pool's")
     parser.add_argument("--pictures", type=int, default=5, help="of each candidate (default 5)")
-    parser.add_argument("--nobody", type=int, metavar="N", help="N pictures of nobody in place of own ones")
+    parser.add_argument("--nobody", type=int, metavar="N", help="N images of nobody in place of own ones")
     parser.add_argument("--alteration", nargs="+", default=[""], metavar="CHAIN")
     parser.add_argument("--unmodelled", action="store_true", help="do not model the alteration")
     parser.add_argument("--cost", type=int, metavar="N", help="time searches instead, N rounds")
@@ -137,7 +137,7 @@ def main() -> None:
         if args.nobody:
             pixels, truth = nobodys(args.pool, args.nobody, generators[0].image_shape, reference), [None] * args.nobody
         else:
-            pixels = np.concatenate([own_pictures(gen, args.pictures, args.seed) for gen in generators])
+            pixels = np.concatenate([own_images(gen, args.pictures, args.seed) for gen in generators])
             truth = [gen.name for gen in generators for _ in range(args.pictures)]
         if args.cost:
             found = cost(pixels, args.alteration, generators, config, args.cost)

@@ -1,15 +1,15 @@
 """What an attacker does to attribution by inversion and to a classifier, within a few bytes.
 
     python scripts/bench_attacks.py --quick
-    python scripts/bench_attacks.py --candidates dcgan_a progan_a stylegan2_b --pictures 4 --eps 1 2 4 8
-    python scripts/bench_attacks.py --attack frame classifier-frame --source nobody other --pictures 10
-    python scripts/bench_attacks.py --pool faces --pictures 50 --attack frame --eps 8          # JATTR_REFERENCE
+    python scripts/bench_attacks.py --candidates dcgan_a progan_a stylegan2_b --images 4 --eps 1 2 4 8
+    python scripts/bench_attacks.py --attack frame classifier-frame --source nobody other --images 10
+    python scripts/bench_attacks.py --pool faces --images 50 --attack frame --eps 8          # JATTR_REFERENCE
 
-Evasion (of own pictures): noise, orthogonal, unrolled, classifier (gradient ascent on the classifier's loss; against
-inversion it is a transfer attack). Framing (of pictures that nobody made: the renderer's faces, photographs in the pool
-of faces; or of other candidates' pictures): frame (of all candidates the one that comes closest is blamed),
-classifier-frame. Every picture is shown to both methods. Success of an evasion: the maker is not named. Of a framing: a
-model that did not make the picture is. `--rule` decides the same evidence again with other thresholds, WINNER:RATIO of
+Evasion (of own images): noise, orthogonal, unrolled, classifier (gradient ascent on the classifier's loss; against
+inversion it is a transfer attack). Framing (of images that nobody made: the renderer's faces, photographs in the pool
+of faces; or of other candidates' images): frame (of all candidates the one that comes closest is blamed),
+classifier-frame. Every image is shown to both methods. Success of an evasion: the maker is not named. Of a framing: a
+model that did not make the image is. `--rule` decides the same evidence again with other thresholds, WINNER:RATIO of
 `DecisionConfig`.
 Prints a line for each attack and eps and, last, all of them as JSON.
 """
@@ -36,20 +36,20 @@ from jattr.attacks.evade import EVASIONS, EvadeConfig, evade
 from jattr.attacks.frame import FrameConfig, frame
 from jattr.attacks.pgd import PgdConfig, pgd
 from jattr.attribution.attribute import Attribution, attribute
-from jattr.attribution.calibrate import own_pictures
+from jattr.attribution.calibrate import own_images
 from jattr.baselines.classifier import Classifier, ClassifierConfig, predict, source_loss, train
 from jattr.decision.verdict import DecisionConfig, Verdict, decide
 from jattr.generators.base import Generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.evaluate import make_pictures
+from jattr.inversion.evaluate import make_images
 from jattr.runtime import enable_compilation_cache
 from jattr.zoo.faces import render_faces
 
-BLOCK = 30  # pictures searched together
+BLOCK = 30  # images searched together
 NONE = "none"
 ASCENT = PgdConfig(steps=20)
-TRAINING_SEED = 1_000  # of the classifier's pictures: far from those that are attacked
+TRAINING_SEED = 1_000  # of the classifier's images: far from those that are attacked
 FRAMINGS = ("frame", "classifier-frame")
 ALL = 10**6
 LEARNT = 50  # photographs that the classifier learns from and that are not attacked
@@ -57,7 +57,7 @@ ATTACKS = (*EVASIONS, "classifier", *FRAMINGS)
 
 
 class Given(NamedTuple):
-    """Pictures before the attack."""
+    """Images before the attack."""
 
     pixels: np.ndarray  # uint8 [n, H, W, C]
     truth: list[str]  # the maker of each, or NONE
@@ -65,11 +65,11 @@ class Given(NamedTuple):
 
 
 def generated(generators: Sequence[Generator], count: int, seed: int) -> Given:
-    """Return pictures of every candidate, with their latents."""
+    """Return images of every candidate, with their latents."""
     keys = jax.random.split(jax.random.key(seed), len(generators))
     z = [np.asarray(gen.sample_latent(key, count)) for gen, key in zip(generators, keys, strict=True)]
     pixels = [
-        to_byte(make_pictures(gen, some), rule=gen.rounding or "round") for gen, some in zip(generators, z, strict=True)
+        to_byte(make_images(gen, some), rule=gen.rounding or "round") for gen, some in zip(generators, z, strict=True)
     ]
     return Given(np.concatenate(pixels), [gen.name for gen in generators for _ in range(count)], np.concatenate(z))
 
@@ -77,27 +77,27 @@ def generated(generators: Sequence[Generator], count: int, seed: int) -> Given:
 def trained(
     generators: Sequence[Generator], count: int, epochs: int, key: jax.Array, nobody: np.ndarray | None
 ) -> tuple[Classifier, float]:
-    """Return a classifier of the candidates and nobody, and its accuracy on 50 other pictures of each.
+    """Return a classifier of the candidates and nobody, and its accuracy on 50 other images of each.
 
-    `nobody`: the few pictures there are for training, none of them attacked or tested; None: the renderer makes some.
+    `nobody`: the few images there are for training, none of them attacked or tested; None: the renderer makes some.
     """
 
-    def pictures(number: int, seed: int, nobody: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        own = [own_pictures(gen, number, seed) for gen in generators]
+    def images(number: int, seed: int, nobody: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        own = [own_images(gen, number, seed) for gen in generators]
         own.append(np.asarray(render_faces(jax.random.key(seed), number)) if nobody is None else nobody)
         return np.concatenate(own), np.repeat(np.arange(len(own)), [len(each) for each in own])
 
     if nobody is not None:
         nobody = np.resize(nobody, (count, *nobody.shape[1:]))  # as often as the others' are seen
-    classifier = train(*pictures(count, TRAINING_SEED, nobody), key, config=ClassifierConfig(epochs=epochs))
-    pixels, labels = pictures(50, TRAINING_SEED + 1, None if nobody is None else nobody[:0])
+    classifier = train(*images(count, TRAINING_SEED, nobody), key, config=ClassifierConfig(epochs=epochs))
+    pixels, labels = images(50, TRAINING_SEED + 1, None if nobody is None else nobody[:0])
     return classifier, float((predict(classifier, pixels) == labels).mean())
 
 
 def against_classifier(
     classifier: Classifier, pixels: np.ndarray, labels: np.ndarray, eps: int, key: jax.Array
 ) -> np.ndarray:
-    """Return pictures that raise the classifier's loss of the true source."""
+    """Return images that raise the classifier's loss of the true source."""
 
     @jax.jit
     def attack(state: Any, pixels: jax.Array, labels: jax.Array) -> Any:
@@ -109,7 +109,7 @@ def against_classifier(
 def against_inversion(
     attack: str, generators: Sequence[Generator], given: Given, eps: int, key: jax.Array, restarts: int
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return the attacked pictures, and what the attacker knows of them."""
+    """Return the attacked images, and what the attacker knows of them."""
     made = given.pixels.copy()
     if attack == "frame":
         lowest, needed = np.full(len(made), np.inf), np.full(len(made), 256)
@@ -134,7 +134,7 @@ def against_inversion(
 
 
 def found(pixels: np.ndarray, generators: Sequence[Generator], config: InvertConfig) -> list[tuple[Attribution, int]]:
-    """Return what attribution finds of every picture."""
+    """Return what attribution finds of every image."""
     places: list[tuple[Attribution, int]] = []
     for at in range(0, len(pixels), BLOCK):
         att = attribute(pixels[at : at + BLOCK], generators, config=config)
@@ -231,10 +231,10 @@ def main() -> None:
     parser.add_argument("--rule", nargs="*", default=["2e-3:10", "5e-3:10", "5e-3:3"], metavar="WINNER:RATIO")
     parser.add_argument("--restarts", type=int, default=8, help="of the defender (default 8)")
     parser.add_argument("--frame-restarts", type=int, default=8, help="of the framer (default 8)")
-    parser.add_argument("--training", type=int, default=1_000, help="pictures of each source that the classifier sees")
+    parser.add_argument("--training", type=int, default=1_000, help="images of each source that the classifier sees")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="2 candidates, 1 picture, eps 4, few steps: does it run")
+    parser.add_argument("--quick", action="store_true", help="2 candidates, 1 image, eps 4, few steps: does it run")
     add_json_option(parser)
     args = parser.parse_args()
     if args.quick:

@@ -1,12 +1,12 @@
-"""Other methods of attribution on pictures of known origin: right among the sources, and told from nobody's pictures?
+"""Other methods of attribution on images of known origin: right among the sources, and told from nobody's images?
 
     python scripts/bench_baselines.py --only dcgan_a progan_a stylegan2_b stylegan_a --training 300 --test 50
     python scripts/bench_baselines.py --baseline thresholded --only dcgan_a progan_a --known 30 --test 16 --nobody 16
     python scripts/bench_baselines.py --pool autoencoders --training 100 --test 50
 
-Training and test pictures come from different seeds; nobody's are the renderer's faces. Where the whole pool is not fit
+Training and test images come from different seeds; nobody's are the renderer's faces. Where the whole pool is not fit
 for a method, it is run on those of the pool that are. `--pool autoencoders` trains small autoencoders on the renderer's
-faces first; their pictures are decoded from the latents of further faces, as a latent diffusion model would draw them.
+faces first; their images are decoded from the latents of further faces, as a latent diffusion model would draw them.
 Prints for every method a table and a line of JSON.
 """
 
@@ -32,7 +32,7 @@ from bench_calibration import auroc
 from bench_json import add_json_option, write_json
 from flax import nnx
 
-from jattr.attribution.calibrate import own_pictures
+from jattr.attribution.calibrate import own_images
 from jattr.baselines.base import in_batches
 from jattr.baselines.registry import BASELINES
 from jattr.baselines.thresholded import SEARCH, ThresholdedConfig
@@ -56,16 +56,16 @@ AUTOENCODERS, RATE = 2, 2e-3
 def measure(
     name: str,
     generators: Sequence[Generator],
-    pictures: Mapping[str, Mapping[str, np.ndarray]],
+    images: Mapping[str, Mapping[str, np.ndarray]],
     nobody: np.ndarray,
     config: Any,
     seed: int,
 ) -> dict[str, Any]:
     """Return what one method gets right, and its seconds, compilation included."""
     start = time.perf_counter()
-    attributor = BASELINES[name].fit(generators, pictures["training"], jax.random.key(seed), config=config)
+    attributor = BASELINES[name].fit(generators, images["training"], jax.random.key(seed), config=config)
     fitted = time.perf_counter()
-    scores = [attributor.scores(pictures["test"][gen.name]) for gen in generators]
+    scores = [attributor.scores(images["test"][gen.name]) for gen in generators]
     foreign = attributor.scores(nobody)
     scored = time.perf_counter()
     right = [float((some.argmax(1) == at).mean()) for at, some in enumerate(scores)]
@@ -82,23 +82,23 @@ def measure(
 
 
 def bundled(args: argparse.Namespace) -> tuple[list[Generator], dict[str, dict[str, np.ndarray]]]:
-    """Return the bundled generators and their pictures."""
+    """Return the bundled generators and their images."""
     generators = [load_generator(name) for name in args.only or bundled_generators()]
     return generators, {
-        "training": {gen.name: own_pictures(gen, args.training, args.seed) for gen in generators},
-        "test": {gen.name: own_pictures(gen, args.test, args.seed + 1_000) for gen in generators},
+        "training": {gen.name: own_images(gen, args.training, args.seed) for gen in generators},
+        "test": {gen.name: own_images(gen, args.test, args.seed + 1_000) for gen in generators},
     }
 
 
 def autoencoders(args: argparse.Namespace) -> tuple[list[Generator], dict[str, dict[str, np.ndarray]]]:
-    """Return autoencoders that differ in their seed, trained here, and their pictures."""
+    """Return autoencoders that differ in their seed, trained here, and their images."""
     generators = [_trained(f"autoencoder_{seed}", seed, args.steps) for seed in range(AUTOENCODERS)]
-    pictures: dict[str, dict[str, np.ndarray]] = {"training": {}, "test": {}}
+    images: dict[str, dict[str, np.ndarray]] = {"training": {}, "test": {}}
     for number, gen in enumerate(generators):
         for part, count, seed in (("training", args.training, 7), ("test", args.test, 1_007)):
             faces = render_faces(jax.random.key(args.seed + seed + number), count)
-            pictures[part][gen.name] = to_byte(_reproduced(gen, faces), rule="round")
-    return generators, pictures
+            images[part][gen.name] = to_byte(_reproduced(gen, faces), rule="round")
+    return generators, images
 
 
 def _trained(name: str, seed: int, steps: int) -> Generator:
@@ -170,17 +170,17 @@ def main() -> None:
     parser.add_argument("--pool", default="bundled", choices=("bundled", "autoencoders"))
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these bundled generators instead of all")
     parser.add_argument("--baseline", nargs="+", default=list(BASELINES), choices=list(BASELINES), metavar="NAME")
-    parser.add_argument("--training", type=int, default=300, help="training pictures of each source (default 300)")
-    parser.add_argument("--test", type=int, default=50, help="test pictures of each source (default 50)")
-    parser.add_argument("--nobody", type=int, default=100, help="pictures of nobody (default 100)")
-    parser.add_argument("--known", type=int, default=50, help="thresholded: own pictures searched (default 50)")
+    parser.add_argument("--training", type=int, default=300, help="training images of each source (default 300)")
+    parser.add_argument("--test", type=int, default=50, help="test images of each source (default 50)")
+    parser.add_argument("--nobody", type=int, default=100, help="images of nobody (default 100)")
+    parser.add_argument("--known", type=int, default=50, help="thresholded: own images searched (default 50)")
     parser.add_argument("--search", choices=("paper", "ours"), default="paper", help="thresholded: whose search")
     parser.add_argument("--steps", type=int, default=300, help="training steps of an autoencoder (default 300)")
     parser.add_argument("--seed", type=int, default=1)
     add_json_option(parser)
     args = parser.parse_args()
     enable_compilation_cache()
-    generators, pictures = {"bundled": bundled, "autoencoders": autoencoders}[args.pool](args)
+    generators, images = {"bundled": bundled, "autoencoders": autoencoders}[args.pool](args)
     nobody = np.asarray(render_faces(jax.random.key(99), args.nobody))
     search = SEARCH if args.search == "paper" else InvertConfig()
     configs = {"thresholded": functools.partial(ThresholdedConfig, known=args.known, search=search)}
@@ -190,7 +190,7 @@ def main() -> None:
         row |= {"search": args.search} if name == "thresholded" else {}
         fit = fit_for(name, generators)
         try:
-            row |= measure(name, fit, pictures_of(pictures, fit), nobody, configs.get(name, lambda: None)(), args.seed)
+            row |= measure(name, fit, images_of(images, fit), nobody, configs.get(name, lambda: None)(), args.seed)
         except InputError as error:
             row |= {"refused": str(error)}
         show(row)
@@ -199,11 +199,11 @@ def main() -> None:
     write_json(args, rows, generators=generators)
 
 
-def pictures_of(
-    pictures: Mapping[str, Mapping[str, np.ndarray]], generators: Sequence[Generator]
+def images_of(
+    images: Mapping[str, Mapping[str, np.ndarray]], generators: Sequence[Generator]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Return the pictures of these generators alone."""
-    return {part: {gen.name: made[gen.name] for gen in generators} for part, made in pictures.items()}
+    """Return the images of these generators alone."""
+    return {part: {gen.name: made[gen.name] for gen in generators} for part, made in images.items()}
 
 
 if __name__ == "__main__":

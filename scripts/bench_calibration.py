@@ -1,12 +1,12 @@
-"""Do calibrated verdicts hold what they promise? Scores of one half of known pictures judge the other half.
+"""Do calibrated verdicts hold what they promise? Scores of one half of known images judge the other half.
 
     python scripts/bench_calibration.py --pool faces --own 200 --test 200 --work DIR     # JATTR_REFERENCE: photographs
     python scripts/bench_calibration.py --pool bundled --own 200 --others 20 --test 50 --work DIR
     python scripts/bench_calibration.py --pool bundled --own 60 --test 40 --alteration jpeg:75:4:2:0 --work DIR
 
-Calibration and test pictures come from different seeds, photographs and faces of the renderer from different halves.
+Calibration and test images come from different seeds, photographs and faces of the renderer from different halves.
 Scores are kept in DIR and searched once: run again with the same DIR, it only counts anew. Prints, for each alteration,
-a row and a line of JSON: true, false and wrong attribution over distinct pictures, closed-set accuracy, AUROC with each
+a row and a line of JSON: true, false and wrong attribution over distinct images, closed-set accuracy, AUROC with each
 candidate left out in turn, denial rates against their intervals, Cllr, the error of the posterior and of its likeliest
 answer. A bound on false names is null where the negatives are too few for any name.
 """
@@ -29,7 +29,7 @@ from bench_altered import nobodys
 from bench_json import add_json_option, write_json
 
 from jattr.alterations.registry import parse_chain
-from jattr.attribution.calibrate import OTHER, calibration_config, fair_scores, own_pictures
+from jattr.attribution.calibrate import OTHER, calibration_config, fair_scores, own_images
 from jattr.decision.calibration import Calibrated, Calibration, Sample
 from jattr.decision.conformal import conformal_p, denial_interval, least_own
 from jattr.decision.false_attribution import upper_bound
@@ -46,14 +46,14 @@ CONDITION = "this"
 
 
 class Scores(NamedTuple):
-    """Scores of pictures of one maker under every candidate."""
+    """Scores of images of one maker under every candidate."""
 
     maker: str
-    values: np.ndarray  # [pictures, candidates], NaN where it was not searched
+    values: np.ndarray  # [images, candidates], NaN where it was not searched
 
 
 def searched(
-    pictures: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     generators: Sequence[Generator],
     text: str,
     seed: int,
@@ -61,13 +61,13 @@ def searched(
     name: str,
     others: int | None,
 ) -> list[Scores]:
-    """Return the scores of pictures by maker, from the work folder where they are there.
+    """Return the scores of images by maker, from the work folder where they are there.
 
-    `others`: how many of a maker's pictures the other candidates search; None: all.
+    `others`: how many of a maker's images the other candidates search; None: all.
     """
     config = calibration_config(InvertConfig(seed=seed))
     found = []
-    for maker, pixels in pictures.items():
+    for maker, pixels in images.items():
         columns = []
         for gen in generators:
             some = pixels if maker in (gen.name, NOBODY) else pixels[:others]
@@ -82,7 +82,7 @@ def searched(
 
 
 def calibration_of(known: Sequence[Scores], generators: Sequence[Generator], without: str = "") -> Calibration:
-    """Return the calibration from scores, one candidate left out: its pictures are not known either."""
+    """Return the calibration from scores, one candidate left out: its images are not known either."""
     candidates = {}
     for c, gen in enumerate(generators):
         if gen.name == without:
@@ -96,7 +96,7 @@ def calibration_of(known: Sequence[Scores], generators: Sequence[Generator], wit
 
 
 def evidence(calibration: Calibration, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Return the log10 likelihood ratio [pictures, candidates], against all kinds of negatives in equal shares."""
+    """Return the log10 likelihood ratio [images, candidates], against all kinds of negatives in equal shares."""
     columns = []
     for name, candidate in calibration.candidates.items():
         sample = candidate.samples[CONDITION]
@@ -122,7 +122,7 @@ def rounds(
 
 
 def areas(known: Sequence[Scores], test: Sequence[Scores], generators: Sequence[Generator]) -> dict[str, float]:
-    """Return the least AUROC of the rounds: are pictures of the candidate left out and nobody's told from the others'?
+    """Return the least AUROC of the rounds: are images of the candidate left out and nobody's told from the others'?
 
     By the least score over the candidates, which has no ties, and by the largest likelihood ratio.
     """
@@ -138,33 +138,33 @@ def areas(known: Sequence[Scores], test: Sequence[Scores], generators: Sequence[
 
 
 class Naming:
-    """How many of the distinct pictures of one sort are named falsely in any round."""
+    """How many of the distinct images of one sort are named falsely in any round."""
 
     def __init__(self) -> None:
         self.false: dict[tuple[str, int], bool] = {}  # by maker and number
         self.nameable: set[tuple[str, int]] = set()  # judged where the negatives suffice for a name
 
-    def add(self, picture: tuple[str, int], *, false: bool, possible: bool) -> None:
+    def add(self, image: tuple[str, int], *, false: bool, possible: bool) -> None:
         """Add the judgement of one round."""
-        self.false[picture] = self.false.get(picture, False) or false
+        self.false[image] = self.false.get(image, False) or false
         if possible:
-            self.nameable.add(picture)
+            self.nameable.add(image)
 
     @property
     def share(self) -> float | None:
-        """Of these pictures; None without any."""
+        """Of these images; None without any."""
         return sum(self.false.values()) / len(self.false) if self.false else None
 
     @property
     def at_most(self) -> float | None:
-        """The 95 % bound, over pictures that could be named; None without any: no name is no finding then."""
+        """The 95 % bound, over images that could be named; None without any: no name is no finding then."""
         return upper_bound(sum(self.false.values()), len(self.nameable)) if self.nameable else None
 
 
 def open_set(known: Sequence[Scores], test: Sequence[Scores], generators: Sequence[Generator]) -> dict[str, Any]:
     """Leave each candidate out in turn, and none: who is named?
 
-    A picture is one trial however many rounds judge it, and false if it is named falsely in any.
+    An image is one trial however many rounds judge it, and false if it is named falsely in any.
     """
     foreign, present, own, judgements = Naming(), Naming(), [], 0
     for left, calibration, kept in rounds(known, generators):
@@ -173,13 +173,13 @@ def open_set(known: Sequence[Scores], test: Sequence[Scores], generators: Sequen
             for number, row in enumerate(scores.values):
                 found = judge(calibration, {name: float(row[c]) for name, c in kept.items()}, CONDITION, ALPHA)
                 named = found.candidates if found.kind == "made-by" else ()
-                picture, maker = (scores.maker, number), scores.maker
+                image, maker = (scores.maker, number), scores.maker
                 if maker in (left, NOBODY):
                     judgements += 1
-                    foreign.add(picture, false=bool(named), possible=possible)
+                    foreign.add(image, false=bool(named), possible=possible)
                     continue
                 # a candidate alone cannot be taken for another
-                present.add(picture, false=named not in ((), (maker,)), possible=possible and len(kept) > 1)
+                present.add(image, false=named not in ((), (maker,)), possible=possible and len(kept) > 1)
                 if not left:
                     own.append(named == (maker,))
     return {
@@ -230,7 +230,7 @@ def promises(known: Sequence[Scores], test: Sequence[Scores], generators: Sequen
 def stated_answers(
     calibration: Calibration, test: Sequence[Scores], names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probabilities [pictures, candidates and "none"] of test pictures, and the true answer's number [n]."""
+    """Return the probabilities [images, candidates and "none"] of test images, and the true answer's number [n]."""
     chances, truth = [], []
     for s in test:
         for values in s.values:
@@ -245,10 +245,10 @@ def main() -> None:
     parser.add_argument("--pool", required=True, choices=("bundled", "faces"))
     parser.add_argument("--reference", help="folder with weights/ and images/ (default: $JATTR_REFERENCE)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these candidates instead of the pool's")
-    parser.add_argument("--own", type=int, default=200, help="calibration pictures of each candidate (default 200)")
-    parser.add_argument("--others", type=int, help="of each other candidate's calibration pictures (default: all)")
-    parser.add_argument("--test", type=int, default=200, help="test pictures of each candidate (default 200)")
-    parser.add_argument("--nobody", type=int, default=200, help="pictures of nobody, half for each (default 200)")
+    parser.add_argument("--own", type=int, default=200, help="calibration images of each candidate (default 200)")
+    parser.add_argument("--others", type=int, help="of each other candidate's calibration images (default: all)")
+    parser.add_argument("--test", type=int, default=200, help="test images of each candidate (default 200)")
+    parser.add_argument("--nobody", type=int, default=200, help="images of nobody, half for each (default 200)")
     parser.add_argument("--alteration", nargs="+", default=[""], metavar="CHAIN")
     parser.add_argument("--work", required=True, type=Path, help="folder of scores")
     parser.add_argument("--seed", type=int, default=1)
@@ -263,8 +263,8 @@ def main() -> None:
         sets = []
         for name, count, part in (("known", args.own, nobody[::2]), ("test", args.test, nobody[1::2])):
             seed = args.seed if name == "known" else args.seed + 1_000
-            pictures = {gen.name: own_pictures(gen, count, seed) for gen in generators} | {NOBODY: part}
-            sets.append((name, seed, pictures))
+            images = {gen.name: own_images(gen, count, seed) for gen in generators} | {NOBODY: part}
+            sets.append((name, seed, images))
         rows = []
         for text in args.alteration:
             start = time.perf_counter()

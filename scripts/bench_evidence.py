@@ -1,12 +1,12 @@
-"""Verdicts of evidence about pictures whose history is known: logged, not logged, foreign, edited.
+"""Verdicts of evidence about images whose history is known: logged, not logged, foreign, edited.
 
-    python scripts/bench_evidence.py --pictures 2
-    python scripts/bench_evidence.py --model dcgan_a --pictures 50
+    python scripts/bench_evidence.py --images 2
+    python scripts/bench_evidence.py --model dcgan_a --images 50
 
-A log with one witness holds `--pictures` uses of the model. Then evidence is made about: logged outputs; own pictures
-that were not logged, as PNG, at JPEG 75 and edited; pictures by another generator and by the renderer; logged outputs
+A log with one witness holds `--images` uses of the model. Then evidence is made about: logged outputs; own images
+that were not logged, as PNG, at JPEG 75 and edited; images by another generator and by the renderer; logged outputs
 that were edited, and at JPEG 75. The edits are five in turn: a spot of an eighth of the width and height from another
-picture, brightness, gamma, blur, noise. Every bundle is verified as well, with the weights; with
+image, brightness, gamma, blur, noise. Every bundle is verified as well, with the weights; with
 `--search` the verifier searches, too. Prints a row for each kind and, last, all of them as JSON.
 """
 
@@ -30,7 +30,7 @@ from PIL import Image
 
 from jattr.alterations.files import alter
 from jattr.alterations.registry import parse_chain
-from jattr.attribution.calibrate import own_pictures
+from jattr.attribution.calibrate import own_images
 from jattr.cli.generate import draw_latents, make_pixels
 from jattr.decision.false_attribution import upper_bound
 from jattr.generators.base import Generator
@@ -94,7 +94,7 @@ def jpeg(pixels: np.ndarray) -> bytes:
 
 
 def pasted(pixels: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return a picture with a spot, an eighth of its width and height, taken from another one."""
+    """Return an image with a spot, an eighth of its width and height, taken from another one."""
     made = pixels.copy()
     high, wide = pixels.shape[0] // 8, pixels.shape[1] // 8
     made[3 * high : 4 * high, 3 * wide : 4 * wide] = other[3 * high : 4 * high, 3 * wide : 4 * wide]
@@ -115,8 +115,8 @@ def edited(logged: np.ndarray) -> list[np.ndarray]:
 
 def sets(gen: Generator, foreign: str, logged: np.ndarray, count: int) -> dict[str, list[bytes]]:
     """Return the files of each kind."""
-    off = own_pictures(gen, count, 1_000)
-    others = own_pictures(load_generator(foreign), -(-count // 2), 1_000)
+    off = own_images(gen, count, 1_000)
+    others = own_images(load_generator(foreign), -(-count // 2), 1_000)
     faces = np.asarray(render_faces(jax.random.key(1_000), count))[: count // 2]
     return {
         "logged": [encode_png(one) for one in logged],
@@ -141,11 +141,13 @@ def judged(
 ) -> dict[str, Any]:
     """Return the verdicts of evidence about files."""
     kinds: Counter[str] = Counter()
-    rehearsals: dict[str, Any] = {}
+    pilot_studies: dict[str, Any] = {}
     right_use, start = 0, time.perf_counter()
 
     def invert(data: bytes, model: Any, alteration: str | None) -> Any:
-        return invert_alternatives(data, model, [alteration] if alteration else alterations, rehearsals=rehearsals)
+        return invert_alternatives(
+            data, model, [alteration] if alteration else alterations, pilot_studies=pilot_studies
+        )
 
     with LogStore.open(work / "log") as log, PrivateStore.open(work / "log") as private:
         public = PublishedLog(work / "public")

@@ -1,11 +1,11 @@
-"""Families in numbers: gradient steps beside PyTorch, recovery of own pictures, conversion of a large file.
+"""Families in numbers: gradient steps beside PyTorch, recovery of own images, conversion of a large file.
 
     python scripts/bench_families.py --part speed recover convert
-    python scripts/bench_families.py --part recover --families stylegan2 --spaces z --pictures 8
+    python scripts/bench_families.py --part recover --families stylegan2 --spaces z --images 8
 
 speed: milliseconds of a latent-step (value and gradient with respect to w, one Adam update) of a random StyleGAN2,
 64x64, beside PyTorch eager in both forms of its modulated convolution, taking turns; ratios are torch's time over
-ours. recover: own pictures of random models, how many come to the rounding floor, and what it cost. convert: a large
+ours. recover: own images of random models, how many come to the rounding floor, and what it cost. convert: a large
 file of NVlabs' names, seconds and peak memory above the idle process. Prints rows and, last, one line of JSON.
 """
 
@@ -136,7 +136,7 @@ def recover(
     styles: float,
     changes: dict[str, Any],
 ) -> list[dict[str, Any]]:
-    """Invert own pictures of random models."""
+    """Invert own images of random models."""
     rows = []
     for kind in families:
         base = random_generator(kind, styles=styles, **changes)

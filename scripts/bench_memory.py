@@ -1,10 +1,10 @@
-"""Peak memory and pictures a minute of attributing many pictures from the command line, in a process of its own.
+"""Peak memory and images a minute of attributing many images from the command line, in a process of its own.
 
     python scripts/bench_memory.py                          # JATTR_REFERENCE names the reference folder
-    python scripts/bench_memory.py --pictures 20 --reference DIR
-    python scripts/bench_memory.py --pool bundled --pictures 125 250 500 1000 --candidates 5 10 --figure growth.png
+    python scripts/bench_memory.py --images 20 --reference DIR
+    python scripts/bench_memory.py --pool bundled --images 125 250 500 1000 --candidates 5 10 --figure growth.png
 
-Takes the face generators of the reference folder, or the bundled ones, has them make pictures, and runs `python -m
+Takes the face generators of the reference folder, or the bundled ones, has them make images, and runs `python -m
 jattr attribute` on the PNG files. The peak is the kernel's own high-water mark (VmHWM), read by the process as it ends.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
-from bench_accuracy import FACES, find_entries, load, origin, own_pictures, reference_folder, show
+from bench_accuracy import FACES, find_entries, load, origin, own_images, reference_folder, show
 from bench_json import add_json_option, write_json
 
 from jattr.generators.store import bundled_generators, load_generator
@@ -41,12 +41,12 @@ runpy.run_module("jattr", run_name="__main__", alter_sys=True)
 """
 
 
-def measure(candidates: list[str], pictures: list[str], work: Path) -> dict[str, Any]:
+def measure(candidates: list[str], images: list[str], work: Path) -> dict[str, Any]:
     """Run the command line and return its peak, time and verdicts."""
     scripts = Path(__file__).resolve().parent
     report, out = work / "peak", work / "out"
     code = CHILD.format(paths=[str(scripts.parent), str(scripts)], report=str(report))
-    command = ["attribute", *pictures, "--candidates", *candidates, "--out", str(out)]
+    command = ["attribute", *images, "--candidates", *candidates, "--out", str(out)]
     start = time.perf_counter()
     child = subprocess.run([sys.executable, "-c", code, *command], stdout=subprocess.DEVNULL, check=False)
     seconds = time.perf_counter() - start
@@ -62,12 +62,12 @@ def measure(candidates: list[str], pictures: list[str], work: Path) -> dict[str,
 
 
 def made_by(gens: list[Any], count: int, seed: int, folder: Path) -> list[str]:
-    """Write so many pictures, the generators taking turns, and return their files."""
+    """Write so many images, the generators taking turns, and return their files."""
     folder.mkdir()
     for number, gen in enumerate(gens):
         mine = len(range(number, count, len(gens)))
         if mine:
-            own_pictures(gen, mine, jax.random.key(seed + number), folder)
+            own_images(gen, mine, jax.random.key(seed + number), folder)
     return sorted(str(path) for path in folder.glob("*.png"))
 
 
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, nargs="+", default=[200], help="all together (default 200)")
     parser.add_argument("--candidates", type=int, nargs="+", help="the first so many of the pool (default: all)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--figure", help="PNG to draw: minutes and peak memory against pictures")
+    parser.add_argument("--figure", help="PNG to draw: minutes and peak memory against images")
     add_json_option(parser)
     args = parser.parse_args()
     rows = []
@@ -93,10 +93,10 @@ def main() -> None:
         for count in args.pictures:
             for used in args.candidates or [len(gens)]:
                 place = work / f"{count}-{used}"
-                pictures = made_by(gens[:used], count, args.seed, place)
-                row = {"pool": args.pool, "pictures": len(pictures), "candidates": used}
-                row |= measure(places[:used], pictures, place)
-                row["pictures_a_minute"] = 60 * len(pictures) / row["seconds"]
+                images = made_by(gens[:used], count, args.seed, place)
+                row = {"pool": args.pool, "pictures": len(images), "candidates": used}
+                row |= measure(places[:used], images, place)
+                row["pictures_a_minute"] = 60 * len(images) / row["seconds"]
                 rows.append(row)
                 show(row)
                 cache = os.environ.get("JATTR_CACHE", "default")
@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def draw(rows: list[dict[str, Any]], file: str) -> None:
-    """Draw minutes and peak memory against the number of pictures, a line for each number of candidates."""
+    """Draw minutes and peak memory against the number of images, a line for each number of candidates."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")

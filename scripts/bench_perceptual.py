@@ -1,14 +1,14 @@
-"""How near the perceptual hashes of edited copies come, and those of different pictures.
+"""How near the perceptual hashes of edited copies come, and those of different images.
 
     python scripts/bench_perceptual.py
-    python scripts/bench_perceptual.py --pictures 3000 --altered 200 --seed 2 --reference FOLDER
+    python scripts/bench_perceptual.py --images 3000 --altered 200 --seed 2 --reference FOLDER
     python scripts/bench_perceptual.py --only photographs
 
-Pictures: `--pictures` of each bundled generator, as many procedural faces, and the photographs of the reference folder
-($JATTR_REFERENCE) if there is one. Copies: of the first `--altered` of each, for every alteration. Different pictures:
-all pairs, those of one source apart, and pictures of one latent by two generators that were trained from each other.
-Pairs share pictures and are no independent trials: the bounds of pairs are as if they were; a bound by pictures is
-beside them, which counts a picture as one trial: whether any other of its source is near it.
+Images: `--images` of each bundled generator, as many procedural faces, and the photographs of the reference folder
+($JATTR_REFERENCE) if there is one. Copies: of the first `--altered` of each, for every alteration. Different images:
+all pairs, those of one source apart, and images of one latent by two generators that were trained from each other.
+Pairs share images and are no independent trials: the bounds of pairs are as if they were; a bound by images is
+beside them, which counts an image as one trial: whether any other of its source is near it.
 Prints a line of JSON for each.
 """
 
@@ -30,11 +30,11 @@ from bench_json import add_json_option, write_json
 
 from jattr.alterations.files import alter
 from jattr.alterations.registry import parse_chain
-from jattr.attribution.calibrate import own_pictures
+from jattr.attribution.calibrate import own_images
 from jattr.decision.false_attribution import upper_bound
 from jattr.generators.store import bundled_generators, load_generator
 from jattr.images import read_image, to_byte
-from jattr.inversion.evaluate import make_pictures
+from jattr.inversion.evaluate import make_images
 from jattr.ledger.perceptual import BITS, FEATURELESS, NEAR, perceptual_hash
 from jattr.zoo.faces import render_faces
 
@@ -49,16 +49,16 @@ THRESHOLDS = (0, 8, 16, 24, 28, 32, 36, 40, 48, 56, 64)
 BLOCK = 500
 
 
-def hashes(pictures: Any) -> np.ndarray:
-    """Return the bits [n, 256] of pictures, bool."""
-    found = np.frombuffer(b"".join(perceptual_hash(picture) for picture in pictures), np.uint8)
-    return np.unpackbits(found.reshape(len(pictures), -1), axis=1).astype(bool)
+def hashes(images: Any) -> np.ndarray:
+    """Return the bits [n, 256] of images, bool."""
+    found = np.frombuffer(b"".join(perceptual_hash(image) for image in images), np.uint8)
+    return np.unpackbits(found.reshape(len(images), -1), axis=1).astype(bool)
 
 
 def sources(count: int, seed: int, reference: Path | None, only: Sequence[str] | None) -> dict[str, np.ndarray]:
-    """Return pictures by their source."""
+    """Return images by their source."""
     names = [*bundled_generators(), "faces", "photographs"] if only is None else only
-    made = {name: own_pictures(load_generator(name), count, seed) for name in names if name in bundled_generators()}
+    made = {name: own_images(load_generator(name), count, seed) for name in names if name in bundled_generators()}
     if "faces" in names:
         made["faces"] = np.asarray(render_faces(jax.random.key(seed), count))
     if reference and "photographs" in names:
@@ -71,7 +71,7 @@ def pair_counts(a: np.ndarray, b: np.ndarray | None = None, *, same: bool = Fals
     """Return how many pairs have each distance [257], and the distance [n] of each of `a` to the nearest other.
 
     Of all pairs of a and b; without b, of all pairs of two different ones of a. `same`: b holds copies of a, in
-    its order, and a picture's own copy is left out.
+    its order, and an image's own copy is left out.
     """
     others = 2 * (a if b is None else b).astype(np.float32) - 1
     counts, nearest = np.zeros(BITS + 1, np.int64), np.full(len(a), BITS)
@@ -89,20 +89,20 @@ def pair_counts(a: np.ndarray, b: np.ndarray | None = None, *, same: bool = Fals
     return counts, nearest
 
 
-def copies(pictures: Mapping[str, np.ndarray], bits: Mapping[str, np.ndarray], text: str, count: int) -> np.ndarray:
-    """Return the distance of each picture's altered copy."""
+def copies(images: Mapping[str, np.ndarray], bits: Mapping[str, np.ndarray], text: str, count: int) -> np.ndarray:
+    """Return the distance of each image's altered copy."""
     chain = parse_chain(text)
     found = []
-    for name, some in pictures.items():
+    for name, some in images.items():
         altered = hashes(alter(some[:count], chain).pixels)
         found.append((altered != bits[name][: len(altered)]).sum(1))
     return np.concatenate(found)
 
 
-def turned_pairs(pictures: Mapping[str, np.ndarray], bits: Mapping[str, np.ndarray]) -> Any:
-    """Return `pair_counts` of pictures of one source, one of the two turned or mirrored in the seven ways."""
+def turned_pairs(images: Mapping[str, np.ndarray], bits: Mapping[str, np.ndarray]) -> Any:
+    """Return `pair_counts` of images of one source, one of the two turned or mirrored in the seven ways."""
     counts, nearest = np.zeros(BITS + 1, np.int64), []
-    for name, some in pictures.items():
+    for name, some in images.items():
         found = []
         for seen, quarter in [(some, k) for k in (1, 2, 3)] + [(some[:, :, ::-1], k) for k in range(4)]:
             turned = hashes(np.ascontiguousarray(np.rot90(seen, quarter, axes=(1, 2))))
@@ -145,10 +145,10 @@ def said_of_pairs(name: str, counts: np.ndarray, nearest: np.ndarray) -> dict[st
 
 
 def of_one_latent(names: tuple[str, str], count: int, seed: int) -> np.ndarray:
-    """Return distances of pictures that two generators make of the same latents."""
+    """Return distances of images that two generators make of the same latents."""
     pair = [load_generator(name) for name in names]
     z = np.asarray(pair[0].sample_latent(jax.random.key(seed), count))
-    one, two = (hashes(to_byte(make_pictures(gen, z, None), rule=gen.rounding or "round")) for gen in pair)
+    one, two = (hashes(to_byte(make_images(gen, z, None), rule=gen.rounding or "round")) for gen in pair)
     return (one != two).sum(1)
 
 
@@ -174,24 +174,24 @@ def main() -> None:
     add_json_option(parser)
     args = parser.parse_args()
     given = args.reference or os.environ.get("JATTR_REFERENCE")
-    pictures = sources(args.pictures, args.seed, Path(given) if given else None, args.only)
-    if not pictures:
-        parser.error("no pictures of these sources; photographs need --reference or JATTR_REFERENCE")
+    images = sources(args.pictures, args.seed, Path(given) if given else None, args.only)
+    if not images:
+        parser.error("no images of these sources; photographs need --reference or JATTR_REFERENCE")
     start = time.perf_counter()
-    bits = {name: hashes(some) for name, some in pictures.items()}
+    bits = {name: hashes(some) for name, some in images.items()}
     print(f"{sum(map(len, bits.values()))} hashes in {time.perf_counter() - start:.1f} s", file=sys.stderr)
     show = Shown()
     featureless = sum(not row.any() for some in bits.values() for row in some)
     show({"featureless": featureless, "pictures": sum(map(len, bits.values())), "hash_of_them": FEATURELESS.hex()})
     for text in ALTERATIONS:
-        show(said_of_copies(text, copies(pictures, bits, text, args.altered)))
+        show(said_of_copies(text, copies(images, bits, text, args.altered)))
     for names in SIBLINGS:
         show(said_of_copies("one latent, " + " and ".join(names), of_one_latent(names, args.altered, args.seed)))
     same = {name: pair_counts(some) for name, some in bits.items()}
     for name, (counts, nearest) in same.items():
         show(said_of_pairs(name, counts, nearest))
     show(said_of_pairs("one source", sum(c for c, _ in same.values()), np.concatenate([n for _, n in same.values()])))
-    show(said_of_pairs("one source, one of two turned or mirrored", *turned_pairs(pictures, bits)))
+    show(said_of_pairs("one source, one of two turned or mirrored", *turned_pairs(images, bits)))
     show(said_of_pairs("any sources", *pair_counts(np.concatenate(list(bits.values())))))
     write_json(args, show.rows, count=sum(map(len, bits.values())))
 

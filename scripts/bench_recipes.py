@@ -1,7 +1,7 @@
-"""Whole attributions: the default search beside the paper's recipe, on the same pictures, taking turns.
+"""Whole attributions: the default search beside the paper's recipe, on the same images, taking turns.
 
     python scripts/bench_recipes.py
-    python scripts/bench_recipes.py --candidates dcgan_a progan_a stylegan2_a --pictures 16 --repeats 3
+    python scripts/bench_recipes.py --candidates dcgan_a progan_a stylegan2_a --images 16 --repeats 3
 
 The recipe is that of Zhang et al., arXiv 2008.09194, section 5: 3 restarts of 500 steps of Adam (b1 = 0, b2 = 0.99,
 rate 0.1) from the prior, argmin over the candidates; pixels in the place of Inception features, which would only add
@@ -23,7 +23,7 @@ from bench_accuracy import origin, show
 from bench_json import add_json_option, write_json
 
 from jattr.attribution.attribute import attribute
-from jattr.attribution.calibrate import own_pictures
+from jattr.attribution.calibrate import own_images
 from jattr.generators.base import Generator
 from jattr.generators.store import load_generator
 from jattr.inversion.config import InvertConfig
@@ -33,7 +33,7 @@ from jattr.sweep.suites import FAMILIES, PAPER, paper_spec
 
 
 def measure(pixels: np.ndarray, makers: list[str], generators: list[Generator], config: InvertConfig) -> dict[str, Any]:
-    """Attribute the pictures once and return what it took and what came out."""
+    """Attribute the images once and return what it took and what came out."""
     forget_pools()
     start = time.perf_counter()
     found = attribute(pixels, generators, config=config)
@@ -62,7 +62,7 @@ def main() -> None:
     args = parser.parse_args()
     enable_compilation_cache()
     generators = [load_generator(name) for name in args.candidates]
-    pixels = np.concatenate([own_pictures(gen, args.pictures, args.seed) for gen in generators])
+    pixels = np.concatenate([own_images(gen, args.pictures, args.seed) for gen in generators])
     makers = [gen.name for gen in generators for _ in range(args.pictures)]
     settings = {setting.name: setting.config for setting in paper_spec(args.candidates, count=1).settings}
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in settings}

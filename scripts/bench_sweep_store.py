@@ -29,7 +29,7 @@ RESTARTS = 4
 
 
 def made_up(count: int, size: int = 64) -> CellResult:
-    """Return a result of so many pictures, four restarts each."""
+    """Return a result of so many images, four restarts each."""
     rows = [(i, r, 1e-3, 1e-3, 100, "stalled", 200.0, -1) for i in range(count) for r in range(RESTARTS)]
     pictures = [(i, 1e-3, 0, 0, 0, None, None, None) for i in range(count)]
     points = np.tile([[100.0, 1e-2], [200.0, 1e-3]], (len(rows), 1))

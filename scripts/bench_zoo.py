@@ -1,8 +1,8 @@
-"""The bundled generators in numbers: are they attributed, and do their pictures look like faces.
+"""The bundled generators in numbers: are they attributed, and do their images look like faces.
 
-    python scripts/bench_zoo.py --part own --pictures 20          # PNG of each: right, certified
-    python scripts/bench_zoo.py --part nobody --pictures 100      # the renderer's faces: none may be attributed
-    python scripts/bench_zoo.py --part jpeg --pictures 5          # the own pictures at quality 90, 75, 50
+    python scripts/bench_zoo.py --part own --images 20          # PNG of each: right, certified
+    python scripts/bench_zoo.py --part nobody --images 100      # the renderer's faces: none may be attributed
+    python scripts/bench_zoo.py --part jpeg --images 5          # the own images at quality 90, 75, 50
     python scripts/bench_zoo.py --part looks                      # a classifier against the renderer; distinctness
     python scripts/bench_zoo.py --part sheet                      # draws docs/zoo.png
 
@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from bench_accuracy import origin, own_pictures
+from bench_accuracy import origin, own_images
 from bench_families import show
 from bench_json import add_json_option, write_json
 from PIL import Image
@@ -37,21 +37,21 @@ from jattr.generators.base import Generator
 from jattr.generators.store import bundled_generators, load_generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.evaluate import make_pictures
+from jattr.inversion.evaluate import make_images
 from jattr.runtime import enable_compilation_cache
 from jattr.zoo.faces import render_faces
 
 QUALITIES = (90, 75, 50)
 SAMPLES = 1_000  # whose distinctness is measured
-DISTINCT = 8.0  # root mean square difference, bytes: clearly another picture
-TRAINING, TESTING = 4_000, 1_000  # pictures of each kind that the classifier sees, and is judged on
+DISTINCT = 8.0  # root mean square difference, bytes: clearly another image
+TRAINING, TESTING = 4_000, 1_000  # images of each kind that the classifier sees, and is judged on
 EPOCHS, BATCH = 8, 64
 COLUMNS = 16  # of the sample sheet
-BLOCK = 32  # pictures searched together
+BLOCK = 32  # images searched together
 
 
 def found(pixels: np.ndarray, generators: Sequence[Generator], config: InvertConfig) -> list[Any]:
-    """Return the verdicts on pictures, block by block."""
+    """Return the verdicts on images, block by block."""
     verdicts: list[Any] = []
     for at in range(0, len(pixels), BLOCK):
         verdicts += attribute(pixels[at : at + BLOCK], generators, config=config).verdicts
@@ -60,13 +60,13 @@ def found(pixels: np.ndarray, generators: Sequence[Generator], config: InvertCon
 
 
 def own(generators: Sequence[Generator], count: int, config: InvertConfig, quality: int | None) -> dict[str, Any]:
-    """Attribute own pictures, as PNG or as JPEG."""
+    """Attribute own images, as PNG or as JPEG."""
     with tempfile.TemporaryDirectory() as folder:
         keys = jax.random.split(jax.random.key(11), len(generators))
-        made = [own_pictures(gen, count, key, Path(folder))[0] for gen, key in zip(generators, keys, strict=True)]
+        made = [own_images(gen, count, key, Path(folder))[0] for gen, key in zip(generators, keys, strict=True)]
     pixels, truth = np.concatenate(made), [gen.name for gen in generators for _ in range(count)]
     if quality is not None:
-        pixels = np.stack([_compressed(picture, quality) for picture in pixels])
+        pixels = np.stack([_compressed(image, quality) for image in pixels])
     start = time.perf_counter()
     verdicts = found(pixels, generators, config)
     right = [v.kind == "made-by" and t in v.candidates for v, t in zip(verdicts, truth, strict=True)]
@@ -104,9 +104,9 @@ def nobody(generators: Sequence[Generator], count: int, config: InvertConfig) ->
 
 
 def looks(gen: Generator) -> dict[str, Any]:
-    """Measure how a generator's pictures compare with the renderer's."""
+    """Measure how a generator's images compare with the renderer's."""
     z = np.asarray(gen.sample_latent(jax.random.key(21), TRAINING + TESTING))
-    fake, real = to_byte(make_pictures(gen, z)), render_faces(jax.random.key(22), TRAINING + TESTING)
+    fake, real = to_byte(make_images(gen, z)), render_faces(jax.random.key(22), TRAINING + TESTING)
     row = {
         "generator": gen.name,
         "separated": classifier_accuracy(real, fake),
@@ -120,7 +120,7 @@ def looks(gen: Generator) -> dict[str, Any]:
 def sheet(generators: Sequence[Generator], path: Path) -> None:
     """Draw a row of samples of each generator, and one of the renderer."""
     z = [np.asarray(gen.sample_latent(jax.random.key(31), COLUMNS)) for gen in generators]
-    rows = [to_byte(make_pictures(gen, some)) for gen, some in zip(generators, z, strict=True)]
+    rows = [to_byte(make_images(gen, some)) for gen, some in zip(generators, z, strict=True)]
     rows.append(render_faces(jax.random.key(31), COLUMNS))
     pixels = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
     height, width = pixels.shape[:2]
@@ -128,7 +128,7 @@ def sheet(generators: Sequence[Generator], path: Path) -> None:
 
 
 def distinct_share(pixels: np.ndarray) -> float:
-    """Return the share of pictures that differ clearly from every other."""
+    """Return the share of images that differ clearly from every other."""
     flat = pixels.reshape(len(pixels), -1).astype(np.float32)
     squares = np.sum(flat * flat, axis=1)
     apart = np.maximum(squares[:, None] + squares - 2 * flat @ flat.T, 0) / flat.shape[1]
@@ -137,7 +137,7 @@ def distinct_share(pixels: np.ndarray) -> float:
 
 
 def classifier_accuracy(real: np.ndarray, fake: np.ndarray) -> float:
-    """Return the share of held-out pictures that a small convolutional network tells apart, real from generated."""
+    """Return the share of held-out images that a small convolutional network tells apart, real from generated."""
     keys = jax.random.split(jax.random.key(0), 4)
     shapes = [(3, 3, 3, 16), (3, 3, 16, 32), (3, 3, 32, 32)]
     params = [jax.random.normal(k, s) * (2 / np.prod(s[:3])) ** 0.5 for k, s in zip(keys, shapes, strict=False)]

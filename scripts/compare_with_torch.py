@@ -1,11 +1,11 @@
-"""jattr beside PyTorch: same generator, same pictures, one run, taking turns.
+"""jattr beside PyTorch: same generator, same images, one run, taking turns.
 
     python scripts/compare_with_torch.py                        # JATTR_REFERENCE names the reference folder
     python scripts/compare_with_torch.py --part a --quick --reference DIR
     python scripts/compare_with_torch.py --part a d --table regression.md   # appends rows
 
 a: latent-steps per second, a step being value and gradient of the mean squared error and one Adam update; b: wall time
-until 15 of 16 face pictures are recovered; c: share of the measured matmul peak (bandwidth, for small networks); d:
+until 15 of 16 face images are recovered; c: share of the measured matmul peak (bandwidth, for small networks); d:
 peak memory of Adam steps, each framework in a process of its own.
 PyTorch is as a user would write it (`torch_layered.py`): eager, batched over lanes, frozen weights, the fastest of
 memory formats and threads (one, or all cores). Ratios are torch's time over ours. Prints tables and, last, one line
@@ -61,14 +61,14 @@ QUICK_GIVE_UP = 3.0
 
 
 class Pair(NamedTuple):
-    """One generator twice, and pictures that it made."""
+    """One generator twice, and images that it made."""
 
     gen: Generator
     net: Net
     pixels: np.ndarray  # uint8 [n, H, W, C]
 
     def target(self) -> torch.Tensor:
-        """Return the pictures as torch has them: [n, C, H, W] in [-1, 1]."""
+        """Return the images as torch has them: [n, C, H, W] in [-1, 1]."""
         return torch.from_numpy(to_float(self.pixels).transpose(0, 3, 1, 2).copy())
 
 
@@ -84,7 +84,7 @@ def make_pair(entries: dict[str, Entry], name: str, count: int, folder: Path) ->
 
 
 def stepper(gen: Generator, pixels: np.ndarray, lanes: int, method: str) -> tuple[Callable[[], None], int]:
-    """Return a function that runs one segment on every picture, in programs of `lanes` lanes, and its steps."""
+    """Return a function that runs one segment on every image, in programs of `lanes` lanes, and its steps."""
     engine = make_engine(gen.apply, gen.latent_shape, method, 500, "default")
     chunks = [pixels[at : at + lanes] for at in range(0, len(pixels), lanes)]
     targets = [target_of(jnp.asarray(chunk)) for chunk in chunks]
@@ -135,7 +135,7 @@ def part_a(pairs: dict[str, Pair], repeats: int, threads: Sequence[int]) -> list
 
 
 def recover(pair: Pair, config: InvertConfig) -> dict[str, Any]:
-    """Run `invert` on the pictures and return its time, all of it, and how many pictures arrived at what."""
+    """Run `invert` on the images and return its time, all of it, and how many images arrived at what."""
     start = time.perf_counter()
     forget_pools()  # every timed call makes its pool anew, as a first call does
     found = invert(pair.gen, pair.pixels, config=config)
@@ -259,7 +259,7 @@ def main() -> None:
     parser.add_argument("--part", nargs="+", choices=("a", "b", "c", "d"), default=["a", "b", "c", "d"])
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), help="generators of parts a, c and d")
     parser.add_argument("--recipes", nargs="+", choices=tuple(RECIPES), default=list(RECIPES), help="of part b")
-    parser.add_argument("--quick", action="store_true", help="few repeats, 4 pictures: to try the script")
+    parser.add_argument("--quick", action="store_true", help="few repeats, 4 images: to try the script")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", type=Path, metavar="FILE", help="append a row for each generator of parts a and d")
     add_json_option(parser)

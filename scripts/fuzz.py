@@ -1,8 +1,8 @@
-"""Damages checkpoints and pictures in seeded ways and reads them: each must be read or refused, nothing else.
+"""Damages checkpoints and images in seeded ways and reads them: each must be read or refused, nothing else.
 
-    python scripts/fuzz.py                                     # all: 10,000 checkpoints and 3,000 pictures
+    python scripts/fuzz.py                                     # all: 10,000 checkpoints and 3,000 images
     python scripts/fuzz.py --targets checkpoints --count 1000 --seed 7
-    python scripts/fuzz.py --targets pictures --only 123       # one case again
+    python scripts/fuzz.py --targets images --only 123       # one case again
 
 A case fails if reading it raises anything but an `InputError`, takes over 10 s, imports a module, needs over three
 times the file's size + 64 MiB above the idle process, or gives content that the checksums should have refused.
@@ -30,9 +30,9 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 import numpy as np
 from bench_json import write_json
-from fuzz_files import Saved, sound_checkpoints, sound_pictures
+from fuzz_files import Saved, sound_checkpoints, sound_images
 from fuzz_memory import idle, peak
-from fuzz_mutations import damage_checkpoint, damage_picture
+from fuzz_mutations import damage_checkpoint, damage_image
 from PIL import Image
 
 from converters.torch_file import find_state_dict, read_checkpoint
@@ -75,10 +75,10 @@ def checkpoint_case(rng: random.Random) -> Case:
     return Case(content, f"{name} {story}", dict(saved.tensors) if guarded else None)
 
 
-def picture_case(rng: random.Random) -> Case:
-    """Return a damaged picture."""
-    name, sound = rng.choice(list(PICTURES.items()))
-    content, story = damage_picture(sound, rng)
+def image_case(rng: random.Random) -> Case:
+    """Return a damaged image."""
+    name, sound = rng.choice(list(IMAGES.items()))
+    content, story = damage_image(sound, rng)
     return Case(content, f"{name} {story}", None)
 
 
@@ -89,7 +89,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_pixels(path: Path) -> dict[str, np.ndarray]:
-    """Read a picture and check what the reader promises."""
+    """Read an image and check what the reader promises."""
     pixels = read_image(path)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4):
         raise AssertionError(f"read as {pixels.dtype} {pixels.shape}")
@@ -97,10 +97,10 @@ def read_pixels(path: Path) -> dict[str, np.ndarray]:
 
 
 CHECKPOINTS: dict[str, Saved] = sound_checkpoints()
-PICTURES = sound_pictures()
+IMAGES = sound_images()
 TARGETS: dict[str, tuple[Callable[[random.Random], Case], Callable[[Path], dict[str, np.ndarray]]]] = {
     "checkpoints": (checkpoint_case, read_tensors),
-    "pictures": (picture_case, read_pixels),
+    "pictures": (image_case, read_pixels),
 }
 
 
@@ -152,7 +152,7 @@ def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
 def warm_up(read: Callable[[Path], dict[str, np.ndarray]], path: Path) -> None:
     """Read every sound file, and some that are none: what a reader imports or allocates once is no part of a case."""
     Image.init()
-    for content in [*(saved.pack() for saved in CHECKPOINTS.values()), *PICTURES.values(), b"x", b"x" * 500]:
+    for content in [*(saved.pack() for saved in CHECKPOINTS.values()), *IMAGES.values(), b"x", b"x" * 500]:
         path.write_bytes(content)
         with contextlib.suppress(InputError):
             read(path)

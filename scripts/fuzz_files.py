@@ -1,4 +1,4 @@
-"""Small checkpoints and pictures, written here byte by byte: the sound files that `fuzz.py` damages and tests read.
+"""Small checkpoints and images, written here byte by byte: the sound files that `fuzz.py` damages and tests read.
 
 The checkpoint writer is independent of the reader: it assembles pickles from instructions and needs no PyTorch.
 """
@@ -151,8 +151,8 @@ def sound_checkpoints() -> dict[str, Saved]:
     }
 
 
-def sound_pictures() -> dict[str, bytes]:
-    """Return small sound pictures by name, as files: several formats and modes."""
+def sound_images() -> dict[str, bytes]:
+    """Return small sound images by name, as files: several formats and modes."""
     rng = np.random.default_rng(1)
     colour = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
     kinds: dict[str, tuple[str, str, dict[str, bool]]] = {  # name -> format, mode, how it is saved

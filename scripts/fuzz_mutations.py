@@ -126,8 +126,8 @@ def damage_file(raw: bytes, rng: random.Random) -> tuple[bytes, str]:
     return raw, "+".join(step.__name__ for step in steps)
 
 
-def damage_picture(raw: bytes, rng: random.Random) -> tuple[bytes, str]:
-    """Return a damaged picture and what was done; half of the PNG files keep sound checksums."""
+def damage_image(raw: bytes, rng: random.Random) -> tuple[bytes, str]:
+    """Return a damaged image and what was done; half of the PNG files keep sound checksums."""
     if raw.startswith(b"\x89PNG") and rng.random() < 0.5:
         return edit_png_chunk(raw, rng), edit_png_chunk.__name__
     return damage_file(raw, rng)

@@ -1,13 +1,13 @@
-"""A process that records uses and releases pictures, killed again and again (SIGKILL, at random moments).
+"""A process that records uses and releases images, killed again and again (SIGKILL, at random moments).
 
     python scripts/kill_recording.py --kills 200
 
 The generator is a fake one, so nothing is compiled; log, salts, files and the folder that is renamed are real. Counts
-what must be 0: pictures, released or in the hidden folder of a process that died, without a durable RESULT leaf that
+what must be 0: images, released or in the hidden folder of a process that died, without a durable RESULT leaf that
 opens to their file and their pixels (unlogged),
 commitments of durable leaves without their salts (shut), intents without a result that `jattr log status` does not
 report, or others that it does (misreported). Prints one line of JSON: the kills by what the process was at, and how
-many pictures were released and orphans left; exit code 1 if anything is not 0.
+many images were released and orphans left; exit code 1 if anything is not 0.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from bench_json import add_json_option, write_json
 from jattr.cli.main import main as jattr
 from jattr.folders import new_folder
 from jattr.images import encode_png
-from jattr.images.reading import decode_picture
+from jattr.images.reading import decode_image
 from jattr.ledger.commitments import file_value, pixels_value
 from jattr.ledger.keys import Signer
 from jattr.ledger.leaves import IntentLeaf, ResultLeaf, commitments_of, parse_leaf
@@ -66,7 +66,7 @@ def begin(folder: Path) -> None:
 
 
 def work(folder: Path, phase: mmap.mmap, seed: int) -> None:
-    """Record uses and release their pictures until killed, as `jattr log generate` does."""
+    """Record uses and release their images until killed, as `jattr log generate` does."""
     rng = np.random.default_rng(seed)
     with LogStore.open(folder / "log") as log, PrivateStore.open(folder / "log") as private:
         recorder, gen = Recorder(log, private), FakeGenerator()
@@ -98,7 +98,7 @@ def child(folder: Path, phase: mmap.mmap, seed: int) -> int:
 
 
 def audit(folder: Path, wrong: Counter[str]) -> tuple[int, int]:
-    """Count what is wrong after a kill; return how many pictures were released, and how many orphans there are."""
+    """Count what is wrong after a kill; return how many images were released, and how many orphans there are."""
     with LogStore.open(folder / "log") as log, PrivateStore.open(folder / "log") as private:
         leaves = [parse_leaf(entry) for entry in log.entries(0, log.size)]
         opened: dict[str, set[bytes]] = {"file": set(), "pixels": set()}
@@ -111,7 +111,7 @@ def audit(folder: Path, wrong: Counter[str]) -> tuple[int, int]:
     released = [path.read_bytes() for path in folder.glob("out-*/*.png")]
     hidden = [path.read_bytes() for path in folder.glob(".out-*/*.png")]  # of a folder that was not renamed any more
     for data in [*released, *filter(is_whole, hidden)]:
-        known = file_value(data) in opened["file"] and pixels_value(decode_picture(data)[0]) in opened["pixels"]
+        known = file_value(data) in opened["file"] and pixels_value(decode_image(data)[0]) in opened["pixels"]
         wrong["unlogged"] += not known
     done = {leaf.intent for leaf in leaves if isinstance(leaf, ResultLeaf)}
     orphans = [n for n, leaf in enumerate(leaves) if isinstance(leaf, IntentLeaf) and n not in done]

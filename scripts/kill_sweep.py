@@ -1,7 +1,7 @@
 """A sweep that is killed again and again (SIGKILL, at random moments) against one that is not.
 
     python scripts/kill_sweep.py --kills 100
-    python scripts/kill_sweep.py --kills 10 --candidates DIR DIR --pictures 4
+    python scripts/kill_sweep.py --kills 10 --candidates DIR DIR --images 4
 
 Counts what must be 0: cells that were acknowledged and are not in the store (lost), cells computed again after they
 were acknowledged (duplicated), tables that differ from those of the uninterrupted run. Prints one line of JSON; exit

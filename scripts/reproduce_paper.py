@@ -5,14 +5,14 @@
     python scripts/reproduce_paper.py --weights DIR --file progan=mine.pth stylegan2=ffhq.pkl --out reproduced
     python scripts/reproduce_paper.py --weights DIR --out tried --try
 
-Zhang, Zhou, Shumailov, Papernot, On Attribution of Deepfakes, arXiv 2008.09194, section 5: pictures of ProGAN, StyleGAN
+Zhang, Zhou, Shumailov, Papernot, On Attribution of Deepfakes, arXiv 2008.09194, section 5: images of ProGAN, StyleGAN
 and StyleGAN2, each searched under all three by 3 restarts of 500 steps of Adam (b1 = 0, b2 = 0.99, rate 0.1) for the
 mean squared difference of Inception features (Mixed_7a at 299x299), attributed to the least; and beside it jattr's
-default search on the same pictures. Nothing is downloaded. `--features` is Inception's feature folder (`jattr
+default search on the same images. Nothing is downloaded. `--features` is Inception's feature folder (`jattr
 convert`); without it the recipe compares pixels, and the run says so.
 
 The output folder is that of a sweep: a run that was stopped goes on where it was. `--try` goes the whole way with one
-picture of each generator and one restart of a few steps: it shows that the files, the memory and the report are right,
+image of each generator and one restart of a few steps: it shows that the files, the memory and the report are right,
 and measures nothing.
 """
 
@@ -55,7 +55,7 @@ TRY_STEPS, TRY_POOL = 3, 16
 
 
 def tried(spec: Spec) -> Spec:
-    """Return the sweep with one restart of a few steps, from few pictures that guess the start."""
+    """Return the sweep with one restart of a few steps, from few images that guess the start."""
     few = {"restarts": 1, "steps": TRY_STEPS, "pool": TRY_POOL, "polish_steps": 0, "interval_steps": 0}
     settings = (dataclasses.replace(s, config=dataclasses.replace(s.config, **few)) for s in spec.settings)
     return dataclasses.replace(spec, settings=tuple(settings), name=f"{spec.name}, tried")

@@ -19,7 +19,7 @@ FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 
 
 class Net(nn.Module):
-    """An architecture card as a `Sequential`, frozen, in eval mode: z [n, d] to pictures [n, C, H, W] in [-1, 1]."""
+    """An architecture card as a `Sequential`, frozen, in eval mode: z [n, d] to images [n, C, H, W] in [-1, 1]."""
 
     def __init__(self, path: Path):
         """Build the network of a card file and load the weights beside it."""
@@ -33,7 +33,7 @@ class Net(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """Return the pictures of latents."""
+        """Return the images of latents."""
         x, (low, high) = self.body(z), self.card.value_range
         return x if (low, high) == (-1.0, 1.0) else (x - low) * (2.0 / (high - low)) - 1.0
 
@@ -120,7 +120,7 @@ class Setting(NamedTuple):
     threads: int
 
     def place(self, target: torch.Tensor) -> torch.Tensor:
-        """Return pictures in the memory format."""
+        """Return images in the memory format."""
         return target.contiguous(memory_format=FORMATS[self.memory_format])
 
 
@@ -151,23 +151,23 @@ def _apply(net: Net, setting: Setting) -> None:
 
 @dataclass
 class Race:
-    """When each picture first came below each threshold, and when to give up."""
+    """When each image first came below each threshold, and when to give up."""
 
     thresholds: tuple[float, ...]
-    needed: int  # pictures that have to arrive
+    needed: int  # images that have to arrive
     limits: tuple[float, ...]  # seconds, for each threshold
-    pictures: int
+    images: int
 
     def __post_init__(self) -> None:
         """Start the clock."""
-        self.arrivals = np.full((len(self.thresholds), self.pictures), np.inf)
+        self.arrivals = np.full((len(self.thresholds), self.images), np.inf)
         self.begin = time.perf_counter()
 
-    def note(self, pictures: np.ndarray, loss: np.ndarray) -> bool:
-        """Note the losses of some pictures now; True when nothing is left to wait for."""
+    def note(self, images: np.ndarray, loss: np.ndarray) -> bool:
+        """Note the losses of some images now; True when nothing is left to wait for."""
         now = time.perf_counter() - self.begin
         for row, threshold in zip(self.arrivals, self.thresholds, strict=True):
-            arrived = pictures[loss <= threshold]
+            arrived = images[loss <= threshold]
             row[arrived] = np.minimum(row[arrived], now)
         ended = [
             (row < np.inf).sum() >= self.needed or now > limit
@@ -176,11 +176,11 @@ class Race:
         return all(ended)
 
     def open(self) -> np.ndarray:
-        """Return the pictures that have not reached the last threshold."""
+        """Return the images that have not reached the last threshold."""
         return np.flatnonzero(~np.isfinite(self.arrivals[-1]))
 
     def result(self) -> list[dict[str, Any]]:
-        """Return for each threshold the time until enough pictures had arrived; None: never, within the limit."""
+        """Return for each threshold the time until enough images had arrived; None: never, within the limit."""
         out = []
         for row, threshold, limit in zip(self.arrivals, self.thresholds, self.limits, strict=True):
             when = float(np.sort(row)[self.needed - 1])
@@ -192,11 +192,11 @@ class Race:
 def run_adam(
     net: Net, target: torch.Tensor, race: Race, setting: Setting, seed: int, *, restarts: int, b1: float, cosine: bool
 ) -> None:
-    """Run rounds of 500 Adam steps, `restarts` lanes for each picture that is still open, until the race ends."""
+    """Run rounds of 500 Adam steps, `restarts` lanes for each image that is still open, until the race ends."""
     generator = torch.Generator().manual_seed(seed)
     while True:
-        pictures = np.repeat(race.open(), restarts)
-        lanes = torch.from_numpy(pictures)
+        images = np.repeat(race.open(), restarts)
+        lanes = torch.from_numpy(images)
         z = net.sample(len(lanes), generator).requires_grad_(True)
         optimiser = torch.optim.Adam([z], lr=0.1, betas=(b1, 0.99))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 500) if cosine else None
@@ -208,25 +208,25 @@ def run_adam(
             optimiser.step()
             if schedule is not None:
                 schedule.step()
-            if race.note(pictures, loss.detach().numpy()):
+            if race.note(images, loss.detach().numpy()):
                 return
 
 
 def run_lbfgs(net: Net, target: torch.Tensor, race: Race, setting: Setting, seed: int) -> None:
-    """Run `torch.optim.LBFGS` with strong Wolfe line search, one picture and one start at a time, until the race ends.
+    """Run `torch.optim.LBFGS` with strong Wolfe line search, one image and one start at a time, until the race ends.
 
-    In turn over the open pictures; a start is left when 25 iterations lower its loss by less than a tenth, or after
+    In turn over the open images; a start is left when 25 iterations lower its loss by less than a tenth, or after
     200. The tolerances are off, for the default ones stop above the floor.
     """
     generator = torch.Generator().manual_seed(seed)
     target = setting.place(target)
     for _ in itertools.count():
-        for picture in race.open():
-            if _one_lbfgs(net, target[picture : picture + 1], picture, race, net.sample(1, generator)):
+        for image in race.open():
+            if _one_lbfgs(net, target[image : image + 1], image, race, net.sample(1, generator)):
                 return
 
 
-def _one_lbfgs(net: Net, target: torch.Tensor, picture: int, race: Race, z: torch.Tensor) -> bool:
+def _one_lbfgs(net: Net, target: torch.Tensor, image: int, race: Race, z: torch.Tensor) -> bool:
     """Search from one start; True when the race has ended."""
     z = z.requires_grad_(True)
     optimiser = torch.optim.LBFGS(
@@ -239,13 +239,13 @@ def _one_lbfgs(net: Net, target: torch.Tensor, picture: int, race: Race, z: torc
         loss = losses(net, z, target).sum()
         loss.backward()
         seen.append(min(seen[-1], loss.item()))
-        race.note(np.array([picture]), np.array([seen[-1]]))
+        race.note(np.array([image]), np.array([seen[-1]]))
         return loss
 
     before = np.inf
     for iteration in range(40):
         optimiser.step(closure)
-        if race.note(np.array([picture]), np.array([seen[-1]])):
+        if race.note(np.array([image]), np.array([seen[-1]])):
             return True
         if seen[-1] <= race.thresholds[-1] or not np.isfinite(z.detach().numpy()).all():
             return False
@@ -259,7 +259,7 @@ def _one_lbfgs(net: Net, target: torch.Tensor, picture: int, race: Race, z: torc
 class Recipe(NamedTuple):
     """How a user would search, and for how many lanes at once."""
 
-    lanes: Callable[[int], int]  # by the number of pictures
+    lanes: Callable[[int], int]  # by the number of images
     run: Callable[..., None]  # (net, target, race, setting, seed)
 
 

@@ -3,7 +3,7 @@
     python scripts/torch_memory.py jattr FOLDER LANES       # what such a process runs: a converted generator,
     python scripts/torch_memory.py torch CARD.json LANES    # or a card with its weights; prints one line of JSON
 
-The work: the generator is loaded, `LANES` lanes take `STEPS` Adam steps on pictures of its own. `imported` is what the
+The work: the generator is loaded, `LANES` lanes take `STEPS` Adam steps on images of its own. `imported` is what the
 process has when its framework is there and nothing is loaded; `peak` is the most it ever had, the kernel's high-water
 mark (VmHWM). `compiling` is jattr's peak the first time, with an empty cache; its `peak` the second time.
 """

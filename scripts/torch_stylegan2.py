@@ -1,6 +1,6 @@
 """StyleGAN2 in PyTorch as its users run it, from a state dict with NVlabs' names: what jattr's is compared with.
 
-Two forms of the modulated convolution: grouped (a kernel for every picture, as most programs do) and scaled (the
+Two forms of the modulated convolution: grouped (a kernel for every image, as most programs do) and scaled (the
 activations are scaled before and after one shared convolution).
 """
 
@@ -15,7 +15,7 @@ SQRT2 = math.sqrt(2.0)
 
 
 class TorchStyleGAN2(torch.nn.Module):
-    """`forward(z, label=None, psi=1)` and `synthesis(ws)`: pictures [n, C, H, W]."""
+    """`forward(z, label=None, psi=1)` and `synthesis(ws)`: images [n, C, H, W]."""
 
     def __init__(self, state: Mapping[str, np.ndarray], *, grouped: bool, clamp: float | None = None):
         super().__init__()
@@ -53,13 +53,13 @@ class TorchStyleGAN2(torch.nn.Module):
         return x
 
     def forward(self, z: torch.Tensor, label: torch.Tensor | None = None, psi: float = 1.0) -> torch.Tensor:
-        """Return the pictures of latents z [n, z_dim]."""
+        """Return the images of latents z [n, z_dim]."""
         average = self.get("mapping.w_avg")
         w = average + psi * (self.mapping(z, label) - average)
         return self.synthesis(w[:, None].expand(-1, self.num_ws, -1))
 
     def synthesis(self, ws: torch.Tensor) -> torch.Tensor:
-        """Return the pictures of styles ws [n, num_ws, w_dim]."""
+        """Return the images of styles ws [n, num_ws, w_dim]."""
         x = self.get("synthesis.b4.const")[None].expand(len(ws), -1, -1, -1)
         image, number = None, 0
         for size in self.sizes:

@@ -40,7 +40,7 @@ RATE = 0.0025
 NOISE_RATE = 0.02  # of the noise strengths, times the others'
 PLAIN_RATE = 0.1  # of DCGAN's numbers, times the others'
 PENALTY, EVERY = 1.0, 8  # of R1, and how often it is taken
-HALF_LIFE = 10_000  # pictures, of the moving average
+HALF_LIFE = 10_000  # images, of the moving average
 SAVE_EVERY = 250  # steps
 SHEET = (8, 12)  # samples, rows and columns
 
@@ -146,7 +146,7 @@ def _calmed(updates: Params, _: Any) -> Params:
 def _step(
     network: Trainable, penalised: bool, state: State, real: jax.Array, key: jax.Array, step: jax.Array
 ) -> tuple[State, tuple[jax.Array, jax.Array]]:
-    """Return the state after a step of both networks on uint8 pictures, and their losses."""
+    """Return the state after a step of both networks on uint8 images, and their losses."""
     with ops.for_weights():
         return _step_of_both(network, penalised, state, real, key, step)
 

@@ -43,7 +43,7 @@ class Trainable(NamedTuple):
     """A generator while it learns."""
 
     init: Callable[[int], Params]  # seed -> tensors by path
-    apply: Callable[[Params, jax.Array, jax.Array], jax.Array]  # (tensors, z [n, 64], key) -> pictures [n, 32, 32, 3]
+    apply: Callable[[Params, jax.Array, jax.Array], jax.Array]  # (tensors, z [n, 64], key) -> images [n, 32, 32, 3]
     export: Callable[[Params, str, dict[str, Any]], tuple[CardBase, dict[str, Any]]]  # -> card, stored tensors
 
 
@@ -102,7 +102,7 @@ def _dcgan() -> Trainable:
         return {name: jnp.asarray(array, jnp.float32) for name, array in params.items()}
 
     def layers(params: Params, z: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Return the pictures and the statistics of this batch."""
+        """Return the images and the statistics of this batch."""
         x, found = z[:, None, None, :], {}
         for i in range(last + 1):
             kernel = params[f"main.{3 * i}.weight"].transpose(2, 3, 0, 1)
@@ -156,7 +156,7 @@ def init_discriminator(seed: int) -> Params:
 
 
 def discriminate(params: Params, x: jax.Array) -> jax.Array:
-    """Return the score [n] of pictures [n, 32, 32, 3]: high for real ones."""
+    """Return the score [n] of images [n, 32, 32, 3]: high for real ones."""
     for i in range(len(DISCRIMINATOR)):
         x = ops.conv(x, _scaled(params[f"down{i}"]), stride=2, padding=1) + params[f"down{i}_bias"]
         x = _leaky(x)
@@ -176,5 +176,5 @@ def _leaky(x: jax.Array) -> jax.Array:
 
 
 def _batch_deviation(x: jax.Array) -> jax.Array:
-    """Return how much the batch varies (arXiv 1710.10196, section 3): a generator of one picture is seen at once."""
+    """Return how much the batch varies (arXiv 1710.10196, section 3): a generator of one image is seen at once."""
     return jnp.sqrt(x.var(0) + 1e-8).mean()

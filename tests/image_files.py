@@ -1,4 +1,4 @@
-"""Picture files made in memory, for the tests that read them."""
+"""Image files made in memory, for the tests that read them."""
 
 import io
 import struct

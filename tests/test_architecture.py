@@ -288,7 +288,7 @@ def test_trip_of_a_parameter(tmp_path):
 
 
 def test_parameter_that_is_not_there(tmp_path):
-    with pytest.raises(SystemExit, match="there is no parameter pictures of attribute"):
+    with pytest.raises(SystemExit, match="there is no parameter images of attribute"):
         follow(write(tmp_path, TRIP), "jattr/attribution/attribute.py:attribute:pictures")
 
 

@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 from tiny_generator import make_tiny
 
-from jattr import verdicts
+from jattr.attribution import evidence as verdicts
 from jattr.attribution.attribute import attribute
 from jattr.attribution.calibrate import calibrate
-from jattr.attribution.caveats import COMPRESSED, NO_DOUBT
+from jattr.attribution.caveats import COMPRESSED, NO_CAVEAT
 from jattr.attribution.racing import CUT_SHORT, _wanted, make_inverters
 from jattr.decision.verdict import DecisionConfig
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator, sample_uniform
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.observation.base import AHEAD, CLEAR, Accused
+from jattr.inversion.observation.base import AHEAD, CLEAR, Observation
 from jattr.inversion.problem import FLOOR
 
 CONFIG = InvertConfig(restarts=8, pool=512)
 EACH = 3
 
 
-def pictures_of(gen, count=EACH, seed=11, label=None):
+def images_of(gen, count=EACH, seed=11, label=None):
     made = gen.generate(gen.sample_latent(jax.random.key(seed), count), label=label)
     scaled = (np.clip(np.asarray(made, np.float64), -1, 1) + 1) * 127.5
     return np.floor(scaled + 0.5).astype(np.uint8)
@@ -50,16 +50,16 @@ def family():
 
 
 @pytest.fixture(scope="module")
-def pictures(family):
-    return np.concatenate([pictures_of(gen) for gen in family])
+def images(family):
+    return np.concatenate([images_of(gen) for gen in family])
 
 
 @pytest.fixture(scope="module")
-def found(family, pictures):
-    return attribute(pictures, family, config=CONFIG)
+def found(family, images):
+    return attribute(images, family, config=CONFIG)
 
 
-def test_own_pictures_are_certified_and_attributed(found):
+def test_own_images_are_certified_and_attributed(found):
     for number, verdict in enumerate(found.verdicts):
         assert (verdict.kind, verdict.candidates) == ("made-by", (f"tiny{number // EACH}",))
         assert verdict.certificate is not None
@@ -68,22 +68,22 @@ def test_own_pictures_are_certified_and_attributed(found):
     assert sum(verdict.certificate.bit_exact for verdict in found.verdicts) >= 2 * EACH
 
 
-def test_result_belongs_together(found, family, pictures):
-    assert found.residual.shape == (len(pictures), 3)
-    for number in range(len(pictures)):
+def test_result_belongs_together(found, family, images):
+    assert found.residual.shape == (len(images), 3)
+    for number in range(len(images)):
         own = number // EACH
         assert found.residual[number].argmin() == own
         assert found.residual[number, own] < 2 * FLOOR
         made = found.reproduction(number, own)
         assert made.shape == family[own].image_shape
-        assert np.abs((made + 1) * 127.5 - pictures[number]).max() < 2  # of a byte
+        assert np.abs((made + 1) * 127.5 - images[number]).max() < 2  # of a byte
         assert found.evidence[number][own].arrived >= 1
-    assert [a.shape for a in found.latents] == [(len(pictures), 6)] * 3
+    assert [a.shape for a in found.latents] == [(len(images), 6)] * 3
     assert (found.labels == -1).all()
 
 
-def test_same_seed_gives_the_same_bytes(found, family, pictures):
-    again = attribute(pictures, family, config=CONFIG)
+def test_same_seed_gives_the_same_bytes(found, family, images):
+    again = attribute(images, family, config=CONFIG)
     assert again.residual.tobytes() == found.residual.tobytes()
     assert [a.tobytes() for a in again.latents] == [a.tobytes() for a in found.latents]
     assert again.verdicts == found.verdicts
@@ -97,15 +97,15 @@ def test_foreign_noise_is_never_made_by_a_candidate(family):
     assert all(e.restarts == 8 and e.usual_miss is not None for row in foreign.evidence for e in row)
 
 
-def test_own_pictures_with_the_wrong_candidates_are_never_made_by(family, pictures):
-    verdicts = attribute(pictures[:EACH], family[1:], config=CONFIG).verdicts
+def test_own_images_with_the_wrong_candidates_are_never_made_by(family, images):
+    verdicts = attribute(images[:EACH], family[1:], config=CONFIG).verdicts
     assert {v.kind for v in verdicts} <= {"none", "undecided"}
 
 
 def test_candidates_of_two_shapes(family):
-    """One array of pictures for each candidate, each in the candidate's own shape."""
+    """One array of images for each candidate, each in the candidate's own shape."""
     dense = make_dense()
-    own = pictures_of(family[0], 2)
+    own = images_of(family[0], 2)
     as_grey = np.random.default_rng(1).integers(0, 256, (2, 12, 12, 1)).astype(np.uint8)
     found = attribute([own, as_grey], [family[0], dense], config=CONFIG)
     assert [v.candidates for v in found.verdicts] == [("tiny0",)] * 2
@@ -113,7 +113,7 @@ def test_candidates_of_two_shapes(family):
     assert found.reproduction(0, 1).shape == (12, 12, 1)
     with pytest.raises(ImageError, match="12, 12, 1"):
         attribute(own, [family[0], dense], config=CONFIG)
-    with pytest.raises(ImageError, match="1 arrays of pictures for 2 candidates"):
+    with pytest.raises(ImageError, match="1 arrays of images for 2 candidates"):
         attribute([own], [family[0], dense], config=CONFIG)
     with pytest.raises(ImageError, match="different numbers"):
         attribute([own, as_grey[:1]], [family[0], dense], config=CONFIG)
@@ -121,7 +121,7 @@ def test_candidates_of_two_shapes(family):
 
 def test_uniform_latents_are_reported_with_their_support():
     dense = make_dense()
-    found = attribute(pictures_of(dense, 2), [dense], config=CONFIG)
+    found = attribute(images_of(dense, 2), [dense], config=CONFIG)
     assert [v.kind for v in found.verdicts] == ["made-by"] * 2
     assert found.support.shape == (2, 1)
     np.testing.assert_allclose(found.support[:, 0], np.abs(found.latents[0]).max(1))
@@ -130,22 +130,22 @@ def test_uniform_latents_are_reported_with_their_support():
 
 def test_class_is_reported(tiny_conditional):
     label = np.array([2, 0, 1], np.int32)
-    found = attribute(pictures_of(tiny_conditional, 3, label=label), [tiny_conditional], config=CONFIG)
+    found = attribute(images_of(tiny_conditional, 3, label=label), [tiny_conditional], config=CONFIG)
     assert [v.kind for v in found.verdicts] == ["made-by"] * 3
     np.testing.assert_array_equal(found.labels[:, 0], label)
 
 
-def test_one_model_under_two_names_is_one_model(family, pictures):
+def test_one_model_under_two_names_is_one_model(family, images):
     copy = make_tiny(seed=0, name="copy")
     assert copy.weights_digest == family[0].weights_digest
-    verdict = attribute(pictures[:1], [family[0], copy, family[1]], config=CONFIG).verdicts[0]
+    verdict = attribute(images[:1], [family[0], copy, family[1]], config=CONFIG).verdicts[0]
     assert verdict.kind == "made-by"
     assert set(verdict.candidates) == {"tiny0", "copy"}
 
 
-def test_one_model_under_two_names_is_searched_once(family, pictures):
+def test_one_model_under_two_names_is_searched_once(family, images):
     twin = make_tiny(seed=0, name="twin")
-    inverters = make_inverters([Accused(gen, pictures) for gen in (*family, twin)], CONFIG, jax.random.key(0))
+    inverters = make_inverters([Observation(gen, images) for gen in (*family, twin)], CONFIG, jax.random.key(0))
     assert inverters[3] is inverters[0]
     assert len(set(inverters)) == 3
 
@@ -155,7 +155,7 @@ class Stand:
 
     def __init__(self, loss, arrived=False, decisive=True):
         self.best_loss, self.arrived, self.decisive = lambda i: loss, lambda i: arrived, lambda i: decisive
-        self.accused = SimpleNamespace(clear=CLEAR, ahead=AHEAD)
+        self.observation = SimpleNamespace(clear=CLEAR, ahead=AHEAD)
 
 
 @pytest.mark.parametrize(
@@ -175,10 +175,10 @@ def test_search_goes_on_where_it_can_change_the_verdict(mine, other, wanted):
     assert _wanted(mine, [mine, other], 0, fair=True) is wanted
 
 
-def test_one_model_under_two_rounding_rules_is_searched_under_each(family, pictures):
+def test_one_model_under_two_rounding_rules_is_searched_under_each(family, images):
     twin = make_tiny(seed=0, name="twin")
     twin = dataclasses.replace(twin, rounding="truncate" if family[0].rounding != "truncate" else "round")
-    inverters = make_inverters([Accused(gen, pictures) for gen in (family[0], twin)], CONFIG, jax.random.key(0))
+    inverters = make_inverters([Observation(gen, images) for gen in (family[0], twin)], CONFIG, jax.random.key(0))
     assert inverters[0] is not inverters[1]
 
 
@@ -186,41 +186,41 @@ def test_every_candidate_gets_a_fair_trial():
     assert _wanted(Stand(5e-2), [Stand(9e-4)], 0, fair=False)
 
 
-def test_progress_ends_at_the_total(family, pictures):
+def test_progress_ends_at_the_total(family, images):
     seen = []
-    attribute(pictures[:2], family, config=CONFIG, progress=lambda done, total: seen.append((done, total)))
+    attribute(images[:2], family, config=CONFIG, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(2, 6), (4, 6), (6, 6)]
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_picture_whose_certificate_is_refused_is_judged_only_by_fair_trials(family, pictures, monkeypatch, count):
+def test_an_image_whose_certificate_is_refused_is_judged_only_by_fair_trials(family, images, monkeypatch, count):
     """A candidate that arrives ends the others' searches; their scores are not like those of a calibration then."""
     gens = family[:count]
     calibration = calibrate(gens, own=4, others=4, config=CONFIG)
     noise = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)).astype(np.uint8)
     monkeypatch.setattr(verdicts, "certificates_of", lambda inverter: [None] * inverter.count)
-    both = np.concatenate([pictures[:1], noise])
+    both = np.concatenate([images[:1], noise])
     found = attribute(both, gens, config=CONFIG, decision=DecisionConfig(alpha=0.4), calibration=calibration)
     assert found.evidence[0][0].arrived == 1
     assert [judgement is not None for judgement in found.judgements] == [count == 1, True]
     assert found.verdicts[0].reason.endswith(f"; not calibrated for {CUT_SHORT}, so by thresholds") == (count > 1)
 
 
-def test_two_candidates_of_one_name_are_refused(family, pictures):
+def test_two_candidates_of_one_name_are_refused(family, images):
     with pytest.raises(GeneratorError, match="two candidates are called 'tiny0'"):
-        attribute(pictures, [family[0], make_tiny(seed=1, name="tiny0")])
+        attribute(images, [family[0], make_tiny(seed=1, name="tiny0")])
 
 
-def test_no_candidates_are_refused(pictures):
+def test_no_candidates_are_refused(images):
     with pytest.raises(GeneratorError, match="0 candidates"):
-        attribute(pictures, [])
+        attribute(images, [])
 
 
-def test_a_picture_that_its_file_casts_doubt_on_is_never_said_to_be_of_none(tiny):
+def test_an_image_that_its_file_casts_doubt_on_is_never_said_to_be_of_none(tiny):
     pixels = np.random.default_rng(8).integers(0, 256, (1, 8, 8, 3)).astype(np.uint8)
     both = np.concatenate([pixels, pixels])
-    att = attribute(both, [tiny], config=CONFIG, doubts=[NO_DOUBT, COMPRESSED])
+    att = attribute(both, [tiny], config=CONFIG, caveats=[NO_CAVEAT, COMPRESSED])
     assert [verdict.kind for verdict in att.verdicts] == ["none", "undecided"]
     assert att.verdicts[1].reason.endswith("give the file as it was first saved")
-    with pytest.raises(ImageError, match="1 doubts of 2 pictures"):
-        attribute(both, [tiny], config=CONFIG, doubts=[NO_DOUBT])
+    with pytest.raises(ImageError, match="1 doubts of 2 images"):
+        attribute(both, [tiny], config=CONFIG, caveats=[NO_CAVEAT])

@@ -15,7 +15,7 @@ GENERATORS = [SimpleNamespace(name=name, digest=str(number) * 64) for number, na
 
 
 def drawn(count, seed, nobody=None):
-    """Scores of pictures of each candidate, far below others' under their maker, and of nobody."""
+    """Scores of images of each candidate, far below others' under their maker, and of nobody."""
     rng = np.random.default_rng(seed)
     made = []
     for number, name in enumerate((*NAMES, NOBODY)):
@@ -33,7 +33,7 @@ def counted(known, change=None):
     return open_set(known, test, GENERATORS)
 
 
-def test_a_picture_is_one_trial_however_often_it_is_judged():
+def test_an_image_is_one_trial_however_often_it_is_judged():
     def named(test):
         test[NOBODY][0] = -1.0, -5.0, -1.0  # named b, except where b is left out
 
@@ -46,7 +46,7 @@ def test_a_picture_is_one_trial_however_often_it_is_judged():
     assert (row["own"], row["true_attribution"] > 0.8) == (60, True)
 
 
-def test_a_candidates_picture_under_another_name_is_counted():
+def test_a_candidates_image_under_another_name_is_counted():
     def named(test):
         test["a"][:2] = -1.0, -5.0, -1.0
 
@@ -65,10 +65,10 @@ def test_without_negatives_enough_for_a_name_there_is_no_bound():
     assert (row["foreign"], row["could_be_named"]) == (70, 70)
 
 
-def test_the_error_of_the_likeliest_answer_is_of_one_number_a_picture():
+def test_the_error_of_the_likeliest_answer_is_of_one_number_an_image():
     known, test = drawn(80, 0), drawn(20, 1, nobody=10)
     row = promises(known, test, GENERATORS)
     assert 0 < row["posterior_error"] < row["top_error"] < 0.1
     assert row["top_error_interval"][0] <= row["top_error"] <= row["top_error_interval"][1]
-    test[0].values[:10] = -1.0, -5.0, -1.0  # 10 of 70 pictures look like another's
+    test[0].values[:10] = -1.0, -5.0, -1.0  # 10 of 70 images look like another's
     assert promises(known, test, GENERATORS)["top_error"] == pytest.approx(1 / 7, abs=0.03)

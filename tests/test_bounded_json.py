@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from jattr.attribution.pilot_files import RehearsalFiles
+from jattr.attribution.pilot_files import PilotStudyFiles
 from jattr.attribution.result_json import parse_result
 from jattr.bounded_json import MAX_DEPTH, NestingError, read_json_text
 from jattr.cli.latents import read_latents
@@ -86,4 +86,4 @@ def test_no_reader_recurs(reader, shape, tmp_path, tiny):
 def test_a_rehearsal_that_is_damaged_is_made_again(tmp_path):
     for depth in depths():
         (tmp_path / "a.json").write_text(deep(depth), encoding="utf-8")
-        assert "a" not in RehearsalFiles(tmp_path)
+        assert "a" not in PilotStudyFiles(tmp_path)

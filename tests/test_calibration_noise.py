@@ -1,12 +1,12 @@
-"""Alterations that chance has a part in, in `calibrate`: each picture gets a draw of its own."""
+"""Alterations that chance has a part in, in `calibrate`: each image gets a draw of its own."""
 
 import jax
 import numpy as np
 import pytest
-from toys import make_toy, own_pictures
+from toys import make_toy, own_images
 
-from jattr import calibration_run
 from jattr.alterations import alter, parse_chain
+from jattr.attribution import calibrate as calibration_run
 from jattr.attribution.calibrate import BLOCK, calibrate, fair_scores
 from jattr.inversion.config import InvertConfig
 
@@ -18,31 +18,31 @@ GREY = np.full((BLOCK + 4, 6, 6, 3), 128, np.uint8)
 
 @pytest.fixture
 def searched(monkeypatch):
-    """The altered pictures of every search, block by block."""
+    """The altered images of every search, block by block."""
     seen = []
-    make_accused = calibration_run.make_accused
+    make_observation = calibration_run.make_observation
     monkeypatch.setattr(
-        calibration_run, "make_accused", lambda gen, p, config: seen.append(p) or make_accused(gen, p, config)
+        calibration_run, "make_observation", lambda gen, p, config: seen.append(p) or make_observation(gen, p, config)
     )
     return seen
 
 
-def test_every_picture_gets_noise_of_its_own(searched):
+def test_every_image_gets_noise_of_its_own(searched):
     chain = parse_chain("noise:0.05")
     for kind, config in (("a", CONFIG), ("b", CONFIG), ("a", InvertConfig(restarts=1, pool=64, steps=1, seed=1))):
         fair_scores(TOYS[0], GREY, chain, config, KEY, kind=kind)
     pixels = np.concatenate([altered.pixels for altered in searched])
-    assert len(np.unique(pixels.reshape(len(pixels), -1), axis=0)) == 3 * len(GREY)  # pictures, kinds and seeds
+    assert len(np.unique(pixels.reshape(len(pixels), -1), axis=0)) == 3 * len(GREY)  # images, kinds and seeds
     assert {altered.chain.text for altered in searched} == {"noise:0.05"}
 
 
-def test_a_picture_has_the_same_noise_under_every_candidate(searched):
+def test_an_image_has_the_same_noise_under_every_candidate(searched):
     for gen in TOYS:
         fair_scores(gen, GREY[:2], parse_chain("noise:0.05"), CONFIG, KEY, kind="a")
     np.testing.assert_array_equal(searched[0].pixels, searched[1].pixels)
 
 
-def test_own_pictures_are_the_others_negatives_with_the_same_noise(searched):
+def test_own_images_are_the_others_negatives_with_the_same_noise(searched):
     found = calibrate(TOYS, chains=[parse_chain("noise:0.05")], own=2, others=2, config=CONFIG)
     assert found.conditions == ("clean", "noise:0.05")
     noisy = [p.pixels for p in searched if not isinstance(p, np.ndarray)]  # of each candidate: own, the other's
@@ -54,7 +54,7 @@ def test_own_pictures_are_the_others_negatives_with_the_same_noise(searched):
 
 @pytest.mark.parametrize("text", ["brightness:0.8", "brightness:0.8,jpeg:90"])
 def test_an_alteration_without_chance_is_the_same_however_it_is_drawn(text):
-    chain, pixels = parse_chain(text), own_pictures(TOYS[0], 3)[1]
+    chain, pixels = parse_chain(text), own_images(TOYS[0], 3)[1]
     plain, drawn = alter(pixels, chain), alter(pixels, chain, [(i, 7) for i in range(3)])
     np.testing.assert_array_equal(plain.pixels, drawn.pixels)
     assert plain.chain == drawn.chain

@@ -10,30 +10,30 @@ from jattr.errors import ImageError, InputError
 from jattr.inversion.config import InvertConfig
 
 PAIR = (make_tiny(), make_tiny(seed=1, name="tiny_b"))
-PICTURES = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
 REFUSED = {
-    "an empty name": ({"": PICTURES}, InputError, "a kind of negatives is ''; give a line of text"),
-    "a blank name": ({" ": PICTURES}, InputError, "a kind of negatives is ' '; give a line of text"),
-    "a number": ({1: PICTURES}, InputError, "a kind of negatives is 1; give a line of text"),
-    "a candidate's pictures": (
-        {"other generator: tiny_b": PICTURES},
+    "an empty name": ({"": IMAGES}, InputError, "a kind of negatives is ''; give a line of text"),
+    "a blank name": ({" ": IMAGES}, InputError, "a kind of negatives is ' '; give a line of text"),
+    "a number": ({1: IMAGES}, InputError, "a kind of negatives is 1; give a line of text"),
+    "a candidate's images": (
+        {"other generator: tiny_b": IMAGES},
         InputError,
-        "'other generator: tiny_b'; names from 'other generator: ' on are those of pictures that candidates made: give",
+        "'other generator: tiny_b'; names from 'other generator: ' on are those of images that candidates made: give",
     ),
-    "no pictures": (
-        {"photograph": PICTURES, "renderer": PICTURES[:0]},
+    "no images": (
+        {"photograph": IMAGES, "renderer": IMAGES[:0]},
         ImageError,
-        "there are 0 negatives 'renderer'; give at least one picture, or leave that kind away",
+        "there are 0 negatives 'renderer'; give at least one image, or leave that kind away",
     ),
-    "equal pictures of one kind": (
-        {"photograph": PICTURES[[0, 1, 2, 1]]},
+    "equal images of one kind": (
+        {"photograph": IMAGES[[0, 1, 2, 1]]},
         ImageError,
-        "negatives 'photograph' 1 and 'photograph' 3 are equal pictures, which would count as two where they are one",
+        "negatives 'photograph' 1 and 'photograph' 3 are equal images, which would count as two where they are one",
     ),
-    "equal pictures of two kinds": (
-        {"photograph": PICTURES[:2], "renderer": PICTURES[3:0:-1]},
+    "equal images of two kinds": (
+        {"photograph": IMAGES[:2], "renderer": IMAGES[3:0:-1]},
         ImageError,
-        "negatives 'photograph' 1 and 'renderer' 2 are equal pictures",
+        "negatives 'photograph' 1 and 'renderer' 2 are equal images",
     ),
 }
 
@@ -53,7 +53,7 @@ def test_negatives_that_would_weaken_the_guarantee_are_refused_before_any_search
 
 def test_what_is_calibrated_is_a_file_that_is_read_again():
     config = InvertConfig(restarts=4, lanes=4)
-    found = calibrate(PAIR, negatives={"noise": PICTURES[:2]}, own=3, others=1, config=config)
+    found = calibrate(PAIR, negatives={"noise": IMAGES[:2]}, own=3, others=1, config=config)
     assert from_json(to_json(found)) == found
     assert set(found.sample("tiny", "clean").negatives) == {"noise", "other generator: tiny_b"}
     assert len(found.sample("tiny", "clean").own) == 3

@@ -1,4 +1,4 @@
-"""Every way a picture file can be bad: one clear error, and no memory spent."""
+"""Every way an image file can be bad: one clear error, and no memory spent."""
 
 import os
 import random
@@ -12,7 +12,7 @@ from image_files import RGB, RGBA, chunk, encoded, png
 from PIL import Image
 
 from jattr.errors import ImageError
-from jattr.images import load_picture
+from jattr.images import load_image
 from jattr.images import reading as reading_module
 
 
@@ -21,7 +21,7 @@ def load(tmp_path):
     def load_bytes(data):
         path = tmp_path / "picture"
         path.write_bytes(data)
-        return load_picture(path)
+        return load_image(path)
 
     return load_bytes
 
@@ -45,7 +45,7 @@ def oversized(kind):
 
 REFUSED = {
     "empty": (b"", "is empty"),
-    "text": (b"hello, this is no picture", "not a PNG, JPEG or WebP"),
+    "text": (b"hello, this is no image", "not a PNG, JPEG or WebP"),
     "gif": (encoded(RGB, "GIF"), "not a PNG, JPEG or WebP"),
     "bmp": (encoded(RGB, "BMP"), "not a PNG, JPEG or WebP"),
     "tiff": (encoded(RGB, "TIFF"), "not a PNG, JPEG or WebP"),
@@ -61,7 +61,7 @@ REFUSED = {
     "flat large png": (png([bytes(3 * 2000)] * 2000, 2000), "claim 2000x2000"),
     "png of no width": (png([b""], 0), "its size is 1x0"),
     "png without rows": (png([[1, 2, 3]], 1, height=2), "ends before the last row"),
-    "png without data": (PNG[:33] + chunk(b"IEND"), "no picture data"),
+    "png without data": (PNG[:33] + chunk(b"IEND"), "no image data"),
     "png bad checksum": (PNG[:60] + bytes([PNG[60] ^ 1]) + PNG[61:], "wrong checksum"),
     "png unknown critical": (png([[1, 2, 3]], 1, extra=chunk(b"CgBI")), "critical chunk"),
     "png two headers": (png([[1, 2, 3]], 1, extra=PNG[8:33]), "IHDR twice"),
@@ -114,16 +114,16 @@ def test_compressed_text_is_never_inflated(load):
 
 def test_paths_that_are_no_files(tmp_path):
     with pytest.raises(ImageError, match="is a folder"):
-        load_picture(tmp_path)
+        load_image(tmp_path)
     with pytest.raises(ImageError, match="No such file"):
-        load_picture(tmp_path / "absent.png")
+        load_image(tmp_path / "absent.png")
     with pytest.raises(ImageError, match=r"null (byte|character)"):
-        load_picture("a\0b")
+        load_image("a\0b")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ImageError, match="not an ordinary file"):
-        load_picture(tmp_path / "pipe")
+        load_image(tmp_path / "pipe")
     with pytest.raises(ImageError, match="cannot read") as caught:
-        load_picture(tmp_path / ("line\nbreak" + "x" * 300))
+        load_image(tmp_path / ("line\nbreak" + "x" * 300))
     assert "\n" not in str(caught.value)
 
 
@@ -133,7 +133,7 @@ def test_unreadable_file(tmp_path):
     path.write_bytes(PNG)
     path.chmod(0)
     with pytest.raises(ImageError, match="Permission denied"):
-        load_picture(path)
+        load_image(path)
 
 
 def test_huge_file_is_refused_unread(tmp_path, monkeypatch):
@@ -141,7 +141,7 @@ def test_huge_file_is_refused_unread(tmp_path, monkeypatch):
     path = tmp_path / "p.png"
     path.write_bytes(bytes(2**20 + 1))
     with pytest.raises(ImageError, match="larger than 1 MiB"):
-        load_picture(path)
+        load_image(path)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_huge_file_is_refused_unread(tmp_path, monkeypatch):
     ],
     ids=["png", "palette", "jpeg", "webp", "webp-alpha"],
 )
-def test_mutated_files_give_a_picture_or_an_image_error(load, data):
+def test_mutated_files_give_an_image_or_an_image_error(load, data):
     draw = random.Random(0)
     outcomes = set()
     for _ in range(300):

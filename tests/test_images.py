@@ -13,7 +13,7 @@ from image_files import GREY, RGB, RGBA, RNG, chunk, encoded, png
 from PIL import Image, ImageCms, ImageOps
 
 from jattr.errors import ImageError, OutputError
-from jattr.images import fit, fit_notes, load_picture, read_image, to_byte, to_float, write_png
+from jattr.images import fit, fit_notes, load_image, read_image, to_byte, to_float, write_png
 from jattr.images.colour import COLORANTS
 
 
@@ -22,7 +22,7 @@ def load(tmp_path):
     def load_bytes(data):
         path = tmp_path / "picture"
         path.write_bytes(data)
-        return load_picture(path)
+        return load_image(path)
 
     return load_bytes
 
@@ -85,12 +85,12 @@ def test_importing_images_does_not_import_jax():
 )
 def test_lossless_files_are_read_exactly(load, pixels, kind, options):
     data = encoded(pixels, kind, **options)
-    picture = load(data)
+    image = load(data)
     expected = np.repeat(pixels, 3, -1) if kind == "WEBP" and pixels is GREY else pixels
-    assert picture.pixels.dtype == np.uint8
-    assert np.array_equal(picture.pixels, expected)
-    assert picture.sha256 == hashlib.sha256(data).hexdigest()
-    assert picture.notes == ()
+    assert image.pixels.dtype == np.uint8
+    assert np.array_equal(image.pixels, expected)
+    assert image.sha256 == hashlib.sha256(data).hexdigest()
+    assert image.notes == ()
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -208,11 +208,11 @@ def test_profiles_of_srgb_are_known_and_need_no_note(load, kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     pillows = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for data in (pillows, profile(SRGB_TABLE), profile(PARAMETRIC)):
-        picture = load(encoded(RGB, kind, icc_profile=data, **options))
-        assert (picture.srgb, picture.notes) == (True, ())
+        image = load(encoded(RGB, kind, icc_profile=data, **options))
+        assert (image.srgb, image.notes) == (True, ())
     for name, data in OTHERS.items():
-        picture = load(encoded(RGB, kind, icc_profile=data, **options))
-        assert (picture.srgb, len(picture.notes)) == (False, 1), name
+        image = load(encoded(RGB, kind, icc_profile=data, **options))
+        assert (image.srgb, len(image.notes)) == (False, 1), name
 
 
 COLOUR_CHUNKS = [
@@ -233,14 +233,14 @@ COLOUR_CHUNKS = [
 
 @pytest.mark.parametrize(("type_", "body", "srgb"), COLOUR_CHUNKS)
 def test_colours_of_png_chunks(load, type_, body, srgb):
-    picture = load(png([[1, 2, 3]], 1, extra=chunk(type_, body)))
-    assert (picture.srgb, len(picture.notes)) == (srgb, 0 if srgb else 1)
+    image = load(png([[1, 2, 3]], 1, extra=chunk(type_, body)))
+    assert (image.srgb, len(image.notes)) == (srgb, 0 if srgb else 1)
 
 
 def test_gamma_is_ignored_and_noted(load):
-    picture = load(png([[1, 2, 3]], 1, extra=chunk(b"gAMA", struct.pack(">I", 100000))))
-    assert picture.pixels[0, 0].tolist() == [1, 2, 3]
-    assert "gamma" in picture.notes[0]
+    image = load(png([[1, 2, 3]], 1, extra=chunk(b"gAMA", struct.pack(">I", 100000))))
+    assert image.pixels[0, 0].tolist() == [1, 2, 3]
+    assert "gamma" in image.notes[0]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -255,10 +255,10 @@ def test_exif_orientation_is_applied_as_viewers_do(load, kind, orientation, orde
     data = encoded(RGB, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
     with Image.open(io.BytesIO(data)) as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
-    picture = load(data)
-    assert np.array_equal(picture.pixels, expected)
-    assert len(picture.notes) == (2 <= orientation <= 8)
-    assert picture.orientation == (orientation if 2 <= orientation <= 8 else 1)
+    image = load(data)
+    assert np.array_equal(image.pixels, expected)
+    assert len(image.notes) == (2 <= orientation <= 8)
+    assert image.orientation == (orientation if 2 <= orientation <= 8 else 1)
 
 
 def test_the_name_of_the_file_does_not_matter(tmp_path):
@@ -309,7 +309,7 @@ def test_size_changes_only_when_asked(pixels, tmp_path):
     assert fit(pixels, (9, 7, channels), resize=True) is pixels
 
 
-def test_read_image_converts_and_a_picture_records_what_was_done(tmp_path):
+def test_read_image_converts_and_an_image_records_what_was_done(tmp_path):
     path = tmp_path / "p.png"
     path.write_bytes(encoded(RGBA, "PNG"))
     assert np.array_equal(read_image(path, channels=3), fit(RGBA, (9, 7, 3)))
@@ -320,7 +320,7 @@ def test_read_image_converts_and_a_picture_records_what_was_done(tmp_path):
         read_image(path, channels=2)
     with pytest.raises(ImageError, match="at least 1x1"):
         read_image(path, size=(0, 5), resize=True)
-    fitted = load_picture(path).fit((4, 5, 1), resize=True)
+    fitted = load_image(path).fit((4, 5, 1), resize=True)
     assert fitted.pixels.shape == (4, 5, 1)
     assert [note.split()[0] for note in fitted.notes] == ["transparent", "colours", "resized"]
 
@@ -329,7 +329,7 @@ def test_read_image_converts_and_a_picture_records_what_was_done(tmp_path):
 
 
 @pytest.mark.parametrize("pixels", [GREY, RGB, RGBA, GREY[:1, :1]], ids=["grey", "rgb", "rgba", "one"])
-def test_written_pictures_are_read_back_exactly(tmp_path, pixels):
+def test_written_images_are_read_back_exactly(tmp_path, pixels):
     path = tmp_path / "p.png"
     path.write_bytes(b"old")
     write_png(path, pixels)
@@ -356,7 +356,7 @@ def test_writing_fails_with_one_error_and_leaves_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("pixels", [RGB[..., 0], RGB[..., :2], RGB.astype(np.float32), RGB[:0]])
-def test_only_pictures_are_written(tmp_path, pixels):
+def test_only_images_are_written(tmp_path, pixels):
     with pytest.raises(ImageError, match="legal is uint8"):
         write_png(tmp_path / "p.png", pixels)
 
@@ -365,6 +365,6 @@ def test_only_pictures_are_written(tmp_path, pixels):
     ("name", "options", "compressed"),
     [("a.png", {}, False), ("a.jpg", {}, True), ("a.webp", {"lossless": True}, False), ("b.webp", {}, True)],
 )
-def test_a_picture_knows_whether_its_file_lost_something(tmp_path, name, options, compressed):
+def test_an_image_knows_whether_its_file_lost_something(tmp_path, name, options, compressed):
     Image.new("RGB", (8, 8), (200, 30, 90)).save(tmp_path / name, **options)
-    assert load_picture(tmp_path / name).compressed is compressed
+    assert load_image(tmp_path / name).compressed is compressed

@@ -94,7 +94,7 @@ def test_an_exact_dct_differs_by_a_step_in_few_coefficients(quality, share, kind
     assert np.mean(differences == 0) > share
 
 
-def test_only_blocks_with_a_sample_of_the_picture_are_kept():
+def test_only_blocks_with_a_sample_of_the_image_are_kept():
     shapes = {
         "4:4:4": [(5, 6)] * 3,
         "4:2:2": [(5, 6), (5, 3), (5, 3)],
@@ -153,7 +153,7 @@ def test_any_tables_are_written_and_read_back():
 
 
 def test_tables_of_16_bits_are_read():
-    """Steps above 255, which no 8-bit picture needs but the standard allows in extended files."""
+    """Steps above 255, which no 8-bit image needs but the standard allows in extended files."""
     narrow = PLAIN[PLAIN.index(b"\xff\xdb") + 5 :][:64]
     wide = b"\xff\xdb" + struct.pack(">HB", 131, 0x10) + struct.pack(">64H", *(step + 300 for step in narrow))
     found = read_coefficients(segment(PLAIN, 0xDB, lambda _: wide))

@@ -12,7 +12,7 @@ from jattr.verification.result_folder import file_sha256, read_result, write_lat
 DIGEST = "0" * 64
 
 
-def example(num_pictures=2, latent_shapes=((6,), (6,))):
+def example(num_images=2, latent_shapes=((6,), (6,))):
     names = ["a", "b"]
     candidates = [
         {
@@ -34,7 +34,7 @@ def example(num_pictures=2, latent_shapes=((6,), (6,))):
         "versions": {"jattr": "0"},
         "candidates": candidates,
         "latents": {"file": "latents.npz", "sha256": DIGEST},
-        "pictures": [failed_record(f"{i}\udcff\n.png", None, "reason", names) for i in range(num_pictures)],
+        "pictures": [failed_record(f"{i}\udcff\n.png", None, "reason", names) for i in range(num_images)],
         "timing_seconds": {"search": 1.0},
     }
 

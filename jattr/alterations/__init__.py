@@ -1,14 +1,14 @@
-"""Alterations of pictures as a part of the model: compression, resizing, crops, blur, colour, noise; chains."""
+"""Alterations of images as a part of the model: compression, resizing, crops, blur, colour, noise; chains."""
 
 from jattr.alterations.chain import Chain
-from jattr.alterations.files import AlteredPictures, alter, from_decoded, from_jpeg
+from jattr.alterations.files import AlteredImages, alter, from_decoded, from_jpeg
 from jattr.alterations.history import find_jpeg
 from jattr.alterations.jpeg import Jpeg
 from jattr.alterations.registry import REGISTRY, parse_chain
 
 __all__ = [
     "REGISTRY",
-    "AlteredPictures",
+    "AlteredImages",
     "Chain",
     "Jpeg",
     "alter",

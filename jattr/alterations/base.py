@@ -1,4 +1,4 @@
-"""Alterations of a picture: what happened to it after it was generated, as a part of the model.
+"""Alterations of an image: what happened to it after it was generated, as a part of the model.
 
 Each is stated twice: `smooth`, differentiable and without rounding, for the search; and `discrete`, from bytes to
 bytes as programs do it, from which is learnt how far the first lies from the second.
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 Shape: TypeAlias = tuple[int, int, int]  # (H, W, C)
-SmoothFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (parameters, pictures [n, H, W, C]) -> altered ones
+SmoothFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (parameters, images [n, H, W, C]) -> altered ones
 
 
 class Alteration(ABC):
@@ -29,10 +29,10 @@ class Alteration(ABC):
         """The alteration as `parse_alteration` reads it."""
 
     def out_shape(self, shape: Shape) -> Shape:
-        """Return the shape of the altered picture.
+        """Return the shape of the altered image.
 
         Raises:
-          InputError: it cannot be applied to pictures of this shape.
+          InputError: it cannot be applied to images of this shape.
         """
         return shape
 
@@ -42,7 +42,7 @@ class Alteration(ABC):
         return False
 
     def parameters(self, shape: Shape) -> Any:
-        """Return the arrays that `smooth` takes, for pictures of this shape."""
+        """Return the arrays that `smooth` takes, for images of this shape."""
         del shape
         return ()
 
@@ -67,7 +67,7 @@ class Alteration(ABC):
 
     @abstractmethod
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the altered pictures, uint8 [n, H, W, C] to uint8 [n, H', W', C']."""
+        """Return the altered images, uint8 [n, H, W, C] to uint8 [n, H', W', C']."""
 
 
 def clip(x: jax.Array) -> jax.Array:

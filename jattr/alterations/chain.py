@@ -1,4 +1,4 @@
-"""`Chain`: alterations one after the other, as a function of a generator's pictures, and how far that is from bytes."""
+"""`Chain`: alterations one after the other, as a function of a generator's images, and how far that is from bytes."""
 
 import functools
 import hashlib
@@ -24,7 +24,7 @@ WEAKEST = 1.0 / 16.0  # of a direction's strength: sixteen bytes before it are o
 
 @dataclass(frozen=True)
 class Chain:
-    """What was done to a picture, first things first."""
+    """What was done to an image, first things first."""
 
     steps: tuple[Alteration, ...]
 
@@ -87,7 +87,7 @@ class Chain:
         return all(step.copies for step in self.steps)
 
     def out_shape(self, shape: Shape) -> Shape:
-        """Return the shape of the altered picture.
+        """Return the shape of the altered image.
 
         Raises:
           InputError: a step cannot be applied.
@@ -105,7 +105,7 @@ class Chain:
         return tuple(found)
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the bytes [n, H', W', C'] before compression of pictures [n, H, W, C], made as programs do it."""
+        """Return the bytes [n, H', W', C'] before compression of images [n, H, W, C], made as programs do it."""
         for step in self.before:
             pixels = step.discrete(pixels)
         return pixels
@@ -115,14 +115,14 @@ class Chain:
         return Chain(tuple(step.drawn(place, *numbers) for place, step in enumerate(self.steps)))
 
     def passed(self, shape: Shape) -> int:
-        """Return how many independent numbers of a picture get through: a resize to one pixel and back leaves few.
+        """Return how many independent numbers of an image get through: a resize to one pixel and back leaves few.
 
         A direction counts if it is not weakened below `WEAKEST`: less drowns in what is rounded.
         """
         return _passed(self, shape)
 
     def looks(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the bytes of pictures [n, H, W, C] after all steps, decompressed where the last one compresses."""
+        """Return the bytes of images [n, H, W, C] after all steps, decompressed where the last one compresses."""
         made = self.discrete(pixels)
         return made if self.jpeg is None else self.jpeg.discrete(made)
 
@@ -140,7 +140,7 @@ def _passed(chain: Chain, shape: Shape) -> int:
 
 
 def smooth_pixels(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
-    """Return `apply`, of pictures of a shape, followed by the steps before compression.
+    """Return `apply`, of images of a shape, followed by the steps before compression.
 
     It makes [n, H', W', C'], [-1, 1] units; its state is that of `smooth_observation`.
     """
@@ -150,7 +150,7 @@ def smooth_pixels(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
 def smooth_observation(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
     """Return `apply` followed by all steps: bytes' values, or coefficients [n, 1, N, 1], times the state's weight.
 
-    The state has `generator`, the candidate's own; `shift`, added to its pictures; `parameters`; and `weight`.
+    The state has `generator`, the candidate's own; `shift`, added to its images; `parameters`; and `weight`.
     """
     last = None if chain.jpeg is None else chain.jpeg.smooth
     return Followed(apply, _after(tuple(step.smooth for step in chain.before), last), shape)
@@ -168,7 +168,7 @@ def _after(kinds: tuple[SmoothFn, ...], last: SmoothFn | None) -> AfterFn:
 
 
 def smooth_of_bytes(chain: Chain, pixels: np.ndarray) -> np.ndarray:
-    """Return the smooth observation of pictures of bytes [n, H, W, C], unweighted; for tests and checks."""
+    """Return the smooth observation of images of bytes [n, H, W, C], unweighted; for tests and checks."""
     state = {
         "generator": jnp.asarray(to_float(pixels)), "shift": jnp.float32(0),
         "parameters": chain.parameters(pixels.shape[1:]), "weight": jnp.float32(1),

@@ -1,4 +1,4 @@
-"""`AlteredPictures`: accused pictures with what was done to them, from files or from arrays."""
+"""`AlteredPictures`: images with what was done to them, from files or from arrays."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ import numpy as np
 from jattr.alterations.chain import Chain
 from jattr.alterations.jpeg import read_jpeg
 from jattr.errors import ImageError, InputError
-from jattr.images.reading import decode_picture
+from jattr.images.reading import decode_image
 
 
 @dataclass(frozen=True, eq=False)
-class AlteredPictures:
-    """Pictures that share one alteration."""
+class AlteredImages:
+    """Images that share one alteration."""
 
     pixels: np.ndarray  # uint8 [n, H, W, C], as they look
     chain: Chain
@@ -27,7 +27,7 @@ class AlteredPictures:
           ImageError: they do not fit each other.
         """
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or not len(self.pixels):
-            raise ImageError(f"pictures are {self.pixels.dtype} {self.pixels.shape}; give uint8 [n, H, W, C]")
+            raise ImageError(f"images are {self.pixels.dtype} {self.pixels.shape}; give uint8 [n, H, W, C]")
         jpeg = self.chain.jpeg
         if jpeg is None and self.quantised is None:
             return
@@ -35,11 +35,11 @@ class AlteredPictures:
             raise ImageError("coefficients belong to a chain that ends with jpeg, and only to that; use from_jpeg")
         shape = (len(self.pixels), len(jpeg.groups(self.pixels.shape[1:])))
         if self.quantised.shape != shape:
-            raise ImageError(f"coefficients are {self.quantised.shape}; these pictures and tables have {shape}")
+            raise ImageError(f"coefficients are {self.quantised.shape}; these images and tables have {shape}")
 
 
-def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredPictures:
-    """Return JPEG files of one size, with one set of tables, as altered pictures.
+def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredImages:
+    """Return JPEG files of one size, with one set of tables, as altered images.
 
     Args:
       files: their bytes. What EXIF says to show turned is modelled as stored so: the pixels are upright.
@@ -52,7 +52,7 @@ def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredPic
         raise ImageError("there are 0 JPEG files; give at least one")
     read = [read_jpeg(data) for data in files]
     first = read[0][1]
-    pixels = [decode_picture(data)[0] for data in files]
+    pixels = [decode_image(data)[0] for data in files]
     for number, (_, jpeg) in enumerate(read):
         if jpeg != first or pixels[number].shape != pixels[0].shape:
             raise ImageError(
@@ -60,11 +60,11 @@ def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredPic
                 " way; give it apart"
             )
     chain = Chain((*(() if before is None else before.steps), first))
-    return AlteredPictures(np.stack(pixels), chain, np.stack([quantised for quantised, _ in read]))
+    return AlteredImages(np.stack(pixels), chain, np.stack([quantised for quantised, _ in read]))
 
 
-def from_decoded(pixels: np.ndarray, chain: Chain) -> AlteredPictures:
-    """Return pictures uint8 [n, H, W, C] that were decoded from JPEG files and saved without loss.
+def from_decoded(pixels: np.ndarray, chain: Chain) -> AlteredImages:
+    """Return images uint8 [n, H, W, C] that were decoded from JPEG files and saved without loss.
 
     Args:
       pixels: as they are now.
@@ -80,27 +80,27 @@ def from_decoded(pixels: np.ndarray, chain: Chain) -> AlteredPictures:
         jpeg.out_shape(pixels.shape[1:])
     except InputError as error:
         raise ImageError(str(error)) from None
-    return AlteredPictures(pixels, Chain((*chain.before, jpeg)), jpeg.again(pixels))
+    return AlteredImages(pixels, Chain((*chain.before, jpeg)), jpeg.again(pixels))
 
 
-def alter(pixels: np.ndarray, chain: Chain, draws: Sequence[Sequence[int]] | None = None) -> AlteredPictures:
-    """Return pictures uint8 [n, H, W, C] with a chain carried out on them as programs do it.
+def alter(pixels: np.ndarray, chain: Chain, draws: Sequence[Sequence[int]] | None = None) -> AlteredImages:
+    """Return images uint8 [n, H, W, C] with a chain carried out on them as programs do it.
 
     Args:
-      pixels: the pictures.
+      pixels: the images.
       chain: the steps.
-      draws: of each picture the numbers, each at least 0, by which its random choices are drawn besides the steps' own
+      draws: of each image the numbers, each at least 0, by which its random choices are drawn besides the steps' own
         seeds; None: by these seeds alone, so every array of one shape gets the same noise.
     """
     if draws is None or chain.proves:
         made = chain.discrete(pixels)
     else:
         each = zip(pixels, draws, strict=True)
-        made = np.concatenate([chain.drawn(*numbers).discrete(picture[None]) for picture, numbers in each])
+        made = np.concatenate([chain.drawn(*numbers).discrete(image[None]) for image, numbers in each])
     if chain.jpeg is None:
-        return AlteredPictures(made, chain)
+        return AlteredImages(made, chain)
     if chain.jpeg.decoded:
         return from_decoded(chain.jpeg.discrete(made), chain)
-    files = [chain.jpeg.encode(picture) for picture in made]
+    files = [chain.jpeg.encode(image) for image in made]
     quantised = np.stack([read_jpeg(data)[0] for data in files])
-    return AlteredPictures(np.stack([decode_picture(data)[0] for data in files]), chain, quantised)
+    return AlteredImages(np.stack([decode_image(data)[0] for data in files]), chain, quantised)

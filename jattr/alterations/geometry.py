@@ -30,7 +30,7 @@ class Crop(Separable):
     def __post_init__(self) -> None:
         """Check the size and the place."""
         if min(self.height, self.width) < 1 or min(self.top, self.left) < 0 or self.bottom > MAX_SIDE:
-            raise InputError(f"crop is {self.text.partition(':')[2]}; give HEIGHTxWIDTH+TOP+LEFT inside the picture")
+            raise InputError(f"crop is {self.text.partition(':')[2]}; give HEIGHTxWIDTH+TOP+LEFT inside the image")
 
     @property
     def bottom(self) -> int:
@@ -45,7 +45,7 @@ class Crop(Separable):
     def matrices(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
         """Return rows of the identity."""
         if self.top + self.height > shape[0] or self.left + self.width > shape[1]:
-            raise InputError(f"{self.text} does not lie within a picture of {shape[0]}x{shape[1]}")
+            raise InputError(f"{self.text} does not lie within an image of {shape[0]}x{shape[1]}")
         rows = np.eye(shape[0], dtype=np.float32)[self.top : self.top + self.height]
         return rows, np.eye(shape[1], dtype=np.float32)[self.left : self.left + self.width]
 
@@ -146,7 +146,7 @@ def _make_turn(orientation: int) -> SmoothFn:
 
 
 _FLIP, _FALL = Flip("horizontal"), Flip("vertical")
-UPRIGHT: dict[int, tuple[Alteration, ...]] = {  # EXIF orientation -> what a viewer does to the stored picture
+UPRIGHT: dict[int, tuple[Alteration, ...]] = {  # EXIF orientation -> what a viewer does to the stored image
     1: (), 2: (_FLIP,), 3: (Turn(180),), 4: (_FALL,), 5: (Turn(90), _FLIP), 6: (Turn(90),), 7: (Turn(90), _FALL),
     8: (Turn(270),),
 }  # fmt: skip

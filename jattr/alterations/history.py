@@ -1,4 +1,4 @@
-"""Traces of a JPEG compression in a picture that was saved without loss since.
+"""Traces of a JPEG compression in an image that was saved without loss since.
 
 Compression leaves DCT coefficients near multiples of their quantiser's steps (Fan, de Queiroz, IEEE Trans. Image
 Processing 12, 2003). The tables are libjpeg's of some quality; where several fit, the coarsest is the one.
@@ -17,7 +17,7 @@ FITS = 0.35  # mean square distance from multiples, over that of coefficients th
 
 
 def find_jpeg(pixels: np.ndarray) -> Jpeg | None:
-    """Return the compression that a picture uint8 [H, W, C] shows traces of, None where it shows none."""
+    """Return the compression that an image uint8 [H, W, C] shows traces of, None where it shows none."""
     channels = pixels.shape[2]
     if channels not in (1, 3):
         return None
@@ -38,12 +38,12 @@ def find_jpeg(pixels: np.ndarray) -> Jpeg | None:
 
 
 def _changes(pixels: np.ndarray, jpeg: Jpeg) -> float:
-    """Return how much a compression changes a picture: least, if it went through the same one before."""
+    """Return how much a compression changes an image: least, if it went through the same one before."""
     return float(np.square(jpeg.discrete(pixels[None])[0].astype(np.float64) - pixels).mean())
 
 
 def _inside(shape: tuple[int, ...]) -> np.ndarray:
-    """Return which of luma's coefficients [N] are of blocks that lie within the picture as a whole."""
+    """Return which of luma's coefficients [N] are of blocks that lie within the image as a whole."""
     rows, columns = -(-shape[0] // BLOCK), -(-shape[1] // BLOCK)
     blocks = np.ones((rows, columns), bool)
     blocks[shape[0] // BLOCK :] = False

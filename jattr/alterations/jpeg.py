@@ -1,4 +1,4 @@
-"""JPEG as a part of the model: what an encoder quantises, as a smooth function of the picture.
+"""JPEG as a part of the model: what an encoder quantises, as a smooth function of the image.
 
 A JPEG file states its quantised DCT coefficients exactly: each is an interval one quantisation step wide around the
 encoder's value. Up to the quantiser the encoder is linear but for two roundings (ITU-T T.81, annex A; T.871): bytes to
@@ -21,7 +21,7 @@ from jattr.alterations.pointwise import LUMA
 from jattr.errors import InputError
 from jattr.images.jpeg import JpegFormat, encode_jpeg, quality_format, read_coefficients
 from jattr.images.orientation import as_stored
-from jattr.images.reading import decode_picture
+from jattr.images.reading import decode_image
 
 BLOCK = 8
 GREY = "grey"  # one component
@@ -58,7 +58,7 @@ def blocks_of(shape: Shape, sampling: tuple[tuple[int, int], ...]) -> list[tuple
 
 
 def _repeats(height: int, width: int, down: int, wide: int) -> tuple[tuple[int, int], ...]:
-    """Return how often libjpeg repeats the last row and column of pictures [n, H, W] before it averages.
+    """Return how often libjpeg repeats the last row and column of images [n, H, W] before it averages.
 
     Columns up to a whole block, rows only up to a whole average: below that, averages are repeated.
     """
@@ -67,9 +67,9 @@ def _repeats(height: int, width: int, down: int, wide: int) -> tuple[tuple[int, 
 
 @functools.lru_cache(maxsize=64)
 def make_coefficients(sampling: tuple[tuple[int, int], ...], orientation: int = 1) -> SmoothFn:
-    """Return `fn(parameters, pictures [n, H, W, C]) -> [n, 1, N, 1]`: coefficients over 127.5, block after block.
+    """Return `fn(parameters, images [n, H, W, C]) -> [n, 1, N, 1]`: coefficients over 127.5, block after block.
 
-    Pictures are as shown, coefficients of the picture as an EXIF orientation stores it. `parameters` are none; one
+    Images are as shown, coefficients of the image as an EXIF orientation stores it. `parameters` are none; one
     function for each way of sampling and storing, whatever the tables.
     """
     tallest, widest = (max(factor[axis] for factor in sampling) for axis in (0, 1))
@@ -100,12 +100,12 @@ def make_coefficients(sampling: tuple[tuple[int, int], ...], orientation: int = 
 class Jpeg(Alteration):
     """Compression by an encoder with these tables and sampling; the last alteration of a chain.
 
-    Pictures are as a viewer shows them, also where the file stores them turned; shapes are of pictures as shown.
+    Images are as a viewer shows them, also where the file stores them turned; shapes are of images as shown.
     """
 
     format: JpegFormat
     decoded: bool = False  # saved again without loss: coefficients are those of a second, identical compression
-    orientation: int = 1  # EXIF's: the picture was turned or mirrored by its inverse, then compressed
+    orientation: int = 1  # EXIF's: the image was turned or mirrored by its inverse, then compressed
     name: ClassVar[str] = "jpeg"
 
     @staticmethod
@@ -143,9 +143,9 @@ class Jpeg(Alteration):
         if shape[2] != components:
             advice = f"write jpeg:QUALITY:{GREY}" if shape[2] == 1 else "they must agree"
             if components == 1:
-                advice = "if the file was made of the picture's grey, write grey,jpeg"
+                advice = "if the file was made of the image's grey, write grey,jpeg"
             raise InputError(
-                f"the JPEG has {components} component{'s' * (components > 1)}, the pictures {shape[2]}"
+                f"the JPEG has {components} component{'s' * (components > 1)}, the images {shape[2]}"
                 f" channel{'s' * (shape[2] > 1)}; {advice}"
             )
         return shape
@@ -156,7 +156,7 @@ class Jpeg(Alteration):
         return make_coefficients(self.format.sampling, self.orientation)
 
     def grids(self, shape: Shape) -> list[tuple[int, int]]:
-        """Return the rows and columns of blocks of each component, of pictures of a shape (H, W, C) as shown."""
+        """Return the rows and columns of blocks of each component, of images of a shape (H, W, C) as shown."""
         height, width, channels = shape
         return blocks_of((width, height, channels) if self.orientation >= 5 else shape, self.format.sampling)
 
@@ -175,17 +175,17 @@ class Jpeg(Alteration):
         )
 
     def encode(self, pixels: np.ndarray) -> bytes:
-        """Return the file that a real encoder makes of a picture [H, W, C]."""
+        """Return the file that a real encoder makes of an image [H, W, C]."""
         return encode_jpeg(pixels, self.format, self.orientation)
 
     def quantised(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the quantised coefficients [n, N] that a real encoder makes of pictures uint8 [n, H, W, C].
+        """Return the quantised coefficients [n, N] that a real encoder makes of images uint8 [n, H, W, C].
 
         Of decoded ones those of the second compression.
         """
         if self.decoded:
             return self.again(self.discrete(pixels))
-        return np.stack([read_jpeg(self.encode(picture))[0] for picture in pixels])
+        return np.stack([read_jpeg(self.encode(image))[0] for image in pixels])
 
     def unquantised(self, pixels: np.ndarray) -> np.ndarray:
         """Return what a real encoder quantises [n, N], rounded to whole numbers: its coefficients with steps of 1."""
@@ -194,14 +194,14 @@ class Jpeg(Alteration):
         return plain.quantised(pixels)
 
     def again(self, decoded: np.ndarray) -> np.ndarray:
-        """Return the quantised coefficients [n, N] of decoded pictures, compressed in the same way once more.
+        """Return the quantised coefficients [n, N] of decoded images, compressed in the same way once more.
 
         They are nearly all those of the first compression: decoding moves a coefficient by less than its interval.
         """
         return dataclasses.replace(self, decoded=False).quantised(decoded)
 
-    def doubtful(self, decoded: np.ndarray) -> np.ndarray:
-        """Return which coefficients [n, N] of decoded pictures may not be those of the first compression.
+    def uncertain(self, decoded: np.ndarray) -> np.ndarray:
+        """Return which coefficients [n, N] of decoded images may not be those of the first compression.
 
         Those that do not lie near a multiple of their step, and all of blocks where decoding cut values off at 0 or
         255. None of a file's own.
@@ -227,8 +227,8 @@ class Jpeg(Alteration):
         return np.concatenate(parts, axis=1)
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the decoded pictures."""
-        return np.stack([decode_picture(self.encode(p))[0] for p in pixels])
+        """Return the decoded images."""
+        return np.stack([decode_image(self.encode(p))[0] for p in pixels])
 
 
 def read_jpeg(data: bytes) -> tuple[np.ndarray, Jpeg]:

@@ -18,19 +18,19 @@ DARKEST = 1e-3  # of a gamma's argument: its derivative stays finite
 
 
 def _scaled(factor: Any, x: jax.Array) -> jax.Array:
-    """Return pictures whose bytes are multiplied by a factor."""
+    """Return images whose bytes are multiplied by a factor."""
     return clip((x + 1.0) * factor - 1.0)
 
 
 def _contrasted(factor: Any, x: jax.Array) -> jax.Array:
-    """Return pictures whose distances from their own mean luma are multiplied by a factor."""
+    """Return images whose distances from their own mean luma are multiplied by a factor."""
     weights = jnp.asarray(LUMA if x.shape[-1] == 3 else (1.0,), jnp.float32)
     mean = jnp.mean(x @ weights, axis=(1, 2), keepdims=True)[..., None]
     return clip(mean + factor * (x - mean))
 
 
 def _to_power(power: Any, x: jax.Array) -> jax.Array:
-    """Return pictures raised to a power, [0, 1] units."""
+    """Return images raised to a power, [0, 1] units."""
     return 2.0 * jnp.power(jnp.clip((x + 1.0) / 2.0, DARKEST, 1.0), power) - 1.0
 
 
@@ -39,7 +39,7 @@ def _unchanged(parameters: Any, x: jax.Array) -> jax.Array:
 
 
 def _mixed(matrix: Any, x: jax.Array) -> jax.Array:
-    """Return pictures with their channels mixed."""
+    """Return images with their channels mixed."""
     return x @ matrix
 
 
@@ -147,7 +147,7 @@ class Grey(Alteration):
     def out_shape(self, shape: Shape) -> Shape:
         """Return the shape with this number of channels."""
         if shape[2] != 3:
-            raise InputError(f"grey was asked of pictures with {shape[2]} channels; it needs 3")
+            raise InputError(f"grey was asked of images with {shape[2]} channels; it needs 3")
         return (*shape[:2], self.channels)
 
     def through(self, shape: Shape) -> tuple[np.ndarray, np.ndarray, int]:
@@ -199,6 +199,6 @@ class Noise(Alteration):
         return replace(self, seed=int.from_bytes(words.astype("<u4").tobytes(), "little"))
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the pictures with noise, the same for the same seed."""
+        """Return the images with noise, the same for the same seed."""
         noise = 255.0 * self.sigma * np.random.default_rng(self.seed).normal(size=pixels.shape)
         return np.clip(np.floor(pixels + noise + 0.5), 0, 255).astype(np.uint8)

@@ -114,7 +114,7 @@ class Rescale(Separable):
         return f"rescale:{number_text(self.factor)}:{self.filter}"
 
     def to(self, shape: Shape) -> Resize:
-        """Return the resize that this is for pictures of a shape."""
+        """Return the resize that this is for images of a shape."""
         height, width = (max(1, math.floor(side * self.factor + 0.5)) for side in shape[:2])
         return Resize(height, width, self.filter)
 

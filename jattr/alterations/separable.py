@@ -13,7 +13,7 @@ MAX_SIDE = 4096
 
 
 def _two_sided(parameters: tuple[jax.Array, jax.Array], x: jax.Array) -> jax.Array:
-    """Return pictures mixed along rows, cut off, then along columns."""
+    """Return images mixed along rows, cut off, then along columns."""
     vertical, horizontal = parameters
     x = clip(jnp.einsum("ow,nhwc->nhoc", horizontal, x))
     return clip(jnp.einsum("oh,nhwc->nowc", vertical, x))
@@ -51,7 +51,7 @@ class Separable(Alteration):
 
 
 def each(pixels: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    """Return pictures that Pillow has changed, one by one."""
+    """Return images that Pillow has changed, one by one."""
     single = pixels.shape[-1] == 1
     changed = [np.asarray(change(Image.fromarray(p[..., 0] if single else p))) for p in pixels]
     return np.stack(changed)[..., None] if single else np.stack(changed)

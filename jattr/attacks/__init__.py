@@ -1,1 +1,1 @@
-"""Attacks on attribution: pictures altered within a few bytes, so that their source is missed or a model is blamed."""
+"""Attacks on attribution: images altered within a few bytes, so that their source is missed or a model is blamed."""

@@ -1,10 +1,10 @@
-"""Evasion: a generated picture is altered, so that inversion no longer recognises it.
+"""Evasion: a generated image is altered, so that inversion no longer recognises it.
 
 The attacker knows G and the latent z that was used, and wants a large least residual, min over z' of |G(z') - x'|^2.
 To first order in z' - z that is |(1 - P) d|^2, where d = G(z) - x' and P projects onto the Jacobian's columns at z. It
 is convex in d, so its maximum over the ball |x' - x| <= eps lies at a corner, and sweeps of "go to the corner that the
 gradient (1 - P) d points to" never lower it: `orthogonal`. There is little to choose: the latent has few numbers and
-the picture many, so any corner is nearly orthogonal to the columns, and even the best keeps within (eps + 1/2)^2
+the image many, so any corner is nearly orthogonal to the columns, and even the best keeps within (eps + 1/2)^2
 byte^2, since the true latent is always a candidate; only a clipped byte, moved off the range's end, may count more.
 
 `unrolled` attacks the search instead: projected gradient ascent through the first Gauss-Newton steps from the starts
@@ -38,13 +38,13 @@ class EvadeConfig:
     """Settings of evasion."""
 
     method: str = "orthogonal"  # of EVASIONS
-    rounds: int = 2  # orthogonal: linear pictures, each at the latent that fits the one before best
-    sweeps: int = 20  # orthogonal: of the corners in one linear picture
-    steps: int = 10  # Gauss-Newton steps that fit an attacked picture again: the residual that is stated
+    rounds: int = 2  # orthogonal: linear images, each at the latent that fits the one before best
+    sweeps: int = 20  # orthogonal: of the corners in one linear image
+    steps: int = 10  # Gauss-Newton steps that fit an attacked image again: the residual that is stated
     unrolled_steps: int = 4  # unrolled: Gauss-Newton steps that the gradient goes through
     starts: int = 2  # unrolled: the regression's guess, then guesses with noise
     spread: float = 0.3  # unrolled: standard deviation of that noise, in units of the prior's
-    pool: int = 512  # unrolled: prior pictures that the guess is learnt from
+    pool: int = 512  # unrolled: prior images that the guess is learnt from
     pgd: PgdConfig = FEW_STEPS  # unrolled
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class EvadeConfig:
 
 
 class Evaded(NamedTuple):
-    """Pictures after `evade`."""
+    """Images after `evade`."""
 
     pixels: np.ndarray  # uint8 [n, H, W, C], each byte within eps of the given one
     true_residual: np.ndarray  # [n], mean squared, at the true latent, [-1, 1] units
@@ -78,7 +78,7 @@ def evade(
     label: Any = None,
     config: EvadeConfig | None = None,
 ) -> Evaded:
-    """Return generated pictures altered within eps bytes, far from the generator's range.
+    """Return generated images altered within eps bytes, far from the generator's range.
 
     Args:
       gen: the generator that made them.
@@ -90,23 +90,23 @@ def evade(
       config: method and settings.
 
     Raises:
-      ImageError, InputError: pictures, latents or eps that are not legal.
+      ImageError, InputError: images, latents or eps that are not legal.
     """
     config = config or EvadeConfig()
     pixels = check_pixels(gen, check_attack(pixels, eps))
     z = np.asarray(z, np.float32)
     if z.shape != (len(pixels), *gen.latent_shape) or (label is None) == bool(gen.num_classes):
         raise InputError(
-            f"latents are {z.shape} for {len(pixels)} pictures; generator {gen.name!r} takes [n, *{gen.latent_shape}]"
+            f"latents are {z.shape} for {len(pixels)} images; generator {gen.name!r} takes [n, *{gen.latent_shape}]"
             f" and {'labels' if gen.num_classes else 'no labels'}"
         )
     labels = None if label is None else np.asarray(label, np.int32)
     made = EVASIONS[config.method](gen, z, pixels, eps, labels, key, config)
     refit = _refit(gen.apply, gen.latent_shape, config.steps)
     true, left = [], []
-    for i, picture in enumerate(made):
+    for i, image in enumerate(made):
         given = None if labels is None else labels[i]
-        fitted, first, last = refit(gen.state, picture, z[i], given)
+        fitted, first, last = refit(gen.state, image, z[i], given)
         del fitted
         true.append(float(first))
         left.append(min(float(first), float(last)))
@@ -123,16 +123,16 @@ def _noise(
 def _orthogonal(
     gen: Generator, z: np.ndarray, pixels: np.ndarray, eps: int, labels: Any, key: jax.Array, config: EvadeConfig
 ) -> np.ndarray:
-    """Return the best corner of several linear pictures, the first at the true latent."""
+    """Return the best corner of several linear images, the first at the true latent."""
     del key
     fn = make_orthogonal(gen.apply, gen.latent_shape, config.sweeps)
     refit = _refit(gen.apply, gen.latent_shape, config.steps)
     found = []
-    for i, picture in enumerate(pixels):
+    for i, image in enumerate(pixels):
         label = None if labels is None else labels[i]
-        here, best, best_left = z[i], picture, -np.inf
+        here, best, best_left = z[i], image, -np.inf
         for _ in range(config.rounds):
-            made = np.asarray(fn(gen.state, label, here, picture, jnp.float32(eps)))
+            made = np.asarray(fn(gen.state, label, here, image, jnp.float32(eps)))
             fitted, first, last = refit(gen.state, made, z[i], label)
             left = min(float(first), float(last))
             if left > best_left:
@@ -145,7 +145,7 @@ def _orthogonal(
 def _unrolled(
     gen: Generator, z: np.ndarray, pixels: np.ndarray, eps: int, labels: Any, key: jax.Array, config: EvadeConfig
 ) -> np.ndarray:
-    """Return what ascent through the first steps of a search finds, picture by picture."""
+    """Return what ascent through the first steps of a search finds, image by image."""
     del z
     keys = jax.random.split(key, 1 + len(pixels))
     matrix, offset, factor = _guess(gen, config, keys[0])
@@ -153,9 +153,9 @@ def _unrolled(
     spread[0] = 0.0
     fn = make_unrolled(gen.apply, gen.latent_shape, factor, config.unrolled_steps, config.pgd)
     found = []
-    for i, picture in enumerate(pixels):
+    for i, image in enumerate(pixels):
         label = None if labels is None else labels[i]
-        found.append(fn(gen.state, label, matrix, offset, spread, picture[None], jnp.float32(eps), keys[1 + i])[0])
+        found.append(fn(gen.state, label, matrix, offset, spread, image[None], jnp.float32(eps), keys[1 + i])[0])
     return np.stack(found)
 
 
@@ -164,15 +164,15 @@ EVASIONS: dict[str, Callable[..., np.ndarray]] = {"orthogonal": _orthogonal, "un
 
 @functools.lru_cache(maxsize=64)
 def make_orthogonal(apply: ApplyFn, shape: tuple[int, ...], sweeps: int) -> Callable[..., jax.Array]:
-    """Return jitted `fn(state, label, z, picture, eps) -> uint8 [H, W, C]`: the corner of one linear picture."""
+    """Return jitted `fn(state, label, z, image, eps) -> uint8 [H, W, C]`: the corner of one linear image."""
     linear = make_linear(apply, shape)
 
-    def fn(state: Any, label: Any, z: jax.Array, picture: jax.Array, eps: jax.Array) -> jax.Array:
+    def fn(state: Any, label: Any, z: jax.Array, image: jax.Array, eps: jax.Array) -> jax.Array:
         model = linear(state, label, z)
-        low, high = (side.astype(jnp.uint8) for side in ball(picture, eps))
-        ends = [deviation(model.picture, target_of(side)).ravel() for side in (high, low)]
+        low, high = (side.astype(jnp.uint8) for side in ball(image, eps))
+        ends = [deviation(model.image, target_of(side)).ravel() for side in (high, low)]
         columns = jnp.linalg.qr(model.jacobian)[0]
-        return jnp.where(farthest(ends[0], ends[1], columns, sweeps).reshape(picture.shape), high, low)
+        return jnp.where(farthest(ends[0], ends[1], columns, sweeps).reshape(image.shape), high, low)
 
     return jax.jit(fn)
 
@@ -202,7 +202,7 @@ def make_unrolled(
     """Return jitted `fn(state, label, matrix, offset, spread, pixels, eps, key) -> uint8 [1, H, W, C]`.
 
     It raises the mean over the starts of the log residual after `steps` Gauss-Newton steps. The starts are
-    features @ matrix + offset + spread [starts, d], of pictures averaged over factor x factor blocks.
+    features @ matrix + offset + spread [starts, d], of images averaged over factor x factor blocks.
     """
     invert = make_invert(apply, InvertConfig(optimiser=LM, steps=steps, polish_steps=0))
 
@@ -234,14 +234,14 @@ def _guess(gen: Generator, config: EvadeConfig, key: jax.Array) -> tuple[np.ndar
 
 @functools.lru_cache(maxsize=64)
 def _refit(apply: ApplyFn, shape: tuple[int, ...], steps: int) -> Callable[..., Any]:
-    """Return jitted `fn(state, picture, z, label) -> (latent nearby that fits best, residual at z, residual there)`."""
+    """Return jitted `fn(state, image, z, label) -> (latent nearby that fits best, residual at z, residual there)`."""
     invert = make_invert(apply, InvertConfig(optimiser=LM, steps=steps, polish_steps=0, precision="highest"))
 
-    def fn(state: Any, picture: jax.Array, z: jax.Array, label: Any) -> Any:
+    def fn(state: Any, image: jax.Array, z: jax.Array, label: Any) -> Any:
         given = None if label is None else label[None]
         with jax.default_matmul_precision("highest"):
-            first = jnp.mean(jnp.square(deviation(apply(state, z[None], label=given)[0], target_of(picture))))
-        found = invert(state, picture, z, jax.random.key(0), label)
+            first = jnp.mean(jnp.square(deviation(apply(state, z[None], label=given)[0], target_of(image))))
+        found = invert(state, image, z, jax.random.key(0), label)
         return found.z, first, found.loss
 
     return jax.jit(fn)

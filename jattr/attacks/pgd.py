@@ -1,7 +1,7 @@
 """Projected gradient ascent in a ball of bytes, and random signs: the attacks that need no knowledge of inversion.
 
 Madry, Makelov, Schmidt, Tsipras, Vladu, Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018,
-arXiv 1706.06083. Every step's picture is rounded to bytes before its loss and gradient are taken, so the best picture
+arXiv 1706.06083. Every step's image is rounded to bytes before its loss and gradient are taken, so the best image
 is the best of those that can be saved, and it lies in the ball exactly.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from jattr.errors import ImageError, InputError
 
 MAX_EPS = 255
-LossFn = Callable[[jax.Array], jax.Array]  # pictures [n, H, W, C] in [-1, 1] units -> what the attacker raises, [n]
+LossFn = Callable[[jax.Array], jax.Array]  # images [n, H, W, C] in [-1, 1] units -> what the attacker raises, [n]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class PgdConfig:
 
     steps: int = 20
     step_size: float | None = None  # bytes; None: 2.5 eps / steps, enough to cross the ball
-    random_start: bool = True  # in the ball; the untouched picture otherwise
+    random_start: bool = True  # in the ball; the untouched image otherwise
 
     def __post_init__(self) -> None:
         """Check every setting.
@@ -40,23 +40,23 @@ class PgdConfig:
 
 
 class Attacked(NamedTuple):
-    """Pictures after `pgd`."""
+    """Images after `pgd`."""
 
     pixels: Any  # uint8 [n, H, W, C], each byte within eps of the given one
-    before: Any  # [n], the loss of the given pictures
+    before: Any  # [n], the loss of the given images
     after: Any  # [n], the highest loss, that of `pixels`
 
 
 def check_attack(pixels: Any, eps: int) -> np.ndarray:
-    """Return the pictures, uint8 [n, H, W, C].
+    """Return the images, uint8 [n, H, W, C].
 
     Raises:
-      ImageError: pictures of another type.
+      ImageError: images of another type.
       InputError: eps is no whole number of bytes from 0 to 255.
     """
     array = np.asarray(pixels)
     if array.dtype != np.uint8 or array.ndim != 4 or not len(array):
-        raise ImageError(f"pictures are {array.dtype} {array.shape}; give uint8 [n, H, W, C]")
+        raise ImageError(f"images are {array.dtype} {array.shape}; give uint8 [n, H, W, C]")
     if isinstance(eps, bool) or not isinstance(eps, (int, np.integer)) or not 0 <= eps <= MAX_EPS:
         raise InputError(f"eps is {eps!r}; give a whole number of bytes, 0 to {MAX_EPS}")
     return array
@@ -74,19 +74,19 @@ def to_units(values: jax.Array) -> jax.Array:
 
 
 def sign_noise(pixels: Any, eps: int, *, key: jax.Array) -> np.ndarray:
-    """Return pictures [n, H, W, C] with every byte moved up or down by eps at random; up or down to the range's end."""
+    """Return images [n, H, W, C] with every byte moved up or down by eps at random; up or down to the range's end."""
     pixels = check_attack(pixels, eps)
     signs = np.asarray(jax.random.rademacher(key, pixels.shape, jnp.int32))
     return np.clip(pixels.astype(np.int32) + eps * signs, 0, 255).astype(np.uint8)
 
 
 def pgd(loss_fn: LossFn, pixels: Any, eps: Any, *, key: jax.Array, config: PgdConfig | None = None) -> Attacked:
-    """Return the pictures of the highest loss that signed gradient steps find within eps bytes.
+    """Return the images of the highest loss that signed gradient steps find within eps bytes.
 
     Pure, where `pixels` is an array of JAX; `jit` it with what `loss_fn` closes over as arguments.
 
     Args:
-      loss_fn: differentiable; pictures do not act on each other.
+      loss_fn: differentiable; images do not act on each other.
       pixels: uint8 [n, H, W, C].
       eps: whole bytes; may be traced.
       key: of the random start.

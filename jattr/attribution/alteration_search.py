@@ -1,4 +1,4 @@
-"""`--alteration`: what may have been done to the accused pictures, and each picture as it looks under that."""
+"""`--alteration`: what may have been done to the images, and each image as it looks under that."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jattr.alterations.chain import Chain
-from jattr.alterations.files import AlteredPictures, from_decoded, from_jpeg
+from jattr.alterations.files import AlteredImages, from_decoded, from_jpeg
 from jattr.alterations.geometry import only_tagged
 from jattr.alterations.history import find_jpeg
 from jattr.alterations.jpeg import DECODED
 from jattr.alterations.registry import REGISTRY, parse_chain
 from jattr.errors import ImageError, InputError, UnreadableJpegError
 from jattr.generators.base import Generator
-from jattr.images import Picture, load_picture
+from jattr.images import LoadedImage, load_image
 from jattr.images.fitting import channel_notes, with_channels
 from jattr.images.jpeg import read_coefficients
 from jattr.images.reading import read_bytes
 
 if TYPE_CHECKING:
-    from jattr.alterations.files import AlteredPictures
+    from jattr.alterations.files import AlteredImages
     from jattr.generators.base import Generator
     from jattr.inversion.config import InvertConfig
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 
 class Explanation(NamedTuple):
-    """A picture in an attribution that took it as altered in one way."""
+    """An image in an attribution that took it as altered in one way."""
 
     attribution: Attribution
-    picture: int  # its number there
+    image: int  # its number there
 
 
 def best_explanation(found: Sequence[Explanation]) -> Explanation:
@@ -61,42 +61,42 @@ AS_IT_IS = ", or take the pixels that a decoder makes of it as they are (--alter
 
 
 @dataclass(frozen=True, eq=False)
-class AccusedFile:
-    """One accused picture as read."""
+class ImageHypotheses:
+    """One image as read."""
 
     file: str
-    picture: Picture | None  # None: it cannot be used
-    forms: tuple[Picture, ...]  # for every candidate, where it may be unaltered
-    altered: tuple[AlteredPictures | None, ...]  # as it looks under each alternative; None: unaltered
+    image: LoadedImage | None  # None: it cannot be used
+    forms: tuple[LoadedImage, ...]  # for every candidate, where it may be unaltered
+    altered: tuple[AlteredImages | None, ...]  # as it looks under each alternative; None: unaltered
     reason: str  # why it cannot be used
     notes: tuple[str, ...] = ()  # on the alternatives
     incomplete: bool = False  # whether an alternative that should have been tried was not
 
     def all_notes(self) -> list[str]:
-        """Return what was changed to read the picture and to fit it to any candidate, each once."""
-        assert self.picture is not None
-        forms = self.forms or (self.picture,)
+        """Return what was changed to read the image and to fit it to any candidate, each once."""
+        assert self.image is not None
+        forms = self.forms or (self.image,)
         return list(dict.fromkeys([*(note for form in forms for note in form.notes), *self.notes]))
 
 
 @dataclass(frozen=True, eq=False)
-class PictureReader:
-    """Reads pictures for candidates, under alternatives of what may have been done to them."""
+class ImageReader:
+    """Reads images for candidates, under alternatives of what may have been done to them."""
 
     generators: Sequence[Generator]
     alternatives: Sequence[Alternative]
     config: InvertConfig
-    resize: bool  # bring pictures to the candidates' sizes
+    resize: bool  # bring images to the candidates' sizes
 
-    def read(self, file: str) -> AccusedFile:
-        """Return a picture; where it cannot be used, with the reason."""
+    def read(self, file: str) -> ImageHypotheses:
+        """Return an image; where it cannot be used, with the reason."""
         try:
-            picture = load_picture(file)
+            image = load_image(file)
             altered, notes, problems = [], [], []
-            each, incomplete = alternatives_of(self.alternatives, picture, self.generators, resize=self.resize)
+            each, incomplete = alternatives_of(self.alternatives, image, self.generators, resize=self.resize)
             for alternative in each:
                 try:
-                    altered.append(self._altered(alternative, picture))
+                    altered.append(self._altered(alternative, image))
                 except ImageError as error:
                     sound = not isinstance(error, UnreadableJpegError)
                     problems.append(f"{file!r}: {error}{'' if sound else AS_IT_IS}")
@@ -106,37 +106,39 @@ class PictureReader:
             if not altered:
                 raise ImageError(problems[0])
             unaltered = None in altered
-            forms = [picture.fit(gen.image_shape, resize=self.resize) for gen in self.generators] if unaltered else []
-            notes += [note for pictures in altered if pictures is not None for note in self._changed(picture, pictures)]
-            return AccusedFile(file, picture, tuple(forms), tuple(dict.fromkeys(altered)), "", tuple(notes), incomplete)
+            forms = [image.fit(gen.image_shape, resize=self.resize) for gen in self.generators] if unaltered else []
+            notes += [note for images in altered if images is not None for note in self._changed(image, images)]
+            return ImageHypotheses(
+                file, image, tuple(forms), tuple(dict.fromkeys(altered)), "", tuple(notes), incomplete
+            )
         except ImageError as error:
-            return AccusedFile(file, None, (), (), str(error))
+            return ImageHypotheses(file, None, (), (), str(error))
 
-    def _altered(self, alternative: Alternative, picture: Picture) -> AlteredPictures | None:
-        """Return a picture under an alternative; one that nobody asked for is not tried on other sizes."""
+    def _altered(self, alternative: Alternative, image: LoadedImage) -> AlteredImages | None:
+        """Return an image under an alternative; one that nobody asked for is not tried on other sizes."""
         if alternative.guessed:
             sizes = {gen.image_shape[:2] for gen in self.generators}
-            if not picture.jpeg:
+            if not image.jpeg:
                 return None
-            if sizes != {picture.pixels.shape[:2]}:
-                check_readable(picture)
+            if sizes != {image.pixels.shape[:2]}:
+                check_readable(image)
                 return None
             if len({gen.image_shape for gen in self.generators}) > 1:
-                check_readable(picture)
-                raise ImageError("the candidates make pictures of several kinds; give those of one kind")
+                check_readable(image)
+                raise ImageError("the candidates make images of several kinds; give those of one kind")
         if alternative.before is not None and alternative.before.free:
             from jattr.inversion.nuisance_fit import fit_factors
 
-            pixels = with_channels(picture.pixels, alternative.before.out_shape(self.generators[0].image_shape)[2])
+            pixels = with_channels(image.pixels, alternative.before.out_shape(self.generators[0].image_shape)[2])
             fitted = fit_factors(pixels, alternative.before, self.generators, self.config)
             alternative = dataclasses.replace(alternative, before=fitted)
-        return altered_picture(alternative, picture, self.generators[0])
+        return altered_image(alternative, image, self.generators[0])
 
-    def _changed(self, picture: Picture, pictures: AlteredPictures) -> tuple[str, ...]:
-        """Return what was changed to give a picture the channels that the alteration leaves."""
-        if pictures.quantised is not None and picture.jpeg:
+    def _changed(self, image: LoadedImage, images: AlteredImages) -> tuple[str, ...]:
+        """Return what was changed to give an image the channels that the alteration leaves."""
+        if images.quantised is not None and image.jpeg:
             return ()  # coefficients as the file has them
-        return channel_notes(picture.pixels, pictures.chain.out_shape(self.generators[0].image_shape)[2])
+        return channel_notes(image.pixels, images.chain.out_shape(self.generators[0].image_shape)[2])
 
 
 AUTO, NONE, JPEG = "auto", "none", "jpeg"
@@ -149,7 +151,7 @@ class Alternative:
     text: str
     before: Chain | None  # None: bytes as they are
     jpeg: bool  # followed by the compression that the file states
-    guessed: bool = False  # not asked for: where it does not fit, the picture is taken as it is
+    guessed: bool = False  # not asked for: where it does not fit, the image is taken as it is
 
 
 def parse_alternatives(texts: Sequence[str]) -> tuple[Alternative, ...]:
@@ -174,20 +176,20 @@ def parse_alternatives(texts: Sequence[str]) -> tuple[Alternative, ...]:
 
 
 def alternatives_of(
-    alternatives: Sequence[Alternative], picture: Picture, generators: Sequence[Generator], *, resize: bool
+    alternatives: Sequence[Alternative], image: LoadedImage, generators: Sequence[Generator], *, resize: bool
 ) -> tuple[tuple[Alternative, ...], bool]:
-    """Return the alternatives for a picture, and whether one that should be among them is not.
+    """Return the alternatives for an image, and whether one that should be among them is not.
 
-    Where nothing was named and the file asks to be shown turned, either the picture was turned when it was saved, or
+    Where nothing was named and the file asks to be shown turned, either the image was turned when it was saved, or
     only that request was added to its file. The second can be tried on candidates of one size only.
     """
-    text = only_tagged(picture.orientation, jpeg=picture.jpeg)
+    text = only_tagged(image.orientation, jpeg=image.jpeg)
     if not text or not any(alternative.guessed for alternative in alternatives):
         return tuple(alternatives), False
     if resize or len({gen.image_shape for gen in generators}) > 1:
         return tuple(alternatives), True
-    size, wanted = picture.pixels.shape[:2], generators[0].image_shape[:2]
-    if (size[::-1] if picture.orientation >= 5 else size) != wanted:
+    size, wanted = image.pixels.shape[:2], generators[0].image_shape[:2]
+    if (size[::-1] if image.orientation >= 5 else size) != wanted:
         return tuple(alternatives), False
     fitting = [alternative for alternative in alternatives if size == wanted or not alternative.guessed]
     return (*fitting, *parse_alternatives([text])), False
@@ -214,7 +216,7 @@ def check_one(alternatives: Sequence[Alternative]) -> None:
     """Check that nothing is chosen after looking: a calibration's error rates hold for one alteration, named before.
 
     Raises:
-      InputError: there are several, or one has an unknown factor, which is fitted to the picture.
+      InputError: there are several, or one has an unknown factor, which is fitted to the image.
     """
     free = [each.text for each in alternatives if each.before is not None and each.before.free]
     if len(alternatives) == 1 and not free:
@@ -226,94 +228,94 @@ def check_one(alternatives: Sequence[Alternative]) -> None:
     )
 
 
-def altered_picture(alternative: Alternative, picture: Picture, gen: Generator) -> AlteredPictures | None:
-    """Return a picture as altered in this way; None where it is to be taken as it is.
+def altered_image(alternative: Alternative, image: LoadedImage, gen: Generator) -> AlteredImages | None:
+    """Return an image as altered in this way; None where it is to be taken as it is.
 
     Raises:
-      ImageError: the alteration does not lead to a picture of this size, or the file is no JPEG that jattr reads;
+      ImageError: the alteration does not lead to an image of this size, or the file is no JPEG that jattr reads;
         UnreadableJpegError where its pixels may mislead, too.
     """
     if alternative.before is None:
         return None
-    if not alternative.jpeg or not (picture.jpeg or alternative.guessed):
-        return _saved_again(alternative, picture, gen)
-    data = read_bytes(picture.path)
-    if hashlib.sha256(data).hexdigest() != picture.sha256:
+    if not alternative.jpeg or not (image.jpeg or alternative.guessed):
+        return _saved_again(alternative, image, gen)
+    data = read_bytes(image.path)
+    if hashlib.sha256(data).hexdigest() != image.sha256:
         raise ImageError("was changed while it was read; give a file that nobody writes to")
     altered = from_jpeg([data], alternative.before)
     try:
         shape = altered.chain.out_shape(gen.image_shape)
     except InputError as error:
         raise ImageError(str(error)) from None
-    _check_size(alternative, picture, shape)
+    _check_size(alternative, image, shape)
     return altered
 
 
-def check_readable(picture: Picture) -> None:
+def check_readable(image: LoadedImage) -> None:
     """Check that a JPEG file whose compression is not modelled is sound all the same.
 
     Raises:
       UnreadableJpegError: it is damaged, or coded in a way that jattr does not decode.
     """
     try:
-        read_coefficients(read_bytes(picture.path))
+        read_coefficients(read_bytes(image.path))
     except UnreadableJpegError:
         raise
     except ImageError:
         return  # sound, but of a size, sampling or colour whose coefficients are not read
 
 
-def _saved_again(alternative: Alternative, picture: Picture, gen: Generator) -> AlteredPictures:
-    """Return a picture whose file states no compression; if there was one, it is named or looked for.
+def _saved_again(alternative: Alternative, image: LoadedImage, gen: Generator) -> AlteredImages:
+    """Return an image whose file states no compression; if there was one, it is named or looked for.
 
     Raises:
-      ImageError: the alteration does not lead to a picture of this size, or the picture shows no compression.
+      ImageError: the alteration does not lead to an image of this size, or the image shows no compression.
     """
     chain = alternative.before
     assert chain is not None
     shape = chain.out_shape(gen.image_shape)
-    _check_size(alternative, picture, shape)  # which compression keeps
+    _check_size(alternative, image, shape)  # which compression keeps
     if alternative.jpeg:
-        found = find_jpeg(with_channels(picture.pixels, chain.out_shape(gen.image_shape)[2]))
+        found = find_jpeg(with_channels(image.pixels, chain.out_shape(gen.image_shape)[2]))
         if found is None:
             raise ImageError(
                 "is no JPEG and shows no trace of having been one; write its quality, as jpeg:75, or leave jpeg away"
             )
         chain = Chain((*chain.steps, found))
-    elif chain.jpeg is not None and picture.jpeg:
+    elif chain.jpeg is not None and image.jpeg:
         raise ImageError(f"is a JPEG file and states its own compression; write jpeg in place of {chain.jpeg.text}")
     chain.out_shape(gen.image_shape)
-    pixels = with_channels(picture.pixels, shape[2])[None]
-    return AlteredPictures(pixels, chain) if chain.jpeg is None else from_decoded(pixels, chain)
+    pixels = with_channels(image.pixels, shape[2])[None]
+    return AlteredImages(pixels, chain) if chain.jpeg is None else from_decoded(pixels, chain)
 
 
-def _check_size(alternative: Alternative, picture: Picture, shape: tuple[int, int, int]) -> None:
-    if picture.pixels.shape[:2] != shape[:2]:
-        height, width = picture.pixels.shape[:2]
+def _check_size(alternative: Alternative, image: LoadedImage, shape: tuple[int, int, int]) -> None:
+    if image.pixels.shape[:2] != shape[:2]:
+        height, width = image.pixels.shape[:2]
         raise ImageError(
-            f"the picture is {height}x{width}, after {alternative.text!r} a candidate's is {shape[0]}x{shape[1]}; give"
+            f"the image is {height}x{width}, after {alternative.text!r} a candidate's is {shape[0]}x{shape[1]}; give"
             " the alteration that was made, such as resize:HEIGHTxWIDTH:FILTER"
         )
 
 
-def joined(pictures: Sequence[AlteredPictures]) -> AlteredPictures:
-    """Return pictures of one chain and shape as one set."""
-    quantised = [p.quantised for p in pictures if p.quantised is not None]
-    pixels = np.concatenate([p.pixels for p in pictures])
-    return AlteredPictures(pixels, pictures[0].chain, np.concatenate(quantised) if quantised else None)
+def joined(images: Sequence[AlteredImages]) -> AlteredImages:
+    """Return images of one chain and shape as one set."""
+    quantised = [p.quantised for p in images if p.quantised is not None]
+    pixels = np.concatenate([p.pixels for p in images])
+    return AlteredImages(pixels, images[0].chain, np.concatenate(quantised) if quantised else None)
 
 
-def stated_picture(text: str, picture: Picture, gen: Generator) -> AlteredPictures:
-    """Return a picture under the alteration that a result states.
+def stated_image(text: str, image: LoadedImage, gen: Generator) -> AlteredImages:
+    """Return an image under the alteration that a result states.
 
     Raises:
-      ImageError: the picture cannot have been altered in this way.
+      ImageError: the image cannot have been altered in this way.
       InputError: the text is no alteration.
     """
     steps = text.split(",")
     own = steps[-1].startswith(f"{JPEG}:") and not steps[-1].endswith(f":{DECODED}")
     before = parse_chain(",".join(steps[:-1] if own else steps))
-    found = altered_picture(Alternative(text, before, jpeg=own), picture, gen)
+    found = altered_image(Alternative(text, before, jpeg=own), image, gen)
     assert found is not None
     if found.chain.text != text:
         raise ImageError(f"was altered by {found.chain.text!r}, the result states {text!r}")

@@ -1,4 +1,4 @@
-"""`attribute`: which of the candidates made each picture, with certificates."""
+"""`attribute`: which of the candidates made each image, with certificates."""
 
 import dataclasses
 from collections.abc import MutableMapping, Sequence
@@ -9,11 +9,11 @@ import jax
 import numpy as np
 
 from jattr.alterations.chain import Chain
-from jattr.alterations.files import AlteredPictures
+from jattr.alterations.files import AlteredImages
 from jattr.attribution.calibrate import calibration_config, check_calibration, condition_of, judged
-from jattr.attribution.caveats import NO_DOUBT, Doubt, doubted, doubted_judgement
+from jattr.attribution.caveats import NO_CAVEAT, Caveat, judgement_with_caveat, with_caveat
 from jattr.attribution.evidence import best_of, residuals_of, verdicts_of
-from jattr.attribution.pilot import Rehearsal, Rehearsals
+from jattr.attribution.pilot import PilotStudies, PilotStudy
 from jattr.attribution.racing import CUT_SHORT, make_inverters, search
 from jattr.decision.calibration import Calibration
 from jattr.decision.judgement import Judgement
@@ -23,20 +23,20 @@ from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator
 from jattr.images import to_byte, to_float
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.evaluate import make_pictures
+from jattr.inversion.evaluate import make_images
 from jattr.inversion.multistart import Search
-from jattr.inversion.observation.base import Accused, check_pixels
-from jattr.inversion.observation.make import make_accused
+from jattr.inversion.observation.base import Observation, check_pixels
+from jattr.inversion.observation.make import make_observation
 
-_REHEARSALS: dict[str, Rehearsal] = {}  # of this process
+_PILOT_STUDIES: dict[str, PilotStudy] = {}  # of this process
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """What `attribute` found, for every picture and candidate."""
+    """What `attribute` found, for every image and candidate."""
 
     candidates: tuple[Generator, ...] = field(repr=False)
-    verdicts: tuple[Verdict, ...]  # one a picture
+    verdicts: tuple[Verdict, ...]  # one an image
     residual: np.ndarray  # [images, candidates], mean squared, [-1, 1] units, or the distance's; inf: all failed
     latents: tuple[np.ndarray, ...] = field(repr=False)  # by candidate, [images, *latent_shape] float32, the best
     labels: np.ndarray = field(repr=False)  # [images, candidates] int32; -1 if unconditional
@@ -45,30 +45,30 @@ class Attribution:
     searches: tuple[tuple[tuple[Search, ...], ...], ...] = field(repr=False)  # [images][candidates], restarts that ran
     noise: np.ndarray = field(repr=False)  # [candidates], the residual that the true latent leaves
     scores: np.ndarray = field(repr=False)  # [images, candidates], log10 residual after the first restarts: `calibrate`
-    alteration: Chain | None = None  # what was taken to have been done to the pictures
-    judgements: tuple[Judgement | None, ...] = ()  # by a calibration, of pictures without a certificate
+    alteration: Chain | None = None  # what was taken to have been done to the images
+    judgements: tuple[Judgement | None, ...] = ()  # by a calibration, of images without a certificate
 
-    def reproduction(self, picture: int, candidate: int) -> np.ndarray | None:
-        """Return the candidate's best picture [H, W, C] float32, not clipped; None if every restart failed.
+    def reproduction(self, image: int, candidate: int) -> np.ndarray | None:
+        """Return the candidate's best image [H, W, C] float32, not clipped; None if every restart failed.
 
-        Of altered pictures it is the picture as it was before: see `altered_reproduction`.
+        Of altered images it is the image as it was before: see `altered_reproduction`.
         """
-        if not np.isfinite(self.residual[picture, candidate]):
+        if not np.isfinite(self.residual[image, candidate]):
             return None
         gen = self.candidates[candidate]
-        label = None if not gen.num_classes else self.labels[picture, candidate][None]
-        return make_pictures(gen, self.latents[candidate][picture][None], label)[0]
+        label = None if not gen.num_classes else self.labels[image, candidate][None]
+        return make_images(gen, self.latents[candidate][image][None], label)[0]
 
-    def altered_reproduction(self, picture: int, candidate: int) -> np.ndarray | None:
-        """Return the candidate's best picture as it looks after the alteration [H', W', C'] float32."""
-        made = self.reproduction(picture, candidate)
+    def altered_reproduction(self, image: int, candidate: int) -> np.ndarray | None:
+        """Return the candidate's best image as it looks after the alteration [H', W', C'] float32."""
+        made = self.reproduction(image, candidate)
         if made is None or self.alteration is None or not np.isfinite(made).all():
             return made
         pixels = to_byte(made[None], rule=self.candidates[candidate].rounding or "round")
         return to_float(self.alteration.looks(pixels)[0])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the findings as JSON values: `candidates` and `pictures`, as in `result.json`, without latents."""
+        """Return the findings as JSON values: `candidates` and `images`, as in `result.json`, without latents."""
         from jattr.attribution.result_json import candidate_record, finding_record
 
         return {
@@ -91,29 +91,29 @@ def attribute(
     decision: DecisionConfig | None = None,
     key: Any = None,
     progress: Any = None,
-    rehearsals: MutableMapping[str, Rehearsal] | None = None,
+    pilot_studies: MutableMapping[str, PilotStudy] | None = None,
     calibration: Calibration | None = None,
-    doubts: Sequence[Doubt] | None = None,
+    caveats: Sequence[Caveat] | None = None,
 ) -> Attribution:
-    """Return which of the generators made each picture.
+    """Return which of the generators made each image.
 
     Args:
       images: uint8 [n, H, W, C] (or floats in [-1, 1], rounded to bytes); or one such array for each candidate, the
-        same pictures in the candidates' shapes. Or `AlteredPictures`, with what was done to them.
+        same images in the candidates' shapes. Or `AlteredPictures`, with what was done to them.
       generators: the candidates.
       config: of the inversion.
       decision: thresholds of verdicts without certificate.
       key: PRNG key; None: from `config.seed`.
-      progress: called with (done, total) searches of picture and candidate.
-      rehearsals: known ones by name, and where new ones are put; None: those of this process.
-      calibration: of these candidates and settings; pictures without a certificate are judged by it at
+      progress: called with (done, total) searches of image and candidate.
+      pilot_studies: known ones by name, and where new ones are put; None: those of this process.
+      calibration: of these candidates and settings; images without a certificate are judged by it at
         `decision.alpha`, where it has their alteration.
-      doubts: of each picture, what its file says that the arrays do not: `doubt_of`; None: they are as they were made,
+      caveats: of each image, what its file says that the arrays do not: `caveat_of`; None: they are as they were made,
         but for the alteration.
 
     Raises:
       GeneratorError: no candidates, or two with one name.
-      ImageError: pictures that do not have the candidates' shape, or doubts of another number of them.
+      ImageError: images that do not have the candidates' shape, or doubts of another number of them.
       InputError: a calibration of other models, settings or versions.
     """
     config, decision = config or InvertConfig(), decision or DecisionConfig()
@@ -122,26 +122,26 @@ def attribute(
     if calibration is not None:
         config = calibration_config(config)
         check_calibration(calibration, generators, config)
-    accused = _accused(images, generators, config)
+    observation = _observations(images, generators, config)
     if config.distance is not None:
         decision = dataclasses.replace(decision, thresholds=False)
     key = jax.random.key(config.seed) if key is None else key
-    inverters = make_inverters(accused, config, key)
-    rehearsed = Rehearsals(config, key, _REHEARSALS if rehearsals is None else rehearsals)
-    cut = search(list(dict.fromkeys(inverters)), config, decision, rehearsed, progress)
+    inverters = make_inverters(observation, config, key)
+    studies = PilotStudies(config, key, _PILOT_STUDIES if pilot_studies is None else pilot_studies)
+    cut = search(list(dict.fromkeys(inverters)), config, decision, studies, progress)
     residuals = {inverter: residuals_of(inverter) for inverter in dict.fromkeys(inverters)}
-    evidence, verdicts = verdicts_of(generators, inverters, residuals, rehearsed, decision)
+    evidence, verdicts = verdicts_of(generators, inverters, residuals, studies, decision)
     scores = np.stack([scores_of(inverter.fair) for inverter in inverters], axis=1)
-    chain = images.chain if isinstance(images, AlteredPictures) else None
-    doubts = _doubts(doubts, len(verdicts))
-    verdicts = [doubted(verdict, doubt) for verdict, doubt in zip(verdicts, doubts, strict=True)]
+    chain = images.chain if isinstance(images, AlteredImages) else None
+    caveats = _caveats(caveats, len(verdicts))
+    verdicts = [with_caveat(verdict, caveat) for verdict, caveat in zip(verdicts, caveats, strict=True)]
     judgements: list[Judgement | None] = [None] * len(verdicts)
     if calibration is not None:
         condition = condition_of(chain)
         unlike = "" if condition in calibration.conditions else condition
-        apart = [d.apart or unlike or (CUT_SHORT if short else "") for d, short in zip(doubts, cut, strict=True)]
+        apart = [d.apart or unlike or (CUT_SHORT if short else "") for d, short in zip(caveats, cut, strict=True)]
         found = judged(calibration, generators, scores, verdicts, evidence, condition, decision.alpha, apart)
-        judgements = [None if j is None else doubted_judgement(j, d) for j, d in zip(found, doubts, strict=True)]
+        judgements = [None if j is None else judgement_with_caveat(j, d) for j, d in zip(found, caveats, strict=True)]
         verdicts = [_calibrated(v, j, why) for v, j, why in zip(verdicts, judgements, apart, strict=True)]
     best = [best_of(inverter) for inverter in inverters]
     return Attribution(
@@ -153,7 +153,7 @@ def attribute(
         evidence=tuple(evidence),
         support=np.stack([each.support for each in best], axis=1),
         searches=tuple(tuple(inverter.searches(i) for inverter in inverters) for i in range(len(verdicts))),
-        noise=np.array([inverter.accused.noise for inverter in inverters]),
+        noise=np.array([inverter.observation.noise for inverter in inverters]),
         alteration=chain,
         scores=scores,
         judgements=tuple(judgements),
@@ -167,11 +167,11 @@ def _calibrated(verdict: Verdict, judgement: Judgement | None, apart: str) -> Ve
     return verdict if verdict.certificate is not None else not_calibrated(verdict, apart)
 
 
-def _doubts(doubts: Sequence[Doubt] | None, pictures: int) -> list[Doubt]:
-    """Return a doubt for each picture."""
-    given = [NO_DOUBT] * pictures if doubts is None else list(doubts)
-    if len(given) != pictures:
-        raise ImageError(f"there are {len(given)} doubts of {pictures} pictures; give one for each, or none at all")
+def _caveats(caveats: Sequence[Caveat] | None, images: int) -> list[Caveat]:
+    """Return a doubt for each image."""
+    given = [NO_CAVEAT] * images if caveats is None else list(caveats)
+    if len(given) != images:
+        raise ImageError(f"there are {len(given)} doubts of {images} images; give one for each, or none at all")
     return given
 
 
@@ -184,16 +184,16 @@ def _check_names(generators: tuple[Generator, ...]) -> None:
         raise GeneratorError(f"two candidates are called {twice[0]!r}; give each its own name")
 
 
-def _accused(images: Any, generators: tuple[Generator, ...], config: InvertConfig) -> list[Accused]:
-    """Return the pictures as the searches of each candidate see them."""
-    if isinstance(images, AlteredPictures):
-        return [make_accused(gen, images, config) for gen in generators]
+def _observations(images: Any, generators: tuple[Generator, ...], config: InvertConfig) -> list[Observation]:
+    """Return the images as the searches of each candidate see them."""
+    if isinstance(images, AlteredImages):
+        return [make_observation(gen, images, config) for gen in generators]
     arrays = list(images) if isinstance(images, (list, tuple)) else [images] * len(generators)
     if len(arrays) != len(generators):
         raise ImageError(
-            f"there are {len(arrays)} arrays of pictures for {len(generators)} candidates; give one for each"
+            f"there are {len(arrays)} arrays of images for {len(generators)} candidates; give one for each"
         )
     pixels = [check_pixels(gen, array) for gen, array in zip(generators, arrays, strict=True)]
     if len({len(p) for p in pixels}) > 1:
-        raise ImageError("the arrays hold different numbers of pictures; give the same pictures for every candidate")
-    return [make_accused(gen, mine, config) for gen, mine in zip(generators, pixels, strict=True)]
+        raise ImageError("the arrays hold different numbers of images; give the same images for every candidate")
+    return [make_observation(gen, mine, config) for gen, mine in zip(generators, pixels, strict=True)]

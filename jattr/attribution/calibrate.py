@@ -1,7 +1,7 @@
-"""`calibrate`: searches of known pictures, whose scores turn a new picture's into error rates.
+"""`calibrate`: searches of known images, whose scores turn a new image's into error rates.
 
 A score is log10 of the best residual of a candidate's first `FAIR` restarts, searched as `attribute` does it, without
-regard to other candidates. Of own pictures it is kept, too, which of these restarts arrived: their power.
+regard to other candidates. Of own images it is kept, too, which of these restarts arrived: their power.
 `decision/judgement.py` says what follows from scores, docs/guarantee.md what is guaranteed.
 """
 
@@ -26,21 +26,21 @@ from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.evaluate import make_pictures
+from jattr.inversion.evaluate import make_images
 from jattr.inversion.multistart import rounds
-from jattr.inversion.observation.make import given_distance, make_accused
+from jattr.inversion.observation.make import given_distance, make_observation
 from jattr.inversion.two_stage import make_inverter
 from jattr.inversion.warm_start import LARGE_POOL
 
-CLEAN = "clean"  # the condition of pictures to which nothing was done
-BLOCK = 64  # pictures searched together
-MAX_PICTURES = 100_000
+CLEAN = "clean"  # the condition of images to which nothing was done
+BLOCK = 64  # images searched together
+MAX_IMAGES = 100_000
 SAME = "which would count as two where they are one"
 Progress = Callable[[int], object]  # called with the number of searches that are done anew
 
 
 def calibration_config(config: InvertConfig) -> InvertConfig:
-    """Return the settings of a run that a calibration judges: what depends on the number of pictures is fixed."""
+    """Return the settings of a run that a calibration judges: what depends on the number of images is fixed."""
     return config if config.pool is not None else dataclasses.replace(config, pool=LARGE_POOL)
 
 
@@ -59,7 +59,7 @@ def run_versions() -> dict[str, str]:
 
 
 def condition_of(chain: Chain | None) -> str:
-    """Return the name of the condition that a chain makes of pictures which are as they were made before it."""
+    """Return the name of the condition that a chain makes of images which are as they were made before it."""
     return CLEAN if chain is None or not chain.steps else chain.text
 
 
@@ -74,16 +74,16 @@ def calibrate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Return the calibration of candidates: scores of their own pictures and of others', clean and altered.
+    """Return the calibration of candidates: scores of their own images and of others', clean and altered.
 
     Args:
-      generators: the candidates, all of one picture shape.
-      negatives: pictures that none of them made, uint8 [n, H, W, C] of that shape, by kind, no two of them equal.
+      generators: the candidates, all of one image shape.
+      negatives: images that none of them made, uint8 [n, H, W, C] of that shape, by kind, no two of them equal.
       chains: alterations to calibrate for, besides none.
-      own: pictures of each candidate.
-      others: of them, how many are searched under each other candidate as pictures that it did not make.
+      own: images of each candidate.
+      others: of them, how many are searched under each other candidate as images that it did not make.
       config: of the searches.
-      seed: of the own pictures; never use it again for pictures that are to be judged.
+      seed: of the own images; never use it again for images that are to be judged.
       progress: called with the number of searches done since the last call.
 
     Raises:
@@ -94,10 +94,10 @@ def calibrate(
     generators = [config.view(gen) for gen in generators]
     _check(generators, negatives or {}, own, others)
     _check_chains(chains, config)
-    pictures = {gen.name: own_pictures(gen, own, seed) for gen in generators}
+    images = {gen.name: own_images(gen, own, seed) for gen in generators}
     candidates = {}
     for gen in generators:
-        foreign = {OTHER + name: made[:others] for name, made in pictures.items() if name != gen.name and others}
+        foreign = {OTHER + name: made[:others] for name, made in images.items() if name != gen.name and others}
         foreign |= dict(negatives or {})
         samples = {}
         for chain in (Chain(()), *chains):
@@ -106,7 +106,7 @@ def calibrate(
                 kind: fair_searches(
                     gen, pixels, chain, config, jax.random.fold_in(key, number), progress, kind=kind or OTHER + gen.name
                 )
-                for number, (kind, pixels) in enumerate({"": pictures[gen.name], **foreign}.items())
+                for number, (kind, pixels) in enumerate({"": images[gen.name], **foreign}.items())
             }
             scores = {kind: tuple(values.tolist()) for kind, (values, _) in found.items()}
             made = {kind: seed for kind in scores if kind.startswith(OTHER)}
@@ -130,12 +130,12 @@ def _check_chains(chains: Sequence[Chain], config: InvertConfig) -> None:
         raise InputError(f"distance {config.distance!r} and alteration {chains[0].text!r}; give one of them")
 
 
-def own_pictures(gen: Generator, count: int, seed: int) -> np.ndarray:
-    """Return pictures [n, H, W, C] uint8 that a generator makes of latents from its prior, of all its classes."""
+def own_images(gen: Generator, count: int, seed: int) -> np.ndarray:
+    """Return images [n, H, W, C] uint8 that a generator makes of latents from its prior, of all its classes."""
     keys = jax.random.split(candidate_key(jax.random.key(seed), gen))
     z = np.asarray(gen.sample_latent(keys[0], count))
     label = np.asarray(jax.random.randint(keys[1], (count,), 0, gen.num_classes)) if gen.num_classes else None
-    return to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round")
+    return to_byte(make_images(gen, z, label), rule=gen.rounding or "round")
 
 
 def fair_scores(
@@ -148,7 +148,7 @@ def fair_scores(
     *,
     kind: str = "",
 ) -> np.ndarray:
-    """Return the score [n] of each picture, altered by the chain first, under one candidate."""
+    """Return the score [n] of each image, altered by the chain first, under one candidate."""
     return fair_searches(gen, pixels, chain, config, key, progress, kind=kind)[0]
 
 
@@ -162,17 +162,17 @@ def fair_searches(
     *,
     kind: str = "",
 ) -> tuple[np.ndarray, Restarts | None]:
-    """Return what `fair_scores` does, and how the restarts went; None without pictures.
+    """Return what `fair_scores` does, and how the restarts went; None without images.
 
-    `kind` says whose pictures these are. What an alteration has of chance, as noise, is drawn for each picture anew: by
-    `config.seed`, the kind and the picture's number, so it is the same under every candidate.
+    `kind` says whose images these are. What an alteration has of chance, as noise, is drawn for each image anew: by
+    `config.seed`, the kind and the image's number, so it is the same under every candidate.
     """
     draws = _draws(config.seed, kind, len(pixels))
     found, used, arrived = list[float](), list[int](), list[bool]()
     for number, at in enumerate(range(0, len(pixels), BLOCK)):
         some = pixels[at : at + BLOCK]
-        accused = make_accused(gen, alter(some, chain, draws[at : at + BLOCK]) if chain.steps else some, config)
-        inverter = make_inverter(accused, config, jax.random.fold_in(candidate_key(key, gen), number))
+        observation = make_observation(gen, alter(some, chain, draws[at : at + BLOCK]) if chain.steps else some, config)
+        inverter = make_inverter(observation, config, jax.random.fold_in(candidate_key(key, gen), number))
         for restarts in rounds(inverter.restarts):
             if restarts.start < FAIR:
                 open_ = [i for i in range(len(some)) if not (config.early_stop and inverter.arrived(i))]
@@ -187,7 +187,7 @@ def fair_searches(
 
 
 def _draws(seed: int, kind: str, count: int) -> list[tuple[int, int]]:
-    """Return the numbers by which the alteration of each picture of a kind is drawn."""
+    """Return the numbers by which the alteration of each image of a kind is drawn."""
     whose = int(hashlib.sha256(json.dumps([seed, kind]).encode()).hexdigest(), 16)
     return [(whose, number) for number in range(count)]
 
@@ -198,14 +198,14 @@ def _check(generators: Sequence[Generator], negatives: Mapping[str, np.ndarray],
     shapes = {gen.image_shape for gen in generators}
     if len(shapes) > 1:
         raise InputError(
-            f"the candidates make pictures of shapes {sorted(shapes)}; calibrate those of one shape together"
+            f"the candidates make images of shapes {sorted(shapes)}; calibrate those of one shape together"
         )
     for name, value in (("own", own), ("others", others)):
-        if isinstance(value, bool) or not isinstance(value, int) or not (name == "own") <= value <= MAX_PICTURES:
-            raise InputError(f"{name} is {value!r}; give a whole number up to {MAX_PICTURES}")
+        if isinstance(value, bool) or not isinstance(value, int) or not (name == "own") <= value <= MAX_IMAGES:
+            raise InputError(f"{name} is {value!r}; give a whole number up to {MAX_IMAGES}")
     if others > own:
         raise InputError(
-            f"{others} pictures of each other candidate were asked for, but {own} are made; give at most that"
+            f"{others} images of each other candidate were asked for, but {own} are made; give at most that"
         )
     _check_negatives(negatives, generators[0].image_shape)
 
@@ -216,18 +216,18 @@ def _check_negatives(negatives: Mapping[str, np.ndarray], shape: tuple[int, int,
         check_name(kind, "a kind of negatives")
         if kind.startswith(OTHER):
             raise InputError(
-                f"a kind of negatives is {kind!r}; names from {OTHER!r} on are those of pictures that candidates made:"
+                f"a kind of negatives is {kind!r}; names from {OTHER!r} on are those of images that candidates made:"
                 " give it another name"
             )
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != shape:
             raise ImageError(f"negatives {kind!r} are {pixels.dtype} {pixels.shape}; give uint8 [n, {shape}]")
         if not len(pixels):
-            raise ImageError(f"there are 0 negatives {kind!r}; give at least one picture, or leave that kind away")
-        for number, picture in enumerate(pixels):
+            raise ImageError(f"there are 0 negatives {kind!r}; give at least one image, or leave that kind away")
+        for number, image in enumerate(pixels):
             place = f"{kind!r} {number}"
-            other = known.setdefault(hashlib.sha256(picture.tobytes()).digest(), place)
+            other = known.setdefault(hashlib.sha256(image.tobytes()).digest(), place)
             if other != place:
-                raise ImageError(f"negatives {other} and {place} are equal pictures, {SAME}; leave one away")
+                raise ImageError(f"negatives {other} and {place} are equal images, {SAME}; leave one away")
 
 
 def check_calibration(calibration: Calibration, generators: Sequence[Generator], config: InvertConfig) -> None:
@@ -249,17 +249,17 @@ def judged(
     alpha: float,
     apart: Sequence[str],
 ) -> list[Judgement | None]:
-    """Return the judgement of every picture without certificate that is like those of the calibration; else None.
+    """Return the judgement of every image without certificate that is like those of the calibration; else None.
 
     Args:
       calibration: of the candidates.
       generators: the candidates.
-      scores: [pictures, candidates].
-      verdicts: of the pictures, so far.
-      evidence: [pictures][candidates], how many restarts were run.
-      condition: what was done to the pictures.
+      scores: [images, candidates].
+      verdicts: of the images, so far.
+      evidence: [images][candidates], how many restarts were run.
+      condition: what was done to the images.
       alpha: level of both errors.
-      apart: of each picture what sets it apart from those of the calibration; "": nothing does.
+      apart: of each image what sets it apart from those of the calibration; "": nothing does.
     """
     names = [gen.name for gen in generators]
     return [

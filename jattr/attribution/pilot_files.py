@@ -1,4 +1,4 @@
-"""Rehearsals kept in the user's cache folder, one small JSON file each: a second run need not search own pictures."""
+"""Pilot studies kept in the user's cache folder, one small JSON file each: a second run need not search own images."""
 
 import contextlib
 import json
@@ -8,20 +8,20 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from jattr.attribution.pilot import Rehearsal
+from jattr.attribution.pilot import PilotStudy
 from jattr.bounded_json import read_json_text
 from jattr.errors import InputError
 
 
-class RehearsalFiles(MutableMapping[str, Rehearsal]):
-    """Rehearsals by name; those of this run in memory, all of them in a folder. A folder that fails is done without."""
+class PilotStudyFiles(MutableMapping[str, PilotStudy]):
+    """Pilot studies by name; those of this run in memory, all of them in a folder. A folder that fails is done without."""
 
     def __init__(self, folder: Path | None):
         """Prepare; nothing is read or made yet."""
-        self.folder, self.known = folder, dict[str, Rehearsal]()
+        self.folder, self.known = folder, dict[str, PilotStudy]()
 
-    def __getitem__(self, name: str) -> Rehearsal:
-        """Return the rehearsal; a file that does not hold one counts as missing."""
+    def __getitem__(self, name: str) -> PilotStudy:
+        """Return the pilot study; a file that does not hold one counts as missing."""
         if name not in self.known:
             found = None if self.folder is None else _read(self.folder / f"{name}.json")
             if found is None:
@@ -29,8 +29,8 @@ class RehearsalFiles(MutableMapping[str, Rehearsal]):
             self.known[name] = found
         return self.known[name]
 
-    def __setitem__(self, name: str, value: Rehearsal) -> None:
-        """Keep a rehearsal, in its file whole or not at all."""
+    def __setitem__(self, name: str, value: PilotStudy) -> None:
+        """Keep a pilot study, in its file whole or not at all."""
         self.known[name] = value
         if self.folder is None:
             return
@@ -44,7 +44,7 @@ class RehearsalFiles(MutableMapping[str, Rehearsal]):
                 part.unlink()
 
     def __delitem__(self, name: str) -> None:
-        """Forget a rehearsal of this run."""
+        """Forget a pilot study of this run."""
         del self.known[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -56,10 +56,10 @@ class RehearsalFiles(MutableMapping[str, Rehearsal]):
         return len(self.known)
 
 
-def _read(path: Path) -> Rehearsal | None:
+def _read(path: Path) -> PilotStudy | None:
     try:
         data: Any = read_json_text(path.read_text(encoding="utf-8"))
-        found = Rehearsal(float(data.pop("miss")), tuple(data.pop("used")), tuple(data.pop("arrived")), **data)
+        found = PilotStudy(float(data.pop("miss")), tuple(data.pop("used")), tuple(data.pop("arrived")), **data)
         kinds = [type(value) for value in (*found.used, *found.arrived)]
         sound = kinds == [int] * len(found.used) + [bool] * len(found.used)
         sound = sound and math.isfinite(found.miss) and found.miss > 0 and bool(found.restarts)

@@ -1,4 +1,4 @@
-"""Several candidates over the same pictures: who searches on, and until when."""
+"""Several candidates over the same images: who searches on, and until when."""
 
 import contextlib
 import logging
@@ -8,12 +8,12 @@ from typing import Any
 
 import jax
 
-from jattr.attribution.pilot import Rehearsals, candidate_key
+from jattr.attribution.pilot import PilotStudies, candidate_key
 from jattr.decision.scores import FAIR
 from jattr.decision.verdict import DecisionConfig
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.multistart import Inverter, rounds
-from jattr.inversion.observation.base import Accused
+from jattr.inversion.observation.base import Observation
 from jattr.inversion.scheduler import FAR
 from jattr.inversion.two_stage import make_inverter
 
@@ -39,30 +39,34 @@ def _prepare(inverter: Inverter) -> None:
         log.debug("compiling ahead for %r: %s", inverter.gen.name, error)
 
 
-CUT_SHORT = "a picture that one candidate brought to the floor, without a certificate, before the others' fair trial"
+CUT_SHORT = "an image that one candidate brought to the floor, without a certificate, before the others' fair trial"
 
 
-def make_inverters(accused: Sequence[Accused], config: InvertConfig, key: jax.Array) -> list[Inverter]:
-    """Return the inverter of each candidate: one for all of one digest, rounding rule, prior and the same pictures."""
+def make_inverters(observation: Sequence[Observation], config: InvertConfig, key: jax.Array) -> list[Inverter]:
+    """Return the inverter of each candidate: one for all of one digest, rounding rule, prior and the same images."""
     made: dict[tuple[Any, ...], Inverter] = {}
     inverters = []
-    for mine in accused:
+    for mine in observation:
         gen = mine.gen
         name = (gen.digest, gen.rounding, gen.prior, gen.space, gen.settings)
         twin = made.get(name)
-        if twin is None or not twin.accused.same(mine):
+        if twin is None or not twin.observation.same(mine):
             twin = made[name] = make_inverter(mine, config, candidate_key(key, mine.maker))
         inverters.append(twin)
     return inverters
 
 
 def search(
-    inverters: list[Inverter], config: InvertConfig, decision: DecisionConfig, rehearsals: Rehearsals, progress: Any
+    inverters: list[Inverter],
+    config: InvertConfig,
+    decision: DecisionConfig,
+    pilot_studies: PilotStudies,
+    progress: Any,
 ) -> list[bool]:
-    """Run rounds of restarts, cheap candidates first; return for which pictures some candidate had no fair trial.
+    """Run rounds of restarts, cheap candidates first; return for which images some candidate had no fair trial.
 
-    A picture that some candidate has brought to the floor is not searched on; where one is far ahead near the floor,
-    only that one searches on, once the others have had a fair trial. A picture that all leave far from it is searched
+    An image that some candidate has brought to the floor is not searched on; where one is far ahead near the floor,
+    only that one searches on, once the others have had a fair trial. An image that all leave far from it is searched
     until a candidate would have been found but for `decision.miss_chance`, unless the number of restarts was chosen;
     of one that it leaves below `FAR`, which may be a hard one of its own, it takes all its restarts.
     """
@@ -76,7 +80,7 @@ def search(
             for inverter in inverters:
                 if not restarts.start:
                     wait_for(inverter)
-                _round(inverter, inverters, restarts, config, decision, rehearsals)
+                _round(inverter, inverters, restarts, config, decision, pilot_studies)
                 if progress and not restarts.start:
                     done += count
                     progress(done, total)
@@ -96,24 +100,26 @@ def _round(
     restarts: range,
     config: InvertConfig,
     decision: DecisionConfig,
-    rehearsals: Rehearsals,
+    pilot_studies: PilotStudies,
 ) -> None:
-    """Run one round of one candidate, of the pictures that need it."""
+    """Run one round of one candidate, of the images that need it."""
     everything, fair = range(inverter.count), restarts.start >= FAIR
     wanted = [i for i in everything if not config.early_stop or _wanted(inverter, inverters, i, fair=fair)]
     settled = [i for i in everything if i not in wanted and not restarts.start]
-    rehearsed = fair and config.early_stop and config.restarts is None and decision.thresholds
+    studies = fair and config.early_stop and config.restarts is None and decision.thresholds
     far = [
-        i for i in wanted if rehearsed and _lead(inverters, i) > inverter.accused.clear and inverter.best_loss(i) > FAR
+        i
+        for i in wanted
+        if studies and _lead(inverters, i) > inverter.observation.clear and inverter.best_loss(i) > FAR
     ]
     inverter.round([i for i in wanted if i not in far], restarts, settled)
     if far:
-        needed = rehearsals.of(inverter).restarts_needed(decision.miss_chance)
+        needed = pilot_studies.of(inverter).restarts_needed(decision.miss_chance)
         inverter.round(far, range(restarts.start, min(restarts.stop, needed or restarts.stop)))
 
 
 def _polish(inverters: list[Inverter], config: InvertConfig) -> None:
-    """Polish what a round has brought near: of each picture the leader's first, the others' if that is not enough."""
+    """Polish what a round has brought near: of each image the leader's first, the others' if that is not enough."""
     if not config.early_stop:
         for inverter in inverters:
             inverter.polish(range(inverter.count))
@@ -126,33 +132,33 @@ def _polish(inverters: list[Inverter], config: InvertConfig) -> None:
             inverter.polish([i for i in mine if _wanted(inverter, inverters, i, fair=False)])
 
 
-def _wanted(inverter: Inverter, inverters: list[Inverter], picture: int, *, fair: bool) -> bool:
-    """Return whether a picture is to be searched on by this candidate.
+def _wanted(inverter: Inverter, inverters: list[Inverter], image: int, *, fair: bool) -> bool:
+    """Return whether an image is to be searched on by this candidate.
 
     Args:
       inverter: the candidate.
       inverters: all of them.
-      picture: its number.
+      image: its number.
       fair: whether every candidate has had its fair trial.
     """
-    if inverter.arrived(picture) or _settled(inverters, picture):
+    if inverter.arrived(image) or _settled(inverters, image):
         return False
     if not fair:
         return True
-    lead, accused = _lead(inverters, picture), inverter.accused
-    return lead > accused.clear or inverter.best_loss(picture) < accused.ahead * lead
+    lead, observation = _lead(inverters, image), inverter.observation
+    return lead > observation.clear or inverter.best_loss(image) < observation.ahead * lead
 
 
-def _settled(inverters: list[Inverter], picture: int) -> bool:
-    """Return whether some candidate has brought a picture to the floor, where that can be proof."""
-    return any(inverter.arrived(picture) and inverter.decisive(picture) for inverter in inverters)
+def _settled(inverters: list[Inverter], image: int) -> bool:
+    """Return whether some candidate has brought an image to the floor, where that can be proof."""
+    return any(inverter.arrived(image) and inverter.decisive(image) for inverter in inverters)
 
 
-def _cut_short(inverters: list[Inverter], picture: int) -> bool:
-    """Return whether some candidate's search of a picture was ended by another's arrival, and not by its own."""
-    return _settled(inverters, picture) and not all(inverter.arrived(picture) for inverter in inverters)
+def _cut_short(inverters: list[Inverter], image: int) -> bool:
+    """Return whether some candidate's search of an image was ended by another's arrival, and not by its own."""
+    return _settled(inverters, image) and not all(inverter.arrived(image) for inverter in inverters)
 
 
-def _lead(inverters: list[Inverter], picture: int) -> float:
-    """Return the lowest loss of a picture under any candidate."""
-    return min(inverter.best_loss(picture) for inverter in inverters)
+def _lead(inverters: list[Inverter], image: int) -> float:
+    """Return the lowest loss of an image under any candidate."""
+    return min(inverter.best_loss(image) for inverter in inverters)

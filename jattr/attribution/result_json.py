@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jattr.decision.judgement import Judgement
     from jattr.decision.verdict import Verdict
     from jattr.generators.base import Generator
-    from jattr.images import Picture
+    from jattr.images import LoadedImage
     from jattr.inversion.multistart import Search
 
 SCHEMA = 1
@@ -45,20 +45,20 @@ def candidate_record(gen: "Generator", path: str = "") -> dict[str, Any]:
     }
 
 
-def picture_record(picture: "Picture", att: "Attribution", i: int, notes: Sequence[str]) -> dict[str, Any]:
-    """Return the row of the picture that is number `i` of an attribution.
+def image_record(image: "LoadedImage", att: "Attribution", i: int, notes: Sequence[str]) -> dict[str, Any]:
+    """Return the row of the image that is number `i` of an attribution.
 
     Args:
-      picture: the picture as its file stores it.
+      image: the image as its file stores it.
       att: what was found.
       i: its number there.
       notes: what was changed to read it and to fit it to the candidates.
     """
-    return {"file": picture.path, "sha256": picture.sha256, **finding_record(att, i), "notes": list(notes)}
+    return {"file": image.path, "sha256": image.sha256, **finding_record(att, i), "notes": list(notes)}
 
 
 def finding_record(att: "Attribution", i: int) -> dict[str, Any]:
-    """Return what was found of the picture that is number `i` of an attribution, as JSON values."""
+    """Return what was found of the image that is number `i` of an attribution, as JSON values."""
     verdict, evidence = att.verdicts[i], att.evidence[i]
     names = [gen.name for gen in att.candidates]
     certificates = {e.name: None if e.certificate is None else e.certificate.to_dict() for e in evidence}
@@ -91,7 +91,7 @@ def finding_record(att: "Attribution", i: int) -> dict[str, Any]:
 
 
 def failed_record(file: str, sha256: str | None, reason: str, names: Sequence[str]) -> dict[str, Any]:
-    """Return the row of a picture that could not be searched."""
+    """Return the row of an image that could not be searched."""
     nothing = dict.fromkeys(names)
     return {
         "file": file,
@@ -181,10 +181,10 @@ def _check_row(number: int, row: Mapping[str, Any], names: list[str]) -> None:
     """Check that a row speaks of every candidate and of no other."""
     for field in ("residual", "restarts", "certificates", "labels"):
         if set(row[field]) != set(names):
-            raise InputError(f"has pictures[{number}].{field} with other names than its candidates; write it again")
+            raise InputError(f"has images[{number}].{field} with other names than its candidates; write it again")
     for name in (*row["candidates"], *([row["candidate"]] if row["candidate"] is not None else [])):
         if name not in names:
-            raise InputError(f"names {name!r} in pictures[{number}], which is no candidate of it; write it again")
+            raise InputError(f"names {name!r} in images[{number}], which is no candidate of it; write it again")
 
 
 def _check_schema(data: Any) -> None:

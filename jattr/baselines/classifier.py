@@ -1,8 +1,8 @@
-"""A classifier of sources: which of K generators made a picture, or none of them, learnt from their pictures.
+"""A classifier of sources: which of K generators made an image, or none of them, learnt from their images.
 
 The approach of Yu, Davis, Fritz, Attributing Fake Images to GANs, ICCV 2019, arXiv 1811.08180, with a small residual
 network (He et al., Identity Mappings in Deep Residual Networks, arXiv 1603.05027; one group of Wu and He, Group
-Normalization, arXiv 1803.08494). It sees the picture and, amplified, what a blur takes away: there a generator's traces
+Normalization, arXiv 1803.08494). It sees the image and, amplified, what a blur takes away: there a generator's traces
 are (Marra et al., arXiv 1812.11842), and training is far shorter. Halving goes through space-to-depth, so that every
 convolution has stride 1 and its gradient is canonical.
 """
@@ -19,14 +19,14 @@ import optax
 import scipy.special
 from flax import nnx
 
-from jattr.baselines.base import Attributor, checked_pictures, in_batches, to_unit
+from jattr.baselines.base import Attributor, checked_images, in_batches, to_unit
 from jattr.baselines.training import LossFn, fit_state
 from jattr.errors import ImageError, InputError
 from jattr.generators import ops
 from jattr.generators.base import Generator
 
 EPSILON = 1e-5  # of every normalisation
-AMPLIFIED = 8.0  # what a blur takes away: it is this much smaller than the picture
+AMPLIFIED = 8.0  # what a blur takes away: it is this much smaller than the image
 LogitsFn = Callable[[Any, jax.Array], jax.Array]
 
 
@@ -34,7 +34,7 @@ LogitsFn = Callable[[Any, jax.Array], jax.Array]
 class ClassifierConfig:
     """Settings of the network and its training."""
 
-    widths: tuple[int, ...] = (32, 64)  # channels; at half the picture's side, a quarter, ...
+    widths: tuple[int, ...] = (32, 64)  # channels; at half the image's side, a quarter, ...
     epochs: int = 8
     batch: int = 64
     rate: float = 3e-3  # of Adam at the start; it falls by a cosine to 0
@@ -67,7 +67,7 @@ class Conv(nnx.Module):
 
 
 class Norm(nnx.Module):
-    """Mean 0 and variance 1 over all numbers of a picture, then a scale and an offset of each channel."""
+    """Mean 0 and variance 1 over all numbers of an image, then a scale and an offset of each channel."""
 
     def __init__(self, channels: int) -> None:
         self.scale = nnx.Param(jnp.ones(channels))
@@ -95,7 +95,7 @@ class Block(nnx.Module):
 
 
 class Net(nnx.Module):
-    """Pictures to logits."""
+    """Images to logits."""
 
     def __init__(self, widths: tuple[int, ...], channels: int, classes: int, *, rngs: nnx.Rngs) -> None:
         self.stem = Conv(8 * channels, widths[0], 3, rngs=rngs)
@@ -106,7 +106,7 @@ class Net(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(classes))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the logits [n, classes] of pictures [n, H, W, C] in [-1, 1] units."""
+        """Return the logits [n, classes] of images [n, H, W, C] in [-1, 1] units."""
         x = self.stem(space_to_depth(jnp.concatenate([x, AMPLIFIED * (x - _blurred(x))], -1)))
         for at, block in enumerate(self.blocks):
             x = block(space_to_depth(x) if at else x)
@@ -132,7 +132,7 @@ def space_to_depth(x: jax.Array) -> jax.Array:
 class Classifier:
     """A trained network."""
 
-    logits_fn: LogitsFn = field(repr=False)  # (state, pictures [n, H, W, C] in [-1, 1]) -> logits [n, classes]
+    logits_fn: LogitsFn = field(repr=False)  # (state, images [n, H, W, C] in [-1, 1]) -> logits [n, classes]
     state: Any = field(repr=False)
     image_shape: tuple[int, int, int]
     classes: int
@@ -151,59 +151,57 @@ def make_logits(widths: tuple[int, ...], channels: int, classes: int) -> LogitsF
     return logits
 
 
-def train(pictures: np.ndarray, labels: Any, key: jax.Array, *, config: ClassifierConfig | None = None) -> Classifier:
-    """Return a classifier of pictures, the same for the same key.
+def train(images: np.ndarray, labels: Any, key: jax.Array, *, config: ClassifierConfig | None = None) -> Classifier:
+    """Return a classifier of images, the same for the same key.
 
     Args:
-      pictures: uint8 [n, H, W, C].
+      images: uint8 [n, H, W, C].
       labels: [n], from 0; "none" is a class like the others.
-      key: of the weights and of the order of pictures.
+      key: of the weights and of the order of images.
       config: settings.
 
     Raises:
-      ImageError: pictures of another type.
-      InputError: labels that do not fit the pictures.
+      ImageError: images of another type.
+      InputError: labels that do not fit the images.
     """
     config = config or ClassifierConfig()
-    pictures = _checked(pictures)
+    images = _checked(images)
     labels = np.asarray(labels, np.int32)
-    if labels.shape != (len(pictures),) or labels.min() < 0 or labels.max() < 1:
-        raise InputError(
-            f"there are labels {labels.shape} for {len(pictures)} pictures; give one each, 2 or more kinds"
-        )
-    classes, channels = int(labels.max()) + 1, pictures.shape[-1]
+    if labels.shape != (len(images),) or labels.min() < 0 or labels.max() < 1:
+        raise InputError(f"there are labels {labels.shape} for {len(images)} images; give one each, 2 or more kinds")
+    classes, channels = int(labels.max()) + 1, images.shape[-1]
     keys = jax.random.split(key, 1 + config.epochs)
     _, state = nnx.split(Net(config.widths, channels, classes, rngs=nnx.Rngs(keys[0])))
     logits_fn = make_logits(config.widths, channels, classes)
-    trained = fit_state(_make_loss(logits_fn), state, (pictures, labels), keys[1:], config)
-    return Classifier(logits_fn, trained.state, pictures.shape[1:], classes, trained.losses)
+    trained = fit_state(_make_loss(logits_fn), state, (images, labels), keys[1:], config)
+    return Classifier(logits_fn, trained.state, images.shape[1:], classes, trained.losses)
 
 
-def predict(classifier: Classifier, pictures: np.ndarray) -> np.ndarray:
-    """Return the class [n] int of pictures uint8 [n, H, W, C].
-
-    Raises:
-      ImageError: pictures of another shape or type.
-    """
-    return predict_logits(classifier, pictures).argmax(-1)
-
-
-def predict_logits(classifier: Classifier, pictures: np.ndarray) -> np.ndarray:
-    """Return the logits [n, classes] of pictures uint8 [n, H, W, C].
+def predict(classifier: Classifier, images: np.ndarray) -> np.ndarray:
+    """Return the class [n] int of images uint8 [n, H, W, C].
 
     Raises:
-      ImageError: pictures of another shape or type.
+      ImageError: images of another shape or type.
     """
-    pictures = _checked(pictures)
-    if pictures.shape[1:] != classifier.image_shape:
-        raise ImageError(f"pictures are {pictures.shape}; the classifier was trained on {classifier.image_shape}")
+    return predict_logits(classifier, images).argmax(-1)
+
+
+def predict_logits(classifier: Classifier, images: np.ndarray) -> np.ndarray:
+    """Return the logits [n, classes] of images uint8 [n, H, W, C].
+
+    Raises:
+      ImageError: images of another shape or type.
+    """
+    images = _checked(images)
+    if images.shape[1:] != classifier.image_shape:
+        raise ImageError(f"images are {images.shape}; the classifier was trained on {classifier.image_shape}")
     fn = _make_predict(classifier.logits_fn)
-    return in_batches(lambda some: fn(classifier.state, some), pictures)
+    return in_batches(lambda some: fn(classifier.state, some), images)
 
 
 def fit(
     generators: Sequence[Generator],
-    pictures: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     key: jax.Array,
     *,
     config: ClassifierConfig | None = None,
@@ -212,15 +210,15 @@ def fit(
 
     Args:
       generators: the sources.
-      pictures: own pictures of each by its name, uint8 [n, H, W, C].
-      key: of the weights and of the order of pictures.
+      images: own images of each by its name, uint8 [n, H, W, C].
+      key: of the weights and of the order of images.
       config: settings.
 
     Raises:
-      InputError: fewer than two sources, or pictures that are not theirs.
-      ImageError: pictures of another shape or type.
+      InputError: fewer than two sources, or images that are not theirs.
+      ImageError: images of another shape or type.
     """
-    own = checked_pictures(generators, pictures, sources=2)
+    own = checked_images(generators, images, sources=2)
     labels = np.repeat(np.arange(len(own)), [len(made) for made in own])
     classifier = train(np.concatenate(own), labels, key, config=config)
 
@@ -232,15 +230,15 @@ def fit(
 
 
 def source_loss(classifier: Classifier, state: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
-    """Return the cross-entropy [n], nats, of pictures [n, H, W, C] in [-1, 1]: what an attacker raises or lowers."""
+    """Return the cross-entropy [n], nats, of images [n, H, W, C] in [-1, 1]: what an attacker raises or lowers."""
     return optax.softmax_cross_entropy_with_integer_labels(classifier.logits_fn(state, x), labels)
 
 
-def _checked(pictures: np.ndarray) -> np.ndarray:
-    pictures = np.asarray(pictures)
-    if pictures.dtype != np.uint8 or pictures.ndim != 4 or not len(pictures):
-        raise ImageError(f"pictures are {pictures.dtype} {pictures.shape}; give uint8 [n, H, W, C]")
-    return pictures
+def _checked(images: np.ndarray) -> np.ndarray:
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+        raise ImageError(f"images are {images.dtype} {images.shape}; give uint8 [n, H, W, C]")
+    return images
 
 
 @functools.lru_cache(maxsize=16)

@@ -1,10 +1,10 @@
-"""Double reconstruction: how much worse an autoencoder reproduces a picture than it reproduces its own reproduction.
+"""Double reconstruction: how much worse an autoencoder reproduces an image than it reproduces its own reproduction.
 
 Wang, Yang, Wang, Zhang, Chen, AEDR: Training-Free AI-Generated Image Attribution via Autoencoder Double-Reconstruction,
 AAAI 2026, arXiv 2507.18988. With x1 = D(E(x)) and x2 = D(E(x1)) the signal is (|x1 - x|^2 / |x2 - x1|^2) h, where h is
-the homogeneity of the grey picture's co-occurrence matrix; near or below the signals of own pictures means made by it.
-The threshold is the 95 % point of a kernel density of the signals of own pictures. Ours: the encoder gives the mean of
-its posterior, not a sample; both losses are at least what rounding to bytes leaves of a picture; scores are logarithms.
+the homogeneity of the grey image's co-occurrence matrix; near or below the signals of own images means made by it.
+The threshold is the 95 % point of a kernel density of the signals of own images. Ours: the encoder gives the mean of
+its posterior, not a sample; both losses are at least what rounding to bytes leaves of an image; scores are logarithms.
 """
 
 import functools
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from jattr.baselines.base import Attributor, checked_pictures, in_batches, to_unit
+from jattr.baselines.base import Attributor, checked_images, in_batches, to_unit
 from jattr.errors import InputError
 from jattr.generators.base import ApplyFn, Generator
 
@@ -30,8 +30,8 @@ GRID = 10_000  # points at which the density is summed
 class DoubleReconstructionConfig:
     """Settings of the threshold."""
 
-    level: float = 0.05  # share of own pictures beyond the threshold
-    batch: int = 8  # pictures encoded at once: activations of an autoencoder can be large
+    level: float = 0.05  # share of own images beyond the threshold
+    batch: int = 8  # images encoded at once: activations of an autoencoder can be large
 
     def __post_init__(self) -> None:
         """Check every setting.
@@ -45,7 +45,7 @@ class DoubleReconstructionConfig:
 
 def fit(
     generators: Sequence[Generator],
-    pictures: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     key: jax.Array,
     *,
     config: DoubleReconstructionConfig | None = None,
@@ -54,13 +54,13 @@ def fit(
 
     Args:
       generators: the sources, autoencoders with their encoders.
-      pictures: own pictures of each by its name, uint8 [n, H, W, C].
+      images: own images of each by its name, uint8 [n, H, W, C].
       key: not used: nothing is drawn.
       config: settings.
 
     Raises:
-      InputError: a generator without encoder, pictures that are not the sources', or fewer than 3 of one.
-      ImageError: pictures of another shape or type.
+      InputError: a generator without encoder, images that are not the sources', or fewer than 3 of one.
+      ImageError: images of another shape or type.
     """
     del key
     config = config or DoubleReconstructionConfig()
@@ -70,7 +70,7 @@ def fit(
             f"generators {', '.join(map(repr, without))} have no encoder; double reconstruction is for autoencoders"
             " whose encoder was converted with them"
         )
-    own = checked_pictures(generators, pictures, least=3)
+    own = checked_images(generators, images, least=3)
     thresholds = [
         density_point(log_signals(gen, made, config.batch), 1.0 - config.level)
         for gen, made in zip(generators, own, strict=True)
@@ -84,7 +84,7 @@ def fit(
 
 
 def log_signals(gen: Generator, pixels: np.ndarray, batch: int) -> np.ndarray:
-    """Return the logarithm of the signal [n] of pictures uint8 [n, H, W, C] under an autoencoder."""
+    """Return the logarithm of the signal [n] of images uint8 [n, H, W, C] under an autoencoder."""
     assert gen.encoder is not None, "checked before"
     fn = _make_losses(gen.apply, gen.encoder)
     losses = np.maximum(in_batches(lambda some: fn(gen.state, some), pixels, batch).astype(np.float64), ROUNDING)
@@ -92,7 +92,7 @@ def log_signals(gen: Generator, pixels: np.ndarray, batch: int) -> np.ndarray:
 
 
 def homogeneity(pixels: np.ndarray) -> np.ndarray:
-    """Return the homogeneity [n] of pictures uint8 [n, H, W, C], in (0, 1]: mean of 1 / (1 + d^2).
+    """Return the homogeneity [n] of images uint8 [n, H, W, C], in (0, 1]: mean of 1 / (1 + d^2).
 
     d is the difference of a pixel's grey level, one of 32, and its right neighbour's: the co-occurrence matrix's sum of
     p(i, j) / (1 + (i - j)^2), summed pixel by pixel.

@@ -1,10 +1,10 @@
-"""Final-layer inversion: the activations before a generator's last layer that make a picture, and are they usual?
+"""Final-layer inversion: the activations before a generator's last layer that make an image, and are they usual?
 
 Laszkiewicz, Ricker, Lederer, Fischer, Single-Model Attribution of Generative Models Through Final-Layer Inversion
-(FLIPAD), arXiv 2306.06210: with the output function undone, a picture is t = L(a); the activations nearest to the mean
+(FLIPAD), arXiv 2306.06210: with the output function undone, an image is t = L(a); the activations nearest to the mean
 ones, min |t - L(a)|^2 / 2 + penalty |a - mean|_1, are a convex lasso, solved by FISTA (Beck, Teboulle, SIAM J. Imaging
-Sciences 2009). An anomaly detector (Deep SAD), trained on the activations of own pictures, each standardised, and of
-others, judges them. Ours: the others are the other sources' pictures, not photographs; a smaller detector; 100 steps of
+Sciences 2009). An anomaly detector (Deep SAD), trained on the activations of own images, each standardised, and of
+others, judges them. Ours: the others are the other sources' images, not photographs; a smaller detector; 100 steps of
 FISTA of the largest stable length, not thousands; bytes at the border count as half a byte inside it.
 """
 
@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattr.attribution.pilot import candidate_key
-from jattr.baselines.base import Attributor, checked_pictures, in_batches, to_unit
+from jattr.baselines.base import Attributor, checked_images, in_batches, to_unit
 from jattr.baselines.deep_sad import fit_detector
 from jattr.errors import InputError
 from jattr.generators.base import FinalLayer, Generator
 
-PRIOR_SAMPLES, BATCH = 512, 32  # latents whose activations are averaged, and pictures at once
+PRIOR_SAMPLES, BATCH = 512, 32  # latents whose activations are averaged, and images at once
 POWER_STEPS, MARGIN = 40, 1.05  # of the power iteration for the largest singular value, and over what it finds
 SPREAD = 0.05  # added to the deviation that an activation is divided by, as the authors' program does
 TINY = 1e-9
@@ -35,7 +35,7 @@ class FinalLayerConfig:
 
     penalty: float = 5e-4  # of |a - mean|_1
     steps: int = 100  # of FISTA
-    held: float = 0.2  # share of own pictures kept from training, for the threshold
+    held: float = 0.2  # share of own images kept from training, for the threshold
     level: float = 0.05  # share of those beyond the threshold
     epochs: int = 30
     batch: int = 64
@@ -57,7 +57,7 @@ class FinalLayerConfig:
 
 def fit(
     generators: Sequence[Generator],
-    pictures: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     key: jax.Array,
     *,
     config: FinalLayerConfig | None = None,
@@ -65,23 +65,23 @@ def fit(
     """Return final-layer inversion as an attributor: scores are log(threshold / squared distance from the centre).
 
     Args:
-      generators: the sources, whose last layer is linear and the same for every picture.
-      pictures: own pictures of each by its name, uint8 [n, H, W, C].
+      generators: the sources, whose last layer is linear and the same for every image.
+      images: own images of each by its name, uint8 [n, H, W, C].
       key: of prior samples, weights and orders.
       config: settings.
 
     Raises:
-      InputError: a generator that does not end so, pictures that are not the sources', or fewer than 5 of one.
-      ImageError: pictures of another shape or type.
+      InputError: a generator that does not end so, images that are not the sources', or fewer than 5 of one.
+      ImageError: images of another shape or type.
     """
     config = config or FinalLayerConfig()
     other = [gen.name for gen in generators if gen.final is None]
     if other:
         raise InputError(
             f"generators {', '.join(map(repr, other))} do not end in one linear layer that is the same for every"
-            " picture; final-layer inversion takes layered ones, ProGAN and StyleGAN"
+            " image; final-layer inversion takes layered ones, ProGAN and StyleGAN"
         )
-    own = checked_pictures(generators, pictures, least=5)
+    own = checked_images(generators, images, least=5)
     judges = []
     for number, gen in enumerate(generators):
         others = _some_of([made for at, made in enumerate(own) if at != number], len(own[number]))
@@ -96,7 +96,7 @@ def fit(
 def _fit_one(
     gen: Generator, own: np.ndarray, others: np.ndarray, key: jax.Array, config: FinalLayerConfig
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the score [n] of pictures for one source."""
+    """Return the score [n] of images for one source."""
     keys = jax.random.split(key)
     features_fn = make_activations(gen, keys[0], config)
     normal = features_fn(own)
@@ -113,7 +113,7 @@ def _fit_one(
 
 
 def make_activations(gen: Generator, key: jax.Array, config: FinalLayerConfig) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function from pictures uint8 [n, H, W, C] to activations [n, h, w, c] before the last layer.
+    """Return the function from images uint8 [n, H, W, C] to activations [n, h, w, c] before the last layer.
 
     Args:
       gen: the generator; it has `final`.
@@ -169,7 +169,7 @@ def _make_recover(final: FinalLayer, penalty: float, steps: int) -> Callable[...
 
 @functools.lru_cache(maxsize=16)
 def _make_largest_singular(final: FinalLayer) -> Callable[[Any, jax.Array], jax.Array]:
-    """Return the function from state and one picture's activations to the last layer's largest singular value."""
+    """Return the function from state and one image's activations to the last layer's largest singular value."""
 
     def power_iteration(state: Any, like: jax.Array) -> jax.Array:
         zero = jnp.zeros((1, *like.shape))
@@ -185,7 +185,7 @@ def _make_largest_singular(final: FinalLayer) -> Callable[[Any, jax.Array], jax.
 
 
 def before_output(x: jax.Array, final: FinalLayer) -> jax.Array:
-    """Return what the last linear layer gave, of pictures x in [-1, 1], at most half a byte from the border."""
+    """Return what the last linear layer gave, of images x in [-1, 1], at most half a byte from the border."""
     low, high = final.value_range
     if final.output == "identity":
         return low + (x + 1.0) * ((high - low) / 2.0)
@@ -199,7 +199,7 @@ def _inside(output: str) -> tuple[float, float]:
 
 
 def _some_of(kinds: Sequence[np.ndarray], count: int) -> np.ndarray:
-    """Return about `count` pictures, equally many of each kind; none of no kinds."""
+    """Return about `count` images, equally many of each kind; none of no kinds."""
     if not kinds:
         return np.zeros((0, 1, 1, 1), np.uint8)
     return np.concatenate([made[: -(-count // len(kinds))] for made in kinds])

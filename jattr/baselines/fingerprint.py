@@ -1,7 +1,7 @@
-"""Noise-residual fingerprints: what a denoiser takes away of a source's pictures on average, and of the given one.
+"""Noise-residual fingerprints: what a denoiser takes away of a source's images on average, and of the given one.
 
-Marra, Gragnaniello, Verdoliva, Poggi, Do GANs leave artificial fingerprints?, arXiv 1812.11842: a picture X has the
-residual R = X - f(X); a source's fingerprint F is the mean residual of its pictures; a picture goes to the source whose
+Marra, Gragnaniello, Verdoliva, Poggi, Do GANs leave artificial fingerprints?, arXiv 1812.11842: an image X has the
+residual R = X - f(X); a source's fingerprint F is the mean residual of its images; an image goes to the source whose
 fingerprint its residual correlates with most, both of mean 0 and norm 1. Ours: f is a local Wiener filter, not a
 wavelet or block-matching denoiser.
 """
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jattr.baselines.base import Attributor, checked_pictures, in_batches, to_unit
+from jattr.baselines.base import Attributor, checked_images, in_batches, to_unit
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 
@@ -42,7 +42,7 @@ class FingerprintConfig:
 
 def fit(
     generators: Sequence[Generator],
-    pictures: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     key: jax.Array,
     *,
     config: FingerprintConfig | None = None,
@@ -51,16 +51,16 @@ def fit(
 
     Args:
       generators: the sources.
-      pictures: own pictures of each by its name, uint8 [n, H, W, C].
+      images: own images of each by its name, uint8 [n, H, W, C].
       key: not used: nothing is drawn.
       config: settings.
 
     Raises:
-      InputError: pictures that are not the sources'.
-      ImageError: pictures of another shape or type.
+      InputError: images that are not the sources'.
+      ImageError: images of another shape or type.
     """
     del key
-    own = checked_pictures(generators, pictures)
+    own = checked_images(generators, images)
     residual_fn = _make_residual(config or FingerprintConfig())
     means = np.stack([in_batches(residual_fn, made).mean(0, dtype=np.float64) for made in own])
     fingerprints = normalised(means)
@@ -79,7 +79,7 @@ def normalised(residuals: np.ndarray) -> np.ndarray:
 
 
 def residual_of(x: jax.Array, window: int, sigma: float) -> jax.Array:
-    """Return what the Wiener filter takes away of pictures x [n, H, W, C]: (x - mean) min(1, sigma^2 / variance)."""
+    """Return what the Wiener filter takes away of images x [n, H, W, C]: (x - mean) min(1, sigma^2 / variance)."""
     mean = _local_mean(x, window)
     variance = _local_mean(jnp.square(x - mean), window)
     return (x - mean) * jnp.minimum(1.0, sigma**2 / jnp.maximum(variance, TINY))

@@ -1,8 +1,8 @@
-"""A classifier of sources that sees a picture's frequencies: logarithms of its cosine transform.
+"""A classifier of sources that sees an image's frequencies: logarithms of its cosine transform.
 
 Frank, Eisenhofer, Schoenherr, Fischer, Kolossa, Holz, Leveraging Frequency Analysis for Deep Fake Image Recognition,
-arXiv 2003.08685: the two-dimensional DCT of a picture, logarithms of its magnitudes, each coefficient to mean 0 and
-variance 1 over the training pictures, then a small convolutional network. Ours: every channel is transformed on its
+arXiv 2003.08685: the two-dimensional DCT of an image, logarithms of its magnitudes, each coefficient to mean 0 and
+variance 1 over the training images, then a small convolutional network. Ours: every channel is transformed on its
 own, fewer epochs, and halving goes through space-to-depth in place of average pooling.
 """
 
@@ -19,7 +19,7 @@ import scipy.fft
 import scipy.special
 from flax import nnx
 
-from jattr.baselines.base import Attributor, checked_pictures, in_batches, to_unit
+from jattr.baselines.base import Attributor, checked_images, in_batches, to_unit
 from jattr.baselines.classifier import Conv, space_to_depth
 from jattr.baselines.training import LossFn, fit_state
 from jattr.errors import InputError
@@ -78,7 +78,7 @@ class Net(nnx.Module):
 
 def fit(
     generators: Sequence[Generator],
-    pictures: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     key: jax.Array,
     *,
     config: FrequencyConfig | None = None,
@@ -87,19 +87,19 @@ def fit(
 
     Args:
       generators: the sources.
-      pictures: own pictures of each by its name, uint8 [n, H, W, C], sides of 4 or more.
-      key: of the weights and of the order of pictures.
+      images: own images of each by its name, uint8 [n, H, W, C], sides of 4 or more.
+      key: of the weights and of the order of images.
       config: settings.
 
     Raises:
-      InputError: fewer than two sources, or pictures that are not theirs.
-      ImageError: pictures of another shape or type.
+      InputError: fewer than two sources, or images that are not theirs.
+      ImageError: images of another shape or type.
     """
     config = config or FrequencyConfig()
-    own = checked_pictures(generators, pictures, sources=2)
+    own = checked_images(generators, images, sources=2)
     shape = generators[0].image_shape
     if min(shape[:2]) < 4:
-        raise InputError(f"pictures are {shape}; baseline 'frequency' needs sides of 4 pixels or more")
+        raise InputError(f"images are {shape}; baseline 'frequency' needs sides of 4 pixels or more")
     seen = in_batches(log_spectrum, np.concatenate(own))
     labels = np.repeat(np.arange(len(own), dtype=np.int32), [len(made) for made in own])
     mean, deviation = seen.mean(0), np.maximum(seen.std(0), LEAST_DEVIATION)
@@ -117,7 +117,7 @@ def fit(
 
 @jax.jit
 def log_spectrum(pixels: jax.Array) -> jax.Array:
-    """Return the logarithms of the orthonormal DCT-II's magnitudes of pictures uint8 [n, H, W, C], same shape."""
+    """Return the logarithms of the orthonormal DCT-II's magnitudes of images uint8 [n, H, W, C], same shape."""
     rows, columns = (scipy.fft.dct(np.eye(size), norm="ortho", axis=0).astype(np.float32) for size in pixels.shape[1:3])
     spectrum = jnp.einsum("yh,nhwc,xw->nyxc", rows, to_unit(pixels), columns, precision="highest")
     return jnp.log(jnp.abs(spectrum) + FLOOR)

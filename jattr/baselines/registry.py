@@ -7,7 +7,7 @@ BASELINES: dict[str, Baseline] = {
     "classifier": Baseline(
         classifier.fit,
         classifier.ClassifierConfig,
-        needs="pictures of two or more sources",
+        needs="images of two or more sources",
         source="Yu, Davis, Fritz, Attributing Fake Images to GANs, ICCV 2019, arXiv 1811.08180",
         simplified="a small residual network with group normalisation, which also sees the amplified high frequencies;"
         " minutes of training, no fingerprint branch",
@@ -22,7 +22,7 @@ BASELINES: dict[str, Baseline] = {
     "frequency": Baseline(
         frequency.fit,
         frequency.FrequencyConfig,
-        needs="pictures of two or more sources",
+        needs="images of two or more sources",
         source="Frank et al., Leveraging Frequency Analysis for Deep Fake Image Recognition, arXiv 2003.08685",
         simplified="their small network with space-to-depth in place of pooling, a few epochs",
     ),
@@ -32,14 +32,14 @@ BASELINES: dict[str, Baseline] = {
         needs="weights, to search",
         source="Wang et al., Where Did I Come From? (RONAN), NeurIPS 2023, arXiv 2305.18439",
         simplified="a search ends at the rounding floor, or when 50 steps find nothing lower; losses are divided by the"
-        " picture's entropy; 50 known pictures of each source",
+        " image's entropy; 50 known images of each source",
     ),
     "final-layer": Baseline(
         final_layer.fit,
         final_layer.FinalLayerConfig,
-        needs="weights, the last layer linear and the same for every picture",
+        needs="weights, the last layer linear and the same for every image",
         source="Laszkiewicz et al., Single-Model Attribution ... Final-Layer Inversion (FLIPAD), arXiv 2306.06210",
-        simplified="the detector's anomalies are the other sources' pictures, not photographs; a smaller detector,"
+        simplified="the detector's anomalies are the other sources' images, not photographs; a smaller detector,"
         " fewer steps of FISTA",
     ),
     "double-reconstruction": Baseline(

@@ -1,10 +1,10 @@
-"""Thresholded inversion: the residual of a plain search, against those of the source's own pictures.
+"""Thresholded inversion: the residual of a plain search, against those of the source's own images.
 
 Wang, Chen, Zeng, Lyu, Ma, Where Did I Come From? Origin Attribution of AI-Generated Images (RONAN), NeurIPS 2023,
-arXiv 2305.18439: search the input whose picture is the given one by gradient steps, divide the loss reached by the
-picture's complexity, and test by Grubbs' test for an outlier among the losses of pictures that the model is known to
+arXiv 2305.18439: search the input whose image is the given one by gradient steps, divide the loss reached by the
+image's complexity, and test by Grubbs' test for an outlier among the losses of images that the model is known to
 have made. Ours: complexity is the entropy of pairs (grey value, mean of the 8 neighbours); a score is how far the
-statistic stays below its critical value; a few of the known pictures are searched, not all.
+statistic stays below its critical value; a few of the known images are searched, not all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,14 @@ import numpy as np
 import scipy.stats
 
 from jattr.attribution.pilot import candidate_key
-from jattr.baselines.base import Attributor, checked_pictures
+from jattr.baselines.base import Attributor, checked_images
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert
 
-BLOCK = 32  # pictures searched together
-SIMPLEST = 1e-3  # bits: a picture of one value has no entropy
+BLOCK = 32  # images searched together
+SIMPLEST = 1e-3  # bits: an image of one value has no entropy
 SEARCH = InvertConfig(
     optimiser="adam:0.1:constant",
     steps=1500,
@@ -40,7 +40,7 @@ class ThresholdedConfig:
     """Settings of the search and the test."""
 
     search: InvertConfig = field(default_factory=lambda: SEARCH)
-    known: int = 50  # own pictures of each source that are searched to learn the losses of such
+    known: int = 50  # own images of each source that are searched to learn the losses of such
     level: float = 0.05  # of Grubbs' test, one-sided
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class ThresholdedConfig:
 
 def fit(
     generators: Sequence[Generator],
-    pictures: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     key: jax.Array,
     *,
     config: ThresholdedConfig | None = None,
@@ -64,16 +64,16 @@ def fit(
 
     Args:
       generators: the sources.
-      pictures: own pictures of each by its name, uint8 [n, H, W, C]; the first `known` of each are searched.
+      images: own images of each by its name, uint8 [n, H, W, C]; the first `known` of each are searched.
       key: of the starts.
       config: settings.
 
     Raises:
-      InputError: pictures that are not the sources', or fewer than 3 of one.
-      ImageError: pictures of another shape or type.
+      InputError: images that are not the sources', or fewer than 3 of one.
+      ImageError: images of another shape or type.
     """
     config = config or ThresholdedConfig()
-    own = checked_pictures(generators, pictures, least=3)
+    own = checked_images(generators, images, least=3)
     keys = jax.random.split(key)
     known = [
         calibrated_losses(gen, made[: config.known], config.search, keys[0])
@@ -91,7 +91,7 @@ def fit(
 
 
 def calibrated_losses(gen: Generator, pixels: np.ndarray, search: InvertConfig, key: jax.Array) -> np.ndarray:
-    """Return the loss [n] that a search of each picture reaches under a generator, over the picture's complexity."""
+    """Return the loss [n] that a search of each image reaches under a generator, over the image's complexity."""
     key, losses = candidate_key(key, gen), []
     for number, at in enumerate(range(0, len(pixels), BLOCK)):
         found = invert(gen, pixels[at : at + BLOCK], config=search, key=jax.random.fold_in(key, number))
@@ -100,9 +100,9 @@ def calibrated_losses(gen: Generator, pixels: np.ndarray, search: InvertConfig, 
 
 
 def complexity(pixels: np.ndarray) -> np.ndarray:
-    """Return the two-dimensional entropy [n], bits, of pictures uint8 [n, H, W, C].
+    """Return the two-dimensional entropy [n], bits, of images uint8 [n, H, W, C].
 
-    That of the pairs (value of a pixel, mean of its 8 neighbours), both rounded, of grey pictures.
+    That of the pairs (value of a pixel, mean of its 8 neighbours), both rounded, of grey images.
     """
     grey = np.floor(np.asarray(pixels, np.float64)[..., :3].mean(-1) + 0.5)
     padded = np.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="edge")

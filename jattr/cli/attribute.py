@@ -1,4 +1,4 @@
-"""`jattr attribute`: which of the candidates made each picture."""
+"""`jattr attribute`: which of the candidates made each image."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MAX_CALIBRATION = 256 << 20  # bytes
 
 
 class Judge(NamedTuple):
-    """What judges a run's pictures."""
+    """What judges a run's images."""
 
     calibration: Calibration | None
     sha256: str | None  # of the calibration's file
@@ -45,9 +45,9 @@ def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "attribute",
-        help="tell which generator made a picture",
-        description="Tell which of the candidates made each picture, or none of them. Writes result.json, latents.npz,"
-        " contact_sheet.png and report.html. A picture that cannot be used becomes a failed row; the exit code"
+        help="tell which generator made an image",
+        description="Tell which of the candidates made each image, or none of them. Writes result.json, latents.npz,"
+        " contact_sheet.png and report.html. An image that cannot be used becomes a failed row; the exit code"
         " is 2 then.",
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG or WebP")
@@ -58,7 +58,7 @@ def add_parser(subparsers: Any) -> None:
         "--restarts",
         type=whole_number(1, 100_000),
         metavar="N",
-        help="restarts of a picture that is not found (default: most 8, or 32 where they cost little, by rehearsal)",
+        help="restarts of an image that is not found (default: most 8, or 32 where they cost little, by pilot study)",
     )
     search.add_argument(
         "--optimiser",
@@ -77,13 +77,13 @@ def add_parser(subparsers: Any) -> None:
         "--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="of all random choices (default 0)"
     )
     add_settings(parser, (*NOISE, "search"), grid=True)
-    parser.add_argument("--resize", action="store_true", help="bring pictures to the candidates' sizes (Lanczos)")
+    parser.add_argument("--resize", action="store_true", help="bring images to the candidates' sizes (Lanczos)")
     parser.add_argument(
         "--alteration",
         nargs="+",
         default=["auto"],
         metavar="CHAIN",
-        help="what was done to the pictures, as centre:0.9,resize:48x48:lanczos,jpeg (jpeg: as the file states);"
+        help="what was done to the images, as centre:0.9,resize:48x48:lanczos,jpeg (jpeg: as the file states);"
         " several are tried in turn (not with --calibration); none: nothing;"
         " auto (default): the compression of JPEG files, else nothing",
     )
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     """Attribute, write and report.
 
     Raises:
-      InputError: the run is impossible; or, after everything was written, a picture could not be used.
+      InputError: the run is impossible; or, after everything was written, an image could not be used.
     """
     from jattr.verification.result_folder import RESULT_FOLDER
 
@@ -112,14 +112,14 @@ def run(args: argparse.Namespace) -> int:
     report(args, data)
     if task.unusable:
         raise InputError(
-            f"{len(task.unusable)} of {len(args.images)} pictures could not be used and are failed rows in"
+            f"{len(task.unusable)} of {len(args.images)} images could not be used and are failed rows in"
             f" {args.out}; the first: {task.unusable[0]}"
         )
     return 0
 
 
 def prepare(args: argparse.Namespace) -> AttributeRun:
-    """Return the run, everything checked that concerns all of it; the pictures are not looked at.
+    """Return the run, everything checked that concerns all of it; the images are not looked at.
 
     Raises:
       InputError: an option, the device or a candidate cannot be used.
@@ -204,7 +204,7 @@ def _read_calibration(path: str) -> bytes:
 
 
 def _unaltered(alterations: Sequence[str]) -> Sequence[str]:
-    """Return what pictures are taken as where a distance compares them: as they are.
+    """Return what images are taken as where a distance compares them: as they are.
 
     Raises:
       InputError: an alteration was named.
@@ -264,5 +264,5 @@ def load_candidates(paths: Sequence[str], *, resize: bool) -> list[Generator]:
     sizes = {gen.name: f"{gen.image_shape[0]}x{gen.image_shape[1]}" for gen in generators}
     if not resize and len(set(sizes.values())) > 1:
         listed = ", ".join(f"{size} ({name})" for name, size in sizes.items())
-        raise InputError(f"the candidates make pictures of different sizes: {listed}; pass --resize to allow that")
+        raise InputError(f"the candidates make images of different sizes: {listed}; pass --resize to allow that")
     return generators

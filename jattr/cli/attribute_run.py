@@ -1,4 +1,4 @@
-"""One run of `jattr attribute`: pictures block by block through `jattr.attribute`, and what is written of it."""
+"""One run of `jattr attribute`: images block by block through `jattr.attribute`, and what is written of it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import numpy as np
 
 from jattr import __version__
 from jattr.attribution.alteration_search import (
-    AccusedFile,
     Alternative,
     Explanation,
-    PictureReader,
+    ImageHypotheses,
+    ImageReader,
     best_explanation,
     joined,
 )
-from jattr.attribution.caveats import Doubt, doubt_of
-from jattr.attribution.pilot_files import RehearsalFiles
-from jattr.attribution.result_json import SCHEMA, candidate_record, failed_record, picture_record
+from jattr.attribution.caveats import Caveat, caveat_of
+from jattr.attribution.pilot_files import PilotStudyFiles
+from jattr.attribution.result_json import SCHEMA, candidate_record, failed_record, image_record
 from jattr.cli.latents import settings_text
 from jattr.cli.options import Progress
 from jattr.cli.sheet import SheetRows
@@ -32,24 +32,24 @@ from jattr.cli.timing import Clock
 from jattr.decision.verdict import DecisionConfig
 from jattr.errors import InputError
 from jattr.report.words import shown
-from jattr.runtime import rehearsal_folder
+from jattr.runtime import pilot_study_folder
 from jattr.verification.result_folder import LATENTS, REPORT, RESULT, SHEET, file_sha256, write_latents, write_result
 
 if TYPE_CHECKING:
     from jattr.alterations.chain import Chain
-    from jattr.alterations.files import AlteredPictures
+    from jattr.alterations.files import AlteredImages
     from jattr.attribution.attribute import Attribution
     from jattr.cli.attribute import Judge
     from jattr.generators.base import Generator
     from jattr.inversion.config import InvertConfig
 
 LONGEST_COMMAND = 2_000  # characters, in the report
-BLOCK = 32  # pictures searched together: bounds memory
+BLOCK = 32  # images searched together: bounds memory
 PACKAGES = ("jax", "jaxlib", "numpy")
 
 
 class AttributeRun:
-    """Pictures against candidates: rows, latents and the contact sheet grow block by block."""
+    """Images against candidates: rows, latents and the contact sheet grow block by block."""
 
     def __init__(
         self,
@@ -65,12 +65,12 @@ class AttributeRun:
         """Prepare.
 
         Args:
-          files: the pictures.
+          files: the images.
           paths: of the candidates.
           generators: the candidates, in the space and under the settings that are searched.
           config: of the inversion.
-          resize: bring pictures to the candidates' sizes.
-          alternatives: what may have been done to the pictures.
+          resize: bring images to the candidates' sizes.
+          alternatives: what may have been done to the images.
           judge: a calibration, or None, its digest and the level of its errors.
           clock: counts where the time goes.
         """
@@ -80,29 +80,29 @@ class AttributeRun:
         self.decision = DecisionConfig(alpha=judge.alpha, thresholds=config.distance is None)
         self.rows: list[dict[str, Any]] = []  # of result.json
         self.sheet = SheetRows()
-        self.unusable: list[str] = []  # why, for each picture that could not be used
-        self.reader = PictureReader(generators, alternatives, config, resize)
+        self.unusable: list[str] = []  # why, for each image that could not be used
+        self.reader = ImageReader(generators, alternatives, config, resize)
         self.z = [np.zeros((len(files), *gen.latent_shape), np.float32) for gen in generators]
         self.label = np.full((len(files), len(generators)), -1, np.int32)
         self.found = np.zeros((len(files), len(generators)), bool)
-        self.rehearsals = RehearsalFiles(rehearsal_folder())
+        self.pilot_studies = PilotStudyFiles(pilot_study_folder())
         self.progress = Progress(
-            len(files) * len(generators) * len(alternatives), "searches (pictures x candidates x alterations)"
+            len(files) * len(generators) * len(alternatives), "searches (images x candidates x alterations)"
         )
 
     def attribute(self) -> None:
-        """Attribute every picture."""
+        """Attribute every image."""
         Thread(target=import_module, args=("matplotlib.figure",), daemon=True).start()  # seconds; the report needs it
         for start in range(0, len(self.files), BLOCK):
             with self.clock.part("read_pictures"):
                 block = [self.reader.read(file) for file in self.files[start : start + BLOCK]]
-            usable = [item for item in block if item.picture is not None]
+            usable = [item for item in block if item.image is not None]
             with self.clock.part("search"):
                 found = self._search(usable)
             with self.clock.part("reproduce"):
                 explanations = iter(found)
                 for item in block:
-                    self._add(item, next(explanations) if item.picture is not None else None)
+                    self._add(item, next(explanations) if item.image is not None else None)
 
     def write(self, folder: Path, place: str) -> dict[str, Any]:
         """Write the files and return what `result.json` holds.
@@ -133,13 +133,13 @@ class AttributeRun:
         write_result(folder / RESULT, data)
         return data
 
-    def _search(self, usable: list[AccusedFile]) -> list[Explanation]:
-        """Return the best explanation of each picture."""
-        groups: dict[tuple[Any, ...], list[tuple[int, AlteredPictures | None]]] = {}
+    def _search(self, usable: list[ImageHypotheses]) -> list[Explanation]:
+        """Return the best explanation of each image."""
+        groups: dict[tuple[Any, ...], list[tuple[int, AlteredImages | None]]] = {}
         for number, item in enumerate(usable):
-            for pictures in item.altered:
-                name = (None,) if pictures is None else (pictures.chain, pictures.pixels.shape)
-                groups.setdefault(name, []).append((number, pictures))
+            for images in item.altered:
+                name = (None,) if images is None else (images.chain, images.pixels.shape)
+                groups.setdefault(name, []).append((number, images))
         found: list[list[Explanation]] = [[] for _ in usable]
         for members in groups.values():
             att = self._attribute([usable[number] for number, _ in members], [p for _, p in members if p is not None])
@@ -147,7 +147,7 @@ class AttributeRun:
                 found[number].append(Explanation(att, i))
         return [best_explanation(each) for each in found]
 
-    def _attribute(self, items: list[AccusedFile], altered: list[AlteredPictures]) -> Attribution:
+    def _attribute(self, items: list[ImageHypotheses], altered: list[AlteredImages]) -> Attribution:
         from jattr.attribution.attribute import attribute
 
         counted = range(len(self.generators))
@@ -158,33 +158,33 @@ class AttributeRun:
             self.generators,
             config=self.config,
             decision=self.decision,
-            rehearsals=self.rehearsals,
+            pilot_studies=self.pilot_studies,
             calibration=self.judge.calibration,
-            doubts=[self._doubt(item, altered[0].chain if altered else None) for item in items],
+            caveats=[self._caveat(item, altered[0].chain if altered else None) for item in items],
             progress=lambda done, total: self.progress.reach(before + done),
         )
 
-    def _doubt(self, item: AccusedFile, chain: Chain | None) -> Doubt:
-        """Return what is to be said of a picture under one alteration; no calibration chooses between several."""
-        assert item.picture is not None
+    def _caveat(self, item: ImageHypotheses, chain: Chain | None) -> Caveat:
+        """Return what is to be said of an image under one alteration; no calibration chooses between several."""
+        assert item.image is not None
         shapes = [gen.image_shape for gen in self.generators]
-        doubt = doubt_of(item.picture, chain, shapes, searched_as_stored=not item.incomplete)
+        caveat = caveat_of(item.image, chain, shapes, searched_as_stored=not item.incomplete)
         ways = len(item.altered)
-        return doubt if ways == 1 else doubt._replace(apart=f"a file that is taken in {ways} ways")
+        return caveat if ways == 1 else caveat._replace(apart=f"a file that is taken in {ways} ways")
 
-    def _add(self, item: AccusedFile, explanation: Explanation | None) -> None:
-        """Add one picture's row, latents and part of the contact sheet."""
+    def _add(self, item: ImageHypotheses, explanation: Explanation | None) -> None:
+        """Add one image's row, latents and part of the contact sheet."""
         place = len(self.rows)
-        if item.picture is None or explanation is None:
+        if item.image is None or explanation is None:
             self.unusable.append(item.reason)
             names = [gen.name for gen in self.generators]
             self.rows.append(failed_record(item.file, _sha256_or_none(item.file), item.reason, names))
             self.sheet.add_failed(self.rows[-1])
             return
         att, i = explanation
-        self.rows.append(picture_record(item.picture, att, i, item.all_notes()))
-        shown_first = item.forms[0].pixels if item.forms else item.picture.pixels
-        self.sheet.add(self.rows[-1], item.picture.pixels, shown_first, att, i)
+        self.rows.append(image_record(item.image, att, i, item.all_notes()))
+        shown_first = item.forms[0].pixels if item.forms else item.image.pixels
+        self.sheet.add(self.rows[-1], item.image.pixels, shown_first, att, i)
         for c, latents in enumerate(att.latents):
             if np.isfinite(att.residual[i, c]) and np.isfinite(latents[i]).all():
                 self.z[c][place], self.label[place, c], self.found[place, c] = latents[i], att.labels[i, c], True

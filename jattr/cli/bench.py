@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         " run that was stopped goes on where it was. speed measures gradient steps and searches on this machine.",
     )
     parser.add_argument("suite", choices=NAMES)
-    parser.add_argument("--quick", action="store_true", help="few pictures, two candidates: a minute or two")
+    parser.add_argument("--quick", action="store_true", help="few images, two candidates: a minute or two")
     parser.add_argument("--candidates", nargs="+", default=[], metavar="GEN", help="generator folders or names")
     parser.add_argument("--features", metavar="DIR", help="paper: the distance of its recipe, as a feature folder")
     parser.add_argument("--out", metavar="DIR", help=f"folder of the store (default {OUT}/SUITE)")
@@ -104,7 +104,7 @@ def _speed(args: argparse.Namespace) -> int:
         for one in steps
     ]
     lines += [
-        f"{shown(one.generator, 40)}: {one.arrived} of {one.pictures} own pictures at the floor in {one.seconds:.1f} s,"
+        f"{shown(one.generator, 40)}: {one.arrived} of {one.pictures} own images at the floor in {one.seconds:.1f} s,"
         f" {one.pictures_per_minute:.0f} a minute"
         for one in searches
     ]

@@ -1,4 +1,4 @@
-"""`jattr calibrate`: scores of known pictures, from which `attribute --calibration` takes its error rates."""
+"""`jattr calibrate`: scores of known images, from which `attribute --calibration` takes its error rates."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "calibrate",
-        help="measure error rates of candidates on known pictures",
-        description="Search pictures that the candidates made and others, as they are and altered, and keep the scores."
+        help="measure error rates of candidates on known images",
+        description="Search images that the candidates made and others, as they are and altered, and keep the scores."
         " `jattr attribute --calibration FILE` judges by them. docs/guarantee.md says what holds then.",
     )
     parser.add_argument("candidates", nargs="+", metavar="GEN", help="generator folders or names")
@@ -54,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         nargs="+",
         default=[],
         metavar="PATH",
-        help="pictures of nobody here: files, folders (a kind each)",
+        help="images of nobody here: files, folders (a kind each)",
     )
     parser.add_argument("--resize", action="store_true", help="bring negatives to the candidates' size (Lanczos)")
     parser.add_argument("--alteration", nargs="+", default=[], metavar="CHAIN", help="calibrate for these, too")
@@ -63,7 +63,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=whole_number(1, 100_000),
         default=100,
         metavar="N",
-        help="pictures of each candidate (default 100)",
+        help="images of each candidate (default 100)",
     )
     parser.add_argument(
         "--others", type=whole_number(0, 100_000), default=60, metavar="N",
@@ -76,7 +76,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--distance", metavar="SPEC", help="as attribute will be run")
     parser.add_argument("--space", choices=SPACES, help="as attribute will be run")
     parser.add_argument("--lanes", type=whole_number(1, 1_000_000), metavar="N", help="searches in one program")
-    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="of own pictures (default 0)")
+    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="of own images (default 0)")
     add_settings(parser, (*NOISE, "search"))
     add_device(parser)
     add_common(parser)
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         chain.out_shape(generators[0].image_shape)
     negatives = read_negatives(args.negatives, generators[0].image_shape, resize=args.resize)
     each = args.own + args.others * (len(generators) - 1) + sum(map(len, negatives.values()))
-    progress = Progress(each * len(generators) * (1 + len(chains)), "searches (pictures x candidates x conditions)")
+    progress = Progress(each * len(generators) * (1 + len(chains)), "searches (images x candidates x conditions)")
     found = calibrate(
         generators, negatives=negatives, chains=chains, own=args.own, others=args.others, config=config,
         seed=config.seed, progress=progress.advance,
@@ -145,33 +145,33 @@ def check_out(args: argparse.Namespace) -> None:
 
 
 def read_negatives(paths: Sequence[str], shape: tuple[int, int, int], *, resize: bool) -> dict[str, np.ndarray]:
-    """Return pictures by kind: a folder's name for what lies in it, "picture" for single files.
+    """Return images by kind: a folder's name for what lies in it, "image" for single files.
 
     Raises:
       InputError: a path is given twice, two folders have one name, or one has none.
-      ImageError: a file cannot be used, two hold equal pictures, or a folder holds none.
+      ImageError: a file cannot be used, two hold equal images, or a folder holds none.
     """
     import numpy as np
 
     from jattr.attribution.calibrate import SAME
-    from jattr.images import load_picture
+    from jattr.images import load_image
 
     kinds: dict[str, list[np.ndarray]] = {}
     known: dict[bytes, str] = {}
     for kind, file in _files(_kinds(paths)):
-        pixels = load_picture(file).fit(shape, resize=resize).pixels
+        pixels = load_image(file).fit(shape, resize=resize).pixels
         digest = hashlib.sha256(pixels.tobytes()).digest()
         if digest in known:
-            raise ImageError(f"{known[digest]!r} and {file!r} are equal pictures as searched, {SAME}; leave one away")
+            raise ImageError(f"{known[digest]!r} and {file!r} are equal images as searched, {SAME}; leave one away")
         known[digest] = file
         kinds.setdefault(kind, []).append(pixels)
         if sum(map(len, kinds.values())) > MAX_NEGATIVES:
             raise ImageError(f"there are more than {MAX_NEGATIVES} negatives; give fewer")
-    return {kind: np.stack(pictures) for kind, pictures in kinds.items()}
+    return {kind: np.stack(images) for kind, images in kinds.items()}
 
 
 def _kinds(paths: Sequence[str]) -> dict[str, str]:
-    """Return the kind of each path, "picture" of a file; every folder is a kind of its own.
+    """Return the kind of each path, "image" of a file; every folder is a kind of its own.
 
     Raises:
       InputError: two paths are one file or folder, two folders have one name, or one has none.
@@ -186,7 +186,7 @@ def _kinds(paths: Sequence[str]) -> dict[str, str]:
         given[real] = path
         kind = shown(os.path.basename(real), 60) if os.path.isdir(path) else FILES
         if not kind.strip():
-            raise InputError(f"folder {path!r} has no name that could be the kind of its pictures; give one that has")
+            raise InputError(f"folder {path!r} has no name that could be the kind of its images; give one that has")
         other = first.setdefault(kind, path)
         if other != path and (os.path.isdir(path) or os.path.isdir(other)):
             raise InputError(
@@ -198,7 +198,7 @@ def _kinds(paths: Sequence[str]) -> dict[str, str]:
 
 
 def _files(kinds: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Return kind and path of every picture."""
+    """Return kind and path of every image."""
     for path, kind in kinds.items():
         if not os.path.isdir(path):
             yield kind, path
@@ -222,7 +222,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _summary(found: Calibration) -> dict[str, object]:
-    """Return the counts, and what restarts of own pictures show, as JSON values."""
+    """Return the counts, and what restarts of own images show, as JSON values."""
     from jattr.decision.power import power_of
 
     return {
@@ -257,11 +257,11 @@ def _text(found: Calibration, out: str) -> str:
             own = np.array(sample.own)
             counts = [len(scores) for scores in sample.negatives.values()]
             lines.append(
-                f"{shown(name, 40)}, {condition}: {len(own)} own pictures, median residual {10 ** np.median(own):.1e},"
+                f"{shown(name, 40)}, {condition}: {len(own)} own images, median residual {10 ** np.median(own):.1e},"
                 f" largest {10 ** own.max():.1e}; {sum(counts)} negatives of {len(counts)} kinds"
             )
             if sample.own_restarts is not None:
-                lines.append(f"  searches of the own pictures: {found_in_words(sample.own_restarts)}")
+                lines.append(f"  searches of the own images: {found_in_words(sample.own_restarts)}")
     least = min(len(s.own) for c in found.candidates.values() for s in c.samples.values())
     lines.append(f"a candidate can be denied at error rates from {1 / (least + 1):.2g} on;")
     counts = [len(n) for c in found.candidates.values() for s in c.samples.values() for n in s.negatives.values()]

@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace DST if jattr wrote it and all that is in it")
     parser.add_argument("--name", metavar="NAME", help="of the generator (default: the card's, or DST's)")
     parser.add_argument(
-        "--image-size", type=image_size, metavar="HxW", help="of pictures, for autoencoders (default: the file's)"
+        "--image-size", type=image_size, metavar="HxW", help="of images, for autoencoders (default: the file's)"
     )
     add_settings(parser, NOISE)
     add_common(parser)
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     latent = "x".join(str(side) for side in generator.latent_shape)
     settings = "" if generator.settings is None else f", {generator.settings}"
     text = (
-        f"{generator.name}: {result['kind']}, pictures {sides}, latent {latent} {generator.prior}{classes}{settings},"
+        f"{generator.name}: {result['kind']}, images {sides}, latent {latent} {generator.prior}{classes}{settings},"
         f" written to {args.destination}"
     )
     emit(args, result, f"{text}\ndigest {generator.digest}")

@@ -1,4 +1,4 @@
-"""`jattr demo`: pictures from secret latents, of nobody, and compressed ones, attributed by the ordinary command."""
+"""`jattr demo`: images from secret latents, of nobody, and compressed ones, attributed by the ordinary command."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from jattr.generators.base import Generator
 
 CANDIDATES = ("dcgan_a", "dcgan_b", "progan_a", "progan_b")
-PICTURES, TRUTH, RESULT = "pictures", "truth.json", "result"
-FROM_NOBODY = 2  # pictures by the renderer
-COMPRESSED = 2  # of the generators' pictures, once more as JPEG
+IMAGES, TRUTH, RESULT = "pictures", "truth.json", "result"
+FROM_NOBODY = 2  # images by the renderer
+COMPRESSED = 2  # of the generators' images, once more as JPEG
 QUALITY = 90
 NOBODY = "nobody: drawn by the renderer"
 
 
 @dataclass(frozen=True)
 class Secret:
-    """Who made a picture of the demo."""
+    """Who made an image of the demo."""
 
     file: str
     made_by: str  # a candidate's name, or NOBODY
@@ -42,9 +42,9 @@ def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "demo",
-        help="see it work: bundled generators, pictures made on the spot, the report",
-        description="Make pictures with the bundled generators from secret latents, two faces that nobody generated,"
-        " and two JPEG copies; attribute the files as `jattr attribute` does; tell who made them. The pictures,"
+        help="see it work: bundled generators, images made on the spot, the report",
+        description="Make images with the bundled generators from secret latents, two faces that nobody generated,"
+        " and two JPEG copies; attribute the files as `jattr attribute` does; tell who made them. The images,"
         f" {TRUTH} and the report go to DIR.",
     )
     parser.add_argument("--out", default="jattr-demo", metavar="DIR", help="folder to make (default jattr-demo)")
@@ -59,7 +59,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the pictures, attribute them, tell the truth."""
+    """Make the images, attribute them, tell the truth."""
     from jattr.cli.main import make_parser
 
     start_jax(args.device)
@@ -67,15 +67,13 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out)
     overwrite = args.overwrite or problem_of(out, DEMO_FOLDER) is None
     with new_folder(out, kind=DEMO_FOLDER, overwrite=overwrite) as work:
-        secrets = make_pictures(work, names, args.seed)
-    files = [str(out / PICTURES / secret.file) for secret in secrets]
+        secrets = make_images(work, names, args.seed)
+    files = [str(out / IMAGES / secret.file) for secret in secrets]
     options = ["--candidates", *names, "--out", str(out / RESULT), *(["--json"] if args.json else [])]
     options += [] if args.device is None else ["--device", args.device]
     command = make_parser().parse_args(["attribute", *files, *options])
     if not args.json:
-        print(
-            f"$ jattr attribute {shown(str(out / PICTURES), 60)}/* --candidates {' '.join(names)} --out", out / RESULT
-        )
+        print(f"$ jattr attribute {shown(str(out / IMAGES), 60)}/* --candidates {' '.join(names)} --out", out / RESULT)
     code: int = command.run(command)
     if not args.json:
         print(f"\n{truth_table(out, secrets)}\n\nOpen {out / RESULT / 'report.html'} in a browser.")
@@ -90,11 +88,11 @@ def check_demo_folder(folder: Path) -> None:
     """
     from jattr.verification.result_folder import check_result_folder
 
-    check_names(file_names(folder, folders=(PICTURES, RESULT)), (TRUTH,))
+    check_names(file_names(folder, folders=(IMAGES, RESULT)), (TRUTH,))
     secrets = read_json_text((folder / TRUTH).read_text(encoding="utf-8"))
     if not isinstance(secrets, list) or not secrets:
         raise InputError(f"{TRUTH!r} is not that of a demo")
-    check_names(file_names(folder / PICTURES), [Secret(**secret).file for secret in secrets])
+    check_names(file_names(folder / IMAGES), [Secret(**secret).file for secret in secrets])
     if (folder / RESULT).exists():
         check_result_folder(folder / RESULT)
 
@@ -119,8 +117,8 @@ def candidate_names(*, everything: bool) -> tuple[str, ...]:
     return bundled if everything else CANDIDATES
 
 
-def make_pictures(work: Path, names: tuple[str, ...], seed: int) -> list[Secret]:
-    """Write the pictures and `truth.json`, and return who made which; their order says nothing about that."""
+def make_images(work: Path, names: tuple[str, ...], seed: int) -> list[Secret]:
+    """Write the images and `truth.json`, and return who made which; their order says nothing about that."""
     import jax
     import numpy as np
 
@@ -131,23 +129,23 @@ def make_pictures(work: Path, names: tuple[str, ...], seed: int) -> list[Secret]
     keys = jax.random.split(jax.random.key(seed), len(names) + 2)
     with ThreadPoolExecutor(2) as pool:  # the renderer's program compiles beside the generators'
         faces = pool.submit(render_faces, keys[-1], FROM_NOBODY)
-        made = [(gen.name, _picture(gen, key), False) for gen, key in zip(generators, keys, strict=False)]
+        made = [(gen.name, _image(gen, key), False) for gen, key in zip(generators, keys, strict=False)]
     made += [(name, pixels, True) for name, pixels, _ in made[-COMPRESSED:]]
     made += [(NOBODY, pixels, False) for pixels in faces.result()]
     order = np.asarray(jax.random.permutation(keys[-2], len(made)))
-    (work / PICTURES).mkdir()
+    (work / IMAGES).mkdir()
     secrets = []
     for number, place in enumerate(order, 1):
         name, pixels, compressed = made[place]
         file = f"{number:02d}.{'jpg' if compressed else 'png'}"
-        _write(work / PICTURES / file, pixels, compressed)
+        _write(work / IMAGES / file, pixels, compressed)
         secrets.append(Secret(file, name, compressed))
     (work / TRUTH).write_text(json.dumps([asdict(secret) for secret in secrets], indent=1) + "\n", encoding="utf-8")
     return secrets
 
 
 def truth_table(out: Path, secrets: list[Secret]) -> str:
-    """Return who made each picture, beside what was found."""
+    """Return who made each image, beside what was found."""
     from jattr.report.words import verdict_text
     from jattr.verification.result_folder import read_result
 
@@ -159,12 +157,12 @@ def truth_table(out: Path, secrets: list[Secret]) -> str:
     return "\n".join(lines)
 
 
-def _picture(gen: Generator, key: Any) -> np.ndarray:
-    """Return one picture of a secret latent, uint8 [H, W, 3]."""
+def _image(gen: Generator, key: Any) -> np.ndarray:
+    """Return one image of a secret latent, uint8 [H, W, 3]."""
     import numpy as np
 
     from jattr.images import to_byte
-    from jattr.inversion.evaluate import make_pictures as made_by
+    from jattr.inversion.evaluate import make_images as made_by
 
     made = made_by(gen, gen.sample_latent(key, 1))  # in the program that the search takes
     return np.asarray(to_byte(made, rule=gen.rounding or "round")[0])

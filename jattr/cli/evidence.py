@@ -1,4 +1,4 @@
-"""`jattr evidence`: what a log shows of an accused picture, made by its owner and verified by anybody."""
+"""`jattr evidence`: what a log shows of an image, made by its owner and verified by anybody."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the subcommand and those below it."""
     parser = subparsers.add_parser(
         "evidence",
-        help="make or verify evidence that a picture was, or was not, a logged use of a model",
-        description="Evidence about an accused picture from a log of the model's uses. docs/ledger.md says what each"
+        help="make or verify evidence that an image was, or was not, a logged use of a model",
+        description="Evidence about an image from a log of the model's uses. docs/ledger.md says what each"
         " verdict proves and what it cannot.",
     )
     below = parser.add_subparsers(metavar="ACTION", required=True)
-    make = below.add_parser("make", help="make evidence about a picture, as the owner of the log")
-    make.add_argument("picture", metavar="IMAGE", help="the accused picture, as it was found")
+    make = below.add_parser("make", help="make evidence about an image, as the owner of the log")
+    make.add_argument("picture", metavar="IMAGE", help="the image, as it was found")
     make.add_argument("--log", required=True, metavar="DIR", help="folder of the log, with its private openings")
     make.add_argument("--candidate", required=True, metavar="GEN", help="the accused model")
     make.add_argument("--also", nargs="+", default=[], metavar="GEN", help="further models whose uses the log holds")
@@ -69,7 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     verify.add_argument("--policy", required=True, metavar="FILE", help="whom you trust: the log's key, witnesses")
     verify.add_argument("--candidate", metavar="GEN", help="the accused model; without it that part is not checked")
     verify.add_argument("--also", nargs="+", default=[], metavar="GEN", help="further models whose uses the log holds")
-    verify.add_argument("--picture", metavar="IMAGE", help="the accused picture, lest the bundle be about another one")
+    verify.add_argument("--picture", metavar="IMAGE", help="the image, lest the bundle be about another one")
     verify.add_argument("--nonce", metavar="TEXT", help="what you had asked the sample to be chosen by")
     verify.add_argument(
         "--end", metavar="FILE", help="the published checkpoint that you kept with the nonce: the window must end there"
@@ -84,7 +84,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             nargs="+",
             default=["auto"],
             metavar="CHAIN",
-            help="what may have been done to the picture; several are tried in turn, as auto brightness:? blur:1",
+            help="what may have been done to the image; several are tried in turn, as auto brightness:? blur:1",
         )
         action.add_argument("--space", choices=SPACES, help="of the latent that is searched for (default z)")
         add_settings(action, NOISE)
@@ -101,7 +101,7 @@ def make_run(args: argparse.Namespace) -> int:
     from jattr.ledger.store import LogStore
     from jattr.report.evidence_page import evidence_page
 
-    picture = read_bytes(args.picture)
+    image = read_bytes(args.picture)
     inputs = [args.picture, args.candidate, *args.also]
     new = new_folder(args.out, kind=EVIDENCE_FOLDER, overwrite=args.overwrite, inputs=inputs, kept=[args.log])
     with new as work, PrivateStore.open(args.log) as private:
@@ -109,8 +109,8 @@ def make_run(args: argparse.Namespace) -> int:
         with LogStore.open(args.log, writable=False) as log:
             start, end = _window(log, args.window)
         gen, *others = _models(args)
-        attribution = _invert(args, picture, gen, None)  # the log is free for uses meanwhile
-        asked = Question(Path(args.picture).name, picture, start, end, args.level, args.nonce, args.sample)
+        attribution = _invert(args, image, gen, None)  # the log is free for uses meanwhile
+        asked = Question(Path(args.picture).name, image, start, end, args.level, args.nonce, args.sample)
         with LogStore.open(args.log) as log:
             made = make_evidence(log, private, policy, gen, attribution, asked, others)
         (work / FILE).write_bytes(made.data)
@@ -154,13 +154,13 @@ def verify_run(args: argparse.Namespace) -> int:
     end = None if args.end is None else read_file(Path(args.end), MAX_NOTE)
     path = Path(args.bundle)
     data = read_file(path / FILE if path.is_dir() else path, MAX_BYTES)
-    picture = None if args.picture is None else read_bytes(args.picture)
+    image = None if args.picture is None else read_bytes(args.picture)
     policy, log = read_policy(Path(args.policy)), PublishedLog(args.log)
     gen, others = None, list[Any]()
     if args.candidate is not None:
         gen, *others = _models(args)
     invert = None if args.no_search else functools.partial(_invert, args)
-    asked: dict[str, Any] = {"nonce": args.nonce, "picture": picture, "end": end, "window": window}
+    asked: dict[str, Any] = {"nonce": args.nonce, "picture": image, "end": end, "window": window}
     found = verify_evidence(data, log, policy, gen=gen, others=others, invert=invert, **asked)
     facts = facts_of(found, found.attribution) | {
         "verified": True,  # nothing differs; `complete`: and nothing was left out
@@ -180,15 +180,15 @@ def _models(args: argparse.Namespace) -> list[Any]:
     return [gen.view(args.space, **given_settings(args)), *others]
 
 
-def _invert(args: argparse.Namespace, picture: bytes, gen: Any, alteration: str | None) -> Attribution:
-    from jattr.attribution.pilot_files import RehearsalFiles
+def _invert(args: argparse.Namespace, image: bytes, gen: Any, alteration: str | None) -> Attribution:
+    from jattr.attribution.pilot_files import PilotStudyFiles
     from jattr.inversion.config import InvertConfig
     from jattr.ledger.evidence.inversion import invert_alternatives
-    from jattr.runtime import rehearsal_folder
+    from jattr.runtime import pilot_study_folder
 
-    config, known = InvertConfig(restarts=args.restarts), RehearsalFiles(rehearsal_folder())
+    config, known = InvertConfig(restarts=args.restarts), PilotStudyFiles(pilot_study_folder())
     alterations = args.alteration if alteration is None else [alteration]
-    return invert_alternatives(picture, gen, alterations, config=config, rehearsals=known)
+    return invert_alternatives(image, gen, alterations, config=config, pilot_studies=known)
 
 
 def _window(log: LogStore, text: str) -> tuple[bytes | None, bytes]:

@@ -1,4 +1,4 @@
-"""`jattr generate`: makes pictures from a seed, or makes them again from saved latents."""
+"""`jattr generate`: makes images from a seed, or makes them again from saved latents."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
     from jattr.generators.base import Generator
 
-BATCH = 8  # pictures at a time, whatever --n is: so a picture does not depend on how many are made with it
-BATCH_VALUES = 1 << 23  # fewer where pictures are larger: batch x H x W x C stays below this
-MAX_PICTURES = 100_000  # as many as names of five digits
+BATCH = 8  # images at a time, whatever --n is: so an image does not depend on how many are made with it
+BATCH_VALUES = 1 << 23  # fewer where images are larger: batch x H x W x C stays below this
+MAX_IMAGES = 100_000  # as many as names of five digits
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "generate",
-        help="make pictures with a generator",
-        description="Make pictures with a generator: 00000.png, 00001.png, ... and latents.npz, from which"
-        " --latents makes the same pictures again.",
+        help="make images with a generator",
+        description="Make images with a generator: 00000.png, 00001.png, ... and latents.npz, from which"
+        " --latents makes the same images again.",
     )
     parser.add_argument("generator", metavar="GEN", help="generator folder, or the name of a bundled generator")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--n", type=whole_number(1, MAX_PICTURES), metavar="N", help="number of pictures")
+    what.add_argument("--n", type=whole_number(1, MAX_IMAGES), metavar="N", help="number of images")
     what.add_argument("--latents", metavar="F.npz", help="latents.npz of `generate` or `attribute`")
     parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="seed of the latents (default 0)")
     parser.add_argument("--label", type=whole_number(0, 2**31 - 1), metavar="K", help="class (default: drawn by seed)")
@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
             generator = generator.view(args.space, **given)
             z, label = draw_latents(generator, args.n, args.seed or 0, args.label)
         else:
-            generator, z, label = read_latents(args.latents, generator, limit=MAX_PICTURES)
-        files = write_pictures(work, generator, z, label)
+            generator, z, label = read_latents(args.latents, generator, limit=MAX_IMAGES)
+        files = write_images(work, generator, z, label)
         write_latents(work / "latents.npz", generator, z, label)
     rule = generator.rounding or "round"
     names = {"name": generator.name, "digest": generator.digest, "weights_digest": generator.weights_digest}
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     result = {"out": args.out, "generator": names, "pictures": files, "latents": "latents.npz", "rounding": rule}
     result |= {"space": generator.space, "settings": settings}
     shown = "" if settings is None else f"; space {generator.space}, {generator.settings}"
-    emit(args, result, f"{len(files)} pictures of {generator.name} written to {args.out} (bytes: {rule}{shown})")
+    emit(args, result, f"{len(files)} images of {generator.name} written to {args.out} (bytes: {rule}{shown})")
     return 0
 
 
@@ -96,7 +96,7 @@ def draw_latents(generator: Generator, n: int, seed: int, label: int | None) -> 
     return z, np.full(n, -1, np.int32) if labels is None else np.asarray(labels)
 
 
-def write_pictures(folder: Path, generator: Generator, z: np.ndarray, label: np.ndarray) -> list[str]:
+def write_images(folder: Path, generator: Generator, z: np.ndarray, label: np.ndarray) -> list[str]:
     """Write one PNG a latent, a batch at a time, and return the names."""
     from jattr.images import write_png
 
@@ -111,14 +111,14 @@ def write_pictures(folder: Path, generator: Generator, z: np.ndarray, label: np.
 
 
 def make_pixels(generator: Generator, z: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Return the pictures uint8 [n, H, W, C] of latents z [n, *latent_shape], label int32 [n], -1: none."""
+    """Return the images uint8 [n, H, W, C] of latents z [n, *latent_shape], label int32 [n], -1: none."""
     import numpy as np
 
     return np.concatenate(list(_batches(generator, z, label)))
 
 
 def _batches(generator: Generator, z: np.ndarray, label: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the pictures a batch at a time."""
+    """Yield the images a batch at a time."""
     import jax
     import numpy as np
 

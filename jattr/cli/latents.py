@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, np.ndarray]
 LATENTS = "latents.npz"
-RECEIPT = ".tlog-proof"  # ends the name of a picture's receipt
+RECEIPT = ".tlog-proof"  # ends the name of an image's receipt
 
 
 def check_latents_options(args: argparse.Namespace) -> None:
@@ -136,7 +136,7 @@ def _column_of(arrays: Arrays, generator: Generator) -> int:
 
 
 def _of_candidate(arrays: Arrays, column: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the latents of one candidate, for those pictures where one was found."""
+    """Return the latents of one candidate, for those images where one was found."""
     digests = _digests(arrays)
     z = _array(arrays, f"z_{column}") if "z" not in arrays else _column(arrays, "z", column, len(digests))
     label = _column(arrays, "label", column, len(digests)) if "label" in arrays else None
@@ -144,18 +144,18 @@ def _of_candidate(arrays: Arrays, column: int) -> tuple[np.ndarray, np.ndarray |
         return z, label
     found = _column(arrays, "found", column, len(digests)).astype(bool)
     if z.ndim == 0 or found.shape != z.shape[:1] or (label is not None and label.shape != found.shape):
-        raise InputError("has z, label and found for different numbers of pictures; write it again")
+        raise InputError("has z, label and found for different numbers of images; write it again")
     if not found.all():
         left_out = ", ".join(str(number) for number in np.flatnonzero(~found)[:10])
-        print(f"jattr: no latent was found for pictures {left_out} (from 0); they are left out", file=sys.stderr)
+        print(f"jattr: no latent was found for images {left_out} (from 0); they are left out", file=sys.stderr)
     return z[found], None if label is None else label[found]
 
 
 def _column(arrays: Arrays, name: str, column: int, count: int) -> np.ndarray:
-    """Return one candidate's part of an array [pictures, candidates, ...]."""
+    """Return one candidate's part of an array [images, candidates, ...]."""
     array = arrays[name]
     if array.ndim < 2 or array.shape[1] != count:
-        raise InputError(f"has {name} of shape {list(array.shape)}; it must be [pictures, {count}, ...]")
+        raise InputError(f"has {name} of shape {list(array.shape)}; it must be [images, {count}, ...]")
     return array[:, column]
 
 

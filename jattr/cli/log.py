@@ -15,11 +15,11 @@ from jattr.cli.log_actions import (
     status_of,
 )
 from jattr.cli.log_generate import generate, renew
-from jattr.cli.log_readers import check_picture, run_witness, verify_log
+from jattr.cli.log_readers import check_image, run_witness, verify_log
 from jattr.cli.options import add_common, add_device, add_output, add_settings, whole_number
 from jattr.generators.settings import NOISE, SPACES
 
-MAX_PICTURES = 100_000
+MAX_IMAGES = 100_000
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -58,10 +58,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_generate(below: Any) -> None:
-    made = _action(below, "generate", generate, "make pictures, each logged before it is made and released")
+    made = _action(below, "generate", generate, "make images, each logged before it is made and released")
     made.add_argument("folder", metavar="DIR")
     made.add_argument("generator", metavar="GEN", help="generator folder, or the name of a bundled generator")
-    made.add_argument("--n", type=whole_number(1, MAX_PICTURES), required=True, metavar="N")
+    made.add_argument("--n", type=whole_number(1, MAX_IMAGES), required=True, metavar="N")
     made.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=None, metavar="S", help="default: random")
     made.add_argument("--label", type=whole_number(0, 2**31 - 1), metavar="K", help="class (default: drawn by seed)")
     made.add_argument("--space", choices=SPACES, help="of the latents that are drawn (default z)")
@@ -78,7 +78,7 @@ def _add_readers(below: Any) -> None:
     verify.add_argument("place", metavar="PLACE", help="folder or URL that the log is published in")
     verify.add_argument("--policy", required=True, metavar="FILE", help="whom to trust")
     verify.add_argument("--since", metavar="CHECKPOINT", help="file of an earlier checkpoint: the window after it")
-    check = _action(below, "check", check_picture, "check that a receipt shows a picture to be in a log")
+    check = _action(below, "check", check_image, "check that a receipt shows an image to be in a log")
     check.add_argument("picture", metavar="IMAGE")
     check.add_argument("receipt", metavar="RECEIPT", help="its .tlog-proof")
     check.add_argument("--policy", required=True, metavar="FILE", help="whom to trust")

@@ -129,7 +129,7 @@ def status_of(args: argparse.Namespace) -> int:
     )
     if orphans:
         text += f" (entries {', '.join(map(str, orphans[:10]))}{', ...' if len(orphans) > 10 else ''}): a process ended"
-        text += " between the intent and the result; no picture of theirs was released by jattr"
+        text += " between the intent and the result; no image of theirs was released by jattr"
     if not private:
         text += f". {FILE} is missing: nothing of this log can be opened; put it back from a copy"
     emit(args, facts, text)

@@ -1,4 +1,4 @@
-"""`jattr log generate` and `receipts`: pictures that are in the log before they are in the world."""
+"""`jattr log generate` and `receipts`: images that are in the log before they are in the world."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from jattr.generators.base import Generator
     from jattr.ledger.recording import Recorder, Released
 
-CHUNK = 64  # pictures that are logged together
+CHUNK = 64  # images that are logged together
 MAX_RECEIPT = 2_000_000
 
 
 def generate(args: argparse.Namespace) -> int:
-    """Log the intents, make the pictures, log the results, and only then let the folder appear."""
+    """Log the intents, make the images, log the results, and only then let the folder appear."""
     from jattr.cli.generate import draw_latents
     from jattr.cli.latents import LOGGED_FOLDER, write_latents
     from jattr.generators.store import load_generator
-    from jattr.ledger.picture_receipts import make_receipt
+    from jattr.ledger.image_receipts import make_receipt
     from jattr.ledger.private import PrivateStore
     from jattr.ledger.recording import Recorder
     from jattr.ledger.store import LogStore
@@ -41,7 +41,7 @@ def generate(args: argparse.Namespace) -> int:
         gen = load_generator(args.generator).view(args.space, **given_settings(args))
         z, label = draw_latents(gen, args.n, seed, args.label)
         with PrivateStore.open(args.folder) as private:
-            recorder = Recorder(log, private, keep_pictures=not args.forget_pictures)
+            recorder = Recorder(log, private, keep_images=not args.forget_pictures)
             released = _release_all(args, recorder, gen, z, label, seed, work)
         checkpoint = log.sign_checkpoint()
         for number, one in enumerate(released):
@@ -49,7 +49,7 @@ def generate(args: argparse.Namespace) -> int:
         write_latents(work / "latents.npz", gen, z, label)
         size = log.size
     entries = [one.entry for one in released]
-    text = f"{len(released)} pictures of {gen.name} written to {shown(args.out, 200)}, with receipts;"
+    text = f"{len(released)} images of {gen.name} written to {shown(args.out, 200)}, with receipts;"
     text += f" entries {entries[0]} to {entries[-1]} of the log, which has {size}. Publish it: jattr log publish"
     emit(args, {"out": args.out, "entries": entries, "size": size, "seed": seed}, text)
     return 0
@@ -64,7 +64,7 @@ def _release_all(
     seed: int,
     work: Path,
 ) -> list[Released]:
-    """Make and log the pictures, some at a time; no file of them is written before it is logged, hidden or not."""
+    """Make and log the images, some at a time; no file of them is written before it is logged, hidden or not."""
     from jattr.cli.generate import make_pixels
     from jattr.images import encode_png
 
@@ -85,7 +85,7 @@ def _release_all(
 def renew(args: argparse.Namespace) -> int:
     """Write the receipts of a folder anew, under the checkpoint that was published last."""
     from jattr.cli.log_actions import write
-    from jattr.ledger.picture_receipts import renewed
+    from jattr.ledger.image_receipts import renewed
     from jattr.ledger.store import LogStore
     from jattr.ledger.tlog_proof import SUFFIX
 

@@ -1,4 +1,4 @@
-"""What anybody does with a log on the command line: verify it, check a picture's receipt, be a witness."""
+"""What anybody does with a log on the command line: verify it, check an image's receipt, be a witness."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def verify_log(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_picture(args: argparse.Namespace) -> int:
-    """Check a picture against its receipt."""
-    from jattr.images.reading import decode_picture, read_bytes
-    from jattr.ledger.picture_receipts import check_receipt
+def check_image(args: argparse.Namespace) -> int:
+    """Check an image against its receipt."""
+    from jattr.images.reading import decode_image, read_bytes
+    from jattr.ledger.image_receipts import check_receipt
 
-    picture = read_bytes(args.picture)
-    pixels, _ = decode_picture(picture)
-    found = check_receipt(read_file(args.receipt, 2_000_001), picture, pixels, read_policy(Path(args.policy)))
+    image = read_bytes(args.picture)
+    pixels, _ = decode_image(image)
+    found = check_receipt(read_file(args.receipt, 2_000_001), image, pixels, read_policy(Path(args.policy)))
     same = "this very file" if found.matches == "file" else "these pixels, in another file,"
     to = "" if found.recipient is None else f", for {shown(found.recipient, 100)}"
     origin, size = found.checkpoint.checkpoint.origin, found.checkpoint.checkpoint.size

@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
 
 def make_parser() -> Parser:
     """Return the parser of the whole command line."""
-    parser = Parser(prog="jattr", description="Tells which generative model made a picture.", allow_abbrev=False)
+    parser = Parser(prog="jattr", description="Tells which generative model made an image.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"jattr {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:

@@ -66,7 +66,7 @@ def start_jax(device: str | None) -> None:
 
 
 NOISE_NOTES = {  # of the choices beyond a card's
-    "random": "; random: drawn for each picture, and kept with its latent",
+    "random": "; random: drawn for each image, and kept with its latent",
     "search": "; search: unknown, which leaves no certificate",
 }
 

@@ -1,4 +1,4 @@
-"""The pictures of a run: rows for contact sheet and report, collected block by block, as many as they show."""
+"""The images of a run: rows for contact sheet and report, collected block by block, as many as they show."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from jattr.report.words import verdict_text
 if TYPE_CHECKING:
     from jattr.attribution.attribute import Attribution
 
-MAX_BYTES = 256 << 20  # of pictures kept for it
-MAX_OWN_PIXELS = 1 << 20  # of an accused picture that is shown as it is; larger ones as the first candidate saw them
+MAX_BYTES = 256 << 20  # of images kept for it
+MAX_OWN_PIXELS = 1 << 20  # of an image that is shown as it is; larger ones as the first candidate saw them
 
 
 class SheetRows:
@@ -29,19 +29,19 @@ class SheetRows:
         self.bytes = 0
 
     def add_failed(self, row: dict[str, Any]) -> None:
-        """Add the row of a picture that could not be used."""
+        """Add the row of an image that could not be used."""
         self.rows.append(ReportRow(row, SheetRow(row["file"], f"failed: {row['reason']}", None, ())))
 
     def add(self, row: dict[str, Any], own: np.ndarray, fitted: np.ndarray, att: Attribution, i: int) -> None:
-        """Add a picture: its row of `result.json`, its pixels, those the first candidate saw, number i of `att`."""
+        """Add an image: its row of `result.json`, its pixels, those the first candidate saw, number i of `att`."""
         full = len(self.rows) >= MAX_ROWS or self.bytes > MAX_BYTES
-        accused = None if full else own if own.shape[0] * own.shape[1] <= MAX_OWN_PIXELS else fitted
+        observation = None if full else own if own.shape[0] * own.shape[1] <= MAX_OWN_PIXELS else fitted
         made = [
             Reproduction(gen.name, None if full else att.altered_reproduction(i, c), row["residual"][gen.name])
             for c, gen in enumerate(att.candidates)
         ]
-        self.bytes += sum(array.nbytes for array in [accused, *(m.image for m in made)] if array is not None)
-        sheet = SheetRow(row["file"], verdict_text(row), accused, made, row["candidate"])
+        self.bytes += sum(array.nbytes for array in [observation, *(m.image for m in made)] if array is not None)
+        sheet = SheetRow(row["file"], verdict_text(row), observation, made, row["candidate"])
         searches = {} if full else {gen.name: att.searches[i][c] for c, gen in enumerate(att.candidates)}
         self.rows.append(ReportRow(row, sheet, searches))
 

@@ -24,8 +24,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the subcommand and those below it."""
     parser = subparsers.add_parser(
         "sweep",
-        help="search many known pictures in many ways, and keep every result",
-        description="Run a sweep of pictures x candidates x settings; docs/sweeps.md shows a spec. A run that was"
+        help="search many known images in many ways, and keep every result",
+        description="Run a sweep of images x candidates x settings; docs/sweeps.md shows a spec. A run that was"
         " stopped, by whatever, goes on where it was.",
     )
     below = parser.add_subparsers(metavar="ACTION", required=True)

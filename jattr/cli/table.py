@@ -1,4 +1,4 @@
-"""Results as text for a terminal: one row a picture, whatever the names of files are."""
+"""Results as text for a terminal: one row an image, whatever the names of files are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST_FILE, LONGEST_NAME = 36, 26
 
 
 def result_table(rows: Sequence[dict[str, Any]], names: Sequence[str], distance: str | None = None) -> str:
-    """Return the table of a result's pictures (rows of `result.json`) for candidates of these names.
+    """Return the table of a result's images (rows of `result.json`) for candidates of these names.
 
     `distance` is the one that was searched by, None for pixels.
     """

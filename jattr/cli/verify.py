@@ -1,4 +1,4 @@
-"""`jattr verify`: carries out the certificates of a result again, from its latents, the weights and the pictures."""
+"""`jattr verify`: carries out the certificates of a result again, from its latents, the weights and the images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "verify",
         help="check the certificates of a result again",
-        description="Carry out every certificate of a result again: the candidates' weights and cards, the pictures"
+        description="Carry out every certificate of a result again: the candidates' weights and cards, the images"
         " and the latents must be what result.json states, the test must hold with the figures it states, and the"
         " verdicts must follow. What files cannot show is printed as not checked."
         " Exit code 0: all hold; 3: something differs; 2: bad input, or a result that states no certificate.",
@@ -57,13 +57,13 @@ def run(args: argparse.Namespace) -> int:
         "differences": differences,
         "unchecked": unchecked,
         "pictures": total,
-        "pictures_without_certificate": total - report.pictures,
+        "pictures_without_certificate": total - report.images,
     }
     lines = [f"{shown(c['file'], 60)}: made by {shown(c['candidate'], 60)}: {c['text']}" for c in report.checked]
-    without = f"; {total - report.pictures} pictures have none" if report.pictures < total else ""
+    without = f"; {total - report.images} images have none" if report.images < total else ""
     lines += [f"DIFFERS: {line}" for line in differences]
     lines += [f"not checked: {line}" for line in unchecked]
-    lines.append(f"{count} certificates of {report.pictures} pictures {'checked' if differences else 'hold'}{without}")
+    lines.append(f"{count} certificates of {report.images} images {'checked' if differences else 'hold'}{without}")
     print(json.dumps(result, allow_nan=False) if args.json else "\n".join(lines))  # ASCII: names need not be text
     if differences:
         raise VerificationError(f"{len(differences)} differences from what {args.folder} states; {differences[0]}")

@@ -1,10 +1,10 @@
-"""The calibration: what searches of known pictures gave, candidate by candidate and condition by condition.
+"""The calibration: what searches of known images gave, candidate by candidate and condition by condition.
 
-It holds scores (see `scores`), not pictures, and everything that the judging of a new picture depends on. Scores are
-the calibration's; those of test pictures belong elsewhere: the two never share a picture or a seed.
+It holds scores (see `scores`), not images, and everything that the judging of a new image depends on. Scores are
+the calibration's; those of test images belong elsewhere: the two never share an image or a seed.
 
-A covariate such as a picture's complexity has its place before this: any score function may make the scores, as long as
-it was fitted on other pictures than these. Fitted on these, the conformal p-value would no longer be exact.
+A covariate such as an image's complexity has its place before this: any score function may make the scores, as long as
+it was fitted on other images than these. Fitted on these, the conformal p-value would no longer be exact.
 """
 
 import math
@@ -28,11 +28,11 @@ KINDS = f"photograph, renderer, {OTHER}NAME"  # of negatives; any text is legal
 class Sample:
     """The scores of one candidate's searches under one condition."""
 
-    own: tuple[float, ...]  # of pictures that the candidate made; +inf where every restart failed
+    own: tuple[float, ...]  # of images that the candidate made; +inf where every restart failed
     negatives: Mapping[str, tuple[float, ...]]  # of others, by kind, at least one of each
-    own_seed: int  # of the own pictures' latents, 0 or more
+    own_seed: int  # of the own images' latents, 0 or more
     negative_seeds: Mapping[str, int] = field(default_factory=dict)  # by kind, of those that were generated
-    own_restarts: Restarts | None = None  # of the own pictures' searches, one by one; None: not recorded
+    own_restarts: Restarts | None = None  # of the own images' searches, one by one; None: not recorded
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -76,7 +76,7 @@ class Calibrated:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Everything that is needed to judge a new picture."""
+    """Everything that is needed to judge a new image."""
 
     candidates: Mapping[str, Calibrated]  # by name
     settings_digest: str  # of the searches' settings: SHA-256
@@ -157,22 +157,20 @@ def check_name(value: Any, what: str) -> None:
 def _check_restarts(restarts: Restarts, own: tuple[float, ...]) -> None:
     if len(restarts.used) != len(own):
         raise InputError(
-            f"there are restarts of {len(restarts.used)} own pictures and scores of {len(own)}; give as many of both"
+            f"there are restarts of {len(restarts.used)} own images and scores of {len(own)}; give as many of both"
         )
     if restarts.most > FAIR:
-        raise InputError(
-            f"an own picture has {restarts.most} restarts; scores are taken after {FAIR}: give at most that"
-        )
+        raise InputError(f"an own image has {restarts.most} restarts; scores are taken after {FAIR}: give at most that")
     for number, (score, arrived) in enumerate(zip(own, restarts.arrived, strict=True)):
         if arrived and not math.isfinite(score):
             raise InputError(
-                f"own picture {number} arrived, yet its score says that every restart failed; give the score it arrived"
+                f"own image {number} arrived, yet its score says that every restart failed; give the score it arrived"
                 " at, or arrived as false"
             )
 
 
 def _check_kinds(candidates: Mapping[str, Calibrated]) -> None:
-    """Check that candidates that share a condition have the same kinds of negatives, but for each other's pictures."""
+    """Check that candidates that share a condition have the same kinds of negatives, but for each other's images."""
     first: dict[str, tuple[str, set[str]]] = {}
     for name, candidate in candidates.items():
         for condition, sample in candidate.samples.items():

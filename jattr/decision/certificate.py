@@ -1,6 +1,6 @@
 """The certificate: a test that a reproduction differs from the accused bytes by 8-bit rounding and nothing else.
 
-`docs/certificate.md` derives it. Under the hypothesis "G made this picture at a latent near this one", each unclipped
+`docs/certificate.md` derives it. Under the hypothesis "G made this image at a latent near this one", each unclipped
 byte's deviation e is uniform within half a rounding step, variance step^2 / 12, excess kurtosis -6/5. A search fits
 away the part of e that lies in the column space of the Jacobian J, so the test looks at the rest:
 
@@ -21,18 +21,18 @@ from scipy.special import gammaincc
 
 from jattr.generators.base import Generator
 from jattr.inversion.linearization import linearise
-from jattr.inversion.observation.altered import Altered
+from jattr.inversion.observation.altered import AlteredObservation
 from jattr.inversion.problem import MIN_EXCESS, STEP, target_of
 
-ALPHA = 1e-6  # a picture that the generator made is denied its certificate this often
+ALPHA = 1e-6  # an image that the generator made is denied its certificate this often
 ONE_LEVEL = 1.5  # rounding steps: what moves a byte by one level at most
-MIN_SPARE = 8  # bytes beyond those that the latent's neighbourhood tells apart: 2^64 pictures to one
+MIN_SPARE = 8  # bytes beyond those that the latent's neighbourhood tells apart: 2^64 images to one
 TO_BYTE = {"round": 0.5, "truncate": 0.0}
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """The test of one picture, one generator, one latent; the field `holds` is the outcome."""
+    """The test of one image, one generator, one latent; the field `holds` is the outcome."""
 
     holds: bool  # p_value >= alpha, enough bytes beyond the unknowns, no byte alone too far off
     bit_exact: bool  # every byte identical after rounding, on the device that computed it
@@ -42,11 +42,11 @@ class Certificate:
     unclipped: int  # bytes from 1 to 254; those that the generator always makes equal, once
     rank: int  # of the Jacobian at the unclipped bytes, above the noise of rounding
     excess: int  # unclipped - rank: the degrees of freedom
-    statistic: float  # T; of an altered picture, its surprise
-    p_value: float  # chance of so large a deviation if the generator made the picture
+    statistic: float  # T; of an altered image, its surprise
+    p_value: float  # chance of so large a deviation if the generator made the image
     alpha: float = ALPHA
-    alteration: str = ""  # what was done to the picture; then bytes below are what is observed: bytes or coefficients
-    expected: float = 0.0  # mean of the statistic under the hypothesis: `excess`, or that of an altered picture
+    alteration: str = ""  # what was done to the image; then bytes below are what is observed: bytes or coefficients
+    expected: float = 0.0  # mean of the statistic under the hypothesis: `excess`, or that of an altered image
 
     def to_dict(self) -> dict[str, Any]:
         """Return the certificate as JSON values."""
@@ -56,12 +56,12 @@ class Certificate:
 def certify(
     gen: Generator, z: Any, pixels: np.ndarray, *, label: int = -1, rounding: str | None = None, alpha: float = ALPHA
 ) -> Certificate:
-    """Return the test of whether `gen` made the picture at latent z, at full float32 precision.
+    """Return the test of whether `gen` made the image at latent z, at full float32 precision.
 
     Args:
       gen: the generator.
       z: [*latent_shape], the recovered latent.
-      pixels: uint8 [H, W, C], the accused picture.
+      pixels: uint8 [H, W, C], the image.
       label: its class; -1 if unconditional.
       rounding: the rule to test; None: the card's, or both, the better one winning.
       alpha: significance level.
@@ -71,30 +71,35 @@ def certify(
     return max(tests, key=lambda test: (test.holds, test.bit_exact, test.p_value, -test.statistic))
 
 
-def certify_altered(accused: Altered, picture: int, z: Any, label: int = -1, *, alpha: float = ALPHA) -> Certificate:
-    """Return the test of whether the candidate made an altered picture at latent z: docs/certificate.md.
+def certify_altered(
+    observation: AlteredObservation, image: int, z: Any, label: int = -1, *, alpha: float = ALPHA
+) -> Certificate:
+    """Return the test of whether the candidate made an altered image at latent z: docs/certificate.md.
 
     The statistic is the surprise of `inversion/likely.py`. `identical_bytes` and `bit_exact` speak of the numbers that
     come out when the reproduction's bytes are sent through the alteration as programs carry it out.
     """
     z = np.asarray(z, np.float32).reshape(-1)
-    if accused.chain.copies:
-        here = z.reshape(accused.gen.latent_shape)
-        test = _test(accused.gen, here, accused.pixels[picture], label, "round", alpha)
-        return replace(test, rounding=accused.original.rounding or "round", alteration=accused.chain.text)
-    found = accused.surprise(picture, label, z)
-    known = accused.intervals(picture)
-    prediction, jacobian = accused.predict(z, label)
+    if observation.chain.copies:
+        here = z.reshape(observation.gen.latent_shape)
+        test = _test(observation.gen, here, observation.pixels[image], label, "round", alpha)
+        return replace(test, rounding=observation.original.rounding or "round", alteration=observation.chain.text)
+    found = observation.surprise(image, label, z)
+    known = observation.intervals(image)
+    prediction, jacobian = observation.predict(z, label)
     sound = bool(np.isfinite(prediction).all() and np.isfinite(jacobian).all())
-    seen = _seen(jacobian / np.sqrt(12.0 * accused.roundings.left)[:, None], sound)
+    seen = _seen(jacobian / np.sqrt(12.0 * observation.roundings.left)[:, None], sound)
     rank = len(seen.values)
-    telling = accused.telling(picture)
-    p = accused.p_value(found) if sound else 0.0
-    same = accused.identical(picture, z, label)
+    telling = observation.telling(image)
+    p = observation.p_value(found) if sound else 0.0
+    same = observation.identical(image, z, label)
     return Certificate(
-        holds=sound and p >= alpha and _enough(telling, rank, z.size, seen) and accused.near_enough(picture, z, label),
+        holds=sound
+        and p >= alpha
+        and _enough(telling, rank, z.size, seen)
+        and observation.near_enough(image, z, label),
         bit_exact=bool(same == 1.0),
-        rounding=accused.original.rounding or "round",
+        rounding=observation.original.rounding or "round",
         identical_bytes=same,
         largest_deviation=_finite((np.abs(prediction - known.center) / (2.0 * known.half)).max()),
         unclipped=telling,
@@ -103,7 +108,7 @@ def certify_altered(accused: Altered, picture: int, z: Any, label: int = -1, *, 
         statistic=_finite(found.total),
         p_value=p,
         alpha=alpha,
-        alteration=accused.chain.text,
+        alteration=observation.chain.text,
         expected=_finite(found.expected),
     )
 
@@ -145,11 +150,11 @@ def _test(gen: Generator, z: Any, pixels: np.ndarray, label: int, rule: str, alp
 
 
 class Seen(NamedTuple):
-    """The directions of the latent that the picture shows: moving it by one unit, the prior's scale, moves the picture
+    """The directions of the latent that the image shows: moving it by one unit, the prior's scale, moves the image
     by more than one byte's rounding noise. What moves it less cannot fit noise away.
     """
 
-    values: np.ndarray  # [rank], squared lengths of the picture's moves, in rounding steps
+    values: np.ndarray  # [rank], squared lengths of the image's moves, in rounding steps
     vectors: np.ndarray  # [d, rank]
 
     def explained(self, columns: np.ndarray, e: np.ndarray) -> float:
@@ -169,8 +174,8 @@ class Seen(NamedTuple):
 def _enough(n: int, rank: int, size: int, seen: Seen) -> bool:
     """Whether n bytes are enough beyond what the latent can be fitted to.
 
-    Its rank here does not say that alone: a latent far out, or where the picture is flat, chose among many pictures
-    elsewhere. So all its numbers count. One that hides several bytes in the digits of a number moves the picture by so
+    Its rank here does not say that alone: a latent far out, or where the image is flat, chose among many images
+    elsewhere. So all its numbers count. One that hides several bytes in the digits of a number moves the image by so
     much more.
     """
     return n - max(rank, size) >= MIN_EXCESS and n - seen.told >= MIN_SPARE
@@ -188,7 +193,7 @@ def _seen(columns: np.ndarray, sound: bool = True) -> Seen:
 def _once(made: np.ndarray, jacobian: np.ndarray, e: np.ndarray) -> np.ndarray:
     """Return the places [m] of numbers that the generator does not make equal, of equal ones the one farthest off.
 
-    Equal are those of one value and one row of the Jacobian: the channels of a grey picture, pixels that are repeated.
+    Equal are those of one value and one row of the Jacobian: the channels of a grey image, pixels that are repeated.
     They carry one rounding, and say one thing.
     """
     rng = np.random.default_rng(len(made))

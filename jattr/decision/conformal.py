@@ -1,20 +1,20 @@
-"""Conformal p-values: how often a candidate's own pictures end as far away as the accused one.
+"""Conformal p-values: how often a candidate's own images end as far away as the accused one.
 
 Sources: Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World (2005), for the p-value; Vovk, ACML 2012
 (arXiv 1209.2673), and Angelopoulos, Bates, arXiv 2107.07511, section 3.2, for the distribution of the coverage.
 
-If the accused picture is one that g made, and exchangeable with the n calibration pictures of g (same way of making
+If the image is one that g made, and exchangeable with the n calibration images of g (same way of making
 them, same alteration, same search), then P(p <= alpha) <= alpha for every n, whatever the scores' distribution. Ties
-count against denial. Since at most one candidate made the picture, no correction over the candidates is needed.
+count against denial. Since at most one candidate made the image, no correction over the candidates is needed.
 
-The coverage law: with l = floor(alpha (n + 1)) and scores without ties, the chance that a test picture is denied, given
-the calibration set, is Beta(l, n + 1 - l); of m test pictures BetaBinomial(m, l, n + 1 - l) are denied. Its mean is
+The coverage law: with l = floor(alpha (n + 1)) and scores without ties, the chance that a test image is denied, given
+the calibration set, is Beta(l, n + 1 - l); of m test images BetaBinomial(m, l, n + 1 - l) are denied. Its mean is
 l / (n + 1) <= alpha. Several splits depend on each other in three ways, and each has its interval (`denial_interval`):
 
-* Random splits of one set, drawn independently (`split_denial_rates`): whether a picture is denied depends on ranks
+* Random splits of one set, drawn independently (`split_denial_rates`): whether an image is denied depends on ranks
   alone, so given the set every split is a fresh draw of that law, and the law does not depend on the set. The splits
-  are independent though they share all pictures, and their sum's law is the `splits`-fold convolution. For the same
-  reason this checks the arithmetic (and shows ties), never the pictures: any set passes.
+  are independent though they share all images, and their sum's law is the `splits`-fold convolution. For the same
+  reason this checks the arithmetic (and shows ties), never the images: any set passes.
 * New sets for every split, calibration and test, with new seeds: independent as well, the same interval, and this one
   can fail. One calibration set and one new test set is `splits=1`.
 * Anything else, such as folds, or one calibration set and several test sets: `independent=False`. However the rates
@@ -32,14 +32,14 @@ from jattr.errors import InputError
 
 
 def conformal_p(own: Any, score: Any) -> np.ndarray:
-    """Return the p-value of "g made this picture": (1 + #{own >= score}) / (n + 1).
+    """Return the p-value of "g made this image": (1 + #{own >= score}) / (n + 1).
 
     Args:
-      own: [n], scores of pictures that g made; +inf where every restart failed.
-      score: [...], of the accused pictures under g.
+      own: [n], scores of images that g made; +inf where every restart failed.
+      score: [...], of the images under g.
 
     Returns:
-      [...], in [1 / (n + 1), 1]; small: g's own pictures rarely end so far away.
+      [...], in [1 / (n + 1), 1]; small: g's own images rarely end so far away.
 
     Raises:
       InputError: no own score, NaN or -inf.
@@ -48,12 +48,12 @@ def conformal_p(own: Any, score: Any) -> np.ndarray:
     [0.75, 0.75, 0.25]
     """
     own, score = np.sort(check_scores(own, "own scores")), np.asarray(score, dtype=np.float64)
-    check_no_nan(score, "accused pictures")
+    check_no_nan(score, "images")
     return (1 + len(own) - np.searchsorted(own, score, side="left")) / (len(own) + 1)
 
 
 def least_own(alpha: float) -> int:
-    """Return the least number of own pictures with which a picture can be denied at alpha: ceil(1/alpha) - 1.
+    """Return the least number of own images with which an image can be denied at alpha: ceil(1/alpha) - 1.
 
     Raises:
       InputError: alpha outside (0, 1).
@@ -65,18 +65,18 @@ def least_own(alpha: float) -> int:
 
 
 def check_enough(count: int, alpha: float, what: str) -> None:
-    """Raise an InputError that names the number needed if `count` own pictures are too few for alpha."""
+    """Raise an InputError that names the number needed if `count` own images are too few for alpha."""
     needed = least_own(alpha)
     if count < needed:
         least = f"; with {count} the least alpha is {1 / (count + 1):.3g}" if count else ""
         raise InputError(
-            f"{what}: {count} own pictures cannot deny anything at alpha {alpha:g}; calibrate with at least"
+            f"{what}: {count} own images cannot deny anything at alpha {alpha:g}; calibrate with at least"
             f" {needed} or ask for a larger alpha{least}"
         )
 
 
 def denied_ranks(count: int, alpha: float) -> int:
-    """Return floor(alpha (n + 1)): the picture is denied where its score is above so many own scores' least one.
+    """Return floor(alpha (n + 1)): the image is denied where its score is above so many own scores' least one.
 
     >>> denied_ranks(99, 0.29)  # in floating point 0.29 * 100 < 29
     29
@@ -85,10 +85,10 @@ def denied_ranks(count: int, alpha: float) -> int:
 
 
 def denial_rate(own: Any, test: Any, alpha: float) -> float:
-    """Return the share of test pictures of g, never those of `own`, that are denied at alpha.
+    """Return the share of test images of g, never those of `own`, that are denied at alpha.
 
     Raises:
-      InputError: as `conformal_p`, and too few own pictures for alpha.
+      InputError: as `conformal_p`, and too few own images for alpha.
     """
     own, test = check_scores(own, "own scores"), check_scores(test, "test scores")
     check_enough(len(own), alpha, "own scores")
@@ -99,7 +99,7 @@ def split_denial_rates(scores: Any, count: int, alpha: float, splits: int, rng: 
     """Return the denial rates [splits] over random splits of one set of own scores.
 
     Args:
-      scores: [n + m], of pictures that g made.
+      scores: [n + m], of images that g made.
       count: n, how many of them calibrate; the other m are the test.
       alpha: level, in (0, 1).
       splits: how many, drawn independently.
@@ -122,8 +122,8 @@ def denial_interval(
     end is a test.
 
     Args:
-      count: n, own pictures that calibrate.
-      tests: m, own pictures that are tested in each split.
+      count: n, own images that calibrate.
+      tests: m, own images that are tested in each split.
       alpha: level of the denial, in (0, 1).
       splits: how many rates are averaged.
       level: chance of the interval, two-sided with equal tails.
@@ -133,7 +133,7 @@ def denial_interval(
       (low, high), rates in [0, 1].
 
     Raises:
-      InputError: too few own pictures for alpha, or numbers out of range.
+      InputError: too few own images for alpha, or numbers out of range.
     """
     check_enough(count, alpha, "own scores")
     if min(tests, splits) < 1 or not 0 < level < 1:

@@ -1,8 +1,8 @@
-"""False attribution: how rarely a picture that a candidate did not make comes so close to it.
+"""False attribution: how rarely an image that a candidate did not make comes so close to it.
 
 Sources: Holm, Scandinavian Journal of Statistics 6 (1979); Clopper, Pearson, Biometrika 26 (1934).
 
-The p-value speaks of pictures that are drawn like the negatives, kind by kind. Of a kind that was not measured it says
+The p-value speaks of images that are drawn like the negatives, kind by kind. Of a kind that was not measured it says
 nothing.
 """
 
@@ -19,14 +19,14 @@ MAX_TRIALS = 10**9
 
 
 def negative_p(negatives: Any, score: Any) -> np.ndarray:
-    """Return the p-value of "g did not make this picture": (1 + #{negative <= score}) / (m + 1).
+    """Return the p-value of "g did not make this image": (1 + #{negative <= score}) / (m + 1).
 
     Args:
-      negatives: [m], scores under g of pictures that g did not make.
-      score: [...], of the accused pictures under g.
+      negatives: [m], scores under g of images that g did not make.
+      score: [...], of the images under g.
 
     Returns:
-      [...], in [1 / (m + 1), 1]; small: pictures that g did not make rarely come so close.
+      [...], in [1 / (m + 1), 1]; small: images that g did not make rarely come so close.
 
     Raises:
       InputError: no negative, NaN or -inf.
@@ -35,15 +35,15 @@ def negative_p(negatives: Any, score: Any) -> np.ndarray:
     [0.25, 0.75]
     """
     negatives, score = np.sort(check_scores(negatives, "negatives")), np.asarray(score, dtype=np.float64)
-    check_no_nan(score, "accused pictures")
+    check_no_nan(score, "images")
     return (1 + np.searchsorted(negatives, score, side="right")) / (len(negatives) + 1)
 
 
 def worst_kind(negatives: Mapping[str, Any], score: float) -> tuple[float, str]:
     """Return the largest `negative_p` over the kinds of negatives, and its kind; (1, "") without negatives.
 
-    It holds for a picture of any one of the kinds. The p-value of all kinds pooled would only hold for their mix: 180
-    photographs can hide that 10 of 20 pictures of a sibling model come closer.
+    It holds for an image of any one of the kinds. The p-value of all kinds pooled would only hold for their mix: 180
+    photographs can hide that 10 of 20 images of a sibling model come closer.
     """
     values = [(float(negative_p(scores, score)), kind) for kind, scores in negatives.items() if len(scores)]
     return max(values, key=lambda item: item[0], default=(1.0, ""))

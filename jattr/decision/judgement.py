@@ -1,9 +1,9 @@
-"""The judgement of a new picture by a calibration: p-values, likelihood ratios, probabilities, and a sentence.
+"""The judgement of a new image by a calibration: p-values, likelihood ratios, probabilities, and a sentence.
 
 `docs/guarantee.md` says in plain words what each number guarantees and what it does not. In short, at level alpha:
 
-* "none" is said if every candidate is denied. A picture that one of them made meets this with chance at most alpha.
-* "made-by" needs a candidate whose Holm-adjusted p-value against the negatives is at most alpha. A picture like any one
+* "none" is said if every candidate is denied. An image that one of them made meets this with chance at most alpha.
+* "made-by" needs a candidate whose Holm-adjusted p-value against the negatives is at most alpha. An image like any one
   kind of the negatives, made by no candidate, gets a name with chance at most alpha.
 * The likelihood ratio says how strongly, against the kind of negatives that speaks most against it; the probabilities
   add the stated prior, and take all kinds for equally likely.
@@ -28,13 +28,13 @@ ROUNDING = 1e-12  # relative, of an adjusted p-value: 9 * (1 / 300) is not above
 
 @dataclass(frozen=True)
 class Finding:
-    """What the calibration says of one picture under one candidate."""
+    """What the calibration says of one image under one candidate."""
 
     name: str
     score: float  # log10 residual; +inf where every restart failed
-    own_p: float  # conformal: small where few own pictures end at least so far away
+    own_p: float  # conformal: small where few own images end at least so far away
     denied: bool  # own_p <= alpha
-    negative_p: float  # the largest over the kinds: small where few other pictures come at least so close
+    negative_p: float  # the largest over the kinds: small where few other images come at least so close
     negative_kind: str  # that kind; "" without negatives
     holm_p: float  # negative_p, corrected for the number of candidates judged
     supported: bool  # holm_p <= alpha
@@ -45,12 +45,12 @@ class Finding:
     probability: float  # that the candidate made it, under the prior
     own_count: int
     negative_counts: Mapping[str, int]  # by kind
-    power: Power | None = None  # how likely its restarts miss an own picture; None: the calibration does not say
+    power: Power | None = None  # how likely its restarts miss an own image; None: the calibration does not say
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The decision on one picture and what it rests on."""
+    """The decision on one image and what it rests on."""
 
     kind: str  # made-by | none | undecided | failed
     candidates: tuple[str, ...]  # the name if made-by; those that cannot be told apart if undecided for that; else ()
@@ -71,23 +71,23 @@ def judge(
     prior: Mapping[str, float] | None = None,
     restarts: Mapping[str, int] | None = None,
 ) -> Judgement:
-    """Return the judgement of one picture.
+    """Return the judgement of one image.
 
     Args:
       calibration: checked by `check_usable` before.
-      scores: of the picture under each candidate to judge, by name; +inf: every restart failed.
-      condition: what was done to the picture, one that was calibrated.
+      scores: of the image under each candidate to judge, by name; +inf: every restart failed.
+      condition: what was done to the image, one that was calibrated.
       alpha: level of both errors, in (0, 1).
       prior: probability of each of these candidates and of "none" before looking; None: all alike.
       restarts: of each candidate that were run; None: as many as in the calibration.
 
     Raises:
-      InputError: no candidate, an unknown one, an unknown condition, NaN, too few own pictures for alpha, a prior that
+      InputError: no candidate, an unknown one, an unknown condition, NaN, too few own images for alpha, a prior that
         does not name each candidate and "none" or does not add up to 1.
     """
     check_ready(calibration, scores, condition, alpha)
     names = tuple(scores)
-    check_no_nan(np.array([float(scores[name]) for name in names]), "the picture")
+    check_no_nan(np.array([float(scores[name]) for name in names]), "the image")
     shares = _prior(names, prior)
     run = restarts or {}
     findings = [
@@ -107,7 +107,7 @@ def check_ready(calibration: Calibration, names: Iterable[str], condition: str, 
     """Raise an InputError if these candidates cannot be judged at alpha: before any search, at no cost.
 
     Raises:
-      InputError: no candidate, an unknown one, an unknown condition, too few own pictures for alpha.
+      InputError: no candidate, an unknown one, an unknown condition, too few own images for alpha.
     """
     names = list(names)
     if not names:
@@ -183,13 +183,13 @@ def _decide(findings: Sequence[Finding], alpha: float) -> tuple[str, tuple[str, 
     """Return the kind, the candidates that it names, and the sentence."""
     failed = [f.name for f in findings if np.isinf(f.score)]
     if len(failed) == len(findings):
-        return "failed", (), "Every restart of every candidate failed; this says nothing about the picture."
+        return "failed", (), "Every restart of every candidate failed; this says nothing about the image."
     named = [f for f in findings if f.supported and not f.denied and 10**f.log10_lr >= LEAST_LR]
     if len(named) == 1:
         return "made-by", (named[0].name,), _made_by(named[0], len(findings))
     if len(named) > 1:
         names = tuple(f.name for f in named)
-        return "undecided", names, f"Undecided: {' and '.join(names)} each fit the picture and cannot be told apart."
+        return "undecided", names, f"Undecided: {' and '.join(names)} each fit the image and cannot be told apart."
     if all(f.denied for f in findings):
         if failed:
             return (
@@ -199,7 +199,7 @@ def _decide(findings: Sequence[Finding], alpha: float) -> tuple[str, tuple[str, 
             )
         odd = [f.name for f in findings if f.supported or 10**f.log10_lr >= LEAST_LR]
         if odd:
-            return "undecided", (), f"Undecided: the picture is nearer to {odd[0]} than others, yet not like its own."
+            return "undecided", (), f"Undecided: the image is nearer to {odd[0]} than others, yet not like its own."
         return "none", (), _none(findings, alpha)
     return "undecided", (), _undecided(findings, alpha)
 
@@ -207,7 +207,7 @@ def _decide(findings: Sequence[Finding], alpha: float) -> tuple[str, tuple[str, 
 def _made_by(f: Finding, candidates: int) -> str:
     at_most = ", the most that this calibration can show" if f.log10_lr >= f.log10_lr_most - 1e-9 else ""
     return (
-        f"The findings give {in_words(f.log10_lr)} to {f.name} having made the picture rather than a source like the"
+        f"The findings give {in_words(f.log10_lr)} to {f.name} having made the image rather than a source like the"
         f" negatives of kind {f.lr_kind} (likelihood ratio {10**f.log10_lr:.3g}{at_most}); {_so_close(f, candidates)}."
     )
 
@@ -219,15 +219,15 @@ def _so_close(f: Finding, candidates: int) -> str:
     corrected = f" corrected for {candidates} candidates" * (candidates > 1)
     return (
         f"{hits} of {count} negatives of kind {f.negative_kind} come so close to it (p-value{corrected}"
-        f" {f.holm_p:.2g}; at most {100 * upper_bound(hits, count):.2g} % of such pictures do, 95 % sure)"
+        f" {f.holm_p:.2g}; at most {100 * upper_bound(hits, count):.2g} % of such images do, 95 % sure)"
     )
 
 
 def _so_far(f: Finding) -> str:
-    """Return how many own pictures end so far away, and what that says of all."""
+    """Return how many own images end so far away, and what that says of all."""
     hits = round(f.own_p * (f.own_count + 1)) - 1
     return (
-        f"{hits} of {f.own_count} of its own pictures end so far away (p-value {f.own_p:.2g}; at most"
+        f"{hits} of {f.own_count} of its own images end so far away (p-value {f.own_p:.2g}; at most"
         f" {100 * upper_bound(hits, f.own_count):.2g} % of them do, 95 % sure)"
     )
 

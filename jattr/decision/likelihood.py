@@ -1,4 +1,4 @@
-"""Likelihood ratios: how much more a score is what g's own pictures give than what other pictures give.
+"""Likelihood ratios: how much more a score is what g's own images give than what other images give.
 
 Sources: Zadrozny, Elkan, KDD 2002, and Brümmer, du Preez, arXiv 1304.2331, for calibration by pool adjacent violators
 (PAV); Vergeer et al., Science and Justice 56 (2016) 482-491, for the empirical bounds (ELUB); ENFSI Guideline for
@@ -9,7 +9,7 @@ reproduces everything a little better than the others gains nothing by it. All r
 
 Why PAV: it is monotone and depends on ranks alone, so neither the spike of own scores at the rounding floor nor the
 tail of missed searches has to fit a curve. `tests/decision/test_likelihood.py` holds its cost on new scores, learnt
-from 50 and 200 pictures a side, against that of the true ratio.
+from 50 and 200 images a side, against that of the true ratio.
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ class Likelihood:
           InputError: NaN or -inf.
         """
         score = np.asarray(score, dtype=np.float64)
-        check_no_nan(score, "accused pictures")
+        check_no_nan(score, "images")
         finite = np.isfinite(self.scores)
         known = np.isposinf(score) | (not finite.any())
         inner = (self.scores[finite], self.log10_lr[finite]) if finite.any() else (self.scores[:1], self.log10_lr[:1])
@@ -63,11 +63,11 @@ def fit_likelihood(own: Any, negatives: Any, weights: Any = None) -> Likelihood:
     """Return the likelihood ratio, learnt from two sets of scores.
 
     PAV fits the ratios and `elub` bounds them, so that perfectly separated scores give at most m + 1 and at least
-    1 / (n + 1). The alternative that the ratio speaks of is "a picture drawn like these negatives", in the mix given.
+    1 / (n + 1). The alternative that the ratio speaks of is "an image drawn like these negatives", in the mix given.
 
     Args:
-      own: [n], scores of pictures that g made; +inf where every restart failed.
-      negatives: [m], scores under g of pictures that g did not make.
+      own: [n], scores of images that g made; +inf where every restart failed.
+      negatives: [m], scores under g of images that g did not make.
       weights: [m], of the negatives in the mix, above 0; None: all alike.
 
     Raises:
@@ -91,7 +91,7 @@ def fit_likelihood(own: Any, negatives: Any, weights: Any = None) -> Likelihood:
 def fit_evenly(own: Any, negatives: Mapping[str, Any]) -> Likelihood:
     """Return the likelihood ratio against a mix of the kinds of negatives in which each has the same share.
 
-    So more pictures of an easy kind sharpen what is known of that kind, and do not hide a hard one.
+    So more images of an easy kind sharpen what is known of that kind, and do not hide a hard one.
 
     Raises:
       InputError: as `fit_likelihood`.
@@ -132,9 +132,9 @@ def elub(own: Any, negatives: Any, weights: Any = None) -> tuple[float, float]:
     beyond which that fails; at most those that the numbers of samples allow.
 
     Args:
-      own: [n], log10 LR of pictures that g made; ±inf allowed.
-      negatives: [m], log10 LR under g of pictures that g did not make.
-      weights: [m], of the negatives; None: all alike. They count as (sum w)^2 / sum w^2 pictures (Kish, 1965).
+      own: [n], log10 LR of images that g made; ±inf allowed.
+      negatives: [m], log10 LR under g of images that g did not make.
+      weights: [m], of the negatives; None: all alike. They count as (sum w)^2 / sum w^2 images (Kish, 1965).
     """
     own, negatives = np.sort(np.asarray(own, np.float64)), np.asarray(negatives, np.float64)
     weights = np.ones(len(negatives)) if weights is None else np.asarray(weights, np.float64)
@@ -157,8 +157,8 @@ def elub(own: Any, negatives: Any, weights: Any = None) -> tuple[float, float]:
 def posterior(log10_lr: Any, prior: Any = None) -> np.ndarray:
     """Return the probabilities [k + 1] of the k candidates and, last, of none of them.
 
-    Each ratio compares "g made it" with its own alternative, a picture like g's negatives, among which the other
-    candidates' pictures count; each looks at the picture's score under g alone. So this is an approximation.
+    Each ratio compares "g made it" with its own alternative, an image like g's negatives, among which the other
+    candidates' images count; each looks at the image's score under g alone. So this is an approximation.
 
     Args:
       log10_lr: [k], of the candidates, each finite.

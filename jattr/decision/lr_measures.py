@@ -1,4 +1,4 @@
-"""Measures of likelihood ratios and of probabilities, on pictures that did not calibrate them.
+"""Measures of likelihood ratios and of probabilities, on images that did not calibrate them.
 
 Sources: Brümmer, du Preez, Computer Speech and Language 20 (2006), for Cllr and its minimum by pool adjacent violators;
 Tippett curves after Tippett et al., Journal of the Forensic Science Society 8 (1968); Naeini, Cooper, Hauskrecht,
@@ -21,16 +21,16 @@ class Tippett(NamedTuple):
     """How often ratios exceed a threshold."""
 
     log10_lr: np.ndarray  # [t], the thresholds: every ratio that occurs, ascending
-    own: np.ndarray  # [t], share of own pictures whose ratio is at least the threshold
+    own: np.ndarray  # [t], share of own images whose ratio is at least the threshold
     negatives: np.ndarray  # [t], share of others whose ratio is
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often pictures were made by the candidate, by the probability that was stated; empty bins are left out."""
+    """How often images were made by the candidate, by the probability that was stated; empty bins are left out."""
 
     edges: np.ndarray  # [b, 2], the bin's ends: [low, high), the last one closed
-    count: np.ndarray  # [b], pictures
+    count: np.ndarray  # [b], images
     stated: np.ndarray  # [b], mean of the stated probabilities
     made: np.ndarray  # [b], share that the candidate made
     low: np.ndarray  # [b], Clopper-Pearson interval of that share
@@ -38,9 +38,9 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: mean of |stated - made| over pictures, in [0, 1].
+        """The expected calibration error: mean of |stated - made| over images, in [0, 1].
 
-        Chance alone makes it positive: with few pictures, compare it with another of as many pictures and bins.
+        Chance alone makes it positive: with few images, compare it with another of as many images and bins.
         """
         return float(np.average(np.abs(self.stated - self.made), weights=self.count))
 
@@ -49,8 +49,8 @@ def cllr(own: Any, negatives: Any) -> float:
     """Return the log-likelihood-ratio cost in bits: 0 perfect, 1 as good as no ratio at all, more is misleading.
 
     Args:
-      own: [n], log10 LR of pictures that g made; -inf costs infinitely much.
-      negatives: [m], log10 LR under g of pictures that g did not make.
+      own: [n], log10 LR of images that g made; -inf costs infinitely much.
+      negatives: [m], log10 LR under g of images that g did not make.
 
     Raises:
       InputError: an empty side or NaN.
@@ -66,7 +66,7 @@ def cllr(own: Any, negatives: Any) -> float:
 def cllr_min(own: Any, negatives: Any) -> float:
     """Return the cost that is left after the best monotone recalibration: what separation is missing, in bits.
 
-    `cllr - cllr_min` is the cost of bad calibration. It is fitted to the very pictures that it is measured on.
+    `cllr - cllr_min` is the cost of bad calibration. It is fitted to the very images that it is measured on.
 
     Raises:
       InputError: as `cllr`.
@@ -93,13 +93,13 @@ def reliability(stated: Any, made: Any, *, bins: int = 10, level: float = 0.95) 
     """Return the reliability curve of stated probabilities.
 
     Args:
-      stated: [n], probability that the candidate made the picture, in [0, 1].
+      stated: [n], probability that the candidate made the image, in [0, 1].
       made: [n], whether it did.
       bins: of equal width.
       level: of the two-sided Clopper-Pearson interval of each bin.
 
     Raises:
-      InputError: no picture, different lengths, NaN or a probability outside [0, 1].
+      InputError: no image, different lengths, NaN or a probability outside [0, 1].
     """
     stated, made = _probabilities(stated, made)
     place = np.minimum((stated * bins).astype(int), bins - 1)
@@ -118,9 +118,9 @@ def reliability(stated: Any, made: Any, *, bins: int = 10, level: float = 0.95) 
 
 
 def likeliest(chances: Any, truth: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability [n] of each picture's likeliest answer, and whether that is the true one [n].
+    """Return the probability [n] of each image's likeliest answer, and whether that is the true one [n].
 
-    The calibration error of these is one number a picture. That of all answers is diluted by candidates that nobody
+    The calibration error of these is one number an image. That of all answers is diluted by candidates that nobody
     would name: k - 1 of k are stated near 0, and right.
 
     Args:
@@ -142,11 +142,11 @@ def calibration_error_interval(
     Resampling adds chance to chance, so the interval lies too high rather than too low for a well calibrated candidate.
 
     Args:
-      stated: as `reliability`; or [n, k], k probabilities of each picture, which are drawn together.
+      stated: as `reliability`; or [n, k], k probabilities of each image, which are drawn together.
       made: in the shape of `stated`, as `reliability`.
       bins: as `reliability`.
-      rng: of the resampled pictures.
-      draws: how many sets of pictures are drawn.
+      rng: of the resampled images.
+      draws: how many sets of images are drawn.
       level: of the two-sided interval.
 
     Raises:
@@ -154,9 +154,9 @@ def calibration_error_interval(
     """
     count = len(np.atleast_1d(stated))
     stated, made = _probabilities(*(np.ravel(side) if np.ndim(side) == 2 else side for side in (stated, made)))
-    each = len(stated) // count  # probabilities of a picture
+    each = len(stated) // count  # probabilities of an image
     cell = np.minimum((stated * bins).astype(int), bins - 1) + bins * np.repeat(np.arange(count), each)
-    excess = np.bincount(cell, stated - made, minlength=bins * count).reshape(count, bins)  # by picture
+    excess = np.bincount(cell, stated - made, minlength=bins * count).reshape(count, bins)  # by image
     drawn = rng.integers(0, count, (draws, count)) + count * np.arange(draws)[:, None]
     times = np.bincount(drawn.ravel(), minlength=count * draws).reshape(draws, count)
     errors = np.abs(times @ excess).sum(axis=1) / len(stated)  # a bin's share of the error is |sum of excesses| / n

@@ -1,18 +1,18 @@
-"""Power of restarts: how likely a search misses a picture that the candidate did make, after k restarts.
+"""Power of restarts: how likely a search misses an image that the candidate did make, after k restarts.
 
 Sources: Clopper, Pearson, Biometrika 26 (1934); the beta-geometric law after Weinberg, Gladen, Biometrics 42 (1986).
 
-Each picture is searched up to the first restart that arrives, or up to a cap. Three readings of the same data, from the
+Each image is searched up to the first restart that arrives, or up to a cap. Three readings of the same data, from the
 strongest assumption to none:
 
-* Equally hard pictures: one chance p per restart, bounded from below (`Restarts.success_bound`). k restarts miss with
-  (1 - p)^k. Cheap, and too hopeful where pictures differ: the mean of (1 - p_i)^k is never below (1 - mean p)^k.
-* Pictures whose p is Beta distributed (`fit_difficulty`): the miss chance falls as a power of k. A fitted curve, too
-  hopeful about half of the time; where every picture arrived at once it cannot see any difference.
-* No model (`Restarts.miss_bound`): of n pictures so many were missed within k restarts, hence the miss chance is at
-  most its Clopper-Pearson bound. A guarantee, but n pictures without a miss show no less than about 3 / n.
+* Equally hard images: one chance p per restart, bounded from below (`Restarts.success_bound`). k restarts miss with
+  (1 - p)^k. Cheap, and too hopeful where images differ: the mean of (1 - p_i)^k is never below (1 - mean p)^k.
+* Images whose p is Beta distributed (`fit_difficulty`): the miss chance falls as a power of k. A fitted curve, too
+  hopeful about half of the time; where every image arrived at once it cannot see any difference.
+* No model (`Restarts.miss_bound`): of n images so many were missed within k restarts, hence the miss chance is at
+  most its Clopper-Pearson bound. A guarantee, but n images without a miss show no less than about 3 / n.
 
-`Restarts.needed` takes the most of the first two and of the hardest picture seen. Print `miss_bound` beside it.
+`Restarts.needed` takes the most of the first two and of the hardest image seen. Print `miss_bound` beside it.
 `power` puts these together for a judgement.
 """
 
@@ -33,10 +33,10 @@ GRID = (np.linspace(-9.0, 9.0, 19), np.linspace(-8.0, 5.0, 14))  # logits of mea
 
 @dataclass(frozen=True)
 class Difficulty:
-    """Beta distribution of a restart's chance to arrive, over pictures."""
+    """Beta distribution of a restart's chance to arrive, over images."""
 
     mean: float  # in (0, 1), chance that the first restart arrives
-    spread: float  # in (0, 1): variance = spread * mean * (1 - mean); near 0: all pictures are equally hard
+    spread: float  # in (0, 1): variance = spread * mean * (1 - mean); near 0: all images are equally hard
 
     @property
     def shape(self) -> tuple[float, float]:
@@ -45,7 +45,7 @@ class Difficulty:
         return self.mean * total, (1.0 - self.mean) * total
 
     def miss_chance(self, restarts: int) -> float:
-        """Return the chance that so many restarts miss a picture: B(a, b + k) / B(a, b)."""
+        """Return the chance that so many restarts miss an image: B(a, b + k) / B(a, b)."""
         a, b = self.shape
         return float(np.exp(betaln(a, b + restarts) - betaln(a, b)))
 
@@ -63,7 +63,7 @@ class Difficulty:
 
 @dataclass(frozen=True)
 class Restarts:
-    """How the searches of a candidate's own pictures went, picture by picture."""
+    """How the searches of a candidate's own images went, image by image."""
 
     used: tuple[int, ...]  # restarts, up to and with the first that arrived, or up to the cap
     arrived: tuple[bool, ...]  # whether one arrived
@@ -73,27 +73,27 @@ class Restarts:
         if not self.used or len(self.used) != len(self.arrived) or min(self.used) < 1:
             raise InputError(
                 f"got {len(self.used)} numbers of restarts and {len(self.arrived)} outcomes; give as many of both, at"
-                " least one picture, each searched from at least one restart"
+                " least one image, each searched from at least one restart"
             )
 
     @property
     def most(self) -> int:
-        """The most restarts of a picture."""
+        """The most restarts of an image."""
         return max(self.used)
 
     @property
     def rate(self) -> float:
-        """Arrivals over restarts: a restart's chance to arrive, were all pictures equally hard."""
+        """Arrivals over restarts: a restart's chance to arrive, were all images equally hard."""
         return sum(self.arrived) / sum(self.used)
 
     def success_bound(self, *, level: float = 0.95) -> float:
-        """Return the lower bound on a restart's chance to arrive, as if all pictures were equally hard."""
+        """Return the lower bound on a restart's chance to arrive, as if all images were equally hard."""
         return lower_bound(sum(self.arrived), sum(self.used), level=level)
 
     def miss_bound(self, restarts: int, *, level: float = 0.95) -> float | None:
-        """Return the upper bound on the chance that so many restarts miss an own picture, without a model.
+        """Return the upper bound on the chance that so many restarts miss an own image, without a model.
 
-        None if a picture was given up after fewer: what more restarts would have found is unknown.
+        None if an image was given up after fewer: what more restarts would have found is unknown.
         """
         if any(not done and used < restarts for used, done in zip(self.used, self.arrived, strict=True)):
             return None
@@ -101,16 +101,16 @@ class Restarts:
         return upper_bound(missed, len(self.used), level=level)
 
     def missed_at_most(self, restarts: int, *, level: float = 0.95) -> float:
-        """Return `miss_bound`, of fewer restarts where a picture was given up before: more miss no more."""
+        """Return `miss_bound`, of fewer restarts where an image was given up before: more miss no more."""
         given_up = [used for used, done in zip(self.used, self.arrived, strict=True) if not done]
         bound = self.miss_bound(min([restarts, *given_up]), level=level)
         assert bound is not None
         return bound
 
     def missed(self, restarts: int, *, level: float = 0.95) -> float:
-        """Return the chance that so many restarts miss an own picture, by the models.
+        """Return the chance that so many restarts miss an own image, by the models.
 
-        The most of two: equally hard pictures with `success_bound`, and the fitted `Difficulty`.
+        The most of two: equally hard images with `success_bound`, and the fitted `Difficulty`.
         """
         alike = miss_chance(self.success_bound(level=level), restarts)
         if not any(self.arrived) or self.most == 1:  # nothing to fit
@@ -118,29 +118,29 @@ class Restarts:
         return max(alike, fit_difficulty(self.used, self.arrived).miss_chance(restarts))
 
     def needed(self, chance: float, *, level: float = 0.95) -> int | None:
-        """Return the restarts that miss an own picture with at most this chance; None if none are enough.
+        """Return the restarts that miss an own image with at most this chance; None if none are enough.
 
-        The most of: `success_bound` under equal hardness, the fitted `Difficulty`, the hardest picture that arrived.
+        The most of: `success_bound` under equal hardness, the fitted `Difficulty`, the hardest image that arrived.
         """
         hardest = max((used for used, done in zip(self.used, self.arrived, strict=True) if done), default=0)
         alike = restarts_needed(sum(self.arrived), sum(self.used), hardest, chance, level=level)
-        if alike is None or self.most == 1:  # no picture took more than another: nothing to fit
+        if alike is None or self.most == 1:  # no image took more than another: nothing to fit
             return alike
         varied = fit_difficulty(self.used, self.arrived).needed(chance)
         return None if varied is None else max(alike, varied)
 
 
 def restarts_needed(arrived: int, restarts: int, hardest: int, chance: float, *, level: float = 0.95) -> int | None:
-    """Return the restarts that miss an own picture with at most this chance; None if none ever arrived.
+    """Return the restarts that miss an own image with at most this chance; None if none ever arrived.
 
-    From totals alone: from `lower_bound` on the chance that a restart arrives, as if every picture were equally hard;
+    From totals alone: from `lower_bound` on the chance that a restart arrives, as if every image were equally hard;
     but at least what the hardest one here took. Stopping at the first arrival does not weaken the bound: it is also
     that of a negative binomial number of trials.
 
     Args:
-      arrived: pictures that a restart brought to the floor.
-      restarts: of all pictures, each up to the first that arrived.
-      hardest: the most restarts of a picture that arrived.
+      arrived: images that a restart brought to the floor.
+      restarts: of all images, each up to the first that arrived.
+      hardest: the most restarts of an image that arrived.
       chance: of a miss, in (0, 1).
       level: of the bound.
 
@@ -168,11 +168,11 @@ def miss_chance(success: float, restarts: int) -> float:
 def fit_difficulty(used: Any, arrived: Any) -> Difficulty:
     """Return the Beta distribution of most likelihood.
 
-    A picture that arrived at restart j has likelihood B(a + 1, b + j - 1) / B(a, b); one that never did in k restarts
+    An image that arrived at restart j has likelihood B(a + 1, b + j - 1) / B(a, b); one that never did in k restarts
     B(a, b + k) / B(a, b). The mean is kept within 1e-4 of 0 and 1, the spread between 3e-4 and 0.993.
 
     Args:
-      used: int [n], restarts of each picture.
+      used: int [n], restarts of each image.
       arrived: bool [n].
 
     Raises:

@@ -1,4 +1,4 @@
-"""The verdict on one picture, from its residual and certificate under every candidate.
+"""The verdict on one image, from its residual and certificate under every candidate.
 
 Without a certificate the rules are thresholds, stated in `DecisionConfig` and printed with every result; they are no
 error rates. With a calibration its judgement takes their place.
@@ -15,13 +15,13 @@ from jattr.decision.judgement import Judgement
 from jattr.inversion.problem import FLOOR, MIN_EXCESS
 
 VERDICTS = ("made-by", "none", "undecided", "failed")
-SMALL = "{} was compared in only {} numbers beyond those of its latent, which prove nothing; a larger picture would"
+SMALL = "{} was compared in only {} numbers beyond those of its latent, which prove nothing; a larger image would"
 FAILED = "a candidate failed in every restart; try more of them"
-NONE = "every candidate ends far above its usual misses on its own pictures"
+NONE = "every candidate ends far above its usual misses on its own images"
 
 
 def within(eps: float) -> float:
-    """Return the largest mean squared residual of a picture whose bytes were moved by at most eps and rounded.
+    """Return the largest mean squared residual of an image whose bytes were moved by at most eps and rounded.
 
     >>> f"{within(4):.2e}, {within(8):.2e}"
     '1.25e-03, 4.44e-03'
@@ -33,22 +33,22 @@ def within(eps: float) -> float:
 class DecisionConfig:
     """Thresholds of the verdicts that have no certificate.
 
-    The two on residuals are what someone leaves who moves every byte of a picture by 4 of 255, or by 8, and rounds.
+    The two on residuals are what someone leaves who moves every byte of an image by 4 of 255, or by 8, and rounds.
     """
 
     winner: float = within(4)  # the winner's residual is at most this
     ratio: float = 10.0  # and the runner-up's at least this many times it
     none_restarts: int = 8  # "none" needs this many restarts of every candidate, or fewer
-    miss_chance: float = 1e-3  # where so many miss its own pictures, by its rehearsal, with at most this chance
+    miss_chance: float = 1e-3  # where so many miss its own images, by its pilot study, with at most this chance
     alpha: float = 0.05  # level of both errors of a calibrated verdict
-    none_factor: float = 10.0  # and every residual this many times above a candidate's usual miss on its own pictures
+    none_factor: float = 10.0  # and every residual this many times above a candidate's usual miss on its own images
     none_above: float = within(8)  # and above this
     thresholds: bool = True  # False: residuals are of another distance than pixels, of which these say nothing
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of one picture under one candidate."""
+    """What is known of one image under one candidate."""
 
     name: str
     digest: str
@@ -57,16 +57,16 @@ class Evidence:
     restarts: int  # that were run
     arrived: int
     failed: int
-    usual_miss: float | None = None  # residual that the candidate reaches on its own pictures when it misses
+    usual_miss: float | None = None  # residual that the candidate reaches on its own images when it misses
     settings: str = ""  # space, truncation and noise that were searched with; "" where there are none
-    restarts_needed: int | None = None  # that miss its own pictures with at most `miss_chance`, by its rehearsal
-    miss_bound: float | None = None  # share of its own pictures that so many restarts miss, at most, without a model
-    spare: int | None = None  # numbers observed of the picture beyond those of the latent; None: not known
+    restarts_needed: int | None = None  # that miss its own images with at most `miss_chance`, by its pilot study
+    miss_bound: float | None = None  # share of its own images that so many restarts miss, at most, without a model
+    spare: int | None = None  # numbers observed of the image beyond those of the latent; None: not known
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision on one picture."""
+    """The decision on one image."""
 
     kind: str  # one of VERDICTS
     candidates: tuple[str, ...]  # the model's name, or the names of a class that cannot be told apart; empty if none
@@ -91,17 +91,17 @@ class Verdict:
 
 
 def decide(evidence: Sequence[Evidence], config: DecisionConfig | None = None) -> Verdict:
-    """Return the verdict on one picture.
+    """Return the verdict on one image.
 
     Candidates of one digest are one model with several names. Several models with certificates are one class: this
-    picture cannot tell them apart.
+    image cannot tell them apart.
     """
     config = config or DecisionConfig()
     models = _models(evidence)
     alive = [(names, e) for names, e in models if e.residual is not None]
     if not alive:
         return Verdict(
-            "failed", (), None, None, "every restart of every candidate failed; this says nothing about the picture"
+            "failed", (), None, None, "every restart of every candidate failed; this says nothing about the image"
         )
     alive.sort(key=lambda item: item[1].residual or 0.0)
     certified = [(names, e) for names, e in alive if e.certificate is not None and e.certificate.holds]
@@ -111,9 +111,9 @@ def decide(evidence: Sequence[Evidence], config: DecisionConfig | None = None) -
         margin = _ratio(rest[0], certified[0][1]) if rest else None
         altered = certified[0][1].certificate is not None and certified[0][1].certificate.alteration
         cause = f"{altered} explains" if altered else "8-bit rounding"
-        reason = f"the reproduction differs from the picture by no more than {cause}"
+        reason = f"the reproduction differs from the image by no more than {cause}"
         if len(certified) > 1:
-            reason += f"; {len(certified)} models reproduce it, so the picture cannot tell them apart"
+            reason += f"; {len(certified)} models reproduce it, so the image cannot tell them apart"
         return Verdict("made-by", names, certified[0][1].certificate, margin, reason)
     return _without_certificate(alive, len(models), config)
 
@@ -125,7 +125,7 @@ def by_judgement(verdict: Verdict, judgement: Judgement) -> Verdict:
 
 
 def not_calibrated(verdict: Verdict, condition: str) -> Verdict:
-    """Return the verdict of thresholds, which says that the calibration has nothing of what was done to the picture."""
+    """Return the verdict of thresholds, which says that the calibration has nothing of what was done to the image."""
     return dataclasses.replace(verdict, reason=f"{verdict.reason}; not calibrated for {condition}, so by thresholds")
 
 
@@ -149,11 +149,11 @@ def _without_certificate(alive: list[tuple[tuple[str, ...], Evidence]], models: 
     few = [e for _, e in alive if e.restarts < _enough(e, config)]
     if not misses and not few and len(alive) == models:
         return Verdict("none", (), None, margin, NONE + _missed([e for _, e in alive]))
-    return Verdict("undecided", (), None, margin, _doubt(alive, misses, few, config))
+    return Verdict("undecided", (), None, margin, _caveat(alive, misses, few, config))
 
 
 def _missed(evidence: Sequence[Evidence]) -> str:
-    """Return how many own pictures so many restarts may miss, in words, where that was measured."""
+    """Return how many own images so many restarts may miss, in words, where that was measured."""
     bounds = [e.miss_bound for e in evidence]
     known = [bound for bound in bounds if bound is not None]
     if len(known) < len(bounds):
@@ -161,7 +161,7 @@ def _missed(evidence: Sequence[Evidence]) -> str:
     return f"; so many restarts miss at most {max(known):.0%} of those (95 %, without a model)"
 
 
-def _doubt(
+def _caveat(
     alive: list[tuple[tuple[str, ...], Evidence]], misses: list[Evidence], few: list[Evidence], config: DecisionConfig
 ) -> str:
     """Return why there is no verdict, and what would settle it."""
@@ -173,13 +173,13 @@ def _doubt(
         )
     if (winner.residual or 0.0) <= config.none_above:
         return (
-            f"{names[0]} comes so near that small changes to a picture of its own would explain it; name the"
+            f"{names[0]} comes so near that small changes to an image of its own would explain it; name the"
             " alteration, find the original file, or calibrate"
         )
     measured = [e for e in misses if e.usual_miss is not None]
     if measured:
         name = measured[0].name
-        return f"{name} comes as close as it does on its own pictures when a search misses; try more restarts"
+        return f"{name} comes as close as it does on its own images when a search misses; try more restarts"
     if few:
         return f"{few[0].name} had {few[0].restarts} restarts; {_enough(few[0], config)} are needed to say none"
     if misses:

@@ -1,4 +1,4 @@
-"""`Distance`: how far a reproduction is from a picture, as the mean square of a residual vector, and weighted sums.
+"""`Distance`: how far a reproduction is from an image, as the mean square of a residual vector, and weighted sums.
 
 A residual and not a number alone, because Gauss-Newton steps need one.
 """
@@ -17,17 +17,17 @@ from jattr.errors import InputError
 from jattr.generators.digest import canonical_json
 
 ResidualFn: TypeAlias = Callable[[Any, jax.Array, jax.Array], jax.Array]  # (state, a [H, W, C], b [H, W, C]) -> [m]
-EncodeFn: TypeAlias = Callable[[Any, jax.Array], Any]  # (state, picture [H, W, C]) -> code, a pytree
+EncodeFn: TypeAlias = Callable[[Any, jax.Array], Any]  # (state, image [H, W, C]) -> code, a pytree
 CompareFn: TypeAlias = Callable[[Any, jax.Array, Any], jax.Array]  # (state, a [H, W, C], code of b) -> [m]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Distance:
-    """A distance between a reproduction a and a picture b, both [H, W, C] float32 in [-1, 1] units.
+    """A distance between a reproduction a and an image b, both [H, W, C] float32 in [-1, 1] units.
 
     `apply` is pure, differentiable, and the same object for all distances of one kind and architecture, which differ
     in `state`: so they share compiled programs. Where `encode` and `compare` are given,
-    `apply(state, a, b) == compare(state, a, encode(state, b))`: a search encodes its picture once.
+    `apply(state, a, b) == compare(state, a, encode(state, b))`: a search encodes its image once.
     """
 
     name: str  # `load_distance` takes it where no folder belongs to the distance
@@ -39,16 +39,16 @@ class Distance:
     compare: CompareFn | None = field(default=None, repr=False)
 
     def __call__(self, a: Any, b: Any) -> jax.Array:
-        """Return the distance [] float32 of the reproduction a and the picture b, each [H, W, C] in [-1, 1] units.
+        """Return the distance [] float32 of the reproduction a and the image b, each [H, W, C] in [-1, 1] units.
 
         Raises:
-          InputError: the pictures are of different shapes, are bytes, or are too small or of a wrong number of
+          InputError: the images are of different shapes, are bytes, or are too small or of a wrong number of
             channels for this distance.
         """
         a, b = jnp.asarray(a), jnp.asarray(b)
         if a.ndim != 3 or a.shape != b.shape:
             raise InputError(
-                f"distance {self.name!r} got pictures of shapes {a.shape} and {b.shape}; it takes two [H, W, C] of one"
+                f"distance {self.name!r} got images of shapes {a.shape} and {b.shape}; it takes two [H, W, C] of one"
                 " shape; for more, use jax.vmap"
             )
         if not (jnp.issubdtype(a.dtype, jnp.floating) and jnp.issubdtype(b.dtype, jnp.floating)):

@@ -1,9 +1,9 @@
-"""StyleGAN2's discriminator up to its 4x4 block, whose activations are features: it learnt what tells pictures apart.
+"""StyleGAN2's discriminator up to its 4x4 block, whose activations are features: it learnt what tells images apart.
 
 Karras et al., Analyzing and Improving the Image Quality of StyleGAN, arXiv 1912.04958, section 4.1 (forms "resnet",
 "skip" and "orig"), as https://github.com/NVlabs/stylegan2-ada-pytorch, training/networks.py, and
 https://github.com/rosinality/stylegan2-pytorch, model.py, compute it; StyleGAN3 is trained with the same. What follows
-the activations of 4x4 pixels is left out: the standard deviation over a minibatch is no function of one picture, and
+the activations of 4x4 pixels is left out: the standard deviation over a minibatch is no function of one image, and
 labels come after it.
 """
 
@@ -25,9 +25,9 @@ from jattr.generators.filters import Axis, resample
 from jattr.generators.style_parts import leaky, smooth
 
 FORMS = ("resnet", "skip", "orig")
-TAPS = (0.125, 0.375, 0.375, 0.125)  # of the filter before pictures and activations are halved
+TAPS = (0.125, 0.375, 0.375, 0.125)  # of the filter before images and activations are halved
 HALF = math.sqrt(0.5)  # gain of the two branches of a residual block
-SIDES = (8, 1024)  # of pictures, pixels: smallest and largest
+SIDES = (8, 1024)  # of images, pixels: smallest and largest
 MAX_WIDTH = 8192  # feature maps
 MAX_CLAMP = 1e5
 VARIANTS = "FORM CHANNELS-WIDTH-...-WIDTH, perhaps clamp NUMBER, such as resnet 3-64-128-256-512 clamp 256"
@@ -48,7 +48,7 @@ class Variant:
 
     form: str  # of FORMS
     image_channels: int
-    widths: tuple[int, ...]  # feature maps at the picture's size, half of it, ..., 4x4 pixels
+    widths: tuple[int, ...]  # feature maps at the image's size, half of it, ..., 4x4 pixels
     clamp: float | None = None  # of activations (NVlabs: conv_clamp)
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class Variant:
         if not low <= self.side <= high:
             raise InputError(
                 f"there are {len(self.widths)} widths; there must be 2 to {int(math.log2(high)) - 1}: one for each size"
-                f" from the picture's, {low} to {high} pixels, to 4"
+                f" from the image's, {low} to {high} pixels, to 4"
             )
         if self.image_channels not in (1, 3, 4) or not all(1 <= width <= MAX_WIDTH for width in self.widths):
             raise InputError(
@@ -71,7 +71,7 @@ class Variant:
 
     @property
     def side(self) -> int:
-        """Height and width of a picture, in pixels."""
+        """Height and width of an image, in pixels."""
         return 2 << len(self.widths)
 
     @property
@@ -115,7 +115,7 @@ def _number(text: str) -> float | None:
 class ScaledConv(nnx.Module):
     """A convolution with equalised learning rate, bias, leaky ReLU; or without both. `down` halves the size first.
 
-    The picture is filtered between zeros; then its windows are every second pixel apart.
+    The image is filtered between zeros; then its windows are every second pixel apart.
     """
 
     def __init__(self, inputs: int, outputs: int, size: int, *, down: bool = False, linear: bool = False):
@@ -154,7 +154,7 @@ class Block(nnx.Module):
 
 
 class DiscriminatorNet(nnx.Module):
-    """Pictures [n, side, side, channels] in [-1, 1] units to the activations of layers."""
+    """Images [n, side, side, channels] in [-1, 1] units to the activations of layers."""
 
     def __init__(self, variant: Variant):
         self.variant = variant
@@ -168,13 +168,13 @@ class DiscriminatorNet(nnx.Module):
         bR is what the block of R pixels convolves; b4 what its minibatch standard deviation is taken of.
         """
         names = self.variant.layers
-        picture, found = x, {names[0]: self.from_image[0](x, clamp=self.variant.clamp)}
+        image, found = x, {names[0]: self.from_image[0](x, clamp=self.variant.clamp)}
         for level in range(1, max(map(names.index, layers)) + 1):
             x = self.blocks[level - 1](found[names[level - 1]])
             if level < len(self.from_image):
-                picture = halved(picture)
+                image = halved(image)
                 clamp = self.variant.clamp if level < len(self.blocks) else None  # as NVlabs: none at 4x4 pixels
-                x = x + self.from_image[level](picture, clamp=clamp)
+                x = x + self.from_image[level](image, clamp=clamp)
             found[names[level]] = x
         return tuple(found[name] for name in layers)
 

@@ -1,12 +1,12 @@
-"""Distances of features: activations of a network that was trained on other pictures, made from a feature folder.
+"""Distances of features: activations of a network that was trained on other images, made from a feature folder.
 
 Mean squared differences of one layer, as in On Attribution of Deepfakes, arXiv 2008.09194 (Inception v3, Mixed_7a); and
 LPIPS, arXiv 1801.03924, version 0.1: at every pixel of several layers the vector of channels is scaled to length 1,
 squared differences are weighed by channel, averaged over pixels and added up.
 
-Pictures are in [-1, 1] units, which is what all these networks take. For Inception they are resized to 299x299 pixels
+Images are in [-1, 1] units, which is what all these networks take. For Inception they are resized to 299x299 pixels
 as pytorch-fid does it (bilinear, half-pixel centres, no filter); LPIPS takes them as they are, as its program does; a
-discriminator takes those of its own size only. Grey pictures are repeated to three channels.
+discriminator takes those of its own size only. Grey images are repeated to three channels.
 """
 
 import functools
@@ -43,7 +43,7 @@ def features(folder: str | os.PathLike[str] | FeatureNetwork, *, layer: str | No
       layer: its name, of `network_of(architecture, variant).layers`; None: Mixed_7a of Inception, else the last.
 
     Raises:
-      InputError: the folder cannot be used, or there is no such layer. When applied: pictures of a wrong number of
+      InputError: the folder cannot be used, or there is no such layer. When applied: images of a wrong number of
         channels, or of a wrong size.
     """
     network = _loaded(folder)
@@ -84,33 +84,33 @@ def lpips(folder: str | os.PathLike[str] | FeatureNetwork) -> Distance:
     )
 
 
-def picture_for(architecture: str, variant: str, picture: jax.Array) -> jax.Array:
-    """Return a picture [H, W, C'] as [1, H', W', C], of the size and channels that a network takes.
+def image_for(architecture: str, variant: str, image: jax.Array) -> jax.Array:
+    """Return an image [H, W, C'] as [1, H', W', C], of the size and channels that a network takes.
 
     Raises:
-      InputError: another number of channels, or a picture of a wrong size.
+      InputError: another number of channels, or an image of a wrong size.
     """
-    height, width, channels = picture.shape
+    height, width, channels = image.shape
     network = network_of(architecture, variant)
     legal = (1, 3) if network.channels == 3 else (network.channels,)
     if channels not in legal:
         raise InputError(
-            f"{architecture} takes pictures of {' or '.join(map(str, legal))} channels, not {channels};"
+            f"{architecture} takes images of {' or '.join(map(str, legal))} channels, not {channels};"
             f" {'drop an alpha channel, or ' if channels == 4 else ''}use a distance of pixels"
         )
     if network.only is not None and (height, width) != (network.only, network.only):
         raise InputError(
-            f"this {architecture} takes pictures of {network.only}x{network.only} pixels, as its own generator makes"
+            f"this {architecture} takes images of {network.only}x{network.only} pixels, as its own generator makes"
             f" them, not {height}x{width}; use another distance"
         )
     if min(height, width) < network.smallest:
         raise InputError(
-            f"{architecture} takes pictures of {network.smallest} pixels a side or more, not {height}x{width}; use a"
+            f"{architecture} takes images of {network.smallest} pixels a side or more, not {height}x{width}; use a"
             " distance of pixels"
         )
     if network.side is not None:
-        picture = resize_bilinear(picture, network.side, network.side)
-    return jnp.broadcast_to(picture, (*picture.shape[:2], network.channels))[None]
+        image = resize_bilinear(image, network.side, network.side)
+    return jnp.broadcast_to(image, (*image.shape[:2], network.channels))[None]
 
 
 def _loaded(folder: str | os.PathLike[str] | FeatureNetwork) -> FeatureNetwork:
@@ -122,8 +122,8 @@ def _functions_of_layer(architecture: str, variant: str, layer: str) -> Function
     """Return the functions of the mean squared difference of a layer: the same objects for all weights."""
     graphdef, _ = graph_of(architecture, variant)
 
-    def encode(state: Any, picture: jax.Array) -> jax.Array:
-        (found,) = nnx.merge(graphdef, state)(picture_for(architecture, variant, picture), (layer,))
+    def encode(state: Any, image: jax.Array) -> jax.Array:
+        (found,) = nnx.merge(graphdef, state)(image_for(architecture, variant, image), (layer,))
         return jnp.ravel(found)
 
     def compare(state: Any, a: jax.Array, code: jax.Array) -> jax.Array:
@@ -137,10 +137,10 @@ def _functions_of_lpips(architecture: str, variant: str) -> Functions:
     """Return the functions of LPIPS: the same objects for all weights."""
     graphdef, _ = graph_of(architecture, variant)
 
-    def encode(state: Any, picture: jax.Array) -> tuple[jax.Array, ...]:
+    def encode(state: Any, image: jax.Array) -> tuple[jax.Array, ...]:
         """Return the activations [h, w, c] of each layer, of length 1 at each pixel, times the heads' square roots."""
         net = nnx.merge(graphdef, state)
-        found = net(picture_for(architecture, variant, picture), network_of(architecture, variant).layers)
+        found = net(image_for(architecture, variant, image), network_of(architecture, variant).layers)
         return tuple(_of_length_one(x[0]) * jnp.sqrt(head[...]) for x, head in zip(found, net.heads, strict=True))
 
     def compare(state: Any, a: jax.Array, code: tuple[jax.Array, ...]) -> jax.Array:

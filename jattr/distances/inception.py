@@ -1,4 +1,4 @@
-"""Inception v3, a network for classifying pictures, whose activations are features.
+"""Inception v3, a network for classifying images, whose activations are features.
 
 Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, Rethinking the Inception Architecture for Computer Vision, arXiv 1512.00567,
 with the names of torchvision. Two variants: "torchvision", and "fid", the weights of TensorFlow of 2015 by which
@@ -15,7 +15,7 @@ from flax import nnx
 from jattr.distances.layers import ConvNorm, average_pool, max_pool
 from jattr.generators.style_parts import Dense
 
-SIDE = 299  # pixels of the pictures that it was trained on
+SIDE = 299  # pixels of the images that it was trained on
 CLASSES = {"torchvision": 1000, "fid": 1008}  # variant -> outputs of the last layer
 LAYERS = (
     "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3",
@@ -123,7 +123,7 @@ class BlockE(nnx.Module):
     """Branches that end in 1x3 and 3x1 side by side, and a pool: [n, 8, 8, inputs] to [n, 8, 8, 2048]."""
 
     def __init__(self, inputs: int, *, pool: str):
-        self.pool = pool  # "average", "average_inside" (of what lies in the picture), "max"
+        self.pool = pool  # "average", "average_inside" (of what lies in the image), "max"
         self.branch1x1 = ConvNorm(inputs, 320)
         self.branch3x3_1 = ConvNorm(inputs, 384)
         self.branch3x3_2a, self.branch3x3_2b = ConvNorm(384, 384, **SHORT_ROW), ConvNorm(384, 384, **SHORT_COLUMN)
@@ -155,7 +155,7 @@ class BlockE(nnx.Module):
 
 
 class InceptionV3(nnx.Module):
-    """Pictures [n, 299, 299, 3] in [-1, 1] units to the activations of a layer."""
+    """Images [n, 299, 299, 3] in [-1, 1] units to the activations of a layer."""
 
     def __init__(self, variant: str = "torchvision"):
         fid = variant == "fid"

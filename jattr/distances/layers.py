@@ -1,6 +1,6 @@
 """Layers of feature networks, as PyTorch computes them: convolutions, pooling, resizing. Activations are NHWC.
 
-Pooling is maxima and sums of shifted pictures, one direction after the other: all derivatives, in both modes and under
+Pooling is maxima and sums of shifted images, one direction after the other: all derivatives, in both modes and under
 `vmap`, are then of the same cheap kind.
 """
 
@@ -128,7 +128,7 @@ def average_pool(x: jax.Array, *, count_padding: bool) -> jax.Array:
 def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
     """Return x [H, W, C] at another size, as PyTorch's F.interpolate(mode="bilinear", align_corners=False).
 
-    Pixels are squares that tile the picture, and no filter acts before pictures shrink.
+    Pixels are squares that tile the image, and no filter acts before images shrink.
     """
     if x.shape[0] != height:
         x = jnp.einsum("oh,hwc->owc", _resampling(x.shape[0], height), x, precision="highest")

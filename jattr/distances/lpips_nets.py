@@ -62,7 +62,7 @@ class Backbone(NamedTuple):
     layers: Callable[[], Iterator[nnx.Module]]  # as torchvision's `features`
     taps: dict[str, int]  # name of a layer -> the number of the module that gives its activations
     channels: tuple[int, ...]  # there
-    smallest: int  # pixels a side of the smallest picture that all layers fit
+    smallest: int  # pixels a side of the smallest image that all layers fit
 
 
 def _taps(names: Sequence[str], numbers: Sequence[int]) -> dict[str, int]:
@@ -83,7 +83,7 @@ BACKBONES = {
 
 
 class LpipsNet(nnx.Module):
-    """Pictures [n, H, W, 3] in [-1, 1] units to the activations of layers; `heads` weigh their channels."""
+    """Images [n, H, W, 3] in [-1, 1] units to the activations of layers; `heads` weigh their channels."""
 
     def __init__(self, backbone: str):
         self.backbone = backbone

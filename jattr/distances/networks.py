@@ -29,10 +29,10 @@ class Network(NamedTuple):
     variants: tuple[str, ...]  # the first is the default
     layers: tuple[str, ...]
     default_layer: str
-    side: int | None = None  # pixels that pictures are resized to; None: as they are
+    side: int | None = None  # pixels that images are resized to; None: as they are
     smallest: int = 1  # pixels a side that all layers fit
-    only: int | None = None  # pixels a side that pictures must have; None: any
-    channels: int = 3  # of pictures; where they are 3, grey ones are repeated
+    only: int | None = None  # pixels a side that images must have; None: any
+    channels: int = 3  # of images; where they are 3, grey ones are repeated
 
 
 class Sized(NamedTuple):

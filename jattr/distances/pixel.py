@@ -54,7 +54,7 @@ def multiscale(*, levels: int = 4) -> Distance:
     Sizes are halved by averages of 2x2 pixels; where a side is odd, its last line counts twice.
 
     Raises:
-      InputError: `levels` is not from 1 to 12. When applied: the picture cannot be halved that often.
+      InputError: `levels` is not from 1 to 12. When applied: the image cannot be halved that often.
     """
     if levels not in range(1, MAX_LEVELS + 1):
         raise InputError(f"multiscale has {levels} levels; legal is a whole number from 1 to {MAX_LEVELS}")
@@ -89,7 +89,7 @@ def _multiscale(levels: int) -> ResidualFn:
         height, width, _ = a.shape
         if min(height, width) < 1 << (levels - 1):
             raise InputError(
-                f"pictures of {height}x{width} cannot be halved {levels - 1} times; give multiscale fewer levels"
+                f"images of {height}x{width} cannot be halved {levels - 1} times; give multiscale fewer levels"
             )
         pyramid = [a - b]
         for _ in range(levels - 1):

@@ -2,7 +2,7 @@
 
 Wang, Bovik, Sheikh, Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE Trans.
 Image Process. 13 (2004): windows weighted by a Gaussian of 11x11 pixels and sigma 1.5, K1 = 0.01, K2 = 0.03; only
-windows that lie wholly in the picture. Each channel by itself, then the mean over all.
+windows that lie wholly in the image. Each channel by itself, then the mean over all.
 """
 
 import math
@@ -19,7 +19,7 @@ SMALLEST = 1e-12  # of 1 - SSIM, whose square root has no derivative at 0
 
 
 class Constants(NamedTuple):
-    """What SSIM is computed with; pictures run from 0 to 1."""
+    """What SSIM is computed with; images run from 0 to 1."""
 
     weights: jax.Array  # [window], a Gaussian of sum 1
     c1: jax.Array  # [], K1^2
@@ -36,7 +36,7 @@ def ssim(*, window: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 
       k2: steadies the comparison of variances.
 
     Raises:
-      InputError: a setting is out of range. When applied: the picture is smaller than a window.
+      InputError: a setting is out of range. When applied: the image is smaller than a window.
     """
     if window not in range(1, 100, 2):
         raise InputError(f"ssim has a window of {window} pixels; legal is an odd number from 1 to 99")
@@ -63,11 +63,11 @@ def _residual(state: Constants, a: jax.Array, b: jax.Array) -> jax.Array:
 def _dissimilarity(state: Constants, a: jax.Array, b: jax.Array) -> jax.Array:
     """Return 1 - l cs of each window [H', W', C], of means l and variances cs, as (1 - l) + l (1 - cs).
 
-    Each term is a difference of the pictures over a sum, so that nothing cancels where they are nearly equal.
+    Each term is a difference of the images over a sum, so that nothing cancels where they are nearly equal.
     """
     size = state.weights.size
     if min(a.shape[:2]) < size:
-        raise InputError(f"pictures of {a.shape[0]}x{a.shape[1]} are smaller than the {size}x{size} window of ssim")
+        raise InputError(f"images of {a.shape[0]}x{a.shape[1]} are smaller than the {size}x{size} window of ssim")
     difference = a - b
     maps = jnp.concatenate([a, b, jnp.square(a) + jnp.square(b), jnp.square(difference)], axis=-1)
     mean_a, mean_b, squares, apart = jnp.split(_filtered(maps, state.weights), 4, axis=-1)

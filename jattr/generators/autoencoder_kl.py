@@ -1,4 +1,4 @@
-"""The autoencoder of latent diffusion: a decoder from latent maps to pictures, and the encoder to latent maps.
+"""The autoencoder of latent diffusion: a decoder from latent maps to images, and the encoder to latent maps.
 
 Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, arXiv 2112.10752 (sections 3.1, D.1, G),
 in the form of diffusers' `AutoencoderKL`. A diffusion model draws the scaled latent scaling_factor (z - shift_factor);
@@ -18,7 +18,7 @@ from flax import nnx
 from jattr.errors import GeneratorError
 from jattr.generators.autoencoder_kl_parts import Block, Conv, Downsample, GroupNorm, MidBlock, Upsample
 
-MAX_SIDE = 4096  # pixels of a picture's height and width
+MAX_SIDE = 4096  # pixels of an image's height and width
 MAX_BLOCKS = 10
 MAX_CHANNELS = 65536
 MAX_LAYERS = 64  # residual blocks of one size
@@ -29,7 +29,7 @@ LOGVAR_RANGE = (-30.0, 20.0)  # what diffusers clamps the logarithm of the poste
 class Architecture:
     """Everything that shapes and computation depend on; names as in diffusers' config.json."""
 
-    block_out_channels: tuple[int, ...]  # from the pictures' size to the latents'
+    block_out_channels: tuple[int, ...]  # from the images' size to the latents'
     layers_per_block: int  # residual blocks of one size in the encoder; the decoder has one more
     latent_channels: int
     latent_height: int
@@ -63,7 +63,7 @@ class Architecture:
         most = MAX_SIDE // self.downsampling if len(channels) <= MAX_BLOCKS else MAX_SIDE
         for name in ("latent_height", "latent_width"):
             if not 1 <= getattr(self, name) <= most:
-                yield f"{name} is {getattr(self, name)}; it must be from 1 to {most} (pictures of {MAX_SIDE} pixels)"
+                yield f"{name} is {getattr(self, name)}; it must be from 1 to {most} (images of {MAX_SIDE} pixels)"
         if not (math.isfinite(self.scaling_factor) and self.scaling_factor > 0):
             yield f"scaling_factor is {self.scaling_factor}; it must be above 0"
         if not math.isfinite(self.shift_factor):
@@ -71,12 +71,12 @@ class Architecture:
 
     @property
     def downsampling(self) -> int:
-        """Pixels of a picture for each of its latent map, along one side."""
+        """Pixels of an image for each of its latent map, along one side."""
         return 1 << max(0, len(self.block_out_channels) - 1)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of a picture."""
+        """(H, W, C) of an image."""
         return self.latent_height * self.downsampling, self.latent_width * self.downsampling, self.image_channels
 
     @property
@@ -111,7 +111,7 @@ class Architecture:
 
 
 def with_image_size(arch: Architecture, height: int, width: int) -> Architecture:
-    """Return the same network for pictures of `height` x `width` pixels: it is convolutional, its weights fit all.
+    """Return the same network for images of `height` x `width` pixels: it is convolutional, its weights fit all.
 
     Raises:
       GeneratorError: the size is no multiple of the downsampling factor, or out of range.
@@ -119,14 +119,14 @@ def with_image_size(arch: Architecture, height: int, width: int) -> Architecture
     step = arch.downsampling
     if height % step or width % step or not step <= height <= MAX_SIDE or not step <= width <= MAX_SIDE:
         raise GeneratorError(
-            f"pictures of {height} x {width} pixels do not fit this autoencoder; height and width must be multiples of"
+            f"images of {height} x {width} pixels do not fit this autoencoder; height and width must be multiples of"
             f" {step} from {step} to {MAX_SIDE}"
         )
     return replace(arch, latent_height=height // step, latent_width=width // step)
 
 
 class Encoder(nnx.Module):
-    """Pictures [n, H, W, C] to moments [n, h, w, 2 latent_channels]."""
+    """Images [n, H, W, C] to moments [n, h, w, 2 latent_channels]."""
 
     def __init__(self, arch: Architecture):
         channels, groups = arch.block_out_channels, arch.norm_num_groups
@@ -140,7 +140,7 @@ class Encoder(nnx.Module):
         self.conv_out = Conv(channels[-1], 2 * arch.latent_channels)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the moments of pictures x."""
+        """Return the moments of images x."""
         x = self.conv_in(x)
         for block in self.blocks:
             x = block(x)
@@ -148,7 +148,7 @@ class Encoder(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """Latent maps [n, h, w, latent_channels] to pictures [n, H, W, C]."""
+    """Latent maps [n, h, w, latent_channels] to images [n, H, W, C]."""
 
     def __init__(self, arch: Architecture):
         channels, groups = arch.block_out_channels[::-1], arch.norm_num_groups
@@ -162,7 +162,7 @@ class Decoder(nnx.Module):
         self.conv_out = Conv(channels[-1], arch.image_channels)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the pictures of latent maps x."""
+        """Return the images of latent maps x."""
         x = self.mid_block(self.conv_in(x))
         for block in self.blocks:
             x = block(x)
@@ -180,7 +180,7 @@ class Net(nnx.Module):
         self.decoder = Decoder(arch)
 
     def __call__(self, z: jax.Array, label: jax.Array | None = None) -> jax.Array:
-        """Return the pictures [n, H, W, C], about [-1, 1] and not clipped, of z [n, h, w, latent_channels]."""
+        """Return the images [n, H, W, C], about [-1, 1] and not clipped, of z [n, h, w, latent_channels]."""
         return self.decoder(z if self.post_quant_conv is None else self.post_quant_conv(z))
 
     def encode(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -61,7 +61,7 @@ class Dense(nnx.Module):
 
 
 class GroupNorm(nnx.Module):
-    """Normalisation of each picture's groups of neighbouring channels to mean 0 and variance 1, then scale and bias.
+    """Normalisation of each image's groups of neighbouring channels to mean 0 and variance 1, then scale and bias.
 
     Two passes, mean first: the mean of squares less the square of the mean loses all digits where a group's mean is
     large beside its deviation, as it is in trained decoders. Sums run over pixels first: channels stay vectors.

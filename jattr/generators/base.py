@@ -1,4 +1,4 @@
-"""`Generator`: a pure function from latents to pictures, its weights, and what is known about both."""
+"""`Generator`: a pure function from latents to images, its weights, and what is known about both."""
 
 import dataclasses
 import functools
@@ -20,14 +20,14 @@ SampleFn: TypeAlias = Callable[[jax.Array, int], jax.Array]  # (key, n) -> z [n,
 
 
 class Route(NamedTuple):
-    """A generator in two steps: from latents to styles, and from styles to pictures."""
+    """A generator in two steps: from latents to styles, and from styles to images."""
 
     mapping: ApplyFn  # (state, z [n, *latent_shape], *, label=None) -> styles [n, w_dim]; the generator's state
-    styles: "Generator"  # makes the generator's pictures of styles [n, w_dim]
+    styles: "Generator"  # makes the generator's images of styles [n, w_dim]
 
 
 class FinalLayer(NamedTuple):
-    """A generator in two steps: from latents to the last linear layer's inputs, and from those to pictures."""
+    """A generator in two steps: from latents to the last linear layer's inputs, and from those to images."""
 
     activations: ApplyFn  # (the generator's state, z [n, *latent_shape], *, label=None) -> [n, ...]
     linear: Callable[[Any, jax.Array], jax.Array]  # (the generator's state, activations) -> [n, H, W, C]
@@ -94,7 +94,7 @@ class Generator:
         """Return a Generator of any JAX function.
 
         Args:
-          apply: `apply(state, z, *, label=None)`, pure, z [n, *latent_shape] to pictures [n, H, W, C] float32 in
+          apply: `apply(state, z, *, label=None)`, pure, z [n, *latent_shape] to images [n, H, W, C] float32 in
             [-1, 1] units.
           state: its weights, a pytree of arrays.
           name: the candidate's name.
@@ -104,7 +104,7 @@ class Generator:
           sample: `sample(key, n)`, the prior's sampler.
           num_classes: number of labels, 0 if unconditional.
           prior: "normal", "uniform" or "other".
-          rounding: how pictures are saved, see `Generator.rounding`.
+          rounding: how images are saved, see `Generator.rounding`.
 
         Raises:
           GeneratorError: `apply` does not give `image_shape` or float32, or a weight is not finite.
@@ -163,7 +163,7 @@ class Generator:
         return self.viewer(self, space, psi, cutoff, noise)
 
     def psi_grid(self, values: Sequence[float]) -> tuple["Generator", ...]:
-        """Return this generator once for each psi, named after it: candidates for a picture of unknown truncation.
+        """Return this generator once for each psi, named after it: candidates for an image of unknown truncation.
 
         Raises:
           GeneratorError: it has no psi, or its space is not z: truncation lies between z and w.
@@ -187,7 +187,7 @@ class Generator:
     def generate(
         self, z: Any, *, space: str | None = None, label: Any = None, psi: float | None = None, noise: Any = None
     ) -> jax.Array:
-        """Return the pictures [n, H, W, C] float32 of latents z [n, *latent_shape], in [-1, 1] units, not clipped.
+        """Return the images [n, H, W, C] float32 of latents z [n, *latent_shape], in [-1, 1] units, not clipped.
 
         Args:
           z: latents.
@@ -243,7 +243,7 @@ class Generator:
         return jnp.asarray(values, jnp.int32)
 
     def check(self) -> None:
-        """Check that every weight is finite and that `apply` gives pictures of `image_shape`.
+        """Check that every weight is finite and that `apply` gives images of `image_shape`.
 
         Raises:
           GeneratorError: they are not, it does not.

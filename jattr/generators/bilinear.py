@@ -24,7 +24,7 @@ def bilinear_primitive(
 
     Args:
       name: of the primitive.
-      fn: the map; pictures do not act on each other.
+      fn: the map; images do not act on each other.
       shape_of: `shape_of(x, weights, **static)`, the shape of what fn returns, from shapes alone.
       transpose_x: `transpose_x(y, x, weights, **static)`, what x gets from y; of x only the shape is known, `x.aval`.
         It must be fast; what the weights get is derived from `fn`.

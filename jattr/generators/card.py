@@ -112,7 +112,7 @@ def card_to_json(card: Card) -> dict[str, Any]:
 
 
 def function_fields(card: Card) -> dict[str, Any]:
-    """Return those fields that change the function from (weights, latent, label) to picture, and no others.
+    """Return those fields that change the function from (weights, latent, label) to image, and no others.
 
     Left out are names, places and texts, the latent's distribution and the rounding of bytes (they act before and
     after the function), and dropout, which is off. Cards that agree here and in their weights are one model.

@@ -46,7 +46,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class LayerShape:
-    """The shapes of one picture's activations around a layer: (F,) or (C, H, W)."""
+    """The shapes of one image's activations around a layer: (F,) or (C, H, W)."""
 
     input: Shape
     output: Shape
@@ -84,7 +84,7 @@ def shape_problems(card: Card, weight_shapes: Mapping[str, Shape]) -> list[str]:
 
 
 def _walk(card: Card, weight_shapes: Mapping[str, Shape]) -> tuple[list[Shape | None], list[str]]:
-    """Return the shapes from the latent to the picture, None where a problem hides them, and every problem."""
+    """Return the shapes from the latent to the image, None where a problem hides them, and every problem."""
     weights: dict[int | None, Shapes] = {}
     for slot in weight_slots(card):
         if slot.source_key in weight_shapes:

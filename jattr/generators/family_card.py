@@ -86,7 +86,7 @@ def family_card_to_json(card: FamilyCard) -> dict[str, Any]:
 
 
 def family_function_fields(card: FamilyCard) -> dict[str, Any]:
-    """Return those fields that change the function from (weights, latent, label) to picture, and no others."""
+    """Return those fields that change the function from (weights, latent, label) to image, and no others."""
     fields = {"kind": card.kind, "architecture": architecture_to_json(card.architecture)}
     return fields | ({} if card.settings is None else {"settings": card.settings.to_json()})
 

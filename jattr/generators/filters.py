@@ -5,7 +5,7 @@ windows. But XLA makes their derivative out of sums of padded arrays. The transp
 `up` and `down` exchanged and the filter reversed; so `resample` is a primitive of JAX that says so, and is fast in both
 modes. Value and gradient of a layer's two filters, 4 x 36 x 36 x 64, CPU milliseconds on 2 cores, second filter
 separable / radial: 11 / 14; as XLA derives it 276 / 3655; as products with band matrices 18 / none (and 2 times ours
-at 84 x 84); as XLA's own convolution, channels as pictures, 1271 / 1061.
+at 84 x 84); as XLA's own convolution, channels as images, 1271 / 1061.
 
 The operation is scipy's `upfirdn`, along two axes.
 """

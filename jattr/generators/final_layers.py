@@ -1,4 +1,4 @@
-"""Families whose last layer is one linear layer, the same for every picture: how to take it off.
+"""Families whose last layer is one linear layer, the same for every image: how to take it off.
 
 ProGAN and StyleGAN end in a 1x1 convolution. StyleGAN2 and StyleGAN3 do not count: theirs is modulated by the style.
 """

@@ -11,7 +11,7 @@ import jax
 
 from jattr.generators.base import ApplyFn
 
-AfterFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (state, pictures [n, H, W, C]) -> [n, H', W', C']
+AfterFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (state, images [n, H, W, C]) -> [n, H', W', C']
 
 
 @dataclass(frozen=True)

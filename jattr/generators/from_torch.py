@@ -55,13 +55,13 @@ def from_torch(
 ) -> Generator:
     """Return a Generator of a PyTorch module; needs `pip install 'jattr[torch]'`.
 
-    It is made of a copy, in eval mode, in float32, on the CPU, and its pictures are compared with those of PyTorch.
+    It is made of a copy, in eval mode, in float32, on the CPU, and its images are compared with those of PyTorch.
     The digest names tensors and graph; another version of PyTorch may write another graph of the same module.
     torchax makes itself a device of PyTorch: `torch.compile` and `nn.DataParallel` can fail in this process afterwards.
 
     Args:
       module: called as `module(z)`, or `module(z, label)` if there are classes, z [n, *latent_shape] float32 and label
-        [n] int64, it returns pictures [n, C, H, W]. Put a module around one that takes or returns anything else.
+        [n] int64, it returns images [n, C, H, W]. Put a module around one that takes or returns anything else.
       latent_shape: shape of one latent.
       name: the candidate's name; None: the module's class.
       num_classes: number of labels, 0 if unconditional.
@@ -69,10 +69,10 @@ def from_torch(
       sample: `sample(key, n)`, the sampler of another prior.
       image_shape: (H, W, C), to have it checked.
       value_range: the values of the module that mean black and white.
-      rounding: how pictures are saved, see `Generator.rounding`.
+      rounding: how images are saved, see `Generator.rounding`.
 
     Raises:
-      GeneratorError: torch or torchax is missing; or the module cannot be traced, returns no pictures, draws random
+      GeneratorError: torch or torchax is missing; or the module cannot be traced, returns no images, draws random
         numbers, changes its buffers, has weights that are not finite, or uses an operation that torchax lacks or
         computes differently.
     """
@@ -80,7 +80,7 @@ def from_torch(
     check_settings(name, prior, sample, value_range, rounding)
     sample = sample or PRIORS[prior](tuple(latent_shape))
     module = _copy(module, name)
-    inputs, pictures = _try(module, name, np.asarray(sample(jax.random.key(0), 2)), num_classes)
+    inputs, images = _try(module, name, np.asarray(sample(jax.random.key(0), 2)), num_classes)
     program, tensors = _read(_export(module, name, inputs), name, value_range)
     weights = tensors_digest(tensors)
     function = {"kind": "torch", "graph": program.text, "latent_shape": list(latent_shape), "classes": num_classes}
@@ -89,7 +89,7 @@ def from_torch(
         apply=_make_apply(program),
         state=jax.device_put({key: tensors[key] for key in program.inputs if key}),
         latent_shape=tuple(latent_shape),
-        image_shape=pictures.shape[1:] if image_shape is None else image_shape,
+        image_shape=images.shape[1:] if image_shape is None else image_shape,
         sample=sample,
         prior=prior,
         num_classes=num_classes,
@@ -97,7 +97,7 @@ def from_torch(
         weights_digest=weights,
         digest=function_digest(weights, function | {"value_range": list(program.value_range)}),
     )
-    verify(generator, inputs, _to_units(pictures, program.value_range))
+    verify(generator, inputs, _to_units(images, program.value_range))
     return generator
 
 
@@ -142,10 +142,10 @@ def _call(module: Any, inputs: tuple[np.ndarray, ...]) -> Any:
 
 
 def _try(module: Any, name: str, z: np.ndarray, num_classes: int) -> tuple[tuple[np.ndarray, ...], Any]:
-    """Return two latents (with classes: and labels) and the module's pictures of them [2, H, W, C].
+    """Return two latents (with classes: and labels) and the module's images of them [2, H, W, C].
 
     Raises:
-      GeneratorError: they are no pictures, or not the same when a latent is alone.
+      GeneratorError: they are no images, or not the same when a latent is alone.
     """
     inputs = (z, np.arange(2) % num_classes) if num_classes else (z,)
     takes = f"z {list(z.shape)}{' and label [2]' if num_classes else ''}"
@@ -159,12 +159,12 @@ def _try(module: Any, name: str, z: np.ndarray, num_classes: int) -> tuple[tuple
     shape, dtype = tuple(getattr(made, "shape", ())), str(getattr(made, "dtype", type(made).__name__))
     if len(shape) != 4 or shape[0] != 2 or shape[1] not in CHANNELS or dtype != "torch.float32":
         raise GeneratorError(
-            f"module {name!r} makes {dtype} {list(shape)} of {takes}, no pictures; it must return float32 [2, C, H, W]"
+            f"module {name!r} makes {dtype} {list(shape)} of {takes}, no images; it must return float32 [2, C, H, W]"
             " with C 1, 3 or 4, and nothing beside: put a module around it"
         )
     if alone.shape[1:] != shape[1:] or not agree(alone.numpy(), made[:1].numpy()):
         raise GeneratorError(
-            f"module {name!r} makes another picture of a latent alone than beside others, or another each time; it may"
+            f"module {name!r} makes another image of a latent alone than beside others, or another each time; it may"
             " neither normalise over the batch nor draw random numbers in eval mode"
         )
     return inputs, made.numpy().transpose(0, 2, 3, 1)
@@ -248,11 +248,11 @@ def _make_apply(program: Program) -> ApplyFn:
         values = [next(rows) if key == "" else key and state[key] for key in program.inputs]
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Explicitly requested dtype")  # PyTorch's indices are int64
-            *_, pictures = interpreter(program.graph).run(*values, enable_io_processing=False)
-        return pictures[0].transpose(1, 2, 0)
+            *_, images = interpreter(program.graph).run(*values, enable_io_processing=False)
+        return images[0].transpose(1, 2, 0)
 
     def apply(state: dict[str, jax.Array], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
-        pictures = jax.vmap(apply_one, in_axes=(None, 0, None if label is None else 0))(state, z, label)
-        return _to_units(pictures, program.value_range)
+        images = jax.vmap(apply_one, in_axes=(None, 0, None if label is None else 0))(state, z, label)
+        return _to_units(images, program.value_range)
 
     return apply

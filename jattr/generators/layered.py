@@ -49,7 +49,7 @@ class StepModule(nnx.Module):
 
 
 class LayeredNet(nnx.Module):
-    """The folded network: z [n, dim] and label [n] to pictures [n, H, W, C] in [-1, 1] units."""
+    """The folded network: z [n, dim] and label [n] to images [n, H, W, C] in [-1, 1] units."""
 
     def __init__(self, plan: Plan, arrays: Sequence[Mapping[str, jax.Array]], table: jax.Array | None):
         self.plan = plan
@@ -59,7 +59,7 @@ class LayeredNet(nnx.Module):
         self.table = nnx.Param(table) if table is not None else None  # [classes, width]: what the label adds to z
 
     def __call__(self, z: jax.Array, label: jax.Array | None = None) -> jax.Array:
-        """Return the pictures of latents z [n, dim] and labels [n] (conditional networks only)."""
+        """Return the images of latents z [n, dim] and labels [n] (conditional networks only)."""
         x = z
         if self.table is not None:
             assert label is not None, "a conditional network takes labels"

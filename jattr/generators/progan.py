@@ -28,10 +28,10 @@ class Architecture(Pyramid):
     z_dim: int
     image_channels: int = 3
     first_gain: float = GAIN / 4  # of the dense layer's kernel, over the root of its fan in; others have sqrt(2)
-    image_gain: float = 1.0  # of the kernel that makes the picture, likewise
+    image_gain: float = 1.0  # of the kernel that makes the image, likewise
     scaled_bias: bool = False  # a layer's gain multiplies its bias too
     first_bias_maps: bool = False  # the dense layer has one bias for each of the 4x4 pixels, not one for all
-    tanh: bool = False  # behind the picture
+    tanh: bool = False  # behind the image
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
@@ -57,7 +57,7 @@ class Layer(nnx.Module):
 
 
 class Net(nnx.Module):
-    """The generator: z [n, z_dim] to pictures [n, H, W, C]."""
+    """The generator: z [n, z_dim] to images [n, H, W, C]."""
 
     def __init__(self, arch: Architecture):
         first, last = arch.channels[0], arch.channels[-1]
@@ -68,7 +68,7 @@ class Net(nnx.Module):
         self.to_image = Layer((1, 1, last, arch.image_channels), (arch.image_channels,))
 
     def __call__(self, z: jax.Array, label: jax.Array | None = None) -> jax.Array:
-        """Return the pictures [n, H, W, C] of latents z [n, z_dim]; there are no labels."""
+        """Return the images [n, H, W, C] of latents z [n, z_dim]; there are no labels."""
         kernel = self.first.kernel[...]
         x = (normalise(z) @ kernel.reshape(kernel.shape[0], -1)).reshape(-1, *kernel.shape[1:])
         x = _behind(x + self.first.bias[...])

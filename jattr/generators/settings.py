@@ -1,4 +1,4 @@
-"""`Settings`: how a style-based generator is run. Searching with others than a picture was made with fails silently."""
+"""`Settings`: how a style-based generator is run. Searching with others than an image was made with fails silently."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -32,12 +32,12 @@ class Pyramid:
 
     @property
     def resolution(self) -> int:
-        """Height and width of a picture."""
+        """Height and width of an image."""
         return 2 << len(self.channels)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of a picture."""
+        """(H, W, C) of an image."""
         return self.resolution, self.resolution, self.image_channels
 
     @property
@@ -117,7 +117,7 @@ def modulated_conv(
     """Return x [n, H, W, I] convolved with `kernel` [k, k, I, O] whose input channels are scaled by `style` [n, I].
 
     The activations are scaled before and after one convolution with shared weights: the same numbers as a kernel for
-    every picture, without a grouped convolution. `up`: transposed, stride 2, [n, 2H + 1, 2W + 1, O] for k = 3.
+    every image, without a grouped convolution. `up`: transposed, stride 2, [n, 2H + 1, 2W + 1, O] for k = 3.
     """
     x = x * style[:, None, None, :]
     x = ops.conv_transpose(x, kernel, stride=2) if up else ops.conv(x, kernel, padding=kernel.shape[0] // 2)

@@ -92,7 +92,7 @@ class Net(nnx.Module):
         return self.mapper(z, label)
 
     def synthesis(self, ws: jax.Array, noise: Sequence[jax.Array]) -> jax.Array:
-        """Return pictures [n, H, W, C] of styles ws [n, num_ws, w_dim] and noise maps [H, W] or [n, H, W]."""
+        """Return images [n, H, W, C] of styles ws [n, num_ws, w_dim] and noise maps [H, W] or [n, H, W]."""
         x = self.epilogues[0](self.constant[...][None], ws[:, 0], noise[0])
         for index, kernel in enumerate(self.kernels):
             if index % 2:

@@ -64,7 +64,7 @@ class Architecture(Pyramid):
 
     @property
     def num_ws(self) -> int:
-        """Number of styles: two for each size, the last also that of the picture."""
+        """Number of styles: two for each size, the last also that of the image."""
         return 2 * len(self.channels)
 
     @property
@@ -93,7 +93,7 @@ class StyledConv(nnx.Module):
 
 
 class ToImage(nnx.Module):
-    """A modulated 1x1 convolution to the picture's channels, without demodulation."""
+    """A modulated 1x1 convolution to the image's channels, without demodulation."""
 
     def __init__(self, inputs: int, arch: Architecture):
         self.clamp = arch.clamp
@@ -102,7 +102,7 @@ class ToImage(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(arch.image_channels))
 
     def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        """Return the picture [n, H, W, image_channels] of activations x under styles w [n, w_dim]."""
+        """Return the image [n, H, W, image_channels] of activations x under styles w [n, w_dim]."""
         x = modulated_conv(x, self.kernel[...], self.affine(w), demodulate=False) + self.bias[...]
         return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
 
@@ -122,7 +122,7 @@ class Block(nnx.Module):
     def __call__(
         self, x: jax.Array, image: jax.Array | None, ws: jax.Array, noise: Sequence[jax.Array]
     ) -> tuple[jax.Array, jax.Array | None]:
-        """Return activations and picture behind this block; ws [n, 2 or 3, w_dim], one of `noise` a convolution."""
+        """Return activations and image behind this block; ws [n, 2 or 3, w_dim], one of `noise` a convolution."""
         around = None
         if self.skip is not None:
             around = upsample(ops.conv(x, self.skip[...]), self.taps) * math.sqrt(0.5)
@@ -155,11 +155,11 @@ class Net(nnx.Module):
         return self.mapper(z, label)
 
     def synthesis(self, ws: jax.Array, noise: Sequence[jax.Array]) -> jax.Array:
-        """Return pictures [n, H, W, C] of styles ws [n, num_ws, w_dim] and noise maps [H, W] or [n, H, W]."""
+        """Return images [n, H, W, C] of styles ws [n, num_ws, w_dim] and noise maps [H, W] or [n, H, W]."""
         x = jnp.broadcast_to(self.constant[...], (len(ws), *self.constant.shape))
         image = None
         for level, block in enumerate(self.blocks):
-            first = max(0, 2 * level - 1)  # a picture's style is that of the next size's first convolution
+            first = max(0, 2 * level - 1)  # an image's style is that of the next size's first convolution
             x, image = block(x, image, ws[:, first : 2 * level + 2], noise[first : 2 * level + 1])
         assert image is not None, "the last block has an image"
         return image

@@ -28,9 +28,9 @@ TINY = 1e-30  # below the square of any frequency that matters; the root of 0 ha
 class Architecture:
     """Everything that shapes and computation depend on."""
 
-    channels: tuple[int, ...]  # of the Fourier features, then behind each layer; the last are the picture's
+    channels: tuple[int, ...]  # of the Fourier features, then behind each layer; the last are the image's
     sizes: tuple[int, ...]  # pixels along a side of the same, margin included
-    rates: tuple[int, ...]  # sampling rates of the same, in pixels for a picture's side
+    rates: tuple[int, ...]  # sampling rates of the same, in pixels for an image's side
     z_dim: int
     w_dim: int
     mapping_layers: int
@@ -39,14 +39,14 @@ class Architecture:
     num_radial: int = 0  # first layers whose downsampling filter is radial, that is, not separable
     filter_size: int = 6  # taps of a filter for each step of its resampling factor
     oversampling: int = 2  # of the leaky ReLUs, against the higher rate of a layer's input and output
-    bandwidth: float = 2.0  # of the Fourier features, in periods for a picture's side
+    bandwidth: float = 2.0  # of the Fourier features, in periods for an image's side
     clamp: float | None = 256.0  # of activations (NVlabs: conv_clamp)
     output_scale: float = 0.25
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
         if len(self.sizes) < 3 or not len(self.sizes) == len(self.channels) == len(self.rates):
-            yield "channels, sizes and rates must have equally many numbers: features, each layer (1 or more), picture"
+            yield "channels, sizes and rates must have equally many numbers: features, each layer (1 or more), image"
             return
         if min((*self.channels, *self.sizes, *self.rates, self.z_dim, self.w_dim, self.mapping_layers)) < 1:
             yield "channels, sizes, rates, z_dim, w_dim and mapping_layers must be 1 or more"
@@ -66,12 +66,12 @@ class Architecture:
 
     @property
     def num_layers(self) -> int:
-        """Number of layers between the Fourier features and the layer that makes the picture."""
+        """Number of layers between the Fourier features and the layer that makes the image."""
         return len(self.sizes) - 2
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of a picture."""
+        """(H, W, C) of an image."""
         return self.sizes[-1], self.sizes[-1], self.channels[-1]
 
     @property
@@ -91,7 +91,7 @@ class Architecture:
 
 
 class FourierFeatures(nnx.Module):
-    """The input of the synthesis network: waves over the picture, rotated and shifted by w, then mixed."""
+    """The input of the synthesis network: waves over the image, rotated and shifted by w, then mixed."""
 
     def __init__(self, arch: Architecture):
         channels = arch.channels[0]
@@ -117,7 +117,7 @@ class FourierFeatures(nnx.Module):
     def _moved_waves(self, w: jax.Array) -> jax.Array:
         """Return the frequencies (x, y) and what is added to the phases, [n, channels, 3], of w [n, w_dim].
 
-        A point p of the picture is looked up at R T U p: the rotation, the translation, the stored transform.
+        A point p of the image is looked up at R T U p: the rotation, the translation, the stored transform.
         """
         t = self.affine(w)
         c, s, x, y = jnp.unstack(t / jnp.sqrt(jnp.sum(jnp.square(t[:, :2]), axis=-1, keepdims=True)), axis=-1)
@@ -159,7 +159,7 @@ class StyledLayer(nnx.Module):
 
 
 class ToImage(nnx.Module):
-    """A modulated 1x1 convolution to the picture's channels, without demodulation."""
+    """A modulated 1x1 convolution to the image's channels, without demodulation."""
 
     def __init__(self, arch: Architecture):
         inputs, outputs = arch.channels[-2:]
@@ -170,7 +170,7 @@ class ToImage(nnx.Module):
         self.magnitude_ema = nnx.Param(jnp.zeros(()))  # as in `StyledLayer`
 
     def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        """Return the picture [n, H, W, outputs] of activations x [n, H, W, inputs] under styles w [n, w_dim]."""
+        """Return the image [n, H, W, outputs] of activations x [n, H, W, inputs] under styles w [n, w_dim]."""
         style = self.affine(w) * self.magnitude_ema[...]
         x = ops.conv(x * style[:, None, None, :], self.kernel[...]) + self.bias[...]
         return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
@@ -193,7 +193,7 @@ class Net(nnx.Module):
         return self.mapper(z, label)
 
     def synthesis(self, ws: jax.Array, noise: Sequence[jax.Array] = ()) -> jax.Array:
-        """Return pictures [n, H, W, C] of styles ws [n, num_ws, w_dim]; the family has no noise."""
+        """Return images [n, H, W, C] of styles ws [n, num_ws, w_dim]; the family has no noise."""
         x = self.features(ws[:, 0])
         for index, layer in enumerate(self.layers, 1):
             x = layer(x, ws[:, index])

@@ -1,4 +1,4 @@
-"""What `from_torch` checks without PyTorch: its settings, and that the generator makes the module's pictures."""
+"""What `from_torch` checks without PyTorch: its settings, and that the generator makes the module's images."""
 
 import re
 from typing import Any
@@ -33,12 +33,12 @@ def brief(error: Exception) -> str:
 
 
 def agree(ours: np.ndarray, theirs: np.ndarray) -> bool:
-    """Return whether pictures are the same up to rounding, by their largest difference."""
+    """Return whether images are the same up to rounding, by their largest difference."""
     return bool(np.abs(ours - theirs).max() <= TOLERANCE * max(1.0, np.abs(theirs).max()))
 
 
 def verify(generator: Generator, inputs: tuple[np.ndarray, ...], theirs: np.ndarray) -> None:
-    """Check that the generator makes `theirs`, the module's pictures in [-1, 1] units.
+    """Check that the generator makes `theirs`, the module's images in [-1, 1] units.
 
     Raises:
       GeneratorError: it does not, or `Generator.check` finds something.
@@ -58,6 +58,6 @@ def verify(generator: Generator, inputs: tuple[np.ndarray, ...], theirs: np.ndar
         ) from error
     if not agree(ours, theirs):
         raise GeneratorError(
-            f"module {name!r}: torchax makes other pictures of it than PyTorch, by {np.abs(ours - theirs).max():.2g} of"
+            f"module {name!r}: torchax makes other images of it than PyTorch, by {np.abs(ours - theirs).max():.2g} of"
             " a range of 2; give the generator as a JAX function (Generator.from_function)"
         )

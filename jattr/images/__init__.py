@@ -1,20 +1,20 @@
-"""Pictures in and out: files to bytes of exact values, bytes to floats, a picture to a generator's shape.
+"""Images in and out: files to bytes of exact values, bytes to floats, an image to a generator's shape.
 
 The rules are stated in `docs/images.md`. Needs Pillow and numpy only; importing it does not import jax.
 """
 
 from jattr.images.fitting import fit, fit_notes
-from jattr.images.reading import Picture, load_picture, read_image
+from jattr.images.reading import LoadedImage, load_image, read_image
 from jattr.images.values import BYTE_RULES, to_byte, to_float
 from jattr.images.writing import encode_png, write_png
 
 __all__ = [
     "BYTE_RULES",
-    "Picture",
+    "LoadedImage",
     "encode_png",
     "fit",
     "fit_notes",
-    "load_picture",
+    "load_image",
     "read_image",
     "to_byte",
     "to_float",

@@ -1,4 +1,4 @@
-"""A picture in a generator's shape: channels by stated rules, size only when asked."""
+"""An image in a generator's shape: channels by stated rules, size only when asked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def fit(pixels: NDArray[np.uint8], image_shape: tuple[int, int, int], *, resize:
     """Pixels [h, w, 1 | 3 | 4] as [H, W, C] = image_shape; exact where nothing has to change.
 
     A size that differs is resized by Lanczos when `resize` is set. Raises ImageError when it is not set, and for
-    arrays and shapes that are not pictures.
+    arrays and shapes that are not images.
     """
     height, width, channels = image_shape
     check_size(pixels, (height, width), resize=resize)
@@ -31,7 +31,7 @@ def fit_notes(pixels: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> t
 
 
 def check_pixels(pixels: NDArray[np.uint8]) -> None:
-    """Raise ImageError unless `pixels` is a picture: uint8, [H, W, 1 | 3 | 4], not empty."""
+    """Raise ImageError unless `pixels` is an image: uint8, [H, W, 1 | 3 | 4], not empty."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in CHANNELS or not pixels.size:
         raise ImageError(f"got an array of shape {pixels.shape} and type {pixels.dtype}; legal is uint8 [H, W, 1|3|4]")
 
@@ -41,8 +41,8 @@ def check_size(pixels: NDArray[np.uint8], size: tuple[int, int], *, resize: bool
     if pixels.shape[:2] == tuple(size) or resize:
         return
     raise ImageError(
-        f"the picture is {_shown(pixels.shape)} pixels (height x width), wanted is {_shown(size)}; "
-        "give the picture as it was generated, or pass --resize (resize=True)"
+        f"the image is {_shown(pixels.shape)} pixels (height x width), wanted is {_shown(size)}; "
+        "give the image as it was generated, or pass --resize (resize=True)"
     )
 
 

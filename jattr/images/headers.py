@@ -1,4 +1,4 @@
-"""What a picture file says about itself, read before any pixel is decoded.
+"""What an image file says about itself, read before any pixel is decoded.
 
 Each parser also drops what the decoder has no need of (text, profiles, EXIF): these are where a small file can make a
 decoder spend unbounded memory, and no rule of jattr uses them beyond what `Header` records.
@@ -26,7 +26,7 @@ _DROPPED = frozenset(
 
 @dataclass(frozen=True)
 class Header:
-    """A picture file as described by its own header."""
+    """An image file as described by its own header."""
 
     kind: str  # "PNG", "JPEG" or "WebP"
     size: tuple[int, int]  # height, width
@@ -129,5 +129,5 @@ def parse_webp(data: bytes) -> Header:
     elif chunk == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
         width, height = (value & 0x3FFF for value in struct.unpack_from("<HH", data, 26))
     else:
-        raise ImageError("damaged WebP: its first chunk holds no picture size")
+        raise ImageError("damaged WebP: its first chunk holds no image size")
     return Header("WebP", (height, width), data)

@@ -1,4 +1,4 @@
-"""JPEG coefficients exactly as a file stores them, and pictures through the encoder that writes such files.
+"""JPEG coefficients exactly as a file stores them, and images through the encoder that writes such files.
 
 The decoder is our own: bindings of libjpeg fill a truncated scan with zeros and say so on stderr at best.
 ITU-T T.81; the encoder is Pillow's, which is libjpeg-turbo with its default, accurate integer DCT.
@@ -19,7 +19,7 @@ from jattr.images import headers, reading
 from jattr.images.jpeg_file import SAMPLINGS, Component, decode_frame
 from jattr.images.orientation import as_stored
 
-MAX_CODED_PIXELS = 2**22  # 2048 x 2048; generators make smaller pictures, and a scan costs up to 60 ns a coefficient
+MAX_CODED_PIXELS = 2**22  # 2048 x 2048; generators make smaller images, and a scan costs up to 60 ns a coefficient
 MAX_CODED_BYTES = 24 * 2**20  # noise at quality 100 is 17; decoding costs about 10 bytes of memory and 0.7 us for each
 MAX_SIDE = 65500  # libjpeg's
 ORIENTATION = 0x0112  # EXIF's tag
@@ -48,16 +48,16 @@ class JpegFormat:
 
 @dataclass(frozen=True, eq=False)
 class JpegCoefficients:
-    """The picture of a JPEG file before any decoding that rounds, as stored: `orientation` says how it is shown."""
+    """The image of a JPEG file before any decoding that rounds, as stored: `orientation` says how it is shown."""
 
     # One a component, [block rows, block columns, 8, 8], natural order [vertical, horizontal frequency]: in units of
-    # the quantiser's steps. Only the blocks that the picture needs, see read_coefficients.
+    # the quantiser's steps. Only the blocks that the image needs, see read_coefficients.
     quantised: tuple[NDArray[np.int16], ...]
     format: JpegFormat
     size: tuple[int, int]  # height, width in pixels
     progressive: bool
     colour: Literal["grey", "ycc"]  # one component, or luma, blue and red chroma
-    orientation: int  # EXIF's, 1 to 8: the coefficients are those of the picture before it is turned upright
+    orientation: int  # EXIF's, 1 to 8: the coefficients are those of the image before it is turned upright
 
 
 def read_coefficients(data: bytes) -> JpegCoefficients:
@@ -65,13 +65,13 @@ def read_coefficients(data: bytes) -> JpegCoefficients:
 
     An encoder pads each component to whole MCUs (16x16 pixels at 4:2:0); of component c with factors (v, h), where the
     largest are (V, H), are kept the ceil(ceil(height v / V) / 8) x ceil(ceil(width h / H) / 8) blocks with a sample of
-    the picture in them. Samples of a kept block that lie outside the picture are the encoder's choice, too.
+    the image in them. Samples of a kept block that lie outside the image are the encoder's choice, too.
     Read are 8-bit baseline and progressive files with Huffman codes, greyscale or YCbCr in 4:4:4, 4:2:2 or 4:2:0.
     Raises ImageError, and nothing else, for any other bytes: UnreadableJpegError where they are damaged, or coded in
     a way that is not decoded here. A scan that is cut off is refused, never filled up.
     """
     if not data.startswith(b"\xff\xd8\xff"):
-        raise ImageError(f"not a JPEG picture (it begins with {data[:8].hex()}); only JPEG files store coefficients")
+        raise ImageError(f"not a JPEG image (it begins with {data[:8].hex()}); only JPEG files store coefficients")
     header = headers.parse_jpeg(data)
     reading._check_bounds(header.size, len(data))
     height, width = header.size
@@ -96,7 +96,7 @@ def read_coefficients(data: bytes) -> JpegCoefficients:
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat, orientation: int = 1) -> bytes:
-    """A baseline JPEG file of a picture, uint8 [H, W, 1 | 3], with exactly the tables and sampling of `format`.
+    """A baseline JPEG file of an image, uint8 [H, W, 1 | 3], with exactly the tables and sampling of `format`.
 
     It is stored turned so that `orientation`, 1 to 8, which its EXIF block states unless it is 1, shows it as given.
     """

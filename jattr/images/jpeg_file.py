@@ -1,4 +1,4 @@
-"""The frame of a JPEG file and its scans, with every refusal of what is not a plain 8-bit Huffman picture.
+"""The frame of a JPEG file and its scans, with every refusal of what is not a plain 8-bit Huffman image.
 
 ITU-T T.81, annexes A.2 (order of the blocks), B (syntax) and G.1 (what a progressive scan may code).
 """
@@ -38,7 +38,7 @@ class Component:
     identity: int
     factors: tuple[int, int]  # vertical, horizontal, as stored: 2x2, 2x2, 2x2 is 4:4:4, too
     table_slot: int
-    blocks: tuple[int, int]  # rows, columns that the picture needs
+    blocks: tuple[int, int]  # rows, columns that the image needs
     coefficients: NDArray[np.int16]  # [rows, columns, 64], natural order; the rows and columns of whole MCUs
     table: NDArray[np.uint16] | None = None  # [8, 8], natural order, as it stood at the component's first scan
     known: list[int | None] = field(default_factory=lambda: [None] * 64)  # zigzag order: lowest bit decoded so far
@@ -46,7 +46,7 @@ class Component:
 
 @dataclass(eq=False)
 class Frame:
-    """The picture that a JPEG file stores."""
+    """The image that a JPEG file stores."""
 
     size: tuple[int, int]  # height, width
     progressive: bool
@@ -63,7 +63,7 @@ def decode_frame(data: bytes) -> Frame:
             raise refusal(_REFUSED[marker], legal, kind=UnreadableJpegError)
         if marker in _FRAMES:
             if frame is not None:
-                raise UnreadableJpegError("JPEG with several frames; jattr reads one picture a file: save one frame")
+                raise UnreadableJpegError("JPEG with several frames; jattr reads one image a file: save one frame")
             frame = _parse_frame(body, progressive=marker == 0xC2)
         elif marker == SCAN:
             if frame is None:

@@ -35,18 +35,18 @@ def parse_png(data: bytes) -> Header:
     """
     view = memoryview(data)
     kept: list[memoryview] = [view[:8]]
-    bodies: dict[bytes, bytes] = {}  # the first of each type that says something about the picture
+    bodies: dict[bytes, bytes] = {}  # the first of each type that says something about the image
     for type_, body, whole in _chunks(view):
         if (type_ == b"IHDR") != (len(kept) == 1):
             raise ImageError(f"damaged PNG: chunk {type_!r} where IHDR belongs, or IHDR twice")
         if type_ == b"fdAT":
-            raise ImageError("animated PNG; jattr reads still pictures: save one frame as PNG")
+            raise ImageError("animated PNG; jattr reads still images: save one frame as PNG")
         if type_ in _DECODED:
             kept.append(whole)
         if type_ in _DESCRIBING and type_ not in bodies:
             bodies[type_] = bytes(body)
     if len(kept) < 4:
-        raise ImageError("damaged PNG: it holds no picture data")
+        raise ImageError("damaged PNG: it holds no image data")
     width, height, depth, colour_type, _ = _ihdr(bytes(kept[1][8:-4]))
     return Header(
         "PNG",
@@ -76,7 +76,7 @@ def _chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview, memoryview]]:
             raise ImageError(f"damaged PNG, or an extension of it: critical chunk {type_!r} is unknown")
         is_checked = is_critical or type_ == b"tRNS"  # the others do not change a sample
         if is_checked and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-            raise ImageError(f"damaged PNG: wrong checksum in chunk {type_!r}; fetch or save the picture again")
+            raise ImageError(f"damaged PNG: wrong checksum in chunk {type_!r}; fetch or save the image again")
         yield type_, view[at + 8 : end - 4], view[at:end]
         if type_ == b"IEND":
             return

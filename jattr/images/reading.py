@@ -1,4 +1,4 @@
-"""Picture files to exact bytes: PNG, JPEG and WebP, told by content, with every refusal one ImageError."""
+"""Image files to exact bytes: PNG, JPEG and WebP, told by content, with every refusal one ImageError."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from jattr.images.headers import Header, exif_orientation, parse_jpeg, parse_web
 from jattr.images.orientation import upright
 
 MAX_PIXELS = 4096 * 4096
-MAX_FILE_BYTES = 80 * 2**20  # an incompressible RGBA picture of MAX_PIXELS, with room for metadata
-# A picture of up to FREE_PIXELS may compress as far as it likes: decoding costs at most about 20 bytes a pixel (WebP),
+MAX_FILE_BYTES = 80 * 2**20  # an incompressible RGBA image of MAX_PIXELS, with room for metadata
+# An image of up to FREE_PIXELS may compress as far as it likes: decoding costs at most about 20 bytes a pixel (WebP),
 # hence 40 MiB. A larger one must have a byte for every MAX_PIXELS_PER_BYTE pixels, so memory follows the file's size.
 FREE_PIXELS = 2**21
 MAX_PIXELS_PER_BYTE = 16
 
 _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
-    # Named, not found by Image.open: that would also try the multi-picture form of JPEG and parse its tables.
+    # Named, not found by Image.open: that would also try the multi-image form of JPEG and parse its tables.
     "PNG": PngImageFile,
     "JPEG": JpegImageFile,
     "WebP": WebPImageFile,
@@ -40,7 +40,7 @@ _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """What the bytes of a picture file hold."""
+    """What the bytes of an image file hold."""
 
     pixels: NDArray[np.uint8]  # [H, W, C], upright
     notes: tuple[str, ...]  # what was ignored or changed on the way, one sentence each
@@ -51,8 +51,8 @@ class Decoded:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A picture as its file stores it, or as fitted to a generator."""
+class LoadedImage:
+    """An image as its file stores it, or as fitted to a generator."""
 
     path: str  # as given by the user
     pixels: NDArray[np.uint8]  # [H, W, C], C = 1 greyscale, 3 RGB, 4 straight-alpha RGBA
@@ -63,8 +63,8 @@ class Picture:
     orientation: int = 1  # EXIF's, by which `pixels` were turned upright
     srgb: bool = True  # no colours but sRGB's are stated; other ones were ignored
 
-    def fit(self, image_shape: tuple[int, int, int], *, resize: bool = False) -> Picture:
-        """The same picture in a generator's shape (H, W, C), what was changed noted; raises ImageError as `fit`."""
+    def fit(self, image_shape: tuple[int, int, int], *, resize: bool = False) -> LoadedImage:
+        """The same image in a generator's shape (H, W, C), what was changed noted; raises ImageError as `fit`."""
         try:
             pixels = fitting.fit(self.pixels, image_shape, resize=resize)
         except ImageError as error:
@@ -73,8 +73,8 @@ class Picture:
         return dataclasses.replace(self, pixels=pixels, notes=notes)
 
 
-def load_picture(path: str | os.PathLike[str]) -> Picture:
-    """Decode a PNG, JPEG or WebP file once, in its own size and kind; `Picture.fit` makes each generator's form of it.
+def load_image(path: str | os.PathLike[str]) -> LoadedImage:
+    """Decode a PNG, JPEG or WebP file once, in its own size and kind; `Image.fit` makes each generator's form of it.
 
     Raises ImageError, and nothing else, whatever the bytes of the file are.
     """
@@ -85,7 +85,9 @@ def load_picture(path: str | os.PathLike[str]) -> Picture:
     except ImageError as error:
         raise ImageError(f"{name!r}: {error}") from None
     sha256 = hashlib.sha256(data).hexdigest()
-    return Picture(name, found.pixels, sha256, found.notes, found.compressed, found.jpeg, found.orientation, found.srgb)
+    return LoadedImage(
+        name, found.pixels, sha256, found.notes, found.compressed, found.jpeg, found.orientation, found.srgb
+    )
 
 
 def read_image(
@@ -95,18 +97,18 @@ def read_image(
     size: tuple[int, int] | None = None,
     resize: bool = False,
 ) -> NDArray[np.uint8]:
-    """The pixels of a picture file, uint8 [H, W, C], by the rules of docs/images.md.
+    """The pixels of an image file, uint8 [H, W, C], by the rules of docs/images.md.
 
     `channels`: 1 greyscale, 3 RGB, 4 straight-alpha RGBA, None the file's own kind.
     `size`: (H, W), None the file's own. Raises ImageError for files and sizes that jattr refuses.
     """
-    picture = load_picture(path)
-    height, width, own = picture.pixels.shape
+    image = load_image(path)
+    height, width, own = image.pixels.shape
     height, width = (height, width) if size is None else size
-    return picture.fit((height, width, own if channels is None else channels), resize=resize).pixels
+    return image.fit((height, width, own if channels is None else channels), resize=resize).pixels
 
 
-def decode_picture(data: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def decode_image(data: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Pixels [H, W, 1 | 3 | 4] of a PNG, JPEG or WebP file's bytes, and notes; raises ImageError, and nothing else."""
     found = decode(data)
     return found.pixels, found.notes
@@ -121,12 +123,12 @@ def decode(data: bytes) -> Decoded:
     except Exception as error:  # a decoder given hostile bytes fails with errors of many types
         reason = " ".join(str(error).split())[:120]
         raise ImageError(
-            f"damaged or truncated picture ({reason or type(error).__name__}); fetch or save it again"
+            f"damaged or truncated image ({reason or type(error).__name__}); fetch or save it again"
         ) from error
 
 
 def read_bytes(name: str) -> bytes:
-    """The bytes of a picture file; raises ImageError for what is no ordinary file, too large or empty."""
+    """The bytes of an image file; raises ImageError for what is no ordinary file, too large or empty."""
     try:
         status = os.stat(name)
         if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_BYTES:
@@ -134,14 +136,14 @@ def read_bytes(name: str) -> bytes:
                 data = file.read(status.st_size)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"cannot read picture {name!r}: {reason}") from error
+        raise ImageError(f"cannot read image {name!r}: {reason}") from error
     if not stat.S_ISREG(status.st_mode):  # a pipe or device may never end
         what = "a folder" if stat.S_ISDIR(status.st_mode) else "not an ordinary file"
-        raise ImageError(f"{name!r} is {what}; give a PNG, JPEG or WebP picture")
+        raise ImageError(f"{name!r} is {what}; give a PNG, JPEG or WebP image")
     if status.st_size > MAX_FILE_BYTES:
         raise ImageError(f"{name!r} is larger than {MAX_FILE_BYTES >> 20} MiB, the most jattr reads; save it smaller")
     if not data:
-        raise ImageError(f"{name!r} is empty; give a PNG, JPEG or WebP picture")
+        raise ImageError(f"{name!r} is empty; give a PNG, JPEG or WebP image")
     return data
 
 
@@ -154,7 +156,7 @@ def _decode(data: bytes) -> Decoded:
         if (image.height, image.width) != header.size:
             raise ImageError(f"damaged {header.kind}: it states two sizes")
         if getattr(image, "n_frames", 1) > 1:
-            raise ImageError(f"animated {header.kind}; jattr reads still pictures: save one frame as PNG")
+            raise ImageError(f"animated {header.kind}; jattr reads still images: save one frame as PNG")
         image.load()
         samples = np.array(image.convert("L") if image.mode == "1" else image)
         exif, profile = image.info.get("exif", b""), image.info.get("icc_profile")
@@ -174,18 +176,16 @@ def _parse(data: bytes) -> Header:
         return parse_jpeg(data)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return parse_webp(data)
-    raise ImageError(
-        f"not a PNG, JPEG or WebP picture (it begins with {data[:8].hex()}); save it as PNG in its own size"
-    )
+    raise ImageError(f"not a PNG, JPEG or WebP image (it begins with {data[:8].hex()}); save it as PNG in its own size")
 
 
 def _check_bounds(size: tuple[int, int], file_bytes: int) -> None:
-    """Raise ImageError for sizes no picture has, before memory is taken for them."""
+    """Raise ImageError for sizes no image has, before memory is taken for them."""
     height, width = size
     if height < 1 or width < 1:
-        raise ImageError(f"damaged picture: its size is {height}x{width}")
+        raise ImageError(f"damaged image: its size is {height}x{width}")
     if height * width > MAX_PIXELS:
-        raise ImageError(f"the picture is {height}x{width}; the most jattr decodes is {MAX_PIXELS} pixels: reduce it")
+        raise ImageError(f"the image is {height}x{width}; the most jattr decodes is {MAX_PIXELS} pixels: reduce it")
     if height * width > max(FREE_PIXELS, MAX_PIXELS_PER_BYTE * file_bytes):
         raise ImageError(
             f"{file_bytes} bytes claim {height}x{width} pixels; above {FREE_PIXELS} pixels a file needs a byte for "

@@ -22,7 +22,7 @@ def to_float(bytes_: Any) -> NDArray[np.float32]:
     """
     values = np.asarray(bytes_)
     if values.dtype != np.uint8:
-        raise ImageError(f"got picture bytes of type {values.dtype}; they must be uint8: convert with to_byte")
+        raise ImageError(f"got image bytes of type {values.dtype}; they must be uint8: convert with to_byte")
     return values.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
@@ -40,10 +40,10 @@ def to_byte(x: Any, *, rule: str = "round") -> NDArray[np.uint8]:
         raise ImageError(f"got rounding rule {rule!r}; legal are {', '.join(BYTE_RULES)}")
     values = np.asarray(x)
     if not np.issubdtype(values.dtype, np.floating):
-        raise ImageError(f"got picture values of type {values.dtype}; they must be floats in [-1, 1]")
+        raise ImageError(f"got image values of type {values.dtype}; they must be floats in [-1, 1]")
     values = values.astype(np.float32)
     if np.isnan(values).any():
-        raise ImageError("got NaN among the picture values; they must be numbers: look for what made them NaN")
+        raise ImageError("got NaN among the image values; they must be numbers: look for what made them NaN")
     scaled = (np.clip(values, -1, 1) + np.float32(1)) * np.float32(127.5)
     half = np.float32(0.5 if rule == "round" else 0.0)
     return np.floor(scaled + half).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Pictures to PNG files: lossless, whole or not at all."""
+"""Images to PNG files: lossless, whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jattr.images.fitting import check_pixels
 def write_png(path: str | os.PathLike[str], pixels: NDArray[np.uint8]) -> None:
     """Write pixels, uint8 [H, W, 1 | 3 | 4], as a lossless PNG under `path`, replacing a file there in one step.
 
-    Raises ImageError for arrays that are not pictures, OutputError when the file cannot be written; then no part of it
+    Raises ImageError for arrays that are not images, OutputError when the file cannot be written; then no part of it
     is left behind.
     """
     encoded = encode_png(pixels)
@@ -33,13 +33,13 @@ def write_png(path: str | os.PathLike[str], pixels: NDArray[np.uint8]) -> None:
         with contextlib.suppress(OSError, ValueError):
             sibling.unlink()
         reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"cannot write picture {os.fspath(path)!r}: {reason}; choose another place") from error
+        raise OutputError(f"cannot write image {os.fspath(path)!r}: {reason}; choose another place") from error
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """Return pixels, uint8 [H, W, 1 | 3 | 4], as a lossless PNG.
 
-    Raises ImageError for arrays that are not pictures.
+    Raises ImageError for arrays that are not images.
     """
     check_pixels(pixels)
     encoded = io.BytesIO()

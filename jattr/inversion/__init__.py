@@ -1,4 +1,4 @@
-"""Inversion: the latent that makes a generator reproduce a picture."""
+"""Inversion: the latent that makes a generator reproduce an image."""
 
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert, make_invert

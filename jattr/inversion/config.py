@@ -35,21 +35,21 @@ FEW_RESTARTS, MANY_RESTARTS = 8, 32
 class InvertConfig:
     """Settings of an inversion.
 
-    A restart is one search of one picture's latent from one start; rounds of 1, 2, 4, 8, ... restarts run until one
+    A restart is one search of one image's latent from one start; rounds of 1, 2, 4, 8, ... restarts run until one
     reaches the rounding floor or `restarts` are spent.
     """
 
     optimiser: str = "auto"  # of METHODS, or NAME:RATE[:SCHEDULE]; "auto": by the cost of a Jacobian
     steps: int | None = None  # most steps of one restart; None: the method's own number
-    restarts: int | None = None  # most restarts for each picture and candidate; None: 8, or 32 where they cost little
+    restarts: int | None = None  # most restarts for each image and candidate; None: 8, or 32 where they cost little
     start: str = "linear"  # "linear" (guess by a ridge regression on prior samples, then noise), "pool", "prior"
-    pool: int | None = None  # prior samples for the first two kinds of start; None: 512 or, from 16 pictures on, 2,048
+    pool: int | None = None  # prior samples for the first two kinds of start; None: 512 or, from 16 images on, 2,048
     spread: float = 0.3  # standard deviation of what guesses but the first get added; growing, in units of the prior's
     lanes: int | None = None  # searches in one compiled program; None: from backend and memory
     polish_steps: int = 12  # Levenberg-Marquardt steps on the best restart, for methods that do not end there
     interval_steps: int = 9  # most Jacobians of the search for a latent whose every pixel rounds to the accused byte
     stall: float | None = None  # a restart stops when a segment of steps lowers its loss by less; None: the method's
-    early_stop: bool = True  # stop restarts that stall, and a picture's other restarts once one is at the floor
+    early_stop: bool = True  # stop restarts that stall, and an image's other restarts once one is at the floor
     distance: str | None = None  # as `load_distance` reads it: what is searched by; None: pixels, their rounding known
     precision: str = "default"  # matrix products of the search; certificates always use "highest"
     space: str | None = None  # "z", "w", "w+"; None: the space that the generator is given in
@@ -98,7 +98,7 @@ class InvertConfig:
         return LM if dense_jacobian(latent_size, forward_cost) else GRADIENTS
 
     def restarts_for(self, latent_size: int, forward_cost: float) -> int:
-        """Return the most restarts of a picture, for latents of this size and this cost of a forward pass."""
+        """Return the most restarts of an image, for latents of this size and this cost of a forward pass."""
         if self.restarts is not None:
             return self.restarts
         return MANY_RESTARTS if latent_size * forward_cost <= CHEAP_JACOBIAN else FEW_RESTARTS

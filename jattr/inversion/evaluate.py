@@ -1,4 +1,4 @@
-"""Pictures and residuals of given latents, in batches of one size: one compiled program an architecture.
+"""Images and residuals of given latents, in batches of one size: one compiled program an architecture.
 
 At full float32 precision: these are the numbers that results state and `verify` recomputes.
 """
@@ -15,11 +15,11 @@ from jattr.generators.base import ApplyFn, Generator
 from jattr.generators.followed import AfterFn, Followed, rest
 from jattr.inversion.problem import ComparedBy, Target, deviation
 
-BATCH, MAX_NUMBERS = 32, 1 << 20  # most pictures made at once, and most numbers in them
+BATCH, MAX_NUMBERS = 32, 1 << 20  # most images made at once, and most numbers in them
 
 
-def make_pictures(gen: Generator, z: Any, label: Any = None) -> np.ndarray:
-    """Return the pictures [n, H, W, C] float32 of any number of latents, in [-1, 1] units, not clipped.
+def make_images(gen: Generator, z: Any, label: Any = None) -> np.ndarray:
+    """Return the images [n, H, W, C] float32 of any number of latents, in [-1, 1] units, not clipped.
 
     Args:
       gen: the generator.
@@ -28,15 +28,15 @@ def make_pictures(gen: Generator, z: Any, label: Any = None) -> np.ndarray:
     """
     z = np.asarray(z, np.float32).reshape(-1, *gen.latent_shape)
     labels = None if label is None else np.asarray(label, np.int32)
-    return _pictures(gen.apply, gen.state, z, labels, _batch(gen))
+    return _images(gen.apply, gen.state, z, labels, _batch(gen))
 
 
-def _pictures(apply: ApplyFn, state: Any, z: np.ndarray, label: np.ndarray | None, batch: int) -> np.ndarray:
+def _images(apply: ApplyFn, state: Any, z: np.ndarray, label: np.ndarray | None, batch: int) -> np.ndarray:
     fn, inputs = _make(apply), (z, label)
     if isinstance(apply, ComparedBy):
-        return _pictures(apply.first, state["generator"], z, label, batch)
+        return _images(apply.first, state["generator"], z, label, batch)
     if isinstance(apply, Followed):
-        inputs = _pictures(apply.first, state["generator"], z, label, _batch_of(apply.shape)), None
+        inputs = _images(apply.first, state["generator"], z, label, _batch_of(apply.shape)), None
         fn, state = _make_after(apply.after), rest(state)
     parts = []
     for at in range(0, len(z), batch):
@@ -46,7 +46,7 @@ def _pictures(apply: ApplyFn, state: Any, z: np.ndarray, label: np.ndarray | Non
 
 
 def forward_cost(gen: Generator) -> float:
-    """Return the floating-point operations of one picture of a generator; its trace serves `make_pictures` as well."""
+    """Return the floating-point operations of one image of a generator; its trace serves `make_images` as well."""
     if isinstance(gen.apply, Followed):  # what follows a network costs little beside it
         batch = _batch_of(gen.apply.shape)
         return cost_of(gen.apply.first, gen.state["generator"], gen.latent_shape, gen.num_classes, batch)
@@ -58,14 +58,14 @@ def forward_cost(gen: Generator) -> float:
 
 def _comparison_cost(apply: ComparedBy, state: Any, shape: tuple[int, int, int]) -> float:
     """Return the floating-point operations of one comparison."""
-    picture = jax.ShapeDtypeStruct(shape, jnp.float32)
-    code = jax.eval_shape(apply.encode, state, picture)
-    lowered = _make_compare(apply.compare).lower(state, picture, code)
+    image = jax.ShapeDtypeStruct(shape, jnp.float32)
+    code = jax.eval_shape(apply.encode, state, image)
+    lowered = _make_compare(apply.compare).lower(state, image, code)
     return float((lowered.cost_analysis() or {}).get("flops", float("inf")))
 
 
 def cost_of(apply: ApplyFn, state: Any, shape: tuple[int, ...], classes: int, batch: int = 1) -> float:
-    """Return the floating-point operations of one picture, as the compiler counts them; inf if it does not.
+    """Return the floating-point operations of one image, as the compiler counts them; inf if it does not.
 
     Only shapes are looked at, so it works while tracing.
     """
@@ -92,35 +92,35 @@ def _batch_of(shape: tuple[int, int, int]) -> int:
 
 
 def mean_squares(gen: Generator, z: Any, label: Any, target: Target, *, limit: float = np.inf) -> np.ndarray:
-    """Return the mean squared residual [n], [-1, 1] units, not finite where the picture is not.
+    """Return the mean squared residual [n], [-1, 1] units, not finite where the image is not.
 
     Args:
       gen: the generator.
       z: [n, *latent_shape] or [n, d].
       label: [n] int; None if unconditional.
-      target: stacked targets of n pictures.
+      target: stacked targets of n images.
       limit: values beyond it, on both sides, are cut off.
     """
     if isinstance(gen.apply, ComparedBy):
-        return _compared(gen.apply, gen.state, make_pictures(gen, z, label), target)
-    pictures = np.clip(make_pictures(gen, z, label), -limit, limit)
-    made = deviation(pictures, jax.tree.map(np.asarray, target))
+        return _compared(gen.apply, gen.state, make_images(gen, z, label), target)
+    images = np.clip(make_images(gen, z, label), -limit, limit)
+    made = deviation(images, jax.tree.map(np.asarray, target))
     return np.asarray(np.mean(np.square(made), axis=(1, 2, 3), dtype=np.float64))
 
 
-def _compared(apply: ComparedBy, state: Any, pictures: np.ndarray, codes: Any) -> np.ndarray:
-    """Return the distance [n] of reproductions [n, H, W, C], as they are shown, from coded pictures."""
+def _compared(apply: ComparedBy, state: Any, images: np.ndarray, codes: Any) -> np.ndarray:
+    """Return the distance [n] of reproductions [n, H, W, C], as they are shown, from coded images."""
     fn, found = _make_compare(apply.compare), []
-    for number, picture in enumerate(np.clip(pictures, -1.0, 1.0)):
-        found.append(float(fn(state["distance"], picture, jax.tree.map(lambda code, at=number: code[at], codes))))
+    for number, image in enumerate(np.clip(images, -1.0, 1.0)):
+        found.append(float(fn(state["distance"], image, jax.tree.map(lambda code, at=number: code[at], codes))))
     return np.array(found)
 
 
 @functools.lru_cache(maxsize=64)
 def _make_compare(compare: Callable[[Any, jax.Array, Any], jax.Array]) -> Any:
-    def fn(state: Any, picture: jax.Array, code: Any) -> jax.Array:
+    def fn(state: Any, image: jax.Array, code: Any) -> jax.Array:
         with jax.default_matmul_precision("highest"):
-            return jnp.mean(jnp.square(compare(state, picture, code)))
+            return jnp.mean(jnp.square(compare(state, image, code)))
 
     return jax.jit(fn)
 

@@ -1,4 +1,4 @@
-"""`make_invert`: inversion as a pure function; `invert`: many pictures, restarts in rounds, polish.
+"""`make_invert`: inversion as a pure function; `invert`: many images, restarts in rounds, polish.
 
 Zhang, Zhou, Shumailov, Papernot, On Attribution of Deepfakes, arXiv 2008.09194, section 4: attribution by optimising
 over the source of entropy. The methods here are ours.
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig, polish_method
 from jattr.inversion.evaluate import cost_of
-from jattr.inversion.observation.make import make_accused
+from jattr.inversion.observation.make import make_observation
 from jattr.inversion.problem import Prior, arrival_floor, make_problem, target_of
 from jattr.inversion.scheduler import Status
 from jattr.inversion.two_stage import make_inverter
@@ -23,7 +23,7 @@ from jattr.solvers.solve import advance, begin
 
 
 def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = None) -> Callable[..., Inversion]:
-    """Return `fn(state, image, z0, key, label=None, prior=None) -> Inversion`: one picture, one start, fixed steps.
+    """Return `fn(state, image, z0, key, label=None, prior=None) -> Inversion`: one image, one start, fixed steps.
 
     Pure: `vmap`, `jit` or shard it. `image` is [H, W, C] uint8, or float32 in [-1, 1]; `z0` is [*latent_shape]. `key`
     is for methods that draw at random; none of the present ones does. `prior` is the `Prior` of the latents: with it
@@ -79,7 +79,7 @@ def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = N
 
 
 def invert(gen: Generator, images: Any, *, config: InvertConfig | None = None, key: Any = None) -> Inversion:
-    """Search the latents of pictures under one generator.
+    """Search the latents of images under one generator.
 
     Args:
       gen: the generator.
@@ -92,12 +92,12 @@ def invert(gen: Generator, images: Any, *, config: InvertConfig | None = None, k
       restart of a style-based generator whose styles promised nothing: its latent was not looked for.
 
     Raises:
-      ImageError: pictures of another shape or type.
+      ImageError: images of another shape or type.
     """
     config = config or InvertConfig()
     gen = config.view(gen)
-    accused = make_accused(gen, images, config)
-    inverter = make_inverter(accused, config, jax.random.key(config.seed) if key is None else key)
+    observation = make_observation(gen, images, config)
+    inverter = make_inverter(observation, config, jax.random.key(config.seed) if key is None else key)
     inverter.run()
     inverter.finish()
     return inverter.result()

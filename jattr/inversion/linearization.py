@@ -1,7 +1,7 @@
-"""The linear picture: what a generator makes of one latent, and the Jacobian there; one program an architecture.
+"""The linear image: what a generator makes of one latent, and the Jacobian there; one program an architecture.
 
 Certificates and the interval polish work on it. So does the search, one latent at a time, where a Jacobian is dear: its
-step then goes through the linear picture in a small program that all architectures of one picture and latent size
+step then goes through the linear image in a small program that all architectures of one image and latent size
 share, so that a candidate costs one compilation less and nothing is computed twice.
 """
 
@@ -22,15 +22,15 @@ from jattr.solvers.solve import Carry, Engine, make_begin, make_steps
 
 
 class Linear(NamedTuple):
-    """The picture around one latent, to first order."""
+    """The image around one latent, to first order."""
 
-    picture: jax.Array  # [H, W, C], there; [-1, 1] units, not clipped
-    jacobian: jax.Array  # [H W C, d], of the picture's numbers
+    image: jax.Array  # [H, W, C], there; [-1, 1] units, not clipped
+    jacobian: jax.Array  # [H W C, d], of the image's numbers
     z: jax.Array  # [d], the latent
 
 
 class LinearProgram(NamedTuple):
-    """How the linear picture is computed."""
+    """How the linear image is computed."""
 
     run: Callable[..., Linear]  # (state, label, z) -> Linear
     compile: Callable[..., object]  # arguments as of `run`: compile what is dear of it now
@@ -43,7 +43,7 @@ def make_linear(apply: ApplyFn, shape: tuple[int, ...]) -> Callable[..., Linear]
 
 @functools.lru_cache(maxsize=64)
 def make_linear_program(apply: ApplyFn, shape: tuple[int, ...]) -> LinearProgram:
-    """Return how the linear picture is computed; where something follows a generator, by the chain rule.
+    """Return how the linear image is computed; where something follows a generator, by the chain rule.
 
     So the generator's Jacobian, the dear program, is the same whatever follows.
     """
@@ -56,13 +56,13 @@ def make_linear_program(apply: ApplyFn, shape: tuple[int, ...]) -> LinearProgram
         return LinearProgram(run, lambda state, label, z: first.compile(state["generator"], label, z))
 
     def fn(state: Any, label: jax.Array | None, z: jax.Array) -> Linear:
-        def picture(z: jax.Array) -> jax.Array:
+        def image(z: jax.Array) -> jax.Array:
             given = None if label is None else label[None]
             return apply(state, z.reshape(1, *shape), label=given)[0]
 
         with jax.default_matmul_precision("highest"):
-            made = jax.eval_shape(picture, z)
-            value, jacobian = value_and_jacobian(lambda z: picture(z).ravel(), z.ravel())
+            made = jax.eval_shape(image, z)
+            value, jacobian = value_and_jacobian(lambda z: image(z).ravel(), z.ravel())
         return Linear(value.reshape(made.shape), jacobian, z.ravel())
 
     program = jax.jit(fn)
@@ -71,41 +71,41 @@ def make_linear_program(apply: ApplyFn, shape: tuple[int, ...]) -> LinearProgram
 
 @functools.lru_cache(maxsize=64)
 def _make_push(after: AfterFn) -> Callable[..., Linear]:
-    """Return compiled `fn(state, Linear) -> Linear`: of the pictures after what follows."""
+    """Return compiled `fn(state, Linear) -> Linear`: of the images after what follows."""
 
     def fn(state: Any, model: Linear) -> Linear:
         def push(x: jax.Array) -> jax.Array:
             return after(state, x[None])[0]
 
         def along(direction: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return jax.jvp(push, (model.picture,), (direction.reshape(model.picture.shape),))
+            return jax.jvp(push, (model.image,), (direction.reshape(model.image.shape),))
 
         with jax.default_matmul_precision("highest"):
-            picture, moved = jax.vmap(along, in_axes=1, out_axes=(None, -1))(model.jacobian)
-        return Linear(picture, moved.reshape(picture.size, -1), model.z)
+            image, moved = jax.vmap(along, in_axes=1, out_axes=(None, -1))(model.jacobian)
+        return Linear(image, moved.reshape(image.size, -1), model.z)
 
     return jax.jit(fn)
 
 
 def linearise(gen: Generator, target: Target, label: Any, z: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (picture [H, W, C], residual [pixels], its Jacobian [pixels, d]) at a latent.
+    """Return (image [H, W, C], residual [pixels], its Jacobian [pixels, d]) at a latent.
 
     The residual of a clipped byte counts from the middle of its interval, as those of the others do.
     """
     given = jnp.int32(label) if gen.num_classes else None
     found = make_linear(gen.apply, gen.latent_shape)(gen.state, given, jnp.asarray(z, jnp.float32))
-    picture, jacobian = np.asarray(found.picture), np.asarray(found.jacobian)
+    image, jacobian = np.asarray(found.image), np.asarray(found.jacobian)
     target = jax.tree.map(np.asarray, target._replace(slack=0 * target.slack))
-    residual = deviation(picture, target)
+    residual = deviation(image, target)
     beyond = (target.below & (residual <= 0)) | (target.above & (residual >= 0))
-    return picture, residual.ravel(), np.where(np.asarray(beyond).ravel()[:, None], np.float32(0), jacobian)
+    return image, residual.ravel(), np.where(np.asarray(beyond).ravel()[:, None], np.float32(0), jacobian)
 
 
 def apply_linear(model: Linear, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
-    """Return the linear pictures [n, H, W, C] of latents z, as a generator's `apply`; `label` is in the model."""
+    """Return the linear images [n, H, W, C] of latents z, as a generator's `apply`; `label` is in the model."""
     del label
     moved = (z.reshape(len(z), -1) - model.z) @ model.jacobian.T
-    return model.picture + moved.reshape(len(z), *model.picture.shape)
+    return model.image + moved.reshape(len(z), *model.image.shape)
 
 
 @functools.lru_cache(maxsize=64)

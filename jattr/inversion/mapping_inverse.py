@@ -1,7 +1,7 @@
 """The latent behind given styles: hundreds of searches through the mapping network alone.
 
 Inverting the network layer by layer magnifies errors of the styles; searching z does not, and costs little: each
-direction of the styles weighs what it does to the picture.
+direction of the styles weighs what it does to the image.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from jattr.inversion.scheduler import Ending, Job, run_jobs
 from jattr.inversion.warm_start import Pool, regress
 
 ROUNDS = 12  # of searches, where the styles are near the rounding floor
-FAR_SEARCHES, FAR_STEPS = 16, 12  # one round of so many, where they are not; once a picture, at the end
+FAR_SEARCHES, FAR_STEPS = 16, 12  # one round of so many, where they are not; once an image, at the end
 LANES = 16  # searches in one program: one size for all rounds, compiled once
 STUCK = 0.9  # times the loss of the round before: a round that ends above this is the last
 SURVIVORS = 16  # latents that the searches of the next round start beside
@@ -34,10 +34,10 @@ STALL = 0.02  # a segment of steps must lower the loss by this fraction
 
 
 class Styles(NamedTuple):
-    """Styles that a picture was found to have."""
+    """Styles that an image was found to have."""
 
     w: np.ndarray  # [w_dim]
-    weight: np.ndarray  # [w_dim, w_dim], what turns a deviation of them into one that counts in the picture
+    weight: np.ndarray  # [w_dim, w_dim], what turns a deviation of them into one that counts in the image
     aim: float  # mean square of such a deviation that a latent behind them may leave
     jacobians: int  # that this took
 
@@ -68,7 +68,7 @@ class MappingSearch:
         Args:
           gen: the candidate.
           mapping: its mapping network, from z to styles.
-          pool: pictures of its prior.
+          pool: images of its prior.
           prior: of z.
           config: settings of the searches.
           random: every random choice.
@@ -81,7 +81,7 @@ class MappingSearch:
         self.cost = cost_of(mapping, gen.state, gen.latent_shape, gen.num_classes)
 
     def behind(self, styles: Styles, *, near: bool) -> Behind:
-        """Return a latent whose styles are about those given, as the picture weighs a deviation.
+        """Return a latent whose styles are about those given, as the image weighs a deviation.
 
         Rounds of Levenberg-Marquardt from many starts: about a regressed guess at first, then beside the best.
 
@@ -102,8 +102,8 @@ class MappingSearch:
         aim = np.full(1, styles.aim)
         steps = STEPS if near else FAR_STEPS
 
-        def nothing(pictures: Sequence[int]) -> Target:
-            return target_of(np.zeros((len(pictures), 1, len(w), 1), np.float32))
+        def nothing(images: Sequence[int]) -> Target:
+            return target_of(np.zeros((len(images), 1, len(w), 1), np.float32))
 
         def search(jobs: Sequence[Job]) -> list[Ending]:
             return run_jobs(mapping, nothing, jobs, self.config, method=LM, steps=steps, floors=aim, prior=prior)
@@ -142,7 +142,7 @@ class MappingSearch:
 
 @functools.lru_cache(maxsize=64)
 def _weighted(mapping: ApplyFn) -> ApplyFn:
-    """Return the mapping network as a generator whose pictures [n, 1, w_dim, 1] are weighted deviations from styles."""
+    """Return the mapping network as a generator whose images [n, 1, w_dim, 1] are weighted deviations from styles."""
 
     def apply(state: dict[str, jax.Array], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
         away = (mapping(state["generator"], z, label=label) - state["w"]) @ state["weight"]

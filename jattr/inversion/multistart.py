@@ -1,13 +1,13 @@
-"""`Inverter`: the searches of one candidate over a set of pictures, run round by round by `invert` and `attribute`.
+"""`Inverter`: the searches of one candidate over a set of images, run round by round by `invert` and `attribute`.
 
 What a restart does, with the default optimiser and a latent small enough for its whole Jacobian:
 
 * the first goes from the guess by Levenberg-Marquardt, or, where a Jacobian is dear, by L-BFGS, a step for a thirtieth;
-* every second later one is drawn near first by statistical linearisation, and begins in the logit domain: for pictures
+* every second later one is drawn near first by statistical linearisation, and begins in the logit domain: for images
   with saturated pixels, and for networks with many kinks;
 * the others begin beside the best latent so far, once that is near: kinks stop a search close to the solution, where a
   small move frees it;
-* where a Jacobian is dear, the first few of a picture that is not near yet all go by L-BFGS, and all of one far away.
+* where a Jacobian is dear, the first few of an image that is not near yet all go by L-BFGS, and all of one far away.
 
 With an optimiser named by the user every restart is that one, from its own start.
 """
@@ -31,18 +31,18 @@ from jattr.inversion.config import (
     polish_method,
 )
 from jattr.inversion.evaluate import forward_cost, mean_squares
-from jattr.inversion.observation.base import Accused
+from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import MIN_EXCESS, Prior, Target
 from jattr.inversion.scheduler import FAR, Ending, Job, Status, compile_program, evaluations, run_jobs
 from jattr.inversion.warm_start import CLOUD, SPREADS, Pool, Starts, as_floats, make_ensemble, make_pool, make_starts
 from jattr.solvers.base import Inversion
 from jattr.solvers.quasi_newton import METHODS
 
-Place = tuple[int, int]  # picture, restart
+Place = tuple[int, int]  # image, restart
 
 
 class Search(NamedTuple):
-    """How one restart of a picture went."""
+    """How one restart of an image went."""
 
     restart: int
     status: Status
@@ -56,8 +56,8 @@ class Records:
         """Prepare; nothing is searched yet.
 
         Args:
-          z: [pictures, restarts, d], where each restart begins.
-          label: [pictures, restarts] int32; None if unconditional.
+          z: [images, restarts, d], where each restart begins.
+          label: [images, restarts] int32; None if unconditional.
           latent_shape: of one latent.
         """
         shape = z.shape[:2]
@@ -70,30 +70,30 @@ class Records:
         self.steps = np.zeros(shape, np.int32)
         self.evaluations = np.zeros(shape)
         self.traces: dict[Place, list[tuple[float, float]]] = {}  # (evaluations of the restart, loss) as they came
-        self.exact: dict[int, int] = {}  # picture -> the restart whose latent the interval polish moved
+        self.exact: dict[int, int] = {}  # image -> the restart whose latent the interval polish moved
 
-    def best(self, picture: int) -> Place:
-        """Return the place (picture, restart) of the latent that the interval polish moved, or of the lowest loss."""
-        return picture, self.exact.get(picture, int(np.argmin(self.loss[picture])))
+    def best(self, image: int) -> Place:
+        """Return the place (image, restart) of the latent that the interval polish moved, or of the lowest loss."""
+        return image, self.exact.get(image, int(np.argmin(self.loss[image])))
 
-    def best_loss(self, picture: int) -> float:
-        """Return the lowest loss of a picture; inf before its first search."""
-        return float(self.loss[picture].min())
+    def best_loss(self, image: int) -> float:
+        """Return the lowest loss of an image; inf before its first search."""
+        return float(self.loss[image].min())
 
-    def arrived(self, picture: int) -> bool:
+    def arrived(self, image: int) -> bool:
         """Return whether some restart reached the rounding floor."""
-        return bool((self.status[picture] == Status.ARRIVED).any())
+        return bool((self.status[image] == Status.ARRIVED).any())
 
     def arrivals(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return [pictures] each: restarts up to and with the first that arrived, or all that ran; whether one did."""
+        """Return [images] each: restarts up to and with the first that arrived, or all that ran; whether one did."""
         arrived = self.status == Status.ARRIVED
         run = (self.status != Status.SKIPPED).sum(1)
         return np.where(arrived.any(1), arrived.argmax(1) + 1, run), arrived.any(1)
 
-    def searches(self, picture: int) -> tuple[Search, ...]:
-        """Return how each restart of a picture went that was run."""
-        run = [r for r in range(self.restarts) if self.status[picture, r] != Status.SKIPPED]
-        return tuple(Search(r, Status(self.status[picture, r]), self.trace((picture, r))) for r in run)
+    def searches(self, image: int) -> tuple[Search, ...]:
+        """Return how each restart of an image went that was run."""
+        run = [r for r in range(self.restarts) if self.status[image, r] != Status.SKIPPED]
+        return tuple(Search(r, Status(self.status[image, r]), self.trace((image, r))) for r in run)
 
     def trace(self, place: Place) -> tuple[tuple[float, float], ...]:
         """Return (evaluations, lowest loss so far) of a restart, as they came."""
@@ -105,45 +105,45 @@ class Records:
         return Inversion(z, self.loss, self.label, self.status, self.steps, self.evaluations)
 
 
-SETTLED_STEPS = 12  # most steps for a picture that another candidate has brought to the floor
+SETTLED_STEPS = 12  # most steps for an image that another candidate has brought to the floor
 
 
 class Searches(Records):
-    """Searches of one candidate over a set of pictures, and their results by picture and restart."""
+    """Searches of one candidate over a set of images, and their results by image and restart."""
 
-    def __init__(self, accused: Accused, config: InvertConfig, prior: Prior, starts: Starts):
+    def __init__(self, observation: Observation, config: InvertConfig, prior: Prior, starts: Starts):
         """Prepare; nothing is searched yet.
 
         Args:
-          accused: the pictures and the candidate.
+          observation: the images and the candidate.
           config: settings.
           prior: of the latents.
           starts: where restarts begin.
         """
-        self.accused, self.gen, self.config, self.prior = accused, accused.gen, config, prior
-        self.count = len(accused.pixels)
+        self.observation, self.gen, self.config, self.prior = observation, observation.gen, config, prior
+        self.count = len(observation.pixels)
         self.size = int(np.prod(self.gen.latent_shape))
         super().__init__(starts.z, starts.label, self.gen.latent_shape)
-        self.rounding = ["truncate" if accused.rounding == "truncate" else "round"] * self.count
-        self.floors = accused.floors
+        self.rounding = ["truncate" if observation.rounding == "truncate" else "round"] * self.count
+        self.floors = observation.floors
 
-    def targets(self, pictures: Sequence[int]) -> Target:
-        """Return the stacked targets of pictures, each under its rounding rule."""
-        return self._targets_of(self.accused)(pictures)
+    def targets(self, images: Sequence[int]) -> Target:
+        """Return the stacked targets of images, each under its rounding rule."""
+        return self._targets_of(self.observation)(images)
 
-    def _targets_of(self, accused: Accused) -> Callable[[Sequence[int]], Target]:
-        return lambda pictures: accused.targets(pictures, [self.rounding[i] for i in pictures])
+    def _targets_of(self, observation: Observation) -> Callable[[Sequence[int]], Target]:
+        return lambda images: observation.targets(images, [self.rounding[i] for i in images])
 
-    def _searched(self, method: str) -> Accused:
-        """Return the pictures in the form that a method searches."""
-        looks = self.accused.looks if method == GRADIENTS and self.config.optimiser == "auto" else None
-        return self.accused if looks is None else looks
+    def _searched(self, method: str) -> Observation:
+        """Return the images in the form that a method searches."""
+        looks = self.observation.looks if method == GRADIENTS and self.config.optimiser == "auto" else None
+        return self.observation if looks is None else looks
 
     def _as_observed(self, places: Sequence[Place], endings: Sequence[Ending]) -> list[Ending]:
         """Return endings of searches in another form with the residual that counts; none of them has arrived."""
         z = np.stack([ending.z for ending in endings])
         label = np.array([max(self.label[place], 0) for place in places]) if self.gen.num_classes else None
-        losses = mean_squares(self.gen, z, label, self.targets([picture for picture, _ in places]))
+        losses = mean_squares(self.gen, z, label, self.targets([image for image, _ in places]))
         return [
             ending._replace(
                 loss=loss if np.isfinite(loss) else np.inf,
@@ -165,12 +165,12 @@ class Searches(Records):
             Job(i, self.z[i, r], int(self.label[i, r]), min(most or steps, SETTLED_STEPS if i in short else steps))
             for i, r in places
         ]
-        accused = self._searched(method)
+        observation = self._searched(method)
         endings = run_jobs(
-            accused.gen, self._targets_of(accused), jobs, self.config,
-            method=method, steps=steps, floors=accused.floors, prior=self.prior,
+            observation.gen, self._targets_of(observation), jobs, self.config,
+            method=method, steps=steps, floors=observation.floors, prior=self.prior,
         )  # fmt: skip
-        if accused is not self.accused:
+        if observation is not self.observation:
             endings = self._as_observed(places, endings)
         for place, ending in zip(places, endings, strict=True):
             self._trace(place, method, ending.trace)
@@ -180,7 +180,7 @@ class Searches(Records):
             if ending.loss <= self.loss[place]:
                 self.z[place], self.loss[place] = ending.z, ending.loss
             if ending.status != Status.FAILED or self.status[place] == Status.SKIPPED:
-                unsure = ending.status == Status.ARRIVED and self.accused.doubtful  # `polish` tells
+                unsure = ending.status == Status.ARRIVED and self.observation.uncertain  # `polish` tells
                 self.status[place] = Status.STALLED if unsure else ending.status
 
     def _trace(self, place: Place, method: str, trace: Sequence[tuple[int, float]]) -> None:
@@ -193,77 +193,77 @@ class Searches(Records):
             known.append((float(cost + evaluations(self.gen, method, steps)), lowest))
 
     def _measure(self, places: Sequence[Place]) -> np.ndarray:
-        """Return the mean squared residual at each place [n], under its picture's rounding rule."""
+        """Return the mean squared residual at each place [n], under its image's rounding rule."""
         if not places:
             return np.zeros(0)
         z = np.stack([self.z[place] for place in places])
         label = np.array([max(self.label[place], 0) for place in places]) if self.gen.num_classes else None
-        return mean_squares(self.gen, z, label, self.targets([picture for picture, _ in places]))
+        return mean_squares(self.gen, z, label, self.targets([image for image, _ in places]))
 
 
-ALMOST = 1e-3  # a loss below this is near: where a Jacobian is dear, it is taken for such pictures from the start
-CHEAP_FIRST = 5  # restarts by gradients alone of pictures that are not, where a Jacobian is dear
+ALMOST = 1e-3  # a loss below this is near: where a Jacobian is dear, it is taken for such images from the start
+CHEAP_FIRST = 5  # restarts by gradients alone of images that are not, where a Jacobian is dear
 KICKS = (0.1, 0.05, 0.2)  # standard deviations of those starts, in units of the prior's
-POLISH_AGAIN = 0.9  # times what the last polish of a picture reached: another latent above this is not polished
+POLISH_AGAIN = 0.9  # times what the last polish of an image reached: another latent above this is not polished
 
 
 class Inverter(Searches):
-    """The searches of one candidate over a set of pictures: results by picture and restart, run round by round."""
+    """The searches of one candidate over a set of images: results by image and restart, run round by round."""
 
-    def __init__(self, accused: Accused, config: InvertConfig, key: jax.Array, pool: Pool | None = None):
+    def __init__(self, observation: Observation, config: InvertConfig, key: jax.Array, pool: Pool | None = None):
         """Prepare; nothing is searched yet.
 
         Args:
-          accused: the pictures and the candidate.
+          observation: the images and the candidate.
           config: settings.
           key: of every random choice.
-          pool: pictures of the candidate from its prior, as `accused` would see them; None: make them.
+          pool: images of the candidate from its prior, as `observation` would see them; None: make them.
         """
-        gen, count = accused.gen, len(accused.pixels)
+        gen, count = observation.gen, len(observation.pixels)
         size, self.cost = int(np.prod(gen.latent_shape)), forward_cost(gen)
         self.dear = size * self.cost > CHEAP_JACOBIAN
         chosen = config.optimiser == "auto"
-        gradients = chosen and (self.dear or not accused.smooth)
+        gradients = chosen and (self.dear or not observation.smooth)
         self.method = GRADIENTS if gradients else config.method_for(size, self.cost)
-        self.varied = chosen and accused.smooth and dense_jacobian(size, self.cost)
+        self.varied = chosen and observation.smooth and dense_jacobian(size, self.cost)
         restarts = config.restarts_for(size, self.cost)
         keys = jax.random.split(key, 4)
-        self.pool = make_pool(accused.seen, config, keys[0], count) if pool is None else pool
+        self.pool = make_pool(observation.seen, config, keys[0], count) if pool is None else pool
         prior = Prior(self.pool.z.mean(0), np.maximum(self.pool.z.std(0), 1e-6))
-        starts = make_starts(accused.seen, self.pool, as_floats(accused.pixels), restarts, config, keys[1])
-        super().__init__(accused, config, prior, starts)
+        starts = make_starts(observation.seen, self.pool, as_floats(observation.pixels), restarts, config, keys[1])
+        super().__init__(observation, config, prior, starts)
         self.samples = np.asarray(gen.sample_latent(keys[2], count * restarts)).reshape(count, restarts, size)
         self.cloud_key = keys[3]
         self.fair = np.full(self.count, np.inf)  # the lowest loss after the first `FAIR` restarts
-        self.polished: dict[int, float] = {}  # picture -> the loss that its last polish reached
-        self.tested: dict[int, float] = {}  # picture -> the loss of the latent that a test denied last
+        self.polished: dict[int, float] = {}  # image -> the loss that its last polish reached
+        self.tested: dict[int, float] = {}  # image -> the loss of the latent that a test denied last
 
     def prepare(self) -> None:
         """Compile the program of the first round."""
-        method, accused = METHODS[self.method], self._searched(self.method)
+        method, observation = METHODS[self.method], self._searched(self.method)
         compile_program(
-            accused.gen, self._targets_of(accused), self.count, self.config, method=self.method,
+            observation.gen, self._targets_of(observation), self.count, self.config, method=self.method,
             steps=self.config.steps or method.steps, prior=self.prior,
         )  # fmt: skip
 
     def run(self) -> None:
-        """Search every picture, round by round, until it has arrived."""
+        """Search every image, round by round, until it has arrived."""
         for restarts in rounds(self.restarts):
-            pictures = [i for i in range(self.count) if not (self.config.early_stop and self.arrived(i))]
-            self.round(pictures, restarts)
-            self.polish(pictures)
+            images = [i for i in range(self.count) if not (self.config.early_stop and self.arrived(i))]
+            self.round(images, restarts)
+            self.polish(images)
 
-    def rehearse(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Search own pictures; return [n] each: best residual, restarts up to one that arrived, whether one did."""
+    def run_pilot_study(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Search own images; return [n] each: best residual, restarts up to one that arrived, whether one did."""
         self.run()
         return self.loss.min(1), *self.arrivals()
 
-    def round(self, pictures: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
-        """Search these pictures from these restarts, those that this candidate has; `polish` comes after.
+    def round(self, images: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
+        """Search these images from these restarts, those that this candidate has; `polish` comes after.
 
-        Pictures that are `settled` besides, by another candidate's certificate to be, get a few steps only.
+        Images that are `settled` besides, by another candidate's certificate to be, get a few steps only.
         """
-        places = [(i, r) for i in (*pictures, *settled) for r in restarts if r < self.restarts]
+        places = [(i, r) for i in (*images, *settled) for r in restarts if r < self.restarts]
         if not places:
             return
         short = set(settled)
@@ -273,39 +273,39 @@ class Inverter(Searches):
             kicked = [place for place in others if self._kick(place)]
             fresh = [place for place in others if place not in kicked]
             self._search(cheap, GRADIENTS, short)
-            if self.accused.stretchable:
+            if self.observation.stretchable:
                 self._draw_near(fresh)
-            self._search(fresh, LM_LOGIT if self.accused.stretchable else LM, short)
+            self._search(fresh, LM_LOGIT if self.observation.stretchable else LM, short)
             self._search(kicked, LM, short)
         else:
             self._search(places, self.method, short)
 
-    def polish(self, pictures: Sequence[int]) -> None:
+    def polish(self, images: Sequence[int]) -> None:
         """Take Gauss-Newton steps from latents that gradients have brought near; try the other rounding rule there."""
-        if METHODS[self.method].polish and self.accused.smooth:
-            self._polish(pictures)
-        near = [place for place in self._open(pictures) if self.loss[place] < self.accused.near]
-        if self.accused.rounding is None:
+        if METHODS[self.method].polish and self.observation.smooth:
+            self._polish(images)
+        near = [place for place in self._open(images) if self.loss[place] < self.observation.near]
+        if self.observation.rounding is None:
             self._try_truncation(near)
-        if self.accused.doubtful:
+        if self.observation.uncertain:
             self._confirm(self._untested(near))
 
-    def decisive(self, picture: int) -> bool:
+    def decisive(self, image: int) -> bool:
         """Return whether a latent at the floor can be proof: enough unclipped bytes beyond the unknowns."""
-        return self.accused.telling(picture) - self.size >= MIN_EXCESS
+        return self.observation.telling(image) - self.size >= MIN_EXCESS
 
     def finish(self, settled: Container[int] = ()) -> None:
-        """Do what follows the last restart: latents whose every pixel rounds to its byte, of pictures that arrived.
+        """Do what follows the last restart: latents whose every pixel rounds to its byte, of images that arrived.
 
-        Pictures that are `settled` by another candidate get nothing that costs much.
+        Images that are `settled` by another candidate get nothing that costs much.
         """
         del settled
-        pixels = self.accused.as_pixels()
-        if pixels is not self.accused and self.config.polish_steps:
+        pixels = self.observation.as_pixels()
+        if pixels is not self.observation and self.config.polish_steps:
             self._finish_in_pixels(pixels)
         self.interval([i for i in range(self.count) if self.arrived(i)])
 
-    def _finish_in_pixels(self, pixels: Accused) -> None:
+    def _finish_in_pixels(self, pixels: Observation) -> None:
         """Take Gauss-Newton steps on the pixels from near latents, and keep those that reach the floor of rounding."""
         places, targets = [self.best(i) for i in range(self.count)], self._targets_of(pixels)
         z = np.stack([self.z[place] for place in places])
@@ -325,27 +325,28 @@ class Inverter(Searches):
                 self.z[place], self.status[place] = ending.z, Status.ARRIVED
                 self.loss[place] = self._measure([place])[0]
 
-    def interval(self, pictures: Sequence[int]) -> None:
+    def interval(self, images: Sequence[int]) -> None:
         """Move the best latents to ones whose every pixel rounds to the byte, where there are such."""
         if not self.config.interval_steps or self.size > DENSE_POLISH:
             return
-        for place in (self.best(i) for i in pictures if i not in self.exact):
+        for place in (self.best(i) for i in images if i not in self.exact):
             z, _, loss = self._into_intervals(place)
             if np.isfinite(loss):
                 self.z[place] = z
                 self.loss[place] = self._measure([place])[0]
                 self.exact[place[0]] = place[1]
 
-    def _open(self, pictures: Sequence[int]) -> list[Place]:
-        """Return the best places of the pictures that have not arrived."""
-        return [self.best(i) for i in pictures if not self.arrived(i)]
+    def _open(self, images: Sequence[int]) -> list[Place]:
+        """Return the best places of the images that have not arrived."""
+        return [self.best(i) for i in images if not self.arrived(i)]
 
-    def _polish(self, pictures: Sequence[int]) -> None:
+    def _polish(self, images: Sequence[int]) -> None:
         """Take Gauss-Newton steps from the best latents that gradients have brought near."""
         hopeful = [
             place
-            for place in self._open(list(dict.fromkeys(pictures)))
-            if self.loss[place] < min(max(FAR, self.accused.near), POLISH_AGAIN * self.polished.get(place[0], np.inf))
+            for place in self._open(list(dict.fromkeys(images)))
+            if self.loss[place]
+            < min(max(FAR, self.observation.near), POLISH_AGAIN * self.polished.get(place[0], np.inf))
         ]
         if self.config.polish_steps:
             self._search(hopeful, polish_method(self.size), most=self.config.polish_steps)
@@ -358,8 +359,8 @@ class Inverter(Searches):
 
     def _kick(self, place: Place) -> bool:
         """Move a start beside the best latent so far, if this restart is one for that; return whether it was moved."""
-        picture, restart = place
-        near = self.best(picture)
+        image, restart = place
+        near = self.best(image)
         if restart % 2 or not self.loss[near] < FAR:
             return False
         size = KICKS[(restart // 2) % len(KICKS)]
@@ -371,17 +372,19 @@ class Inverter(Searches):
         """Improve starts by statistical linearisation."""
         ensemble = make_ensemble(self.gen.apply, self.gen.latent_shape, self.config.precision)
         for place in places:
-            target = self.accused.target(place[0], self.rounding[place[0]])
+            target = self.observation.target(place[0], self.rounding[place[0]])
             label = jnp.int32(self.label[place]) if self.gen.num_classes else None
             z = jnp.asarray(self.z[place])
             self.z[place] = ensemble(self.gen.state, self.prior, target, label, z, self.cloud_key)
             self.evaluations[place] += len(SPREADS) * CLOUD
 
     def _confirm(self, places: Sequence[Place]) -> None:
-        """Move near latents into the intervals; those that explain their picture then have arrived."""
+        """Move near latents into the intervals; those that explain their image then have arrived."""
         for place in places:
             z, _, loss = self._into_intervals(place)
-            if np.isfinite(loss) and self.accused.accepts(place[0], self.rounding[place[0]], int(self.label[place]), z):
+            if np.isfinite(loss) and self.observation.accepts(
+                place[0], self.rounding[place[0]], int(self.label[place]), z
+            ):
                 self.z[place], self.status[place], self.exact[place[0]] = z, Status.ARRIVED, place[1]
                 self.loss[place] = self._measure([place])[0]
 
@@ -393,10 +396,10 @@ class Inverter(Searches):
 
     def _into_intervals(self, place: Place) -> tuple[np.ndarray, int, float]:
         """Return a latent moved towards one whose every number lies in its interval, Jacobians used, residual."""
-        picture = place[0]
-        found = self.accused.into_intervals(
-            picture,
-            self.rounding[picture],
+        image = place[0]
+        found = self.observation.into_intervals(
+            image,
+            self.rounding[image],
             int(self.label[place]),
             self.z[place],
             self.config.interval_steps,
@@ -413,13 +416,13 @@ class Inverter(Searches):
             self.loss[place] = np.inf
         self._search(places, polish_method(self.size), most=max(8, self.config.polish_steps))
         for place, (z, loss, status) in before.items():
-            picture = place[0]
+            image = place[0]
             if self.status[place] == Status.ARRIVED:  # the other restarts, too, are judged by this rule from now on
-                run = [(picture, int(r)) for r in np.flatnonzero(np.isfinite(self.loss[picture])) if r != place[1]]
+                run = [(image, int(r)) for r in np.flatnonzero(np.isfinite(self.loss[image])) if r != place[1]]
                 for other, value in zip(run, self._measure(run), strict=True):
                     self.loss[other] = value if np.isfinite(value) else np.inf
             else:
-                self.rounding[picture] = "round"
+                self.rounding[image] = "round"
                 self.z[place], self.loss[place], self.status[place] = z, loss, status
 
 

@@ -1,7 +1,7 @@
 """Alterations with unknown factors: brightness, contrast, gamma. They are searched together with the latent.
 
 A factor that is free becomes one more number of the latent, log-normal about 1. Where the search ends best the factor
-is read off; the alteration is then a known one, and the picture is attributed under it as any other.
+is read off; the alteration is then a known one, and the image is attributed under it as any other.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from jattr.errors import ImageError, InputError
 from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.multistart import Inverter
-from jattr.inversion.observation.base import Accused
+from jattr.inversion.observation.base import Observation
 from jattr.inversion.observation.noise_model import UNIT, learn_roundings, observed_generator
 from jattr.inversion.problem import FLOOR
 
@@ -35,17 +35,17 @@ DIGITS = 5  # of a factor that was found
 def fit_factors(
     pixels: np.ndarray, chain: Chain, generators: Sequence[Generator], config: InvertConfig | None = None
 ) -> Chain:
-    """Return the chain with its free factors as they explain a picture best under any of the generators.
+    """Return the chain with its free factors as they explain an image best under any of the generators.
 
     Args:
-      pixels: the picture after the chain's steps before a compression, uint8 [H, W, C].
+      pixels: the image after the chain's steps before a compression, uint8 [H, W, C].
       chain: what was done; a factor of None is free.
       generators: the candidates.
       config: of the searches.
 
     Raises:
       InputError: no factor is free, or there are no generators.
-      ImageError: the chain does not lead to pictures of this shape.
+      ImageError: the chain does not lead to images of this shape.
     """
     if not chain.free or not generators:
         raise InputError(
@@ -64,7 +64,7 @@ def _search(gen: Generator, pixels: np.ndarray, chain: Chain, config: InvertConf
     """Return the least residual of one candidate, and the chain with its factors there."""
     joint = free_generator(gen, chain, bias)
     if pixels.shape != joint.image_shape:
-        raise ImageError(f"pictures are {pixels.shape}; {chain.text} makes {joint.image_shape} of {gen.name!r}")
+        raise ImageError(f"images are {pixels.shape}; {chain.text} makes {joint.image_shape} of {gen.name!r}")
     inverter = Inverter(Twice(joint, pixels[None]), config, jax.random.key(config.seed))
     inverter.run()
     factors = np.exp(SPREAD * inverter.z[inverter.best(0)][-len(chain.free) :])
@@ -73,8 +73,8 @@ def _search(gen: Generator, pixels: np.ndarray, chain: Chain, config: InvertConf
 
 
 @dataclass(frozen=True, eq=False)
-class Twice(Accused):
-    """Pictures whose bytes were rounded more than once."""
+class Twice(Observation):
+    """Images whose bytes were rounded more than once."""
 
     @property
     def floors(self) -> np.ndarray:
@@ -83,7 +83,7 @@ class Twice(Accused):
 
 
 def free_generator(gen: Generator, chain: Chain, bias: float = 0.0) -> Generator:
-    """Return the generator of altered pictures whose latent ends with the logarithms of the free factors.
+    """Return the generator of altered images whose latent ends with the logarithms of the free factors.
 
     Args:
       gen: the candidate.

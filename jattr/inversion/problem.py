@@ -1,8 +1,8 @@
-"""The least-squares problem of one picture and one generator, with 8-bit rounding and the prior understood.
+"""The least-squares problem of one image and one generator, with 8-bit rounding and the prior understood.
 
 A byte says that the value before rounding lay in an interval; the bytes 0 and 255 also stand for everything beyond the
 range, so there the problem is one-sided. The prior says which latents the generator is fed with: without it searches
-end in latents that no picture came from, several times too long (BUILD_NOTES.md has the measurements).
+end in latents that no image came from, several times too long (BUILD_NOTES.md has the measurements).
 """
 
 import math
@@ -19,7 +19,7 @@ from jattr.generators.base import ApplyFn
 STEP = 2.0 / 255.0  # between neighbouring bytes, in [-1, 1] units
 FLOOR = STEP**2 / 12.0  # mean squared error of rounding alone: 5.1e-6
 ROUNDINGS = ("round", "truncate")
-SHARPEST = FLOOR / 50  # residuals below this no longer make the picture weigh more against the prior
+SHARPEST = FLOOR / 50  # residuals below this no longer make the image weigh more against the prior
 MIN_EXCESS = 50  # unclipped bytes beyond the unknowns: fewer could be fitted by chance
 LOGIT_SCALE = 0.998  # of values before arctanh: the outermost byte stays finite
 
@@ -35,17 +35,17 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True)
 class ComparedBy:
-    """A generator's `apply` whose pictures a distance compares: targets are codes of pictures, not `Target`s.
+    """A generator's `apply` whose images a distance compares: targets are codes of images, not `Target`s.
 
     Its state has `generator`, the generator's own, and `distance`.
     """
 
     first: ApplyFn
-    encode: Callable[[Any, jax.Array], Any]  # (state, picture [H, W, C]) -> code
+    encode: Callable[[Any, jax.Array], Any]  # (state, image [H, W, C]) -> code
     compare: Callable[[Any, jax.Array, Any], jax.Array]  # (state, reproduction [H, W, C], code) -> residual
 
     def __call__(self, state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
-        """Return the generator's pictures."""
+        """Return the generator's images."""
         return self.first(state["generator"], z, label=label)
 
 
@@ -57,7 +57,7 @@ class Prior(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One picture to reproduce, as functions of the latent z [d], flat."""
+    """One image to reproduce, as functions of the latent z [d], flat."""
 
     residual: Callable[[jax.Array], jax.Array]  # z -> [pixels], [-1, 1] units
     size: int  # number of residuals
@@ -67,7 +67,7 @@ class Problem(NamedTuple):
 
 
 def target_of(image: Any, rounding: str = "round") -> Target:
-    """Return the target of a picture: arrays of NumPy for one of NumPy, else of JAX.
+    """Return the target of an image: arrays of NumPy for one of NumPy, else of JAX.
 
     Args:
       image: [..., H, W, C]; uint8, or float32 in [-1, 1] units, where -1 and 1 are clipped values.
@@ -87,7 +87,7 @@ def target_of(image: Any, rounding: str = "round") -> Target:
 
 
 def deviation(reproduction: Any, target: Target) -> Any:
-    """Return reproduction - picture [H, W, C], of NumPy or JAX; at clipped bytes what lies outside the interval."""
+    """Return reproduction - image [H, W, C], of NumPy or JAX; at clipped bytes what lies outside the interval."""
     xp = np if isinstance(reproduction, np.ndarray) else jnp
     difference = reproduction - target.center
     difference = xp.where(target.below, xp.maximum(difference - target.slack, 0.0), difference)
@@ -128,27 +128,27 @@ def logit(x: jax.Array) -> jax.Array:
 def make_problem(
     apply: ApplyFn, state: Any, target: Any, shape: tuple[int, ...], label: object, prior: Prior | None = None
 ) -> Problem:
-    """Return the problem of one picture; latents of `shape` are flat in it.
+    """Return the problem of one image; latents of `shape` are flat in it.
 
-    `target` is a `Target`, or the picture's code where a distance compares.
+    `target` is a `Target`, or the image's code where a distance compares.
     """
 
-    def picture(z: jax.Array) -> jax.Array:
+    def image(z: jax.Array) -> jax.Array:
         given = None if label is None else jnp.asarray(label)[None]
         return apply(state, z.reshape(1, *shape), label=given)[0]
 
     if isinstance(apply, ComparedBy):
 
         def compared(z: jax.Array) -> jax.Array:
-            return apply.compare(state["distance"], picture(z), target).ravel()
+            return apply.compare(state["distance"], image(z), target).ravel()
 
         return Problem(compared, jax.eval_shape(compared, jnp.zeros(math.prod(shape))).size, prior)
 
     def residual(z: jax.Array) -> jax.Array:
-        return deviation(picture(z), target).ravel()
+        return deviation(image(z), target).ravel()
 
     def stretched(z: jax.Array, on: jax.Array) -> tuple[jax.Array, jax.Array]:
-        made = picture(z)
+        made = image(z)
         plain = deviation(made, target)
         return jnp.where(on, _logit_deviation(made, target), plain).ravel(), plain.ravel()
 

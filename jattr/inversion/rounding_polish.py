@@ -2,7 +2,7 @@
 
 Each byte is an interval for its pixel, so near a least-squares solution the latents wanted are a polytope,
 |r + J move| <= 1/2 rounding step for every pixel. The linear part is cheap to solve again and again (Newton steps on
-the squared violations), so a picture needs one or two Jacobians instead of dozens.
+the squared violations), so an image needs one or two Jacobians instead of dozens.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def interval_polish(linearise: Linearise, z: np.ndarray, jacobians: int) -> tupl
             used += 1
             outside = int((~(np.abs(residual) <= SAFE)).sum())  # NaN is outside
             if outside >= fewest and here is not best:
-                break  # the linear picture no longer helps at this margin
+                break  # the linear image no longer helps at this margin
             if outside < fewest:
                 best, fewest, loss = here, outside, float(np.mean(np.square(residual * STEP)))
             if fewest == 0 or not np.isfinite(jacobian).all():

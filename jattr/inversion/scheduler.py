@@ -133,7 +133,7 @@ def halve_lanes(gen: Generator, method: str, lanes: int) -> int | None:
     return parts * _LIMITS[gen.apply, method]
 
 
-FAR = 1e-2  # a loss above this is far from any solution: in another basin, or of a picture that this model did not make
+FAR = 1e-2  # a loss above this is far from any solution: in another basin, or of an image that this model did not make
 FAR_STALL = 0.1  # fraction by which a segment must lower such a loss
 _SINGLE: weakref.WeakSet[Any] = weakref.WeakSet()  # programs that have been compiled for one lane
 log = logging.getLogger("jattr")
@@ -151,9 +151,9 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class Job:
-    """One search: which picture, from where."""
+    """One search: which image, from where."""
 
-    picture: int
+    image: int
     z: np.ndarray  # [d]
     label: int = -1
     steps: int = 1_000_000  # most, if fewer than the method's
@@ -194,12 +194,12 @@ def run_jobs(
 
     Args:
       gen: the candidate.
-      targets: from picture numbers to their stacked targets.
+      targets: from image numbers to their stacked targets.
       jobs: what to search.
       config: lanes, precision, early stopping.
       method: a key of METHODS.
       steps: most steps of a job.
-      floors: [pictures], the mean squared residual at or below which a job has arrived.
+      floors: [images], the mean squared residual at or below which a job has arrived.
       prior: of the candidate's latents.
     """
     engine, lanes = program_for(gen, len(jobs), config, method, steps)
@@ -247,7 +247,7 @@ def _drain(
                 continue
             taken[number] += engine.segment
             loss = float(losses[lane])
-            floor = floors[jobs[number].picture]
+            floor = floors[jobs[number].image]
             stall = _stall(config, METHODS[method], taken[number], loss)
             most = min(steps, jobs[number].steps)
             status = _status(loss, float(lasts[lane]), before[number], taken[number], most, floor, stall)
@@ -291,7 +291,7 @@ def _fill(
     elif fresh:
         carry = _refilled(np.isin(np.arange(len(numbers)), fresh), starts, carry)
     label = np.array([max(jobs[number].label, 0) for number in shown], np.int32) if gen.num_classes else None
-    target = targets([jobs[number].picture for number in shown])
+    target = targets([jobs[number].image for number in shown])
     target = spread(len(numbers), target) if is_spread(len(numbers)) else jax.device_put(target)
     return _Chunk(numbers, carry, target, label)
 
@@ -338,7 +338,7 @@ def _status(
 
 
 def floors_of(pixels: np.ndarray) -> np.ndarray:
-    """Return the residual [n] at which a search has arrived for pictures uint8 [n, H, W, C]."""
+    """Return the residual [n] at which a search has arrived for images uint8 [n, H, W, C]."""
     return np.asarray(arrival_floor((pixels == 0) | (pixels == 255)))
 
 

@@ -1,8 +1,8 @@
-"""Searches of a generator with styles between latent and picture: first the styles, then the latent behind them.
+"""Searches of a generator with styles between latent and image: first the styles, then the latent behind them.
 
-The kinks of a mapping network stop searches that go from the picture straight to the latent. Styles are found without
+The kinks of a mapping network stop searches that go from the image straight to the latent. Styles are found without
 it. The latent behind them costs little: hundreds of searches through the mapping network alone, where each direction of
-the styles weighs what it does to the picture. A few steps through the whole generator end it.
+the styles weighs what it does to the image. A few steps through the whole generator end it.
 
 The mapping network and its styles: Karras, Laine, Aila, arXiv 1812.04948, section 2.
 """
@@ -18,90 +18,92 @@ from jattr.inversion.config import DENSE_POLISH, LM, InvertConfig, polish_method
 from jattr.inversion.linearization import linearise
 from jattr.inversion.mapping_inverse import Behind, MappingSearch, Styles
 from jattr.inversion.multistart import POLISH_AGAIN, Inverter, Place
-from jattr.inversion.observation.altered import Altered
-from jattr.inversion.observation.base import Accused
+from jattr.inversion.observation.altered import AlteredObservation
+from jattr.inversion.observation.base import Observation
 from jattr.inversion.scheduler import FAR, Status
 from jattr.inversion.warm_start import Pool
 from jattr.solvers.base import Inversion
 from jattr.solvers.quasi_newton import METHODS
 
-HIT = 2  # times the noise: styles below this are the picture's own; a sibling generator's come near it
+HIT = 2  # times the noise: styles below this are the image's own; a sibling generator's come near it
 CLOSE = 0.04  # of the styles' residual: what the latent may add to it
 LIKELY = 1.5  # of the same where styles are the likeliest and deviations in standard ones: the true latent leaves 1
-BEYOND = 4.0  # times that aim: a latent that leaves more does not explain the picture
+BEYOND = 4.0  # times that aim: a latent that leaves more does not explain the image
 
 
-def make_inverter(accused: Accused, config: InvertConfig, key: jax.Array, pool: Pool | None = None) -> Inverter:
+def make_inverter(observation: Observation, config: InvertConfig, key: jax.Array, pool: Pool | None = None) -> Inverter:
     """Return the inverter for a candidate: through its styles, where it has some and no method was named."""
-    gen = accused.gen
-    if gen.router is None or config.optimiser != "auto" or not accused.routed:
-        return Inverter(accused, config, key, pool)
+    gen = observation.gen
+    if gen.router is None or config.optimiser != "auto" or not observation.routed:
+        return Inverter(observation, config, key, pool)
     route = gen.router(gen)
     if max(int(np.prod(gen.latent_shape)), *route.styles.latent_shape) > DENSE_POLISH:
-        return Inverter(accused, config, key, pool)
-    return StylesInverter(accused, route, config, key, pool)
+        return Inverter(observation, config, key, pool)
+    return StylesInverter(observation, route, config, key, pool)
 
 
 class StylesInverter(Inverter):
     """An inverter whose every restart searches the styles first."""
 
-    def __init__(self, accused: Accused, route: Route, config: InvertConfig, key: jax.Array, pool: Pool | None = None):
+    def __init__(
+        self, observation: Observation, route: Route, config: InvertConfig, key: jax.Array, pool: Pool | None = None
+    ):
         """Prepare; nothing is searched yet.
 
         Args:
-          accused: the pictures and the candidate.
+          observation: the images and the candidate.
           route: the candidate's two steps.
           config: settings.
           key: of every random choice.
-          pool: pictures of the candidate from its prior; None: make them.
+          pool: images of the candidate from its prior; None: make them.
         """
         keys = jax.random.split(key, 3)
-        super().__init__(accused, config, keys[0], pool)
-        gen, self.hit = accused.gen, HIT * accused.noise
+        super().__init__(observation, config, keys[0], pool)
+        gen, self.hit = observation.gen, HIT * observation.noise
         random = np.random.default_rng(np.asarray(jax.random.key_data(keys[2])))
         self.mapping = MappingSearch(gen, route.mapping, self.pool, self.prior, config, random)
         styled = Pool(self.mapping.styles, None, self.pool.features, self.pool.factor)
         same = dataclasses.replace(config, restarts=self.restarts)
-        self.styles = Inverter(accused.of(route.styles), same, keys[1], styled)
-        self.denied: dict[int, float] = {}  # picture -> the residual of styles that were found not to explain it
+        self.styles = Inverter(observation.of(route.styles), same, keys[1], styled)
+        self.denied: dict[int, float] = {}  # image -> the residual of styles that were found not to explain it
 
     def prepare(self) -> None:
         """Compile the program of the first round: of the styles."""
         self.styles.prepare()
 
-    def rehearse(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return how the searches of own pictures' styles went: the latent behind them adds next to nothing."""
-        return self.styles.rehearse()
+    def run_pilot_study(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return how the searches of own images' styles went: the latent behind them adds next to nothing."""
+        return self.styles.run_pilot_study()
 
-    def round(self, pictures: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
-        """Search these pictures from these restarts: styles, latents behind them, the whole."""
-        known = self.config.early_stop and not self.accused.doubtful  # styles at the floor may still be wrong ones
-        sought = [i for i in pictures if not (known and self.styles.arrived(i))]
+    def round(self, images: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
+        """Search these images from these restarts: styles, latents behind them, the whole."""
+        known = self.config.early_stop and not self.observation.uncertain  # styles at the floor may still be wrong ones
+        sought = [i for i in images if not (known and self.styles.arrived(i))]
         self.styles.round(sought, restarts, settled)
         for restart in restarts[: max(0, self.restarts - restarts.start)]:
-            places = [(i, restart) for i in (*pictures, *settled) if not (self.config.early_stop and self.arrived(i))]
+            places = [(i, restart) for i in (*images, *settled) if not (self.config.early_stop and self.arrived(i))]
             self._follow([place for place in places if self._is_worth(place)])
 
-    def polish(self, pictures: Sequence[int]) -> None:
+    def polish(self, images: Sequence[int]) -> None:
         """Polish styles, and follow those that this has brought to the floor."""
-        self.styles.polish([i for i in pictures if not self.styles.arrived(i)])
-        hits = [self.styles.best(i) for i in pictures if self.styles.best_loss(i) < self.hit and not self.arrived(i)]
+        self.styles.polish([i for i in images if not self.styles.arrived(i)])
+        hits = [self.styles.best(i) for i in images if self.styles.best_loss(i) < self.hit and not self.arrived(i)]
         self._follow([place for place in hits if not np.isfinite(self.loss[place])])
-        if self.accused.doubtful:
-            near = [place for place in self._open(pictures) if self.loss[place] < self.accused.near]
+        if self.observation.uncertain:
+            near = [place for place in self._open(images) if self.loss[place] < self.observation.near]
             self._confirm(self._untested(near))
 
     def finish(self, settled: Container[int] = ()) -> None:
-        """Follow the best styles of every picture that has no latent yet; then as every inverter."""
+        """Follow the best styles of every image that has no latent yet; then as every inverter."""
         lost = [self.styles.best(i) for i in range(self.count) if not np.isfinite(self.loss[i]).any()]
         self._follow(
-            [place for place in lost if np.isfinite(self.styles.loss[place])], settled, last=self.accused.doubtful
+            [place for place in lost if np.isfinite(self.styles.loss[place])], settled, last=self.observation.uncertain
         )
         super().finish()
 
-    def best_loss(self, picture: int) -> float:
-        """Return the lowest loss of a picture: of its latents, or of styles that are not followed yet."""
-        return min(super().best_loss(picture), self.styles.best_loss(picture))
+    def best_loss(self, image: int) -> float:
+        """Return the lowest loss of an image: of its latents, or of styles that are not followed yet."""
+        return min(super().best_loss(image), self.styles.best_loss(image))
 
     def result(self) -> Inversion:
         """Return everything, [images, restarts]; steps and evaluations with those of the styles."""
@@ -133,12 +135,12 @@ class StylesInverter(Inverter):
 
         Args:
           places: the restarts.
-          settled: pictures that need nothing that costs much.
-          last: whether a latent is wanted even if it can be none that explains its picture.
+          settled: images that need nothing that costs much.
+          last: whether a latent is wanted even if it can be none that explains its image.
         """
         for place in places:
             self.rounding[place[0]] = self.styles.rounding[place[0]]
-        hits = [p for p in places if self.accused.doubtful and not last and self._found(p)[1] < self.hit]
+        hits = [p for p in places if self.observation.uncertain and not last and self._found(p)[1] < self.hit]
         likely = [place for place in hits if self._go_behind_likely(place)]
         found = [place for place in places if place not in hits and self._go_behind(place)]
         near = [place for place in found if self.styles.loss[place] < FAR and place[0] not in settled and not last]
@@ -149,35 +151,35 @@ class StylesInverter(Inverter):
         self._confirm(likely)
 
     def _found(self, place: Place) -> tuple[np.ndarray, float, Status]:
-        """Return the styles of a restart, or of its picture's best one where it has none: with residual and end."""
+        """Return the styles of a restart, or of its image's best one where it has none: with residual and end."""
         at = place if np.isfinite(self.styles.loss[place]) else self.styles.best(place[0])
         return self.styles.z[at], float(self.styles.loss[at]), Status(self.styles.status[at])
 
     def _go_behind(self, place: Place) -> bool:
-        """Start a restart at the latent behind the styles that its picture's search found, if there is one."""
+        """Start a restart at the latent behind the styles that its image's search found, if there is one."""
         w, loss, status = self._found(place)
         here = self._nearest(place[0], w, loss)
         if not np.isfinite(here.weight).all():
             self.status[place] = Status.FAILED
             return False
-        unsure = status == Status.ARRIVED and self.accused.doubtful  # `polish` tells
+        unsure = status == Status.ARRIVED and self.observation.uncertain  # `polish` tells
         self.status[place] = Status.STALLED if unsure else status
-        self._start(place, here, self.mapping.behind(here, near=loss < self.hit and not self.accused.doubtful))
+        self._start(place, here, self.mapping.behind(here, near=loss < self.hit and not self.observation.uncertain))
         return True
 
     def _go_behind_likely(self, place: Place) -> bool:
-        """Start a restart of an altered picture at the latent behind its likeliest styles, if both may explain it."""
-        picture, (w, loss, _) = place[0], self._found(place)
+        """Start a restart of an altered image at the latent behind its likeliest styles, if both may explain it."""
+        image, (w, loss, _) = place[0], self._found(place)
         self.status[place] = Status.STALLED
-        if not loss < POLISH_AGAIN * self.denied.get(picture, np.inf):
+        if not loss < POLISH_AGAIN * self.denied.get(image, np.inf):
             return False
-        here = self._likeliest(picture, w)
+        here = self._likeliest(image, w)
         behind = None
-        if self.styles.accused.accepts(picture, self.styles.rounding[picture], -1, here.w):
+        if self.styles.observation.accepts(image, self.styles.rounding[image], -1, here.w):
             behind = self.mapping.behind(here, near=True)
             self._start(place, here, behind)
         if behind is None or behind.loss > BEYOND * here.aim:
-            self.denied[picture] = loss
+            self.denied[image] = loss
             return False
         return True
 
@@ -187,19 +189,19 @@ class StylesInverter(Inverter):
         jacobians = METHODS[LM].evaluations(self.size)
         self.evaluations[place] += jacobians * (styles.jacobians + behind.steps * self.mapping.cost / self.cost)
 
-    def _nearest(self, picture: int, w: np.ndarray, loss: float) -> Styles:
-        """Return styles as least squares have found them, and what a deviation of them does to the picture."""
-        target = self.accused.target(picture, self.styles.rounding[picture])
+    def _nearest(self, image: int, w: np.ndarray, loss: float) -> Styles:
+        """Return styles as least squares have found them, and what a deviation of them does to the image."""
+        target = self.observation.target(image, self.styles.rounding[image])
         jacobian = linearise(self.styles.gen, target, -1, w)[2].astype(np.float64)
         square = jacobian.T @ jacobian / len(jacobian)
         return Styles(w, _root(square * len(w)) if np.isfinite(square).all() else square, CLOSE * loss, 1)
 
-    def _likeliest(self, picture: int, w: np.ndarray) -> Styles:
-        """Return the likeliest styles of an altered picture near some, and how likely others are beside them."""
-        accused, rule = self.styles.accused, self.styles.rounding[picture]
-        assert isinstance(accused, Altered)
-        w, used, _ = accused.into_intervals(picture, rule, -1, w, self.config.interval_steps, self.styles.prior)
-        return Styles(w, _root(accused.information(picture, w)), LIKELY, used + 1)
+    def _likeliest(self, image: int, w: np.ndarray) -> Styles:
+        """Return the likeliest styles of an altered image near some, and how likely others are beside them."""
+        observation, rule = self.styles.observation, self.styles.rounding[image]
+        assert isinstance(observation, AlteredObservation)
+        w, used, _ = observation.into_intervals(image, rule, -1, w, self.config.interval_steps, self.styles.prior)
+        return Styles(w, _root(observation.information(image, w)), LIKELY, used + 1)
 
 
 def _root(square: np.ndarray) -> np.ndarray:

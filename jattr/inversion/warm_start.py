@@ -1,9 +1,9 @@
-"""Where restarts begin: prior samples, the nearest of a shared pool, or a guess from the picture.
+"""Where restarts begin: prior samples, the nearest of a shared pool, or a guess from the image.
 
-The guess of an autoencoder is its encoder's. Of others it is a regression from pictures to latents.
+The guess of an autoencoder is its encoder's. Of others it is a regression from images to latents.
 
-The regression is a ridge regression of the latent on the pixels of a pool of the generator's own pictures. It costs a
-fraction of a second once a candidate, serves every picture, and for most small generators its guess lies where
+The regression is a ridge regression of the latent on the pixels of a pool of the generator's own images. It costs a
+fraction of a second once a candidate, serves every image, and for most small generators its guess lies where
 Gauss-Newton steps converge, where a prior sample seldom does (BUILD_NOTES.md has the measurements).
 """
 
@@ -19,18 +19,18 @@ import numpy as np
 
 from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.evaluate import forward_cost, make_pictures
+from jattr.inversion.evaluate import forward_cost, make_images
 from jattr.inversion.problem import Prior, Target, edge_of, logit
 
-CLOUD = 128  # pictures a pass
+CLOUD = 128  # images a pass
 SPREADS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12)  # of the cloud in each pass, in the prior's standard deviations
-RIDGE = 1e-2  # of the pictures' mean variance
-MAX_NUMBERS = 1 << 20  # of pictures made at once
+RIDGE = 1e-2  # of the images' mean variance
+MAX_NUMBERS = 1 << 20  # of images made at once
 
 
 @functools.lru_cache(maxsize=64)
 def make_ensemble(apply: ApplyFn, shape: tuple[int, ...], precision: str) -> Callable[..., jax.Array]:
-    """Return compiled `fn(state, prior, target, label, z [d], key) -> z [d]` for one picture."""
+    """Return compiled `fn(state, prior, target, label, z [d], key) -> z [d]` for one image."""
 
     def run(state: Any, prior: Prior, target: Target, label: Any, z: jax.Array, key: jax.Array) -> jax.Array:
         cloud = jax.random.normal(key, (CLOUD, z.size))
@@ -40,13 +40,13 @@ def make_ensemble(apply: ApplyFn, shape: tuple[int, ...], precision: str) -> Cal
         wanted = logit(jnp.clip(edge, -1.0, 1.0)).ravel()
         size = max(8, min(CLOUD, 1 << int(math.log2(max(1, MAX_NUMBERS // target.center.size)))))
 
-        def pictures(z: jax.Array) -> jax.Array:
+        def images(z: jax.Array) -> jax.Array:
             given = None if label is None else jnp.broadcast_to(label, z.shape[:1])
             return logit(jnp.clip(apply(state, z, label=given), low, high)).reshape(len(z), -1)
 
         def shrink(z: jax.Array, spread: jax.Array) -> tuple[jax.Array, None]:
             around = (z + spread * cloud).reshape(CLOUD // size, size, *shape)
-            made = jax.lax.map(pictures, around).reshape(CLOUD, -1) if size < CLOUD else pictures(around[0])
+            made = jax.lax.map(images, around).reshape(CLOUD, -1) if size < CLOUD else images(around[0])
             offsets = made - made.mean(0)
             gram = offsets @ offsets.T
             gram = gram + (RIDGE * jnp.trace(gram) / CLOUD + 1e-12) * jnp.eye(CLOUD)
@@ -60,41 +60,41 @@ def make_ensemble(apply: ApplyFn, shape: tuple[int, ...], precision: str) -> Cal
     return jax.jit(run)
 
 
-MAX_FEATURES = 1024  # pixels that the regression sees: larger pictures are averaged down first
+MAX_FEATURES = 1024  # pixels that the regression sees: larger images are averaged down first
 RIDGE = 1e-3  # of the mean feature's variance
-POOL_BATCH = 64  # pictures kept whole at once
+POOL_BATCH = 64  # images kept whole at once
 SMALL_POOL, LARGE_POOL = 512, 2048
-MANY_PICTURES = 16  # from which on the large one pays
-CLASS_POOL = 32  # pictures of a class that its own regression needs
+MANY_IMAGES = 16  # from which on the large one pays
+CLASS_POOL = 32  # images of a class that its own regression needs
 MAX_POOL_BYTES = 256 << 20
-MAX_POOL_WORK = 2e12  # floating-point operations; at least 64 pictures are made all the same
+MAX_POOL_WORK = 2e12  # floating-point operations; at least 64 images are made all the same
 
 
 class Starts(NamedTuple):
-    """Where to begin, for each picture the most hopeful first."""
+    """Where to begin, for each image the most hopeful first."""
 
-    z: np.ndarray  # [pictures, restarts, d] float32
-    label: np.ndarray | None  # [pictures, restarts] int32; None if unconditional
+    z: np.ndarray  # [images, restarts, d] float32
+    label: np.ndarray | None  # [images, restarts] int32; None if unconditional
 
 
 class Pool(NamedTuple):
-    """Pictures of the generator from its prior, and what was learnt from them; made once a candidate."""
+    """Images of the generator from its prior, and what was learnt from them; made once a candidate."""
 
     z: np.ndarray  # [n, d]
     label: np.ndarray | None  # [n]
-    features: np.ndarray  # [n, features], averaged-down pictures; [0, 0] where an encoder guesses
-    factor: int  # by which pictures are averaged down
+    features: np.ndarray  # [n, features], averaged-down images; [0, 0] where an encoder guesses
+    factor: int  # by which images are averaged down
 
 
 _POOLS: weakref.WeakKeyDictionary[Generator, dict[tuple[int, bytes], Pool]] = weakref.WeakKeyDictionary()
 
 
-def make_pool(gen: Generator, config: InvertConfig, key: jax.Array, pictures: int) -> Pool:
-    """Return the pool of a candidate: `config.pool` pictures, at least 128 of each class for up to 64 classes.
+def make_pool(gen: Generator, config: InvertConfig, key: jax.Array, images: int) -> Pool:
+    """Return the pool of a candidate: `config.pool` images, at least 128 of each class for up to 64 classes.
 
     Made once for a generator, size and key, and kept while the generator is.
     """
-    count = config.pool or (SMALL_POOL if pictures < MANY_PICTURES else LARGE_POOL)
+    count = config.pool or (SMALL_POOL if images < MANY_IMAGES else LARGE_POOL)
     known = _POOLS.setdefault(gen, {})
     name = (count, np.asarray(jax.random.key_data(key)).tobytes())
     if name not in known:
@@ -123,12 +123,12 @@ def _sample_pool(gen: Generator, count: int, key: jax.Array) -> Pool:
     parts = []
     for at in range(0, count, POOL_BATCH):
         part = None if label is None else label[at : at + POOL_BATCH]
-        parts.append(features_of(make_pictures(gen, z[at : at + POOL_BATCH], part), factor))
+        parts.append(features_of(make_images(gen, z[at : at + POOL_BATCH], part), factor))
     return Pool(z.reshape(count, -1), label, np.concatenate(parts), factor)
 
 
 def features_of(images: np.ndarray, factor: int) -> np.ndarray:
-    """Return pictures [n, H, W, C], clipped, averaged over factor x factor blocks, flat: [n, features]."""
+    """Return images [n, H, W, C], clipped, averaged over factor x factor blocks, flat: [n, features]."""
     n, height, width, channels = images.shape
     height, width = height // factor, width // factor
     images = np.clip(images[:, : height * factor, : width * factor], -1, 1)
@@ -139,13 +139,13 @@ def features_of(images: np.ndarray, factor: int) -> np.ndarray:
 def make_starts(
     gen: Generator, pool: Pool, images: np.ndarray, restarts: int, config: InvertConfig, key: jax.Array
 ) -> Starts:
-    """Return the starts of every picture.
+    """Return the starts of every image.
 
     Args:
       gen: the candidate.
       pool: its pool.
       images: [n, H, W, C] float32 in [-1, 1].
-      restarts: number of starts of a picture.
+      restarts: number of starts of an image.
       config: kind of starts.
       key: of the noise or the prior samples.
     """
@@ -168,7 +168,7 @@ def make_starts(
 
 
 def _encode(gen: Generator, images: np.ndarray) -> np.ndarray:
-    """Return the encoder's guesses [pictures, d], one picture at a time: its activations can be large."""
+    """Return the encoder's guesses [images, d], one image at a time: its activations can be large."""
     fn = _encoder(gen.encoder)
     return np.concatenate([np.asarray(fn(gen.state, image[None])).reshape(1, -1) for image in images])
 
@@ -187,7 +187,7 @@ def _spread(guess: np.ndarray, samples: np.ndarray, config: InvertConfig) -> np.
 
 
 def _conditional(gen: Generator, pool: Pool, images: np.ndarray, config: InvertConfig, samples: np.ndarray) -> Starts:
-    """Return starts over the classes: ranked by how well each class's guess reproduces the picture."""
+    """Return starts over the classes: ranked by how well each class's guess reproduces the image."""
     assert pool.label is not None
     features = features_of(images, pool.factor)
     n, restarts = samples.shape[:2]
@@ -212,9 +212,9 @@ def _ranks(restarts: int) -> np.ndarray:
 
 
 def _class_guesses(gen: Generator, pool: Pool, features: np.ndarray) -> np.ndarray:
-    """Return the latent guessed for each picture if it were of each class [classes, n, d].
+    """Return the latent guessed for each image if it were of each class [classes, n, d].
 
-    By a regression within the class, or over the whole pool where a class has too few pictures in it.
+    By a regression within the class, or over the whole pool where a class has too few images in it.
     """
     labels = np.asarray(pool.label)
     if np.bincount(labels, minlength=gen.num_classes).min() < CLASS_POOL:
@@ -225,7 +225,7 @@ def _class_guesses(gen: Generator, pool: Pool, features: np.ndarray) -> np.ndarr
 
 
 def _start_loss(gen: Generator, z: np.ndarray, label: int, features: np.ndarray, factor: int) -> np.ndarray:
-    made = make_pictures(gen, z, np.full(len(z), label))
+    made = make_images(gen, z, np.full(len(z), label))
     return np.mean(np.square(features_of(made, factor) - features), axis=1)
 
 
@@ -255,5 +255,5 @@ def _factor(image_shape: tuple[int, int, int]) -> int:
 
 
 def as_floats(images: Any) -> np.ndarray:
-    """Return uint8 pictures as float32 in [-1, 1]."""
+    """Return uint8 images as float32 in [-1, 1]."""
     return np.asarray(images).astype(np.float32) / np.float32(127.5) - np.float32(1)

@@ -107,7 +107,7 @@ def parse_hex(text: str, what: str) -> bytes:
 
 
 def latent_value(latent: np.ndarray, space: str, label: int | None = None) -> bytes:
-    """Return the value of a latent, float32, of one picture: its JSON header, a newline, its numbers.
+    """Return the value of a latent, float32, of one image: its JSON header, a newline, its numbers.
 
     The header is the canonical JSON of [shape, "float32", space], and of conditional generators [shape, "float32",
     space, label]; the numbers are little-endian, in C order.
@@ -152,7 +152,7 @@ def parse_latent(value: bytes) -> tuple[np.ndarray, str, int | None]:
 
 
 def seed_value(seed: int, index: int) -> bytes:
-    """Return the value of a seed, 0 to 2^64 - 1, and the picture's place among those that it made, from 0.
+    """Return the value of a seed, 0 to 2^64 - 1, and the image's place among those that it made, from 0.
 
     >>> seed_value(7, 0)
     b'{"index":0,"seed":"7"}'

@@ -138,7 +138,7 @@ class ModelLeaf(Leaf):
 
 @dataclass(frozen=True)
 class IntentLeaf(Leaf):
-    """A use of a model, before the picture is made."""
+    """A use of a model, before the image is made."""
 
     kind = "intent"
     model: int = checked(_index)  # entry of its MODEL leaf

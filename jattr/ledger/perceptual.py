@@ -1,8 +1,8 @@
-"""A perceptual hash: 256 bits that editing a picture changes little, the same on every machine to the last bit.
+"""A perceptual hash: 256 bits that editing an image changes little, the same on every machine to the last bit.
 
 Whole numbers only. The luma, averaged over 32 x 32 equal areas, is turned into its discrete cosine transform; each bit
 is the sign of one of the 16 x 16 frequencies 1 to 16 down and 1 to 16 across. `docs/formats.md` has the definition in
-full, vectors, and how often pictures of one source and of different ones come near each other.
+full, vectors, and how often images of one source and of different ones come near each other.
 
 Nobody has to forge SHA-256 to fool it: near hashes are found on purpose, and a crop or a shift is out of its reach
 (turns and mirrors are compared one by one). It finds candidates; what they are is for the eye and for regeneration to
@@ -19,9 +19,9 @@ HASH_BYTES = 32
 BITS = 8 * HASH_BYTES
 CELLS = 32  # areas a side
 FREQUENCIES = 16  # a side
-NEAR = 32  # bits: pictures whose hashes differ in at most that many are near each other
-FEATURELESS = bytes(HASH_BYTES)  # the hash of pictures that have too little in them to be told apart
-LEAST_SEEN = 64  # frequencies that must be stronger than a grey level, else a picture is featureless
+NEAR = 32  # bits: images whose hashes differ in at most that many are near each other
+FEATURELESS = bytes(HASH_BYTES)  # the hash of images that have too little in them to be told apart
+LEAST_SEEN = 64  # frequencies that must be stronger than a grey level, else an image is featureless
 MAX_SIDE = 65_535
 BAND = 64  # rows taken at once, to save memory
 LUMA = (299, 587, 114)  # thousandths of R, G, B
@@ -31,9 +31,9 @@ COSINES = (8192, 8182, 8153, 8103, 8035, 7946, 7839, 7713, 7568, 7405, 7225, 702
 
 
 def perceptual_hash(pixels: Any) -> bytes:
-    """Return the hash, 32 bytes, of a picture uint8 [H, W, C]: C = 1 greyscale, 3 RGB, 4 RGB with straight alpha.
+    """Return the hash, 32 bytes, of an image uint8 [H, W, C]: C = 1 greyscale, 3 RGB, 4 RGB with straight alpha.
 
-    Transparent parts are taken as seen over grey 128. A featureless picture (constant, a gradient along an axis) has
+    Transparent parts are taken as seen over grey 128. A featureless image (constant, a gradient along an axis) has
     the hash FEATURELESS.
 
     Raises:
@@ -50,18 +50,18 @@ def perceptual_hash(pixels: Any) -> bytes:
 
 
 def turned_hashes(pixels: np.ndarray) -> tuple[bytes, ...]:
-    """Return the hash of a picture uint8 [H, W, C] and those of its seven turns and mirrors, its own first."""
+    """Return the hash of an image uint8 [H, W, C] and those of its seven turns and mirrors, its own first."""
     turns = [np.rot90(seen, quarter) for seen in (pixels, pixels[:, ::-1]) for quarter in range(4)]
     return tuple(perceptual_hash(np.ascontiguousarray(seen)) for seen in turns)
 
 
 def is_featureless(seen: Any) -> bool:
-    """Tell whether a picture, or the picture of a hash, has too little in it to be told apart: it is near to none."""
+    """Tell whether an image, or the image of a hash, has too little in it to be told apart: it is near to none."""
     return (seen if isinstance(seen, bytes) else perceptual_hash(seen)) == FEATURELESS
 
 
 def distance(a: bytes, b: bytes) -> int:
-    """Return in how many of 256 bits two hashes differ; 128 is what unrelated pictures have on average.
+    """Return in how many of 256 bits two hashes differ; 128 is what unrelated images have on average.
 
     Raises:
       LedgerError: one is not 32 bytes long.
@@ -82,10 +82,10 @@ def near(a: bytes, b: bytes) -> bool:
 def _cells(pixels: np.ndarray) -> np.ndarray:
     """Return the mean luma [32, 32] of equal areas, in thousandths of a grey level, rounded down."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4):
-        raise LedgerError(f"the picture is {pixels.dtype} {pixels.shape}; give uint8 [H, W, 1, 3 or 4]")
+        raise LedgerError(f"the image is {pixels.dtype} {pixels.shape}; give uint8 [H, W, 1, 3 or 4]")
     height, width, channels = pixels.shape
     if not 0 < min(height, width) <= max(height, width) <= MAX_SIDE:
-        raise LedgerError(f"the picture has {height} x {width} pixels; give sides from 1 to {MAX_SIDE}")
+        raise LedgerError(f"the image has {height} x {width} pixels; give sides from 1 to {MAX_SIDE}")
     bands = [_areas(_luma(pixels[at : at + BAND]).T) for at in range(0, height, BAND)]
     return _areas(np.concatenate(bands, axis=1).T) // (height * width * (255 if channels == 4 else 1))
 

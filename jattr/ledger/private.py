@@ -27,7 +27,7 @@ TABLES = (
 
 
 class PrivateStore:
-    """Openings by their commitments, and the pictures of uses by the commitments to their pixels.
+    """Openings by their commitments, and the images of uses by the commitments to their pixels.
 
     Threads may share one. After an error in writing it is not written to again, whatever the cause: the kernel may have
     dropped what it could not write, and report the next flush as good.
@@ -99,9 +99,9 @@ class PrivateStore:
         with self._lock:
             self._db.close()
 
-    def put(self, openings: Iterable[Opening], pictures: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    def put(self, openings: Iterable[Opening], images: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Keep openings, and PNGs by the commitments to their pixels; on return they are on the disk."""
-        rows, kept = [(o.commitment, o.field, o.salt, o.value) for o in openings], list(pictures)
+        rows, kept = [(o.commitment, o.field, o.salt, o.value) for o in openings], list(images)
         with self._writing() as db:
             db.executemany("INSERT OR IGNORE INTO openings VALUES (?, ?, ?, ?)", rows)
             db.executemany("INSERT OR IGNORE INTO pictures VALUES (?, ?)", kept)
@@ -119,14 +119,14 @@ class PrivateStore:
                 return opening
         raise LedgerError(f"{self.path} is damaged: an opening is not that of its commitment; put a copy back")
 
-    def picture(self, commitment: bytes) -> bytes | None:
+    def image(self, commitment: bytes) -> bytes | None:
         """Return the PNG whose pixels are committed to, where it was kept."""
         with self._reading():
             row = self._db.execute("SELECT png FROM pictures WHERE commitment = ?", (commitment,)).fetchone()
         return None if row is None else bytes(row[0])
 
     def erase(self, commitments: Sequence[bytes]) -> int:
-        """Delete openings and pictures so that the file holds nothing of them; return how many openings went.
+        """Delete openings and images so that the file holds nothing of them; return how many openings went.
 
         Copies of the file elsewhere are not reached.
         """

@@ -1,8 +1,8 @@
-"""Recording the uses of a model: what stands in the log before a picture is made, and before it leaves.
+"""Recording the uses of a model: what stands in the log before an image is made, and before it leaves.
 
-    MODEL leaf -> INTENT leaf, durable -> the picture is made -> RESULT leaf, durable -> the picture leaves
+    MODEL leaf -> INTENT leaf, durable -> the image is made -> RESULT leaf, durable -> the image leaves
 
-So a picture that left has a leaf, whatever happened to the process. An intent without a result is an orphan: reported,
+So an image that left has a leaf, whatever happened to the process. An intent without a result is an orphan: reported,
 and opened and made again when evidence is asked for. Generators are taken as they are (`name`, `digest`, `generate`,
 ...), so nothing here imports jax.
 """
@@ -26,13 +26,13 @@ from jattr.ledger.private import PrivateStore
 from jattr.ledger.store import LogStore
 from jattr.source_files import sources_digest
 
-CODE = ("generators/", "images/")  # parts of jattr on which a picture depends
-UNKEPT = ("random", "given")  # noise of which a MODEL leaf says too little to make a picture again
+CODE = ("generators/", "images/")  # parts of jattr on which an image depends
+UNKEPT = ("random", "given")  # noise of which a MODEL leaf says too little to make an image again
 
 
 @dataclass(frozen=True)
 class Released:
-    """One picture that may leave, with what its recipient needs to show that it was logged."""
+    """One image that may leave, with what its recipient needs to show that it was logged."""
 
     entry: int  # of its RESULT leaf
     intent: int
@@ -42,23 +42,23 @@ class Released:
 class Recorder:
     """Writes the uses of models to a log. One process at a time, which the log's lock sees to."""
 
-    def __init__(self, log: LogStore, private: PrivateStore, *, keep_pictures: bool = True):
+    def __init__(self, log: LogStore, private: PrivateStore, *, keep_images: bool = True):
         """Take a log that is open.
 
         Args:
           log: where to.
           private: where salts and values are kept.
-          keep_pictures: keep each picture as a PNG beside its salts. Without them a picture can be shown again only
+          keep_pictures: keep each image as a PNG beside its salts. Without them an image can be shown again only
             where the same machine makes it again to the byte.
         """
-        self.log, self.private, self.keep_pictures = log, private, keep_pictures
+        self.log, self.private, self.keep_images = log, private, keep_images
         self._models: dict[bytes, int] = {}
 
     def model(self, gen: Any) -> int:
         """Return the entry of the generator's MODEL leaf, which is appended before its first use by this recorder.
 
         Raises:
-          LedgerError: its noise maps are not kept, so none of its pictures could be made again.
+          LedgerError: its noise maps are not kept, so none of its images could be made again.
         """
         data = model_leaf(gen).data
         if data not in self._models:
@@ -76,7 +76,7 @@ class Recorder:
         settings: Mapping[str, Scalar] | None = None,
         beacon: str | None = None,
     ) -> range:
-        """Log that pictures of these latents are about to be made; on return that is durable.
+        """Log that images of these latents are about to be made; on return that is durable.
 
         Args:
           gen: the generator, in the space of the latents.
@@ -120,7 +120,7 @@ class Recorder:
         files: Sequence[bytes] | None = None,
         recipient: str | None = None,
     ) -> list[Released]:
-        """Log what was made; on return that is durable, and the pictures may leave.
+        """Log what was made; on return that is durable, and the images may leave.
 
         Args:
           intents: entries of the INTENT leaves.
@@ -132,7 +132,7 @@ class Recorder:
           LedgerError: they are not as many as the intents, or an entry is no INTENT leaf. Nothing is logged then.
         """
         if len(intents) != len(pixels) or (files is not None and len(files) != len(pixels)):
-            raise LedgerError(f"{len(intents)} intents, {len(pixels)} pictures: give a picture, and a file, for each")
+            raise LedgerError(f"{len(intents)} intents, {len(pixels)} images: give an image, and a file, for each")
         for intent in intents:
             if not isinstance(parse_leaf(self.log.entry(intent)), IntentLeaf):
                 raise LedgerError(f"entry {intent} is no INTENT leaf; give what `intend` returned")
@@ -144,7 +144,7 @@ class Recorder:
             if recipient is not None:
                 opened["recipient"] = recipient_value(recipient)
             rows.append((intent, {name: Opening.new(name, value) for name, value in opened.items()}, one))
-        kept = [(o["pixels"].commitment, encode_png(one)) for _, o, one in rows] if self.keep_pictures else []
+        kept = [(o["pixels"].commitment, encode_png(one)) for _, o, one in rows] if self.keep_images else []
         self.private.put((opening for _, o, _ in rows for opening in o.values()), kept)
         leaves = [_result(intent, o).data for intent, o, _ in rows]
         places = self.log.append(leaves)
@@ -172,7 +172,7 @@ class Recorder:
           LedgerError: `generate` is called within `jax.jit`, `grad` or `vmap`, where nothing can be logged.
 
             with recorder.recording(gen) as released:
-                pictures = gen.generate(gen.sample_latent(key, 4))
+                images = gen.generate(gen.sample_latent(key, 4))
         """
         released: list[Released] = []
         outer = AROUND.get()
@@ -203,7 +203,7 @@ def model_leaf(gen: Any) -> ModelLeaf:
     """
     if gen.settings is not None and gen.settings.noise in UNKEPT:
         raise LedgerError(
-            f"the noise maps of {gen.name} are {gen.settings.noise}, so its pictures could never be made again from the"
+            f"the noise maps of {gen.name} are {gen.settings.noise}, so its images could never be made again from the"
             ' log; use noise "const" or "none", or "search", where the maps are part of the latent'
         )
     code, settings = f"jattr {jattr.__version__}", settings_of(gen)
@@ -219,7 +219,7 @@ def settings_of(gen: Any) -> dict[str, Scalar]:
 
 @functools.cache
 def generator_code_digest() -> str:
-    """Return the SHA-256 over the source files of jattr on which a generated picture depends."""
+    """Return the SHA-256 over the source files of jattr on which a generated image depends."""
     return sources_digest(lambda name: name.startswith(CODE))
 
 

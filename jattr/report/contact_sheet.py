@@ -1,4 +1,4 @@
-"""The contact sheet: each accused picture beside every candidate's best reproduction and what is left over.
+"""The contact sheet: each image beside every candidate's best reproduction and what is left over.
 
 Pillow and numpy only.
 """
@@ -24,17 +24,17 @@ MAX_PIXELS = 48_000_000
 SMALLEST, LARGEST = (
     128,
     256,
-)  # pixels: shorter pictures are enlarged towards the first, longer ones reduced to the second
+)  # pixels: shorter images are enlarged towards the first, longer ones reduced to the second
 
 _MARGIN, _GAP, _PAIR_GAP = 24, 30, 4
-_TITLE, _LABEL, _LINE = 40, 42, 18  # heights of a row's title, of the labels above its pictures, of a line of text
+_TITLE, _LABEL, _LINE = 40, 42, 18  # heights of a row's title, of the labels above its images, of a line of text
 _TAG = 70  # width of the winner's tag
 _PAGE, _INK, _QUIET, _RULE, _EMPTY, _WINNER = "#ffffff", "#1d2733", "#65717e", "#dde1e5", "#f1f3f5", "#0b5d44"
 
 
 @dataclass(frozen=True, eq=False)
 class Reproduction:
-    """What one candidate came up with for one picture."""
+    """What one candidate came up with for one image."""
 
     name: str
     image: NDArray[np.float32] | None  # [H, W, C] in [-1, 1], C = 1 | 3 | 4; None when every restart failed
@@ -43,19 +43,19 @@ class Reproduction:
 
 @dataclass(frozen=True, eq=False)
 class SheetRow:
-    """One accused picture with the candidates' reproductions."""
+    """One image with the candidates' reproductions."""
 
     file: str
     verdict: str  # as it shall be read, for example "made by face-gan-64"
-    accused: NDArray[np.uint8] | None  # [H, W, C]; None when the file could not be read
+    observation: NDArray[np.uint8] | None  # [H, W, C]; None when the file could not be read
     reproductions: Sequence[Reproduction]
     winner: str | None = None  # the name of the candidate that made it
 
 
 def contact_sheet(rows: Sequence[SheetRow]) -> Image.Image:
-    """The sheet as an RGB image, one row per picture, within MAX_ROWS, MAX_HEIGHT and MAX_PIXELS.
+    """The sheet as an RGB image, one row per image, within MAX_ROWS, MAX_HEIGHT and MAX_PIXELS.
 
-    It says how many pictures are left out. Raises ImageError for an accused array that is not a picture.
+    It says how many images are left out. Raises ImageError for an accused array that is not an image.
     """
     width = max([480, *(_row_width(row) for row in rows[:MAX_ROWS])])
     shown = _rows_that_fit(rows, width)
@@ -74,12 +74,12 @@ def contact_sheet(rows: Sequence[SheetRow]) -> Image.Image:
 
 
 def _explanation(total: int, shown: int) -> str:
-    count = f"{total} picture{'s' * (total != 1)}"
+    count = f"{total} image{'s' * (total != 1)}"
     if shown < total:
         count = f"First {shown} of {count}, {total - shown} left out"
     return (
-        f"{count}. Left: the accused picture. Then, for each candidate, its best reproduction and the difference "
-        f"from the accused picture x{AMPLIFICATION} (even grey = equal). Residual: mean square."
+        f"{count}. Left: the image. Then, for each candidate, its best reproduction and the difference "
+        f"from the image x{AMPLIFICATION} (even grey = equal). Residual: mean square."
     )
 
 
@@ -95,7 +95,7 @@ def _rows_that_fit(rows: Sequence[SheetRow], width: int) -> list[SheetRow]:
 
 
 def _cell(row: SheetRow) -> int:
-    """The width kept for each picture of a row."""
+    """The width kept for each image of a row."""
     return max([SMALLEST, *(width for _, width in _shown_sizes(row))])
 
 
@@ -109,7 +109,7 @@ def _row_height(row: SheetRow) -> int:
 
 
 def _shown_sizes(row: SheetRow) -> list[tuple[int, int]]:
-    arrays = [row.accused, *(candidate.image for candidate in row.reproductions)]
+    arrays = [row.observation, *(candidate.image for candidate in row.reproductions)]
     return [_shown_size(*array.shape[:2]) for array in arrays if array is not None]
 
 
@@ -130,7 +130,7 @@ def _draw_row(sheet: Image.Image, row: SheetRow, top: int) -> None:
     beside = font(16).getlength(name) + 18
     verdict = fitted(row.verdict, font(15), room - beside)
     draw.text((_MARGIN + beside, top + 25), verdict, _QUIET, font(15), anchor="ls")
-    _draw_accused(sheet, row.accused, (_MARGIN, top + _TITLE), cell)
+    _draw_image(sheet, row.observation, (_MARGIN, top + _TITLE), cell)
     for number, candidate in enumerate(_best(row)):
         left = _MARGIN + cell + _GAP + number * (2 * cell + _PAIR_GAP + _GAP)
         _draw_candidate(sheet, row, candidate, (left, top + _TITLE))
@@ -140,17 +140,17 @@ def _draw_row(sheet: Image.Image, row: SheetRow, top: int) -> None:
         draw.text((sheet.width - _MARGIN, top + _row_height(row) - 4), text, _QUIET, font(12), anchor="rb")
 
 
-def _draw_accused(sheet: Image.Image, accused: NDArray[np.uint8] | None, at: tuple[int, int], cell: int) -> None:
-    pictures_at = (at[0], at[1] + _LABEL)
-    if accused is None:
+def _draw_image(sheet: Image.Image, observation: NDArray[np.uint8] | None, at: tuple[int, int], cell: int) -> None:
+    images_at = (at[0], at[1] + _LABEL)
+    if observation is None:
         _draw_label(sheet, at, cell, "accused", "not read")
-        _draw_empty(sheet, pictures_at, cell, "no picture")
+        _draw_empty(sheet, images_at, cell, "no image")
         return
-    check_pixels(accused)
-    height, width = accused.shape[:2]
+    check_pixels(observation)
+    height, width = observation.shape[:2]
     size = f"{width} x {height}" if width == height else f"{width} wide, {height} high"
     _draw_label(sheet, at, cell, "accused", size)
-    _paste(sheet, visible(to_float(accused)), pictures_at)
+    _paste(sheet, visible(to_float(observation)), images_at)
 
 
 def _best(row: SheetRow) -> list[Reproduction]:
@@ -166,19 +166,19 @@ def _best(row: SheetRow) -> list[Reproduction]:
 
 def _draw_candidate(sheet: Image.Image, row: SheetRow, candidate: Reproduction, at: tuple[int, int]) -> None:
     (left, top), cell = at, _cell(row)
-    width, pictures_at = 2 * cell + _PAIR_GAP, (left, top + _LABEL)
+    width, images_at = 2 * cell + _PAIR_GAP, (left, top + _LABEL)
     residual = "no residual" if candidate.residual is None else f"residual {candidate.residual:.1e}"
     is_winner = candidate.name == row.winner
     _draw_label(sheet, at, width, candidate.name, residual, ink=_WINNER if is_winner else _INK)
     if candidate.image is None or not np.isfinite(candidate.image).all():
-        shown = _draw_empty(sheet, pictures_at, width, "no reproduction")
+        shown = _draw_empty(sheet, images_at, width, "no reproduction")
     else:
-        reproduced, shown = _paste(sheet, visible(np.clip(candidate.image, -1, 1)), pictures_at)
-        if row.accused is not None:
-            beside = (left + reproduced + _PAIR_GAP, pictures_at[1])
-            _paste(sheet, difference(candidate.image, row.accused), beside)
+        reproduced, shown = _paste(sheet, visible(np.clip(candidate.image, -1, 1)), images_at)
+        if row.observation is not None:
+            beside = (left + reproduced + _PAIR_GAP, images_at[1])
+            _paste(sheet, difference(candidate.image, row.observation), beside)
     if is_winner:
-        _draw_frame(sheet, (left - 8, top - 5, left + width + 7, pictures_at[1] + shown + 7))
+        _draw_frame(sheet, (left - 8, top - 5, left + width + 7, images_at[1] + shown + 7))
 
 
 def _draw_frame(sheet: Image.Image, box: tuple[int, int, int, int]) -> None:
@@ -197,7 +197,7 @@ def _draw_label(
 
 
 def _draw_empty(sheet: Image.Image, at: tuple[int, int], width: int, text: str) -> int:
-    """Draw a box in a picture's place; returns its height."""
+    """Draw a box in an image's place; returns its height."""
     draw, (left, top), height = ImageDraw.Draw(sheet), at, SMALLEST // 2
     draw.rectangle((left, top, left + width - 1, top + height - 1), _EMPTY, _RULE)
     draw.text((left + width // 2, top + height // 2), text, _QUIET, font(13), anchor="mm")
@@ -209,7 +209,7 @@ def _paste(sheet: Image.Image, levels: NDArray[np.float32], at: tuple[int, int])
     height, width = _shown_size(*levels.shape[:2])
     method = Image.Resampling.NEAREST if height >= len(levels) else Image.Resampling.BOX
     image = Image.fromarray(np.floor(np.clip(levels, 0, 255) + 0.5).astype(np.uint8)).resize((width, height), method)
-    edge = (at[0] - 1, at[1] - 1, at[0] + width, at[1] + height)  # shows where a white picture ends
+    edge = (at[0] - 1, at[1] - 1, at[0] + width, at[1] + height)  # shows where a white image ends
     ImageDraw.Draw(sheet).rectangle(edge, outline=_RULE)
     sheet.paste(image, at)
     return width, height

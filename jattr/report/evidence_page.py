@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jattr.images import to_float
-from jattr.images.reading import decode_picture
+from jattr.images.reading import decode_image
 from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.commitments import file_value
 from jattr.ledger.note import parse_note
@@ -27,7 +27,7 @@ MOST = 12  # logged outputs on the page
 BITS = 256
 RATES = (
     "Perceptual hashes of {bits} bits; outputs at most {near} bits away count as near. How often an edited copy is that"
-    " near, and how often another picture is, is measured in docs/formats.md."
+    " near, and how often another image is, is measured in docs/formats.md."
 )
 FACTS = {
     "entries": "entries in the window, all of them hashed",
@@ -50,7 +50,7 @@ def evidence_page(bundle: Bundle, verdict: Verdict, model: str, command: str) ->
       command: what verifies the bundle, for a shell.
     """
     examined = bundle.examined
-    accused, _ = decode_picture(bundle.picture)
+    observation, _ = decode_image(bundle.image)
     facts = [("window", _window(bundle)), ("signatures under its end", _signatures(bundle.end))]
     facts += [(words, str(examined["counts"][name])) for name, words in FACTS.items()]
     closest = "none was opened" if examined["closest"] is None else f"{examined['closest']} of {BITS} bits"
@@ -58,14 +58,14 @@ def evidence_page(bundle: Bundle, verdict: Verdict, model: str, command: str) ->
     lead, _, rest = verdict.text.partition(": ")
     page: str = _template().render(
         bundle=bundle,
-        sha256=file_value(bundle.picture).hex(),
+        sha256=file_value(bundle.image).hex(),
         lead=lead,
         rest=rest,
         verdict=verdict,
         model=model,
         command=command,
-        accused=image_uri(visible(to_float(accused))),
-        compared=_compared(bundle, verdict.use, accused),
+        observation=image_uri(visible(to_float(observation))),
+        compared=_compared(bundle, verdict.use, observation),
         facts=facts,
         numbers=_numbers(bundle),
         amplification=AMPLIFICATION,
@@ -79,7 +79,7 @@ def _numbers(bundle: Bundle) -> str:
     parts = [] if said.residual is None else [f"residual {said.residual}"]
     parts.append(f"{said.restarts} restart{'' if said.restarts == 1 else 's'}")
     if said.miss_bound is not None:
-        parts.append(f"chance of having missed an own picture, by rehearsal, at most {said.miss_bound}")
+        parts.append(f"chance of having missed an own image, by pilot study, at most {said.miss_bound}")
     text = "; ".join(parts)
     return text[0].upper() + text[1:]
 
@@ -103,22 +103,22 @@ def _sample(bundle: Bundle) -> str:
     return f"{len(entries)} of {bundle.examined['counts']['results']}, nonce {shown(bundle.nonce, 80)}"
 
 
-def _compared(bundle: Bundle, use: int | None, accused: np.ndarray) -> list[dict[str, Any]]:
+def _compared(bundle: Bundle, use: int | None, observation: np.ndarray) -> list[dict[str, Any]]:
     """Return the logged output that the verdict names, those that are near, and those shown besides the sample."""
     distances = dict(bundle.examined["near"])
     sample = set(bundle.examined["sample"])
-    others = {*distances, *(set(bundle.pictures) - sample), *bundle.examined["exact"]} & set(bundle.pictures)
-    entries = ([use] if use in bundle.pictures else []) + sorted(others - {use})
+    others = {*distances, *(set(bundle.images) - sample), *bundle.examined["exact"]} & set(bundle.images)
+    entries = ([use] if use in bundle.images else []) + sorted(others - {use})
     found = []
     for entry in entries[:MOST]:
-        pixels, _ = decode_picture(bundle.pictures[entry])
+        pixels, _ = decode_image(bundle.images[entry])
         far = distances.get(entry)
         found.append(
             {
                 "entry": entry,
                 "words": "" if far is None else f"{far} of {BITS} bits away",
                 "image": image_uri(visible(to_float(pixels))),
-                "difference": image_uri(difference(to_float(pixels), accused)),
+                "difference": image_uri(difference(to_float(pixels), observation)),
             }
         )
     return found

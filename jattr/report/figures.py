@@ -37,13 +37,13 @@ def figure(
     winner: str | None,
     floor: float = FLOOR,
 ) -> bytes:
-    """Return the figure of one picture as SVG.
+    """Return the figure of one image as SVG.
 
     Args:
       residuals: by candidate, mean squared, [-1, 1] units; None where every restart failed.
       searches: by candidate, the restarts that ran.
-      winner: the candidate that made the picture, if one did.
-      floor: the residual that the true latent leaves: 8-bit rounding, or more of an altered picture.
+      winner: the candidate that made the image, if one did.
+      floor: the residual that the true latent leaves: 8-bit rounding, or more of an altered image.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG

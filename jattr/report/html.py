@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from jattr.inversion.multistart import Search
 
 TEMPLATE = "page.html"
-LARGEST = 256  # pixels a side; larger pictures are reduced
-MAX_DETAILED = 60  # pictures with figures; the others are in the table only
+LARGEST = 256  # pixels a side; larger images are reduced
+MAX_DETAILED = 60  # images with figures; the others are in the table only
 LONGEST = 200  # characters of a name
 
 
 @dataclass(frozen=True, eq=False)
 class ReportRow:
-    """One picture of a result."""
+    """One image of a result."""
 
     record: Mapping[str, Any]  # its row of `result.json`
-    sheet: SheetRow  # its pictures
+    sheet: SheetRow  # its images
     searches: Mapping[str, Sequence[Search]] = field(default_factory=dict)  # by candidate
 
 
@@ -47,14 +47,14 @@ def report_page(data: Mapping[str, Any], rows: Sequence[ReportRow], command: str
 
     Args:
       data: what `result.json` holds.
-      rows: its pictures.
+      rows: its images.
       command: what verifies the certificates, for a shell.
     """
-    pictures = [_picture(number, row, number < MAX_DETAILED) for number, row in enumerate(rows)]
+    images = [_image(number, row, number < MAX_DETAILED) for number, row in enumerate(rows)]
     page: str = _template().render(
         data=data,
         distance=data["settings"].get("inversion", {}).get("distance"),
-        pictures=pictures,
+        images=images,
         command=command,
         counts=_counts(rows),
         amplification=AMPLIFICATION,
@@ -101,10 +101,10 @@ def _template() -> Any:
     return environment().from_string(resources.files("jattr.report").joinpath(TEMPLATE).read_text(encoding="utf-8"))
 
 
-def _picture(number: int, row: ReportRow, detailed: bool) -> dict[str, Any]:
-    """Return what the template shows of a picture."""
+def _image(number: int, row: ReportRow, detailed: bool) -> dict[str, Any]:
+    """Return what the template shows of an image."""
     record, sheet = row.record, row.sheet
-    show = detailed and sheet.accused is not None
+    show = detailed and sheet.observation is not None
     candidates = [_candidate(row, made.name, made.image, made.residual) for made in sheet.reproductions] if show else []
     candidates.sort(
         key=lambda c: (c["name"] != record["candidate"], np.inf if c["residual"] is None else c["residual"])
@@ -115,8 +115,10 @@ def _picture(number: int, row: ReportRow, detailed: bool) -> dict[str, Any]:
         "number": number + 1,
         "record": record,
         "verdict": sheet.verdict,
-        "accused": image_uri(visible(to_float(sheet.accused))) if show and sheet.accused is not None else None,
-        "shape": None if sheet.accused is None else sheet.accused.shape,
+        "observation": image_uri(visible(to_float(sheet.observation)))
+        if show and sheet.observation is not None
+        else None,
+        "shape": None if sheet.observation is None else sheet.observation.shape,
         "candidates": candidates,
         "floor": floor,
         "chart": None if chart is None else _uri("image/svg+xml", chart),
@@ -125,19 +127,19 @@ def _picture(number: int, row: ReportRow, detailed: bool) -> dict[str, Any]:
 
 def _candidate(row: ReportRow, name: str, image: NDArray[np.float32] | None, residual: float | None) -> dict[str, Any]:
     made = image is not None and bool(np.isfinite(image).all())
-    assert row.sheet.accused is not None
+    assert row.sheet.observation is not None
     return {
         "name": name,
         "residual": residual,
         "winner": name in row.record["candidates"],
         "restarts": row.record["restarts"][name],
         "image": image_uri(visible(np.clip(image, -1, 1))) if made and image is not None else None,
-        "difference": image_uri(difference(image, row.sheet.accused)) if made and image is not None else None,
+        "difference": image_uri(difference(image, row.sheet.observation)) if made and image is not None else None,
     }
 
 
 def _counts(rows: Sequence[ReportRow]) -> list[tuple[str, int]]:
-    """Return how many pictures have which kind of verdict, those that occur."""
+    """Return how many images have which kind of verdict, those that occur."""
     kinds = {
         "made by a candidate, with certificate": lambda r: r["verdict"] == "made-by" and r["certificate"] is not None,
         "made by a candidate, without certificate": lambda r: r["verdict"] == "made-by" and r["certificate"] is None,

@@ -27,12 +27,12 @@ TABLE = """<table>
 {% endfor %}
 </tbody></table>
 <p>Residual: mean squared, [-1, 1] units; the rounding floor is 5.1e-06.
-{% if left_out %}{{ left_out }} more pictures.{% endif %}</p>
+{% if left_out %}{{ left_out }} more images.{% endif %}</p>
 """
 
 
 def attribution_table(att: Attribution) -> str:
-    """Return the HTML table of the first `MAX_ROWS` pictures; names are escaped."""
+    """Return the HTML table of the first `MAX_ROWS` images; names are escaped."""
     names = [gen.name for gen in att.candidates]
     rows = []
     for i, verdict in enumerate(att.verdicts[:MAX_ROWS]):

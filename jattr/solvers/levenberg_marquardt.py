@@ -8,7 +8,7 @@ What a step lowers is -2/n times the log posterior of the latent with the noise'
 
     log(m) + 1/n |(z - mean) / scale|^2,
 
-n the number of residuals: far from the solution m is large and the prior weighs, near it the picture alone decides.
+n the number of residuals: far from the solution m is large and the prior weighs, near it the image alone decides.
 """
 
 from collections.abc import Callable
@@ -39,17 +39,17 @@ class State(NamedTuple):
     trial: jax.Array  # [d]
     damping: jax.Array  # []
     steps: jax.Array  # [], taken
-    logit_steps: jax.Array  # [], first steps that compare pictures in the domain before a last tanh
+    logit_steps: jax.Array  # [], first steps that compare images in the domain before a last tanh
 
 
 def levenberg_marquardt(logit_steps: int = 0) -> Optimiser:
     """Return the method with the whole Jacobian, for latents of up to a few hundred numbers.
 
-    A point that is turned down has shown the picture on the other side of some ReLU's kink: its linear model joins that
+    A point that is turned down has shown the image on the other side of some ReLU's kink: its linear model joins that
     of the accepted point by halves, as in gradient sampling (Burke, Lewis, Overton, SIAM J. Optim. 15, 2005).
 
     Args:
-      logit_steps: first steps that compare pictures in the domain before a last tanh; one program serves any number.
+      logit_steps: first steps that compare images in the domain before a last tanh; one program serves any number.
     """
 
     def init(z: jax.Array) -> State:

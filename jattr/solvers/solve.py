@@ -1,6 +1,6 @@
-"""THE loop: many steps of one optimiser on one picture, with the best point so far; and its compiled, batched form.
+"""THE loop: many steps of one optimiser on one image, with the best point so far; and its compiled, batched form.
 
-`advance` is written for one lane (one picture, one restart). `Engine` is what the host calls: the same under `vmap`
+`advance` is written for one lane (one image, one restart). `Engine` is what the host calls: the same under `vmap`
 and `jit`, one compiled program per architecture, image shape, method and number of lanes; weights are an argument.
 """
 

@@ -1,4 +1,4 @@
-"""Cells: one batch of pictures under one candidate, setting and seed; and the plan, every cell of a spec in order."""
+"""Cells: one batch of images under one candidate, setting and seed; and the plan, every cell of a spec in order."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ class Cell:
     number: int  # its place in the plan
     key: str
     batch: Batch
-    batch_digest: str  # SHA-256 of what determines the pictures
+    batch_digest: str  # SHA-256 of what determines the images
     candidate: str
     setting: Setting
     alteration: str
@@ -51,7 +51,7 @@ class Plan:
 
     spec: Spec
     candidates: dict[str, Generator]  # by name, in order
-    makers: dict[str, Generator]  # of every picture that a generator makes, by name
+    makers: dict[str, Generator]  # of every image that a generator makes, by name
     places: dict[str, str]  # folder or bundled name of each generator
     cells: tuple[Cell, ...]
 
@@ -60,7 +60,7 @@ def make_plan(spec: Spec) -> Plan:
     """Return the plan of a spec.
 
     Raises:
-      InputError: a generator, folder or distance cannot be used, or the candidates' pictures have several shapes.
+      InputError: a generator, folder or distance cannot be used, or the candidates' images have several shapes.
     """
     places: dict[str, str] = {}
     candidates = _load(spec.candidates, places)

@@ -1,4 +1,4 @@
-"""What a cell computes: searches of its pictures under its candidate, restart by restart, and their certificates."""
+"""What a cell computes: searches of its images under its candidate, restart by restart, and their certificates."""
 
 import dataclasses
 import time
@@ -16,7 +16,7 @@ from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.images import fit
 from jattr.inversion.multistart import Inverter
-from jattr.inversion.observation.make import make_accused
+from jattr.inversion.observation.make import make_observation
 from jattr.inversion.scheduler import Status, forget_single_lanes
 from jattr.inversion.two_stage import make_inverter
 from jattr.solvers.base import Inversion
@@ -27,10 +27,10 @@ from jattr.sweep.spec import NONE
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CellResult:
-    """A cell's result: a row for every restart that was run, one for every picture, and arrays."""
+    """A cell's result: a row for every restart that was run, one for every image, and arrays."""
 
-    restarts: list[tuple[Any, ...]]  # (picture, restart, best, final, steps, status, evaluations, label)
-    pictures: list[tuple[Any, ...]]  # (picture, residual, restart, certified, bit_exact, identical, excess, p_value)
+    restarts: list[tuple[Any, ...]]  # (image, restart, best, final, steps, status, evaluations, label)
+    pictures: list[tuple[Any, ...]]  # (image, residual, restart, certified, bit_exact, identical, excess, p_value)
     arrays: dict[str, np.ndarray]  # z [rows, d], trace [m, 2], trace_rows [rows]
     seconds: float
 
@@ -41,27 +41,27 @@ def compute_cell(plan: Plan, cell: Cell) -> CellResult:
     It depends on nothing that was computed before in this process.
 
     Raises:
-      InputError: pictures, alteration or distance do not fit the candidate.
+      InputError: images, alteration or distance do not fit the candidate.
     """
     start = time.perf_counter()
     gen = cell.config.view(plan.candidates[cell.candidate])
     pixels = make_batch(cell.batch, plan.makers, gen.image_shape)
-    accused = make_accused(gen, _altered(pixels, cell, gen), cell.config)
+    observation = make_observation(gen, _altered(pixels, cell, gen), cell.config)
     forget_single_lanes()
-    inverter = make_inverter(accused, cell.config, candidate_key(jax.random.key(cell.seed), gen))
+    inverter = make_inverter(observation, cell.config, candidate_key(jax.random.key(cell.seed), gen))
     inverter.run()
     inverter.finish()
     return dataclasses.replace(_result(inverter), seconds=time.perf_counter() - start)
 
 
 def _altered(pixels: np.ndarray, cell: Cell, gen: Generator) -> Any:
-    """Return the cell's pictures after its alteration; unmodelled ones as they look, in the candidate's size."""
+    """Return the cell's images after its alteration; unmodelled ones as they look, in the candidate's size."""
     if cell.alteration == NONE:
         return pixels
     chain = parse_chain(cell.alteration)
     chain.out_shape(gen.image_shape)
     whose = int(cell.batch_digest, 16)
-    altered = alter(pixels, chain, [(whose, number) for number in range(len(pixels))])  # noise of each picture's own
+    altered = alter(pixels, chain, [(whose, number) for number in range(len(pixels))])  # noise of each image's own
     if cell.setting.modelled:
         return altered
     return np.stack([fit(picture, gen.image_shape, resize=True) for picture in altered.pixels])

@@ -10,11 +10,11 @@ import numpy as np
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import forward_cost
-from jattr.inversion.warm_start import LARGE_POOL, MANY_PICTURES, MAX_POOL_BYTES, SMALL_POOL
+from jattr.inversion.warm_start import LARGE_POOL, MANY_IMAGES, MAX_POOL_BYTES, SMALL_POOL
 from jattr.solvers.quasi_newton import METHODS
 from jattr.sweep.cells import Plan
 
-SHARE_OF_PEAK = 0.2  # that searches of small pictures reach, with what the host does between steps
+SHARE_OF_PEAK = 0.2  # that searches of small images reach, with what the host does between steps
 COMPILATION = 10.0  # seconds for the programs of a candidate and method
 IDLE_BYTES = 500 << 20  # of a process with JAX and its programs
 SIDE = 1536  # of the matrices that are multiplied to measure the machine
@@ -25,7 +25,7 @@ class Estimate:
     """Upper estimates of a sweep's cost."""
 
     cells: int
-    searches: int  # pictures times restarts
+    searches: int  # images times restarts
     evaluations: float  # forward passes, forward and backward counted as 2
     seconds: float
     memory_bytes: int
@@ -43,7 +43,7 @@ def estimate(plan: Plan) -> Estimate:
         name = cell.candidate, cell.setting.name
         if name not in costs:
             gen = cell.config.view(plan.candidates[cell.candidate])
-            costs[name] = _of_picture(gen, cell.config)
+            costs[name] = _of_image(gen, cell.config)
             programs.add((gen.digest, cell.config.optimiser))
             largest = max(largest, _memory(gen, cell.batch.count))
         restarts, evaluations, flops = costs[name]
@@ -54,8 +54,8 @@ def estimate(plan: Plan) -> Estimate:
     return Estimate(len(plan.cells), searches, total, seconds, IDLE_BYTES + largest, rate)
 
 
-def _of_picture(gen: Generator, config: InvertConfig) -> tuple[int, float, float]:
-    """Return most restarts of a picture, their evaluations and floating-point operations."""
+def _of_image(gen: Generator, config: InvertConfig) -> tuple[int, float, float]:
+    """Return most restarts of an image, their evaluations and floating-point operations."""
     size, cost = int(np.prod(gen.latent_shape)), forward_cost(gen)
     restarts = config.restarts_for(size, cost)
     method = METHODS[config.method_for(size, cost)]
@@ -65,7 +65,7 @@ def _of_picture(gen: Generator, config: InvertConfig) -> tuple[int, float, float
 
 def _memory(gen: Generator, pictures: int) -> int:
     numbers = int(np.prod(gen.image_shape))
-    pool = (SMALL_POOL if pictures < MANY_PICTURES else LARGE_POOL) * min(numbers, 1_024) * 4
+    pool = (SMALL_POOL if pictures < MANY_IMAGES else LARGE_POOL) * min(numbers, 1_024) * 4
     jacobians = 8 * int(np.prod(gen.latent_shape)) * numbers * 4 * 4
     return min(pool, MAX_POOL_BYTES) + jacobians + pictures * numbers * 64
 

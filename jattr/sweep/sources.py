@@ -1,4 +1,4 @@
-"""Batches of pictures: which ones a cell searches, stated so that they can be made again, and the pictures."""
+"""Batches of images: which ones a cell searches, stated so that they can be made again, and the images."""
 
 import dataclasses
 import hashlib
@@ -15,8 +15,8 @@ from jattr.attribution.pilot import candidate_key
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.images import to_byte
-from jattr.images.reading import load_picture, read_bytes
-from jattr.inversion.evaluate import make_pictures
+from jattr.images.reading import load_image, read_bytes
+from jattr.inversion.evaluate import make_images
 from jattr.sweep.spec import NONE, Pictures, Spec, attack_of
 from jattr.zoo.faces import render_faces
 
@@ -25,19 +25,19 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Pictures that are searched together."""
+    """Images that are searched together."""
 
     source: str  # "own", "others", "renderer", or the folder's name
     maker: str  # the generator's name; "" where no generator made them
     seed: int
-    first: int  # number of the first picture within its source and maker
+    first: int  # number of the first image within its source and maker
     count: int
-    files: tuple[tuple[str, str], ...] = ()  # (path, SHA-256) of pictures in files
+    files: tuple[tuple[str, str], ...] = ()  # (path, SHA-256) of images in files
     resize: bool = False
     attack: str = NONE
 
     def facts(self, digests: Mapping[str, str]) -> dict[str, Any]:
-        """Return all that determines the pictures, whatever things are called."""
+        """Return all that determines the images, whatever things are called."""
         made = {"generator": digests[self.maker]} if self.maker else {}
         files = {"files": [sha256 for _, sha256 in self.files], "resize": self.resize} if self.files else {}
         chosen = {} if self.files else {"seed": self.seed, "first": self.first}
@@ -55,7 +55,7 @@ def batches_of(spec: Spec, candidates: Sequence[str], makers: Mapping[str, str])
       makers: name of each generator that sources name, by how they name it.
 
     Raises:
-      InputError: a folder holds no pictures, or a picture cannot be read.
+      InputError: a folder holds no images, or an image cannot be read.
     """
     for pictures in spec.pictures:
         for plain in _plain(pictures, spec.block, candidates, makers):
@@ -90,12 +90,12 @@ def _files(pictures: Pictures) -> list[tuple[str, str]]:
 
 
 def make_batch(batch: Batch, makers: Mapping[str, Generator], shape: tuple[int, int, int]) -> np.ndarray:
-    """Return the pictures of a batch, uint8 [n, H, W, C].
+    """Return the images of a batch, uint8 [n, H, W, C].
 
     Args:
       batch: which ones.
       makers: generators by name.
-      shape: of the pictures, for those that no generator makes.
+      shape: of the images, for those that no generator makes.
 
     Raises:
       ImageError: a file was changed or cannot be used.
@@ -114,7 +114,7 @@ def make_batch(batch: Batch, makers: Mapping[str, Generator], shape: tuple[int, 
     keys = jax.random.split(candidate_key(key, gen))
     z = np.asarray(gen.sample_latent(keys[0], batch.count))
     label = np.asarray(jax.random.randint(keys[1], (batch.count,), 0, gen.num_classes)) if gen.num_classes else None
-    pixels = to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round")
+    pixels = to_byte(make_images(gen, z, label), rule=gen.rounding or "round")
     attack = attack_of(batch.attack)
     if attack is None:
         return pixels
@@ -123,7 +123,7 @@ def make_batch(batch: Batch, makers: Mapping[str, Generator], shape: tuple[int, 
 
 
 def _read(path: str, sha256: str, shape: tuple[int, int, int], *, resize: bool) -> np.ndarray:
-    picture = load_picture(path)
+    picture = load_image(path)
     if picture.sha256 != sha256:
         raise ImageError(f"{path!r} was changed since the sweep was planned; its cells cannot be done")
     return picture.fit(shape, resize=resize).pixels

@@ -23,7 +23,7 @@ SETTINGS = tuple(  # what a sweep may vary; seed and lanes are its own affair
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """A source of pictures.
+    """A source of images.
 
     `own`: of each candidate, from its prior. `others`: of generators that are no candidates. `folder`: files.
     `renderer`: faces that no model made.
@@ -60,7 +60,7 @@ class Setting:
 
     name: str
     config: InvertConfig
-    modelled: bool = True  # alterations are part of the model; False: altered pictures are taken as they are
+    modelled: bool = True  # alterations are part of the model; False: altered images are taken as they are
 
     def __post_init__(self) -> None:
         """Check the name.
@@ -73,17 +73,17 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """A sweep: every picture, alteration and attack, under every candidate, setting and seed."""
+    """A sweep: every image, alteration and attack, under every candidate, setting and seed."""
 
     candidates: tuple[str, ...]  # folders or bundled names
     pictures: tuple[Pictures, ...]
     settings: tuple[Setting, ...]
     name: str = "sweep"
-    against: str = "all"  # "maker": own pictures are searched under their maker alone
+    against: str = "all"  # "maker": own images are searched under their maker alone
     alterations: tuple[str, ...] = (NONE,)
-    attacks: tuple[str, ...] = (NONE,)  # METHOD:EPS of `jattr.attacks.evade`, on generated pictures
+    attacks: tuple[str, ...] = (NONE,)  # METHOD:EPS of `jattr.attacks.evade`, on generated images
     seeds: tuple[int, ...] = (0,)  # of the searches: one repeat each
-    block: int = 32  # pictures of one cell, at most
+    block: int = 32  # images of one cell, at most
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without files.

@@ -68,11 +68,11 @@ def parse_spec(text: str) -> Spec:
         for value in values.get(name, ()):
             if not isinstance(value, str):
                 raise InputError(f"{name} has {value!r}; it is a list of texts")
-    pictures = tuple(_pictures(table) for table in _tables("pictures", data["pictures"]))
+    pictures = tuple(_images(table) for table in _tables("pictures", data["pictures"]))
     return Spec(pictures=pictures, settings=_settings(data), **values)
 
 
-def _pictures(table: Mapping[str, Any]) -> Pictures:
+def _images(table: Mapping[str, Any]) -> Pictures:
     _known(table, PICTURES, "pictures: ")
     if "kind" not in table:
         raise InputError("pictures: kind is missing; own, others, folder or renderer")

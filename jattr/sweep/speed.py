@@ -15,7 +15,7 @@ import numpy as np
 from jattr.generators.base import Generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.evaluate import forward_cost, make_pictures
+from jattr.inversion.evaluate import forward_cost, make_images
 from jattr.inversion.invert import invert
 from jattr.inversion.problem import Prior, target_of
 from jattr.inversion.scheduler import Status
@@ -43,7 +43,7 @@ class StepSpeed:
 
 @dataclass(frozen=True)
 class SearchSpeed:
-    """Own pictures of one generator, searched to the rounding floor."""
+    """Own images of one generator, searched to the rounding floor."""
 
     generator: str
     pictures: int
@@ -72,7 +72,7 @@ def step_speeds(generators: Sequence[Generator], lanes: Sequence[int] = LANES) -
 
 
 def search_speeds(generators: Sequence[Generator], count: int = PICTURES) -> list[SearchSpeed]:
-    """Return how long the default search takes for own pictures, the second time it is run."""
+    """Return how long the default search takes for own images, the second time it is run."""
     found = []
     for gen in generators:
         pixels, _ = _own(gen, count)
@@ -123,4 +123,4 @@ def _own(gen: Generator, count: int) -> tuple[np.ndarray, np.ndarray | None]:
     keys = jax.random.split(jax.random.key(5))
     z = np.asarray(gen.sample_latent(keys[0], count))
     label = np.asarray(jax.random.randint(keys[1], (count,), 0, gen.num_classes)) if gen.num_classes else None
-    return to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round"), label
+    return to_byte(make_images(gen, z, label), rule=gen.rounding or "round"), label

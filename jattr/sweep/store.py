@@ -28,15 +28,15 @@ CELL = (
     "candidate", "setting", "modelled", "seed", "status", "error", "timing_seconds",
 )  # fmt: skip
 RESTART = ("cell", "picture", "restart", "best", "final", "steps", "status", "evaluations", "label")
-PICTURE = ("cell", "picture", "residual", "restart", "certified", "bit_exact", "identical", "excess", "p_value")
+IMAGE = ("cell", "picture", "residual", "restart", "certified", "bit_exact", "identical", "excess", "p_value")
 TABLES = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE cells ({", ".join(CELL)}, PRIMARY KEY (number), UNIQUE (key));
 CREATE TABLE restarts ({", ".join(RESTART)}, PRIMARY KEY (cell, picture, restart)) WITHOUT ROWID;
-CREATE TABLE pictures ({", ".join(PICTURE)}, PRIMARY KEY (cell, picture)) WITHOUT ROWID;
+CREATE TABLE pictures ({", ".join(IMAGE)}, PRIMARY KEY (cell, picture)) WITHOUT ROWID;
 CREATE TABLE arrays (cell, name, dtype, shape, data BLOB, PRIMARY KEY (cell, name));
 """
-PLACES = {"restarts": ", ".join("?" * len(RESTART)), "pictures": ", ".join("?" * len(PICTURE))}
+PLACES = {"restarts": ", ".join("?" * len(RESTART)), "pictures": ", ".join("?" * len(IMAGE))}
 
 
 class Table(NamedTuple):
@@ -107,8 +107,8 @@ class Store:
             return int(db.execute("DELETE FROM cells WHERE status = ?", (FAILED,)).rowcount)
 
     def table(self, name: str) -> Table:
-        """Return the whole table `cells`, `restarts` or `pictures`, ordered by its key."""
-        columns = {"cells": CELL, "restarts": RESTART, "pictures": PICTURE}[name]
+        """Return the whole table `cells`, `restarts` or `images`, ordered by its key."""
+        columns = {"cells": CELL, "restarts": RESTART, "pictures": IMAGE}[name]
         order = {"cells": "number", "restarts": "cell, picture, restart", "pictures": "cell, picture"}[name]
         with _reading(self.folder):
             return Table(columns, self._db.execute(f"SELECT * FROM {name} ORDER BY {order}").fetchall())

@@ -86,7 +86,7 @@ def _paper(candidates: tuple[str, ...], quick: bool) -> Spec:
 
 
 def paper_spec(candidates: Sequence[str], *, count: int, distance: str | None = None) -> Spec:
-    """Return the paper's recipe beside the default search, on the same pictures.
+    """Return the paper's recipe beside the default search, on the same images.
 
     3 restarts of 500 steps of Adam (b1 = 0, b2 = 0.99, rate 0.1) from the prior, argmin over the candidates: Zhang et
     al., arXiv 2008.09194, section 5. Its distance is the mean squared difference of Inception features (Mixed_7a);
@@ -94,7 +94,7 @@ def paper_spec(candidates: Sequence[str], *, count: int, distance: str | None = 
 
     Args:
       candidates: folders or bundled names.
-      count: pictures of each.
+      count: images of each.
       distance: of the recipe, as `load_distance` reads it; None: pixels.
     """
     recipe = InvertConfig(
@@ -125,7 +125,7 @@ def make_suite(name: str, *, quick: bool = False, candidates: Sequence[str] = ()
 
     Args:
       name: a key of SUITES.
-      quick: few pictures, and two cheap candidates unless others are given.
+      quick: few images, and two cheap candidates unless others are given.
       candidates: folders or bundled names; none: the suite's own.
 
     >>> make_suite("restarts", quick=True).candidates

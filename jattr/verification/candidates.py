@@ -78,7 +78,7 @@ def _record_differences(stated: Mapping[str, Any], gen: Generator, names: set[st
 
 
 def reproducible(candidate: Mapping[str, Any]) -> bool:
-    """Return whether a candidate's record says all that its pictures depend on: not where noise was searched for."""
+    """Return whether a candidate's record says all that its images depend on: not where noise was searched for."""
     return (candidate.get("settings") or {}).get("noise", "const") in NOISE
 
 

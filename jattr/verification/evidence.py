@@ -1,4 +1,4 @@
-"""`jattr verify`: the evidence of one picture under one candidate, computed again from the latent."""
+"""`jattr verify`: the evidence of one image under one candidate, computed again from the latent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from jattr.errors import InputError
 from jattr.generators.settings import Settings
-from jattr.images import Picture
+from jattr.images import LoadedImage
 from jattr.verification.candidates import reproducible
 from jattr.verification.report import Report, holding
 from jattr.verification.result_folder import LATENTS, SavedResult
@@ -21,7 +21,7 @@ from jattr.verification.result_folder import LATENTS, SavedResult
 if TYPE_CHECKING:
     from jattr.decision.certificate import Certificate
     from jattr.generators.base import Generator
-    from jattr.inversion.observation.base import Accused
+    from jattr.inversion.observation.base import Observation
 
 if TYPE_CHECKING:
     from jattr.decision.certificate import Certificate
@@ -132,17 +132,17 @@ def certificate_text(found: Certificate) -> str:
 
 
 MARGIN = 1e-6  # of the margin: a quotient of two stated numbers
-CALIBRATED = "verdicts of pictures without a certificate that a calibration gave"
-OTHER_THRESHOLDS = "verdicts of pictures without a certificate: their thresholds are not this version's"
+CALIBRATED = "verdicts of images without a certificate that a calibration gave"
+OTHER_THRESHOLDS = "verdicts of images without a certificate: their thresholds are not this version's"
 
 
-def verify_verdict(data: Mapping[str, Any], row: Mapping[str, Any], picture: Picture | None, report: Report) -> None:
-    """Decide on a picture anew and compare: the kind, the names in their order, certificate, class and margin.
+def verify_verdict(data: Mapping[str, Any], row: Mapping[str, Any], image: LoadedImage | None, report: Report) -> None:
+    """Decide on an image anew and compare: the kind, the names in their order, certificate, class and margin.
 
     Args:
       data: the result.
-      row: the picture's.
-      picture: None if it is not at hand.
+      row: the image's.
+      image: None if it is not at hand.
       report: where differences are put.
     """
     from jattr.attribution.result_json import finite, proven_first
@@ -156,8 +156,8 @@ def verify_verdict(data: Mapping[str, Any], row: Mapping[str, Any], picture: Pic
     elif (decided.kind, names) != (row["verdict"], row["candidates"]) and not _withheld(decided.kind, row):
         stated = _verdict_text(row["verdict"], row["candidates"])
         lines.append(f"result.json states {stated}, its evidence gives {_verdict_text(decided.kind, names)}")
-    elif decided.kind == row["verdict"] == "none" and _doubtful(data, row, picture):
-        lines.append("result.json states none of the candidates, which the picture's file does not allow")
+    elif decided.kind == row["verdict"] == "none" and _uncertain(data, row, image):
+        lines.append("result.json states none of the candidates, which the image's file does not allow")
     margin = finite(decided.margin)
     if (margin is None) != (row["margin"] is None) or abs((margin or 0) - (row["margin"] or 0)) > MARGIN * (
         margin or 0
@@ -179,14 +179,14 @@ def _contradictions(row: Mapping[str, Any]) -> list[str]:
     if row["label"] != label:
         lines.append(f"the class is {label}, result.json states {row['label']}")
     if certificate is not None and certificate.get("alteration", "") != (row.get("alteration") or ""):
-        lines.append("the certificate's alteration is not the picture's")
+        lines.append("the certificate's alteration is not the image's")
     return lines
 
 
 def _evidence(
     data: Mapping[str, Any], row: Mapping[str, Any], proofs: Mapping[str, Certificate | None]
 ) -> list[Evidence]:
-    """Return what is stated of a picture under every candidate."""
+    """Return what is stated of an image under every candidate."""
     from jattr.decision.verdict import Evidence
 
     found = []
@@ -248,12 +248,12 @@ def _withheld(kind: str, row: Mapping[str, Any]) -> bool:
     return kind != "failed" and not holding(row) and row["verdict"] == "undecided" and not row["candidates"]
 
 
-def _doubtful(data: Mapping[str, Any], row: Mapping[str, Any], picture: Picture | None) -> bool:
-    """Return whether a picture's file forbids "none", as far as that can be told without its alteration."""
-    from jattr.attribution.caveats import doubt_of
+def _uncertain(data: Mapping[str, Any], row: Mapping[str, Any], image: LoadedImage | None) -> bool:
+    """Return whether an image's file forbids "none", as far as that can be told without its alteration."""
+    from jattr.attribution.caveats import caveat_of
 
     shapes = [tuple(candidate["image_shape"]) for candidate in data["candidates"]]
-    return picture is not None and not row.get("alteration") and bool(doubt_of(picture, None, shapes).text)
+    return image is not None and not row.get("alteration") and bool(caveat_of(image, None, shapes).text)
 
 
 def _verdict_text(kind: str, names: list[str]) -> str:
@@ -263,8 +263,8 @@ def _verdict_text(kind: str, names: list[str]) -> str:
 PROVES_NOTHING = "a certificate is stated where a latent proves nothing"
 
 
-class Evidence(NamedTuple):
-    """What a latent, the picture and the candidate give."""
+class RecomputedEvidence(NamedTuple):
+    """What a latent, the image and the candidate give."""
 
     certificate: Certificate | None  # None: none is stated, and the latent is not near enough for one
     proves: bool  # whether one can prove anything here
@@ -274,7 +274,7 @@ class Evidence(NamedTuple):
 
 
 def verify_evidence(
-    saved: SavedResult, number: int, column: int, gen: Generator, picture: Picture, report: Report
+    saved: SavedResult, number: int, column: int, gen: Generator, image: LoadedImage, report: Report
 ) -> None:
     """Compute the evidence of a latent again and compare it with what is stated."""
     row, candidate = saved.data["pictures"][number], saved.data["candidates"][column]
@@ -285,7 +285,7 @@ def verify_evidence(
         return
     try:
         problem = _unusable(gen, z, label) if reproducible(candidate) else PROVES_NOTHING
-        found = None if problem else _again(saved, number, name, gen, picture, z, label)
+        found = None if problem else _again(saved, number, name, gen, image, z, label)
     except InputError as error:
         found, problem = None, str(error)
     lines = [problem] if found is None else _differences(row, name, gen, found)
@@ -294,59 +294,59 @@ def verify_evidence(
     if found is not None and found.certificate is not None and stated is not None and stated["holds"]:
         proof = found.certificate
         report.checked.append(
-            {"file": picture.path, "candidate": name, "text": certificate_text(proof), **proof.to_dict()}
+            {"file": image.path, "candidate": name, "text": certificate_text(proof), **proof.to_dict()}
         )
 
 
 def _again(
-    saved: SavedResult, number: int, name: str, gen: Generator, picture: Picture, z: np.ndarray, label: int
-) -> Evidence:
+    saved: SavedResult, number: int, name: str, gen: Generator, image: LoadedImage, z: np.ndarray, label: int
+) -> RecomputedEvidence:
     """Return the evidence, computed again: a certificate where one is stated or the latent is near enough for one.
 
     Raises:
-      InputError: the picture does not fit the candidate, or cannot have been altered as is stated.
+      InputError: the image does not fit the candidate, or cannot have been altered as is stated.
     """
     from jattr.decision.certificate import certify
     from jattr.inversion.config import InvertConfig
-    from jattr.inversion.observation.base import Accused
-    from jattr.inversion.observation.make import make_accused
+    from jattr.inversion.observation.base import Observation
+    from jattr.inversion.observation.make import make_observation
 
     row, settings = saved.data["pictures"][number], saved.data["settings"]
     stated = row["certificates"][name]
     if row.get("alteration"):
-        return _altered_again(row["alteration"], stated, gen, picture, z, label)
-    pixels = picture.fit(gen.image_shape, resize=settings["resize"]).pixels
-    plain = Accused(gen, pixels[None])
+        return _altered_again(row["alteration"], stated, gen, image, z, label)
+    pixels = image.fit(gen.image_shape, resize=settings["resize"]).pixels
+    plain = Observation(gen, pixels[None])
     residual = _residual(plain, z, label)
     wanted = stated is not None or (gen.proves and residual < plain.near)
     rule = gen.rounding if stated is None else stated["rounding"]
     proof = certify(gen, z, pixels, label=label, rounding=rule) if wanted else None
     distance = settings["inversion"].get("distance")
     if distance is None:
-        return Evidence(proof, gen.proves, residual, plain.noise)
+        return RecomputedEvidence(proof, gen.proves, residual, plain.noise)
     try:
-        accused = make_accused(gen, pixels[None], InvertConfig(distance=distance))
+        observation = make_observation(gen, pixels[None], InvertConfig(distance=distance))
     except InputError as error:  # the certificate speaks of pixels
-        return Evidence(proof, gen.proves, None, None, f"the residuals by {distance!r}: {error}")
-    return Evidence(proof, gen.proves, _residual(accused, z, label), accused.noise)
+        return RecomputedEvidence(proof, gen.proves, None, None, f"the residuals by {distance!r}: {error}")
+    return RecomputedEvidence(proof, gen.proves, _residual(observation, z, label), observation.noise)
 
 
 def _altered_again(
-    alteration: str, stated: Mapping[str, Any] | None, gen: Generator, picture: Picture, z: np.ndarray, label: int
-) -> Evidence:
-    """Return the evidence of a picture that was altered as is stated."""
-    from jattr.attribution.alteration_search import stated_picture
+    alteration: str, stated: Mapping[str, Any] | None, gen: Generator, image: LoadedImage, z: np.ndarray, label: int
+) -> RecomputedEvidence:
+    """Return the evidence of an image that was altered as is stated."""
+    from jattr.attribution.alteration_search import stated_image
     from jattr.decision.certificate import certify_altered
-    from jattr.inversion.observation.altered import make_altered
+    from jattr.inversion.observation.altered import make_altered_observation
 
-    altered = make_altered(gen, stated_picture(alteration, picture, gen))
+    altered = make_altered_observation(gen, stated_image(alteration, image, gen))
     residual, proves = _residual(altered, z, label), gen.proves and altered.provable
     wanted = stated is not None or (proves and residual < altered.near)
     proof = certify_altered(altered, 0, z, label) if wanted else None
-    return Evidence(proof, proves, residual, altered.noise)
+    return RecomputedEvidence(proof, proves, residual, altered.noise)
 
 
-def _differences(row: Mapping[str, Any], name: str, gen: Generator, found: Evidence) -> list[str]:
+def _differences(row: Mapping[str, Any], name: str, gen: Generator, found: RecomputedEvidence) -> list[str]:
     """Return one line for each statement that the evidence contradicts."""
     from jattr.attribution.result_json import support_record
 
@@ -370,18 +370,18 @@ def _differences(row: Mapping[str, Any], name: str, gen: Generator, found: Evide
 
 
 def _unusable(gen: Generator, z: np.ndarray, label: int) -> str:
-    """Return why no picture can be made of a latent, or nothing."""
+    """Return why no image can be made of a latent, or nothing."""
     if z.shape != gen.latent_shape:
         return f"the latent has shape {list(z.shape)}, the generator takes {list(gen.latent_shape)}"
     if not np.isfinite(z).all():
-        return "no picture can be made of numbers that are not finite"
+        return "no image can be made of numbers that are not finite"
     if (label < 0) != (gen.num_classes == 0) or not -1 <= label < max(1, gen.num_classes):
         return f"the class is {label} but the generator has {gen.num_classes} classes"
     return ""
 
 
-def _residual(accused: Accused, z: np.ndarray, label: int) -> float:
+def _residual(observation: Observation, z: np.ndarray, label: int) -> float:
     """Return the residual as `attribute` defines it; a large number where it is not finite."""
-    labels = np.array([label], np.int32) if accused.gen.num_classes else None
-    value = float(accused.residuals(z[None], labels)[0])
+    labels = np.array([label], np.int32) if observation.gen.num_classes else None
+    value = float(observation.residuals(z[None], labels)[0])
     return value if math.isfinite(value) else 1e30

@@ -21,7 +21,7 @@ class Report:
 
     checked: list[dict[str, Any]] = field(default_factory=list)  # certificates that were carried out again
     stated: int = 0  # certificates that are stated to hold
-    pictures: int = 0  # with a stated certificate
+    images: int = 0  # with a stated certificate
     differences: list[str] = field(default_factory=list)  # one line each
     unchecked: list[str] = field(default_factory=list)  # what could not be carried out again, and why
 

@@ -29,9 +29,9 @@ class SavedResult:
     """A result folder, read and checked."""
 
     data: dict[str, Any]  # result.json
-    z: tuple[np.ndarray, ...]  # by candidate, [pictures, *latent_shape] float32
-    label: np.ndarray  # [pictures, candidates] int32, -1: none
-    found: np.ndarray  # [pictures, candidates] bool: whether there is a latent
+    z: tuple[np.ndarray, ...]  # by candidate, [images, *latent_shape] float32
+    label: np.ndarray  # [images, candidates] int32, -1: none
+    found: np.ndarray  # [images, candidates] bool: whether there is a latent
     digests: tuple[str, ...]  # of the candidates, as latents.npz states them
     latents_sha256: str  # of latents.npz as it is now
 
@@ -66,9 +66,9 @@ def write_latents(
 
     Args:
       path: the file.
-      z: by candidate, [pictures, *latent_shape]; zeros where nothing was found.
-      label: [pictures, candidates], -1: none.
-      found: [pictures, candidates] bool.
+      z: by candidate, [images, *latent_shape]; zeros where nothing was found.
+      label: [images, candidates], -1: none.
+      found: [images, candidates] bool.
       digests: of the candidates.
       space: of the latents.
       settings: of the candidates, see `settings_text`; none: they have none.
@@ -149,11 +149,11 @@ def _read_latents(path: Path) -> dict[str, np.ndarray]:
 
 
 def _latents_of(arrays: dict[str, np.ndarray], number: int, data: dict[str, Any]) -> np.ndarray:
-    pictures, candidates = len(data["pictures"]), len(data["candidates"])
+    images, candidates = len(data["pictures"]), len(data["candidates"])
     shape = tuple(data["candidates"][number]["latent_shape"])
     if "z" in arrays:
-        return _array(arrays, "z", (pictures, candidates, *shape), np.dtype(np.float32))[:, number]
-    return _array(arrays, f"z_{number}", (pictures, *shape), np.dtype(np.float32))
+        return _array(arrays, "z", (images, candidates, *shape), np.dtype(np.float32))[:, number]
+    return _array(arrays, f"z_{number}", (images, *shape), np.dtype(np.float32))
 
 
 def _array(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

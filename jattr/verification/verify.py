@@ -1,4 +1,4 @@
-"""What `jattr verify` checks: a saved result against the candidates, the pictures and a new run of every test."""
+"""What `jattr verify` checks: a saved result against the candidates, the images and a new run of every test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jattr.errors import InputError
-from jattr.images import load_picture
+from jattr.images import load_image
 from jattr.verification.candidates import load_candidates
 from jattr.verification.evidence import latent_differences, verify_evidence, verify_verdict
 from jattr.verification.report import NOT_CHECKED, Report, holding
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from jattr.generators.base import Generator
 
 
-def verify_result(saved: SavedResult, paths: Sequence[str], pictures: Sequence[str] | None) -> Report:
+def verify_result(saved: SavedResult, paths: Sequence[str], images: Sequence[str] | None) -> Report:
     """Return what was checked and what differs.
 
     Args:
       saved: the result.
       paths: of the candidates, any order; those that certificates name must be among them.
-      pictures: files to look for the pictures in, by SHA-256; None: the paths that the result states.
+      images: files to look for the images in, by SHA-256; None: the paths that the result states.
 
     Raises:
       InputError: a file cannot be read, or a candidate that is needed was not given.
@@ -31,7 +31,7 @@ def verify_result(saved: SavedResult, paths: Sequence[str], pictures: Sequence[s
     report = Report()
     _check_latents(saved, report)
     generators = load_candidates(saved, paths, report)
-    files = None if pictures is None else {file_sha256(path): path for path in pictures}
+    files = None if images is None else {file_sha256(path): path for path in images}
     for number in range(len(saved.data["pictures"])):
         _verify_row(saved, number, generators, files, report)
     if len(report.checked) < report.stated:
@@ -55,35 +55,33 @@ def _verify_row(
     files: Mapping[str, str] | None,
     report: Report,
 ) -> None:
-    """Check one picture: its file, every candidate's latent and evidence, the verdict."""
+    """Check one image: its file, every candidate's latent and evidence, the verdict."""
     row, candidates = saved.data["pictures"][number], saved.data["candidates"]
     proven, searched = len(holding(row)), bool(saved.found[number].any())
-    report.stated, report.pictures = report.stated + proven, report.pictures + bool(proven)
-    path = _find_picture(row, files, searched, report)
-    picture = load_picture(path) if path is not None and searched else None
+    report.stated, report.images = report.stated + proven, report.images + bool(proven)
+    path = _find_image(row, files, searched, report)
+    image = load_image(path) if path is not None and searched else None
     for column, candidate in enumerate(candidates):
         name = candidate["name"]
         lines = latent_differences(saved, number, column)
         report.differences += [f"{row['file']!r}, candidate {name!r}: {line}" for line in lines]
-        if picture is not None and name in generators and saved.found[number, column]:
-            verify_evidence(saved, number, column, generators[name], picture, report)
-    verify_verdict(saved.data, row, picture, report)
+        if image is not None and name in generators and saved.found[number, column]:
+            verify_evidence(saved, number, column, generators[name], image, report)
+    verify_verdict(saved.data, row, image, report)
 
 
-def _find_picture(
-    row: Mapping[str, Any], files: Mapping[str, str] | None, searched: bool, report: Report
-) -> str | None:
-    """Return where the picture is; one that differs is reported, and one that a certificate needs and is missing."""
+def _find_image(row: Mapping[str, Any], files: Mapping[str, str] | None, searched: bool, report: Report) -> str | None:
+    """Return where the image is; one that differs is reported, and one that a certificate needs and is missing."""
     name, sha256, needed = row["file"], row["sha256"], bool(holding(row))
     if sha256 is None:
         if needed or searched:
-            report.differences.append(f"{name!r}: no SHA-256 is stated, so nothing says which picture this is about")
+            report.differences.append(f"{name!r}: no SHA-256 is stated, so nothing says which image this is about")
         return None
     if files is not None:
         if needed and sha256 not in files:
-            report.differences.append(f"{name!r}: none of the given pictures has its SHA-256")
+            report.differences.append(f"{name!r}: none of the given images has its SHA-256")
         elif searched and sha256 not in files:
-            report.unchecked.append(f"the residuals of {name!r}, which is not among the given pictures")
+            report.unchecked.append(f"the residuals of {name!r}, which is not among the given images")
         return files.get(sha256)
     if not needed and not Path(name).is_file():
         report.unchecked += [f"the residuals of {name!r}, which is not there"] if searched else []
@@ -91,8 +89,8 @@ def _find_picture(
     try:
         now = file_sha256(name)
     except InputError as error:
-        raise InputError(f"{error}; give the pictures with --pictures") from error
+        raise InputError(f"{error}; give the images with --images") from error
     if now != sha256:
-        report.differences.append(f"{name!r}: the picture was changed, its SHA-256 differs")
+        report.differences.append(f"{name!r}: the image was changed, its SHA-256 differs")
         return None
     return str(name)

@@ -1,4 +1,4 @@
-"""Procedural faces: what the bundled generators learnt from, and real pictures that no generator made.
+"""Procedural faces: what the bundled generators learnt from, and real images that no generator made.
 
 A face is a flat vector of independent uniform numbers, `TRAITS` of them; drawing is a pure function of it. Shapes are
 signed distances, blended over each other with edges one pixel wide. Nothing of any photograph is in them.
@@ -23,7 +23,7 @@ Point: TypeAlias = tuple[jax.Array | float, jax.Array | float]
 
 
 class Face(NamedTuple):
-    """Everything that is drawn, each uniform in [0, 1]; lengths are in half-widths of the picture."""
+    """Everything that is drawn, each uniform in [0, 1]; lengths are in half-widths of the image."""
 
     shift_x: jax.Array
     shift_y: jax.Array
@@ -85,18 +85,18 @@ def render_faces(key: jax.Array, n: int, *, size: int = SIZE) -> np.ndarray:
 
 
 def draw_face(traits: jax.Array, *, size: int = SIZE) -> jax.Array:
-    """Return the picture [size, size, 3] float32 in [-1, 1] of traits [TRAITS], each in [0, 1]."""
+    """Return the image [size, size, 3] float32 in [-1, 1] of traits [TRAITS], each in [0, 1]."""
     face = Face(*traits)
     axis = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (2.0 / size) - 1.0
     y, x = jnp.meshgrid(axis, axis, indexing="ij")
     blur = 2.0 / size
-    picture = _wall(face, x, y)
+    image = _wall(face, x, y)
     x, y = _placed(face, x, y)
-    picture = _body(face, picture, x, y, blur)
-    picture = _head(face, picture, x, y, blur)
-    picture = _features(face, picture, x, y, blur)
-    picture = _fringe(face, picture, x, y, blur)
-    return 2.0 * jnp.clip(picture, 0.0, 1.0) - 1.0
+    image = _body(face, image, x, y, blur)
+    image = _head(face, image, x, y, blur)
+    image = _features(face, image, x, y, blur)
+    image = _fringe(face, image, x, y, blur)
+    return 2.0 * jnp.clip(image, 0.0, 1.0) - 1.0
 
 
 @functools.lru_cache(maxsize=8)
@@ -124,95 +124,95 @@ def _placed(face: Face, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Arra
     return (x * jnp.cos(angle) + y * jnp.sin(angle)) / scale, (y * jnp.cos(angle) - x * jnp.sin(angle)) / scale
 
 
-def _body(face: Face, picture: jax.Array, x: jax.Array, y: jax.Array, blur: float) -> jax.Array:
+def _body(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: float) -> jax.Array:
     """Draw the hair behind the head, shoulders and neck."""
     volume = _between(0.04, 0.2, face.hair_volume)
     length = _between(0.1, 1.1, face.hair_length)
     width = _head_width(face) + volume
     crown = _ellipse(x, y + 0.14, width, _head_height(face) + volume - 0.06)
     fall = _box(x, y - length / 2, width * 0.98, length / 2 + 0.02)
-    picture = _over(picture, _hair(face) * 0.78, jnp.minimum(crown, fall), blur)
+    image = _over(image, _hair(face) * 0.78, jnp.minimum(crown, fall), blur)
     shirt = _between(0.2, 0.85, face.shirt_tone) * _hue(face.shirt_hue, 0.75)
-    picture = _over(picture, shirt, _ellipse(x, y - 1.25, 0.86, 0.5), blur)
-    return _over(picture, _skin(face) * 0.82, _box(x, y - 0.72, 0.22, 0.2), blur)
+    image = _over(image, shirt, _ellipse(x, y - 1.25, 0.86, 0.5), blur)
+    return _over(image, _skin(face) * 0.82, _box(x, y - 0.72, 0.22, 0.2), blur)
 
 
-def _head(face: Face, picture: jax.Array, x: jax.Array, y: jax.Array, blur: float) -> jax.Array:
+def _head(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: float) -> jax.Array:
     """Draw ears and head, lit from one side."""
     width, height = _head_width(face), _head_height(face)
     skin = _skin(face)
     for side in (-1.0, 1.0):
-        picture = _over(picture, skin * 0.86, _ellipse(x - side * width, y - 0.02, 0.09, 0.15), blur)
+        image = _over(image, skin * 0.86, _ellipse(x - side * width, y - 0.02, 0.09, 0.15), blur)
     chin = 1.0 - _between(0.0, 0.32, face.jaw) * jnp.clip(y / height, 0.0, 1.0)
     inside = _ellipse(x / chin, y, width, height)
     light = _between(-0.9, 0.9, face.light_x) * x / width + _between(-0.9, 0.3, face.light_y) * y / height
     shade = 1.0 + _between(0.06, 0.26, face.light) * light
     round_off = 1.0 - 0.16 * jnp.clip((x / width) ** 2 + (y / height) ** 2, 0.0, 1.0) ** 2
-    picture = _over(picture, skin * (shade * round_off)[..., None], inside, blur)
+    image = _over(image, skin * (shade * round_off)[..., None], inside, blur)
     shadow = _hair(face) * 0.6 + skin * 0.3
     stubble = jnp.clip(1.6 * face.beard - 0.75, 0.0, 0.85)
     area = jnp.maximum(inside + 0.02, _between(0.18, 0.3, face.mouth_height) - y + 0.25 * (x / width) ** 2)
-    return _over(picture, shadow, area, 3.0 * blur, stubble)
+    return _over(image, shadow, area, 3.0 * blur, stubble)
 
 
-def _features(face: Face, picture: jax.Array, x: jax.Array, y: jax.Array, blur: float) -> jax.Array:
+def _features(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: float) -> jax.Array:
     """Draw cheeks, nose, mouth, eyes and brows."""
     skin = _skin(face)
     apart = _between(0.19, 0.27, face.eye_distance)
     level = _between(-0.16, -0.04, face.eye_height)
     for side in (-1.0, 1.0):
         cheek = _ellipse(x - side * 0.3, y - 0.17, 0.13, 0.1)
-        picture = _over(picture, skin * jnp.array([1.02, 0.78, 0.76]), cheek, 4.0 * blur, 0.65 * face.blush)
+        image = _over(image, skin * jnp.array([1.02, 0.78, 0.76]), cheek, 4.0 * blur, 0.65 * face.blush)
     tip = level + _between(0.26, 0.36, face.nose_length)
     wide = _between(0.05, 0.11, face.nose_width)
     lit = jnp.sign(face.light_x - 0.5)
     bridge = _segment(x, y, (lit * -0.03, level + 0.08), (lit * -0.05, tip), 0.02)
-    picture = _over(picture, skin * 0.8, bridge, 1.5 * blur, 0.7)
-    picture = _over(picture, skin * 0.66, _ellipse(x, y - tip, wide, 0.035), blur, 0.85)
-    picture = _mouth(face, picture, x, y, blur, tip)
+    image = _over(image, skin * 0.8, bridge, 1.5 * blur, 0.7)
+    image = _over(image, skin * 0.66, _ellipse(x, y - tip, wide, 0.035), blur, 0.85)
+    image = _mouth(face, image, x, y, blur, tip)
     rise = _between(-0.07, 0.07, face.brow_tilt)
     top = level - _between(0.13, 0.2, face.brow_height)
     for side in (-1.0, 1.0):
-        picture = _eye(face, picture, x - side * apart, y - level, blur)
+        image = _eye(face, image, x - side * apart, y - level, blur)
         ends = (side * (apart - 0.11), top + rise), (side * (apart + 0.13), top - rise + 0.02)
         brow = _segment(x, y, *ends, _between(0.012, 0.04, face.brow_weight))
-        picture = _over(picture, _hair(face) * 0.75, brow, blur, 0.9)
-    return picture
+        image = _over(image, _hair(face) * 0.75, brow, blur, 0.9)
+    return image
 
 
-def _eye(face: Face, picture: jax.Array, x: jax.Array, y: jax.Array, blur: float) -> jax.Array:
+def _eye(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: float) -> jax.Array:
     wide = _between(0.1, 0.14, face.eye_size)
     high = wide * _between(0.42, 0.85, face.eye_open)
     white = _ellipse(x, y, wide, high)
-    picture = _over(picture, _skin(face) * 0.62, _ellipse(x, y + 0.02, wide * 1.12, high * 1.1), blur, 0.7)
-    picture = _over(picture, jnp.array([0.95, 0.95, 0.93]), white, blur)
+    image = _over(image, _skin(face) * 0.62, _ellipse(x, y + 0.02, wide * 1.12, high * 1.1), blur, 0.7)
+    image = _over(image, jnp.array([0.95, 0.95, 0.93]), white, blur)
     gaze_x, gaze_y = x - _between(-0.035, 0.035, face.gaze_x), y - _between(-0.015, 0.02, face.gaze_y)
     iris = jnp.maximum(_ellipse(gaze_x, gaze_y, 0.068, 0.068), white)
-    picture = _over(picture, _palette(IRISES, face.iris_colour), iris, blur)
+    image = _over(image, _palette(IRISES, face.iris_colour), iris, blur)
     pupil = jnp.maximum(_ellipse(gaze_x, gaze_y, 0.028, 0.028), white)
-    return _over(picture, jnp.full(3, 0.04), pupil, blur)
+    return _over(image, jnp.full(3, 0.04), pupil, blur)
 
 
-def _mouth(face: Face, picture: jax.Array, x: jax.Array, y: jax.Array, blur: float, nose: jax.Array) -> jax.Array:
+def _mouth(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: float, nose: jax.Array) -> jax.Array:
     level = nose + _between(0.13, 0.2, face.mouth_height)
     wide = _between(0.13, 0.23, face.mouth_width)
     bend = _between(-0.05, 0.12, face.smile)
     curved = y - level - bend * (1.0 - (x / wide) ** 2) + bend / 2
     high = _between(0.025, 0.05, face.lip_colour) + 0.06 * jnp.clip(2.0 * face.mouth_open - 1.0, 0.0, 1.0)
     lips = _skin(face) * jnp.stack([0.95, _between(0.45, 0.72, face.lip_colour), _between(0.5, 0.72, face.lip_colour)])
-    picture = _over(picture, lips, _ellipse(x, curved, wide, high), blur)
+    image = _over(image, lips, _ellipse(x, curved, wide, high), blur)
     gap = 0.006 + 0.05 * jnp.clip(2.0 * face.mouth_open - 1.0, 0.0, 1.0)
-    return _over(picture, jnp.array([0.28, 0.08, 0.08]), _ellipse(x, curved, wide * 0.86, gap), blur, 0.85)
+    return _over(image, jnp.array([0.28, 0.08, 0.08]), _ellipse(x, curved, wide * 0.86, gap), blur, 0.85)
 
 
-def _fringe(face: Face, picture: jax.Array, x: jax.Array, y: jax.Array, blur: float) -> jax.Array:
+def _fringe(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: float) -> jax.Array:
     """Draw the hair over the forehead."""
     volume = _between(0.04, 0.2, face.hair_volume)
     cap = _ellipse(x, y + 0.14, _head_width(face) + volume * 0.7, _head_height(face) + volume - 0.1)
     parting = _between(-0.35, 0.35, face.parting)
     line = _between(-0.58, -0.3, face.hairline) + _between(-0.15, 0.5, face.fringe) * jnp.square(x - parting)
     gloss = 1.0 + 0.25 * jnp.exp(-40.0 * jnp.square(y + 0.62 + 0.3 * jnp.square(x)))
-    return _over(picture, _hair(face) * gloss[..., None], jnp.maximum(cap, y - line), blur)
+    return _over(image, _hair(face) * gloss[..., None], jnp.maximum(cap, y - line), blur)
 
 
 def _head_width(face: Face) -> jax.Array:
@@ -269,8 +269,8 @@ def _segment(x: jax.Array, y: jax.Array, start: Point, end: Point, thick: jax.Ar
 
 
 def _over(
-    picture: jax.Array, colour: jax.Array, distance: jax.Array, blur: float, opacity: jax.Array | float = 1.0
+    image: jax.Array, colour: jax.Array, distance: jax.Array, blur: float, opacity: jax.Array | float = 1.0
 ) -> jax.Array:
-    """Return the picture with a colour over it where the distance is negative, its edge `blur` wide."""
+    """Return the image with a colour over it where the distance is negative, its edge `blur` wide."""
     cover = (opacity * jnp.clip(0.5 - distance / blur, 0.0, 1.0))[..., None]
-    return picture + cover * (colour - picture)
+    return image + cover * (colour - image)

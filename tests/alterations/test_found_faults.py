@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
-from toys import make_toy, own_pictures
+from toys import make_toy, own_images
 
-from jattr.alterations import AlteredPictures, Chain, Jpeg, from_jpeg, parse_chain
+from jattr.alterations import AlteredImages, Chain, Jpeg, from_jpeg, parse_chain
 from jattr.alterations.pointwise import Noise
 from jattr.alterations.resample import Rescale
 from jattr.attribution.attribute import attribute
@@ -17,7 +17,7 @@ from jattr.generators.base import PRIORS, Generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import mean_squares
-from jattr.inversion.observation.altered import make_altered
+from jattr.inversion.observation.altered import make_altered_observation
 
 
 def apply_soft(state, z, *, label=None):
@@ -25,7 +25,7 @@ def apply_soft(state, z, *, label=None):
 
 
 def make_soft(side, *, size=4, seed=1, width=None):
-    """Soft colour pictures of any height `side` and width, the same if not given."""
+    """Soft colour images of any height `side` and width, the same if not given."""
     width = width or side
     w = gaussian_filter(np.random.default_rng(seed).normal(size=(size, side, width, 3)), (0, 1.5, 1.5, 0))
     state = {
@@ -47,53 +47,51 @@ def own_files(gen, text, count):
 def test_one_mean_colour_proves_nothing():
     chain = parse_chain("resize:1x1:box,resize:6x6:box")
     noise = np.random.default_rng(3).integers(0, 256, (4, 6, 6, 3)).astype(np.uint8)
-    result = attribute(AlteredPictures(chain.discrete(noise), chain), [make_toy()], config=InvertConfig(restarts=4))
+    result = attribute(AlteredImages(chain.discrete(noise), chain), [make_toy()], config=InvertConfig(restarts=4))
     assert not any(verdict.certificate and verdict.certificate.holds for verdict in result.verdicts)
 
 
 def test_equal_channels_count_once():
     gen = make_toy()
-    z, pixels = own_pictures(gen, 1)
+    z, pixels = own_images(gen, 1)
     chain = parse_chain("grey:3")
-    accused = make_altered(gen, AlteredPictures(chain.discrete(pixels), chain))
-    assert certify_altered(accused, 0, z[0]).excess <= 36 - 4
+    observation = make_altered_observation(gen, AlteredImages(chain.discrete(pixels), chain))
+    assert certify_altered(observation, 0, z[0]).excess <= 36 - 4
 
 
-def test_shifted_own_pictures_keep_their_certificate():
+def test_shifted_own_images_keep_their_certificate():
     gen = make_toy()
-    z, pixels = own_pictures(gen, 100)
+    z, pixels = own_images(gen, 100)
     chain = parse_chain("shift:4:4")
-    accused = make_altered(gen, AlteredPictures(chain.discrete(pixels), chain))
-    assert all(certify_altered(accused, i, z[i]).p_value > 1e-6 for i in range(100))
+    observation = make_altered_observation(gen, AlteredImages(chain.discrete(pixels), chain))
+    assert all(certify_altered(observation, i, z[i]).p_value > 1e-6 for i in range(100))
 
 
 def test_real_files_of_quality_100_are_no_surprise():
     """At the true latent; with the encoder's own DCT in `unquantised` the least of 16 chances was 0.18, not 2e-13."""
-    z, pictures = own_files(make_soft(64), "jpeg:100:4:4:4", 16)
-    accused = make_altered(make_soft(64), pictures)
-    assert min(accused.p_value(accused.surprise(i, -1, z[i])) for i in range(16)) > 1e-4
+    z, images = own_files(make_soft(64), "jpeg:100:4:4:4", 16)
+    observation = make_altered_observation(make_soft(64), images)
+    assert min(observation.p_value(observation.surprise(i, -1, z[i])) for i in range(16)) > 1e-4
 
 
 def test_true_latents_are_near_enough_to_be_tested():
     gen = make_soft(16)
-    z, pictures = own_files(gen, "jpeg:75:4:4:4", 64)
-    accused = make_altered(gen, pictures)
-    residual = mean_squares(accused.gen, z, None, accused.targets(range(64), ["round"] * 64))
-    assert residual.max() < accused.near
+    z, images = own_files(gen, "jpeg:75:4:4:4", 64)
+    observation = make_altered_observation(gen, images)
+    residual = mean_squares(observation.gen, z, None, observation.targets(range(64), ["round"] * 64))
+    assert residual.max() < observation.near
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_own_files_that_are_stored_turned_are_certified(orientation):
-    """They were compared with coefficients of the turned picture, and did not fit; so still under a wrong one."""
+    """They were compared with coefficients of the turned image, and did not fit; so still under a wrong one."""
     gen = make_soft(24, width=40)
-    z, pictures = own_files(gen, f"jpeg:90:4:2:0:exif{orientation}" if orientation > 1 else "jpeg:90", 2)
-    accused = make_altered(gen, pictures)
-    assert all(certify_altered(accused, i, z[i]).holds for i in range(2))
+    z, images = own_files(gen, f"jpeg:90:4:2:0:exif{orientation}" if orientation > 1 else "jpeg:90", 2)
+    observation = make_altered_observation(gen, images)
+    assert all(certify_altered(observation, i, z[i]).holds for i in range(2))
     other = 2 if orientation in (1, 3) else {2: 1, 4: 3}.get(orientation, 13 - orientation)  # of the same shape
-    wrong = AlteredPictures(
-        pictures.pixels, Chain((Jpeg(pictures.chain.jpeg.format, orientation=other),)), pictures.quantised
-    )
-    assert not any(certify_altered(make_altered(gen, wrong), i, z[i]).holds for i in range(2))
+    wrong = AlteredImages(images.pixels, Chain((Jpeg(images.chain.jpeg.format, orientation=other),)), images.quantised)
+    assert not any(certify_altered(make_altered_observation(gen, wrong), i, z[i]).holds for i in range(2))
 
 
 def test_no_files_are_refused():

@@ -9,12 +9,12 @@ from image_files import encoded
 from PIL import Image
 
 from jattr.alterations.chain import Chain, smooth_of_bytes
-from jattr.alterations.files import AlteredPictures, from_jpeg
+from jattr.alterations.files import AlteredImages, from_jpeg
 from jattr.alterations.jpeg import Jpeg, blocks_of, dct_matrix, read_jpeg, to_ycc
 from jattr.alterations.registry import parse_chain
 from jattr.errors import ImageError, InputError
 from jattr.images.jpeg import JpegFormat
-from jattr.images.reading import decode_picture
+from jattr.images.reading import decode_image
 
 SIZES = [(64, 64), (28, 28), (33, 47)]
 KINDS = ["4:4:4", "4:2:2", "4:2:0", "grey"]
@@ -22,7 +22,7 @@ KINDS = ["4:4:4", "4:2:2", "4:2:0", "grey"]
 
 @functools.lru_cache(maxsize=32)
 def photo(size, channels, count=2):
-    """Pictures with soft shapes and some grain, of all frequencies."""
+    """Images with soft shapes and some grain, of all frequencies."""
     rng = np.random.default_rng(0)
     soft = scipy.ndimage.gaussian_filter(rng.normal(size=(count, *size, channels)), (0, 2, 2, 0))
     values = 128 + 50 * soft / soft.std() + 4 * rng.normal(size=soft.shape)
@@ -34,7 +34,7 @@ def jpeg_of(kind, quality):
 
 
 def case(kind, size, quality=90):
-    """The compression, pictures, and the smooth form's coefficients of them in bytes [n, N]."""
+    """The compression, images, and the smooth form's coefficients of them in bytes [n, N]."""
     jpeg, pixels = jpeg_of(kind, quality), photo(size, 1 if kind == "grey" else 3)
     smooth = smooth_of_bytes(Chain((jpeg,)), pixels).astype(np.float64) * 127.5
     return jpeg, pixels, smooth.reshape(len(pixels), -1)
@@ -45,7 +45,7 @@ def case(kind, size, quality=90):
 def test_smooth_form_differs_by_the_roundings_of_colour(kind, size):
     """An orthonormal transform keeps a rounding's sqrt(1/12) = 0.29; that of chroma means adds up to as much: 0.41.
 
-    In 4:2:2 that one is not small against the bias of 1/4 that alternates. Grey pictures are not converted: float32.
+    In 4:2:2 that one is not small against the bias of 1/4 that alternates. Grey images are not converted: float32.
     """
     jpeg, pixels, smooth = case(kind, size)
     rounding = jpeg.unquantised(pixels) - smooth
@@ -81,22 +81,22 @@ def test_coefficients_are_those_of_the_file(kind, size, quality):
         assert (stored == expected[i])[telling].mean() >= 0.85
 
 
-def stored_file(picture, orientation, quality, kind):
-    """A file that Pillow makes of a picture turned so that its EXIF orientation shows it upright."""
+def stored_file(image, orientation, quality, kind):
+    """A file that Pillow makes of an image turned so that its EXIF orientation shows it upright."""
     tags = Image.Exif()
     tags[0x0112] = orientation
     stored = {
-        1: picture, 2: picture[:, ::-1], 3: picture[::-1, ::-1], 4: picture[::-1], 5: picture.swapaxes(0, 1),
-        6: np.rot90(picture), 7: picture[::-1, ::-1].swapaxes(0, 1), 8: np.rot90(picture, -1),
+        1: image, 2: image[:, ::-1], 3: image[::-1, ::-1], 4: image[::-1], 5: image.swapaxes(0, 1),
+        6: np.rot90(image), 7: image[::-1, ::-1].swapaxes(0, 1), 8: np.rot90(image, -1),
     }[orientation]  # fmt: skip
     return encoded(np.ascontiguousarray(stored), "JPEG", quality=quality, subsampling=kind, exif=tags)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["4:2:0", "4:2:2"])
-def test_files_that_are_stored_turned_are_upright_pictures_with_coefficients_of_the_turned_ones(kind, orientation):
+def test_files_that_are_stored_turned_are_upright_images_with_coefficients_of_the_turned_ones(kind, orientation):
     pixels = photo((33, 47), 3)
-    files = [stored_file(picture, orientation, 90, kind) for picture in pixels]
+    files = [stored_file(image, orientation, 90, kind) for image in pixels]
     found = from_jpeg(files)
     jpeg = Jpeg.of_quality(90, kind, orientation=orientation)
     assert found.chain.steps == (jpeg,)
@@ -114,7 +114,7 @@ def test_files_that_are_stored_turned_are_upright_pictures_with_coefficients_of_
 
 
 @pytest.mark.parametrize("orientation", [2, 6])
-def test_blocks_with_pixels_at_the_ends_are_those_of_the_stored_picture(orientation):
+def test_blocks_with_pixels_at_the_ends_are_those_of_the_stored_image(orientation):
     pixels = np.full((1, 24, 40, 3), 100, np.uint8)
     pixels[0, 3, 2] = 255
     jpeg = Jpeg.of_quality(90, "4:4:4", decoded=True, orientation=orientation)
@@ -182,11 +182,11 @@ def test_own_tables_have_a_name_of_their_own():
         parse_chain(jpeg.text)
 
 
-def test_files_become_altered_pictures():
+def test_files_become_altered_images():
     jpeg, pixels = Jpeg.of_quality(80), photo((33, 47), 3)
     found = from_jpeg([jpeg.encode(p) for p in pixels], parse_chain("flip"))
     assert found.chain.text == "flip:horizontal,jpeg:80:4:2:0"
-    np.testing.assert_array_equal(found.pixels, [decode_picture(jpeg.encode(p))[0] for p in pixels])
+    np.testing.assert_array_equal(found.pixels, [decode_image(jpeg.encode(p))[0] for p in pixels])
     np.testing.assert_array_equal(found.pixels, jpeg.discrete(pixels))
     np.testing.assert_array_equal(found.quantised[1], read_jpeg(jpeg.encode(pixels[1]))[0])
 
@@ -215,7 +215,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("pixels", "text", "quantised", "message"), REFUSED)
-def test_pictures_that_do_not_fit_their_chain_are_refused(pixels, text, quantised, message):
+def test_images_that_do_not_fit_their_chain_are_refused(pixels, text, quantised, message):
     with pytest.raises(ImageError, match=message) as error:
-        AlteredPictures(pixels, parse_chain(text), quantised)
+        AlteredImages(pixels, parse_chain(text), quantised)
     assert "\n" not in str(error.value)

@@ -50,7 +50,7 @@ UNFIT = [("grey", (8, 8, 1)), ("crop:9x9+0+0", (8, 20, 3)), ("crop:2x2+0+7", (8,
 
 
 def given(state, z, *, label=None):
-    """A generator whose picture is its latent."""
+    """A generator whose image is its latent."""
     return z
 
 
@@ -91,7 +91,7 @@ def test_shapes_agree(text):
 
 @pytest.mark.parametrize("text", CASES)
 def test_gradients_are_finite_also_at_the_ends(text):
-    """At random pictures, of values beyond the range too, and where every value is -1 or 1; under jit, traced once."""
+    """At random images, of values beyond the range too, and where every value is -1 or 1; under jit, traced once."""
     chain = parse_chain(text)
     state = {
         "generator": (), "shift": jnp.float32(0), "parameters": chain.parameters(SHAPE), "weight": jnp.float32(1),
@@ -151,7 +151,7 @@ def test_too_long_is_refused():
 
 
 @pytest.mark.parametrize(("text", "shape"), UNFIT)
-def test_pictures_of_another_kind_are_refused(text, shape):
+def test_images_of_another_kind_are_refused(text, shape):
     with pytest.raises(InputError) as error:
         parse_chain(text).out_shape(shape)
     assert "\n" not in str(error.value)

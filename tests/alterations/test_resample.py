@@ -24,10 +24,10 @@ def smooth_bytes(text, pixels):
 @pytest.mark.parametrize(("size", "new"), SIZES)
 def test_resize_matrices_are_pillows(name, size, new):
     """Mode "F" does not round; Pillow's weights are float64, ours float32: 1e-6 of the range, not the 1e-4 asked."""
-    picture = np.random.default_rng(1).uniform(0, 255, size).astype(np.float32)
-    theirs = np.asarray(Image.fromarray(picture).resize(new[::-1], FILTERS[name][0]))
+    image = np.random.default_rng(1).uniform(0, 255, size).astype(np.float32)
+    theirs = np.asarray(Image.fromarray(image).resize(new[::-1], FILTERS[name][0]))
     vertical, horizontal = resize_matrix(size[0], new[0], name), resize_matrix(size[1], new[1], name)
-    ours = vertical.astype(np.float64) @ picture @ horizontal.T
+    ours = vertical.astype(np.float64) @ image @ horizontal.T
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() < 255e-6
 
@@ -153,7 +153,7 @@ def test_a_chain_that_computes_is_no_copy():
     assert not parse_chain("resize:33x47").copies
 
 
-def test_grey_pictures_keep_their_channel():
+def test_grey_images_keep_their_channel():
     grey = CALM[..., :1]
     for text in ("blur:1", "resize:20x30", "flip", "brightness:1.2", "contrast:0.7"):
         assert parse_chain(text).discrete(grey).shape == smooth_bytes(text, grey).shape

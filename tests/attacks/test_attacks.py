@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import SHAPE, make_toy, own_pictures
+from toys import SHAPE, make_toy, own_images
 
 from jattr.attacks.evade import EVASIONS, EvadeConfig, evade, farthest
 from jattr.attacks.frame import FrameConfig, eps_needed, frame, nearest
@@ -15,7 +15,7 @@ from jattr.errors import ImageError, InputError
 KEY = jax.random.key(3)
 
 
-def random_pictures(count, seed=0):
+def random_images(count, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, *SHAPE)).astype(np.uint8)
 
 
@@ -34,7 +34,7 @@ def toy():
 
 @pytest.mark.parametrize("eps", [0, 1, 8])
 def test_sign_noise_moves_every_byte_by_eps_or_to_the_end_of_the_range(eps):
-    pixels = random_pictures(3)
+    pixels = random_images(3)
     made = sign_noise(pixels, eps, key=KEY)
     moved = np.abs(made.astype(int) - pixels)
     assert made.dtype == np.uint8
@@ -44,7 +44,7 @@ def test_sign_noise_moves_every_byte_by_eps_or_to_the_end_of_the_range(eps):
 
 @pytest.mark.parametrize("eps", [0, 1, 4])
 def test_pgd_raises_its_loss_and_stays_within_eps(eps):
-    pixels = random_pictures(3)
+    pixels = random_images(3)
     direction = jnp.asarray(np.random.default_rng(1).normal(size=SHAPE), jnp.float32)
     found = jax.jit(lambda x: pgd(lambda x: (x * direction).sum((1, 2, 3)), x, eps, key=KEY))(jnp.asarray(pixels))
     low, high = (np.asarray(side) for side in ball(pixels, eps))
@@ -67,7 +67,7 @@ def test_pgd_never_keeps_nan():
 
 def test_the_projection_is_what_pgd_finds():
     """The x-step in closed form against ascent on -|x' - g|^2: never worse, and within its last step of 1 byte."""
-    pixels = random_pictures(2)
+    pixels = random_images(2)
     wanted = jnp.asarray(np.random.default_rng(2).uniform(-1, 1, SHAPE), jnp.float32)
 
     def loss_fn(x):
@@ -86,7 +86,7 @@ def test_frame_of_a_linear_generator_finds_the_least_distance_to_the_ball():
     from scipy.optimize import minimize
 
     gen = make_toy(apply=apply_linear)
-    pixels = np.clip(random_pictures(1) // 2 + 64, 1, 254).astype(np.uint8)
+    pixels = np.clip(random_images(1) // 2 + 64, 1, 254).astype(np.uint8)
     found = frame(gen, pixels, 20, key=KEY, config=FrameConfig(restarts=2, steps=5, ball_steps=40, pool=64))
     low, high = (np.asarray(to_units(side)).ravel() for side in ball(pixels[0], 20))
     w, b = np.asarray(gen.state["w"], np.float64), np.asarray(gen.state["b"], np.float64)
@@ -103,7 +103,7 @@ def test_frame_of_a_linear_generator_finds_the_least_distance_to_the_ball():
 
 @pytest.mark.parametrize("eps", [0, 1, 8])
 def test_frame_stays_within_eps_and_gets_closer_with_it(toy, eps):
-    pixels = random_pictures(2)
+    pixels = random_images(2)
     config = FrameConfig(restarts=4, steps=10, ball_steps=10, pool=64)
     found, untouched = (frame(toy, pixels, e, key=KEY, config=config) for e in (eps, 0))
     assert found.pixels.dtype == np.uint8
@@ -113,15 +113,15 @@ def test_frame_stays_within_eps_and_gets_closer_with_it(toy, eps):
     assert (found.needed > 8).all()
 
 
-def test_a_picture_within_eps_of_the_range_gets_a_certificate(toy):
-    """What a certificate does not exclude: the framed picture is one of the generator's own then."""
-    z, own = own_pictures(toy, 2)
+def test_an_image_within_eps_of_the_range_gets_a_certificate(toy):
+    """What a certificate does not exclude: the framed image is one of the generator's own then."""
+    z, own = own_images(toy, 2)
     pixels = sign_noise(own, 3, key=KEY)
     found = frame(toy, pixels, 3, key=KEY, config=FrameConfig(restarts=8, steps=20, ball_steps=30, pool=64))
     assert largest_change(found.pixels, pixels) <= 3
     assert (found.residual < 1e-5).all()
-    for picture, z in zip(found.pixels, found.z, strict=True):
-        assert certify(toy, z, picture).holds
+    for image, z in zip(found.pixels, found.z, strict=True):
+        assert certify(toy, z, image).holds
 
 
 def test_eps_needed():
@@ -133,7 +133,7 @@ def test_eps_needed():
 
 @pytest.mark.parametrize("method", EVASIONS)
 def test_evasion_stays_within_eps_and_its_residual_grows(toy, method):
-    z, own = own_pictures(toy, 2)
+    z, own = own_images(toy, 2)
     config = EvadeConfig(method=method, unrolled_steps=2, pgd=PgdConfig(steps=5), pool=64)
     found = [evade(toy, z, own, eps, key=KEY, config=config) for eps in (0, 2, 6)]
     for eps, one in zip((0, 2, 6), found, strict=True):
@@ -145,7 +145,7 @@ def test_evasion_stays_within_eps_and_its_residual_grows(toy, method):
 
 
 def test_the_orthogonal_attack_beats_random_signs_and_keeps_its_bound(toy):
-    z, own = own_pictures(toy, 2)
+    z, own = own_images(toy, 2)
     assert own.min() > 0
     assert own.max() < 255  # a clipped byte may go beyond the bound
     best, noise = (evade(toy, z, own, 4, key=KEY, config=EvadeConfig(method=m)) for m in ("orthogonal", "noise"))
@@ -167,7 +167,7 @@ def test_sweeps_never_lower_the_orthogonal_part():
 
 
 def test_refusals(toy):
-    z, own = own_pictures(toy, 1)
+    z, own = own_images(toy, 1)
     with pytest.raises(InputError, match="whole number of bytes"):
         frame(toy, own, 256, key=KEY)
     with pytest.raises(ImageError, match="uint8"):

@@ -46,7 +46,7 @@ def encode_linear(matrix, images):
 
 
 def make_linear_autoencoder(seed):
-    """One of 24 latents whose pictures are orthonormal mixtures; nearly exact on what it makes."""
+    """One of 24 latents whose images are orthonormal mixtures; nearly exact on what it makes."""
     matrix = np.linalg.qr(np.random.default_rng(seed).normal(size=(192, 24)))[0].T * 1.5
     gen = Generator.from_function(
         apply_linear, jnp.asarray(matrix, jnp.float32), name=f"linear_{seed}", version="1", latent_shape=(24,),

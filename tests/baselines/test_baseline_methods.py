@@ -9,7 +9,7 @@ from autoencoders import make_autoencoder, make_linear_autoencoder
 from tiny_generator import make_tiny
 from toys import make_toy
 
-from jattr.attribution.calibrate import own_pictures
+from jattr.attribution.calibrate import own_images
 from jattr.baselines import double_reconstruction, final_layer, fingerprint, frequency, thresholded
 from jattr.baselines.deep_sad import fit_detector
 from jattr.errors import InputError
@@ -20,18 +20,18 @@ from jattr.zoo.faces import render_faces
 
 
 def share_right(attributor, generators, count, seed):
-    """The share of other own pictures that each source's score is the largest of."""
-    scores = [attributor.scores(own_pictures(gen, count, seed)) for gen in generators]
+    """The share of other own images that each source's score is the largest of."""
+    scores = [attributor.scores(own_images(gen, count, seed)) for gen in generators]
     return [float((some.argmax(1) == at).mean()) for at, some in enumerate(scores)]
 
 
 def test_fingerprints_tell_bundled_generators_apart():
     generators = [load_generator(name) for name in ("dcgan_a", "progan_a")]
-    pictures = {gen.name: own_pictures(gen, 60, 1) for gen in generators}
-    attributor = fingerprint.fit(generators, pictures, jax.random.key(0))
+    images = {gen.name: own_images(gen, 60, 1) for gen in generators}
+    attributor = fingerprint.fit(generators, images, jax.random.key(0))
     assert min(share_right(attributor, generators, 40, 2)) >= 0.85
     nobody = attributor.scores(render_faces(jax.random.key(5), 40)).max(1)
-    own = attributor.scores(own_pictures(generators[0], 40, 2)).max(1)
+    own = attributor.scores(own_images(generators[0], 40, 2)).max(1)
     assert np.median(own) > np.quantile(nobody, 0.95)
 
 
@@ -55,9 +55,9 @@ def test_the_spectrum_is_the_orthonormal_cosine_transform():
 
 def test_frequencies_tell_generators_apart():
     generators = [make_tiny(seed=seed, name=f"tiny_{seed}") for seed in range(2)]
-    pictures = {gen.name: own_pictures(gen, 80, 1) for gen in generators}
+    images = {gen.name: own_images(gen, 80, 1) for gen in generators}
     config = frequency.FrequencyConfig(epochs=10, batch=16, rate=1e-2)
-    attributor = frequency.fit(generators, pictures, jax.random.key(0), config=config)
+    attributor = frequency.fit(generators, images, jax.random.key(0), config=config)
     assert min(share_right(attributor, generators, 40, 2)) >= 0.9
 
 
@@ -78,14 +78,14 @@ def test_complexity_is_an_entropy_of_pairs():
     assert thresholded.complexity(np.full((1, 8, 8, 3), 7, np.uint8))[0] == thresholded.SIMPLEST
 
 
-def test_thresholded_inversion_keeps_own_pictures_and_rejects_others():
+def test_thresholded_inversion_keeps_own_images_and_rejects_others():
     generators = [make_toy(seed=seed, name=f"toy_{seed}") for seed in range(2)]
     search = InvertConfig(optimiser="adam:0.1:constant", steps=300, restarts=1, start="prior", polish_steps=0)
     config = thresholded.ThresholdedConfig(search=search, known=16)
-    pictures = {gen.name: own_pictures(gen, 16, 1) for gen in generators}
-    attributor = thresholded.fit(generators, pictures, jax.random.key(0), config=config)
+    images = {gen.name: own_images(gen, 16, 1) for gen in generators}
+    attributor = thresholded.fit(generators, images, jax.random.key(0), config=config)
     for at, gen in enumerate(generators):
-        scores = attributor.scores(own_pictures(gen, 16, 2))
+        scores = attributor.scores(own_images(gen, 16, 2))
         assert (scores[:, at] >= 0).mean() >= 0.8
         assert (scores[:, 1 - at] < 0).all()
     nobody = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 3), np.uint8)
@@ -93,7 +93,7 @@ def test_thresholded_inversion_keeps_own_pictures_and_rejects_others():
 
 
 def test_final_layer_inversion_recovers_activations():
-    """Of a layer with more outputs than inputs, from unrounded pictures: the lasso has one solution near the truth."""
+    """Of a layer with more outputs than inputs, from unrounded images: the lasso has one solution near the truth."""
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(12, 48), scale=0.2).astype(np.float32)
     final = FinalLayer(
@@ -110,10 +110,10 @@ def test_final_layer_inversion_recovers_activations():
     np.testing.assert_allclose(pulled, np.broadcast_to(mean, truth.shape), atol=1e-6)
 
 
-def test_recovered_activations_make_the_picture():
+def test_recovered_activations_make_the_image():
     gen = load_generator("dcgan_a")
     final = gen.final(gen)
-    pixels = own_pictures(gen, 4, 1)
+    pixels = own_images(gen, 4, 1)
     features = final_layer.make_activations(gen, jax.random.key(0), final_layer.FinalLayerConfig(steps=100))(pixels)
     assert features.shape == (4, 16, 16, 32)
     made = jnp.tanh(final.linear(gen.state, features))
@@ -142,9 +142,9 @@ def test_the_detector_learns_what_is_normal():
 
 def test_final_layers_tell_generators_apart():
     generators = [make_tiny(seed=seed, name=f"tiny_{seed}") for seed in range(2)]
-    pictures = {gen.name: own_pictures(gen, 100, 1) for gen in generators}
+    images = {gen.name: own_images(gen, 100, 1) for gen in generators}
     config = final_layer.FinalLayerConfig(epochs=15, batch=16)
-    attributor = final_layer.fit(generators, pictures, jax.random.key(0), config=config)
+    attributor = final_layer.fit(generators, images, jax.random.key(0), config=config)
     assert min(share_right(attributor, generators, 40, 2)) >= 0.85
 
 
@@ -168,10 +168,10 @@ def test_the_threshold_is_a_point_of_the_density():
 
 def test_double_reconstruction_tells_autoencoders_apart():
     generators = [make_linear_autoencoder(seed) for seed in range(2)]
-    pictures = {gen.name: own_pictures(gen, 60, 1) for gen in generators}
-    attributor = double_reconstruction.fit(generators, pictures, jax.random.key(0))
+    images = {gen.name: own_images(gen, 60, 1) for gen in generators}
+    attributor = double_reconstruction.fit(generators, images, jax.random.key(0))
     assert share_right(attributor, generators, 40, 2) == [1.0, 1.0]
-    scores = attributor.scores(own_pictures(generators[0], 40, 2))
+    scores = attributor.scores(own_images(generators[0], 40, 2))
     assert (scores[:, 0] >= 0).mean() >= 0.85
     assert (scores[:, 1] < 0).all()
 
@@ -191,4 +191,4 @@ def test_the_signal_of_an_autoencoder_with_its_encoder():
 def test_generators_without_an_encoder_are_refused():
     gen = make_tiny()
     with pytest.raises(InputError, match="no encoder"):
-        double_reconstruction.fit([gen], {gen.name: own_pictures(gen, 5, 1)}, jax.random.key(0))
+        double_reconstruction.fit([gen], {gen.name: own_images(gen, 5, 1)}, jax.random.key(0))

@@ -6,8 +6,8 @@ import pytest
 from autoencoders import make_autoencoder
 from tiny_generator import make_tiny
 
-from jattr.attribution.calibrate import own_pictures
-from jattr.baselines.base import Attributor, checked_pictures
+from jattr.attribution.calibrate import own_images
+from jattr.baselines.base import Attributor, checked_images
 from jattr.baselines.classifier import ClassifierConfig
 from jattr.baselines.double_reconstruction import DoubleReconstructionConfig
 from jattr.baselines.final_layer import FinalLayerConfig
@@ -48,19 +48,19 @@ def autoencoder_pair():
 
 @pytest.fixture(params=list(BASELINES))
 def case(request, tiny_pair, autoencoder_pair):
-    """Name, generators that it takes, their pictures."""
+    """Name, generators that it takes, their images."""
     generators = autoencoder_pair if "encoder" in BASELINES[request.param].needs else tiny_pair
-    return request.param, generators, {gen.name: own_pictures(gen, 12, 1) for gen in generators}
+    return request.param, generators, {gen.name: own_images(gen, 12, 1) for gen in generators}
 
 
-def fit(name, generators, pictures, seed=0):
-    return BASELINES[name].fit(generators, pictures, jax.random.key(seed), config=SHORT.get(name))
+def fit(name, generators, images, seed=0):
+    return BASELINES[name].fit(generators, images, jax.random.key(seed), config=SHORT.get(name))
 
 
 def test_scores_are_the_same_for_the_same_key(case):
-    name, generators, pictures = case
-    seen = np.concatenate([own_pictures(gen, 3, 2) for gen in generators])
-    first, again = (fit(name, generators, pictures) for _ in range(2))
+    name, generators, images = case
+    seen = np.concatenate([own_images(gen, 3, 2) for gen in generators])
+    first, again = (fit(name, generators, images) for _ in range(2))
     assert isinstance(first, Attributor)
     assert (first.name, first.sources) == (name, tuple(gen.name for gen in generators))
     scores = first.scores(seen)
@@ -74,15 +74,15 @@ def test_scores_are_the_same_for_the_same_key(case):
         first.scores(seen / 255.0)
 
 
-def test_pictures_that_are_not_the_sources_are_refused(case):
-    name, generators, pictures = case
-    first, second = pictures
+def test_images_that_are_not_the_sources_are_refused(case):
+    name, generators, images = case
+    first, second = images
     for wrong, error, words in (
-        ({first: pictures[first]}, InputError, "own pictures of each"),
-        (pictures | {"stranger": pictures[first]}, InputError, "own pictures of each"),
-        (pictures | {second: pictures[second][:, :4]}, ImageError, "give uint8"),
-        (pictures | {second: pictures[second] / 255.0}, ImageError, "give uint8"),
-        (pictures | {second: pictures[second][:1]}, InputError, "at least"),
+        ({first: images[first]}, InputError, "own images of each"),
+        (images | {"stranger": images[first]}, InputError, "own images of each"),
+        (images | {second: images[second][:, :4]}, ImageError, "give uint8"),
+        (images | {second: images[second] / 255.0}, ImageError, "give uint8"),
+        (images | {second: images[second][:1]}, InputError, "at least"),
     ):
         with pytest.raises(error, match=words):
             fit(name, generators, wrong)
@@ -106,4 +106,4 @@ def test_every_baseline_says_where_it_comes_from():
 
 def test_generators_of_equal_names_are_refused(tiny_pair):
     with pytest.raises(InputError, match="no other has"):
-        checked_pictures([tiny_pair[0]] * 2, {tiny_pair[0].name: np.zeros((2, 8, 8, 3), np.uint8)})
+        checked_images([tiny_pair[0]] * 2, {tiny_pair[0].name: np.zeros((2, 8, 8, 3), np.uint8)})

@@ -11,12 +11,12 @@ CONFIG = ClassifierConfig(widths=(8,), epochs=4, batch=32, rate=1e-2, warmup=5)
 
 
 def two_sources(count, seed):
-    """Grey pictures: one source is smooth, the other has every second column brighter."""
+    """Grey images: one source is smooth, the other has every second column brighter."""
     rng = np.random.default_rng(seed)
-    pictures = rng.integers(60, 190, (2 * count, 1, 1, 1)) + rng.integers(-10, 10, (2 * count, 8, 8, 1))
+    images = rng.integers(60, 190, (2 * count, 1, 1, 1)) + rng.integers(-10, 10, (2 * count, 8, 8, 1))
     labels = np.repeat([0, 1], count)
-    pictures[count:, :, ::2] += 30
-    return pictures.astype(np.uint8), labels
+    images[count:, :, ::2] += 30
+    return images.astype(np.uint8), labels
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +25,10 @@ def trained():
 
 
 def test_it_learns_two_sources(trained):
-    pictures, labels = two_sources(50, 1)
+    images, labels = two_sources(50, 1)
     assert trained.classes == 2
     assert trained.losses[-1] < trained.losses[0]
-    assert (predict(trained, pictures) == labels).mean() >= 0.98
+    assert (predict(trained, images) == labels).mean() >= 0.98
 
 
 def test_it_is_the_same_for_the_same_key_and_another_for_another(trained):
@@ -42,21 +42,21 @@ def test_it_is_the_same_for_the_same_key_and_another_for_another(trained):
     assert any(not np.array_equal(a, b) for a, b in zip(leaves(trained), leaves(other), strict=True))
 
 
-def test_gradients_of_pictures_turn_its_answer(trained):
-    pictures, labels = two_sources(20, 2)
+def test_gradients_of_images_turn_its_answer(trained):
+    images, labels = two_sources(20, 2)
     attack = jax.jit(lambda state, x, y: pgd(lambda x: source_loss(trained, state, x, y), x, 24, key=jax.random.key(0)))
-    found = attack(trained.state, jnp.asarray(pictures), jnp.asarray(labels, jnp.int32))
+    found = attack(trained.state, jnp.asarray(images), jnp.asarray(labels, jnp.int32))
     assert (np.asarray(found.after) > np.asarray(found.before)).all()
     assert (predict(trained, np.asarray(found.pixels)) == labels).mean() < 0.5
 
 
 def test_refusals(trained):
-    pictures, labels = two_sources(4, 0)
+    images, labels = two_sources(4, 0)
     with pytest.raises(InputError, match="labels"):
-        train(pictures, labels[:3], jax.random.key(0))
+        train(images, labels[:3], jax.random.key(0))
     with pytest.raises(ImageError, match="uint8"):
-        train(pictures / 255, labels, jax.random.key(0))
+        train(images / 255, labels, jax.random.key(0))
     with pytest.raises(ImageError, match="trained on"):
-        predict(trained, pictures[:, :4])
+        predict(trained, images[:, :4])
     with pytest.raises(InputError, match="1 or more"):
         ClassifierConfig(epochs=0)

@@ -53,7 +53,7 @@ def refused(jattr):
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory, tiny_folders):
-    """A result with a certificate: a picture of `tiny`, and one of nobody, against `tiny` and `tiny_b`."""
+    """A result with a certificate: an image of `tiny`, and one of nobody, against `tiny` and `tiny_b`."""
     folder = tmp_path_factory.mktemp("verify")
     from jattr.images import to_byte, write_png  # not before JAX has its settings
 
@@ -70,7 +70,7 @@ def original(tmp_path_factory, tiny_folders):
 
 @pytest.fixture
 def result(original, tmp_path):
-    """A copy of it, whose paths point at copies of the pictures."""
+    """A copy of it, whose paths point at copies of the images."""
     folder = tmp_path / "copy"
     shutil.copytree(original, folder)
     change_json(

@@ -18,7 +18,7 @@ from jattr.attribution.caveats import COLOURS, TRANSPARENT
 from jattr.cli.main import main
 from jattr.generators.card import parse_card
 from jattr.generators.store import save_generator
-from jattr.images import load_picture, to_byte
+from jattr.images import load_image, to_byte
 from jattr.images.jpeg import encode_jpeg, quality_format
 from jattr.ledger.evidence.inversion import observed
 
@@ -27,7 +27,7 @@ SEARCH = ["--restarts", "8", "--lanes", "4"]
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A picture of `tiny` in several states, by name."""
+    """An image of `tiny` in several states, by name."""
     folder = tmp_path_factory.mktemp("altered")
     z = np.random.default_rng(7).normal(size=(1, 6)).astype(np.float32)
     pixels = to_byte(make_tiny().generate(z))[0]
@@ -105,7 +105,7 @@ def run(tiny_folders, tmp_path, capsys):
         ("colourless.png", ["--alteration", "grey:3"], "grey:3"),
     ],
 )
-def test_an_altered_picture_is_certified_and_verified(run, files, tiny_folders, capsys, name, options, alteration):
+def test_an_altered_image_is_certified_and_verified(run, files, tiny_folders, capsys, name, options, alteration):
     code, (row,), errors, out = run([files[name]], *options)
     assert (code, errors) == (0, "")
     assert row["candidates"] == ["tiny"]
@@ -113,10 +113,10 @@ def test_an_altered_picture_is_certified_and_verified(run, files, tiny_folders, 
     assert row["certificate"]["holds"]
     assert row["certificate"]["alteration"] == (alteration or "")
     assert main(["verify", str(out), "--candidates", *(str(tiny_folders[n]) for n in ("tiny", "tiny_b"))]) == 0
-    assert "1 certificates of 1 pictures hold" in capsys.readouterr().out
+    assert "1 certificates of 1 images hold" in capsys.readouterr().out
 
 
-def test_the_alternative_that_explains_the_picture_wins(run, files):
+def test_the_alternative_that_explains_the_image_wins(run, files):
     _, (row,), _, _ = run(
         [files["double.png"]], "--alteration", "rescale:2:lanczos", "rescale:2:bilinear", "rescale:2:box"
     )
@@ -165,7 +165,7 @@ def test_a_profile_that_was_ignored_leaves_it_undecided_where_it_would_be_none(r
     assert rows[4]["alteration"] == "jpeg:95:4:4:4"
 
 
-def test_a_picture_that_was_changed_on_reading_is_undecided_where_it_would_be_none(run, files):
+def test_an_image_that_was_changed_on_reading_is_undecided_where_it_would_be_none(run, files):
     names = ("grey.png", "colourless.png", "veiled.png", "padded.png", "noise_double.png", "noise.png")
     code, rows, _, _ = run([files[name] for name in names], "--resize")
     assert code == 0
@@ -196,7 +196,7 @@ def test_alternatives_of_files_that_ask_to_be_shown_turned(files):
     """One more, where the size of what is stored allows it; with candidates of several sizes it is said to lack."""
     auto, blur = parse_alternatives(["auto"]), parse_alternatives(["blur:1"])
     tiny, wide = (SimpleNamespace(image_shape=shape) for shape in ((8, 8, 3), (8, 9, 3)))
-    turned, plain = load_picture(files["tagged.jpg"]), load_picture(files["q95.jpg"])
+    turned, plain = load_image(files["tagged.jpg"]), load_image(files["q95.jpg"])
     (first, second), incomplete = alternatives_of(auto, turned, [tiny], resize=False)
     assert (first, second.text, second.jpeg, second.guessed, incomplete) == (
         auto[0],
@@ -221,7 +221,7 @@ UNREADABLE = {  # name -> (how a file is damaged, words of its error, whether a 
     "no end": (lambda data: data[:-2], "truncated", False),
     "zero table": (lambda data: poke(data, 0xDB, 20, 0), "a quantisation table has a zero", True),
     "arithmetic": (lambda data: poke(data, 0xC0, 1, 0xC9), "JPEG is arithmetic-coded", True),
-    "lossless": (lambda data: poke(data, 0xC0, 1, 0xC3), "damaged or truncated picture", False),
+    "lossless": (lambda data: poke(data, 0xC0, 1, 0xC3), "damaged or truncated image", False),
     "12 bits": (lambda data: poke(data, 0xC0, 4, 12), "12 bits per sample", False),
     "cmyk": (lambda data: encoded(Image.new("CMYK", (8, 8)), "JPEG"), "4 components (CMYK or YCCK)", False),
 }
@@ -264,7 +264,7 @@ def test_evidence_takes_the_pixels_of_an_unreadable_jpeg(files):
     assert observed(data, make_tiny(), "auto").shape == (1, 8, 8, 3)
 
 
-def test_what_was_changed_to_read_an_altered_picture_is_noted(run, files):
+def test_what_was_changed_to_read_an_altered_image_is_noted(run, files):
     code, (row,), _, _ = run([files["clear.png"]], "--alteration", "flip")
     assert code == 0
     assert row["notes"] == ["transparent pixels composited over white"]
@@ -277,8 +277,8 @@ def test_what_was_changed_to_read_an_altered_picture_is_noted(run, files):
         (["resize:2"], "resize:HEIGHTxWIDTH"),
         (["jpeg:0"], "from 1 to 100"),
         (["crop:70x6+1+1"], "does not lie within"),
-        (["jpeg:75:grey"], "the JPEG has 1 component, the pictures 3 channels; if the file was made"),
-        (["grey", "grey,jpeg:75"], "the JPEG has 3 components, the pictures 1 channel; write jpeg:QUALITY:grey"),
+        (["jpeg:75:grey"], "the JPEG has 1 component, the images 3 channels; if the file was made"),
+        (["grey", "grey,jpeg:75"], "the JPEG has 3 components, the images 1 channel; write jpeg:QUALITY:grey"),
         ([" , "], "auto, none, or a chain"),
     ],
 )
@@ -296,7 +296,7 @@ def test_alterations_that_cannot_be_are_refused_before_any_work(run, files, text
         ("plain.png", "rescale:2", "after 'rescale:2' a candidate's is 16x16"),
     ],
 )
-def test_a_picture_that_does_not_fit_its_alteration_is_a_failed_row(run, files, name, text, message):
+def test_an_image_that_does_not_fit_its_alteration_is_a_failed_row(run, files, name, text, message):
     code, (row,), errors, _ = run([files[name]], "--alteration", text)
     assert code == 2
     assert row["verdict"] == "failed"

@@ -9,7 +9,7 @@ from tiny_generator import make_tiny
 
 from jattr.cli.main import main
 from jattr.cli.table import result_table
-from jattr.images import load_picture, to_byte, write_png
+from jattr.images import load_image, to_byte, write_png
 from jattr.report.words import shown
 from jattr.verification.result_folder import file_sha256, read_result
 
@@ -17,14 +17,14 @@ SEARCH = ["--restarts", "8", "--lanes", "4"]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Two pictures of `tiny`, one of `tiny_b`, and files that are no usable picture, by name."""
+def images(tmp_path_factory):
+    """Two images of `tiny`, one of `tiny_b`, and files that are no usable image, by name."""
     folder = tmp_path_factory.mktemp("pictures")
     for name, seed in (("tiny", 0), ("tiny_b", 1)):
         z = np.random.default_rng(7).normal(size=(2, 6)).astype(np.float32)
         for number, pixels in enumerate(to_byte(make_tiny(seed=seed, name=name).generate(z))):
             write_png(folder / f"{name}{number}.png", pixels)
-    (folder / "text.png").write_text("this is no picture")
+    (folder / "text.png").write_text("this is no image")
     (folder / "truncated.png").write_bytes((folder / "tiny0.png").read_bytes()[:-40])
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(folder / "animated.png", save_all=True, append_images=frames[1:])
@@ -65,8 +65,8 @@ def attribute(tiny_folders, tmp_path, capsys):
     return run
 
 
-def test_own_pictures_are_certified_and_everything_is_written(attribute, pictures, tiny):
-    code, text, errors, out = attribute([pictures["tiny0.png"], pictures["tiny_b1.png"]])
+def test_own_images_are_certified_and_everything_is_written(attribute, images, tiny):
+    code, text, errors, out = attribute([images["tiny0.png"], images["tiny_b1.png"]])
     assert (code, errors) == (0, "")
     assert sorted(path.name for path in out.iterdir()) == [
         "contact_sheet.png",
@@ -81,16 +81,16 @@ def test_own_pictures_are_certified_and_everything_is_written(attribute, picture
     assert first["residual"]["tiny"] < 1e-5 < first["residual"]["tiny_b"]
     assert first["restarts"]["tiny"]["arrived"] >= 1
     assert first["label"] is None
-    assert first["sha256"] == file_sha256(pictures["tiny0.png"])
+    assert first["sha256"] == file_sha256(images["tiny0.png"])
     assert text.count("(certificate") == 2
     saved = read_result(out)
     remade = to_byte(tiny.generate(saved.z[0][:1]))[0]
-    assert np.mean(remade == load_picture(pictures["tiny0.png"]).pixels) > 0.98
-    assert load_picture(out / "contact_sheet.png").pixels.shape[1] > 400
+    assert np.mean(remade == load_image(images["tiny0.png"]).pixels) > 0.98
+    assert load_image(out / "contact_sheet.png").pixels.shape[1] > 400
 
 
-def test_json_is_the_result_file(attribute, pictures):
-    code, text, _, out = attribute([pictures["tiny1.png"]], "--json")
+def test_json_is_the_result_file(attribute, images):
+    code, text, _, out = attribute([images["tiny1.png"]], "--json")
     assert code == 0
     data = json.loads(text)
     assert data == json.loads((out / "result.json").read_text())
@@ -100,8 +100,8 @@ def test_json_is_the_result_file(attribute, pictures):
     assert set(data["versions"]) == {"jattr", "jax", "jaxlib", "numpy", "python"}
 
 
-def test_the_same_run_gives_the_same_bytes(attribute, pictures, tmp_path):
-    outs = [attribute([pictures["tiny0.png"]], out=tmp_path / name)[3] for name in "ab"]
+def test_the_same_run_gives_the_same_bytes(attribute, images, tmp_path):
+    outs = [attribute([images["tiny0.png"]], out=tmp_path / name)[3] for name in "ab"]
     first, second = (json.loads((out / "result.json").read_text()) for out in outs)
     assert first.pop("timing_seconds")
     assert second.pop("timing_seconds")
@@ -119,12 +119,12 @@ def test_the_same_run_gives_the_same_bytes(attribute, pictures, tmp_path):
         ("missing.png", "No such file"),
     ],
 )
-def test_a_bad_picture_becomes_a_failed_row_and_the_others_complete(attribute, pictures, name, words):
-    code, text, errors, out = attribute([pictures.get(name, "missing.png"), pictures["tiny0.png"]])
+def test_a_bad_image_becomes_a_failed_row_and_the_others_complete(attribute, images, name, words):
+    code, text, errors, out = attribute([images.get(name, "missing.png"), images["tiny0.png"]])
     assert code == 2
     assert errors.count("\n") == 1
     assert words in errors
-    assert "1 of 2 pictures" in errors
+    assert "1 of 2 images" in errors
     bad, good = json.loads((out / "result.json").read_text())["pictures"]
     assert bad["verdict"] == "failed"
     assert words in bad["reason"]
@@ -139,8 +139,8 @@ def test_a_bad_picture_becomes_a_failed_row_and_the_others_complete(attribute, p
         assert not arrays["z"][0].any()
 
 
-def test_resize_takes_pictures_of_other_sizes(attribute, pictures):
-    code, _, _, out = attribute([pictures["large.png"]], "--resize")
+def test_resize_takes_images_of_other_sizes(attribute, images):
+    code, _, _, out = attribute([images["large.png"]], "--resize")
     (row,) = json.loads((out / "result.json").read_text())["pictures"]
     assert code == 0
     assert row["verdict"] != "failed"
@@ -162,21 +162,21 @@ def test_resize_takes_pictures_of_other_sizes(attribute, pictures):
         (("tiny",), ("--psi", "x"), "invalid float value"),
     ],
 )
-def test_what_concerns_the_whole_run_fails_before_any_work(attribute, pictures, candidates, options, words):
-    code, text, errors, out = attribute([pictures["tiny0.png"]], *options, candidates=candidates)
+def test_what_concerns_the_whole_run_fails_before_any_work(attribute, images, candidates, options, words):
+    code, text, errors, out = attribute([images["tiny0.png"]], *options, candidates=candidates)
     assert (code, text) == (2, "")
     assert words in errors
     assert errors.count("\n") == 1
     assert list(out.parent.iterdir()) == []
 
 
-def test_candidates_of_different_sizes_need_resize(attribute, pictures, tmp_path, small_folder):
+def test_candidates_of_different_sizes_need_resize(attribute, images, tmp_path, small_folder):
     candidates = ("tiny", str(small_folder))
-    code, _, errors, _ = attribute([pictures["tiny0.png"]], candidates=candidates)
+    code, _, errors, _ = attribute([images["tiny0.png"]], candidates=candidates)
     assert code == 2
     assert "8x8 (tiny), 4x4 (small)" in errors
     assert "--resize" in errors
-    code, _, errors, out = attribute([pictures["tiny0.png"]], "--resize", candidates=candidates)
+    code, _, errors, out = attribute([images["tiny0.png"]], "--resize", candidates=candidates)
     assert (code, errors) == (0, "")
     assert json.loads((out / "result.json").read_text())["pictures"][0]["candidate"] == "tiny"
     saved = read_result(out)
@@ -192,42 +192,42 @@ def test_a_conditional_candidate_reports_the_class(attribute, tiny_conditional, 
     assert (row["candidate"], row["label"]) == ("tiny_conditional", 2)
 
 
-def test_an_output_folder_that_exists_is_kept(attribute, pictures, tmp_path):
+def test_an_output_folder_that_exists_is_kept(attribute, images, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("mine")
-    code, _, errors, _ = attribute([pictures["tiny0.png"]])
+    code, _, errors, _ = attribute([images["tiny0.png"]])
     assert code == 2
     assert "exists already" in errors
     assert (out / "mine.txt").read_text() == "mine"
-    assert attribute([pictures["tiny0.png"]], "--overwrite")[0] == 2
+    assert attribute([images["tiny0.png"]], "--overwrite")[0] == 2
     assert (out / "mine.txt").read_text() == "mine"
     (out / "mine.txt").unlink()
-    assert attribute([pictures["tiny0.png"]], "--overwrite")[0] == 0
+    assert attribute([images["tiny0.png"]], "--overwrite")[0] == 0
     assert (out / "result.json").exists()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 @pytest.mark.parametrize("function", ["write_result", "write_latents"])
-def test_a_full_disk_leaves_nothing_behind(attribute, pictures, monkeypatch, number, function):
+def test_a_full_disk_leaves_nothing_behind(attribute, images, monkeypatch, number, function):
     def fail(*args, **kwargs):
         raise OSError(number, "no room here")
 
     monkeypatch.setattr(f"jattr.cli.attribute_run.{function}", fail)
-    code, _, errors, out = attribute([pictures["tiny0.png"]], candidates=("tiny",))
+    code, _, errors, out = attribute([images["tiny0.png"]], candidates=("tiny",))
     assert code == 2
     assert "no room here" in errors
     assert errors.count("\n") == 1
     assert list(out.parent.iterdir()) == []
 
 
-def test_blocks_give_one_result(attribute, pictures, monkeypatch):
+def test_blocks_give_one_result(attribute, images, monkeypatch):
     monkeypatch.setattr("jattr.cli.attribute_run.BLOCK", 2)
     names = ["tiny0.png", "text.png", "tiny_b0.png", "tiny_b1.png", "tiny1.png"]
-    code, _, _, out = attribute([pictures[name] for name in names])
+    code, _, _, out = attribute([images[name] for name in names])
     rows = json.loads((out / "result.json").read_text())["pictures"]
     assert code == 2
-    assert [row["file"] for row in rows] == [pictures[name] for name in names]
+    assert [row["file"] for row in rows] == [images[name] for name in names]
     assert [row["candidate"] for row in rows] == ["tiny", None, "tiny_b", "tiny_b", "tiny"]
 
 
@@ -272,9 +272,9 @@ def test_the_table_escapes_control_characters():
     assert "\\x07" in text
 
 
-def test_the_report_shows_hostile_file_names_as_text(attribute, pictures, tmp_path):
+def test_the_report_shows_hostile_file_names_as_text(attribute, images, tmp_path):
     name = tmp_path / "<script>alert(1)<b>'\n\".png"
-    name.write_bytes(Path(pictures["tiny0.png"]).read_bytes())
+    name.write_bytes(Path(images["tiny0.png"]).read_bytes())
     code, _, _, out = attribute([str(name), str(tmp_path / "missing.png")])
     assert code == 2
     page = (out / "report.html").read_text(encoding="utf-8")

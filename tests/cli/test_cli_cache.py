@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import jattr
-from jattr.cli import cache, options
+from jattr import runtime as cache
+from jattr.cli import options
 from jattr.cli.options import Progress, whole_number
 
 ROOT = Path(jattr.__file__).resolve().parents[1]
@@ -67,4 +68,4 @@ def test_progress_is_silent_for_two_seconds_and_then_said_now_and_then(monkeypat
     progress = Progress(100, "pictures")
     for now[0] in (0.5, 1.9, 2.1, 2.5, 4.2):
         progress.advance(10)
-    assert err.getvalue() == "jattr: 30 of 100 pictures\njattr: 50 of 100 pictures\n"
+    assert err.getvalue() == "jattr: 30 of 100 images\njattr: 50 of 100 images\n"

@@ -17,7 +17,7 @@ PAIR = ("tiny", "tiny_b")
 
 @pytest.fixture(scope="module")
 def calibrated(tmp_path_factory, tiny_folders):
-    """A calibration of two generators, clean and resized, and pictures of a third one as negatives."""
+    """A calibration of two generators, clean and resized, and images of a third one as negatives."""
     folder = tmp_path_factory.mktemp("calibration")
     (folder / "strangers").mkdir()
     z = np.random.default_rng(3).normal(size=(40, 6)).astype(np.float32)
@@ -44,7 +44,7 @@ def test_restart_power_is_printed_and_is_in_the_json(tiny_folders, tmp_path, cap
     ]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "searches of the own pictures: " in out
+    assert "searches of the own images: " in out
     assert " of 4 arrived" in out
     assert main([*command, "--overwrite", "--json"]) == 0
     restarts = json.loads(capsys.readouterr().out)["candidates"]["tiny"]["clean"]["restarts"]
@@ -72,7 +72,7 @@ def test_the_file_holds_the_scores_of_every_condition(calibrated):
             assert np.median(condition["own"]) < np.median(condition["negatives"]["strangers"]["scores"]) - 1
 
 
-def test_pictures_of_nobody_are_judged_with_error_rates(calibrated, tiny_folders, tmp_path):
+def test_images_of_nobody_are_judged_with_error_rates(calibrated, tiny_folders, tmp_path):
     z = np.random.default_rng(11).normal(size=(3, 6)).astype(np.float32)
     files = [tmp_path / f"{number}.png" for number in range(4)]
     for file, pixels in zip(files, to_byte(make_tiny(seed=6, name="stranger").generate(z)), strict=False):
@@ -112,24 +112,24 @@ def test_an_alteration_that_was_not_calibrated_is_judged_by_thresholds_and_that_
 
 
 def test_only_files_that_are_as_they_were_made_are_judged_as_clean(calibrated, tiny_folders, tmp_path):
-    """Others are judged by thresholds; a picture without colours may be a candidate's kind, yet is not denied."""
+    """Others are judged by thresholds; an image without colours may be a candidate's kind, yet is not denied."""
     image = Image.fromarray(to_byte(make_tiny().generate(np.full((1, 6), 0.3, np.float32)))[0])
     veiled, tags = image.convert("RGBA"), Image.Exif()
     veiled.putalpha(128)
     tags[0x0112] = 6
     noise = Image.fromarray(np.random.default_rng(4).integers(0, 256, (8, 8, 3), np.uint8))
     saved = {
-        "grey.png": (image.convert("L"), {}, "a grey file of a candidate's colour pictures"),
-        "veiled.png": (veiled, {}, "a transparent picture that was composited"),
-        "large.png": (image.resize((20, 20)).rotate(45), {}, "a picture that was resized to be compared"),
+        "grey.png": (image.convert("L"), {}, "a grey file of a candidate's colour images"),
+        "veiled.png": (veiled, {}, "a transparent image that was composited"),
+        "large.png": (image.resize((20, 20)).rotate(45), {}, "an image that was resized to be compared"),
         "lossy.webp": (noise, {"quality": 50}, "a compression with loss that is not modelled"),
-        "profile.png": (noise, {"icc_profile": b"of a printer"}, "a picture whose colour profile or gamma is ignored"),
+        "profile.png": (noise, {"icc_profile": b"of a printer"}, "an image whose colour profile or gamma is ignored"),
         "tagged.png": (noise, {"exif": tags}, "a file that asks to be shown turned"),
         "noise.png": (noise, {}, ""),
         "colourless.png": (noise.convert("L").convert("RGB"), {}, ""),
     }
-    for name, (picture, options, _) in saved.items():
-        picture.save(tmp_path / name, **options)
+    for name, (image, options, _) in saved.items():
+        image.save(tmp_path / name, **options)
     files = [tmp_path / name for name in saved]
     assert (
         attribute(tiny_folders, files, tmp_path / "out", "--calibration", str(calibrated / "c.json"), "--resize") == 0

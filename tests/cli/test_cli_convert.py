@@ -41,7 +41,7 @@ def start(*args, stdout=subprocess.PIPE):
 def test_convert_writes_a_generator_and_says_so(card, tmp_path, capsys, tiny):
     assert run("convert", card, tmp_path / "out") == 0
     out, err = capsys.readouterr()
-    assert out.startswith("tiny: layered, pictures 8x8x3, latent 6 normal, written to ")
+    assert out.startswith("tiny: layered, images 8x8x3, latent 6 normal, written to ")
     assert tiny.digest in out
     assert err == ""
 

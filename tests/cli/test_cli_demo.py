@@ -16,7 +16,7 @@ def shown(tmp_path_factory):
     return out, main(["demo", "--out", str(out)])
 
 
-def test_every_picture_is_found_to_be_what_it_is(shown):
+def test_every_image_is_found_to_be_what_it_is(shown):
     out, code = shown
     assert code == 0
     truth = json.loads((out / "truth.json").read_text())
@@ -65,11 +65,11 @@ def test_a_package_without_generators_says_so(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_depend_on_the_seed_alone(tmp_path):
+def test_images_depend_on_the_seed_alone(tmp_path):
     made = {}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         (tmp_path / name).mkdir()
-        demo.make_pictures(tmp_path / name, demo.CANDIDATES[:2], seed)
+        demo.make_images(tmp_path / name, demo.CANDIDATES[:2], seed)
         made[name] = {path.name: path.read_bytes() for path in (tmp_path / name / "pictures").iterdir()}
     assert made["a"] == made["b"]
     assert made["a"] != made["c"]

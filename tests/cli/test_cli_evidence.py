@@ -19,7 +19,7 @@ NONCE = "$(asked) 'by' somebody"
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, tiny_folders):
-    """A log with two publications under a witness's eyes, and pictures to ask about."""
+    """A log with two publications under a witness's eyes, and images to ask about."""
     folder = tmp_path_factory.mktemp("evidence")
     log, tiny = folder / "log", tiny_folders["tiny"]
 
@@ -47,8 +47,8 @@ def world(tmp_path_factory, tiny_folders):
 def arguments(world, tiny_folders):
     """The options of both commands."""
 
-    def make(picture, *options, log=world / "log", candidate="tiny"):
-        return ("evidence", "make", world / picture, "--log", log, "--candidate", tiny_folders[candidate], *options)
+    def make(image, *options, log=world / "log", candidate="tiny"):
+        return ("evidence", "make", world / image, "--log", log, "--candidate", tiny_folders[candidate], *options)
 
     def verify(bundle, *options, policy=world / "verifier" / "policy"):
         return ("evidence", "verify", bundle, "--log", world / "log" / "public", "--policy", policy, *options)
@@ -60,14 +60,14 @@ def arguments(world, tiny_folders):
     ("picture", "kind", "use", "words"),
     [
         ("logged.png", "consistent-with-use", 5, "consistent with logged use, entry 5"),
-        ("own.png", "denial-not-supported", None, "denial not supported: the model makes this picture"),
+        ("own.png", "denial-not-supported", None, "denial not supported: the model makes this image"),
         ("foreign.png", "supported-denial", None, "supported denial: nothing in the complete, witnessed window"),
     ],
 )
-def test_made_and_verified(world, arguments, ok, jattr, tmp_path, tiny_folders, picture, kind, use, words):
+def test_made_and_verified(world, arguments, ok, jattr, tmp_path, tiny_folders, image, kind, use, words):
     make, verify = arguments
     out, tiny = tmp_path / "out", tiny_folders["tiny"]
-    made = ok(*make(picture, "--nonce", NONCE, "--out", out))
+    made = ok(*make(image, "--nonce", NONCE, "--out", out))
     assert names(out) == ["evidence.html", "evidence.json"]
     assert made["verdict"]["kind"] == kind
     assert made["verdict"]["weaknesses"] == []
@@ -75,14 +75,14 @@ def test_made_and_verified(world, arguments, ok, jattr, tmp_path, tiny_folders, 
         assert made["verdict"]["use"] == use
     page = (out / "evidence.html").read_text("utf-8")
     assert "--nonce &#39;$(asked) &#39;&#34;&#39;&#34;&#39;by" in page
-    asked = ("--nonce", NONCE, "--picture", world / picture, "--end", world / "verifier" / "checkpoint")
+    asked = ("--nonce", NONCE, "--picture", world / image, "--end", world / "verifier" / "checkpoint")
     options = ("--candidate", tiny, *asked)
     found = ok(*verify(out, *options))
     assert (found["verified"], found["complete"], found["unchecked"]) == (True, True, [])
     assert found["verdict"] == made["verdict"]
     code, text, err = jattr(*verify(out / "evidence.json", *options))
     assert (code, err) == (0, "")
-    assert text.startswith(f"{picture}: {words}")
+    assert text.startswith(f"{image}: {words}")
     assert "window: entries 0 to 11; it ends no later than 20" in text
     assert "NOT CHECKED" not in text
     assert ("in the words of the log's owner" in text) == found["attribution"]["certificate"]
@@ -93,7 +93,7 @@ def test_what_is_not_checked_is_printed(world, arguments, ok, jattr, tmp_path, t
     ok(*make("foreign.png", "--out", tmp_path / "out"))
     code, text, _ = jattr(*verify(tmp_path / "out"))
     assert code == 0
-    assert text.count("NOT CHECKED") == 3  # weights, picture, nonce
+    assert text.count("NOT CHECKED") == 3  # weights, image, nonce
     assert "inversion, in the words of the log's owner: " in text
     code, text, _ = jattr(*verify(tmp_path / "out", "--candidate", tiny_folders["tiny"], "--no-search"))
     assert text.count("NOT CHECKED") == 3
@@ -130,7 +130,7 @@ def test_levels(world, arguments, ok, tmp_path):
         assert ok(*verify(tmp_path / level))["verdict"] == found["verdict"]
 
 
-def test_another_nonce_picture_or_policy(world, arguments, ok, refused, tmp_path, tiny_folders):
+def test_another_nonce_image_or_policy(world, arguments, ok, refused, tmp_path, tiny_folders):
     make, verify = arguments
     ok(*make("foreign.png", "--nonce", NONCE, "--out", tmp_path / "out"))
     assert "sample: " in refused(3, *verify(tmp_path / "out", "--nonce", "mine"))

@@ -1,4 +1,4 @@
-"""`jattr generate`: pictures from a seed and from saved latents, and what it refuses."""
+"""`jattr generate`: images from a seed and from saved latents, and what it refuses."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def out(tmp_path):
 
 @pytest.fixture
 def made(tiny_folders, tmp_path):
-    """Ten pictures of `tiny`: more than one batch, not a whole number of them."""
+    """Ten images of `tiny`: more than one batch, not a whole number of them."""
     assert run("generate", tiny_folders["tiny"], "--n", 10, "--seed", 5, "--out", tmp_path / "made") == 0
     return tmp_path / "made"
 
@@ -49,7 +49,7 @@ def refused(capsys, out, *args):
     return err
 
 
-def test_pictures_and_latents_are_written(made, tiny):
+def test_images_and_latents_are_written(made, tiny):
     assert [path.name for path in sorted(made.iterdir())] == [*(f"{i:05d}.png" for i in range(10)), "latents.npz"]
     arrays = np.load(made / "latents.npz", allow_pickle=False)
     assert arrays["z"].dtype == np.float32
@@ -67,12 +67,12 @@ def test_the_same_seed_makes_the_same_bytes_and_another_does_not(made, tiny_fold
     assert not (pixels(tmp_path / "other") == pixels(made)).all(axis=(1, 2, 3)).any()
 
 
-def test_saved_latents_make_the_same_pictures(made, tiny_folders, out):
+def test_saved_latents_make_the_same_images(made, tiny_folders, out):
     assert run("generate", tiny_folders["tiny"], "--latents", made / "latents.npz", "--out", out) == 0
     assert contents(out) == contents(made)
 
 
-def test_a_picture_does_not_depend_on_how_many_are_made_with_it(made, tiny_folders, out, tmp_path):
+def test_an_image_does_not_depend_on_how_many_are_made_with_it(made, tiny_folders, out, tmp_path):
     arrays = np.load(made / "latents.npz")
     np.savez(tmp_path / "one.npz", z=arrays["z"][3:4])
     assert run("generate", tiny_folders["tiny"], "--latents", tmp_path / "one.npz", "--out", out) == 0
@@ -99,7 +99,7 @@ def test_classes_are_drawn_or_given_and_stored(tiny_folders, out, tmp_path, labe
 
 
 @pytest.mark.parametrize("shapes_agree", [True, False])
-def test_the_latents_of_attribute_make_pictures(tiny_folders, tiny, tmp_path, out, shapes_agree):
+def test_the_latents_of_attribute_make_images(tiny_folders, tiny, tmp_path, out, shapes_agree):
     z = np.random.default_rng(0).normal(size=(3, 2, 6)).astype(np.float32)
     other = load_generator(tiny_folders["tiny_b"])
     arrays = {"z": z} if shapes_agree else {"z_0": np.zeros((3, 4), np.float32), "z_1": z[:, 1]}
@@ -112,14 +112,14 @@ def test_the_latents_of_attribute_make_pictures(tiny_folders, tiny, tmp_path, ou
     assert (np.load(out / "latents.npz")["z"] == z[:, 1]).all()
 
 
-def test_pictures_without_a_latent_are_left_out_and_said(tiny_folders, tiny_conditional, tmp_path, out, capsys):
+def test_images_without_a_latent_are_left_out_and_said(tiny_folders, tiny_conditional, tmp_path, out, capsys):
     z = np.random.default_rng(0).normal(size=(3, 1, 6)).astype(np.float32)
     np.savez(
         tmp_path / "latents.npz", z=z, label=np.array([[2], [-1], [0]], np.int32), space="z",
         found=np.array([[True], [False], [True]]), digest=np.array([tiny_conditional.digest]),
     )  # fmt: skip
     assert run("generate", tiny_folders["tiny_conditional"], "--latents", tmp_path / "latents.npz", "--out", out) == 0
-    assert "for pictures 1 (from 0)" in capsys.readouterr().err
+    assert "for images 1 (from 0)" in capsys.readouterr().err
     stored = np.load(out / "latents.npz")
     assert (stored["z"] == z[[0, 2], 0]).all()
     assert stored["label"].tolist() == [2, 0]
@@ -166,7 +166,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_nothing_half_written(
 
     def full_after_three(path, pixels):
         if len(written) == 3:
-            raise OutputError("cannot write picture: No space left on device; choose another place")
+            raise OutputError("cannot write image: No space left on device; choose another place")
         written.append(path)
         write(path, pixels)
 
@@ -194,8 +194,8 @@ def test_a_read_only_place_is_exit_code_2(tiny_folders, tmp_path, out, capsys, m
     assert os.listdir(tmp_path) == []
 
 
-def test_large_pictures_are_made_a_few_at_a_time(tiny, tmp_path, monkeypatch):
+def test_large_images_are_made_a_few_at_a_time(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(generate, "BATCH_VALUES", 8 * 8 * 3)
     z = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
-    assert generate.write_pictures(tmp_path, tiny, z, np.full(3, -1)) == ["00000.png", "00001.png", "00002.png"]
+    assert generate.write_images(tmp_path, tiny, z, np.full(3, -1)) == ["00000.png", "00001.png", "00002.png"]
     assert (pixels(tmp_path) == to_byte(tiny.generate(z))).mean() > 0.999

@@ -7,10 +7,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from jattr.cli import latents, npz
+from jattr.cli import latents
 from jattr.cli.main import main
 from jattr.errors import InputError
 from jattr.generators.store import load_generator
+from jattr.verification import npz
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def out(tmp_path):
 
 @pytest.fixture
 def made(tiny_folders, tmp_path):
-    """Two pictures of `tiny`."""
+    """Two images of `tiny`."""
     assert main(["generate", str(tiny_folders["tiny"]), "--n", "2", "--out", str(tmp_path / "made")]) == 0
     return tmp_path / "made"
 

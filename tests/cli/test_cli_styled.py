@@ -17,7 +17,7 @@ FEW = ["--restarts", "4", "--lanes", "4"]
 
 
 def tensors_of(seed):
-    """Random tensors whose pictures are seldom clipped."""
+    """Random tensors whose images are seldom clipped."""
     tensors = random_tensors("stylegan2", ARCH, seed)
     for path, array in tensors.items():
         scale = 100 if "mapper" in path and array.ndim == 2 else 0 if path.endswith("to_image/bias") else 0.5
@@ -27,7 +27,7 @@ def tensors_of(seed):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two converted networks, `a` and `b`, and pictures of `a` with psi 0.5."""
+    """Two converted networks, `a` and `b`, and images of `a` with psi 0.5."""
     folder = tmp_path_factory.mktemp("styled")
     for seed, name in enumerate("ab"):
         state = state_dict_of(NVLABS, ARCH, tensors_of(seed))
@@ -39,13 +39,13 @@ def folder(tmp_path_factory):
 
 
 def attributed(folder, out, *options):
-    pictures = sorted(map(str, (folder / "made").glob("*.png")))
+    images = sorted(map(str, (folder / "made").glob("*.png")))
     candidates = [str(folder / "a"), str(folder / "b")]
-    assert main(["attribute", *pictures, "--candidates", *candidates, *FEW, *options, "--out", str(out)]) == 0
+    assert main(["attribute", *images, "--candidates", *candidates, *FEW, *options, "--out", str(out)]) == 0
     return json.loads((out / "result.json").read_text())
 
 
-def test_the_card_keeps_psi_and_the_pictures_come_again(folder, tmp_path):
+def test_the_card_keeps_psi_and_the_images_come_again(folder, tmp_path):
     assert json.loads((folder / "a" / "card.json").read_text())["settings"]["psi"] == 0.5
     again = ["generate", str(folder / "a"), "--latents", str(folder / "made" / "latents.npz"), "--out"]
     assert main([*again, str(tmp_path / "again")]) == 0
@@ -77,7 +77,7 @@ def test_several_psi_in_w_are_refused(folder, tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
-def test_random_noise_is_drawn_for_each_picture_and_kept(folder, tmp_path):
+def test_random_noise_is_drawn_for_each_image_and_kept(folder, tmp_path):
     made, again = str(tmp_path / "made"), str(tmp_path / "again")
     assert main(["generate", str(folder / "a"), "--n", "2", "--noise", "random", "--out", made]) == 0
     assert main(["generate", str(folder / "a"), "--latents", f"{made}/latents.npz", "--out", again]) == 0

@@ -27,7 +27,7 @@ def test_an_untouched_result_holds(result, verify):
     code, text, errors = verify(result / "result")
     assert (code, errors) == (0, "")
     assert "made by tiny" in text
-    assert "1 certificates of 1 pictures hold; 1 pictures have none" in text
+    assert "1 certificates of 1 images hold; 1 images have none" in text
 
 
 def test_json_states_every_figure(result, verify):
@@ -40,7 +40,7 @@ def test_json_states_every_figure(result, verify):
     assert data["certificates"][0]["holds"]
 
 
-def test_pictures_are_found_by_their_digest_wherever_they_are(result, verify, tmp_path):
+def test_images_are_found_by_their_digest_wherever_they_are(result, verify, tmp_path):
     shutil.move(result / "tiny.png", tmp_path / "elsewhere.png")
     code, _, errors = verify(result / "result")
     assert code == 2
@@ -73,7 +73,7 @@ def test_a_candidate_changed_behind_its_own_digests_is_found(result, verify, tmp
 
 
 @pytest.mark.parametrize("given", [True, False])
-def test_a_changed_picture_is_found(result, verify, given):
+def test_a_changed_image_is_found(result, verify, given):
     path = result / "tiny.png"
     pixels = np.zeros((8, 8, 3), np.uint8)
     write_png(path, pixels)
@@ -81,7 +81,7 @@ def test_a_changed_picture_is_found(result, verify, given):
     differs(verify(result / "result", *options), "SHA-256")
 
 
-def test_a_changed_picture_whose_new_digest_is_stated_is_found_by_the_test(result, verify):
+def test_a_changed_image_whose_new_digest_is_stated_is_found_by_the_test(result, verify):
     write_png(result / "tiny.png", np.full((8, 8, 3), 90, np.uint8))
     digest = hashlib.sha256((result / "tiny.png").read_bytes()).hexdigest()
     change_json(result, lambda data: data["pictures"][0].update(sha256=digest))

@@ -38,7 +38,7 @@ def candidate(**fields):
     return lambda data: data["candidates"][0].update(fields)
 
 
-def unnamed_picture(data):
+def unnamed_image(data):
     certify(row_of(data), bit_exact=True, identical_bytes=1.0, p_value=1.0, largest_deviation=0.5)
     row_of(data).update(sha256=None, file="another.png")
 
@@ -73,7 +73,7 @@ def renamed(data):
 
 
 EDITS = {
-    "no SHA-256 is stated": unnamed_picture,
+    "no SHA-256 is stated": unnamed_image,
     "1 certificates are stated, 0 could be checked": update(sha256=None),
     "contradict each other": update(candidates=["tiny_b"]),
     "states made by tiny or tiny_b, its evidence gives made by tiny": update(candidates=["tiny", "tiny_b"]),
@@ -114,7 +114,7 @@ def test_an_edit_is_found(result, verify, words):
 
 
 def test_bit_exact_is_not_believed_where_a_byte_differs(result, verify):
-    def near(arrays):  # still the picture up to rounding, but not to the byte
+    def near(arrays):  # still the image up to rounding, but not to the byte
         arrays["z"][0, 0] += np.float32(2e-3)
 
     change_latents(result, near, keep_digest=True)
@@ -141,10 +141,10 @@ def test_other_thresholds_leave_verdicts_without_a_certificate_unchecked(result,
     change_json(result, lambda data: data["settings"]["decision"].update(winner=9.0, ratio=1.0))
     code, text, _ = verify(result / "result")
     assert code == 0
-    assert "not checked: verdicts of pictures without a certificate: their thresholds" in text
+    assert "not checked: verdicts of images without a certificate: their thresholds" in text
 
 
-def test_candidates_and_pictures_that_are_not_there_are_printed_as_not_checked(result, verify):
+def test_candidates_and_images_that_are_not_there_are_printed_as_not_checked(result, verify):
     (result / "noise.png").unlink()
     code, text, _ = verify(result / "result", candidates=("tiny",))
     assert code == 0
@@ -152,10 +152,10 @@ def test_candidates_and_pictures_that_are_not_there_are_printed_as_not_checked(r
     assert "noise.png', which is not there" in text
     code, text, _ = verify(result / "result", "--pictures", str(result / "tiny.png"))
     assert code == 0
-    assert "noise.png', which is not among the given pictures" in text
+    assert "noise.png', which is not among the given images" in text
 
 
-def test_a_picture_is_named_as_the_file_that_was_read(result, verify):
+def test_an_image_is_named_as_the_file_that_was_read(result, verify):
     change_json(result, update(file="somebody.png"))
     code, text, _ = verify(result / "result", "--pictures", str(result / "tiny.png"))
     assert code == 0
@@ -172,7 +172,7 @@ def test_two_names_of_one_model_are_verified_as_one_class(original, verify, tiny
     assert main(["attribute", str(original / "tiny.png"), "--candidates", *candidates, *options]) == 0
     code, text, _ = verify(tmp_path / "result", candidates=candidates)
     assert code == 0
-    assert "2 certificates of 1 pictures hold" in text
+    assert "2 certificates of 1 images hold" in text
     differs(verify(tmp_path / "result", candidates=(candidates[0], candidates[2])), "is called 'tiny'")
     change_json(tmp_path, lambda data: row_of(data)["candidates"].reverse())
     differs(verify(tmp_path / "result", candidates=candidates), "contradict")
@@ -180,16 +180,16 @@ def test_two_names_of_one_model_are_verified_as_one_class(original, verify, tiny
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory, tiny_folders):
-    """Results of a picture with a class, and of a JPEG file."""
+    """Results of an image with a class, and of a JPEG file."""
     folder = tmp_path_factory.mktemp("others")
     z = np.random.default_rng(8).normal(size=(1, 6)).astype(np.float32)
     gen = make_tiny(name="tiny_conditional", num_classes=3)
     write_png(folder / "class.png", to_byte(gen.generate(z, label=np.array([1])))[0])
     pixels = to_byte(make_tiny().generate(z))[0]
     Image.fromarray(np.asarray(pixels)).save(folder / "picture.jpg", quality=95, subsampling=0)
-    for name, picture in (("tiny_conditional", "class.png"), ("tiny", "picture.jpg")):
-        options = ["--restarts", "4", "--lanes", "4", "--out", str(folder / picture.split(".")[0] / "result")]
-        assert main(["attribute", str(folder / picture), "--candidates", str(tiny_folders[name]), *options]) == 0
+    for name, image in (("tiny_conditional", "class.png"), ("tiny", "picture.jpg")):
+        options = ["--restarts", "4", "--lanes", "4", "--out", str(folder / image.split(".")[0] / "result")]
+        assert main(["attribute", str(folder / image), "--candidates", str(tiny_folders[name]), *options]) == 0
     return folder
 
 

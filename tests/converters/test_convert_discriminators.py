@@ -25,7 +25,7 @@ from jattr.generators.digest import tensors_digest
 from jattr.generators.stylegan2 import Architecture
 
 VARIANT = "resnet 3-5-6-7"
-GENERATOR = {"channels": (4, 4, 4), "z_dim": 5, "mapping_widths": (5,)}  # of pictures of the same 16x16 pixels
+GENERATOR = {"channels": (4, 4, 4), "z_dim": 5, "mapping_widths": (5,)}  # of images of the same 16x16 pixels
 
 
 def of_generator(program):

@@ -32,7 +32,7 @@ def test_upscales_that_change_no_number_of_channels_are_taken_as_not_fused():
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_layers_for_smaller_pictures_are_not_stored(name):
+def test_layers_for_smaller_images_are_not_stored(name):
     mark = "output" if "genforce" in name else "toRGBLayers."
     last = f"{mark}{len(CHANNELS) - 1}"
     unused = [key for key in FILES[name] if key.startswith(mark) and not key.startswith(last)]

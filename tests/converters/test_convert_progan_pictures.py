@@ -1,4 +1,4 @@
-"""Pictures of ProGAN's converted weights: both programs' files against PyTorch modules of our own."""
+"""Images of ProGAN's converted weights: both programs' files against PyTorch modules of our own."""
 
 import math
 
@@ -12,8 +12,8 @@ from progan_files import CHANNELS, FUSED, GENFORCE, OLD_ZOO, Z_DIM, ZOO, convert
 from jattr.generators.progan import Net, prepare
 
 
-def pictures(arch, stored, z):
-    """The network's pictures in float64: with few channels pixel norm can magnify rounding a thousandfold."""
+def images(arch, stored, z):
+    """The network's images in float64: with few channels pixel norm can magnify rounding a thousandfold."""
     with jax.enable_x64(True):
         graphdef, state = nnx.split(nnx.eval_shape(lambda: Net(arch)))
         arrays = prepare(arch, {path: array.astype(np.float64) for path, array in stored.items()})
@@ -28,7 +28,7 @@ def pixel_norm(x):
     return x / (x.pow(2).mean(1, keepdim=True) + 1e-8).sqrt()
 
 
-def genforce_pictures(tensors, z, *, fused):
+def genforce_images(tensors, z, *, fused):
     """The published network in PyTorch, float64: normalise, double the size, convolve, leaky ReLU."""
     torch = pytest.importorskip("torch")
     F = torch.nn.functional
@@ -53,7 +53,7 @@ def genforce_pictures(tensors, z, *, fused):
     return x.permute(0, 2, 3, 1).numpy()
 
 
-def zoo_pictures(tensors, z, *, inner, tanh):
+def zoo_images(tensors, z, *, inner, tanh):
     """The published network in PyTorch, float64: the gain of a layer multiplies its bias too."""
     torch = pytest.importorskip("torch")
     F = torch.nn.functional
@@ -77,21 +77,21 @@ def zoo_pictures(tensors, z, *, inner, tanh):
 
 
 @pytest.mark.parametrize(("name", "fused"), [(GENFORCE, False), (FUSED, True)])
-def test_pictures_of_genforce(name, fused):
+def test_images_of_genforce(name, fused):
     tensors = genforce_tensors(fused=fused, image_channels=1)
     arch, stored = convert(name, tensors)
     assert (arch.channels, arch.z_dim, arch.image_shape) == (CHANNELS, Z_DIM, (32, 32, 1))
     z = np.random.default_rng(1).standard_normal((3, Z_DIM)).astype(np.float32)
-    expected = genforce_pictures(tensors, z, fused=fused)
-    assert np.abs(pictures(arch, stored, z) - expected).max() <= 1e-5  # gains are float32
+    expected = genforce_images(tensors, z, fused=fused)
+    assert np.abs(images(arch, stored, z) - expected).max() <= 1e-5  # gains are float32
 
 
 @pytest.mark.parametrize(("name", "inner", "loss"), [(ZOO, ".module", "WGANGP"), (OLD_ZOO, "", "DCGAN")])
-def test_pictures_of_gan_zoo(name, inner, loss):
+def test_images_of_gan_zoo(name, inner, loss):
     tensors = zoo_tensors(inner=inner)
     arch, stored = convert(name, tensors, {"config": {"alpha": 0, "lossCriterion": loss}})
     assert (arch.channels, arch.z_dim, arch.image_shape) == (CHANNELS, Z_DIM, (32, 32, 3))
     assert arch.tanh == (loss == "DCGAN")
     z = np.random.default_rng(1).standard_normal((3, Z_DIM)).astype(np.float32)
-    expected = zoo_pictures(tensors, z, inner=inner, tanh=arch.tanh)
-    assert np.abs(pictures(arch, stored, z) - expected).max() <= 1e-5  # gains are float32
+    expected = zoo_images(tensors, z, inner=inner, tanh=arch.tanh)
+    assert np.abs(images(arch, stored, z) - expected).max() <= 1e-5  # gains are float32

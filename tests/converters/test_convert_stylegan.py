@@ -62,10 +62,10 @@ def convert(tensors):
     return found.architecture, convert_by_rows(FORMAT, found, tensors, shapes_of(found.architecture))
 
 
-def own_pictures(arch, stored, z, label):
-    """The network's pictures, not truncated, in float64."""
+def own_images(arch, stored, z, label):
+    """The network's images, not truncated, in float64."""
 
-    def pictures(state, z):
+    def images(state, z):
         net = nnx.merge(graphdef, state)
         w = net.mapping(z, label)
         ws = jnp.broadcast_to(w[:, None], (len(w), arch.num_ws, arch.w_dim))
@@ -77,10 +77,10 @@ def own_pictures(arch, stored, z, label):
         flat = {
             path: leaf.replace(jnp.asarray(arrays["/".join(map(str, path))])) for path, leaf in nnx.to_flat_state(state)
         }
-        return np.asarray(jax.jit(pictures)(nnx.from_flat_state(flat), z.astype(np.float64)))
+        return np.asarray(jax.jit(images)(nnx.from_flat_state(flat), z.astype(np.float64)))
 
 
-def torch_pictures(tensors, z, label):
+def torch_images(tensors, z, label):
     """The published network in PyTorch, float64."""
     torch = pytest.importorskip("torch")
     F = torch.nn.functional
@@ -125,15 +125,15 @@ def convolved(torch, x, part, *, doubles):
 
 
 @pytest.mark.parametrize(("channels", "num_classes"), [(CHANNELS, 3), (FUSED_CHANNELS, 0)])
-def test_pictures(channels, num_classes):
+def test_images(channels, num_classes):
     tensors = genforce_tensors(channels=channels, num_classes=num_classes)
     arch, stored = convert(tensors)
     assert (arch.channels, arch.z_dim, arch.mapping_widths) == (channels, Z_DIM, MAPPING_WIDTHS)
     assert (arch.num_classes, arch.image_channels) == (num_classes, 3)
     z = np.random.default_rng(1).standard_normal((2, Z_DIM)).astype(np.float32)
     label = np.array([2, 0], np.int32) if num_classes else None
-    expected = torch_pictures(tensors, z, label)
-    assert np.abs(own_pictures(arch, stored, z, label) - expected).max() <= 1e-5  # gains are float32
+    expected = torch_images(tensors, z, label)
+    assert np.abs(own_images(arch, stored, z, label) - expected).max() <= 1e-5  # gains are float32
 
 
 def test_the_mean_of_w_may_be_repeated_for_each_layer():
@@ -168,7 +168,7 @@ def test_every_stored_tensor_comes_from_its_own_source():
         assert sum((stored[path] != others[path]).any() for path in stored) == 1, source
 
 
-def test_the_layers_for_smaller_pictures_are_not_stored():
+def test_the_layers_for_smaller_images_are_not_stored():
     _, stored = convert(FILE)
     _, others = convert({name: array + (".output0." in name) for name, array in FILE.items()})
     assert all((stored[path] == others[path]).all() for path in stored)

@@ -1,4 +1,4 @@
-"""PyTorch's DCGAN example without a card: recognised, converted, and compared with the pictures that it makes."""
+"""PyTorch's DCGAN example without a card: recognised, converted, and compared with the images that it makes."""
 
 import re
 from itertools import pairwise
@@ -40,7 +40,7 @@ def discriminator_state(widths=(3, 4, 8, 1)):
 
 
 @pytest.mark.parametrize("file", ["state_dict.pth", "state_dict_legacy.pth"])
-def test_pictures_are_those_of_the_reference(reference, file):
+def test_images_are_those_of_the_reference(reference, file):
     folder = reference / "golden" / "dcgan_64"
     tensors = find_state_dict(read_checkpoint(folder / file))
     card = card_of(tensors)

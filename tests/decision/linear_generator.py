@@ -16,7 +16,7 @@ def apply_linear(state, z, *, label=None):
 
 
 def make_linear(rng, *, spread=20.0, middle=0.0, size=SIZE, rounding="round"):
-    """A matrix that moves the picture by `spread` rounding steps for each unit of the latent."""
+    """A matrix that moves the image by `spread` rounding steps for each unit of the latent."""
     state = {
         "w": jnp.asarray(rng.normal(size=(size, PIXELS)) * spread * STEP / np.sqrt(size), jnp.float32),
         "b": jnp.asarray(rng.uniform(-0.2, 0.2, PIXELS) + middle, jnp.float32),
@@ -28,7 +28,7 @@ def make_linear(rng, *, spread=20.0, middle=0.0, size=SIZE, rounding="round"):
 
 
 def unrounded(gen, z):
-    """The picture [PIXELS] in float64."""
+    """The image [PIXELS] in float64."""
     return np.asarray(z, np.float64) @ np.asarray(gen.state["w"], np.float64) + np.asarray(gen.state["b"], np.float64)
 
 

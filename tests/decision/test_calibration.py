@@ -94,10 +94,10 @@ REFUSED = {
     "no arrivals": (changed(*RUNS, "arrived", remove=True), "own_restarts: 'arrived' is missing"),
     "restarts too few": (
         changed(*CLEAN, "own_restarts", value={"used": [1], "arrived": [True]}),
-        "restarts of 1 own pictures and scores of 3",
+        "restarts of 1 own images and scores of 3",
     ),
     "a restart after the third": (changed(*RUNS, "used", value=[1, 3, 4]), "has 4 restarts; scores are taken after 3"),
-    "arrived nowhere": (changed(*RUNS, "arrived", value=[True, True, True]), "own picture 2 arrived, yet its score"),
+    "arrived nowhere": (changed(*RUNS, "arrived", value=[True, True, True]), "own image 2 arrived, yet its score"),
     "no negatives of a kind": (
         changed(*CLEAN, "negatives", "renderer", value={"scores": [], "count": 0, "seed": None}),
         r"negatives, renderer: got an array of shape \(0,\)",
@@ -158,8 +158,8 @@ def test_json_is_read_strictly(name):
         ({"negatives": {"photograph": ()}, "negative_seeds": {}}, "negatives, photograph: got an array of shape"),
         ({"own_seed": True}, "a seed is True"),
         ({"own_restarts": Restarts((1, 4, 3), (True, True, False))}, "4 restarts; scores are taken after 3: give at"),
-        ({"own_restarts": Restarts((1, 3, 3), (True, True, True))}, "own picture 2 arrived, yet its score says"),
-        ({"own_restarts": Restarts((1,), (True,))}, "restarts of 1 own pictures and scores of 3"),
+        ({"own_restarts": Restarts((1, 3, 3), (True, True, True))}, "own image 2 arrived, yet its score says"),
+        ({"own_restarts": Restarts((1,), (True,))}, "restarts of 1 own images and scores of 3"),
     ],
 )
 def test_samples_are_checked(changes, message):
@@ -167,7 +167,7 @@ def test_samples_are_checked(changes, message):
         replace(SAMPLE, **changes)
 
 
-def test_kinds_of_each_others_pictures_and_conditions_of_one_candidate_may_differ():
+def test_kinds_of_each_others_images_and_conditions_of_one_candidate_may_differ():
     with_b = replace(SAMPLE, negatives={"photograph": (-1.0,), OTHER + "b": (-2.0,)}, own_restarts=None)
     with_a = Sample((-5.0,), {"photograph": (-1.5,), OTHER + "a": (-2.5,)}, 0)
     alone = Sample((-5.0,), {}, 0)

@@ -10,7 +10,7 @@ DRAWS = 1000
 
 
 def drawn(seed=0, rounding="round", **settings):
-    """A generator, a latent, the picture it makes there, and the least-squares latent of the bytes."""
+    """A generator, a latent, the image it makes there, and the least-squares latent of the bytes."""
     rng = np.random.default_rng(seed)
     gen = make_linear(rng, **settings)
     z = rng.normal(size=gen.latent_shape).astype(np.float32)
@@ -60,7 +60,7 @@ def test_statistic_counts_degrees_of_freedom():
     assert mean == pytest.approx(PIXELS - SIZE, abs=4 * np.sqrt(0.8 * PIXELS / 200))  # four standard errors
 
 
-def test_fields_of_an_own_picture():
+def test_fields_of_an_own_image():
     gen, z, pixels, _ = drawn(1)
     test = certify(gen, z, pixels)
     assert test.holds
@@ -102,7 +102,7 @@ def test_noise_of_one_step_everywhere_is_refused():
     assert certify(gen, least_squares(gen, pixels), pixels).p_value < 1e-12
 
 
-def test_picture_of_another_generator_is_refused():
+def test_image_of_another_generator_is_refused():
     _, _, pixels, _ = drawn(4)
     other = make_linear(np.random.default_rng(5))
     test = certify(other, least_squares(other, pixels), pixels)
@@ -197,7 +197,7 @@ def test_latent_that_cannot_be_computed_is_refused(value):
 
 
 def test_directions_weaker_than_rounding_noise_are_no_rank():
-    """A latent that moves the picture by less than one byte's noise cannot fit noise away."""
+    """A latent that moves the image by less than one byte's noise cannot fit noise away."""
     gen, z, _, _ = drawn(14)
     weak = gen.state["w"].at[0].multiply(1e-4)
     object.__setattr__(gen, "state", gen.state | {"w": weak})

@@ -1,4 +1,4 @@
-"""Certificates that would prove nothing are refused: generators of every picture, repeated numbers, single bytes."""
+"""Certificates that would prove nothing are refused: generators of every image, repeated numbers, single bytes."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import jattr
 from jattr.decision.certificate import MIN_EXCESS, _once, certify
 from jattr.generators.base import Generator
 from jattr.images import to_byte
-from jattr.inversion.evaluate import make_pictures
+from jattr.inversion.evaluate import make_images
 
 SHAPE = (16, 16, 3)
 N = 16 * 16 * 3
@@ -27,7 +27,7 @@ def anything(seed=0, shape=SHAPE):
     return np.random.default_rng(seed).integers(40, 216, shape, np.uint8)
 
 
-def test_a_generator_of_every_picture_with_a_small_gain():
+def test_a_generator_of_every_image_with_a_small_gain():
     """One unit of the latent moves it by less than a byte's noise, so its rank is 0: the latent is merely far out."""
     gain = 0.28 * 2 / 255
     gen = made(lambda state, z, *, label=None: (gain * z).reshape(-1, *SHAPE), N)
@@ -36,7 +36,7 @@ def test_a_generator_of_every_picture_with_a_small_gain():
     assert (test.bit_exact, test.rank, test.holds) == (True, 0, False)
 
 
-def test_a_generator_of_every_picture_that_is_flat_where_it_ends():
+def test_a_generator_of_every_image_that_is_flat_where_it_ends():
     """Nine saturated latents are the bits of a byte: typical of the prior, and nothing moves there."""
     shape, bits = (8, 8, 3), 9
     count = 8 * 8 * 3
@@ -56,7 +56,7 @@ def test_a_generator_of_every_picture_that_is_flat_where_it_ends():
 
 
 def test_a_generator_that_hides_three_bytes_in_each_latent():
-    """A third as many latents as bytes, and yet every picture: it moves by 2^16 bytes a unit."""
+    """A third as many latents as bytes, and yet every image: it moves by 2^16 bytes a unit."""
     count = N // 3
 
     def apply(state, z, *, label=None):
@@ -74,7 +74,7 @@ def test_a_generator_that_hides_three_bytes_in_each_latent():
     assert test.excess >= MIN_EXCESS  # which the ranks alone would not have refused
 
 
-def test_a_generator_of_one_colour_certifies_no_flat_picture():
+def test_a_generator_of_one_colour_certifies_no_flat_image():
     gen = made(lambda state, z, *, label=None: jnp.broadcast_to(jnp.tanh(z)[:, None, None], (len(z), *SHAPE)), 3)
     pixels = np.full(SHAPE, (90, 120, 31), np.uint8)
     test = certify(gen, np.arctanh(np.array([90, 120, 31]) / 127.5 - 1).astype(np.float32), pixels)
@@ -93,12 +93,12 @@ def grey(size=8, side=24):
 def test_three_equal_channels_count_once():
     gen = grey()
     z = np.asarray(gen.sample_latent(jax.random.key(1), 1))
-    pixels = to_byte(make_pictures(gen, z))[0]
+    pixels = to_byte(make_images(gen, z))[0]
     test = certify(gen, z[0], pixels)
     assert test.holds
     assert test.unclipped == int(((pixels > 0) & (pixels < 255))[..., 0].sum())
     coloured = pixels.copy()
-    coloured[3, 4, 2] ^= 8  # no picture of its: the one that is off is the one that counts
+    coloured[3, 4, 2] ^= 8  # no image of its: the one that is off is the one that counts
     assert not certify(gen, z[0], coloured).holds
 
 
@@ -112,7 +112,7 @@ def test_equal_numbers_are_those_of_value_and_row():
 def own():
     gen = jattr.load_generator("dcgan_a")
     z = np.asarray(gen.sample_latent(jax.random.key(3), 1))
-    pixels = to_byte(make_pictures(gen, z), rule=gen.rounding or "round")[0]
+    pixels = to_byte(make_images(gen, z), rule=gen.rounding or "round")[0]
     return gen, z[0], pixels
 
 

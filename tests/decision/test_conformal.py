@@ -26,7 +26,7 @@ def searches(rng, shape):
 def test_the_p_value_counts_ties_against_denial():
     own = [-5.0, -4.0, -4.0, -1.0]
     assert conformal_p(own, [-6.0, -5.0, -4.0, -3.9, -1.0, 0.0]).tolist() == [1.0, 1.0, 0.8, 0.4, 0.4, 0.2]
-    assert conformal_p([np.inf, -5.0], np.inf) == 2 / 3  # own pictures that failed are as far away
+    assert conformal_p([np.inf, -5.0], np.inf) == 2 / 3  # own images that failed are as far away
     assert conformal_p([-5.0], np.zeros((2, 3))).shape == (2, 3)
 
 
@@ -101,9 +101,9 @@ def test_levels_are_taken_as_the_decimals_they_are_written_as():
     assert as_fraction(0.05).denominator == 20
 
 
-def test_too_few_own_pictures_name_the_number_needed():
+def test_too_few_own_images_name_the_number_needed():
     check_enough(19, 0.05, "g")
-    with pytest.raises(InputError, match=r"g: 18 own pictures .* at least 19 .* the least alpha is 0\.0526"):
+    with pytest.raises(InputError, match=r"g: 18 own images .* at least 19 .* the least alpha is 0\.0526"):
         check_enough(18, 0.05, "g")
     with pytest.raises(InputError, match="at least 99"):
         denial_rate(np.arange(50.0), [1.0], 0.01)

@@ -33,11 +33,11 @@ def test_holm_by_hand():
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1])
-def test_names_for_pictures_of_no_candidate_are_as_rare_as_said(alpha):
+def test_names_for_images_of_no_candidate_are_as_rare_as_said(alpha):
     rng, rounds, candidates = np.random.default_rng(2), 1500, 3
     named = 0
     for _ in range(rounds):
-        shared = rng.normal(size=101)  # a hard picture is hard for all: the candidates' scores depend on each other
+        shared = rng.normal(size=101)  # a hard image is hard for all: the candidates' scores depend on each other
         scores = shared + rng.normal(0.0, 0.5, (candidates, 101))
         p = [float(negative_p(row[:-1], row[-1])) for row in scores]
         named += bool((holm(p) <= alpha).any())

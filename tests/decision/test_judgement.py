@@ -1,4 +1,4 @@
-"""The judgement of a picture: its two error rates by simulation, every outcome, and the words."""
+"""The judgement of an image: its two error rates by simulation, every outcome, and the words."""
 
 import json
 from dataclasses import asdict
@@ -19,7 +19,7 @@ INF = float("inf")
 
 
 def own_scores(rng, count, gap):
-    """Scores of a candidate's own pictures after an alteration: a broad bump, below others by `gap` deviations."""
+    """Scores of a candidate's own images after an alteration: a broad bump, below others by `gap` deviations."""
     return rng.normal(-gap, 1.0, count)
 
 
@@ -41,7 +41,7 @@ def judged(calibration, *scores, alpha=0.05, **more):
     return judge(calibration, dict(zip(NAMES, scores, strict=False)), "jpeg 75", alpha, **more)
 
 
-def test_a_picture_of_one_candidate_is_named_with_the_words_of_its_ratio(calibration):
+def test_an_image_of_one_candidate_is_named_with_the_words_of_its_ratio(calibration):
     found = judged(calibration, 0.0, -6.0, 0.3)
     assert (found.kind, found.candidates) == ("made-by", ("b",))
     b = found.findings[1]
@@ -51,21 +51,21 @@ def test_a_picture_of_one_candidate_is_named_with_the_words_of_its_ratio(calibra
     assert 90 < 10**b.log10_lr <= 101  # against one kind
     assert 100 < 10**b.log10_lr_even <= 201
     assert b.probability > 0.95
-    assert found.sentence.startswith("The findings give moderate support to b having made the picture rather than")
+    assert found.sentence.startswith("The findings give moderate support to b having made the image rather than")
     assert "a source like the negatives of kind photograph" in found.sentence
     assert "the most that this calibration can show" in found.sentence
     assert "0 of 100 negatives of kind photograph come so close to it (p-value corrected for 3" in found.sentence
-    assert "0.03; at most 3 % of such pictures do, 95 % sure" in found.sentence
+    assert "0.03; at most 3 % of such images do, 95 % sure" in found.sentence
     assert sum(f.probability for f in found.findings) + found.none_probability == pytest.approx(1.0)
 
 
-def test_a_foreign_picture_is_none(calibration):
+def test_a_foreign_image_is_none(calibration):
     found = judged(calibration, 0.0, 0.5, 1.0)
     assert (found.kind, found.candidates) == ("none", ())
     assert all(f.denied for f in found.findings)
     assert found.none_probability > 0.9
     assert "Each of the 3 candidates is denied at 0.05; the nearest is a: " in found.sentence
-    far = "0 of 99 of its own pictures end so far away (p-value 0.01; at most 3 % of them do, 95 % sure)."
+    far = "0 of 99 of its own images end so far away (p-value 0.01; at most 3 % of them do, 95 % sure)."
     assert found.sentence.endswith(far)
     assert judged(calibration, 0.0).sentence == f"a is denied: {far}"
 
@@ -74,13 +74,13 @@ SURE = Restarts((1,) * OWN, (True,) * OWN)
 HARD = Restarts((1, 3, 2) * 33, (True, False, True) * 33)
 
 
-def test_none_states_how_many_own_pictures_so_many_restarts_miss():
+def test_none_states_how_many_own_images_so_many_restarts_miss():
     known = calibration_of(np.random.default_rng(0), restarts=SURE)
     found = judged(known, 0.0, 0.5, 1.0, restarts=dict.fromkeys(NAMES, 8))
-    missed = "8 restarts miss at most 3 % of any candidate's own pictures (95 % sure, without a model)"
+    missed = "8 restarts miss at most 3 % of any candidate's own images (95 % sure, without a model)"
     assert found.sentence.endswith(f"; {missed}.")
     assert [f.power for f in found.findings] == [power_of(SURE, 8)] * 3
-    assert judged(known, 0.0).sentence.endswith("; 1 restart misses at most 3 % of its own pictures"
+    assert judged(known, 0.0).sentence.endswith("; 1 restart misses at most 3 % of its own images"
                                                 " (95 % sure, without a model).")  # fmt: skip
     assert "8 restarts" in json.dumps(asdict(found))
 
@@ -95,7 +95,7 @@ def test_a_candidate_without_a_restart_is_not_described_by_those_of_the_calibrat
 def test_a_doubt_says_how_many_restarts_would_settle_it():
     close = calibration_of(np.random.default_rng(1), gap=1.5, restarts=HARD)
     sentence = judged(close, -0.5, 3.0, 3.0, restarts={"a": 3}).sentence
-    assert f"; 3 restarts miss at most 42 % of its own pictures (95 % sure), {HARD.needed(1e-3)} would miss" in sentence
+    assert f"; 3 restarts miss at most 42 % of its own images (95 % sure), {HARD.needed(1e-3)} would miss" in sentence
     without = calibration_of(np.random.default_rng(1), gap=1.5)
     assert sentence.startswith(judged(without, -0.5, 3.0, 3.0).sentence.rstrip("."))
 
@@ -160,7 +160,7 @@ def test_without_negatives_there_is_no_name_and_no_ratio():
 
 
 @pytest.mark.parametrize("gap", [1.5, 6.0])
-def test_own_pictures_are_called_none_as_rarely_as_said(gap):
+def test_own_images_are_called_none_as_rarely_as_said(gap):
     rng, rounds, alpha, lost, denied = np.random.default_rng(6), 300, 0.1, 0, 0
     for _ in range(rounds):
         fresh = calibration_of(rng, gap=gap, own=19, others=20)
@@ -173,7 +173,7 @@ def test_own_pictures_are_called_none_as_rarely_as_said(gap):
 
 
 def close_kin(count, kin, photographs):
-    """One candidate, whose negatives are pictures of a close relative and of an easy kind."""
+    """One candidate, whose negatives are images of a close relative and of an easy kind."""
     rng = np.random.default_rng(8)
     own, relatives, easy = (
         tuple(rng.normal(*law)) for law in ((-6.0, 0.5, count), (-4.5, 0.5, kin), (0.0, 1.0, photographs))
@@ -182,7 +182,7 @@ def close_kin(count, kin, photographs):
     return Calibration({"a": Calibrated("a" * 64, {"jpeg 75": sample})}, "f" * 64, {})
 
 
-def test_pictures_of_an_easy_kind_make_the_evidence_no_stronger():
+def test_images_of_an_easy_kind_make_the_evidence_no_stronger():
     few, many = (judged(close_kin(200, 60, photographs), -6.0) for photographs in (100, 10_000))
     for found in (few, many):
         assert found.findings[0].lr_kind == "kin"
@@ -193,7 +193,7 @@ def test_pictures_of_an_easy_kind_make_the_evidence_no_stronger():
 
 
 @pytest.mark.parametrize("others", [12, 20, 58, 59, 200])
-def test_none_is_not_said_of_a_picture_that_is_nearer_to_a_candidate_than_others_are(others):
+def test_none_is_not_said_of_an_image_that_is_nearer_to_a_candidate_than_others_are(others):
     rng = np.random.default_rng(9)
     samples = [
         Sample(tuple(rng.normal(-5.0, 0.1, 30)), {"other": tuple(rng.normal(-1.0, 0.3, others))}, own_seed=1)
@@ -207,7 +207,7 @@ def test_none_is_not_said_of_a_picture_that_is_nearer_to_a_candidate_than_others
 
 
 @pytest.mark.parametrize("middle", [0.0, 0.5])  # of photographs, of renderers
-def test_pictures_of_no_candidate_get_a_name_as_rarely_as_said(middle):
+def test_images_of_no_candidate_get_a_name_as_rarely_as_said(middle):
     rng, rounds, alpha, named = np.random.default_rng(7), 300, 0.1, 0
     for _ in range(rounds):
         fresh = calibration_of(rng, gap=2.5, own=19, others=40)
@@ -217,10 +217,10 @@ def test_pictures_of_no_candidate_get_a_name_as_rarely_as_said(middle):
 
 def test_the_prior_is_stated_and_moves_the_probabilities_alone(calibration):
     usual = judged(calibration, -6.0, 0.0, 0.0)
-    doubtful = judged(calibration, -6.0, 0.0, 0.0, prior={"a": 0.001, "b": 0.001, "c": 0.001, "none": 0.997})
+    uncertain = judged(calibration, -6.0, 0.0, 0.0, prior={"a": 0.001, "b": 0.001, "c": 0.001, "none": 0.997})
     assert usual.prior == dict.fromkeys((*NAMES, "none"), 0.25)
-    assert (doubtful.kind, doubtful.sentence) == (usual.kind, usual.sentence)
-    assert doubtful.findings[0].probability < 0.2 < 0.9 < usual.findings[0].probability
+    assert (uncertain.kind, uncertain.sentence) == (usual.kind, usual.sentence)
+    assert uncertain.findings[0].probability < 0.2 < 0.9 < usual.findings[0].probability
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_the_prior_is_stated_and_moves_the_probabilities_alone(calibration):
         ({"x": 0.0}, {}, "'x' is not calibrated"),
         ({"a": 0.0}, {"condition": "clean"}, "there are jpeg 75"),
         ({"a": float("nan")}, {}, "NaN"),
-        ({"a": 0.0}, {"alpha": 0.005}, "a, jpeg 75: 99 own pictures cannot deny .* at least 199"),
+        ({"a": 0.0}, {"alpha": 0.005}, "a, jpeg 75: 99 own images cannot deny .* at least 199"),
         ({"a": 0.0}, {"alpha": 1.0}, "between 0 and 1"),
         ({"a": 0.0}, {"prior": {"a": 1.0}}, "give a probability to a, none"),
         ({"a": 0.0}, {"prior": {"a": 0.7, "none": 0.7}}, "add up to 1"),

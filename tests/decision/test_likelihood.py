@@ -32,7 +32,7 @@ def true_cost(distance):
 
 
 def calibrated(rng, distance, count):
-    """Perfectly calibrated log10 ratios: of own pictures and of others."""
+    """Perfectly calibrated log10 ratios: of own images and of others."""
     half = distance**2 / 2
     return rng.normal(half, distance, count) / LN_10, rng.normal(-half, distance, count) / LN_10
 
@@ -105,9 +105,9 @@ def test_the_cost_on_new_scores_is_near_that_of_the_true_ratio(distance, count, 
 
 def test_a_generator_that_reproduces_everything_better_gains_nothing():
     rng = np.random.default_rng(8)
-    able = fit_likelihood(rng.normal(-4.0, 0.2, 100), rng.normal(-3.0, 0.2, 100))  # comes near to any picture
+    able = fit_likelihood(rng.normal(-4.0, 0.2, 100), rng.normal(-3.0, 0.2, 100))  # comes near to any image
     plain = fit_likelihood(rng.normal(-2.0, 0.2, 100), rng.normal(-0.5, 0.2, 100))
-    assert able(-3.0) < 0 < plain(-2.0)  # a picture of the plain one: the lower residual is the able one's
+    assert able(-3.0) < 0 < plain(-2.0)  # an image of the plain one: the lower residual is the able one's
     assert posterior([able(-3.0), plain(-2.0)])[1] > 0.9
 
 
@@ -162,8 +162,8 @@ def test_the_calibration_error_of_true_probabilities_is_small_and_of_others_is_n
     assert wrong[0] < reliability(chance**3, made).error < wrong[1]
 
 
-def test_the_interval_of_a_picture_with_many_probabilities_is_no_narrower_than_that_of_one():
-    """Twenty statements of a picture are not twenty pictures."""
+def test_the_interval_of_an_image_with_many_probabilities_is_no_narrower_than_that_of_one():
+    """Twenty statements of an image are not twenty images."""
     rng = np.random.default_rng(4)
     chance = rng.random(60)
     made = rng.random(60) < chance

@@ -12,7 +12,7 @@ NEVER = Restarts((3,) * 20, (False,) * 20)
 
 def test_the_numbers_are_those_of_the_restarts():
     power = power_of(HARD, 8)
-    assert (power.restarts, power.pictures, power.arrived) == (8, 20, 15)
+    assert (power.restarts, power.images, power.arrived) == (8, 20, 15)
     assert power.expected == pytest.approx(45 / 15)
     assert power.miss_bound == HARD.missed_at_most(3)
     assert power.miss_model == HARD.missed(8) < HARD.missed(3)
@@ -23,7 +23,7 @@ def test_the_numbers_are_those_of_the_restarts():
 
 def test_none_states_the_worst_of_the_candidates():
     both = missed_by_all([power_of(SURE, 8), power_of(HARD, 3)])
-    assert both == "; 3 or 8 restarts miss at most 46 % of any candidate's own pictures (95 % sure, without a model)"
+    assert both == "; 3 or 8 restarts miss at most 46 % of any candidate's own images (95 % sure, without a model)"
     assert missed_by_all([power_of(SURE, 1)]).startswith("; 1 restart misses at most 3 % of its own")
 
 
@@ -36,7 +36,7 @@ def test_a_doubt_says_what_would_settle_it():
     needed = HARD.needed(1e-3)
     assert what_restarts_settle(power_of(HARD, 3)).endswith(f"(95 % sure), {needed} would miss about 0.1 %")
     assert what_restarts_settle(power_of(HARD, needed)).endswith("(95 % sure)")
-    assert "none of 20 own pictures was found" in what_restarts_settle(power_of(NEVER, 3))
+    assert "none of 20 own images was found" in what_restarts_settle(power_of(NEVER, 3))
     assert what_restarts_settle(None) == ""
 
 

@@ -1,4 +1,4 @@
-"""Power of restarts: the readings compared where pictures are equally hard, and where they are not."""
+"""Power of restarts: the readings compared where images are equally hard, and where they are not."""
 
 import math
 
@@ -21,9 +21,9 @@ from jattr.errors import InputError
 CAP = 64
 
 
-def searched(rng, pictures, a, b):
-    """Searches of pictures whose restarts arrive with Beta(a, b) distributed chances, or with the chance b."""
-    chance = rng.beta(a, b, pictures) if a else np.full(pictures, b)
+def searched(rng, images, a, b):
+    """Searches of images whose restarts arrive with Beta(a, b) distributed chances, or with the chance b."""
+    chance = rng.beta(a, b, images) if a else np.full(images, b)
     took = rng.geometric(np.maximum(chance, 1e-12))
     return Restarts(tuple(np.minimum(took, CAP).tolist()), tuple((took <= CAP).tolist()))
 
@@ -93,7 +93,7 @@ def test_the_fit_finds_what_the_data_were_drawn_from():
     assert fit.spread < 0.01
 
 
-def test_equally_hard_pictures_need_what_the_bound_says():
+def test_equally_hard_images_need_what_the_bound_says():
     rng = np.random.default_rng(1)
     runs = [searched(rng, 32, None, 0.3) for _ in range(60)]
     kept = [miss_chance(0.3, alike(run, 0.01)) <= 0.01 for run in runs]
@@ -101,7 +101,7 @@ def test_equally_hard_pictures_need_what_the_bound_says():
     assert np.median([run.needed(0.01) for run in runs]) <= 25  # against 13 if the chance were known
 
 
-def test_unequal_pictures_break_equal_hardness_and_the_fit_mends_half_of_it():
+def test_unequal_images_break_equal_hardness_and_the_fit_mends_half_of_it():
     rng, truth = np.random.default_rng(2), Difficulty(0.5, 0.2)
     runs = [searched(rng, 64, 2.0, 2.0) for _ in range(60)]
     hopeful = np.array([truth.miss_chance(alike(run, 1e-3)) for run in runs])
@@ -112,7 +112,7 @@ def test_unequal_pictures_break_equal_hardness_and_the_fit_mends_half_of_it():
     assert np.mean(fitted) < 0.5 * np.mean(hopeful)
 
 
-def test_the_bound_without_a_model_holds_for_unequal_pictures():
+def test_the_bound_without_a_model_holds_for_unequal_images():
     rng, truth = np.random.default_rng(3), Difficulty(0.5, 1 / 3)
     bounds = [searched(rng, 50, 1.0, 1.0).miss_bound(20) for _ in range(400)]
     assert np.mean(np.array(bounds) >= truth.miss_chance(20)) >= 0.93
@@ -122,7 +122,7 @@ def test_the_bound_without_a_model_holds_for_unequal_pictures():
     assert censored.miss_bound(11) is None
 
 
-def test_where_every_picture_arrives_at_once_the_first_two_readings_agree():
+def test_where_every_image_arrives_at_once_the_first_two_readings_agree():
     at_once = Restarts((1,) * 16, (True,) * 16)
     assert at_once.needed(1e-3) == restarts_needed(16, 16, 1, 1e-3) == 4
     assert Restarts((5, 5), (False, False)).needed(1e-3) is None

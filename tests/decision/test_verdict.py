@@ -14,7 +14,7 @@ HOLDS = Certificate(
 )  # fmt: skip
 EXACT = replace(HOLDS, bit_exact=True, identical_bytes=1.0)
 BROKEN = replace(HOLDS, holds=False, p_value=0.0)
-MISS = 1e-3  # what every candidate below usually misses by on its own pictures
+MISS = 1e-3  # what every candidate below usually misses by on its own images
 
 
 def seen(name, residual, certificate=None, *, digest=None, restarts=8, miss=MISS, settings=""):
@@ -126,7 +126,7 @@ def test_too_few_restarts_are_named():
     [
         ([seen("a", 5e-4), seen("b", 4e-3)], "a and b both come near; the original file"),
         ([seen("a", 2e-3), seen("b", 1.0)], "a comes so near that small changes"),
-        ([seen("a", 2e-2), seen("b", 3e-2, miss=3e-3)], "b comes as close as it does on its own pictures"),
+        ([seen("a", 2e-2), seen("b", 3e-2, miss=3e-3)], "b comes as close as it does on its own images"),
         ([seen("a", 2e-2), seen("b", 3e-2, miss=None)], "try more restarts, or calibrate"),
         ([seen("a", 2e-2), seen("b", None)], "failed in every restart; try more"),
     ],
@@ -149,7 +149,7 @@ def test_thresholds_are_the_config():
 
 
 def test_nothing_is_better_than_the_floor_of_rounding():
-    """An almost black picture: both reproduce it to less than rounding leaves, so neither is ahead."""
+    """An almost black image: both reproduce it to less than rounding leaves, so neither is ahead."""
     assert decide([seen("a", 0.0), seen("b", 1e-9)]).kind == "undecided"
     assert decide([seen("a", 0.0), seen("b", 1e-4)]).kind == "made-by"
 

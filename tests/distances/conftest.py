@@ -1,4 +1,4 @@
-"""What the tests of distances share: pictures, and the feature folders of the reference folder's recipe."""
+"""What the tests of distances share: images, and the feature folders of the reference folder's recipe."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ GOLDEN = ("inception_v3", "lpips_alex", "lpips_vgg", "lpips_squeeze")
 
 
 @pytest.fixture(scope="session")
-def pictures():
-    """Random pictures [4, 36, 33, 3], of all values in [-1, 1]."""
+def images():
+    """Random images [4, 36, 33, 3], of all values in [-1, 1]."""
     return np.random.default_rng(0).uniform(-1, 1, (4, 36, 33, 3)).astype(np.float32)
 
 

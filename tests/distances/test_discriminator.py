@@ -29,19 +29,19 @@ CASES = {
 
 
 def made(case):
-    """(key in the checkpoint, tensors of the discriminator, its activations as a function of pictures and clamp)."""
+    """(key in the checkpoint, tensors of the discriminator, its activations as a function of images and clamp)."""
     options = dict(CASES[case])
     if case == "rosinality":
         tensors = rosinality_tensors(**options)
-        return "d", tensors, lambda pictures, clamp: rosinality_activations(tensors, pictures)
+        return "d", tensors, lambda images, clamp: rosinality_activations(tensors, images)
     options.pop("clamp", None)
     tensors, form = nvlabs_tensors(**options), options.get("form", "resnet")
-    return "D", tensors, lambda pictures, clamp: nvlabs_activations(tensors, pictures, form=form, clamp=clamp)
+    return "D", tensors, lambda images, clamp: nvlabs_activations(tensors, images, form=form, clamp=clamp)
 
 
-def activations(network, pictures, layers):
+def activations(network, images, layers):
     graphdef, _ = graph_of(network.architecture, network.variant)
-    found = jax.jit(lambda state, x: nnx.merge(graphdef, state)(x, layers))(network.state, pictures)
+    found = jax.jit(lambda state, x: nnx.merge(graphdef, state)(x, layers))(network.state, images)
     return dict(zip(layers, found, strict=True))
 
 
@@ -64,17 +64,17 @@ def test_activations_are_those_of_pytorch(case, tmp_path):
     variant = parse(network.variant)
     assert (variant.widths, variant.clamp) == (CASES[case]["widths"], clamp)
     shape = (2, variant.side, variant.side, variant.image_channels)
-    pictures = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-    expected = expected_of(pictures, clamp)
+    images = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    expected = expected_of(images, clamp)
     assert tuple(expected) == variant.layers
-    found = activations(network, pictures, variant.layers)
+    found = activations(network, images, variant.layers)
     for layer, values in expected.items():
         assert found[layer].shape == values.shape
         error = TOLERANCE * np.abs(values).max()
         assert np.abs(found[layer] - values).max() <= error
-        assert np.abs(activations(network, pictures, (layer,))[layer] - values).max() <= error
+        assert np.abs(activations(network, images, (layer,))[layer] - values).max() <= error
     if clamp:  # and it is reached
-        assert np.abs(expected_of(pictures, None)["b4"] - expected["b4"]).max() > 0.01
+        assert np.abs(expected_of(images, None)["b4"] - expected["b4"]).max() > 0.01
 
 
 def test_the_distance_is_of_one_layer(tmp_path):
@@ -91,7 +91,7 @@ def test_the_distance_is_of_one_layer(tmp_path):
     assert load_distance(f"l2+{tmp_path / 'd'}:b16*0.5")(a, b) > 0
 
 
-def test_grey_pictures_are_repeated():
+def test_grey_images_are_repeated():
     a, b = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 1)).astype(np.float32)
     distance = features(random_network(NAME))
     assert np.isclose(distance(a, b), distance(a.repeat(3, 2), b.repeat(3, 2)), rtol=1e-6)
@@ -100,14 +100,14 @@ def test_grey_pictures_are_repeated():
 @pytest.mark.parametrize(
     ("variant", "shape", "text"),
     [
-        ("resnet 3-6-8-10-12", (64, 64, 3), "takes pictures of 32x32 pixels.*not 64x64; use another distance"),
+        ("resnet 3-6-8-10-12", (64, 64, 3), "takes images of 32x32 pixels.*not 64x64; use another distance"),
         ("resnet 3-6-8-10-12", (32, 16, 3), "not 32x16"),
         ("resnet 3-6-8-10-12", (32, 32, 4), "of 1 or 3 channels, not 4; drop an alpha channel"),
         ("resnet 1-6-8", (8, 8, 3), "of 1 channels, not 3; use a distance of pixels"),
         ("resnet 4-6-8", (8, 8, 3), "of 4 channels, not 3"),
     ],
 )
-def test_pictures_that_are_refused(variant, shape, text):
+def test_images_that_are_refused(variant, shape, text):
     distance = features(random_network(NAME, variant))
     with pytest.raises(InputError, match=text) as caught:
         distance(np.zeros(shape, np.float32), np.zeros(shape, np.float32))

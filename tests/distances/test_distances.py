@@ -39,10 +39,10 @@ def distance(case):
 
 
 @pytest.fixture(scope="module")
-def pictures(pictures, case):
-    """Pictures that the distance takes: of any size, or of its own only."""
+def images(images, case):
+    """Images that the distance takes: of any size, or of its own only."""
     side = network_of(case, SIZED[case].variant).only if case in SIZED else None
-    return pictures[:, :side, :side]
+    return images[:, :side, :side]
 
 
 jit_apply = jax.jit(lambda apply, state, a, b: apply(state, a, b), static_argnums=0)
@@ -56,35 +56,35 @@ def test_the_registry_is_covered():
     assert set(DISTANCES) <= set(CASES)
 
 
-def test_value_is_the_mean_square_of_the_residual(distance, pictures):
-    found = residual(distance, *pictures[:2])
+def test_value_is_the_mean_square_of_the_residual(distance, images):
+    found = residual(distance, *images[:2])
     assert (found.ndim, found.dtype) == (1, jnp.float32)
-    value = distance(*pictures[:2])
+    value = distance(*images[:2])
     assert (value.shape, value.dtype) == ((), jnp.float32)
     assert np.isclose(value, np.mean(np.float64(found) ** 2), rtol=1e-5)  # sums of float32
 
 
-def test_equal_pictures_are_at_0_and_others_further(distance, pictures):
-    a, b = pictures[:2]
+def test_equal_images_are_at_0_and_others_further(distance, images):
+    a, b = images[:2]
     near, far = a + 0.2 * (b - a), a + 0.6 * (b - a)
     assert distance(a, a) <= 1e-12  # one program may sum the features of both in different orders
     assert 0 < distance(near, a) < distance(far, a)
 
 
-def test_jit_and_vmap_change_nothing(distance, pictures):
-    one_by_one = [distance(a, b) for a, b in itertools.pairwise(pictures)]
-    many = jax.jit(jax.vmap(lambda a, b: jnp.mean(jnp.square(residual(distance, a, b)))))(pictures[:3], pictures[1:])
+def test_jit_and_vmap_change_nothing(distance, images):
+    one_by_one = [distance(a, b) for a, b in itertools.pairwise(images)]
+    many = jax.jit(jax.vmap(lambda a, b: jnp.mean(jnp.square(residual(distance, a, b)))))(images[:3], images[1:])
     assert np.allclose(many, one_by_one, rtol=1e-5)  # sums in another order
 
 
-def test_gradients(distance, pictures):
+def test_gradients(distance, images):
     gradient_of = jax.jit(jax.grad(distance))
     push = jax.jit(lambda x, b, v: jax.jvp(lambda x: residual(distance, x, b), (x,), (v,)))
-    a, b = pictures[:2]
+    a, b = images[:2]
     flat = jnp.full_like(a, 0.25)  # no texture: variances are 0
-    for picture in (a, flat):  # where pictures are equal
-        assert jnp.abs(gradient_of(picture, picture)).max() <= 1e-6
-        assert np.isfinite(push(picture, picture, b)[1]).all()
+    for image in (a, flat):  # where images are equal
+        assert jnp.abs(gradient_of(image, image)).max() <= 1e-6
+        assert np.isfinite(push(image, image, b)[1]).all()
     for strange in (np.sign(a), 2 * a, 0 * a):  # reproductions are not clipped
         assert np.isfinite(gradient_of(strange, a)).all()
     gradient = gradient_of(a, b)
@@ -95,8 +95,8 @@ def test_gradients(distance, pictures):
     assert np.isclose(rise, jnp.vdot(gradient, steep), rtol=0.05)  # curvature, and ReLUs that switch on the way
 
 
-def test_encoding_the_picture_first_changes_nothing(distance, pictures):
-    a, b = pictures[:2]
+def test_encoding_the_image_first_changes_nothing(distance, images):
+    a, b = images[:2]
     assert (distance.encode is None) == (distance.compare is None)
     if distance.encode is not None:
         code = jax.jit(distance.encode)(distance.state, b)
@@ -104,7 +104,7 @@ def test_encoding_the_picture_first_changes_nothing(distance, pictures):
         assert np.allclose(found, residual(distance, a, b), atol=1e-5)
 
 
-def test_distances_of_a_kind_share_their_functions(case, pictures):
+def test_distances_of_a_kind_share_their_functions(case, images):
     first, second = CASES[case](), CASES[case]()
     assert first.apply is second.apply
     assert (first.encode, first.compare) == (second.encode, second.compare)
@@ -112,7 +112,7 @@ def test_distances_of_a_kind_share_their_functions(case, pictures):
     traces = []
     traced = jax.jit(lambda state, a, b: traces.append(0) or first.apply(state, a, b))
     for each in (first, second):
-        traced(each.state, *pictures[:2])
+        traced(each.state, *images[:2])
     assert len(traces) == 1
 
 

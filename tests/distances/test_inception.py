@@ -15,9 +15,9 @@ from jattr.errors import InputError
 TOLERANCE = 1e-4  # of the layer's largest; float32 sums of up to 3456 products in another order, through 48 layers
 
 
-def activations(network, pictures):
+def activations(network, images):
     graphdef, _ = graph_of(network.architecture, network.variant)
-    found = jax.jit(lambda state, x: nnx.merge(graphdef, state)(x, LAYERS))(network.state, pictures)
+    found = jax.jit(lambda state, x: nnx.merge(graphdef, state)(x, LAYERS))(network.state, images)
     return dict(zip(LAYERS, map(np.float64, found), strict=True))
 
 
@@ -47,15 +47,15 @@ def test_activations_are_those_of_the_reference(golden_network, reference):
 @pytest.mark.parametrize("variant", CLASSES)
 def test_activations_are_those_of_pytorch(variant):
     pytest.importorskip("torch")
-    pictures = np.random.default_rng(0).uniform(-1, 1, (1, 91, 107, 3)).astype(np.float32)
-    expected = torch_inception(file_tensors("inception-v3", variant), pictures, fid=variant == "fid")
-    found = activations(random_network("inception-v3", variant), pictures)
+    images = np.random.default_rng(0).uniform(-1, 1, (1, 91, 107, 3)).astype(np.float32)
+    expected = torch_inception(file_tensors("inception-v3", variant), images, fid=variant == "fid")
+    found = activations(random_network("inception-v3", variant), images)
     assert list(expected) == list(LAYERS)
     for layer in LAYERS:
         assert_close(found[layer], expected[layer])
 
 
-def test_pictures_are_resized():
+def test_images_are_resized():
     network = random_network("inception-v3")
     distance = features(network, layer="Conv2d_1a_3x3")
     a, b = np.random.default_rng(0).uniform(-1, 1, (2, 16, 20, 3)).astype(np.float32)

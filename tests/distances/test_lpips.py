@@ -1,4 +1,4 @@
-"""LPIPS and features of its backbones: the reference's numbers, PyTorch's, and pictures that do not fit."""
+"""LPIPS and features of its backbones: the reference's numbers, PyTorch's, and images that do not fit."""
 
 import jax
 import numpy as np
@@ -34,7 +34,7 @@ def test_terms_and_activations_are_those_of_the_reference(golden_network, refere
     distance, names = lpips(network), NETWORKS[network.architecture].layers
     encode = jax.jit(distance.encode)
     for i, (x, y) in enumerate(zip(nhwc(golden["x"]), nhwc(golden["y"]), strict=True)):
-        codes = [encode(network.state, picture) for picture in (x, y)]
+        codes = [encode(network.state, image) for image in (x, y)]
         for number, (a, b) in enumerate(zip(*codes, strict=True)):
             term = np.square(np.float64(a) - np.float64(b)).sum(-1).mean()
             assert np.isclose(term, golden[f"layer{number}"][i], rtol=TOLERANCE, atol=0)
@@ -58,14 +58,14 @@ def test_distances_are_those_of_pytorch(backbone, more):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_smallest_pictures(name):
+def test_smallest_images(name):
     side = NETWORKS[name].smallest
-    picture = np.zeros((side - 1, 64, 3), np.float32)
+    image = np.zeros((side - 1, 64, 3), np.float32)
     with pytest.raises(InputError, match=f"{side} pixels a side or more, not {side - 1}x64"):
-        lpips(random_network(name))(picture, picture)
+        lpips(random_network(name))(image, image)
 
 
-def test_grey_pictures_are_repeated():
+def test_grey_images_are_repeated():
     grey = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 1)).astype(np.float32)
     distance = lpips(random_network("lpips-alex"))
     assert np.isclose(distance(*grey), distance(*np.repeat(grey, 3, axis=-1)), rtol=1e-6)
@@ -73,9 +73,9 @@ def test_grey_pictures_are_repeated():
 
 @pytest.mark.parametrize("channels", [2, 4])
 def test_other_channels_are_refused(channels):
-    picture = np.zeros((32, 32, channels), np.float32)
+    image = np.zeros((32, 32, channels), np.float32)
     with pytest.raises(InputError, match=f"1 or 3 channels, not {channels}"):
-        lpips(random_network("lpips-alex"))(picture, picture)
+        lpips(random_network("lpips-alex"))(image, image)
 
 
 def test_layers_that_do_not_exist_are_refused():

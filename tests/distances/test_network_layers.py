@@ -56,7 +56,7 @@ def test_average_pool(torch, count_padding, sides):
 @pytest.mark.parametrize("sides", [(20, 17), (299, 64), (5, 400), (1, 1)])
 def test_resizing(torch, sides):
     x = random(*sides, 3)
-    exact = to_torch(torch, x[None]).double()  # float32 would round the places in the picture as well
+    exact = to_torch(torch, x[None]).double()  # float32 would round the places in the image as well
     expected = torch.nn.functional.interpolate(exact, (299, 299), mode="bilinear")
     assert np.abs(resize_bilinear(jnp.asarray(x), 299, 299) - from_torch(expected)[0]).max() <= TOLERANCE
 

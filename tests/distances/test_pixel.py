@@ -52,7 +52,7 @@ def test_multiscale_of_odd_sides_counts_the_last_line_twice():
     assert np.isclose(multiscale(levels=2)(a, b), ((1 + 9 + 25) / 3 + (2**2 + 5**2) / 2) / 2, rtol=1e-6)
 
 
-def test_multiscale_of_pictures_that_are_too_small():
+def test_multiscale_of_images_that_are_too_small():
     with pytest.raises(InputError, match="2x2 cannot be halved 2 times"):
         multiscale(levels=3)(A, B)
 

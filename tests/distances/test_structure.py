@@ -10,7 +10,7 @@ from jattr.errors import InputError
 
 
 def slow_ssim(a, b, window=11, sigma=1.5, k1=0.01, k2=0.03):
-    """Mean SSIM of pictures [H, W, C] in [-1, 1], by the paper's formulas for values from 0 to 255."""
+    """Mean SSIM of images [H, W, C] in [-1, 1], by the paper's formulas for values from 0 to 255."""
     a, b = ((np.float64(x) + 1) * 127.5 for x in (a, b))
     c1, c2 = (k1 * 255) ** 2, (k2 * 255) ** 2
     around = range(-(window // 2), window // 2 + 1)
@@ -40,15 +40,15 @@ def test_ssim_is_that_of_the_paper(noise):
     assert abs(ssim(**other)(a, b) - (1 - slow_ssim(a, b, **other))) <= 1e-5
 
 
-def test_a_picture_and_its_negative():
+def test_an_image_and_its_negative():
     a = np.random.default_rng(0).uniform(-1, 1, (16, 16, 1)).astype(np.float32)
     assert 1.5 < ssim()(a, -a) <= 2
 
 
-def test_small_pictures_are_refused():
-    picture = np.zeros((10, 20, 3), np.float32)
+def test_small_images_are_refused():
+    image = np.zeros((10, 20, 3), np.float32)
     with pytest.raises(InputError, match="10x20 are smaller than the 11x11 window"):
-        ssim()(picture, picture)
+        ssim()(image, image)
 
 
 @pytest.mark.parametrize("setting", [{"window": 10}, {"window": 0}, {"sigma": 0.0}, {"k1": -1.0}, {"k2": float("nan")}])

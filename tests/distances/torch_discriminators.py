@@ -13,7 +13,7 @@ FILTER = np.outer(TAPS, TAPS) / 64
 
 
 def nvlabs_tensors(widths, *, image_channels=3, form="resnet", classes=0, seed=0):
-    """All tensors of NVlabs' Discriminator; `widths` from the picture's size to 4x4 pixels."""
+    """All tensors of NVlabs' Discriminator; `widths` from the image's size to 4x4 pixels."""
     random, tensors = np.random.default_rng(seed), {}
 
     def layer(name, *shape, bias=True):
@@ -71,17 +71,17 @@ def rosinality_tensors(widths, *, seed=0):
     return {name: np.asarray(array, np.float32) for name, array in tensors.items()}
 
 
-def nvlabs_activations(tensors, pictures, *, form="resnet", clamp=None):
-    """Activations, NumPy [n, R, R, c] by name, of NumPy pictures [n, H, W, c]."""
-    t, picture = _tensors(tensors), _in(pictures)
-    found, x, side = {}, None, pictures.shape[1]
+def nvlabs_activations(tensors, images, *, form="resnet", clamp=None):
+    """Activations, NumPy [n, R, R, c] by name, of NumPy images [n, H, W, c]."""
+    t, image = _tensors(tensors), _in(images)
+    found, x, side = {}, None, images.shape[1]
     while True:
         block = f"b{side}"
         if f"{block}.fromrgb.weight" in t:
-            y = _conv(picture, t[f"{block}.fromrgb.weight"])
+            y = _conv(image, t[f"{block}.fromrgb.weight"])
             y = _activated(y, t[f"{block}.fromrgb.bias"], clamp=None if side == 4 else clamp)
             x = y if x is None else x + y
-            picture = _blur(picture, 1)[:, :, ::2, ::2]
+            image = _blur(image, 1)[:, :, ::2, ::2]
         found[block] = x
         if side == 4:
             return _out(found)
@@ -96,10 +96,10 @@ def nvlabs_activations(tensors, pictures, *, form="resnet", clamp=None):
         side //= 2
 
 
-def rosinality_activations(tensors, pictures):
-    """Activations, NumPy [n, R, R, c] by name, of NumPy pictures [n, H, W, 3]."""
+def rosinality_activations(tensors, images):
+    """Activations, NumPy [n, R, R, c] by name, of NumPy images [n, H, W, 3]."""
     t = _tensors(tensors)
-    x = _activated(_conv(_in(pictures), t["convs.0.0.weight"]), t["convs.0.1.bias"])
+    x = _activated(_conv(_in(images), t["convs.0.0.weight"]), t["convs.0.1.bias"])
     found, i = {f"b{x.shape[-1]}": x}, 1
     while f"convs.{i}.conv1.0.weight" in t:
         y = _activated(_conv(x, t[f"convs.{i}.conv1.0.weight"]), t[f"convs.{i}.conv1.1.bias"])
@@ -143,10 +143,10 @@ def _tensors(tensors):
     return {name: torch.from_numpy(array) for name, array in tensors.items()}
 
 
-def _in(pictures):
+def _in(images):
     import torch
 
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def _out(found):

@@ -14,7 +14,7 @@ BACKBONES = {"alex": ALEX, "vgg": VGG, "squeeze": SQUEEZE}  # layers in torchvis
 
 
 def torch_lpips(tensors, backbone, a, b):
-    """LPIPS 0.1 of NumPy pictures a, b [n, H, W, 3]: [n]."""
+    """LPIPS 0.1 of NumPy images a, b [n, H, W, 3]: [n]."""
     import torch
 
     tensors = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
@@ -55,7 +55,7 @@ def _backbone(tensors, layers, x):
 
 
 def torch_inception(tensors, x, *, fid):
-    """Activations of Inception v3, NumPy [n, h, w, c] by layer, of NumPy pictures x [n, H, W, 3]."""
+    """Activations of Inception v3, NumPy [n, h, w, c] by layer, of NumPy images x [n, H, W, 3]."""
     import torch
 
     F = torch.nn.functional

@@ -19,7 +19,7 @@ def affine(key, weight, outputs):
     return {f"{key}.weight": weight, f"{key}.bias": (outputs,)}
 
 
-# name -> layers, picture [C, H, W], shapes of the tensors, steps after folding; the latent has 4 numbers
+# name -> layers, image [C, H, W], shapes of the tensors, steps after folding; the latent has 4 numbers
 CASES = {
     "linear, reshape": ([LINEAR, shape_of(3, 2, 2)], (3, 2, 2), affine("a", (12, 4), 12), ["dense", "reshape"]),
     "linear, norm, reshape": (
@@ -114,7 +114,7 @@ CASES = {
         [LINEAR, {"op": "prelu", "key": "p"}, shape_of(3, 2, 2)], (3, 2, 2),
         affine("a", (12, 4), 12) | {"p.weight": (1,)}, ["dense", "prelu", "from_channels_first"],
     ),
-    "layer norm of pictures": (
+    "layer norm of images": (
         [LINEAR, shape_of(3, 2, 4), {"op": "layer_norm", "key": "l", "eps": 1e-3}], (3, 2, 4),
         affine("a", (24, 4), 24) | {"l.weight": (3, 2, 4), "l.bias": (3, 2, 4)}, ["dense", "reshape", "layer_norm"],
     ),

@@ -6,8 +6,8 @@ The independent half of the tests of folding. Slow and obvious on purpose.
 import numpy as np
 
 
-def plain_pictures(card, state, z, label=None):
-    """Pictures [n, H, W, C] in [-1, 1] units."""
+def plain_images(card, state, z, label=None):
+    """Images [n, H, W, C] in [-1, 1] units."""
     state = {key: np.float64(array) for key, array in state.items()}
     x = condition(card.conditioning, state, np.float64(z), label)
     for layer in card.layers:

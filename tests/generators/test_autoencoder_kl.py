@@ -17,7 +17,7 @@ from jattr.generators import ops
 from jattr.generators.autoencoder_kl import Architecture, Net, prepare, with_image_size
 from jattr.generators.autoencoder_kl_parts import GroupNorm, Upsample
 
-TOLERANCE = 1e-4  # times the deviation of the pictures: float32 sums of up to 576 products, 20 layers deep
+TOLERANCE = 1e-4  # times the deviation of the images: float32 sums of up to 576 products, 20 layers deep
 SMALL = Architecture(
     block_out_channels=(4, 8), layers_per_block=1, latent_channels=2, latent_height=2, latent_width=3,
     norm_num_groups=2,
@@ -89,7 +89,7 @@ def golden(reference):
         return found.architecture, stored, {name: channels_last(arrays[name]) for name in arrays}
 
 
-def test_pictures_are_those_of_the_reference(golden):
+def test_images_are_those_of_the_reference(golden):
     arch, stored, expected = golden
     decode, _, state = network(arch, stored)
     assert arch.latent_shape == (8, 8, 4)
@@ -108,7 +108,7 @@ def test_latents_are_those_of_the_reference(golden):
 
 @pytest.mark.parametrize("case", OTHERS)
 def test_other_architectures_are_those_of_pytorch(case):
-    pytest.importorskip("torch", reason="needs PyTorch, whose pictures are compared")
+    pytest.importorskip("torch", reason="needs PyTorch, whose images are compared")
     import torch_autoencoder
 
     arch = dataclasses.replace(SMALL, **OTHERS[case])
@@ -160,12 +160,12 @@ def test_decoding_can_be_mapped_and_differentiated_in_both_modes():
     mapped = jax.jit(jax.vmap(lambda row: decode(state, row[None])[0]))(z)
     assert np.abs(mapped - images).max() <= 1e-5  # float32 sums in another order, values around 1
 
-    def picture(row):
+    def image(row):
         return decode(state, row.reshape(1, *SMALL.latent_shape)).ravel()
 
     with ops.for_tangents():
-        forward = jax.jit(jax.jacfwd(picture))(z[0].ravel())
-    backward = jax.jit(jax.jacrev(picture))(z[0].ravel())
+        forward = jax.jit(jax.jacfwd(image))(z[0].ravel())
+    backward = jax.jit(jax.jacrev(image))(z[0].ravel())
     assert forward.shape == (4 * 6 * 3, 12)
     assert np.abs(forward - backward).max() <= 1e-5
     assert np.linalg.matrix_rank(forward) == 12

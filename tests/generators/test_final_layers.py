@@ -34,7 +34,7 @@ def ends_dense(*, output="sigmoid"):
 
 
 def ends_otherwise():
-    """A network whose picture comes out of a layer norm."""
+    """A network whose image comes out of a layer norm."""
     card = tiny_card_data(name="norm")
     card["layers"][-1] = {"op": "layer_norm", "key": "ln", "eps": 1e-5}
     state = tiny_weights() | {"ln.weight": np.ones((3, 8, 8), np.float32), "ln.bias": np.zeros((3, 8, 8), np.float32)}
@@ -54,7 +54,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_both_parts_make_the_pictures(name):
+def test_both_parts_make_the_images(name):
     gen = CASES[name]()
     final = gen.final(gen)
     z = gen.sample_latent(jax.random.key(0), 3)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from card_examples import row
 from fold_cases import CASES, CONDITIONS, LINEAR, affine, shape_of
-from plain import STEPS, plain_pictures
+from plain import STEPS, plain_images
 
 from converters.layered import convert_layered
 from jattr.errors import GeneratorError
@@ -24,15 +24,15 @@ def weights(shapes):
 
 
 def compare(data, shapes, label=None):
-    """Compare the folded with the plain pictures; return the kinds of the steps."""
+    """Compare the folded with the plain images; return the kinds of the steps."""
     card, state = parse_card(data), weights(shapes)
     params = convert_layered(card, state)
     apply, arrays = build(card, params)
     z = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
-    pictures = jax.jit(apply)(arrays, z, label=label)
+    images = jax.jit(apply)(arrays, z, label=label)
     channels, height, width = card.image_shape
-    assert pictures.shape == (5, height, width, channels)
-    assert np.abs(pictures - plain_pictures(card, state, z, label)).max() <= TOLERANCE
+    assert images.shape == (5, height, width, channels)
+    assert np.abs(images - plain_images(card, state, z, label)).max() <= TOLERANCE
     return [step.kind for step in fold(card, params)[0]]
 
 

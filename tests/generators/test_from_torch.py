@@ -54,7 +54,7 @@ class Conditional(nn.Module):
 
 
 class Style(nn.Module):
-    """As StyleGAN2 in PyTorch: a kernel for every picture as one grouped convolution, then a filter by channels."""
+    """As StyleGAN2 in PyTorch: a kernel for every image as one grouped convolution, then a filter by channels."""
 
     def __init__(self):
         super().__init__()
@@ -118,20 +118,20 @@ def latents(gen, count=5):
     return z, label, () if label is None else (torch.from_numpy(np.int64(label)),)
 
 
-def in_units(pictures, case):
+def in_units(images, case):
     low, high = CASES[case][1].get("value_range", (-1, 1))
-    return (pictures.permute(0, 2, 3, 1) - low) * 2 / (high - low) - 1
+    return (images.permute(0, 2, 3, 1) - low) * 2 / (high - low) - 1
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_pictures_are_those_of_the_module(case):
+def test_images_are_those_of_the_module(case):
     module, gen = pair(case)
     z, label, labels = latents(gen)
     expected = in_units(module(torch.from_numpy(np.array(z)), *labels), case).numpy()
-    pictures = gen.generate(z, label=label)
+    images = gen.generate(z, label=label)
     assert expected.std() > 0.05  # some of them are of something
-    assert pictures.dtype == np.float32
-    assert np.abs(pictures - expected).max() <= TOLERANCE
+    assert images.dtype == np.float32
+    assert np.abs(images - expected).max() <= TOLERANCE
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -232,7 +232,7 @@ def broken(value):
 REFUSED = {
     "no module": (lambda: nn.Tanh, {}, "it takes a torch.nn.Module"),
     "two values": (lambda: Made(lambda x: (x, x)), {}, r"makes tuple .* put a module around it"),
-    "no picture": (lambda: Made(nn.Flatten()), {}, r"makes torch.float32 \[2, 48\] of z \[2, 4\], no pictures"),
+    "no image": (lambda: Made(nn.Flatten()), {}, r"makes torch.float32 \[2, 48\] of z \[2, 4\], no images"),
     "two channels": (lambda: Made(nn.Tanh(), channels=2), {}, r"\[2, 2, 4, 4\]"),
     "doubles": (lambda: Made(lambda x: x.double()), {}, "makes torch.float64"),
     "image shape": (lambda: Made(nn.Tanh()), {"image_shape": (4, 4, 1)}, r"it states float32 \(4, 4, 1\)"),
@@ -252,7 +252,7 @@ REFUSED = {
         lambda: Made(lambda x: F.interpolate(x, size=3, mode="bilinear", antialias=True)), {},
         r"fails at .*aten\._upsample_bilinear2d_aa",
     ),
-    "wrong": (lambda: Made(nn.ConvTranspose2d(4, 4, 3, (1, 2), groups=2), channels=4), {}, "makes other pictures"),
+    "wrong": (lambda: Made(nn.ConvTranspose2d(4, 4, 3, (1, 2), groups=2), channels=4), {}, "makes other images"),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Every public generator of the reference folder against the pictures that PyTorch made of it."""
+"""Every public generator of the reference folder against the images that PyTorch made of it."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ CARDS = sorted((Path(os.environ.get("JATTR_REFERENCE") or "/nonexistent") / "wei
 @pytest.mark.parametrize(
     "card", CARDS or [None], ids=lambda card: card.name.removesuffix(".card.json") if card else "-"
 )
-def test_pictures_are_those_of_pytorch(reference, card, tmp_path):
+def test_images_are_those_of_pytorch(reference, card, tmp_path):
     assert card is not None, f"{reference} has no weights/*.card.json"
     converted = convert(card, tmp_path / "generator")
     generator = load_generator(tmp_path / "generator")
@@ -25,9 +25,9 @@ def test_pictures_are_those_of_pytorch(reference, card, tmp_path):
     low, high = generator.card["value_range"]
     expected = (golden["images"].transpose(0, 2, 3, 1) - low) * 2 / (high - low) - 1
     label = golden["labels"].astype(np.int32) if generator.num_classes else None
-    pictures = generator.generate(golden["z"].reshape(len(golden["z"]), -1), label=label)
-    assert pictures.shape == expected.shape
-    assert np.abs(pictures - expected).max() <= TOLERANCE
+    images = generator.generate(golden["z"].reshape(len(golden["z"]), -1), label=label)
+    assert images.shape == expected.shape
+    assert np.abs(images - expected).max() <= TOLERANCE
 
 
 def test_the_reference_folder_is_complete(reference):

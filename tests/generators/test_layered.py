@@ -34,7 +34,7 @@ def test_other_options_are_another_architecture():
     assert make_tiny().apply is not make_tiny(num_classes=3).apply
 
 
-def test_pictures_do_not_depend_on_their_batch(tiny):
+def test_images_do_not_depend_on_their_batch(tiny):
     z = tiny.sample_latent(jax.random.key(0), 4)
     alone = np.concatenate([tiny.generate(z[i : i + 1]) for i in range(4)])
     assert np.abs(tiny.generate(z) - alone).max() <= 1e-6  # float32 sums in another order, values below 1
@@ -45,17 +45,17 @@ def test_the_function_can_be_mapped_and_differentiated_in_both_modes(tiny):
     mapped = jax.vmap(lambda row: tiny.apply(tiny.state, row[None])[0])(z)
     assert np.abs(mapped - tiny.generate(z)).max() <= 1e-6
 
-    def picture(row):
+    def image(row):
         return tiny.apply(tiny.state, row[None])[0].ravel()
 
-    forward, backward = jax.jit(jax.jacfwd(picture))(z[0]), jax.jit(jax.jacrev(picture))(z[0])
+    forward, backward = jax.jit(jax.jacfwd(image))(z[0]), jax.jit(jax.jacrev(image))(z[0])
     assert forward.shape == (192, 6)
     assert np.abs(forward - backward).max() <= 1e-5
     assert np.linalg.matrix_rank(forward) == 6
 
 
-def test_a_class_changes_the_picture(tiny_conditional):
+def test_a_class_changes_the_image(tiny_conditional):
     z = np.ones((3, 6), np.float32)
-    pictures = tiny_conditional.generate(z, label=[0, 1, 2])
-    assert np.abs(pictures[0] - pictures[1]).max() > 0.001
-    assert (tiny_conditional.generate(z[:1], label=1) == pictures[1:2]).all()
+    images = tiny_conditional.generate(z, label=[0, 1, 2])
+    assert np.abs(images[0] - images[1]).max() > 0.001
+    assert (tiny_conditional.generate(z[:1], label=1) == images[1:2]).all()

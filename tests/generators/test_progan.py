@@ -1,4 +1,4 @@
-"""ProGAN networks: the reference programs' pictures, gradients, and what JAX asks of them."""
+"""ProGAN networks: the reference programs' images, gradients, and what JAX asks of them."""
 
 import dataclasses
 
@@ -39,7 +39,7 @@ def apply_of(arch, tensors):
 
 
 @pytest.mark.parametrize("folder", GOLDEN)
-def test_pictures_are_those_of_the_reference_program(reference, folder):
+def test_images_are_those_of_the_reference_program(reference, folder):
     [format] = [format for format in FORMATS if format.name == GOLDEN[folder]]
     tree = read_checkpoint(reference / "golden" / folder / "state_dict.pth")
     tensors = find_state_dict(tree, format.keys[0])
@@ -49,10 +49,10 @@ def test_pictures_are_those_of_the_reference_program(reference, folder):
     apply, state = apply_of(found.architecture, stored)
     golden = np.load(reference / "golden" / folder / "golden.npz")
     expected = golden["images"].transpose(0, 2, 3, 1)
-    pictures = apply(state, golden["z"])
-    assert pictures.dtype == jnp.float32
-    assert pictures.shape[1:] == found.architecture.image_shape
-    assert np.abs(pictures - expected).max() <= 1e-4 * max(1.0, expected.std())  # measured: 2.3e-5
+    images = apply(state, golden["z"])
+    assert images.dtype == jnp.float32
+    assert images.shape[1:] == found.architecture.image_shape
+    assert np.abs(images - expected).max() <= 1e-4 * max(1.0, expected.std())  # measured: 2.3e-5
 
 
 @pytest.mark.parametrize("changes", [{}, {"tanh": True, "scaled_bias": True, "first_bias_maps": True}])

@@ -78,7 +78,7 @@ def test_noise(gen, z):
     maps = [gen.state["net"]["noise"][i][...] for i in range(3)]
     np.testing.assert_array_equal(gen.generate(z, noise=maps), const)
     np.testing.assert_allclose(gen.generate(z, noise=[0 * part for part in maps]), none, atol=1e-6)
-    each = [jnp.stack([part, 0 * part, part]) for part in maps]  # a map for every picture
+    each = [jnp.stack([part, 0 * part, part]) for part in maps]  # a map for every image
     np.testing.assert_allclose(gen.generate(z, noise=each)[1], none[1], atol=1e-5)
     drawn = gen.generate(z, noise=jax.random.key(7))
     np.testing.assert_array_equal(drawn, gen.generate(z, noise=jax.random.key(7)))

@@ -1,4 +1,4 @@
-"""StyleGAN networks: the reference program's pictures, gradients, noise, labels, and what JAX asks of them."""
+"""StyleGAN networks: the reference program's images, gradients, noise, labels, and what JAX asks of them."""
 
 import dataclasses
 
@@ -50,14 +50,14 @@ class Compiled:
     def synthesis(self, ws, noise):
         return self._synthesis(self.state, ws, noise)
 
-    def pictures(self, w, psi=1.0):
-        """Pictures of w [n, w_dim], truncated, with the stored noise."""
+    def images(self, w, psi=1.0):
+        """Images of w [n, w_dim], truncated, with the stored noise."""
         average = self.state["w_avg"][...]
         ws = jnp.broadcast_to((average + psi * (w - average))[:, None], (len(w), self.num_ws, w.shape[-1]))
         return self.synthesis(ws, self.noise)
 
 
-def test_pictures_are_those_of_the_reference_program(reference):
+def test_images_are_those_of_the_reference_program(reference):
     [format] = FORMATS
     tree = read_checkpoint(reference / "golden" / FOLDER / "state_dict.pth")
     tensors = find_state_dict(tree, format.keys[0])
@@ -69,12 +69,12 @@ def test_pictures_are_those_of_the_reference_program(reference):
     w = net.mapping(golden["z"])
     assert np.abs(w - golden["w"]).max() <= 1e-5  # float32 sums of 64 products in another order, through 8 layers
     for name, psi in (("images_psi1", 1.0), ("images_psi07", 0.7)):
-        pictures = net.pictures(w, psi)
+        images = net.images(w, psi)
         expected = golden[name].transpose(0, 2, 3, 1)
-        assert pictures.dtype == jnp.float32
-        assert pictures.shape[1:] == found.architecture.image_shape
+        assert images.dtype == jnp.float32
+        assert images.shape[1:] == found.architecture.image_shape
         # Measured: 1.2e-4. The reference's own rounding makes that: it is 1.3e-4 from this network in float64.
-        assert np.abs(pictures - expected).max() <= 1e-4 * max(1.0, expected.std())
+        assert np.abs(images - expected).max() <= 1e-4 * max(1.0, expected.std())
 
 
 def test_float32_is_near_float64_where_a_channel_hardly_varies():
@@ -83,10 +83,10 @@ def test_float32_is_near_float64_where_a_channel_hardly_varies():
     tensors["epilogues/0/noise_strength"] = np.full(6, 1e-3, np.float32)  # as in real files: all that varies
     tensors["epilogues/0/bias"] = np.linspace(-3, 3, 6, dtype=np.float32)
     w = np.random.default_rng(1).standard_normal((2, 5)).astype(np.float32)
-    single = np.asarray(Compiled(SMALL, tensors).pictures(w))
+    single = np.asarray(Compiled(SMALL, tensors).images(w))
     with jax.enable_x64(True):
         net = Compiled(SMALL, {path: np.float64(array) for path, array in tensors.items()})
-        double = np.asarray(net.pictures(np.float64(w)))
+        double = np.asarray(net.images(np.float64(w)))
     # Measured: 2e-7; 8e-5 where constant and bias are added first, because their sums are rounded at the size of 1.
     assert np.abs(single - double).max() <= 2e-6 * np.abs(double).max()
 
@@ -100,7 +100,7 @@ def test_gradient_is_that_of_central_differences(num_classes):
     label = np.array([2, 0], np.int32) if num_classes else None
     with jax.enable_x64(True):
         net = Compiled(arch, tensors)
-        value = jax.jit(lambda z: jnp.sum(net.pictures(net.mapping(z, label)) * weights))
+        value = jax.jit(lambda z: jnp.sum(net.images(net.mapping(z, label)) * weights))
         steps = 1e-6 * np.eye(8).reshape(8, 2, 4)
         expected = np.array([(value(z + step) - value(z - step)) / 2e-6 for step in steps]).reshape(2, 4)
         found = np.asarray(jax.jit(jax.grad(value))(z))
@@ -111,12 +111,12 @@ def test_gradient_is_that_of_central_differences(num_classes):
 def test_the_function_can_be_mapped_and_differentiated_in_both_modes():
     net = Compiled(SMALL, random_tensors(SMALL))
     w = jax.random.normal(jax.random.key(0), (3, 5))
-    together = net.pictures(w)
-    alone = jax.jit(jax.vmap(lambda row: net.pictures(row[None])[0]))(w)
+    together = net.images(w)
+    alone = jax.jit(jax.vmap(lambda row: net.images(row[None])[0]))(w)
     assert np.abs(together - alone).max() <= 1e-5 * np.abs(together).max()  # float32 sums in another order
 
     def feature(row):
-        return net.pictures(row[None])[0, ::3, ::3].ravel()
+        return net.images(row[None])[0, ::3, ::3].ravel()
 
     forward, backward = jax.jit(jax.jacfwd(feature))(w[0]), jax.jit(jax.jacrev(feature))(w[0])
     assert np.abs(forward - backward).max() <= 1e-5 * np.abs(forward).max()
@@ -129,7 +129,7 @@ def test_noise_may_be_one_map_for_all_or_one_for_each():
     assert [part.shape for part in maps] == list(SMALL.noise_shapes)
     common = net.synthesis(ws, maps)
     assert (common == net.synthesis(ws, [jnp.stack([part, part]) for part in maps])).all()
-    for index in range(len(maps)):  # every map counts, and only for its own picture
+    for index in range(len(maps)):  # every map counts, and only for its own image
         stacked = [jnp.stack([part, -part if i == index else part]) for i, part in enumerate(maps)]
         own = net.synthesis(ws, stacked)
         assert np.abs(own[0] - common[0]).max() <= 1e-5

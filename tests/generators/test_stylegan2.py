@@ -20,7 +20,7 @@ from jattr.generators.stylegan2 import Architecture
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-TOLERANCE = 1e-4  # times the pictures' deviation, at least 1: float32 sums of up to 576 products, 20 layers deep
+TOLERANCE = 1e-4  # times the images' deviation, at least 1: float32 sums of up to 576 products, 20 layers deep
 GOLDEN = {
     "sg2ada_skip_64": "network.pkl",
     "sg2ada_resnet_32_cond": "network.pkl",
@@ -39,7 +39,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_pictures_are_those_of_the_reference(reference, name, tmp_path):
+def test_images_are_those_of_the_reference(reference, name, tmp_path):
     folder = reference / "golden" / name
     convert(folder / GOLDEN[name], tmp_path / "generator")
     generator = load_generator(tmp_path / "generator")
@@ -60,7 +60,7 @@ def test_pictures_are_those_of_the_reference(reference, name, tmp_path):
 
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("case", CASES)
-def test_pictures_are_those_of_pytorch(case, grouped):
+def test_images_are_those_of_pytorch(case, grouped):
     torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install torch")
     from torch_stylegan2 import TorchStyleGAN2
 
@@ -100,7 +100,7 @@ def test_gradients_are_those_of_differences(space):
         np.testing.assert_allclose(slope, difference, rtol=1e-6)
 
 
-def test_upsampling_keeps_a_constant_picture():
+def test_upsampling_keeps_a_constant_image():
     made = upsample(jnp.ones((1, 6, 6, 2)), (0.25, 0.75, 0.75, 0.25))
     assert made.shape == (1, 12, 12, 2)
     np.testing.assert_allclose(made[:, 2:-2, 2:-2], 1.0, rtol=1e-6)

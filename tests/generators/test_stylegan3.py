@@ -1,4 +1,4 @@
-"""StyleGAN3 networks: the reference program's pictures, PyTorch's of both configurations, and their derivatives."""
+"""StyleGAN3 networks: the reference program's images, PyTorch's of both configurations, and their derivatives."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from torch_stylegan3 import Settings, random_state, torch_pictures
+from torch_stylegan3 import Settings, random_state, torch_images
 
 from converters.rules import convert_by_rows
 from converters.stylegan3 import FORMATS
@@ -66,30 +66,30 @@ def converted(tensors, tree):
     return found.architecture, *state_of(found.architecture, stored)
 
 
-def pictures_of(net, w, psi=1.0):
-    """Pictures of w [n, w_dim], truncated."""
+def images_of(net, w, psi=1.0):
+    """Images of w [n, w_dim], truncated."""
     average = net.w_avg[...]
     ws = jnp.broadcast_to((average + psi * (w - average))[:, None], (len(w), 1 + len(net.layers) + 1, w.shape[-1]))
     return net.synthesis(ws, ())
 
 
-def test_pictures_are_those_of_the_reference_program(reference):
+def test_images_are_those_of_the_reference_program(reference):
     tree = read_checkpoint(reference / "golden" / FOLDER / "state_dict.pth")
     arch, graphdef, state = converted(find_state_dict(tree), tree)
     golden = np.load(reference / "golden" / FOLDER / "golden.npz")
     w = jax.jit(lambda state, z: nnx.merge(graphdef, state).mapping(z))(state, golden["z"])
     assert np.abs(w - golden["ws"][:, 0]).max() <= 1e-5  # float32 sums of 64 products, through 2 layers
-    apply = jax.jit(lambda state, w, psi: pictures_of(nnx.merge(graphdef, state), w, psi))
+    apply = jax.jit(lambda state, w, psi: images_of(nnx.merge(graphdef, state), w, psi))
     assert golden["ws"].shape[1] == arch.num_ws
     for name, psi in (("images_psi1", 1.0), ("images_psi07", 0.7)):
-        pictures, expected = apply(state, w, jnp.float32(psi)), golden[name].transpose(0, 2, 3, 1)
-        assert pictures.dtype == jnp.float32
-        assert pictures.shape[1:] == arch.image_shape
-        assert np.abs(pictures - expected).max() <= 1e-4 * max(1.0, expected.std())  # measured: 2e-6
+        images, expected = apply(state, w, jnp.float32(psi)), golden[name].transpose(0, 2, 3, 1)
+        assert images.dtype == jnp.float32
+        assert images.shape[1:] == arch.image_shape
+        assert np.abs(images - expected).max() <= 1e-4 * max(1.0, expected.std())  # measured: 2e-6
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_pictures_are_those_of_pytorch(case):
+def test_images_are_those_of_pytorch(case):
     pytest.importorskip("torch", reason="compares with PyTorch: pip install torch")
     settings = CASES[case]
     tensors, tree = random_state(settings)
@@ -101,9 +101,9 @@ def test_pictures_are_those_of_pytorch(case):
     @jax.jit
     def apply(state, z, label):
         net = nnx.merge(graphdef, state)
-        return pictures_of(net, net.mapping(z, label), 0.6)
+        return images_of(net, net.mapping(z, label), 0.6)
 
-    found, expected = apply(state, z, label), torch_pictures(settings, tensors, z, label, 0.6)
+    found, expected = apply(state, z, label), torch_images(settings, tensors, z, label, 0.6)
     assert found.shape == expected.shape == (3, *arch.image_shape)
     # float32 sums of up to 144 products against float64, through 4 layers
     assert np.abs(found - expected).max() <= 1e-4 * max(1.0, expected.std())
@@ -123,7 +123,7 @@ def test_gradient_is_that_of_central_differences(change, num_classes):
         @jax.jit
         def value(z):
             net = nnx.merge(graphdef, state)
-            return jnp.sum(pictures_of(net, net.mapping(z, label)) * weights)
+            return jnp.sum(images_of(net, net.mapping(z, label)) * weights)
 
         steps = 1e-6 * np.eye(8).reshape(8, 2, 4)
         expected = np.array([(value(z + step) - value(z - step)) / 2e-6 for step in steps]).reshape(2, 4)
@@ -157,12 +157,12 @@ def test_the_function_can_be_mapped_and_differentiated_in_both_modes(change):
     graphdef, state = state_of(arch, random_tensors(arch))
     w = jax.random.normal(jax.random.key(0), (2, 5))
 
-    def picture(row):
-        return pictures_of(nnx.merge(graphdef, state), row[None])[0]
+    def image(row):
+        return images_of(nnx.merge(graphdef, state), row[None])[0]
 
-    together, lanes = jax.jit(lambda w: (pictures_of(nnx.merge(graphdef, state), w), jax.vmap(picture)(w)))(w)
+    together, lanes = jax.jit(lambda w: (images_of(nnx.merge(graphdef, state), w), jax.vmap(image)(w)))(w)
     assert np.abs(together - lanes).max() <= 1e-5 * np.abs(together).max()  # sums in another order
-    forward, backward = jax.jit(lambda row: (jax.jacfwd(picture)(row), jax.jacrev(picture)(row)))(w[0])
+    forward, backward = jax.jit(lambda row: (jax.jacfwd(image)(row), jax.jacrev(image)(row)))(w[0])
     assert np.abs(forward - backward).max() <= 1e-5 * np.abs(forward).max()
 
 

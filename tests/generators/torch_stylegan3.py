@@ -1,6 +1,6 @@
 """StyleGAN3 in PyTorch, float64, for the tests: from the settings as the paper states them, no derived numbers.
 
-Slow and obvious on purpose: kernels for every picture, zeros inserted for upsampling, two-dimensional filters.
+Slow and obvious on purpose: kernels for every image, zeros inserted for upsampling, two-dimensional filters.
 Karras et al., arXiv 2106.12423, appendix F; the state dict has NVlabs' names.
 """
 
@@ -32,7 +32,7 @@ class Settings:
     w_dim: int = 5
 
     def schedule(self):
-        """Cutoffs, sampling rates, transition half-widths and sizes of the layers, that of the picture last."""
+        """Cutoffs, sampling rates, transition half-widths and sizes of the layers, that of the image last."""
         exponents = np.minimum(np.arange(self.num_layers + 1) / (self.num_layers - self.num_critical), 1)
         cutoffs = 2.0 * (self.resolution / 2 / 2.0) ** exponents
         stopbands = 2**2.1 * (self.resolution / 2 * 2**0.3 / 2**2.1) ** exponents
@@ -42,7 +42,7 @@ class Settings:
         return cutoffs, rates, np.maximum(stopbands, rates / 2) - cutoffs, sizes
 
     def layers(self):
-        """(index, previous, name) of each layer; the last makes the picture."""
+        """(index, previous, name) of each layer; the last makes the image."""
         sizes, channels = self.schedule()[3], (*self.channels[: self.num_layers], 3)
         return [(i, max(i - 1, 0), f"synthesis.L{i}_{sizes[i]}_{channels[i]}") for i in range(self.num_layers + 1)]
 
@@ -105,8 +105,8 @@ def low_pass(taps, cutoff, width, rate, radial=False):
     return filter / filter.sum()
 
 
-def torch_pictures(settings, state, z, label, psi):
-    """Pictures [n, H, W, C] of latents z [n, z_dim] and labels [n], in float64."""
+def torch_images(settings, state, z, label, psi):
+    """Images [n, H, W, C] of latents z [n, z_dim] and labels [n], in float64."""
     import torch
 
     state = {name: torch.from_numpy(np.asarray(array, np.float64)) for name, array in state.items()}
@@ -146,7 +146,7 @@ def styles(state, z, label):
 
 
 def features(state, w, size, rate, bandwidth=2.0):
-    """One picture after the other: sines at the points of the grid, each looked up at R T U p."""
+    """One image after the other: sines at the points of the grid, each looked up at R T U p."""
     import torch
 
     made = []
@@ -169,7 +169,7 @@ def features(state, w, size, rate, bandwidth=2.0):
 
 
 def convolved(state, name, x, w, last):
-    """The modulated convolution: one kernel for every picture."""
+    """The modulated convolution: one kernel for every image."""
     import torch
 
     weight, style = state[f"{name}.weight"], dense(state, f"{name}.affine", w)
@@ -178,14 +178,14 @@ def convolved(state, name, x, w, last):
     else:
         weight = weight / weight.square().mean((1, 2, 3), keepdim=True).sqrt()
         style = style / style.square().mean().sqrt()
-    pictures = []
-    for picture, factors in zip(x, style, strict=True):
+    images = []
+    for image, factors in zip(x, style, strict=True):
         kernel = weight * factors[None, :, None, None]
         if not last:
             kernel = kernel / (kernel.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
         kernel = kernel / state[f"{name}.magnitude_ema"].sqrt()
-        pictures.append(torch.nn.functional.conv2d(picture[None], kernel, padding=kernel.shape[-1] - 1))
-    return torch.cat(pictures) + state[f"{name}.bias"][:, None, None]
+        images.append(torch.nn.functional.conv2d(image[None], kernel, padding=kernel.shape[-1] - 1))
+    return torch.cat(images) + state[f"{name}.bias"][:, None, None]
 
 
 def between_filters(state, name, x, up, down, size, clamp):

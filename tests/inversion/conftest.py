@@ -1,7 +1,7 @@
-"""The tiny generator that most tests of the search invert, and pictures of it."""
+"""The tiny generator that most tests of the search invert, and images of it."""
 
 import pytest
-from toys import make_toy, own_pictures
+from toys import make_toy, own_images
 
 
 @pytest.fixture(scope="module")
@@ -11,4 +11,4 @@ def toy():
 
 @pytest.fixture(scope="module")
 def own(toy):
-    return own_pictures(toy, 4)
+    return own_images(toy, 4)

@@ -7,7 +7,7 @@ import numpy as np
 from tiny_generator import make_tiny
 
 from jattr.attribution.attribute import attribute
-from jattr.attribution.calibrate import own_pictures
+from jattr.attribution.calibrate import own_images
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert
 from jattr.inversion.problem import make_problem, target_of
@@ -18,13 +18,13 @@ from jattr.solvers.solve import TRACES
 
 def main(out):
     pair = [make_tiny(), make_tiny(seed=1, name="tiny_b")]
-    pixels = np.concatenate([own_pictures(gen, 20, 3) for gen in pair])
+    pixels = np.concatenate([own_images(gen, 20, 3) for gen in pair])
     z = np.asarray(pair[0].sample_latent(jax.random.key(1), 40))
 
     @jax.jit
     def measure(state, pixels, z):
-        def one(picture, z):
-            return loss_and_gradient(make_problem(pair[0].apply, state, target_of(picture), (6,), None), z)
+        def one(image, z):
+            return loss_and_gradient(make_problem(pair[0].apply, state, target_of(image), (6,), None), z)
 
         return jax.vmap(one)(pixels, z)
 

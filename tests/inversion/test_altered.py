@@ -1,4 +1,4 @@
-"""Pictures that were altered: found again, certified, and not certified for what another made."""
+"""Images that were altered: found again, certified, and not certified for what another made."""
 
 import gc
 import weakref
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from jattr.alterations import AlteredPictures, Chain, from_jpeg, parse_chain
+from jattr.alterations import AlteredImages, Chain, from_jpeg, parse_chain
 from jattr.alterations.jpeg import read_jpeg
 from jattr.attribution.attribute import attribute
 from jattr.decision.certificate import ALPHA
@@ -18,8 +18,8 @@ from jattr.generators.base import PRIORS, Generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import mean_squares
-from jattr.inversion.observation.altered import ACCEPTED, make_altered
-from jattr.inversion.observation.base import Accused
+from jattr.inversion.observation.altered import ACCEPTED, make_altered_observation
+from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import MIN_EXCESS, Prior
 
 SIDE, SIZE = 16, 4
@@ -35,7 +35,7 @@ def apply_wide(state, z, *, label=None):
 
 
 def make_wide(seed):
-    """16x16 colour pictures of soft shapes, so that compression leaves something: 4 latents through a tanh."""
+    """16x16 colour images of soft shapes, so that compression leaves something: 4 latents through a tanh."""
     rng = np.random.default_rng(seed)
     w, b = (rng.normal(size=(n, *SHAPE)) for n in (SIZE, 1))
     w, b = (gaussian_filter(part, (0, 1.5, 1.5, 0)) for part in (w, b))
@@ -58,26 +58,26 @@ def own_bytes(gen, count, seed=5):
 
 
 def altered(text, pixels):
-    """Pictures after an alteration as programs carry it out; files where it ends with jpeg."""
+    """Images after an alteration as programs carry it out; files where it ends with jpeg."""
     chain = parse_chain(text)
     if chain.jpeg is None:
-        return AlteredPictures(chain.discrete(pixels), chain)
+        return AlteredImages(chain.discrete(pixels), chain)
     return from_jpeg([chain.jpeg.encode(p) for p in chain.discrete(pixels)], Chain(chain.before))
 
 
-def accused(text, pixels=None, gen=WIDE[1]):
-    return make_altered(gen, altered(text, own_bytes(gen, OWN)[1] if pixels is None else pixels))
+def observation(text, pixels=None, gen=WIDE[1]):
+    return make_altered_observation(gen, altered(text, own_bytes(gen, OWN)[1] if pixels is None else pixels))
 
 
 @pytest.fixture(scope="module", params=CHAINS)
 def found(request):
-    """Two pictures of the second of three candidates, one of a fourth, and one of noise, all altered alike."""
+    """Two images of the second of three candidates, one of a fourth, and one of noise, all altered alike."""
     noise = np.random.default_rng(3).integers(0, 256, (1, *SHAPE)).astype(np.uint8)
     pixels = np.concatenate([own_bytes(WIDE[1], OWN)[1], own_bytes(make_wide(9), 1)[1], noise])
     return request.param, attribute(altered(request.param, pixels), WIDE, config=CONFIG)
 
 
-def test_own_pictures_are_attributed(found):
+def test_own_images_are_attributed(found):
     """And found at their latent: a byte of noise against slopes of 38 in 768 numbers; compression leaves much more."""
     text, result = found
     for number, z in enumerate(own_bytes(WIDE[1], OWN)[0]):
@@ -103,17 +103,17 @@ def test_certificates_state_what_was_tested(found):
         assert proof.bit_exact == (proof.identical_bytes == 1)
 
 
-def test_reproductions_look_as_the_accused_pictures_do(found):
+def test_reproductions_look_as_the_accused_images_do(found):
     """Also where the file stores them turned; in bytes, by the mean: what noise and compression leave."""
     text, result = found
-    accused = altered(text, own_bytes(WIDE[1], OWN)[1]).pixels
+    observation = altered(text, own_bytes(WIDE[1], OWN)[1]).pixels
     for number in range(OWN):
         made = (result.altered_reproduction(number, 1).astype(np.float64) + 1) * 127.5
-        assert made.shape == accused[number].shape
-        assert np.abs(made - accused[number]).mean() < 3
+        assert made.shape == observation[number].shape
+        assert np.abs(made - observation[number]).mean() < 3
 
 
-def test_foreign_pictures_are_not(found):
+def test_foreign_images_are_not(found):
     _, result = found
     for number in (OWN, OWN + 1):
         assert result.verdicts[number].kind != "made-by"
@@ -124,9 +124,9 @@ def test_foreign_pictures_are_not(found):
 
 @pytest.mark.parametrize("text", ["jpeg:90", "centre:0.9,jpeg:50:4:4:4", "rescale:0.75", "brightness:0.8", "grey"])
 def test_prediction_is_what_the_true_latent_leaves(text):
-    """In bytes: within the noise that was learnt, in the mean square (32 pictures: 10 %), and beyond 6 of it never."""
+    """In bytes: within the noise that was learnt, in the mean square (32 images: 10 %), and beyond 6 of it never."""
     z, pixels = own_bytes(WIDE[1], 32, seed=8)
-    mine = accused(text, pixels)
+    mine = observation(text, pixels)
     jpeg, made = mine.chain.jpeg, mine.chain.discrete(pixels)
     value = made.reshape(32, -1) if jpeg is None else jpeg.unquantised(made)
     scale = np.sqrt(mine.roundings.noise**2 + 1 / 12)  # both are rounded once more than what noise speaks of
@@ -140,7 +140,7 @@ def test_prediction_is_what_the_true_latent_leaves(text):
 @pytest.mark.parametrize("text", ["jpeg:90", "rescale:0.75,brightness:0.8"])
 def test_jacobian_is_the_predictions_derivative(text):
     """Central differences of 1e-2: float32 predictions of 255 keep 3e-5, over 2e-2; third derivatives add 1e-2."""
-    mine, z = accused(text), own_bytes(WIDE[1], OWN)[0][0]
+    mine, z = observation(text), own_bytes(WIDE[1], OWN)[0][0]
     jacobian, step = mine.predict(z, -1)[1], 1e-2 * np.eye(SIZE, dtype=np.float32)
     for column, move in zip(jacobian.T, step, strict=True):
         difference = (mine.predict(z + move, -1)[0] - mine.predict(z - move, -1)[0]) / 2e-2
@@ -151,11 +151,11 @@ def test_jacobian_is_the_predictions_derivative(text):
 @pytest.mark.parametrize("text", ["jpeg:75", "resize:20x20", "blur:1", "grey", "contrast:0.8"])
 def test_the_true_latent_is_accepted_and_another_is_not(text):
     z, pixels = own_bytes(WIDE[1], 12, seed=9)
-    mine = accused(text, pixels)
+    mine = observation(text, pixels)
     assert mine.weight.shape in ((), (mine.roundings.left.size,))
     assert np.mean(mine.weight**2) == pytest.approx(1.0)
     residual = mean_squares(mine.gen, z, None, mine.targets(range(12), ["round"] * 12))
-    assert 0.5 < np.mean(residual) / mine.noise < 1.6  # 12 pictures; some keep more coefficients than others
+    assert 0.5 < np.mean(residual) / mine.noise < 1.6  # 12 images; some keep more coefficients than others
     for i in range(12):
         assert mine.accepts(i, "round", -1, z[i])
         assert mine.p_value(mine.surprise(i, -1, z[i])) > 1e-4
@@ -167,10 +167,10 @@ def test_the_true_latent_is_accepted_and_another_is_not(text):
 
 
 @pytest.mark.parametrize("text", ["flip,jpeg:90", "rescale:0.75"])
-def test_own_pictures_are_made_alike(text):
-    """`alike` alters as the accused ones were; coefficients but for 2 % (the encoder's integer DCT)."""
+def test_own_images_are_made_alike(text):
+    """`alike` alters as the images were; coefficients but for 2 % (the encoder's integer DCT)."""
     _, pixels = own_bytes(WIDE[1], 3, seed=10)
-    mine, given = accused(text).alike(pixels), altered(text, pixels)
+    mine, given = observation(text).alike(pixels), altered(text, pixels)
     np.testing.assert_array_equal(mine.pixels, given.pixels)
     if given.quantised is None:
         assert mine.quantised is None
@@ -182,33 +182,33 @@ def test_own_pictures_are_made_alike(text):
 
 
 def test_same_means_same_observations():
-    one, pixels = accused("jpeg:90"), own_bytes(WIDE[1], OWN)[1]
-    assert one.same(accused("jpeg:90"))
-    assert not one.same(accused("jpeg:91"))
-    assert not one.same(accused("jpeg:90", pixels[::-1]))
-    assert not one.same(accused("flip"))
-    assert not one.same(Accused(WIDE[1], one.pixels))
-    assert not Accused(WIDE[1], one.pixels).same(one)
-    assert one.same(accused("jpeg:90", pixels, WIDE[0]))  # the candidate is another matter
+    one, pixels = observation("jpeg:90"), own_bytes(WIDE[1], OWN)[1]
+    assert one.same(observation("jpeg:90"))
+    assert not one.same(observation("jpeg:91"))
+    assert not one.same(observation("jpeg:90", pixels[::-1]))
+    assert not one.same(observation("flip"))
+    assert not one.same(Observation(WIDE[1], one.pixels))
+    assert not Observation(WIDE[1], one.pixels).same(one)
+    assert one.same(observation("jpeg:90", pixels, WIDE[0]))  # the candidate is another matter
 
 
 def test_styles_keep_observation_and_alteration():
-    mine = accused("jpeg:90")
+    mine = observation("jpeg:90")
     styles = mine.of(WIDE[2])
     assert styles.maker is WIDE[2]
     assert styles.gen.apply == mine.gen.apply
-    assert (styles.doubtful, mine.doubtful) == (False, True)
+    assert (styles.uncertain, mine.uncertain) == (False, True)
     assert styles.gen.image_shape == mine.gen.image_shape == (1, mine.quantised.shape[1], 1)
     assert styles.roundings is mine.roundings
-    assert not accused("flip").doubtful
-    assert not accused("noise:0.01").provable
+    assert not observation("flip").uncertain
+    assert not observation("noise:0.01").provable
 
 
-def test_pictures_seen_look_altered():
-    """One generator for a candidate and chain; its pictures are those of programs, but for two roundings."""
+def test_images_seen_look_altered():
+    """One generator for a candidate and chain; its images are those of programs, but for two roundings."""
     z, pixels = own_bytes(WIDE[1], OWN)
-    mine = accused("centre:0.5,resize:12x12,jpeg:90")
-    assert mine.seen is accused("centre:0.5,resize:12x12,jpeg:90").seen
+    mine = observation("centre:0.5,resize:12x12,jpeg:90")
+    assert mine.seen is observation("centre:0.5,resize:12x12,jpeg:90").seen
     assert mine.seen.image_shape == (12, 12, 3)
     made = (np.asarray(mine.seen.generate(z)) + 1) * 127.5
     assert np.abs(made - mine.chain.discrete(pixels)).max() < 2
@@ -218,40 +218,40 @@ def test_wrong_shapes_are_refused_in_one_line():
     for text, size in (("rescale:0.75", 11), ("flip", 12), ("grey", 16)):
         chain = parse_chain(text)
         with pytest.raises(ImageError, match="give the alteration that was made") as error:
-            attribute(AlteredPictures(np.zeros((1, size, size, 3), np.uint8), chain), WIDE, config=CONFIG)
+            attribute(AlteredImages(np.zeros((1, size, size, 3), np.uint8), chain), WIDE, config=CONFIG)
         assert "\n" not in str(error.value)
         assert chain.text in str(error.value)
     with pytest.raises(InputError, match="does not lie within"):
-        attribute(AlteredPictures(np.zeros((1, 20, 20, 3), np.uint8), parse_chain("crop:20x20+0+0")), WIDE)
+        attribute(AlteredImages(np.zeros((1, 20, 20, 3), np.uint8), parse_chain("crop:20x20+0+0")), WIDE)
 
 
 @pytest.mark.parametrize("text", ["jpeg:90", "blur:1"])
 def test_what_was_learnt_of_a_candidate_goes_with_it(text):
     """Weights of candidates that nobody holds any more do not stay in memory."""
     gen = make_wide(7)
-    mine = make_altered(gen, altered(text, own_bytes(gen, OWN)[1]))
+    mine = make_altered_observation(gen, altered(text, own_bytes(gen, OWN)[1]))
     assert mine.seen is mine.seen
-    assert make_altered(gen, altered(text, own_bytes(gen, OWN)[1])).roundings is mine.roundings
+    assert make_altered_observation(gen, altered(text, own_bytes(gen, OWN)[1])).roundings is mine.roundings
     weights = weakref.ref(gen.state["w"])
     del gen, mine
     gc.collect()
     assert weights() is None
 
 
-def test_compressed_pictures_of_little_noise_begin_from_what_they_look_like():
+def test_compressed_images_of_little_noise_begin_from_what_they_look_like():
     """Through the generator's own program; where much is lost, or something came before, through the observation."""
-    mild = accused("jpeg:100:4:4:4")
+    mild = observation("jpeg:100:4:4:4")
     assert mild.seen is mild.original
     assert mild.looks.gen is mild.original
     np.testing.assert_array_equal(mild.looks.pixels, mild.pixels)
     for text in ("jpeg:10", "flip,jpeg:100:4:4:4", "blur:1"):
-        assert accused(text).looks is None
-    assert Accused(WIDE[1], mild.pixels).looks is None
+        assert observation(text).looks is None
+    assert Observation(WIDE[1], mild.pixels).looks is None
 
 
 def test_information_is_what_the_test_of_surprise_loses_beside_the_likeliest_latent():
     """A small move from there costs half its square, as the Fisher information weighs it."""
-    mine = accused("jpeg:75:4:4:4")
+    mine = observation("jpeg:75:4:4:4")
     prior = Prior(np.zeros(SIZE), np.full(SIZE, 1e6))
     z = mine.into_intervals(0, "round", -1, own_bytes(WIDE[1], OWN)[0][0], 6, prior)[0].astype(np.float64)
     square = mine.information(0, z)
@@ -262,10 +262,10 @@ def test_information_is_what_the_test_of_surprise_loses_beside_the_likeliest_lat
 
 
 @pytest.mark.parametrize("text", ["brightness:0.02", "contrast:0.02"])
-def test_pictures_that_hardly_tell_anything_get_no_certificate(text):
+def test_images_that_hardly_tell_anything_get_no_certificate(text):
     """Nearly black or flat ones are what any candidate makes after such an alteration: not even own ones are proved."""
-    mine = accused(text)
+    mine = observation(text)
     assert not mine.provable
-    assert accused("brightness:0.5").provable
+    assert observation("brightness:0.5").provable
     found = attribute(altered(text, own_bytes(WIDE[1], 1)[1]), WIDE[:2], config=CONFIG)
     assert all(evidence.certificate is None for evidence in found.evidence[0])

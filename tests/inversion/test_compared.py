@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import make_toy, own_pictures
+from toys import make_toy, own_images
 
 from jattr.alterations import alter, parse_chain
 from jattr.alterations.chain import Chain
@@ -18,12 +18,12 @@ from jattr.errors import ImageError, InputError
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.invert import invert
-from jattr.inversion.observation.by_distance import Compared
-from jattr.inversion.observation.make import given_distance, make_accused
+from jattr.inversion.observation.by_distance import DistanceObservation
+from jattr.inversion.observation.make import given_distance, make_observation
 from jattr.inversion.problem import make_problem
 
 GENS = [make_toy(seed=seed, size=8, name=f"toy{seed}") for seed in range(2)]
-PIXELS = own_pictures(GENS[0], 3)[1]
+PIXELS = own_images(GENS[0], 3)[1]
 CONFIG = InvertConfig(pool=256, restarts=4)
 SMOOTH = ["l2", "multiscale:2", "l2*1+multiscale:2*0.5"]
 ROUGH = ["l1", "huber:0.1", "l2*1+l1*0.1"]
@@ -35,15 +35,15 @@ def config_of(text, **settings):
 
 @pytest.mark.parametrize("text", SMOOTH + ROUGH)
 def test_residuals_are_the_distance(text):
-    """Of one latent for each picture, by the batched program; in the search by the problem's residual."""
-    accused = make_accused(GENS[0], PIXELS, config_of(text))
+    """Of one latent for each image, by the batched program; in the search by the problem's residual."""
+    observation = make_observation(GENS[0], PIXELS, config_of(text))
     z = np.asarray(GENS[0].sample_latent(jax.random.key(0), len(PIXELS)))
     distance = given_distance(text)
-    pictures = PIXELS.astype(np.float32) / np.float32(127.5) - 1
-    expected = [float(distance(made, picture)) for made, picture in zip(GENS[0].generate(z), pictures, strict=True)]
-    np.testing.assert_allclose(accused.residuals(z, None), expected, rtol=1e-5)
-    gen = accused.gen
-    problem = make_problem(gen.apply, gen.state, accused.target(1, "round"), gen.latent_shape, None)
+    images = PIXELS.astype(np.float32) / np.float32(127.5) - 1
+    expected = [float(distance(made, image)) for made, image in zip(GENS[0].generate(z), images, strict=True)]
+    np.testing.assert_allclose(observation.residuals(z, None), expected, rtol=1e-5)
+    gen = observation.gen
+    problem = make_problem(gen.apply, gen.state, observation.target(1, "round"), gen.latent_shape, None)
     residual = problem.residual(jnp.asarray(z[1]))
     assert problem.size == residual.size
     assert float(jnp.mean(residual**2)) == pytest.approx(expected[1], rel=1e-5)
@@ -85,18 +85,18 @@ def test_invert_takes_the_distance():
 def test_a_named_method_searches_by_the_distance_alone(optimiser):
     """The paper's recipe: no other steps follow those of a distance that is not smooth."""
     found = invert(GENS[0], PIXELS[:1], config=config_of("l1", optimiser=optimiser, restarts=2, steps=300))
-    values = make_accused(GENS[0], PIXELS[:1], config_of("l1")).residuals(found.z[:, found.loss[0].argmin()], None)
+    values = make_observation(GENS[0], PIXELS[:1], config_of("l1")).residuals(found.z[:, found.loss[0].argmin()], None)
     assert found.loss[0].min() == pytest.approx(values[0], rel=1e-3)
 
 
-def test_the_floor_is_what_own_pictures_leave():
-    accused = make_accused(GENS[0], PIXELS, config_of("l1"))
+def test_the_floor_is_what_own_images_leave():
+    observation = make_observation(GENS[0], PIXELS, config_of("l1"))
     z = np.asarray(GENS[0].sample_latent(jax.random.key(4), 8))
-    own = make_accused(GENS[0], own_pictures(GENS[0], 8)[1], config_of("l1"))
-    z, pixels = own_pictures(GENS[0], 8)
-    own = make_accused(GENS[0], pixels, config_of("l1")).residuals(np.asarray(z), None)
-    assert accused.floors[0] == pytest.approx(own.max(), rel=0.5)
-    assert accused.noise <= accused.floors[0]
+    own = make_observation(GENS[0], own_images(GENS[0], 8)[1], config_of("l1"))
+    z, pixels = own_images(GENS[0], 8)
+    own = make_observation(GENS[0], pixels, config_of("l1")).residuals(np.asarray(z), None)
+    assert observation.floors[0] == pytest.approx(own.max(), rel=0.5)
+    assert observation.noise <= observation.floors[0]
 
 
 def test_scores_and_settings_know_the_distance():
@@ -116,7 +116,7 @@ def test_scores_and_settings_know_the_distance():
         (config_of("l2"), alter(PIXELS, parse_chain("blur:1")), InputError, "give one of them"),
         (config_of("l1", optimiser="levenberg-marquardt"), PIXELS, InputError, "use adam-paper"),
         (config_of("l1", optimiser="gauss-newton-cg"), PIXELS, InputError, "not smooth"),
-        (config_of("ssim"), PIXELS, ImageError, "cannot compare pictures"),
+        (config_of("ssim"), PIXELS, ImageError, "cannot compare images"),
     ],
     ids=["unknown", "altered", "dense", "matrix-free", "too small"],
 )
@@ -131,12 +131,12 @@ def test_config_takes_texts_only():
 
 
 def test_styles_are_not_gone_through_and_accused_ones_know_their_maker():
-    accused = make_accused(GENS[0], PIXELS, config_of("l2"))
-    assert isinstance(accused, Compared)
-    assert isinstance(accused.distance, Distance)
-    assert not accused.routed
-    assert accused.maker is accused.seen is GENS[0]
-    again = accused.alike(PIXELS[:1])
+    observation = make_observation(GENS[0], PIXELS, config_of("l2"))
+    assert isinstance(observation, DistanceObservation)
+    assert isinstance(observation.distance, Distance)
+    assert not observation.routed
+    assert observation.maker is observation.seen is GENS[0]
+    again = observation.alike(PIXELS[:1])
     z = np.zeros((1, 8), np.float32)
     np.testing.assert_allclose(
         mean_squares(again.gen, z, None, again.targets([0], ["round"])), again.residuals(z, None), rtol=1e-6

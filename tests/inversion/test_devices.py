@@ -39,9 +39,9 @@ def test_verdicts_and_certified_latents_are_the_same(found):
     assert list(one["verdicts"]) == list(eight["verdicts"])
     assert (one["certified"] == eight["certified"]).all()
     assert one["certified"].sum() >= 36
-    for picture in np.flatnonzero(one["certified"]):
-        name = "z0" if "tiny (" in str(one["verdicts"][picture]) else "z1"
-        np.testing.assert_allclose(eight[name][picture], one[name][picture], atol=1e-3)
+    for image in np.flatnonzero(one["certified"]):
+        name = "z0" if "tiny (" in str(one["verdicts"][image]) else "z1"
+        np.testing.assert_allclose(eight[name][image], one[name][image], atol=1e-3)
 
 
 def test_nothing_is_traced_again_for_another_generator_of_one_shape(found):

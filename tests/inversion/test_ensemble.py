@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from toys import PIXELS, SHAPE, make_toy, own_pictures
+from toys import PIXELS, SHAPE, make_toy, own_images
 
-from jattr.inversion import ensemble
+from jattr.inversion import warm_start as ensemble
 from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.problem import Prior, target_of
 from jattr.inversion.warm_start import make_ensemble
@@ -16,16 +16,16 @@ STANDARD = Prior(jnp.zeros(4), jnp.ones(4))
 def drawn(gen, pixels, starts, label=None):
     run = make_ensemble(gen.apply, gen.latent_shape, "default")
     near = [
-        run(gen.state, STANDARD, target_of(jnp.asarray(picture)), None if label is None else label[i], jnp.asarray(z),
+        run(gen.state, STANDARD, target_of(jnp.asarray(image)), None if label is None else label[i], jnp.asarray(z),
             jax.random.key(1))
-        for i, (picture, z) in enumerate(zip(pixels, starts, strict=True))
+        for i, (image, z) in enumerate(zip(pixels, starts, strict=True))
     ]  # fmt: skip
     return np.stack(near), target_of(jnp.asarray(pixels))
 
 
 def test_starts_come_nearer():
     gen = make_toy()
-    _, pixels = own_pictures(gen, 8)
+    _, pixels = own_images(gen, 8)
     starts = np.array(gen.sample_latent(jax.random.key(2), 8))
     near, target = drawn(gen, pixels, starts)
     before, after = (mean_squares(gen, z, None, target) for z in (starts, near))
@@ -33,9 +33,9 @@ def test_starts_come_nearer():
     assert (after < before).all()
 
 
-def test_large_pictures_are_made_in_parts(monkeypatch):
+def test_large_images_are_made_in_parts(monkeypatch):
     gen = make_toy()
-    _, pixels = own_pictures(gen, 1)
+    _, pixels = own_images(gen, 1)
     starts = np.array(gen.sample_latent(jax.random.key(2), 1))
     whole, _ = drawn(gen, pixels, starts)
     make_ensemble.cache_clear()
@@ -48,7 +48,7 @@ def test_large_pictures_are_made_in_parts(monkeypatch):
 def test_class_is_passed_on():
     gen = make_toy(num_classes=3)
     label = jnp.asarray([0, 1, 2], jnp.int32)
-    _, pixels = own_pictures(gen, 3, label=np.asarray(label))
+    _, pixels = own_images(gen, 3, label=np.asarray(label))
     starts = np.zeros((3, 4), np.float32)
     right, target = drawn(gen, pixels, starts, label)
     wrong, _ = drawn(gen, pixels, starts, (label + 1) % 3)

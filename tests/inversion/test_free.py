@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from toys import make_toy, own_pictures
+from toys import make_toy, own_images
 
 from jattr.alterations import Chain, alter, parse_chain
 from jattr.attribution.attribute import attribute
@@ -13,7 +13,7 @@ from jattr.inversion.nuisance_fit import fit_factors, free_generator
 
 GENS = [make_toy(seed=seed, size=6, name=f"toy{seed}") for seed in range(2)]
 CONFIG = InvertConfig(pool=512)
-PIXELS = own_pictures(GENS[1], 1)[1]
+PIXELS = own_images(GENS[1], 1)[1]
 
 
 @pytest.mark.parametrize(
@@ -28,18 +28,18 @@ PIXELS = own_pictures(GENS[1], 1)[1]
 )
 def test_factors_are_found_and_the_certificate_holds_under_them(made, asked):
     truth = parse_chain(made)
-    pictures = alter(PIXELS, truth)
-    chain = fit_factors(pictures.pixels[0], parse_chain(asked), GENS, CONFIG)
+    images = alter(PIXELS, truth)
+    chain = fit_factors(images.pixels[0], parse_chain(asked), GENS, CONFIG)
     factors = [step.factor for step in chain.steps if hasattr(step, "factor")]
     expected = [step.factor for step in truth.steps if hasattr(step, "factor")]
     np.testing.assert_allclose(factors, expected, rtol=0.02)
     assert not chain.free
-    found = attribute(type(pictures)(pictures.pixels, chain), GENS, config=CONFIG)
+    found = attribute(type(images)(images.pixels, chain), GENS, config=CONFIG)
     assert found.verdicts[0].candidates == ("toy1",)
 
 
 def test_the_joint_generator_makes_what_the_chain_makes():
-    """Each picture under its own factor: the last number of the latent, as a multiple of its logarithm's deviation."""
+    """Each image under its own factor: the last number of the latent, as a multiple of its logarithm's deviation."""
     gen = free_generator(GENS[0], parse_chain("brightness:?"))
     assert gen.latent_shape == (7,)
     zs = np.asarray(gen.sample_latent(jax.random.key(0), 64))

@@ -76,12 +76,12 @@ def test_matrix_free_direction_is_the_dense_one():
 
 
 @METHODS
-@pytest.mark.parametrize("kind", ["dead latent", "equal columns", "constant picture"])
+@pytest.mark.parametrize("kind", ["dead latent", "equal columns", "constant image"])
 def test_singular_jacobian_gives_no_nan(make, kind):
     columns = {
         "dead latent": A.at[:, 2].set(0.0),
         "equal columns": A.at[:, 2].set(A[:, 3]),
-        "constant picture": jnp.zeros_like(A),
+        "constant image": jnp.zeros_like(A),
     }[kind]
     start = jnp.full(SIZE, 0.5)
     carry = search(make, lambda z: columns @ z - B, start, 12)
@@ -103,7 +103,7 @@ def test_step_into_nan_is_refused_and_damped(make):
 
 
 @METHODS
-def test_prior_decides_what_the_picture_does_not(make):
+def test_prior_decides_what_the_image_does_not(make):
     """A latent that no pixel sees goes to the prior's mean; the others hardly feel the prior near a solution."""
     prior = Prior(jnp.full(SIZE, 0.25), jnp.full(SIZE, 2.0))
     noise = jnp.asarray(rng.normal(size=ROWS), jnp.float32) * np.sqrt(FLOOR)
@@ -122,7 +122,7 @@ def test_prior_decides_what_the_picture_does_not(make):
 
 
 def test_prior_keeps_a_hopeless_search_short():
-    """Without a prior a picture that cannot be reproduced is chased arbitrarily far along a flat direction."""
+    """Without a prior an image that cannot be reproduced is chased arbitrarily far along a flat direction."""
     flat = lambda z: jnp.tanh(0.05 * (A @ z)) - 3.0 * jnp.sign(A @ jnp.ones(SIZE))  # noqa: E731
     lengths = {}
     for name, prior in {"none": None, "normal": Prior(jnp.zeros(SIZE), jnp.ones(SIZE))}.items():

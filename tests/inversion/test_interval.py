@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from toys import make_toy, own_pictures, to_bytes
+from toys import make_toy, own_images, to_bytes
 
 from jattr.inversion.invert import make_invert
 from jattr.inversion.linearization import linearise
@@ -24,9 +24,9 @@ def outside(fn, z):
 
 @pytest.fixture(scope="module")
 def least_squares():
-    """A generator of 8 latents, its own pictures, and the least-squares latents."""
+    """A generator of 8 latents, its own images, and the least-squares latents."""
     gen = make_toy(size=8)
-    z, pixels = own_pictures(gen, COUNT)
+    z, pixels = own_images(gen, COUNT)
     fn = jax.jit(jax.vmap(make_invert(gen.apply), in_axes=(None, 0, 0, None)))
     return gen, pixels, np.asarray(fn(gen.state, pixels, 0.8 * z, jax.random.key(0)).z)
 
@@ -43,7 +43,7 @@ def test_every_byte_becomes_identical(least_squares):
         np.testing.assert_array_equal(to_bytes(gen.generate(z[None])[0]), pixels[i])
 
 
-def test_picture_that_is_exact_already_costs_one_jacobian(least_squares):
+def test_image_that_is_exact_already_costs_one_jacobian(least_squares):
     gen, pixels, start = least_squares
     fn = linearise_of(gen, pixels[0])
     z, _, _, _ = interval_polish(fn, start[0], 9)
@@ -52,7 +52,7 @@ def test_picture_that_is_exact_already_costs_one_jacobian(least_squares):
     assert (left, used) == (0, 1)
 
 
-def test_unsolvable_picture_keeps_the_best_so_far(least_squares):
+def test_unsolvable_image_keeps_the_best_so_far(least_squares):
     gen, _, start = least_squares
     noise = np.random.default_rng(0).integers(0, 256, gen.image_shape).astype(np.uint8)
     fn = linearise_of(gen, noise)
@@ -62,7 +62,7 @@ def test_unsolvable_picture_keeps_the_best_so_far(least_squares):
     assert used <= 9
 
 
-def test_nearly_solvable_picture_does_not_get_worse(least_squares):
+def test_nearly_solvable_image_does_not_get_worse(least_squares):
     """One byte changed by 40: the other bytes may not be paid for it."""
     gen, pixels, start = least_squares
     changed = pixels[1].copy()

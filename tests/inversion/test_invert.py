@@ -1,4 +1,4 @@
-"""Inversion as a pure function, and the driver of many pictures."""
+"""Inversion as a pure function, and the driver of many images."""
 
 import os
 import subprocess
@@ -9,17 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import PIXELS, SHAPE, make_toy, own_pictures
+from toys import PIXELS, SHAPE, make_toy, own_images
 
 from jattr.errors import ImageError, InputError
-from jattr.inversion import lanes as lanes_module
-from jattr.inversion import search
+from jattr.inversion import scheduler as lanes_module
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert, make_invert
 from jattr.inversion.multistart import Inverter
-from jattr.inversion.observation.base import Accused
+from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import FLOOR, deviation, target_of
 from jattr.inversion.scheduler import Status, floors_of
+from jattr.solvers import solve as search
 from jattr.solvers.quasi_newton import METHODS
 
 SMALL = InvertConfig(restarts=2, pool=256)
@@ -93,7 +93,7 @@ def test_core_over_a_mesh_of_eight_devices_agrees_with_one():
     assert done.stdout.strip() == "sharded as one", done.stderr[-3000:]
 
 
-def test_own_pictures_arrive(toy, own):
+def test_own_images_arrive(toy, own):
     z, pixels = own
     found = invert(toy, pixels, config=SMALL)
     assert found.z.shape == (4, 2, 4)
@@ -135,7 +135,7 @@ def test_one_architecture_is_traced_once(own):
     counts = [search.TRACES.get(step, 0)]
     for seed in (0, 1, 2):
         gen = make_toy(seed=seed, name=f"toy{seed}")
-        invert(gen, own_pictures(gen, 4)[1], config=config)
+        invert(gen, own_images(gen, 4)[1], config=config)
         counts.append(search.TRACES.get(step, 0))
     assert counts[1] > counts[0]
     assert counts[2:] == [counts[1]] * 2
@@ -150,7 +150,7 @@ def test_both_forms_of_levenberg_marquardt_are_one_program(toy):
     assert engines[0].begin is not engines[1].begin
 
 
-def test_arrived_pictures_stop_the_rest(toy, own):
+def test_arrived_images_stop_the_rest(toy, own):
     found = invert(toy, own[1], config=InvertConfig(restarts=4, pool=256))
     arrived = np.argmax(found.status == Status.ARRIVED, axis=1)
     assert (found.status == Status.SKIPPED).any(axis=1).all()
@@ -186,7 +186,7 @@ def test_restart_that_diverged_is_reported_as_one_that_ran():
 
 def test_uniform_prior_is_recovered_inside_its_support():
     gen = make_toy(prior="uniform", name="uniform")
-    z, pixels = own_pictures(gen, 4)
+    z, pixels = own_images(gen, 4)
     found = invert(gen, pixels, config=SMALL)
     best = found.z[range(4), np.argmin(found.loss, axis=1)]
     assert (found.loss.min(1) <= floors_of(pixels)).all()
@@ -203,7 +203,7 @@ def test_every_kind_of_start_arrives(toy, own, start):
 def test_class_is_recovered():
     gen = make_toy(num_classes=5, name="classes")
     label = np.arange(5, dtype=np.int32)[::-1]
-    z, pixels = own_pictures(gen, 5, label=label)
+    z, pixels = own_images(gen, 5, label=label)
     found = invert(gen, pixels, config=InvertConfig(restarts=5, pool=256))
     best = np.argmin(found.loss, axis=1)
     np.testing.assert_array_equal(found.label[range(5), best], label)
@@ -214,13 +214,13 @@ def test_thousand_classes_search_no_more_lanes_than_restarts(monkeypatch):
     """The classes are ranked before the search; only the best `restarts` of them are searched."""
     gen = make_toy(num_classes=1000, name="thousand")
     label = np.array([3, 421, 999], np.int32)
-    _, pixels = own_pictures(gen, 3, label=label)
+    _, pixels = own_images(gen, 3, label=label)
     searched, solved = [], []
     run_jobs, solve = lanes_module.run_jobs, np.linalg.solve
     module = sys.modules[Inverter.__module__]  # `jattr.inversion.invert` is the function
     monkeypatch.setattr(module, "run_jobs", lambda *a, **k: searched.extend(a[2]) or run_jobs(*a, **k))
     monkeypatch.setattr("numpy.linalg.solve", lambda a, b: solved.append(len(a)) or solve(a, b))
-    inverter = Inverter(Accused(gen, pixels), InvertConfig(restarts=4, pool=256), jax.random.key(0))
+    inverter = Inverter(Observation(gen, pixels), InvertConfig(restarts=4, pool=256), jax.random.key(0))
     assert len(solved) <= 100  # one regression a class would be 1,000, each of the whole pool
     for restarts in (range(1), range(1, 2), range(2, 4)):
         inverter.round([i for i in range(3) if not inverter.arrived(i)], restarts)
@@ -230,11 +230,11 @@ def test_thousand_classes_search_no_more_lanes_than_restarts(monkeypatch):
 
 
 @pytest.mark.parametrize("stated", ["truncate", None])
-def test_truncated_pictures_arrive(stated):
-    """Also where the card does not say how pictures are rounded."""
+def test_truncated_images_arrive(stated):
+    """Also where the card does not say how images are rounded."""
     gen = make_toy(rounding=stated, name="truncated")
-    z, pixels = own_pictures(gen, 3, rounding="truncate")
-    inverter = Inverter(Accused(gen, pixels), SMALL, jax.random.key(0))
+    z, pixels = own_images(gen, 3, rounding="truncate")
+    inverter = Inverter(Observation(gen, pixels), SMALL, jax.random.key(0))
     inverter.round(range(3), range(1))
     inverter.polish(range(3))
     assert all(inverter.arrived(i) for i in range(3))
@@ -242,8 +242,8 @@ def test_truncated_pictures_arrive(stated):
     assert np.abs(np.stack([inverter.z[inverter.best(i)] for i in range(3)]) - z).max() < 0.05
 
 
-def test_rounded_pictures_are_not_taken_for_truncated(toy, own):
-    inverter = Inverter(Accused(toy, own[1]), SMALL, jax.random.key(0))
+def test_rounded_images_are_not_taken_for_truncated(toy, own):
+    inverter = Inverter(Observation(toy, own[1]), SMALL, jax.random.key(0))
     inverter.round(range(4), range(1))
     assert inverter.rounding == ["round"] * 4
 
@@ -275,14 +275,14 @@ def test_bad_setting_is_one_line(name, value):
         np.zeros((1, *SHAPE), np.int64), np.full((1, *SHAPE), 2.0), np.full((1, *SHAPE), np.nan),
     ],
 )  # fmt: skip
-def test_bad_pictures_are_one_line(toy, images):
+def test_bad_images_are_one_line(toy, images):
     with pytest.raises(ImageError) as caught:
         invert(toy, images)
     assert "\n" not in str(caught.value)
     assert str(images.shape) in str(caught.value) or str(images.dtype) in str(caught.value)
 
 
-def test_float_pictures_are_rounded_to_bytes(toy, own):
+def test_float_images_are_rounded_to_bytes(toy, own):
     z, pixels = own
     floats = np.asarray(toy.generate(z))
     np.testing.assert_array_equal(invert(toy, floats, config=SMALL).z, invert(toy, pixels, config=SMALL).z)

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import SHAPE, make_toy, own_pictures
+from toys import SHAPE, make_toy, own_images
 
-from jattr.inversion import inverter as inverter_module
+from jattr.inversion import multistart as inverter_module
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.multistart import CHEAP_FIRST, KICKS, SETTLED_STEPS, Inverter
-from jattr.inversion.observation.base import Accused
+from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import deviation, target_of
 from jattr.inversion.scheduler import FAR, FAR_STALL, _stall
 from jattr.inversion.warm_start import _ranks
@@ -32,7 +32,7 @@ def test_method_follows_the_cost_of_a_jacobian():
 def test_later_restarts_begin_beside_the_best_only_by_default(toy, own, optimiser):
     """A named optimiser runs from independent starts; the default one goes back to where it was nearest."""
     config = InvertConfig(optimiser=optimiser, restarts=3, pool=256, polish_steps=0)
-    inverter = Inverter(Accused(toy, own[1][:1]), config, jax.random.key(0))
+    inverter = Inverter(Observation(toy, own[1][:1]), config, jax.random.key(0))
     inverter.loss[0, 0], inverter.z[0, 0] = 1e-3, own[0][0] + 0.1
     start = inverter.z[0, 2].copy()
     moved = []
@@ -55,7 +55,7 @@ def test_every_class_gets_its_turn():
 
 def test_exact_latent_is_the_best_one_though_another_has_a_lower_loss(toy, own):
     inverter = Inverter(
-        Accused(toy, own[1][:1]), InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0)
+        Observation(toy, own[1][:1]), InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0)
     )
     for restarts in (range(1), range(1, 2)):
         inverter.round([0], restarts)
@@ -65,17 +65,19 @@ def test_exact_latent_is_the_best_one_though_another_has_a_lower_loss(toy, own):
     assert inverter.best(0) == polished
 
 
-def test_pictures_settled_by_another_candidate_get_a_few_steps(toy):
+def test_images_settled_by_another_candidate_get_a_few_steps(toy):
     noise = np.random.default_rng(0).integers(0, 256, (2, *SHAPE)).astype(np.uint8)
-    inverter = Inverter(Accused(toy, noise), InvertConfig(restarts=1, pool=256, stall=0.0), jax.random.key(0))
+    inverter = Inverter(Observation(toy, noise), InvertConfig(restarts=1, pool=256, stall=0.0), jax.random.key(0))
     inverter.round([0], range(1), settled=[1])
     assert inverter.steps[:, 0].tolist() == [40, SETTLED_STEPS]
 
 
 def test_other_restarts_are_judged_by_the_rule_that_was_found():
     gen = make_toy()
-    _, pixels = own_pictures(gen, 2, rounding="truncate")
-    inverter = Inverter(Accused(gen, pixels), InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0))
+    _, pixels = own_images(gen, 2, rounding="truncate")
+    inverter = Inverter(
+        Observation(gen, pixels), InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0)
+    )
     inverter.round([0, 1], range(2))
     inverter.polish([0, 1])
     assert inverter.rounding == ["truncate"] * 2
@@ -96,10 +98,8 @@ def test_other_restarts_are_judged_by_the_rule_that_was_found():
         (False, 0.1, 1, "levenberg-marquardt-logit"),
     ],
 )
-def test_pictures_that_dear_candidates_do_not_come_near_are_searched_by_gradients(
-    toy, own, dear, loss, restart, method
-):
-    inverter = Inverter(Accused(toy, own[1][:1]), InvertConfig(restarts=8, pool=256), jax.random.key(0))
+def test_images_that_dear_candidates_do_not_come_near_are_searched_by_gradients(toy, own, dear, loss, restart, method):
+    inverter = Inverter(Observation(toy, own[1][:1]), InvertConfig(restarts=8, pool=256), jax.random.key(0))
     inverter.dear, inverter.loss[0, 0] = dear, loss
     inverter._draw_near = lambda places: None
     used = {}
@@ -110,14 +110,14 @@ def test_pictures_that_dear_candidates_do_not_come_near_are_searched_by_gradient
 
 def test_first_restart_of_a_dear_candidate_goes_by_gradients(toy, own, monkeypatch):
     monkeypatch.setattr(inverter_module, "CHEAP_JACOBIAN", 0.0)
-    inverter = Inverter(Accused(toy, own[1]), InvertConfig(restarts=2, pool=256), jax.random.key(0))
+    inverter = Inverter(Observation(toy, own[1]), InvertConfig(restarts=2, pool=256), jax.random.key(0))
     assert inverter.method == "lbfgs"
     inverter.run()
     assert all(inverter.arrived(i) for i in range(len(own[1])))
 
 
-def test_a_picture_is_polished_again_only_from_a_better_latent(toy, own):
-    inverter = Inverter(Accused(toy, own[1][:1]), InvertConfig(restarts=4, pool=256), jax.random.key(0))
+def test_an_image_is_polished_again_only_from_a_better_latent(toy, own):
+    inverter = Inverter(Observation(toy, own[1][:1]), InvertConfig(restarts=4, pool=256), jax.random.key(0))
     runs = []
     inverter._search = lambda places, *_, **__: runs.append(list(places))
     for restart, loss in enumerate((3e-3, 2.9e-3, 1e-3)):
@@ -136,7 +136,7 @@ def test_far_searches_stop_where_near_ones_go_on():
 
 def test_traces_fall_and_end_at_the_loss(toy, own):
     inverter = Inverter(
-        Accused(toy, own[1][:1]), InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0)
+        Observation(toy, own[1][:1]), InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0)
     )
     inverter.run()
     searches = inverter.searches(0)

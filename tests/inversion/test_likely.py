@@ -98,7 +98,7 @@ def test_mean_and_variance_of_a_right_prediction(width, noise):
 
 
 def test_small_chances_of_a_right_prediction_are_rare():
-    """2,000 pictures at a fixed seed: below 1e-3 lie 2 +- 1.4; the gamma's tail is not exact, so up to 6 (3e-3)."""
+    """2,000 images at a fixed seed: below 1e-3 lie 2 +- 1.4; the gamma's tail is not exact, so up to 6 (3e-3)."""
     rng = np.random.default_rng(3)
     chances = np.array([chance_of(surprise(*simulated(rng, 1.0, 0.3)), 1.0) for _ in range(2000)])
     assert (chances < 1e-3).sum() <= 6

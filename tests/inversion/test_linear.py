@@ -1,4 +1,4 @@
-"""The linear picture, and searches that go through it."""
+"""The linear image, and searches that go through it."""
 
 import dataclasses
 
@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import make_toy, own_pictures
+from toys import make_toy, own_images
 
 from jattr.alterations.registry import parse_chain
-from jattr.inversion import measure
-from jattr.inversion.evaluate import make_pictures
+from jattr.inversion import evaluate as measure
+from jattr.inversion.evaluate import make_images
 from jattr.inversion.linearization import apply_linear, linearise, make_linear, make_single_engine
 from jattr.inversion.observation.noise_model import observed_generator
 from jattr.inversion.problem import Prior, deviation, target_of
@@ -20,11 +20,11 @@ from jattr.solvers.solve import make_engine
 @pytest.fixture(scope="module")
 def found():
     gen = make_toy(size=8)
-    z, pixels = own_pictures(gen, 1)
+    z, pixels = own_images(gen, 1)
     return gen, np.asarray(z[0]), pixels[0]
 
 
-def test_linear_picture_is_exact_at_its_latent_and_first_order_beside_it(found):
+def test_linear_image_is_exact_at_its_latent_and_first_order_beside_it(found):
     gen, z, _ = found
     model = make_linear(gen.apply, gen.latent_shape)(gen.state, None, jnp.asarray(z))
     np.testing.assert_allclose(apply_linear(model, z[None])[0], gen.generate(z[None])[0], atol=1e-6)
@@ -39,14 +39,14 @@ def test_residual_and_jacobian_know_of_clipped_bytes(found):
     """A satisfied clipped byte has neither residual nor slope; one that is not counts from its interval's middle."""
     gen, z, pixels = found
     pixels = pixels.copy()
-    picture = np.asarray(gen.generate(z[None])[0])
-    pixels[picture < -0.5] = 0
-    pixels[picture > 0.9] = 255
+    image = np.asarray(gen.generate(z[None])[0])
+    pixels[image < -0.5] = 0
+    pixels[image > 0.9] = 255
     target = target_of(pixels)
     made, residual, jacobian = linearise(gen, target, None, z)
     middle = target._replace(slack=np.zeros_like(target.slack))
-    np.testing.assert_allclose(made, picture, atol=1e-6)
-    np.testing.assert_allclose(residual, deviation(picture, middle).ravel(), atol=1e-6)
+    np.testing.assert_allclose(made, image, atol=1e-6)
+    np.testing.assert_allclose(residual, deviation(image, middle).ravel(), atol=1e-6)
     expected = jax.jacfwd(lambda z: deviation(gen.apply(gen.state, z[None])[0], jax.tree.map(jnp.asarray, middle)))(
         jnp.asarray(z)
     ).reshape(-1, z.size)
@@ -55,7 +55,7 @@ def test_residual_and_jacobian_know_of_clipped_bytes(found):
 
 
 @pytest.mark.parametrize("method", ["levenberg-marquardt", "levenberg-marquardt-logit"])
-def test_searches_through_the_linear_picture_take_the_same_steps(found, method):
+def test_searches_through_the_linear_image_take_the_same_steps(found, method):
     gen, z, pixels = found
     prior = Prior(jnp.zeros(z.size), jnp.ones(z.size))
     target = jax.tree.map(jnp.asarray, target_of(pixels[None]))
@@ -89,7 +89,7 @@ def test_programs_compiled_ahead_are_the_ones_that_run(found):
 
 @pytest.mark.parametrize("text", ["jpeg:75", "rescale:0.5,brightness:1.2", "blur:1,jpeg:50:4:4:4"])
 def test_what_follows_a_generator_is_taken_by_the_chain_rule(text):
-    """The same pictures and Jacobian as of both parts in one, clipped values too; the first is compiled once."""
+    """The same images and Jacobian as of both parts in one, clipped values too; the first is compiled once."""
     toy = make_toy(size=8)
     gen = dataclasses.replace(toy, apply=lambda *args, **kwargs: 1.5 * toy.apply(*args, **kwargs))
     z = np.asarray(gen.sample_latent(jax.random.key(2), 1))[0]
@@ -98,9 +98,9 @@ def test_what_follows_a_generator_is_taken_by_the_chain_rule(text):
     whole = make_linear(lambda *args, **kwargs: observed.apply(*args, **kwargs), gen.latent_shape)
     expected = whole(observed.state, None, jnp.asarray(z))
     assert np.abs(np.asarray(gen.generate(z[None]))).max() > 1.0
-    np.testing.assert_allclose(model.picture, expected.picture, atol=1e-5)
+    np.testing.assert_allclose(model.image, expected.image, atol=1e-5)
     np.testing.assert_allclose(model.jacobian, expected.jacobian, atol=1e-5)
-    np.testing.assert_allclose(make_pictures(observed, z[None])[0], expected.picture, atol=1e-5)
+    np.testing.assert_allclose(make_images(observed, z[None])[0], expected.image, atol=1e-5)
     before = measure._make(gen.apply)._cache_size()
-    make_pictures(gen, z[None])
+    make_images(gen, z[None])
     assert measure._make(gen.apply)._cache_size() == before

@@ -1,9 +1,9 @@
-"""Residuals as they are stated: any number of pictures, at full precision."""
+"""Residuals as they are stated: any number of images, at full precision."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import make_toy, own_pictures
+from toys import make_toy, own_images
 
 from jattr.inversion.evaluate import BATCH, mean_squares
 from jattr.inversion.problem import target_of
@@ -11,10 +11,10 @@ from jattr.inversion.problem import target_of
 
 @pytest.mark.parametrize("count", [1, BATCH, BATCH + 3])
 @pytest.mark.parametrize("classes", [0, 3])
-def test_is_the_mean_square_of_every_picture(count, classes):
+def test_is_the_mean_square_of_every_image(count, classes):
     gen = make_toy(num_classes=classes)
     label = np.arange(count, dtype=np.int32) % classes if classes else None
-    z, pixels = own_pictures(gen, count, label=label)
+    z, pixels = own_images(gen, count, label=label)
     z = z + 0.1
     made = np.asarray(gen.generate(z, label=label), np.float64)
     inside = (pixels > 0) & (pixels < 255)

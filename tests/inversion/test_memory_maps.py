@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 
-from jattr.inversion import memory_maps
+from jattr import runtime as memory_maps
 
 
 def test_programs_are_dropped_when_maps_run_out_and_come_back(monkeypatch, tmp_path):

@@ -98,7 +98,7 @@ def test_clipped_bytes_have_no_gradient_beyond_the_range():
     np.testing.assert_array_equal(jacobian, np.diag([0.0, 0.0, 1.0]))
 
 
-def test_float_pictures_are_clipped_at_minus_one_and_one():
+def test_float_images_are_clipped_at_minus_one_and_one():
     target = target_of(jnp.asarray([-1.0, 1.0, 0.25], jnp.float32))
     np.testing.assert_array_equal(deviation(jnp.asarray([-2.0, 2.0, 0.25]), target), [0.0, 0.0, 0.0])
 

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from jattr.inversion import programs, search
+from jattr.inversion import scheduler as programs
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert
 from jattr.inversion.scheduler import _lanes_for
+from jattr.solvers import solve as search
 
 
 def test_few_sizes_of_programs_on_cpu():

@@ -20,7 +20,7 @@ FEW = InvertConfig(restarts=2, pool=128)
 
 
 def styled(name="styled", seed=0, **settings):
-    """An 8x8 StyleGAN2 with 6 numbers in w, whose pictures are seldom clipped."""
+    """An 8x8 StyleGAN2 with 6 numbers in w, whose images are seldom clipped."""
     data = {
         "card_version": 1, "kind": "stylegan2", "name": name, "settings": settings,
         "architecture": {"channels": [6, 5], "z_dim": 4, "mapping_widths": [6], "equalised": True},
@@ -41,7 +41,7 @@ def gen():
 
 @pytest.fixture(scope="module")
 def pixels(gen):
-    """Two own pictures, made with psi 0.5."""
+    """Two own images, made with psi 0.5."""
     half = gen.view(psi=0.5)
     return to_byte(half.generate(half.sample_latent(jax.random.key(5), 2)))
 
@@ -50,7 +50,7 @@ def arrived(found):
     return (found.status == Status.ARRIVED).any(axis=1)
 
 
-def test_a_picture_of_unknown_psi_is_found_in_w(gen, pixels):
+def test_an_image_of_unknown_psi_is_found_in_w(gen, pixels):
     config = InvertConfig(space="w", restarts=4, pool=128)
     found = invert(gen, pixels, config=config)
     assert found.z.shape == (2, 4, 6)
@@ -70,7 +70,7 @@ def test_the_right_psi_finds_what_the_wrong_one_does_not(gen, pixels):
     assert right.loss.min(axis=1).max() < wrong.loss.min(axis=1).min() / 10
 
 
-def test_a_grid_of_psi_names_the_one_that_the_picture_was_made_with(gen, pixels):
+def test_a_grid_of_psi_names_the_one_that_the_image_was_made_with(gen, pixels):
     config = InvertConfig(restarts=8, pool=128)
     att = attribute(pixels, [*gen.psi_grid((1.0, 0.5, 0.5)), styled("other", seed=1)], config=config)
     assert [candidate.name for candidate in att.candidates] == ["styled psi 1", "styled psi 0.5", "other"]

@@ -16,7 +16,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.invert import invert
 from jattr.inversion.multistart import Inverter
-from jattr.inversion.observation.base import Accused
+from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import target_of
 from jattr.inversion.scheduler import Status
 from jattr.inversion.two_stage import StylesInverter, make_inverter
@@ -52,7 +52,7 @@ def gen():
 
 
 @pytest.mark.parametrize("settings", [{}, {"psi": 0.6, "cutoff": 3}, {"noise": "none"}])
-def test_a_route_makes_the_generators_pictures(settings):
+def test_a_route_makes_the_generators_images(settings):
     gen = styled(settings=settings)
     route = gen.router(gen)
     z = gen.sample_latent(KEY, 3)
@@ -67,13 +67,13 @@ def test_only_z_has_a_route(gen, tiny):
     assert gen.view(noise="search").router is None
     assert gen.view("w").view("z").router is not None
     pixels = own(gen, 1)
-    assert type(make_inverter(Accused(gen, pixels), FEW, KEY)) is StylesInverter
-    assert type(make_inverter(Accused(gen, pixels), InvertConfig(optimiser="lbfgs", pool=128), KEY)) is Inverter
-    assert type(make_inverter(Accused(tiny, np.zeros((1, 8, 8, 3), np.uint8)), FEW, KEY)) is Inverter
+    assert type(make_inverter(Observation(gen, pixels), FEW, KEY)) is StylesInverter
+    assert type(make_inverter(Observation(gen, pixels), InvertConfig(optimiser="lbfgs", pool=128), KEY)) is Inverter
+    assert type(make_inverter(Observation(tiny, np.zeros((1, 8, 8, 3), np.uint8)), FEW, KEY)) is Inverter
 
 
 @pytest.mark.parametrize("settings", [{}, {"psi": 0.6, "cutoff": 3}])
-def test_own_pictures_are_recovered_in_z(settings):
+def test_own_images_are_recovered_in_z(settings):
     gen = styled(settings=settings)
     pixels = own(gen)
     found = invert(gen, pixels, config=FEW)
@@ -84,7 +84,7 @@ def test_own_pictures_are_recovered_in_z(settings):
     assert (found.evaluations.sum(1) > found.steps.sum(1)).all()
 
 
-def test_a_class_that_makes_the_picture_is_found():
+def test_a_class_that_makes_the_image_is_found():
     """Not always the one that it was made with: another class's latent may lead to the same styles."""
     conditional = styled(num_classes=3)
     pixels = own(conditional, 3, np.array([2, 0, 1]))
@@ -98,13 +98,13 @@ def test_a_class_that_makes_the_picture_is_found():
 def test_truncated_bytes_are_understood(gen):
     z = gen.sample_latent(jax.random.key(11), 1)
     pixels = to_byte(np.asarray(gen.generate(z)), rule="truncate")
-    inverter = make_inverter(Accused(gen, pixels), FEW, KEY)
+    inverter = make_inverter(Observation(gen, pixels), FEW, KEY)
     inverter.run()
     assert inverter.arrived(0)
     assert inverter.rounding == ["truncate"]
 
 
-def test_a_foreign_picture_is_measured_and_not_fitted(gen):
+def test_a_foreign_image_is_measured_and_not_fitted(gen):
     pixels = own(styled("other", seed=1), 1)
     found = invert(gen, pixels, config=InvertConfig(restarts=2, pool=256))
     assert np.isfinite(found.loss).sum() == 1  # styles far away are followed once, the best ones
@@ -118,7 +118,7 @@ def test_every_restart_runs_without_early_stop(gen):
 
 
 def test_styles_that_are_not_finite_fail_as_data(gen):
-    inverter = make_inverter(Accused(gen, own(gen, 1)), InvertConfig(restarts=1, pool=128), KEY)
+    inverter = make_inverter(Observation(gen, own(gen, 1)), InvertConfig(restarts=1, pool=128), KEY)
     lost = jax.tree.map(lambda leaf: leaf * np.float32(np.nan), gen.state)
     inverter.styles.gen = dataclasses.replace(inverter.styles.gen, state=lost)
     inverter.run()

@@ -34,12 +34,12 @@ def make_toy(*, seed=0, name="toy", size=4, prior="normal", num_classes=0, apply
 
 
 def to_bytes(images, rounding="round"):
-    """Pictures in [-1, 1] as bytes, in float64, written out once more so that a wrong rule in jattr would show."""
+    """Images in [-1, 1] as bytes, in float64, written out once more so that a wrong rule in jattr would show."""
     scaled = (np.clip(np.asarray(images, np.float64), -1, 1) + 1) * 127.5
     return np.floor(scaled + (0.5 if rounding == "round" else 0.0)).astype(np.uint8)
 
 
-def own_pictures(gen, count, *, seed=7, rounding="round", label=None):
-    """Latents and 8-bit pictures of a generator."""
+def own_images(gen, count, *, seed=7, rounding="round", label=None):
+    """Latents and 8-bit images of a generator."""
     z = gen.sample_latent(jax.random.key(seed), count)
     return np.asarray(z), to_bytes(gen.generate(z, label=label), rounding)

@@ -29,7 +29,7 @@ URL = "http://127.0.0.1:9"  # nobody is asked there: `ask` takes the witness its
 
 @dataclasses.dataclass(frozen=True)
 class FakeGenerator:
-    """What a recorder needs of a generator; its pictures are a hash of the latent, so nothing has to be compiled."""
+    """What a recorder needs of a generator; its images are a hash of the latent, so nothing has to be compiled."""
 
     name: str = "fake"
     digest: str = "d" * 64
@@ -41,7 +41,7 @@ class FakeGenerator:
     latent_shape: tuple[int, ...] = (6,)
 
     def pixels(self, latents: np.ndarray) -> np.ndarray:
-        """Pictures uint8 [n, 8, 8, 3] of latents."""
+        """Images uint8 [n, 8, 8, 3] of latents."""
         seeds = [int.from_bytes(z.astype("<f4").tobytes()[:8], "little") for z in latents]
         return np.stack([np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8) for seed in seeds])
 

@@ -10,8 +10,8 @@ from recorded_logs import FakeGenerator, Owner, latents_of, owner
 from jattr.errors import LedgerError, OutputError
 from jattr.images import encode_png
 from jattr.ledger.erasing import erase
+from jattr.ledger.image_receipts import check_receipt, make_receipt
 from jattr.ledger.leaves import EraseLeaf, IntentLeaf, ResultLeaf, commitments_of, parse_leaf
-from jattr.ledger.picture_receipts import check_receipt, make_receipt
 from jattr.ledger.reader import verify_window
 
 FAKE = FakeGenerator()
@@ -42,7 +42,7 @@ def test_everything_of_a_use_goes_and_nothing_else(mine: Owner) -> None:
     assert parse_leaf(mine.log.entry(place)) == EraseLeaf((first.entry, third.entry), "on request")
     for one in (first, third):
         assert [mine.private.opening(c) for c in hidden(mine, one.entry)] == [None] * 6
-        assert mine.private.picture(one.openings[1].commitment) is None
+        assert mine.private.image(one.openings[1].commitment) is None
     assert all(mine.private.opening(c) for c in hidden(mine, second.entry))
     assert mine.log.root_at(7) == root
     checkpoint = mine.publish()

@@ -1,4 +1,4 @@
-"""The perceptual hash: exact everywhere, near under editing, far between different pictures."""
+"""The perceptual hash: exact everywhere, near under editing, far between different images."""
 
 import base64
 import json
@@ -21,8 +21,8 @@ VECTORS = json.loads((FOLDER / "docs" / "vectors" / "perceptual.json").read_text
 CASES = VECTORS["pictures"]
 
 
-def picture(seed: int, shape: tuple[int, ...] = (32, 32, 3)) -> np.ndarray:
-    """A smooth random picture, as of blurred noise."""
+def image(seed: int, shape: tuple[int, ...] = (32, 32, 3)) -> np.ndarray:
+    """A smooth random image, as of blurred noise."""
     noise = np.random.default_rng(seed).normal(size=(9, 9, shape[-1]))
     rows, columns = (np.linspace(0, 8, side)[:, None] - np.arange(9) for side in shape[:2])
     smooth = np.einsum("ia,jb,abc->ijc", np.exp(-(rows**2)), np.exp(-(columns**2)), noise)
@@ -63,7 +63,7 @@ def plain_hash(pixels: np.ndarray) -> bytes:
 
 @pytest.mark.parametrize("shape", [(32, 32, 3), (5, 7, 3), (33, 31, 1), (1, 9, 4), (12, 40, 4), (70, 3, 3)])
 def test_it_is_what_the_definition_says(shape: tuple[int, int, int]) -> None:
-    for pixels in (picture(1, shape), np.random.default_rng(2).integers(0, 256, shape, np.uint8)):
+    for pixels in (image(1, shape), np.random.default_rng(2).integers(0, 256, shape, np.uint8)):
         assert perceptual_hash(pixels) == plain_hash(pixels)
 
 
@@ -84,7 +84,7 @@ def test_published_distances() -> None:
 
 
 def test_memory_layout_and_opaque_alpha_make_no_difference() -> None:
-    pixels = picture(3, (40, 30, 3))
+    pixels = image(3, (40, 30, 3))
     wanted = perceptual_hash(pixels)
     assert perceptual_hash(np.asfortranarray(pixels)) == wanted
     assert perceptual_hash(np.flip(np.flip(pixels).copy())) == wanted
@@ -96,35 +96,35 @@ def test_memory_layout_and_opaque_alpha_make_no_difference() -> None:
 
 
 def test_whole_multiples_of_a_size_hash_alike() -> None:
-    pixels = picture(4)
+    pixels = image(4)
     for down, across in ((2, 2), (3, 1), (5, 4)):
         assert perceptual_hash(np.repeat(np.repeat(pixels, down, axis=0), across, axis=1)) == perceptual_hash(pixels)
 
 
-def test_edited_copies_are_near_and_other_pictures_are_not() -> None:
+def test_edited_copies_are_near_and_other_images_are_not() -> None:
     import jax
 
     from jattr.alterations.files import alter
     from jattr.alterations.registry import parse_chain
     from jattr.zoo.faces import render_faces
 
-    pictures = np.asarray(render_faces(jax.random.key(8), 20))
-    hashes = [perceptual_hash(one) for one in pictures]
+    images = np.asarray(render_faces(jax.random.key(8), 20))
+    hashes = [perceptual_hash(one) for one in images]
     for text in ("jpeg:90", "jpeg:75", "rescale:0.9", "rescale:1.5", "brightness:0.8", "grey:3", "blur:0.5"):
-        copies = [perceptual_hash(one) for one in alter(pictures, parse_chain(text)).pixels]
+        copies = [perceptual_hash(one) for one in alter(images, parse_chain(text)).pixels]
         assert all(near(one, two) for one, two in zip(hashes, copies, strict=True)), text
         assert not any(near(hashes[i], copies[j]) for i in range(20) for j in range(20) if i != j), text
 
 
-def test_a_mirrored_picture_is_as_far_as_an_unrelated_one() -> None:
+def test_a_mirrored_image_is_as_far_as_an_unrelated_one() -> None:
     """What the documentation says the hash cannot do."""
-    pixels = picture(5)
+    pixels = image(5)
     assert distance(perceptual_hash(pixels), perceptual_hash(pixels[:, ::-1])) == 128
 
 
 @pytest.mark.parametrize("value", [0, 1, 128, 255])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (32, 32, 3), (65, 3, 4), (256, 256, 1)])
-def test_constant_pictures_are_featureless_and_near_to_nothing(value: int, shape: tuple[int, int, int]) -> None:
+def test_constant_images_are_featureless_and_near_to_nothing(value: int, shape: tuple[int, int, int]) -> None:
     pixels = np.full(shape, value, np.uint8)
     assert perceptual_hash(pixels) == FEATURELESS
     assert is_featureless(pixels)
@@ -139,7 +139,7 @@ def test_next_to_nothing_is_featureless_too() -> None:
     for pixels in (127 + rng.integers(0, 2, (64, 64, 3), np.uint8), np.tile(ramp, (64, 1))[..., None], stripes):
         assert is_featureless(pixels)
         assert not near(perceptual_hash(pixels), perceptual_hash(pixels))
-    assert not is_featureless(picture(7))
+    assert not is_featureless(image(7))
 
 
 def test_distance_and_near() -> None:
@@ -168,13 +168,13 @@ def test_distance_and_near() -> None:
         "picture",
     ],
 )
-def test_what_is_no_picture(pixels: Any) -> None:
+def test_what_is_no_image(pixels: Any) -> None:
     with pytest.raises(LedgerError):
         perceptual_hash(pixels)
 
 
 def test_no_sum_is_too_large() -> None:
-    """The whitest picture of the largest side: the sums before the division stay below 2^63."""
+    """The whitest image of the largest side: the sums before the division stay below 2^63."""
     side = perceptual.MAX_SIDE
     assert 255_000 * 255 * side * side < 2**63
     assert 255_000 * (32 * perceptual.ONE) ** 2 < 2**63

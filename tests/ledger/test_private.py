@@ -33,8 +33,8 @@ def test_what_was_put_is_there_after_opening_again(tmp_path: Path) -> None:
         assert store.opening(one.commitment) == one
         assert store.opening(recipient.commitment) == recipient
         assert store.opening(other.commitment) is None
-        assert store.picture(one.commitment) == b"a png"
-        assert store.picture(other.commitment) is None
+        assert store.image(one.commitment) == b"a png"
+        assert store.image(other.commitment) is None
 
 
 def test_only_its_owner_may_read_it(private: PrivateStore, tmp_path: Path) -> None:
@@ -92,18 +92,18 @@ def test_a_damaged_opening_is_never_given_out(tmp_path: Path, value: str) -> Non
         store.opening(one.commitment)
 
 
-def test_erased_salts_and_pictures_are_in_no_file_any_more(tmp_path: Path) -> None:
+def test_erased_salts_and_images_are_in_no_file_any_more(tmp_path: Path) -> None:
     known = openings(600)
-    pictures = [secrets.token_bytes(300) for _ in known]
+    images = [secrets.token_bytes(300) for _ in known]
     with PrivateStore.create(tmp_path) as store:
         for at in range(0, 600, 20):
-            rows = zip(known[at : at + 20], pictures[at : at + 20], strict=True)
+            rows = zip(known[at : at + 20], images[at : at + 20], strict=True)
             store.put(known[at : at + 20], [(one.commitment, png) for one, png in rows])
         assert store.erase([one.commitment for one in known[::2]]) == 300
         kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-        for one, png in zip(known[::2], pictures[::2], strict=True):
+        for one, png in zip(known[::2], images[::2], strict=True):
             assert store.opening(one.commitment) is None
-            assert store.picture(one.commitment) is None
+            assert store.image(one.commitment) is None
             assert one.salt not in kept
             assert one.value not in kept
             assert png[:40] not in kept

@@ -61,7 +61,7 @@ def test_a_use_from_beginning_to_end(mine: Owner) -> None:
         assert opened(mine, result.perceptual) == perceptual_hash(pixels[i])
         assert parse_recipient(opened(mine, result.recipient)) == "Ada"
         assert [o.field for o in one.openings] == ["file", "pixels", "recipient"]
-        assert mine.private.picture(bytes.fromhex(result.pixels)) == files[i]
+        assert mine.private.image(bytes.fromhex(result.pixels)) == files[i]
 
 
 def test_equal_values_have_different_commitments(mine: Owner) -> None:
@@ -94,13 +94,13 @@ def test_the_code_of_generators_is_a_part_of_the_model(tmp_path: Path) -> None:
     assert len(generator_code_digest()) == 64
 
 
-def test_pictures_need_not_be_kept(mine: Owner) -> None:
-    recorder = Recorder(mine.log, mine.private, keep_pictures=False)
+def test_images_need_not_be_kept(mine: Owner) -> None:
+    recorder = Recorder(mine.log, mine.private, keep_images=False)
     z = latents_of(0, 1)
     (one,) = recorder.release(recorder.intend(FAKE, z), FAKE.pixels(z))
     leaf = parse_leaf(mine.log.entry(one.entry))
     assert isinstance(leaf, ResultLeaf)
-    assert mine.private.picture(bytes.fromhex(leaf.pixels)) is None
+    assert mine.private.image(bytes.fromhex(leaf.pixels)) is None
     assert (leaf.file, leaf.recipient) == (None, None)
     assert [o.field for o in one.openings] == ["pixels"]
 
@@ -242,7 +242,7 @@ def test_blocks_within_each_other_log_each_their_own(tmp_path: Path, tiny: Any, 
         assert (len(mine), len(theirs)) == (1, 1)
 
 
-def test_a_picture_that_is_not_made_leaves_an_orphan(mine: Owner, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_is_not_made_leaves_an_orphan(mine: Owner, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = dataclasses.replace(tiny, apply=lambda *args, **options: 1 / 0)
     with mine.recorder.recording(tiny) as released, pytest.raises(ZeroDivisionError):
         broken.generate(latents_of(1, 1))

@@ -1,4 +1,4 @@
-"""A process that is killed has released no picture that the log does not hold: scripts/kill_recording.py."""
+"""A process that is killed has released no image that the log does not hold: scripts/kill_recording.py."""
 
 import json
 import subprocess

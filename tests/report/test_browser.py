@@ -37,7 +37,7 @@ def test_the_page_is_drawn_without_errors(page, tmp_path, width):
     assert "CONSOLE" not in done.stderr
     pixels = np.asarray(Image.open(shot).convert("RGB"))
     assert pixels.shape[1] == width
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50  # pictures and charts, not an empty page
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50  # images and charts, not an empty page
 
 
 def test_nothing_is_wider_than_a_narrow_screen(page, tmp_path):

@@ -38,7 +38,7 @@ def count(sheet, colour):
         ((1000, 500), (256, 128)),
     ],
 )
-def test_pictures_are_enlarged_by_whole_factors_or_reduced(shape, shown):
+def test_images_are_enlarged_by_whole_factors_or_reduced(shape, shown):
     assert count(contact_sheet([row(plain(*shape))]), RED) == shown[0] * shown[1]
 
 
@@ -51,11 +51,11 @@ def test_enlarged_pixels_stay_square():
 
 
 def test_difference_is_grey_where_equal_and_amplified_elsewhere():
-    accused = plain(32, 32)
-    reproduction = to_float(accused)
-    exact = contact_sheet([row(accused, Reproduction("g", reproduction, 0.0))])
+    observation = plain(32, 32)
+    reproduction = to_float(observation)
+    exact = contact_sheet([row(observation, Reproduction("g", reproduction, 0.0))])
     assert count(exact, (128, 128, 128)) == 128 * 128
-    off = contact_sheet([row(accused, Reproduction("g", reproduction + np.float32([2, -1, 0.5]) / 127.5, 1e-4))])
+    off = contact_sheet([row(observation, Reproduction("g", reproduction + np.float32([2, -1, 0.5]) / 127.5, 1e-4))])
     assert count(off, (128 + 16, 128 - 8, 128 + 4)) == 128 * 128
     assert "x8" in module._explanation(1, 1)
 
@@ -69,16 +69,16 @@ def test_difference_is_measured_in_the_candidates_shape():
 def test_transparency_is_shown_over_a_checkerboard():
     clear = np.zeros((16, 16, 4), np.uint8)
     sheet = contact_sheet([row(clear, Reproduction("g", to_float(clear), 0.0))])
-    assert count(sheet, (204, 204, 204)) == 2 * 128 * 128 // 2  # every other square, in two pictures
+    assert count(sheet, (204, 204, 204)) == 2 * 128 * 128 // 2  # every other square, in two images
     assert count(sheet, (128, 128, 128)) == 128 * 128
 
 
 def test_winner_is_framed_and_named_not_only_coloured():
-    accused = plain(32, 32)
-    candidates = [Reproduction(name, to_float(accused), 1e-6) for name in ("one", "two")]
-    without = np.asarray(contact_sheet([row(accused, *candidates)]).convert("L")).astype(int)
-    first = np.asarray(contact_sheet([row(accused, *candidates, winner="one")]).convert("L")).astype(int)
-    second = np.asarray(contact_sheet([row(accused, *candidates, winner="two")]).convert("L")).astype(int)
+    observation = plain(32, 32)
+    candidates = [Reproduction(name, to_float(observation), 1e-6) for name in ("one", "two")]
+    without = np.asarray(contact_sheet([row(observation, *candidates)]).convert("L")).astype(int)
+    first = np.asarray(contact_sheet([row(observation, *candidates, winner="one")]).convert("L")).astype(int)
+    second = np.asarray(contact_sheet([row(observation, *candidates, winner="two")]).convert("L")).astype(int)
     columns = [np.argwhere((abs(marked - without) > 100).any(0)) for marked in (first, second)]
     assert columns[0].max() < columns[1].min()
     assert np.ptp(columns[0]) > 2 * 128  # the frame holds reproduction and difference
@@ -99,7 +99,7 @@ def test_rows_beyond_the_cap_are_counted_not_drawn():
     rows = [row(plain(4, 4)) for _ in range(module.MAX_ROWS + 7)]
     shown = module._rows_that_fit(rows, 480)
     assert len(shown) == module.MAX_ROWS
-    assert "First 100 of 107 pictures, 7 left out" in module._explanation(len(rows), len(shown))
+    assert "First 100 of 107 images, 7 left out" in module._explanation(len(rows), len(shown))
     assert count(contact_sheet(rows), RED) == module.MAX_ROWS * 128 * 128
 
 

@@ -64,7 +64,7 @@ def test_the_page_stands_alone_and_says_what_the_bundle_says(made, kind):
         "verify out --nonce 'a <b>'",
     ):
         assert words in parsed.text
-    assert file_value(found.bundle.picture).hex() in parsed.text
+    assert file_value(found.bundle.image).hex() in parsed.text
     assert ("1 restart." if kind == "undecided" else "8 restarts.") in parsed.text
     for weak in found.verdict.weaknesses:
         assert weak in parsed.text
@@ -73,9 +73,9 @@ def test_the_page_stands_alone_and_says_what_the_bundle_says(made, kind):
     assert ("none of the four" in parsed.text) == (not here)
 
 
-def test_near_outputs_are_beside_the_accused_picture(made):
+def test_near_outputs_are_beside_the_accused_image(made):
     images = [a for tag, a in Page(page_of(made["consistent-with-use"])).tags if tag == "img"]
-    assert [a["alt"][:20] for a in images] == ["the accused picture", "the picture of entry", "its difference from "]
+    assert [a["alt"][:20] for a in images] == ["the image", "the image of entry", "its difference from "]
     assert images[0]["src"] == images[1]["src"]
     assert len([a for tag, a in Page(page_of(made["supported-denial"])).tags if tag == "img"]) == 1
 
@@ -107,8 +107,8 @@ def test_many_near_outputs_keep_the_page_small(made):
     found = made["consistent-with-use"]
     entries = list(range(100, 100 + 3 * MOST))
     examined = found.bundle.examined | {"near": [[entry, 1] for entry in entries], "exact": []}
-    pictures = dict.fromkeys(entries, file_of(LOGGED[0]))
-    page = page_of(found, examined=examined, pictures=pictures)
+    images = dict.fromkeys(entries, file_of(LOGGED[0]))
+    page = page_of(found, examined=examined, images=images)
     assert Page(page).text.count("logged output, entry") == MOST
 
 

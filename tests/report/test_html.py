@@ -36,10 +36,10 @@ def data_of(*names):
 
 
 def row_of(file="a.png", names=("one", "two"), *, certificate=True, size=8):
-    """A row whose first candidate made the picture."""
+    """A row whose first candidate made the image."""
     rng = np.random.default_rng(0)
-    accused = rng.integers(0, 256, (size, size, 3), np.uint8)
-    images = [np.asarray(rng.uniform(-1, 1, accused.shape), np.float32) for _ in names]
+    observation = rng.integers(0, 256, (size, size, 3), np.uint8)
+    images = [np.asarray(rng.uniform(-1, 1, observation.shape), np.float32) for _ in names]
     proof = {
         "bit_exact": True, "identical_bytes": 1.0, "rounding": "round", "statistic": 190.0, "excess": 186,
         "p_value": 0.5, "alpha": 1e-6, "rank": 6, "unclipped": 192,
@@ -50,12 +50,12 @@ def row_of(file="a.png", names=("one", "two"), *, certificate=True, size=8):
         "certificate": proof if certificate else None, "latent_sha256": dict.fromkeys(names, "c" * 64),
     }  # fmt: skip
     made = [Reproduction(name, image, residual[name]) for name, image in zip(names, images, strict=True)]
-    return ReportRow(record, SheetRow(file, f"made by {names[0]}", accused, made, names[0]), {names[0]: SEARCHES})
+    return ReportRow(record, SheetRow(file, f"made by {names[0]}", observation, made, names[0]), {names[0]: SEARCHES})
 
 
 def failed_row(file="bad.png", names=("one", "two")):
-    record = failed_record(file, None, "it is no picture", names)
-    return ReportRow(record, SheetRow(file, "failed: it is no picture", None, ()))
+    record = failed_record(file, None, "it is no image", names)
+    return ReportRow(record, SheetRow(file, "failed: it is no image", None, ()))
 
 
 class Page(HTMLParser):
@@ -90,7 +90,7 @@ def test_the_page_stands_alone():
     assert "1 made by a candidate, with certificate" in parsed.text
 
 
-def test_pictures_are_the_pixels():
+def test_images_are_the_pixels():
     row = row_of()
     page = report_page(data_of("one", "two"), [row], "")
     images = [a for tag, a in Page(page).tags if tag == "img" and a["src"].startswith("data:image/png")]
@@ -100,7 +100,7 @@ def test_pictures_are_the_pixels():
     from PIL import Image
 
     content = base64.b64decode(images[0]["src"].partition(",")[2])
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), row.sheet.accused)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), row.sheet.observation)
 
 
 def test_a_calibrated_verdict_shows_its_numbers():
@@ -118,7 +118,7 @@ def test_a_calibrated_verdict_shows_its_numbers():
     parsed = Page(report_page(data_of("one", "two"), [ReportRow(row.record | {"judgement": judgement}, row.sheet)], ""))
     assert not {"i", "script"} & {tag for tag, _ in parsed.tags}
     ratio = "0.316 (at most 31.6; <i>sketches)"
-    for words in ("(denied)", "0.0476 (20 own pictures)", "0.25 (39, <i>sketches)", ratio):
+    for words in ("(denied)", "0.0476 (20 own images)", "0.25 (39, <i>sketches)", ratio):
         assert words in parsed.text
     assert "0.125 (before: 0.5)" in parsed.text
     assert "at most 0.0295, restarts 8" in parsed.text
@@ -148,21 +148,21 @@ def test_names_that_are_no_unicode_text_can_be_written():
     report_page(data_of("one", "two"), [row_of("\udcff.png")], "").encode("utf-8")
 
 
-def test_a_failed_picture_has_its_row_and_reason():
+def test_a_failed_image_has_its_row_and_reason():
     parsed = Page(report_page(data_of("one", "two"), [failed_row(), row_of()], ""))
-    assert "failed: it is no picture" in parsed.text
+    assert "failed: it is no image" in parsed.text
     assert "1 failed" in parsed.text
-    assert sum(tag == "section" for tag, _ in parsed.tags) == 2  # one picture, the candidates
+    assert sum(tag == "section" for tag, _ in parsed.tags) == 2  # one image, the candidates
 
 
-def test_many_pictures_keep_the_page_small():
+def test_many_images_keep_the_page_small():
     row = row_of()
     page = report_page(data_of("one", "two"), [row] * (MAX_DETAILED + 2), "")
-    assert "2 pictures are in the table only" in Page(page).text
+    assert "2 images are in the table only" in Page(page).text
     assert page.count('id="picture-') == MAX_DETAILED
 
 
-def test_twelve_pictures_of_ten_candidates_stay_below_three_megabytes():
+def test_twelve_images_of_ten_candidates_stay_below_three_megabytes():
     names = tuple(f"generator_{number}" for number in range(10))
     page = report_page(data_of(*names), [row_of(f"{i}.png", names, size=32) for i in range(12)], "")
     assert len(page.encode()) < 3_000_000

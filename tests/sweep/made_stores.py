@@ -17,7 +17,7 @@ RUN = {"code": "0" * 64, "jattr": "0.1.0", "jax": "0.10.2", "platform": "cpu"}
 
 
 def made_spec(**changes):
-    """Two candidates, "a" and "b"; four own pictures of each and four of the renderer; one setting."""
+    """Two candidates, "a" and "b"; four own images of each and four of the renderer; one setting."""
     values = {
         "candidates": ("a", "b"),
         "pictures": (Pictures(kind="own", count=4), Pictures(kind="renderer", count=4)),
@@ -53,7 +53,7 @@ def run(*points, status=None):
 
 
 def usual(cell, picture):
-    """Return restarts: own pictures arrive at the first, others stay far away, the renderer's farther still."""
+    """Return restarts: own images arrive at the first, others stay far away, the renderer's farther still."""
     if cell.batch.maker == cell.candidate:
         return [run((10.0, 5e-4), (20.0, FLOOR))]
     far = (2e-2 if cell.batch.maker else 5e-2) * (1 + 0.1 * picture)
@@ -61,7 +61,7 @@ def usual(cell, picture):
 
 
 def result_of(cell, runs_of, seconds):
-    """Return a cell's result from the restarts of each of its pictures."""
+    """Return a cell's result from the restarts of each of its images."""
     restarts, pictures, traces = [], [], []
     for i in range(cell.batch.count):
         runs = runs_of(cell, cell.batch.first + i)
@@ -87,7 +87,7 @@ def make_store(folder, spec, *, runs_of=usual, order=None, seconds=1.0, failed=(
     Args:
       folder: where.
       spec: of the sweep.
-      runs_of: from a cell and a picture's number to its restarts, as `run` gives them.
+      runs_of: from a cell and an image's number to its restarts, as `run` gives them.
       order: of the cells; None: the plan's.
       seconds: of each cell, and a little more for each.
       failed: numbers of cells that failed.

@@ -40,7 +40,7 @@ def test_mcnemar_by_hand():
     assert difference(FACTS, "arrived", [(1, True, True)]).p_value == 1.0
 
 
-def test_repeats_of_a_picture_count_once():
+def test_repeats_of_an_image_count_once():
     row = difference(FACTS, "arrived", [(1, False, True)] * 50 + [(2, True, True)] * 50)
     assert (row.n, row.searches, row.only_b, row.p_value) == (2, 100, 1, 1.0)
 
@@ -56,7 +56,7 @@ def test_a_ratio_is_a_geometric_mean_and_its_interval_is_always_the_same():
 
 
 def misses(cell, picture):
-    """Return restarts of the same pictures by a way that misses the first two of each maker, at twice the cost."""
+    """Return restarts of the same images by a way that misses the first two of each maker, at twice the cost."""
     if cell.batch.maker == cell.candidate and picture < 2:
         return [run((40.0, 2e-3 if cell.candidate == "a" else 9e-1))]
     if cell.batch.maker == cell.candidate:
@@ -81,7 +81,7 @@ def test_stores_of_one_setting_each_are_paired(tmp_path):
     assert "arrived: A 1.000, B 0.500" in found.text
 
 
-def test_repeats_in_stores_are_of_one_picture(tmp_path):
+def test_repeats_in_stores_are_of_one_image(tmp_path):
     spec = made_spec(settings=named("x"), seeds=(0, 1))
     found = compared(tmp_path, spec, spec, {}, {"runs_of": misses})
     arrived = one(found.differences, "arrived")
@@ -101,7 +101,7 @@ def test_what_cannot_be_paired_is_listed(tmp_path):
     assert reasons["only a", "own", 0] == "no setting to pair it with"
     assert reasons["x", "renderer", 0] == reasons["x", "own", 1] == "the other store has no such search"
     assert ("x", "own", 0) not in reasons
-    total = 2 * 2 * 12 * 2  # settings, candidates, pictures, seeds of A
+    total = 2 * 2 * 12 * 2  # settings, candidates, images, seeds of A
     assert sum(row.searches for row in found.unpaired) == total - 16
     assert "not paired: 4 searches of A" in found.text
 
@@ -113,9 +113,9 @@ def test_a_failed_cell_leaves_its_partner_unpaired(tmp_path):
     assert one(found.differences, "arrived").n == 4
 
 
-def test_other_pictures_are_no_partners(tmp_path):
+def test_other_images_are_no_partners(tmp_path):
     spec_a = made_spec(pictures=(Pictures(kind="own", count=4, seed=1),))
-    for change in ({"seed": 2, "count": 4}, {"seed": 1, "count": 5}):  # a batch of 5 holds other pictures
+    for change in ({"seed": 2, "count": 4}, {"seed": 1, "count": 5}):  # a batch of 5 holds other images
         spec_b = made_spec(pictures=(Pictures(kind="own", **change),))
         with pytest.raises(InputError, match="no search in common"):
             compared(tmp_path / str(change["seed"]), spec_a, spec_b)

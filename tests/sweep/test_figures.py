@@ -19,7 +19,7 @@ from jattr.sweep.store import open_for_reading
 
 
 def noisy(cell, picture):
-    """Return restarts that tell settings, pictures and candidates apart."""
+    """Return restarts that tell settings, images and candidates apart."""
     rng = np.random.default_rng([cell.number, picture])
     own = cell.batch.maker == cell.candidate
     runs = []

@@ -35,7 +35,7 @@ def found(metrics, measure, **facts):
 
 
 def residuals(table):
-    """Return restarts from residuals by (maker, picture, candidate); one restart each."""
+    """Return restarts from residuals by (maker, image, candidate); one restart each."""
     return lambda cell, picture: [run((10.0, table[cell.batch.maker, picture, cell.candidate]))]
 
 
@@ -50,7 +50,7 @@ def test_a_share_has_wilsons_interval():
     assert wilson(0.0, 5)[0] == 0.0
 
 
-def test_repeats_are_averaged_by_picture():
+def test_repeats_are_averaged_by_image():
     estimate = share({1: [1.0, 0.0], 2: [1.0, 1.0]})
     assert (estimate.n, estimate.value, estimate.standard_error) == (2, 0.75, pytest.approx(0.25))
     assert share({}).value is None
@@ -61,7 +61,7 @@ def test_repeats_are_averaged_by_picture():
 # -- attribution
 
 
-def test_own_pictures_are_attributed_and_the_renderers_are_none_or_undecided(results_of):
+def test_own_images_are_attributed_and_the_renderers_are_none_or_undecided(results_of):
     results = results_of(made_spec(settings=(Setting(name="first", config=InvertConfig(restarts=3)),)))
     rows, left = attributions(results)
     assert not left
@@ -76,8 +76,8 @@ def test_own_pictures_are_attributed_and_the_renderers_are_none_or_undecided(res
     assert ("verdict", "renderer", "a") not in table
 
 
-def test_none_needs_own_pictures_that_are_not_the_judged_one(results_of):
-    # 3 own pictures that arrive at once need 10 restarts to be told from chance, but "none" asks for 8 at most
+def test_none_needs_own_images_that_are_not_the_judged_one(results_of):
+    # 3 own images that arrive at once need 10 restarts to be told from chance, but "none" asks for 8 at most
     def runs_of(cell, picture):
         return usual(cell, picture) * (1 if cell.batch.maker == cell.candidate else 3)
 
@@ -86,10 +86,10 @@ def test_none_needs_own_pictures_that_are_not_the_judged_one(results_of):
     assert {row.verdict for row in rows if not row.own} == {"none"}
     alone = made_spec(pictures=(Pictures(kind="renderer", count=2),))
     rows, _ = attributions(results_of(alone, runs_of=runs_of))
-    assert {row.verdict for row in rows} == {"undecided"}  # nothing is known of own pictures
+    assert {row.verdict for row in rows} == {"undecided"}  # nothing is known of own images
 
 
-def test_a_missed_picture_does_not_tell_how_far_misses_end_when_it_is_judged_itself(results_of):
+def test_a_missed_image_does_not_tell_how_far_misses_end_when_it_is_judged_itself(results_of):
     def runs_of(cell, picture):
         missed = cell.batch.maker == "a" and picture == 0
         return [run((30.0, 6e-2))] * 8 if missed else usual(cell, picture)
@@ -179,7 +179,7 @@ def test_oscr_by_hand(results_of):
     assert found(metrics, "auroc").n == 6
 
 
-def test_areas_of_several_seeds_are_means_over_the_same_pictures(results_of):
+def test_areas_of_several_seeds_are_means_over_the_same_images(results_of):
     def runs_of(cell, picture):
         rng = np.random.default_rng([cell.number, picture])
         low, high = (1e-3, 3e-3) if cell.batch.maker == cell.candidate else (2e-3, 9e-3)
@@ -196,7 +196,7 @@ def test_areas_of_several_seeds_are_means_over_the_same_pictures(results_of):
 
 
 def hard(cell, picture):
-    """Return restarts: the picture's number is how many miss before one arrives, three at most."""
+    """Return restarts: the image's number is how many miss before one arrives, three at most."""
     misses = [run((10.0, 5e-2), (30.0, 2e-2))] * min(picture, 3)
     return misses + ([run((10.0, 1e-2), (20.0, 5e-4), (40.0, FLOOR))] if picture < 3 else [])
 
@@ -212,7 +212,7 @@ def test_restart_success_by_hand(results_of):
     assert found(metrics, "restarts_to_99_at_most").value >= math.ceil(found(metrics, "restarts_to_99").value)
 
 
-def test_a_curve_ends_where_a_picture_was_given_up(results_of):
+def test_a_curve_ends_where_an_image_was_given_up(results_of):
     def runs_of(cell, picture):
         return [run((10.0, 2e-2))] * (2, 3, 4)[picture] + ([run((5.0, FLOOR))] if picture == 2 else [])
 
@@ -287,11 +287,11 @@ def drawn(cell, picture):
     return [run((10.0, float(10 ** rng.normal(-4.0 if own else -2.0, 0.3))))]
 
 
-def test_calibration_is_measured_where_there_are_enough_pictures(results_of):
+def test_calibration_is_measured_where_there_are_enough_images(results_of):
     spec = made_spec(pictures=(Pictures(kind="own", count=60), Pictures(kind="renderer", count=40)))
     metrics, bins, curve = calibration(results_of(spec, runs_of=drawn))
     cost = found(metrics, "cllr")
-    assert cost.n == 80  # the pictures of odd numbers
+    assert cost.n == 80  # the images of odd numbers
     assert 0.0 < cost.value < 0.2
     assert cost.standard_error > 0
     assert found(metrics, "cllr_min").value <= cost.value
@@ -315,7 +315,7 @@ def test_calibration_is_measured_where_there_are_enough_pictures(results_of):
     assert even.others < 0.2
 
 
-def test_errors_of_shares_know_that_a_picture_s_values_go_together():
+def test_errors_of_shares_know_that_an_image_s_values_go_together():
     rng = np.random.default_rng(0)
     pictures, thresholds = rng.normal(size=(200, 1)) + 0.1 * rng.normal(size=(200, 5)), np.array([-0.5, 0.0, 1.0])
     share, error = shares_above(pictures, thresholds)
@@ -329,7 +329,7 @@ def test_errors_of_shares_know_that_a_picture_s_values_go_together():
     assert np.std([one[0][0] for one in drawn]) == pytest.approx(np.mean([one[1][0] for one in drawn]), rel=0.1)
 
 
-def test_too_few_pictures_have_no_calibration(results_of):
+def test_too_few_images_have_no_calibration(results_of):
     spec = made_spec(pictures=(Pictures(kind="own", count=37), Pictures(kind="renderer", count=40)))
     metrics, bins, curve = calibration(results_of(spec, runs_of=drawn))
     assert bins == curve == []

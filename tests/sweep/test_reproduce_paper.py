@@ -55,7 +55,7 @@ SMALL = {  # 8x8 pixels; the fields are those that tell one family from another
 }
 
 
-UNUSED = {  # of smaller pictures, which official files hold, too
+UNUSED = {  # of smaller images, which official files hold, too
     "progan": {"lod": np.float32(0), **of_smaller("output0")},
     "stylegan": {"synthesis.lod": np.float32(0), **of_smaller("synthesis.output0")},
     "stylegan2": {},

@@ -43,7 +43,7 @@ def contents(folder):
         return found, [opened.array(n, a).tobytes() for n in numbers for a in ("z", "trace", "trace_rows")]
 
 
-def test_a_sweep_finds_and_certifies_own_pictures(spec, tmp_path):
+def test_a_sweep_finds_and_certifies_own_images(spec, tmp_path):
     ran = run_sweep(spec, tmp_path / "out")
     assert ran.counts == {"cells": 4, "done": 4, "failed": 0, "left": 0}
     with store.open_for_reading(tmp_path / "out") as opened:
@@ -109,7 +109,7 @@ def test_cells_of_one_shape_share_their_programs(spec, tmp_path):
     two = Spec(candidates=spec.candidates, pictures=pictures, settings=settings, block=3)
     assert run_sweep(two, tmp_path / "out", executor=counting).counts["done"] == 8
     assert counts[3] > 0
-    assert counts[4:] == [counts[3]] * 4  # pictures of another maker, of the same architecture
+    assert counts[4:] == [counts[3]] * 4  # images of another maker, of the same architecture
 
 
 def test_a_failed_cell_is_a_row_and_is_tried_again_when_asked(spec, tmp_path):

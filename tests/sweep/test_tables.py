@@ -5,7 +5,7 @@ import pytest
 from made_stores import made_spec, make_store, run
 
 from jattr.sweep.report.metrics import attributions
-from jattr.sweep.report.tables import Picture, read, split_timing, summary
+from jattr.sweep.report.tables import LoadedImage, read, split_timing, summary
 from jattr.sweep.spec import Pictures
 from jattr.sweep.store import Table, open_for_reading
 
@@ -52,12 +52,12 @@ def test_sources_of_one_kind_are_told_apart(tmp_path):
     results = results_of(tmp_path / "s", spec)
     assert len({s.picture.batch for s in results.searched}) == 8 + 1 + 4 + 8  # makers, blocks, attacks of each source
     own = [s.picture for s in results.searched if s.picture.own]
-    assert len(set(own)) == 2 * 2 * 3 * 2  # sources, makers, pictures, attacks
+    assert len(set(own)) == 2 * 2 * 3 * 2  # sources, makers, images, attacks
     seeds = set(zip(results.cells.column("source"), results.cells.column("pictures_seed"), strict=True))
     assert seeds == {("own", 1), ("renderer", 1), ("others", 4), ("own", 2)}
 
 
-def test_a_failed_cell_is_a_row_and_its_pictures_are_not_attributed(tmp_path):
+def test_a_failed_cell_is_a_row_and_its_images_are_not_attributed(tmp_path):
     results = results_of(tmp_path / "s", made_spec(), failed=(1,))
     assert results.cells.rows[1][-3:-1] == ("failed", "OutOfMemory: too large")
     done, left = attributions(results)
@@ -86,10 +86,10 @@ def test_timing_columns_go_with_their_keys():
 
 
 def test_truths():
-    assert Picture(0, "own", "a", 1, "none").truth == "a"
-    assert Picture(0, "others", "c", 1, "none").truth == "others: c"
-    assert Picture(0, "renderer", "", 1, "none").truth == "renderer"
-    assert not Picture(0, "own", "", 1, "none").own  # a folder that is called so
+    assert LoadedImage(0, "own", "a", 1, "none").truth == "a"
+    assert LoadedImage(0, "others", "c", 1, "none").truth == "others: c"
+    assert LoadedImage(0, "renderer", "", 1, "none").truth == "renderer"
+    assert not LoadedImage(0, "own", "", 1, "none").own  # a folder that is called so
 
 
 @pytest.mark.parametrize(("failed", "words"), [((), "0 of them failed"), ((2,), "cell 2: OutOfMemory: too large")])
@@ -98,6 +98,6 @@ def test_a_summary_says_what_there_is(tmp_path, failed, words):
         assert words in summary(store)
 
 
-def test_a_picture_without_restarts_has_no_traces(tmp_path):
+def test_an_image_without_restarts_has_no_traces(tmp_path):
     results = results_of(tmp_path / "s", made_spec(), runs_of=lambda cell, picture: [run((1.0, 0.5), status="failed")])
     assert all(s.residual is None and isinstance(s.runs[0].trace, np.ndarray) for s in results.searched)

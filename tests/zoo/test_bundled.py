@@ -1,4 +1,4 @@
-"""The bundled generators: complete, small, what their records say, and found by their own pictures."""
+"""The bundled generators: complete, small, what their records say, and found by their own images."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_a_bundled_generator_is_what_its_record_says(name):
     assert record["recipe"]["steps"] > 0
     made = np.asarray(gen.generate(gen.sample_latent(jax.random.key(0), 16)))
     assert (np.abs(made) > 1.0).mean() < 0.05  # few values have to be clipped
-    assert np.abs(made[:, None] - made).mean((2, 3, 4))[np.triu_indices(16, 1)].min() > 0.02  # no two are one picture
+    assert np.abs(made[:, None] - made).mean((2, 3, 4))[np.triu_indices(16, 1)].min() > 0.02  # no two are one image
 
 
 def test_no_two_are_one_model():

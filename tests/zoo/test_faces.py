@@ -1,4 +1,4 @@
-"""Procedural faces: determined by the key, varied, and drawn as pictures should be."""
+"""Procedural faces: determined by the key, varied, and drawn as images should be."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def test_no_two_look_alike(faces):
 
 
 def test_every_trait_is_seen():
-    """Each number changes the picture of some face: none is dead."""
+    """Each number changes the image of some face: none is dead."""
     drawn = jax.jit(jax.vmap(draw_face))
     base = jax.random.uniform(jax.random.key(0), (8, TRAITS))
     before = drawn(base)
@@ -39,13 +39,13 @@ def test_every_trait_is_seen():
 
 
 def test_edges_are_smooth_and_values_in_range():
-    picture = draw_face(jnp.full(TRAITS, 0.5), size=64)
-    assert picture.shape == (64, 64, 3)
-    assert float(jnp.abs(picture).max()) <= 1.0
-    assert len(np.unique(np.asarray(picture).round(3))) > 200  # flat areas alone would have a few dozen
+    image = draw_face(jnp.full(TRAITS, 0.5), size=64)
+    assert image.shape == (64, 64, 3)
+    assert float(jnp.abs(image).max()) <= 1.0
+    assert len(np.unique(np.asarray(image).round(3))) > 200  # flat areas alone would have a few dozen
 
 
-def test_larger_pictures_show_the_same_face():
+def test_larger_images_show_the_same_face():
     traits = jax.random.uniform(jax.random.key(1), (TRAITS,))
     large = draw_face(traits, size=4 * SIZE).reshape(SIZE, 4, SIZE, 4, 3).mean((1, 3))
     assert float(jnp.abs(large - draw_face(traits)).mean()) < 0.05

@@ -1,8 +1,8 @@
-"""Accused pictures that were altered after they were made: the alteration becomes a part of the generator.
+"""Images that were altered after they were made: the alteration becomes a part of the generator.
 
 G followed by the alteration is a function of the latent like G itself, so the whole engine serves it. What differs is
 what the true latent leaves over: roundings on the way, an interval of a byte or of a quantisation step at the end.
-Both are learnt from pictures of the candidate itself, sent through the alteration as programs carry it out.
+Both are learnt from images of the candidate itself, sent through the alteration as programs carry it out.
 """
 
 import dataclasses
@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattr.alterations.chain import Chain
-from jattr.alterations.files import AlteredPictures
+from jattr.alterations.files import AlteredImages
 from jattr.alterations.jpeg import BLOCK
 from jattr.errors import ImageError
 from jattr.generators.base import Generator
 from jattr.images import to_byte
-from jattr.inversion.evaluate import make_pictures, mean_squares
+from jattr.inversion.evaluate import make_images, mean_squares
 from jattr.inversion.linearization import make_linear
-from jattr.inversion.observation.base import Accused
+from jattr.inversion.observation.base import Observation
 from jattr.inversion.observation.censored_likelihood import (
     Intervals,
     Surprise,
@@ -34,21 +34,21 @@ from jattr.inversion.observation.censored_likelihood import (
 from jattr.inversion.observation.noise_model import UNIT, Roundings, learn_roundings, observed_generator, seen_generator
 from jattr.inversion.problem import Prior, Target, target_of
 
-MAX_NUMBERS = 1 << 21  # of an altered picture: a named resize may be to any size
+MAX_NUMBERS = 1 << 21  # of an altered image: a named resize may be to any size
 ARRIVED = 1.3  # times the expected mean squared residual: a search has arrived, if the test agrees
 CLEAR, AHEAD = 2.0, 3.0  # times it: a leader; times better than the others, who are given up
-NEAR, MARGIN = 3.0, 1.5  # times it, or times the worst own picture's: a latent is worth the test
-MILD = 1e-3  # mean square that compression takes away, up to which decompressed pictures lead as well: quality 90
+NEAR, MARGIN = 3.0, 1.5  # times it, or times the worst own image's: a latent is worth the test
+MILD = 1e-3  # mean square that compression takes away, up to which decompressed images lead as well: quality 90
 CUT_OFF = 4.0  # times the deviation of the other pixels' bytes: most in a block that was cut off
-LEAST_LEVELS = 8.0  # fewer: a picture nearly black, or nearly flat, is what any candidate would make
+LEAST_LEVELS = 8.0  # fewer: an image nearly black, or nearly flat, is what any candidate would make
 MOST_DISPERSION = 20.0  # above, the smooth form is too far from what programs do for a test
-JACOBIANS = 4  # times as many as unaltered pictures need: wide intervals hold the search less
+JACOBIANS = 4  # times as many as unaltered images need: wide intervals hold the search less
 ACCEPTED = 1e-6  # significance level of the test
 
 
 @dataclass(frozen=True, eq=False)
-class Altered(Accused):
-    """Pictures altered by a known chain; a JPEG's coefficients, where that was the last step."""
+class AlteredObservation(Observation):
+    """Images altered by a known chain; a JPEG's coefficients, where that was the last step."""
 
     original: Generator  # without the alteration
     chain: Chain
@@ -63,14 +63,14 @@ class Altered(Accused):
 
     @property
     def seen(self) -> Generator:
-        """The generator of altered pictures, not of their coefficients."""
+        """The generator of altered images, not of their coefficients."""
         return seen_generator(self.original, self.chain)
 
     @property
-    def looks(self) -> Accused | None:
-        """Decompressed pictures: the generator's own program, compiled for unaltered ones, brings searches near."""
+    def looks(self) -> Observation | None:
+        """Decompressed images: the generator's own program, compiled for unaltered ones, brings searches near."""
         served = self.chain.jpeg and not self.chain.before and self.roundings.left.mean() <= MILD * UNIT**2
-        return Accused(self.original, self.pixels) if served else None
+        return Observation(self.original, self.pixels) if served else None
 
     @property
     def rounding(self) -> str:
@@ -83,7 +83,7 @@ class Altered(Accused):
         return False
 
     @property
-    def doubtful(self) -> bool:
+    def uncertain(self) -> bool:
         """A test decides, where the alteration leaves something to test."""
         return self.provable and not self.chain.copies and not self.trusted
 
@@ -106,7 +106,7 @@ class Altered(Accused):
 
     @property
     def near(self) -> float:
-        """Closer than of unaltered pictures: the noise is larger."""
+        """Closer than of unaltered images: the noise is larger."""
         return max(NEAR, MARGIN * self.roundings.worst) * self.noise
 
     @property
@@ -116,7 +116,7 @@ class Altered(Accused):
 
     @property
     def ahead(self) -> float:
-        """Less than of unaltered pictures: what the noise leaves lies closer to what other candidates reach."""
+        """Less than of unaltered images: what the noise leaves lies closer to what other candidates reach."""
         return AHEAD
 
     @property
@@ -126,74 +126,74 @@ class Altered(Accused):
 
     @property
     def floors(self) -> np.ndarray:
-        """The same for all pictures."""
+        """The same for all images."""
         return np.full(len(self.pixels), ARRIVED * self.noise)
 
     def of(self, gen: Generator) -> Self:
-        """Return the same pictures for the candidate's styles: what lies behind them is tested, not they."""
+        """Return the same images for the candidate's styles: what lies behind them is tested, not they."""
         made = observed_generator(gen, self.chain, self.weight)
         return dataclasses.replace(self, gen=made, original=gen, trusted=True)
 
     def alike(self, pixels: np.ndarray) -> Self:
-        """Return own pictures of the candidate, altered."""
+        """Return own images of the candidate, altered."""
         made = self.chain.discrete(pixels)
         jpeg = self.chain.jpeg
         if jpeg is None:
             return dataclasses.replace(self, pixels=made)
         return dataclasses.replace(self, pixels=jpeg.discrete(made), quantised=jpeg.quantised(made))
 
-    def same(self, other: Accused) -> bool:
+    def same(self, other: Observation) -> bool:
         """Return whether these are the same observations as another's."""
-        if not isinstance(other, Altered) or self.chain != other.chain or not super().same(other):
+        if not isinstance(other, AlteredObservation) or self.chain != other.chain or not super().same(other):
             return False
         if self.quantised is None or other.quantised is None:
             return self.quantised is other.quantised
         return np.array_equal(self.quantised, other.quantised)
 
-    def target(self, picture: int, rounding: str) -> Target:
+    def target(self, image: int, rounding: str) -> Target:
         """Return the weighted observation."""
         del rounding
         if self.quantised is None:
-            target = target_of(self.pixels[picture])
+            target = target_of(self.pixels[image])
             return target._replace(center=target.center - np.float32(self.roundings.bias[0] / UNIT))
-        known = self.intervals(picture)
+        known = self.intervals(image)
         center: Any = ((known.center * self.weight) / UNIT).astype(np.float32).reshape(self.gen.image_shape)
         nothing: Any = np.zeros(center.shape, bool)
         return Target(center, nothing, nothing, 0.0 * center)
 
-    def intervals(self, picture: int) -> Intervals:
+    def intervals(self, image: int) -> Intervals:
         """Return what is known of each number, in bytes."""
         jpeg = self.chain.jpeg
         if self.quantised is None or jpeg is None:
-            pixels = self.pixels[picture].ravel()
+            pixels = self.pixels[image].ravel()
             center = pixels.astype(np.float64)
             half = np.full(center.shape, 0.5)
             below, above = pixels == 0, pixels == 255
         else:
             steps = jpeg.steps(self.pixels.shape[1:])
-            center, half = self.quantised[picture] * steps, steps / 2.0
-            below = above = self.unknown[picture]
+            center, half = self.quantised[image] * steps, steps / 2.0
+            below = above = self.unknown[image]
         return Intervals(center - self.roundings.bias, half, self.roundings.noise, below, above)
 
     @functools.cached_property
     def unknown(self) -> np.ndarray:
         """Coefficients [n, N] that may not be those of the compression: any value fits."""
         assert self.chain.jpeg is not None
-        return self.chain.jpeg.doubtful(self.pixels)
+        return self.chain.jpeg.uncertain(self.pixels)
 
-    def telling(self, picture: int) -> int:
+    def telling(self, image: int) -> int:
         """Return how many numbers tell something: bytes that are not clipped, coefficients that are not 0.
 
-        Coefficients that are the same in nearly all own pictures, as those of a picture nearly black, tell nothing.
+        Coefficients that are the same in nearly all own images, as those of an image nearly black, tell nothing.
 
-        At most as many as get through the chain: an enlarged picture has more bytes than it had before, and tells no
+        At most as many as get through the chain: an enlarged image has more bytes than it had before, and tells no
         more.
         """
         through = self.chain.passed(self.original.image_shape)
         if self.quantised is not None:
-            telling = (self.quantised[picture] != 0) & ~self.unknown[picture] & self.roundings.varied
+            telling = (self.quantised[image] != 0) & ~self.unknown[image] & self.roundings.varied
             return min(int(telling.sum()), through)
-        return int(super().telling(picture) * min(1.0, through / self.pixels[picture].size))
+        return int(super().telling(image) * min(1.0, through / self.pixels[image].size))
 
     @property
     def numbers(self) -> int:
@@ -204,77 +204,77 @@ class Altered(Accused):
         """Return the prediction of each number [N], in bytes, and its Jacobian [N, d]."""
         given = jnp.int32(label) if self.gen.num_classes else None
         found = make_linear(self.gen.apply, self.gen.latent_shape)(self.gen.state, given, jnp.asarray(z, jnp.float32))
-        picture, jacobian = np.asarray(found.picture, np.float64).ravel(), np.asarray(found.jacobian, np.float64)
+        image, jacobian = np.asarray(found.image, np.float64).ravel(), np.asarray(found.jacobian, np.float64)
         if self.quantised is None:
-            return (picture + 1.0) * UNIT, jacobian * UNIT
+            return (image + 1.0) * UNIT, jacobian * UNIT
         unit = UNIT / self.weight
-        return picture * unit, jacobian * unit[:, None]
+        return image * unit, jacobian * unit[:, None]
 
     def into_intervals(
-        self, picture: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
+        self, image: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
     ) -> tuple[np.ndarray, int, float]:
         """Return the likeliest latent near z; see `Accused.into_intervals`."""
         if self.chain.copies:
-            return super().into_intervals(picture, rounding, label, z, jacobians, prior)
+            return super().into_intervals(image, rounding, label, z, jacobians, prior)
         most = JACOBIANS * max(1, jacobians)
-        z, used = likeliest(lambda z: self.predict(z, label), z, self.intervals(picture), prior, most)
+        z, used = likeliest(lambda z: self.predict(z, label), z, self.intervals(image), prior, most)
         return z, used, 0.0 if np.isfinite(z).all() else np.inf
 
-    def information(self, picture: int, z: np.ndarray) -> np.ndarray:
+    def information(self, image: int, z: np.ndarray) -> np.ndarray:
         """Return the Fisher information [d, d] that the observation holds on a latent [d]."""
         prediction, jacobian = self.predict(z, -1)
-        found: np.ndarray = jacobian.T @ (jacobian * minus_log_chance(prediction, self.intervals(picture))[2][:, None])
+        found: np.ndarray = jacobian.T @ (jacobian * minus_log_chance(prediction, self.intervals(image))[2][:, None])
         return found
 
-    def surprise(self, picture: int, label: int, z: np.ndarray) -> Surprise:
+    def surprise(self, image: int, label: int, z: np.ndarray) -> Surprise:
         """Return how unlikely the observation is under a latent."""
         labels = None if not self.original.num_classes else np.array([label])
-        made = make_pictures(self.gen, z[None], labels).astype(np.float64).ravel()
+        made = make_images(self.gen, z[None], labels).astype(np.float64).ravel()
         prediction = (made + 1.0) * UNIT if self.quantised is None else made * UNIT / self.weight
         if not np.isfinite(prediction).all():
             return Surprise(np.inf, 0.0, 1.0, 0)
-        return surprise(prediction, self.intervals(picture))
+        return surprise(prediction, self.intervals(image))
 
     def p_value(self, found: Surprise) -> float:
-        """Return the chance of so large a surprise, had the candidate made the picture at that latent."""
+        """Return the chance of so large a surprise, had the candidate made the image at that latent."""
         return chance_of(found, self.roundings.dispersion)
 
-    def near_enough(self, picture: int, z: np.ndarray, label: int) -> bool:
-        """Return whether a latent [d] leaves no more of the whole picture than searches of own ones do.
+    def near_enough(self, image: int, z: np.ndarray, label: int) -> bool:
+        """Return whether a latent [d] leaves no more of the whole image than searches of own ones do.
 
         Where coefficients count as unknown this is all that holds them: pixels of their blocks are compared, too.
         """
         labels = None if not self.original.num_classes else np.array([label])
-        left = mean_squares(self.gen, z[None], labels, self.targets([picture], ["round"]))[0]
+        left = mean_squares(self.gen, z[None], labels, self.targets([image], ["round"]))[0]
         if not left < self.near:
             return False
         jpeg = self.chain.jpeg
         if jpeg is None or not jpeg.decoded:
             return True
-        made = make_pictures(self.original, z[None], labels)
+        made = make_images(self.original, z[None], labels)
         looks = self.chain.looks(to_byte(made, rule=self.original.rounding or "round")).astype(np.float64)[0]
-        pixels = self.pixels[picture]
+        pixels = self.pixels[image]
         away = _block_means(np.square(looks - pixels).mean(-1))
         cut = _block_means(((pixels == 0) | (pixels == 255)).any(-1).astype(np.float64)) > 0
         if cut.all() or not cut.any():
             return not cut.any()
         return bool(away[cut].max() ** 0.5 <= CUT_OFF * (away[~cut].mean() ** 0.5 + 1.0))
 
-    def identical(self, picture: int, z: np.ndarray, label: int) -> float:
+    def identical(self, image: int, z: np.ndarray, label: int) -> float:
         """Return the share of numbers observed that the alteration, carried out by programs, gives again."""
         labels = None if not self.original.num_classes else np.array([label])
-        made = make_pictures(self.original, z[None], labels)
+        made = make_images(self.original, z[None], labels)
         if not np.isfinite(made).all():
             return 0.0
         pixels = self.chain.discrete(to_byte(made, rule=self.original.rounding or "round"))
         if self.chain.jpeg is None or self.quantised is None:
-            return float((pixels[0] == self.pixels[picture]).mean())
-        return float((self.chain.jpeg.quantised(pixels)[0] == self.quantised[picture]).mean())
+            return float((pixels[0] == self.pixels[image]).mean())
+        return float((self.chain.jpeg.quantised(pixels)[0] == self.quantised[image]).mean())
 
-    def accepts(self, picture: int, rounding: str, label: int, z: np.ndarray) -> bool:
+    def accepts(self, image: int, rounding: str, label: int, z: np.ndarray) -> bool:
         """Return whether the test does not deny the latent."""
         del rounding
-        return bool(np.isfinite(z).all()) and self.p_value(self.surprise(picture, label, z)) >= ACCEPTED
+        return bool(np.isfinite(z).all()) and self.p_value(self.surprise(image, label, z)) >= ACCEPTED
 
 
 def _block_means(values: np.ndarray) -> np.ndarray:
@@ -284,23 +284,23 @@ def _block_means(values: np.ndarray) -> np.ndarray:
     return np.asarray(padded.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK).mean((1, 3)))
 
 
-def make_altered(gen: Generator, pictures: AlteredPictures) -> Altered:
-    """Return altered pictures as a candidate's searches see them.
+def make_altered_observation(gen: Generator, images: AlteredImages) -> AlteredObservation:
+    """Return altered images as a candidate's searches see them.
 
     Raises:
-      ImageError: the alteration does not make pictures of this shape from the candidate's.
+      ImageError: the alteration does not make images of this shape from the candidate's.
     """
-    chain, pixels = pictures.chain, pictures.pixels
+    chain, pixels = images.chain, images.pixels
     shape = chain.out_shape(gen.image_shape)
     if pixels.shape[1:] != shape:
         raise ImageError(
-            f"pictures are {pixels.shape[1:]}; {chain.text or 'no alteration'} makes {shape} of the {gen.image_shape}"
+            f"images are {pixels.shape[1:]}; {chain.text or 'no alteration'} makes {shape} of the {gen.image_shape}"
             f" of generator {gen.name!r}; give the alteration that was made"
         )
     if math.prod(shape) > MAX_NUMBERS:
         raise ImageError(
-            f"pictures of {shape} after {chain.text}: at most {MAX_NUMBERS} numbers are searched; reduce them"
+            f"images of {shape} after {chain.text}: at most {MAX_NUMBERS} numbers are searched; reduce them"
         )
     roundings = learn_roundings(gen, chain)
-    draft = Altered(gen, pixels, gen, chain, roundings, pictures.quantised)
+    draft = AlteredObservation(gen, pixels, gen, chain, roundings, images.quantised)
     return dataclasses.replace(draft, gen=observed_generator(gen, chain, draft.weight))

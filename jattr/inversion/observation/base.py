@@ -1,4 +1,4 @@
-"""Accused pictures: one check at the door, and what a candidate's searches see of them."""
+"""Images: one check at the door, and what a candidate's searches see of them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from jattr.inversion.problem import FLOOR, Prior, Target, target_of
 from jattr.inversion.rounding_polish import interval_polish
 from jattr.inversion.scheduler import floors_of
 
-NEAR = 20  # times the noise of unaltered pictures
+NEAR = 20  # times the noise of unaltered images
 CLEAR, AHEAD = 1e-3, 30.0  # a leader so far and so many times better ends, after a fair trial, the others' search
 
 
 def check_pixels(gen: Generator, images: Any) -> np.ndarray:
-    """Return pictures as uint8 [n, H, W, C] of the generator's shape.
+    """Return images as uint8 [n, H, W, C] of the generator's shape.
 
     Raises:
       ImageError: another shape or type, or values outside [-1, 1].
@@ -30,30 +30,30 @@ def check_pixels(gen: Generator, images: Any) -> np.ndarray:
     array = np.asarray(images)
     if array.shape[1:] != gen.image_shape or array.ndim != 4 or not len(array):
         raise ImageError(
-            f"pictures have shape {array.shape}; generator {gen.name!r} makes [n, H, W, C] = {gen.image_shape}"
+            f"images have shape {array.shape}; generator {gen.name!r} makes [n, H, W, C] = {gen.image_shape}"
         )
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind != "f" or not np.isfinite(array).all() or np.abs(array).max() > 1.0 + 1e-6:
-        raise ImageError(f"pictures are {array.dtype}; they must be uint8, or floats in [-1, 1]")
+        raise ImageError(f"images are {array.dtype}; they must be uint8, or floats in [-1, 1]")
     return to_byte(array)
 
 
 @dataclass(frozen=True, eq=False)
-class Accused:
-    """Pictures as the searches of one candidate see them; here as it makes them, unaltered."""
+class Observation:
+    """Images as the searches of one candidate see them; here as it makes them, unaltered."""
 
-    gen: Generator  # from latents to what is observed of a picture
-    pixels: np.ndarray  # uint8 [n, H, W, C], the pictures as they look
+    gen: Generator  # from latents to what is observed of an image
+    pixels: np.ndarray  # uint8 [n, H, W, C], the images as they look
 
     @property
     def maker(self) -> Generator:
-        """The generator of pictures as they were before anything happened to them."""
+        """The generator of images as they were before anything happened to them."""
         return self.gen
 
     @property
     def seen(self) -> Generator:
-        """The generator whose pictures look like accused ones of its own: where searches begin is learnt from them."""
+        """The generator whose images look like images of its own: where searches begin is learnt from them."""
         return self.gen
 
     @property
@@ -82,8 +82,8 @@ class Accused:
         return AHEAD
 
     @property
-    def looks(self) -> "Accused | None":
-        """The pictures in another form, for searches by gradients, where that serves and costs less."""
+    def looks(self) -> "Observation | None":
+        """The images in another form, for searches by gradients, where that serves and costs less."""
         return None
 
     @property
@@ -102,8 +102,8 @@ class Accused:
         return True
 
     @property
-    def doubtful(self) -> bool:
-        """Whether a latent at the floor may still not explain the picture: then `accepts` decides."""
+    def uncertain(self) -> bool:
+        """Whether a latent at the floor may still not explain the image: then `accepts` decides."""
         return False
 
     @property
@@ -113,41 +113,41 @@ class Accused:
 
     @property
     def numbers(self) -> int:
-        """How many numbers of one picture are observed, clipped ones among them."""
+        """How many numbers of one image are observed, clipped ones among them."""
         return int(self.pixels[0].size)
 
-    def as_pixels(self) -> "Accused":
-        """Return the same pictures as the bytes they are: what certificates of unaltered ones speak of."""
+    def as_pixels(self) -> "Observation":
+        """Return the same images as the bytes they are: what certificates of unaltered ones speak of."""
         return self
 
     def of(self, gen: Generator) -> Self:
-        """Return the same pictures for another generator of pictures of this shape: the candidate's styles."""
+        """Return the same images for another generator of images of this shape: the candidate's styles."""
         return dataclasses.replace(self, gen=gen)
 
     def alike(self, pixels: np.ndarray) -> Self:
-        """Return pictures [n, H, W, C] that the candidate made, treated as the accused ones were."""
+        """Return images [n, H, W, C] that the candidate made, treated as the images were."""
         return dataclasses.replace(self, pixels=pixels)
 
-    def same(self, other: "Accused") -> bool:
+    def same(self, other: "Observation") -> bool:
         """Return whether these are the same observations as another's."""
         return type(self) is type(other) and np.array_equal(self.pixels, other.pixels)
 
-    def target(self, picture: int, rounding: str) -> Target:
-        """Return what reproductions of one picture are compared with, under a rounding rule."""
-        return target_of(self.pixels[picture], rounding)
+    def target(self, image: int, rounding: str) -> Target:
+        """Return what reproductions of one image are compared with, under a rounding rule."""
+        return target_of(self.pixels[image], rounding)
 
-    def targets(self, pictures: Sequence[int], roundings: Sequence[str]) -> Target:
-        """Return the stacked targets of pictures, each under its own rule."""
-        parts = [self.target(i, rule) for i, rule in zip(pictures, roundings, strict=True)]
+    def targets(self, images: Sequence[int], roundings: Sequence[str]) -> Target:
+        """Return the stacked targets of images, each under its own rule."""
+        parts = [self.target(i, rule) for i, rule in zip(images, roundings, strict=True)]
         return jax.tree.map(lambda *a: np.stack(a), *parts)
 
-    def telling(self, picture: int) -> int:
+    def telling(self, image: int) -> int:
         """Return how many numbers of the observation tell something: bytes that are not clipped."""
-        pixels = self.pixels[picture]
+        pixels = self.pixels[image]
         return int(((pixels > 0) & (pixels < 255)).sum())
 
     def into_intervals(
-        self, picture: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
+        self, image: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
     ) -> tuple[np.ndarray, int, float]:
         """Move a latent [d] at the floor to one whose every pixel rounds to its byte, or towards it.
 
@@ -155,7 +155,7 @@ class Accused:
           The latent, Jacobians used, and its mean squared residual as the search counts it; inf: nothing was found.
         """
         del prior
-        target = self.target(picture, rounding)
+        target = self.target(image, rounding)
         z, _, used, loss = interval_polish(lambda z: linearise(self.gen, target, label, z)[1:], z, jacobians)
         return z, used, loss
 
@@ -165,14 +165,14 @@ class Accused:
         return 1.0
 
     def residuals(self, z: np.ndarray, label: np.ndarray | None) -> np.ndarray:
-        """Return the mean squared residual [n] of a latent [n, ...] for each picture, [-1, 1] units.
+        """Return the mean squared residual [n] of a latent [n, ...] for each image, [-1, 1] units.
 
-        Values that the generator makes beyond the range are cut off, as a picture's are.
+        Values that the generator makes beyond the range are cut off, as an image's are.
         """
         targets = self.targets(range(len(self.pixels)), ["round"] * len(self.pixels))
         return mean_squares(self.gen, z, label, targets, limit=self.limit)
 
-    def accepts(self, picture: int, rounding: str, label: int, z: np.ndarray) -> bool:
-        """Return whether a latent [d] at the floor explains the picture; an unaltered one's always does."""
-        del picture, rounding, label, z
+    def accepts(self, image: int, rounding: str, label: int, z: np.ndarray) -> bool:
+        """Return whether a latent [d] at the floor explains the image; an unaltered one's always does."""
+        del image, rounding, label, z
         return True

@@ -1,7 +1,7 @@
-"""Accused pictures that a distance compares with their reproductions, in place of their numbers.
+"""Images that a distance compares with their reproductions, in place of their numbers.
 
 The distance's residual takes the place of the pixels' difference: methods, restarts and rounds stay the same. What the
-true latent leaves, 8-bit rounding as the distance sees it, is learnt from pictures of the candidate itself.
+true latent leaves, 8-bit rounding as the distance sees it, is learnt from images of the candidate itself.
 """
 
 import dataclasses
@@ -19,28 +19,28 @@ from jattr.distances.base import Distance
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.images import to_byte
-from jattr.inversion.evaluate import make_pictures
-from jattr.inversion.observation.base import Accused
+from jattr.inversion.evaluate import make_images
+from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import ComparedBy, Prior, target_of
 from jattr.solvers.quasi_newton import METHODS
 
-OWN = 16  # own pictures from which the floor is learnt
+OWN = 16  # own images from which the floor is learnt
 LEAST_NOISE = 1e-12
 LEADER = 2.0  # times the noise: a leader
 
 
 @dataclass(frozen=True, eq=False)
-class Compared(Accused):
-    """Pictures and the distance that compares them."""
+class DistanceObservation(Observation):
+    """Images and the distance that compares them."""
 
-    original: Generator  # of pictures, without the distance
+    original: Generator  # of images, without the distance
     distance: Distance
-    usual: float  # mean residual of the candidate's own pictures at their true latents
+    usual: float  # mean residual of the candidate's own images at their true latents
     worst: float  # the largest of them
 
     @property
     def maker(self) -> Generator:
-        """The generator of pictures."""
+        """The generator of images."""
         return self.original
 
     @property
@@ -80,42 +80,44 @@ class Compared(Accused):
 
     @property
     def floors(self) -> np.ndarray:
-        """What the worst own picture leaves."""
+        """What the worst own image leaves."""
         return np.full(len(self.pixels), self.worst)
 
     @functools.cached_property
     def codes(self) -> list[Any]:
-        """What the distance makes of each picture, once."""
+        """What the distance makes of each image, once."""
         encode = _encoder(self.gen.apply.encode)  # type: ignore[attr-defined]
-        pictures = [target_of(picture, self.rounding).center for picture in self.pixels]
-        return [jax.tree.map(np.asarray, encode(self.distance.state, jnp.asarray(picture))) for picture in pictures]
+        images = [target_of(image, self.rounding).center for image in self.pixels]
+        return [jax.tree.map(np.asarray, encode(self.distance.state, jnp.asarray(image))) for image in images]
 
-    def target(self, picture: int, rounding: str) -> Any:
-        """Return the code of one picture."""
+    def target(self, image: int, rounding: str) -> Any:
+        """Return the code of one image."""
         del rounding
-        return self.codes[picture]
+        return self.codes[image]
 
-    def as_pixels(self) -> Accused:
-        """Return the same pictures compared by their numbers: certificates speak of those."""
-        return Accused(self.original, self.pixels)
+    def as_pixels(self) -> Observation:
+        """Return the same images compared by their numbers: certificates speak of those."""
+        return Observation(self.original, self.pixels)
 
     def into_intervals(
-        self, picture: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
+        self, image: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
     ) -> tuple[np.ndarray, int, float]:
         """Move a latent at the floor into the intervals of the pixels; see `Accused.into_intervals`."""
-        return self.as_pixels().into_intervals(picture, rounding, label, z, jacobians, prior)
+        return self.as_pixels().into_intervals(image, rounding, label, z, jacobians, prior)
 
     def alike(self, pixels: np.ndarray) -> Self:
-        """Return pictures of the candidate, to be compared in the same way."""
+        """Return images of the candidate, to be compared in the same way."""
         return dataclasses.replace(self, pixels=pixels)
 
 
-def make_compared(gen: Generator, pixels: np.ndarray, distance: Distance, method: str) -> Compared:
-    """Return pictures [n, H, W, C] uint8 as searches by a distance see them.
+def make_distance_observation(
+    gen: Generator, pixels: np.ndarray, distance: Distance, method: str
+) -> DistanceObservation:
+    """Return images [n, H, W, C] uint8 as searches by a distance see them.
 
     Raises:
       InputError: a method that needs smooth residuals, and a distance that has none.
-      ImageError: the distance cannot compare pictures of this shape.
+      ImageError: the distance cannot compare images of this shape.
     """
     if not distance.smooth_squares and method != "auto" and (METHODS[method].dense or method == "gauss-newton-cg"):
         legal = [name for name, m in METHODS.items() if not m.dense and name != "gauss-newton-cg"]
@@ -130,22 +132,22 @@ def make_compared(gen: Generator, pixels: np.ndarray, distance: Distance, method
     try:
         left = _own_residuals(observed, gen, distance)
     except InputError as error:  # too small, or of channels that it does not know
-        raise ImageError(f"distance {distance.name!r} cannot compare pictures {gen.image_shape}: {error}") from None
-    return Compared(observed, pixels, gen, distance, max(LEAST_NOISE, float(left.mean())), float(left.max()))
+        raise ImageError(f"distance {distance.name!r} cannot compare images {gen.image_shape}: {error}") from None
+    return DistanceObservation(observed, pixels, gen, distance, max(LEAST_NOISE, float(left.mean())), float(left.max()))
 
 
 def _own_residuals(observed: Generator, gen: Generator, distance: Distance) -> np.ndarray:
-    """Return what own pictures leave at their true latents [n]."""
+    """Return what own images leave at their true latents [n]."""
     keys = jax.random.split(jax.random.key(OWN))
     z = np.asarray(gen.sample_latent(keys[0], OWN))
     label = np.asarray(jax.random.randint(keys[1], (OWN,), 0, gen.num_classes)) if gen.num_classes else None
-    pixels = to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round")
-    return Compared(observed, pixels, gen, distance, 1.0, 1.0).residuals(z, label)
+    pixels = to_byte(make_images(gen, z, label), rule=gen.rounding or "round")
+    return DistanceObservation(observed, pixels, gen, distance, 1.0, 1.0).residuals(z, label)
 
 
-def _as_it_is(state: Any, picture: jax.Array) -> jax.Array:
+def _as_it_is(state: Any, image: jax.Array) -> jax.Array:
     del state
-    return picture
+    return image
 
 
 @functools.lru_cache(maxsize=64)

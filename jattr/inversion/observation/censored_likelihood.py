@@ -1,6 +1,6 @@
 """Numbers known to lie in intervals: the likeliest latent, and a test of whether it explains them.
 
-What is observed of an altered picture is rounded: a byte, or a quantised DCT coefficient, says in which interval a
+What is observed of an altered image is rounded: a byte, or a quantised DCT coefficient, says in which interval a
 value lay. What the model predicts differs from that value by roundings on the way, noise of a known standard deviation
 s. So
 
@@ -127,7 +127,7 @@ def likeliest(
 ) -> tuple[np.ndarray, int]:
     """Return the most probable latent [d] near z, or one that leaves no surprise, and the Jacobians used.
 
-    Each move goes to the optimum of the linear picture, held back by a damping that grows where the picture was not
+    Each move goes to the optimum of the linear image, held back by a damping that grows where the image was not
     linear so far (Levenberg-Marquardt).
 
     Args:
@@ -164,7 +164,7 @@ def _objective(prediction: np.ndarray, z: np.ndarray, known: Intervals, prior: P
 def _move(
     prediction: np.ndarray, jacobian: np.ndarray, z: np.ndarray, known: Intervals, prior: Prior, damping: float
 ) -> np.ndarray:
-    """Return the move [d] to the damped optimum of the linear picture: Newton's method with halved steps, convex."""
+    """Return the move [d] to the damped optimum of the linear image: Newton's method with halved steps, convex."""
     brake = damping / np.square(prior.scale)
 
     def objective(move: np.ndarray) -> float:

@@ -1,21 +1,21 @@
-"""Which form of accused pictures the searches of a candidate see: as they are, altered, or compared by a distance."""
+"""Which form of images the searches of a candidate see: as they are, altered, or compared by a distance."""
 
 import functools
 from typing import Any
 
-from jattr.alterations.files import AlteredPictures
+from jattr.alterations.files import AlteredImages
 from jattr.distances.base import Distance
 from jattr.distances.registry import load_distance
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.observation.altered import make_altered
-from jattr.inversion.observation.base import Accused, check_pixels
-from jattr.inversion.observation.by_distance import make_compared
+from jattr.inversion.observation.altered import make_altered_observation
+from jattr.inversion.observation.base import Observation, check_pixels
+from jattr.inversion.observation.by_distance import make_distance_observation
 
 
-def make_accused(gen: Generator, images: Any, config: InvertConfig) -> Accused:
-    """Return pictures as a candidate's searches see them.
+def make_observation(gen: Generator, images: Any, config: InvertConfig) -> Observation:
+    """Return images as a candidate's searches see them.
 
     Args:
       gen: the candidate, in the space and under the settings that are searched.
@@ -23,20 +23,20 @@ def make_accused(gen: Generator, images: Any, config: InvertConfig) -> Accused:
       config: its distance.
 
     Raises:
-      ImageError: pictures that do not fit the candidate, or that the distance cannot compare.
-      InputError: altered pictures and a distance.
+      ImageError: images that do not fit the candidate, or that the distance cannot compare.
+      InputError: altered images and a distance.
     """
-    if isinstance(images, AlteredPictures):
+    if isinstance(images, AlteredImages):
         if config.distance is not None:
             raise InputError(
-                f"distance {config.distance!r} and a modelled alteration; give one of them: altered pictures are"
+                f"distance {config.distance!r} and a modelled alteration; give one of them: altered images are"
                 " compared by what the alteration leaves of them"
             )
-        return make_altered(gen, images)
+        return make_altered_observation(gen, images)
     pixels = check_pixels(gen, images)
     if config.distance is None:
-        return Accused(gen, pixels)
-    return make_compared(gen, pixels, given_distance(config.distance), config.optimiser)
+        return Observation(gen, pixels)
+    return make_distance_observation(gen, pixels, given_distance(config.distance), config.optimiser)
 
 
 @functools.lru_cache(maxsize=8)

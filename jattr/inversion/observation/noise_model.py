@@ -1,4 +1,4 @@
-"""A generator followed by an alteration: again a generator, of what is observed of its pictures."""
+"""A generator followed by an alteration: again a generator, of what is observed of its images."""
 
 import dataclasses
 import functools
@@ -15,17 +15,17 @@ from scipy.special import chdtri
 from jattr.alterations.chain import Chain, smooth_observation, smooth_pixels
 from jattr.generators.base import ApplyFn, Generator, Route
 from jattr.images import to_byte
-from jattr.inversion.evaluate import make_pictures
+from jattr.inversion.evaluate import make_images
 from jattr.inversion.observation.censored_likelihood import Intervals, surprise
 from jattr.inversion.problem import STEP
 
 UNIT = 127.5  # bytes to [-1, 1] units
-OWN = 32  # own pictures from which the roundings are learnt
+OWN = 32  # own images from which the roundings are learnt
 MAX_NUMBERS = 1 << 23  # of all of them; at least 8 are made
 LEAST_NOISE = 0.05  # standard deviation of a prediction, in bytes
 OFTEN = 0.5  # share of a number's outcomes that must be known for those alone to say what is left of it
-SELDOM = 1 / 16  # share of own pictures that must differ in a number for it to tell something
-CAUTION = 0.01  # the dispersion is taken at this lower tail of what `OWN` pictures show
+SELDOM = 1 / 16  # share of own images that must differ in a number for it to tell something
+CAUTION = 0.01  # the dispersion is taken at this lower tail of what `OWN` images show
 
 
 class Roundings(NamedTuple):
@@ -34,17 +34,17 @@ class Roundings(NamedTuple):
     bias: np.ndarray  # [N], mean of what is observed minus the smooth prediction
     noise: np.ndarray  # [N], standard deviation of what is rounded last about the prediction
     left: np.ndarray  # [N], mean square of the number observed minus the prediction
-    dispersion: float  # variance of a picture's surprise, over that of independent numbers
-    levels: float  # standard deviation of own pictures' numbers, over that of what is left: how many can be told apart
-    varied: np.ndarray  # bool [N], whether the number differs between own pictures: one that does not tells nothing
-    worst: float  # the largest residual of an own picture at its true latent, over the mean one
+    dispersion: float  # variance of an image's surprise, over that of independent numbers
+    levels: float  # standard deviation of own images' numbers, over that of what is left: how many can be told apart
+    varied: np.ndarray  # bool [N], whether the number differs between own images: one that does not tells nothing
+    worst: float  # the largest residual of an own image at its true latent, over the mean one
 
 
 _KNOWN: weakref.WeakKeyDictionary[Generator, dict[Chain, Roundings]] = weakref.WeakKeyDictionary()
 
 
 def learn_roundings(gen: Generator, chain: Chain) -> Roundings:
-    """Send own pictures through the alteration as programs do it, and compare with the smooth prediction.
+    """Send own images through the alteration as programs do it, and compare with the smooth prediction.
 
     Once for a candidate and chain, and kept while the candidate is.
     """
@@ -59,8 +59,8 @@ def _learn(gen: Generator, chain: Chain) -> Roundings:
     count = int(np.clip(MAX_NUMBERS // math.prod(chain.out_shape(gen.image_shape)), 8, OWN))
     z = np.asarray(gen.sample_latent(keys[0], count))
     label = np.asarray(jax.random.randint(keys[1], (count,), 0, gen.num_classes)) if gen.num_classes else None
-    made = chain.discrete(to_byte(make_pictures(gen, z, label), rule=gen.rounding or "round"))
-    smooth = make_pictures(observed_generator(gen, chain, np.ones(1)), z, label).astype(np.float64).reshape(count, -1)
+    made = chain.discrete(to_byte(make_images(gen, z, label), rule=gen.rounding or "round"))
+    smooth = make_images(observed_generator(gen, chain, np.ones(1)), z, label).astype(np.float64).reshape(count, -1)
     jpeg, groups = chain.jpeg, np.zeros(smooth.shape[1], np.int64)
     if jpeg is None:
         observed = value = made.reshape(count, -1).astype(np.float64)
@@ -69,7 +69,7 @@ def _learn(gen: Generator, chain: Chain) -> Roundings:
         steps, groups = jpeg.steps(made.shape[1:]), jpeg.groups(made.shape[1:])
         observed, value = jpeg.quantised(made) * steps, jpeg.unquantised(made).astype(np.float64)
         prediction, half = smooth * UNIT, steps / 2.0
-    below, above = (value == 0, value == 255) if jpeg is None else (jpeg.doubtful(jpeg.discrete(made)),) * 2
+    below, above = (value == 0, value == 255) if jpeg is None else (jpeg.uncertain(jpeg.discrete(made)),) * 2
     inside = ~(below | above)
     bias = _by_group(value - prediction, groups, inside)
     spread = _by_group((value - prediction - bias) ** 2, groups, inside) - 1.0 / 12.0  # of whole numbers
@@ -94,13 +94,13 @@ def _learn(gen: Generator, chain: Chain) -> Roundings:
 
 
 def _varied(observed: np.ndarray) -> np.ndarray:
-    """Return which numbers [N] differ from their median in at least a share `SELDOM` of the pictures [n, N]."""
+    """Return which numbers [N] differ from their median in at least a share `SELDOM` of the images [n, N]."""
     middle = np.median(observed, axis=0, keepdims=True)
     return np.asarray((observed != middle).mean(0) >= SELDOM)
 
 
 def _by_group(values: np.ndarray, groups: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Return the mean over pictures and over the numbers of each group [N], of values [n, N] that are inside."""
+    """Return the mean over images and over the numbers of each group [N], of values [n, N] that are inside."""
     total = np.bincount(groups, (values * inside).sum(0))
     count = np.bincount(groups, inside.sum(0).astype(np.float64))
     return (total / np.maximum(count, 1.0))[groups]
@@ -154,7 +154,7 @@ _SEEN: weakref.WeakKeyDictionary[Generator, dict[Chain, Generator]] = weakref.We
 
 
 def seen_generator(gen: Generator, chain: Chain) -> Generator:
-    """Return the generator of altered pictures: one for a candidate and chain, so that its pool is made once."""
+    """Return the generator of altered images: one for a candidate and chain, so that its pool is made once."""
     if not chain.before:
         return gen  # but for what compression changes, which is too little to matter where searches begin
     known = _SEEN.setdefault(gen, {})

@@ -19,7 +19,7 @@ WIDER = ("z", "w", "w+")  # each space holds what the ones before it make, whate
 class Asked:
     """What the verifier asked for; None: not asked."""
 
-    picture: bytes | None = None  # the file that is meant
+    image: bytes | None = None  # the file that is meant
     nonce: str | None = None  # by which the sample was to be chosen
     end: bytes | None = None  # checkpoint as published, kept when the nonce was given out: the window must end with it
     window: tuple[int, int] | None = None  # sizes between which it must be
@@ -36,12 +36,12 @@ def check_asked(bundle: Bundle, asked: Asked, policy: Policy, end: OpenedCheckpo
       first: how many entries stand before it.
 
     Raises:
-      VerificationError: it is about another picture, sample or window; the message begins with the field.
+      VerificationError: it is about another image, sample or window; the message begins with the field.
     """
-    if asked.picture is not None and asked.picture != bundle.picture:
+    if asked.image is not None and asked.image != bundle.image:
         raise VerificationError(
-            f"picture: the bundle is about another file, SHA-256 {file_value(bundle.picture).hex()[:16]}..., yours is"
-            f" {file_value(asked.picture).hex()[:16]}..."
+            f"image: the bundle is about another file, SHA-256 {file_value(bundle.image).hex()[:16]}..., yours is"
+            f" {file_value(asked.image).hex()[:16]}..."
         )
     if asked.nonce is not None and asked.nonce != bundle.nonce:
         raise VerificationError(f"sample: it was chosen by the nonce {bundle.nonce!r}, not by {asked.nonce!r}")
@@ -70,9 +70,9 @@ def left_open(bundle: Bundle, asked: Asked, first: int, last: int, published: in
       published: entries that are published now.
     """
     found = []
-    if asked.picture is None:
-        digest = file_value(bundle.picture).hex()
-        found.append(f"that the bundle is about the picture that you mean: --picture; its file is SHA-256 {digest}")
+    if asked.image is None:
+        digest = file_value(bundle.image).hex()
+        found.append(f"that the bundle is about the image that you mean: --image; its file is SHA-256 {digest}")
     if asked.nonce is None:
         found.append("who chose the sample: give the nonce that you had asked for, with --nonce")
     elif asked.end is None:

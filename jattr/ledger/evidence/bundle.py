@@ -23,7 +23,7 @@ from jattr.ledger.note import open_note, sign_note
 SCHEMA = "evidence/v1"
 FILE = "evidence.json"
 MAX_BYTES = 512 * 2**20
-MAX_PICTURE = 80 * 2**20
+MAX_IMAGE = 80 * 2**20
 MAX_PARTS = 2_000_000  # commas, colons and brackets, of which base64 has none: they bound time and memory of reading
 STATEMENT = "jattr/evidence/v1\n"  # what is signed begins so
 LEVELS = ("commitments", "perceptual", "regenerated")  # each opens more
@@ -38,12 +38,12 @@ class Attribution:
     """What inversion says: as the bundle states it, or as it was found."""
 
     fit: str  # one of FITS
-    certificate: bool  # whether the latent reproduces the picture as the certificate test demands
-    alteration: str | None  # what was taken to have been done to the picture, as a chain
+    certificate: bool  # whether the latent reproduces the image as the certificate test demands
+    alteration: str | None  # what was taken to have been done to the image, as a chain
     latent: bytes | None  # spelt as its commitment is; None: no restart ended
     residual: str | None  # decimal, [-1, 1] units
     restarts: int
-    miss_bound: str | None  # decimal: chance at most of having missed an own picture; None: not known
+    miss_bound: str | None  # decimal: chance at most of having missed an own image; None: not known
     reason: str
 
 
@@ -52,8 +52,8 @@ class Bundle:
     """Everything that is stated. Nothing in it is verified."""
 
     origin: str
-    name: str  # of the accused picture's file
-    picture: bytes  # the file
+    name: str  # of the image's file
+    image: bytes  # the file
     model: int  # entry of the MODEL leaf
     digest: str  # of the model's weights, 64 hexadecimal digits
     start: bytes | None  # checkpoint after whose entries the window begins, as published; None: the log's beginning
@@ -62,7 +62,7 @@ class Bundle:
     openings: dict[tuple[int, str], Opening]  # (entry, field) ->
     nonce: str  # the sample's, from whoever asked or from a beacon
     wanted: int  # entries of the sample
-    pictures: dict[int, bytes]  # entry -> PNG, of the entries that were made again
+    images: dict[int, bytes]  # entry -> PNG, of the entries that were made again
     attribution: Attribution
     examined: dict[str, Any]  # counts, hash, near entries, sample: what follows from the log and the openings
     verdict: dict[str, Any]
@@ -75,13 +75,13 @@ class Bundle:
         return {
             "jattr": SCHEMA,
             "origin": self.origin,
-            "picture": {"name": self.name, "data": encode_base64(self.picture)},
+            "picture": {"name": self.name, "data": encode_base64(self.image)},
             "model": {"entry": self.model, "digest": self.digest},
             "window": {"start": self.start and encode_base64(self.start), "end": encode_base64(self.end)},
             "level": self.level,
             "openings": openings,
             "sample": {"nonce": self.nonce, "wanted": self.wanted},
-            "pictures": [{"entry": n, "data": encode_base64(self.pictures[n])} for n in sorted(self.pictures)],
+            "pictures": [{"entry": n, "data": encode_base64(self.images[n])} for n in sorted(self.images)],
             "attribution": attribution | {"latent": latent and encode_base64(latent)},
             "examined": self.examined,
             "verdict": self.verdict,
@@ -161,21 +161,21 @@ WORDS = (
 
 
 def _parse(found: dict[str, Any]) -> Bundle:
-    picture, model = object_of(found, "picture", "name", "data"), object_of(found, "model", "entry", "digest")
+    image, model = object_of(found, "picture", "name", "data"), object_of(found, "model", "entry", "digest")
     window, sample = object_of(found, "window", "start", "end"), object_of(found, "sample", "nonce", "wanted")
     origin, level = text_of(found["origin"], "origin"), text_of(found["level"], "level")
     if level not in LEVELS:
         raise LedgerError(f"level: it is {_shown(level)}; there are {', '.join(LEVELS)}")
     start = window["start"]
-    openings, pictures = _openings(found["openings"]), _pictures(found["pictures"])
+    openings, images = _openings(found["openings"]), _images(found["pictures"])
     if beyond := sorted({name for _, name in openings} - OPENED[level]):
         raise LedgerError(f"level or openings: at level {level} {', '.join(beyond)} is not opened")
-    if pictures and level != LEVELS[-1]:
-        raise LedgerError(f"level or pictures: at level {level} no picture is made again")
+    if images and level != LEVELS[-1]:
+        raise LedgerError(f"level or images: at level {level} no image is made again")
     return Bundle(
         origin=origin,
-        name=text_of(picture["name"], "picture"),
-        picture=base64_of(picture["data"], "picture", MAX_PICTURE),
+        name=text_of(image["name"], "picture"),
+        image=base64_of(image["data"], "picture", MAX_IMAGE),
         model=whole_number(model["entry"], "model"),
         digest=_digest(model["digest"]),
         start=None if start is None else base64_of(start, "window"),
@@ -184,7 +184,7 @@ def _parse(found: dict[str, Any]) -> Bundle:
         openings=openings,
         nonce=text_of(sample["nonce"], "sample", NONCE),
         wanted=whole_number(sample["wanted"], "sample"),
-        pictures=pictures,
+        images=images,
         attribution=_attribution(found),
         examined=any_object(found["examined"], "examined"),
         verdict=any_object(found["verdict"], "verdict"),
@@ -217,16 +217,16 @@ def _openings(found: Any) -> dict[tuple[int, str], Opening]:
     return openings
 
 
-def _pictures(found: Any) -> dict[int, bytes]:
-    pictures: dict[int, bytes] = {}
+def _images(found: Any) -> dict[int, bytes]:
+    images: dict[int, bytes] = {}
     for item in list_of(found, "pictures"):
         if not isinstance(item, dict) or sorted(item) != ["data", "entry"]:
-            raise LedgerError("pictures: each is an object of an entry and data")
+            raise LedgerError("images: each is an object of an entry and data")
         entry = whole_number(item["entry"], "pictures")
-        if pictures and entry <= max(pictures):
-            raise LedgerError(f"pictures: entry {entry} stands twice or out of order")
-        pictures[entry] = base64_of(item["data"], "pictures", MAX_PICTURE)
-    return pictures
+        if images and entry <= max(images):
+            raise LedgerError(f"images: entry {entry} stands twice or out of order")
+        images[entry] = base64_of(item["data"], "pictures", MAX_IMAGE)
+    return images
 
 
 def _attribution(found: dict[str, Any]) -> Attribution:
@@ -240,7 +240,7 @@ def _attribution(found: dict[str, Any]) -> Attribution:
                 raise LedgerError(f"attribution ({name}): it is no decimal number")
     if stated["fit"] not in FITS or not isinstance(stated["certificate"], bool):
         raise LedgerError(f"attribution: fit is {', '.join(FITS)}, certificate true or false")
-    latent = None if stated["latent"] is None else base64_of(stated["latent"], "attribution (latent)", MAX_PICTURE)
+    latent = None if stated["latent"] is None else base64_of(stated["latent"], "attribution (latent)", MAX_IMAGE)
     try:
         if latent is not None:
             parse_latent(latent)

@@ -1,4 +1,4 @@
-"""What inversion says of an accused picture, for evidence: the one place of the ledger that needs jax."""
+"""What inversion says of an image, for evidence: the one place of the ledger that needs jax."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jattr.attribution.caveats import doubt_of
+from jattr.attribution.caveats import caveat_of
 from jattr.errors import ImageError, InputError
 from jattr.images import to_byte, to_float
 from jattr.images.reading import Decoded, decode
@@ -16,14 +16,14 @@ from jattr.ledger.evidence.bundle import Attribution
 
 AUTO = "auto"
 FAR = 1e-4  # mean squared difference, [-1, 1] units: twenty times what rounding to bytes leaves
-LARGER = 4  # times the sides of what a generator makes, or of the picture: as far as an alteration may go between
+LARGER = 4  # times the sides of what a generator makes, or of the image: as far as an alteration may go between
 JPEG_START = b"\xff\xd8\xff"
 
 
-def invert_picture(
-    data: bytes, gen: Any, *, alteration: str = AUTO, config: Any = None, rehearsals: Any = None
+def invert_image(
+    data: bytes, gen: Any, *, alteration: str = AUTO, config: Any = None, pilot_studies: Any = None
 ) -> Attribution:
-    """Search for the latent of a picture under one generator.
+    """Search for the latent of an image under one generator.
 
     Args:
       data: the file, PNG, JPEG or WebP. The compression of a JPEG file is modelled as the file states it.
@@ -31,27 +31,27 @@ def invert_picture(
       alteration: "auto" (the file's own compression; where the file asks to be shown turned, also that this was only
         added to it), "none", or a chain as `parse_chain` reads it.
       config: `InvertConfig`.
-      rehearsals: known ones, as `attribute` takes them.
+      pilot_studies: known ones, as `attribute` takes them.
 
     Raises:
-      ImageError: the picture cannot be read, or the generator makes no pictures of its size.
+      ImageError: the image cannot be read, or the generator makes no images of its size.
     """
     from jattr.alterations.geometry import only_tagged
 
     decoded = decode(data)
     tagged = only_tagged(decoded.orientation, jpeg=decoded.jpeg) if alteration == AUTO else ""
     texts = [alteration, tagged] if tagged else [alteration]
-    return _first(texts, lambda text: _invert(data, decoded, gen, text, config, rehearsals))
+    return _first(texts, lambda text: _invert(data, decoded, gen, text, config, pilot_studies))
 
 
-def _invert(data: bytes, decoded: Decoded, gen: Any, alteration: str, config: Any, rehearsals: Any) -> Attribution:
+def _invert(data: bytes, decoded: Decoded, gen: Any, alteration: str, config: Any, pilot_studies: Any) -> Attribution:
     """Search under one alteration."""
     from jattr.attribution.attribute import attribute
 
     images = _observed(data, decoded.pixels, gen, alteration)
     chain = None if isinstance(images, np.ndarray) else images.chain
-    doubts = [doubt_of(decoded, chain, [gen.image_shape])]
-    att = attribute(images, [gen], config=config, rehearsals=rehearsals, doubts=doubts)
+    caveats = [caveat_of(decoded, chain, [gen.image_shape])]
+    att = attribute(images, [gen], config=config, pilot_studies=pilot_studies, caveats=caveats)
     verdict, evidence = att.verdicts[0], att.evidence[0][0]
     fit = {"made-by": "fits", "none": "does-not-fit"}.get(verdict.kind, "undecided")
     label = int(att.labels[0, 0])
@@ -70,7 +70,7 @@ def _invert(data: bytes, decoded: Decoded, gen: Any, alteration: str, config: An
 
 
 def invert_alternatives(
-    data: bytes, gen: Any, alterations: Sequence[str], *, config: Any = None, rehearsals: Any = None
+    data: bytes, gen: Any, alterations: Sequence[str], *, config: Any = None, pilot_studies: Any = None
 ) -> Attribution:
     """Search under one alteration after the other until one fits.
 
@@ -79,17 +79,17 @@ def invert_alternatives(
     Args:
       data: the file.
       gen: the generator.
-      alterations: as `invert_picture` takes them; those that do not lead to this picture's size are left out, which
+      alterations: as `invert_image` takes them; those that do not lead to this image's size are left out, which
         the reason states.
       config: `InvertConfig`.
-      rehearsals: known ones, as `attribute` takes them.
+      pilot_studies: known ones, as `attribute` takes them.
 
     Raises:
-      ImageError: the picture cannot be read, or no alteration leads to its size.
+      ImageError: the image cannot be read, or no alteration leads to its size.
     """
     return _first(
         dict.fromkeys(alterations),
-        lambda text: invert_picture(data, gen, alteration=text, config=config, rehearsals=rehearsals),
+        lambda text: invert_image(data, gen, alteration=text, config=config, pilot_studies=pilot_studies),
     )
 
 
@@ -97,7 +97,7 @@ def _first(alterations: Iterable[str], invert: Callable[[str], Attribution]) -> 
     """Return the first search that ends with a fit; else one that leaves it undecided; else the first.
 
     Raises:
-      ImageError: no alteration leads to the picture's size.
+      ImageError: no alteration leads to the image's size.
     """
     found: list[Attribution] = []
     unfit: dict[str, ImageError] = {}
@@ -114,13 +114,13 @@ def _first(alterations: Iterable[str], invert: Callable[[str], Attribution]) -> 
         raise next(iter(unfit.values()))
     said = next((one for one in found if one.fit == "undecided"), found[0])
     others = [f"{one.alteration or 'unaltered'} ({one.fit})" for one in found if one is not said]
-    others += [f"{alteration} (not tried: it does not lead to this picture)" for alteration in unfit]
+    others += [f"{alteration} (not tried: it does not lead to this image)" for alteration in unfit]
     reason = f"{said.reason} Besides: {', '.join(others)}." if others else said.reason
     return dataclasses.replace(said, reason=reason[:2000])
 
 
 def observed(data: bytes, gen: Any, alteration: str) -> Any:
-    """Return a picture as `attribute` takes it: bytes [1, H, W, C], or with what was done to them.
+    """Return an image as `attribute` takes it: bytes [1, H, W, C], or with what was done to them.
 
     Raises:
       ImageError: it cannot be read, or is not of the size that the generator and the alteration lead to.
@@ -129,7 +129,7 @@ def observed(data: bytes, gen: Any, alteration: str) -> Any:
 
 
 def _observed(data: bytes, pixels: np.ndarray, gen: Any, alteration: str) -> Any:
-    from jattr.alterations.files import AlteredPictures, from_decoded, from_jpeg
+    from jattr.alterations.files import AlteredImages, from_decoded, from_jpeg
     from jattr.alterations.registry import parse_chain
     from jattr.images import fit
     from jattr.images.fitting import with_channels
@@ -150,22 +150,22 @@ def _observed(data: bytes, pixels: np.ndarray, gen: Any, alteration: str) -> Any
             pass  # a kind of JPEG whose coefficients are not read: its pixels are
         if alteration == AUTO:
             return fit(pixels, gen.image_shape)[None]
-        raise ImageError(f"the picture is no {alteration} of what {gen.name} makes; name what was done to it")
+        raise ImageError(f"the image is no {alteration} of what {gen.name} makes; name what was done to it")
     chain = parse_chain(",".join(parts))
     _check_sizes(chain, gen, pixels)
     if not chain.steps:
         return fit(pixels, gen.image_shape)[None]
     shape = chain.out_shape(gen.image_shape)
     if shape[:2] != pixels.shape[:2]:
-        raise ImageError(f"the picture has {pixels.shape[:2]} pixels; after {alteration} it would have {shape[:2]}")
+        raise ImageError(f"the image has {pixels.shape[:2]} pixels; after {alteration} it would have {shape[:2]}")
     taken = with_channels(pixels, shape[2])[None]
     if chain.free:
         chain = fit_factors(taken[0], chain, [gen])
-    return AlteredPictures(taken, chain) if chain.jpeg is None else from_decoded(taken, chain)
+    return AlteredImages(taken, chain) if chain.jpeg is None else from_decoded(taken, chain)
 
 
 def _check_sizes(chain: Any, gen: Any, pixels: np.ndarray) -> None:
-    """Check that no step makes a picture far larger than what goes in and comes out: the chain may be a stranger's."""
+    """Check that no step makes an image far larger than what goes in and comes out: the chain may be a stranger's."""
     shape, most = gen.image_shape, LARGER * max(*gen.image_shape[:2], *pixels.shape[:2])
     for step in chain.steps:
         shape = step.out_shape(shape)
@@ -180,16 +180,16 @@ def takes(gen: Any, z: np.ndarray, label: int | None) -> bool:
 
 
 def reproduces(gen: Any, z: np.ndarray, label: int | None, pixels: np.ndarray) -> bool:
-    """Whether a generator reproduces a picture uint8 [H, W, C] from a latent as the certificate test demands.
+    """Whether a generator reproduces an image uint8 [H, W, C] from a latent as the certificate test demands.
 
-    The test needs a Jacobian; where every byte is equal, or the pictures differ at a glance, it is not needed.
+    The test needs a Jacobian; where every byte is equal, or the images differ at a glance, it is not needed.
     """
     from jattr.decision.certificate import certify
-    from jattr.inversion.evaluate import make_pictures
+    from jattr.inversion.evaluate import make_images
 
     if pixels.shape != gen.image_shape or not takes(gen, z, label):
         return False
-    made = make_pictures(gen, z[None], None if label is None else np.array([label], np.int32))[0]
+    made = make_images(gen, z[None], None if label is None else np.array([label], np.int32))[0]
     if (to_byte(made, rule=gen.rounding or "round") == pixels).all():
         return True
     if not float(np.mean(np.square(np.clip(made, -1, 1) - to_float(pixels)))) <= FAR:
@@ -199,33 +199,33 @@ def reproduces(gen: Any, z: np.ndarray, label: int | None, pixels: np.ndarray) -
 
 @dataclass(frozen=True)
 class Seen:
-    """An accused picture as searches of one generator see it, under what was done to it."""
+    """An image as searches of one generator see it, under what was done to it."""
 
     gen: Any
-    accused: Any  # as `make_accused` gives it
+    observation: Any  # as `make_observation` gives it
     alteration: str | None  # the chain, spelt in the one way; None: nothing was done to it
 
     def residual(self, z: np.ndarray, label: int | None) -> float:
         """Return the mean squared residual that a latent leaves, [-1, 1] units, as `attribute` states it."""
         labels = None if label is None else np.array([label], np.int32)
-        return float(self.accused.residuals(z[None], labels)[0])
+        return float(self.observation.residuals(z[None], labels)[0])
 
     def explains(self, z: np.ndarray, label: int | None) -> bool:
-        """Whether the picture of a latent, altered so, is the accused one, by the certificate test."""
+        """Whether the image of a latent, altered so, is the accused one, by the certificate test."""
         from jattr.decision.certificate import certify_altered
 
         if not takes(self.gen, z, label):
             return False
-        if not self.residual(z, label) < self.accused.near:
+        if not self.residual(z, label) < self.observation.near:
             return False
         if self.alteration is None:
-            return reproduces(self.gen, z, label, self.accused.pixels[0])
-        test = certify_altered(self.accused, 0, z, -1 if label is None else label)
-        return self.accused.provable and bool(test.holds)
+            return reproduces(self.gen, z, label, self.observation.pixels[0])
+        test = certify_altered(self.observation, 0, z, -1 if label is None else label)
+        return self.observation.provable and bool(test.holds)
 
 
 def seen_by(data: bytes, gen: Any, alteration: str | None) -> Seen:
-    """Return a picture as searches see it.
+    """Return an image as searches see it.
 
     Args:
       data: the file.
@@ -233,15 +233,15 @@ def seen_by(data: bytes, gen: Any, alteration: str | None) -> Seen:
       alteration: a chain, as `Attribution` has it.
 
     Raises:
-      ImageError: the picture cannot be read, or is not of the size that the generator and the alteration lead to.
+      ImageError: the image cannot be read, or is not of the size that the generator and the alteration lead to.
       InputError: there is no such alteration.
     """
     from jattr.inversion.config import InvertConfig
-    from jattr.inversion.observation.make import make_accused
+    from jattr.inversion.observation.make import make_observation
 
     images = observed(data, gen, alteration or "none")
     chain = None if isinstance(images, np.ndarray) else images.chain.text
-    return Seen(gen, make_accused(gen, images, InvertConfig()), chain)
+    return Seen(gen, make_observation(gen, images, InvertConfig()), chain)
 
 
 def viewed(gen: Any, settings: dict[str, Any]) -> Any:
@@ -252,7 +252,7 @@ def viewed(gen: Any, settings: dict[str, Any]) -> Any:
     """
     given = {name: settings[name] for name in ("cutoff", "noise") if settings.get(name) is not None}
     if type(given.get("cutoff", 0)) is not int or given.get("noise", "none") not in ("const", "none", "search"):
-        raise InputError("the cutoff or the noise of the MODEL leaf is none that a picture can be made again with")
+        raise InputError("the cutoff or the noise of the MODEL leaf is none that an image can be made again with")
     if settings.get("psi") is not None:
         try:
             given["psi"] = float(settings["psi"])

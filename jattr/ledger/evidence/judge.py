@@ -1,4 +1,4 @@
-"""The verdict, two by two: does inversion fit the model, and does the log hold the picture?"""
+"""The verdict, two by two: does inversion fit the model, and does the log hold the image?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ SUPPORTED = "supported-denial"
 INCOMPLETE = "denial-incomplete"
 UNDECIDED = "undecided"
 TEXTS = {
-    CONSISTENT: "consistent with logged use, entry {use}: the model makes this picture, and the log says when it did",
-    EDITED: "the log holds a picture like this one, entry {use}, and the model's inversion does not confirm it: an"
-    " edited copy of that output, or two pictures with near hashes; compare them",
-    UNCONFIRMED: "no use is confirmed, and no denial supported: the model makes this picture, and entry {use} of the"
+    CONSISTENT: "consistent with logged use, entry {use}: the model makes this image, and the log says when it did",
+    EDITED: "the log holds an image like this one, entry {use}, and the model's inversion does not confirm it: an"
+    " edited copy of that output, or two images with near hashes; compare them",
+    UNCONFIRMED: "no use is confirmed, and no denial supported: the model makes this image, and entry {use} of the"
     " log looks like it, but was not shown to be a use that made it",
-    NOT_SUPPORTED: "denial not supported: the model makes this picture and the log does not hold it. It was used off"
-    " the log, its weights are in other hands, the picture was crafted, or the fit is false",
-    SUPPORTED: "supported denial: nothing in the complete, witnessed window is near this picture, and searches for it"
+    NOT_SUPPORTED: "denial not supported: the model makes this image and the log does not hold it. It was used off"
+    " the log, its weights are in other hands, the image was crafted, or the fit is false",
+    SUPPORTED: "supported denial: nothing in the complete, witnessed window is near this image, and searches for it"
     " under the model, unaltered or altered as is stated, did not find it (beside them stands how seldom they miss an"
-    " own picture); edits that were not modelled, such as a crop or a shift, can hide one",
-    INCOMPLETE: "no denial: nothing that was opened is near this picture and inversion does not fit, but the log was"
+    " own image); edits that were not modelled, such as a crop or a shift, can hide one",
+    INCOMPLETE: "no denial: nothing that was opened is near this image and inversion does not fit, but the log was"
     " not shown completely",
     UNDECIDED: "undecided: inversion neither fits nor rules the model out; more restarts, the file as it was first"
     " saved, or the alteration by name would settle it",
@@ -37,7 +37,7 @@ PARTS = {  # of the counts -> what is missing where they are not 0
     "erased": "outputs of the window were erased and cannot be opened",
     "unreadable": "entries of the window are no leaves of this schema and may hide uses",
     "astray": "outputs of the window lead to no use of a model, or to one that has another output",
-    "hashless": "opened outputs have the hash of a picture without structure, which is near to nothing",
+    "hashless": "opened outputs have the hash of an image without structure, which is near to nothing",
 }
 
 
@@ -46,7 +46,7 @@ class Verdict:
     """What the evidence comes to."""
 
     kind: str  # a key of TEXTS
-    use: int | None  # entry of the log that holds the picture
+    use: int | None  # entry of the log that holds the image
     text: str
     weaknesses: tuple[str, ...]  # why it is no more
 
@@ -61,10 +61,10 @@ class Shown:
     """An entry that was made again."""
 
     entry: int
-    problem: str  # why it does not count; empty if latent, picture and commitments belong together
-    same: bool  # its pixels are the accused ones
-    near: bool  # its perceptual hash is near (orphans: of the picture that was made again)
-    latent: bool  # its latent makes the accused picture, under what was done to that
+    problem: str  # why it does not count; empty if latent, image and commitments belong together
+    same: bool  # its pixels are the images
+    near: bool  # its perceptual hash is near (orphans: of the image that was made again)
+    latent: bool  # its latent makes the image, under what was done to that
 
 
 def judge(
@@ -117,7 +117,7 @@ def weaknesses(examined: Examined, shown: Sequence[Shown], witnessed: bool, leve
     if level == LEVELS[-1] and len(examined.sample) < min(LEAST_SAMPLE, counts["results"]):
         found.append(f"a sample of {len(examined.sample)} outputs was made again; at least {LEAST_SAMPLE} are needed")
     if examined.featureless:
-        found.append("the picture has next to no structure, so its perceptual hash says nothing")
+        found.append("the image has next to no structure, so its perceptual hash says nothing")
     missing = sorted(set(examined.to_show) - {s.entry for s in shown})
     if level == LEVELS[-1] and missing:
         found.append(f"{len(missing)} entries that had to be made again were not, the first: {missing[0]}")
@@ -126,9 +126,9 @@ def weaknesses(examined: Examined, shown: Sequence[Shown], witnessed: bool, leve
 
 
 def _alike(near: Sequence[int], good: Mapping[int, Shown], certified: bool, weak: tuple[str, ...]) -> Verdict:
-    """Return the verdict on a picture that fits and that outputs look like, none of whose latents explains it.
+    """Return the verdict on an image that fits and that outputs look like, none of whose latents explains it.
 
-    A certificate tells them apart, if all of them were shown: then it is another picture. Without one an output that
+    A certificate tells them apart, if all of them were shown: then it is another image. Without one an output that
     was shown to be a use of the model is taken for it. One that was not, or turned out false, confirms nothing: its
     owner can have logged it after the accusation.
     """

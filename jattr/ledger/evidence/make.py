@@ -1,4 +1,4 @@
-"""Making evidence: the log's owner shows what the log holds of an accused picture."""
+"""Making evidence: the log's owner shows what the log holds of an image."""
 
 import contextlib
 import dataclasses
@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from jattr.errors import InputError, LedgerError
-from jattr.images.reading import decode_picture
+from jattr.images.reading import decode_image
 from jattr.ledger.checkpoint import Checkpoint
 from jattr.ledger.commitments import Opening, parse_latent, pixels_value
 from jattr.ledger.evidence.bundle import LEVELS, Attribution, Bundle, encode_bundle
 from jattr.ledger.evidence.judge import LEAST_SAMPLE, Verdict, judge
-from jattr.ledger.evidence.regenerate import accused_picture, alike, check_shown
+from jattr.ledger.evidence.regenerate import alike, check_shown, questioned_image
 from jattr.ledger.evidence.window import Leaves, exact_entries, examine
 from jattr.ledger.leaves import ModelLeaf, parse_leaf
 from jattr.ledger.perceptual import turned_hashes
@@ -39,8 +39,8 @@ class Made:
 class Question:
     """What is asked of a log."""
 
-    name: str  # of the picture's file
-    picture: bytes  # the file
+    name: str  # of the image's file
+    image: bytes  # the file
     start: bytes | None  # checkpoints as published; None: from the log's beginning
     end: bytes
     level: str = LEVELS[-1]
@@ -58,15 +58,15 @@ def make_evidence(
     asked: Question,
     others: Sequence[Any] = (),
 ) -> Made:
-    """Return the evidence about a picture.
+    """Return the evidence about an image.
 
     Args:
       log: the log.
       private: what its commitments hide.
       policy: the log and its witnesses; the window's ends are judged by it.
       gen: the accused generator.
-      attribution: what inversion of the picture under it found.
-      asked: picture and window.
+      attribution: what inversion of the image under it found.
+      asked: image and window.
       others: further generators whose uses the log holds, to make those again, too.
 
     Raises:
@@ -80,27 +80,27 @@ def make_evidence(
     for number, entry in enumerate(log.entries(start, end.size), start):
         leaves.read(number, entry)
     model = _model(log, end, gen)
-    pixels, _ = decode_picture(asked.picture)
-    accused = (turned_hashes(pixels), pixels_value(pixels))
+    pixels, _ = decode_image(asked.image)
+    observation = (turned_hashes(pixels), pixels_value(pixels))
     nonce = asked.nonce if asked.nonce is not None else secrets.token_hex(16)
     sample = (nonce, asked.wanted, end.root)
     openings = {} if asked.level == LEVELS[0] else _open(leaves, private, leaves.results, ("perceptual",))
-    examined = examine(leaves, openings, gen.weights_digest, accused, sample)
+    examined = examine(leaves, openings, gen.weights_digest, observation, sample)
     models = {each.weights_digest: each for each in (gen, *others)}
-    pictures: dict[int, bytes] = {}
+    images: dict[int, bytes] = {}
     if asked.level == LEVELS[-1]:
         entries = sorted({*examined.to_show, *asked.also, *_alike(leaves, private, attribution)})
         openings |= _open(leaves, private, entries, ("latent", "pixels"))
-        pictures = _pictures(leaves, private, openings, entries, models)
-        examined = dataclasses.replace(examined, exact=exact_entries(openings, accused[1]))
-    question = accused_picture(asked.picture, pixels, accused[0], gen.weights_digest, attribution, gen)
-    shown = check_shown(leaves, openings, pictures, question, models)
+        images = _images(leaves, private, openings, entries, models)
+        examined = dataclasses.replace(examined, exact=exact_entries(openings, observation[1]))
+    question = questioned_image(asked.image, pixels, observation[0], gen.weights_digest, attribution, gen)
+    shown = check_shown(leaves, openings, images, question, models)
     witnessed = is_witnessed(policy, asked.start, asked.end)
     verdict = judge(attribution.fit, attribution.certificate, examined, shown, witnessed, asked.level)
     bundle = Bundle(
         origin=log.origin,
         name=asked.name,
-        picture=asked.picture,
+        image=asked.image,
         model=model,
         digest=gen.weights_digest,
         start=asked.start,
@@ -109,7 +109,7 @@ def make_evidence(
         openings=openings,
         nonce=nonce,
         wanted=asked.wanted,
-        pictures=pictures,
+        images=images,
         attribution=attribution,
         examined=examined.json,
         verdict=verdict.json,
@@ -182,26 +182,26 @@ def _alike(leaves: Leaves, private: PrivateStore, attribution: Attribution) -> l
     return found
 
 
-def _pictures(
+def _images(
     leaves: Leaves,
     private: PrivateStore,
     openings: dict[tuple[int, str], Opening],
     entries: Iterable[int],
     models: Mapping[str, Any],
 ) -> dict[int, bytes]:
-    """Return the pictures of entries as PNGs: as they were kept, else made again."""
-    pictures = {}
+    """Return the images of entries as PNGs: as they were kept, else made again."""
+    images = {}
     for entry in entries:
         commitment = leaves.commitment(entry, "pixels")
-        kept = None if commitment is None else private.picture(commitment)
+        kept = None if commitment is None else private.image(commitment)
         latent = openings.get((entry, "latent"))
         model = leaves.model_of(entry)
         if kept is None and latent is not None and model is not None and model.weights_digest in models:
             with contextlib.suppress(InputError):  # a latent or settings that the model does not take: left out
                 kept = _made_again(models[model.weights_digest], model.settings, latent.value)
         if kept is not None:
-            pictures[entry] = kept
-    return pictures
+            images[entry] = kept
+    return images
 
 
 def _made_again(gen: Any, settings: Any, latent: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Making entries of the log again: whether latent, picture and commitments belong together."""
+"""Making entries of the log again: whether latent, image and commitments belong together."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jattr.errors import ImageError, InputError, LedgerError
-from jattr.images.reading import decode_picture
+from jattr.images.reading import decode_image
 from jattr.ledger.canonical import encode_canonical
 from jattr.ledger.commitments import Opening, parse_latent, pixels_value
 from jattr.ledger.evidence.bundle import Attribution
@@ -21,12 +21,12 @@ SAME_LATENT = 0.05  # the same where the weights are not at hand to tell
 Openings = Mapping[tuple[int, str], Opening]
 Models = Mapping[str, Any]  # digest of weights -> generator
 Settings = Mapping[str, Any]  # of a MODEL leaf, with the space of the latent
-Explains = Callable[[Settings, np.ndarray, int | None], bool]  # whether a latent's picture is the accused one
+Explains = Callable[[Settings, np.ndarray, int | None], bool]  # whether a latent's image is the accused one
 
 
 @dataclass(frozen=True)
-class Accused:
-    """The accused picture, as entries are compared with it."""
+class Observation:
+    """The image, as entries are compared with it."""
 
     pixels: np.ndarray  # uint8 [H, W, C]
     hashes: tuple[bytes, ...]  # its perceptual hash, and those of its turns and mirrors
@@ -35,13 +35,13 @@ class Accused:
     explains: Explains | None  # by the certificate test; None: the weights are not at hand
 
 
-def accused_picture(
+def questioned_image(
     data: bytes, pixels: np.ndarray, hashes: tuple[bytes, ...], digest: str, attribution: Attribution, gen: Any | None
-) -> Accused:
-    """Return the accused picture of a file, under what inversion took to have been done to it."""
+) -> Observation:
+    """Return the image of a file, under what inversion took to have been done to it."""
     found = attribution.latent if attribution.fit == "fits" else None
     if gen is None:
-        return Accused(pixels, hashes, digest, found, None)
+        return Observation(pixels, hashes, digest, found, None)
     from jattr.ledger.evidence.inversion import seen_by, viewed
 
     known: dict[bytes, Callable[[np.ndarray, int | None], bool]] = {}
@@ -52,54 +52,54 @@ def accused_picture(
             known[key] = seen_by(data, viewed(gen, dict(settings)), attribution.alteration).explains
         return known[key](z, label)
 
-    return Accused(pixels, hashes, digest, found, explains)
+    return Observation(pixels, hashes, digest, found, explains)
 
 
 def check_shown(
-    leaves: Leaves, openings: Openings, pictures: Mapping[int, bytes], accused: Accused, models: Models | None
+    leaves: Leaves, openings: Openings, images: Mapping[int, bytes], observation: Observation, models: Models | None
 ) -> list[Shown]:
     """Return what each entry that was made again shows.
 
     Args:
       leaves: of the window.
       openings: checked.
-      pictures: PNGs by entry.
-      accused: the picture in question.
-      models: the generators by digest, to make the pictures again; None: that is left out.
+      images: PNGs by entry.
+      observation: the image in question.
+      models: the generators by digest, to make the images again; None: that is left out.
     """
-    return [_shown(leaves, openings, entry, data, accused, models) for entry, data in pictures.items()]
+    return [_shown(leaves, openings, entry, data, observation, models) for entry, data in images.items()]
 
 
 def _shown(
-    leaves: Leaves, openings: Openings, entry: int, data: bytes, accused: Accused, models: Models | None
+    leaves: Leaves, openings: Openings, entry: int, data: bytes, observation: Observation, models: Models | None
 ) -> Shown:
     try:
-        pixels, _ = decode_picture(data)
+        pixels, _ = decode_image(data)
         hash_ = perceptual_hash(pixels)
         problem = _problem(leaves, openings, entry, pixels, hash_)
         latent = openings.get((entry, "latent"))
         if not problem and models is not None and latent is not None:
             problem = _not_made(leaves, entry, latent.value, pixels, models)
-        explains = latent is not None and not problem and _explains(leaves, entry, latent.value, accused)
+        explains = latent is not None and not problem and _explains(leaves, entry, latent.value, observation)
     except (ImageError, LedgerError, InputError) as error:
         return Shown(entry, str(error), same=False, near=False, latent=False)
-    same = pixels.shape == accused.pixels.shape and bool((pixels == accused.pixels).all())
-    return Shown(entry, problem, same, any(near(hash_, mine) for mine in accused.hashes), explains)
+    same = pixels.shape == observation.pixels.shape and bool((pixels == observation.pixels).all())
+    return Shown(entry, problem, same, any(near(hash_, mine) for mine in observation.hashes), explains)
 
 
-def _explains(leaves: Leaves, entry: int, latent: bytes, accused: Accused) -> bool:
-    """Whether an entry's latent makes the accused picture, under what was done to it."""
+def _explains(leaves: Leaves, entry: int, latent: bytes, observation: Observation) -> bool:
+    """Whether an entry's latent makes the image, under what was done to it."""
     model = leaves.model_of(entry)
-    if model is None or model.weights_digest != accused.digest:
+    if model is None or model.weights_digest != observation.digest:
         return False
-    if accused.explains is None:
-        return alike(latent, accused.found, SAME_LATENT)
+    if observation.explains is None:
+        return alike(latent, observation.found, SAME_LATENT)
     z, space, label = parse_latent(latent)
-    return accused.explains({**model.settings, "space": space}, z, label)
+    return observation.explains({**model.settings, "space": space}, z, label)
 
 
 def _problem(leaves: Leaves, openings: Openings, entry: int, pixels: np.ndarray, hash_: bytes) -> str:
-    """Return why a picture is not that of its entry, as far as commitments tell."""
+    """Return why an image is not that of its entry, as far as commitments tell."""
     if (entry, "latent") not in openings:
         return "its latent was not opened"
     if entry not in leaves.results:
@@ -107,14 +107,14 @@ def _problem(leaves: Leaves, openings: Openings, entry: int, pixels: np.ndarray,
     if (entry, "pixels") not in openings or (entry, "perceptual") not in openings:
         return "its pixels or its perceptual hash were not opened"
     if openings[entry, "pixels"].value != pixels_value(pixels):
-        return "the picture that is shown is not the one that was logged"
+        return "the image that is shown is not the one that was logged"
     if openings[entry, "perceptual"].value != hash_:
-        return "the perceptual hash that was logged is not that of the picture that was logged"
+        return "the perceptual hash that was logged is not that of the image that was logged"
     return ""
 
 
 def _not_made(leaves: Leaves, entry: int, latent: bytes, pixels: np.ndarray, models: Models) -> str:
-    """Return why its model does not make a picture of its latent; empty if it does."""
+    """Return why its model does not make an image of its latent; empty if it does."""
     from jattr.ledger.evidence.inversion import reproduces, viewed
 
     model = leaves.model_of(entry)
@@ -124,7 +124,7 @@ def _not_made(leaves: Leaves, entry: int, latent: bytes, pixels: np.ndarray, mod
         return f"it is of {model.name[:60]} (weights {model.weights_digest[:16]}...), which was not given"
     z, space, label = parse_latent(latent)
     view = viewed(models[model.weights_digest], {**model.settings, "space": space})
-    return "" if reproduces(view, z, label, pixels) else "the model does not make the logged picture from its latent"
+    return "" if reproduces(view, z, label, pixels) else "the model does not make the logged image from its latent"
 
 
 def alike(logged: bytes | None, found: bytes | None, limit: float = ALIKE) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jattr.errors import ImageError, InputError, LedgerError, VerificationError
-from jattr.images.reading import decode_picture
+from jattr.images.reading import decode_image
 from jattr.ledger.canonical import encode_canonical
 from jattr.ledger.commitments import parse_latent, pixels_value
 from jattr.ledger.encoding import shown
@@ -21,7 +21,7 @@ from jattr.ledger.evidence.bundle import Attribution, Bundle, parse_bundle
 from jattr.ledger.evidence.judge import CONSISTENT, Shown, Verdict, judge
 from jattr.ledger.evidence.make import is_witnessed
 from jattr.ledger.evidence.published import check_model, window_ends, window_leaves
-from jattr.ledger.evidence.regenerate import accused_picture, check_shown
+from jattr.ledger.evidence.regenerate import check_shown, questioned_image
 from jattr.ledger.evidence.window import Examined, check_openings, examine
 from jattr.ledger.perceptual import turned_hashes
 from jattr.ledger.policy import OpenedCheckpoint, Policy
@@ -31,9 +31,9 @@ Invert = Callable[[bytes, Any, str | None], Attribution]  # (file, generator, al
 RELATIVE = 1e-3  # of residuals: machines differ in the last digits
 SOURCES = {  # what each thing that was examined follows from
     "counts": "window or openings",
-    "closest": "picture or openings",
-    "near": "picture or openings",
-    "exact": "picture or openings",
+    "closest": "image or openings",
+    "near": "image or openings",
+    "exact": "image or openings",
     "sample": "sample or window",
     "orphans": "window",
     "featureless": "picture",
@@ -75,7 +75,7 @@ def verify_evidence(
     gen: Any = None,
     others: Sequence[Any] = (),
     nonce: str | None = None,
-    picture: bytes | None = None,
+    image: bytes | None = None,
     end: bytes | None = None,
     window: tuple[int, int] | None = None,
     invert: Invert | None = None,
@@ -86,14 +86,14 @@ def verify_evidence(
       data: `evidence.json`.
       log: the public log.
       policy: whom the verifier trusts: the log's key, witnesses, and how many of them.
-      gen: the accused model; without it neither inversion nor the pictures made again are checked.
+      gen: the accused model; without it neither inversion nor the images made again are checked.
       others: further models whose uses the log holds.
       nonce: what the verifier had asked the sample to be chosen by; None: whoever made the bundle chose it.
-      picture: the file that the verifier asks about; None: the bundle may be about another one.
+      image: the file that the verifier asks about; None: the bundle may be about another one.
       end: the signed checkpoint that the verifier had kept when giving the nonce out; the window must end with it.
         None: the sample may have been chosen by adding entries.
       window: sizes of the log between which the verifier asked for evidence; None: what lies outside is listed.
-      invert: the verifier's own search; None: what the bundle says of a picture that does not fit is not checked.
+      invert: the verifier's own search; None: what the bundle says of an image that does not fit is not checked.
 
     Raises:
       LedgerError: the bundle or the log is malformed, or cannot be read.
@@ -102,21 +102,21 @@ def verify_evidence(
     bundle = parse_bundle(data, [party.key for party in policy.logs])
     begins, ends = window_ends(bundle, policy)
     first, last = 0 if begins is None else begins.checkpoint.size, ends.checkpoint.size
-    asked = Asked(picture, nonce, end, window)
+    asked = Asked(image, nonce, end, window)
     check_asked(bundle, asked, policy, ends, first)
     leaves, published = window_leaves(log, policy, None if begins is None else begins.checkpoint, ends.checkpoint)
     check_model(leaves, bundle, gen)
     check_openings(leaves, bundle.openings)
     pixels = _pixels(bundle)
-    accused = (turned_hashes(pixels), pixels_value(pixels))
+    observation = (turned_hashes(pixels), pixels_value(pixels))
     examined = examine(
-        leaves, bundle.openings, bundle.digest, accused, (bundle.nonce, bundle.wanted, ends.checkpoint.root)
+        leaves, bundle.openings, bundle.digest, observation, (bundle.nonce, bundle.wanted, ends.checkpoint.root)
     )
     _check_examined(bundle, examined)
     attribution, unchecked = _attribution(bundle, gen, invert)
-    question = accused_picture(bundle.picture, pixels, accused[0], bundle.digest, attribution, gen)
+    question = questioned_image(bundle.image, pixels, observation[0], bundle.digest, attribution, gen)
     models = None if gen is None else {each.weights_digest: each for each in (gen, *others)}
-    made_again = check_shown(leaves, bundle.openings, bundle.pictures, question, models)
+    made_again = check_shown(leaves, bundle.openings, bundle.images, question, models)
     if models is None:
         made_again = _admitted(bundle, made_again)
     witnessed = is_witnessed(policy, bundle.start, bundle.end)
@@ -132,9 +132,9 @@ def verify_evidence(
 def _pixels(bundle: Bundle) -> np.ndarray:
     """Return the accused pixels."""
     try:
-        return decode_picture(bundle.picture)[0]
+        return decode_image(bundle.image)[0]
     except ImageError as error:
-        raise LedgerError(f"picture: {error}") from error
+        raise LedgerError(f"image: {error}") from error
 
 
 def _check_examined(bundle: Bundle, examined: Examined) -> None:
@@ -152,23 +152,23 @@ def _check_examined(bundle: Bundle, examined: Examined) -> None:
 def _attribution(bundle: Bundle, gen: Any, invert: Invert | None) -> tuple[Attribution, list[str]]:
     """Return what inversion says, and what of it was not checked.
 
-    What does not fit is searched for as the verifier takes the picture to have been altered, not as the bundle says:
-    under a false alteration the model's own pictures would not fit, either.
+    What does not fit is searched for as the verifier takes the image to have been altered, not as the bundle says:
+    under a false alteration the model's own images would not fit, either.
     """
     stated = bundle.attribution
     if gen is None:
         return stated, [
-            "inversion, and that the model makes the logged pictures: give the model's weights with --candidate"
+            "inversion, and that the model makes the logged images: give the model's weights with --candidate"
         ]
     _check_latent(bundle, gen)
     if stated.certificate:
         return stated, []
     if invert is None:
         return stated, ["inversion: what the bundle states of it is the developer's word; leave --no-search away"]
-    own = invert(bundle.picture, gen, stated.alteration if stated.fit == "fits" else None)
+    own = invert(bundle.image, gen, stated.alteration if stated.fit == "fits" else None)
     if own.alteration != stated.alteration:
         raise VerificationError(
-            f"attribution (alteration): the bundle takes the picture to be altered by {_quoted(stated.alteration)},"
+            f"attribution (alteration): the bundle takes the image to be altered by {_quoted(stated.alteration)},"
             f" the verifier's own search by {_quoted(own.alteration)}; if the first is right, name it with --alteration"
         )
     if (own.fit, own.certificate) != (stated.fit, stated.certificate):
@@ -180,12 +180,12 @@ def _attribution(bundle: Bundle, gen: Any, invert: Invert | None) -> tuple[Attri
 
 
 def _check_latent(bundle: Bundle, gen: Any) -> None:
-    """Check that the stated latent leaves the stated residual, and reproduces the picture if it must."""
+    """Check that the stated latent leaves the stated residual, and reproduces the image if it must."""
     from jattr.ledger.evidence.inversion import seen_by, takes
 
     stated = bundle.attribution
     try:
-        seen = seen_by(bundle.picture, gen, stated.alteration)
+        seen = seen_by(bundle.image, gen, stated.alteration)
     except InputError as error:
         raise VerificationError(f"attribution (alteration): {shown(str(error).encode(), 300)}") from error
     if seen.alteration != stated.alteration:
@@ -203,13 +203,13 @@ def _check_latent(bundle: Bundle, gen: Any) -> None:
             f"attribution (residual or latent): the latent leaves {found:.6g}, the bundle states {stated.residual}"
         )
     if stated.certificate and not seen.explains(z, label):
-        raise VerificationError("attribution (latent): the model does not make the picture from the latent")
+        raise VerificationError("attribution (latent): the model does not make the image from the latent")
 
 
 def _admitted(bundle: Bundle, shown: Sequence[Shown]) -> list[Shown]:
     """Return what was made again, with what the bundle says that only the weights would show: all of it unchecked.
 
-    That is faults, and that an entry's latent makes the accused picture.
+    That is faults, and that an entry's latent makes the image.
     """
     stated = bundle.verdict.get("weaknesses")
     faults = [text for text in stated if isinstance(text, str)] if isinstance(stated, list) else []

@@ -1,4 +1,4 @@
-"""What the leaves of a window say, and what the openings make of it for one accused picture.
+"""What the leaves of a window say, and what the openings make of it for one image.
 
 Who makes a bundle and who verifies it run the same function over the same leaves, so nothing derived is believed.
 """
@@ -123,16 +123,16 @@ class Leaves:
 
 @dataclass(frozen=True)
 class Examined:
-    """What leaves and openings show of an accused picture."""
+    """What leaves and openings show of an image."""
 
     counts: dict[str, int]
-    closest: int | None  # least distance of perceptual hashes of any opened output, the picture turned and mirrored
+    closest: int | None  # least distance of perceptual hashes of any opened output, the image turned and mirrored
     near: tuple[tuple[int, int], ...]  # (entry, distance) of those that are near
-    exact: tuple[int, ...]  # entries whose opened pixels are the accused ones
+    exact: tuple[int, ...]  # entries whose opened pixels are the images
     sample: tuple[int, ...]  # entries that must be made again, by the nonce
     orphans: tuple[int, ...]  # intents without a result
-    featureless: bool  # the accused picture has next to no structure: its hash says nothing
-    hash: str  # of the accused picture, hexadecimal
+    featureless: bool  # the image has next to no structure: its hash says nothing
+    hash: str  # of the image, hexadecimal
 
     @property
     def to_show(self) -> list[int]:
@@ -174,7 +174,7 @@ def examine(
     leaves: Leaves,
     openings: Mapping[tuple[int, str], Opening],
     digest: str,
-    accused: tuple[tuple[bytes, ...], bytes],
+    observation: tuple[tuple[bytes, ...], bytes],
     sample: tuple[str, int, bytes],
 ) -> Examined:
     """Return what follows from leaves and openings.
@@ -183,10 +183,10 @@ def examine(
       leaves: of the window.
       openings: by (entry, field), checked.
       digest: of the accused model.
-      accused: perceptual hashes (its own, then those of its turns and mirrors) and pixels' value (a SHA-256).
+      observation: perceptual hashes (its own, then those of its turns and mirrors) and pixels' value (a SHA-256).
       sample: nonce, number wanted, and the root of the window's end.
     """
-    hashes, pixels = accused
+    hashes, pixels = observation
     opened = [entry for entry in leaves.results if (entry, "perceptual") in openings]
     seen = {entry: openings[entry, "perceptual"].value for entry in opened}
     distances = {entry: min(distance(mine, other) for mine in hashes) for entry, other in seen.items()}

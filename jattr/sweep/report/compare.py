@@ -1,4 +1,4 @@
-"""Comparison of two stores: the same pictures under the same candidates, searched in two ways, pair by pair."""
+"""Comparison of two stores: the same images under the same candidates, searched in two ways, pair by pair."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +17,9 @@ class Key(NamedTuple):
 
     source: str
     pictures_seed: int | None
-    batch: str  # its digest: the same pictures, or files
+    batch: str  # its digest: the same images, or files
     maker: str
-    first: int  # of its batch: pictures of a batch are made together
+    first: int  # of its batch: images of a batch are made together
     pictures: int  # of its batch
     picture: int
     attack: str
@@ -29,7 +29,7 @@ class Key(NamedTuple):
 
     @property
     def unseeded(self) -> "Key":
-        """The picture under its candidate, whatever the seed."""
+        """The image under its candidate, whatever the seed."""
         return self._replace(seed=0)
 
 
@@ -165,7 +165,7 @@ def _own(key: Key, sides: Sides) -> bool:
 
 
 def _successes(facts: Facts, keys: Sequence[Key], sides: Sides) -> list[Difference]:
-    """Return the differences in success of pictures under their maker."""
+    """Return the differences in success of images under their maker."""
     measures: dict[str, Callable[[Searched], bool]] = {
         "arrived": lambda s: s.arrived,
         "certified": lambda s: s.certified,
@@ -178,7 +178,7 @@ def _successes(facts: Facts, keys: Sequence[Key], sides: Sides) -> list[Differen
 
 
 def _accuracy(facts: Facts, keys: Sequence[Key], sides: Sides, candidates: int) -> list[Difference]:
-    """Return the difference in closed-set accuracy, of own pictures that both searched under every candidate."""
+    """Return the difference in closed-set accuracy, of own images that both searched under every candidate."""
     under: dict[Key, list[Key]] = {}
     for key in keys:
         if sides[0][key].picture.own:
@@ -198,7 +198,7 @@ def _nearest(keys: Sequence[Key], side: Side) -> str:
 
 
 def _efforts(facts: Facts, keys: Sequence[Key], sides: Sides) -> list[Ratio]:
-    """Return the ratios of evaluations: of all pairs, of own pictures, and of those that arrived in both."""
+    """Return the ratios of evaluations: of all pairs, of own images, and of those that arrived in both."""
     left, right = sides
     run = [key for key in keys if left[key].evaluations > 0 and right[key].evaluations > 0]
     own = [key for key in run if _own(key, sides)]
@@ -212,7 +212,7 @@ def _efforts(facts: Facts, keys: Sequence[Key], sides: Sides) -> list[Ratio]:
 
 
 def _times(facts: Facts, keys: Sequence[Key], sides: Sides, a: Results, b: Results) -> list[Ratio]:
-    """Return the ratio of seconds of cells of the same pictures."""
+    """Return the ratio of seconds of cells of the same images."""
     seconds = [dict(zip(r.cells.column("number"), r.cells.column(SECONDS), strict=True)) for r in (a, b)]
     cells = dict.fromkeys((sides[0][key].cell, sides[1][key].cell) for key in keys)
     pairs = [(pair, seconds[0][pair[0]], seconds[1][pair[1]]) for pair in cells]
@@ -223,7 +223,7 @@ def _times(facts: Facts, keys: Sequence[Key], sides: Sides, a: Results, b: Resul
 def _unpaired(
     name: str, side: Mapping[str, Side], other: Mapping[str, Side], partners: Mapping[str, str]
 ) -> list[Unpaired]:
-    """Return what has no partner, summed over pictures."""
+    """Return what has no partner, summed over images."""
     counts: dict[Unpaired, int] = {}
     for setting, searches in side.items():
         known = other.get(partners[setting], {}) if setting in partners else {}

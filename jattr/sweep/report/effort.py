@@ -1,10 +1,10 @@
-"""Effort: how many restarts, evaluations and seconds the candidates' own pictures take.
+"""Effort: how many restarts, evaluations and seconds the candidates' own images take.
 
 Sources: Moré, Wild, SIAM Journal on Optimization 20 (2009), for data profiles; Hansen et al., Optimization Methods and
 Software 36 (2021) (arXiv 1603.08785), for targets and the expected evaluations to one (what all searches spent, over
 how many reached it); Clopper, Pearson, Biometrika 26 (1934), for the interval of a restart's chance.
 
-A search is a picture under its maker. Its restarts count one after the other, whatever ran side by side. Evaluations
+A search is an image under its maker. Its restarts count one after the other, whatever ran side by side. Evaluations
 are forward passes of the candidate.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from jattr.decision.false_attribution import lower_bound, upper_bound
 from jattr.decision.restart_power import Restarts
 from jattr.inversion.problem import FLOOR
-from jattr.sweep.report.estimates import Estimate, Z, by_picture, share, share_of, too_few
+from jattr.sweep.report.estimates import Estimate, Z, by_image, share, share_of, too_few
 from jattr.sweep.report.groups import ALL, Group, Metric, grouped, metric
 from jattr.sweep.report.tables import Results, Searched
 
@@ -28,14 +28,14 @@ TWO_SIDED = 0.975  # level of either bound of a 95 % interval
 
 
 class RestartPoint(NamedTuple):
-    """How many own pictures have arrived within so many restarts."""
+    """How many own images have arrived within so many restarts."""
 
     setting: str
     alteration: str
     attack: str
     seed: str
     restarts: int
-    n: int  # pictures
+    n: int  # images
     share: float
     standard_error: float
     low: float  # 95 % interval
@@ -43,7 +43,7 @@ class RestartPoint(NamedTuple):
 
 
 class ProfilePoint(NamedTuple):
-    """How many own pictures have reached a target within so many evaluations."""
+    """How many own images have reached a target within so many evaluations."""
 
     setting: str
     alteration: str
@@ -66,8 +66,8 @@ class ToTarget(NamedTuple):
     attack: str
     seed: str
     target: str
-    n: int  # pictures
-    searches: int  # pictures times repeats
+    n: int  # images
+    searches: int  # images times repeats
     reached: float  # share of them
     standard_error: float
     low: float
@@ -108,7 +108,7 @@ def evaluations_to(s: Searched, residual: float) -> float:
 
 
 def own_searches(results: Results) -> Iterator[tuple[Group, list[Searched]]]:
-    """Return the searches of pictures under their maker, by group."""
+    """Return the searches of images under their maker, by group."""
 
     def facts(s: Searched) -> tuple[Any, ...]:
         return s.setting, s.alteration, s.picture.attack, True, s.seed
@@ -120,7 +120,7 @@ def own_searches(results: Results) -> Iterator[tuple[Group, list[Searched]]]:
 def restart_success(results: Results) -> tuple[list[RestartPoint], list[Metric]]:
     """Return the curves of success against restarts, and each group's chance of a restart and restarts to 99 %.
 
-    A curve ends where a picture was given up: what more restarts would have found is unknown.
+    A curve ends where an image was given up: what more restarts would have found is unknown.
     """
     points: list[RestartPoint] = []
     metrics: list[Metric] = []
@@ -128,7 +128,7 @@ def restart_success(results: Results) -> tuple[list[RestartPoint], list[Metric]]
         given_up = [s.used for s in members if not s.arrived]
         last = min(given_up) if given_up else max(s.used for s in members)
         for restarts in range(1, last + 1):
-            outcomes = by_picture((s.picture, s.arrived and s.used <= restarts) for s in members)
+            outcomes = by_image((s.picture, s.arrived and s.used <= restarts) for s in members)
             n, value, error, low, high, _ = share(outcomes)
             points.append(RestartPoint(*group, restarts, n, value or 0.0, error or 0.0, low or 0.0, high or 0.0))
         chance = _chance(members, repeated=group.seed == ALL)
@@ -141,9 +141,9 @@ def restart_success(results: Results) -> tuple[list[RestartPoint], list[Metric]]
 
 def _chance(members: Sequence[Searched], *, repeated: bool) -> Estimate:
     """Return the chance that a restart arrives: arrivals over restarts up to them, as if all were equally hard."""
-    pictures = by_picture((s.picture, s.arrived) for s in members)
+    pictures = by_image((s.picture, s.arrived) for s in members)
     arrived = np.array([sum(values) for values in pictures.values()])
-    used = np.array([sum(values) for values in by_picture((s.picture, s.used) for s in members).values()])
+    used = np.array([sum(values) for values in by_image((s.picture, s.used) for s in members).values()])
     value, error = _ratio(arrived, used)
     low, high = (_bound(f, arrived, used) for f in (lower_bound, upper_bound))
     if repeated and error is not None:
@@ -156,7 +156,7 @@ def _bound(bound: Any, arrived: np.ndarray, used: np.ndarray) -> float:
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> tuple[float, float | None]:
-    """Return sum / sum over pictures, and its standard error by linearisation; None for a single picture."""
+    """Return sum / sum over images, and its standard error by linearisation; None for a single image."""
     value, n = float(above.sum() / below.sum()), len(above)
     if n < 2:
         return value, None
@@ -164,7 +164,7 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> tuple[float, float | None]:
 
 
 def _restarts_to(chance: Estimate) -> Estimate:
-    """Return the restarts that miss an own picture with chance `MISS`, if all pictures were equally hard."""
+    """Return the restarts that miss an own image with chance `MISS`, if all images were equally hard."""
     if not chance.value:
         return too_few(chance.n, "none arrived")
 
@@ -230,7 +230,7 @@ def _cost(s: Searched, target: str) -> float:
 
 
 def _to_target(group: Group, target: str, members: Sequence[Searched], costs: Sequence[float]) -> ToTarget:
-    reached = by_picture((s.picture, cost < math.inf) for s, cost in zip(members, costs, strict=True))
+    reached = by_image((s.picture, cost < math.inf) for s, cost in zip(members, costs, strict=True))
     n, value, error, low, high, _ = share(reached)
     expected = _expected(members, costs, [1.0] * len(costs))
     numbers = (value or 0.0, error or 0.0, low or 0.0, high or 0.0)
@@ -241,9 +241,9 @@ def _expected(
     members: Sequence[Searched], costs: Sequence[float], rates: Sequence[float]
 ) -> tuple[float | None, float | None]:
     """Return what all searches spent over how many reached the target, and its standard error; None if none did."""
-    reached = by_picture((s.picture, cost < math.inf) for s, cost in zip(members, costs, strict=True))
+    reached = by_image((s.picture, cost < math.inf) for s, cost in zip(members, costs, strict=True))
     pairs = zip(members, costs, rates, strict=True)
-    spent = by_picture((s.picture, min(cost, s.evaluations) * rate) for s, cost, rate in pairs)
+    spent = by_image((s.picture, min(cost, s.evaluations) * rate) for s, cost, rate in pairs)
     above, below = (np.array([sum(some) for some in part.values()]) for part in (spent, reached))
     return _ratio(above, below) if below.sum() else (None, None)
 
@@ -257,7 +257,7 @@ def _quartiles(values: Sequence[float]) -> tuple[float | None, float | None, flo
 
 
 def _profile(group: Group, target: str, members: Sequence[Searched], costs: Sequence[float]) -> list[ProfilePoint]:
-    pictures = list(by_picture((s.picture, cost) for s, cost in zip(members, costs, strict=True)).values())
+    pictures = list(by_image((s.picture, cost) for s, cost in zip(members, costs, strict=True)).values())
     repeats = max(map(len, pictures))
     table = np.array([some + [np.nan] * (repeats - len(some)) for some in pictures])
     counts = np.isfinite(table).sum(1) + np.isposinf(table).sum(1)

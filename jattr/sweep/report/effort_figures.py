@@ -1,4 +1,4 @@
-"""Figures of effort: restarts, evaluations and seconds that own pictures take."""
+"""Figures of effort: restarts, evaluations and seconds that own images take."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FEW = 12  # restarts up to which curves stand beside each other
 
 
 def restart_success(measured: Measured) -> Any:
-    """Share of own pictures that have arrived at the floor, against restarts."""
+    """Share of own images that have arrived at the floor, against restarts."""
     points = [p for p in measured.restart_points if measured.plain(p)]
     if not points:
         return None
@@ -53,7 +53,7 @@ def restart_success(measured: Measured) -> Any:
 
 
 def data_profile(measured: Measured) -> Any:
-    """Share of own pictures whose search has reached a target, against evaluations."""
+    """Share of own images whose search has reached a target, against evaluations."""
     points = [p for p in measured.profile if measured.plain(p)]
     reached = [p for p in points if p.evaluations > 0]
     if not reached:
@@ -80,7 +80,7 @@ def data_profile(measured: Measured) -> Any:
 
 
 def evaluations_to_target(measured: Measured) -> Any:
-    """Median and quartiles of the evaluations to each target, over all own pictures."""
+    """Median and quartiles of the evaluations to each target, over all own images."""
     rows = [
         (r.setting, r.target, r.n, r.evaluations_q25, r.evaluations_median, r.evaluations_q75)
         for r in measured.to_target

@@ -1,10 +1,10 @@
-"""Estimates from pictures, each with its number of pictures and its standard error.
+"""Estimates from images, each with its number of images and its standard error.
 
 Sources: Wilson, Journal of the American Statistical Association 22 (1927), for the interval of a share; Cameron,
-Miller, Journal of Human Resources 50 (2015), for standard errors of repeats that share a picture.
+Miller, Journal of Human Resources 50 (2015), for standard errors of repeats that share an image.
 
-Repeats of a search of one picture are not independent, so the unit is the picture: a picture counts with the mean of
-its repeats, n is the number of pictures, and the interval is that of n pictures searched once, which repeats only
+Repeats of a search of one image are not independent, so the unit is the image: an image counts with the mean of
+its repeats, n is the number of images, and the interval is that of n images searched once, which repeats only
 narrow.
 """
 
@@ -20,7 +20,7 @@ Z = 1.959963984540054  # of a two-sided interval of 95 %
 class Estimate(NamedTuple):
     """A number with what it rests on; None where nothing supports one, and then `note` says why."""
 
-    n: int  # pictures
+    n: int  # images
     value: float | None
     standard_error: float | None
     low: float | None  # 95 % interval
@@ -46,8 +46,8 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     return (0.0 if share == 0 else low), (1.0 if share == 1 else high)
 
 
-def by_picture(outcomes: Iterable[tuple[Hashable, float]]) -> dict[Hashable, list[float]]:
-    """Return values by picture, in the order in which pictures come."""
+def by_image(outcomes: Iterable[tuple[Hashable, float]]) -> dict[Hashable, list[float]]:
+    """Return values by image, in the order in which images come."""
     found: dict[Hashable, list[float]] = {}
     for picture, value in outcomes:
         found.setdefault(picture, []).append(float(value))
@@ -55,7 +55,7 @@ def by_picture(outcomes: Iterable[tuple[Hashable, float]]) -> dict[Hashable, lis
 
 
 def share(outcomes: Mapping[Hashable, Sequence[float]]) -> Estimate:
-    """Return the share of pictures of which something holds, 0 or 1 for each repeat.
+    """Return the share of images of which something holds, 0 or 1 for each repeat.
 
     >>> share({1: [1.0], 2: [1.0], 3: [0.0], 4: [1.0]})[:2]
     (4, 0.75)
@@ -65,7 +65,7 @@ def share(outcomes: Mapping[Hashable, Sequence[float]]) -> Estimate:
 
 
 def share_of(means: np.ndarray, *, repeated: bool) -> Estimate:
-    """Return a share from what each picture contributes, in [0, 1]; 0 or 1 unless it was `repeated`."""
+    """Return a share from what each image contributes, in [0, 1]; 0 or 1 unless it was `repeated`."""
     n = len(means)
     if not n:
         return too_few(0, "no pictures")
@@ -77,20 +77,20 @@ def share_of(means: np.ndarray, *, repeated: bool) -> Estimate:
 
 
 def shares_above(ratios: Sequence[np.ndarray], thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the shares [t] of values that are at least each threshold, with standard errors that know of pictures.
+    """Return the shares [t] of values that are at least each threshold, with standard errors that know of images.
 
-    A picture's values are not independent: with s of its m values above, and q the share of all, the variance is
-    n / (n - 1) times the sum over n pictures of (s - q m)^2, over the square of all values (Cameron, Miller, 2015).
+    An image's values are not independent: with s of its m values above, and q the share of all, the variance is
+    n / (n - 1) times the sum over n images of (s - q m)^2, over the square of all values (Cameron, Miller, 2015).
 
     Args:
-      ratios: the values of each picture, one or more each.
+      ratios: the values of each image, one or more each.
       thresholds: [t], ascending.
 
     >>> [part.tolist() for part in shares_above([np.array([1.0, 1.0]), np.array([0.0, 0.0])], np.array([0.0, 1.0]))]
     [[1.0, 0.5], [0.0, 0.5]]
     """
     n, sizes = len(ratios), np.array([len(some) for some in ratios])
-    values = np.concatenate([-np.sort(-some) for some in ratios])  # each picture's from the largest on
+    values = np.concatenate([-np.sort(-some) for some in ratios])  # each image's from the largest on
     place = np.concatenate([np.arange(1, size + 1) for size in sizes])  # s once that value is above
     order = np.argsort(values, kind="stable")
     upto = np.searchsorted(values[order], thresholds, side="left")
@@ -105,7 +105,7 @@ def shares_above(ratios: Sequence[np.ndarray], thresholds: np.ndarray) -> tuple[
 
 
 def mean(values: Mapping[Hashable, Sequence[float]]) -> Estimate:
-    """Return the mean over pictures, and the interval that its standard error gives; two pictures at least."""
+    """Return the mean over images, and the interval that its standard error gives; two images at least."""
     n = len(values)
     if n < 2:
         return too_few(n, "too few: a mean with a standard error needs 2 pictures")

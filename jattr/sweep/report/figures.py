@@ -55,7 +55,7 @@ def draw(measured: Measured, kinds: Sequence[str] = ("png", "svg")) -> list[Draw
 
 
 def oscr(measured: Measured) -> Any:
-    """Own pictures that are accepted and given to their maker, against foreign ones that are accepted."""
+    """Own images that are accepted and given to their maker, against foreign ones that are accepted."""
     points = [p for p in measured.oscr if p.alteration == NONE and p.attack == NONE]
     if not points:
         return None
@@ -89,7 +89,7 @@ def oscr(measured: Measured) -> Any:
 
 
 def confusion(measured: Measured) -> Any:
-    """Who is said to have made whose pictures: by the least residual, and by the verdict."""
+    """Who is said to have made whose images: by the least residual, and by the verdict."""
     rows = [r for r in measured.confusion if measured.plain(r)]
     if not rows:
         return None
@@ -157,7 +157,7 @@ def reliability(measured: Measured) -> Any:
 
 
 def tippett(measured: Measured) -> Any:
-    """Share of likelihood ratios that are at least so large, of pictures' makers and of other candidates."""
+    """Share of likelihood ratios that are at least so large, of images' makers and of other candidates."""
     seed = str(measured.spec.seeds[0])
     points = [p for p in measured.tippett if p.alteration == NONE and p.attack == NONE and p.seed == seed]
     if not points:

@@ -27,7 +27,7 @@ class Metric(NamedTuple):
     attack: str
     seed: str
     measure: str
-    n: int  # pictures
+    n: int  # images
     value: float | None
     standard_error: float | None
     low: float | None  # 95 % interval
@@ -59,8 +59,8 @@ def grouped(
 
     Args:
       spec: its settings, alterations, attacks and seeds order the groups.
-      rows: of searches or of pictures.
-      facts: of a row: (setting, alteration, attack, whether a generator made the picture, seed). What no generator made
+      rows: of searches or of images.
+      facts: of a row: (setting, alteration, attack, whether a generator made the image, seed). What no generator made
         is never attacked, so it is in the groups of every attack.
     """
     found: dict[Group, list[Row]] = {}

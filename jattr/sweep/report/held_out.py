@@ -1,4 +1,4 @@
-"""Calibration on held-out pictures: those of even numbers calibrate each candidate, those of odd numbers judge.
+"""Calibration on held-out images: those of even numbers calibrate each candidate, those of odd numbers judge.
 
 Sources: Brümmer, du Preez, Computer Speech and Language 20 (2006), for Cllr; Naeini, Cooper, Hauskrecht, AAAI 2015, for
 the calibration error; Tippett et al., Journal of the Forensic Science Society 8 (1968), for the curves of ratios; Vovk,
@@ -22,19 +22,19 @@ from jattr.decision.lr_measures import (
     tippett,
 )
 from jattr.decision.scores import scores_of
-from jattr.sweep.report.estimates import Estimate, Z, by_picture, share, shares_above, too_few
+from jattr.sweep.report.estimates import Estimate, Z, by_image, share, shares_above, too_few
 from jattr.sweep.report.groups import ALL, Group, Metric, grouped, metric
-from jattr.sweep.report.tables import Picture, Results, Searched
+from jattr.sweep.report.tables import LoadedImage, Results, Searched
 
-ALPHA = 0.05  # level at which own pictures are denied
-LEAST = least_own(ALPHA)  # own pictures of each candidate, and others', in either half
+ALPHA = 0.05  # level at which own images are denied
+LEAST = least_own(ALPHA)  # own images of each candidate, and others', in either half
 DRAWS_SEED = 0  # of the bootstrap
 MEASURES = ("cllr", "cllr_min", "posterior_error", "top_error", f"denied_at_{ALPHA}")
-Scores = dict[Picture, dict[str, float]]  # log10 residual of each picture under each candidate
+Scores = dict[LoadedImage, dict[str, float]]  # log10 residual of each image under each candidate
 
 
 class ReliabilityBin(NamedTuple):
-    """How often a candidate made a picture that it was stated to have made with about this probability."""
+    """How often a candidate made an image that it was stated to have made with about this probability."""
 
     setting: str
     alteration: str
@@ -43,7 +43,7 @@ class ReliabilityBin(NamedTuple):
     low_edge: float  # of the stated probability
     high_edge: float
     stated: float  # its mean
-    n: int  # statements: pictures times candidates
+    n: int  # statements: images times candidates
     made: float  # share that the candidate made
     standard_error: float
     low: float  # 95 % Clopper-Pearson interval
@@ -51,7 +51,7 @@ class ReliabilityBin(NamedTuple):
 
 
 class TippettPoint(NamedTuple):
-    """How often likelihood ratios are at least so large: of pictures' makers, and of the other candidates."""
+    """How often likelihood ratios are at least so large: of images' makers, and of the other candidates."""
 
     setting: str
     alteration: str
@@ -60,14 +60,14 @@ class TippettPoint(NamedTuple):
     log10_lr: float  # the threshold
     own: float  # share of the makers' ratios that are at least that
     others: float  # share of the other ratios that are
-    own_n: int  # ratios: own pictures
-    others_n: int  # pictures times candidates that did not make them
+    own_n: int  # ratios: own images
+    others_n: int  # images times candidates that did not make them
     own_standard_error: float  # the calibration being given
-    others_standard_error: float  # of pictures, whose ratios under several candidates are not independent
+    others_standard_error: float  # of images, whose ratios under several candidates are not independent
 
 
 class HeldOut(NamedTuple):
-    """What held-out pictures show of a calibration."""
+    """What held-out images show of a calibration."""
 
     metrics: list[Metric]
     reliability: list[ReliabilityBin]
@@ -77,7 +77,7 @@ class HeldOut(NamedTuple):
 def calibration(results: Results) -> HeldOut:
     """Return how well likelihood ratios and probabilities are calibrated, by group of one seed.
 
-    Every measure says "too few" instead of a number where a half has fewer than `LEAST` pictures of a side.
+    Every measure says "too few" instead of a number where a half has fewer than `LEAST` images of a side.
     """
 
     def facts(s: Searched) -> tuple[Any, ...]:
@@ -105,7 +105,7 @@ def calibration(results: Results) -> HeldOut:
 
 
 def _sides(table: Scores, name: str) -> tuple[list[float], list[float]]:
-    """Return the scores under a candidate of its own pictures and of all others."""
+    """Return the scores under a candidate of its own images and of all others."""
     own = [row[name] for picture, row in table.items() if picture.own and picture.maker == name]
     others = [row[name] for picture, row in table.items() if not (picture.own and picture.maker == name)]
     return own, others
@@ -129,7 +129,7 @@ def _measured(group: Group, known: Scores, test: Scores, names: Sequence[str]) -
     found["top_error"] = _calibration_error(*likeliest(chances, truth))
     usual = {name: _sides(known, name)[0] for name in names}
     denied = {p: float(conformal_p(usual[p.maker], test[p][p.maker])) <= ALPHA for p, _ in true}
-    found[MEASURES[-1]] = share(by_picture(denied.items()))
+    found[MEASURES[-1]] = share(by_image(denied.items()))
     errors = np.sqrt(curve.made * (1 - curve.made) / curve.count)
     columns = (*curve.edges.T, curve.stated, curve.count, curve.made, errors, curve.low, curve.high)
     rows = zip(*(column.tolist() for column in columns), strict=True)
@@ -141,7 +141,7 @@ def _measured(group: Group, known: Scores, test: Scores, names: Sequence[str]) -
 
 
 def _calibration_error(stated: np.ndarray, made: np.ndarray) -> Estimate:
-    """Return the expected calibration error of probabilities [n] or [n, k] of n pictures."""
+    """Return the expected calibration error of probabilities [n] or [n, k] of n images."""
     low, high = calibration_error_interval(stated, made, np.random.default_rng(DRAWS_SEED))
     value = reliability(stated.ravel(), made.ravel()).error
     note = "interval and standard error by bootstrap of pictures"
@@ -149,7 +149,7 @@ def _calibration_error(stated: np.ndarray, made: np.ndarray) -> Estimate:
 
 
 def _tippett(group: Group, own: np.ndarray, negatives: Sequence[np.ndarray]) -> list[TippettPoint]:
-    """Return the curves; `negatives`: of each picture, its ratios under candidates that did not make it."""
+    """Return the curves; `negatives`: of each image, its ratios under candidates that did not make it."""
     ratios = np.concatenate(negatives)
     curves = tippett(own, ratios)
     _, own_error = shares_above(list(own[:, None]), curves.log10_lr)
@@ -162,7 +162,7 @@ def _tippett(group: Group, own: np.ndarray, negatives: Sequence[np.ndarray]) -> 
 
 
 def _cllr(own: np.ndarray, negatives: Sequence[np.ndarray], n: int) -> Estimate:
-    """Return the cost in bits, and the standard error of its two means over pictures."""
+    """Return the cost in bits, and the standard error of its two means over images."""
     value = cllr(own, np.concatenate(negatives))
     misses = np.logaddexp2(0.0, -LOG2_10 * own)
     alarms = np.array([np.logaddexp2(0.0, LOG2_10 * some).mean() for some in negatives])

@@ -39,7 +39,7 @@ class Measured:
     def plain(
         self, row: Metric | Confusion | OscrPoint | RestartPoint | ToTarget | ProfilePoint | TimeToTarget
     ) -> bool:
-        """Return whether a row of any of these lists is of pictures as they were made, under all seeds."""
+        """Return whether a row of any of these lists is of images as they were made, under all seeds."""
         return row.alteration == NONE and row.attack == NONE and row.seed == overall(self.spec)
 
 

@@ -1,4 +1,4 @@
-"""Attribution of every picture of a sweep, and how often it is right: pure functions of a store's results."""
+"""Attribution of every image of a sweep, and how often it is right: pure functions of a store's results."""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,9 +11,9 @@ from jattr.decision.restart_power import Restarts
 from jattr.decision.scores import scores_of
 from jattr.decision.verdict import DecisionConfig, Evidence, decide
 from jattr.inversion.problem import FLOOR
-from jattr.sweep.report.estimates import by_picture, share, too_few
+from jattr.sweep.report.estimates import by_image, share, too_few
 from jattr.sweep.report.groups import Metric, grouped, metric
-from jattr.sweep.report.tables import Picture, Results, Searched
+from jattr.sweep.report.tables import LoadedImage, Results, Searched
 from jattr.sweep.spec import NONE
 
 SEVERAL = "several"  # what is said where a class of models is named
@@ -22,7 +22,7 @@ Ends: TypeAlias = tuple[tuple[int, bool], ...]  # of searches: restarts up to on
 
 
 class Attributed(NamedTuple):
-    """What is said of one picture under one setting and seed, all candidates searched."""
+    """What is said of one image under one setting and seed, all candidates searched."""
 
     setting: str
     alteration: str
@@ -36,13 +36,13 @@ class Attributed(NamedTuple):
     log10_residual: float  # the least one; inf where every restart failed
     verdict: str  # by thresholds and certificates
     named: str  # candidates that the verdict names
-    certified: bool  # whether a certificate of the maker holds; of foreign pictures, of any candidate
+    certified: bool  # whether a certificate of the maker holds; of foreign images, of any candidate
     margin: float | None
 
     @property
-    def key(self) -> Picture:
-        """The picture."""
-        return Picture(self.batch, self.source, self.maker, self.picture, self.attack)
+    def key(self) -> LoadedImage:
+        """The image."""
+        return LoadedImage(self.batch, self.source, self.maker, self.picture, self.attack)
 
     @property
     def own(self) -> bool:
@@ -62,27 +62,27 @@ class Attributed(NamedTuple):
 
 
 class Incomplete(NamedTuple):
-    """A picture that was not searched under every candidate, and so is not attributed."""
+    """An image that was not searched under every candidate, and so is not attributed."""
 
     setting: str
     alteration: str
     seed: int
-    picture: Picture
+    picture: LoadedImage
     missing: tuple[str, ...]
 
 
-class Rehearsed:
-    """How searches of a candidate's own pictures went, as a rehearsal tells it of one that is not among them."""
+class PilotStudied:
+    """How searches of a candidate's own images went, as a pilot study tells it of one that is not among them."""
 
     def __init__(self, own: Sequence[Searched] = ()):
-        """Take searches of pictures under their maker, not attacked."""
+        """Take searches of images under their maker, not attacked."""
         floored = {s.picture: np.inf if s.residual is None else max(FLOOR, s.residual) for s in own if s.runs}
         self._residuals, self._largest = floored, sorted(floored.values(), reverse=True)[:2]
         self._ends = {s.picture: (s.used, s.arrived) for s in own if s.runs}
         self._all = tuple(sorted(self._ends.values()))
         self._others: dict[tuple[int, bool], Ends] = {}  # all but one that ended so: there are few ways to end
 
-    def without(self, picture: Picture) -> tuple[float | None, Ends]:
+    def without(self, picture: LoadedImage) -> tuple[float | None, Ends]:
         """Return the largest residual, not below the floor, and (restarts, arrived) of each; (None, ()) without any."""
         left_out = picture._replace(attack=NONE)
         if left_out not in self._ends:
@@ -96,11 +96,11 @@ class Rehearsed:
 
 
 def attributions(results: Results) -> tuple[list[Attributed], list[Incomplete]]:
-    """Return what is said of every picture that was searched under all candidates, and the others.
+    """Return what is said of every image that was searched under all candidates, and the others.
 
-    What a candidate leaves of its own pictures when a search misses, and the restarts that "none" needs, are learnt
-    from its other own pictures of the same setting, alteration and seed, not attacked: they stand for the rehearsal of
-    `jattr attribute`, and the picture that is judged is not among them.
+    What a candidate leaves of its own images when a search misses, and the restarts that "none" needs, are learnt
+    from its other own images of the same setting, alteration and seed, not attacked: they stand for the pilot study of
+    `jattr attribute`, and the image that is judged is not among them.
     """
     found: dict[tuple[Any, ...], dict[str, Searched]] = {}
     own: dict[tuple[Any, ...], list[Searched]] = {}
@@ -108,7 +108,7 @@ def attributions(results: Results) -> tuple[list[Attributed], list[Incomplete]]:
         found.setdefault((s.setting, s.alteration, s.seed, s.picture), {})[s.candidate] = s
         if s.picture.own and s.picture.maker == s.candidate and s.picture.attack == NONE:
             own.setdefault((s.setting, s.alteration, s.seed, s.candidate), []).append(s)
-    rehearsed = {key: Rehearsed(some) for key, some in own.items()}
+    studies = {key: PilotStudied(some) for key, some in own.items()}
     by_pixels = {setting.name: setting.config.distance is None for setting in results.spec.settings}
     done: list[Attributed] = []
     left: list[Incomplete] = []
@@ -118,8 +118,8 @@ def attributions(results: Results) -> tuple[list[Attributed], list[Incomplete]]:
             left.append(Incomplete(setting, alteration, seed, picture, missing))
             continue
         config = DecisionConfig(thresholds=by_pixels[setting])
-        rehearsals = {name: rehearsed.get((setting, alteration, seed, name), Rehearsed()) for name in under}
-        done.append(_attributed(under, rehearsals, results.digests, config))
+        pilot_studies = {name: studies.get((setting, alteration, seed, name), PilotStudied()) for name in under}
+        done.append(_attributed(under, pilot_studies, results.digests, config))
     return done, left
 
 
@@ -131,14 +131,14 @@ def group_facts(row: Attributed) -> tuple[Any, ...]:
 def shares(results: Results, rows: Sequence[Attributed]) -> list[Metric]:
     """Return accuracy, and how often each verdict is given, by group.
 
-    Closed set: of the candidates' own pictures, those whose nearest candidate made them.
+    Closed set: of the candidates' own images, those whose nearest candidate made them.
     """
     several = len(results.candidates) > 1
     found = []
     for group, members in grouped(results.spec, rows, group_facts):
         for measure, mine, holds in MEASURES:
             picked = [row for row in members if row.own is mine]
-            estimate = share(by_picture((row.key, holds(row)) for row in picked))
+            estimate = share(by_image((row.key, holds(row)) for row in picked))
             if measure == "closed_set_accuracy" and not several:
                 estimate = too_few(estimate.n, "one candidate: there is nothing to confuse it with")
             found.append(metric(group, measure, estimate))
@@ -146,7 +146,7 @@ def shares(results: Results, rows: Sequence[Attributed]) -> list[Metric]:
 
 
 Holds = Callable[[Attributed], bool]
-MEASURES: tuple[tuple[str, bool, Holds], ...] = (  # name, whether of own pictures, what is counted
+MEASURES: tuple[tuple[str, bool, Holds], ...] = (  # name, whether of own images, what is counted
     ("closed_set_accuracy", True, lambda row: row.right),
     ("certified", True, lambda row: row.certified),
     ("named_right", True, lambda row: row.said == row.maker),
@@ -171,13 +171,13 @@ class Confusion(NamedTuple):
     truth: str
     said: str
     times: int  # that it was said
-    n: int  # of this truth: pictures times repeats
+    n: int  # of this truth: images times repeats
     share: float
-    standard_error: float  # of the share, over pictures
+    standard_error: float  # of the share, over images
 
 
 def confusion(results: Results, rows: Sequence[Attributed]) -> list[Confusion]:
-    """Return who is said to have made whose pictures, by the least residual and by the verdict."""
+    """Return who is said to have made whose images, by the least residual and by the verdict."""
     ways: dict[str, Callable[[Attributed], str]] = {
         "nearest": lambda row: row.nearest or "failed",
         "verdict": lambda row: row.said,
@@ -190,7 +190,7 @@ def confusion(results: Results, rows: Sequence[Attributed]) -> list[Confusion]:
         for by, say in ways.items():
             for truth, some in truths.items():
                 for said in sorted({say(row) for row in some}):
-                    estimate = share(by_picture((row.key, say(row) == said) for row in some))
+                    estimate = share(by_image((row.key, say(row) == said) for row in some))
                     count = sum(say(row) == said for row in some)
                     error = estimate.standard_error or 0.0
                     found.append(Confusion(*group, by, truth, said, count, len(some), estimate.value or 0.0, error))
@@ -198,7 +198,7 @@ def confusion(results: Results, rows: Sequence[Attributed]) -> list[Confusion]:
 
 
 def incomplete_shares(results: Results, left: Iterable[Incomplete]) -> list[Metric]:
-    """Return how many pictures were not searched under every candidate, by group that has some."""
+    """Return how many images were not searched under every candidate, by group that has some."""
 
     def facts(row: Incomplete) -> tuple[Any, ...]:
         return row.setting, row.alteration, row.picture.attack, bool(row.picture.maker), row.seed
@@ -212,11 +212,11 @@ def incomplete_shares(results: Results, left: Iterable[Incomplete]) -> list[Metr
 
 def _attributed(
     under: Mapping[str, Searched],
-    rehearsals: Mapping[str, Rehearsed],
+    pilot_studies: Mapping[str, PilotStudied],
     digests: Mapping[str, str],
     config: DecisionConfig,
 ) -> Attributed:
-    evidence = [_evidence(s, rehearsals[name], digests.get(name, name), config) for name, s in under.items()]
+    evidence = [_evidence(s, pilot_studies[name], digests.get(name, name), config) for name, s in under.items()]
     verdict = decide(evidence, config)
     one = next(iter(under.values()))
     scores = scores_of([s.residual for s in under.values()])
@@ -232,8 +232,8 @@ def _attributed(
     )  # fmt: skip
 
 
-def _evidence(s: Searched, own: Rehearsed, digest: str, config: DecisionConfig) -> Evidence:
-    """Return what is known of a picture under a candidate, own pictures of which stand for its rehearsal."""
+def _evidence(s: Searched, own: PilotStudied, digest: str, config: DecisionConfig) -> Evidence:
+    """Return what is known of an image under a candidate, own images of which stand for its pilot study."""
     miss, ends = own.without(s.picture)
     return Evidence(
         name=s.candidate,

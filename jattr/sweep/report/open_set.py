@@ -1,9 +1,9 @@
-"""Open set: are pictures of the candidates told from pictures of nobody by how near the nearest candidate comes?
+"""Open set: are images of the candidates told from images of nobody by how near the nearest candidate comes?
 
 Sources: DeLong, DeLong, Clarke-Pearson, Biometrics 44 (1988), for the standard error of the area under a ROC curve, and
-of the mean of several on the same pictures; Dhamija, Günther, Boult, NeurIPS 2018 (arXiv 1811.04110), for the open-set
-classification rate (OSCR): the share of own pictures that are accepted and given to their maker, against the share of
-foreign pictures that are accepted.
+of the mean of several on the same images; Dhamija, Günther, Boult, NeurIPS 2018 (arXiv 1811.04110), for the open-set
+classification rate (OSCR): the share of own images that are accepted and given to their maker, against the share of
+foreign images that are accepted.
 
 The score is log10 of the least residual over the candidates: accepted is what is at most a threshold.
 """
@@ -16,9 +16,9 @@ import numpy as np
 from jattr.sweep.report.estimates import Estimate, Z, share_of, too_few
 from jattr.sweep.report.groups import ALL, Group, Metric, grouped, metric
 from jattr.sweep.report.metrics import Attributed, group_facts
-from jattr.sweep.report.tables import Picture, Results
+from jattr.sweep.report.tables import LoadedImage, Results
 
-LEAST = 2  # pictures of each side, for a variance
+LEAST = 2  # images of each side, for a variance
 
 
 class OscrPoint(NamedTuple):
@@ -28,10 +28,10 @@ class OscrPoint(NamedTuple):
     alteration: str
     attack: str
     seed: str
-    threshold: float  # log10 of the residual up to which a picture is accepted
-    false_positive_rate: float  # of foreign pictures, those accepted
-    correct_classification_rate: float  # of own pictures, those accepted and given to their maker
-    own: int  # pictures
+    threshold: float  # log10 of the residual up to which an image is accepted
+    false_positive_rate: float  # of foreign images, those accepted
+    correct_classification_rate: float  # of own images, those accepted and given to their maker
+    own: int  # images
     foreign: int
     false_positive_standard_error: float  # binomial, the threshold being given; 0 where all or none are accepted
     false_positive_low: float  # 95 % Wilson interval
@@ -42,12 +42,12 @@ class OscrPoint(NamedTuple):
 
 
 def placements(own: Any, foreign: Any, right: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return DeLong's components [m] and [n]: how often a picture is on the right side of the other kind's.
+    """Return DeLong's components [m] and [n]: how often an image is on the right side of the other kind's.
 
     Args:
       own: [m], scores; less is nearer.
       foreign: [n].
-      right: [m], weight of each own picture: for OSCR whether it was given to its maker; None: 1.
+      right: [m], weight of each own image: for OSCR whether it was given to its maker; None: 1.
 
     >>> [part.tolist() for part in placements([0.0, 2.0], [1.0, 2.0])]
     [[1.0, 0.25], [0.5, 0.75]]
@@ -70,7 +70,7 @@ def area(own: np.ndarray, foreign: np.ndarray) -> Estimate:
         return too_few(m + n, f"too few: {m} own and {n} foreign pictures; {LEAST} of each are needed")
     value, note = float(own.mean()), f"{m} own, {n} foreign pictures"
     error = float(np.sqrt(own.var(ddof=1) / m + foreign.var(ddof=1) / n))
-    if error == 0.0:  # all on the right side: pictures do not differ, which is no proof that others would not
+    if error == 0.0:  # all on the right side: images do not differ, which is no proof that others would not
         return Estimate(m + n, value, None, None, None, note + "; wholly separated, so without a standard error")
     return Estimate(m + n, value, error, max(0.0, value - Z * error), min(1.0, value + Z * error), note)
 
@@ -93,8 +93,8 @@ def open_set(results: Results, rows: Sequence[Attributed]) -> tuple[list[Metric]
 
 
 def _by_seed(members: Sequence[Attributed]) -> list[tuple[list[Attributed], list[Attributed]]]:
-    """Return own and foreign pictures of each seed: those that every seed has, in one order."""
-    seeds: dict[int, dict[Picture, Attributed]] = {}
+    """Return own and foreign images of each seed: those that every seed has, in one order."""
+    seeds: dict[int, dict[LoadedImage, Attributed]] = {}
     for row in members:
         seeds.setdefault(row.seed, {})[row.key] = row
     tables = list(seeds.values())

@@ -1,8 +1,8 @@
-"""Paired statistics: what differs between two ways of searching the same pictures.
+"""Paired statistics: what differs between two ways of searching the same images.
 
-Sources: McNemar, Psychometrika 12 (1947), as the exact binomial test of the pictures on which the two differ; Efron,
-Annals of Statistics 7 (1979), for the bootstrap, of pictures. Repeats of a picture are averaged first, so that with one
-seed the test is McNemar's, and with several the sign test of the pictures' means.
+Sources: McNemar, Psychometrika 12 (1947), as the exact binomial test of the images on which the two differ; Efron,
+Annals of Statistics 7 (1979), for the bootstrap, of images. Repeats of an image are averaged first, so that with one
+seed the test is McNemar's, and with several the sign test of the images' means.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from scipy.stats import binomtest
 
-from jattr.sweep.report.estimates import by_picture
+from jattr.sweep.report.estimates import by_image
 from jattr.sweep.spec import NONE
 
 DRAWS, DRAWS_SEED = 2_000, 0  # of the bootstrap
@@ -27,13 +27,13 @@ class Difference(NamedTuple):
     alteration: str
     attack: str
     measure: str
-    n: int  # pictures
-    searches: int  # pairs: pictures times repeats
+    n: int  # images
+    searches: int  # pairs: images times repeats
     share_a: float
     share_b: float
     difference: float
     standard_error: float | None
-    only_a: int  # pictures with more successes in A
+    only_a: int  # images with more successes in A
     only_b: int
     p_value: float  # that they differ by chance: McNemar's exact test
 
@@ -46,7 +46,7 @@ class Ratio(NamedTuple):
     alteration: str
     attack: str
     measure: str
-    n: int  # pictures; of seconds, cells
+    n: int  # images; of seconds, cells
     ratio: float
     standard_error: float | None  # of its natural logarithm
     low: float | None  # 95 % interval by bootstrap
@@ -59,14 +59,14 @@ def difference(facts: Facts, measure: str, pairs: Sequence[tuple[Hashable, bool,
     Args:
       facts: settings, alteration and attack.
       measure: what it is.
-      pairs: (picture, whether it holds in A, whether in B); a picture comes once for each repeat.
+      pairs: (image, whether it holds in A, whether in B); an image comes once for each repeat.
 
     >>> pairs = [(1, True, True), (2, False, True), (3, False, True), (4, False, True)]
     >>> difference(("", "", "", ""), "", pairs)[6:]
     (4, 0.25, 1.0, 0.75, 0.25, 0, 3, 0.25)
     """
-    of_a = by_picture((picture, holds) for picture, holds, _ in pairs)
-    of_b = by_picture((picture, holds) for picture, _, holds in pairs)
+    of_a = by_image((picture, holds) for picture, holds, _ in pairs)
+    of_b = by_image((picture, holds) for picture, _, holds in pairs)
     change = np.array([np.mean(of_b[picture]) - np.mean(of_a[picture]) for picture in of_a])
     n, worse, better = len(change), int((change < 0).sum()), int((change > 0).sum())
     error = float(change.std(ddof=1) / math.sqrt(n)) if n > 1 else None
@@ -76,17 +76,17 @@ def difference(facts: Facts, measure: str, pairs: Sequence[tuple[Hashable, bool,
 
 
 def ratio(facts: Facts, measure: str, pairs: Sequence[tuple[Hashable, float, float]]) -> Ratio:
-    """Return the geometric mean of B over A, its repeats averaged by picture first.
+    """Return the geometric mean of B over A, its repeats averaged by image first.
 
     Args:
       facts: settings, alteration and attack.
       measure: what it is.
-      pairs: (picture, value in A, value in B), above 0.
+      pairs: (image, value in A, value in B), above 0.
 
     >>> ratio(("", "", "", ""), "", [(1, 1.0, 2.0), (2, 1.0, 8.0)])[5:7]
     (2, 4.0)
     """
-    logs = by_picture((picture, math.log(b / a)) for picture, a, b in pairs)
+    logs = by_image((picture, math.log(b / a)) for picture, a, b in pairs)
     means = np.array([np.mean(values) for values in logs.values()])
     n = len(means)
     if n < 2:

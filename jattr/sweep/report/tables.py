@@ -15,16 +15,16 @@ from jattr.sweep.store import DONE, Store, Table
 
 TIMING = "timing"
 ARRIVED = "arrived"  # the status of a restart that reached the floor
-MADE = ("own", "others")  # kinds of pictures that a generator made
+MADE = ("own", "others")  # kinds of images that a generator made
 FACTS = (
     "source", "pictures_seed", "maker", "attack", "alteration", "candidate", "setting", "modelled", "seed",
 )  # fmt: skip
 
 
-class Picture(NamedTuple):
-    """One picture of a sweep before its alteration; two of the same values are the same picture."""
+class LoadedImage(NamedTuple):
+    """One image of a sweep before its alteration; two of the same values are the same image."""
 
-    batch: str  # digest of the pictures that it was made or read with
+    batch: str  # digest of the images that it was made or read with
     source: str
     maker: str  # the generator's name; "" where none made it
     number: int  # within its source and maker
@@ -52,9 +52,9 @@ class Run(NamedTuple):
 
 
 class Searched(NamedTuple):
-    """One picture under one candidate, setting and seed."""
+    """One image under one candidate, setting and seed."""
 
-    picture: Picture
+    picture: LoadedImage
     alteration: str
     candidate: str
     setting: str
@@ -146,7 +146,7 @@ def summary(store: Store) -> str:
 
 
 def _joined(cells: Table, table: Table, number: str) -> Table:
-    """Return a table of pictures or restarts with its cell's facts in front, pictures numbered within their source."""
+    """Return a table of images or restarts with its cell's facts in front, images numbered within their source."""
     facts = [cells.columns.index(name) for name in FACTS]
     first = cells.columns.index("first")
     by_number = {row[0]: row for row in cells.rows}
@@ -159,9 +159,9 @@ def _joined(cells: Table, table: Table, number: str) -> Table:
 
 
 def _searched(store: Store, cells: Table, pictures: Table, restarts: Table) -> Iterable[Searched]:
-    of_picture: dict[tuple[int, int], list[Any]] = {}
+    of_image: dict[tuple[int, int], list[Any]] = {}
     for row in restarts.rows:
-        of_picture.setdefault(row[:2], []).append(row)
+        of_image.setdefault(row[:2], []).append(row)
     of_cell: dict[int, list[Any]] = {}
     for row in pictures.rows:
         of_cell.setdefault(row[0], []).append(row)
@@ -172,10 +172,10 @@ def _searched(store: Store, cells: Table, pictures: Table, restarts: Table) -> I
         number = cell["number"]
         traces = iter(_traces(store, number))
         for found in of_cell.get(number, []):
-            runs = tuple(_run(restarts, r, next(traces)) for r in of_picture.get((number, found[1]), []))
+            runs = tuple(_run(restarts, r, next(traces)) for r in of_image.get((number, found[1]), []))
             values = dict(zip(pictures.columns, found, strict=True))
             yield Searched(
-                picture=Picture(cell["batch"], cell["source"], cell["maker"], cell["first"] + found[1], cell["attack"]),
+                picture=LoadedImage(cell["batch"], cell["source"], cell["maker"], cell["first"] + found[1], cell["attack"]),
                 alteration=cell["alteration"], candidate=cell["candidate"], setting=cell["setting"], seed=cell["seed"],
                 cell=number, residual=values["residual"], certified=bool(values["certified"]),
                 bit_exact=bool(values["bit_exact"]), runs=runs,
@@ -183,7 +183,7 @@ def _searched(store: Store, cells: Table, pictures: Table, restarts: Table) -> I
 
 
 def _traces(store: Store, cell: int) -> list[np.ndarray]:
-    """Return the trace of every restart of a cell, in the order of its rows: by picture, then restart."""
+    """Return the trace of every restart of a cell, in the order of its rows: by image, then restart."""
     whole, rows = store.array(cell, "trace"), store.array(cell, "trace_rows")
     return np.split(whole, np.cumsum(rows)[:-1]) if len(rows) else []
 

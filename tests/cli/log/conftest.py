@@ -1,4 +1,4 @@
-"""A log in its folder, and pictures logged there."""
+"""A log in its folder, and images logged there."""
 
 import pytest
 from log_folders import ORIGIN
@@ -12,7 +12,7 @@ def folder(tmp_path, ok):
 
 @pytest.fixture
 def made(folder, tmp_path, ok, tiny_folders):
-    """Two pictures of `tiny`, logged."""
+    """Two images of `tiny`, logged."""
     ok(
         "log",
         "generate",

@@ -91,7 +91,7 @@ def test_generate_leaves_no_folder_where_it_fails(folder, refused, tmp_path, tin
     assert names(out) == []
 
 
-def test_an_intent_whose_picture_was_not_released_is_reported(folder, ok, jattr, refused, tmp_path, tiny_folders):
+def test_an_intent_whose_image_was_not_released_is_reported(folder, ok, jattr, refused, tmp_path, tiny_folders):
     refused(
         2, "log", "generate", folder, tiny_folders["tiny"], "--n", 2, "--recipient", "\x07", "--out", tmp_path / "out"
     )
@@ -100,7 +100,7 @@ def test_an_intent_whose_picture_was_not_released_is_reported(folder, ok, jattr,
     assert "2 intents without a result (entries 1, 2): a process ended" in jattr("log", "status", folder)[1]
 
 
-def test_no_file_of_a_picture_is_there_before_its_result(folder, ok, jattr, tmp_path, tiny_folders, monkeypatch):
+def test_no_file_of_an_image_is_there_before_its_result(folder, ok, jattr, tmp_path, tiny_folders, monkeypatch):
     """A process may be killed at any moment: what it leaves then, hidden folders included, is in the log."""
     seen, release = [], Recorder.release
 

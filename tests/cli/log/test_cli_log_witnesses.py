@@ -13,24 +13,24 @@ from jattr.ledger.tlog_proof import TlogProof, parse_tlog_proof
 
 
 def test_receipts_before_and_after_publishing(folder, made, ok, jattr, refused, tmp_path):
-    policy, picture, receipt = folder / "policy", made / "00000.png", made / "00000.png.tlog-proof"
-    early = ok("log", "check", picture, receipt, "--policy", policy)
+    policy, image, receipt = folder / "policy", made / "00000.png", made / "00000.png.tlog-proof"
+    early = ok("log", "check", image, receipt, "--policy", policy)
     assert early == {"entry": 3, "origin": ORIGIN, "matches": "file", "recipient": "Ada", "witnesses": []}
     with witness(folder, tmp_path):
-        assert "lacks the quorum" in refused(3, "log", "check", picture, receipt, "--policy", policy)
+        assert "lacks the quorum" in refused(3, "log", "check", image, receipt, "--policy", policy)
         assert ok("log", "publish", folder)["witnesses"] == ["example.org/witness"]
-        refused(3, "log", "check", picture, receipt, "--policy", policy)
+        refused(3, "log", "check", image, receipt, "--policy", policy)
         assert ok("log", "receipts", folder, made) == {"receipts": 2}
-        later = ok("log", "check", picture, receipt, "--policy", policy)
+        later = ok("log", "check", image, receipt, "--policy", policy)
         assert later == early | {"witnesses": ["example.org/witness"]}
         assert (
             "this very file is entry 3 of the log example.com/faces (5), for Ada"
-            in jattr("log", "check", picture, receipt, "--policy", policy)[1]
+            in jattr("log", "check", image, receipt, "--policy", policy)[1]
         )
     other = made / "00001.png"
-    assert "of another picture" in refused(3, "log", "check", other, receipt, "--policy", policy)
+    assert "of another image" in refused(3, "log", "check", other, receipt, "--policy", policy)
     refused(2, "log", "check", receipt, receipt, "--policy", policy)
-    refused(2, "log", "check", picture, picture, "--policy", policy)
+    refused(2, "log", "check", image, image, "--policy", policy)
 
 
 def test_receipts_are_renewed_all_or_none(folder, made, ok, refused, tmp_path, tiny_folders):

@@ -118,23 +118,23 @@ def earlier(place: int) -> Callable[[list[Any]], list[Any]]:
     return lambda items: [*items[: place - 1], items[place], items[place - 1], *items[place + 1 :]]
 
 
-def pictures(fields: Fields, other: bytes) -> Iterator[Tampering]:
-    """Pictures changed, swapped, removed, of other entries, in another order."""
+def images(fields: Fields, other: bytes) -> Iterator[Tampering]:
+    """Images changed, swapped, removed, of other entries, in another order."""
     found = fields["pictures"]
     for place in range(len(found)):
         swapped = found[(place + 1) % len(found)]["data"]
-        yield Tampering(f"picture {place} removed", "pictures", without("pictures", place))
-        yield Tampering(f"picture {place} swapped", "pictures", setting(("pictures", place, "data"), swapped))
-        yield Tampering(f"picture {place} is another", "pictures", setting(("pictures", place, "data"), text_of(other)))
-        for data in (b"", b"no picture", other[:50]):
-            yield Tampering(f"picture {place} is none", "pictures", setting(("pictures", place, "data"), text_of(data)))
+        yield Tampering(f"image {place} removed", "pictures", without("pictures", place))
+        yield Tampering(f"image {place} swapped", "pictures", setting(("pictures", place, "data"), swapped))
+        yield Tampering(f"image {place} is another", "pictures", setting(("pictures", place, "data"), text_of(other)))
+        for data in (b"", b"no image", other[:50]):
+            yield Tampering(f"image {place} is none", "pictures", setting(("pictures", place, "data"), text_of(data)))
         if place:
-            yield Tampering(f"picture {place} twice", "pictures", put("pictures", twice(place)))
-            yield Tampering(f"picture {place} before its time", "pictures", put("pictures", earlier(place)))
+            yield Tampering(f"image {place} twice", "pictures", put("pictures", twice(place)))
+            yield Tampering(f"image {place} before its time", "pictures", put("pictures", earlier(place)))
     last = found[-1]["entry"]
     for entry in (last + 1, 10**6):
         more = {"entry": entry, "data": found[0]["data"]}
-        yield Tampering(f"a picture of {entry}", "pictures", put("pictures", lambda items, more=more: [*items, more]))
+        yield Tampering(f"an image of {entry}", "pictures", put("pictures", lambda items, more=more: [*items, more]))
 
 
 def values(fields: Fields, others: Fields) -> Iterator[Tampering]:
@@ -176,10 +176,10 @@ def derived(fields: Fields) -> Iterator[Tampering]:
         yield Tampering("the verdict is upgraded", "verdict", setting(("verdict",), upgraded))
 
 
-def tamperings(fields: Fields, others: Fields, picture: bytes, seed: str) -> list[Tampering]:
+def tamperings(fields: Fields, others: Fields, image: bytes, seed: str) -> list[Tampering]:
     """All of them for one bundle."""
     rng = random.Random(seed)
     found = [*shapes(fields), *values(fields, others), *derived(fields)]
     found += [*openings(fields, rng)] if fields["openings"] else []
-    found += [*pictures(fields, picture)] if fields["pictures"] else []
+    found += [*images(fields, image)] if fields["pictures"] else []
     return [one for one in found if one.of(fields) != fields or repr(one.of(fields)) != repr(fields)]

@@ -13,7 +13,7 @@ from jattr.alterations.registry import parse_chain
 from jattr.errors import ImageError
 from jattr.images import encode_png, to_byte
 from jattr.images.jpeg import encode_jpeg, quality_format
-from jattr.images.reading import decode_picture
+from jattr.images.reading import decode_image
 from jattr.ledger.evidence import inversion
 from jattr.ledger.evidence.bundle import Attribution
 from jattr.ledger.evidence.inversion import invert_alternatives, observed, seen_by
@@ -32,7 +32,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             raise ImageError(f"not {alteration}")
         return said(fits[alteration], alteration)
 
-    monkeypatch.setattr(inversion, "invert_picture", invert)
+    monkeypatch.setattr(inversion, "invert_image", invert)
     return fits
 
 
@@ -69,7 +69,7 @@ def test_unknown_brightness_is_found() -> None:
 
 
 @pytest.mark.parametrize("orientation", [2, 5, 8])
-def test_a_picture_in_a_file_that_is_shown_turned(orientation: int) -> None:
+def test_an_image_in_a_file_that_is_shown_turned(orientation: int) -> None:
     """Whether it was turned when it was saved, or its file was only told so afterwards; JPEG and PNG."""
     pixels = pixels_of(tiny(), Z[:1])[0]
     tags = Image.Exif()
@@ -84,7 +84,7 @@ def test_a_picture_in_a_file_that_is_shown_turned(orientation: int) -> None:
         assert seen_by(data, tiny(), one.alteration).alteration == one.alteration
 
 
-def test_a_picture_whose_kind_was_changed_is_not_denied() -> None:
+def test_an_image_whose_kind_was_changed_is_not_denied() -> None:
     own = Image.fromarray(pixels_of(tiny(), Z[:1])[0])
     veiled = own.convert("RGBA")
     veiled.putalpha(128)
@@ -97,7 +97,7 @@ def test_a_picture_whose_kind_was_changed_is_not_denied() -> None:
 
 
 def test_a_colour_profile_that_is_ignored_allows_no_denial() -> None:
-    pixels = decode_picture(FOREIGN)[0]
+    pixels = decode_image(FOREIGN)[0]
     assert inverted(FOREIGN).fit == "does-not-fit"
     for data in (
         encoded(pixels, "PNG", icc_profile=b"of a printer"),

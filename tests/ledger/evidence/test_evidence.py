@@ -27,34 +27,34 @@ from jattr.errors import LedgerError, VerificationError
 from jattr.generators.store import load_generator
 from jattr.images import encode_png
 from jattr.images.jpeg import encode_jpeg, quality_format
-from jattr.images.reading import decode_picture
+from jattr.images.reading import decode_image
 from jattr.ledger.evidence.inversion import observed
 from jattr.ledger.evidence.judge import CONSISTENT, EDITED, INCOMPLETE, NOT_SUPPORTED, SUPPORTED, UNDECIDED
 from jattr.ledger.evidence.make import Question, make_evidence
 
 
 def edited() -> bytes:
-    pixels = decode_picture(file_of(0))[0].copy()
-    pixels[2:4, 2:4] = decode_picture(file_of(1))[0][2:4, 2:4]
+    pixels = decode_image(file_of(0))[0].copy()
+    pixels[2:4, 2:4] = decode_image(file_of(1))[0][2:4, 2:4]
     return encode_png(pixels)
 
 
 def stored_turned(place: int) -> bytes:
-    """A JPEG file that stores a picture mirrored, and says so."""
-    return encode_jpeg(decode_picture(file_of(place))[0], quality_format(95, "4:4:4", 3), 2)
+    """A JPEG file that stores an image mirrored, and says so."""
+    return encode_jpeg(decode_image(file_of(place))[0], quality_format(95, "4:4:4", 3), 2)
 
 
 @pytest.mark.parametrize(
     ("data", "kind", "use"),
     [
         (file_of(2), CONSISTENT, 2),
-        (encode_png(decode_picture(file_of(2))[0]), CONSISTENT, 2),  # saved again, without loss
+        (encode_png(decode_image(file_of(2))[0]), CONSISTENT, 2),  # saved again, without loss
         (edited(), EDITED, 0),
         (file_of(UNLOGGED), NOT_SUPPORTED, None),
         (stored_turned(2), CONSISTENT, 2),
         (stored_turned(UNLOGGED), NOT_SUPPORTED, None),
         (FOREIGN, SUPPORTED, None),
-        (encoded(decode_picture(FOREIGN)[0], "PNG", icc_profile=b"of a printer"), UNDECIDED, None),
+        (encoded(decode_image(FOREIGN)[0], "PNG", icc_profile=b"of a printer"), UNDECIDED, None),
     ],
     ids=[
         "logged",
@@ -80,17 +80,17 @@ def test_a_search_that_was_too_short_decides_nothing(world: World) -> None:
         verified(world.mine, made_of(world.mine, FOREIGN, world.end, few).data)
 
 
-def test_a_logged_picture_in_a_jpeg_file(world: World) -> None:
+def test_a_logged_image_in_a_jpeg_file(world: World) -> None:
     """Compression is modelled as the file states it, and the logged latent explains what is left."""
-    data = jpeg(decode_picture(file_of(0))[0], 90)  # at 75 too little is left of 8 x 8 pixels
+    data = jpeg(decode_image(file_of(0))[0], 90)  # at 75 too little is left of 8 x 8 pixels
     verdict = both(world.mine, data, world.end)
     assert (verdict.kind, verdict.use) == (CONSISTENT, world.uses[0])
-    found = verified(world.mine, made_of(world.mine, data, world.end).data, picture=data, gen=None)
+    found = verified(world.mine, made_of(world.mine, data, world.end).data, image=data, gen=None)
     assert found.verdict == verdict  # in the owner's words, which is said
     assert "give the model's weights" in found.unchecked[0]
 
 
-def test_a_logged_picture_of_dcgan_a_at_quality_75(mine: Owner) -> None:
+def test_a_logged_image_of_dcgan_a_at_quality_75(mine: Owner) -> None:
     """Without a search, as nobody could find its latent: the logged one, made again, explains the file."""
     gen = load_generator("dcgan_a")
     z, _ = draw_latents(gen, 3, 0, None)
@@ -104,7 +104,7 @@ def test_a_logged_picture_of_dcgan_a_at_quality_75(mine: Owner) -> None:
     assert verified(mine, made.data, gen=gen, invert=saying(said)).verdict == made.verdict
 
 
-def test_a_picture_without_structure_supports_no_denial(world: World) -> None:
+def test_an_image_without_structure_supports_no_denial(world: World) -> None:
     grey = encode_png(np.full((8, 8, 3), 90, np.uint8))
     verdict = both(world.mine, grey, world.end, DENIED)
     assert verdict.kind == INCOMPLETE
@@ -113,10 +113,10 @@ def test_a_picture_without_structure_supports_no_denial(world: World) -> None:
 
 def test_what_was_not_checked_is_said(world: World) -> None:
     data = made_of(world.mine, FOREIGN, world.end).data
-    assert verified(world.mine, data, picture=FOREIGN, end=world.end).unchecked == ()
-    assert verified(world.mine, data, picture=FOREIGN).own
+    assert verified(world.mine, data, image=FOREIGN, end=world.end).unchecked == ()
+    assert verified(world.mine, data, image=FOREIGN).own
     for options, words in [
-        ({"picture": None}, "that the bundle is about the picture that you mean"),
+        ({"picture": None}, "that the bundle is about the image that you mean"),
         ({"nonce": None}, "who chose the sample"),
         ({"end": None}, "when you gave the nonce out"),
         ({"invert": None}, "the developer's word"),
@@ -126,10 +126,10 @@ def test_what_was_not_checked_is_said(world: World) -> None:
         assert words in unchecked
 
 
-def test_the_verifier_asks_about_a_picture_and_with_a_nonce(world: World) -> None:
+def test_the_verifier_asks_about_an_image_and_with_a_nonce(world: World) -> None:
     data = made_of(world.mine, FOREIGN, world.end).data
-    with pytest.raises(VerificationError, match="picture: the bundle is about another file"):
-        verified(world.mine, data, picture=file_of(UNLOGGED))
+    with pytest.raises(VerificationError, match="image: the bundle is about another file"):
+        verified(world.mine, data, image=file_of(UNLOGGED))
     with pytest.raises(VerificationError, match="sample: it was chosen by the nonce"):
         verified(world.mine, data, nonce="another")
 
@@ -143,7 +143,7 @@ def test_other_weights_are_no_proof(world: World) -> None:
 def test_levels_open_so_much_and_no_more(world: World) -> None:
     for level, fields in (("commitments", set()), ("perceptual", {"perceptual"})):
         made = made_of(world.mine, FOREIGN, world.end, level=level)
-        assert ({name for _, name in made.bundle.openings}, made.bundle.pictures) == (fields, {})
+        assert ({name for _, name in made.bundle.openings}, made.bundle.images) == (fields, {})
         assert made.verdict.kind == INCOMPLETE
         assert verified(world.mine, made.data).verdict == made.verdict
         assert f"only the level {level}" in made.verdict.weaknesses[0]
@@ -158,7 +158,7 @@ def test_levels_open_so_much_and_no_more(world: World) -> None:
 def test_the_sample_is_as_the_nonce_says_and_must_be_large_enough(world: World) -> None:
     made = made_of(world.mine, FOREIGN, world.end, wanted=2, nonce="one")
     assert len(made.bundle.examined["sample"]) == 2
-    assert set(made.bundle.pictures) == set(made.bundle.examined["sample"])
+    assert set(made.bundle.images) == set(made.bundle.examined["sample"])
     assert (made.verdict.kind, len(made.verdict.weaknesses)) == (INCOMPLETE, 1)
     drawn = {
         tuple(made_of(world.mine, FOREIGN, world.end, wanted=1, nonce=f"{n}").bundle.examined["sample"])

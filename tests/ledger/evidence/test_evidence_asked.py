@@ -27,7 +27,7 @@ from tiny_world import (
 
 from jattr.errors import LedgerError, VerificationError
 from jattr.images import encode_png
-from jattr.images.reading import decode_picture
+from jattr.images.reading import decode_image
 from jattr.ledger.commitments import Opening, pixels_value
 from jattr.ledger.encoding import encode_base64
 from jattr.ledger.evidence import bundle as bundles
@@ -111,7 +111,7 @@ def test_a_window_without_the_models_uses_supports_no_denial(mine: Owner) -> Non
 
 
 def false_result(mine: Owner, pixels: np.ndarray, intent: int) -> int:
-    """A RESULT that commits to a picture, whatever its intent says."""
+    """A RESULT that commits to an image, whatever its intent says."""
     openings = {
         "pixels": Opening.new("pixels", pixels_value(pixels)),
         "perceptual": Opening.new("perceptual", perceptual_hash(pixels)),
@@ -143,20 +143,20 @@ def test_a_second_result_of_one_intent_is_astray(mine: Owner) -> None:
 
 def test_a_use_off_the_log_is_not_confirmed_by_logging_it_afterwards(mine: Owner) -> None:
     log_uses(mine)
-    accused = file_of(UNLOGGED)
-    assert both(mine, accused, mine.publish()).kind == NOT_SUPPORTED
+    observation = file_of(UNLOGGED)
+    assert both(mine, observation, mine.publish()).kind == NOT_SUPPORTED
     intents = mine.recorder.intend(tiny(), Z[3:4])  # another latent: the true one would be a true use
-    late = mine.recorder.release(intents, decode_picture(accused)[0][None])[0].entry
-    verdict = both(mine, accused, mine.publish())
+    late = mine.recorder.release(intents, decode_image(observation)[0][None])[0].entry
+    verdict = both(mine, observation, mine.publish())
     assert (verdict.kind, verdict.use) == (UNCONFIRMED, late)
-    hash_alone = made_of(mine, accused, mine.publish(), level="perceptual")
+    hash_alone = made_of(mine, observation, mine.publish(), level="perceptual")
     assert hash_alone.verdict.kind == UNCONFIRMED
 
 
 @pytest.mark.parametrize("quarter", range(4))
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_a_logged_picture_turned_or_mirrored_is_found(world: World, quarter: int, mirrored: bool) -> None:
-    pixels = decode_picture(file_of(0))[0]
+def test_a_logged_image_turned_or_mirrored_is_found(world: World, quarter: int, mirrored: bool) -> None:
+    pixels = decode_image(file_of(0))[0]
     turned = np.rot90(pixels[:, ::-1] if mirrored else pixels, quarter)
     made = made_of(world.mine, encode_png(np.ascontiguousarray(turned)), world.end, DENIED)
     assert made.bundle.examined["closest"] == 0
@@ -164,7 +164,7 @@ def test_a_logged_picture_turned_or_mirrored_is_found(world: World, quarter: int
         assert (made.verdict.kind, made.verdict.use) == (EDITED, world.uses[0])
 
 
-def test_the_eight_hashes_are_of_eight_pictures() -> None:
+def test_the_eight_hashes_are_of_eight_images() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (12, 9, 3), np.uint8)
     hashes = turned_hashes(pixels)
     assert len(set(hashes)) == 8
@@ -184,10 +184,10 @@ def test_settings_that_the_log_names_and_nobody_searched_are_listed(mine: Owner)
     log_uses(mine)
     end = mine.publish()
     data = made_of(mine, FOREIGN, end).data
-    (unchecked,) = verified(mine, data, picture=FOREIGN, end=end).unchecked
+    (unchecked,) = verified(mine, data, image=FOREIGN, end=end).unchecked
     assert unchecked.startswith("uses of the model with psi 0.7, space w+")
     fits = made_of(mine, file_of(0), end).data  # what was found needs no further search
-    assert verified(mine, fits, picture=file_of(0), end=end).unchecked == ()
+    assert verified(mine, fits, image=file_of(0), end=end).unchecked == ()
 
 
 # Hostile bundles.
@@ -199,7 +199,7 @@ def signed_anew(mine: Owner, data: bytes, **fields: Any) -> bytes:
     return encode_bundle(dataclasses.replace(bundle, attribution=found), mine.log.signers)
 
 
-def test_an_alteration_through_huge_pictures_is_not_carried_out(world: World) -> None:
+def test_an_alteration_through_huge_images_is_not_carried_out(world: World) -> None:
     data = made_of(world.mine, FOREIGN, world.end).data
     bomb = signed_anew(world.mine, data, alteration="resize:4096x4096,resize:8x8")
     start = time.perf_counter()

@@ -16,7 +16,7 @@ from jattr.ledger.evidence.bundle import Attribution
 from jattr.ledger.evidence.inversion import seen_by
 from jattr.ledger.evidence.judge import CONSISTENT, NOT_SUPPORTED
 from jattr.ledger.evidence.make import Made, Question, make_evidence
-from jattr.ledger.evidence.regenerate import accused_picture
+from jattr.ledger.evidence.regenerate import questioned_image
 from jattr.ledger.evidence.verify import verify_evidence
 from jattr.ledger.perceptual import turned_hashes
 from jattr.ledger.recording import model_leaf
@@ -79,11 +79,11 @@ def test_a_use_is_made_again_under_the_settings_of_its_own_model_leaf(mine: Owne
     uses = mine.use(used, z, pixels)
     data, end = encode_png(pixels[1]), mine.publish()
     said = attribution("undecided")
-    accused = accused_picture(data, pixels[1], turned_hashes(pixels[1]), gen.weights_digest, said, gen)
-    assert accused.explains is not None
+    observation = questioned_image(data, pixels[1], turned_hashes(pixels[1]), gen.weights_digest, said, gen)
+    assert observation.explains is not None
     settings = model_leaf(used).settings
-    assert accused.explains({**settings, "space": "z"}, z[1], None)
-    assert not accused.explains({**settings, "psi": "0.9", "space": "z"}, z[1], None)
+    assert observation.explains({**settings, "space": "z"}, z[1], None)
+    assert not observation.explains({**settings, "psi": "0.9", "space": "z"}, z[1], None)
     made = make_evidence(
         mine.log, mine.private, mine.policy, gen, said, Question("a.png", data, None, end, nonce=NONCE)
     )

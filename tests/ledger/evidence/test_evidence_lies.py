@@ -31,14 +31,14 @@ from jattr.ledger.perceptual import perceptual_hash
 from jattr.ledger.recording import model_leaf
 
 
-def test_a_false_alteration_hides_no_picture(world: World) -> None:
-    """Blurred pictures are searched for where none was blurred: nothing fits, and a denial would be a lie."""
+def test_a_false_alteration_hides_no_image(world: World) -> None:
+    """Blurred images are searched for where none was blurred: nothing fits, and a denial would be a lie."""
     own = file_of(UNLOGGED)
     lie = dataclasses.replace(inverted(own, "blur:2"), fit="does-not-fit")
     assert not lie.certificate
     made = made_of(world.mine, own, world.end, lie)
     assert made.verdict.kind == SUPPORTED
-    with pytest.raises(VerificationError, match=r"attribution \(alteration\): the bundle takes the picture to be"):
+    with pytest.raises(VerificationError, match=r"attribution \(alteration\): the bundle takes the image to be"):
         verified(world.mine, made.data)
 
 
@@ -52,7 +52,7 @@ def test_who_has_no_weights_takes_the_owners_word_for_faults(mine: Owner) -> Non
 
 
 def false_use(mine: Owner) -> int:
-    """A use whose leaf commits to the hash and the pixels of another picture; the true one is that of Z[7]."""
+    """A use whose leaf commits to the hash and the pixels of another image; the true one is that of Z[7]."""
     intents = mine.recorder.intend(tiny(), Z[UNLOGGED : UNLOGGED + 1])
     return mine.recorder.release(intents, pixels_of(stranger(), Z[4:5]))[0].entry
 
@@ -61,9 +61,9 @@ def test_making_it_again_unmasks_a_false_leaf(mine: Owner) -> None:
     entry = false_use(mine)
     end = mine.publish()
     verdict = both(mine, FOREIGN, end)
-    fault = f"entry {entry}: the model does not make the logged picture from its latent"
+    fault = f"entry {entry}: the model does not make the logged image from its latent"
     assert (verdict.kind, verdict.weaknesses) == (INCOMPLETE, (fault,))
-    true = both(mine, file_of(UNLOGGED), end)  # the latent is opened, and makes the accused picture
+    true = both(mine, file_of(UNLOGGED), end)  # the latent is opened, and makes the image
     assert (true.kind, true.weaknesses) == (NOT_SUPPORTED, (fault,))
 
 
@@ -79,7 +79,7 @@ def test_a_false_hash_is_unmasked(mine: Owner) -> None:
     (entry,) = mine.log.append([ResultLeaf(intent, None, recipient=None, **stated).data])
     verdict = both(mine, FOREIGN, mine.publish())
     assert verdict.kind == INCOMPLETE
-    assert f"entry {entry}: the perceptual hash that was logged is not that of the picture" in verdict.weaknesses[0]
+    assert f"entry {entry}: the perceptual hash that was logged is not that of the image" in verdict.weaknesses[0]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_latents_that_the_model_does_not_take(mine: Owner, latent: bytes) -> Non
     made = made_of(mine, FOREIGN, mine.publish())
     assert verified(mine, made.data).verdict == made.verdict
     (weak,) = made.verdict.weaknesses
-    faults = ("the model does not make the logged picture", "has no space 'w'", "NaN among the picture values")
+    faults = ("the model does not make the logged image", "has no space 'w'", "NaN among the image values")
     assert any(fault in weak for fault in faults)
 
 

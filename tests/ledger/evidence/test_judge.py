@@ -65,7 +65,7 @@ NEAR, EXACT = examined(near=((5, 12),)), examined(near=((5, 0),), exact=(5,))
         ("fits", EXACT, good(5, same=True, near=True, latent=True), CONSISTENT, 5),
         ("does-not-fit", EXACT, good(5, same=True, near=True), CONSISTENT, 5),  # the model makes it, as was shown
         ("undecided", NEAR, good(5, near=True, latent=True), CONSISTENT, 5),  # an edit that is modelled
-        ("fits", examined(), good(7, latent=True), CONSISTENT, 7),  # its hash is far, its latent makes the picture
+        ("fits", examined(), good(7, latent=True), CONSISTENT, 7),  # its hash is far, its latent makes the image
         ("does-not-fit", NEAR, good(5, near=True), EDITED, 5),
         ("undecided", NEAR, good(5, near=True), EDITED, 5),
         # it does not
@@ -87,9 +87,9 @@ def test_a_fit_without_a_certificate_does_not_tell_near_outputs_apart() -> None:
     assert verdict("fits", NEAR, shown, certified=True).kind == NOT_SUPPORTED
 
 
-def test_a_logged_picture_that_the_model_does_not_make_is_no_use_of_it() -> None:
-    """The pixels are in the log, but the entry is a lie: the log holds a picture, and no use that made it."""
-    shown = false(5, "the model does not make the logged picture from its latent")
+def test_a_logged_image_that_the_model_does_not_make_is_no_use_of_it() -> None:
+    """The pixels are in the log, but the entry is a lie: the log holds an image, and no use that made it."""
+    shown = false(5, "the model does not make the logged image from its latent")
     assert verdict("does-not-fit", EXACT, shown).kind == EDITED
     alone = examined(exact=(5,), featureless=True)  # featureless hashes are near to nothing
     assert verdict("does-not-fit", alone, shown).kind == EDITED
@@ -107,7 +107,7 @@ def test_an_orphan_that_is_near_is_a_hit() -> None:
 @pytest.mark.parametrize(
     "shown",
     [
-        false(5, "the model does not make the logged picture from its latent"),  # logged after the accusation
+        false(5, "the model does not make the logged image from its latent"),  # logged after the accusation
         [one for one in good() if one.entry != 5],  # it was not shown
     ],
 )

@@ -1,6 +1,6 @@
 """Bundles that a third party or the log's owner has tampered with: all rejected, each by the field's name.
 
-The verifier knows the picture and the nonce, has the weights, and searches.
+The verifier knows the image and the nonce, has the weights, and searches.
 """
 
 import dataclasses
@@ -53,7 +53,7 @@ class Scene:
     start: bytes
     end: bytes
     bundles: dict[str, bytes]
-    pictures: dict[str, bytes]
+    images: dict[str, bytes]
     others: dict[tuple[str, str], list[Any]]
 
     def fields(self, name: str) -> Fields:
@@ -67,7 +67,7 @@ class Scene:
         return encode_canonical(fields | {"signature": text_of(note)})
 
     def verify(self, name: str, data: bytes, **options: Any) -> Any:
-        known = {"gen": tiny(), "others": [stranger()], "nonce": NONCE, "picture": self.pictures[name]}
+        known = {"gen": tiny(), "others": [stranger()], "nonce": NONCE, "picture": self.images[name]}
         return verify_evidence(data, self.mine.public, self.policy, **known | {"invert": search} | options)
 
 
@@ -116,7 +116,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         ):
             asked = Question("accused.png", data, start, end, nonce=NONCE, **options)
             made = make_evidence(mine.log, mine.private, policy, tiny(), inverted(data), asked, [stranger()])
-            scene.bundles[name], scene.pictures[name] = made.data, data
+            scene.bundles[name], scene.images[name] = made.data, data
         scene.others = other_values(scene, other, later)
         yield scene
 
@@ -144,7 +144,7 @@ def other_values(scene: Scene, other: bytes, later: bytes) -> dict[tuple[str, st
     grey = encode_png(np.full((8, 8, 3), 90, np.uint8))
     return {
         ("origin", ""): [],
-        ("picture", "data"): [text_of(data) for data in (file_of(6), grey, b"", b"no picture", FOREIGN[:-30])],
+        ("picture", "data"): [text_of(data) for data in (file_of(6), grey, b"", b"no image", FOREIGN[:-30])],
         ("picture", "name"): ["another.png", ""],
         ("model", "entry"): [*range(1, 40, 3), 3, 10**6, 2**53 - 1],
         ("model", "digest"): [stranger().weights_digest, "0" * 64, "x", ""],
@@ -297,10 +297,10 @@ def test_what_is_the_owners_word_is_known_to_be(scene: Scene) -> None:
     assert found.attribution == inverted(FOREIGN)
 
 
-def test_without_the_verifiers_picture_a_swapped_one_contradicts_what_was_examined(scene: Scene) -> None:
+def test_without_the_verifiers_image_a_swapped_one_contradicts_what_was_examined(scene: Scene) -> None:
     for name in scene.bundles:
         fields = scene.fields(name)
         fields["picture"]["data"] = text_of(file_of(6))
-        error = outcome(scene, name, scene.resigned(fields), picture=None)
+        error = outcome(scene, name, scene.resigned(fields), image=None)
         assert isinstance(error, VerificationError)
         assert "picture" in named(error)

@@ -1,4 +1,4 @@
-"""A log of a tiny generator's uses, pictures to ask about, and both sides of the evidence."""
+"""A log of a tiny generator's uses, images to ask about, and both sides of the evidence."""
 
 import dataclasses
 import functools
@@ -14,13 +14,13 @@ from tiny_generator import make_tiny
 from jattr.images import encode_png, to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.ledger.evidence.bundle import Attribution
-from jattr.ledger.evidence.inversion import invert_picture
+from jattr.ledger.evidence.inversion import invert_image
 from jattr.ledger.evidence.make import Made, Question, make_evidence
 from jattr.ledger.evidence.verify import Verified, verify_evidence
 
 NONCE = "what the journalist asked for"
 Z = latents_of(0, 8)
-LOGGED, UNLOGGED = (0, 1, 2, 5), 7  # places in Z; none of their pictures is near another
+LOGGED, UNLOGGED = (0, 1, 2, 5), 7  # places in Z; none of their images is near another
 REHEARSALS: dict[str, Any] = {}
 
 
@@ -40,7 +40,7 @@ def pixels_of(gen: Any, z: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def file_of(place: int, foreign: bool = False) -> bytes:
-    """The PNG of a latent's picture."""
+    """The PNG of a latent's image."""
     return encode_png(pixels_of(stranger() if foreign else tiny(), Z[place : place + 1])[0])
 
 
@@ -53,7 +53,7 @@ def jpeg(pixels: np.ndarray, quality: int = 75) -> bytes:
 @functools.cache
 def inverted(data: bytes, alteration: str | None = None, restarts: int = 8) -> Attribution:
     config = InvertConfig(restarts=restarts, pool=128)
-    return invert_picture(data, tiny(), alteration=alteration or "auto", config=config, rehearsals=REHEARSALS)
+    return invert_image(data, tiny(), alteration=alteration or "auto", config=config, pilot_studies=REHEARSALS)
 
 
 def search(data: bytes, gen: Any, alteration: str | None) -> Attribution:
@@ -68,7 +68,7 @@ def saying(attribution: Attribution) -> Callable[..., Attribution]:
 
 
 def log_uses(mine: Owner, places: Sequence[int] = LOGGED, gen: Any = None) -> list[int]:
-    """Log the pictures of latents; return their RESULT entries."""
+    """Log the images of latents; return their RESULT entries."""
     gen, z = gen or tiny(), Z[list(places)]
     return [one.entry for one in mine.use(gen, z, pixels_of(gen, z))]
 
@@ -76,7 +76,7 @@ def log_uses(mine: Owner, places: Sequence[int] = LOGGED, gen: Any = None) -> li
 def made_of(mine: Owner, data: bytes, end: bytes, attribution: Attribution | None = None, **options: Any) -> Made:
     """Evidence as the log's owner makes it."""
     others = options.pop("others", ())
-    asked = Question(**{"name": "accused.png", "picture": data, "start": None, "end": end, "nonce": NONCE} | options)
+    asked = Question(**{"name": "accused.png", "image": data, "start": None, "end": end, "nonce": NONCE} | options)
     found = attribution or inverted(data)
     return make_evidence(mine.log, mine.private, mine.policy, tiny(), found, asked, others)
 
@@ -87,7 +87,7 @@ def verified(mine: Owner, data: bytes, **options: Any) -> Verified:
     return verify_evidence(data, mine.public, mine.policy, **known | options)
 
 
-FOREIGN = file_of(0, True)  # a picture of the other generator
+FOREIGN = file_of(0, True)  # an image of the other generator
 DENIED = attribution("does-not-fit")
 
 
@@ -102,7 +102,7 @@ def both(mine: Owner, data: bytes, end: bytes, said: Any = None, **options: Any)
     """The verdict that both sides come to."""
     made = made_of(mine, data, end, said, **options)
     others = options.get("others", ())
-    found = verified(mine, made.data, picture=data, others=others, invert=search if said is None else saying(said))
+    found = verified(mine, made.data, image=data, others=others, invert=search if said is None else saying(said))
     assert found.verdict == made.verdict
     assert found.bundle == made.bundle
     return found.verdict

@@ -1,4 +1,4 @@
-"""A picture and its receipt show offline that a log holds it."""
+"""An image and its receipt show offline that a log holds it."""
 
 import dataclasses
 import random
@@ -15,8 +15,8 @@ from jattr.errors import LedgerError, VerificationError
 from jattr.images import encode_png
 from jattr.ledger.canonical import encode_canonical, parse_canonical
 from jattr.ledger.encoding import encode_base64
+from jattr.ledger.image_receipts import CheckedReceipt, check_receipt, make_receipt, renewed
 from jattr.ledger.keys import Signer
-from jattr.ledger.picture_receipts import CheckedReceipt, check_receipt, make_receipt, renewed
 from jattr.ledger.policy import Policy, parse_policy
 from jattr.ledger.tlog_proof import TlogProof, parse_tlog_proof
 
@@ -58,15 +58,15 @@ def test_this_very_file_or_its_pixels(mine: Owner, receipts: list[bytes]) -> Non
     assert saved_again.matches == "pixels"
 
 
-def test_another_picture_is_refused(mine: Owner, receipts: list[bytes]) -> None:
-    with pytest.raises(VerificationError, match="of another picture"):
+def test_another_image_is_refused(mine: Owner, receipts: list[bytes]) -> None:
+    with pytest.raises(VerificationError, match="of another image"):
         check(receipts[1], mine.policy)
     nearly = PIXELS[0].copy()
     nearly[0, 0, 0] ^= 1
-    with pytest.raises(VerificationError, match="of another picture"):
+    with pytest.raises(VerificationError, match="of another image"):
         check(receipts[0], mine.policy, file=encode_png(nearly), pixels=nearly)
     turned = PIXELS[0].reshape(4, 16, 3)  # the same bytes in another shape
-    with pytest.raises(VerificationError, match="of another picture"):
+    with pytest.raises(VerificationError, match="of another image"):
         check(receipts[0], mine.policy, file=encode_png(turned), pixels=turned)
 
 
@@ -118,7 +118,7 @@ def salted_anew(openings: list[Any]) -> list[Any]:
     [
         (lambda f: {**f, "openings": salted_anew(f["openings"])}, VerificationError, "false opening"),
         (lambda f: {**f, "openings": [*f["openings"], f["openings"][0]]}, LedgerError, "opens a field twice"),
-        (lambda f: {**f, "openings": []}, VerificationError, "another picture"),
+        (lambda f: {**f, "openings": []}, VerificationError, "another image"),
         (lambda f: {"openings": f["openings"]}, LedgerError, "no object of a leaf"),
         (lambda f: {**f, "leaf": "!"}, LedgerError, "the leaf of the receipt"),
         (lambda f: {**f, "leaf": 7}, LedgerError, "no text"),
@@ -134,7 +134,7 @@ def test_what_the_proof_does_not_cover_is_checked(
         check(with_extra(receipts[0], change), mine.policy)
 
 
-def test_other_leaves_speak_of_no_picture(mine: Owner, receipts: list[bytes]) -> None:
+def test_other_leaves_speak_of_no_image(mine: Owner, receipts: list[bytes]) -> None:
     checkpoint = parse_tlog_proof(receipts[0]).checkpoint
     proof = mine.log.receipt(1, checkpoint)
     facts = {"leaf": encode_base64(mine.log.entry(1)), "openings": []}

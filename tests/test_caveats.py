@@ -1,4 +1,4 @@
-"""What a file says that keeps a picture from being called none of the candidates'."""
+"""What a file says that keeps an image from being called none of the candidates'."""
 
 import numpy as np
 import pytest
@@ -9,17 +9,17 @@ from jattr.attribution.caveats import (
     COLOURS,
     COMPRESSED,
     FLATTENED,
-    NO_DOUBT,
+    NO_CAVEAT,
     STORED,
     TRANSPARENT,
-    Doubt,
-    doubt_of,
-    doubted,
-    doubted_judgement,
+    Caveat,
+    caveat_of,
+    judgement_with_caveat,
+    with_caveat,
 )
 from jattr.decision.judgement import Judgement
 from jattr.decision.verdict import Verdict
-from jattr.images import Picture
+from jattr.images import LoadedImage
 
 RGB, GREY, RGBA = ((8, 8, channels) for channels in (3, 1, 4))
 LOSSY, JPEG = {"compressed": True}, {"compressed": True, "jpeg": True}
@@ -28,38 +28,38 @@ OPAQUE = np.concatenate([NOISE[..., :3], np.full((8, 8, 1), 255, np.uint8)], -1)
 COLOURLESS = np.repeat(NOISE[..., :1], 3, -1)
 
 
-def doubt(pixels, shapes=(RGB,), alteration=None, facts=(), *, searched=True):
-    picture = Picture("x", pixels, "0" * 64, **dict(facts))
+def caveat(pixels, shapes=(RGB,), alteration=None, facts=(), *, searched=True):
+    image = LoadedImage("x", pixels, "0" * 64, **dict(facts))
     chain = None if alteration is None else parse_chain(alteration)
-    return doubt_of(picture, chain, shapes, searched_as_stored=searched)
+    return caveat_of(image, chain, shapes, searched_as_stored=searched)
 
 
 @pytest.mark.parametrize(
     ("facts", "alteration", "searched", "expected"),
     [
-        ({}, None, True, NO_DOUBT),
+        ({}, None, True, NO_CAVEAT),
         (JPEG, None, True, COMPRESSED),
         (JPEG, "blur:1", True, COMPRESSED),
-        (JPEG, "blur:1,jpeg:90", True, NO_DOUBT),
+        (JPEG, "blur:1,jpeg:90", True, NO_CAVEAT),
         (LOSSY, "jpeg:90", True, COMPRESSED),  # a WebP's compression is none of a JPEG
         (JPEG | {"srgb": False}, "jpeg:90", True, COLOURS),
         ({"srgb": False}, None, True, COLOURS),
-        ({"orientation": 6}, None, True, NO_DOUBT),
+        ({"orientation": 6}, None, True, NO_CAVEAT),
         ({"orientation": 6}, None, False, STORED),
     ],
 )
 def test_what_a_file_states_besides_pixels(facts, alteration, searched, expected):
-    assert doubt(NOISE[..., :3], alteration=alteration, facts=facts, searched=searched) == expected
+    assert caveat(NOISE[..., :3], alteration=alteration, facts=facts, searched=searched) == expected
 
 
 @pytest.mark.parametrize(
     ("pixels", "shapes", "alteration", "expected"),
     [
-        (NOISE[..., :3], [RGB], None, NO_DOUBT),
-        (NOISE[..., :1], [GREY], None, NO_DOUBT),
-        (NOISE, [RGBA], None, NO_DOUBT),
-        (OPAQUE, [RGB], None, NO_DOUBT),
-        (COLOURLESS, [GREY], None, NO_DOUBT),
+        (NOISE[..., :3], [RGB], None, NO_CAVEAT),
+        (NOISE[..., :1], [GREY], None, NO_CAVEAT),
+        (NOISE, [RGBA], None, NO_CAVEAT),
+        (OPAQUE, [RGB], None, NO_CAVEAT),
+        (COLOURLESS, [GREY], None, NO_CAVEAT),
         (NOISE, [RGB], None, TRANSPARENT),
         (NOISE, [RGB], "flip", TRANSPARENT),
         (NOISE, [RGBA, RGB], None, TRANSPARENT),
@@ -67,14 +67,14 @@ def test_what_a_file_states_besides_pixels(facts, alteration, searched, expected
         (NOISE[..., :3], [GREY], None, COLOURED),
         (NOISE[..., :3], [RGB, GREY], None, COLOURED),
         (NOISE[..., :3], [RGB], "grey", COLOURED),
-        (NOISE[..., :3], [RGB], "grey:3", NO_DOUBT),
-        (NOISE[..., :1], [RGB], "grey:3", NO_DOUBT),
-        (NOISE[..., :1], [RGB], "grey", NO_DOUBT),
-        (COLOURLESS, [RGB], "grey:3", NO_DOUBT),
+        (NOISE[..., :3], [RGB], "grey:3", NO_CAVEAT),
+        (NOISE[..., :1], [RGB], "grey:3", NO_CAVEAT),
+        (NOISE[..., :1], [RGB], "grey", NO_CAVEAT),
+        (COLOURLESS, [RGB], "grey:3", NO_CAVEAT),
     ],
 )
-def test_what_changes_a_picture_to_a_candidates_kind(pixels, shapes, alteration, expected):
-    assert doubt(pixels, shapes, alteration) == expected
+def test_what_changes_an_image_to_a_candidates_kind(pixels, shapes, alteration, expected):
+    assert caveat(pixels, shapes, alteration) == expected
 
 
 @pytest.mark.parametrize(
@@ -85,35 +85,35 @@ def test_what_changes_a_picture_to_a_candidates_kind(pixels, shapes, alteration,
         (np.dstack([COLOURLESS, OPAQUE[..., 3:]]), RGBA, {}, "give it in colours, as it was generated", False),
     ],
 )
-def test_a_picture_without_colours(pixels, shape, facts, words, apart):
-    """A candidate may make such pictures itself; only a grey file is sure to be no file of its own kind."""
-    found = doubt(pixels, [shape], facts=facts)
+def test_an_image_without_colours(pixels, shape, facts, words, apart):
+    """A candidate may make such images itself; only a grey file is sure to be no file of its own kind."""
+    found = caveat(pixels, [shape], facts=facts)
     assert found.text.endswith(words)
     assert bool(found.apart) == apart
 
 
 def test_a_colour_jpeg_without_colours_is_told_how_to_be_named():
-    assert doubt(COLOURLESS, alteration="jpeg:90", facts=JPEG).text.endswith("--alteration grey:3,jpeg")
+    assert caveat(COLOURLESS, alteration="jpeg:90", facts=JPEG).text.endswith("--alteration grey:3,jpeg")
 
 
 def test_a_resize_on_reading_is_told_how_to_be_named():
-    found = doubt(NOISE[:6, :, :3])
+    found = caveat(NOISE[:6, :, :3])
     assert found.text.endswith("without --resize, such as --alteration resize:6x8:lanczos")
     assert found.apart
-    assert doubt(NOISE[:6, :, :3], alteration="resize:6x8") == NO_DOUBT
+    assert caveat(NOISE[:6, :, :3], alteration="resize:6x8") == NO_CAVEAT
 
 
 @pytest.mark.parametrize("kind", ["none", "undecided", "made-by", "failed"])
 def test_a_doubt_takes_away_none_and_nothing_else(kind):
     verdict = Verdict(kind, (), None, None, "as it was")
     judgement = Judgement(kind, (), "As it was.", (), 0.5, {}, "clean", 0.05)
-    why = Doubt("a noun", "the file says so; give another one")
-    assert doubted(verdict, NO_DOUBT) == verdict
-    assert doubted_judgement(judgement, NO_DOUBT) == judgement
+    why = Caveat("a noun", "the file says so; give another one")
+    assert with_caveat(verdict, NO_CAVEAT) == verdict
+    assert judgement_with_caveat(judgement, NO_CAVEAT) == judgement
     if kind != "none":
-        assert doubted(verdict, why) == verdict
-        assert doubted_judgement(judgement, why) == judgement
+        assert with_caveat(verdict, why) == verdict
+        assert judgement_with_caveat(judgement, why) == judgement
         return
-    assert doubted(verdict, why).kind == doubted_judgement(judgement, why).kind == "undecided"
-    assert doubted(verdict, why).reason.endswith(f"but {why.text}")
-    assert doubted_judgement(judgement, why).sentence.endswith(f"but {why.text}.")
+    assert with_caveat(verdict, why).kind == judgement_with_caveat(judgement, why).kind == "undecided"
+    assert with_caveat(verdict, why).reason.endswith(f"but {why.text}")
+    assert judgement_with_caveat(judgement, why).sentence.endswith(f"but {why.text}.")

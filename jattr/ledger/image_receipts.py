@@ -1,6 +1,6 @@
-"""Receipts of pictures: a tlog-proof whose `extra` line holds the RESULT leaf and what opens it for the recipient.
+"""Receipts of images: a tlog-proof whose `extra` line holds the RESULT leaf and what opens it for the recipient.
 
-Receipt and picture are enough to verify offline that the log holds this picture, and under whose name it left.
+Receipt and image are enough to verify offline that the log holds this image, and under whose name it left.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ OPENED = ("file", "pixels", "recipient")  # fields that a recipient may open
 
 
 def make_receipt(log: LogView, released: Released, checkpoint: bytes) -> bytes:
-    """Return the receipt of a picture under a signed checkpoint of the log that reaches as far."""
+    """Return the receipt of an image under a signed checkpoint of the log that reaches as far."""
     proof = log.receipt(released.entry, checkpoint)
     facts = {
         "leaf": encode_base64(log.entry(released.entry)),
@@ -58,7 +58,7 @@ def _read_extra(proof: TlogProof) -> tuple[bytes, list[Any]]:
 
 @dataclass(frozen=True)
 class CheckedReceipt:
-    """What a receipt proves of a picture."""
+    """What a receipt proves of an image."""
 
     entry: int
     checkpoint: OpenedCheckpoint
@@ -66,12 +66,12 @@ class CheckedReceipt:
     recipient: str | None  # as the log's owner stated it
 
 
-def check_receipt(data: bytes, picture: bytes, pixels: np.ndarray, policy: Policy) -> CheckedReceipt:
-    """Check that a receipt shows a picture to be in a log.
+def check_receipt(data: bytes, image: bytes, pixels: np.ndarray, policy: Policy) -> CheckedReceipt:
+    """Check that a receipt shows an image to be in a log.
 
     Args:
       data: the receipt, a tlog-proof with the `extra` line of `make_receipt`.
-      picture: the bytes of the picture's file.
+      image: the bytes of the image's file.
       pixels: uint8 [H, W, C], what it decodes to.
       policy: whom to trust.
 
@@ -83,7 +83,7 @@ def check_receipt(data: bytes, picture: bytes, pixels: np.ndarray, policy: Polic
     entry, stated = _read_extra(proof)
     leaf = parse_leaf(entry)
     if not isinstance(leaf, ResultLeaf):
-        raise LedgerError(f"the receipt is of a {leaf.kind} leaf; only result leaves speak of pictures")
+        raise LedgerError(f"the receipt is of a {leaf.kind} leaf; only result leaves speak of images")
     opened = proof.verify(entry, policy)
     found_openings = [parse_opening(item) for item in stated]
     openings = {opening.field: opening for opening in found_openings}
@@ -93,9 +93,9 @@ def check_receipt(data: bytes, picture: bytes, pixels: np.ndarray, policy: Polic
         if name not in OPENED or getattr(leaf, name) is None:
             raise LedgerError(f"the receipt opens {name}, which its leaf does not state")
         opening.check(bytes.fromhex(getattr(leaf, name)))
-    wanted = {"file": file_value(picture), "pixels": pixels_value(pixels)}
+    wanted = {"file": file_value(image), "pixels": pixels_value(pixels)}
     found = [name for name, value in wanted.items() if name in openings and openings[name].value == value]
     if not found:
-        raise VerificationError("the receipt is of another picture: neither its file nor its pixels are these")
+        raise VerificationError("the receipt is of another image: neither its file nor its pixels are these")
     recipient = parse_recipient(openings["recipient"].value) if "recipient" in openings else None
     return CheckedReceipt(proof.index, opened, found[0], recipient)
