@@ -1,8 +1,10 @@
-"""The autoencoder of latent diffusion as diffusers writes it: a folder `vae/` of config.json and weights.
+"""The autoencoder of latent diffusion as diffusers writes it: a folder `vae/` of config.json and
+weights.
 
-Tensors tell all sizes; config.json tells what they cannot: the number of normalisation groups, the size of images,
-scale and mean of the latents. Source for the names: state dicts of https://github.com/huggingface/diffusers, which
-until May 2023 (pull request 3387) called the attention's layers query, key, value and proj_attn.
+Tensors tell all sizes; config.json tells what they cannot: the number of normalisation groups, the
+size of images, scale and mean of the latents. Source for the names: state dicts of
+https://github.com/huggingface/diffusers, which until May 2023 (pull request 3387) called the
+attention's layers query, key, value and proj_attn.
 """
 
 import math
@@ -24,18 +26,24 @@ ATTENTION = "decoder.mid_block.attentions.0."
 ACTIVATIONS = ("silu", "swish")  # two names of one function
 DEFAULT_GROUPS, DEFAULT_SIZE, DEFAULT_SCALING = 32, 32, 0.18215  # of diffusers' AutoencoderKL
 RELATIVES = {  # pattern of tensor names -> what a file with them is
-    "first_stage_model.*": "a whole latent diffusion model in the names of its authors; let diffusers load it"
+    "first_stage_model.*": "a whole latent diffusion model in the names of its authors; let"
+    " diffusers load it"
     " (from_single_file) and save_pretrained it, then give the folder vae/",
-    "decoder.mid.block_1.*": "an autoencoder in the names of latent-diffusion; let diffusers load it"
+    "decoder.mid.block_1.*": "an autoencoder in the names of latent-diffusion; let diffusers load"
+    " it"
     " (AutoencoderKL.from_single_file) and save_pretrained it",
     "decoder.layers.*": "an AutoencoderTiny (TAESD), not an AutoencoderKL",
-    "decoder.condition_encoder.*": "an AsymmetricAutoencoderKL, whose decoder also takes a mask and an image",
+    "decoder.condition_encoder.*": "an AsymmetricAutoencoderKL, whose decoder also takes a mask"
+    " and an image",
     "decoder_unet.*": "a ConsistencyDecoderVAE, whose decoder is itself a diffusion model",
     "*.spatial_res_block.*": "an AutoencoderKLTemporalDecoder, which makes videos",
     "quantize.embedding.weight": "a VQModel: its latents are entries of a table, not continuous",
-    "bn.running_mean": "an AutoencoderKLFlux2, whose latents are normalised by tensors of their own",
-    "decoder.up_blocks.*.attentions.*": "an autoencoder with attention in its up blocks (AttnUpDecoderBlock2D)",
-    "time_embedding.*": "the denoising network of a latent diffusion model, not its autoencoder: give the folder vae/",
+    "bn.running_mean": "an AutoencoderKLFlux2, whose latents are normalised by tensors of their"
+    " own",
+    "decoder.up_blocks.*.attentions.*": "an autoencoder with attention in its up blocks"
+    " (AttnUpDecoderBlock2D)",
+    "time_embedding.*": "the denoising network of a latent diffusion model, not its autoencoder:"
+    " give the folder vae/",
     "*transformer_blocks.*": "a denoising transformer, not an autoencoder: give the folder vae/",
     "text_model.*": "a text encoder, not an autoencoder: give the folder vae/",
 }
@@ -59,9 +67,15 @@ def describe(tensors: StateDict, tree: Any, *, projections: Mapping[str, str]) -
     _check_projections(tensors, arch, projections)
     for name, found in _stated(arch).items():
         if name in config and config[name] != found:
-            raise UnfitError(f"config.json says {name} {show(config[name])} but the tensors say {show(found)}")
+            raise UnfitError(
+                f"config.json says {name} {show(config[name])} but the tensors say {show(found)}"
+            )
     if problems := list(arch.problems()):
-        hint = "" if config else " (no config.json, so by diffusers' defaults: give the folder that has it)"
+        hint = (
+            ""
+            if config
+            else " (no config.json, so by diffusers' defaults: give the folder that has it)"
+        )
         raise UnfitError("; ".join(problems) + hint)
     return Found(arch)
 
@@ -75,11 +89,15 @@ def rows(arch: Architecture, *, projections: Mapping[str, str]) -> Iterator[Row]
         for i, block in enumerate(widths):
             source, target = f"{part}.{way}_blocks.{i}", f"{part}/blocks/{i}"
             for j, (inputs, outputs) in enumerate(block):
-                yield from _resnet_rows(f"{source}.resnets.{j}", f"{target}/resnets/{j}", inputs != outputs)
+                yield from _resnet_rows(
+                    f"{source}.resnets.{j}", f"{target}/resnets/{j}", inputs != outputs
+                )
             if i < len(widths) - 1:
                 yield from _conv_rows(f"{source}.{way}samplers.0.conv", f"{target}/resample")
         for j in range(2):
-            yield from _resnet_rows(f"{part}.mid_block.resnets.{j}", f"{part}/mid_block/resnets/{j}", False)
+            yield from _resnet_rows(
+                f"{part}.mid_block.resnets.{j}", f"{part}/mid_block/resnets/{j}", False
+            )
         if arch.mid_block_add_attention:
             source, target = f"{part}.mid_block.attentions.0", f"{part}/mid_block/attention"
             yield from _norm_rows(f"{source}.group_norm", f"{target}/group_norm")
@@ -93,10 +111,21 @@ def rows(arch: Architecture, *, projections: Mapping[str, str]) -> Iterator[Row]
 
 
 FORMATS = tuple(
-    Format(name, "autoencoder_kl", title, ("",), partial(describe, projections=names), partial(rows, projections=names))
+    Format(
+        name,
+        "autoencoder_kl",
+        title,
+        ("",),
+        partial(describe, projections=names),
+        partial(rows, projections=names),
+    )
     for name, title, names in (
         ("autoencoder-kl", "AutoencoderKL of diffusers", PROJECTIONS),
-        ("autoencoder-kl-old", "AutoencoderKL of diffusers, attention named as until 2023", OLD_PROJECTIONS),
+        (
+            "autoencoder-kl-old",
+            "AutoencoderKL of diffusers, attention named as until 2023",
+            OLD_PROJECTIONS,
+        ),
     )
 )
 
@@ -119,7 +148,9 @@ def _resnet_rows(source: str, target: str, shortcut: bool) -> Iterator[Row]:
         yield from _conv_rows(f"{source}.conv_shortcut", f"{target}/conv_shortcut")
 
 
-def _check_projections(tensors: StateDict, arch: Architecture, projections: Mapping[str, str]) -> None:
+def _check_projections(
+    tensors: StateDict, arch: Architecture, projections: Mapping[str, str]
+) -> None:
     """Check that the attention's layers have the names of this format and not of the other."""
     names = [f"{ATTENTION}{source}.weight" for source in projections]
     if arch.mid_block_add_attention and not any(name in tensors for name in names):
@@ -134,7 +165,10 @@ def _architecture(tensors: StateDict, config: Mapping[str, Any]) -> Architecture
     if not found:
         raise UnfitError("no decoder.up_blocks.0.resnets.0.conv1.weight")
     last_block, last_layer = (max(numbers) for numbers in zip(*found, strict=True))
-    widths = [_side(tensors, f"decoder.up_blocks.{i}.resnets.0.conv1.weight", 0) for i in range(last_block + 1)]
+    widths = [
+        _side(tensors, f"decoder.up_blocks.{i}.resnets.0.conv1.weight", 0)
+        for i in range(last_block + 1)
+    ]
     height, width = _sample_size(config)
     scaling_factor, shift_factor = _prior(config)
     return Architecture(
@@ -163,7 +197,10 @@ def _config(tree: Any) -> Mapping[str, Any]:
     if name != "AutoencoderKL":
         raise UnfitError(f"config.json is that of a {show(name)}, not of an AutoencoderKL")
     if config.get("act_fn", "silu") not in ACTIVATIONS:
-        raise UnfitError(f"config.json says act_fn {show(config['act_fn'])}; only {' or '.join(ACTIVATIONS)} is read")
+        raise UnfitError(
+            f"config.json says act_fn {show(config['act_fn'])}; only {' or '.join(ACTIVATIONS)} is"
+            " read"
+        )
     return config
 
 
@@ -185,15 +222,19 @@ def _sample_size(config: Mapping[str, Any]) -> tuple[int, int]:
     if not isinstance(size, (list, tuple)):
         return (_whole(config, "sample_size", DEFAULT_SIZE),) * 2
     if len(size) != 2:
-        raise UnfitError(f"config.json says sample_size {show(size)}; it must be one whole number or two")
-    return _whole({"sample_size": size[0]}, "sample_size", 0), _whole({"sample_size": size[1]}, "sample_size", 0)
+        raise UnfitError(
+            f"config.json says sample_size {show(size)}; it must be one whole number or two"
+        )
+    return _whole({"sample_size": size[0]}, "sample_size", 0), _whole(
+        {"sample_size": size[1]}, "sample_size", 0
+    )
 
 
 def _prior(config: Mapping[str, Any]) -> tuple[float, float]:
     """Return scaling_factor and shift_factor: 1 / standard deviation and mean of the latents.
 
-    Where config.json gives mean and deviation of each channel besides (z = scaled latents_std / scaling_factor +
-    latents_mean), these are the two numbers of all channels together.
+    Where config.json gives mean and deviation of each channel besides (z = scaled latents_std /
+    scaling_factor + latents_mean), these are the two numbers of all channels together.
     """
     scaling = _numbers(config, "scaling_factor") or [DEFAULT_SCALING]
     shift = _numbers(config, "shift_factor") or [0.0]
@@ -202,14 +243,18 @@ def _prior(config: Mapping[str, Any]) -> tuple[float, float]:
         return scaling[0], shift[0]
     variance = float(np.mean(np.square(stds)) / scaling[0] ** 2 + np.var(means))
     if not 0 < variance < math.inf:
-        raise UnfitError(f"config.json says latents_std {show(stds)}; the deviations must be above 0")
+        raise UnfitError(
+            f"config.json says latents_std {show(stds)}; the deviations must be above 0"
+        )
     return 1.0 / math.sqrt(variance), float(np.mean(means))
 
 
 def _whole(config: Mapping[str, Any], name: str, default: int) -> int:
     value = config.get(name)
     if value is not None and (type(value) is not int or not 1 <= value < 2**31):
-        raise UnfitError(f"config.json says {name} {show(value)}; it must be a whole number above 0")
+        raise UnfitError(
+            f"config.json says {name} {show(value)}; it must be a whole number above 0"
+        )
     return default if value is None else value
 
 
@@ -230,5 +275,8 @@ def _side(tensors: StateDict, name: str, axis: int) -> int:
     if name not in tensors:
         raise UnfitError(f"no {name}")
     if tensors[name].ndim != 4:
-        raise UnfitError(f"{name} has the shape {list(tensors[name].shape)}; that of an image's convolution has 4 axes")
+        raise UnfitError(
+            f"{name} has the shape {list(tensors[name].shape)}; that of an image's convolution has"
+            " 4 axes"
+        )
     return int(tensors[name].shape[axis])

@@ -1,4 +1,6 @@
-"""What a weights file held, as a tree of plain values: checks on it, and the tensors picked out of it."""
+"""What a weights file held, as a tree of plain values: checks on it, and the tensors picked out
+of it.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,33 +8,50 @@ from typing import Any
 import numpy as np
 
 from converters.pickle_machine import Call, NewObject, Unfinished
-from converters.reading_limits import MAX_DEPTH, MAX_NODES, MAX_TENSOR_FACTOR, MAX_TENSOR_NAME, SPARE_MEMORY, shown
+from converters.reading_limits import (
+    MAX_DEPTH,
+    MAX_NODES,
+    MAX_TENSOR_FACTOR,
+    MAX_TENSOR_NAME,
+    SPARE_MEMORY,
+    shown,
+)
 from converters.torch_records import NDARRAY, Storage, StorageType
 from jattr.errors import CheckpointError
 
-TensorTree = Any  # nested dicts, lists and tuples with numpy arrays, texts, numbers and other scalars as leaves
+# nested dicts, lists and tuples with numpy arrays, texts, numbers and other scalars as leaves
+TensorTree = Any
 
 
 def check_tree(tree: TensorTree, file_size: int) -> None:
-    """Check that a tree is small when written out: a pickle can mention one value many times, or inside itself.
+    """Check that a tree is small when written out: a pickle can mention one value many times, or
+    inside itself.
 
     Raises:
-      CheckpointError: the tree is endless, too deep or too large, or holds a part of a value that was never finished.
+      CheckpointError: the tree is endless, too deep or too large, or holds a part of a value that
+        was never finished.
     """
     nodes, _, size = _measure(tree, 1, {})
     if nodes > MAX_NODES:
-        raise CheckpointError(f"holds {nodes} values when written out; at most {MAX_NODES} are read")
+        raise CheckpointError(
+            f"holds {nodes} values when written out; at most {MAX_NODES} are read"
+        )
     if size > MAX_TENSOR_FACTOR * file_size + SPARE_MEMORY:
         raise CheckpointError(
-            f"has tensors of {size} bytes in all, but the file has {file_size}: tensors expanded or shared many times;"
+            f"has tensors of {size} bytes in all, but the file has {file_size}: tensors expanded"
+            " or shared many times;"
             " save them with .contiguous().clone()"
         )
 
 
 def _measure(node: Any, depth: int, seen: dict[int, tuple[int, int, int]]) -> tuple[int, int, int]:
-    """Return the number of values, the depth and the bytes in arrays, of a node that is itself at `depth`."""
+    """Return the number of values, the depth and the bytes in arrays, of a node that is itself
+    at `depth`.
+    """
     if isinstance(node, (Call, NewObject, Unfinished, Storage, StorageType)) or node is NDARRAY:
-        raise CheckpointError(f"holds {shown(node)} outside of any tensor; save a state dict of tensors")
+        raise CheckpointError(
+            f"holds {shown(node)} outside of any tensor; save a state dict of tensors"
+        )
     if not isinstance(node, (dict, list, tuple)):
         return 1, 0, node.nbytes if isinstance(node, (np.ndarray, np.generic)) else 0
     if id(node) in seen:
@@ -48,10 +67,12 @@ def _measure(node: Any, depth: int, seen: dict[int, tuple[int, int, int]]) -> tu
 
 
 def find_state_dict(tree: TensorTree, key: str | None = None) -> dict[str, np.ndarray]:
-    """Return the tensors of a tree by dotted name, such as {"conv1.weight": array, ...}, in the file's order.
+    """Return the tensors of a tree by dotted name, such as {"conv1.weight": array, ...}, in the
+    file's order.
 
-    Nested dicts, lists and tuples are joined by dots ("netG.conv1.weight", "params.0"); what is no tensor (epoch
-    numbers, settings) is left out. Names are as in the file: see `strip_module_prefix` for those of DataParallel.
+    Nested dicts, lists and tuples are joined by dots ("netG.conv1.weight", "params.0"); what is no
+    tensor (epoch numbers, settings) is left out. Names are as in the file: see
+    `strip_module_prefix` for those of DataParallel.
 
     Args:
       tree: what `read_checkpoint` returned.
@@ -69,15 +90,17 @@ def find_state_dict(tree: TensorTree, key: str | None = None) -> dict[str, np.nd
             raise CheckpointError(f"the weights hold two tensors called {shown(name)}")
         state[name] = array
     if not state:
-        raise CheckpointError(f"no tensors in the weights under {shown(key)}; there is {_contents(tree)}")
+        raise CheckpointError(
+            f"no tensors in the weights under {shown(key)}; there is {_contents(tree)}"
+        )
     return state
 
 
 def strip_module_prefix(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the state dict without the `module.` that DataParallel puts before every name.
 
-    Only if every name has it; else the same names. Some models have a part called `module` themselves: match the names
-    as they are in the file first, and these only if that fails.
+    Only if every name has it; else the same names. Some models have a part called `module`
+    themselves: match the names as they are in the file first, and these only if that fails.
 
     >>> strip_module_prefix({"module.a": np.zeros(1), "module.b": np.ones(1)})
     {'a': array([0.]), 'b': array([1.])}
@@ -89,7 +112,9 @@ def strip_module_prefix(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _descend(tree: TensorTree, key: str | None) -> TensorTree:
-    """Return what is under a dotted key; a dict may also hold the whole of it, or its beginning, as one key."""
+    """Return what is under a dotted key; a dict may also hold the whole of it, or its beginning,
+    as one key.
+    """
     if not key:
         return tree
     if isinstance(tree, dict):
@@ -115,5 +140,7 @@ def _tensors(node: TensorTree, name: str) -> Iterator[tuple[str, np.ndarray]]:
         for key, child in node.items() if isinstance(node, dict) else enumerate(node):
             path = f"{name}.{key}" if name else str(key)
             if len(path) > MAX_TENSOR_NAME:
-                raise CheckpointError(f"the weights have a name of over {MAX_TENSOR_NAME} characters, {shown(path)}")
+                raise CheckpointError(
+                    f"the weights have a name of over {MAX_TENSOR_NAME} characters, {shown(path)}"
+                )
             yield from _tensors(child, path)

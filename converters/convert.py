@@ -1,4 +1,6 @@
-"""`convert`: a weights file of PyTorch becomes a generator folder, by an architecture card or by what it is itself."""
+"""`convert`: a weights file of PyTorch becomes a generator folder, by an architecture card or by
+what it is itself.
+"""
 
 import dataclasses
 import hashlib
@@ -49,23 +51,27 @@ def convert(
     image_size: tuple[int, int] | None = None,
     overwrite: bool = False,
 ) -> Generator | FeatureNetwork:
-    """Write a generator folder, or a feature folder, from a weights file and return the generator or network.
+    """Write a generator folder, or a feature folder, from a weights file and return the generator
+    or network.
 
     Args:
-      source: a weights file; a `vae/` folder of diffusers; a folder of LPIPS' two files, backbone and heads; or a
-        card (`.json`), whose `weights` lie beside it.
+      source: a weights file; a `vae/` folder of diffusers; a folder of LPIPS' two files, backbone
+        and heads; or a card (`.json`), whose `weights` lie beside it.
       destination: the folder to make.
-      card: an architecture card (`docs/architecture_card.md`); None: the family is told from the file.
-      arch: the name of a known layout (`converters.detect.FORMATS`), where several fit; or "stylegan2-discriminator":
-        not the generator but the discriminator beside it.
+      card: an architecture card (`docs/architecture_card.md`); None: the family is told from the
+        file.
+      arch: the name of a known layout (`converters.detect.FORMATS`), where several fit; or
+        "stylegan2-discriminator": not the generator but the discriminator beside it.
       name: the generator's; None: the card's, or the destination folder's.
       settings: psi, cutoff and noise of a style-based generator, stored in its card.
-      image_size: (height, width) of the images, for autoencoders, which fit any; None: what the file suggests.
-      overwrite: replace a folder that is there, if it is a generator's or feature folder and holds nothing else.
+      image_size: (height, width) of the images, for autoencoders, which fit any; None: what the
+        file suggests.
+      overwrite: replace a folder that is there, if it is a generator's or feature folder and holds
+        nothing else.
 
     Raises:
-      ConversionError: no family fits the file, or card and weights do not fit; the message lists every mismatch. Or
-        the file is not the one whose SHA-256 the card states.
+      ConversionError: no family fits the file, or card and weights do not fit; the message lists
+        every mismatch. Or the file is not the one whose SHA-256 the card states.
       CardError, CheckpointError: the card, the weights file cannot be read.
       OutputError: the folder exists and may not be replaced, or cannot be written.
     """
@@ -74,7 +80,9 @@ def convert(
     check_folder(destination, kind=CONVERTED, overwrite=overwrite, kept=kept)  # before any work
     by_card = card is not None or (source.suffix.lower() == ".json" and not source.is_dir())
     if by_card and (arch is not None or settings):
-        raise ConversionError("a card says all of the architecture; leave --arch, --psi, --cutoff and --noise away")
+        raise ConversionError(
+            "a card says all of the architecture; leave --arch, --psi, --cutoff and --noise away"
+        )
     name = name or (None if by_card else Path(os.path.abspath(destination)).name)
     if by_card:
         found = _by_card(source, card)
@@ -83,8 +91,12 @@ def convert(
         match = detect(weights, arch)
         if isinstance(match.format, FeatureFormat):
             if settings or image_size is not None:
-                raise ConversionError(f"{source} is {match.format.title}; leave all settings and --image-size away")
-            return convert_features(match, source, destination, str(name), overwrite=overwrite, kept=kept)
+                raise ConversionError(
+                    f"{source} is {match.format.title}; leave all settings and --image-size away"
+                )
+            return convert_features(
+                match, source, destination, str(name), overwrite=overwrite, kept=kept
+            )
         found = _by_detection(weights, match, name or "", settings, image_size)
     named = dataclasses.replace(found.card, name=name) if name else found.card
     final, kept = _with_source(named, found.weights), [*kept, found.weights]
@@ -92,8 +104,14 @@ def convert(
 
 
 def _check_converted(folder: Path) -> None:
-    """Check that a folder is a generator's or a feature folder: which of them is to be written is not known yet."""
-    check = check_feature_folder if problem_of(folder, FEATURE_FOLDER) is None else check_generator_folder
+    """Check that a folder is a generator's or a feature folder: which of them is to be written
+    is not known yet.
+    """
+    check = (
+        check_feature_folder
+        if problem_of(folder, FEATURE_FOLDER) is None
+        else check_generator_folder
+    )
     check(folder)
 
 
@@ -103,11 +121,15 @@ CONVERTED = FolderKind("a generator folder or feature folder", _check_converted)
 def _by_card(source: Path, card: str | os.PathLike[str] | None) -> Settled:
     parsed = read_card(source if card is None else card)
     if card is None and parsed.weights is None:
-        raise ConversionError(f"{source} names no `weights` file; add the field, or give the file and --card {source}")
+        raise ConversionError(
+            f"{source} names no `weights` file; add the field, or give the file and --card {source}"
+        )
     if card is not None and source.is_dir():
         raise ConversionError(f"{source} is a folder; give the weights file beside --card")
     weights = source if card is not None else source.parent / str(parsed.weights)
-    return _layered(parsed, weights, find_state_dict(read_checkpoint(weights), parsed.state_dict_key))
+    return _layered(
+        parsed, weights, find_state_dict(read_checkpoint(weights), parsed.state_dict_key)
+    )
 
 
 def _layered(card: Card, weights: Path, state_dict: Mapping[str, np.ndarray]) -> Settled:
@@ -118,11 +140,17 @@ def _layered(card: Card, weights: Path, state_dict: Mapping[str, np.ndarray]) ->
 
 
 def _by_detection(
-    weights: Weights, match: Match, name: str, settings: Mapping[str, Any], image_size: tuple[int, int] | None
+    weights: Weights,
+    match: Match,
+    name: str,
+    settings: Mapping[str, Any],
+    image_size: tuple[int, int] | None,
 ) -> Settled:
     kind = match.format.kind if isinstance(match.format, Format) else "layered"
     if settings and not (kind in FAMILIES and FAMILIES[kind].styled):
-        raise ConversionError(f"{weights.path} is a {match.format.title}, which has no {', '.join(settings)}")
+        raise ConversionError(
+            f"{weights.path} is a {match.format.title}, which has no {', '.join(settings)}"
+        )
     found = match.found
     if not isinstance(match.format, Format) or isinstance(found, Card):
         assert isinstance(found, Card)
@@ -139,7 +167,9 @@ def _by_detection(
     card = parse_family_card(data)
     shapes = graph_of(card.kind, card.architecture)[1]
     try:
-        return Settled(card, as_tree(convert_by_rows(match.format, found, match.tensors, shapes)), weights.path)
+        return Settled(
+            card, as_tree(convert_by_rows(match.format, found, match.tensors, shapes)), weights.path
+        )
     except ConversionError as error:
         raise ConversionError(f"{weights.path}: {error}") from error
 
@@ -150,7 +180,10 @@ def _sized(architecture: Any, size: tuple[int, int] | None, weights: Path) -> An
         return architecture
     if not isinstance(architecture, autoencoder_kl.Architecture):
         height, width, _ = architecture.image_shape
-        raise ConversionError(f"{weights} makes images of {height}x{width}, whatever is asked; leave --image-size away")
+        raise ConversionError(
+            f"{weights} makes images of {height}x{width}, whatever is asked; leave --image-size"
+            " away"
+        )
     return autoencoder_kl.with_image_size(architecture, *size)
 
 
@@ -166,7 +199,8 @@ def _with_source(card: CardBase, weights: Path) -> CardBase:
     source = {"text": stated} if isinstance(stated, str) else dict(stated or {})
     if source.setdefault("sha256", found) != found:
         raise ConversionError(
-            f"{weights} has the SHA-256 {found}, but card {card.name!r} states {source['sha256']!r} in source.sha256:"
+            f"{weights} has the SHA-256 {found}, but card {card.name!r} states"
+            f" {source['sha256']!r} in source.sha256:"
             " this is another file; fetch the right one, or correct the card"
         )
     source.setdefault("file", weights.name)

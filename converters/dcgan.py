@@ -1,9 +1,11 @@
-"""The generator of PyTorch's DCGAN example, recognised by its tensors and described as an architecture card.
+"""The generator of PyTorch's DCGAN example, recognised by its tensors and described as an
+architecture card.
 
-Radford, Metz, Chintala, Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks,
-arXiv 1511.06434, as in https://github.com/pytorch/examples/tree/main/dcgan and PyTorch's DCGAN tutorial. One
-`nn.Sequential` called `main`: transposed 4x4 convolutions without bias, all but the first doubling the size, each but
-the last followed by BatchNorm and ReLU, the last by tanh. Sizes are the file's; 64 pixels are five convolutions.
+Radford, Metz, Chintala, Unsupervised Representation Learning with Deep Convolutional Generative
+Adversarial Networks, arXiv 1511.06434, as in https://github.com/pytorch/examples/tree/main/dcgan
+and PyTorch's DCGAN tutorial. One `nn.Sequential` called `main`: transposed 4x4 convolutions without
+bias, all but the first doubling the size, each but the last followed by BatchNorm and ReLU, the
+last by tanh. Sizes are the file's; 64 pixels are five convolutions.
 """
 
 from typing import Any
@@ -15,7 +17,8 @@ from jattr.generators.card import Card, parse_card
 from jattr.generators.card_problems import show
 
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
-COUNTER = "num_batches_tracked"  # of BatchNorm: in files of PyTorch 0.4.1 and later, no part of the function
+# of BatchNorm: in files of PyTorch 0.4.1 and later, no part of the function
+COUNTER = "num_batches_tracked"
 EPSILON = 1e-5  # PyTorch's default
 MAX_DEPTH = 10  # convolutions: 2048 pixels
 
@@ -24,7 +27,8 @@ def card_of(tensors: StateDict) -> Card:
     """Return the card of a DCGAN generator, called "dcgan".
 
     Raises:
-      UnfitError: the tensors are not those of one; the text says what differs, and what else it is where that shows.
+      UnfitError: the tensors are not those of one; the text says what differs, and what else it is
+        where that shows.
     """
     tensors = strip_module_prefix(dict(tensors))
     depth = _depth(tensors)
@@ -36,12 +40,15 @@ def card_of(tensors: StateDict) -> Card:
         if name in tensors and tensors[name].shape != shape
     ]
     problems += [
-        f"{show(name)} is none of its tensors{' (its convolutions have no bias)' if name.endswith('.bias') else ''}"
+        f"{show(name)} is none of its"
+        f" tensors{' (its convolutions have no bias)' if name.endswith('.bias') else ''}"
         for name in tensors
         if name not in expected and not name.endswith(f".{COUNTER}")
     ]
     if problems:
-        raise UnfitError(f"not a DCGAN generator of {depth} convolutions: {'; '.join(problems[:5])}")
+        raise UnfitError(
+            f"not a DCGAN generator of {depth} convolutions: {'; '.join(problems[:5])}"
+        )
     try:
         return parse_card(_card_data([tensors[f"main.{3 * i}.weight"].shape for i in range(depth)]))
     except CardError as error:
@@ -54,14 +61,17 @@ def _depth(tensors: StateDict) -> int:
         raise UnfitError("no main.0.weight: the first transposed convolution of a DCGAN generator")
     if "main.2.weight" in tensors and not any(name.startswith("main.1.") for name in tensors):
         raise UnfitError(
-            f"this is a DCGAN's discriminator: no BatchNorm (main.1) follows its first convolution, main.0.weight"
+            "this is a DCGAN's discriminator: no BatchNorm (main.1) follows its first"
+            " convolution, main.0.weight"
             f" {list(tensors['main.0.weight'].shape)} = [ndf, nc, 4, 4]; the generator is netG"
         )
     depth = 0
     while f"main.{3 * depth}.weight" in tensors:
         depth += 1
     if not 2 <= depth <= MAX_DEPTH:
-        raise UnfitError(f"{depth} convolutions main.0, main.3, ...; a DCGAN generator has 2 to {MAX_DEPTH}")
+        raise UnfitError(
+            f"{depth} convolutions main.0, main.3, ...; a DCGAN generator has 2 to {MAX_DEPTH}"
+        )
     return depth
 
 
@@ -70,7 +80,9 @@ def _expected_shapes(tensors: StateDict, depth: int) -> dict[str, Shape]:
     weights = [tensors[f"main.{3 * i}.weight"] for i in range(depth)]
     for i, weight in enumerate(weights):
         if weight.ndim != 4:
-            raise UnfitError(f"main.{3 * i}.weight has the shape {list(weight.shape)}, not [in, out, 4, 4]")
+            raise UnfitError(
+                f"main.{3 * i}.weight has the shape {list(weight.shape)}, not [in, out, 4, 4]"
+            )
     expected: dict[str, Shape] = {}
     inputs = weights[0].shape[0]
     for i, weight in enumerate(weights):
@@ -91,7 +103,10 @@ def _card_data(shapes: list[Shape]) -> dict[str, Any]:
         conv = {"op": "conv_transpose", "key": f"main.{3 * i}", "output_padding": 0}
         layers.append(conv | {"stride": stride, "padding": padding})
         if i < len(shapes) - 1:
-            layers += [{"op": "batch_norm", "key": f"main.{3 * i + 1}", "eps": EPSILON}, {"op": "relu"}]
+            layers += [
+                {"op": "batch_norm", "key": f"main.{3 * i + 1}", "eps": EPSILON},
+                {"op": "relu"},
+            ]
     return {
         "card_version": 1,
         "kind": "layered",

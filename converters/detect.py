@@ -1,7 +1,8 @@
-"""Tells from a weights file itself which family's it is, in whose layout: every known `Format` is asked.
+"""Tells from a weights file itself which family's it is, in whose layout: every known `Format` is
+asked.
 
-No name decides anything: a format looks at the tensors' names and shapes. Where none fits, or several do, the error
-lists what was tried and why it failed.
+No name decides anything: a format looks at the tensors' names and shapes. Where none fits, or
+several do, the error lists what was tried and why it failed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,16 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from converters import autoencoder_kl, dcgan, features, nvlabs_pickle, progan, stylegan, stylegan2, stylegan3
+from converters import (
+    autoencoder_kl,
+    dcgan,
+    features,
+    nvlabs_pickle,
+    progan,
+    stylegan,
+    stylegan2,
+    stylegan3,
+)
 from converters.rules import Format, Found, StateDict, UnfitError
 from converters.torch_file import find_state_dict, read_checkpoint, strip_module_prefix
 from jattr.errors import CardError, CheckpointError, ConversionError
@@ -20,7 +30,9 @@ from jattr.generators.card_problems import show
 
 
 class CardFormat(NamedTuple):
-    """A layout of weights that an architecture card can describe, written from the tensors themselves."""
+    """A layout of weights that an architecture card can describe, written from the tensors
+    themselves.
+    """
 
     name: str  # as --arch takes it
     title: str  # whose files these are
@@ -68,7 +80,8 @@ class Match(NamedTuple):
 
 
 def read_weights(source: Path) -> Weights:
-    """Return what a weights file holds, a `vae/` folder of diffusers, or a folder of two files (LPIPS).
+    """Return what a weights file holds, a `vae/` folder of diffusers, or a folder of two files
+    (LPIPS).
 
     Raises:
       CheckpointError, ConversionError: it cannot be read, or the folder has no weights.
@@ -80,14 +93,20 @@ def read_weights(source: Path) -> Weights:
         if together := features.read_folder(source):
             return Weights(source, together)
         raise ConversionError(
-            f"{source} is a folder without {CONFIG} and {' or '.join(FOLDER_WEIGHTS)}, as diffusers writes a vae/"
-            " folder, and without two weights files, LPIPS' backbone and heads; give such a folder, or a weights file"
+            f"{source} is a folder without {CONFIG} and {' or '.join(FOLDER_WEIGHTS)}, as"
+            " diffusers writes a vae/"
+            " folder, and without two weights files, LPIPS' backbone and heads; give such a"
+            " folder, or a weights file"
         )
     try:
         config = plain(read_json(source / CONFIG))
     except CardError as error:
-        raise ConversionError(f"{source / CONFIG}: {str(error).replace('the card', 'the configuration')}") from error
-    return Weights(files[0], {"config": config, "tensors": find_state_dict(read_checkpoint(files[0]))})
+        raise ConversionError(
+            f"{source / CONFIG}: {str(error).replace('the card', 'the configuration')}"
+        ) from error
+    return Weights(
+        files[0], {"config": config, "tensors": find_state_dict(read_checkpoint(files[0]))}
+    )
 
 
 def detect(weights: Weights, arch: str | None = None) -> Match:
@@ -104,19 +123,32 @@ def detect(weights: Weights, arch: str | None = None) -> Match:
         raise ConversionError(f"there is no architecture {arch!r}; known: {', '.join(FORMATS)}")
     matches: list[Match] = []
     tried: list[str] = []
-    asked = [FORMATS[arch]] if arch else [format for format in FORMATS.values() if format not in ON_REQUEST]
+    asked = (
+        [FORMATS[arch]]
+        if arch
+        else [format for format in FORMATS.values() if format not in ON_REQUEST]
+    )
     for format in asked:
         match = _first_match(format, weights.tree, tried)
         matches += [match] if match else []
     if len(matches) == 1:
         return matches[0]
     if asked[0] in ON_REQUEST:
-        raise ConversionError(f"{weights.path} has no {asked[0].title} that can be used: {'; '.join(tried)}")
+        raise ConversionError(
+            f"{weights.path} has no {asked[0].title} that can be used: {'; '.join(tried)}"
+        )
     if matches:
         names = ", ".join(match.format.name for match in matches)
         raise ConversionError(f"{weights.path}: {names} all fit; say which with --arch NAME")
     raise ConversionError(
-        "\n  ".join([f"{weights.path} {_kind_of(weights.tree)}; tried:", *tried, *_also(weights.tree), ADVICE])
+        "\n  ".join(
+            [
+                f"{weights.path} {_kind_of(weights.tree)}; tried:",
+                *tried,
+                *_also(weights.tree),
+                ADVICE,
+            ]
+        )
     )
 
 
@@ -127,14 +159,19 @@ def _also(tree: Any) -> Iterator[str]:
     """Yield what else a file has, of the formats that are only looked for by name."""
     for format in ON_REQUEST:
         if _first_match(format, tree, []):
-            yield f"it has a {format.title}: --arch {format.name} makes a feature folder of it, for distances"
+            yield (
+                f"it has a {format.title}: --arch {format.name} makes a feature folder of it,"
+                " for distances"
+            )
 
 
 def _first_match(format: AnyFormat, tree: Any, tried: list[str]) -> Match | None:
     """Return the match at the first place of the file that fits, noting why the others do not."""
     places = list(_places(format, tree))
     if not places:
-        tried.append(f"{format.name}: nothing under {' or '.join(show(key) for key in format.keys if key)}")
+        tried.append(
+            f"{format.name}: nothing under {' or '.join(show(key) for key in format.keys if key)}"
+        )
     for key, tensors, context in places:
         try:
             return Match(format, format.describe(tensors, context), tensors, key)
@@ -144,7 +181,9 @@ def _first_match(format: AnyFormat, tree: Any, tried: list[str]) -> Match | None
 
 
 def _places(format: AnyFormat, tree: Any) -> Iterator[tuple[str, StateDict, Any]]:
-    """Yield (key, tensors, the tree that they lie in) of the places of a file where a format may be."""
+    """Yield (key, tensors, the tree that they lie in) of the places of a file where a format may
+    be.
+    """
     for key in format.keys:
         part = tree
         for name in key.split(".") if key else ():
@@ -166,7 +205,10 @@ def _kind_of(tree: Any) -> str:
     """Return what can be said of a file that no format fits."""
     if isinstance(tree, dict) and any(isinstance(value, Mapping) for value in tree.values()):
         keys = ", ".join(show(key) for key in list(tree)[:MAX_KEYS])
-        return f"holds {keys}{', ...' if len(tree) > MAX_KEYS else ''}, of which none is a generator of a known family"
+        return (
+            f"holds {keys}{', ...' if len(tree) > MAX_KEYS else ''}, of which none is a"
+            " generator of a known family"
+        )
     if isinstance(tree, (dict, np.ndarray)):
         return "is of no known family"
     return "holds no state dict"

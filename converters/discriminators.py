@@ -1,8 +1,11 @@
-"""Discriminators' weights as public files hold them beside the generator: StyleGAN2's, of NVlabs and of rosinality.
+"""Discriminators' weights as public files hold them beside the generator: StyleGAN2's, of NVlabs
+and of rosinality.
 
-Sources for names: training/networks.py of https://github.com/NVlabs/stylegan2-ada-pytorch (StyleGAN3's pickles have the
-same, training/networks_stylegan2.py of https://github.com/NVlabs/stylegan3), and model.py of
-https://github.com/rosinality/stylegan2-pytorch. What follows the activations of 4x4 pixels is ignored by name.
+Sources for names: training/networks.py of https://github.com/NVlabs/stylegan2-ada-pytorch
+(StyleGAN3's pickles have the same, training/networks_stylegan2.py of
+https://github.com/NVlabs/stylegan3), and model.py of
+https://github.com/rosinality/stylegan2-pytorch. What follows the activations of 4x4 pixels is
+ignored by name.
 """
 
 import re
@@ -18,7 +21,8 @@ from jattr.errors import InputError
 
 NAME = "stylegan2-discriminator"
 FILTER = np.outer(TAPS, TAPS)
-IGNORED = ("b4.conv.*", "b4.fc.*", "b4.out.*", "mapping.*", "final_conv.*", "final_linear.*")  # behind the features
+# behind the features
+IGNORED = ("b4.conv.*", "b4.fc.*", "b4.out.*", "mapping.*", "final_conv.*", "final_linear.*")
 
 
 class Architecture(NamedTuple):
@@ -54,7 +58,10 @@ def _describe_nvlabs(tensors: StateDict, tree: Any) -> Variant:
     return Variant(
         form="skip" if skip else "resnet" if residual else "orig",
         image_channels=_side(tensors, top, 1),
-        widths=(*(_side(tensors, f"b{size}.conv0.weight", 1) for size in sizes), _side(tensors, "b8.conv1.weight", 0)),
+        widths=(
+            *(_side(tensors, f"b{size}.conv0.weight", 1) for size in sizes),
+            _side(tensors, "b8.conv1.weight", 0),
+        ),
         clamp=_clamp(tree),
     )
 
@@ -66,13 +73,17 @@ def _clamp(tree: Any) -> float | None:
 
     def values(attribute: str) -> list[Any]:
         layers = re.compile(rf"b(?!4\.)[0-9]+\.(fromrgb|conv0|conv1)\.{attribute}")
-        return list(dict.fromkeys(value for name, value in attributes.items() if layers.fullmatch(name)))
+        return list(
+            dict.fromkeys(value for name, value in attributes.items() if layers.fullmatch(name))
+        )
 
     if others := [value for value in values("activation") if value != "lrelu"]:
         raise UnfitError(f"its layers have the activation {others[0]!r}; only 'lrelu' is known")
     clamps = values("conv_clamp") or [None]
     if len(clamps) > 1 or not (clamps[0] is None or type(clamps[0]) in (int, float)):
-        raise UnfitError(f"its layers have the clamps {clamps[:4]}; they must have one, a number or none")
+        raise UnfitError(
+            f"its layers have the clamps {clamps[:4]}; they must have one, a number or none"
+        )
     return None if clamps[0] is None else float(clamps[0])
 
 
@@ -101,7 +112,9 @@ def _describe_rosinality(tensors: StateDict, tree: Any) -> Variant:
     found = (re.fullmatch(r"convs\.([0-9]{1,3})\.conv1\.0\.weight", name) for name in tensors)
     blocks = sorted(int(match[1]) for match in found if match)
     if not blocks or blocks != list(range(1, len(blocks) + 1)):
-        raise UnfitError("no convs.1.conv1.0.weight, convs.2.conv1.0.weight, ...: one block for each size")
+        raise UnfitError(
+            "no convs.1.conv1.0.weight, convs.2.conv1.0.weight, ...: one block for each size"
+        )
     last = _side(tensors, f"convs.{blocks[-1]}.conv2.1.weight", 0)
     return Variant(
         form="resnet",
@@ -136,5 +149,10 @@ _DESCRIBE: dict[str, Callable[[StateDict, Any], Variant]] = {
     "nvlabs": _describe_nvlabs,
     "rosinality": _describe_rosinality,
 }
-_ROWS: dict[str, Callable[[Variant], Iterator[Row]]] = {"nvlabs": _rows_nvlabs, "rosinality": _rows_rosinality}
-TABLE = Format(NAME, KIND, "discriminator of StyleGAN2 or StyleGAN3", ("D", "d", ""), describe, rows, IGNORED)
+_ROWS: dict[str, Callable[[Variant], Iterator[Row]]] = {
+    "nvlabs": _rows_nvlabs,
+    "rosinality": _rows_rosinality,
+}
+TABLE = Format(
+    NAME, KIND, "discriminator of StyleGAN2 or StyleGAN3", ("D", "d", ""), describe, rows, IGNORED
+)

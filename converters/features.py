@@ -1,10 +1,12 @@
-"""Feature networks' weights as public files hold them: Inception v3, and LPIPS in two files, backbone and heads.
+"""Feature networks' weights as public files hold them: Inception v3, and LPIPS in two files,
+backbone and heads.
 
 Discriminators, which lie beside their generators, have their tables in `discriminators`.
 
 Sources for names: torchvision's models (inception.py, alexnet.py, vgg.py, squeezenet.py);
-https://github.com/mseitzer/pytorch-fid, inception.py; https://github.com/richzhang/PerceptualSimilarity, lpips.py and
-lpips/weights/v0.1. The two files of LPIPS lie in one folder, under any names.
+https://github.com/mseitzer/pytorch-fid, inception.py;
+https://github.com/richzhang/PerceptualSimilarity, lpips.py and lpips/weights/v0.1. The two files of
+LPIPS lie in one folder, under any names.
 """
 
 import hashlib
@@ -60,7 +62,8 @@ class FeatureFormat(NamedTuple):
     keys: tuple[str, ...]  # as in `Format`
     describe: Callable[[StateDict, Any], Found]  # raises UnfitError
     table: Format
-    on_request: bool = False  # only looked for where --arch names it: it lies beside a generator, which comes first
+    # only looked for where --arch names it: it lies beside a generator, which comes first
+    on_request: bool = False
 
 
 def describe_inception(tensors: StateDict, tree: Any) -> Found:
@@ -73,7 +76,10 @@ def describe_inception(tensors: StateDict, tree: Any) -> Found:
         if classes == number:
             return Found(Architecture("inception-v3", variant))
     legal = " or ".join(f"{number} ({variant})" for variant, number in CLASSES.items())
-    raise UnfitError(f"fc.weight has the shape {list(tensors['fc.weight'].shape)}; its first side must be {legal}")
+    raise UnfitError(
+        f"fc.weight has the shape {list(tensors['fc.weight'].shape)}; its first side must be"
+        f" {legal}"
+    )
 
 
 def describe_lpips(tensors: StateDict, tree: Any, *, backbone: str) -> Found:
@@ -84,11 +90,16 @@ def describe_lpips(tensors: StateDict, tree: Any, *, backbone: str) -> Found:
         has = f"; it has the shape {list(found.shape)}" if found is not None else ""
         raise UnfitError(
             f"no {name} of shape {list(shape)}{has}"
-            + ("; its heads alone are no network: put both files into one folder" if HEAD in tensors else "")
+            + (
+                "; its heads alone are no network: put both files into one folder"
+                if HEAD in tensors
+                else ""
+            )
         )
     if HEAD not in tensors:
         raise UnfitError(
-            f"no {HEAD}; put this file and LPIPS' heads (lpips/weights/v0.1/{backbone}.pth) into one folder and"
+            f"no {HEAD}; put this file and LPIPS' heads (lpips/weights/v0.1/{backbone}.pth) into"
+            " one folder and"
             " convert the folder"
         )
     return Found(Architecture(f"lpips-{backbone}", "0.1"))
@@ -125,7 +136,8 @@ def read_folder(folder: Path) -> dict[str, Any] | None:
     first, second = (strip_module_prefix(find_state_dict(read_checkpoint(path))) for path in files)
     if both := sorted(first.keys() & second.keys()):
         raise ConversionError(
-            f"{files[0]} and {files[1]} both hold {show(both[0])}; a folder of two weights files is one backbone of"
+            f"{files[0]} and {files[1]} both hold {show(both[0])}; a folder of two weights files"
+            " is one backbone of"
             " LPIPS and its heads"
         )
     return {"tensors": first | second}
@@ -151,7 +163,8 @@ def convert_features(
       kept: what `destination` must neither be nor hold.
 
     Raises:
-      ConversionError: tensors that are missing, left over, of a wrong shape, kind or value: all in one message.
+      ConversionError: tensors that are missing, left over, of a wrong shape, kind or value: all in
+        one message.
       InputError: a head's weight below 0, or the folder cannot be written.
     """
     arch: Architecture | discriminators.Architecture = match.found.architecture
@@ -164,7 +177,8 @@ def convert_features(
         name=name,
         architecture=arch.name,
         variant=arch.variant,
-        source={"layout": match.format.name, "files": _digests(source)} | ({"key": match.key} if match.key else {}),
+        source={"layout": match.format.name, "files": _digests(source)}
+        | ({"key": match.key} if match.key else {}),
     )
     return save_features(destination, card, stored, overwrite=overwrite, kept=kept)
 
@@ -179,7 +193,9 @@ def _digests(source: Path) -> Mapping[str, str]:
 
 
 def _weights_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
 
 
 _TABLES = (
@@ -192,10 +208,13 @@ _TABLES = (
             f"lpips-{backbone}", KIND, f"LPIPS 0.1 with torchvision's {title} and its heads", ("",),
             partial(describe_lpips, backbone=backbone), rows_lpips, ("classifier.*",),
         )
-        for backbone, title in (("alex", "AlexNet"), ("vgg", "VGG16"), ("squeeze", "SqueezeNet 1.1"))
+        for backbone, title in (("alex", "AlexNet"), ("vgg", "VGG16"), ("squeeze", "SqueezeNet"
+                                                                                   " 1.1"))
     ),
 )  # fmt: skip
 FORMATS = tuple(
-    FeatureFormat(table.name, table.title, table.keys, table.describe, table, table is discriminators.TABLE)
+    FeatureFormat(
+        table.name, table.title, table.keys, table.describe, table, table is discriminators.TABLE
+    )
     for table in (*_TABLES, discriminators.TABLE)
 )

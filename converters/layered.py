@@ -1,4 +1,6 @@
-"""Converts state dicts of PyTorch to the stored tensors of layered generators: a table, checked on both sides."""
+"""Converts state dicts of PyTorch to the stored tensors of layered generators: a table, checked
+on both sides.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +17,17 @@ NEVER_USED = ("num_batches_tracked",)  # counters of BatchNorm: no part of the f
 
 
 def convert_layered(card: Card, state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return the stored tensors `{"layers": {index: {leaf: float32}}, "conditioning": {leaf: float32}}`.
+    """Return the stored tensors `{"layers": {index: {leaf: float32}}, "conditioning": {leaf:
+    float32}}`.
 
     Args:
       card: what the network is.
-      state_dict: tensors by their names in the file; a `module.` before every name is dropped if the card has none.
+      state_dict: tensors by their names in the file; a `module.` before every name is dropped if
+        the card has none.
 
     Raises:
-      ConversionError: keys that are missing, left over, of a wrong type or shape or not finite, and layers that do not
+      ConversionError: keys that are missing, left over, of a wrong type or shape or not finite, and
+        layers that do not
         chain: all of them in one message.
     """
     slots = stored_slots(card)
@@ -34,7 +39,9 @@ def convert_layered(card: Card, state_dict: Mapping[str, np.ndarray]) -> dict[st
         title = f"card {card.name!r} and its weights do not fit"
         rest = len(problems) - MAX_LISTED
         listed = [*problems[:MAX_LISTED], *([f"... and {rest} more"] if rest > 0 else [])]
-        raise ConversionError(f"{title}: {listed[0]}" if len(problems) == 1 else "\n  ".join([f"{title}:", *listed]))
+        raise ConversionError(
+            f"{title}: {listed[0]}" if len(problems) == 1 else "\n  ".join([f"{title}:", *listed])
+        )
     return as_tree(
         {
             path: _stored(state_dict[slot.source_key], leaf)
@@ -44,19 +51,26 @@ def convert_layered(card: Card, state_dict: Mapping[str, np.ndarray]) -> dict[st
     )
 
 
-def _match_module_prefix(wanted: Mapping[str, bool], state_dict: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """Return the names without DataParallel's `module.` where that, and not the names as they are, fits the card."""
+def _match_module_prefix(
+    wanted: Mapping[str, bool], state_dict: Mapping[str, np.ndarray]
+) -> Mapping[str, np.ndarray]:
+    """Return the names without DataParallel's `module.` where that, and not the names as they
+    are, fits the card.
+    """
     prefixed = bool(state_dict) and all(key.startswith("module.") for key in state_dict)
     if not prefixed or any(key in state_dict for key, optional in wanted.items() if not optional):
         return state_dict
     return {key.removeprefix("module."): array for key, array in state_dict.items()}
 
 
-def _key_problems(card: Card, wanted: Mapping[str, bool], state_dict: Mapping[str, np.ndarray]) -> list[str]:
+def _key_problems(
+    card: Card, wanted: Mapping[str, bool], state_dict: Mapping[str, np.ndarray]
+) -> list[str]:
     """Return what is wrong with single tensors, and which are left over."""
     extra = [key for key in state_dict if key not in wanted and not _ignored(card, key)]
     problems = [
-        f"left over in the file: {show(key)}; if it is not the generator's, add it to `ignore`" for key in extra
+        f"left over in the file: {show(key)}; if it is not the generator's, add it to `ignore`"
+        for key in extra
     ]
     for key in wanted:
         array = state_dict.get(key)
@@ -66,13 +80,16 @@ def _key_problems(card: Card, wanted: Mapping[str, bool], state_dict: Mapping[st
             problems.append(f"{show(key)} is {array.dtype}; weights are floating-point numbers")
         elif not np.isfinite(_single(array)).all():
             problems.append(
-                f"{show(key)} has values that are not finite in float32; training diverged, or a damaged file"
+                f"{show(key)} has values that are not finite in float32; training diverged, or a"
+                " damaged file"
             )
     return problems
 
 
 def _ignored(card: Card, key: str) -> bool:
-    return key.rpartition(".")[2] in NEVER_USED or any(key.startswith(prefix) for prefix in card.ignore)
+    return key.rpartition(".")[2] in NEVER_USED or any(
+        key.startswith(prefix) for prefix in card.ignore
+    )
 
 
 def _stored(array: np.ndarray, leaf: Leaf) -> np.ndarray:

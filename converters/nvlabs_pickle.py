@@ -1,8 +1,9 @@
 """The pickles of NVlabs' StyleGAN2-ADA and StyleGAN3 (`network.pkl`), read as data.
 
-They hold whole modules: each is `torch_utils.persistence._reconstruct_persistent_obj(meta)`, where `meta` carries the
-program text of its class. That text is never run; only its SHA-256 is kept. What is used is the module's state:
-tensors, sub-modules and plain attributes. Source of the layout: torch_utils/persistence.py of both repositories.
+They hold whole modules: each is `torch_utils.persistence._reconstruct_persistent_obj(meta)`, where
+`meta` carries the program text of its class. That text is never run; only its SHA-256 is kept. What
+is used is the module's state: tensors, sub-modules and plain attributes. Source of the layout:
+torch_utils/persistence.py of both repositories.
 """
 
 import hashlib
@@ -19,13 +20,24 @@ PLAIN = (bool, int, float, str, type(None))
 
 
 def saved_module(meta: Any) -> dict[str, Any]:
-    """Stand in for torch_utils.persistence._reconstruct_persistent_obj: a record in place of an object."""
+    """Stand in for torch_utils.persistence._reconstruct_persistent_obj: a record in place of an
+    object.
+    """
     if type(meta) is not dict or meta.get("type") != "class" or type(meta.get("state")) is not dict:
-        raise CheckpointError(f"has a module of NVlabs that is {shown(meta)}; it must have a class and a state")
+        raise CheckpointError(
+            f"has a module of NVlabs that is {shown(meta)}; it must have a class and a state"
+        )
     name, source = meta.get("class_name"), meta.get("module_src")
     if type(name) is not str or type(source) is not str:
-        raise CheckpointError("has a module of NVlabs without class_name and module_src: the file is damaged")
-    return {MARK: True, "class_name": name, "source_sha256": _sha256(source), "state": meta["state"]}
+        raise CheckpointError(
+            "has a module of NVlabs without class_name and module_src: the file is damaged"
+        )
+    return {
+        MARK: True,
+        "class_name": name,
+        "source_sha256": _sha256(source),
+        "state": meta["state"],
+    }
 
 
 def easy_dict() -> dict[str, Any]:
@@ -41,9 +53,11 @@ NAMES: dict[str, Any] = {
 
 
 def flat_modules(tree: Any) -> Any:
-    """Return the tree with each outermost module as {"class_name", "tensors", "attributes", "sources"}.
+    """Return the tree with each outermost module as {"class_name", "tensors", "attributes",
+    "sources"}.
 
-    Tensors and attributes are by dotted name, as in a state dict; non-tensor values other than plain ones are dropped.
+    Tensors and attributes are by dotted name, as in a state dict; non-tensor values other than
+    plain ones are dropped.
     """
     if isinstance(tree, dict) and tree.get(MARK) is True:
         parts = list(_parts(tree, ""))
@@ -59,7 +73,9 @@ def flat_modules(tree: Any) -> Any:
 
 
 def _parts(module: dict[str, Any], prefix: str) -> Iterator[tuple[str, str, Any]]:
-    """Yield ("tensor" | "attribute" | "source", dotted name, value) of a module and those inside it."""
+    """Yield ("tensor" | "attribute" | "source", dotted name, value) of a module and those inside
+    it.
+    """
     yield "source", prefix, module["source_sha256"]
     state = module["state"]
     for group in ("_parameters", "_buffers"):
@@ -73,11 +89,15 @@ def _parts(module: dict[str, Any], prefix: str) -> Iterator[tuple[str, str, Any]
         if isinstance(child, dict) and child.get(MARK) is True:
             yield from _parts(child, f"{prefix}{name}.")
         elif child is not None:
-            raise CheckpointError(f"has a part {shown(name)} that is no module of NVlabs, {shown(child)}")
+            raise CheckpointError(
+                f"has a part {shown(name)} that is no module of NVlabs, {shown(child)}"
+            )
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, (*PLAIN, np.number)) or (type(value) in (list, tuple) and all(map(_is_plain, value)))
+    return isinstance(value, (*PLAIN, np.number)) or (
+        type(value) in (list, tuple) and all(map(_is_plain, value))
+    )
 
 
 def _python_value(value: Any) -> Any:

@@ -1,8 +1,10 @@
-"""The state of a pickle being read as data: a stack, a memo and a table of names; nothing the file names is run.
+"""The state of a pickle being read as data: a stack, a memo and a table of names; nothing the file
+names is run.
 
-A pickle is a program for a stack machine. Python's own machine imports and calls whatever the program names; this one
-looks every name up in a table that its caller gives, and pays for everything it builds from a budget. It never
-recurses, so no nesting in the file can exhaust the C stack. `pickle_operations` holds the instructions.
+A pickle is a program for a stack machine. Python's own machine imports and calls whatever the
+program names; this one looks every name up in a table that its caller gives, and pays for
+everything it builds from a budget. It never recurses, so no nesting in the file can exhaust the C
+stack. `pickle_operations` holds the instructions.
 """
 
 import struct
@@ -19,20 +21,26 @@ ENTRY_PRICE = 120  # bytes: what CPython needs for one more entry of a dict or s
 
 @dataclass(frozen=True)
 class Call:
-    """A table entry that the file may call: `build` gets the file's arguments and answers with a plain value."""
+    """A table entry that the file may call: `build` gets the file's arguments and answers with a
+    plain value.
+    """
 
     build: Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class NewObject:
-    """A table entry that stands for a class which the file makes empty objects of (NEWOBJ); `build` makes them."""
+    """A table entry that stands for a class which the file makes empty objects of (NEWOBJ);
+    `build` makes them.
+    """
 
     build: Callable[[], Any]
 
 
 class Unfinished:
-    """A value that the pickle makes in two steps; `finish(state)` answers with what takes its place."""
+    """A value that the pickle makes in two steps; `finish(state)` answers with what takes its
+    place.
+    """
 
     slot: int | None = None  # where the memo holds it
 
@@ -45,8 +53,9 @@ class Unfinished:
 class PickleMachine:
     """One run over one pickle: what `pickle_operations.run_pickle` works on.
 
-    `names` maps dotted names to what they stand for: a `Call`, or any other value, which is used as it is.
-    `storage_of` answers a persistent id, the way PyTorch's files refer to the bytes of a tensor.
+    `names` maps dotted names to what they stand for: a `Call`, or any other value, which is used as
+    it is. `storage_of` answers a persistent id, the way PyTorch's files refer to the bytes of a
+    tensor.
     """
 
     data: memoryview  # bytes, one-dimensional
@@ -62,7 +71,9 @@ class PickleMachine:
         """Return the next `count` bytes; a pickle that ends before them is an error."""
         end = self.position + count
         if end > len(self.data):
-            raise CheckpointError("ends inside a pickle: the file is cut short or damaged; fetch it again")
+            raise CheckpointError(
+                "ends inside a pickle: the file is cut short or damaged; fetch it again"
+            )
         piece = self.data[self.position : end]
         self.position = end
         return piece
@@ -90,7 +101,9 @@ class PickleMachine:
         """Return the top of the stack, which must be exactly of one of `kinds`."""
         value = self.pop()
         if type(value) not in kinds:
-            raise CheckpointError(f"has a damaged pickle: it fills {shown(value)} like a {kinds[0].__name__}")
+            raise CheckpointError(
+                f"has a damaged pickle: it fills {shown(value)} like a {kinds[0].__name__}"
+            )
         self.stack.append(value)
         return value
 
@@ -105,13 +118,17 @@ class PickleMachine:
     def recall(self, slot: int) -> None:
         """Push what the memo holds under the number `slot`."""
         if slot not in self.memo:
-            raise CheckpointError(f"has a damaged pickle: it recalls value {slot}, which it never kept")
+            raise CheckpointError(
+                f"has a damaged pickle: it recalls value {slot}, which it never kept"
+            )
         self.stack.append(self.memo[slot])
 
     def name(self, module: Any, attribute: Any) -> None:
         """Push what the table holds for `module`.`attribute`; nothing is imported."""
         if type(module) is not str or type(attribute) is not str:
-            raise CheckpointError(f"has a damaged or hostile pickle: it names {shown(module)}.{shown(attribute)}")
+            raise CheckpointError(
+                f"has a damaged or hostile pickle: it names {shown(module)}.{shown(attribute)}"
+            )
         dotted = f"{module}.{attribute}"
         if "." in attribute or dotted not in self.names:
             raise _refusal(dotted)
@@ -127,7 +144,9 @@ class PickleMachine:
         except CheckpointError:
             raise
         except (TypeError, ValueError, OverflowError) as error:
-            raise CheckpointError(f"has a damaged pickle: arguments that do not fit their call ({error})") from error
+            raise CheckpointError(
+                f"has a damaged pickle: arguments that do not fit their call ({error})"
+            ) from error
         self.budget.spend_for(value)
         self.stack.append(value)
 
@@ -146,14 +165,19 @@ class PickleMachine:
             if slot is not None:
                 self.memo[slot] = target
         elif type(target) is not OrderedDict or type(state) is not dict:
-            raise CheckpointError(f"has a damaged or hostile pickle: it sets a state on {shown(target)}")
-        # An OrderedDict's state is the `_metadata` of a PyTorch state dict (layer versions): not kept.
+            raise CheckpointError(
+                f"has a damaged or hostile pickle: it sets a state on {shown(target)}"
+            )
+        # An OrderedDict's state is the `_metadata` of a PyTorch state dict (layer versions): not
+        # kept.
         self.stack.append(target)
 
     def persistent(self) -> None:
         """Replace the persistent id on top of the stack by what it stands for."""
         if self.storage_of is None:
-            raise CheckpointError("refers to data outside of the pickle, which this kind of file does not have")
+            raise CheckpointError(
+                "refers to data outside of the pickle, which this kind of file does not have"
+            )
         self.stack.append(self.storage_of(self.pop()))
 
     def fill_dict(self, items: list[Any]) -> None:
@@ -173,19 +197,32 @@ class PickleMachine:
 
 
 def plain_key(key: Any) -> Any:
-    """Return `key` if it may be a dict key or set item: a scalar, because hashing nested tuples can take for ever."""
-    if type(key) in (str, bytes, bool, float, type(None)) or (type(key) is int and -(2**63) <= key < 2**64):
+    """Return `key` if it may be a dict key or set item: a scalar, because hashing nested tuples
+    can take for ever.
+    """
+    if type(key) in (str, bytes, bool, float, type(None)) or (
+        type(key) is int and -(2**63) <= key < 2**64
+    ):
         return key
-    raise CheckpointError(f"uses {shown(key)} as a dict key or set item; only text, numbers, bytes and None are read")
+    raise CheckpointError(
+        f"uses {shown(key)} as a dict key or set item; only text, numbers, bytes and None are read"
+    )
 
 
 def _refusal(dotted: str) -> CheckpointError:
     name = shown(dotted)[1:-1]
-    advice = "save the weights alone, torch.save(model.state_dict(), PATH), in the program that made it"
+    advice = (
+        "save the weights alone, torch.save(model.state_dict(), PATH), in the program that made it"
+    )
     if dotted.startswith(("torch.nn.", "__main__.", "torchvision.")):
-        return CheckpointError(f"holds a whole model ({name}), which only its own program can load; {advice}")
+        return CheckpointError(
+            f"holds a whole model ({name}), which only its own program can load; {advice}"
+        )
     if dotted.startswith("torch."):
         return CheckpointError(
-            f"uses {name}; read are dense tensors of floats, bfloat16, integers and booleans: {advice}"
+            f"uses {name}; read are dense tensors of floats, bfloat16, integers and booleans:"
+            f" {advice}"
         )
-    return CheckpointError(f"names {name}, which no weights file needs; nothing was run. If this is a model, {advice}")
+    return CheckpointError(
+        f"names {name}, which no weights file needs; nothing was run. If this is a model, {advice}"
+    )

@@ -1,8 +1,9 @@
-"""The pickle instructions that are read: what `torch.save` and `pickle.dump` write for plain data (protocols 2 to 5).
+"""The pickle instructions that are read: what `torch.save` and `pickle.dump` write for plain data
+(protocols 2 to 5).
 
-An instruction that is not in `HANDLERS` is refused: object construction (INST, OBJ, NEWOBJ_EX; NEWOBJ makes only what a
-table entry stands for), the extension registry (EXT1, EXT2, EXT4), out-of-band buffers, and the text forms of
-protocols 0 and 1.
+An instruction that is not in `HANDLERS` is refused: object construction (INST, OBJ, NEWOBJ_EX;
+NEWOBJ makes only what a table entry stands for), the extension registry (EXT1, EXT2, EXT4),
+out-of-band buffers, and the text forms of protocols 0 and 1.
 """
 
 import pickletools
@@ -11,36 +12,53 @@ from functools import partial
 from typing import Any
 
 from converters.pickle_machine import ENTRY_PRICE, PickleMachine, plain_key
-from converters.reading_limits import LONG_BYTES, MAX_INT_BYTES, MAX_NAME_BYTES, MAX_OPERATIONS, MAX_TEXT_BYTES, shown
+from converters.reading_limits import (
+    LONG_BYTES,
+    MAX_INT_BYTES,
+    MAX_NAME_BYTES,
+    MAX_OPERATIONS,
+    MAX_TEXT_BYTES,
+    shown,
+)
 from jattr.errors import CheckpointError
 
 
 def run_pickle(machine: PickleMachine) -> Any:
-    """Return the value of the pickle that starts at `machine.position`, and leave the position behind it.
+    """Return the value of the pickle that starts at `machine.position`, and leave the position
+    behind it.
 
     Raises:
-      CheckpointError: the pickle is damaged, names or does something that is not listed, or outgrows its budget.
+      CheckpointError: the pickle is damaged, names or does something that is not listed, or
+        outgrows its budget.
     """
     for _ in range(MAX_OPERATIONS):
         code = machine.take(1)[0]
         if code == STOP:
             return _result(machine)
         if code not in HANDLERS:
-            raise CheckpointError(f"uses the pickle instruction {_name_of(code)}, which no weights file needs")
+            raise CheckpointError(
+                f"uses the pickle instruction {_name_of(code)}, which no weights file needs"
+            )
         handler, price = HANDLERS[code]
         machine.budget.spend(price)
         handler(machine)
-    raise CheckpointError(f"has a pickle of over {MAX_OPERATIONS} instructions; no weights file needs that many")
+    raise CheckpointError(
+        f"has a pickle of over {MAX_OPERATIONS} instructions; no weights file needs that many"
+    )
 
 
 def _result(machine: PickleMachine) -> Any:
     if len(machine.stack) != 1 or machine.marks:
-        raise CheckpointError(f"has a damaged pickle: it ends with {len(machine.stack)} values instead of one")
+        raise CheckpointError(
+            f"has a damaged pickle: it ends with {len(machine.stack)} values instead of one"
+        )
     return machine.stack.pop()
 
 
 def _name_of(code: int) -> str:
-    return next((known.name for known in pickletools.opcodes if known.code == chr(code)), f"0x{code:02x}")
+    return next(
+        (known.name for known in pickletools.opcodes if known.code == chr(code)), f"0x{code:02x}"
+    )
 
 
 def _push_line_name(machine: PickleMachine) -> None:
@@ -48,23 +66,31 @@ def _push_line_name(machine: PickleMachine) -> None:
     window = bytes(machine.data[machine.position : machine.position + MAX_NAME_BYTES])
     lines = window.split(b"\n", 2)
     if len(lines) < 3:
-        raise CheckpointError(f"has a damaged pickle: a name without end within {MAX_NAME_BYTES} bytes")
+        raise CheckpointError(
+            f"has a damaged pickle: a name without end within {MAX_NAME_BYTES} bytes"
+        )
     machine.position += len(lines[0]) + len(lines[1]) + 2
     machine.name(_text(lines[0]), _text(lines[1]))
 
 
 def _text(raw: bytes | memoryview) -> str:
     if len(raw) > MAX_TEXT_BYTES:
-        raise CheckpointError(f"has a text of {len(raw)} bytes in its pickle; at most {MAX_TEXT_BYTES} are read")
+        raise CheckpointError(
+            f"has a text of {len(raw)} bytes in its pickle; at most {MAX_TEXT_BYTES} are read"
+        )
     try:
         return str(raw, "utf-8")  # strict: a lone surrogate could not be printed later
     except UnicodeDecodeError:
-        raise CheckpointError(f"has a damaged pickle: text that is not UTF-8, {shown(bytes(raw[:20]))}") from None
+        raise CheckpointError(
+            f"has a damaged pickle: text that is not UTF-8, {shown(bytes(raw[:20]))}"
+        ) from None
 
 
 def _integer(raw: memoryview) -> int:
     if len(raw) > MAX_INT_BYTES:
-        raise CheckpointError(f"has an integer of {len(raw)} bytes; at most {MAX_INT_BYTES} are read")
+        raise CheckpointError(
+            f"has an integer of {len(raw)} bytes; at most {MAX_INT_BYTES} are read"
+        )
     return int.from_bytes(raw, "little", signed=True)
 
 
@@ -72,12 +98,15 @@ def _push_counted(machine: PickleMachine, form: str, make: Callable[[memoryview]
     raw = machine.take(machine.number(form))
     machine.budget.spend(len(raw))
     value = make(raw)
-    machine.budget.spend(max(0, value.__sizeof__() - len(raw)))  # one wide letter makes a whole text four times larger
+    # one wide letter makes a whole text four times larger
+    machine.budget.spend(max(0, value.__sizeof__() - len(raw)))
     machine.stack.append(value)
 
 
 def _push_bytes(machine: PickleMachine, form: str) -> None:
-    """Push bytes; long ones as a view of the file, which costs nothing: NVlabs' pickles hold every tensor so."""
+    """Push bytes; long ones as a view of the file, which costs nothing: NVlabs' pickles hold
+    every tensor so.
+    """
     count = machine.number(form)
     raw = machine.take(count)
     if count < LONG_BYTES:
@@ -122,12 +151,16 @@ def _check_frame(machine: PickleMachine) -> None:
     """FRAME: a hint for buffering; only its promise is checked."""
     length = machine.number("<Q")
     if length > len(machine.data) - machine.position:
-        raise CheckpointError("ends inside a pickle: the file is cut short or damaged; fetch it again")
+        raise CheckpointError(
+            "ends inside a pickle: the file is cut short or damaged; fetch it again"
+        )
 
 
 STOP = ord(".")
-# Prices are bytes of memory, rounded up: what CPython allocates for the value, its place on the stack or in the memo,
-# and its share of the walk over the finished tree. They are what keeps reading within the stated multiple of the file.
+# Prices are bytes of memory, rounded up: what CPython allocates for the value, its place on the
+# stack or in the memo,
+# and its share of the walk over the finished tree. They are what keeps reading within the stated
+# multiple of the file.
 VALUE_PRICE, MEMO_PRICE, BOX_PRICE, CALL_PRICE = 48, 120, 360, 720
 
 Handler = Callable[[PickleMachine], Any]

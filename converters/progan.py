@@ -1,10 +1,13 @@
-"""ProGAN's weights as two programs write them: genforce, and GAN zoo (facebookresearch/pytorch_GAN_zoo).
+"""ProGAN's weights as two programs write them: genforce, and GAN zoo
+(facebookresearch/pytorch_GAN_zoo).
 
 Sources for names and gains: https://github.com/genforce/genforce, models/pggan_generator.py;
-https://github.com/facebookresearch/pytorch_GAN_zoo, models/networks/progressive_conv_net.py and custom_layers.py.
+https://github.com/facebookresearch/pytorch_GAN_zoo, models/networks/progressive_conv_net.py and
+custom_layers.py.
 
-Weights alone do not say whether learning rates are equalised, a label stands beside z, or a tanh follows: taken as both
-programs have it unless told otherwise, which is yes, no and no. GAN zoo's `config` beside the weights says it.
+Weights alone do not say whether learning rates are equalised, a label stands beside z, or a tanh
+follows: taken as both programs have it unless told otherwise, which is yes, no and no. GAN zoo's
+`config` beside the weights says it.
 """
 
 import math
@@ -42,23 +45,29 @@ ZOO_TANH = ("MSE", "DCGAN")  # losses with which GAN zoo puts a tanh behind the 
 
 
 class SavedConfig(Unfinished):
-    """GAN zoo's `BaseConfig`, an object without methods that its files hold: read as the dict of its settings."""
+    """GAN zoo's `BaseConfig`, an object without methods that its files hold: read as the dict of
+    its settings.
+    """
 
     def finish(self, state: Any) -> dict[str, Any]:
         """Return the settings."""
         if type(state) is not dict:
-            raise CheckpointError(f"has a config of GAN zoo that is {shown(state)} in place of settings")
+            raise CheckpointError(
+                f"has a config of GAN zoo that is {shown(state)} in place of settings"
+            )
         return state
 
 
-NAMES: dict[str, Any] = {"models.utils.config.BaseConfig": NewObject(SavedConfig)}  # for `read_checkpoint`
+# for `read_checkpoint`
+NAMES: dict[str, Any] = {"models.utils.config.BaseConfig": NewObject(SavedConfig)}
 
 
 def describe_genforce(tensors: StateDict, tree: Any, *, fused: bool) -> Found:
     """Return the architecture of genforce's `PGGANGenerator`.
 
-    Its fused upscales store their kernels [in, out, 3, 3], the others [out, in, 3, 3]. Where no size changes the number
-    of channels that cannot be seen, and they are taken as not fused, as genforce has it unless told otherwise.
+    Its fused upscales store their kernels [in, out, 3, 3], the others [out, in, 3, 3]. Where no
+    size changes the number of channels that cannot be seen, and they are taken as not fused, as
+    genforce has it unless told otherwise.
     """
     need(tensors, "layer0.weight", "output0.weight", near=NEAR)
     check_finished(tensors, "lod")
@@ -85,7 +94,9 @@ def describe_genforce(tensors: StateDict, tree: Any, *, fused: bool) -> Found:
 
 
 def rows_genforce(arch: Architecture, *, fused: bool) -> Iterator[Row]:
-    """Yield the table of genforce's `PGGANGenerator`; its first layer is a convolution of one pixel padded by 3."""
+    """Yield the table of genforce's `PGGANGenerator`; its first layer is a convolution of one
+    pixel padded by 3.
+    """
     yield Row("layer0.weight", "first/kernel", "pixel_to_map")
     yield Row("layer0.bias", "first/bias")
     for index in range(2 * len(arch.channels) - 1):
@@ -97,12 +108,17 @@ def rows_genforce(arch: Architecture, *, fused: bool) -> Iterator[Row]:
 
 
 def describe_zoo(tensors: StateDict, tree: Any, *, inner: str) -> Found:
-    """Return the architecture of GAN zoo's `GNet`; `inner` is what its layers call the convolution inside them."""
+    """Return the architecture of GAN zoo's `GNet`; `inner` is what its layers call the
+    convolution inside them.
+    """
     need(tensors, f"formatLayer{inner}.weight", f"groupScale0.0{inner}.weight", near=NEAR)
     levels = number_of(tensors, "toRGBLayers.{}" + inner + ".weight")
     last = f"toRGBLayers.{levels - 1}{inner}.weight"
     need(tensors, last, near=NEAR)
-    names = [f"groupScale0.0{inner}.weight", *(f"scaleLayers.{i}.1{inner}.weight" for i in range(levels - 1))]
+    names = [
+        f"groupScale0.0{inner}.weight",
+        *(f"scaleLayers.{i}.1{inner}.weight" for i in range(levels - 1)),
+    ]
     return Found(
         Architecture(
             channels=tuple(side(tensors, name, 4, 0) for name in names),
@@ -118,14 +134,19 @@ def describe_zoo(tensors: StateDict, tree: Any, *, inner: str) -> Found:
 
 
 def _zoo_tanh(tree: Any) -> bool:
-    """Return whether a tanh follows, by the file's `config` if it has one; check what else that says."""
+    """Return whether a tanh follows, by the file's `config` if it has one; check what else that
+    says.
+    """
     config = tree.get("config") if isinstance(tree, Mapping) else None
     if not isinstance(config, Mapping):
         return False
     for name, (value, meaning) in ZOO_CONFIG.items():
         found = config.get(name, value)
         if not isinstance(found, bool | int | float) or found != value:
-            raise UnfitError(f"its config has {name} {shown(found)}, not {value}: {meaning}, which is not converted")
+            raise UnfitError(
+                f"its config has {name} {shown(found)}, not {value}: {meaning}, which is not"
+                " converted"
+            )
     loss = config.get("lossCriterion")
     return isinstance(loss, str) and loss in ZOO_TANH
 
@@ -135,8 +156,13 @@ def rows_zoo(arch: Architecture, *, inner: str) -> Iterator[Row]:
     yield Row(f"formatLayer{inner}.weight", "first/kernel", "dense_to_map")
     yield Row(f"formatLayer{inner}.bias", "first/bias", "flat_to_map")
     last = len(arch.channels) - 1
-    layers = ["groupScale0.0", *(f"scaleLayers.{level}.{i}" for level in range(last) for i in range(2))]
-    sources = {f"layers/{index}": source for index, source in enumerate(layers)} | {"to_image": f"toRGBLayers.{last}"}
+    layers = [
+        "groupScale0.0",
+        *(f"scaleLayers.{level}.{i}" for level in range(last) for i in range(2)),
+    ]
+    sources = {f"layers/{index}": source for index, source in enumerate(layers)} | {
+        "to_image": f"toRGBLayers.{last}"
+    }
     for target, source in sources.items():
         yield Row(f"{source}{inner}.weight", f"{target}/kernel", "conv")
         yield Row(f"{source}{inner}.bias", f"{target}/bias")
@@ -146,8 +172,17 @@ def need(tensors: StateDict, *names: str, near: Mapping[str, str]) -> None:
     """Check that tensors are there; if not, say which, and what the file looks like."""
     missing = [name for name in names if name not in tensors]
     if missing:
-        looks = next((near[pattern] for pattern in near if any(fnmatchcase(name, pattern) for name in tensors)), "")
-        raise UnfitError(f"no {' and '.join(missing)}" + (f"; it looks like {looks}" if looks else ""))
+        looks = next(
+            (
+                near[pattern]
+                for pattern in near
+                if any(fnmatchcase(name, pattern) for name in tensors)
+            ),
+            "",
+        )
+        raise UnfitError(
+            f"no {' and '.join(missing)}" + (f"; it looks like {looks}" if looks else "")
+        )
 
 
 def check_finished(tensors: StateDict, name: str) -> None:
@@ -155,7 +190,10 @@ def check_finished(tensors: StateDict, name: str) -> None:
     lod = tensors.get(name)
     if lod is not None and (lod.size != 1 or float(lod.reshape(())) != 0.0):
         values = ", ".join(f"{value:g}" for value in lod.reshape(-1)[:3].astype(float))
-        raise UnfitError(f"{name} is {values}, not 0: the last sizes are not in use yet, training stopped on the way")
+        raise UnfitError(
+            f"{name} is {values}, not 0: the last sizes are not in use yet, training stopped on"
+            " the way"
+        )
 
 
 def number_of(tensors: StateDict, name: str) -> int:
@@ -177,19 +215,39 @@ GENFORCE_UNUSED = ("output*", "lod")  # at the last size only the last output la
 ZOO_KEYS, ZOO_UNUSED = ("avgG", "netG", ""), ("toRGBLayers.*",)  # likewise
 FORMATS = (
     Format(
-        "progan-genforce", "progan", "ProGAN of genforce", GENFORCE_KEYS,
-        partial(describe_genforce, fused=False), partial(rows_genforce, fused=False), GENFORCE_UNUSED,
+        "progan-genforce",
+        "progan",
+        "ProGAN of genforce",
+        GENFORCE_KEYS,
+        partial(describe_genforce, fused=False),
+        partial(rows_genforce, fused=False),
+        GENFORCE_UNUSED,
     ),
     Format(
-        "progan-genforce-fused", "progan", "ProGAN of genforce with fused upscales", GENFORCE_KEYS,
-        partial(describe_genforce, fused=True), partial(rows_genforce, fused=True), GENFORCE_UNUSED,
+        "progan-genforce-fused",
+        "progan",
+        "ProGAN of genforce with fused upscales",
+        GENFORCE_KEYS,
+        partial(describe_genforce, fused=True),
+        partial(rows_genforce, fused=True),
+        GENFORCE_UNUSED,
     ),
     Format(
-        "progan-ganzoo", "progan", "ProGAN of GAN zoo", ZOO_KEYS,
-        partial(describe_zoo, inner=".module"), partial(rows_zoo, inner=".module"), ZOO_UNUSED,
+        "progan-ganzoo",
+        "progan",
+        "ProGAN of GAN zoo",
+        ZOO_KEYS,
+        partial(describe_zoo, inner=".module"),
+        partial(rows_zoo, inner=".module"),
+        ZOO_UNUSED,
     ),
     Format(
-        "progan-ganzoo-old", "progan", "ProGAN of GAN zoo with its older names", ZOO_KEYS,
-        partial(describe_zoo, inner=""), partial(rows_zoo, inner=""), ZOO_UNUSED,
+        "progan-ganzoo-old",
+        "progan",
+        "ProGAN of GAN zoo with its older names",
+        ZOO_KEYS,
+        partial(describe_zoo, inner=""),
+        partial(rows_zoo, inner=""),
+        ZOO_UNUSED,
     ),
-)  # fmt: skip
+)

@@ -1,4 +1,6 @@
-"""What reading a weights file may cost: one budget for each file, a few fixed limits, and safe words for messages."""
+"""What reading a weights file may cost: one budget for each file, a few fixed limits, and safe
+words for messages.
+"""
 
 import sys
 from dataclasses import dataclass
@@ -10,11 +12,13 @@ from jattr.errors import CheckpointError
 
 MIB = 1 << 20
 DEFAULT_MAX_BYTES = 8 << 30  # the largest file read without being asked to
-MAX_OPERATIONS = 5_000_000  # pickle instructions; the largest public GAN checkpoints have well under a million
+# pickle instructions; the largest public GAN checkpoints have well under a million
+MAX_OPERATIONS = 5_000_000
 MAX_NESTING = 4  # pickles inside pickles; NVlabs files have one inside one
 MAX_DEPTH = 100  # containers inside containers
 MAX_NODES = 1_000_000  # values in the tree, each counted as often as it is met
-MAX_TENSOR_FACTOR = 4  # bytes of all tensors written out, in file sizes: copies of one network may share storages
+# bytes of all tensors written out, in file sizes: copies of one network may share storages
+MAX_TENSOR_FACTOR = 4
 MAX_NAME_BYTES = 512
 MAX_TEXT_BYTES = 4 * MIB
 MAX_PICKLE_BYTES = 256 * MIB  # data.pkl of a zip archive
@@ -26,10 +30,11 @@ SPARE_MEMORY = 32 * MIB
 
 @dataclass
 class Budget:
-    """What reading one file may still allocate besides the file's own bytes, which are in memory once.
+    """What reading one file may still allocate besides the file's own bytes, which are in memory
+    once.
 
-    At first twice the file's size and 32 MiB: so a reading stays under three times the file's size and 64 MiB,
-    whatever the file says.
+    At first twice the file's size and 32 MiB: so a reading stays under three times the file's size
+    and 64 MiB, whatever the file says.
     """
 
     file_size: int  # bytes
@@ -44,7 +49,9 @@ class Budget:
         """Take `count` bytes out of the budget; a `CheckpointError` where it has fewer."""
         self.left -= count
         if self.left < 0:
-            raise CheckpointError("asks for more than twice its own size in memory; no honest weights file does")
+            raise CheckpointError(
+                "asks for more than twice its own size in memory; no honest weights file does"
+            )
 
     def spend_for(self, value: Any) -> None:
         """Pay for `value`, which a table entry has just made."""
@@ -55,11 +62,17 @@ class Budget:
 
 
 def shown(value: Any) -> str:
-    """Return `value` for a message: one short line, also for hostile values (deep, endless, full of control codes)."""
+    """Return `value` for a message: one short line, also for hostile values (deep, endless, full
+    of control codes).
+    """
     if isinstance(value, (str, bytes)):
         return repr(value[:80]) + ("..." if len(value) > 80 else "")
     if isinstance(value, (bool, int, float, type(None), np.dtype)):
         return repr(value)
-    if type(value) is tuple and len(value) <= 8 and all(type(item) in (int, bool, float) for item in value):
+    if (
+        type(value) is tuple
+        and len(value) <= 8
+        and all(type(item) in (int, bool, float) for item in value)
+    ):
         return repr(value)
     return f"a value of type {type(value).__name__}"

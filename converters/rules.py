@@ -1,8 +1,9 @@
 """Conversion tables: which tensor of a file becomes which stored tensor, checked on both sides.
 
-A `Format` is one layout of one family's weights as some program writes them. It reads the architecture from the
-tensors themselves, never from a name, and lists every tensor's way as `Row`s. Every tensor of the file must have a row
-or be ignored by name, every stored tensor must be filled once, and all that is wrong is told in one message.
+A `Format` is one layout of one family's weights as some program writes them. It reads the
+architecture from the tensors themselves, never from a name, and lists every tensor's way as `Row`s.
+Every tensor of the file must have a row or be ignored by name, every stored tensor must be filled
+once, and all that is wrong is told in one message.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +28,8 @@ class Row(NamedTuple):
     """The way of one tensor."""
 
     source: str  # its name in the file
-    target: str | None  # path of the stored tensor; None: a constant of the family, only compared with `expected`
+    # path of the stored tensor; None: a constant of the family, only compared with `expected`
+    target: str | None
     layout: str = "same"  # a key of LAYOUTS
     expected: np.ndarray | None = None  # of a constant
 
@@ -37,7 +39,8 @@ class Found(NamedTuple):
 
     architecture: Any  # the family's Architecture
     settings: Mapping[str, Any] = {}  # card settings that the file states, such as {"psi": 1.0}
-    extra: Mapping[str, np.ndarray] = {}  # tensors from elsewhere in the file, by the names that rows use
+    # tensors from elsewhere in the file, by the names that rows use
+    extra: Mapping[str, np.ndarray] = {}
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,13 @@ class Format:
     name: str  # as --arch takes it
     kind: str  # of card
     title: str  # whose files these are, one line
-    keys: tuple[str, ...]  # where in a file the weights may lie, the preferred first; "": the file itself
-    describe: Callable[[StateDict, Any], Found]  # (tensors, whole file's tree) -> Found; raises UnfitError
+    # where in a file the weights may lie, the preferred first; "": the file itself
+    keys: tuple[str, ...]
+    # (tensors, whole file's tree) -> Found; raises UnfitError
+    describe: Callable[[StateDict, Any], Found]
     rows: Callable[[Any], Iterable[Row]]  # the table of an architecture
-    ignored: tuple[str, ...] = field(default=())  # patterns (fnmatch) of tensors that are no part of the function
+    # patterns (fnmatch) of tensors that are no part of the function
+    ignored: tuple[str, ...] = field(default=())
 
 
 def _axes(*order: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -66,7 +72,9 @@ def _without_ones(axes: int) -> Callable[[np.ndarray], np.ndarray]:
     def drop(array: np.ndarray) -> np.ndarray:
         kept = tuple(side for side in array.shape if side != 1)
         if array.ndim != axes or len(kept) > 1:
-            raise ValueError(f"has the shape {list(array.shape)} instead of {axes} axes, all but one of them 1")
+            raise ValueError(
+                f"has the shape {list(array.shape)} instead of {axes} axes, all but one of them 1"
+            )
         return array.reshape(-1)
 
     return drop
@@ -84,7 +92,9 @@ def _leading_one(then: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarr
 def _of_maps(*order: int) -> Callable[[np.ndarray], np.ndarray]:
     def split(array: np.ndarray) -> np.ndarray:
         if not array.ndim or array.shape[0] % 16:
-            raise ValueError(f"has the shape {list(array.shape)}; its first axis must be of maps of 4x4 pixels")
+            raise ValueError(
+                f"has the shape {list(array.shape)}; its first axis must be of maps of 4x4 pixels"
+            )
         return _axes(*order)(array.reshape(array.shape[0] // 16, 4, 4, *array.shape[1:]))
 
     return split
@@ -93,13 +103,20 @@ def _of_maps(*order: int) -> Callable[[np.ndarray], np.ndarray]:
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "same": lambda array: array,
     "linear": _axes(1, 0),  # [out, in] -> [in, out]
-    "projection": lambda array: _axes(1, 0)(array[:, :, 0, 0] if array.shape[2:] == (1, 1) else array),  # also 1x1 conv
+    # also 1x1 conv
+    "projection": lambda array: _axes(1, 0)(
+        array[:, :, 0, 0] if array.shape[2:] == (1, 1) else array
+    ),
     "conv": _axes(2, 3, 1, 0),  # [out, in, kh, kw] -> [kh, kw, in, out]
-    "conv_transpose": _axes(2, 3, 0, 1),  # [in, out, kh, kw] -> [kh, kw, in, out], taps in PyTorch's order
+    # [in, out, kh, kw] -> [kh, kw, in, out], taps in PyTorch's order
+    "conv_transpose": _axes(2, 3, 0, 1),
     "modulated": _leading_one(_axes(2, 3, 1, 0)),  # [1, out, in, kh, kw] -> [kh, kw, in, out]
-    "flipped_conv": lambda array: _axes(2, 3, 1, 0)(array)[::-1, ::-1],  # as "conv", taps in the opposite order
-    "flipped_conv_transpose": lambda array: _axes(2, 3, 0, 1)(array)[::-1, ::-1],  # taps as of the "conv" it amounts to
-    "pixel_to_map": lambda array: _axes(1, 2, 3, 0)(array)[:, ::-1, ::-1],  # of one pixel, padded: -> [in, kh, kw, out]
+    # as "conv", taps in the opposite order
+    "flipped_conv": lambda array: _axes(2, 3, 1, 0)(array)[::-1, ::-1],
+    # taps as of the "conv" it amounts to
+    "flipped_conv_transpose": lambda array: _axes(2, 3, 0, 1)(array)[::-1, ::-1],
+    # of one pixel, padded: -> [in, kh, kw, out]
+    "pixel_to_map": lambda array: _axes(1, 2, 3, 0)(array)[:, ::-1, ::-1],
     "dense_to_map": _of_maps(3, 1, 2, 0),  # [C 4 4, in] -> [in, 4, 4, C]
     "flat_to_map": _of_maps(1, 2, 0),  # [C 4 4] -> [4, 4, C]
     "plus_one": lambda array: array + np.float32(1.0),  # a bias that the program adds 1 to
@@ -111,7 +128,9 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def convert_by_rows(format: Format, found: Found, tensors: StateDict, shapes: Mapping[str, Shape]) -> dict[str, Any]:
+def convert_by_rows(
+    format: Format, found: Found, tensors: StateDict, shapes: Mapping[str, Shape]
+) -> dict[str, Any]:
     """Return the stored tensors by path, float32.
 
     Args:
@@ -121,7 +140,8 @@ def convert_by_rows(format: Format, found: Found, tensors: StateDict, shapes: Ma
       shapes: of the stored tensors that the architecture has, by path.
 
     Raises:
-      ConversionError: tensors that are missing, left over, of a wrong shape, kind or value: all in one message.
+      ConversionError: tensors that are missing, left over, of a wrong shape, kind or value: all in
+        one message.
     """
     tensors = {**tensors, **found.extra}
     rows = list(format.rows(found.architecture))
@@ -148,7 +168,9 @@ def convert_by_rows(format: Format, found: Found, tensors: StateDict, shapes: Ma
     if problems:
         rest = len(problems) - MAX_LISTED
         lines = [*problems[:MAX_LISTED], *([f"... and {rest} more"] if rest > 0 else [])]
-        raise ConversionError("\n  ".join([f"the weights are not all that a {format.title} has:", *lines]))
+        raise ConversionError(
+            "\n  ".join([f"the weights are not all that a {format.title} has:", *lines])
+        )
     return stored
 
 
@@ -159,11 +181,19 @@ def _laid_out(row: Row, array: np.ndarray, shapes: Mapping[str, Shape]) -> tuple
     with np.errstate(over="ignore", invalid="ignore"):
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
-        return array, "has values that are not finite in float32; training diverged, or a damaged file"
+        return (
+            array,
+            "has values that are not finite in float32; training diverged, or a damaged file",
+        )
     if row.target is None:
         expected = np.asarray(row.expected, np.float32)
         same = array.shape == expected.shape and np.allclose(array, expected, rtol=1e-4, atol=1e-6)
-        return array, "" if same else f"is not the constant of shape {list(expected.shape)} that it should be"
+        return (
+            array,
+            ""
+            if same
+            else f"is not the constant of shape {list(expected.shape)} that it should be",
+        )
     try:
         array = LAYOUTS[row.layout](array)
     except ValueError as error:
@@ -171,5 +201,11 @@ def _laid_out(row: Row, array: np.ndarray, shapes: Mapping[str, Shape]) -> tuple
     if row.target not in shapes:
         return array, f"goes to {row.target}, which this architecture does not have"
     if array.shape != shapes[row.target]:
-        return array, f"gives {row.target} the shape {list(array.shape)}; it must be {list(shapes[row.target])}"
+        return (
+            array,
+            (
+                f"gives {row.target} the shape {list(array.shape)}; it must be"
+                f" {list(shapes[row.target])}"
+            ),
+        )
     return np.array(array, order="C"), ""

@@ -1,9 +1,10 @@
-"""StyleGAN's weights (the first of its name) as genforce writes them; its conversions of the official networks too.
+"""StyleGAN's weights (the first of its name) as genforce writes them; its conversions of the
+official networks too.
 
 Source for names and gains: https://github.com/genforce/genforce, models/stylegan_generator.py.
 
-A file does not say whether upscales are fused, learning rates equalised, or a tanh follows: taken as genforce has it
-unless told otherwise, which is from 128x128 pixels, yes and no.
+A file does not say whether upscales are fused, learning rates equalised, or a tanh follows: taken
+as genforce has it unless told otherwise, which is from 128x128 pixels, yes and no.
 """
 
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ from converters.progan import GENFORCE_KEYS, check_finished, need, number_of, si
 from converters.rules import Format, Found, Row, StateDict, UnfitError
 from jattr.generators.stylegan import BLUR, Architecture
 
-FUSED_FROM = 128  # pixels: the smallest size whose upscale is fused, with the taps of its kernel in opposite order
+# pixels: the smallest size whose upscale is fused, with the taps of its kernel in opposite order
+FUSED_FROM = 128
 NEAR = {  # names of files that are taken for this format -> what they are
     "*input0.weight": "a discriminator of genforce",
-    "*layer*.epilogue.*": "a StyleGAN of genforce's older programs (InterFaceGAN, In-domain inversion), not converted",
+    "*layer*.epilogue.*": "a StyleGAN of genforce's older programs (InterFaceGAN, In-domain"
+    " inversion), not converted",
     "*early_layer.*": "a StyleGAN2 of genforce",
     "*synthesis.b4.*": "a StyleGAN2 of NVlabs",
     "*synthesis.L0_*": "a StyleGAN3 of NVlabs",
@@ -27,29 +30,43 @@ NEAR = {  # names of files that are taken for this format -> what they are
     "*convs.0.conv.*": "a StyleGAN2 of rosinality",
     "*baseScale0": "a StyleGAN of GAN zoo, not converted",
     "layer0.weight": "a ProGAN of genforce",
-    "synthesis.layer0.weight": "a StyleGAN that starts from w in place of a constant, not converted",
+    "synthesis.layer0.weight": "a StyleGAN that starts from w in place of a constant, not"
+    " converted",
 }
 
 
 def describe_genforce(tensors: StateDict, tree: Any) -> Found:
     """Return the architecture of genforce's `StyleGANGenerator`, and its `w_avg` as one row."""
-    need(tensors, "synthesis.layer0.const", "synthesis.output0.weight", "mapping.dense0.weight", near=NEAR)
+    need(
+        tensors,
+        "synthesis.layer0.const",
+        "synthesis.output0.weight",
+        "mapping.dense0.weight",
+        near=NEAR,
+    )
     check_finished(tensors, "synthesis.lod")
     levels = number_of(tensors, "synthesis.output{}.weight")
     depth = number_of(tensors, "mapping.dense{}.weight")
     labelled = "mapping.label_weight" in tensors
     z_dim = side(tensors, "mapping.label_weight" if labelled else "mapping.dense0.weight", 2, 1)
     arch = Architecture(
-        channels=tuple(side(tensors, f"synthesis.layer{2 * level + 1}.bias", 1, 0) for level in range(levels)),
+        channels=tuple(
+            side(tensors, f"synthesis.layer{2 * level + 1}.bias", 1, 0) for level in range(levels)
+        ),
         z_dim=z_dim,
         mapping_widths=tuple(side(tensors, f"mapping.dense{i}.weight", 2, 0) for i in range(depth)),
         num_classes=side(tensors, "mapping.label_weight", 2, 0) if labelled else 0,
         image_channels=side(tensors, f"synthesis.output{levels - 1}.weight", 4, 0),
     )
     if arch.w_dim != side(tensors, "synthesis.layer0.style.weight", 2, 1):
-        raise UnfitError("its mapping network gives each layer a w of its own (repeat_w false), which is not converted")
+        raise UnfitError(
+            "its mapping network gives each layer a w of its own (repeat_w false), which is not"
+            " converted"
+        )
     if side(tensors, "synthesis.layer0.apply_noise.noise", 4, 1) != 1:
-        raise UnfitError("its noise is one number for each channel (noise_type channel), which is not converted")
+        raise UnfitError(
+            "its noise is one number for each channel (noise_type channel), which is not converted"
+        )
     return Found(arch, extra={"truncation.w_avg": _one_row(tensors, arch)})
 
 
@@ -58,10 +75,14 @@ def _one_row(tensors: StateDict, arch: Architecture) -> np.ndarray:
     need(tensors, "truncation.w_avg", near={})
     w_avg = tensors["truncation.w_avg"]
     if w_avg.size not in (arch.w_dim, arch.num_ws * arch.w_dim):
-        raise UnfitError(f"truncation.w_avg has the shape {list(w_avg.shape)}; w is {arch.w_dim} wide")
+        raise UnfitError(
+            f"truncation.w_avg has the shape {list(w_avg.shape)}; w is {arch.w_dim} wide"
+        )
     rows = w_avg.reshape(-1, arch.w_dim)
     if (rows != rows[0]).any():
-        raise UnfitError("truncation.w_avg differs between layers; only one mean of w for all is converted")
+        raise UnfitError(
+            "truncation.w_avg differs between layers; only one mean of w for all is converted"
+        )
     return rows[0]
 
 
@@ -100,7 +121,13 @@ def _layer_rows(arch: Architecture, index: int) -> Iterator[Row]:
 
 FORMATS = (
     Format(
-        "stylegan-genforce", "stylegan", "StyleGAN of genforce", GENFORCE_KEYS, describe_genforce, rows_genforce,
-        ("synthesis.output*", "synthesis.lod"),  # at the last size only the last output layer makes an image
+        "stylegan-genforce",
+        "stylegan",
+        ("StyleGAN of genforce"),
+        GENFORCE_KEYS,
+        describe_genforce,
+        rows_genforce,
+        # at the last size only the last output layer makes an image
+        ("synthesis.output*", "synthesis.lod"),
     ),
-)  # fmt: skip
+)

@@ -1,8 +1,9 @@
-"""StyleGAN2's weights as three programs write them: NVlabs (stylegan2-ada-pytorch), rosinality, genforce.
+"""StyleGAN2's weights as three programs write them: NVlabs (stylegan2-ada-pytorch), rosinality,
+genforce.
 
-Only names, shapes and filter taps are read to tell the architecture. Sources for the names: the programs' own state
-dicts, https://github.com/NVlabs/stylegan2-ada-pytorch, https://github.com/rosinality/stylegan2-pytorch,
-https://github.com/genforce/genforce.
+Only names, shapes and filter taps are read to tell the architecture. Sources for the names: the
+programs' own state dicts, https://github.com/NVlabs/stylegan2-ada-pytorch,
+https://github.com/rosinality/stylegan2-pytorch, https://github.com/genforce/genforce.
 """
 
 import re
@@ -79,7 +80,9 @@ def describe_rosinality(tensors: StateDict, tree: Any) -> Found:
     if not isinstance(average, np.ndarray) or average.ndim != 1:
         raise UnfitError("no latent_avg beside g_ema: the mean style, which truncation needs")
     if convs != list(range(len(convs))) or len(convs) % 2 or not convs:
-        raise UnfitError(f"convs numbered {convs[:4]}...; they must be 0, 1, ... and two for each size")
+        raise UnfitError(
+            f"convs numbered {convs[:4]}...; they must be 0, 1, ... and two for each size"
+        )
     channels = [_side(tensors, "conv1.conv.weight", 1)]
     channels += [_side(tensors, f"convs.{i}.conv.weight", 1) for i in range(1, len(convs), 2)]
     kernel = tensors.get("convs.0.conv.blur.kernel")
@@ -116,7 +119,9 @@ def rows_rosinality(arch: Architecture) -> Iterator[Row]:
             if conv == "conv0":
                 yield Row(f"{source}.conv.blur.kernel", None, expected=taps)
         source = f"to_rgbs.{level - 1}" if level else "to_rgb1"
-        yield from _conv_rows(f"{source}.conv", f"blocks/{level}/to_image", "modulated", "modulation")
+        yield from _conv_rows(
+            f"{source}.conv", f"blocks/{level}/to_image", "modulated", "modulation"
+        )
         yield Row(f"{source}.bias", f"blocks/{level}/to_image/bias", "flat")
         if level:
             yield Row(f"{source}.upsample.kernel", None, expected=taps)
@@ -125,8 +130,15 @@ def rows_rosinality(arch: Architecture) -> Iterator[Row]:
 def describe_genforce(tensors: StateDict, tree: Any) -> Found:
     """Return the architecture of genforce's `StyleGAN2Generator`."""
     if "synthesis.layer0.const" in tensors or "synthesis.lod" in tensors:
-        raise UnfitError("this is a StyleGAN, not a StyleGAN2 (it has synthesis.layer0.const or synthesis.lod)")
-    _need(tensors, "synthesis.early_layer.const", "synthesis.layer0.style.weight", "mapping.dense0.weight")
+        raise UnfitError(
+            "this is a StyleGAN, not a StyleGAN2 (it has synthesis.layer0.const or synthesis.lod)"
+        )
+    _need(
+        tensors,
+        "synthesis.early_layer.const",
+        "synthesis.layer0.style.weight",
+        "mapping.dense0.weight",
+    )
     _need(tensors, "truncation.w_avg", "synthesis.layer1.filter.kernel")
     outputs = _sizes(tensors, r"synthesis\.output(\d+)\.weight")
     levels = 1 + len(_sizes(tensors, r"synthesis\.layer(\d+)\.weight")) // 2
@@ -134,7 +146,9 @@ def describe_genforce(tensors: StateDict, tree: Any) -> Found:
     embedded = 0 if label is None else label.shape[1]
     return Found(
         Architecture(
-            channels=tuple(_side(tensors, f"synthesis.layer{2 * level}.weight", 0) for level in range(levels)),
+            channels=tuple(
+                _side(tensors, f"synthesis.layer{2 * level}.weight", 0) for level in range(levels)
+            ),
             z_dim=_side(tensors, "mapping.dense0.weight", 1) - embedded,
             mapping_widths=_widths(tensors, "mapping.dense{}.weight"),
             num_classes=0 if label is None else label.shape[0],
@@ -148,7 +162,9 @@ def describe_genforce(tensors: StateDict, tree: Any) -> Found:
 
 
 def rows_genforce(arch: Architecture) -> Iterator[Row]:
-    """Yield the table of genforce's `StyleGAN2Generator`; styles add 1 to their bias, up-kernels are flipped."""
+    """Yield the table of genforce's `StyleGAN2Generator`; styles add 1 to their bias, up-kernels
+    are flipped.
+    """
     yield from _mapping_rows(arch, "mapping.dense{}")
     yield Row("truncation.w_avg", "w_avg")
     if arch.num_classes:
@@ -159,7 +175,9 @@ def rows_genforce(arch: Architecture) -> Iterator[Row]:
         for conv in ("conv0", "conv1")[level == 0 :]:
             index = _map_index(level, conv)
             source, target = f"synthesis.layer{index}", f"blocks/{level}/{conv}"
-            yield from _conv_rows(source, target, "conv" if conv == "conv1" else "flipped_conv", "style", "plus_one")
+            yield from _conv_rows(
+                source, target, "conv" if conv == "conv1" else "flipped_conv", "style", "plus_one"
+            )
             yield Row(f"{source}.bias", f"{target}/bias")
             yield Row(f"{source}.noise_strength", f"{target}/noise_strength", "scalar")
             yield Row(f"{source}.noise", f"noise/{index}", "map")
@@ -175,15 +193,18 @@ def rows_genforce(arch: Architecture) -> Iterator[Row]:
 
 FORMATS = (
     Format(
-        "stylegan2-nvlabs", "stylegan2", "StyleGAN2 of NVlabs (stylegan2-ada-pytorch)", ("G_ema", ""),
+        "stylegan2-nvlabs", "stylegan2", ("StyleGAN2 of NVlabs"
+                                         " (stylegan2-ada-pytorch)"), ("G_ema", ""),
         describe_nvlabs, rows_nvlabs,
     ),
     Format(
-        "stylegan2-rosinality", "stylegan2", "StyleGAN2 of rosinality (stylegan2-pytorch)", ("g_ema", ""),
+        "stylegan2-rosinality", "stylegan2", ("StyleGAN2 of rosinality"
+                                             " (stylegan2-pytorch)"), ("g_ema", ""),
         describe_rosinality, rows_rosinality,
     ),
     Format(
-        "stylegan2-genforce", "stylegan2", "StyleGAN2 of genforce", ("generator_smooth", "generator", ""),
+        "stylegan2-genforce", "stylegan2", ("StyleGAN2 of"
+                                           " genforce"), ("generator_smooth", "generator", ""),
         describe_genforce, rows_genforce,
     ),
 )  # fmt: skip
@@ -196,7 +217,9 @@ def _mapping_rows(arch: Architecture, name: str, first: int = 0) -> Iterator[Row
         yield Row(f"{source}.bias", f"mapper/layers/{i}/bias")
 
 
-def _conv_rows(source: str, target: str, layout: str, style: str, style_bias: str = "same") -> Iterator[Row]:
+def _conv_rows(
+    source: str, target: str, layout: str, style: str, style_bias: str = "same"
+) -> Iterator[Row]:
     yield Row(f"{source}.weight", f"{target}/kernel", layout)
     yield Row(f"{source}.{style}.weight", f"{target}/affine/kernel", "linear")
     yield Row(f"{source}.{style}.bias", f"{target}/affine/bias", style_bias)
@@ -219,8 +242,16 @@ def _outer(arch: Architecture, total: float) -> np.ndarray:
 def _taps(kernel: np.ndarray) -> tuple[float, ...]:
     """Return the taps of one axis of a separable filter [k, k], the smallest of them 1."""
     kernel = np.asarray(kernel, np.float64)
-    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or not kernel.size or not kernel.any():
-        raise UnfitError(f"a resampling filter of shape {list(kernel.shape)}; it must be square and not all zeros")
+    if (
+        kernel.ndim != 2
+        or kernel.shape[0] != kernel.shape[1]
+        or not kernel.size
+        or not kernel.any()
+    ):
+        raise UnfitError(
+            f"a resampling filter of shape {list(kernel.shape)}; it must be square and not all"
+            " zeros"
+        )
     taps = kernel.sum(0)
     taps = taps / np.abs(taps[taps != 0]).min()
     return tuple(float(tap) for tap in np.round(taps, 4))

@@ -1,8 +1,9 @@
 """StyleGAN3's weights as NVlabs' program writes them, configurations T and R alike.
 
-Source for names, defaults and the way from settings to layers: https://github.com/NVlabs/stylegan3, training/
-networks_stylegan3.py. Its pickles state the settings as attributes of the modules. A plain state dict does not: what
-cannot be told from names and shapes then is as in all official networks (`DEFAULTS`).
+Source for names, defaults and the way from settings to layers: https://github.com/NVlabs/stylegan3,
+training/ networks_stylegan3.py. Its pickles state the settings as attributes of the modules. A
+plain state dict does not: what cannot be told from names and shapes then is as in all official
+networks (`DEFAULTS`).
 """
 
 import re
@@ -14,7 +15,8 @@ from converters.rules import Format, Found, Row, StateDict, UnfitError
 from jattr.generators.card_problems import show
 from jattr.generators.stylegan3 import Architecture
 
-LAYER = r"synthesis\.(L(\d{1,4})_(\d{1,5})_\d+)\.weight"  # L<index>_<pixels along a side>_<channels>
+# L<index>_<pixels along a side>_<channels>
+LAYER = r"synthesis\.(L(\d{1,4})_(\d{1,5})_\d+)\.weight"
 DEFAULTS = {  # attribute, {} being the first layer -> value; None is legal for conv_clamp only
     "{}.down_factor": 2,  # of the leaky ReLUs' oversampling
     "{}.conv_clamp": 256,
@@ -36,7 +38,9 @@ NEAR = {  # names of files that are taken for a StyleGAN3 generator -> what they
 
 
 def describe(tensors: StateDict, tree: Any) -> Found:
-    """Return the architecture of a state dict of NVlabs' `Generator`, `tree` with its attributes if it was a pickle."""
+    """Return the architecture of a state dict of NVlabs' `Generator`, `tree` with its attributes
+    if it was a pickle.
+    """
     names, sizes = _layers(tensors)
     settings = _settings(tree, f"synthesis.{names[0]}")
     filter_size, oversampling = _filters(tensors, names[0], settings, tree)
@@ -53,7 +57,9 @@ def describe(tensors: StateDict, tree: Any) -> Found:
         rates=_rates(tensors, names, sizes, filter_size * oversampling),
         z_dim=_side(tensors, "mapping.fc0.weight", 1) - (w_dim if classes else 0),
         w_dim=w_dim,
-        mapping_layers=next(count for count in range(1, len(tensors)) if f"mapping.fc{count}.weight" not in tensors),
+        mapping_layers=next(
+            count for count in range(1, len(tensors)) if f"mapping.fc{count}.weight" not in tensors
+        ),
         num_classes=classes,
         kernel_size=_side(tensors, f"synthesis.{names[0]}.weight", 2),
         num_radial=sum(tensors[f"synthesis.{name}.down_filter"].ndim == 2 for name in names[:-1]),
@@ -93,8 +99,16 @@ FORMATS = (Format("stylegan3", "stylegan3", "StyleGAN3 of NVlabs", ("G_ema", "")
 def _layer_names(arch: Architecture) -> list[tuple[str, str]]:
     """Return (source, target) of the layers behind the input."""
     parts = zip(arch.sizes[1:], arch.channels[1:], strict=True)
-    sources = [f"synthesis.L{index}_{size}_{channels}" for index, (size, channels) in enumerate(parts)]
-    return list(zip(sources, [*(f"layers/{index}" for index in range(arch.num_layers)), "to_image"], strict=True))
+    sources = [
+        f"synthesis.L{index}_{size}_{channels}" for index, (size, channels) in enumerate(parts)
+    ]
+    return list(
+        zip(
+            sources,
+            [*(f"layers/{index}" for index in range(arch.num_layers)), "to_image"],
+            strict=True,
+        )
+    )
 
 
 def _dense_names(arch: Architecture) -> Iterator[tuple[str, str]]:
@@ -109,16 +123,30 @@ def _dense_names(arch: Architecture) -> Iterator[tuple[str, str]]:
 
 
 def _layers(tensors: StateDict) -> tuple[list[str], list[int]]:
-    """Return the names of the layers, the last that of the image, and the pixels along a side behind each."""
-    found = sorted((match for name in tensors if (match := re.fullmatch(LAYER, name))), key=lambda match: int(match[2]))
+    """Return the names of the layers, the last that of the image, and the pixels along a side
+    behind each.
+    """
+    found = sorted(
+        (match for name in tensors if (match := re.fullmatch(LAYER, name))),
+        key=lambda match: int(match[2]),
+    )
     needed = ["mapping.w_avg", "mapping.fc0.weight", "synthesis.input.weight"]
     missing = [] if len(found) >= 2 else ["synthesis.L0_*.weight, synthesis.L1_*.weight"]
     missing += [name for name in needed if name not in tensors]
     if missing:
-        looks = next((NEAR[pattern] for pattern in NEAR if any(fnmatchcase(name, pattern) for name in tensors)), "")
+        looks = next(
+            (
+                NEAR[pattern]
+                for pattern in NEAR
+                if any(fnmatchcase(name, pattern) for name in tensors)
+            ),
+            "",
+        )
         raise UnfitError(f"no {', '.join(missing)}" + (f"; it looks like {looks}" if looks else ""))
     if [int(match[2]) for match in found] != list(range(len(found))):
-        raise UnfitError(f"layers numbered {', '.join(match[2] for match in found)[:40]}; they must be 0, 1, ...")
+        raise UnfitError(
+            f"layers numbered {', '.join(match[2] for match in found)[:40]}; they must be 0, 1, ..."
+        )
     names = [match[1] for match in found]
     for name in names[:-1]:
         _side(tensors, f"synthesis.{name}.up_filter", 0)
@@ -126,47 +154,75 @@ def _layers(tensors: StateDict) -> tuple[list[str], list[int]]:
     return names, [int(match[3]) for match in found]
 
 
-def _filters(tensors: StateDict, first: str, settings: Mapping[str, Any], tree: Any) -> tuple[int, int]:
-    """Return the taps of a filter for each step of its factor, and the factor by which all go down."""
-    taps, factor = _side(tensors, f"synthesis.{first}.down_filter", 0), int(settings["{}.down_factor"])
+def _filters(
+    tensors: StateDict, first: str, settings: Mapping[str, Any], tree: Any
+) -> tuple[int, int]:
+    """Return the taps of a filter for each step of its factor, and the factor by which all go
+    down.
+    """
+    taps, factor = (
+        _side(tensors, f"synthesis.{first}.down_filter", 0),
+        int(settings["{}.down_factor"]),
+    )
     if factor < 1 or taps % factor:
-        raise UnfitError(f"its downsampling filters have {taps} taps, which is no multiple of their factor {factor}")
+        raise UnfitError(
+            f"its downsampling filters have {taps} taps, which is no multiple of their factor"
+            f" {factor}"
+        )
     if taps != TAPS and not _attributes(tree):
         raise UnfitError(
-            f"its downsampling filters have {taps} taps, not {TAPS}: this is no official network, and only its pickle"
+            f"its downsampling filters have {taps} taps, not {TAPS}: this is no official network,"
+            " and only its pickle"
             " says by what factor they go down"
         )
     return taps // factor, factor
 
 
-def _rates(tensors: StateDict, names: list[str], sizes: list[int], same_taps: int) -> tuple[int, ...]:
-    """Return the sampling rates of the input and behind each layer, from the lengths of the upsampling filters.
+def _rates(
+    tensors: StateDict, names: list[str], sizes: list[int], same_taps: int
+) -> tuple[int, ...]:
+    """Return the sampling rates of the input and behind each layer, from the lengths of the
+    upsampling filters.
 
-    The image's rate is its size, and all before stand at one distance from their sizes: the margin on both sides.
-    `same_taps` is the length where the rate stays the same.
+    The image's rate is its size, and all before stand at one distance from their sizes: the margin
+    on both sides. `same_taps` is the length where the rate stays the same.
     """
     rates = [sizes[-1], sizes[-1]]
     for name in reversed(names[:-1]):
         taps = _side(tensors, f"synthesis.{name}.up_filter", 0)
         if taps % same_taps or rates[0] % (taps // same_taps):
-            raise UnfitError(f"synthesis.{name}.up_filter has {taps} taps, which no ratio of sampling rates gives")
+            raise UnfitError(
+                f"synthesis.{name}.up_filter has {taps} taps, which no ratio of sampling rates"
+                " gives"
+            )
         rates.insert(0, rates[0] // (taps // same_taps))
     margins = {size - rate for size, rate in zip(sizes[:-2], rates[1:-2], strict=True)}
     if len(margins) > 1 or min(margins, default=0) < 0:
-        raise UnfitError(f"its sizes {sizes} and the sampling rates {rates[1:]}, told from its filters, contradict")
+        raise UnfitError(
+            f"its sizes {sizes} and the sampling rates {rates[1:]}, told from its filters,"
+            " contradict"
+        )
     return tuple(rates)
 
 
 def _settings(tree: Any, first: str) -> dict[str, Any]:
     """Return the attributes that `DEFAULTS` lists: the file's, or else the default."""
     attributes = _attributes(tree)
-    settings = {name: attributes.get(name.format(first), default) for name, default in DEFAULTS.items()}
+    settings = {
+        name: attributes.get(name.format(first), default) for name, default in DEFAULTS.items()
+    }
     for name, value in settings.items():
         number = type(value) in (int, float) and abs(value) <= MAX_SETTING
         if not number and not (value is None and name.endswith("clamp")):
-            raise UnfitError(f"its attribute {name.format(first)} is {show(value)}; it must be a number, not too large")
+            raise UnfitError(
+                f"its attribute {name.format(first)} is {show(value)}; it must be a number, not"
+                " too large"
+            )
     if settings["mapping.fc0.bias_gain"] != DEFAULTS["mapping.fc0.bias_gain"]:
-        raise UnfitError(f"its mapping network has the learning rate {settings['mapping.fc0.bias_gain']}, not 0.01")
+        raise UnfitError(
+            f"its mapping network has the learning rate {settings['mapping.fc0.bias_gain']}, not"
+            " 0.01"
+        )
     return settings
 
 

@@ -1,7 +1,9 @@
-"""Reads the weights files of PyTorch, and `.safetensors`, without PyTorch and without running anything in them.
+"""Reads the weights files of PyTorch, and `.safetensors`, without PyTorch and without running
+anything in them.
 
-`read_checkpoint` tells the format from the content. `find_state_dict` picks the tensors out of what it returns.
-A pickle is read by an interpreter of our own with a table of allowed names (`pickle_machine`, `torch_records`).
+`read_checkpoint` tells the format from the content. `find_state_dict` picks the tensors out of what
+it returns. A pickle is read by an interpreter of our own with a table of allowed names
+(`pickle_machine`, `torch_records`).
 """
 
 import os
@@ -28,35 +30,52 @@ __all__ = ["find_state_dict", "read_checkpoint", "strip_module_prefix"]
 KNOWN_FORMATS = {  # content at the start of files that people take for weights files -> what to say
     b"\x89HDF": "is an HDF5 file (Keras), which is not read; save the PyTorch state dict",
     b"\x1f\x8b": "is compressed with gzip; unpack it first",
-    b"version https://git-lfs": "is a Git LFS pointer, not the weights; fetch them with `git lfs pull`",
+    b"version https://git-lfs": "is a Git LFS pointer, not the weights; fetch them with `git lfs"
+    " pull`",
     b"<": "is a web page or XML, not weights: the download went wrong",
     b"PK\x05\x06": "is an empty zip archive",
 }
 SAFETENSORS_DTYPES = {
-    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I64": np.int64,
-    "I32": np.int32, "I16": np.int16, "I8": np.int8, "U64": np.uint64, "U32": np.uint32, "U16": np.uint16,
-    "U8": np.uint8, "BOOL": np.bool_,
-}  # fmt: skip
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
 HEADER_PRICE = 20  # bytes of memory for each byte of a safetensors header
 
 
 def read_checkpoint(
-    path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_MAX_BYTES, names: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str],
+    *,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    names: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Return what a weights file holds: nested dicts, lists, tuples, texts and numbers, with numpy arrays as tensors.
+    """Return what a weights file holds: nested dicts, lists, tuples, texts and numbers, with numpy
+    arrays as tensors.
 
-    Reads PyTorch's zip format, its format before 1.6, plain pickles of the same content, and safetensors.
-    The arrays are read-only views of the file's content in memory, possibly strided; copy to change them.
-    Gradient flags, hooks, devices and the `_metadata` of state dicts are dropped. dtypes and devices that the file
-    mentions come as `TorchDtype` and `TorchDevice`.
+    Reads PyTorch's zip format, its format before 1.6, plain pickles of the same content, and
+    safetensors. The arrays are read-only views of the file's content in memory, possibly strided;
+    copy to change them. Gradient flags, hooks, devices and the `_metadata` of state dicts are
+    dropped. dtypes and devices that the file mentions come as `TorchDtype` and `TorchDevice`.
 
     Args:
       path: the file; its name does not matter.
       max_bytes: the largest file that is read.
-      names: more entries for the table of allowed names (see `converters.torch_records.NAMES`), or None.
+      names: more entries for the table of allowed names (see `converters.torch_records.NAMES`), or
+        None.
 
     Raises:
-      CheckpointError: the file is missing, empty, too large, damaged, of another format, or wants to run code.
+      CheckpointError: the file is missing, empty, too large, damaged, of another format, or wants
+        to run code.
     """
     try:
         data = memoryview(_read_bytes(path, max_bytes))
@@ -74,13 +93,17 @@ def _read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
         with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > max_bytes:
-                raise CheckpointError(f"has {size} bytes; at most {max_bytes} are read (raise max_bytes to read it)")
+                raise CheckpointError(
+                    f"has {size} bytes; at most {max_bytes} are read (raise max_bytes to read it)"
+                )
             data = file.read(size)
     except CheckpointError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or str(error)
-        raise CheckpointError(f"cannot be read ({reason}); give the path of a weights file") from error
+        raise CheckpointError(
+            f"cannot be read ({reason}); give the path of a weights file"
+        ) from error
     if not data:
         raise CheckpointError("is empty; fetch it again")
     return data
@@ -89,7 +112,10 @@ def _read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
 def _parse(data: memoryview, names: dict[str, Any], budget: Budget, *, nesting: int) -> Any:
     """Return the content of the file or nested file `data`, whichever format it is of."""
     start = bytes(data[:300])
-    names = {**names, "torch.storage._load_from_bytes": Call(_nested_reader(names, budget, nesting + 1))}
+    names = {
+        **names,
+        "torch.storage._load_from_bytes": Call(_nested_reader(names, budget, nesting + 1)),
+    }
     if start.startswith(b"PK\x03\x04"):
         return read_zip(data, names, budget)
     if MAGIC_BYTES in start[:32]:
@@ -105,9 +131,13 @@ def _nested_reader(names: dict[str, Any], budget: Budget, nesting: int) -> Any:
     def load_from_bytes(data: Any) -> Any:
         """Stand in for torch.storage._load_from_bytes: a whole PyTorch file inside a pickle."""
         if type(data) not in (bytes, memoryview):
-            raise CheckpointError(f"has {shown(data)} where a file inside the file should be: it is damaged")
+            raise CheckpointError(
+                f"has {shown(data)} where a file inside the file should be: it is damaged"
+            )
         if nesting > MAX_NESTING:
-            raise CheckpointError(f"has files inside files more than {MAX_NESTING} deep; no weights file needs that")
+            raise CheckpointError(
+                f"has files inside files more than {MAX_NESTING} deep; no weights file needs that"
+            )
         budget.spend(len(data))  # so that one text of bytes cannot be read again and again
         return _parse(memoryview(data), names, budget, nesting=nesting)
 
@@ -118,7 +148,9 @@ def _read_pickle(data: memoryview, names: dict[str, Any], budget: Budget) -> Any
     machine = PickleMachine(data, names, budget)
     tree = run_pickle(machine)
     if machine.position != len(data):
-        raise CheckpointError(f"has {len(data) - machine.position} bytes after its pickle: the file is damaged")
+        raise CheckpointError(
+            f"has {len(data) - machine.position} bytes after its pickle: the file is damaged"
+        )
     return tree
 
 
@@ -127,16 +159,24 @@ def _read_safetensors(data: memoryview, budget: Budget) -> dict[str, np.ndarray]
     try:
         entries = safetensors.deserialize(data.obj)  # the bytes that `data` is a view of
     except safetensors.SafetensorError as error:
-        raise CheckpointError(f"is not a sound safetensors file ({error}); fetch it again") from error
+        raise CheckpointError(
+            f"is not a sound safetensors file ({error}); fetch it again"
+        ) from error
     tree = {}
     for name, entry in entries:
         if entry["dtype"] not in SAFETENSORS_DTYPES:
-            raise CheckpointError(f"has a tensor {shown(name)} of dtype {entry['dtype']}, which is not read")
+            raise CheckpointError(
+                f"has a tensor {shown(name)} of dtype {entry['dtype']}, which is not read"
+            )
         dtype = np.dtype(SAFETENSORS_DTYPES[entry["dtype"]])
         try:
-            tree[name] = np.ndarray(tuple(entry["shape"]), dtype, memoryview(entry["data"]).toreadonly())
+            tree[name] = np.ndarray(
+                tuple(entry["shape"]), dtype, memoryview(entry["data"]).toreadonly()
+            )
         except (ValueError, TypeError, OverflowError) as error:
-            raise CheckpointError(f"has a tensor {shown(name)} of impossible shape ({error})") from error
+            raise CheckpointError(
+                f"has a tensor {shown(name)} of impossible shape ({error})"
+            ) from error
     return tree
 
 
@@ -145,8 +185,11 @@ def _unknown_format(start: bytes) -> CheckpointError:
         if start.lstrip().startswith(content):
             return CheckpointError(message)
     if start[257:262] == b"ustar" or start[:13] == b"sys_info\0\0\0\0\0":
-        return CheckpointError("is a tar file, as PyTorch wrote before 0.1.10; load it in PyTorch and save it again")
+        return CheckpointError(
+            "is a tar file, as PyTorch wrote before 0.1.10; load it in PyTorch and save it again"
+        )
     return CheckpointError(
-        f"is no weights file that is read: it starts with {shown(start[:8])}; read are PyTorch's zip and pre-1.6"
+        f"is no weights file that is read: it starts with {shown(start[:8])}; read are PyTorch's"
+        " zip and pre-1.6"
         " formats, NVlabs' pickles (protocol 2 or later) and safetensors"
     )

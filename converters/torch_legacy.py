@@ -1,8 +1,9 @@
-"""Reads the files that PyTorch wrote before 1.6: five pickles one after the other, then the bytes of the storages.
+"""Reads the files that PyTorch wrote before 1.6: five pickles one after the other, then the bytes
+of the storages.
 
-The pickles are a magic number, a protocol number, facts about the machine, the saved object, and the keys of the
-storages in the order of their bytes. The object comes before the sizes of its storages are known: it is read twice,
-once to learn what types of storage it has, once to build it.
+The pickles are a magic number, a protocol number, facts about the machine, the saved object, and
+the keys of the storages in the order of their bytes. The object comes before the sizes of its
+storages are known: it is read twice, once to learn what types of storage it has, once to build it.
 """
 
 import struct
@@ -23,17 +24,24 @@ PROTOCOL = 1001
 
 @dataclass
 class LegacyStorages:
-    """Answers the persistent ids of a legacy file; before `content` is filled it only notes types and sizes."""
+    """Answers the persistent ids of a legacy file; before `content` is filled it only notes
+    types and sizes.
+    """
 
     budget: Budget
-    types: dict[str, tuple[StorageType, int]] = field(default_factory=dict)  # key -> type, number of elements
+    # key -> type, number of elements
+    types: dict[str, tuple[StorageType, int]] = field(default_factory=dict)
     content: dict[str, Storage] = field(default_factory=dict)
 
     def __call__(self, persistent_id: Any) -> Storage:
-        """Return the storage of ("storage", type, key, location, number of elements, view); the location is ignored."""
+        """Return the storage of ("storage", type, key, location, number of elements, view); the
+        location is ignored.
+        """
         kind, key, count = check_persistent_id(persistent_id)
         if self.types.setdefault(key, (kind, count)) != (kind, count):
-            raise CheckpointError(f"declares storage {shown(key)} twice in different ways: the file is damaged")
+            raise CheckpointError(
+                f"declares storage {shown(key)} twice in different ways: the file is damaged"
+            )
         view = persistent_id[5] if len(persistent_id) == 6 else None
         if view is not None:
             _check_view(view, count)
@@ -46,11 +54,21 @@ class LegacyStorages:
 
 
 def _check_view(view: Any, count: int) -> None:
-    """Check a storage that is a part of another, as PyTorch before 0.4 wrote it: (key, offset, size) in elements."""
-    if type(view) is not tuple or len(view) != 3 or any(type(value) is not int for value in view[1:]):
-        raise CheckpointError(f"has a storage that is a part of another in an unknown way, {shown(view)}")
+    """Check a storage that is a part of another, as PyTorch before 0.4 wrote it: (key, offset,
+    size) in elements.
+    """
+    if (
+        type(view) is not tuple
+        or len(view) != 3
+        or any(type(value) is not int for value in view[1:])
+    ):
+        raise CheckpointError(
+            f"has a storage that is a part of another in an unknown way, {shown(view)}"
+        )
     if view[1] < 0 or view[2] < 0 or view[1] + view[2] > count:
-        raise CheckpointError(f"has a storage that reaches past the one it is a part of, {shown(view[1:])} of {count}")
+        raise CheckpointError(
+            f"has a storage that reaches past the one it is a part of, {shown(view[1:])} of {count}"
+        )
 
 
 def read_legacy(data: memoryview, names: dict[str, Any], budget: Budget) -> Any:
@@ -70,7 +88,9 @@ def read_legacy(data: memoryview, names: dict[str, Any], budget: Budget) -> Any:
     return tree
 
 
-def _run(data: memoryview, start: int, names: dict[str, Any], budget: Budget, storages: Any = None) -> tuple[int, Any]:
+def _run(
+    data: memoryview, start: int, names: dict[str, Any], budget: Budget, storages: Any = None
+) -> tuple[int, Any]:
     machine = PickleMachine(data, names, budget, storages, start)
     value = run_pickle(machine)
     return machine.position, value
@@ -81,27 +101,46 @@ def _read_preamble(data: memoryview, names: dict[str, Any], budget: Budget) -> i
     after, protocol = _run(data, after, names, budget)
     after, facts = _run(data, after, names, budget)
     if magic != MAGIC or protocol != PROTOCOL:
-        raise CheckpointError(f"states protocol {shown(protocol)} of PyTorch's old file format; {PROTOCOL} is read")
+        raise CheckpointError(
+            f"states protocol {shown(protocol)} of PyTorch's old file format; {PROTOCOL} is read"
+        )
     if type(facts) is not dict or facts.get("little_endian") is not True:
-        raise CheckpointError("was written on a big-endian machine; load it in PyTorch and save it again")
+        raise CheckpointError(
+            "was written on a big-endian machine; load it in PyTorch and save it again"
+        )
     return after
 
 
 def _read_storages(data: memoryview, at: int, keys: Any, storages: LegacyStorages) -> None:
-    """Fill `storages.content` from the bytes behind the pickles: for each key a 64-bit count, then the elements."""
+    """Fill `storages.content` from the bytes behind the pickles: for each key a 64-bit count,
+    then the elements.
+    """
     if type(keys) is not list or len(keys) != len(storages.types):
-        raise CheckpointError("lists other storages than its tensors use: the file is damaged; fetch it again")
+        raise CheckpointError(
+            "lists other storages than its tensors use: the file is damaged; fetch it again"
+        )
     for key in keys:
         if type(key) is not str or key not in storages.types or key in storages.content:
-            raise CheckpointError(f"lists a storage {shown(key)} that no tensor uses, or lists it twice: it is damaged")
+            raise CheckpointError(
+                f"lists a storage {shown(key)} that no tensor uses, or lists it twice: it is"
+                " damaged"
+            )
         kind, count = storages.types[key]
         end = at + 8 + count * kind.dtype.itemsize
         if end > len(data):
-            raise CheckpointError(f"ends inside storage {shown(key)}: the file is cut short; fetch it again")
+            raise CheckpointError(
+                f"ends inside storage {shown(key)}: the file is cut short; fetch it again"
+            )
         (found,) = struct.unpack("<q", data[at : at + 8])
         if found != count:
-            raise CheckpointError(f"has {found} elements in storage {shown(key)}, {count} declared: it is damaged")
-        storages.content[key] = Storage(elements_of(data[at + 8 : end], kind.dtype, storages.budget), storages.budget)
+            raise CheckpointError(
+                f"has {found} elements in storage {shown(key)}, {count} declared: it is damaged"
+            )
+        storages.content[key] = Storage(
+            elements_of(data[at + 8 : end], kind.dtype, storages.budget), storages.budget
+        )
         at = end
     if at != len(data):
-        raise CheckpointError(f"has {len(data) - at} bytes after its last storage: the file is damaged")
+        raise CheckpointError(
+            f"has {len(data) - at} bytes after its last storage: the file is damaged"
+        )

@@ -1,7 +1,10 @@
-"""What the names in a PyTorch file stand for: a table from dotted name to a plain value or to a `Call` that builds one.
+"""What the names in a PyTorch file stand for: a table from dotted name to a plain value or to a
+`Call` that builds one.
 
-`NAMES` is the whole allow-list. A reader of another format copies it and adds its own entries; nothing in a file can.
-Sources: torch/_utils.py, torch/storage.py and torch/serialization.py of PyTorch 0.4 to 2.13, numpy's `__reduce__`.
+`NAMES` is the whole allow-list. A reader of another format copies it and adds its own entries;
+nothing in a file can.
+Sources: torch/_utils.py, torch/storage.py and torch/serialization.py of PyTorch 0.4 to 2.13,
+  numpy's `__reduce__`.
 """
 
 import math
@@ -44,13 +47,17 @@ class StorageType:
 
 @dataclass(frozen=True)
 class Storage:
-    """The elements that tensors are views of; `elements` is None while a file is only looked through."""
+    """The elements that tensors are views of; `elements` is None while a file is only looked
+    through.
+    """
 
     elements: np.ndarray | None  # [number of elements], read-only
     budget: Budget
 
     def view(self, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
-        """Return the read-only array of `shape` that starts at `offset` and steps by `strides`, all in elements."""
+        """Return the read-only array of `shape` that starts at `offset` and steps by `strides`,
+        all in elements.
+        """
         _check_geometry(offset, shape, strides)
         if self.elements is None:
             return np.empty(0)
@@ -67,13 +74,18 @@ class Storage:
         return np.ndarray(shape, self.elements.dtype, self.elements, offset * itemsize, steps)
 
 
-def elements_of(raw: memoryview, dtype: np.dtype, budget: Budget, *, big_endian: bool = False) -> np.ndarray:
-    """Return the bytes of a storage as a read-only array [len(raw) // itemsize] of the machine's byte order.
+def elements_of(
+    raw: memoryview, dtype: np.dtype, budget: Budget, *, big_endian: bool = False
+) -> np.ndarray:
+    """Return the bytes of a storage as a read-only array [len(raw) // itemsize] of the machine's
+    byte order.
 
     It is a view of `raw` where the bytes are aligned and in order; a copy is paid from the budget.
     """
     count = len(raw) // dtype.itemsize
-    elements = np.frombuffer(raw, np.uint8, count * dtype.itemsize) if count else np.empty(0, np.uint8)
+    elements = (
+        np.frombuffer(raw, np.uint8, count * dtype.itemsize) if count else np.empty(0, np.uint8)
+    )
     address = elements.__array_interface__["data"][0]
     if big_endian != (sys.byteorder == "big") and dtype.itemsize > 1:
         budget.spend(len(raw))
@@ -87,40 +99,66 @@ def elements_of(raw: memoryview, dtype: np.dtype, budget: Budget, *, big_endian:
 
 
 def _check_geometry(offset: Any, shape: Any, strides: Any) -> None:
-    if type(shape) is not tuple or type(strides) is not tuple or len(shape) != len(strides) or len(shape) > 32:
-        raise CheckpointError(f"has a tensor of shape {shown(shape)} and strides {shown(strides)}: the file is damaged")
+    if (
+        type(shape) is not tuple
+        or type(strides) is not tuple
+        or len(shape) != len(strides)
+        or len(shape) > 32
+    ):
+        raise CheckpointError(
+            f"has a tensor of shape {shown(shape)} and strides {shown(strides)}: the file is"
+            " damaged"
+        )
     for value in (offset, *shape, *strides):
         if type(value) is not int or not 0 <= value < 2**62:
-            raise CheckpointError(f"has a tensor with {shown(value)} in its shape, strides or offset: it is damaged")
+            raise CheckpointError(
+                f"has a tensor with {shown(value)} in its shape, strides or offset: it is damaged"
+            )
 
 
 def _storage(value: Any) -> Storage:
     if not isinstance(value, Storage):
-        raise CheckpointError(f"builds a tensor from {shown(value)} instead of a storage: the file is damaged")
+        raise CheckpointError(
+            f"builds a tensor from {shown(value)} instead of a storage: the file is damaged"
+        )
     return value
 
 
 def rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_flags: Any) -> np.ndarray:
-    """Stand in for torch._utils._rebuild_tensor and _rebuild_tensor_v2; gradient flags and hooks are dropped."""
+    """Stand in for torch._utils._rebuild_tensor and _rebuild_tensor_v2; gradient flags and hooks
+    are dropped.
+    """
     return _storage(storage).view(offset, shape, strides)
 
 
-def rebuild_tensor_v3(storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any, _hooks: Any, dtype: Any,
-                      *_flags: Any) -> np.ndarray:  # fmt: skip
+def rebuild_tensor_v3(
+    storage: Any,
+    offset: Any,
+    shape: Any,
+    strides: Any,
+    _grad: Any,
+    _hooks: Any,
+    dtype: Any,
+    *_flags: Any,
+) -> np.ndarray:
     """Stand in for torch._utils._rebuild_tensor_v3: an untyped storage and a dtype beside it."""
     storage = _storage(storage)
     if not isinstance(dtype, TorchDtype) or dtype.name not in DTYPES:
         raise CheckpointError(f"has a tensor of dtype {shown(dtype)}; read are {', '.join(DTYPES)}")
     if storage.elements is None:
         return storage.view(offset, shape, strides)
-    typed = elements_of(memoryview(storage.elements.view(np.uint8)), DTYPES[dtype.name], storage.budget)
+    typed = elements_of(
+        memoryview(storage.elements.view(np.uint8)), DTYPES[dtype.name], storage.budget
+    )
     return Storage(typed, storage.budget).view(offset, shape, strides)
 
 
 def rebuild_parameter(data: Any, *_flags: Any) -> np.ndarray:
     """Stand in for torch._utils._rebuild_parameter: a parameter is its tensor."""
     if not isinstance(data, np.ndarray):
-        raise CheckpointError(f"has a parameter made of {shown(data)} instead of a tensor: the file is damaged")
+        raise CheckpointError(
+            f"has a parameter made of {shown(data)} instead of a tensor: the file is damaged"
+        )
     return data
 
 
@@ -134,14 +172,20 @@ def torch_size(items: Any = ()) -> tuple[int, ...]:
 def torch_device(kind: Any, index: Any = None) -> TorchDevice:
     """Stand in for torch.device."""
     if type(kind) is not str or len(kind) > 32 or not (index is None or type(index) is int):
-        raise CheckpointError(f"has a torch.device of {shown(kind)}, {shown(index)}; the file is damaged")
+        raise CheckpointError(
+            f"has a torch.device of {shown(kind)}, {shown(index)}; the file is damaged"
+        )
     return TorchDevice(kind, index)
 
 
 def ordered_dict(pairs: Any = ()) -> "OrderedDict[Any, Any]":
     """Stand in for collections.OrderedDict: empty, or from a list of pairs as Python 2 wrote it."""
-    if type(pairs) not in (list, tuple) or any(type(pair) not in (list, tuple) or len(pair) != 2 for pair in pairs):
-        raise CheckpointError(f"has an OrderedDict made of {shown(pairs)} instead of a list of pairs")
+    if type(pairs) not in (list, tuple) or any(
+        type(pair) not in (list, tuple) or len(pair) != 2 for pair in pairs
+    ):
+        raise CheckpointError(
+            f"has an OrderedDict made of {shown(pairs)} instead of a list of pairs"
+        )
     return OrderedDict((plain_key(key), value) for key, value in pairs)
 
 
@@ -155,7 +199,9 @@ def set_of(items: Any = ()) -> set[Any]:
 def latin1_bytes(text: Any, encoding: Any) -> bytes:
     """Stand in for _codecs.encode, which is how protocol 2 writes bytes."""
     if type(text) is not str or encoding not in ("latin1", "latin-1"):
-        raise CheckpointError(f"encodes {shown(text)} as {shown(encoding)}; only bytes written as latin1 are read")
+        raise CheckpointError(
+            f"encodes {shown(text)} as {shown(encoding)}; only bytes written as latin1 are read"
+        )
     return text.encode("latin-1")
 
 
@@ -164,13 +210,17 @@ class NumpyDtype(Unfinished):
 
     def __init__(self, text: Any, *_flags: Any):
         if type(text) is not str or not re.fullmatch("[<>=|]?(b1|[iu][1248]|f[248])", text):
-            raise CheckpointError(f"has a numpy dtype {shown(text)}; read are booleans, integers and floats")
+            raise CheckpointError(
+                f"has a numpy dtype {shown(text)}; read are booleans, integers and floats"
+            )
         self.dtype = np.dtype(text)
 
     def finish(self, state: Any) -> np.dtype:
         """Return the numpy dtype in the byte order of `state`, which is (version, order, ...)."""
         if type(state) is not tuple or len(state) < 2 or state[1] not in ("<", ">", "=", "|"):
-            raise CheckpointError(f"has a numpy dtype with the state {shown(state)}: the file is damaged")
+            raise CheckpointError(
+                f"has a numpy dtype with the state {shown(state)}: the file is damaged"
+            )
         return self.dtype.newbyteorder(state[1])
 
 
@@ -179,12 +229,16 @@ class NumpyArray(Unfinished):
 
     def __init__(self, kind: Any, *_empty: Any):
         if kind is not NDARRAY:
-            raise CheckpointError(f"makes a numpy array of {shown(kind)}; only numpy.ndarray itself is read")
+            raise CheckpointError(
+                f"makes a numpy array of {shown(kind)}; only numpy.ndarray itself is read"
+            )
 
     def finish(self, state: Any) -> np.ndarray:
         """Return the array of `state`, which is (version, shape, dtype, Fortran order, bytes)."""
         if type(state) is not tuple or len(state) != 5:
-            raise CheckpointError(f"has a numpy array with the state {shown(state)}: the file is damaged")
+            raise CheckpointError(
+                f"has a numpy array with the state {shown(state)}: the file is damaged"
+            )
         _, shape, dtype, fortran, raw = state
         _check_geometry(0, shape, shape)
         return _numpy_values(raw, shape, dtype, "F" if fortran else "C")
@@ -204,21 +258,42 @@ def numpy_from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarra
 def _numpy_values(raw: Any, shape: tuple[int, ...], dtype: Any, order: Any) -> np.ndarray:
     sound = isinstance(dtype, np.dtype) and isinstance(raw, (bytes, memoryview))
     if not sound or len(raw) != math.prod(shape) * dtype.itemsize:
-        raise CheckpointError(f"has a numpy array of shape {shown(shape)} and dtype {shown(dtype)} that do not fit")
+        raise CheckpointError(
+            f"has a numpy array of shape {shown(shape)} and dtype {shown(dtype)} that do not fit"
+        )
     return np.ndarray(shape, dtype, raw, order=order)
 
 
 DTYPES: dict[str, np.dtype] = {
     name: np.dtype(kind)
     for name, kind in {
-        "float64": "f8", "float32": "f4", "float16": "f2", "bfloat16": ml_dtypes.bfloat16, "int64": "i8", "int32": "i4",
-        "int16": "i2", "int8": "i1", "uint8": "u1", "uint16": "u2", "uint32": "u4", "uint64": "u8", "bool": "?",
+        "float64": "f8",
+        "float32": "f4",
+        "float16": "f2",
+        "bfloat16": ml_dtypes.bfloat16,
+        "int64": "i8",
+        "int32": "i4",
+        "int16": "i2",
+        "int8": "i1",
+        "uint8": "u1",
+        "uint16": "u2",
+        "uint32": "u4",
+        "uint64": "u8",
+        "bool": "?",
     }.items()
-}  # fmt: skip
+}
 STORAGES = {
-    "Double": "float64", "Float": "float32", "Half": "float16", "BFloat16": "bfloat16", "Long": "int64", "Int": "int32",
-    "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool",
-}  # fmt: skip
+    "Double": "float64",
+    "Float": "float32",
+    "Half": "float16",
+    "BFloat16": "bfloat16",
+    "Long": "int64",
+    "Int": "int32",
+    "Short": "int16",
+    "Char": "int8",
+    "Byte": "uint8",
+    "Bool": "bool",
+}
 UNTYPED = StorageType("UntypedStorage", np.dtype(np.uint8))
 NDARRAY = object()  # what numpy.ndarray stands for: only a mark that `NumpyArray` looks for
 
@@ -246,4 +321,7 @@ for _place in ("numpy.core", "numpy._core"):  # before numpy 2 and since
     NAMES[f"{_place}.numeric._frombuffer"] = Call(numpy_from_buffer)
 NAMES |= {f"torch.{name}": TorchDtype(name) for name in [*DTYPES, "complex64", "complex128"]}
 for _place in ("torch", "torch.cuda"):
-    NAMES |= {f"{_place}.{name}Storage": StorageType(name, DTYPES[dtype]) for name, dtype in STORAGES.items()}
+    NAMES |= {
+        f"{_place}.{name}Storage": StorageType(name, DTYPES[dtype])
+        for name, dtype in STORAGES.items()
+    }

@@ -1,7 +1,9 @@
-"""Reads the zip archives that PyTorch 1.6 and later write: `NAME/data.pkl`, and one stored member for each storage.
+"""Reads the zip archives that PyTorch 1.6 and later write: `NAME/data.pkl`, and one stored member
+for each storage.
 
-The archive's own table is read here and not with `zipfile`, which would copy members and build a kilobyte of objects
-for each before anything could be refused. Members are views of the file: PyTorch stores them uncompressed.
+The archive's own table is read here and not with `zipfile`, which would copy members and build a
+kilobyte of objects for each before anything could be refused. Members are views of the file:
+PyTorch stores them uncompressed.
 Format: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
 """
 
@@ -34,7 +36,9 @@ class Member:
 
 @dataclass
 class ZipStorages:
-    """Answers the persistent ids of an archive's pickle with its storages, each read and checked once."""
+    """Answers the persistent ids of an archive's pickle with its storages, each read and checked
+    once.
+    """
 
     members: dict[str, Member]
     folder: str
@@ -43,7 +47,9 @@ class ZipStorages:
     known: dict[tuple[str, str], Storage] = field(default_factory=dict)
 
     def __call__(self, persistent_id: Any) -> Storage:
-        """Return the storage of ("storage", type, key, location, number of elements); the location is ignored."""
+        """Return the storage of ("storage", type, key, location, number of elements); the
+        location is ignored.
+        """
         kind, key, count = check_persistent_id(persistent_id)
         if (key, kind.name) not in self.known:
             raw = checked_content(self.members, f"{self.folder}/data/{key}")
@@ -52,7 +58,8 @@ class ZipStorages:
         storage = self.known[key, kind.name]
         if storage.elements is None or count > storage.elements.size:
             raise CheckpointError(
-                f"declares {count} elements for storage {shown(key)}, which is smaller: it is damaged"
+                f"declares {count} elements for storage {shown(key)}, which is smaller: it is"
+                " damaged"
             )
         return storage
 
@@ -61,60 +68,83 @@ def read_zip(data: memoryview, names: dict[str, Any], budget: Budget) -> Any:
     """Return the tree that the PyTorch archive `data` holds.
 
     Raises:
-      CheckpointError: not such an archive, or one that is damaged, compressed, encrypted or hostile.
+      CheckpointError: not such an archive, or one that is damaged, compressed, encrypted or
+        hostile.
     """
     members = list_members(data, budget)
     folder = _folder_of(members)
-    if f"{folder}/constants.pkl" in members or any(name.startswith(f"{folder}/code/") for name in members):
+    if f"{folder}/constants.pkl" in members or any(
+        name.startswith(f"{folder}/code/") for name in members
+    ):
         raise CheckpointError(
-            "is a TorchScript archive (a program with its weights); open it with torch.jit.load in PyTorch and save"
+            "is a TorchScript archive (a program with its weights); open it with torch.jit.load in"
+            " PyTorch and save"
             " torch.save(model.state_dict(), PATH)"
         )
-    order = bytes(checked_content(members, f"{folder}/byteorder")) if f"{folder}/byteorder" in members else b"little"
+    order = (
+        bytes(checked_content(members, f"{folder}/byteorder"))
+        if f"{folder}/byteorder" in members
+        else b"little"
+    )
     if order not in (b"little", b"big"):
         raise CheckpointError(f"states the byte order {shown(order)}; legal are little and big")
     program = checked_content(members, f"{folder}/data.pkl")
     if len(program) > MAX_PICKLE_BYTES:
-        raise CheckpointError(f"has a data.pkl of {len(program)} bytes; at most {MAX_PICKLE_BYTES} are read")
+        raise CheckpointError(
+            f"has a data.pkl of {len(program)} bytes; at most {MAX_PICKLE_BYTES} are read"
+        )
     storages = ZipStorages(members, folder, budget, order == b"big")
     machine = PickleMachine(program, names, budget, storages)
     tree = run_pickle(machine)
     if machine.position != len(program):
-        raise CheckpointError(f"has {len(program) - machine.position} bytes after the pickle in its data.pkl")
+        raise CheckpointError(
+            f"has {len(program) - machine.position} bytes after the pickle in its data.pkl"
+        )
     return tree
 
 
 def check_persistent_id(value: Any) -> tuple[StorageType, str, int]:
-    """Return the type, key and number of elements of a storage's persistent id, as torch.save writes it."""
+    """Return the type, key and number of elements of a storage's persistent id, as torch.save
+    writes it.
+    """
     if type(value) is tuple and value and value[0] == "module":
-        raise CheckpointError("holds a whole model; save torch.save(model.state_dict(), PATH) in its own program")
+        raise CheckpointError(
+            "holds a whole model; save torch.save(model.state_dict(), PATH) in its own program"
+        )
     if type(value) is not tuple or len(value) not in (5, 6) or value[0] != "storage":
         raise CheckpointError(f"refers to {shown(value)} instead of a storage: the file is damaged")
     _, kind, key, location, count = value[:5]
     if not isinstance(kind, StorageType):
         raise CheckpointError(f"has a storage of type {shown(kind)}, which is not read")
     if type(key) is not str or type(location) is not str or type(count) is not int or count < 0:
-        raise CheckpointError(f"has a storage {shown(key)} of {shown(count)} elements: the file is damaged")
+        raise CheckpointError(
+            f"has a storage {shown(key)} of {shown(count)} elements: the file is damaged"
+        )
     return kind, key, count
 
 
 def checked_content(members: dict[str, Member], name: str) -> memoryview:
     """Return a member's bytes after comparing them with its checksum."""
     if name not in members:
-        raise CheckpointError(f"lacks its member {shown(name)}: the file is damaged; fetch it again")
+        raise CheckpointError(
+            f"lacks its member {shown(name)}: the file is damaged; fetch it again"
+        )
     member = members[name]
     if member.fault:
         raise CheckpointError(f"has a member {shown(name)} that is {member.fault}")
     if zlib.crc32(member.content) != member.crc:
         raise CheckpointError(
-            f"has a member {shown(name)} that does not match its checksum: the file is damaged, or was saved with"
+            f"has a member {shown(name)} that does not match its checksum: the file is damaged, or"
+            " was saved with"
             " torch.serialization.set_crc32_options(False); fetch or save it again"
         )
     return member.content
 
 
 def list_members(data: memoryview, budget: Budget) -> dict[str, Member]:
-    """Return the members by name; every header is compared with the table, and no two members may overlap."""
+    """Return the members by name; every header is compared with the table, and no two members
+    may overlap.
+    """
     count, position, end = _find_table(data)
     budget.spend(MEMBER_PRICE * count)
     members: dict[str, Member] = {}
@@ -184,7 +214,9 @@ def _content_start(data: memoryview, start: int, raw_name: bytes) -> int:
 
 
 def _wide_fields(extra: memoryview, *fields: int) -> list[int]:
-    """Return size, packed size and start, taking those that do not fit 32 bits from the zip64 record."""
+    """Return size, packed size and start, taking those that do not fit 32 bits from the zip64
+    record.
+    """
     wide = bytes(extra)
     while len(wide) >= 4:
         kind, length = struct.unpack("<HH", wide[:4])
@@ -199,13 +231,20 @@ def _decoded(raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        raise CheckpointError(DAMAGED.format(f"a member is called {shown(raw)}, which is not UTF-8")) from None
+        raise CheckpointError(
+            DAMAGED.format(f"a member is called {shown(raw)}, which is not UTF-8")
+        ) from None
 
 
 def _folder_of(members: dict[str, Member]) -> str:
-    folders = [name.split("/")[0] for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+    folders = [
+        name.split("/")[0]
+        for name in members
+        if name.count("/") == 1 and name.endswith("/data.pkl")
+    ]
     if len(folders) != 1:
         raise CheckpointError(
-            f"is a zip archive with {len(folders)} members FOLDER/data.pkl; one written by torch.save has exactly one"
+            f"is a zip archive with {len(folders)} members FOLDER/data.pkl; one written by"
+            " torch.save has exactly one"
         )
     return folders[0]

@@ -1,6 +1,7 @@
 """jattr tells which generative model made an image, by inverting the candidates.
 
-The names below are all there is to import from here; importing `jattr` itself imports neither jax nor numpy.
+The names below are all there is to import from here; importing `jattr` itself imports neither jax
+nor numpy.
 """
 
 from importlib import import_module
@@ -61,7 +62,9 @@ def __getattr__(name: str) -> Any:
     if name == "errors":
         return import_module("jattr.errors")
     if name not in _PLACES:
-        raise AttributeError(f"module 'jattr' has no attribute {name!r}; it has {', '.join(__all__)}")
+        raise AttributeError(
+            f"module 'jattr' has no attribute {name!r}; it has {', '.join(__all__)}"
+        )
     value = getattr(import_module(_PLACES[name]), name)
     globals()[name] = value
     return value

@@ -1,6 +1,7 @@
 """JSON that others wrote, read to a depth that is checked before anything recurs.
 
-Python's reader, its writer and `repr` end in a RecursionError at depths that differ between versions and callers.
+Python's reader, its writer and `repr` end in a RecursionError at depths that differ between
+versions and callers.
 """
 
 import json
@@ -8,7 +9,8 @@ import re
 from typing import Any
 
 MAX_DEPTH = 32  # objects and lists within each other
-TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)  # a text, perhaps cut off, or a bracket
+# a text, perhaps cut off, or a bracket
+TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
 class NestingError(ValueError):

@@ -1,7 +1,7 @@
 """The errors that jattr raises on purpose.
 
-Every error that bad input causes is an `InputError`: its message is one line that says what was found, what is
-legal and what to do. The command line turns it into exit code 2.
+Every error that bad input causes is an `InputError`: its message is one line that says what was
+found, what is legal and what to do. The command line turns it into exit code 2.
 """
 
 
@@ -10,7 +10,9 @@ class JattrError(Exception):
 
 
 class InputError(JattrError, ValueError):
-    """Input that jattr cannot use; the message says what was found, what is legal and what to do."""
+    """Input that jattr cannot use; the message says what was found, what is legal and what to
+    do.
+    """
 
 
 class CheckpointError(InputError):
@@ -30,7 +32,9 @@ class ImageError(InputError):
 
 
 class UnreadableJpegError(ImageError):
-    """A JPEG file that is damaged, or of a kind whose coefficients nobody here decodes: its pixels may mislead."""
+    """A JPEG file that is damaged, or of a kind whose coefficients nobody here decodes: its
+    pixels may mislead.
+    """
 
 
 class GeneratorError(InputError):
@@ -42,7 +46,9 @@ class OutputError(InputError):
 
 
 class LedgerError(InputError):
-    """A key, note, proof, tile, log, policy or evidence bundle that is malformed or cannot be used."""
+    """A key, note, proof, tile, log, policy or evidence bundle that is malformed or cannot be
+    used.
+    """
 
 
 class VerificationError(JattrError):

@@ -10,9 +10,11 @@ SHARE = 0.5  # of the limit, from which on programs are dropped
 
 
 def spare_memory_maps() -> bool:
-    """Drop every compiled program if the process has used half of its memory maps; return whether it did.
+    """Drop every compiled program if the process has used half of its memory maps; return whether
+    it did.
 
-    Programs that are needed again come from the compilation cache. Where the system does not say, nothing is done.
+    Programs that are needed again come from the compilation cache. Where the system does not say,
+    nothing is done.
     """
     try:
         used, limit = MAPS.read_bytes().count(b"\n"), int(LIMIT.read_text())
@@ -28,7 +30,8 @@ VARIABLE = "JATTR_CACHE"  # another folder, or "off"
 
 
 def enable_compilation_cache() -> Path | None:
-    """Make JAX keep compiled programs in the user's cache folder, and return it; None where there is none.
+    """Make JAX keep compiled programs in the user's cache folder, and return it; None where there
+    is none.
 
     A folder that cannot be made or written only means that programs are compiled again.
     """
@@ -53,7 +56,9 @@ def cache_folders() -> tuple[Path, ...]:
 
 
 def pilot_study_folder() -> Path | None:
-    """Return the folder, beside the compiled programs', where pilot studies are kept; None where nothing is kept."""
+    """Return the folder, beside the compiled programs', where pilot studies are kept; None where
+    nothing is kept.
+    """
     folder = _cache_folder()
     return None if folder is None else folder.with_name(f"{folder.name}-rehearsals")
 

@@ -4,8 +4,8 @@
     python scripts/bench_accuracy.py --pool mnist --images 8 --reference DIR
     python scripts/bench_accuracy.py --pool photographs --count 200
 
-The reference folder has `weights/NAME.card.json` with the files that they name, and `images/`. Prints a table and,
-last, one line of JSON. Candidates of one digest count as one model.
+The reference folder has `weights/NAME.card.json` with the files that they name, and `images/`.
+Prints a table and, last, one line of JSON. Candidates of one digest count as one model.
 """
 
 import argparse
@@ -51,7 +51,9 @@ def reference_folder(parser: argparse.ArgumentParser, given: str | None) -> Path
     """Return the reference folder, or end the program with what to do."""
     folder = given or os.environ.get("JATTR_REFERENCE")
     if not folder or not (Path(folder) / "weights").is_dir():
-        parser.error("there is no folder of reference weights; give --reference DIR or set JATTR_REFERENCE")
+        parser.error(
+            "there is no folder of reference weights; give --reference DIR or set JATTR_REFERENCE"
+        )
     return Path(folder)
 
 
@@ -71,7 +73,9 @@ def pool_of(card: dict[str, Any]) -> str:
     return next((pool for start, pool in starts.items() if domain.startswith(start)), "other")
 
 
-def find_groups(entries: dict[str, Entry], pool: str, only: Sequence[str] | None) -> list[list[str]]:
+def find_groups(
+    entries: dict[str, Entry], pool: str, only: Sequence[str] | None
+) -> list[list[str]]:
     """Return the names of the pool's candidates, in groups of one image shape."""
     groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for name, (_, card) in entries.items():
@@ -87,14 +91,20 @@ def load(entries: dict[str, Entry], names: Sequence[str], folder: Path) -> list[
 
 
 def load_pool(reference: Path | None, only: Sequence[str] | None, folder: Path) -> list[Generator]:
-    """Return the face generators of the reference folder, converted into `folder`; without one the bundled ones."""
+    """Return the face generators of the reference folder, converted into `folder`; without one
+    the bundled ones.
+    """
     if reference is None:
         return [load_generator(name) for name in only or bundled_generators()]
     return load(find_entries(reference), list(only or FACES), folder)
 
 
-def own_images(gen: Generator, count: int, key: jax.Array, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return images of a generator as a PNG file gives them back [n, H, W, C], and their classes [n] or -1."""
+def own_images(
+    gen: Generator, count: int, key: jax.Array, folder: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return images of a generator as a PNG file gives them back [n, H, W, C], and their classes
+    [n] or -1.
+    """
     z = gen.sample_latent(key, count)
     label = np.arange(count) % gen.num_classes if gen.num_classes else None
     made = to_byte(np.asarray(gen.generate(z, label=label)), rule=gen.rounding or "round")
@@ -107,7 +117,9 @@ def own_images(gen: Generator, count: int, key: jax.Array, folder: Path) -> tupl
     return np.stack(back), np.full(count, -1) if label is None else label
 
 
-def summary(att: Attribution, pixels: np.ndarray, truth: list[str], labels: np.ndarray) -> dict[str, Any]:
+def summary(
+    att: Attribution, pixels: np.ndarray, truth: list[str], labels: np.ndarray
+) -> dict[str, Any]:
     """Return what a run got right and wrong."""
     names = [gen.name for gen in att.candidates]
     digest = {gen.name: gen.digest for gen in att.candidates}
@@ -129,7 +141,9 @@ def summary(att: Attribution, pixels: np.ndarray, truth: list[str], labels: np.n
     enough = excess >= MIN_EXCESS
     conditional = labels >= 0
     found = np.array([att.labels[i, names.index(t)] for i, t in enumerate(truth)])
-    margins = [v.margin for v, r in zip(att.verdicts, right, strict=True) if r and v.margin is not None]
+    margins = [
+        v.margin for v, r in zip(att.verdicts, right, strict=True) if r and v.margin is not None
+    ]
     kinds = [v.kind for v in att.verdicts]
     return {
         "candidates": names,
@@ -144,14 +158,18 @@ def summary(att: Attribution, pixels: np.ndarray, truth: list[str], labels: np.n
         "none": kinds.count("none"),
         "undecided": kinds.count("undecided"),
         "failed": kinds.count("failed"),
-        "class_recovered": float((found == labels)[conditional].mean()) if conditional.any() else None,
+        "class_recovered": float((found == labels)[conditional].mean())
+        if conditional.any()
+        else None,
         "median_runner_up_ratio": float(np.median(margins)) if margins else None,
         "restarts_own": float(np.mean([e.restarts for e in own])),
         "by_model": {name: _by_model(name, truth, right, certified, own) for name in names},
     }
 
 
-def _by_model(name: str, truth: list[str], right: list[bool], certified: np.ndarray, own: list[Any]) -> dict[str, Any]:
+def _by_model(
+    name: str, truth: list[str], right: list[bool], certified: np.ndarray, own: list[Any]
+) -> dict[str, Any]:
     mine = [i for i, t in enumerate(truth) if t == name]
     return {
         "pictures": len(mine),
@@ -161,7 +179,9 @@ def _by_model(name: str, truth: list[str], right: list[bool], certified: np.ndar
     }
 
 
-def run_own(args: argparse.Namespace, entries: dict[str, Entry], names: list[str], work: Path) -> dict[str, Any]:
+def run_own(
+    args: argparse.Namespace, entries: dict[str, Entry], names: list[str], work: Path
+) -> dict[str, Any]:
     """Attribute own images of one group of candidates."""
     gens = load(entries, names, work)
     keys = jax.random.split(jax.random.key(args.seed), len(gens))
@@ -171,10 +191,15 @@ def run_own(args: argparse.Namespace, entries: dict[str, Entry], names: list[str
     start = time.perf_counter()
     att = attribute(pixels, gens, config=config_of(args))
     seconds = time.perf_counter() - start
-    return {"seconds": round(seconds, 2), **summary(att, pixels, truth, np.concatenate([labels for _, labels in made]))}
+    return {
+        "seconds": round(seconds, 2),
+        **summary(att, pixels, truth, np.concatenate([labels for _, labels in made])),
+    }
 
 
-def run_photographs(args: argparse.Namespace, entries: dict[str, Entry], reference: Path, work: Path) -> dict[str, Any]:
+def run_photographs(
+    args: argparse.Namespace, entries: dict[str, Entry], reference: Path, work: Path
+) -> dict[str, Any]:
     """Attribute photographs to the face generators: none of them made one."""
     gens = load(entries, args.only or FACES, work)
     paths = sorted((reference / "images" / "real_faces_64").glob("*.jpg"))[: args.count]
@@ -195,18 +220,29 @@ def run_photographs(args: argparse.Namespace, entries: dict[str, Entry], referen
 
 def config_of(args: argparse.Namespace) -> InvertConfig:
     """Return the settings; options left away have their defaults."""
-    options = {"restarts": args.restarts, "steps": args.steps, "seed": args.seed, "optimiser": args.optimiser}
+    options = {
+        "restarts": args.restarts,
+        "steps": args.steps,
+        "seed": args.seed,
+        "optimiser": args.optimiser,
+    }
     return InvertConfig(**{name: value for name, value in options.items() if value is not None})
 
 
 def origin() -> dict[str, Any]:
-    """Return where a number was measured: device, load (above the cores: other work disturbed it), versions."""
+    """Return where a number was measured: device, load (above the cores: other work disturbed
+    it), versions.
+    """
     return {
         "device": jax.devices()[0].device_kind,
         "machine": platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "load_average": os.getloadavg()[0],
-        "versions": {"python": platform.python_version(), "jax": jax.__version__, "numpy": np.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+            "numpy": np.__version__,
+        },
     }
 
 
@@ -217,18 +253,30 @@ def show(row: dict[str, Any], *, indent: str = "") -> None:
             print(f"{indent}{name}")
             show(value, indent=indent + "  ")
         else:
-            print(f"{indent}{name:24} {value:.4g}" if isinstance(value, float) else f"{indent}{name:24} {value}")
+            print(
+                f"{indent}{name:24} {value:.4g}"
+                if isinstance(value, float)
+                else f"{indent}{name:24} {value}"
+            )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--pool", required=True, choices=("faces", "mnist", "conditional", "fashion", "other", "photographs")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--reference", help="folder with weights/ and images/ (default: $JATTR_REFERENCE)")
+    parser.add_argument(
+        "--pool",
+        required=True,
+        choices=("faces", "mnist", "conditional", "fashion", "other", "photographs"),
+    )
+    parser.add_argument(
+        "--reference", help="folder with weights/ and images/ (default: $JATTR_REFERENCE)"
+    )
     parser.add_argument("--pictures", type=int, default=8, help="of each candidate (default 8)")
     parser.add_argument("--count", type=int, default=200, help="photographs (default 200)")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these candidates instead of the pool's")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="these candidates instead of the pool's"
+    )
     parser.add_argument("--restarts", type=int)
     parser.add_argument("--optimiser")
     parser.add_argument("--steps", type=int)
@@ -238,14 +286,24 @@ def main() -> None:
     reference = reference_folder(parser, args.reference)
     entries = find_entries(reference)
     if unknown := set(args.only or ()) - set(entries):
-        parser.error(f"no card is called {', '.join(sorted(unknown))}; there are {', '.join(entries)}")
+        parser.error(
+            f"no card is called {', '.join(sorted(unknown))}; there are {', '.join(entries)}"
+        )
     enable_compilation_cache()
-    settings = {"pool": args.pool, "seed": args.seed, "restarts": config_of(args).restarts, "steps": args.steps}
+    settings = {
+        "pool": args.pool,
+        "seed": args.seed,
+        "restarts": config_of(args).restarts,
+        "steps": args.steps,
+    }
     with tempfile.TemporaryDirectory() as folder:
         if args.pool == "photographs":
             rows = [run_photographs(args, entries, reference, Path(folder))]
         else:
-            rows = [run_own(args, entries, names, Path(folder)) for names in find_groups(entries, args.pool, args.only)]
+            rows = [
+                run_own(args, entries, names, Path(folder))
+                for names in find_groups(entries, args.pool, args.only)
+            ]
     for row in rows:
         show(row)
         print()

@@ -1,17 +1,18 @@
 """What an attacker does to attribution by inversion and to a classifier, within a few bytes.
 
     python scripts/bench_attacks.py --quick
-    python scripts/bench_attacks.py --candidates dcgan_a progan_a stylegan2_b --images 4 --eps 1 2 4 8
-    python scripts/bench_attacks.py --attack frame classifier-frame --source nobody other --images 10
-    python scripts/bench_attacks.py --pool faces --images 50 --attack frame --eps 8          # JATTR_REFERENCE
+    python scripts/bench_attacks.py --candidates dcgan_a progan_a stylegan2_b --images 4 --eps 1 2 4
+    8 python scripts/bench_attacks.py --attack frame classifier-frame --source nobody other --images
+    10 python scripts/bench_attacks.py --pool faces --images 50 --attack frame --eps 8          #
+    JATTR_REFERENCE
 
-Evasion (of own images): noise, orthogonal, unrolled, classifier (gradient ascent on the classifier's loss; against
-inversion it is a transfer attack). Framing (of images that nobody made: the renderer's faces, photographs in the pool
-of faces; or of other candidates' images): frame (of all candidates the one that comes closest is blamed),
-classifier-frame. Every image is shown to both methods. Success of an evasion: the maker is not named. Of a framing: a
-model that did not make the image is. `--rule` decides the same evidence again with other thresholds, WINNER:RATIO of
-`DecisionConfig`.
-Prints a line for each attack and eps and, last, all of them as JSON.
+Evasion (of own images): noise, orthogonal, unrolled, classifier (gradient ascent on the
+classifier's loss; against inversion it is a transfer attack). Framing (of images that nobody made:
+the renderer's faces, photographs in the pool of faces; or of other candidates' images): frame (of
+all candidates the one that comes closest is blamed), classifier-frame. Every image is shown to both
+methods. Success of an evasion: the maker is not named. Of a framing: a model that did not make the
+image is. `--rule` decides the same evidence again with other thresholds, WINNER:RATIO of
+`DecisionConfig`. Prints a line for each attack and eps and, last, all of them as JSON.
 """
 
 import argparse
@@ -67,29 +68,46 @@ class Given(NamedTuple):
 def generated(generators: Sequence[Generator], count: int, seed: int) -> Given:
     """Return images of every candidate, with their latents."""
     keys = jax.random.split(jax.random.key(seed), len(generators))
-    z = [np.asarray(gen.sample_latent(key, count)) for gen, key in zip(generators, keys, strict=True)]
-    pixels = [
-        to_byte(make_images(gen, some), rule=gen.rounding or "round") for gen, some in zip(generators, z, strict=True)
+    z = [
+        np.asarray(gen.sample_latent(key, count)) for gen, key in zip(generators, keys, strict=True)
     ]
-    return Given(np.concatenate(pixels), [gen.name for gen in generators for _ in range(count)], np.concatenate(z))
+    pixels = [
+        to_byte(make_images(gen, some), rule=gen.rounding or "round")
+        for gen, some in zip(generators, z, strict=True)
+    ]
+    return Given(
+        np.concatenate(pixels),
+        [gen.name for gen in generators for _ in range(count)],
+        np.concatenate(z),
+    )
 
 
 def trained(
-    generators: Sequence[Generator], count: int, epochs: int, key: jax.Array, nobody: np.ndarray | None
+    generators: Sequence[Generator],
+    count: int,
+    epochs: int,
+    key: jax.Array,
+    nobody: np.ndarray | None,
 ) -> tuple[Classifier, float]:
-    """Return a classifier of the candidates and nobody, and its accuracy on 50 other images of each.
+    """Return a classifier of the candidates and nobody, and its accuracy on 50 other images of
+    each.
 
-    `nobody`: the few images there are for training, none of them attacked or tested; None: the renderer makes some.
+    `nobody`: the few images there are for training, none of them attacked or tested; None: the
+    renderer makes some.
     """
 
     def images(number: int, seed: int, nobody: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         own = [own_images(gen, number, seed) for gen in generators]
-        own.append(np.asarray(render_faces(jax.random.key(seed), number)) if nobody is None else nobody)
+        own.append(
+            np.asarray(render_faces(jax.random.key(seed), number)) if nobody is None else nobody
+        )
         return np.concatenate(own), np.repeat(np.arange(len(own)), [len(each) for each in own])
 
     if nobody is not None:
         nobody = np.resize(nobody, (count, *nobody.shape[1:]))  # as often as the others' are seen
-    classifier = train(*images(count, TRAINING_SEED, nobody), key, config=ClassifierConfig(epochs=epochs))
+    classifier = train(
+        *images(count, TRAINING_SEED, nobody), key, config=ClassifierConfig(epochs=epochs)
+    )
     pixels, labels = images(50, TRAINING_SEED + 1, None if nobody is None else nobody[:0])
     return classifier, float((predict(classifier, pixels) == labels).mean())
 
@@ -101,13 +119,20 @@ def against_classifier(
 
     @jax.jit
     def attack(state: Any, pixels: jax.Array, labels: jax.Array) -> Any:
-        return pgd(lambda x: source_loss(classifier, state, x, labels), pixels, eps, key=key, config=ASCENT).pixels
+        return pgd(
+            lambda x: source_loss(classifier, state, x, labels), pixels, eps, key=key, config=ASCENT
+        ).pixels
 
     return np.asarray(attack(classifier.state, jnp.asarray(pixels), jnp.asarray(labels, jnp.int32)))
 
 
 def against_inversion(
-    attack: str, generators: Sequence[Generator], given: Given, eps: int, key: jax.Array, restarts: int
+    attack: str,
+    generators: Sequence[Generator],
+    given: Given,
+    eps: int,
+    key: jax.Array,
+    restarts: int,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Return the attacked images, and what the attacker knows of them."""
     made = given.pixels.copy()
@@ -116,7 +141,9 @@ def against_inversion(
         for gen in generators:
             own = [i for i, truth in enumerate(given.truth) if truth != gen.name]
             if own:
-                found = frame(gen, given.pixels[own], eps, key=key, config=FrameConfig(restarts=restarts))
+                found = frame(
+                    gen, given.pixels[own], eps, key=key, config=FrameConfig(restarts=restarts)
+                )
                 for at, i in enumerate(own):
                     needed[i] = min(needed[i], found.needed[at])
                     if found.residual[at] < lowest[i]:
@@ -130,10 +157,15 @@ def against_inversion(
         one = evade(gen, given.z[own], given.pixels[own], eps, key=key, config=config)
         made[own] = one.pixels
         left += list(one.residual)
-    return made, {"median_residual": float(np.median(left)), "largest_residual": float(np.max(left))}
+    return made, {
+        "median_residual": float(np.median(left)),
+        "largest_residual": float(np.max(left)),
+    }
 
 
-def found(pixels: np.ndarray, generators: Sequence[Generator], config: InvertConfig) -> list[tuple[Attribution, int]]:
+def found(
+    pixels: np.ndarray, generators: Sequence[Generator], config: InvertConfig
+) -> list[tuple[Attribution, int]]:
     """Return what attribution finds of every image."""
     places: list[tuple[Attribution, int]] = []
     for at in range(0, len(pixels), BLOCK):
@@ -176,16 +208,23 @@ def by_inversion(
     row["median_lowest"] = float(np.median([att.residual[i].min() for att, i in places]))
     for rule in rules:
         winner, ratio = map(float, rule.split(":"))
-        again = [decide(att.evidence[i], DecisionConfig(winner=winner, ratio=ratio)) for att, i in places]
+        again = [
+            decide(att.evidence[i], DecisionConfig(winner=winner, ratio=ratio)) for att, i in places
+        ]
         row[f"rule {rule}"] = judged(again, truth, framing)["success"]
     return row
 
 
-def by_classifier(classifier: Classifier, pixels: np.ndarray, labels: np.ndarray, framing: bool) -> dict[str, float]:
+def by_classifier(
+    classifier: Classifier, pixels: np.ndarray, labels: np.ndarray, framing: bool
+) -> dict[str, float]:
     """Return the success against the classifier."""
     said, none = predict(classifier, pixels), classifier.classes - 1
     blamed = (said != labels) & (said != none)
-    return {"success": float((blamed if framing else said != labels).mean()), "blamed": float(blamed.mean())}
+    return {
+        "success": float((blamed if framing else said != labels).mean()),
+        "blamed": float(blamed.mean()),
+    }
 
 
 def rows_of(
@@ -210,35 +249,58 @@ def rows_of(
             if attack.startswith("classifier"):
                 pixels = against_classifier(classifier, given.pixels, labels, eps, key)
             else:
-                pixels, known = against_inversion(attack, generators, given, eps, key, args.frame_restarts)
+                pixels, known = against_inversion(
+                    attack, generators, given, eps, key, args.frame_restarts
+                )
             assert np.abs(pixels.astype(int) - given.pixels).max() <= eps
             row = {"attack": attack, "source": source, "eps": eps, "pictures": len(pixels), **known}
             row["classifier"] = by_classifier(classifier, pixels, labels, framing)
-            row["inversion"] = by_inversion(pixels, given.truth, generators, config, args.rule, framing)
+            row["inversion"] = by_inversion(
+                pixels, given.truth, generators, config, args.rule, framing
+            )
             row["seconds"] = round(time.perf_counter() - start, 1)
             tell(row)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pool", default="bundled", choices=("bundled", "faces"))
-    parser.add_argument("--reference", help="folder with weights/ and images/ (default: $JATTR_REFERENCE)")
-    parser.add_argument("--candidates", nargs="+", metavar="NAME", help="(default: all of the pool)")
-    parser.add_argument("--pictures", type=int, default=3, help="of each candidate; as many of nobody (default 3)")
+    parser.add_argument(
+        "--reference", help="folder with weights/ and images/ (default: $JATTR_REFERENCE)"
+    )
+    parser.add_argument(
+        "--candidates", nargs="+", metavar="NAME", help="(default: all of the pool)"
+    )
+    parser.add_argument(
+        "--pictures", type=int, default=3, help="of each candidate; as many of nobody (default 3)"
+    )
     parser.add_argument("--eps", type=int, nargs="+", default=[0, 1, 2, 4, 8], help="bytes")
     parser.add_argument("--attack", nargs="+", choices=ATTACKS, default=list(ATTACKS))
-    parser.add_argument("--source", nargs="+", choices=("nobody", "other"), default=["nobody", "other"])
-    parser.add_argument("--rule", nargs="*", default=["2e-3:10", "5e-3:10", "5e-3:3"], metavar="WINNER:RATIO")
+    parser.add_argument(
+        "--source", nargs="+", choices=("nobody", "other"), default=["nobody", "other"]
+    )
+    parser.add_argument(
+        "--rule", nargs="*", default=["2e-3:10", "5e-3:10", "5e-3:3"], metavar="WINNER:RATIO"
+    )
     parser.add_argument("--restarts", type=int, default=8, help="of the defender (default 8)")
     parser.add_argument("--frame-restarts", type=int, default=8, help="of the framer (default 8)")
-    parser.add_argument("--training", type=int, default=1_000, help="images of each source that the classifier sees")
+    parser.add_argument(
+        "--training", type=int, default=1_000, help="images of each source that the classifier sees"
+    )
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="2 candidates, 1 image, eps 4, few steps: does it run")
+    parser.add_argument(
+        "--quick", action="store_true", help="2 candidates, 1 image, eps 4, few steps: does it run"
+    )
     add_json_option(parser)
     args = parser.parse_args()
     if args.quick:
-        args.candidates = args.candidates or {"bundled": ["dcgan_a", "dcgan_b"], "faces": list(FACES[:2])}[args.pool]
+        args.candidates = (
+            args.candidates
+            or {"bundled": ["dcgan_a", "dcgan_b"], "faces": list(FACES[:2])}[args.pool]
+        )
         args.pictures, args.eps = 1, [4]
         args.training, args.epochs, args.frame_restarts = 64, 2, 2
     enable_compilation_cache()
@@ -252,17 +314,28 @@ def main() -> None:
             photographs = nobodys(args.pool, ALL, generators[0].image_shape, reference)
             nobody, training = photographs[:-LEARNT][:count], photographs[-LEARNT:]
         if len(nobody) < count:
-            parser.error(f"--pictures {args.pictures}: the photographs allow at most {len(nobody) // len(generators)}")
+            parser.error(
+                f"--pictures {args.pictures}: the photographs allow at most"
+                f" {len(nobody) // len(generators)}"
+            )
         measure(args, generators, nobody, training)
 
 
 def measure(
-    args: argparse.Namespace, generators: Sequence[Generator], nobody: np.ndarray, training: np.ndarray | None
+    args: argparse.Namespace,
+    generators: Sequence[Generator],
+    nobody: np.ndarray,
+    training: np.ndarray | None,
 ) -> None:
     """Train the classifier, carry the attacks out and print."""
     start = time.perf_counter()
-    classifier, accuracy = trained(generators, args.training, args.epochs, jax.random.key(args.seed), training)
-    facts = {"classifier_accuracy": accuracy, "classifier_seconds": round(time.perf_counter() - start, 1)}
+    classifier, accuracy = trained(
+        generators, args.training, args.epochs, jax.random.key(args.seed), training
+    )
+    facts = {
+        "classifier_accuracy": accuracy,
+        "classifier_seconds": round(time.perf_counter() - start, 1),
+    }
     print(json.dumps(facts), flush=True)
     rows: list[Any] = []
 
@@ -271,7 +344,10 @@ def measure(
         names, said = ("attack", "source", "eps", "pictures"), row["inversion"]
         line = "  ".join(f"{name} {row[name]}" for name in names)
         told = "  ".join(f"{name} {value:.3g}" for name, value in said.items())
-        print(f"{line}  | classifier {row['classifier']['success']:.3g}  | inversion {told}", flush=True)
+        print(
+            f"{line}  | classifier {row['classifier']['success']:.3g}  | inversion {told}",
+            flush=True,
+        )
 
     rows_of(args, generators, nobody, classifier, tell)
     settings = {name: value for name, value in vars(args).items() if name != "json"}

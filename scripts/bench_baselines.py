@@ -1,13 +1,16 @@
-"""Other methods of attribution on images of known origin: right among the sources, and told from nobody's images?
+"""Other methods of attribution on images of known origin: right among the sources, and told from
+nobody's images?
 
     python scripts/bench_baselines.py --only dcgan_a progan_a stylegan2_b stylegan_a --training 300 --test 50
-    python scripts/bench_baselines.py --baseline thresholded --only dcgan_a progan_a --known 30 --test 16 --nobody 16
-    python scripts/bench_baselines.py --pool autoencoders --training 100 --test 50
+    python scripts/bench_baselines.py --baseline thresholded --only dcgan_a progan_a --known 30
+    --test 16 --nobody 16 python scripts/bench_baselines.py --pool autoencoders --training 100
+    --test 50
 
-Training and test images come from different seeds; nobody's are the renderer's faces. Where the whole pool is not fit
-for a method, it is run on those of the pool that are. `--pool autoencoders` trains small autoencoders on the renderer's
-faces first; their images are decoded from the latents of further faces, as a latent diffusion model would draw them.
-Prints for every method a table and a line of JSON.
+Training and test images come from different seeds; nobody's are the renderer's faces. Where the
+whole pool is not fit for a method, it is run on those of the pool that are. `--pool autoencoders`
+trains small autoencoders on the renderer's faces first; their images are decoded from the latents
+of further faces, as a latent diffusion model would draw them. Prints for every method a table and a
+line of JSON.
 """
 
 import argparse
@@ -47,9 +50,14 @@ from jattr.runtime import enable_compilation_cache
 from jattr.zoo.faces import render_faces
 
 SMALL = Architecture(
-    block_out_channels=(16, 32), layers_per_block=1, latent_channels=4, latent_height=16, latent_width=16,
-    norm_num_groups=4, mid_block_add_attention=False,
-)  # fmt: skip
+    block_out_channels=(16, 32),
+    layers_per_block=1,
+    latent_channels=4,
+    latent_height=16,
+    latent_width=16,
+    norm_num_groups=4,
+    mid_block_add_attention=False,
+)
 AUTOENCODERS, RATE = 2, 2e-3
 
 
@@ -63,7 +71,9 @@ def measure(
 ) -> dict[str, Any]:
     """Return what one method gets right, and its seconds, compilation included."""
     start = time.perf_counter()
-    attributor = BASELINES[name].fit(generators, images["training"], jax.random.key(seed), config=config)
+    attributor = BASELINES[name].fit(
+        generators, images["training"], jax.random.key(seed), config=config
+    )
     fitted = time.perf_counter()
     scores = [attributor.scores(images["test"][gen.name]) for gen in generators]
     foreign = attributor.scores(nobody)
@@ -90,7 +100,9 @@ def bundled(args: argparse.Namespace) -> tuple[list[Generator], dict[str, dict[s
     }
 
 
-def autoencoders(args: argparse.Namespace) -> tuple[list[Generator], dict[str, dict[str, np.ndarray]]]:
+def autoencoders(
+    args: argparse.Namespace,
+) -> tuple[list[Generator], dict[str, dict[str, np.ndarray]]]:
     """Return autoencoders that differ in their seed, trained here, and their images."""
     generators = [_trained(f"autoencoder_{seed}", seed, args.steps) for seed in range(AUTOENCODERS)]
     images: dict[str, dict[str, np.ndarray]] = {"training": {}, "test": {}}
@@ -102,7 +114,9 @@ def autoencoders(args: argparse.Namespace) -> tuple[list[Generator], dict[str, d
 
 
 def _trained(name: str, seed: int, steps: int) -> Generator:
-    """Return an autoencoder after some steps of 16 faces: mean absolute error, the latents' deviation near 1."""
+    """Return an autoencoder after some steps of 16 faces: mean absolute error, the latents'
+    deviation near 1.
+    """
     graph, state = nnx.split(Net(SMALL))
     keys = jax.random.split(jax.random.key(seed), 3)
     state = _drawn(state, keys[0])
@@ -133,9 +147,14 @@ def _trained(name: str, seed: int, steps: int) -> Generator:
         return jnp.asarray(nnx.merge(graph, state).encode(images)[0])
 
     gen = Generator.from_function(
-        lambda state, z, *, label=None: nnx.merge(graph, state)(z), state, name=name, version="1",
-        latent_shape=SMALL.latent_shape, image_shape=SMALL.image_shape, sample=sample_normal(SMALL.latent_shape),
-    )  # fmt: skip
+        lambda state, z, *, label=None: nnx.merge(graph, state)(z),
+        state,
+        name=name,
+        version="1",
+        latent_shape=SMALL.latent_shape,
+        image_shape=SMALL.image_shape,
+        sample=sample_normal(SMALL.latent_shape),
+    )
     return dataclasses.replace(gen, encoder=encode)
 
 
@@ -166,16 +185,32 @@ def fit_for(name: str, generators: Sequence[Generator]) -> list[Generator]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pool", default="bundled", choices=("bundled", "autoencoders"))
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these bundled generators instead of all")
-    parser.add_argument("--baseline", nargs="+", default=list(BASELINES), choices=list(BASELINES), metavar="NAME")
-    parser.add_argument("--training", type=int, default=300, help="training images of each source (default 300)")
-    parser.add_argument("--test", type=int, default=50, help="test images of each source (default 50)")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="these bundled generators instead of all"
+    )
+    parser.add_argument(
+        "--baseline", nargs="+", default=list(BASELINES), choices=list(BASELINES), metavar="NAME"
+    )
+    parser.add_argument(
+        "--training", type=int, default=300, help="training images of each source (default 300)"
+    )
+    parser.add_argument(
+        "--test", type=int, default=50, help="test images of each source (default 50)"
+    )
     parser.add_argument("--nobody", type=int, default=100, help="images of nobody (default 100)")
-    parser.add_argument("--known", type=int, default=50, help="thresholded: own images searched (default 50)")
-    parser.add_argument("--search", choices=("paper", "ours"), default="paper", help="thresholded: whose search")
-    parser.add_argument("--steps", type=int, default=300, help="training steps of an autoencoder (default 300)")
+    parser.add_argument(
+        "--known", type=int, default=50, help="thresholded: own images searched (default 50)"
+    )
+    parser.add_argument(
+        "--search", choices=("paper", "ours"), default="paper", help="thresholded: whose search"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=300, help="training steps of an autoencoder (default 300)"
+    )
     parser.add_argument("--seed", type=int, default=1)
     add_json_option(parser)
     args = parser.parse_args()
@@ -186,11 +221,23 @@ def main() -> None:
     configs = {"thresholded": functools.partial(ThresholdedConfig, known=args.known, search=search)}
     rows = []
     for name in args.baseline:
-        row = {"baseline": name, "training": args.training, "test": args.test, "nobody": args.nobody}
+        row = {
+            "baseline": name,
+            "training": args.training,
+            "test": args.test,
+            "nobody": args.nobody,
+        }
         row |= {"search": args.search} if name == "thresholded" else {}
         fit = fit_for(name, generators)
         try:
-            row |= measure(name, fit, images_of(images, fit), nobody, configs.get(name, lambda: None)(), args.seed)
+            row |= measure(
+                name,
+                fit,
+                images_of(images, fit),
+                nobody,
+                configs.get(name, lambda: None)(),
+                args.seed,
+            )
         except InputError as error:
             row |= {"refused": str(error)}
         show(row)

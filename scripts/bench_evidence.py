@@ -3,11 +3,12 @@
     python scripts/bench_evidence.py --images 2
     python scripts/bench_evidence.py --model dcgan_a --images 50
 
-A log with one witness holds `--images` uses of the model. Then evidence is made about: logged outputs; own images
-that were not logged, as PNG, at JPEG 75 and edited; images by another generator and by the renderer; logged outputs
-that were edited, and at JPEG 75. The edits are five in turn: a spot of an eighth of the width and height from another
-image, brightness, gamma, blur, noise. Every bundle is verified as well, with the weights; with
-`--search` the verifier searches, too. Prints a row for each kind and, last, all of them as JSON.
+A log with one witness holds `--images` uses of the model. Then evidence is made about: logged
+outputs; own images that were not logged, as PNG, at JPEG 75 and edited; images by another generator
+and by the renderer; logged outputs that were edited, and at JPEG 75. The edits are five in turn: a
+spot of an eighth of the width and height from another image, brightness, gamma, blur, noise. Every
+bundle is verified as well, with the weights; with `--search` the verifier searches, too. Prints a
+row for each kind and, last, all of them as JSON.
 """
 
 import argparse
@@ -63,10 +64,15 @@ def begin(work: Path, gen: Generator, count: int, seed: int) -> np.ndarray:
     signer = Signer.generate("example.com/model-log")
     z, label = draw_latents(gen, count, seed, None)
     pixels = make_pixels(gen, z, label)
-    with LogStore.create(work / "log", signer.name, [signer]) as log, PrivateStore.create(work / "log") as private:
+    with (
+        LogStore.create(work / "log", signer.name, [signer]) as log,
+        PrivateStore.create(work / "log") as private,
+    ):
         recorder = Recorder(log, private)
         intents = recorder.intend(gen, z, seed=seed, labels=label)
-        recorder.release(intents, pixels, files=[encode_png(one) for one in pixels], recipient="somebody")
+        recorder.release(
+            intents, pixels, files=[encode_png(one) for one in pixels], recipient="somebody"
+        )
     return pixels
 
 
@@ -79,7 +85,10 @@ def witnessed(work: Path) -> tuple[Policy, bytes]:
         witness = Witness(memory, log.identity.keys)
         with WitnessServer(witness) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
-            text = f"log {log.identity.keys[0].vkey}\nwitness w {key.verifier.vkey} {server.url}\nquorum w\n"
+            text = (
+                f"log {log.identity.keys[0].vkey}\nwitness w {key.verifier.vkey}"
+                f" {server.url}\nquorum w\n"
+            )
             policy = parse_policy(text.encode())
             found = cosign(log, policy, log.sign_checkpoint())
             server.shutdown()
@@ -154,9 +163,16 @@ def judged(
         for i, data in enumerate(files):
             attribution = invert(data, gen, None)
             made = make_evidence(
-                log, private, policy, gen, attribution, Question(f"{i}.png", data, None, end, nonce=NONCE)
+                log,
+                private,
+                policy,
+                gen,
+                attribution,
+                Question(f"{i}.png", data, None, end, nonce=NONCE),
             )
-            found = verify_evidence(made.data, public, policy, gen=gen, nonce=NONCE, invert=invert if search else None)
+            found = verify_evidence(
+                made.data, public, policy, gen=gen, nonce=NONCE, invert=invert if search else None
+            )
             assert found.verdict == made.verdict
             kinds[made.verdict.kind] += 1
             first = log.size - len(files)  # RESULT leaves are the last ones
@@ -173,12 +189,18 @@ def judged(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="dcgan_a")
     parser.add_argument("--foreign", default="progan_a")
     parser.add_argument("--pictures", type=int, default=50, help="of each kind (default 50)")
-    parser.add_argument("--kinds", nargs="+", metavar="KIND", help="these alone, such as 'edited unlogged'")
-    parser.add_argument("--alteration", nargs="+", default=["auto"], metavar="CHAIN", help="tried in turn")
+    parser.add_argument(
+        "--kinds", nargs="+", metavar="KIND", help="these alone, such as 'edited unlogged'"
+    )
+    parser.add_argument(
+        "--alteration", nargs="+", default=["auto"], metavar="CHAIN", help="tried in turn"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--search", action="store_true", help="the verifier searches as well")
     add_json_option(parser)
@@ -192,7 +214,9 @@ def main() -> None:
         for kind, files in sets(gen, args.foreign, logged, args.pictures).items():
             if args.kinds and kind not in args.kinds:
                 continue
-            found = judged(work, gen, policy, end, files, search=args.search, alterations=args.alteration)
+            found = judged(
+                work, gen, policy, end, files, search=args.search, alterations=args.alteration
+            )
             rows.append({"kind": kind, **found})
             show(rows[-1])
     print(

@@ -1,12 +1,14 @@
-"""Families in numbers: gradient steps beside PyTorch, recovery of own images, conversion of a large file.
+"""Families in numbers: gradient steps beside PyTorch, recovery of own images, conversion of a large
+file.
 
     python scripts/bench_families.py --part speed recover convert
     python scripts/bench_families.py --part recover --families stylegan2 --spaces z --images 8
 
-speed: milliseconds of a latent-step (value and gradient with respect to w, one Adam update) of a random StyleGAN2,
-64x64, beside PyTorch eager in both forms of its modulated convolution, taking turns; ratios are torch's time over
-ours. recover: own images of random models, how many come to the rounding floor, and what it cost. convert: a large
-file of NVlabs' names, seconds and peak memory above the idle process. Prints rows and, last, one line of JSON.
+speed: milliseconds of a latent-step (value and gradient with respect to w, one Adam update) of a
+random StyleGAN2, 64x64, beside PyTorch eager in both forms of its modulated convolution, taking
+turns; ratios are torch's time over ours. recover: own images of random models, how many come to the
+rounding floor, and what it cost. convert: a large file of NVlabs' names, seconds and peak memory
+above the idle process. Prints rows and, last, one line of JSON.
 """
 
 import argparse
@@ -44,7 +46,11 @@ from jattr.inversion.scheduler import Status
 from jattr.runtime import enable_compilation_cache
 from jattr.solvers.solve import make_engine
 
-SPEED_WIDTHS = {"small": (64, 64, 64, 32, 16), "medium": (256, 256, 256, 128, 64), "256x256": (128,) * 4 + (64, 32, 16)}
+SPEED_WIDTHS = {
+    "small": (64, 64, 64, 32, 16),
+    "medium": (256, 256, 256, 128, 64),
+    "256x256": (128,) * 4 + (64, 32, 16),
+}
 LARGE = (512, 512, 512, 512, 256, 128, 64)  # 256x256 pixels: 100 MB
 LANES = (1, 8)
 STEPS = 4  # of PyTorch in a timed call
@@ -70,14 +76,19 @@ def speed(models: Sequence[str], repeats: int) -> list[dict[str, Any]]:
     rows = []
     for name in models:
         channels = SPEED_WIDTHS[name]
-        arch = FAMILIES["stylegan2"].architecture(**ARCHITECTURES["stylegan2"] | {"channels": channels})
+        arch = FAMILIES["stylegan2"].architecture(
+            **ARCHITECTURES["stylegan2"] | {"channels": channels}
+        )
         gen = random_generator("stylegan2", channels=channels).view("w")
         state = state_dict_of(FORMATS[0], arch, random_tensors("stylegan2", arch))
         for lanes in LANES:
             w = gen.sample_latent(jax.random.key(1), lanes)
             made = np.asarray(gen.generate(w))
             fns = {"jattr": _our_steps(gen, to_byte(made), lanes)}
-            target, start = torch.from_numpy(made.transpose(0, 3, 1, 2).copy()), torch.from_numpy(np.array(w))
+            target, start = (
+                torch.from_numpy(made.transpose(0, 3, 1, 2).copy()),
+                torch.from_numpy(np.array(w)),
+            )
             for form in ("scaled", "grouped"):
                 net = TorchStyleGAN2(state, grouped=form == "grouped").requires_grad_(False)
                 fns[form] = partial(_torch_steps, net, start, target)
@@ -87,9 +98,19 @@ def speed(models: Sequence[str], repeats: int) -> list[dict[str, Any]]:
             for _ in range(repeats):
                 for form, fn in fns.items():
                     times[form].append(fn())
-            row = {"model": name, "lanes": lanes, "jattr_ms": float(np.median(times["jattr"])) / lanes * 1e3}
-            ratios = {f"{form}_ratio": np.array(times[form]) / np.array(times["jattr"]) for form in fns}
-            row |= {form: float(np.median(ratio)) for form, ratio in ratios.items() if form != "jattr_ratio"}
+            row = {
+                "model": name,
+                "lanes": lanes,
+                "jattr_ms": float(np.median(times["jattr"])) / lanes * 1e3,
+            }
+            ratios = {
+                f"{form}_ratio": np.array(times[form]) / np.array(times["jattr"]) for form in fns
+            }
+            row |= {
+                form: float(np.median(ratio))
+                for form, ratio in ratios.items()
+                if form != "jattr_ratio"
+            }
             rows.append(row)
             show(row)
     return rows
@@ -176,13 +197,17 @@ def conversion(folder: Path, kind: str) -> dict[str, Any]:
     state = state_dict_of(FORMATS[0], arch, random_tensors("stylegan2", arch))
     path = folder / f"large.{kind}"
     if kind == "pkl":
-        write_nvlabs_pickle(state, {"z_dim": 512, "w_dim": 512, "img_resolution": 256, "img_channels": 3}, path)
+        write_nvlabs_pickle(
+            state, {"z_dim": 512, "w_dim": 512, "img_resolution": 256, "img_channels": 3}, path
+        )
     else:
         save_file({name: np.ascontiguousarray(array) for name, array in state.items()}, path)
     child = [
         sys.executable,
         "-c",
-        CHILD.format(path=str(path), out=str(folder / kind), scripts=str(Path(__file__).resolve().parent)),
+        CHILD.format(
+            path=str(path), out=str(folder / kind), scripts=str(Path(__file__).resolve().parent)
+        ),
     ]
     start = time.perf_counter()
     text = subprocess.run(child, check=True, capture_output=True, text=True).stdout
@@ -199,19 +224,36 @@ def conversion(folder: Path, kind: str) -> dict[str, Any]:
     return row
 
 
-def write_nvlabs_pickle(state: dict[str, np.ndarray], attributes: dict[str, Any], path: Path) -> None:
-    """Write a state dict as the modules that NVlabs' programs pickle, with PyTorch's tensors in them."""
+def write_nvlabs_pickle(
+    state: dict[str, np.ndarray], attributes: dict[str, Any], path: Path
+) -> None:
+    """Write a state dict as the modules that NVlabs' programs pickle, with PyTorch's tensors in
+    them.
+    """
     import torch
 
     def module(tensors: dict[str, np.ndarray], own: dict[str, Any]) -> Any:
         heads = {name.partition(".")[0] for name in tensors if "." in name}
         inside = {
-            head: {k[len(head) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{head}.")} for head in heads
+            head: {k[len(head) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{head}.")}
+            for head in heads
         }
-        plain = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items() if "." not in name}
+        plain = {
+            name: torch.from_numpy(np.array(array))
+            for name, array in tensors.items()
+            if "." not in name
+        }
         parts = {head: module(part, {}) for head, part in inside.items()}
         content = {"_parameters": {}, "_buffers": plain, "_modules": parts} | own
-        return Saved({"type": "class", "version": 6, "module_src": "", "class_name": "Generator", "state": content})
+        return Saved(
+            {
+                "type": "class",
+                "version": 6,
+                "module_src": "",
+                "class_name": "Generator",
+                "state": content,
+            }
+        )
 
     class Saved:
         def __init__(self, meta: dict[str, Any]):
@@ -233,13 +275,23 @@ def write_nvlabs_pickle(state: dict[str, np.ndarray], attributes: dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", nargs="+", choices=("speed", "recover", "convert"), default=["speed", "recover"])
-    parser.add_argument("--models", nargs="+", choices=tuple(SPEED_WIDTHS), default=list(SPEED_WIDTHS))
-    parser.add_argument("--families", nargs="+", choices=tuple(ARCHITECTURES), default=list(ARCHITECTURES))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--part", nargs="+", choices=("speed", "recover", "convert"), default=["speed", "recover"]
+    )
+    parser.add_argument(
+        "--models", nargs="+", choices=tuple(SPEED_WIDTHS), default=list(SPEED_WIDTHS)
+    )
+    parser.add_argument(
+        "--families", nargs="+", choices=tuple(ARCHITECTURES), default=list(ARCHITECTURES)
+    )
     parser.add_argument("--spaces", nargs="+", choices=("z", "w", "w+"), default=["z", "w"])
     parser.add_argument("--pictures", type=int, default=8)
-    parser.add_argument("--styles", type=float, default=1.0, help="deviation of the styles of random networks")
+    parser.add_argument(
+        "--styles", type=float, default=1.0, help="deviation of the styles of random networks"
+    )
     parser.add_argument("--width", type=int, help="of z and w, for StyleGAN and StyleGAN2")
     parser.add_argument("--optimiser", default=InvertConfig().optimiser)
     parser.add_argument("--restarts", type=int)
@@ -252,7 +304,9 @@ def main() -> None:
         result["speed"] = speed(args.models, args.repeats)
     if "recover" in args.part:
         config = InvertConfig(optimiser=args.optimiser, restarts=args.restarts)
-        changes = {} if args.width is None else {"z_dim": args.width, "mapping_widths": (args.width,) * 4}
+        changes = (
+            {} if args.width is None else {"z_dim": args.width, "mapping_widths": (args.width,) * 4}
+        )
         result["recover"] = recover(
             args.families, args.spaces, args.pictures, config, styles=args.styles, changes=changes
         )
@@ -265,7 +319,10 @@ def main() -> None:
 
 def show(row: dict[str, Any]) -> None:
     """Print one row as it comes."""
-    print("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
+    print(
+        "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

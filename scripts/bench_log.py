@@ -1,11 +1,13 @@
-"""Speed of the log: durable appends against the disk's own flushes, proofs, and a whole window of entries verified.
+"""Speed of the log: durable appends against the disk's own flushes, proofs, and a whole window of
+entries verified.
 
     python scripts/bench_log.py --out DIR            # DIR on the disk that is measured; it is removed afterwards
     python scripts/bench_log.py --out DIR --entries 100000
 
-Flushes and appends take turns, because other work on the disk changes both. Prints one line of JSON; exit code 1 if a
-goal is missed: single appends at min(1000, half of the flushes) a second, 20,000 a second in batches, 5,000 inclusion
-proofs verified a second, a window of 10^6 entries in 60 s and 500 MB.
+Flushes and appends take turns, because other work on the disk changes both. Prints one line of
+JSON; exit code 1 if a goal is missed: single appends at min(1000, half of the flushes) a second,
+20,000 a second in batches, 5,000 inclusion proofs verified a second, a window of 10^6 entries in 60
+s and 500 MB.
 """
 
 import argparse
@@ -62,7 +64,9 @@ def singles(store: LogStore, folder: Path, rounds: int, length: int) -> dict[str
     flushes, appends, ratios = [], [], []
     for _ in range(rounds):
         flushes.append(flush_rate(folder / "flushed", 200))
-        appends.append(rate(200, lambda: [store.append([entry(number, length)]) for number in range(200)]))
+        appends.append(
+            rate(200, lambda: [store.append([entry(number, length)]) for number in range(200)])
+        )
         ratios.append(appends[-1] / flushes[-1])
     middle = rounds // 2
     return {
@@ -78,16 +82,23 @@ def batches(total: int, size: int, length: int) -> Iterator[list[bytes]]:
 
 
 def proofs(store: LogStore, note: bytes, length: int, count: int) -> dict[str, float]:
-    """Return rates of making receipts, of verifying inclusion, and of verifying receipts with their signature."""
+    """Return rates of making receipts, of verifying inclusion, and of verifying receipts with
+    their signature.
+    """
     policy = Policy(logs=tuple(Party(signer.verifier) for signer in store.signers))
     places = [number * (store.size // count) for number in range(count)]
     receipts = []
     made = rate(count, lambda: receipts.extend(store.receipt(place, note) for place in places))
     entries = [store.entry(place) for place in places]
-    cases = [(leaf_hash(e), r.index, store.size, r.hashes, store.root) for e, r in zip(entries, receipts, strict=True)]
+    cases = [
+        (leaf_hash(e), r.index, store.size, r.hashes, store.root)
+        for e, r in zip(entries, receipts, strict=True)
+    ]
     return {
         "receipts_made_per_second": made,
-        "inclusions_verified_per_second": rate(count, lambda: [verify_inclusion(*case) for case in cases]),
+        "inclusions_verified_per_second": rate(
+            count, lambda: [verify_inclusion(*case) for case in cases]
+        ),
         "receipts_verified_per_second": rate(
             count, lambda: [r.verify(e, policy) for e, r in zip(entries, receipts, strict=True)]
         ),
@@ -95,13 +106,21 @@ def proofs(store: LogStore, note: bytes, length: int, count: int) -> dict[str, f
 
 
 def window(public: Path, policy: Policy) -> dict[str, float]:
-    """Verify a published log from its beginning in a process of its own; return seconds and peak memory."""
+    """Verify a published log from its beginning in a process of its own; return seconds and peak
+    memory.
+    """
     read, write = os.pipe()
     if not (child := os.fork()):
         start = time.perf_counter()
         log = PublishedLog(public)
-        count = verify_window(log, None, policy.open(log.checkpoint()).checkpoint, lambda number, entry: None)
-        found = count, time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+        count = verify_window(
+            log, None, policy.open(log.checkpoint()).checkpoint, lambda number, entry: None
+        )
+        found = (
+            count,
+            time.perf_counter() - start,
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+        )
         os.write(write, json.dumps(found).encode())
         os._exit(0)
     os.close(write)
@@ -112,10 +131,19 @@ def window(public: Path, policy: Policy) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder to make and to remove")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="a folder to make and to remove"
+    )
     parser.add_argument("--entries", type=int, default=1_000_000)
-    parser.add_argument("--length", type=int, default=600, help="bytes of an entry (default 600, as of a RESULT leaf)")
+    parser.add_argument(
+        "--length",
+        type=int,
+        default=600,
+        help="bytes of an entry (default 600, as of a RESULT leaf)",
+    )
     parser.add_argument("--rounds", type=int, default=9)
     add_json_option(parser)
     args = parser.parse_args()
@@ -124,9 +152,13 @@ def main() -> None:
     try:
         with LogStore.create(args.out / "log", ORIGIN, [Signer.generate(ORIGIN)]) as store:
             found |= singles(store, args.out, args.rounds, args.length)
-            several = list(batches(min(args.entries, 100_000) + store.size, store.size, args.length))
+            several = list(
+                batches(min(args.entries, 100_000) + store.size, store.size, args.length)
+            )
             count = sum(map(len, several))
-            found["batched_appends_per_second"] = rate(count, lambda: [store.append(batch) for batch in several])
+            found["batched_appends_per_second"] = rate(
+                count, lambda: [store.append(batch) for batch in several]
+            )
             for batch in batches(args.entries, store.size, args.length):
                 store.append(batch)
             note = store.sign_checkpoint()

@@ -1,11 +1,14 @@
-"""Peak memory and images a minute of attributing many images from the command line, in a process of its own.
+"""Peak memory and images a minute of attributing many images from the command line, in a process of
+its own.
 
     python scripts/bench_memory.py                          # JATTR_REFERENCE names the reference folder
     python scripts/bench_memory.py --images 20 --reference DIR
-    python scripts/bench_memory.py --pool bundled --images 125 250 500 1000 --candidates 5 10 --figure growth.png
+    python scripts/bench_memory.py --pool bundled --images 125 250 500 1000 --candidates 5 10
+    --figure growth.png
 
-Takes the face generators of the reference folder, or the bundled ones, has them make images, and runs `python -m
-jattr attribute` on the PNG files. The peak is the kernel's own high-water mark (VmHWM), read by the process as it ends.
+Takes the face generators of the reference folder, or the bundled ones, has them make images, and
+runs `python -m jattr attribute` on the PNG files. The peak is the kernel's own high-water mark
+(VmHWM), read by the process as it ends.
 """
 
 import argparse
@@ -26,7 +29,8 @@ from bench_json import add_json_option, write_json
 
 from jattr.generators.store import bundled_generators, load_generator
 
-# `python -m jattr` with one thing added: as it ends, without cleaning up, it says how much memory it took at most.
+# `python -m jattr` with one thing added: as it ends, without cleaning up, it says how much memory
+# it took at most.
 CHILD = """
 import os, runpy, sys
 sys.path[:0] = {paths!r}
@@ -48,11 +52,18 @@ def measure(candidates: list[str], images: list[str], work: Path) -> dict[str, A
     code = CHILD.format(paths=[str(scripts.parent), str(scripts)], report=str(report))
     command = ["attribute", *images, "--candidates", *candidates, "--out", str(out)]
     start = time.perf_counter()
-    child = subprocess.run([sys.executable, "-c", code, *command], stdout=subprocess.DEVNULL, check=False)
+    child = subprocess.run(
+        [sys.executable, "-c", code, *command], stdout=subprocess.DEVNULL, check=False
+    )
     seconds = time.perf_counter() - start
     if child.returncode or not report.exists():
-        raise SystemExit(f"`python -m jattr attribute` ended with {child.returncode}; its message stands above")
-    verdicts = [row["verdict"] for row in json.loads((out / "result.json").read_text(encoding="utf-8"))["pictures"]]
+        raise SystemExit(
+            f"`python -m jattr attribute` ended with {child.returncode}; its message stands above"
+        )
+    verdicts = [
+        row["verdict"]
+        for row in json.loads((out / "result.json").read_text(encoding="utf-8"))["pictures"]
+    ]
     kinds = [verdict["kind"] if isinstance(verdict, dict) else verdict for verdict in verdicts]
     return {
         "peak_mib": int(report.read_text()) / 2**20,
@@ -72,11 +83,17 @@ def made_by(gens: list[Any], count: int, seed: int, folder: Path) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pool", choices=("faces", "bundled"), default="faces")
     parser.add_argument("--reference", help="folder with weights/ (default: $JATTR_REFERENCE)")
-    parser.add_argument("--pictures", type=int, nargs="+", default=[200], help="all together (default 200)")
-    parser.add_argument("--candidates", type=int, nargs="+", help="the first so many of the pool (default: all)")
+    parser.add_argument(
+        "--pictures", type=int, nargs="+", default=[200], help="all together (default 200)"
+    )
+    parser.add_argument(
+        "--candidates", type=int, nargs="+", help="the first so many of the pool (default: all)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figure", help="PNG to draw: minutes and peak memory against images")
     add_json_option(parser)
@@ -100,14 +117,18 @@ def main() -> None:
                 rows.append(row)
                 show(row)
                 cache = os.environ.get("JATTR_CACHE", "default")
-                print(json.dumps({**row, "cache": cache, "seed": args.seed, **origin()}), flush=True)
+                print(
+                    json.dumps({**row, "cache": cache, "seed": args.seed, **origin()}), flush=True
+                )
     write_json(args, rows, generators=gens)
     if args.figure:
         draw(rows, args.figure)
 
 
 def draw(rows: list[dict[str, Any]], file: str) -> None:
-    """Draw minutes and peak memory against the number of images, a line for each number of candidates."""
+    """Draw minutes and peak memory against the number of images, a line for each number of
+    candidates.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")

@@ -1,10 +1,11 @@
 """The bundled generators in numbers: are they attributed, and do their images look like faces.
 
     python scripts/bench_zoo.py --part own --images 20          # PNG of each: right, certified
-    python scripts/bench_zoo.py --part nobody --images 100      # the renderer's faces: none may be attributed
-    python scripts/bench_zoo.py --part jpeg --images 5          # the own images at quality 90, 75, 50
-    python scripts/bench_zoo.py --part looks                      # a classifier against the renderer; distinctness
-    python scripts/bench_zoo.py --part sheet                      # draws docs/zoo.png
+    python scripts/bench_zoo.py --part nobody --images 100      # the renderer's faces: none may be
+    attributed python scripts/bench_zoo.py --part jpeg --images 5          # the own images at
+    quality 90, 75, 50 python scripts/bench_zoo.py --part looks                      # a classifier
+    against the renderer; distinctness python scripts/bench_zoo.py --part sheet
+    # draws docs/zoo.png
 
 Prints rows and, last, one line of JSON.
 """
@@ -59,17 +60,24 @@ def found(pixels: np.ndarray, generators: Sequence[Generator], config: InvertCon
     return verdicts
 
 
-def own(generators: Sequence[Generator], count: int, config: InvertConfig, quality: int | None) -> dict[str, Any]:
+def own(
+    generators: Sequence[Generator], count: int, config: InvertConfig, quality: int | None
+) -> dict[str, Any]:
     """Attribute own images, as PNG or as JPEG."""
     with tempfile.TemporaryDirectory() as folder:
         keys = jax.random.split(jax.random.key(11), len(generators))
-        made = [own_images(gen, count, key, Path(folder))[0] for gen, key in zip(generators, keys, strict=True)]
+        made = [
+            own_images(gen, count, key, Path(folder))[0]
+            for gen, key in zip(generators, keys, strict=True)
+        ]
     pixels, truth = np.concatenate(made), [gen.name for gen in generators for _ in range(count)]
     if quality is not None:
         pixels = np.stack([_compressed(image, quality) for image in pixels])
     start = time.perf_counter()
     verdicts = found(pixels, generators, config)
-    right = [v.kind == "made-by" and t in v.candidates for v, t in zip(verdicts, truth, strict=True)]
+    right = [
+        v.kind == "made-by" and t in v.candidates for v, t in zip(verdicts, truth, strict=True)
+    ]
     certified = [r and v.certificate is not None for v, r in zip(verdicts, right, strict=True)]
     row = {
         "saved as": "png" if quality is None else f"jpeg {quality}",
@@ -137,10 +145,15 @@ def distinct_share(pixels: np.ndarray) -> float:
 
 
 def classifier_accuracy(real: np.ndarray, fake: np.ndarray) -> float:
-    """Return the share of held-out images that a small convolutional network tells apart, real from generated."""
+    """Return the share of held-out images that a small convolutional network tells apart, real
+    from generated.
+    """
     keys = jax.random.split(jax.random.key(0), 4)
     shapes = [(3, 3, 3, 16), (3, 3, 16, 32), (3, 3, 32, 32)]
-    params = [jax.random.normal(k, s) * (2 / np.prod(s[:3])) ** 0.5 for k, s in zip(keys, shapes, strict=False)]
+    params = [
+        jax.random.normal(k, s) * (2 / np.prod(s[:3])) ** 0.5
+        for k, s in zip(keys, shapes, strict=False)
+    ]
     params += [jnp.zeros((32, 1))]
 
     def score(params: list[jax.Array], pixels: jax.Array) -> jax.Array:
@@ -166,7 +179,10 @@ def classifier_accuracy(real: np.ndarray, fake: np.ndarray) -> float:
         for some in rng.permutation(len(pixels)).reshape(-1, BATCH):
             params, state = step(params, state, pixels[some], kind[some])
     judge = jax.jit(score)
-    right = [np.asarray(judge(params, real[TRAINING:])) > 0, np.asarray(judge(params, fake[TRAINING:])) <= 0]
+    right = [
+        np.asarray(judge(params, real[TRAINING:])) > 0,
+        np.asarray(judge(params, fake[TRAINING:])) <= 0,
+    ]
     return float(np.concatenate(right).mean())
 
 
@@ -177,8 +193,12 @@ def _compressed(pixels: np.ndarray, quality: int) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("own", "nobody", "jpeg", "looks", "sheet"), required=True)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--part", choices=("own", "nobody", "jpeg", "looks", "sheet"), required=True
+    )
     parser.add_argument("--pictures", type=int, default=20)
     parser.add_argument("--only", nargs="+", help="candidates (default: all)")
     parser.add_argument("--restarts", type=int)

@@ -4,12 +4,12 @@
     python scripts/compare_with_torch.py --part a --quick --reference DIR
     python scripts/compare_with_torch.py --part a d --table regression.md   # appends rows
 
-a: latent-steps per second, a step being value and gradient of the mean squared error and one Adam update; b: wall time
-until 15 of 16 face images are recovered; c: share of the measured matmul peak (bandwidth, for small networks); d:
-peak memory of Adam steps, each framework in a process of its own.
-PyTorch is as a user would write it (`torch_layered.py`): eager, batched over lanes, frozen weights, the fastest of
-memory formats and threads (one, or all cores). Ratios are torch's time over ours. Prints tables and, last, one line
-of JSON.
+a: latent-steps per second, a step being value and gradient of the mean squared error and one Adam
+update; b: wall time until 15 of 16 face images are recovered; c: share of the measured matmul peak
+(bandwidth, for small networks); d: peak memory of Adam steps, each framework in a process of its
+own. PyTorch is as a user would write it (`torch_layered.py`): eager, batched over lanes, frozen
+weights, the fastest of memory formats and threads (one, or all cores). Ratios are torch's time over
+ours. Prints tables and, last, one line of JSON.
 """
 
 import argparse
@@ -83,8 +83,12 @@ def make_pair(entries: dict[str, Entry], name: str, count: int, folder: Path) ->
     return Pair(gen, net, to_byte(made))
 
 
-def stepper(gen: Generator, pixels: np.ndarray, lanes: int, method: str) -> tuple[Callable[[], None], int]:
-    """Return a function that runs one segment on every image, in programs of `lanes` lanes, and its steps."""
+def stepper(
+    gen: Generator, pixels: np.ndarray, lanes: int, method: str
+) -> tuple[Callable[[], None], int]:
+    """Return a function that runs one segment on every image, in programs of `lanes` lanes, and
+    its steps.
+    """
     engine = make_engine(gen.apply, gen.latent_shape, method, 500, "default")
     chunks = [pixels[at : at + lanes] for at in range(0, len(pixels), lanes)]
     targets = [target_of(jnp.asarray(chunk)) for chunk in chunks]
@@ -107,7 +111,10 @@ def part_a(pairs: dict[str, Pair], repeats: int, threads: Sequence[int]) -> list
     for name, pair in pairs.items():
         for lanes in LANES:
             pixels, target = pair.pixels[:lanes], pair.target()[:lanes]
-            forms = {size: stepper(pair.gen, pixels, size, "adam-cosine") for size in sorted({min(lanes, 8), lanes})}
+            forms = {
+                size: stepper(pair.gen, pixels, size, "adam-cosine")
+                for size in sorted({min(lanes, 8), lanes})
+            }
             size = min(forms, key=lambda size: min(seconds_of(forms[size][0]) for _ in range(2)))
             ours, steps = forms[size]
             setting = choose_setting(pair.net, lanes, target, threads)
@@ -135,7 +142,9 @@ def part_a(pairs: dict[str, Pair], repeats: int, threads: Sequence[int]) -> list
 
 
 def recover(pair: Pair, config: InvertConfig) -> dict[str, Any]:
-    """Run `invert` on the images and return its time, all of it, and how many images arrived at what."""
+    """Run `invert` on the images and return its time, all of it, and how many images arrived at
+    what.
+    """
     start = time.perf_counter()
     forget_pools()  # every timed call makes its pool anew, as a first call does
     found = invert(pair.gen, pair.pixels, config=config)
@@ -144,11 +153,18 @@ def recover(pair: Pair, config: InvertConfig) -> dict[str, Any]:
     z = np.stack([found.z[i, r] for i, r in enumerate(best)])
     difference = np.asarray(pair.gen.generate(jnp.asarray(z))) - to_float(pair.pixels)
     loss = np.mean(np.square(difference), axis=(1, 2, 3))
-    return {"seconds": seconds, "arrived": [int((loss <= threshold).sum()) for threshold in THRESHOLDS]}
+    return {
+        "seconds": seconds,
+        "arrived": [int((loss <= threshold).sum()) for threshold in THRESHOLDS],
+    }
 
 
-def part_b(pair: Pair, recipes: list[str], seed: int, threads: Sequence[int], give_up: float) -> list[dict[str, Any]]:
-    """Compare the time to recover. Ours is the whole of `invert`, which ends beyond the floor, for both thresholds."""
+def part_b(
+    pair: Pair, recipes: list[str], seed: int, threads: Sequence[int], give_up: float
+) -> list[dict[str, Any]]:
+    """Compare the time to recover. Ours is the whole of `invert`, which ends beyond the floor,
+    for both thresholds.
+    """
     default, search = InvertConfig(seed=seed), InvertConfig(seed=seed, interval_steps=0)
     cold = recover(pair, default)["seconds"]
     needed = len(pair.pixels) - 1
@@ -156,11 +172,19 @@ def part_b(pair: Pair, recipes: list[str], seed: int, threads: Sequence[int], gi
     rows: list[dict[str, Any]] = []
     for name in recipes:
         ours = float(np.median([run["seconds"] for run in runs]))
-        setting = choose_setting(pair.net, RECIPES[name].lanes(len(pair.pixels)), pair.target(), threads)
+        setting = choose_setting(
+            pair.net, RECIPES[name].lanes(len(pair.pixels)), pair.target(), threads
+        )
         race = Race(THRESHOLDS, needed, (give_up * ours,) * 2, len(pair.pixels))
         RECIPES[name].run(pair.net, pair.target(), race, setting, seed)
         rows += [{"method": name, "torch": setting._asdict(), **result} for result in race.result()]
-        print_row({"method": name, "jattr_seconds": ours, "seconds": [row["seconds"] for row in rows[-2:]]})
+        print_row(
+            {
+                "method": name,
+                "jattr_seconds": ours,
+                "seconds": [row["seconds"] for row in rows[-2:]],
+            }
+        )
         runs.append(recover(pair, default))
     ours = float(np.median([run["seconds"] for run in runs]))
     for row in rows:  # a method that never arrived: at least as far as it was watched
@@ -182,10 +206,11 @@ def part_b(pair: Pair, recipes: list[str], seed: int, threads: Sequence[int], gi
 
 
 def forward_work(path: Path) -> dict[str, int]:
-    """Return the floating-point operations of one forward pass (2 a multiplication), and the bytes of the weights.
+    """Return the floating-point operations of one forward pass (2 a multiplication), and the bytes
+    of the weights.
 
-    "card": the layers as the card has them; "folded": as jattr runs them, upsampling folded into convolutions. Taps on
-    padding and output that is cut off count, elementwise work does not.
+    "card": the layers as the card has them; "folded": as jattr runs them, upsampling folded into
+    convolutions. Taps on padding and output that is cut off count, elementwise work does not.
     """
     card = read_card(path)
     state = find_state_dict(read_checkpoint(path.parent / str(card.weights)), card.state_dict_key)
@@ -200,7 +225,9 @@ def forward_work(path: Path) -> dict[str, int]:
     for step in steps:
         if "kernel" in step.arrays:
             side = before if step.kind == "conv_transpose" else step.output
-            folded += step.arrays["kernel"].size * (1 if step.kind == "dense" else int(np.prod(side[:2])))
+            folded += step.arrays["kernel"].size * (
+                1 if step.kind == "dense" else int(np.prod(side[:2]))
+            )
         before = step.output
     return {
         "card": 2 * mults,
@@ -210,13 +237,18 @@ def forward_work(path: Path) -> dict[str, int]:
 
 
 def part_c(pairs: dict[str, Pair], entries: dict[str, Entry], repeats: int) -> list[dict[str, Any]]:
-    """Measure the share of the machine's peak: Adam steps at 8 lanes, and Levenberg-Marquardt steps."""
+    """Measure the share of the machine's peak: Adam steps at 8 lanes, and Levenberg-Marquardt
+    steps.
+    """
     rows = []
     for name, pair in pairs.items():
         work = forward_work(entries[name].path)
         size, pixels = int(np.prod(pair.gen.latent_shape)), int(np.prod(pair.gen.image_shape))
         lanes = default_lanes(pair.gen, "levenberg-marquardt")
-        forwards = {"adam-cosine": (8, 2, 0), "levenberg-marquardt": (lanes, size + 1, 2 * size * size * pixels)}
+        forwards = {
+            "adam-cosine": (8, 2, 0),
+            "levenberg-marquardt": (lanes, size + 1, 2 * size * size * pixels),
+        }
         for method, (lanes, passes, rest) in forwards.items():
             run, steps = stepper(pair.gen, pair.pixels[:lanes], lanes, method)
             samples = [(matmul_peak(), seconds_of(run) / steps / lanes) for _ in range(repeats)]
@@ -234,7 +266,8 @@ def part_c(pairs: dict[str, Pair], entries: dict[str, Entry], repeats: int) -> l
             }
             if name not in CONVOLUTIONAL:
                 speed = bandwidth(work["bytes"])
-                reads = (2 if method == "adam-cosine" else 1) * work["bytes"] / lanes  # the lanes share the weights
+                # the lanes share the weights
+                reads = (2 if method == "adam-cosine" else 1) * work["bytes"] / lanes
                 bound = max(flops["folded"] / peak, reads / speed)
                 row |= {"gigabytes_per_second": speed / 1e9, "fraction_of_bound": bound / seconds}
             rows.append(row)
@@ -254,14 +287,33 @@ def _shown(value: Any) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--reference", help="folder with weights/ (default: $JATTR_REFERENCE)")
-    parser.add_argument("--part", nargs="+", choices=("a", "b", "c", "d"), default=["a", "b", "c", "d"])
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), help="generators of parts a, c and d")
-    parser.add_argument("--recipes", nargs="+", choices=tuple(RECIPES), default=list(RECIPES), help="of part b")
-    parser.add_argument("--quick", action="store_true", help="few repeats, 4 images: to try the script")
+    parser.add_argument(
+        "--part", nargs="+", choices=("a", "b", "c", "d"), default=["a", "b", "c", "d"]
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=NAMES,
+        default=list(NAMES),
+        help="generators of parts a, c and d",
+    )
+    parser.add_argument(
+        "--recipes", nargs="+", choices=tuple(RECIPES), default=list(RECIPES), help="of part b"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="few repeats, 4 images: to try the script"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--table", type=Path, metavar="FILE", help="append a row for each generator of parts a and d")
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="FILE",
+        help="append a row for each generator of parts a and d",
+    )
     add_json_option(parser)
     args = parser.parse_args()
     entries = find_entries(reference_folder(parser, args.reference))
@@ -274,17 +326,25 @@ def main() -> None:
     result: dict[str, Any] = {"quick": args.quick, "seed": args.seed}
     with tempfile.TemporaryDirectory() as folder:
         wanted = [*args.only, *([FACE] if "b" in args.part else [])]
-        pairs = {name: make_pair(entries, name, max(LANES), Path(folder)) for name in dict.fromkeys(wanted)}
+        pairs = {
+            name: make_pair(entries, name, max(LANES), Path(folder))
+            for name in dict.fromkeys(wanted)
+        }
         chosen = {name: pairs[name] for name in args.only}
         if "a" in args.part:
             result["a"] = part_a(chosen, repeats, threads)
         if "b" in args.part:
             face = pairs[FACE]._replace(pixels=pairs[FACE].pixels[: 4 if args.quick else 16])
-            result["b"] = part_b(face, args.recipes, args.seed, threads, QUICK_GIVE_UP if args.quick else GIVE_UP)
+            result["b"] = part_b(
+                face, args.recipes, args.seed, threads, QUICK_GIVE_UP if args.quick else GIVE_UP
+            )
         if "c" in args.part:
             result["c"] = part_c(chosen, entries, repeats)
         if "d" in args.part:
-            places = {name: {"jattr": Path(folder) / name, "torch": entries[name].path} for name in args.only}
+            places = {
+                name: {"jattr": Path(folder) / name, "torch": entries[name].path}
+                for name in args.only
+            }
             result["d"] = measured(places, LANES)
             for row in result["d"]:
                 print_row(row)

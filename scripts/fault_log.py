@@ -1,14 +1,17 @@
-"""Faults of the disk and sudden death at every write-side system call of one append, one signature and one publish.
+"""Faults of the disk and sudden death at every write-side system call of one append, one signature
+and one publish.
 
     python scripts/fault_log.py                 # every call; needs strace
     python scripts/fault_log.py --every 9       # every ninth case; the tests take fewer still
 
-A first run under strace lists the calls that touch the log's folder, from opening to closing it. Then every one of them
-fails in a run of its own: with EIO, with ENOSPC, with SIGKILL in place of it, with SIGKILL after it. After each, on a
-disk that works again, must be 0: acknowledged entries that are not there (lost), checkpoints that were handed out,
-kept or published and that the log does not extend (inconsistent), published checkpoints whose window does not verify
-(incomplete), logs that cannot go on or be published anew (stuck), ends that are neither success nor one clear error
-(unclear). Prints one line of JSON; exit code 1 if anything is not 0, 2 where strace is missing or may not trace.
+A first run under strace lists the calls that touch the log's folder, from opening to closing it.
+Then every one of them fails in a run of its own: with EIO, with ENOSPC, with SIGKILL in place of
+it, with SIGKILL after it. After each, on a disk that works again, must be 0: acknowledged entries
+that are not there (lost), checkpoints that were handed out, kept or published and that the log does
+not extend (inconsistent), published checkpoints whose window does not verify (incomplete), logs
+that cannot go on or be published anew (stuck), ends that are neither success nor one clear error
+(unclear). Prints one line of JSON; exit code 1 if anything is not 0, 2 where strace is missing or
+may not trace.
 """
 
 import argparse
@@ -41,15 +44,43 @@ from jattr.ledger.store import LogStore
 SIGNER = Signer("example.com/faults", 1, bytes(range(32)))
 POLICY = Policy(logs=(Party(SIGNER.verifier),))
 CALLS = (
-    "openat", "write", "pwrite64", "writev", "pwritev", "fsync", "fdatasync", "sync_file_range", "ftruncate",
-    "truncate", "fallocate", "rename", "renameat", "renameat2", "mkdir", "mkdirat", "unlink", "unlinkat", "rmdir",
-    "link", "linkat", "symlink", "chmod", "fchmod", "fchmodat", "chown", "fchown", "utimensat",
-)  # fmt: skip
+    "openat",
+    "write",
+    "pwrite64",
+    "writev",
+    "pwritev",
+    "fsync",
+    "fdatasync",
+    "sync_file_range",
+    "ftruncate",
+    "truncate",
+    "fallocate",
+    "rename",
+    "renameat",
+    "renameat2",
+    "mkdir",
+    "mkdirat",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "link",
+    "linkat",
+    "symlink",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "chown",
+    "fchown",
+    "utimensat",
+)
 FAULTS = {
-    "EIO": "error=EIO", "ENOSPC": "error=ENOSPC",
-    "killed before": "error=EIO:signal=KILL", "killed after": "signal=KILL",
-}  # fmt: skip
-START, ADDED = 255, [b"one", b"two" * 1000, b"three"]  # the entries added fill a tile and begin another
+    "EIO": "error=EIO",
+    "ENOSPC": "error=ENOSPC",
+    "killed before": "error=EIO:signal=KILL",
+    "killed after": "signal=KILL",
+}
+# the entries added fill a tile and begin another
+START, ADDED = 255, [b"one", b"two" * 1000, b"three"]
 WRONG = ("lost", "inconsistent", "incomplete", "stuck", "unclear")
 
 
@@ -78,14 +109,27 @@ def child(log: Path) -> None:
 
 
 def traced(log: Path, trace: Path, *inject: str) -> subprocess.CompletedProcess[str]:
-    command = ["strace", "-f", "-y", "-s", "0", "-o", str(trace), "-e", f"trace={','.join(CALLS)}", *inject]
+    command = [
+        "strace",
+        "-f",
+        "-y",
+        "-s",
+        "0",
+        "-o",
+        str(trace),
+        "-e",
+        f"trace={','.join(CALLS)}",
+        *inject,
+    ]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
     command += [sys.executable, __file__, "--child", str(log)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def calls(trace: Path, log: Path) -> Iterator[Call]:
-    """Yield the calls that write below the log's folder, with their number among all of their name."""
+    """Yield the calls that write below the log's folder, with their number among all of their
+    name.
+    """
     seen: Counter[str] = Counter()
     for line in trace.read_text().splitlines():
         match = re.match(r"\d+ +(\w+)\((.*)", line)
@@ -108,17 +152,25 @@ def audit(log: Path, ended: subprocess.CompletedProcess[str], wrong: Counter[str
         entries = list(store.entries(0, store.size))
         expected = template() + (ADDED if store.size > START else [])
         wrong["lost"] += entries != expected or ("appended" in acked and store.size == START)
-        notes = [bytes.fromhex(line[1]) for line in words if len(line) > 1] + [s.note for s in store.checkpoints()]
-        notes += [path.read_bytes() for path in (log / "last-checkpoint", log / "public/checkpoint")]
+        notes = [bytes.fromhex(line[1]) for line in words if len(line) > 1] + [
+            s.note for s in store.checkpoints()
+        ]
+        notes += [
+            path.read_bytes() for path in (log / "last-checkpoint", log / "public/checkpoint")
+        ]
         for note in notes:
             stated = parse_checkpoint(parse_note(note).text)
-            wrong["inconsistent"] += stated.size > store.size or store.root_at(stated.size) != stated.root
+            wrong["inconsistent"] += (
+                stated.size > store.size or store.root_at(stated.size) != stated.root
+            )
         now = verified(log / "public")
         wrong["incomplete"] += now < (len(expected) if "published" in acked else START)
         rebuild(store, log / "again")
         store.append([b"and on"])
         publish(store, log / "public", store.sign_checkpoint())
-        wrong["incomplete"] += verified(log / "public") != store.size or verified(log / "again") < now
+        wrong["incomplete"] += (
+            verified(log / "public") != store.size or verified(log / "again") < now
+        )
     return how
 
 
@@ -144,16 +196,24 @@ def make_template(log: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--every", type=int, default=1, help="take every so manieth case (default 1)")
-    parser.add_argument("--verbose", action="store_true", help="print a line for each case to stderr")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--every", type=int, default=1, help="take every so manieth case (default 1)"
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="print a line for each case to stderr"
+    )
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     add_json_option(parser)
     args = parser.parse_args()
     if args.child:
         child(args.child)
     if not shutil.which("strace"):
-        print("error: no strace found; install the package strace (Debian, Ubuntu)", file=sys.stderr)
+        print(
+            "error: no strace found; install the package strace (Debian, Ubuntu)", file=sys.stderr
+        )
         sys.exit(2)
     wrong, ends, kinds = Counter(dict.fromkeys(WRONG, 0)), Counter[str](), Counter[str]()
     with tempfile.TemporaryDirectory() as parent:
@@ -169,7 +229,9 @@ def main() -> None:
         for call, fault in cases:
             shutil.rmtree(log)
             shutil.copytree(copy, log)
-            ended = traced(log, trace, "-e", f"inject={call.name}:{FAULTS[fault]}:when={call.number}")
+            ended = traced(
+                log, trace, "-e", f"inject={call.name}:{FAULTS[fault]}:when={call.number}"
+            )
             reached = "(INJECTED)" in trace.read_text() or "SIGKILL" in trace.read_text()
             if not reached:
                 sys.exit(f"the fault was not reached: {call}")
@@ -181,7 +243,10 @@ def main() -> None:
             ends[how] += 1
             kinds[call.name] += 1
             if args.verbose:
-                print(f"{call.name} {call.number} {fault}: {how}: {ended.stderr.strip()}", file=sys.stderr)
+                print(
+                    f"{call.name} {call.number} {fault}: {how}: {ended.stderr.strip()}",
+                    file=sys.stderr,
+                )
     result = {"calls": len(found), "cases": len(cases), "by_call": kinds, "ends": ends, **wrong}
     print(json.dumps(result))
     write_json(args, [result], count=len(cases))

@@ -1,12 +1,14 @@
-"""Damages checkpoints and images in seeded ways and reads them: each must be read or refused, nothing else.
+"""Damages checkpoints and images in seeded ways and reads them: each must be read or refused,
+nothing else.
 
     python scripts/fuzz.py                                     # all: 10,000 checkpoints and 3,000 images
     python scripts/fuzz.py --targets checkpoints --count 1000 --seed 7
     python scripts/fuzz.py --targets images --only 123       # one case again
 
-A case fails if reading it raises anything but an `InputError`, takes over 10 s, imports a module, needs over three
-times the file's size + 64 MiB above the idle process, or gives content that the checksums should have refused.
-A crash ends the program; `--only` with the number on the last line of `--trace` repeats it.
+A case fails if reading it raises anything but an `InputError`, takes over 10 s, imports a module,
+needs over three times the file's size + 64 MiB above the idle process, or gives content that the
+checksums should have refused. A crash ends the program; `--only` with the number on the last line
+of `--trace` repeats it.
 """
 
 # ruff: noqa: E402 - the source tree must be on the path before its modules are imported
@@ -54,7 +56,8 @@ class Case:
 
     content: bytes
     story: str  # the sound file and what was done to it
-    expected: dict[str, np.ndarray] | None  # what a successful reading must give, where that is known
+    # what a successful reading must give, where that is known
+    expected: dict[str, np.ndarray] | None
 
 
 @dataclass
@@ -98,7 +101,9 @@ def read_pixels(path: Path) -> dict[str, np.ndarray]:
 
 CHECKPOINTS: dict[str, Saved] = sound_checkpoints()
 IMAGES = sound_images()
-TARGETS: dict[str, tuple[Callable[[random.Random], Case], Callable[[Path], dict[str, np.ndarray]]]] = {
+TARGETS: dict[
+    str, tuple[Callable[[random.Random], Case], Callable[[Path], dict[str, np.ndarray]]]
+] = {
     "checkpoints": (checkpoint_case, read_tensors),
     "pictures": (image_case, read_pixels),
 }
@@ -106,7 +111,9 @@ TARGETS: dict[str, tuple[Callable[[random.Random], Case], Callable[[Path], dict[
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `Hang` inside the block after `seconds`; kill the process, with a traceback, if that cannot get through."""
+    """Raise `Hang` inside the block after `seconds`; kill the process, with a traceback, if that
+    cannot get through.
+    """
 
     def stop(_signal: int, _frame: Any) -> None:
         raise Hang
@@ -145,14 +152,22 @@ def judge(case: Case, read: Callable[[Path], dict[str, np.ndarray]], path: Path)
 def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
     """Return whether two state dicts agree in names, dtypes and bytes."""
     return list(left) == list(right) and all(
-        left[name].dtype == right[name].dtype and np.array_equal(left[name], right[name]) for name in left
+        left[name].dtype == right[name].dtype and np.array_equal(left[name], right[name])
+        for name in left
     )
 
 
 def warm_up(read: Callable[[Path], dict[str, np.ndarray]], path: Path) -> None:
-    """Read every sound file, and some that are none: what a reader imports or allocates once is no part of a case."""
+    """Read every sound file, and some that are none: what a reader imports or allocates once is
+    no part of a case.
+    """
     Image.init()
-    for content in [*(saved.pack() for saved in CHECKPOINTS.values()), *IMAGES.values(), b"x", b"x" * 500]:
+    for content in [
+        *(saved.pack() for saved in CHECKPOINTS.values()),
+        *IMAGES.values(),
+        b"x",
+        b"x" * 500,
+    ]:
         path.write_bytes(content)
         with contextlib.suppress(InputError):
             read(path)
@@ -176,7 +191,10 @@ def run_target(target: str, indices: range, seed: int, path: Path, trace: bool) 
             modules.update(new_modules)
             outcome, reason = "failed", f"imported {new_modules}"
         if risen > max(tally.peak_bytes, FACTOR * len(case.content) + SPARE):
-            outcome, reason = "failed", f"{risen} bytes above idle for a file of {len(case.content)}"
+            outcome, reason = (
+                "failed",
+                f"{risen} bytes above idle for a file of {len(case.content)}",
+            )
         tally.peak_bytes = max(tally.peak_bytes, risen)
         tally.cases += 1
         tally.outcomes[outcome] += 1
@@ -188,22 +206,32 @@ def run_target(target: str, indices: range, seed: int, path: Path, trace: bool) 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--targets", nargs="+", choices=list(TARGETS), default=list(TARGETS))
-    parser.add_argument("--count", type=int, help=f"cases for each target; {COUNTS} where it is not given")
+    parser.add_argument(
+        "--count", type=int, help=f"cases for each target; {COUNTS} where it is not given"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="run this one case of each target")
-    parser.add_argument("--trace", action="store_true", help="print the number of each case before it is read")
-    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="print the result as JSON, or write it")
+    parser.add_argument(
+        "--trace", action="store_true", help="print the number of each case before it is read"
+    )
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="print the result as JSON, or write it"
+    )
     options = parser.parse_args()
     faulthandler.enable()
     failed, rows = False, list[dict[str, Any]]()
     with tempfile.TemporaryDirectory() as folder:
         for target in options.targets:
             count = COUNTS[target] if options.count is None else options.count
-            indices = range(count) if options.only is None else range(options.only, options.only + 1)
+            indices = (
+                range(count) if options.only is None else range(options.only, options.only + 1)
+            )
             start = time.perf_counter()
             tally = run_target(target, indices, options.seed, Path(folder, "case"), options.trace)
             failed = failed or bool(tally.failures)
-            rows.append({"target": target, "seconds": round(time.perf_counter() - start, 1), **vars(tally)})
+            rows.append(
+                {"target": target, "seconds": round(time.perf_counter() - start, 1), **vars(tally)}
+            )
             report(rows[-1], tally, as_json=options.json == "-")
     if options.json not in (None, "-"):
         options.json = Path(options.json)
@@ -216,8 +244,13 @@ def report(row: Mapping[str, Any], tally: Tally, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(row))
         return
-    print(f"{row['target']}: {tally.cases} cases, {dict(tally.outcomes)}, {row['seconds']:.0f} s,", end=" ")
-    print(f"slowest {tally.slowest_seconds:.2f} s, peak {tally.peak_bytes / 2**20:.1f} MiB above idle")
+    print(
+        f"{row['target']}: {tally.cases} cases, {dict(tally.outcomes)}, {row['seconds']:.0f} s,",
+        end=" ",
+    )
+    print(
+        f"slowest {tally.slowest_seconds:.2f} s, peak {tally.peak_bytes / 2**20:.1f} MiB above idle"
+    )
     for failure in tally.failures[:20]:
         print(f"  case {failure['case']} ({failure['story']}): {failure['reason']}")
 

@@ -1,6 +1,8 @@
-"""Small checkpoints and images, written here byte by byte: the sound files that `fuzz.py` damages and tests read.
+"""Small checkpoints and images, written here byte by byte: the sound files that `fuzz.py` damages
+and tests read.
 
-The checkpoint writer is independent of the reader: it assembles pickles from instructions and needs no PyTorch.
+The checkpoint writer is independent of the reader: it assembles pickles from instructions and needs
+no PyTorch.
 """
 
 import io
@@ -14,7 +16,14 @@ import safetensors.numpy
 from PIL import Image
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-STORAGE_NAMES = {"<f4": "Float", "<f8": "Double", "<f2": "Half", "<i8": "Long", "|u1": "Byte", "|b1": "Bool"}
+STORAGE_NAMES = {
+    "<f4": "Float",
+    "<f8": "Double",
+    "<f2": "Half",
+    "<i8": "Long",
+    "|u1": "Byte",
+    "|b1": "Bool",
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,11 @@ class Saved:
         program = self.program if program is None else program
         if self.form == "safetensors":
             return safetensors.numpy.save(dict(self.tensors))
-        writer = {"zip": zip_file, "legacy": legacy_file, "pickle": lambda program, _storages: program}[self.form]
+        writer = {
+            "zip": zip_file,
+            "legacy": legacy_file,
+            "pickle": lambda program, _storages: program,
+        }[self.form]
         return writer(program, self.storages)
 
 
@@ -74,7 +87,16 @@ def mapping(entries: Mapping[str, bytes]) -> bytes:
 
 def storage(kind: str, key: str, count: int, location: str = "cpu") -> bytes:
     """Return the instructions that push a storage, such as storage("Float", "0", 12)."""
-    return group(text("storage"), named("torch", f"{kind}Storage"), text(key), text(location), integer(count)) + b"Q"
+    return (
+        group(
+            text("storage"),
+            named("torch", f"{kind}Storage"),
+            text(key),
+            text(location),
+            integer(count),
+        )
+        + b"Q"
+    )
 
 
 def tensor(source: bytes, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> bytes:
@@ -104,7 +126,9 @@ def state_entries(arrays: Mapping[str, np.ndarray], location: str = "cpu") -> by
     return mapping(entries)
 
 
-def zip_file(program: bytes, storages: Mapping[str, np.ndarray], *, order: str = "little", **others: bytes) -> bytes:
+def zip_file(
+    program: bytes, storages: Mapping[str, np.ndarray], *, order: str = "little", **others: bytes
+) -> bytes:
     """Return a file of PyTorch 1.6 or later; `others` are more members of its folder, by name."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -120,9 +144,13 @@ def zip_file(program: bytes, storages: Mapping[str, np.ndarray], *, order: str =
 
 def legacy_file(program: bytes, storages: Mapping[str, np.ndarray]) -> bytes:
     """Return a file of PyTorch before 1.6."""
-    facts = b"\x80\x02}(" + text("protocol_version") + integer(1001) + text("little_endian") + b"\x88u."
+    facts = (
+        b"\x80\x02}(" + text("protocol_version") + integer(1001) + text("little_endian") + b"\x88u."
+    )
     keys = b"\x80\x02](" + b"".join(map(text, storages)) + b"e."
-    content = b"".join(struct.pack("<q", elements.size) + elements.tobytes() for elements in storages.values())
+    content = b"".join(
+        struct.pack("<q", elements.size) + elements.tobytes() for elements in storages.values()
+    )
     return LEGACY_MAGIC + b"\x80\x02M\xe9\x03." + facts + program + keys + content
 
 
@@ -139,7 +167,9 @@ def sound_checkpoints() -> dict[str, Saved]:
     storages = {str(index): array.reshape(-1) for index, array in enumerate(arrays.values())}
     line = np.arange(24, dtype=np.float32)
     views = {"whole": (0, (4, 6), (6, 1)), "turned": (0, (6, 4), (1, 6)), "part": (5, (3,), (6,))}
-    shared = {name: tensor(storage("Float", "0", 24, "cuda:0"), *view) for name, view in views.items()}
+    shared = {
+        name: tensor(storage("Float", "0", 24, "cuda:0"), *view) for name, view in views.items()
+    }
     found = {"whole": line.reshape(4, 6), "turned": line.reshape(4, 6).T, "part": line[5:23:6]}
     whole = program(mapping(shared))
     return {

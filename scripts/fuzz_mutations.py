@@ -8,7 +8,21 @@ import zlib
 
 from fuzz_files import Saved
 
-EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**63 - 1, 2**63, 2**64 - 1)
+EXTREMES = (
+    0,
+    1,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+)
 ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06")
 INSTRUCTIONS = [op.code.encode("latin-1") for op in pickletools.opcodes]
 
@@ -73,7 +87,9 @@ def swap_instruction(program: bytes, rng: random.Random) -> bytes:
     index = rng.randrange(len(starts))
     start, end = starts[index], (*starts, len(program))[index + 1]
     other = rng.choice(INSTRUCTIONS)
-    new = rng.choice((other + program[start + 1 : end], program[start:end] * 2, b"", other + program[start:end]))
+    new = rng.choice(
+        (other + program[start + 1 : end], program[start:end] * 2, b"", other + program[start:end])
+    )
     return program[:start] + new + program[end:]
 
 
@@ -136,8 +152,8 @@ def damage_image(raw: bytes, rng: random.Random) -> tuple[bytes, str]:
 def damage_checkpoint(saved: Saved, rng: random.Random) -> tuple[bytes, str, bool]:
     """Return a damaged checkpoint, what was done, and whether checksums still guard its content.
 
-    Half of the time the pickle itself is damaged and the file packed around it anew, so that the damage gets past the
-    checksums of a zip archive.
+    Half of the time the pickle itself is damaged and the file packed around it anew, so that the
+    damage gets past the checksums of a zip archive.
     """
     if saved.program and rng.random() < 0.5:
         step = rng.choice((swap_instruction, swap_instruction, *RAW))

@@ -2,9 +2,10 @@
 
     python scripts/kill_log.py --kills 200
 
-Counts what must be 0: entries that were acknowledged and are not there (lost), checkpoints that were handed out, kept
-or published and that the log does not extend (inconsistent), published checkpoints whose window does not verify from
-the published files alone (incomplete). Prints one line of JSON; exit code 1 if anything is not 0.
+Counts what must be 0: entries that were acknowledged and are not there (lost), checkpoints that
+were handed out, kept or published and that the log does not extend (inconsistent), published
+checkpoints whose window does not verify from the published files alone (incomplete). Prints one
+line of JSON; exit code 1 if anything is not 0.
 """
 
 import argparse
@@ -38,14 +39,21 @@ THREADS = 3
 
 
 def work(folder: Path, acks: int, seed: int) -> None:
-    """Append from several threads, sign and publish until killed; say so only after it was acknowledged."""
+    """Append from several threads, sign and publish until killed; say so only after it was
+    acknowledged.
+    """
     rng = random.Random(seed)
     log = folder / "log"
-    with LogStore.open(log) if log.exists() else LogStore.create(log, SIGNER.name, [SIGNER]) as store:
+    with (
+        LogStore.open(log) if log.exists() else LogStore.create(log, SIGNER.name, [SIGNER]) as store
+    ):
 
         def append() -> None:
             while True:
-                entries = [rng.randbytes(rng.choice((10, 500, 5000))) for _ in range(rng.choice((1, 1, 1, 40)))]
+                entries = [
+                    rng.randbytes(rng.choice((10, 500, 5000)))
+                    for _ in range(rng.choice((1, 1, 1, 40)))
+                ]
                 for place, entry in zip(store.append(entries), entries, strict=True):
                     os.write(acks, f"entry {place} {leaf_hash(entry).hex()}\n".encode())
 
@@ -88,12 +96,16 @@ def audit(folder: Path, wrong: dict[str, int]) -> int:
         wrong["lost"] += sum(place >= len(kept) or kept[place] != hash for place, hash in acked)
         handed = [stated(note[0]) for what, *note in words if what != "entry"]
         handed += [parse_checkpoint(parse_note(signed.note).text) for signed in store.checkpoints()]
-        wrong["inconsistent"] += sum(c.size > store.size or store.root_at(c.size) != c.root for c in handed)
+        wrong["inconsistent"] += sum(
+            c.size > store.size or store.root_at(c.size) != c.root for c in handed
+        )
         published = [stated(note[0]) for what, *note in words if what == "published"]
         if (log / "public" / "checkpoint").exists() or published:
             wrong["incomplete"] += not _is_complete(PublishedLog(log / "public"), store, published)
             rebuild(store, folder / "rebuilt")
-            wrong["incomplete"] += not _is_complete(PublishedLog(folder / "rebuilt"), store, published)
+            wrong["incomplete"] += not _is_complete(
+                PublishedLog(folder / "rebuilt"), store, published
+            )
     return len(acked)
 
 
@@ -103,7 +115,9 @@ def _hashes(store: LogStore) -> list[bytes]:
 
 
 def _is_complete(log: PublishedLog, store: LogStore, published: list[Checkpoint]) -> bool:
-    """Whether what is published verifies, is the store's, and is no older than what was said to be published."""
+    """Whether what is published verifies, is the store's, and is no older than what was said to
+    be published.
+    """
     try:
         now = POLICY.open(log.checkpoint()).checkpoint
         verify_window(log, None, now)
@@ -114,10 +128,19 @@ def _is_complete(log: PublishedLog, store: LogStore, published: list[Checkpoint]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--fresh", type=int, default=20, help="kills after which another log is begun (default 20)")
-    parser.add_argument("--longest", type=float, default=1.0, help="seconds that a process lives at most (default 1)")
+    parser.add_argument(
+        "--fresh", type=int, default=20, help="kills after which another log is begun (default 20)"
+    )
+    parser.add_argument(
+        "--longest",
+        type=float,
+        default=1.0,
+        help="seconds that a process lives at most (default 1)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     add_json_option(parser)
     args = parser.parse_args()

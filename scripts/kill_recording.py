@@ -1,13 +1,15 @@
-"""A process that records uses and releases images, killed again and again (SIGKILL, at random moments).
+"""A process that records uses and releases images, killed again and again (SIGKILL, at random
+moments).
 
     python scripts/kill_recording.py --kills 200
 
-The generator is a fake one, so nothing is compiled; log, salts, files and the folder that is renamed are real. Counts
-what must be 0: images, released or in the hidden folder of a process that died, without a durable RESULT leaf that
-opens to their file and their pixels (unlogged),
-commitments of durable leaves without their salts (shut), intents without a result that `jattr log status` does not
-report, or others that it does (misreported). Prints one line of JSON: the kills by what the process was at, and how
-many images were released and orphans left; exit code 1 if anything is not 0.
+The generator is a fake one, so nothing is compiled; log, salts, files and the folder that is
+renamed are real. Counts what must be 0: images, released or in the hidden folder of a process that
+died, without a durable RESULT leaf that opens to their file and their pixels (unlogged),
+commitments of durable leaves without their salts (shut), intents without a result that `jattr log
+status` does not report, or others that it does (misreported). Prints one line of JSON: the kills by
+what the process was at, and how many images were released and orphans left; exit code 1 if anything
+is not 0.
 """
 
 import argparse
@@ -74,7 +76,9 @@ def work(folder: Path, phase: mmap.mmap, seed: int) -> None:
             count = int(rng.integers(1, 5))
             with new_folder(folder / f"out-{rng.integers(2**60)}") as out:
                 phase[0] = 1
-                intents = recorder.intend(gen, rng.normal(size=(count, 8)).astype(np.float32), seed=seed)
+                intents = recorder.intend(
+                    gen, rng.normal(size=(count, 8)).astype(np.float32), seed=seed
+                )
                 phase[0] = 2
                 time.sleep(rng.uniform(0, 0.01))
                 pixels = rng.integers(0, 256, (count, 16, 16, 3), np.uint8)
@@ -98,7 +102,9 @@ def child(folder: Path, phase: mmap.mmap, seed: int) -> int:
 
 
 def audit(folder: Path, wrong: Counter[str]) -> tuple[int, int]:
-    """Count what is wrong after a kill; return how many images were released, and how many orphans there are."""
+    """Count what is wrong after a kill; return how many images were released, and how many
+    orphans there are.
+    """
     with LogStore.open(folder / "log") as log, PrivateStore.open(folder / "log") as private:
         leaves = [parse_leaf(entry) for entry in log.entries(0, log.size)]
         opened: dict[str, set[bytes]] = {"file": set(), "pixels": set()}
@@ -109,9 +115,13 @@ def audit(folder: Path, wrong: Counter[str]) -> tuple[int, int]:
                 if opening is not None and field in opened:
                     opened[field].add(opening.value)
     released = [path.read_bytes() for path in folder.glob("out-*/*.png")]
-    hidden = [path.read_bytes() for path in folder.glob(".out-*/*.png")]  # of a folder that was not renamed any more
+    # of a folder that was not renamed any more
+    hidden = [path.read_bytes() for path in folder.glob(".out-*/*.png")]
     for data in [*released, *filter(is_whole, hidden)]:
-        known = file_value(data) in opened["file"] and pixels_value(decode_image(data)[0]) in opened["pixels"]
+        known = (
+            file_value(data) in opened["file"]
+            and pixels_value(decode_image(data)[0]) in opened["pixels"]
+        )
         wrong["unlogged"] += not known
     done = {leaf.intent for leaf in leaves if isinstance(leaf, ResultLeaf)}
     orphans = [n for n, leaf in enumerate(leaves) if isinstance(leaf, IntentLeaf) and n not in done]
@@ -133,10 +143,19 @@ def reported(folder: Path) -> list[int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--fresh", type=int, default=20, help="kills after which another log is begun (default 20)")
-    parser.add_argument("--longest", type=float, default=0.5, help="seconds that a process lives at most (default 0.5)")
+    parser.add_argument(
+        "--fresh", type=int, default=20, help="kills after which another log is begun (default 20)"
+    )
+    parser.add_argument(
+        "--longest",
+        type=float,
+        default=0.5,
+        help="seconds that a process lives at most (default 0.5)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     add_json_option(parser)
     args = parser.parse_args()

@@ -3,9 +3,9 @@
     python scripts/kill_sweep.py --kills 100
     python scripts/kill_sweep.py --kills 10 --candidates DIR DIR --images 4
 
-Counts what must be 0: cells that were acknowledged and are not in the store (lost), cells computed again after they
-were acknowledged (duplicated), tables that differ from those of the uninterrupted run. Prints one line of JSON; exit
-code 1 if anything is not 0.
+Counts what must be 0: cells that were acknowledged and are not in the store (lost), cells computed
+again after they were acknowledged (duplicated), tables that differ from those of the uninterrupted
+run. Prints one line of JSON; exit code 1 if anything is not 0.
 """
 
 import argparse
@@ -34,7 +34,9 @@ TIMING = "timing"  # what begins with this may differ
 
 
 def child(spec: Spec, out: Path, log: Path) -> int:
-    """Begin a process that runs the sweep and logs every cell that it begins, and every one that is kept."""
+    """Begin a process that runs the sweep and logs every cell that it begins, and every one that
+    is kept.
+    """
     number = os.fork()  # no thread runs yet: JAX starts its own with the first computation
     if number:
         return number
@@ -46,7 +48,12 @@ def child(spec: Spec, out: Path, log: Path) -> int:
             yield cell, outcome_of(plan, cell)
 
     enable_compilation_cache()
-    run_sweep(spec, out, executor=logged, progress=lambda cell, _: os.write(line, f"kept {cell.key}\n".encode()))
+    run_sweep(
+        spec,
+        out,
+        executor=logged,
+        progress=lambda cell, _: os.write(line, f"kept {cell.key}\n".encode()),
+    )
     os._exit(0)
 
 
@@ -65,25 +72,37 @@ def tables_of(out: Path) -> dict[str, object]:
             kept = [i for i, column in enumerate(table.columns) if not column.startswith(TIMING)]
             found[name] = [tuple(row[i] for i in kept) for row in table.rows]
         numbers = store.table("cells").column("number")
-        found["arrays"] = [store.array(n, a).tobytes() for n in numbers for a in ("z", "trace", "trace_rows")]
+        found["arrays"] = [
+            store.array(n, a).tobytes() for n in numbers for a in ("z", "trace", "trace_rows")
+        ]
         return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--candidates", nargs="+", default=["dcgan_a", "dcgan_b"], metavar="GEN")
     parser.add_argument("--pictures", type=int, default=8, help="of each candidate (default 8)")
     parser.add_argument("--seeds", type=int, default=6, help="repeats of the search (default 6)")
-    parser.add_argument("--longest", type=float, default=8.0, help="seconds that a process lives at most (default 8)")
+    parser.add_argument(
+        "--longest",
+        type=float,
+        default=8.0,
+        help="seconds that a process lives at most (default 8)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     add_json_option(parser)
     args = parser.parse_args()
     settings = grid({"optimiser": ["auto", "lbfgs"], "restarts": [1, 2], "pool": [128]})
     spec = Spec(
-        candidates=tuple(args.candidates), pictures=(Pictures(kind="own", count=args.pictures),), settings=settings,
-        seeds=tuple(range(args.seeds)), block=4,
-    )  # fmt: skip
+        candidates=tuple(args.candidates),
+        pictures=(Pictures(kind="own", count=args.pictures),),
+        settings=settings,
+        seeds=tuple(range(args.seeds)),
+        block=4,
+    )
     rng, lost, killed, moments = random.Random(args.seed), 0, 0, []
     with tempfile.TemporaryDirectory() as folder:
         out, log, whole = Path(folder) / "killed", Path(folder) / "log", Path(folder) / "whole"
@@ -114,9 +133,14 @@ def main() -> None:
             cells = len(store.known())
         same = tables_of(whole) == tables_of(out)
     result = {
-        "kills": killed, "cells": cells, "lost": lost, "duplicated": duplicated, "identical": same,
-        "uninterrupted_seconds": round(uninterrupted, 1), "median_life": round(sorted(moments)[len(moments) // 2], 2),
-    }  # fmt: skip
+        "kills": killed,
+        "cells": cells,
+        "lost": lost,
+        "duplicated": duplicated,
+        "identical": same,
+        "uninterrupted_seconds": round(uninterrupted, 1),
+        "median_life": round(sorted(moments)[len(moments) // 2], 2),
+    }
     print(json.dumps(result))
     write_json(args, [result], count=killed)
     sys.exit(0 if same and not lost and not duplicated else 1)

@@ -1,10 +1,12 @@
 """Write `docs/benchmarks.md` from the JSON files under `benchmarks/`.
 
     python scripts/make_benchmarks_page.py            # writes the page
-    python scripts/make_benchmarks_page.py --check    # says whether it is up to date: exit code 1 if not
+    python scripts/make_benchmarks_page.py --check    # says whether it is up to date: exit code 1
+    if not
 
-`benchmarks/VERSION/NAME.json` holds what `bench_json.py` writes. It may state a `title`, a `goal`, `notes`
-(paragraphs of Markdown) and a `provenance` besides. Files of other forms are shown as the numbers that they hold.
+`benchmarks/VERSION/NAME.json` holds what `bench_json.py` writes. It may state a `title`, a `goal`,
+`notes` (paragraphs of Markdown) and a `provenance` besides. Files of other forms are shown as the
+numbers that they hold.
 """
 
 import argparse
@@ -28,8 +30,22 @@ of it, 5.1e-6; *restart*, one search from one start; *closed set*, the maker is 
 where own and other images are told apart without error; *Cllr*, the cost of the likelihood ratios, 0 at best. The
 [glossary](glossary.md) has the others.
 """
-ORIGIN = ("schema", "title", "command", "config", "seed", "digests", "versions", "commit", "device", "load_average",
-          "count", "notes", "provenance", "goal")  # fmt: skip
+ORIGIN = (
+    "schema",
+    "title",
+    "command",
+    "config",
+    "seed",
+    "digests",
+    "versions",
+    "commit",
+    "device",
+    "load_average",
+    "count",
+    "notes",
+    "provenance",
+    "goal",
+)
 LONGEST_LIST = 6  # longer ones are data for a figure, not for a table
 
 
@@ -44,7 +60,9 @@ def flat(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat(value, f"{prefix}{name}.")
         elif not isinstance(value, list):
             yield prefix + name, value
-        elif len(value) <= LONGEST_LIST and not any(isinstance(one, list | Mapping) for one in value):
+        elif len(value) <= LONGEST_LIST and not any(
+            isinstance(one, list | Mapping) for one in value
+        ):
             yield prefix + name, ", ".join(shown(one) for one in value)
 
 
@@ -74,12 +92,18 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines: list[list[str]] = [columns, ["---"] * len(columns)]
     lines += [[shown(row.get(name)) for name in columns] for row in several]
     if len(several) == 1 and len(columns) > 2:
-        lines = [["what", "measured"], ["---", "---"], *([name, shown(several[0][name])] for name in columns)]
+        lines = [
+            ["what", "measured"],
+            ["---", "---"],
+            *([name, shown(several[0][name])] for name in columns),
+        ]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def facts(found: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
-    """Return the line that says under which circumstances something was measured; `shared` ones are left out."""
+    """Return the line that says under which circumstances something was measured; `shared` ones
+    are left out.
+    """
     found = {name: value for name, value in found.items() if shared.get(name) != value}
     named = {
         "goal": found.get("goal"),
@@ -88,9 +112,14 @@ def facts(found: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
         "device": found.get("device"),
         "load": found.get("load_average"),
         "commit": found.get("commit"),
-        "versions": ", ".join(f"{name} {number}" for name, number in (found.get("versions") or {}).items()) or None,
+        "versions": ", ".join(
+            f"{name} {number}" for name, number in (found.get("versions") or {}).items()
+        )
+        or None,
     }
-    return "; ".join(f"{name}: {shown(value)}" for name, value in named.items() if value is not None)
+    return "; ".join(
+        f"{name}: {shown(value)}" for name, value in named.items() if value is not None
+    )
 
 
 def shared_by(files: Sequence[Any]) -> dict[str, Any]:
@@ -98,7 +127,9 @@ def shared_by(files: Sequence[Any]) -> dict[str, Any]:
     first = files[0] if isinstance(files[0], Mapping) else {}
     same = {}
     for name in ("device", "versions"):
-        if all(isinstance(found, Mapping) and found.get(name) == first.get(name) for found in files):
+        if all(
+            isinstance(found, Mapping) and found.get(name) == first.get(name) for found in files
+        ):
             same[name] = first.get(name)
     return same
 
@@ -115,20 +146,34 @@ def section(path: Path, found: Any, shared: Mapping[str, Any] | None = None) -> 
     if command := found.get("command"):
         text = command if isinstance(command, str) else "\n".join(command)
         parts.append(
-            f"```\n{text}\n```" if any(word in text for word in ("python ", "jattr ")) else f"Commands: {text}."
+            f"```\n{text}\n```"
+            if any(word in text for word in ("python ", "jattr "))
+            else f"Commands: {text}."
         )
-    parts += [facts(found, shared or {}), table(rows), *found.get("notes", ()), found.get("provenance", "")]
+    parts += [
+        facts(found, shared or {}),
+        table(rows),
+        *found.get("notes", ()),
+        found.get("provenance", ""),
+    ]
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 
 
 def page() -> str:
     """Return the text of `docs/benchmarks.md`."""
-    folders = sorted({path.parent for path in (ROOT / "benchmarks").rglob("*.json")}, key=version_of, reverse=True)
+    folders = sorted(
+        {path.parent for path in (ROOT / "benchmarks").rglob("*.json")},
+        key=version_of,
+        reverse=True,
+    )
     parts = [HEAD]
     for folder in folders:
         name = folder.relative_to(ROOT / "benchmarks").as_posix()
         parts.append("## Other measurements\n" if name == "." else f"## Version {name}\n")
-        files = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+        files = {
+            path: json.loads(path.read_text(encoding="utf-8"))
+            for path in sorted(folder.glob("*.json"))
+        }
         shared = shared_by(list(files.values()))
         if said := facts(shared, {}):
             parts.append(said[0].upper() + said[1:] + ".\n")
@@ -143,13 +188,19 @@ def version_of(folder: Path) -> tuple[list[int], str]:
     [PosixPath('x'), PosixPath('0.2.0'), PosixPath('0.10.0')]
     """
     numbers = folder.name.split(".")
-    return ([int(number) for number in numbers] if all(number.isdecimal() for number in numbers) else []), folder.name
+    return (
+        [int(number) for number in numbers] if all(number.isdecimal() for number in numbers) else []
+    ), folder.name
 
 
 def main() -> int:
     """Write the page, or check it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is out of date")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if the page is out of date"
+    )
     args = parser.parse_args()
     if args.check:
         return int(PAGE.read_text(encoding="utf-8") != page())

@@ -2,18 +2,19 @@
 
     python scripts/reproduce_paper.py --list
     python scripts/reproduce_paper.py --weights DIR --features FOLDER --out reproduced
-    python scripts/reproduce_paper.py --weights DIR --file progan=mine.pth stylegan2=ffhq.pkl --out reproduced
-    python scripts/reproduce_paper.py --weights DIR --out tried --try
+    python scripts/reproduce_paper.py --weights DIR --file progan=mine.pth stylegan2=ffhq.pkl --out
+    reproduced python scripts/reproduce_paper.py --weights DIR --out tried --try
 
-Zhang, Zhou, Shumailov, Papernot, On Attribution of Deepfakes, arXiv 2008.09194, section 5: images of ProGAN, StyleGAN
-and StyleGAN2, each searched under all three by 3 restarts of 500 steps of Adam (b1 = 0, b2 = 0.99, rate 0.1) for the
-mean squared difference of Inception features (Mixed_7a at 299x299), attributed to the least; and beside it jattr's
-default search on the same images. Nothing is downloaded. `--features` is Inception's feature folder (`jattr
-convert`); without it the recipe compares pixels, and the run says so.
+Zhang, Zhou, Shumailov, Papernot, On Attribution of Deepfakes, arXiv 2008.09194, section 5: images
+of ProGAN, StyleGAN and StyleGAN2, each searched under all three by 3 restarts of 500 steps of Adam
+(b1 = 0, b2 = 0.99, rate 0.1) for the mean squared difference of Inception features (Mixed_7a at
+299x299), attributed to the least; and beside it jattr's default search on the same images. Nothing
+is downloaded. `--features` is Inception's feature folder (`jattr convert`); without it the recipe
+compares pixels, and the run says so.
 
-The output folder is that of a sweep: a run that was stopped goes on where it was. `--try` goes the whole way with one
-image of each generator and one restart of a few steps: it shows that the files, the memory and the report are right,
-and measures nothing.
+The output folder is that of a sweep: a run that was stopped goes on where it was. `--try` goes the
+whole way with one image of each generator and one restart of a few steps: it shows that the files,
+the memory and the report are right, and measures nothing.
 """
 
 import argparse
@@ -56,8 +57,16 @@ TRY_STEPS, TRY_POOL = 3, 16
 
 def tried(spec: Spec) -> Spec:
     """Return the sweep with one restart of a few steps, from few images that guess the start."""
-    few = {"restarts": 1, "steps": TRY_STEPS, "pool": TRY_POOL, "polish_steps": 0, "interval_steps": 0}
-    settings = (dataclasses.replace(s, config=dataclasses.replace(s.config, **few)) for s in spec.settings)
+    few = {
+        "restarts": 1,
+        "steps": TRY_STEPS,
+        "pool": TRY_POOL,
+        "polish_steps": 0,
+        "interval_steps": 0,
+    }
+    settings = (
+        dataclasses.replace(s, config=dataclasses.replace(s.config, **few)) for s in spec.settings
+    )
     return dataclasses.replace(spec, settings=tuple(settings), name=f"{spec.name}, tried")
 
 
@@ -86,7 +95,9 @@ def find(weights: Path, given: dict[str, str]) -> dict[str, Path]:
 
 
 def converted(files: dict[str, Path], folder: Path) -> dict[str, str]:
-    """Return the generator folder of each family, converted where that was not done before from this very file."""
+    """Return the generator folder of each family, converted where that was not done before from
+    this very file.
+    """
     places = {}
     for family, path in files.items():
         digest = sha256(path)
@@ -100,27 +111,47 @@ def converted(files: dict[str, Path], folder: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", action="store_true", help="name the files that are wanted, and stop")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="name the files that are wanted, and stop"
+    )
     parser.add_argument("--weights", type=Path, metavar="DIR", help="folder of the files")
-    parser.add_argument("--file", nargs="+", default=[], metavar="FAMILY=NAME", help="files of other names")
-    parser.add_argument("--features", metavar="FOLDER", help="Inception's feature folder, with its layer: F:Mixed_7a")
+    parser.add_argument(
+        "--file", nargs="+", default=[], metavar="FAMILY=NAME", help="files of other names"
+    )
+    parser.add_argument(
+        "--features",
+        metavar="FOLDER",
+        help="Inception's feature folder, with its layer: F:Mixed_7a",
+    )
     parser.add_argument("--pictures", type=int, help="of each generator (default 10; with --try 1)")
-    parser.add_argument("--try", dest="tried", action="store_true", help="the whole way in a few steps, not to measure")
+    parser.add_argument(
+        "--try",
+        dest="tried",
+        action="store_true",
+        help="the whole way in a few steps, not to measure",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR")
     parser.add_argument("--dry-run", action="store_true", help="say what there is to do, and stop")
     args = parser.parse_args()
     if args.list:
         for family, (names, where) in WANTED.items():
             print(f"{family}: {' or '.join(names)}; {where}")
-        print("Their digests are not known to us; a run prints and keeps those of the files that it is given.")
+        print(
+            "Their digests are not known to us; a run prints and keeps those of the files that it"
+            " is given."
+        )
         return
     if args.weights is None or args.out is None:
         parser.error("--weights and --out are needed; --list names the files")
     enable_compilation_cache()
     try:
         given = dict(text.split("=", 1) for text in args.file if "=" in text)
-        places = converted(find(args.weights, given), args.out.with_name(args.out.name + "-generators"))
+        places = converted(
+            find(args.weights, given), args.out.with_name(args.out.name + "-generators")
+        )
         distance = args.features
         if distance is None:
             print("no --features: the paper's recipe compares pixels here, not features")
@@ -130,11 +161,19 @@ def main() -> None:
         if args.dry_run:
             print(estimate(plan))
             return
-        run_plan(plan, args.out, progress=lambda _, kept: print(f"{kept} of {len(plan.cells)}", flush=True))
+        run_plan(
+            plan,
+            args.out,
+            progress=lambda _, kept: print(f"{kept} of {len(plan.cells)}", flush=True),
+        )
         with open_for_reading(args.out) as store:
             print(summary(store))
             export(store, args.out / "report", overwrite=True)
-        print(json.dumps({"out": str(args.out), "files": {f: Path(p).name for f, p in places.items()}}))
+        print(
+            json.dumps(
+                {"out": str(args.out), "files": {f: Path(p).name for f, p in places.items()}}
+            )
+        )
     except InputError as error:
         raise SystemExit(f"error: {error}") from error
 

@@ -1,6 +1,7 @@
 """An extension of griffe: doctests in docstrings become blocks of code on the site.
 
-Docstrings have their examples as plain doctests, which Markdown would take for quotations and links.
+Docstrings have their examples as plain doctests, which Markdown would take for quotations and
+links.
 """
 
 import re
@@ -12,7 +13,8 @@ EXAMPLE = re.compile(r"^>>> .*?(?=\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
 def fenced(text: str) -> str:
-    """Return a docstring's text with its doctests in fences; one that is a block of its own ends at an empty line.
+    """Return a docstring's text with its doctests in fences; one that is a block of its own ends at
+    an empty line.
 
     >>> fenced("One.\\n\\n>>> 1 + 1\\n2")
     'One.\\n\\n```pycon\\n>>> 1 + 1\\n2\\n```'

@@ -1,8 +1,10 @@
-"""A hook of mkdocs: the pages of the repository's root join the site, and links between them and docs/ are right there.
+"""A hook of mkdocs: the pages of the repository's root join the site, and links between them and
+docs/ are right there.
 
-mkdocs reads one folder, `docs/`. README.md and its neighbours lie above it and link to `docs/page.md`; pages in `docs/`
-link to `../README.md`. On GitHub both are right. On the site all pages lie in one folder, so these links lose `docs/`
-and `../`. Decisions and API pages are entered into the navigation by their files.
+mkdocs reads one folder, `docs/`. README.md and its neighbours lie above it and link to
+`docs/page.md`; pages in `docs/` link to `../README.md`. On GitHub both are right. On the site all
+pages lie in one folder, so these links lose `docs/` and `../`. Decisions and API pages are entered
+into the navigation by their files.
 """
 
 import re
@@ -12,14 +14,24 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "BUILD_NOTES.md", "SECURITY.md", "CHANGELOG.md")
+PAGES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "BUILD_NOTES.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+)
 FILES = ("CITATION.cff",)
 
 
 def on_config(config: Any) -> Any:
     """Enter the decisions and the API's pages into the navigation."""
     for name, folder in (("API", "api"), ("Decisions", "decisions")):
-        pages = sorted((ROOT / "docs" / folder).glob("*.md"), key=lambda path: (path.name != "index.md", path.name))
+        pages = sorted(
+            (ROOT / "docs" / folder).glob("*.md"),
+            key=lambda path: (path.name != "index.md", path.name),
+        )
         _replace(config.nav, name, [path.relative_to(ROOT / "docs").as_posix() for path in pages])
     return config
 
@@ -36,7 +48,9 @@ def _replace(nav: list[Any], name: str, pages: list[str]) -> None:
 def on_files(files: Files, config: Any) -> Files:
     """Add the root's pages."""
     for name in (*PAGES, *FILES):
-        files.append(File.generated(config, name, content=(ROOT / name).read_text(encoding="utf-8")))
+        files.append(
+            File.generated(config, name, content=(ROOT / name).read_text(encoding="utf-8"))
+        )
     return files
 
 

@@ -1,4 +1,6 @@
-"""The generators and recipes of `compare_with_torch.py` as a user of PyTorch would write them: eager and batched."""
+"""The generators and recipes of `compare_with_torch.py` as a user of PyTorch would write them:
+eager and batched.
+"""
 
 import itertools
 import time
@@ -19,14 +21,18 @@ FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 
 
 class Net(nn.Module):
-    """An architecture card as a `Sequential`, frozen, in eval mode: z [n, d] to images [n, C, H, W] in [-1, 1]."""
+    """An architecture card as a `Sequential`, frozen, in eval mode: z [n, d] to images [n, C, H,
+    W] in [-1, 1].
+    """
 
     def __init__(self, path: Path):
         """Build the network of a card file and load the weights beside it."""
         super().__init__()
         card = read_card(path)
         assert card.conditioning is None, "an unconditional generator"
-        tree = find_state_dict(read_checkpoint(path.parent / str(card.weights)), card.state_dict_key)
+        tree = find_state_dict(
+            read_checkpoint(path.parent / str(card.weights)), card.state_dict_key
+        )
         state = {key: torch.from_numpy(np.array(value)) for key, value in tree.items()}
         self.card, self.dim = card, card.latent.dim
         self.body = nn.Sequential(*_layers(card, state))
@@ -48,7 +54,11 @@ def _layers(card: Card, state: dict[str, torch.Tensor]) -> list[nn.Module]:
     layers: list[nn.Module] = []
     flat = True
     for layer in card.layers:
-        own = {key[len(layer.key) + 1 :]: value for key, value in state.items() if layer.key and _belongs(key, layer)}
+        own = {
+            key[len(layer.key) + 1 :]: value
+            for key, value in state.items()
+            if layer.key and _belongs(key, layer)
+        }
         if not flat and layer.op in ("linear", "reshape"):
             layers.append(nn.Flatten())
         flat = layer.op == "linear" or (flat and layer.op != "reshape")
@@ -73,12 +83,24 @@ def _module(layer: Layer, own: dict[str, torch.Tensor], flat: bool) -> nn.Module
         case "conv":
             outputs, inputs, *size = weight.shape
             return nn.Conv2d(
-                inputs, outputs, tuple(size), layer.stride, layer.padding, bias=bias, padding_mode=layer.padding_mode
+                inputs,
+                outputs,
+                tuple(size),
+                layer.stride,
+                layer.padding,
+                bias=bias,
+                padding_mode=layer.padding_mode,
             )
         case "conv_transpose":
             inputs, outputs, *size = weight.shape
             return nn.ConvTranspose2d(
-                inputs, outputs, tuple(size), layer.stride, layer.padding, layer.output_padding, bias=bias
+                inputs,
+                outputs,
+                tuple(size),
+                layer.stride,
+                layer.padding,
+                layer.output_padding,
+                bias=bias,
             )
         case "batch_norm":
             kind = nn.BatchNorm1d if flat else nn.BatchNorm2d
@@ -92,8 +114,12 @@ def _module(layer: Layer, own: dict[str, torch.Tensor], flat: bool) -> nn.Module
         case "reshape":
             return nn.Unflatten(1, layer.shape)
         case "relu" | "tanh" | "sigmoid" | "dropout":
-            return {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "dropout": nn.Dropout}[layer.op]()
-    raise SystemExit(f"compare_with_torch.py has no {layer.op!r}; choose another generator with --only")
+            return {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "dropout": nn.Dropout}[
+                layer.op
+            ]()
+    raise SystemExit(
+        f"compare_with_torch.py has no {layer.op!r}; choose another generator with --only"
+    )
 
 
 def losses(net: Net, z: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -124,8 +150,11 @@ class Setting(NamedTuple):
         return target.contiguous(memory_format=FORMATS[self.memory_format])
 
 
-def choose_setting(net: Net, lanes: int, target: torch.Tensor, threads: Sequence[int], steps: int = 8) -> Setting:
-    """Put torch and the network into the fastest of all settings for this many lanes, and return it.
+def choose_setting(
+    net: Net, lanes: int, target: torch.Tensor, threads: Sequence[int], steps: int = 8
+) -> Setting:
+    """Put torch and the network into the fastest of all settings for this many lanes, and return
+    it.
 
     One thread wins where layers are small, and always where other programs hold the cores.
     """
@@ -180,19 +209,35 @@ class Race:
         return np.flatnonzero(~np.isfinite(self.arrivals[-1]))
 
     def result(self) -> list[dict[str, Any]]:
-        """Return for each threshold the time until enough images had arrived; None: never, within the limit."""
+        """Return for each threshold the time until enough images had arrived; None: never,
+        within the limit.
+        """
         out = []
         for row, threshold, limit in zip(self.arrivals, self.thresholds, self.limits, strict=True):
             when = float(np.sort(row)[self.needed - 1])
-            row_of = {"threshold": threshold, "seconds": when if when <= limit else None, "watched_seconds": limit}
+            row_of = {
+                "threshold": threshold,
+                "seconds": when if when <= limit else None,
+                "watched_seconds": limit,
+            }
             out.append(row_of | {"arrived": int((row <= limit).sum())})
         return out
 
 
 def run_adam(
-    net: Net, target: torch.Tensor, race: Race, setting: Setting, seed: int, *, restarts: int, b1: float, cosine: bool
+    net: Net,
+    target: torch.Tensor,
+    race: Race,
+    setting: Setting,
+    seed: int,
+    *,
+    restarts: int,
+    b1: float,
+    cosine: bool,
 ) -> None:
-    """Run rounds of 500 Adam steps, `restarts` lanes for each image that is still open, until the race ends."""
+    """Run rounds of 500 Adam steps, `restarts` lanes for each image that is still open, until
+    the race ends.
+    """
     generator = torch.Generator().manual_seed(seed)
     while True:
         images = np.repeat(race.open(), restarts)
@@ -213,9 +258,11 @@ def run_adam(
 
 
 def run_lbfgs(net: Net, target: torch.Tensor, race: Race, setting: Setting, seed: int) -> None:
-    """Run `torch.optim.LBFGS` with strong Wolfe line search, one image and one start at a time, until the race ends.
+    """Run `torch.optim.LBFGS` with strong Wolfe line search, one image and one start at a time,
+    until the race ends.
 
-    In turn over the open images; a start is left when 25 iterations lower its loss by less than a tenth, or after
+    In turn over the open images; a start is left when 25 iterations lower its loss by less than a
+    tenth, or after
     200. The tolerances are off, for the default ones stop above the floor.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -230,7 +277,13 @@ def _one_lbfgs(net: Net, target: torch.Tensor, image: int, race: Race, z: torch.
     """Search from one start; True when the race has ended."""
     z = z.requires_grad_(True)
     optimiser = torch.optim.LBFGS(
-        [z], lr=1, max_iter=5, history_size=20, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
+        [z],
+        lr=1,
+        max_iter=5,
+        history_size=20,
+        tolerance_grad=0,
+        tolerance_change=0,
+        line_search_fn="strong_wolfe",
     )
     seen = [np.inf]
 

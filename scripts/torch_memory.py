@@ -1,11 +1,14 @@
-"""Peak memory of jattr and of PyTorch at the same work, each in a process of its own: `compare_with_torch.py --part d`.
+"""Peak memory of jattr and of PyTorch at the same work, each in a process of its own:
+`compare_with_torch.py --part d`.
 
     python scripts/torch_memory.py jattr FOLDER LANES       # what such a process runs: a converted generator,
-    python scripts/torch_memory.py torch CARD.json LANES    # or a card with its weights; prints one line of JSON
+    python scripts/torch_memory.py torch CARD.json LANES    # or a card with its weights; prints one
+    line of JSON
 
-The work: the generator is loaded, `LANES` lanes take `STEPS` Adam steps on images of its own. `imported` is what the
-process has when its framework is there and nothing is loaded; `peak` is the most it ever had, the kernel's high-water
-mark (VmHWM). `compiling` is jattr's peak the first time, with an empty cache; its `peak` the second time.
+The work: the generator is loaded, `LANES` lanes take `STEPS` Adam steps on images of its own.
+`imported` is what the process has when its framework is there and nothing is loaded; `peak` is the
+most it ever had, the kernel's high-water mark (VmHWM). `compiling` is jattr's peak the first time,
+with an empty cache; its `peak` the second time.
 """
 
 import json
@@ -24,11 +27,14 @@ from fuzz_memory import peak
 STEPS = 50
 
 
-def measured(places: Mapping[str, Mapping[str, Path]], lanes: Sequence[int]) -> list[dict[str, Any]]:
+def measured(
+    places: Mapping[str, Mapping[str, Path]], lanes: Sequence[int]
+) -> list[dict[str, Any]]:
     """Return a row for each generator and number of lanes: MiB of both frameworks.
 
     Args:
-      places: of each generator by name, what each framework loads: {"jattr": folder, "torch": card}.
+      places: of each generator by name, what each framework loads: {"jattr": folder, "torch":
+        card}.
       lanes: how many.
     """
     rows: list[dict[str, Any]] = []
@@ -37,10 +43,16 @@ def measured(places: Mapping[str, Mapping[str, Path]], lanes: Sequence[int]) -> 
             row: dict[str, Any] = {"generator": name, "lanes": count}
             with tempfile.TemporaryDirectory() as cache:
                 cold = _in_a_process("jattr", files["jattr"], count, cache)
-                found = {framework: _in_a_process(framework, place, count, cache) for framework, place in files.items()}
+                found = {
+                    framework: _in_a_process(framework, place, count, cache)
+                    for framework, place in files.items()
+                }
             for framework, values in found.items():
                 row |= {f"{framework}_{key}": value for key, value in values.items()}
-            row |= {"jattr_compiling_mib": cold["peak_mib"], "ratio": row["torch_peak_mib"] / row["jattr_peak_mib"]}
+            row |= {
+                "jattr_compiling_mib": cold["peak_mib"],
+                "ratio": row["torch_peak_mib"] / row["jattr_peak_mib"],
+            }
             rows.append(row)
     return rows
 
@@ -50,7 +62,9 @@ def _in_a_process(framework: str, place: Path, lanes: int, cache: str) -> dict[s
     environment = os.environ | {"JATTR_CACHE": cache}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        raise SystemExit(f"the process of {framework} failed: {done.stderr.strip().splitlines()[-1:]}")
+        raise SystemExit(
+            f"the process of {framework} failed: {done.stderr.strip().splitlines()[-1:]}"
+        )
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -96,5 +110,7 @@ def run_jattr(folder: Path, lanes: int) -> float:
 
 
 if __name__ == "__main__":
-    imported = {"jattr": run_jattr, "torch": run_torch}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+    imported = {"jattr": run_jattr, "torch": run_torch}[sys.argv[1]](
+        Path(sys.argv[2]), int(sys.argv[3])
+    )
     print(json.dumps({"imported_mib": imported, "peak_mib": peak() / 2**20}))

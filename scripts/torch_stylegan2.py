@@ -1,7 +1,8 @@
-"""StyleGAN2 in PyTorch as its users run it, from a state dict with NVlabs' names: what jattr's is compared with.
+"""StyleGAN2 in PyTorch as its users run it, from a state dict with NVlabs' names: what jattr's is
+compared with.
 
-Two forms of the modulated convolution: grouped (a kernel for every image, as most programs do) and scaled (the
-activations are scaled before and after one shared convolution).
+Two forms of the modulated convolution: grouped (a kernel for every image, as most programs do) and
+scaled (the activations are scaled before and after one shared convolution).
 """
 
 import math
@@ -17,13 +18,17 @@ SQRT2 = math.sqrt(2.0)
 class TorchStyleGAN2(torch.nn.Module):
     """`forward(z, label=None, psi=1)` and `synthesis(ws)`: images [n, C, H, W]."""
 
-    def __init__(self, state: Mapping[str, np.ndarray], *, grouped: bool, clamp: float | None = None):
+    def __init__(
+        self, state: Mapping[str, np.ndarray], *, grouped: bool, clamp: float | None = None
+    ):
         super().__init__()
         self.grouped, self.clamp = grouped, clamp
         self.names = {name: name.replace(".", "/") for name in state}
         for name, array in state.items():
             self.register_buffer(self.names[name], torch.tensor(np.asarray(array, np.float32)))
-        self.sizes = sorted(int(name.split(".")[1][1:]) for name in state if name.endswith("conv1.weight"))
+        self.sizes = sorted(
+            int(name.split(".")[1][1:]) for name in state if name.endswith("conv1.weight")
+        )
         self.num_ws = 2 * len(self.sizes)
 
     def get(self, name: str) -> torch.Tensor:
@@ -37,7 +42,9 @@ class TorchStyleGAN2(torch.nn.Module):
     def dense(self, name: str, x: torch.Tensor, rate: float = 1.0) -> torch.Tensor:
         """Return an equalised dense layer."""
         weight = self.get(f"{name}.weight")
-        return F.linear(x, weight * (rate / math.sqrt(weight.shape[1])), self.get(f"{name}.bias") * rate)
+        return F.linear(
+            x, weight * (rate / math.sqrt(weight.shape[1])), self.get(f"{name}.bias") * rate
+        )
 
     def mapping(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         """Return w [n, w_dim]."""
@@ -52,7 +59,9 @@ class TorchStyleGAN2(torch.nn.Module):
             number += 1
         return x
 
-    def forward(self, z: torch.Tensor, label: torch.Tensor | None = None, psi: float = 1.0) -> torch.Tensor:
+    def forward(
+        self, z: torch.Tensor, label: torch.Tensor | None = None, psi: float = 1.0
+    ) -> torch.Tensor:
         """Return the images of latents z [n, z_dim]."""
         average = self.get("mapping.w_avg")
         w = average + psi * (self.mapping(z, label) - average)
@@ -68,7 +77,9 @@ class TorchStyleGAN2(torch.nn.Module):
             around = None
             if skip:
                 weight = self.get(f"{block}.skip.weight")
-                around = self.upsample(F.conv2d(x, weight / math.sqrt(weight.shape[1]))) * math.sqrt(0.5)
+                around = self.upsample(
+                    F.conv2d(x, weight / math.sqrt(weight.shape[1]))
+                ) * math.sqrt(0.5)
             if size > 4:
                 x = self.layer(f"{block}.conv0", x, ws[:, number], up=True)
                 number += 1
@@ -94,11 +105,20 @@ class TorchStyleGAN2(torch.nn.Module):
         """Return a modulated 1x1 convolution without demodulation."""
         weight = self.get(f"{name}.weight")
         style = self.dense(f"{name}.affine", w) / math.sqrt(weight.shape[1])
-        x = self.modulated(x, weight, style, demodulate=False) + self.get(f"{name}.bias")[:, None, None]
+        x = (
+            self.modulated(x, weight, style, demodulate=False)
+            + self.get(f"{name}.bias")[:, None, None]
+        )
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
     def modulated(
-        self, x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor, *, demodulate: bool = True, up: bool = False
+        self,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        style: torch.Tensor,
+        *,
+        demodulate: bool = True,
+        up: bool = False,
     ) -> torch.Tensor:
         """Return x [n, I, H, W] convolved with weight [O, I, k, k] under styles [n, I]."""
         n, _, height, width = x.shape
@@ -111,12 +131,16 @@ class TorchStyleGAN2(torch.nn.Module):
         x = self.convolve(x.reshape(1, -1, height, width), kernels.flatten(0, 1), up=up, groups=n)
         return x.reshape(n, -1, *x.shape[2:])
 
-    def convolve(self, x: torch.Tensor, weight: torch.Tensor, *, up: bool, groups: int) -> torch.Tensor:
+    def convolve(
+        self, x: torch.Tensor, weight: torch.Tensor, *, up: bool, groups: int
+    ) -> torch.Tensor:
         """Return a convolution, or a transposed one of stride 2 with the filter behind it."""
         if not up:
             return F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=groups)
         outputs, inputs = weight.shape[0] // groups, weight.shape[1]
-        kernel = weight.reshape(groups, outputs, inputs, *weight.shape[2:]).transpose(1, 2).flatten(0, 1)
+        kernel = (
+            weight.reshape(groups, outputs, inputs, *weight.shape[2:]).transpose(1, 2).flatten(0, 1)
+        )
         x = F.conv_transpose2d(x, kernel, stride=2, groups=groups)
         count = len(self.get("synthesis.b4.resample_filter"))
         return self.smooth(x, (count + 1) // 2 - 1, (count - 2) // 2)

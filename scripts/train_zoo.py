@@ -1,11 +1,13 @@
 """Train the bundled generators on procedural faces.
 
     python scripts/train_zoo.py --work DIR                      # all ten, one after another
-    python scripts/train_zoo.py --work DIR --only progan_a      # one; stop it at any time, the same command goes on
+    python scripts/train_zoo.py --work DIR --only progan_a      # one; stop it at any time, the same
+    command goes on
 
-Non-saturating loss with R1 penalty (Goodfellow et al., arXiv 1406.2661; Mescheder et al., arXiv 1801.04406), Adam, a
-moving average of the generator. The run is determined by its recipe: data, latents and order come from its seed.
-Writes `jattr/zoo/generators/NAME` and, beside it, `NAME.json`: the recipe, its numbers, versions and digests.
+Non-saturating loss with R1 penalty (Goodfellow et al., arXiv 1406.2661; Mescheder et al., arXiv
+1801.04406), Adam, a moving average of the generator. The run is determined by its recipe: data,
+latents and order come from its seed. Writes `jattr/zoo/generators/NAME` and, beside it,
+`NAME.json`: the recipe, its numbers, versions and digests.
 """
 
 import argparse
@@ -53,7 +55,8 @@ class Recipe:
     seed: int
     steps: int
     parent: str | None = None  # start from where this one ended
-    parent_steps: int | None = None  # where along the parent's run instead: this is an earlier checkpoint of it
+    # where along the parent's run instead: this is an earlier checkpoint of it
+    parent_steps: int | None = None
     faces_seed: int = 0
 
 
@@ -67,7 +70,9 @@ RECIPES = {
     "stylegan_b": Recipe("stylegan", 1, 3_000),
     "dcgan_a": Recipe("dcgan", 0, 4_000),
     "dcgan_b": Recipe("dcgan", 1, 4_000),
-    "stylegan2_a_early": Recipe("stylegan2", 0, STEPS - 500, parent="stylegan2_a", parent_steps=STEPS - 500),
+    "stylegan2_a_early": Recipe(
+        "stylegan2", 0, STEPS - 500, parent="stylegan2_a", parent_steps=STEPS - 500
+    ),
     "stylegan2_a_tuned": Recipe("stylegan2", 7, 250, parent="stylegan2_a", faces_seed=7),
 }
 
@@ -83,8 +88,12 @@ class State(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints and sample sheets")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder of checkpoints and sample sheets"
+    )
     parser.add_argument("--only", nargs="+", choices=tuple(RECIPES), default=list(RECIPES))
     parser.add_argument("--out", type=Path, default=GENERATORS)
     args = parser.parse_args()
@@ -92,7 +101,9 @@ def main() -> None:
     logging.set_verbosity(logging.ERROR)  # orbax warns of what does not concern us
     there = [name for name in args.only if (args.out / name).exists()]
     if there:
-        raise SystemExit(f"error: {args.out / there[0]} exists; choose another --out, or move it away first")
+        raise SystemExit(
+            f"error: {args.out / there[0]} exists; choose another --out, or move it away first"
+        )
     for name in args.only:
         train(name, RECIPES[name], args.work.resolve(), args.out)
 
@@ -107,14 +118,19 @@ def train(name: str, recipe: Recipe, work: Path, out: Path) -> None:
         return
     state, start = resume(name, recipe, network, work)
     faces = render_faces(jax.random.key(recipe.faces_seed), FACES)
-    step_fns = {penalised: jax.jit(partial(_step, network, penalised), donate_argnums=0) for penalised in (True, False)}
+    step_fns = {
+        penalised: jax.jit(partial(_step, network, penalised), donate_argnums=0)
+        for penalised in (True, False)
+    }
     log = work / f"{name}.losses.json"
     losses: list[list[float]] = json.loads(log.read_text())[: start // SAVE_EVERY] if start else []
     began = time.perf_counter()
     for step in range(start, recipe.steps):
         rng = np.random.default_rng([recipe.seed, step])
         real = faces[rng.integers(0, FACES, BATCH)]
-        state, found = step_fns[step % EVERY == 0](state, real, jax.random.key(int(rng.integers(2**31))), step)
+        state, found = step_fns[step % EVERY == 0](
+            state, real, jax.random.key(int(rng.integers(2**31))), step
+        )
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == recipe.steps:
             losses.append([step + 1, *(round(float(value), 4) for value in found)])
             seconds = (time.perf_counter() - began) / (step + 1 - start)
@@ -136,15 +152,23 @@ def _optimiser() -> optax.GradientTransformation:
 
 
 def _calmed(updates: Params, _: Any) -> Params:
-    """Slow down DCGAN, which has no equalised rates, and noise strengths, which else grow before the styles learn."""
+    """Slow down DCGAN, which has no equalised rates, and noise strengths, which else grow before
+    the styles learn.
+    """
     rates = {
-        path: PLAIN_RATE if path.startswith("main.") else NOISE_RATE if "strength" in path else 1 for path in updates
+        path: PLAIN_RATE if path.startswith("main.") else NOISE_RATE if "strength" in path else 1
+        for path in updates
     }
     return {path: update * rates[path] for path, update in updates.items()}
 
 
 def _step(
-    network: Trainable, penalised: bool, state: State, real: jax.Array, key: jax.Array, step: jax.Array
+    network: Trainable,
+    penalised: bool,
+    state: State,
+    real: jax.Array,
+    key: jax.Array,
+    step: jax.Array,
 ) -> tuple[State, tuple[jax.Array, jax.Array]]:
     """Return the state after a step of both networks on uint8 images, and their losses."""
     with ops.for_weights():
@@ -152,7 +176,12 @@ def _step(
 
 
 def _step_of_both(
-    network: Trainable, penalised: bool, state: State, real: jax.Array, key: jax.Array, step: jax.Array
+    network: Trainable,
+    penalised: bool,
+    state: State,
+    real: jax.Array,
+    key: jax.Array,
+    step: jax.Array,
 ) -> tuple[State, tuple[jax.Array, jax.Array]]:
     keys = jax.random.split(key, 5)
     images = real.astype(jnp.float32) / 127.5 - 1.0
@@ -179,7 +208,10 @@ def _step_of_both(
     generator = optax.apply_updates(state.generator, updates)
     keep = jnp.minimum(0.5 ** (BATCH / HALF_LIFE), (step + 1) / (step + 10))
     average = jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, state.average, generator)
-    return State(generator, discriminator, average, generator_optimiser, discriminator_optimiser), (first, second)
+    return State(generator, discriminator, average, generator_optimiser, discriminator_optimiser), (
+        first,
+        second,
+    )
 
 
 def save(folder: Path, state: State, step: int) -> None:
@@ -216,10 +248,14 @@ def sheet(network: Trainable, params: Params, path: Path) -> None:
     made = np.asarray(network.apply(params, z, jax.random.key(6)))
     pixels = np.clip((made + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)
     pixels = (
-        pixels.reshape(rows, columns, SIZE, SIZE, 3).transpose(0, 2, 1, 3, 4).reshape(rows * SIZE, columns * SIZE, 3)
+        pixels.reshape(rows, columns, SIZE, SIZE, 3)
+        .transpose(0, 2, 1, 3, 4)
+        .reshape(rows * SIZE, columns * SIZE, 3)
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).resize((columns * SIZE * 3, rows * SIZE * 3), Image.Resampling.NEAREST).save(path)
+    Image.fromarray(pixels).resize(
+        (columns * SIZE * 3, rows * SIZE * 3), Image.Resampling.NEAREST
+    ).save(path)
 
 
 def write(
@@ -233,13 +269,18 @@ def write(
     work: Path,
 ) -> None:
     """Write the generator and its training record."""
-    source = {"trained by": "scripts/train_zoo.py", "recipe": asdict(recipe), "licence": "Apache-2.0"}
+    source = {
+        "trained by": "scripts/train_zoo.py",
+        "recipe": asdict(recipe),
+        "licence": "Apache-2.0",
+    }
     card, params = network.export(state.average, name, source)
     generator = save_generator(out / name, card, params)
     sheet(network, state.average, work / f"{name}.png")
     record = {
         "recipe": asdict(recipe), "batch": BATCH, "rate": RATE, "penalty": PENALTY, "faces": FACES,
-        "losses of discriminator and generator by step": losses, "seconds of this call": round(seconds, 1),
+        "losses of discriminator and generator by"
+        " step": losses, "seconds of this call": round(seconds, 1),
         "digest": generator.digest, "weights_digest": generator.weights_digest,
         "versions": {"jax": jax.__version__, "optax": optax.__version__, "numpy": np.__version__},
     }  # fmt: skip

@@ -1,4 +1,6 @@
-"""What all tests share: JAX's settings, a tiny generator made on the spot, and the reference folder."""
+"""What all tests share: JAX's settings, a tiny generator made on the spot, and the reference
+folder.
+"""
 
 import os
 from importlib.util import find_spec
@@ -16,7 +18,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 REFERENCE = "JATTR_REFERENCE"
 collect_ignore = (
-    [] if find_spec("torch") else ["generators/torch_autoencoder.py", "generators/torch_stylegan3.py"]
+    []
+    if find_spec("torch")
+    else ["generators/torch_autoencoder.py", "generators/torch_stylegan3.py"]
 )  # doctests would import it
 
 
@@ -43,21 +47,34 @@ def tiny_conditional():
 
 @pytest.fixture(scope="session")
 def tiny_folders(tmp_path_factory):
-    """Generator folders of three tiny generators of one architecture, and a conditional one, by name."""
+    """Generator folders of three tiny generators of one architecture, and a conditional one, by
+    name.
+    """
     from converters.layered import convert_layered
     from jattr.generators.card import parse_card
     from jattr.generators.store import save_generator
 
     folder = tmp_path_factory.mktemp("generators")
-    for name, seed, num_classes in (("tiny", 0, 0), ("tiny_b", 1, 0), ("tiny_c", 2, 0), ("tiny_conditional", 0, 3)):
+    for name, seed, num_classes in (
+        ("tiny", 0, 0),
+        ("tiny_b", 1, 0),
+        ("tiny_c", 2, 0),
+        ("tiny_conditional", 0, 3),
+    ):
         card = parse_card(tiny_card_data(name=name, num_classes=num_classes))
-        save_generator(folder / name, card, convert_layered(card, tiny_weights(seed=seed, num_classes=num_classes)))
+        save_generator(
+            folder / name,
+            card,
+            convert_layered(card, tiny_weights(seed=seed, num_classes=num_classes)),
+        )
     return {path.name: path for path in sorted(folder.iterdir())}
 
 
 @pytest.fixture(scope="session")
 def reference():
-    """The folder of public generators and their images; tests that need it are skipped without it."""
+    """The folder of public generators and their images; tests that need it are skipped without
+    it.
+    """
     if not os.environ.get(REFERENCE):
         pytest.skip(f"needs the folder of public generators: set {REFERENCE} to its path")
     return Path(os.environ[REFERENCE])

@@ -1,4 +1,6 @@
-"""State dicts that a format would write for an architecture: the format's own table, read backwards."""
+"""State dicts that a format would write for an architecture: the format's own table, read
+backwards.
+"""
 
 import numpy as np
 
@@ -25,7 +27,10 @@ def random_tensors(kind, arch, seed=0):
     """Stored tensors of an architecture by path, small numbers that a float32 sum with 1 keeps."""
     rng = np.random.default_rng(seed)
     shapes = graph_of(kind, arch)[1]
-    return {path: np.asarray(np.round(rng.normal(size=shape) * 64) / 64, np.float32) for path, shape in shapes.items()}
+    return {
+        path: np.asarray(np.round(rng.normal(size=shape) * 64) / 64, np.float32)
+        for path, shape in shapes.items()
+    }
 
 
 def state_dict_of(format, arch, tensors):

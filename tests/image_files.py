@@ -19,9 +19,17 @@ def chunk(type_, body=b""):
 
 def png(rows, width, *, depth=8, colour_type=2, extra=b"", interlacing=0, height=None):
     """A PNG file of unfiltered rows, written without Pillow."""
-    header = struct.pack(">IIBBBBB", width, height or len(rows), depth, colour_type, 0, 0, interlacing)
+    header = struct.pack(
+        ">IIBBBBB", width, height or len(rows), depth, colour_type, 0, 0, interlacing
+    )
     data = zlib.compress(b"".join(b"\0" + bytes(row) for row in rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + extra
+        + chunk(b"IDAT", data)
+        + chunk(b"IEND")
+    )
 
 
 def encoded(pixels, kind, **options):

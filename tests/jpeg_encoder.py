@@ -1,7 +1,8 @@
-"""What libjpeg's encoder computes up to its quantised coefficients, written in NumPy from its sources as test truth.
+"""What libjpeg's encoder computes up to its quantised coefficients, written in NumPy from its
+sources as test truth.
 
-jccolor.c, jcprepct.c, jcsample.c, jfdctint.c ("islow", the default) and jcdctmgr.c of libjpeg 6b, which libjpeg-turbo
-reproduces bit by bit.
+jccolor.c, jcprepct.c, jcsample.c, jfdctint.c ("islow", the default) and jcdctmgr.c of libjpeg 6b,
+which libjpeg-turbo reproduces bit by bit.
 """
 
 import numpy as np
@@ -9,22 +10,36 @@ import scipy.fft
 
 
 def planes(pixels, sampling):
-    """Component samples [rows, columns], integers, edges replicated to whole MCUs, chroma downsampled."""
+    """Component samples [rows, columns], integers, edges replicated to whole MCUs, chroma
+    downsampled.
+    """
     v, h = max(sampling)
-    height, width = (-side % (8 * factor) for side, factor in zip(pixels.shape, (v, h), strict=False))
+    height, width = (
+        -side % (8 * factor) for side, factor in zip(pixels.shape, (v, h), strict=False)
+    )
     pixels = np.pad(pixels, ((0, height), (0, width), (0, 0)), "edge").astype(np.int64)
     if pixels.shape[2] == 1:
         return [pixels[:, :, 0]]
-    weights = np.array([[0.299, 0.587, 0.114], [-0.16874, -0.33126, 0.5], [0.5, -0.41869, -0.08131]])
+    weights = np.array(
+        [[0.299, 0.587, 0.114], [-0.16874, -0.33126, 0.5], [0.5, -0.41869, -0.08131]]
+    )
     fixed = np.floor(weights * 65536 + 0.5).astype(np.int64)
-    fixed[1, :2], fixed[2, 1:] = -np.floor(-weights[1, :2] * 65536 + 0.5), -np.floor(-weights[2, 1:] * 65536 + 0.5)
+    fixed[1, :2], fixed[2, 1:] = (
+        -np.floor(-weights[1, :2] * 65536 + 0.5),
+        -np.floor(-weights[2, 1:] * 65536 + 0.5),
+    )
     half = 1 << 15
-    luma, blue, red = np.moveaxis(pixels @ fixed.T + [half, (128 << 16) + half - 1, (128 << 16) + half - 1], 2, 0) >> 16
+    luma, blue, red = (
+        np.moveaxis(pixels @ fixed.T + [half, (128 << 16) + half - 1, (128 << 16) + half - 1], 2, 0)
+        >> 16
+    )
     return [luma, downsample(blue, v, h), downsample(red, v, h)]
 
 
 def downsample(plane, v, h):
-    """Means over v x h samples, rounded with a bias that alternates from column to column: 0, 1 or 1, 2."""
+    """Means over v x h samples, rounded with a bias that alternates from column to column: 0, 1
+    or 1, 2.
+    """
     rows, columns = plane.shape
     sums = plane.reshape(rows // v, v, columns // h, h).sum((1, 3))
     bias = np.arange(columns // h) % 2
@@ -37,7 +52,9 @@ def blocks_of(plane):
 
 
 def integer_dct(blocks):
-    """8 times the orthonormal DCT of [..., 8, 8] as jfdctint.c rounds it: rows first, 2 more bits kept in between."""
+    """8 times the orthonormal DCT of [..., 8, 8] as jfdctint.c rounds it: rows first, 2 more
+    bits kept in between.
+    """
     rows = _pass(blocks, lambda even: even << 2, 11)
     return _pass(rows.swapaxes(-1, -2), lambda even: (even + 2) >> 2, 15).swapaxes(-1, -2)
 
@@ -77,6 +94,11 @@ def quantise(scaled, table):
 
 
 def encode(pixels, format, dct=integer_dct):
-    """Quantised coefficients, one array a component, whole MCUs: [block rows, block columns, 8, 8]."""
+    """Quantised coefficients, one array a component, whole MCUs: [block rows, block columns, 8,
+    8].
+    """
     parts = planes(pixels, format.sampling)
-    return [quantise(dct(blocks_of(part - 128)), table) for part, table in zip(parts, format.tables, strict=True)]
+    return [
+        quantise(dct(blocks_of(part - 128)), table)
+        for part, table in zip(parts, format.tables, strict=True)
+    ]

@@ -11,7 +11,11 @@ def photograph(height, width, channels):
     rng = np.random.default_rng([height, width, channels])
     y, x = np.mgrid[:height, :width]
     waves = [128 + 110 * np.sin(x / 7 + c) * np.cos(y / 9 - c) for c in range(channels)]
-    return (np.stack(waves, -1) + rng.normal(0, 9, (height, width, channels))).clip(0, 255).astype(np.uint8)
+    return (
+        (np.stack(waves, -1) + rng.normal(0, 9, (height, width, channels)))
+        .clip(0, 255)
+        .astype(np.uint8)
+    )
 
 
 def noise(*shape):
@@ -37,6 +41,8 @@ def segment(data, marker, change):
 
 
 def poke(data, marker, offset, *values):
-    """The file with bytes of its first segment of this kind overwritten, counted from the marker."""
+    """The file with bytes of its first segment of this kind overwritten, counted from the
+    marker.
+    """
     at = data.index(bytes([0xFF, marker])) + offset
     return data[:at] + bytes(values) + data[at + len(values) :]

@@ -37,16 +37,20 @@ KNOWN: dict[str, list[str]] = {
     ],
     "module circles": [
         (
-            "jattr, jattr.attribution.attribute, jattr.attribution.calibrate, jattr.attribution.racing, "
-            "jattr.attribution.pilot, jattr.report.notebook, jattr.attribution.result_json, jattr.attribution.evidence"
+            "jattr, jattr.attribution.attribute, jattr.attribution.calibrate,"
+            " jattr.attribution.racing, "
+            "jattr.attribution.pilot, jattr.report.notebook, jattr.attribution.result_json,"
+            " jattr.attribution.evidence"
         ),
         "jattr.cli.attribute, jattr.cli.attribute_run",
         "jattr.cli.demo, jattr.cli.main",
     ],
     "package circles": [
         (
-            "jattr, jattr.attribution.attribute, jattr.attribution.calibrate, jattr.attribution.racing, jattr.ledger, "
-            "jattr.attribution.pilot, jattr.report, jattr.attribution.result_json, jattr.attribution.evidence"
+            "jattr, jattr.attribution.attribute, jattr.attribution.calibrate,"
+            " jattr.attribution.racing, jattr.ledger, "
+            "jattr.attribution.pilot, jattr.report, jattr.attribution.result_json,"
+            " jattr.attribution.evidence"
         ),
         "jattr.cli, jattr.sweep",
     ],
@@ -295,7 +299,8 @@ def test_parameter_that_is_not_there(tmp_path):
 def test_figures_of_a_tree(tmp_path):
     files = {
         "jattr/__init__.py": '__version__ = "1.2.3"\n',
-        "jattr/attribution/attribute.py": "def attribute(images: Any, key: dict[str, Any]) -> Any: ...\n",
+        "jattr/attribution/attribute.py": "def attribute(images: Any, key: dict[str, Any]) -> Any:"
+        " ...\n",
         "jattr/inversion/__init__.py": "",
         "jattr/inversion/scheduler.py": "LANES = 8\nMOST = 2 * LANES\nBOTH = (1, 2)\nNAME = 'x'\n",
         "jattr/solvers/solve.py": f"LANES = 4\n# {'a' * 100}\ndef f():\n    import jattr.errors\n",

@@ -38,9 +38,15 @@ def make_dense(name="dense"):
     """12x12 grey, 5 uniform latents."""
     w = np.random.default_rng(5).normal(size=(5, 144), scale=0.4).astype(np.float32)
     return Generator.from_function(
-        dense_apply, jax.numpy.asarray(w), name=name, version="1", latent_shape=(5,), image_shape=(12, 12, 1),
-        sample=sample_uniform((5,)), prior="uniform",
-    )  # fmt: skip
+        dense_apply,
+        jax.numpy.asarray(w),
+        name=name,
+        version="1",
+        latent_shape=(5,),
+        image_shape=(12, 12, 1),
+        sample=sample_uniform((5,)),
+        prior="uniform",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +100,9 @@ def test_foreign_noise_is_never_made_by_a_candidate(family):
     foreign = attribute(noise, family, config=CONFIG)
     assert {v.kind for v in foreign.verdicts} <= {"none", "undecided"}
     assert all(e.certificate is None for row in foreign.evidence for e in row)
-    assert all(e.restarts == 8 and e.usual_miss is not None for row in foreign.evidence for e in row)
+    assert all(
+        e.restarts == 8 and e.usual_miss is not None for row in foreign.evidence for e in row
+    )
 
 
 def test_own_images_with_the_wrong_candidates_are_never_made_by(family, images):
@@ -130,7 +138,9 @@ def test_uniform_latents_are_reported_with_their_support():
 
 def test_class_is_reported(tiny_conditional):
     label = np.array([2, 0, 1], np.int32)
-    found = attribute(images_of(tiny_conditional, 3, label=label), [tiny_conditional], config=CONFIG)
+    found = attribute(
+        images_of(tiny_conditional, 3, label=label), [tiny_conditional], config=CONFIG
+    )
     assert [v.kind for v in found.verdicts] == ["made-by"] * 3
     np.testing.assert_array_equal(found.labels[:, 0], label)
 
@@ -145,7 +155,9 @@ def test_one_model_under_two_names_is_one_model(family, images):
 
 def test_one_model_under_two_names_is_searched_once(family, images):
     twin = make_tiny(seed=0, name="twin")
-    inverters = make_inverters([Observation(gen, images) for gen in (*family, twin)], CONFIG, jax.random.key(0))
+    inverters = make_inverters(
+        [Observation(gen, images) for gen in (*family, twin)], CONFIG, jax.random.key(0)
+    )
     assert inverters[3] is inverters[0]
     assert len(set(inverters)) == 3
 
@@ -154,7 +166,11 @@ class Stand:
     """An inverter as `_wanted` sees it."""
 
     def __init__(self, loss, arrived=False, decisive=True):
-        self.best_loss, self.arrived, self.decisive = lambda i: loss, lambda i: arrived, lambda i: decisive
+        self.best_loss, self.arrived, self.decisive = (
+            lambda i: loss,
+            lambda i: arrived,
+            lambda i: decisive,
+        )
         self.observation = SimpleNamespace(clear=CLEAR, ahead=AHEAD)
 
 
@@ -168,7 +184,8 @@ class Stand:
         (Stand(9e-4), Stand(5e-2), True),  # this one is ahead, and goes on to the floor
         (Stand(9e-5), Stand(5e-6, arrived=True), False),
         (Stand(5e-6, arrived=True), Stand(9e-5), False),
-        (Stand(9e-5), Stand(5e-6, arrived=True, decisive=False), True),  # too few bytes: that can be chance
+        # too few bytes: that can be chance
+        (Stand(9e-5), Stand(5e-6, arrived=True, decisive=False), True),
     ],
 )
 def test_search_goes_on_where_it_can_change_the_verdict(mine, other, wanted):
@@ -177,8 +194,12 @@ def test_search_goes_on_where_it_can_change_the_verdict(mine, other, wanted):
 
 def test_one_model_under_two_rounding_rules_is_searched_under_each(family, images):
     twin = make_tiny(seed=0, name="twin")
-    twin = dataclasses.replace(twin, rounding="truncate" if family[0].rounding != "truncate" else "round")
-    inverters = make_inverters([Observation(gen, images) for gen in (family[0], twin)], CONFIG, jax.random.key(0))
+    twin = dataclasses.replace(
+        twin, rounding="truncate" if family[0].rounding != "truncate" else "round"
+    )
+    inverters = make_inverters(
+        [Observation(gen, images) for gen in (family[0], twin)], CONFIG, jax.random.key(0)
+    )
     assert inverters[0] is not inverters[1]
 
 
@@ -188,22 +209,32 @@ def test_every_candidate_gets_a_fair_trial():
 
 def test_progress_ends_at_the_total(family, images):
     seen = []
-    attribute(images[:2], family, config=CONFIG, progress=lambda done, total: seen.append((done, total)))
+    attribute(
+        images[:2], family, config=CONFIG, progress=lambda done, total: seen.append((done, total))
+    )
     assert seen == [(2, 6), (4, 6), (6, 6)]
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_an_image_whose_certificate_is_refused_is_judged_only_by_fair_trials(family, images, monkeypatch, count):
-    """A candidate that arrives ends the others' searches; their scores are not like those of a calibration then."""
+def test_an_image_whose_certificate_is_refused_is_judged_only_by_fair_trials(
+    family, images, monkeypatch, count
+):
+    """A candidate that arrives ends the others' searches; their scores are not like those of a
+    calibration then.
+    """
     gens = family[:count]
     calibration = calibrate(gens, own=4, others=4, config=CONFIG)
     noise = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)).astype(np.uint8)
     monkeypatch.setattr(verdicts, "certificates_of", lambda inverter: [None] * inverter.count)
     both = np.concatenate([images[:1], noise])
-    found = attribute(both, gens, config=CONFIG, decision=DecisionConfig(alpha=0.4), calibration=calibration)
+    found = attribute(
+        both, gens, config=CONFIG, decision=DecisionConfig(alpha=0.4), calibration=calibration
+    )
     assert found.evidence[0][0].arrived == 1
     assert [judgement is not None for judgement in found.judgements] == [count == 1, True]
-    assert found.verdicts[0].reason.endswith(f"; not calibrated for {CUT_SHORT}, so by thresholds") == (count > 1)
+    assert found.verdicts[0].reason.endswith(
+        f"; not calibrated for {CUT_SHORT}, so by thresholds"
+    ) == (count > 1)
 
 
 def test_two_candidates_of_one_name_are_refused(family, images):

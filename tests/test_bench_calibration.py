@@ -11,7 +11,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from bench_calibration import NOBODY, Scores, open_set, promises
 
 NAMES = ("a", "b", "c")
-GENERATORS = [SimpleNamespace(name=name, digest=str(number) * 64) for number, name in enumerate(NAMES)]
+GENERATORS = [
+    SimpleNamespace(name=name, digest=str(number) * 64) for number, name in enumerate(NAMES)
+]
 
 
 def drawn(count, seed, nobody=None):
@@ -38,7 +40,11 @@ def test_an_image_is_one_trial_however_often_it_is_judged():
         test[NOBODY][0] = -1.0, -5.0, -1.0  # named b, except where b is left out
 
     row = counted(drawn(80, 0), named)
-    assert (row["foreign"], row["judgements"], row["could_be_named"]) == (3 * 20 + 10, 3 * 20 + 4 * 10, 70)
+    assert (row["foreign"], row["judgements"], row["could_be_named"]) == (
+        3 * 20 + 10,
+        3 * 20 + 4 * 10,
+        70,
+    )
     assert row["false_attribution"] == pytest.approx(1 / 70)
     assert row["false_at_most"] == pytest.approx(0.0660, abs=1e-4)  # Clopper-Pearson, 1 of 70
     assert row["wrong_names"]["share"] == 0

@@ -1,4 +1,6 @@
-"""docs/benchmarks.md is what its script makes of benchmarks/*.json, and scripts state where numbers come from."""
+"""docs/benchmarks.md is what its script makes of benchmarks/*.json, and scripts state where
+numbers come from.
+"""
 
 import argparse
 import json

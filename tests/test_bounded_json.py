@@ -1,4 +1,6 @@
-"""JSON of strangers is refused by its depth, by every reader of it, and never ends in a RecursionError."""
+"""JSON of strangers is refused by its depth, by every reader of it, and never ends in a
+RecursionError.
+"""
 
 import json
 import sys
@@ -34,7 +36,8 @@ def test_depth_is_that_of_the_value(inside):
 
 
 @pytest.mark.parametrize(
-    "text", ['["' + '\\"[' * 100_000, deep(30) * 2, "]" * 50 + "[" * 40, '"' + "[" * 50, "[" * 32 + "\\"]
+    "text",
+    ['["' + '\\"[' * 100_000, deep(30) * 2, "]" * 50 + "[" * 40, '"' + "[" * 50, "[" * 32 + "\\"],
 )
 def test_what_is_no_json_is_refused_at_once(text):
     with pytest.raises(ValueError, match=r"Expecting|Unterminated|Extra data|nested"):
@@ -42,7 +45,9 @@ def test_what_is_no_json_is_refused_at_once(text):
 
 
 def depths():
-    """Depths around every limit: ours, and those at which one of Python's own recursions ends and another does not."""
+    """Depths around every limit: ours, and those at which one of Python's own recursions ends
+    and another does not.
+    """
     limit = sys.getrecursionlimit()
     return [33, 100, *range(limit - 200, limit + 20, 4), 100_000]
 
@@ -54,7 +59,10 @@ def as_file(read, name, text, folder):
 
 def of_latents(text, folder, tiny):
     np.savez(
-        folder / "latents.npz", z=np.zeros((1, 6), np.float32), digest=np.array(tiny.digest), settings=np.array(text)
+        folder / "latents.npz",
+        z=np.zeros((1, 6), np.float32),
+        digest=np.array(tiny.digest),
+        settings=np.array(text),
     )
     return read_latents(folder / "latents.npz", tiny, limit=9)
 

@@ -22,17 +22,24 @@ def searched(monkeypatch):
     seen = []
     make_observation = calibration_run.make_observation
     monkeypatch.setattr(
-        calibration_run, "make_observation", lambda gen, p, config: seen.append(p) or make_observation(gen, p, config)
+        calibration_run,
+        "make_observation",
+        lambda gen, p, config: seen.append(p) or make_observation(gen, p, config),
     )
     return seen
 
 
 def test_every_image_gets_noise_of_its_own(searched):
     chain = parse_chain("noise:0.05")
-    for kind, config in (("a", CONFIG), ("b", CONFIG), ("a", InvertConfig(restarts=1, pool=64, steps=1, seed=1))):
+    for kind, config in (
+        ("a", CONFIG),
+        ("b", CONFIG),
+        ("a", InvertConfig(restarts=1, pool=64, steps=1, seed=1)),
+    ):
         fair_scores(TOYS[0], GREY, chain, config, KEY, kind=kind)
     pixels = np.concatenate([altered.pixels for altered in searched])
-    assert len(np.unique(pixels.reshape(len(pixels), -1), axis=0)) == 3 * len(GREY)  # images, kinds and seeds
+    # images, kinds and seeds
+    assert len(np.unique(pixels.reshape(len(pixels), -1), axis=0)) == 3 * len(GREY)
     assert {altered.chain.text for altered in searched} == {"noise:0.05"}
 
 
@@ -45,7 +52,8 @@ def test_an_image_has_the_same_noise_under_every_candidate(searched):
 def test_own_images_are_the_others_negatives_with_the_same_noise(searched):
     found = calibrate(TOYS, chains=[parse_chain("noise:0.05")], own=2, others=2, config=CONFIG)
     assert found.conditions == ("clean", "noise:0.05")
-    noisy = [p.pixels for p in searched if not isinstance(p, np.ndarray)]  # of each candidate: own, the other's
+    # of each candidate: own, the other's
+    noisy = [p.pixels for p in searched if not isinstance(p, np.ndarray)]
     np.testing.assert_array_equal(noisy[0], noisy[3])
     np.testing.assert_array_equal(noisy[1], noisy[2])
     clean = [p.astype(int) for p in searched if isinstance(p, np.ndarray)]

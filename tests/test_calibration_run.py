@@ -18,7 +18,10 @@ REFUSED = {
     "a candidate's images": (
         {"other generator: tiny_b": IMAGES},
         InputError,
-        "'other generator: tiny_b'; names from 'other generator: ' on are those of images that candidates made: give",
+        (
+            "'other generator: tiny_b'; names from 'other generator: ' on are those of images that"
+            " candidates made: give"
+        ),
     ),
     "no images": (
         {"photograph": IMAGES, "renderer": IMAGES[:0]},
@@ -28,7 +31,10 @@ REFUSED = {
     "equal images of one kind": (
         {"photograph": IMAGES[[0, 1, 2, 1]]},
         ImageError,
-        "negatives 'photograph' 1 and 'photograph' 3 are equal images, which would count as two where they are one",
+        (
+            "negatives 'photograph' 1 and 'photograph' 3 are equal images, which would count as two"
+            " where they are one"
+        ),
     ),
     "equal images of two kinds": (
         {"photograph": IMAGES[:2], "renderer": IMAGES[3:0:-1]},

@@ -82,18 +82,28 @@ def test_what_changes_an_image_to_a_candidates_kind(pixels, shapes, alteration, 
     [
         (NOISE[..., :1], RGB, {}, "generated, or name that, as --alteration grey:3", True),
         (COLOURLESS, RGB, {}, "generated, or name that, as --alteration grey:3", False),
-        (np.dstack([COLOURLESS, OPAQUE[..., 3:]]), RGBA, {}, "give it in colours, as it was generated", False),
+        (
+            np.dstack([COLOURLESS, OPAQUE[..., 3:]]),
+            RGBA,
+            {},
+            "give it in colours, as it was generated",
+            False,
+        ),
     ],
 )
 def test_an_image_without_colours(pixels, shape, facts, words, apart):
-    """A candidate may make such images itself; only a grey file is sure to be no file of its own kind."""
+    """A candidate may make such images itself; only a grey file is sure to be no file of its own
+    kind.
+    """
     found = caveat(pixels, [shape], facts=facts)
     assert found.text.endswith(words)
     assert bool(found.apart) == apart
 
 
 def test_a_colour_jpeg_without_colours_is_told_how_to_be_named():
-    assert caveat(COLOURLESS, alteration="jpeg:90", facts=JPEG).text.endswith("--alteration grey:3,jpeg")
+    assert caveat(COLOURLESS, alteration="jpeg:90", facts=JPEG).text.endswith(
+        "--alteration grey:3,jpeg"
+    )
 
 
 def test_a_resize_on_reading_is_told_how_to_be_named():
@@ -114,6 +124,8 @@ def test_a_doubt_takes_away_none_and_nothing_else(kind):
         assert with_caveat(verdict, why) == verdict
         assert judgement_with_caveat(judgement, why) == judgement
         return
-    assert with_caveat(verdict, why).kind == judgement_with_caveat(judgement, why).kind == "undecided"
+    assert (
+        with_caveat(verdict, why).kind == judgement_with_caveat(judgement, why).kind == "undecided"
+    )
     assert with_caveat(verdict, why).reason.endswith(f"but {why.text}")
     assert judgement_with_caveat(judgement, why).sentence.endswith(f"but {why.text}.")

@@ -23,16 +23,20 @@ ORIGIN = "example.com/faces"
 
 
 def run_examples(text, name, least):
-    parsed = doctest.DocTestParser().get_doctest(text.replace("```", ""), {}, name, name, 0)  # a fence is no output
+    # a fence is no output
+    parsed = doctest.DocTestParser().get_doctest(text.replace("```", ""), {}, name, name, 0)
     assert len(parsed.examples) > least
-    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL)
+    runner = doctest.DocTestRunner(
+        optionflags=doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
+    )
     report: list[str] = []
     runner.run(parsed, out=report.append)
     assert runner.summarize(verbose=False).failed == 0, "".join(report)
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("tutorial.md", 10), ("baselines.md", 7), ("distances.md", 4), ("families.md", 4)]
+    ("name", "least"),
+    [("tutorial.md", 10), ("baselines.md", 7), ("distances.md", 4), ("families.md", 4)],
 )
 def test_every_example_gives_what_it_says(name, least, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -61,7 +65,10 @@ def run_block(path, names):
 def test_the_five_lines_of_the_readme_name_the_maker(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     gen = load_generator("progan_b")
-    image = to_byte(np.asarray(gen.generate(gen.sample_latent(jax.random.key(1), 1)))[0], rule=gen.rounding or "round")
+    image = to_byte(
+        np.asarray(gen.generate(gen.sample_latent(jax.random.key(1), 1)))[0],
+        rule=gen.rounding or "round",
+    )
     (tmp_path / "jattr-demo" / "pictures").mkdir(parents=True)
     write_png(tmp_path / "jattr-demo" / "pictures" / "01.png", image)
     run_block(ROOT / "README.md", {})

@@ -1,4 +1,6 @@
-"""The pages themselves: links lead somewhere, commands can be parsed, sizes are kept, public names are described."""
+"""The pages themselves: links lead somewhere, commands can be parsed, sizes are kept, public
+names are described.
+"""
 
 import re
 import shlex
@@ -12,8 +14,12 @@ from jattr.cli.main import make_parser
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
-WRITTEN = [page for page in PAGES if page.name != "benchmarks.md"]  # that one has names of former versions
-SET_UP_AND_TEST = "python3 -m venv .venv && . .venv/bin/activate && pip install -e '.[test]' && python -m pytest -q"
+# that one has names of former versions
+WRITTEN = [page for page in PAGES if page.name != "benchmarks.md"]
+SET_UP_AND_TEST = (
+    "python3 -m venv .venv && . .venv/bin/activate && pip install -e '.[test]' &&"
+    " python -m pytest -q"
+)
 
 
 def names_of(pages):
@@ -21,14 +27,20 @@ def names_of(pages):
 
 
 def without_code(text):
-    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    return re.sub(
+        r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    )
 
 
 def anchors(path):
     """Anchors of a page's headings, as GitHub and mkdocs make them."""
-    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(
+        r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names_of(PAGES))
@@ -40,7 +52,9 @@ def test_every_relative_link_leads_somewhere(page):
         path = (page.parent / file).resolve() if file else page
         assert path.is_file(), f"{page.name}: {target}"
         if anchor and path.suffix == ".md":
-            assert anchor in anchors(path), f"{page.name}: {target}; there are {sorted(anchors(path))}"
+            assert anchor in anchors(path), (
+                f"{page.name}: {target}; there are {sorted(anchors(path))}"
+            )
 
 
 @pytest.mark.parametrize(("name", "most"), [("README.md", 9_000), ("BUILD_NOTES.md", 12_000)])
@@ -48,7 +62,9 @@ def test_the_first_pages_stay_short(name, most):
     assert len((ROOT / name).read_bytes()) <= most
 
 
-@pytest.mark.parametrize("page", sorted((DOCS / "decisions").glob("[0-9]*.md")), ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", sorted((DOCS / "decisions").glob("[0-9]*.md")), ids=lambda page: page.stem
+)
 def test_a_decision_is_one_page_with_a_status_and_in_the_list(page):
     text = page.read_text(encoding="utf-8")
     assert re.match(rf"# {page.name[:4]}\. \S", text)
@@ -59,20 +75,27 @@ def test_a_decision_is_one_page_with_a_status_and_in_the_list(page):
 
 def commands_of(page):
     """Commands of jattr in a page's blocks of code."""
-    blocks = re.findall(r"^```(?:\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(
+        r"^```(?:\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
         words = line.removeprefix("$ ").removesuffix("&").strip()
         if words.startswith("jattr "):
             yield words
 
 
-COMMANDS = [(page.relative_to(ROOT).as_posix(), command) for page in WRITTEN for command in commands_of(page)]
+COMMANDS = [
+    (page.relative_to(ROOT).as_posix(), command)
+    for page in WRITTEN
+    for command in commands_of(page)
+]
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in COMMANDS}))
 def test_every_command_of_the_docs_can_be_parsed(name):
     for command in [command for page, command in COMMANDS if page == name]:
-        make_parser().parse_args(shlex.split(command, comments=True)[1:])  # an error says what it is and exits
+        # an error says what it is and exits
+        make_parser().parse_args(shlex.split(command, comments=True)[1:])
 
 
 def test_there_are_commands_to_parse():
@@ -85,7 +108,9 @@ def test_the_command_that_sets_up_and_tests_is_the_same_everywhere(name):
 
 
 def test_the_continuous_integration_runs_that_command():
-    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace("pip install -q", "pip install")
+    script = (
+        (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace("pip install -q", "pip install")
+    )
     steps = [step.strip() for step in SET_UP_AND_TEST.split("&&")]
     places = [script.find(step) for step in steps]
     assert -1 not in places

@@ -1,4 +1,6 @@
-"""Output folders: one that is there is replaced only where jattr wrote all of it, and never where it is needed."""
+"""Output folders: one that is there is replaced only where jattr wrote all of it, and never
+where it is needed.
+"""
 
 import os
 from pathlib import Path
@@ -21,7 +23,10 @@ def make(path, text="old"):
 
 def tree(folder):
     """Everything below a folder, and what files hold."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
 
 
 def write(path, **options):
@@ -69,7 +74,9 @@ def missing_file(out):
     (out / "made").rename(out / "Made")
 
 
-@pytest.mark.parametrize("change", [stray_file, stray_folder, stray_link, link_in_place_of_a_file, missing_file])
+@pytest.mark.parametrize(
+    "change", [stray_file, stray_folder, stray_link, link_in_place_of_a_file, missing_file]
+)
 def test_a_folder_that_is_not_whole_or_holds_more_is_kept(tmp_path, change):
     change(make(tmp_path / "out"))
     refused(tmp_path / "out", "is not a test's folder as jattr wrote it")
@@ -119,7 +126,16 @@ def test_inputs_are_kept_however_they_are_named(tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to("out/made")
     os.link(out / "made", tmp_path / "hard")
     monkeypatch.chdir(tmp_path)
-    for name in ("out", "out/", "alias", "out/made", "alias/made", "link", "hard", "../" + tmp_path.name + "/out/made"):
+    for name in (
+        "out",
+        "out/",
+        "alias",
+        "out/made",
+        "alias/made",
+        "link",
+        "hard",
+        "../" + tmp_path.name + "/out/made",
+    ):
         refused(out, "which this command", inputs=["nowhere", "a\0b", name])
         refused("alias/../out", "which this command", inputs=[name])
         refused(out, "which this command", kept=[name])
@@ -137,7 +153,10 @@ def test_a_folder_inside_an_input_is_not_made(tmp_path):
 def test_inputs_are_those_that_were_given_even_if_the_current_folder_changes(tmp_path, monkeypatch):
     out = make(tmp_path / "out")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OutputError, match="the current folder"), new_folder("out", kind=KIND, overwrite=True):
+    with (
+        pytest.raises(OutputError, match="the current folder"),
+        new_folder("out", kind=KIND, overwrite=True),
+    ):
         monkeypatch.chdir(out)
     assert sorted(os.listdir(tmp_path)) == ["out"]
     assert (out / "made").read_text() == "old"
@@ -145,7 +164,10 @@ def test_inputs_are_those_that_were_given_even_if_the_current_folder_changes(tmp
 
 def test_what_is_put_into_the_folder_meanwhile_is_kept(tmp_path):
     out = make(tmp_path / "out")
-    with pytest.raises(OutputError, match="it holds 'late'"), new_folder(out, kind=KIND, overwrite=True):
+    with (
+        pytest.raises(OutputError, match="it holds 'late'"),
+        new_folder(out, kind=KIND, overwrite=True),
+    ):
         (out / "late").write_text("mine")
     assert tree(tmp_path) == {"out": None, "out/made": b"old", "out/late": b"mine"}
 
@@ -160,7 +182,9 @@ def test_a_folder_that_appears_meanwhile_is_kept(tmp_path):
 def test_the_old_folder_is_deleted_last(tmp_path, monkeypatch):
     out = make(tmp_path / "out")
     seen = []
-    monkeypatch.setattr(writing.shutil, "rmtree", lambda path, **_: seen.append((path.suffix, tree(out))))
+    monkeypatch.setattr(
+        writing.shutil, "rmtree", lambda path, **_: seen.append((path.suffix, tree(out)))
+    )
     write(out)
     assert seen[0] == (".old", {"made": b"new"})
 
@@ -203,4 +227,6 @@ def test_a_check_that_breaks_refuses(tmp_path):
             raise error
 
         make(tmp_path / type(error).__name__)
-        refused(tmp_path / type(error).__name__, "is not a thing", kind=FolderKind("a thing", check))
+        refused(
+            tmp_path / type(error).__name__, "is not a thing", kind=FolderKind("a thing", check)
+        )

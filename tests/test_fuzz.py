@@ -31,7 +31,17 @@ def fuzz():
 @pytest.mark.parametrize(("target", "count"), [("checkpoints", 1000), ("pictures", 300)])
 def test_damaged_files_are_read_or_refused(target, count):
     """In a process of its own, so that memory is that of the readers and a crash is a failure."""
-    command = [sys.executable, "-W", "error", SCRIPT, "--targets", target, "--count", str(count), "--json"]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        SCRIPT,
+        "--targets",
+        target,
+        "--count",
+        str(count),
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
@@ -90,7 +100,9 @@ def test_imports_and_memory_are_noticed(fuzz, monkeypatch, tmp_path):
     assert "imported" in tally.failures[0]["reason"]
     monkeypatch.setattr(fuzz, "idle", lambda: 0)
     monkeypatch.setattr(fuzz, "peak", lambda: 65 << 20)
-    monkeypatch.setitem(fuzz.TARGETS, "bad", (lambda rng: fuzz.Case(b"x", "", None), lambda path: {}))
+    monkeypatch.setitem(
+        fuzz.TARGETS, "bad", (lambda rng: fuzz.Case(b"x", "", None), lambda path: {})
+    )
     tally = fuzz.run_target("bad", range(1), 0, tmp_path / "case", False)
     assert "above idle" in tally.failures[0]["reason"]
 

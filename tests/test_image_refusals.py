@@ -40,7 +40,14 @@ def oversized(kind):
         at = JPEG.index(b"\xff\xc0") + 5
         return JPEG[:at] + struct.pack(">HH", 30000, 30000) + JPEG[at + 4 :]
     canvas = (29999).to_bytes(3, "little") * 2
-    return b"RIFF" + struct.pack("<I", 22 + len(WEBP[12:])) + b"WEBPVP8X\x0a\0\0\0" + bytes(4) + canvas + WEBP[12:]
+    return (
+        b"RIFF"
+        + struct.pack("<I", 22 + len(WEBP[12:]))
+        + b"WEBPVP8X\x0a\0\0\0"
+        + bytes(4)
+        + canvas
+        + WEBP[12:]
+    )
 
 
 REFUSED = {
@@ -54,7 +61,10 @@ REFUSED = {
     "png 16 bit rgb": (png([bytes(18)], 3, depth=16), "16 bits"),
     "png odd depth": (png([bytes(3)], 3, depth=4, colour_type=2), "IHDR chunk is illegal"),
     "apng": (encoded(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]), "animated PNG"),
-    "animated webp": (encoded(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:]), "animated WebP"),
+    "animated webp": (
+        encoded(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:]),
+        "animated WebP",
+    ),
     "png bomb": (oversized("PNG"), "30000x30000; the most jattr decodes"),
     "jpeg bomb": (oversized("JPEG"), "30000x30000; the most jattr decodes"),
     "webp bomb": (oversized("WEBP"), "30000x30000; the most jattr decodes"),
@@ -66,9 +76,15 @@ REFUSED = {
     "png unknown critical": (png([[1, 2, 3]], 1, extra=chunk(b"CgBI")), "critical chunk"),
     "png two headers": (png([[1, 2, 3]], 1, extra=PNG[8:33]), "IHDR twice"),
     "png no palette": (png([[0]], 1, colour_type=3), "palette of 0"),
-    "png beyond palette": (png([[2]], 1, colour_type=3, extra=chunk(b"PLTE", bytes(6))), "colour 2 of a palette of 2"),
+    "png beyond palette": (
+        png([[2]], 1, colour_type=3, extra=chunk(b"PLTE", bytes(6))),
+        "colour 2 of a palette of 2",
+    ),
     "png bad trns": (png([[2]], 1, colour_type=0, extra=chunk(b"tRNS", bytes(6))), "tRNS"),
-    "png bad stream": (PNG[:33] + chunk(b"IDAT", b"no zlib") + chunk(b"IEND"), "damaged or truncated"),
+    "png bad stream": (
+        PNG[:33] + chunk(b"IDAT", b"no zlib") + chunk(b"IEND"),
+        "damaged or truncated",
+    ),
     "png bad filter": (
         PNG[:33] + chunk(b"IDAT", zlib.compress(b"\x09" * 22 * 9)) + chunk(b"IEND"),
         "damaged or truncated",
@@ -76,7 +92,10 @@ REFUSED = {
     "png chunks": (PNG[:33] + chunk(b"teXt") * 70000 + PNG[33:], "more than 65536 chunks"),
     "jpeg segments": (JPEG[:2] + b"\xff\xfe\0\2" * 5000 + JPEG[2:], "more than 4096 segments"),
     "jpeg scans": (JPEG[:-2] + b"\xff\xda" * 70, "more than 64 scans"),
-    "jpeg two frames": (JPEG[:2] + JPEG[JPEG.index(b"\xff\xc0") :][:19] + JPEG[2:], "two frame headers"),
+    "jpeg two frames": (
+        JPEG[:2] + JPEG[JPEG.index(b"\xff\xc0") :][:19] + JPEG[2:],
+        "two frame headers",
+    ),
     "jpeg no scan": (JPEG[:100], "truncated JPEG"),
     "jpeg junk": (JPEG[:2] + b"\xff\xd8" + JPEG[2:], "damaged JPEG"),
     "webp short": (WEBP[:25], "truncated WebP"),
@@ -149,7 +168,12 @@ def test_huge_file_is_refused_unread(tmp_path, monkeypatch):
     [
         PNG,
         png([[0, 1, 2]], 3, colour_type=3, extra=chunk(b"PLTE", bytes(9)) + chunk(b"tRNS", b"\1")),
-        encoded(RGB, "JPEG", progressive=True, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0"),
+        encoded(
+            RGB,
+            "JPEG",
+            progressive=True,
+            exif=b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0",
+        ),
         WEBP,
         encoded(RGBA, "WEBP"),
     ],

@@ -73,7 +73,9 @@ def test_values_are_checked(call, message):
 def test_importing_images_does_not_import_jax():
     code = "import sys, jattr.images.reading as r; sys.exit('jax' in sys.modules and 'jax' or 0)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    )
 
 
 # Kinds of files
@@ -81,7 +83,9 @@ def test_importing_images_does_not_import_jax():
 
 @pytest.mark.parametrize("pixels", [GREY, RGB, RGBA], ids=["grey", "rgb", "rgba"])
 @pytest.mark.parametrize(
-    ("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True, "exact": True})], ids=["png", "webp"]
+    ("kind", "options"),
+    [("PNG", {}), ("WEBP", {"lossless": True, "exact": True})],
+    ids=["png", "webp"],
 )
 def test_lossless_files_are_read_exactly(load, pixels, kind, options):
     data = encoded(pixels, kind, **options)
@@ -106,7 +110,8 @@ def test_jpeg_stored_as_rgb_is_not_taken_for_ycbcr(load):
     flat = np.full((16, 16, 3), (200, 30, 90), np.uint8)
     data = bytearray(encoded(flat, "JPEG", quality=100, keep_rgb=True))
     frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
-    for number in range(3):  # components named 1, 2, 3 and not R, G, B: only the Adobe segment says RGB
+    # components named 1, 2, 3 and not R, G, B: only the Adobe segment says RGB
+    for number in range(3):
         data[frame + 10 + 3 * number] = data[scan + 5 + 2 * number] = number + 1
     assert b"Adobe" in data
     assert abs(load(data).pixels.astype(int) - flat).max() <= 1
@@ -121,7 +126,15 @@ def test_grey_of_every_depth_spans_0_to_255(load, depth):
     data = png([row], 3, depth=depth, colour_type=0)
     assert load(data).pixels[0, :, 0].tolist() == [v * scale for v in values]
     # The transparent grey value is stored at the file's own depth.
-    keyed = load(png([row], 3, depth=depth, colour_type=0, extra=chunk(b"tRNS", struct.pack(">H", 2**depth - 1))))
+    keyed = load(
+        png(
+            [row],
+            3,
+            depth=depth,
+            colour_type=0,
+            extra=chunk(b"tRNS", struct.pack(">H", 2**depth - 1)),
+        )
+    )
     assert keyed.pixels[0, :, 3].tolist() == [255 if v != 2**depth - 1 else 0 for v in values]
     assert keyed.pixels[0, :, 1].tolist() == [v * scale for v in values]
 
@@ -129,17 +142,29 @@ def test_grey_of_every_depth_spans_0_to_255(load, depth):
 @pytest.mark.parametrize("depth", [2, 4, 8])
 def test_palette(load, depth):
     palette = chunk(b"PLTE", bytes([9, 8, 7, 40, 50, 60, 1, 2, 3]))
-    row = int("".join(f"{v:0{depth}b}" for v in [2, 0, 1]).ljust(24, "0"), 2).to_bytes(3, "big")[: (3 * depth + 7) // 8]
+    row = int("".join(f"{v:0{depth}b}" for v in [2, 0, 1]).ljust(24, "0"), 2).to_bytes(3, "big")[
+        : (3 * depth + 7) // 8
+    ]
     colours = [[1, 2, 3], [9, 8, 7], [40, 50, 60]]
-    assert load(png([row], 3, depth=depth, colour_type=3, extra=palette)).pixels[0].tolist() == colours
-    clear = load(png([row], 3, depth=depth, colour_type=3, extra=palette + chunk(b"tRNS", b"\x80\x00")))
+    assert (
+        load(png([row], 3, depth=depth, colour_type=3, extra=palette)).pixels[0].tolist() == colours
+    )
+    clear = load(
+        png([row], 3, depth=depth, colour_type=3, extra=palette + chunk(b"tRNS", b"\x80\x00"))
+    )
     assert clear.pixels[0].tolist() == [[1, 2, 3, 255], [9, 8, 7, 128], [40, 50, 60, 0]]
 
 
 def test_grey_with_alpha_and_rgb_with_a_transparent_colour(load):
-    assert load(png([[5, 6, 7, 8]], 2, colour_type=4)).pixels[0].tolist() == [[5, 5, 5, 6], [7, 7, 7, 8]]
+    assert load(png([[5, 6, 7, 8]], 2, colour_type=4)).pixels[0].tolist() == [
+        [5, 5, 5, 6],
+        [7, 7, 7, 8],
+    ]
     key = chunk(b"tRNS", struct.pack(">HHH", 1, 2, 3))
-    assert load(png([[1, 2, 3, 1, 2, 4]], 2, extra=key)).pixels[0].tolist() == [[1, 2, 3, 0], [1, 2, 4, 255]]
+    assert load(png([[1, 2, 3, 1, 2, 4]], 2, extra=key)).pixels[0].tolist() == [
+        [1, 2, 3, 0],
+        [1, 2, 4, 255],
+    ]
 
 
 def test_interlaced_png_is_read_and_must_be_complete(load):
@@ -154,7 +179,10 @@ def test_interlaced_png_is_read_and_must_be_complete(load):
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_profiles_are_ignored_and_noted(load, kind):
     options = {"lossless": True} if kind == "WEBP" else {}
-    plain, tagged = load(encoded(RGB, kind, **options)), load(encoded(RGB, kind, icc_profile=b"profile", **options))
+    plain, tagged = (
+        load(encoded(RGB, kind, **options)),
+        load(encoded(RGB, kind, icc_profile=b"profile", **options)),
+    )
     assert np.array_equal(plain.pixels, tagged.pixels)
     assert plain.notes == ()
     assert "profile" in tagged.notes[0]
@@ -164,19 +192,31 @@ def test_profiles_are_ignored_and_noted(load, kind):
 def profile(curve, *, colorants=COLORANTS, kind=b"RGB XYZ ", extra=()):
     """An ICC profile with one curve for red, green and blue."""
     tags = {
-        name: b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(65536 * v) for v in xyz)) for name, xyz in colorants.items()
+        name: b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(65536 * v) for v in xyz))
+        for name, xyz in colorants.items()
     }
     tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve) | dict.fromkeys(extra, b"mft2")
     table, bodies = b"", b""
     for name, body in tags.items():
         table += struct.pack(">4sII", name, 132 + 12 * len(tags) + len(bodies), len(body))
         bodies += body
-    return bytes(16) + kind + bytes(12) + b"acsp" + bytes(88) + struct.pack(">I", len(tags)) + table + bodies
+    return (
+        bytes(16)
+        + kind
+        + bytes(12)
+        + b"acsp"
+        + bytes(88)
+        + struct.pack(">I", len(tags))
+        + table
+        + bodies
+    )
 
 
 def curve_table(light):
     """The tag of a tone curve given by its values in [0, 1]."""
-    return b"curv\0\0\0\0" + struct.pack(f">I{len(light)}H", len(light), *(round(65535 * v) for v in light))
+    return b"curv\0\0\0\0" + struct.pack(
+        f">I{len(light)}H", len(light), *(round(65535 * v) for v in light)
+    )
 
 
 def srgb_light(count):
@@ -328,7 +368,9 @@ def test_read_image_converts_and_an_image_records_what_was_done(tmp_path):
 # Writing
 
 
-@pytest.mark.parametrize("pixels", [GREY, RGB, RGBA, GREY[:1, :1]], ids=["grey", "rgb", "rgba", "one"])
+@pytest.mark.parametrize(
+    "pixels", [GREY, RGB, RGBA, GREY[:1, :1]], ids=["grey", "rgb", "rgba", "one"]
+)
 def test_written_images_are_read_back_exactly(tmp_path, pixels):
     path = tmp_path / "p.png"
     path.write_bytes(b"old")
@@ -363,7 +405,12 @@ def test_only_images_are_written(tmp_path, pixels):
 
 @pytest.mark.parametrize(
     ("name", "options", "compressed"),
-    [("a.png", {}, False), ("a.jpg", {}, True), ("a.webp", {"lossless": True}, False), ("b.webp", {}, True)],
+    [
+        ("a.png", {}, False),
+        ("a.jpg", {}, True),
+        ("a.webp", {"lossless": True}, False),
+        ("b.webp", {}, True),
+    ],
 )
 def test_an_image_knows_whether_its_file_lost_something(tmp_path, name, options, compressed):
     Image.new("RGB", (8, 8), (200, 30, 90)).save(tmp_path / name, **options)

@@ -25,14 +25,21 @@ FILES = {
     "4:2:0": (ODD, {"quality": 90, "subsampling": "4:2:0"}),
     "optimised": (ODD, {"quality": 95, "optimize": True}),
     "progressive": (COLOUR, {"quality": 90, "progressive": True}),
-    "progressive odd": (noise(33, 47, 3), {"quality": 95, "progressive": True, "subsampling": "4:2:2"}),
+    "progressive odd": (
+        noise(33, 47, 3),
+        {"quality": 95, "progressive": True, "subsampling": "4:2:2"},
+    ),
     "progressive grey": (photograph(31, 70, 1), {"quality": 98, "progressive": True}),
-    "progressive flat": (photograph(200, 200, 1) // 8 * 8, {"quality": 10, "progressive": True}),  # long runs of blocks
+    # long runs of blocks
+    "progressive flat": (photograph(200, 200, 1) // 8 * 8, {"quality": 10, "progressive": True}),
     "restarts": (ODD, {"quality": 75, "restart_marker_blocks": 1}),
     "restart rows": (COLOUR, {"quality": 75, "restart_marker_rows": 1, "progressive": True}),
     "grey": (GREY, {"quality": 60}),
     "six pixels": (noise(3, 2, 3), {}),
-    "metadata": (ODD, {"comment": b"a" * 300, "icc_profile": b"b" * 99, "exif": b"Exif\0\0" + b"c" * 40}),
+    "metadata": (
+        ODD,
+        {"comment": b"a" * 300, "icc_profile": b"b" * 99, "exif": b"Exif\0\0" + b"c" * 40},
+    ),
 }
 
 
@@ -52,24 +59,31 @@ def test_coefficients_tables_and_sampling_agree_with_pillow(pixels, options):
     assert found.size == (height, width)
     assert found.progressive == options.get("progressive", False)
     assert found.colour == {1: "grey", 3: "ycc"}[channels]
-    expected = [image.quantization[slot] for _, _, _, slot in image.layer]  # natural order since Pillow 8.3
+    # natural order since Pillow 8.3
+    expected = [image.quantization[slot] for _, _, _, slot in image.layer]
     np.testing.assert_array_equal(found.format.tables, np.reshape(expected, (-1, 8, 8)))
     luma = (1, 1) if channels == 1 else SAMPLINGS[options.get("subsampling", "4:2:0")]
     assert found.format.sampling == (luma, *[(1, 1)] * (channels - 1))
     image.draft("YCbCr" if channels == 3 else "L", image.size)
     samples = np.asarray(image).reshape(height, width, channels)
-    whole = [at for at, factors in enumerate(found.format.sampling) if factors == luma]  # others Pillow interpolates
+    # others Pillow interpolates
+    whole = [at for at, factors in enumerate(found.format.sampling) if factors == luma]
     for at in whole:
         own = decoded(found.quantised[at], found.format.tables[at])[:height, :width]
-        # Pillow's inverse DCT in integers rounds its sample, and is off the exact one by less than half a level more.
+        # Pillow's inverse DCT in integers rounds its sample, and is off the exact one by less than
+        # half a level more.
         assert np.abs(own - samples[:, :, at]).max() < 1
 
 
 @pytest.mark.parametrize("kind", SAMPLINGS)
 @pytest.mark.parametrize("quality", [1, 50, 75, 95, 100])
-@pytest.mark.parametrize("pixels", [noise(33, 47, 3), COLOUR, ODD, noise(28, 28, 1)], ids=lambda x: f"{x.shape}")
+@pytest.mark.parametrize(
+    "pixels", [noise(33, 47, 3), COLOUR, ODD, noise(28, 28, 1)], ids=lambda x: f"{x.shape}"
+)
 def test_coefficients_are_those_that_libjpegs_encoder_computed(pixels, quality, kind):
-    """Every one of them: the emulation is exact, so any coefficient in the wrong place or off by one fails."""
+    """Every one of them: the emulation is exact, so any coefficient in the wrong place or off by
+    one fails.
+    """
     format = quality_format(quality, kind, pixels.shape[2])
     found = read_coefficients(encode_jpeg(pixels, format))
     assert found.format == format
@@ -82,7 +96,9 @@ def test_coefficients_are_those_that_libjpegs_encoder_computed(pixels, quality, 
 @pytest.mark.parametrize(("quality", "share"), [(95, 0.98), (75, 0.996), (50, 0.998)])
 @pytest.mark.parametrize("kind", ["4:4:4", "4:2:0"])
 def test_an_exact_dct_differs_by_a_step_in_few_coefficients(quality, share, kind):
-    """What a search that models the encoder with floats can hope for; measured 0.984, 0.997, 0.9987 and more."""
+    """What a search that models the encoder with floats can hope for; measured 0.984, 0.997,
+    0.9987 and more.
+    """
     pixels, format = noise(256, 256, 3), quality_format(quality, kind, 3)
     pairs = zip(
         read_coefficients(encode_jpeg(pixels, format)).quantised,
@@ -109,7 +125,9 @@ def test_only_blocks_with_a_sample_of_the_image_are_kept():
 def test_progressive_files_hold_the_coefficients_of_baseline_ones(optimize):
     for pixels in (noise(40, 72, 3), COLOUR, GREY):
         plain = read_coefficients(encoded(pixels, "JPEG", quality=92))
-        scans = read_coefficients(encoded(pixels, "JPEG", quality=92, progressive=True, optimize=optimize))
+        scans = read_coefficients(
+            encoded(pixels, "JPEG", quality=92, progressive=True, optimize=optimize)
+        )
         for one, other in zip(plain.quantised, scans.quantised, strict=True):
             np.testing.assert_array_equal(one, other)
 
@@ -118,8 +136,15 @@ def test_components_may_come_in_scans_of_their_own():
     """Three greyscale files put together; equal factors above one mean 4:4:4."""
     planes = [photograph(33, 47, 1), photograph(33, 47, 1) // 2, noise(33, 47, 1)]
     parts = [encoded(plane, "JPEG", quality=80) for plane in planes]
-    frame = b"\xff\xc0" + struct.pack(">HBHHB", 17, 8, 33, 47, 3) + bytes([1, 0x22, 0, 2, 0x22, 0, 3, 0x22, 0])
-    scans = [b"\xff\xda\0\x08\x01" + bytes([at]) + part[sos(part) + 6 : -2] for at, part in enumerate(parts, 1)]
+    frame = (
+        b"\xff\xc0"
+        + struct.pack(">HBHHB", 17, 8, 33, 47, 3)
+        + bytes([1, 0x22, 0, 2, 0x22, 0, 3, 0x22, 0])
+    )
+    scans = [
+        b"\xff\xda\0\x08\x01" + bytes([at]) + part[sos(part) + 6 : -2]
+        for at, part in enumerate(parts, 1)
+    ]
     data = segment(parts[0], 0xC0, lambda _: frame)
     data = data[: sos(data)] + b"".join(scans) + b"\xff\xd9"
     Image.open(io.BytesIO(data)).load()  # Pillow takes it, too
@@ -138,16 +163,22 @@ def test_quality_format_is_what_pillow_writes(quality):
         )
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality  # jcparam.c
     steps = (np.array([16, 11, 10, 16, 24, 40, 51, 61]) * scale + 50) // 100
-    np.testing.assert_array_equal(quality_format(quality, "4:4:4", 1).tables[0][0], steps.clip(1, 255))
+    np.testing.assert_array_equal(
+        quality_format(quality, "4:4:4", 1).tables[0][0], steps.clip(1, 255)
+    )
 
 
 def test_any_tables_are_written_and_read_back():
-    tables = tuple(np.random.default_rng(at).integers(1, 256, (8, 8), dtype=np.uint16) for at in range(3))
+    tables = tuple(
+        np.random.default_rng(at).integers(1, 256, (8, 8), dtype=np.uint16) for at in range(3)
+    )
     for kind, luma in SAMPLINGS.items():
         format = JpegFormat(tables, (luma, (1, 1), (1, 1)))
         assert read_coefficients(encode_jpeg(ODD, format)).format == format, kind
     assert (
-        read_coefficients(encode_jpeg(GREY, JpegFormat(tables[:1], ((1, 1),)))).format.tables[0][0, 1]
+        read_coefficients(encode_jpeg(GREY, JpegFormat(tables[:1], ((1, 1),)))).format.tables[0][
+            0, 1
+        ]
         == tables[0][0, 1]
     )
 
@@ -155,9 +186,15 @@ def test_any_tables_are_written_and_read_back():
 def test_tables_of_16_bits_are_read():
     """Steps above 255, which no 8-bit image needs but the standard allows in extended files."""
     narrow = PLAIN[PLAIN.index(b"\xff\xdb") + 5 :][:64]
-    wide = b"\xff\xdb" + struct.pack(">HB", 131, 0x10) + struct.pack(">64H", *(step + 300 for step in narrow))
+    wide = (
+        b"\xff\xdb"
+        + struct.pack(">HB", 131, 0x10)
+        + struct.pack(">64H", *(step + 300 for step in narrow))
+    )
     found = read_coefficients(segment(PLAIN, 0xDB, lambda _: wide))
-    np.testing.assert_array_equal(found.format.tables[0], read_coefficients(PLAIN).format.tables[0] + 300)
+    np.testing.assert_array_equal(
+        found.format.tables[0], read_coefficients(PLAIN).format.tables[0] + 300
+    )
 
 
 def test_a_table_is_that_of_the_components_first_scan():
@@ -180,7 +217,14 @@ def test_formats_compare_by_value():
     format = quality_format(75, "4:2:0", 3)
     assert format == read_coefficients(PLAIN).format
     assert (
-        len({format, quality_format(75, "4:2:0", 3), quality_format(75, "4:4:4", 3), quality_format(76, "4:2:0", 3)})
+        len(
+            {
+                format,
+                quality_format(75, "4:2:0", 3),
+                quality_format(75, "4:4:4", 3),
+                quality_format(76, "4:2:0", 3),
+            }
+        )
         == 3
     )
     assert format != "4:2:0"
@@ -195,7 +239,11 @@ def test_formats_compare_by_value():
         (COLOUR[:0], quality_format(75, "4:2:0", 3), "0x64 pixels"),
         (GREY, JpegFormat((np.full((8, 8), 256, np.uint16),), ((1, 1),)), "steps outside 1 to 255"),
         (GREY, JpegFormat((np.zeros((8, 8), np.uint16),), ((1, 1),)), "steps outside 1 to 255"),
-        (COLOUR, JpegFormat(quality_format(75, "4:2:0", 3).tables, ((2, 1), (1, 1), (1, 1))), "sampling factors"),
+        (
+            COLOUR,
+            JpegFormat(quality_format(75, "4:2:0", 3).tables, ((2, 1), (1, 1), (1, 1))),
+            "sampling factors",
+        ),
     ],
 )
 def test_encode_jpeg_refuses_what_the_format_cannot_hold(pixels, format, says):
@@ -203,7 +251,9 @@ def test_encode_jpeg_refuses_what_the_format_cannot_hold(pixels, format, says):
         encode_jpeg(pixels, format)
 
 
-@pytest.mark.parametrize("arguments", [(0, "4:2:0", 3), (101, "4:2:0", 3), (75, "4:4:0", 3), (75, "4:2:0", 4)])
+@pytest.mark.parametrize(
+    "arguments", [(0, "4:2:0", 3), (101, "4:2:0", 3), (75, "4:4:0", 3), (75, "4:2:0", 4)]
+)
 def test_quality_format_refuses_what_libjpeg_has_not(arguments):
     with pytest.raises(ImageError, match="legal are"):
         quality_format(*arguments)

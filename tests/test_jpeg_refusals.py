@@ -15,11 +15,17 @@ from jattr.images.jpeg import read_coefficients
 
 
 def without_scan(number):
-    """A progressive file without one of its scans and the codes defined for it, the end marker in place."""
+    """A progressive file without one of its scans and the codes defined for it, the end marker
+    in place.
+    """
     begin, end = (
-        SCANS.find(b"\xff\xc4", sos(SCANS, at - 1) if at else 0, sos(SCANS, at)) for at in (number, number + 1)
+        SCANS.find(b"\xff\xc4", sos(SCANS, at - 1) if at else 0, sos(SCANS, at))
+        for at in (number, number + 1)
     )
-    return SCANS[: sos(SCANS, number) if begin < 0 else begin] + SCANS[sos(SCANS, number + 1) if end < 0 else end :]
+    return (
+        SCANS[: sos(SCANS, number) if begin < 0 else begin]
+        + SCANS[sos(SCANS, number + 1) if end < 0 else end :]
+    )
 
 
 RGB_FILE = encoded(COLOUR, "JPEG", keep_rgb=True)
@@ -48,7 +54,10 @@ REFUSED = {
     "no frame": (segment(PLAIN, 0xC0, lambda _: b""), "before a frame header"),
     "table with zero": (poke(PLAIN, 0xDB, 20, 0), "quantisation table has a zero"),
     "table missing": (segment(PLAIN, 0xDB, lambda _: b""), "quantisation table 0 is missing"),
-    "table cut off": (segment(PLAIN, 0xDB, lambda s: s[:2] + b"\0\x20" + s[4:34]), "quantisation table is cut off"),
+    "table cut off": (
+        segment(PLAIN, 0xDB, lambda s: s[:2] + b"\0\x20" + s[4:34]),
+        "quantisation table is cut off",
+    ),
     "codes missing": (segment(PLAIN, 0xC4, lambda _: b""), "Huffman table that is missing"),
     "too many codes": (poke(PLAIN, 0xC4, 5, 3, 1, 2), "more codes than fit"),
     "codes cut off": (poke(PLAIN, 0xC4, 5, 255), "Huffman table is cut off"),
@@ -66,8 +75,14 @@ REFUSED = {
         SCANS[: SCANS.index(b"\xff\xc4", sos(SCANS, 8))] + b"\xff\xd9",
         "scans of a component are missing",
     ),
-    "all scans but one missing": (SCANS[: SCANS.index(b"\xff\xc4", sos(SCANS))] + b"\xff\xd9", "component are missing"),
-    "large": (poke(PLAIN, 0xC0, 5, 8, 1, 8, 1) + bytes(2**18), "2049x2049 pixels; jattr reads coefficients of up to"),
+    "all scans but one missing": (
+        SCANS[: SCANS.index(b"\xff\xc4", sos(SCANS))] + b"\xff\xd9",
+        "component are missing",
+    ),
+    "large": (
+        poke(PLAIN, 0xC0, 5, 8, 1, 8, 1) + bytes(2**18),
+        "2049x2049 pixels; jattr reads coefficients of up to",
+    ),
     "end marker missing": (PLAIN[:-2], "no end marker"),
     "scan cut off": (PLAIN[: (sos(PLAIN) + len(PLAIN)) // 2] + b"\xff\xd9", "too few codes"),
     "bytes to spare": (PLAIN[:-2] + b"\0" + PLAIN[-2:], "bytes to spare"),
@@ -104,7 +119,9 @@ def bits(*fields):
 
 
 def scan_of_nothing(band, blocks):
-    """All blocks in runs: the codes of `all_scans_of_nothing` are 0 for 2^14 blocks and more, 10 for one."""
+    """All blocks in runs: the codes of `all_scans_of_nothing` are 0 for 2^14 blocks and more, 10
+    for one.
+    """
     whole, rest = divmod(blocks, 2**14)
     data = bits(*[(0, 15)] * whole, *[(2, 2)] * rest)
     return b"\xff\xda" + struct.pack(">HB", 8, 1) + bytes([1, 0, 1, 63, band]) + data
@@ -154,7 +171,12 @@ def mutated(data, rng):
 
 def test_mutated_files_are_read_or_refused():
     rng, outcomes = random.Random(0), {"read": 0, "refused": 0}
-    files = [encoded(GREY, "JPEG"), SCANS, RESTARTS, encoded(ODD, "JPEG", optimize=True, subsampling=0)]
+    files = [
+        encoded(GREY, "JPEG"),
+        SCANS,
+        RESTARTS,
+        encoded(ODD, "JPEG", optimize=True, subsampling=0),
+    ]
     for at in range(300):
         try:
             found = read_coefficients(mutated(files[at % len(files)], rng))

@@ -1,6 +1,7 @@
 """docs/ledger_tutorial.md, command by command: each prints what the text says that it prints.
 
-Commands of jattr run in this process, so that what was compiled is compiled once; what needs a shell runs in one.
+Commands of jattr run in this process, so that what was compiled is compiled once; what needs a
+shell runs in one.
 """
 
 import contextlib
@@ -19,7 +20,9 @@ import pytest
 
 from jattr.cli.main import main
 
-TEXT = (Path(__file__).resolve().parents[1] / "docs" / "ledger_tutorial.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).resolve().parents[1] / "docs" / "ledger_tutorial.md").read_text(
+    encoding="utf-8"
+)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 JATTR = "from jattr.cli.main import console; console()"
 
@@ -42,7 +45,9 @@ class Shell:
     def __init__(self, folder: Path) -> None:
         (folder / "bin").mkdir()
         program = folder / "bin" / "jattr"
-        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(JATTR)} "$@"\n', "utf-8")
+        program.write_text(
+            f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(JATTR)} "$@"\n', "utf-8"
+        )
         program.chmod(0o755)
         self.environment = os.environ | {"PATH": f"{program.parent}:{os.environ['PATH']}"}
         self.behind: subprocess.Popen[str] | None = None
@@ -62,14 +67,21 @@ class Shell:
 
     def bash(self, command: str) -> str:
         done = subprocess.run(
-            ["bash", "-ec", command], env=self.environment, capture_output=True, text=True, check=True
+            ["bash", "-ec", command],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return done.stdout + done.stderr
 
     def begin(self, command: str) -> str:
         """Start what runs in the background; return its first line."""
         self.behind = subprocess.Popen(
-            ["bash", "-c", f"exec {command}"], env=self.environment, stdout=subprocess.PIPE, text=True
+            ["bash", "-c", f"exec {command}"],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self.behind.stdout is not None
         return self.behind.stdout.readline()
@@ -91,7 +103,9 @@ def run_here(command: str) -> str:
     return out.getvalue() + err.getvalue()
 
 
-def test_every_command_prints_what_the_text_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_prints_what_the_text_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])

@@ -10,9 +10,14 @@ import jattr
 
 
 def test_importing_jattr_imports_neither_jax_nor_numpy():
-    script = "import sys, jattr; print(sorted({'jax', 'numpy', 'flax', 'PIL'} & set(sys.modules)), dir(jattr))"
+    script = (
+        "import sys, jattr; print(sorted({'jax', 'numpy', 'flax', 'PIL'} & set(sys.modules)),"
+        " dir(jattr))"
+    )
     root = Path(jattr.__file__).resolve().parents[1]
-    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.strip() == f"[] {sorted(jattr.__all__)}"
 
 
@@ -28,5 +33,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 
 def test_the_version_is_that_of_the_project():
-    text = (Path(jattr.__file__).resolve().parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    text = (Path(jattr.__file__).resolve().parents[1] / "pyproject.toml").read_text(
+        encoding="utf-8"
+    )
     assert f'version = "{jattr.__version__}"' in text

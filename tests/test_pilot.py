@@ -54,7 +54,9 @@ def test_restarts_needed_follow_the_bound_on_arrivals(found, needed):
 
 def test_images_that_differ_need_more_restarts_than_their_mean_says():
     """Fifteen easy ones and one that took 17 restarts, against the same total spread evenly."""
-    assert pilot_study(*[1] * 15, 17).restarts_needed(1e-3) > pilot_study(*[2] * 16).restarts_needed(1e-3)
+    assert pilot_study(*[1] * 15, 17).restarts_needed(1e-3) > pilot_study(
+        *[2] * 16
+    ).restarts_needed(1e-3)
 
 
 def test_the_bound_without_a_model_is_that_of_so_many_images():
@@ -102,8 +104,11 @@ def test_foreign_images_are_searched_as_often_as_the_rehearsal_asks():
             assert racing.FAIR <= evidence.restarts_needed < CONFIG.restarts_for(10, 1e6)
             assert evidence.restarts == evidence.restarts_needed
     assert {verdict.kind for verdict in found.verdicts} == {"none"}
-    chosen = attribute(noise[:1], gens, config=dataclasses.replace(CONFIG, restarts=9), pilot_studies=store)
-    assert [evidence.restarts for evidence in chosen.evidence[0]] == [9, 9]  # the user's number is kept to
+    chosen = attribute(
+        noise[:1], gens, config=dataclasses.replace(CONFIG, restarts=9), pilot_studies=store
+    )
+    # the user's number is kept to
+    assert [evidence.restarts for evidence in chosen.evidence[0]] == [9, 9]
 
 
 def test_none_needs_the_restarts_that_the_rehearsal_asks_for():
@@ -115,7 +120,14 @@ def test_none_needs_the_restarts_that_the_rehearsal_asks_for():
     assert [evidence.restarts for evidence in found.evidence[0]] == needed
 
 
-BAD = ({"used": []}, {"used": [1]}, {"used": [0] * 16}, {"used": [1.5] * 16}, {"arrived": [1] * 16}, {"more": 0})
+BAD = (
+    {"used": []},
+    {"used": [1]},
+    {"used": [0] * 16},
+    {"used": [1.5] * 16},
+    {"arrived": [1] * 16},
+    {"more": 0},
+)
 
 
 def test_files_keep_rehearsals_and_forget_what_is_broken(tmp_path):

@@ -16,11 +16,18 @@ def example(num_images=2, latent_shapes=((6,), (6,))):
     names = ["a", "b"]
     candidates = [
         {
-            "name": name, "digest": DIGEST, "weights_digest": DIGEST, "path": name, "image_shape": [8, 8, 3],
-            "latent_shape": list(shape), "prior": "normal", "num_classes": 0, "rounding": None,
+            "name": name,
+            "digest": DIGEST,
+            "weights_digest": DIGEST,
+            "path": name,
+            "image_shape": [8, 8, 3],
+            "latent_shape": list(shape),
+            "prior": "normal",
+            "num_classes": 0,
+            "rounding": None,
         }
         for name, shape in zip(names, latent_shapes, strict=True)
-    ]  # fmt: skip
+    ]
     settings = {
         "resize": False,
         "space": "z",
@@ -34,19 +41,27 @@ def example(num_images=2, latent_shapes=((6,), (6,))):
         "versions": {"jattr": "0"},
         "candidates": candidates,
         "latents": {"file": "latents.npz", "sha256": DIGEST},
-        "pictures": [failed_record(f"{i}\udcff\n.png", None, "reason", names) for i in range(num_images)],
+        "pictures": [
+            failed_record(f"{i}\udcff\n.png", None, "reason", names) for i in range(num_images)
+        ],
         "timing_seconds": {"search": 1.0},
     }
 
 
 def save(folder, data):
-    z = [np.ones((len(data["pictures"]), *c["latent_shape"]), np.float32) for c in data["candidates"]]
+    z = [
+        np.ones((len(data["pictures"]), *c["latent_shape"]), np.float32) for c in data["candidates"]
+    ]
     label = np.full((len(data["pictures"]), 2), -1)
-    data["latents"]["sha256"] = write_latents(folder / "latents.npz", z, label, label > 0, [DIGEST, DIGEST], "z")
+    data["latents"]["sha256"] = write_latents(
+        folder / "latents.npz", z, label, label > 0, [DIGEST, DIGEST], "z"
+    )
     write_result(folder / "result.json", data)
 
 
-@pytest.mark.parametrize(("shapes", "names"), [(((6,), (6,)), {"z"}), (((6,), (4,)), {"z_0", "z_1"})])
+@pytest.mark.parametrize(
+    ("shapes", "names"), [(((6,), (6,)), {"z"}), (((6,), (4,)), {"z_0", "z_1"})]
+)
 def test_what_is_written_is_read_again(tmp_path, shapes, names):
     data = example(latent_shapes=shapes)
     save(tmp_path, data)
@@ -86,17 +101,35 @@ ROW = ("pictures", 0)
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("schema",), 2), (("schema",), KeyError), (("candidates",), []), (("candidates",), {}), (("pictures",), None),
-        (("candidates", 0, "digest"), "12"), (("candidates", 0, "latent_shape"), [0]), (("candidates", 0, "name"), 3),
-        (("candidates", 1, "name"), "a"), (("latents", "file"), "/etc/passwd"), (("latents",), KeyError),
-        ((*ROW, "verdict"), "perhaps"), ((*ROW, "candidate"), "c"), ((*ROW, "candidates"), ["c"]),
-        ((*ROW, "residual"), {"a": 1.0}), ((*ROW, "residual", "a"), "1"), ((*ROW, "residual", "a"), -1.0),
-        ((*ROW, "certificate"), {"holds": True}), ((*ROW, "certificates", "a"), {}), ((*ROW, "labels", "a"), -1),
-        ((*ROW, "restarts", "a", "run"), 1.5), ((*ROW, "sha256"), "x"), ((*ROW, "file"), KeyError),
-        (("settings", "resize"), "yes"), (("settings", "calibration"), "C" * 64), (("settings", "calibration"), ""),
+        (("schema",), 2),
+        (("schema",), KeyError),
+        (("candidates",), []),
+        (("candidates",), {}),
+        (("pictures",), None),
+        (("candidates", 0, "digest"), "12"),
+        (("candidates", 0, "latent_shape"), [0]),
+        (("candidates", 0, "name"), 3),
+        (("candidates", 1, "name"), "a"),
+        (("latents", "file"), "/etc/passwd"),
+        (("latents",), KeyError),
+        ((*ROW, "verdict"), "perhaps"),
+        ((*ROW, "candidate"), "c"),
+        ((*ROW, "candidates"), ["c"]),
+        ((*ROW, "residual"), {"a": 1.0}),
+        ((*ROW, "residual", "a"), "1"),
+        ((*ROW, "residual", "a"), -1.0),
+        ((*ROW, "certificate"), {"holds": True}),
+        ((*ROW, "certificates", "a"), {}),
+        ((*ROW, "labels", "a"), -1),
+        ((*ROW, "restarts", "a", "run"), 1.5),
+        ((*ROW, "sha256"), "x"),
+        ((*ROW, "file"), KeyError),
+        (("settings", "resize"), "yes"),
+        (("settings", "calibration"), "C" * 64),
+        (("settings", "calibration"), ""),
         (("timing_seconds",), {"search": -1}),
     ],
-)  # fmt: skip
+)
 def test_a_field_that_is_missing_or_wrong_is_one_clear_error(path, value):
     data = copy.deepcopy(example())
     change(path, value)(data)
@@ -108,7 +141,18 @@ def test_a_field_that_is_missing_or_wrong_is_one_clear_error(path, value):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "3", "null", '{"schema": NaN}', '{"schema": 1e999}', "[" * 100_000, '{"a": ' * 5000, "9" * 9999],
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        "null",
+        '{"schema": NaN}',
+        '{"schema": 1e999}',
+        "[" * 100_000,
+        '{"a": ' * 5000,
+        "9" * 9999,
+    ],
 )
 def test_text_that_is_no_result_is_refused(text):
     with pytest.raises(InputError):

@@ -1,7 +1,7 @@
 """Alterations of an image: what happened to it after it was generated, as a part of the model.
 
-Each is stated twice: `smooth`, differentiable and without rounding, for the search; and `discrete`, from bytes to
-bytes as programs do it, from which is learnt how far the first lies from the second.
+Each is stated twice: `smooth`, differentiable and without rounding, for the search; and `discrete`,
+from bytes to bytes as programs do it, from which is learnt how far the first lies from the second.
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 Shape: TypeAlias = tuple[int, int, int]  # (H, W, C)
-SmoothFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (parameters, images [n, H, W, C]) -> altered ones
+# (parameters, images [n, H, W, C]) -> altered ones
+SmoothFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]
 
 
 class Alteration(ABC):
@@ -21,7 +22,8 @@ class Alteration(ABC):
 
     name: ClassVar[str]  # in `REGISTRY`
     deterministic: ClassVar[bool] = True  # whether the same bytes give the same bytes
-    copies: ClassVar[bool] = False  # whether pixels only move or vanish: then nothing is rounded anew
+    # whether pixels only move or vanish: then nothing is rounded anew
+    copies: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -47,7 +49,8 @@ class Alteration(ABC):
         return ()
 
     def through(self, shape: Shape) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return what mixes rows [H', H] and columns [W', W], and how many independent channels come out.
+        """Return what mixes rows [H', H] and columns [W', W], and how many independent channels
+        come out.
 
         Where the step swaps, rows and columns are those after it.
         For counting what gets through; how values are changed does not matter.
@@ -58,10 +61,14 @@ class Alteration(ABC):
     @property
     @abstractmethod
     def smooth(self) -> SmoothFn:
-        """The differentiable form, [-1, 1] units: the same function for all alterations that can share a program."""
+        """The differentiable form, [-1, 1] units: the same function for all alterations that can
+        share a program.
+        """
 
     def drawn(self, *numbers: int) -> Self:
-        """Return the step with its random choices drawn by these numbers too, each at least 0; itself without any."""
+        """Return the step with its random choices drawn by these numbers too, each at least 0;
+        itself without any.
+        """
         del numbers
         return self
 

@@ -1,4 +1,6 @@
-"""`Chain`: alterations one after the other, as a function of a generator's images, and how far that is from bytes."""
+"""`Chain`: alterations one after the other, as a function of a generator's images, and how far
+that is from bytes.
+"""
 
 import functools
 import hashlib
@@ -36,10 +38,13 @@ class Chain:
         """
         if len(self.steps) > MAX_STEPS:
             raise InputError(
-                f"there are {len(self.steps)} alterations one after the other; at most {MAX_STEPS} are legal"
+                f"there are {len(self.steps)} alterations one after the other; at most {MAX_STEPS}"
+                " are legal"
             )
         if any(isinstance(step, Jpeg) for step in self.steps[:-1]):
-            raise InputError("a JPEG compression is not the last alteration; only the last one can be modelled")
+            raise InputError(
+                "a JPEG compression is not the last alteration; only the last one can be modelled"
+            )
 
     @property
     def text(self) -> str:
@@ -64,7 +69,11 @@ class Chain:
     @property
     def free(self) -> tuple[int, ...]:
         """The places of steps whose factors are unknown."""
-        return tuple(place for place, step in enumerate(self.steps) if isinstance(step, Factor) and step.factor is None)
+        return tuple(
+            place
+            for place, step in enumerate(self.steps)
+            if isinstance(step, Factor) and step.factor is None
+        )
 
     def with_factors(self, factors: Sequence[float]) -> "Chain":
         """Return the chain with its unknown factors given."""
@@ -105,24 +114,31 @@ class Chain:
         return tuple(found)
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the bytes [n, H', W', C'] before compression of images [n, H, W, C], made as programs do it."""
+        """Return the bytes [n, H', W', C'] before compression of images [n, H, W, C], made as
+        programs do it.
+        """
         for step in self.before:
             pixels = step.discrete(pixels)
         return pixels
 
     def drawn(self, *numbers: int) -> "Chain":
-        """Return the chain with the random choices of each step drawn by these numbers, too, and by its place."""
+        """Return the chain with the random choices of each step drawn by these numbers, too, and
+        by its place.
+        """
         return Chain(tuple(step.drawn(place, *numbers) for place, step in enumerate(self.steps)))
 
     def passed(self, shape: Shape) -> int:
-        """Return how many independent numbers of an image get through: a resize to one pixel and back leaves few.
+        """Return how many independent numbers of an image get through: a resize to one pixel and
+        back leaves few.
 
         A direction counts if it is not weakened below `WEAKEST`: less drowns in what is rounded.
         """
         return _passed(self, shape)
 
     def looks(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the bytes of images [n, H, W, C] after all steps, decompressed where the last one compresses."""
+        """Return the bytes of images [n, H, W, C] after all steps, decompressed where the last
+        one compresses.
+        """
         made = self.discrete(pixels)
         return made if self.jpeg is None else self.jpeg.discrete(made)
 
@@ -148,9 +164,11 @@ def smooth_pixels(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
 
 
 def smooth_observation(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
-    """Return `apply` followed by all steps: bytes' values, or coefficients [n, 1, N, 1], times the state's weight.
+    """Return `apply` followed by all steps: bytes' values, or coefficients [n, 1, N, 1], times the
+    state's weight.
 
-    The state has `generator`, the candidate's own; `shift`, added to its images; `parameters`; and `weight`.
+    The state has `generator`, the candidate's own; `shift`, added to its images; `parameters`; and
+    `weight`.
     """
     last = None if chain.jpeg is None else chain.jpeg.smooth
     return Followed(apply, _after(tuple(step.smooth for step in chain.before), last), shape)
@@ -168,12 +186,16 @@ def _after(kinds: tuple[SmoothFn, ...], last: SmoothFn | None) -> AfterFn:
 
 
 def smooth_of_bytes(chain: Chain, pixels: np.ndarray) -> np.ndarray:
-    """Return the smooth observation of images of bytes [n, H, W, C], unweighted; for tests and checks."""
+    """Return the smooth observation of images of bytes [n, H, W, C], unweighted; for tests and
+    checks.
+    """
     state = {
         "generator": jnp.asarray(to_float(pixels)), "shift": jnp.float32(0),
         "parameters": chain.parameters(pixels.shape[1:]), "weight": jnp.float32(1),
     }  # fmt: skip
-    return np.asarray(smooth_observation(_itself, chain, pixels.shape[1:])(state, jnp.zeros((len(pixels), 1))))
+    return np.asarray(
+        smooth_observation(_itself, chain, pixels.shape[1:])(state, jnp.zeros((len(pixels), 1)))
+    )
 
 
 def _itself(state: jax.Array, z: jax.Array, *, label: Any = None) -> jax.Array:

@@ -18,7 +18,8 @@ class AlteredImages:
 
     pixels: np.ndarray  # uint8 [n, H, W, C], as they look
     chain: Chain
-    quantised: np.ndarray | None = None  # [n, N], a JPEG's coefficients; None where the last step is none
+    # [n, N], a JPEG's coefficients; None where the last step is none
+    quantised: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Check types and numbers.
@@ -27,26 +28,35 @@ class AlteredImages:
           ImageError: they do not fit each other.
         """
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or not len(self.pixels):
-            raise ImageError(f"images are {self.pixels.dtype} {self.pixels.shape}; give uint8 [n, H, W, C]")
+            raise ImageError(
+                f"images are {self.pixels.dtype} {self.pixels.shape}; give uint8 [n, H, W, C]"
+            )
         jpeg = self.chain.jpeg
         if jpeg is None and self.quantised is None:
             return
         if jpeg is None or self.quantised is None:
-            raise ImageError("coefficients belong to a chain that ends with jpeg, and only to that; use from_jpeg")
+            raise ImageError(
+                "coefficients belong to a chain that ends with jpeg, and only to that; use"
+                " from_jpeg"
+            )
         shape = (len(self.pixels), len(jpeg.groups(self.pixels.shape[1:])))
         if self.quantised.shape != shape:
-            raise ImageError(f"coefficients are {self.quantised.shape}; these images and tables have {shape}")
+            raise ImageError(
+                f"coefficients are {self.quantised.shape}; these images and tables have {shape}"
+            )
 
 
 def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredImages:
     """Return JPEG files of one size, with one set of tables, as altered images.
 
     Args:
-      files: their bytes. What EXIF says to show turned is modelled as stored so: the pixels are upright.
+      files: their bytes. What EXIF says to show turned is modelled as stored so: the pixels are
+        upright.
       before: what was done before the compression; None: nothing.
 
     Raises:
-      ImageError: a file that jattr does not read, or of another size or with other tables than the first.
+      ImageError: a file that jattr does not read, or of another size or with other tables than the
+        first.
     """
     if not files:
         raise ImageError("there are 0 JPEG files; give at least one")
@@ -56,7 +66,8 @@ def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredIma
     for number, (_, jpeg) in enumerate(read):
         if jpeg != first or pixels[number].shape != pixels[0].shape:
             raise ImageError(
-                f"JPEG number {number} has another size or other tables than the first, or is stored turned in another"
+                f"JPEG number {number} has another size or other tables than the first, or is"
+                " stored turned in another"
                 " way; give it apart"
             )
     chain = Chain((*(() if before is None else before.steps), first))
@@ -74,7 +85,9 @@ def from_decoded(pixels: np.ndarray, chain: Chain) -> AlteredImages:
       ImageError: the chain does not, or has other channels.
     """
     if chain.jpeg is None:
-        raise ImageError(f"{chain.text or 'no alteration'} does not end with a compression; use AlteredPictures")
+        raise ImageError(
+            f"{chain.text or 'no alteration'} does not end with a compression; use AlteredPictures"
+        )
     jpeg = dataclasses.replace(chain.jpeg, decoded=True)
     try:
         jpeg.out_shape(pixels.shape[1:])
@@ -83,20 +96,25 @@ def from_decoded(pixels: np.ndarray, chain: Chain) -> AlteredImages:
     return AlteredImages(pixels, Chain((*chain.before, jpeg)), jpeg.again(pixels))
 
 
-def alter(pixels: np.ndarray, chain: Chain, draws: Sequence[Sequence[int]] | None = None) -> AlteredImages:
+def alter(
+    pixels: np.ndarray, chain: Chain, draws: Sequence[Sequence[int]] | None = None
+) -> AlteredImages:
     """Return images uint8 [n, H, W, C] with a chain carried out on them as programs do it.
 
     Args:
       pixels: the images.
       chain: the steps.
-      draws: of each image the numbers, each at least 0, by which its random choices are drawn besides the steps' own
-        seeds; None: by these seeds alone, so every array of one shape gets the same noise.
+      draws: of each image the numbers, each at least 0, by which its random choices are drawn
+        besides the steps' own seeds; None: by these seeds alone, so every array of one shape gets
+        the same noise.
     """
     if draws is None or chain.proves:
         made = chain.discrete(pixels)
     else:
         each = zip(pixels, draws, strict=True)
-        made = np.concatenate([chain.drawn(*numbers).discrete(image[None]) for image, numbers in each])
+        made = np.concatenate(
+            [chain.drawn(*numbers).discrete(image[None]) for image, numbers in each]
+        )
     if chain.jpeg is None:
         return AlteredImages(made, chain)
     if chain.jpeg.decoded:

@@ -29,8 +29,15 @@ class Crop(Separable):
 
     def __post_init__(self) -> None:
         """Check the size and the place."""
-        if min(self.height, self.width) < 1 or min(self.top, self.left) < 0 or self.bottom > MAX_SIDE:
-            raise InputError(f"crop is {self.text.partition(':')[2]}; give HEIGHTxWIDTH+TOP+LEFT inside the image")
+        if (
+            min(self.height, self.width) < 1
+            or min(self.top, self.left) < 0
+            or self.bottom > MAX_SIDE
+        ):
+            raise InputError(
+                f"crop is {self.text.partition(':')[2]}; give HEIGHTxWIDTH+TOP+LEFT inside the"
+                " image"
+            )
 
     @property
     def bottom(self) -> int:
@@ -61,7 +68,9 @@ class Centre(Separable):
     def __post_init__(self) -> None:
         """Check the fraction."""
         if not 0 < self.fraction <= 1:
-            raise InputError(f"centre has fraction {self.fraction!r}; give a number above 0, at most 1")
+            raise InputError(
+                f"centre has fraction {self.fraction!r}; give a number above 0, at most 1"
+            )
 
     @property
     def text(self) -> str:
@@ -71,7 +80,9 @@ class Centre(Separable):
     def matrices(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
         """Return rows of the identity."""
         height, width = (max(1, math.floor(side * self.fraction + 0.5)) for side in shape[:2])
-        return Crop(height, width, (shape[0] - height) // 2, (shape[1] - width) // 2).matrices(shape)
+        return Crop(height, width, (shape[0] - height) // 2, (shape[1] - width) // 2).matrices(
+            shape
+        )
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,9 @@ class Flip(Separable):
     def __post_init__(self) -> None:
         """Check the axis."""
         if self.axis not in ("horizontal", "vertical"):
-            raise InputError(f"flip is {self.axis!r}; it is horizontal (left and right exchanged) or vertical")
+            raise InputError(
+                f"flip is {self.axis!r}; it is horizontal (left and right exchanged) or vertical"
+            )
 
     @property
     def text(self) -> str:
@@ -146,16 +159,25 @@ def _make_turn(orientation: int) -> SmoothFn:
 
 
 _FLIP, _FALL = Flip("horizontal"), Flip("vertical")
-UPRIGHT: dict[int, tuple[Alteration, ...]] = {  # EXIF orientation -> what a viewer does to the stored image
-    1: (), 2: (_FLIP,), 3: (Turn(180),), 4: (_FALL,), 5: (Turn(90), _FLIP), 6: (Turn(90),), 7: (Turn(90), _FALL),
+# EXIF orientation -> what a viewer does to the stored image
+UPRIGHT: dict[int, tuple[Alteration, ...]] = {
+    1: (),
+    2: (_FLIP,),
+    3: (Turn(180),),
+    4: (_FALL,),
+    5: (Turn(90), _FLIP),
+    6: (Turn(90),),
+    7: (Turn(90), _FALL),
     8: (Turn(270),),
-}  # fmt: skip
+}
 
 
 def only_tagged(orientation: int, *, jpeg: bool) -> str:
-    """Return the alteration by which nothing was done to a file but that an EXIF orientation was stated afterwards.
+    """Return the alteration by which nothing was done to a file but that an EXIF orientation was
+    stated afterwards.
 
-    As a chain's text, for `--alteration`, where `jpeg` stands for the file's own compression. Empty for orientation 1.
+    As a chain's text, for `--alteration`, where `jpeg` stands for the file's own compression. Empty
+    for orientation 1.
 
     >>> only_tagged(6, jpeg=True), only_tagged(1, jpeg=True)
     ('turn:90,jpeg', '')
@@ -175,7 +197,9 @@ class Shift(Separable):
     def __post_init__(self) -> None:
         """Check the distance."""
         if max(abs(self.down), abs(self.right)) > MAX_SIDE:
-            raise InputError(f"shift is {self.down}, {self.right}; give numbers of pixels up to {MAX_SIDE}")
+            raise InputError(
+                f"shift is {self.down}, {self.right}; give numbers of pixels up to {MAX_SIDE}"
+            )
 
     @property
     def text(self) -> str:

@@ -1,7 +1,8 @@
 """Traces of a JPEG compression in an image that was saved without loss since.
 
-Compression leaves DCT coefficients near multiples of their quantiser's steps (Fan, de Queiroz, IEEE Trans. Image
-Processing 12, 2003). The tables are libjpeg's of some quality; where several fit, the coarsest is the one.
+Compression leaves DCT coefficients near multiples of their quantiser's steps (Fan, de Queiroz, IEEE
+Trans. Image Processing 12, 2003). The tables are libjpeg's of some quality; where several fit, the
+coarsest is the one.
 """
 
 import numpy as np
@@ -12,12 +13,16 @@ QUALITIES = range(1, 98)  # above, steps are as small as the roundings of decodi
 LEAST_STEP = 4  # smaller ones show nothing
 LEAST_COEFFICIENTS = 30  # that are not 0 and have such steps
 ALIKE = 10  # qualities above the coarsest that fits, among which the best fit is the one
-REPEATED = 4.5  # times the least change: a compression that was carried out before changes no more than that
-FITS = 0.35  # mean square distance from multiples, over that of coefficients that know nothing of the step
+# times the least change: a compression that was carried out before changes no more than that
+REPEATED = 4.5
+# mean square distance from multiples, over that of coefficients that know nothing of the step
+FITS = 0.35
 
 
 def find_jpeg(pixels: np.ndarray) -> Jpeg | None:
-    """Return the compression that an image uint8 [H, W, C] shows traces of, None where it shows none."""
+    """Return the compression that an image uint8 [H, W, C] shows traces of, None where it shows
+    none.
+    """
     channels = pixels.shape[2]
     if channels not in (1, 3):
         return None
@@ -27,23 +32,33 @@ def find_jpeg(pixels: np.ndarray) -> Jpeg | None:
     finest = Jpeg.of_quality(100, samplings[0])
     whole = inside & ~finest.cut_off(pixels[None])[0, :luma]
     raw = finest.unquantised(pixels[None])[0, :luma][whole]
-    fits = np.array([_fit(raw, Jpeg.of_quality(q, samplings[0]).steps(pixels.shape)[:luma][whole]) for q in QUALITIES])
+    fits = np.array(
+        [
+            _fit(raw, Jpeg.of_quality(q, samplings[0]).steps(pixels.shape)[:luma][whole])
+            for q in QUALITIES
+        ]
+    )
     if not (fits <= FITS).any():
         return None
     coarsest = int(np.argmax(fits <= FITS))
     quality = QUALITIES[coarsest + int(fits[coarsest : coarsest + ALIKE].argmin())]
     found = [Jpeg.of_quality(quality, kind, decoded=True) for kind in samplings]
     changes = np.array([_changes(pixels, jpeg) for jpeg in found])
-    return found[int(np.flatnonzero(changes <= REPEATED * changes.min() + 1e-3)[-1])]  # the coarsest sampling
+    # the coarsest sampling
+    return found[int(np.flatnonzero(changes <= REPEATED * changes.min() + 1e-3)[-1])]
 
 
 def _changes(pixels: np.ndarray, jpeg: Jpeg) -> float:
-    """Return how much a compression changes an image: least, if it went through the same one before."""
+    """Return how much a compression changes an image: least, if it went through the same one
+    before.
+    """
     return float(np.square(jpeg.discrete(pixels[None])[0].astype(np.float64) - pixels).mean())
 
 
 def _inside(shape: tuple[int, ...]) -> np.ndarray:
-    """Return which of luma's coefficients [N] are of blocks that lie within the image as a whole."""
+    """Return which of luma's coefficients [N] are of blocks that lie within the image as a
+    whole.
+    """
     rows, columns = -(-shape[0] // BLOCK), -(-shape[1] // BLOCK)
     blocks = np.ones((rows, columns), bool)
     blocks[shape[0] // BLOCK :] = False

@@ -1,8 +1,9 @@
 """JPEG as a part of the model: what an encoder quantises, as a smooth function of the image.
 
-A JPEG file states its quantised DCT coefficients exactly: each is an interval one quantisation step wide around the
-encoder's value. Up to the quantiser the encoder is linear but for two roundings (ITU-T T.81, annex A; T.871): bytes to
-luma and chroma, chroma averaged over 2x2 or 2x1 pixels, edges repeated to whole blocks, 8x8 DCT.
+A JPEG file states its quantised DCT coefficients exactly: each is an interval one quantisation step
+wide around the encoder's value. Up to the quantiser the encoder is linear but for two roundings
+(ITU-T T.81, annex A; T.871): bytes to luma and chroma, chroma averaged over 2x2 or 2x1 pixels,
+edges repeated to whole blocks, 8x8 DCT.
 """
 
 import dataclasses
@@ -29,7 +30,8 @@ SUBSAMPLINGS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}  # luma's fac
 DECODED = "decoded"
 STORED = "exif"  # followed by an orientation
 FAR_FROM_MULTIPLE = 0.2  # of a step
-SMALL_STEP = 2  # decoding moves coefficients of smaller steps to other multiples: their noise counts that
+# decoding moves coefficients of smaller steps to other multiples: their noise counts that
+SMALL_STEP = 2
 RED, BLUE = 1.402, 1.772  # Cr = (R - Y) / 1.402, Cb = (B - Y) / 1.772
 
 
@@ -52,13 +54,17 @@ def blocks_of(shape: Shape, sampling: tuple[tuple[int, int], ...]) -> list[tuple
     """Return the rows and columns of blocks of each component."""
     tallest, widest = (max(factor[axis] for factor in sampling) for axis in (0, 1))
     return [
-        (math.ceil(math.ceil(shape[0] * v / tallest) / BLOCK), math.ceil(math.ceil(shape[1] * h / widest) / BLOCK))
+        (
+            math.ceil(math.ceil(shape[0] * v / tallest) / BLOCK),
+            math.ceil(math.ceil(shape[1] * h / widest) / BLOCK),
+        )
         for v, h in sampling
     ]
 
 
 def _repeats(height: int, width: int, down: int, wide: int) -> tuple[tuple[int, int], ...]:
-    """Return how often libjpeg repeats the last row and column of images [n, H, W] before it averages.
+    """Return how often libjpeg repeats the last row and column of images [n, H, W] before it
+    averages.
 
     Columns up to a whole block, rows only up to a whole average: below that, averages are repeated.
     """
@@ -67,10 +73,11 @@ def _repeats(height: int, width: int, down: int, wide: int) -> tuple[tuple[int, 
 
 @functools.lru_cache(maxsize=64)
 def make_coefficients(sampling: tuple[tuple[int, int], ...], orientation: int = 1) -> SmoothFn:
-    """Return `fn(parameters, images [n, H, W, C]) -> [n, 1, N, 1]`: coefficients over 127.5, block after block.
+    """Return `fn(parameters, images [n, H, W, C]) -> [n, 1, N, 1]`: coefficients over 127.5, block
+    after block.
 
-    Images are as shown, coefficients of the image as an EXIF orientation stores it. `parameters` are none; one
-    function for each way of sampling and storing, whatever the tables.
+    Images are as shown, coefficients of the image as an EXIF orientation stores it. `parameters`
+    are none; one function for each way of sampling and storing, whatever the tables.
     """
     tallest, widest = (max(factor[axis] for factor in sampling) for axis in (0, 1))
     dct, ycc = dct_matrix().astype(np.float32), to_ycc().astype(np.float32)
@@ -80,14 +87,19 @@ def make_coefficients(sampling: tuple[tuple[int, int], ...], orientation: int = 
         x = as_stored(x, orientation)
         n, height, width, channels = x.shape
         planes = x @ ycc if channels == 3 else x
-        offset = jnp.float32(1.0 - 128.0 / 127.5)  # bytes are centred about 128, [-1, 1] about 127.5
+        # bytes are centred about 128, [-1, 1] about 127.5
+        offset = jnp.float32(1.0 - 128.0 / 127.5)
         parts = []
         for place, (rows, columns) in enumerate(blocks_of((height, width, channels), sampling)):
             down, across = tallest // sampling[place][0], widest // sampling[place][1]
             plane = planes[..., place] + (offset if place == 0 else 0.0)
-            plane = jnp.pad(plane, _repeats(height, width, down, columns * BLOCK * across), mode="edge")
+            plane = jnp.pad(
+                plane, _repeats(height, width, down, columns * BLOCK * across), mode="edge"
+            )
             plane = plane.reshape(n, -1, down, columns * BLOCK, across).mean((2, 4))
-            plane = jnp.pad(plane, ((0, 0), (0, rows * BLOCK - plane.shape[1]), (0, 0)), mode="edge")
+            plane = jnp.pad(
+                plane, ((0, 0), (0, rows * BLOCK - plane.shape[1]), (0, 0)), mode="edge"
+            )
             blocks = plane.reshape(n, rows, BLOCK, columns, BLOCK)
             found = jnp.einsum("ui,nribj,vj->nrbuv", dct, blocks, dct)
             parts.append(found.reshape(n, -1))
@@ -100,33 +112,44 @@ def make_coefficients(sampling: tuple[tuple[int, int], ...], orientation: int = 
 class Jpeg(Alteration):
     """Compression by an encoder with these tables and sampling; the last alteration of a chain.
 
-    Images are as a viewer shows them, also where the file stores them turned; shapes are of images as shown.
+    Images are as a viewer shows them, also where the file stores them turned; shapes are of images
+    as shown.
     """
 
     format: JpegFormat
-    decoded: bool = False  # saved again without loss: coefficients are those of a second, identical compression
+    # saved again without loss: coefficients are those of a second, identical compression
+    decoded: bool = False
     orientation: int = 1  # EXIF's: the image was turned or mirrored by its inverse, then compressed
     name: ClassVar[str] = "jpeg"
 
     @staticmethod
     def of_quality(
-        quality: int, subsampling: str = "4:2:0", channels: int = 3, *, decoded: bool = False, orientation: int = 1
+        quality: int,
+        subsampling: str = "4:2:0",
+        channels: int = 3,
+        *,
+        decoded: bool = False,
+        orientation: int = 1,
     ) -> "Jpeg":
         """Return the compression that Pillow and libjpeg make of a quality."""
         if not 1 <= quality <= 100:
             raise InputError(f"jpeg has quality {quality!r}; give a whole number from 1 to 100")
         if subsampling not in (*SUBSAMPLINGS, GREY):
-            raise InputError(f"jpeg has subsampling {subsampling!r}; it is one of {', '.join((*SUBSAMPLINGS, GREY))}")
+            raise InputError(
+                f"jpeg has subsampling {subsampling!r}; it is one of"
+                f" {', '.join((*SUBSAMPLINGS, GREY))}"
+            )
         if subsampling == GREY:
             subsampling, channels = "4:4:4", 1
         return Jpeg(quality_format(quality, subsampling, channels), decoded, orientation)
 
     @property
     def text(self) -> str:
-        """As `jpeg:75:4:2:0`; with other tables than libjpeg's of a quality, as `jpeg:own-` and their digest.
+        """As `jpeg:75:4:2:0`; with other tables than libjpeg's of a quality, as `jpeg:own-` and
+        their digest.
 
-        Followed by `:exif6` where it was stored turned, with that EXIF orientation, and by `:decoded` where it was
-        saved again without loss.
+        Followed by `:exif6` where it was stored turned, with that EXIF orientation, and by
+        `:decoded` where it was saved again without loss.
         """
         after = f":{STORED}{self.orientation}" if self.orientation != 1 else ""
         after += f":{DECODED}" if self.decoded else ""
@@ -145,7 +168,8 @@ class Jpeg(Alteration):
             if components == 1:
                 advice = "if the file was made of the image's grey, write grey,jpeg"
             raise InputError(
-                f"the JPEG has {components} component{'s' * (components > 1)}, the images {shape[2]}"
+                f"the JPEG has {components} component{'s' * (components > 1)}, the images"
+                f" {shape[2]}"
                 f" channel{'s' * (shape[2] > 1)}; {advice}"
             )
         return shape
@@ -156,22 +180,31 @@ class Jpeg(Alteration):
         return make_coefficients(self.format.sampling, self.orientation)
 
     def grids(self, shape: Shape) -> list[tuple[int, int]]:
-        """Return the rows and columns of blocks of each component, of images of a shape (H, W, C) as shown."""
+        """Return the rows and columns of blocks of each component, of images of a shape (H, W,
+        C) as shown.
+        """
         height, width, channels = shape
-        return blocks_of((width, height, channels) if self.orientation >= 5 else shape, self.format.sampling)
+        return blocks_of(
+            (width, height, channels) if self.orientation >= 5 else shape, self.format.sampling
+        )
 
     def steps(self, shape: Shape) -> np.ndarray:
         """Return the quantisation step of each coefficient [N], in the order of `smooth`."""
         grids = self.grids(shape)
         tables = zip(self.format.tables, grids, strict=True)
-        return np.concatenate([np.broadcast_to(t, (*g, BLOCK, BLOCK)).ravel() for t, g in tables]).astype(np.float64)
+        return np.concatenate(
+            [np.broadcast_to(t, (*g, BLOCK, BLOCK)).ravel() for t, g in tables]
+        ).astype(np.float64)
 
     def groups(self, shape: Shape) -> np.ndarray:
         """Return which coefficients [N] are of one kind: 64 frequencies of each component."""
         grids = self.grids(shape)
         kinds = np.arange(len(grids) * BLOCK * BLOCK).reshape(-1, BLOCK, BLOCK)
         return np.concatenate(
-            [np.broadcast_to(k, (*g, BLOCK, BLOCK)).ravel() for k, g in zip(kinds, grids, strict=True)]
+            [
+                np.broadcast_to(k, (*g, BLOCK, BLOCK)).ravel()
+                for k, g in zip(kinds, grids, strict=True)
+            ]
         )
 
     def encode(self, pixels: np.ndarray) -> bytes:
@@ -179,7 +212,8 @@ class Jpeg(Alteration):
         return encode_jpeg(pixels, self.format, self.orientation)
 
     def quantised(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the quantised coefficients [n, N] that a real encoder makes of images uint8 [n, H, W, C].
+        """Return the quantised coefficients [n, N] that a real encoder makes of images uint8 [n, H,
+        W, C].
 
         Of decoded ones those of the second compression.
         """
@@ -188,22 +222,30 @@ class Jpeg(Alteration):
         return np.stack([read_jpeg(self.encode(image))[0] for image in pixels])
 
     def unquantised(self, pixels: np.ndarray) -> np.ndarray:
-        """Return what a real encoder quantises [n, N], rounded to whole numbers: its coefficients with steps of 1."""
+        """Return what a real encoder quantises [n, N], rounded to whole numbers: its
+        coefficients with steps of 1.
+        """
         ones = tuple(np.ones_like(table) for table in self.format.tables)
-        plain = dataclasses.replace(self, format=dataclasses.replace(self.format, tables=ones), decoded=False)
+        plain = dataclasses.replace(
+            self, format=dataclasses.replace(self.format, tables=ones), decoded=False
+        )
         return plain.quantised(pixels)
 
     def again(self, decoded: np.ndarray) -> np.ndarray:
-        """Return the quantised coefficients [n, N] of decoded images, compressed in the same way once more.
+        """Return the quantised coefficients [n, N] of decoded images, compressed in the same way
+        once more.
 
-        They are nearly all those of the first compression: decoding moves a coefficient by less than its interval.
+        They are nearly all those of the first compression: decoding moves a coefficient by less
+        than its interval.
         """
         return dataclasses.replace(self, decoded=False).quantised(decoded)
 
     def uncertain(self, decoded: np.ndarray) -> np.ndarray:
-        """Return which coefficients [n, N] of decoded images may not be those of the first compression.
+        """Return which coefficients [n, N] of decoded images may not be those of the first
+        compression.
 
-        Those that do not lie near a multiple of their step, and all of blocks where decoding cut values off at 0 or
+        Those that do not lie near a multiple of their step, and all of blocks where decoding cut
+        values off at 0 or
         255. None of a file's own.
         """
         steps = self.steps(decoded.shape[1:])
@@ -219,7 +261,9 @@ class Jpeg(Alteration):
         cut = ((stored == 0) | (stored == 255)).any(-1)
         tallest, widest = (max(factor[axis] for factor in self.format.sampling) for axis in (0, 1))
         parts = []
-        for (v, h), (rows, columns) in zip(self.format.sampling, self.grids(decoded.shape[1:]), strict=True):
+        for (v, h), (rows, columns) in zip(
+            self.format.sampling, self.grids(decoded.shape[1:]), strict=True
+        ):
             down, across = BLOCK * tallest // v, BLOCK * widest // h
             room = ((0, 0), (0, rows * down - cut.shape[1]), (0, columns * across - cut.shape[2]))
             blocks = np.pad(cut, room).reshape(len(cut), rows, down, columns, across).any((2, 4))
@@ -232,7 +276,8 @@ class Jpeg(Alteration):
 
 
 def read_jpeg(data: bytes) -> tuple[np.ndarray, Jpeg]:
-    """Return the quantised coefficients [N] of a JPEG file, in the order of `Jpeg.smooth`, and its compression.
+    """Return the quantised coefficients [N] of a JPEG file, in the order of `Jpeg.smooth`, and its
+    compression.
 
     Raises:
       ImageError: it is no JPEG that jattr reads.

@@ -45,7 +45,9 @@ def _mixed(matrix: Any, x: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class Factor(Alteration):
-    """A step with one factor; None: unknown, to be found before the step can be carried out (`fit_factors`)."""
+    """A step with one factor; None: unknown, to be found before the step can be carried out
+    (`fit_factors`).
+    """
 
     factor: float | None
 
@@ -53,7 +55,8 @@ class Factor(Alteration):
         """Check the factor."""
         if self.factor is not None and not 0.01 <= self.factor <= 100:
             raise InputError(
-                f"{self.name} has factor {self.factor!r}; give a number from 0.01 to 100 (1 changes nothing), or ?"
+                f"{self.name} has factor {self.factor!r}; give a number from 0.01 to 100 (1"
+                " changes nothing), or ?"
             )
 
     @property
@@ -69,7 +72,9 @@ class Factor(Alteration):
           InputError: it is not known.
         """
         if self.factor is None:
-            raise InputError(f"the factor of {self.text} is not known; give a number, or let it be found first")
+            raise InputError(
+                f"the factor of {self.text} is not known; give a number, or let it be found first"
+            )
         return self.factor
 
     def parameters(self, shape: Shape) -> np.ndarray:
@@ -181,7 +186,10 @@ class Noise(Alteration):
     def __post_init__(self) -> None:
         """Check the standard deviation."""
         if not 0 < self.sigma <= 1:
-            raise InputError(f"noise has sigma {self.sigma!r}; give a number above 0, at most 1 (of the range [0, 1])")
+            raise InputError(
+                f"noise has sigma {self.sigma!r}; give a number above 0, at most 1 (of the range"
+                " [0, 1])"
+            )
 
     @property
     def text(self) -> str:
@@ -194,7 +202,9 @@ class Noise(Alteration):
         return _unchanged
 
     def drawn(self, *numbers: int) -> Self:
-        """Return noise of the same strength, of a seed that is made of its own and of these numbers."""
+        """Return noise of the same strength, of a seed that is made of its own and of these
+        numbers.
+        """
         words = np.random.SeedSequence([self.seed, *numbers]).generate_state(4)
         return replace(self, seed=int.from_bytes(words.astype("<u4").tobytes(), "little"))
 

@@ -38,7 +38,8 @@ def _factor(part: str) -> float | None:
     return None if part == FREE else float(part)
 
 
-REGISTRY: dict[str, tuple[Read, str]] = {  # how it is read, and how it is written: no more parts than there
+# how it is read, and how it is written: no more parts than there
+REGISTRY: dict[str, tuple[Read, str]] = {
     "resize": (_resize, "resize:HEIGHTxWIDTH[:FILTER]"),
     "rescale": (lambda parts: Rescale(float(parts[0]), *parts[1:]), "rescale:FACTOR[:FILTER]"),
     "crop": (_crop, "crop:HEIGHTxWIDTH+TOP+LEFT"),
@@ -47,7 +48,10 @@ REGISTRY: dict[str, tuple[Read, str]] = {  # how it is read, and how it is writt
     "turn": (lambda parts: Turn(*map(int, parts)), "turn:90|180|270"),
     "shift": (lambda parts: Shift(*map(int, parts)), "shift:DOWN:RIGHT"),
     "blur": (lambda parts: Blur(*map(float, parts)), "blur:SIGMA"),
-    "brightness": (lambda parts: Brightness(*map(_factor, parts)), "brightness:FACTOR or brightness:?"),
+    "brightness": (
+        lambda parts: Brightness(*map(_factor, parts)),
+        "brightness:FACTOR or brightness:?",
+    ),
     "contrast": (lambda parts: Contrast(*map(_factor, parts)), "contrast:FACTOR or contrast:?"),
     "gamma": (lambda parts: Gamma(*map(_factor, parts)), "gamma:POWER or gamma:?"),
     "grey": (lambda parts: Grey(*map(int, parts)), "grey[:1|3]"),

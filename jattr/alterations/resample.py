@@ -1,8 +1,9 @@
 """Resizing and blurring, exactly as Pillow does them.
 
-Resizing (Resample.c) is a filter whose support grows with the factor of reduction, first along rows, then along
-columns, rounded to bytes in between. The Gaussian blur is three box blurs each way (Gwosdek, Grewenig, Bruhn, Weickert,
-Theoretical Foundations of Gaussian Convolution by Extended Box Filtering, 2011).
+Resizing (Resample.c) is a filter whose support grows with the factor of reduction, first along
+rows, then along columns, rounded to bytes in between. The Gaussian blur is three box blurs each way
+(Gwosdek, Grewenig, Bruhn, Weickert, Theoretical Foundations of Gaussian Convolution by Extended Box
+Filtering, 2011).
 """
 
 import functools
@@ -31,7 +32,8 @@ def _cubic(x: float) -> float:
     return ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0 if x < 2 else 0.0
 
 
-FILTERS: dict[str, tuple[Image.Resampling, float, Callable[[float], float]]] = {  # Pillow's number, support, weight
+# Pillow's number, support, weight
+FILTERS: dict[str, tuple[Image.Resampling, float, Callable[[float], float]]] = {
     "box": (Image.Resampling.BOX, 0.5, lambda x: 1.0 if -0.5 < x <= 0.5 else 0.0),
     "bilinear": (Image.Resampling.BILINEAR, 1.0, lambda x: max(0.0, 1.0 - abs(x))),
     "hamming": (
@@ -40,7 +42,11 @@ FILTERS: dict[str, tuple[Image.Resampling, float, Callable[[float], float]]] = {
         lambda x: _sinc(x) * (0.54 + 0.46 * math.cos(math.pi * x)) if abs(x) < 1 else 0.0,
     ),
     "bicubic": (Image.Resampling.BICUBIC, 2.0, _cubic),
-    "lanczos": (Image.Resampling.LANCZOS, 3.0, lambda x: _sinc(x) * _sinc(x / 3) if abs(x) < 3 else 0.0),
+    "lanczos": (
+        Image.Resampling.LANCZOS,
+        3.0,
+        lambda x: _sinc(x) * _sinc(x / 3) if abs(x) < 3 else 0.0,
+    ),
 }
 
 
@@ -74,9 +80,13 @@ class Resize(Separable):
     def __post_init__(self) -> None:
         """Check the size and the filter."""
         if self.filter not in FILTERS:
-            raise InputError(f"resize has filter {self.filter!r}; it is one of {', '.join(FILTERS)}")
+            raise InputError(
+                f"resize has filter {self.filter!r}; it is one of {', '.join(FILTERS)}"
+            )
         if not (1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE):
-            raise InputError(f"resize is to {self.height}x{self.width}; sides are from 1 to {MAX_SIDE}")
+            raise InputError(
+                f"resize is to {self.height}x{self.width}; sides are from 1 to {MAX_SIDE}"
+            )
 
     @property
     def text(self) -> str:
@@ -85,13 +95,17 @@ class Resize(Separable):
 
     def matrices(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
         """Return the filter's weights."""
-        return resize_matrix(shape[0], self.height, self.filter), resize_matrix(shape[1], self.width, self.filter)
+        return resize_matrix(shape[0], self.height, self.filter), resize_matrix(
+            shape[1], self.width, self.filter
+        )
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
         """Return what Pillow makes."""
         if pixels.shape[1:3] == (self.height, self.width):
             return pixels
-        return each(pixels, lambda image: image.resize((self.width, self.height), FILTERS[self.filter][0]))
+        return each(
+            pixels, lambda image: image.resize((self.width, self.height), FILTERS[self.filter][0])
+        )
 
 
 @dataclass(frozen=True)
@@ -137,7 +151,9 @@ class Blur(Separable):
     def __post_init__(self) -> None:
         """Check the width."""
         if not 0 < self.sigma <= 100:
-            raise InputError(f"blur has sigma {self.sigma!r}; give a number of pixels above 0, at most 100")
+            raise InputError(
+                f"blur has sigma {self.sigma!r}; give a number of pixels above 0, at most 100"
+            )
 
     @property
     def text(self) -> str:
@@ -155,12 +171,20 @@ class Blur(Separable):
 
 @functools.lru_cache(maxsize=64)
 def blur_matrix(size: int, sigma: float, passes: int = 3) -> np.ndarray:
-    """Return the weights [size, size] of Pillow's Gaussian blur of one axis; the edge is repeated beyond it."""
+    """Return the weights [size, size] of Pillow's Gaussian blur of one axis; the edge is
+    repeated beyond it.
+    """
     variance = sigma * sigma / passes
     whole = math.floor((math.sqrt(12.0 * variance + 1.0) - 1.0) / 2.0)
-    part = (2 * whole + 1) * (whole * (whole + 1) - 3.0 * variance) / (6.0 * (variance - (whole + 1) ** 2))
+    part = (
+        (2 * whole + 1)
+        * (whole * (whole + 1) - 3.0 * variance)
+        / (6.0 * (variance - (whole + 1) ** 2))
+    )
     box = np.zeros((size, size))
     for offset in range(-whole - 1, whole + 2):
         weight = part if abs(offset) == whole + 1 else 1.0
-        box[np.arange(size), np.clip(np.arange(size) + offset, 0, size - 1)] += weight / (2 * (whole + part) + 1)
+        box[np.arange(size), np.clip(np.arange(size) + offset, 0, size - 1)] += weight / (
+            2 * (whole + part) + 1
+        )
     return np.linalg.matrix_power(box, passes).astype(np.float32)

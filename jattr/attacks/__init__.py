@@ -1,1 +1,3 @@
-"""Attacks on attribution: images altered within a few bytes, so that their source is missed or a model is blamed."""
+"""Attacks on attribution: images altered within a few bytes, so that their source is missed or a
+model is blamed.
+"""

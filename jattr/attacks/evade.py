@@ -1,14 +1,16 @@
 """Evasion: a generated image is altered, so that inversion no longer recognises it.
 
-The attacker knows G and the latent z that was used, and wants a large least residual, min over z' of |G(z') - x'|^2.
-To first order in z' - z that is |(1 - P) d|^2, where d = G(z) - x' and P projects onto the Jacobian's columns at z. It
-is convex in d, so its maximum over the ball |x' - x| <= eps lies at a corner, and sweeps of "go to the corner that the
-gradient (1 - P) d points to" never lower it: `orthogonal`. There is little to choose: the latent has few numbers and
-the image many, so any corner is nearly orthogonal to the columns, and even the best keeps within (eps + 1/2)^2
-byte^2, since the true latent is always a candidate; only a clipped byte, moved off the range's end, may count more.
+The attacker knows G and the latent z that was used, and wants a large least residual, min over z'
+of |G(z') - x'|^2. To first order in z' - z that is |(1 - P) d|^2, where d = G(z) - x' and P
+projects onto the Jacobian's columns at z. It is convex in d, so its maximum over the ball |x' - x|
+<= eps lies at a corner, and sweeps of "go to the corner that the gradient (1 - P) d points to"
+never lower it: `orthogonal`. There is little to choose: the latent has few numbers and the image
+many, so any corner is nearly orthogonal to the columns, and even the best keeps within (eps +
+1/2)^2 byte^2, since the true latent is always a candidate; only a clipped byte, moved off the
+range's end, may count more.
 
-`unrolled` attacks the search instead: projected gradient ascent through the first Gauss-Newton steps from the starts
-that a defender would take. `noise` is random signs.
+`unrolled` attacks the search instead: projected gradient ascent through the first Gauss-Newton
+steps from the starts that a defender would take. `noise` is random signs.
 """
 
 import functools
@@ -40,7 +42,8 @@ class EvadeConfig:
     method: str = "orthogonal"  # of EVASIONS
     rounds: int = 2  # orthogonal: linear images, each at the latent that fits the one before best
     sweeps: int = 20  # orthogonal: of the corners in one linear image
-    steps: int = 10  # Gauss-Newton steps that fit an attacked image again: the residual that is stated
+    # Gauss-Newton steps that fit an attacked image again: the residual that is stated
+    steps: int = 10
     unrolled_steps: int = 4  # unrolled: Gauss-Newton steps that the gradient goes through
     starts: int = 2  # unrolled: the regression's guess, then guesses with noise
     spread: float = 0.3  # unrolled: standard deviation of that noise, in units of the prior's
@@ -55,7 +58,10 @@ class EvadeConfig:
         """
         if self.method not in EVASIONS:
             raise InputError(f"method is {self.method!r}; it is one of {', '.join(EVASIONS)}")
-        if min(self.rounds, self.sweeps, self.steps, self.unrolled_steps, self.starts, self.pool) < 1:
+        if (
+            min(self.rounds, self.sweeps, self.steps, self.unrolled_steps, self.starts, self.pool)
+            < 1
+        ):
             raise InputError("rounds, sweeps, steps, unrolled_steps, starts and pool are 1 or more")
 
 
@@ -64,7 +70,8 @@ class Evaded(NamedTuple):
 
     pixels: np.ndarray  # uint8 [n, H, W, C], each byte within eps of the given one
     true_residual: np.ndarray  # [n], mean squared, at the true latent, [-1, 1] units
-    residual: np.ndarray  # [n], the same after a local search from the true latent: what a perfect search finds at most
+    # [n], the same after a local search from the true latent: what a perfect search finds at most
+    residual: np.ndarray
     bound: float  # of both where no given byte is clipped (0 or 255): ((eps + 1/2) / 127.5)^2
 
 
@@ -97,7 +104,8 @@ def evade(
     z = np.asarray(z, np.float32)
     if z.shape != (len(pixels), *gen.latent_shape) or (label is None) == bool(gen.num_classes):
         raise InputError(
-            f"latents are {z.shape} for {len(pixels)} images; generator {gen.name!r} takes [n, *{gen.latent_shape}]"
+            f"latents are {z.shape} for {len(pixels)} images; generator {gen.name!r} takes [n,"
+            f" *{gen.latent_shape}]"
             f" and {'labels' if gen.num_classes else 'no labels'}"
         )
     labels = None if label is None else np.asarray(label, np.int32)
@@ -114,14 +122,26 @@ def evade(
 
 
 def _noise(
-    gen: Generator, z: np.ndarray, pixels: np.ndarray, eps: int, labels: Any, key: jax.Array, config: EvadeConfig
+    gen: Generator,
+    z: np.ndarray,
+    pixels: np.ndarray,
+    eps: int,
+    labels: Any,
+    key: jax.Array,
+    config: EvadeConfig,
 ) -> np.ndarray:
     del gen, z, labels, config
     return sign_noise(pixels, eps, key=key)
 
 
 def _orthogonal(
-    gen: Generator, z: np.ndarray, pixels: np.ndarray, eps: int, labels: Any, key: jax.Array, config: EvadeConfig
+    gen: Generator,
+    z: np.ndarray,
+    pixels: np.ndarray,
+    eps: int,
+    labels: Any,
+    key: jax.Array,
+    config: EvadeConfig,
 ) -> np.ndarray:
     """Return the best corner of several linear images, the first at the true latent."""
     del key
@@ -143,28 +163,48 @@ def _orthogonal(
 
 
 def _unrolled(
-    gen: Generator, z: np.ndarray, pixels: np.ndarray, eps: int, labels: Any, key: jax.Array, config: EvadeConfig
+    gen: Generator,
+    z: np.ndarray,
+    pixels: np.ndarray,
+    eps: int,
+    labels: Any,
+    key: jax.Array,
+    config: EvadeConfig,
 ) -> np.ndarray:
     """Return what ascent through the first steps of a search finds, image by image."""
     del z
     keys = jax.random.split(key, 1 + len(pixels))
     matrix, offset, factor = _guess(gen, config, keys[0])
-    spread = config.spread * np.asarray(gen.sample_latent(keys[0], config.starts)).reshape(config.starts, -1)
+    spread = config.spread * np.asarray(gen.sample_latent(keys[0], config.starts)).reshape(
+        config.starts, -1
+    )
     spread[0] = 0.0
     fn = make_unrolled(gen.apply, gen.latent_shape, factor, config.unrolled_steps, config.pgd)
     found = []
     for i, image in enumerate(pixels):
         label = None if labels is None else labels[i]
-        found.append(fn(gen.state, label, matrix, offset, spread, image[None], jnp.float32(eps), keys[1 + i])[0])
+        found.append(
+            fn(
+                gen.state, label, matrix, offset, spread, image[None], jnp.float32(eps), keys[1 + i]
+            )[0]
+        )
     return np.stack(found)
 
 
-EVASIONS: dict[str, Callable[..., np.ndarray]] = {"orthogonal": _orthogonal, "unrolled": _unrolled, "noise": _noise}
+EVASIONS: dict[str, Callable[..., np.ndarray]] = {
+    "orthogonal": _orthogonal,
+    "unrolled": _unrolled,
+    "noise": _noise,
+}
 
 
 @functools.lru_cache(maxsize=64)
-def make_orthogonal(apply: ApplyFn, shape: tuple[int, ...], sweeps: int) -> Callable[..., jax.Array]:
-    """Return jitted `fn(state, label, z, image, eps) -> uint8 [H, W, C]`: the corner of one linear image."""
+def make_orthogonal(
+    apply: ApplyFn, shape: tuple[int, ...], sweeps: int
+) -> Callable[..., jax.Array]:
+    """Return jitted `fn(state, label, z, image, eps) -> uint8 [H, W, C]`: the corner of one
+    linear image.
+    """
     linear = make_linear(apply, shape)
 
     def fn(state: Any, label: Any, z: jax.Array, image: jax.Array, eps: jax.Array) -> jax.Array:
@@ -172,19 +212,23 @@ def make_orthogonal(apply: ApplyFn, shape: tuple[int, ...], sweeps: int) -> Call
         low, high = (side.astype(jnp.uint8) for side in ball(image, eps))
         ends = [deviation(model.image, target_of(side)).ravel() for side in (high, low)]
         columns = jnp.linalg.qr(model.jacobian)[0]
-        return jnp.where(farthest(ends[0], ends[1], columns, sweeps).reshape(image.shape), high, low)
+        return jnp.where(
+            farthest(ends[0], ends[1], columns, sweeps).reshape(image.shape), high, low
+        )
 
     return jax.jit(fn)
 
 
 def farthest(a: jax.Array, b: jax.Array, columns: jax.Array, sweeps: int) -> jax.Array:
-    """Return where to take a rather than b, bool [n], for the largest part of that vector orthogonal to the columns.
+    """Return where to take a rather than b, bool [n], for the largest part of that vector
+    orthogonal to the columns.
 
     Args:
       a: [n].
       b: [n].
       columns: [n, d], orthonormal.
-      sweeps: each goes to the corner that the gradient of the last one points to, which never lowers the part.
+      sweeps: each goes to the corner that the gradient of the last one points to, which never
+        lowers the part.
     """
 
     def sweep(chosen: jax.Array, _: None) -> tuple[jax.Array, None]:
@@ -199,22 +243,33 @@ def farthest(a: jax.Array, b: jax.Array, columns: jax.Array, sweeps: int) -> jax
 def make_unrolled(
     apply: ApplyFn, shape: tuple[int, ...], factor: int, steps: int, config: PgdConfig
 ) -> Callable[..., jax.Array]:
-    """Return jitted `fn(state, label, matrix, offset, spread, pixels, eps, key) -> uint8 [1, H, W, C]`.
+    """Return jitted `fn(state, label, matrix, offset, spread, pixels, eps, key) -> uint8 [1, H, W,
+    C]`.
 
-    It raises the mean over the starts of the log residual after `steps` Gauss-Newton steps. The starts are
-    features @ matrix + offset + spread [starts, d], of images averaged over factor x factor blocks.
+    It raises the mean over the starts of the log residual after `steps` Gauss-Newton steps. The
+    starts are features @ matrix + offset + spread [starts, d], of images averaged over factor x
+    factor blocks.
     """
     invert = make_invert(apply, InvertConfig(optimiser=LM, steps=steps, polish_steps=0))
 
     def fn(
-        state: Any, label: Any, matrix: Any, offset: Any, spread: Any, pixels: Any, eps: jax.Array, key: jax.Array
+        state: Any,
+        label: Any,
+        matrix: Any,
+        offset: Any,
+        spread: Any,
+        pixels: Any,
+        eps: jax.Array,
+        key: jax.Array,
     ) -> jax.Array:
         def search(image: jax.Array, z: jax.Array) -> jax.Array:
             return jnp.log(invert(state, image, z.reshape(shape), key, label).loss)
 
         def loss_fn(x: jax.Array) -> jax.Array:
             height, width = x.shape[1] // factor, x.shape[2] // factor
-            blocks = x[:, : height * factor, : width * factor].reshape(1, height, factor, width, factor, -1)
+            blocks = x[:, : height * factor, : width * factor].reshape(
+                1, height, factor, width, factor, -1
+            )
             starts = blocks.mean((2, 4)).reshape(1, -1) @ matrix + offset + spread
             return jax.vmap(search, in_axes=(None, 0))(x[0], starts).mean()[None]
 
@@ -223,8 +278,12 @@ def make_unrolled(
     return jax.jit(fn)
 
 
-def _guess(gen: Generator, config: EvadeConfig, key: jax.Array) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return the regression of `initial` as a matrix [features, d] and an offset [d]; the blocks' side."""
+def _guess(
+    gen: Generator, config: EvadeConfig, key: jax.Array
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the regression of `initial` as a matrix [features, d] and an offset [d]; the
+    blocks' side.
+    """
     pool = make_pool(gen, InvertConfig(pool=config.pool), key, 1)
     size = pool.features.shape[1]
     offset = regress(pool.features, pool.z, np.zeros((1, size), np.float32))
@@ -234,13 +293,19 @@ def _guess(gen: Generator, config: EvadeConfig, key: jax.Array) -> tuple[np.ndar
 
 @functools.lru_cache(maxsize=64)
 def _refit(apply: ApplyFn, shape: tuple[int, ...], steps: int) -> Callable[..., Any]:
-    """Return jitted `fn(state, image, z, label) -> (latent nearby that fits best, residual at z, residual there)`."""
-    invert = make_invert(apply, InvertConfig(optimiser=LM, steps=steps, polish_steps=0, precision="highest"))
+    """Return jitted `fn(state, image, z, label) -> (latent nearby that fits best, residual at z,
+    residual there)`.
+    """
+    invert = make_invert(
+        apply, InvertConfig(optimiser=LM, steps=steps, polish_steps=0, precision="highest")
+    )
 
     def fn(state: Any, image: jax.Array, z: jax.Array, label: Any) -> Any:
         given = None if label is None else label[None]
         with jax.default_matmul_precision("highest"):
-            first = jnp.mean(jnp.square(deviation(apply(state, z[None], label=given)[0], target_of(image))))
+            first = jnp.mean(
+                jnp.square(deviation(apply(state, z[None], label=given)[0], target_of(image)))
+            )
         found = invert(state, image, z, jax.random.key(0), label)
         return found.z, first, found.loss
 

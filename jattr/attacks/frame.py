@@ -1,14 +1,15 @@
 """Framing: an image that G did not make is altered, so that G comes as close to it as possible.
 
-The attacker wants the least of |G(z) - x'|^2 over latents z and over x' in the ball |x' - x| <= eps. For given z the
-best x' is the projection of G(z) onto the ball, x' = clip(G(z), x - eps, x + eps), number by number. What then is left
-is the eps-insensitive residual,
+The attacker wants the least of |G(z) - x'|^2 over latents z and over x' in the ball |x' - x| <=
+eps. For given z the best x' is the projection of G(z) onto the ball, x' = clip(G(z), x - eps, x +
+eps), number by number. What then is left is the eps-insensitive residual,
 
     sign(d) max(|d| - eps, 0),  d = G(z) - x,
 
-so framing is an inversion with that residual in place of d, and any inverter solves it; here the one of attribution.
-At a minimum over z the envelope theorem gives a gradient with respect to x' of 2 (x' - G(z)): gradient ascent through
-an unrolled, converged inversion follows the same direction, one small step at a time.
+so framing is an inversion with that residual in place of d, and any inverter solves it; here the
+one of attribution. At a minimum over z the envelope theorem gives a gradient with respect to x' of
+2 (x' - G(z)): gradient ascent through an unrolled, converged inversion follows the same direction,
+one small step at a time.
 """
 
 import functools
@@ -42,7 +43,8 @@ class FrameConfig:
     steps: int = 12  # of Levenberg-Marquardt on the image itself
     ball_steps: int = 12  # then on the eps-insensitive residual
     pool: int = 512  # prior images that the starts are learnt from
-    winner: float = 1e-3  # residual at which a model is blamed: `DecisionConfig.winner`; for the diagnostics
+    # residual at which a model is blamed: `DecisionConfig.winner`; for the diagnostics
+    winner: float = 1e-3
 
     def __post_init__(self) -> None:
         """Check every setting.
@@ -61,10 +63,13 @@ class Framed(NamedTuple):
     z: np.ndarray  # [n, d], the latent whose image they approach
     label: np.ndarray  # [n] int32; -1 if unconditional
     residual: np.ndarray  # [n], mean squared residual at that latent, [-1, 1] units
-    needed: np.ndarray  # [n] int, bytes of eps at which it would be at most `winner` at that latent; 256: none
+    # [n] int, bytes of eps at which it would be at most `winner` at that latent; 256: none
+    needed: np.ndarray
 
 
-def frame(gen: Generator, pixels: Any, eps: int, *, key: jax.Array, config: FrameConfig | None = None) -> Framed:
+def frame(
+    gen: Generator, pixels: Any, eps: int, *, key: jax.Array, config: FrameConfig | None = None
+) -> Framed:
     """Return images altered within eps bytes towards the generator's range.
 
     Args:
@@ -90,20 +95,30 @@ def frame(gen: Generator, pixels: Any, eps: int, *, key: jax.Array, config: Fram
         lanes = []
         for at in range(0, config.restarts, LANES):
             label = None if starts.label is None else starts.label[i, at : at + LANES]
-            lanes.append(fn(gen.state, prior, image, jnp.float32(eps), starts.z[i, at : at + LANES], label))
+            lanes.append(
+                fn(gen.state, prior, image, jnp.float32(eps), starts.z[i, at : at + LANES], label)
+            )
         z, made, loss = (np.concatenate([np.asarray(lane[k]) for lane in lanes]) for k in range(3))
         best = int(np.nanargmin(np.where(np.isfinite(loss), loss, np.inf)))
         label_of = -1 if starts.label is None else int(starts.label[i, best])
         found.append((*_landed(image, made[best], eps, config.winner), z[best], label_of))
-    framed, residual, needed, latents, labels = (np.stack(part) for part in zip(*found, strict=True))
+    framed, residual, needed, latents, labels = (
+        np.stack(part) for part in zip(*found, strict=True)
+    )
     return Framed(framed, latents, labels.astype(np.int32), residual, needed)
 
 
 @functools.lru_cache(maxsize=64)
-def make_frame(apply: ApplyFn, shape: tuple[int, ...], steps: int, ball_steps: int) -> Callable[..., Any]:
-    """Return jitted `fn(state, prior, image, eps, z, label) -> (z, G(z), loss)`, z [lanes, d], eps in bytes."""
+def make_frame(
+    apply: ApplyFn, shape: tuple[int, ...], steps: int, ball_steps: int
+) -> Callable[..., Any]:
+    """Return jitted `fn(state, prior, image, eps, z, label) -> (z, G(z), loss)`, z [lanes, d],
+    eps in bytes.
+    """
 
-    def one(state: Any, prior: Prior, target: Target, low: Any, high: Any, z: jax.Array, label: Any) -> Any:
+    def one(
+        state: Any, prior: Prior, target: Target, low: Any, high: Any, z: jax.Array, label: Any
+    ) -> Any:
         first = METHODS[LM].make(steps)
         problem = make_problem(apply, state, target, shape, label, prior)
         z = advance(first.step, problem, begin(first, z), steps).best
@@ -113,7 +128,9 @@ def make_frame(apply: ApplyFn, shape: tuple[int, ...], steps: int, ball_steps: i
         given = None if label is None else label[None]
         return carry.best, apply(state, carry.best.reshape(1, *shape), label=given)[0], carry.loss
 
-    def fn(state: Any, prior: Prior, image: jax.Array, eps: jax.Array, z: jax.Array, label: Any) -> Any:
+    def fn(
+        state: Any, prior: Prior, image: jax.Array, eps: jax.Array, z: jax.Array, label: Any
+    ) -> Any:
         low, high = (to_units(side) for side in ball(image, eps))
         each = jax.vmap(one, in_axes=(None, None, None, None, None, 0, 0))
         return each(state, prior, target_of(image), low, high, z, label)
@@ -122,9 +139,16 @@ def make_frame(apply: ApplyFn, shape: tuple[int, ...], steps: int, ball_steps: i
 
 
 def insensitive(
-    apply: ApplyFn, state: Any, shape: tuple[int, ...], low: Any, high: Any, label: Any, prior: Prior | None = None
+    apply: ApplyFn,
+    state: Any,
+    shape: tuple[int, ...],
+    low: Any,
+    high: Any,
+    label: Any,
+    prior: Prior | None = None,
 ) -> Problem:
-    """Return the problem of the latent whose image is nearest to the box [low, high], both [H, W, C].
+    """Return the problem of the latent whose image is nearest to the box [low, high], both [H, W,
+    C].
 
     A value beyond -1 or 1 is clipped by the generator's program: the box's side there has no end.
     """
@@ -138,14 +162,24 @@ def insensitive(
 
 
 def nearest(made: Any, low: Any, high: Any) -> Any:
-    """Return the point of the box that is nearest to an image; where it ends at -1 or 1, it goes on without end."""
-    return jnp.clip(made, jnp.where(low <= -1.0, -jnp.inf, low), jnp.where(high >= 1.0, jnp.inf, high))
+    """Return the point of the box that is nearest to an image; where it ends at -1 or 1, it goes
+    on without end.
+    """
+    return jnp.clip(
+        made, jnp.where(low <= -1.0, -jnp.inf, low), jnp.where(high >= 1.0, jnp.inf, high)
+    )
 
 
-def _landed(image: np.ndarray, made: np.ndarray, eps: int, winner: float) -> tuple[np.ndarray, float, int]:
-    """Return the bytes of the ball that are nearest to an image, their residual, and the eps that would do."""
+def _landed(
+    image: np.ndarray, made: np.ndarray, eps: int, winner: float
+) -> tuple[np.ndarray, float, int]:
+    """Return the bytes of the ball that are nearest to an image, their residual, and the eps
+    that would do.
+    """
     low, high = (np.asarray(side) for side in ball(image, eps))
-    bytes_ = np.clip(np.round((np.nan_to_num(made).astype(np.float64) + 1.0) * 127.5), low, high).astype(np.uint8)
+    bytes_ = np.clip(
+        np.round((np.nan_to_num(made).astype(np.float64) + 1.0) * 127.5), low, high
+    ).astype(np.uint8)
     residual = float(np.mean(np.square(deviation(made, target_of(bytes_)), dtype=np.float64)))
     return bytes_, residual, eps_needed(np.abs(deviation(made, target_of(image))) / BYTE, winner)
 

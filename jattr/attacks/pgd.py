@@ -1,8 +1,10 @@
-"""Projected gradient ascent in a ball of bytes, and random signs: the attacks that need no knowledge of inversion.
+"""Projected gradient ascent in a ball of bytes, and random signs: the attacks that need no
+knowledge of inversion.
 
-Madry, Makelov, Schmidt, Tsipras, Vladu, Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018,
-arXiv 1706.06083. Every step's image is rounded to bytes before its loss and gradient are taken, so the best image
-is the best of those that can be saved, and it lies in the ball exactly.
+Madry, Makelov, Schmidt, Tsipras, Vladu, Towards Deep Learning Models Resistant to Adversarial
+Attacks, ICLR 2018, arXiv 1706.06083. Every step's image is rounded to bytes before its loss and
+gradient are taken, so the best image is the best of those that can be saved, and it lies in the
+ball exactly.
 """
 
 from collections.abc import Callable
@@ -16,7 +18,8 @@ import numpy as np
 from jattr.errors import ImageError, InputError
 
 MAX_EPS = 255
-LossFn = Callable[[jax.Array], jax.Array]  # images [n, H, W, C] in [-1, 1] units -> what the attacker raises, [n]
+# images [n, H, W, C] in [-1, 1] units -> what the attacker raises, [n]
+LossFn = Callable[[jax.Array], jax.Array]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +77,17 @@ def to_units(values: jax.Array) -> jax.Array:
 
 
 def sign_noise(pixels: Any, eps: int, *, key: jax.Array) -> np.ndarray:
-    """Return images [n, H, W, C] with every byte moved up or down by eps at random; up or down to the range's end."""
+    """Return images [n, H, W, C] with every byte moved up or down by eps at random; up or down
+    to the range's end.
+    """
     pixels = check_attack(pixels, eps)
     signs = np.asarray(jax.random.rademacher(key, pixels.shape, jnp.int32))
     return np.clip(pixels.astype(np.int32) + eps * signs, 0, 255).astype(np.uint8)
 
 
-def pgd(loss_fn: LossFn, pixels: Any, eps: Any, *, key: jax.Array, config: PgdConfig | None = None) -> Attacked:
+def pgd(
+    loss_fn: LossFn, pixels: Any, eps: Any, *, key: jax.Array, config: PgdConfig | None = None
+) -> Attacked:
     """Return the images of the highest loss that signed gradient steps find within eps bytes.
 
     Pure, where `pixels` is an array of JAX; `jit` it with what `loss_fn` closes over as arguments.
@@ -103,16 +110,25 @@ def pgd(loss_fn: LossFn, pixels: Any, eps: Any, *, key: jax.Array, config: PgdCo
 
     def better(best: Attacked, values: jax.Array, loss: jax.Array) -> Attacked:
         wins = loss > best.after  # NaN never wins
-        pixels = jnp.where(wins[:, None, None, None], jnp.round(values).astype(jnp.uint8), best.pixels)
+        pixels = jnp.where(
+            wins[:, None, None, None], jnp.round(values).astype(jnp.uint8), best.pixels
+        )
         return best._replace(pixels=pixels, after=jnp.where(wins, loss, best.after))
 
     def step(carry: tuple[jax.Array, Attacked], _: None) -> tuple[tuple[jax.Array, Attacked], None]:
         values, best = carry
         loss, gradient = measured(values)
-        return (jnp.clip(values + size * jnp.sign(gradient), low, high), better(best, values, loss)), None
+        return (
+            jnp.clip(values + size * jnp.sign(gradient), low, high),
+            better(best, values, loss),
+        ), None
 
     before = loss_fn(to_units(given))
-    start = jax.random.uniform(key, given.shape, minval=low, maxval=high) if config.random_start else given
+    start = (
+        jax.random.uniform(key, given.shape, minval=low, maxval=high)
+        if config.random_start
+        else given
+    )
     best = Attacked(jnp.asarray(pixels), before, before)
     (values, best), _ = jax.lax.scan(step, (start, best), None, length=config.steps)
     return better(best, values, loss_fn(to_units(jnp.round(values))))

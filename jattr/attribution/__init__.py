@@ -1,1 +1,3 @@
-"""Attribution: racing the candidates, pilot studies, evidence, verdicts with caveats, calibration."""
+"""Attribution: racing the candidates, pilot studies, evidence, verdicts with caveats,
+calibration.
+"""

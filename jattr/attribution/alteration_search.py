@@ -40,9 +40,11 @@ class Explanation(NamedTuple):
 
 
 def best_explanation(found: Sequence[Explanation]) -> Explanation:
-    """Return the explanation with a certificate, the one of the largest p-value; without any, the closest one.
+    """Return the explanation with a certificate, the one of the largest p-value; without any, the
+    closest one.
 
-    The closest one has the least residual as a multiple of what the true latent would leave under its alteration.
+    The closest one has the least residual as a multiple of what the true latent would leave under
+    its alteration.
     """
 
     def rank(explanation: Explanation) -> tuple[bool, float, float]:
@@ -93,7 +95,9 @@ class ImageReader:
         try:
             image = load_image(file)
             altered, notes, problems = [], [], []
-            each, incomplete = alternatives_of(self.alternatives, image, self.generators, resize=self.resize)
+            each, incomplete = alternatives_of(
+                self.alternatives, image, self.generators, resize=self.resize
+            )
             for alternative in each:
                 try:
                     altered.append(self._altered(alternative, image))
@@ -106,16 +110,33 @@ class ImageReader:
             if not altered:
                 raise ImageError(problems[0])
             unaltered = None in altered
-            forms = [image.fit(gen.image_shape, resize=self.resize) for gen in self.generators] if unaltered else []
-            notes += [note for images in altered if images is not None for note in self._changed(image, images)]
+            forms = (
+                [image.fit(gen.image_shape, resize=self.resize) for gen in self.generators]
+                if unaltered
+                else []
+            )
+            notes += [
+                note
+                for images in altered
+                if images is not None
+                for note in self._changed(image, images)
+            ]
             return ImageHypotheses(
-                file, image, tuple(forms), tuple(dict.fromkeys(altered)), "", tuple(notes), incomplete
+                file,
+                image,
+                tuple(forms),
+                tuple(dict.fromkeys(altered)),
+                "",
+                tuple(notes),
+                incomplete,
             )
         except ImageError as error:
             return ImageHypotheses(file, None, (), (), str(error))
 
     def _altered(self, alternative: Alternative, image: LoadedImage) -> AlteredImages | None:
-        """Return an image under an alternative; one that nobody asked for is not tried on other sizes."""
+        """Return an image under an alternative; one that nobody asked for is not tried on other
+        sizes.
+        """
         if alternative.guessed:
             sizes = {gen.image_shape[:2] for gen in self.generators}
             if not image.jpeg:
@@ -125,11 +146,15 @@ class ImageReader:
                 return None
             if len({gen.image_shape for gen in self.generators}) > 1:
                 check_readable(image)
-                raise ImageError("the candidates make images of several kinds; give those of one kind")
+                raise ImageError(
+                    "the candidates make images of several kinds; give those of one kind"
+                )
         if alternative.before is not None and alternative.before.free:
             from jattr.inversion.nuisance_fit import fit_factors
 
-            pixels = with_channels(image.pixels, alternative.before.out_shape(self.generators[0].image_shape)[2])
+            pixels = with_channels(
+                image.pixels, alternative.before.out_shape(self.generators[0].image_shape)[2]
+            )
             fitted = fit_factors(pixels, alternative.before, self.generators, self.config)
             alternative = dataclasses.replace(alternative, before=fitted)
         return altered_image(alternative, image, self.generators[0])
@@ -138,7 +163,9 @@ class ImageReader:
         """Return what was changed to give an image the channels that the alteration leaves."""
         if images.quantised is not None and image.jpeg:
             return ()  # coefficients as the file has them
-        return channel_notes(image.pixels, images.chain.out_shape(self.generators[0].image_shape)[2])
+        return channel_notes(
+            image.pixels, images.chain.out_shape(self.generators[0].image_shape)[2]
+        )
 
 
 AUTO, NONE, JPEG = "auto", "none", "jpeg"
@@ -155,7 +182,8 @@ class Alternative:
 
 
 def parse_alternatives(texts: Sequence[str]) -> tuple[Alternative, ...]:
-    """Return the alternatives that were named; an alteration that ends with `jpeg` alone takes the file's own.
+    """Return the alternatives that were named; an alteration that ends with `jpeg` alone takes the
+    file's own.
 
     Raises:
       InputError: one cannot be read.
@@ -170,18 +198,28 @@ def parse_alternatives(texts: Sequence[str]) -> tuple[Alternative, ...]:
             parts = [part.strip() for part in text.split(",") if part.strip()]
             own = bool(parts) and parts[-1] == JPEG
             if not parts:
-                raise InputError(f"--alteration is {text!r}; it is auto, none, or a chain of {', '.join(REGISTRY)}")
-            found.append(Alternative(text, parse_chain(",".join(parts[: len(parts) - own])), jpeg=own))
+                raise InputError(
+                    f"--alteration is {text!r}; it is auto, none, or a chain of"
+                    f" {', '.join(REGISTRY)}"
+                )
+            found.append(
+                Alternative(text, parse_chain(",".join(parts[: len(parts) - own])), jpeg=own)
+            )
     return tuple(found)
 
 
 def alternatives_of(
-    alternatives: Sequence[Alternative], image: LoadedImage, generators: Sequence[Generator], *, resize: bool
+    alternatives: Sequence[Alternative],
+    image: LoadedImage,
+    generators: Sequence[Generator],
+    *,
+    resize: bool,
 ) -> tuple[tuple[Alternative, ...], bool]:
     """Return the alternatives for an image, and whether one that should be among them is not.
 
-    Where nothing was named and the file asks to be shown turned, either the image was turned when it was saved, or
-    only that request was added to its file. The second can be tried on candidates of one size only.
+    Where nothing was named and the file asks to be shown turned, either the image was turned when
+    it was saved, or only that request was added to its file. The second can be tried on candidates
+    of one size only.
     """
     text = only_tagged(image.orientation, jpeg=image.jpeg)
     if not text or not any(alternative.guessed for alternative in alternatives):
@@ -191,29 +229,41 @@ def alternatives_of(
     size, wanted = image.pixels.shape[:2], generators[0].image_shape[:2]
     if (size[::-1] if image.orientation >= 5 else size) != wanted:
         return tuple(alternatives), False
-    fitting = [alternative for alternative in alternatives if size == wanted or not alternative.guessed]
+    fitting = [
+        alternative for alternative in alternatives if size == wanted or not alternative.guessed
+    ]
     return (*fitting, *parse_alternatives([text])), False
 
 
-def check_candidates(alternatives: Sequence[Alternative], generators: Sequence[Generator], *, resize: bool) -> None:
+def check_candidates(
+    alternatives: Sequence[Alternative], generators: Sequence[Generator], *, resize: bool
+) -> None:
     """Check that the alternatives can be applied to what the candidates make.
 
     Raises:
       InputError: they cannot, or the candidates' sizes differ.
     """
-    asked = [alternative for alternative in alternatives if not alternative.guessed and alternative.before is not None]
+    asked = [
+        alternative
+        for alternative in alternatives
+        if not alternative.guessed and alternative.before is not None
+    ]
     if not asked:
         return
     shapes = {gen.image_shape for gen in generators}
     if resize or len(shapes) > 1:
-        raise InputError("--alteration needs candidates of one size and no --resize; name the resize as an alteration")
+        raise InputError(
+            "--alteration needs candidates of one size and no --resize; name the resize as an"
+            " alteration"
+        )
     for alternative in asked:
         assert alternative.before is not None
         alternative.before.out_shape(generators[0].image_shape)
 
 
 def check_one(alternatives: Sequence[Alternative]) -> None:
-    """Check that nothing is chosen after looking: a calibration's error rates hold for one alteration, named before.
+    """Check that nothing is chosen after looking: a calibration's error rates hold for one
+    alteration, named before.
 
     Raises:
       InputError: there are several, or one has an unknown factor, which is fitted to the image.
@@ -223,17 +273,20 @@ def check_one(alternatives: Sequence[Alternative]) -> None:
         return
     what = f"the unknown factor of {free[0]!r}" if free else f"{len(alternatives)} alterations"
     raise InputError(
-        f"--calibration and {what}: what fits best would be chosen after looking, which no error rate allows"
+        f"--calibration and {what}: what fits best would be chosen after looking, which no error"
+        " rate allows"
         " for; name one alteration, every factor given, or leave --calibration away"
     )
 
 
-def altered_image(alternative: Alternative, image: LoadedImage, gen: Generator) -> AlteredImages | None:
+def altered_image(
+    alternative: Alternative, image: LoadedImage, gen: Generator
+) -> AlteredImages | None:
     """Return an image as altered in this way; None where it is to be taken as it is.
 
     Raises:
-      ImageError: the alteration does not lead to an image of this size, or the file is no JPEG that jattr reads;
-        UnreadableJpegError where its pixels may mislead, too.
+      ImageError: the alteration does not lead to an image of this size, or the file is no JPEG that
+        jattr reads; UnreadableJpegError where its pixels may mislead, too.
     """
     if alternative.before is None:
         return None
@@ -266,10 +319,12 @@ def check_readable(image: LoadedImage) -> None:
 
 
 def _saved_again(alternative: Alternative, image: LoadedImage, gen: Generator) -> AlteredImages:
-    """Return an image whose file states no compression; if there was one, it is named or looked for.
+    """Return an image whose file states no compression; if there was one, it is named or looked
+    for.
 
     Raises:
-      ImageError: the alteration does not lead to an image of this size, or the image shows no compression.
+      ImageError: the alteration does not lead to an image of this size, or the image shows no
+        compression.
     """
     chain = alternative.before
     assert chain is not None
@@ -279,11 +334,15 @@ def _saved_again(alternative: Alternative, image: LoadedImage, gen: Generator) -
         found = find_jpeg(with_channels(image.pixels, chain.out_shape(gen.image_shape)[2]))
         if found is None:
             raise ImageError(
-                "is no JPEG and shows no trace of having been one; write its quality, as jpeg:75, or leave jpeg away"
+                "is no JPEG and shows no trace of having been one; write its quality, as jpeg:75,"
+                " or leave jpeg away"
             )
         chain = Chain((*chain.steps, found))
     elif chain.jpeg is not None and image.jpeg:
-        raise ImageError(f"is a JPEG file and states its own compression; write jpeg in place of {chain.jpeg.text}")
+        raise ImageError(
+            "is a JPEG file and states its own compression; write jpeg in place of"
+            f" {chain.jpeg.text}"
+        )
     chain.out_shape(gen.image_shape)
     pixels = with_channels(image.pixels, shape[2])[None]
     return AlteredImages(pixels, chain) if chain.jpeg is None else from_decoded(pixels, chain)
@@ -293,7 +352,8 @@ def _check_size(alternative: Alternative, image: LoadedImage, shape: tuple[int, 
     if image.pixels.shape[:2] != shape[:2]:
         height, width = image.pixels.shape[:2]
         raise ImageError(
-            f"the image is {height}x{width}, after {alternative.text!r} a candidate's is {shape[0]}x{shape[1]}; give"
+            f"the image is {height}x{width}, after {alternative.text!r} a candidate's is"
+            f" {shape[0]}x{shape[1]}; give"
             " the alteration that was made, such as resize:HEIGHTxWIDTH:FILTER"
         )
 

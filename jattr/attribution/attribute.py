@@ -37,19 +37,26 @@ class Attribution:
 
     candidates: tuple[Generator, ...] = field(repr=False)
     verdicts: tuple[Verdict, ...]  # one an image
-    residual: np.ndarray  # [images, candidates], mean squared, [-1, 1] units, or the distance's; inf: all failed
-    latents: tuple[np.ndarray, ...] = field(repr=False)  # by candidate, [images, *latent_shape] float32, the best
+    # [images, candidates], mean squared, [-1, 1] units, or the distance's; inf: all failed
+    residual: np.ndarray
+    # by candidate, [images, *latent_shape] float32, the best
+    latents: tuple[np.ndarray, ...] = field(repr=False)
     labels: np.ndarray = field(repr=False)  # [images, candidates] int32; -1 if unconditional
     evidence: tuple[tuple[Evidence, ...], ...] = field(repr=False)  # [images][candidates]
-    support: np.ndarray = field(repr=False)  # [images, candidates], largest |z|; a uniform prior's support ends at 1
-    searches: tuple[tuple[tuple[Search, ...], ...], ...] = field(repr=False)  # [images][candidates], restarts that ran
+    # [images, candidates], largest |z|; a uniform prior's support ends at 1
+    support: np.ndarray = field(repr=False)
+    # [images][candidates], restarts that ran
+    searches: tuple[tuple[tuple[Search, ...], ...], ...] = field(repr=False)
     noise: np.ndarray = field(repr=False)  # [candidates], the residual that the true latent leaves
-    scores: np.ndarray = field(repr=False)  # [images, candidates], log10 residual after the first restarts: `calibrate`
+    # [images, candidates], log10 residual after the first restarts: `calibrate`
+    scores: np.ndarray = field(repr=False)
     alteration: Chain | None = None  # what was taken to have been done to the images
-    judgements: tuple[Judgement | None, ...] = ()  # by a calibration, of images without a certificate
+    # by a calibration, of images without a certificate
+    judgements: tuple[Judgement | None, ...] = ()
 
     def reproduction(self, image: int, candidate: int) -> np.ndarray | None:
-        """Return the candidate's best image [H, W, C] float32, not clipped; None if every restart failed.
+        """Return the candidate's best image [H, W, C] float32, not clipped; None if every restart
+        failed.
 
         Of altered images it is the image as it was before: see `altered_reproduction`.
         """
@@ -60,7 +67,9 @@ class Attribution:
         return make_images(gen, self.latents[candidate][image][None], label)[0]
 
     def altered_reproduction(self, image: int, candidate: int) -> np.ndarray | None:
-        """Return the candidate's best image as it looks after the alteration [H', W', C'] float32."""
+        """Return the candidate's best image as it looks after the alteration [H', W', C']
+        float32.
+        """
         made = self.reproduction(image, candidate)
         if made is None or self.alteration is None or not np.isfinite(made).all():
             return made
@@ -68,7 +77,9 @@ class Attribution:
         return to_float(self.alteration.looks(pixels)[0])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the findings as JSON values: `candidates` and `images`, as in `result.json`, without latents."""
+        """Return the findings as JSON values: `candidates` and `images`, as in `result.json`,
+        without latents.
+        """
         from jattr.attribution.result_json import candidate_record, finding_record
 
         return {
@@ -98,22 +109,24 @@ def attribute(
     """Return which of the generators made each image.
 
     Args:
-      images: uint8 [n, H, W, C] (or floats in [-1, 1], rounded to bytes); or one such array for each candidate, the
-        same images in the candidates' shapes. Or `AlteredPictures`, with what was done to them.
+      images: uint8 [n, H, W, C] (or floats in [-1, 1], rounded to bytes); or one such array for
+        each candidate, the same images in the candidates' shapes. Or `AlteredPictures`, with what
+        was done to them.
       generators: the candidates.
       config: of the inversion.
       decision: thresholds of verdicts without certificate.
       key: PRNG key; None: from `config.seed`.
       progress: called with (done, total) searches of image and candidate.
       pilot_studies: known ones by name, and where new ones are put; None: those of this process.
-      calibration: of these candidates and settings; images without a certificate are judged by it at
-        `decision.alpha`, where it has their alteration.
-      caveats: of each image, what its file says that the arrays do not: `caveat_of`; None: they are as they were made,
-        but for the alteration.
+      calibration: of these candidates and settings; images without a certificate are judged by it
+        at `decision.alpha`, where it has their alteration.
+      caveats: of each image, what its file says that the arrays do not: `caveat_of`; None: they are
+        as they were made, but for the alteration.
 
     Raises:
       GeneratorError: no candidates, or two with one name.
-      ImageError: images that do not have the candidates' shape, or doubts of another number of them.
+      ImageError: images that do not have the candidates' shape, or doubts of another number of
+        them.
       InputError: a calibration of other models, settings or versions.
     """
     config, decision = config or InvertConfig(), decision or DecisionConfig()
@@ -134,15 +147,27 @@ def attribute(
     scores = np.stack([scores_of(inverter.fair) for inverter in inverters], axis=1)
     chain = images.chain if isinstance(images, AlteredImages) else None
     caveats = _caveats(caveats, len(verdicts))
-    verdicts = [with_caveat(verdict, caveat) for verdict, caveat in zip(verdicts, caveats, strict=True)]
+    verdicts = [
+        with_caveat(verdict, caveat) for verdict, caveat in zip(verdicts, caveats, strict=True)
+    ]
     judgements: list[Judgement | None] = [None] * len(verdicts)
     if calibration is not None:
         condition = condition_of(chain)
         unlike = "" if condition in calibration.conditions else condition
-        apart = [d.apart or unlike or (CUT_SHORT if short else "") for d, short in zip(caveats, cut, strict=True)]
-        found = judged(calibration, generators, scores, verdicts, evidence, condition, decision.alpha, apart)
-        judgements = [None if j is None else judgement_with_caveat(j, d) for j, d in zip(found, caveats, strict=True)]
-        verdicts = [_calibrated(v, j, why) for v, j, why in zip(verdicts, judgements, apart, strict=True)]
+        apart = [
+            d.apart or unlike or (CUT_SHORT if short else "")
+            for d, short in zip(caveats, cut, strict=True)
+        ]
+        found = judged(
+            calibration, generators, scores, verdicts, evidence, condition, decision.alpha, apart
+        )
+        judgements = [
+            None if j is None else judgement_with_caveat(j, d)
+            for j, d in zip(found, caveats, strict=True)
+        ]
+        verdicts = [
+            _calibrated(v, j, why) for v, j, why in zip(verdicts, judgements, apart, strict=True)
+        ]
     best = [best_of(inverter) for inverter in inverters]
     return Attribution(
         candidates=generators,
@@ -152,7 +177,9 @@ def attribute(
         labels=np.stack([each.labels for each in best], axis=1),
         evidence=tuple(evidence),
         support=np.stack([each.support for each in best], axis=1),
-        searches=tuple(tuple(inverter.searches(i) for inverter in inverters) for i in range(len(verdicts))),
+        searches=tuple(
+            tuple(inverter.searches(i) for inverter in inverters) for i in range(len(verdicts))
+        ),
         noise=np.array([inverter.observation.noise for inverter in inverters]),
         alteration=chain,
         scores=scores,
@@ -161,7 +188,9 @@ def attribute(
 
 
 def _calibrated(verdict: Verdict, judgement: Judgement | None, apart: str) -> Verdict:
-    """Return the verdict that a calibration leaves: its judgement's, if there is one; else that says why not."""
+    """Return the verdict that a calibration leaves: its judgement's, if there is one; else that
+    says why not.
+    """
     if judgement is not None:
         return by_judgement(verdict, judgement)
     return verdict if verdict.certificate is not None else not_calibrated(verdict, apart)
@@ -171,7 +200,9 @@ def _caveats(caveats: Sequence[Caveat] | None, images: int) -> list[Caveat]:
     """Return a doubt for each image."""
     given = [NO_CAVEAT] * images if caveats is None else list(caveats)
     if len(given) != images:
-        raise ImageError(f"there are {len(given)} doubts of {images} images; give one for each, or none at all")
+        raise ImageError(
+            f"there are {len(given)} doubts of {images} images; give one for each, or none at all"
+        )
     return given
 
 
@@ -184,16 +215,23 @@ def _check_names(generators: tuple[Generator, ...]) -> None:
         raise GeneratorError(f"two candidates are called {twice[0]!r}; give each its own name")
 
 
-def _observations(images: Any, generators: tuple[Generator, ...], config: InvertConfig) -> list[Observation]:
+def _observations(
+    images: Any, generators: tuple[Generator, ...], config: InvertConfig
+) -> list[Observation]:
     """Return the images as the searches of each candidate see them."""
     if isinstance(images, AlteredImages):
         return [make_observation(gen, images, config) for gen in generators]
     arrays = list(images) if isinstance(images, (list, tuple)) else [images] * len(generators)
     if len(arrays) != len(generators):
         raise ImageError(
-            f"there are {len(arrays)} arrays of images for {len(generators)} candidates; give one for each"
+            f"there are {len(arrays)} arrays of images for {len(generators)} candidates; give one"
+            " for each"
         )
     pixels = [check_pixels(gen, array) for gen, array in zip(generators, arrays, strict=True)]
     if len({len(p) for p in pixels}) > 1:
-        raise ImageError("the arrays hold different numbers of images; give the same images for every candidate")
-    return [make_observation(gen, mine, config) for gen, mine in zip(generators, pixels, strict=True)]
+        raise ImageError(
+            "the arrays hold different numbers of images; give the same images for every candidate"
+        )
+    return [
+        make_observation(gen, mine, config) for gen, mine in zip(generators, pixels, strict=True)
+    ]

@@ -1,8 +1,9 @@
 """`calibrate`: searches of known images, whose scores turn a new image's into error rates.
 
-A score is log10 of the best residual of a candidate's first `FAIR` restarts, searched as `attribute` does it, without
-regard to other candidates. Of own images it is kept, too, which of these restarts arrived: their power.
-`decision/judgement.py` says what follows from scores, docs/guarantee.md what is guaranteed.
+A score is log10 of the best residual of a candidate's first `FAIR` restarts, searched as
+`attribute` does it, without regard to other candidates. Of own images it is kept, too, which of
+these restarts arrived: their power. `decision/judgement.py` says what follows from scores,
+docs/guarantee.md what is guaranteed.
 """
 
 import dataclasses
@@ -40,7 +41,9 @@ Progress = Callable[[int], object]  # called with the number of searches that ar
 
 
 def calibration_config(config: InvertConfig) -> InvertConfig:
-    """Return the settings of a run that a calibration judges: what depends on the number of images is fixed."""
+    """Return the settings of a run that a calibration judges: what depends on the number of
+    images is fixed.
+    """
     return config if config.pool is not None else dataclasses.replace(config, pool=LARGE_POOL)
 
 
@@ -48,8 +51,11 @@ def settings_digest(config: InvertConfig) -> str:
     """Return the SHA-256 of all settings on which scores depend: not of seed and lanes."""
     facts = dataclasses.asdict(calibration_config(config))
     if config.distance is not None:
-        facts["distance"] = given_distance(config.distance).digest  # of its weights, wherever the folder lies
-    kept = {name: value for name, value in facts.items() if name not in ("seed", "lanes")} | {"fair": FAIR}
+        # of its weights, wherever the folder lies
+        facts["distance"] = given_distance(config.distance).digest
+    kept = {name: value for name, value in facts.items() if name not in ("seed", "lanes")} | {
+        "fair": FAIR
+    }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
@@ -59,7 +65,9 @@ def run_versions() -> dict[str, str]:
 
 
 def condition_of(chain: Chain | None) -> str:
-    """Return the name of the condition that a chain makes of images which are as they were made before it."""
+    """Return the name of the condition that a chain makes of images which are as they were made
+    before it.
+    """
     return CLEAN if chain is None or not chain.steps else chain.text
 
 
@@ -74,14 +82,17 @@ def calibrate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Return the calibration of candidates: scores of their own images and of others', clean and altered.
+    """Return the calibration of candidates: scores of their own images and of others', clean and
+    altered.
 
     Args:
       generators: the candidates, all of one image shape.
-      negatives: images that none of them made, uint8 [n, H, W, C] of that shape, by kind, no two of them equal.
+      negatives: images that none of them made, uint8 [n, H, W, C] of that shape, by kind, no two of
+        them equal.
       chains: alterations to calibrate for, besides none.
       own: images of each candidate.
-      others: of them, how many are searched under each other candidate as images that it did not make.
+      others: of them, how many are searched under each other candidate as images that it did not
+        make.
       config: of the searches.
       seed: of the own images; never use it again for images that are to be judged.
       progress: called with the number of searches done since the last call.
@@ -97,14 +108,24 @@ def calibrate(
     images = {gen.name: own_images(gen, own, seed) for gen in generators}
     candidates = {}
     for gen in generators:
-        foreign = {OTHER + name: made[:others] for name, made in images.items() if name != gen.name and others}
+        foreign = {
+            OTHER + name: made[:others]
+            for name, made in images.items()
+            if name != gen.name and others
+        }
         foreign |= dict(negatives or {})
         samples = {}
         for chain in (Chain(()), *chains):
             key = jax.random.key(config.seed)
             found = {
                 kind: fair_searches(
-                    gen, pixels, chain, config, jax.random.fold_in(key, number), progress, kind=kind or OTHER + gen.name
+                    gen,
+                    pixels,
+                    chain,
+                    config,
+                    jax.random.fold_in(key, number),
+                    progress,
+                    kind=kind or OTHER + gen.name,
                 )
                 for number, (kind, pixels) in enumerate({"": images[gen.name], **foreign}.items())
             }
@@ -124,17 +145,26 @@ def _check_chains(chains: Sequence[Chain], config: InvertConfig) -> None:
     unknown = [chain.text for chain in chains if chain.free]
     if unknown:
         raise InputError(
-            f"alteration {unknown[0]!r} has an unknown factor; calibrate for given ones, as brightness:0.8"
+            f"alteration {unknown[0]!r} has an unknown factor; calibrate for given ones, as"
+            " brightness:0.8"
         )
     if chains and config.distance is not None:
-        raise InputError(f"distance {config.distance!r} and alteration {chains[0].text!r}; give one of them")
+        raise InputError(
+            f"distance {config.distance!r} and alteration {chains[0].text!r}; give one of them"
+        )
 
 
 def own_images(gen: Generator, count: int, seed: int) -> np.ndarray:
-    """Return images [n, H, W, C] uint8 that a generator makes of latents from its prior, of all its classes."""
+    """Return images [n, H, W, C] uint8 that a generator makes of latents from its prior, of all
+    its classes.
+    """
     keys = jax.random.split(candidate_key(jax.random.key(seed), gen))
     z = np.asarray(gen.sample_latent(keys[0], count))
-    label = np.asarray(jax.random.randint(keys[1], (count,), 0, gen.num_classes)) if gen.num_classes else None
+    label = (
+        np.asarray(jax.random.randint(keys[1], (count,), 0, gen.num_classes))
+        if gen.num_classes
+        else None
+    )
     return to_byte(make_images(gen, z, label), rule=gen.rounding or "round")
 
 
@@ -164,18 +194,25 @@ def fair_searches(
 ) -> tuple[np.ndarray, Restarts | None]:
     """Return what `fair_scores` does, and how the restarts went; None without images.
 
-    `kind` says whose images these are. What an alteration has of chance, as noise, is drawn for each image anew: by
-    `config.seed`, the kind and the image's number, so it is the same under every candidate.
+    `kind` says whose images these are. What an alteration has of chance, as noise, is drawn for
+    each image anew: by `config.seed`, the kind and the image's number, so it is the same under
+    every candidate.
     """
     draws = _draws(config.seed, kind, len(pixels))
     found, used, arrived = list[float](), list[int](), list[bool]()
     for number, at in enumerate(range(0, len(pixels), BLOCK)):
         some = pixels[at : at + BLOCK]
-        observation = make_observation(gen, alter(some, chain, draws[at : at + BLOCK]) if chain.steps else some, config)
-        inverter = make_inverter(observation, config, jax.random.fold_in(candidate_key(key, gen), number))
+        observation = make_observation(
+            gen, alter(some, chain, draws[at : at + BLOCK]) if chain.steps else some, config
+        )
+        inverter = make_inverter(
+            observation, config, jax.random.fold_in(candidate_key(key, gen), number)
+        )
         for restarts in rounds(inverter.restarts):
             if restarts.start < FAIR:
-                open_ = [i for i in range(len(some)) if not (config.early_stop and inverter.arrived(i))]
+                open_ = [
+                    i for i in range(len(some)) if not (config.early_stop and inverter.arrived(i))
+                ]
                 inverter.round(open_, restarts)
                 inverter.polish(open_)
         found += [inverter.best_loss(i) for i in range(len(some))]
@@ -192,20 +229,28 @@ def _draws(seed: int, kind: str, count: int) -> list[tuple[int, int]]:
     return [(whose, number) for number in range(count)]
 
 
-def _check(generators: Sequence[Generator], negatives: Mapping[str, np.ndarray], own: int, others: int) -> None:
+def _check(
+    generators: Sequence[Generator], negatives: Mapping[str, np.ndarray], own: int, others: int
+) -> None:
     if not generators:
         raise InputError("there are 0 candidates to calibrate; give at least one generator")
     shapes = {gen.image_shape for gen in generators}
     if len(shapes) > 1:
         raise InputError(
-            f"the candidates make images of shapes {sorted(shapes)}; calibrate those of one shape together"
+            f"the candidates make images of shapes {sorted(shapes)}; calibrate those of one shape"
+            " together"
         )
     for name, value in (("own", own), ("others", others)):
-        if isinstance(value, bool) or not isinstance(value, int) or not (name == "own") <= value <= MAX_IMAGES:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int)
+            or not (name == "own") <= value <= MAX_IMAGES
+        ):
             raise InputError(f"{name} is {value!r}; give a whole number up to {MAX_IMAGES}")
     if others > own:
         raise InputError(
-            f"{others} images of each other candidate were asked for, but {own} are made; give at most that"
+            f"{others} images of each other candidate were asked for, but {own} are made; give at"
+            " most that"
         )
     _check_negatives(negatives, generators[0].image_shape)
 
@@ -216,27 +261,38 @@ def _check_negatives(negatives: Mapping[str, np.ndarray], shape: tuple[int, int,
         check_name(kind, "a kind of negatives")
         if kind.startswith(OTHER):
             raise InputError(
-                f"a kind of negatives is {kind!r}; names from {OTHER!r} on are those of images that candidates made:"
+                f"a kind of negatives is {kind!r}; names from {OTHER!r} on are those of images"
+                " that candidates made:"
                 " give it another name"
             )
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != shape:
-            raise ImageError(f"negatives {kind!r} are {pixels.dtype} {pixels.shape}; give uint8 [n, {shape}]")
+            raise ImageError(
+                f"negatives {kind!r} are {pixels.dtype} {pixels.shape}; give uint8 [n, {shape}]"
+            )
         if not len(pixels):
-            raise ImageError(f"there are 0 negatives {kind!r}; give at least one image, or leave that kind away")
+            raise ImageError(
+                f"there are 0 negatives {kind!r}; give at least one image, or leave that kind away"
+            )
         for number, image in enumerate(pixels):
             place = f"{kind!r} {number}"
             other = known.setdefault(hashlib.sha256(image.tobytes()).digest(), place)
             if other != place:
-                raise ImageError(f"negatives {other} and {place} are equal images, {SAME}; leave one away")
+                raise ImageError(
+                    f"negatives {other} and {place} are equal images, {SAME}; leave one away"
+                )
 
 
-def check_calibration(calibration: Calibration, generators: Sequence[Generator], config: InvertConfig) -> None:
+def check_calibration(
+    calibration: Calibration, generators: Sequence[Generator], config: InvertConfig
+) -> None:
     """Check that a calibration is of these candidates, settings and versions.
 
     Raises:
       InputError: it is not; the message lists every difference.
     """
-    calibration.check_usable({gen.name: gen.digest for gen in generators}, settings_digest(config), run_versions())
+    calibration.check_usable(
+        {gen.name: gen.digest for gen in generators}, settings_digest(config), run_versions()
+    )
 
 
 def judged(
@@ -249,7 +305,8 @@ def judged(
     alpha: float,
     apart: Sequence[str],
 ) -> list[Judgement | None]:
-    """Return the judgement of every image without certificate that is like those of the calibration; else None.
+    """Return the judgement of every image without certificate that is like those of the
+    calibration; else None.
 
     Args:
       calibration: of the candidates.
@@ -266,7 +323,11 @@ def judged(
         None
         if verdict.certificate is not None or why
         else judge(
-            calibration, dict(zip(names, row, strict=True)), condition, alpha, restarts={e.name: e.restarts for e in es}
+            calibration,
+            dict(zip(names, row, strict=True)),
+            condition,
+            alpha,
+            restarts={e.name: e.restarts for e in es},
         )
         for verdict, row, es, why in zip(verdicts, scores.tolist(), evidence, apart, strict=True)
     ]

@@ -1,7 +1,9 @@
-"""Why an image that is far from all candidates may be one's own all the same: what its file says was done to it.
+"""Why an image that is far from all candidates may be one's own all the same: what its file says
+was done to it.
 
-jattr changes an image to compare it, or leaves out what its file states. Where no alteration models that, a
-candidate's own image would end as far away, so "none" is not said; and a calibration has no such images.
+jattr changes an image to compare it, or leaves out what its file states. Where no alteration models
+that, a candidate's own image would end as far away, so "none" is not said; and a calibration has no
+such images.
 """
 
 import dataclasses
@@ -35,33 +37,40 @@ class Caveat(NamedTuple):
 NO_CAVEAT = Caveat()
 COMPRESSED = Caveat(
     "a compression with loss that is not modelled",
-    "the file is compressed with loss, and a candidate's own image would end as far away after that; give the file as"
+    "the file is compressed with loss, and a candidate's own image would end as far away after"
+    " that; give the file as"
     " it was first saved",
 )
 TRANSPARENT = Caveat(
     "a transparent image that was composited",
-    "the image is transparent and was put on white to be compared, and a candidate's own image that was made"
+    "the image is transparent and was put on white to be compared, and a candidate's own image"
+    " that was made"
     " transparent would end as far away; give it without transparency, as it was generated",
 )
 FLATTENED = Caveat(
     "a file without the transparency that a candidate's images have",
-    "a candidate makes images with transparency and the file has none, and its own image would end as far away"
+    "a candidate makes images with transparency and the file has none, and its own image would end"
+    " as far away"
     " without it; give the file as it was first saved",
 )
 COLOURED = Caveat(
     "a colour image that was reduced to grey",
-    "the image was reduced to grey to be compared, and a candidate's own image that was coloured would end as far"
+    "the image was reduced to grey to be compared, and a candidate's own image that was coloured"
+    " would end as far"
     " away; give it in grey, as it was generated",
 )
 COLOURS = Caveat(
     "an image whose colour profile or gamma is ignored",
-    "the file states a colour profile or gamma other than sRGB's, which was ignored, and a candidate's own image"
-    " brought into those colours would end as far away; convert the image to sRGB, or give the file as it was first"
+    "the file states a colour profile or gamma other than sRGB's, which was ignored, and a"
+    " candidate's own image"
+    " brought into those colours would end as far away; convert the image to sRGB, or give the"
+    " file as it was first"
     " saved",
 )
 STORED = Caveat(
     "a file that asks to be shown turned",
-    "the file asks to be shown turned, and a candidate's own image to which that was added would end as far away;"
+    "the file asks to be shown turned, and a candidate's own image to which that was added would"
+    " end as far away;"
     " give the image without EXIF orientation",
 )
 
@@ -73,17 +82,23 @@ def caveat_of(
     *,
     searched_as_stored: bool = True,
 ) -> Caveat:
-    """Return what speaks against calling an image none of the candidates', and against judging it by a calibration.
+    """Return what speaks against calling an image none of the candidates', and against judging it
+    by a calibration.
 
     Args:
       image: as its file stores it.
       alteration: what is taken to have been done to it.
       shapes: (H, W, C) of the images that the candidates make.
-      searched_as_stored: whether an image that its file shows turned is searched as it is stored, too.
+      searched_as_stored: whether an image that its file shows turned is searched as it is stored,
+        too.
     """
-    if image.compressed and not (image.jpeg and alteration is not None and alteration.jpeg is not None):
+    if image.compressed and not (
+        image.jpeg and alteration is not None and alteration.jpeg is not None
+    ):
         return COMPRESSED
-    wanted = {shape: shape if alteration is None else alteration.out_shape(shape) for shape in shapes}
+    wanted = {
+        shape: shape if alteration is None else alteration.out_shape(shape) for shape in shapes
+    }
     if any(image.pixels.shape[:2] != shape[:2] for shape in wanted.values()):
         return _resized(image)
     greyed = alteration is not None and any(isinstance(step, Grey) for step in alteration.steps)
@@ -114,8 +129,10 @@ def _resized(image: "AsStored") -> Caveat:
     height, width = image.pixels.shape[:2]
     return Caveat(
         "an image that was resized to be compared",
-        "the image was resized to be compared, and a candidate's own image that had been resized, cropped or padded"
-        " would end as far away; give it as it was generated, or name what was done, without --resize, such as"
+        "the image was resized to be compared, and a candidate's own image that had been resized,"
+        " cropped or padded"
+        " would end as far away; give it as it was generated, or name what was done, without"
+        " --resize, such as"
         f" --alteration resize:{height}x{width}:lanczos",
     )
 
@@ -139,9 +156,15 @@ def _of_channels(image: "AsStored", made: int, wanted: int, *, greyed: bool) -> 
         return COLOURED
     if not colourless or made == 1 or greyed:
         return NO_CAVEAT
-    named = " or name that, as --alteration " + ("grey:3,jpeg" if image.jpeg else "grey:3") if made == 3 else ""
+    named = (
+        " or name that, as --alteration " + ("grey:3,jpeg" if image.jpeg else "grey:3")
+        if made == 3
+        else ""
+    )
     return Caveat(
-        "a grey file of a candidate's colour images" if channels == 1 else "",  # else the candidate may make such
-        "the image has no colours, and a candidate's own image that was brought to grey would end as far away; give"
+        # else the candidate may make such
+        "a grey file of a candidate's colour images" if channels == 1 else "",
+        "the image has no colours, and a candidate's own image that was brought to grey would end"
+        " as far away; give"
         f" it in colours, as it was generated,{named}".rstrip(","),
     )

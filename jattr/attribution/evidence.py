@@ -1,4 +1,6 @@
-"""From what the searches found to verdicts: the evidence of every candidate, and what it amounts to."""
+"""From what the searches found to verdicts: the evidence of every candidate, and what it amounts
+to.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -34,33 +36,54 @@ def best_of(inverter: Inverter) -> Best:
 
 
 def certificates_of(inverter: Inverter) -> list[Certificate | None]:
-    """Return the certificate of every image's best latent, None where it is far or where it would prove nothing."""
+    """Return the certificate of every image's best latent, None where it is far or where it
+    would prove nothing.
+    """
     found: list[Certificate | None] = []
     for i in range(inverter.count):
         place = inverter.best(i)
         observation, label = inverter.observation, int(inverter.label[place])
         near = inverter.gen.proves and inverter.loss[place] < observation.near
         if isinstance(observation, AlteredObservation):
-            proof = certify_altered(observation, i, inverter.z[place], label) if near and observation.provable else None
+            proof = (
+                certify_altered(observation, i, inverter.z[place], label)
+                if near and observation.provable
+                else None
+            )
             found.append(proof)
             continue
         if isinstance(observation, DistanceObservation):  # certificates speak of pixels
             labels = np.array([label]) if inverter.gen.num_classes else None
-            plain = dataclasses.replace(observation.as_pixels(), pixels=observation.pixels[i : i + 1])
+            plain = dataclasses.replace(
+                observation.as_pixels(), pixels=observation.pixels[i : i + 1]
+            )
             near = (
-                observation.original.proves and float(plain.residuals(inverter.z[place][None], labels)[0]) < plain.near
+                observation.original.proves
+                and float(plain.residuals(inverter.z[place][None], labels)[0]) < plain.near
             )
         z = inverter.z[place].reshape(inverter.gen.latent_shape)
-        rule = observation.maker.rounding if isinstance(observation, DistanceObservation) else inverter.rounding[i]
-        found.append(certify(observation.maker, z, observation.pixels[i], label=label, rounding=rule) if near else None)
+        rule = (
+            observation.maker.rounding
+            if isinstance(observation, DistanceObservation)
+            else inverter.rounding[i]
+        )
+        found.append(
+            certify(observation.maker, z, observation.pixels[i], label=label, rounding=rule)
+            if near
+            else None
+        )
     return found
 
 
 def residuals_of(inverter: Inverter) -> np.ndarray:
     """Return the residual of the best latent of every image [n], inf where every restart failed."""
     best = best_of(inverter)
-    values = inverter.observation.residuals(best.latents, best.labels if inverter.gen.num_classes else None)
-    lost = np.array([not np.isfinite(inverter.loss[inverter.best(i)]) for i in range(inverter.count)])
+    values = inverter.observation.residuals(
+        best.latents, best.labels if inverter.gen.num_classes else None
+    )
+    lost = np.array(
+        [not np.isfinite(inverter.loss[inverter.best(i)]) for i in range(inverter.count)]
+    )
     return np.where(lost | ~np.isfinite(values), np.inf, values)
 
 
@@ -71,7 +94,8 @@ def verdicts_of(
     pilot_studies: PilotStudies,
     decision: DecisionConfig,
 ) -> tuple[list[tuple[Evidence, ...]], list[Verdict]]:
-    """Return the evidence [images][candidates] and the verdict of every image, by certificates and thresholds.
+    """Return the evidence [images][candidates] and the verdict of every image, by certificates and
+    thresholds.
 
     Args:
       generators: the candidates.
@@ -84,14 +108,20 @@ def verdicts_of(
 
     def evidence_of(i: int, known: dict[Inverter, PilotStudy]) -> tuple[Evidence, ...]:
         return tuple(
-            _evidence(gen, inv, i, residuals[inv][i], certificates[inv][i], known.get(inv), decision)
+            _evidence(
+                gen, inv, i, residuals[inv][i], certificates[inv][i], known.get(inv), decision
+            )
             for gen, inv in zip(generators, inverters, strict=True)
         )
 
     least = np.min(list(residuals.values()), axis=0)
     evidence = [evidence_of(i, {}) for i in range(len(least))]
     verdicts = [decide(row, decision) for row in evidence]
-    far = [i for i, v in enumerate(verdicts) if v.kind == "undecided" and least[i] > decision.none_above]
+    far = [
+        i
+        for i, v in enumerate(verdicts)
+        if v.kind == "undecided" and least[i] > decision.none_above
+    ]
     if far and decision.thresholds:  # could be "none": how far is a miss of each?
         known = _pilot_studies(pilot_studies, residuals, far, decision)
         for i in far:
@@ -101,16 +131,23 @@ def verdicts_of(
 
 
 def _pilot_studies(
-    pilot_studies: PilotStudies, residuals: dict[Inverter, np.ndarray], images: Sequence[int], decision: DecisionConfig
+    pilot_studies: PilotStudies,
+    residuals: dict[Inverter, np.ndarray],
+    images: Sequence[int],
+    decision: DecisionConfig,
 ) -> dict[Inverter, PilotStudy]:
-    """Return pilot studies, of cheap candidates first, until no image is left that could be "none"."""
+    """Return pilot studies, of cheap candidates first, until no image is left that could be
+    "none".
+    """
     known: dict[Inverter, PilotStudy] = {}
     left = list(images)
     if min(inverter.restarts for inverter in residuals) < decision.none_restarts:
         return known
     for inverter in sorted(residuals, key=lambda inverter: inverter.cost):
         known[inverter] = pilot_studies.of(inverter)
-        left = [i for i in left if residuals[inverter][i] > decision.none_factor * known[inverter].miss]
+        left = [
+            i for i in left if residuals[inverter][i] > decision.none_factor * known[inverter].miss
+        ]
         if not left:
             break
     return known
@@ -137,7 +174,9 @@ def _evidence(
         failed=int((status == Status.FAILED).sum()),
         settings="" if gen.settings is None else f"{gen.space}, {gen.settings}",
         usual_miss=None if pilot_study is None else pilot_study.miss,
-        restarts_needed=None if pilot_study is None else pilot_study.restarts_needed(decision.miss_chance),
+        restarts_needed=None
+        if pilot_study is None
+        else pilot_study.restarts_needed(decision.miss_chance),
         miss_bound=None if pilot_study is None else pilot_study.miss_bound(restarts),
         spare=inverter.observation.numbers - inverter.size,
     )

@@ -1,7 +1,9 @@
-"""Pilot studies: how searches of a candidate's own images go. What "none of these" is measured against.
+"""Pilot studies: how searches of a candidate's own images go. What "none of these" is measured
+against.
 
-Two things are learnt: how far a search ends from an image that the candidate did make when it misses, and how often a
-restart arrives, hence how many restarts leave but a small chance that such an image was missed.
+Two things are learnt: how far a search ends from an image that the candidate did make when it
+misses, and how often a restart arrives, hence how many restarts leave but a small chance that such
+an image was missed.
 """
 
 import functools
@@ -29,7 +31,9 @@ IMAGES = 16  # own images that are searched
 class PilotStudy(NamedTuple):
     """How the searches of a candidate's own images went."""
 
-    miss: float  # the largest best residual of an image, not below the rounding floor; mean squared, [-1, 1] units
+    # the largest best residual of an image, not below the rounding floor; mean squared, [-1, 1]
+    # units
+    miss: float
     used: tuple[int, ...]  # restarts of each image, up to the first that arrived
     arrived: tuple[bool, ...]  # whether one did
 
@@ -39,15 +43,19 @@ class PilotStudy(NamedTuple):
         return Restarts(self.used, self.arrived)
 
     def restarts_needed(self, chance: float) -> int | None:
-        """Return the restarts that miss an own image with at most this chance; None if none ever arrived.
+        """Return the restarts that miss an own image with at most this chance; None if none ever
+        arrived.
 
-        The most of three: from the Clopper-Pearson bound (Biometrika 26, 1934) on the chance that a restart arrives, as
-        if every image were equally hard; from a Beta distribution of it over images; what the hardest one took.
+        The most of three: from the Clopper-Pearson bound (Biometrika 26, 1934) on the chance that a
+        restart arrives, as if every image were equally hard; from a Beta distribution of it over
+        images; what the hardest one took.
         """
         return _needed(self.restarts, chance)
 
     def miss_bound(self, restarts: int) -> float | None:
-        """Return what share of own images so many restarts miss at most (95 %), without a model; None if unknown."""
+        """Return what share of own images so many restarts miss at most (95 %), without a model;
+        None if unknown.
+        """
         return self.restarts.miss_bound(restarts) if restarts else None
 
 
@@ -57,14 +65,18 @@ def _needed(restarts: Restarts, chance: float) -> int | None:
 
 
 def candidate_key(key: jax.Array, gen: Generator) -> jax.Array:
-    """Return the PRNG key of a candidate's searches: of what it is, not of its place among the others."""
+    """Return the PRNG key of a candidate's searches: of what it is, not of its place among the
+    others.
+    """
     return jax.random.fold_in(key, int(hashlib.sha256(gen.digest.encode()).hexdigest()[:8], 16))
 
 
 class PilotStudies:
     """Pilot studies of candidates, each made when it is first asked for and kept in a store."""
 
-    def __init__(self, config: InvertConfig, key: jax.Array, store: MutableMapping[str, PilotStudy]):
+    def __init__(
+        self, config: InvertConfig, key: jax.Array, store: MutableMapping[str, PilotStudy]
+    ):
         """Prepare.
 
         Args:
@@ -79,7 +91,9 @@ class PilotStudies:
         name = self._name(inverter)
         if name not in self.store:
             self.store[name] = run_pilot_study(
-                inverter, self.config, jax.random.fold_in(candidate_key(self.key, inverter.observation.maker), 1)
+                inverter,
+                self.config,
+                jax.random.fold_in(candidate_key(self.key, inverter.observation.maker), 1),
             )
         return self.store[name]
 
@@ -96,7 +110,9 @@ class PilotStudies:
 
 
 def _noise_digest(gen: Generator) -> str:
-    """Return the SHA-256 of the noise maps of a generator that has some: they may be the caller's own."""
+    """Return the SHA-256 of the noise maps of a generator that has some: they may be the
+    caller's own.
+    """
     maps = [] if gen.settings is None else jax.tree.leaves(gen.state["noise"])
     return hashlib.sha256(b"".join(np.asarray(part).tobytes() for part in maps)).hexdigest()
 

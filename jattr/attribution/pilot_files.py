@@ -1,4 +1,6 @@
-"""Pilot studies kept in the user's cache folder, one small JSON file each: a second run need not search own images."""
+"""Pilot studies kept in the user's cache folder, one small JSON file each: a second run need not
+search own images.
+"""
 
 import contextlib
 import json
@@ -14,7 +16,9 @@ from jattr.errors import InputError
 
 
 class PilotStudyFiles(MutableMapping[str, PilotStudy]):
-    """Pilot studies by name; those of this run in memory, all of them in a folder. A folder that fails is done without."""
+    """Pilot studies by name; those of this run in memory, all of them in a folder. A folder that
+    fails is done without.
+    """
 
     def __init__(self, folder: Path | None):
         """Prepare; nothing is read or made yet."""
@@ -59,7 +63,9 @@ class PilotStudyFiles(MutableMapping[str, PilotStudy]):
 def _read(path: Path) -> PilotStudy | None:
     try:
         data: Any = read_json_text(path.read_text(encoding="utf-8"))
-        found = PilotStudy(float(data.pop("miss")), tuple(data.pop("used")), tuple(data.pop("arrived")), **data)
+        found = PilotStudy(
+            float(data.pop("miss")), tuple(data.pop("used")), tuple(data.pop("arrived")), **data
+        )
         kinds = [type(value) for value in (*found.used, *found.arrived)]
         sound = kinds == [int] * len(found.used) + [bool] * len(found.used)
         sound = sound and math.isfinite(found.miss) and found.miss > 0 and bool(found.restarts)

@@ -23,7 +23,9 @@ log = logging.getLogger("jattr")
 
 @contextlib.contextmanager
 def compiled_ahead(inverters: Sequence[Inverter]) -> Iterator[Callable[[Inverter], object]]:
-    """Begin to compile the inverters' first programs, in order, and give a function that waits for an inverter's."""
+    """Begin to compile the inverters' first programs, in order, and give a function that waits
+    for an inverter's.
+    """
     firsts: dict[object, Inverter] = {}
     for inverter in inverters:
         firsts.setdefault(inverter.gen.apply, inverter)
@@ -39,11 +41,18 @@ def _prepare(inverter: Inverter) -> None:
         log.debug("compiling ahead for %r: %s", inverter.gen.name, error)
 
 
-CUT_SHORT = "an image that one candidate brought to the floor, without a certificate, before the others' fair trial"
+CUT_SHORT = (
+    "an image that one candidate brought to the floor, without a certificate, before the"
+    " others' fair trial"
+)
 
 
-def make_inverters(observation: Sequence[Observation], config: InvertConfig, key: jax.Array) -> list[Inverter]:
-    """Return the inverter of each candidate: one for all of one digest, rounding rule, prior and the same images."""
+def make_inverters(
+    observation: Sequence[Observation], config: InvertConfig, key: jax.Array
+) -> list[Inverter]:
+    """Return the inverter of each candidate: one for all of one digest, rounding rule, prior and
+    the same images.
+    """
     made: dict[tuple[Any, ...], Inverter] = {}
     inverters = []
     for mine in observation:
@@ -63,14 +72,17 @@ def search(
     pilot_studies: PilotStudies,
     progress: Any,
 ) -> list[bool]:
-    """Run rounds of restarts, cheap candidates first; return for which images some candidate had no fair trial.
+    """Run rounds of restarts, cheap candidates first; return for which images some candidate had no
+    fair trial.
 
-    An image that some candidate has brought to the floor is not searched on; where one is far ahead near the floor,
-    only that one searches on, once the others have had a fair trial. An image that all leave far from it is searched
-    until a candidate would have been found but for `decision.miss_chance`, unless the number of restarts was chosen;
-    of one that it leaves below `FAR`, which may be a hard one of its own, it takes all its restarts.
+    An image that some candidate has brought to the floor is not searched on; where one is far ahead
+    near the floor, only that one searches on, once the others have had a fair trial. An image that
+    all leave far from it is searched until a candidate would have been found but for
+    `decision.miss_chance`, unless the number of restarts was chosen; of one that it leaves below
+    `FAR`, which may be a hard one of its own, it takes all its restarts.
     """
-    inverters = sorted(inverters, key=lambda inverter: inverter.cost)  # sorted() keeps the order of equals
+    # sorted() keeps the order of equals
+    inverters = sorted(inverters, key=lambda inverter: inverter.cost)
     count = inverters[0].count
     total, done = count * len(inverters), 0
     most = max(inverter.restarts for inverter in inverters)
@@ -104,13 +116,17 @@ def _round(
 ) -> None:
     """Run one round of one candidate, of the images that need it."""
     everything, fair = range(inverter.count), restarts.start >= FAIR
-    wanted = [i for i in everything if not config.early_stop or _wanted(inverter, inverters, i, fair=fair)]
+    wanted = [
+        i for i in everything if not config.early_stop or _wanted(inverter, inverters, i, fair=fair)
+    ]
     settled = [i for i in everything if i not in wanted and not restarts.start]
     studies = fair and config.early_stop and config.restarts is None and decision.thresholds
     far = [
         i
         for i in wanted
-        if studies and _lead(inverters, i) > inverter.observation.clear and inverter.best_loss(i) > FAR
+        if studies
+        and _lead(inverters, i) > inverter.observation.clear
+        and inverter.best_loss(i) > FAR
     ]
     inverter.round([i for i in wanted if i not in far], restarts, settled)
     if far:
@@ -119,7 +135,9 @@ def _round(
 
 
 def _polish(inverters: list[Inverter], config: InvertConfig) -> None:
-    """Polish what a round has brought near: of each image the leader's first, the others' if that is not enough."""
+    """Polish what a round has brought near: of each image the leader's first, the others' if
+    that is not enough.
+    """
     if not config.early_stop:
         for inverter in inverters:
             inverter.polish(range(inverter.count))
@@ -155,7 +173,9 @@ def _settled(inverters: list[Inverter], image: int) -> bool:
 
 
 def _cut_short(inverters: list[Inverter], image: int) -> bool:
-    """Return whether some candidate's search of an image was ended by another's arrival, and not by its own."""
+    """Return whether some candidate's search of an image was ended by another's arrival, and not
+    by its own.
+    """
     return _settled(inverters, image) and not all(inverter.arrived(image) for inverter in inverters)
 
 

@@ -45,7 +45,9 @@ def candidate_record(gen: "Generator", path: str = "") -> dict[str, Any]:
     }
 
 
-def image_record(image: "LoadedImage", att: "Attribution", i: int, notes: Sequence[str]) -> dict[str, Any]:
+def image_record(
+    image: "LoadedImage", att: "Attribution", i: int, notes: Sequence[str]
+) -> dict[str, Any]:
     """Return the row of the image that is number `i` of an attribution.
 
     Args:
@@ -54,14 +56,21 @@ def image_record(image: "LoadedImage", att: "Attribution", i: int, notes: Sequen
       i: its number there.
       notes: what was changed to read it and to fit it to the candidates.
     """
-    return {"file": image.path, "sha256": image.sha256, **finding_record(att, i), "notes": list(notes)}
+    return {
+        "file": image.path,
+        "sha256": image.sha256,
+        **finding_record(att, i),
+        "notes": list(notes),
+    }
 
 
 def finding_record(att: "Attribution", i: int) -> dict[str, Any]:
     """Return what was found of the image that is number `i` of an attribution, as JSON values."""
     verdict, evidence = att.verdicts[i], att.evidence[i]
     names = [gen.name for gen in att.candidates]
-    certificates = {e.name: None if e.certificate is None else e.certificate.to_dict() for e in evidence}
+    certificates = {
+        e.name: None if e.certificate is None else e.certificate.to_dict() for e in evidence
+    }
     winners = proven_first(verdict, {e.name: e.certificate for e in evidence})
     labels = {name: int(att.labels[i, c]) for c, name in enumerate(names)}
     label = labels[winners[0]] if winners else -1
@@ -72,25 +81,35 @@ def finding_record(att: "Attribution", i: int) -> dict[str, Any]:
         "certificate": None if verdict.certificate is None else certificates[winners[0]],
         "certificates": certificates,
         "residual": {name: finite(att.residual[i, c]) for c, name in enumerate(names)},
-        "restarts": {e.name: {"run": e.restarts, "arrived": e.arrived, "failed": e.failed} for e in evidence},
+        "restarts": {
+            e.name: {"run": e.restarts, "arrived": e.arrived, "failed": e.failed} for e in evidence
+        },
         "latent_sha256": {name: _latent_digest(att, i, c) for c, name in enumerate(names)},
-        "searches": {name: [_search(run) for run in att.searches[i][c]] for c, name in enumerate(names)},
+        "searches": {
+            name: [_search(run) for run in att.searches[i][c]] for c, name in enumerate(names)
+        },
         "label": label if label >= 0 else None,
         "labels": {name: value if value >= 0 else None for name, value in labels.items()},
         "margin": finite(verdict.margin),
-        "support": {gen.name: support_record(gen, att.support[i, c]) for c, gen in enumerate(att.candidates)},
+        "support": {
+            gen.name: support_record(gen, att.support[i, c]) for c, gen in enumerate(att.candidates)
+        },
         "usual_miss": {e.name: finite(e.usual_miss) for e in evidence},
         "restarts_needed": {e.name: e.restarts_needed for e in evidence},
         "miss_bound": {e.name: finite(e.miss_bound) for e in evidence},
         "reason": verdict.reason,
         "alteration": None if att.alteration is None else att.alteration.text,
-        "noise": {gen.name: float(noise) for gen, noise in zip(att.candidates, att.noise, strict=True)},
+        "noise": {
+            gen.name: float(noise) for gen, noise in zip(att.candidates, att.noise, strict=True)
+        },
         "scores": {name: finite(att.scores[i, c]) for c, name in enumerate(names)},
         "judgement": None if not att.judgements else _judgement(att.judgements[i]),
     }
 
 
-def failed_record(file: str, sha256: str | None, reason: str, names: Sequence[str]) -> dict[str, Any]:
+def failed_record(
+    file: str, sha256: str | None, reason: str, names: Sequence[str]
+) -> dict[str, Any]:
     """Return the row of an image that could not be searched."""
     nothing = dict.fromkeys(names)
     return {
@@ -132,7 +151,9 @@ def _judgement(judgement: "Judgement | None") -> dict[str, Any] | None:
 
 
 def _latent_digest(att: "Attribution", i: int, c: int) -> str | None:
-    """Return the SHA-256 of a candidate's best latent, float32, little-endian; None where every restart failed."""
+    """Return the SHA-256 of a candidate's best latent, float32, little-endian; None where every
+    restart failed.
+    """
     if not math.isfinite(att.residual[i, c]):
         return None
     return hashlib.sha256(att.latents[c][i].astype("<f4").tobytes()).hexdigest()
@@ -162,16 +183,22 @@ def parse_result(text: str) -> dict[str, Any]:
     """Return the content of a `result.json` after checking all of it.
 
     Raises:
-      InputError: it is no JSON, has NaN or infinities, does not fit the schema or contradicts itself.
+      InputError: it is no JSON, has NaN or infinities, does not fit the schema or contradicts
+        itself.
     """
     try:
         data = read_json_text(text, parse_constant=_no_constant, parse_float=_float)
     except ValueError as error:
-        raise InputError(f"is no sound JSON ({error}); write it again with `jattr attribute`") from error
+        raise InputError(
+            f"is no sound JSON ({error}); write it again with `jattr attribute`"
+        ) from error
     _check_schema(data)
     names = [candidate["name"] for candidate in data["candidates"]]
     if len(set(names)) < len(names):
-        raise InputError(f"has two candidates of one name ({', '.join(sorted(names))[:MAX_SHOWN]}); write it again")
+        raise InputError(
+            f"has two candidates of one name ({', '.join(sorted(names))[:MAX_SHOWN]}); write it"
+            " again"
+        )
     for number, row in enumerate(data["pictures"]):
         _check_row(number, row, names)
     return dict(data)
@@ -181,30 +208,42 @@ def _check_row(number: int, row: Mapping[str, Any], names: list[str]) -> None:
     """Check that a row speaks of every candidate and of no other."""
     for field in ("residual", "restarts", "certificates", "labels"):
         if set(row[field]) != set(names):
-            raise InputError(f"has images[{number}].{field} with other names than its candidates; write it again")
+            raise InputError(
+                f"has images[{number}].{field} with other names than its candidates; write it again"
+            )
     for name in (*row["candidates"], *([row["candidate"]] if row["candidate"] is not None else [])):
         if name not in names:
-            raise InputError(f"names {name!r} in images[{number}], which is no candidate of it; write it again")
+            raise InputError(
+                f"names {name!r} in images[{number}], which is no candidate of it; write it again"
+            )
 
 
 def _check_schema(data: Any) -> None:
     import jsonschema
 
     schema = json.loads(resources.files("jattr").joinpath(SCHEMA_FILE).read_text(encoding="utf-8"))
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(data))
+    error = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(schema).iter_errors(data)
+    )
     if error is not None:
         message = " ".join(str(error.message).split())
         shown = message if len(message) <= MAX_SHOWN else f"{message[:60]} ... {message[-60:]}"
-        raise InputError(f"is no result of schema {SCHEMA}: at {error.json_path}: {shown}; write it again")
+        raise InputError(
+            f"is no result of schema {SCHEMA}: at {error.json_path}: {shown}; write it again"
+        )
 
 
 def proven_first(verdict: "Verdict", certificates: Mapping[str, "Certificate | None"]) -> list[str]:
     """Return the verdict's names, first the one whose latent has the verdict's certificate."""
-    return sorted(verdict.candidates, key=lambda name: certificates[name] is not verdict.certificate)
+    return sorted(
+        verdict.candidates, key=lambda name: certificates[name] is not verdict.certificate
+    )
 
 
 def support_record(gen: "Generator", largest: Any) -> dict[str, Any]:
-    """Return the largest |z|, and whether it lies within the prior's support; a normal prior has no end."""
+    """Return the largest |z|, and whether it lies within the prior's support; a normal prior has
+    no end.
+    """
     value = finite(largest)
     inside = None if gen.prior != "uniform" or value is None else value <= 1.0
     return {"largest": value, "inside": inside}

@@ -1,4 +1,6 @@
-"""What every baseline gives: scores of images for each source, learnt from own images of the sources."""
+"""What every baseline gives: scores of images for each source, learnt from own images of the
+sources.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +18,19 @@ BATCH = 256  # images that one compiled program takes
 
 @dataclass(frozen=True, eq=False)
 class Attributor:
-    """A fitted baseline. Which source made an image: the largest score; whether any did: how large that one is."""
+    """A fitted baseline. Which source made an image: the largest score; whether any did: how
+    large that one is.
+    """
 
     name: str  # a key of `registry.BASELINES`
     sources: tuple[str, ...]  # names of the generators, in the order of the scores
     image_shape: tuple[int, int, int]
-    score_fn: Callable[[np.ndarray], np.ndarray] = field(repr=False)  # uint8 [n, H, W, C] -> [n, sources]
+    # uint8 [n, H, W, C] -> [n, sources]
+    score_fn: Callable[[np.ndarray], np.ndarray] = field(repr=False)
 
     def scores(self, pixels: np.ndarray) -> np.ndarray:
-        """Return how likely each source made each image: float64 [n, sources], higher is more likely.
+        """Return how likely each source made each image: float64 [n, sources], higher is more
+        likely.
 
         Args:
           pixels: uint8 [n, H, W, C].
@@ -35,7 +41,8 @@ class Attributor:
         pixels = np.asarray(pixels)
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != self.image_shape:
             raise ImageError(
-                f"baseline {self.name!r} got images {pixels.dtype} {pixels.shape}; it was fitted to uint8"
+                f"baseline {self.name!r} got images {pixels.dtype} {pixels.shape}; it was fitted"
+                " to uint8"
                 f" [n, {', '.join(map(str, self.image_shape))}]"
             )
         if not len(pixels):
@@ -57,7 +64,11 @@ class Baseline(NamedTuple):
 
 
 def checked_images(
-    generators: Sequence[Generator], images: Mapping[str, np.ndarray], *, sources: int = 1, least: int = 2
+    generators: Sequence[Generator],
+    images: Mapping[str, np.ndarray],
+    *,
+    sources: int = 1,
+    least: int = 2,
 ) -> list[np.ndarray]:
     """Return the own images uint8 [n, H, W, C] of each generator, in the generators' order.
 
@@ -76,15 +87,22 @@ def checked_images(
         raise InputError(f"there are {len(names)} sources; give at least {sources}")
     if len(set(names)) < len(names) or set(names) != set(images):
         raise InputError(
-            f"there are images of {sorted(images)} and generators {sorted(names)}; give own images of each"
+            f"there are images of {sorted(images)} and generators {sorted(names)}; give own images"
+            " of each"
             " generator by its name, which no other has"
         )
     shape = generators[0].image_shape
     for gen in generators:
         made = np.asarray(images[gen.name])
-        if gen.image_shape != shape or made.dtype != np.uint8 or made.ndim != 4 or made.shape[1:] != shape:
+        if (
+            gen.image_shape != shape
+            or made.dtype != np.uint8
+            or made.ndim != 4
+            or made.shape[1:] != shape
+        ):
             raise ImageError(
-                f"images of {gen.name!r}, which makes {gen.image_shape}, are {made.dtype} {made.shape}; give uint8"
+                f"images of {gen.name!r}, which makes {gen.image_shape}, are {made.dtype}"
+                f" {made.shape}; give uint8"
                 f" [n, {', '.join(map(str, shape))}] of each, as {names[0]!r} makes them"
             )
         if len(made) < least:
@@ -97,10 +115,15 @@ def to_unit(pixels: jax.Array) -> jax.Array:
     return pixels.astype(jnp.float32) / 127.5 - 1.0
 
 
-def in_batches(fn: Callable[[np.ndarray], Any], pixels: np.ndarray, batch: int = BATCH) -> np.ndarray:
-    """Return fn of images [n, ...], `batch` of them at once, so that it is compiled for one size only."""
+def in_batches(
+    fn: Callable[[np.ndarray], Any], pixels: np.ndarray, batch: int = BATCH
+) -> np.ndarray:
+    """Return fn of images [n, ...], `batch` of them at once, so that it is compiled for one size
+    only.
+    """
     parts = []
     for at in range(0, len(pixels), batch):
-        some = np.minimum(np.arange(at, at + batch), len(pixels) - 1)  # the last one fills the batch up
+        # the last one fills the batch up
+        some = np.minimum(np.arange(at, at + batch), len(pixels) - 1)
         parts.append(np.asarray(fn(pixels[some])))
     return np.concatenate(parts)[: len(pixels)]

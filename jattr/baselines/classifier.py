@@ -1,10 +1,12 @@
-"""A classifier of sources: which of K generators made an image, or none of them, learnt from their images.
+"""A classifier of sources: which of K generators made an image, or none of them, learnt from their
+images.
 
-The approach of Yu, Davis, Fritz, Attributing Fake Images to GANs, ICCV 2019, arXiv 1811.08180, with a small residual
-network (He et al., Identity Mappings in Deep Residual Networks, arXiv 1603.05027; one group of Wu and He, Group
-Normalization, arXiv 1803.08494). It sees the image and, amplified, what a blur takes away: there a generator's traces
-are (Marra et al., arXiv 1812.11842), and training is far shorter. Halving goes through space-to-depth, so that every
-convolution has stride 1 and its gradient is canonical.
+The approach of Yu, Davis, Fritz, Attributing Fake Images to GANs, ICCV 2019, arXiv 1811.08180, with
+a small residual network (He et al., Identity Mappings in Deep Residual Networks, arXiv 1603.05027;
+one group of Wu and He, Group Normalization, arXiv 1803.08494). It sees the image and, amplified,
+what a blur takes away: there a generator's traces are (Marra et al., arXiv 1812.11842), and
+training is far shorter. Halving goes through space-to-depth, so that every convolution has stride 1
+and its gradient is canonical.
 """
 
 import functools
@@ -48,7 +50,9 @@ class ClassifierConfig:
           InputError: one is not legal.
         """
         if not self.widths or min(*self.widths, self.epochs, self.batch) < 1:
-            raise InputError(f"widths {self.widths}, epochs {self.epochs}, batch {self.batch}: each is 1 or more")
+            raise InputError(
+                f"widths {self.widths}, epochs {self.epochs}, batch {self.batch}: each is 1 or more"
+            )
         if not self.rate > 0 or self.weight_decay < 0 or self.warmup < 0:
             raise InputError("rate is above 0, weight_decay and warmup are 0 or more")
 
@@ -58,7 +62,9 @@ class Conv(nnx.Module):
 
     def __init__(self, inputs: int, outputs: int, size: int, *, rngs: nnx.Rngs) -> None:
         spread = (2.0 / (size * size * inputs)) ** 0.5
-        self.kernel = nnx.Param(spread * jax.random.normal(rngs.params(), (size, size, inputs, outputs)))
+        self.kernel = nnx.Param(
+            spread * jax.random.normal(rngs.params(), (size, size, inputs, outputs))
+        )
         self.bias = nnx.Param(jnp.zeros(outputs))
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -67,7 +73,9 @@ class Conv(nnx.Module):
 
 
 class Norm(nnx.Module):
-    """Mean 0 and variance 1 over all numbers of an image, then a scale and an offset of each channel."""
+    """Mean 0 and variance 1 over all numbers of an image, then a scale and an offset of each
+    channel.
+    """
 
     def __init__(self, channels: int) -> None:
         self.scale = nnx.Param(jnp.ones(channels))
@@ -97,10 +105,14 @@ class Block(nnx.Module):
 class Net(nnx.Module):
     """Images to logits."""
 
-    def __init__(self, widths: tuple[int, ...], channels: int, classes: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, widths: tuple[int, ...], channels: int, classes: int, *, rngs: nnx.Rngs
+    ) -> None:
         self.stem = Conv(8 * channels, widths[0], 3, rngs=rngs)
         inputs = (widths[0], *(4 * width for width in widths[:-1]))
-        self.blocks = nnx.List([Block(a, b, rngs=rngs) for a, b in zip(inputs, widths, strict=True)])
+        self.blocks = nnx.List(
+            [Block(a, b, rngs=rngs) for a, b in zip(inputs, widths, strict=True)]
+        )
         self.norm = Norm(widths[-1])
         self.weight = nnx.Param(jnp.zeros((widths[-1], classes)))
         self.bias = nnx.Param(jnp.zeros(classes))
@@ -121,7 +133,9 @@ def _blurred(x: jax.Array) -> jax.Array:
 
 
 def space_to_depth(x: jax.Array) -> jax.Array:
-    """Return 2x2 blocks of x [n, H, W, C] as channels: [n, H/2, W/2, 4 C]; an odd last row or column is left out."""
+    """Return 2x2 blocks of x [n, H, W, C] as channels: [n, H/2, W/2, 4 C]; an odd last row or
+    column is left out.
+    """
     n, height, width, channels = x.shape
     height, width = height // 2, width // 2
     x = x[:, : 2 * height, : 2 * width].reshape(n, height, 2, width, 2, channels)
@@ -132,7 +146,8 @@ def space_to_depth(x: jax.Array) -> jax.Array:
 class Classifier:
     """A trained network."""
 
-    logits_fn: LogitsFn = field(repr=False)  # (state, images [n, H, W, C] in [-1, 1]) -> logits [n, classes]
+    # (state, images [n, H, W, C] in [-1, 1]) -> logits [n, classes]
+    logits_fn: LogitsFn = field(repr=False)
     state: Any = field(repr=False)
     image_shape: tuple[int, int, int]
     classes: int
@@ -141,7 +156,9 @@ class Classifier:
 
 @functools.lru_cache(maxsize=16)
 def make_logits(widths: tuple[int, ...], channels: int, classes: int) -> LogitsFn:
-    """Return the pure function of one architecture; one object for each, so that programs are compiled once."""
+    """Return the pure function of one architecture; one object for each, so that programs are
+    compiled once.
+    """
     graph, _ = nnx.split(nnx.eval_shape(lambda: Net(widths, channels, classes, rngs=nnx.Rngs(0))))
 
     def logits(state: Any, x: jax.Array) -> jax.Array:
@@ -151,7 +168,9 @@ def make_logits(widths: tuple[int, ...], channels: int, classes: int) -> LogitsF
     return logits
 
 
-def train(images: np.ndarray, labels: Any, key: jax.Array, *, config: ClassifierConfig | None = None) -> Classifier:
+def train(
+    images: np.ndarray, labels: Any, key: jax.Array, *, config: ClassifierConfig | None = None
+) -> Classifier:
     """Return a classifier of images, the same for the same key.
 
     Args:
@@ -168,7 +187,10 @@ def train(images: np.ndarray, labels: Any, key: jax.Array, *, config: Classifier
     images = _checked(images)
     labels = np.asarray(labels, np.int32)
     if labels.shape != (len(images),) or labels.min() < 0 or labels.max() < 1:
-        raise InputError(f"there are labels {labels.shape} for {len(images)} images; give one each, 2 or more kinds")
+        raise InputError(
+            f"there are labels {labels.shape} for {len(images)} images; give one each, 2 or more"
+            " kinds"
+        )
     classes, channels = int(labels.max()) + 1, images.shape[-1]
     keys = jax.random.split(key, 1 + config.epochs)
     _, state = nnx.split(Net(config.widths, channels, classes, rngs=nnx.Rngs(keys[0])))
@@ -194,7 +216,9 @@ def predict_logits(classifier: Classifier, images: np.ndarray) -> np.ndarray:
     """
     images = _checked(images)
     if images.shape[1:] != classifier.image_shape:
-        raise ImageError(f"images are {images.shape}; the classifier was trained on {classifier.image_shape}")
+        raise ImageError(
+            f"images are {images.shape}; the classifier was trained on {classifier.image_shape}"
+        )
     fn = _make_predict(classifier.logits_fn)
     return in_batches(lambda some: fn(classifier.state, some), images)
 
@@ -223,14 +247,18 @@ def fit(
     classifier = train(np.concatenate(own), labels, key, config=config)
 
     def score_fn(pixels: np.ndarray) -> np.ndarray:
-        return scipy.special.log_softmax(predict_logits(classifier, pixels).astype(np.float64), axis=-1)
+        return scipy.special.log_softmax(
+            predict_logits(classifier, pixels).astype(np.float64), axis=-1
+        )
 
     names = tuple(gen.name for gen in generators)
     return Attributor("classifier", names, generators[0].image_shape, score_fn)
 
 
 def source_loss(classifier: Classifier, state: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
-    """Return the cross-entropy [n], nats, of images [n, H, W, C] in [-1, 1]: what an attacker raises or lowers."""
+    """Return the cross-entropy [n], nats, of images [n, H, W, C] in [-1, 1]: what an attacker
+    raises or lowers.
+    """
     return optax.softmax_cross_entropy_with_integer_labels(classifier.logits_fn(state, x), labels)
 
 

@@ -1,9 +1,11 @@
-"""Deep semi-supervised anomaly detection: a network that draws normal examples to a point and others away from it.
+"""Deep semi-supervised anomaly detection: a network that draws normal examples to a point and
+others away from it.
 
-Ruff, Vandermeulen, Goernitz, Binder, Mueller, Mueller, Kloft, Deep Semi-Supervised Anomaly Detection, arXiv 1906.02694:
-mean of |phi(x) - c|^2 over normal examples and of its inverse over known anomalies; c is the mean output before
-training. No layer has a bias, so that no constant output can be learnt. Without anomalies it is Deep SVDD. Ours: the
-last layer sees means over all places, so that a few hundred examples are enough.
+Ruff, Vandermeulen, Goernitz, Binder, Mueller, Mueller, Kloft, Deep Semi-Supervised Anomaly
+Detection, arXiv 1906.02694: mean of |phi(x) - c|^2 over normal examples and of its inverse over
+known anomalies; c is the mean output before training. No layer has a bias, so that no constant
+output can be learnt. Without anomalies it is Deep SVDD. Ours: the last layer sees means over all
+places, so that a few hundred examples are enough.
 """
 
 import functools
@@ -21,14 +23,17 @@ from jattr.baselines.training import LossFn, Schedule, fit_state
 from jattr.generators import ops
 
 SLOPE = 0.1  # of leaky ReLU
-LEAST_CENTRE = 0.1  # magnitude of each number of c: near 0 a network without biases could reach it by weights of 0
+# magnitude of each number of c: near 0 a network without biases could reach it by weights of 0
+LEAST_CENTRE = 0.1
 TINY = 1e-6
 WIDTHS = (32, 64)  # channels at half the side, a quarter
 DIMENSIONS = 32  # of the output
 
 
 class Net(nnx.Module):
-    """Features [n, h, w, c] to points [n, DIMENSIONS]; sides below 8 or 4 are halved once or never."""
+    """Features [n, h, w, c] to points [n, DIMENSIONS]; sides below 8 or 4 are halved once or
+    never.
+    """
 
     def __init__(self, shape: tuple[int, int, int], *, rngs: nnx.Rngs) -> None:
         height, width, inputs = shape
@@ -54,7 +59,8 @@ def _drawn(rngs: nnx.Rngs, shape: tuple[int, ...]) -> jax.Array:
 def fit_detector(
     normal: np.ndarray, anomalies: np.ndarray, key: jax.Array, schedule: Schedule
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the squared distance from the centre as a function of features, the same for the same key.
+    """Return the squared distance from the centre as a function of features, the same for the same
+    key.
 
     Args:
       normal: float32 [n, h, w, c].
@@ -70,7 +76,9 @@ def fit_detector(
     _, state = nnx.split(Net(shape, rngs=nnx.Rngs(weights_key)))
     points_fn, loss_fn = _make(shape)
     centre = in_batches(lambda some: points_fn(state, some), normal).mean(0)
-    centre = np.where(np.abs(centre) < LEAST_CENTRE, np.where(centre < 0, -LEAST_CENTRE, LEAST_CENTRE), centre)
+    centre = np.where(
+        np.abs(centre) < LEAST_CENTRE, np.where(centre < 0, -LEAST_CENTRE, LEAST_CENTRE), centre
+    )
     arrays = (
         np.concatenate([normal, anomalies]),
         np.repeat(np.array([1, -1], np.float32), [len(normal), len(anomalies)]),

@@ -1,10 +1,13 @@
-"""Double reconstruction: how much worse an autoencoder reproduces an image than it reproduces its own reproduction.
+"""Double reconstruction: how much worse an autoencoder reproduces an image than it reproduces its
+own reproduction.
 
-Wang, Yang, Wang, Zhang, Chen, AEDR: Training-Free AI-Generated Image Attribution via Autoencoder Double-Reconstruction,
-AAAI 2026, arXiv 2507.18988. With x1 = D(E(x)) and x2 = D(E(x1)) the signal is (|x1 - x|^2 / |x2 - x1|^2) h, where h is
-the homogeneity of the grey image's co-occurrence matrix; near or below the signals of own images means made by it.
-The threshold is the 95 % point of a kernel density of the signals of own images. Ours: the encoder gives the mean of
-its posterior, not a sample; both losses are at least what rounding to bytes leaves of an image; scores are logarithms.
+Wang, Yang, Wang, Zhang, Chen, AEDR: Training-Free AI-Generated Image Attribution via Autoencoder
+Double-Reconstruction, AAAI 2026, arXiv 2507.18988. With x1 = D(E(x)) and x2 = D(E(x1)) the signal
+is (|x1 - x|^2 / |x2 - x1|^2) h, where h is the homogeneity of the grey image's co-occurrence
+matrix; near or below the signals of own images means made by it. The threshold is the 95 % point of
+a kernel density of the signals of own images. Ours: the encoder gives the mean of its posterior,
+not a sample; both losses are at least what rounding to bytes leaves of an image; scores are
+logarithms.
 """
 
 import functools
@@ -22,7 +25,8 @@ from jattr.errors import InputError
 from jattr.generators.base import ApplyFn, Generator
 
 LEVELS = 32  # of grey in the co-occurrence matrix
-ROUNDING = (2.0 / 255.0) ** 2 / 12.0  # mean square of rounding to bytes, [-1, 1] units: no loss below it says anything
+# mean square of rounding to bytes, [-1, 1] units: no loss below it says anything
+ROUNDING = (2.0 / 255.0) ** 2 / 12.0
 GRID = 10_000  # points at which the density is summed
 
 
@@ -40,7 +44,9 @@ class DoubleReconstructionConfig:
           InputError: one is not legal.
         """
         if not 0 < self.level < 1 or self.batch < 1:
-            raise InputError(f"level {self.level}, batch {self.batch}: between 0 and 1, and 1 or more")
+            raise InputError(
+                f"level {self.level}, batch {self.batch}: between 0 and 1, and 1 or more"
+            )
 
 
 def fit(
@@ -50,7 +56,8 @@ def fit(
     *,
     config: DoubleReconstructionConfig | None = None,
 ) -> Attributor:
-    """Return double reconstruction as an attributor: scores are log(threshold / signal), at 0 and more: made by it.
+    """Return double reconstruction as an attributor: scores are log(threshold / signal), at 0 and
+    more: made by it.
 
     Args:
       generators: the sources, autoencoders with their encoders.
@@ -59,7 +66,8 @@ def fit(
       config: settings.
 
     Raises:
-      InputError: a generator without encoder, images that are not the sources', or fewer than 3 of one.
+      InputError: a generator without encoder, images that are not the sources', or fewer than 3 of
+        one.
       ImageError: images of another shape or type.
     """
     del key
@@ -67,7 +75,8 @@ def fit(
     without = [gen.name for gen in generators if gen.encoder is None]
     if without:
         raise InputError(
-            f"generators {', '.join(map(repr, without))} have no encoder; double reconstruction is for autoencoders"
+            f"generators {', '.join(map(repr, without))} have no encoder; double reconstruction is"
+            " for autoencoders"
             " whose encoder was converted with them"
         )
     own = checked_images(generators, images, least=3)
@@ -77,7 +86,9 @@ def fit(
     ]
 
     def score_fn(pixels: np.ndarray) -> np.ndarray:
-        return np.array(thresholds) - np.stack([log_signals(gen, pixels, config.batch) for gen in generators], 1)
+        return np.array(thresholds) - np.stack(
+            [log_signals(gen, pixels, config.batch) for gen in generators], 1
+        )
 
     names = tuple(gen.name for gen in generators)
     return Attributor("double-reconstruction", names, generators[0].image_shape, score_fn)
@@ -87,18 +98,24 @@ def log_signals(gen: Generator, pixels: np.ndarray, batch: int) -> np.ndarray:
     """Return the logarithm of the signal [n] of images uint8 [n, H, W, C] under an autoencoder."""
     assert gen.encoder is not None, "checked before"
     fn = _make_losses(gen.apply, gen.encoder)
-    losses = np.maximum(in_batches(lambda some: fn(gen.state, some), pixels, batch).astype(np.float64), ROUNDING)
+    losses = np.maximum(
+        in_batches(lambda some: fn(gen.state, some), pixels, batch).astype(np.float64), ROUNDING
+    )
     return np.asarray(np.log(losses[:, 0]) - np.log(losses[:, 1]) + np.log(homogeneity(pixels)))
 
 
 def homogeneity(pixels: np.ndarray) -> np.ndarray:
     """Return the homogeneity [n] of images uint8 [n, H, W, C], in (0, 1]: mean of 1 / (1 + d^2).
 
-    d is the difference of a pixel's grey level, one of 32, and its right neighbour's: the co-occurrence matrix's sum of
-    p(i, j) / (1 + (i - j)^2), summed pixel by pixel.
+    d is the difference of a pixel's grey level, one of 32, and its right neighbour's: the
+    co-occurrence matrix's sum of p(i, j) / (1 + (i - j)^2), summed pixel by pixel.
     """
     colours = np.asarray(pixels, np.float64)[..., :3]
-    weights = (0.299, 0.587, 0.114) if colours.shape[-1] == 3 else np.full(colours.shape[-1], 1 / colours.shape[-1])
+    weights = (
+        (0.299, 0.587, 0.114)
+        if colours.shape[-1] == 3
+        else np.full(colours.shape[-1], 1 / colours.shape[-1])
+    )
     level = np.floor(np.floor(colours @ np.asarray(weights) + 0.5) * (LEVELS / 256.0))
     return np.asarray((1.0 / (1.0 + np.square(np.diff(level, axis=2)))).mean((1, 2)))
 

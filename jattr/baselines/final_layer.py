@@ -1,11 +1,14 @@
-"""Final-layer inversion: the activations before a generator's last layer that make an image, and are they usual?
+"""Final-layer inversion: the activations before a generator's last layer that make an image, and
+are they usual?
 
-Laszkiewicz, Ricker, Lederer, Fischer, Single-Model Attribution of Generative Models Through Final-Layer Inversion
-(FLIPAD), arXiv 2306.06210: with the output function undone, an image is t = L(a); the activations nearest to the mean
-ones, min |t - L(a)|^2 / 2 + penalty |a - mean|_1, are a convex lasso, solved by FISTA (Beck, Teboulle, SIAM J. Imaging
-Sciences 2009). An anomaly detector (Deep SAD), trained on the activations of own images, each standardised, and of
-others, judges them. Ours: the others are the other sources' images, not photographs; a smaller detector; 100 steps of
-FISTA of the largest stable length, not thousands; bytes at the border count as half a byte inside it.
+Laszkiewicz, Ricker, Lederer, Fischer, Single-Model Attribution of Generative Models Through
+Final-Layer Inversion (FLIPAD), arXiv 2306.06210: with the output function undone, an image is t =
+L(a); the activations nearest to the mean ones, min |t - L(a)|^2 / 2 + penalty |a - mean|_1, are a
+convex lasso, solved by FISTA (Beck, Teboulle, SIAM J. Imaging Sciences 2009). An anomaly detector
+(Deep SAD), trained on the activations of own images, each standardised, and of others, judges them.
+Ours: the others are the other sources' images, not photographs; a smaller detector; 100 steps of
+FISTA of the largest stable length, not thousands; bytes at the border count as half a byte inside
+it.
 """
 
 import functools
@@ -24,8 +27,10 @@ from jattr.errors import InputError
 from jattr.generators.base import FinalLayer, Generator
 
 PRIOR_SAMPLES, BATCH = 512, 32  # latents whose activations are averaged, and images at once
-POWER_STEPS, MARGIN = 40, 1.05  # of the power iteration for the largest singular value, and over what it finds
-SPREAD = 0.05  # added to the deviation that an activation is divided by, as the authors' program does
+# of the power iteration for the largest singular value, and over what it finds
+POWER_STEPS, MARGIN = 40, 1.05
+# added to the deviation that an activation is divided by, as the authors' program does
+SPREAD = 0.05
 TINY = 1e-9
 
 
@@ -49,8 +54,14 @@ class FinalLayerConfig:
         Raises:
           InputError: one is not legal.
         """
-        if min(self.steps, self.epochs, self.batch) < 1 or not 0 < self.held < 1 or not 0 < self.level < 1:
-            raise InputError("steps, epochs and batch are 1 or more, held and level between 0 and 1")
+        if (
+            min(self.steps, self.epochs, self.batch) < 1
+            or not 0 < self.held < 1
+            or not 0 < self.level < 1
+        ):
+            raise InputError(
+                "steps, epochs and batch are 1 or more, held and level between 0 and 1"
+            )
         if not self.rate > 0 or min(self.penalty, self.weight_decay, self.warmup) < 0:
             raise InputError("rate is above 0, penalty, weight_decay and warmup are 0 or more")
 
@@ -62,7 +73,8 @@ def fit(
     *,
     config: FinalLayerConfig | None = None,
 ) -> Attributor:
-    """Return final-layer inversion as an attributor: scores are log(threshold / squared distance from the centre).
+    """Return final-layer inversion as an attributor: scores are log(threshold / squared distance
+    from the centre).
 
     Args:
       generators: the sources, whose last layer is linear and the same for every image.
@@ -71,14 +83,16 @@ def fit(
       config: settings.
 
     Raises:
-      InputError: a generator that does not end so, images that are not the sources', or fewer than 5 of one.
+      InputError: a generator that does not end so, images that are not the sources', or fewer than
+        5 of one.
       ImageError: images of another shape or type.
     """
     config = config or FinalLayerConfig()
     other = [gen.name for gen in generators if gen.final is None]
     if other:
         raise InputError(
-            f"generators {', '.join(map(repr, other))} do not end in one linear layer that is the same for every"
+            f"generators {', '.join(map(repr, other))} do not end in one linear layer that is the"
+            " same for every"
             " image; final-layer inversion takes layered ones, ProGAN and StyleGAN"
         )
     own = checked_images(generators, images, least=5)
@@ -90,7 +104,9 @@ def fit(
     def score_fn(pixels: np.ndarray) -> np.ndarray:
         return np.stack([judge(pixels) for judge in judges], 1)
 
-    return Attributor("final-layer", tuple(gen.name for gen in generators), generators[0].image_shape, score_fn)
+    return Attributor(
+        "final-layer", tuple(gen.name for gen in generators), generators[0].image_shape, score_fn
+    )
 
 
 def _fit_one(
@@ -102,18 +118,26 @@ def _fit_one(
     normal = features_fn(own)
     held = max(1, round(config.held * len(own)))
     mean, deviation = normal[held:].mean(0), normal[held:].std(0) + SPREAD
-    seen = [(part - mean) / deviation for part in (normal[held:], features_fn(others) if len(others) else normal[:0])]
+    seen = [
+        (part - mean) / deviation
+        for part in (normal[held:], features_fn(others) if len(others) else normal[:0])
+    ]
     distances = fit_detector(seen[0], seen[1], keys[1], config)
     threshold = np.quantile(distances((normal[:held] - mean) / deviation), 1.0 - config.level)
 
     def judge(pixels: np.ndarray) -> np.ndarray:
-        return np.log(threshold + TINY) - np.log(distances((features_fn(pixels) - mean) / deviation) + TINY)
+        return np.log(threshold + TINY) - np.log(
+            distances((features_fn(pixels) - mean) / deviation) + TINY
+        )
 
     return judge
 
 
-def make_activations(gen: Generator, key: jax.Array, config: FinalLayerConfig) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function from images uint8 [n, H, W, C] to activations [n, h, w, c] before the last layer.
+def make_activations(
+    gen: Generator, key: jax.Array, config: FinalLayerConfig
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function from images uint8 [n, H, W, C] to activations [n, h, w, c] before the
+    last layer.
 
     Args:
       gen: the generator; it has `final`.
@@ -143,7 +167,11 @@ def _mean_activations(gen: Generator, final: FinalLayer, key: jax.Array) -> jax.
 
 @functools.lru_cache(maxsize=16)
 def _make_mean(final: FinalLayer, conditional: bool) -> Callable[..., jax.Array]:
-    return jax.jit(lambda state, z, label: final.activations(state, z, label=label if conditional else None).mean(0))
+    return jax.jit(
+        lambda state, z, label: final.activations(
+            state, z, label=label if conditional else None
+        ).mean(0)
+    )
 
 
 @functools.lru_cache(maxsize=16)
@@ -169,7 +197,9 @@ def _make_recover(final: FinalLayer, penalty: float, steps: int) -> Callable[...
 
 @functools.lru_cache(maxsize=16)
 def _make_largest_singular(final: FinalLayer) -> Callable[[Any, jax.Array], jax.Array]:
-    """Return the function from state and one image's activations to the last layer's largest singular value."""
+    """Return the function from state and one image's activations to the last layer's largest
+    singular value.
+    """
 
     def power_iteration(state: Any, like: jax.Array) -> jax.Array:
         zero = jnp.zeros((1, *like.shape))
@@ -178,14 +208,18 @@ def _make_largest_singular(final: FinalLayer) -> Callable[[Any, jax.Array], jax.
         def step(x: jax.Array, _: None) -> tuple[jax.Array, None]:
             return back(final.linear(state, x / jnp.linalg.norm(x)) - offset)[0], None
 
-        x, _ = jax.lax.scan(step, jax.random.normal(jax.random.key(0), zero.shape), None, length=POWER_STEPS)
+        x, _ = jax.lax.scan(
+            step, jax.random.normal(jax.random.key(0), zero.shape), None, length=POWER_STEPS
+        )
         return jnp.sqrt(jnp.linalg.norm(x))
 
     return jax.jit(power_iteration)
 
 
 def before_output(x: jax.Array, final: FinalLayer) -> jax.Array:
-    """Return what the last linear layer gave, of images x in [-1, 1], at most half a byte from the border."""
+    """Return what the last linear layer gave, of images x in [-1, 1], at most half a byte from
+    the border.
+    """
     low, high = final.value_range
     if final.output == "identity":
         return low + (x + 1.0) * ((high - low) / 2.0)

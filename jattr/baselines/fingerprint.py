@@ -1,9 +1,10 @@
-"""Noise-residual fingerprints: what a denoiser takes away of a source's images on average, and of the given one.
+"""Noise-residual fingerprints: what a denoiser takes away of a source's images on average, and of
+the given one.
 
-Marra, Gragnaniello, Verdoliva, Poggi, Do GANs leave artificial fingerprints?, arXiv 1812.11842: an image X has the
-residual R = X - f(X); a source's fingerprint F is the mean residual of its images; an image goes to the source whose
-fingerprint its residual correlates with most, both of mean 0 and norm 1. Ours: f is a local Wiener filter, not a
-wavelet or block-matching denoiser.
+Marra, Gragnaniello, Verdoliva, Poggi, Do GANs leave artificial fingerprints?, arXiv 1812.11842: an
+image X has the residual R = X - f(X); a source's fingerprint F is the mean residual of its images;
+an image goes to the source whose fingerprint its residual correlates with most, both of mean 0 and
+norm 1. Ours: f is a local Wiener filter, not a wavelet or block-matching denoiser.
 """
 
 import functools
@@ -36,7 +37,8 @@ class FingerprintConfig:
         """
         if self.window < 3 or self.window % 2 == 0 or not self.sigma > 0:
             raise InputError(
-                f"window {self.window}, sigma {self.sigma}: the window is odd and 3 or more, sigma above 0"
+                f"window {self.window}, sigma {self.sigma}: the window is odd and 3 or more, sigma"
+                " above 0"
             )
 
 
@@ -68,7 +70,9 @@ def fit(
     def score_fn(pixels: np.ndarray) -> np.ndarray:
         return normalised(in_batches(residual_fn, pixels)) @ fingerprints.T
 
-    return Attributor("fingerprint", tuple(gen.name for gen in generators), generators[0].image_shape, score_fn)
+    return Attributor(
+        "fingerprint", tuple(gen.name for gen in generators), generators[0].image_shape, score_fn
+    )
 
 
 def normalised(residuals: np.ndarray) -> np.ndarray:
@@ -79,14 +83,18 @@ def normalised(residuals: np.ndarray) -> np.ndarray:
 
 
 def residual_of(x: jax.Array, window: int, sigma: float) -> jax.Array:
-    """Return what the Wiener filter takes away of images x [n, H, W, C]: (x - mean) min(1, sigma^2 / variance)."""
+    """Return what the Wiener filter takes away of images x [n, H, W, C]: (x - mean) min(1,
+    sigma^2 / variance).
+    """
     mean = _local_mean(x, window)
     variance = _local_mean(jnp.square(x - mean), window)
     return (x - mean) * jnp.minimum(1.0, sigma**2 / jnp.maximum(variance, TINY))
 
 
 def _local_mean(x: jax.Array, window: int) -> jax.Array:
-    """Return the mean over squares of `window` pixels around each pixel, borders mirrored: shifted sums, separable."""
+    """Return the mean over squares of `window` pixels around each pixel, borders mirrored:
+    shifted sums, separable.
+    """
     for axis in (1, 2):
         around = [(0, 0)] * 4
         around[axis] = (window // 2, window // 2)

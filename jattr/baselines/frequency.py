@@ -1,9 +1,10 @@
 """A classifier of sources that sees an image's frequencies: logarithms of its cosine transform.
 
-Frank, Eisenhofer, Schoenherr, Fischer, Kolossa, Holz, Leveraging Frequency Analysis for Deep Fake Image Recognition,
-arXiv 2003.08685: the two-dimensional DCT of an image, logarithms of its magnitudes, each coefficient to mean 0 and
-variance 1 over the training images, then a small convolutional network. Ours: every channel is transformed on its
-own, fewer epochs, and halving goes through space-to-depth in place of average pooling.
+Frank, Eisenhofer, Schoenherr, Fischer, Kolossa, Holz, Leveraging Frequency Analysis for Deep Fake
+Image Recognition, arXiv 2003.08685: the two-dimensional DCT of an image, logarithms of its
+magnitudes, each coefficient to mean 0 and variance 1 over the training images, then a small
+convolutional network. Ours: every channel is transformed on its own, fewer epochs, and halving goes
+through space-to-depth in place of average pooling.
 """
 
 import functools
@@ -26,7 +27,8 @@ from jattr.errors import InputError
 from jattr.generators import ops
 from jattr.generators.base import Generator
 
-FLOOR = 1e-4  # added to magnitudes before their logarithm: far below a byte's rounding, above float32's
+# added to magnitudes before their logarithm: far below a byte's rounding, above float32's
+FLOOR = 1e-4
 LEAST_DEVIATION = 1e-3  # of a coefficient: one that never changes says nothing
 
 
@@ -34,7 +36,8 @@ LEAST_DEVIATION = 1e-3  # of a coefficient: one that never changes says nothing
 class FrequencyConfig:
     """Settings of the network and its training."""
 
-    widths: tuple[int, int, int, int] = (3, 8, 16, 32)  # channels: two layers at full size, one at 1/2, one at 1/4
+    # channels: two layers at full size, one at 1/2, one at 1/4
+    widths: tuple[int, int, int, int] = (3, 8, 16, 32)
     epochs: int = 12
     batch: int = 64
     rate: float = 3e-3  # of Adam at its highest
@@ -49,7 +52,8 @@ class FrequencyConfig:
         """
         if len(self.widths) != 4 or min(*self.widths, self.epochs, self.batch) < 1:
             raise InputError(
-                f"widths {self.widths}, epochs {self.epochs}, batch {self.batch}: 4 widths, each 1 or more"
+                f"widths {self.widths}, epochs {self.epochs}, batch {self.batch}: 4 widths, each 1"
+                " or more"
             )
         if not self.rate > 0 or self.weight_decay < 0 or self.warmup < 0:
             raise InputError("rate is above 0, weight_decay and warmup are 0 or more")
@@ -58,7 +62,9 @@ class FrequencyConfig:
 class Net(nnx.Module):
     """Normalised log magnitudes [n, H, W, C] to logits [n, classes]."""
 
-    def __init__(self, widths: Sequence[int], shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, widths: Sequence[int], shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs
+    ) -> None:
         first, second, third, last = widths
         self.first = Conv(shape[2], first, 3, rngs=rngs)
         self.second = Conv(first, second, 3, rngs=rngs)
@@ -99,7 +105,9 @@ def fit(
     own = checked_images(generators, images, sources=2)
     shape = generators[0].image_shape
     if min(shape[:2]) < 4:
-        raise InputError(f"images are {shape}; baseline 'frequency' needs sides of 4 pixels or more")
+        raise InputError(
+            f"images are {shape}; baseline 'frequency' needs sides of 4 pixels or more"
+        )
     seen = in_batches(log_spectrum, np.concatenate(own))
     labels = np.repeat(np.arange(len(own), dtype=np.int32), [len(made) for made in own])
     mean, deviation = seen.mean(0), np.maximum(seen.std(0), LEAST_DEVIATION)
@@ -109,7 +117,9 @@ def fit(
     trained = fit_state(loss_fn, state, ((seen - mean) / deviation, labels), keys[1:], config)
 
     def score_fn(pixels: np.ndarray) -> np.ndarray:
-        logits = in_batches(lambda some: logits_fn(trained.state, (log_spectrum(some) - mean) / deviation), pixels)
+        logits = in_batches(
+            lambda some: logits_fn(trained.state, (log_spectrum(some) - mean) / deviation), pixels
+        )
         return scipy.special.log_softmax(logits.astype(np.float64), axis=-1)
 
     return Attributor("frequency", tuple(gen.name for gen in generators), shape, score_fn)
@@ -117,8 +127,13 @@ def fit(
 
 @jax.jit
 def log_spectrum(pixels: jax.Array) -> jax.Array:
-    """Return the logarithms of the orthonormal DCT-II's magnitudes of images uint8 [n, H, W, C], same shape."""
-    rows, columns = (scipy.fft.dct(np.eye(size), norm="ortho", axis=0).astype(np.float32) for size in pixels.shape[1:3])
+    """Return the logarithms of the orthonormal DCT-II's magnitudes of images uint8 [n, H, W, C],
+    same shape.
+    """
+    rows, columns = (
+        scipy.fft.dct(np.eye(size), norm="ortho", axis=0).astype(np.float32)
+        for size in pixels.shape[1:3]
+    )
     spectrum = jnp.einsum("yh,nhwc,xw->nyxc", rows, to_unit(pixels), columns, precision="highest")
     return jnp.log(jnp.abs(spectrum) + FLOOR)
 

@@ -1,6 +1,13 @@
 """The baselines by name."""
 
-from jattr.baselines import classifier, double_reconstruction, final_layer, fingerprint, frequency, thresholded
+from jattr.baselines import (
+    classifier,
+    double_reconstruction,
+    final_layer,
+    fingerprint,
+    frequency,
+    thresholded,
+)
 from jattr.baselines.base import Baseline
 
 BASELINES: dict[str, Baseline] = {
@@ -9,7 +16,8 @@ BASELINES: dict[str, Baseline] = {
         classifier.ClassifierConfig,
         needs="images of two or more sources",
         source="Yu, Davis, Fritz, Attributing Fake Images to GANs, ICCV 2019, arXiv 1811.08180",
-        simplified="a small residual network with group normalisation, which also sees the amplified high frequencies;"
+        simplified="a small residual network with group normalisation, which also sees the"
+        " amplified high frequencies;"
         " minutes of training, no fingerprint branch",
     ),
     "fingerprint": Baseline(
@@ -23,7 +31,8 @@ BASELINES: dict[str, Baseline] = {
         frequency.fit,
         frequency.FrequencyConfig,
         needs="images of two or more sources",
-        source="Frank et al., Leveraging Frequency Analysis for Deep Fake Image Recognition, arXiv 2003.08685",
+        source="Frank et al., Leveraging Frequency Analysis for Deep Fake Image Recognition, arXiv"
+        " 2003.08685",
         simplified="their small network with space-to-depth in place of pooling, a few epochs",
     ),
     "thresholded": Baseline(
@@ -31,22 +40,27 @@ BASELINES: dict[str, Baseline] = {
         thresholded.ThresholdedConfig,
         needs="weights, to search",
         source="Wang et al., Where Did I Come From? (RONAN), NeurIPS 2023, arXiv 2305.18439",
-        simplified="a search ends at the rounding floor, or when 50 steps find nothing lower; losses are divided by the"
+        simplified="a search ends at the rounding floor, or when 50 steps find nothing lower;"
+        " losses are divided by the"
         " image's entropy; 50 known images of each source",
     ),
     "final-layer": Baseline(
         final_layer.fit,
         final_layer.FinalLayerConfig,
         needs="weights, the last layer linear and the same for every image",
-        source="Laszkiewicz et al., Single-Model Attribution ... Final-Layer Inversion (FLIPAD), arXiv 2306.06210",
-        simplified="the detector's anomalies are the other sources' images, not photographs; a smaller detector,"
+        source="Laszkiewicz et al., Single-Model Attribution ... Final-Layer Inversion (FLIPAD),"
+        " arXiv 2306.06210",
+        simplified="the detector's anomalies are the other sources' images, not photographs; a"
+        " smaller detector,"
         " fewer steps of FISTA",
     ),
     "double-reconstruction": Baseline(
         double_reconstruction.fit,
         double_reconstruction.DoubleReconstructionConfig,
         needs="weights of an autoencoder with its encoder",
-        source="Wang et al., AEDR: ... Autoencoder Double-Reconstruction, AAAI 2026, arXiv 2507.18988",
-        simplified="the posterior's mean in place of a sample; losses at least what rounding to bytes leaves",
+        source="Wang et al., AEDR: ... Autoencoder Double-Reconstruction, AAAI 2026, arXiv"
+        " 2507.18988",
+        simplified="the posterior's mean in place of a sample; losses at least what rounding to"
+        " bytes leaves",
     ),
 }

@@ -1,10 +1,11 @@
 """Thresholded inversion: the residual of a plain search, against those of the source's own images.
 
-Wang, Chen, Zeng, Lyu, Ma, Where Did I Come From? Origin Attribution of AI-Generated Images (RONAN), NeurIPS 2023,
-arXiv 2305.18439: search the input whose image is the given one by gradient steps, divide the loss reached by the
-image's complexity, and test by Grubbs' test for an outlier among the losses of images that the model is known to
-have made. Ours: complexity is the entropy of pairs (grey value, mean of the 8 neighbours); a score is how far the
-statistic stays below its critical value; a few of the known images are searched, not all.
+Wang, Chen, Zeng, Lyu, Ma, Where Did I Come From? Origin Attribution of AI-Generated Images (RONAN),
+NeurIPS 2023, arXiv 2305.18439: search the input whose image is the given one by gradient steps,
+divide the loss reached by the image's complexity, and test by Grubbs' test for an outlier among the
+losses of images that the model is known to have made. Ours: complexity is the entropy of pairs
+(grey value, mean of the 8 neighbours); a score is how far the statistic stays below its critical
+value; a few of the known images are searched, not all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,7 +51,10 @@ class ThresholdedConfig:
           InputError: one is not legal.
         """
         if self.known < 3 or not 0 < self.level < 1:
-            raise InputError(f"known {self.known}, level {self.level}: known is 3 or more, the level between 0 and 1")
+            raise InputError(
+                f"known {self.known}, level {self.level}: known is 3 or more, the level between 0"
+                " and 1"
+            )
 
 
 def fit(
@@ -60,11 +64,13 @@ def fit(
     *,
     config: ThresholdedConfig | None = None,
 ) -> Attributor:
-    """Return thresholded inversion as an attributor: at a score of 0 and more the test does not reject the source.
+    """Return thresholded inversion as an attributor: at a score of 0 and more the test does not
+    reject the source.
 
     Args:
       generators: the sources.
-      images: own images of each by its name, uint8 [n, H, W, C]; the first `known` of each are searched.
+      images: own images of each by its name, uint8 [n, H, W, C]; the first `known` of each are
+        searched.
       key: of the starts.
       config: settings.
 
@@ -87,14 +93,22 @@ def fit(
             columns.append(grubbs_critical(len(sample), config.level) - grubbs(losses, sample))
         return np.stack(columns, 1)
 
-    return Attributor("thresholded", tuple(gen.name for gen in generators), generators[0].image_shape, score_fn)
+    return Attributor(
+        "thresholded", tuple(gen.name for gen in generators), generators[0].image_shape, score_fn
+    )
 
 
-def calibrated_losses(gen: Generator, pixels: np.ndarray, search: InvertConfig, key: jax.Array) -> np.ndarray:
-    """Return the loss [n] that a search of each image reaches under a generator, over the image's complexity."""
+def calibrated_losses(
+    gen: Generator, pixels: np.ndarray, search: InvertConfig, key: jax.Array
+) -> np.ndarray:
+    """Return the loss [n] that a search of each image reaches under a generator, over the
+    image's complexity.
+    """
     key, losses = candidate_key(key, gen), []
     for number, at in enumerate(range(0, len(pixels), BLOCK)):
-        found = invert(gen, pixels[at : at + BLOCK], config=search, key=jax.random.fold_in(key, number))
+        found = invert(
+            gen, pixels[at : at + BLOCK], config=search, key=jax.random.fold_in(key, number)
+        )
         losses.append(np.asarray(found.loss, np.float64).min(1))
     return np.concatenate(losses) / complexity(pixels)
 
@@ -107,8 +121,13 @@ def complexity(pixels: np.ndarray) -> np.ndarray:
     grey = np.floor(np.asarray(pixels, np.float64)[..., :3].mean(-1) + 0.5)
     padded = np.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="edge")
     height, width = grey.shape[1:]
-    shifts = [(down, across) for down in range(3) for across in range(3) if (down, across) != (1, 1)]
-    around = sum(padded[:, down : down + height, across : across + width] for down, across in shifts) / 8.0
+    shifts = [
+        (down, across) for down in range(3) for across in range(3) if (down, across) != (1, 1)
+    ]
+    around = (
+        sum(padded[:, down : down + height, across : across + width] for down, across in shifts)
+        / 8.0
+    )
     pairs = (256.0 * grey + np.floor(around + 0.5)).reshape(len(grey), -1)
     entropy = []
     for row in pairs:
@@ -119,11 +138,14 @@ def complexity(pixels: np.ndarray) -> np.ndarray:
 
 def grubbs(losses: np.ndarray, sample: np.ndarray) -> np.ndarray:
     """Return by how many standard deviations of a sample losses [n] exceed its mean."""
-    deviation = max(sample.std(ddof=1), 1e-6 * sample.mean(), np.finfo(np.float64).tiny)  # searches that end alike
+    # searches that end alike
+    deviation = max(sample.std(ddof=1), 1e-6 * sample.mean(), np.finfo(np.float64).tiny)
     return np.asarray((np.nan_to_num(losses, nan=np.inf) - sample.mean()) / deviation)
 
 
 def grubbs_critical(count: int, level: float) -> float:
-    """Return the critical value of Grubbs' one-sided test for an outlier, for a sample of `count` values."""
+    """Return the critical value of Grubbs' one-sided test for an outlier, for a sample of
+    `count` values.
+    """
     t = scipy.stats.t.isf(level / count, count - 2)
     return float((count - 1) / np.sqrt(count) * np.sqrt(t**2 / (count - 2 + t**2)))

@@ -1,4 +1,6 @@
-"""The training loop that the learnt baselines share: AdamW, its rate rising from 0 and falling by a cosine to 0."""
+"""The training loop that the learnt baselines share: AdamW, its rate rising from 0 and falling
+by a cosine to 0.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -44,12 +46,17 @@ class Trained(NamedTuple):
 
 
 def fit_state(
-    loss_fn: LossFn, state: Any, arrays: Sequence[np.ndarray], order_keys: jax.Array, schedule: Schedule
+    loss_fn: LossFn,
+    state: Any,
+    arrays: Sequence[np.ndarray],
+    order_keys: jax.Array,
+    schedule: Schedule,
 ) -> Trained:
     """Return the state after training, the same for the same keys.
 
     Args:
-      loss_fn: mean loss of a batch; one object for each architecture, so that the step is compiled once.
+      loss_fn: mean loss of a batch; one object for each architecture, so that the step is compiled
+        once.
       state: the network's, donated.
       arrays: examples, each [n, ...].
       order_keys: [epochs], of the order of examples.
@@ -59,7 +66,9 @@ def fit_state(
     batch = min(schedule.batch, count)
     steps = count // batch
     total = schedule.epochs * steps
-    optimiser, step = _make_step(loss_fn, schedule.rate, schedule.warmup, schedule.weight_decay, total)
+    optimiser, step = _make_step(
+        loss_fn, schedule.rate, schedule.warmup, schedule.weight_decay, total
+    )
     moments, losses = optimiser.init(state), []
     for key in order_keys:
         order = np.asarray(jax.random.permutation(key, count))[: steps * batch]
@@ -75,9 +84,13 @@ def fit_state(
 def _make_step(
     loss_fn: LossFn, rate: float, warmup: int, weight_decay: float, steps: int
 ) -> tuple[optax.GradientTransformation, Callable[..., Any]]:
-    """Return the optimiser and its step; one for each training of one length, so that it is compiled once."""
+    """Return the optimiser and its step; one for each training of one length, so that it is
+    compiled once.
+    """
     warmup = min(warmup, steps // 4)
-    schedule = optax.warmup_cosine_decay_schedule(0.0 if warmup else rate, rate, warmup, max(1, steps))
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0 if warmup else rate, rate, warmup, max(1, steps)
+    )
     optimiser = optax.adamw(schedule, weight_decay=weight_decay)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))

@@ -1,1 +1,3 @@
-"""The command line: one file per subcommand, each with `add_parser(subparsers)` and `run(args) -> exit code`."""
+"""The command line: one file per subcommand, each with `add_parser(subparsers)` and `run(args)
+-> exit code`.
+"""

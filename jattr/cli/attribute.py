@@ -46,50 +46,76 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "attribute",
         help="tell which generator made an image",
-        description="Tell which of the candidates made each image, or none of them. Writes result.json, latents.npz,"
-        " contact_sheet.png and report.html. An image that cannot be used becomes a failed row; the exit code"
+        description="Tell which of the candidates made each image, or none of them. Writes"
+        " result.json, latents.npz,"
+        " contact_sheet.png and report.html. An image that cannot be used becomes a failed row;"
+        " the exit code"
         " is 2 then.",
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG or WebP")
-    parser.add_argument("--candidates", nargs="+", required=True, metavar="GEN", help="generator folders or names")
+    parser.add_argument(
+        "--candidates", nargs="+", required=True, metavar="GEN", help="generator folders or names"
+    )
     add_output(parser)
     search = parser.add_argument_group("search")
     search.add_argument(
         "--restarts",
         type=whole_number(1, 100_000),
         metavar="N",
-        help="restarts of an image that is not found (default: most 8, or 32 where they cost little, by pilot study)",
+        help="restarts of an image that is not found (default: most 8, or 32 where they cost"
+        " little, by pilot study)",
     )
     search.add_argument(
         "--optimiser",
         metavar="NAME",
-        help="auto (default), levenberg-marquardt[-logit], gauss-newton-cg, lbfgs, bfgs, adam-cosine,"
+        help="auto (default), levenberg-marquardt[-logit], gauss-newton-cg, lbfgs, bfgs,"
+        " adam-cosine,"
         " adam-paper, or an optax one as adam:0.05:cosine",
     )
-    search.add_argument("--steps", type=whole_number(1, 1_000_000), metavar="N", help="most steps of a restart")
-    search.add_argument("--start", metavar="KIND", help="of the latents: linear (default), pool or prior")
     search.add_argument(
-        "--distance", metavar="SPEC", help="searched by, as ssim, l2*1+ssim*0.5, or a feature folder (default: pixels)"
+        "--steps", type=whole_number(1, 1_000_000), metavar="N", help="most steps of a restart"
+    )
+    search.add_argument(
+        "--start", metavar="KIND", help="of the latents: linear (default), pool or prior"
+    )
+    search.add_argument(
+        "--distance",
+        metavar="SPEC",
+        help="searched by, as ssim, l2*1+ssim*0.5, or a feature folder (default: pixels)",
     )
     search.add_argument("--space", choices=SPACES, help="of the latents (default z)")
-    search.add_argument("--lanes", type=whole_number(1, 1_000_000), metavar="N", help="searches in one program")
     search.add_argument(
-        "--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="of all random choices (default 0)"
+        "--lanes", type=whole_number(1, 1_000_000), metavar="N", help="searches in one program"
+    )
+    search.add_argument(
+        "--seed",
+        type=whole_number(0, 2**32 - 1),
+        metavar="S",
+        help="of all random choices (default 0)",
     )
     add_settings(parser, (*NOISE, "search"), grid=True)
-    parser.add_argument("--resize", action="store_true", help="bring images to the candidates' sizes (Lanczos)")
+    parser.add_argument(
+        "--resize", action="store_true", help="bring images to the candidates' sizes (Lanczos)"
+    )
     parser.add_argument(
         "--alteration",
         nargs="+",
         default=["auto"],
         metavar="CHAIN",
-        help="what was done to the images, as centre:0.9,resize:48x48:lanczos,jpeg (jpeg: as the file states);"
+        help="what was done to the images, as centre:0.9,resize:48x48:lanczos,jpeg (jpeg: as the"
+        " file states);"
         " several are tried in turn (not with --calibration); none: nothing;"
         " auto (default): the compression of JPEG files, else nothing",
     )
-    parser.add_argument("--calibration", metavar="FILE", help="of these candidates and settings: `jattr calibrate`")
     parser.add_argument(
-        "--alpha", type=float, default=0.05, metavar="A", help="error rate of calibrated verdicts (default 0.05)"
+        "--calibration", metavar="FILE", help="of these candidates and settings: `jattr calibrate`"
+    )
+    parser.add_argument(
+        "--alpha",
+        type=float,
+        default=0.05,
+        metavar="A",
+        help="error rate of calibrated verdicts (default 0.05)",
     )
     add_device(parser)
     add_common(parser)
@@ -100,7 +126,8 @@ def run(args: argparse.Namespace) -> int:
     """Attribute, write and report.
 
     Raises:
-      InputError: the run is impossible; or, after everything was written, an image could not be used.
+      InputError: the run is impossible; or, after everything was written, an image could not be
+        used.
     """
     from jattr.verification.result_folder import RESULT_FOLDER
 
@@ -112,7 +139,8 @@ def run(args: argparse.Namespace) -> int:
     report(args, data)
     if task.unusable:
         raise InputError(
-            f"{len(task.unusable)} of {len(args.images)} images could not be used and are failed rows in"
+            f"{len(task.unusable)} of {len(args.images)} images could not be used and are failed"
+            " rows in"
             f" {args.out}; the first: {task.unusable[0]}"
         )
     return 0
@@ -129,9 +157,15 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
     clock = Clock()
     with clock.part("import"):
         import jattr.attribution.attribute  # noqa: F401  imported here so that its time is counted
-        from jattr.attribution.alteration_search import check_candidates, check_one, parse_alternatives
+        from jattr.attribution.alteration_search import (
+            check_candidates,
+            check_one,
+            parse_alternatives,
+        )
         from jattr.cli.attribute_run import AttributeRun
-    alternatives = parse_alternatives(args.alteration if args.distance is None else _unaltered(args.alteration))
+    alternatives = parse_alternatives(
+        args.alteration if args.distance is None else _unaltered(args.alteration)
+    )
     if args.calibration is not None:
         check_one(alternatives)
     with clock.part("start_device"):
@@ -145,7 +179,9 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
         check_candidates(alternatives, generators, resize=args.resize)
         judge = load_judge(args.calibration, args.alpha, generators, config)
     paths = [path for path, group in zip(args.candidates, views, strict=True) for _ in group]
-    return AttributeRun(args.images, paths, generators, config, args.resize, alternatives, judge, clock)
+    return AttributeRun(
+        args.images, paths, generators, config, args.resize, alternatives, judge, clock
+    )
 
 
 def report(args: argparse.Namespace, data: dict[str, Any]) -> None:
@@ -162,11 +198,14 @@ def report(args: argparse.Namespace, data: dict[str, Any]) -> None:
     print(f"written to {shown(args.out, 200)}: {', '.join(OUTPUTS)}")
 
 
-def load_judge(path: str | None, alpha: float, generators: Sequence[Generator], config: InvertConfig) -> Judge:
+def load_judge(
+    path: str | None, alpha: float, generators: Sequence[Generator], config: InvertConfig
+) -> Judge:
     """Return the calibration of a run, its digest and its level, checked against the run.
 
     Raises:
-      InputError: the file cannot be read, is of other models, settings or versions, or too small for alpha.
+      InputError: the file cannot be read, is of other models, settings or versions, or too small
+        for alpha.
     """
     from jattr.attribution.calibrate import calibration_config, check_calibration
     from jattr.decision.calibration_json import from_json
@@ -197,9 +236,14 @@ def _read_calibration(path: str) -> bytes:
             content.decode()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read calibration {path!r}: {reason}; make it with `jattr calibrate`") from error
+        raise InputError(
+            f"cannot read calibration {path!r}: {reason}; make it with `jattr calibrate`"
+        ) from error
     if len(content) > MAX_CALIBRATION:
-        raise InputError(f"calibration {path!r} is longer than {MAX_CALIBRATION} bytes; give one from jattr calibrate")
+        raise InputError(
+            f"calibration {path!r} is longer than {MAX_CALIBRATION} bytes; give one from jattr"
+            " calibrate"
+        )
     return content
 
 
@@ -236,8 +280,12 @@ def make_config(args: argparse.Namespace) -> InvertConfig:
     return InvertConfig(**given, **settings, psi=psi[0] if len(psi) == 1 else None)
 
 
-def candidate_views(gen: Generator, config: InvertConfig, psi: Sequence[float] | None) -> Sequence[Generator]:
-    """Return a candidate in the space and under the settings that are searched, once for each of several psi."""
+def candidate_views(
+    gen: Generator, config: InvertConfig, psi: Sequence[float] | None
+) -> Sequence[Generator]:
+    """Return a candidate in the space and under the settings that are searched, once for each of
+    several psi.
+    """
     view = config.view(gen)
     return view.psi_grid(psi) if psi is not None and len(psi) > 1 else (view,)
 
@@ -257,12 +305,15 @@ def load_candidates(paths: Sequence[str], *, resize: bool) -> list[Generator]:
         gen = load_generator(path)
         if gen.name in [other.name for other in generators]:
             raise InputError(
-                f"two candidates are called {gen.name!r}, the second one is {path!r}; leave one away, or give it"
+                f"two candidates are called {gen.name!r}, the second one is {path!r}; leave one"
+                " away, or give it"
                 ' another "name" in its card.json'
             )
         generators.append(gen)
     sizes = {gen.name: f"{gen.image_shape[0]}x{gen.image_shape[1]}" for gen in generators}
     if not resize and len(set(sizes.values())) > 1:
         listed = ", ".join(f"{size} ({name})" for name, size in sizes.items())
-        raise InputError(f"the candidates make images of different sizes: {listed}; pass --resize to allow that")
+        raise InputError(
+            f"the candidates make images of different sizes: {listed}; pass --resize to allow that"
+        )
     return generators

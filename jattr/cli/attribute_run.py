@@ -1,4 +1,6 @@
-"""One run of `jattr attribute`: images block by block through `jattr.attribute`, and what is written of it."""
+"""One run of `jattr attribute`: images block by block through `jattr.attribute`, and what is
+written of it.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,15 @@ from jattr.decision.verdict import DecisionConfig
 from jattr.errors import InputError
 from jattr.report.words import shown
 from jattr.runtime import pilot_study_folder
-from jattr.verification.result_folder import LATENTS, REPORT, RESULT, SHEET, file_sha256, write_latents, write_result
+from jattr.verification.result_folder import (
+    LATENTS,
+    REPORT,
+    RESULT,
+    SHEET,
+    file_sha256,
+    write_latents,
+    write_result,
+)
 
 if TYPE_CHECKING:
     from jattr.alterations.chain import Chain
@@ -74,7 +84,13 @@ class AttributeRun:
           judge: a calibration, or None, its digest and the level of its errors.
           clock: counts where the time goes.
         """
-        self.files, self.paths, self.generators, self.config, self.resize = files, paths, generators, config, resize
+        self.files, self.paths, self.generators, self.config, self.resize = (
+            files,
+            paths,
+            generators,
+            config,
+            resize,
+        )
         self.alternatives, self.clock = alternatives, clock
         self.judge = judge
         self.decision = DecisionConfig(alpha=judge.alpha, thresholds=config.distance is None)
@@ -87,12 +103,14 @@ class AttributeRun:
         self.found = np.zeros((len(files), len(generators)), bool)
         self.pilot_studies = PilotStudyFiles(pilot_study_folder())
         self.progress = Progress(
-            len(files) * len(generators) * len(alternatives), "searches (images x candidates x alterations)"
+            len(files) * len(generators) * len(alternatives),
+            "searches (images x candidates x alterations)",
         )
 
     def attribute(self) -> None:
         """Attribute every image."""
-        Thread(target=import_module, args=("matplotlib.figure",), daemon=True).start()  # seconds; the report needs it
+        # seconds; the report needs it
+        Thread(target=import_module, args=("matplotlib.figure",), daemon=True).start()
         for start in range(0, len(self.files), BLOCK):
             with self.clock.part("read_pictures"):
                 block = [self.reader.read(file) for file in self.files[start : start + BLOCK]]
@@ -112,15 +130,21 @@ class AttributeRun:
           place: what the folder will be called, for the command that verifies it.
         """
         with self.clock.part("write"):
-            digests, settings = zip(*((gen.digest, settings_text(gen)) for gen in self.generators), strict=True)
+            digests, settings = zip(
+                *((gen.digest, settings_text(gen)) for gen in self.generators), strict=True
+            )
             space = self.generators[0].space
-            sha256 = write_latents(folder / LATENTS, self.z, self.label, self.found, digests, space, settings)
+            sha256 = write_latents(
+                folder / LATENTS, self.z, self.label, self.found, digests, space, settings
+            )
             self.sheet.write(folder / SHEET)
         data = {
             "schema": SCHEMA,
             "settings": self._settings(),
             "versions": versions(),
-            "candidates": [candidate_record(g, p) for g, p in zip(self.generators, self.paths, strict=True)],
+            "candidates": [
+                candidate_record(g, p) for g, p in zip(self.generators, self.paths, strict=True)
+            ],
             "latents": {"file": LATENTS, "sha256": sha256},
             "pictures": self.rows,
             "timing_seconds": self.clock.rounded(),
@@ -142,7 +166,9 @@ class AttributeRun:
                 groups.setdefault(name, []).append((number, images))
         found: list[list[Explanation]] = [[] for _ in usable]
         for members in groups.values():
-            att = self._attribute([usable[number] for number, _ in members], [p for _, p in members if p is not None])
+            att = self._attribute(
+                [usable[number] for number, _ in members], [p for _, p in members if p is not None]
+            )
             for i, (number, _) in enumerate(members):
                 found[number].append(Explanation(att, i))
         return [best_explanation(each) for each in found]
@@ -151,7 +177,11 @@ class AttributeRun:
         from jattr.attribution.attribute import attribute
 
         counted = range(len(self.generators))
-        images = joined(altered) if altered else [np.stack([i.forms[c].pixels for i in items]) for c in counted]
+        images = (
+            joined(altered)
+            if altered
+            else [np.stack([i.forms[c].pixels for i in items]) for c in counted]
+        )
         before = self.progress.done
         return attribute(
             images,
@@ -165,12 +195,16 @@ class AttributeRun:
         )
 
     def _caveat(self, item: ImageHypotheses, chain: Chain | None) -> Caveat:
-        """Return what is to be said of an image under one alteration; no calibration chooses between several."""
+        """Return what is to be said of an image under one alteration; no calibration chooses
+        between several.
+        """
         assert item.image is not None
         shapes = [gen.image_shape for gen in self.generators]
         caveat = caveat_of(item.image, chain, shapes, searched_as_stored=not item.incomplete)
         ways = len(item.altered)
-        return caveat if ways == 1 else caveat._replace(apart=f"a file that is taken in {ways} ways")
+        return (
+            caveat if ways == 1 else caveat._replace(apart=f"a file that is taken in {ways} ways")
+        )
 
     def _add(self, item: ImageHypotheses, explanation: Explanation | None) -> None:
         """Add one image's row, latents and part of the contact sheet."""
@@ -178,7 +212,9 @@ class AttributeRun:
         if item.image is None or explanation is None:
             self.unusable.append(item.reason)
             names = [gen.name for gen in self.generators]
-            self.rows.append(failed_record(item.file, _sha256_or_none(item.file), item.reason, names))
+            self.rows.append(
+                failed_record(item.file, _sha256_or_none(item.file), item.reason, names)
+            )
             self.sheet.add_failed(self.rows[-1])
             return
         att, i = explanation
@@ -187,7 +223,11 @@ class AttributeRun:
         self.sheet.add(self.rows[-1], item.image.pixels, shown_first, att, i)
         for c, latents in enumerate(att.latents):
             if np.isfinite(att.residual[i, c]) and np.isfinite(latents[i]).all():
-                self.z[c][place], self.label[place, c], self.found[place, c] = latents[i], att.labels[i, c], True
+                self.z[c][place], self.label[place, c], self.found[place, c] = (
+                    latents[i],
+                    att.labels[i, c],
+                    True,
+                )
 
     def _settings(self) -> dict[str, Any]:
         import jax

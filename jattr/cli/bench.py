@@ -14,7 +14,16 @@ from jattr.report.words import shown
 
 OUT = "jattr-bench"
 SPEED, SPEED_FILE = "speed", "speed.json"
-NAMES = ("optimisers", "restarts", "distances", "robustness", "adversarial", "open-set", "paper", SPEED)
+NAMES = (
+    "optimisers",
+    "restarts",
+    "distances",
+    "robustness",
+    "adversarial",
+    "open-set",
+    "paper",
+    SPEED,
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,18 +31,30 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "bench",
         help="ready sweeps: optimisers, restarts, robustness, the paper's recipe, ...",
-        description="Run a ready sweep over bundled generators, or others, and write its tables, figures and page. A"
-        " run that was stopped goes on where it was. speed measures gradient steps and searches on this machine.",
+        description="Run a ready sweep over bundled generators, or others, and write its tables,"
+        " figures and page. A"
+        " run that was stopped goes on where it was. speed measures gradient steps and searches on"
+        " this machine.",
     )
     parser.add_argument("suite", choices=NAMES)
-    parser.add_argument("--quick", action="store_true", help="few images, two candidates: a minute or two")
-    parser.add_argument("--candidates", nargs="+", default=[], metavar="GEN", help="generator folders or names")
-    parser.add_argument("--features", metavar="DIR", help="paper: the distance of its recipe, as a feature folder")
+    parser.add_argument(
+        "--quick", action="store_true", help="few images, two candidates: a minute or two"
+    )
+    parser.add_argument(
+        "--candidates", nargs="+", default=[], metavar="GEN", help="generator folders or names"
+    )
+    parser.add_argument(
+        "--features", metavar="DIR", help="paper: the distance of its recipe, as a feature folder"
+    )
     parser.add_argument("--out", metavar="DIR", help=f"folder of the store (default {OUT}/SUITE)")
     parser.add_argument("--dry-run", action="store_true", help="say what there is to do, and stop")
     parser.add_argument("--yes", action="store_true", help="a great number of cells is meant")
-    parser.add_argument("--no-report", action="store_true", help="write no tables, figures and page at the end")
-    parser.add_argument("--ray", metavar="ADDRESS", help="compute on a Ray cluster (local: begin one here)")
+    parser.add_argument(
+        "--no-report", action="store_true", help="write no tables, figures and page at the end"
+    )
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="compute on a Ray cluster (local: begin one here)"
+    )
     add_device(parser)
     add_common(parser)
     parser.set_defaults(run=run)
@@ -46,7 +67,9 @@ def run(args: argparse.Namespace) -> int:
       InputError: an option or a candidate cannot be used.
     """
     if args.features is not None and args.suite != "paper":
-        raise InputError(f"--features belongs to the suite paper, not to {args.suite}; leave it away")
+        raise InputError(
+            f"--features belongs to the suite paper, not to {args.suite}; leave it away"
+        )
     quick = "-quick" if args.quick else ""
     args.out = args.out or str(Path(OUT) / f"{args.suite}{quick}")
     start_jax(args.device)
@@ -86,7 +109,9 @@ def _speed(args: argparse.Namespace) -> int:
     from jattr.sweep.suites import FAMILIES, PAIR
 
     with new_folder(args.out, kind=SPEED_FOLDER, overwrite=True, inputs=args.candidates) as work:
-        generators = load_candidates(args.candidates or list(PAIR if args.quick else FAMILIES), resize=True)
+        generators = load_candidates(
+            args.candidates or list(PAIR if args.quick else FAMILIES), resize=True
+        )
         progress = Progress(2, "measurements")
         steps = step_speeds(generators, (1, 8) if args.quick else (1, 8, 32))
         progress.advance()
@@ -100,11 +125,13 @@ def _speed(args: argparse.Namespace) -> int:
         (work / SPEED_FILE).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     lines = [
         f"{shown(one.generator, 40)}, {one.lanes} lanes: {one.milliseconds:.2f} ms a step of a lane"
-        f" ({one.spread[0]:.2f} to {one.spread[1]:.2f}), {one.share_of_peak:.0%} of the matrix-product peak"
+        f" ({one.spread[0]:.2f} to {one.spread[1]:.2f}), {one.share_of_peak:.0%} of the"
+        " matrix-product peak"
         for one in steps
     ]
     lines += [
-        f"{shown(one.generator, 40)}: {one.arrived} of {one.pictures} own images at the floor in {one.seconds:.1f} s,"
+        f"{shown(one.generator, 40)}: {one.arrived} of {one.pictures} own images at the floor in"
+        f" {one.seconds:.1f} s,"
         f" {one.pictures_per_minute:.0f} a minute"
         for one in searches
     ]

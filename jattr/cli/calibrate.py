@@ -1,4 +1,6 @@
-"""`jattr calibrate`: scores of known images, from which `attribute --calibration` takes its error rates."""
+"""`jattr calibrate`: scores of known images, from which `attribute --calibration` takes its
+error rates.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +45,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "calibrate",
         help="measure error rates of candidates on known images",
-        description="Search images that the candidates made and others, as they are and altered, and keep the scores."
-        " `jattr attribute --calibration FILE` judges by them. docs/guarantee.md says what holds then.",
+        description="Search images that the candidates made and others, as they are and altered,"
+        " and keep the scores."
+        " `jattr attribute --calibration FILE` judges by them. docs/guarantee.md says what holds"
+        " then.",
     )
     parser.add_argument("candidates", nargs="+", metavar="GEN", help="generator folders or names")
     parser.add_argument("--out", required=True, metavar="FILE", help="JSON file to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is a calibration")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the file if it is a calibration"
+    )
     parser.add_argument(
         "--negatives",
         nargs="+",
@@ -56,8 +62,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="PATH",
         help="images of nobody here: files, folders (a kind each)",
     )
-    parser.add_argument("--resize", action="store_true", help="bring negatives to the candidates' size (Lanczos)")
-    parser.add_argument("--alteration", nargs="+", default=[], metavar="CHAIN", help="calibrate for these, too")
+    parser.add_argument(
+        "--resize", action="store_true", help="bring negatives to the candidates' size (Lanczos)"
+    )
+    parser.add_argument(
+        "--alteration", nargs="+", default=[], metavar="CHAIN", help="calibrate for these, too"
+    )
     parser.add_argument(
         "--own",
         type=whole_number(1, 100_000),
@@ -66,17 +76,28 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="images of each candidate (default 100)",
     )
     parser.add_argument(
-        "--others", type=whole_number(0, 100_000), default=60, metavar="N",
+        "--others",
+        type=whole_number(0, 100_000),
+        default=60,
+        metavar="N",
         help="of them, searched under each other candidate (default 60)",
-    )  # fmt: skip
-    parser.add_argument("--restarts", type=whole_number(1, 100_000), metavar="N", help="as attribute will be run")
+    )
+    parser.add_argument(
+        "--restarts", type=whole_number(1, 100_000), metavar="N", help="as attribute will be run"
+    )
     parser.add_argument("--optimiser", metavar="NAME", help="as attribute will be run")
-    parser.add_argument("--steps", type=whole_number(1, 1_000_000), metavar="N", help="as attribute will be run")
+    parser.add_argument(
+        "--steps", type=whole_number(1, 1_000_000), metavar="N", help="as attribute will be run"
+    )
     parser.add_argument("--start", metavar="KIND", help="as attribute will be run")
     parser.add_argument("--distance", metavar="SPEC", help="as attribute will be run")
     parser.add_argument("--space", choices=SPACES, help="as attribute will be run")
-    parser.add_argument("--lanes", type=whole_number(1, 1_000_000), metavar="N", help="searches in one program")
-    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="of own images (default 0)")
+    parser.add_argument(
+        "--lanes", type=whole_number(1, 1_000_000), metavar="N", help="searches in one program"
+    )
+    parser.add_argument(
+        "--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="of own images (default 0)"
+    )
     add_settings(parser, (*NOISE, "search"))
     add_device(parser)
     add_common(parser)
@@ -104,11 +125,19 @@ def run(args: argparse.Namespace) -> int:
         chain.out_shape(generators[0].image_shape)
     negatives = read_negatives(args.negatives, generators[0].image_shape, resize=args.resize)
     each = args.own + args.others * (len(generators) - 1) + sum(map(len, negatives.values()))
-    progress = Progress(each * len(generators) * (1 + len(chains)), "searches (images x candidates x conditions)")
+    progress = Progress(
+        each * len(generators) * (1 + len(chains)), "searches (images x candidates x conditions)"
+    )
     found = calibrate(
-        generators, negatives=negatives, chains=chains, own=args.own, others=args.others, config=config,
-        seed=config.seed, progress=progress.advance,
-    )  # fmt: skip
+        generators,
+        negatives=negatives,
+        chains=chains,
+        own=args.own,
+        others=args.others,
+        config=config,
+        seed=config.seed,
+        progress=progress.advance,
+    )
     check_out(args)  # it may have appeared, or changed, meanwhile
     _write(Path(args.out), to_json(found))
     emit(args, _summary(found), _text(found, args.out))
@@ -116,7 +145,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_out(args: argparse.Namespace) -> None:
-    """Check that the calibration may be written: nothing is there, or with `--overwrite` another calibration.
+    """Check that the calibration may be written: nothing is there, or with `--overwrite` another
+    calibration.
 
     Raises:
       OutputError: it may not.
@@ -128,9 +158,14 @@ def check_out(args: argparse.Namespace) -> None:
     if not os.path.lexists(args.out):
         return
     if not args.overwrite:
-        raise OutputError(f"{args.out!r} exists; choose another place, or pass --overwrite to replace a calibration")
+        raise OutputError(
+            f"{args.out!r} exists; choose another place, or pass --overwrite to replace a"
+            " calibration"
+        )
     if identity(args.out) in [identity(path) for path in args.negatives]:
-        raise OutputError(f"{args.out!r} is one of the negatives, and is not replaced; choose another place")
+        raise OutputError(
+            f"{args.out!r} is one of the negatives, and is not replaced; choose another place"
+        )
     try:
         status = os.lstat(args.out)
         plain = stat.S_ISREG(status.st_mode) and status.st_size <= MAX_CALIBRATION
@@ -139,12 +174,15 @@ def check_out(args: argparse.Namespace) -> None:
         own = False
     if not own:
         raise OutputError(
-            f"{args.out!r} is no calibration that jattr wrote, and is not replaced; choose another place, or move it"
+            f"{args.out!r} is no calibration that jattr wrote, and is not replaced; choose another"
+            " place, or move it"
             " away first"
         )
 
 
-def read_negatives(paths: Sequence[str], shape: tuple[int, int, int], *, resize: bool) -> dict[str, np.ndarray]:
+def read_negatives(
+    paths: Sequence[str], shape: tuple[int, int, int], *, resize: bool
+) -> dict[str, np.ndarray]:
     """Return images by kind: a folder's name for what lies in it, "image" for single files.
 
     Raises:
@@ -162,7 +200,10 @@ def read_negatives(paths: Sequence[str], shape: tuple[int, int, int], *, resize:
         pixels = load_image(file).fit(shape, resize=resize).pixels
         digest = hashlib.sha256(pixels.tobytes()).digest()
         if digest in known:
-            raise ImageError(f"{known[digest]!r} and {file!r} are equal images as searched, {SAME}; leave one away")
+            raise ImageError(
+                f"{known[digest]!r} and {file!r} are equal images as searched, {SAME}; leave one"
+                " away"
+            )
         known[digest] = file
         kinds.setdefault(kind, []).append(pixels)
         if sum(map(len, kinds.values())) > MAX_NEGATIVES:
@@ -182,15 +223,21 @@ def _kinds(paths: Sequence[str]) -> dict[str, str]:
     for path in paths:
         real = os.path.realpath(path)
         if real in given:
-            raise InputError(f"negatives {given[real]!r} and {path!r} are one and the same; give it once")
+            raise InputError(
+                f"negatives {given[real]!r} and {path!r} are one and the same; give it once"
+            )
         given[real] = path
         kind = shown(os.path.basename(real), 60) if os.path.isdir(path) else FILES
         if not kind.strip():
-            raise InputError(f"folder {path!r} has no name that could be the kind of its images; give one that has")
+            raise InputError(
+                f"folder {path!r} has no name that could be the kind of its images; give one that"
+                " has"
+            )
         other = first.setdefault(kind, path)
         if other != path and (os.path.isdir(path) or os.path.isdir(other)):
             raise InputError(
-                f"negatives {other!r} and {path!r} would be one kind, {kind!r}: a folder's name, or {FILES!r} of single"
+                f"negatives {other!r} and {path!r} would be one kind, {kind!r}: a folder's name,"
+                f" or {FILES!r} of single"
                 " files; rename a folder"
             )
         kinds[path] = kind
@@ -218,7 +265,9 @@ def _write(path: Path, text: str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        raise OutputError(f"cannot write {str(path)!r}: {error.strerror or error}; choose another place") from error
+        raise OutputError(
+            f"cannot write {str(path)!r}: {error.strerror or error}; choose another place"
+        ) from error
 
 
 def _summary(found: Calibration) -> dict[str, object]:
@@ -257,14 +306,20 @@ def _text(found: Calibration, out: str) -> str:
             own = np.array(sample.own)
             counts = [len(scores) for scores in sample.negatives.values()]
             lines.append(
-                f"{shown(name, 40)}, {condition}: {len(own)} own images, median residual {10 ** np.median(own):.1e},"
+                f"{shown(name, 40)}, {condition}: {len(own)} own images, median residual"
+                f" {10 ** np.median(own):.1e},"
                 f" largest {10 ** own.max():.1e}; {sum(counts)} negatives of {len(counts)} kinds"
             )
             if sample.own_restarts is not None:
                 lines.append(f"  searches of the own images: {found_in_words(sample.own_restarts)}")
     least = min(len(s.own) for c in found.candidates.values() for s in c.samples.values())
     lines.append(f"a candidate can be denied at error rates from {1 / (least + 1):.2g} on;")
-    counts = [len(n) for c in found.candidates.values() for s in c.samples.values() for n in s.negatives.values()]
+    counts = [
+        len(n)
+        for c in found.candidates.values()
+        for s in c.samples.values()
+        for n in s.negatives.values()
+    ]
     few = min(counts, default=0)
     lines.append(
         f"one of {len(found.candidates)} can be named at {len(found.candidates) / (few + 1):.2g} on"

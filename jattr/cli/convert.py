@@ -12,28 +12,43 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "convert",
         help="turn a PyTorch checkpoint into a generator folder, or a feature folder",
-        description="Turn a PyTorch checkpoint into a generator folder. Known families are told from the file; others"
-        " need an architecture card. Inception v3, a folder of LPIPS' backbone and heads, or StyleGAN2's discriminator"
-        " (--arch stylegan2-discriminator) becomes a feature folder for distances. Nothing in the checkpoint is run.",
+        description="Turn a PyTorch checkpoint into a generator folder. Known families are told"
+        " from the file; others"
+        " need an architecture card. Inception v3, a folder of LPIPS' backbone and heads, or"
+        " StyleGAN2's discriminator"
+        " (--arch stylegan2-discriminator) becomes a feature folder for distances. Nothing in the"
+        " checkpoint is run.",
     )
     parser.add_argument(
         "source",
         metavar="SRC",
-        help="weights file, folder (vae/, or LPIPS' two files), or a card.json whose weights lie beside it",
+        help="weights file, folder (vae/, or LPIPS' two files), or a card.json whose weights lie"
+        " beside it",
     )
     parser.add_argument("destination", metavar="DST", help="folder to make")
     described = parser.add_mutually_exclusive_group()
-    described.add_argument("--card", metavar="CARD.json", help="architecture card of the weights file")
+    described.add_argument(
+        "--card", metavar="CARD.json", help="architecture card of the weights file"
+    )
     described.add_argument(
         "--arch",
         metavar="NAME",
         help="layout of the file, where several fit; or"
         " stylegan2-discriminator: not the generator but its discriminator, as a feature folder",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace DST if jattr wrote it and all that is in it")
-    parser.add_argument("--name", metavar="NAME", help="of the generator (default: the card's, or DST's)")
     parser.add_argument(
-        "--image-size", type=image_size, metavar="HxW", help="of images, for autoencoders (default: the file's)"
+        "--overwrite",
+        action="store_true",
+        help="replace DST if jattr wrote it and all that is in it",
+    )
+    parser.add_argument(
+        "--name", metavar="NAME", help="of the generator (default: the card's, or DST's)"
+    )
+    parser.add_argument(
+        "--image-size",
+        type=image_size,
+        metavar="HxW",
+        help="of images, for autoencoders (default: the file's)",
     )
     add_settings(parser, NOISE)
     add_common(parser)
@@ -47,8 +62,12 @@ def image_size(text: str) -> tuple[int, int]:
       argparse.ArgumentTypeError: it is another text.
     """
     parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and 0 < int(part) <= 4096 for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write height and width up to 4096, such as 512x512")
+    if len(parts) != 2 or not all(
+        part.isascii() and part.isdigit() and 0 < int(part) <= 4096 for part in parts
+    ):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size; write height and width up to 4096, such as 512x512"
+        )
     return int(parts[0]), int(parts[1])
 
 
@@ -87,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
     latent = "x".join(str(side) for side in generator.latent_shape)
     settings = "" if generator.settings is None else f", {generator.settings}"
     text = (
-        f"{generator.name}: {result['kind']}, images {sides}, latent {latent} {generator.prior}{classes}{settings},"
+        f"{generator.name}: {result['kind']}, images {sides}, latent {latent}"
+        f" {generator.prior}{classes}{settings},"
         f" written to {args.destination}"
     )
     emit(args, result, f"{text}\ndigest {generator.digest}")
@@ -95,7 +115,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report_features(args: argparse.Namespace, network: Any) -> int:
-    fields = {name: getattr(network, name) for name in ("name", "architecture", "variant", "weights_digest", "digest")}
-    text = f"{network.name}: features, {network.architecture}, variant {network.variant}, written to {args.destination}"
-    emit(args, {"out": args.destination, "kind": "features", **fields}, f"{text}\ndigest {network.digest}")
+    fields = {
+        name: getattr(network, name)
+        for name in ("name", "architecture", "variant", "weights_digest", "digest")
+    }
+    text = (
+        f"{network.name}: features, {network.architecture}, variant {network.variant}, written"
+        f" to {args.destination}"
+    )
+    emit(
+        args,
+        {"out": args.destination, "kind": "features", **fields},
+        f"{text}\ndigest {network.digest}",
+    )
     return 0

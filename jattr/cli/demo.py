@@ -1,4 +1,6 @@
-"""`jattr demo`: images from secret latents, of nobody, and compressed ones, attributed by the ordinary command."""
+"""`jattr demo`: images from secret latents, of nobody, and compressed ones, attributed by the
+ordinary command.
+"""
 
 from __future__ import annotations
 
@@ -43,16 +45,30 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "demo",
         help="see it work: bundled generators, images made on the spot, the report",
-        description="Make images with the bundled generators from secret latents, two faces that nobody generated,"
-        " and two JPEG copies; attribute the files as `jattr attribute` does; tell who made them. The images,"
+        description="Make images with the bundled generators from secret latents, two faces that"
+        " nobody generated,"
+        " and two JPEG copies; attribute the files as `jattr attribute` does; tell who made them."
+        " The images,"
         f" {TRUTH} and the report go to DIR.",
     )
-    parser.add_argument("--out", default="jattr-demo", metavar="DIR", help="folder to make (default jattr-demo)")
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace DIR if it is empty; a demo's own DIR is replaced anyway"
+        "--out", default="jattr-demo", metavar="DIR", help="folder to make (default jattr-demo)"
     )
-    parser.add_argument("--all", action="store_true", help="all bundled generators as candidates, not only four")
-    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0, metavar="S", help="of the secret latents")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace DIR if it is empty; a demo's own DIR is replaced anyway",
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="all bundled generators as candidates, not only four"
+    )
+    parser.add_argument(
+        "--seed",
+        type=whole_number(0, 2**32 - 1),
+        default=0,
+        metavar="S",
+        help="of the secret latents",
+    )
     add_device(parser)
     add_common(parser)
     parser.set_defaults(run=run)
@@ -69,11 +85,21 @@ def run(args: argparse.Namespace) -> int:
     with new_folder(out, kind=DEMO_FOLDER, overwrite=overwrite) as work:
         secrets = make_images(work, names, args.seed)
     files = [str(out / IMAGES / secret.file) for secret in secrets]
-    options = ["--candidates", *names, "--out", str(out / RESULT), *(["--json"] if args.json else [])]
+    options = [
+        "--candidates",
+        *names,
+        "--out",
+        str(out / RESULT),
+        *(["--json"] if args.json else []),
+    ]
     options += [] if args.device is None else ["--device", args.device]
     command = make_parser().parse_args(["attribute", *files, *options])
     if not args.json:
-        print(f"$ jattr attribute {shown(str(out / IMAGES), 60)}/* --candidates {' '.join(names)} --out", out / RESULT)
+        print(
+            f"$ jattr attribute {shown(str(out / IMAGES), 60)}/* --candidates {' '.join(names)}"
+            " --out",
+            out / RESULT,
+        )
     code: int = command.run(command)
     if not args.json:
         print(f"\n{truth_table(out, secrets)}\n\nOpen {out / RESULT / 'report.html'} in a browser.")
@@ -81,7 +107,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_demo_folder(folder: Path) -> None:
-    """Check that a folder holds a demo's images and who made them, and its result if it came to one.
+    """Check that a folder holds a demo's images and who made them, and its result if it came to
+    one.
 
     Raises:
       InputError: it does not, or holds anything else.
@@ -112,13 +139,16 @@ def candidate_names(*, everything: bool) -> tuple[str, ...]:
     missing = [name for name in CANDIDATES if name not in bundled]
     if missing:
         raise GeneratorError(
-            f"the bundled generator {missing[0]!r} is not there: the installation is incomplete; install jattr again"
+            f"the bundled generator {missing[0]!r} is not there: the installation is incomplete;"
+            " install jattr again"
         )
     return bundled if everything else CANDIDATES
 
 
 def make_images(work: Path, names: tuple[str, ...], seed: int) -> list[Secret]:
-    """Write the images and `truth.json`, and return who made which; their order says nothing about that."""
+    """Write the images and `truth.json`, and return who made which; their order says nothing
+    about that.
+    """
     import jax
     import numpy as np
 
@@ -129,7 +159,9 @@ def make_images(work: Path, names: tuple[str, ...], seed: int) -> list[Secret]:
     keys = jax.random.split(jax.random.key(seed), len(names) + 2)
     with ThreadPoolExecutor(2) as pool:  # the renderer's program compiles beside the generators'
         faces = pool.submit(render_faces, keys[-1], FROM_NOBODY)
-        made = [(gen.name, _image(gen, key), False) for gen, key in zip(generators, keys, strict=False)]
+        made = [
+            (gen.name, _image(gen, key), False) for gen, key in zip(generators, keys, strict=False)
+        ]
     made += [(name, pixels, True) for name, pixels, _ in made[-COMPRESSED:]]
     made += [(NOBODY, pixels, False) for pixels in faces.result()]
     order = np.asarray(jax.random.permutation(keys[-2], len(made)))
@@ -140,7 +172,9 @@ def make_images(work: Path, names: tuple[str, ...], seed: int) -> list[Secret]:
         file = f"{number:02d}.{'jpg' if compressed else 'png'}"
         _write(work / IMAGES / file, pixels, compressed)
         secrets.append(Secret(file, name, compressed))
-    (work / TRUTH).write_text(json.dumps([asdict(secret) for secret in secrets], indent=1) + "\n", encoding="utf-8")
+    (work / TRUTH).write_text(
+        json.dumps([asdict(secret) for secret in secrets], indent=1) + "\n", encoding="utf-8"
+    )
     return secrets
 
 
@@ -179,4 +213,6 @@ def _write(path: Path, pixels: np.ndarray, compressed: bool) -> None:
     try:
         Image.fromarray(pixels).save(path, "JPEG", quality=QUALITY)
     except OSError as error:
-        raise OutputError(f"cannot write {path.name}: {error.strerror or error}; make room") from error
+        raise OutputError(
+            f"cannot write {path.name}: {error.strerror or error}; make room"
+        ) from error

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from jattr.ledger.evidence.bundle import Attribution
     from jattr.ledger.store import LogStore
 
-LEVELS = ("commitments", "perceptual", "regenerated")  # as in jattr.ledger.evidence.bundle, which imports numpy
+# as in jattr.ledger.evidence.bundle, which imports numpy
+LEVELS = ("commitments", "perceptual", "regenerated")
 PAGE = "evidence.html"
 SAMPLE = 8
 
@@ -42,51 +43,100 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "evidence",
         help="make or verify evidence that an image was, or was not, a logged use of a model",
-        description="Evidence about an image from a log of the model's uses. docs/ledger.md says what each"
+        description="Evidence about an image from a log of the model's uses. docs/ledger.md says"
+        " what each"
         " verdict proves and what it cannot.",
     )
     below = parser.add_subparsers(metavar="ACTION", required=True)
     make = below.add_parser("make", help="make evidence about an image, as the owner of the log")
     make.add_argument("picture", metavar="IMAGE", help="the image, as it was found")
-    make.add_argument("--log", required=True, metavar="DIR", help="folder of the log, with its private openings")
-    make.add_argument("--candidate", required=True, metavar="GEN", help="the accused model")
-    make.add_argument("--also", nargs="+", default=[], metavar="GEN", help="further models whose uses the log holds")
     make.add_argument(
-        "--window", default=":", metavar="FROM:TO", help="sizes of two published checkpoints (default: all published)"
+        "--log", required=True, metavar="DIR", help="folder of the log, with its private openings"
     )
-    make.add_argument("--level", choices=LEVELS, default=LEVELS[-1], help="what is opened (default all of it)")
-    make.add_argument("--nonce", metavar="TEXT", help="of the sample that is made again: from whoever asks")
+    make.add_argument("--candidate", required=True, metavar="GEN", help="the accused model")
     make.add_argument(
-        "--sample", type=whole_number(0, 100_000), default=SAMPLE, metavar="N", help=f"default {SAMPLE} entries"
+        "--also",
+        nargs="+",
+        default=[],
+        metavar="GEN",
+        help="further models whose uses the log holds",
+    )
+    make.add_argument(
+        "--window",
+        default=":",
+        metavar="FROM:TO",
+        help="sizes of two published checkpoints (default: all published)",
+    )
+    make.add_argument(
+        "--level", choices=LEVELS, default=LEVELS[-1], help="what is opened (default all of it)"
+    )
+    make.add_argument(
+        "--nonce", metavar="TEXT", help="of the sample that is made again: from whoever asks"
+    )
+    make.add_argument(
+        "--sample",
+        type=whole_number(0, 100_000),
+        default=SAMPLE,
+        metavar="N",
+        help=f"default {SAMPLE} entries",
     )
     add_output(make)
     make.set_defaults(run=make_run)
     verify = below.add_parser("verify", help="verify evidence, believing nothing of it")
     verify.add_argument(
-        "bundle", metavar="BUNDLE", help="folder that `jattr evidence make` wrote, or its evidence.json"
+        "bundle",
+        metavar="BUNDLE",
+        help="folder that `jattr evidence make` wrote, or its evidence.json",
     )
-    verify.add_argument("--log", required=True, metavar="PLACE", help="the public log: a folder or a URL")
-    verify.add_argument("--policy", required=True, metavar="FILE", help="whom you trust: the log's key, witnesses")
-    verify.add_argument("--candidate", metavar="GEN", help="the accused model; without it that part is not checked")
-    verify.add_argument("--also", nargs="+", default=[], metavar="GEN", help="further models whose uses the log holds")
-    verify.add_argument("--picture", metavar="IMAGE", help="the image, lest the bundle be about another one")
-    verify.add_argument("--nonce", metavar="TEXT", help="what you had asked the sample to be chosen by")
     verify.add_argument(
-        "--end", metavar="FILE", help="the published checkpoint that you kept with the nonce: the window must end there"
+        "--log", required=True, metavar="PLACE", help="the public log: a folder or a URL"
     )
-    verify.add_argument("--window", metavar="FROM:TO", help="sizes of the log between which you asked for evidence")
-    verify.add_argument("--no-search", action="store_true", help="do not search for the latent yourself")
+    verify.add_argument(
+        "--policy", required=True, metavar="FILE", help="whom you trust: the log's key, witnesses"
+    )
+    verify.add_argument(
+        "--candidate", metavar="GEN", help="the accused model; without it that part is not checked"
+    )
+    verify.add_argument(
+        "--also",
+        nargs="+",
+        default=[],
+        metavar="GEN",
+        help="further models whose uses the log holds",
+    )
+    verify.add_argument(
+        "--picture", metavar="IMAGE", help="the image, lest the bundle be about another one"
+    )
+    verify.add_argument(
+        "--nonce", metavar="TEXT", help="what you had asked the sample to be chosen by"
+    )
+    verify.add_argument(
+        "--end",
+        metavar="FILE",
+        help="the published checkpoint that you kept with the nonce: the window must end there",
+    )
+    verify.add_argument(
+        "--window", metavar="FROM:TO", help="sizes of the log between which you asked for evidence"
+    )
+    verify.add_argument(
+        "--no-search", action="store_true", help="do not search for the latent yourself"
+    )
     verify.set_defaults(run=verify_run)
     for action in (make, verify):
-        action.add_argument("--restarts", type=whole_number(1, 100_000), metavar="N", help="of the search")
+        action.add_argument(
+            "--restarts", type=whole_number(1, 100_000), metavar="N", help="of the search"
+        )
         action.add_argument(
             "--alteration",
             nargs="+",
             default=["auto"],
             metavar="CHAIN",
-            help="what may have been done to the image; several are tried in turn, as auto brightness:? blur:1",
+            help="what may have been done to the image; several are tried in turn, as auto"
+            " brightness:? blur:1",
         )
-        action.add_argument("--space", choices=SPACES, help="of the latent that is searched for (default z)")
+        action.add_argument(
+            "--space", choices=SPACES, help="of the latent that is searched for (default z)"
+        )
         add_settings(action, NOISE)
         add_device(action)
         add_common(action)
@@ -103,14 +153,18 @@ def make_run(args: argparse.Namespace) -> int:
 
     image = read_bytes(args.picture)
     inputs = [args.picture, args.candidate, *args.also]
-    new = new_folder(args.out, kind=EVIDENCE_FOLDER, overwrite=args.overwrite, inputs=inputs, kept=[args.log])
+    new = new_folder(
+        args.out, kind=EVIDENCE_FOLDER, overwrite=args.overwrite, inputs=inputs, kept=[args.log]
+    )
     with new as work, PrivateStore.open(args.log) as private:
         policy = read_policy(Path(args.log) / POLICY)
         with LogStore.open(args.log, writable=False) as log:
             start, end = _window(log, args.window)
         gen, *others = _models(args)
         attribution = _invert(args, image, gen, None)  # the log is free for uses meanwhile
-        asked = Question(Path(args.picture).name, image, start, end, args.level, args.nonce, args.sample)
+        asked = Question(
+            Path(args.picture).name, image, start, end, args.level, args.nonce, args.sample
+        )
         with LogStore.open(args.log) as log:
             made = make_evidence(log, private, policy, gen, attribution, asked, others)
         (work / FILE).write_bytes(made.data)
@@ -180,7 +234,9 @@ def _models(args: argparse.Namespace) -> list[Any]:
     return [gen.view(args.space, **given_settings(args)), *others]
 
 
-def _invert(args: argparse.Namespace, image: bytes, gen: Any, alteration: str | None) -> Attribution:
+def _invert(
+    args: argparse.Namespace, image: bytes, gen: Any, alteration: str | None
+) -> Attribution:
     from jattr.attribution.pilot_files import PilotStudyFiles
     from jattr.inversion.config import InvertConfig
     from jattr.ledger.evidence.inversion import invert_alternatives
@@ -197,17 +253,28 @@ def _window(log: LogStore, text: str) -> tuple[bytes | None, bytes]:
     Raises:
       InputError: there is no published checkpoint of such a size.
     """
-    published = {signed.size: signed.published for signed in log.checkpoints() if signed.published is not None}
+    published = {
+        signed.size: signed.published
+        for signed in log.checkpoints()
+        if signed.published is not None
+    }
     if not published:
-        raise InputError("the log has not been published, so it proves nothing to others; `jattr log publish` first")
+        raise InputError(
+            "the log has not been published, so it proves nothing to others; `jattr log publish`"
+            " first"
+        )
     first, colon, last = text.partition(":")
     sizes = ", ".join(map(str, sorted(published)[-20:]))
     if not colon or not {first, last} <= {"", "0", *map(str, published)}:
-        raise InputError(f"--window is {shown(repr(text), 80)}; write FROM:TO, sizes of published checkpoints: {sizes}")
+        raise InputError(
+            f"--window is {shown(repr(text), 80)}; write FROM:TO, sizes of published checkpoints:"
+            f" {sizes}"
+        )
     start, end = int(first or 0), int(last or max(published))
     if start >= end:
         raise InputError(
-            f"--window is {shown(repr(text), 80)}, which has no entries; published checkpoints are of {sizes}"
+            f"--window is {shown(repr(text), 80)}, which has no entries; published checkpoints are"
+            f" of {sizes}"
         )
     return (published[start] if start else None), published[end]
 
@@ -220,7 +287,10 @@ def _sizes(text: str) -> tuple[int, int]:
     """
     first, _, last = text.partition(":")
     if not re.fullmatch(r"[0-9]{1,18}:[0-9]{1,18}", text, re.ASCII) or int(first) >= int(last):
-        raise InputError(f"--window is {shown(repr(text), 80)}; write FROM:TO, two sizes of the log, the second larger")
+        raise InputError(
+            f"--window is {shown(repr(text), 80)}; write FROM:TO, two sizes of the log, the second"
+            " larger"
+        )
     return int(first), int(last)
 
 
@@ -228,7 +298,14 @@ def _command(args: argparse.Namespace) -> str:
     also = ["--also", *args.also] if args.also else []
     given = ["--picture", args.picture, "--candidate", args.candidate, *also]
     given += ["--nonce", args.nonce or "YOUR-NONCE", "--end", "YOUR-CHECKPOINT"]
-    options = {"--space": args.space} | {f"--{name}": str(value) for name, value in given_settings(args).items()}
-    given += [word for name, value in options.items() if value is not None for word in (name, value)]
+    options = {"--space": args.space} | {
+        f"--{name}": str(value) for name, value in given_settings(args).items()
+    }
+    given += [
+        word for name, value in options.items() if value is not None for word in (name, value)
+    ]
     given += [] if args.alteration == ["auto"] else ["--alteration", *args.alteration]
-    return f"jattr evidence verify {shlex.quote(args.out)} --log PUBLIC-LOG --policy YOUR-POLICY {shlex.join(given)}"
+    return (
+        f"jattr evidence verify {shlex.quote(args.out)} --log PUBLIC-LOG --policy YOUR-POLICY"
+        f" {shlex.join(given)}"
+    )

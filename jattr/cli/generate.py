@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from jattr.generators.base import Generator
 
-BATCH = 8  # images at a time, whatever --n is: so an image does not depend on how many are made with it
+# images at a time, whatever --n is: so an image does not depend on how many are made with it
+BATCH = 8
 BATCH_VALUES = 1 << 23  # fewer where images are larger: batch x H x W x C stays below this
 MAX_IMAGES = 100_000  # as many as names of five digits
 
@@ -36,15 +37,28 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "generate",
         help="make images with a generator",
-        description="Make images with a generator: 00000.png, 00001.png, ... and latents.npz, from which"
+        description="Make images with a generator: 00000.png, 00001.png, ... and latents.npz, from"
+        " which"
         " --latents makes the same images again.",
     )
-    parser.add_argument("generator", metavar="GEN", help="generator folder, or the name of a bundled generator")
+    parser.add_argument(
+        "generator", metavar="GEN", help="generator folder, or the name of a bundled generator"
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--n", type=whole_number(1, MAX_IMAGES), metavar="N", help="number of images")
     what.add_argument("--latents", metavar="F.npz", help="latents.npz of `generate` or `attribute`")
-    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), metavar="S", help="seed of the latents (default 0)")
-    parser.add_argument("--label", type=whole_number(0, 2**31 - 1), metavar="K", help="class (default: drawn by seed)")
+    parser.add_argument(
+        "--seed",
+        type=whole_number(0, 2**32 - 1),
+        metavar="S",
+        help="seed of the latents (default 0)",
+    )
+    parser.add_argument(
+        "--label",
+        type=whole_number(0, 2**31 - 1),
+        metavar="K",
+        help="class (default: drawn by seed)",
+    )
     parser.add_argument("--space", choices=SPACES, help="of the latents that are drawn (default z)")
     add_settings(parser, (*NOISE, "random"))
     add_output(parser)
@@ -74,24 +88,44 @@ def run(args: argparse.Namespace) -> int:
         files = write_images(work, generator, z, label)
         write_latents(work / "latents.npz", generator, z, label)
     rule = generator.rounding or "round"
-    names = {"name": generator.name, "digest": generator.digest, "weights_digest": generator.weights_digest}
+    names = {
+        "name": generator.name,
+        "digest": generator.digest,
+        "weights_digest": generator.weights_digest,
+    }
     settings = None if generator.settings is None else generator.settings.to_json()
-    result = {"out": args.out, "generator": names, "pictures": files, "latents": "latents.npz", "rounding": rule}
+    result = {
+        "out": args.out,
+        "generator": names,
+        "pictures": files,
+        "latents": "latents.npz",
+        "rounding": rule,
+    }
     result |= {"space": generator.space, "settings": settings}
     shown = "" if settings is None else f"; space {generator.space}, {generator.settings}"
-    emit(args, result, f"{len(files)} images of {generator.name} written to {args.out} (bytes: {rule}{shown})")
+    emit(
+        args,
+        result,
+        f"{len(files)} images of {generator.name} written to {args.out} (bytes: {rule}{shown})",
+    )
     return 0
 
 
-def draw_latents(generator: Generator, n: int, seed: int, label: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return latents [n, *latent_shape] from the prior and their labels [n], -1 for unconditional generators."""
+def draw_latents(
+    generator: Generator, n: int, seed: int, label: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return latents [n, *latent_shape] from the prior and their labels [n], -1 for
+    unconditional generators.
+    """
     import jax
     import numpy as np
 
     z_key, label_key = jax.random.split(jax.random.key(seed))
     z = np.asarray(generator.sample_latent(z_key, n))
     if label is None and generator.num_classes:
-        return z, np.asarray(jax.random.randint(label_key, (n,), 0, generator.num_classes), np.int32)
+        return z, np.asarray(
+            jax.random.randint(label_key, (n,), 0, generator.num_classes), np.int32
+        )
     labels = generator.check_label(label, n)
     return z, np.full(n, -1, np.int32) if labels is None else np.asarray(labels)
 
@@ -111,7 +145,9 @@ def write_images(folder: Path, generator: Generator, z: np.ndarray, label: np.nd
 
 
 def make_pixels(generator: Generator, z: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Return the images uint8 [n, H, W, C] of latents z [n, *latent_shape], label int32 [n], -1: none."""
+    """Return the images uint8 [n, H, W, C] of latents z [n, *latent_shape], label int32 [n], -1:
+    none.
+    """
     import numpy as np
 
     return np.concatenate(list(_batches(generator, z, label)))
@@ -127,7 +163,10 @@ def _batches(generator: Generator, z: np.ndarray, label: np.ndarray) -> Iterator
     height, width, channels = generator.image_shape
     batch = max(1, min(BATCH, BATCH_VALUES // (height * width * channels)))
     for start in range(0, len(z), batch):
-        rows = np.minimum(np.arange(start, start + batch), len(z) - 1)  # the last batch is filled up
+        # the last batch is filled up
+        rows = np.minimum(np.arange(start, start + batch), len(z) - 1)
         with jax.default_matmul_precision("highest"):
-            images = generator.generate(z[rows], label=label[rows] if generator.num_classes else None)
+            images = generator.generate(
+                z[rows], label=label[rows] if generator.num_classes else None
+            )
         yield to_byte(images, rule=generator.rounding or "round")[: len(z) - start]

@@ -1,4 +1,6 @@
-"""`latents.npz`: latents and labels, in the plain form of `generate` and in that of `attribute` (one per candidate)."""
+"""`latents.npz`: latents and labels, in the plain form of `generate` and in that of `attribute`
+(one per candidate).
+"""
 
 from __future__ import annotations
 
@@ -34,11 +36,16 @@ def check_latents_options(args: argparse.Namespace) -> None:
     """
     for option in ("seed", "label", "space", "psi", "cutoff", "noise"):
         if args.latents is not None and getattr(args, option) is not None:
-            raise InputError(f"--{option} and --latents exclude each other: the file says it; leave --{option} away")
+            raise InputError(
+                f"--{option} and --latents exclude each other: the file says it; leave --{option}"
+                " away"
+            )
 
 
 def write_latents(path: Path, generator: Generator, z: np.ndarray, label: np.ndarray) -> None:
-    """Write the plain form: z float32 [n, *latent_shape], label int32 [n] (-1: none), digest, space, settings."""
+    """Write the plain form: z float32 [n, *latent_shape], label int32 [n] (-1: none), digest,
+    space, settings.
+    """
     arrays: dict[str, Any] = {
         "z": np.asarray(z, np.float32),
         "label": np.asarray(label, np.int32),
@@ -77,7 +84,11 @@ LOGGED_FOLDER = FolderKind("a folder of logged images", check_logged_folder)
 def _image_names(folder: Path) -> list[str]:
     """Return the names of the images that belong to a folder's latents."""
     arrays = read_npz(folder / LATENTS)
-    if set(arrays) - {"settings"} != {"z", "label", "digest", "space"} or arrays["digest"].ndim or not arrays["z"].ndim:
+    if (
+        set(arrays) - {"settings"} != {"z", "label", "digest", "space"}
+        or arrays["digest"].ndim
+        or not arrays["z"].ndim
+    ):
         raise InputError(f"{LATENTS!r} is not that of such a folder")
     return [f"{number:05d}.png" for number in range(len(arrays["z"]))]
 
@@ -90,10 +101,12 @@ def settings_text(generator: Generator) -> str:
 def read_latents(
     path: str | os.PathLike[str], generator: Generator, *, limit: int
 ) -> tuple[Generator, np.ndarray, np.ndarray]:
-    """Return (generator in the file's space and settings, z float32 [n, *latent_shape], label int32 [n], -1: none).
+    """Return (generator in the file's space and settings, z float32 [n, *latent_shape], label int32
+    [n], -1: none).
 
     Raises:
-      InputError: the file cannot be read, has another form, or has no finite latents of this generator.
+      InputError: the file cannot be read, has another form, or has no finite latents of this
+        generator.
     """
     arrays = read_npz(path)
     try:
@@ -108,7 +121,10 @@ def read_latents(
 def _plain(arrays: Arrays, generator: Generator) -> tuple[np.ndarray, np.ndarray | None]:
     stated = str(_digests(arrays))
     if stated and stated != generator.digest:
-        raise InputError(f"was made with digest {stated}, but {generator.name!r} has {generator.digest}: another model")
+        raise InputError(
+            f"was made with digest {stated}, but {generator.name!r} has {generator.digest}:"
+            " another model"
+        )
     return _array(arrays, "z"), arrays.get("label")
 
 
@@ -119,7 +135,9 @@ def _viewed(arrays: Arrays, generator: Generator, column: int | None) -> Generat
     text = str(texts.ravel()[column or 0]) if known else ""
     try:
         settings = read_json_text(text) if text else {}
-        return generator.view(_text(arrays, "space", "z"), **Settings(**settings).to_json() if settings else {})
+        return generator.view(
+            _text(arrays, "space", "z"), **Settings(**settings).to_json() if settings else {}
+        )
     except (ValueError, TypeError) as error:  # GeneratorError is a ValueError
         raise InputError(f"states a space or settings that cannot be used: {error}") from error
 
@@ -129,7 +147,8 @@ def _column_of(arrays: Arrays, generator: Generator) -> int:
     digests = [str(digest) for digest in _digests(arrays).ravel()]
     if generator.digest not in digests:
         raise InputError(
-            f"holds latents of {', '.join(digests)}, but not of {generator.digest}, which {generator.name!r} has;"
+            f"holds latents of {', '.join(digests)}, but not of {generator.digest}, which"
+            f" {generator.name!r} has;"
             " give another file or generator"
         )
     return digests.index(generator.digest)
@@ -138,16 +157,27 @@ def _column_of(arrays: Arrays, generator: Generator) -> int:
 def _of_candidate(arrays: Arrays, column: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the latents of one candidate, for those images where one was found."""
     digests = _digests(arrays)
-    z = _array(arrays, f"z_{column}") if "z" not in arrays else _column(arrays, "z", column, len(digests))
+    z = (
+        _array(arrays, f"z_{column}")
+        if "z" not in arrays
+        else _column(arrays, "z", column, len(digests))
+    )
     label = _column(arrays, "label", column, len(digests)) if "label" in arrays else None
     if "found" not in arrays:
         return z, label
     found = _column(arrays, "found", column, len(digests)).astype(bool)
-    if z.ndim == 0 or found.shape != z.shape[:1] or (label is not None and label.shape != found.shape):
+    if (
+        z.ndim == 0
+        or found.shape != z.shape[:1]
+        or (label is not None and label.shape != found.shape)
+    ):
         raise InputError("has z, label and found for different numbers of images; write it again")
     if not found.all():
         left_out = ", ".join(str(number) for number in np.flatnonzero(~found)[:10])
-        print(f"jattr: no latent was found for images {left_out} (from 0); they are left out", file=sys.stderr)
+        print(
+            f"jattr: no latent was found for images {left_out} (from 0); they are left out",
+            file=sys.stderr,
+        )
     return z[found], None if label is None else label[found]
 
 
@@ -155,7 +185,9 @@ def _column(arrays: Arrays, name: str, column: int, count: int) -> np.ndarray:
     """Return one candidate's part of an array [images, candidates, ...]."""
     array = arrays[name]
     if array.ndim < 2 or array.shape[1] != count:
-        raise InputError(f"has {name} of shape {list(array.shape)}; it must be [images, {count}, ...]")
+        raise InputError(
+            f"has {name} of shape {list(array.shape)}; it must be [images, {count}, ...]"
+        )
     return array[:, column]
 
 
@@ -163,27 +195,45 @@ def _checked(z: np.ndarray, generator: Generator, limit: int) -> np.ndarray:
     if z.dtype != np.float32 or z.shape[1:] != generator.latent_shape or not 0 < len(z) <= limit:
         wanted = ", ".join(["n", *(str(side) for side in generator.latent_shape)])
         raise InputError(
-            f"has latents {z.dtype} {list(z.shape)}; {generator.name!r} takes float32 [{wanted}], n from 1 to {limit}"
+            f"has latents {z.dtype} {list(z.shape)}; {generator.name!r} takes float32 [{wanted}],"
+            f" n from 1 to {limit}"
         )
     finite = np.isfinite(z).reshape(len(z), -1).all(axis=1)
     if not finite.all():
-        raise InputError(f"has latents that are not finite: {np.flatnonzero(~finite)[:10].tolist()}; leave them out")
+        raise InputError(
+            f"has latents that are not finite: {np.flatnonzero(~finite)[:10].tolist()}; leave them"
+            " out"
+        )
     return z
 
 
 def _checked_labels(label: np.ndarray | None, n: int, generator: Generator) -> np.ndarray:
     label = np.full(n, -1, np.int32) if label is None else label
     low, high = (0, generator.num_classes - 1) if generator.num_classes else (-1, -1)
-    if label.shape != (n,) or label.dtype.kind not in "iu" or label.min() < low or label.max() > high:
-        legal = f"whole numbers from {low} to {high}" if generator.num_classes else "-1, since it has no classes"
-        raise InputError(f"has labels {label.dtype} {list(label.shape)}; {generator.name!r} takes {n}, {legal}")
+    if (
+        label.shape != (n,)
+        or label.dtype.kind not in "iu"
+        or label.min() < low
+        or label.max() > high
+    ):
+        legal = (
+            f"whole numbers from {low} to {high}"
+            if generator.num_classes
+            else "-1, since it has no classes"
+        )
+        raise InputError(
+            f"has labels {label.dtype} {list(label.shape)}; {generator.name!r} takes {n}, {legal}"
+        )
     return label.astype(np.int32)
 
 
 def _digests(arrays: Arrays) -> np.ndarray:
     digests = arrays.get("digest", np.array(""))
     if digests.dtype.kind != "U" or digests.ndim > 1:
-        raise InputError(f"has digest {digests.dtype} {list(digests.shape)}; it must be one text, or one a candidate")
+        raise InputError(
+            f"has digest {digests.dtype} {list(digests.shape)}; it must be one text, or one a"
+            " candidate"
+        )
     return digests
 
 

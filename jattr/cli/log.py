@@ -1,4 +1,6 @@
-"""`jattr log`: the public record of a model's uses. docs/ledger.md says what it proves and what it cannot."""
+"""`jattr log`: the public record of a model's uses. docs/ledger.md says what it proves and what
+it cannot.
+"""
 
 from __future__ import annotations
 
@@ -27,71 +29,133 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "log",
         help="keep a public, tamper-evident log of a model's uses",
-        description="Keep a log of a model's uses that nobody can alter unnoticed, not even its owner; publish it, have"
-        " it witnessed, verify it. Formats: https://c2sp.org (tlog-tiles, signed-note, tlog-witness, tlog-proof).",
+        description="Keep a log of a model's uses that nobody can alter unnoticed, not even its"
+        " owner; publish it, have"
+        " it witnessed, verify it. Formats: https://c2sp.org (tlog-tiles, signed-note,"
+        " tlog-witness, tlog-proof).",
     )
     below = parser.add_subparsers(metavar="ACTION", required=True)
     init = _action(below, "init", init_log, "begin a log in a new folder")
     init.add_argument("folder", metavar="DIR")
-    init.add_argument("--origin", required=True, metavar="NAME", help="the log's name, such as example.com/model-log")
-    init.add_argument("--ml-dsa", action="store_true", help="sign with an ML-DSA-44 key besides (post-quantum)")
+    init.add_argument(
+        "--origin",
+        required=True,
+        metavar="NAME",
+        help="the log's name, such as example.com/model-log",
+    )
+    init.add_argument(
+        "--ml-dsa", action="store_true", help="sign with an ML-DSA-44 key besides (post-quantum)"
+    )
     _add_generate(below)
-    append = _action(below, "append", append_files, "add files as entries, one each: leaves made elsewhere")
+    append = _action(
+        below, "append", append_files, "add files as entries, one each: leaves made elsewhere"
+    )
     append.add_argument("folder", metavar="DIR")
     append.add_argument("files", nargs="+", metavar="FILE", help="at most 65,535 bytes each")
-    publish = _action(below, "publish", publish_log, "sign a checkpoint, have it witnessed, write the public files")
+    publish = _action(
+        below,
+        "publish",
+        publish_log,
+        "sign a checkpoint, have it witnessed, write the public files",
+    )
     publish.add_argument("folder", metavar="DIR")
-    publish.add_argument("--to", metavar="FOLDER", help=f"what a web server serves (default: DIR/{PUBLIC})")
-    publish.add_argument("--rebuild", action="store_true", help="write all files anew, up to the last publication")
-    receipts = _action(below, "receipts", renew, "renew receipts under the last published checkpoint")
+    publish.add_argument(
+        "--to", metavar="FOLDER", help=f"what a web server serves (default: DIR/{PUBLIC})"
+    )
+    publish.add_argument(
+        "--rebuild", action="store_true", help="write all files anew, up to the last publication"
+    )
+    receipts = _action(
+        below, "receipts", renew, "renew receipts under the last published checkpoint"
+    )
     receipts.add_argument("folder", metavar="DIR")
     receipts.add_argument("pictures", metavar="OUT", help="folder that `jattr log generate` wrote")
-    status = _action(below, "status", status_of, "say what is in a log, and which intents have no result")
+    status = _action(
+        below, "status", status_of, "say what is in a log, and which intents have no result"
+    )
     status.add_argument("folder", metavar="DIR")
-    erase = _action(below, "erase", erase_entries, "delete what the commitments of entries hide; the log stays whole")
+    erase = _action(
+        below,
+        "erase",
+        erase_entries,
+        "delete what the commitments of entries hide; the log stays whole",
+    )
     erase.add_argument("folder", metavar="DIR")
-    erase.add_argument("entries", nargs="+", type=whole_number(0, 2**53 - 1), metavar="ENTRY", help="of results")
+    erase.add_argument(
+        "entries", nargs="+", type=whole_number(0, 2**53 - 1), metavar="ENTRY", help="of results"
+    )
     erase.add_argument("--reason", required=True, metavar="TEXT", help="public")
-    rotate = _action(below, "rotate", rotate_key, "sign with a new key from now on; the old one vouches for it")
+    rotate = _action(
+        below, "rotate", rotate_key, "sign with a new key from now on; the old one vouches for it"
+    )
     rotate.add_argument("folder", metavar="DIR")
     _add_readers(below)
 
 
 def _add_generate(below: Any) -> None:
-    made = _action(below, "generate", generate, "make images, each logged before it is made and released")
+    made = _action(
+        below, "generate", generate, "make images, each logged before it is made and released"
+    )
     made.add_argument("folder", metavar="DIR")
-    made.add_argument("generator", metavar="GEN", help="generator folder, or the name of a bundled generator")
+    made.add_argument(
+        "generator", metavar="GEN", help="generator folder, or the name of a bundled generator"
+    )
     made.add_argument("--n", type=whole_number(1, MAX_IMAGES), required=True, metavar="N")
-    made.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=None, metavar="S", help="default: random")
-    made.add_argument("--label", type=whole_number(0, 2**31 - 1), metavar="K", help="class (default: drawn by seed)")
+    made.add_argument(
+        "--seed", type=whole_number(0, 2**32 - 1), default=None, metavar="S", help="default: random"
+    )
+    made.add_argument(
+        "--label",
+        type=whole_number(0, 2**31 - 1),
+        metavar="K",
+        help="class (default: drawn by seed)",
+    )
     made.add_argument("--space", choices=SPACES, help="of the latents that are drawn (default z)")
     made.add_argument("--recipient", metavar="TEXT", help="who gets them; committed to, not shown")
     made.add_argument("--beacon", metavar="TEXT", help="public randomness of this time; public")
-    made.add_argument("--forget-pictures", action="store_true", help="keep no copies beside the salts")
+    made.add_argument(
+        "--forget-pictures", action="store_true", help="keep no copies beside the salts"
+    )
     add_settings(made, NOISE)
     add_output(made)
     add_device(made)
 
 
 def _add_readers(below: Any) -> None:
-    verify = _action(below, "verify", verify_log, "recompute the root over every entry of a published log")
+    verify = _action(
+        below, "verify", verify_log, "recompute the root over every entry of a published log"
+    )
     verify.add_argument("place", metavar="PLACE", help="folder or URL that the log is published in")
     verify.add_argument("--policy", required=True, metavar="FILE", help="whom to trust")
-    verify.add_argument("--since", metavar="CHECKPOINT", help="file of an earlier checkpoint: the window after it")
-    check = _action(below, "check", check_image, "check that a receipt shows an image to be in a log")
+    verify.add_argument(
+        "--since", metavar="CHECKPOINT", help="file of an earlier checkpoint: the window after it"
+    )
+    check = _action(
+        below, "check", check_image, "check that a receipt shows an image to be in a log"
+    )
     check.add_argument("picture", metavar="IMAGE")
     check.add_argument("receipt", metavar="RECEIPT", help="its .tlog-proof")
     check.add_argument("--policy", required=True, metavar="FILE", help="whom to trust")
-    witness = _action(below, "witness", run_witness, "be a witness: cosign checkpoints that extend what was seen")
+    witness = _action(
+        below, "witness", run_witness, "be a witness: cosign checkpoints that extend what was seen"
+    )
     witness.add_argument("folder", metavar="DIR", help="of the witness's memory")
-    witness.add_argument("--name", metavar="NAME", help="begin one of this name, such as example.org/witness")
-    witness.add_argument("--log", nargs="+", metavar="VKEY", help="public keys of the logs; without it: say the key")
+    witness.add_argument(
+        "--name", metavar="NAME", help="begin one of this name, such as example.org/witness"
+    )
+    witness.add_argument(
+        "--log", nargs="+", metavar="VKEY", help="public keys of the logs; without it: say the key"
+    )
     witness.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1")
-    witness.add_argument("--port", type=whole_number(0, 65535), default=0, help="default: a free one")
+    witness.add_argument(
+        "--port", type=whole_number(0, 65535), default=0, help="default: a free one"
+    )
 
 
 def _action(below: Any, name: str, function: Any, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = below.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser: argparse.ArgumentParser = below.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + "."
+    )
     add_common(parser)
     parser.set_defaults(run=function)
     return parser

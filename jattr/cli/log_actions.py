@@ -26,7 +26,9 @@ def init_log(args: argparse.Namespace) -> int:
     from jattr.ledger.private import PrivateStore
     from jattr.ledger.store import LogStore
 
-    signers = [Signer.generate(args.origin)] + ([Signer.generate(args.origin, ML_DSA_44)] if args.ml_dsa else [])
+    signers = [Signer.generate(args.origin)] + (
+        [Signer.generate(args.origin, ML_DSA_44)] if args.ml_dsa else []
+    )
     with LogStore.create(args.folder, args.origin, signers) as log:
         keys = [key.vkey for key in log.identity.keys]
         text = HEAD + f"log {keys[0]}\nquorum none\n"
@@ -58,7 +60,10 @@ def append_files(args: argparse.Namespace) -> int:
     others = sum(not _is_leaf(entry) for entry in entries)
     text = f"entries {places[0]} to {places[-1]} of {shown(args.folder, 200)}"
     if others:
-        text += f"; {others} of them are no leaves of jattr: a window with such entries supports no denial"
+        text += (
+            f"; {others} of them are no leaves of jattr: a window with such entries supports"
+            " no denial"
+        )
     emit(args, {"entries": list(places), "others": others}, text)
     return 0
 
@@ -83,18 +88,35 @@ def publish_log(args: argparse.Namespace) -> int:
         place = args.to or log.folder / PUBLIC
         if args.rebuild:
             written = rebuild(log, place)
-            emit(args, {"tiles": written}, f"{written} tiles and bundles written anew to {shown(str(place), 200)}")
+            emit(
+                args,
+                {"tiles": written},
+                f"{written} tiles and bundles written anew to {shown(str(place), 200)}",
+            )
             return 0
         published = [signed.published for signed in log.checkpoints() if signed.published]
         policy = read_policy(log.folder / POLICY)
-        found = cosign(log, policy, log.sign_checkpoint(), previous=published[-1] if published else None)
+        found = cosign(
+            log, policy, log.sign_checkpoint(), previous=published[-1] if published else None
+        )
         written = publish(log, place, found.checkpoint)
         size = found.opened.checkpoint.size
     witnesses = sorted(key.name for key in found.opened.witnesses)
     result = {"size": size, "tiles": written, "place": str(place), "witnesses": witnesses}
-    by = f"cosigned by {', '.join(witnesses)}" if witnesses else "with no witness: nobody vouches for one view of it"
-    by += "" if found.opened.witnessed or not witnesses else ", whom the policy does not ask for (`quorum none`)"
-    lines = [f"checkpoint of {size} entries, {by}", f"{written} tiles and bundles written to {shown(str(place), 200)}"]
+    by = (
+        f"cosigned by {', '.join(witnesses)}"
+        if witnesses
+        else "with no witness: nobody vouches for one view of it"
+    )
+    by += (
+        ""
+        if found.opened.witnessed or not witnesses
+        else ", whom the policy does not ask for (`quorum none`)"
+    )
+    lines = [
+        f"checkpoint of {size} entries, {by}",
+        f"{written} tiles and bundles written to {shown(str(place), 200)}",
+    ]
     lines += [f"witness {name} did not cosign: {why}" for name, why in found.failures.items()]
     emit(args, result | {"failures": dict(found.failures)}, "\n".join(lines))
     return 0
@@ -128,7 +150,11 @@ def status_of(args: argparse.Namespace) -> int:
         f" {facts['models']} models, {facts['uses']} uses, {len(orphans)} intents without a result"
     )
     if orphans:
-        text += f" (entries {', '.join(map(str, orphans[:10]))}{', ...' if len(orphans) > 10 else ''}): a process ended"
+        text += (
+            " (entries"
+            f" {', '.join(map(str, orphans[:10]))}{', ...' if len(orphans) > 10 else ''}): a"
+            " process ended"
+        )
         text += " between the intent and the result; no image of theirs was released by jattr"
     if not private:
         text += f". {FILE} is missing: nothing of this log can be opened; put it back from a copy"
@@ -144,7 +170,10 @@ def erase_entries(args: argparse.Namespace) -> int:
 
     with LogStore.open(args.folder) as log, PrivateStore.open(args.folder) as private:
         entry, gone = erase(log, private, args.entries, args.reason)
-    text = f"{gone} openings deleted; entry {entry} says so. Copies of private.sqlite elsewhere are yours to delete"
+    text = (
+        f"{gone} openings deleted; entry {entry} says so. Copies of private.sqlite elsewhere"
+        " are yours to delete"
+    )
     emit(args, {"entry": entry, "openings": gone}, text)
     return 0
 
@@ -157,9 +186,13 @@ def rotate_key(args: argparse.Namespace) -> int:
     with LogStore.open(args.folder) as log:
         policy = read_file(log.folder / POLICY, MAX_FILE)
         entry, new = announce_key(log)
-        write(log.folder / POLICY, _with_key(policy, new.verifier.vkey))  # it takes the old key as well
+        # it takes the old key as well
+        write(log.folder / POLICY, _with_key(policy, new.verifier.vkey))
         log.rotate([new, *log.signers[1:]])
-    text = f"entry {entry}: {shown(args.folder, 200)} signs with {new.verifier.vkey} from now on; give it to verifiers"
+    text = (
+        f"entry {entry}: {shown(args.folder, 200)} signs with {new.verifier.vkey} from now on;"
+        " give it to verifiers"
+    )
     emit(args, {"entry": entry, "key": new.verifier.vkey}, text)
     return 0
 
@@ -169,8 +202,16 @@ def _with_key(policy: bytes, vkey: str) -> bytes:
     lines = policy.removesuffix(b"\n").split(b"\n")
     if any(line.split()[:2] == [b"log", vkey.encode()] for line in lines):
         return policy
-    place = max((i for i, line in enumerate(lines) if line.split()[:1] == [b"log"]), default=len(lines) - 1) + 1
-    return b"".join(line + b"\n" for line in [*lines[:place], f"log {vkey}".encode(), *lines[place:]])
+    place = (
+        max(
+            (i for i, line in enumerate(lines) if line.split()[:1] == [b"log"]),
+            default=len(lines) - 1,
+        )
+        + 1
+    )
+    return b"".join(
+        line + b"\n" for line in [*lines[:place], f"log {vkey}".encode(), *lines[place:]]
+    )
 
 
 def write(path: Path, data: bytes) -> None:

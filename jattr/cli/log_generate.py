@@ -34,7 +34,11 @@ def generate(args: argparse.Namespace) -> int:
 
     seed = secrets.randbits(32) if args.seed is None else args.seed
     new = new_folder(
-        args.out, kind=LOGGED_FOLDER, overwrite=args.overwrite, inputs=[args.generator], kept=[args.folder]
+        args.out,
+        kind=LOGGED_FOLDER,
+        overwrite=args.overwrite,
+        inputs=[args.generator],
+        kept=[args.folder],
     )
     with new as work, LogStore.open(args.folder) as log:
         start_jax(args.device)
@@ -50,7 +54,10 @@ def generate(args: argparse.Namespace) -> int:
         size = log.size
     entries = [one.entry for one in released]
     text = f"{len(released)} images of {gen.name} written to {shown(args.out, 200)}, with receipts;"
-    text += f" entries {entries[0]} to {entries[-1]} of the log, which has {size}. Publish it: jattr log publish"
+    text += (
+        f" entries {entries[0]} to {entries[-1]} of the log, which has {size}. Publish it:"
+        " jattr log publish"
+    )
     emit(args, {"out": args.out, "entries": entries, "size": size, "seed": seed}, text)
     return 0
 
@@ -64,7 +71,9 @@ def _release_all(
     seed: int,
     work: Path,
 ) -> list[Released]:
-    """Make and log the images, some at a time; no file of them is written before it is logged, hidden or not."""
+    """Make and log the images, some at a time; no file of them is written before it is logged,
+    hidden or not.
+    """
     from jattr.cli.generate import make_pixels
     from jattr.images import encode_png
 
@@ -72,7 +81,9 @@ def _release_all(
     progress = Progress(len(z), "pictures")
     for first in range(0, len(z), CHUNK):
         part, labels = z[first : first + CHUNK], label[first : first + CHUNK]
-        intents = recorder.intend(gen, part, seed=seed, first=first, labels=labels, beacon=args.beacon)
+        intents = recorder.intend(
+            gen, part, seed=seed, first=first, labels=labels, beacon=args.beacon
+        )
         pixels = make_pixels(gen, part, labels)
         files = [encode_png(one) for one in pixels]
         released += recorder.release(intents, pixels, files=files, recipient=args.recipient)
@@ -92,18 +103,30 @@ def renew(args: argparse.Namespace) -> int:
     try:
         paths = sorted(path for path in Path(args.pictures).iterdir() if path.name.endswith(SUFFIX))
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {args.pictures!r}: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(
+            f"cannot read {args.pictures!r}: {getattr(error, 'strerror', None) or error}"
+        ) from error
     if not paths:
-        raise InputError(f"{args.pictures!r} has no receipts (*.tlog-proof); give a folder of `jattr log generate`")
+        raise InputError(
+            f"{args.pictures!r} has no receipts (*.tlog-proof); give a folder of `jattr log"
+            " generate`"
+        )
     old = [_read(path) for path in paths]
     with LogStore.open(args.folder, writable=False) as log:
         published = [signed.published for signed in log.checkpoints() if signed.published]
         if not published:
-            raise InputError(f"the log in {args.folder} has not been published; `jattr log publish` comes first")
-        new = [renewed(log, receipt, published[-1]) for receipt in old]  # all of them before any is written
+            raise InputError(
+                f"the log in {args.folder} has not been published; `jattr log publish` comes first"
+            )
+        # all of them before any is written
+        new = [renewed(log, receipt, published[-1]) for receipt in old]
     for path, receipt in zip(paths, new, strict=True):
         write(path, receipt)
-    emit(args, {"receipts": len(paths)}, f"{len(paths)} receipts renewed under the checkpoint published last")
+    emit(
+        args,
+        {"receipts": len(paths)},
+        f"{len(paths)} receipts renewed under the checkpoint published last",
+    )
     return 0
 
 

@@ -1,4 +1,6 @@
-"""What anybody does with a log on the command line: verify it, check an image's receipt, be a witness."""
+"""What anybody does with a log on the command line: verify it, check an image's receipt, be a
+witness.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,10 @@ def verify_log(args: argparse.Namespace) -> int:
     result = {"origin": opened.checkpoint.origin, "size": opened.checkpoint.size, "entries": count}
     by = f"cosigned by {', '.join(witnesses)}" if witnesses else "cosigned by nobody"
     by = by if opened.witnessed else f"no witness asked for, {by}"
-    text = f"{opened.checkpoint.origin}: {count} entries lead to the root of its checkpoint of {result['size']}; {by}"
+    text = (
+        f"{opened.checkpoint.origin}: {count} entries lead to the root of its checkpoint of"
+        f" {result['size']}; {by}"
+    )
     emit(args, result | {"witnesses": witnesses, "verified": True}, text)
     return 0
 
@@ -41,13 +46,24 @@ def check_image(args: argparse.Namespace) -> int:
 
     image = read_bytes(args.picture)
     pixels, _ = decode_image(image)
-    found = check_receipt(read_file(args.receipt, 2_000_001), image, pixels, read_policy(Path(args.policy)))
+    found = check_receipt(
+        read_file(args.receipt, 2_000_001), image, pixels, read_policy(Path(args.policy))
+    )
     same = "this very file" if found.matches == "file" else "these pixels, in another file,"
     to = "" if found.recipient is None else f", for {shown(found.recipient, 100)}"
     origin, size = found.checkpoint.checkpoint.origin, found.checkpoint.checkpoint.size
-    result = {"entry": found.entry, "origin": origin, "matches": found.matches, "recipient": found.recipient}
+    result = {
+        "entry": found.entry,
+        "origin": origin,
+        "matches": found.matches,
+        "recipient": found.recipient,
+    }
     witnesses = sorted(key.name for key in found.checkpoint.witnesses)
-    emit(args, result | {"witnesses": witnesses}, f"{same} is entry {found.entry} of the log {origin} ({size}){to}")
+    emit(
+        args,
+        result | {"witnesses": witnesses},
+        f"{same} is entry {found.entry} of the log {origin} ({size}){to}",
+    )
     return 0
 
 
@@ -96,7 +112,9 @@ def read_file(path: str | Path, limit: int) -> bytes:
         with open(path, "rb") as file:
             data = file.read(limit + 1)
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(
+            f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}"
+        ) from error
     if len(data) > limit:
         raise InputError(f"{str(path)!r} has more than {limit} bytes; it is something else")
     return data

@@ -1,6 +1,7 @@
 """The command `jattr`: finds the subcommand, runs it, and turns errors into exit codes.
 
-0 done; 1 an error of jattr itself; 2 bad input, said in one message on stderr; 3 a check was carried out and failed.
+0 done; 1 an error of jattr itself; 2 bad input, said in one message on stderr; 3 a check was
+carried out and failed.
 """
 
 import argparse
@@ -12,7 +13,18 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from jattr import __version__
-from jattr.cli import attribute, bench, calibrate, convert, demo, evidence, generate, log, sweep, verify
+from jattr.cli import (
+    attribute,
+    bench,
+    calibrate,
+    convert,
+    demo,
+    evidence,
+    generate,
+    log,
+    sweep,
+    verify,
+)
 from jattr.errors import InputError, VerificationError
 
 COMMANDS = [
@@ -41,7 +53,9 @@ class Parser(argparse.ArgumentParser):
 
 def make_parser() -> Parser:
     """Return the parser of the whole command line."""
-    parser = Parser(prog="jattr", description="Tells which generative model made an image.", allow_abbrev=False)
+    parser = Parser(
+        prog="jattr", description="Tells which generative model made an image.", allow_abbrev=False
+    )
     parser.add_argument("--version", action="version", version=f"jattr {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
@@ -71,12 +85,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         traceback.print_exc()
         return _say(
-            OUR_FAULT, f"internal error: {type(error).__name__}: {error}; please report it with the lines above"
+            OUR_FAULT,
+            (
+                f"internal error: {type(error).__name__}: {error}; please report it with the lines"
+                " above"
+            ),
         )
 
 
 def console() -> NoReturn:
-    """Run as a program. Everything is written by then, so the half second that JAX takes to leave is spared."""
+    """Run as a program. Everything is written by then, so the half second that JAX takes to
+    leave is spared.
+    """
     code = main()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # closed by whoever read it

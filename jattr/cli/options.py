@@ -8,25 +8,32 @@ from typing import Any
 
 from jattr.errors import InputError
 
-DEVICES = {"cpu": "cpu", "gpu": "gpu,cpu", "tpu": "tpu,cpu"}  # option -> JAX platforms, the first does the work
+# option -> JAX platforms, the first does the work
+DEVICES = {"cpu": "cpu", "gpu": "gpu,cpu", "tpu": "tpu,cpu"}
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the options of every subcommand."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout in place of text")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object on stdout in place of text"
+    )
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
     """Add `--out` and `--overwrite`, for `new_folder`."""
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to make")
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace the folder if this command wrote it and all that is in it"
+        "--overwrite",
+        action="store_true",
+        help="replace the folder if this command wrote it and all that is in it",
     )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add `--device`."""
-    parser.add_argument("--device", choices=DEVICES, help="where to compute (default: what JAX finds)")
+    parser.add_argument(
+        "--device", choices=DEVICES, help="where to compute (default: what JAX finds)"
+    )
 
 
 def whole_number(low: int, high: int) -> Any:
@@ -38,7 +45,9 @@ def whole_number(low: int, high: int) -> Any:
         except ValueError:
             value = low - 1
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"got {text!r}; legal is a whole number from {low} to {high}")
+            raise argparse.ArgumentTypeError(
+                f"got {text!r}; legal is a whole number from {low} to {high}"
+            )
         return value
 
     return parse
@@ -62,7 +71,9 @@ def start_jax(device: str | None) -> None:
         jax.devices()
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"--device {device} cannot be used here: {reason}; leave --device away") from error
+        raise InputError(
+            f"--device {device} cannot be used here: {reason}; leave --device away"
+        ) from error
 
 
 NOISE_NOTES = {  # of the choices beyond a card's
@@ -78,16 +89,26 @@ def add_settings(parser: Any, noise: tuple[str, ...], *, grid: bool = False) -> 
         text = "truncation (default: the card's); of several each is tried"
         group.add_argument("--psi", type=float, nargs="+", metavar="PSI", help=text)
     else:
-        group.add_argument("--psi", type=float, metavar="PSI", help="truncation (default: the card's)")
-    group.add_argument("--cutoff", type=whole_number(0, 1_000), metavar="N", help="styles that psi applies to")
+        group.add_argument(
+            "--psi", type=float, metavar="PSI", help="truncation (default: the card's)"
+        )
     group.add_argument(
-        "--noise", choices=noise, help="noise maps (default: the card's)" + NOISE_NOTES.get(noise[-1], "")
+        "--cutoff", type=whole_number(0, 1_000), metavar="N", help="styles that psi applies to"
+    )
+    group.add_argument(
+        "--noise",
+        choices=noise,
+        help="noise maps (default: the card's)" + NOISE_NOTES.get(noise[-1], ""),
     )
 
 
 def given_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that were given."""
-    return {name: getattr(args, name) for name in ("psi", "cutoff", "noise") if getattr(args, name) is not None}
+    return {
+        name: getattr(args, name)
+        for name in ("psi", "cutoff", "noise")
+        if getattr(args, name) is not None
+    }
 
 
 def emit(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
@@ -96,7 +117,9 @@ def emit(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
 
 
 class Progress:
-    """Says on stderr how far the work is, at most every two seconds, and nothing about work that takes less."""
+    """Says on stderr how far the work is, at most every two seconds, and nothing about work that
+    takes less.
+    """
 
     def __init__(self, total: int, what: str):
         self.total, self.what, self.done, self.last = total, what, 0, time.monotonic()

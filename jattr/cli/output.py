@@ -19,13 +19,15 @@ def new_folder(
     inputs: Iterable[str | None] = (),
     kept: Iterable[str] = (),
 ) -> Iterator[Path]:
-    """Give the folder that a subcommand writes into, as `jattr.folders.new_folder` does; the cache is kept, too.
+    """Give the folder that a subcommand writes into, as `jattr.folders.new_folder` does; the cache
+    is kept, too.
 
     Args:
       path: likewise.
       kind: likewise.
       overwrite: likewise.
-      inputs: files, folders and names that the subcommand was given to read; None: an option that was left away.
+      inputs: files, folders and names that the subcommand was given to read; None: an option that
+        was left away.
       kept: likewise.
 
     Raises:
@@ -38,7 +40,8 @@ def new_folder(
 
 
 def distance_paths(spec: str | None) -> list[str]:
-    """Return what may be paths of feature folders in the text of a distance, such as `lpips:FOLDER*0.5+l2`.
+    """Return what may be paths of feature folders in the text of a distance, such as
+    `lpips:FOLDER*0.5+l2`.
 
     >>> distance_paths("lpips:a*0.5+b")
     ['lpips:a*0.5+b', 'lpips:a', 'a', 'lpips', 'b']

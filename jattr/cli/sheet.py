@@ -1,4 +1,6 @@
-"""The images of a run: rows for contact sheet and report, collected block by block, as many as they show."""
+"""The images of a run: rows for contact sheet and report, collected block by block, as many as
+they show.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from jattr.attribution.attribute import Attribution
 
 MAX_BYTES = 256 << 20  # of images kept for it
-MAX_OWN_PIXELS = 1 << 20  # of an image that is shown as it is; larger ones as the first candidate saw them
+# of an image that is shown as it is; larger ones as the first candidate saw them
+MAX_OWN_PIXELS = 1 << 20
 
 
 class SheetRows:
@@ -30,19 +33,35 @@ class SheetRows:
 
     def add_failed(self, row: dict[str, Any]) -> None:
         """Add the row of an image that could not be used."""
-        self.rows.append(ReportRow(row, SheetRow(row["file"], f"failed: {row['reason']}", None, ())))
+        self.rows.append(
+            ReportRow(row, SheetRow(row["file"], f"failed: {row['reason']}", None, ()))
+        )
 
-    def add(self, row: dict[str, Any], own: np.ndarray, fitted: np.ndarray, att: Attribution, i: int) -> None:
-        """Add an image: its row of `result.json`, its pixels, those the first candidate saw, number i of `att`."""
+    def add(
+        self, row: dict[str, Any], own: np.ndarray, fitted: np.ndarray, att: Attribution, i: int
+    ) -> None:
+        """Add an image: its row of `result.json`, its pixels, those the first candidate saw,
+        number i of `att`.
+        """
         full = len(self.rows) >= MAX_ROWS or self.bytes > MAX_BYTES
-        observation = None if full else own if own.shape[0] * own.shape[1] <= MAX_OWN_PIXELS else fitted
+        observation = (
+            None if full else own if own.shape[0] * own.shape[1] <= MAX_OWN_PIXELS else fitted
+        )
         made = [
-            Reproduction(gen.name, None if full else att.altered_reproduction(i, c), row["residual"][gen.name])
+            Reproduction(
+                gen.name,
+                None if full else att.altered_reproduction(i, c),
+                row["residual"][gen.name],
+            )
             for c, gen in enumerate(att.candidates)
         ]
-        self.bytes += sum(array.nbytes for array in [observation, *(m.image for m in made)] if array is not None)
+        self.bytes += sum(
+            array.nbytes for array in [observation, *(m.image for m in made)] if array is not None
+        )
         sheet = SheetRow(row["file"], verdict_text(row), observation, made, row["candidate"])
-        searches = {} if full else {gen.name: att.searches[i][c] for c, gen in enumerate(att.candidates)}
+        searches = (
+            {} if full else {gen.name: att.searches[i][c] for c, gen in enumerate(att.candidates)}
+        )
         self.rows.append(ReportRow(row, sheet, searches))
 
     def write(self, path: Path) -> None:
@@ -74,4 +93,6 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot write {path.name}: {error.strerror or error}; make room") from error
+        raise OutputError(
+            f"cannot write {path.name}: {error.strerror or error}; make room"
+        ) from error

@@ -25,28 +25,40 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "sweep",
         help="search many known images in many ways, and keep every result",
-        description="Run a sweep of images x candidates x settings; docs/sweeps.md shows a spec. A run that was"
+        description="Run a sweep of images x candidates x settings; docs/sweeps.md shows a spec. A"
+        " run that was"
         " stopped, by whatever, goes on where it was.",
     )
     below = parser.add_subparsers(metavar="ACTION", required=True)
     run = _action(below, "run", run_sweep, "run a spec, or go on with it")
     run.add_argument("spec", metavar="SPEC", help="TOML file")
-    run.add_argument("--out", required=True, metavar="DIR", help="folder of the store; it is begun or gone on with")
+    run.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="folder of the store; it is begun or gone on with",
+    )
     run.add_argument("--dry-run", action="store_true", help="say what there is to do, and stop")
     run.add_argument("--yes", action="store_true", help="a great number of cells is meant")
     resume = _action(below, "resume", resume_sweep, "go on with a sweep")
     resume.add_argument("folder", metavar="DIR")
     resume.add_argument("--again", action="store_true", help="try cells that failed again")
     for action in (run, resume):
-        action.add_argument("--no-report", action="store_true", help="write no tables, figures and page at the end")
-        action.add_argument("--ray", metavar="ADDRESS", help="compute on a Ray cluster (local: begin one here)")
+        action.add_argument(
+            "--no-report", action="store_true", help="write no tables, figures and page at the end"
+        )
+        action.add_argument(
+            "--ray", metavar="ADDRESS", help="compute on a Ray cluster (local: begin one here)"
+        )
         add_device(action)
     _action(below, "status", status, "say how far a sweep is").add_argument("folder", metavar="DIR")
     export = _action(below, "export", export_sweep, "write tables, figures and the page of a sweep")
     export.add_argument("folder", metavar="DIR")
     export.add_argument("--out", required=True, metavar="DIR", help="folder to make")
     export.add_argument(
-        "--overwrite", action="store_true", help="replace the folder if it is an export and nothing else"
+        "--overwrite",
+        action="store_true",
+        help="replace the folder if it is an export and nothing else",
     )
     export.add_argument("--format", nargs="+", choices=FORMATS, default=list(USUAL))
     compare = _action(below, "compare", compare_sweeps, "compare two sweeps, cell by cell")
@@ -55,7 +67,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _action(below: Any, name: str, function: Any, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = below.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser: argparse.ArgumentParser = below.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + "."
+    )
     add_common(parser)
     parser.set_defaults(run=function)
     return parser
@@ -89,7 +103,11 @@ def run_spec(args: argparse.Namespace, spec: Spec) -> int:
     plan = make_plan(spec)
     progress = Progress(len(plan.cells), "cells")
     ran = run_plan(
-        plan, args.out, yes=args.yes, executor=_executor(args), progress=lambda _, kept: progress.reach(kept)
+        plan,
+        args.out,
+        yes=args.yes,
+        executor=_executor(args),
+        progress=lambda _, kept: progress.reach(kept),
     )
     return _report(args, args.out, ran)
 
@@ -107,7 +125,11 @@ def resume_sweep(args: argparse.Namespace) -> int:
     _check_report(args, args.folder, plan.spec)
     progress = Progress(len(plan.cells), "cells")
     ran = run.resume_plan(
-        plan, args.folder, again=args.again, executor=_executor(args), progress=lambda _, kept: progress.reach(kept)
+        plan,
+        args.folder,
+        again=args.again,
+        executor=_executor(args),
+        progress=lambda _, kept: progress.reach(kept),
     )
     return _report(args, args.folder, ran)
 
@@ -134,9 +156,16 @@ def _dry_run(args: argparse.Namespace, spec: Spec) -> int:
     check_size(plan, yes=args.yes)
     found = estimate(plan)
     hours = found.seconds / 3600
-    time = f"{hours:.1f} hours" if hours > 1 else f"{found.seconds / 60:.0f} minutes" if hours > 0.05 else "minutes"
+    time = (
+        f"{hours:.1f} hours"
+        if hours > 1
+        else f"{found.seconds / 60:.0f} minutes"
+        if hours > 0.05
+        else "minutes"
+    )
     text = (
-        f"{found.cells} cells, {found.searches} searches at most; {found.evaluations:.2g} evaluations, about {time} if"
+        f"{found.cells} cells, {found.searches} searches at most; {found.evaluations:.2g}"
+        f" evaluations, about {time} if"
         f" none stops early, {found.memory_bytes / 2**30:.1f} GiB memory"
         f" (at {found.flops_per_second / 1e9:.0f} GFLOP/s)"
     )
@@ -154,7 +183,13 @@ def _check_report(args: argparse.Namespace, folder: str, spec: Spec) -> None:
     from jattr.sweep.report.export import EXPORT_FOLDER
 
     if not args.no_report:
-        check_folder(Path(folder) / REPORT, kind=EXPORT_FOLDER, overwrite=True, inputs=_inputs(spec), kept=[folder])
+        check_folder(
+            Path(folder) / REPORT,
+            kind=EXPORT_FOLDER,
+            overwrite=True,
+            inputs=_inputs(spec),
+            kept=[folder],
+        )
 
 
 def _inputs(spec: Spec) -> list[str]:
@@ -181,15 +216,28 @@ def _report(args: argparse.Namespace, folder: str, ran: Ran) -> int:
         text = summary(store)
         if not args.no_report:
             export(store, Path(folder) / REPORT, overwrite=True, inputs=_inputs(ran.plan.spec))
-        errors = [dict(zip(store.table("cells").columns, row, strict=True)) for row in store.table("cells").rows]
+        errors = [
+            dict(zip(store.table("cells").columns, row, strict=True))
+            for row in store.table("cells").rows
+        ]
     errors = [cell for cell in errors if cell["status"] == FAILED]
-    where = "" if args.no_report else f"\nwritten to {shown(folder, 200)}: {REPORT}/report.html and its tables"
+    where = (
+        ""
+        if args.no_report
+        else f"\nwritten to {shown(folder, 200)}: {REPORT}/report.html and its tables"
+    )
     harness = 0.0 if not ran.computed else 1 - ran.search_seconds / ran.seconds
-    result = {**ran.counts, "computed": ran.computed, "seconds": ran.seconds, "harness_share": harness}
+    result = {
+        **ran.counts,
+        "computed": ran.computed,
+        "seconds": ran.seconds,
+        "harness_share": harness,
+    }
     emit(args, result, f"{text}{where}")
     if errors:
         raise InputError(
-            f"{len(errors)} of {len(ran.plan.cells)} cells could not be done and are failed rows in {folder}; the"
+            f"{len(errors)} of {len(ran.plan.cells)} cells could not be done and are failed rows"
+            f" in {folder}; the"
             f" first, number {errors[0]['number']}: {errors[0]['error']}"
         )
     return 0
@@ -205,7 +253,8 @@ def status(args: argparse.Namespace) -> int:
         found = counts(store, len(plan.cells))
         spent = sum(store.table("cells").column("timing_seconds"))
     text = (
-        f"{shown(plan.spec.name, 80)}: {found['done']} of {found['cells']} cells done, {found['failed']} failed,"
+        f"{shown(plan.spec.name, 80)}: {found['done']} of {found['cells']} cells done,"
+        f" {found['failed']} failed,"
         f" {found['left']} left; {spent:.0f} s of searches"
     )
     emit(args, {**found, "timing_seconds": spent}, text)
@@ -230,6 +279,9 @@ def compare_sweeps(args: argparse.Namespace) -> int:
 
     with open_for_reading(args.first) as first, open_for_reading(args.second) as second:
         found = compare(first, second)
-    tables = {name: [dict(zip(t.columns, row, strict=True)) for row in t.rows] for name, t in found.tables.items()}
+    tables = {
+        name: [dict(zip(t.columns, row, strict=True)) for row in t.rows]
+        for name, t in found.tables.items()
+    }
     emit(args, {"settings": found.settings, "notes": found.notes, **tables}, found.text)
     return 0

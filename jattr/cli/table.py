@@ -8,12 +8,15 @@ from typing import Any
 
 from jattr.report.words import shown, verdict_text
 
-MAX_COLUMNS = 4  # candidates with a column of their own; more are numbered and listed below each row
+# candidates with a column of their own; more are numbered and listed below each row
+MAX_COLUMNS = 4
 WIDTH = 110
 LONGEST_FILE, LONGEST_NAME = 36, 26
 
 
-def result_table(rows: Sequence[dict[str, Any]], names: Sequence[str], distance: str | None = None) -> str:
+def result_table(
+    rows: Sequence[dict[str, Any]], names: Sequence[str], distance: str | None = None
+) -> str:
     """Return the table of a result's images (rows of `result.json`) for candidates of these names.
 
     `distance` is the one that was searched by, None for pixels.
@@ -26,12 +29,18 @@ def result_table(rows: Sequence[dict[str, Any]], names: Sequence[str], distance:
     units = "mean squared, [-1, 1] units" if distance is None else shown(distance, LONGEST_FILE)
     lines = [f"residual: {units}; restarts: arrived/run of the best candidate", ""]
     if wide:
-        lines[:0] = [f"{number:>3} = {shown(name, WIDTH - 8)}" for number, name in enumerate(names, 1)]
+        lines[:0] = [
+            f"{number:>3} = {shown(name, WIDTH - 8)}" for number, name in enumerate(names, 1)
+        ]
     lines.append(_line(heads, widths))
     for row, line in zip(rows, cells, strict=True):
         lines.append(_line(line, widths))
         if wide:
-            lines += _wrapped("  ".join(f"{n}: {_number(row['residual'][name])}" for n, name in enumerate(names, 1)))
+            lines += _wrapped(
+                "  ".join(
+                    f"{n}: {_number(row['residual'][name])}" for n, name in enumerate(names, 1)
+                )
+            )
         if row["verdict"] != "made-by":
             lines += ["    " + shown(text, 400) for text in (row["reason"], *row["notes"])]
     return "\n".join(lines)
@@ -40,7 +49,11 @@ def result_table(rows: Sequence[dict[str, Any]], names: Sequence[str], distance:
 def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
     residuals = {name: value for name, value in row["residual"].items() if value is not None}
     best = row["candidate"] or min(residuals, key=lambda name: residuals[name], default=None)
-    restarts = "-" if best is None else f"{row['restarts'][best]['arrived']}/{row['restarts'][best]['run']}"
+    restarts = (
+        "-"
+        if best is None
+        else f"{row['restarts'][best]['arrived']}/{row['restarts'][best]['run']}"
+    )
     margin = "-" if row["margin"] is None else f"{row['margin']:.3g}"
     return [
         shown(row["file"], LONGEST_FILE),

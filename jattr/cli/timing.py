@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"  # compiling, or fetching from the persistent cache
+# compiling, or fetching from the persistent cache
+COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
 
 class Clock:

@@ -1,4 +1,6 @@
-"""`jattr verify`: carries out the certificates of a result again, from its latents, the weights and the images."""
+"""`jattr verify`: carries out the certificates of a result again, from its latents, the weights
+and the images.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,23 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "verify",
         help="check the certificates of a result again",
-        description="Carry out every certificate of a result again: the candidates' weights and cards, the images"
-        " and the latents must be what result.json states, the test must hold with the figures it states, and the"
+        description="Carry out every certificate of a result again: the candidates' weights and"
+        " cards, the images"
+        " and the latents must be what result.json states, the test must hold with the figures it"
+        " states, and the"
         " verdicts must follow. What files cannot show is printed as not checked."
-        " Exit code 0: all hold; 3: something differs; 2: bad input, or a result that states no certificate.",
+        " Exit code 0: all hold; 3: something differs; 2: bad input, or a result that states no"
+        " certificate.",
     )
     parser.add_argument("folder", metavar="DIR", help="folder that `jattr attribute` wrote")
-    parser.add_argument("--candidates", nargs="+", required=True, metavar="GEN", help="generator folders or names")
     parser.add_argument(
-        "--pictures", nargs="+", metavar="IMAGE", help="found by SHA-256 (default: the paths in result.json)"
+        "--candidates", nargs="+", required=True, metavar="GEN", help="generator folders or names"
+    )
+    parser.add_argument(
+        "--pictures",
+        nargs="+",
+        metavar="IMAGE",
+        help="found by SHA-256 (default: the paths in result.json)",
     )
     add_device(parser)
     add_common(parser)
@@ -46,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     report = verify_result(saved, args.candidates, args.pictures)
     if not report.checked and not report.differences:
         raise InputError(
-            f"{args.folder} states no certificate, so there is nothing to verify; its verdicts rest on residuals alone"
+            f"{args.folder} states no certificate, so there is nothing to verify; its verdicts"
+            " rest on residuals alone"
         )
     count, total = len(report.checked), len(saved.data["pictures"])
     differences = [shown(line, 500) for line in report.differences]
@@ -59,12 +70,21 @@ def run(args: argparse.Namespace) -> int:
         "pictures": total,
         "pictures_without_certificate": total - report.images,
     }
-    lines = [f"{shown(c['file'], 60)}: made by {shown(c['candidate'], 60)}: {c['text']}" for c in report.checked]
+    lines = [
+        f"{shown(c['file'], 60)}: made by {shown(c['candidate'], 60)}: {c['text']}"
+        for c in report.checked
+    ]
     without = f"; {total - report.images} images have none" if report.images < total else ""
     lines += [f"DIFFERS: {line}" for line in differences]
     lines += [f"not checked: {line}" for line in unchecked]
-    lines.append(f"{count} certificates of {report.images} images {'checked' if differences else 'hold'}{without}")
-    print(json.dumps(result, allow_nan=False) if args.json else "\n".join(lines))  # ASCII: names need not be text
+    lines.append(
+        f"{count} certificates of {report.images} images"
+        f" {'checked' if differences else 'hold'}{without}"
+    )
+    # ASCII: names need not be text
+    print(json.dumps(result, allow_nan=False) if args.json else "\n".join(lines))
     if differences:
-        raise VerificationError(f"{len(differences)} differences from what {args.folder} states; {differences[0]}")
+        raise VerificationError(
+            f"{len(differences)} differences from what {args.folder} states; {differences[0]}"
+        )
     return 0

@@ -1,10 +1,13 @@
-"""The calibration: what searches of known images gave, candidate by candidate and condition by condition.
+"""The calibration: what searches of known images gave, candidate by candidate and condition by
+condition.
 
-It holds scores (see `scores`), not images, and everything that the judging of a new image depends on. Scores are
-the calibration's; those of test images belong elsewhere: the two never share an image or a seed.
+It holds scores (see `scores`), not images, and everything that the judging of a new image depends
+on. Scores are the calibration's; those of test images belong elsewhere: the two never share an
+image or a seed.
 
-A covariate such as an image's complexity has its place before this: any score function may make the scores, as long as
-it was fitted on other images than these. Fitted on these, the conformal p-value would no longer be exact.
+A covariate such as an image's complexity has its place before this: any score function may make the
+scores, as long as it was fitted on other images than these. Fitted on these, the conformal p-value
+would no longer be exact.
 """
 
 import math
@@ -31,8 +34,10 @@ class Sample:
     own: tuple[float, ...]  # of images that the candidate made; +inf where every restart failed
     negatives: Mapping[str, tuple[float, ...]]  # of others, by kind, at least one of each
     own_seed: int  # of the own images' latents, 0 or more
-    negative_seeds: Mapping[str, int] = field(default_factory=dict)  # by kind, of those that were generated
-    own_restarts: Restarts | None = None  # of the own images' searches, one by one; None: not recorded
+    # by kind, of those that were generated
+    negative_seeds: Mapping[str, int] = field(default_factory=dict)
+    # of the own images' searches, one by one; None: not recorded
+    own_restarts: Restarts | None = None
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -42,7 +47,10 @@ class Sample:
             check_scores(scores, f"negatives, {kind}")
         unknown = sorted(set(self.negative_seeds) - set(self.negatives))
         if unknown:
-            raise InputError(f"there are seeds of {unknown[0]!r} but no such negatives; name a kind of the negatives")
+            raise InputError(
+                f"there are seeds of {unknown[0]!r} but no such negatives; name a kind of the"
+                " negatives"
+            )
         for seed in (self.own_seed, *self.negative_seeds.values()):
             if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
                 raise InputError(f"a seed is {seed!r}; give a whole number, 0 or more")
@@ -90,12 +98,17 @@ class Calibration:
         for name in self.candidates:
             check_name(name, "a candidate")
         if NONE in self.candidates:
-            raise InputError(f"a candidate is called {NONE!r}, which stands for none of them; give it another name")
+            raise InputError(
+                f"a candidate is called {NONE!r}, which stands for none of them; give it another"
+                " name"
+            )
         digests: dict[str, str] = {}
         for name, candidate in self.candidates.items():
             other = digests.setdefault(candidate.digest, name)
             if other != name:
-                raise InputError(f"{other!r} and {name!r} have one digest: they are one model; calibrate it once")
+                raise InputError(
+                    f"{other!r} and {name!r} have one digest: they are one model; calibrate it once"
+                )
         _check_kinds(self.candidates)
         for name, version in self.versions.items():
             check_name(name, "a version's name")
@@ -107,8 +120,11 @@ class Calibration:
         first, *rest = self.candidates.values()
         return tuple(name for name in first.samples if all(name in other.samples for other in rest))
 
-    def check_usable(self, digests: Mapping[str, str], settings_digest: str, versions: Mapping[str, str]) -> None:
-        """Raise one InputError that lists every way in which a run is not the one that was calibrated.
+    def check_usable(
+        self, digests: Mapping[str, str], settings_digest: str, versions: Mapping[str, str]
+    ) -> None:
+        """Raise one InputError that lists every way in which a run is not the one that was
+        calibrated.
 
         Args:
           digests: of the run's candidates, by name; the calibration may know more.
@@ -121,17 +137,26 @@ class Calibration:
             if digest in known and known[digest] != name:
                 wrong.append(f"{name} is calibrated under the name {known[digest]}")
             elif digest not in known and name in self.candidates:
-                wrong.append(f"{name} is another model: {digest[:12]}, calibrated {self.candidates[name].digest[:12]}")
+                wrong.append(
+                    f"{name} is another model: {digest[:12]}, calibrated"
+                    f" {self.candidates[name].digest[:12]}"
+                )
             elif digest not in known:
                 wrong.append(f"{name} is not calibrated")
         if settings_digest != self.settings_digest:
-            wrong.append(f"the settings are others: {settings_digest[:12]}, calibrated {self.settings_digest[:12]}")
+            wrong.append(
+                f"the settings are others: {settings_digest[:12]}, calibrated"
+                f" {self.settings_digest[:12]}"
+            )
         for name in sorted(set(versions) | set(self.versions)):
             now, then = versions.get(name, "none"), self.versions.get(name, "none")
             if now != then:
                 wrong.append(f"{name} is {now}, calibrated with {then}")
         if wrong:
-            raise InputError(f"the calibration is not of this run: {'; '.join(wrong)}; calibrate again or run as then")
+            raise InputError(
+                f"the calibration is not of this run: {'; '.join(wrong)}; calibrate again or run"
+                " as then"
+            )
 
     def sample(self, name: str, condition: str) -> Sample:
         """Return the scores of one candidate under one condition.
@@ -140,16 +165,23 @@ class Calibration:
           InputError: an unknown candidate or condition; the message names those there are.
         """
         if name not in self.candidates:
-            raise InputError(f"{name!r} is not calibrated; calibrated are {', '.join(self.candidates)}")
+            raise InputError(
+                f"{name!r} is not calibrated; calibrated are {', '.join(self.candidates)}"
+            )
         samples = self.candidates[name].samples
         if condition not in samples:
             there = ", ".join(samples) or "no conditions"
-            raise InputError(f"{name} is not calibrated for {condition!r}; there are {there}; calibrate that condition")
+            raise InputError(
+                f"{name} is not calibrated for {condition!r}; there are {there}; calibrate that"
+                " condition"
+            )
         return samples[condition]
 
 
 def check_name(value: Any, what: str) -> None:
-    """Raise an InputError unless a name is one line of text that is not empty; `what` it names, for the message."""
+    """Raise an InputError unless a name is one line of text that is not empty; `what` it names,
+    for the message.
+    """
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise InputError(f"{what} is {value!r}; give a line of text that is not empty")
 
@@ -157,20 +189,27 @@ def check_name(value: Any, what: str) -> None:
 def _check_restarts(restarts: Restarts, own: tuple[float, ...]) -> None:
     if len(restarts.used) != len(own):
         raise InputError(
-            f"there are restarts of {len(restarts.used)} own images and scores of {len(own)}; give as many of both"
+            f"there are restarts of {len(restarts.used)} own images and scores of {len(own)}; give"
+            " as many of both"
         )
     if restarts.most > FAIR:
-        raise InputError(f"an own image has {restarts.most} restarts; scores are taken after {FAIR}: give at most that")
+        raise InputError(
+            f"an own image has {restarts.most} restarts; scores are taken after {FAIR}: give at"
+            " most that"
+        )
     for number, (score, arrived) in enumerate(zip(own, restarts.arrived, strict=True)):
         if arrived and not math.isfinite(score):
             raise InputError(
-                f"own image {number} arrived, yet its score says that every restart failed; give the score it arrived"
+                f"own image {number} arrived, yet its score says that every restart failed; give"
+                " the score it arrived"
                 " at, or arrived as false"
             )
 
 
 def _check_kinds(candidates: Mapping[str, Calibrated]) -> None:
-    """Check that candidates that share a condition have the same kinds of negatives, but for each other's images."""
+    """Check that candidates that share a condition have the same kinds of negatives, but for
+    each other's images.
+    """
     first: dict[str, tuple[str, set[str]]] = {}
     for name, candidate in candidates.items():
         for condition, sample in candidate.samples.items():
@@ -180,11 +219,14 @@ def _check_kinds(candidates: Mapping[str, Calibrated]) -> None:
                 lone = min(kinds ^ known)
                 has, lacks = (name, other) if lone in kinds else (other, name)
                 raise InputError(
-                    f"{condition}: {has} has negatives of the kind {lone!r}, {lacks} has none; calibrate all candidates"
+                    f"{condition}: {has} has negatives of the kind {lone!r}, {lacks} has none;"
+                    " calibrate all candidates"
                     " on the same kinds"
                 )
 
 
 def _check_digest(value: Any, what: str) -> None:
     if not isinstance(value, str) or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
-        raise InputError(f"the digest of {what} is {value!r}; give 64 lower-case hexadecimal digits")
+        raise InputError(
+            f"the digest of {what} is {value!r}; give 64 lower-case hexadecimal digits"
+        )

@@ -1,7 +1,8 @@
 """The calibration as JSON, schema 2, and its strict reading. Nothing here touches files.
 
-A score is a number; null stands for +inf, every restart failed, since JSON has no infinity. NaN never occurs. The
-counts are written beside the scores and must agree with them. Schema 1 had no `own_restarts`.
+A score is a number; null stands for +inf, every restart failed, since JSON has no infinity. NaN
+never occurs. The counts are written beside the scores and must agree with them. Schema 1 had no
+`own_restarts`.
 """
 
 import json
@@ -33,7 +34,9 @@ def to_json(calibration: Calibration) -> str:
         "candidates": {
             name: {
                 "digest": candidate.digest,
-                "conditions": {condition: _record(sample) for condition, sample in candidate.samples.items()},
+                "conditions": {
+                    condition: _record(sample) for condition, sample in candidate.samples.items()
+                },
             }
             for name, candidate in calibration.candidates.items()
         },
@@ -42,7 +45,9 @@ def to_json(calibration: Calibration) -> str:
 
 
 def is_calibration(text: str) -> bool:
-    """Return whether text is a calibration that jattr wrote, of whichever schema; its scores are not checked."""
+    """Return whether text is a calibration that jattr wrote, of whichever schema; its scores are
+    not checked.
+    """
     try:
         data = read_json_text(text)
     except ValueError:
@@ -54,8 +59,9 @@ def from_json(text: str) -> Calibration:
     """Return the calibration that JSON text holds.
 
     Raises:
-      InputError: no JSON, NaN or an infinite number, a key twice, a key too few or too many, a wrong type, another
-        schema, counts that are negative or do not agree, or what `Calibration` refuses.
+      InputError: no JSON, NaN or an infinite number, a key twice, a key too few or too many, a
+        wrong type, another schema, counts that are negative or do not agree, or what `Calibration`
+        refuses.
     """
     try:
         data = read_json_text(text, parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
@@ -65,7 +71,8 @@ def from_json(text: str) -> Calibration:
         raise InputError(f"the calibration is no JSON: {error}{ADVICE}") from None
     if isinstance(data, dict) and "schema" in data and data["schema"] != SCHEMA:
         raise InputError(
-            f"the calibration has schema {data['schema']!r}, this jattr reads {SCHEMA}; calibrate again, or use the"
+            f"the calibration has schema {data['schema']!r}, this jattr reads {SCHEMA}; calibrate"
+            " again, or use the"
             " jattr that wrote it"
         )
     _check_keys(data, TOP, "the calibration")
@@ -83,14 +90,22 @@ def _record(sample: Sample) -> dict[str, Any]:
         "own_seed": sample.own_seed,
         "own_restarts": _restarts_record(sample.own_restarts),
         "negatives": {
-            kind: {"scores": _scores_record(scores), "count": len(scores), "seed": sample.negative_seeds.get(kind)}
+            kind: {
+                "scores": _scores_record(scores),
+                "count": len(scores),
+                "seed": sample.negative_seeds.get(kind),
+            }
             for kind, scores in sample.negatives.items()
         },
     }
 
 
 def _restarts_record(restarts: Restarts | None) -> dict[str, Any] | None:
-    return None if restarts is None else {"used": list(restarts.used), "arrived": list(restarts.arrived)}
+    return (
+        None
+        if restarts is None
+        else {"used": list(restarts.used), "arrived": list(restarts.arrived)}
+    )
 
 
 def _scores_record(scores: tuple[float, ...]) -> list[float | None]:
@@ -100,7 +115,10 @@ def _scores_record(scores: tuple[float, ...]) -> list[float | None]:
 def _candidate(data: Any, name: str) -> Calibrated:
     _check_keys(data, CANDIDATE, name)
     _check_type(data["conditions"], dict, f"{name}: conditions")
-    samples = {condition: _sample(value, f"{name}, {condition}") for condition, value in data["conditions"].items()}
+    samples = {
+        condition: _sample(value, f"{name}, {condition}")
+        for condition, value in data["conditions"].items()
+    }
     return Calibrated(data["digest"], samples)
 
 
@@ -117,7 +135,9 @@ def _sample(data: Any, where: str) -> Sample:
         },
         own_seed=data["own_seed"],
         negative_seeds={
-            kind: negatives["seed"] for kind, negatives in data["negatives"].items() if negatives["seed"] is not None
+            kind: negatives["seed"]
+            for kind, negatives in data["negatives"].items()
+            if negatives["seed"] is not None
         },
         own_restarts=None
         if data["own_restarts"] is None
@@ -127,7 +147,10 @@ def _sample(data: Any, where: str) -> Sample:
 
 def _restarts(data: Any, where: str) -> Restarts:
     _check_keys(data, RESTARTS, where)
-    for key, kind, what in (("used", int, "a whole number up to 10^9"), ("arrived", bool, "true or false")):
+    for key, kind, what in (
+        ("used", int, "a whole number up to 10^9"),
+        ("arrived", bool, "true or false"),
+    ):
         _check_type(data[key], list, f"{where}: {key}")
         for value in data[key]:
             if type(value) is not kind or abs(value) > 10**9:
@@ -142,9 +165,14 @@ def _scores(values: Any, count: Any, where: str) -> tuple[float, ...]:
         raise InputError(f"{where}: there are {len(values)} scores, the count says {count}{ADVICE}")
     for value in values:
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise InputError(f"{where}: a score is {value!r}; a number, or null where every restart failed{ADVICE}")
+            raise InputError(
+                f"{where}: a score is {value!r}; a number, or null where every restart"
+                f" failed{ADVICE}"
+            )
         if value is not None and not abs(value) <= 1e9:
-            raise InputError(f"{where}: a score is {_short(value)}; log10 of a residual is far smaller{ADVICE}")
+            raise InputError(
+                f"{where}: a score is {_short(value)}; log10 of a residual is far smaller{ADVICE}"
+            )
     return tuple(math.inf if value is None else float(value) for value in values)
 
 
@@ -168,7 +196,10 @@ def _check_type(value: Any, kind: type, where: str) -> None:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise InputError(f"the calibration holds {name}; scores are numbers, or null where every restart failed{ADVICE}")
+    raise InputError(
+        f"the calibration holds {name}; scores are numbers, or null where every restart"
+        f" failed{ADVICE}"
+    )
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:

@@ -1,25 +1,30 @@
 """Conformal p-values: how often a candidate's own images end as far away as the accused one.
 
-Sources: Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World (2005), for the p-value; Vovk, ACML 2012
-(arXiv 1209.2673), and Angelopoulos, Bates, arXiv 2107.07511, section 3.2, for the distribution of the coverage.
+Sources: Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World (2005), for the p-value;
+Vovk, ACML 2012 (arXiv 1209.2673), and Angelopoulos, Bates, arXiv 2107.07511, section 3.2, for the
+distribution of the coverage.
 
-If the image is one that g made, and exchangeable with the n calibration images of g (same way of making
-them, same alteration, same search), then P(p <= alpha) <= alpha for every n, whatever the scores' distribution. Ties
-count against denial. Since at most one candidate made the image, no correction over the candidates is needed.
+If the image is one that g made, and exchangeable with the n calibration images of g (same way of
+making them, same alteration, same search), then P(p <= alpha) <= alpha for every n, whatever the
+scores' distribution. Ties count against denial. Since at most one candidate made the image, no
+correction over the candidates is needed.
 
-The coverage law: with l = floor(alpha (n + 1)) and scores without ties, the chance that a test image is denied, given
-the calibration set, is Beta(l, n + 1 - l); of m test images BetaBinomial(m, l, n + 1 - l) are denied. Its mean is
-l / (n + 1) <= alpha. Several splits depend on each other in three ways, and each has its interval (`denial_interval`):
+The coverage law: with l = floor(alpha (n + 1)) and scores without ties, the chance that a test
+image is denied, given the calibration set, is Beta(l, n + 1 - l); of m test images BetaBinomial(m,
+l, n + 1 - l) are denied. Its mean is l / (n + 1) <= alpha. Several splits depend on each other in
+three ways, and each has its interval (`denial_interval`):
 
-* Random splits of one set, drawn independently (`split_denial_rates`): whether an image is denied depends on ranks
-  alone, so given the set every split is a fresh draw of that law, and the law does not depend on the set. The splits
-  are independent though they share all images, and their sum's law is the `splits`-fold convolution. For the same
-  reason this checks the arithmetic (and shows ties), never the images: any set passes.
-* New sets for every split, calibration and test, with new seeds: independent as well, the same interval, and this one
-  can fail. One calibration set and one new test set is `splits=1`.
-* Anything else, such as folds, or one calibration set and several test sets: `independent=False`. However the rates
-  X_1 ... X_S depend, their mean is below X_1 in convex order, so its quantile at 1 - t is at most the mean of X_1's
-  upper tail of mass t (expected shortfall; Shaked, Shanthikumar, Stochastic Orders, 2007, section 3.A).
+* Random splits of one set, drawn independently (`split_denial_rates`): whether an image is denied
+  depends on ranks alone, so given the set every split is a fresh draw of that law, and the law does
+  not depend on the set. The splits are independent though they share all images, and their sum's
+  law is the `splits`-fold convolution. For the same reason this checks the arithmetic (and shows
+  ties), never the images: any set passes.
+* New sets for every split, calibration and test, with new seeds: independent as well, the same
+  interval, and this one can fail. One calibration set and one new test set is `splits=1`.
+* Anything else, such as folds, or one calibration set and several test sets: `independent=False`.
+  However the rates X_1 ... X_S depend, their mean is below X_1 in convex order, so its quantile at
+  1 - t is at most the mean of X_1's upper tail of mass t (expected shortfall; Shaked, Shanthikumar,
+  Stochastic Orders, 2007, section 3.A).
 """
 
 from typing import Any
@@ -53,7 +58,8 @@ def conformal_p(own: Any, score: Any) -> np.ndarray:
 
 
 def least_own(alpha: float) -> int:
-    """Return the least number of own images with which an image can be denied at alpha: ceil(1/alpha) - 1.
+    """Return the least number of own images with which an image can be denied at alpha:
+    ceil(1/alpha) - 1.
 
     Raises:
       InputError: alpha outside (0, 1).
@@ -65,18 +71,22 @@ def least_own(alpha: float) -> int:
 
 
 def check_enough(count: int, alpha: float, what: str) -> None:
-    """Raise an InputError that names the number needed if `count` own images are too few for alpha."""
+    """Raise an InputError that names the number needed if `count` own images are too few for
+    alpha.
+    """
     needed = least_own(alpha)
     if count < needed:
         least = f"; with {count} the least alpha is {1 / (count + 1):.3g}" if count else ""
         raise InputError(
-            f"{what}: {count} own images cannot deny anything at alpha {alpha:g}; calibrate with at least"
+            f"{what}: {count} own images cannot deny anything at alpha {alpha:g}; calibrate with"
+            " at least"
             f" {needed} or ask for a larger alpha{least}"
         )
 
 
 def denied_ranks(count: int, alpha: float) -> int:
-    """Return floor(alpha (n + 1)): the image is denied where its score is above so many own scores' least one.
+    """Return floor(alpha (n + 1)): the image is denied where its score is above so many own scores'
+    least one.
 
     >>> denied_ranks(99, 0.29)  # in floating point 0.29 * 100 < 29
     29
@@ -95,7 +105,9 @@ def denial_rate(own: Any, test: Any, alpha: float) -> float:
     return float((conformal_p(own, test) <= alpha).mean())
 
 
-def split_denial_rates(scores: Any, count: int, alpha: float, splits: int, rng: np.random.Generator) -> np.ndarray:
+def split_denial_rates(
+    scores: Any, count: int, alpha: float, splits: int, rng: np.random.Generator
+) -> np.ndarray:
     """Return the denial rates [splits] over random splits of one set of own scores.
 
     Args:
@@ -114,12 +126,19 @@ def split_denial_rates(scores: Any, count: int, alpha: float, splits: int, rng: 
 
 
 def denial_interval(
-    count: int, tests: int, alpha: float, *, splits: int = 1, level: float = 0.99, independent: bool = True
+    count: int,
+    tests: int,
+    alpha: float,
+    *,
+    splits: int = 1,
+    level: float = 0.99,
+    independent: bool = True,
 ) -> tuple[float, float]:
-    """Return the interval in which the mean denial rate of a sound calibration lies with chance `level` or more.
+    """Return the interval in which the mean denial rate of a sound calibration lies with chance
+    `level` or more.
 
-    The law is at the top of this file, and which splits are independent. Ties only lower the rate: then only the upper
-    end is a test.
+    The law is at the top of this file, and which splits are independent. Ties only lower the rate:
+    then only the upper end is a test.
 
     Args:
       count: n, own images that calibrate.
@@ -138,15 +157,22 @@ def denial_interval(
     check_enough(count, alpha, "own scores")
     if min(tests, splits) < 1 or not 0 < level < 1:
         raise InputError(
-            f"got {tests} tests, {splits} splits, level {level:g}; give 1 or more of both and a level between 0 and 1"
+            f"got {tests} tests, {splits} splits, level {level:g}; give 1 or more of both and a"
+            " level between 0 and 1"
         )
     ranks, tail = denied_ranks(count, alpha), (1 - level) / 2
     denied = np.arange(tests + 1)
     chance = betabinom.pmf(denied, tests, ranks, count + 1 - ranks)
     if splits > 1 and not independent:
-        return _tail_mean(denied / tests, chance, tail), _tail_mean(denied[::-1] / tests, chance[::-1], tail)
+        return _tail_mean(denied / tests, chance, tail), _tail_mean(
+            denied[::-1] / tests, chance[::-1], tail
+        )
     size = tests * splits + 1
-    mass = np.fft.irfft(np.fft.rfft(chance, 2 * size) ** splits, 2 * size)[:size] if splits > 1 else chance
+    mass = (
+        np.fft.irfft(np.fft.rfft(chance, 2 * size) ** splits, 2 * size)[:size]
+        if splits > 1
+        else chance
+    )
     total = np.cumsum(np.maximum(mass, 0.0))
     low, high = np.searchsorted(total, [tail, 1 - tail])
     return float(low / (size - 1)), float(min(high, size - 1) / (size - 1))

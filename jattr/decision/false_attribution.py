@@ -2,8 +2,8 @@
 
 Sources: Holm, Scandinavian Journal of Statistics 6 (1979); Clopper, Pearson, Biometrika 26 (1934).
 
-The p-value speaks of images that are drawn like the negatives, kind by kind. Of a kind that was not measured it says
-nothing.
+The p-value speaks of images that are drawn like the negatives, kind by kind. Of a kind that was not
+measured it says nothing.
 """
 
 from collections.abc import Mapping
@@ -34,25 +34,34 @@ def negative_p(negatives: Any, score: Any) -> np.ndarray:
     >>> negative_p([-2.0, -1.0, -0.5], [-3.0, -1.0]).tolist()
     [0.25, 0.75]
     """
-    negatives, score = np.sort(check_scores(negatives, "negatives")), np.asarray(score, dtype=np.float64)
+    negatives, score = (
+        np.sort(check_scores(negatives, "negatives")),
+        np.asarray(score, dtype=np.float64),
+    )
     check_no_nan(score, "images")
     return (1 + np.searchsorted(negatives, score, side="right")) / (len(negatives) + 1)
 
 
 def worst_kind(negatives: Mapping[str, Any], score: float) -> tuple[float, str]:
-    """Return the largest `negative_p` over the kinds of negatives, and its kind; (1, "") without negatives.
+    """Return the largest `negative_p` over the kinds of negatives, and its kind; (1, "") without
+    negatives.
 
-    It holds for an image of any one of the kinds. The p-value of all kinds pooled would only hold for their mix: 180
-    photographs can hide that 10 of 20 images of a sibling model come closer.
+    It holds for an image of any one of the kinds. The p-value of all kinds pooled would only hold
+    for their mix: 180 photographs can hide that 10 of 20 images of a sibling model come closer.
     """
-    values = [(float(negative_p(scores, score)), kind) for kind, scores in negatives.items() if len(scores)]
+    values = [
+        (float(negative_p(scores, score)), kind)
+        for kind, scores in negatives.items()
+        if len(scores)
+    ]
     return max(values, key=lambda item: item[0], default=(1.0, ""))
 
 
 def holm(p: Any) -> np.ndarray:
     """Return Holm's adjusted p-values [k] of p-values [k].
 
-    Those at most alpha are false with chance at most alpha together, however the candidates depend on each other.
+    Those at most alpha are false with chance at most alpha together, however the candidates depend
+    on each other.
 
     Raises:
       InputError: a value outside [0, 1].
@@ -70,7 +79,8 @@ def holm(p: Any) -> np.ndarray:
 
 
 def least_negatives(alpha: float, candidates: int = 1) -> int:
-    """Return the least negatives of each kind with which one of so many candidates can be named at alpha.
+    """Return the least negatives of each kind with which one of so many candidates can be named at
+    alpha.
 
     >>> [least_negatives(0.05, k) for k in (1, 3, 7)]
     [19, 59, 139]
@@ -81,7 +91,8 @@ def least_negatives(alpha: float, candidates: int = 1) -> int:
 
 
 def upper_bound(events: int, trials: int, *, level: float = 0.95) -> float:
-    """Return the one-sided upper Clopper-Pearson bound on a rate after `events` of `trials`; 1 without trials.
+    """Return the one-sided upper Clopper-Pearson bound on a rate after `events` of `trials`; 1
+    without trials.
 
     Raises:
       InputError: counts that are negative, more events than trials, or a level outside (0, 1).
@@ -94,7 +105,8 @@ def upper_bound(events: int, trials: int, *, level: float = 0.95) -> float:
 
 
 def lower_bound(events: int, trials: int, *, level: float = 0.95) -> float:
-    """Return the one-sided lower Clopper-Pearson bound on a rate after `events` of `trials`; 0 without trials.
+    """Return the one-sided lower Clopper-Pearson bound on a rate after `events` of `trials`; 0
+    without trials.
 
     Raises:
       InputError: as `upper_bound`.
@@ -118,16 +130,21 @@ def trials_needed(rate: float, *, events: int = 0, level: float = 0.95) -> int:
     while upper_bound(events, high, level=level) > rate:
         low, high = high, 2 * high
         if high > MAX_TRIALS:
-            raise InputError(f"a rate of {rate:g} needs more than {MAX_TRIALS} trials; ask for a larger one")
+            raise InputError(
+                f"a rate of {rate:g} needs more than {MAX_TRIALS} trials; ask for a larger one"
+            )
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if upper_bound(events, middle, level=level) <= rate else (middle, high)
+        low, high = (
+            (low, middle) if upper_bound(events, middle, level=level) <= rate else (middle, high)
+        )
     return high
 
 
 def _check_counts(events: int, trials: int, level: float) -> None:
     if not 0 <= events <= trials or not 0 < level < 1:
         raise InputError(
-            f"got {events} events in {trials} trials at level {level:g}; give 0 <= events <= trials and a level"
+            f"got {events} events in {trials} trials at level {level:g}; give 0 <= events <="
+            " trials and a level"
             " between 0 and 1"
         )

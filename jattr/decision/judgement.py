@@ -1,12 +1,16 @@
-"""The judgement of a new image by a calibration: p-values, likelihood ratios, probabilities, and a sentence.
+"""The judgement of a new image by a calibration: p-values, likelihood ratios, probabilities, and a
+sentence.
 
-`docs/guarantee.md` says in plain words what each number guarantees and what it does not. In short, at level alpha:
+`docs/guarantee.md` says in plain words what each number guarantees and what it does not. In short,
+at level alpha:
 
-* "none" is said if every candidate is denied. An image that one of them made meets this with chance at most alpha.
-* "made-by" needs a candidate whose Holm-adjusted p-value against the negatives is at most alpha. An image like any one
-  kind of the negatives, made by no candidate, gets a name with chance at most alpha.
-* The likelihood ratio says how strongly, against the kind of negatives that speaks most against it; the probabilities
-  add the stated prior, and take all kinds for equally likely.
+* "none" is said if every candidate is denied. An image that one of them made meets this with chance
+  at most alpha.
+* "made-by" needs a candidate whose Holm-adjusted p-value against the negatives is at most alpha. An
+  image like any one kind of the negatives, made by no candidate, gets a name with chance at most
+  alpha.
+* The likelihood ratio says how strongly, against the kind of negatives that speaks most against it;
+  the probabilities add the stated prior, and take all kinds for equally likely.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +38,8 @@ class Finding:
     score: float  # log10 residual; +inf where every restart failed
     own_p: float  # conformal: small where few own images end at least so far away
     denied: bool  # own_p <= alpha
-    negative_p: float  # the largest over the kinds: small where few other images come at least so close
+    # the largest over the kinds: small where few other images come at least so close
+    negative_p: float
     negative_kind: str  # that kind; "" without negatives
     holm_p: float  # negative_p, corrected for the number of candidates judged
     supported: bool  # holm_p <= alpha
@@ -45,7 +50,8 @@ class Finding:
     probability: float  # that the candidate made it, under the prior
     own_count: int
     negative_counts: Mapping[str, int]  # by kind
-    power: Power | None = None  # how likely its restarts miss an own image; None: the calibration does not say
+    # how likely its restarts miss an own image; None: the calibration does not say
+    power: Power | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,8 @@ class Judgement:
     """The decision on one image and what it rests on."""
 
     kind: str  # made-by | none | undecided | failed
-    candidates: tuple[str, ...]  # the name if made-by; those that cannot be told apart if undecided for that; else ()
+    # the name if made-by; those that cannot be told apart if undecided for that; else ()
+    candidates: tuple[str, ...]
     sentence: str  # the decision in words that match its strength
     findings: tuple[Finding, ...]  # of every candidate judged
     none_probability: float  # that no candidate made it, under the prior
@@ -82,8 +89,8 @@ def judge(
       restarts: of each candidate that were run; None: as many as in the calibration.
 
     Raises:
-      InputError: no candidate, an unknown one, an unknown condition, NaN, too few own images for alpha, a prior that
-        does not name each candidate and "none" or does not add up to 1.
+      InputError: no candidate, an unknown one, an unknown condition, NaN, too few own images for
+        alpha, a prior that does not name each candidate and "none" or does not add up to 1.
     """
     check_ready(calibration, scores, condition, alpha)
     names = tuple(scores)
@@ -91,39 +98,63 @@ def judge(
     shares = _prior(names, prior)
     run = restarts or {}
     findings = [
-        _finding(name, calibration.sample(name, condition), float(scores[name]), alpha, run.get(name)) for name in names
+        _finding(
+            name, calibration.sample(name, condition), float(scores[name]), alpha, run.get(name)
+        )
+        for name in names
     ]
     adjusted = holm([f.negative_p for f in findings])
     chances = posterior([f.log10_lr_even for f in findings], list(shares.values()))
     findings = [
-        replace(f, holm_p=float(p), supported=bool(p <= alpha * (1 + ROUNDING)), probability=float(chance))
+        replace(
+            f,
+            holm_p=float(p),
+            supported=bool(p <= alpha * (1 + ROUNDING)),
+            probability=float(chance),
+        )
         for f, p, chance in zip(findings, adjusted, chances[:-1], strict=True)
     ]
     kind, named, sentence = _decide(findings, alpha)
-    return Judgement(kind, named, sentence, tuple(findings), float(chances[-1]), shares, condition, alpha)
+    return Judgement(
+        kind, named, sentence, tuple(findings), float(chances[-1]), shares, condition, alpha
+    )
 
 
-def check_ready(calibration: Calibration, names: Iterable[str], condition: str, alpha: float) -> None:
-    """Raise an InputError if these candidates cannot be judged at alpha: before any search, at no cost.
+def check_ready(
+    calibration: Calibration, names: Iterable[str], condition: str, alpha: float
+) -> None:
+    """Raise an InputError if these candidates cannot be judged at alpha: before any search, at no
+    cost.
 
     Raises:
       InputError: no candidate, an unknown one, an unknown condition, too few own images for alpha.
     """
     names = list(names)
     if not names:
-        raise InputError(f"there are 0 candidates to judge; give one or more of {', '.join(calibration.candidates)}")
+        raise InputError(
+            "there are 0 candidates to judge; give one or more of"
+            f" {', '.join(calibration.candidates)}"
+        )
     for name in names:
         check_enough(len(calibration.sample(name, condition).own), alpha, f"{name}, {condition}")
 
 
-def shortfalls(calibration: Calibration, names: Sequence[str], condition: str, alpha: float) -> tuple[str, ...]:
-    """Return a line for each candidate that cannot be named at alpha for want of negatives, with the number needed."""
+def shortfalls(
+    calibration: Calibration, names: Sequence[str], condition: str, alpha: float
+) -> tuple[str, ...]:
+    """Return a line for each candidate that cannot be named at alpha for want of negatives, with
+    the number needed.
+    """
     needed = least_negatives(alpha, len(names))
     samples = {name: calibration.sample(name, condition) for name in names}
     return tuple(
         f"{name}: {text}"
         for name, sample in samples.items()
-        if (text := _shortfall({kind: len(of_kind) for kind, of_kind in sample.negatives.items()}, needed))
+        if (
+            text := _shortfall(
+                {kind: len(of_kind) for kind, of_kind in sample.negatives.items()}, needed
+            )
+        )
     )
 
 
@@ -132,10 +163,14 @@ def _shortfall(counts: Mapping[str, int], needed: int) -> str:
     least = min(counts, key=lambda kind: counts[kind], default="")
     if counts and counts[least] >= needed:
         return ""
-    return f"{counts.get(least, 0)} negatives{f' of kind {least}' * bool(least)}, {needed} are needed"
+    return (
+        f"{counts.get(least, 0)} negatives{f' of kind {least}' * bool(least)}, {needed} are needed"
+    )
 
 
-def _finding(name: str, sample: Sample, score: float, alpha: float, restarts: int | None) -> Finding:
+def _finding(
+    name: str, sample: Sample, score: float, alpha: float, restarts: int | None
+) -> Finding:
     """Return the finding before candidates are compared."""
     own_p = float(conformal_p(sample.own, score))
     negative_p, kind = worst_kind(sample.negatives, score)
@@ -157,16 +192,22 @@ def _finding(name: str, sample: Sample, score: float, alpha: float, restarts: in
         probability=0.0,
         own_count=len(sample.own),
         negative_counts={kind: len(scores) for kind, scores in sample.negatives.items()},
-        power=None if known is None else power_of(known, known.most if restarts is None else restarts),
+        power=None
+        if known is None
+        else power_of(known, known.most if restarts is None else restarts),
     )
 
 
 def _worst_lr(sample: Sample, score: float) -> tuple[float, float, str]:
-    """Return log10 of the least likelihood ratio over the kinds of negatives, the most it can be, and the kind.
+    """Return log10 of the least likelihood ratio over the kinds of negatives, the most it can be,
+    and the kind.
 
     Against any mix of the kinds the ratio is at least this.
     """
-    ratios = [(float(fit(score)), float(fit.log10_lr[0]), kind) for kind, fit in sample.likelihoods.items()]
+    ratios = [
+        (float(fit(score)), float(fit.log10_lr[0]), kind)
+        for kind, fit in sample.likelihoods.items()
+    ]
     return min(ratios, key=lambda ratio: ratio[0], default=(0.0, 0.0, ""))
 
 
@@ -175,7 +216,10 @@ def _prior(names: tuple[str, ...], prior: Mapping[str, float] | None) -> dict[st
     if prior is None:
         return dict.fromkeys(wanted, 1.0 / len(wanted))
     if set(prior) != set(wanted):
-        raise InputError(f"the prior names {', '.join(prior) or 'nothing'}; give a probability to {', '.join(wanted)}")
+        raise InputError(
+            f"the prior names {', '.join(prior) or 'nothing'}; give a probability to"
+            f" {', '.join(wanted)}"
+        )
     return {name: float(prior[name]) for name in wanted}
 
 
@@ -183,43 +227,67 @@ def _decide(findings: Sequence[Finding], alpha: float) -> tuple[str, tuple[str, 
     """Return the kind, the candidates that it names, and the sentence."""
     failed = [f.name for f in findings if np.isinf(f.score)]
     if len(failed) == len(findings):
-        return "failed", (), "Every restart of every candidate failed; this says nothing about the image."
+        return (
+            "failed",
+            (),
+            "Every restart of every candidate failed; this says nothing about the image.",
+        )
     named = [f for f in findings if f.supported and not f.denied and 10**f.log10_lr >= LEAST_LR]
     if len(named) == 1:
         return "made-by", (named[0].name,), _made_by(named[0], len(findings))
     if len(named) > 1:
         names = tuple(f.name for f in named)
-        return "undecided", names, f"Undecided: {' and '.join(names)} each fit the image and cannot be told apart."
+        return (
+            "undecided",
+            names,
+            f"Undecided: {' and '.join(names)} each fit the image and cannot be told apart.",
+        )
     if all(f.denied for f in findings):
         if failed:
             return (
                 "undecided",
                 (),
-                f"Undecided: no restart of {failed[0]} came to a result, which speaks against no model.",
+                (
+                    f"Undecided: no restart of {failed[0]} came to a result, which speaks against"
+                    " no"
+                    " model."
+                ),
             )
         odd = [f.name for f in findings if f.supported or 10**f.log10_lr >= LEAST_LR]
         if odd:
-            return "undecided", (), f"Undecided: the image is nearer to {odd[0]} than others, yet not like its own."
+            return (
+                "undecided",
+                (),
+                f"Undecided: the image is nearer to {odd[0]} than others, yet not like its own.",
+            )
         return "none", (), _none(findings, alpha)
     return "undecided", (), _undecided(findings, alpha)
 
 
 def _made_by(f: Finding, candidates: int) -> str:
-    at_most = ", the most that this calibration can show" if f.log10_lr >= f.log10_lr_most - 1e-9 else ""
+    at_most = (
+        ", the most that this calibration can show" if f.log10_lr >= f.log10_lr_most - 1e-9 else ""
+    )
     return (
-        f"The findings give {in_words(f.log10_lr)} to {f.name} having made the image rather than a source like the"
-        f" negatives of kind {f.lr_kind} (likelihood ratio {10**f.log10_lr:.3g}{at_most}); {_so_close(f, candidates)}."
+        f"The findings give {in_words(f.log10_lr)} to {f.name} having made the image rather than a"
+        " source like the"
+        f" negatives of kind {f.lr_kind} (likelihood ratio {10**f.log10_lr:.3g}{at_most});"
+        f" {_so_close(f, candidates)}."
     )
 
 
 def _so_close(f: Finding, candidates: int) -> str:
-    """Return how many of the kind of negatives that comes closest come so close, and what that says of all."""
+    """Return how many of the kind of negatives that comes closest come so close, and what that
+    says of all.
+    """
     count = f.negative_counts[f.negative_kind]
     hits = round(f.negative_p * (count + 1)) - 1
     corrected = f" corrected for {candidates} candidates" * (candidates > 1)
     return (
-        f"{hits} of {count} negatives of kind {f.negative_kind} come so close to it (p-value{corrected}"
-        f" {f.holm_p:.2g}; at most {100 * upper_bound(hits, count):.2g} % of such images do, 95 % sure)"
+        f"{hits} of {count} negatives of kind {f.negative_kind} come so close to it"
+        f" (p-value{corrected}"
+        f" {f.holm_p:.2g}; at most {100 * upper_bound(hits, count):.2g} % of such images do, 95 %"
+        " sure)"
     )
 
 
@@ -233,11 +301,15 @@ def _so_far(f: Finding) -> str:
 
 
 def _none(findings: Sequence[Finding], alpha: float) -> str:
-    nearest, missed = max(findings, key=lambda f: f.own_p), missed_by_all([f.power for f in findings])
+    nearest, missed = (
+        max(findings, key=lambda f: f.own_p),
+        missed_by_all([f.power for f in findings]),
+    )
     if len(findings) == 1:
         return f"{nearest.name} is denied: {_so_far(nearest)}{missed}."
     return (
-        f"Each of the {len(findings)} candidates is denied at {alpha:g}; the nearest is {nearest.name}:"
+        f"Each of the {len(findings)} candidates is denied at {alpha:g}; the nearest is"
+        f" {nearest.name}:"
         f" {_so_far(nearest)}{missed}."
     )
 

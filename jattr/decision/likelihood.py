@@ -1,15 +1,18 @@
 """Likelihood ratios: how much more a score is what g's own images give than what other images give.
 
-Sources: Zadrozny, Elkan, KDD 2002, and Brümmer, du Preez, arXiv 1304.2331, for calibration by pool adjacent violators
-(PAV); Vergeer et al., Science and Justice 56 (2016) 482-491, for the empirical bounds (ELUB); ENFSI Guideline for
-Evaluative Reporting in Forensic Science (2015), table 2, for the words.
+Sources: Zadrozny, Elkan, KDD 2002, and Brümmer, du Preez, arXiv 1304.2331, for calibration by pool
+adjacent violators (PAV); Vergeer et al., Science and Justice 56 (2016) 482-491, for the empirical
+bounds (ELUB); ENFSI Guideline for Evaluative Reporting in Forensic Science (2015), table 2, for the
+words.
 
-Each candidate's scores are turned into its own likelihood ratio before candidates are compared, so a generator that
-reproduces everything a little better than the others gains nothing by it. All ratios are log10.
+Each candidate's scores are turned into its own likelihood ratio before candidates are compared, so
+a generator that reproduces everything a little better than the others gains nothing by it. All
+ratios are log10.
 
-Why PAV: it is monotone and depends on ranks alone, so neither the spike of own scores at the rounding floor nor the
-tail of missed searches has to fit a curve. `tests/decision/test_likelihood.py` holds its cost on new scores, learnt
-from 50 and 200 images a side, against that of the true ratio.
+Why PAV: it is monotone and depends on ranks alone, so neither the spike of own scores at the
+rounding floor nor the tail of missed searches has to fit a curve.
+`tests/decision/test_likelihood.py` holds its cost on new scores, learnt from 50 and 200 images a
+side, against that of the true ratio.
 """
 
 from collections.abc import Mapping
@@ -46,7 +49,8 @@ class Likelihood:
     high: float  # log10, at least 0: the most
 
     def __call__(self, score: Any) -> np.ndarray:
-        """Return log10 of the likelihood ratio of scores [...]: linear in between, constant beyond the ends.
+        """Return log10 of the likelihood ratio of scores [...]: linear in between, constant beyond
+        the ends.
 
         Raises:
           InputError: NaN or -inf.
@@ -55,15 +59,20 @@ class Likelihood:
         check_no_nan(score, "images")
         finite = np.isfinite(self.scores)
         known = np.isposinf(score) | (not finite.any())
-        inner = (self.scores[finite], self.log10_lr[finite]) if finite.any() else (self.scores[:1], self.log10_lr[:1])
+        inner = (
+            (self.scores[finite], self.log10_lr[finite])
+            if finite.any()
+            else (self.scores[:1], self.log10_lr[:1])
+        )
         return np.where(known, self.log10_lr[-1], np.interp(np.where(known, 0.0, score), *inner))
 
 
 def fit_likelihood(own: Any, negatives: Any, weights: Any = None) -> Likelihood:
     """Return the likelihood ratio, learnt from two sets of scores.
 
-    PAV fits the ratios and `elub` bounds them, so that perfectly separated scores give at most m + 1 and at least
-    1 / (n + 1). The alternative that the ratio speaks of is "an image drawn like these negatives", in the mix given.
+    PAV fits the ratios and `elub` bounds them, so that perfectly separated scores give at most m +
+    1 and at least 1 / (n + 1). The alternative that the ratio speaks of is "an image drawn like
+    these negatives", in the mix given.
 
     Args:
       own: [n], scores of images that g made; +inf where every restart failed.
@@ -79,7 +88,10 @@ def fit_likelihood(own: Any, negatives: Any, weights: Any = None) -> Likelihood:
     """
     own, negatives = check_scores(own, "own scores"), check_scores(negatives, "negatives")
     weights = np.ones(len(negatives)) if weights is None else np.asarray(weights, dtype=np.float64)
-    scores, made = np.concatenate([own, negatives]), np.repeat([1.0, 0.0], [len(own), len(negatives)])
+    scores, made = (
+        np.concatenate([own, negatives]),
+        np.repeat([1.0, 0.0], [len(own), len(negatives)]),
+    )
     places, which = np.unique(scores, return_inverse=True)
     llr = pav(scores, made, np.concatenate([np.ones(len(own)), weights]))
     low, high = elub(llr[: len(own)], llr[len(own) :], weights)
@@ -89,19 +101,23 @@ def fit_likelihood(own: Any, negatives: Any, weights: Any = None) -> Likelihood:
 
 
 def fit_evenly(own: Any, negatives: Mapping[str, Any]) -> Likelihood:
-    """Return the likelihood ratio against a mix of the kinds of negatives in which each has the same share.
+    """Return the likelihood ratio against a mix of the kinds of negatives in which each has the
+    same share.
 
     So more images of an easy kind sharpen what is known of that kind, and do not hide a hard one.
 
     Raises:
       InputError: as `fit_likelihood`.
     """
-    weights = [np.full(len(scores), 1.0 / len(scores)) for scores in negatives.values() if len(scores)]
+    weights = [
+        np.full(len(scores), 1.0 / len(scores)) for scores in negatives.values() if len(scores)
+    ]
     return fit_likelihood(own, joined(negatives), np.concatenate([np.zeros(0), *weights]))
 
 
 def pav(scores: Any, made: Any, weights: Any = None) -> np.ndarray:
-    """Return log10 likelihood ratios [n] by pool adjacent violators, not rising with the score; ±inf where separated.
+    """Return log10 likelihood ratios [n] by pool adjacent violators, not rising with the score;
+    ±inf where separated.
 
     Args:
       scores: [n]; tied ones get one ratio.
@@ -114,10 +130,13 @@ def pav(scores: Any, made: Any, weights: Any = None) -> np.ndarray:
     weight = own_side / own_side.sum() + other_side / other_side.sum()
     _, which = np.unique(np.asarray(scores, dtype=np.float64), return_inverse=True)
     total = np.bincount(which, weight)
-    fit = isotonic_regression(np.bincount(which, weight * made) / total, weights=total, increasing=False)
+    fit = isotonic_regression(
+        np.bincount(which, weight * made) / total, weights=total, increasing=False
+    )
     starts = fit.blocks[:-1]
     block = np.repeat(np.arange(len(starts)), np.diff(fit.blocks))
-    own = np.add.reduceat(np.bincount(which, own_side), starts)  # sums of numbers that are 0 or more: 0 is 0
+    # sums of numbers that are 0 or more: 0 is 0
+    own = np.add.reduceat(np.bincount(which, own_side), starts)
     others = np.add.reduceat(np.bincount(which, other_side), starts)
     with np.errstate(divide="ignore"):
         llr = np.log10(own / own_side.sum()) - np.log10(others / other_side.sum())
@@ -125,16 +144,19 @@ def pav(scores: Any, made: Any, weights: Any = None) -> np.ndarray:
 
 
 def elub(own: Any, negatives: Any, weights: Any = None) -> tuple[float, float]:
-    """Return the empirical lower and upper bound (ELUB) of log10 likelihood ratios; (low <= 0, high >= 0).
+    """Return the empirical lower and upper bound (ELUB) of log10 likelihood ratios; (low <= 0, high
+    >= 0).
 
-    A threshold t is borne out if deciding by LR > t costs no more than deciding without the LR, misses costing 1 and
-    false alarms t, after one misleading ratio more is counted on each side. The bounds are the thresholds nearest to 1
-    beyond which that fails; at most those that the numbers of samples allow.
+    A threshold t is borne out if deciding by LR > t costs no more than deciding without the LR,
+    misses costing 1 and false alarms t, after one misleading ratio more is counted on each side.
+    The bounds are the thresholds nearest to 1 beyond which that fails; at most those that the
+    numbers of samples allow.
 
     Args:
       own: [n], log10 LR of images that g made; ±inf allowed.
       negatives: [m], log10 LR under g of images that g did not make.
-      weights: [m], of the negatives; None: all alike. They count as (sum w)^2 / sum w^2 images (Kish, 1965).
+      weights: [m], of the negatives; None: all alike. They count as (sum w)^2 / sum w^2 images
+        (Kish, 1965).
     """
     own, negatives = np.sort(np.asarray(own, np.float64)), np.asarray(negatives, np.float64)
     weights = np.ones(len(negatives)) if weights is None else np.asarray(weights, np.float64)
@@ -157,15 +179,17 @@ def elub(own: Any, negatives: Any, weights: Any = None) -> tuple[float, float]:
 def posterior(log10_lr: Any, prior: Any = None) -> np.ndarray:
     """Return the probabilities [k + 1] of the k candidates and, last, of none of them.
 
-    Each ratio compares "g made it" with its own alternative, an image like g's negatives, among which the other
-    candidates' images count; each looks at the image's score under g alone. So this is an approximation.
+    Each ratio compares "g made it" with its own alternative, an image like g's negatives, among
+    which the other candidates' images count; each looks at the image's score under g alone. So this
+    is an approximation.
 
     Args:
       log10_lr: [k], of the candidates, each finite.
       prior: [k + 1], 0 or more, of the candidates and of none; None: all alike.
 
     Raises:
-      InputError: ratios that are not finite, or a prior of another length, or one that does not add up to 1.
+      InputError: ratios that are not finite, or a prior of another length, or one that does not add
+        up to 1.
 
     >>> posterior([2.0, 0.0]).round(4).tolist()
     [0.9804, 0.0098, 0.0098]
@@ -177,7 +201,8 @@ def posterior(log10_lr: Any, prior: Any = None) -> np.ndarray:
     prior = np.full(count, 1.0 / count) if prior is None else np.asarray(prior, dtype=np.float64)
     if prior.shape != (count,) or not (prior >= 0).all() or not abs(prior.sum() - 1) < 1e-6:
         raise InputError(
-            f"the prior is {prior.tolist()}; give {count} numbers, 0 or more, that add up to 1: one for each candidate"
+            f"the prior is {prior.tolist()}; give {count} numbers, 0 or more, that add up to 1:"
+            " one for each candidate"
             " and one for none"
         )
     with np.errstate(divide="ignore"):
@@ -186,7 +211,8 @@ def posterior(log10_lr: Any, prior: Any = None) -> np.ndarray:
 
 
 def in_words(log10_lr: float) -> str:
-    """Return ENFSI's words for a ratio of 1 or more; below 1, give the words of its inverse to the alternative.
+    """Return ENFSI's words for a ratio of 1 or more; below 1, give the words of its inverse to the
+    alternative.
 
     >>> in_words(2.3), in_words(0.1)
     ('moderately strong support', 'no support')
@@ -197,4 +223,6 @@ def in_words(log10_lr: float) -> str:
 
 def joined(negatives: Mapping[str, Any]) -> np.ndarray:
     """Return the scores of all kinds of negatives together, [m]."""
-    return np.concatenate([np.zeros(0), *(np.asarray(scores, dtype=np.float64) for scores in negatives.values())])
+    return np.concatenate(
+        [np.zeros(0), *(np.asarray(scores, dtype=np.float64) for scores in negatives.values())]
+    )

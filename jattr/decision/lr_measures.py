@@ -1,8 +1,9 @@
 """Measures of likelihood ratios and of probabilities, on images that did not calibrate them.
 
-Sources: Brümmer, du Preez, Computer Speech and Language 20 (2006), for Cllr and its minimum by pool adjacent violators;
-Tippett curves after Tippett et al., Journal of the Forensic Science Society 8 (1968); Naeini, Cooper, Hauskrecht,
-AAAI 2015, for the expected calibration error. All ratios are log10; pure functions of arrays.
+Sources: Brümmer, du Preez, Computer Speech and Language 20 (2006), for Cllr and its minimum by pool
+adjacent violators; Tippett curves after Tippett et al., Journal of the Forensic Science Society 8
+(1968); Naeini, Cooper, Hauskrecht, AAAI 2015, for the expected calibration error. All ratios are
+log10; pure functions of arrays.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ class Tippett(NamedTuple):
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often images were made by the candidate, by the probability that was stated; empty bins are left out."""
+    """How often images were made by the candidate, by the probability that was stated; empty
+    bins are left out.
+    """
 
     edges: np.ndarray  # [b, 2], the bin's ends: [low, high), the last one closed
     count: np.ndarray  # [b], images
@@ -40,13 +43,15 @@ class Reliability:
     def error(self) -> float:
         """The expected calibration error: mean of |stated - made| over images, in [0, 1].
 
-        Chance alone makes it positive: with few images, compare it with another of as many images and bins.
+        Chance alone makes it positive: with few images, compare it with another of as many images
+        and bins.
         """
         return float(np.average(np.abs(self.stated - self.made), weights=self.count))
 
 
 def cllr(own: Any, negatives: Any) -> float:
-    """Return the log-likelihood-ratio cost in bits: 0 perfect, 1 as good as no ratio at all, more is misleading.
+    """Return the log-likelihood-ratio cost in bits: 0 perfect, 1 as good as no ratio at all, more
+    is misleading.
 
     Args:
       own: [n], log10 LR of images that g made; -inf costs infinitely much.
@@ -64,9 +69,11 @@ def cllr(own: Any, negatives: Any) -> float:
 
 
 def cllr_min(own: Any, negatives: Any) -> float:
-    """Return the cost that is left after the best monotone recalibration: what separation is missing, in bits.
+    """Return the cost that is left after the best monotone recalibration: what separation is
+    missing, in bits.
 
-    `cllr - cllr_min` is the cost of bad calibration. It is fitted to the very images that it is measured on.
+    `cllr - cllr_min` is the cost of bad calibration. It is fitted to the very images that it is
+    measured on.
 
     Raises:
       InputError: as `cllr`.
@@ -85,7 +92,9 @@ def tippett(own: Any, negatives: Any) -> Tippett:
     """
     own, negatives = (np.sort(side) for side in _sides(own, negatives))
     places = np.unique(np.concatenate([own, negatives]))
-    shares = [1.0 - np.searchsorted(side, places, side="left") / len(side) for side in (own, negatives)]
+    shares = [
+        1.0 - np.searchsorted(side, places, side="left") / len(side) for side in (own, negatives)
+    ]
     return Tippett(places, *shares)
 
 
@@ -118,10 +127,11 @@ def reliability(stated: Any, made: Any, *, bins: int = 10, level: float = 0.95) 
 
 
 def likeliest(chances: Any, truth: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability [n] of each image's likeliest answer, and whether that is the true one [n].
+    """Return the probability [n] of each image's likeliest answer, and whether that is the true one
+    [n].
 
-    The calibration error of these is one number an image. That of all answers is diluted by candidates that nobody
-    would name: k - 1 of k are stated near 0, and right.
+    The calibration error of these is one number an image. That of all answers is diluted by
+    candidates that nobody would name: k - 1 of k are stated near 0, and right.
 
     Args:
       chances: [n, k], probability of each answer; "none" is one of them.
@@ -135,11 +145,19 @@ def likeliest(chances: Any, truth: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def calibration_error_interval(
-    stated: Any, made: Any, rng: np.random.Generator, *, bins: int = 10, draws: int = 1000, level: float = 0.95
+    stated: Any,
+    made: Any,
+    rng: np.random.Generator,
+    *,
+    bins: int = 10,
+    draws: int = 1000,
+    level: float = 0.95,
 ) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the expected calibration error (`Reliability.error`).
+    """Return the percentile bootstrap interval of the expected calibration error
+    (`Reliability.error`).
 
-    Resampling adds chance to chance, so the interval lies too high rather than too low for a well calibrated candidate.
+    Resampling adds chance to chance, so the interval lies too high rather than too low for a well
+    calibrated candidate.
 
     Args:
       stated: as `reliability`; or [n, k], k probabilities of each image, which are drawn together.
@@ -153,13 +171,19 @@ def calibration_error_interval(
       InputError: as `reliability`.
     """
     count = len(np.atleast_1d(stated))
-    stated, made = _probabilities(*(np.ravel(side) if np.ndim(side) == 2 else side for side in (stated, made)))
+    stated, made = _probabilities(
+        *(np.ravel(side) if np.ndim(side) == 2 else side for side in (stated, made))
+    )
     each = len(stated) // count  # probabilities of an image
-    cell = np.minimum((stated * bins).astype(int), bins - 1) + bins * np.repeat(np.arange(count), each)
-    excess = np.bincount(cell, stated - made, minlength=bins * count).reshape(count, bins)  # by image
+    cell = np.minimum((stated * bins).astype(int), bins - 1) + bins * np.repeat(
+        np.arange(count), each
+    )
+    # by image
+    excess = np.bincount(cell, stated - made, minlength=bins * count).reshape(count, bins)
     drawn = rng.integers(0, count, (draws, count)) + count * np.arange(draws)[:, None]
     times = np.bincount(drawn.ravel(), minlength=count * draws).reshape(draws, count)
-    errors = np.abs(times @ excess).sum(axis=1) / len(stated)  # a bin's share of the error is |sum of excesses| / n
+    # a bin's share of the error is |sum of excesses| / n
+    errors = np.abs(times @ excess).sum(axis=1) / len(stated)
     low, high = np.quantile(errors, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -168,15 +192,23 @@ def _sides(own: Any, negatives: Any) -> tuple[np.ndarray, np.ndarray]:
     own, negatives = np.asarray(own, dtype=np.float64), np.asarray(negatives, dtype=np.float64)
     for values, what in ((own, "own"), (negatives, "negative")):
         if values.ndim != 1 or not len(values) or np.isnan(values).any():
-            raise InputError(f"{what} log10 ratios: got shape {values.shape}, or NaN; give one or more numbers")
+            raise InputError(
+                f"{what} log10 ratios: got shape {values.shape}, or NaN; give one or more numbers"
+            )
     return own, negatives
 
 
 def _probabilities(stated: Any, made: Any) -> tuple[np.ndarray, np.ndarray]:
     stated, made = np.asarray(stated, dtype=np.float64), np.asarray(made, dtype=np.float64)
-    if stated.ndim != 1 or not len(stated) or stated.shape != made.shape or not np.isin(made, (0, 1)).all():
+    if (
+        stated.ndim != 1
+        or not len(stated)
+        or stated.shape != made.shape
+        or not np.isin(made, (0, 1)).all()
+    ):
         raise InputError(
-            f"got {stated.shape} probabilities and {made.shape} outcomes; give one or more, as many, outcomes 0 or 1"
+            f"got {stated.shape} probabilities and {made.shape} outcomes; give one or more, as"
+            " many, outcomes 0 or 1"
         )
     if not ((stated >= 0) & (stated <= 1)).all():
         raise InputError("a stated probability is NaN or outside [0, 1]; give numbers from 0 to 1")

@@ -1,4 +1,6 @@
-"""What the restarts of a candidate's own images say of a search of another image, in numbers and in words."""
+"""What the restarts of a candidate's own images say of a search of another image, in numbers and
+in words.
+"""
 
 import functools
 import math
@@ -17,10 +19,13 @@ class Power:
     restarts: int  # that were run
     images: int  # own images that were searched
     arrived: int  # of them, brought to the floor
-    expected: float | None  # restarts up to one that arrives, were all images equally hard; None: none arrived
-    miss_bound: float  # share of own images that so many restarts miss, at most (95 %), without a model
+    # restarts up to one that arrives, were all images equally hard; None: none arrived
+    expected: float | None
+    # share of own images that so many restarts miss, at most (95 %), without a model
+    miss_bound: float
     miss_model: float  # the same by models that can be too hopeful: `Restarts.missed`, at 95 % too
-    needed: int | None  # restarts that miss at most `RARE`, by the models; None: none arrived, or none are enough
+    # restarts that miss at most `RARE`, by the models; None: none arrived, or none are enough
+    needed: int | None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -39,7 +44,8 @@ def power_of(own: Restarts, restarts: int) -> Power:
 
 
 def missed_by_all(powers: Sequence[Power | None]) -> str:
-    """Return how many own images the searches of all candidates miss, in words; nothing where one is not known.
+    """Return how many own images the searches of all candidates miss, in words; nothing where one
+    is not known.
 
     >>> missed_by_all([power_of(Restarts((1,) * 100, (True,) * 100), 8)])
     '; 8 restarts miss at most 3 % of its own images (95 % sure, without a model)'
@@ -50,11 +56,15 @@ def missed_by_all(powers: Sequence[Power | None]) -> str:
     restarts = " or ".join(str(number) for number in sorted({power.restarts for power in known}))
     worst = max(power.miss_bound for power in known)
     whose = "its" if len(known) == 1 else "any candidate's"
-    return f"; {_runs(restarts)} at most {_percent(worst)} of {whose} own images (95 % sure, without a model)"
+    return (
+        f"; {_runs(restarts)} at most {_percent(worst)} of {whose} own images (95 % sure,"
+        " without a model)"
+    )
 
 
 def what_restarts_settle(power: Power | None) -> str:
-    """Return whether more restarts would settle a doubt about a candidate, in words; nothing where it is not known.
+    """Return whether more restarts would settle a doubt about a candidate, in words; nothing where
+    it is not known.
 
     >>> what_restarts_settle(power_of(Restarts((1, 3, 2, 3) * 5, (True, True, True, False) * 5), 3))
     '; 3 restarts miss at most 46 % of its own images (95 % sure), 29 would miss about 0.1 %'
@@ -62,8 +72,13 @@ def what_restarts_settle(power: Power | None) -> str:
     if power is None:
         return ""
     if not power.arrived:
-        return f"; none of {power.images} own images was found, so more restarts would not settle it"
-    said = f"; {_runs(str(power.restarts))} at most {_percent(power.miss_bound)} of its own images (95 % sure)"
+        return (
+            f"; none of {power.images} own images was found, so more restarts would not settle it"
+        )
+    said = (
+        f"; {_runs(str(power.restarts))} at most {_percent(power.miss_bound)} of its own images"
+        " (95 % sure)"
+    )
     if power.needed is None or power.needed <= power.restarts:
         return said
     return f"{said}, {power.needed} would miss about {_percent(RARE)}"
@@ -73,12 +88,17 @@ def found_in_words(own: Restarts) -> str:
     """Return how the searches of a candidate's own images went, as `calibrate` prints it.
 
     >>> found_in_words(Restarts((1, 1, 2, 3), (True, True, True, False)))
-    '3 of 4 arrived, 2.3 restarts expected; 3 restarts miss 66 % with a model, at most 75 % without; 1164 miss 0.1 %'
+    '3 of 4 arrived, 2.3 restarts expected; 3 restarts miss 66 % with a model, at most 75 % without;
+    1164 miss 0.1 %'
     """
     power = power_of(own, own.most)
     if power.expected is None:
         return f"0 of {power.images} arrived within {power.restarts} restarts: more may not help"
-    needed = "no number of them is known to be enough" if power.needed is None else f"{power.needed} miss 0.1 %"
+    needed = (
+        "no number of them is known to be enough"
+        if power.needed is None
+        else f"{power.needed} miss 0.1 %"
+    )
     return (
         f"{power.arrived} of {power.images} arrived, {power.expected:.1f} restarts expected;"
         f" {_runs(str(power.restarts))} {_percent(power.miss_model)} with a model,"

@@ -1,19 +1,24 @@
-"""Power of restarts: how likely a search misses an image that the candidate did make, after k restarts.
+"""Power of restarts: how likely a search misses an image that the candidate did make, after k
+restarts.
 
-Sources: Clopper, Pearson, Biometrika 26 (1934); the beta-geometric law after Weinberg, Gladen, Biometrics 42 (1986).
+Sources: Clopper, Pearson, Biometrika 26 (1934); the beta-geometric law after Weinberg, Gladen,
+  Biometrics 42 (1986).
 
-Each image is searched up to the first restart that arrives, or up to a cap. Three readings of the same data, from the
-strongest assumption to none:
+Each image is searched up to the first restart that arrives, or up to a cap. Three readings of the
+same data, from the strongest assumption to none:
 
-* Equally hard images: one chance p per restart, bounded from below (`Restarts.success_bound`). k restarts miss with
-  (1 - p)^k. Cheap, and too hopeful where images differ: the mean of (1 - p_i)^k is never below (1 - mean p)^k.
-* Images whose p is Beta distributed (`fit_difficulty`): the miss chance falls as a power of k. A fitted curve, too
-  hopeful about half of the time; where every image arrived at once it cannot see any difference.
-* No model (`Restarts.miss_bound`): of n images so many were missed within k restarts, hence the miss chance is at
-  most its Clopper-Pearson bound. A guarantee, but n images without a miss show no less than about 3 / n.
+* Equally hard images: one chance p per restart, bounded from below (`Restarts.success_bound`). k
+  restarts miss with (1 - p)^k. Cheap, and too hopeful where images differ: the mean of (1 - p_i)^k
+  is never below (1 - mean p)^k.
+* Images whose p is Beta distributed (`fit_difficulty`): the miss chance falls as a power of k. A
+  fitted curve, too hopeful about half of the time; where every image arrived at once it cannot see
+  any difference.
+* No model (`Restarts.miss_bound`): of n images so many were missed within k restarts, hence the
+  miss chance is at most its Clopper-Pearson bound. A guarantee, but n images without a miss show no
+  less than about 3 / n.
 
-`Restarts.needed` takes the most of the first two and of the hardest image seen. Print `miss_bound` beside it.
-`power` puts these together for a judgement.
+`Restarts.needed` takes the most of the first two and of the hardest image seen. Print `miss_bound`
+beside it. `power` puts these together for a judgement.
 """
 
 import math
@@ -28,7 +33,8 @@ from jattr.decision.false_attribution import lower_bound, upper_bound
 from jattr.errors import InputError
 
 MAX_RESTARTS = 10**6  # more are called none
-GRID = (np.linspace(-9.0, 9.0, 19), np.linspace(-8.0, 5.0, 14))  # logits of mean and spread that a fit may start from
+# logits of mean and spread that a fit may start from
+GRID = (np.linspace(-9.0, 9.0, 19), np.linspace(-8.0, 5.0, 14))
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ class Difficulty:
     """Beta distribution of a restart's chance to arrive, over images."""
 
     mean: float  # in (0, 1), chance that the first restart arrives
-    spread: float  # in (0, 1): variance = spread * mean * (1 - mean); near 0: all images are equally hard
+    # in (0, 1): variance = spread * mean * (1 - mean); near 0: all images are equally hard
+    spread: float
 
     @property
     def shape(self) -> tuple[float, float]:
@@ -50,7 +57,9 @@ class Difficulty:
         return float(np.exp(betaln(a, b + restarts) - betaln(a, b)))
 
     def needed(self, chance: float) -> int | None:
-        """Return the least restarts that miss with at most this chance; None if `MAX_RESTARTS` do not."""
+        """Return the least restarts that miss with at most this chance; None if `MAX_RESTARTS`
+        do not.
+        """
         _check_chance(chance)
         if self.miss_chance(MAX_RESTARTS) > chance:
             return None
@@ -72,7 +81,8 @@ class Restarts:
         """Check the numbers."""
         if not self.used or len(self.used) != len(self.arrived) or min(self.used) < 1:
             raise InputError(
-                f"got {len(self.used)} numbers of restarts and {len(self.arrived)} outcomes; give as many of both, at"
+                f"got {len(self.used)} numbers of restarts and {len(self.arrived)} outcomes; give"
+                " as many of both, at"
                 " least one image, each searched from at least one restart"
             )
 
@@ -87,21 +97,30 @@ class Restarts:
         return sum(self.arrived) / sum(self.used)
 
     def success_bound(self, *, level: float = 0.95) -> float:
-        """Return the lower bound on a restart's chance to arrive, as if all images were equally hard."""
+        """Return the lower bound on a restart's chance to arrive, as if all images were equally
+        hard.
+        """
         return lower_bound(sum(self.arrived), sum(self.used), level=level)
 
     def miss_bound(self, restarts: int, *, level: float = 0.95) -> float | None:
-        """Return the upper bound on the chance that so many restarts miss an own image, without a model.
+        """Return the upper bound on the chance that so many restarts miss an own image, without a
+        model.
 
         None if an image was given up after fewer: what more restarts would have found is unknown.
         """
-        if any(not done and used < restarts for used, done in zip(self.used, self.arrived, strict=True)):
+        if any(
+            not done and used < restarts for used, done in zip(self.used, self.arrived, strict=True)
+        ):
             return None
-        missed = sum(not done or used > restarts for used, done in zip(self.used, self.arrived, strict=True))
+        missed = sum(
+            not done or used > restarts for used, done in zip(self.used, self.arrived, strict=True)
+        )
         return upper_bound(missed, len(self.used), level=level)
 
     def missed_at_most(self, restarts: int, *, level: float = 0.95) -> float:
-        """Return `miss_bound`, of fewer restarts where an image was given up before: more miss no more."""
+        """Return `miss_bound`, of fewer restarts where an image was given up before: more miss
+        no more.
+        """
         given_up = [used for used, done in zip(self.used, self.arrived, strict=True) if not done]
         bound = self.miss_bound(min([restarts, *given_up]), level=level)
         assert bound is not None
@@ -118,11 +137,15 @@ class Restarts:
         return max(alike, fit_difficulty(self.used, self.arrived).miss_chance(restarts))
 
     def needed(self, chance: float, *, level: float = 0.95) -> int | None:
-        """Return the restarts that miss an own image with at most this chance; None if none are enough.
+        """Return the restarts that miss an own image with at most this chance; None if none are
+        enough.
 
-        The most of: `success_bound` under equal hardness, the fitted `Difficulty`, the hardest image that arrived.
+        The most of: `success_bound` under equal hardness, the fitted `Difficulty`, the hardest
+        image that arrived.
         """
-        hardest = max((used for used, done in zip(self.used, self.arrived, strict=True) if done), default=0)
+        hardest = max(
+            (used for used, done in zip(self.used, self.arrived, strict=True) if done), default=0
+        )
         alike = restarts_needed(sum(self.arrived), sum(self.used), hardest, chance, level=level)
         if alike is None or self.most == 1:  # no image took more than another: nothing to fit
             return alike
@@ -130,12 +153,15 @@ class Restarts:
         return None if varied is None else max(alike, varied)
 
 
-def restarts_needed(arrived: int, restarts: int, hardest: int, chance: float, *, level: float = 0.95) -> int | None:
-    """Return the restarts that miss an own image with at most this chance; None if none ever arrived.
+def restarts_needed(
+    arrived: int, restarts: int, hardest: int, chance: float, *, level: float = 0.95
+) -> int | None:
+    """Return the restarts that miss an own image with at most this chance; None if none ever
+    arrived.
 
-    From totals alone: from `lower_bound` on the chance that a restart arrives, as if every image were equally hard;
-    but at least what the hardest one here took. Stopping at the first arrival does not weaken the bound: it is also
-    that of a negative binomial number of trials.
+    From totals alone: from `lower_bound` on the chance that a restart arrives, as if every image
+    were equally hard; but at least what the hardest one here took. Stopping at the first arrival
+    does not weaken the bound: it is also that of a negative binomial number of trials.
 
     Args:
       arrived: images that a restart brought to the floor.
@@ -168,8 +194,9 @@ def miss_chance(success: float, restarts: int) -> float:
 def fit_difficulty(used: Any, arrived: Any) -> Difficulty:
     """Return the Beta distribution of most likelihood.
 
-    An image that arrived at restart j has likelihood B(a + 1, b + j - 1) / B(a, b); one that never did in k restarts
-    B(a, b + k) / B(a, b). The mean is kept within 1e-4 of 0 and 1, the spread between 3e-4 and 0.993.
+    An image that arrived at restart j has likelihood B(a + 1, b + j - 1) / B(a, b); one that never
+    did in k restarts B(a, b + k) / B(a, b). The mean is kept within 1e-4 of 0 and 1, the spread
+    between 3e-4 and 0.993.
 
     Args:
       used: int [n], restarts of each image.
@@ -194,4 +221,6 @@ def fit_difficulty(used: Any, arrived: Any) -> Difficulty:
 
 def _check_chance(chance: float) -> None:
     if not 0 < chance < 1:
-        raise InputError(f"the chance of a miss is {chance:g}; give a number between 0 and 1, such as 0.001")
+        raise InputError(
+            f"the chance of a miss is {chance:g}; give a number between 0 and 1, such as 0.001"
+        )

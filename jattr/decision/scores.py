@@ -1,6 +1,8 @@
-"""Scores: log10 of the residual of a candidate's best reproduction; the lower, the more like the candidate's own.
+"""Scores: log10 of the residual of a candidate's best reproduction; the lower, the more like the
+candidate's own.
 
-A score of +inf means that every restart failed. It ranks above all others. NaN and -inf are refused at this one door.
+A score of +inf means that every restart failed. It ranks above all others. NaN and -inf are refused
+at this one door.
 """
 
 from fractions import Fraction
@@ -27,9 +29,14 @@ def scores_of(residual: Any) -> np.ndarray:
     [-5.0, inf]
     """
     raw = np.asarray(residual, dtype=object)
-    values = np.array([np.inf if value is None else value for value in raw.ravel()], np.float64).reshape(raw.shape)
+    values = np.array(
+        [np.inf if value is None else value for value in raw.ravel()], np.float64
+    ).reshape(raw.shape)
     if np.isnan(values).any() or (values < 0).any():
-        raise InputError("a residual is NaN or negative; give 0 or more, and None or +inf where every restart failed")
+        raise InputError(
+            "a residual is NaN or negative; give 0 or more, and None or +inf where every restart"
+            " failed"
+        )
     return np.log10(np.maximum(values, LEAST_RESIDUAL))
 
 
@@ -47,9 +54,13 @@ def check_scores(scores: Any, what: str, *, least: int = 1) -> np.ndarray:
     try:
         values = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError):
-        raise InputError(f"{what}: got something other than numbers; give scores, one number each") from None
+        raise InputError(
+            f"{what}: got something other than numbers; give scores, one number each"
+        ) from None
     if values.ndim != 1 or len(values) < least:
-        raise InputError(f"{what}: got an array of shape {values.shape}; give [n] scores, n at least {least}")
+        raise InputError(
+            f"{what}: got an array of shape {values.shape}; give [n] scores, n at least {least}"
+        )
     check_no_nan(values, what)
     return values
 
@@ -59,7 +70,8 @@ def check_no_nan(values: np.ndarray, what: str) -> None:
     wrong = np.isnan(values) | np.isneginf(values)
     if wrong.any():
         raise InputError(
-            f"{what}: {int(wrong.sum())} of {values.size} scores are NaN or -inf; a score is a number, or +inf where"
+            f"{what}: {int(wrong.sum())} of {values.size} scores are NaN or -inf; a score is a"
+            " number, or +inf where"
             " every restart failed"
         )
 

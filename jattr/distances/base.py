@@ -1,4 +1,5 @@
-"""`Distance`: how far a reproduction is from an image, as the mean square of a residual vector, and weighted sums.
+"""`Distance`: how far a reproduction is from an image, as the mean square of a residual vector, and
+weighted sums.
 
 A residual and not a number alone, because Gauss-Newton steps need one.
 """
@@ -16,22 +17,26 @@ import jax.numpy as jnp
 from jattr.errors import InputError
 from jattr.generators.digest import canonical_json
 
-ResidualFn: TypeAlias = Callable[[Any, jax.Array, jax.Array], jax.Array]  # (state, a [H, W, C], b [H, W, C]) -> [m]
+# (state, a [H, W, C], b [H, W, C]) -> [m]
+ResidualFn: TypeAlias = Callable[[Any, jax.Array, jax.Array], jax.Array]
 EncodeFn: TypeAlias = Callable[[Any, jax.Array], Any]  # (state, image [H, W, C]) -> code, a pytree
-CompareFn: TypeAlias = Callable[[Any, jax.Array, Any], jax.Array]  # (state, a [H, W, C], code of b) -> [m]
+# (state, a [H, W, C], code of b) -> [m]
+CompareFn: TypeAlias = Callable[[Any, jax.Array, Any], jax.Array]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Distance:
     """A distance between a reproduction a and an image b, both [H, W, C] float32 in [-1, 1] units.
 
-    `apply` is pure, differentiable, and the same object for all distances of one kind and architecture, which differ
-    in `state`: so they share compiled programs. Where `encode` and `compare` are given,
-    `apply(state, a, b) == compare(state, a, encode(state, b))`: a search encodes its image once.
+    `apply` is pure, differentiable, and the same object for all distances of one kind and
+    architecture, which differ in `state`: so they share compiled programs. Where `encode` and
+    `compare` are given, `apply(state, a, b) == compare(state, a, encode(state, b))`: a search
+    encodes its image once.
     """
 
     name: str  # `load_distance` takes it where no folder belongs to the distance
-    apply: ResidualFn = field(repr=False)  # -> residual [m] float32, whose mean square is the distance
+    # -> residual [m] float32, whose mean square is the distance
+    apply: ResidualFn = field(repr=False)
     digest: str  # identifies function and weights
     smooth_squares: bool  # the residual is smooth in a: least-squares methods may use it
     state: Any = field(default=None, repr=False)  # settings and weights, a pytree of arrays
@@ -39,21 +44,24 @@ class Distance:
     compare: CompareFn | None = field(default=None, repr=False)
 
     def __call__(self, a: Any, b: Any) -> jax.Array:
-        """Return the distance [] float32 of the reproduction a and the image b, each [H, W, C] in [-1, 1] units.
+        """Return the distance [] float32 of the reproduction a and the image b, each [H, W, C] in
+        [-1, 1] units.
 
         Raises:
-          InputError: the images are of different shapes, are bytes, or are too small or of a wrong number of
-            channels for this distance.
+          InputError: the images are of different shapes, are bytes, or are too small or of a wrong
+            number of channels for this distance.
         """
         a, b = jnp.asarray(a), jnp.asarray(b)
         if a.ndim != 3 or a.shape != b.shape:
             raise InputError(
-                f"distance {self.name!r} got images of shapes {a.shape} and {b.shape}; it takes two [H, W, C] of one"
+                f"distance {self.name!r} got images of shapes {a.shape} and {b.shape}; it takes"
+                " two [H, W, C] of one"
                 " shape; for more, use jax.vmap"
             )
         if not (jnp.issubdtype(a.dtype, jnp.floating) and jnp.issubdtype(b.dtype, jnp.floating)):
             raise InputError(
-                f"distance {self.name!r} got {a.dtype} and {b.dtype}; it takes floats in [-1, 1]: value / 127.5 - 1"
+                f"distance {self.name!r} got {a.dtype} and {b.dtype}; it takes floats in [-1, 1]:"
+                " value / 127.5 - 1"
             )
         return _mean_square(self.apply, self.state, a.astype(jnp.float32), b.astype(jnp.float32))
 
@@ -64,7 +72,9 @@ def _mean_square(apply: ResidualFn, state: Any, a: jax.Array, b: jax.Array) -> j
 
 
 def digest_of(kind: str, settings: dict[str, Any]) -> str:
-    """Return the digest of a distance: of its kind and settings, among them the digest of its network."""
+    """Return the digest of a distance: of its kind and settings, among them the digest of its
+    network.
+    """
     return hashlib.sha256(canonical_json({"distance": kind, **settings})).hexdigest()
 
 
@@ -87,7 +97,8 @@ def join(residuals: Sequence[jax.Array], weights: Sequence[Any]) -> jax.Array:
 def weighted(*parts: tuple[Distance, float]) -> Distance:
     """Return the weighted sum of distances: parts are (distance, weight).
 
-    Weights are part of the state: sums of the same distances by other weights share compiled programs.
+    Weights are part of the state: sums of the same distances by other weights share compiled
+    programs.
 
     Raises:
       InputError: there are no parts, or a weight is not a finite number above 0.
@@ -97,18 +108,23 @@ def weighted(*parts: tuple[Distance, float]) -> Distance:
     for distance, weight in parts:
         if not (math.isfinite(weight) and weight > 0):
             raise InputError(
-                f"distance {distance.name!r} has the weight {weight:g}; a weight is a finite number above 0: leave away"
+                f"distance {distance.name!r} has the weight {weight:g}; a weight is a finite"
+                " number above 0: leave away"
                 " what is not to count"
             )
     distances = [distance for distance, _ in parts]
     weights = tuple(jnp.float32(weight) for _, weight in parts)
-    apply, encode, compare = _sum_of(tuple((part.apply, part.encode, part.compare) for part in distances))
+    apply, encode, compare = _sum_of(
+        tuple((part.apply, part.encode, part.compare) for part in distances)
+    )
     return Distance(
         name="+".join(f"{distance.name}*{weight:g}" for distance, weight in parts),
         apply=apply,
         encode=encode,
         compare=compare,
-        digest=digest_of("weighted", {"parts": [[distance.digest, float(weight)] for distance, weight in parts]}),
+        digest=digest_of(
+            "weighted", {"parts": [[distance.digest, float(weight)] for distance, weight in parts]}
+        ),
         smooth_squares=all(distance.smooth_squares for distance in distances),
         state=(tuple(distance.state for distance in distances), weights),
     )
@@ -121,7 +137,10 @@ def _sum_of(
     """Return (apply, encode, compare) of a sum: the same objects for the same parts."""
 
     def encode(state: Any, b: jax.Array) -> Any:
-        codes = [b if encode is None else encode(one, b) for (_, encode, _), one in zip(parts, state[0], strict=True)]
+        codes = [
+            b if encode is None else encode(one, b)
+            for (_, encode, _), one in zip(parts, state[0], strict=True)
+        ]
         return tuple(codes)
 
     def compare(state: Any, a: jax.Array, codes: Any) -> jax.Array:

@@ -1,10 +1,11 @@
-"""StyleGAN2's discriminator up to its 4x4 block, whose activations are features: it learnt what tells images apart.
+"""StyleGAN2's discriminator up to its 4x4 block, whose activations are features: it learnt what
+tells images apart.
 
-Karras et al., Analyzing and Improving the Image Quality of StyleGAN, arXiv 1912.04958, section 4.1 (forms "resnet",
-"skip" and "orig"), as https://github.com/NVlabs/stylegan2-ada-pytorch, training/networks.py, and
-https://github.com/rosinality/stylegan2-pytorch, model.py, compute it; StyleGAN3 is trained with the same. What follows
-the activations of 4x4 pixels is left out: the standard deviation over a minibatch is no function of one image, and
-labels come after it.
+Karras et al., Analyzing and Improving the Image Quality of StyleGAN, arXiv 1912.04958, section 4.1
+(forms "resnet", "skip" and "orig"), as https://github.com/NVlabs/stylegan2-ada-pytorch,
+training/networks.py, and https://github.com/rosinality/stylegan2-pytorch, model.py, compute it;
+StyleGAN3 is trained with the same. What follows the activations of 4x4 pixels is left out: the
+standard deviation over a minibatch is no function of one image, and labels come after it.
 """
 
 import math
@@ -30,8 +31,12 @@ HALF = math.sqrt(0.5)  # gain of the two branches of a residual block
 SIDES = (8, 1024)  # of images, pixels: smallest and largest
 MAX_WIDTH = 8192  # feature maps
 MAX_CLAMP = 1e5
-VARIANTS = "FORM CHANNELS-WIDTH-...-WIDTH, perhaps clamp NUMBER, such as resnet 3-64-128-256-512 clamp 256"
-_VARIANT = re.compile(rf"({'|'.join(FORMS)}) ([0-9]{{1,4}}(?:-[0-9]{{1,4}}){{2,9}})(?: clamp ([0-9.e+-]{{1,12}}))?")
+VARIANTS = (
+    "FORM CHANNELS-WIDTH-...-WIDTH, perhaps clamp NUMBER, such as resnet 3-64-128-256-512 clamp 256"
+)
+_VARIANT = re.compile(
+    rf"({'|'.join(FORMS)}) ([0-9]{{1,4}}(?:-[0-9]{{1,4}}){{2,9}})(?: clamp ([0-9.e+-]{{1,12}}))?"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +63,16 @@ class Variant:
             raise InputError(f"the form is {self.form!r}; legal: {', '.join(FORMS)}")
         if not low <= self.side <= high:
             raise InputError(
-                f"there are {len(self.widths)} widths; there must be 2 to {int(math.log2(high)) - 1}: one for each size"
+                f"there are {len(self.widths)} widths; there must be 2 to"
+                f" {int(math.log2(high)) - 1}: one for each size"
                 f" from the image's, {low} to {high} pixels, to 4"
             )
-        if self.image_channels not in (1, 3, 4) or not all(1 <= width <= MAX_WIDTH for width in self.widths):
+        if self.image_channels not in (1, 3, 4) or not all(
+            1 <= width <= MAX_WIDTH for width in self.widths
+        ):
             raise InputError(
-                f"the channels are {self.image_channels} and the widths {list(self.widths)}; channels must be 1, 3 or"
+                f"the channels are {self.image_channels} and the widths {list(self.widths)};"
+                " channels must be 1, 3 or"
                 f" 4, widths 1 to {MAX_WIDTH}"
             )
         if self.clamp is not None and not 0 < self.clamp <= MAX_CLAMP:
@@ -89,7 +98,8 @@ def parse(text: Any) -> Variant:
     """Return the variant that a text describes.
 
     Raises:
-      InputError: it describes none, or writes it in another way than `str` does: one network has one text.
+      InputError: it describes none, or writes it in another way than `str` does: one network has
+        one text.
     """
     match = _VARIANT.fullmatch(text) if isinstance(text, str) else None
     clamp = _number(match[3]) if match and match[3] else None
@@ -113,20 +123,27 @@ def _number(text: str) -> float | None:
 
 
 class ScaledConv(nnx.Module):
-    """A convolution with equalised learning rate, bias, leaky ReLU; or without both. `down` halves the size first.
+    """A convolution with equalised learning rate, bias, leaky ReLU; or without both. `down` halves
+    the size first.
 
     The image is filtered between zeros; then its windows are every second pixel apart.
     """
 
-    def __init__(self, inputs: int, outputs: int, size: int, *, down: bool = False, linear: bool = False):
+    def __init__(
+        self, inputs: int, outputs: int, size: int, *, down: bool = False, linear: bool = False
+    ):
         self.down, self.gain = down, 1.0 / math.sqrt(inputs * size * size)
         self.kernel = nnx.Param(jnp.zeros((size, size, inputs, outputs)))
         self.bias = None if linear else nnx.Param(jnp.zeros(outputs))
 
     def __call__(self, x: jax.Array, gain: float = 1.0, clamp: float | None = None) -> jax.Array:
-        """Return `gain` times the activations [n, H', W', outputs] of x [n, H, W, inputs], H' = H or H / 2."""
+        """Return `gain` times the activations [n, H', W', outputs] of x [n, H, W, inputs], H' =
+        H or H / 2.
+        """
         size = self.kernel.shape[0]
-        kernel = self.kernel[...] * np.float32(self.gain if self.bias is not None else self.gain * gain)
+        kernel = self.kernel[...] * np.float32(
+            self.gain if self.bias is not None else self.gain * gain
+        )
         if not self.down:
             x = ops.conv(x, kernel, padding=size // 2)
         elif size == 1:
@@ -137,11 +154,16 @@ class ScaledConv(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Two convolutions, the second of which halves the size, and in the form "resnet" a linear branch beside them."""
+    """Two convolutions, the second of which halves the size, and in the form "resnet" a linear
+    branch beside them.
+    """
 
     def __init__(self, inputs: int, outputs: int, variant: Variant):
         self.clamp = variant.clamp
-        self.conv0, self.conv1 = ScaledConv(inputs, inputs, 3), ScaledConv(inputs, outputs, 3, down=True)
+        self.conv0, self.conv1 = (
+            ScaledConv(inputs, inputs, 3),
+            ScaledConv(inputs, outputs, 3, down=True),
+        )
         residual = variant.form == "resnet"
         self.skip = ScaledConv(inputs, outputs, 1, down=True, linear=True) if residual else None
 
@@ -159,13 +181,16 @@ class DiscriminatorNet(nnx.Module):
     def __init__(self, variant: Variant):
         self.variant = variant
         widths, seen = variant.widths, len(variant.widths) if variant.form == "skip" else 1
-        self.from_image = nnx.List([ScaledConv(variant.image_channels, width, 1) for width in widths[:seen]])
+        self.from_image = nnx.List(
+            [ScaledConv(variant.image_channels, width, 1) for width in widths[:seen]]
+        )
         self.blocks = nnx.List([Block(a, b, variant) for a, b in pairwise(widths)])
 
     def __call__(self, x: jax.Array, layers: tuple[str, ...]) -> tuple[jax.Array, ...]:
         """Return the activations [n, R, R, width] of `layers`, names in `Variant.layers`.
 
-        bR is what the block of R pixels convolves; b4 what its minibatch standard deviation is taken of.
+        bR is what the block of R pixels convolves; b4 what its minibatch standard deviation is
+        taken of.
         """
         names = self.variant.layers
         image, found = x, {names[0]: self.from_image[0](x, clamp=self.variant.clamp)}
@@ -173,7 +198,8 @@ class DiscriminatorNet(nnx.Module):
             x = self.blocks[level - 1](found[names[level - 1]])
             if level < len(self.from_image):
                 image = halved(image)
-                clamp = self.variant.clamp if level < len(self.blocks) else None  # as NVlabs: none at 4x4 pixels
+                # as NVlabs: none at 4x4 pixels
+                clamp = self.variant.clamp if level < len(self.blocks) else None
                 x = x + self.from_image[level](image, clamp=clamp)
             found[names[level]] = x
         return tuple(found[name] for name in layers)

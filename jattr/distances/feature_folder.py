@@ -1,7 +1,9 @@
-"""Feature folders: `card.json` and `params/` (Orbax), as generators have them. All of it is checked when loaded.
+"""Feature folders: `card.json` and `params/` (Orbax), as generators have them. All of it is checked
+when loaded.
 
-The card: card_version 1, kind "features", name, architecture, variant, source (whose file it is), weights_digest and
-digest. `jattr convert` writes such folders from public files; nothing is ever downloaded.
+The card: card_version 1, kind "features", name, architecture, variant, source (whose file it is),
+weights_digest and digest. `jattr convert` writes such folders from public files; nothing is ever
+downloaded.
 """
 
 import json
@@ -12,7 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from jattr.distances.networks import NETWORKS, FeatureNetwork, check_shapes, make_network, network_of
+from jattr.distances.networks import (
+    NETWORKS,
+    FeatureNetwork,
+    check_shapes,
+    make_network,
+    network_of,
+)
 from jattr.errors import GeneratorError, InputError
 from jattr.folders import AnyPath, new_folder
 from jattr.folders.kinds import FolderKind, check_names, file_names
@@ -28,9 +36,16 @@ FIELDS = ("card_version", "kind", "name", "architecture", "variant", "source", *
 ADVICE = "make one with `jattr convert`"
 
 
-def make_card(*, name: str, architecture: str, variant: str, source: Mapping[str, Any]) -> dict[str, Any]:
+def make_card(
+    *, name: str, architecture: str, variant: str, source: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the card of a network, without digests."""
-    fields = {"name": name, "architecture": architecture, "variant": variant, "source": dict(source)}
+    fields = {
+        "name": name,
+        "architecture": architecture,
+        "variant": variant,
+        "source": dict(source),
+    }
     return {"card_version": 1, "kind": KIND, **fields}
 
 
@@ -52,7 +67,8 @@ def save_features(
       kept: files and folders that the tensors come from; `folder` neither is nor holds one of them.
 
     Raises:
-      InputError: card and tensors do not fit, the folder exists and may not be replaced, or cannot be written.
+      InputError: card and tensors do not fit, the folder exists and may not be replaced, or cannot
+        be written.
     """
     network = make_network(checked_card(card), tensors)
     with new_folder(folder, kind=FEATURE_FOLDER, overwrite=overwrite, kept=kept) as work:
@@ -79,10 +95,12 @@ FEATURE_FOLDER = FolderKind("a feature folder", check_feature_folder)
 def load_features(folder: str | os.PathLike[str]) -> FeatureNetwork:
     """Return the network in a feature folder.
 
-    Nothing in the folder is run, and no more memory used than the files in it have bytes (a few times).
+    Nothing in the folder is run, and no more memory used than the files in it have bytes (a few
+    times).
 
     Raises:
-      InputError: it is no feature folder, its tensors are not what its card says, or not those it states digests of.
+      InputError: it is no feature folder, its tensors are not what its card says, or not those it
+        states digests of.
     """
     folder = Path(folder)
     if not (folder / CARD_FILE).is_file():
@@ -92,15 +110,22 @@ def load_features(folder: str | os.PathLike[str]) -> FeatureNetwork:
         card = checked_card(data)
         shapes = read_shapes(folder / PARAMS_FOLDER)
         check_shapes(card, shapes)  # before any array is read
-        network = make_network(card, flatten(read_params((folder / PARAMS_FOLDER).resolve(), shapes)))
+        network = make_network(
+            card, flatten(read_params((folder / PARAMS_FOLDER).resolve(), shapes))
+        )
     except InputError as error:
         text = str(error)
-        text = text.replace("the generator again", "the features again") if isinstance(error, GeneratorError) else text
+        text = (
+            text.replace("the generator again", "the features again")
+            if isinstance(error, GeneratorError)
+            else text
+        )
         raise InputError(f"{folder}: {text}") from error
     for name in DIGESTS:
         if data.get(name) != getattr(network, name):
             raise InputError(
-                f"{folder} states the {name} {show(data.get(name))} but has {getattr(network, name)}: card or weights"
+                f"{folder} states the {name} {show(data.get(name))} but has"
+                f" {getattr(network, name)}: card or weights"
                 " were changed after they were written; convert the features again"
             )
     return network
@@ -115,7 +140,8 @@ def checked_card(data: Any) -> dict[str, Any]:
     if not isinstance(data, Mapping) or data.get("kind") != KIND:
         kind = data.get("kind") if isinstance(data, Mapping) else None
         raise InputError(
-            f"{CARD_FILE} has the kind {show(kind)}, not {show(KIND)}: this is no feature folder; {ADVICE}"
+            f"{CARD_FILE} has the kind {show(kind)}, not {show(KIND)}: this is no feature folder;"
+            f" {ADVICE}"
         )
     problems = [f"the field {show(name)} is unknown" for name in data if name not in FIELDS]
     if data.get("card_version") != 1:
@@ -124,7 +150,9 @@ def checked_card(data: Any) -> dict[str, Any]:
     if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 100:
         problems.append(f"name is {show(name)}; it must be a text of 1 to 100 printable characters")
     if not isinstance(architecture, str) or architecture not in NETWORKS:
-        problems.append(f"architecture is {show(architecture)}; {suggest(str(architecture), list(NETWORKS))}")
+        problems.append(
+            f"architecture is {show(architecture)}; {suggest(str(architecture), list(NETWORKS))}"
+        )
     else:
         problems += _problems_of(architecture, variant)
     if not isinstance(data.get("source", {}), Mapping):

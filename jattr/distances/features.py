@@ -1,12 +1,15 @@
-"""Distances of features: activations of a network that was trained on other images, made from a feature folder.
+"""Distances of features: activations of a network that was trained on other images, made from a
+feature folder.
 
-Mean squared differences of one layer, as in On Attribution of Deepfakes, arXiv 2008.09194 (Inception v3, Mixed_7a); and
-LPIPS, arXiv 1801.03924, version 0.1: at every pixel of several layers the vector of channels is scaled to length 1,
-squared differences are weighed by channel, averaged over pixels and added up.
+Mean squared differences of one layer, as in On Attribution of Deepfakes, arXiv 2008.09194
+(Inception v3, Mixed_7a); and LPIPS, arXiv 1801.03924, version 0.1: at every pixel of several layers
+the vector of channels is scaled to length 1, squared differences are weighed by channel, averaged
+over pixels and added up.
 
-Images are in [-1, 1] units, which is what all these networks take. For Inception they are resized to 299x299 pixels
-as pytorch-fid does it (bilinear, half-pixel centres, no filter); LPIPS takes them as they are, as its program does; a
-discriminator takes those of its own size only. Grey images are repeated to three channels.
+Images are in [-1, 1] units, which is what all these networks take. For Inception they are resized
+to 299x299 pixels as pytorch-fid does it (bilinear, half-pixel centres, no filter); LPIPS takes them
+as they are, as its program does; a discriminator takes those of its own size only. Grey images are
+repeated to three channels.
 """
 
 import functools
@@ -35,22 +38,27 @@ class Functions(NamedTuple):
     compare: CompareFn
 
 
-def features(folder: str | os.PathLike[str] | FeatureNetwork, *, layer: str | None = None) -> Distance:
+def features(
+    folder: str | os.PathLike[str] | FeatureNetwork, *, layer: str | None = None
+) -> Distance:
     """Return the mean squared difference of the activations of one layer.
 
     Args:
       folder: a feature folder that `jattr convert` wrote, or what `load_features` gave.
-      layer: its name, of `network_of(architecture, variant).layers`; None: Mixed_7a of Inception, else the last.
+      layer: its name, of `network_of(architecture, variant).layers`; None: Mixed_7a of Inception,
+        else the last.
 
     Raises:
-      InputError: the folder cannot be used, or there is no such layer. When applied: images of a wrong number of
-        channels, or of a wrong size.
+      InputError: the folder cannot be used, or there is no such layer. When applied: images of a
+        wrong number of channels, or of a wrong size.
     """
     network = _loaded(folder)
     legal = network_of(network.architecture, network.variant)
     layer = legal.default_layer if layer is None else layer
     if layer not in legal.layers:
-        raise InputError(f"{network.architecture} has no layer {layer!r}; {suggest(layer, legal.layers)}")
+        raise InputError(
+            f"{network.architecture} has no layer {layer!r}; {suggest(layer, legal.layers)}"
+        )
     functions = _functions_of_layer(network.architecture, network.variant, layer)
     return Distance(
         name=f"{network.name}:{layer}",
@@ -65,15 +73,18 @@ def lpips(folder: str | os.PathLike[str] | FeatureNetwork) -> Distance:
     """Return the distance LPIPS, version 0.1.
 
     Args:
-      folder: a feature folder of architecture lpips-alex, lpips-vgg or lpips-squeeze, or what `load_features` gave.
+      folder: a feature folder of architecture lpips-alex, lpips-vgg or lpips-squeeze, or what
+        `load_features` gave.
 
     Raises:
-      InputError: the folder cannot be used, or is of another architecture. When applied: as for `features`.
+      InputError: the folder cannot be used, or is of another architecture. When applied: as for
+        `features`.
     """
     network = _loaded(folder)
     if not network.architecture.startswith("lpips-"):
         raise InputError(
-            f"{network.name!r} is {network.architecture}, which has no heads of LPIPS; use it as features, by a layer"
+            f"{network.name!r} is {network.architecture}, which has no heads of LPIPS; use it as"
+            " features, by a layer"
         )
     return Distance(
         name=network.name,
@@ -95,17 +106,20 @@ def image_for(architecture: str, variant: str, image: jax.Array) -> jax.Array:
     legal = (1, 3) if network.channels == 3 else (network.channels,)
     if channels not in legal:
         raise InputError(
-            f"{architecture} takes images of {' or '.join(map(str, legal))} channels, not {channels};"
+            f"{architecture} takes images of {' or '.join(map(str, legal))} channels, not"
+            f" {channels};"
             f" {'drop an alpha channel, or ' if channels == 4 else ''}use a distance of pixels"
         )
     if network.only is not None and (height, width) != (network.only, network.only):
         raise InputError(
-            f"this {architecture} takes images of {network.only}x{network.only} pixels, as its own generator makes"
+            f"this {architecture} takes images of {network.only}x{network.only} pixels, as its own"
+            " generator makes"
             f" them, not {height}x{width}; use another distance"
         )
     if min(height, width) < network.smallest:
         raise InputError(
-            f"{architecture} takes images of {network.smallest} pixels a side or more, not {height}x{width}; use a"
+            f"{architecture} takes images of {network.smallest} pixels a side or more, not"
+            f" {height}x{width}; use a"
             " distance of pixels"
         )
     if network.side is not None:
@@ -119,7 +133,9 @@ def _loaded(folder: str | os.PathLike[str] | FeatureNetwork) -> FeatureNetwork:
 
 @functools.cache
 def _functions_of_layer(architecture: str, variant: str, layer: str) -> Functions:
-    """Return the functions of the mean squared difference of a layer: the same objects for all weights."""
+    """Return the functions of the mean squared difference of a layer: the same objects for all
+    weights.
+    """
     graphdef, _ = graph_of(architecture, variant)
 
     def encode(state: Any, image: jax.Array) -> jax.Array:
@@ -138,13 +154,22 @@ def _functions_of_lpips(architecture: str, variant: str) -> Functions:
     graphdef, _ = graph_of(architecture, variant)
 
     def encode(state: Any, image: jax.Array) -> tuple[jax.Array, ...]:
-        """Return the activations [h, w, c] of each layer, of length 1 at each pixel, times the heads' square roots."""
+        """Return the activations [h, w, c] of each layer, of length 1 at each pixel, times the
+        heads' square roots.
+        """
         net = nnx.merge(graphdef, state)
-        found = net(image_for(architecture, variant, image), network_of(architecture, variant).layers)
-        return tuple(_of_length_one(x[0]) * jnp.sqrt(head[...]) for x, head in zip(found, net.heads, strict=True))
+        found = net(
+            image_for(architecture, variant, image), network_of(architecture, variant).layers
+        )
+        return tuple(
+            _of_length_one(x[0]) * jnp.sqrt(head[...])
+            for x, head in zip(found, net.heads, strict=True)
+        )
 
     def compare(state: Any, a: jax.Array, code: tuple[jax.Array, ...]) -> jax.Array:
-        """Return the residual; a layer's term is a sum over channels of means over pixels: c times its mean."""
+        """Return the residual; a layer's term is a sum over channels of means over pixels: c
+        times its mean.
+        """
         differences = [x - y for x, y in zip(encode(state, a), code, strict=True)]
         return join(differences, [float(difference.shape[-1]) for difference in differences])
 

@@ -1,9 +1,10 @@
 """Inception v3, a network for classifying images, whose activations are features.
 
-Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, Rethinking the Inception Architecture for Computer Vision, arXiv 1512.00567,
-with the names of torchvision. Two variants: "torchvision", and "fid", the weights of TensorFlow of 2015 by which
-Frechet distances are measured (https://github.com/mseitzer/pytorch-fid): there averages do not count what lies beyond
-the border, and the last block takes maxima in their place.
+Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, Rethinking the Inception Architecture for Computer Vision,
+arXiv 1512.00567, with the names of torchvision. Two variants: "torchvision", and "fid", the weights
+of TensorFlow of 2015 by which Frechet distances are measured
+(https://github.com/mseitzer/pytorch-fid): there averages do not count what lies beyond the border,
+and the last block takes maxima in their place.
 """
 
 from typing import Any
@@ -23,7 +24,8 @@ LAYERS = (
     "Mixed_7a", "Mixed_7b", "Mixed_7c", "avgpool", "logits",
 )  # fmt: skip
 POOLED_BEFORE = ("Conv2d_3b_1x1", "Mixed_5b")
-ROW: dict[str, Any] = {"size": (1, 7), "padding": (0, 3)}  # of a convolution that keeps height and width
+# of a convolution that keeps height and width
+ROW: dict[str, Any] = {"size": (1, 7), "padding": (0, 3)}
 COLUMN: dict[str, Any] = {"size": (7, 1), "padding": (3, 0)}
 SHORT_ROW: dict[str, Any] = {"size": (1, 3), "padding": (0, 1)}
 SHORT_COLUMN: dict[str, Any] = {"size": (3, 1), "padding": (1, 0)}
@@ -31,7 +33,9 @@ SQUARE: dict[str, Any] = {"size": (3, 3), "padding": (1, 1)}
 
 
 class BlockA(nnx.Module):
-    """Branches of 1x1, 5x5, two 3x3, and an average: [n, 35, 35, inputs] to [n, 35, 35, 224 + pooled]."""
+    """Branches of 1x1, 5x5, two 3x3, and an average: [n, 35, 35, inputs] to [n, 35, 35, 224 +
+    pooled].
+    """
 
     def __init__(self, inputs: int, pooled: int, *, fid: bool):
         self.fid = fid
@@ -72,7 +76,9 @@ class BlockB(nnx.Module):
 
 
 class BlockC(nnx.Module):
-    """Branches of 1x1, 7x7 as 1x7 and 7x1, twice that, and an average: [n, 17, 17, 768] to the same shape."""
+    """Branches of 1x1, 7x7 as 1x7 and 7x1, twice that, and an average: [n, 17, 17, 768] to the
+    same shape.
+    """
 
     def __init__(self, width: int, *, fid: bool):
         self.fid = fid
@@ -120,13 +126,18 @@ class BlockD(nnx.Module):
 
 
 class BlockE(nnx.Module):
-    """Branches that end in 1x3 and 3x1 side by side, and a pool: [n, 8, 8, inputs] to [n, 8, 8, 2048]."""
+    """Branches that end in 1x3 and 3x1 side by side, and a pool: [n, 8, 8, inputs] to [n, 8, 8,
+    2048].
+    """
 
     def __init__(self, inputs: int, *, pool: str):
         self.pool = pool  # "average", "average_inside" (of what lies in the image), "max"
         self.branch1x1 = ConvNorm(inputs, 320)
         self.branch3x3_1 = ConvNorm(inputs, 384)
-        self.branch3x3_2a, self.branch3x3_2b = ConvNorm(384, 384, **SHORT_ROW), ConvNorm(384, 384, **SHORT_COLUMN)
+        self.branch3x3_2a, self.branch3x3_2b = (
+            ConvNorm(384, 384, **SHORT_ROW),
+            ConvNorm(384, 384, **SHORT_COLUMN),
+        )
         self.branch3x3dbl_1 = ConvNorm(inputs, 448)
         self.branch3x3dbl_2 = ConvNorm(448, 384, **SQUARE)
         self.branch3x3dbl_3a = ConvNorm(384, 384, **SHORT_ROW)
@@ -175,7 +186,9 @@ class InceptionV3(nnx.Module):
         self.fc = Dense(2048, CLASSES[variant])
 
     def __call__(self, x: jax.Array, layers: tuple[str, ...]) -> tuple[jax.Array, ...]:
-        """Return the activations [n, h, w, c] of `layers` (of LAYERS); "avgpool" and "logits" have h = w = 1."""
+        """Return the activations [n, h, w, c] of `layers` (of LAYERS); "avgpool" and "logits"
+        have h = w = 1.
+        """
         found = {}
         for name in LAYERS[: max(map(LAYERS.index, layers)) + 1]:
             if name in POOLED_BEFORE:

@@ -1,7 +1,8 @@
-"""Layers of feature networks, as PyTorch computes them: convolutions, pooling, resizing. Activations are NHWC.
+"""Layers of feature networks, as PyTorch computes them: convolutions, pooling, resizing.
+Activations are NHWC.
 
-Pooling is maxima and sums of shifted images, one direction after the other: all derivatives, in both modes and under
-`vmap`, are then of the same cheap kind.
+Pooling is maxima and sums of shifted images, one direction after the other: all derivatives, in
+both modes and under `vmap`, are then of the same cheap kind.
 """
 
 import functools
@@ -28,13 +29,17 @@ class Conv(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the convolved activations."""
-        return ops.conv(x, self.kernel[...], stride=self.stride, padding=self.padding) + self.bias[...]
+        return (
+            ops.conv(x, self.kernel[...], stride=self.stride, padding=self.padding) + self.bias[...]
+        )
 
 
 class StridedConv(Conv):
-    """The same of large kernel and stride: blocks of stride x stride pixels become channels, and the stride 1.
+    """The same of large kernel and stride: blocks of stride x stride pixels become channels, and
+    the stride 1.
 
-    The kernel is filled up with zero taps. AlexNet, whose first layer has 11x11, compiles three times faster so.
+    The kernel is filled up with zero taps. AlexNet, whose first layer has 11x11, compiles three
+    times faster so.
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -43,11 +48,18 @@ class StridedConv(Conv):
         step, blocks = self.stride, -(-size // self.stride)  # blocks: along a side of the kernel
         more = blocks * step - size
         kernel = jnp.pad(self.kernel[...], ((0, more), (0, more), (0, 0), (0, 0)))
-        kernel = kernel.reshape(blocks, step, blocks, step, inputs, outputs).transpose(0, 2, 1, 3, 4, 5)
+        kernel = kernel.reshape(blocks, step, blocks, step, inputs, outputs).transpose(
+            0, 2, 1, 3, 4, 5
+        )
         x = _padded(x, self.padding, self.padding)
-        counts = [(side - size) // step + blocks for side in x.shape[1:3]]  # blocks along the sides of x
-        short = [max(0, count * step - side) for count, side in zip(counts, x.shape[1:3], strict=True)]
-        x = jnp.pad(x, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)))[:, : counts[0] * step, : counts[1] * step]
+        # blocks along the sides of x
+        counts = [(side - size) // step + blocks for side in x.shape[1:3]]
+        short = [
+            max(0, count * step - side) for count, side in zip(counts, x.shape[1:3], strict=True)
+        ]
+        x = jnp.pad(x, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)))[
+            :, : counts[0] * step, : counts[1] * step
+        ]
         x = x.reshape(-1, counts[0], step, counts[1], step, inputs).transpose(0, 1, 3, 2, 4, 5)
         x = x.reshape(-1, *counts, step * step * inputs)
         return ops.conv(x, kernel.reshape(blocks, blocks, -1, outputs)) + self.bias[...]
@@ -56,7 +68,8 @@ class StridedConv(Conv):
 class ConvNorm(nnx.Module):
     """A convolution without bias, batch normalisation by stored statistics, and ReLU.
 
-    The normalisation is a factor of the kernel and a bias: 2 operations a weight instead of 2 an activation.
+    The normalisation is a factor of the kernel and a bias: 2 operations a weight instead of 2 an
+    activation.
     """
 
     def __init__(
@@ -90,7 +103,9 @@ class Relu(nnx.Module):
 
 
 class MaxPool(nnx.Module):
-    """The largest value of each window; with `ceil` also of windows that reach beyond the border."""
+    """The largest value of each window; with `ceil` also of windows that reach beyond the
+    border.
+    """
 
     def __init__(self, size: int, *, stride: int, ceil: bool = False):
         self.size, self.stride, self.ceil = size, stride, ceil
@@ -100,8 +115,11 @@ class MaxPool(nnx.Module):
         return max_pool(x, self.size, stride=self.stride, ceil=self.ceil)
 
 
-def max_pool(x: jax.Array, size: int, *, stride: int, padding: int = 0, ceil: bool = False) -> jax.Array:
-    """Return the largest value of each size x size window of x [n, H, W, C], as PyTorch's MaxPool2d.
+def max_pool(
+    x: jax.Array, size: int, *, stride: int, padding: int = 0, ceil: bool = False
+) -> jax.Array:
+    """Return the largest value of each size x size window of x [n, H, W, C], as PyTorch's
+    MaxPool2d.
 
     >>> [max_pool(jnp.ones((1, 8, 8, 1)), 3, stride=2, ceil=ceil).shape[1:3] for ceil in (False, True)]
     [(3, 3), (4, 4)]
@@ -120,13 +138,15 @@ def average_pool(x: jax.Array, *, count_padding: bool) -> jax.Array:
     if count_padding:
         return total / 9.0
     rows, columns = (
-        np.minimum(np.arange(side) + 2, side) - np.maximum(np.arange(side) - 1, 0) for side in x.shape[1:3]
+        np.minimum(np.arange(side) + 2, side) - np.maximum(np.arange(side) - 1, 0)
+        for side in x.shape[1:3]
     )
     return total / jnp.asarray(np.outer(rows, columns)[:, :, None], x.dtype)
 
 
 def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
-    """Return x [H, W, C] at another size, as PyTorch's F.interpolate(mode="bilinear", align_corners=False).
+    """Return x [H, W, C] at another size, as PyTorch's F.interpolate(mode="bilinear",
+    align_corners=False).
 
     Pixels are squares that tile the image, and no filter acts before images shrink.
     """
@@ -151,7 +171,9 @@ def _padded(x: jax.Array, rows: int, columns: int) -> jax.Array:
     return jnp.pad(x, ((0, 0), (rows, rows), (columns, columns), (0, 0)))
 
 
-def _pooled(x: jax.Array, size: int, stride: int, combine: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:
+def _pooled(
+    x: jax.Array, size: int, stride: int, combine: Callable[[jax.Array, jax.Array], jax.Array]
+) -> jax.Array:
     """Return the windows of x [n, H, W, C], each combined to one value."""
     height, width = ((side - size) // stride * stride + 1 for side in x.shape[1:3])
     x = functools.reduce(combine, [x[:, i : i + height : stride] for i in range(size)])

@@ -1,8 +1,9 @@
-"""The networks of LPIPS: AlexNet, VGG16 and SqueezeNet 1.1 up to their last convolution, and a linear head a layer.
+"""The networks of LPIPS: AlexNet, VGG16 and SqueezeNet 1.1 up to their last convolution, and a
+linear head a layer.
 
-Zhang, Isola, Efros, Shechtman, Wang, The Unreasonable Effectiveness of Deep Features as a Perceptual Metric,
-arXiv 1801.03924, version 0.1 of https://github.com/richzhang/PerceptualSimilarity. Layers are numbered as torchvision
-numbers them.
+Zhang, Isola, Efros, Shechtman, Wang, The Unreasonable Effectiveness of Deep Features as a
+Perceptual Metric, arXiv 1801.03924, version 0.1 of
+https://github.com/richzhang/PerceptualSimilarity. Layers are numbered as torchvision numbers them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,10 @@ class Fire(nnx.Module):
 
     def __init__(self, inputs: int, squeezed: int, expanded: int):
         self.squeeze = Conv(inputs, squeezed, 1)
-        self.expand1x1, self.expand3x3 = Conv(squeezed, expanded, 1), Conv(squeezed, expanded, 3, padding=1)
+        self.expand1x1, self.expand3x3 = (
+            Conv(squeezed, expanded, 1),
+            Conv(squeezed, expanded, 3, padding=1),
+        )
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the activations [n, H, W, 2 expanded] of x [n, H, W, inputs]."""
@@ -78,17 +82,23 @@ BACKBONES = {
         (64, 128, 256, 512, 512),
         16,
     ),
-    "squeeze": Backbone(_squeeze, _taps(_RELUS, (1, 4, 7, 9, 10, 11, 12)), (64, 128, 256, 384, 384, 512, 512), 17),
+    "squeeze": Backbone(
+        _squeeze, _taps(_RELUS, (1, 4, 7, 9, 10, 11, 12)), (64, 128, 256, 384, 384, 512, 512), 17
+    ),
 }
 
 
 class LpipsNet(nnx.Module):
-    """Images [n, H, W, 3] in [-1, 1] units to the activations of layers; `heads` weigh their channels."""
+    """Images [n, H, W, 3] in [-1, 1] units to the activations of layers; `heads` weigh their
+    channels.
+    """
 
     def __init__(self, backbone: str):
         self.backbone = backbone
         self.features = nnx.List(list(BACKBONES[backbone].layers()))
-        self.heads = nnx.List([nnx.Param(jnp.zeros(width)) for width in BACKBONES[backbone].channels])
+        self.heads = nnx.List(
+            [nnx.Param(jnp.zeros(width)) for width in BACKBONES[backbone].channels]
+        )
 
     def __call__(self, x: jax.Array, layers: tuple[str, ...]) -> tuple[jax.Array, ...]:
         """Return the activations [n, h, w, c] of `layers`, names in `Backbone.taps`."""

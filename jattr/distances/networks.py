@@ -1,8 +1,10 @@
-"""Feature networks: architecture name -> its module, its layers and its rules, and networks with their weights.
+"""Feature networks: architecture name -> its module, its layers and its rules, and networks with
+their weights.
 
-A `FeatureNetwork` is what a feature folder holds (`feature_folder`). One architecture and variant has one graph
-definition, so that networks of other weights share compiled programs. Architectures of any size (`Sized`) write their
-sizes in the variant; `network_of` gives what is true of a variant.
+A `FeatureNetwork` is what a feature folder holds (`feature_folder`). One architecture and variant
+has one graph definition, so that networks of other weights share compiled programs. Architectures
+of any size (`Sized`) write their sizes in the variant; `network_of` gives what is true of a
+variant.
 """
 
 import functools
@@ -39,13 +41,20 @@ class Sized(NamedTuple):
     """One architecture whose variants are texts that state its sizes."""
 
     variants: tuple[str, ...]  # examples
-    of: Callable[[Any], Network]  # what is true of a variant; raises InputError where the text is none
+    # what is true of a variant; raises InputError where the text is none
+    of: Callable[[Any], Network]
 
 
 def _lpips(name: str) -> Network:
     backbone = lpips_nets.BACKBONES[name]
     layers = tuple(backbone.taps)
-    return Network(lambda _: lpips_nets.LpipsNet(name), ("0.1",), layers, layers[-1], smallest=backbone.smallest)
+    return Network(
+        lambda _: lpips_nets.LpipsNet(name),
+        ("0.1",),
+        layers,
+        layers[-1],
+        smallest=backbone.smallest,
+    )
 
 
 def _discriminator(text: Any) -> Network:
@@ -59,7 +68,11 @@ def _discriminator(text: Any) -> Network:
 
 NETWORKS: dict[str, Network | Sized] = {
     "inception-v3": Network(
-        inception.InceptionV3, tuple(inception.CLASSES), inception.LAYERS, "Mixed_7a", inception.SIDE
+        inception.InceptionV3,
+        tuple(inception.CLASSES),
+        inception.LAYERS,
+        "Mixed_7a",
+        inception.SIDE,
     ),
     **{f"lpips-{name}": _lpips(name) for name in lpips_nets.BACKBONES},
     "stylegan2-discriminator": Sized(("resnet 3-6-8-10-12",), _discriminator),
@@ -97,30 +110,41 @@ class FeatureNetwork:
 def graph_of(architecture: str, variant: str) -> tuple[Any, dict[str, Shape]]:
     """Return the graph definition of a network and the shapes of its stored tensors by path."""
     graphdef, state = _abstract(architecture, variant)
-    return graphdef, {"/".join(map(str, path)): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)}
+    return graphdef, {
+        "/".join(map(str, path)): tuple(leaf.shape) for path, leaf in nnx.to_flat_state(state)
+    }
 
 
 def make_network(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> FeatureNetwork:
     """Return the network of a card (checked by `feature_folder`) and its stored tensors by path.
 
     Raises:
-      InputError: tensors that are not the architecture's, not finite float32, or a head's weight below 0.
+      InputError: tensors that are not the architecture's, not finite float32, or a head's weight
+        below 0.
     """
     check_shapes(card, {path: tuple(array.shape) for path, array in tensors.items()})
     for path, array in tensors.items():
         if array.dtype != np.float32 or not np.isfinite(array).all():
-            raise InputError(f"tensor {path} is {array.dtype}, or holds infinities or NaN; the file is damaged")
+            raise InputError(
+                f"tensor {path} is {array.dtype}, or holds infinities or NaN; the file is damaged"
+            )
         if path.startswith("heads/") and (array < 0).any():
             raise InputError(
-                f"tensor {path} holds {array.min():g}; the weights of LPIPS' heads are 0 or above, else it is no"
+                f"tensor {path} holds {array.min():g}; the weights of LPIPS' heads are 0 or above,"
+                " else it is no"
                 " distance: give the heads of version 0.1"
             )
     architecture, variant = card["architecture"], card["variant"]
     arrays = jax.device_put(dict(tensors))
     _, state = _abstract(architecture, variant)
-    flat = {path: leaf.replace(arrays["/".join(map(str, path))]) for path, leaf in nnx.to_flat_state(state)}
+    flat = {
+        path: leaf.replace(arrays["/".join(map(str, path))])
+        for path, leaf in nnx.to_flat_state(state)
+    }
     weights = tensors_digest(tensors)
-    digest = function_digest(weights, {name: card[name] for name in ("kind", "architecture", "variant")})
+    digest = function_digest(
+        weights, {name: card[name] for name in ("kind", "architecture", "variant")}
+    )
     return FeatureNetwork(
         name=card["name"],
         architecture=architecture,
@@ -139,7 +163,9 @@ def check_shapes(card: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
       InputError: some are missing, left over or of a wrong shape; the message lists all.
     """
     wanted = graph_of(card["architecture"], card["variant"])[1]
-    problems = [f"{show(path)} is no tensor of this architecture" for path in shapes if path not in wanted]
+    problems = [
+        f"{show(path)} is no tensor of this architecture" for path in shapes if path not in wanted
+    ]
     for path, shape in wanted.items():
         if path not in shapes:
             problems.append(f"{path} is missing")
@@ -147,7 +173,10 @@ def check_shapes(card: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
             problems.append(f"{path} has the shape {list(shapes[path])}; it must be {list(shape)}")
     if problems:
         listed = "; ".join(problems[:MAX_LISTED]) + (" ..." if len(problems) > MAX_LISTED else "")
-        raise InputError(f"the stored tensors are not those of {card['architecture']}: {listed}; convert them again")
+        raise InputError(
+            f"the stored tensors are not those of {card['architecture']}: {listed}; convert them"
+            " again"
+        )
 
 
 def _abstract(architecture: str, variant: str) -> Any:

@@ -1,4 +1,5 @@
-"""Distances of pixels: squared, absolute, Huber, and squared at several scales. They need no weights.
+"""Distances of pixels: squared, absolute, Huber, and squared at several scales. They need no
+weights.
 
 Huber, Robust Estimation of a Location Parameter, Ann. Math. Statist. 35 (1964).
 """
@@ -24,11 +25,14 @@ def pixel_l2() -> Distance:
 
 
 def pixel_l1() -> Distance:
-    """Return the mean absolute difference, rounded off at 0: |d| is sqrt(d^2 + eps^2) - eps, eps = 1e-4.
+    """Return the mean absolute difference, rounded off at 0: |d| is sqrt(d^2 + eps^2) - eps, eps =
+    1e-4.
 
     That is below |d| by at most eps, and finite are the residual's derivatives.
     """
-    return Distance(name="l1", apply=_l1, digest=digest_of("l1", {"epsilon": L1_EPSILON}), smooth_squares=False)
+    return Distance(
+        name="l1", apply=_l1, digest=digest_of("l1", {"epsilon": L1_EPSILON}), smooth_squares=False
+    )
 
 
 def pixel_huber(*, delta: float = DELTA) -> Distance:
@@ -38,7 +42,9 @@ def pixel_huber(*, delta: float = DELTA) -> Distance:
       InputError: `delta` is not a finite number above 0.
     """
     if not (math.isfinite(delta) and delta > 0):
-        raise InputError(f"huber has delta {delta:g}; it is a finite number above 0, in [-1, 1] units")
+        raise InputError(
+            f"huber has delta {delta:g}; it is a finite number above 0, in [-1, 1] units"
+        )
     return Distance(
         name=f"huber:{delta:g}",
         apply=_huber,
@@ -49,7 +55,8 @@ def pixel_huber(*, delta: float = DELTA) -> Distance:
 
 
 def multiscale(*, levels: int = 4) -> Distance:
-    """Return the mean over `levels` sizes of the mean squared difference; each size is half of the one before.
+    """Return the mean over `levels` sizes of the mean squared difference; each size is half of the
+    one before.
 
     Sizes are halved by averages of 2x2 pixels; where a side is odd, its last line counts twice.
 
@@ -57,7 +64,9 @@ def multiscale(*, levels: int = 4) -> Distance:
       InputError: `levels` is not from 1 to 12. When applied: the image cannot be halved that often.
     """
     if levels not in range(1, MAX_LEVELS + 1):
-        raise InputError(f"multiscale has {levels} levels; legal is a whole number from 1 to {MAX_LEVELS}")
+        raise InputError(
+            f"multiscale has {levels} levels; legal is a whole number from 1 to {MAX_LEVELS}"
+        )
     return Distance(
         name=f"multiscale:{levels}",
         apply=_multiscale(int(levels)),
@@ -71,7 +80,9 @@ def _l2(_: Any, a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _l1(_: Any, a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return d / sqrt(sqrt(d^2 + eps^2) + eps), whose square is sqrt(d^2 + eps^2) - eps without cancellation."""
+    """Return d / sqrt(sqrt(d^2 + eps^2) + eps), whose square is sqrt(d^2 + eps^2) - eps without
+    cancellation.
+    """
     d = (a - b).ravel()
     return d * jax.lax.rsqrt(jnp.sqrt(jnp.square(d) + jnp.float32(L1_EPSILON**2)) + L1_EPSILON)
 
@@ -89,7 +100,8 @@ def _multiscale(levels: int) -> ResidualFn:
         height, width, _ = a.shape
         if min(height, width) < 1 << (levels - 1):
             raise InputError(
-                f"images of {height}x{width} cannot be halved {levels - 1} times; give multiscale fewer levels"
+                f"images of {height}x{width} cannot be halved {levels - 1} times; give multiscale"
+                " fewer levels"
             )
         pyramid = [a - b]
         for _ in range(levels - 1):

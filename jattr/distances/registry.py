@@ -1,4 +1,6 @@
-"""The distances by name, and distances from a text, such as `l2`, `huber:0.1`, `FOLDER:Mixed_6e`, `l2*1+ssim*0.5`."""
+"""The distances by name, and distances from a text, such as `l2`, `huber:0.1`,
+`FOLDER:Mixed_6e`, `l2*1+ssim*0.5`.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,17 +22,22 @@ DISTANCES: dict[str, Callable[..., Distance]] = {
     "lpips": lpips,
 }
 OF_FOLDERS = ("features", "lpips")  # a folder is their first argument
-SETTING: dict[str, tuple[str, type]] = {"huber": ("delta", float), "multiscale": ("levels", int)}  # after a colon
-FORM = "write NAME, NAME:SETTING, FOLDER or FOLDER:LAYER, each with *WEIGHT if it is one of several joined by +"
+# after a colon
+SETTING: dict[str, tuple[str, type]] = {"huber": ("delta", float), "multiscale": ("levels", int)}
+FORM = (
+    "write NAME, NAME:SETTING, FOLDER or FOLDER:LAYER, each with *WEIGHT if it is one of"
+    " several joined by +"
+)
 
 
 def load_distance(spec: str) -> Distance:
     """Return the distance that a text describes.
 
-    One term, or several joined by `+`, each of them `TERM` or `TERM*WEIGHT` (weight 1). A term is the name of a
-    distance of pixels, if it has a setting followed by that (`huber:0.1`, `multiscale:3`); or a feature folder: LPIPS
-    where it has heads, else its default layer, or the layer after a colon. A folder may be written `lpips:FOLDER` or
-    `features:FOLDER:LAYER` too. A text that is the path of a folder is that folder, whatever signs it has.
+    One term, or several joined by `+`, each of them `TERM` or `TERM*WEIGHT` (weight 1). A term is
+    the name of a distance of pixels, if it has a setting followed by that (`huber:0.1`,
+    `multiscale:3`); or a feature folder: LPIPS where it has heads, else its default layer, or the
+    layer after a colon. A folder may be written `lpips:FOLDER` or `features:FOLDER:LAYER` too. A
+    text that is the path of a folder is that folder, whatever signs it has.
 
     Raises:
       InputError: the text is no distance, or the folder cannot be used.
@@ -56,7 +63,9 @@ def _part(term: str, spec: str) -> tuple[Distance, float]:
     try:
         number = float(weight)
     except ValueError as error:
-        raise InputError(f"distance {spec!r} has the weight {weight!r}, which is no number; {FORM}") from error
+        raise InputError(
+            f"distance {spec!r} has the weight {weight!r}, which is no number; {FORM}"
+        ) from error
     return _term(name.strip(), spec), number
 
 
@@ -64,7 +73,10 @@ def _term(term: str, spec: str) -> Distance:
     name, colon, rest = term.partition(":")
     if name in OF_FOLDERS and not Path(name).is_dir():
         if not rest:
-            raise InputError(f"distance {spec!r}: {name} needs a feature folder; write its path in place of {name}")
+            raise InputError(
+                f"distance {spec!r}: {name} needs a feature folder; write its path in place of"
+                f" {name}"
+            )
         return _of_heads(rest) if name == "lpips" else _of_folder(rest, plain=True)
     if name in DISTANCES and not Path(term).is_dir():
         return _of_pixels(name, rest, spec) if colon else DISTANCES[name]()
@@ -73,13 +85,17 @@ def _term(term: str, spec: str) -> Distance:
 
 def _of_pixels(name: str, setting: str, spec: str) -> Distance:
     if name not in SETTING:
-        raise InputError(f"distance {spec!r}: {name} takes no setting, but has {setting!r}; write {name}")
+        raise InputError(
+            f"distance {spec!r}: {name} takes no setting, but has {setting!r}; write {name}"
+        )
     keyword, kind = SETTING[name]
     try:
         value = kind(setting)
     except ValueError as error:
         number = "a whole number" if kind is int else "a number"
-        raise InputError(f"distance {spec!r}: {name}'s {keyword} is {setting!r}; it must be {number}") from error
+        raise InputError(
+            f"distance {spec!r}: {name}'s {keyword} is {setting!r}; it must be {number}"
+        ) from error
     return DISTANCES[name](**{keyword: value})
 
 
@@ -89,7 +105,9 @@ def _of_heads(folder: str) -> Distance:
 
 
 def _of_folder(term: str, *, plain: bool = False) -> Distance:
-    """Return the distance of `FOLDER` or `FOLDER:LAYER`; `plain`: a layer, even where there are heads."""
+    """Return the distance of `FOLDER` or `FOLDER:LAYER`; `plain`: a layer, even where there are
+    heads.
+    """
     folder, colon, layer = term.rpartition(":")
     if not colon or Path(term).is_dir():
         folder, layer = term, ""
@@ -103,6 +121,7 @@ def _of_folder(term: str, *, plain: bool = False) -> Distance:
 def _check_folder(folder: str) -> None:
     if not folder or not Path(folder).is_dir():
         raise InputError(
-            f"there is no distance and no feature folder {folder!r}; {FORM}. Names: {', '.join(DISTANCES)};"
+            f"there is no distance and no feature folder {folder!r}; {FORM}. Names:"
+            f" {', '.join(DISTANCES)};"
             " folders are made by `jattr convert`"
         )

@@ -1,8 +1,9 @@
 """Structural similarity.
 
-Wang, Bovik, Sheikh, Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity, IEEE Trans.
-Image Process. 13 (2004): windows weighted by a Gaussian of 11x11 pixels and sigma 1.5, K1 = 0.01, K2 = 0.03; only
-windows that lie wholly in the image. Each channel by itself, then the mean over all.
+Wang, Bovik, Sheikh, Simoncelli, Image Quality Assessment: From Error Visibility to Structural
+Similarity, IEEE Trans. Image Process. 13 (2004): windows weighted by a Gaussian of 11x11 pixels and
+sigma 1.5, K1 = 0.01, K2 = 0.03; only windows that lie wholly in the image. Each channel by itself,
+then the mean over all.
 """
 
 import math
@@ -39,9 +40,13 @@ def ssim(*, window: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 
       InputError: a setting is out of range. When applied: the image is smaller than a window.
     """
     if window not in range(1, 100, 2):
-        raise InputError(f"ssim has a window of {window} pixels; legal is an odd number from 1 to 99")
+        raise InputError(
+            f"ssim has a window of {window} pixels; legal is an odd number from 1 to 99"
+        )
     if not all(math.isfinite(value) and value > 0 for value in (sigma, k1, k2)):
-        raise InputError(f"ssim has sigma {sigma:g}, k1 {k1:g}, k2 {k2:g}; all must be finite and above 0")
+        raise InputError(
+            f"ssim has sigma {sigma:g}, k1 {k1:g}, k2 {k2:g}; all must be finite and above 0"
+        )
     weights = np.exp(-((np.arange(window) - window // 2) ** 2) / (2.0 * sigma**2))
     settings = {"window": int(window), "sigma": float(sigma), "k1": float(k1), "k2": float(k2)}
     return Distance(
@@ -49,7 +54,11 @@ def ssim(*, window: int = 11, sigma: float = 1.5, k1: float = 0.01, k2: float = 
         apply=_residual,
         digest=digest_of("ssim", settings),
         smooth_squares=False,
-        state=Constants(jnp.asarray(weights / weights.sum(), jnp.float32), jnp.float32(k1**2), jnp.float32(k2**2)),
+        state=Constants(
+            jnp.asarray(weights / weights.sum(), jnp.float32),
+            jnp.float32(k1**2),
+            jnp.float32(k2**2),
+        ),
     )
 
 
@@ -61,13 +70,17 @@ def _residual(state: Constants, a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _dissimilarity(state: Constants, a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return 1 - l cs of each window [H', W', C], of means l and variances cs, as (1 - l) + l (1 - cs).
+    """Return 1 - l cs of each window [H', W', C], of means l and variances cs, as (1 - l) + l (1 -
+    cs).
 
-    Each term is a difference of the images over a sum, so that nothing cancels where they are nearly equal.
+    Each term is a difference of the images over a sum, so that nothing cancels where they are
+    nearly equal.
     """
     size = state.weights.size
     if min(a.shape[:2]) < size:
-        raise InputError(f"images of {a.shape[0]}x{a.shape[1]} are smaller than the {size}x{size} window of ssim")
+        raise InputError(
+            f"images of {a.shape[0]}x{a.shape[1]} are smaller than the {size}x{size} window of ssim"
+        )
     difference = a - b
     maps = jnp.concatenate([a, b, jnp.square(a) + jnp.square(b), jnp.square(difference)], axis=-1)
     mean_a, mean_b, squares, apart = jnp.split(_filtered(maps, state.weights), 4, axis=-1)
@@ -80,7 +93,9 @@ def _dissimilarity(state: Constants, a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _filtered(x: jax.Array, weights: jax.Array) -> jax.Array:
-    """Return the weighted means of the windows of x [H, W, C]: [H - window + 1, W - window + 1, C]."""
+    """Return the weighted means of the windows of x [H, W, C]: [H - window + 1, W - window + 1,
+    C].
+    """
     height, width = (side - weights.size + 1 for side in x.shape[:2])
     rows: Any = sum(weights[i] * x[i : i + height] for i in range(weights.size))
     columns: Any = sum(weights[i] * rows[:, i : i + width] for i in range(weights.size))

@@ -1,4 +1,6 @@
-"""Output folders: whole or not there at all. One that is there is replaced only if jattr wrote all that is in it."""
+"""Output folders: whole or not there at all. One that is there is replaced only if jattr wrote
+all that is in it.
+"""
 
 from jattr.folders.writing import AnyPath, check_folder, new_folder
 

@@ -1,6 +1,8 @@
-"""Kinds of folders that jattr writes: how one is told from every other folder, whole and with nothing else in it.
+"""Kinds of folders that jattr writes: how one is told from every other folder, whole and with
+nothing else in it.
 
-Each kind is described beside the code that writes it. What is told apart decides what `--overwrite` may delete.
+Each kind is described beside the code that writes it. What is told apart decides what `--overwrite`
+may delete.
 """
 
 import os
@@ -19,17 +21,25 @@ class FolderKind(NamedTuple):
     """A kind of folder."""
 
     name: str  # with its article, as "a result"
-    check: Callable[[Path], None]  # raises an InputError that says what does not belong, or is missing
+    # raises an InputError that says what does not belong, or is missing
+    check: Callable[[Path], None]
 
 
 def problem_of(folder: Path, kind: FolderKind) -> str | None:
-    """Return why a folder is not one of a kind, whole and with nothing else in it; None if it is."""
+    """Return why a folder is not one of a kind, whole and with nothing else in it; None if it
+    is.
+    """
     try:
         kind.check(folder)
     except OSError as error:
         return f"it cannot be read ({error.strerror or error})"
-    except (ValueError, TypeError, KeyError, AttributeError) as error:  # InputError, or other content
-        return " ".join(str(error).split()) if isinstance(error, InputError) else "a file has another content"
+    # InputError, or other content
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return (
+            " ".join(str(error).split())
+            if isinstance(error, InputError)
+            else "a file has another content"
+        )
     return None
 
 
@@ -41,7 +51,8 @@ def file_names(folder: Path, *, folders: Collection[str] = ()) -> set[str]:
       folders: names that may be subfolders.
 
     Raises:
-      InputError: anything else is neither a plain file nor one of these subfolders: a link, a pipe, a folder.
+      InputError: anything else is neither a plain file nor one of these subfolders: a link, a pipe,
+        a folder.
     """
     names = set()
     with os.scandir(folder) as entries:
@@ -54,11 +65,14 @@ def file_names(folder: Path, *, folders: Collection[str] = ()) -> set[str]:
     return names
 
 
-def check_names(found: Collection[str], needed: Collection[str], possible: Collection[str] = ()) -> None:
+def check_names(
+    found: Collection[str], needed: Collection[str], possible: Collection[str] = ()
+) -> None:
     """Check the names of a folder's files.
 
     Raises:
-      InputError: one that is needed is missing, or there is one that is neither needed nor possible.
+      InputError: one that is needed is missing, or there is one that is neither needed nor
+        possible.
     """
     missing = sorted(set(needed) - set(found))
     if missing:

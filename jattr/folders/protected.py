@@ -1,7 +1,8 @@
-"""Places that are never replaced: what a command reads, the current folder, the home folder, jattr itself.
+"""Places that are never replaced: what a command reads, the current folder, the home folder, jattr
+itself.
 
-Files and folders are compared by what they are, device and number, not by how their paths are written: links, `..`,
-and names that differ in case alone are seen through.
+Files and folders are compared by what they are, device and number, not by how their paths are
+written: links, `..`, and names that differ in case alone are seen through.
 """
 
 import contextlib
@@ -25,12 +26,14 @@ def check_apart(target: Path, inputs: Iterable[str | os.PathLike[str]]) -> None:
     for path in inputs:
         if identity(path) in above:
             raise OutputError(
-                f"{said(target)} is, or lies in, {said(path)}, which this command reads; choose another place"
+                f"{said(target)} is, or lies in, {said(path)}, which this command reads; choose"
+                " another place"
             )
 
 
 def check_replaceable(target: Path, inputs: Iterable[str | os.PathLike[str]]) -> None:
-    """Check that a folder does not hold an input, under any name, nor the current folder, the home folder or jattr.
+    """Check that a folder does not hold an input, under any name, nor the current folder, the home
+    folder or jattr.
 
     Raises:
       OutputError: it does.
@@ -38,13 +41,18 @@ def check_replaceable(target: Path, inputs: Iterable[str | os.PathLike[str]]) ->
     inputs, own = tuple(inputs), identity(target)
     for place, name in _always():
         if own in _lineage(place):
-            raise OutputError(f"{said(target)} is or holds {name}, and is not replaced; choose another place")
+            raise OutputError(
+                f"{said(target)} is or holds {name}, and is not replaced; choose another place"
+            )
     if identity(PACKAGE) in _lineage(target):
-        raise OutputError(f"{said(target)} is a part of jattr, and is not replaced; choose another place")
+        raise OutputError(
+            f"{said(target)} is a part of jattr, and is not replaced; choose another place"
+        )
     for path in inputs:
         if own in _lineage(path):
             raise OutputError(
-                f"{said(target)} is or holds {said(path)}, which this command uses, and is not replaced; choose another"
+                f"{said(target)} is or holds {said(path)}, which this command uses, and is not"
+                " replaced; choose another"
                 " place"
             )
     _check_holds_none(target, inputs)
@@ -62,7 +70,8 @@ def _check_holds_none(target: Path, inputs: Iterable[str | os.PathLike[str]]) ->
             found = identity(os.path.join(folder, name))
             if found is not None and found in known:
                 raise OutputError(
-                    f"{said(target)} holds {said(known[found])}, which this command uses, as {name!r}, and is not"
+                    f"{said(target)} holds {said(known[found])}, which this command uses, as"
+                    f" {name!r}, and is not"
                     " replaced; choose another place"
                 )
 

@@ -24,24 +24,30 @@ def new_folder(
     inputs: Iterable[AnyPath] = (),
     kept: Iterable[AnyPath] = (),
 ) -> Iterator[Path]:
-    """Give an empty folder beside `path` to write into; it becomes `path` when the block ends without an error.
+    """Give an empty folder beside `path` to write into; it becomes `path` when the block ends
+    without an error.
 
     If the block fails, nothing of it is left, and a folder that was to be replaced is as it was.
 
     Args:
       path: the folder to make; its parents are made as well.
-      kind: of the folder that is written; None: of no kind that could be told, so only an empty one is replaced.
-      overwrite: replace a folder that is there; else that is an error, before the block runs. Only one that is empty,
-        or of this kind, whole and with nothing else in it, is ever replaced.
-      inputs: files and folders that are read for it; the folder is none of them, holds none and lies in none.
+      kind: of the folder that is written; None: of no kind that could be told, so only an empty one
+        is replaced.
+      overwrite: replace a folder that is there; else that is an error, before the block runs. Only
+        one that is empty, or of this kind, whole and with nothing else in it, is ever replaced.
+      inputs: files and folders that are read for it; the folder is none of them, holds none and
+        lies in none.
       kept: files and folders that the folder neither is nor holds.
 
     Raises:
-      OutputError: `path` exists and may not be replaced, or cannot be written; OSErrors of the block become this
-        error, too.
+      OutputError: `path` exists and may not be replaced, or cannot be written; OSErrors of the
+        block become this error, too.
     """
     with _as_output_error(path):
-        inputs, kept = [os.path.abspath(one) for one in inputs], [os.path.abspath(one) for one in kept]
+        inputs, kept = (
+            [os.path.abspath(one) for one in inputs],
+            [os.path.abspath(one) for one in kept],
+        )
         target = _absolute(path)
         check_folder(path, kind=kind, overwrite=overwrite, inputs=inputs, kept=kept)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +55,8 @@ def new_folder(
         work.mkdir()
         try:
             yield work
-            _check_place(target, path, overwrite, inputs, kept)  # it may have appeared, or changed, meanwhile
+            # it may have appeared, or changed, meanwhile
+            _check_place(target, path, overwrite, inputs, kept)
             _put_in_place(work, target, kind)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -77,12 +84,18 @@ def check_folder(
 
 def _absolute(path: AnyPath) -> Path:
     if "\0" in os.fspath(path):
-        raise OutputError(f"cannot write {os.fspath(path)!r}: a path has no null characters; choose another place")
+        raise OutputError(
+            f"cannot write {os.fspath(path)!r}: a path has no null characters; choose another place"
+        )
     return Path(os.path.abspath(path))
 
 
 def _check_place(
-    target: Path, path: AnyPath, overwrite: bool, inputs: Collection[AnyPath], kept: Collection[AnyPath]
+    target: Path,
+    path: AnyPath,
+    overwrite: bool,
+    inputs: Collection[AnyPath],
+    kept: Collection[AnyPath],
 ) -> None:
     """Check where a folder is to be, whatever lies in it; `path` is how the user wrote it.
 
@@ -93,16 +106,20 @@ def _check_place(
     if not os.path.lexists(target):
         return
     if target.is_symlink() or not target.is_dir():
-        raise OutputError(f"{said(path)} is not a folder and will not be replaced; choose another place")
+        raise OutputError(
+            f"{said(path)} is not a folder and will not be replaced; choose another place"
+        )
     if not overwrite:
         raise OutputError(
-            f"{said(path)} exists already; choose another place, or --overwrite (overwrite=True) to replace it"
+            f"{said(path)} exists already; choose another place, or --overwrite (overwrite=True)"
+            " to replace it"
         )
     check_replaceable(target, (*inputs, *kept))
 
 
 def _check_kind(folder: Path, path: AnyPath, kind: FolderKind | None) -> None:
-    """Check that a folder is empty, or of a kind, whole and with nothing else in it; `path` is how messages call it.
+    """Check that a folder is empty, or of a kind, whole and with nothing else in it; `path` is how
+    messages call it.
 
     Raises:
       OutputError: it is not.
@@ -111,17 +128,22 @@ def _check_kind(folder: Path, path: AnyPath, kind: FolderKind | None) -> None:
     if not found:
         return
     if kind is None:
-        raise OutputError(f"{said(path)} holds {found[0]!r} and is not replaced; choose another place")
+        raise OutputError(
+            f"{said(path)} holds {found[0]!r} and is not replaced; choose another place"
+        )
     problem = problem_of(folder, kind)
     if problem is not None:
         raise OutputError(
-            f"{said(path)} is not {kind.name} as jattr wrote it, and is not replaced: {problem}; choose another place,"
+            f"{said(path)} is not {kind.name} as jattr wrote it, and is not replaced: {problem};"
+            " choose another place,"
             " or move it away first"
         )
 
 
 def _put_in_place(work: Path, target: Path, kind: FolderKind | None) -> None:
-    """Rename `work` to `target`; an old `target` steps aside first, and is deleted last, or returns if that fails."""
+    """Rename `work` to `target`; an old `target` steps aside first, and is deleted last, or
+    returns if that fails.
+    """
     if not os.path.lexists(target):
         work.rename(target)
         return
@@ -146,7 +168,9 @@ def _bring_back(old: Path, target: Path) -> None:
         old.rename(target)
     except OSError as error:
         reason = error.strerror or error
-        raise OutputError(f"cannot put {said(target)} back ({reason}); it is kept as {said(old)}: rename it") from error
+        raise OutputError(
+            f"cannot put {said(target)} back ({reason}); it is kept as {said(old)}: rename it"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -155,4 +179,6 @@ def _as_output_error(path: AnyPath) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OutputError(f"cannot write {os.fspath(path)!r}: {reason}; choose another place or make room") from error
+        raise OutputError(
+            f"cannot write {os.fspath(path)!r}: {reason}; choose another place or make room"
+        ) from error

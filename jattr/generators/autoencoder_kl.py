@@ -1,8 +1,9 @@
-"""The autoencoder of latent diffusion: a decoder from latent maps to images, and the encoder to latent maps.
+"""The autoencoder of latent diffusion: a decoder from latent maps to images, and the encoder to
+latent maps.
 
-Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, arXiv 2112.10752 (sections 3.1, D.1, G),
-in the form of diffusers' `AutoencoderKL`. A diffusion model draws the scaled latent scaling_factor (z - shift_factor);
-z itself is what the decoder takes.
+Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, arXiv 2112.10752
+(sections 3.1, D.1, G), in the form of diffusers' `AutoencoderKL`. A diffusion model draws the
+scaled latent scaling_factor (z - shift_factor); z itself is what the decoder takes.
 """
 
 import math
@@ -16,7 +17,14 @@ import numpy as np
 from flax import nnx
 
 from jattr.errors import GeneratorError
-from jattr.generators.autoencoder_kl_parts import Block, Conv, Downsample, GroupNorm, MidBlock, Upsample
+from jattr.generators.autoencoder_kl_parts import (
+    Block,
+    Conv,
+    Downsample,
+    GroupNorm,
+    MidBlock,
+    Upsample,
+)
 
 MAX_SIDE = 4096  # pixels of an image's height and width
 MAX_BLOCKS = 10
@@ -50,9 +58,12 @@ class Architecture:
             yield f"block_out_channels has {len(channels)} numbers; it must have 1 to {MAX_BLOCKS}"
         if not 1 <= self.norm_num_groups <= MAX_CHANNELS:
             yield f"norm_num_groups is {self.norm_num_groups}; it must be from 1 to {MAX_CHANNELS}"
-        elif any(not 1 <= width <= MAX_CHANNELS or width % self.norm_num_groups for width in channels):
+        elif any(
+            not 1 <= width <= MAX_CHANNELS or width % self.norm_num_groups for width in channels
+        ):
             yield (
-                f"block_out_channels is {list(channels)}; each must be a multiple of norm_num_groups,"
+                f"block_out_channels is {list(channels)}; each must be a multiple of"
+                " norm_num_groups,"
                 f" {self.norm_num_groups}, from 1 to {MAX_CHANNELS}"
             )
         if not 1 <= self.layers_per_block <= MAX_LAYERS:
@@ -63,7 +74,10 @@ class Architecture:
         most = MAX_SIDE // self.downsampling if len(channels) <= MAX_BLOCKS else MAX_SIDE
         for name in ("latent_height", "latent_width"):
             if not 1 <= getattr(self, name) <= most:
-                yield f"{name} is {getattr(self, name)}; it must be from 1 to {most} (images of {MAX_SIDE} pixels)"
+                yield (
+                    f"{name} is {getattr(self, name)}; it must be from 1 to {most} (images of"
+                    f" {MAX_SIDE} pixels)"
+                )
         if not (math.isfinite(self.scaling_factor) and self.scaling_factor > 0):
             yield f"scaling_factor is {self.scaling_factor}; it must be above 0"
         if not math.isfinite(self.shift_factor):
@@ -77,7 +91,11 @@ class Architecture:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of an image."""
-        return self.latent_height * self.downsampling, self.latent_width * self.downsampling, self.image_channels
+        return (
+            self.latent_height * self.downsampling,
+            self.latent_width * self.downsampling,
+            self.image_channels,
+        )
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -111,15 +129,22 @@ class Architecture:
 
 
 def with_image_size(arch: Architecture, height: int, width: int) -> Architecture:
-    """Return the same network for images of `height` x `width` pixels: it is convolutional, its weights fit all.
+    """Return the same network for images of `height` x `width` pixels: it is convolutional, its
+    weights fit all.
 
     Raises:
       GeneratorError: the size is no multiple of the downsampling factor, or out of range.
     """
     step = arch.downsampling
-    if height % step or width % step or not step <= height <= MAX_SIDE or not step <= width <= MAX_SIDE:
+    if (
+        height % step
+        or width % step
+        or not step <= height <= MAX_SIDE
+        or not step <= width <= MAX_SIDE
+    ):
         raise GeneratorError(
-            f"images of {height} x {width} pixels do not fit this autoencoder; height and width must be multiples of"
+            f"images of {height} x {width} pixels do not fit this autoencoder; height and width"
+            " must be multiples of"
             f" {step} from {step} to {MAX_SIDE}"
         )
     return replace(arch, latent_height=height // step, latent_width=width // step)
@@ -133,7 +158,10 @@ class Encoder(nnx.Module):
         self.conv_in = Conv(arch.image_channels, channels[0])
         resamplers = [*(Downsample(width, width) for width in channels[:-1]), None]
         self.blocks = nnx.List(
-            [Block(widths, groups, down) for widths, down in zip(arch.encoder_widths, resamplers, strict=True)]
+            [
+                Block(widths, groups, down)
+                for widths, down in zip(arch.encoder_widths, resamplers, strict=True)
+            ]
         )
         self.mid_block = MidBlock(channels[-1], groups, attention=arch.mid_block_add_attention)
         self.conv_norm_out = GroupNorm(channels[-1], groups)
@@ -156,7 +184,10 @@ class Decoder(nnx.Module):
         self.mid_block = MidBlock(channels[0], groups, attention=arch.mid_block_add_attention)
         resamplers = [*(Upsample(width, width) for width in channels[:-1]), None]
         self.blocks = nnx.List(
-            [Block(widths, groups, up) for widths, up in zip(arch.decoder_widths, resamplers, strict=True)]
+            [
+                Block(widths, groups, up)
+                for widths, up in zip(arch.decoder_widths, resamplers, strict=True)
+            ]
         )
         self.conv_norm_out = GroupNorm(channels[-1], groups)
         self.conv_out = Conv(channels[-1], arch.image_channels)
@@ -180,15 +211,20 @@ class Net(nnx.Module):
         self.decoder = Decoder(arch)
 
     def __call__(self, z: jax.Array, label: jax.Array | None = None) -> jax.Array:
-        """Return the images [n, H, W, C], about [-1, 1] and not clipped, of z [n, h, w, latent_channels]."""
+        """Return the images [n, H, W, C], about [-1, 1] and not clipped, of z [n, h, w,
+        latent_channels].
+        """
         return self.decoder(z if self.post_quant_conv is None else self.post_quant_conv(z))
 
     def encode(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return mean and logarithm of the variance of z, each [n, h, w, latent_channels].
 
-        `images` [n, H, W, C] are in [-1, 1], height and width multiples of `Architecture.downsampling`.
+        `images` [n, H, W, C] are in [-1, 1], height and width multiples of
+        `Architecture.downsampling`.
         """
-        assert self.encoder is not None, "these weights came without an encoder (Architecture.has_encoder)"
+        assert self.encoder is not None, (
+            "these weights came without an encoder (Architecture.has_encoder)"
+        )
         moments = self.encoder(images)
         moments = moments if self.quant_conv is None else self.quant_conv(moments)
         mean, logvar = jnp.split(moments, 2, axis=-1)
@@ -196,12 +232,16 @@ class Net(nnx.Module):
 
 
 def prepare(arch: Architecture, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the tensors that `Net` computes with, by path: the stored ones, as this family has no run-time gains."""
+    """Return the tensors that `Net` computes with, by path: the stored ones, as this family has
+    no run-time gains.
+    """
     return dict(tensors)
 
 
 def _widths(channels: tuple[int, ...], num_layers: int) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """Return (inputs, outputs) of `num_layers` residual blocks at each size, from the first of `channels` on."""
+    """Return (inputs, outputs) of `num_layers` residual blocks at each size, from the first of
+    `channels` on.
+    """
     return tuple(
         ((inputs, outputs), *((outputs, outputs),) * (num_layers - 1))
         for inputs, outputs in pairwise((channels[0], *channels))

@@ -1,7 +1,8 @@
-"""Layers of the autoencoder of latent diffusion: group normalisation, residual blocks, attention, resampling.
+"""Layers of the autoencoder of latent diffusion: group normalisation, residual blocks, attention,
+resampling.
 
-Wu, He, Group Normalization, arXiv 1803.08494; Vaswani et al., Attention Is All You Need, arXiv 1706.03762 (one head).
-All activations are NHWC.
+Wu, He, Group Normalization, arXiv 1803.08494; Vaswani et al., Attention Is All You Need, arXiv
+1706.03762 (one head). All activations are NHWC.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,9 @@ class Conv(nnx.Module):
 
 
 class Downsample(Conv):
-    """A 3x3 convolution of stride 2 whose zeros stand only below and on the right: [n, H, W, C] to [n, H/2, W/2, C]."""
+    """A 3x3 convolution of stride 2 whose zeros stand only below and on the right: [n, H, W, C]
+    to [n, H/2, W/2, C].
+    """
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the activations at half the size."""
@@ -39,13 +42,17 @@ class Downsample(Conv):
 class Upsample(Conv):
     """Nearest-neighbour upsampling by 2, then a 3x3 convolution: [n, H, W, C] to [n, 2H, 2W, C].
 
-    Both are one transposed convolution with the 4x4 kernel of `upsampling_kernel`: 4 products for each output pixel
-    instead of 9. Measured on CPU, value 2 to 9 times and gradient 2 to 5 times faster.
+    Both are one transposed convolution with the 4x4 kernel of `upsampling_kernel`: 4 products for
+    each output pixel instead of 9. Measured on CPU, value 2 to 9 times and gradient 2 to 5 times
+    faster.
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the activations at twice the size."""
-        return ops.conv_transpose(x, upsampling_kernel(self.kernel[...]), stride=2, padding=1) + self.bias[...]
+        return (
+            ops.conv_transpose(x, upsampling_kernel(self.kernel[...]), stride=2, padding=1)
+            + self.bias[...]
+        )
 
 
 class Dense(nnx.Module):
@@ -61,10 +68,12 @@ class Dense(nnx.Module):
 
 
 class GroupNorm(nnx.Module):
-    """Normalisation of each image's groups of neighbouring channels to mean 0 and variance 1, then scale and bias.
+    """Normalisation of each image's groups of neighbouring channels to mean 0 and variance 1, then
+    scale and bias.
 
-    Two passes, mean first: the mean of squares less the square of the mean loses all digits where a group's mean is
-    large beside its deviation, as it is in trained decoders. Sums run over pixels first: channels stay vectors.
+    Two passes, mean first: the mean of squares less the square of the mean loses all digits where a
+    group's mean is large beside its deviation, as it is in trained decoders. Sums run over pixels
+    first: channels stay vectors.
     """
 
     def __init__(self, channels: int, num_groups: int):
@@ -76,7 +85,9 @@ class GroupNorm(nnx.Module):
         """Return x [n, H, W, channels] normalised."""
         x = x - self._spread(self._group_mean(x))
         variance = self._group_mean(jnp.square(x))
-        return x * (self._spread(jax.lax.rsqrt(variance + EPSILON)) * self.scale[...]) + self.bias[...]
+        return (
+            x * (self._spread(jax.lax.rsqrt(variance + EPSILON)) * self.scale[...]) + self.bias[...]
+        )
 
     def _group_mean(self, x: jax.Array) -> jax.Array:
         """Return the mean of each group: [n, num_groups]."""
@@ -88,7 +99,9 @@ class GroupNorm(nnx.Module):
 
 
 class ResnetBlock(nnx.Module):
-    """x plus two convolutions of it, each behind a normalisation and SiLU; a 1x1 convolution where widths differ."""
+    """x plus two convolutions of it, each behind a normalisation and SiLU; a 1x1 convolution
+    where widths differ.
+    """
 
     def __init__(self, inputs: int, outputs: int, num_groups: int):
         self.norm1, self.conv1 = GroupNorm(inputs, num_groups), Conv(inputs, outputs)
@@ -111,7 +124,9 @@ class Attention(nnx.Module):
         self.to_out = Dense(channels)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the activations [n, H, W, C] of x [n, H, W, C]; takes n (H W)^2 numbers of memory."""
+        """Return the activations [n, H, W, C] of x [n, H, W, C]; takes n (H W)^2 numbers of
+        memory.
+        """
         n, height, width, channels = x.shape
         tokens = self.group_norm(x).reshape(n, height * width, channels)
         q = self.to_q(tokens) * channels**-0.5
@@ -137,7 +152,9 @@ class Block(nnx.Module):
     """The residual blocks of one size, then `resample` to the next size where there is one."""
 
     def __init__(self, widths: Sequence[tuple[int, int]], num_groups: int, resample: Conv | None):
-        self.resnets = nnx.List([ResnetBlock(inputs, outputs, num_groups) for inputs, outputs in widths])
+        self.resnets = nnx.List(
+            [ResnetBlock(inputs, outputs, num_groups) for inputs, outputs in widths]
+        )
         self.resample = resample
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -148,10 +165,13 @@ class Block(nnx.Module):
 
 
 def upsampling_kernel(kernel: jax.Array) -> jax.Array:
-    """Return the 4x4 kernel whose transposed convolution (stride 2, padding 1) upsamples and applies `kernel` 3x3.
+    """Return the 4x4 kernel whose transposed convolution (stride 2, padding 1) upsamples and
+    applies `kernel` 3x3.
 
-    Each output pixel sees 2x2 different input pixels: the taps that fall on one of them are summed. (Sums, not a
-    product with zeros and ones: products are rounded to fewer digits on some devices.)
+    Each output pixel sees 2x2 different input pixels: the taps that fall on one of them are summed.
+    (Sums, not a product with zeros and ones: products are rounded to fewer digits on some devices.)
     """
     rows = jnp.stack([kernel[2], kernel[1] + kernel[2], kernel[0] + kernel[1], kernel[0]])
-    return jnp.stack([rows[:, 2], rows[:, 1] + rows[:, 2], rows[:, 0] + rows[:, 1], rows[:, 0]], axis=1)
+    return jnp.stack(
+        [rows[:, 2], rows[:, 1] + rows[:, 2], rows[:, 0] + rows[:, 1], rows[:, 0]], axis=1
+    )

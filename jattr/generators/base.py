@@ -1,4 +1,6 @@
-"""`Generator`: a pure function from latents to images, its weights, and what is known about both."""
+"""`Generator`: a pure function from latents to images, its weights, and what is known about
+both.
+"""
 
 import dataclasses
 import functools
@@ -15,22 +17,27 @@ from jattr.generators.around import AROUND
 from jattr.generators.digest import function_digest, tensors_digest
 from jattr.generators.settings import Settings
 
-ApplyFn: TypeAlias = Callable[..., jax.Array]  # (state, z [n, *latent_shape], *, label=None) -> [n, H, W, C]
+# (state, z [n, *latent_shape], *, label=None) -> [n, H, W, C]
+ApplyFn: TypeAlias = Callable[..., jax.Array]
 SampleFn: TypeAlias = Callable[[jax.Array, int], jax.Array]  # (key, n) -> z [n, *latent_shape]
 
 
 class Route(NamedTuple):
     """A generator in two steps: from latents to styles, and from styles to images."""
 
-    mapping: ApplyFn  # (state, z [n, *latent_shape], *, label=None) -> styles [n, w_dim]; the generator's state
+    # (state, z [n, *latent_shape], *, label=None) -> styles [n, w_dim]; the generator's state
+    mapping: ApplyFn
     styles: "Generator"  # makes the generator's images of styles [n, w_dim]
 
 
 class FinalLayer(NamedTuple):
-    """A generator in two steps: from latents to the last linear layer's inputs, and from those to images."""
+    """A generator in two steps: from latents to the last linear layer's inputs, and from those
+    to images.
+    """
 
     activations: ApplyFn  # (the generator's state, z [n, *latent_shape], *, label=None) -> [n, ...]
-    linear: Callable[[Any, jax.Array], jax.Array]  # (the generator's state, activations) -> [n, H, W, C]
+    # (the generator's state, activations) -> [n, H, W, C]
+    linear: Callable[[Any, jax.Array], jax.Array]
     output: str  # what follows: "identity", "tanh" or "sigmoid"
     value_range: tuple[float, float] = (-1.0, 1.0)  # of what follows, that [-1, 1] units stand for
 
@@ -45,19 +52,23 @@ def sample_uniform(latent_shape: tuple[int, ...]) -> SampleFn:
     return lambda key, n: jax.random.uniform(key, (n, *latent_shape), minval=-1.0, maxval=1.0)
 
 
-PRIORS: dict[str, Callable[[tuple[int, ...]], SampleFn]] = {"normal": sample_normal, "uniform": sample_uniform}
+PRIORS: dict[str, Callable[[tuple[int, ...]], SampleFn]] = {
+    "normal": sample_normal,
+    "uniform": sample_uniform,
+}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Generator:
     """A generative model as a candidate.
 
-    `apply` is pure and the same object for every generator of one architecture; `state` is its argument, so that they
-    share compiled programs.
+    `apply` is pure and the same object for every generator of one architecture; `state` is its
+    argument, so that they share compiled programs.
     """
 
     name: str
-    apply: ApplyFn = field(repr=False)  # (state, z [n, *latent_shape], *, label=None) -> [n, H, W, C], [-1, 1] units
+    # (state, z [n, *latent_shape], *, label=None) -> [n, H, W, C], [-1, 1] units
+    apply: ApplyFn = field(repr=False)
     state: Any = field(repr=False)  # pytree of arrays
     latent_shape: tuple[int, ...]
     image_shape: tuple[int, int, int]  # (H, W, C)
@@ -67,15 +78,20 @@ class Generator:
     rounding: str | None = None  # "round", "truncate", or None: unknown, both are tried
     weights_digest: str = ""
     digest: str = ""
-    card: Mapping[str, Any] | None = field(default=None, repr=False)  # what `card.json` holds, where there is one
+    # what `card.json` holds, where there is one
+    card: Mapping[str, Any] | None = field(default=None, repr=False)
     spaces: tuple[str, ...] = ("z",)
     space: str = "z"  # whose latents `apply` takes
     settings: Settings | None = None  # truncation and noise, of style-based generators
-    proves: bool = True  # whether a latent at the rounding floor can be a certificate; not where it could fit anything
-    encoder: ApplyFn | None = field(default=None, repr=False)  # (state, images [n, H, W, C]) -> z: where to begin
+    # whether a latent at the rounding floor can be a certificate; not where it could fit anything
+    proves: bool = True
+    # (state, images [n, H, W, C]) -> z: where to begin
+    encoder: ApplyFn | None = field(default=None, repr=False)
     viewer: Callable[..., "Generator"] | None = field(default=None, repr=False)  # see `view`
-    router: Callable[["Generator"], Route] | None = field(default=None, repr=False)  # of those with styles between
-    final: Callable[["Generator"], FinalLayer] | None = field(default=None, repr=False)  # of those that end so
+    # of those with styles between
+    router: Callable[["Generator"], Route] | None = field(default=None, repr=False)
+    # of those that end so
+    final: Callable[["Generator"], FinalLayer] | None = field(default=None, repr=False)
 
     @staticmethod
     def from_function(
@@ -94,11 +110,12 @@ class Generator:
         """Return a Generator of any JAX function.
 
         Args:
-          apply: `apply(state, z, *, label=None)`, pure, z [n, *latent_shape] to images [n, H, W, C] float32 in
-            [-1, 1] units.
+          apply: `apply(state, z, *, label=None)`, pure, z [n, *latent_shape] to images [n, H, W, C]
+            float32 in [-1, 1] units.
           state: its weights, a pytree of arrays.
           name: the candidate's name.
-          version: names the code of `apply`: a part of the digest, so change it when the function changes.
+          version: names the code of `apply`: a part of the digest, so change it when the function
+            changes.
           latent_shape: shape of one latent.
           image_shape: (H, W, C).
           sample: `sample(key, n)`, the prior's sampler.
@@ -112,14 +129,23 @@ class Generator:
         >>> import jax, jax.numpy as jnp
         >>> gen = Generator.from_function(
         ...     lambda w, z, *, label=None: jnp.tanh(z @ w).reshape(-1, 2, 2, 1), jnp.ones((3, 4)),
-        ...     name="toy", version="1", latent_shape=(3,), image_shape=(2, 2, 1), sample=sample_normal((3,)))
+        ...     name="toy", version="1", latent_shape=(3,), image_shape=(2, 2, 1),
+        sample=sample_normal((3,)))
         >>> gen.generate(gen.sample_latent(jax.random.key(0), 5)).shape
         (5, 2, 2, 1)
         """
         flat = jax.tree_util.tree_flatten_with_path(state)[0]
-        tensors = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in flat}
+        tensors = {
+            jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+            for path, leaf in flat
+        }
         weights = tensors_digest(tensors)
-        function = {"kind": "function", "name": name, "version": version, "image_shape": list(image_shape)}
+        function = {
+            "kind": "function",
+            "name": name,
+            "version": version,
+            "image_shape": list(image_shape),
+        }
         generator = Generator(
             name=name,
             apply=apply,
@@ -137,73 +163,98 @@ class Generator:
         return generator
 
     def view(
-        self, space: str | None = None, *, psi: float | None = None, cutoff: int | None = None, noise: Any = None
+        self,
+        space: str | None = None,
+        *,
+        psi: float | None = None,
+        cutoff: int | None = None,
+        noise: Any = None,
     ) -> "Generator":
         """Return this generator as one of another space or other settings; None keeps what it has.
 
         Args:
           space: one of `spaces`.
-          psi: truncation towards the mean style; it lies between z and w, so that it does not change what w makes.
+          psi: truncation towards the mean style; it lies between z and w, so that it does not
+            change what w makes.
           cutoff: number of styles, from the first, that psi applies to.
-          noise: "const" (the stored maps), "none", "search" (the maps become part of the latent), a PRNG key (maps
-            drawn by it), or the maps, each [H, W] or [n, H, W].
+          noise: "const" (the stored maps), "none", "search" (the maps become part of the latent), a
+            PRNG key (maps drawn by it), or the maps, each [H, W] or [n, H, W].
 
         Raises:
           GeneratorError: a space or setting that this generator does not have.
         """
         space = self.space if space is None else space
         if space not in self.spaces:
-            raise GeneratorError(f"generator {self.name!r} has no space {space!r}; it has {', '.join(self.spaces)}")
+            raise GeneratorError(
+                f"generator {self.name!r} has no space {space!r}; it has {', '.join(self.spaces)}"
+            )
         if space == self.space and psi is None and cutoff is None and noise is None:
             return self
         if self.viewer is None:
             raise GeneratorError(
-                f"generator {self.name!r} has no psi, cutoff and noise settings; leave them away: style-based ones have"
+                f"generator {self.name!r} has no psi, cutoff and noise settings; leave them away:"
+                " style-based ones have"
             )
         return self.viewer(self, space, psi, cutoff, noise)
 
     def psi_grid(self, values: Sequence[float]) -> tuple["Generator", ...]:
-        """Return this generator once for each psi, named after it: candidates for an image of unknown truncation.
+        """Return this generator once for each psi, named after it: candidates for an image of
+        unknown truncation.
 
         Raises:
           GeneratorError: it has no psi, or its space is not z: truncation lies between z and w.
         """
         if self.space != "z":
             raise GeneratorError(
-                f"generator {self.name!r} is searched in {self.space}, where psi changes nothing; give one psi at most,"
+                f"generator {self.name!r} is searched in {self.space}, where psi changes nothing;"
+                " give one psi at most,"
                 " or search in z"
             )
         views = {psi: self.view(psi=psi) for psi in values}
-        return tuple(dataclasses.replace(gen, name=f"{self.name} psi {psi:g}") for psi, gen in views.items())
+        return tuple(
+            dataclasses.replace(gen, name=f"{self.name} psi {psi:g}") for psi, gen in views.items()
+        )
 
     def latent_shape_of(self, space: str = "z") -> tuple[int, ...]:
         """Return the shape of one latent of a space."""
         return self.view(space).latent_shape
 
     def sample_latent(self, key: jax.Array, n: int, *, space: str | None = None) -> jax.Array:
-        """Return n latents [n, *latent_shape] float32 from the prior of a space; None: the one of `apply`."""
+        """Return n latents [n, *latent_shape] float32 from the prior of a space; None: the one
+        of `apply`.
+        """
         return self.view(space).sample(key, n)
 
     def generate(
-        self, z: Any, *, space: str | None = None, label: Any = None, psi: float | None = None, noise: Any = None
+        self,
+        z: Any,
+        *,
+        space: str | None = None,
+        label: Any = None,
+        psi: float | None = None,
+        noise: Any = None,
     ) -> jax.Array:
-        """Return the images [n, H, W, C] float32 of latents z [n, *latent_shape], in [-1, 1] units, not clipped.
+        """Return the images [n, H, W, C] float32 of latents z [n, *latent_shape], in [-1, 1] units,
+        not clipped.
 
         Args:
           z: latents.
           space: one of `spaces`; None: the one of `apply`.
           label: int [n], for conditional generators; else None.
           psi: truncation; None is the card's setting. Only for generators that have it.
-          noise: as for `view`; None is the card's setting. Only for generators that have noise maps.
+          noise: as for `view`; None is the card's setting. Only for generators that have noise
+            maps.
 
         Raises:
-          GeneratorError: wrong shape, space or label, or a setting that this generator does not have.
+          GeneratorError: wrong shape, space or label, or a setting that this generator does not
+            have.
         """
         view = self.view(space, psi=psi, noise=noise)
         z = jnp.asarray(z, jnp.float32)
         if z.shape[1:] != view.latent_shape:
             raise GeneratorError(
-                f"generator {self.name!r} got latents of shape {z.shape} for space {view.space}; it takes"
+                f"generator {self.name!r} got latents of shape {z.shape} for space {view.space};"
+                " it takes"
                 f" [n, {', '.join(map(str, view.latent_shape))}] there"
             )
         known = view.check_label(label, len(z))
@@ -216,7 +267,8 @@ class Generator:
         """Return labels as int32 [n], or None for an unconditional generator.
 
         Raises:
-          GeneratorError: a label is missing, out of range, of a wrong number, or given to an unconditional generator.
+          GeneratorError: a label is missing, out of range, of a wrong number, or given to an
+            unconditional generator.
         """
         if self.num_classes == 0:
             if label is not None:
@@ -228,16 +280,21 @@ class Generator:
                 raise GeneratorError(f"generator {self.name!r} {what}; leave the label away")
             return None
         if label is None:
-            raise GeneratorError(f"generator {self.name!r} needs a label: an integer from 0 to {self.num_classes - 1}")
+            raise GeneratorError(
+                f"generator {self.name!r} needs a label: an integer from 0 to"
+                f" {self.num_classes - 1}"
+            )
         values = np.asarray(label)
         if values.shape not in ((), (n,)):
             raise GeneratorError(
-                f"generator {self.name!r} got labels of shape {values.shape} for {n} latents; give one, or [{n}]"
+                f"generator {self.name!r} got labels of shape {values.shape} for {n} latents; give"
+                f" one, or [{n}]"
             )
         values = np.broadcast_to(values, (n,))
         if values.dtype.kind not in "iu" or ((values < 0) | (values >= self.num_classes)).any():
             raise GeneratorError(
-                f"generator {self.name!r} got label {np.unique(values)[:5].tolist()}; labels are integers from 0 to"
+                f"generator {self.name!r} got label {np.unique(values)[:5].tolist()}; labels are"
+                " integers from 0 to"
                 f" {self.num_classes - 1}"
             )
         return jnp.asarray(values, jnp.int32)
@@ -251,15 +308,19 @@ class Generator:
         for path, leaf in jax.tree_util.tree_flatten_with_path(self.state)[0]:
             if not np.isfinite(np.asarray(leaf)).all():
                 raise GeneratorError(
-                    f"generator {self.name!r} has weights that are not finite ({jax.tree_util.keystr(path)});"
+                    f"generator {self.name!r} has weights that are not finite"
+                    f" ({jax.tree_util.keystr(path)});"
                     " the file is damaged or training diverged"
                 )
         z = jax.ShapeDtypeStruct((2, *self.latent_shape), jnp.float32)
         label = jax.ShapeDtypeStruct((2,), jnp.int32) if self.num_classes else None
-        out = jax.eval_shape(lambda state, z, label: self.apply(state, z, label=label), self.state, z, label)
+        out = jax.eval_shape(
+            lambda state, z, label: self.apply(state, z, label=label), self.state, z, label
+        )
         if out.shape != (2, *self.image_shape) or out.dtype != jnp.float32:
             raise GeneratorError(
-                f"generator {self.name!r} makes {out.dtype} {out.shape[1:]}; it states float32 {self.image_shape}"
+                f"generator {self.name!r} makes {out.dtype} {out.shape[1:]}; it states float32"
+                f" {self.image_shape}"
             )
 
 

@@ -18,16 +18,18 @@ def bilinear_primitive(
     transpose_x: Callable[..., jax.Array],
     static: tuple[str, ...],
 ) -> Primitive:
-    """Return the primitive of fn(x [n, ...], weights, **static), which is linear in x and in the weights.
+    """Return the primitive of fn(x [n, ...], weights, **static), which is linear in x and in the
+    weights.
 
-    It can be differentiated by both in both modes, any number of times, and mapped: over x by a larger n.
+    It can be differentiated by both in both modes, any number of times, and mapped: over x by a
+    larger n.
 
     Args:
       name: of the primitive.
       fn: the map; images do not act on each other.
       shape_of: `shape_of(x, weights, **static)`, the shape of what fn returns, from shapes alone.
-      transpose_x: `transpose_x(y, x, weights, **static)`, what x gets from y; of x only the shape is known, `x.aval`.
-        It must be fast; what the weights get is derived from `fn`.
+      transpose_x: `transpose_x(y, x, weights, **static)`, what x gets from y; of x only the shape
+        is known, `x.aval`. It must be fast; what the weights get is derived from `fn`.
       static: names of the options.
     """
     primitive = Primitive(name)
@@ -47,7 +49,9 @@ def bilinear_primitive(
 
     primitive.def_impl(jax.jit(fn, static_argnames=static))
     primitive.def_abstract_eval(
-        lambda x, weights, **options: x.update(shape=shape_of(x, weights, **options), weak_type=False)
+        lambda x, weights, **options: x.update(
+            shape=shape_of(x, weights, **options), weak_type=False
+        )
     )
     ad.defbilinear(primitive, transpose_x, transpose_weights)
     batching.primitive_batchers[primitive] = batch

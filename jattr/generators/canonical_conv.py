@@ -1,8 +1,8 @@
 """A convolution of stride 1 whose gradient is again a convolution in XLA's canonical form.
 
-XLA on CPU is fast for NHWC activations and HWIO kernels only, and what JAX derives is of another form and many times
-slower. The transpose of a convolution with zeros around is the convolution with the turned kernel; this primitive says
-so, in both modes.
+XLA on CPU is fast for NHWC activations and HWIO kernels only, and what JAX derives is of another
+form and many times slower. The transpose of a convolution with zeros around is the convolution with
+the turned kernel; this primitive says so, in both modes.
 """
 
 from typing import Any
@@ -16,7 +16,9 @@ DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 def canonical_conv(x: jax.Array, kernel: jax.Array, padding: tuple[int, int] = (0, 0)) -> jax.Array:
-    """Return the cross-correlation of x [n, H, W, I], between `padding` zeros a side, with kernel [kh, kw, I, O]."""
+    """Return the cross-correlation of x [n, H, W, I], between `padding` zeros a side, with
+    kernel [kh, kw, I, O].
+    """
     return _conv.bind(x, kernel, padding=padding)
 
 
@@ -26,12 +28,17 @@ def _native(x: jax.Array, kernel: jax.Array, *, padding: tuple[int, int]) -> jax
 
 
 def _shape_of(x: Any, kernel: Any, *, padding: tuple[int, int]) -> tuple[int, ...]:
-    sides = [a + 2 * zeros - k + 1 for a, zeros, k in zip(x.shape[1:3], padding, kernel.shape[:2], strict=True)]
+    sides = [
+        a + 2 * zeros - k + 1
+        for a, zeros, k in zip(x.shape[1:3], padding, kernel.shape[:2], strict=True)
+    ]
     return x.shape[0], *sides, kernel.shape[3]
 
 
 def _transpose_x(y: Any, x: Any, kernel: Any, *, padding: tuple[int, int]) -> jax.Array:
-    """Return what x gets from y: up to kernel - 1 zeros around y; more, and what they meet is cut off."""
+    """Return what x gets from y: up to kernel - 1 zeros around y; more, and what they meet is
+    cut off.
+    """
     sizes = kernel.shape[:2]
     cut = [max(0, zeros - k + 1) for zeros, k in zip(padding, sizes, strict=True)]
     y = y[:, cut[0] : y.shape[1] - cut[0], cut[1] : y.shape[2] - cut[1]]
@@ -39,4 +46,6 @@ def _transpose_x(y: Any, x: Any, kernel: Any, *, padding: tuple[int, int]) -> ja
     return _conv.bind(y, kernel[::-1, ::-1].swapaxes(2, 3), padding=zeros)
 
 
-_conv = bilinear_primitive("canonical_conv", _native, shape_of=_shape_of, transpose_x=_transpose_x, static=("padding",))
+_conv = bilinear_primitive(
+    "canonical_conv", _native, shape_of=_shape_of, transpose_x=_transpose_x, static=("padding",)
+)

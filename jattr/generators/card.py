@@ -1,7 +1,8 @@
-"""Architecture cards: a text that says how to rebuild a generator around the tensors of a state dict.
+"""Architecture cards: a text that says how to rebuild a generator around the tensors of a state
+dict.
 
-A card is JSON (`docs/architecture_card.md`, `card_v1.schema.json`), read into the frozen data of `card_fields`.
-Importing this imports neither jax nor numpy.
+A card is JSON (`docs/architecture_card.md`, `card_v1.schema.json`), read into the frozen data of
+`card_fields`. Importing this imports neither jax nor numpy.
 """
 
 import json
@@ -40,25 +41,33 @@ def parse_card(data: Mapping[str, Any]) -> Card:
     """Return the card that `data`, JSON in Python's values, describes.
 
     Raises:
-      CardError: anything is missing, unknown, out of range or contradictory; the message lists every problem.
+      CardError: anything is missing, unknown, out of range or contradictory; the message lists
+        every problem.
 
     >>> card = parse_card({
-    ...     "card_version": 1, "kind": "layered", "name": "tiny", "image_shape": [1, 2, 2], "value_range": [-1, 1],
-    ...     "latent": {"dim": 3, "distribution": "normal"},
-    ...     "layers": [{"op": "linear", "key": "fc"}, {"op": "tanh"}, {"op": "reshape", "shape": [1, 2, 2]}]})
+    ...     "card_version": 1, "kind": "layered", "name": "tiny", "image_shape": [1, 2, 2],
+    "value_range": [-1, 1], ...     "latent": {"dim": 3, "distribution": "normal"}, ...
+    "layers": [{"op": "linear", "key": "fc"}, {"op": "tanh"}, {"op": "reshape", "shape": [1, 2,
+    2]}]})
     >>> [layer.op for layer in card.layers], card.layers[0].key, card.conditioning
     (['linear', 'tanh', 'reshape'], 'fc', None)
     """
     if not isinstance(data, Mapping):
-        raise CardError(f"the card is a {type(data).__name__}; it must be an object with the fields of a card")
+        raise CardError(
+            f"the card is a {type(data).__name__}; it must be an object with the fields of a card"
+        )
     plain_data = plain(data)
     name = plain_data.get("name")
     title = show(name)[1:-1] if isinstance(name, str) else ""
     kind = plain_data.get("kind")
     if isinstance(kind, str) and kind in FAMILY_KINDS:
-        raise card_error(title, [f"kind {show(kind)} needs no card: convert its weights file without --card"])
+        raise card_error(
+            title, [f"kind {show(kind)} needs no card: convert its weights file without --card"]
+        )
     if isinstance(kind, str) and kind not in KINDS:
-        raise card_error(title, [f"kind {show(kind)} is unknown; {suggest(kind, [*KINDS, *FAMILY_KINDS])}"])
+        raise card_error(
+            title, [f"kind {show(kind)} is unknown; {suggest(kind, [*KINDS, *FAMILY_KINDS])}"]
+        )
     problems = structure_problems(plain_data)
     if problems:
         raise card_error(title, problems)
@@ -72,8 +81,8 @@ def read_card(path: str | os.PathLike[str]) -> Card:
     """Return the card in a JSON file of at most 1 MiB.
 
     Raises:
-      CardError: as `parse_card`, and for a file that is missing, too large, not UTF-8, not JSON, or that holds a
-        field twice, NaN or an infinity. The message begins with the path.
+      CardError: as `parse_card`, and for a file that is missing, too large, not UTF-8, not JSON, or
+        that holds a field twice, NaN or an infinity. The message begins with the path.
     """
     try:
         return parse_card(read_json(path))
@@ -84,7 +93,8 @@ def read_card(path: str | os.PathLike[str]) -> Card:
 def card_to_json(card: Card) -> dict[str, Any]:
     """Return the card as JSON in Python's values: `parse_card` of it is the card again.
 
-    Optional fields that have no value are left out, but for `conditioning`, `state_dict_key` and `ignore`.
+    Optional fields that have no value are left out, but for `conditioning`, `state_dict_key` and
+    `ignore`.
     """
     conditioning = None
     if card.conditioning is not None:
@@ -112,10 +122,12 @@ def card_to_json(card: Card) -> dict[str, Any]:
 
 
 def function_fields(card: Card) -> dict[str, Any]:
-    """Return those fields that change the function from (weights, latent, label) to image, and no others.
+    """Return those fields that change the function from (weights, latent, label) to image, and no
+    others.
 
-    Left out are names, places and texts, the latent's distribution and the rounding of bytes (they act before and
-    after the function), and dropout, which is off. Cards that agree here and in their weights are one model.
+    Left out are names, places and texts, the latent's distribution and the rounding of bytes (they
+    act before and after the function), and dropout, which is off. Cards that agree here and in
+    their weights are one model.
     """
     label = card.conditioning
     return {
@@ -125,7 +137,8 @@ def function_fields(card: Card) -> dict[str, Any]:
         "latent": {"dim": card.latent.dim},
         "conditioning": None if label is None else {"type": label.type, "classes": label.classes},
         "layers": [
-            {"op": layer.op} | {name: value for name, value in _options(layer).items() if name != "key"}
+            {"op": layer.op}
+            | {name: value for name, value in _options(layer).items() if name != "key"}
             for layer in card.layers
             if layer.op != "dropout"
         ],
@@ -134,7 +147,9 @@ def function_fields(card: Card) -> dict[str, Any]:
 
 def _options(layer: Layer) -> dict[str, Any]:
     values = {name: getattr(layer, name) for name in OPTIONS[layer.op]}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
+    }
 
 
 def _parse_layered(data: dict[str, Any]) -> Card:
@@ -149,16 +164,23 @@ def _parse_layered(data: dict[str, Any]) -> Card:
         image_shape=(int(channels), int(height), int(width)),
         value_range=(_float(lowest), _float(highest)),
         latent=Latent(int(data["latent"]["dim"]), data["latent"]["distribution"]),
-        conditioning=None if label is None else Conditioning(label["type"], label.get("key"), int(label["classes"])),
+        conditioning=None
+        if label is None
+        else Conditioning(label["type"], label.get("key"), int(label["classes"])),
         layers=tuple(_parse_layer(index, layer) for index, layer in enumerate(data["layers"])),
         ignore=tuple(data.get("ignore", ())),
         source=None if source is None else json.dumps(source, ensure_ascii=False),
-        **{name: data.get(name) for name in ("state_dict_key", "weights", "rounding", "domain", "note")},
+        **{
+            name: data.get(name)
+            for name in ("state_dict_key", "weights", "rounding", "domain", "note")
+        },
     )
 
 
-KINDS: dict[str, Callable[[dict[str, Any]], Card]] = {"layered": _parse_layered}  # kind -> how it is parsed
-FAMILY_KINDS = ("autoencoder_kl", "progan", "stylegan", "stylegan2", "stylegan3")  # the keys of `family.FAMILIES`
+# kind -> how it is parsed
+KINDS: dict[str, Callable[[dict[str, Any]], Card]] = {"layered": _parse_layered}
+# the keys of `family.FAMILIES`
+FAMILY_KINDS = ("autoencoder_kl", "progan", "stylegan", "stylegan2", "stylegan3")
 
 
 def _parse_layer(index: int, data: dict[str, Any]) -> Layer:
@@ -174,7 +196,8 @@ def _integers(values: list[int]) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
 
 
-CONVERSIONS: dict[str, Callable[[Any], Any]] = {  # JSON has one kind of number: 2.0 is a whole number there
+# JSON has one kind of number: 2.0 is a whole number there
+CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     "key": str,
     "stride": int,
     "padding": int,
@@ -196,7 +219,8 @@ def _contradictions(card: Card) -> Iterator[str]:
     for layer in card.layers:
         if layer.op == "conv_transpose" and layer.output_padding >= layer.stride:
             yield (
-                f"{layer.label}: output_padding is {layer.output_padding}; it must be below the stride,"
+                f"{layer.label}: output_padding is {layer.output_padding}; it must be below the"
+                " stride,"
                 f" {layer.stride}, as PyTorch demands"
             )
     for place, text in _names(card):
@@ -205,7 +229,11 @@ def _contradictions(card: Card) -> Iterator[str]:
 
 
 def _names(card: Card) -> Iterator[tuple[str, str | None]]:
-    yield from (("name", card.name), ("weights", card.weights), ("state_dict_key", card.state_dict_key))
+    yield from (
+        ("name", card.name),
+        ("weights", card.weights),
+        ("state_dict_key", card.state_dict_key),
+    )
     yield from ((f"ignore[{i}]", prefix) for i, prefix in enumerate(card.ignore))
     yield "conditioning: key", None if card.conditioning is None else card.conditioning.key
     yield from ((f"layer {layer.index} ({layer.op}): key", layer.key) for layer in card.layers)

@@ -26,7 +26,9 @@ OPTIONS: dict[str, tuple[str, ...]] = {  # the operations and the fields each ha
 
 @dataclass(frozen=True)
 class Layer:
-    """One operation of a layered generator; the fields that `OPTIONS[op]` does not name keep their defaults."""
+    """One operation of a layered generator; the fields that `OPTIONS[op]` does not name keep
+    their defaults.
+    """
 
     op: str  # a key of OPTIONS
     index: int  # place in the card's `layers`, from 0
@@ -58,7 +60,9 @@ class Latent:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """How a class label enters: beside z (the concat types, appended after z) or as a factor of it."""
+    """How a class label enters: beside z (the concat types, appended after z) or as a factor of
+    it.
+    """
 
     type: str  # "embed_concat", "onehot_concat", "onehot_linear_concat" or "embed_multiply"
     key: str | None  # state-dict prefix of the embedding or linear layer; None for onehot_concat
@@ -72,7 +76,8 @@ class CardBase:
     name: str
     kind: str
     image_shape: tuple[int, int, int]  # (C, H, W)
-    value_range: tuple[float, float]  # the network's (lowest, highest) output, mapped linearly to [-1, 1]
+    # the network's (lowest, highest) output, mapped linearly to [-1, 1]
+    value_range: tuple[float, float]
     rounding: str | None = None  # "round", "truncate", or None: unknown, both are tried
     weights: str | None = None  # name of the weights file beside the card
     state_dict_key: str | None = None  # where the state dict is nested in that file

@@ -17,7 +17,8 @@ MAX_INTEGER = 1 << 63
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Return the content of a UTF-8 JSON file of at most 1 MiB, refusing duplicate keys, NaN and infinities.
+    """Return the content of a UTF-8 JSON file of at most 1 MiB, refusing duplicate keys, NaN and
+    infinities.
 
     Raises:
       CardError: the file cannot be read or is not such JSON; the message does not repeat the path.
@@ -39,7 +40,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def plain(value: Any, *, place: str = "the card") -> Any:
-    """Return a copy of a JSON value in dicts and lists, refusing what JSON cannot say and what is too large.
+    """Return a copy of a JSON value in dicts and lists, refusing what JSON cannot say and what is
+    too large.
 
     Raises:
       CardError: a value that is no JSON, not finite, nested too deeply, or one too many.
@@ -57,20 +59,33 @@ def _plain(value: Any, place: str, depth: int, left: list[int]) -> Any:
         case None | bool():
             return value
         case int():
-            return _checked(value, -MAX_INTEGER <= value < MAX_INTEGER, place, "an integer of more than 64 bits")
+            return _checked(
+                value, -MAX_INTEGER <= value < MAX_INTEGER, place, "an integer of more than 64 bits"
+            )
         case float():
             return _checked(value, math.isfinite(value), place, "not a finite number")
         case str():
             return _checked(
-                value, not any("\ud800" <= c <= "\udfff" for c in value), place, "text with half a character"
+                value,
+                not any("\ud800" <= c <= "\udfff" for c in value),
+                place,
+                "text with half a character",
             )
         case Mapping() if all(isinstance(name, str) for name in value):
             names = [_plain(name, f"a name in {place}", depth, left) for name in value]
-            return {name: _plain(value[name], _inside(place, name), depth - 1, left) for name in names}
+            return {
+                name: _plain(value[name], _inside(place, name), depth - 1, left) for name in names
+            }
         case list() | tuple():
             return [_plain(item, f"{place}[{i}]", depth - 1, left) for i, item in enumerate(value)]
-    what = "an object with a name that is no text" if isinstance(value, Mapping) else f"a {type(value).__name__}"
-    raise CardError(f"{place} is {what}; use what JSON has: text, numbers, lists, objects with texts as names")
+    what = (
+        "an object with a name that is no text"
+        if isinstance(value, Mapping)
+        else f"a {type(value).__name__}"
+    )
+    raise CardError(
+        f"{place} is {what}; use what JSON has: text, numbers, lists, objects with texts as names"
+    )
 
 
 def _checked(value: Any, legal: bool, place: str, fault: str) -> Any:
@@ -95,14 +110,20 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or str(error)
-        raise CardError(f"cannot be read ({reason}); give the path of a card, a .json file") from error
+        raise CardError(
+            f"cannot be read ({reason}); give the path of a card, a .json file"
+        ) from error
     if len(data) > MAX_BYTES:
-        raise CardError(f"larger than {MAX_BYTES} bytes; a card has a few thousand: is this the weights file?")
+        raise CardError(
+            f"larger than {MAX_BYTES} bytes; a card has a few thousand: is this the weights file?"
+        )
     return data
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object of `pairs`; JSON leaves open which of two equal names counts, so neither does here."""
+    """Return the object of `pairs`; JSON leaves open which of two equal names counts, so neither
+    does here.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]

@@ -1,6 +1,7 @@
 """Finds what is wrong with the structure of a card, and says it.
 
-The schema is the one place for what is legal: its `description` texts are the second half of every message.
+The schema is the one place for what is legal: its `description` texts are the second half of every
+message.
 """
 
 import difflib
@@ -18,7 +19,9 @@ MAX_LISTED = 20  # problems in one message
 
 
 def card_error(name: str, problems: Sequence[str]) -> CardError:
-    """Return one error for all problems of a card: one line for one problem, else a summary and a line for each."""
+    """Return one error for all problems of a card: one line for one problem, else a summary and
+    a line for each.
+    """
     title = f"card '{name}'" if name else "the card"
     if len(problems) == 1:
         return CardError(f"{title}: {problems[0]}")
@@ -28,12 +31,16 @@ def card_error(name: str, problems: Sequence[str]) -> CardError:
 
 
 def structure_problems(data: dict[str, Any]) -> list[str]:
-    """Return what the schema finds wrong with a layered card of plain JSON values, one line each, in its order."""
+    """Return what the schema finds wrong with a layered card of plain JSON values, one line
+    each, in its order.
+    """
     return schema_problems(data, layered_schema())
 
 
 def schema_problems(data: dict[str, Any], schema: dict[str, Any]) -> list[str]:
-    """Return what a schema finds wrong with a card of plain JSON values, one line each, in the schema's order."""
+    """Return what a schema finds wrong with a card of plain JSON values, one line each, in the
+    schema's order.
+    """
     import jsonschema  # takes 0.1 s, and only those who read a card need it
 
     errors = islice(jsonschema.Draft202012Validator(schema).iter_errors(data), MAX_LISTED * 5)
@@ -68,17 +75,32 @@ def _lines(error: Any, data: dict[str, Any]) -> list[str]:
     match error.validator:
         case "required":
             names = [name for name in error.validator_value if name not in error.instance]
-            return [f"{inside}{show(name)} is missing; it must be {_legal(properties.get(name))}" for name in names]
+            return [
+                f"{inside}{show(name)} is missing; it must be {_legal(properties.get(name))}"
+                for name in names
+            ]
         case "additionalProperties":
             names = [name for name in error.instance if name not in properties]
-            return [f"{inside}{show(name)} is not a field here; {suggest(name, list(properties))}" for name in names]
+            return [
+                f"{inside}{show(name)} is not a field here; {suggest(name, list(properties))}"
+                for name in names
+            ]
         case "enum" if field == "op" and isinstance(error.instance, str):
-            return [f"{where}: op is {show(error.instance)}; {suggest(error.instance, error.schema['enum'])}"]
-    return [f"{inside.removesuffix(': ')} is {show(error.instance)}; it must be {_legal(error.schema)}"]
+            return [
+                (
+                    f"{where}: op is {show(error.instance)};"
+                    f" {suggest(error.instance, error.schema['enum'])}"
+                )
+            ]
+    return [
+        f"{inside.removesuffix(': ')} is {show(error.instance)}; it must be {_legal(error.schema)}"
+    ]
 
 
 def _place(path: list[Any], data: dict[str, Any]) -> tuple[str, str]:
-    """Return where a path of the card leads: the part, such as `layer 5 (conv, key "a")`, and the field in it."""
+    """Return where a path of the card leads: the part, such as `layer 5 (conv, key "a")`, and
+    the field in it.
+    """
     where = ""
     if path[:1] == ["layers"] and len(path) > 1:
         where, path = _layer_name(path[1], data["layers"][path[1]]), path[2:]

@@ -1,7 +1,7 @@
 """Which tensors a card needs, and whether they and its layers fit together.
 
-Shapes are PyTorch's: linear [out, in], conv [out, in, kh, kw], conv_transpose [in, out, kh, kw], embedding
-[classes, width]; activations are (F,) before a reshape and (C, H, W) after it.
+Shapes are PyTorch's: linear [out, in], conv [out, in, kh, kw], conv_transpose [in, out, kh, kw],
+embedding [classes, width]; activations are (F,) before a reshape and (C, H, W) after it.
 """
 
 import math
@@ -21,11 +21,17 @@ MAX_CHANNELS = 65_536
 MAX_ELEMENTS = 1 << 28  # numbers between two layers, 1 GiB in float32
 
 _AFFINE = (("weight", False), ("bias", True))
-FIELDS: dict[str, tuple[tuple[str, bool], ...]] = {  # op or conditioning type -> (field, may be absent)
+# op or conditioning type -> (field, may be absent)
+FIELDS: dict[str, tuple[tuple[str, bool], ...]] = {
     "linear": _AFFINE,
     "conv": _AFFINE,
     "conv_transpose": _AFFINE,
-    "batch_norm": (("weight", True), ("bias", True), ("running_mean", False), ("running_var", False)),
+    "batch_norm": (
+        ("weight", True),
+        ("bias", True),
+        ("running_mean", False),
+        ("running_var", False),
+    ),
     "layer_norm": (("weight", True), ("bias", True)),
     "prelu": (("weight", False),),
     "embed_concat": (("weight", False),),
@@ -53,8 +59,12 @@ class LayerShape:
 
 
 def weight_slots(card: Card) -> list[Slot]:
-    """Return the tensors that the card needs, the conditioning's first, then in the order of the layers."""
-    owners: list[tuple[int | None, str, str | None]] = [(layer.index, layer.op, layer.key) for layer in card.layers]
+    """Return the tensors that the card needs, the conditioning's first, then in the order of the
+    layers.
+    """
+    owners: list[tuple[int | None, str, str | None]] = [
+        (layer.index, layer.op, layer.key) for layer in card.layers
+    ]
     if card.conditioning is not None:
         owners.insert(0, (None, card.conditioning.type, card.conditioning.key))
     return [
@@ -65,16 +75,19 @@ def weight_slots(card: Card) -> list[Slot]:
 
 
 def layer_shapes(card: Card, weight_shapes: Mapping[str, Shape]) -> tuple[LayerShape, ...]:
-    """Return the shapes before and after every layer, given the shapes of the tensors by state-dict key.
+    """Return the shapes before and after every layer, given the shapes of the tensors by state-dict
+    key.
 
     Raises:
-      CardError: a tensor is missing or of the wrong shape, a layer cannot follow the one before it, the end is not
-        `image_shape`, or something is too large; the message lists every problem that can be told.
+      CardError: a tensor is missing or of the wrong shape, a layer cannot follow the one before it,
+        the end is not `image_shape`, or something is too large; the message lists every problem
+        that can be told.
     """
     activations, problems = _walk(card, weight_shapes)
     if problems:
         raise card_error(card.name, problems)
-    known = [shape for shape in activations if shape is not None]  # all of them, since nothing is wrong
+    # all of them, since nothing is wrong
+    known = [shape for shape in activations if shape is not None]
     return tuple(LayerShape(before, after) for before, after in pairwise(known))
 
 
@@ -84,11 +97,15 @@ def shape_problems(card: Card, weight_shapes: Mapping[str, Shape]) -> list[str]:
 
 
 def _walk(card: Card, weight_shapes: Mapping[str, Shape]) -> tuple[list[Shape | None], list[str]]:
-    """Return the shapes from the latent to the image, None where a problem hides them, and every problem."""
+    """Return the shapes from the latent to the image, None where a problem hides them, and every
+    problem.
+    """
     weights: dict[int | None, Shapes] = {}
     for slot in weight_slots(card):
         if slot.source_key in weight_shapes:
-            weights.setdefault(slot.layer_index, {})[slot.field] = tuple(weight_shapes[slot.source_key])
+            weights.setdefault(slot.layer_index, {})[slot.field] = tuple(
+                weight_shapes[slot.source_key]
+            )
     latent, problems = _condition(card, weights.get(None, {}))
     activations = [latent]
     for layer in card.layers:
@@ -97,7 +114,8 @@ def _walk(card: Card, weight_shapes: Mapping[str, Shape]) -> tuple[list[Shape | 
         problems += [f"{layer.label}: {problem}" for problem in found]
     if activations[-1] is not None and activations[-1] != card.image_shape:
         problems.append(
-            f"the last layer gives {_show(activations[-1])} but image_shape is {_show(card.image_shape)};"
+            f"the last layer gives {_show(activations[-1])} but image_shape is"
+            f" {_show(card.image_shape)};"
             " correct it, or end with a reshape"
         )
     return activations, problems
@@ -119,20 +137,33 @@ def _condition(card: Card, weights: Shapes) -> tuple[Shape | None, list[str]]:
     classes, width = weight[::-1] if label.type == "onehot_linear_concat" else weight
     problems = []
     if classes != label.classes:
-        problems.append(f"{title}: the weight {_show(weight)} is for {classes} classes; the card says {label.classes}")
+        problems.append(
+            f"{title}: the weight {_show(weight)} is for {classes} classes; the card says"
+            f" {label.classes}"
+        )
     if label.type == "embed_multiply" and width != dim:
-        problems.append(f"{title}: the embedding has {width} numbers but the latent {dim}; they must agree")
+        problems.append(
+            f"{title}: the embedding has {width} numbers but the latent {dim}; they must agree"
+        )
     if label.type == "onehot_linear_concat":
-        problems += [f"{title}: {problem}" for problem in _vector_problems(weights, ("bias",), width)]
+        problems += [
+            f"{title}: {problem}" for problem in _vector_problems(weights, ("bias",), width)
+        ]
     return (dim if label.type == "embed_multiply" else dim + width,), problems
 
 
 def _step(layer: Layer, shape: Shape | None, weights: Shapes) -> tuple[Shape | None, list[str]]:
     """Return what leaves a layer, None if that cannot be told, and what is wrong with it."""
-    missing = [field for field, optional in FIELDS.get(layer.op, ()) if not optional and field not in weights]
+    missing = [
+        field
+        for field, optional in FIELDS.get(layer.op, ())
+        if not optional and field not in weights
+    ]
     if missing:
         same = shape if layer.op in ("batch_norm", "prelu") else None
-        return same, [f'there is no tensor "{layer.key}.{field}"; correct the key' for field in missing]
+        return same, [
+            f'there is no tensor "{layer.key}.{field}"; correct the key' for field in missing
+        ]
     if shape is None and layer.op not in ("linear", "reshape"):  # these two alone need not know it
         return None, []
     output, problems = RULES[layer.op](layer, shape or (), weights)
@@ -147,9 +178,13 @@ def _linear(layer: Layer, shape: Shape, weights: Shapes) -> tuple[Shape | None, 
         return None, [f"the weight is {_show(weight)}; it must be [out, in]"]
     problems = _vector_problems(weights, ("bias",), weight[0])
     if len(shape) == 3 and shape[1:] != (1, 1):
-        problems.append(f"{_show(shape)} arrives; put a reshape to [{math.prod(shape)}, 1, 1] before it")
+        problems.append(
+            f"{_show(shape)} arrives; put a reshape to [{math.prod(shape)}, 1, 1] before it"
+        )
     elif shape and shape[0] != weight[1]:
-        problems.append(f"{shape[0]} features arrive but the weight {_show(weight)} takes {weight[1]}")
+        problems.append(
+            f"{shape[0]} features arrive but the weight {_show(weight)} takes {weight[1]}"
+        )
     return (weight[0],), problems
 
 
@@ -163,11 +198,16 @@ def _convolution(layer: Layer, shape: Shape, weights: Shapes) -> tuple[Shape | N
     if len(shape) != 3:
         return None, [*problems, f"a flat vector of {shape[0]} arrives; put a reshape before it"]
     if shape[0] != takes:
-        problems.append(f"{shape[0]} input channels arrive but the weight {_show(weight)} takes {takes}")
+        problems.append(
+            f"{shape[0]} input channels arrive but the weight {_show(weight)} takes {takes}"
+        )
     grow = _transposed_side if transposed else _side
     output = (gives, grow(layer, shape[1], weight[2]), grow(layer, shape[2], weight[3]))
     if min(output) < 1:
-        return None, [*problems, f"{_show(shape)} arrives, too small for a {weight[2]}x{weight[3]} kernel here"]
+        return None, [
+            *problems,
+            f"{_show(shape)} arrives, too small for a {weight[2]}x{weight[3]} kernel here",
+        ]
     return output, problems
 
 
@@ -180,9 +220,13 @@ def _transposed_side(layer: Layer, side: int, kernel: int) -> int:
 
 
 def _batch_norm(layer: Layer, shape: Shape, weights: Shapes) -> tuple[Shape | None, list[str]]:
-    problems = _vector_problems(weights, ("weight", "bias", "running_mean", "running_var"), shape[0])
+    problems = _vector_problems(
+        weights, ("weight", "bias", "running_mean", "running_var"), shape[0]
+    )
     if ("weight" in weights) != ("bias" in weights):
-        problems.append(f'"{layer.key}.weight" and "{layer.key}.bias" belong together but only one is there')
+        problems.append(
+            f'"{layer.key}.weight" and "{layer.key}.bias" belong together but only one is there'
+        )
     return shape, problems
 
 
@@ -210,7 +254,10 @@ def _reshape(layer: Layer, shape: Shape, weights: Shapes) -> tuple[Shape | None,
     if not shape or math.prod(shape) == math.prod(layer.shape):
         return layer.shape, []
     return layer.shape, [
-        f"{_show(shape)} arrives, {math.prod(shape)} numbers, but {_show(layer.shape)} has {math.prod(layer.shape)}"
+        (
+            f"{_show(shape)} arrives, {math.prod(shape)} numbers, but {_show(layer.shape)} has"
+            f" {math.prod(layer.shape)}"
+        )
     ]
 
 
@@ -237,13 +284,22 @@ RULES: dict[str, Callable[[Layer, Shape, Shapes], tuple[Shape | None, list[str]]
 
 
 def _vector_problems(weights: Shapes, fields: Iterable[str], width: int) -> list[str]:
-    wrong = [f"{field} {_show(weights[field])}" for field in fields if weights.get(field, (width,)) != (width,)]
+    wrong = [
+        f"{field} {_show(weights[field])}"
+        for field in fields
+        if weights.get(field, (width,)) != (width,)
+    ]
     return [f"{', '.join(wrong)} cannot be used; each must be [{width}]"] if wrong else []
 
 
 def _size_problem(shape: Shape) -> str:
-    if math.prod(shape) > MAX_ELEMENTS or shape[0] > (MAX_CHANNELS if len(shape) == 3 else MAX_ELEMENTS):
-        return f"{_show(shape)} leaves it; at most {MAX_CHANNELS} channels and {MAX_ELEMENTS} numbers may"
+    if math.prod(shape) > MAX_ELEMENTS or shape[0] > (
+        MAX_CHANNELS if len(shape) == 3 else MAX_ELEMENTS
+    ):
+        return (
+            f"{_show(shape)} leaves it; at most {MAX_CHANNELS} channels and {MAX_ELEMENTS}"
+            " numbers may"
+        )
     if max(shape[1:], default=0) > MAX_SIDE:
         return f"{_show(shape)} leaves it; at most {MAX_SIDE} pixels of height and width may"
     return ""

@@ -1,4 +1,6 @@
-"""The names of models: SHA-256 digests of weights and of functions. `docs/digests.md` has a worked example."""
+"""The names of models: SHA-256 digests of weights and of functions. `docs/digests.md` has a
+worked example.
+"""
 
 import hashlib
 import json
@@ -14,14 +16,16 @@ def canonical_json(value: Any) -> bytes:
     >>> canonical_json({"b": [1, 2.5], "a": None})
     b'{"a":null,"b":[1,2.5]}'
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:
     """Return the SHA-256 (hex) over named tensors.
 
-    In the order of the names' UTF-8 bytes, for each the canonical JSON of [name, dtype, shape], a newline, and its
-    bytes, little-endian in C order.
+    In the order of the names' UTF-8 bytes, for each the canonical JSON of [name, dtype, shape], a
+    newline, and its bytes, little-endian in C order.
 
     >>> tensors_digest({"layers/0/bias": np.zeros(2, np.float32)})[:16]
     '0596ee7a5539f635'
@@ -36,12 +40,15 @@ def tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:
 
 
 def function_digest(weights_digest: str, function_fields: Mapping[str, Any]) -> str:
-    """Return the SHA-256 (hex) of the function: its weights' digest and the settings that change it.
+    """Return the SHA-256 (hex) of the function: its weights' digest and the settings that change
+    it.
 
     >>> function_digest("00", {"kind": "layered"})[:16]
     'c63fdf7740f57d71'
     """
-    return hashlib.sha256(canonical_json({"weights_digest": weights_digest, **function_fields})).hexdigest()
+    return hashlib.sha256(
+        canonical_json({"weights_digest": weights_digest, **function_fields})
+    ).hexdigest()
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:

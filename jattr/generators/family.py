@@ -1,7 +1,7 @@
 """Families: generators whose network is written in code, in the sizes that an `Architecture` gives.
 
-A family is one module with `Architecture`, `Net` and `prepare`. Its stored tensors are the parameters of `Net`, by
-path; a card of its kind holds the architecture and the settings.
+A family is one module with `Architecture`, `Net` and `prepare`. Its stored tensors are the
+parameters of `Net`, by path; a card of its kind holds the architecture and the settings.
 """
 
 import functools
@@ -32,7 +32,9 @@ class Family(NamedTuple):
 
 
 FAMILIES: dict[str, Family] = {
-    "autoencoder_kl": Family(autoencoder_kl.Architecture, autoencoder_kl.Net, autoencoder_kl.prepare, styled=False),
+    "autoencoder_kl": Family(
+        autoencoder_kl.Architecture, autoencoder_kl.Net, autoencoder_kl.prepare, styled=False
+    ),
     "progan": Family(progan.Architecture, progan.Net, progan.prepare, styled=False),
     "stylegan": Family(stylegan.Architecture, stylegan.Net, stylegan.prepare, styled=True),
     "stylegan2": Family(stylegan2.Architecture, stylegan2.Net, stylegan2.prepare, styled=True),
@@ -42,7 +44,9 @@ FAMILIES: dict[str, Family] = {
 
 @functools.lru_cache(maxsize=256)
 def graph_of(kind: str, arch: Any) -> tuple[Any, dict[str, Shape]]:
-    """Return the graph definition of a family's network and the shapes of its parameters by path."""
+    """Return the graph definition of a family's network and the shapes of its parameters by
+    path.
+    """
     graphdef, state = nnx.split(nnx.eval_shape(lambda: FAMILIES[kind].net(arch)))
     return graphdef, {path: tuple(leaf.shape) for path, leaf in _leaves(state).items()}
 
@@ -54,7 +58,9 @@ def check_tensors(kind: str, name: str, arch: Any, shapes: Mapping[str, Shape]) 
       GeneratorError: some are missing, left over or of a wrong shape; the message lists all.
     """
     wanted = graph_of(kind, arch)[1]
-    problems = [f"{show(path)} is no tensor of this architecture" for path in shapes if path not in wanted]
+    problems = [
+        f"{show(path)} is no tensor of this architecture" for path in shapes if path not in wanted
+    ]
     problems += [f"{path} is missing" for path in wanted if path not in shapes]
     problems += [
         f"{path} has the shape {list(shapes[path])}; it must be {list(shape)}"
@@ -63,20 +69,27 @@ def check_tensors(kind: str, name: str, arch: Any, shapes: Mapping[str, Shape]) 
     ]
     if problems:
         listed = "; ".join(problems[:MAX_LISTED]) + (" ..." if len(problems) > MAX_LISTED else "")
-        raise GeneratorError(f"the stored tensors are not those of card {name!r}: {listed}; convert it again")
+        raise GeneratorError(
+            f"the stored tensors are not those of card {name!r}: {listed}; convert it again"
+        )
 
 
 def net_state(kind: str, arch: Any, tensors: Mapping[str, np.ndarray]) -> nnx.State:
     """Return the state of a family's network from its stored tensors by path."""
     _, state = nnx.split(nnx.eval_shape(lambda: FAMILIES[kind].net(arch)))
     arrays = jax.device_put(FAMILIES[kind].prepare(arch, tensors))
-    flat = {path: leaf.replace(arrays["/".join(map(str, path))]) for path, leaf in nnx.to_flat_state(state)}
+    flat = {
+        path: leaf.replace(arrays["/".join(map(str, path))])
+        for path, leaf in nnx.to_flat_state(state)
+    }
     return nnx.from_flat_state(flat)
 
 
 @functools.lru_cache(maxsize=256)
 def plain_apply(kind: str, arch: Any) -> Callable[..., jax.Array]:
-    """Return `apply(state, z, *, label=None)` of a family without styles: one object an architecture."""
+    """Return `apply(state, z, *, label=None)` of a family without styles: one object an
+    architecture.
+    """
     graphdef, _ = graph_of(kind, arch)
 
     def apply(state: nnx.State, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
@@ -87,7 +100,9 @@ def plain_apply(kind: str, arch: Any) -> Callable[..., jax.Array]:
 
 @functools.lru_cache(maxsize=256)
 def plain_encoder(kind: str, arch: Any) -> Callable[..., jax.Array] | None:
-    """Return `encode(state, images [n, H, W, C]) -> z`, the mean of the posterior; None if there is no encoder."""
+    """Return `encode(state, images [n, H, W, C]) -> z`, the mean of the posterior; None if there
+    is no encoder.
+    """
     if not getattr(arch, "has_encoder", False):
         return None
     graphdef, _ = graph_of(kind, arch)

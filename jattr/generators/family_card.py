@@ -15,7 +15,12 @@ from jattr.generators.settings import NOISE, Settings
 TEXTS = ("rounding", "domain", "note", "weights", "state_dict_key")
 PLAIN: dict[type, dict[str, Any]] = {
     bool: {"type": "boolean", "description": "true or false"},
-    int: {"type": "integer", "minimum": -(2**31), "maximum": 2**31, "description": "a whole number"},
+    int: {
+        "type": "integer",
+        "minimum": -(2**31),
+        "maximum": 2**31,
+        "description": "a whole number",
+    },
     float: {"type": "number", "minimum": -1e9, "maximum": 1e9, "description": "a number"},
     str: {"type": "string", "maxLength": 100, "description": "a text"},
     type(None): {"type": "null", "description": "null"},
@@ -35,7 +40,8 @@ def parse_family_card(data: dict[str, Any]) -> FamilyCard:
     """Return the card of `data`, JSON in Python's values, whose kind is a family's.
 
     Raises:
-      CardError: anything is missing, unknown, out of range or contradictory; the message lists every problem.
+      CardError: anything is missing, unknown, out of range or contradictory; the message lists
+        every problem.
     """
     from jattr.generators.family import FAMILIES
 
@@ -49,14 +55,24 @@ def parse_family_card(data: dict[str, Any]) -> FamilyCard:
     settings = None
     if family.styled:
         settings = Settings(**data.get("settings", {}))
-        problems += [] if problems else [f"settings: {problem}" for problem in settings.problems(arch.num_ws)]
+        problems += (
+            []
+            if problems
+            else [f"settings: {problem}" for problem in settings.problems(arch.num_ws)]
+        )
     if problems:
         raise card_error(name, problems)
     texts: dict[str, Any] = {text: data.get(text) for text in TEXTS}
     height, width, channels = arch.image_shape
     if "image_shape" in data and tuple(data["image_shape"]) != (channels, height, width):
         raise card_error(
-            name, [f"image_shape is {data['image_shape']}; this architecture's is {[channels, height, width]}"]
+            name,
+            [
+                (
+                    f"image_shape is {data['image_shape']}; this architecture's is"
+                    f" {[channels, height, width]}"
+                )
+            ],
         )
     source = data.get("source")
     return FamilyCard(
@@ -86,7 +102,9 @@ def family_card_to_json(card: FamilyCard) -> dict[str, Any]:
 
 
 def family_function_fields(card: FamilyCard) -> dict[str, Any]:
-    """Return those fields that change the function from (weights, latent, label) to image, and no others."""
+    """Return those fields that change the function from (weights, latent, label) to image, and
+    no others.
+    """
     fields = {"kind": card.kind, "architecture": architecture_to_json(card.architecture)}
     return fields | ({} if card.settings is None else {"settings": card.settings.to_json()})
 
@@ -94,12 +112,15 @@ def family_function_fields(card: FamilyCard) -> dict[str, Any]:
 def architecture_to_json(arch: Any) -> dict[str, Any]:
     """Return an Architecture as JSON in Python's values."""
     return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(arch).items()
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(arch).items()
     }
 
 
 def architecture_of(kind: type, data: Mapping[str, Any]) -> Any:
-    """Return the Architecture of JSON values that its schema has passed: 2.0 is a whole number in JSON."""
+    """Return the Architecture of JSON values that its schema has passed: 2.0 is a whole number
+    in JSON.
+    """
     hints = get_type_hints(kind)
     return kind(**{name: _converted(hints[name], value) for name, value in data.items()})
 
@@ -111,7 +132,17 @@ def family_schema(kind: str) -> dict[str, Any]:
 
     family = FAMILIES[kind]
     base = layered_schema()
-    kept = ("card_version", "name", "image_shape", "weights", "state_dict_key", "rounding", "source", "domain", "note")
+    kept = (
+        "card_version",
+        "name",
+        "image_shape",
+        "weights",
+        "state_dict_key",
+        "rounding",
+        "source",
+        "domain",
+        "note",
+    )
     hints = get_type_hints(family.architecture)
     fields = dataclasses.fields(family.architecture)
     architecture = {
@@ -165,7 +196,11 @@ def _schema(hint: Any) -> dict[str, Any]:
 
 def _converted(hint: Any, value: Any) -> Any:
     if isinstance(hint, types.UnionType):
-        return None if value is None else _converted(next(h for h in get_args(hint) if h is not type(None)), value)
+        return (
+            None
+            if value is None
+            else _converted(next(h for h in get_args(hint) if h is not type(None)), value)
+        )
     if get_origin(hint) is tuple:
         return tuple(_converted(get_args(hint)[0], item) for item in value)
     return hint(value)

@@ -1,11 +1,12 @@
 """Resampling of NHWC activations with FIR filters, separable or not.
 
-Sums of shifted slices, one for each tap, are the fastest form here: no product with an inserted zero, no copied
-windows. But XLA makes their derivative out of sums of padded arrays. The transpose of resampling is resampling again,
-`up` and `down` exchanged and the filter reversed; so `resample` is a primitive of JAX that says so, and is fast in both
-modes. Value and gradient of a layer's two filters, 4 x 36 x 36 x 64, CPU milliseconds on 2 cores, second filter
-separable / radial: 11 / 14; as XLA derives it 276 / 3655; as products with band matrices 18 / none (and 2 times ours
-at 84 x 84); as XLA's own convolution, channels as images, 1271 / 1061.
+Sums of shifted slices, one for each tap, are the fastest form here: no product with an inserted
+zero, no copied windows. But XLA makes their derivative out of sums of padded arrays. The transpose
+of resampling is resampling again, `up` and `down` exchanged and the filter reversed; so `resample`
+is a primitive of JAX that says so, and is fast in both modes. Value and gradient of a layer's two
+filters, 4 x 36 x 36 x 64, CPU milliseconds on 2 cores, second filter separable / radial: 11 / 14;
+as XLA derives it 276 / 3655; as products with band matrices 18 / none (and 2 times ours at 84 x
+84); as XLA's own convolution, channels as images, 1271 / 1061.
 
 The operation is scipy's `upfirdn`, along two axes.
 """
@@ -22,29 +23,37 @@ from jattr.generators.bilinear import bilinear_primitive, register_for_cpu
 
 
 class Axis(NamedTuple):
-    """Resampling along one axis: y[o] = sum_k taps[k] z[down o + K - 1 - k], where z[up i + before] = x[i], else 0."""
+    """Resampling along one axis: y[o] = sum_k taps[k] z[down o + K - 1 - k], where z[up i +
+    before] = x[i], else 0.
+    """
 
     size: int  # of y
     up: int = 1
     down: int = 1
-    before: int = 0  # zeros in front of x among the zeros and samples of z; below 0: samples cut off
+    # zeros in front of x among the zeros and samples of z; below 0: samples cut off
+    before: int = 0
 
     def transposed(self, inputs: int, num_taps: int) -> "Axis":
-        """Return the transpose of this resampling of `inputs` samples, for the same taps reversed."""
+        """Return the transpose of this resampling of `inputs` samples, for the same taps
+        reversed.
+        """
         return Axis(inputs, self.down, self.up, num_taps - 1 - self.before)
 
 
 class _Phases(NamedTuple):
     """An axis as sums of slices: every `num`th output is a sum of the same taps."""
 
-    slices: list[list[tuple[int, int]]]  # for each phase (tap, first input) pairs, counted in the padded input
+    # for each phase (tap, first input) pairs, counted in the padded input
+    slices: list[list[tuple[int, int]]]
     length: int  # outputs of a phase
     stride: int  # inputs between them
     padding: tuple[int, int]
 
 
 def resample(x: jax.Array, taps: jax.Array, axis: Axis) -> jax.Array:
-    """Return x [n, H, W, C] resampled along both axes: [n, size, size, C]; taps [K] (separable) or [K, K]."""
+    """Return x [n, H, W, C] resampled along both axes: [n, size, size, C]; taps [K] (separable)
+    or [K, K].
+    """
     if taps.ndim == 2:
         return _resample.bind(x, taps, rows=axis, columns=axis)
     x = _resample.bind(x, taps[:, None], rows=axis, columns=Axis(x.shape[2]))
@@ -63,8 +72,14 @@ def _sums(x: jax.Array, taps: jax.Array, *, rows: Axis, columns: Axis) -> jax.Ar
         made = jnp.zeros(shape, x.dtype)
         for k, top in vertical:
             for m, left in horizontal:
-                ends = (n, top + down.stride * (down.length - 1) + 1, left + across.stride * (across.length - 1) + 1)
-                part = lax.slice(x, (0, top, left, 0), (*ends, channels), (1, down.stride, across.stride, 1))
+                ends = (
+                    n,
+                    top + down.stride * (down.length - 1) + 1,
+                    left + across.stride * (across.length - 1) + 1,
+                )
+                part = lax.slice(
+                    x, (0, top, left, 0), (*ends, channels), (1, down.stride, across.stride, 1)
+                )
                 made = made + scalars[k * taps.shape[1] + m] * part
         return made
 
@@ -104,13 +119,17 @@ def _transpose_x(y: Any, x: Any, taps: Any, *, rows: Axis, columns: Axis) -> jax
 
 
 def _materialised(x: jax.Array, taps: jax.Array, **axes: Any) -> jax.Array:
-    """Return `_sums` so that XLA on CPU computes it once: it does not fuse across the border of a condition.
+    """Return `_sums` so that XLA on CPU computes it once: it does not fuse across the border of a
+    condition.
 
-    Otherwise it computes the sums anew for each use by the next operation, such as the nine windows of a convolution.
+    Otherwise it computes the sums anew for each use by the next operation, such as the nine windows
+    of a convolution.
     """
     shape = (x.shape[0], axes["rows"].size, axes["columns"].size, x.shape[3])
     finite = jnp.isfinite(jnp.sum(taps))
-    return lax.cond(finite, partial(_sums, **axes), lambda *_: jnp.full(shape, jnp.nan, x.dtype), x, taps)
+    return lax.cond(
+        finite, partial(_sums, **axes), lambda *_: jnp.full(shape, jnp.nan, x.dtype), x, taps
+    )
 
 
 _resample = bilinear_primitive(

@@ -1,6 +1,7 @@
 """Families whose last layer is one linear layer, the same for every image: how to take it off.
 
-ProGAN and StyleGAN end in a 1x1 convolution. StyleGAN2 and StyleGAN3 do not count: theirs is modulated by the style.
+ProGAN and StyleGAN end in a 1x1 convolution. StyleGAN2 and StyleGAN3 do not count: theirs is
+modulated by the style.
 """
 
 import dataclasses
@@ -19,7 +20,9 @@ Path = tuple[str, ...]
 
 
 def final_of(kind: str, arch: Any) -> Callable[[Generator], FinalLayer] | None:
-    """Return what splits generators of a family and architecture before their last layer; None where none does."""
+    """Return what splits generators of a family and architecture before their last layer; None
+    where none does.
+    """
     if kind == "progan":
         bare = plain_apply(kind, dataclasses.replace(arch, tanh=False))
         output = "tanh" if arch.tanh else "identity"
@@ -30,8 +33,11 @@ def final_of(kind: str, arch: Any) -> Callable[[Generator], FinalLayer] | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _split(apply: Callable[..., jax.Array], kernel_path: Path, bias_path: Path, output: str) -> FinalLayer:
-    """Return the split of a network that ends in a 1x1 convolution, by the paths of its kernel and bias.
+def _split(
+    apply: Callable[..., jax.Array], kernel_path: Path, bias_path: Path, output: str
+) -> FinalLayer:
+    """Return the split of a network that ends in a 1x1 convolution, by the paths of its kernel and
+    bias.
 
     The convolution's inputs are what the same network makes with the identity in its place.
     """

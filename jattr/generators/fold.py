@@ -1,6 +1,8 @@
-"""From the layers of a card to few and fast steps: frozen normalisation and layout go into the weights beside them.
+"""From the layers of a card to few and fast steps: frozen normalisation and layout go into the
+weights beside them.
 
-Everything here is numpy in float64, rounded to float32 once at the end, so that folding costs no accuracy.
+Everything here is numpy in float64, rounded to float32 once at the end, so that folding costs no
+accuracy.
 """
 
 from collections.abc import Mapping
@@ -23,7 +25,8 @@ class Step:
 
     kind: str  # a key of `layered.STEPS`
     options: tuple[tuple[str, Any], ...] = ()  # static arguments
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)  # float64 here; float32 when `fold` returns
+    # float64 here; float32 when `fold` returns
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     output: tuple[int, ...] = ()  # (F,) or (H, W, C)
 
 
@@ -37,18 +40,26 @@ def fold(card: Card, params: Mapping[str, Any]) -> tuple[list[Step], np.ndarray 
     steps: list[Step] = []
     shape: tuple[int, ...] = (card.latent.dim + _label_width(card, params),)
     for name, layer in stored_layers(card):
-        leaves = {leaf: np.asarray(array, np.float64) for leaf, array in params.get("layers", {}).get(name, {}).items()}
+        leaves = {
+            leaf: np.asarray(array, np.float64)
+            for leaf, array in params.get("layers", {}).get(name, {}).items()
+        }
         steps = _append(steps, layer, leaves, steps[-1].output if steps else shape)
     table = _label_table(card, params)
     return [_single(step) for step in steps], None if table is None else table.astype(np.float32)
 
 
-def _append(steps: list[Step], layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[int, ...]) -> list[Step]:
+def _append(
+    steps: list[Step], layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[int, ...]
+) -> list[Step]:
     """Return the steps with one more layer, folded into what stands before it where it can be."""
     last = steps[-1] if steps else None
     if layer.op == "batch_norm":
         if leaves["var"].min() + layer.eps <= 0:
-            raise GeneratorError(f"{layer.label}: a running variance is {leaves['var'].min():g}; none can be negative")
+            raise GeneratorError(
+                f"{layer.label}: a running variance is {leaves['var'].min():g}; none can be"
+                " negative"
+            )
         scale = leaves.get("scale", 1.0) / np.sqrt(leaves["var"] + layer.eps)
         shift = leaves.get("bias", 0.0) - leaves["mean"] * scale
         return _fold_affine(steps, np.broadcast_to(scale, leaves["mean"].shape), shift, shape)
@@ -56,7 +67,12 @@ def _append(steps: list[Step], layer: Layer, leaves: dict[str, np.ndarray], shap
         return _reshape(steps, layer.shape, shape)
     if layer.op == "conv_transpose" and shape[:2] == (1, 1):
         return [*steps, *_conv_transpose_of_pixel(layer, leaves, shape)]
-    if layer.op == "conv" and last is not None and last.kind == "upsample_nearest" and _foldable(layer, leaves, last):
+    if (
+        layer.op == "conv"
+        and last is not None
+        and last.kind == "upsample_nearest"
+        and _foldable(layer, leaves, last)
+    ):
         kernel = _fold_upsample(leaves["kernel"])
         options = (("stride", 2), ("padding", 1), ("output_padding", 0))
         output = (*shape[:2], kernel.shape[3])
@@ -70,23 +86,37 @@ def _plain(layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[int, ...]) 
         return Step("dense", (), leaves, (leaves["kernel"].shape[1],))
     if layer.op == "conv":
         kh, kw, _, outputs = leaves["kernel"].shape
-        height, width = ((n + 2 * layer.padding - k) // layer.stride + 1 for n, k in zip(shape, (kh, kw), strict=False))
+        height, width = (
+            (n + 2 * layer.padding - k) // layer.stride + 1
+            for n, k in zip(shape, (kh, kw), strict=False)
+        )
         edge = layer.padding_mode == "replicate"
         window = (("stride", layer.stride), ("padding", layer.padding))
         return Step("conv", (*window, ("edge", edge)), leaves, (height, width, outputs))
     if layer.op == "conv_transpose":
-        options = (("stride", layer.stride), ("padding", layer.padding), ("output_padding", layer.output_padding))
+        options = (
+            ("stride", layer.stride),
+            ("padding", layer.padding),
+            ("output_padding", layer.output_padding),
+        )
         return Step("conv_transpose", options, leaves, _transposed_shape(layer, leaves, shape))
     if layer.op == "upsample_nearest":
         output = (shape[0] * layer.scale, shape[1] * layer.scale, shape[2])
         return Step(layer.op, (("scale", layer.scale),), {}, output)
     if layer.op == "layer_norm" and len(shape) == 3:  # stored as PyTorch does, [C, H, W]
-        leaves = {leaf: array.reshape(shape[2], *shape[:2]).transpose(1, 2, 0) for leaf, array in leaves.items()}
-    names = {"leaky_relu": ("slope",), "layer_norm": ("eps",), "pixel_norm": ("eps",)}.get(layer.op, ())
+        leaves = {
+            leaf: array.reshape(shape[2], *shape[:2]).transpose(1, 2, 0)
+            for leaf, array in leaves.items()
+        }
+    names = {"leaky_relu": ("slope",), "layer_norm": ("eps",), "pixel_norm": ("eps",)}.get(
+        layer.op, ()
+    )
     return Step(layer.op, tuple((name, getattr(layer, name)) for name in names), leaves, shape)
 
 
-def _transposed_shape(layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[int, ...]) -> tuple[int, int, int]:
+def _transposed_shape(
+    layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[int, ...]
+) -> tuple[int, int, int]:
     height, width = (
         (n - 1) * layer.stride - 2 * layer.padding + k + layer.output_padding
         for n, k in zip(shape[:2], leaves["kernel"].shape[:2], strict=True)
@@ -94,11 +124,17 @@ def _transposed_shape(layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[
     return height, width, leaves["kernel"].shape[3]
 
 
-def _conv_transpose_of_pixel(layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[int, ...]) -> list[Step]:
-    """Return a transposed convolution of a single pixel: each output pixel is one tap, so it is a dense layer."""
+def _conv_transpose_of_pixel(
+    layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[int, ...]
+) -> list[Step]:
+    """Return a transposed convolution of a single pixel: each output pixel is one tap, so it is
+    a dense layer.
+    """
     height, width, outputs = _transposed_shape(layer, leaves, shape)
     kernel = np.zeros((height, width, *leaves["kernel"].shape[2:]))
-    inside = leaves["kernel"][layer.padding : layer.padding + height, layer.padding : layer.padding + width]
+    inside = leaves["kernel"][
+        layer.padding : layer.padding + height, layer.padding : layer.padding + width
+    ]
     kernel[: inside.shape[0], : inside.shape[1]] = inside
     matrix = kernel.transpose(2, 0, 1, 3).reshape(shape[2], -1)
     bias = {"bias": np.tile(leaves["bias"], height * width)} if "bias" in leaves else {}
@@ -109,10 +145,20 @@ def _conv_transpose_of_pixel(layer: Layer, leaves: dict[str, np.ndarray], shape:
     ]
 
 
-def _fold_affine(steps: list[Step], scale: np.ndarray, shift: np.ndarray, shape: tuple[int, ...]) -> list[Step]:
-    """Return the steps with x * scale + shift behind them, inside the last linear step where there is one."""
+def _fold_affine(
+    steps: list[Step], scale: np.ndarray, shift: np.ndarray, shape: tuple[int, ...]
+) -> list[Step]:
+    """Return the steps with x * scale + shift behind them, inside the last linear step where
+    there is one.
+    """
     target = len(steps) - 1
-    if steps and steps[-1].kind == "reshape" and len(shape) == 3 and target and steps[-2].kind == "dense":
+    if (
+        steps
+        and steps[-1].kind == "reshape"
+        and len(shape) == 3
+        and target
+        and steps[-2].kind == "dense"
+    ):
         target -= 1  # dense, then [H, W, C]: channels are the fastest axis
         repeats = shape[0] * shape[1]
         scale, shift = np.tile(scale, repeats), np.tile(shift, repeats)
@@ -128,7 +174,11 @@ def _reshape(steps: list[Step], target: tuple[int, ...], shape: tuple[int, ...])
     channels, height, width = target
     output = (height, width, channels)
     if len(shape) == 3 and shape[:2] != (1, 1) and shape[2] != 1:  # back to PyTorch's order first
-        return steps if shape == output else [*steps, Step("restack", (("shape", target),), {}, output)]
+        return (
+            steps
+            if shape == output
+            else [*steps, Step("restack", (("shape", target),), {}, output)]
+        )
     if channels == 1 or (height, width) == (1, 1):
         return [*steps, Step("reshape", (("shape", output),), {}, output)]
     place = len(steps) - 1
@@ -150,7 +200,9 @@ def _foldable(layer: Layer, leaves: dict[str, np.ndarray], upsample: Step) -> bo
 def _fold_upsample(kernel: np.ndarray) -> np.ndarray:
     """Return the 4x4 stride-2 kernel that is a nearest upsampling by 2 and then this 3x3 one."""
     rows = np.stack([kernel[2], kernel[1] + kernel[2], kernel[0] + kernel[1], kernel[0]])
-    return np.stack([rows[:, 2], rows[:, 1] + rows[:, 2], rows[:, 0] + rows[:, 1], rows[:, 0]], axis=1)
+    return np.stack(
+        [rows[:, 2], rows[:, 1] + rows[:, 2], rows[:, 0] + rows[:, 1], rows[:, 0]], axis=1
+    )
 
 
 def _label_width(card: Card, params: Mapping[str, Any]) -> int:
@@ -178,5 +230,7 @@ def _single(step: Step) -> Step:
     with np.errstate(over="ignore"):
         arrays = {name: np.asarray(array, np.float32) for name, array in step.arrays.items()}
     if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise GeneratorError(f"the weights of a {step.kind} exceed float32 once normalisation is folded into them")
+        raise GeneratorError(
+            f"the weights of a {step.kind} exceed float32 once normalisation is folded into them"
+        )
     return replace(step, arrays=arrays)

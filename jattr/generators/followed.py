@@ -11,18 +11,23 @@ import jax
 
 from jattr.generators.base import ApplyFn
 
-AfterFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (state, images [n, H, W, C]) -> [n, H', W', C']
+# (state, images [n, H, W, C]) -> [n, H', W', C']
+AfterFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]
 
 
 @dataclass(frozen=True)
 class Followed:
-    """An `apply` whose state has `generator`, the first part's own, beside what the second part takes."""
+    """An `apply` whose state has `generator`, the first part's own, beside what the second part
+    takes.
+    """
 
     first: ApplyFn
     after: AfterFn
     shape: tuple[int, int, int]  # (H, W, C), of what the first part makes
 
-    def __call__(self, state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None
+    ) -> jax.Array:
         """Return both parts, one after the other."""
         return self.after(rest(state), self.first(state["generator"], z, label=label))
 

@@ -1,9 +1,9 @@
 """`from_torch`: any PyTorch module as a Generator.
 
-`torch.export` (https://docs.pytorch.org/docs/stable/export.html) turns the module into a graph of ATen operations on
-one latent, torchax (https://github.com/google/torchax) runs the graph in JAX, and `vmap` adds the batch. Convolutions
-go to `ops` instead, in whose forms their gradient is fast. The graph is all that the function depends on, so modules of
-one graph share one `apply`.
+`torch.export` (https://docs.pytorch.org/docs/stable/export.html) turns the module into a graph of
+ATen operations on one latent, torchax (https://github.com/google/torchax) runs the graph in JAX,
+and `vmap` adds the batch. Convolutions go to `ops` instead, in whose forms their gradient is fast.
+The graph is all that the function depends on, so modules of one graph share one `apply`.
 """
 
 import copy
@@ -36,7 +36,8 @@ class Program:
     """What a module computes, without the numbers in its tensors: equal ones are one function."""
 
     text: str  # the graph, one line an operation
-    inputs: tuple[str | None, ...]  # for each input: name of a tensor, "" for the latent and the label, None if unused
+    # for each input: name of a tensor, "" for the latent and the label, None if unused
+    inputs: tuple[str | None, ...]
     value_range: tuple[float, float]
     graph: Any = field(repr=False, compare=False)  # the torch.fx.GraphModule that `text` shows
 
@@ -55,13 +56,15 @@ def from_torch(
 ) -> Generator:
     """Return a Generator of a PyTorch module; needs `pip install 'jattr[torch]'`.
 
-    It is made of a copy, in eval mode, in float32, on the CPU, and its images are compared with those of PyTorch.
-    The digest names tensors and graph; another version of PyTorch may write another graph of the same module.
-    torchax makes itself a device of PyTorch: `torch.compile` and `nn.DataParallel` can fail in this process afterwards.
+    It is made of a copy, in eval mode, in float32, on the CPU, and its images are compared with
+    those of PyTorch. The digest names tensors and graph; another version of PyTorch may write
+    another graph of the same module. torchax makes itself a device of PyTorch: `torch.compile` and
+    `nn.DataParallel` can fail in this process afterwards.
 
     Args:
-      module: called as `module(z)`, or `module(z, label)` if there are classes, z [n, *latent_shape] float32 and label
-        [n] int64, it returns images [n, C, H, W]. Put a module around one that takes or returns anything else.
+      module: called as `module(z)`, or `module(z, label)` if there are classes, z [n,
+        *latent_shape] float32 and label [n] int64, it returns images [n, C, H, W]. Put a module
+        around one that takes or returns anything else.
       latent_shape: shape of one latent.
       name: the candidate's name; None: the module's class.
       num_classes: number of labels, 0 if unconditional.
@@ -72,9 +75,9 @@ def from_torch(
       rounding: how images are saved, see `Generator.rounding`.
 
     Raises:
-      GeneratorError: torch or torchax is missing; or the module cannot be traced, returns no images, draws random
-        numbers, changes its buffers, has weights that are not finite, or uses an operation that torchax lacks or
-        computes differently.
+      GeneratorError: torch or torchax is missing; or the module cannot be traced, returns no
+        images, draws random numbers, changes its buffers, has weights that are not finite, or uses
+        an operation that torchax lacks or computes differently.
     """
     name = type(module).__name__ if name is None else name
     check_settings(name, prior, sample, value_range, rounding)
@@ -83,7 +86,12 @@ def from_torch(
     inputs, images = _try(module, name, np.asarray(sample(jax.random.key(0), 2)), num_classes)
     program, tensors = _read(_export(module, name, inputs), name, value_range)
     weights = tensors_digest(tensors)
-    function = {"kind": "torch", "graph": program.text, "latent_shape": list(latent_shape), "classes": num_classes}
+    function = {
+        "kind": "torch",
+        "graph": program.text,
+        "latent_shape": list(latent_shape),
+        "classes": num_classes,
+    }
     generator = Generator(
         name=name,
         apply=_make_apply(program),
@@ -118,10 +126,18 @@ def _copy(module: Any, name: str) -> Any:
     """Return the module that the generator is made of."""
     torch = _load("torch")
     if not isinstance(module, torch.nn.Module):
-        raise GeneratorError(f"from_torch got {name!r}, a {type(module).__name__}; it takes a torch.nn.Module")
+        raise GeneratorError(
+            f"from_torch got {name!r}, a {type(module).__name__}; it takes a torch.nn.Module"
+        )
     module = getattr(module, "_orig_mod", module)  # of torch.compile
-    values = [value for part in module.modules() for value in vars(part).values() if isinstance(value, torch.Tensor)]
-    memo = {id(value): value.detach().clone() for value in values if not value.is_leaf}  # old spectral norm has them
+    values = [
+        value
+        for part in module.modules()
+        for value in vars(part).values()
+        if isinstance(value, torch.Tensor)
+    ]
+    # old spectral norm has them
+    memo = {id(value): value.detach().clone() for value in values if not value.is_leaf}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -130,7 +146,9 @@ def _copy(module: Any, name: str) -> Any:
         raise GeneratorError(f"module {name!r} cannot be copied ({brief(error)})") from error
     for key, tensor in (*module.named_parameters(), *module.named_buffers()):
         if not tensor.isfinite().all():
-            raise GeneratorError(f"module {name!r} has weights that are not finite ({key}); training diverged")
+            raise GeneratorError(
+                f"module {name!r} has weights that are not finite ({key}); training diverged"
+            )
     return module
 
 
@@ -141,7 +159,9 @@ def _call(module: Any, inputs: tuple[np.ndarray, ...]) -> Any:
         return module(*(torch.from_numpy(array.copy()) for array in inputs))
 
 
-def _try(module: Any, name: str, z: np.ndarray, num_classes: int) -> tuple[tuple[np.ndarray, ...], Any]:
+def _try(
+    module: Any, name: str, z: np.ndarray, num_classes: int
+) -> tuple[tuple[np.ndarray, ...], Any]:
     """Return two latents (with classes: and labels) and the module's images of them [2, H, W, C].
 
     Raises:
@@ -154,24 +174,32 @@ def _try(module: Any, name: str, z: np.ndarray, num_classes: int) -> tuple[tuple
         alone = _call(module, tuple(array[:1] for array in inputs))
     except Exception as error:  # the module's own code
         raise GeneratorError(
-            f"module {name!r} fails on {takes} ({brief(error)}); are latent_shape and num_classes right?"
+            f"module {name!r} fails on {takes} ({brief(error)}); are latent_shape and num_classes"
+            " right?"
         ) from error
-    shape, dtype = tuple(getattr(made, "shape", ())), str(getattr(made, "dtype", type(made).__name__))
+    shape, dtype = (
+        tuple(getattr(made, "shape", ())),
+        str(getattr(made, "dtype", type(made).__name__)),
+    )
     if len(shape) != 4 or shape[0] != 2 or shape[1] not in CHANNELS or dtype != "torch.float32":
         raise GeneratorError(
-            f"module {name!r} makes {dtype} {list(shape)} of {takes}, no images; it must return float32 [2, C, H, W]"
+            f"module {name!r} makes {dtype} {list(shape)} of {takes}, no images; it must return"
+            " float32 [2, C, H, W]"
             " with C 1, 3 or 4, and nothing beside: put a module around it"
         )
     if alone.shape[1:] != shape[1:] or not agree(alone.numpy(), made[:1].numpy()):
         raise GeneratorError(
-            f"module {name!r} makes another image of a latent alone than beside others, or another each time; it may"
+            f"module {name!r} makes another image of a latent alone than beside others, or another"
+            " each time; it may"
             " neither normalise over the batch nor draw random numbers in eval mode"
         )
     return inputs, made.numpy().transpose(0, 2, 3, 1)
 
 
 def _export(module: Any, name: str, inputs: tuple[np.ndarray, ...]) -> Any:
-    """Return the torch.export.ExportedProgram of the module on one latent, in operations that torchax knows."""
+    """Return the torch.export.ExportedProgram of the module on one latent, in operations that
+    torchax knows.
+    """
     torch = _load("torch")
     table = torch.export.default_decompositions()
     table.update(_load("torchax.decompositions").DECOMPOSITIONS)
@@ -182,7 +210,8 @@ def _export(module: Any, name: str, inputs: tuple[np.ndarray, ...]) -> Any:
             return torch.export.export(module, one, strict=False).run_decompositions(table)
     except Exception as error:  # the module's own code runs in it
         raise GeneratorError(
-            f"module {name!r} cannot be traced by torch.export ({brief(error)}); its operations may not depend on"
+            f"module {name!r} cannot be traced by torch.export ({brief(error)}); its operations"
+            " may not depend on"
             " values of tensors"
         ) from error
 
@@ -191,7 +220,9 @@ def _read(exported: Any, name: str, value_range: Any) -> tuple[Program, dict[str
     """Return what a traced module computes, and its parameters, buffers and constants by name."""
     torch, graph, signature = _load("torch"), exported.graph, exported.graph_signature
     if changed := list(signature.buffers_to_mutate.values()):
-        raise GeneratorError(f"module {name!r} changes its buffer {changed[0]} in eval mode; switch that off")
+        raise GeneratorError(
+            f"module {name!r} changes its buffer {changed[0]} in eval mode; switch that off"
+        )
     for node in list(graph.nodes):
         if isinstance(node.target, torch._ops.OpOverload) and not node.target._schema.returns:
             graph.erase_node(node)  # an assertion
@@ -202,11 +233,15 @@ def _read(exported: Any, name: str, value_range: Any) -> tuple[Program, dict[str
         if node.target == torch.ops.aten.convolution.default and has_form(*node.args):
             node.target = convolution
     places = zip(graph.find_nodes(op="placeholder"), signature.input_specs, strict=True)
-    inputs = tuple("" if spec.target is None else spec.target if node.users else None for node, spec in places)
+    inputs = tuple(
+        "" if spec.target is None else spec.target if node.users else None for node, spec in places
+    )
     low, high = value_range
     program = Program(text, inputs, (float(low), float(high)), exported.graph_module)
     values = exported.state_dict | exported.constants
-    return program, {key: value.numpy() for key, value in values.items() if isinstance(value, torch.Tensor)}
+    return program, {
+        key: value.numpy() for key, value in values.items() if isinstance(value, torch.Tensor)
+    }
 
 
 def _check_operations(graph: Any, name: str) -> None:
@@ -224,12 +259,14 @@ def _check_operations(graph: Any, name: str) -> None:
             continue
         is_aten = isinstance(target, torch._ops.OpOverload)
         found = (known.get(target) or known.get(target.overloadpacket)) if is_aten else None
-        if found is None or not found.is_jax_function or found.needs_env:  # these are the random ones
+        # these are the random ones
+        if found is None or not found.is_jax_function or found.needs_env:
             missing.add(str(target))
     if missing:
         raise GeneratorError(
             f"module {name!r} uses operations that torchax lacks or that draw random numbers:"
-            f" {', '.join(sorted(missing))}; write the module without them, or take Generator.from_function"
+            f" {', '.join(sorted(missing))}; write the module without them, or take"
+            " Generator.from_function"
         )
 
 
@@ -240,19 +277,30 @@ def _to_units(x: Any, value_range: tuple[float, float]) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _make_apply(program: Program) -> ApplyFn:
-    """Return the pure function of a program: one object for equal ones, so that jit compiles once."""
+    """Return the pure function of a program: one object for equal ones, so that jit compiles
+    once.
+    """
     interpreter = _load("torchax.export").JaxInterpreter
 
     def apply_one(state: dict[str, jax.Array], z: jax.Array, label: jax.Array | None) -> jax.Array:
         rows = iter((z[None],) if label is None else (z[None], label[None]))
         values = [next(rows) if key == "" else key and state[key] for key in program.inputs]
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Explicitly requested dtype")  # PyTorch's indices are int64
+        with (
+            jax.numpy_dtype_promotion("standard"),
+            jax.numpy_rank_promotion("allow"),
+            warnings.catch_warnings(),
+        ):
+            # PyTorch's indices are int64
+            warnings.filterwarnings("ignore", "Explicitly requested dtype")
             *_, images = interpreter(program.graph).run(*values, enable_io_processing=False)
         return images[0].transpose(1, 2, 0)
 
-    def apply(state: dict[str, jax.Array], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
-        images = jax.vmap(apply_one, in_axes=(None, 0, None if label is None else 0))(state, z, label)
+    def apply(
+        state: dict[str, jax.Array], z: jax.Array, *, label: jax.Array | None = None
+    ) -> jax.Array:
+        images = jax.vmap(apply_one, in_axes=(None, 0, None if label is None else 0))(
+            state, z, label
+        )
         return _to_units(images, program.value_range)
 
     return apply

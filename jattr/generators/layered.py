@@ -1,8 +1,8 @@
 """Generators of kind "layered": the layers of an architecture card as a Flax NNX network.
 
-`fold` turns a card and its stored tensors into `Step`s: few, fast, with normalisation folded into the weights beside
-it. What is static in them is the architecture (`Plan`), what is not is the state; one plan has one `apply`, so that
-candidates of one architecture share one compiled program.
+`fold` turns a card and its stored tensors into `Step`s: few, fast, with normalisation folded into
+the weights beside it. What is static in them is the architecture (`Plan`), what is not is the
+state; one plan has one `apply`, so that candidates of one architecture share one compiled program.
 """
 
 import dataclasses
@@ -25,9 +25,13 @@ Params: TypeAlias = Mapping[str, Any]  # nested dicts of float32 arrays, as stor
 
 @dataclass(frozen=True)
 class Plan:
-    """The architecture of a folded network: everything that is not a number to be loaded. Hashable."""
+    """The architecture of a folded network: everything that is not a number to be loaded.
+    Hashable.
+    """
 
-    steps: tuple[tuple[str, tuple[tuple[str, Any], ...], tuple[tuple[str, tuple[int, ...]], ...]], ...]
+    steps: tuple[
+        tuple[str, tuple[tuple[str, Any], ...], tuple[tuple[str, tuple[int, ...]], ...]], ...
+    ]
     latent_dim: int
     conditioning: str | None
     classes: int
@@ -38,7 +42,9 @@ class Plan:
 class StepModule(nnx.Module):
     """One step with its arrays; `options` are static."""
 
-    def __init__(self, kind: str, options: tuple[tuple[str, Any], ...], arrays: Mapping[str, jax.Array]):
+    def __init__(
+        self, kind: str, options: tuple[tuple[str, Any], ...], arrays: Mapping[str, jax.Array]
+    ):
         self.kind, self.options = kind, options
         for name, array in arrays.items():
             setattr(self, name, nnx.Param(array))
@@ -51,12 +57,18 @@ class StepModule(nnx.Module):
 class LayeredNet(nnx.Module):
     """The folded network: z [n, dim] and label [n] to images [n, H, W, C] in [-1, 1] units."""
 
-    def __init__(self, plan: Plan, arrays: Sequence[Mapping[str, jax.Array]], table: jax.Array | None):
+    def __init__(
+        self, plan: Plan, arrays: Sequence[Mapping[str, jax.Array]], table: jax.Array | None
+    ):
         self.plan = plan
         self.steps = nnx.List(
-            [StepModule(kind, options, part) for (kind, options, _), part in zip(plan.steps, arrays, strict=True)]
+            [
+                StepModule(kind, options, part)
+                for (kind, options, _), part in zip(plan.steps, arrays, strict=True)
+            ]
         )
-        self.table = nnx.Param(table) if table is not None else None  # [classes, width]: what the label adds to z
+        # [classes, width]: what the label adds to z
+        self.table = nnx.Param(table) if table is not None else None
 
     def __call__(self, z: jax.Array, label: jax.Array | None = None) -> jax.Array:
         """Return the images of latents z [n, dim] and labels [n] (conditional networks only)."""
@@ -64,7 +76,11 @@ class LayeredNet(nnx.Module):
         if self.table is not None:
             assert label is not None, "a conditional network takes labels"
             row = jnp.take(self.table[...], label, axis=0)
-            x = z * row if self.plan.conditioning == "embed_multiply" else jnp.concatenate([z, row], axis=-1)
+            x = (
+                z * row
+                if self.plan.conditioning == "embed_multiply"
+                else jnp.concatenate([z, row], axis=-1)
+            )
         for step in self.steps:
             x = step(x)
         low, high = self.plan.value_range
@@ -103,7 +119,9 @@ def _to_channels_last(x: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
 STEPS: dict[str, Callable[..., jax.Array]] = {
     "dense": _dense,
     "conv": lambda step, x, **options: _bias(step, ops.conv(x, step.kernel[...], **options)),
-    "conv_transpose": lambda step, x, **options: _bias(step, ops.conv_transpose(x, step.kernel[...], **options)),
+    "conv_transpose": lambda step, x, **options: _bias(
+        step, ops.conv_transpose(x, step.kernel[...], **options)
+    ),
     "affine": lambda step, x: x * step.scale[...] + step.bias[...],
     "layer_norm": _layer_norm,
     "pixel_norm": _pixel_norm,
@@ -121,7 +139,9 @@ STEPS: dict[str, Callable[..., jax.Array]] = {
 
 @functools.lru_cache(maxsize=256)
 def _merge_parts(plan: Plan) -> tuple[Any, Callable[..., jax.Array]]:
-    """Return the graph definition of a plan and its pure function: one object a plan, so that jit compiles once."""
+    """Return the graph definition of a plan and its pure function: one object a plan, so that
+    jit compiles once.
+    """
     abstract = nnx.eval_shape(lambda: LayeredNet(plan, *_zeros(plan)))
     graphdef, _ = nnx.split(abstract)
 
@@ -138,14 +158,18 @@ def _zeros(plan: Plan) -> tuple[list[dict[str, jax.Array]], jax.Array | None]:
 
 
 def build(card: Card, params: Params) -> tuple[Callable[..., jax.Array], nnx.State]:
-    """Return (apply, state) of a card and its stored tensors, all checked before (`stored.check_params`)."""
+    """Return (apply, state) of a card and its stored tensors, all checked before
+    (`stored.check_params`).
+    """
     return build_with_final(card, params)[:2]
 
 
 def build_with_final(
     card: Card, params: Params
 ) -> tuple[Callable[..., jax.Array], nnx.State, Callable[[Generator], FinalLayer] | None]:
-    """Return (apply, state) and what splits the network before its last linear layer; None where it ends otherwise."""
+    """Return (apply, state) and what splits the network before its last linear layer; None where
+    it ends otherwise.
+    """
     steps, table = fold(card, params)
     channels, height, width = card.image_shape
     plan = Plan(
@@ -158,14 +182,18 @@ def build_with_final(
     )
     _, apply = _merge_parts(plan)
     parts = [dict(step.arrays) for step in steps]
-    arrays, table = jax.device_put((parts, table))  # `jnp.asarray` would compile a program for each shape
+    # `jnp.asarray` would compile a program for each shape
+    arrays, table = jax.device_put((parts, table))
     _, state = nnx.split(LayeredNet(plan, arrays, table))
     return apply, state, _final(plan, tuple(step.output for step in steps))
 
 
 @functools.lru_cache(maxsize=256)
-def _final(plan: Plan, outputs: tuple[tuple[int, ...], ...]) -> Callable[[Generator], FinalLayer] | None:
-    """Return what splits a network that ends in a linear step, an output function or none, and reshapes.
+def _final(
+    plan: Plan, outputs: tuple[tuple[int, ...], ...]
+) -> Callable[[Generator], FinalLayer] | None:
+    """Return what splits a network that ends in a linear step, an output function or none, and
+    reshapes.
 
     `outputs` are the shapes behind the steps.
     """
@@ -180,11 +208,15 @@ def _final(plan: Plan, outputs: tuple[tuple[int, ...], ...]) -> Callable[[Genera
     if last < 1 or kinds[last] not in LINEAR:
         return None
     kind, options, _ = plan.steps[last]
-    before = dataclasses.replace(plan, steps=plan.steps[:last], image_shape=outputs[last - 1], value_range=(-1.0, 1.0))
+    before = dataclasses.replace(
+        plan, steps=plan.steps[:last], image_shape=outputs[last - 1], value_range=(-1.0, 1.0)
+    )
 
     def activations(state: nnx.State, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
         parts = {name: part for name, part in state.items() if name != "steps"}
-        parts["steps"] = {number: step for number, step in state.get("steps", {}).items() if number < last}
+        parts["steps"] = {
+            number: step for number, step in state.get("steps", {}).items() if number < last
+        }
         return nnx.merge(_merge_parts(before)[0], nnx.State(parts))(z, label)
 
     def linear(state: nnx.State, x: jax.Array) -> jax.Array:

@@ -1,17 +1,21 @@
-"""Convolutions of NHWC activations in the form that is fastest where they run: the only place that knows the forms.
+"""Convolutions of NHWC activations in the form that is fastest where they run: the only place that
+knows the forms.
 
 All forms compute one and the same function, and differentiate in both modes:
 
-* `native`: one convolution of XLA. The form for GPU and TPU, and for tangents of convolutions on CPU.
+* `native`: one convolution of XLA. The form for GPU and TPU, and for tangents of convolutions on
+  CPU.
 * `canonical`: the same for stride 1, and its gradient is one such convolution too.
-* `patches`: input windows side by side (im2col), then one matrix product. A transposed convolution becomes one
-  product that makes all stride x stride phases of the output at once (sub-pixel form), or one for each phase where
-  the taps are not a multiple of the stride.
-* `columns`: one matrix product, then overlapping sums of the taps (col2im). Best where the output has few channels.
+* `patches`: input windows side by side (im2col), then one matrix product. A transposed convolution
+  becomes one product that makes all stride x stride phases of the output at once (sub-pixel form),
+  or one for each phase where the taps are not a multiple of the stride.
+* `columns`: one matrix product, then overlapping sums of the taps (col2im). Best where the output
+  has few channels.
 
-On CPU the gradient of a native convolution is not in XLA's canonical form and runs many times slower than its value;
-the gradient of a matrix product is again a matrix product. So the form depends on the derivative that will be taken,
-which `for_tangents` and `for_weights` tell while something is traced. `scripts/bench_ops.py` measures all of them.
+On CPU the gradient of a native convolution is not in XLA's canonical form and runs many times
+slower than its value; the gradient of a matrix product is again a matrix product. So the form
+depends on the derivative that will be taken, which `for_tangents` and `for_weights` tell while
+something is traced. `scripts/bench_ops.py` measures all of them.
 """
 
 import contextlib
@@ -24,11 +28,19 @@ from jax import lax
 
 from jattr.generators.canonical_conv import DIMENSIONS, canonical_conv
 
-FEW_PIXELS = 16  # a side, up to which matrix products beat convolutions on CPU (whole generators, not layers, decide)
+# a side, up to which matrix products beat convolutions on CPU (whole generators, not layers,
+# decide)
+FEW_PIXELS = 16
 
 
 def conv(
-    x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, edge: bool = False, form: str | None = None
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    edge: bool = False,
+    form: str | None = None,
 ) -> jax.Array:
     """Return the cross-correlation of x [n, H, W, I] with kernel [kh, kw, I, O]: [n, H', W', O].
 
@@ -59,10 +71,11 @@ def conv_transpose(
     output_padding: int = 0,
     form: str | None = None,
 ) -> jax.Array:
-    """Return PyTorch's ConvTranspose2d of x [n, H, W, I] with kernel [kh, kw, I, O]: [n, H', W', O].
+    """Return PyTorch's ConvTranspose2d of x [n, H, W, I] with kernel [kh, kw, I, O]: [n, H', W',
+    O].
 
-    H' = (H - 1) stride - 2 padding + kh + output_padding. The kernel's taps are in PyTorch's order (not flipped).
-    `form` is a key of `CONV_TRANSPOSE_FORMS`; None chooses by backend and shape.
+    H' = (H - 1) stride - 2 padding + kh + output_padding. The kernel's taps are in PyTorch's order
+    (not flipped). `form` is a key of `CONV_TRANSPOSE_FORMS`; None chooses by backend and shape.
     """
     form = form or conv_transpose_form(kernel, stride)
     return CONV_TRANSPOSE_FORMS[form](x, kernel, stride, padding, output_padding)
@@ -81,7 +94,8 @@ def upsample_nearest(x: jax.Array, scale: int) -> jax.Array:
 
 @contextlib.contextmanager
 def for_tangents() -> Iterator[None]:
-    """Choose, while tracing inside, the forms that are fastest for many forward-mode tangents at once.
+    """Choose, while tracing inside, the forms that are fastest for many forward-mode tangents at
+    once.
 
     A function that is itself under `jax.jit` keeps the forms of its first trace.
     """
@@ -91,7 +105,9 @@ def for_tangents() -> Iterator[None]:
 
 @contextlib.contextmanager
 def for_weights() -> Iterator[None]:
-    """Choose, while tracing inside, the forms that are fastest for gradients of the weights: training."""
+    """Choose, while tracing inside, the forms that are fastest for gradients of the weights:
+    training.
+    """
     with _taking("weights"):
         yield
 
@@ -105,11 +121,15 @@ def _taking(derivative: str) -> Iterator[None]:
         _DERIVATIVE.reset(token)
 
 
-_DERIVATIVE: contextvars.ContextVar[str] = contextvars.ContextVar("jattr_derivative", default="latent")
+_DERIVATIVE: contextvars.ContextVar[str] = contextvars.ContextVar(
+    "jattr_derivative", default="latent"
+)
 
 
 def conv_form(kernel: jax.Array, stride: int, side: int) -> str:
-    """Return the form that `conv` chooses for kernel [kh, kw, I, O] and inputs of `side` pixels here and now."""
+    """Return the form that `conv` chooses for kernel [kh, kw, I, O] and inputs of `side` pixels
+    here and now.
+    """
     if jax.default_backend() != "cpu":
         return "native"
     kh, kw, inputs, outputs = kernel.shape
@@ -118,7 +138,9 @@ def conv_form(kernel: jax.Array, stride: int, side: int) -> str:
     derivative = _DERIVATIVE.get()
     if derivative == "tangents":
         return "native"
-    return "canonical" if derivative == "weights" or (stride == 1 and side > FEW_PIXELS) else "patches"
+    return (
+        "canonical" if derivative == "weights" or (stride == 1 and side > FEW_PIXELS) else "patches"
+    )
 
 
 def conv_transpose_form(kernel: jax.Array, stride: int) -> str:
@@ -126,14 +148,17 @@ def conv_transpose_form(kernel: jax.Array, stride: int) -> str:
     if jax.default_backend() != "cpu":
         return "native"
     kh, kw, inputs, outputs = kernel.shape
-    windows = -(-kh // stride) * -(-kw // stride) * inputs  # numbers a pixel that `patches` lays side by side
+    # numbers a pixel that `patches` lays side by side
+    windows = -(-kh // stride) * -(-kw // stride) * inputs
     few = 4 * kh * kw * outputs < windows  # 4: measured, sums cost more than copies
     return "columns" if few or _DERIVATIVE.get() == "tangents" else "patches"
 
 
 def _conv_native(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     around = [(padding, padding)] * 2
-    return lax.conv_general_dilated(x, kernel, (stride, stride), around, dimension_numbers=DIMENSIONS)
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), around, dimension_numbers=DIMENSIONS
+    )
 
 
 def _conv_canonical(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
@@ -144,19 +169,26 @@ def _conv_canonical(x: jax.Array, kernel: jax.Array, stride: int, padding: int) 
 
 def _conv_patches(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     kh, kw, inputs, outputs = kernel.shape
-    return _windows(jnp.pad(x, _around(padding)), kh, kw, stride) @ kernel.reshape(kh * kw * inputs, outputs)
+    return _windows(jnp.pad(x, _around(padding)), kh, kw, stride) @ kernel.reshape(
+        kh * kw * inputs, outputs
+    )
 
 
 def _conv_columns(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     kh, kw, inputs, outputs = kernel.shape
     x = jnp.pad(x, _around(padding))
     n, height, width, _ = x.shape
-    y = (x @ kernel.transpose(2, 0, 1, 3).reshape(inputs, -1)).reshape(n, height, width, kh, kw, outputs)
+    y = (x @ kernel.transpose(2, 0, 1, 3).reshape(inputs, -1)).reshape(
+        n, height, width, kh, kw, outputs
+    )
     rows, columns = height - kh + 1, width - kw + 1
     total = jnp.zeros((), x.dtype)
     for row in range(kh):
         for column in range(kw):
-            total = total + y[:, row : row + rows : stride, column : column + columns : stride, row, column]
+            total = (
+                total
+                + y[:, row : row + rows : stride, column : column + columns : stride, row, column]
+            )
     return total
 
 
@@ -165,7 +197,11 @@ def _windows(x: jax.Array, kh: int, kw: int, stride: int) -> jax.Array:
     height = (x.shape[1] - kh) // stride + 1
     width = (x.shape[2] - kw) // stride + 1
     parts = [
-        x[:, row : row + (height - 1) * stride + 1 : stride, column : column + (width - 1) * stride + 1 : stride]
+        x[
+            :,
+            row : row + (height - 1) * stride + 1 : stride,
+            column : column + (width - 1) * stride + 1 : stride,
+        ]
         for row in range(kh)
         for column in range(kw)
     ]
@@ -173,7 +209,9 @@ def _windows(x: jax.Array, kh: int, kw: int, stride: int) -> jax.Array:
 
 
 def _taps_by_phase(kernel: jax.Array, stride: int) -> jax.Array:
-    """Return kernel [kh, kw, I, O] as [rows, stride, columns, stride, I, O], filled up with zero taps."""
+    """Return kernel [kh, kw, I, O] as [rows, stride, columns, stride, I, O], filled up with zero
+    taps.
+    """
     kh, kw, inputs, outputs = kernel.shape
     rows, columns = -(-kh // stride), -(-kw // stride)
     kernel = jnp.pad(kernel, ((0, rows * stride - kh), (0, columns * stride - kw), (0, 0), (0, 0)))
@@ -200,7 +238,8 @@ def _phases_together(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _phases_apart(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Return the phases [n, H', W', stride, stride, O], each as a product of its own: no product with a zero tap.
+    """Return the phases [n, H', W', stride, stride, O], each as a product of its own: no product
+    with a zero tap.
 
     `x` is padded. For 3x3 taps and stride 2 these are 4, 2, 2 and 1 taps instead of four times 4.
     """
@@ -227,7 +266,14 @@ def _columns(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     total = jnp.zeros((), x.dtype)
     for row in range(rows):
         for column in range(columns):
-            around = ((0, 0), (row, rows - 1 - row), (column, columns - 1 - column), (0, 0), (0, 0), (0, 0))
+            around = (
+                (0, 0),
+                (row, rows - 1 - row),
+                (column, columns - 1 - column),
+                (0, 0),
+                (0, 0),
+                (0, 0),
+            )
             total = total + jnp.pad(y[:, :, :, row, column], around)
     total = total.transpose(0, 1, 3, 2, 4, 5)
     return total.reshape(n, (height + rows - 1) * stride, (width + columns - 1) * stride, outputs)
@@ -238,20 +284,34 @@ def _conv_transpose_native(
 ) -> jax.Array:
     around = [(k - 1 - padding, k - 1 - padding + output_padding) for k in kernel.shape[:2]]
     return lax.conv_general_dilated(
-        x, kernel[::-1, ::-1], (1, 1), around, lhs_dilation=(stride, stride), dimension_numbers=DIMENSIONS
+        x,
+        kernel[::-1, ::-1],
+        (1, 1),
+        around,
+        lhs_dilation=(stride, stride),
+        dimension_numbers=DIMENSIONS,
     )
 
 
-def _cut_from(full_fn: Callable[[jax.Array, jax.Array, int], jax.Array]) -> Callable[..., jax.Array]:
-    """Return the form that cuts the output out of what `full_fn` makes: every tap of every input pixel."""
+def _cut_from(
+    full_fn: Callable[[jax.Array, jax.Array, int], jax.Array],
+) -> Callable[..., jax.Array]:
+    """Return the form that cuts the output out of what `full_fn` makes: every tap of every input
+    pixel.
+    """
 
-    def cut(x: jax.Array, kernel: jax.Array, stride: int, padding: int, output_padding: int) -> jax.Array:
+    def cut(
+        x: jax.Array, kernel: jax.Array, stride: int, padding: int, output_padding: int
+    ) -> jax.Array:
         full = full_fn(x, kernel, stride)
         height, width = (
             (size - 1) * stride - 2 * padding + k + output_padding
             for size, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)
         )
-        short = [max(0, padding + size - have) for size, have in zip((height, width), full.shape[1:3], strict=True)]
+        short = [
+            max(0, padding + size - have)
+            for size, have in zip((height, width), full.shape[1:3], strict=True)
+        ]
         if any(short):  # an output padding beyond the last tap: zeros
             full = jnp.pad(full, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)))
         return full[:, padding : padding + height, padding : padding + width]

@@ -1,7 +1,8 @@
 """Stored tensors as an Orbax checkpoint that can be checked file by file before any array is read.
 
-Orbax writes one folder a tensor, `layers.0.kernel/`, with `.zarray` (zarr version 2, JSON) and one chunk. Without
-compression, the chunk has exactly the tensor's bytes: what is read can never be larger than what lies on the disk.
+Orbax writes one folder a tensor, `layers.0.kernel/`, with `.zarray` (zarr version 2, JSON) and one
+chunk. Without compression, the chunk has exactly the tensor's bytes: what is read can never be
+larger than what lies on the disk.
 Formats: https://orbax.readthedocs.io, https://zarr-specs.readthedocs.io/en/latest/v2/v2.0.html
 """
 
@@ -38,10 +39,13 @@ def write_params(folder: Path, params: Mapping[str, Any]) -> None:
     """
     try:
         _checkpointer().save(folder, args=_orbax().args.PyTreeSave(dict(params)))
-        if (folder / COMMITTED).is_file():  # Orbax wrote there where on this machine the folder was made
+        # Orbax wrote there where on this machine the folder was made
+        if (folder / COMMITTED).is_file():
             (folder / COMMITTED).write_text("Checkpoint commit was successful\n", encoding="ascii")
     except Exception as error:  # tensorstore reports a full disk in several types
-        raise OutputError(f"cannot write the tensors: {_reason(error)}; choose another place or make room") from error
+        raise OutputError(
+            f"cannot write the tensors: {_reason(error)}; choose another place or make room"
+        ) from error
 
 
 def read_params(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -51,21 +55,28 @@ def read_params(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
       GeneratorError: Orbax cannot read them.
     """
     orbax = _orbax()
-    wanted = as_tree({path: orbax.RestoreArgs(restore_type=np.ndarray, dtype=np.float32) for path in shapes})
+    wanted = as_tree(
+        {path: orbax.RestoreArgs(restore_type=np.ndarray, dtype=np.float32) for path in shapes}
+    )
     item = as_tree({path: np.empty((), np.float32) for path in shapes})
     try:
-        tree = _checkpointer().restore(folder, args=orbax.args.PyTreeRestore(item=item, restore_args=wanted))
+        tree = _checkpointer().restore(
+            folder, args=orbax.args.PyTreeRestore(item=item, restore_args=wanted)
+        )
     except Exception as error:  # a damaged checkpoint raises whatever it meets first
-        raise GeneratorError(f"the tensors cannot be read by Orbax ({_reason(error)}); {ADVICE}") from error
+        raise GeneratorError(
+            f"the tensors cannot be read by Orbax ({_reason(error)}); {ADVICE}"
+        ) from error
     return tree
 
 
 def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the stored tensors by path, from their metadata, after checking every file of the folder.
+    """Return the shapes of the stored tensors by path, from their metadata, after checking every
+    file of the folder.
 
     Raises:
-      GeneratorError: a file that Orbax does not write here, a link or a pipe, a tensor that is not float32 or has not
-        the bytes its shape says, too many or too large.
+      GeneratorError: a file that Orbax does not write here, a link or a pipe, a tensor that is not
+        float32 or has not the bytes its shape says, too many or too large.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     total = 0
@@ -74,11 +85,15 @@ def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
             _check_file(entry, MAX_ORBAX_FILE)
             continue
         if not entry.is_dir(follow_symlinks=False):
-            raise GeneratorError(f"{folder} holds {show(entry.name)}, which is no stored tensor; {ADVICE}")
+            raise GeneratorError(
+                f"{folder} holds {show(entry.name)}, which is no stored tensor; {ADVICE}"
+            )
         shape = _tensor_shape(Path(entry.path))
         total += 4 * math.prod(shape)
         if total > MAX_BYTES:
-            raise GeneratorError(f"{folder} holds more than {MAX_BYTES} bytes of tensors; no more are read")
+            raise GeneratorError(
+                f"{folder} holds more than {MAX_BYTES} bytes of tensors; no more are read"
+            )
         shapes[entry.name.replace(".", "/")] = shape
     return dict(sorted(shapes.items()))
 
@@ -88,16 +103,21 @@ def _tensor_shape(folder: Path) -> tuple[int, ...]:
     entries = {entry.name: entry for entry in _entries(folder)}
     if ".zarray" not in entries or len(entries) != 2:
         raise GeneratorError(
-            f"{folder} holds {len(entries)} files; a stored tensor has .zarray and one chunk; {ADVICE}"
+            f"{folder} holds {len(entries)} files; a stored tensor has .zarray and one chunk;"
+            f" {ADVICE}"
         )
     header, (chunk,) = entries.pop(".zarray"), entries.values()
     shape = _header_shape(folder, _read_header(header))
     name = ".".join("0" * len(shape)) or "0"
     if chunk.name != name:
-        raise GeneratorError(f"{folder} holds {show(chunk.name)} where the chunk {name} should be; {ADVICE}")
+        raise GeneratorError(
+            f"{folder} holds {show(chunk.name)} where the chunk {name} should be; {ADVICE}"
+        )
     size = 4 * math.prod(shape)
     if _check_file(chunk, size) != size:
-        raise GeneratorError(f"{chunk.path} has not the {size} bytes of float32 {list(shape)}; {ADVICE}")
+        raise GeneratorError(
+            f"{chunk.path} has not the {size} bytes of float32 {list(shape)}; {ADVICE}"
+        )
     return shape
 
 
@@ -115,17 +135,24 @@ def _header_shape(folder: Path, header: Any) -> tuple[int, ...]:
     wrong = [name for name, value in FIXED.items() if name not in header or header[name] != value]
     if wrong:
         raise GeneratorError(
-            f"{folder}/.zarray has {wrong[0]} {show(header.get(wrong[0]))}; legal is {show(FIXED[wrong[0]])}; {ADVICE}"
+            f"{folder}/.zarray has {wrong[0]} {show(header.get(wrong[0]))}; legal is"
+            f" {show(FIXED[wrong[0]])}; {ADVICE}"
         )
     if header.get("dtype") not in DTYPES:
-        raise GeneratorError(f"{folder} is of dtype {show(header.get('dtype'))}; stored tensors are float32; {ADVICE}")
+        raise GeneratorError(
+            f"{folder} is of dtype {show(header.get('dtype'))}; stored tensors are float32;"
+            f" {ADVICE}"
+        )
     shape = header.get("shape")
     sides = (
-        isinstance(shape, list) and len(shape) <= MAX_AXES and all(type(n) is int and 0 < n < 1 << 40 for n in shape)
+        isinstance(shape, list)
+        and len(shape) <= MAX_AXES
+        and all(type(n) is int and 0 < n < 1 << 40 for n in shape)
     )
     if not sides or header.get("chunks") != shape or header.get("dimension_separator", ".") != ".":
         raise GeneratorError(
-            f"{folder}/.zarray has shape {show(shape)} and chunks {show(header.get('chunks'))}; legal are up to"
+            f"{folder}/.zarray has shape {show(shape)} and chunks {show(header.get('chunks'))};"
+            " legal are up to"
             f" {MAX_AXES} positive numbers, and chunks equal to the shape; {ADVICE}"
         )
     return tuple(header["shape"])
@@ -135,9 +162,13 @@ def _check_file(entry: os.DirEntry[str], max_bytes: int) -> int:
     """Return the size of a plain file of at most `max_bytes`."""
     status = entry.stat(follow_symlinks=False)
     if not stat.S_ISREG(status.st_mode):
-        raise GeneratorError(f"{entry.path} is a link, a pipe or a folder; a plain file is expected; {ADVICE}")
+        raise GeneratorError(
+            f"{entry.path} is a link, a pipe or a folder; a plain file is expected; {ADVICE}"
+        )
     if status.st_size > max_bytes:
-        raise GeneratorError(f"{entry.path} has {status.st_size} bytes; at most {max_bytes} are expected; {ADVICE}")
+        raise GeneratorError(
+            f"{entry.path} has {status.st_size} bytes; at most {max_bytes} are expected; {ADVICE}"
+        )
     return status.st_size
 
 
@@ -150,14 +181,22 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             for entry in scan:
                 entries.append(entry)
                 if len(entries) > MAX_TENSORS:
-                    raise GeneratorError(f"{folder} holds more than {MAX_TENSORS} entries; no more are read")
+                    raise GeneratorError(
+                        f"{folder} holds more than {MAX_TENSORS} entries; no more are read"
+                    )
     except OSError as error:
-        raise GeneratorError(f"{folder} cannot be read ({error.strerror or error}); {ADVICE}") from error
+        raise GeneratorError(
+            f"{folder} cannot be read ({error.strerror or error}); {ADVICE}"
+        ) from error
     return sorted(entries, key=lambda entry: entry.name)
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300].rstrip(":") if str(error).strip() else type(error).__name__
+    return (
+        str(error).strip().splitlines()[0][:300].rstrip(":")
+        if str(error).strip()
+        else type(error).__name__
+    )
 
 
 def _orbax() -> Any:
@@ -168,4 +207,6 @@ def _orbax() -> Any:
 
 def _checkpointer() -> Any:
     orbax = _orbax()
-    return orbax.Checkpointer(orbax.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=False, use_compression=False))
+    return orbax.Checkpointer(
+        orbax.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=False, use_compression=False)
+    )

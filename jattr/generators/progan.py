@@ -1,7 +1,9 @@
-"""ProGAN generators: two 3x3 convolutions at each size from 4x4 pixels, every pixel's features normalised behind them.
+"""ProGAN generators: two 3x3 convolutions at each size from 4x4 pixels, every pixel's features
+normalised behind them.
 
-Karras, Aila, Laine, Lehtinen, Progressive Growing of GANs for Improved Quality, Stability, and Variation,
-arXiv 1710.10196: network in table 2, equalised learning rate in section 4.1, pixel norm in section 4.2.
+Karras, Aila, Laine, Lehtinen, Progressive Growing of GANs for Improved Quality, Stability, and
+Variation, arXiv 1710.10196: network in table 2, equalised learning rate in section 4.1, pixel norm
+in section 4.2.
 
 Programs differ in which gains their equalised learning rate has; that is in the `Architecture`.
 """
@@ -27,20 +29,28 @@ class Architecture(Pyramid):
     channels: tuple[int, ...]  # feature maps at 4x4, 8x8, ... pixels
     z_dim: int
     image_channels: int = 3
-    first_gain: float = GAIN / 4  # of the dense layer's kernel, over the root of its fan in; others have sqrt(2)
+    # of the dense layer's kernel, over the root of its fan in; others have sqrt(2)
+    first_gain: float = GAIN / 4
     image_gain: float = 1.0  # of the kernel that makes the image, likewise
     scaled_bias: bool = False  # a layer's gain multiplies its bias too
-    first_bias_maps: bool = False  # the dense layer has one bias for each of the 4x4 pixels, not one for all
+    # the dense layer has one bias for each of the 4x4 pixels, not one for all
+    first_bias_maps: bool = False
     tanh: bool = False  # behind the image
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
         if not 1 <= len(self.channels) <= 10:
-            yield f"channels has {len(self.channels)} numbers; it must have 1 to 10, one for each size from 4x4 pixels"
+            yield (
+                f"channels has {len(self.channels)} numbers; it must have 1 to 10, one for each"
+                " size from 4x4 pixels"
+            )
         if min((*self.channels, self.z_dim, self.image_channels)) < 1:
             yield "channels, z_dim and image_channels must be 1 or more"
         if not (self.first_gain > 0 and self.image_gain > 0):
-            yield f"first_gain is {self.first_gain}, image_gain {self.image_gain}; they must be above 0"
+            yield (
+                f"first_gain is {self.first_gain}, image_gain {self.image_gain}; they must be"
+                " above 0"
+            )
 
     @property
     def num_classes(self) -> int:
@@ -62,8 +72,12 @@ class Net(nnx.Module):
     def __init__(self, arch: Architecture):
         first, last = arch.channels[0], arch.channels[-1]
         self.tanh = arch.tanh
-        self.first = Layer((arch.z_dim, 4, 4, first), (4, 4, first) if arch.first_bias_maps else (first,))
-        shapes = [(3, 3, a, b) for a, b in pairwise(width for width in arch.channels for _ in range(2))]
+        self.first = Layer(
+            (arch.z_dim, 4, 4, first), (4, 4, first) if arch.first_bias_maps else (first,)
+        )
+        shapes = [
+            (3, 3, a, b) for a, b in pairwise(width for width in arch.channels for _ in range(2))
+        ]
         self.layers = nnx.List([Layer(shape, shape[-1:]) for shape in shapes])
         self.to_image = Layer((1, 1, last, arch.image_channels), (arch.image_channels,))
 
@@ -81,10 +95,12 @@ class Net(nnx.Module):
 
 
 def upsampled_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Return x [n, H, W, I], every pixel repeated, convolved with kernel [3, 3, I, O]: [n, 2H, 2W, O].
+    """Return x [n, H, W, I], every pixel repeated, convolved with kernel [3, 3, I, O]: [n, 2H, 2W,
+    O].
 
-    Taps that meet the same pixel are added first. That leaves 4x4 taps of a transposed convolution, and 16 products
-    for each pixel of x in place of 36. What programs call a fused upscale is this with the taps in opposite order.
+    Taps that meet the same pixel are added first. That leaves 4x4 taps of a transposed convolution,
+    and 16 products for each pixel of x in place of 36. What programs call a fused upscale is this
+    with the taps in opposite order.
     """
     taps = jnp.pad(kernel[::-1, ::-1], ((1, 1), (1, 1), (0, 0), (0, 0)))
     taps = taps[1:] + taps[:-1]
@@ -101,7 +117,11 @@ def prepare(arch: Architecture, tensors: Mapping[str, np.ndarray]) -> dict[str, 
     prepared = {}
     for path, array in tensors.items():
         layer, _, leaf = path.rpartition("/")
-        gain = 1.0 if leaf == "bias" and not arch.scaled_bias else _gain(arch, layer, tensors[f"{layer}/kernel"].shape)
+        gain = (
+            1.0
+            if leaf == "bias" and not arch.scaled_bias
+            else _gain(arch, layer, tensors[f"{layer}/kernel"].shape)
+        )
         prepared[path] = array * np.float32(gain)
     return prepared
 

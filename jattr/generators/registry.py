@@ -1,4 +1,6 @@
-"""The kinds of generators: card kind -> how its card is read and its stored tensors become a pure function."""
+"""The kinds of generators: card kind -> how its card is read and its stored tensors become a
+pure function.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -45,7 +47,8 @@ class Kind(NamedTuple):
     parse: Callable[[dict[str, Any]], CardBase]  # raises CardError
     to_json: Callable[[Any], dict[str, Any]]
     function_fields: Callable[[Any], dict[str, Any]]  # of the digest
-    check_params: Callable[[Any, Mapping[str, tuple[int, ...]]], None]  # (card, shapes by path); GeneratorError
+    # (card, shapes by path); GeneratorError
+    check_params: Callable[[Any, Mapping[str, tuple[int, ...]]], None]
     build: Callable[[Any, Mapping[str, Any]], Built]  # (card, stored tensors, nested)
 
 
@@ -66,7 +69,9 @@ def _build_layered(card: Card, params: Mapping[str, Any]) -> Built:
     shape = (card.latent.dim,)
     classes = 0 if card.conditioning is None else card.conditioning.classes
     distribution = card.latent.distribution
-    return Built(apply, state, shape, PRIORS[distribution](shape), distribution, classes, final=final)
+    return Built(
+        apply, state, shape, PRIORS[distribution](shape), distribution, classes, final=final
+    )
 
 
 def _check_family(card: FamilyCard, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -79,11 +84,19 @@ def _build_family(card: FamilyCard, params: Mapping[str, Any]) -> Built:
     normal = PRIORS["normal"](arch.latent_shape)
     if card.settings is None:
         scale, shift = getattr(arch, "latent_scale", 1.0), getattr(arch, "latent_shift", 0.0)
-        scaled = normal if (scale, shift) == (1.0, 0.0) else lambda key, n: shift + scale * normal(key, n)
-        built = Built(plain_apply(kind, arch), net, arch.latent_shape, scaled, "normal", arch.num_classes)
+        scaled = (
+            normal
+            if (scale, shift) == (1.0, 0.0)
+            else lambda key, n: shift + scale * normal(key, n)
+        )
+        built = Built(
+            plain_apply(kind, arch), net, arch.latent_shape, scaled, "normal", arch.num_classes
+        )
         return built._replace(encoder=plain_encoder(kind, arch), final=final_of(kind, arch))
 
-    def viewer(gen: Generator, space: str, psi: float | None, cutoff: int | None, noise: Any) -> Generator:
+    def viewer(
+        gen: Generator, space: str, psi: float | None, cutoff: int | None, noise: Any
+    ) -> Generator:
         return styled_view(kind, arch, gen, space, psi, cutoff, noise)
 
     return Built(
@@ -101,7 +114,9 @@ def _build_family(card: FamilyCard, params: Mapping[str, Any]) -> Built:
     )
 
 
-_FAMILY = Kind(parse_family_card, family_card_to_json, family_function_fields, _check_family, _build_family)
+_FAMILY = Kind(
+    parse_family_card, family_card_to_json, family_function_fields, _check_family, _build_family
+)
 GENERATORS: dict[str, Kind] = {
     "layered": Kind(parse_card, card_to_json, function_fields, stored.check_params, _build_layered),
     **dict.fromkeys(FAMILIES, _FAMILY),

@@ -1,4 +1,6 @@
-"""`Settings`: how a style-based generator is run. Searching with others than an image was made with fails silently."""
+"""`Settings`: how a style-based generator is run. Searching with others than an image was made
+with fails silently.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +14,8 @@ NOISE = ("const", "none")  # what a card may say; in use also "random", "given" 
 class Settings:
     """Truncation and noise.
 
-    Truncation (arXiv 1812.04958, appendix B) draws the first `cutoff` styles towards their mean: w_avg +
-    psi (w - w_avg).
+    Truncation (arXiv 1812.04958, appendix B) draws the first `cutoff` styles towards their mean:
+    w_avg + psi (w - w_avg).
     """
 
     psi: float = 1.0
@@ -25,7 +27,10 @@ class Settings:
         if not -10.0 <= self.psi <= 10.0:
             yield f"psi is {self.psi!r}; it must be a number from -10 to 10 (1: no truncation)"
         if self.cutoff is not None and not 0 <= self.cutoff <= num_ws:
-            yield f"cutoff is {self.cutoff!r}; it must be null or a whole number from 0 to {num_ws}, all styles"
+            yield (
+                f"cutoff is {self.cutoff!r}; it must be null or a whole number from 0 to"
+                f" {num_ws}, all styles"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values."""

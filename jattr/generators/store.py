@@ -1,4 +1,5 @@
-"""Generator folders: `card.json` and `params/` (Orbax). Loading trusts nothing in them and checks all of it.
+"""Generator folders: `card.json` and `params/` (Orbax). Loading trusts nothing in them and checks
+all of it.
 
 `docs/digests.md` says what the two digests in `card.json` are.
 """
@@ -39,7 +40,8 @@ def make_generator(card: CardBase, params: Mapping[str, Any]) -> Generator:
     for path, array in tensors.items():
         if array.dtype != np.float32 or not np.isfinite(array).all():
             raise GeneratorError(
-                f"card {card.name!r}: tensor {path} is {array.dtype}, or holds infinities or NaN; stored are finite"
+                f"card {card.name!r}: tensor {path} is {array.dtype}, or holds infinities or NaN;"
+                " stored are finite"
                 " float32 numbers: the file is damaged or training diverged"
             )
     built = kind.build(card, params)
@@ -103,11 +105,12 @@ GENERATOR_FOLDER = FolderKind("a generator folder", check_generator_folder)
 def load_generator(path_or_bundled_name: str | os.PathLike[str]) -> Generator:
     """Return the generator in a folder, or a bundled one by its name.
 
-    Nothing in the folder is run, and no more memory used than the files in it have bytes (a few times).
+    Nothing in the folder is run, and no more memory used than the files in it have bytes (a few
+    times).
 
     Raises:
-      GeneratorError: there is no such generator, its tensors are not what its card says, not finite, or do not have
-        the digests that `card.json` states.
+      GeneratorError: there is no such generator, its tensors are not what its card says, not
+        finite, or do not have the digests that `card.json` states.
       CardError: `card.json` is no sound card.
     """
     folder = find_generator(path_or_bundled_name)
@@ -122,7 +125,8 @@ def load_generator(path_or_bundled_name: str | os.PathLike[str]) -> Generator:
         found = getattr(generator, field)
         if stated[field] != found:
             raise GeneratorError(
-                f"{folder} states the {field} {stated[field]} but has {found}: card or weights were changed after"
+                f"{folder} states the {field} {stated[field]} but has {found}: card or weights"
+                " were changed after"
                 " they were written; convert the generator again"
             )
     return generator
@@ -139,12 +143,16 @@ def find_generator(path_or_bundled_name: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         if (path / CARD_FILE).is_file():
             return path
-        raise GeneratorError(f"{path} has no {CARD_FILE}, so it is no generator folder; make one with `jattr convert`")
+        raise GeneratorError(
+            f"{path} has no {CARD_FILE}, so it is no generator folder; make one with `jattr"
+            " convert`"
+        )
     if str(path_or_bundled_name) in bundled:
         return bundled[str(path_or_bundled_name)]
     names = ", ".join(bundled) or "none"
     raise GeneratorError(
-        f"there is no generator {os.fspath(path_or_bundled_name)!r}; give a folder that `jattr convert` wrote, or the"
+        f"there is no generator {os.fspath(path_or_bundled_name)!r}; give a folder that `jattr"
+        " convert` wrote, or the"
         f" name of a bundled one ({names})"
     )
 
@@ -160,11 +168,16 @@ def _read_card_file(path: Path) -> tuple[CardBase, dict[str, str]]:
     try:
         data = plain(read_json(path))
         if not isinstance(data, dict):
-            raise CardError(f"holds a {type(data).__name__}; it must be an object with the fields of a card")
+            raise CardError(
+                f"holds a {type(data).__name__}; it must be an object with the fields of a card"
+            )
         stated = {field: data.pop(field, None) for field in DIGESTS}
         for field, value in stated.items():
             if not isinstance(value, str) or len(value) != 64:
-                raise CardError(f"has no {field} of 64 hexadecimal digits; write the folder with `jattr convert`")
+                raise CardError(
+                    f"has no {field} of 64 hexadecimal digits; write the folder with `jattr"
+                    " convert`"
+                )
         return parse_any_card(data), stated
     except CardError as error:
         raise CardError(f"{path}: {error}") from error

@@ -1,6 +1,8 @@
-"""The stored tensors of a layered generator: their names, layouts and shapes, as its card tells them.
+"""The stored tensors of a layered generator: their names, layouts and shapes, as its card tells
+them.
 
-They are `layers/<number>/<leaf>` and `conditioning/<leaf>`; `number` counts the card's layers without dropout.
+They are `layers/<number>/<leaf>` and `conditioning/<leaf>`; `number` counts the card's layers
+without dropout.
 """
 
 from collections.abc import Mapping
@@ -22,18 +24,26 @@ class Leaf:
     axes: tuple[int, ...] | None = None  # None: PyTorch's layout
 
     def torch_shape(self, shape: Shape) -> Shape | None:
-        """Return the shape that PyTorch's tensor has, None if `shape` has a wrong number of axes."""
+        """Return the shape that PyTorch's tensor has, None if `shape` has a wrong number of
+        axes.
+        """
         if self.axes is None:
             return shape
-        return tuple(shape[self.axes.index(i)] for i in range(len(shape))) if len(shape) == len(self.axes) else None
+        return (
+            tuple(shape[self.axes.index(i)] for i in range(len(shape)))
+            if len(shape) == len(self.axes)
+            else None
+        )
 
 
 LINEAR = Leaf("kernel", (1, 0))  # [out, in] -> [in, out]
 CONV = Leaf("kernel", (2, 3, 1, 0))  # [out, in, kh, kw] -> [kh, kw, in, out]
-CONV_TRANSPOSE = Leaf("kernel", (2, 3, 0, 1))  # [in, out, kh, kw] -> [kh, kw, in, out], taps in PyTorch's order
+# [in, out, kh, kw] -> [kh, kw, in, out], taps in PyTorch's order
+CONV_TRANSPOSE = Leaf("kernel", (2, 3, 0, 1))
 
 _NORM = {"weight": Leaf("scale"), "bias": Leaf("bias")}
-LEAVES: dict[str, dict[str, Leaf]] = {  # op or conditioning type -> field of PyTorch's module -> leaf
+# op or conditioning type -> field of PyTorch's module -> leaf
+LEAVES: dict[str, dict[str, Leaf]] = {
     "linear": {"weight": LINEAR, "bias": Leaf("bias")},
     "conv": {"weight": CONV, "bias": Leaf("bias")},
     "conv_transpose": {"weight": CONV_TRANSPOSE, "bias": Leaf("bias")},
@@ -48,7 +58,10 @@ LEAVES: dict[str, dict[str, Leaf]] = {  # op or conditioning type -> field of Py
 
 def stored_layers(card: Card) -> list[tuple[str, Layer]]:
     """Return (name in the stored tree, layer): numbered without dropout, which is off."""
-    return [(str(index), layer) for index, layer in enumerate(lay for lay in card.layers if lay.op != "dropout")]
+    return [
+        (str(index), layer)
+        for index, layer in enumerate(lay for lay in card.layers if lay.op != "dropout")
+    ]
 
 
 def stored_slots(card: Card) -> dict[str, tuple[Slot, Leaf]]:
@@ -84,7 +97,9 @@ def check_params(card: Card, shapes: Mapping[str, Shape]) -> None:
             problems.append(f"{path} has the shape {list(shapes[path])}, which cannot be")
     if problems:
         listed = "; ".join(problems[:MAX_LISTED]) + (" ..." if len(problems) > MAX_LISTED else "")
-        raise GeneratorError(f"the stored tensors are not those of card {card.name!r}: {listed}; convert it again")
+        raise GeneratorError(
+            f"the stored tensors are not those of card {card.name!r}: {listed}; convert it again"
+        )
     try:
         layer_shapes(card, torch_shapes)
     except CardError as error:

@@ -1,9 +1,10 @@
 """What style-based generators have in common: mapping network, filters, modulated convolution.
 
-Karras, Laine, Aila, A Style-Based Generator Architecture for Generative Adversarial Networks, arXiv 1812.04948;
-Karras et al., Analyzing and Improving the Image Quality of StyleGAN, arXiv 1912.04958.
+Karras, Laine, Aila, A Style-Based Generator Architecture for Generative Adversarial Networks, arXiv
+1812.04948; Karras et al., Analyzing and Improving the Image Quality of StyleGAN, arXiv 1912.04958.
 
-Weights come with their equalised learning rate multiplied in (`mapping_gains`): no step of a search pays for it.
+Weights come with their equalised learning rate multiplied in (`mapping_gains`): no step of a search
+pays for it.
 """
 
 import math
@@ -24,7 +25,9 @@ MAPPING_RATE = 0.01  # learning-rate multiplier of the mapping network
 
 
 class Pyramid:
-    """What the architectures have in common that begin at 4x4 pixels and double the size block by block."""
+    """What the architectures have in common that begin at 4x4 pixels and double the size block
+    by block.
+    """
 
     channels: tuple[int, ...]
     z_dim: int
@@ -61,11 +64,14 @@ class Dense(nnx.Module):
 class MappingNet(nnx.Module):
     """The mapping network: latents z [n, z_dim] and labels [n] to w [n, w_dim].
 
-    A label's embedding stands beside z: each normalised alone after a dense layer on the one-hot label ("dense",
-    NVlabs), or both together after a table look-up ("table", as in the first StyleGAN2).
+    A label's embedding stands beside z: each normalised alone after a dense layer on the one-hot
+    label ("dense", NVlabs), or both together after a table look-up ("table", as in the first
+    StyleGAN2).
     """
 
-    def __init__(self, z_dim: int, widths: Sequence[int], num_classes: int = 0, embedding: str = "dense"):
+    def __init__(
+        self, z_dim: int, widths: Sequence[int], num_classes: int = 0, embedding: str = "dense"
+    ):
         joint = embedding == "table"
         width = (z_dim if joint else widths[-1]) if num_classes else 0
         self.embed: Dense | nnx.Param[jax.Array] | None
@@ -87,7 +93,9 @@ class MappingNet(nnx.Module):
                 row = jnp.take(self.embed.kernel[...], label, axis=0) + self.embed.bias[...]
                 x = jnp.concatenate([normalise(z), normalise(row)], axis=-1)
             else:
-                x = normalise(jnp.concatenate([z, jnp.take(self.embed[...], label, axis=0)], axis=-1))
+                x = normalise(
+                    jnp.concatenate([z, jnp.take(self.embed[...], label, axis=0)], axis=-1)
+                )
         for layer in self.layers:
             x = leaky(layer(x))
         return x
@@ -114,13 +122,19 @@ def normalise(x: jax.Array) -> jax.Array:
 def modulated_conv(
     x: jax.Array, kernel: jax.Array, style: jax.Array, *, demodulate: bool = True, up: bool = False
 ) -> jax.Array:
-    """Return x [n, H, W, I] convolved with `kernel` [k, k, I, O] whose input channels are scaled by `style` [n, I].
+    """Return x [n, H, W, I] convolved with `kernel` [k, k, I, O] whose input channels are scaled by
+    `style` [n, I].
 
-    The activations are scaled before and after one convolution with shared weights: the same numbers as a kernel for
-    every image, without a grouped convolution. `up`: transposed, stride 2, [n, 2H + 1, 2W + 1, O] for k = 3.
+    The activations are scaled before and after one convolution with shared weights: the same
+    numbers as a kernel for every image, without a grouped convolution. `up`: transposed, stride 2,
+    [n, 2H + 1, 2W + 1, O] for k = 3.
     """
     x = x * style[:, None, None, :]
-    x = ops.conv_transpose(x, kernel, stride=2) if up else ops.conv(x, kernel, padding=kernel.shape[0] // 2)
+    x = (
+        ops.conv_transpose(x, kernel, stride=2)
+        if up
+        else ops.conv(x, kernel, padding=kernel.shape[0] // 2)
+    )
     if not demodulate:
         return x
     squares = jnp.sum(jnp.square(kernel), axis=(0, 1))
@@ -128,7 +142,8 @@ def modulated_conv(
 
 
 def smooth(x: jax.Array, taps: Sequence[float], size: int) -> jax.Array:
-    """Return x [n, H, W, C] convolved with `taps` along both axes, between zeros: [n, size, size, C].
+    """Return x [n, H, W, C] convolved with `taps` along both axes, between zeros: [n, size, size,
+    C].
 
     Of an odd number of zeros the larger half stands in front.
     """
@@ -137,5 +152,9 @@ def smooth(x: jax.Array, taps: Sequence[float], size: int) -> jax.Array:
 
 
 def upsample(x: jax.Array, taps: Sequence[float]) -> jax.Array:
-    """Return x [n, H, W, C] upsampled by 2 and filtered: [n, 2H, 2W, C]; an even number of `taps`, whose sum is 2."""
-    return resample(x, jnp.asarray(taps, x.dtype), Axis(2 * x.shape[1], up=2, before=len(taps) // 2))
+    """Return x [n, H, W, C] upsampled by 2 and filtered: [n, 2H, 2W, C]; an even number of
+    `taps`, whose sum is 2.
+    """
+    return resample(
+        x, jnp.asarray(taps, x.dtype), Axis(2 * x.shape[1], up=2, before=len(taps) // 2)
+    )

@@ -1,7 +1,8 @@
 """Spaces and settings of style-based generators: z, w, w+; truncation; noise maps.
 
-A `View` of a generator is a generator too, whose `apply` takes the latents of one space under given settings. What
-the settings say is part of the state (psi for each style, the noise maps), so all of them share one compiled program.
+A `View` of a generator is a generator too, whose `apply` takes the latents of one space under given
+settings. What the settings say is part of the state (psi for each style, the noise maps), so all of
+them share one compiled program.
 
 In w and w+ latents enter the synthesis network as they are: truncation lies on the way from z to w.
 Abdal, Qin, Wonka, Image2StyleGAN, arXiv 1904.03189 (w+).
@@ -26,7 +27,8 @@ from jattr.generators.settings import NOISE, Settings
 
 @functools.lru_cache(maxsize=256)
 def styled_apply(kind: str, arch: Any, space: str, searched: bool) -> Callable[..., jax.Array]:
-    """Return `apply(state, z, *, label=None)` for latents of a space: one object an architecture and space.
+    """Return `apply(state, z, *, label=None)` for latents of a space: one object an architecture
+    and space.
 
     `searched`: the noise maps follow the latent in one flat vector.
     """
@@ -48,10 +50,14 @@ def styled_apply(kind: str, arch: Any, space: str, searched: bool) -> Callable[.
 
 @functools.lru_cache(maxsize=256)
 def styled_router(kind: str, arch: Any) -> Callable[[Generator], Route]:
-    """Return what gives a generator of latents z as its mapping network, and the rest with its truncation and noise."""
+    """Return what gives a generator of latents z as its mapping network, and the rest with its
+    truncation and noise.
+    """
     graphdef, _ = graph_of(kind, arch)
 
-    def mapping(state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+    def mapping(
+        state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None
+    ) -> jax.Array:
         w: jax.Array = nnx.merge(graphdef, state["net"]).mapping(z, label)
         return w
 
@@ -88,12 +94,20 @@ def _to_styles(kind: str, arch: Any) -> Callable[..., jax.Array]:
 
 
 def styled_state(net: nnx.State, arch: Any, settings: Settings) -> dict[str, Any]:
-    """Return the state of a styled generator: the network's, psi for each style [num_ws], the noise maps."""
+    """Return the state of a styled generator: the network's, psi for each style [num_ws], the
+    noise maps.
+    """
     return {"net": net, "psi": _psi(arch, settings), "noise": _maps(net, arch, settings.noise)}
 
 
 def styled_view(
-    kind: str, arch: Any, gen: Generator, space: str, psi: float | None, cutoff: int | None, noise: Any
+    kind: str,
+    arch: Any,
+    gen: Generator,
+    space: str,
+    psi: float | None,
+    cutoff: int | None,
+    noise: Any,
 ) -> Generator:
     """Return the generator as one of another space or settings.
 
@@ -104,8 +118,8 @@ def styled_view(
       space: "z", "w" or "w+".
       psi: None: the generator's.
       cutoff: None: the generator's.
-      noise: "const", "none", "search" (the maps are part of the latent), a PRNG key (maps drawn by it), or the maps
-        themselves, each [H, W] or [n, H, W]; None: the generator's.
+      noise: "const", "none", "search" (the maps are part of the latent), a PRNG key (maps drawn by
+        it), or the maps themselves, each [H, W] or [n, H, W]; None: the generator's.
 
     Raises:
       GeneratorError: a setting that is not legal.
@@ -135,7 +149,13 @@ def _changed(
 ) -> tuple[Settings, Sequence[jax.Array]]:
     """Return the new settings and the noise maps that they name."""
     old = gen.settings or Settings()
-    how = noise if isinstance(noise, str) else "given" if isinstance(noise, (list, tuple)) else "random"
+    how = (
+        noise
+        if isinstance(noise, str)
+        else "given"
+        if isinstance(noise, (list, tuple))
+        else "random"
+    )
     new = Settings(
         psi=old.psi if psi is None else float(psi),
         cutoff=old.cutoff if cutoff is None else cutoff,
@@ -143,7 +163,9 @@ def _changed(
     )
     problems = list(new.problems(arch.num_ws))
     if isinstance(noise, str) and noise not in (*NOISE, "search"):
-        problems.append(f"noise is {noise!r}; it must be const, none or search, a PRNG key, or the maps")
+        problems.append(
+            f"noise is {noise!r}; it must be const, none or search, a PRNG key, or the maps"
+        )
     if noise is not None and not arch.noise_shapes:
         problems.append("it has no noise maps; leave noise away")
     if problems:
@@ -154,16 +176,22 @@ def _changed(
         return new, _given(gen, arch, noise)
     if how == "random":
         keys = jax.random.split(noise, max(1, len(arch.noise_shapes)))
-        return new, tuple(jax.random.normal(key, shape) for key, shape in zip(keys, arch.noise_shapes, strict=False))
+        return new, tuple(
+            jax.random.normal(key, shape)
+            for key, shape in zip(keys, arch.noise_shapes, strict=False)
+        )
     return new, _maps(gen.state["net"], arch, how)
 
 
 def _given(gen: Generator, arch: Any, maps: Sequence[Any]) -> tuple[jax.Array, ...]:
     found = tuple(jnp.asarray(part, jnp.float32) for part in maps)
-    if [part.shape[-2:] for part in found] != list(arch.noise_shapes) or any(part.ndim > 3 for part in found):
+    if [part.shape[-2:] for part in found] != list(arch.noise_shapes) or any(
+        part.ndim > 3 for part in found
+    ):
         shapes = ", ".join(f"{h}x{w}" for h, w in arch.noise_shapes)
         raise GeneratorError(
-            f"generator {gen.name!r} got noise maps of shapes {[part.shape for part in found]}; it takes"
+            f"generator {gen.name!r} got noise maps of shapes {[part.shape for part in found]}; it"
+            " takes"
             f" {len(arch.noise_shapes)} maps, [H, W] or [n, H, W], of {shapes}"
         )
     return found
@@ -192,7 +220,13 @@ def _repeated(w: jax.Array, count: int) -> jax.Array:
 
 def _split_noise(arch: Any, space: str, flat: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
     """Return latents and noise maps [n, H, W] of flat vectors [n, all of them]."""
-    shapes = [(arch.num_ws, arch.w_dim) if space == "w+" else (arch.w_dim,) if space == "w" else arch.latent_shape]
+    shapes = [
+        (arch.num_ws, arch.w_dim)
+        if space == "w+"
+        else (arch.w_dim,)
+        if space == "w"
+        else arch.latent_shape
+    ]
     shapes += list(arch.noise_shapes)
     ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
     parts = jnp.split(flat, ends.tolist(), axis=1)
@@ -201,7 +235,9 @@ def _split_noise(arch: Any, space: str, flat: jax.Array) -> tuple[jax.Array, lis
 
 
 def _sampler(kind: str, arch: Any, space: str, state: dict[str, Any], noise: int) -> SampleFn:
-    """Return the sampler of a space: z normal, w and w+ what the mapping network makes of that; noise normal."""
+    """Return the sampler of a space: z normal, w and w+ what the mapping network makes of that;
+    noise normal.
+    """
 
     def sample(key: jax.Array, n: int) -> jax.Array:
         if space == "z" and not noise:
@@ -209,7 +245,9 @@ def _sampler(kind: str, arch: Any, space: str, state: dict[str, Any], noise: int
         keys = jax.random.split(key, 3)
         z = jax.random.normal(keys[0], (n, *arch.latent_shape))
         if space != "z":
-            label = jax.random.randint(keys[1], (n,), 0, arch.num_classes) if arch.num_classes else None
+            label = (
+                jax.random.randint(keys[1], (n,), 0, arch.num_classes) if arch.num_classes else None
+            )
             ws = _to_styles(kind, arch)(state, z, label)
             z = ws if space == "w+" else ws[:, 0]
         if not noise:

@@ -1,7 +1,7 @@
 """StyleGAN generators, the first of their name.
 
-Karras, Laine, Aila, A Style-Based Generator Architecture for Generative Adversarial Networks, arXiv 1812.04948:
-network in figure 1, adaptive instance normalisation (AdaIN) in equation 1.
+Karras, Laine, Aila, A Style-Based Generator Architecture for Generative Adversarial Networks, arXiv
+1812.04948: network in figure 1, adaptive instance normalisation (AdaIN) in equation 1.
 """
 
 import math
@@ -16,7 +16,16 @@ from flax import nnx
 
 from jattr.generators import ops
 from jattr.generators.progan import upsampled_conv
-from jattr.generators.style_parts import EPSILON, GAIN, SLOPE, Dense, MappingNet, Pyramid, mapping_gains, smooth
+from jattr.generators.style_parts import (
+    EPSILON,
+    GAIN,
+    SLOPE,
+    Dense,
+    MappingNet,
+    Pyramid,
+    mapping_gains,
+    smooth,
+)
 
 BLUR = (0.25, 0.5, 0.25)  # behind a convolution that doubles the size
 
@@ -34,11 +43,23 @@ class Architecture(Pyramid):
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
         if not 1 <= len(self.channels) <= 10:
-            yield f"channels has {len(self.channels)} numbers; it must have 1 to 10, one for each size from 4x4 pixels"
+            yield (
+                f"channels has {len(self.channels)} numbers; it must have 1 to 10, one for each"
+                " size from 4x4 pixels"
+            )
         if not self.mapping_widths:
-            yield "mapping_widths is empty; it must have a width for each layer of the mapping network"
-        if min((*self.channels, *self.mapping_widths, self.z_dim, self.image_channels)) < 1 or self.num_classes < 0:
-            yield "channels, mapping_widths, z_dim and image_channels must be 1 or more, num_classes 0 or more"
+            yield (
+                "mapping_widths is empty; it must have a width for each layer of the mapping"
+                " network"
+            )
+        if (
+            min((*self.channels, *self.mapping_widths, self.z_dim, self.image_channels)) < 1
+            or self.num_classes < 0
+        ):
+            yield (
+                "channels, mapping_widths, z_dim and image_channels must be 1 or more,"
+                " num_classes 0 or more"
+            )
 
     @property
     def w_dim(self) -> int:
@@ -53,7 +74,9 @@ class Architecture(Pyramid):
     @property
     def noise_shapes(self) -> tuple[tuple[int, int], ...]:
         """(H, W) of each noise map: two for each size."""
-        return tuple((4 << level, 4 << level) for level in range(len(self.channels)) for _ in range(2))
+        return tuple(
+            (4 << level, 4 << level) for level in range(len(self.channels)) for _ in range(2)
+        )
 
 
 class Epilogue(nnx.Module):
@@ -65,7 +88,9 @@ class Epilogue(nnx.Module):
         self.affine = Dense(w_dim, 2 * width)
 
     def __call__(self, x: jax.Array, w: jax.Array, noise: jax.Array) -> jax.Array:
-        """Return [n, H, W, C] of activations x [n or 1, H, W, C], styles w [n, w_dim] and noise [H, W] or [n, H, W]."""
+        """Return [n, H, W, C] of activations x [n or 1, H, W, C], styles w [n, w_dim] and noise
+        [H, W] or [n, H, W].
+        """
         x = _leaky_change(x + noise[..., None] * self.noise_strength[...], self.bias[...])
         x = x - jnp.mean(x, axis=(1, 2), keepdims=True)
         variance = jnp.mean(jnp.square(x), axis=(1, 2), keepdims=True)
@@ -77,7 +102,9 @@ class Net(nnx.Module):
     """Mapping and synthesis network."""
 
     def __init__(self, arch: Architecture):
-        self.mapper = MappingNet(arch.z_dim, arch.mapping_widths, arch.num_classes, embedding="table")
+        self.mapper = MappingNet(
+            arch.z_dim, arch.mapping_widths, arch.num_classes, embedding="table"
+        )
         self.w_avg = nnx.Param(jnp.zeros(arch.w_dim))
         self.constant = nnx.Param(jnp.zeros((4, 4, arch.channels[0])))
         self.noise = nnx.List([nnx.Param(jnp.zeros(shape)) for shape in arch.noise_shapes])
@@ -92,7 +119,9 @@ class Net(nnx.Module):
         return self.mapper(z, label)
 
     def synthesis(self, ws: jax.Array, noise: Sequence[jax.Array]) -> jax.Array:
-        """Return images [n, H, W, C] of styles ws [n, num_ws, w_dim] and noise maps [H, W] or [n, H, W]."""
+        """Return images [n, H, W, C] of styles ws [n, num_ws, w_dim] and noise maps [H, W] or
+        [n, H, W].
+        """
         x = self.epilogues[0](self.constant[...][None], ws[:, 0], noise[0])
         for index, kernel in enumerate(self.kernels):
             if index % 2:
@@ -107,7 +136,8 @@ class Net(nnx.Module):
 def _leaky_change(x: jax.Array, bias: jax.Array) -> jax.Array:
     """Return leaky(x + bias) - leaky(bias) of activations x [..., C].
 
-    AdaIN takes away what is equal in all pixels of a channel; taken away here, it costs x no digits where it is large.
+    AdaIN takes away what is equal in all pixels of a channel; taken away here, it costs x no digits
+    where it is large.
     """
     return SLOPE * x + (1 - SLOPE) * (jnp.maximum(x, -bias) + jnp.minimum(bias, 0))
 
@@ -117,7 +147,9 @@ def prepare(arch: Architecture, tensors: Mapping[str, np.ndarray]) -> dict[str, 
 
     The constant's mean of each channel moves to the bias behind it (see `_leaky_change`).
     """
-    prepared = {path: array * np.float32(_gain(path, array.shape)) for path, array in tensors.items()}
+    prepared = {
+        path: array * np.float32(_gain(path, array.shape)) for path, array in tensors.items()
+    }
     mean = prepared["constant"].mean((0, 1))
     prepared["constant"] = prepared["constant"] - mean
     prepared["epilogues/0/bias"] = prepared["epilogues/0/bias"] + mean
@@ -127,7 +159,8 @@ def prepare(arch: Architecture, tensors: Mapping[str, np.ndarray]) -> dict[str, 
 def _gain(path: str, shape: tuple[int, ...]) -> float:
     if path.startswith("mapper/"):
         gain = mapping_gains(path.removeprefix("mapper/"), shape)
-        # `MappingNet` multiplies by sqrt(2) behind the leaky ReLU. Here the kernel has that factor, the bias has not.
+        # `MappingNet` multiplies by sqrt(2) behind the leaky ReLU. Here the kernel has that factor,
+        # the bias has not.
         return gain / GAIN if path.endswith("bias") else gain
     if path.endswith("affine/kernel"):
         return 1.0 / math.sqrt(shape[0])

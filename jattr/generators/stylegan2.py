@@ -1,7 +1,8 @@
 """StyleGAN2 generators.
 
-Karras et al., Analyzing and Improving the Image Quality of StyleGAN, arXiv 1912.04958 (configs "skip", "resnet" and
-"orig" of the synthesis network: section 4.1); class-conditional as in Karras et al., arXiv 2006.06676.
+Karras et al., Analyzing and Improving the Image Quality of StyleGAN, arXiv 1912.04958 (configs
+"skip", "resnet" and "orig" of the synthesis network: section 4.1); class-conditional as in Karras
+et al., arXiv 2006.06676.
 """
 
 import math
@@ -40,22 +41,40 @@ class Architecture(Pyramid):
     embedding: str = "dense"  # of labels, see `MappingNet`
     form: str = "skip"  # of the synthesis network
     image_channels: int = 3
-    equalised: bool = False  # whether 3x3 kernels are scaled by 1 / sqrt(fan in); demodulation hides it but for its eps
+    # whether 3x3 kernels are scaled by 1 / sqrt(fan in); demodulation hides it but for its eps
+    equalised: bool = False
     clamp: float | None = None  # of activations (NVlabs: conv_clamp)
     taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)  # of the resampling filter, before normalisation
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
         if not 2 <= len(self.channels) <= 10:
-            yield f"channels has {len(self.channels)} numbers; it must have 2 to 10, one for each size from 4x4 pixels"
+            yield (
+                f"channels has {len(self.channels)} numbers; it must have 2 to 10, one for each"
+                " size from 4x4 pixels"
+            )
         if not self.mapping_widths:
-            yield "mapping_widths is empty; it must have a width for each layer of the mapping network"
-        if min((*self.channels, *self.mapping_widths, self.z_dim, self.image_channels)) < 1 or self.num_classes < 0:
-            yield "channels, mapping_widths, z_dim and image_channels must be 1 or more, num_classes 0 or more"
+            yield (
+                "mapping_widths is empty; it must have a width for each layer of the mapping"
+                " network"
+            )
+        if (
+            min((*self.channels, *self.mapping_widths, self.z_dim, self.image_channels)) < 1
+            or self.num_classes < 0
+        ):
+            yield (
+                "channels, mapping_widths, z_dim and image_channels must be 1 or more,"
+                " num_classes 0 or more"
+            )
         if self.form not in FORMS or self.embedding not in EMBEDDINGS:
-            yield f"form is {self.form!r}, embedding {self.embedding!r}; legal: {', '.join((*FORMS, *EMBEDDINGS))}"
+            yield (
+                f"form is {self.form!r}, embedding {self.embedding!r}; legal:"
+                f" {', '.join((*FORMS, *EMBEDDINGS))}"
+            )
         if len(self.taps) < 2 or len(self.taps) % 2 or sum(self.taps) == 0:
-            yield f"taps is {list(self.taps)}; it must have an even number of taps whose sum is not 0"
+            yield (
+                f"taps is {list(self.taps)}; it must have an even number of taps whose sum is not 0"
+            )
 
     @property
     def w_dim(self) -> int:
@@ -84,8 +103,12 @@ class StyledConv(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(outputs))
         self.noise_strength = nnx.Param(jnp.zeros(()))
 
-    def __call__(self, x: jax.Array, w: jax.Array, noise: jax.Array, gain: float = 1.0) -> jax.Array:
-        """Return the activations [n, H', W', outputs] of x [n, H, W, inputs] under styles w [n, w_dim]."""
+    def __call__(
+        self, x: jax.Array, w: jax.Array, noise: jax.Array, gain: float = 1.0
+    ) -> jax.Array:
+        """Return the activations [n, H', W', outputs] of x [n, H, W, inputs] under styles w [n,
+        w_dim].
+        """
         x = modulated_conv(x, self.kernel[...], self.affine(w), up=self.up)
         x = smooth(x, self.taps, x.shape[1] - 1) if self.up else x
         x = x + self.noise_strength[...] * noise[..., None] + self.bias[...]
@@ -117,12 +140,16 @@ class Block(nnx.Module):
         self.conv1 = StyledConv(here, here, arch, up=False)
         self.to_image = ToImage(here, arch) if last or arch.form == "skip" else None
         with_skip = level and arch.form == "resnet"
-        self.skip = nnx.Param(jnp.zeros((1, 1, arch.channels[level - 1], here))) if with_skip else None
+        self.skip = (
+            nnx.Param(jnp.zeros((1, 1, arch.channels[level - 1], here))) if with_skip else None
+        )
 
     def __call__(
         self, x: jax.Array, image: jax.Array | None, ws: jax.Array, noise: Sequence[jax.Array]
     ) -> tuple[jax.Array, jax.Array | None]:
-        """Return activations and image behind this block; ws [n, 2 or 3, w_dim], one of `noise` a convolution."""
+        """Return activations and image behind this block; ws [n, 2 or 3, w_dim], one of `noise`
+        a convolution.
+        """
         around = None
         if self.skip is not None:
             around = upsample(ops.conv(x, self.skip[...]), self.taps) * math.sqrt(0.5)
@@ -155,11 +182,14 @@ class Net(nnx.Module):
         return self.mapper(z, label)
 
     def synthesis(self, ws: jax.Array, noise: Sequence[jax.Array]) -> jax.Array:
-        """Return images [n, H, W, C] of styles ws [n, num_ws, w_dim] and noise maps [H, W] or [n, H, W]."""
+        """Return images [n, H, W, C] of styles ws [n, num_ws, w_dim] and noise maps [H, W] or
+        [n, H, W].
+        """
         x = jnp.broadcast_to(self.constant[...], (len(ws), *self.constant.shape))
         image = None
         for level, block in enumerate(self.blocks):
-            first = max(0, 2 * level - 1)  # an image's style is that of the next size's first convolution
+            # an image's style is that of the next size's first convolution
+            first = max(0, 2 * level - 1)
             x, image = block(x, image, ws[:, first : 2 * level + 2], noise[first : 2 * level + 1])
         assert image is not None, "the last block has an image"
         return image
@@ -172,7 +202,9 @@ def unit_taps(arch: Architecture) -> tuple[float, ...]:
 
 def prepare(arch: Architecture, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the stored tensors, by path, with their run-time factors multiplied in."""
-    return {path: array * np.float32(_gain(arch, path, array.shape)) for path, array in tensors.items()}
+    return {
+        path: array * np.float32(_gain(arch, path, array.shape)) for path, array in tensors.items()
+    }
 
 
 def _gain(arch: Architecture, path: str, shape: tuple[int, ...]) -> float:

@@ -1,8 +1,9 @@
 """StyleGAN3 generators, configurations T and R.
 
-Karras et al., Alias-Free Generative Adversarial Networks, arXiv 2106.12423: Fourier features that w rotates and shifts
-(section 3.2, appendix F), leaky ReLUs between an upsampling and a downsampling filter (section 3.1, appendix D). T has
-3x3 convolutions and separable filters; R has 1x1 convolutions and, behind all but the last leaky ReLUs, radial ones.
+Karras et al., Alias-Free Generative Adversarial Networks, arXiv 2106.12423: Fourier features that w
+rotates and shifts (section 3.2, appendix F), leaky ReLUs between an upsampling and a downsampling
+filter (section 3.1, appendix D). T has 3x3 convolutions and separable filters; R has 1x1
+convolutions and, behind all but the last leaky ReLUs, radial ones.
 """
 
 import itertools
@@ -28,7 +29,8 @@ TINY = 1e-30  # below the square of any frequency that matters; the root of 0 ha
 class Architecture:
     """Everything that shapes and computation depend on."""
 
-    channels: tuple[int, ...]  # of the Fourier features, then behind each layer; the last are the image's
+    # of the Fourier features, then behind each layer; the last are the image's
+    channels: tuple[int, ...]
     sizes: tuple[int, ...]  # pixels along a side of the same, margin included
     rates: tuple[int, ...]  # sampling rates of the same, in pixels for an image's side
     z_dim: int
@@ -38,7 +40,8 @@ class Architecture:
     kernel_size: int = 3  # of the convolutions but the last, which is 1x1; T has 3, R has 1
     num_radial: int = 0  # first layers whose downsampling filter is radial, that is, not separable
     filter_size: int = 6  # taps of a filter for each step of its resampling factor
-    oversampling: int = 2  # of the leaky ReLUs, against the higher rate of a layer's input and output
+    # of the leaky ReLUs, against the higher rate of a layer's input and output
+    oversampling: int = 2
     bandwidth: float = 2.0  # of the Fourier features, in periods for an image's side
     clamp: float | None = 256.0  # of activations (NVlabs: conv_clamp)
     output_scale: float = 0.25
@@ -46,23 +49,60 @@ class Architecture:
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
         if len(self.sizes) < 3 or not len(self.sizes) == len(self.channels) == len(self.rates):
-            yield "channels, sizes and rates must have equally many numbers: features, each layer (1 or more), image"
+            yield (
+                "channels, sizes and rates must have equally many numbers: features, each layer"
+                " (1 or more), image"
+            )
             return
-        if min((*self.channels, *self.sizes, *self.rates, self.z_dim, self.w_dim, self.mapping_layers)) < 1:
+        if (
+            min(
+                (
+                    *self.channels,
+                    *self.sizes,
+                    *self.rates,
+                    self.z_dim,
+                    self.w_dim,
+                    self.mapping_layers,
+                )
+            )
+            < 1
+        ):
             yield "channels, sizes, rates, z_dim, w_dim and mapping_layers must be 1 or more"
             return
         if max((*self.sizes, *self.rates)) > MAX_SIZE or self.sizes[-1] != self.sizes[-2]:
             yield f"sizes is {list(self.sizes)}; they must be up to {MAX_SIZE}, the last two equal"
-        if any(rate % before for before, rate in itertools.pairwise(self.rates)) or self.rates[-1] != self.rates[-2]:
-            yield f"rates is {list(self.rates)}; each must be a multiple of that before it, the last two equal"
+        if (
+            any(rate % before for before, rate in itertools.pairwise(self.rates))
+            or self.rates[-1] != self.rates[-2]
+        ):
+            yield (
+                f"rates is {list(self.rates)}; each must be a multiple of that before it, the"
+                " last two equal"
+            )
         if not 0 < self.bandwidth < self.rates[0] / 2:
-            yield f"bandwidth is {self.bandwidth}; it must be above 0 and below half the first rate {self.rates[0]}"
+            yield (
+                f"bandwidth is {self.bandwidth}; it must be above 0 and below half the first"
+                f" rate {self.rates[0]}"
+            )
         if not 0 <= self.num_radial <= self.num_layers or self.num_classes < 0:
-            yield f"num_radial must be from 0 to {self.num_layers}, the number of layers, num_classes 0 or more"
-        if not (1 <= self.kernel_size <= 9 and 1 <= self.filter_size <= 32 and 2 <= self.oversampling <= 8):
-            yield "kernel_size must be from 1 to 9, filter_size from 1 to 32, oversampling from 2 to 8"
+            yield (
+                f"num_radial must be from 0 to {self.num_layers}, the number of layers,"
+                " num_classes 0 or more"
+            )
+        if not (
+            1 <= self.kernel_size <= 9
+            and 1 <= self.filter_size <= 32
+            and 2 <= self.oversampling <= 8
+        ):
+            yield (
+                "kernel_size must be from 1 to 9, filter_size from 1 to 32, oversampling from 2"
+                " to 8"
+            )
         if (self.clamp is not None and self.clamp <= 0) or self.output_scale == 0:
-            yield f"clamp is {self.clamp}, output_scale {self.output_scale}; clamp must be above 0, output_scale not 0"
+            yield (
+                f"clamp is {self.clamp}, output_scale {self.output_scale}; clamp must be above"
+                " 0, output_scale not 0"
+            )
 
     @property
     def num_layers(self) -> int:
@@ -91,7 +131,9 @@ class Architecture:
 
 
 class FourierFeatures(nnx.Module):
-    """The input of the synthesis network: waves over the image, rotated and shifted by w, then mixed."""
+    """The input of the synthesis network: waves over the image, rotated and shifted by w, then
+    mixed.
+    """
 
     def __init__(self, arch: Architecture):
         channels = arch.channels[0]
@@ -107,7 +149,9 @@ class FourierFeatures(nnx.Module):
         moved = self._moved_waves(w)
         freqs, phases = moved[:, :, :2], moved[:, :, 2] + self.phases[...]
         radii = jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(freqs), axis=-1), TINY))
-        amplitudes = jnp.clip(1.0 - (radii - self.bandwidth) / (self.rate / 2 - self.bandwidth), 0.0, 1.0)
+        amplitudes = jnp.clip(
+            1.0 - (radii - self.bandwidth) / (self.rate / 2 - self.bandwidth), 0.0, 1.0
+        )
         points = jnp.asarray((np.arange(self.size) + 0.5 - self.size / 2) / self.rate, w.dtype)
         along_x = points[None, None, :, None] * freqs[:, None, None, :, 0]
         along_y = points[None, :, None, None] * freqs[:, None, None, :, 1]
@@ -115,14 +159,21 @@ class FourierFeatures(nnx.Module):
         return (waves * amplitudes[:, None, None, :]) @ self.kernel[...]
 
     def _moved_waves(self, w: jax.Array) -> jax.Array:
-        """Return the frequencies (x, y) and what is added to the phases, [n, channels, 3], of w [n, w_dim].
+        """Return the frequencies (x, y) and what is added to the phases, [n, channels, 3], of w [n,
+        w_dim].
 
-        A point p of the image is looked up at R T U p: the rotation, the translation, the stored transform.
+        A point p of the image is looked up at R T U p: the rotation, the translation, the stored
+        transform.
         """
         t = self.affine(w)
-        c, s, x, y = jnp.unstack(t / jnp.sqrt(jnp.sum(jnp.square(t[:, :2]), axis=-1, keepdims=True)), axis=-1)
-        rows = jnp.stack([c, -s, s * y - c * x, s, c, -s * x - c * y], axis=-1).reshape(-1, 2, 3)  # the upper of R T
-        return jnp.einsum("ci,nij,jk->nck", self.freqs[...], rows, self.transform[...], precision="highest")
+        c, s, x, y = jnp.unstack(
+            t / jnp.sqrt(jnp.sum(jnp.square(t[:, :2]), axis=-1, keepdims=True)), axis=-1
+        )
+        # the upper of R T
+        rows = jnp.stack([c, -s, s * y - c * x, s, c, -s * x - c * y], axis=-1).reshape(-1, 2, 3)
+        return jnp.einsum(
+            "ci,nij,jk->nck", self.freqs[...], rows, self.transform[...], precision="highest"
+        )
 
 
 class StyledLayer(nnx.Module):
@@ -134,7 +185,8 @@ class StyledLayer(nnx.Module):
         up = down * arch.rates[index + 1] // arch.rates[index]
         up_taps, down_taps = arch.filter_size * up, arch.filter_size * down
         between = (arch.sizes[index + 1] - 1) * down + down_taps
-        # Zeros to be added in all, then those in front: samples stand in the middle of their pixels (appendix C.3).
+        # Zeros to be added in all, then those in front: samples stand in the middle of their pixels
+        # (appendix C.3).
         zeros = between + up_taps - 1 - (arch.sizes[index] + kernel - 1) * up
         self.up = Axis(between, up=up, before=(zeros + up) // 2)
         self.down = Axis(arch.sizes[index + 1], down=down)
@@ -142,12 +194,17 @@ class StyledLayer(nnx.Module):
         self.affine = Dense(arch.w_dim, inputs)
         self.kernel = nnx.Param(jnp.zeros((kernel, kernel, inputs, outputs)))
         self.bias = nnx.Param(jnp.zeros(outputs))
-        self.magnitude_ema = nnx.Param(jnp.zeros(()))  # mean square of the inputs in training; prepared: its -1/2 power
+        # mean square of the inputs in training; prepared: its -1/2 power
+        self.magnitude_ema = nnx.Param(jnp.zeros(()))
         self.up_filter = nnx.Param(jnp.zeros(up_taps))
-        self.down_filter = nnx.Param(jnp.zeros((down_taps,) * (2 if index < arch.num_radial else 1)))
+        self.down_filter = nnx.Param(
+            jnp.zeros((down_taps,) * (2 if index < arch.num_radial else 1))
+        )
 
     def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        """Return the activations [n, H', W', outputs] of x [n, H, W, inputs] under styles w [n, w_dim]."""
+        """Return the activations [n, H', W', outputs] of x [n, H, W, inputs] under styles w [n,
+        w_dim].
+        """
         kernel = self.kernel[...]
         style = normalise(self.affine(w))
         squares = jnp.sum(jnp.square(kernel), axis=(0, 1))
@@ -170,7 +227,9 @@ class ToImage(nnx.Module):
         self.magnitude_ema = nnx.Param(jnp.zeros(()))  # as in `StyledLayer`
 
     def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        """Return the image [n, H, W, outputs] of activations x [n, H, W, inputs] under styles w [n, w_dim]."""
+        """Return the image [n, H, W, outputs] of activations x [n, H, W, inputs] under styles w
+        [n, w_dim].
+        """
         style = self.affine(w) * self.magnitude_ema[...]
         x = ops.conv(x * style[:, None, None, :], self.kernel[...]) + self.bias[...]
         return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
@@ -202,7 +261,10 @@ class Net(nnx.Module):
 
 def prepare(arch: Architecture, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the stored tensors, by path, with their run-time factors multiplied in."""
-    return {path: np.asarray(array * _gain(arch, path, array), array.dtype) for path, array in tensors.items()}
+    return {
+        path: np.asarray(array * _gain(arch, path, array), array.dtype)
+        for path, array in tensors.items()
+    }
 
 
 def _gain(arch: Architecture, path: str, array: np.ndarray) -> float | np.ndarray:

@@ -1,4 +1,6 @@
-"""What `from_torch` checks without PyTorch: its settings, and that the generator makes the module's images."""
+"""What `from_torch` checks without PyTorch: its settings, and that the generator makes the
+module's images.
+"""
 
 import re
 from typing import Any
@@ -9,21 +11,29 @@ import numpy as np
 from jattr.errors import GeneratorError
 from jattr.generators.base import PRIORS, Generator, SampleFn
 
-TOLERANCE = 1e-3  # in [-1, 1] units, an eighth of a byte's step: float32 in another order stays well below
+# in [-1, 1] units, an eighth of a byte's step: float32 in another order stays well below
+TOLERANCE = 1e-3
 
 
-def check_settings(name: str, prior: str, sample: SampleFn | None, value_range: Any, rounding: str | None) -> None:
+def check_settings(
+    name: str, prior: str, sample: SampleFn | None, value_range: Any, rounding: str | None
+) -> None:
     """Check the settings of `from_torch`; `GeneratorError` says what is legal."""
     if (sample is None and prior not in PRIORS) or (sample is not None and prior != "other"):
         raise GeneratorError(
-            f"module {name!r}: prior {prior!r} {'without' if sample is None else 'with'} a sampler; legal are"
+            f"module {name!r}: prior {prior!r} {'without' if sample is None else 'with'} a"
+            " sampler; legal are"
             f" {', '.join(PRIORS)} without, and 'other' with `sample`"
         )
     low, high = value_range
     if not -np.inf < low < high < np.inf:
-        raise GeneratorError(f"module {name!r}: value_range {value_range} is none; give (low, high) with low < high")
+        raise GeneratorError(
+            f"module {name!r}: value_range {value_range} is none; give (low, high) with low < high"
+        )
     if rounding not in (None, "round", "truncate"):
-        raise GeneratorError(f"module {name!r}: rounding {rounding!r} is unknown; give 'round', 'truncate' or None")
+        raise GeneratorError(
+            f"module {name!r}: rounding {rounding!r} is unknown; give 'round', 'truncate' or None"
+        )
 
 
 def brief(error: Exception) -> str:
@@ -53,11 +63,13 @@ def verify(generator: Generator, inputs: tuple[np.ndarray, ...], theirs: np.ndar
     except Exception as error:  # torchax stops with any error
         found = re.search(r"target=(\S+?)\]", str(error))
         raise GeneratorError(
-            f"module {name!r}: torchax fails at {found.group(1) if found else 'an operation'} ({brief(error)}); write"
+            f"module {name!r}: torchax fails at {found.group(1) if found else 'an operation'}"
+            f" ({brief(error)}); write"
             " the module without it"
         ) from error
     if not agree(ours, theirs):
         raise GeneratorError(
-            f"module {name!r}: torchax makes other images of it than PyTorch, by {np.abs(ours - theirs).max():.2g} of"
+            f"module {name!r}: torchax makes other images of it than PyTorch, by"
+            f" {np.abs(ours - theirs).max():.2g} of"
             " a range of 2; give the generator as a JAX function (Generator.from_function)"
         )

@@ -1,6 +1,8 @@
-"""Whether the colours that a file states are sRGB's: then its samples mean what a generator's bytes mean.
+"""Whether the colours that a file states are sRGB's: then its samples mean what a generator's bytes
+mean.
 
-ICC.1:2022 for profiles; PNG, third edition, for `gAMA`, `cHRM` and `cICP`; IEC 61966-2-1 for sRGB itself.
+ICC.1:2022 for profiles; PNG, third edition, for `gAMA`, `cHRM` and `cICP`; IEC 61966-2-1 for sRGB
+itself.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from numpy.typing import NDArray
 MAX_PROFILE = 1 << 16  # bytes; sRGB's have up to about 3,200, larger ones are taken for others
 MAX_TAGS = 100
 SRGB_GAMMA = 45455  # what PNG states for sRGB, times 100,000
-SRGB_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)  # white, red, green, blue; times 100,000
+# white, red, green, blue; times 100,000
+SRGB_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 SRGB_CODE = bytes((1, 13, 0, 1))  # cICP
 COLORANTS = {  # of sRGB under the white of ICC profiles, D50
     b"rXYZ": (0.4361, 0.2225, 0.0139),
@@ -48,7 +51,8 @@ def is_srgb_profile(profile: bytes) -> bool:
     """Whether an ICC profile is sRGB's: three primaries and three curves, and no table besides."""
     try:
         return _is_srgb(profile)
-    except (struct.error, ValueError, OverflowError, FloatingPointError):  # cut off, or numbers that are none
+    # cut off, or numbers that are none
+    except (struct.error, ValueError, OverflowError, FloatingPointError):
         return False
 
 
@@ -87,7 +91,9 @@ def _is_srgb_curve(tag: bytes) -> bool:
     sample = np.arange(256) / 255
     with np.errstate(all="raise"):
         light = np.clip(_curve(tag, sample), 0, 1)
-    meant = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
+    meant = np.where(
+        light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055
+    )
     return bool(np.abs(meant - sample).max() * 255 <= CURVE_ERROR)
 
 
@@ -104,14 +110,20 @@ def _curve(tag: bytes, x: NDArray[np.float64]) -> NDArray[np.float64]:
         table = np.array(struct.unpack_from(f">{count}H", tag, 12), np.float64)
         if count == 0:
             return x
-        return x ** (table[0] / 256) if count == 1 else np.interp(x, np.linspace(0, 1, count), table / 65535)
+        return (
+            x ** (table[0] / 256)
+            if count == 1
+            else np.interp(x, np.linspace(0, 1, count), table / 65535)
+        )
     if tag[:4] != b"para":
         raise ValueError(tag[:4])
     (function,) = struct.unpack_from(">H", tag, 8)
     if function >= len(_PARAMETERS):
         raise ValueError(function)
     count = _PARAMETERS[function]
-    g, a, b, c, d, e, f = [value / 65536 for value in struct.unpack_from(f">{count}i", tag, 12)] + [0.0] * (7 - count)
+    g, a, b, c, d, e, f = [value / 65536 for value in struct.unpack_from(f">{count}i", tag, 12)] + [
+        0.0
+    ] * (7 - count)
     if function == 0:
         return np.asarray(x**g)
     if function in (1, 2):

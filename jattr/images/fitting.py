@@ -11,11 +11,13 @@ from jattr.errors import ImageError
 CHANNELS = {1: "greyscale", 3: "RGB", 4: "RGBA"}
 
 
-def fit(pixels: NDArray[np.uint8], image_shape: tuple[int, int, int], *, resize: bool = False) -> NDArray[np.uint8]:
+def fit(
+    pixels: NDArray[np.uint8], image_shape: tuple[int, int, int], *, resize: bool = False
+) -> NDArray[np.uint8]:
     """Pixels [h, w, 1 | 3 | 4] as [H, W, C] = image_shape; exact where nothing has to change.
 
-    A size that differs is resized by Lanczos when `resize` is set. Raises ImageError when it is not set, and for
-    arrays and shapes that are not images.
+    A size that differs is resized by Lanczos when `resize` is set. Raises ImageError when it is not
+    set, and for arrays and shapes that are not images.
     """
     height, width, channels = image_shape
     check_size(pixels, (height, width), resize=resize)
@@ -32,8 +34,16 @@ def fit_notes(pixels: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> t
 
 def check_pixels(pixels: NDArray[np.uint8]) -> None:
     """Raise ImageError unless `pixels` is an image: uint8, [H, W, 1 | 3 | 4], not empty."""
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in CHANNELS or not pixels.size:
-        raise ImageError(f"got an array of shape {pixels.shape} and type {pixels.dtype}; legal is uint8 [H, W, 1|3|4]")
+    if (
+        pixels.dtype != np.uint8
+        or pixels.ndim != 3
+        or pixels.shape[2] not in CHANNELS
+        or not pixels.size
+    ):
+        raise ImageError(
+            f"got an array of shape {pixels.shape} and type {pixels.dtype}; legal is uint8 [H, W,"
+            " 1|3|4]"
+        )
 
 
 def check_size(pixels: NDArray[np.uint8], size: tuple[int, int], *, resize: bool) -> None:
@@ -50,7 +60,9 @@ def with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]
     """Pixels with 1, 3 or 4 channels, by the rules of docs/images.md."""
     check_pixels(pixels)
     if channels not in CHANNELS:
-        raise ImageError(f"{channels} channels were asked for; legal are 1 (greyscale), 3 (RGB) and 4 (RGBA)")
+        raise ImageError(
+            f"{channels} channels were asked for; legal are 1 (greyscale), 3 (RGB) and 4 (RGBA)"
+        )
     if pixels.shape[2] == channels:
         return pixels
     if channels == 4:
@@ -76,7 +88,9 @@ def channel_notes(pixels: NDArray[np.uint8], channels: int) -> tuple[str, ...]:
 
 
 def resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Pixels at `size` (H, W) by Pillow's Lanczos filter, colours weighted by alpha where there is one."""
+    """Pixels at `size` (H, W) by Pillow's Lanczos filter, colours weighted by alpha where there
+    is one.
+    """
     if pixels.shape[:2] == tuple(size):
         return pixels
     height, width = size

@@ -1,7 +1,8 @@
 """What an image file says about itself, read before any pixel is decoded.
 
-Each parser also drops what the decoder has no need of (text, profiles, EXIF): these are where a small file can make a
-decoder spend unbounded memory, and no rule of jattr uses them beyond what `Header` records.
+Each parser also drops what the decoder has no need of (text, profiles, EXIF): these are where a
+small file can make a decoder spend unbounded memory, and no rule of jattr uses them beyond what
+`Header` records.
 JPEG: ITU-T T.81, annex B. WebP: RFC 9649. EXIF: CIPA DC-008, TIFF 6.0.
 """
 
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from jattr.errors import ImageError, UnreadableJpegError
 from jattr.images.colour import is_srgb_profile
 
-# More scans than any encoder writes; each one costs a pass over all pixels however few bytes it has.
+# More scans than any encoder writes; each one costs a pass over all pixels however few bytes it
+# has.
 MAX_JPEG_SCANS = 64
 MAX_JPEG_SEGMENTS = 4096
 
@@ -71,14 +73,17 @@ def parse_jpeg(data: bytes) -> Header:
         if marker == 0xE1 and bytes(body[:6]) == b"Exif\0\0" and orientation is None:
             orientation = exif_orientation(bytes(body))
         if marker == 0xE2 and bytes(body[:12]) == b"ICC_PROFILE\0":
-            srgb &= bytes(body[12:14]) == b"\1\1" and is_srgb_profile(bytes(body[14:]))  # whole in one segment
+            # whole in one segment
+            srgb &= bytes(body[12:14]) == b"\1\1" and is_srgb_profile(bytes(body[14:]))
         if marker == 0xDA:
             break
         if marker not in _DROPPED:
             kept.append(view[at:end])
         at = end
     else:
-        raise ImageError(f"JPEG with more than {MAX_JPEG_SEGMENTS} segments in its header; save it again as PNG")
+        raise ImageError(
+            f"JPEG with more than {MAX_JPEG_SEGMENTS} segments in its header; save it again as PNG"
+        )
     if size is None:
         raise UnreadableJpegError("damaged JPEG: its first scan comes before a frame header")
     if data.count(b"\xff\xda", at) > MAX_JPEG_SCANS:
@@ -107,17 +112,22 @@ def _jpeg_size(body: memoryview) -> tuple[int, int]:
         raise UnreadableJpegError("damaged JPEG: its frame header is too short")
     depth, height, width, components = struct.unpack_from(">BHHB", body)
     if depth != 8:
-        raise UnreadableJpegError(f"JPEG with {depth} bits per sample; jattr reads 8: save it with 8 bits per sample")
+        raise UnreadableJpegError(
+            f"JPEG with {depth} bits per sample; jattr reads 8: save it with 8 bits per sample"
+        )
     if components not in (1, 3):
         hint = " (CMYK or YCCK)" if components == 4 else ""
         raise UnreadableJpegError(
-            f"JPEG with {components} components{hint}; legal are 1 (grey) and 3 (colour): save it as RGB"
+            f"JPEG with {components} components{hint}; legal are 1 (grey) and 3 (colour): save it"
+            " as RGB"
         )
     return height, width
 
 
 def parse_webp(data: bytes) -> Header:
-    """The canvas size of a WebP file; its profile, orientation and frames are asked of the decoder."""
+    """The canvas size of a WebP file; its profile, orientation and frames are asked of the
+    decoder.
+    """
     if len(data) < 30:
         raise ImageError("truncated WebP: it ends within its header")
     chunk = data[12:16]

@@ -1,7 +1,9 @@
-"""JPEG coefficients exactly as a file stores them, and images through the encoder that writes such files.
+"""JPEG coefficients exactly as a file stores them, and images through the encoder that writes such
+files.
 
-The decoder is our own: bindings of libjpeg fill a truncated scan with zeros and say so on stderr at best.
-ITU-T T.81; the encoder is Pillow's, which is libjpeg-turbo with its default, accurate integer DCT.
+The decoder is our own: bindings of libjpeg fill a truncated scan with zeros and say so on stderr at
+best. ITU-T T.81; the encoder is Pillow's, which is libjpeg-turbo with its default, accurate integer
+DCT.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ from jattr.images import headers, reading
 from jattr.images.jpeg_file import SAMPLINGS, Component, decode_frame
 from jattr.images.orientation import as_stored
 
-MAX_CODED_PIXELS = 2**22  # 2048 x 2048; generators make smaller images, and a scan costs up to 60 ns a coefficient
-MAX_CODED_BYTES = 24 * 2**20  # noise at quality 100 is 17; decoding costs about 10 bytes of memory and 0.7 us for each
+# 2048 x 2048; generators make smaller images, and a scan costs up to 60 ns a coefficient
+MAX_CODED_PIXELS = 2**22
+# noise at quality 100 is 17; decoding costs about 10 bytes of memory and 0.7 us for each
+MAX_CODED_BYTES = 24 * 2**20
 MAX_SIDE = 65500  # libjpeg's
 ORIENTATION = 0x0112  # EXIF's tag
 
@@ -29,8 +33,10 @@ ORIENTATION = 0x0112  # EXIF's tag
 class JpegFormat:
     """What an encoder was told; equal by value: files of one format can be searched together."""
 
-    tables: tuple[NDArray[np.uint16], ...]  # one a component, [8, 8], quantiser steps [vertical, horizontal frequency]
-    sampling: tuple[tuple[int, int], ...]  # one a component, (vertical, horizontal) factors; greyscale ((1, 1),)
+    # one a component, [8, 8], quantiser steps [vertical, horizontal frequency]
+    tables: tuple[NDArray[np.uint16], ...]
+    # one a component, (vertical, horizontal) factors; greyscale ((1, 1),)
+    sampling: tuple[tuple[int, int], ...]
 
     @property
     def key(self) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, int], ...]]:
@@ -48,40 +54,51 @@ class JpegFormat:
 
 @dataclass(frozen=True, eq=False)
 class JpegCoefficients:
-    """The image of a JPEG file before any decoding that rounds, as stored: `orientation` says how it is shown."""
+    """The image of a JPEG file before any decoding that rounds, as stored: `orientation` says
+    how it is shown.
+    """
 
-    # One a component, [block rows, block columns, 8, 8], natural order [vertical, horizontal frequency]: in units of
+    # One a component, [block rows, block columns, 8, 8], natural order [vertical, horizontal
+    # frequency]: in units of
     # the quantiser's steps. Only the blocks that the image needs, see read_coefficients.
     quantised: tuple[NDArray[np.int16], ...]
     format: JpegFormat
     size: tuple[int, int]  # height, width in pixels
     progressive: bool
     colour: Literal["grey", "ycc"]  # one component, or luma, blue and red chroma
-    orientation: int  # EXIF's, 1 to 8: the coefficients are those of the image before it is turned upright
+    # EXIF's, 1 to 8: the coefficients are those of the image before it is turned upright
+    orientation: int
 
 
 def read_coefficients(data: bytes) -> JpegCoefficients:
-    """The quantised DCT coefficients, quantisation tables and sampling factors of a JPEG file, as stored.
+    """The quantised DCT coefficients, quantisation tables and sampling factors of a JPEG file, as
+    stored.
 
-    An encoder pads each component to whole MCUs (16x16 pixels at 4:2:0); of component c with factors (v, h), where the
-    largest are (V, H), are kept the ceil(ceil(height v / V) / 8) x ceil(ceil(width h / H) / 8) blocks with a sample of
-    the image in them. Samples of a kept block that lie outside the image are the encoder's choice, too.
-    Read are 8-bit baseline and progressive files with Huffman codes, greyscale or YCbCr in 4:4:4, 4:2:2 or 4:2:0.
-    Raises ImageError, and nothing else, for any other bytes: UnreadableJpegError where they are damaged, or coded in
-    a way that is not decoded here. A scan that is cut off is refused, never filled up.
+    An encoder pads each component to whole MCUs (16x16 pixels at 4:2:0); of component c with
+    factors (v, h), where the largest are (V, H), are kept the ceil(ceil(height v / V) / 8) x
+    ceil(ceil(width h / H) / 8) blocks with a sample of the image in them. Samples of a kept block
+    that lie outside the image are the encoder's choice, too. Read are 8-bit baseline and
+    progressive files with Huffman codes, greyscale or YCbCr in 4:4:4, 4:2:2 or 4:2:0. Raises
+    ImageError, and nothing else, for any other bytes: UnreadableJpegError where they are damaged,
+    or coded in a way that is not decoded here. A scan that is cut off is refused, never filled up.
     """
     if not data.startswith(b"\xff\xd8\xff"):
-        raise ImageError(f"not a JPEG image (it begins with {data[:8].hex()}); only JPEG files store coefficients")
+        raise ImageError(
+            f"not a JPEG image (it begins with {data[:8].hex()}); only JPEG files store"
+            " coefficients"
+        )
     header = headers.parse_jpeg(data)
     reading._check_bounds(header.size, len(data))
     height, width = header.size
     if height * width > MAX_CODED_PIXELS:
         raise ImageError(
-            f"JPEG of {height}x{width} pixels; jattr reads coefficients of up to {MAX_CODED_PIXELS} pixels: crop it"
+            f"JPEG of {height}x{width} pixels; jattr reads coefficients of up to"
+            f" {MAX_CODED_PIXELS} pixels: crop it"
         )
     if len(header.data) > MAX_CODED_BYTES:
         raise ImageError(
-            f"JPEG of {len(header.data)} bytes; jattr reads coefficients of up to {MAX_CODED_BYTES >> 20} MiB: crop it"
+            f"JPEG of {len(header.data)} bytes; jattr reads coefficients of up to"
+            f" {MAX_CODED_BYTES >> 20} MiB: crop it"
         )
     frame = decode_frame(header.data)
     tables = tuple(component.table for component in frame.components if component.table is not None)
@@ -96,22 +113,39 @@ def read_coefficients(data: bytes) -> JpegCoefficients:
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat, orientation: int = 1) -> bytes:
-    """A baseline JPEG file of an image, uint8 [H, W, 1 | 3], with exactly the tables and sampling of `format`.
+    """A baseline JPEG file of an image, uint8 [H, W, 1 | 3], with exactly the tables and sampling
+    of `format`.
 
-    It is stored turned so that `orientation`, 1 to 8, which its EXIF block states unless it is 1, shows it as given.
+    It is stored turned so that `orientation`, 1 to 8, which its EXIF block states unless it is 1,
+    shows it as given.
     """
     channels = len(format.tables)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != channels:
         raise ImageError(
-            f"{pixels.dtype} {list(pixels.shape)} cannot be encoded in a format of {channels} components; "
+            f"{pixels.dtype} {list(pixels.shape)} cannot be encoded in a format of {channels}"
+            " components; "
             f"give uint8 [H, W, {channels}]"
         )
     if not all(1 <= side <= MAX_SIDE for side in pixels.shape[:2]):
-        raise ImageError(f"{pixels.shape[0]}x{pixels.shape[1]} pixels; JPEG holds 1 to {MAX_SIDE} a side: resize it")
+        raise ImageError(
+            f"{pixels.shape[0]}x{pixels.shape[1]} pixels; JPEG holds 1 to {MAX_SIDE} a side:"
+            " resize it"
+        )
     if not all(table.min() >= 1 and table.max() <= 255 for table in format.tables):
-        raise ImageError("quantiser steps outside 1 to 255, the legal ones of baseline JPEG: choose another format")
-    tables = format.tables[:2] if channels == 3 and (format.tables[1] == format.tables[2]).all() else format.tables
-    stored, tags, file = np.ascontiguousarray(as_stored(pixels, orientation)), Image.Exif(), io.BytesIO()
+        raise ImageError(
+            "quantiser steps outside 1 to 255, the legal ones of baseline JPEG: choose another"
+            " format"
+        )
+    tables = (
+        format.tables[:2]
+        if channels == 3 and (format.tables[1] == format.tables[2]).all()
+        else format.tables
+    )
+    stored, tags, file = (
+        np.ascontiguousarray(as_stored(pixels, orientation)),
+        Image.Exif(),
+        io.BytesIO(),
+    )
     if orientation != 1:
         tags[ORIENTATION] = orientation
     Image.fromarray(stored[:, :, 0] if channels == 1 else stored).save(
@@ -125,24 +159,30 @@ def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat, orientation: int 
 
 
 def quality_format(quality: int, subsampling: str, channels: int) -> JpegFormat:
-    """The format of libjpeg, hence Pillow, at a quality of 1 to 100 and "4:4:4", "4:2:2" or "4:2:0"; channels 1 or 3.
+    """The format of libjpeg, hence Pillow, at a quality of 1 to 100 and "4:4:4", "4:2:2" or
+    "4:2:0"; channels 1 or 3.
 
     >>> quality_format(75, "4:2:0", 3).tables[0][0, :4].tolist()
     [8, 6, 5, 8]
     """
     if not 1 <= quality <= 100 or subsampling not in SAMPLINGS or channels not in (1, 3):
         raise ImageError(
-            f"quality {quality}, subsampling {subsampling!r}, {channels} channels; legal are 1 to 100, "
+            f"quality {quality}, subsampling {subsampling!r}, {channels} channels; legal are 1 to"
+            " 100, "
             f"{', '.join(SAMPLINGS)}, and 1 or 3: choose among them"
         )
     file = io.BytesIO()
-    Image.new("L" if channels == 1 else "RGB", (8, 8)).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    Image.new("L" if channels == 1 else "RGB", (8, 8)).save(
+        file, "JPEG", quality=quality, subsampling=subsampling
+    )
     return read_coefficients(file.getvalue()).format
 
 
 def _needed_blocks(component: Component) -> NDArray[np.int16]:
     rows, columns = component.blocks
-    return np.ascontiguousarray(component.coefficients[:rows, :columns]).reshape(rows, columns, 8, 8)
+    return np.ascontiguousarray(component.coefficients[:rows, :columns]).reshape(
+        rows, columns, 8, 8
+    )
 
 
 def _subsampling(format: JpegFormat) -> str:
@@ -150,5 +190,8 @@ def _subsampling(format: JpegFormat) -> str:
         return "4:4:4"
     found = [name for name, luma in SAMPLINGS.items() if format.sampling == (luma, (1, 1), (1, 1))]
     if not found:
-        raise ImageError(f"sampling factors {format.sampling}; legal are {', '.join(SAMPLINGS)}: choose among them")
+        raise ImageError(
+            f"sampling factors {format.sampling}; legal are {', '.join(SAMPLINGS)}: choose among"
+            " them"
+        )
     return found[0]

@@ -1,7 +1,9 @@
-"""The entropy-coded data of a Huffman-coded JPEG, decoded into coefficients: sequential and progressive scans.
+"""The entropy-coded data of a Huffman-coded JPEG, decoded into coefficients: sequential and
+progressive scans.
 
-ITU-T T.81, annexes C (codes), F.2 (sequential) and G.2 (progressive). Pure Python over table lookups, with no state
-but the position in the bits: about 0.4 us a coefficient. Codes that no encoder writes are refused, never repaired.
+ITU-T T.81, annexes C (codes), F.2 (sequential) and G.2 (progressive). Pure Python over table
+lookups, with no state but the position in the bits: about 0.4 us a coefficient. Codes that no
+encoder writes are refused, never repaired.
 """
 
 from __future__ import annotations
@@ -15,13 +17,19 @@ from numpy.typing import NDArray
 
 from jattr.errors import UnreadableJpegError
 
-Code = tuple[int, int, int]  # length in bits, then the two halves of the symbol: run of zeros, bits that follow
+# length in bits, then the two halves of the symbol: run of zeros, bits that follow
+Code = tuple[int, int, int]
 Table = list[Code]  # [65536], indexed by the next 16 bits
 
-DAMAGED = "damaged or truncated JPEG: its scan holds too few codes, or illegal ones; fetch or save it again"
+DAMAGED = (
+    "damaged or truncated JPEG: its scan holds too few codes, or illegal ones; fetch or save"
+    " it again"
+)
 
 # Zigzag index -> natural index 8 v + h: along the anti-diagonals, upwards on the even ones.
-ORDER = [8 * v + h for v, h in sorted(np.ndindex(8, 8), key=lambda at: (sum(at), at[sum(at) % 2 == 0]))]
+ORDER = [
+    8 * v + h for v, h in sorted(np.ndindex(8, 8), key=lambda at: (sum(at), at[sum(at) % 2 == 0]))
+]
 _MASK = [(1 << bits) - 1 for bits in range(16)]
 _UNUSED: Code = (0, 0, 16)  # _MASK has no entry 16: looking an unused code up ends in IndexError
 
@@ -48,7 +56,9 @@ class Band:
 
 @lru_cache(maxsize=16)  # half a MiB each; nearly all files use the same four tables
 def build_table(counts: bytes, symbols: bytes) -> Table:
-    """The lookup table of a Huffman code: counts[i] codes of i + 1 bits, their symbols in order (annex C)."""
+    """The lookup table of a Huffman code: counts[i] codes of i + 1 bits, their symbols in order
+    (annex C).
+    """
     table, at, symbol = [_UNUSED] * 65536, 0, iter(symbols)
     for length, count in enumerate(counts, 1):
         for _ in range(count):
@@ -67,7 +77,8 @@ def decode_interval(
 ) -> None:
     """Decode the MCUs between two restart markers.
 
-    `coded`: the bytes with stuffing removed. `mcus`: where the blocks of each MCU begin, one a slot.
+    `coded`: the bytes with stuffing removed. `mcus`: where the blocks of each MCU begin, one a
+    slot.
     """
     decode: Callable[..., int]
     if not progressive:
@@ -78,11 +89,14 @@ def decode_interval(
         decode = _refine_ac if band.high else _first_ac
     try:
         end = decode(_windows(coded), mcus, slots, band)
-    except (IndexError, ValueError):  # a code that is unused, past the end, or of a value above 16 bits
+    # a code that is unused, past the end, or of a value above 16 bits
+    except (IndexError, ValueError):
         raise UnreadableJpegError(DAMAGED) from None
     if not len(coded) - 1 < end / 8 <= len(coded):
         raise UnreadableJpegError(
-            DAMAGED if end > 8 * len(coded) else "damaged JPEG: a scan has bytes to spare; save it again"
+            DAMAGED
+            if end > 8 * len(coded)
+            else "damaged JPEG: a scan has bytes to spare; save it again"
         )
 
 
@@ -96,20 +110,26 @@ def _windows(coded: bytes) -> memoryview:
     return windows.data
 
 
-def _sequential(windows: memoryview, mcus: list[list[int]], slots: tuple[Slot, ...], band: Band) -> int:
+def _sequential(
+    windows: memoryview, mcus: list[list[int]], slots: tuple[Slot, ...], band: Band
+) -> int:
     position, last = 0, [0, 0, 0]
     for mcu in mcus:
         for slot, block in zip(slots, mcu, strict=True):
             position, difference = _difference(windows, position, slot.dc)
             last[slot.component] += difference
             slot.coefficients[block] = last[slot.component]
-            position, run = _band_of_block(windows, position, slot.ac, slot.coefficients, block, 1, 63, 0)
+            position, run = _band_of_block(
+                windows, position, slot.ac, slot.coefficients, block, 1, 63, 0
+            )
             if run:
                 raise UnreadableJpegError(DAMAGED)
     return position
 
 
-def _first_dc(windows: memoryview, mcus: list[list[int]], slots: tuple[Slot, ...], band: Band) -> int:
+def _first_dc(
+    windows: memoryview, mcus: list[list[int]], slots: tuple[Slot, ...], band: Band
+) -> int:
     position, last = 0, [0, 0, 0]
     for mcu in mcus:
         for slot, block in zip(slots, mcu, strict=True):
@@ -119,7 +139,9 @@ def _first_dc(windows: memoryview, mcus: list[list[int]], slots: tuple[Slot, ...
     return position
 
 
-def _refine_dc(windows: memoryview, mcus: list[list[int]], slots: tuple[Slot, ...], band: Band) -> int:
+def _refine_dc(
+    windows: memoryview, mcus: list[list[int]], slots: tuple[Slot, ...], band: Band
+) -> int:
     position = 0
     for mcu in mcus:
         for slot, block in zip(slots, mcu, strict=True):
@@ -128,22 +150,29 @@ def _refine_dc(windows: memoryview, mcus: list[list[int]], slots: tuple[Slot, ..
     return position
 
 
-def _first_ac(windows: memoryview, mcus: list[list[int]], slots: tuple[Slot, ...], band: Band) -> int:
+def _first_ac(
+    windows: memoryview, mcus: list[list[int]], slots: tuple[Slot, ...], band: Band
+) -> int:
     table, coefficients = slots[0].ac, slots[0].coefficients
     position = run = 0  # run: how many blocks to come have no further coefficient
     for (block,) in mcus:
         if run:
             run -= 1
             continue
-        position, run = _band_of_block(windows, position, table, coefficients, block, band.start, band.end, band.low)
+        position, run = _band_of_block(
+            windows, position, table, coefficients, block, band.start, band.end, band.low
+        )
     return position
 
 
-def _refine_ac(windows: memoryview, mcus: list[list[int]], slots: tuple[Slot, ...], band: Band) -> int:
+def _refine_ac(
+    windows: memoryview, mcus: list[list[int]], slots: tuple[Slot, ...], band: Band
+) -> int:
     slot, order = slots[0], np.array(ORDER[band.start : band.end + 1])
     blocks = np.frombuffer(slot.coefficients, np.int16).reshape(-1, 64)[np.array(mcus)[:, 0] // 64]
     rows, columns = np.nonzero(blocks[:, order])
-    places = order[columns].tolist()  # of what is not zero before this scan, block by block: all that runs concern
+    # of what is not zero before this scan, block by block: all that runs concern
+    places = order[columns].tolist()
     ends = np.searchsorted(rows, np.arange(len(mcus)), "right").tolist()
     position = run = begin = 0
     for (block,), end in zip(mcus, ends, strict=True):
@@ -159,7 +188,9 @@ def _refine_ac(windows: memoryview, mcus: list[list[int]], slots: tuple[Slot, ..
 
 
 def _difference(windows: memoryview, position: int, table: Table | None) -> tuple[int, int]:
-    """Position after a DC code, and by how much the DC coefficient differs from the block before."""
+    """Position after a DC code, and by how much the DC coefficient differs from the block
+    before.
+    """
     word, shift = windows[position >> 3], 24 - (position & 7)
     length, run, size = table[word >> shift & 0xFFFF]  # type: ignore[index]  # the scan's header was checked
     if run:
@@ -199,8 +230,12 @@ def _band_of_block(
     return position, 0
 
 
-def _refine_block(windows: memoryview, position: int, slot: Slot, block: int, band: Band) -> tuple[int, int]:
-    """One more bit of the AC coefficients; position after, and how many blocks to come have no codes."""
+def _refine_block(
+    windows: memoryview, position: int, slot: Slot, block: int, band: Band
+) -> tuple[int, int]:
+    """One more bit of the AC coefficients; position after, and how many blocks to come have no
+    codes.
+    """
     at = band.start
     while at <= band.end:
         word, shift = windows[position >> 3], 24 - (position & 7)
@@ -208,12 +243,16 @@ def _refine_block(windows: memoryview, position: int, slot: Slot, block: int, ba
         position += length
         if not size and run < 15:
             further = (1 << run) - 1 + (word >> shift + 16 - length - run & _MASK[run])
-            position, _ = _refine_until(windows, position + run, slot.coefficients, block, at, band, 64)
+            position, _ = _refine_until(
+                windows, position + run, slot.coefficients, block, at, band, 64
+            )
             return position, further
         if size > 1:
             raise UnreadableJpegError(DAMAGED)
         positive = size and _bit(windows, position)
-        position, at = _refine_until(windows, position + size, slot.coefficients, block, at, band, run)
+        position, at = _refine_until(
+            windows, position + size, slot.coefficients, block, at, band, run
+        )
         if at > band.end:
             raise UnreadableJpegError(DAMAGED)
         if size:
@@ -223,9 +262,17 @@ def _refine_block(windows: memoryview, position: int, slot: Slot, block: int, ba
 
 
 def _refine_until(
-    windows: memoryview, position: int, coefficients: memoryview, block: int, at: int, band: Band, zeros: int
+    windows: memoryview,
+    position: int,
+    coefficients: memoryview,
+    block: int,
+    at: int,
+    band: Band,
+    zeros: int,
 ) -> tuple[int, int]:
-    """Refine each coefficient that is not zero, up to the one after `zeros` that are; position, and that one."""
+    """Refine each coefficient that is not zero, up to the one after `zeros` that are; position,
+    and that one.
+    """
     while at <= band.end:
         place = block + ORDER[at]
         if coefficients[place]:
@@ -239,7 +286,9 @@ def _refine_until(
     return position, at
 
 
-def _refine(windows: memoryview, position: int, coefficients: memoryview, place: int, low: int) -> None:
+def _refine(
+    windows: memoryview, position: int, coefficients: memoryview, place: int, low: int
+) -> None:
     """Move a coefficient away from zero if the next bit says so."""
     if _bit(windows, position):
         coefficients[place] += (1 if coefficients[place] > 0 else -1) << low

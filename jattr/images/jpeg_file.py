@@ -1,6 +1,8 @@
-"""The frame of a JPEG file and its scans, with every refusal of what is not a plain 8-bit Huffman image.
+"""The frame of a JPEG file and its scans, with every refusal of what is not a plain 8-bit Huffman
+image.
 
-ITU-T T.81, annexes A.2 (order of the blocks), B (syntax) and G.1 (what a progressive scan may code).
+ITU-T T.81, annexes A.2 (order of the blocks), B (syntax) and G.1 (what a progressive scan may
+code).
 """
 
 from __future__ import annotations
@@ -39,9 +41,12 @@ class Component:
     factors: tuple[int, int]  # vertical, horizontal, as stored: 2x2, 2x2, 2x2 is 4:4:4, too
     table_slot: int
     blocks: tuple[int, int]  # rows, columns that the image needs
-    coefficients: NDArray[np.int16]  # [rows, columns, 64], natural order; the rows and columns of whole MCUs
-    table: NDArray[np.uint16] | None = None  # [8, 8], natural order, as it stood at the component's first scan
-    known: list[int | None] = field(default_factory=lambda: [None] * 64)  # zigzag order: lowest bit decoded so far
+    # [rows, columns, 64], natural order; the rows and columns of whole MCUs
+    coefficients: NDArray[np.int16]
+    # [8, 8], natural order, as it stood at the component's first scan
+    table: NDArray[np.uint16] | None = None
+    # zigzag order: lowest bit decoded so far
+    known: list[int | None] = field(default_factory=lambda: [None] * 64)
 
 
 @dataclass(eq=False)
@@ -50,12 +55,15 @@ class Frame:
 
     size: tuple[int, int]  # height, width
     progressive: bool
-    sampling: tuple[tuple[int, int], ...]  # one a component, vertical and horizontal, without common factors
+    # one a component, vertical and horizontal, without common factors
+    sampling: tuple[tuple[int, int], ...]
     components: tuple[Component, ...]
 
 
 def decode_frame(data: bytes) -> Frame:
-    """Every coefficient of a JPEG file whose size and number of scans have been checked; raises ImageError."""
+    """Every coefficient of a JPEG file whose size and number of scans have been checked; raises
+    ImageError.
+    """
     tables, frame = Tables(), None
     for marker, body, coded in segments(data):
         if marker in _REFUSED:
@@ -63,7 +71,9 @@ def decode_frame(data: bytes) -> Frame:
             raise refusal(_REFUSED[marker], legal, kind=UnreadableJpegError)
         if marker in _FRAMES:
             if frame is not None:
-                raise UnreadableJpegError("JPEG with several frames; jattr reads one image a file: save one frame")
+                raise UnreadableJpegError(
+                    "JPEG with several frames; jattr reads one image a file: save one frame"
+                )
             frame = _parse_frame(body, progressive=marker == 0xC2)
         elif marker == SCAN:
             if frame is None:
@@ -82,9 +92,12 @@ def _parse_frame(body: bytes, *, progressive: bool) -> Frame:
     height, width, count = struct.unpack_from(">xHHB", body)
     if len(body) != 6 + 3 * count:
         raise damaged("its frame header is of a wrong length")
-    fields = [body[at : at + 3] for at in range(6, len(body), 3)]  # identity, sampling factors, table
+    # identity, sampling factors, table
+    fields = [body[at : at + 3] for at in range(6, len(body), 3)]
     factors = [(both >> 4, both & 15) for _, both, _ in fields]  # horizontal, vertical
-    if len({identity for identity, _, _ in fields}) < count or not all(1 <= f <= 4 for pair in factors for f in pair):
+    if len({identity for identity, _, _ in fields}) < count or not all(
+        1 <= f <= 4 for pair in factors for f in pair
+    ):
         raise damaged("its frame header names illegal components")
     common_h, common_v = (gcd(*values) for values in zip(*factors, strict=True))
     sampling = tuple((v // common_v, h // common_h) for h, v in factors)
@@ -136,7 +149,9 @@ def _decode_scan(body: bytes, coded: bytes, frame: Frame, tables: Tables) -> Non
 
 
 def _check_band(band: Band, component: Component, count: int, progressive: bool) -> None:
-    """Refuse a scan that does not continue where the component's earlier scans stopped; else note its progress."""
+    """Refuse a scan that does not continue where the component's earlier scans stopped; else
+    note its progress.
+    """
     last = band.high or None  # None: no scan before
     if progressive:
         legal = band.end == 0 if band.start == 0 else count == 1 and band.start <= band.end <= 63
@@ -156,7 +171,9 @@ def _table(slot: int, tables: Tables) -> Table:
 
 
 def _mcus(components: list[Component]) -> list[list[int]]:
-    """Where each MCU's blocks begin in their components' flat coefficients (A.2: alone, a component has no padding)."""
+    """Where each MCU's blocks begin in their components' flat coefficients (A.2: alone, a
+    component has no padding).
+    """
     if len(components) == 1:
         rows, columns = components[0].blocks
         begins = np.arange(rows)[:, None] * components[0].coefficients.shape[1] + np.arange(columns)
@@ -169,13 +186,17 @@ def _mcus(components: list[Component]) -> list[list[int]]:
     return np.concatenate(parts, 1).tolist()
 
 
-def _intervals(coded: bytes, mcus: list[list[int]], length: int) -> tuple[list[bytes], list[list[list[int]]]]:
+def _intervals(
+    coded: bytes, mcus: list[list[int]], length: int
+) -> tuple[list[bytes], list[list[list[int]]]]:
     """Coded bytes, stuffing removed, and MCUs of each restart interval."""
     length = length or len(mcus)
     expected = -(-len(mcus) // length)
     pieces = _RESTART.split(coded, expected)
     parts, numbers = pieces[::2], pieces[1::2]
-    if len(parts) != expected or any(number[0] != 0xD0 + at % 8 for at, number in enumerate(numbers)):
+    if len(parts) != expected or any(
+        number[0] != 0xD0 + at % 8 for at, number in enumerate(numbers)
+    ):
         raise UnreadableJpegError(DAMAGED)
     return (
         [part.replace(b"\xff\0", b"\xff") for part in parts],
@@ -185,7 +206,9 @@ def _intervals(coded: bytes, mcus: list[list[int]], length: int) -> tuple[list[b
 
 def _check_complete(frame: Frame, tables: Tables) -> None:
     if any(bit != 0 for component in frame.components for bit in component.known):
-        raise UnreadableJpegError("truncated JPEG: scans of a component are missing; fetch or save it again")
+        raise UnreadableJpegError(
+            "truncated JPEG: scans of a component are missing; fetch or save it again"
+        )
     if len(frame.components) == 3 and not tables.is_jfif:  # the order of libjpeg's rules
         names = bytes(component.identity for component in frame.components)
         if tables.transform not in (None, 1) or (tables.transform is None and names == b"RGB"):

@@ -51,13 +51,17 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         if head[:2] == bytes([0xFF, _END]):
             return
         if len(head) < 4:
-            raise UnreadableJpegError("truncated JPEG: it has no end marker; fetch or save it again")
+            raise UnreadableJpegError(
+                "truncated JPEG: it has no end marker; fetch or save it again"
+            )
         if head[0] != 0xFF or head[1] in (0x00, 0x01, *range(0xD0, 0xD9)):
             raise damaged(f"no segment begins at byte {at} of those that are read")
         end = at + 2 + int.from_bytes(head[2:], "big")
         body = data[at + 4 : end]
         if end < at + 4 or end > len(data):
-            raise UnreadableJpegError("truncated JPEG: a segment is cut off; fetch or save it again")
+            raise UnreadableJpegError(
+                "truncated JPEG: a segment is cut off; fetch or save it again"
+            )
         at = end
         if head[1] == SCAN:
             match = _SCAN_END.search(data, at)

@@ -1,4 +1,5 @@
-"""PNG files: chunks checked before decoding, and the sample rules that depend on palette, depth and transparency.
+"""PNG files: chunks checked before decoding, and the sample rules that depend on palette, depth and
+transparency.
 
 PNG specification, third edition: https://www.w3.org/TR/png-3/
 """
@@ -16,7 +17,8 @@ from jattr.errors import ImageError
 from jattr.images.colour import is_srgb_png
 from jattr.images.headers import Header, exif_orientation
 
-# Encoders write chunks of 8 KiB and more; millions of empty ones would cost far more memory than the file has bytes.
+# Encoders write chunks of 8 KiB and more; millions of empty ones would cost far more memory than
+# the file has bytes.
 MAX_CHUNKS = 65536
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -25,11 +27,20 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> samples per pixel
 _DEPTHS = {0: (1, 2, 4, 8), 2: (8,), 3: (1, 2, 4, 8), 4: (8,), 6: (8,)}
 _DECODED = (b"IHDR", b"IDAT", b"IEND")
 _DESCRIBING = frozenset({b"iCCP", b"gAMA", b"cHRM", b"cICP", b"PLTE", b"tRNS", b"eXIf"})
-_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 
 
 def parse_png(data: bytes) -> Header:
-    """The header of a PNG file, with every checksum that matters checked; raises ImageError for what jattr refuses.
+    """The header of a PNG file, with every checksum that matters checked; raises ImageError for
+    what jattr refuses.
 
     `Header.data` keeps IHDR, IDAT and IEND only.
     """
@@ -70,13 +81,21 @@ def _chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview, memoryview]]:
         length, type_ = struct.unpack_from(">I4s", view, at)
         end = at + 12 + length
         if end > len(view):
-            raise ImageError(f"truncated or damaged PNG: chunk {type_!r} reaches past the end of the file")
+            raise ImageError(
+                f"truncated or damaged PNG: chunk {type_!r} reaches past the end of the file"
+            )
         is_critical = not type_[0] & 0x20
         if is_critical and type_ not in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
-            raise ImageError(f"damaged PNG, or an extension of it: critical chunk {type_!r} is unknown")
+            raise ImageError(
+                f"damaged PNG, or an extension of it: critical chunk {type_!r} is unknown"
+            )
         is_checked = is_critical or type_ == b"tRNS"  # the others do not change a sample
-        if is_checked and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-            raise ImageError(f"damaged PNG: wrong checksum in chunk {type_!r}; fetch or save the image again")
+        if is_checked and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(
+            view[end - 4 : end], "big"
+        ):
+            raise ImageError(
+                f"damaged PNG: wrong checksum in chunk {type_!r}; fetch or save the image again"
+            )
         yield type_, view[at + 8 : end - 4], view[at:end]
         if type_ == b"IEND":
             return
@@ -88,16 +107,24 @@ def _ihdr(body: bytes) -> tuple[int, int, int, int, int]:
     """Width, height, depth, colour type, interlacing."""
     if len(body) != 13:
         raise ImageError("damaged PNG: its IHDR chunk is not 13 bytes long")
-    width, height, depth, colour_type, compression, filter_, interlacing = struct.unpack(">IIBBBBB", body)
+    width, height, depth, colour_type, compression, filter_, interlacing = struct.unpack(
+        ">IIBBBBB", body
+    )
     if depth == 16:
-        raise ImageError("PNG with 16 bits per sample; jattr reads up to 8: save it with 8 bits per sample")
+        raise ImageError(
+            "PNG with 16 bits per sample; jattr reads up to 8: save it with 8 bits per sample"
+        )
     if depth not in _DEPTHS.get(colour_type, ()) or compression or filter_ or interlacing > 1:
-        raise ImageError(f"damaged PNG: its IHDR chunk is illegal (colour type {colour_type}, depth {depth})")
+        raise ImageError(
+            f"damaged PNG: its IHDR chunk is illegal (colour type {colour_type}, depth {depth})"
+        )
     return width, height, depth, colour_type, interlacing
 
 
 def check_complete(header: Header) -> None:
-    """Raise ImageError unless the compressed stream holds every row: the decoder would leave missing rows black."""
+    """Raise ImageError unless the compressed stream holds every row: the decoder would leave
+    missing rows black.
+    """
     width, height, depth, colour_type, interlacing = _ihdr(header.data[16:29])
     expected = 0
     for x, y, across, down in _ADAM7 if interlacing else ((0, 0, 1, 1),):
@@ -115,7 +142,9 @@ def check_complete(header: Header) -> None:
 
 
 def expand(samples: NDArray[np.uint8], header: Header) -> NDArray[np.uint8]:
-    """Samples as the decoder gives them, [H, W, 1 | 2 | 3 | 4], as [H, W, 1 | 3 | 4]: palette and alpha resolved."""
+    """Samples as the decoder gives them, [H, W, 1 | 2 | 3 | 4], as [H, W, 1 | 3 | 4]: palette
+    and alpha resolved.
+    """
     if header.colour_type == 3:
         return _palette_table(header, int(samples.max()))[samples[..., 0]]
     if header.colour_type == 4:
@@ -125,8 +154,11 @@ def expand(samples: NDArray[np.uint8], header: Header) -> NDArray[np.uint8]:
     channels = samples.shape[-1]
     if len(header.transparency) != 2 * channels:
         raise ImageError("damaged PNG: its tRNS chunk does not fit its colour type")
-    # The key is stored at the file's own depth; the decoder has already scaled the samples to 0..255.
-    key = np.array(struct.unpack(f">{channels}H", header.transparency)) * (255 // (2**header.depth - 1))
+    # The key is stored at the file's own depth; the decoder has already scaled the samples to
+    # 0..255.
+    key = np.array(struct.unpack(f">{channels}H", header.transparency)) * (
+        255 // (2**header.depth - 1)
+    )
     alpha = np.where((samples == key).all(-1, keepdims=True), 0, 255).astype(np.uint8)
     return np.concatenate([np.broadcast_to(samples, (*samples.shape[:2], 3)), alpha], -1)
 
@@ -134,7 +166,9 @@ def expand(samples: NDArray[np.uint8], header: Header) -> NDArray[np.uint8]:
 def _palette_table(header: Header, largest: int) -> NDArray[np.uint8]:
     """The palette, [entries, 3], or [entries, 4] where the file stores transparency."""
     if len(header.palette) % 3 or largest >= len(header.palette) // 3:
-        raise ImageError(f"damaged PNG: it uses colour {largest} of a palette of {len(header.palette) // 3}")
+        raise ImageError(
+            f"damaged PNG: it uses colour {largest} of a palette of {len(header.palette) // 3}"
+        )
     table = np.frombuffer(header.palette, np.uint8).reshape(-1, 3)
     if not header.transparency:
         return table

@@ -1,4 +1,6 @@
-"""Image files to exact bytes: PNG, JPEG and WebP, told by content, with every refusal one ImageError."""
+"""Image files to exact bytes: PNG, JPEG and WebP, told by content, with every refusal one
+ImageError.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,16 @@ from jattr.images.orientation import upright
 
 MAX_PIXELS = 4096 * 4096
 MAX_FILE_BYTES = 80 * 2**20  # an incompressible RGBA image of MAX_PIXELS, with room for metadata
-# An image of up to FREE_PIXELS may compress as far as it likes: decoding costs at most about 20 bytes a pixel (WebP),
-# hence 40 MiB. A larger one must have a byte for every MAX_PIXELS_PER_BYTE pixels, so memory follows the file's size.
+# An image of up to FREE_PIXELS may compress as far as it likes: decoding costs at most about 20
+# bytes a pixel (WebP),
+# hence 40 MiB. A larger one must have a byte for every MAX_PIXELS_PER_BYTE pixels, so memory
+# follows the file's size.
 FREE_PIXELS = 2**21
 MAX_PIXELS_PER_BYTE = 16
 
 _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
-    # Named, not found by Image.open: that would also try the multi-image form of JPEG and parse its tables.
+    # Named, not found by Image.open: that would also try the multi-image form of JPEG and parse its
+    # tables.
     "PNG": PngImageFile,
     "JPEG": JpegImageFile,
     "WebP": WebPImageFile,
@@ -64,7 +69,9 @@ class LoadedImage:
     srgb: bool = True  # no colours but sRGB's are stated; other ones were ignored
 
     def fit(self, image_shape: tuple[int, int, int], *, resize: bool = False) -> LoadedImage:
-        """The same image in a generator's shape (H, W, C), what was changed noted; raises ImageError as `fit`."""
+        """The same image in a generator's shape (H, W, C), what was changed noted; raises
+        ImageError as `fit`.
+        """
         try:
             pixels = fitting.fit(self.pixels, image_shape, resize=resize)
         except ImageError as error:
@@ -74,7 +81,8 @@ class LoadedImage:
 
 
 def load_image(path: str | os.PathLike[str]) -> LoadedImage:
-    """Decode a PNG, JPEG or WebP file once, in its own size and kind; `Image.fit` makes each generator's form of it.
+    """Decode a PNG, JPEG or WebP file once, in its own size and kind; `Image.fit` makes each
+    generator's form of it.
 
     Raises ImageError, and nothing else, whatever the bytes of the file are.
     """
@@ -86,7 +94,14 @@ def load_image(path: str | os.PathLike[str]) -> LoadedImage:
         raise ImageError(f"{name!r}: {error}") from None
     sha256 = hashlib.sha256(data).hexdigest()
     return LoadedImage(
-        name, found.pixels, sha256, found.notes, found.compressed, found.jpeg, found.orientation, found.srgb
+        name,
+        found.pixels,
+        sha256,
+        found.notes,
+        found.compressed,
+        found.jpeg,
+        found.orientation,
+        found.srgb,
     )
 
 
@@ -109,7 +124,9 @@ def read_image(
 
 
 def decode_image(data: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Pixels [H, W, 1 | 3 | 4] of a PNG, JPEG or WebP file's bytes, and notes; raises ImageError, and nothing else."""
+    """Pixels [H, W, 1 | 3 | 4] of a PNG, JPEG or WebP file's bytes, and notes; raises
+    ImageError, and nothing else.
+    """
     found = decode(data)
     return found.pixels, found.notes
 
@@ -128,7 +145,9 @@ def decode(data: bytes) -> Decoded:
 
 
 def read_bytes(name: str) -> bytes:
-    """The bytes of an image file; raises ImageError for what is no ordinary file, too large or empty."""
+    """The bytes of an image file; raises ImageError for what is no ordinary file, too large or
+    empty.
+    """
     try:
         status = os.stat(name)
         if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_BYTES:
@@ -141,7 +160,10 @@ def read_bytes(name: str) -> bytes:
         what = "a folder" if stat.S_ISDIR(status.st_mode) else "not an ordinary file"
         raise ImageError(f"{name!r} is {what}; give a PNG, JPEG or WebP image")
     if status.st_size > MAX_FILE_BYTES:
-        raise ImageError(f"{name!r} is larger than {MAX_FILE_BYTES >> 20} MiB, the most jattr reads; save it smaller")
+        raise ImageError(
+            f"{name!r} is larger than {MAX_FILE_BYTES >> 20} MiB, the most jattr reads; save it"
+            " smaller"
+        )
     if not data:
         raise ImageError(f"{name!r} is empty; give a PNG, JPEG or WebP image")
     return data
@@ -156,7 +178,9 @@ def _decode(data: bytes) -> Decoded:
         if (image.height, image.width) != header.size:
             raise ImageError(f"damaged {header.kind}: it states two sizes")
         if getattr(image, "n_frames", 1) > 1:
-            raise ImageError(f"animated {header.kind}; jattr reads still images: save one frame as PNG")
+            raise ImageError(
+                f"animated {header.kind}; jattr reads still images: save one frame as PNG"
+            )
         image.load()
         samples = np.array(image.convert("L") if image.mode == "1" else image)
         exif, profile = image.info.get("exif", b""), image.info.get("icc_profile")
@@ -166,7 +190,9 @@ def _decode(data: bytes) -> Decoded:
     srgb = header.srgb and (header.kind != "WebP" or not profile or is_srgb_profile(profile))
     exact = header.kind == "PNG" or (header.kind == "WebP" and data[12:16] == b"VP8L")
     shown = np.ascontiguousarray(upright(pixels, orientation))
-    return Decoded(shown, _notes(srgb, orientation), not exact, header.kind == "JPEG", orientation, srgb)
+    return Decoded(
+        shown, _notes(srgb, orientation), not exact, header.kind == "JPEG", orientation, srgb
+    )
 
 
 def _parse(data: bytes) -> Header:
@@ -176,7 +202,10 @@ def _parse(data: bytes) -> Header:
         return parse_jpeg(data)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return parse_webp(data)
-    raise ImageError(f"not a PNG, JPEG or WebP image (it begins with {data[:8].hex()}); save it as PNG in its own size")
+    raise ImageError(
+        f"not a PNG, JPEG or WebP image (it begins with {data[:8].hex()}); save it as PNG in its"
+        " own size"
+    )
 
 
 def _check_bounds(size: tuple[int, int], file_bytes: int) -> None:
@@ -185,10 +214,14 @@ def _check_bounds(size: tuple[int, int], file_bytes: int) -> None:
     if height < 1 or width < 1:
         raise ImageError(f"damaged image: its size is {height}x{width}")
     if height * width > MAX_PIXELS:
-        raise ImageError(f"the image is {height}x{width}; the most jattr decodes is {MAX_PIXELS} pixels: reduce it")
+        raise ImageError(
+            f"the image is {height}x{width}; the most jattr decodes is {MAX_PIXELS} pixels: reduce"
+            " it"
+        )
     if height * width > max(FREE_PIXELS, MAX_PIXELS_PER_BYTE * file_bytes):
         raise ImageError(
-            f"{file_bytes} bytes claim {height}x{width} pixels; above {FREE_PIXELS} pixels a file needs a byte for "
+            f"{file_bytes} bytes claim {height}x{width} pixels; above {FREE_PIXELS} pixels a file"
+            " needs a byte for "
             f"every {MAX_PIXELS_PER_BYTE}: save it with less compression"
         )
 

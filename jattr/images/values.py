@@ -22,7 +22,9 @@ def to_float(bytes_: Any) -> NDArray[np.float32]:
     """
     values = np.asarray(bytes_)
     if values.dtype != np.uint8:
-        raise ImageError(f"got image bytes of type {values.dtype}; they must be uint8: convert with to_byte")
+        raise ImageError(
+            f"got image bytes of type {values.dtype}; they must be uint8: convert with to_byte"
+        )
     return values.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
@@ -30,8 +32,9 @@ def to_byte(x: Any, *, rule: str = "round") -> NDArray[np.uint8]:
     """Floats in [-1, 1] as bytes, any shape; what lies outside is clipped first.
 
     `round` is floor((x + 1) * 127.5 + 0.5); `truncate` is floor((x + 1) * 127.5), what the common
-    `(x01 * 255).astype(uint8)` does to x01 = (x + 1) / 2: the two agree to the last bit because 127.5 is half of 255.
-    Raises ImageError for an unknown rule, values that are not floats, and NaN.
+    `(x01 * 255).astype(uint8)` does to x01 = (x + 1) / 2: the two agree to the last bit because
+    127.5 is half of 255. Raises ImageError for an unknown rule, values that are not floats, and
+    NaN.
 
     >>> to_byte(np.float32([-2, -1, 0, 1])).tolist(), to_byte(np.float32([0]), rule="truncate").tolist()
     ([0, 0, 128, 255], [127])
@@ -43,7 +46,9 @@ def to_byte(x: Any, *, rule: str = "round") -> NDArray[np.uint8]:
         raise ImageError(f"got image values of type {values.dtype}; they must be floats in [-1, 1]")
     values = values.astype(np.float32)
     if np.isnan(values).any():
-        raise ImageError("got NaN among the image values; they must be numbers: look for what made them NaN")
+        raise ImageError(
+            "got NaN among the image values; they must be numbers: look for what made them NaN"
+        )
     scaled = (np.clip(values, -1, 1) + np.float32(1)) * np.float32(127.5)
     half = np.float32(0.5 if rule == "round" else 0.0)
     return np.floor(scaled + half).astype(np.uint8)

@@ -17,10 +17,11 @@ from jattr.images.fitting import check_pixels
 
 
 def write_png(path: str | os.PathLike[str], pixels: NDArray[np.uint8]) -> None:
-    """Write pixels, uint8 [H, W, 1 | 3 | 4], as a lossless PNG under `path`, replacing a file there in one step.
+    """Write pixels, uint8 [H, W, 1 | 3 | 4], as a lossless PNG under `path`, replacing a file there
+    in one step.
 
-    Raises ImageError for arrays that are not images, OutputError when the file cannot be written; then no part of it
-    is left behind.
+    Raises ImageError for arrays that are not images, OutputError when the file cannot be written;
+    then no part of it is left behind.
     """
     encoded = encode_png(pixels)
     target = Path(path)
@@ -33,7 +34,9 @@ def write_png(path: str | os.PathLike[str], pixels: NDArray[np.uint8]) -> None:
         with contextlib.suppress(OSError, ValueError):
             sibling.unlink()
         reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"cannot write image {os.fspath(path)!r}: {reason}; choose another place") from error
+        raise OutputError(
+            f"cannot write image {os.fspath(path)!r}: {reason}; choose another place"
+        ) from error
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:

@@ -27,7 +27,8 @@ def polish_method(size: int) -> str:
 
 STARTS = ("linear", "pool", "prior")
 PRECISIONS = ("default", "high", "highest")
-CHEAP_JACOBIAN = 5e8  # floating-point operations of a whole Jacobian: up to here many restarts cost little
+# floating-point operations of a whole Jacobian: up to here many restarts cost little
+CHEAP_JACOBIAN = 5e8
 FEW_RESTARTS, MANY_RESTARTS = 8, 32
 
 
@@ -35,27 +36,38 @@ FEW_RESTARTS, MANY_RESTARTS = 8, 32
 class InvertConfig:
     """Settings of an inversion.
 
-    A restart is one search of one image's latent from one start; rounds of 1, 2, 4, 8, ... restarts run until one
-    reaches the rounding floor or `restarts` are spent.
+    A restart is one search of one image's latent from one start; rounds of 1, 2, 4, 8, ... restarts
+    run until one reaches the rounding floor or `restarts` are spent.
     """
 
-    optimiser: str = "auto"  # of METHODS, or NAME:RATE[:SCHEDULE]; "auto": by the cost of a Jacobian
+    # of METHODS, or NAME:RATE[:SCHEDULE]; "auto": by the cost of a Jacobian
+    optimiser: str = "auto"
     steps: int | None = None  # most steps of one restart; None: the method's own number
-    restarts: int | None = None  # most restarts for each image and candidate; None: 8, or 32 where they cost little
-    start: str = "linear"  # "linear" (guess by a ridge regression on prior samples, then noise), "pool", "prior"
-    pool: int | None = None  # prior samples for the first two kinds of start; None: 512 or, from 16 images on, 2,048
-    spread: float = 0.3  # standard deviation of what guesses but the first get added; growing, in units of the prior's
+    # most restarts for each image and candidate; None: 8, or 32 where they cost little
+    restarts: int | None = None
+    # "linear" (guess by a ridge regression on prior samples, then noise), "pool", "prior"
+    start: str = "linear"
+    # prior samples for the first two kinds of start; None: 512 or, from 16 images on, 2,048
+    pool: int | None = None
+    # standard deviation of what guesses but the first get added; growing, in units of the prior's
+    spread: float = 0.3
     lanes: int | None = None  # searches in one compiled program; None: from backend and memory
-    polish_steps: int = 12  # Levenberg-Marquardt steps on the best restart, for methods that do not end there
-    interval_steps: int = 9  # most Jacobians of the search for a latent whose every pixel rounds to the accused byte
-    stall: float | None = None  # a restart stops when a segment of steps lowers its loss by less; None: the method's
-    early_stop: bool = True  # stop restarts that stall, and an image's other restarts once one is at the floor
-    distance: str | None = None  # as `load_distance` reads it: what is searched by; None: pixels, their rounding known
+    # Levenberg-Marquardt steps on the best restart, for methods that do not end there
+    polish_steps: int = 12
+    # most Jacobians of the search for a latent whose every pixel rounds to the accused byte
+    interval_steps: int = 9
+    # a restart stops when a segment of steps lowers its loss by less; None: the method's
+    stall: float | None = None
+    # stop restarts that stall, and an image's other restarts once one is at the floor
+    early_stop: bool = True
+    # as `load_distance` reads it: what is searched by; None: pixels, their rounding known
+    distance: str | None = None
     precision: str = "default"  # matrix products of the search; certificates always use "highest"
     space: str | None = None  # "z", "w", "w+"; None: the space that the generator is given in
     psi: float | None = None  # truncation of style-based generators; None: the card's
     cutoff: int | None = None  # number of styles that psi applies to; None: the card's
-    noise: str | None = None  # "const", "none", or "search": the maps are part of the latent; None: the card's
+    # "const", "none", or "search": the maps are part of the latent; None: the card's
+    noise: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -70,7 +82,9 @@ class InvertConfig:
         _one_of("start", self.start, STARTS)
         _one_of("precision", self.precision, PRECISIONS)
         if self.distance is not None and not isinstance(self.distance, str):
-            raise InputError(f"distance is {self.distance!r}; it is a text that load_distance reads, or None")
+            raise InputError(
+                f"distance is {self.distance!r}; it is a text that load_distance reads, or None"
+            )
         _one_of("space", self.space, (None, *SPACES))
         _one_of("noise", self.noise, (None, *NOISE, "search"))
         for name, low, high in (
@@ -78,7 +92,12 @@ class InvertConfig:
             ("interval_steps", 0, 10_000),
         ):
             _within(name, getattr(self, name), low, high)
-        for name, high in (("restarts", 100_000), ("steps", 1_000_000), ("lanes", 1_000_000), ("pool", 1_000_000)):
+        for name, high in (
+            ("restarts", 100_000),
+            ("steps", 1_000_000),
+            ("lanes", 1_000_000),
+            ("pool", 1_000_000),
+        ):
             if getattr(self, name) is not None:
                 _within(name, getattr(self, name), 1, high)
         if self.stall is not None:
@@ -92,13 +111,17 @@ class InvertConfig:
             raise InputError(f"early_stop is {self.early_stop!r}; it is True or False")
 
     def method_for(self, latent_size: int, forward_cost: float) -> str:
-        """Return the name of the method, for latents of this size and a forward pass of this many operations."""
+        """Return the name of the method, for latents of this size and a forward pass of this
+        many operations.
+        """
         if self.optimiser != "auto":
             return self.optimiser
         return LM if dense_jacobian(latent_size, forward_cost) else GRADIENTS
 
     def restarts_for(self, latent_size: int, forward_cost: float) -> int:
-        """Return the most restarts of an image, for latents of this size and this cost of a forward pass."""
+        """Return the most restarts of an image, for latents of this size and this cost of a
+        forward pass.
+        """
         if self.restarts is not None:
             return self.restarts
         return MANY_RESTARTS if latent_size * forward_cost <= CHEAP_JACOBIAN else FEW_RESTARTS
@@ -114,10 +137,14 @@ class InvertConfig:
 
 def _one_of(name: str, value: str | None, legal: tuple[str | None, ...]) -> None:
     if value not in legal:
-        raise InputError(f"{name} is {value!r}; it is one of {', '.join(str(choice) for choice in legal)}")
+        raise InputError(
+            f"{name} is {value!r}; it is one of {', '.join(str(choice) for choice in legal)}"
+        )
 
 
 def _within(name: str, value: float, low: float, high: float, *, whole: bool = True) -> None:
     kinds = (int,) if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-        raise InputError(f"{name} is {value!r}; it is a {'whole ' if whole else ''}number from {low} to {high}")
+        raise InputError(
+            f"{name} is {value!r}; it is a {'whole ' if whole else ''}number from {low} to {high}"
+        )

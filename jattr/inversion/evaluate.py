@@ -1,4 +1,5 @@
-"""Images and residuals of given latents, in batches of one size: one compiled program an architecture.
+"""Images and residuals of given latents, in batches of one size: one compiled program an
+architecture.
 
 At full float32 precision: these are the numbers that results state and `verify` recomputes.
 """
@@ -19,7 +20,8 @@ BATCH, MAX_NUMBERS = 32, 1 << 20  # most images made at once, and most numbers i
 
 
 def make_images(gen: Generator, z: Any, label: Any = None) -> np.ndarray:
-    """Return the images [n, H, W, C] float32 of any number of latents, in [-1, 1] units, not clipped.
+    """Return the images [n, H, W, C] float32 of any number of latents, in [-1, 1] units, not
+    clipped.
 
     Args:
       gen: the generator.
@@ -31,7 +33,9 @@ def make_images(gen: Generator, z: Any, label: Any = None) -> np.ndarray:
     return _images(gen.apply, gen.state, z, labels, _batch(gen))
 
 
-def _images(apply: ApplyFn, state: Any, z: np.ndarray, label: np.ndarray | None, batch: int) -> np.ndarray:
+def _images(
+    apply: ApplyFn, state: Any, z: np.ndarray, label: np.ndarray | None, batch: int
+) -> np.ndarray:
     fn, inputs = _make(apply), (z, label)
     if isinstance(apply, ComparedBy):
         return _images(apply.first, state["generator"], z, label, batch)
@@ -41,17 +45,25 @@ def _images(apply: ApplyFn, state: Any, z: np.ndarray, label: np.ndarray | None,
     parts = []
     for at in range(0, len(z), batch):
         some = np.minimum(np.arange(at, at + batch), len(z) - 1)  # the last one fills the batch up
-        parts.append(np.asarray(fn(state, *(None if part is None else part[some] for part in inputs))))
+        parts.append(
+            np.asarray(fn(state, *(None if part is None else part[some] for part in inputs)))
+        )
     return np.concatenate(parts)[: len(z)]
 
 
 def forward_cost(gen: Generator) -> float:
-    """Return the floating-point operations of one image of a generator; its trace serves `make_images` as well."""
+    """Return the floating-point operations of one image of a generator; its trace serves
+    `make_images` as well.
+    """
     if isinstance(gen.apply, Followed):  # what follows a network costs little beside it
         batch = _batch_of(gen.apply.shape)
-        return cost_of(gen.apply.first, gen.state["generator"], gen.latent_shape, gen.num_classes, batch)
+        return cost_of(
+            gen.apply.first, gen.state["generator"], gen.latent_shape, gen.num_classes, batch
+        )
     if isinstance(gen.apply, ComparedBy):
-        plain = cost_of(gen.apply.first, gen.state["generator"], gen.latent_shape, gen.num_classes, _batch(gen))
+        plain = cost_of(
+            gen.apply.first, gen.state["generator"], gen.latent_shape, gen.num_classes, _batch(gen)
+        )
         return plain + _comparison_cost(gen.apply, gen.state["distance"], gen.image_shape)
     return cost_of(gen.apply, gen.state, gen.latent_shape, gen.num_classes, _batch(gen))
 
@@ -64,8 +76,11 @@ def _comparison_cost(apply: ComparedBy, state: Any, shape: tuple[int, int, int])
     return float((lowered.cost_analysis() or {}).get("flops", float("inf")))
 
 
-def cost_of(apply: ApplyFn, state: Any, shape: tuple[int, ...], classes: int, batch: int = 1) -> float:
-    """Return the floating-point operations of one image, as the compiler counts them; inf if it does not.
+def cost_of(
+    apply: ApplyFn, state: Any, shape: tuple[int, ...], classes: int, batch: int = 1
+) -> float:
+    """Return the floating-point operations of one image, as the compiler counts them; inf if it
+    does not.
 
     Only shapes are looked at, so it works while tracing.
     """
@@ -75,7 +90,9 @@ def cost_of(apply: ApplyFn, state: Any, shape: tuple[int, ...], classes: int, ba
 
 
 @functools.lru_cache(maxsize=256)
-def _cost(apply: ApplyFn, shapes: Any, tree: Any, shape: tuple[int, ...], classes: int, batch: int) -> float:
+def _cost(
+    apply: ApplyFn, shapes: Any, tree: Any, shape: tuple[int, ...], classes: int, batch: int
+) -> float:
     state = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in shapes])
     z = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
     label = jax.ShapeDtypeStruct((batch,), jnp.int32) if classes else None
@@ -91,7 +108,9 @@ def _batch_of(shape: tuple[int, int, int]) -> int:
     return max(1, min(BATCH, MAX_NUMBERS // int(np.prod(shape))))
 
 
-def mean_squares(gen: Generator, z: Any, label: Any, target: Target, *, limit: float = np.inf) -> np.ndarray:
+def mean_squares(
+    gen: Generator, z: Any, label: Any, target: Target, *, limit: float = np.inf
+) -> np.ndarray:
     """Return the mean squared residual [n], [-1, 1] units, not finite where the image is not.
 
     Args:
@@ -109,10 +128,16 @@ def mean_squares(gen: Generator, z: Any, label: Any, target: Target, *, limit: f
 
 
 def _compared(apply: ComparedBy, state: Any, images: np.ndarray, codes: Any) -> np.ndarray:
-    """Return the distance [n] of reproductions [n, H, W, C], as they are shown, from coded images."""
+    """Return the distance [n] of reproductions [n, H, W, C], as they are shown, from coded
+    images.
+    """
     fn, found = _make_compare(apply.compare), []
     for number, image in enumerate(np.clip(images, -1.0, 1.0)):
-        found.append(float(fn(state["distance"], image, jax.tree.map(lambda code, at=number: code[at], codes))))
+        found.append(
+            float(
+                fn(state["distance"], image, jax.tree.map(lambda code, at=number: code[at], codes))
+            )
+        )
     return np.array(found)
 
 

@@ -1,7 +1,7 @@
 """`make_invert`: inversion as a pure function; `invert`: many images, restarts in rounds, polish.
 
-Zhang, Zhou, Shumailov, Papernot, On Attribution of Deepfakes, arXiv 2008.09194, section 4: attribution by optimising
-over the source of entropy. The methods here are ours.
+Zhang, Zhou, Shumailov, Papernot, On Attribution of Deepfakes, arXiv 2008.09194, section 4:
+attribution by optimising over the source of entropy. The methods here are ours.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,16 @@ from jattr.solvers.quasi_newton import METHODS
 from jattr.solvers.solve import advance, begin
 
 
-def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = None) -> Callable[..., Inversion]:
-    """Return `fn(state, image, z0, key, label=None, prior=None) -> Inversion`: one image, one start, fixed steps.
+def make_invert(
+    apply: Callable[..., jax.Array], config: InvertConfig | None = None
+) -> Callable[..., Inversion]:
+    """Return `fn(state, image, z0, key, label=None, prior=None) -> Inversion`: one image, one
+    start, fixed steps.
 
-    Pure: `vmap`, `jit` or shard it. `image` is [H, W, C] uint8, or float32 in [-1, 1]; `z0` is [*latent_shape]. `key`
-    is for methods that draw at random; none of the present ones does. `prior` is the `Prior` of the latents: with it
-    Gauss-Newton methods search for the most probable latent, else for any. No early stop, no rounds: that is `invert`.
+    Pure: `vmap`, `jit` or shard it. `image` is [H, W, C] uint8, or float32 in [-1, 1]; `z0` is
+    [*latent_shape]. `key` is for methods that draw at random; none of the present ones does.
+    `prior` is the `Prior` of the latents: with it Gauss-Newton methods search for the most probable
+    latent, else for any. No early stop, no rounds: that is `invert`.
 
     Args:
       apply: a generator's pure function.
@@ -55,7 +59,9 @@ def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = N
         with jax.default_matmul_precision(config.precision):
             target = target_of(image)
             problem = make_problem(apply, state, target, z0.shape, label, prior)
-            name = config.method_for(z0.size, cost_of(apply, state, z0.shape, 0 if label is None else 1))
+            name = config.method_for(
+                z0.size, cost_of(apply, state, z0.shape, 0 if label is None else 1)
+            )
             method = METHODS[name]
             steps = config.steps or method.steps
             optimiser = method.make(steps)
@@ -64,21 +70,33 @@ def make_invert(apply: Callable[..., jax.Array], config: InvertConfig | None = N
             if method.polish and config.polish_steps:
                 polish = METHODS[polish_method(z0.size)]
                 optimiser = polish.make(config.polish_steps)
-                carry = advance(optimiser.step, problem, begin(optimiser, carry.best), config.polish_steps)
+                carry = advance(
+                    optimiser.step, problem, begin(optimiser, carry.best), config.polish_steps
+                )
                 cost += config.polish_steps * polish.evaluations(z0.size)
         failed = ~jnp.isfinite(carry.loss)
         arrived = carry.loss <= arrival_floor(target.below | target.above)
-        status = jnp.where(failed, Status.FAILED.value, jnp.where(arrived, Status.ARRIVED.value, Status.SPENT.value))
+        status = jnp.where(
+            failed,
+            Status.FAILED.value,
+            jnp.where(arrived, Status.ARRIVED.value, Status.SPENT.value),
+        )
         label = jnp.int32(-1) if label is None else jnp.asarray(label, jnp.int32)
         return Inversion(
-            carry.best.reshape(z0.shape), carry.loss, label, status.astype(jnp.int32), jnp.int32(steps),
+            carry.best.reshape(z0.shape),
+            carry.loss,
+            label,
+            status.astype(jnp.int32),
+            jnp.int32(steps),
             jnp.float32(cost),
-        )  # fmt: skip
+        )
 
     return fn
 
 
-def invert(gen: Generator, images: Any, *, config: InvertConfig | None = None, key: Any = None) -> Inversion:
+def invert(
+    gen: Generator, images: Any, *, config: InvertConfig | None = None, key: Any = None
+) -> Inversion:
     """Search the latents of images under one generator.
 
     Args:
@@ -88,8 +106,9 @@ def invert(gen: Generator, images: Any, *, config: InvertConfig | None = None, k
       key: PRNG key; None: from `config.seed`.
 
     Returns:
-      Inversion with arrays [n, restarts]; restarts that were not needed have status SKIPPED and loss inf. So has a
-      restart of a style-based generator whose styles promised nothing: its latent was not looked for.
+      Inversion with arrays [n, restarts]; restarts that were not needed have status SKIPPED and
+      loss inf. So has a restart of a style-based generator whose styles promised nothing: its
+      latent was not looked for.
 
     Raises:
       ImageError: images of another shape or type.
@@ -97,7 +116,9 @@ def invert(gen: Generator, images: Any, *, config: InvertConfig | None = None, k
     config = config or InvertConfig()
     gen = config.view(gen)
     observation = make_observation(gen, images, config)
-    inverter = make_inverter(observation, config, jax.random.key(config.seed) if key is None else key)
+    inverter = make_inverter(
+        observation, config, jax.random.key(config.seed) if key is None else key
+    )
     inverter.run()
     inverter.finish()
     return inverter.result()

@@ -1,8 +1,10 @@
-"""The linear image: what a generator makes of one latent, and the Jacobian there; one program an architecture.
+"""The linear image: what a generator makes of one latent, and the Jacobian there; one program an
+architecture.
 
-Certificates and the interval polish work on it. So does the search, one latent at a time, where a Jacobian is dear: its
-step then goes through the linear image in a small program that all architectures of one image and latent size
-share, so that a candidate costs one compilation less and nothing is computed twice.
+Certificates and the interval polish work on it. So does the search, one latent at a time, where a
+Jacobian is dear: its step then goes through the linear image in a small program that all
+architectures of one image and latent size share, so that a candidate costs one compilation less and
+nothing is computed twice.
 """
 
 import functools
@@ -37,13 +39,16 @@ class LinearProgram(NamedTuple):
 
 
 def make_linear(apply: ApplyFn, shape: tuple[int, ...]) -> Callable[..., Linear]:
-    """Return compiled `fn(state, label, z) -> Linear` for one latent of `shape`, at full float32 precision."""
+    """Return compiled `fn(state, label, z) -> Linear` for one latent of `shape`, at full float32
+    precision.
+    """
     return make_linear_program(apply, shape).run
 
 
 @functools.lru_cache(maxsize=64)
 def make_linear_program(apply: ApplyFn, shape: tuple[int, ...]) -> LinearProgram:
-    """Return how the linear image is computed; where something follows a generator, by the chain rule.
+    """Return how the linear image is computed; where something follows a generator, by the chain
+    rule.
 
     So the generator's Jacobian, the dear program, is the same whatever follows.
     """
@@ -53,7 +58,9 @@ def make_linear_program(apply: ApplyFn, shape: tuple[int, ...]) -> LinearProgram
         def run(state: Any, label: jax.Array | None, z: jax.Array) -> Linear:
             return push(rest(state), first.run(state["generator"], label, z))
 
-        return LinearProgram(run, lambda state, label, z: first.compile(state["generator"], label, z))
+        return LinearProgram(
+            run, lambda state, label, z: first.compile(state["generator"], label, z)
+        )
 
     def fn(state: Any, label: jax.Array | None, z: jax.Array) -> Linear:
         def image(z: jax.Array) -> jax.Array:
@@ -87,10 +94,13 @@ def _make_push(after: AfterFn) -> Callable[..., Linear]:
     return jax.jit(fn)
 
 
-def linearise(gen: Generator, target: Target, label: Any, z: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def linearise(
+    gen: Generator, target: Target, label: Any, z: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (image [H, W, C], residual [pixels], its Jacobian [pixels, d]) at a latent.
 
-    The residual of a clipped byte counts from the middle of its interval, as those of the others do.
+    The residual of a clipped byte counts from the middle of its interval, as those of the others
+    do.
     """
     given = jnp.int32(label) if gen.num_classes else None
     found = make_linear(gen.apply, gen.latent_shape)(gen.state, given, jnp.asarray(z, jnp.float32))
@@ -98,31 +108,45 @@ def linearise(gen: Generator, target: Target, label: Any, z: Any) -> tuple[np.nd
     target = jax.tree.map(np.asarray, target._replace(slack=0 * target.slack))
     residual = deviation(image, target)
     beyond = (target.below & (residual <= 0)) | (target.above & (residual >= 0))
-    return image, residual.ravel(), np.where(np.asarray(beyond).ravel()[:, None], np.float32(0), jacobian)
+    return (
+        image,
+        residual.ravel(),
+        np.where(np.asarray(beyond).ravel()[:, None], np.float32(0), jacobian),
+    )
 
 
 def apply_linear(model: Linear, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
-    """Return the linear images [n, H, W, C] of latents z, as a generator's `apply`; `label` is in the model."""
+    """Return the linear images [n, H, W, C] of latents z, as a generator's `apply`; `label` is
+    in the model.
+    """
     del label
     moved = (z.reshape(len(z), -1) - model.z) @ model.jacobian.T
     return model.image + moved.reshape(len(z), *model.image.shape)
 
 
 @functools.lru_cache(maxsize=64)
-def make_single_engine(apply: ApplyFn, shape: tuple[int, ...], method: str, steps: int, precision: str) -> Engine:
-    """Return the programs of one lane of a method with the whole Jacobian; arguments as of `make_engine`."""
+def make_single_engine(
+    apply: ApplyFn, shape: tuple[int, ...], method: str, steps: int, precision: str
+) -> Engine:
+    """Return the programs of one lane of a method with the whole Jacobian; arguments as of
+    `make_engine`.
+    """
     optimiser = METHODS[method].make(steps)
     segment = min(METHODS[method].segment, steps)
     linear = make_linear_program(apply, shape)
     step = make_steps(apply_linear, shape, optimiser.step, 1, precision)
 
-    def advance(state: Any, prior: Any, target: Target, label: jax.Array | None, carry: Carry) -> Carry:
+    def advance(
+        state: Any, prior: Any, target: Target, label: jax.Array | None, carry: Carry
+    ) -> Carry:
         for _ in range(segment):
             model = linear.run(state, None if label is None else label[0], carry.optimiser.trial[0])
             carry = step(model, prior, target, None, carry)
         return carry
 
-    def compile_linear(state: Any, prior: Any, target: Target, label: jax.Array | None, carry: Carry) -> object:
+    def compile_linear(
+        state: Any, prior: Any, target: Target, label: jax.Array | None, carry: Carry
+    ) -> object:
         del prior, target
         args = (state, None if label is None else label[0], carry.optimiser.trial[0])
         return linear.compile(*args)

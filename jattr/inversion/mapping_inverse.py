@@ -1,7 +1,7 @@
 """The latent behind given styles: hundreds of searches through the mapping network alone.
 
-Inverting the network layer by layer magnifies errors of the styles; searching z does not, and costs little: each
-direction of the styles weighs what it does to the image.
+Inverting the network layer by layer magnifies errors of the styles; searching z does not, and costs
+little: each direction of the styles weighs what it does to the image.
 """
 
 import dataclasses
@@ -21,14 +21,16 @@ from jattr.inversion.scheduler import Ending, Job, run_jobs
 from jattr.inversion.warm_start import Pool, regress
 
 ROUNDS = 12  # of searches, where the styles are near the rounding floor
-FAR_SEARCHES, FAR_STEPS = 16, 12  # one round of so many, where they are not; once an image, at the end
+# one round of so many, where they are not; once an image, at the end
+FAR_SEARCHES, FAR_STEPS = 16, 12
 LANES = 16  # searches in one program: one size for all rounds, compiled once
 STUCK = 0.9  # times the loss of the round before: a round that ends above this is the last
 SURVIVORS = 16  # latents that the searches of the next round start beside
 MOVES = (0.05, 0.1, 0.2, 0.02)  # how far beside, in units of the latent's root mean square
 START_SPREAD = 0.9  # of the first round's starts about the guess: the largest
 POPULATION = (16, 128)  # bounds of the number of searches in a round
-ROUND_WORK = 3e10  # floating-point operations of a step of all of them, on which that number depends
+# floating-point operations of a step of all of them, on which that number depends
+ROUND_WORK = 3e10
 STEPS = 300  # most, of a search
 STALL = 0.02  # a segment of steps must lower the loss by this fraction
 
@@ -37,7 +39,8 @@ class Styles(NamedTuple):
     """Styles that an image was found to have."""
 
     w: np.ndarray  # [w_dim]
-    weight: np.ndarray  # [w_dim, w_dim], what turns a deviation of them into one that counts in the image
+    # [w_dim, w_dim], what turns a deviation of them into one that counts in the image
+    weight: np.ndarray
     aim: float  # mean square of such a deviation that a latent behind them may leave
     jacobians: int  # that this took
 
@@ -73,17 +76,25 @@ class MappingSearch:
           config: settings of the searches.
           random: every random choice.
         """
-        self.gen, self.mapping, self.pool, self.prior, self.random = gen, mapping, pool, prior, random
+        self.gen, self.mapping, self.pool, self.prior, self.random = (
+            gen,
+            mapping,
+            pool,
+            prior,
+            random,
+        )
         self.config = dataclasses.replace(config, lanes=LANES, stall=STALL, early_stop=True)
         self.size = int(np.prod(gen.latent_shape))
         z = pool.z.reshape(-1, *gen.latent_shape)
-        self.styles = np.asarray(jax.jit(mapping)(gen.state, z, label=pool.label))  # [n, w_dim], of the pool
+        # [n, w_dim], of the pool
+        self.styles = np.asarray(jax.jit(mapping)(gen.state, z, label=pool.label))
         self.cost = cost_of(mapping, gen.state, gen.latent_shape, gen.num_classes)
 
     def behind(self, styles: Styles, *, near: bool) -> Behind:
         """Return a latent whose styles are about those given, as the image weighs a deviation.
 
-        Rounds of Levenberg-Marquardt from many starts: about a regressed guess at first, then beside the best.
+        Rounds of Levenberg-Marquardt from many starts: about a regressed guess at first, then
+        beside the best.
 
         Args:
           styles: what is sought.
@@ -93,12 +104,22 @@ class MappingSearch:
         mapping = dataclasses.replace(
             self.gen,
             apply=_weighted(self.mapping),
-            state={"generator": self.gen.state, "w": jnp.asarray(w), "weight": jnp.asarray(styles.weight, jnp.float32)},
+            state={
+                "generator": self.gen.state,
+                "w": jnp.asarray(w),
+                "weight": jnp.asarray(styles.weight, jnp.float32),
+            },
             image_shape=(1, len(w), 1),
         )
         work = self.size * self.cost
-        count = int(np.clip(2 ** np.floor(np.log2(ROUND_WORK / max(work, 1.0))), *POPULATION)) if near else FAR_SEARCHES
-        prior = self.prior._replace(scale=self.prior.scale * np.sqrt(np.prod(self.gen.image_shape) / len(w)))
+        count = (
+            int(np.clip(2 ** np.floor(np.log2(ROUND_WORK / max(work, 1.0))), *POPULATION))
+            if near
+            else FAR_SEARCHES
+        )
+        prior = self.prior._replace(
+            scale=self.prior.scale * np.sqrt(np.prod(self.gen.image_shape) / len(w))
+        )
         aim = np.full(1, styles.aim)
         steps = STEPS if near else FAR_STEPS
 
@@ -106,7 +127,9 @@ class MappingSearch:
             return target_of(np.zeros((len(images), 1, len(w), 1), np.float32))
 
         def search(jobs: Sequence[Job]) -> list[Ending]:
-            return run_jobs(mapping, nothing, jobs, self.config, method=LM, steps=steps, floors=aim, prior=prior)
+            return run_jobs(
+                mapping, nothing, jobs, self.config, method=LM, steps=steps, floors=aim, prior=prior
+            )
 
         jobs = self._first(w, count)
         kept: list[tuple[Ending, int]] = []
@@ -123,28 +146,44 @@ class MappingSearch:
             if turn and kept[0][0].loss > STUCK * lowest:
                 break
             lowest = kept[0][0].loss
-            jobs = [self._beside(*kept[number % len(kept)], number // len(kept)) for number in range(count)]
+            jobs = [
+                self._beside(*kept[number % len(kept)], number // len(kept))
+                for number in range(count)
+            ]
         return Behind(kept[0][0].z, kept[0][1], kept[0][0].loss, taken)
 
     def _first(self, w: np.ndarray, count: int) -> list[Job]:
-        """Return the first round's searches: about the guess, ever further; of every class in turn."""
+        """Return the first round's searches: about the guess, ever further; of every class in
+        turn.
+        """
         classes = self.gen.num_classes
         count = max(count, classes)
         guess = regress(self.styles, self.pool.z, w[None])[0]
-        spread = START_SPREAD * np.arange(count)[:, None] / count * self.random.normal(size=(count, self.size))
+        spread = (
+            START_SPREAD
+            * np.arange(count)[:, None]
+            / count
+            * self.random.normal(size=(count, self.size))
+        )
         starts = (guess + spread * self.prior.scale).astype(np.float32)
         return [Job(0, z, number % classes if classes else -1) for number, z in enumerate(starts)]
 
     def _beside(self, ending: Ending, label: int, turn: int) -> Job:
         size = MOVES[turn % len(MOVES)] * np.sqrt(np.mean(np.square(ending.z)))
-        return Job(0, (ending.z + size * self.random.normal(size=self.size)).astype(np.float32), label)
+        return Job(
+            0, (ending.z + size * self.random.normal(size=self.size)).astype(np.float32), label
+        )
 
 
 @functools.lru_cache(maxsize=64)
 def _weighted(mapping: ApplyFn) -> ApplyFn:
-    """Return the mapping network as a generator whose images [n, 1, w_dim, 1] are weighted deviations from styles."""
+    """Return the mapping network as a generator whose images [n, 1, w_dim, 1] are weighted
+    deviations from styles.
+    """
 
-    def apply(state: dict[str, jax.Array], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+    def apply(
+        state: dict[str, jax.Array], z: jax.Array, *, label: jax.Array | None = None
+    ) -> jax.Array:
         away = (mapping(state["generator"], z, label=label) - state["w"]) @ state["weight"]
         return away[:, None, :, None]
 

@@ -1,7 +1,9 @@
-"""Alterations with unknown factors: brightness, contrast, gamma. They are searched together with the latent.
+"""Alterations with unknown factors: brightness, contrast, gamma. They are searched together with
+the latent.
 
-A factor that is free becomes one more number of the latent, log-normal about 1. Where the search ends best the factor
-is read off; the alteration is then a known one, and the image is attributed under it as any other.
+A factor that is free becomes one more number of the latent, log-normal about 1. Where the search
+ends best the factor is read off; the alteration is then a known one, and the image is attributed
+under it as any other.
 """
 
 import dataclasses
@@ -33,9 +35,13 @@ DIGITS = 5  # of a factor that was found
 
 
 def fit_factors(
-    pixels: np.ndarray, chain: Chain, generators: Sequence[Generator], config: InvertConfig | None = None
+    pixels: np.ndarray,
+    chain: Chain,
+    generators: Sequence[Generator],
+    config: InvertConfig | None = None,
 ) -> Chain:
-    """Return the chain with its free factors as they explain an image best under any of the generators.
+    """Return the chain with its free factors as they explain an image best under any of the
+    generators.
 
     Args:
       pixels: the image after the chain's steps before a compression, uint8 [H, W, C].
@@ -49,26 +55,39 @@ def fit_factors(
     """
     if not chain.free or not generators:
         raise InputError(
-            f"{chain.text or 'no alteration'} has {len(chain.free)} free factors, and there are {len(generators)}"
-            " candidates; write brightness:?, contrast:? or gamma:? for a factor to be found, and give a candidate"
+            f"{chain.text or 'no alteration'} has {len(chain.free)} free factors, and there are"
+            f" {len(generators)}"
+            " candidates; write brightness:?, contrast:? or gamma:? for a factor to be found, and"
+            " give a candidate"
         )
     config = config or InvertConfig()
     config = dataclasses.replace(config, restarts=config.restarts or RESTARTS)
-    found = [(*_search(gen, pixels, chain, config, 0.0), gen) for gen in (config.view(gen) for gen in generators)]
+    found = [
+        (*_search(gen, pixels, chain, config, 0.0), gen)
+        for gen in (config.view(gen) for gen in generators)
+    ]
     _, known, gen = min(found, key=lambda each: each[0])
-    bias = float(np.mean(learn_roundings(gen, Chain(known.before)).bias)) / UNIT  # programs may cut off, not round
+    # programs may cut off, not round
+    bias = float(np.mean(learn_roundings(gen, Chain(known.before)).bias)) / UNIT
     return _search(gen, pixels, chain, config, bias)[1]
 
 
-def _search(gen: Generator, pixels: np.ndarray, chain: Chain, config: InvertConfig, bias: float) -> tuple[float, Chain]:
+def _search(
+    gen: Generator, pixels: np.ndarray, chain: Chain, config: InvertConfig, bias: float
+) -> tuple[float, Chain]:
     """Return the least residual of one candidate, and the chain with its factors there."""
     joint = free_generator(gen, chain, bias)
     if pixels.shape != joint.image_shape:
-        raise ImageError(f"images are {pixels.shape}; {chain.text} makes {joint.image_shape} of {gen.name!r}")
+        raise ImageError(
+            f"images are {pixels.shape}; {chain.text} makes {joint.image_shape} of {gen.name!r}"
+        )
     inverter = Inverter(Twice(joint, pixels[None]), config, jax.random.key(config.seed))
     inverter.run()
     factors = np.exp(SPREAD * inverter.z[inverter.best(0)][-len(chain.free) :])
-    legal = [float(f"{factor:.{DIGITS}g}") for factor in np.clip(np.nan_to_num(factors, nan=1.0), 0.01, 100.0)]
+    legal = [
+        float(f"{factor:.{DIGITS}g}")
+        for factor in np.clip(np.nan_to_num(factors, nan=1.0), 0.01, 100.0)
+    ]
     return inverter.best_loss(0), chain.with_factors(legal)
 
 
@@ -83,7 +102,8 @@ class Twice(Observation):
 
 
 def free_generator(gen: Generator, chain: Chain, bias: float = 0.0) -> Generator:
-    """Return the generator of altered images whose latent ends with the logarithms of the free factors.
+    """Return the generator of altered images whose latent ends with the logarithms of the free
+    factors.
 
     Args:
       gen: the candidate.
@@ -115,14 +135,21 @@ def _sample(gen: Generator, count: int, key: jax.Array, n: int) -> jax.Array:
 
 
 @functools.lru_cache(maxsize=64)
-def _make_joint(apply: ApplyFn, shape: tuple[int, ...], kinds: tuple[SmoothFn, ...], free: tuple[int, ...]) -> ApplyFn:
+def _make_joint(
+    apply: ApplyFn, shape: tuple[int, ...], kinds: tuple[SmoothFn, ...], free: tuple[int, ...]
+) -> ApplyFn:
     def joint(state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
         factors = jnp.exp(SPREAD * z[:, -len(free) :])
-        made = clip(apply(state["generator"], z[:, : -len(free)].reshape(-1, *shape), label=label)) + state["shift"]
+        made = (
+            clip(apply(state["generator"], z[:, : -len(free)].reshape(-1, *shape), label=label))
+            + state["shift"]
+        )
 
         def altered(x: jax.Array, mine: jax.Array) -> jax.Array:
             x, given = x[None], dict(zip(free, mine, strict=True))
-            for place, (kind, parameters) in enumerate(zip(kinds, state["parameters"], strict=True)):
+            for place, (kind, parameters) in enumerate(
+                zip(kinds, state["parameters"], strict=True)
+            ):
                 x = kind(given.get(place, parameters), x)
             return x[0]
 

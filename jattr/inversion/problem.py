@@ -1,8 +1,10 @@
-"""The least-squares problem of one image and one generator, with 8-bit rounding and the prior understood.
+"""The least-squares problem of one image and one generator, with 8-bit rounding and the prior
+understood.
 
-A byte says that the value before rounding lay in an interval; the bytes 0 and 255 also stand for everything beyond the
-range, so there the problem is one-sided. The prior says which latents the generator is fed with: without it searches
-end in latents that no image came from, several times too long (BUILD_NOTES.md has the measurements).
+A byte says that the value before rounding lay in an interval; the bytes 0 and 255 also stand for
+everything beyond the range, so there the problem is one-sided. The prior says which latents the
+generator is fed with: without it searches end in latents that no image came from, several times too
+long (BUILD_NOTES.md has the measurements).
 """
 
 import math
@@ -30,21 +32,26 @@ class Target(NamedTuple):
     center: jax.Array  # [H, W, C], middle of each byte's interval, [-1, 1] units
     below: jax.Array  # [H, W, C] bool: everything below the interval fits as well (byte 0)
     above: jax.Array  # [H, W, C] bool: everything above the interval fits as well (byte 255)
-    slack: jax.Array  # [H, W, C], how far inside its middle a clipped byte reaches: half a step; 0 where unrounded
+    # [H, W, C], how far inside its middle a clipped byte reaches: half a step; 0 where unrounded
+    slack: jax.Array
 
 
 @dataclass(frozen=True)
 class ComparedBy:
-    """A generator's `apply` whose images a distance compares: targets are codes of images, not `Target`s.
+    """A generator's `apply` whose images a distance compares: targets are codes of images, not
+    `Target`s.
 
     Its state has `generator`, the generator's own, and `distance`.
     """
 
     first: ApplyFn
     encode: Callable[[Any, jax.Array], Any]  # (state, image [H, W, C]) -> code
-    compare: Callable[[Any, jax.Array, Any], jax.Array]  # (state, reproduction [H, W, C], code) -> residual
+    # (state, reproduction [H, W, C], code) -> residual
+    compare: Callable[[Any, jax.Array, Any], jax.Array]
 
-    def __call__(self, state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None
+    ) -> jax.Array:
         """Return the generator's images."""
         return self.first(state["generator"], z, label=label)
 
@@ -62,7 +69,8 @@ class Problem(NamedTuple):
     residual: Callable[[jax.Array], jax.Array]  # z -> [pixels], [-1, 1] units
     size: int  # number of residuals
     prior: Prior | None = None  # None: any latent is as good as another
-    stretched: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None = None  # (z, bool []) -> residual,
+    # (z, bool []) -> residual,
+    stretched: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None = None
     # in the logit domain where true, and the plain one
 
 
@@ -87,7 +95,9 @@ def target_of(image: Any, rounding: str = "round") -> Target:
 
 
 def deviation(reproduction: Any, target: Target) -> Any:
-    """Return reproduction - image [H, W, C], of NumPy or JAX; at clipped bytes what lies outside the interval."""
+    """Return reproduction - image [H, W, C], of NumPy or JAX; at clipped bytes what lies outside
+    the interval.
+    """
     xp = np if isinstance(reproduction, np.ndarray) else jnp
     difference = reproduction - target.center
     difference = xp.where(target.below, xp.maximum(difference - target.slack, 0.0), difference)
@@ -95,21 +105,28 @@ def deviation(reproduction: Any, target: Target) -> Any:
 
 
 def _logit_deviation(reproduction: jax.Array, target: Target) -> jax.Array:
-    """Return the deviation in the domain before a last tanh (half a logit): there saturated pixels can move."""
+    """Return the deviation in the domain before a last tanh (half a logit): there saturated
+    pixels can move.
+    """
     difference = logit(reproduction) - logit(edge_of(target))
     difference = jnp.where(target.below, jnp.maximum(difference, 0.0), difference)
     return jnp.where(target.above, jnp.minimum(difference, 0.0), difference)
 
 
 def edge_of(target: Target) -> jax.Array:
-    """Return what a value is compared with [H, W, C]: the byte's middle, or a clipped byte's inner edge."""
-    return target.center + target.slack * (target.below.astype(jnp.float32) - target.above.astype(jnp.float32))
+    """Return what a value is compared with [H, W, C]: the byte's middle, or a clipped byte's
+    inner edge.
+    """
+    return target.center + target.slack * (
+        target.below.astype(jnp.float32) - target.above.astype(jnp.float32)
+    )
 
 
 def arrival_floor(clipped: Any) -> Any:
     """Return the mean squared residual at which a search has arrived.
 
-    What rounding leaves of the unclipped bytes, and a little more: five standard deviations of that, at most a fifth.
+    What rounding leaves of the unclipped bytes, and a little more: five standard deviations of
+    that, at most a fifth.
 
     Args:
       clipped: [n, H, W, C] or [H, W, C] bool, the bytes 0 and 255; of NumPy or JAX.
@@ -126,7 +143,12 @@ def logit(x: jax.Array) -> jax.Array:
 
 
 def make_problem(
-    apply: ApplyFn, state: Any, target: Any, shape: tuple[int, ...], label: object, prior: Prior | None = None
+    apply: ApplyFn,
+    state: Any,
+    target: Any,
+    shape: tuple[int, ...],
+    label: object,
+    prior: Prior | None = None,
 ) -> Problem:
     """Return the problem of one image; latents of `shape` are flat in it.
 

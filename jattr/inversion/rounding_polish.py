@@ -1,6 +1,7 @@
 """Interval polish: a latent whose every pixel rounds to the accused byte.
 
-Each byte is an interval for its pixel, so near a least-squares solution the latents wanted are a polytope,
+Each byte is an interval for its pixel, so near a least-squares solution the latents wanted are a
+polytope,
 |r + J move| <= 1/2 rounding step for every pixel. The linear part is cheap to solve again and again (Newton steps on
 the squared violations), so an image needs one or two Jacobians instead of dozens.
 """
@@ -11,16 +12,21 @@ import numpy as np
 
 from jattr.inversion.problem import STEP
 
-MARGINS = (0.488, 0.493, 0.497)  # of a rounding step; the widest polytope point is usually at 0.485 to 0.494
+# of a rounding step; the widest polytope point is usually at 0.485 to 0.494
+MARGINS = (0.488, 0.493, 0.497)
 SAFE = 0.4995  # of a rounding step: within this a byte is safe from the last bits of float32
 NEWTON_STEPS = 60  # not monotone: stopping at the first bad one cost half of the exact latents
 RIDGE = 1e-4  # keeps the move short where no violated pixel says otherwise
 
-Linearise = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # z [d] -> residual [pixels], Jacobian [pixels, d]
+# z [d] -> residual [pixels], Jacobian [pixels, d]
+Linearise = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def interval_polish(linearise: Linearise, z: np.ndarray, jacobians: int) -> tuple[np.ndarray, int, int, float]:
-    """Return (latent, pixels outside their interval, Jacobians used, loss) of the best latent found from z [d] on.
+def interval_polish(
+    linearise: Linearise, z: np.ndarray, jacobians: int
+) -> tuple[np.ndarray, int, int, float]:
+    """Return (latent, pixels outside their interval, Jacobians used, loss) of the best latent found
+    from z [d] on.
 
     Args:
       linearise: residuals, one-sided at clipped bytes, and their Jacobian.
@@ -31,7 +37,9 @@ def interval_polish(linearise: Linearise, z: np.ndarray, jacobians: int) -> tupl
     for margin in MARGINS:
         here = best
         for _ in range(max(1, jacobians // len(MARGINS))):
-            residual, jacobian = (np.asarray(a, np.float64) / STEP for a in linearise(here.astype(np.float32)))
+            residual, jacobian = (
+                np.asarray(a, np.float64) / STEP for a in linearise(here.astype(np.float32))
+            )
             used += 1
             outside = int((~(np.abs(residual) <= SAFE)).sum())  # NaN is outside
             if outside >= fewest and here is not best:
@@ -45,7 +53,9 @@ def interval_polish(linearise: Linearise, z: np.ndarray, jacobians: int) -> tupl
 
 
 def _into_box(residual: np.ndarray, jacobian: np.ndarray, margin: float) -> np.ndarray:
-    """Return the move [d] that brings |residual + jacobian @ move| within the margin, as far as it can be."""
+    """Return the move [d] that brings |residual + jacobian @ move| within the margin, as far as
+    it can be.
+    """
     d = jacobian.shape[1]
     normal = jacobian.T @ jacobian
     ridge = RIDGE * normal + (1e-9 * np.trace(normal) / d + 1e-12) * np.eye(d)

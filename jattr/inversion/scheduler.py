@@ -1,6 +1,8 @@
-"""The host's side of the loop: any number of searches through one compiled program of a fixed number of lanes.
+"""The host's side of the loop: any number of searches through one compiled program of a fixed
+number of lanes.
 
-A lane that has finished is refilled at once from the queue, so that the program stays full and is compiled once.
+A lane that has finished is refilled at once from the queue, so that the program stays full and is
+compiled once.
 """
 
 import functools
@@ -44,7 +46,9 @@ def spread(lanes: int, tree: Any) -> Any:
 
 
 def weights_for(lanes: int, gen: Generator) -> Any:
-    """Return the weights of a generator where programs of so many lanes want them: copied to every device once."""
+    """Return the weights of a generator where programs of so many lanes want them: copied to
+    every device once.
+    """
     if not is_spread(lanes):
         return gen.state
     if gen not in _EVERYWHERE:
@@ -64,7 +68,8 @@ def _sharding(axes: PartitionSpec) -> NamedSharding:
 
 MAX_CPU_TANGENTS = 400  # of the dense Jacobian in one program: more no longer speeds a CPU up
 FEW_JOBS = 2  # up to so many run one after another in the program of one lane
-_LIMITS: dict[tuple[ApplyFn, str], int] = {}  # lanes that fit on a device, learnt from running out of memory
+# lanes that fit on a device, learnt from running out of memory
+_LIMITS: dict[tuple[ApplyFn, str], int] = {}
 
 
 def compile_program(
@@ -79,14 +84,18 @@ def compile_program(
 ) -> None:
     """Compile the program in which so many jobs will run; arguments as of `run_jobs`."""
     engine, lanes = program_for(gen, jobs, config, method, steps)
-    carry = spread(lanes, engine.begin(np.zeros((lanes, int(np.prod(gen.latent_shape))), np.float32)))
+    carry = spread(
+        lanes, engine.begin(np.zeros((lanes, int(np.prod(gen.latent_shape))), np.float32))
+    )
     label = np.zeros(lanes, np.int32) if gen.num_classes else None
     target = targets([0] * lanes)
     target = spread(lanes, target) if is_spread(lanes) else jax.device_put(target)
     engine.compile(weights_for(lanes, gen), prior, target, label, carry)
 
 
-def program_for(gen: Generator, jobs: int, config: InvertConfig, method: str, steps: int) -> tuple[Engine, int]:
+def program_for(
+    gen: Generator, jobs: int, config: InvertConfig, method: str, steps: int
+) -> tuple[Engine, int]:
     """Return the program for so many jobs, and its number of lanes."""
     limit = _LIMITS.get((gen.apply, method), config.lanes or default_lanes(gen, method))
     lanes = min(config.lanes or limit, limit, _lanes_for(jobs, limit))
@@ -97,7 +106,9 @@ def program_for(gen: Generator, jobs: int, config: InvertConfig, method: str, st
 
 
 def _lanes_for(jobs: int, limit: int) -> int:
-    """Return the lanes of a program for so many jobs: on CPU few different ones, each size is compiled on its own."""
+    """Return the lanes of a program for so many jobs: on CPU few different ones, each size is
+    compiled on its own.
+    """
     if jax.default_backend() == "cpu":
         return limit if jobs > FEW_JOBS else 1
     return 1 << max(0, jobs - 1).bit_length()
@@ -105,13 +116,19 @@ def _lanes_for(jobs: int, limit: int) -> int:
 
 def _singly(gen: Generator, method: str) -> bool:
     """Return whether searches run one at a time: on CPU, where their Jacobians are dear."""
-    if not METHODS[method].dense or jax.default_backend() != "cpu" or isinstance(gen.apply, ComparedBy):
+    if (
+        not METHODS[method].dense
+        or jax.default_backend() != "cpu"
+        or isinstance(gen.apply, ComparedBy)
+    ):
         return False
     return int(np.prod(gen.latent_shape)) * forward_cost(gen) > CHEAP_JACOBIAN
 
 
 def default_lanes(gen: Generator, method: str) -> int:
-    """Return how many searches a device takes at once: on CPU what fills its caches, elsewhere what fills it."""
+    """Return how many searches a device takes at once: on CPU what fills its caches, elsewhere
+    what fills it.
+    """
     size = int(np.prod(gen.latent_shape))
     dense = METHODS[method].dense
     if jax.default_backend() == "cpu":
@@ -120,12 +137,15 @@ def default_lanes(gen: Generator, method: str) -> int:
         return 1 if _singly(gen, method) else max(1, min(8, MAX_CPU_TANGENTS // size))
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 8 << 30)
     pixels = int(np.prod(gen.image_shape))
-    lane = 4 * pixels * 64 * (size if dense else 3)  # 64: activations a pixel, an upper guess; halved when it fails
+    # 64: activations a pixel, an upper guess; halved when it fails
+    lane = 4 * pixels * 64 * (size if dense else 3)
     return int(max(1, min(1024, limit // 4 // lane)))
 
 
 def halve_lanes(gen: Generator, method: str, lanes: int) -> int | None:
-    """Remember, and return, half as many lanes, for so many did not fit into memory; None: there can be no fewer."""
+    """Remember, and return, half as many lanes, for so many did not fit into memory; None: there
+    can be no fewer.
+    """
     parts = device_count() if is_spread(lanes) else 1
     if lanes <= parts:
         return None
@@ -133,7 +153,9 @@ def halve_lanes(gen: Generator, method: str, lanes: int) -> int | None:
     return parts * _LIMITS[gen.apply, method]
 
 
-FAR = 1e-2  # a loss above this is far from any solution: in another basin, or of an image that this model did not make
+# a loss above this is far from any solution: in another basin, or of an image that this model did
+# not make
+FAR = 1e-2
 FAR_STALL = 0.1  # fraction by which a segment must lower such a loss
 _SINGLE: weakref.WeakSet[Any] = weakref.WeakSet()  # programs that have been compiled for one lane
 log = logging.getLogger("jattr")
@@ -238,7 +260,11 @@ def _drain(
     chunk = _fill(engine, gen, targets, jobs, [-1] * lanes, None, queue)
     while any(number >= 0 for number in chunk.jobs):
         carry = engine.advance(
-            weights_for(len(chunk.jobs), gen), prior, chunk.target, chunk.label, spread(len(chunk.jobs), chunk.carry)
+            weights_for(len(chunk.jobs), gen),
+            prior,
+            chunk.target,
+            chunk.label,
+            spread(len(chunk.jobs), chunk.carry),
         )
         losses, lasts = np.asarray(carry.loss), np.asarray(carry.last)
         finished = []
@@ -250,12 +276,16 @@ def _drain(
             floor = floors[jobs[number].image]
             stall = _stall(config, METHODS[method], taken[number], loss)
             most = min(steps, jobs[number].steps)
-            status = _status(loss, float(lasts[lane]), before[number], taken[number], most, floor, stall)
+            status = _status(
+                loss, float(lasts[lane]), before[number], taken[number], most, floor, stall
+            )
             before[number] = loss
             traces[number].append((taken[number], loss))
             if status is not None:
                 z = np.asarray(carry.best[lane])
-                endings[number] = Ending(z, loss, taken[number], status, tuple(traces[number]), float(lasts[lane]))
+                endings[number] = Ending(
+                    z, loss, taken[number], status, tuple(traces[number]), float(lasts[lane])
+                )
                 finished.append(lane)
         chunk = chunk._replace(carry=carry)
         if finished:
@@ -272,7 +302,9 @@ def _fill(
     carry: Any,
     queue: list[int],
 ) -> _Chunk:
-    """Return the chunk with its idle lanes filled from the queue; lanes that stay idle repeat a busy one."""
+    """Return the chunk with its idle lanes filled from the queue; lanes that stay idle repeat a
+    busy one.
+    """
     fresh = [lane for lane, number in enumerate(kept) if number < 0]
     numbers = [queue.pop(0) if number < 0 and queue else number for number in kept]
     busy = [number for number in numbers if number >= 0]
@@ -290,14 +322,20 @@ def _fill(
         carry = starts
     elif fresh:
         carry = _refilled(np.isin(np.arange(len(numbers)), fresh), starts, carry)
-    label = np.array([max(jobs[number].label, 0) for number in shown], np.int32) if gen.num_classes else None
+    label = (
+        np.array([max(jobs[number].label, 0) for number in shown], np.int32)
+        if gen.num_classes
+        else None
+    )
     target = targets([jobs[number].image for number in shown])
     target = spread(len(numbers), target) if is_spread(len(numbers)) else jax.device_put(target)
     return _Chunk(numbers, carry, target, label)
 
 
 def forget_single_lanes() -> None:
-    """Forget which programs of one lane there are: then results do not depend on what was searched before."""
+    """Forget which programs of one lane there are: then results do not depend on what was
+    searched before.
+    """
     _SINGLE.clear()
 
 
@@ -310,11 +348,15 @@ def _alone(carry: Any, lane: jax.Array) -> Any:
 @jax.jit
 def _refilled(fresh: jax.Array, starts: Any, carry: Any) -> Any:
     """Return the carry with the fresh lanes [lanes] begun anew."""
-    return jax.tree.map(lambda a, b: jnp.where(fresh.reshape(-1, *[1] * (a.ndim - 1)), a, b), starts, carry)
+    return jax.tree.map(
+        lambda a, b: jnp.where(fresh.reshape(-1, *[1] * (a.ndim - 1)), a, b), starts, carry
+    )
 
 
 def _stall(config: InvertConfig, method: Method, taken: int, loss: float) -> float | None:
-    """Return the fraction by which a segment must lower the loss, or None where a lane may not stall yet."""
+    """Return the fraction by which a segment must lower the loss, or None where a lane may not
+    stall yet.
+    """
     if not config.early_stop or taken <= method.patience:
         return None
     if config.stall is not None:
@@ -323,9 +365,17 @@ def _stall(config: InvertConfig, method: Method, taken: int, loss: float) -> flo
 
 
 def _status(
-    loss: float, last: float, before: float, taken: int, steps: int, floor: float, stall: float | None
+    loss: float,
+    last: float,
+    before: float,
+    taken: int,
+    steps: int,
+    floor: float,
+    stall: float | None,
 ) -> Status | None:
-    """Return how a lane has ended, or None while it goes on; it may stall only where `stall` is given."""
+    """Return how a lane has ended, or None while it goes on; it may stall only where `stall` is
+    given.
+    """
     if not np.isfinite(loss) or (np.isnan(last) and loss >= before):
         return Status.FAILED
     if loss <= floor:

@@ -2,9 +2,10 @@
 
 The guess of an autoencoder is its encoder's. Of others it is a regression from images to latents.
 
-The regression is a ridge regression of the latent on the pixels of a pool of the generator's own images. It costs a
-fraction of a second once a candidate, serves every image, and for most small generators its guess lies where
-Gauss-Newton steps converge, where a prior sample seldom does (BUILD_NOTES.md has the measurements).
+The regression is a ridge regression of the latent on the pixels of a pool of the generator's own
+images. It costs a fraction of a second once a candidate, serves every image, and for most small
+generators its guess lies where Gauss-Newton steps converge, where a prior sample seldom does
+(BUILD_NOTES.md has the measurements).
 """
 
 import functools
@@ -23,16 +24,21 @@ from jattr.inversion.evaluate import forward_cost, make_images
 from jattr.inversion.problem import Prior, Target, edge_of, logit
 
 CLOUD = 128  # images a pass
-SPREADS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12)  # of the cloud in each pass, in the prior's standard deviations
+# of the cloud in each pass, in the prior's standard deviations
+SPREADS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
 RIDGE = 1e-2  # of the images' mean variance
 MAX_NUMBERS = 1 << 20  # of images made at once
 
 
 @functools.lru_cache(maxsize=64)
-def make_ensemble(apply: ApplyFn, shape: tuple[int, ...], precision: str) -> Callable[..., jax.Array]:
+def make_ensemble(
+    apply: ApplyFn, shape: tuple[int, ...], precision: str
+) -> Callable[..., jax.Array]:
     """Return compiled `fn(state, prior, target, label, z [d], key) -> z [d]` for one image."""
 
-    def run(state: Any, prior: Prior, target: Target, label: Any, z: jax.Array, key: jax.Array) -> jax.Array:
+    def run(
+        state: Any, prior: Prior, target: Target, label: Any, z: jax.Array, key: jax.Array
+    ) -> jax.Array:
         cloud = jax.random.normal(key, (CLOUD, z.size))
         cloud = (cloud - cloud.mean(0)) * prior.scale
         edge = edge_of(target)
@@ -46,11 +52,17 @@ def make_ensemble(apply: ApplyFn, shape: tuple[int, ...], precision: str) -> Cal
 
         def shrink(z: jax.Array, spread: jax.Array) -> tuple[jax.Array, None]:
             around = (z + spread * cloud).reshape(CLOUD // size, size, *shape)
-            made = jax.lax.map(images, around).reshape(CLOUD, -1) if size < CLOUD else images(around[0])
+            made = (
+                jax.lax.map(images, around).reshape(CLOUD, -1)
+                if size < CLOUD
+                else images(around[0])
+            )
             offsets = made - made.mean(0)
             gram = offsets @ offsets.T
             gram = gram + (RIDGE * jnp.trace(gram) / CLOUD + 1e-12) * jnp.eye(CLOUD)
-            weights = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(gram), offsets @ (wanted - made.mean(0)))
+            weights = jax.scipy.linalg.cho_solve(
+                jax.scipy.linalg.cho_factor(gram), offsets @ (wanted - made.mean(0))
+            )
             moved = z + spread * (cloud.T @ weights)
             return jnp.where(jnp.isfinite(moved).all(), moved, z), None
 
@@ -78,7 +90,9 @@ class Starts(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Images of the generator from its prior, and what was learnt from them; made once a candidate."""
+    """Images of the generator from its prior, and what was learnt from them; made once a
+    candidate.
+    """
 
     z: np.ndarray  # [n, d]
     label: np.ndarray | None  # [n]
@@ -86,11 +100,14 @@ class Pool(NamedTuple):
     factor: int  # by which images are averaged down
 
 
-_POOLS: weakref.WeakKeyDictionary[Generator, dict[tuple[int, bytes], Pool]] = weakref.WeakKeyDictionary()
+_POOLS: weakref.WeakKeyDictionary[Generator, dict[tuple[int, bytes], Pool]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def make_pool(gen: Generator, config: InvertConfig, key: jax.Array, images: int) -> Pool:
-    """Return the pool of a candidate: `config.pool` images, at least 128 of each class for up to 64 classes.
+    """Return the pool of a candidate: `config.pool` images, at least 128 of each class for up to 64
+    classes.
 
     Made once for a generator, size and key, and kept while the generator is.
     """
@@ -115,7 +132,9 @@ def _sample_pool(gen: Generator, count: int, key: jax.Array) -> Pool:
     count = max(64, min(count, MAX_POOL_BYTES * factor * factor // size))
     keys = jax.random.split(key, 2)
     if gen.encoder is not None:
-        z = np.asarray(gen.sample_latent(keys[0], min(count, max(64, MAX_POOL_BYTES // (4 * size)))))
+        z = np.asarray(
+            gen.sample_latent(keys[0], min(count, max(64, MAX_POOL_BYTES // (4 * size))))
+        )
         return Pool(z.reshape(len(z), -1), None, np.zeros((0, 0), np.float32), factor)
     count = max(64, min(count, int(MAX_POOL_WORK / max(1.0, forward_cost(gen)))))
     z = np.asarray(gen.sample_latent(keys[0], count))
@@ -128,7 +147,9 @@ def _sample_pool(gen: Generator, count: int, key: jax.Array) -> Pool:
 
 
 def features_of(images: np.ndarray, factor: int) -> np.ndarray:
-    """Return images [n, H, W, C], clipped, averaged over factor x factor blocks, flat: [n, features]."""
+    """Return images [n, H, W, C], clipped, averaged over factor x factor blocks, flat: [n,
+    features].
+    """
     n, height, width, channels = images.shape
     height, width = height // factor, width // factor
     images = np.clip(images[:, : height * factor, : width * factor], -1, 1)
@@ -137,7 +158,12 @@ def features_of(images: np.ndarray, factor: int) -> np.ndarray:
 
 
 def make_starts(
-    gen: Generator, pool: Pool, images: np.ndarray, restarts: int, config: InvertConfig, key: jax.Array
+    gen: Generator,
+    pool: Pool,
+    images: np.ndarray,
+    restarts: int,
+    config: InvertConfig,
+    key: jax.Array,
 ) -> Starts:
     """Return the starts of every image.
 
@@ -160,7 +186,9 @@ def make_starts(
         return Starts(_spread(_encode(gen, images)[:, None], samples, config), None)
     features = features_of(images, pool.factor)
     if config.start == "pool":
-        nearest = np.argsort(_distances(features, pool.features), axis=1, kind="stable")[:, :restarts]
+        nearest = np.argsort(_distances(features, pool.features), axis=1, kind="stable")[
+            :, :restarts
+        ]
         z = pool.z[nearest[:, np.arange(restarts) % nearest.shape[1]]]
         return Starts(z, None)
     guess = regress(pool.features, pool.z, features)
@@ -168,9 +196,13 @@ def make_starts(
 
 
 def _encode(gen: Generator, images: np.ndarray) -> np.ndarray:
-    """Return the encoder's guesses [images, d], one image at a time: its activations can be large."""
+    """Return the encoder's guesses [images, d], one image at a time: its activations can be
+    large.
+    """
     fn = _encoder(gen.encoder)
-    return np.concatenate([np.asarray(fn(gen.state, image[None])).reshape(1, -1) for image in images])
+    return np.concatenate(
+        [np.asarray(fn(gen.state, image[None])).reshape(1, -1) for image in images]
+    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -179,36 +211,52 @@ def _encoder(encode: Any) -> Any:
 
 
 def _spread(guess: np.ndarray, samples: np.ndarray, config: InvertConfig) -> np.ndarray:
-    """Return the guess first, then the guess with growing noise; every fourth start is a prior sample."""
+    """Return the guess first, then the guess with growing noise; every fourth start is a prior
+    sample.
+    """
     place = np.arange(samples.shape[1])
-    noise = np.where(place == 0, 0.0, config.spread * (1 + place // 4)).astype(np.float32)[None, :, None]
+    noise = np.where(place == 0, 0.0, config.spread * (1 + place // 4)).astype(np.float32)[
+        None, :, None
+    ]
     z = np.where((place % 4 == 3)[None, :, None], samples, guess + noise * samples)
     return z.astype(np.float32)
 
 
-def _conditional(gen: Generator, pool: Pool, images: np.ndarray, config: InvertConfig, samples: np.ndarray) -> Starts:
-    """Return starts over the classes: ranked by how well each class's guess reproduces the image."""
+def _conditional(
+    gen: Generator, pool: Pool, images: np.ndarray, config: InvertConfig, samples: np.ndarray
+) -> Starts:
+    """Return starts over the classes: ranked by how well each class's guess reproduces the
+    image.
+    """
     assert pool.label is not None
     features = features_of(images, pool.factor)
     n, restarts = samples.shape[:2]
     guesses = _class_guesses(gen, pool, features)
-    losses = np.stack([_start_loss(gen, guesses[c], c, features, pool.factor) for c in range(gen.num_classes)])
+    losses = np.stack(
+        [_start_loss(gen, guesses[c], c, features, pool.factor) for c in range(gen.num_classes)]
+    )
     order = np.argsort(losses, axis=0, kind="stable").T  # [n, classes]
     picked = order[:, _ranks(restarts) % gen.num_classes]
     guess = np.stack([guesses[picked[i], i] for i in range(n)])  # [n, restarts, d]
     again = (np.arange(restarts) >= gen.num_classes)[None, :, None]
-    z = samples if config.start == "prior" else np.where(again, guess + config.spread * samples, guess)
+    z = (
+        samples
+        if config.start == "prior"
+        else np.where(again, guess + config.spread * samples, guess)
+    )
     return Starts(z.astype(np.float32), picked.astype(np.int32))
 
 
 def _ranks(restarts: int) -> np.ndarray:
     """Return the rank of the class that each restart searches [restarts].
 
-    The best first, then the odd restarts in order, then the even ones, which may be used to begin beside the best
-    latent so far instead.
+    The best first, then the odd restarts in order, then the even ones, which may be used to begin
+    beside the best latent so far instead.
     """
     place = np.arange(restarts)
-    return np.where(place % 2, (place + 1) // 2, np.where(place == 0, 0, restarts // 2 + place // 2))
+    return np.where(
+        place % 2, (place + 1) // 2, np.where(place == 0, 0, restarts // 2 + place // 2)
+    )
 
 
 def _class_guesses(gen: Generator, pool: Pool, features: np.ndarray) -> np.ndarray:
@@ -224,7 +272,9 @@ def _class_guesses(gen: Generator, pool: Pool, features: np.ndarray) -> np.ndarr
     return np.stack([regress(pool.features[mine], pool.z[mine], features) for mine in own])
 
 
-def _start_loss(gen: Generator, z: np.ndarray, label: int, features: np.ndarray, factor: int) -> np.ndarray:
+def _start_loss(
+    gen: Generator, z: np.ndarray, label: int, features: np.ndarray, factor: int
+) -> np.ndarray:
     made = make_images(gen, z, np.full(len(z), label))
     return np.mean(np.square(features_of(made, factor) - features), axis=1)
 
@@ -249,7 +299,9 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _factor(image_shape: tuple[int, int, int]) -> int:
     height, width, channels = image_shape
     factor = 1
-    while (height // factor) * (width // factor) * channels > MAX_FEATURES and min(height, width) // factor > 4:
+    while (height // factor) * (width // factor) * channels > MAX_FEATURES and min(
+        height, width
+    ) // factor > 4:
         factor += 1
     return factor
 

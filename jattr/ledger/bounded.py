@@ -1,4 +1,6 @@
-"""Reading from a socket with an end: so many bytes, until such a time, whatever the other side does."""
+"""Reading from a socket with an end: so many bytes, until such a time, whatever the other side
+does.
+"""
 
 import io
 import socket
@@ -7,10 +9,11 @@ from typing import Any
 
 
 class BoundedReader(io.RawIOBase):
-    """The stream of a socket that ends after `max_bytes` and raises `TimeoutError` after `seconds` in all.
+    """The stream of a socket that ends after `max_bytes` and raises `TimeoutError` after `seconds`
+    in all.
 
-    A timeout of the socket alone bounds each wait, so a peer that sends a byte now and then could hold a thread for
-    ever.
+    A timeout of the socket alone bounds each wait, so a peer that sends a byte now and then could
+    hold a thread for ever.
     """
 
     def __init__(self, stream: Any, sock: socket.socket, *, max_bytes: int, seconds: float):

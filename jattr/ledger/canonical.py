@@ -1,7 +1,7 @@
 """Canonical JSON of RFC 8785, strictly: what is read is spelt in the one legal way, or refused.
 
-Numbers are whole, from -(2^53 - 1) to 2^53 - 1: fractions stand in texts, so that no two readers can round them
-differently. https://www.rfc-editor.org/rfc/rfc8785
+Numbers are whole, from -(2^53 - 1) to 2^53 - 1: fractions stand in texts, so that no two readers
+can round them differently. https://www.rfc-editor.org/rfc/rfc8785
 """
 
 import json
@@ -19,7 +19,8 @@ INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}")
 
 
 def encode_canonical(value: Any) -> bytes:
-    """Return the canonical JSON of None, bools, whole numbers, texts, lists, tuples and dicts of them.
+    """Return the canonical JSON of None, bools, whole numbers, texts, lists, tuples and dicts of
+    them.
 
     Raises:
       LedgerError: something else is in it, a number too large, or a text that UTF-8 cannot spell.
@@ -37,22 +38,28 @@ def parse_canonical(data: bytes, what: str, limit: int) -> Any:
     """Return the value that canonical JSON of at most `limit` bytes states.
 
     Raises:
-      LedgerError: it is longer, no JSON, nested more than 32 deep, names a key twice, has a fraction or a number too
-        large, or is spelt in another way than the canonical one.
+      LedgerError: it is longer, no JSON, nested more than 32 deep, names a key twice, has a
+        fraction or a number too large, or is spelt in another way than the canonical one.
     """
     if len(data) > limit:
         raise LedgerError(f"{what} has {len(data)} bytes; at most {limit} are read")
     try:
         text = data.decode("utf-8")
         value = read_json_text(
-            text, object_pairs_hook=_object, parse_int=_integer, parse_float=_refuse, parse_constant=_refuse
+            text,
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_refuse,
+            parse_constant=_refuse,
         )
     except (LedgerError, NestingError) as error:
         raise LedgerError(f"{what}: {error}") from error
     except ValueError as error:
         raise LedgerError(f"{what} is no JSON in UTF-8: {error}") from error
     if not _is_canonical(value, text):
-        raise LedgerError(f"{what} is not spelt as RFC 8785 demands (keys sorted, no blanks): {shown(data)}")
+        raise LedgerError(
+            f"{what} is not spelt as RFC 8785 demands (keys sorted, no blanks): {shown(data)}"
+        )
     return value
 
 

@@ -1,4 +1,6 @@
-"""Checkpoints: what a log commits to. Origin, size and root, a line each (https://c2sp.org/tlog-checkpoint)."""
+"""Checkpoints: what a log commits to. Origin, size and root, a line each
+(https://c2sp.org/tlog-checkpoint).
+"""
 
 from dataclasses import dataclass
 
@@ -27,12 +29,17 @@ class Checkpoint:
         """Check the fields."""
         check_origin(self.origin)
         if not 0 <= self.size <= MAX_SIZE or len(self.root) != HASH_BYTES:
-            raise LedgerError(f"a checkpoint has a size from 0 to 2^63 - 1 and a root of {HASH_BYTES} bytes")
+            raise LedgerError(
+                f"a checkpoint has a size from 0 to 2^63 - 1 and a root of {HASH_BYTES} bytes"
+            )
 
     @property
     def text(self) -> str:
         """The lines that are signed."""
-        return "".join(f"{line}\n" for line in (self.origin, self.size, encode_base64(self.root), *self.extensions))
+        return "".join(
+            f"{line}\n"
+            for line in (self.origin, self.size, encode_base64(self.root), *self.extensions)
+        )
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
@@ -43,8 +50,13 @@ def parse_checkpoint(text: str) -> Checkpoint:
     """
     lines = split_lines(encode_text(text, "the checkpoint"), "the checkpoint")
     if len(lines) < 3:
-        raise LedgerError(f"a checkpoint has three lines, origin, size and root; this one has {len(lines)}")
-    size, root = parse_decimal(lines[1], "the size of the checkpoint"), parse_hash(lines[2], "the root")
+        raise LedgerError(
+            f"a checkpoint has three lines, origin, size and root; this one has {len(lines)}"
+        )
+    size, root = (
+        parse_decimal(lines[1], "the size of the checkpoint"),
+        parse_hash(lines[2], "the root"),
+    )
     extensions = tuple(line.decode() for line in lines[3:])
     if "" in extensions:
         raise LedgerError("the checkpoint has an empty line, which no extension line may be")
@@ -55,6 +67,7 @@ def check_origin(origin: str) -> None:
     """Check the name of a log: it is also a key name, so it has no spaces and no plus."""
     if not origin or "+" in origin or " " in origin or not origin.isprintable():
         raise LedgerError(
-            f"the origin of a log is {origin[:60]!a}: choose a name without spaces, plus signs and what cannot be"
+            f"the origin of a log is {origin[:60]!a}: choose a name without spaces, plus signs and"
+            " what cannot be"
             " printed, best a URL without its scheme, such as example.com/log"
         )

@@ -35,7 +35,12 @@ class Cosigned:
 
 
 def cosign(
-    log: Log, policy: Policy, checkpoint: bytes, *, previous: bytes | None = None, ask: Ask = ask_witness
+    log: Log,
+    policy: Policy,
+    checkpoint: bytes,
+    *,
+    previous: bytes | None = None,
+    ask: Ask = ask_witness,
 ) -> Cosigned:
     """Ask the witnesses of a policy that have not yet cosigned a checkpoint.
 
@@ -43,12 +48,14 @@ def cosign(
       log: gives the consistency proofs.
       policy: the log and its witnesses, with the URLs of those that can be asked.
       checkpoint: signed by the log, perhaps by some witnesses.
-      previous: the checkpoint published before, which saves asking its witnesses how much they have seen.
+      previous: the checkpoint published before, which saves asking its witnesses how much they have
+        seen.
       ask: how one URL is asked; as `ask_witness` does.
 
     Raises:
       LedgerError: a checkpoint is malformed.
-      VerificationError: the policy does not accept it, or too few witnesses have cosigned it; names what each said.
+      VerificationError: the policy does not accept it, or too few witnesses have cosigned it; names
+        what each said.
     """
     opened = policy.without_quorum().open(checkpoint)
     before = policy.without_quorum().open(previous) if previous else None
@@ -61,29 +68,44 @@ def cosign(
             failures[_spelt(name)] = "the policy states no URL for it"
         else:
             urls.setdefault(_spelt(party.url), {})[_spelt(name)] = party.key
-    sizes = {url: _known_size(before, keys.values(), opened.checkpoint.size) for url, keys in urls.items()}
+    sizes = {
+        url: _known_size(before, keys.values(), opened.checkpoint.size)
+        for url, keys in urls.items()
+    }
     signatures = []
     for url, answer in _ask_twice(log, checkpoint, urls, sizes, ask).items():
         signed = answer if isinstance(answer, list) else []
         signatures += signed
         why = "it did not sign with this key" if signed else str(answer)
         ids = {(signature.name, signature.key_id) for signature in signed}
-        failures |= {name: why for name, key in urls[url].items() if (key.name, key.key_id) not in ids}
+        failures |= {
+            name: why for name, key in urls[url].items() if (key.name, key.key_id) not in ids
+        }
     note = parse_note(checkpoint)
     data = Note(note.text, (*note.signatures, *signatures)).data
     try:
         return Cosigned(data, policy.open(data), failures)
     except VerificationError as error:
-        raise VerificationError("; ".join([str(error), *(f"{n}: {why}" for n, why in failures.items())])) from error
+        raise VerificationError(
+            "; ".join([str(error), *(f"{n}: {why}" for n, why in failures.items())])
+        ) from error
 
 
 def _ask_twice(
-    log: Log, checkpoint: bytes, urls: Mapping[str, Mapping[str, Verifier]], sizes: Mapping[str, int], ask: Ask
+    log: Log,
+    checkpoint: bytes,
+    urls: Mapping[str, Mapping[str, Verifier]],
+    sizes: Mapping[str, int],
+    ask: Ask,
 ) -> dict[str, Answer]:
     """Ask every URL, and again those that have seen another number of entries than was thought."""
     answers = _ask_all(log, checkpoint, urls, sizes, ask)
     size = make_request(0, [], checkpoint).checkpoint.size
-    again = {url: seen for url, seen in answers.items() if isinstance(seen, int) and sizes[url] < seen <= size}
+    again = {
+        url: seen
+        for url, seen in answers.items()
+        if isinstance(seen, int) and sizes[url] < seen <= size
+    }
     answers |= _ask_all(log, checkpoint, urls, again, ask)
     for url, seen in answers.items():
         if isinstance(seen, int):
@@ -92,12 +114,17 @@ def _ask_twice(
 
 
 def _ask_all(
-    log: Log, checkpoint: bytes, urls: Mapping[str, Mapping[str, Verifier]], sizes: Mapping[str, int], ask: Ask
+    log: Log,
+    checkpoint: bytes,
+    urls: Mapping[str, Mapping[str, Verifier]],
+    sizes: Mapping[str, int],
+    ask: Ask,
 ) -> dict[str, Answer]:
     """Ask the URLs that have a size, from which consistency is proved; all at once."""
     size = make_request(0, [], checkpoint).checkpoint.size
     requests = {
-        url: make_request(old, log.consistency(old, size) if old else [], checkpoint) for url, old in sizes.items()
+        url: make_request(old, log.consistency(old, size) if old else [], checkpoint)
+        for url, old in sizes.items()
     }  # proofs are read from the log in this thread only
     with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
         tasks = {
@@ -108,12 +135,21 @@ def _ask_all(
 
 
 def _no_answer(seen: int, known: int, size: int) -> LedgerError:
-    """Return what is wrong with a witness that says that it has seen so many entries, and nothing else."""
+    """Return what is wrong with a witness that says that it has seen so many entries, and
+    nothing else.
+    """
     if seen > size:
-        return LedgerError(f"it has cosigned {seen} entries, this checkpoint has {size}: ask for the log's newest one")
+        return LedgerError(
+            f"it has cosigned {seen} entries, this checkpoint has {size}: ask for the log's newest"
+            " one"
+        )
     if seen < known:
-        return LedgerError(f"it has gone back: it cosigned {known} entries before, and now speaks of {seen}")
-    return LedgerError(f"it has cosigned {seen} entries and does not take the proof that leads from there")
+        return LedgerError(
+            f"it has gone back: it cosigned {known} entries before, and now speaks of {seen}"
+        )
+    return LedgerError(
+        f"it has cosigned {seen} entries and does not take the proof that leads from there"
+    )
 
 
 def _asked(ask: Ask, url: str, keys: Sequence[Verifier], request: Request) -> Answer:

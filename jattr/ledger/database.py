@@ -1,9 +1,10 @@
 """The SQLite file of a log: entries with their hashes, and the checkpoints that were signed.
 
-Write-ahead log and `synchronous = FULL`: what was committed survives the end of the process and of the machine. After
-any error in writing the connection must not be used to write again, because the kernel may have dropped pages that it
-could not write and report the next fsync as good. Opening copies the write-ahead log into the database and empties it,
-so that everything is written and flushed once more.
+Write-ahead log and `synchronous = FULL`: what was committed survives the end of the process and of
+the machine. After any error in writing the connection must not be used to write again, because the
+kernel may have dropped pages that it could not write and report the next fsync as good. Opening
+copies the write-ahead log into the database and empties it, so that everything is written and
+flushed once more.
 """
 
 import contextlib
@@ -24,7 +25,10 @@ CHUNK = 256  # entries read at a time: at most 16 MB
 TABLES = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE entries (number INTEGER PRIMARY KEY, hash BLOB NOT NULL, data BLOB NOT NULL)",
-    "CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, time INTEGER NOT NULL, note BLOB NOT NULL, published BLOB)",
+    (
+        "CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, time INTEGER NOT NULL, note BLOB NOT"
+        " NULL, published BLOB)"
+    ),
 )
 
 
@@ -38,7 +42,9 @@ class Signed(NamedTuple):
 
 
 class Database:
-    """Two connections to one file: one writes, for one thread at a time; one reads what is committed, for any."""
+    """Two connections to one file: one writes, for one thread at a time; one reads what is
+    committed, for any.
+    """
 
     def __init__(self, path: Path, *, writable: bool) -> None:
         """Open a database that is there.
@@ -48,7 +54,9 @@ class Database:
         """
         self._path, self._writer, self._reading = path, None, threading.Lock()
         if not path.is_file():
-            raise LedgerError(f"{path} is missing; restore it from a copy: without it the log cannot go on")
+            raise LedgerError(
+                f"{path} is missing; restore it from a copy: without it the log cannot go on"
+            )
         with _errors("open", path), contextlib.ExitStack() as stack:
             if writable:
                 self._writer = stack.enter_context(contextlib.closing(_connect(path, "rw")))
@@ -72,12 +80,15 @@ class Database:
         """
         while start < end:
             chunk = self._rows(
-                f"SELECT number, {columns} FROM entries WHERE number >= ? AND number < ? ORDER BY number",
+                f"SELECT number, {columns} FROM entries WHERE number >= ? AND number < ? ORDER BY"
+                " number",
                 (start, min(end, start + CHUNK)),
             )
             for number, *row in chunk or [(-1,)]:
                 if number != start or not all(isinstance(value, bytes) for value in row):
-                    raise LedgerError(f"{self._path} is damaged at entry {start}; restore it from a copy")
+                    raise LedgerError(
+                        f"{self._path} is damaged at entry {start}; restore it from a copy"
+                    )
                 yield row[0] if len(row) == 1 else row
                 start += 1
 
@@ -85,7 +96,9 @@ class Database:
         """Return the leaf hashes of entries, joined."""
         hashes = b"".join(self.entries(start, end, "hash"))
         if len(hashes) != HASH_BYTES * (end - start):
-            raise LedgerError(f"{self._path} is damaged between entries {start} and {end}; restore it from a copy")
+            raise LedgerError(
+                f"{self._path} is damaged between entries {start} and {end}; restore it from a copy"
+            )
         return hashes
 
     def last_number(self) -> int:
@@ -109,7 +122,9 @@ class Database:
         return next((self._signed(row) for row in self._rows(query)), None)
 
     def add_entries(self, first: int, rows: Sequence[tuple[bytes, bytes]]) -> None:
-        """Keep (hash, entry) pairs under the numbers from `first`; when this returns they are on the disk."""
+        """Keep (hash, entry) pairs under the numbers from `first`; when this returns they are on
+        the disk.
+        """
         numbered = ((first + place, *row) for place, row in enumerate(rows))
         with self._transaction() as db:
             db.executemany("INSERT INTO entries VALUES (?, ?, ?)", numbered)
@@ -155,8 +170,15 @@ class Database:
 
     def _signed(self, row: Sequence[Any]) -> Signed:
         size, time, note, published = row
-        if type(time) is not int or not isinstance(note, bytes) or not isinstance(published, bytes | None):
-            raise LedgerError(f"{self._path} is damaged at the checkpoint of {size} entries; restore it from a copy")
+        if (
+            type(time) is not int
+            or not isinstance(note, bytes)
+            or not isinstance(published, bytes | None)
+        ):
+            raise LedgerError(
+                f"{self._path} is damaged at the checkpoint of {size} entries; restore it from a"
+                " copy"
+            )
         return Signed(size, time, note, published)
 
     def _prepare(self, db: sqlite3.Connection) -> None:
@@ -164,8 +186,11 @@ class Database:
         db.execute("PRAGMA synchronous = FULL")
         busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
-            raise LedgerError(f"another program has been reading {self._path} for {BUSY_SECONDS:.0f} s; try again")
-        sync_folder(self._path.parent)  # the name of the write-ahead log, too: SQLite ignores when that fails
+            raise LedgerError(
+                f"another program has been reading {self._path} for {BUSY_SECONDS:.0f} s; try again"
+            )
+        # the name of the write-ahead log, too: SQLite ignores when that fails
+        sync_folder(self._path.parent)
 
 
 def create_database(path: Path) -> None:
@@ -191,10 +216,13 @@ def _errors(what: str, path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError, OverflowError) as error:
         raise LedgerError(
-            f"cannot {what} {path}: {error}; make room, mend its permissions or restore it from a copy"
+            f"cannot {what} {path}: {error}; make room, mend its permissions or restore it from a"
+            " copy"
         ) from error
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     uri = f"{path.resolve().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
+    return sqlite3.connect(
+        uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
+    )

@@ -1,4 +1,6 @@
-"""Files that are whole or not there, also after the machine loses power: temporary file, fsync, rename, fsync."""
+"""Files that are whole or not there, also after the machine loses power: temporary file, fsync,
+rename, fsync.
+"""
 
 import contextlib
 import fcntl
@@ -8,11 +10,13 @@ from pathlib import Path
 
 from jattr.errors import LedgerError
 
-TEMPORARY = ".new"  # ends the name of a file that is not yet in place; one that a killed process left is overwritten
+# ends the name of a file that is not yet in place; one that a killed process left is overwritten
+TEMPORARY = ".new"
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Put a file in place of whatever is there; when this returns it is on the disk, but for its name (`sync_folder`).
+    """Put a file in place of whatever is there; when this returns it is on the disk, but for its
+    name (`sync_folder`).
 
     Raises:
       OSError: it cannot be written; what was there still is.
@@ -57,7 +61,8 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents where they are missing; when this returns their names are on the disk.
+    """Make a folder and its parents where they are missing; when this returns their names are on
+    the disk.
 
     Raises:
       OSError: it cannot be made.
@@ -70,7 +75,8 @@ def make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def held(path: Path, flags: int, refusal: str) -> Iterator[None]:
-    """Hold the lock on a file or folder while the block runs, against other processes and other threads.
+    """Hold the lock on a file or folder while the block runs, against other processes and other
+    threads.
 
     Args:
       path: what is locked.
@@ -84,7 +90,8 @@ def held(path: Path, flags: int, refusal: str) -> Iterator[None]:
         descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise LedgerError(
-            f"cannot open {path} to write beside it: {error.strerror}; mend its permissions or choose another place"
+            f"cannot open {path} to write beside it: {error.strerror}; mend its permissions or"
+            " choose another place"
         ) from error
     try:
         try:

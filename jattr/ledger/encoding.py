@@ -1,8 +1,9 @@
-"""The strict text encodings of the C2SP formats: decimal sizes, canonical base64, lines that end in a newline.
+"""The strict text encodings of the C2SP formats: decimal sizes, canonical base64, lines that end in
+a newline.
 
-Formats that are signed or hashed must have one spelling only, else two readers may see two things in one file. So what
-Python would kindly accept (`int(" 1_0")`, base64 with stray bits, `str.splitlines`) is refused here.
-https://c2sp.org/tlog-checkpoint, https://c2sp.org/signed-note
+Formats that are signed or hashed must have one spelling only, else two readers may see two things
+in one file. So what Python would kindly accept (`int(" 1_0")`, base64 with stray bits,
+`str.splitlines`) is refused here. https://c2sp.org/tlog-checkpoint, https://c2sp.org/signed-note
 """
 
 import base64
@@ -17,10 +18,13 @@ HASH_BYTES = 32
 
 
 def parse_decimal(text: bytes, what: str) -> int:
-    """Return the number that an ASCII decimal without sign or leading zeroes spells, 0 to 2^63 - 1."""
+    """Return the number that an ASCII decimal without sign or leading zeroes spells, 0 to 2^63 -
+    1.
+    """
     if not DECIMAL.fullmatch(text) or (value := int(text)) > MAX_SIZE:
         raise LedgerError(
-            f"{what} is {shown(text)}: write a number from 0 to 2^63 - 1 in ASCII digits without leading zeroes"
+            f"{what} is {shown(text)}: write a number from 0 to 2^63 - 1 in ASCII digits without"
+            " leading zeroes"
         )
     return value
 
@@ -41,7 +45,10 @@ def parse_base64(text: bytes, what: str) -> bytes:
     except (binascii.Error, ValueError):
         data = None
     if data is None or base64.b64encode(data) != text:
-        raise LedgerError(f"{what} is {shown(text)}: write canonical standard base64, padded (RFC 4648, section 4)")
+        raise LedgerError(
+            f"{what} is {shown(text)}: write canonical standard base64, padded (RFC 4648, section"
+            " 4)"
+        )
     return data
 
 
@@ -58,13 +65,17 @@ def encode_text(text: str, what: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise LedgerError(f"{what} has a letter that UTF-8 cannot spell (a lone surrogate)") from error
+        raise LedgerError(
+            f"{what} has a letter that UTF-8 cannot spell (a lone surrogate)"
+        ) from error
 
 
 def split_lines(data: bytes, what: str) -> list[bytes]:
     """Return the lines without their newlines. Only `\\n` ends a line, and every line has one."""
     if not data.endswith(b"\n"):
-        raise LedgerError(f"{what} does not end in a newline: it is cut off or was not written as a text of lines")
+        raise LedgerError(
+            f"{what} does not end in a newline: it is cut off or was not written as a text of lines"
+        )
     return data[:-1].split(b"\n")
 
 

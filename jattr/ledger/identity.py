@@ -1,4 +1,6 @@
-"""Who a log is: its name and keys, in the files `log.json` (public) and `keys` (private) of its folder."""
+"""Who a log is: its name and keys, in the files `log.json` (public) and `keys` (private) of its
+folder.
+"""
 
 import json
 from collections.abc import Sequence
@@ -29,10 +31,14 @@ class Identity:
         check_origin(self.origin)
         kinds = tuple(key.kind for key in self.keys)
         if kinds not in ((ED25519,), (ED25519, ML_DSA_44)):
-            raise LedgerError("a log has an Ed25519 key and, if it has two, an ML-DSA-44 key after it")
+            raise LedgerError(
+                "a log has an Ed25519 key and, if it has two, an ML-DSA-44 key after it"
+            )
         for key in self.keys:
             if key.name != self.origin:
-                raise LedgerError(f"the key of the log {self.origin} must have its name, not {key.name}")
+                raise LedgerError(
+                    f"the key of the log {self.origin} must have its name, not {key.name}"
+                )
 
     @property
     def data(self) -> bytes:
@@ -53,8 +59,8 @@ def identity_of(origin: str, signers: Sequence[Signer]) -> Identity:
 def write_identity(folder: Path, origin: str, signers: Sequence[Signer]) -> None:
     """Write both files; to replace the keys of a log that is there, keep it locked.
 
-    The private file comes first and may hold more keys than the public one names, so a log that is interrupted here
-    still opens.
+    The private file comes first and may hold more keys than the public one names, so a log that is
+    interrupted here still opens.
 
     Raises:
       LedgerError: the name or the keys will not do.
@@ -66,7 +72,8 @@ def write_identity(folder: Path, origin: str, signers: Sequence[Signer]) -> None
 
 
 def keep_private(folder: Path, signers: Sequence[Signer]) -> None:
-    """Write private keys before those that the private file has; when this returns they are on the disk.
+    """Write private keys before those that the private file has; when this returns they are on the
+    disk.
 
     Raises:
       LedgerError: the file is damaged, or would grow larger than it may be.
@@ -77,7 +84,9 @@ def keep_private(folder: Path, signers: Sequence[Signer]) -> None:
     kept = [line for line in (_lines(path) if path.exists() else []) if line not in lines]
     data = "".join(f"{line}\n" for line in lines + kept).encode()
     if len(data) > MAX_BYTES:
-        raise LedgerError(f"{path} would have more than {MAX_BYTES} bytes; take keys out of it that sign no more")
+        raise LedgerError(
+            f"{path} would have more than {MAX_BYTES} bytes; take keys out of it that sign no more"
+        )
     replace_file(path, data, mode=0o600)
 
 
@@ -91,7 +100,9 @@ def read_private(folder: Path) -> dict[Verifier, Signer]:
     try:
         return {signer.verifier: signer for signer in map(parse_skey, lines)}
     except LedgerError as error:
-        raise LedgerError(f"{folder / PRIVATE} is damaged: {error}; restore it from a copy") from None
+        raise LedgerError(
+            f"{folder / PRIVATE} is damaged: {error}; restore it from a copy"
+        ) from None
 
 
 def read_identity(folder: Path) -> Identity:
@@ -102,7 +113,9 @@ def read_identity(folder: Path) -> Identity:
     """
     path = folder / PUBLIC
     if not path.is_file():
-        raise LedgerError(f"{folder} has no {PUBLIC}, so it is no folder of a log; make one with `jattr log init`")
+        raise LedgerError(
+            f"{folder} has no {PUBLIC}, so it is no folder of a log; make one with `jattr log init`"
+        )
     data = _read(path)
     try:
         facts: Any = read_json_text(data.decode())
@@ -110,7 +123,9 @@ def read_identity(folder: Path) -> Identity:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LedgerError(f"{path} is damaged: {error}; restore it from a copy") from error
     if facts.get("schema") != SCHEMA or identity.data != data:
-        raise LedgerError(f"{path} is not as this jattr writes it (schema {SCHEMA}); restore it from a copy")
+        raise LedgerError(
+            f"{path} is not as this jattr writes it (schema {SCHEMA}); restore it from a copy"
+        )
     return identity
 
 
@@ -123,7 +138,9 @@ def read_signers(folder: Path, identity: Identity) -> tuple[Signer, ...]:
     signers = read_private(folder)
     missing = [key.vkey for key in identity.keys if key not in signers]
     if missing:
-        raise LedgerError(f"{folder / PRIVATE} lacks the private key of {missing[0]}; restore it from a copy")
+        raise LedgerError(
+            f"{folder / PRIVATE} lacks the private key of {missing[0]}; restore it from a copy"
+        )
     return tuple(signers[key] for key in identity.keys)
 
 
@@ -131,7 +148,9 @@ def _lines(path: Path) -> list[str]:
     try:
         return _read(path).decode("ascii").splitlines()
     except UnicodeDecodeError:
-        raise LedgerError(f"{path} is damaged: it is not a text of private keys; restore it from a copy") from None
+        raise LedgerError(
+            f"{path} is damaged: it is not a text of private keys; restore it from a copy"
+        ) from None
 
 
 def _read(path: Path) -> bytes:
@@ -139,7 +158,11 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise LedgerError(f"cannot read {path}: {error.strerror}; restore it or mend its permissions") from error
+        raise LedgerError(
+            f"cannot read {path}: {error.strerror}; restore it or mend its permissions"
+        ) from error
     if len(data) > MAX_BYTES:
-        raise LedgerError(f"{path} has more than {MAX_BYTES} bytes; it is something else or damaged")
+        raise LedgerError(
+            f"{path} has more than {MAX_BYTES} bytes; it is something else or damaged"
+        )
     return data

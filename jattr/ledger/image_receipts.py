@@ -1,6 +1,8 @@
-"""Receipts of images: a tlog-proof whose `extra` line holds the RESULT leaf and what opens it for the recipient.
+"""Receipts of images: a tlog-proof whose `extra` line holds the RESULT leaf and what opens it for
+the recipient.
 
-Receipt and image are enough to verify offline that the log holds this image, and under whose name it left.
+Receipt and image are enough to verify offline that the log holds this image, and under whose name
+it left.
 """
 
 from dataclasses import dataclass
@@ -33,7 +35,8 @@ def make_receipt(log: LogView, released: Released, checkpoint: bytes) -> bytes:
 
 
 def renewed(log: LogView, receipt: bytes, checkpoint: bytes) -> bytes:
-    """Return a receipt under another checkpoint of the log, such as one that witnesses have cosigned.
+    """Return a receipt under another checkpoint of the log, such as one that witnesses have
+    cosigned.
 
     Raises:
       LedgerError: it is malformed, or of another log, or the checkpoint does not reach as far.
@@ -41,7 +44,10 @@ def renewed(log: LogView, receipt: bytes, checkpoint: bytes) -> bytes:
     old = parse_tlog_proof(receipt)
     entry, _ = _read_extra(old)
     if old.index >= log.size or log.entry(old.index) != entry:
-        raise LedgerError(f"the receipt is not of entry {old.index} of the log {log.origin}; give those of this log")
+        raise LedgerError(
+            f"the receipt is not of entry {old.index} of the log {log.origin}; give those of this"
+            " log"
+        )
     new = log.receipt(old.index, checkpoint)
     return TlogProof(new.index, new.hashes, new.checkpoint, old.extra).data
 
@@ -49,11 +55,20 @@ def renewed(log: LogView, receipt: bytes, checkpoint: bytes) -> bytes:
 def _read_extra(proof: TlogProof) -> tuple[bytes, list[Any]]:
     """Return the entry and the openings, as JSON, that a receipt's extra line states."""
     facts = parse_canonical(proof.extra or b"", "the extra line of the receipt", MAX_EXTRA)
-    if not isinstance(facts, dict) or sorted(facts) != ["leaf", "openings"] or not isinstance(facts["openings"], list):
-        raise LedgerError("the extra line of the receipt is no object of a leaf and its openings; it is not of jattr")
+    if (
+        not isinstance(facts, dict)
+        or sorted(facts) != ["leaf", "openings"]
+        or not isinstance(facts["openings"], list)
+    ):
+        raise LedgerError(
+            "the extra line of the receipt is no object of a leaf and its openings; it is not of"
+            " jattr"
+        )
     if not isinstance(facts["leaf"], str):
         raise LedgerError("the leaf of the receipt is no text")
-    return parse_base64(facts["leaf"].encode(errors="replace"), "the leaf of the receipt"), facts["openings"]
+    return parse_base64(facts["leaf"].encode(errors="replace"), "the leaf of the receipt"), facts[
+        "openings"
+    ]
 
 
 @dataclass(frozen=True)
@@ -83,7 +98,9 @@ def check_receipt(data: bytes, image: bytes, pixels: np.ndarray, policy: Policy)
     entry, stated = _read_extra(proof)
     leaf = parse_leaf(entry)
     if not isinstance(leaf, ResultLeaf):
-        raise LedgerError(f"the receipt is of a {leaf.kind} leaf; only result leaves speak of images")
+        raise LedgerError(
+            f"the receipt is of a {leaf.kind} leaf; only result leaves speak of images"
+        )
     opened = proof.verify(entry, policy)
     found_openings = [parse_opening(item) for item in stated]
     openings = {opening.field: opening for opening in found_openings}
@@ -94,8 +111,12 @@ def check_receipt(data: bytes, image: bytes, pixels: np.ndarray, policy: Policy)
             raise LedgerError(f"the receipt opens {name}, which its leaf does not state")
         opening.check(bytes.fromhex(getattr(leaf, name)))
     wanted = {"file": file_value(image), "pixels": pixels_value(pixels)}
-    found = [name for name, value in wanted.items() if name in openings and openings[name].value == value]
+    found = [
+        name for name, value in wanted.items() if name in openings and openings[name].value == value
+    ]
     if not found:
-        raise VerificationError("the receipt is of another image: neither its file nor its pixels are these")
+        raise VerificationError(
+            "the receipt is of another image: neither its file nor its pixels are these"
+        )
     recipient = parse_recipient(openings["recipient"].value) if "recipient" in openings else None
     return CheckedReceipt(proof.index, opened, found[0], recipient)

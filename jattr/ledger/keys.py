@@ -1,7 +1,7 @@
 """Keys that sign notes: Ed25519, timestamped Ed25519 cosignatures, ML-DSA-44 (sub)tree signatures.
 
-A key is told by its name and a 4-byte ID, which is an identifier and no proof: what is trusted is the whole public key.
-https://c2sp.org/signed-note, https://c2sp.org/tlog-cosignature
+A key is told by its name and a 4-byte ID, which is an identifier and no proof: what is trusted is
+the whole public key. https://c2sp.org/signed-note, https://c2sp.org/tlog-cosignature
 """
 
 import hashlib
@@ -40,17 +40,22 @@ class Verifier:
             raise LedgerError(f"key of type 0x{self.kind:02x}: the types known are {_kinds()}")
         if len(self.public) != PUBLIC_BYTES[self.kind]:
             raise LedgerError(
-                f"public key of {len(self.public)} bytes: {KINDS[self.kind]} has {PUBLIC_BYTES[self.kind]}"
+                f"public key of {len(self.public)} bytes: {KINDS[self.kind]} has"
+                f" {PUBLIC_BYTES[self.kind]}"
             )
         try:
             _public_key(self.kind, self.public)
         except ValueError as error:
-            raise LedgerError(f"the key of {self.name} is no {KINDS[self.kind]} public key: {error}") from error
+            raise LedgerError(
+                f"the key of {self.name} is no {KINDS[self.kind]} public key: {error}"
+            ) from error
 
     @property
     def key_id(self) -> bytes:
         """The first 4 bytes of the hash of name, type and key."""
-        return hashlib.sha256(self.name.encode() + b"\n" + bytes([self.kind]) + self.public).digest()[:4]
+        return hashlib.sha256(
+            self.name.encode() + b"\n" + bytes([self.kind]) + self.public
+        ).digest()[:4]
 
     @property
     def vkey(self) -> str:
@@ -58,7 +63,8 @@ class Verifier:
         return f"{self.name}+{self.key_id.hex()}+{encode_base64(bytes([self.kind]) + self.public)}"
 
     def verify(self, text: str, signature: bytes) -> int | None:
-        """Check a signature of a note's text and return its time, seconds since 1970; None where it states none.
+        """Check a signature of a note's text and return its time, seconds since 1970; None where it
+        states none.
 
         Raises:
           VerificationError: the signature is not this key's over this text.
@@ -67,9 +73,13 @@ class Verifier:
         if len(bare) != SIGNATURE_BYTES[self.kind]:
             raise VerificationError(f"the signature of {self.name} has the wrong length")
         try:
-            _public_key(self.kind, self.public).verify(bare, _message(self.kind, self.name, text, time))
+            _public_key(self.kind, self.public).verify(
+                bare, _message(self.kind, self.name, text, time)
+            )
         except (InvalidSignature, LedgerError) as error:
-            raise VerificationError(f"invalid signature of {self.name} ({self.key_id.hex()})") from error
+            raise VerificationError(
+                f"invalid signature of {self.name} ({self.key_id.hex()})"
+            ) from error
         return time or None
 
 
@@ -99,7 +109,9 @@ class Signer:
         return Verifier(self.name, self.kind, self._key().public_key().public_bytes_raw())
 
     def sign(self, text: str, *, time: int = 0) -> bytes:
-        """Return the signature of a note's text; `time` (seconds since 1970) is stated where the type states one."""
+        """Return the signature of a note's text; `time` (seconds since 1970) is stated where the
+        type states one.
+        """
         if not 0 <= time <= MAX_SIZE:
             raise LedgerError(f"time {time}: seconds since 1970, from 0 to 2^63 - 1")
         stamp = b"" if self.kind == ED25519 else struct.pack(">Q", time)
@@ -123,7 +135,10 @@ def parse_vkey(text: str) -> Verifier:
     name, key_id, data = _split(text, "public key")
     verifier = Verifier(name, data[0], data[1:])
     if verifier.key_id.hex() != key_id:
-        raise LedgerError(f"public key {shown(text.encode())}: its ID should be {verifier.key_id.hex()}; it is damaged")
+        raise LedgerError(
+            f"public key {shown(text.encode())}: its ID should be {verifier.key_id.hex()}; it is"
+            " damaged"
+        )
     return verifier
 
 
@@ -133,7 +148,9 @@ def parse_skey(text: str) -> Signer:
         raise LedgerError(f"a private key begins with {PRIVATE!r}; this text does not")
     name, key_id, data = _split(text.removeprefix(PRIVATE), "private key", secret=True)
     if len(data) != 1 + SEED_BYTES or data[0] not in KINDS:
-        raise LedgerError(f"the private key is not a seed of {SEED_BYTES} bytes of a type known: {_kinds()}")
+        raise LedgerError(
+            f"the private key is not a seed of {SEED_BYTES} bytes of a type known: {_kinds()}"
+        )
     signer = Signer(name, data[0], data[1:])
     if signer.verifier.key_id.hex() != key_id:
         raise LedgerError("the private key does not have the ID it states; it is damaged")
@@ -141,9 +158,13 @@ def parse_skey(text: str) -> Signer:
 
 
 def check_name(name: str) -> None:
-    """Check a key name: not empty, no spaces, no plus signs, nothing that cannot be printed, as errors repeat it."""
+    """Check a key name: not empty, no spaces, no plus signs, nothing that cannot be printed, as
+    errors repeat it.
+    """
     if not name or "+" in name or " " in name or not name.isprintable():
-        raise LedgerError(f"key name {name[:60]!a}: choose one without spaces, plus signs or control letters")
+        raise LedgerError(
+            f"key name {name[:60]!a}: choose one without spaces, plus signs or control letters"
+        )
 
 
 def _split(text: str, what: str, *, secret: bool = False) -> tuple[str, str, bytes]:
@@ -178,7 +199,9 @@ def _split_time(kind: int, signature: bytes) -> tuple[int, bytes]:
 
 
 def _message(kind: int, name: str, text: str, time: int) -> bytes:
-    """Return the bytes that are signed: the text itself, with its time, or the tree that it states."""
+    """Return the bytes that are signed: the text itself, with its time, or the tree that it
+    states.
+    """
     if kind == ED25519:
         return text.encode()
     if kind == COSIGNATURE:

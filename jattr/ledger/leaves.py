@@ -1,8 +1,9 @@
 """The leaves of a log: what its entries say of a model's uses, as canonical JSON (RFC 8785).
 
-`{"jattr":"leaf/v1","kind":"intent",...}`; `docs/formats.md` has all fields and vectors. A leaf shows commitments only:
-what they hide is in `commitments.py`. Reading is strict: one spelling, no keys missing, unknown or twice. Whether one
-leaf fits another (an intent its model) is not checked here.
+`{"jattr":"leaf/v1","kind":"intent",...}`; `docs/formats.md` has all fields and vectors. A leaf
+shows commitments only: what they hide is in `commitments.py`. Reading is strict: one spelling, no
+keys missing, unknown or twice. Whether one leaf fits another (an intent its model) is not checked
+here.
 """
 
 import dataclasses
@@ -23,7 +24,8 @@ MAX_ENTRY = 65_535  # bytes, of tlog-tiles
 MAX_TEXT = 1000  # characters
 MAX_SETTINGS = 200
 KEY_CONTEXT = (
-    "jattr/key/v1\0"  # no note's text has a zero byte, so no signature over a note counts here, or the reverse
+    # no note's text has a zero byte, so no signature over a note counts here, or the reverse
+    "jattr/key/v1\0"
 )
 HEX = re.compile("[0-9a-f]{64}")
 Scalar: TypeAlias = str | int | bool | None
@@ -32,7 +34,9 @@ Check: TypeAlias = Callable[[Any, str], object]
 
 def _text(value: Any, what: str) -> None:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or CONTROLS.search(value):
-        raise LedgerError(f"{what} is no text of 1 to {MAX_TEXT} characters without control characters")
+        raise LedgerError(
+            f"{what} is no text of 1 to {MAX_TEXT} characters without control characters"
+        )
 
 
 def _hash(value: Any, what: str) -> None:
@@ -71,9 +75,16 @@ def _vkey(value: Any, what: str) -> None:
 
 
 def _signatures(value: Any, what: str) -> None:
-    if not isinstance(value, tuple) or len(value) != 2 or not all(isinstance(text, str) for text in value):
+    if (
+        not isinstance(value, tuple)
+        or len(value) != 2
+        or not all(isinstance(text, str) for text in value)
+    ):
         raise LedgerError(f"{what} are not two texts, of the old key and of the new one")
-    if any(len(parse_base64(text.encode(errors="replace"), what)) != SIGNATURE_BYTES[ED25519] for text in value):
+    if any(
+        len(parse_base64(text.encode(errors="replace"), what)) != SIGNATURE_BYTES[ED25519]
+        for text in value
+    ):
         raise LedgerError(f"{what} are not of {SIGNATURE_BYTES[ED25519]} bytes each")
 
 
@@ -101,7 +112,8 @@ class Leaf:
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if isinstance(value, Mapping):
-                object.__setattr__(self, item.name, value := dict(value))  # of its own, lest it change later
+                # of its own, lest it change later
+                object.__setattr__(self, item.name, value := dict(value))
             item.metadata["check"](value, f"{item.name} of the {self.kind} leaf")
 
     @property
@@ -119,13 +131,17 @@ class Leaf:
         """
         data = encode_canonical(self.json)
         if len(data) > MAX_ENTRY:
-            raise LedgerError(f"the {self.kind} leaf has {len(data)} bytes; an entry has at most {MAX_ENTRY}")
+            raise LedgerError(
+                f"the {self.kind} leaf has {len(data)} bytes; an entry has at most {MAX_ENTRY}"
+            )
         return data
 
 
 @dataclass(frozen=True)
 class ModelLeaf(Leaf):
-    """A model, before its first use: whose function is used, and what code and settings stand around it."""
+    """A model, before its first use: whose function is used, and what code and settings stand
+    around it.
+    """
 
     kind = "model"
     name: str = checked(_text)
@@ -143,7 +159,8 @@ class IntentLeaf(Leaf):
     kind = "intent"
     model: int = checked(_index)  # entry of its MODEL leaf
     latent: str = checked(_hash)  # commitment
-    seed: str | None = checked(_or_null(_hash))  # commitment; None: the latent was given, not drawn from a seed
+    # commitment; None: the latent was given, not drawn from a seed
+    seed: str | None = checked(_or_null(_hash))
     settings: Mapping[str, Scalar] = checked(_settings)  # of this use
     beacon: str | None = checked(_or_null(_text))  # public randomness of its time, as given
 
@@ -154,7 +171,8 @@ class ResultLeaf(Leaf):
 
     kind = "result"
     intent: int = checked(_index)  # entry of its INTENT leaf
-    file: str | None = checked(_or_null(_hash))  # commitments; None: it left as an array, not as a file
+    # commitments; None: it left as an array, not as a file
+    file: str | None = checked(_or_null(_hash))
     pixels: str = checked(_hash)
     perceptual: str = checked(_hash)
     recipient: str | None = checked(_or_null(_hash))
@@ -200,19 +218,25 @@ class KeyLeaf(Leaf):
                 signed = parse_base64(signature.encode(), "the signature")
                 parse_vkey(vkey).verify(_rotation(self.old, self.new), signed)
             except VerificationError as error:
-                raise VerificationError(f"the key leaf is not signed by {vkey}: the rotation is void") from error
+                raise VerificationError(
+                    f"the key leaf is not signed by {vkey}: the rotation is void"
+                ) from error
 
 
 @dataclass(frozen=True)
 class EraseLeaf(Leaf):
-    """Entries whose salts and values were deleted: they count as unopened for ever. Root and proofs stay."""
+    """Entries whose salts and values were deleted: they count as unopened for ever. Root and
+    proofs stay.
+    """
 
     kind = "erase"
     entries: tuple[int, ...] = checked(_indices)  # ascending
     reason: str = checked(_text)
 
 
-LEAVES: dict[str, type[Leaf]] = {leaf.kind: leaf for leaf in (ModelLeaf, IntentLeaf, ResultLeaf, KeyLeaf, EraseLeaf)}
+LEAVES: dict[str, type[Leaf]] = {
+    leaf.kind: leaf for leaf in (ModelLeaf, IntentLeaf, ResultLeaf, KeyLeaf, EraseLeaf)
+}
 
 
 def parse_leaf(data: bytes) -> Leaf:
@@ -229,8 +253,13 @@ def parse_leaf(data: bytes) -> Leaf:
         raise LedgerError(f"the leaf is of no known kind: {', '.join(LEAVES)}")
     wanted = {"jattr", "kind", *(item.name for item in dataclasses.fields(LEAVES[kind]))}
     if differing := sorted(wanted ^ set(found)):
-        raise LedgerError(f"the {kind} leaf lacks keys, or has unknown ones: {shown(', '.join(differing).encode())}")
-    values = {name: tuple(found[name]) if isinstance(found[name], list) else found[name] for name in found}
+        raise LedgerError(
+            f"the {kind} leaf lacks keys, or has unknown ones:"
+            f" {shown(', '.join(differing).encode())}"
+        )
+    values = {
+        name: tuple(found[name]) if isinstance(found[name], list) else found[name] for name in found
+    }
     return LEAVES[kind](**{name: values[name] for name in wanted - {"jattr", "kind"}})
 
 
@@ -241,5 +270,8 @@ def _rotation(old: str, new: str) -> str:
 
 def commitments_of(leaf: Leaf) -> Sequence[tuple[str, str]]:
     """Return (field, commitment in hexadecimal digits) for each commitment that a leaf states."""
-    names = {"intent": ("latent", "seed"), "result": ("file", "pixels", "perceptual", "recipient")}.get(leaf.kind, ())
+    names = {
+        "intent": ("latent", "seed"),
+        "result": ("file", "pixels", "perceptual", "recipient"),
+    }.get(leaf.kind, ())
     return [(name, value) for name in names if (value := getattr(leaf, name)) is not None]

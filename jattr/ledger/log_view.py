@@ -29,7 +29,8 @@ class LogView:
         self.folder, self.identity = folder, identity
         self._database, self._tree = database, rebuilt_tree(database, folder)
         self._leaves = functools.lru_cache(CACHED_TILES)(database.hashes)  # they never change
-        self.node: Callable[[int, int], bytes] = nodes_from(self.tile)  # (level, index) -> hash of that full subtree
+        # (level, index) -> hash of that full subtree
+        self.node: Callable[[int, int], bytes] = nodes_from(self.tile)
 
     @property
     def origin(self) -> str:
@@ -79,10 +80,15 @@ class LogView:
         return inclusion_proof(index, size, self.node)
 
     def consistency(self, old: int, new: int) -> list[bytes]:
-        """Return the proof that the tree of the first `new` entries extends that of the first `old`."""
+        """Return the proof that the tree of the first `new` entries extends that of the first
+        `old`.
+        """
         self._check_size(new)
         if not 0 < old <= new:
-            raise LedgerError(f"a consistency proof leads from 1 entry or more to at least as many, not {old} to {new}")
+            raise LedgerError(
+                f"a consistency proof leads from 1 entry or more to at least as many, not {old} to"
+                f" {new}"
+            )
         return consistency_proof(old, new, self.node)
 
     def last_checkpoint(self) -> bytes | None:
@@ -104,9 +110,14 @@ class LogView:
         checkpoint = parse_checkpoint(found.text)
         kept = self._database.checkpoint(checkpoint.size)
         ours = None if kept is None else parse_note(kept.note)
-        if ours is None or ours.text != found.text or not set(ours.signatures) <= set(found.signatures):
+        if (
+            ours is None
+            or ours.text != found.text
+            or not set(ours.signatures) <= set(found.signatures)
+        ):
             raise LedgerError(
-                f"the log {self.origin} has not signed this checkpoint of {checkpoint.size} entries of"
+                f"the log {self.origin} has not signed this checkpoint of {checkpoint.size}"
+                " entries of"
                 f" {checkpoint.origin}; give one of its own, as it was signed"
             )
         return checkpoint
@@ -128,16 +139,22 @@ class LogView:
         """
         signed = parse_checkpoint(parse_note(note).text)
         if signed.origin != self.origin:
-            raise VerificationError(f"the last checkpoint in {self.folder} is of the log {signed.origin}")
+            raise VerificationError(
+                f"the last checkpoint in {self.folder} is of the log {signed.origin}"
+            )
         if signed.size > self.size:
             raise VerificationError(
-                f"the log in {self.folder} has {self.size} entries, but has signed a checkpoint of {signed.size}: an"
-                " older copy of its database was put back. Restore a newer one; what was published holds the entries"
+                f"the log in {self.folder} has {self.size} entries, but has signed a checkpoint of"
+                f" {signed.size}: an"
+                " older copy of its database was put back. Restore a newer one; what was published"
+                " holds the entries"
             )
         if self.root_at(signed.size) != signed.root:
             raise VerificationError(
-                f"the first {signed.size} entries in {self.folder} are not those of the checkpoint that was signed:"
-                " the database was altered or damaged. Restore a good copy; what was published holds the entries"
+                f"the first {signed.size} entries in {self.folder} are not those of the checkpoint"
+                " that was signed:"
+                " the database was altered or damaged. Restore a good copy; what was published"
+                " holds the entries"
             )
 
     def _check_size(self, size: int) -> None:
@@ -157,7 +174,9 @@ def rebuilt_tree(database: Database, folder: Path) -> TileTree:
         for number, (kept, entry) in enumerate(database.entries(0, end, "hash, data")):
             leaf = leaf_hash(entry)
             if leaf != kept:
-                raise LedgerError(f"entry {number} of the log in {folder} is damaged; restore it from a copy")
+                raise LedgerError(
+                    f"entry {number} of the log in {folder} is damaged; restore it from a copy"
+                )
             yield leaf
 
     tree.extend(leaves())

@@ -1,8 +1,9 @@
-"""The Merkle tree of RFC 6962 (RFC 9162, section 2): hashes, roots, inclusion and consistency proofs.
+"""The Merkle tree of RFC 6962 (RFC 9162, section 2): hashes, roots, inclusion and consistency
+proofs.
 
-A proof says nothing by itself: it ties an entry to a root, and only a verified checkpoint ties a root to a log.
-Nodes of full subtrees are addressed by (level, index): the node covers the leaves index * 2^level to
-(index + 1) * 2^level - 1. https://www.rfc-editor.org/rfc/rfc9162
+A proof says nothing by itself: it ties an entry to a root, and only a verified checkpoint ties a
+root to a log. Nodes of full subtrees are addressed by (level, index): the node covers the leaves
+index * 2^level to (index + 1) * 2^level - 1. https://www.rfc-editor.org/rfc/rfc9162
 """
 
 import hashlib
@@ -40,9 +41,13 @@ class Frontier:
     """
 
     def __init__(self, size: int = 0, hashes: Sequence[bytes] = ()) -> None:
-        """Start from a tree of `size` leaves whose full subtrees, from the largest, are `hashes`."""
+        """Start from a tree of `size` leaves whose full subtrees, from the largest, are
+        `hashes`.
+        """
         if len(hashes) != size.bit_count():
-            raise ValueError(f"a tree of {size} leaves has {size.bit_count()} full subtrees, not {len(hashes)}")
+            raise ValueError(
+                f"a tree of {size} leaves has {size.bit_count()} full subtrees, not {len(hashes)}"
+            )
         self.size, self.hashes = size, list(hashes)
 
     def append(self, leaf: bytes) -> None:
@@ -90,7 +95,9 @@ def tree_root(size: int, node: Node) -> bytes:
 
 
 def inclusion_proof(index: int, size: int, node: Node) -> list[bytes]:
-    """Return the proof that leaf `index` is in the tree of `size` leaves, from its sibling up (section 2.1.3.1)."""
+    """Return the proof that leaf `index` is in the tree of `size` leaves, from its sibling up
+    (section 2.1.3.1).
+    """
     if not 0 <= index < size:
         raise ValueError(f"leaf {index} is not in a tree of {size} leaves")
     start, end, proof = 0, size, []
@@ -106,9 +113,14 @@ def inclusion_proof(index: int, size: int, node: Node) -> list[bytes]:
 
 
 def consistency_proof(old: int, new: int, node: Node) -> list[bytes]:
-    """Return the proof that the tree of `new` leaves extends that of `old` leaves (section 2.1.4.1)."""
+    """Return the proof that the tree of `new` leaves extends that of `old` leaves (section
+    2.1.4.1).
+    """
     if not 0 < old <= new:
-        raise ValueError(f"a consistency proof leads from 1 leaf or more to at least as many, not from {old} to {new}")
+        raise ValueError(
+            f"a consistency proof leads from 1 leaf or more to at least as many, not from {old} to"
+            f" {new}"
+        )
     start, end, proof, whole = 0, new, [], True
     while old != end:
         middle = start + (1 << ((end - start - 1).bit_length() - 1))
@@ -134,7 +146,9 @@ def root_from_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[byte
     last, root = size - 1, leaf
     for sibling in proof:
         if last == 0:
-            raise VerificationError(f"the inclusion proof of entry {index} of {size} is too long: {len(proof)} hashes")
+            raise VerificationError(
+                f"the inclusion proof of entry {index} of {size} is too long: {len(proof)} hashes"
+            )
         if index & 1 or index == last:
             root = node_hash(sibling, root)
             while not index & 1 and index:
@@ -149,7 +163,9 @@ def root_from_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[byte
     return root
 
 
-def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
+def verify_inclusion(
+    leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes
+) -> None:
     """Check that leaf hash `leaf` is number `index` of the tree of `size` leaves with this root.
 
     Raises:
@@ -157,13 +173,18 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     """
     _check_lengths(leaf, root, *proof)
     if not hmac.compare_digest(root_from_inclusion(leaf, index, size, proof), root):
-        raise VerificationError(f"the inclusion proof of entry {index} does not lead to the root of the {size} entries")
+        raise VerificationError(
+            f"the inclusion proof of entry {index} does not lead to the root of the {size} entries"
+        )
 
 
-def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
+def verify_consistency(
+    old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]
+) -> None:
     """Check that the tree of `new` leaves begins with the tree of `old` leaves (section 2.1.4.2).
 
-    A tree of size 0 is consistent with everything, so a proof from it proves nothing and is refused.
+    A tree of size 0 is consistent with everything, so a proof from it proves nothing and is
+    refused.
 
     Raises:
       VerificationError: it does not, or the proof does not show it.
@@ -173,11 +194,14 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
         raise VerificationError(f"no consistency proof leads from {old} to {new} entries")
     if old == new:
         if proof or not hmac.compare_digest(old_root, new_root):
-            raise VerificationError(f"two different roots, or a needless proof, for one size of {old} entries")
+            raise VerificationError(
+                f"two different roots, or a needless proof, for one size of {old} entries"
+            )
         return
     hashes = list(proof)
     if old & (old - 1) == 0:
-        hashes.insert(0, old_root)  # the old tree is one full subtree, so its root is where the path starts
+        # the old tree is one full subtree, so its root is where the path starts
+        hashes.insert(0, old_root)
     if not hashes:
         raise VerificationError(f"the consistency proof from {old} to {new} entries is empty")
     first, second, index, last = hashes[0], hashes[0], old - 1, new - 1
@@ -185,7 +209,9 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
         index, last = index >> 1, last >> 1
     for sibling in hashes[1:]:
         if last == 0:
-            raise VerificationError(f"the consistency proof from {old} to {new} entries is too long")
+            raise VerificationError(
+                f"the consistency proof from {old} to {new} entries is too long"
+            )
         if index & 1 or index == last:
             first, second = node_hash(sibling, first), node_hash(sibling, second)
             while not index & 1 and index:
@@ -196,10 +222,14 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
     if last:
         raise VerificationError(f"the consistency proof from {old} to {new} entries is too short")
     if not hmac.compare_digest(first, old_root) or not hmac.compare_digest(second, new_root):
-        raise VerificationError(f"the log of {new} entries does not begin with that of {old} entries")
+        raise VerificationError(
+            f"the log of {new} entries does not begin with that of {old} entries"
+        )
 
 
 def _check_lengths(*hashes: bytes) -> None:
     for hash in hashes:
         if len(hash) != HASH_BYTES:
-            raise VerificationError(f"a hash of {len(hash)} bytes in the proof: SHA-256 has {HASH_BYTES}")
+            raise VerificationError(
+                f"a hash of {len(hash)} bytes in the proof: SHA-256 has {HASH_BYTES}"
+            )

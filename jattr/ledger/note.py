@@ -1,7 +1,7 @@
 """Signed notes: a text and signature lines under it (https://c2sp.org/signed-note).
 
-Signatures of keys that are not known are carried along and mean nothing. A signature that claims to be a known key's
-and is not spoils the whole note.
+Signatures of keys that are not known are carried along and mean nothing. A signature that claims to
+be a known key's and is not spoils the whole note.
 """
 
 from collections.abc import Iterable, Sequence
@@ -40,12 +40,16 @@ class Note:
     @property
     def data(self) -> bytes:
         """The note as it is stored and sent."""
-        return (self.text + "\n" + "".join(signature.line for signature in self.signatures)).encode()
+        return (
+            self.text + "\n" + "".join(signature.line for signature in self.signatures)
+        ).encode()
 
 
 @dataclass(frozen=True)
 class OpenedNote:
-    """A note with at least one signature of a known key, all of whose known signatures are right."""
+    """A note with at least one signature of a known key, all of whose known signatures are
+    right.
+    """
 
     text: str
     verified: dict[Verifier, int | None]  # key -> the time it states, seconds since 1970
@@ -96,27 +100,36 @@ def open_note(data: bytes, verifiers: Iterable[Verifier]) -> OpenedNote:
     for signature in note.signatures:
         keys = known.get((signature.name, signature.key_id), [])
         if len(keys) > 1:
-            raise LedgerError(f"two keys have the name {signature.name} and the ID {signature.key_id.hex()}; give one")
+            raise LedgerError(
+                f"two keys have the name {signature.name} and the ID {signature.key_id.hex()};"
+                " give one"
+            )
         if not keys:
             unknown.append(signature)
-        elif keys[0] not in verified:  # a key's further lines are dropped, as Go's implementation does
+        # a key's further lines are dropped, as Go's implementation does
+        elif keys[0] not in verified:
             verified[keys[0]] = keys[0].verify(note.text, signature.signed)
     if not verified:
         signers = ", ".join(sorted({signature.name for signature in note.signatures}))
         raise VerificationError(
-            f"no trusted key has signed the note; its signatures claim to be by {shown(signers.encode())}"
+            "no trusted key has signed the note; its signatures claim to be by"
+            f" {shown(signers.encode())}"
         )
     return OpenedNote(note.text, verified, tuple(unknown))
 
 
-def sign_note(text: str, signers: Sequence[Signer], *, time: int = 0, existing: Sequence[Signature] = ()) -> bytes:
+def sign_note(
+    text: str, signers: Sequence[Signer], *, time: int = 0, existing: Sequence[Signature] = ()
+) -> bytes:
     """Return the note of a text with the signatures of `signers` after those it has.
 
     Raises:
       LedgerError: the text cannot stand in a note.
     """
     if not text.endswith("\n") or any(letter < " " and letter != "\n" for letter in text):
-        raise LedgerError("the text of a note ends in a newline and has no other control characters")
+        raise LedgerError(
+            "the text of a note ends in a newline and has no other control characters"
+        )
     for signature in existing:
         check_name(signature.name)
     new = [Signature(key.name, key.verifier.key_id, key.sign(text, time=time)) for key in signers]
@@ -130,12 +143,16 @@ def sign_note(text: str, signers: Sequence[Signer], *, time: int = 0, existing: 
 def _parse_signature(line: bytes) -> Signature:
     text = line.decode()
     if not text.startswith(DASH):
-        raise LedgerError(f"the signature line {shown(line)} does not begin with an em dash and a space")
+        raise LedgerError(
+            f"the signature line {shown(line)} does not begin with an em dash and a space"
+        )
     name, space, data = text.removeprefix(DASH).partition(" ")
     if not space:
         raise LedgerError(f"the signature line {shown(line)} is not a name, a space and base64")
     check_name(name)
     signature = parse_base64(data.encode(), f"the signature of {name}")
     if len(signature) < 5:
-        raise LedgerError(f"the signature of {name} is empty: it has a 4-byte key ID and then the signature")
+        raise LedgerError(
+            f"the signature of {name} is empty: it has a 4-byte key ID and then the signature"
+        )
     return Signature(name, signature[:4], signature[4:])

@@ -1,12 +1,14 @@
-"""A perceptual hash: 256 bits that editing an image changes little, the same on every machine to the last bit.
+"""A perceptual hash: 256 bits that editing an image changes little, the same on every machine to
+the last bit.
 
-Whole numbers only. The luma, averaged over 32 x 32 equal areas, is turned into its discrete cosine transform; each bit
-is the sign of one of the 16 x 16 frequencies 1 to 16 down and 1 to 16 across. `docs/formats.md` has the definition in
-full, vectors, and how often images of one source and of different ones come near each other.
+Whole numbers only. The luma, averaged over 32 x 32 equal areas, is turned into its discrete cosine
+transform; each bit is the sign of one of the 16 x 16 frequencies 1 to 16 down and 1 to 16 across.
+`docs/formats.md` has the definition in full, vectors, and how often images of one source and of
+different ones come near each other.
 
-Nobody has to forge SHA-256 to fool it: near hashes are found on purpose, and a crop or a shift is out of its reach
-(turns and mirrors are compared one by one). It finds candidates; what they are is for the eye and for regeneration to
-say.
+Nobody has to forge SHA-256 to fool it: near hashes are found on purpose, and a crop or a shift is
+out of its reach (turns and mirrors are compared one by one). It finds candidates; what they are is
+for the eye and for regeneration to say.
 """
 
 from typing import Any
@@ -26,15 +28,49 @@ MAX_SIDE = 65_535
 BAND = 64  # rows taken at once, to save memory
 LUMA = (299, 587, 114)  # thousandths of R, G, B
 ONE = 8192  # what the cosines below are multiples of: cos(k pi / 64), k = 0 to 32
-COSINES = (8192, 8182, 8153, 8103, 8035, 7946, 7839, 7713, 7568, 7405, 7225, 7027, 6811, 6580, 6333, 6070, 5793, 5501,
-           5197, 4880, 4551, 4212, 3862, 3503, 3135, 2760, 2378, 1990, 1598, 1202, 803, 402, 0)  # fmt: skip
+COSINES = (
+    8192,
+    8182,
+    8153,
+    8103,
+    8035,
+    7946,
+    7839,
+    7713,
+    7568,
+    7405,
+    7225,
+    7027,
+    6811,
+    6580,
+    6333,
+    6070,
+    5793,
+    5501,
+    5197,
+    4880,
+    4551,
+    4212,
+    3862,
+    3503,
+    3135,
+    2760,
+    2378,
+    1990,
+    1598,
+    1202,
+    803,
+    402,
+    0,
+)
 
 
 def perceptual_hash(pixels: Any) -> bytes:
-    """Return the hash, 32 bytes, of an image uint8 [H, W, C]: C = 1 greyscale, 3 RGB, 4 RGB with straight alpha.
+    """Return the hash, 32 bytes, of an image uint8 [H, W, C]: C = 1 greyscale, 3 RGB, 4 RGB with
+    straight alpha.
 
-    Transparent parts are taken as seen over grey 128. A featureless image (constant, a gradient along an axis) has
-    the hash FEATURELESS.
+    Transparent parts are taken as seen over grey 128. A featureless image (constant, a gradient
+    along an axis) has the hash FEATURELESS.
 
     Raises:
       LedgerError: another type or shape.
@@ -50,18 +86,23 @@ def perceptual_hash(pixels: Any) -> bytes:
 
 
 def turned_hashes(pixels: np.ndarray) -> tuple[bytes, ...]:
-    """Return the hash of an image uint8 [H, W, C] and those of its seven turns and mirrors, its own first."""
+    """Return the hash of an image uint8 [H, W, C] and those of its seven turns and mirrors, its
+    own first.
+    """
     turns = [np.rot90(seen, quarter) for seen in (pixels, pixels[:, ::-1]) for quarter in range(4)]
     return tuple(perceptual_hash(np.ascontiguousarray(seen)) for seen in turns)
 
 
 def is_featureless(seen: Any) -> bool:
-    """Tell whether an image, or the image of a hash, has too little in it to be told apart: it is near to none."""
+    """Tell whether an image, or the image of a hash, has too little in it to be told apart: it
+    is near to none.
+    """
     return (seen if isinstance(seen, bytes) else perceptual_hash(seen)) == FEATURELESS
 
 
 def distance(a: bytes, b: bytes) -> int:
-    """Return in how many of 256 bits two hashes differ; 128 is what unrelated images have on average.
+    """Return in how many of 256 bits two hashes differ; 128 is what unrelated images have on
+    average.
 
     Raises:
       LedgerError: one is not 32 bytes long.
@@ -70,36 +111,57 @@ def distance(a: bytes, b: bytes) -> int:
     2
     """
     if not len(a) == len(b) == HASH_BYTES:
-        raise LedgerError(f"hashes of {len(a)} and {len(b)} bytes; a perceptual hash has {HASH_BYTES}")
+        raise LedgerError(
+            f"hashes of {len(a)} and {len(b)} bytes; a perceptual hash has {HASH_BYTES}"
+        )
     return (int.from_bytes(a, "big") ^ int.from_bytes(b, "big")).bit_count()
 
 
 def near(a: bytes, b: bytes) -> bool:
-    """Tell whether two hashes are near each other: neither featureless, and at most NEAR bits different."""
+    """Tell whether two hashes are near each other: neither featureless, and at most NEAR bits
+    different.
+    """
     return distance(a, b) <= NEAR and not (is_featureless(a) or is_featureless(b))
 
 
 def _cells(pixels: np.ndarray) -> np.ndarray:
-    """Return the mean luma [32, 32] of equal areas, in thousandths of a grey level, rounded down."""
+    """Return the mean luma [32, 32] of equal areas, in thousandths of a grey level, rounded
+    down.
+    """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4):
-        raise LedgerError(f"the image is {pixels.dtype} {pixels.shape}; give uint8 [H, W, 1, 3 or 4]")
+        raise LedgerError(
+            f"the image is {pixels.dtype} {pixels.shape}; give uint8 [H, W, 1, 3 or 4]"
+        )
     height, width, channels = pixels.shape
     if not 0 < min(height, width) <= max(height, width) <= MAX_SIDE:
-        raise LedgerError(f"the image has {height} x {width} pixels; give sides from 1 to {MAX_SIDE}")
+        raise LedgerError(
+            f"the image has {height} x {width} pixels; give sides from 1 to {MAX_SIDE}"
+        )
     bands = [_areas(_luma(pixels[at : at + BAND]).T) for at in range(0, height, BAND)]
-    return _areas(np.concatenate(bands, axis=1).T) // (height * width * (255 if channels == 4 else 1))
+    return _areas(np.concatenate(bands, axis=1).T) // (
+        height * width * (255 if channels == 4 else 1)
+    )
 
 
 def _luma(pixels: np.ndarray) -> np.ndarray:
-    """Return the luma [H, W] in thousandths of a grey level, with alpha over grey 128 and 255 times that."""
+    """Return the luma [H, W] in thousandths of a grey level, with alpha over grey 128 and 255
+    times that.
+    """
     planes = np.moveaxis(pixels.astype(np.int32), 2, 0)
-    luma = 1000 * planes[0] if len(planes) == 1 else LUMA[0] * planes[0] + LUMA[1] * planes[1] + LUMA[2] * planes[2]
+    luma = (
+        1000 * planes[0]
+        if len(planes) == 1
+        else LUMA[0] * planes[0] + LUMA[1] * planes[1] + LUMA[2] * planes[2]
+    )
     return luma * planes[3] + 128_000 * (255 - planes[3]) if len(planes) == 4 else luma
 
 
 def _areas(values: np.ndarray) -> np.ndarray:
-    """Return the integrals [32, n] of values [m, n] over 32 equal parts of their rows, a value being 32 long."""
-    whole, part = np.divmod(np.arange(CELLS + 1) * len(values), CELLS)  # edges, in rows and 32nds of a row
+    """Return the integrals [32, n] of values [m, n] over 32 equal parts of their rows, a value
+    being 32 long.
+    """
+    # edges, in rows and 32nds of a row
+    whole, part = np.divmod(np.arange(CELLS + 1) * len(values), CELLS)
     sums = np.zeros((len(values) + 1, values.shape[1]), np.int64)
     np.cumsum(values, axis=0, out=sums[1:])
     begun = part[:, None] * values[np.minimum(whole, len(values) - 1)]  # nothing at the last edge
@@ -107,8 +169,11 @@ def _areas(values: np.ndarray) -> np.ndarray:
 
 
 def _frequencies(cells: np.ndarray) -> np.ndarray:
-    """Return the strengths [16, 16] of frequencies 1 to 16, down and across, 8192^2 times the plain cosine sums."""
-    steps = np.arange(1, FREQUENCIES + 1)[:, None] * (2 * np.arange(CELLS) + 1) % 128  # angle, in pi / 64
+    """Return the strengths [16, 16] of frequencies 1 to 16, down and across, 8192^2 times the
+    plain cosine sums.
+    """
+    # angle, in pi / 64
+    steps = np.arange(1, FREQUENCIES + 1)[:, None] * (2 * np.arange(CELLS) + 1) % 128
     quarter = np.array(COSINES, np.int64)
     half = np.concatenate([quarter, -quarter[-2::-1]])  # 0 to pi
     table = np.concatenate([half, half[-2:0:-1]])[steps]  # [16, 32]

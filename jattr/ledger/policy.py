@@ -42,16 +42,21 @@ class OpenedCheckpoint:
 
     checkpoint: Checkpoint
     log: Verifier
-    witnesses: dict[Verifier, int | None]  # of the policy, with the time of each cosignature, if it states one
+    # of the policy, with the time of each cosignature, if it states one
+    witnesses: dict[Verifier, int | None]
     unknown: tuple[Signature, ...]  # signatures of keys that the policy does not name
-    witnessed: bool  # the witnesses are the policy's quorum; never under `quorum none`, which asks for nobody
-    time: int | None  # seconds since 1970, when the quorum was complete: no later was this made. None: no time stated
+    # the witnesses are the policy's quorum; never under `quorum none`, which asks for nobody
+    witnessed: bool
+    # seconds since 1970, when the quorum was complete: no later was this made. None: no time stated
+    time: int | None
     dated_by: tuple[str, ...]  # names of the witnesses that were the quorum by then, sorted
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Logs, witnesses by name, groups by name, the name of the quorum, and whether a checkpoint must have it."""
+    """Logs, witnesses by name, groups by name, the name of the quorum, and whether a checkpoint
+    must have it.
+    """
 
     logs: tuple[Party, ...] = ()
     witnesses: Mapping[bytes, Party] = field(default_factory=dict)
@@ -64,48 +69,65 @@ class Policy:
 
         Raises:
           LedgerError: the note or its text is malformed.
-          VerificationError: a signature is wrong, no log of the policy signed it under its own name, or too few
-            witnesses did.
+          VerificationError: a signature is wrong, no log of the policy signed it under its own
+            name, or too few witnesses did.
         """
-        logs, witnesses = [log.key for log in self.logs], [witness.key for witness in self.witnesses.values()]
+        logs, witnesses = (
+            [log.key for log in self.logs],
+            [witness.key for witness in self.witnesses.values()],
+        )
         note = open_note(data, [*logs, *witnesses])
         checkpoint = parse_checkpoint(note.text)
         signed = [key for key in logs if key in note.verified and key.name == checkpoint.origin]
         if not signed:
-            raise VerificationError(f"no log key of the policy has signed for the log {checkpoint.origin}")
+            raise VerificationError(
+                f"no log key of the policy has signed for the log {checkpoint.origin}"
+            )
         cosigned = {key: note.verified[key] for key in witnesses if key in note.verified}
         witnessed = self.is_quorum(cosigned)
         if self.required and self.quorum != NO_QUORUM and not witnessed:
             have = ", ".join(sorted(key.name for key in cosigned)) or "none"
             raise VerificationError(
-                f"the checkpoint of {checkpoint.size} entries lacks the quorum {shown(self.quorum)} of witnesses;"
+                f"the checkpoint of {checkpoint.size} entries lacks the quorum"
+                f" {shown(self.quorum)} of witnesses;"
                 f" those that cosigned it: {have}"
             )
         time, counted = self._dated(cosigned)
         names = tuple(sorted(key.name for key in counted))
-        return OpenedCheckpoint(checkpoint, signed[0], cosigned, note.unknown, witnessed, time, names)
+        return OpenedCheckpoint(
+            checkpoint, signed[0], cosigned, note.unknown, witnessed, time, names
+        )
 
     def is_quorum(self, keys: Collection[Verifier]) -> bool:
         """Whether witnesses with these keys are the quorum. Under `quorum none` nobody is."""
         return bool(self._counted(self.quorum, keys))
 
     def without_quorum(self) -> "Policy":
-        """The same policy, which opens checkpoints without their quorum, too, and says whether they have it."""
+        """The same policy, which opens checkpoints without their quorum, too, and says whether
+        they have it.
+        """
         return replace(self, required=False)
 
-    def _dated(self, cosigned: Mapping[Verifier, int | None]) -> tuple[int | None, frozenset[Verifier]]:
+    def _dated(
+        self, cosigned: Mapping[Verifier, int | None]
+    ) -> tuple[int | None, frozenset[Verifier]]:
         """Return when the quorum was complete, and who was it then.
 
-        Whoever lies about the time can move this only as far as an honest witness of the quorum had signed by then.
+        Whoever lies about the time can move this only as far as an honest witness of the quorum had
+        signed by then.
         """
         times = {key: time for key, time in cosigned.items() if time is not None}
         for latest in sorted(set(times.values())):
-            if counted := self._counted(self.quorum, [key for key, time in times.items() if time <= latest]):
+            if counted := self._counted(
+                self.quorum, [key for key, time in times.items() if time <= latest]
+            ):
                 return latest, counted
         return None, frozenset()
 
     def _counted(self, name: bytes, keys: Collection[Verifier]) -> frozenset[Verifier]:
-        """Return those of the keys by which a witness or group has witnessed; none if it has not."""
+        """Return those of the keys by which a witness or group has witnessed; none if it has
+        not.
+        """
         if name == NO_QUORUM:
             return frozenset()
         if name in self.witnesses:
@@ -120,30 +142,41 @@ def parse_policy(data: bytes, *, lenient: bool = False) -> Policy:
 
     Args:
       data: the file.
-      lenient: take what other readers take and the specification forbids: one key under two names (by which one witness
-        can fill a quorum of two), comments behind a statement, and witnesses by their plain Ed25519 keys. Nothing in
-        jattr that decides does.
+      lenient: take what other readers take and the specification forbids: one key under two names
+        (by which one witness can fill a quorum of two), comments behind a statement, and witnesses
+        by their plain Ed25519 keys. Nothing in jattr that decides does.
 
     Raises:
-      LedgerError: it is malformed, names what it has not defined, or has no quorum; the message names the line.
+      LedgerError: it is malformed, names what it has not defined, or has no quorum; the message
+        names the line.
     """
     if len(data) > MAX_BYTES or data.count(b"\n") > MAX_LINES:
         raise LedgerError(f"the policy has more than {MAX_BYTES} bytes or {MAX_LINES} lines")
     if bad := re.search(rb"[^\t\n\x20-\x7e\x80-\xff]", data):
-        raise LedgerError(f"the policy has the control byte 0x{bad[0][0]:02x}; only tabs and newlines may occur")
+        raise LedgerError(
+            f"the policy has the control byte 0x{bad[0][0]:02x}; only tabs and newlines may occur"
+        )
     reader = _Reader(lenient)
     for number, line in enumerate(data.split(b"\n"), 1):
         words = re.findall(rb"[^ \t]+", line)
-        comment = next((place for place, word in enumerate(words) if word.startswith(b"#")), len(words))
+        comment = next(
+            (place for place, word in enumerate(words) if word.startswith(b"#")), len(words)
+        )
         try:
             if 0 < comment < len(words) and not lenient:
-                raise LedgerError(f"the comment {shown(words[comment])} follows a statement; give it a line of its own")
+                raise LedgerError(
+                    f"the comment {shown(words[comment])} follows a statement; give it a line of"
+                    " its own"
+                )
             if words := words[:comment]:
                 reader.read(words)
         except LedgerError as error:
             raise LedgerError(f"policy, line {number}: {error}") from error
     if reader.quorum is None:
-        raise LedgerError("the policy defines no quorum; end it with `quorum NAME`, or `quorum none` for no witnesses")
+        raise LedgerError(
+            "the policy defines no quorum; end it with `quorum NAME`, or `quorum none` for no"
+            " witnesses"
+        )
     return Policy(tuple(reader.logs), reader.witnesses, reader.groups, reader.quorum)
 
 
@@ -160,10 +193,14 @@ class _Reader:
     def read(self, words: list[bytes]) -> None:
         kind, *rest = words
         if kind == b"log" and len(rest) in (1, 2):
-            self.logs.append(self.party(rest, (ED25519, ML_DSA_44), self.logs, [*self.witnesses.values()]))
+            self.logs.append(
+                self.party(rest, (ED25519, ML_DSA_44), self.logs, [*self.witnesses.values()])
+            )
         elif kind == b"witness" and len(rest) in (2, 3):
             others = [*self.witnesses.values()]
-            self.witnesses[self.new(rest[0])] = self.party(rest[1:], (COSIGNATURE, ML_DSA_44), others, self.logs)
+            self.witnesses[self.new(rest[0])] = self.party(
+                rest[1:], (COSIGNATURE, ML_DSA_44), others, self.logs
+            )
         elif kind == b"group" and len(rest) >= 3:
             self.group(*rest)
         elif kind == b"quorum" and len(rest) == 1:
@@ -174,7 +211,9 @@ class _Reader:
                 " `group NAME all|any|K NAME...` or `quorum NAME`"
             )
 
-    def party(self, words: list[bytes], kinds: tuple[int, ...], others: list[Party], apart: list[Party]) -> Party:
+    def party(
+        self, words: list[bytes], kinds: tuple[int, ...], others: list[Party], apart: list[Party]
+    ) -> Party:
         try:
             key = parse_vkey(words[0].decode())
         except UnicodeDecodeError as error:
@@ -187,31 +226,42 @@ class _Reader:
             raise LedgerError(f"the key of {key.name} is listed twice")
         if any(key.public == other.key.public for other in apart):
             raise LedgerError(
-                f"the key of {key.name} is a log's and a witness's at once: a log cannot vouch for itself. List"
+                f"the key of {key.name} is a log's and a witness's at once: a log cannot vouch for"
+                " itself. List"
                 " witnesses that others run, by keys of their own, or write `quorum none`"
             )
         return Party(key, words[1] if len(words) > 1 else None)
 
     def new(self, name: bytes) -> bytes:
         if name in RESERVED or name in self.witnesses or name in self.groups:
-            raise LedgerError(f"the name {shown(name)} is taken; witnesses and groups need names of their own")
+            raise LedgerError(
+                f"the name {shown(name)} is taken; witnesses and groups need names of their own"
+            )
         return name
 
     def known(self, name: bytes) -> bytes:
         if name not in self.witnesses and name not in self.groups:
-            raise LedgerError(f"{shown(name)} not found: no witness or group of that name in the lines above")
+            raise LedgerError(
+                f"{shown(name)} not found: no witness or group of that name in the lines above"
+            )
         return name
 
     def group(self, name: bytes, rule: bytes, *members: bytes) -> None:
         self.new(name)
         for member in members:
             if self.known(member) in self.members:
-                raise LedgerError(f"{shown(member)} is a member of a group already; each counts in one place only")
+                raise LedgerError(
+                    f"{shown(member)} is a member of a group already; each counts in one place only"
+                )
             self.members.add(member)
         words = {b"all": len(members), b"any": 1}
-        threshold = words[rule] if rule in words else parse_decimal(rule, "the threshold of the group")
+        threshold = (
+            words[rule] if rule in words else parse_decimal(rule, "the threshold of the group")
+        )
         if not 1 <= threshold <= len(members):
-            raise LedgerError(f"a group of {len(members)} needs from 1 to {len(members)} of them, not {threshold}")
+            raise LedgerError(
+                f"a group of {len(members)} needs from 1 to {len(members)} of them, not {threshold}"
+            )
         self.depth[name] = 1 + max(self.depth.get(member, 0) for member in members)
         if self.depth[name] > MAX_DEPTH:
             raise LedgerError(f"groups are nested more than {MAX_DEPTH} deep")
@@ -227,8 +277,12 @@ def _unfit(key: Verifier, kinds: tuple[int, ...]) -> str:
     """Return why a key cannot stand where it does."""
     legal = " or ".join(f"0x{kind:02x} ({KINDS[kind]})" for kind in kinds)
     text = (
-        f"the key of {key.name} is of type 0x{key.kind:02x} ({KINDS[key.kind]}), which does not do this work: {legal}"
+        f"the key of {key.name} is of type 0x{key.kind:02x} ({KINDS[key.kind]}), which does not"
+        f" do this work: {legal}"
     )
     if key.kind == ED25519:
-        text += f". If it cosigns, its vkey is {Verifier(key.name, COSIGNATURE, key.public).vkey}; ask its keeper"
+        text += (
+            f". If it cosigns, its vkey is {Verifier(key.name, COSIGNATURE, key.public).vkey};"
+            " ask its keeper"
+        )
     return text

@@ -1,7 +1,9 @@
-"""Publishing a log as static files (https://c2sp.org/tlog-tiles): a projection that can be made anew at any time.
+"""Publishing a log as static files (https://c2sp.org/tlog-tiles): a projection that can be made
+anew at any time.
 
-Tiles come first, each whole or not there, and only when all of them are on the disk does the checkpoint change. So
-whatever moment a reader or a crash meets, the checkpoint that is there has all its tiles.
+Tiles come first, each whole or not there, and only when all of them are on the disk does the
+checkpoint change. So whatever moment a reader or a crash meets, the checkpoint that is there has
+all its tiles.
 """
 
 import contextlib
@@ -23,7 +25,8 @@ BATCH = 1000  # tiles between two rounds of flushing folders
 
 
 def publish(store: LogStore, folder: str | os.PathLike[str], checkpoint: bytes) -> int:
-    """Bring the files in a folder up to a checkpoint; return how many tiles and bundles were written.
+    """Bring the files in a folder up to a checkpoint; return how many tiles and bundles were
+    written.
 
     Partial tiles whose full tile is there are deleted afterwards, as the format allows.
 
@@ -33,25 +36,31 @@ def publish(store: LogStore, folder: str | os.PathLike[str], checkpoint: bytes) 
       checkpoint: signed by the log, with the cosignatures that it is to have.
 
     Raises:
-      LedgerError: the log has not signed it, a later one or another log is published there, or it cannot be written.
-      VerificationError: the checkpoint that is there is this log's, and its entries are no longer those.
+      LedgerError: the log has not signed it, a later one or another log is published there, or it
+        cannot be written.
+      VerificationError: the checkpoint that is there is this log's, and its entries are no longer
+        those.
     """
     new, folder = store.own_checkpoint(checkpoint), Path(folder)
     with _publishing(folder):
         old = _published(store, folder)
         if old > new.size:
             raise LedgerError(
-                f"{folder} has the checkpoint of {old} entries; publish one of as many or more, not {new.size}"
+                f"{folder} has the checkpoint of {old} entries; publish one of as many or more,"
+                f" not {new.size}"
             )
         return _project(store, folder, checkpoint, new, old)
 
 
 def rebuild(store: LogStore, folder: str | os.PathLike[str]) -> int:
-    """Write all files of a log anew, up to the checkpoint published last; return how many tiles and bundles.
+    """Write all files of a log anew, up to the checkpoint published last; return how many tiles and
+    bundles.
 
     Raises:
-      LedgerError: nothing has been published, a later checkpoint or another log is there, or it cannot be written.
-      VerificationError: the checkpoint that is there is this log's, and its entries are no longer those.
+      LedgerError: nothing has been published, a later checkpoint or another log is there, or it
+        cannot be written.
+      VerificationError: the checkpoint that is there is this log's, and its entries are no longer
+        those.
     """
     published = [signed.published for signed in store.checkpoints() if signed.published]
     if not published:
@@ -60,15 +69,24 @@ def rebuild(store: LogStore, folder: str | os.PathLike[str]) -> int:
     new = store.own_checkpoint(checkpoint)
     with _publishing(folder):
         if _published(store, folder) > new.size:
-            raise LedgerError(f"{folder} has a later checkpoint than that of {new.size} entries; publish one as late")
+            raise LedgerError(
+                f"{folder} has a later checkpoint than that of {new.size} entries; publish one as"
+                " late"
+            )
         return _project(store, folder, checkpoint, new, 0)
 
 
 def _project(store: LogStore, folder: Path, note: bytes, new: Checkpoint, old: int) -> int:
-    """Write what the tree of `new` has and that of `old` entries has not, and then the checkpoint."""
+    """Write what the tree of `new` has and that of `old` entries has not, and then the
+    checkpoint.
+    """
     sizes = [signed.size for signed in store.checkpoints(old) if signed.size < new.size]
-    tiles = sorted(set(_tiles(new.size, old, sizes)), key=lambda tile: (tile.level is not None, tile.level or 0, tile))
-    if not os.path.lexists(folder / CHECKPOINT):  # a first publication, perhaps one that was interrupted
+    tiles = sorted(
+        set(_tiles(new.size, old, sizes)),
+        key=lambda tile: (tile.level is not None, tile.level or 0, tile),
+    )
+    # a first publication, perhaps one that was interrupted
+    if not os.path.lexists(folder / CHECKPOINT):
         _check_unclaimed(store, folder, tiles)
     for first in range(0, len(tiles), BATCH):
         folders = {_write_tile(store, folder, tile) for tile in tiles[first : first + BATCH]}
@@ -83,7 +101,9 @@ def _project(store: LogStore, folder: Path, note: bytes, new: Checkpoint, old: i
 
 
 def _tiles(size: int, old: int, sizes: Iterable[int]) -> Iterator[TilePath]:
-    """Yield the tiles of the tree of `size`, and the partial ones of smaller trees whose full ones are not there."""
+    """Yield the tiles of the tree of `size`, and the partial ones of smaller trees whose full
+    ones are not there.
+    """
     yield from tiles_of(size, old)
     for smaller in sizes:
         for level in (None, *range(8)):
@@ -101,9 +121,12 @@ def _check_unclaimed(store: LogView, folder: Path, tiles: Iterable[TilePath]) ->
     """
     for tile in tiles:
         path = folder / str(tile)
-        if os.path.lexists(path) and (not path.is_file() or path.read_bytes() != _tile_data(store, tile)):
+        if os.path.lexists(path) and (
+            not path.is_file() or path.read_bytes() != _tile_data(store, tile)
+        ):
             raise LedgerError(
-                f"{path} is not of this log, and {folder} has no {CHECKPOINT}; choose another folder, or take the file"
+                f"{path} is not of this log, and {folder} has no {CHECKPOINT}; choose another"
+                " folder, or take the file"
                 " away"
             )
 
@@ -161,7 +184,8 @@ def _published(store: LogStore, folder: Path) -> int:
             found = parse_checkpoint(open_note(note, store.identity.keys).text)
         except (LedgerError, VerificationError):
             raise LedgerError(
-                f"the checkpoint in {folder} is not of this log ({error}); choose another folder, or take the file away"
+                f"the checkpoint in {folder} is not of this log ({error}); choose another folder,"
+                " or take the file away"
             ) from error
     store.check_extends(note)
     return found.size
@@ -172,10 +196,15 @@ def _publishing(folder: Path) -> Iterator[None]:
     """Hold a folder, made if it is not there, and turn errors of the system into the log's."""
     try:
         make_folder(folder)
-        with held(folder, os.O_RDONLY | os.O_DIRECTORY, f"another process publishes to {folder}; wait for it to end"):
+        with held(
+            folder,
+            os.O_RDONLY | os.O_DIRECTORY,
+            f"another process publishes to {folder}; wait for it to end",
+        ):
             yield
     except OSError as error:
         raise LedgerError(
-            f"cannot publish to {folder}: {error.strerror or error}; make room or choose another place, then publish"
+            f"cannot publish to {folder}: {error.strerror or error}; make room or choose another"
+            " place, then publish"
             " again: the log itself is whole"
         ) from error

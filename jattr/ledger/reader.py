@@ -1,4 +1,6 @@
-"""Reading a published log, whose server is not trusted: what matters is recomputed and compared with a checkpoint."""
+"""Reading a published log, whose server is not trusted: what matters is recomputed and compared
+with a checkpoint.
+"""
 
 import functools
 import os
@@ -10,17 +12,29 @@ from jattr.ledger.encoding import HASH_BYTES
 from jattr.ledger.merkle import Frontier, Node, leaf_hash
 from jattr.ledger.note import MAX_BYTES
 from jattr.ledger.sources import source_of
-from jattr.ledger.tiles import MAX_BUNDLE, TILE_BYTES, WIDTH, TilePath, nodes_from, parse_bundle, tile_width
+from jattr.ledger.tiles import (
+    MAX_BUNDLE,
+    TILE_BYTES,
+    WIDTH,
+    TilePath,
+    nodes_from,
+    parse_bundle,
+    tile_width,
+)
 
 CACHED_TILES = 256  # 8 KB each
 CACHED_BUNDLES = 4  # at most 17 MB each; single entries are often asked for one after the other
 
 
 class PublishedLog:
-    """A log as it is published. Nothing that this returns is verified; `verify_window` verifies, and so do proofs."""
+    """A log as it is published. Nothing that this returns is verified; `verify_window` verifies,
+    and so do proofs.
+    """
 
     def __init__(self, place: str | os.PathLike[str]) -> None:
-        """Read from a folder or an http(s) URL, the prefix under which `checkpoint` and `tile/` are."""
+        """Read from a folder or an http(s) URL, the prefix under which `checkpoint` and `tile/`
+        are.
+        """
         self.place = os.fspath(place)
         self._read = source_of(place)
         self._tile = functools.lru_cache(CACHED_TILES)(self._read_tile)
@@ -38,7 +52,8 @@ class PublishedLog:
         return data
 
     def entries(self, start: int, end: int, size: int) -> Iterator[bytes]:
-        """Yield the entries `start` to `end` - 1 of the tree of `size` entries, a bundle (at most 17 MB) at a time.
+        """Yield the entries `start` to `end` - 1 of the tree of `size` entries, a bundle (at most
+        17 MB) at a time.
 
         Raises:
           LedgerError: a bundle is missing, cut off or too large.
@@ -47,7 +62,9 @@ class PublishedLog:
             raise LedgerError(f"no entries {start} to {end} in a log of {size}")
         for index in range(start // WIDTH, -(-end // WIDTH)):
             width = tile_width(None, index, size)
-            yield from self._bundle(index, width)[max(start - index * WIDTH, 0) : min(end - index * WIDTH, width)]
+            yield from self._bundle(index, width)[
+                max(start - index * WIDTH, 0) : min(end - index * WIDTH, width)
+            ]
 
     def node(self, level: int, index: int, size: int) -> bytes:
         """Return the hash of a full subtree of the tree of `size` entries, as the tiles state it.
@@ -58,8 +75,12 @@ class PublishedLog:
         return self.nodes(size)(level, index)
 
     def nodes(self, size: int) -> Node:
-        """Return the nodes of the tree of `size` entries as a function, such as proofs are made from."""
-        return nodes_from(lambda level, index: self._tile(level, index, tile_width(level, index, size)))
+        """Return the nodes of the tree of `size` entries as a function, such as proofs are made
+        from.
+        """
+        return nodes_from(
+            lambda level, index: self._tile(level, index, tile_width(level, index, size))
+        )
 
     def _read_bundle(self, index: int, width: int) -> list[bytes]:
         data, found = self._file(TilePath(None, index, width), MAX_BUNDLE)
@@ -77,12 +98,16 @@ class PublishedLog:
         return data[: width * HASH_BYTES]
 
     def _file(self, tile: TilePath, limit: int) -> tuple[bytes, TilePath]:
-        """Return a file and which it is: a partial one may have been deleted once the full one was there."""
+        """Return a file and which it is: a partial one may have been deleted once the full one
+        was there.
+        """
         for path in dict.fromkeys((tile, tile.full)):
             data = self._read(str(path), limit)
             if data is not None:
                 return data, path
-        raise LedgerError(f"{self.place} withholds {tile}, which its checkpoint promises; ask for another copy")
+        raise LedgerError(
+            f"{self.place} withholds {tile}, which its checkpoint promises; ask for another copy"
+        )
 
 
 def verify_window(
@@ -91,16 +116,19 @@ def verify_window(
     end: Checkpoint,
     each: Callable[[int, bytes], None] | None = None,
 ) -> int:
-    """Recompute the root over all entries between two checkpoints and return how many entries there are.
+    """Recompute the root over all entries between two checkpoints and return how many entries there
+    are.
 
-    The checkpoints must have been verified (`Policy.open`). Every entry of the window is appended to the start's tree,
-    whose root is recomputed, and the root must become the end's. So no entry was left out, added or changed.
+    The checkpoints must have been verified (`Policy.open`). Every entry of the window is appended
+    to the start's tree, whose root is recomputed, and the root must become the end's. So no entry
+    was left out, added or changed.
 
     Args:
       log: where the entries are.
       start: the window begins after its entries; None for the beginning of the log.
       end: the window ends with its entries.
-      each: called with the place and the bytes of every entry. What it saw counts only once this function returns.
+      each: called with the place and the bytes of every entry. What it saw counts only once this
+        function returns.
 
     Raises:
       LedgerError: entries or tiles are missing or malformed.
@@ -108,19 +136,26 @@ def verify_window(
     """
     first = 0 if start is None else start.size
     if start is not None and start.origin != end.origin:
-        raise VerificationError(f"the window begins in the log {start.origin} and ends in {end.origin}")
+        raise VerificationError(
+            f"the window begins in the log {start.origin} and ends in {end.origin}"
+        )
     if first > end.size:
-        raise VerificationError(f"the window begins after {first} entries and ends after {end.size}")
+        raise VerificationError(
+            f"the window begins after {first} entries and ends after {end.size}"
+        )
     tree = Frontier(first, _full_subtrees(first, log.nodes(end.size)))
     if start is not None and tree.root() != start.root:
-        raise VerificationError(f"the first {first} entries are not those that the checkpoint of the start states")
+        raise VerificationError(
+            f"the first {first} entries are not those that the checkpoint of the start states"
+        )
     for number, entry in enumerate(log.entries(first, end.size, end.size), first):
         tree.append(leaf_hash(entry))
         if each is not None:
             each(number, entry)
     if tree.root() != end.root:
         raise VerificationError(
-            f"the {end.size - first} entries of the window do not lead to the root of the checkpoint of its end:"
+            f"the {end.size - first} entries of the window do not lead to the root of the"
+            " checkpoint of its end:"
             " entries were left out, added or changed"
         )
     return end.size - first

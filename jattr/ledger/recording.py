@@ -1,10 +1,11 @@
-"""Recording the uses of a model: what stands in the log before an image is made, and before it leaves.
+"""Recording the uses of a model: what stands in the log before an image is made, and before it
+leaves.
 
     MODEL leaf -> INTENT leaf, durable -> the image is made -> RESULT leaf, durable -> the image leaves
 
-So an image that left has a leaf, whatever happened to the process. An intent without a result is an orphan: reported,
-and opened and made again when evidence is asked for. Generators are taken as they are (`name`, `digest`, `generate`,
-...), so nothing here imports jax.
+So an image that left has a leaf, whatever happened to the process. An intent without a result is an
+orphan: reported, and opened and made again when evidence is asked for. Generators are taken as they
+are (`name`, `digest`, `generate`, ...), so nothing here imports jax.
 """
 
 import contextlib
@@ -19,7 +20,14 @@ import jattr
 from jattr.errors import LedgerError
 from jattr.generators.around import AROUND
 from jattr.images import encode_png, to_byte
-from jattr.ledger.commitments import Opening, file_value, latent_value, pixels_value, recipient_value, seed_value
+from jattr.ledger.commitments import (
+    Opening,
+    file_value,
+    latent_value,
+    pixels_value,
+    recipient_value,
+    seed_value,
+)
 from jattr.ledger.leaves import IntentLeaf, ModelLeaf, ResultLeaf, Scalar, parse_leaf
 from jattr.ledger.perceptual import perceptual_hash
 from jattr.ledger.private import PrivateStore
@@ -48,14 +56,15 @@ class Recorder:
         Args:
           log: where to.
           private: where salts and values are kept.
-          keep_pictures: keep each image as a PNG beside its salts. Without them an image can be shown again only
-            where the same machine makes it again to the byte.
+          keep_pictures: keep each image as a PNG beside its salts. Without them an image can be
+            shown again only where the same machine makes it again to the byte.
         """
         self.log, self.private, self.keep_images = log, private, keep_images
         self._models: dict[bytes, int] = {}
 
     def model(self, gen: Any) -> int:
-        """Return the entry of the generator's MODEL leaf, which is appended before its first use by this recorder.
+        """Return the entry of the generator's MODEL leaf, which is appended before its first use by
+        this recorder.
 
         Raises:
           LedgerError: its noise maps are not kept, so none of its images could be made again.
@@ -85,18 +94,26 @@ class Recorder:
           first: the place of the first among those that the seed gives.
           labels: int [n], for conditional generators.
           settings: of this use; public.
-          beacon: public randomness of this time, such as a round of drand: the leaf is no older than it.
+          beacon: public randomness of this time, such as a round of drand: the leaf is no older
+            than it.
 
         Returns:
           The entries of the INTENT leaves.
         """
         latents = np.asarray(latents)
-        known = [None] * len(latents) if labels is None or not gen.num_classes else [int(label) for label in labels]
+        known = (
+            [None] * len(latents)
+            if labels is None or not gen.num_classes
+            else [int(label) for label in labels]
+        )
         if gen.num_classes and labels is None:
             raise LedgerError(f"{gen.name} is conditional: give a label for each latent")
         if len(known) != len(latents) or latents.shape[1:] != tuple(gen.latent_shape):
             shape = ", ".join(map(str, ("n", *gen.latent_shape)))
-            raise LedgerError(f"latents {latents.shape} with {len(known)} labels: give latents [{shape}], a label each")
+            raise LedgerError(
+                f"latents {latents.shape} with {len(known)} labels: give latents [{shape}], a"
+                " label each"
+            )
         hidden = [
             (
                 Opening.new("latent", latent_value(np.asarray(z), gen.space, label)),
@@ -106,7 +123,13 @@ class Recorder:
         ]
         model = self.model(gen)
         leaves = [
-            IntentLeaf(model, z.commitment.hex(), None if s is None else s.commitment.hex(), settings or {}, beacon)
+            IntentLeaf(
+                model,
+                z.commitment.hex(),
+                None if s is None else s.commitment.hex(),
+                settings or {},
+                beacon,
+            )
             for z, s in hidden
         ]
         self.private.put(opening for pair in hidden for opening in pair if opening is not None)
@@ -129,10 +152,13 @@ class Recorder:
           recipient: who gets them.
 
         Raises:
-          LedgerError: they are not as many as the intents, or an entry is no INTENT leaf. Nothing is logged then.
+          LedgerError: they are not as many as the intents, or an entry is no INTENT leaf. Nothing
+            is logged then.
         """
         if len(intents) != len(pixels) or (files is not None and len(files) != len(pixels)):
-            raise LedgerError(f"{len(intents)} intents, {len(pixels)} images: give an image, and a file, for each")
+            raise LedgerError(
+                f"{len(intents)} intents, {len(pixels)} images: give an image, and a file, for each"
+            )
         for intent in intents:
             if not isinstance(parse_leaf(self.log.entry(intent)), IntentLeaf):
                 raise LedgerError(f"entry {intent} is no INTENT leaf; give what `intend` returned")
@@ -143,8 +169,14 @@ class Recorder:
                 opened["file"] = file_value(files[i])
             if recipient is not None:
                 opened["recipient"] = recipient_value(recipient)
-            rows.append((intent, {name: Opening.new(name, value) for name, value in opened.items()}, one))
-        kept = [(o["pixels"].commitment, encode_png(one)) for _, o, one in rows] if self.keep_images else []
+            rows.append(
+                (intent, {name: Opening.new(name, value) for name, value in opened.items()}, one)
+            )
+        kept = (
+            [(o["pixels"].commitment, encode_png(one)) for _, o, one in rows]
+            if self.keep_images
+            else []
+        )
         self.private.put((opening for _, o, _ in rows for opening in o.values()), kept)
         leaves = [_result(intent, o).data for intent, o, _ in rows]
         places = self.log.append(leaves)
@@ -162,14 +194,16 @@ class Recorder:
         settings: Mapping[str, Scalar] | None = None,
         beacon: str | None = None,
     ) -> Iterator[list[Released]]:
-        """Log every `generate` of a generator that this thread calls in the block; give the list of what may leave.
+        """Log every `generate` of a generator that this thread calls in the block; give the list of
+        what may leave.
 
-        Arrays leave as they are, in floats; their bytes by the generator's rounding rule are what is logged. Other
-        threads, `gen.apply`, and functions that were compiled with `generate` in them are not seen. Blocks may stand
-        within each other: each logs its own generator.
+        Arrays leave as they are, in floats; their bytes by the generator's rounding rule are what
+        is logged. Other threads, `gen.apply`, and functions that were compiled with `generate` in
+        them are not seen. Blocks may stand within each other: each logs its own generator.
 
         Raises:
-          LedgerError: `generate` is called within `jax.jit`, `grad` or `vmap`, where nothing can be logged.
+          LedgerError: `generate` is called within `jax.jit`, `grad` or `vmap`, where nothing can be
+            logged.
 
             with recorder.recording(gen) as released:
                 images = gen.generate(gen.sample_latent(key, 4))
@@ -203,11 +237,14 @@ def model_leaf(gen: Any) -> ModelLeaf:
     """
     if gen.settings is not None and gen.settings.noise in UNKEPT:
         raise LedgerError(
-            f"the noise maps of {gen.name} are {gen.settings.noise}, so its images could never be made again from the"
+            f"the noise maps of {gen.name} are {gen.settings.noise}, so its images could never be"
+            " made again from the"
             ' log; use noise "const" or "none", or "search", where the maps are part of the latent'
         )
     code, settings = f"jattr {jattr.__version__}", settings_of(gen)
-    return ModelLeaf(gen.name, gen.digest, gen.weights_digest, code, generator_code_digest(), settings)
+    return ModelLeaf(
+        gen.name, gen.digest, gen.weights_digest, code, generator_code_digest(), settings
+    )
 
 
 def settings_of(gen: Any) -> dict[str, Scalar]:
@@ -229,10 +266,13 @@ def _concrete(values: Any) -> np.ndarray:
         return np.asarray(values)
     except TypeError as error:  # jax's, of what it traces
         raise LedgerError(
-            "generate is called within jit, grad or vmap, where nothing can be logged; call it outside of them"
+            "generate is called within jit, grad or vmap, where nothing can be logged; call it"
+            " outside of them"
         ) from error
 
 
 def _result(intent: int, openings: Mapping[str, Opening]) -> ResultLeaf:
     said = {name: opening.commitment.hex() for name, opening in openings.items()}
-    return ResultLeaf(intent, said.get("file"), said["pixels"], said["perceptual"], said.get("recipient"))
+    return ResultLeaf(
+        intent, said.get("file"), said["pixels"], said["perceptual"], said.get("recipient")
+    )

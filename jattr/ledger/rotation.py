@@ -1,9 +1,10 @@
-"""A new key for a log, so that a process that dies at any point leaves a log that opens and can go on.
+"""A new key for a log, so that a process that dies at any point leaves a log that opens and can go
+on.
 
     the new key is on the disk -> the KEY leaf is -> (policies take both keys) -> the log signs with the new key
 
-A leaf whose key was lost would announce a key with which nobody can ever sign. A key that no leaf announces is one line
-too many in a file.
+A leaf whose key was lost would announce a key with which nobody can ever sign. A key that no leaf
+announces is one line too many in a file.
 """
 
 from jattr.errors import LedgerError, VerificationError
@@ -14,7 +15,8 @@ from jattr.ledger.store import LogStore
 
 
 def announce_key(log: LogStore) -> tuple[int, Signer]:
-    """Keep a new Ed25519 key, then append the leaf that announces it; `LogStore.rotate` is what is left to do.
+    """Keep a new Ed25519 key, then append the leaf that announces it; `LogStore.rotate` is what is
+    left to do.
 
     Where an earlier rotation ended after its leaf, that one is gone on with: no second key is made.
 

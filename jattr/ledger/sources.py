@@ -1,4 +1,6 @@
-"""Where published files come from: a folder, or a web server that is not trusted. Everything read is bounded."""
+"""Where published files come from: a folder, or a web server that is not trusted. Everything
+read is bounded.
+"""
 
 import contextlib
 import http.client
@@ -19,28 +21,36 @@ from jattr.ledger.bounded import BoundedReader
 
 SECONDS = 60.0  # that one file may take, from asking to its last byte
 MAX_HEAD = 1_000_000  # bytes of a reply before the file
-Source = Callable[[str, int], bytes | None]  # (path below the log's prefix, most bytes) -> the file; None if not there
+# (path below the log's prefix, most bytes) -> the file; None if not there
+Source = Callable[[str, int], bytes | None]
 
 
 def source_of(place: str | os.PathLike[str]) -> Source:
-    """Return how to read the files of a log that is published in a folder or under an http(s) URL."""
+    """Return how to read the files of a log that is published in a folder or under an http(s)
+    URL.
+    """
     text = os.fspath(place)
     scheme = urllib.parse.urlsplit(text).scheme if "://" in text else ""
     if scheme in ("http", "https"):
         return web_source(text)
     if scheme:
-        raise LedgerError(f"{text!r} is of the kind {scheme}: give a folder or an http or https URL")
+        raise LedgerError(
+            f"{text!r} is of the kind {scheme}: give a folder or an http or https URL"
+        )
     return folder_source(Path(text))
 
 
 def folder_source(folder: Path) -> Source:
-    """Return how to read a folder. Links that lead out of it and files that are not plain are refused.
+    """Return how to read a folder. Links that lead out of it and files that are not plain are
+    refused.
 
     Raises:
       LedgerError: it is not there.
     """
     if not folder.is_dir():
-        raise LedgerError(f"{folder} is no folder; give the folder or the URL that a log is published in")
+        raise LedgerError(
+            f"{folder} is no folder; give the folder or the URL that a log is published in"
+        )
     root = folder.resolve()
 
     def read(path: str, limit: int) -> bytes | None:
@@ -66,11 +76,15 @@ def web_source(prefix: str) -> Source:
     def read(path: str, limit: int) -> bytes | None:
         url = f"{prefix.rstrip('/')}/{path}"
         try:
-            request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip, identity", "User-Agent": "jattr"})
+            request = urllib.request.Request(
+                url, headers={"Accept-Encoding": "gzip, identity", "User-Agent": "jattr"}
+            )
             with contextlib.closing(_opener(limit).open(request, timeout=SECONDS)) as reply:
                 data = _bounded(reply.read(limit + 1), limit, url)
                 if reply.length:
-                    raise LedgerError(f"{url} is cut off; try again later, or another copy of the log")
+                    raise LedgerError(
+                        f"{url} is cut off; try again later, or another copy of the log"
+                    )
                 if reply.headers.get("Content-Encoding", "identity").lower() == "gzip":
                     data = _bounded(_unpacked(data, limit, url), limit, url)
             return data
@@ -80,21 +94,29 @@ def web_source(prefix: str) -> Source:
             with error:
                 if error.code in (404, 410):
                     return None
-                raise LedgerError(f"{url}: the server says {error.code}; try again later, or another copy") from error
+                raise LedgerError(
+                    f"{url}: the server says {error.code}; try again later, or another copy"
+                ) from error
         except (OSError, http.client.HTTPException, ValueError, zlib.error) as error:
             reason = getattr(error, "reason", error)
-            raise LedgerError(f"cannot read {url}: {reason}; try again later, or another copy of the log") from error
+            raise LedgerError(
+                f"cannot read {url}: {reason}; try again later, or another copy of the log"
+            ) from error
 
     return read
 
 
 def _opener(limit: int) -> urllib.request.OpenerDirector:
-    """Return what opens http and https, nothing else wherever a server redirects to, and for a bounded time."""
+    """Return what opens http and https, nothing else wherever a server redirects to, and for a
+    bounded time.
+    """
 
     class Response(http.client.HTTPResponse):
         def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
             super().__init__(sock, *args, **options)
-            self.fp = io.BufferedReader(BoundedReader(self.fp, sock, max_bytes=MAX_HEAD + limit + 1, seconds=SECONDS))
+            self.fp = io.BufferedReader(
+                BoundedReader(self.fp, sock, max_bytes=MAX_HEAD + limit + 1, seconds=SECONDS)
+            )
 
     class Plain(http.client.HTTPConnection):
         response_class = Response
@@ -112,9 +134,14 @@ def _opener(limit: int) -> urllib.request.OpenerDirector:
 
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.ProxyHandler, PlainHandler, SecureHandler, urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor, urllib.request.UnknownHandler,
-    ):  # fmt: skip
+        urllib.request.ProxyHandler,
+        PlainHandler,
+        SecureHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.UnknownHandler,
+    ):
         opener.add_handler(handler())
     return opener
 

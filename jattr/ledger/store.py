@@ -1,8 +1,10 @@
-"""The log that a developer keeps: entries that are durable once acknowledged, checkpoints that only ever extend.
+"""The log that a developer keeps: entries that are durable once acknowledged, checkpoints that only
+ever extend.
 
-A folder holds `log.json` and `keys` (identity.py), `log.sqlite` (database.py), `last-checkpoint` (what was signed last,
-beside the database, so that a database put back from an older copy is noticed) and `lock`. One process writes; any
-number read. A whole folder put back from an older copy looks like a log that never went further: only witnesses tell.
+A folder holds `log.json` and `keys` (identity.py), `log.sqlite` (database.py), `last-checkpoint`
+(what was signed last, beside the database, so that a database put back from an older copy is
+noticed) and `lock`. One process writes; any number read. A whole folder put back from an older copy
+looks like a log that never went further: only witnesses tell.
 """
 
 import contextlib
@@ -19,7 +21,14 @@ from jattr.errors import LedgerError
 from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.database import FILE, Database, Signed, create_database
 from jattr.ledger.durable import held, make_folder, replace_file, sync_folder
-from jattr.ledger.identity import Identity, identity_of, keep_private, read_identity, read_signers, write_identity
+from jattr.ledger.identity import (
+    Identity,
+    identity_of,
+    keep_private,
+    read_identity,
+    read_signers,
+    write_identity,
+)
 from jattr.ledger.keys import Signer
 from jattr.ledger.log_view import LogView
 from jattr.ledger.merkle import leaf_hash
@@ -40,11 +49,13 @@ class _Batch:
 class LogStore(LogView):
     """A log that is open; use it in a `with` block. `create` and `open` make one.
 
-    After an error in writing it is not written to again, whatever the cause: open it anew, and everything that was
-    acknowledged is there.
+    After an error in writing it is not written to again, whatever the cause: open it anew, and
+    everything that was acknowledged is there.
     """
 
-    def __init__(self, folder: Path, identity: Identity, signers: Sequence[Signer], database: Database) -> None:
+    def __init__(
+        self, folder: Path, identity: Identity, signers: Sequence[Signer], database: Database
+    ) -> None:
         """Wrap what `open` has found."""
         super().__init__(folder, identity, database)
         self.signers = tuple(signers)  # none if it was opened to be read
@@ -54,7 +65,8 @@ class LogStore(LogView):
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str], origin: str, signers: Sequence[Signer]) -> Self:
-        """Make an empty log in a folder that does not exist yet or is empty, and open it for writing.
+        """Make an empty log in a folder that does not exist yet or is empty, and open it for
+        writing.
 
         Args:
           folder: where.
@@ -62,7 +74,8 @@ class LogStore(LogView):
           signers: an Ed25519 key and, if wanted, an ML-DSA-44 key after it, both named `origin`.
 
         Raises:
-          LedgerError: the folder is taken or cannot be written, or the name or the keys will not do.
+          LedgerError: the folder is taken or cannot be written, or the name or the keys will not
+            do.
         """
         identity_of(origin, signers)
         folder = Path(os.path.abspath(folder))
@@ -76,7 +89,9 @@ class LogStore(LogView):
             work.rename(folder)
             sync_folder(folder.parent)
         except OSError as error:
-            raise LedgerError(f"cannot make a log in {folder}: {error.strerror}; choose another place") from error
+            raise LedgerError(
+                f"cannot make a log in {folder}: {error.strerror}; choose another place"
+            ) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return cls.open(folder)
@@ -87,11 +102,13 @@ class LogStore(LogView):
 
         Args:
           folder: where it is.
-          writable: hold the lock and read the private keys. A log opened to be read stays as it was at that moment.
+          writable: hold the lock and read the private keys. A log opened to be read stays as it was
+            at that moment.
 
         Raises:
           LedgerError: there is none, a file is missing or damaged, or another process writes to it.
-          VerificationError: the entries are not those that were signed, or fewer: the database was put back or altered.
+          VerificationError: the entries are not those that were signed, or fewer: the database was
+            put back or altered.
         """
         folder = Path(folder)
         identity = read_identity(folder)
@@ -101,14 +118,18 @@ class LogStore(LogView):
                 stack.enter_context(held(folder / LOCK, os.O_RDWR | os.O_CREAT, refusal))
             signers = read_signers(folder, identity) if writable else ()
             beside = _last_beside(folder)  # first: a writer may sign while a reader opens
-            database = stack.enter_context(contextlib.closing(Database(folder / FILE, writable=writable)))
+            database = stack.enter_context(
+                contextlib.closing(Database(folder / FILE, writable=writable))
+            )
             with database.snapshot():
                 store = cls(folder, identity, signers, database)
                 for note in filter(None, (store.last_checkpoint(), beside)):
                     store.check_extends(note)
-                if beside is None and len(store.checkpoints()) > 1:  # after the first, a kill may have come between
+                # after the first, a kill may have come between
+                if beside is None and len(store.checkpoints()) > 1:
                     raise LedgerError(
-                        f"{folder / LAST} is missing, without which an older copy of the database would pass; put the"
+                        f"{folder / LAST} is missing, without which an older copy of the database"
+                        " would pass; put the"
                         " newest checkpoint there that you have, such as the published one"
                     )
             store._held = stack.pop_all()
@@ -137,11 +158,12 @@ class LogStore(LogView):
     def append(self, entries: Sequence[bytes]) -> range:
         """Add entries and return their places; when this returns they are on the disk.
 
-        Threads that call at the same time share one flush of the disk. The entries of one call stay together.
+        Threads that call at the same time share one flush of the disk. The entries of one call stay
+        together.
 
         Raises:
-          LedgerError: an entry is too long, or they cannot be written. Then none is acknowledged, though they may be
-            there when the log is opened again.
+          LedgerError: an entry is too long, or they cannot be written. Then none is acknowledged,
+            though they may be there when the log is opened again.
         """
         for entry in entries:
             check_entry(entry)
@@ -154,15 +176,19 @@ class LogStore(LogView):
         return batch.places
 
     def sign_checkpoint(self, *, time: int | None = None, clock_was_ahead: bool = False) -> bytes:
-        """Return a signed checkpoint of all entries; it is kept on the disk before. An unchanged log has one only.
+        """Return a signed checkpoint of all entries; it is kept on the disk before. An unchanged
+        log has one only.
 
         Args:
-          time: seconds since 1970, by default the system's; kept beside it, and stated by an ML-DSA-44 signature.
-          clock_was_ahead: sign although the clock has run back since the last one, whose time was wrong.
+          time: seconds since 1970, by default the system's; kept beside it, and stated by an
+            ML-DSA-44 signature.
+          clock_was_ahead: sign although the clock has run back since the last one, whose time was
+            wrong.
 
         Raises:
           LedgerError: the clock has run back, or the checkpoint cannot be kept.
-          VerificationError: the log does not extend the checkpoint that was signed last. Nothing is signed.
+          VerificationError: the log does not extend the checkpoint that was signed last. Nothing is
+            signed.
         """
         now = int(seconds_since_1970()) if time is None else time
         with self._write() as database:
@@ -173,7 +199,8 @@ class LogStore(LogView):
                     return last.note
                 if now < last.time and not clock_was_ahead:
                     raise LedgerError(
-                        f"the clock says {now}, but the last checkpoint was signed at {last.time} (seconds since 1970):"
+                        f"the clock says {now}, but the last checkpoint was signed at {last.time}"
+                        " (seconds since 1970):"
                         " set the clock right; if it was ahead then, sign once with clock_was_ahead"
                     )
             text = Checkpoint(self.origin, self.size, self._tree.root()).text
@@ -203,7 +230,8 @@ class LogStore(LogView):
             keep_private(self.folder, [signer])
 
     def rotate(self, signers: Sequence[Signer]) -> None:
-        """Sign with other keys from now on. The entry that announces them is the caller's (`rotation.py`).
+        """Sign with other keys from now on. The entry that announces them is the caller's
+        (`rotation.py`).
 
         Raises:
           LedgerError: the keys will not do, or cannot be kept.
@@ -237,18 +265,24 @@ class LogStore(LogView):
 
     @contextlib.contextmanager
     def _all_or_broken(self) -> Iterator[None]:
-        """Let nothing be written any more once the block has failed: the disk and memory may differ."""
+        """Let nothing be written any more once the block has failed: the disk and memory may
+        differ.
+        """
         try:
             yield
         except BaseException as error:
             self._refusal = f"it could not be written before ({error})"
             if isinstance(error, OSError):
-                raise LedgerError(f"cannot write to the log in {self.folder}: {error.strerror}") from error
+                raise LedgerError(
+                    f"cannot write to the log in {self.folder}: {error.strerror}"
+                ) from error
             raise
 
     def _check_writable(self) -> None:
         if self._refusal:
-            raise LedgerError(f"cannot write to the log in {self.folder}: {self._refusal}; open it anew")
+            raise LedgerError(
+                f"cannot write to the log in {self.folder}: {self._refusal}; open it anew"
+            )
 
 
 def _last_beside(folder: Path) -> bytes | None:
@@ -262,6 +296,8 @@ def _last_beside(folder: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except LedgerError as error:
-        raise LedgerError(f"{path} is damaged: {error}; put the newest checkpoint there, as published") from error
+        raise LedgerError(
+            f"{path} is damaged: {error}; put the newest checkpoint there, as published"
+        ) from error
     except OSError as error:
         raise LedgerError(f"cannot read {path}: {error.strerror}; mend its permissions") from error

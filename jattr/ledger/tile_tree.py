@@ -8,7 +8,8 @@ from jattr.ledger.tiles import TILE_BYTES, WIDTH, nodes_from, subtree_hash, tile
 
 
 class TileTree:
-    """A growing tree: all hashes of tile levels 1 and up (32 bytes for 256 entries), and the last tile of level 0.
+    """A growing tree: all hashes of tile levels 1 and up (32 bytes for 256 entries), and the last
+    tile of level 0.
 
     >>> from jattr.ledger.merkle import leaf_hash
     >>> tree = TileTree()

@@ -1,8 +1,8 @@
 """Tiles and entry bundles: the static files that a log publishes (https://c2sp.org/tlog-tiles).
 
-A tile holds up to 256 consecutive hashes of one level: level 0 those of the entries, level L those of full subtrees of
-256^L entries. A bundle holds the entries under a tile of level 0. The rightmost ones may be partial; their width is
-part of their name, so a file never changes once it is there.
+A tile holds up to 256 consecutive hashes of one level: level 0 those of the entries, level L those
+of full subtrees of 256^L entries. A bundle holds the entries under a tile of level 0. The rightmost
+ones may be partial; their width is part of their name, so a file never changes once it is there.
 """
 
 import re
@@ -19,7 +19,10 @@ TILE_BYTES = WIDTH * HASH_BYTES
 MAX_LEVEL = 63
 MAX_ENTRY = 65_535  # bytes
 MAX_BUNDLE = WIDTH * (2 + MAX_ENTRY)  # bytes
-PATH = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?", re.ASCII)
+PATH = re.compile(
+    r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -35,7 +38,10 @@ class TilePath:
         if self.level is not None and not 0 <= self.level <= MAX_LEVEL:
             raise LedgerError(f"level {self.level} of a tile: from 0 to {MAX_LEVEL}")
         if not 0 <= self.index <= MAX_SIZE >> TILE_BITS or not 1 <= self.width <= WIDTH:
-            raise LedgerError(f"tile {self.index} of width {self.width}: indices begin at 0, widths are 1 to {WIDTH}")
+            raise LedgerError(
+                f"tile {self.index} of width {self.width}: indices begin at 0, widths are 1 to"
+                f" {WIDTH}"
+            )
 
     def __str__(self) -> str:
         """The path of its file below the log's prefix."""
@@ -74,10 +80,15 @@ def parse_tile_path(path: str) -> TilePath:
     """Return which tile a path names.
 
     Raises:
-      LedgerError: it is not the path of a tile as the format spells it; each tile has one spelling only.
+      LedgerError: it is not the path of a tile as the format spells it; each tile has one spelling
+        only.
     """
     match = PATH.fullmatch(path)
-    if match and int(match[3] or 1) < WIDTH and (match[1] == "entries" or int(match[1]) <= MAX_LEVEL):
+    if (
+        match
+        and int(match[3] or 1) < WIDTH
+        and (match[1] == "entries" or int(match[1]) <= MAX_LEVEL)
+    ):
         index = int(match[2].replace("x", "").replace("/", ""))
         if index <= MAX_SIZE >> TILE_BITS:
             level = None if match[1] == "entries" else int(match[1])
@@ -85,13 +96,15 @@ def parse_tile_path(path: str) -> TilePath:
             if str(tile) == path:
                 return tile
     raise LedgerError(
-        f"{shown(path.encode('utf-8', 'backslashreplace'))} is no path of a tile: write tile/LEVEL/N or tile/entries/N,"
+        f"{shown(path.encode('utf-8', 'backslashreplace'))} is no path of a tile: write"
+        " tile/LEVEL/N or tile/entries/N,"
         " N in groups of three digits such as x001/067, and .p/WIDTH (1 to 255) after a partial one"
     )
 
 
 def tiles_of(size: int, old: int = 0) -> Iterator[TilePath]:
-    """Yield the tiles and bundles of the tree of `size` entries, but for those that the tree of `old` entries has.
+    """Yield the tiles and bundles of the tree of `size` entries, but for those that the tree of
+    `old` entries has.
 
     >>> [str(tile) for tile in tiles_of(257, old=256)]
     ['tile/entries/001.p/1', 'tile/0/001.p/1']
@@ -109,12 +122,15 @@ def tiles_of(size: int, old: int = 0) -> Iterator[TilePath]:
 
 
 def tile_width(level: int | None, index: int, size: int) -> int:
-    """Return how many hashes of a tile the tree of `size` entries has; 0 where it has no such tile."""
+    """Return how many hashes of a tile the tree of `size` entries has; 0 where it has no such
+    tile.
+    """
     return max(0, min(WIDTH, (size >> TILE_BITS * (level or 0)) - index * WIDTH))
 
 
 def encode_bundle(entries: Iterable[bytes]) -> bytes:
-    """Return the bundle of 1 to 256 entries: each after its length, 2 bytes, most significant first.
+    """Return the bundle of 1 to 256 entries: each after its length, 2 bytes, most significant
+    first.
 
     Raises:
       LedgerError: an entry is longer than 65,535 bytes.
@@ -138,7 +154,9 @@ def parse_bundle(data: bytes, count: int) -> list[bytes]:
         start = at + 2
         at = start + int.from_bytes(data[at:start], "big")
         if start > end or at > end:
-            raise LedgerError(f"the bundle of {end} bytes is cut off in its entry {len(entries)} of {count}")
+            raise LedgerError(
+                f"the bundle of {end} bytes is cut off in its entry {len(entries)} of {count}"
+            )
         entries.append(data[start:at])
     if at != end:
         raise LedgerError(f"the bundle has {end - at} bytes after its {count} entries")
@@ -152,7 +170,10 @@ def check_entry(entry: bytes) -> None:
       LedgerError: it is longer than 65,535 bytes.
     """
     if len(entry) > MAX_ENTRY:
-        raise LedgerError(f"an entry of {len(entry)} bytes: at most {MAX_ENTRY} fit, because its length has two bytes")
+        raise LedgerError(
+            f"an entry of {len(entry)} bytes: at most {MAX_ENTRY} fit, because its length has two"
+            " bytes"
+        )
 
 
 def subtree_hash(hashes: bytes) -> bytes:
@@ -166,7 +187,8 @@ def subtree_hash(hashes: bytes) -> bytes:
 def nodes_from(tile: Callable[[int, int], bytes]) -> Node:
     """Return the nodes of the tree whose tiles `tile(level, index)` gives, as concatenated hashes.
 
-    The tiles may be wider than the tree that is asked about: full subtrees are the same in every larger tree.
+    The tiles may be wider than the tree that is asked about: full subtrees are the same in every
+    larger tree.
 
     Raises:
       LedgerError: (when called) a tile does not reach as far as a node needs.
@@ -178,7 +200,9 @@ def nodes_from(tile: Callable[[int, int], bytes]) -> Node:
         width = HASH_BYTES << height
         hashes = tile(row, number)[place * HASH_BYTES : place * HASH_BYTES + width]
         if len(hashes) != width:
-            raise LedgerError(f"{tile_path(row, number)} ends before node {index} of level {level} of the tree")
+            raise LedgerError(
+                f"{tile_path(row, number)} ends before node {index} of level {level} of the tree"
+            )
         return subtree_hash(hashes)
 
     return node

@@ -1,4 +1,5 @@
-"""Receipts: an entry's place in a log, its inclusion proof and the signed checkpoint, to be verified offline.
+"""Receipts: an entry's place in a log, its inclusion proof and the signed checkpoint, to be
+verified offline.
 
 https://c2sp.org/tlog-proof
 """
@@ -6,7 +7,13 @@ https://c2sp.org/tlog-proof
 from dataclasses import dataclass
 
 from jattr.errors import LedgerError
-from jattr.ledger.encoding import encode_base64, parse_base64, parse_decimal, parse_hash, split_lines
+from jattr.ledger.encoding import (
+    encode_base64,
+    parse_base64,
+    parse_decimal,
+    parse_hash,
+    split_lines,
+)
 from jattr.ledger.merkle import MAX_PROOF, leaf_hash, verify_inclusion
 from jattr.ledger.policy import OpenedCheckpoint, Policy
 
@@ -36,7 +43,8 @@ class TlogProof:
 
         Raises:
           LedgerError: the checkpoint is malformed.
-          VerificationError: the checkpoint is not to be trusted, or the entry is not where the proof says.
+          VerificationError: the checkpoint is not to be trusted, or the entry is not where the
+            proof says.
         """
         opened = policy.open(self.checkpoint)
         tree = opened.checkpoint
@@ -66,7 +74,9 @@ def parse_tlog_proof(data: bytes) -> TlogProof:
     index = parse_decimal(lines.pop(0).removeprefix(b"index "), "the index")
     if len(lines) > MAX_PROOF:
         raise LedgerError(f"the receipt has {len(lines)} hashes; a proof has at most {MAX_PROOF}")
-    hashes = tuple(parse_hash(line, f"hash {number} of the proof") for number, line in enumerate(lines))
+    hashes = tuple(
+        parse_hash(line, f"hash {number} of the proof") for number, line in enumerate(lines)
+    )
     if not checkpoint:
         raise LedgerError("the receipt has no checkpoint")
     return TlogProof(index, hashes, checkpoint, extra)

@@ -1,7 +1,9 @@
-"""A witness: it cosigns a log's checkpoints as long as each extends the one before (https://c2sp.org/tlog-witness).
+"""A witness: it cosigns a log's checkpoints as long as each extends the one before
+(https://c2sp.org/tlog-witness).
 
-What a witness is worth is that it never goes back. So what it has cosigned and the keys that it cosigns with lie in one
-file, compared and replaced in one transaction, and a cosignature leaves only after that is on the disk.
+What a witness is worth is that it never goes back. So what it has cosigned and the keys that it
+cosigns with lie in one file, compared and replaced in one transaction, and a cosignature leaves
+only after that is on the disk.
 """
 
 import logging
@@ -18,9 +20,11 @@ from jattr.ledger.note import Note, open_note, parse_note, sign_note
 from jattr.ledger.witness_store import Seen, WitnessStore
 
 LOGGER = logging.getLogger(__name__)
-MAX_BODY = 1 << 18  # bytes of a request: a note with all 100 signatures that it may have, some of them ML-DSA-44
+# bytes of a request: a note with all 100 signatures that it may have, some of them ML-DSA-44
+MAX_BODY = 1 << 18
 PLAIN, SIZE = "text/plain; charset=utf-8", "text/x.tlog.size"
-CLOCK_STEP = 300  # seconds that a clock may be set back; the last time is stated again until it is reached
+# seconds that a clock may be set back; the last time is stated again until it is reached
+CLOCK_STEP = 300
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Request:
 class Response:
     """What it answers."""
 
-    status: int  # of HTTP: 200, 400, 403, 404, 409, 422; 500 if it cannot write, 503 if its clock is wrong
+    # of HTTP: 200, 400, 403, 404, 409, 422; 500 if it cannot write, 503 if its clock is wrong
+    status: int
     content_type: str
     body: bytes
 
@@ -55,7 +60,9 @@ def make_request(old: int, proof: Sequence[bytes], checkpoint: bytes) -> Request
       LedgerError: the text of the checkpoint is malformed, or the proof longer than any.
     """
     if not 0 <= old <= MAX_SIZE or len(proof) > MAX_PROOF:
-        raise LedgerError(f"a request has an old size from 0 to 2^63 - 1 and at most {MAX_PROOF} hashes")
+        raise LedgerError(
+            f"a request has an old size from 0 to 2^63 - 1 and at most {MAX_PROOF} hashes"
+        )
     text, _, _ = checkpoint.rpartition(b"\n\n")
     try:
         return Request(old, tuple(proof), checkpoint, parse_checkpoint(f"{text.decode()}\n"))
@@ -80,22 +87,29 @@ def parse_request(body: bytes) -> Request:
     old = parse_decimal(first.removeprefix(b"old "), "the old size")
     if len(lines) > MAX_PROOF:
         raise LedgerError(f"the request has {len(lines)} hashes; a proof has at most {MAX_PROOF}")
-    return make_request(old, [parse_hash(line, "a hash of the proof") for line in lines], checkpoint)
+    return make_request(
+        old, [parse_hash(line, "a hash of the proof") for line in lines], checkpoint
+    )
 
 
 def refusal(request: Request, seen: Seen | None) -> Response | None:
     """Return why a witness that has `seen` so much of a log does not cosign; None if it does.
 
-    That the log has signed is checked before. One size with two roots is answered with 422, as the checkpoints of a
-    wrong proof are, and not with 409, which tells a log to try again from another size.
+    That the log has signed is checked before. One size with two roots is answered with 422, as the
+    checkpoints of a wrong proof are, and not with 409, which tells a log to try again from another
+    size.
     """
     tree, size = request.checkpoint, seen.size if seen else 0
     if request.old > tree.size:
-        return _says(400, f"the old size {request.old} is above that of the checkpoint, {tree.size}")
+        return _says(
+            400, f"the old size {request.old} is above that of the checkpoint, {tree.size}"
+        )
     if request.old != size:
         return Response(409, SIZE, f"{size}\n".encode())
     if tree.size == 0 and tree.root != EMPTY_ROOT:
-        return _says(422, "a checkpoint of no entries has the root of the empty tree, SHA-256 of nothing")
+        return _says(
+            422, "a checkpoint of no entries has the root of the empty tree, SHA-256 of nothing"
+        )
     if request.old == 0:
         return _says(422, "a consistency proof from 0 entries is empty") if request.proof else None
     try:
@@ -106,7 +120,9 @@ def refusal(request: Request, seen: Seen | None) -> Response | None:
 
 
 def cosigning_time(now: int, last: int) -> int | None:
-    """Return the time to state, seconds since 1970: never before the last one. None if the clock is far behind that."""
+    """Return the time to state, seconds since 1970: never before the last one. None if the clock
+    is far behind that.
+    """
     if 0 < now >= last:
         return now
     return last if 0 < last <= now + CLOCK_STEP else None
@@ -124,7 +140,13 @@ class Witness:
       LedgerError: there is no log, or a key cannot sign for one.
     """
 
-    def __init__(self, store: WitnessStore, logs: Iterable[Verifier], *, clock: Callable[[], float] = time.time):
+    def __init__(
+        self,
+        store: WitnessStore,
+        logs: Iterable[Verifier],
+        *,
+        clock: Callable[[], float] = time.time,
+    ):
         self.store, self.clock = store, clock
         self.logs: dict[str, list[Verifier]] = {}
         for key in dict.fromkeys(logs):
@@ -134,10 +156,13 @@ class Witness:
         for origin, keys in self.logs.items():
             if len({key.key_id for key in keys}) < len(keys):
                 raise LedgerError(f"two keys of the log {origin} have the same ID; give one")
-            sign_note(Checkpoint(origin, 0, EMPTY_ROOT).text, store.signers, time=1)  # ML-DSA-44 has a limit on names
+            # ML-DSA-44 has a limit on names
+            sign_note(Checkpoint(origin, 0, EMPTY_ROOT).text, store.signers, time=1)
 
     def add_checkpoint(self, body: bytes) -> Response:
-        """Answer a request: cosignatures if the checkpoint extends what was cosigned before, else why not."""
+        """Answer a request: cosignatures if the checkpoint extends what was cosigned before,
+        else why not.
+        """
         try:
             request = parse_request(body)
         except LedgerError as error:
@@ -150,13 +175,24 @@ class Witness:
         except (VerificationError, LedgerError) as error:  # a note with a misspelt signature, too
             return _says(403, f"invalid signature: {error}")
         ids = {key.key_id for key in opened.verified}
-        signatures = {s.key_id: s for s in reversed(parse_note(request.note).signatures) if s.name == keys[0].name}
+        signatures = {
+            s.key_id: s
+            for s in reversed(parse_note(request.note).signatures)
+            if s.name == keys[0].name
+        }
         note = Note(opened.text, tuple(signatures[key_id] for key_id in sorted(ids)))
         try:
             return self._compare_and_keep(request, note)
         except (OutputError, LedgerError) as error:
             LOGGER.error("%s", error)
-            return _says(500, "this witness cannot write its memory, so it does not cosign; its keeper must see to it")
+            return _says(
+                500,
+                (
+                    "this witness cannot write its memory, so it does not cosign; its keeper must"
+                    " see"
+                    " to it"
+                ),
+            )
 
     def _compare_and_keep(self, request: Request, note: Note) -> Response:
         """Answer for a checkpoint that its log has signed; `note` has the log's signatures only."""
@@ -169,7 +205,14 @@ class Witness:
                 return refused
             now = cosigning_time(int(self.clock()), kept.last_time())
             if now is None:
-                return _says(503, "the clock of this witness is behind its last cosignature; its keeper must set it")
+                return _says(
+                    503,
+                    (
+                        "the clock of this witness is behind its last cosignature; its keeper must"
+                        " set"
+                        " it"
+                    ),
+                )
             cosigned = parse_note(sign_note(note.text, self.store.signers, time=now)).signatures
             kept.replace(tree.origin, Seen(tree.size, tree.root, now, note.data))
         return Response(200, PLAIN, "".join(signature.line for signature in cosigned).encode())

@@ -1,7 +1,9 @@
-"""The witness protocol over HTTP: a small server, and the client that asks one (https://c2sp.org/tlog-witness).
+"""The witness protocol over HTTP: a small server, and the client that asks one
+(https://c2sp.org/tlog-witness).
 
-The server answers and never asks: it makes no requests of its own. It belongs behind a reverse proxy that speaks TLS
-and limits how often a client may come; alone it is bounded in bytes, time and threads.
+The server answers and never asks: it makes no requests of its own. It belongs behind a reverse
+proxy that speaks TLS and limits how often a client may come; alone it is bounded in bytes, time and
+threads.
 """
 
 import io
@@ -33,21 +35,30 @@ MAX_REQUESTS = 1000  # on one connection
 
 
 class WitnessServer(socketserver.ThreadingTCPServer):
-    """A server of one witness that listens when it is made; `with` and `serve_forever` as `socketserver` has them."""
+    """A server of one witness that listens when it is made; `with` and `serve_forever` as
+    `socketserver` has them.
+    """
 
     allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
     request_queue_size = MAX_THREADS
 
-    def __init__(self, witness: Witness, host: str = "127.0.0.1", port: int = 0, *, seconds: float = SECONDS):
-        """Listen at a host's address: loopback, unless it is said otherwise; port 0 takes a free one.
+    def __init__(
+        self, witness: Witness, host: str = "127.0.0.1", port: int = 0, *, seconds: float = SECONDS
+    ):
+        """Listen at a host's address: loopback, unless it is said otherwise; port 0 takes a free
+        one.
 
         Raises:
           LedgerError: it cannot listen there.
         """
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.witness, self.seconds, self._slots = witness, seconds, threading.BoundedSemaphore(MAX_THREADS)
+        self.witness, self.seconds, self._slots = (
+            witness,
+            seconds,
+            threading.BoundedSemaphore(MAX_THREADS),
+        )
         try:
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -79,7 +90,11 @@ class WitnessServer(socketserver.ThreadingTCPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Note what went wrong with a connection; the others go on."""
-        LOGGER.info("connection from %s broke off", client_address, exc_info=LOGGER.isEnabledFor(logging.DEBUG))
+        LOGGER.info(
+            "connection from %s broke off",
+            client_address,
+            exc_info=LOGGER.isEnabledFor(logging.DEBUG),
+        )
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -106,9 +121,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != PATH:
             return self._hang_up(404, f"post to {PATH}")
         if "Transfer-Encoding" in self.headers or len(lengths) != 1:
-            return self._hang_up(411, "state the length of the body in one Content-Length, and send it in one piece")
+            return self._hang_up(
+                411, "state the length of the body in one Content-Length, and send it in one piece"
+            )
         try:
-            length = parse_decimal(lengths[0].strip().encode("latin-1", "replace"), "the Content-Length")
+            length = parse_decimal(
+                lengths[0].strip().encode("latin-1", "replace"), "the Content-Length"
+            )
         except LedgerError as error:
             return self._hang_up(400, str(error))
         if length > MAX_BODY:
@@ -141,7 +160,9 @@ class _Handler(BaseHTTPRequestHandler):
         LOGGER.info("%s %s", self.client_address[0], shown((format % args).encode(), 200))
 
 
-def serve(witness: Witness, host: str = "127.0.0.1", port: int = 0, *, ready: Callable[[str], None]) -> None:
+def serve(
+    witness: Witness, host: str = "127.0.0.1", port: int = 0, *, ready: Callable[[str], None]
+) -> None:
     """Answer requests until `KeyboardInterrupt`; `ready` is told the URL once it listens."""
     with WitnessServer(witness, host, port) as server:
         ready(server.url)
@@ -154,8 +175,8 @@ def ask_witness(
     """Ask the witness at a URL to cosign.
 
     Returns:
-      The verified signatures of those `keys` that signed, at least one; or a number of entries, from which the witness
-      wants to have consistency proved.
+      The verified signatures of those `keys` that signed, at least one; or a number of entries,
+      from which the witness wants to have consistency proved.
 
     Raises:
       LedgerError: it cannot be reached, refuses, redirects, or answers what is no answer.
@@ -165,7 +186,9 @@ def ask_witness(
     if response.status == 409 and response.content_type == SIZE and response.body.endswith(b"\n"):
         return parse_decimal(response.body[:-1], "the size that the witness states")
     if response.status in range(300, 400):
-        raise LedgerError(f"it answers with a redirect ({response.status}), which is not followed; mend the URL")
+        raise LedgerError(
+            f"it answers with a redirect ({response.status}), which is not followed; mend the URL"
+        )
     if response.status != 200:
         raise LedgerError(f"it refuses ({response.status}): {shown(response.body.strip(), 200)}")
     text = request.checkpoint.text
@@ -174,7 +197,8 @@ def ask_witness(
     timed = {(key.name, key.key_id) for key, time in opened.verified.items() if time}
     if opened.text != text or not timed:
         raise VerificationError("what it signed is not this checkpoint, or states no time")
-    lines = reversed(parse_note(answer).signatures)  # the first of each key is the one that was verified
+    # the first of each key is the one that was verified
+    lines = reversed(parse_note(answer).signatures)
     return list({(s.name, s.key_id): s for s in lines if (s.name, s.key_id) in timed}.values())
 
 
@@ -204,9 +228,17 @@ def _connection(url: str, seconds: float) -> tuple[HTTPConnection, str]:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise LedgerError(f"the URL {spelt} is misspelt") from error
-    plain = url.isascii() and url.isprintable() and " " not in url and not parts.query and not parts.fragment
+    plain = (
+        url.isascii()
+        and url.isprintable()
+        and " " not in url
+        and not parts.query
+        and not parts.fragment
+    )
     if not plain or not host or parts.scheme not in ("http", "https") or "@" in parts.netloc:
-        raise LedgerError(f"the URL {spelt}: write http://HOST[:PORT][/PATH] or https://..., in ASCII")
+        raise LedgerError(
+            f"the URL {spelt}: write http://HOST[:PORT][/PATH] or https://..., in ASCII"
+        )
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     connection, start = kind(host, port, timeout=seconds), time.monotonic()
 

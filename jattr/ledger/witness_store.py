@@ -1,7 +1,9 @@
-"""What a witness remembers: one SQLite file with its private keys and the last checkpoint that it cosigned of each log.
+"""What a witness remembers: one SQLite file with its private keys and the last checkpoint that it
+cosigned of each log.
 
-Keys and memory lie together because they are worth something together only: a key without its memory would cosign
-a log's second history. Whoever puts an old copy of the file back can still make it forget; nothing can prevent that.
+Keys and memory lie together because they are worth something together only: a key without its
+memory would cosign a log's second history. Whoever puts an old copy of the file back can still make
+it forget; nothing can prevent that.
 """
 
 import contextlib
@@ -44,7 +46,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class SplitView:
-    """Two checkpoints of one size with different roots, both signed by the log: the proof that it cheats."""
+    """Two checkpoints of one size with different roots, both signed by the log: the proof that
+    it cheats.
+    """
 
     origin: str
     first: bytes  # signed note
@@ -52,7 +56,9 @@ class SplitView:
 
 
 class WitnessStore:
-    """The memory of a witness, open; use it in a `with` block. Threads and processes may share it."""
+    """The memory of a witness, open; use it in a `with` block. Threads and processes may share
+    it.
+    """
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, signers: Sequence[Signer]):
         """Wrap a connection; `create` and `open` make one."""
@@ -61,14 +67,17 @@ class WitnessStore:
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str], signers: Sequence[Signer]) -> "WitnessStore":
-        """Begin a witness that cosigns with `signers`: Ed25519 cosignature keys, ML-DSA-44 keys, or one of each.
+        """Begin a witness that cosigns with `signers`: Ed25519 cosignature keys, ML-DSA-44 keys, or
+        one of each.
 
         Raises:
           LedgerError: there is one already, or a key is of the wrong type.
           OutputError: it cannot be written.
         """
         if not signers or {signer.kind for signer in signers} - {COSIGNATURE, ML_DSA_44}:
-            raise LedgerError("a witness cosigns with keys of the types cosignature (0x04) and ml-dsa-44 (0x06)")
+            raise LedgerError(
+                "a witness cosigns with keys of the types cosignature (0x04) and ml-dsa-44 (0x06)"
+            )
         path = Path(folder) / FILE
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,15 +102,27 @@ class WitnessStore:
         """
         path = Path(folder) / FILE
         if not path.is_file():
-            raise LedgerError(f"{folder} has no {FILE}, so it is no folder of a witness; begin one there")
+            raise LedgerError(
+                f"{folder} has no {FILE}, so it is no folder of a witness; begin one there"
+            )
         db = _connect(path)
         try:
             with _errors(path):
-                if not db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0]:
-                    raise LedgerError(f"{path} is no memory of a witness; delete it if it is what a crash has left")
+                if not db.execute(
+                    "SELECT count(*) FROM sqlite_master WHERE name = 'meta'"
+                ).fetchone()[0]:
+                    raise LedgerError(
+                        f"{path} is no memory of a witness; delete it if it is what a crash has"
+                        " left"
+                    )
                 if db.execute("SELECT project, schema FROM meta").fetchall() != [(PROJECT, SCHEMA)]:
-                    raise LedgerError(f"{path} is not a witness of schema {SCHEMA}; use the jattr that wrote it")
-                signers = [parse_skey(skey) for (skey,) in db.execute("SELECT skey FROM keys ORDER BY rowid")]
+                    raise LedgerError(
+                        f"{path} is not a witness of schema {SCHEMA}; use the jattr that wrote it"
+                    )
+                signers = [
+                    parse_skey(skey)
+                    for (skey,) in db.execute("SELECT skey FROM keys ORDER BY rowid")
+                ]
             return cls(Path(folder), db, signers)
         except BaseException:
             db.close()
@@ -118,7 +139,8 @@ class WitnessStore:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator["Kept"]:
-        """Nobody else writes within the block; what it wrote is on the disk when it is left, or nothing of it is.
+        """Nobody else writes within the block; what it wrote is on the disk when it is left, or
+        nothing of it is.
 
         Raises:
           OutputError: it cannot be written.
@@ -135,7 +157,10 @@ class WitnessStore:
     def split_views(self) -> list[SplitView]:
         """Return the first proof of cheating of each log that was caught."""
         with self._lock, _errors(self.folder / FILE):
-            return [SplitView(*row) for row in self._db.execute("SELECT * FROM split_views ORDER BY origin")]
+            return [
+                SplitView(*row)
+                for row in self._db.execute("SELECT * FROM split_views ORDER BY origin")
+            ]
 
 
 class Kept:
@@ -147,25 +172,31 @@ class Kept:
 
     def seen(self, origin: str) -> Seen | None:
         """Return what was cosigned last of a log."""
-        row = self._db.execute("SELECT size, root, time, note FROM seen WHERE origin = ?", (origin,)).fetchone()
+        row = self._db.execute(
+            "SELECT size, root, time, note FROM seen WHERE origin = ?", (origin,)
+        ).fetchone()
         return Seen(*row) if row else None
 
     def last_time(self) -> int:
-        """Return the time of the last cosignature of any log, seconds since 1970; 0 if there is none."""
+        """Return the time of the last cosignature of any log, seconds since 1970; 0 if there is
+        none.
+        """
         return int(self._db.execute("SELECT coalesce(max(time), 0) FROM seen").fetchone()[0])
 
     def replace(self, origin: str, seen: Seen) -> None:
         """Remember a checkpoint in place of the one before. The file itself refuses to go back."""
         self._db.execute(
             "INSERT INTO seen VALUES (?, ?, ?, ?, ?) ON CONFLICT (origin) DO UPDATE SET"
-            " size = excluded.size, root = excluded.root, time = excluded.time, note = excluded.note",
+            " size = excluded.size, root = excluded.root, time = excluded.time, note ="
+            " excluded.note",
             (origin, seen.size, seen.root, seen.time, seen.note),
         )
 
     def add_split_view(self, origin: str, second: bytes) -> None:
         """Keep a checkpoint that contradicts the one remembered. The first such is enough."""
         self._db.execute(
-            "INSERT OR IGNORE INTO split_views SELECT origin, note, ? FROM seen WHERE origin = ?", (second, origin)
+            "INSERT OR IGNORE INTO split_views SELECT origin, note, ? FROM seen WHERE origin = ?",
+            (second, origin),
         )
 
 
@@ -182,6 +213,8 @@ def _errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise OutputError(f"cannot use {path}: {error}; make room or set its permissions right") from error
+        raise OutputError(
+            f"cannot use {path}: {error}; make room or set its permissions right"
+        ) from error
     except sqlite3.Error as error:
         raise LedgerError(f"{path} is no memory of a witness: {error}") from error

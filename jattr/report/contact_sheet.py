@@ -27,9 +27,17 @@ SMALLEST, LARGEST = (
 )  # pixels: shorter images are enlarged towards the first, longer ones reduced to the second
 
 _MARGIN, _GAP, _PAIR_GAP = 24, 30, 4
-_TITLE, _LABEL, _LINE = 40, 42, 18  # heights of a row's title, of the labels above its images, of a line of text
+# heights of a row's title, of the labels above its images, of a line of text
+_TITLE, _LABEL, _LINE = 40, 42, 18
 _TAG = 70  # width of the winner's tag
-_PAGE, _INK, _QUIET, _RULE, _EMPTY, _WINNER = "#ffffff", "#1d2733", "#65717e", "#dde1e5", "#f1f3f5", "#0b5d44"
+_PAGE, _INK, _QUIET, _RULE, _EMPTY, _WINNER = (
+    "#ffffff",
+    "#1d2733",
+    "#65717e",
+    "#dde1e5",
+    "#f1f3f5",
+    "#0b5d44",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +45,8 @@ class Reproduction:
     """What one candidate came up with for one image."""
 
     name: str
-    image: NDArray[np.float32] | None  # [H, W, C] in [-1, 1], C = 1 | 3 | 4; None when every restart failed
+    # [H, W, C] in [-1, 1], C = 1 | 3 | 4; None when every restart failed
+    image: NDArray[np.float32] | None
     residual: float | None  # mean squared error in [-1, 1] units
 
 
@@ -55,7 +64,8 @@ class SheetRow:
 def contact_sheet(rows: Sequence[SheetRow]) -> Image.Image:
     """The sheet as an RGB image, one row per image, within MAX_ROWS, MAX_HEIGHT and MAX_PIXELS.
 
-    It says how many images are left out. Raises ImageError for an accused array that is not an image.
+    It says how many images are left out. Raises ImageError for an accused array that is not an
+    image.
     """
     width = max([480, *(_row_width(row) for row in rows[:MAX_ROWS])])
     shown = _rows_that_fit(rows, width)
@@ -78,7 +88,8 @@ def _explanation(total: int, shown: int) -> str:
     if shown < total:
         count = f"First {shown} of {count}, {total - shown} left out"
     return (
-        f"{count}. Left: the image. Then, for each candidate, its best reproduction and the difference "
+        f"{count}. Left: the image. Then, for each candidate, its best reproduction and the"
+        " difference "
         f"from the image x{AMPLIFICATION} (even grey = equal). Residual: mean square."
     )
 
@@ -105,7 +116,12 @@ def _row_width(row: SheetRow) -> int:
 
 
 def _row_height(row: SheetRow) -> int:
-    return _TITLE + _LABEL + max([SMALLEST // 2, *(height for height, _ in _shown_sizes(row))]) + _MARGIN
+    return (
+        _TITLE
+        + _LABEL
+        + max([SMALLEST // 2, *(height for height, _ in _shown_sizes(row))])
+        + _MARGIN
+    )
 
 
 def _shown_sizes(row: SheetRow) -> list[tuple[int, int]]:
@@ -137,10 +153,14 @@ def _draw_row(sheet: Image.Image, row: SheetRow, top: int) -> None:
     left_out = len(row.reproductions) - MAX_CANDIDATES
     if left_out > 0:
         text = f"+ {left_out} with larger residuals, not shown"
-        draw.text((sheet.width - _MARGIN, top + _row_height(row) - 4), text, _QUIET, font(12), anchor="rb")
+        draw.text(
+            (sheet.width - _MARGIN, top + _row_height(row) - 4), text, _QUIET, font(12), anchor="rb"
+        )
 
 
-def _draw_image(sheet: Image.Image, observation: NDArray[np.uint8] | None, at: tuple[int, int], cell: int) -> None:
+def _draw_image(
+    sheet: Image.Image, observation: NDArray[np.uint8] | None, at: tuple[int, int], cell: int
+) -> None:
     images_at = (at[0], at[1] + _LABEL)
     if observation is None:
         _draw_label(sheet, at, cell, "accused", "not read")
@@ -154,17 +174,24 @@ def _draw_image(sheet: Image.Image, observation: NDArray[np.uint8] | None, at: t
 
 
 def _best(row: SheetRow) -> list[Reproduction]:
-    """At most MAX_CANDIDATES in the order given: the winner, then those with the smallest residuals."""
+    """At most MAX_CANDIDATES in the order given: the winner, then those with the smallest
+    residuals.
+    """
 
     def rank(index: int) -> tuple[bool, float]:
         candidate = row.reproductions[index]
-        return candidate.name != row.winner, np.inf if candidate.residual is None else candidate.residual
+        return (
+            candidate.name != row.winner,
+            np.inf if candidate.residual is None else candidate.residual,
+        )
 
     kept = sorted(sorted(range(len(row.reproductions)), key=rank)[:MAX_CANDIDATES])
     return [row.reproductions[index] for index in kept]
 
 
-def _draw_candidate(sheet: Image.Image, row: SheetRow, candidate: Reproduction, at: tuple[int, int]) -> None:
+def _draw_candidate(
+    sheet: Image.Image, row: SheetRow, candidate: Reproduction, at: tuple[int, int]
+) -> None:
     (left, top), cell = at, _cell(row)
     width, images_at = 2 * cell + _PAIR_GAP, (left, top + _LABEL)
     residual = "no residual" if candidate.residual is None else f"residual {candidate.residual:.1e}"
@@ -205,10 +232,14 @@ def _draw_empty(sheet: Image.Image, at: tuple[int, int], width: int, text: str) 
 
 
 def _paste(sheet: Image.Image, levels: NDArray[np.float32], at: tuple[int, int]) -> tuple[int, int]:
-    """Draw levels 0..255, [H, W, 3], at the size they are shown; returns the width and height drawn."""
+    """Draw levels 0..255, [H, W, 3], at the size they are shown; returns the width and height
+    drawn.
+    """
     height, width = _shown_size(*levels.shape[:2])
     method = Image.Resampling.NEAREST if height >= len(levels) else Image.Resampling.BOX
-    image = Image.fromarray(np.floor(np.clip(levels, 0, 255) + 0.5).astype(np.uint8)).resize((width, height), method)
+    image = Image.fromarray(np.floor(np.clip(levels, 0, 255) + 0.5).astype(np.uint8)).resize(
+        (width, height), method
+    )
     edge = (at[0] - 1, at[1] - 1, at[0] + width, at[1] + height)  # shows where a white image ends
     ImageDraw.Draw(sheet).rectangle(edge, outline=_RULE)
     sheet.paste(image, at)

@@ -1,4 +1,6 @@
-"""`evidence.html`: a bundle on one page of its own, for people. Its figures are those of `evidence.json`."""
+"""`evidence.html`: a bundle on one page of its own, for people. Its figures are those of
+`evidence.json`.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ TEMPLATE = "evidence.html"
 MOST = 12  # logged outputs on the page
 BITS = 256
 RATES = (
-    "Perceptual hashes of {bits} bits; outputs at most {near} bits away count as near. How often an edited copy is that"
+    "Perceptual hashes of {bits} bits; outputs at most {near} bits away count as near. How often"
+    " an edited copy is that"
     " near, and how often another image is, is measured in docs/formats.md."
 )
 FACTS = {
@@ -53,8 +56,15 @@ def evidence_page(bundle: Bundle, verdict: Verdict, model: str, command: str) ->
     observation, _ = decode_image(bundle.image)
     facts = [("window", _window(bundle)), ("signatures under its end", _signatures(bundle.end))]
     facts += [(words, str(examined["counts"][name])) for name, words in FACTS.items()]
-    closest = "none was opened" if examined["closest"] is None else f"{examined['closest']} of {BITS} bits"
-    facts += [("distance of the closest", closest), ("sample that was made again, by the nonce", _sample(bundle))]
+    closest = (
+        "none was opened"
+        if examined["closest"] is None
+        else f"{examined['closest']} of {BITS} bits"
+    )
+    facts += [
+        ("distance of the closest", closest),
+        ("sample that was made again, by the nonce", _sample(bundle)),
+    ]
     lead, _, rest = verdict.text.partition(": ")
     page: str = _template().render(
         bundle=bundle,
@@ -79,7 +89,9 @@ def _numbers(bundle: Bundle) -> str:
     parts = [] if said.residual is None else [f"residual {said.residual}"]
     parts.append(f"{said.restarts} restart{'' if said.restarts == 1 else 's'}")
     if said.miss_bound is not None:
-        parts.append(f"chance of having missed an own image, by pilot study, at most {said.miss_bound}")
+        parts.append(
+            f"chance of having missed an own image, by pilot study, at most {said.miss_bound}"
+        )
     text = "; ".join(parts)
     return text[0].upper() + text[1:]
 
@@ -91,7 +103,9 @@ def _window(bundle: Bundle) -> str:
 
 def _signatures(note: bytes) -> str:
     """Return whose signatures stand under a checkpoint; whoever verifies checks them."""
-    return shown(", ".join(dict.fromkeys(signature.name for signature in parse_note(note).signatures)), 300)
+    return shown(
+        ", ".join(dict.fromkeys(signature.name for signature in parse_note(note).signatures)), 300
+    )
 
 
 def _stated(note: bytes) -> Checkpoint:
@@ -100,14 +114,20 @@ def _stated(note: bytes) -> Checkpoint:
 
 def _sample(bundle: Bundle) -> str:
     entries = bundle.examined["sample"]
-    return f"{len(entries)} of {bundle.examined['counts']['results']}, nonce {shown(bundle.nonce, 80)}"
+    return (
+        f"{len(entries)} of {bundle.examined['counts']['results']}, nonce {shown(bundle.nonce, 80)}"
+    )
 
 
 def _compared(bundle: Bundle, use: int | None, observation: np.ndarray) -> list[dict[str, Any]]:
-    """Return the logged output that the verdict names, those that are near, and those shown besides the sample."""
+    """Return the logged output that the verdict names, those that are near, and those shown
+    besides the sample.
+    """
     distances = dict(bundle.examined["near"])
     sample = set(bundle.examined["sample"])
-    others = {*distances, *(set(bundle.images) - sample), *bundle.examined["exact"]} & set(bundle.images)
+    others = {*distances, *(set(bundle.images) - sample), *bundle.examined["exact"]} & set(
+        bundle.images
+    )
     entries = ([use] if use in bundle.images else []) + sorted(others - {use})
     found = []
     for entry in entries[:MOST]:
@@ -126,4 +146,6 @@ def _compared(bundle: Bundle, use: int | None, observation: np.ndarray) -> list[
 
 @functools.cache
 def _template() -> Any:
-    return environment().from_string(resources.files("jattr.report").joinpath(TEMPLATE).read_text(encoding="utf-8"))
+    return environment().from_string(
+        resources.files("jattr.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    )

@@ -18,14 +18,25 @@ if TYPE_CHECKING:
 LONGEST_NAME = 24  # characters of a candidate's name
 MARKS = {"arrived": "^", "stalled": "o", "spent": "s", "failed": "x"}  # how a restart ended
 WORDS = {
-    "arrived": "at the floor", "stalled": "no longer better", "spent": "out of steps", "failed": "diverged",
-}  # fmt: skip
+    "arrived": "at the floor",
+    "stalled": "no longer better",
+    "spent": "out of steps",
+    "failed": "diverged",
+}
 INK, QUIET, WINNER = "#1d2733", "#8a949e", "#0b5d44"
 STYLE: dict[Any, Any] = {
-    "font.size": 9, "axes.edgecolor": QUIET, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
-    "text.color": INK, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False,
-    "svg.fonttype": "path", "svg.hashsalt": "jattr",
-}  # fmt: skip
+    "font.size": 9,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.parse_math": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "jattr",
+}
 WIDTH, GAP, LETTER = 9.2, 0.7, 0.083  # inches: of a figure, between its panels, of a letter
 FEW_DECADES = 50.0  # a smaller ratio of an axis' ends has few decades in it
 MAX_TRACES = 64  # restarts drawn of a candidate
@@ -61,22 +72,34 @@ def figure(
 
 
 def _panels(drawing: Any, names: Sequence[str], winner: str | None) -> tuple[Any, Any]:
-    """Return the axes of both panels, with room for names: matplotlib's own layout takes twice the rest of a figure."""
+    """Return the axes of both panels, with room for names: matplotlib's own layout takes twice
+    the rest of a figure.
+    """
     _, height = drawing.get_size_inches()
     low, high = 0.45, height - 0.3
     first = 0.15 + LETTER * max(len(shown(name, LONGEST_NAME)) for name in names)
-    labels = [*WORDS.values(), "other candidates", "" if winner is None else shown(winner, LONGEST_NAME)]
+    labels = [
+        *WORDS.values(),
+        "other candidates",
+        "" if winner is None else shown(winner, LONGEST_NAME),
+    ]
     last = WIDTH - 0.5 - LETTER * max(map(len, labels))
     middle = first + (last - first - GAP) * 5 / 11
 
     def panel(left: float, right: float) -> Any:
-        return drawing.add_axes((left / WIDTH, low / height, (right - left) / WIDTH, (high - low) / height))
+        return drawing.add_axes(
+            (left / WIDTH, low / height, (right - left) / WIDTH, (high - low) / height)
+        )
 
     return panel(first, middle), panel(middle + GAP, last)
 
 
 def _draw_residuals(
-    axes: Any, names: Sequence[str], residuals: Mapping[str, float | None], winner: str | None, floor: float
+    axes: Any,
+    names: Sequence[str],
+    residuals: Mapping[str, float | None],
+    winner: str | None,
+    floor: float,
 ) -> None:
     for place, name in enumerate(names):
         value, colour = residuals[name], WINNER if name == winner else INK
@@ -84,7 +107,13 @@ def _draw_residuals(
             axes.text(floor, place, "  every restart failed", va="center", color=colour)
             continue
         axes.plot([floor, value], [place, place], color=colour, lw=1)
-        axes.plot(value, place, "D" if name == winner else "o", color=colour, ms=6 if name == winner else 5)
+        axes.plot(
+            value,
+            place,
+            "D" if name == winner else "o",
+            color=colour,
+            ms=6 if name == winner else 5,
+        )
     _floor(axes.axvline, floor)
     axes.set_xscale("log")
     plain_axis(axes.xaxis)
@@ -96,12 +125,18 @@ def _draw_residuals(
     axes.set_title("Best reproductions", loc="left", fontsize=9)
 
 
-def _draw_searches(axes: Any, searches: Mapping[str, Sequence[Search]], winner: str | None, floor: float) -> None:
+def _draw_searches(
+    axes: Any, searches: Mapping[str, Sequence[Search]], winner: str | None, floor: float
+) -> None:
     ends: set[str] = set()
     for name, runs in searches.items():
         best = name == winner
         for run in runs[:MAX_TRACES]:
-            points = [(cost, loss) for cost, loss in run.trace if loss > 0 and _or_inf(loss) != float("inf")]
+            points = [
+                (cost, loss)
+                for cost, loss in run.trace
+                if loss > 0 and _or_inf(loss) != float("inf")
+            ]
             if not points:
                 continue
             colour = WINNER if best else QUIET
@@ -114,7 +149,14 @@ def _draw_searches(axes: Any, searches: Mapping[str, Sequence[Search]], winner: 
             axes.plot(*zip(*points, strict=True), **line)
             end = run.status.name.lower()
             ends.add(end)
-            axes.plot(*points[-1], MARKS[end], color=colour, ms=6, mfc=colour if best else "white", zorder=4)
+            axes.plot(
+                *points[-1],
+                MARKS[end],
+                color=colour,
+                ms=6,
+                mfc=colour if best else "white",
+                zorder=4,
+            )
     _floor(axes.axhline, floor)
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -128,23 +170,32 @@ def _draw_searches(axes: Any, searches: Mapping[str, Sequence[Search]], winner: 
 def _legend(axes: Any, ends: Sequence[str], winner: str | None) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=INK, marker=MARKS[end], ls="", mfc="white", label=WORDS[end]) for end in ends]
+    handles = [
+        Line2D([], [], color=INK, marker=MARKS[end], ls="", mfc="white", label=WORDS[end])
+        for end in ends
+    ]
     if winner is not None:
         handles.insert(0, Line2D([], [], color=WINNER, lw=1.6, label=shown(winner, LONGEST_NAME)))
         handles.insert(1, Line2D([], [], color=QUIET, lw=0.8, ls="--", label="other candidates"))
     handles.append(Line2D([], [], color=INK, lw=1, ls=":", label="floor"))
-    axes.legend(handles=handles, frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes.legend(
+        handles=handles, frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0)
+    )
 
 
 def plain_axis(axis: Any) -> None:
-    """Label a log axis as plain text: names on a figure may hold dollar signs, so it has no formulas.
+    """Label a log axis as plain text: names on a figure may hold dollar signs, so it has no
+    formulas.
 
-    Decades, and 2 and 5 times them where there are few; no minor ticks, which take most of the time of a figure.
+    Decades, and 2 and 5 times them where there are few; no minor ticks, which take most of the time
+    of a figure.
     """
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     low, high = axis.get_data_interval()
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < FEW_DECADES * low else (1.0,), numticks=7))
+    axis.set_major_locator(
+        LogLocator(subs=(1.0, 2.0, 5.0) if high < FEW_DECADES * low else (1.0,), numticks=7)
+    )
     axis.set_major_formatter(StrMethodFormatter("{x:.0e}"))
     axis.set_minor_locator(NullLocator())
 

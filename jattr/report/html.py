@@ -1,6 +1,7 @@
 """`report.html`: a result on one page of its own, for a browser without network or for paper.
 
-Names of files and models are untrusted: the template escapes everything, and the page's policy lets no script run.
+Names of files and models are untrusted: the template escapes everything, and the page's policy lets
+no script run.
 """
 
 from __future__ import annotations
@@ -75,10 +76,14 @@ def image_uri(levels: NDArray[np.float32]) -> str:
 
 @functools.cache
 def environment() -> Any:
-    """Return the templates' environment: everything that is put in is escaped, everything must be given."""
+    """Return the templates' environment: everything that is put in is escaped, everything must
+    be given.
+    """
     import jinja2
 
-    made = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     made.filters |= {"shown": _shown, "number": number_text}
     return made
 
@@ -89,7 +94,9 @@ def number_text(value: float | None) -> str:
     >>> number_text(5.123e-06), number_text(None), number_text(1234.5)
     ('5.1e-06', '-', '1.2e+03')
     """
-    return "-" if value is None else f"{value:.1e}" if value < 1e-2 or value >= 1e3 else f"{value:.3g}"
+    return (
+        "-" if value is None else f"{value:.1e}" if value < 1e-2 or value >= 1e3 else f"{value:.3g}"
+    )
 
 
 def _shown(text: Any, longest: int = LONGEST) -> str:
@@ -98,16 +105,25 @@ def _shown(text: Any, longest: int = LONGEST) -> str:
 
 @functools.cache
 def _template() -> Any:
-    return environment().from_string(resources.files("jattr.report").joinpath(TEMPLATE).read_text(encoding="utf-8"))
+    return environment().from_string(
+        resources.files("jattr.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    )
 
 
 def _image(number: int, row: ReportRow, detailed: bool) -> dict[str, Any]:
     """Return what the template shows of an image."""
     record, sheet = row.record, row.sheet
     show = detailed and sheet.observation is not None
-    candidates = [_candidate(row, made.name, made.image, made.residual) for made in sheet.reproductions] if show else []
+    candidates = (
+        [_candidate(row, made.name, made.image, made.residual) for made in sheet.reproductions]
+        if show
+        else []
+    )
     candidates.sort(
-        key=lambda c: (c["name"] != record["candidate"], np.inf if c["residual"] is None else c["residual"])
+        key=lambda c: (
+            c["name"] != record["candidate"],
+            np.inf if c["residual"] is None else c["residual"],
+        )
     )
     floor = min(record.get("noise", {}).values(), default=FLOOR)
     chart = figure(record["residual"], row.searches, record["candidate"], floor) if show else None
@@ -125,7 +141,9 @@ def _image(number: int, row: ReportRow, detailed: bool) -> dict[str, Any]:
     }
 
 
-def _candidate(row: ReportRow, name: str, image: NDArray[np.float32] | None, residual: float | None) -> dict[str, Any]:
+def _candidate(
+    row: ReportRow, name: str, image: NDArray[np.float32] | None, residual: float | None
+) -> dict[str, Any]:
     made = image is not None and bool(np.isfinite(image).all())
     assert row.sheet.observation is not None
     return {
@@ -134,20 +152,28 @@ def _candidate(row: ReportRow, name: str, image: NDArray[np.float32] | None, res
         "winner": name in row.record["candidates"],
         "restarts": row.record["restarts"][name],
         "image": image_uri(visible(np.clip(image, -1, 1))) if made and image is not None else None,
-        "difference": image_uri(difference(image, row.sheet.observation)) if made and image is not None else None,
+        "difference": image_uri(difference(image, row.sheet.observation))
+        if made and image is not None
+        else None,
     }
 
 
 def _counts(rows: Sequence[ReportRow]) -> list[tuple[str, int]]:
     """Return how many images have which kind of verdict, those that occur."""
     kinds = {
-        "made by a candidate, with certificate": lambda r: r["verdict"] == "made-by" and r["certificate"] is not None,
-        "made by a candidate, without certificate": lambda r: r["verdict"] == "made-by" and r["certificate"] is None,
+        "made by a candidate, with certificate": lambda r: (
+            r["verdict"] == "made-by" and r["certificate"] is not None
+        ),
+        "made by a candidate, without certificate": lambda r: (
+            r["verdict"] == "made-by" and r["certificate"] is None
+        ),
         "made by none of the candidates": lambda r: r["verdict"] == "none",
         "undecided": lambda r: r["verdict"] == "undecided",
         "failed": lambda r: r["verdict"] == "failed",
     }
-    counts = [(words, sum(map(fits, (row.record for row in rows)))) for words, fits in kinds.items()]
+    counts = [
+        (words, sum(map(fits, (row.record for row in rows)))) for words, fits in kinds.items()
+    ]
     return [(words, count) for words, count in counts if count]
 
 

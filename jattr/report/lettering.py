@@ -1,4 +1,6 @@
-"""Text on figures: foreign names reduced to what Pillow's built-in font can draw, shortened to the room there is."""
+"""Text on figures: foreign names reduced to what Pillow's built-in font can draw, shortened to
+the room there is.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +34,23 @@ def fitted(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
     def shortened(kept: int) -> str:
         return f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"
 
-    fitting = bisect.bisect_right(range(len(text)), room, key=lambda kept: font.getlength(shortened(kept)))
+    fitting = bisect.bisect_right(
+        range(len(text)), room, key=lambda kept: font.getlength(shortened(kept))
+    )
     return shortened(max(0, fitting - 1))
 
 
 def drawable(text: str) -> str:
-    """Printable ASCII: accents dropped, anything else, control and direction marks included, shown as `?`.
+    """Printable ASCII: accents dropped, anything else, control and direction marks included, shown
+    as `?`.
 
     >>> drawable("\u00e9t\u00e9\\n\u65e5")
     'ete??'
     """
     plain = unicodedata.normalize("NFKD", _shortened(text))
-    return _shortened("".join(c if " " <= c <= "~" else "?" for c in plain if not unicodedata.combining(c)))
+    return _shortened(
+        "".join(c if " " <= c <= "~" else "?" for c in plain if not unicodedata.combining(c))
+    )
 
 
 def wrapped(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:

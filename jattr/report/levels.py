@@ -11,15 +11,23 @@ from jattr.images.values import to_float
 AMPLIFICATION = 8  # one level of difference, of 255, is shown as eight; grey is none
 
 
-def difference(reproduction: NDArray[np.float32], observation: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the amplified difference as levels, 128 is none; the image takes the candidate's shape."""
+def difference(
+    reproduction: NDArray[np.float32], observation: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Return the amplified difference as levels, 128 is none; the image takes the candidate's
+    shape.
+    """
     height, width, channels = reproduction.shape
     same = fit(observation, (height, width, channels), resize=True)
-    return np.float32(128) + np.float32(AMPLIFICATION) * (visible(reproduction) - visible(to_float(same)))
+    return np.float32(128) + np.float32(AMPLIFICATION) * (
+        visible(reproduction) - visible(to_float(same))
+    )
 
 
 def visible(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return [H, W, 1 | 3 | 4] in [-1, 1] as levels 0..255 [H, W, 3]: grey repeated, alpha over a checkerboard."""
+    """Return [H, W, 1 | 3 | 4] in [-1, 1] as levels 0..255 [H, W, 3]: grey repeated, alpha over
+    a checkerboard.
+    """
     levels = (np.asarray(image, np.float32) + 1) * np.float32(127.5)
     if levels.shape[2] < 4:
         return np.broadcast_to(levels, (*levels.shape[:2], 3))

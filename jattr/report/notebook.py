@@ -37,9 +37,15 @@ def attribution_table(att: Attribution) -> str:
     rows = []
     for i, verdict in enumerate(att.verdicts[:MAX_ROWS]):
         record = finding_record(att, i)
-        made = None if record["candidate"] is None else att.reproduction(i, names.index(record["candidate"]))
+        made = (
+            None
+            if record["candidate"] is None
+            else att.reproduction(i, names.index(record["candidate"]))
+        )
         image = None if made is None else image_uri(visible(np.clip(made, -1, 1)))
-        rows.append({"number": i, "verdict": verdict.text, "image": image, "residual": record["residual"]})
+        rows.append(
+            {"number": i, "verdict": verdict.text, "image": image, "residual": record["residual"]}
+        )
     left_out = max(0, len(att.verdicts) - MAX_ROWS)
     table: str = environment().from_string(TABLE).render(names=names, rows=rows, left_out=left_out)
     return table

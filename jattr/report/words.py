@@ -8,7 +8,8 @@ LONGEST_VERDICT = 48
 
 
 def shown(text: str, longest: int) -> str:
-    """Return text that is safe to print: control characters escaped, the middle left out where it is too long.
+    """Return text that is safe to print: control characters escaped, the middle left out where it
+    is too long.
 
     >>> shown("a" + chr(27) + "[31m", 20), shown("a-very-long-name.png", 12)
     ('a\\\\x1b[31m', 'a-ver....png')
@@ -28,5 +29,11 @@ def verdict_text(row: dict[str, Any]) -> str:
     if row["verdict"] != "made-by":
         return "none of the candidates" if row["verdict"] == "none" else str(row["verdict"])
     certificate = row["certificate"]
-    proof = "" if certificate is None else " (certificate, bit-exact)" if certificate["bit_exact"] else " (certificate)"
+    proof = (
+        ""
+        if certificate is None
+        else " (certificate, bit-exact)"
+        if certificate["bit_exact"]
+        else " (certificate)"
+    )
     return f"made by {shown(' or '.join(row['candidates']), LONGEST_VERDICT)}{proof}"

@@ -19,17 +19,23 @@ StepFn: TypeAlias = Callable[[Any, Problem], tuple[Any, Trial]]
 
 
 class Optimiser(NamedTuple):
-    """A method: `init(z) -> state`, `step(state, problem) -> (state, Trial)`. Written for one latent; `vmap` it."""
+    """A method: `init(z) -> state`, `step(state, problem) -> (state, Trial)`. Written for one
+    latent; `vmap` it.
+    """
 
     init: Callable[[jax.Array], Any]
     step: StepFn
 
 
 class Inversion(NamedTuple):
-    """The result of inverting: of one search (`make_invert`), or of [images, restarts] searches (`invert`)."""
+    """The result of inverting: of one search (`make_invert`), or of [images, restarts] searches
+    (`invert`).
+    """
 
     z: Any  # [..., *latent_shape] float32, the best latent of each search
-    loss: Any  # [...], mean squared residual there, images in [-1, 1] units; inf if nothing was finite or not run
+    # [...], mean squared residual there, images in [-1, 1] units; inf if nothing was finite or not
+    # run
+    loss: Any
     label: Any  # [...] int32, the class; -1 if unconditional
     status: Any  # [...] int, a `Status`
     steps: Any  # [...] int

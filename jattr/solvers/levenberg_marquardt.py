@@ -1,14 +1,17 @@
 """Levenberg-Marquardt: Gauss-Newton steps with damping, by the whole Jacobian or matrix-free.
 
-Marquardt, An Algorithm for Least-Squares Estimation of Nonlinear Parameters (1963); Nocedal and Wright, section 10.3.
-A step costs the Jacobian at one point (d forward-mode tangents that share their weights: one large matrix product a
-layer), so it pays where d is small, and it converges in few steps where gradient methods need hundreds.
+Marquardt, An Algorithm for Least-Squares Estimation of Nonlinear Parameters (1963); Nocedal and
+Wright, section 10.3. A step costs the Jacobian at one point (d forward-mode tangents that share
+their weights: one large matrix product a layer), so it pays where d is small, and it converges in
+few steps where gradient methods need hundreds.
 
-What a step lowers is -2/n times the log posterior of the latent with the noise's variance m = mean(r^2) profiled out,
+What a step lowers is -2/n times the log posterior of the latent with the noise's variance m =
+mean(r^2) profiled out,
 
     log(m) + 1/n |(z - mean) / scale|^2,
 
-n the number of residuals: far from the solution m is large and the prior weighs, near it the image alone decides.
+n the number of residuals: far from the solution m is large and the prior weighs, near it the image
+alone decides.
 """
 
 from collections.abc import Callable
@@ -24,7 +27,8 @@ from jattr.solvers.base import Optimiser, Trial
 FIRST_DAMPING = 1e-2
 DAMPING = (1e-7, 1e6)  # bounds
 EASE, TIGHTEN = 0.2, 4.0  # factors of the damping after a step that was accepted, or not
-SMALLEST_DIAGONAL = 1e-7  # of the normal matrix, as a fraction of its largest: dead directions stay where they are
+# of the normal matrix, as a fraction of its largest: dead directions stay where they are
+SMALLEST_DIAGONAL = 1e-7
 CG_STEPS = 20
 
 
@@ -45,11 +49,13 @@ class State(NamedTuple):
 def levenberg_marquardt(logit_steps: int = 0) -> Optimiser:
     """Return the method with the whole Jacobian, for latents of up to a few hundred numbers.
 
-    A point that is turned down has shown the image on the other side of some ReLU's kink: its linear model joins that
-    of the accepted point by halves, as in gradient sampling (Burke, Lewis, Overton, SIAM J. Optim. 15, 2005).
+    A point that is turned down has shown the image on the other side of some ReLU's kink: its
+    linear model joins that of the accepted point by halves, as in gradient sampling (Burke, Lewis,
+    Overton, SIAM J. Optim. 15, 2005).
 
     Args:
-      logit_steps: first steps that compare images in the domain before a last tanh; one program serves any number.
+      logit_steps: first steps that compare images in the domain before a last tanh; one program
+        serves any number.
     """
 
     def init(z: jax.Array) -> State:
@@ -62,7 +68,10 @@ def _levenberg_marquardt_step(state: State, problem: Problem) -> tuple[State, Tr
     state = _leave_logits(state)
     stretched, logits = problem.stretched, state.steps < state.logit_steps
     r, jacobian, plain = _with_jacobian(
-        (lambda z: (problem.residual(z),) * 2) if stretched is None else lambda z: stretched(z, logits), state.trial
+        (lambda z: (problem.residual(z),) * 2)
+        if stretched is None
+        else lambda z: stretched(z, logits),
+        state.trial,
     )
     here = _measured(state, problem, r, jacobian.T @ jacobian, jacobian.T @ r)
     state = _accept(state, here, _joined(state, here))
@@ -71,11 +80,15 @@ def _levenberg_marquardt_step(state: State, problem: Problem) -> tuple[State, Tr
     matrix = matrix + state.damping * jnp.diag(_scales(jnp.diagonal(matrix)))
     slope = weight * state.gradient + pull * _away(state.z, problem)
     move = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), -slope)
-    return state._replace(trial=_finite_move(state, move)), Trial(here.z, jnp.mean(jnp.square(plain)))
+    return state._replace(trial=_finite_move(state, move)), Trial(
+        here.z, jnp.mean(jnp.square(plain))
+    )
 
 
 def gauss_newton_cg() -> Optimiser:
-    """Return the matrix-free method: conjugate gradients on the damped normal equations, for large latents."""
+    """Return the matrix-free method: conjugate gradients on the damped normal equations, for
+    large latents.
+    """
 
     def init(z: jax.Array) -> State:
         return _start(z, jnp.zeros((0, 0)))
@@ -98,12 +111,16 @@ def gauss_newton_cg() -> Optimiser:
             return curvature(v) + state.damping * scale * v
 
         move, _ = jax.scipy.sparse.linalg.cg(product, -slope, maxiter=CG_STEPS)
-        return state._replace(trial=_finite_move(state, move)), Trial(here.z, jnp.mean(jnp.square(r)))
+        return state._replace(trial=_finite_move(state, move)), Trial(
+            here.z, jnp.mean(jnp.square(r))
+        )
 
     return Optimiser(init, step)
 
 
-def value_and_jacobian(fn: Callable[[jax.Array], jax.Array], z: jax.Array) -> tuple[jax.Array, jax.Array]:
+def value_and_jacobian(
+    fn: Callable[[jax.Array], jax.Array], z: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Return the value [n] of a function at z [d] and its Jacobian [n, d], by forward mode."""
     return _with_jacobian(lambda z: (fn(z),) * 2, z)[:2]
 
@@ -123,11 +140,15 @@ def _with_jacobian(
 
 def _start(z: jax.Array, normal: jax.Array) -> State:
     nothing, none = jnp.float32(jnp.inf), jnp.int32(0)
-    return State(z, nothing, nothing, normal, jnp.zeros_like(z), z, jnp.float32(FIRST_DAMPING), none, none)
+    return State(
+        z, nothing, nothing, normal, jnp.zeros_like(z), z, jnp.float32(FIRST_DAMPING), none, none
+    )
 
 
 def _leave_logits(state: State) -> State:
-    """Return the state, begun anew from its best point where the last step in the logit domain has been taken."""
+    """Return the state, begun anew from its best point where the last step in the logit domain
+    has been taken.
+    """
     anew = _start(state.z, state.normal)._replace(steps=state.steps, logit_steps=state.logit_steps)
     leaves = (state.steps > 0) & (state.steps == state.logit_steps)
     return jax.tree.map(lambda new, old: jnp.where(leaves, new, old), anew, state)
@@ -136,7 +157,9 @@ def _leave_logits(state: State) -> State:
 def _weights(state: State, problem: Problem) -> tuple[jax.Array, jax.Array]:
     """Return what multiplies J'J, and what the prior adds to its diagonal."""
     weight = 1.0 / ((state.square + SHARPEST) * problem.size)
-    return weight, 1.0 / (problem.size * jnp.square(problem.prior.scale)) if problem.prior else jnp.float32(0.0)
+    return weight, 1.0 / (
+        problem.size * jnp.square(problem.prior.scale)
+    ) if problem.prior else jnp.float32(0.0)
 
 
 def _away(z: jax.Array, problem: Problem) -> jax.Array:
@@ -144,19 +167,26 @@ def _away(z: jax.Array, problem: Problem) -> jax.Array:
     return z - problem.prior.mean if problem.prior else jnp.zeros_like(z)
 
 
-def _measured(state: State, problem: Problem, r: jax.Array, normal: jax.Array, gradient: jax.Array) -> State:
+def _measured(
+    state: State, problem: Problem, r: jax.Array, normal: jax.Array, gradient: jax.Array
+) -> State:
     square = jnp.mean(jnp.square(r))
     objective = jnp.log(square + SHARPEST)
     if problem.prior:
         objective += jnp.mean(jnp.square(_away(state.trial, problem) / problem.prior.scale)) * (
             state.z.size / problem.size
         )
-    return state._replace(z=state.trial, objective=objective, square=square, normal=normal, gradient=gradient)
+    return state._replace(
+        z=state.trial, objective=objective, square=square, normal=normal, gradient=gradient
+    )
 
 
 def _joined(state: State, here: State) -> State:
-    """Return the accepted point with the mean of its own linear model and that of the point turned down."""
-    gradient = here.gradient - here.normal @ (here.z - state.z)  # of the other model, at the accepted point
+    """Return the accepted point with the mean of its own linear model and that of the point
+    turned down.
+    """
+    # of the other model, at the accepted point
+    gradient = here.gradient - here.normal @ (here.z - state.z)
     sound = _finite(here)
     return state._replace(
         normal=jnp.where(sound, (state.normal + here.normal) / 2, state.normal),
@@ -165,7 +195,11 @@ def _joined(state: State, here: State) -> State:
 
 
 def _finite(here: State) -> jax.Array:
-    return jnp.isfinite(here.objective) & jnp.isfinite(here.normal).all() & jnp.isfinite(here.gradient).all()
+    return (
+        jnp.isfinite(here.objective)
+        & jnp.isfinite(here.normal).all()
+        & jnp.isfinite(here.gradient).all()
+    )
 
 
 def _accept(state: State, here: State, kept: State) -> State:
@@ -175,7 +209,9 @@ def _accept(state: State, here: State, kept: State) -> State:
     tightened = kept._replace(damping=jnp.minimum(state.damping * TIGHTEN, DAMPING[1]))
     first = ~jnp.isfinite(state.objective)
     chosen = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), eased, tightened)
-    return chosen._replace(damping=jnp.where(first, state.damping, chosen.damping), steps=state.steps + 1)
+    return chosen._replace(
+        damping=jnp.where(first, state.damping, chosen.damping), steps=state.steps + 1
+    )
 
 
 def _scales(diagonal: jax.Array) -> jax.Array:

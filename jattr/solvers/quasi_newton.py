@@ -1,8 +1,10 @@
-"""Optimisers of one latent, as `init` and `step`; the loop is `search`, and `vmap` makes lanes of it.
+"""Optimisers of one latent, as `init` and `step`; the loop is `search`, and `vmap` makes lanes of
+it.
 
-Each step costs one value-and-gradient. The quasi-Newton methods have no inner line search: every step tries one point;
-an Armijo test accepts it, or shrinks the step for the next try by quadratic interpolation. So lanes never wait for each
-other under `vmap`. (Nocedal and Wright, Numerical Optimization, 2nd ed., algorithms 6.1 and 7.4, section 3.5.)
+Each step costs one value-and-gradient. The quasi-Newton methods have no inner line search: every
+step tries one point; an Armijo test accepts it, or shrinks the step for the next try by quadratic
+interpolation. So lanes never wait for each other under `vmap`. (Nocedal and Wright, Numerical
+Optimization, 2nd ed., algorithms 6.1 and 7.4, section 3.5.)
 """
 
 from collections.abc import Callable
@@ -19,7 +21,8 @@ from jattr.solvers.levenberg_marquardt import CG_STEPS, gauss_newton_cg, levenbe
 
 ARMIJO = 1e-4  # sufficient decrease, Nocedal and Wright (3.6a)
 SHRINK = (0.1, 0.5)  # bounds of one shrinking, section 3.5
-FIRST_STEP = 0.3  # length of the first step: a fraction of the prior's standard deviation in each direction
+# length of the first step: a fraction of the prior's standard deviation in each direction
+FIRST_STEP = 0.3
 LOGIT_STEPS = 16  # of levenberg-marquardt-logit in the logit domain
 LARGEST_STEP = 3.0  # per direction, root mean square: the prior is no wider
 
@@ -41,7 +44,9 @@ class QuasiNewtonState(NamedTuple):
 
 
 class Curvature(NamedTuple):
-    """How a quasi-Newton method learns: `init(d)`, `update(memory, s, y)`, `direction(memory, gradient)`."""
+    """How a quasi-Newton method learns: `init(d)`, `update(memory, s, y)`, `direction(memory,
+    gradient)`.
+    """
 
     init: Callable[[int], Any]
     update: Callable[[Any, jax.Array, jax.Array], Any]
@@ -69,38 +74,50 @@ def quasi_newton(curvature: Curvature) -> Optimiser:
 
     def init(z: jax.Array) -> QuasiNewtonState:
         zero = jnp.zeros_like(z)
-        return QuasiNewtonState(z, jnp.float32(jnp.inf), zero, zero, jnp.float32(0.0), curvature.init(z.size))
+        return QuasiNewtonState(
+            z, jnp.float32(jnp.inf), zero, zero, jnp.float32(0.0), curvature.init(z.size)
+        )
 
     def step(state: QuasiNewtonState, problem: Problem) -> tuple[QuasiNewtonState, Trial]:
         trial = state.z + state.size * state.direction
         loss, gradient = loss_and_gradient(problem, trial)
         slope = state.gradient @ state.direction
-        accepted = jnp.isfinite(loss) & ((loss <= state.loss + ARMIJO * state.size * slope) | ~jnp.isfinite(state.loss))
+        accepted = jnp.isfinite(loss) & (
+            (loss <= state.loss + ARMIJO * state.size * slope) | ~jnp.isfinite(state.loss)
+        )
         shrunk = state.size * jnp.clip(_interpolate(state, loss, slope), *SHRINK)
         memory = curvature.update(state.memory, trial - state.z, gradient - state.gradient)
         memory = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), memory, state.memory)
         direction = _descent(curvature.direction(memory, gradient), gradient)
         moved = QuasiNewtonState(trial, loss, gradient, direction, jnp.float32(1.0), memory)
         stayed = state._replace(size=shrunk)
-        return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved, stayed), Trial(trial, loss)
+        return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved, stayed), Trial(
+            trial, loss
+        )
 
     return Optimiser(init, step)
 
 
 def _interpolate(state: QuasiNewtonState, loss: jax.Array, slope: jax.Array) -> jax.Array:
-    """Return the minimiser of the parabola through loss, slope and the failed loss: a fraction of the failed step."""
+    """Return the minimiser of the parabola through loss, slope and the failed loss: a fraction
+    of the failed step.
+    """
     rise = loss - state.loss - state.size * slope
     fraction = -state.size * slope / (2.0 * jnp.where(rise > 0, rise, jnp.inf))
     return jnp.where(jnp.isfinite(fraction), fraction, SHRINK[0])
 
 
 def _descent(direction: jax.Array, gradient: jax.Array) -> jax.Array:
-    """Return the direction, kept from growing beyond the prior; steepest descent if it does not descend."""
+    """Return the direction, kept from growing beyond the prior; steepest descent if it does not
+    descend.
+    """
     root = jnp.sqrt(jnp.float32(direction.size))
     norm = jnp.linalg.norm(direction)
     steep = -gradient * (FIRST_STEP * root / jnp.maximum(jnp.linalg.norm(gradient), 1e-30))
     good = jnp.isfinite(norm) & (direction @ gradient < 0)
-    return jnp.where(good, direction * jnp.minimum(1.0, LARGEST_STEP * root / jnp.maximum(norm, 1e-30)), steep)
+    return jnp.where(
+        good, direction * jnp.minimum(1.0, LARGEST_STEP * root / jnp.maximum(norm, 1e-30)), steep
+    )
 
 
 class DenseMemory(NamedTuple):
@@ -111,7 +128,9 @@ class DenseMemory(NamedTuple):
 
 
 def dense_curvature() -> Curvature:
-    """Return BFGS with the whole inverse Hessian: a rank-two update of [d, d], for small latents."""
+    """Return BFGS with the whole inverse Hessian: a rank-two update of [d, d], for small
+    latents.
+    """
 
     def init(d: int) -> DenseMemory:
         return DenseMemory(jnp.zeros((d, d)), jnp.int32(0))
@@ -125,7 +144,9 @@ def dense_curvature() -> Curvature:
         outer = jnp.outer(s, hy)
         inverse = inverse - rho * (outer + outer.T) + (rho + rho * rho * (y @ hy)) * jnp.outer(s, s)
         useful = _useful(s, y)
-        return DenseMemory(jnp.where(useful, inverse, memory.inverse), memory.pairs + jnp.where(useful, 1, 0))
+        return DenseMemory(
+            jnp.where(useful, inverse, memory.inverse), memory.pairs + jnp.where(useful, 1, 0)
+        )
 
     def direction(memory: DenseMemory, gradient: jax.Array) -> jax.Array:
         return -(memory.inverse @ gradient)
@@ -150,7 +171,9 @@ def limited_curvature(history: int = 20) -> Curvature:
     def update(memory: PairMemory, s: jax.Array, y: jax.Array) -> PairMemory:
         useful = _useful(s, y)
         rho = 1.0 / jnp.where(useful, s @ y, jnp.inf)
-        pushed = PairMemory(*(jnp.roll(a, -1, 0).at[-1].set(b) for a, b in zip(memory, (s, y, rho), strict=True)))
+        pushed = PairMemory(
+            *(jnp.roll(a, -1, 0).at[-1].set(b) for a, b in zip(memory, (s, y, rho), strict=True))
+        )
         return jax.tree.map(lambda new, old: jnp.where(useful, new, old), pushed, memory)
 
     def direction(memory: PairMemory, gradient: jax.Array) -> jax.Array:
@@ -158,7 +181,9 @@ def limited_curvature(history: int = 20) -> Curvature:
             alpha = pair.rho * (pair.s @ q)
             return q - alpha * pair.y, alpha
 
-        def forward(q: jax.Array, pair_alpha: tuple[PairMemory, jax.Array]) -> tuple[jax.Array, None]:
+        def forward(
+            q: jax.Array, pair_alpha: tuple[PairMemory, jax.Array]
+        ) -> tuple[jax.Array, None]:
             pair, alpha = pair_alpha
             return q + (alpha - pair.rho * (pair.y @ q)) * pair.s, None
 
@@ -187,7 +212,8 @@ class Method(NamedTuple):
     make: Callable[[int], Optimiser]  # from the number of steps
     steps: int  # default number of steps of one restart
     segment: int  # steps between two looks at what can stop
-    evaluations: Callable[[int], float]  # cost of one step by latent size; forward 1, forward and backward 2
+    # cost of one step by latent size; forward 1, forward and backward 2
+    evaluations: Callable[[int], float]
     polish: bool = True  # whether Levenberg-Marquardt follows
     dense: bool = False  # whether a step takes the whole Jacobian
     patience: int = 0  # steps before which no restart counts as stalled
@@ -195,11 +221,15 @@ class Method(NamedTuple):
 
 
 METHODS: dict[str, Method] = {
-    "adam-paper": Method(lambda n: gradient_method(optax.adam(0.1, b1=0.0, b2=0.99)), 500, 50, lambda d: 2),
+    "adam-paper": Method(
+        lambda n: gradient_method(optax.adam(0.1, b1=0.0, b2=0.99)), 500, 50, lambda d: 2
+    ),
     "adam-cosine": Method(_adam_cosine, 500, 50, lambda d: 2),
     "bfgs": Method(lambda n: quasi_newton(dense_curvature()), 200, 25, lambda d: 2),
     "lbfgs": Method(lambda n: quasi_newton(limited_curvature()), 100, 20, lambda d: 2),
-    "levenberg-marquardt": Method(lambda n: levenberg_marquardt(), 40, 4, lambda d: d + 1, False, True, stall=0.02),
+    "levenberg-marquardt": Method(
+        lambda n: levenberg_marquardt(), 40, 4, lambda d: d + 1, False, True, stall=0.02
+    ),
     "levenberg-marquardt-logit": Method(
         lambda n: levenberg_marquardt(min(LOGIT_STEPS, n // 2)),
         60,
@@ -210,11 +240,15 @@ METHODS: dict[str, Method] = {
         LOGIT_STEPS + 4,
         0.02,
     ),
-    "gauss-newton-cg": Method(lambda n: gauss_newton_cg(), 40, 4, lambda d: 3 * CG_STEPS + 3, False),
+    "gauss-newton-cg": Method(
+        lambda n: gauss_newton_cg(), 40, 4, lambda d: 3 * CG_STEPS + 3, False
+    ),
 }
 
 
-def register_method(name: str, transform: optax.GradientTransformation, *, steps: int, segment: int = 50) -> None:
+def register_method(
+    name: str, transform: optax.GradientTransformation, *, steps: int, segment: int = 50
+) -> None:
     """Make any optax transformation a method by name.
 
     Raises:

@@ -1,7 +1,9 @@
-"""THE loop: many steps of one optimiser on one image, with the best point so far; and its compiled, batched form.
+"""THE loop: many steps of one optimiser on one image, with the best point so far; and its compiled,
+batched form.
 
-`advance` is written for one lane (one image, one restart). `Engine` is what the host calls: the same under `vmap`
-and `jit`, one compiled program per architecture, image shape, method and number of lanes; weights are an argument.
+`advance` is written for one lane (one image, one restart). `Engine` is what the host calls: the
+same under `vmap` and `jit`, one compiled program per architecture, image shape, method and number
+of lanes; weights are an argument.
 """
 
 import functools
@@ -45,10 +47,13 @@ def advance(step_fn: StepFn, problem: Problem, carry: Carry, steps: int) -> Carr
 
 
 class Engine(NamedTuple):
-    """Compiled programs over lanes; every argument but the weights and the prior has a leading lane axis."""
+    """Compiled programs over lanes; every argument but the weights and the prior has a leading
+    lane axis.
+    """
 
     begin: Callable[..., Carry]  # (z [lanes, d]) -> carry
-    advance: Callable[..., Carry]  # (state, prior, target, label, carry) -> carry; the carry is donated
+    # (state, prior, target, label, carry) -> carry; the carry is donated
+    advance: Callable[..., Carry]
     segment: int  # steps of one `advance`
     compile: Callable[..., object]  # arguments as of `advance`: compile it now
 
@@ -72,7 +77,12 @@ def make_engine(
     """
     segment = min(METHODS[method].segment, steps)
     advance_fn = make_steps(apply, shape, METHODS[method].make(steps).step, segment, precision)
-    return Engine(make_begin(method, steps), advance_fn, segment, lambda *args: advance_fn.lower(*args).compile())
+    return Engine(
+        make_begin(method, steps),
+        advance_fn,
+        segment,
+        lambda *args: advance_fn.lower(*args).compile(),
+    )
 
 
 @functools.lru_cache(maxsize=256)
@@ -83,16 +93,24 @@ def make_begin(method: str, steps: int) -> Callable[..., Carry]:
 
 @functools.lru_cache(maxsize=256)
 def make_steps(
-    apply: Callable[..., jax.Array], shape: tuple[int, ...], step: StepFn, segment: int, precision: str
+    apply: Callable[..., jax.Array],
+    shape: tuple[int, ...],
+    step: StepFn,
+    segment: int,
+    precision: str,
 ) -> Any:
     """Return the program of `segment` steps: methods of one `step` share it."""
 
-    def one(state: Any, prior: Prior, target: Target, label: jax.Array | None, carry: Carry) -> Carry:
+    def one(
+        state: Any, prior: Prior, target: Target, label: jax.Array | None, carry: Carry
+    ) -> Carry:
         TRACES[step] = TRACES.get(step, 0) + 1
         problem = make_problem(apply, state, target, shape, label, prior)
         return advance(step, problem, carry, segment)
 
-    def run(state: Any, prior: Prior, target: Target, label: jax.Array | None, carry: Carry) -> Carry:
+    def run(
+        state: Any, prior: Prior, target: Target, label: jax.Array | None, carry: Carry
+    ) -> Carry:
         with jax.default_matmul_precision(precision):
             return jax.vmap(one, in_axes=(None, None, 0, 0, 0))(state, prior, target, label, carry)
 

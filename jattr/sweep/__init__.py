@@ -1,1 +1,3 @@
-"""Sweeps: many searches of known images, every result kept, nothing done twice; tables and figures from the store."""
+"""Sweeps: many searches of known images, every result kept, nothing done twice; tables and
+figures from the store.
+"""

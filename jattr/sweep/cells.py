@@ -1,4 +1,6 @@
-"""Cells: one batch of images under one candidate, setting and seed; and the plan, every cell of a spec in order."""
+"""Cells: one batch of images under one candidate, setting and seed; and the plan, every cell of
+a spec in order.
+"""
 
 import dataclasses
 import functools
@@ -21,7 +23,8 @@ from jattr.sweep.sources import Batch, batches_of
 from jattr.sweep.spec import Setting, Spec
 from jattr.sweep.threads import num_threads
 
-ELSEWHERE = ("cli/", "report/", "baselines/", "ledger/", "sweep/report/")  # parts of jattr on which no cell depends
+# parts of jattr on which no cell depends
+ELSEWHERE = ("cli/", "report/", "baselines/", "ledger/", "sweep/report/")
 LATER = ("sweep/suites.py", "sweep/estimate.py", "sweep/speed.py")  # the same
 MAX_CELLS = 20_000  # more need a yes
 
@@ -60,7 +63,8 @@ def make_plan(spec: Spec) -> Plan:
     """Return the plan of a spec.
 
     Raises:
-      InputError: a generator, folder or distance cannot be used, or the candidates' images have several shapes.
+      InputError: a generator, folder or distance cannot be used, or the candidates' images have
+        several shapes.
     """
     places: dict[str, str] = {}
     candidates = _load(spec.candidates, places)
@@ -69,13 +73,15 @@ def make_plan(spec: Spec) -> Plan:
     same = sorted(set(candidates) & set(strangers))
     if same:
         raise InputError(
-            f"{same[0]!r} is a candidate and one of the others; others are generators that are no candidates"
+            f"{same[0]!r} is a candidate and one of the others; others are generators that are no"
+            " candidates"
         )
     makers = candidates | strangers
     shapes = {gen.image_shape for gen in makers.values()}
     if len(shapes) > 1 and (spec.against == "all" or strangers):
         raise InputError(
-            f"the generators make pictures of the shapes {sorted(shapes)}; give one shape, or against = 'maker'"
+            f"the generators make pictures of the shapes {sorted(shapes)}; give one shape, or"
+            " against = 'maker'"
         )
     for setting in spec.settings:
         for gen in candidates.values():
@@ -95,7 +101,10 @@ def _load(texts: tuple[str, ...], places: dict[str, str]) -> dict[str, Generator
 
 
 def _cells(
-    spec: Spec, candidates: Mapping[str, Generator], makers: Mapping[str, Generator], names: Mapping[str, str]
+    spec: Spec,
+    candidates: Mapping[str, Generator],
+    makers: Mapping[str, Generator],
+    names: Mapping[str, str],
 ) -> tuple[Cell, ...]:
     digests = {name: gen.digest for name, gen in makers.items()}
     surroundings = run_facts()
@@ -107,17 +116,28 @@ def _cells(
         for alteration in spec.alterations:
             for name in [batch.maker] if alone else candidates:
                 gen = candidates[name]
-                facts = {"pictures": pictures, "alteration": alteration, **_candidate(gen), **surroundings}
+                facts = {
+                    "pictures": pictures,
+                    "alteration": alteration,
+                    **_candidate(gen),
+                    **surroundings,
+                }
                 for setting in spec.settings:
                     way = facts | {"setting": _setting(setting)}
                     for seed in spec.seeds:
                         key = hashlib.sha256(canonical_json(way | {"seed": seed})).hexdigest()
                         cells.append(
                             Cell(
-                                number=len(cells), key=key, batch=batch, batch_digest=batch_digest, candidate=name,
-                                setting=setting, alteration=alteration, seed=seed,
+                                number=len(cells),
+                                key=key,
+                                batch=batch,
+                                batch_digest=batch_digest,
+                                candidate=name,
+                                setting=setting,
+                                alteration=alteration,
+                                seed=seed,
                             )
-                        )  # fmt: skip
+                        )
     return _unique(cells)
 
 
@@ -128,7 +148,8 @@ def _unique(cells: list[Cell]) -> tuple[Cell, ...]:
         twin = seen.setdefault(cell.key, cell)
         if twin is not cell:
             raise InputError(
-                f"the same cell occurs twice: {_words(twin)} and {_words(cell)}; give each source, setting and"
+                f"the same cell occurs twice: {_words(twin)} and {_words(cell)}; give each source,"
+                " setting and"
                 " generator once"
             )
     return tuple(cells)
@@ -136,25 +157,35 @@ def _unique(cells: list[Cell]) -> tuple[Cell, ...]:
 
 def _words(cell: Cell) -> str:
     batch = cell.batch
-    return f"{batch.source} {batch.maker}[{batch.first}:] under {cell.candidate}, {cell.setting.name}"
+    return (
+        f"{batch.source} {batch.maker}[{batch.first}:] under {cell.candidate}, {cell.setting.name}"
+    )
 
 
 def _candidate(gen: Generator) -> dict[str, Any]:
     settings = None if gen.settings is None else gen.settings.to_json()
-    return {"candidate": gen.digest, "prior": gen.prior, "rounding": gen.rounding, "candidate_settings": settings}
+    return {
+        "candidate": gen.digest,
+        "prior": gen.prior,
+        "rounding": gen.rounding,
+        "candidate_settings": settings,
+    }
 
 
 def _setting(setting: Setting) -> dict[str, Any]:
     facts = dataclasses.asdict(setting.config)
     if setting.config.distance is not None:
-        facts["distance"] = given_distance(setting.config.distance).digest  # of its weights, wherever the folder lies
+        # of its weights, wherever the folder lies
+        facts["distance"] = given_distance(setting.config.distance).digest
     kept = {name: value for name, value in facts.items() if name not in ("seed", "lanes")}
     return kept | {"modelled": setting.modelled}
 
 
 @functools.cache
 def run_facts() -> dict[str, str]:
-    """Return what a result depends on besides its cell: code, versions, kind and number of devices, threads."""
+    """Return what a result depends on besides its cell: code, versions, kind and number of
+    devices, threads.
+    """
     return {
         "code": code_digest(),
         "jattr": jattr.__version__,

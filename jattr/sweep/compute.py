@@ -1,4 +1,6 @@
-"""What a cell computes: searches of its images under its candidate, restart by restart, and their certificates."""
+"""What a cell computes: searches of its images under its candidate, restart by restart, and
+their certificates.
+"""
 
 import dataclasses
 import time
@@ -29,8 +31,10 @@ from jattr.sweep.spec import NONE
 class CellResult:
     """A cell's result: a row for every restart that was run, one for every image, and arrays."""
 
-    restarts: list[tuple[Any, ...]]  # (image, restart, best, final, steps, status, evaluations, label)
-    pictures: list[tuple[Any, ...]]  # (image, residual, restart, certified, bit_exact, identical, excess, p_value)
+    # (image, restart, best, final, steps, status, evaluations, label)
+    restarts: list[tuple[Any, ...]]
+    # (image, residual, restart, certified, bit_exact, identical, excess, p_value)
+    pictures: list[tuple[Any, ...]]
     arrays: dict[str, np.ndarray]  # z [rows, d], trace [m, 2], trace_rows [rows]
     seconds: float
 
@@ -48,20 +52,25 @@ def compute_cell(plan: Plan, cell: Cell) -> CellResult:
     pixels = make_batch(cell.batch, plan.makers, gen.image_shape)
     observation = make_observation(gen, _altered(pixels, cell, gen), cell.config)
     forget_single_lanes()
-    inverter = make_inverter(observation, cell.config, candidate_key(jax.random.key(cell.seed), gen))
+    inverter = make_inverter(
+        observation, cell.config, candidate_key(jax.random.key(cell.seed), gen)
+    )
     inverter.run()
     inverter.finish()
     return dataclasses.replace(_result(inverter), seconds=time.perf_counter() - start)
 
 
 def _altered(pixels: np.ndarray, cell: Cell, gen: Generator) -> Any:
-    """Return the cell's images after its alteration; unmodelled ones as they look, in the candidate's size."""
+    """Return the cell's images after its alteration; unmodelled ones as they look, in the
+    candidate's size.
+    """
     if cell.alteration == NONE:
         return pixels
     chain = parse_chain(cell.alteration)
     chain.out_shape(gen.image_shape)
     whose = int(cell.batch_digest, 16)
-    altered = alter(pixels, chain, [(whose, number) for number in range(len(pixels))])  # noise of each image's own
+    # noise of each image's own
+    altered = alter(pixels, chain, [(whose, number) for number in range(len(pixels))])
     if cell.setting.modelled:
         return altered
     return np.stack([fit(picture, gen.image_shape, resize=True) for picture in altered.pixels])
@@ -69,7 +78,12 @@ def _altered(pixels: np.ndarray, cell: Cell, gen: Generator) -> Any:
 
 def _result(inverter: Inverter) -> CellResult:
     certificates, residuals = certificates_of(inverter), residuals_of(inverter)
-    places = [(i, r) for i in range(inverter.count) for r in range(inverter.restarts) if _run(inverter, i, r)]
+    places = [
+        (i, r)
+        for i in range(inverter.count)
+        for r in range(inverter.restarts)
+        if _run(inverter, i, r)
+    ]
     found = inverter.result()  # steps and evaluations with those of styles
     rows = [_row(inverter, found, i, r) for i, r in places]
     pictures = []
@@ -77,10 +91,18 @@ def _result(inverter: Inverter) -> CellResult:
         proof: tuple[Any, ...] = (0, 0, None, None, None)
         if certificate is not None:
             facts = (certificate.identical_bytes, certificate.excess, certificate.p_value)
-            proof = (int(certificate.holds), int(certificate.holds and certificate.bit_exact), *map(float, facts))
+            proof = (
+                int(certificate.holds),
+                int(certificate.holds and certificate.bit_exact),
+                *map(float, facts),
+            )
         pictures.append((i, _finite(residual), int(inverter.best(i)[1]), *proof))
     traces = [np.array(inverter.trace(place), np.float64).reshape(-1, 2) for place in places]
-    z = np.stack([inverter.z[place] for place in places]) if places else np.zeros((0, inverter.size))
+    z = (
+        np.stack([inverter.z[place] for place in places])
+        if places
+        else np.zeros((0, inverter.size))
+    )
     arrays = {
         "z": z.astype(np.float32),
         "trace": np.concatenate([np.zeros((0, 2)), *traces]),

@@ -1,4 +1,6 @@
-"""What a sweep will cost, said before it starts: an upper estimate, for searches may stop long before the end."""
+"""What a sweep will cost, said before it starts: an upper estimate, for searches may stop long
+before the end.
+"""
 
 import time
 from dataclasses import dataclass
@@ -71,7 +73,9 @@ def _memory(gen: Generator, pictures: int) -> int:
 
 
 def matmul_rate() -> float:
-    """Return the floating-point operations a second of a float32 matrix product on this machine's devices."""
+    """Return the floating-point operations a second of a float32 matrix product on this
+    machine's devices.
+    """
     a = jnp.ones((SIDE, SIDE), jnp.float32)
     product = jax.jit(lambda a: a @ a)
     product(a).block_until_ready()

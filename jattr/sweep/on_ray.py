@@ -1,9 +1,11 @@
-"""Cells on a Ray cluster (https://docs.ray.io): tasks that are tried again when their worker is lost, one writer here.
+"""Cells on a Ray cluster (https://docs.ray.io): tasks that are tried again when their worker is
+lost, one writer here.
 
-A worker makes the plan anew from the spec, once, and checks that code, versions and generators are those of the one
-that asked: what it computes is what it would be asked for. Generators, folders and jattr must be at the same places on
-every machine. Ray gives workers one thread each unless they are told otherwise; they are told to have as many as the
-machine that asked, since the last digits of sums depend on it.
+A worker makes the plan anew from the spec, once, and checks that code, versions and generators are
+those of the one that asked: what it computes is what it would be asked for. Generators, folders and
+jattr must be at the same places on every machine. Ray gives workers one thread each unless they are
+told otherwise; they are told to have as many as the machine that asked, since the last digits of
+sums depend on it.
 """
 
 import functools
@@ -28,13 +30,17 @@ PATIENCE = 10.0  # seconds until an address counts as not there
 AHEAD = 2  # cells asked for, for each that runs
 
 
-def make_executor(address: str = LOCAL, *, cpus: float | None = None, gpus: float | None = None) -> Executor:
+def make_executor(
+    address: str = LOCAL, *, cpus: float | None = None, gpus: float | None = None
+) -> Executor:
     """Return an executor that computes cells on a Ray cluster.
 
     Args:
-      address: of the cluster, as `ray.init` takes it; `LOCAL`: begin one here and end it afterwards.
+      address: of the cluster, as `ray.init` takes it; `LOCAL`: begin one here and end it
+        afterwards.
       cpus: of one cell; None: 1.
-      gpus: of one cell; None: as many as this machine has, so that results are those that it would get.
+      gpus: of one cell; None: as many as this machine has, so that results are those that it would
+        get.
 
     Raises:
       InputError: Ray is not installed, or the cluster cannot be reached.
@@ -48,11 +54,16 @@ def make_executor(address: str = LOCAL, *, cpus: float | None = None, gpus: floa
         try:
             has = ray.cluster_resources()
             own = jax.local_device_count() if jax.default_backend() == "gpu" else 0
-            each: dict[str, Any] = {"num_cpus": 1 if cpus is None else cpus, "num_gpus": own if gpus is None else gpus}
+            each: dict[str, Any] = {
+                "num_cpus": 1 if cpus is None else cpus,
+                "num_gpus": own if gpus is None else gpus,
+            }
             each["runtime_env"] = {"env_vars": thread_variables()}
             task = ray.remote(max_retries=RETRIES, **each)(compute_number)
             facts = json.dumps([to_json(plan.spec), _digests(plan), run_facts()], sort_keys=True)
-            yield from _computed(ray, task, ray.put(facts), cells, AHEAD * max(1, int(has.get("CPU", 1))))
+            yield from _computed(
+                ray, task, ray.put(facts), cells, AHEAD * max(1, int(has.get("CPU", 1)))
+            )
         finally:
             if mine:
                 ray.shutdown()
@@ -84,9 +95,12 @@ def _plan(facts: str) -> Plan:
     spec, digests, run = json.loads(facts)
     plan = make_plan(from_json(spec))
     if _digests(plan) != digests or dict(run_facts()) != run:
-        differ = [name for name, value in run_facts().items() if run.get(name) != value] or ["generators"]
+        differ = [name for name, value in run_facts().items() if run.get(name) != value] or [
+            "generators"
+        ]
         raise InputError(
-            "a worker has another jattr, JAX or generator than the machine that asks, or not as many devices or threads"
+            "a worker has another jattr, JAX or generator than the machine that asks, or not as"
+            " many devices or threads"
             f" ({', '.join(differ)}); make them the same"
         )
     return plan
@@ -96,7 +110,9 @@ def _digests(plan: Plan) -> Mapping[str, str]:
     return {name: gen.digest for name, gen in plan.makers.items()}
 
 
-def _computed(ray: Any, task: Any, facts: Any, cells: Sequence[Cell], most: int) -> Iterator[Outcome]:
+def _computed(
+    ray: Any, task: Any, facts: Any, cells: Sequence[Cell], most: int
+) -> Iterator[Outcome]:
     """Return outcomes as they come, at most so many asked for at a time."""
     queue = list(reversed(cells))
     asked: dict[Any, Cell] = {}
@@ -118,7 +134,9 @@ def _outcome(ray: Any, done: Any) -> CellResult | Failure:
             raise error.cause from None  # every other cell would meet it, too
         return Failure(" ".join(str(error).split())[-1_000:], 0.0)
     except ray.exceptions.RayError as error:  # lost again and again
-        return Failure(f"its worker was lost {RETRIES + 1} times: {' '.join(str(error).split())[:800]}", 0.0)
+        return Failure(
+            f"its worker was lost {RETRIES + 1} times: {' '.join(str(error).split())[:800]}", 0.0
+        )
 
 
 def _connect(ray: Any, address: str) -> None:
@@ -131,10 +149,14 @@ def _connect(ray: Any, address: str) -> None:
         host, _, port = address.removeprefix("ray://").rpartition(":")
         if host and port.isdigit():  # Ray itself asks for minutes
             socket.create_connection((host, int(port)), timeout=PATIENCE).close()
-        ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level="error")
+        ray.init(
+            address=address, log_to_driver=False, include_dashboard=False, logging_level="error"
+        )
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise InputError(f"cannot reach a Ray cluster at {address!r}: {reason}; give an address, or 'local'") from error
+        raise InputError(
+            f"cannot reach a Ray cluster at {address!r}: {reason}; give an address, or 'local'"
+        ) from error
 
 
 def _ray() -> Any:

@@ -28,8 +28,10 @@ class Failure:
 
 
 Outcome: TypeAlias = tuple[Cell, CellResult | Failure]
-Executor: TypeAlias = Callable[[Plan, Sequence[Cell]], Iterable[Outcome]]  # outcomes as they come, in any order
-Progress: TypeAlias = Callable[[Cell, int], object]  # called when a cell is on the disk, with how many now are
+# outcomes as they come, in any order
+Executor: TypeAlias = Callable[[Plan, Sequence[Cell]], Iterable[Outcome]]
+# called when a cell is on the disk, with how many now are
+Progress: TypeAlias = Callable[[Cell, int], object]
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,14 @@ def run_sweep(
       out: folder of the store; one that is there must be of the same spec.
       yes: more than `MAX_CELLS` cells are meant.
       executor: where cells are computed.
-      progress: called after every cell, with it and how many the store has, those of earlier runs too.
+      progress: called after every cell, with it and how many the store has, those of earlier runs
+        too.
 
     Raises:
-      InputError: the spec, a generator or the store cannot be used; or the store was begun with other generators, code
-        or versions.
-      OutputError: the store cannot be written. What was acknowledged is kept; the same call goes on.
+      InputError: the spec, a generator or the store cannot be used; or the store was begun with
+        other generators, code or versions.
+      OutputError: the store cannot be written. What was acknowledged is kept; the same call goes
+        on.
     """
     return run_plan(make_plan(spec), out, yes=yes, executor=executor, progress=progress)
 
@@ -135,7 +139,9 @@ def stored_spec(store: Store) -> Spec:
     try:
         return from_json(store.meta()["spec"])
     except KeyError as error:
-        raise InputError(f"{store.folder} states no spec; run the sweep anew in another place") from error
+        raise InputError(
+            f"{store.folder} states no spec; run the sweep anew in another place"
+        ) from error
 
 
 def stored_plan(out: str | os.PathLike[str]) -> Plan:
@@ -147,24 +153,34 @@ def stored_plan(out: str | os.PathLike[str]) -> Plan:
 def check_size(plan: Plan, *, yes: bool) -> None:
     """Raise an InputError if there are more cells than one may want by mistake."""
     if len(plan.cells) > MAX_CELLS and not yes:
-        raise InputError(f"the sweep has {len(plan.cells)} cells, more than {MAX_CELLS}; pass --yes if that is meant")
+        raise InputError(
+            f"the sweep has {len(plan.cells)} cells, more than {MAX_CELLS}; pass --yes if that is"
+            " meant"
+        )
 
 
 def check_same(store: Store, plan: Plan) -> None:
-    """Raise an InputError if a store was begun with another spec, other generators, code, versions or threads."""
+    """Raise an InputError if a store was begun with another spec, other generators, code,
+    versions or threads.
+    """
     stated, now = store.meta(), _facts(plan)
     if stated.get("spec") != _plain(now["spec"]):
-        raise InputError(f"{store.folder} is the sweep of another spec; choose another place, or `jattr sweep resume`")
+        raise InputError(
+            f"{store.folder} is the sweep of another spec; choose another place, or `jattr sweep"
+            " resume`"
+        )
     for name, digest in now["generators"].items():
         if stated["generators"].get(name) != digest:
             raise InputError(
-                f"generator {name!r} was changed since {store.folder} was begun: its digest differs; bring the old one"
+                f"generator {name!r} was changed since {store.folder} was begun: its digest"
+                " differs; bring the old one"
                 " back, or choose another place"
             )
     for name, value in now["run"].items():
         if stated["run"].get(name) != value:
             raise InputError(
-                f"{store.folder} was begun with {name} {str(stated['run'].get(name))[:16]}, this is {str(value)[:16]};"
+                f"{store.folder} was begun with {name} {str(stated['run'].get(name))[:16]}, this"
+                f" is {str(value)[:16]};"
                 f" results of both would not compare: {ADVICE.get(name, '')}choose another place"
             )
 

@@ -1,4 +1,6 @@
-"""Batches of images: which ones a cell searches, stated so that they can be made again, and the images."""
+"""Batches of images: which ones a cell searches, stated so that they can be made again, and the
+images.
+"""
 
 import dataclasses
 import hashlib
@@ -39,11 +41,17 @@ class Batch:
     def facts(self, digests: Mapping[str, str]) -> dict[str, Any]:
         """Return all that determines the images, whatever things are called."""
         made = {"generator": digests[self.maker]} if self.maker else {}
-        files = {"files": [sha256 for _, sha256 in self.files], "resize": self.resize} if self.files else {}
-        chosen = {} if self.files else {"seed": self.seed, "first": self.first}
-        return {"source": "files" if self.files else self.source, "count": self.count, "attack": self.attack} | (
-            made | files | chosen
+        files = (
+            {"files": [sha256 for _, sha256 in self.files], "resize": self.resize}
+            if self.files
+            else {}
         )
+        chosen = {} if self.files else {"seed": self.seed, "first": self.first}
+        return {
+            "source": "files" if self.files else self.source,
+            "count": self.count,
+            "attack": self.attack,
+        } | (made | files | chosen)
 
 
 def batches_of(spec: Spec, candidates: Sequence[str], makers: Mapping[str, str]) -> Iterator[Batch]:
@@ -63,33 +71,55 @@ def batches_of(spec: Spec, candidates: Sequence[str], makers: Mapping[str, str])
             yield from (dataclasses.replace(plain, attack=attack) for attack in attacks)
 
 
-def _plain(pictures: Pictures, block: int, candidates: Sequence[str], makers: Mapping[str, str]) -> Iterator[Batch]:
+def _plain(
+    pictures: Pictures, block: int, candidates: Sequence[str], makers: Mapping[str, str]
+) -> Iterator[Batch]:
     """Return the batches of one source, without attacks."""
     if pictures.kind == "folder":
         files = _files(pictures)
         name = Path(pictures.folder).resolve().name
         for first in range(0, len(files), block):
             some = tuple(files[first : first + block])
-            yield Batch(source=name, maker="", seed=0, first=first, count=len(some), files=some, resize=pictures.resize)
+            yield Batch(
+                source=name,
+                maker="",
+                seed=0,
+                first=first,
+                count=len(some),
+                files=some,
+                resize=pictures.resize,
+            )
         return
-    names = {"own": list(candidates), "others": [makers[g] for g in pictures.generators], "renderer": [""]}
+    names = {
+        "own": list(candidates),
+        "others": [makers[g] for g in pictures.generators],
+        "renderer": [""],
+    }
     for maker in names[pictures.kind]:
         for first in range(0, pictures.count, block):
             count = min(block, pictures.count - first)
-            yield Batch(source=pictures.kind, maker=maker, seed=pictures.seed, first=first, count=count)
+            yield Batch(
+                source=pictures.kind, maker=maker, seed=pictures.seed, first=first, count=count
+            )
 
 
 def _files(pictures: Pictures) -> list[tuple[str, str]]:
     folder = Path(pictures.folder)
     if not folder.is_dir():
         raise InputError(f"{pictures.folder!r} is no folder; give one with {', '.join(SUFFIXES)}")
-    paths = sorted(str(path) for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[: pictures.count]
+    paths = sorted(str(path) for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[
+        : pictures.count
+    ]
     if not paths:
-        raise ImageError(f"folder {pictures.folder!r} holds no {', '.join(SUFFIXES)}; give one that does")
+        raise ImageError(
+            f"folder {pictures.folder!r} holds no {', '.join(SUFFIXES)}; give one that does"
+        )
     return [(path, hashlib.sha256(read_bytes(path)).hexdigest()) for path in paths]
 
 
-def make_batch(batch: Batch, makers: Mapping[str, Generator], shape: tuple[int, int, int]) -> np.ndarray:
+def make_batch(
+    batch: Batch, makers: Mapping[str, Generator], shape: tuple[int, int, int]
+) -> np.ndarray:
     """Return the images of a batch, uint8 [n, H, W, C].
 
     Args:
@@ -101,19 +131,26 @@ def make_batch(batch: Batch, makers: Mapping[str, Generator], shape: tuple[int, 
       ImageError: a file was changed or cannot be used.
     """
     if batch.files:
-        return np.stack([_read(path, sha256, shape, resize=batch.resize) for path, sha256 in batch.files])
+        return np.stack(
+            [_read(path, sha256, shape, resize=batch.resize) for path, sha256 in batch.files]
+        )
     key = jax.random.fold_in(jax.random.key(batch.seed), batch.first)
     if not batch.maker:
         faces = np.asarray(render_faces(key, batch.count))
         if faces.shape[1:] != shape:
             raise ImageError(
-                f"the renderer makes {faces.shape[1:]}, the candidates {shape}; give candidates of its size"
+                f"the renderer makes {faces.shape[1:]}, the candidates {shape}; give candidates of"
+                " its size"
             )
         return faces
     gen = makers[batch.maker]
     keys = jax.random.split(candidate_key(key, gen))
     z = np.asarray(gen.sample_latent(keys[0], batch.count))
-    label = np.asarray(jax.random.randint(keys[1], (batch.count,), 0, gen.num_classes)) if gen.num_classes else None
+    label = (
+        np.asarray(jax.random.randint(keys[1], (batch.count,), 0, gen.num_classes))
+        if gen.num_classes
+        else None
+    )
     pixels = to_byte(make_images(gen, z, label), rule=gen.rounding or "round")
     attack = attack_of(batch.attack)
     if attack is None:
@@ -125,5 +162,7 @@ def make_batch(batch: Batch, makers: Mapping[str, Generator], shape: tuple[int, 
 def _read(path: str, sha256: str, shape: tuple[int, int, int], *, resize: bool) -> np.ndarray:
     picture = load_image(path)
     if picture.sha256 != sha256:
-        raise ImageError(f"{path!r} was changed since the sweep was planned; its cells cannot be done")
+        raise ImageError(
+            f"{path!r} was changed since the sweep was planned; its cells cannot be done"
+        )
     return picture.fit(shape, resize=resize).pixels

@@ -25,8 +25,8 @@ SETTINGS = tuple(  # what a sweep may vary; seed and lanes are its own affair
 class Pictures:
     """A source of images.
 
-    `own`: of each candidate, from its prior. `others`: of generators that are no candidates. `folder`: files.
-    `renderer`: faces that no model made.
+    `own`: of each candidate, from its prior. `others`: of generators that are no candidates.
+    `folder`: files. `renderer`: faces that no model made.
     """
 
     kind: str  # one of KINDS
@@ -43,15 +43,21 @@ class Pictures:
           InputError: what does not go together.
         """
         if self.kind not in KINDS:
-            raise InputError(f"pictures of the kind {self.kind!r}; {suggest(str(self.kind), list(KINDS))}")
+            raise InputError(
+                f"pictures of the kind {self.kind!r}; {suggest(str(self.kind), list(KINDS))}"
+            )
         check_number("count", self.count, 1, MAX_COUNT)
         check_number("seed", self.seed, 0, 2**63 - 1)
         if (self.kind == "others") != bool(self.generators):
             raise InputError(
-                f"pictures of the kind {self.kind!r} with generators {list(self.generators)}; 'others' alone has some"
+                f"pictures of the kind {self.kind!r} with generators {list(self.generators)};"
+                " 'others' alone has some"
             )
         if (self.kind == "folder") != bool(self.folder):
-            raise InputError(f"pictures of the kind {self.kind!r} with folder {self.folder!r}; 'folder' alone has one")
+            raise InputError(
+                f"pictures of the kind {self.kind!r} with folder {self.folder!r}; 'folder' alone"
+                " has one"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +66,8 @@ class Setting:
 
     name: str
     config: InvertConfig
-    modelled: bool = True  # alterations are part of the model; False: altered images are taken as they are
+    # alterations are part of the model; False: altered images are taken as they are
+    modelled: bool = True
 
     def __post_init__(self) -> None:
         """Check the name.
@@ -101,14 +108,17 @@ class Spec:
             if twice is not None:
                 raise InputError(f"{what} has {twice!r} twice; give each once")
         if self.against not in AGAINST:
-            raise InputError(f"against is {self.against!r}; {suggest(str(self.against), list(AGAINST))}")
+            raise InputError(
+                f"against is {self.against!r}; {suggest(str(self.against), list(AGAINST))}"
+            )
         check_number("block", self.block, 1, 4_096)
         for seed in self.seeds:
             check_number("a seed", seed, 0, 2**63 - 1)
         for text in self.alterations:
             if text != NONE and parse_chain(text).free:
                 raise InputError(
-                    f"alteration {text!r} has an unknown factor; a sweep takes given ones, as brightness:0.8"
+                    f"alteration {text!r} has an unknown factor; a sweep takes given ones, as"
+                    " brightness:0.8"
                 )
         for text in self.attacks:
             attack_of(text)
@@ -130,9 +140,17 @@ def from_json(data: Mapping[str, Any]) -> Spec:
     True
     """
     try:
-        values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in data.items()}
-        pictures = [Pictures(**{**table, "generators": tuple(table["generators"])}) for table in data["pictures"]]
-        settings = [Setting(**{**table, "config": InvertConfig(**table["config"])}) for table in data["settings"]]
+        values: dict[str, Any] = {
+            n: tuple(value) if isinstance(value, list) else value for n, value in data.items()
+        }
+        pictures = [
+            Pictures(**{**table, "generators": tuple(table["generators"])})
+            for table in data["pictures"]
+        ]
+        settings = [
+            Setting(**{**table, "config": InvertConfig(**table["config"])})
+            for table in data["settings"]
+        ]
         return Spec(**{**values, "pictures": tuple(pictures), "settings": tuple(settings)})
     except (TypeError, KeyError, AttributeError) as error:
         raise InputError(f"it is no spec of a sweep: {error}") from error
@@ -153,11 +171,16 @@ def attack_of(text: str) -> tuple[str, int] | None:
     if method not in EVASIONS:
         raise InputError(f"attack {text!r}; {suggest(method, [NONE, *EVASIONS])}, followed by :EPS")
     if not eps.isascii() or not eps.isdigit() or not 1 <= int(eps) <= 255:
-        raise InputError(f"attack {text!r} has eps {eps!r}; write {method}:EPS, a whole number of bytes from 1 to 255")
+        raise InputError(
+            f"attack {text!r} has eps {eps!r}; write {method}:EPS, a whole number of bytes from 1"
+            " to 255"
+        )
     return method, int(eps)
 
 
-def grid(axes: Mapping[str, Sequence[Any]], *, modelled: Sequence[bool] = (True,)) -> tuple[Setting, ...]:
+def grid(
+    axes: Mapping[str, Sequence[Any]], *, modelled: Sequence[bool] = (True,)
+) -> tuple[Setting, ...]:
     """Return the settings of a grid: every combination of values of `InvertConfig`'s fields.
 
     A setting is called by what varies; the only one of a grid of one is "default".
@@ -170,9 +193,13 @@ def grid(axes: Mapping[str, Sequence[Any]], *, modelled: Sequence[bool] = (True,
     """
     for name, values in axes.items():
         if name not in SETTINGS:
-            raise InputError(f"there is no setting {name!r}; {suggest(name, [*SETTINGS, 'modelled'])}")
+            raise InputError(
+                f"there is no setting {name!r}; {suggest(name, [*SETTINGS, 'modelled'])}"
+            )
         if not values:
-            raise InputError(f"setting {name!r} has no values, so the grid has no cells; give at least one")
+            raise InputError(
+                f"setting {name!r} has no values, so the grid has no cells; give at least one"
+            )
     all_axes = {**axes, "modelled": list(modelled)}
     varied = [name for name, values in all_axes.items() if len(values) > 1]
     found = []

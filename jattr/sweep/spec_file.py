@@ -1,4 +1,6 @@
-"""Specs as TOML. docs/sweeps.md shows one; every key that there is not is an error that names the nearest legal one."""
+"""Specs as TOML. docs/sweeps.md shows one; every key that there is not is an error that names
+the nearest legal one.
+"""
 
 import dataclasses
 import os
@@ -13,7 +15,18 @@ from jattr.inversion.config import InvertConfig
 from jattr.sweep.spec import SETTINGS, Pictures, Setting, Spec, grid
 
 MAX_BYTES = 1 << 20
-TOP = ("name", "candidates", "against", "alterations", "attacks", "seeds", "block", "pictures", "grid", "setting")
+TOP = (
+    "name",
+    "candidates",
+    "against",
+    "alterations",
+    "attacks",
+    "seeds",
+    "block",
+    "pictures",
+    "grid",
+    "setting",
+)
 LISTS = ("candidates", "alterations", "attacks", "seeds")
 PICTURES = tuple(field.name for field in dataclasses.fields(Pictures))
 MODELLED = "modelled"
@@ -32,7 +45,9 @@ def load_spec(path: str | os.PathLike[str]) -> tuple[Spec, str]:
             f"cannot read spec {os.fspath(path)!r}: {error.strerror or error}; give a TOML file"
         ) from error
     if len(data) > MAX_BYTES:
-        raise InputError(f"spec {os.fspath(path)!r} has more than {MAX_BYTES} bytes; give a smaller one")
+        raise InputError(
+            f"spec {os.fspath(path)!r} has more than {MAX_BYTES} bytes; give a smaller one"
+        )
     try:
         text = data.decode()
         return parse_spec(text), text
@@ -57,7 +72,9 @@ def parse_spec(text: str) -> Spec:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"it is no TOML: {error}") from error
     _known(data, TOP, "")
-    values: dict[str, Any] = {name: data[name] for name in ("name", "against", "block") if name in data}
+    values: dict[str, Any] = {
+        name: data[name] for name in ("name", "against", "block") if name in data
+    }
     for name in LISTS:
         if name in data:
             values[name] = tuple(_list(name, data[name]))
@@ -85,7 +102,9 @@ def _images(table: Mapping[str, Any]) -> Pictures:
     if not isinstance(values.get("resize", False), bool):
         raise InputError(f"pictures: resize is {values['resize']!r}; it is true or false")
     if any(not isinstance(name, str) for name in values.get("generators", ())):
-        raise InputError(f"pictures: generators is {list(values['generators'])}; it is a list of texts")
+        raise InputError(
+            f"pictures: generators is {list(values['generators'])}; it is a list of texts"
+        )
     return Pictures(**values)
 
 

@@ -1,4 +1,6 @@
-"""The `speed` suite: gradient steps and searches by generator and lanes, beside matrix products; peak memory."""
+"""The `speed` suite: gradient steps and searches by generator and lanes, beside matrix products;
+peak memory.
+"""
 
 import resource
 import sys
@@ -38,7 +40,8 @@ class StepSpeed:
     lanes: int
     milliseconds: float  # a step of one lane, median
     spread: tuple[float, float]  # the fastest and the slowest repeat
-    share_of_peak: float  # of the machine's float32 matrix products; forward and backward as 3 forward passes
+    # of the machine's float32 matrix products; forward and backward as 3 forward passes
+    share_of_peak: float
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ class SearchSpeed:
 
 
 def step_speeds(generators: Sequence[Generator], lanes: Sequence[int] = LANES) -> list[StepSpeed]:
-    """Return how long gradient steps take; generators take turns, so that all meet the machine in one mood."""
+    """Return how long gradient steps take; generators take turns, so that all meet the machine
+    in one mood.
+    """
     rates = []
     tasks = [(gen, count, *_stepper(gen, count)) for gen in generators for count in lanes]
     taken: list[list[float]] = [[] for _ in tasks]
@@ -67,7 +72,11 @@ def step_speeds(generators: Sequence[Generator], lanes: Sequence[int] = LANES) -
     for seconds, (gen, count, _, _) in zip(taken, tasks, strict=True):
         median = float(np.median(seconds))
         spread = (1e3 * min(seconds), 1e3 * max(seconds))
-        found.append(StepSpeed(gen.name, count, 1e3 * median, spread, 3 * forward_cost(gen) / median / max(rates)))
+        found.append(
+            StepSpeed(
+                gen.name, count, 1e3 * median, spread, 3 * forward_cost(gen) / median / max(rates)
+            )
+        )
     return found
 
 
@@ -87,28 +96,36 @@ def search_speeds(generators: Sequence[Generator], count: int = PICTURES) -> lis
 
 
 def peak_memory() -> dict[str, int | None]:
-    """Return the most bytes that were in use at once so far: of this process, and of its devices together.
+    """Return the most bytes that were in use at once so far: of this process, and of its devices
+    together.
 
     None where the devices are the host itself, or do not say.
     """
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     each = [one.get("peak_bytes_in_use") for one in stats]
     known = [int(one) for one in each if one is not None]
-    return {"process_bytes": _peak_of_process(), "devices_bytes": sum(known) if len(known) == len(each) else None}
+    return {
+        "process_bytes": _peak_of_process(),
+        "devices_bytes": sum(known) if len(known) == len(each) else None,
+    }
 
 
 def _peak_of_process() -> int:
     if STATUS.exists():  # on Linux `ru_maxrss` is inherited from the process that began this one
         lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines() if ":" in line)
         return int(lines["VmHWM"].split()[0]) << 10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def _stepper(gen: Generator, lanes: int) -> tuple[Callable[[], Any], int]:
     """Return a function that carries out a segment of steps, compiled, and its number of steps."""
     engine = make_engine(gen.apply, gen.latent_shape, METHOD, 500, "default")
     pixels, label = _own(gen, lanes)
-    targets = jax.device_put(jax.tree.map(lambda *parts: np.stack(parts), *[target_of(p) for p in pixels]))
+    targets = jax.device_put(
+        jax.tree.map(lambda *parts: np.stack(parts), *[target_of(p) for p in pixels])
+    )
     z = np.asarray(gen.sample_latent(jax.random.key(7), lanes)).reshape(lanes, -1)
     prior = Prior(jnp.zeros(z.shape[1]), jnp.ones(z.shape[1]))
 
@@ -122,5 +139,9 @@ def _stepper(gen: Generator, lanes: int) -> tuple[Callable[[], Any], int]:
 def _own(gen: Generator, count: int) -> tuple[np.ndarray, np.ndarray | None]:
     keys = jax.random.split(jax.random.key(5))
     z = np.asarray(gen.sample_latent(keys[0], count))
-    label = np.asarray(jax.random.randint(keys[1], (count,), 0, gen.num_classes)) if gen.num_classes else None
+    label = (
+        np.asarray(jax.random.randint(keys[1], (count,), 0, gen.num_classes))
+        if gen.num_classes
+        else None
+    )
     return to_byte(make_images(gen, z, label), rule=gen.rounding or "round"), label

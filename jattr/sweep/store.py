@@ -1,7 +1,9 @@
-"""The store of a sweep: one SQLite file in a folder, every cell in one transaction, nothing ever replaced.
+"""The store of a sweep: one SQLite file in a folder, every cell in one transaction, nothing ever
+replaced.
 
-Write-ahead log and `synchronous = FULL`: what was acknowledged survives the end of the process and of the machine.
-One process writes at a time, which holds a lock on a file beside it; any number read.
+Write-ahead log and `synchronous = FULL`: what was acknowledged survives the end of the process and
+of the machine. One process writes at a time, which holds a lock on a file beside it; any number
+read.
 """
 
 import contextlib
@@ -24,11 +26,36 @@ FILE, LOCK = "store.sqlite", "lock"
 PROJECT, SCHEMA = "jattr sweep", "1"
 DONE, FAILED = "done", "failed"
 CELL = (
-    "number", "key", "source", "pictures_seed", "batch", "maker", "first", "pictures", "attack", "alteration",
-    "candidate", "setting", "modelled", "seed", "status", "error", "timing_seconds",
-)  # fmt: skip
+    "number",
+    "key",
+    "source",
+    "pictures_seed",
+    "batch",
+    "maker",
+    "first",
+    "pictures",
+    "attack",
+    "alteration",
+    "candidate",
+    "setting",
+    "modelled",
+    "seed",
+    "status",
+    "error",
+    "timing_seconds",
+)
 RESTART = ("cell", "picture", "restart", "best", "final", "steps", "status", "evaluations", "label")
-IMAGE = ("cell", "picture", "residual", "restart", "certified", "bit_exact", "identical", "excess", "p_value")
+IMAGE = (
+    "cell",
+    "picture",
+    "residual",
+    "restart",
+    "certified",
+    "bit_exact",
+    "identical",
+    "excess",
+    "p_value",
+)
 TABLES = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE cells ({", ".join(CELL)}, PRIMARY KEY (number), UNIQUE (key));
@@ -71,7 +98,10 @@ class Store:
     def meta(self) -> dict[str, Any]:
         """Return what the store says of itself, by name."""
         with _reading(self.folder):
-            return {name: read_json_text(value) for name, value in self._db.execute("SELECT name, value FROM meta")}
+            return {
+                name: read_json_text(value)
+                for name, value in self._db.execute("SELECT name, value FROM meta")
+            }
 
     def known(self) -> dict[str, str]:
         """Return the status of every cell that is there, by key."""
@@ -109,9 +139,15 @@ class Store:
     def table(self, name: str) -> Table:
         """Return the whole table `cells`, `restarts` or `images`, ordered by its key."""
         columns = {"cells": CELL, "restarts": RESTART, "pictures": IMAGE}[name]
-        order = {"cells": "number", "restarts": "cell, picture, restart", "pictures": "cell, picture"}[name]
+        order = {
+            "cells": "number",
+            "restarts": "cell, picture, restart",
+            "pictures": "cell, picture",
+        }[name]
         with _reading(self.folder):
-            return Table(columns, self._db.execute(f"SELECT * FROM {name} ORDER BY {order}").fetchall())
+            return Table(
+                columns, self._db.execute(f"SELECT * FROM {name} ORDER BY {order}").fetchall()
+            )
 
     def array(self, cell: int, name: str) -> np.ndarray:
         """Return an array of a cell.
@@ -125,15 +161,35 @@ class Store:
             if row is None:
                 raise InputError(f"{self.folder} has no array {name!r} of cell {cell}")
             dtype = np.dtype(row[0]).newbyteorder("<")
-            return np.frombuffer(row[2], dtype).reshape(read_json_text(row[1])).astype(np.dtype(row[0]))
+            return (
+                np.frombuffer(row[2], dtype)
+                .reshape(read_json_text(row[1]))
+                .astype(np.dtype(row[0]))
+            )
 
-    def _add_cell(self, db: sqlite3.Connection, cell: Cell, status: str, error: str, seconds: float) -> None:
+    def _add_cell(
+        self, db: sqlite3.Connection, cell: Cell, status: str, error: str, seconds: float
+    ) -> None:
         batch = cell.batch
         values = (
-            cell.number, cell.key, batch.source, None if batch.files else batch.seed, cell.batch_digest, batch.maker,
-            batch.first, batch.count, batch.attack, cell.alteration, cell.candidate, cell.setting.name,
-            int(cell.setting.modelled), cell.seed, status, error, seconds,
-        )  # fmt: skip
+            cell.number,
+            cell.key,
+            batch.source,
+            None if batch.files else batch.seed,
+            cell.batch_digest,
+            batch.maker,
+            batch.first,
+            batch.count,
+            batch.attack,
+            cell.alteration,
+            cell.candidate,
+            cell.setting.name,
+            int(cell.setting.modelled),
+            cell.seed,
+            status,
+            error,
+            seconds,
+        )
         db.execute(f"INSERT INTO cells VALUES ({', '.join('?' * len(values))})", values)
 
     @contextlib.contextmanager
@@ -146,13 +202,15 @@ class Store:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
             raise OutputError(
-                f"cannot write to {self.folder / FILE}: {error}; make room or set its permissions right, then resume:"
+                f"cannot write to {self.folder / FILE}: {error}; make room or set its permissions"
+                " right, then resume:"
                 " what was done is kept"
             ) from error
 
 
 def create_or_open(folder: str | os.PathLike[str], meta: Mapping[str, Any]) -> Store:
-    """Return the store in a folder for writing; one that says `meta` of itself is begun where there is none.
+    """Return the store in a folder for writing; one that says `meta` of itself is begun where there
+    is none.
 
     Raises:
       InputError: there is a store of something else there, or another process writes to it.
@@ -163,9 +221,14 @@ def create_or_open(folder: str | os.PathLike[str], meta: Mapping[str, Any]) -> S
         folder.mkdir(parents=True, exist_ok=True)
         entries = {entry.name for entry in folder.iterdir()}
     except OSError as error:
-        raise OutputError(f"cannot write {str(folder)!r}: {error.strerror or error}; choose another place") from error
+        raise OutputError(
+            f"cannot write {str(folder)!r}: {error.strerror or error}; choose another place"
+        ) from error
     if entries and not entries & {FILE, LOCK}:
-        raise InputError(f"{folder} is a folder of something else; choose another place, or the folder of a sweep")
+        raise InputError(
+            f"{folder} is a folder of something else; choose another place, or the folder of a"
+            " sweep"
+        )
     store = _opened(folder)
     try:
         if not store._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -173,13 +236,17 @@ def create_or_open(folder: str | os.PathLike[str], meta: Mapping[str, Any]) -> S
             with store._transaction() as db:
                 for statement in TABLES.strip().split(";\n"):
                     db.execute(statement.rstrip(";"))
-                db.executemany("INSERT INTO meta VALUES (?, ?)", [(n, _json(v)) for n, v in facts.items()])
+                db.executemany(
+                    "INSERT INTO meta VALUES (?, ?)", [(n, _json(v)) for n, v in facts.items()]
+                )
         _check(store)
         return store
     except BaseException as error:
         store.__exit__()
         if isinstance(error, sqlite3.Error):
-            raise InputError(f"{folder / FILE} is no store of a sweep: {error}; choose another place") from error
+            raise InputError(
+                f"{folder / FILE} is no store of a sweep: {error}; choose another place"
+            ) from error
         raise
 
 
@@ -203,7 +270,11 @@ def open_for_reading(folder: str | os.PathLike[str]) -> Store:
     _there(folder)
     try:
         path = (folder / FILE).resolve().as_uri()
-        store = Store(folder, sqlite3.connect(f"{path}?mode=ro", uri=True, isolation_level=None, timeout=30), None)
+        store = Store(
+            folder,
+            sqlite3.connect(f"{path}?mode=ro", uri=True, isolation_level=None, timeout=30),
+            None,
+        )
         _check(store)
         return store
     except sqlite3.Error as error:
@@ -212,7 +283,10 @@ def open_for_reading(folder: str | os.PathLike[str]) -> Store:
 
 def _there(folder: Path) -> None:
     if not (folder / FILE).is_file():
-        raise InputError(f"{folder} has no {FILE}, so it is no folder of a sweep; make one with `jattr sweep run`")
+        raise InputError(
+            f"{folder} has no {FILE}, so it is no folder of a sweep; make one with `jattr sweep"
+            " run`"
+        )
 
 
 def _opened(folder: Path) -> Store:
@@ -231,11 +305,15 @@ def _opened(folder: Path) -> Store:
         return Store(folder, connection, lock)
     except BlockingIOError as error:
         os.close(lock)
-        raise InputError(f"another process writes to {folder}; wait for it, or choose another place") from error
+        raise InputError(
+            f"another process writes to {folder}; wait for it, or choose another place"
+        ) from error
     except sqlite3.DatabaseError as error:
         os.close(lock)
         kind = OutputError if isinstance(error, sqlite3.OperationalError) else InputError
-        raise kind(f"cannot use {folder / FILE}: {error}; mend its permissions or choose another place") from error
+        raise kind(
+            f"cannot use {folder / FILE}: {error}; mend its permissions or choose another place"
+        ) from error
 
 
 def _check(store: Store) -> None:
@@ -243,12 +321,17 @@ def _check(store: Store) -> None:
     try:
         meta = store.meta()
     except (sqlite3.Error, ValueError, InputError) as error:
-        raise InputError(f"{store.folder / FILE} is no store of a sweep: {error}; choose another place") from error
+        raise InputError(
+            f"{store.folder / FILE} is no store of a sweep: {error}; choose another place"
+        ) from error
     if meta.get("project") != PROJECT:
-        raise InputError(f"{store.folder / FILE} is of the project {meta.get('project')!r}, not {PROJECT!r}")
+        raise InputError(
+            f"{store.folder / FILE} is of the project {meta.get('project')!r}, not {PROJECT!r}"
+        )
     if meta.get("schema") != SCHEMA:
         raise InputError(
-            f"{store.folder / FILE} has schema {meta.get('schema')!r}, this jattr reads {SCHEMA!r}; use the jattr that"
+            f"{store.folder / FILE} has schema {meta.get('schema')!r}, this jattr reads"
+            f" {SCHEMA!r}; use the jattr that"
             " wrote it"
         )
 
@@ -268,4 +351,9 @@ def _json(value: Any) -> str:
 def counts(store: Store, cells: int) -> dict[str, int]:
     """Return how many of the plan's cells are done, failed and left."""
     known = list(store.known().values())
-    return {"cells": cells, DONE: known.count(DONE), FAILED: known.count(FAILED), "left": cells - len(known)}
+    return {
+        "cells": cells,
+        DONE: known.count(DONE),
+        FAILED: known.count(FAILED),
+        "left": cells - len(known),
+    }

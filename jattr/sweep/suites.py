@@ -1,4 +1,6 @@
-"""Ready sweeps by name: the questions that are asked most. `quick` ones take a minute or two on two cores."""
+"""Ready sweeps by name: the questions that are asked most. `quick` ones take a minute or two on
+two cores.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,15 +24,24 @@ class Suite:
 
 
 def _optimisers(candidates: tuple[str, ...], quick: bool) -> Spec:
-    names = ["auto", "lbfgs", "adam-cosine", *([] if quick else ["bfgs", "gauss-newton-cg", "adam-paper"])]
+    names = [
+        "auto",
+        "lbfgs",
+        "adam-cosine",
+        *([] if quick else ["bfgs", "gauss-newton-cg", "adam-paper"]),
+    ]
     return Spec(
-        name="optimisers", candidates=candidates, against="maker", pictures=_own(8 if quick else 32),
+        name="optimisers",
+        candidates=candidates,
+        against="maker",
+        pictures=_own(8 if quick else 32),
         settings=grid({"optimiser": names, "restarts": [2 if quick else 8]}),
-    )  # fmt: skip
+    )
 
 
 def _restarts(candidates: tuple[str, ...], quick: bool) -> Spec:
-    starts = ["linear", "pool", "prior"]  # each restart by itself: no polish of what is near, no stop at the first
+    # each restart by itself: no polish of what is near, no stop at the first
+    starts = ["linear", "pool", "prior"]
     axes: dict[str, list[Any]] = {
         "optimiser": ["lbfgs"],
         "start": starts,
@@ -39,46 +50,71 @@ def _restarts(candidates: tuple[str, ...], quick: bool) -> Spec:
         "polish_steps": [0],
     }
     return Spec(
-        name="restarts", candidates=candidates, against="maker", pictures=_own(8 if quick else 32),
+        name="restarts",
+        candidates=candidates,
+        against="maker",
+        pictures=_own(8 if quick else 32),
         settings=grid(axes),
-    )  # fmt: skip
+    )
 
 
 def _distances(candidates: tuple[str, ...], quick: bool) -> Spec:
     names = [None, "ssim", *([] if quick else ["l1", "huber:0.1", "multiscale"])]
     return Spec(
-        name="distances", candidates=candidates, pictures=_own(4 if quick else 16),
+        name="distances",
+        candidates=candidates,
+        pictures=_own(4 if quick else 16),
         settings=grid({"distance": names, "restarts": [2]}),
-    )  # fmt: skip
+    )
 
 
 def _robustness(candidates: tuple[str, ...], quick: bool) -> Spec:
-    full = ("jpeg:95", "jpeg:90", "jpeg:75", "jpeg:50", "rescale:0.75:lanczos", "rescale:2:bilinear", "centre:0.9")
+    full = (
+        "jpeg:95",
+        "jpeg:90",
+        "jpeg:75",
+        "jpeg:50",
+        "rescale:0.75:lanczos",
+        "rescale:2:bilinear",
+        "centre:0.9",
+    )
     more = ("blur:1", "noise:0.05", "brightness:0.8", "brightness:1.2")
     chosen = ("jpeg:75", "blur:1") if quick else (*full, *more)
     return Spec(
-        name="robustness", candidates=candidates, pictures=_own(3 if quick else 16), alterations=(NONE, *chosen),
+        name="robustness",
+        candidates=candidates,
+        pictures=_own(3 if quick else 16),
+        alterations=(NONE, *chosen),
         settings=grid({"restarts": [3]}, modelled=[True, False]),
-    )  # fmt: skip
+    )
 
 
 def _adversarial(candidates: tuple[str, ...], quick: bool) -> Spec:
     methods = ("noise",) if quick else ("noise", "orthogonal")
-    attacks = tuple(f"{method}:{eps}" for method in methods for eps in (EPSILONS[2:] if quick else EPSILONS))
+    attacks = tuple(
+        f"{method}:{eps}" for method in methods for eps in (EPSILONS[2:] if quick else EPSILONS)
+    )
     return Spec(
-        name="adversarial", candidates=candidates, pictures=_own(3 if quick else 16), attacks=(NONE, *attacks),
+        name="adversarial",
+        candidates=candidates,
+        pictures=_own(3 if quick else 16),
+        attacks=(NONE, *attacks),
         settings=grid({"restarts": [3]}),
-    )  # fmt: skip
+    )
 
 
 def _open_set(candidates: tuple[str, ...], quick: bool) -> Spec:
-    strangers = tuple(name for name in ("stylegan_a", "progan_b", "dcgan_a") if name not in candidates)[:2]
+    strangers = tuple(
+        name for name in ("stylegan_a", "progan_b", "dcgan_a") if name not in candidates
+    )[:2]
     count = 4 if quick else 32
     others = Pictures(kind="others", generators=strangers[: 1 if quick else 2], count=count)
     return Spec(
-        name="open-set", candidates=candidates, settings=grid({"restarts": [3]}),
+        name="open-set",
+        candidates=candidates,
+        settings=grid({"restarts": [3]}),
         pictures=(*_own(count), others, Pictures(kind="renderer", count=count)),
-    )  # fmt: skip
+    )
 
 
 def _paper(candidates: tuple[str, ...], quick: bool) -> Spec:
@@ -88,9 +124,10 @@ def _paper(candidates: tuple[str, ...], quick: bool) -> Spec:
 def paper_spec(candidates: Sequence[str], *, count: int, distance: str | None = None) -> Spec:
     """Return the paper's recipe beside the default search, on the same images.
 
-    3 restarts of 500 steps of Adam (b1 = 0, b2 = 0.99, rate 0.1) from the prior, argmin over the candidates: Zhang et
-    al., arXiv 2008.09194, section 5. Its distance is the mean squared difference of Inception features (Mixed_7a);
-    without a feature folder the recipe has pixels in its place.
+    3 restarts of 500 steps of Adam (b1 = 0, b2 = 0.99, rate 0.1) from the prior, argmin over the
+    candidates: Zhang et al., arXiv 2008.09194, section 5. Its distance is the mean squared
+    difference of Inception features (Mixed_7a); without a feature folder the recipe has pixels in
+    its place.
 
     Args:
       candidates: folders or bundled names.
@@ -98,9 +135,15 @@ def paper_spec(candidates: Sequence[str], *, count: int, distance: str | None = 
       distance: of the recipe, as `load_distance` reads it; None: pixels.
     """
     recipe = InvertConfig(
-        optimiser="adam-paper", steps=500, restarts=3, start="prior", polish_steps=0, interval_steps=0,
-        early_stop=False, distance=distance,
-    )  # fmt: skip
+        optimiser="adam-paper",
+        steps=500,
+        restarts=3,
+        start="prior",
+        polish_steps=0,
+        interval_steps=0,
+        early_stop=False,
+        distance=distance,
+    )
     settings = (Setting(name="default", config=InvertConfig()), Setting(name=PAPER, config=recipe))
     return Spec(name="paper", candidates=tuple(candidates), pictures=_own(count), settings=settings)
 

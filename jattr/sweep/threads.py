@@ -1,23 +1,29 @@
 """How many threads sums are split over: their last digits depend on it.
 
-Measured on two cores: searches are the same with one and two threads of XLA's (NPROC), not with one and two of
-OpenBLAS's, which NumPy and SciPy make the starts with.
+Measured on two cores: searches are the same with one and two threads of XLA's (NPROC), not with one
+and two of OpenBLAS's, which NumPy and SciPy make the starts with.
 """
 
 import os
 from collections.abc import Mapping
 
-VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")  # what OpenBLAS reads, the first that states a number
+# what OpenBLAS reads, the first that states a number
+VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def num_threads(environment: Mapping[str, str] | None = None) -> int:
-    """Return the threads of linear algebra on the host: as the environment says, at most a core each.
+    """Return the threads of linear algebra on the host: as the environment says, at most a core
+    each.
 
     >>> num_threads({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": ""})
     1
     """
     environment = os.environ if environment is None else environment
-    stated = [int(text) for name in VARIABLES if (text := environment.get(name, "").strip()).isdecimal() and int(text)]
+    stated = [
+        int(text)
+        for name in VARIABLES
+        if (text := environment.get(name, "").strip()).isdecimal() and int(text)
+    ]
     return min([*stated[:1], _cores()])
 
 

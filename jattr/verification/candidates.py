@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from jattr.generators.base import Generator
 
 
-def load_candidates(saved: SavedResult, paths: Sequence[str], report: Report) -> dict[str, Generator]:
-    """Return the candidates by their names in the result; those that differ from it are reported and left out.
+def load_candidates(
+    saved: SavedResult, paths: Sequence[str], report: Report
+) -> dict[str, Generator]:
+    """Return the candidates by their names in the result; those that differ from it are reported
+    and left out.
 
     Raises:
       InputError: one cannot be used, is none of the result, or is needed and was not given.
@@ -43,9 +46,13 @@ def load_candidates(saved: SavedResult, paths: Sequence[str], report: Report) ->
     needed = {name for row in saved.data["pictures"] for name in holding(row)}
     missing = sorted(needed - set(found) - changed)
     if missing and not (changed - set(stated)):
-        raise InputError(f"certificates name {', '.join(map(repr, missing))}; give them with --candidates")
+        raise InputError(
+            f"certificates name {', '.join(map(repr, missing))}; give them with --candidates"
+        )
     left = [name for name in stated if name not in found]
-    report.unchecked += [f"what rests on candidate {name!r}, which was not given as it was searched" for name in left]
+    report.unchecked += [
+        f"what rests on candidate {name!r}, which was not given as it was searched" for name in left
+    ]
     return found
 
 
@@ -56,29 +63,43 @@ def _other_model(path: str, gen: Generator, stated: Mapping[str, Any]) -> str:
       InputError: there is none of its name.
     """
     if gen.name not in stated:
-        raise InputError(f"{path!r} is generator {gen.name!r}, no candidate of the result; leave it away")
-    what = "weights" if stated[gen.name]["weights_digest"] != gen.weights_digest else "card's settings"
+        raise InputError(
+            f"{path!r} is generator {gen.name!r}, no candidate of the result; leave it away"
+        )
+    what = (
+        "weights" if stated[gen.name]["weights_digest"] != gen.weights_digest else "card's settings"
+    )
     return f"candidate {gen.name!r}: its {what} are not those of the result (digest differs)"
 
 
 def _record_differences(stated: Mapping[str, Any], gen: Generator, names: set[str]) -> list[str]:
-    """Return one line for each field of a candidate's record that is not so; where it is kept is no such field."""
+    """Return one line for each field of a candidate's record that is not so; where it is kept is
+    no such field.
+    """
     from jattr.attribution.result_json import candidate_record
 
     record = candidate_record(gen)
-    psi = "" if gen.settings is None else f" psi {gen.settings.psi:g}"  # of one model searched under several psi
+    # of one model searched under several psi
+    psi = "" if gen.settings is None else f" psi {gen.settings.psi:g}"
     lines = []
     if stated["name"] not in names | {name + psi for name in names}:
-        lines.append(f"the given model of its digest is called {', '.join(map(repr, sorted(names)))}")
-    searched = gen.settings is not None and not reproducible(stated)  # the latents hold noise maps, too
-    for name in record.keys() - {"name", "path"} - ({"settings", "latent_shape"} if searched else set()):
+        lines.append(
+            f"the given model of its digest is called {', '.join(map(repr, sorted(names)))}"
+        )
+    # the latents hold noise maps, too
+    searched = gen.settings is not None and not reproducible(stated)
+    for name in (
+        record.keys() - {"name", "path"} - ({"settings", "latent_shape"} if searched else set())
+    ):
         if name in stated and stated[name] != record[name]:
             lines.append(f"{name} is {record[name]}, result.json states {stated[name]}")
     return sorted(lines)
 
 
 def reproducible(candidate: Mapping[str, Any]) -> bool:
-    """Return whether a candidate's record says all that its images depend on: not where noise was searched for."""
+    """Return whether a candidate's record says all that its images depend on: not where noise
+    was searched for.
+    """
     return (candidate.get("settings") or {}).get("noise", "const") in NOISE
 
 
@@ -90,8 +111,12 @@ def _viewed(gen: Generator, candidate: Mapping[str, Any]) -> Generator:
     return gen.view(space, **(candidate.get("settings") or {}))
 
 
-def _load_candidate(path: str, stated: Mapping[str, Any], report: Report) -> tuple[Generator | None, str]:
-    """Return a candidate; None and its name if the folder is not as it was written, which is reported."""
+def _load_candidate(
+    path: str, stated: Mapping[str, Any], report: Report
+) -> tuple[Generator | None, str]:
+    """Return a candidate; None and its name if the folder is not as it was written, which is
+    reported.
+    """
     from jattr.generators.store import find_generator, load_generator
 
     folder = find_generator(path)

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from jattr.decision.certificate import Certificate
 
 
-# How far figures may differ on another device: float32 sums in another order move a pixel by about 1e-6, 1e-4 of a
+# How far figures may differ on another device: float32 sums in another order move a pixel by about
+# 1e-6, 1e-4 of a
 # rounding step; the sums of squares by less than this.
 RELATIVE = 1e-3  # of statistic, residual and whatever has no limit of its own
 RANK = 1  # a direction at the limit of what counts
@@ -45,12 +46,20 @@ SUPPORT = 1e-6  # of the largest |z|: read, not computed
 def latent_differences(saved: SavedResult, number: int, column: int) -> list[str]:
     """Return one line for each statement on a latent that the latent itself contradicts."""
     row, name = saved.data["pictures"][number], saved.data["candidates"][column]["name"]
-    z, label, found = saved.z[column][number], int(saved.label[number, column]), bool(saved.found[number, column])
+    z, label, found = (
+        saved.z[column][number],
+        int(saved.label[number, column]),
+        bool(saved.found[number, column]),
+    )
     if found != (row["residual"][name] is not None):
         says = "a latent" if found else "no latent"
         return [f"{LATENTS} has {says}, result.json states residual {row['residual'][name]}"]
     if not found:
-        return [] if row["certificates"][name] is None else ["a certificate is stated where no latent was found"]
+        return (
+            []
+            if row["certificates"][name] is None
+            else ["a certificate is stated where no latent was found"]
+        )
     if not np.isfinite(z).all():
         return ["the latent has numbers that are not finite"]
     lines = []
@@ -71,7 +80,8 @@ def certificate_differences(stated: Mapping[str, Any], found: Certificate) -> li
         return [f"the certificate does not hold: {certificate_text(found)}"]
     lines = []
     for name, value in found.to_dict().items():
-        wanted = stated.get(name, "" if name == "alteration" else value)  # older results lack what was added since
+        # older results lack what was added since
+        wanted = stated.get(name, "" if name == "alteration" else value)
         if name == "bit_exact":
             lines += _exactness_differs(stated, found)
         elif not (_is_number(value) and _is_number(wanted)):
@@ -87,11 +97,17 @@ def _is_number(value: Any) -> bool:
 
 
 def _exactness_differs(stated: Mapping[str, Any], found: Certificate) -> list[str]:
-    """Return a line where "bit-exact" cannot be true of the device that stated it, or where its own share denies it."""
+    """Return a line where "bit-exact" cannot be true of the device that stated it, or where its
+    own share denies it.
+    """
     if stated["bit_exact"] != (stated["identical_bytes"] == 1.0):
         return ["result.json states bit_exact, which the share of identical bytes beside it denies"]
     on_the_edge = bool(found.alteration) or found.largest_deviation <= 0.5 + EDGE
-    if stated["bit_exact"] and not found.bit_exact and not (on_the_edge and found.identical_bytes >= 1 - BYTES):
+    if (
+        stated["bit_exact"]
+        and not found.bit_exact
+        and not (on_the_edge and found.identical_bytes >= 1 - BYTES)
+    ):
         return ["result.json states bit-exact, which it is not"]
     return []
 
@@ -100,7 +116,8 @@ def _limit(name: str, stated: Mapping[str, Any], found: Certificate) -> float:
     """Return how far a figure may be from the one that was stated."""
     value = float(getattr(found, name))
     if name == "statistic":
-        # a direction more may take a step or two away where the certificate holds, and anything where it does not
+        # a direction more may take a step or two away where the certificate holds, and anything
+        # where it does not
         direction = 0.0 if found.rank == stated["rank"] else 2.0 if found.holds else math.inf
         return RELATIVE * max(abs(value), 1.0) + direction
     own = {
@@ -120,24 +137,35 @@ def residual_differs(what: str, stated: float | None, found: float) -> list[str]
     """Return a line if a residual is not what was stated."""
     if stated is not None and abs(found - stated) <= RELATIVE * stated + RESIDUAL:
         return []
-    return [f"{what} is {found:.6g}, result.json states {stated if stated is None else format(stated, '.6g')}"]
+    return [
+        (
+            f"{what} is {found:.6g}, result.json states"
+            f" {stated if stated is None else format(stated, '.6g')}"
+        )
+    ]
 
 
 def certificate_text(found: Certificate) -> str:
     """Return a certificate's figures in words."""
     return (
-        f"p {found.p_value:.3g}, statistic {found.statistic:.1f} with {found.excess} degrees of freedom,"
+        f"p {found.p_value:.3g}, statistic {found.statistic:.1f} with {found.excess} degrees of"
+        " freedom,"
         f" {100 * found.identical_bytes:.2f} % of bytes identical ({found.rounding})"
     )
 
 
 MARGIN = 1e-6  # of the margin: a quotient of two stated numbers
 CALIBRATED = "verdicts of images without a certificate that a calibration gave"
-OTHER_THRESHOLDS = "verdicts of images without a certificate: their thresholds are not this version's"
+OTHER_THRESHOLDS = (
+    "verdicts of images without a certificate: their thresholds are not this version's"
+)
 
 
-def verify_verdict(data: Mapping[str, Any], row: Mapping[str, Any], image: LoadedImage | None, report: Report) -> None:
-    """Decide on an image anew and compare: the kind, the names in their order, certificate, class and margin.
+def verify_verdict(
+    data: Mapping[str, Any], row: Mapping[str, Any], image: LoadedImage | None, report: Report
+) -> None:
+    """Decide on an image anew and compare: the kind, the names in their order, certificate, class
+    and margin.
 
     Args:
       data: the result.
@@ -153,32 +181,46 @@ def verify_verdict(data: Mapping[str, Any], row: Mapping[str, Any], image: Loade
     names, lines = proven_first(decided, proofs), _contradictions(row)
     if not holding(row) and (config is None or row.get("judgement") is not None):
         report.unchecked.append(OTHER_THRESHOLDS if config is None else CALIBRATED)
-    elif (decided.kind, names) != (row["verdict"], row["candidates"]) and not _withheld(decided.kind, row):
-        stated = _verdict_text(row["verdict"], row["candidates"])
-        lines.append(f"result.json states {stated}, its evidence gives {_verdict_text(decided.kind, names)}")
-    elif decided.kind == row["verdict"] == "none" and _uncertain(data, row, image):
-        lines.append("result.json states none of the candidates, which the image's file does not allow")
-    margin = finite(decided.margin)
-    if (margin is None) != (row["margin"] is None) or abs((margin or 0) - (row["margin"] or 0)) > MARGIN * (
-        margin or 0
+    elif (decided.kind, names) != (row["verdict"], row["candidates"]) and not _withheld(
+        decided.kind, row
     ):
+        stated = _verdict_text(row["verdict"], row["candidates"])
+        lines.append(
+            f"result.json states {stated}, its evidence gives {_verdict_text(decided.kind, names)}"
+        )
+    elif decided.kind == row["verdict"] == "none" and _uncertain(data, row, image):
+        lines.append(
+            "result.json states none of the candidates, which the image's file does not allow"
+        )
+    margin = finite(decided.margin)
+    if (margin is None) != (row["margin"] is None) or abs(
+        (margin or 0) - (row["margin"] or 0)
+    ) > MARGIN * (margin or 0):
         lines.append(f"the margin is {margin}, result.json states {row['margin']}")
     report.differences += [f"{row['file']!r}: {line}" for line in lines]
 
 
 def _contradictions(row: Mapping[str, Any]) -> list[str]:
-    """Return what a row's verdict, its names, its certificate and its class say against each other."""
+    """Return what a row's verdict, its names, its certificate and its class say against each
+    other.
+    """
     first, certificate = row["candidates"][0] if row["candidates"] else None, row["certificate"]
     proof = row["certificates"][first] if holding(row) and first is not None else None
     lines = []
-    if row["candidate"] != first or certificate != proof or (certificate is not None and not certificate["holds"]):
+    if (
+        row["candidate"] != first
+        or certificate != proof
+        or (certificate is not None and not certificate["holds"])
+    ):
         lines.append("verdict and certificates in result.json contradict each other")
     if (row["verdict"] == "made-by") != (first is not None):
         lines.append("verdict and names in result.json contradict each other")
     label = None if first is None else row["labels"][first]
     if row["label"] != label:
         lines.append(f"the class is {label}, result.json states {row['label']}")
-    if certificate is not None and certificate.get("alteration", "") != (row.get("alteration") or ""):
+    if certificate is not None and certificate.get("alteration", "") != (
+        row.get("alteration") or ""
+    ):
         lines.append("the certificate's alteration is not the image's")
     return lines
 
@@ -203,7 +245,9 @@ def _evidence(
                 arrived=restarts["arrived"],
                 failed=restarts["failed"],
                 usual_miss=row["usual_miss"].get(name),
-                settings="" if settings is None else f"{candidate.get('space', 'z')}, {Settings(**settings)}",
+                settings=""
+                if settings is None
+                else f"{candidate.get('space', 'z')}, {Settings(**settings)}",
                 restarts_needed=row["restarts_needed"].get(name),
                 miss_bound=row.get("miss_bound", {}).get(name),
             )
@@ -230,7 +274,9 @@ def _certificates(data: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, 
 
 
 def _thresholds(data: Mapping[str, Any]) -> DecisionConfig | None:
-    """Return the thresholds of verdicts without a certificate; None if those stated are not this version's."""
+    """Return the thresholds of verdicts without a certificate; None if those stated are not this
+    version's.
+    """
     from jattr.decision.verdict import DecisionConfig
 
     own, stated = dataclasses.asdict(DecisionConfig()), data["settings"]["decision"]
@@ -245,15 +291,26 @@ def _withheld(kind: str, row: Mapping[str, Any]) -> bool:
 
     What its file states may forbid "none", and too few numbers to compare a name by thresholds.
     """
-    return kind != "failed" and not holding(row) and row["verdict"] == "undecided" and not row["candidates"]
+    return (
+        kind != "failed"
+        and not holding(row)
+        and row["verdict"] == "undecided"
+        and not row["candidates"]
+    )
 
 
 def _uncertain(data: Mapping[str, Any], row: Mapping[str, Any], image: LoadedImage | None) -> bool:
-    """Return whether an image's file forbids "none", as far as that can be told without its alteration."""
+    """Return whether an image's file forbids "none", as far as that can be told without its
+    alteration.
+    """
     from jattr.attribution.caveats import caveat_of
 
     shapes = [tuple(candidate["image_shape"]) for candidate in data["candidates"]]
-    return image is not None and not row.get("alteration") and bool(caveat_of(image, None, shapes).text)
+    return (
+        image is not None
+        and not row.get("alteration")
+        and bool(caveat_of(image, None, shapes).text)
+    )
 
 
 def _verdict_text(kind: str, names: list[str]) -> str:
@@ -266,7 +323,8 @@ PROVES_NOTHING = "a certificate is stated where a latent proves nothing"
 class RecomputedEvidence(NamedTuple):
     """What a latent, the image and the candidate give."""
 
-    certificate: Certificate | None  # None: none is stated, and the latent is not near enough for one
+    # None: none is stated, and the latent is not near enough for one
+    certificate: Certificate | None
     proves: bool  # whether one can prove anything here
     residual: float | None  # None: the distance that it is by cannot be had
     noise: float | None
@@ -291,17 +349,34 @@ def verify_evidence(
     lines = [problem] if found is None else _differences(row, name, gen, found)
     report.differences += [f"{row['file']!r}, candidate {name!r}: {line}" for line in lines]
     report.unchecked += [] if found is None or not found.unchecked else [found.unchecked]
-    if found is not None and found.certificate is not None and stated is not None and stated["holds"]:
+    if (
+        found is not None
+        and found.certificate is not None
+        and stated is not None
+        and stated["holds"]
+    ):
         proof = found.certificate
         report.checked.append(
-            {"file": image.path, "candidate": name, "text": certificate_text(proof), **proof.to_dict()}
+            {
+                "file": image.path,
+                "candidate": name,
+                "text": certificate_text(proof),
+                **proof.to_dict(),
+            }
         )
 
 
 def _again(
-    saved: SavedResult, number: int, name: str, gen: Generator, image: LoadedImage, z: np.ndarray, label: int
+    saved: SavedResult,
+    number: int,
+    name: str,
+    gen: Generator,
+    image: LoadedImage,
+    z: np.ndarray,
+    label: int,
 ) -> RecomputedEvidence:
-    """Return the evidence, computed again: a certificate where one is stated or the latent is near enough for one.
+    """Return the evidence, computed again: a certificate where one is stated or the latent is near
+    enough for one.
 
     Raises:
       InputError: the image does not fit the candidate, or cannot have been altered as is stated.
@@ -327,12 +402,21 @@ def _again(
     try:
         observation = make_observation(gen, pixels[None], InvertConfig(distance=distance))
     except InputError as error:  # the certificate speaks of pixels
-        return RecomputedEvidence(proof, gen.proves, None, None, f"the residuals by {distance!r}: {error}")
-    return RecomputedEvidence(proof, gen.proves, _residual(observation, z, label), observation.noise)
+        return RecomputedEvidence(
+            proof, gen.proves, None, None, f"the residuals by {distance!r}: {error}"
+        )
+    return RecomputedEvidence(
+        proof, gen.proves, _residual(observation, z, label), observation.noise
+    )
 
 
 def _altered_again(
-    alteration: str, stated: Mapping[str, Any] | None, gen: Generator, image: LoadedImage, z: np.ndarray, label: int
+    alteration: str,
+    stated: Mapping[str, Any] | None,
+    gen: Generator,
+    image: LoadedImage,
+    z: np.ndarray,
+    label: int,
 ) -> RecomputedEvidence:
     """Return the evidence of an image that was altered as is stated."""
     from jattr.attribution.alteration_search import stated_image
@@ -346,17 +430,27 @@ def _altered_again(
     return RecomputedEvidence(proof, proves, residual, altered.noise)
 
 
-def _differences(row: Mapping[str, Any], name: str, gen: Generator, found: RecomputedEvidence) -> list[str]:
+def _differences(
+    row: Mapping[str, Any], name: str, gen: Generator, found: RecomputedEvidence
+) -> list[str]:
     """Return one line for each statement that the evidence contradicts."""
     from jattr.attribution.result_json import support_record
 
     stated, proof, lines = row["certificates"][name], found.certificate, []
     if stated is not None and not found.proves:
         lines.append(PROVES_NOTHING)
-    if stated is not None and not row.get("alteration") and gen.rounding not in (None, stated["rounding"]):
-        lines.append(f"rounding is {gen.rounding!r} by its card, result.json states {stated['rounding']!r}")
+    if (
+        stated is not None
+        and not row.get("alteration")
+        and gen.rounding not in (None, stated["rounding"])
+    ):
+        lines.append(
+            f"rounding is {gen.rounding!r} by its card, result.json states {stated['rounding']!r}"
+        )
     if stated is None and proof is not None and proof.holds:
-        lines.append(f"a certificate holds that result.json does not state: {certificate_text(proof)}")
+        lines.append(
+            f"a certificate holds that result.json does not state: {certificate_text(proof)}"
+        )
     if stated is not None and proof is not None:
         lines += certificate_differences(stated, proof)
     if found.residual is not None:
@@ -364,7 +458,10 @@ def _differences(row: Mapping[str, Any], name: str, gen: Generator, found: Recom
     if found.noise is not None and name in row.get("noise", {}):
         lines += residual_differs("the noise", row["noise"][name], found.noise)
     support = row["support"].get(name)  # where it is missing, that was reported
-    if support is not None and support_record(gen, support["largest"])["inside"] != support["inside"]:
+    if (
+        support is not None
+        and support_record(gen, support["largest"])["inside"] != support["inside"]
+    ):
         lines.append(f"support: inside is not {support['inside']} of a prior that is {gen.prior!r}")
     return lines
 

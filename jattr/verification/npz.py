@@ -1,4 +1,6 @@
-"""Reads `.npz` files that others wrote: arrays of numbers and texts, never objects, never more than the file says."""
+"""Reads `.npz` files that others wrote: arrays of numbers and texts, never objects, never more
+than the file says.
+"""
 
 import math
 import os
@@ -15,7 +17,15 @@ from jattr.errors import InputError
 MAX_BYTES = 1 << 30  # of all arrays together
 MAX_MEMBERS = 1000
 MAX_HEADER = 10_000
-DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, NotImplementedError)
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+)
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -32,15 +42,23 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             total = sum(member.file_size for member in members)
             if len(members) > MAX_MEMBERS or total > MAX_BYTES:
                 raise InputError(
-                    f"holds {len(members)} arrays of {total} bytes; at most {MAX_MEMBERS} of {MAX_BYTES} are read"
+                    f"holds {len(members)} arrays of {total} bytes; at most {MAX_MEMBERS} of"
+                    f" {MAX_BYTES} are read"
                 )
-            return {member.filename.removesuffix(".npy"): _read_member(archive, member) for member in members}
+            return {
+                member.filename.removesuffix(".npy"): _read_member(archive, member)
+                for member in members
+            }
     except InputError as error:
         raise InputError(f"{os.fspath(path)} {error}") from error
     except OSError as error:
-        raise InputError(f"{os.fspath(path)} cannot be read ({error.strerror or error}); give an .npz file") from error
+        raise InputError(
+            f"{os.fspath(path)} cannot be read ({error.strerror or error}); give an .npz file"
+        ) from error
     except DAMAGE as error:
-        raise InputError(f"{os.fspath(path)} is no sound .npz file ({error}); write it again") from error
+        raise InputError(
+            f"{os.fspath(path)} is no sound .npz file ({error}); write it again"
+        ) from error
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
@@ -48,18 +66,28 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarra
     with archive.open(member) as file:
         shape, dtype, header_size = _read_header(file)
         if dtype.hasobject:
-            raise InputError(f"holds Python objects in {member.filename!r}; only numbers and texts are read")
+            raise InputError(
+                f"holds Python objects in {member.filename!r}; only numbers and texts are read"
+            )
         if header_size + math.prod(shape) * dtype.itemsize != member.file_size:
-            raise InputError(f"has {member.file_size} bytes for {member.filename!r}, not what its shape says: damaged")
+            raise InputError(
+                f"has {member.file_size} bytes for {member.filename!r}, not what its shape says:"
+                " damaged"
+            )
     with archive.open(member) as file:
-        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False, max_header_size=MAX_HEADER)
+        array: np.ndarray = np.lib.format.read_array(
+            file, allow_pickle=False, max_header_size=MAX_HEADER
+        )
         return array
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     """Return shape, dtype and the bytes before the data."""
     version = np.lib.format.read_magic(file)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
     if version not in readers:
         raise InputError(f"has an array of .npy version {version}; read are 1.0 and 2.0")
     shape, _, dtype = readers[version](file, max_header_size=MAX_HEADER)

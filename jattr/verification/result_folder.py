@@ -1,4 +1,6 @@
-"""What `jattr attribute` writes and `jattr verify` reads: `result.json` and `latents.npz` in one folder."""
+"""What `jattr attribute` writes and `jattr verify` reads: `result.json` and `latents.npz` in one
+folder.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ class SavedResult:
 
 
 def check_result_folder(folder: Path) -> None:
-    """Check that a folder is a result, and that its two files belong together; what a result says is not checked.
+    """Check that a folder is a result, and that its two files belong together; what a result says
+    is not checked.
 
     Raises:
       InputError: it is not, or holds anything else.
@@ -74,10 +77,16 @@ def write_latents(
       settings: of the candidates, see `settings_text`; none: they have none.
     """
     same = len({array.shape for array in z}) == 1
-    latents = {"z": np.stack(z, axis=1)} if same else {f"z_{number}": array for number, array in enumerate(z)}
+    latents = (
+        {"z": np.stack(z, axis=1)}
+        if same
+        else {f"z_{number}": array for number, array in enumerate(z)}
+    )
     arrays: dict[str, Any] = {name: array.astype(np.float32) for name, array in latents.items()}
     arrays |= {"label": label.astype(np.int32), "found": found, "digest": np.array(list(digests))}
-    arrays |= {"space": np.array(space)} | ({"settings": np.array(list(settings))} if any(settings) else {})
+    arrays |= {"space": np.array(space)} | (
+        {"settings": np.array(list(settings))} if any(settings) else {}
+    )
     with path.open("xb") as file:
         np.savez(file, **arrays)
     return file_sha256(path)
@@ -92,11 +101,14 @@ def read_result(folder: str | os.PathLike[str]) -> SavedResult:
     """Return what a folder of `jattr attribute` holds.
 
     Raises:
-      InputError: a file is missing, damaged, too large or not what the schema says, or the two do not fit together.
+      InputError: a file is missing, damaged, too large or not what the schema says, or the two do
+        not fit together.
     """
     place = Path(folder)
     if not place.is_dir():
-        raise InputError(f"{os.fspath(folder)!r} is no folder; give the one that `jattr attribute` wrote")
+        raise InputError(
+            f"{os.fspath(folder)!r} is no folder; give the one that `jattr attribute` wrote"
+        )
     data = _read_json(place / RESULT)
     arrays = _read_latents(place / LATENTS)
     try:
@@ -106,10 +118,15 @@ def read_result(folder: str | os.PathLike[str]) -> SavedResult:
         found = _array(arrays, "found", shape, np.dtype(np.bool_))
         digests = arrays.get("digest", np.array(""))
         if digests.dtype.kind != "U" or digests.shape != (len(data["candidates"]),):
-            raise InputError(f"has digest {digests.dtype} {list(digests.shape)}; it is one text for each candidate")
+            raise InputError(
+                f"has digest {digests.dtype} {list(digests.shape)}; it is one text for each"
+                " candidate"
+            )
     except InputError as error:
         raise InputError(f"{place / LATENTS} {error}") from error
-    return SavedResult(data, z, label, found, tuple(str(d) for d in digests), file_sha256(place / LATENTS))
+    return SavedResult(
+        data, z, label, found, tuple(str(d) for d in digests), file_sha256(place / LATENTS)
+    )
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
@@ -134,7 +151,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_RESULT_BYTES:
-            raise InputError(f"is no file of up to {MAX_RESULT_BYTES} bytes; give a folder of `jattr attribute`")
+            raise InputError(
+                f"is no file of up to {MAX_RESULT_BYTES} bytes; give a folder of `jattr attribute`"
+            )
         return parse_result(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {os.fspath(path)!r}: {error.strerror or error}") from error
@@ -156,10 +175,14 @@ def _latents_of(arrays: dict[str, np.ndarray], number: int, data: dict[str, Any]
     return _array(arrays, f"z_{number}", (images, *shape), np.dtype(np.float32))
 
 
-def _array(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+def _array(
+    arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> np.ndarray:
     if name not in arrays:
         raise InputError(f"has no {name!r}; it has {', '.join(list(arrays)[:10]) or 'nothing'}")
     array = arrays[name]
     if array.shape != shape or array.dtype != dtype:
-        raise InputError(f"has {name} {array.dtype} {list(array.shape)}; {RESULT} says {dtype} {list(shape)}")
+        raise InputError(
+            f"has {name} {array.dtype} {list(array.shape)}; {RESULT} says {dtype} {list(shape)}"
+        )
     return array

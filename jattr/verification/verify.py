@@ -1,4 +1,6 @@
-"""What `jattr verify` checks: a saved result against the candidates, the images and a new run of every test."""
+"""What `jattr verify` checks: a saved result against the candidates, the images and a new run of
+every test.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def verify_result(saved: SavedResult, paths: Sequence[str], images: Sequence[str
     for number in range(len(saved.data["pictures"])):
         _verify_row(saved, number, generators, files, report)
     if len(report.checked) < report.stated:
-        report.differences.append(f"{report.stated} certificates are stated, {len(report.checked)} could be checked")
+        report.differences.append(
+            f"{report.stated} certificates are stated, {len(report.checked)} could be checked"
+        )
     report.unchecked += NOT_CHECKED
     return report
 
@@ -45,7 +49,9 @@ def _check_latents(saved: SavedResult, report: Report) -> None:
         report.differences.append(f"{LATENTS}: its SHA-256 is not the one that result.json states")
     for stated, candidate in zip(saved.digests, saved.data["candidates"], strict=True):
         if stated != candidate["digest"]:
-            report.differences.append(f"{LATENTS}: states another digest of candidate {candidate['name']!r}")
+            report.differences.append(
+                f"{LATENTS}: states another digest of candidate {candidate['name']!r}"
+            )
 
 
 def _verify_row(
@@ -70,18 +76,26 @@ def _verify_row(
     verify_verdict(saved.data, row, image, report)
 
 
-def _find_image(row: Mapping[str, Any], files: Mapping[str, str] | None, searched: bool, report: Report) -> str | None:
-    """Return where the image is; one that differs is reported, and one that a certificate needs and is missing."""
+def _find_image(
+    row: Mapping[str, Any], files: Mapping[str, str] | None, searched: bool, report: Report
+) -> str | None:
+    """Return where the image is; one that differs is reported, and one that a certificate needs
+    and is missing.
+    """
     name, sha256, needed = row["file"], row["sha256"], bool(holding(row))
     if sha256 is None:
         if needed or searched:
-            report.differences.append(f"{name!r}: no SHA-256 is stated, so nothing says which image this is about")
+            report.differences.append(
+                f"{name!r}: no SHA-256 is stated, so nothing says which image this is about"
+            )
         return None
     if files is not None:
         if needed and sha256 not in files:
             report.differences.append(f"{name!r}: none of the given images has its SHA-256")
         elif searched and sha256 not in files:
-            report.unchecked.append(f"the residuals of {name!r}, which is not among the given images")
+            report.unchecked.append(
+                f"the residuals of {name!r}, which is not among the given images"
+            )
         return files.get(sha256)
     if not needed and not Path(name).is_file():
         report.unchecked += [f"the residuals of {name!r}, which is not there"] if searched else []

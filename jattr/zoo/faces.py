@@ -1,7 +1,9 @@
-"""Procedural faces: what the bundled generators learnt from, and real images that no generator made.
+"""Procedural faces: what the bundled generators learnt from, and real images that no generator
+made.
 
-A face is a flat vector of independent uniform numbers, `TRAITS` of them; drawing is a pure function of it. Shapes are
-signed distances, blended over each other with edges one pixel wide. Nothing of any photograph is in them.
+A face is a flat vector of independent uniform numbers, `TRAITS` of them; drawing is a pure function
+of it. Shapes are signed distances, blended over each other with edges one pixel wide. Nothing of
+any photograph is in them.
 """
 
 import functools
@@ -15,10 +17,28 @@ import numpy as np
 from jattr.images import to_byte
 
 SIZE = 32
-SKINS = ((0.98, 0.86, 0.76), (0.93, 0.75, 0.60), (0.80, 0.58, 0.43), (0.60, 0.40, 0.28), (0.38, 0.24, 0.17))
-HAIRS = ((0.08, 0.07, 0.07), (0.25, 0.15, 0.09), (0.50, 0.30, 0.13), (0.85, 0.68, 0.36), (0.62, 0.24, 0.12),
-         (0.75, 0.74, 0.73))  # fmt: skip
-IRISES = ((0.18, 0.11, 0.07), (0.35, 0.25, 0.12), (0.22, 0.38, 0.24), (0.25, 0.42, 0.62), (0.40, 0.45, 0.50))
+SKINS = (
+    (0.98, 0.86, 0.76),
+    (0.93, 0.75, 0.60),
+    (0.80, 0.58, 0.43),
+    (0.60, 0.40, 0.28),
+    (0.38, 0.24, 0.17),
+)
+HAIRS = (
+    (0.08, 0.07, 0.07),
+    (0.25, 0.15, 0.09),
+    (0.50, 0.30, 0.13),
+    (0.85, 0.68, 0.36),
+    (0.62, 0.24, 0.12),
+    (0.75, 0.74, 0.73),
+)
+IRISES = (
+    (0.18, 0.11, 0.07),
+    (0.35, 0.25, 0.12),
+    (0.22, 0.38, 0.24),
+    (0.25, 0.42, 0.62),
+    (0.40, 0.45, 0.50),
+)
 Point: TypeAlias = tuple[jax.Array | float, jax.Array | float]
 
 
@@ -121,7 +141,9 @@ def _placed(face: Face, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Arra
     x, y = x - _between(-0.14, 0.14, face.shift_x), y - _between(-0.08, 0.1, face.shift_y)
     angle = _between(-0.16, 0.16, face.tilt)
     scale = _between(0.92, 1.12, face.scale)
-    return (x * jnp.cos(angle) + y * jnp.sin(angle)) / scale, (y * jnp.cos(angle) - x * jnp.sin(angle)) / scale
+    return (x * jnp.cos(angle) + y * jnp.sin(angle)) / scale, (
+        y * jnp.cos(angle) - x * jnp.sin(angle)
+    ) / scale
 
 
 def _body(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: float) -> jax.Array:
@@ -145,13 +167,18 @@ def _head(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: float)
         image = _over(image, skin * 0.86, _ellipse(x - side * width, y - 0.02, 0.09, 0.15), blur)
     chin = 1.0 - _between(0.0, 0.32, face.jaw) * jnp.clip(y / height, 0.0, 1.0)
     inside = _ellipse(x / chin, y, width, height)
-    light = _between(-0.9, 0.9, face.light_x) * x / width + _between(-0.9, 0.3, face.light_y) * y / height
+    light = (
+        _between(-0.9, 0.9, face.light_x) * x / width
+        + _between(-0.9, 0.3, face.light_y) * y / height
+    )
     shade = 1.0 + _between(0.06, 0.26, face.light) * light
     round_off = 1.0 - 0.16 * jnp.clip((x / width) ** 2 + (y / height) ** 2, 0.0, 1.0) ** 2
     image = _over(image, skin * (shade * round_off)[..., None], inside, blur)
     shadow = _hair(face) * 0.6 + skin * 0.3
     stubble = jnp.clip(1.6 * face.beard - 0.75, 0.0, 0.85)
-    area = jnp.maximum(inside + 0.02, _between(0.18, 0.3, face.mouth_height) - y + 0.25 * (x / width) ** 2)
+    area = jnp.maximum(
+        inside + 0.02, _between(0.18, 0.3, face.mouth_height) - y + 0.25 * (x / width) ** 2
+    )
     return _over(image, shadow, area, 3.0 * blur, stubble)
 
 
@@ -162,7 +189,9 @@ def _features(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: fl
     level = _between(-0.16, -0.04, face.eye_height)
     for side in (-1.0, 1.0):
         cheek = _ellipse(x - side * 0.3, y - 0.17, 0.13, 0.1)
-        image = _over(image, skin * jnp.array([1.02, 0.78, 0.76]), cheek, 4.0 * blur, 0.65 * face.blush)
+        image = _over(
+            image, skin * jnp.array([1.02, 0.78, 0.76]), cheek, 4.0 * blur, 0.65 * face.blush
+        )
     tip = level + _between(0.26, 0.36, face.nose_length)
     wide = _between(0.05, 0.11, face.nose_width)
     lit = jnp.sign(face.light_x - 0.5)
@@ -184,25 +213,38 @@ def _eye(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: float) 
     wide = _between(0.1, 0.14, face.eye_size)
     high = wide * _between(0.42, 0.85, face.eye_open)
     white = _ellipse(x, y, wide, high)
-    image = _over(image, _skin(face) * 0.62, _ellipse(x, y + 0.02, wide * 1.12, high * 1.1), blur, 0.7)
+    image = _over(
+        image, _skin(face) * 0.62, _ellipse(x, y + 0.02, wide * 1.12, high * 1.1), blur, 0.7
+    )
     image = _over(image, jnp.array([0.95, 0.95, 0.93]), white, blur)
-    gaze_x, gaze_y = x - _between(-0.035, 0.035, face.gaze_x), y - _between(-0.015, 0.02, face.gaze_y)
+    gaze_x, gaze_y = (
+        x - _between(-0.035, 0.035, face.gaze_x),
+        y - _between(-0.015, 0.02, face.gaze_y),
+    )
     iris = jnp.maximum(_ellipse(gaze_x, gaze_y, 0.068, 0.068), white)
     image = _over(image, _palette(IRISES, face.iris_colour), iris, blur)
     pupil = jnp.maximum(_ellipse(gaze_x, gaze_y, 0.028, 0.028), white)
     return _over(image, jnp.full(3, 0.04), pupil, blur)
 
 
-def _mouth(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: float, nose: jax.Array) -> jax.Array:
+def _mouth(
+    face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: float, nose: jax.Array
+) -> jax.Array:
     level = nose + _between(0.13, 0.2, face.mouth_height)
     wide = _between(0.13, 0.23, face.mouth_width)
     bend = _between(-0.05, 0.12, face.smile)
     curved = y - level - bend * (1.0 - (x / wide) ** 2) + bend / 2
-    high = _between(0.025, 0.05, face.lip_colour) + 0.06 * jnp.clip(2.0 * face.mouth_open - 1.0, 0.0, 1.0)
-    lips = _skin(face) * jnp.stack([0.95, _between(0.45, 0.72, face.lip_colour), _between(0.5, 0.72, face.lip_colour)])
+    high = _between(0.025, 0.05, face.lip_colour) + 0.06 * jnp.clip(
+        2.0 * face.mouth_open - 1.0, 0.0, 1.0
+    )
+    lips = _skin(face) * jnp.stack(
+        [0.95, _between(0.45, 0.72, face.lip_colour), _between(0.5, 0.72, face.lip_colour)]
+    )
     image = _over(image, lips, _ellipse(x, curved, wide, high), blur)
     gap = 0.006 + 0.05 * jnp.clip(2.0 * face.mouth_open - 1.0, 0.0, 1.0)
-    return _over(image, jnp.array([0.28, 0.08, 0.08]), _ellipse(x, curved, wide * 0.86, gap), blur, 0.85)
+    return _over(
+        image, jnp.array([0.28, 0.08, 0.08]), _ellipse(x, curved, wide * 0.86, gap), blur, 0.85
+    )
 
 
 def _fringe(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: float) -> jax.Array:
@@ -210,7 +252,9 @@ def _fringe(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: floa
     volume = _between(0.04, 0.2, face.hair_volume)
     cap = _ellipse(x, y + 0.14, _head_width(face) + volume * 0.7, _head_height(face) + volume - 0.1)
     parting = _between(-0.35, 0.35, face.parting)
-    line = _between(-0.58, -0.3, face.hairline) + _between(-0.15, 0.5, face.fringe) * jnp.square(x - parting)
+    line = _between(-0.58, -0.3, face.hairline) + _between(-0.15, 0.5, face.fringe) * jnp.square(
+        x - parting
+    )
     gloss = 1.0 + 0.25 * jnp.exp(-40.0 * jnp.square(y + 0.62 + 0.3 * jnp.square(x)))
     return _over(image, _hair(face) * gloss[..., None], jnp.maximum(cap, y - line), blur)
 
@@ -224,7 +268,9 @@ def _head_height(face: Face) -> jax.Array:
 
 
 def _skin(face: Face) -> jax.Array:
-    return _palette(SKINS, face.skin) * (1.0 + _between(-0.06, 0.06, face.skin_warmth) * jnp.array([1.0, 0.0, -1.0]))
+    return _palette(SKINS, face.skin) * (
+        1.0 + _between(-0.06, 0.06, face.skin_warmth) * jnp.array([1.0, 0.0, -1.0])
+    )
 
 
 def _hair(face: Face) -> jax.Array:
@@ -250,7 +296,9 @@ def _hue(hue: jax.Array, strength: float) -> jax.Array:
     return 1.0 - strength * (1.0 - wheel)
 
 
-def _ellipse(x: jax.Array, y: jax.Array, wide: jax.Array | float, high: jax.Array | float) -> jax.Array:
+def _ellipse(
+    x: jax.Array, y: jax.Array, wide: jax.Array | float, high: jax.Array | float
+) -> jax.Array:
     """Return about the signed distance from an ellipse, negative inside."""
     level = jnp.sqrt((x / wide) ** 2 + (y / high) ** 2 + 1e-9)
     slope = jnp.sqrt((x / jnp.square(wide)) ** 2 + (y / jnp.square(high)) ** 2 + 1e-9) / level
@@ -261,7 +309,9 @@ def _box(x: jax.Array, y: jax.Array, wide: jax.Array | float, high: jax.Array | 
     return jnp.maximum(jnp.abs(x) - wide, jnp.abs(y) - high)
 
 
-def _segment(x: jax.Array, y: jax.Array, start: Point, end: Point, thick: jax.Array | float) -> jax.Array:
+def _segment(
+    x: jax.Array, y: jax.Array, start: Point, end: Point, thick: jax.Array | float
+) -> jax.Array:
     """Return the signed distance from a line with round ends."""
     ax, ay = end[0] - start[0], end[1] - start[1]
     along = jnp.clip(((x - start[0]) * ax + (y - start[1]) * ay) / (ax**2 + ay**2), 0.0, 1.0)
@@ -269,8 +319,14 @@ def _segment(x: jax.Array, y: jax.Array, start: Point, end: Point, thick: jax.Ar
 
 
 def _over(
-    image: jax.Array, colour: jax.Array, distance: jax.Array, blur: float, opacity: jax.Array | float = 1.0
+    image: jax.Array,
+    colour: jax.Array,
+    distance: jax.Array,
+    blur: float,
+    opacity: jax.Array | float = 1.0,
 ) -> jax.Array:
-    """Return the image with a colour over it where the distance is negative, its edge `blur` wide."""
+    """Return the image with a colour over it where the distance is negative, its edge `blur`
+    wide.
+    """
     cover = (opacity * jnp.clip(0.5 - distance / blur, 0.0, 1.0))[..., None]
     return image + cover * (colour - image)

@@ -27,15 +27,23 @@ def apply_soft(state, z, *, label=None):
 def make_soft(side, *, size=4, seed=1, width=None):
     """Soft colour images of any height `side` and width, the same if not given."""
     width = width or side
-    w = gaussian_filter(np.random.default_rng(seed).normal(size=(size, side, width, 3)), (0, 1.5, 1.5, 0))
+    w = gaussian_filter(
+        np.random.default_rng(seed).normal(size=(size, side, width, 3)), (0, 1.5, 1.5, 0)
+    )
     state = {
         "w": jnp.asarray(0.3 * w.reshape(size, -1) / w.std(), jnp.float32),
         "like": jnp.zeros((side, width, 3), jnp.float32),
     }
     return Generator.from_function(
-        apply_soft, state, name=f"soft{side}", version="1", latent_shape=(size,), image_shape=(side, width, 3),
-        sample=PRIORS["normal"]((size,)), prior="normal",
-    )  # fmt: skip
+        apply_soft,
+        state,
+        name=f"soft{side}",
+        version="1",
+        latent_shape=(size,),
+        image_shape=(side, width, 3),
+        sample=PRIORS["normal"]((size,)),
+        prior="normal",
+    )
 
 
 def own_files(gen, text, count):
@@ -47,7 +55,9 @@ def own_files(gen, text, count):
 def test_one_mean_colour_proves_nothing():
     chain = parse_chain("resize:1x1:box,resize:6x6:box")
     noise = np.random.default_rng(3).integers(0, 256, (4, 6, 6, 3)).astype(np.uint8)
-    result = attribute(AlteredImages(chain.discrete(noise), chain), [make_toy()], config=InvertConfig(restarts=4))
+    result = attribute(
+        AlteredImages(chain.discrete(noise), chain), [make_toy()], config=InvertConfig(restarts=4)
+    )
     assert not any(verdict.certificate and verdict.certificate.holds for verdict in result.verdicts)
 
 
@@ -68,7 +78,9 @@ def test_shifted_own_images_keep_their_certificate():
 
 
 def test_real_files_of_quality_100_are_no_surprise():
-    """At the true latent; with the encoder's own DCT in `unquantised` the least of 16 chances was 0.18, not 2e-13."""
+    """At the true latent; with the encoder's own DCT in `unquantised` the least of 16 chances
+    was 0.18, not 2e-13.
+    """
     z, images = own_files(make_soft(64), "jpeg:100:4:4:4", 16)
     observation = make_altered_observation(make_soft(64), images)
     assert min(observation.p_value(observation.surprise(i, -1, z[i])) for i in range(16)) > 1e-4
@@ -78,20 +90,31 @@ def test_true_latents_are_near_enough_to_be_tested():
     gen = make_soft(16)
     z, images = own_files(gen, "jpeg:75:4:4:4", 64)
     observation = make_altered_observation(gen, images)
-    residual = mean_squares(observation.gen, z, None, observation.targets(range(64), ["round"] * 64))
+    residual = mean_squares(
+        observation.gen, z, None, observation.targets(range(64), ["round"] * 64)
+    )
     assert residual.max() < observation.near
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_own_files_that_are_stored_turned_are_certified(orientation):
-    """They were compared with coefficients of the turned image, and did not fit; so still under a wrong one."""
+    """They were compared with coefficients of the turned image, and did not fit; so still under
+    a wrong one.
+    """
     gen = make_soft(24, width=40)
-    z, images = own_files(gen, f"jpeg:90:4:2:0:exif{orientation}" if orientation > 1 else "jpeg:90", 2)
+    z, images = own_files(
+        gen, f"jpeg:90:4:2:0:exif{orientation}" if orientation > 1 else "jpeg:90", 2
+    )
     observation = make_altered_observation(gen, images)
     assert all(certify_altered(observation, i, z[i]).holds for i in range(2))
-    other = 2 if orientation in (1, 3) else {2: 1, 4: 3}.get(orientation, 13 - orientation)  # of the same shape
-    wrong = AlteredImages(images.pixels, Chain((Jpeg(images.chain.jpeg.format, orientation=other),)), images.quantised)
-    assert not any(certify_altered(make_altered_observation(gen, wrong), i, z[i]).holds for i in range(2))
+    # of the same shape
+    other = 2 if orientation in (1, 3) else {2: 1, 4: 3}.get(orientation, 13 - orientation)
+    wrong = AlteredImages(
+        images.pixels, Chain((Jpeg(images.chain.jpeg.format, orientation=other),)), images.quantised
+    )
+    assert not any(
+        certify_altered(make_altered_observation(gen, wrong), i, z[i]).holds for i in range(2)
+    )
 
 
 def test_no_files_are_refused():

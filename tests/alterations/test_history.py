@@ -15,8 +15,17 @@ KINDS = ["4:4:4", "4:2:2", "4:2:0"]
 def images(count, side=64, channels=3, seed=0):
     """Soft random images of muted colours with an edge and some grain; few pixels at 0 and 255."""
     rng = np.random.default_rng(seed)
-    light, colour = (gaussian_filter(rng.normal(size=(count, side, side, n)), (0, 2, 2, 0)) for n in (1, channels))
-    made = 128 + 45 * light / light.std() + 12 * colour / colour.std() + 40 * (np.arange(side) > 20)[:, None] - 20
+    light, colour = (
+        gaussian_filter(rng.normal(size=(count, side, side, n)), (0, 2, 2, 0))
+        for n in (1, channels)
+    )
+    made = (
+        128
+        + 45 * light / light.std()
+        + 12 * colour / colour.std()
+        + 40 * (np.arange(side) > 20)[:, None]
+        - 20
+    )
     return np.clip(made + 4 * rng.normal(size=light.shape), 0, 255).astype(np.uint8)
 
 
@@ -27,7 +36,8 @@ def test_quality_and_sampling_are_found(quality, kind):
     for image in jpeg.discrete(images(3)):
         found = find_jpeg(image)
         assert found.decoded
-        assert np.abs(int(found.text.split(":")[1]) - quality) <= 1  # neighbours can have the same tables
+        # neighbours can have the same tables
+        assert np.abs(int(found.text.split(":")[1]) - quality) <= 1
         assert found.format.sampling == jpeg.format.sampling
 
 
@@ -44,9 +54,13 @@ def test_images_that_never_were_one_show_none():
     assert [find_jpeg(image) for image in noise] == [None] * 10
 
 
-@pytest.mark.parametrize(("text", "share"), [("75:4:4:4", 0.999), ("75:4:2:0", 0.99), ("50:4:2:0", 0.999)])
+@pytest.mark.parametrize(
+    ("text", "share"), [("75:4:4:4", 0.999), ("75:4:2:0", 0.99), ("50:4:2:0", 0.999)]
+)
 def test_coefficients_come_back_and_most_of_those_that_do_not_are_known(text, share):
-    """Coefficients of a second compression are those of the first; wrong ones are nearly all marked as doubtful."""
+    """Coefficients of a second compression are those of the first; wrong ones are nearly all
+    marked as doubtful.
+    """
     made = images(8)
     jpeg = parse_chain(f"jpeg:{text}:decoded").jpeg
     first = dataclasses.replace(jpeg, decoded=False).quantised(made)

@@ -43,9 +43,11 @@ def case(kind, size, quality=90):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_smooth_form_differs_by_the_roundings_of_colour(kind, size):
-    """An orthonormal transform keeps a rounding's sqrt(1/12) = 0.29; that of chroma means adds up to as much: 0.41.
+    """An orthonormal transform keeps a rounding's sqrt(1/12) = 0.29; that of chroma means adds up
+    to as much: 0.41.
 
-    In 4:2:2 that one is not small against the bias of 1/4 that alternates. Grey images are not converted: float32.
+    In 4:2:2 that one is not small against the bias of 1/4 that alternates. Grey images are not
+    converted: float32.
     """
     jpeg, pixels, smooth = case(kind, size)
     rounding = jpeg.unquantised(pixels) - smooth
@@ -55,7 +57,8 @@ def test_smooth_form_differs_by_the_roundings_of_colour(kind, size):
         assert abs(variance) < 0.03
         return
     assert 0.25**2 < variance < 0.45**2
-    assert abs(rounding.mean()) < 0.05  # the half of a byte that truncation would leave shows at frequency 0 only
+    # the half of a byte that truncation would leave shows at frequency 0 only
+    assert abs(rounding.mean()) < 0.05
     assert np.abs(rounding).max() < 0.5 * 8 * 2  # a block of 64 half bytes of one sign, twice
 
 
@@ -63,9 +66,11 @@ def test_smooth_form_differs_by_the_roundings_of_colour(kind, size):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("quality", [50, 90])
 def test_coefficients_are_those_of_the_file(kind, size, quality):
-    """The encoder's integer DCT is off by about 0.08: steps of 3 and more hide that but for 2 % of the coefficients.
+    """The encoder's integer DCT is off by about 0.08: steps of 3 and more hide that but for 2 % of
+    the coefficients.
 
-    The smooth form is off by roundings besides: half a byte all over a block, as where a corner is repeated, is 4.
+    The smooth form is off by roundings besides: half a byte all over a block, as where a corner is
+    repeated, is 4.
     """
     jpeg, pixels, smooth = case(kind, size, quality)
     steps = jpeg.steps(pixels.shape[1:])
@@ -73,7 +78,9 @@ def test_coefficients_are_those_of_the_file(kind, size, quality):
     for i in range(len(pixels)):
         stored, found = read_jpeg(jpeg.encode(pixels[i]))
         assert found == jpeg
-        assert stored.shape == steps.shape == expected[i].shape == jpeg.groups(pixels.shape[1:]).shape
+        assert (
+            stored.shape == steps.shape == expected[i].shape == jpeg.groups(pixels.shape[1:]).shape
+        )
         assert (stored == expected[i]).mean() >= 0.95
         assert (np.abs(stored * steps - smooth[i]) - steps / 2).max() < 4
         telling = stored != 0  # mostly zeros would agree in any order
@@ -89,24 +96,32 @@ def stored_file(image, orientation, quality, kind):
         1: image, 2: image[:, ::-1], 3: image[::-1, ::-1], 4: image[::-1], 5: image.swapaxes(0, 1),
         6: np.rot90(image), 7: image[::-1, ::-1].swapaxes(0, 1), 8: np.rot90(image, -1),
     }[orientation]  # fmt: skip
-    return encoded(np.ascontiguousarray(stored), "JPEG", quality=quality, subsampling=kind, exif=tags)
+    return encoded(
+        np.ascontiguousarray(stored), "JPEG", quality=quality, subsampling=kind, exif=tags
+    )
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["4:2:0", "4:2:2"])
-def test_files_that_are_stored_turned_are_upright_images_with_coefficients_of_the_turned_ones(kind, orientation):
+def test_files_that_are_stored_turned_are_upright_images_with_coefficients_of_the_turned_ones(
+    kind, orientation
+):
     pixels = photo((33, 47), 3)
     files = [stored_file(image, orientation, 90, kind) for image in pixels]
     found = from_jpeg(files)
     jpeg = Jpeg.of_quality(90, kind, orientation=orientation)
     assert found.chain.steps == (jpeg,)
-    assert found.chain.text == f"jpeg:90:{kind}" + (f":exif{orientation}" if orientation > 1 else "")
+    assert found.chain.text == f"jpeg:90:{kind}" + (
+        f":exif{orientation}" if orientation > 1 else ""
+    )
     assert found.pixels.shape == pixels.shape
     assert np.abs(found.pixels.astype(int) - pixels).mean() < 8  # mean chroma of 4:2:0 leaves 6.6
     assert np.abs(found.pixels.astype(int) - pixels[:, ::-1]).mean() > 30
     np.testing.assert_array_equal(found.pixels, jpeg.discrete(pixels))
     np.testing.assert_array_equal(found.quantised, jpeg.quantised(pixels))
-    smooth = smooth_of_bytes(found.chain, pixels).astype(np.float64).reshape(len(pixels), -1) * 127.5
+    smooth = (
+        smooth_of_bytes(found.chain, pixels).astype(np.float64).reshape(len(pixels), -1) * 127.5
+    )
     steps = jpeg.steps(pixels.shape[1:])
     telling = found.quantised != 0
     assert (np.abs(jpeg.unquantised(pixels) - smooth)).max() < 8
@@ -124,7 +139,9 @@ def test_blocks_with_pixels_at_the_ends_are_those_of_the_stored_image(orientatio
 
 
 def test_another_order_would_not_agree():
-    """What the test above relies on: transposed blocks, or blocks by columns, are far from the file's."""
+    """What the test above relies on: transposed blocks, or blocks by columns, are far from the
+    file's.
+    """
     jpeg, pixels, _ = case("4:4:4", (64, 64))
     steps = jpeg.steps(pixels.shape[1:])
     stored = read_jpeg(jpeg.encode(pixels[0]))[0] * steps
@@ -144,7 +161,9 @@ def test_steps_and_groups_follow_the_tables(kind):
     assert len(steps) == len(groups) == 64 * sum(rows * columns for rows, columns in grids)
     tables = np.concatenate([table.ravel() for table in jpeg.format.tables])
     np.testing.assert_array_equal(steps, tables[groups])
-    np.testing.assert_array_equal(np.bincount(groups), np.repeat([rows * columns for rows, columns in grids], 64))
+    np.testing.assert_array_equal(
+        np.bincount(groups), np.repeat([rows * columns for rows, columns in grids], 64)
+    )
 
 
 def test_transforms_are_the_standards():
@@ -167,7 +186,9 @@ def test_text_states_the_quality(quality, kind):
 
 
 def test_own_tables_have_a_name_of_their_own():
-    """They cannot be written as a text, so such a text is refused and files are read by `from_jpeg`."""
+    """They cannot be written as a text, so such a text is refused and files are read by
+    `from_jpeg`.
+    """
     plain = Jpeg.of_quality(75, "4:2:0").format
     changed = [table.copy() for table in plain.tables]
     changed[0][3, 4] += 1
@@ -195,7 +216,11 @@ def test_files_of_another_kind_are_refused_by_their_number():
     pixels = photo((33, 47), 3)
     first = Jpeg.of_quality(80).encode(pixels[0])
     turned = Jpeg.of_quality(80, orientation=3).encode(pixels[1])
-    for other in (Jpeg.of_quality(81).encode(pixels[1]), Jpeg.of_quality(80).encode(pixels[1, :, :46]), turned):
+    for other in (
+        Jpeg.of_quality(81).encode(pixels[1]),
+        Jpeg.of_quality(80).encode(pixels[1, :, :46]),
+        turned,
+    ):
         with pytest.raises(ImageError, match="JPEG number 1 has another size or other tables"):
             from_jpeg([first, other])
     with pytest.raises(ImageError, match="not a JPEG"):

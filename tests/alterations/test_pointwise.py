@@ -15,14 +15,18 @@ RAMP = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)  # every byte once
 def both(text, pixels):
     """What programs make, and the smooth form, in bytes."""
     chain = parse_chain(text)
-    return chain.discrete(pixels).astype(np.float64), (smooth_of_bytes(chain, pixels).astype(np.float64) + 1) * 127.5
+    return chain.discrete(pixels).astype(np.float64), (
+        smooth_of_bytes(chain, pixels).astype(np.float64) + 1
+    ) * 127.5
 
 
 @pytest.mark.parametrize("factor", [0.3, 0.7, 1.0, 1.3, 4.0])
 def test_brightness_is_pillows(factor):
     """Pillow truncates: up to one byte less than the value. 1e-3: float32."""
     made, smooth = both(f"brightness:{factor}", PIXELS)
-    theirs = [np.asarray(ImageEnhance.Brightness(Image.fromarray(p)).enhance(factor)) for p in PIXELS]
+    theirs = [
+        np.asarray(ImageEnhance.Brightness(Image.fromarray(p)).enhance(factor)) for p in PIXELS
+    ]
     np.testing.assert_array_equal(made, theirs)
     assert (smooth - made).min() > -1e-3
     assert (smooth - made).max() < 1 + 1e-3
@@ -32,20 +36,25 @@ def test_brightness_is_pillows(factor):
 
 @pytest.mark.parametrize("factor", [0.3, 0.7, 1.0, 1.4])
 def test_contrast_is_pillows(factor):
-    """Pillow rounds the mean luma to a whole number, which the factor multiplies by |1 - factor|, and truncates."""
+    """Pillow rounds the mean luma to a whole number, which the factor multiplies by |1 -
+    factor|, and truncates.
+    """
     made, smooth = both(f"contrast:{factor}", PIXELS)
     theirs = [np.asarray(ImageEnhance.Contrast(Image.fromarray(p)).enhance(factor)) for p in PIXELS]
     np.testing.assert_array_equal(made, theirs)
-    mean = 0.5 * abs(1 - factor) + 0.02  # 0.02: luma of each pixel is rounded before the mean is taken
+    # 0.02: luma of each pixel is rounded before the mean is taken
+    mean = 0.5 * abs(1 - factor) + 0.02
     assert (smooth - made).min() > -mean
     assert (smooth - made).max() < 1 + mean
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.2])
 def test_gamma_is_a_table(power):
-    """Rounded to the nearest byte; the smooth form holds the darkest byte above 0, where its slope would be infinite.
+    """Rounded to the nearest byte; the smooth form holds the darkest byte above 0, where its slope
+    would be infinite.
 
-    Its argument ends at 1e-3, a quarter of a byte, so only byte 0 differs: by 255 x 1e-3 ** power. 1e-3: float32.
+    Its argument ends at 1e-3, a quarter of a byte, so only byte 0 differs: by 255 x 1e-3 ** power.
+    1e-3: float32.
     """
     made, smooth = both(f"gamma:{power}", RAMP)
     table = 255 * (np.arange(256) / 255) ** power
@@ -65,7 +74,9 @@ def test_grey_is_pillows(channels):
 
 
 def test_noise_has_its_standard_deviation_and_no_smooth_form():
-    """16,384 bytes of a mean grey: the standard deviation is known to 0.6 %, the mean to 0.1; 4 of each."""
+    """16,384 bytes of a mean grey: the standard deviation is known to 0.6 %, the mean to 0.1; 4
+    of each.
+    """
     pixels = np.full((1, 128, 128, 1), 128, np.uint8)
     made, smooth = both("noise:0.05", pixels)
     np.testing.assert_allclose(smooth, pixels, atol=1e-4)

@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattr.alterations.chain import MAX_STEPS, Chain, smooth_observation, smooth_of_bytes, smooth_pixels
+from jattr.alterations.chain import (
+    MAX_STEPS,
+    Chain,
+    smooth_observation,
+    smooth_of_bytes,
+    smooth_pixels,
+)
 from jattr.alterations.registry import MAX_TEXT, REGISTRY, parse_chain
 from jattr.errors import InputError
 
@@ -24,29 +30,73 @@ EXAMPLES = {  # an entry without examples fails `test_every_entry_has_examples`
     "gamma": ["gamma:0.45", "gamma:2.2"],
     "grey": ["grey", "grey:3"],
     "noise": ["noise:0.02"],
-    "jpeg": ["jpeg:75", "jpeg:90:4:4:4", "jpeg:100:4:2:2", "jpeg:90:4:2:0:exif2", "jpeg:90:4:2:2:exif6",
-             "jpeg:75:4:2:0:exif8:decoded"],
-}  # fmt: skip
+    "jpeg": [
+        "jpeg:75",
+        "jpeg:90:4:4:4",
+        "jpeg:100:4:2:2",
+        "jpeg:90:4:2:0:exif2",
+        "jpeg:90:4:2:2:exif6",
+        "jpeg:75:4:2:0:exif8:decoded",
+    ],
+}
 CASES = [text for texts in EXAMPLES.values() for text in texts]
 BAD = {  # parameters that no entry may take
-    "resize": ["resize", "resize:9", "resize:0x9", "resize:9x5000", "resize:9x9:nearest", "resize:-9x9"],
-    "rescale": ["rescale", "rescale:x", "rescale:0", "rescale:nan", "rescale:1:nearest", "rescale:1:box:box"],
+    "resize": [
+        "resize",
+        "resize:9",
+        "resize:0x9",
+        "resize:9x5000",
+        "resize:9x9:nearest",
+        "resize:-9x9",
+    ],
+    "rescale": [
+        "rescale",
+        "rescale:x",
+        "rescale:0",
+        "rescale:nan",
+        "rescale:1:nearest",
+        "rescale:1:box:box",
+    ],
     "crop": ["crop", "crop:9x9", "crop:0x9+0+0", "crop:9x9+-1+0", "crop:9x4096+0+1"],
     "centre": ["centre", "centre:0", "centre:1.1", "centre:nan", "centre:0.5:0.5"],
     "flip": ["flip:x", "flip:", "flip:vertical:vertical"],
     "turn": ["turn", "turn:0", "turn:45", "turn:-90", "turn:360", "turn:x", "turn:90:90"],
     "shift": ["shift", "shift:1", "shift:1.5:0", "shift:5000:0", "shift:1:1:1"],
     "blur": ["blur", "blur:0", "blur:inf", "blur:nan", "blur:-1"],
-    "brightness": ["brightness", "brightness:0", "brightness:-1", "brightness:nan", "brightness:1000"],
+    "brightness": [
+        "brightness",
+        "brightness:0",
+        "brightness:-1",
+        "brightness:nan",
+        "brightness:1000",
+    ],
     "contrast": ["contrast", "contrast:0", "contrast:inf"],
     "gamma": ["gamma", "gamma:0", "gamma:1:1"],
     "grey": ["grey:2", "grey:x", "grey:1:1"],
     "noise": ["noise", "noise:0", "noise:1.1", "noise:nan"],
-    "jpeg": ["jpeg", "jpeg:0", "jpeg:101", "jpeg:75.5", "jpeg:75:4:1:1", "jpeg:own-0123456789abcdef:4:2:0",
-             "jpeg:75:exif1", "jpeg:75:exif9", "jpeg:75:exif", "jpeg:75:exif6:4:2:0", "jpeg:75:decoded:exif6"],
-}  # fmt: skip
-UNFIT = [("grey", (8, 8, 1)), ("crop:9x9+0+0", (8, 20, 3)), ("crop:2x2+0+7", (8, 8, 3)), ("jpeg:75", (8, 8, 1)),
-         ("rescale:100", (64, 64, 3)), ("centre:0.5,crop:5x5+0+0", (8, 8, 3)), ("grey,jpeg:75", (8, 8, 3))]  # fmt: skip
+    "jpeg": [
+        "jpeg",
+        "jpeg:0",
+        "jpeg:101",
+        "jpeg:75.5",
+        "jpeg:75:4:1:1",
+        "jpeg:own-0123456789abcdef:4:2:0",
+        "jpeg:75:exif1",
+        "jpeg:75:exif9",
+        "jpeg:75:exif",
+        "jpeg:75:exif6:4:2:0",
+        "jpeg:75:decoded:exif6",
+    ],
+}
+UNFIT = [
+    ("grey", (8, 8, 1)),
+    ("crop:9x9+0+0", (8, 20, 3)),
+    ("crop:2x2+0+7", (8, 8, 3)),
+    ("jpeg:75", (8, 8, 1)),
+    ("rescale:100", (64, 64, 3)),
+    ("centre:0.5,crop:5x5+0+0", (8, 8, 3)),
+    ("grey,jpeg:75", (8, 8, 3)),
+]
 
 
 def given(state, z, *, label=None):
@@ -86,16 +136,23 @@ def test_shapes_agree(text):
     np.testing.assert_array_equal(pixels, before)
     smooth = smooth_of_bytes(chain, pixels)
     assert smooth.dtype == np.float32
-    assert smooth.shape == ((2, *shape) if chain.jpeg is None else (2, 1, len(chain.jpeg.groups(shape)), 1))
+    assert smooth.shape == (
+        (2, *shape) if chain.jpeg is None else (2, 1, len(chain.jpeg.groups(shape)), 1)
+    )
 
 
 @pytest.mark.parametrize("text", CASES)
 def test_gradients_are_finite_also_at_the_ends(text):
-    """At random images, of values beyond the range too, and where every value is -1 or 1; under jit, traced once."""
+    """At random images, of values beyond the range too, and where every value is -1 or 1; under
+    jit, traced once.
+    """
     chain = parse_chain(text)
     state = {
-        "generator": (), "shift": jnp.float32(0), "parameters": chain.parameters(SHAPE), "weight": jnp.float32(1),
-    }  # fmt: skip
+        "generator": (),
+        "shift": jnp.float32(0),
+        "parameters": chain.parameters(SHAPE),
+        "weight": jnp.float32(1),
+    }
     fn = smooth_observation(given, chain, SHAPE)
     traced = []
 
@@ -114,12 +171,23 @@ def test_gradients_are_finite_also_at_the_ends(text):
 
 
 def test_functions_are_shared_so_that_programs_are():
-    """Alterations of one kind differ in their parameters only: one compiled program for all factors and tables."""
-    for a, b in (("blur:1", "rescale:1"), ("gamma:2", "gamma:0.5"), ("jpeg:50", "jpeg:90"), ("flip", "shift:1:1")):
-        assert smooth_observation(given, parse_chain(a), SHAPE) == smooth_observation(given, parse_chain(b), SHAPE)
+    """Alterations of one kind differ in their parameters only: one compiled program for all
+    factors and tables.
+    """
+    for a, b in (
+        ("blur:1", "rescale:1"),
+        ("gamma:2", "gamma:0.5"),
+        ("jpeg:50", "jpeg:90"),
+        ("flip", "shift:1:1"),
+    ):
+        assert smooth_observation(given, parse_chain(a), SHAPE) == smooth_observation(
+            given, parse_chain(b), SHAPE
+        )
     other = smooth_observation(given, parse_chain("jpeg:50:4:4:4"), SHAPE)
     assert other != smooth_observation(given, parse_chain("jpeg:50"), SHAPE)
-    compressed, plain = (smooth_pixels(given, parse_chain(text), SHAPE) for text in ("blur:1,jpeg:90", "blur:1"))
+    compressed, plain = (
+        smooth_pixels(given, parse_chain(text), SHAPE) for text in ("blur:1,jpeg:90", "blur:1")
+    )
     assert compressed == plain
 
 

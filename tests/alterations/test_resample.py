@@ -11,8 +11,15 @@ from jattr.alterations.resample import FILTERS, blur_matrix, resize_matrix
 from jattr.images import to_byte
 from jattr.images.orientation import as_stored, upright
 
-SIZES = [((33, 47), (20, 71)), ((33, 47), (50, 31)), ((7, 64), (64, 7)), ((28, 28), (5, 61)), ((1, 9), (4, 1))]
-CALM = np.random.default_rng(0).integers(60, 196, (2, 33, 47, 3)).astype(np.uint8)  # overshoots stay within bytes
+SIZES = [
+    ((33, 47), (20, 71)),
+    ((33, 47), (50, 31)),
+    ((7, 64), (64, 7)),
+    ((28, 28), (5, 61)),
+    ((1, 9), (4, 1)),
+]
+# overshoots stay within bytes
+CALM = np.random.default_rng(0).integers(60, 196, (2, 33, 47, 3)).astype(np.uint8)
 
 
 def smooth_bytes(text, pixels):
@@ -23,10 +30,15 @@ def smooth_bytes(text, pixels):
 @pytest.mark.parametrize("name", FILTERS)
 @pytest.mark.parametrize(("size", "new"), SIZES)
 def test_resize_matrices_are_pillows(name, size, new):
-    """Mode "F" does not round; Pillow's weights are float64, ours float32: 1e-6 of the range, not the 1e-4 asked."""
+    """Mode "F" does not round; Pillow's weights are float64, ours float32: 1e-6 of the range,
+    not the 1e-4 asked.
+    """
     image = np.random.default_rng(1).uniform(0, 255, size).astype(np.float32)
     theirs = np.asarray(Image.fromarray(image).resize(new[::-1], FILTERS[name][0]))
-    vertical, horizontal = resize_matrix(size[0], new[0], name), resize_matrix(size[1], new[1], name)
+    vertical, horizontal = (
+        resize_matrix(size[0], new[0], name),
+        resize_matrix(size[1], new[1], name),
+    )
     ours = vertical.astype(np.float64) @ image @ horizontal.T
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() < 255e-6
@@ -35,7 +47,8 @@ def test_resize_matrices_are_pillows(name, size, new):
 @pytest.mark.parametrize("name", FILTERS)
 @pytest.mark.parametrize("size", [(20, 30), (50, 60), (33, 20), (50, 47)])
 def test_resize_differs_from_pillow_by_its_roundings(name, size):
-    """Half a byte from each pass, the first one's multiplied by what the second's weights sum up to, without signs.
+    """Half a byte from each pass, the first one's multiplied by what the second's weights sum up
+    to, without signs.
 
     0.01: float32, and Pillow's weights of 22 bits.
     """
@@ -46,7 +59,8 @@ def test_resize_differs_from_pillow_by_its_roundings(name, size):
     second = np.abs(resize_matrix(33, size[0], name)).sum(1).max()
     assert np.abs(made - smooth).max() < 0.5 + 0.5 * second + 0.01
     assert np.abs(made - np.floor(smooth + 0.5)).max() <= 1
-    assert (made == np.floor(smooth + 0.5)).mean() > 0.65  # two roundings of 0.29 against a step of 1: about 3 of 4
+    # two roundings of 0.29 against a step of 1: about 3 of 4
+    assert (made == np.floor(smooth + 0.5)).mean() > 0.65
 
 
 def test_one_pass_is_rounded_once():
@@ -59,7 +73,8 @@ def test_one_pass_is_rounded_once():
 
 def test_resize_to_the_same_size_changes_nothing():
     np.testing.assert_array_equal(parse_chain("resize:33x47").discrete(CALM), CALM)
-    np.testing.assert_allclose(smooth_bytes("resize:33x47", CALM), CALM, atol=1e-4)  # of a byte; float32
+    # of a byte; float32
+    np.testing.assert_allclose(smooth_bytes("resize:33x47", CALM), CALM, atol=1e-4)
 
 
 @pytest.mark.parametrize(("factor", "size"), [(0.75, (25, 35)), (1.5, (50, 71)), (0.01, (1, 1))])
@@ -74,25 +89,31 @@ def test_rescale_is_a_resize_to_whole_pixels(factor, size):
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 2.7, 10.0])
 @pytest.mark.parametrize("size", [1, 5, 33])
 def test_blur_matrix_is_a_mean(sigma, size):
-    """Weights are positive, sum to 1 (float32: 1e-6), and treat both ends alike; their variance is sigma's."""
+    """Weights are positive, sum to 1 (float32: 1e-6), and treat both ends alike; their variance
+    is sigma's.
+    """
     matrix = blur_matrix(size, sigma)
     np.testing.assert_allclose(matrix.sum(1), 1.0, atol=1e-6)
     assert matrix.min() >= 0
     np.testing.assert_allclose(matrix, matrix[::-1, ::-1], atol=1e-6)
     wide = blur_matrix(201, sigma)[100].astype(np.float64)
-    assert wide @ (np.arange(201.0) - 100) ** 2 == pytest.approx(sigma**2, rel=1e-3)  # the edge is far away
+    # the edge is far away
+    assert wide @ (np.arange(201.0) - 100) ** 2 == pytest.approx(sigma**2, rel=1e-3)
 
 
 @pytest.mark.parametrize(("sigma", "bias"), [(0.5, 0.0), (1.0, -0.5), (3.0, 0.0)])
 def test_blur_is_pillows_up_to_six_roundings(sigma, bias):
-    """Three passes each way, each rounded: 0.5 byte each, averaged by the next ones; sigma 1 truncates, measured."""
+    """Three passes each way, each rounded: 0.5 byte each, averaged by the next ones; sigma 1
+    truncates, measured.
+    """
     text = f"blur:{sigma}"
     made, smooth = parse_chain(text).discrete(CALM).astype(np.float64), smooth_bytes(text, CALM)
     theirs = [np.asarray(Image.fromarray(p).filter(ImageFilter.GaussianBlur(sigma))) for p in CALM]
     np.testing.assert_array_equal(made, theirs)
     assert np.abs(made - smooth).max() < 2.5
     assert (made - smooth).std() < 0.7
-    assert abs((made - smooth).mean() - bias) < 0.05  # 9306 bytes of 0.6: 0.01, and neighbours depend on each other
+    # 9306 bytes of 0.6: 0.01, and neighbours depend on each other
+    assert abs((made - smooth).mean() - bias) < 0.05
 
 
 CUTS = {
@@ -104,18 +125,27 @@ CUTS = {
     "turn:90": lambda p: np.rot90(p, -1, (1, 2)),
     "turn:180": lambda p: np.rot90(p, 2, (1, 2)),
     "turn:270": lambda p: np.rot90(p, 1, (1, 2)),
-    "turn:90,crop:30x20+3+4,flip:vertical": lambda p: np.rot90(p, -1, (1, 2))[:, 3:33, 4:24][:, ::-1],
+    "turn:90,crop:30x20+3+4,flip:vertical": lambda p: np.rot90(p, -1, (1, 2))[:, 3:33, 4:24][
+        :, ::-1
+    ],
     "shift:2:-1": lambda p: np.concatenate(
-        [np.concatenate([p[:, :1], p[:, :1], p[:, :-2]], 1)[:, :, 1:],
-         np.concatenate([p[:, :1], p[:, :1], p[:, :-2]], 1)[:, :, -1:]], 2),
+        [
+            np.concatenate([p[:, :1], p[:, :1], p[:, :-2]], 1)[:, :, 1:],
+            np.concatenate([p[:, :1], p[:, :1], p[:, :-2]], 1)[:, :, -1:],
+        ],
+        2,
+    ),
     "shift:0:0": lambda p: p,
     "crop:20x30+3+4,flip,shift:0:0": lambda p: p[:, 3:23, 4:34][:, :, ::-1],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("text", CUTS)
 def test_pixels_that_move_are_exact(text):
-    chain, pixels = parse_chain(text), np.random.default_rng(2).integers(0, 256, (2, 33, 47, 3)).astype(np.uint8)
+    chain, pixels = (
+        parse_chain(text),
+        np.random.default_rng(2).integers(0, 256, (2, 33, 47, 3)).astype(np.uint8),
+    )
     expected = CUTS[text](pixels)
     np.testing.assert_array_equal(chain.discrete(pixels), expected)
     np.testing.assert_array_equal(to_byte(smooth_of_bytes(chain, pixels)), expected)

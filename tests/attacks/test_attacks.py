@@ -46,12 +46,17 @@ def test_sign_noise_moves_every_byte_by_eps_or_to_the_end_of_the_range(eps):
 def test_pgd_raises_its_loss_and_stays_within_eps(eps):
     pixels = random_images(3)
     direction = jnp.asarray(np.random.default_rng(1).normal(size=SHAPE), jnp.float32)
-    found = jax.jit(lambda x: pgd(lambda x: (x * direction).sum((1, 2, 3)), x, eps, key=KEY))(jnp.asarray(pixels))
+    found = jax.jit(lambda x: pgd(lambda x: (x * direction).sum((1, 2, 3)), x, eps, key=KEY))(
+        jnp.asarray(pixels)
+    )
     low, high = (np.asarray(side) for side in ball(pixels, eps))
     best = np.where(np.asarray(direction) > 0, high, low)  # of a linear loss: the corner
     assert np.asarray(found.pixels).dtype == np.uint8
     np.testing.assert_array_equal(np.asarray(found.pixels), best)
-    after = np.sum(np.asarray(to_units(jnp.asarray(found.pixels, jnp.float32))) * np.asarray(direction), (1, 2, 3))
+    after = np.sum(
+        np.asarray(to_units(jnp.asarray(found.pixels, jnp.float32))) * np.asarray(direction),
+        (1, 2, 3),
+    )
     np.testing.assert_allclose(np.asarray(found.after), after, rtol=1e-4)
     assert (np.asarray(found.after) > np.asarray(found.before)).all() if eps else True
 
@@ -66,7 +71,9 @@ def test_pgd_never_keeps_nan():
 
 
 def test_the_projection_is_what_pgd_finds():
-    """The x-step in closed form against ascent on -|x' - g|^2: never worse, and within its last step of 1 byte."""
+    """The x-step in closed form against ascent on -|x' - g|^2: never worse, and within its last
+    step of 1 byte.
+    """
     pixels = random_images(2)
     wanted = jnp.asarray(np.random.default_rng(2).uniform(-1, 1, SHAPE), jnp.float32)
 
@@ -78,16 +85,23 @@ def test_the_projection_is_what_pgd_finds():
     low, high = ball(pixels, 8)
     closed = np.round(np.clip((np.asarray(wanted) + 1) * 127.5, low, high)).astype(np.uint8)
     assert largest_change(found.pixels, closed) <= 1
-    assert (np.asarray(found.after) <= np.asarray(loss_fn(to_units(jnp.asarray(closed, jnp.float32)))) + 1e-3).all()
+    assert (
+        np.asarray(found.after)
+        <= np.asarray(loss_fn(to_units(jnp.asarray(closed, jnp.float32)))) + 1e-3
+    ).all()
 
 
 def test_frame_of_a_linear_generator_finds_the_least_distance_to_the_ball():
-    """The eps-insensitive least squares of a linear map is convex: scipy's minimum is the only one."""
+    """The eps-insensitive least squares of a linear map is convex: scipy's minimum is the only
+    one.
+    """
     from scipy.optimize import minimize
 
     gen = make_toy(apply=apply_linear)
     pixels = np.clip(random_images(1) // 2 + 64, 1, 254).astype(np.uint8)
-    found = frame(gen, pixels, 20, key=KEY, config=FrameConfig(restarts=2, steps=5, ball_steps=40, pool=64))
+    found = frame(
+        gen, pixels, 20, key=KEY, config=FrameConfig(restarts=2, steps=5, ball_steps=40, pool=64)
+    )
     low, high = (np.asarray(to_units(side)).ravel() for side in ball(pixels[0], 20))
     w, b = np.asarray(gen.state["w"], np.float64), np.asarray(gen.state["b"], np.float64)
 
@@ -97,7 +111,8 @@ def test_frame_of_a_linear_generator_finds_the_least_distance_to_the_ball():
 
     best = minimize(loss, np.zeros(4), method="BFGS", tol=1e-10).fun
     assert largest_change(found.pixels, pixels) <= 20
-    assert loss(found.z[0].astype(np.float64)) == pytest.approx(best, rel=0.02)  # the search has a weak prior
+    # the search has a weak prior
+    assert loss(found.z[0].astype(np.float64)) == pytest.approx(best, rel=0.02)
     assert found.residual[0] >= best * 0.999 - 1e-6
 
 
@@ -117,7 +132,9 @@ def test_an_image_within_eps_of_the_range_gets_a_certificate(toy):
     """What a certificate does not exclude: the framed image is one of the generator's own then."""
     z, own = own_images(toy, 2)
     pixels = sign_noise(own, 3, key=KEY)
-    found = frame(toy, pixels, 3, key=KEY, config=FrameConfig(restarts=8, steps=20, ball_steps=30, pool=64))
+    found = frame(
+        toy, pixels, 3, key=KEY, config=FrameConfig(restarts=8, steps=20, ball_steps=30, pool=64)
+    )
     assert largest_change(found.pixels, pixels) <= 3
     assert (found.residual < 1e-5).all()
     for image, z in zip(found.pixels, found.z, strict=True):
@@ -148,7 +165,10 @@ def test_the_orthogonal_attack_beats_random_signs_and_keeps_its_bound(toy):
     z, own = own_images(toy, 2)
     assert own.min() > 0
     assert own.max() < 255  # a clipped byte may go beyond the bound
-    best, noise = (evade(toy, z, own, 4, key=KEY, config=EvadeConfig(method=m)) for m in ("orthogonal", "noise"))
+    best, noise = (
+        evade(toy, z, own, 4, key=KEY, config=EvadeConfig(method=m))
+        for m in ("orthogonal", "noise")
+    )
     assert (best.residual > noise.residual).all()
     assert (best.true_residual <= best.bound).all()
 

@@ -50,7 +50,8 @@ def test_the_spectrum_is_the_orthonormal_cosine_transform():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 6, 3), np.uint8)
     expected = scipy.fft.dctn(pixels / 127.5 - 1, axes=(1, 2), norm="ortho")
     expected = np.log(np.abs(expected) + frequency.FLOOR)
-    np.testing.assert_allclose(frequency.log_spectrum(pixels), expected, atol=1e-3)  # 1e-3 of small coefficients
+    # 1e-3 of small coefficients
+    np.testing.assert_allclose(frequency.log_spectrum(pixels), expected, atol=1e-3)
 
 
 def test_frequencies_tell_generators_apart():
@@ -70,7 +71,8 @@ def test_critical_values_of_grubbs():
 def test_complexity_is_an_entropy_of_pairs():
     rng = np.random.default_rng(0)
     halves = np.zeros((1, 8, 8, 1), np.uint8)
-    halves[:, 4:] = 80  # two values, and on each side of the edge one row of another mean: 3/8, 1/8, 1/8, 3/8
+    # two values, and on each side of the edge one row of another mean: 3/8, 1/8, 1/8, 3/8
+    halves[:, 4:] = 80
     expected = 2 * (3 / 8 * np.log2(8 / 3) + 1 / 8 * np.log2(8))
     assert abs(thresholded.complexity(halves)[0] - expected) < 1e-12
     noise = rng.integers(0, 256, (1, 8, 8, 3), np.uint8)
@@ -80,7 +82,9 @@ def test_complexity_is_an_entropy_of_pairs():
 
 def test_thresholded_inversion_keeps_own_images_and_rejects_others():
     generators = [make_toy(seed=seed, name=f"toy_{seed}") for seed in range(2)]
-    search = InvertConfig(optimiser="adam:0.1:constant", steps=300, restarts=1, start="prior", polish_steps=0)
+    search = InvertConfig(
+        optimiser="adam:0.1:constant", steps=300, restarts=1, start="prior", polish_steps=0
+    )
     config = thresholded.ThresholdedConfig(search=search, known=16)
     images = {gen.name: own_images(gen, 16, 1) for gen in generators}
     attributor = thresholded.fit(generators, images, jax.random.key(0), config=config)
@@ -93,11 +97,15 @@ def test_thresholded_inversion_keeps_own_images_and_rejects_others():
 
 
 def test_final_layer_inversion_recovers_activations():
-    """Of a layer with more outputs than inputs, from unrounded images: the lasso has one solution near the truth."""
+    """Of a layer with more outputs than inputs, from unrounded images: the lasso has one
+    solution near the truth.
+    """
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(12, 48), scale=0.2).astype(np.float32)
     final = FinalLayer(
-        lambda state, z, *, label=None: jax.nn.relu(z), lambda state, a: (a @ state).reshape(-1, 4, 4, 3), "tanh"
+        lambda state, z, *, label=None: jax.nn.relu(z),
+        lambda state, a: (a @ state).reshape(-1, 4, 4, 3),
+        "tanh",
     )
     truth = np.maximum(rng.normal(size=(6, 12)), 0).astype(np.float32)
     pixels = np.round(127.5 * (np.tanh(truth @ kernel).reshape(-1, 4, 4, 3) + 1)).astype(np.uint8)
@@ -114,7 +122,9 @@ def test_recovered_activations_make_the_image():
     gen = load_generator("dcgan_a")
     final = gen.final(gen)
     pixels = own_images(gen, 4, 1)
-    features = final_layer.make_activations(gen, jax.random.key(0), final_layer.FinalLayerConfig(steps=100))(pixels)
+    features = final_layer.make_activations(
+        gen, jax.random.key(0), final_layer.FinalLayerConfig(steps=100)
+    )(pixels)
     assert features.shape == (4, 16, 16, 32)
     made = jnp.tanh(final.linear(gen.state, features))
     assert np.abs(made - (pixels / 127.5 - 1)).max() < 0.05
@@ -135,7 +145,9 @@ def test_the_detector_learns_what_is_normal():
 
     schedule = final_layer.FinalLayerConfig(epochs=10, batch=16)
     distances = fit_detector(examples(100, 4), examples(60, 2), jax.random.key(0), schedule)
-    assert np.quantile(distances(examples(40, 4)), 0.95) < np.quantile(distances(examples(40, 2)), 0.05)
+    assert np.quantile(distances(examples(40, 4)), 0.95) < np.quantile(
+        distances(examples(40, 2)), 0.05
+    )
     alone = fit_detector(examples(100, 4), examples(0, 2), jax.random.key(0), schedule)  # Deep SVDD
     assert np.median(alone(examples(40, 4))) < np.median(alone(5 * examples(40, 2)))
 
@@ -185,7 +197,9 @@ def test_the_signal_of_an_autoencoder_with_its_encoder():
     second = reproduce(first)
     ratio = np.square(first - x).mean((1, 2, 3)) / np.square(second - first).mean((1, 2, 3))
     expected = np.log(ratio * double_reconstruction.homogeneity(pixels))
-    np.testing.assert_allclose(double_reconstruction.log_signals(gen, pixels, 8), expected, atol=1e-3)
+    np.testing.assert_allclose(
+        double_reconstruction.log_signals(gen, pixels, 8), expected, atol=1e-3
+    )
 
 
 def test_generators_without_an_encoder_are_refused():

@@ -23,7 +23,10 @@ SHORT = {  # settings with which a test ends soon; a baseline without any runs w
     "frequency": FrequencyConfig(epochs=1, batch=8),
     "final-layer": FinalLayerConfig(epochs=1, batch=8, steps=5),
     "thresholded": ThresholdedConfig(
-        known=4, search=InvertConfig(optimiser="adam:0.1:constant", steps=20, restarts=1, start="prior", polish_steps=0)
+        known=4,
+        search=InvertConfig(
+            optimiser="adam:0.1:constant", steps=20, restarts=1, start="prior", polish_steps=0
+        ),
     ),
 }
 NOT_LEGAL = {

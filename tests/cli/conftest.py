@@ -53,7 +53,9 @@ def refused(jattr):
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory, tiny_folders):
-    """A result with a certificate: an image of `tiny`, and one of nobody, against `tiny` and `tiny_b`."""
+    """A result with a certificate: an image of `tiny`, and one of nobody, against `tiny` and
+    `tiny_b`.
+    """
     folder = tmp_path_factory.mktemp("verify")
     from jattr.images import to_byte, write_png  # not before JAX has its settings
 
@@ -75,7 +77,10 @@ def result(original, tmp_path):
     shutil.copytree(original, folder)
     change_json(
         folder,
-        lambda data: [row.update(file=row["file"].replace(str(original), str(folder))) for row in data["pictures"]],
+        lambda data: [
+            row.update(file=row["file"].replace(str(original), str(folder)))
+            for row in data["pictures"]
+        ],
     )
     return folder
 

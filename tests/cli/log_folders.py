@@ -25,7 +25,9 @@ def witness(folder, tmp_path, name="example.org/witness"):
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         text = (folder / "policy").read_text("utf-8").replace("quorum none\n", "")
-        (folder / "policy").write_text(f"{text}witness w {key.verifier.vkey} {server.url}\nquorum w\n", "utf-8")
+        (folder / "policy").write_text(
+            f"{text}witness w {key.verifier.vkey} {server.url}\nquorum w\n", "utf-8"
+        )
         try:
             yield server
         finally:

@@ -39,7 +39,9 @@ def files(tmp_path_factory):
     for kind in ("jpg", "png"):
         image.transpose(Image.Transpose.ROTATE_90).save(folder / f"turned.{kind}", **upright)
         image.save(folder / f"tagged.{kind}", **upright)
-    image.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.webp", lossless=True, exif=tags)
+    image.transpose(Image.Transpose.ROTATE_90).save(
+        folder / "turned.webp", lossless=True, exif=tags
+    )
     noise = Image.fromarray(np.random.default_rng(8).integers(0, 256, (8, 8, 3)).astype(np.uint8))
     noise.save(folder / "noise.png")
     noise.save(folder / "noise_tagged.png", exif=tags)
@@ -53,7 +55,9 @@ def files(tmp_path_factory):
     padded.paste(image, (0, 0))
     padded.save(folder / "padded.png")
     noise.save(folder / "noise_profile.png", icc_profile=b"of a printer")
-    (folder / "noise.jpg").write_bytes(encode_jpeg(np.asarray(noise), quality_format(95, "4:4:4", 3)))
+    (folder / "noise.jpg").write_bytes(
+        encode_jpeg(np.asarray(noise), quality_format(95, "4:4:4", 3))
+    )
     noise.save(folder / "noise_profile.jpg", quality=95, subsampling=0, icc_profile=b"of a printer")
     image.save(folder / "profile.png", icc_profile=b"of a printer")
     image.resize((16, 16), Image.Resampling.BILINEAR).save(folder / "double.png")
@@ -75,7 +79,17 @@ def run(tiny_folders, tmp_path, capsys):
     def attribute(images, *options):
         out = tmp_path / "out"
         paths = [str(tiny_folders[name]) for name in ("tiny", "tiny_b")]
-        command = ["attribute", *images, "--candidates", *paths, "--out", str(out), "--overwrite", *SEARCH, *options]
+        command = [
+            "attribute",
+            *images,
+            "--candidates",
+            *paths,
+            "--out",
+            str(out),
+            "--overwrite",
+            *SEARCH,
+            *options,
+        ]
         code = main(command)
         errors = [line for line in capsys.readouterr().err.splitlines() if "searches (" not in line]
         rows = json.loads((out / "result.json").read_text())["pictures"] if out.exists() else []
@@ -105,20 +119,36 @@ def run(tiny_folders, tmp_path, capsys):
         ("colourless.png", ["--alteration", "grey:3"], "grey:3"),
     ],
 )
-def test_an_altered_image_is_certified_and_verified(run, files, tiny_folders, capsys, name, options, alteration):
+def test_an_altered_image_is_certified_and_verified(
+    run, files, tiny_folders, capsys, name, options, alteration
+):
     code, (row,), errors, out = run([files[name]], *options)
     assert (code, errors) == (0, "")
     assert row["candidates"] == ["tiny"]
     assert row["alteration"] == alteration
     assert row["certificate"]["holds"]
     assert row["certificate"]["alteration"] == (alteration or "")
-    assert main(["verify", str(out), "--candidates", *(str(tiny_folders[n]) for n in ("tiny", "tiny_b"))]) == 0
+    assert (
+        main(
+            [
+                "verify",
+                str(out),
+                "--candidates",
+                *(str(tiny_folders[n]) for n in ("tiny", "tiny_b")),
+            ]
+        )
+        == 0
+    )
     assert "1 certificates of 1 images hold" in capsys.readouterr().out
 
 
 def test_the_alternative_that_explains_the_image_wins(run, files):
     _, (row,), _, _ = run(
-        [files["double.png"]], "--alteration", "rescale:2:lanczos", "rescale:2:bilinear", "rescale:2:box"
+        [files["double.png"]],
+        "--alteration",
+        "rescale:2:lanczos",
+        "rescale:2:bilinear",
+        "rescale:2:box",
     )
     assert row["alteration"] == "rescale:2:bilinear"
     assert row["certificate"]["holds"]
@@ -129,7 +159,17 @@ def test_an_unknown_factor_is_found_with_the_latent(run, files, tiny_folders):
     assert float(row["alteration"].removeprefix("brightness:")) == pytest.approx(0.8, abs=0.01)
     assert row["candidate"] == "tiny"
     assert row["certificate"]["holds"]
-    assert main(["verify", str(out), "--candidates", *(str(tiny_folders[n]) for n in ("tiny", "tiny_b"))]) == 0
+    assert (
+        main(
+            [
+                "verify",
+                str(out),
+                "--candidates",
+                *(str(tiny_folders[n]) for n in ("tiny", "tiny_b")),
+            ]
+        )
+        == 0
+    )
 
 
 def test_another_alteration_than_the_one_made_proves_nothing(run, files):
@@ -166,17 +206,28 @@ def test_a_profile_that_was_ignored_leaves_it_undecided_where_it_would_be_none(r
 
 
 def test_an_image_that_was_changed_on_reading_is_undecided_where_it_would_be_none(run, files):
-    names = ("grey.png", "colourless.png", "veiled.png", "padded.png", "noise_double.png", "noise.png")
+    names = (
+        "grey.png",
+        "colourless.png",
+        "veiled.png",
+        "padded.png",
+        "noise_double.png",
+        "noise.png",
+    )
     code, rows, _, _ = run([files[name] for name in names], "--resize")
     assert code == 0
     assert [row["verdict"] for row in rows] == ["undecided"] * 5 + ["none"]
-    hints = ["--alteration grey:3"] * 2 + [TRANSPARENT.text] + ["--alteration resize:16x16:lanczos"] * 2
+    hints = (
+        ["--alteration grey:3"] * 2 + [TRANSPARENT.text] + ["--alteration resize:16x16:lanczos"] * 2
+    )
     for row, hint in zip(rows, hints, strict=False):
         assert row["reason"].startswith("every candidate ends far above its usual misses")
         assert row["reason"].endswith(hint)
 
 
-def test_a_jpeg_against_candidates_of_several_kinds_is_taken_as_it_is(files, tiny_folders, tmp_path):
+def test_a_jpeg_against_candidates_of_several_kinds_is_taken_as_it_is(
+    files, tiny_folders, tmp_path
+):
     """In either order: what the first candidate makes may not be what the others make."""
     grey = tmp_path / "grey"
     card = parse_card(tiny_card_data(name="grey") | {"image_shape": [1, 8, 8]})
@@ -185,15 +236,26 @@ def test_a_jpeg_against_candidates_of_several_kinds_is_taken_as_it_is(files, tin
     save_generator(grey, card, convert_layered(card, weights))
     pair = [str(grey), str(tiny_folders["tiny"])]
     for candidates in (pair, pair[::-1]):
-        command = ["attribute", files["q95.jpg"], "--candidates", *candidates, "--out", str(tmp_path / "out")]
+        command = [
+            "attribute",
+            files["q95.jpg"],
+            "--candidates",
+            *candidates,
+            "--out",
+            str(tmp_path / "out"),
+        ]
         assert main([*command, "--overwrite", *SEARCH]) == 0
         (row,) = json.loads((tmp_path / "out" / "result.json").read_text())["pictures"]
         assert row["alteration"] is None
-        assert any(note.startswith("not modelled as JPEG: the candidates make") for note in row["notes"])
+        assert any(
+            note.startswith("not modelled as JPEG: the candidates make") for note in row["notes"]
+        )
 
 
 def test_alternatives_of_files_that_ask_to_be_shown_turned(files):
-    """One more, where the size of what is stored allows it; with candidates of several sizes it is said to lack."""
+    """One more, where the size of what is stored allows it; with candidates of several sizes it
+    is said to lack.
+    """
     auto, blur = parse_alternatives(["auto"]), parse_alternatives(["blur:1"])
     tiny, wide = (SimpleNamespace(image_shape=shape) for shape in ((8, 8, 3), (8, 9, 3)))
     turned, plain = load_image(files["tagged.jpg"]), load_image(files["q95.jpg"])
@@ -210,20 +272,27 @@ def test_alternatives_of_files_that_ask_to_be_shown_turned(files):
     assert alternatives_of(auto, turned, [tiny, wide], resize=False) == (auto, True)
     assert alternatives_of(auto, turned, [tiny], resize=True) == (auto, True)
     high = replace(turned, pixels=np.zeros((9, 8, 3), np.uint8))  # as shown; stored it is 8 x 9
-    assert [each.text for each in alternatives_of(auto, high, [wide], resize=False)[0]] == ["turn:90,jpeg"]
+    assert [each.text for each in alternatives_of(auto, high, [wide], resize=False)[0]] == [
+        "turn:90,jpeg"
+    ]
     broad = replace(turned, pixels=np.zeros((8, 9, 3), np.uint8))
     assert alternatives_of(auto, broad, [wide], resize=False) == (auto, False)
 
 
 NONE_HINT = "as they are (--alteration none)"
-UNREADABLE = {  # name -> (how a file is damaged, words of its error, whether a decoder makes pixels of it)
+# name -> (how a file is damaged, words of its error, whether a decoder makes pixels of it)
+UNREADABLE = {
     "cut": (lambda data: data[:-10] + b"\xff\xd9", "damaged or truncated JPEG", True),
     "no end": (lambda data: data[:-2], "truncated", False),
     "zero table": (lambda data: poke(data, 0xDB, 20, 0), "a quantisation table has a zero", True),
     "arithmetic": (lambda data: poke(data, 0xC0, 1, 0xC9), "JPEG is arithmetic-coded", True),
     "lossless": (lambda data: poke(data, 0xC0, 1, 0xC3), "damaged or truncated image", False),
     "12 bits": (lambda data: poke(data, 0xC0, 4, 12), "12 bits per sample", False),
-    "cmyk": (lambda data: encoded(Image.new("CMYK", (8, 8)), "JPEG"), "4 components (CMYK or YCCK)", False),
+    "cmyk": (
+        lambda data: encoded(Image.new("CMYK", (8, 8)), "JPEG"),
+        "4 components (CMYK or YCCK)",
+        False,
+    ),
 }
 
 
@@ -251,7 +320,9 @@ def test_an_unreadable_jpeg_of_another_size_is_refused_too(run, tmp_path):
     assert run([str(path)], "--resize")[0] == 0
 
 
-def test_where_none_was_asked_for_besides_an_unreadable_jpeg_is_taken_as_it_is(run, files, tmp_path):
+def test_where_none_was_asked_for_besides_an_unreadable_jpeg_is_taken_as_it_is(
+    run, files, tmp_path
+):
     path = tmp_path / "damaged.jpg"
     path.write_bytes(poke(Path(files["q95.jpg"]).read_bytes(), 0xDB, 20, 0))
     code, (row,), _, _ = run([str(path)], "--alteration", "auto", "none")
@@ -278,7 +349,10 @@ def test_what_was_changed_to_read_an_altered_image_is_noted(run, files):
         (["jpeg:0"], "from 1 to 100"),
         (["crop:70x6+1+1"], "does not lie within"),
         (["jpeg:75:grey"], "the JPEG has 1 component, the images 3 channels; if the file was made"),
-        (["grey", "grey,jpeg:75"], "the JPEG has 3 components, the images 1 channel; write jpeg:QUALITY:grey"),
+        (
+            ["grey", "grey,jpeg:75"],
+            "the JPEG has 3 components, the images 1 channel; write jpeg:QUALITY:grey",
+        ),
         ([" , "], "auto, none, or a chain"),
     ],
 )

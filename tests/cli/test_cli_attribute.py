@@ -38,13 +38,29 @@ def small_folder(tmp_path_factory):
     from jattr.generators.card import parse_card
     from jattr.generators.store import save_generator
 
-    card = parse_card({
-        "card_version": 1, "kind": "layered", "name": "small", "image_shape": [3, 4, 4], "value_range": [-1, 1],
-        "latent": {"dim": 4, "distribution": "uniform"}, "conditioning": None, "state_dict_key": None, "ignore": [],
-        "layers": [{"op": "linear", "key": "fc"}, {"op": "tanh"}, {"op": "reshape", "shape": [3, 4, 4]}],
-    })  # fmt: skip
+    card = parse_card(
+        {
+            "card_version": 1,
+            "kind": "layered",
+            "name": "small",
+            "image_shape": [3, 4, 4],
+            "value_range": [-1, 1],
+            "latent": {"dim": 4, "distribution": "uniform"},
+            "conditioning": None,
+            "state_dict_key": None,
+            "ignore": [],
+            "layers": [
+                {"op": "linear", "key": "fc"},
+                {"op": "tanh"},
+                {"op": "reshape", "shape": [3, 4, 4]},
+            ],
+        }
+    )
     rng = np.random.default_rng(3)
-    leaves = {"kernel": rng.normal(size=(4, 48)).astype(np.float32), "bias": np.zeros(48, np.float32)}
+    leaves = {
+        "kernel": rng.normal(size=(4, 48)).astype(np.float32),
+        "bias": np.zeros(48, np.float32),
+    }
     folder = tmp_path_factory.mktemp("small") / "small"
     save_generator(folder, card, {"layers": {"0": leaves}})
     return folder
@@ -57,9 +73,14 @@ def attribute(tiny_folders, tmp_path, capsys):
     def run(images, *options, candidates=("tiny", "tiny_b"), out=None):
         out = out or tmp_path / "out"
         paths = [str(tiny_folders.get(name, name)) for name in candidates]
-        code = main(["attribute", *images, "--candidates", *paths, "--out", str(out), *SEARCH, *options])
+        code = main(
+            ["attribute", *images, "--candidates", *paths, "--out", str(out), *SEARCH, *options]
+        )
         captured = capsys.readouterr()
-        errors = [line for line in captured.err.splitlines(keepends=True) if "searches (" not in line]  # no progress
+        # no progress
+        errors = [
+            line for line in captured.err.splitlines(keepends=True) if "searches (" not in line
+        ]
         return code, captured.out, "".join(errors), out
 
     return run
@@ -75,7 +96,11 @@ def test_own_images_are_certified_and_everything_is_written(attribute, images, t
         "result.json",
     ]
     first, second = json.loads((out / "result.json").read_text())["pictures"]
-    assert (first["verdict"], first["candidate"], second["candidate"]) == ("made-by", "tiny", "tiny_b")
+    assert (first["verdict"], first["candidate"], second["candidate"]) == (
+        "made-by",
+        "tiny",
+        "tiny_b",
+    )
     assert first["certificate"]["holds"]
     assert first["certificate"] == first["certificates"]["tiny"]
     assert first["residual"]["tiny"] < 1e-5 < first["residual"]["tiny_b"]
@@ -96,7 +121,9 @@ def test_json_is_the_result_file(attribute, images):
     assert data == json.loads((out / "result.json").read_text())
     assert data["settings"]["inversion"]["restarts"] == 8
     assert data["settings"]["calibration"] is None
-    assert {"import", "load_candidates", "search", "compile", "write"} <= set(data["timing_seconds"])
+    assert {"import", "load_candidates", "search", "compile", "write"} <= set(
+        data["timing_seconds"]
+    )
     assert set(data["versions"]) == {"jattr", "jax", "jaxlib", "numpy", "python"}
 
 
@@ -162,7 +189,9 @@ def test_resize_takes_images_of_other_sizes(attribute, images):
         (("tiny",), ("--psi", "x"), "invalid float value"),
     ],
 )
-def test_what_concerns_the_whole_run_fails_before_any_work(attribute, images, candidates, options, words):
+def test_what_concerns_the_whole_run_fails_before_any_work(
+    attribute, images, candidates, options, words
+):
     code, text, errors, out = attribute([images["tiny0.png"]], *options, candidates=candidates)
     assert (code, text) == (2, "")
     assert words in errors
@@ -233,9 +262,23 @@ def test_blocks_give_one_result(attribute, images, monkeypatch):
 
 def row_of(file, residuals, **changes):
     restarts = {name: {"run": 4, "arrived": 1, "failed": 0} for name in residuals}
-    row = {"file": file, "verdict": "none", "candidate": None, "candidates": [], "certificate": None}
+    row = {
+        "file": file,
+        "verdict": "none",
+        "candidate": None,
+        "candidates": [],
+        "certificate": None,
+    }
     return (
-        row | {"residual": residuals, "restarts": restarts, "margin": None, "reason": "because", "notes": []} | changes
+        row
+        | {
+            "residual": residuals,
+            "restarts": restarts,
+            "margin": None,
+            "reason": "because",
+            "notes": [],
+        }
+        | changes
     )
 
 
@@ -255,7 +298,12 @@ def test_the_table_says_what_was_changed_where_nobody_is_named():
     rows = [
         row_of("a.jpg", {"x": 1e-2}, notes=["not modelled as JPEG: JPEG is arithmetic-coded"]),
         row_of(
-            "b.png", {"x": 1e-6}, verdict="made-by", candidate="x", candidates=["x"], notes=["a profile was ignored"]
+            "b.png",
+            {"x": 1e-6},
+            verdict="made-by",
+            candidate="x",
+            candidates=["x"],
+            notes=["a profile was ignored"],
         ),
     ]
     lines = result_table(rows, ["x"]).splitlines()

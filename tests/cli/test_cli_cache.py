@@ -15,18 +15,27 @@ from jattr.cli.options import Progress, whole_number
 
 ROOT = Path(jattr.__file__).resolve().parents[1]
 REPORT = (
-    "import jax; from jattr.cli.options import start_jax; start_jax(None); jax.jit(lambda x: x + 1)(1.0)\n"
+    "import jax; from jattr.cli.options import start_jax; start_jax(None); jax.jit(lambda x: x +"
+    " 1)(1.0)\n"
     "print(jax.config.jax_compilation_cache_dir)"
 )
 
 
 def start(value, tmp_path):
     """Where a new process keeps compiled programs, after it compiled one."""
-    environment = {key: os.environ[key] for key in os.environ if not key.startswith(("JAX_", "JATTR_"))}
-    environment |= {"XDG_CACHE_HOME": str(tmp_path / "home"), "HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    environment = {
+        key: os.environ[key] for key in os.environ if not key.startswith(("JAX_", "JATTR_"))
+    }
+    environment |= {
+        "XDG_CACHE_HOME": str(tmp_path / "home"),
+        "HOME": str(tmp_path),
+        "JAX_PLATFORMS": "cpu",
+    }
     environment |= {"JATTR_CACHE": value} if value else {}
     command = [sys.executable, "-W", "error", "-c", REPORT]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.strip()
 

@@ -17,15 +17,35 @@ PAIR = ("tiny", "tiny_b")
 
 @pytest.fixture(scope="module")
 def calibrated(tmp_path_factory, tiny_folders):
-    """A calibration of two generators, clean and resized, and images of a third one as negatives."""
+    """A calibration of two generators, clean and resized, and images of a third one as
+    negatives.
+    """
     folder = tmp_path_factory.mktemp("calibration")
     (folder / "strangers").mkdir()
     z = np.random.default_rng(3).normal(size=(40, 6)).astype(np.float32)
     for number, pixels in enumerate(to_byte(make_tiny(seed=5, name="stranger").generate(z))):
         write_png(folder / "strangers" / f"{number}.png", pixels)
     paths = [str(tiny_folders[name]) for name in PAIR]
-    options = ["--negatives", str(folder / "strangers"), "--alteration", "rescale:2:bilinear", *SEARCH]
-    code = main(["calibrate", *paths, "--own", "40", "--others", "40", "--out", str(folder / "c.json"), *options])
+    options = [
+        "--negatives",
+        str(folder / "strangers"),
+        "--alteration",
+        "rescale:2:bilinear",
+        *SEARCH,
+    ]
+    code = main(
+        [
+            "calibrate",
+            *paths,
+            "--own",
+            "40",
+            "--others",
+            "40",
+            "--out",
+            str(folder / "c.json"),
+            *options,
+        ]
+    )
     assert code == 0
     return folder
 
@@ -53,7 +73,18 @@ def test_restart_power_is_printed_and_is_in_the_json(tiny_folders, tmp_path, cap
 
 def attribute(tiny_folders, images, out, *options):
     paths = [str(tiny_folders[name]) for name in PAIR]
-    return main(["attribute", *map(str, images), "--candidates", *paths, "--out", str(out), *SEARCH, *options])
+    return main(
+        [
+            "attribute",
+            *map(str, images),
+            "--candidates",
+            *paths,
+            "--out",
+            str(out),
+            *SEARCH,
+            *options,
+        ]
+    )
 
 
 def test_the_file_holds_the_scores_of_every_condition(calibrated):
@@ -69,13 +100,18 @@ def test_the_file_holds_the_scores_of_every_condition(calibrated):
             assert len(runs["used"]) == len(runs["arrived"]) == 40
             assert set(runs["used"]) <= {1, 2, 3}
             assert np.mean(runs["arrived"]) > 0.5
-            assert np.median(condition["own"]) < np.median(condition["negatives"]["strangers"]["scores"]) - 1
+            assert (
+                np.median(condition["own"])
+                < np.median(condition["negatives"]["strangers"]["scores"]) - 1
+            )
 
 
 def test_images_of_nobody_are_judged_with_error_rates(calibrated, tiny_folders, tmp_path):
     z = np.random.default_rng(11).normal(size=(3, 6)).astype(np.float32)
     files = [tmp_path / f"{number}.png" for number in range(4)]
-    for file, pixels in zip(files, to_byte(make_tiny(seed=6, name="stranger").generate(z)), strict=False):
+    for file, pixels in zip(
+        files, to_byte(make_tiny(seed=6, name="stranger").generate(z)), strict=False
+    ):
         write_png(file, pixels)
     write_png(files[3], to_byte(make_tiny().generate(z[:1]))[0])
     options = ["--calibration", str(calibrated / "c.json"), "--alpha", "0.05"]
@@ -97,7 +133,9 @@ def test_images_of_nobody_are_judged_with_error_rates(calibrated, tiny_folders, 
             assert 0 < finding["power"]["miss_bound"] < 1
         if row["verdict"] == "none":
             assert "restarts miss at most" in row["reason"]
-        assert judgement["none_probability"] + sum(f["probability"] for f in judgement["findings"]) == pytest.approx(1)
+        assert judgement["none_probability"] + sum(
+            f["probability"] for f in judgement["findings"]
+        ) == pytest.approx(1)
 
 
 def test_an_alteration_that_was_not_calibrated_is_judged_by_thresholds_and_that_is_said(
@@ -111,8 +149,12 @@ def test_an_alteration_that_was_not_calibrated_is_judged_by_thresholds_and_that_
     assert row["reason"].endswith("; not calibrated for brightness:0.8, so by thresholds")
 
 
-def test_only_files_that_are_as_they_were_made_are_judged_as_clean(calibrated, tiny_folders, tmp_path):
-    """Others are judged by thresholds; an image without colours may be a candidate's kind, yet is not denied."""
+def test_only_files_that_are_as_they_were_made_are_judged_as_clean(
+    calibrated, tiny_folders, tmp_path
+):
+    """Others are judged by thresholds; an image without colours may be a candidate's kind, yet
+    is not denied.
+    """
     image = Image.fromarray(to_byte(make_tiny().generate(np.full((1, 6), 0.3, np.float32)))[0])
     veiled, tags = image.convert("RGBA"), Image.Exif()
     veiled.putalpha(128)
@@ -121,9 +163,17 @@ def test_only_files_that_are_as_they_were_made_are_judged_as_clean(calibrated, t
     saved = {
         "grey.png": (image.convert("L"), {}, "a grey file of a candidate's colour images"),
         "veiled.png": (veiled, {}, "a transparent image that was composited"),
-        "large.png": (image.resize((20, 20)).rotate(45), {}, "an image that was resized to be compared"),
+        "large.png": (
+            image.resize((20, 20)).rotate(45),
+            {},
+            "an image that was resized to be compared",
+        ),
         "lossy.webp": (noise, {"quality": 50}, "a compression with loss that is not modelled"),
-        "profile.png": (noise, {"icc_profile": b"of a printer"}, "an image whose colour profile or gamma is ignored"),
+        "profile.png": (
+            noise,
+            {"icc_profile": b"of a printer"},
+            "an image whose colour profile or gamma is ignored",
+        ),
         "tagged.png": (noise, {"exif": tags}, "a file that asks to be shown turned"),
         "noise.png": (noise, {}, ""),
         "colourless.png": (noise.convert("L").convert("RGB"), {}, ""),
@@ -132,13 +182,23 @@ def test_only_files_that_are_as_they_were_made_are_judged_as_clean(calibrated, t
         image.save(tmp_path / name, **options)
     files = [tmp_path / name for name in saved]
     assert (
-        attribute(tiny_folders, files, tmp_path / "out", "--calibration", str(calibrated / "c.json"), "--resize") == 0
+        attribute(
+            tiny_folders,
+            files,
+            tmp_path / "out",
+            "--calibration",
+            str(calibrated / "c.json"),
+            "--resize",
+        )
+        == 0
     )
     rows = json.loads((tmp_path / "out" / "result.json").read_text())["pictures"]
     for row, (_, _, apart) in zip(rows, saved.values(), strict=True):
         assert row["verdict"] != "none" or row["file"].endswith("noise.png")
         assert (row["judgement"] is None) == bool(apart)
-        assert row["reason"].endswith(f"; not calibrated for {apart}, so by thresholds") == bool(apart)
+        assert row["reason"].endswith(f"; not calibrated for {apart}, so by thresholds") == bool(
+            apart
+        )
     *_, noise_row, colourless = rows
     assert noise_row["verdict"] == noise_row["judgement"]["kind"] == "none"
     assert colourless["verdict"] == colourless["judgement"]["kind"] == "undecided"
@@ -157,7 +217,12 @@ def test_a_file_that_is_taken_in_two_ways_is_not_judged(calibrated, tiny_folders
         assert attribute(tiny_folders, [tmp_path / "tagged.png"], out, *options, *more) == 0
         (row,) = json.loads((out / "result.json").read_text())["pictures"]
         assert (row["judgement"] is not None) == judged
-        assert row["reason"].endswith("; not calibrated for a file that is taken in 2 ways, so by thresholds") != judged
+        assert (
+            row["reason"].endswith(
+                "; not calibrated for a file that is taken in 2 ways, so by thresholds"
+            )
+            != judged
+        )
 
 
 @pytest.mark.parametrize(
@@ -168,7 +233,9 @@ def test_a_file_that_is_taken_in_two_ways_is_not_judged(calibrated, tiny_folders
         (["brightness:?"], "the unknown factor of 'brightness:?'"),
     ],
 )
-def test_nothing_is_chosen_after_looking(calibrated, tiny_folders, tmp_path, capsys, alterations, found):
+def test_nothing_is_chosen_after_looking(
+    calibrated, tiny_folders, tmp_path, capsys, alterations, found
+):
     write_png(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     options = ["--calibration", str(calibrated / "c.json"), "--alteration", *alterations]
     assert attribute(tiny_folders, [tmp_path / "a.png"], tmp_path / "out", *options) == 2
@@ -209,13 +276,24 @@ def test_another_model_of_that_name_is_refused(calibrated, tiny_folders, tmp_pat
     assert "tiny is another model" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"schema": 9}', b"[1e999]", b"\xff", b" " * 1001])
-def test_a_file_that_is_no_calibration_is_refused(tiny_folders, tmp_path, capsys, monkeypatch, content):
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b'{"schema": 9}', b"[1e999]", b"\xff", b" " * 1001]
+)
+def test_a_file_that_is_no_calibration_is_refused(
+    tiny_folders, tmp_path, capsys, monkeypatch, content
+):
     monkeypatch.setattr("jattr.cli.attribute.MAX_CALIBRATION", 1000)
     (tmp_path / "c.json").write_bytes(content)
     write_png(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     assert (
-        attribute(tiny_folders, [tmp_path / "a.png"], tmp_path / "out", "--calibration", str(tmp_path / "c.json")) == 2
+        attribute(
+            tiny_folders,
+            [tmp_path / "a.png"],
+            tmp_path / "out",
+            "--calibration",
+            str(tmp_path / "c.json"),
+        )
+        == 2
     )
     error = capsys.readouterr().err
     assert "calibration" in error
@@ -231,7 +309,9 @@ def test_a_file_that_is_no_calibration_is_refused(tiny_folders, tmp_path, capsys
         (["--negatives", "nowhere.png"], "nowhere.png"),
     ],
 )
-def test_a_calibration_that_cannot_be_made_is_refused(tiny_folders, tmp_path, capsys, options, message):
+def test_a_calibration_that_cannot_be_made_is_refused(
+    tiny_folders, tmp_path, capsys, options, message
+):
     out = tmp_path / "c.json"
     assert main(["calibrate", str(tiny_folders["tiny"]), "--out", str(out), *options]) == 2
     assert message in capsys.readouterr().err

@@ -24,7 +24,9 @@ ROOT = Path(jattr.__file__).resolve().parents[1]
 def card(tmp_path):
     """A card with its weights beside it."""
     save_file(tiny_weights(), tmp_path / "tiny.safetensors")
-    (tmp_path / "tiny.json").write_text(json.dumps(tiny_card_data() | {"weights": "tiny.safetensors"}))
+    (tmp_path / "tiny.json").write_text(
+        json.dumps(tiny_card_data() | {"weights": "tiny.safetensors"})
+    )
     return tmp_path / "tiny.json"
 
 
@@ -35,7 +37,9 @@ def run(*args):
 def start(*args, stdout=subprocess.PIPE):
     """Run Python as a program of its own, from the source tree."""
     command = [sys.executable, *args]
-    return subprocess.run(command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=120)
+    return subprocess.run(
+        command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=120
+    )
 
 
 def test_convert_writes_a_generator_and_says_so(card, tmp_path, capsys, tiny):
@@ -47,9 +51,16 @@ def test_convert_writes_a_generator_and_says_so(card, tmp_path, capsys, tiny):
 
 
 def test_json_is_one_object(card, tmp_path, capsys, tiny):
-    assert run("convert", tmp_path / "tiny.safetensors", tmp_path / "out", "--card", card, "--json") == 0
+    assert (
+        run("convert", tmp_path / "tiny.safetensors", tmp_path / "out", "--card", card, "--json")
+        == 0
+    )
     result = json.loads(capsys.readouterr().out)
-    assert (result["name"], result["digest"], result["image_shape"]) == ("tiny", tiny.digest, [8, 8, 3])
+    assert (result["name"], result["digest"], result["image_shape"]) == (
+        "tiny",
+        tiny.digest,
+        [8, 8, 3],
+    )
 
 
 def test_bad_input_is_exit_code_2_and_one_message(card, tmp_path, capsys):
@@ -94,7 +105,9 @@ def test_an_output_that_exists_needs_overwrite(card, tmp_path, capsys):
 
 def test_a_full_disk_is_exit_code_2_and_leaves_nothing(card, tmp_path, capsys, monkeypatch):
     def full(*_):
-        raise OutputError("cannot write the tensors: No space left on device; choose another place or make room")
+        raise OutputError(
+            "cannot write the tensors: No space left on device; choose another place or make room"
+        )
 
     monkeypatch.setattr(store, "write_params", full)
     assert run("convert", card, tmp_path / "out") == 2
@@ -142,8 +155,10 @@ def test_help_imports_nothing_heavy():
     names = [command.__name__.rpartition(".")[2] for command in COMMANDS]
     script = (
         "import sys; from jattr.cli.main import main\n"
-        f"codes = [main(args) for args in [['--help'], ['--version'], *([n, '--help'] for n in {names})]]\n"
-        "heavy = {'jax', 'numpy', 'flax', 'orbax', 'PIL', 'scipy', 'optax', 'absl'} & set(sys.modules)\n"
+        "codes = [main(args) for args in [['--help'], ['--version'], *([n, '--help'] for n in"
+        f" {names})]]\n"
+        "heavy = {'jax', 'numpy', 'flax', 'orbax', 'PIL', 'scipy', 'optax', 'absl'} &"
+        " set(sys.modules)\n"
         "assert codes == [0] * len(codes) and not heavy, (codes, heavy)"
     )
     done = start("-c", script)

@@ -70,6 +70,8 @@ def test_images_depend_on_the_seed_alone(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         (tmp_path / name).mkdir()
         demo.make_images(tmp_path / name, demo.CANDIDATES[:2], seed)
-        made[name] = {path.name: path.read_bytes() for path in (tmp_path / name / "pictures").iterdir()}
+        made[name] = {
+            path.name: path.read_bytes() for path in (tmp_path / name / "pictures").iterdir()
+        }
     assert made["a"] == made["b"]
     assert made["a"] != made["c"]

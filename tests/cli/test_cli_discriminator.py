@@ -1,4 +1,6 @@
-"""From a checkpoint with a discriminator to images that are searched by it: the commands one after the other."""
+"""From a checkpoint with a discriminator to images that are searched by it: the commands one
+after the other.
+"""
 
 import json
 import pickle
@@ -35,7 +37,16 @@ def attribute(tiny_folders, tmp_path, capsys):
 
     def run(distance):
         folders = [str(tiny_folders[name]) for name in ("tiny", "tiny_b")]
-        options = ["--out", str(tmp_path / "out"), "--restarts", "8", "--lanes", "4", "--distance", distance]
+        options = [
+            "--out",
+            str(tmp_path / "out"),
+            "--restarts",
+            "8",
+            "--lanes",
+            "4",
+            "--distance",
+            distance,
+        ]
         code = main(["attribute", str(tmp_path / "x.png"), "--candidates", *folders, *options])
         return code, capsys.readouterr().err, tmp_path / "out"
 
@@ -57,7 +68,9 @@ def test_an_image_is_searched_by_a_discriminator(spec, attribute, tmp_path):
     observation = load_image(tmp_path / "x.png").pixels.astype(np.float32) / np.float32(127.5) - 1
     for name, z, seed in (("tiny", made[0], 0), ("tiny_b", made[1], 1)):
         reproduction = make_tiny(seed=seed).generate(z[None])[0]
-        assert np.isclose(load_distance(spec)(reproduction, observation), residual[name], rtol=1e-3, atol=1e-7)
+        assert np.isclose(
+            load_distance(spec)(reproduction, observation), residual[name], rtol=1e-3, atol=1e-7
+        )
 
 
 def test_images_of_another_size_are_one_clear_error(attribute, tmp_path):
@@ -65,4 +78,7 @@ def test_images_of_another_size_are_one_clear_error(attribute, tmp_path):
     assert code == 2
     lines = [line for line in errors.splitlines() if "error" in line or "failed" in line]
     assert len(lines) == 1, errors
-    assert "takes images of 16x16 pixels, as its own generator makes them, not 8x8; use another distance" in lines[0]
+    assert (
+        "takes images of 16x16 pixels, as its own generator makes them, not 8x8; use another"
+        " distance"
+    ) in lines[0]

@@ -48,10 +48,28 @@ def arguments(world, tiny_folders):
     """The options of both commands."""
 
     def make(image, *options, log=world / "log", candidate="tiny"):
-        return ("evidence", "make", world / image, "--log", log, "--candidate", tiny_folders[candidate], *options)
+        return (
+            "evidence",
+            "make",
+            world / image,
+            "--log",
+            log,
+            "--candidate",
+            tiny_folders[candidate],
+            *options,
+        )
 
     def verify(bundle, *options, policy=world / "verifier" / "policy"):
-        return ("evidence", "verify", bundle, "--log", world / "log" / "public", "--policy", policy, *options)
+        return (
+            "evidence",
+            "verify",
+            bundle,
+            "--log",
+            world / "log" / "public",
+            "--policy",
+            policy,
+            *options,
+        )
 
     return make, verify
 
@@ -60,11 +78,23 @@ def arguments(world, tiny_folders):
     ("picture", "kind", "use", "words"),
     [
         ("logged.png", "consistent-with-use", 5, "consistent with logged use, entry 5"),
-        ("own.png", "denial-not-supported", None, "denial not supported: the model makes this image"),
-        ("foreign.png", "supported-denial", None, "supported denial: nothing in the complete, witnessed window"),
+        (
+            "own.png",
+            "denial-not-supported",
+            None,
+            "denial not supported: the model makes this image",
+        ),
+        (
+            "foreign.png",
+            "supported-denial",
+            None,
+            "supported denial: nothing in the complete, witnessed window",
+        ),
     ],
 )
-def test_made_and_verified(world, arguments, ok, jattr, tmp_path, tiny_folders, image, kind, use, words):
+def test_made_and_verified(
+    world, arguments, ok, jattr, tmp_path, tiny_folders, image, kind, use, words
+):
     make, verify = arguments
     out, tiny = tmp_path / "out", tiny_folders["tiny"]
     made = ok(*make(image, "--nonce", NONCE, "--out", out))
@@ -75,7 +105,14 @@ def test_made_and_verified(world, arguments, ok, jattr, tmp_path, tiny_folders, 
         assert made["verdict"]["use"] == use
     page = (out / "evidence.html").read_text("utf-8")
     assert "--nonce &#39;$(asked) &#39;&#34;&#39;&#34;&#39;by" in page
-    asked = ("--nonce", NONCE, "--picture", world / image, "--end", world / "verifier" / "checkpoint")
+    asked = (
+        "--nonce",
+        NONCE,
+        "--picture",
+        world / image,
+        "--end",
+        world / "verifier" / "checkpoint",
+    )
     options = ("--candidate", tiny, *asked)
     found = ok(*verify(out, *options))
     assert (found["verified"], found["complete"], found["unchecked"]) == (True, True, [])
@@ -95,7 +132,9 @@ def test_what_is_not_checked_is_printed(world, arguments, ok, jattr, tmp_path, t
     assert code == 0
     assert text.count("NOT CHECKED") == 3  # weights, image, nonce
     assert "inversion, in the words of the log's owner: " in text
-    code, text, _ = jattr(*verify(tmp_path / "out", "--candidate", tiny_folders["tiny"], "--no-search"))
+    code, text, _ = jattr(
+        *verify(tmp_path / "out", "--candidate", tiny_folders["tiny"], "--no-search")
+    )
     assert text.count("NOT CHECKED") == 3
     assert "leave --no-search away" in text
     assert text.startswith("foreign.png: as far as it was checked: supported denial")
@@ -106,7 +145,10 @@ def test_what_is_not_checked_is_printed(world, arguments, ok, jattr, tmp_path, t
 def test_windows(world, arguments, ok, refused, tmp_path):
     make, verify = arguments
     found = ok(*make("foreign.png", "--window", "7:", "--out", tmp_path / "late"))
-    assert (found["examined"]["counts"]["entries"], found["examined"]["counts"]["results"]) == (5, 2)
+    assert (found["examined"]["counts"]["entries"], found["examined"]["counts"]["results"]) == (
+        5,
+        2,
+    )
     assert ok(*verify(tmp_path / "late"))["verdict"] == found["verdict"]
     assert any("7 entries before" in line for line in ok(*verify(tmp_path / "late"))["unchecked"])
     asked = ok(*verify(tmp_path / "late", "--window", "7:12"))["unchecked"]
@@ -117,8 +159,21 @@ def test_windows(world, arguments, ok, refused, tmp_path):
     refused(2, *verify(tmp_path / "late", "--end", tmp_path / "nowhere"))
     early = ok(*make("logged.png", "--window", ":7", "--out", tmp_path / "early"))
     assert early["verdict"]["kind"] == "consistent-with-use"
-    for window in ("", "7", "0:8", "12:7", "7:7", "0:0", "\u0667:", "1" * 5000 + ":", "7:12:12", " 7:12"):
-        assert "--window is" in refused(2, *make("foreign.png", "--window", window, "--out", tmp_path / "no"))
+    for window in (
+        "",
+        "7",
+        "0:8",
+        "12:7",
+        "7:7",
+        "0:0",
+        "\u0667:",
+        "1" * 5000 + ":",
+        "7:12:12",
+        " 7:12",
+    ):
+        assert "--window is" in refused(
+            2, *make("foreign.png", "--window", window, "--out", tmp_path / "no")
+        )
         assert not (tmp_path / "no").exists()
 
 
@@ -165,11 +220,15 @@ def test_a_log_that_is_not_shown(world, arguments, ok, refused, tmp_path):
     shutil.copytree(world / "log" / "public", tmp_path / "public")
     for bundle in (tmp_path / "public" / "tile" / "entries").rglob("12"):
         bundle.write_bytes(bundle.read_bytes()[:-1] + b" ")
-    err = refused(3, "evidence", "verify", tmp_path / "out", "--log", tmp_path / "public", "--policy", policy)
+    err = refused(
+        3, "evidence", "verify", tmp_path / "out", "--log", tmp_path / "public", "--policy", policy
+    )
     assert "window: " in err
 
 
-def test_evidence_that_cannot_be_made_leaves_nothing(world, arguments, ok, refused, tmp_path, tiny_folders):
+def test_evidence_that_cannot_be_made_leaves_nothing(
+    world, arguments, ok, refused, tmp_path, tiny_folders
+):
     make, _ = arguments
     out = tmp_path / "out"
     assert "has no MODEL leaf" in refused(2, *make("foreign.png", "--out", out, candidate="tiny_b"))
@@ -187,7 +246,9 @@ def test_evidence_that_cannot_be_made_leaves_nothing(world, arguments, ok, refus
         path.unlink()
     assert f"{FILE} is missing" in refused(2, *make("foreign.png", "--out", out, log=copy))
     ok("log", "init", tmp_path / "new", "--origin", ORIGIN)
-    assert "has not been published" in refused(2, *make("foreign.png", "--out", out, log=tmp_path / "new"))
+    assert "has not been published" in refused(
+        2, *make("foreign.png", "--out", out, log=tmp_path / "new")
+    )
     assert ok("log", "publish", tmp_path / "new")["size"] == 0
     refused(2, *make("foreign.png", "--out", out, log=tmp_path / "new"))
     assert names(tmp_path) == ["copy", "new"]
@@ -203,5 +264,9 @@ def test_a_jpeg_file(world, arguments, ok, tmp_path, tiny_folders):
     found = ok(*make("logged.jpg", "--out", tmp_path / "out"))
     assert found["attribution"]["alteration"].startswith("jpeg:90")
     assert (found["verdict"]["kind"], found["verdict"]["use"]) == ("consistent-with-use", 5)
-    again = ok(*verify(tmp_path / "out", "--candidate", tiny_folders["tiny"], "--picture", world / "logged.jpg"))
+    again = ok(
+        *verify(
+            tmp_path / "out", "--candidate", tiny_folders["tiny"], "--picture", world / "logged.jpg"
+        )
+    )
     assert again["verdict"] == found["verdict"]

@@ -35,7 +35,10 @@ def out(tmp_path):
 @pytest.fixture
 def made(tiny_folders, tmp_path):
     """Ten images of `tiny`: more than one batch, not a whole number of them."""
-    assert run("generate", tiny_folders["tiny"], "--n", 10, "--seed", 5, "--out", tmp_path / "made") == 0
+    assert (
+        run("generate", tiny_folders["tiny"], "--n", 10, "--seed", 5, "--out", tmp_path / "made")
+        == 0
+    )
     return tmp_path / "made"
 
 
@@ -50,13 +53,17 @@ def refused(capsys, out, *args):
 
 
 def test_images_and_latents_are_written(made, tiny):
-    assert [path.name for path in sorted(made.iterdir())] == [*(f"{i:05d}.png" for i in range(10)), "latents.npz"]
+    assert [path.name for path in sorted(made.iterdir())] == [
+        *(f"{i:05d}.png" for i in range(10)),
+        "latents.npz",
+    ]
     arrays = np.load(made / "latents.npz", allow_pickle=False)
     assert arrays["z"].dtype == np.float32
     assert arrays["label"].dtype == np.int32
     assert arrays["label"].tolist() == [-1] * 10
     assert (str(arrays["digest"]), str(arrays["space"])) == (tiny.digest, "z")
-    assert (pixels(made) == to_byte(tiny.generate(arrays["z"]))).mean() > 0.999  # batches may round differently
+    # batches may round differently
+    assert (pixels(made) == to_byte(tiny.generate(arrays["z"]))).mean() > 0.999
     assert len(np.unique(pixels(made), axis=0)) == 10
 
 
@@ -68,14 +75,18 @@ def test_the_same_seed_makes_the_same_bytes_and_another_does_not(made, tiny_fold
 
 
 def test_saved_latents_make_the_same_images(made, tiny_folders, out):
-    assert run("generate", tiny_folders["tiny"], "--latents", made / "latents.npz", "--out", out) == 0
+    assert (
+        run("generate", tiny_folders["tiny"], "--latents", made / "latents.npz", "--out", out) == 0
+    )
     assert contents(out) == contents(made)
 
 
 def test_an_image_does_not_depend_on_how_many_are_made_with_it(made, tiny_folders, out, tmp_path):
     arrays = np.load(made / "latents.npz")
     np.savez(tmp_path / "one.npz", z=arrays["z"][3:4])
-    assert run("generate", tiny_folders["tiny"], "--latents", tmp_path / "one.npz", "--out", out) == 0
+    assert (
+        run("generate", tiny_folders["tiny"], "--latents", tmp_path / "one.npz", "--out", out) == 0
+    )
     assert (out / "00000.png").read_bytes() == (made / "00003.png").read_bytes()
 
 
@@ -83,7 +94,11 @@ def test_json_names_the_files(tiny_folders, out, capsys, tiny):
     assert run("generate", tiny_folders["tiny"], "--n", 2, "--out", out, "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert result["pictures"] == ["00000.png", "00001.png"]
-    assert result["generator"] == {"name": "tiny", "digest": tiny.digest, "weights_digest": tiny.weights_digest}
+    assert result["generator"] == {
+        "name": "tiny",
+        "digest": tiny.digest,
+        "weights_digest": tiny.weights_digest,
+    }
     assert result["rounding"] == "round"
 
 
@@ -94,7 +109,17 @@ def test_classes_are_drawn_or_given_and_stored(tiny_folders, out, tmp_path, labe
     stored = np.load(out / "latents.npz")["label"]
     assert set(stored.tolist()) == ({0, 1, 2} if label is None else {2})
     again = tmp_path / "again"
-    assert run("generate", tiny_folders["tiny_conditional"], "--latents", out / "latents.npz", "--out", again) == 0
+    assert (
+        run(
+            "generate",
+            tiny_folders["tiny_conditional"],
+            "--latents",
+            out / "latents.npz",
+            "--out",
+            again,
+        )
+        == 0
+    )
     assert contents(again) == contents(out)
 
 
@@ -107,18 +132,33 @@ def test_the_latents_of_attribute_make_images(tiny_folders, tiny, tmp_path, out,
         tmp_path / "latents.npz", **arrays, label=np.full((3, 2), -1, np.int32), space="z",
         digest=np.array([other.digest, tiny.digest]),
     )  # fmt: skip
-    assert run("generate", tiny_folders["tiny"], "--latents", tmp_path / "latents.npz", "--out", out) == 0
+    assert (
+        run("generate", tiny_folders["tiny"], "--latents", tmp_path / "latents.npz", "--out", out)
+        == 0
+    )
     assert (pixels(out) == to_byte(tiny.generate(z[:, 1]))).mean() > 0.999
     assert (np.load(out / "latents.npz")["z"] == z[:, 1]).all()
 
 
-def test_images_without_a_latent_are_left_out_and_said(tiny_folders, tiny_conditional, tmp_path, out, capsys):
+def test_images_without_a_latent_are_left_out_and_said(
+    tiny_folders, tiny_conditional, tmp_path, out, capsys
+):
     z = np.random.default_rng(0).normal(size=(3, 1, 6)).astype(np.float32)
     np.savez(
         tmp_path / "latents.npz", z=z, label=np.array([[2], [-1], [0]], np.int32), space="z",
         found=np.array([[True], [False], [True]]), digest=np.array([tiny_conditional.digest]),
     )  # fmt: skip
-    assert run("generate", tiny_folders["tiny_conditional"], "--latents", tmp_path / "latents.npz", "--out", out) == 0
+    assert (
+        run(
+            "generate",
+            tiny_folders["tiny_conditional"],
+            "--latents",
+            tmp_path / "latents.npz",
+            "--out",
+            out,
+        )
+        == 0
+    )
     assert "for images 1 (from 0)" in capsys.readouterr().err
     stored = np.load(out / "latents.npz")
     assert (stored["z"] == z[[0, 2], 0]).all()
@@ -139,14 +179,18 @@ def test_the_rule_of_the_card_makes_the_bytes(tiny_folders, tmp_path, out, tiny)
 
 def test_options_that_contradict_are_refused(made, tiny_folders, out, capsys):
     for option in ("--seed", "--label"):
-        text = refused(capsys, out, tiny_folders["tiny"], "--latents", made / "latents.npz", option, 1)
+        text = refused(
+            capsys, out, tiny_folders["tiny"], "--latents", made / "latents.npz", option, 1
+        )
         assert f"leave {option} away" in text
 
 
 def test_generators_and_labels_that_do_not_exist_are_refused(tiny_folders, out, capsys):
     assert "there is no generator" in refused(capsys, out, "nobody", "--n", 1)
     assert "unconditional" in refused(capsys, out, tiny_folders["tiny"], "--n", 1, "--label", 0)
-    assert "from 0 to 2" in refused(capsys, out, tiny_folders["tiny_conditional"], "--n", 1, "--label", 3)
+    assert "from 0 to 2" in refused(
+        capsys, out, tiny_folders["tiny_conditional"], "--n", 1, "--label", 3
+    )
 
 
 def test_a_folder_that_exists_is_refused_before_any_work(made, capsys, monkeypatch):
@@ -172,7 +216,15 @@ def test_a_disk_that_fills_up_on_the_way_leaves_nothing_half_written(
 
     monkeypatch.setattr(jattr.images, "write_png", full_after_three)
     before, target = contents(made), made if overwrite else out
-    args = ["generate", tiny_folders["tiny"], "--n", 10, "--out", target, *(["--overwrite"] if overwrite else [])]
+    args = [
+        "generate",
+        tiny_folders["tiny"],
+        "--n",
+        10,
+        "--out",
+        target,
+        *(["--overwrite"] if overwrite else []),
+    ]
     assert run(*args) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert len(written) == 3
@@ -181,7 +233,9 @@ def test_a_disk_that_fills_up_on_the_way_leaves_nothing_half_written(
 
 
 @pytest.mark.parametrize("function", ["mkdir", "rename"])
-def test_a_read_only_place_is_exit_code_2(tiny_folders, tmp_path, out, capsys, monkeypatch, function):
+def test_a_read_only_place_is_exit_code_2(
+    tiny_folders, tmp_path, out, capsys, monkeypatch, function
+):
     from pathlib import Path
 
     def denied(*_args, **_options):
@@ -197,5 +251,9 @@ def test_a_read_only_place_is_exit_code_2(tiny_folders, tmp_path, out, capsys, m
 def test_large_images_are_made_a_few_at_a_time(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(generate, "BATCH_VALUES", 8 * 8 * 3)
     z = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
-    assert generate.write_images(tmp_path, tiny, z, np.full(3, -1)) == ["00000.png", "00001.png", "00002.png"]
+    assert generate.write_images(tmp_path, tiny, z, np.full(3, -1)) == [
+        "00000.png",
+        "00001.png",
+        "00002.png",
+    ]
     assert (pixels(tmp_path) == to_byte(tiny.generate(z))).mean() > 0.999

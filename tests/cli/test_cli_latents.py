@@ -1,4 +1,6 @@
-"""Files of latents that `jattr generate --latents` refuses: of other models, of other forms, damaged, hostile."""
+"""Files of latents that `jattr generate --latents` refuses: of other models, of other forms,
+damaged, hostile.
+"""
 
 import io
 import os
@@ -22,7 +24,10 @@ def out(tmp_path):
 @pytest.fixture
 def made(tiny_folders, tmp_path):
     """Two images of `tiny`."""
-    assert main(["generate", str(tiny_folders["tiny"]), "--n", "2", "--out", str(tmp_path / "made")]) == 0
+    assert (
+        main(["generate", str(tiny_folders["tiny"]), "--n", "2", "--out", str(tmp_path / "made")])
+        == 0
+    )
     return tmp_path / "made"
 
 
@@ -68,7 +73,9 @@ def test_latents_that_do_not_fit_are_refused(tiny_folders, tmp_path, out, capsys
 def npy(shape, *, size=48, dtype="<f4"):
     """The bytes of an .npy file that states `shape` and holds `size` bytes."""
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": dtype, "fortran_order": False, "shape": shape}
+    )
     return header.getvalue() + bytes(size)
 
 
@@ -104,7 +111,9 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("place", ["missing.npz", "."])
-def test_latents_that_are_no_file_are_refused(tiny_folders, tmp_path, out, capsys, monkeypatch, place):
+def test_latents_that_are_no_file_are_refused(
+    tiny_folders, tmp_path, out, capsys, monkeypatch, place
+):
     monkeypatch.chdir(tmp_path)
     refused(capsys, out, tiny_folders["tiny"], "--latents", place)
 
@@ -116,7 +125,9 @@ def test_mutated_latents_are_an_error_or_finite_latents(made, tiny):
         data = bytearray(whole)
         for _ in range(rng.integers(1, 4)):
             data[rng.integers(len(data))] = rng.integers(256)
-        (made / "mutated.npz").write_bytes(data[: rng.integers(len(data)) if seed % 4 == 0 else None])
+        (made / "mutated.npz").write_bytes(
+            data[: rng.integers(len(data)) if seed % 4 == 0 else None]
+        )
         try:
             gen, z, label = latents.read_latents(made / "mutated.npz", tiny, limit=100)
         except InputError:

@@ -12,7 +12,9 @@ SHAPE = (8, 8, 3)
 
 @pytest.fixture
 def images(tmp_path, monkeypatch):
-    """Folders with one image each, the working directory among them, and single files beside them."""
+    """Folders with one image each, the working directory among them, and single files beside
+    them.
+    """
     rng = np.random.default_rng(0)
     for name in ("siblings/png", "photos/png", "drawings", "picture"):
         (tmp_path / name).mkdir(parents=True)
@@ -25,7 +27,9 @@ def images(tmp_path, monkeypatch):
 
 def test_folders_and_single_files_become_kinds(images, monkeypatch):
     monkeypatch.chdir("siblings/png")
-    found = read_negatives([".", "../../drawings/", "../../a.png", "../../b.png"], SHAPE, resize=False)
+    found = read_negatives(
+        [".", "../../drawings/", "../../a.png", "../../b.png"], SHAPE, resize=False
+    )
     assert {kind: pixels.shape for kind, pixels in found.items()} == {
         "png": (1, *SHAPE),
         "drawings": (1, *SHAPE),
@@ -35,20 +39,45 @@ def test_folders_and_single_files_become_kinds(images, monkeypatch):
 
 ONE_KIND = "would be one kind, 'png': a folder's name, or 'image' of single files; rename a folder"
 REFUSED = {
-    "two folders of one name": (["siblings/png", "photos/png"], f"'siblings/png' and 'photos/png' {ONE_KIND}"),
-    "a folder called as single files are": (["a.png", "picture"], "'a.png' and 'image' would be one kind, 'image'"),
-    "single files after it": (["picture", "a.png"], "'image' and 'a.png' would be one kind, 'image'"),
-    "a folder twice": (["drawings", "drawings/"], "'drawings' and 'drawings/' are one and the same; give it once"),
-    "a file twice": (["a.png", "./a.png"], "'a.png' and './a.png' are one and the same; give it once"),
-    "a file of a folder": (["drawings", "drawings/a.png"], "'drawings/a.png' and 'drawings/a.png' are equal images"),
-    "no name": (["/"], "folder '/' has no name that could be the kind of its images; give one that has"),
+    "two folders of one name": (
+        ["siblings/png", "photos/png"],
+        f"'siblings/png' and 'photos/png' {ONE_KIND}",
+    ),
+    "a folder called as single files are": (
+        ["a.png", "picture"],
+        "'a.png' and 'image' would be one kind, 'image'",
+    ),
+    "single files after it": (
+        ["picture", "a.png"],
+        "'image' and 'a.png' would be one kind, 'image'",
+    ),
+    "a folder twice": (
+        ["drawings", "drawings/"],
+        "'drawings' and 'drawings/' are one and the same; give it once",
+    ),
+    "a file twice": (
+        ["a.png", "./a.png"],
+        "'a.png' and './a.png' are one and the same; give it once",
+    ),
+    "a file of a folder": (
+        ["drawings", "drawings/a.png"],
+        "'drawings/a.png' and 'drawings/a.png' are equal images",
+    ),
+    "no name": (
+        ["/"],
+        "folder '/' has no name that could be the kind of its images; give one that has",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_would_be_counted_twice_or_as_another_kind_is_refused(images, tiny_folders, refused, name):
+def test_what_would_be_counted_twice_or_as_another_kind_is_refused(
+    images, tiny_folders, refused, name
+):
     paths, message = REFUSED[name]
-    assert message in refused(2, "calibrate", tiny_folders["tiny"], "--out", "c.json", "--negatives", *paths)
+    assert message in refused(
+        2, "calibrate", tiny_folders["tiny"], "--out", "c.json", "--negatives", *paths
+    )
     assert not (images / "c.json").exists()
 
 
@@ -66,6 +95,7 @@ def test_equal_images_are_refused_however_their_files_differ(images, copy):
     with pytest.raises(InputError) as caught:
         read_negatives(["drawings", "photos/png"], SHAPE, resize=False)
     assert str(caught.value) == (
-        f"'drawings/a.png' and '{copy}' are equal images as searched, which would count as two where they are one;"
+        f"'drawings/a.png' and '{copy}' are equal images as searched, which would count as two"
+        " where they are one;"
         " leave one away"
     )

@@ -1,4 +1,6 @@
-"""`--overwrite`, command by command: what jattr did not write, or still needs, is never replaced."""
+"""`--overwrite`, command by command: what jattr did not write, or still needs, is never
+replaced.
+"""
 
 import json
 import os
@@ -22,7 +24,10 @@ SEARCH = ("--restarts", 1, "--lanes", 2)
 
 def tree(folder):
     """Everything below a folder, and what files hold."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
 
 
 @pytest.fixture
@@ -68,7 +73,16 @@ def test_attribute(images, gen, original, kept, ok, tmp_path, monkeypatch):
     for place in (images, gen, gen / "params", tmp_path, "/", gen / "new"):
         kept(*command, place, words="choose another place")
     monkeypatch.chdir(tmp_path)
-    kept("attribute", "mine.png", "--candidates", "gen", "--out", ".", "--overwrite", words="the current folder")
+    kept(
+        "attribute",
+        "mine.png",
+        "--candidates",
+        "gen",
+        "--out",
+        ".",
+        "--overwrite",
+        words="the current folder",
+    )
     kept(*command, "out/..", words="the current folder")
     kept(*command, "../" + tmp_path.name, words="the current folder")
     (tmp_path / "link").symlink_to("out")
@@ -80,20 +94,43 @@ def test_attribute(images, gen, original, kept, ok, tmp_path, monkeypatch):
     kept(*command, "out", "--calibration", "hard.json", words="hard.json, which this command uses")
     kept(*command, "out", "--distance", f"lpips:{out}*0.5+l2", words="which this command reads")
     ok(*command, "out")
-    assert sorted(os.listdir(out)) == ["contact_sheet.png", "latents.npz", "report.html", "result.json"]
+    assert sorted(os.listdir(out)) == [
+        "contact_sheet.png",
+        "latents.npz",
+        "report.html",
+        "result.json",
+    ]
     assert json.loads((out / "result.json").read_text())["pictures"][0]["file"] == str(image)
 
 
 def test_a_result_whose_latents_are_others_is_kept(images, gen, original, kept, tmp_path):
     out = shutil.copytree(original / "result", tmp_path / "out")
     shutil.copy(images / "latents.npz", out / "latents.npz")
-    command = ("attribute", images / "00000.png", "--candidates", gen, *SEARCH, "--overwrite", "--out", out)
+    command = (
+        "attribute",
+        images / "00000.png",
+        "--candidates",
+        gen,
+        *SEARCH,
+        "--overwrite",
+        "--out",
+        out,
+    )
     kept(*command, words="'latents.npz' is not the file that 'result.json' states")
 
 
 def test_an_image_in_a_result_folder_is_kept(gen, original, kept, tmp_path):
     out = shutil.copytree(original / "result", tmp_path / "out")
-    command = ("attribute", out / "contact_sheet.png", "--candidates", gen, *SEARCH, "--overwrite", "--out", out)
+    command = (
+        "attribute",
+        out / "contact_sheet.png",
+        "--candidates",
+        gen,
+        *SEARCH,
+        "--overwrite",
+        "--out",
+        out,
+    )
     kept(*command, words="which this command uses")
 
 
@@ -103,7 +140,14 @@ def test_a_bundled_candidate_is_kept(images, kept):
     folder = bundled_generators()["dcgan_a"]
     before = tree(folder)
     options = ("--overwrite", "--out", folder)
-    kept("attribute", images / "00000.png", "--candidates", "dcgan_a", *options, words="a part of jattr")
+    kept(
+        "attribute",
+        images / "00000.png",
+        "--candidates",
+        "dcgan_a",
+        *options,
+        words="a part of jattr",
+    )
     kept("generate", "dcgan_a", "--n", 1, *options, words="a part of jattr")
     assert tree(folder) == before
 
@@ -113,7 +157,16 @@ def test_generate(images, gen, log, original, kept, ok, tmp_path):
     for place in (log, log / "public", tmp_path / "logged", gen, tmp_path, result):
         kept("generate", gen, "--n", 1, "--overwrite", "--out", place, words="choose another place")
     latents = images / "latents.npz"
-    kept("generate", gen, "--latents", latents, "--overwrite", "--out", images, words="which this command uses")
+    kept(
+        "generate",
+        gen,
+        "--latents",
+        latents,
+        "--overwrite",
+        "--out",
+        images,
+        words="which this command uses",
+    )
     (images / "00002.png").write_bytes((images / "00000.png").read_bytes())
     kept("generate", gen, "--n", 1, "--overwrite", "--out", images, words="it holds '00002.png'")
     (images / "00002.png").unlink()
@@ -129,7 +182,11 @@ def test_convert(gen, kept, ok, tmp_path, monkeypatch):
     save_file(tiny_weights(seed=3), folder / "tiny.safetensors")
     card, weights = folder / "tiny.json", folder / "tiny.safetensors"
     card.write_text(json.dumps(tiny_card_data() | {"weights": "tiny.safetensors"}))
-    for command in ((card, folder), (weights, folder, "--card", card), (weights, tmp_path, "--card", card)):
+    for command in (
+        (card, folder),
+        (weights, folder, "--card", card),
+        (weights, tmp_path, "--card", card),
+    ):
         kept("convert", *command, "--overwrite")
     shutil.copy(card, tmp_path / "card.json")
     kept("convert", weights, folder, "--card", tmp_path / "card.json", "--overwrite")
@@ -149,7 +206,9 @@ def test_convert(gen, kept, ok, tmp_path, monkeypatch):
 
 def test_convert_does_not_replace_a_folder_of_features_by_a_generator(kept, tmp_path):
     save_file(tiny_weights(), tmp_path / "tiny.safetensors")
-    (tmp_path / "tiny.json").write_text(json.dumps(tiny_card_data() | {"weights": "tiny.safetensors"}))
+    (tmp_path / "tiny.json").write_text(
+        json.dumps(tiny_card_data() | {"weights": "tiny.safetensors"})
+    )
     card = make_card(name="alex", architecture="lpips-alex", variant="0.1", source={})
     save_features(tmp_path / "alex", card, stored_tensors("lpips-alex"))
     said = kept("convert", tmp_path / "tiny.json", tmp_path / "alex", "--overwrite")
@@ -167,7 +226,14 @@ def test_calibrate(calibrate, images, gen, kept, ok, tmp_path):
     first = images / "00000.png"
     save_file(tiny_weights(), tmp_path / "net.safetensors")
     (tmp_path / "other.json").write_text('{"schema": 2}')
-    for place in (first, gen / "card.json", tmp_path / "net.safetensors", images, gen / "new", tmp_path / "other.json"):
+    for place in (
+        first,
+        gen / "card.json",
+        tmp_path / "net.safetensors",
+        images,
+        gen / "new",
+        tmp_path / "other.json",
+    ):
         kept(*calibrate, place, words="choose another place")
     kept(*calibrate, first, "--negatives", first, words="is one of the negatives")
     (tmp_path / "hard.png").hardlink_to(first)
@@ -198,7 +264,14 @@ def test_evidence(log, gen, kept, ok, tmp_path, monkeypatch):
     (out / "answer.txt").unlink()
     ok(*command, out)
     shutil.copy(image, out / "evidence.html")
-    kept("evidence", "make", out / "evidence.html", *command[3:], out, words="which this command uses")
+    kept(
+        "evidence",
+        "make",
+        out / "evidence.html",
+        *command[3:],
+        out,
+        words="which this command uses",
+    )
 
 
 def test_log_generate(log, images, gen, kept, ok, tmp_path):
@@ -269,7 +342,10 @@ def test_bench_speed(gen, kept, ok, tmp_path):
 
 @pytest.fixture
 def spec(gen, tmp_path):
-    text = f'candidates = {json.dumps([str(gen)])}\npictures = [{{kind = "own", count = 1}}]\n[grid]\nrestarts = [1]\n'
+    text = (
+        f'candidates = {json.dumps([str(gen)])}\npictures = [{{kind = "own", count ='
+        " 1}]\n[grid]\nrestarts = [1]\n"
+    )
     (tmp_path / "spec.toml").write_text(text)
     return tmp_path / "spec.toml"
 
@@ -289,22 +365,56 @@ def test_sweep(spec, gen, kept, ok, tmp_path):
     ok("sweep", "resume", tmp_path / "sweep")
     out = tmp_path / "tables"
     for place in (tmp_path / "sweep", tmp_path, gen):
-        kept("sweep", "export", tmp_path / "sweep", "--out", place, "--overwrite", words="choose another place")
+        kept(
+            "sweep",
+            "export",
+            tmp_path / "sweep",
+            "--out",
+            place,
+            "--overwrite",
+            words="choose another place",
+        )
     ok("sweep", "export", tmp_path / "sweep", "--out", out)
     ok("sweep", "export", tmp_path / "sweep", "--out", out, "--overwrite", "--format", "csv")
     assert not list(out.glob("*.svg"))
     (out / "cells.xlsx").write_text("mine")
-    kept("sweep", "export", tmp_path / "sweep", "--out", out, "--overwrite", words="it holds 'cells.xlsx'")
+    kept(
+        "sweep",
+        "export",
+        tmp_path / "sweep",
+        "--out",
+        out,
+        "--overwrite",
+        words="it holds 'cells.xlsx'",
+    )
 
 
 def test_the_cache_is_kept(gen, kept, tmp_path, monkeypatch):
     (tmp_path / "cache").mkdir()
     monkeypatch.setenv("JATTR_CACHE", str(tmp_path / "cache"))
-    kept("generate", gen, "--n", 1, "--out", tmp_path / "cache", "--overwrite", words="which this command uses")
+    kept(
+        "generate",
+        gen,
+        "--n",
+        1,
+        "--out",
+        tmp_path / "cache",
+        "--overwrite",
+        words="which this command uses",
+    )
     (tmp_path / "cache").rename(tmp_path / "other")
     (tmp_path / "other" / "compiled").mkdir()
     monkeypatch.setenv("JATTR_CACHE", str(tmp_path / "other" / "compiled"))
-    kept("generate", gen, "--n", 1, "--out", tmp_path / "other", "--overwrite", words="which this command uses")
+    kept(
+        "generate",
+        gen,
+        "--n",
+        1,
+        "--out",
+        tmp_path / "other",
+        "--overwrite",
+        words="which this command uses",
+    )
 
 
 def test_images_with_settings_are_told(images, gen, ok):

@@ -19,7 +19,9 @@ pool = [64]
 @pytest.fixture
 def spec(tiny_folders, tmp_path):
     path = tmp_path / "spec.toml"
-    path.write_text(SPEC.format(candidates=json.dumps([str(tiny_folders[name]) for name in ("tiny", "tiny_b")])))
+    path.write_text(
+        SPEC.format(candidates=json.dumps([str(tiny_folders[name]) for name in ("tiny", "tiny_b")]))
+    )
     return str(path)
 
 
@@ -46,7 +48,9 @@ def test_a_sweep_from_the_spec_to_the_page(jattr, spec, tmp_path, capsys):
     assert (tmp_path / "out" / "report" / "report.html").is_file()
     assert jattr("sweep", "resume", out, "--no-report")[1]["computed"] == 0
     assert jattr("sweep", "status", out)[1]["done"] == 4
-    code, said, _ = jattr("sweep", "export", out, "--out", str(tmp_path / "tables"), "--format", "csv", "parquet")
+    code, said, _ = jattr(
+        "sweep", "export", out, "--out", str(tmp_path / "tables"), "--format", "csv", "parquet"
+    )
     assert code == 0
     assert {file.rpartition(".")[2] for file in said["files"]} == {"csv", "parquet", "json"}
     assert jattr("sweep", "compare", out, out)[0] == 0
@@ -63,7 +67,10 @@ def test_what_cannot_be_is_said_in_one_line(jattr, spec, tmp_path):
         (("run", spec, "--out", str(tmp_path / "bad.toml")), "cannot write"),
         (("resume", str(tmp_path / "empty")), "is no folder of a sweep"),
         (("status", str(tmp_path / "none")), "is no folder of a sweep"),
-        (("export", str(tmp_path / "empty"), "--out", str(tmp_path / "t")), "is no folder of a sweep"),
+        (
+            ("export", str(tmp_path / "empty"), "--out", str(tmp_path / "t")),
+            "is no folder of a sweep",
+        ),
         (("compare", str(tmp_path / "empty"), str(tmp_path / "empty")), "is no folder of a sweep"),
     ):
         code, said, errors = jattr("sweep", *command)
@@ -91,7 +98,13 @@ def test_a_ready_sweep_runs_on_any_candidates(jattr, tiny_folders, tmp_path):
 
 
 def test_the_speed_of_this_machine(jattr, tiny_folders, tmp_path):
-    options = ["--quick", "--candidates", str(tiny_folders["tiny"]), "--out", str(tmp_path / "speed")]
+    options = [
+        "--quick",
+        "--candidates",
+        str(tiny_folders["tiny"]),
+        "--out",
+        str(tmp_path / "speed"),
+    ]
     code, said, _ = jattr("bench", "speed", *options)
     assert code == 0
     assert [row["lanes"] for row in said["steps"]] == [1, 8]

@@ -50,7 +50,8 @@ def test_images_are_found_by_their_digest_wherever_they_are(result, verify, tmp_
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [({"seed": 5}, "its weights are not"), ({"slope": 0.21}, "its card's settings")]
+    ("change", "words"),
+    [({"seed": 5}, "its weights are not"), ({"slope": 0.21}, "its card's settings")],
 )
 def test_a_changed_candidate_is_found(result, verify, tmp_path, change, words):
     folder = save_changed(tmp_path / "changed", **change)
@@ -58,7 +59,9 @@ def test_a_changed_candidate_is_found(result, verify, tmp_path, change, words):
 
 
 @pytest.mark.parametrize("what", ["weights", "card"])
-def test_a_candidate_changed_behind_its_own_digests_is_found(result, verify, tmp_path, tiny_folders, what):
+def test_a_candidate_changed_behind_its_own_digests_is_found(
+    result, verify, tmp_path, tiny_folders, what
+):
     folder = tmp_path / "tiny"
     shutil.copytree(tiny_folders["tiny"], folder)
     if what == "weights":
@@ -69,7 +72,9 @@ def test_a_candidate_changed_behind_its_own_digests_is_found(result, verify, tmp
         text = (folder / "card.json").read_text()
         assert "0.2\n" in text or "0.2" in text
         (folder / "card.json").write_text(text.replace("0.2", "0.21", 1))
-    differs(verify(result / "result", candidates=(str(folder), "tiny_b")), "is not as it was written")
+    differs(
+        verify(result / "result", candidates=(str(folder), "tiny_b")), "is not as it was written"
+    )
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -97,9 +102,12 @@ def test_any_changed_latent_is_found(result, verify):
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(0.3, "the certificate does not hold"), (np.nan, "not finite"), (1e30, "does not hold")]
+    ("value", "words"),
+    [(0.3, "the certificate does not hold"), (np.nan, "not finite"), (1e30, "does not hold")],
 )
-def test_a_changed_latent_whose_new_digest_is_stated_is_found_by_the_test(result, verify, value, words):
+def test_a_changed_latent_whose_new_digest_is_stated_is_found_by_the_test(
+    result, verify, value, words
+):
     def change(arrays):
         arrays["z"][0, 0, 0] += np.float32(value)
 
@@ -108,7 +116,14 @@ def test_a_changed_latent_whose_new_digest_is_stated_is_found_by_the_test(result
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("statistic", 1.0), ("p_value", 0.5001), ("identical_bytes", 0.5), ("excess", 60), ("rank", 2)]
+    ("field", "value"),
+    [
+        ("statistic", 1.0),
+        ("p_value", 0.5001),
+        ("identical_bytes", 0.5),
+        ("excess", 60),
+        ("rank", 2),
+    ],
 )
 def test_figures_that_do_not_come_out_again_are_found(result, verify, field, value):
     def change(data):
@@ -127,13 +142,26 @@ def test_a_changed_residual_is_found(result, verify):
 
 
 def test_a_verdict_that_its_certificates_do_not_support_is_found(result, verify):
-    change_json(result, lambda data: data["pictures"][0].update(candidate="tiny_b", candidates=["tiny_b"]))
+    change_json(
+        result, lambda data: data["pictures"][0].update(candidate="tiny_b", candidates=["tiny_b"])
+    )
     differs(verify(result / "result"), "contradict")
 
 
 def test_a_result_without_certificates_is_no_success(original, verify, tiny_folders, tmp_path):
     options = ["--restarts", "1", "--lanes", "2", "--out", str(tmp_path / "result")]
-    assert main(["attribute", str(original / "noise.png"), "--candidates", str(tiny_folders["tiny"]), *options]) == 0
+    assert (
+        main(
+            [
+                "attribute",
+                str(original / "noise.png"),
+                "--candidates",
+                str(tiny_folders["tiny"]),
+                *options,
+            ]
+        )
+        == 0
+    )
     code, text, errors = verify(tmp_path / "result", candidates=("tiny",))
     assert (code, text) == (2, "")
     assert "nothing to verify" in errors

@@ -76,14 +76,20 @@ EDITS = {
     "no SHA-256 is stated": unnamed_image,
     "1 certificates are stated, 0 could be checked": update(sha256=None),
     "contradict each other": update(candidates=["tiny_b"]),
-    "states made by tiny or tiny_b, its evidence gives made by tiny": update(candidates=["tiny", "tiny_b"]),
-    "states undecided, its evidence gives made by tiny": update(verdict="undecided", candidates=[], candidate=None),
+    "states made by tiny or tiny_b, its evidence gives made by tiny": update(
+        candidates=["tiny", "tiny_b"]
+    ),
+    "states undecided, its evidence gives made by tiny": update(
+        verdict="undecided", candidates=[], candidate=None
+    ),
     "verdict and certificates in result.json contradict": denied_certificate,
     "holds is True, result.json states False": figures(holds=False),
     "a certificate holds that result.json does not state": dropped_certificate,
     "latents.npz has a latent": hidden_search,
     "states made by tiny_b, its evidence gives undecided": accused_other,
-    "states none, its evidence gives undecided": lambda data: row_of(data, 1).update(verdict="none"),
+    "states none, its evidence gives undecided": lambda data: row_of(data, 1).update(
+        verdict="none"
+    ),
     "largest_deviation is": figures(largest_deviation=0.3),
     "alpha is 1e-06": figures(alpha=0.5),
     "expected is": figures(expected=9.0),
@@ -125,7 +131,9 @@ def test_bit_exact_is_not_believed_where_a_byte_differs(result, verify):
 def test_what_only_a_search_or_the_writer_can_tell_is_printed_as_not_checked_once(result, verify):
     def change(data):
         for number in (0, 1):
-            row_of(data, number).update(reason="it is the only model in the world", notes=["a note"])
+            row_of(data, number).update(
+                reason="it is the only model in the world", notes=["a note"]
+            )
             row_of(data, number)["restarts"]["tiny_b"]["arrived"] = 5
         data["candidates"][0]["path"] = "/elsewhere"
 
@@ -133,7 +141,15 @@ def test_what_only_a_search_or_the_writer_can_tell_is_printed_as_not_checked_onc
     code, text, _ = verify(result / "result")
     lines = [line for line in text.splitlines() if line.startswith("not checked: ")]
     assert code == 0
-    for field in ("restarts", "searches", "usual_miss", "reason", "notes", "paths of candidates", "judgement"):
+    for field in (
+        "restarts",
+        "searches",
+        "usual_miss",
+        "reason",
+        "notes",
+        "paths of candidates",
+        "judgement",
+    ):
         assert sum(field in line for line in lines) == 1, field
 
 
@@ -169,11 +185,15 @@ def test_two_names_of_one_model_are_verified_as_one_class(original, verify, tiny
     (twin / "card.json").write_text((twin / "card.json").read_text().replace('"tiny"', '"twin"'))
     candidates = [str(tiny_folders["tiny_b"]), str(twin), str(tiny_folders["tiny"])]
     options = ["--restarts", "1", "--lanes", "2", "--out", str(tmp_path / "result")]
-    assert main(["attribute", str(original / "tiny.png"), "--candidates", *candidates, *options]) == 0
+    assert (
+        main(["attribute", str(original / "tiny.png"), "--candidates", *candidates, *options]) == 0
+    )
     code, text, _ = verify(tmp_path / "result", candidates=candidates)
     assert code == 0
     assert "2 certificates of 1 images hold" in text
-    differs(verify(tmp_path / "result", candidates=(candidates[0], candidates[2])), "is called 'tiny'")
+    differs(
+        verify(tmp_path / "result", candidates=(candidates[0], candidates[2])), "is called 'tiny'"
+    )
     change_json(tmp_path, lambda data: row_of(data)["candidates"].reverse())
     differs(verify(tmp_path / "result", candidates=candidates), "contradict")
 
@@ -188,22 +208,57 @@ def others(tmp_path_factory, tiny_folders):
     pixels = to_byte(make_tiny().generate(z))[0]
     Image.fromarray(np.asarray(pixels)).save(folder / "picture.jpg", quality=95, subsampling=0)
     for name, image in (("tiny_conditional", "class.png"), ("tiny", "picture.jpg")):
-        options = ["--restarts", "4", "--lanes", "4", "--out", str(folder / image.split(".")[0] / "result")]
-        assert main(["attribute", str(folder / image), "--candidates", str(tiny_folders[name]), *options]) == 0
+        options = [
+            "--restarts",
+            "4",
+            "--lanes",
+            "4",
+            "--out",
+            str(folder / image.split(".")[0] / "result"),
+        ]
+        assert (
+            main(
+                [
+                    "attribute",
+                    str(folder / image),
+                    "--candidates",
+                    str(tiny_folders[name]),
+                    *options,
+                ]
+            )
+            == 0
+        )
     return folder
 
 
 @pytest.mark.parametrize(
     ("which", "name", "edit", "words"),
     [
-        ("class", "tiny_conditional", lambda row: row.update(label=2), "the class is 1, result.json states 2"),
-        ("class", "tiny_conditional", lambda row: row["labels"].update(tiny_conditional=2), "has class 1"),
+        (
+            "class",
+            "tiny_conditional",
+            lambda row: row.update(label=2),
+            "the class is 1, result.json states 2",
+        ),
+        (
+            "class",
+            "tiny_conditional",
+            lambda row: row["labels"].update(tiny_conditional=2),
+            "has class 1",
+        ),
         ("picture", "tiny", lambda row: certify(row, alteration=""), "alteration is 'jpeg:95"),
         ("picture", "tiny", lambda row: certify(row, expected=1.0), "expected is"),
-        ("picture", "tiny", lambda row: row.update(alteration=None), "the certificate does not hold"),
+        (
+            "picture",
+            "tiny",
+            lambda row: row.update(alteration=None),
+            "the certificate does not hold",
+        ),
     ],
 )
-def test_edits_of_classes_and_alterations_are_found(others, verify, tmp_path, which, name, edit, words):
+def test_edits_of_classes_and_alterations_are_found(
+    others, verify, tmp_path, which, name, edit, words
+):
     folder = tmp_path / which
     shutil.copytree(others / which, folder)
     assert verify(folder / "result", candidates=(name,))[0] == 0

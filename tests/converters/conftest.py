@@ -1,4 +1,5 @@
-"""Puts `scripts/` on the path: the tests write checkpoints with the same independent writer as the fuzzer.
+"""Puts `scripts/` on the path: the tests write checkpoints with the same independent writer as the
+fuzzer.
 
 And a writer of NVlabs' pickles.
 """
@@ -13,13 +14,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 HOSTILE = (
-    "import os, socket\nos.system('touch canary')\nopen('canary', 'w')\nsocket.create_connection(('127.0.0.1', 9))"
+    "import os, socket\nos.system('touch canary')\nopen('canary',"
+    " 'w')\nsocket.create_connection(('127.0.0.1', 9))"
 )
 
 
 @pytest.fixture
 def as_nvlabs(monkeypatch, tmp_path):
-    """A function that pickles nested dicts the way NVlabs' programs do: {"class_name", "state"} becomes a module."""
+    """A function that pickles nested dicts the way NVlabs' programs do: {"class_name", "state"}
+    becomes a module.
+    """
     persistence, util = types.ModuleType("torch_utils.persistence"), types.ModuleType("dnnlib.util")
 
     def _reconstruct_persistent_obj(meta):
@@ -48,7 +52,13 @@ def as_nvlabs(monkeypatch, tmp_path):
 
     def module(state, *, source=HOSTILE, name="Generator", changes=None):
         state = {"_parameters": {}, "_buffers": OrderedDict(), "_modules": OrderedDict()} | state
-        meta = {"type": "class", "version": 6, "module_src": source, "class_name": name, "state": state}
+        meta = {
+            "type": "class",
+            "version": 6,
+            "module_src": source,
+            "class_name": name,
+            "state": state,
+        }
         return Module(meta | (changes or {}))
 
     def write(tree):
@@ -56,4 +66,6 @@ def as_nvlabs(monkeypatch, tmp_path):
         path.write_bytes(pickle.dumps(tree))
         return path
 
-    return types.SimpleNamespace(module=module, write=write, EasyDict=EasyDict, dir=tmp_path, hostile=HOSTILE)
+    return types.SimpleNamespace(
+        module=module, write=write, EasyDict=EasyDict, dir=tmp_path, hostile=HOSTILE
+    )

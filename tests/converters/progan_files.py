@@ -1,4 +1,6 @@
-"""Small ProGAN state dicts in each format, and their conversion: what the tests of these formats share."""
+"""Small ProGAN state dicts in each format, and their conversion: what the tests of these formats
+share.
+"""
 
 import numpy as np
 from flax import nnx
@@ -8,7 +10,12 @@ from converters.rules import convert_by_rows
 from jattr.generators.progan import Net
 
 BY_NAME = {format.name: format for format in FORMATS}
-GENFORCE, FUSED, ZOO, OLD_ZOO = "progan-genforce", "progan-genforce-fused", "progan-ganzoo", "progan-ganzoo-old"
+GENFORCE, FUSED, ZOO, OLD_ZOO = (
+    "progan-genforce",
+    "progan-genforce-fused",
+    "progan-ganzoo",
+    "progan-ganzoo-old",
+)
 CHANNELS = (6, 6, 5, 3)
 Z_DIM = 7
 
@@ -23,7 +30,11 @@ def genforce_tensors(*, channels=CHANNELS, fused=False, image_channels=3):
     for level, width in enumerate(channels):
         if level:
             inputs = channels[level - 1]
-            shapes[f"layer{2 * level}.weight"] = (*((inputs, width) if fused else (width, inputs)), 3, 3)
+            shapes[f"layer{2 * level}.weight"] = (
+                *((inputs, width) if fused else (width, inputs)),
+                3,
+                3,
+            )
             shapes[f"layer{2 * level}.bias"] = (width,)
         shapes[f"layer{2 * level + 1}.weight"] = (width, width, 3, 3)
         shapes[f"layer{2 * level + 1}.bias"] = (width,)
@@ -39,9 +50,15 @@ def zoo_tensors(*, channels=CHANNELS, inner=".module"):
         layers[f"scaleLayers.{level - 1}.1"] = (channels[level], channels[level])
     shapes = {f"{name}{inner}.weight": (*sides, 3, 3) for name, sides in layers.items()}
     shapes |= {f"{name}{inner}.bias": sides[:1] for name, sides in layers.items()}
-    shapes |= {f"toRGBLayers.{level}{inner}.weight": (3, width, 1, 1) for level, width in enumerate(channels)}
+    shapes |= {
+        f"toRGBLayers.{level}{inner}.weight": (3, width, 1, 1)
+        for level, width in enumerate(channels)
+    }
     shapes |= {f"toRGBLayers.{level}{inner}.bias": (3,) for level in range(len(channels))}
-    shapes |= {f"formatLayer{inner}.weight": (16 * channels[0], Z_DIM), f"formatLayer{inner}.bias": (16 * channels[0],)}
+    shapes |= {
+        f"formatLayer{inner}.weight": (16 * channels[0], Z_DIM),
+        f"formatLayer{inner}.bias": (16 * channels[0],),
+    }
     return random_tensors(shapes)
 
 
@@ -60,4 +77,6 @@ def shapes_of(arch):
 
 def convert(name, tensors, tree=None):
     found = BY_NAME[name].describe(tensors, tree)
-    return found.architecture, convert_by_rows(BY_NAME[name], found, tensors, shapes_of(found.architecture))
+    return found.architecture, convert_by_rows(
+        BY_NAME[name], found, tensors, shapes_of(found.architecture)
+    )

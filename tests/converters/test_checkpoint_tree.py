@@ -7,7 +7,12 @@ from converters.torch_file import find_state_dict, strip_module_prefix
 from jattr.errors import CheckpointError
 
 ONE, TWO = np.zeros(1), np.ones(2)
-TREE = {"epoch": 3, "netG": {"fc": {"weight": ONE}, "fc.bias": TWO}, "a": {"b": {"w": ONE}}, "c.d": {"w": TWO}}
+TREE = {
+    "epoch": 3,
+    "netG": {"fc": {"weight": ONE}, "fc.bias": TWO},
+    "a": {"b": {"w": ONE}},
+    "c.d": {"w": TWO},
+}
 
 
 def test_names_are_joined_by_dots_and_other_values_left_out():

@@ -55,9 +55,17 @@ def test_a_weights_file_with_a_card_is_the_same(write, tmp_path):
 def test_the_source_file_is_recorded(write, tmp_path):
     generator = convert(write(source={"repository": "me/mine"}), tmp_path / "out")
     digest = hashlib.sha256((tmp_path / "tiny.safetensors").read_bytes()).hexdigest()
-    assert generator.card["source"] == {"repository": "me/mine", "sha256": digest, "file": "tiny.safetensors"}
+    assert generator.card["source"] == {
+        "repository": "me/mine",
+        "sha256": digest,
+        "file": "tiny.safetensors",
+    }
     generator = convert(write(source="from a friend"), tmp_path / "text")
-    assert generator.card["source"] == {"text": "from a friend", "sha256": digest, "file": "tiny.safetensors"}
+    assert generator.card["source"] == {
+        "text": "from a friend",
+        "sha256": digest,
+        "file": "tiny.safetensors",
+    }
 
 
 def test_another_file_than_the_card_states_is_refused(write, tmp_path):
@@ -69,16 +77,27 @@ def test_another_file_than_the_card_states_is_refused(write, tmp_path):
 def test_every_mismatch_is_in_one_error():
     state = tiny_weights()
     del state["fc.bias"], state["net.0.running_mean"]
-    state |= {"extra.weight": np.ones(3, np.float32), "net.5.weight": np.ones((3, 5, 3, 3), np.float32)}
+    state |= {
+        "extra.weight": np.ones(3, np.float32),
+        "net.5.weight": np.ones((3, 5, 3, 3), np.float32),
+    }
     state["net.2.bias"] = np.ones(4, np.int32)
     state["net.2.weight"] = np.full((8, 4, 4, 4), np.nan, np.float32)
     lines = problems(state)
     assert lines[0] == "card 'tiny' and its weights do not fit:"
     assert [line.strip() for line in lines[1:]] == [
-        'layer 2 (batch_norm, key "net.0"): there is no tensor "net.0.running_mean"; correct the key',
+        (
+            'layer 2 (batch_norm, key "net.0"): there is no tensor "net.0.running_mean"; correct'
+            " the"
+            " key"
+        ),
         'layer 7 (conv, key "net.5"): 4 input channels arrive but the weight [3, 5, 3, 3] takes 5',
         'left over in the file: "extra.weight"; if it is not the generator\'s, add it to `ignore`',
-        '"net.2.weight" has values that are not finite in float32; training diverged, or a damaged file',
+        (
+            '"net.2.weight" has values that are not finite in float32; training diverged, or a'
+            " damaged"
+            " file"
+        ),
         '"net.2.bias" is int32; weights are floating-point numbers',
     ]
 
@@ -143,7 +162,9 @@ def test_other_floats_become_float32(dtype):
     import ml_dtypes
 
     dtype = ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
-    state = {key: array.astype(dtype) for key, array in tiny_weights().items() if "tracked" not in key}
+    state = {
+        key: array.astype(dtype) for key, array in tiny_weights().items() if "tracked" not in key
+    }
     params = convert_layered(parse_card(tiny_card_data()), state)
     assert params["layers"]["0"]["bias"].dtype == np.float32
     assert (params["layers"]["0"]["bias"] == state["fc.bias"].astype(np.float32)).all()
@@ -152,7 +173,9 @@ def test_other_floats_become_float32(dtype):
 def test_names_with_module_before_them_are_understood(tiny):
     state = {f"module.{key}": array for key, array in tiny_weights().items()}
     card = parse_card(tiny_card_data())
-    assert (convert_layered(card, state)["layers"]["0"]["kernel"] == tiny_weights()["fc.weight"].T).all()
+    assert (
+        convert_layered(card, state)["layers"]["0"]["kernel"] == tiny_weights()["fc.weight"].T
+    ).all()
 
 
 def test_ignored_prefixes_are_ignored():
@@ -205,4 +228,6 @@ def test_a_folder_that_exists_is_refused_before_anything_is_read(tmp_path):
 
 def test_every_kind_of_card_can_be_converted_and_built():
     assert set(GENERATORS) == {*KINDS, *FAMILIES}
-    assert {format.kind for format in FORMATS.values() if isinstance(format, Format)} == set(FAMILIES)
+    assert {format.kind for format in FORMATS.values() if isinstance(format, Format)} == set(
+        FAMILIES
+    )

@@ -31,8 +31,14 @@ LPIPS = [name for name in NETWORKS if name.startswith("lpips-")]
 def write(folder, tensors):
     """Write LPIPS' two files, backbone and heads, and return their folder."""
     folder.mkdir()
-    save(folder / "backbone.safetensors", {name: array for name, array in tensors.items() if name[:3] != "lin"})
-    save(folder / "heads.safetensors", {name: array for name, array in tensors.items() if name[:3] == "lin"})
+    save(
+        folder / "backbone.safetensors",
+        {name: array for name, array in tensors.items() if name[:3] != "lin"},
+    )
+    save(
+        folder / "heads.safetensors",
+        {name: array for name, array in tensors.items() if name[:3] == "lin"},
+    )
     return folder
 
 
@@ -56,7 +62,12 @@ def test_a_folder_of_two_files_becomes_a_feature_folder(name, tmp_path):
     source = write(tmp_path / "source", file_tensors(name))
     made = convert(source, tmp_path / "out")
     loaded = load_features(tmp_path / "out")
-    assert (loaded.architecture, loaded.variant, loaded.name, loaded.digest) == (name, "0.1", "out", made.digest)
+    assert (loaded.architecture, loaded.variant, loaded.name, loaded.digest) == (
+        name,
+        "0.1",
+        "out",
+        made.digest,
+    )
     assert loaded.weights_digest == tensors_digest(stored_tensors(name))
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in source.iterdir()}
     assert loaded.card["source"] == {"layout": name, "files": files}
@@ -64,7 +75,10 @@ def test_a_folder_of_two_files_becomes_a_feature_folder(name, tmp_path):
 
 @pytest.mark.parametrize("variant", CLASSES)
 def test_a_file_becomes_a_feature_folder(variant, tmp_path):
-    more = {"AuxLogits.fc.weight": np.ones((2, 3), np.float32), "Mixed_7c.bn.num_batches_tracked": np.zeros((), int)}
+    more = {
+        "AuxLogits.fc.weight": np.ones((2, 3), np.float32),
+        "Mixed_7c.bn.num_batches_tracked": np.zeros((), int),
+    }
     source = save(tmp_path / "inception.pth", file_tensors("inception-v3", variant) | more)
     convert(source, tmp_path / "out", name="mine")
     loaded = load_features(tmp_path / "out")
@@ -84,13 +98,31 @@ def test_both_sides_are_checked(alex, tmp_path):
     source = "features.8.bias"
     for i, (changed, text) in enumerate(
         [
-            ({name: array for name, array in alex.items() if name != source}, f'missing in the file: "{source}"'),
-            (alex | {"features.12.weight": alex["features.10.weight"]}, 'left over in the file: "features.12.weight"'),
-            (alex | {source: np.ones(9, np.float32)}, f'"{source}" gives features/8/bias the shape .9.; it must be'),
+            (
+                {name: array for name, array in alex.items() if name != source},
+                f'missing in the file: "{source}"',
+            ),
+            (
+                alex | {"features.12.weight": alex["features.10.weight"]},
+                'left over in the file: "features.12.weight"',
+            ),
+            (
+                alex | {source: np.ones(9, np.float32)},
+                f'"{source}" gives features/8/bias the shape .9.; it must be',
+            ),
             (alex | {source: np.ones(256, np.int64)}, f'"{source}" is int64'),
-            (alex | {source: np.full(256, np.inf, np.float32)}, f'"{source}" has values that are not finite'),
-            (alex | {"lin5.model.1.weight": np.ones((1, 9, 1, 1), np.float32)}, 'left over in the file: "lin5.model'),
-            (alex | {"lin2.model.1.weight": np.ones(384, np.float32)}, '"lin2.model.1.weight" has the shape .384.'),
+            (
+                alex | {source: np.full(256, np.inf, np.float32)},
+                f'"{source}" has values that are not finite',
+            ),
+            (
+                alex | {"lin5.model.1.weight": np.ones((1, 9, 1, 1), np.float32)},
+                'left over in the file: "lin5.model',
+            ),
+            (
+                alex | {"lin2.model.1.weight": np.ones(384, np.float32)},
+                '"lin2.model.1.weight" has the shape .384.',
+            ),
         ]
     ):
         folder = write(tmp_path / str(i), changed)
@@ -105,7 +137,10 @@ def test_all_problems_are_in_one_message(alex, tmp_path):
     del changed["lin4.model.1.weight"]
     with pytest.raises(ConversionError) as caught:
         convert(write(tmp_path / "source", changed), tmp_path / "out")
-    assert all(text in str(caught.value) for text in ("features/8/bias", '"extra"', '"lin4.model.1.weight"'))
+    assert all(
+        text in str(caught.value)
+        for text in ("features/8/bias", '"extra"', '"lin4.model.1.weight"')
+    )
 
 
 def test_heads_below_0_are_refused(alex, tmp_path):
@@ -116,9 +151,14 @@ def test_heads_below_0_are_refused(alex, tmp_path):
 
 def test_half_of_lpips_says_what_is_missing(alex, tmp_path):
     source = write(tmp_path / "source", alex)
-    with pytest.raises(ConversionError, match=r"put this file and LPIPS' heads \(lpips/weights/v0.1/alex.pth\) into"):
+    with pytest.raises(
+        ConversionError,
+        match=r"put this file and LPIPS' heads \(lpips/weights/v0.1/alex.pth\) into",
+    ):
         convert(source / "backbone.safetensors", tmp_path / "out")
-    with pytest.raises(ConversionError, match="its heads alone are no network: put both files into one folder"):
+    with pytest.raises(
+        ConversionError, match="its heads alone are no network: put both files into one folder"
+    ):
         convert(source / "heads.safetensors", tmp_path / "out")
 
 
@@ -134,7 +174,9 @@ def test_folders_of_another_number_of_files(alex, tmp_path, number):
     (tmp_path / "source").mkdir()
     for i in range(number):
         save(tmp_path / "source" / f"{i}.pth", alex)
-    with pytest.raises(ConversionError, match="without two weights files, LPIPS' backbone and heads"):
+    with pytest.raises(
+        ConversionError, match="without two weights files, LPIPS' backbone and heads"
+    ):
         convert(tmp_path / "source", tmp_path / "out")
 
 
@@ -149,8 +191,16 @@ def test_a_damaged_file_in_a_folder(alex, tmp_path):
     ("name", "tensors", "text"),
     [
         ("inception-v3", {"fc.weight": np.ones((1000, 2048))}, "no Conv2d_1a_3x3.conv.weight"),
-        ("lpips-squeeze", {"features.0.weight": np.ones((96, 3, 7, 7))}, "no features.3.squeeze.weight"),
-        ("lpips-alex", {"features.0.weight": np.ones((64, 3, 3, 3))}, r"it has the shape \[64, 3, 3, 3\]"),
+        (
+            "lpips-squeeze",
+            {"features.0.weight": np.ones((96, 3, 7, 7))},
+            "no features.3.squeeze.weight",
+        ),
+        (
+            "lpips-alex",
+            {"features.0.weight": np.ones((64, 3, 3, 3))},
+            r"it has the shape \[64, 3, 3, 3\]",
+        ),
     ],
 )
 def test_other_files_are_told(name, tensors, text):
@@ -181,7 +231,9 @@ def test_the_command_writes_and_says_so(alex, tmp_path, capsys):
     assert main(["convert", str(source), str(tmp_path / "out")]) == 0
     out, err = capsys.readouterr()
     digest = load_features(tmp_path / "out").digest
-    assert out == f"out: features, lpips-alex, variant 0.1, written to {tmp_path / 'out'}\ndigest {digest}\n"
+    assert out == (
+        f"out: features, lpips-alex, variant 0.1, written to {tmp_path / 'out'}\ndigest {digest}\n"
+    )
     assert err == ""
     assert main(["convert", str(source), str(tmp_path / "again"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["digest"] == digest

@@ -1,10 +1,23 @@
-"""ProGAN's weights as two programs write them: which tensor goes where, and what the tables refuse."""
+"""ProGAN's weights as two programs write them: which tensor goes where, and what the tables
+refuse.
+"""
 
 import numpy as np
 import pytest
 from fuzz_files import integer, mapping, named, program, storage, tensor, zip_file
 from fuzz_files import text as written
-from progan_files import BY_NAME, CHANNELS, FILES, FUSED, GENFORCE, OLD_ZOO, ZOO, convert, genforce_tensors, shapes_of
+from progan_files import (
+    BY_NAME,
+    CHANNELS,
+    FILES,
+    FUSED,
+    GENFORCE,
+    OLD_ZOO,
+    ZOO,
+    convert,
+    genforce_tensors,
+    shapes_of,
+)
 
 from converters.progan import NAMES
 from converters.rules import UnfitError
@@ -46,7 +59,9 @@ def test_layers_for_smaller_images_are_not_stored(name):
 def test_every_stored_tensor_comes_from_its_own_source(name):
     arch, stored = convert(name, FILES[name])
     assert set(stored) == set(shapes_of(arch))
-    for source in [key for key in FILES[name] if key != "lod" and not key.startswith(("output", "toRGB"))]:
+    for source in [
+        key for key in FILES[name] if key != "lod" and not key.startswith(("output", "toRGB"))
+    ]:
         _, others = convert(name, FILES[name] | {source: FILES[name][source] + 1})
         assert sum((stored[path] != others[path]).any() for path in stored) == 1
 
@@ -54,13 +69,27 @@ def test_every_stored_tensor_comes_from_its_own_source(name):
 @pytest.mark.parametrize("name", FILES)
 def test_both_sides_are_checked(name):
     tensors = FILES[name]
-    source = [key for key in tensors if key.endswith("bias") and key.startswith(("layer", "scaleLayers"))][-1]
+    source = [
+        key for key in tensors if key.endswith("bias") and key.startswith(("layer", "scaleLayers"))
+    ][-1]
     for changed, text in [
-        ({key: array for key, array in tensors.items() if key != source}, f'missing in the file: "{source}"'),
-        (tensors | {"extra.weight": np.ones(3, np.float32)}, 'left over in the file: "extra.weight"'),
-        (tensors | {source: np.ones(9, np.float32)}, f'"{source}" gives layers/.* the shape .9.; it must be .3.'),
+        (
+            {key: array for key, array in tensors.items() if key != source},
+            f'missing in the file: "{source}"',
+        ),
+        (
+            tensors | {"extra.weight": np.ones(3, np.float32)},
+            'left over in the file: "extra.weight"',
+        ),
+        (
+            tensors | {source: np.ones(9, np.float32)},
+            f'"{source}" gives layers/.* the shape .9.; it must be .3.',
+        ),
         (tensors | {source: np.ones(3, np.int64)}, f'"{source}" is int64'),
-        (tensors | {source: np.full(3, np.nan, np.float32)}, f'"{source}" has values that are not finite'),
+        (
+            tensors | {source: np.full(3, np.nan, np.float32)},
+            f'"{source}" has values that are not finite',
+        ),
     ]:
         with pytest.raises(ConversionError, match=text) as caught:
             convert(name, changed)
@@ -70,11 +99,21 @@ def test_both_sides_are_checked(name):
 @pytest.mark.parametrize(
     ("name", "source", "array", "text"),
     [
-        (GENFORCE, "layer0.weight", np.zeros((6, 7), np.float32), '"layer0.weight" has the shape .6, 7.; .* 4 axes'),
+        (
+            GENFORCE,
+            "layer0.weight",
+            np.zeros((6, 7), np.float32),
+            '"layer0.weight" has the shape .6, 7.; .* 4 axes',
+        ),
         (GENFORCE, "layer3.weight", None, "no layer3.weight"),
         (GENFORCE, "layer3.bias", None, 'missing in the file: "layer3.bias"'),
         (ZOO, "formatLayer.module.weight", np.zeros(5, np.float32), "must have 2 axes"),
-        (ZOO, "formatLayer.module.weight", np.zeros((90, 7), np.float32), "must be of maps of 4x4 pixels"),
+        (
+            ZOO,
+            "formatLayer.module.weight",
+            np.zeros((90, 7), np.float32),
+            "must be of maps of 4x4 pixels",
+        ),
         (ZOO, "toRGBLayers.0.module.weight", None, "no toRGBLayers.-1.module.weight"),
     ],
 )
@@ -111,7 +150,9 @@ def test_settings_of_gan_zoo_that_are_not_converted(config, text):
         convert(ZOO, FILES[ZOO], {"config": config})
 
 
-@pytest.mark.parametrize("tree", [None, {}, {"config": None}, {"config": {}}, {"config": {"lossCriterion": "WGANGP"}}])
+@pytest.mark.parametrize(
+    "tree", [None, {}, {"config": None}, {"config": {}}, {"config": {"lossCriterion": "WGANGP"}}]
+)
 def test_files_of_gan_zoo_without_unusual_settings(tree):
     assert convert(ZOO, FILES[ZOO], tree)[0].tanh is False
 
@@ -122,14 +163,18 @@ def config_file(tmp_path, state):
     weights = tensor(storage("Float", "0", 2), 0, (2,), (1,))
     path = tmp_path / "model.pth"
     path.write_bytes(
-        zip_file(program(mapping({"config": config, "avgG": mapping({"a": weights})})), {"0": np.ones(2, np.float32)})
+        zip_file(
+            program(mapping({"config": config, "avgG": mapping({"a": weights})})),
+            {"0": np.ones(2, np.float32)},
+        )
     )
     return path
 
 
 def test_the_config_in_a_file_of_gan_zoo_is_read_as_data(tmp_path):
     path = config_file(
-        tmp_path, b"}(" + written("alpha") + integer(0) + written("lossCriterion") + written("MSE") + b"u"
+        tmp_path,
+        b"}(" + written("alpha") + integer(0) + written("lossCriterion") + written("MSE") + b"u",
     )
     tree = read_checkpoint(path, names=NAMES)
     assert tree["config"] == {"alpha": 0, "lossCriterion": "MSE"}
@@ -151,15 +196,31 @@ def test_a_damaged_config_is_told(tmp_path):
             ["lod", "input0.weight", "layer0.weight"],
             "no output0.weight; it looks like a discriminator of gen",
         ),
-        (ZOO, ["fromRGBLayers.0.module.weight", "scaleLayers.0.0.module.weight"], "a discriminator of GAN zoo"),
+        (
+            ZOO,
+            ["fromRGBLayers.0.module.weight", "scaleLayers.0.0.module.weight"],
+            "a discriminator of GAN zoo",
+        ),
         (ZOO, ["baseScale0", "mapping.FC.0.module.weight"], "a StyleGAN of GAN zoo"),
         (GENFORCE, ["synthesis.layer0.style.weight"], "a StyleGAN or StyleGAN2 of genforce"),
         (GENFORCE, ["synthesis.early_layer.const"], "a StyleGAN2 of genforce"),
         (GENFORCE, list(FILES[ZOO]), "a generator of GAN zoo, in another format"),
         (ZOO, list(FILES[OLD_ZOO]), "a generator of GAN zoo, in another format"),
-        (OLD_ZOO, ["formatLayer.weight", "main.outlayer.weight"], "no groupScale0.0.weight; .* in another format"),
-        (GENFORCE, ["progression_8.conv.0.conv.weight_orig", "to_rgb_8.conv.bias"], "a generator of rosinality"),
-        (GENFORCE, ["layer1.conv.weight", "layer1.wscale.b"], "a ProGAN of GAN dissection or InterFaceGAN"),
+        (
+            OLD_ZOO,
+            ["formatLayer.weight", "main.outlayer.weight"],
+            "no groupScale0.0.weight; .* in another format",
+        ),
+        (
+            GENFORCE,
+            ["progression_8.conv.0.conv.weight_orig", "to_rgb_8.conv.bias"],
+            "a generator of rosinality",
+        ),
+        (
+            GENFORCE,
+            ["layer1.conv.weight", "layer1.wscale.b"],
+            "a ProGAN of GAN dissection or InterFaceGAN",
+        ),
     ],
 )
 def test_other_files_are_told_by_name(name, sources, text):

@@ -7,18 +7,31 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from progan_files import CHANNELS, FUSED, GENFORCE, OLD_ZOO, Z_DIM, ZOO, convert, genforce_tensors, zoo_tensors
+from progan_files import (
+    CHANNELS,
+    FUSED,
+    GENFORCE,
+    OLD_ZOO,
+    Z_DIM,
+    ZOO,
+    convert,
+    genforce_tensors,
+    zoo_tensors,
+)
 
 from jattr.generators.progan import Net, prepare
 
 
 def images(arch, stored, z):
-    """The network's images in float64: with few channels pixel norm can magnify rounding a thousandfold."""
+    """The network's images in float64: with few channels pixel norm can magnify rounding a
+    thousandfold.
+    """
     with jax.enable_x64(True):
         graphdef, state = nnx.split(nnx.eval_shape(lambda: Net(arch)))
         arrays = prepare(arch, {path: array.astype(np.float64) for path, array in stored.items()})
         flat = {
-            path: leaf.replace(jnp.asarray(arrays["/".join(map(str, path))])) for path, leaf in nnx.to_flat_state(state)
+            path: leaf.replace(jnp.asarray(arrays["/".join(map(str, path))]))
+            for path, leaf in nnx.to_flat_state(state)
         }
         apply = jax.jit(lambda state, z: nnx.merge(graphdef, state)(z))
         return np.asarray(apply(nnx.from_flat_state(flat), z.astype(np.float64)))
@@ -29,7 +42,9 @@ def pixel_norm(x):
 
 
 def genforce_images(tensors, z, *, fused):
-    """The published network in PyTorch, float64: normalise, double the size, convolve, leaky ReLU."""
+    """The published network in PyTorch, float64: normalise, double the size, convolve, leaky
+    ReLU.
+    """
     torch = pytest.importorskip("torch")
     F = torch.nn.functional
     tensors = {name: torch.from_numpy(array.astype(np.float64)) for name, array in tensors.items()}
@@ -49,7 +64,9 @@ def genforce_images(tensors, z, *, fused):
             x = F.conv2d(x, weight, bias, padding=1 if index else 3)
         x = F.leaky_relu(x, 0.2)
     weight = tensors[f"output{count // 2 - 1}.weight"]
-    x = F.conv2d(pixel_norm(x), weight / math.sqrt(weight.shape[1]), tensors[f"output{count // 2 - 1}.bias"])
+    x = F.conv2d(
+        pixel_norm(x), weight / math.sqrt(weight.shape[1]), tensors[f"output{count // 2 - 1}.bias"]
+    )
     return x.permute(0, 2, 3, 1).numpy()
 
 
@@ -86,7 +103,9 @@ def test_images_of_genforce(name, fused):
     assert np.abs(images(arch, stored, z) - expected).max() <= 1e-5  # gains are float32
 
 
-@pytest.mark.parametrize(("name", "inner", "loss"), [(ZOO, ".module", "WGANGP"), (OLD_ZOO, "", "DCGAN")])
+@pytest.mark.parametrize(
+    ("name", "inner", "loss"), [(ZOO, ".module", "WGANGP"), (OLD_ZOO, "", "DCGAN")]
+)
 def test_images_of_gan_zoo(name, inner, loss):
     tensors = zoo_tensors(inner=inner)
     arch, stored = convert(name, tensors, {"config": {"alpha": 0, "lossCriterion": loss}})

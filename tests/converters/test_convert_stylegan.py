@@ -1,4 +1,6 @@
-"""StyleGAN's weights: genforce's files against a PyTorch module of our own, and what the table refuses."""
+"""StyleGAN's weights: genforce's files against a PyTorch module of our own, and what the table
+refuses.
+"""
 
 import math
 from itertools import pairwise
@@ -24,26 +26,38 @@ def genforce_tensors(*, channels=CHANNELS, num_classes=0, seed=0):
     w_dim = MAPPING_WIDTHS[-1]
     shapes, widths = {}, (Z_DIM * (2 if num_classes else 1), *MAPPING_WIDTHS)
     for i, (inputs, outputs) in enumerate(pairwise(widths)):
-        shapes |= {f"mapping.dense{i}.weight": (outputs, inputs), f"mapping.dense{i}.bias": (outputs,)}
+        shapes |= {
+            f"mapping.dense{i}.weight": (outputs, inputs),
+            f"mapping.dense{i}.bias": (outputs,),
+        }
     shapes["truncation.w_avg"] = (w_dim,)
     if num_classes:
         shapes["mapping.label_weight"] = (num_classes, Z_DIM)
     for index in range(2 * len(channels)):
         name, width, size = f"synthesis.layer{index}", channels[index // 2], 4 << (index // 2)
         shapes |= {
-            f"{name}.bias": (width,), f"{name}.apply_noise.weight": (width,),
-            f"{name}.apply_noise.noise": (1, 1, size, size), f"{name}.style.weight": (2 * width, w_dim),
+            f"{name}.bias": (width,),
+            f"{name}.apply_noise.weight": (width,),
+            f"{name}.apply_noise.noise": (1, 1, size, size),
+            f"{name}.style.weight": (2 * width, w_dim),
             f"{name}.style.bias": (2 * width,),
-        }  # fmt: skip
+        }
         if index:
             shapes[f"{name}.weight"] = (width, channels[(index - 1) // 2], 3, 3)
         else:
             shapes[f"{name}.const"] = (1, width, 4, 4)
     for level, width in enumerate(channels):
-        shapes |= {f"synthesis.output{level}.weight": (3, width, 1, 1), f"synthesis.output{level}.bias": (3,)}
+        shapes |= {
+            f"synthesis.output{level}.weight": (3, width, 1, 1),
+            f"synthesis.output{level}.bias": (3,),
+        }
     rng = np.random.default_rng(seed)
-    tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
-    tensors |= {name: 100 * array for name, array in tensors.items() if name.startswith("mapping.dense")}
+    tensors = {
+        name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()
+    }
+    tensors |= {
+        name: 100 * array for name, array in tensors.items() if name.startswith("mapping.dense")
+    }
     for level, width in enumerate(channels[1:], 1):
         tensors[f"synthesis.layer{2 * level}.blur.kernel"] = np.tile(BLUR, (width, 1, 1, 1))
     return tensors | {"synthesis.lod": np.zeros((), np.float32)}
@@ -59,7 +73,9 @@ def shapes_of(arch):
 
 def convert(tensors):
     found = FORMAT.describe(tensors, None)
-    return found.architecture, convert_by_rows(FORMAT, found, tensors, shapes_of(found.architecture))
+    return found.architecture, convert_by_rows(
+        FORMAT, found, tensors, shapes_of(found.architecture)
+    )
 
 
 def own_images(arch, stored, z, label):
@@ -75,7 +91,8 @@ def own_images(arch, stored, z, label):
         graphdef, state = nnx.split(nnx.eval_shape(lambda: Net(arch)))
         arrays = prepare(arch, {path: array.astype(np.float64) for path, array in stored.items()})
         flat = {
-            path: leaf.replace(jnp.asarray(arrays["/".join(map(str, path))])) for path, leaf in nnx.to_flat_state(state)
+            path: leaf.replace(jnp.asarray(arrays["/".join(map(str, path))]))
+            for path, leaf in nnx.to_flat_state(state)
         }
         return np.asarray(jax.jit(images)(nnx.from_flat_state(flat), z.astype(np.float64)))
 
@@ -91,7 +108,9 @@ def torch_images(tensors, z, label):
     w = w / (w.pow(2).mean(1, keepdim=True) + 1e-8).sqrt()
     for i in range(len(MAPPING_WIDTHS)):
         weight, bias = tensors[f"mapping.dense{i}.weight"], tensors[f"mapping.dense{i}.bias"]
-        w = F.leaky_relu(F.linear(w, 0.01 * math.sqrt(2 / weight.shape[1]) * weight, 0.01 * bias), 0.2)
+        w = F.leaky_relu(
+            F.linear(w, 0.01 * math.sqrt(2 / weight.shape[1]) * weight, 0.01 * bias), 0.2
+        )
     x, count = None, sum(name.endswith("style.bias") for name in tensors)
     for index in range(count):
         part = {
@@ -99,15 +118,27 @@ def torch_images(tensors, z, label):
             for name, tensor in tensors.items()
             if name.startswith(f"synthesis.layer{index}.")
         }
-        x = part["const"].repeat(len(w), 1, 1, 1) if index == 0 else convolved(torch, x, part, doubles=index % 2 == 0)
-        x = x + part["apply_noise.weight"][:, None, None] * part["apply_noise.noise"] + part["bias"][:, None, None]
+        x = (
+            part["const"].repeat(len(w), 1, 1, 1)
+            if index == 0
+            else convolved(torch, x, part, doubles=index % 2 == 0)
+        )
+        x = (
+            x
+            + part["apply_noise.weight"][:, None, None] * part["apply_noise.noise"]
+            + part["bias"][:, None, None]
+        )
         x = F.leaky_relu(x, 0.2)
         x = x - x.mean((2, 3), keepdim=True)
         x = x / (x.pow(2).mean((2, 3), keepdim=True) + 1e-8).sqrt()
-        style = F.linear(w, part["style.weight"] / math.sqrt(w.shape[1]), part["style.bias"])[:, :, None, None]
+        style = F.linear(w, part["style.weight"] / math.sqrt(w.shape[1]), part["style.bias"])[
+            :, :, None, None
+        ]
         scale, shift = style.chunk(2, dim=1)
         x = x * (scale + 1) + shift
-    weight, bias = (tensors[f"synthesis.output{count // 2 - 1}.{leaf}"] for leaf in ("weight", "bias"))
+    weight, bias = (
+        tensors[f"synthesis.output{count // 2 - 1}.{leaf}"] for leaf in ("weight", "bias")
+    )
     return F.conv2d(x, weight / math.sqrt(weight.shape[1]), bias).permute(0, 2, 3, 1).numpy()
 
 
@@ -162,7 +193,9 @@ def test_other_means_of_w_are_refused(w_avg, text):
 def test_every_stored_tensor_comes_from_its_own_source():
     arch, stored = convert(FILE)
     assert set(stored) == set(shapes_of(arch))
-    constants = [name for name in FILE if name.endswith(("lod", "blur.kernel")) or ".output0." in name]
+    constants = [
+        name for name in FILE if name.endswith(("lod", "blur.kernel")) or ".output0." in name
+    ]
     for source in FILE.keys() - constants:
         _, others = convert(FILE | {source: FILE[source] + 1})
         assert sum((stored[path] != others[path]).any() for path in stored) == 1, source
@@ -178,7 +211,11 @@ def test_the_layers_for_smaller_images_are_not_stored():
     ("source", "array", "text"),
     [
         ("synthesis.layer2.weight", None, 'missing in the file: "synthesis.layer2.weight"'),
-        ("synthesis.layer9.bias", np.ones(3, np.float32), 'left over in the file: "synthesis.layer9.bias"'),
+        (
+            "synthesis.layer9.bias",
+            np.ones(3, np.float32),
+            'left over in the file: "synthesis.layer9.bias"',
+        ),
         (
             "synthesis.layer2.weight",
             np.ones((5, 5, 3, 3), np.float32),
@@ -189,9 +226,17 @@ def test_the_layers_for_smaller_images_are_not_stored():
             np.ones((5, 1, 3, 3), np.float32),
             "is not the constant of shape .5, 1, 3, 3.",
         ),
-        ("synthesis.layer1.apply_noise.noise", np.ones((2, 1, 4, 4), np.float32), "its first axis must be 1"),
+        (
+            "synthesis.layer1.apply_noise.noise",
+            np.ones((2, 1, 4, 4), np.float32),
+            "its first axis must be 1",
+        ),
         ("synthesis.layer3.bias", np.ones(5, np.int64), '"synthesis.layer3.bias" is int64'),
-        ("synthesis.layer0.const", np.full((1, 6, 4, 4), np.inf, np.float32), "not finite in float32"),
+        (
+            "synthesis.layer0.const",
+            np.full((1, 6, 4, 4), np.inf, np.float32),
+            "not finite in float32",
+        ),
     ],
 )
 def test_both_sides_are_checked(source, array, text):
@@ -204,9 +249,15 @@ def test_both_sides_are_checked(source, array, text):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"synthesis.lod": np.float32([2.0])}, "synthesis.lod is 2, not 0: the last sizes are not in use yet"),
+        (
+            {"synthesis.lod": np.float32([2.0])},
+            "synthesis.lod is 2, not 0: the last sizes are not in use yet",
+        ),
         ({"mapping.dense1.weight": np.ones((28, 8), np.float32)}, "each layer a w of its own"),
-        ({"synthesis.layer0.apply_noise.noise": np.ones((1, 6, 1, 1), np.float32)}, "noise_type channel"),
+        (
+            {"synthesis.layer0.apply_noise.noise": np.ones((1, 6, 1, 1), np.float32)},
+            "noise_type channel",
+        ),
         ({"synthesis.layer0.style.weight": np.ones(3, np.float32)}, "must have 2 axes"),
         ({"synthesis.output1.weight": np.ones(3, np.float32)}, "must have 4 axes"),
     ],
@@ -220,11 +271,20 @@ def test_forms_that_are_not_converted(changes, text):
     ("sources", "text"),
     [
         ([], "no synthesis.layer0.const and synthesis.output0.weight and mapping.dense0.weight$"),
-        (["generator.progression.0.conv1.input", "style.1.linear.weight_orig"], "a StyleGAN of rosinality"),
+        (
+            ["generator.progression.0.conv1.input", "style.1.linear.weight_orig"],
+            "a StyleGAN of rosinality",
+        ),
         (["g_running.generator.progression.0.conv1.input"], "a StyleGAN of rosinality"),
-        (["synthesis.layer0.epilogue.bias", "mapping.dense0.fc.weight"], "genforce's older programs"),
+        (
+            ["synthesis.layer0.epilogue.bias", "mapping.dense0.fc.weight"],
+            "genforce's older programs",
+        ),
         (["synthesis.early_layer.const", "mapping.dense0.weight"], "a StyleGAN2 of genforce"),
-        (["synthesis.layer0.weight", "mapping.dense0.weight"], "starts from w in place of a constant"),
+        (
+            ["synthesis.layer0.weight", "mapping.dense0.weight"],
+            "starts from w in place of a constant",
+        ),
         (["synthesis.b4.const", "mapping.fc0.weight"], "a StyleGAN2 of NVlabs"),
         (["synthesis.L0_36_64.weight", "mapping.fc0.weight"], "a StyleGAN3 of NVlabs"),
         (["convs.0.conv.weight", "style.1.weight"], "a StyleGAN2 of rosinality"),

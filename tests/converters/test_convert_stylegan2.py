@@ -1,4 +1,6 @@
-"""StyleGAN2 files of three programs: the architecture is told from the tensors, and every tensor finds its place."""
+"""StyleGAN2 files of three programs: the architecture is told from the tensors, and every tensor
+finds its place.
+"""
 
 import numpy as np
 import pytest
@@ -19,7 +21,10 @@ CASES = {
     "nvlabs, other filter": (NVLABS, Architecture(**SMALL, taps=(1.0, 1.0))),
     "rosinality": (ROSINALITY, Architecture(**SMALL, equalised=True)),
     "genforce": (GENFORCE, Architecture(**SMALL, equalised=True)),
-    "genforce with classes": (GENFORCE, Architecture(**SMALL, equalised=True, num_classes=4, embedding="table")),
+    "genforce with classes": (
+        GENFORCE,
+        Architecture(**SMALL, equalised=True, num_classes=4, embedding="table"),
+    ),
     "genforce orig": (GENFORCE, Architecture(**SMALL, equalised=True, form="orig")),
 }
 
@@ -48,9 +53,17 @@ def test_the_file_tells_its_architecture_and_gives_its_tensors(case):
 def test_all_mismatches_come_at_once(case):
     format, arch, _, state, tree = example(case)
     found = format.describe(state, tree)
-    last = next(row.source for row in reversed(list(format.rows(arch))) if row.target and row.source in state)
+    last = next(
+        row.source
+        for row in reversed(list(format.rows(arch)))
+        if row.target and row.source in state
+    )
     constant = next(row.source for row in format.rows(arch) if row.target is None)
-    affine = next(name for name in state if name.endswith(("affine.weight", "modulation.weight", "style.weight")))
+    affine = next(
+        name
+        for name in state
+        if name.endswith(("affine.weight", "modulation.weight", "style.weight"))
+    )
     bias = next(name for name in state if name.endswith("bias") and name != last)
     state = state | {"extra.weight": np.zeros(3, np.float32), affine: state[affine][:-1]}
     state |= {constant: state[constant] * 2, bias: np.full_like(state[bias], np.nan)}
@@ -60,7 +73,8 @@ def test_all_mismatches_come_at_once(case):
     lines = str(caught.value).splitlines()
     assert len(lines) == 6
     for words in (
-        'left over in the file: "extra.weight"', f'missing in the file: "{last}"', f'"{affine}" gives',
+        'left over in the file:'
+        ' "extra.weight"', f'missing in the file: "{last}"', f'"{affine}" gives',
         f'"{constant}" is not the constant', f'"{bias}" has values that are not finite',
     ):  # fmt: skip
         assert words in str(caught.value)
@@ -99,7 +113,9 @@ def test_a_generator_without_its_mean_style():
 def test_missing_noise_maps_are_named():
     format, arch, _, state, tree = example("nvlabs skip")
     state = {name: array for name, array in state.items() if not name.endswith("noise_const")}
-    with pytest.raises(ConversionError, match=r'missing in the file: "synthesis.b4.conv1.noise_const"'):
+    with pytest.raises(
+        ConversionError, match=r'missing in the file: "synthesis.b4.conv1.noise_const"'
+    ):
         convert_by_rows(format, format.describe(state, tree), state, graph_of("stylegan2", arch)[1])
 
 

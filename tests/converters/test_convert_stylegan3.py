@@ -1,4 +1,6 @@
-"""StyleGAN3 files: the architecture is told from the tensors or the pickle, and every tensor finds its place."""
+"""StyleGAN3 files: the architecture is told from the tensors or the pickle, and every tensor
+finds its place.
+"""
 
 import dataclasses
 import sys
@@ -20,18 +22,29 @@ from torch_stylegan3 import Settings, random_state
 
 [FORMAT] = FORMATS
 SMALL = Architecture(
-    channels=(7, 7, 6, 5, 3), sizes=(20, 20, 36, 32, 32), rates=(16, 16, 32, 32, 32), z_dim=4, w_dim=5, mapping_layers=2
+    channels=(7, 7, 6, 5, 3),
+    sizes=(20, 20, 36, 32, 32),
+    rates=(16, 16, 32, 32, 32),
+    z_dim=4,
+    w_dim=5,
+    mapping_layers=2,
 )
 CASES = {
     "T": (Settings(), SMALL),
     "with classes": (Settings(num_classes=3), dataclasses.replace(SMALL, num_classes=3)),
-    "R": (Settings(kernel_size=1, radial=True), dataclasses.replace(SMALL, kernel_size=1, num_radial=2)),
+    "R": (
+        Settings(kernel_size=1, radial=True),
+        dataclasses.replace(SMALL, kernel_size=1, num_radial=2),
+    ),
     "another margin": (Settings(margin=5), dataclasses.replace(SMALL, sizes=(26, 26, 42, 32, 32))),
 }
 STATED = {  # what only a pickle states
     "no clamp": (Settings(clamp=None), dataclasses.replace(SMALL, clamp=None)),
     "scale": (Settings(output_scale=1.0), dataclasses.replace(SMALL, output_scale=1.0)),
-    "filters": (Settings(filter_size=4, oversampling=3), dataclasses.replace(SMALL, filter_size=4, oversampling=3)),
+    "filters": (
+        Settings(filter_size=4, oversampling=3),
+        dataclasses.replace(SMALL, filter_size=4, oversampling=3),
+    ),
 }
 
 
@@ -89,7 +102,10 @@ def test_the_reference_files_are_of_one_network(reference):
 
 def test_all_mismatches_come_at_once():
     tensors, tree = random_state(Settings())
-    tensors |= {"extra.weight": np.zeros(3, np.float32), "mapping.w_avg": np.full(5, np.nan, np.float32)}
+    tensors |= {
+        "extra.weight": np.zeros(3, np.float32),
+        "mapping.w_avg": np.full(5, np.nan, np.float32),
+    }
     tensors["synthesis.L1_36_6.bias"] = tensors["synthesis.L1_36_6.bias"][:-1]
     tensors["synthesis.input.phases"] = np.arange(7)
     del tensors["synthesis.L3_32_3.affine.bias"]
@@ -97,7 +113,8 @@ def test_all_mismatches_come_at_once():
         convert(tensors, tree)
     assert len(str(caught.value).splitlines()) == 6
     for words in (
-        'left over in the file: "extra.weight"', 'missing in the file: "synthesis.L3_32_3.affine.bias"',
+        'left over in the file:'
+        ' "extra.weight"', 'missing in the file: "synthesis.L3_32_3.affine.bias"',
         '"mapping.w_avg" has values that are not finite', '"synthesis.input.phases" is int64',
         '"synthesis.L1_36_6.bias" gives layers/1/bias the shape [5]; it must be [6]',
     ):  # fmt: skip
@@ -110,7 +127,10 @@ def test_all_mismatches_come_at_once():
         (["b64.fromrgb.weight", "b4.out.weight"], "a discriminator; the generator is G_ema"),
         (["synthesis.b4.const", "mapping.w_avg"], "a StyleGAN2 of NVlabs"),
         (["encoder.input_layer.0.weight", "decoder.synthesis.L0_36_512.weight"], "an encoder"),
-        (["G.synthesis.L0_36_512.weight", "D.b64.fromrgb.weight"], "without the averaged generator G_ema"),
+        (
+            ["G.synthesis.L0_36_512.weight", "D.b64.fromrgb.weight"],
+            "without the averaged generator G_ema",
+        ),
         (["net.synthesis.L0_36_512.weight"], "beside other parts, or under another name"),
         (["L0_36_512.weight", "input.weight"], "without its mapping network"),
         (["conv1.weight"], r"no synthesis.L0_\*.weight, .*mapping.w_avg"),
@@ -126,15 +146,35 @@ def test_what_is_no_generator_of_the_family(names, words):
     [
         ({"synthesis.L1_36_6.down_filter": None}, {}, "no synthesis.L1_36_6.down_filter"),
         ({"synthesis.L1_36_6.weight": None}, {}, "layers numbered 0, 2, 3"),
-        ({"synthesis.L0_20_7.down_filter": np.zeros(18)}, None, "18 taps, not 12: this is no official network"),
-        ({"synthesis.L0_20_7.down_filter": np.zeros(15)}, {}, "15 taps, which is no multiple of their factor 2"),
-        ({"synthesis.L1_36_6.up_filter": np.zeros(17)}, {}, "up_filter has 17 taps, which no ratio"),
-        ({"synthesis.L1_36_6.up_filter": np.zeros(12)}, {}, r"sizes \[20, 36, 32, 32\] and the sampling rates \[32, "),
+        (
+            {"synthesis.L0_20_7.down_filter": np.zeros(18)},
+            None,
+            "18 taps, not 12: this is no official network",
+        ),
+        (
+            {"synthesis.L0_20_7.down_filter": np.zeros(15)},
+            {},
+            "15 taps, which is no multiple of their factor 2",
+        ),
+        (
+            {"synthesis.L1_36_6.up_filter": np.zeros(17)},
+            {},
+            "up_filter has 17 taps, which no ratio",
+        ),
+        (
+            {"synthesis.L1_36_6.up_filter": np.zeros(12)},
+            {},
+            r"sizes \[20, 36, 32, 32\] and the sampling rates \[32, ",
+        ),
         ({"mapping.w_avg": np.zeros(())}, {}, r"mapping.w_avg has the shape \[\]"),
         ({}, {"synthesis.output_scale": "loud"}, 'output_scale is "loud"; it must be a number'),
         ({}, {"synthesis.input.bandwidth": float("nan")}, "bandwidth is NaN; it must be a number"),
         ({}, {"synthesis.input.bandwidth": 9}, "not possible: bandwidth is 9.0"),
-        ({}, {"synthesis.L0_20_7.down_factor": 10**400}, "down_factor is 1000.*; it must be a number, not too large"),
+        (
+            {},
+            {"synthesis.L0_20_7.down_factor": 10**400},
+            "down_factor is 1000.*; it must be a number, not too large",
+        ),
         ({}, {"mapping.fc0.bias_gain": 1}, "learning rate 1, not 0.01"),
     ],
 )

@@ -1,4 +1,6 @@
-"""PyTorch's DCGAN example without a card: recognised, converted, and compared with the images that it makes."""
+"""PyTorch's DCGAN example without a card: recognised, converted, and compared with the images
+that it makes.
+"""
 
 import re
 from itertools import pairwise
@@ -12,18 +14,23 @@ from converters.rules import UnfitError
 from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.generators.store import make_generator
 
-TOLERANCE = 2e-5  # of a value range of 2: float32 sums of up to 2048 products in another order, through 5 layers
+# of a value range of 2: float32 sums of up to 2048 products in another order, through 5 layers
+TOLERANCE = 2e-5
 
 
 def generator_state(nz=5, widths=(8, 4, 3)):
-    """The state dict of a generator; `widths` are the convolutions' outputs, the last of them the channels."""
+    """The state dict of a generator; `widths` are the convolutions' outputs, the last of them
+    the channels.
+    """
     rng = np.random.default_rng(0)
     state, inputs = {}, nz
     for i, outputs in enumerate(widths):
         state[f"main.{3 * i}.weight"] = rng.normal(size=(inputs, outputs, 4, 4)).astype(np.float32)
         if i < len(widths) - 1:
             for name in ("weight", "bias", "running_mean", "running_var"):
-                state[f"main.{3 * i + 1}.{name}"] = np.abs(rng.normal(size=outputs)).astype(np.float32)
+                state[f"main.{3 * i + 1}.{name}"] = np.abs(rng.normal(size=outputs)).astype(
+                    np.float32
+                )
             state[f"main.{3 * i + 1}.num_batches_tracked"] = np.array(7)
         inputs = outputs
     return state
@@ -73,7 +80,9 @@ def test_names_of_data_parallel_and_files_without_counters_are_read():
 
 
 def test_a_discriminator_is_told_apart():
-    with pytest.raises(UnfitError, match=r"a DCGAN's discriminator: no BatchNorm .*\[4, 3, 4, 4\].*netG"):
+    with pytest.raises(
+        UnfitError, match=r"a DCGAN's discriminator: no BatchNorm .*\[4, 3, 4, 4\].*netG"
+    ):
         card_of(discriminator_state())
 
 

@@ -1,4 +1,6 @@
-"""Files without a card: each is told from its content, by exactly one format, or the error says what was tried."""
+"""Files without a card: each is told from its content, by exactly one format, or the error says
+what was tried.
+"""
 
 import dataclasses
 import json
@@ -52,26 +54,34 @@ def test_no_family_fits(tmp_path):
         detect(read_weights(path))
     lines = str(caught.value).splitlines()
     assert "is of no known family; tried:" in lines[0]
-    assert {line.split(":")[0].split()[0] for line in lines[1:-1]} == FORMATS.keys() - {"stylegan2-discriminator"}
+    assert {line.split(":")[0].split()[0] for line in lines[1:-1]} == FORMATS.keys() - {
+        "stylegan2-discriminator"
+    }
     assert "--card" in lines[-1]
 
 
 def test_a_training_checkpoint_without_the_generator():
     tree = {"D": state(), "optimizer": {"lr": 1.0}}
-    with pytest.raises(ConversionError, match='holds "D", "optimizer", of which none is a generator'):
+    with pytest.raises(
+        ConversionError, match='holds "D", "optimizer", of which none is a generator'
+    ):
         detect(detect_module.Weights("checkpoint.pt", tree))
 
 
 def test_several_formats_fit(file, monkeypatch):
     twin = dataclasses.replace(STYLEGAN2[0], name="twin")
     monkeypatch.setitem(FORMATS, "twin", twin)
-    with pytest.raises(ConversionError, match="stylegan2-nvlabs, twin all fit; say which with --arch"):
+    with pytest.raises(
+        ConversionError, match="stylegan2-nvlabs, twin all fit; say which with --arch"
+    ):
         detect(read_weights(file))
     assert detect(read_weights(file), "twin").format is twin
 
 
 def test_an_architecture_by_name(file):
-    with pytest.raises(ConversionError, match=r"there is no architecture 'magic'; known: .*stylegan2-nvlabs"):
+    with pytest.raises(
+        ConversionError, match=r"there is no architecture 'magic'; known: .*stylegan2-nvlabs"
+    ):
         detect(read_weights(file), "magic")
     with pytest.raises(ConversionError, match="tried:\n  stylegan2-genforce: "):
         detect(read_weights(file), "stylegan2-genforce")

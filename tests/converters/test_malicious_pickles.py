@@ -1,4 +1,6 @@
-"""Hostile pickles, over a hundred, bare and inside PyTorch's two formats: each is refused and none of them runs."""
+"""Hostile pickles, over a hundred, bare and inside PyTorch's two formats: each is refused and
+none of them runs.
+"""
 
 import os
 import pickle
@@ -7,7 +9,18 @@ import sys
 
 import numpy as np
 import pytest
-from fuzz_files import group, integer, legacy_file, mapping, named, program, storage, tensor, text, zip_file
+from fuzz_files import (
+    group,
+    integer,
+    legacy_file,
+    mapping,
+    named,
+    program,
+    storage,
+    tensor,
+    text,
+    zip_file,
+)
 
 from converters.torch_file import read_checkpoint
 from jattr.errors import CheckpointError
@@ -30,23 +43,70 @@ def line(code, value):
 
 
 CALLS = {  # what a file might try to call, and with what
-    "os.system": COMMAND, "posix.system": COMMAND, "nt.system": COMMAND, "os.popen": COMMAND, "os.remove": "x",
-    "subprocess.Popen": COMMAND, "subprocess.call": COMMAND, "subprocess.check_output": COMMAND, "pty.spawn": COMMAND,
-    "commands.getoutput": COMMAND, "builtins.eval": PYTHON, "builtins.exec": PYTHON, "builtins.compile": PYTHON,
-    "builtins.open": "canary", "builtins.__import__": "os", "builtins.getattr": "os", "builtins.globals": "x",
-    "builtins.map": "x", "builtins.type": "x", "builtins.object": "x", "builtins.bytearray": "x", "io.open": "canary",
-    "__builtin__.eval": PYTHON, "__builtin__.execfile": "canary", "importlib.import_module": "this",
-    "runpy.run_path": "x", "runpy._run_code": PYTHON, "functools.partial": "x", "operator.attrgetter": "system",
-    "operator.methodcaller": "system", "copyreg._reconstructor": "x", "copyreg.__newobj__": "x", "types.CodeType": "x",
-    "types.FunctionType": "x", "marshal.loads": "x", "pickle.loads": "x", "_pickle.loads": "x", "shutil.rmtree": "x",
-    "torch.load": "x", "torch.hub.load": "x", "torch.jit.load": "x", "torch.serialization.load": "x",
-    "torch.storage.UntypedStorage.from_file": "x", "numpy.load": "x", "numpy.lib.npyio.load": "x",
-    "numpy.testing._private.utils.runstring": PYTHON, "numpy.core.multiarray.fromfile": "x", "ctypes.CDLL": "libc.so.6",
-    "code.interact": "x", "timeit.timeit": PYTHON, "cProfile.run": PYTHON, "pdb.run": PYTHON, "bdb.Bdb": "x",
-    "webbrowser.open": "http://127.0.0.1/", "socket.create_connection": "x", "asyncio.create_subprocess_shell": COMMAND,
-    "__main__.Generator": "x", "torch.nn.modules.container.Sequential": "x", "sys.exit": "x", "os.execv": "x",
-    "torch_utils.persistence._reconstruct_persistent_obj": PYTHON, "collections.UserDict": "x", "weakref.ref": "x",
-}  # fmt: skip
+    "os.system": COMMAND,
+    "posix.system": COMMAND,
+    "nt.system": COMMAND,
+    "os.popen": COMMAND,
+    "os.remove": "x",
+    "subprocess.Popen": COMMAND,
+    "subprocess.call": COMMAND,
+    "subprocess.check_output": COMMAND,
+    "pty.spawn": COMMAND,
+    "commands.getoutput": COMMAND,
+    "builtins.eval": PYTHON,
+    "builtins.exec": PYTHON,
+    "builtins.compile": PYTHON,
+    "builtins.open": "canary",
+    "builtins.__import__": "os",
+    "builtins.getattr": "os",
+    "builtins.globals": "x",
+    "builtins.map": "x",
+    "builtins.type": "x",
+    "builtins.object": "x",
+    "builtins.bytearray": "x",
+    "io.open": "canary",
+    "__builtin__.eval": PYTHON,
+    "__builtin__.execfile": "canary",
+    "importlib.import_module": "this",
+    "runpy.run_path": "x",
+    "runpy._run_code": PYTHON,
+    "functools.partial": "x",
+    "operator.attrgetter": "system",
+    "operator.methodcaller": "system",
+    "copyreg._reconstructor": "x",
+    "copyreg.__newobj__": "x",
+    "types.CodeType": "x",
+    "types.FunctionType": "x",
+    "marshal.loads": "x",
+    "pickle.loads": "x",
+    "_pickle.loads": "x",
+    "shutil.rmtree": "x",
+    "torch.load": "x",
+    "torch.hub.load": "x",
+    "torch.jit.load": "x",
+    "torch.serialization.load": "x",
+    "torch.storage.UntypedStorage.from_file": "x",
+    "numpy.load": "x",
+    "numpy.lib.npyio.load": "x",
+    "numpy.testing._private.utils.runstring": PYTHON,
+    "numpy.core.multiarray.fromfile": "x",
+    "ctypes.CDLL": "libc.so.6",
+    "code.interact": "x",
+    "timeit.timeit": PYTHON,
+    "cProfile.run": PYTHON,
+    "pdb.run": PYTHON,
+    "bdb.Bdb": "x",
+    "webbrowser.open": "http://127.0.0.1/",
+    "socket.create_connection": "x",
+    "asyncio.create_subprocess_shell": COMMAND,
+    "__main__.Generator": "x",
+    "torch.nn.modules.container.Sequential": "x",
+    "sys.exit": "x",
+    "os.execv": "x",
+    "torch_utils.persistence._reconstruct_persistent_obj": PYTHON,
+    "collections.UserDict": "x",
+    "weakref.ref": "x",
+}
 SYSTEM = named("os", "system")
 RUN = group(text(COMMAND)) + b"R"
 TENSOR = named("torch._utils", "_rebuild_tensor_v2")
@@ -58,7 +118,9 @@ TRICKS = {  # bodies of pickles: what they leave on the stack is the value
     "dotted attribute": call("os", "path.os.system", text(COMMAND)),
     "dotted attribute of a listed name": named("torch._utils", "_rebuild_tensor_v2.__globals__"),
     "dotted attribute of a listed module": named("collections", "abc.OrderedDict") + b")R",
-    "listed name through another module": call("torch", "_utils._rebuild_parameter", SOUND, b"\x88", EMPTY),
+    "listed name through another module": call(
+        "torch", "_utils._rebuild_parameter", SOUND, b"\x88", EMPTY
+    ),
     "attribute of a listed class": named("collections", "OrderedDict.__reduce__"),
     "memo swapped": EMPTY + b"q\x00" + SYSTEM + b"q\x0000h\x00" + RUN,
     "INST": b"(" + text(COMMAND) + b"ios\nsystem\n",
@@ -70,7 +132,13 @@ TRICKS = {  # bodies of pickles: what they leave on the stack is the value
     "EXT1": b"\x82\x01)R",
     "EXT2": b"\x83\x01\x00)R",
     "EXT4": b"\x84\x01\x00\x00\x00)R",
-    "BUILD with __setstate__": EMPTY + b"}(" + text("__setstate__") + SYSTEM + b"ub" + text(COMMAND) + b"b",
+    "BUILD with __setstate__": EMPTY
+    + b"}("
+    + text("__setstate__")
+    + SYSTEM
+    + b"ub"
+    + text(COMMAND)
+    + b"b",
     "BUILD with a pair": EMPTY + group(b"N", b"}" + text("__class__") + text("x") + b"s") + b"b",
     "BUILD on a dict": b"}}" + text("__dict__") + b"}sb",
     "BUILD on a name": named("collections", "OrderedDict") + b"}" + text("__call__") + b"Nsb",
@@ -81,21 +149,33 @@ TRICKS = {  # bodies of pickles: what they leave on the stack is the value
     "call with a list": named("collections", "OrderedDict") + b"]R",
     "call with too few arguments": TENSOR + b")R",
     "persistent id of a module": group(text("module"), SYSTEM, text("x.py"), text(PYTHON)) + b"Q",
-    "persistent id of a whole model": group(text("module"), b"N", text("x.py"), text(PYTHON)) + b"Q",
+    "persistent id of a whole model": group(text("module"), b"N", text("x.py"), text(PYTHON))
+    + b"Q",
     "persistent id that is text": text("../../etc/passwd") + b"Q",
     "persistent id of protocol 0": line(b"P", "os.system"),
     "persistent id with a path": storage("Float", "../../../etc/passwd", 1),
-    "persistent id without type": group(text("storage"), text("os"), text("0"), text("cpu"), b"K\x01") + b"Q",
+    "persistent id without type": group(
+        text("storage"), text("os"), text("0"), text("cpu"), b"K\x01"
+    )
+    + b"Q",
     "tensor without storage": tensor(text("x"), 0, (1,), (1,)),
-    "nested file": call("torch.storage", "_load_from_bytes", raw_bytes(program(call("os", "system", text(COMMAND))))),
+    "nested file": call(
+        "torch.storage", "_load_from_bytes", raw_bytes(program(call("os", "system", text(COMMAND))))
+    ),
     "nested zip": call(
-        "torch.storage", "_load_from_bytes", raw_bytes(zip_file(program(call("os", "system", text(COMMAND))), {}))
+        "torch.storage",
+        "_load_from_bytes",
+        raw_bytes(zip_file(program(call("os", "system", text(COMMAND))), {})),
     ),
     "nested text": call("torch.storage", "_load_from_bytes", text("x")),
     "numpy objects": call("numpy", "dtype", text("O8"), b"\x89", b"\x88"),
     "numpy fields": call("numpy", "dtype", text("f4,(1000000000,)f4"), b"\x89", b"\x88"),
-    "numpy array of another class": call("numpy._core.multiarray", "_reconstruct", SYSTEM, b"(K\x00t", text("b")),
-    "numpy scalar of objects": call("numpy.core.multiarray", "scalar", text("O"), raw_bytes(program(SYSTEM))),
+    "numpy array of another class": call(
+        "numpy._core.multiarray", "_reconstruct", SYSTEM, b"(K\x00t", text("b")
+    ),
+    "numpy scalar of objects": call(
+        "numpy.core.multiarray", "scalar", text("O"), raw_bytes(program(SYSTEM))
+    ),
     "a name as the value": SYSTEM,
     "a listed name as the value": TENSOR,
     "tuple as dict key": b"})\x85Ns",
@@ -109,8 +189,10 @@ TRICKS = {  # bodies of pickles: what they leave on the stack is the value
     "memo never set": b"h\x07",
     "out-of-band buffer": b"\x97\x98",
     "protocol 9": b"\x80\x09N",
-}  # fmt: skip
-PAYLOADS = {f"call {name}": call(*name.rsplit(".", 1), text(word)) for name, word in CALLS.items()} | TRICKS
+}
+PAYLOADS = {
+    f"call {name}": call(*name.rsplit(".", 1), text(word)) for name, word in CALLS.items()
+} | TRICKS
 
 
 def elements(body):

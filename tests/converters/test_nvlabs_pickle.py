@@ -33,18 +33,35 @@ def test_tensors_are_bit_equal_to_the_state_dict(reference, name):
 
 def test_modules_become_tensors_and_attributes(as_nvlabs):
     inner = as_nvlabs.module(
-        {"_parameters": {"weight": np.ones((2, 3), np.float32), "bias": None}, "gain": np.float64(0.5)}, name="Layer"
+        {
+            "_parameters": {"weight": np.ones((2, 3), np.float32), "bias": None},
+            "gain": np.float64(0.5),
+        },
+        name="Layer",
     )
     outer = as_nvlabs.module(
         {
-            "_buffers": OrderedDict(w_avg=np.zeros(4, np.float32)), "_modules": OrderedDict(fc0=inner, none=None),
-            "z_dim": 7, "padding": [1, 2], "_init_kwargs": as_nvlabs.EasyDict(z_dim=7), "training": False,
+            "_buffers": OrderedDict(w_avg=np.zeros(4, np.float32)),
+            "_modules": OrderedDict(fc0=inner, none=None),
+            "z_dim": 7,
+            "padding": [1, 2],
+            "_init_kwargs": as_nvlabs.EasyDict(z_dim=7),
+            "training": False,
         }
-    )  # fmt: skip
-    tree = read(as_nvlabs.write({"G_ema": outer, "training_set_kwargs": as_nvlabs.EasyDict(path="x"), "D": None}))
+    )
+    tree = read(
+        as_nvlabs.write(
+            {"G_ema": outer, "training_set_kwargs": as_nvlabs.EasyDict(path="x"), "D": None}
+        )
+    )
     network = tree["G_ema"]
     assert list(network["tensors"]) == ["w_avg", "fc0.weight"]
-    assert network["attributes"] == {"z_dim": 7, "padding": (1, 2), "training": False, "fc0.gain": 0.5}
+    assert network["attributes"] == {
+        "z_dim": 7,
+        "padding": (1, 2),
+        "training": False,
+        "fc0.gain": 0.5,
+    }
     assert tree["training_set_kwargs"] == {"path": "x"}
 
 
@@ -53,7 +70,11 @@ def test_program_text_never_runs(as_nvlabs, monkeypatch):
     calls = []
     sys.addaudithook(lambda event, _: calls.append(event) if event in EVENTS and watching else None)
     watching = True
-    tree = read(as_nvlabs.write({"G_ema": as_nvlabs.module({"_buffers": {"w_avg": np.zeros(3, np.float32)}})}))
+    tree = read(
+        as_nvlabs.write(
+            {"G_ema": as_nvlabs.module({"_buffers": {"w_avg": np.zeros(3, np.float32)}})}
+        )
+    )
     watching = False
     assert calls == []
     assert not os.path.exists("canary")
@@ -90,7 +111,9 @@ def test_other_names_are_refused_by_name(as_nvlabs):
 
 def test_only_empty_objects_of_listed_classes_are_made(as_nvlabs):
     state = {"_init_kwargs": as_nvlabs.EasyDict(a=1)}
-    data = pickle.dumps({"G": as_nvlabs.module(state)}).replace(b"\x8c\x08EasyDict", b"\x8c\x08EasyDicz")
+    data = pickle.dumps({"G": as_nvlabs.module(state)}).replace(
+        b"\x8c\x08EasyDict", b"\x8c\x08EasyDicz"
+    )
     path = as_nvlabs.dir / "other.pkl"
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match="EasyDicz"):

@@ -1,4 +1,6 @@
-"""Small files that ask for much: memory, time and the stack stay within what `reading_limits` states."""
+"""Small files that ask for much: memory, time and the stack stay within what `reading_limits`
+states.
+"""
 
 import json
 import struct
@@ -39,37 +41,67 @@ BOMBS = {
     "marks": program(b"(" * MANY),
     "deep lists": program(b"]" * MANY + b"a" * (MANY - 1)),
     "deep tuples": program(b")" + b"\x85" * MANY),
-    "memo": program(b"N" + b"".join(b"r" + struct.pack("<I", index * 10_007) for index in range(MANY))),
+    "memo": program(
+        b"N" + b"".join(b"r" + struct.pack("<I", index * 10_007) for index in range(MANY))
+    ),
     "memo far away": program(b"Nr\xff\xff\xff\xff"),
     "memo by count": program(b"N" + b"\x94" * MANY),
-    "one large dict": program(b"}(" + b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(MANY)) + b"u"),
+    "one large dict": program(
+        b"}(" + b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(MANY)) + b"u"
+    ),
     "texts": spread(b"\x8c\x02\xc3\xa9"),
     "wide text": program(b"X" + struct.pack("<I", MANY + 4) + b"a" * MANY + "\U0001f600".encode()),
     "text of 2^64": program(b"\x8d" + b"\xff" * 8),
     "bytes of 2^63": program(b"\x8e" + b"\xff" * 7 + b"\x7f"),
     "frame of 2^64": program(b"\x95" + b"\xff" * 8),
     "bytes made again and again": program(
-        named("_codecs", "encode") + b"q\0000" + text("a" * MANY) + b"q\0010" + text("latin1") + b"q\0020"
-        + b"](" + b"h\0h\1h\2\x86R" * 10_000 + b"e"
+        named("_codecs", "encode")
+        + b"q\0000"
+        + text("a" * MANY)
+        + b"q\0010"
+        + text("latin1")
+        + b"q\0020"
+        + b"]("
+        + b"h\0h\1h\2\x86R" * 10_000
+        + b"e"
     ),
     "files made again and again": program(
-        named("torch.storage", "_load_from_bytes") + b"q\0B" + struct.pack("<I", len(NESTED)) + NESTED + b"q\00100"
-        + b"](" + b"h\0h\1\x85R" * 10_000 + b"e"
+        named("torch.storage", "_load_from_bytes")
+        + b"q\0B"
+        + struct.pack("<I", len(NESTED))
+        + NESTED
+        + b"q\00100"
+        + b"]("
+        + b"h\0h\1\x85R" * 10_000
+        + b"e"
     ),
     "steps without end": program(b"N0" * 3_000_000 + b"N"),
     "members": zip_file(program(b"}"), {str(index): np.zeros(0) for index in range(3_000)}),
     "views": zip_file(
-        program(mapping({str(n): tensor(storage("Float", "0", 50_000), 0, (50_000,), (1,)) for n in range(2_000)})),
+        program(
+            mapping(
+                {
+                    str(n): tensor(storage("Float", "0", 50_000), 0, (50_000,), (1,))
+                    for n in range(2_000)
+                }
+            )
+        ),
         {"0": LINE},
     ),
     "safetensors names": safetensors_of(60_000),
-}  # fmt: skip
+}
 
 
 def inner_tensor(values):
     """A tensor whose storage is a whole legacy file inside the pickle."""
     file = legacy_file(program(storage("Float", "0", values.size)), {"0": values})
-    inner = named("torch.storage", "_load_from_bytes") + b"B" + struct.pack("<I", len(file)) + file + b"\x85R"
+    inner = (
+        named("torch.storage", "_load_from_bytes")
+        + b"B"
+        + struct.pack("<I", len(file))
+        + file
+        + b"\x85R"
+    )
     return tensor(inner, 0, values.shape, (1,))
 
 
@@ -79,7 +111,8 @@ HONEST = {
     "zip": zip_file(WHOLE, {"0": LARGE}),
     "swapped zip": zip_file(WHOLE, {"0": LARGE}, order="big"),
     "legacy": legacy_file(WHOLE, {"0": LARGE}),
-    "files inside a pickle": program(mapping({name: inner_tensor(LARGE) for name in "ab"})),  # as NVlabs' pickles
+    # as NVlabs' pickles
+    "files inside a pickle": program(mapping({name: inner_tensor(LARGE) for name in "ab"})),
     "safetensors": safetensors.numpy.save({"a": LARGE}),
 }
 CHILD = """
@@ -111,7 +144,9 @@ def warm(tmp_path_factory):
 
 
 def measured(content, warm, path):
-    """Bytes above idle, seconds, and whether it was read, of reading `content` in a process of its own."""
+    """Bytes above idle, seconds, and whether it was read, of reading `content` in a process of
+    its own.
+    """
     path.write_bytes(content)
     command = [sys.executable, "-c", CHILD, warm, path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)

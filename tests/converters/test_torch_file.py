@@ -1,4 +1,6 @@
-"""What `read_checkpoint` must read: formats, dtypes, views, records, and the real files of the reference folder."""
+"""What `read_checkpoint` must read: formats, dtypes, views, records, and the real files of the
+reference folder.
+"""
 
 import json
 import os
@@ -23,14 +25,16 @@ from fuzz_files import (
     tensor,
     text,
     zip_file,
-)  # fmt: skip
+)
 
 from converters.torch_file import find_state_dict, read_checkpoint
 from converters.torch_records import DTYPES, STORAGES, TorchDevice, TorchDtype
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = os.environ.get("JATTR_REFERENCE")
-needs_reference = pytest.mark.skipif(not REFERENCE, reason="JATTR_REFERENCE does not name the reference folder")
+needs_reference = pytest.mark.skipif(
+    not REFERENCE, reason="JATTR_REFERENCE does not name the reference folder"
+)
 WRITERS = {"zip": zip_file, "legacy": legacy_file}
 LINE = np.arange(24, dtype=np.float32)
 
@@ -94,7 +98,9 @@ def test_legacy_object_is_paid_for_once(read):
 
 def test_bfloat16_has_its_values(read):
     elements = np.array([1.0, -2.5, 3e38], ml_dtypes.bfloat16)
-    found = read(zip_file(program(tensor(storage("BFloat16", "0", 3), 0, (3,), (1,))), {"0": elements}))
+    found = read(
+        zip_file(program(tensor(storage("BFloat16", "0", 3), 0, (3,), (1,))), {"0": elements})
+    )
     np.testing.assert_array_equal(found.astype(np.float32), elements.astype(np.float32))
     assert found[1].astype(np.float32) == -2.5
 
@@ -102,29 +108,49 @@ def test_bfloat16_has_its_values(read):
 @pytest.mark.parametrize("form", WRITERS)
 def test_views_of_one_storage_share_its_memory(form, read):
     source = storage("Float", "0", 24, "cuda:1")
-    body = mapping({"turned": tensor(source, 0, (6, 4), (1, 6)), "part": tensor(source, 5, (3,), (6,))})
+    body = mapping(
+        {"turned": tensor(source, 0, (6, 4), (1, 6)), "part": tensor(source, 5, (3,), (6,))}
+    )
     tree = read(WRITERS[form](program(body), {"0": LINE}))
     np.testing.assert_array_equal(tree["turned"], LINE.reshape(4, 6).T)
     np.testing.assert_array_equal(tree["part"], [5, 11, 17])
     assert np.shares_memory(tree["turned"], tree["part"])
 
 
-@pytest.mark.parametrize(("shape", "strides"), [((), ()), ((0, 3), (3, 1)), ((2, 0), (1, 1)), ((1, 24), (999, 1))])
+@pytest.mark.parametrize(
+    ("shape", "strides"), [((), ()), ((0, 3), (3, 1)), ((2, 0), (1, 1)), ((1, 24), (999, 1))]
+)
 def test_scalars_empty_tensors_and_odd_strides(shape, strides, read):
-    found = read(zip_file(program(tensor(storage("Float", "0", 24), 0, shape, strides)), {"0": LINE}))
+    found = read(
+        zip_file(program(tensor(storage("Float", "0", 24), 0, shape, strides)), {"0": LINE})
+    )
     assert found.shape == shape
     np.testing.assert_array_equal(found, LINE[: found.size].reshape(shape))
 
 
 def test_part_of_a_storage_as_pytorch_before_0_4_wrote_it(read):
     view = group(text("x"), integer(6), integer(12))
-    source = group(text("storage"), named("torch", "FloatStorage"), text("0"), text("cpu"), integer(24), view) + b"Q"
-    np.testing.assert_array_equal(read(legacy_file(program(tensor(source, 2, (3,), (1,))), {"0": LINE})), [8, 9, 10])
+    source = (
+        group(
+            text("storage"),
+            named("torch", "FloatStorage"),
+            text("0"),
+            text("cpu"),
+            integer(24),
+            view,
+        )
+        + b"Q"
+    )
+    np.testing.assert_array_equal(
+        read(legacy_file(program(tensor(source, 2, (3,), (1,))), {"0": LINE})), [8, 9, 10]
+    )
 
 
 def test_big_endian_archive_is_swapped(read):
     body = program(tensor(storage("Float", "0", 24), 0, (24,), (1,)))
-    np.testing.assert_array_equal(read(zip_file(body, {"0": LINE.astype(">f4")}, order="big")), LINE)
+    np.testing.assert_array_equal(
+        read(zip_file(body, {"0": LINE.astype(">f4")}, order="big")), LINE
+    )
 
 
 def test_parameters_and_tensors_of_other_versions(read):
@@ -132,15 +158,30 @@ def test_parameters_and_tensors_of_other_versions(read):
     hooks = mapping({})
     whole = tensor(source, 0, (24,), (1,))
     untyped = (
-        group(text("storage"), named("torch.storage", "UntypedStorage"), text("0"), text("cpu"), integer(96)) + b"Q"
+        group(
+            text("storage"),
+            named("torch.storage", "UntypedStorage"),
+            text("0"),
+            text("cpu"),
+            integer(96),
+        )
+        + b"Q"
     )
     geometry = integer(0), numbers((48,)), numbers((1,))
     body = mapping(
         {
             "parameter": call("torch._utils", "_rebuild_parameter", whole, b"\x88", hooks),
-            "old": call("torch._utils", "_rebuild_tensor", source, integer(0), numbers((24,)), numbers((1,))),
+            "old": call(
+                "torch._utils", "_rebuild_tensor", source, integer(0), numbers((24,)), numbers((1,))
+            ),
             "new": call(
-                "torch._utils", "_rebuild_tensor_v3", untyped, *geometry, b"\x89", hooks, named("torch", "uint16")
+                "torch._utils",
+                "_rebuild_tensor_v3",
+                untyped,
+                *geometry,
+                b"\x89",
+                hooks,
+                named("torch", "uint16"),
             ),
         }
     )
@@ -154,15 +195,26 @@ RECORDS = {
     "size": (call("torch", "Size", numbers((2, 3))), (2, 3)),
     "device": (call("torch", "device", text("cuda"), integer(0)), TorchDevice("cuda", 0)),
     "dtype": (named("torch", "float32"), TorchDtype("float32")),
-    "pairs": (call("collections", "OrderedDict", b"](" + group(text("a"), integer(1)) + b"e"), OrderedDict(a=1)),
-    "metadata": (mapping({"a": integer(1)}) + b"}" + text("_metadata") + mapping({}) + b"sb", OrderedDict(a=1)),
+    "pairs": (
+        call("collections", "OrderedDict", b"](" + group(text("a"), integer(1)) + b"e"),
+        OrderedDict(a=1),
+    ),
+    "metadata": (
+        mapping({"a": integer(1)}) + b"}" + text("_metadata") + mapping({}) + b"sb",
+        OrderedDict(a=1),
+    ),
     "set": (call("__builtin__", "set", b"](" + text("a") + b"e"), {"a"}),
     "bytes": (call("_codecs", "encode", text("\xe9"), text("latin1")), b"\xe9"),
-    "numbers": (b"](" + integer(-5) + integer(300) + integer(2**70) + b"G?\xf8" + b"\0" * 6 + b"N\x88e",
-                [-5, 300, 2**70, 1.5, None, True]),
+    "numbers": (
+        b"](" + integer(-5) + integer(300) + integer(2**70) + b"G?\xf8" + b"\0" * 6 + b"N\x88e",
+        [-5, 300, 2**70, 1.5, None, True],
+    ),
     "python 2 text": (b"U\x03abc", "abc"),
-    "nested": (b"}(" + text("a") + b"]" + group(b"N", b"}") + b"a" + text("b") + b")u", {"a": [(None, {})], "b": ()}),
-}  # fmt: skip
+    "nested": (
+        b"}(" + text("a") + b"]" + group(b"N", b"}") + b"a" + text("b") + b")u",
+        {"a": [(None, {})], "b": ()},
+    ),
+}
 
 
 @pytest.mark.parametrize("form", ["bare", *WRITERS])
@@ -180,11 +232,27 @@ def test_numpy_scalars_and_arrays(place, read):
         state = group(integer(3), text(order), b"NNN", integer(-1), integer(-1), integer(0))
         return call("numpy", "dtype", text(code), b"\x89", b"\x88") + state + b"b"
 
-    scalar = call(f"{place}.multiarray", "scalar", dtype("f8"), raw_bytes(np.float64(2.5).tobytes()))
-    empty = call(f"{place}.multiarray", "_reconstruct", named("numpy", "ndarray"), numbers((0,)), raw_bytes(b"b"))
+    scalar = call(
+        f"{place}.multiarray", "scalar", dtype("f8"), raw_bytes(np.float64(2.5).tobytes())
+    )
+    empty = call(
+        f"{place}.multiarray",
+        "_reconstruct",
+        named("numpy", "ndarray"),
+        numbers((0,)),
+        raw_bytes(b"b"),
+    )
     values = np.arange(6, dtype=">i2").reshape(2, 3)
-    content = group(integer(1), numbers((2, 3)), dtype("i2", ">"), b"\x88", raw_bytes(values.tobytes("F")))
-    tree = read(program(mapping({"scalar": scalar, "array": empty + b"q\x05" + content + b"b", "again": b"h\x05"})))
+    content = group(
+        integer(1), numbers((2, 3)), dtype("i2", ">"), b"\x88", raw_bytes(values.tobytes("F"))
+    )
+    tree = read(
+        program(
+            mapping(
+                {"scalar": scalar, "array": empty + b"q\x05" + content + b"b", "again": b"h\x05"}
+            )
+        )
+    )
     assert tree["scalar"] == 2.5
     assert type(tree["scalar"]) is np.float64
     np.testing.assert_array_equal(tree["array"], values)
@@ -214,9 +282,12 @@ def test_reading_imports_no_pytorch(tmp_path):
     path = tmp_path / "weights"
     path.write_bytes(sound_checkpoints()["zip"].pack())
     code = (
-        "import sys; from converters.torch_file import *; read_checkpoint(sys.argv[1]); print('torch' in sys.modules)"
+        "import sys; from converters.torch_file import *; read_checkpoint(sys.argv[1]);"
+        " print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "False"
 
 
@@ -225,7 +296,9 @@ def _reference_cards():
 
 
 @needs_reference
-@pytest.mark.parametrize("path", _reference_cards(), ids=lambda path: path.name.removesuffix(".card.json"))
+@pytest.mark.parametrize(
+    "path", _reference_cards(), ids=lambda path: path.name.removesuffix(".card.json")
+)
 def test_real_checkpoints_hold_what_their_cards_name(path):
     card = json.loads(path.read_text())
     state = find_state_dict(read_checkpoint(path.parent / card["weights"]), card["state_dict_key"])
@@ -243,6 +316,9 @@ def test_there_are_29_real_checkpoints():
 @needs_reference
 def test_both_formats_of_one_network_agree_bit_by_bit():
     folder = Path(REFERENCE, "golden", "dcgan_64")
-    new, old = (find_state_dict(read_checkpoint(folder / name)) for name in ("state_dict.pth", "state_dict_legacy.pth"))
+    new, old = (
+        find_state_dict(read_checkpoint(folder / name))
+        for name in ("state_dict.pth", "state_dict_legacy.pth")
+    )
     assert list(new) == list(old)
     assert all(new[key].tobytes() == old[key].tobytes() for key in new)

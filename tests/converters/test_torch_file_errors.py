@@ -1,4 +1,6 @@
-"""Files that must be refused: each by one clear line that names the file, and none by another kind of error."""
+"""Files that must be refused: each by one clear line that names the file, and none by another
+kind of error.
+"""
 
 import io
 import os
@@ -7,7 +9,18 @@ import zipfile
 
 import numpy as np
 import pytest
-from fuzz_files import group, legacy_file, mapping, named, program, sound_checkpoints, storage, tensor, text, zip_file
+from fuzz_files import (
+    group,
+    legacy_file,
+    mapping,
+    named,
+    program,
+    sound_checkpoints,
+    storage,
+    tensor,
+    text,
+    zip_file,
+)
 
 from converters.torch_file import read_checkpoint
 from jattr.errors import CheckpointError
@@ -25,7 +38,9 @@ def archive(members, compression=zipfile.ZIP_STORED):
 
 
 def over_line(offset, shape, strides, count=24):
-    return zip_file(program(tensor(storage("Float", "0", count), offset, shape, strides)), {"0": LINE})
+    return zip_file(
+        program(tensor(storage("Float", "0", count), offset, shape, strides)), {"0": LINE}
+    )
 
 
 def replaced(content, old, new):
@@ -41,7 +56,9 @@ def encrypted():
 
 
 def overlapping():
-    """Two members of one content: the table points into the first member, which holds a whole second one."""
+    """Two members of one content: the table points into the first member, which holds a whole
+    second one.
+    """
     inner = archive({"a/data.pkl": EMPTY})
     inner = inner[: inner.index(b"PK\x01\x02")]
     content = bytearray(archive({"a/x": inner, "a/data.pkl": EMPTY}))
@@ -79,7 +96,10 @@ BAD_FILES = {  # name -> content, and words that the message must have
     "other zip": (archive({"arr_0.npy": b"x"}), "FOLDER/data.pkl"),
     "two pickles": (archive({"a/data.pkl": EMPTY, "b/data.pkl": EMPTY}), "2 members"),
     "torchscript": (archive(TRANSCRIPT, zipfile.ZIP_DEFLATED), "TorchScript"),
-    "compressed": (archive({"a/data.pkl": EMPTY + b"\0" * 5000}, zipfile.ZIP_DEFLATED), "compressed"),
+    "compressed": (
+        archive({"a/data.pkl": EMPTY + b"\0" * 5000}, zipfile.ZIP_DEFLATED),
+        "compressed",
+    ),
     "encrypted": (encrypted(), "encrypted"),
     "overlapping": (overlapping(), "members overlap"),
     "checksum": (replaced(zip_file(EMPTY, {"0": LINE}), b"little", b"LITTLE"), "checksum"),
@@ -89,8 +109,14 @@ BAD_FILES = {  # name -> content, and words that the message must have
     "after legacy": (legacy_file(EMPTY, {}) + b"\0", "after its last storage"),
     "unused legacy storage": (legacy_file(EMPTY, {"0": LINE}), "other storages"),
     "big-endian legacy": (with_facts(text("little_endian") + b"\x89"), "big-endian"),
-    "legacy protocol": (replaced(legacy_file(EMPTY, {}), b"M\xe9\x03.", b"M\xea\x03."), "protocol 1002"),
-    "no storage": (zip_file(program(tensor(storage("Float", "7", 1), 0, (1,), (1,))), {}), "lacks its member"),
+    "legacy protocol": (
+        replaced(legacy_file(EMPTY, {}), b"M\xe9\x03.", b"M\xea\x03."),
+        "protocol 1002",
+    ),
+    "no storage": (
+        zip_file(program(tensor(storage("Float", "7", 1), 0, (1,), (1,))), {}),
+        "lacks its member",
+    ),
     "storage too small": (over_line(0, (24,), (1,), count=25), "declares 25 elements"),
     "past the storage": (over_line(5, (20,), (1,)), "reaches element 24"),
     "past it by strides": (over_line(0, (4, 7), (7, 1)), "reaches element 27"),
@@ -101,18 +127,27 @@ BAD_FILES = {  # name -> content, and words that the message must have
     "huge and empty": (over_line(0, (0, 2**61), (0, 0)), "damaged"),
     "expanded": (over_line(0, (2**20, 2**20), (0, 0)), "expanded"),
     "strides missing": (over_line(0, (2, 2), (1,)), "strides"),
-    "complex": (zip_file(program(named("torch", "ComplexFloatStorage")), {}), "torch.ComplexFloatStorage"),
+    "complex": (
+        zip_file(program(named("torch", "ComplexFloatStorage")), {}),
+        "torch.ComplexFloatStorage",
+    ),
     "module": (program(named("torch.nn.modules.linear", "Linear")), r"model\.state_dict\(\)"),
     "own module": (program(named("networks", "Generator")), r"model\.state_dict\(\)"),
     "surrogate": (program(b"X\x03\0\0\0\xed\xa0\x80"), "UTF-8"),
     "long integer": (program(b"\x8a\xff" + b"\1" * 255), "integer of 255 bytes"),
     "frame": (program(b"\x95" + struct.pack("<Q", 100) + b"N"), "cut short"),
-    "legacy storage size": (replaced(legacy_line(), struct.pack("<q", 24), struct.pack("<q", 23)), "23 elements"),
+    "legacy storage size": (
+        replaced(legacy_line(), struct.pack("<q", 24), struct.pack("<q", 23)),
+        "23 elements",
+    ),
     "endless name": (b"\x80\x02c" + b"a" * 10_000, "name without end"),
     "newlines in a name": (program(text("os\n\x1b[31m") + text("x") + b"\x93"), "names os"),
     "contains itself": (program(b"]q\0h\0a"), "inside themselves"),
     "too deep": (program(b"]" * 200 + b"a" * 199), "deep"),
-    "billion laughs": (program(b"]q\x000" + b"](h\0h\0h\0h\0eq\x000" * 40 + b"h\0"), "values when written out"),
+    "billion laughs": (
+        program(b"]q\x000" + b"](h\0h\0h\0h\0eq\x000" * 40 + b"h\0"),
+        "values when written out",
+    ),
     "safetensors header": (safetensors_header(b'{"a": 1'), "sound safetensors"),
     "safetensors dtype": (
         safetensors_header(b'{"a":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}}'),
@@ -148,7 +183,12 @@ def test_every_cut_is_refused(name, tmp_path):
 
 def test_paths_that_are_no_files(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    cases = {"absent": "cannot be read", "pipe": "not a file", ".": "not a file", "nul\0": "cannot be read"}
+    cases = {
+        "absent": "cannot be read",
+        "pipe": "not a file",
+        ".": "not a file",
+        "nul\0": "cannot be read",
+    }
     for name, words in cases.items():
         with pytest.raises(CheckpointError, match=words):
             read_checkpoint(f"{tmp_path}/{name}")
@@ -192,7 +232,9 @@ def test_files_inside_files_have_a_depth_limit(tmp_path):
 
 def test_storage_declared_in_two_ways_is_refused(tmp_path):
     kinds = {"a": "Float", "b": "Int"}
-    body = mapping({name: tensor(storage(kind, "0", 24), 0, (2,), (1,)) for name, kind in kinds.items()})
+    body = mapping(
+        {name: tensor(storage(kind, "0", 24), 0, (2,), (1,)) for name, kind in kinds.items()}
+    )
     path = tmp_path / "weights.pth"
     path.write_bytes(legacy_file(program(body), {"0": LINE}))
     with pytest.raises(CheckpointError, match="in different ways"):

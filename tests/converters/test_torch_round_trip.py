@@ -1,4 +1,6 @@
-"""Files that PyTorch itself writes, read back bit by bit; skipped where PyTorch is not installed."""
+"""Files that PyTorch itself writes, read back bit by bit; skipped where PyTorch is not
+installed.
+"""
 
 from collections import OrderedDict
 
@@ -10,7 +12,19 @@ from jattr.errors import CheckpointError
 
 torch = pytest.importorskip("torch")
 
-DTYPES = ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "uint16", "bool"]
+DTYPES = [
+    "float64",
+    "float32",
+    "float16",
+    "bfloat16",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint8",
+    "uint16",
+    "bool",
+]
 
 
 def raw(array):
@@ -24,10 +38,20 @@ def test_what_torch_writes_is_read_bit_by_bit(protocol, new_format, tmp_path):
     torch.manual_seed(0)
     line = torch.randn(60)
     state = OrderedDict({name: (line * 50).abs().to(getattr(torch, name)) for name in DTYPES})
-    state |= {"turned": line.view(3, 20).t(), "part": line[7:20:3], "scalar": torch.tensor(3), "empty": line[:0]}
+    state |= {
+        "turned": line.view(3, 20).t(),
+        "part": line[7:20:3],
+        "scalar": torch.tensor(3),
+        "empty": line[:0],
+    }
     state |= {"parameter": torch.nn.Parameter(line), "expanded": line[:1].expand(5, 5)}
     layers = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3))
-    saved = {"net": state, "layers": layers.state_dict(), "epoch": 3, "array": np.arange(6.0).reshape(2, 3).T}
+    saved = {
+        "net": state,
+        "layers": layers.state_dict(),
+        "epoch": 3,
+        "array": np.arange(6.0).reshape(2, 3).T,
+    }
     path = tmp_path / "weights"
     torch.save(saved, path, pickle_protocol=protocol, _use_new_zipfile_serialization=new_format)
     tree = read_checkpoint(path)
@@ -45,7 +69,9 @@ def test_what_torch_writes_is_read_bit_by_bit(protocol, new_format, tmp_path):
 def test_whole_module_is_refused_with_advice(new_format, tmp_path):
     path = tmp_path / "weights"
     torch.save(torch.nn.Linear(2, 2), path, _use_new_zipfile_serialization=new_format)
-    with pytest.raises(CheckpointError, match=r"holds a whole model .*torch\.save\(model\.state_dict\(\), PATH\)"):
+    with pytest.raises(
+        CheckpointError, match=r"holds a whole model .*torch\.save\(model\.state_dict\(\), PATH\)"
+    ):
         read_checkpoint(path)
 
 

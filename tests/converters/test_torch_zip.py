@@ -12,21 +12,46 @@ from converters.torch_file import read_checkpoint
 from jattr.errors import CheckpointError
 
 LINE = np.arange(6, dtype=np.float32)
-SOUND = zip_file(program(mapping({"a": tensor(storage("Float", "0", 6), 0, (6,), (1,))})), {"0": LINE})
+SOUND = zip_file(
+    program(mapping({"a": tensor(storage("Float", "0", 6), 0, (6,), (1,))})), {"0": LINE}
+)
 NARROW, WIDE = 0xFFFF, 0xFFFFFFFF
 
 
 def as_zip64(content):
-    """The same members with a table that keeps every size and place in 64 bits, as PyTorch writes large files."""
+    """The same members with a table that keeps every size and place in 64 bits, as PyTorch
+    writes large files.
+    """
     archive = zipfile.ZipFile(io.BytesIO(content))
     table = b""
     for member in archive.infolist():
         name = member.filename.encode()
-        extra = struct.pack("<HHQQQ", 1, 24, member.file_size, member.compress_size, member.header_offset)
-        numbers = 45, 45, 0, 0, 0, 0, member.CRC, WIDE, WIDE, len(name), len(extra), 0, 0, 0, 0, WIDE
+        extra = struct.pack(
+            "<HHQQQ", 1, 24, member.file_size, member.compress_size, member.header_offset
+        )
+        numbers = (
+            45,
+            45,
+            0,
+            0,
+            0,
+            0,
+            member.CRC,
+            WIDE,
+            WIDE,
+            len(name),
+            len(extra),
+            0,
+            0,
+            0,
+            0,
+            WIDE,
+        )
         table += struct.pack("<4s6H3I5H2I", b"PK\1\2", *numbers) + name + extra
     start, count = archive.start_dir, len(archive.infolist())
-    record = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, len(table), start)
+    record = struct.pack(
+        "<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, len(table), start
+    )
     locator = struct.pack("<4sIQI", b"PK\6\7", 0, start + len(table), 1)
     end = struct.pack("<4s4HIIH", b"PK\5\6", 0, 0, NARROW, NARROW, WIDE, WIDE, 0)
     return content[:start] + table + record + locator + end
@@ -66,7 +91,10 @@ CONTRADICTIONS = {
     "member size": (BROKEN, "reaches past the end"),
     "packed size": (patched(SOUND, b"PK\1\2", 20, "<I", 3), "compressed"),
     "name bytes": (SOUND.replace(b"archive/version", b"archive/versi\xff\xff"), "not UTF-8"),
-    "two of one name": (TWICE.replace(b"archive/versio2", b"archive/version"), "two members are called"),
+    "two of one name": (
+        TWICE.replace(b"archive/versio2", b"archive/version"),
+        "two members are called",
+    ),
     "number of members": (patched(SOUND, b"PK\5\6", 10, "<H", 0xFFFF), "does not fit the file"),
     "fewer members": (patched(SOUND, b"PK\5\6", 10, "<H", 1), "lacks its member"),
     "table start": (patched(SOUND, b"PK\5\6", 16, "<I", 2**31), "does not fit the file"),
@@ -75,7 +103,10 @@ CONTRADICTIONS = {
     "64-bit record": (patched(WIDE_SOUND, b"PK\6\7", 8, "<Q", 2**63), "64-bit table"),
     "64-bit count": (patched(WIDE_SOUND, b"PK\6\6", 32, "<Q", 2**62), "does not fit the file"),
     "64-bit start": (patched(WIDE_SOUND, b"PK\6\6", 48, "<Q", 2**64 - 1), "does not fit the file"),
-    "64-bit member": (patched(WIDE_SOUND, struct.pack("<HH", 1, 24), 20, "<Q", 2**64 - 1), "not where its table says"),
+    "64-bit member": (
+        patched(WIDE_SOUND, struct.pack("<HH", 1, 24), 20, "<Q", 2**64 - 1),
+        "not where its table says",
+    ),
 }
 
 

@@ -1,4 +1,6 @@
-"""A generator that is one matrix: null draws and near misses are cheap, and least squares is exact."""
+"""A generator that is one matrix: null draws and near misses are cheap, and least squares is
+exact.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,9 @@ def apply_linear(state, z, *, label=None):
 def make_linear(rng, *, spread=20.0, middle=0.0, size=SIZE, rounding="round"):
     """A matrix that moves the image by `spread` rounding steps for each unit of the latent."""
     state = {
-        "w": jnp.asarray(rng.normal(size=(size, PIXELS)) * spread * STEP / np.sqrt(size), jnp.float32),
+        "w": jnp.asarray(
+            rng.normal(size=(size, PIXELS)) * spread * STEP / np.sqrt(size), jnp.float32
+        ),
         "b": jnp.asarray(rng.uniform(-0.2, 0.2, PIXELS) + middle, jnp.float32),
     }
     return Generator.from_function(
@@ -29,7 +33,9 @@ def make_linear(rng, *, spread=20.0, middle=0.0, size=SIZE, rounding="round"):
 
 def unrounded(gen, z):
     """The image [PIXELS] in float64."""
-    return np.asarray(z, np.float64) @ np.asarray(gen.state["w"], np.float64) + np.asarray(gen.state["b"], np.float64)
+    return np.asarray(z, np.float64) @ np.asarray(gen.state["w"], np.float64) + np.asarray(
+        gen.state["b"], np.float64
+    )
 
 
 def to_bytes(values, rounding="round"):

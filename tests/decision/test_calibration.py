@@ -23,7 +23,10 @@ SAMPLE = Sample(
     own_restarts=Restarts((1, 3, 3), (True, True, False)),
 )
 CALIBRATION = Calibration(
-    candidates={"a": Calibrated(A, {"clean": SAMPLE, "jpeg 75": SAMPLE}), "b": Calibrated(B, {"clean": SAMPLE})},
+    candidates={
+        "a": Calibrated(A, {"clean": SAMPLE, "jpeg 75": SAMPLE}),
+        "b": Calibrated(B, {"clean": SAMPLE}),
+    },
     settings_digest=SETTINGS,
     versions=VERSIONS,
 )
@@ -36,7 +39,11 @@ def test_the_round_trip_is_exact():
     record = json.loads(text)["candidates"]["a"]["conditions"]["clean"]
     assert record["own"] == [-5.29, -5.3, None]
     assert record["own_restarts"] == {"used": [1, 3, 3], "arrived": [True, True, False]}
-    assert record["negatives"]["photograph"] == {"scores": [-1.0, 0.1 + 0.2], "count": 2, "seed": None}
+    assert record["negatives"]["photograph"] == {
+        "scores": [-1.0, 0.1 + 0.2],
+        "count": 2,
+        "seed": None,
+    }
     assert "null" in json.loads(text)
 
 
@@ -69,7 +76,10 @@ REFUSED = {
     "deep": ("[" * 100_000, "no JSON"),
     "digits": ("1" * 10_000, "no JSON"),
     "a key twice": ('{"schema": 2, "schema": 2}', "'schema' twice"),
-    "another schema": (changed("schema", value=1), r"schema 1, this jattr reads 2; calibrate again"),
+    "another schema": (
+        changed("schema", value=1),
+        r"schema 1, this jattr reads 2; calibrate again",
+    ),
     "no schema": (changed("schema", remove=True), "'schema' is missing"),
     "schema true": (changed("schema", value=True), "schema True, this jattr reads 2"),
     "schema 1.0": (changed("schema", value=2.0), "schema: got float"),
@@ -89,35 +99,62 @@ REFUSED = {
         "photograph: there are 1 scores, the count says 2",
     ),
     "count bool": (changed(*PHOTOS, "count", value=True), "count: got bool"),
-    "no restarts": (changed(*CLEAN, "own_restarts", remove=True), "a, clean: 'own_restarts' is missing"),
+    "no restarts": (
+        changed(*CLEAN, "own_restarts", remove=True),
+        "a, clean: 'own_restarts' is missing",
+    ),
     "restarts a list": (changed(*CLEAN, "own_restarts", value=[1, 3, 3]), "own_restarts: got list"),
     "no arrivals": (changed(*RUNS, "arrived", remove=True), "own_restarts: 'arrived' is missing"),
     "restarts too few": (
         changed(*CLEAN, "own_restarts", value={"used": [1], "arrived": [True]}),
         "restarts of 1 own images and scores of 3",
     ),
-    "a restart after the third": (changed(*RUNS, "used", value=[1, 3, 4]), "has 4 restarts; scores are taken after 3"),
-    "arrived nowhere": (changed(*RUNS, "arrived", value=[True, True, True]), "own image 2 arrived, yet its score"),
+    "a restart after the third": (
+        changed(*RUNS, "used", value=[1, 3, 4]),
+        "has 4 restarts; scores are taken after 3",
+    ),
+    "arrived nowhere": (
+        changed(*RUNS, "arrived", value=[True, True, True]),
+        "own image 2 arrived, yet its score",
+    ),
     "no negatives of a kind": (
         changed(*CLEAN, "negatives", "renderer", value={"scores": [], "count": 0, "seed": None}),
         r"negatives, renderer: got an array of shape \(0,\)",
     ),
     "a kind of one candidate": (
         changed(*CLEAN, "negatives", "renderer", remove=True),
-        "clean: b has negatives of the kind 'renderer', a has none; calibrate all candidates on the same kinds",
+        (
+            "clean: b has negatives of the kind 'renderer', a has none; calibrate all candidates on"
+            " the same kinds"
+        ),
     ),
     "another kind of the second": (
         changed(
-            "candidates", "b", "conditions", "clean", "negatives", "x", value={"scores": [1], "count": 1, "seed": None}
+            "candidates",
+            "b",
+            "conditions",
+            "clean",
+            "negatives",
+            "x",
+            value={"scores": [1], "count": 1, "seed": None},
         ),
         "clean: b has negatives of the kind 'x', a has none",
     ),
-    "outcomes too few": (changed(*RUNS, "arrived", value=[True]), "3 numbers of restarts and 1 outcomes"),
+    "outcomes too few": (
+        changed(*RUNS, "arrived", value=[True]),
+        "3 numbers of restarts and 1 outcomes",
+    ),
     "a restart of 1.5": (changed(*RUNS, "used", value=[1, 1.5, 3]), "used holds '1.5'"),
     "a restart true": (changed(*RUNS, "used", value=[1, True, 3]), "used holds 'True'"),
     "no restart": (changed(*RUNS, "used", value=[1, 0, 3]), "at least one restart"),
-    "restarts too many": (changed(*RUNS, "used", value=[1, 10**400, 3]), r"it is a whole number up to 10\^9"),
-    "arrived 1": (changed(*RUNS, "arrived", value=[True, 1, False]), "arrived holds '1'; it is true or false"),
+    "restarts too many": (
+        changed(*RUNS, "used", value=[1, 10**400, 3]),
+        r"it is a whole number up to 10\^9",
+    ),
+    "arrived 1": (
+        changed(*RUNS, "arrived", value=[True, 1, False]),
+        "arrived holds '1'; it is true or false",
+    ),
     "negative seed": (changed(*CLEAN, "own_seed", value=-1), "a seed is -1"),
     "seed float": (changed(*PHOTOS, "seed", value=1.5), "a seed is 1.5"),
     "seed null": (changed(*CLEAN, "own_seed", value=None), "a seed is None"),
@@ -133,8 +170,14 @@ REFUSED = {
     "settings": (changed("settings_digest", value=None), "the settings is None"),
     "version": (changed("versions", "jax", value=10), "version of jax is 10"),
     "versions": (changed("versions", value=[]), "versions: got list"),
-    "empty name": (changed("candidates", "", value={"digest": "c" * 64, "conditions": {}}), "a candidate is ''"),
-    "two lines": (changed(*CLEAN, "negatives", "a\nb", value={"scores": [], "count": 0, "seed": None}), "a kind of"),
+    "empty name": (
+        changed("candidates", "", value={"digest": "c" * 64, "conditions": {}}),
+        "a candidate is ''",
+    ),
+    "two lines": (
+        changed(*CLEAN, "negatives", "a\nb", value={"scores": [], "count": 0, "seed": None}),
+        "a kind of",
+    ),
 }
 
 
@@ -152,13 +195,25 @@ def test_json_is_read_strictly(name):
     [
         ({"own": (float("nan"),)}, "own scores: 1 of 1 scores are NaN"),
         ({"own": (-INF,)}, "NaN or -inf"),
-        ({"negatives": {"photograph": ("x",)}, "negative_seeds": {}}, "negatives, photograph: got something other"),
+        (
+            {"negatives": {"photograph": ("x",)}, "negative_seeds": {}},
+            "negatives, photograph: got something other",
+        ),
         ({"negatives": {" ": ()}, "negative_seeds": {}}, "a kind of negatives is ' '"),
         ({"negative_seeds": {"paintings": 1}}, "seeds of 'paintings'"),
-        ({"negatives": {"photograph": ()}, "negative_seeds": {}}, "negatives, photograph: got an array of shape"),
+        (
+            {"negatives": {"photograph": ()}, "negative_seeds": {}},
+            "negatives, photograph: got an array of shape",
+        ),
         ({"own_seed": True}, "a seed is True"),
-        ({"own_restarts": Restarts((1, 4, 3), (True, True, False))}, "4 restarts; scores are taken after 3: give at"),
-        ({"own_restarts": Restarts((1, 3, 3), (True, True, True))}, "own image 2 arrived, yet its score says"),
+        (
+            {"own_restarts": Restarts((1, 4, 3), (True, True, False))},
+            "4 restarts; scores are taken after 3: give at",
+        ),
+        (
+            {"own_restarts": Restarts((1, 3, 3), (True, True, True))},
+            "own image 2 arrived, yet its score says",
+        ),
         ({"own_restarts": Restarts((1,), (True,))}, "restarts of 1 own images and scores of 3"),
     ],
 )
@@ -168,10 +223,15 @@ def test_samples_are_checked(changes, message):
 
 
 def test_kinds_of_each_others_images_and_conditions_of_one_candidate_may_differ():
-    with_b = replace(SAMPLE, negatives={"photograph": (-1.0,), OTHER + "b": (-2.0,)}, own_restarts=None)
+    with_b = replace(
+        SAMPLE, negatives={"photograph": (-1.0,), OTHER + "b": (-2.0,)}, own_restarts=None
+    )
     with_a = Sample((-5.0,), {"photograph": (-1.5,), OTHER + "a": (-2.5,)}, 0)
     alone = Sample((-5.0,), {}, 0)
-    candidates = {"a": Calibrated(A, {"clean": with_b, "jpeg 75": alone}), "b": Calibrated(B, {"clean": with_a})}
+    candidates = {
+        "a": Calibrated(A, {"clean": with_b, "jpeg 75": alone}),
+        "b": Calibrated(B, {"clean": with_a}),
+    }
     calibration = Calibration(candidates, SETTINGS, VERSIONS)
     assert from_json(to_json(calibration)) == calibration
 
@@ -184,12 +244,17 @@ def test_a_run_like_the_calibration_may_use_it():
 def test_another_run_is_told_every_difference_at_once():
     with pytest.raises(InputError) as caught:
         CALIBRATION.check_usable(
-            {"a": "c" * 64, "x": B, "y": "d" * 64}, "6" * 64, {"jattr": "0.1.0", "jax": "0.11", "backend": "gpu"}
+            {"a": "c" * 64, "x": B, "y": "d" * 64},
+            "6" * 64,
+            {"jattr": "0.1.0", "jax": "0.11", "backend": "gpu"},
         )
     assert str(caught.value) == (
-        "the calibration is not of this run: a is another model: cccccccccccc, calibrated aaaaaaaaaaaa; x is calibrated"
-        " under the name b; y is not calibrated; the settings are others: 666666666666, calibrated 555555555555;"
-        " backend is gpu, calibrated with none; jax is 0.11, calibrated with 0.10.2; calibrate again or run as then"
+        "the calibration is not of this run: a is another model: cccccccccccc, calibrated"
+        " aaaaaaaaaaaa; x is calibrated"
+        " under the name b; y is not calibrated; the settings are others: 666666666666, calibrated"
+        " 555555555555;"
+        " backend is gpu, calibrated with none; jax is 0.11, calibrated with 0.10.2; calibrate"
+        " again or run as then"
     )
 
 

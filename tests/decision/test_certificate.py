@@ -10,7 +10,9 @@ DRAWS = 1000
 
 
 def drawn(seed=0, rounding="round", **settings):
-    """A generator, a latent, the image it makes there, and the least-squares latent of the bytes."""
+    """A generator, a latent, the image it makes there, and the least-squares latent of the
+    bytes.
+    """
     rng = np.random.default_rng(seed)
     gen = make_linear(rng, **settings)
     z = rng.normal(size=gen.latent_shape).astype(np.float32)
@@ -19,9 +21,11 @@ def drawn(seed=0, rounding="round", **settings):
 
 
 def test_p_values_are_valid_where_the_hypothesis_holds():
-    """Null draws, each with its own matrix: at the true latent and at the least-squares one, p is not too small.
+    """Null draws, each with its own matrix: at the true latent and at the least-squares one, p is
+    not too small.
 
-    0.02 allows for 0.01 and three standard errors of 1,000 draws; a quarter of them is also tested at the true latent.
+    0.02 allows for 0.01 and three standard errors of 1,000 draws; a quarter of them is also tested
+    at the true latent.
     """
     fitted, true = [], []
     for seed in range(DRAWS):
@@ -38,9 +42,11 @@ def test_p_values_are_valid_where_the_hypothesis_holds():
 
 @pytest.mark.parametrize(("n", "rank"), [(3000, 64), (300, 8), (300, 240), (120, 60)])
 def test_tail_is_heavy_enough(n, rank):
-    """Sums of squares are skewed, most with few degrees of freedom: a normal tail would deny certificates too often.
+    """Sums of squares are skewed, most with few degrees of freedom: a normal tail would deny
+    certificates too often.
 
-    Of the draws, at most twice the stated share may have so small a p-value (and four standard errors of the count).
+    Of the draws, at most twice the stated share may have so small a p-value (and four standard
+    errors of the count).
     """
     rng = np.random.default_rng(0)
     space = np.linalg.qr(rng.normal(size=(n, rank)))[0].astype(np.float32)
@@ -54,10 +60,14 @@ def test_tail_is_heavy_enough(n, rank):
 
 
 def test_statistic_counts_degrees_of_freedom():
-    tests = [certify(gen, best, pixels) for gen, _, pixels, best in (drawn(seed, spread=10.0) for seed in range(200))]
+    tests = [
+        certify(gen, best, pixels)
+        for gen, _, pixels, best in (drawn(seed, spread=10.0) for seed in range(200))
+    ]
     assert {(t.unclipped, t.rank, t.excess) for t in tests} == {(PIXELS, SIZE, PIXELS - SIZE)}
     mean = np.mean([t.statistic for t in tests])
-    assert mean == pytest.approx(PIXELS - SIZE, abs=4 * np.sqrt(0.8 * PIXELS / 200))  # four standard errors
+    # four standard errors
+    assert mean == pytest.approx(PIXELS - SIZE, abs=4 * np.sqrt(0.8 * PIXELS / 200))
 
 
 def test_fields_of_an_own_image():
@@ -80,7 +90,8 @@ def test_bit_exact_and_the_certificate_are_two_things():
     assert not all(t.bit_exact for t in tests)
     for (gen, pixels, best), t in zip(found, tests, strict=True):
         same = to_bytes(unrounded(gen, best)) == pixels
-        assert t.identical_bytes == pytest.approx(same.mean(), abs=1.5 / PIXELS)  # a byte may sit on the edge
+        # a byte may sit on the edge
+        assert t.identical_bytes == pytest.approx(same.mean(), abs=1.5 / PIXELS)
         assert t.bit_exact == (t.identical_bytes == 1.0)
 
 
@@ -92,7 +103,8 @@ def test_one_changed_pixel_is_refused(change):
     test = certify(gen, least_squares(gen, pixels), pixels)
     assert not test.holds
     assert not test.bit_exact
-    assert test.largest_deviation == pytest.approx(abs(change), rel=0.05, abs=1.0)  # the fit gives way a little
+    # the fit gives way a little
+    assert test.largest_deviation == pytest.approx(abs(change), rel=0.05, abs=1.0)
 
 
 def test_noise_of_one_step_everywhere_is_refused():
@@ -122,13 +134,16 @@ def test_latent_moved_along_the_jacobian_is_refused():
     gen, z, pixels, best = drawn(7)
     near, far = certify(gen, best, pixels), certify(gen, best + 0.5, pixels)
     assert near.holds
-    assert far.statistic == pytest.approx(near.statistic, rel=0.02)  # all of the move lies in the column space
+    # all of the move lies in the column space
+    assert far.statistic == pytest.approx(near.statistic, rel=0.02)
     assert not far.holds
     assert far.p_value < 1e-12
     assert certify(gen, z, pixels).holds
 
 
-@pytest.mark.parametrize(("used", "expected"), [(MIN_EXCESS + SIZE, True), (MIN_EXCESS + SIZE - 1, False)])
+@pytest.mark.parametrize(
+    ("used", "expected"), [(MIN_EXCESS + SIZE, True), (MIN_EXCESS + SIZE - 1, False)]
+)
 def test_too_little_excess_is_refused(used, expected):
     """All but `used` pixels are far above the range: their bytes are 255 and tell nothing."""
     gen, z, _, _ = drawn(8)

@@ -1,4 +1,6 @@
-"""Certificates that would prove nothing are refused: generators of every image, repeated numbers, single bytes."""
+"""Certificates that would prove nothing are refused: generators of every image, repeated
+numbers, single bytes.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +30,9 @@ def anything(seed=0, shape=SHAPE):
 
 
 def test_a_generator_of_every_image_with_a_small_gain():
-    """One unit of the latent moves it by less than a byte's noise, so its rank is 0: the latent is merely far out."""
+    """One unit of the latent moves it by less than a byte's noise, so its rank is 0: the latent
+    is merely far out.
+    """
     gain = 0.28 * 2 / 255
     gen = made(lambda state, z, *, label=None: (gain * z).reshape(-1, *SHAPE), N)
     pixels = anything()
@@ -37,13 +41,17 @@ def test_a_generator_of_every_image_with_a_small_gain():
 
 
 def test_a_generator_of_every_image_that_is_flat_where_it_ends():
-    """Nine saturated latents are the bits of a byte: typical of the prior, and nothing moves there."""
+    """Nine saturated latents are the bits of a byte: typical of the prior, and nothing moves
+    there.
+    """
     shape, bits = (8, 8, 3), 9
     count = 8 * 8 * 3
     weights = 2.0 ** -np.arange(1, bits + 1)
 
     def apply(state, z, *, label=None):
-        return (jnp.tanh(50 * z).reshape(len(z), count, bits) @ jnp.asarray(weights, jnp.float32)).reshape(-1, *shape)
+        return (
+            jnp.tanh(50 * z).reshape(len(z), count, bits) @ jnp.asarray(weights, jnp.float32)
+        ).reshape(-1, *shape)
 
     pixels = anything(1, shape)
     value, z = (pixels.astype(np.float64) / 127.5 - 1).ravel(), np.zeros((count, bits))
@@ -68,21 +76,32 @@ def test_a_generator_that_hides_three_bytes_in_each_latent():
     pixels = anything(2)
     digits = pixels.reshape(-1, 3).astype(np.float64)
     z = (digits @ [2.0**-8, 2.0**-16, 2.0**-24]).astype(np.float32)
-    exact = np.floor(z[:, None].astype(np.float64) * [2.0**8, 2.0**16, 2.0**24] % 256).reshape(SHAPE).astype(np.uint8)
+    exact = (
+        np.floor(z[:, None].astype(np.float64) * [2.0**8, 2.0**16, 2.0**24] % 256)
+        .reshape(SHAPE)
+        .astype(np.uint8)
+    )
     test = certify(made(apply, count), z, exact)
     assert (test.bit_exact, test.holds) == (True, False)
     assert test.excess >= MIN_EXCESS  # which the ranks alone would not have refused
 
 
 def test_a_generator_of_one_colour_certifies_no_flat_image():
-    gen = made(lambda state, z, *, label=None: jnp.broadcast_to(jnp.tanh(z)[:, None, None], (len(z), *SHAPE)), 3)
+    gen = made(
+        lambda state, z, *, label=None: jnp.broadcast_to(
+            jnp.tanh(z)[:, None, None], (len(z), *SHAPE)
+        ),
+        3,
+    )
     pixels = np.full(SHAPE, (90, 120, 31), np.uint8)
     test = certify(gen, np.arctanh(np.array([90, 120, 31]) / 127.5 - 1).astype(np.float32), pixels)
     assert (test.bit_exact, test.unclipped, test.holds) == (True, 3, False)
 
 
 def grey(size=8, side=24):
-    weights = jnp.asarray(0.3 * np.random.default_rng(0).normal(size=(size, side * side)), jnp.float32)
+    weights = jnp.asarray(
+        0.3 * np.random.default_rng(0).normal(size=(size, side * side)), jnp.float32
+    )
 
     def apply(state, z, *, label=None):
         return jnp.repeat(jnp.tanh(z @ weights).reshape(-1, side, side, 1), 3, -1)
@@ -116,7 +135,9 @@ def own():
     return gen, z[0], pixels
 
 
-@pytest.mark.parametrize("changes", [((0, 4),), ((0, 2), (1, 2), (2, 2)), tuple((k, 2) for k in range(0, 50, 10))])
+@pytest.mark.parametrize(
+    "changes", [((0, 4),), ((0, 2), (1, 2), (2, 2)), tuple((k, 2) for k in range(0, 50, 10))]
+)
 def test_few_bytes_changed_by_two_levels_are_refused(own, changes):
     gen, z, pixels = own
     changed = pixels.copy().ravel()

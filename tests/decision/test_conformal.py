@@ -25,7 +25,14 @@ def searches(rng, shape):
 
 def test_the_p_value_counts_ties_against_denial():
     own = [-5.0, -4.0, -4.0, -1.0]
-    assert conformal_p(own, [-6.0, -5.0, -4.0, -3.9, -1.0, 0.0]).tolist() == [1.0, 1.0, 0.8, 0.4, 0.4, 0.2]
+    assert conformal_p(own, [-6.0, -5.0, -4.0, -3.9, -1.0, 0.0]).tolist() == [
+        1.0,
+        1.0,
+        0.8,
+        0.4,
+        0.4,
+        0.2,
+    ]
     assert conformal_p([np.inf, -5.0], np.inf) == 2 / 3  # own images that failed are as far away
     assert conformal_p([-5.0], np.zeros((2, 3))).shape == (2, 3)
 
@@ -61,7 +68,9 @@ def test_random_splits_of_one_set_follow_the_interval(alpha):
 
 def test_splits_of_one_set_are_independent_as_the_docstring_says():
     rng = np.random.default_rng(6)
-    pairs = np.array([split_denial_rates(rng.normal(size=60), 39, 0.1, 2, rng) for _ in range(2000)])
+    pairs = np.array(
+        [split_denial_rates(rng.normal(size=60), 39, 0.1, 2, rng) for _ in range(2000)]
+    )
     assert abs(np.corrcoef(pairs.T)[0, 1]) < 3 / np.sqrt(2000)
     law = betabinom(21, 4, 36)
     assert pairs.var() == pytest.approx(law.var() / 21**2, rel=0.1)
@@ -86,7 +95,9 @@ def test_the_interval_is_the_beta_binomial_law_and_its_convolution():
     law = betabinom(50, 4, 76)
     assert denial_interval(79, 50, 0.05, level=0.9) == (law.ppf(0.05) / 50, law.ppf(0.95) / 50)
     twice = np.cumsum(np.convolve(law.pmf(np.arange(51)), law.pmf(np.arange(51))))
-    assert denial_interval(79, 50, 0.05, splits=2) == tuple(np.searchsorted(twice, [0.005, 0.995]) / 100)
+    assert denial_interval(79, 50, 0.05, splits=2) == tuple(
+        np.searchsorted(twice, [0.005, 0.995]) / 100
+    )
     many = denial_interval(79, 50, 0.05, splits=100)
     assert many == pytest.approx(0.05 + 2.576 * law.std() / 50 / 10 * np.array([-1, 1]), abs=1e-3)
 
@@ -103,7 +114,9 @@ def test_levels_are_taken_as_the_decimals_they_are_written_as():
 
 def test_too_few_own_images_name_the_number_needed():
     check_enough(19, 0.05, "g")
-    with pytest.raises(InputError, match=r"g: 18 own images .* at least 19 .* the least alpha is 0\.0526"):
+    with pytest.raises(
+        InputError, match=r"g: 18 own images .* at least 19 .* the least alpha is 0\.0526"
+    ):
         check_enough(18, 0.05, "g")
     with pytest.raises(InputError, match="at least 99"):
         denial_rate(np.arange(50.0), [1.0], 0.01)
@@ -120,7 +133,10 @@ def test_too_few_own_images_name_the_number_needed():
         (lambda: least_own(0.0), "between 0 and 1"),
         (lambda: least_own(float("nan")), "between 0 and 1"),
         (lambda: denial_interval(99, 0, 0.05), "1 or more of both"),
-        (lambda: split_denial_rates([1.0] * 20, 20, 0.05, 2, np.random.default_rng(0)), "n at least 21"),
+        (
+            lambda: split_denial_rates([1.0] * 20, 20, 0.05, 2, np.random.default_rng(0)),
+            "n at least 21",
+        ),
         (lambda: scores_of([-1.0]), "NaN or negative"),
     ],
 )

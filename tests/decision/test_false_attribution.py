@@ -22,7 +22,12 @@ GUARANTEE = Path(__file__).resolve().parents[2] / "docs" / "guarantee.md"
 
 
 def test_the_p_value_counts_ties_against_attribution():
-    assert negative_p([-2.0, -1.0, -1.0, np.inf], [-3.0, -2.0, -1.0, np.inf]).tolist() == [0.2, 0.4, 0.8, 1.0]
+    assert negative_p([-2.0, -1.0, -1.0, np.inf], [-3.0, -2.0, -1.0, np.inf]).tolist() == [
+        0.2,
+        0.4,
+        0.8,
+        1.0,
+    ]
 
 
 def test_holm_by_hand():
@@ -37,7 +42,8 @@ def test_names_for_images_of_no_candidate_are_as_rare_as_said(alpha):
     rng, rounds, candidates = np.random.default_rng(2), 1500, 3
     named = 0
     for _ in range(rounds):
-        shared = rng.normal(size=101)  # a hard image is hard for all: the candidates' scores depend on each other
+        # a hard image is hard for all: the candidates' scores depend on each other
+        shared = rng.normal(size=101)
         scores = shared + rng.normal(0.0, 0.5, (candidates, 101))
         p = [float(negative_p(row[:-1], row[-1])) for row in scores]
         named += bool((holm(p) <= alpha).any())
@@ -47,7 +53,10 @@ def test_names_for_images_of_no_candidate_are_as_rare_as_said(alpha):
 
 def test_a_rare_kind_does_not_hide_behind_a_common_one():
     rng = np.random.default_rng(0)
-    kinds = {"photograph": rng.normal(-1.0, 0.1, 180), "other generator: sibling": rng.normal(-3.0, 0.3, 20)}
+    kinds = {
+        "photograph": rng.normal(-1.0, 0.1, 180),
+        "other generator: sibling": rng.normal(-3.0, 0.3, 20),
+    }
     p, kind = worst_kind(kinds, -3.0)
     assert kind == "other generator: sibling"
     assert p > 0.25
@@ -55,11 +64,15 @@ def test_a_rare_kind_does_not_hide_behind_a_common_one():
     assert worst_kind({}, -3.0) == worst_kind({"renderer": []}, -3.0) == (1.0, "")
 
 
-@pytest.mark.parametrize(("events", "trials"), [(0, 1), (0, 200), (1, 200), (7, 30), (30, 30), (199, 200)])
+@pytest.mark.parametrize(
+    ("events", "trials"), [(0, 1), (0, 200), (1, 200), (7, 30), (30, 30), (199, 200)]
+)
 def test_bounds_are_those_of_scipy(events, trials):
     for level in (0.9, 0.95, 0.99):
         for bound, side in ((upper_bound, "less"), (lower_bound, "greater")):
-            interval = binomtest(events, trials, alternative=side).proportion_ci(level, method="exact")
+            interval = binomtest(events, trials, alternative=side).proportion_ci(
+                level, method="exact"
+            )
             wanted = interval.high if side == "less" else interval.low
             assert bound(events, trials, level=level) == pytest.approx(wanted, rel=1e-9, abs=1e-12)
 
@@ -78,7 +91,9 @@ def test_what_a_claim_needs():
 
 
 def test_the_table_in_the_documentation():
-    rows = re.findall(r"^\| *([\d,]+) *\| *([\d.]+) % *\| *([\d.]+) % *\|$", GUARANTEE.read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| *([\d,]+) *\| *([\d.]+) % *\| *([\d.]+) % *\|$", GUARANTEE.read_text(), re.MULTILINE
+    )
     assert len(rows) >= 6
     for trials, at_95, at_99 in rows:
         for stated, level in ((at_95, 0.95), (at_99, 0.99)):

@@ -5,7 +5,15 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import binom, norm
 
-from jattr.decision.likelihood import elub, fit_evenly, fit_likelihood, in_words, joined, pav, posterior
+from jattr.decision.likelihood import (
+    elub,
+    fit_evenly,
+    fit_likelihood,
+    in_words,
+    joined,
+    pav,
+    posterior,
+)
 from jattr.decision.lr_measures import (
     calibration_error_interval,
     cllr,
@@ -18,7 +26,23 @@ from jattr.errors import InputError
 
 LN_10 = np.log(10.0)
 OWN = [2.003, 1.5, 1.2, 0.903, 0.7, 0.4, 0.3, -0.2, 1.1, 1.9, 2.2, 0.6]
-NEGATIVES = [-2.5, -1.1, -0.8, -0.3, 0.503, -1.9, -0.6, -1.4, -2.0, 0.1, -0.9, -1.2, -1.0, -0.1, -3.0]
+NEGATIVES = [
+    -2.5,
+    -1.1,
+    -0.8,
+    -0.3,
+    0.503,
+    -1.9,
+    -0.6,
+    -1.4,
+    -2.0,
+    0.1,
+    -0.9,
+    -1.2,
+    -1.0,
+    -0.1,
+    -3.0,
+]
 
 
 def true_cost(distance):
@@ -44,11 +68,14 @@ def test_the_cost_of_calibrated_ratios_is_that_of_theory(distance):
     assert cllr(own, negatives) == pytest.approx(wanted, abs=0.02)
     assert wanted - 0.03 < cllr_min(own, negatives) <= cllr(own, negatives)
     assert cllr(own + 1.0, negatives + 1.0) > wanted + 0.05  # miscalibrated by a factor of ten ...
-    assert cllr_min(own + 1.0, negatives + 1.0) == pytest.approx(cllr_min(own, negatives))  # ... as separate as before
+    # ... as separate as before
+    assert cllr_min(own + 1.0, negatives + 1.0) == pytest.approx(cllr_min(own, negatives))
 
 
 def test_measures_agree_with_the_forensic_toolkit_lir():
-    """Numbers of lir 1.3.1 (Netherlands Forensic Institute): `elub`, `cllr`, `cllr_min` of these ratios."""
+    """Numbers of lir 1.3.1 (Netherlands Forensic Institute): `elub`, `cllr`, `cllr_min` of these
+    ratios.
+    """
     assert elub(OWN, NEGATIVES) == pytest.approx((-0.86, 0.90), abs=1e-9)
     assert elub([0.0] * 5, [-1.0] * 5) == (0.0, 0.0)
     assert elub([1.0] * 5, [0.0] * 5) == pytest.approx((0.0, 0.69), abs=1e-9)
@@ -69,7 +96,8 @@ def test_pav_by_hand():
     llr = pav([1.0, 2.0, 3.0, 4.0, 5.0], [1, 0, 1, 0, 0])
     middle = np.log10((1 / 2) / (1 / 3))
     assert llr == pytest.approx(np.array([np.inf, middle, middle, -np.inf, -np.inf]))
-    assert pav([1.0, 1.0, 1.0], [1, 0, 0]).tolist() == [0.0, 0.0, 0.0]  # ties: one ratio, and the sides weigh the same
+    # ties: one ratio, and the sides weigh the same
+    assert pav([1.0, 1.0, 1.0], [1, 0, 0]).tolist() == [0.0, 0.0, 0.0]
     assert pav([5.0, 1.0], [1, 0]).tolist() == [0.0, 0.0]
 
 
@@ -105,14 +133,18 @@ def test_the_cost_on_new_scores_is_near_that_of_the_true_ratio(distance, count, 
 
 def test_a_generator_that_reproduces_everything_better_gains_nothing():
     rng = np.random.default_rng(8)
-    able = fit_likelihood(rng.normal(-4.0, 0.2, 100), rng.normal(-3.0, 0.2, 100))  # comes near to any image
+    # comes near to any image
+    able = fit_likelihood(rng.normal(-4.0, 0.2, 100), rng.normal(-3.0, 0.2, 100))
     plain = fit_likelihood(rng.normal(-2.0, 0.2, 100), rng.normal(-0.5, 0.2, 100))
-    assert able(-3.0) < 0 < plain(-2.0)  # an image of the plain one: the lower residual is the able one's
+    # an image of the plain one: the lower residual is the able one's
+    assert able(-3.0) < 0 < plain(-2.0)
     assert posterior([able(-3.0), plain(-2.0)])[1] > 0.9
 
 
 def test_the_posterior_follows_bayes():
-    assert posterior([2.0, -np.log10(4.0)], [0.2, 0.4, 0.4]) == pytest.approx(np.array([20.0, 0.1, 0.4]) / 20.5)
+    assert posterior([2.0, -np.log10(4.0)], [0.2, 0.4, 0.4]) == pytest.approx(
+        np.array([20.0, 0.1, 0.4]) / 20.5
+    )
     assert posterior([300.0, -300.0]).sum() == pytest.approx(1.0)
     assert posterior([2.0], [0.0, 1.0]).tolist() == [0.0, 1.0]
     assert posterior([]).tolist() == [1.0]
@@ -121,7 +153,8 @@ def test_the_posterior_follows_bayes():
 def test_words_are_those_of_the_scale():
     words = [in_words(np.log10(ratio)) for ratio in (1, 2, 10, 100, 1000, 10_000, 2e6)]
     assert words == [
-        "no support", "weak support", "moderate support", "moderately strong support", "strong support",
+        "no support", "weak support", ("moderate"
+                                      " support"), "moderately strong support", "strong support",
         "very strong support", "extremely strong support",
     ]  # fmt: skip
     assert in_words(-2.5) == in_words(2.5)
@@ -169,7 +202,10 @@ def test_the_interval_of_an_image_with_many_probabilities_is_no_narrower_than_th
     made = rng.random(60) < chance
     one = calibration_error_interval(chance, made, np.random.default_rng(0))
     many = [np.repeat(side[:, None], 20, axis=1) for side in (chance, made)]
-    assert calibration_error_interval(*many, np.random.default_rng(0)) == pytest.approx(one, rel=1e-9)  # sums' order
+    # sums' order
+    assert calibration_error_interval(*many, np.random.default_rng(0)) == pytest.approx(
+        one, rel=1e-9
+    )
     cells = calibration_error_interval(*(side.ravel() for side in many), np.random.default_rng(0))
     assert cells[1] - cells[0] < 0.5 * (one[1] - one[0])
 
@@ -211,13 +247,20 @@ def test_kinds_are_joined():
 
 def test_kinds_of_any_size_weigh_the_same():
     rng = np.random.default_rng(3)
-    own, hard, easy = rng.normal(-3.0, 1.0, 150), rng.normal(-1.5, 1.0, 50), rng.normal(1.0, 1.0, 50)
+    own, hard, easy = (
+        rng.normal(-3.0, 1.0, 150),
+        rng.normal(-1.5, 1.0, 50),
+        rng.normal(1.0, 1.0, 50),
+    )
     places = np.linspace(-6.0, 3.0, 40)
     plain = fit_likelihood(own, np.concatenate([hard, easy]))
-    np.testing.assert_allclose(fit_evenly(own, {"hard": hard, "easy": easy})(places), plain(places), atol=1e-9)
+    np.testing.assert_allclose(
+        fit_evenly(own, {"hard": hard, "easy": easy})(places), plain(places), atol=1e-9
+    )
     again = fit_evenly(own, {"hard": hard, "easy": np.tile(easy, 40), "empty": ()})
     np.testing.assert_allclose(again(places), plain(places), atol=0.35)  # the bounds alone move
-    assert plain.high <= again.high <= np.log10(1 + 200)  # 50 and 2,000 in equal shares count as 195
+    # 50 and 2,000 in equal shares count as 195
+    assert plain.high <= again.high <= np.log10(1 + 200)
 
 
 def test_weights_are_a_mix():
@@ -225,4 +268,6 @@ def test_weights_are_a_mix():
     twice = pav([*own, *negatives, *negatives[:2]], [1] * 4 + [0] * 6)
     weighed = pav([*own, *negatives], [1] * 4 + [0] * 4, [1] * 4 + [2, 2, 1, 1])
     np.testing.assert_allclose(weighed, twice[:8])
-    assert elub(OWN, NEGATIVES, np.full(len(NEGATIVES), 0.25)) == pytest.approx(elub(OWN, NEGATIVES), abs=1e-9)
+    assert elub(OWN, NEGATIVES, np.full(len(NEGATIVES), 0.25)) == pytest.approx(
+        elub(OWN, NEGATIVES), abs=1e-9
+    )

@@ -23,23 +23,34 @@ def test_the_numbers_are_those_of_the_restarts():
 
 def test_none_states_the_worst_of_the_candidates():
     both = missed_by_all([power_of(SURE, 8), power_of(HARD, 3)])
-    assert both == "; 3 or 8 restarts miss at most 46 % of any candidate's own images (95 % sure, without a model)"
-    assert missed_by_all([power_of(SURE, 1)]).startswith("; 1 restart misses at most 3 % of its own")
+    assert both == (
+        "; 3 or 8 restarts miss at most 46 % of any candidate's own images (95 % sure, without"
+        " a model)"
+    )
+    assert missed_by_all([power_of(SURE, 1)]).startswith(
+        "; 1 restart misses at most 3 % of its own"
+    )
 
 
-@pytest.mark.parametrize("powers", [[], [None], [power_of(SURE, 8), None], [power_of(SURE, 8), power_of(NEVER, 8)]])
+@pytest.mark.parametrize(
+    "powers", [[], [None], [power_of(SURE, 8), None], [power_of(SURE, 8), power_of(NEVER, 8)]]
+)
 def test_nothing_is_said_of_misses_that_are_not_known(powers):
     assert missed_by_all(powers) == ""
 
 
 def test_a_doubt_says_what_would_settle_it():
     needed = HARD.needed(1e-3)
-    assert what_restarts_settle(power_of(HARD, 3)).endswith(f"(95 % sure), {needed} would miss about 0.1 %")
+    assert what_restarts_settle(power_of(HARD, 3)).endswith(
+        f"(95 % sure), {needed} would miss about 0.1 %"
+    )
     assert what_restarts_settle(power_of(HARD, needed)).endswith("(95 % sure)")
     assert "none of 20 own images was found" in what_restarts_settle(power_of(NEVER, 3))
     assert what_restarts_settle(None) == ""
 
 
 def test_what_calibrate_prints():
-    assert found_in_words(SURE).startswith("100 of 100 arrived, 1.0 restarts expected; 1 restart misses ")
+    assert found_in_words(SURE).startswith(
+        "100 of 100 arrived, 1.0 restarts expected; 1 restart misses "
+    )
     assert found_in_words(NEVER) == "0 of 20 arrived within 3 restarts: more may not help"

@@ -1,4 +1,6 @@
-"""Power of restarts: the readings compared where images are equally hard, and where they are not."""
+"""Power of restarts: the readings compared where images are equally hard, and where they are
+not.
+"""
 
 import math
 
@@ -22,7 +24,9 @@ CAP = 64
 
 
 def searched(rng, images, a, b):
-    """Searches of images whose restarts arrive with Beta(a, b) distributed chances, or with the chance b."""
+    """Searches of images whose restarts arrive with Beta(a, b) distributed chances, or with the
+    chance b.
+    """
     chance = rng.beta(a, b, images) if a else np.full(images, b)
     took = rng.geometric(np.maximum(chance, 1e-12))
     return Restarts(tuple(np.minimum(took, CAP).tolist()), tuple((took <= CAP).tolist()))
@@ -45,7 +49,9 @@ def test_plain_arithmetic():
     assert expected_restarts(0.25) == 4.0
     assert expected_restarts(0.0) == math.inf
     assert miss_chance(0.5, 3) == 0.125
-    assert Restarts((1, 3, 64), (True, True, False)).success_bound() == pytest.approx(0.0052, abs=1e-4)
+    assert Restarts((1, 3, 64), (True, True, False)).success_bound() == pytest.approx(
+        0.0052, abs=1e-4
+    )
 
 
 def test_more_restarts_than_were_tried_miss_no_more_than_those_that_were():
@@ -84,7 +90,9 @@ def test_a_spread_is_the_beta_binomial_law():
 
 def test_the_fit_finds_what_the_data_were_drawn_from():
     rng = np.random.default_rng(0)
-    fits = [fit_difficulty(s.used, s.arrived) for s in (searched(rng, 400, 2.0, 2.0) for _ in range(15))]
+    fits = [
+        fit_difficulty(s.used, s.arrived) for s in (searched(rng, 400, 2.0, 2.0) for _ in range(15))
+    ]
     assert np.mean([fit.mean for fit in fits]) == pytest.approx(0.5, abs=0.02)
     assert np.mean([fit.spread for fit in fits]) == pytest.approx(0.2, abs=0.02)
     equal = searched(rng, 2000, None, 0.3)
@@ -98,7 +106,8 @@ def test_equally_hard_images_need_what_the_bound_says():
     runs = [searched(rng, 32, None, 0.3) for _ in range(60)]
     kept = [miss_chance(0.3, alike(run, 0.01)) <= 0.01 for run in runs]
     assert np.mean(kept) > 0.95
-    assert np.median([run.needed(0.01) for run in runs]) <= 25  # against 13 if the chance were known
+    # against 13 if the chance were known
+    assert np.median([run.needed(0.01) for run in runs]) <= 25
 
 
 def test_unequal_images_break_equal_hardness_and_the_fit_mends_half_of_it():
@@ -116,7 +125,8 @@ def test_the_bound_without_a_model_holds_for_unequal_images():
     rng, truth = np.random.default_rng(3), Difficulty(0.5, 1 / 3)
     bounds = [searched(rng, 50, 1.0, 1.0).miss_bound(20) for _ in range(400)]
     assert np.mean(np.array(bounds) >= truth.miss_chance(20)) >= 0.93
-    assert Restarts((1,) * 16, (True,) * 16).miss_bound(4) == pytest.approx(upper_bound(0, 16))  # 17 %, not 0.1 %
+    # 17 %, not 0.1 %
+    assert Restarts((1,) * 16, (True,) * 16).miss_bound(4) == pytest.approx(upper_bound(0, 16))
     censored = Restarts((2, 10), (True, False))
     assert censored.miss_bound(10) == upper_bound(1, 2)
     assert censored.miss_bound(11) is None

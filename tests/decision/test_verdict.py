@@ -9,9 +9,17 @@ from jattr.decision.certificate import Certificate
 from jattr.decision.verdict import VERDICTS, DecisionConfig, Evidence, decide, within
 
 HOLDS = Certificate(
-    holds=True, bit_exact=False, rounding="round", identical_bytes=0.97, largest_deviation=0.6, unclipped=300, rank=8,
-    excess=292, statistic=290.0, p_value=0.5,
-)  # fmt: skip
+    holds=True,
+    bit_exact=False,
+    rounding="round",
+    identical_bytes=0.97,
+    largest_deviation=0.6,
+    unclipped=300,
+    rank=8,
+    excess=292,
+    statistic=290.0,
+    p_value=0.5,
+)
 EXACT = replace(HOLDS, bit_exact=True, identical_bytes=1.0)
 BROKEN = replace(HOLDS, holds=False, p_value=0.0)
 MISS = 1e-3  # what every candidate below usually misses by on its own images
@@ -19,58 +27,109 @@ MISS = 1e-3  # what every candidate below usually misses by on its own images
 
 def seen(name, residual, certificate=None, *, digest=None, restarts=8, miss=MISS, settings=""):
     failed = restarts if residual is None else 0
-    return Evidence(name, digest or name, residual, certificate, restarts, 0, failed, miss, settings)
+    return Evidence(
+        name, digest or name, residual, certificate, restarts, 0, failed, miss, settings
+    )
 
 
 # what was seen -> kind, candidates, margin
 TABLE = {
     "certified": ([seen("a", 5e-6, HOLDS), seen("b", 5e-2)], "made-by", ("a",), 1e4),
     "certified, alone": ([seen("a", 5e-6, HOLDS)], "made-by", ("a",), None),
-    "certified, others failed": ([seen("a", 5e-6, HOLDS), seen("b", None)], "made-by", ("a",), None),
-    "certified beats the lower residual": ([seen("a", 4e-6, BROKEN), seen("b", 5e-6, HOLDS)], "made-by", ("b",), 0.8),
+    "certified, others failed": (
+        [seen("a", 5e-6, HOLDS), seen("b", None)],
+        "made-by",
+        ("a",),
+        None,
+    ),
+    "certified beats the lower residual": (
+        [seen("a", 4e-6, BROKEN), seen("b", 5e-6, HOLDS)],
+        "made-by",
+        ("b",),
+        0.8,
+    ),
     "one digest is one model": (
         [seen("a", 5e-6, HOLDS, digest="x"), seen("b", 5e-6, HOLDS, digest="x"), seen("c", 5e-2)],
-        "made-by", ("a", "b"), 1e4,
+        "made-by",
+        ("a", "b"),
+        1e4,
     ),
     "one digest, one search missed": (
         [seen("a", 5e-2, digest="x"), seen("b", 5e-6, HOLDS, digest="x"), seen("c", 5e-2)],
-        "made-by", ("a", "b"), 1e4,
+        "made-by",
+        ("a", "b"),
+        1e4,
     ),
     "one digest under two settings has the better one's name": (
         [
             seen("a psi 1", 5e-5, digest="x", settings="psi 1"),
             seen("a psi 0.7", 5e-6, HOLDS, digest="x", settings="psi 0.7"),
-            seen("twin", 6e-6, digest="x", settings="psi 0.7"), seen("c", 5e-2),
+            seen("twin", 6e-6, digest="x", settings="psi 0.7"),
+            seen("c", 5e-2),
         ],
-        "made-by", ("a psi 0.7", "twin"), 1e4,
+        "made-by",
+        ("a psi 0.7", "twin"),
+        1e4,
     ),
     "two certified models are one class": (
-        [seen("a", 6e-6, HOLDS), seen("b", 5e-6, HOLDS), seen("c", 5e-3)], "made-by", ("b", "a"), 1e3,
+        [seen("a", 6e-6, HOLDS), seen("b", 5e-6, HOLDS), seen("c", 5e-3)],
+        "made-by",
+        ("b", "a"),
+        1e3,
     ),
     "no certificate, clear": ([seen("a", 5e-4), seen("b", 6e-3)], "made-by", ("a",), 12.0),
     "no certificate, at the limits": (
-        [seen("a", within(4)), seen("b", 10.001 * within(4))], "made-by", ("a",), 10.001,
+        [seen("a", within(4)), seen("b", 10.001 * within(4))],
+        "made-by",
+        ("a",),
+        10.001,
     ),
-    "no certificate, just beyond them": ([seen("a", 1.3e-3), seen("b", 1.0)], "undecided", (), 1.0 / 1.3e-3),
-    "broken certificate, clear": ([seen("a", 5e-5, BROKEN), seen("b", 5e-2)], "made-by", ("a",), 1e3),
+    "no certificate, just beyond them": (
+        [seen("a", 1.3e-3), seen("b", 1.0)],
+        "undecided",
+        (),
+        1.0 / 1.3e-3,
+    ),
+    "broken certificate, clear": (
+        [seen("a", 5e-5, BROKEN), seen("b", 5e-2)],
+        "made-by",
+        ("a",),
+        1e3,
+    ),
     "no certificate, runner-up near": ([seen("a", 5e-4), seen("b", 4e-3)], "undecided", (), 8.0),
     "no certificate, no runner-up": ([seen("a", 5e-4)], "undecided", (), None),
     "no certificate, the same model twice": (
-        [seen("a", 5e-4, digest="x"), seen("b", 5e-1, digest="x")], "undecided", (), None,
+        [seen("a", 5e-4, digest="x"), seen("b", 5e-1, digest="x")],
+        "undecided",
+        (),
+        None,
     ),
     "winner too far, margin large": ([seen("a", 2e-3), seen("b", 1.0)], "undecided", (), 500.0),
     "none": ([seen("a", 2e-2), seen("b", 3e-2)], "none", (), 1.5),
     "none is not said of what moving every byte by 8 explains": (
-        [seen("a", 4.4e-3, miss=1e-5), seen("b", 3e-2)], "undecided", (), 3e-2 / 4.4e-3,
+        [seen("a", 4.4e-3, miss=1e-5), seen("b", 3e-2)],
+        "undecided",
+        (),
+        3e-2 / 4.4e-3,
     ),
-    "none is said beyond that": ([seen("a", 4.5e-3, miss=1e-5), seen("b", 3e-2)], "none", (), 3e-2 / 4.5e-3),
+    "none is said beyond that": (
+        [seen("a", 4.5e-3, miss=1e-5), seen("b", 3e-2)],
+        "none",
+        (),
+        3e-2 / 4.5e-3,
+    ),
     "none, alone": ([seen("a", 2e-2)], "none", (), None),
     "none needs restarts": ([seen("a", 2e-2), seen("b", 3e-2, restarts=7)], "undecided", (), 1.5),
     "none needs distance": ([seen("a", 2e-2), seen("b", 3e-2, miss=3e-3)], "undecided", (), 1.5),
-    "none needs the usual miss": ([seen("a", 2e-2), seen("b", 3e-2, miss=None)], "undecided", (), 1.5),
+    "none needs the usual miss": (
+        [seen("a", 2e-2), seen("b", 3e-2, miss=None)],
+        "undecided",
+        (),
+        1.5,
+    ),
     "none needs every candidate": ([seen("a", 2e-2), seen("b", None)], "undecided", (), None),
     "failed": ([seen("a", None), seen("b", None)], "failed", (), None),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", TABLE)
@@ -82,7 +141,9 @@ def test_table(case, backwards):
     assert verdict.kind in VERDICTS
     assert sorted(verdict.candidates) == sorted(names)
     assert verdict.margin == (None if margin is None else pytest.approx(margin))
-    assert (verdict.certificate is not None) == case.startswith(("certified", "one digest", "two certified"))
+    assert (verdict.certificate is not None) == case.startswith(
+        ("certified", "one digest", "two certified")
+    )
     assert verdict.reason
     assert "\n" not in verdict.reason
 
@@ -126,7 +187,10 @@ def test_too_few_restarts_are_named():
     [
         ([seen("a", 5e-4), seen("b", 4e-3)], "a and b both come near; the original file"),
         ([seen("a", 2e-3), seen("b", 1.0)], "a comes so near that small changes"),
-        ([seen("a", 2e-2), seen("b", 3e-2, miss=3e-3)], "b comes as close as it does on its own images"),
+        (
+            [seen("a", 2e-2), seen("b", 3e-2, miss=3e-3)],
+            "b comes as close as it does on its own images",
+        ),
         ([seen("a", 2e-2), seen("b", 3e-2, miss=None)], "try more restarts, or calibrate"),
         ([seen("a", 2e-2), seen("b", None)], "failed in every restart; try more"),
     ],
@@ -149,7 +213,9 @@ def test_thresholds_are_the_config():
 
 
 def test_nothing_is_better_than_the_floor_of_rounding():
-    """An almost black image: both reproduce it to less than rounding leaves, so neither is ahead."""
+    """An almost black image: both reproduce it to less than rounding leaves, so neither is
+    ahead.
+    """
     assert decide([seen("a", 0.0), seen("b", 1e-9)]).kind == "undecided"
     assert decide([seen("a", 0.0), seen("b", 1e-4)]).kind == "made-by"
 
@@ -161,7 +227,9 @@ def test_a_candidate_that_failed_may_be_the_maker():
     assert decide([rows[0], rows[2]]).kind == "made-by"
 
 
-@pytest.mark.parametrize(("spare", "kind"), [(None, "made-by"), (50, "made-by"), (49, "undecided"), (-61, "undecided")])
+@pytest.mark.parametrize(
+    ("spare", "kind"), [(None, "made-by"), (50, "made-by"), (49, "undecided"), (-61, "undecided")]
+)
 def test_few_numbers_prove_nothing(spare, kind):
     winner = dataclasses.replace(seen("a", 1e-4), spare=spare)
     verdict = decide([winner, seen("c", 1e-2)])

@@ -1,4 +1,6 @@
-"""What the tests of distances share: images, and the feature folders of the reference folder's recipe."""
+"""What the tests of distances share: images, and the feature folders of the reference folder's
+recipe.
+"""
 
 import numpy as np
 import pytest
@@ -24,7 +26,9 @@ def golden_network(reference, tmp_path_factory):
     def get(name):
         if name not in networks:
             folder = tmp_path_factory.mktemp(name)
-            made = convert(write_source(reference / "golden" / name, folder / "source"), folder / "features")
+            made = convert(
+                write_source(reference / "golden" / name, folder / "source"), folder / "features"
+            )
             networks[name] = load_features(folder / "features")
             assert networks[name].digest == made.digest
         return networks[name]

@@ -1,4 +1,6 @@
-"""Feature networks of random weights, and the files that the public programs would write of them."""
+"""Feature networks of random weights, and the files that the public programs would write of
+them.
+"""
 
 import math
 
@@ -40,9 +42,13 @@ def random_network(architecture, variant=None, seed=0, name="random"):
 
 
 def file_tensors(architecture, variant=None, seed=0, program="nvlabs"):
-    """The tensors of the file, or of both files, that hold a random network, by their names there."""
+    """The tensors of the file, or of both files, that hold a random network, by their names
+    there.
+    """
     variant = variant or NETWORKS[architecture].variants[0]
     arch = Architecture(architecture, variant)
     if architecture == discriminators.NAME:
         arch = discriminators.Architecture(architecture, variant, program)
-    return state_dict_of(BY_NAME[architecture].table, arch, stored_tensors(architecture, variant, seed))
+    return state_dict_of(
+        BY_NAME[architecture].table, arch, stored_tensors(architecture, variant, seed)
+    )

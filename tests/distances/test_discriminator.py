@@ -1,11 +1,18 @@
-"""StyleGAN2's discriminator: activations of PyTorch modules of our own, its texts, and what it refuses."""
+"""StyleGAN2's discriminator: activations of PyTorch modules of our own, its texts, and what it
+refuses.
+"""
 
 import jax
 import numpy as np
 import pytest
 from feature_files import random_network, stored_tensors
 from flax import nnx
-from torch_discriminators import nvlabs_activations, nvlabs_tensors, rosinality_activations, rosinality_tensors
+from torch_discriminators import (
+    nvlabs_activations,
+    nvlabs_tensors,
+    rosinality_activations,
+    rosinality_tensors,
+)
 
 from converters.convert import convert
 from jattr.distances import features, load_distance, load_features
@@ -15,13 +22,19 @@ from jattr.distances.networks import graph_of, make_network, network_of
 from jattr.errors import InputError
 
 NAME = "stylegan2-discriminator"
-TOLERANCE = 1e-5  # of the layer's largest; float32 sums of up to 216 products in another order, through 9 layers
+# of the layer's largest; float32 sums of up to 216 products in another order, through 9 layers
+TOLERANCE = 1e-5
 CASES = {
     "resnet": {"widths": (6, 8, 10, 12)},
     "resnet with clamp": {"widths": (6, 8, 10, 12), "clamp": 0.5},
     "resnet with classes": {"widths": (6, 9), "classes": 3},
     "skip": {"widths": (6, 8, 10, 12), "form": "skip"},
-    "skip, grey, with clamp": {"widths": (5, 7, 24), "form": "skip", "clamp": 0.25, "image_channels": 1},
+    "skip, grey, with clamp": {
+        "widths": (5, 7, 24),
+        "form": "skip",
+        "clamp": 0.25,
+        "image_channels": 1,
+    },
     "orig, RGBA": {"widths": (6, 8, 10), "form": "orig", "image_channels": 4},
     "1024 pixels": {"widths": (2, 2, 2, 2, 2, 3, 4, 5, 6)},
     "rosinality": {"widths": (6, 8, 10, 12)},
@@ -29,14 +42,20 @@ CASES = {
 
 
 def made(case):
-    """(key in the checkpoint, tensors of the discriminator, its activations as a function of images and clamp)."""
+    """(key in the checkpoint, tensors of the discriminator, its activations as a function of
+    images and clamp).
+    """
     options = dict(CASES[case])
     if case == "rosinality":
         tensors = rosinality_tensors(**options)
         return "d", tensors, lambda images, clamp: rosinality_activations(tensors, images)
     options.pop("clamp", None)
     tensors, form = nvlabs_tensors(**options), options.get("form", "resnet")
-    return "D", tensors, lambda images, clamp: nvlabs_activations(tensors, images, form=form, clamp=clamp)
+    return (
+        "D",
+        tensors,
+        lambda images, clamp: nvlabs_activations(tensors, images, form=form, clamp=clamp),
+    )
 
 
 def activations(network, images, layers):
@@ -47,9 +66,13 @@ def activations(network, images, layers):
 
 def with_clamp(network, clamp):
     """The same network with a clamp, which only pickles of modules tell."""
-    card = make_card(name="d", architecture=NAME, variant=f"{network.variant} clamp {clamp:g}", source={})
+    card = make_card(
+        name="d", architecture=NAME, variant=f"{network.variant} clamp {clamp:g}", source={}
+    )
     leaves = nnx.to_flat_state(network.state)
-    return make_network(card, {"/".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in leaves})
+    return make_network(
+        card, {"/".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in leaves}
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -87,7 +110,11 @@ def test_the_distance_is_of_one_layer(tmp_path):
     for layer in layers:
         distance = load_distance(f"{tmp_path / 'd'}:{layer}")
         assert np.isclose(distance(a, b), np.square(np.subtract(*found[layer])).mean(), rtol=1e-5)
-    assert load_distance(str(tmp_path / "d")).digest == features(network, layer="b4").digest == features(network).digest
+    assert (
+        load_distance(str(tmp_path / "d")).digest
+        == features(network, layer="b4").digest
+        == features(network).digest
+    )
     assert load_distance(f"l2+{tmp_path / 'd'}:b16*0.5")(a, b) > 0
 
 
@@ -100,7 +127,11 @@ def test_grey_images_are_repeated():
 @pytest.mark.parametrize(
     ("variant", "shape", "text"),
     [
-        ("resnet 3-6-8-10-12", (64, 64, 3), "takes images of 32x32 pixels.*not 64x64; use another distance"),
+        (
+            "resnet 3-6-8-10-12",
+            (64, 64, 3),
+            "takes images of 32x32 pixels.*not 64x64; use another distance",
+        ),
         ("resnet 3-6-8-10-12", (32, 16, 3), "not 32x16"),
         ("resnet 3-6-8-10-12", (32, 32, 4), "of 1 or 3 channels, not 4; drop an alpha channel"),
         ("resnet 1-6-8", (8, 8, 3), "of 1 channels, not 3; use a distance of pixels"),
@@ -119,7 +150,9 @@ def test_a_layer_that_is_not_there():
         features(random_network(NAME), layer="relu1")
 
 
-@pytest.mark.parametrize("text", ["resnet 3-16-32", "skip 1-8-4-2 clamp 256", "orig 4-1-1-1-1-1-1-1-1-8192 clamp 0.5"])
+@pytest.mark.parametrize(
+    "text", ["resnet 3-16-32", "skip 1-8-4-2 clamp 256", "orig 4-1-1-1-1-1-1-1-1-8192 clamp 0.5"]
+)
 def test_texts_of_variants(text):
     variant = parse(text)
     assert str(variant) == text
@@ -159,5 +192,7 @@ def test_texts_that_are_refused(text, reason, tmp_path):
 
 def test_tensors_of_other_widths_are_refused(tmp_path):
     card = make_card(name="d", architecture=NAME, variant="resnet 3-6-8-10-14", source={})
-    with pytest.raises(InputError, match=r"blocks/2/conv1/bias has the shape \[12\]; it must be \[14\]"):
+    with pytest.raises(
+        InputError, match=r"blocks/2/conv1/bias has the shape \[12\]; it must be \[14\]"
+    ):
         save_features(tmp_path / "out", card, stored_tensors(NAME))

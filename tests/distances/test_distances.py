@@ -18,10 +18,14 @@ CASES = {
     "features": lambda: features(ALEX, layer="relu2"),
     "lpips": lambda: lpips(ALEX),
     "weighted": lambda: weighted(
-        (load_distance("l2"), 2.0), (load_distance("ssim"), 0.5), (features(ALEX, layer="relu1"), 0.1)
+        (load_distance("l2"), 2.0),
+        (load_distance("ssim"), 0.5),
+        (features(ALEX, layer="relu1"), 0.1),
     ),
 }
-SIZED = {name: random_network(name) for name, network in NETWORKS.items() if isinstance(network, Sized)}
+SIZED = {
+    name: random_network(name) for name, network in NETWORKS.items() if isinstance(network, Sized)
+}
 CASES |= {name: lambda network=network: features(network) for name, network in SIZED.items()}
 SMOOTH = {"l2", "multiscale", "features", "lpips", *SIZED}
 
@@ -73,7 +77,9 @@ def test_equal_images_are_at_0_and_others_further(distance, images):
 
 def test_jit_and_vmap_change_nothing(distance, images):
     one_by_one = [distance(a, b) for a, b in itertools.pairwise(images)]
-    many = jax.jit(jax.vmap(lambda a, b: jnp.mean(jnp.square(residual(distance, a, b)))))(images[:3], images[1:])
+    many = jax.jit(jax.vmap(lambda a, b: jnp.mean(jnp.square(residual(distance, a, b)))))(
+        images[:3], images[1:]
+    )
     assert np.allclose(many, one_by_one, rtol=1e-5)  # sums in another order
 
 
@@ -89,10 +95,12 @@ def test_gradients(distance, images):
         assert np.isfinite(gradient_of(strange, a)).all()
     gradient = gradient_of(a, b)
     found, moved = push(a, b, b)
-    assert np.isclose(2 * jnp.mean(found * moved), jnp.vdot(gradient, b), rtol=1e-3)  # sums in another order
+    # sums in another order
+    assert np.isclose(2 * jnp.mean(found * moved), jnp.vdot(gradient, b), rtol=1e-3)
     steep = gradient / jnp.linalg.norm(gradient)  # along it differences are far above rounding
     rise = (distance(a + 0.05 * steep, b) - distance(a - 0.05 * steep, b)) / 0.1
-    assert np.isclose(rise, jnp.vdot(gradient, steep), rtol=0.05)  # curvature, and ReLUs that switch on the way
+    # curvature, and ReLUs that switch on the way
+    assert np.isclose(rise, jnp.vdot(gradient, steep), rtol=0.05)
 
 
 def test_encoding_the_image_first_changes_nothing(distance, images):
@@ -137,8 +145,14 @@ def test_those_with_square_roots_say_so():
 
 def test_a_weighted_sum_is_the_sum():
     a, b = np.random.default_rng(0).uniform(-1, 1, (2, 36, 33, 3)).astype(np.float32)
-    parts = [(load_distance("l2"), 2.0), (load_distance("huber"), 0.25), (features(ALEX, layer="relu1"), 3.0)]
-    assert np.isclose(weighted(*parts)(a, b), sum(weight * each(a, b) for each, weight in parts), rtol=1e-5)
+    parts = [
+        (load_distance("l2"), 2.0),
+        (load_distance("huber"), 0.25),
+        (features(ALEX, layer="relu1"), 3.0),
+    ]
+    assert np.isclose(
+        weighted(*parts)(a, b), sum(weight * each(a, b) for each, weight in parts), rtol=1e-5
+    )
     nested = weighted((weighted(*parts), 2.0), (parts[0][0], 1.0))
     assert np.isclose(nested(a, b), 2 * weighted(*parts)(a, b) + parts[0][0](a, b), rtol=1e-5)
 

@@ -1,4 +1,6 @@
-"""Feature folders: what is written is what is loaded, and everything else is refused in one line."""
+"""Feature folders: what is written is what is loaded, and everything else is refused in one
+line.
+"""
 
 import json
 
@@ -10,7 +12,9 @@ from jattr.distances import features, load_features, lpips
 from jattr.distances.feature_folder import make_card, save_features
 from jattr.errors import InputError, OutputError
 
-CARD = make_card(name="alex", architecture="lpips-alex", variant="0.1", source={"layout": "lpips-alex"})
+CARD = make_card(
+    name="alex", architecture="lpips-alex", variant="0.1", source={"layout": "lpips-alex"}
+)
 
 
 @pytest.fixture
@@ -26,11 +30,16 @@ def change(folder, **fields):
 
 def test_what_is_written_is_what_is_loaded(folder, tmp_path):
     network = load_features(folder)
-    again = save_features(tmp_path / "again", CARD | {"name": "other"}, stored_tensors("lpips-alex"))
+    again = save_features(
+        tmp_path / "again", CARD | {"name": "other"}, stored_tensors("lpips-alex")
+    )
     assert (network.digest, network.weights_digest) == (again.digest, again.weights_digest)
     assert network.card == json.loads((folder / "card.json").read_text())
     assert lpips(folder).digest == lpips(again).digest != features(folder).digest
-    assert save_features(tmp_path / "third", CARD, stored_tensors("lpips-alex", seed=1)).digest != network.digest
+    assert (
+        save_features(tmp_path / "third", CARD, stored_tensors("lpips-alex", seed=1)).digest
+        != network.digest
+    )
 
 
 def test_a_folder_that_exists_is_kept(folder):
@@ -52,7 +61,10 @@ def test_a_folder_that_exists_is_kept(folder):
         ({"card_version": 2}, "card_version is 2; it must be 1"),
         ({"architecture": "lpips-alexa"}, 'did you mean "lpips-alex"'),
         ({"architecture": ["lpips-alex"]}, "architecture is"),
-        ({"architecture": "lpips-vgg"}, "features/0/kernel has the shape .* it must be .3, 3, 3, 64."),
+        (
+            {"architecture": "lpips-vgg"},
+            "features/0/kernel has the shape .* it must be .3, 3, 3, 64.",
+        ),
         ({"variant": "fid"}, 'variant is "fid"; legal: 0.1'),
         ({"name": "a\nb"}, "printable characters"),
         ({"extra": 1}, 'the field "extra" is unknown'),
@@ -84,7 +96,8 @@ def test_missing_tensors_are_refused(folder):
 
 def test_other_folders_are_refused(tmp_path):
     with pytest.raises(
-        InputError, match=r"has no card.json, so it is no feature folder; make one with `jattr convert`"
+        InputError,
+        match=r"has no card.json, so it is no feature folder; make one with `jattr convert`",
     ):
         load_features(tmp_path)
 
@@ -92,7 +105,10 @@ def test_other_folders_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("array", "text"),
     [
-        (np.full(64, -0.1, np.float32), "heads/0 holds -0.1; the weights of LPIPS' heads are 0 or above"),
+        (
+            np.full(64, -0.1, np.float32),
+            "heads/0 holds -0.1; the weights of LPIPS' heads are 0 or above",
+        ),
         (np.full(64, np.nan, np.float32), "heads/0 is float32, or holds infinities or NaN"),
         (np.ones(64), "heads/0 is float64"),
         (np.ones(63, np.float32), r"heads/0 has the shape \[63\]; it must be \[64\]"),

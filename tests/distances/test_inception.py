@@ -1,4 +1,6 @@
-"""Inception v3, both variants: the reference's activations, and those of PyTorch modules of our own."""
+"""Inception v3, both variants: the reference's activations, and those of PyTorch modules of our
+own.
+"""
 
 import jax
 import numpy as np
@@ -12,7 +14,8 @@ from jattr.distances.inception import CLASSES, LAYERS
 from jattr.distances.networks import graph_of
 from jattr.errors import InputError
 
-TOLERANCE = 1e-4  # of the layer's largest; float32 sums of up to 3456 products in another order, through 48 layers
+# of the layer's largest; float32 sums of up to 3456 products in another order, through 48 layers
+TOLERANCE = 1e-4
 
 
 def activations(network, images):
@@ -41,7 +44,9 @@ def test_activations_are_those_of_the_reference(golden_network, reference):
         assert_close(found[layer].transpose(0, 3, 1, 2)[:, :8, :4, :4], golden[f"corner_{layer}"])
     distance = features(network)
     a, b = x.transpose(0, 2, 3, 1)
-    assert np.isclose(distance(a, b), np.square(np.subtract(*found["Mixed_7a"])).mean(), rtol=TOLERANCE)
+    assert np.isclose(
+        distance(a, b), np.square(np.subtract(*found["Mixed_7a"])).mean(), rtol=TOLERANCE
+    )
 
 
 @pytest.mark.parametrize("variant", CLASSES)

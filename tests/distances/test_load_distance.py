@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from feature_files import stored_tensors
 
-from jattr.distances import DISTANCES, features, load_distance, lpips, multiscale, pixel_huber, weighted
+from jattr.distances import (
+    DISTANCES,
+    features,
+    load_distance,
+    lpips,
+    multiscale,
+    pixel_huber,
+    weighted,
+)
 from jattr.distances.feature_folder import make_card, save_features
 from jattr.distances.registry import OF_FOLDERS
 from jattr.errors import InputError
@@ -44,13 +52,20 @@ def test_sums(plain_folder):
     assert load_distance(" l2 + ssim * 5e-1 ").digest == weighted((l2, 1), (ssim, 0.5)).digest
     assert load_distance("l2*3").digest == weighted((l2, 3)).digest
     spec = f"l2+{plain_folder}:relu2*0.5"
-    assert load_distance(spec).digest == weighted((l2, 1), (features(plain_folder, layer="relu2"), 0.5)).digest
+    assert (
+        load_distance(spec).digest
+        == weighted((l2, 1), (features(plain_folder, layer="relu2"), 0.5)).digest
+    )
 
 
 def test_folders(folder, plain_folder):
     for path in (folder, plain_folder, f"lpips:{plain_folder}"):
         assert load_distance(str(path)).digest == lpips(folder).digest
-    for spec in (f"{plain_folder}:relu5", f"features:{plain_folder}", f"features:{plain_folder}:relu5"):
+    for spec in (
+        f"{plain_folder}:relu5",
+        f"features:{plain_folder}",
+        f"features:{plain_folder}:relu5",
+    ):
         assert load_distance(spec).digest == features(folder, layer="relu5").digest
 
 

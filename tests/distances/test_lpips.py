@@ -1,4 +1,6 @@
-"""LPIPS and features of its backbones: the reference's numbers, PyTorch's, and images that do not fit."""
+"""LPIPS and features of its backbones: the reference's numbers, PyTorch's, and images that do
+not fit.
+"""
 
 import jax
 import numpy as np
@@ -11,7 +13,8 @@ from jattr.distances.lpips_nets import BACKBONES
 from jattr.distances.networks import NETWORKS, graph_of
 from jattr.errors import InputError
 
-TOLERANCE = 1e-4  # relative; float32 sums of up to 4608 products in another order, through up to 13 layers
+# relative; float32 sums of up to 4608 products in another order, through up to 13 layers
+TOLERANCE = 1e-4
 NAMES = [f"lpips-{backbone}" for backbone in BACKBONES]
 
 
@@ -23,7 +26,9 @@ def nhwc(array):
 def test_distances_are_those_of_the_reference(golden_network, reference, backbone):
     golden = np.load(reference / "golden" / f"lpips_{backbone}" / "golden.npz")
     distance = lpips(golden_network(f"lpips_{backbone}"))
-    for x, y, expected in zip(nhwc(golden["x"]), nhwc(golden["y"]), golden["distance"], strict=True):
+    for x, y, expected in zip(
+        nhwc(golden["x"]), nhwc(golden["y"]), golden["distance"], strict=True
+    ):
         assert np.isclose(distance(x, y), expected, rtol=TOLERANCE, atol=0)
 
 
@@ -40,7 +45,9 @@ def test_terms_and_activations_are_those_of_the_reference(golden_network, refere
             assert np.isclose(term, golden[f"layer{number}"][i], rtol=TOLERANCE, atol=0)
     for number, name in enumerate(names):
         shape = (-1, golden[f"slice{number}_mean"].shape[1])
-        means = np.reshape(features(network, layer=name).encode(network.state, nhwc(golden["x"])[0]), shape).mean(0)
+        means = np.reshape(
+            features(network, layer=name).encode(network.state, nhwc(golden["x"])[0]), shape
+        ).mean(0)
         expected = golden[f"slice{number}_mean"][0]
         assert np.abs(means - expected).max() <= TOLERANCE * np.abs(expected).max()
 

@@ -23,14 +23,18 @@ def test_absolute():
 
 
 def test_huber():
-    assert np.isclose(pixel_huber(delta=0.1)(A, B), (0.1 * (0.25 - 0.05) + 0.05**2 / 2 + 0.1 * (2 - 0.05)) / 4)
+    assert np.isclose(
+        pixel_huber(delta=0.1)(A, B), (0.1 * (0.25 - 0.05) + 0.05**2 / 2 + 0.1 * (2 - 0.05)) / 4
+    )
     assert np.isclose(pixel_huber(delta=5.0)(A, B), pixel_l2()(A, B) / 2)
     assert pixel_huber().name == "huber:0.1"
 
 
 def test_huber_is_continuous_at_delta():
     zero = np.zeros((1, 1, 1), np.float32)
-    below, above = (pixel_huber(delta=0.3)(zero + np.float32(0.3) * factor, zero) for factor in (0.9999, 1.0001))
+    below, above = (
+        pixel_huber(delta=0.3)(zero + np.float32(0.3) * factor, zero) for factor in (0.9999, 1.0001)
+    )
     assert np.isclose(below, above, rtol=5e-4)
 
 
@@ -49,7 +53,9 @@ def test_multiscale():
 def test_multiscale_of_odd_sides_counts_the_last_line_twice():
     a, b = np.float32([[[1.0], [3.0], [5.0]]]), np.zeros((1, 3, 1), np.float32)
     a, b = np.concatenate([a, a]), np.concatenate([b, b])
-    assert np.isclose(multiscale(levels=2)(a, b), ((1 + 9 + 25) / 3 + (2**2 + 5**2) / 2) / 2, rtol=1e-6)
+    assert np.isclose(
+        multiscale(levels=2)(a, b), ((1 + 9 + 25) / 3 + (2**2 + 5**2) / 2) / 2, rtol=1e-6
+    )
 
 
 def test_multiscale_of_images_that_are_too_small():

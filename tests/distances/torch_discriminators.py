@@ -1,6 +1,8 @@
-"""StyleGAN2's discriminator in PyTorch by the names of two programs, from the paper; PyTorch is imported lazily.
+"""StyleGAN2's discriminator in PyTorch by the names of two programs, from the paper; PyTorch is
+imported lazily.
 
-The filter is a convolution by groups and every step is done by itself: nothing here is as the code that it tests.
+The filter is a convolution by groups and every step is done by itself: nothing here is as the code
+that it tests.
 """
 
 import math
@@ -39,7 +41,10 @@ def nvlabs_tensors(widths, *, image_channels=3, form="resnet", classes=0, seed=0
     dense = {"b4.fc": (last, 16 * last), "b4.out": (last if classes else 1, last)}
     dense |= {"mapping.embed": (last, classes), "mapping.fc0": (last, last)} if classes else {}
     for name, shape in dense.items():
-        tensors |= {f"{name}.weight": random.standard_normal(shape), f"{name}.bias": np.zeros(shape[0])}
+        tensors |= {
+            f"{name}.weight": random.standard_normal(shape),
+            f"{name}.bias": np.zeros(shape[0]),
+        }
     return {name: np.asarray(array, np.float32) for name, array in tensors.items()}
 
 

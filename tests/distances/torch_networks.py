@@ -1,16 +1,46 @@
-"""Inception v3 and LPIPS in PyTorch, written from the papers and by torchvision's names; PyTorch is imported lazily."""
+"""Inception v3 and LPIPS in PyTorch, written from the papers and by torchvision's names; PyTorch
+is imported lazily.
+"""
 
 import numpy as np
 
-ALEX = ("conv 4 2", "relu*", "pool", "conv 1 2", "relu*", "pool", "conv 1 1", "relu*", "conv 1 1", "relu*",
-        "conv 1 1", "relu*")  # fmt: skip
-VGG_LEVEL, VGG_LONG = ("conv 1 1", "relu", "conv 1 1", "relu*"), ("conv 1 1", "relu", "conv 1 1", "relu", "conv 1 1",
-                                                                  "relu*")  # fmt: skip
+ALEX = (
+    "conv 4 2",
+    "relu*",
+    "pool",
+    "conv 1 2",
+    "relu*",
+    "pool",
+    "conv 1 1",
+    "relu*",
+    "conv 1 1",
+    "relu*",
+    "conv 1 1",
+    "relu*",
+)
+VGG_LEVEL, VGG_LONG = (
+    ("conv 1 1", "relu", "conv 1 1", "relu*"),
+    ("conv 1 1", "relu", "conv 1 1", "relu", "conv 1 1", "relu*"),
+)
 HALVE = ("halve",)
 VGG = (*VGG_LEVEL, *HALVE, *VGG_LEVEL, *HALVE, *VGG_LONG, *HALVE, *VGG_LONG, *HALVE, *VGG_LONG)
-SQUEEZE = ("conv 2 0", "relu*", "pool ceil", "fire", "fire*", "pool ceil", "fire", "fire*", "pool ceil", "fire*",
-           "fire*", "fire*", "fire*")  # fmt: skip
-BACKBONES = {"alex": ALEX, "vgg": VGG, "squeeze": SQUEEZE}  # layers in torchvision's order; * where LPIPS looks
+SQUEEZE = (
+    "conv 2 0",
+    "relu*",
+    "pool ceil",
+    "fire",
+    "fire*",
+    "pool ceil",
+    "fire",
+    "fire*",
+    "pool ceil",
+    "fire*",
+    "fire*",
+    "fire*",
+    "fire*",
+)
+# layers in torchvision's order; * where LPIPS looks
+BACKBONES = {"alex": ALEX, "vgg": VGG, "squeeze": SQUEEZE}
 
 
 def torch_lpips(tensors, backbone, a, b):
@@ -19,10 +49,15 @@ def torch_lpips(tensors, backbone, a, b):
 
     tensors = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
     total = 0.0
-    looks = [_backbone(tensors, BACKBONES[backbone], torch.from_numpy(x).permute(0, 3, 1, 2)) for x in (a, b)]
+    looks = [
+        _backbone(tensors, BACKBONES[backbone], torch.from_numpy(x).permute(0, 3, 1, 2))
+        for x in (a, b)
+    ]
     for i, (x, y) in enumerate(zip(*looks, strict=True)):
         x, y = (f / (f.pow(2).sum(1, keepdim=True).sqrt() + 1e-10) for f in (x, y))
-        total = total + torch.nn.functional.conv2d((x - y) ** 2, tensors[f"lin{i}.model.1.weight"]).mean((1, 2, 3))
+        total = total + torch.nn.functional.conv2d(
+            (x - y) ** 2, tensors[f"lin{i}.model.1.weight"]
+        ).mean((1, 2, 3))
     return total.numpy()
 
 
@@ -30,7 +65,9 @@ def _backbone(tensors, layers, x):
     import torch
 
     F = torch.nn.functional
-    x = (x - torch.tensor([-0.030, -0.088, -0.188])[:, None, None]) / torch.tensor([0.458, 0.448, 0.450])[:, None, None]
+    x = (x - torch.tensor([-0.030, -0.088, -0.188])[:, None, None]) / torch.tensor(
+        [0.458, 0.448, 0.450]
+    )[:, None, None]
 
     def conv(name, x, **options):
         return F.conv2d(x, tensors[f"{name}.weight"], tensors[f"{name}.bias"], **options)
@@ -63,12 +100,17 @@ def torch_inception(tensors, x, *, fid):
     found = {}
 
     def conv(name, x, stride=1):
-        """Convolution that keeps the size where its stride is 1 and it is none of the three that do not."""
+        """Convolution that keeps the size where its stride is 1 and it is none of the three that
+        do not.
+        """
         kernel = tensors[f"{name}.conv.weight"]
         shrinks = stride == 2 or name in ("Conv2d_2a_3x3", "Conv2d_4a_3x3")
         padding = (0, 0) if shrinks else tuple(side // 2 for side in kernel.shape[2:])
         x = F.conv2d(x, kernel, None, stride, padding)
-        part = [tensors[f"{name}.bn.{leaf}"] for leaf in ("running_mean", "running_var", "weight", "bias")]
+        part = [
+            tensors[f"{name}.bn.{leaf}"]
+            for leaf in ("running_mean", "running_var", "weight", "bias")
+        ]
         return F.relu(F.batch_norm(x, *part, False, 0.0, 1e-3))
 
     def chain(name, x, *leaves, stride=1):
@@ -104,9 +146,16 @@ def torch_inception(tensors, x, *, fid):
             ]
         elif name == "Mixed_7a":
             long = chain(name, x, *numbered("branch7x7x3", 1, 2, 3, 4), stride=2)
-            parts = [chain(name, x, *numbered("branch3x3", 1, 2), stride=2), long, F.max_pool2d(x, 3, 2)]
+            parts = [
+                chain(name, x, *numbered("branch3x3", 1, 2), stride=2),
+                long,
+                F.max_pool2d(x, 3, 2),
+            ]
         else:
-            one, two = chain(name, x, "branch3x3_1"), chain(name, x, *numbered("branch3x3dbl", 1, 2))
+            one, two = (
+                chain(name, x, "branch3x3_1"),
+                chain(name, x, *numbered("branch3x3dbl", 1, 2)),
+            )
             split = [chain(name, one, f"branch3x3_2{side}") for side in "ab"]
             split += [chain(name, two, f"branch3x3dbl_3{side}") for side in "ab"]
             parts = [chain(name, x, "branch1x1"), *split, pool(name, x)]
@@ -120,5 +169,7 @@ def torch_inception(tensors, x, *, fid):
     for name in ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c"):
         found[f"Mixed_{name}"] = x = block(f"Mixed_{name}", x)
     found["avgpool"] = x = x.mean((2, 3), keepdim=True)
-    found["logits"] = F.linear(x.flatten(1), tensors["fc.weight"], tensors["fc.bias"])[:, :, None, None]
+    found["logits"] = F.linear(x.flatten(1), tensors["fc.weight"], tensors["fc.bias"])[
+        :, :, None, None
+    ]
     return {name: x.permute(0, 2, 3, 1).numpy() for name, x in found.items()}

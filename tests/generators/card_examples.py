@@ -1,4 +1,6 @@
-"""What the tests of cards share: the example of docs/architecture_card.md, and how they change and parse it."""
+"""What the tests of cards share: the example of docs/architecture_card.md, and how they change
+and parse it.
+"""
 
 import copy
 import json
@@ -16,14 +18,23 @@ SCHEMA = json.loads((FOLDER / "card_v1.schema.json").read_text(encoding="utf-8")
 PAGE = (FOLDER.parents[1] / "docs" / "architecture_card.md").read_text(encoding="utf-8")
 EXAMPLE = json.loads(re.search(r"```json\n(.*?)```", PAGE, re.DOTALL)[1])
 TENSORS = {  # of the example
-    "fc.weight": (6272, 64), "fc.bias": (6272,), "net.0.weight": (128,), "net.0.bias": (128,),
-    "net.0.running_mean": (128,), "net.0.running_var": (128,), "net.2.weight": (128, 32, 4, 4), "net.2.bias": (32,),
-    "net.5.weight": (1, 32, 3, 3), "net.5.bias": (1,),
-}  # fmt: skip
+    "fc.weight": (6272, 64),
+    "fc.bias": (6272,),
+    "net.0.weight": (128,),
+    "net.0.bias": (128,),
+    "net.0.running_mean": (128,),
+    "net.0.running_var": (128,),
+    "net.2.weight": (128, 32, 4, 4),
+    "net.2.bias": (32,),
+    "net.5.weight": (1, 32, 3, 3),
+    "net.5.bias": (1,),
+}
 
 
 def changed(path, value, data=EXAMPLE):
-    """A copy of the card with one value replaced or added (path: names and indices), or removed (value: ...)."""
+    """A copy of the card with one value replaced or added (path: names and indices), or removed
+    (value: ...).
+    """
     data = copy.deepcopy(data)
     *parents, last = path
     part = data
@@ -51,6 +62,12 @@ def misfit(data, tensors):
 def row(*layers, image_shape=(1, 2, 2), dim=4, conditioning=None):
     """A card of the given layers."""
     return {
-        "card_version": 1, "kind": "layered", "name": "row", "image_shape": list(image_shape), "value_range": [-1, 1],
-        "latent": {"dim": dim, "distribution": "normal"}, "conditioning": conditioning, "layers": list(layers),
-    }  # fmt: skip
+        "card_version": 1,
+        "kind": "layered",
+        "name": "row",
+        "image_shape": list(image_shape),
+        "value_range": [-1, 1],
+        "latent": {"dim": dim, "distribution": "normal"},
+        "conditioning": conditioning,
+        "layers": list(layers),
+    }

@@ -1,4 +1,5 @@
-"""What a card says, computed step by step as its page defines it: numpy, float64, [C, H, W], no folding.
+"""What a card says, computed step by step as its page defines it: numpy, float64, [C, H, W], no
+folding.
 
 The independent half of the tests of folding. Slow and obvious on purpose.
 """
@@ -11,7 +12,11 @@ def plain_images(card, state, z, label=None):
     state = {key: np.float64(array) for key, array in state.items()}
     x = condition(card.conditioning, state, np.float64(z), label)
     for layer in card.layers:
-        weights = {key.rpartition(".")[2]: array for key, array in state.items() if key.rpartition(".")[0] == layer.key}
+        weights = {
+            key.rpartition(".")[2]: array
+            for key, array in state.items()
+            if key.rpartition(".")[0] == layer.key
+        }
         x = STEPS[layer.op](layer, weights, x)
     low, high = card.value_range
     return (x.transpose(0, 2, 3, 1) - low) * 2 / (high - low) - 1
@@ -48,11 +53,15 @@ def conv(layer, weights, x):
     x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)), mode=mode)
     kernel = weights["weight"]
     outputs, _, kh, kw = kernel.shape
-    rows, columns = ((n - k) // layer.stride + 1 for n, k in zip(x.shape[2:], (kh, kw), strict=True))
+    rows, columns = (
+        (n - k) // layer.stride + 1 for n, k in zip(x.shape[2:], (kh, kw), strict=True)
+    )
     y = np.zeros((len(x), outputs, rows, columns))
     for row, column in np.ndindex(rows, columns):
         top, left = row * layer.stride, column * layer.stride
-        y[:, :, row, column] = np.einsum("nihw,oihw->no", x[:, :, top : top + kh, left : left + kw], kernel)
+        y[:, :, row, column] = np.einsum(
+            "nihw,oihw->no", x[:, :, top : top + kh, left : left + kw], kernel
+        )
     return y + over_channels(weights.get("bias", np.zeros(outputs)), y)
 
 
@@ -60,12 +69,15 @@ def conv_transpose(layer, weights, x):
     kernel = weights["weight"]
     _, outputs, kh, kw = kernel.shape
     rows, columns = (
-        (n - 1) * layer.stride + k + layer.output_padding for n, k in zip(x.shape[2:], (kh, kw), strict=True)
+        (n - 1) * layer.stride + k + layer.output_padding
+        for n, k in zip(x.shape[2:], (kh, kw), strict=True)
     )
     y = np.zeros((len(x), outputs, rows, columns))
     for row, column in np.ndindex(*x.shape[2:]):
         top, left = row * layer.stride, column * layer.stride
-        y[:, :, top : top + kh, left : left + kw] += np.einsum("ni,iohw->nohw", x[:, :, row, column], kernel)
+        y[:, :, top : top + kh, left : left + kw] += np.einsum(
+            "ni,iohw->nohw", x[:, :, row, column], kernel
+        )
     pad = layer.padding
     y = y[:, :, pad : rows - pad, pad : columns - pad]
     return y + over_channels(weights.get("bias", np.zeros(outputs)), y)
@@ -74,7 +86,10 @@ def conv_transpose(layer, weights, x):
 def batch_norm(layer, weights, x):
     mean, var = weights["running_mean"], weights["running_var"]
     y = (x - over_channels(mean, x)) / np.sqrt(over_channels(var, x) + layer.eps)
-    scale, shift = weights.get("weight", np.ones(len(mean))), weights.get("bias", np.zeros(len(mean)))
+    scale, shift = (
+        weights.get("weight", np.ones(len(mean))),
+        weights.get("bias", np.zeros(len(mean))),
+    )
     return y * over_channels(scale, x) + over_channels(shift, x)
 
 
@@ -96,7 +111,9 @@ STEPS = {
     "prelu": lambda layer, weights, x: np.where(x >= 0, x, over_channels(weights["weight"], x) * x),
     "tanh": lambda layer, _, x: np.tanh(x),
     "sigmoid": lambda layer, _, x: 1 / (1 + np.exp(-x)),
-    "upsample_nearest": lambda layer, _, x: x.repeat(layer.scale, axis=2).repeat(layer.scale, axis=3),
+    "upsample_nearest": lambda layer, _, x: x.repeat(layer.scale, axis=2).repeat(
+        layer.scale, axis=3
+    ),
     "dropout": lambda layer, _, x: x,
     "reshape": lambda layer, _, x: x.reshape(len(x), *layer.shape),
 }

@@ -1,4 +1,6 @@
-"""The autoencoder of latent diffusion: against reference outputs, a PyTorch module of our own, and its derivatives."""
+"""The autoencoder of latent diffusion: against reference outputs, a PyTorch module of our own,
+and its derivatives.
+"""
 
 import dataclasses
 import json
@@ -17,21 +19,29 @@ from jattr.generators import ops
 from jattr.generators.autoencoder_kl import Architecture, Net, prepare, with_image_size
 from jattr.generators.autoencoder_kl_parts import GroupNorm, Upsample
 
-TOLERANCE = 1e-4  # times the deviation of the images: float32 sums of up to 576 products, 20 layers deep
+# times the deviation of the images: float32 sums of up to 576 products, 20 layers deep
+TOLERANCE = 1e-4
 SMALL = Architecture(
-    block_out_channels=(4, 8), layers_per_block=1, latent_channels=2, latent_height=2, latent_width=3,
+    block_out_channels=(4, 8),
+    layers_per_block=1,
+    latent_channels=2,
+    latent_height=2,
+    latent_width=3,
     norm_num_groups=2,
-)  # fmt: skip
+)
 OTHERS = {  # what the reference outputs do not cover
     "small": {},
     "no quantisation layers, as SD3 and FLUX": {
-        "latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False, "shift_factor": 0.0609
+        "latent_channels": 16,
+        "use_quant_conv": False,
+        "use_post_quant_conv": False,
+        "shift_factor": 0.0609,
     },
     "no attention": {"mid_block_add_attention": False, "layers_per_block": 2},
     "grey, one size": {"block_out_channels": (6,), "image_channels": 1, "norm_num_groups": 3},
     "four sizes": {"block_out_channels": (2, 4, 4, 8), "norm_num_groups": 1, "latent_height": 1},
     "decoder alone": {"has_encoder": False, "use_quant_conv": False},
-}  # fmt: skip
+}
 
 
 def shapes_of(arch):
@@ -51,12 +61,16 @@ def random_tensors(arch, seed=0):
 
 
 def network(arch, tensors, dtype=jnp.float32):
-    """`decode(state, z)`, `encode(state, images)`, both pure, and the state that holds the tensors."""
+    """`decode(state, z)`, `encode(state, images)`, both pure, and the state that holds the
+    tensors.
+    """
     graphdef, state = nnx.split(nnx.eval_shape(lambda: Net(arch)))
     arrays = prepare(arch, tensors)
     assert {path: array.shape for path, array in arrays.items()} == shapes_of(arch)
-    flat = {path: leaf.replace(jnp.asarray(arrays["/".join(map(str, path))], dtype)) for path, leaf in
-            nnx.to_flat_state(state)}  # fmt: skip
+    flat = {
+        path: leaf.replace(jnp.asarray(arrays["/".join(map(str, path))], dtype))
+        for path, leaf in nnx.to_flat_state(state)
+    }
     return (
         lambda state, z: nnx.merge(graphdef, state)(z),
         lambda state, images: nnx.merge(graphdef, state).encode(images),
@@ -70,7 +84,9 @@ def channels_last(array):
 
 def recipe(name, shape):
     """The weights of the reference outputs, which are computed instead of stored."""
-    array = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
+    array = (
+        np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
+    )
     if len(shape) >= 2:
         return array * np.float32(np.sqrt(2 / np.prod(shape[1:])))
     return 0.1 * array + np.float32(name.endswith("weight"))
@@ -102,8 +118,12 @@ def test_images_are_those_of_the_reference(golden):
 def test_latents_are_those_of_the_reference(golden):
     arch, stored, expected = golden
     _, encode, state = network(arch, stored)
-    for found, name in zip(jax.jit(encode)(state, expected["x"]), ("enc_mean", "enc_logvar"), strict=True):
-        assert np.abs(found - expected[name]).max() <= TOLERANCE * max(1, expected[name].std()), name
+    for found, name in zip(
+        jax.jit(encode)(state, expected["x"]), ("enc_mean", "enc_logvar"), strict=True
+    ):
+        assert np.abs(found - expected[name]).max() <= TOLERANCE * max(1, expected[name].std()), (
+            name
+        )
 
 
 @pytest.mark.parametrize("case", OTHERS)
@@ -115,9 +135,14 @@ def test_other_architectures_are_those_of_pytorch(case):
     weights, torch_decode, torch_encode = torch_autoencoder.make(arch)
     found = FORMATS[0].describe(weights, {"config": torch_autoencoder.config_of(arch)})
     assert found.architecture == arch
-    decode, encode, state = network(arch, convert_by_rows(FORMATS[0], found, weights, shapes_of(arch)))
+    decode, encode, state = network(
+        arch, convert_by_rows(FORMATS[0], found, weights, shapes_of(arch))
+    )
     z = np.random.default_rng(1).normal(size=(2, *arch.latent_shape)).astype(np.float32)
-    images, expected = jax.jit(decode)(state, z), channels_last(torch_decode(z.transpose(0, 3, 1, 2)))
+    images, expected = (
+        jax.jit(decode)(state, z),
+        channels_last(torch_decode(z.transpose(0, 3, 1, 2))),
+    )
     assert images.shape == expected.shape == (2, *arch.image_shape)
     assert np.abs(images - expected).max() <= TOLERANCE * max(1, expected.std())
     if not arch.has_encoder:
@@ -126,7 +151,9 @@ def test_other_architectures_are_those_of_pytorch(case):
         return
     mean, logvar = jax.jit(encode)(state, expected)
     moments = channels_last(torch_encode(expected.transpose(0, 3, 1, 2)))
-    assert np.abs(np.concatenate([mean, logvar], -1) - moments).max() <= TOLERANCE * max(1, moments.std())
+    assert np.abs(np.concatenate([mean, logvar], -1) - moments).max() <= TOLERANCE * max(
+        1, moments.std()
+    )
 
 
 def test_the_variance_is_clamped_as_by_diffusers():
@@ -150,7 +177,8 @@ def test_the_gradient_is_that_of_finite_differences():
             shift[i] = step
             shift = shift.reshape(z.shape)
             expected = (loss(z + shift) - loss(z - shift)) / (2 * step)
-            assert abs(found - expected) <= 1e-7 * np.abs(gradient).max()  # of steps of 1e-5 in float64
+            # of steps of 1e-5 in float64
+            assert abs(found - expected) <= 1e-7 * np.abs(gradient).max()
 
 
 def test_decoding_can_be_mapped_and_differentiated_in_both_modes():
@@ -178,9 +206,12 @@ def test_group_normalisation_keeps_its_digits_where_the_mean_is_large(offset):
     norm = GroupNorm(12, 3)
     norm.scale[...], norm.bias[...] = jnp.arange(12.0), jnp.arange(12.0)[::-1]
     groups = np.float64(x).reshape(2, 63, 3, 4)
-    expected = (groups - groups.mean((1, 3), keepdims=True)) / np.sqrt(groups.var((1, 3), keepdims=True) + 1e-6)
+    expected = (groups - groups.mean((1, 3), keepdims=True)) / np.sqrt(
+        groups.var((1, 3), keepdims=True) + 1e-6
+    )
     expected = expected.reshape(x.shape) * np.arange(12.0) + np.arange(12.0)[::-1]
-    # float32 has steps of 6e-5 at 1000, and the mean is known to a few of them; values up to 3 are scaled by up to 11
+    # float32 has steps of 6e-5 at 1000, and the mean is known to a few of them; values up to 3 are
+    # scaled by up to 11
     assert np.abs(jax.jit(norm)(x) - expected).max() <= (1e-5 if not offset else 5e-3)
 
 

@@ -14,8 +14,12 @@ from jattr.generators.base import PRIORS, sample_normal
 
 def from_function(apply=None, state=None, **changes):
     settings = {
-        "name": "toy", "version": "1", "latent_shape": (3,), "image_shape": (2, 2, 1), "sample": sample_normal((3,)),
-    }  # fmt: skip
+        "name": "toy",
+        "version": "1",
+        "latent_shape": (3,),
+        "image_shape": (2, 2, 1),
+        "sample": sample_normal((3,)),
+    }
     apply = apply or (lambda w, z, *, label=None: jnp.tanh(z @ w).reshape(-1, 2, 2, 1))
     state = jnp.ones((3, 4)) if state is None else state
     return jattr.Generator.from_function(apply, state, **(settings | changes))
@@ -35,7 +39,10 @@ def test_equal_weights_and_version_are_one_model_and_others_are_not():
     [
         ({"image_shape": (4, 1, 1)}, "states float32"),
         ({"state": jnp.full((3, 4), jnp.nan)}, "not finite"),
-        ({"apply": lambda w, z, *, label=None: jnp.zeros((len(z), 2, 2, 1), jnp.int32)}, "makes int32"),
+        (
+            {"apply": lambda w, z, *, label=None: jnp.zeros((len(z), 2, 2, 1), jnp.int32)},
+            "makes int32",
+        ),
     ],
 )
 def test_functions_that_are_not_what_they_state_are_refused(changes, words):

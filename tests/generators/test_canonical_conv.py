@@ -1,4 +1,6 @@
-"""The convolution with a canonical gradient where the tests of the forms do not reach: wide padding, lanes."""
+"""The convolution with a canonical gradient where the tests of the forms do not reach: wide
+padding, lanes.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +44,8 @@ def test_it_can_be_mapped(axes):
     x, kernel = numbers(0, 3, 3, 6, 6, 3), numbers(1, 3, 3, 3, 3, 2)
     args = (x if axes[0] is not None else x[0], kernel if axes[1] is not None else kernel[0])
     ours, theirs = (
-        jax.jit(jax.vmap(lambda x, k, fn=fn: fn(x, k, (1, 1)), axes))(*args) for fn in (canonical_conv, plain)
+        jax.jit(jax.vmap(lambda x, k, fn=fn: fn(x, k, (1, 1)), axes))(*args)
+        for fn in (canonical_conv, plain)
     )
     assert np.abs(ours - theirs).max() <= TOLERANCE
 

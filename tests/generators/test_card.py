@@ -1,4 +1,6 @@
-"""Architecture cards: what they become, that schema, tables and parser agree, and what names the function."""
+"""Architecture cards: what they become, that schema, tables and parser agree, and what names the
+function.
+"""
 
 import dataclasses
 import json
@@ -30,7 +32,9 @@ from jattr.generators.card import (
 from jattr.generators.card_shapes import FIELDS, RULES
 
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-CONTRADICTION = re.compile("must be below the |control characters|not a finite|64 bits|half a character")
+CONTRADICTION = re.compile(
+    "must be below the |control characters|not a finite|64 bits|half a character"
+)
 REFERENCE = os.environ.get("JATTR_REFERENCE")
 REFERENCE_CARDS = sorted(Path(REFERENCE, "weights").glob("*.card.json")) if REFERENCE else []
 SETTINGS = settings(deadline=None, max_examples=150, database=None, derandomize=True)
@@ -46,7 +50,11 @@ def test_schema_is_a_schema():
 @pytest.mark.parametrize("op", OPTIONS)
 def test_schema_has_the_fields_of_each_operation(op):
     branches = SCHEMA["$defs"]["layer"]["allOf"]
-    mine = [b for b in branches if op in (lambda p: p.get("enum", [p.get("const")]))(b["if"]["properties"]["op"])]
+    mine = [
+        b
+        for b in branches
+        if op in (lambda p: p.get("enum", [p.get("const")]))(b["if"]["properties"]["op"])
+    ]
     (branch,) = mine
     definition = SCHEMA["$defs"][branch["then"]["$ref"].rpartition("/")[2]]
     assert set(definition["properties"]) == {"op", *OPTIONS[op]}
@@ -73,13 +81,20 @@ def test_page_explains(name):
 
 def test_example_of_the_page():
     card = parse_card(EXAMPLE)
-    assert (card.name, card.kind, card.image_shape, card.value_range) == ("digits", "layered", (1, 28, 28), (-1.0, 1.0))
+    assert (card.name, card.kind, card.image_shape, card.value_range) == (
+        "digits",
+        "layered",
+        (1, 28, 28),
+        (-1.0, 1.0),
+    )
     assert (card.latent.dim, card.latent.distribution, card.conditioning) == (64, "normal", None)
     assert (card.state_dict_key, card.ignore, card.weights) == ("netG", (), "digits.pt")
     assert (card.rounding, card.domain, card.note) == ("truncate", "handwritten digits", "")
     assert json.loads(card.source) == EXAMPLE["source"]
     assert [layer.index for layer in card.layers] == list(range(9))
-    assert card.layers[4] == Layer("conv_transpose", 4, key="net.2", stride=2, padding=1, output_padding=0)
+    assert card.layers[4] == Layer(
+        "conv_transpose", 4, key="net.2", stride=2, padding=1, output_padding=0
+    )
     assert card.layers[1].shape == (128, 7, 7)
     assert card.layers[5].slope == 0.2
 
@@ -91,7 +106,16 @@ def test_cards_are_hashable_and_round_trip():
 
 
 def test_absent_and_null_are_the_same():
-    optional = ["conditioning", "state_dict_key", "ignore", "weights", "rounding", "source", "domain", "note"]
+    optional = [
+        "conditioning",
+        "state_dict_key",
+        "ignore",
+        "weights",
+        "rounding",
+        "source",
+        "domain",
+        "note",
+    ]
     bare = {name: value for name, value in EXAMPLE.items() if name not in optional}
     null = bare | {name: None for name in optional if name != "ignore"}
     assert parse_card(bare) == parse_card(null)
@@ -100,7 +124,9 @@ def test_absent_and_null_are_the_same():
 
 
 def test_whole_numbers_may_have_a_point():
-    card = parse_card(changed(["layers", 4, "stride"], 2.0, changed(["image_shape"], [1.0, 28.0, 28])))
+    card = parse_card(
+        changed(["layers", 4, "stride"], 2.0, changed(["image_shape"], [1.0, 28.0, 28]))
+    )
     assert card == parse_card(EXAMPLE)
     assert type(card.layers[4].stride) is type(card.image_shape[0]) is int
 
@@ -114,30 +140,63 @@ def test_onehot_concat_takes_a_null_key():
 
 
 def test_tuples_and_frozen_mappings_are_json_too():
-    assert parse_card(types.MappingProxyType(EXAMPLE | {"image_shape": (1, 28, 28)})) == parse_card(EXAMPLE)
+    assert parse_card(types.MappingProxyType(EXAMPLE | {"image_shape": (1, 28, 28)})) == parse_card(
+        EXAMPLE
+    )
 
 
 JSON = st.recursive(
     st.none()
     | st.booleans()
     | st.sampled_from(
-        [0, 1, 2, -1, 1.0, 2.5, 1e300, 70_000, float("nan"), "", "a", "relu", "conv", "normal", "../a", "\n"]
+        [
+            0,
+            1,
+            2,
+            -1,
+            1.0,
+            2.5,
+            1e300,
+            70_000,
+            float("nan"),
+            "",
+            "a",
+            "relu",
+            "conv",
+            "normal",
+            "../a",
+            "\n",
+        ]
     ),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["op", "key", "x", "dim"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["op", "key", "x", "dim"]), inner)
+    ),
     max_leaves=6,
 )
 
 
 def places(value, path=()):
     """Every path in a JSON value, the root aside."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for name, item in items:
         yield [*path, name]
         yield from places(item, (*path, name))
 
 
-LABELLED = changed(["conditioning"], {"type": "onehot_linear_concat", "key": "label", "classes": 10})
-PLACES = [*places(LABELLED), *([*p, "extra"] for p in places(LABELLED) if len(p) == 2 and p[0] == "layers")]
+LABELLED = changed(
+    ["conditioning"], {"type": "onehot_linear_concat", "key": "label", "classes": 10}
+)
+PLACES = [
+    *places(LABELLED),
+    *([*p, "extra"] for p in places(LABELLED) if len(p) == 2 and p[0] == "layers"),
+]
 
 
 @SETTINGS
@@ -147,7 +206,8 @@ def test_parser_and_schema_agree_about_damaged_cards(changes):
     for path, value in changes:
         try:
             data = changed(path, value, data)
-        except (KeyError, IndexError, TypeError, AttributeError):  # the first change removed the place of the second
+        # the first change removed the place of the second
+        except (KeyError, IndexError, TypeError, AttributeError):
             continue
     legal = VALIDATOR.is_valid(data)
     card, words = outcome(data)
@@ -171,9 +231,14 @@ def layers_of(op):
     whole = {"stride": (1, 9), "padding": (0, 9), "scale": (1, 64), "output_padding": (0, 0)}
     options = {name: st.integers(*ends) for name, ends in whole.items()}
     options |= {name: st.floats(0, 1) | st.integers(0, 1) for name in ("eps", "slope", "p")}
-    options |= {"padding_mode": st.sampled_from(["zeros", "replicate"]), "key": st.sampled_from(["a", "b.0", "é"])}
+    options |= {
+        "padding_mode": st.sampled_from(["zeros", "replicate"]),
+        "key": st.sampled_from(["a", "b.0", "é"]),
+    }
     options |= {"shape": st.lists(st.integers(1, 4096), min_size=3, max_size=3)}
-    return st.fixed_dictionaries({"op": st.just(op)} | {name: options[name] for name in OPTIONS[op]})
+    return st.fixed_dictionaries(
+        {"op": st.just(op)} | {name: options[name] for name in OPTIONS[op]}
+    )
 
 
 @SETTINGS
@@ -192,15 +257,31 @@ def test_legal_layers_round_trip_through_text(layers):
 
 FUNCTION = {"image_shape", "value_range", "latent", "conditioning", "layers"}
 OTHER_VALUES = {  # there is one version and one kind
-    "name": "b", "image_shape": [1, 28, 27], "value_range": [0, 1],
-    "latent": {"dim": 63, "distribution": "normal"}, "conditioning": {"type": "onehot_concat", "classes": 2},
-    "layers": EXAMPLE["layers"][:-1], "state_dict_key": None, "ignore": ["a"], "weights": "b", "rounding": "round",
-    "source": None, "domain": None, "note": "b",
-}  # fmt: skip
+    "name": "b",
+    "image_shape": [1, 28, 27],
+    "value_range": [0, 1],
+    "latent": {"dim": 63, "distribution": "normal"},
+    "conditioning": {"type": "onehot_concat", "classes": 2},
+    "layers": EXAMPLE["layers"][:-1],
+    "state_dict_key": None,
+    "ignore": ["a"],
+    "weights": "b",
+    "rounding": "round",
+    "source": None,
+    "domain": None,
+    "note": "b",
+}
 OTHER_OPTIONS = {
-    "key": "other", "stride": 3, "padding": 5, "output_padding": 1, "padding_mode": "replicate", "eps": 1e-6,
-    "slope": 0.1, "scale": 3, "shape": [7, 128, 7],
-}  # fmt: skip
+    "key": "other",
+    "stride": 3,
+    "padding": 5,
+    "output_padding": 1,
+    "padding_mode": "replicate",
+    "eps": 1e-6,
+    "slope": 0.1,
+    "scale": 3,
+    "shape": [7, 128, 7],
+}
 
 
 @pytest.mark.parametrize("field", sorted(set(SCHEMA["properties"]) - {"card_version", "kind"}))
@@ -211,7 +292,8 @@ def test_only_fields_of_the_function_are_in_function_fields(field):
 
 
 @pytest.mark.parametrize(
-    ("index", "option"), [(i, o) for i, layer in enumerate(EXAMPLE["layers"]) for o in layer if o != "op"]
+    ("index", "option"),
+    [(i, o) for i, layer in enumerate(EXAMPLE["layers"]) for o in layer if o != "op"],
 )
 def test_every_option_but_the_key_is_of_the_function(index, option):
     after = parse_card(changed(["layers", index, option], OTHER_OPTIONS[option]))
@@ -222,16 +304,25 @@ def test_order_counts_and_dropout_and_distribution_do_not():
     same = function_fields(parse_card(EXAMPLE))
     layers = EXAMPLE["layers"]
     assert (
-        function_fields(parse_card(changed(["layers"], [*layers[:3], {"op": "dropout", "p": 0.5}, *layers[3:]])))
+        function_fields(
+            parse_card(changed(["layers"], [*layers[:3], {"op": "dropout", "p": 0.5}, *layers[3:]]))
+        )
         == same
     )
     assert function_fields(parse_card(changed(["latent", "distribution"], "uniform"))) == same
-    assert function_fields(parse_card(changed(["layers"], [*layers[:2], layers[3], layers[2], *layers[4:]]))) != same
+    assert (
+        function_fields(
+            parse_card(changed(["layers"], [*layers[:2], layers[3], layers[2], *layers[4:]]))
+        )
+        != same
+    )
 
 
 def test_classes_and_type_of_labels_count_and_the_key_does_not():
     def fields(**label):
-        return function_fields(parse_card(changed(["conditioning"], LABELLED["conditioning"] | label)))
+        return function_fields(
+            parse_card(changed(["conditioning"], LABELLED["conditioning"] | label))
+        )
 
     assert fields() == fields(key="b")
     assert fields() != fields(classes=11)
@@ -250,8 +341,16 @@ def test_equal_numbers_have_equal_texts():
 
 
 def test_import_is_light():
-    code = "import sys, jattr.generators.card; print({'jax', 'flax', 'numpy', 'jsonschema'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+    code = (
+        "import sys, jattr.generators.card; print({'jax', 'flax', 'numpy', 'jsonschema'} &"
+        " set(sys.modules))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "set()\n"
+    )
 
 
 @pytest.fixture(params=[path.name for path in REFERENCE_CARDS] or [None])

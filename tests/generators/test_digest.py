@@ -30,10 +30,18 @@ def test_the_page_computes_what_it_says():
 
 def test_jattr_computes_what_the_page_says():
     data = {
-        "card_version": 1, "kind": "layered", "name": "worked example", "image_shape": [1, 1, 2],
-        "value_range": [0, 1], "latent": {"dim": 2, "distribution": "normal"},
-        "layers": [{"op": "linear", "key": "fc"}, {"op": "sigmoid"}, {"op": "reshape", "shape": [1, 1, 2]}],
-    }  # fmt: skip
+        "card_version": 1,
+        "kind": "layered",
+        "name": "worked example",
+        "image_shape": [1, 1, 2],
+        "value_range": [0, 1],
+        "latent": {"dim": 2, "distribution": "normal"},
+        "layers": [
+            {"op": "linear", "key": "fc"},
+            {"op": "sigmoid"},
+            {"op": "reshape", "shape": [1, 1, 2]},
+        ],
+    }
     weight, bias = np.float32([[1, -0.5], [2, 0.25]]), np.float32([0, -1])
     found = digests(data, {"fc.weight": weight, "fc.bias": bias})
     assert all(f"'{digest}'" in PAGE.read_text(encoding="utf-8") for digest in found)

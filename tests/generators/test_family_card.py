@@ -9,14 +9,26 @@ from jattr.generators.family_card import family_card_to_json, family_schema
 from jattr.generators.registry import parse_any_card
 
 CARD = {
-    "card_version": 1, "kind": "stylegan2", "name": "faces", "image_shape": [3, 16, 16],
+    "card_version": 1,
+    "kind": "stylegan2",
+    "name": "faces",
+    "image_shape": [3, 16, 16],
     "architecture": {
-        "channels": [6, 5, 4], "z_dim": 7, "mapping_widths": [9, 8], "num_classes": 0, "embedding": "dense",
-        "form": "skip", "image_channels": 3, "equalised": False, "clamp": None, "taps": [1.0, 3.0, 3.0, 1.0],
+        "channels": [6, 5, 4],
+        "z_dim": 7,
+        "mapping_widths": [9, 8],
+        "num_classes": 0,
+        "embedding": "dense",
+        "form": "skip",
+        "image_channels": 3,
+        "equalised": False,
+        "clamp": None,
+        "taps": [1.0, 3.0, 3.0, 1.0],
     },
-    "settings": {"psi": 0.7, "cutoff": None, "noise": "const"}, "source": {"layout": "stylegan2-nvlabs"},
+    "settings": {"psi": 0.7, "cutoff": None, "noise": "const"},
+    "source": {"layout": "stylegan2-nvlabs"},
     "rounding": "round",
-}  # fmt: skip
+}
 
 
 def changed(**parts):
@@ -37,7 +49,9 @@ def test_a_card_says_itself_again():
 
 def test_what_is_left_away_has_its_default():
     short = {name: CARD[name] for name in ("card_version", "kind", "name")}
-    short["architecture"] = {name: CARD["architecture"][name] for name in ("channels", "z_dim", "mapping_widths")}
+    short["architecture"] = {
+        name: CARD["architecture"][name] for name in ("channels", "z_dim", "mapping_widths")
+    }
     card = parse_any_card(short)
     assert card.image_shape == (3, 16, 16)
     assert card.settings.psi == 1.0

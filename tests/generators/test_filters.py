@@ -20,7 +20,9 @@ TOLERANCE = 1e-5  # of the largest number: float32 sums of up to 25 products
 
 
 def by_definition(x, taps, axis):
-    """Along axis 1 of x: y[o] = sum_k taps[k] z[down o + K - 1 - k], with zeros put between and around samples."""
+    """Along axis 1 of x: y[o] = sum_k taps[k] z[down o + K - 1 - k], with zeros put between and
+    around samples.
+    """
     far = axis.down * axis.size + len(taps)
     z = np.zeros((len(x), 2 * far + axis.up * x.shape[1], *x.shape[2:]))
     first = far + axis.before
@@ -68,8 +70,12 @@ def test_the_transpose_is_that_of_the_linear_map(axis, shape):
     columns = plane_by_definition(basis, taps, axis)  # what each pixel alone gives
     assert_near(to_x, np.einsum("phwo,nhwc->npc", columns, y).reshape(x.shape))
     steps = np.eye(taps.size).reshape(-1, *shape) / 2
-    pairs = [(plane_by_definition(x, taps + step, axis), plane_by_definition(x, taps - step, axis)) for step in steps]
-    expected = np.reshape([np.sum(y * (high - low)) for high, low in pairs], shape)  # exact: at most quadratic in taps
+    pairs = [
+        (plane_by_definition(x, taps + step, axis), plane_by_definition(x, taps - step, axis))
+        for step in steps
+    ]
+    # exact: at most quadratic in taps
+    expected = np.reshape([np.sum(y * (high - low)) for high, low in pairs], shape)
     assert_near(to_taps, expected)
 
 
@@ -80,7 +86,9 @@ def test_tangents_and_lanes(shape):
     value, tangent = jax.jvp(lambda x: fn(x, taps), (x,), (3 * x,))
     assert_near(value, y)
     assert_near(tangent, 3 * y)
-    assert_near(jax.vmap(fn, in_axes=(1, None))(np.stack([x, 2 * x], axis=1), taps), np.stack([y, 2 * y]))
+    assert_near(
+        jax.vmap(fn, in_axes=(1, None))(np.stack([x, 2 * x], axis=1), taps), np.stack([y, 2 * y])
+    )
     degree = len(shape) == 1
     both = jax.vmap(fn, in_axes=(None, 0))(x, np.stack([taps, 2 * taps]))
     assert_near(both, np.stack([y, (4 if degree else 2) * y]))

@@ -20,11 +20,14 @@ def ends_dense(*, output="sigmoid"):
     """A network whose last layer is dense, in [0, 1]."""
     card = tiny_card_data(name="dense") | {
         "layers": [
-            {"op": "linear", "key": "fc"}, {"op": "relu"}, {"op": "linear", "key": "last"}, {"op": output},
+            {"op": "linear", "key": "fc"},
+            {"op": "relu"},
+            {"op": "linear", "key": "last"},
+            {"op": output},
             {"op": "reshape", "shape": [3, 8, 8]},
         ],
         "value_range": [0, 1],
-    }  # fmt: skip
+    }
     rng = np.random.default_rng(0)
     state = {name: tiny_weights()[name] for name in ("fc.weight", "fc.bias")}
     state["last.weight"] = rng.normal(size=(192, 32), scale=0.3).astype(np.float32)
@@ -37,7 +40,10 @@ def ends_otherwise():
     """A network whose image comes out of a layer norm."""
     card = tiny_card_data(name="norm")
     card["layers"][-1] = {"op": "layer_norm", "key": "ln", "eps": 1e-5}
-    state = tiny_weights() | {"ln.weight": np.ones((3, 8, 8), np.float32), "ln.bias": np.zeros((3, 8, 8), np.float32)}
+    state = tiny_weights() | {
+        "ln.weight": np.ones((3, 8, 8), np.float32),
+        "ln.bias": np.zeros((3, 8, 8), np.float32),
+    }
     card = parse_card(card)
     return make_generator(card, convert_layered(card, state))
 
@@ -61,7 +67,9 @@ def test_both_parts_make_the_images(name):
     label = jnp.arange(3) if gen.num_classes else None
     activations = jax.jit(final.activations)(gen.state, z, label=label)
     low, high = final.value_range
-    made = (OUTPUTS[final.output](final.linear(gen.state, activations)) - low) * (2 / (high - low)) - 1
+    made = (OUTPUTS[final.output](final.linear(gen.state, activations)) - low) * (
+        2 / (high - low)
+    ) - 1
     expected = gen.generate(z, label=label)
     assert np.abs(made - expected).max() <= 1e-5  # the same sums, compiled apart
     assert activations.shape[1:] != made.shape[1:]
@@ -70,7 +78,10 @@ def test_both_parts_make_the_images(name):
 def test_progan_with_tanh():
     arch = Architecture(channels=(6, 4), z_dim=5, image_channels=3, tanh=True)
     rng = np.random.default_rng(0)
-    tensors = {path: rng.normal(size=shape).astype(np.float32) for path, shape in graph_of("progan", arch)[1].items()}
+    tensors = {
+        path: rng.normal(size=shape).astype(np.float32)
+        for path, shape in graph_of("progan", arch)[1].items()
+    }
     state = net_state("progan", arch, tensors)
     final = final_of("progan", arch)(None)
     z = rng.normal(size=(2, 5)).astype(np.float32)

@@ -20,7 +20,10 @@ TOLERANCE = 2e-5
 def weights(shapes):
     rng = np.random.default_rng(3)
     state = {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
-    return {key: np.abs(a) + np.float32(0.1) if key.endswith("running_var") else a for key, a in state.items()}
+    return {
+        key: np.abs(a) + np.float32(0.1) if key.endswith("running_var") else a
+        for key, a in state.items()
+    }
 
 
 def compare(data, shapes, label=None):
@@ -53,16 +56,23 @@ def test_labels_enter_as_the_card_says(kind):
 
 @pytest.mark.parametrize("value_range", [(0, 1), (-0.5, 2), (-1, 1)])
 def test_the_value_range_becomes_minus_one_to_one(value_range):
-    data = row(LINEAR, shape_of(3, 2, 2), image_shape=(3, 2, 2)) | {"value_range": list(value_range)}
+    data = row(LINEAR, shape_of(3, 2, 2), image_shape=(3, 2, 2)) | {
+        "value_range": list(value_range)
+    }
     compare(data, affine("a", (12, 4), 12))
 
 
 def test_every_operation_is_folded_in_some_case():
-    assert {layer["op"] for layers, *_ in CASES.values() for layer in layers} == set(OPTIONS) == set(STEPS)
+    assert (
+        {layer["op"] for layers, *_ in CASES.values() for layer in layers}
+        == set(OPTIONS)
+        == set(STEPS)
+    )
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "words"), [("n.running_var", -1.0, "running variance is -1"), ("n.weight", 3e38, "exceed float32")]
+    ("key", "value", "words"),
+    [("n.running_var", -1.0, "running variance is -1"), ("n.weight", 3e38, "exceed float32")],
 )
 def test_normalisation_that_cannot_be_folded_is_an_error(key, value, words):
     layers, image_shape, shapes, _ = CASES["linear, norm, reshape"]

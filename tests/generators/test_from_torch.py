@@ -23,20 +23,32 @@ TOLERANCE = 1e-5  # values of about 1: float32 sums of some hundred products in 
 
 def dcgan(slope=0.0):
     return nn.Sequential(
-        nn.ConvTranspose2d(6, 12, 4, 1, 0, bias=False), nn.BatchNorm2d(12), nn.LeakyReLU(slope),
-        nn.ConvTranspose2d(12, 8, 4, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(True),
-        nn.ConvTranspose2d(8, 3, 3, 2, 1, output_padding=1), nn.Tanh(),
-    )  # fmt: skip
+        nn.ConvTranspose2d(6, 12, 4, 1, 0, bias=False),
+        nn.BatchNorm2d(12),
+        nn.LeakyReLU(slope),
+        nn.ConvTranspose2d(12, 8, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(True),
+        nn.ConvTranspose2d(8, 3, 3, 2, 1, output_padding=1),
+        nn.Tanh(),
+    )
 
 
 def upsampler():
     return nn.Sequential(
-        nn.Linear(5, 32), nn.Unflatten(1, (8, 2, 2)),
-        nn.Upsample(scale_factor=2), nn.Conv2d(8, 8, 3, padding=1), nn.InstanceNorm2d(8, affine=True),
+        nn.Linear(5, 32),
+        nn.Unflatten(1, (8, 2, 2)),
+        nn.Upsample(scale_factor=2),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.InstanceNorm2d(8, affine=True),
         nn.LeakyReLU(0.2, inplace=True),
-        nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(8, 6, 3, padding=1, padding_mode="reflect"),
-        nn.GroupNorm(2, 6), nn.PReLU(6), nn.Conv2d(6, 1, 3, padding=2, dilation=2), nn.Sigmoid(),
-    )  # fmt: skip
+        nn.Upsample(scale_factor=2, mode="bilinear"),
+        nn.Conv2d(8, 6, 3, padding=1, padding_mode="reflect"),
+        nn.GroupNorm(2, 6),
+        nn.PReLU(6),
+        nn.Conv2d(6, 1, 3, padding=2, dilation=2),
+        nn.Sigmoid(),
+    )
 
 
 class Conditional(nn.Module):
@@ -54,12 +66,20 @@ class Conditional(nn.Module):
 
 
 class Style(nn.Module):
-    """As StyleGAN2 in PyTorch: a kernel for every image as one grouped convolution, then a filter by channels."""
+    """As StyleGAN2 in PyTorch: a kernel for every image as one grouped convolution, then a
+    filter by channels.
+    """
 
     def __init__(self):
         super().__init__()
-        self.mapping, self.affine = nn.Sequential(nn.Linear(6, 6), nn.LeakyReLU(0.2)), nn.Linear(6, 4)
-        self.const, self.weight = nn.Parameter(torch.randn(1, 4, 4, 4)), nn.Parameter(torch.randn(5, 4, 3, 3))
+        self.mapping, self.affine = (
+            nn.Sequential(nn.Linear(6, 6), nn.LeakyReLU(0.2)),
+            nn.Linear(6, 4),
+        )
+        self.const, self.weight = (
+            nn.Parameter(torch.randn(1, 4, 4, 4)),
+            nn.Parameter(torch.randn(5, 4, 3, 3)),
+        )
         self.to_rgb = nn.Conv2d(5, 3, 1)
         self.register_buffer("taps", torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4, persistent=False)
         self.register_buffer("noise", torch.randn(1, 1, 8, 8))
@@ -70,7 +90,9 @@ class Style(nn.Module):
         kernel = self.weight * (1 + self.affine(w)).view(n, 1, 4, 1, 1)
         kernel = kernel * torch.rsqrt(kernel.square().sum((2, 3, 4), keepdim=True) + 1e-8)
         x = self.const.repeat(n, 1, 1, 1).view(1, n * 4, 4, 4)
-        x = F.conv_transpose2d(x, kernel.transpose(1, 2).reshape(n * 4, 5, 3, 3), stride=2, groups=n)
+        x = F.conv_transpose2d(
+            x, kernel.transpose(1, 2).reshape(n * 4, 5, 3, 3), stride=2, groups=n
+        )
         blur = torch.outer(self.taps, self.taps).expand(5, 1, 4, 4)
         x = F.conv2d(F.pad(x.view(n, 5, 9, 9), (1, 1, 1, 1)), blur, groups=5)
         return self.to_rgb(F.leaky_relu(x + 0.1 * self.noise, 0.2))
@@ -78,9 +100,13 @@ class Style(nn.Module):
 
 def grouped():
     return nn.Sequential(
-        nn.Linear(4, 32), nn.Unflatten(1, (8, 2, 2)), nn.ConvTranspose2d(8, 6, 4, 2, 1, groups=2), nn.ReLU(),
-        nn.Conv2d(6, 3, 3, padding=1, groups=3), nn.Conv2d(3, 3, 3, 2, 1, groups=3),
-    )  # fmt: skip
+        nn.Linear(4, 32),
+        nn.Unflatten(1, (8, 2, 2)),
+        nn.ConvTranspose2d(8, 6, 4, 2, 1, groups=2),
+        nn.ReLU(),
+        nn.Conv2d(6, 3, 3, padding=1, groups=3),
+        nn.Conv2d(3, 3, 3, 2, 1, groups=3),
+    )
 
 
 CASES = {
@@ -175,7 +201,9 @@ def test_the_module_is_left_as_it_is(case):
     assert all(part.training for part in module.modules())
     assert all(parameter.requires_grad for parameter in module.parameters())
     assert module.state_dict().keys() == before.state_dict().keys()
-    assert all((value == before.state_dict()[key]).all() for key, value in module.state_dict().items())
+    assert all(
+        (value == before.state_dict()[key]).all() for key, value in module.state_dict().items()
+    )
 
 
 def test_modules_of_one_graph_share_one_function_and_others_do_not():
@@ -200,7 +228,9 @@ def test_every_tensor_counts_in_the_digest(key):
 
 def test_an_inversion_reaches_the_rounding_floor():
     gen = from_torch(make(lambda: Made(nn.Tanh())), latent_shape=(4,))
-    pixels = np.uint8(np.round((np.asarray(gen.generate(gen.sample_latent(jax.random.key(7), 2))) + 1) * 127.5))
+    pixels = np.uint8(
+        np.round((np.asarray(gen.generate(gen.sample_latent(jax.random.key(7), 2))) + 1) * 127.5)
+    )
     found = jattr.invert(gen, pixels, config=jattr.InvertConfig(pool=64, interval_steps=0))
     assert (found.loss.min(axis=1) < 1.2 * (2 / 255) ** 2 / 12).all()
 
@@ -232,28 +262,63 @@ def broken(value):
 REFUSED = {
     "no module": (lambda: nn.Tanh, {}, "it takes a torch.nn.Module"),
     "two values": (lambda: Made(lambda x: (x, x)), {}, r"makes tuple .* put a module around it"),
-    "no image": (lambda: Made(nn.Flatten()), {}, r"makes torch.float32 \[2, 48\] of z \[2, 4\], no images"),
+    "no image": (
+        lambda: Made(nn.Flatten()),
+        {},
+        r"makes torch.float32 \[2, 48\] of z \[2, 4\], no"
+        r" images",
+    ),
     "two channels": (lambda: Made(nn.Tanh(), channels=2), {}, r"\[2, 2, 4, 4\]"),
     "doubles": (lambda: Made(lambda x: x.double()), {}, "makes torch.float64"),
-    "image shape": (lambda: Made(nn.Tanh()), {"image_shape": (4, 4, 1)}, r"it states float32 \(4, 4, 1\)"),
-    "latent shape": (lambda: Made(nn.Tanh()), {"latent_shape": (5,)}, "latent_shape and num_classes right"),
+    "image shape": (
+        lambda: Made(nn.Tanh()),
+        {"image_shape": (4, 4, 1)},
+        r"it states float32 \(4,"
+        r" 4, 1\)",
+    ),
+    "latent shape": (
+        lambda: Made(nn.Tanh()),
+        {"latent_shape": (5,)},
+        "latent_shape and num_classes right",
+    ),
     "labels": (lambda: Made(nn.Tanh()), {"num_classes": 3}, "latent_shape and num_classes right"),
     "prior": (lambda: Made(nn.Tanh()), {"prior": "other"}, "'other' without a sampler"),
     "range": (lambda: Made(nn.Tanh()), {"value_range": (1, 0)}, "low < high"),
     "rounding": (lambda: Made(nn.Tanh()), {"rounding": "floor"}, "'floor' is unknown"),
     "not finite": (lambda: broken(float("nan")), {}, r"not finite \(fc.weight\)"),
-    "batch": (lambda: Made(nn.BatchNorm2d(3, track_running_stats=False)), {}, "alone than beside others"),
+    "batch": (
+        lambda: Made(nn.BatchNorm2d(3, track_running_stats=False)),
+        {},
+        "alone than beside others",
+    ),
     "noise": (lambda: Made(lambda x: x + torch.randn_like(x)), {}, "draw random numbers"),
-    "little noise": (lambda: Made(lambda x: x + 1e-5 * torch.randn_like(x)), {}, r"aten\.randn_like"),
+    "little noise": (
+        lambda: Made(lambda x: x + 1e-5 * torch.randn_like(x)),
+        {},
+        r"aten\.randn_like",
+    ),
     "changes": (lambda: Counting(nn.Tanh()), {}, "changes its buffer count"),
-    "branch": (lambda: Made(lambda x: x if x.sum() > 0 else -x), {}, "cannot be traced by torch.export"),
-    "missing": (lambda: Made(lambda x: F.adaptive_max_pool2d(x, 2)), {}, r"aten\.adaptive_max_pool2d\.default"),
+    "branch": (
+        lambda: Made(lambda x: x if x.sum() > 0 else -x),
+        {},
+        "cannot be traced by torch.export",
+    ),
+    "missing": (
+        lambda: Made(lambda x: F.adaptive_max_pool2d(x, 2)),
+        {},
+        r"aten\.adaptive_max_pool2d\.default",
+    ),
     "fails": (
-        lambda: Made(lambda x: F.interpolate(x, size=3, mode="bilinear", antialias=True)), {},
+        lambda: Made(lambda x: F.interpolate(x, size=3, mode="bilinear", antialias=True)),
+        {},
         r"fails at .*aten\._upsample_bilinear2d_aa",
     ),
-    "wrong": (lambda: Made(nn.ConvTranspose2d(4, 4, 3, (1, 2), groups=2), channels=4), {}, "makes other images"),
-}  # fmt: skip
+    "wrong": (
+        lambda: Made(nn.ConvTranspose2d(4, 4, 3, (1, 2), groups=2), channels=4),
+        {},
+        "makes other images",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -268,13 +333,16 @@ def test_modules_that_cannot_be_generators_are_refused(case):
 def test_without_torch_or_torchax_the_message_names_the_extra(missing, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == missing]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(GeneratorError, match=rf"importing {missing}.* pip install 'jattr\[torch\]'"):
+    with pytest.raises(
+        GeneratorError, match=rf"importing {missing}.* pip install 'jattr\[torch\]'"
+    ):
         from_torch(Made(nn.Tanh()), latent_shape=(4,))
 
 
 def test_old_spectral_norm_with_its_derived_weight_is_copied():
     module = nn.Sequential(nn.utils.spectral_norm(nn.Linear(4, 48)), nn.Unflatten(1, (3, 4, 4)))
-    module(torch.randn(2, 4)).sum().backward()  # leaves a weight that is no leaf, which deepcopy refuses
+    # leaves a weight that is no leaf, which deepcopy refuses
+    module(torch.randn(2, 4)).sum().backward()
     gen = from_torch(module, latent_shape=(4,))
     z = gen.sample_latent(jax.random.key(0), 3)
     expected = module.eval()(torch.from_numpy(np.array(z))).detach().numpy().transpose(0, 2, 3, 1)

@@ -9,8 +9,11 @@ import pytest
 from converters.convert import convert
 from jattr.generators.store import load_generator
 
-TOLERANCE = 2e-5  # of a value range of 2: float32 sums of up to 4096 products in another order, through 6 layers
-CARDS = sorted((Path(os.environ.get("JATTR_REFERENCE") or "/nonexistent") / "weights").glob("*.card.json"))
+# of a value range of 2: float32 sums of up to 4096 products in another order, through 6 layers
+TOLERANCE = 2e-5
+CARDS = sorted(
+    (Path(os.environ.get("JATTR_REFERENCE") or "/nonexistent") / "weights").glob("*.card.json")
+)
 
 
 @pytest.mark.parametrize(
@@ -37,5 +40,8 @@ def test_the_reference_folder_is_complete(reference):
 
 def test_checkpoints_with_equal_weights_are_one_model(reference, tmp_path):
     names = ("stonerain_dcgan", "stonerain_dcgan_e29", "stonerain_dcgan_e9")
-    digests = [convert(reference / "weights" / f"{name}.card.json", tmp_path / name).digest for name in names]
+    digests = [
+        convert(reference / "weights" / f"{name}.card.json", tmp_path / name).digest
+        for name in names
+    ]
     assert digests[0] == digests[1] != digests[2]

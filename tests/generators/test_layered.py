@@ -1,4 +1,6 @@
-"""Layered generators as functions: one compilation for one architecture, and what else JAX asks of them."""
+"""Layered generators as functions: one compilation for one architecture, and what else JAX asks
+of them.
+"""
 
 import jax
 import numpy as np
@@ -37,7 +39,8 @@ def test_other_options_are_another_architecture():
 def test_images_do_not_depend_on_their_batch(tiny):
     z = tiny.sample_latent(jax.random.key(0), 4)
     alone = np.concatenate([tiny.generate(z[i : i + 1]) for i in range(4)])
-    assert np.abs(tiny.generate(z) - alone).max() <= 1e-6  # float32 sums in another order, values below 1
+    # float32 sums in another order, values below 1
+    assert np.abs(tiny.generate(z) - alone).max() <= 1e-6
 
 
 def test_the_function_can_be_mapped_and_differentiated_in_both_modes(tiny):

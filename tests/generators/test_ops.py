@@ -15,8 +15,11 @@ from jattr.generators import ops
 TOLERANCE = 2e-5
 
 SIZES = list(itertools.product((1, 2, 3), (1, 2, 3, 4, 5)))  # stride, kernel
-CONV_CASES = [(stride, k, k % 3, k % 2 == 0) for stride, k in SIZES]  # padding, replicated at every other size
-CONV_TRANSPOSE_CASES = sorted({(stride, k, pad, stride - 1) for stride, k in SIZES for pad in (0, k // 2)})
+# padding, replicated at every other size
+CONV_CASES = [(stride, k, k % 3, k % 2 == 0) for stride, k in SIZES]
+CONV_TRANSPOSE_CASES = sorted(
+    {(stride, k, pad, stride - 1) for stride, k in SIZES for pad in (0, k // 2)}
+)
 
 
 def values(seed, *shape):
@@ -24,7 +27,9 @@ def values(seed, *shape):
 
 
 def derivatives(function, x, kernel, direction):
-    """The value at x, the gradients of a fixed weighted sum of it, and the derivative along a direction."""
+    """The value at x, the gradients of a fixed weighted sum of it, and the derivative along a
+    direction.
+    """
     y, pull = jax.vjp(function, x, kernel)
     gradient, by_kernel = pull(jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
     tangent = jax.jvp(lambda x: function(x, kernel), (x,), (direction,))[1]
@@ -38,7 +43,10 @@ def compare(operation, forms, x, kernel):
     @jax.jit
     def run(x, kernel):
         functions = {form: functools.partial(operation, form=form) for form in forms}
-        return {form: derivatives(function, x, kernel, direction) for form, function in functions.items()}
+        return {
+            form: derivatives(function, x, kernel, direction)
+            for form, function in functions.items()
+        }
 
     found = run(x, kernel)
     for form, what in [(form, what) for form, made in found.items() for what in made]:
@@ -50,7 +58,11 @@ def compare(operation, forms, x, kernel):
 
 def plain_conv(x, kernel, stride, padding, edge):
     """The definition, in float64."""
-    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="edge" if edge else "constant")
+    x = np.pad(
+        x,
+        ((0, 0), (padding, padding), (padding, padding), (0, 0)),
+        mode="edge" if edge else "constant",
+    )
     kh, kw = kernel.shape[:2]
     rows, columns = ((n - k) // stride + 1 for n, k in zip(x.shape[1:3], (kh, kw), strict=True))
     y = np.zeros((len(x), rows, columns, kernel.shape[3]))
@@ -63,7 +75,9 @@ def plain_conv(x, kernel, stride, padding, edge):
 def plain_conv_transpose(x, kernel, stride, padding, output_padding):
     """The definition, in float64: every input pixel stamps the kernel."""
     kh, kw = kernel.shape[:2]
-    rows, columns = ((n - 1) * stride + k + output_padding for n, k in zip(x.shape[1:3], (kh, kw), strict=True))
+    rows, columns = (
+        (n - 1) * stride + k + output_padding for n, k in zip(x.shape[1:3], (kh, kw), strict=True)
+    )
     y = np.zeros((len(x), rows, columns, kernel.shape[3]))
     for row, column in np.ndindex(x.shape[1], x.shape[2]):
         stamp = np.einsum("ni,hwio->nhwo", x[:, row, column], kernel)
@@ -85,13 +99,19 @@ def test_every_form_of_a_convolution_is_the_same_function(stride, k, padding, ed
 
 
 @pytest.mark.parametrize(("stride", "k", "padding", "output_padding"), CONV_TRANSPOSE_CASES)
-def test_every_form_of_a_transposed_convolution_is_the_same_function(stride, k, padding, output_padding):
+def test_every_form_of_a_transposed_convolution_is_the_same_function(
+    stride, k, padding, output_padding
+):
     x, kernel = values(0, 2, 3, 4, 3), values(1, k, k, 3, 2)
 
     def operation(x, kernel, *, form):
-        return ops.conv_transpose(x, kernel, stride=stride, padding=padding, output_padding=output_padding, form=form)
+        return ops.conv_transpose(
+            x, kernel, stride=stride, padding=padding, output_padding=output_padding, form=form
+        )
 
-    expected = plain_conv_transpose(np.float64(x), np.float64(kernel), stride, padding, output_padding)
+    expected = plain_conv_transpose(
+        np.float64(x), np.float64(kernel), stride, padding, output_padding
+    )
     y = compare(operation, ops.CONV_TRANSPOSE_FORMS, x, kernel)
     assert y.shape == expected.shape
     assert np.abs(y - expected).max() <= TOLERANCE
@@ -100,11 +120,17 @@ def test_every_form_of_a_transposed_convolution_is_the_same_function(stride, k, 
 @pytest.mark.parametrize("shape", [(3, 5), (2, 4)])
 def test_kernels_need_not_be_square(shape):
     x, kernel = values(0, 2, 6, 7, 3), values(1, *shape, 3, 2)
-    compare(lambda x, kernel, form: ops.conv(x, kernel, padding=2, form=form), ops.CONV_FORMS, x, kernel)
     compare(
-        lambda x, kernel, form: ops.conv_transpose(x, kernel, stride=2, padding=1, output_padding=1, form=form),
-        ops.CONV_TRANSPOSE_FORMS, x, kernel,
-    )  # fmt: skip
+        lambda x, kernel, form: ops.conv(x, kernel, padding=2, form=form), ops.CONV_FORMS, x, kernel
+    )
+    compare(
+        lambda x, kernel, form: ops.conv_transpose(
+            x, kernel, stride=2, padding=1, output_padding=1, form=form
+        ),
+        ops.CONV_TRANSPOSE_FORMS,
+        x,
+        kernel,
+    )
 
 
 @pytest.mark.parametrize("context", [contextlib.nullcontext, ops.for_tangents])
@@ -113,7 +139,10 @@ def test_the_chosen_form_is_the_same_function(outputs, context):
     x, kernel = values(0, 1, 3, 3, 16), values(1, 4, 4, 16, outputs)
     with context():
         chosen = ops.conv_transpose(x, kernel, stride=2, padding=1)
-    assert jnp.abs(chosen - ops.conv_transpose(x, kernel, stride=2, padding=1, form="native")).max() <= 10 * TOLERANCE
+    assert (
+        jnp.abs(chosen - ops.conv_transpose(x, kernel, stride=2, padding=1, form="native")).max()
+        <= 10 * TOLERANCE
+    )
     for size in (1, 3):
         kernel = values(1, size, size, 16, outputs)
         with context():

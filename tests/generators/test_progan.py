@@ -15,7 +15,8 @@ from jattr.generators import ops
 from jattr.generators.progan import Architecture, Net, prepare, upsampled_conv
 
 SMALL = Architecture(channels=(6, 5), z_dim=4)
-GOLDEN = {"genforce_pggan_32": "progan-genforce", "ganzoo_pgan_32": "progan-ganzoo"}  # folder -> format
+# folder -> format
+GOLDEN = {"genforce_pggan_32": "progan-genforce", "ganzoo_pgan_32": "progan-ganzoo"}
 
 
 def shapes_of(arch):
@@ -25,7 +26,10 @@ def shapes_of(arch):
 
 def random_tensors(arch, seed=0):
     rng = np.random.default_rng(seed)
-    return {path: rng.standard_normal(shape).astype(np.float32) for path, shape in shapes_of(arch).items()}
+    return {
+        path: rng.standard_normal(shape).astype(np.float32)
+        for path, shape in shapes_of(arch).items()
+    }
 
 
 def apply_of(arch, tensors):
@@ -33,7 +37,8 @@ def apply_of(arch, tensors):
     graphdef, state = nnx.split(nnx.eval_shape(lambda: Net(arch)))
     arrays = prepare(arch, tensors)
     flat = {
-        path: leaf.replace(jnp.asarray(arrays["/".join(map(str, path))])) for path, leaf in nnx.to_flat_state(state)
+        path: leaf.replace(jnp.asarray(arrays["/".join(map(str, path))]))
+        for path, leaf in nnx.to_flat_state(state)
     }
     return jax.jit(lambda state, z: nnx.merge(graphdef, state)(z)), nnx.from_flat_state(flat)
 
@@ -55,7 +60,9 @@ def test_images_are_those_of_the_reference_program(reference, folder):
     assert np.abs(images - expected).max() <= 1e-4 * max(1.0, expected.std())  # measured: 2.3e-5
 
 
-@pytest.mark.parametrize("changes", [{}, {"tanh": True, "scaled_bias": True, "first_bias_maps": True}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"tanh": True, "scaled_bias": True, "first_bias_maps": True}]
+)
 def test_gradient_is_that_of_central_differences(changes):
     arch = dataclasses.replace(SMALL, **changes)
     tensors = {path: np.float64(array) for path, array in random_tensors(arch).items()}
@@ -65,7 +72,9 @@ def test_gradient_is_that_of_central_differences(changes):
         apply, state = apply_of(arch, tensors)
         value = jax.jit(lambda z: jnp.sum(apply(state, z) * weights))
         steps = 1e-6 * np.eye(8).reshape(8, 2, 4)
-        expected = np.array([(value(z + step) - value(z - step)) / 2e-6 for step in steps]).reshape(2, 4)
+        expected = np.array([(value(z + step) - value(z - step)) / 2e-6 for step in steps]).reshape(
+            2, 4
+        )
         found = np.asarray(jax.jit(jax.grad(value))(z))
     # Central differences at a step of 1e-6 are good to some 1e-9 of the value.
     assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
@@ -104,10 +113,17 @@ def test_an_upscale_is_every_pixel_repeated_then_a_convolution(shape):
 def test_stored_tensors():
     shapes = shapes_of(Architecture(channels=(6, 5), z_dim=4, image_channels=1))
     assert shapes == {
-        "first/kernel": (4, 4, 4, 6), "first/bias": (6,), "layers/0/kernel": (3, 3, 6, 6), "layers/0/bias": (6,),
-        "layers/1/kernel": (3, 3, 6, 5), "layers/1/bias": (5,), "layers/2/kernel": (3, 3, 5, 5), "layers/2/bias": (5,),
-        "to_image/kernel": (1, 1, 5, 1), "to_image/bias": (1,),
-    }  # fmt: skip
+        "first/kernel": (4, 4, 4, 6),
+        "first/bias": (6,),
+        "layers/0/kernel": (3, 3, 6, 6),
+        "layers/0/bias": (6,),
+        "layers/1/kernel": (3, 3, 6, 5),
+        "layers/1/bias": (5,),
+        "layers/2/kernel": (3, 3, 5, 5),
+        "layers/2/bias": (5,),
+        "to_image/kernel": (1, 1, 5, 1),
+        "to_image/bias": (1,),
+    }
     assert shapes_of(dataclasses.replace(SMALL, first_bias_maps=True))["first/bias"] == (4, 4, 6)
 
 

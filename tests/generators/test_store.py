@@ -43,7 +43,16 @@ def refusal(folder):
 def test_what_is_saved_comes_back(tmp_path, tiny):
     saved = save_generator(tmp_path / "a" / "tiny", *parts())
     loaded = load_generator(tmp_path / "a" / "tiny")
-    for name in ("name", "digest", "weights_digest", "card", "latent_shape", "image_shape", "prior", "num_classes"):
+    for name in (
+        "name",
+        "digest",
+        "weights_digest",
+        "card",
+        "latent_shape",
+        "image_shape",
+        "prior",
+        "num_classes",
+    ):
         assert getattr(loaded, name) == getattr(saved, name) == getattr(tiny, name), name
     z = tiny.sample_latent(jax.random.key(0), 3)
     assert (loaded.generate(z) == tiny.generate(z)).all()
@@ -121,33 +130,66 @@ SPOILED = {
     "no params": (lambda folder: shutil.rmtree(folder / "params"), "cannot be read"),
     "params is a link": (link_params, "is not a folder"),
     "no metadata": (lambda f: (f / "params/_METADATA").unlink(), "cannot be read by Orbax"),
-    "metadata is no JSON": (lambda f: (f / "params/_METADATA").write_text("{"), "cannot be read by Orbax"),
-    "metadata says zarr 3": (lambda f: edit_json(f / "params/_METADATA", use_zarr3=True), "cannot be read by Orbax"),
-    "a file more": (lambda f: (f / "params/checkpoint").write_bytes(b"\x80"), "is no stored tensor"),
+    "metadata is no JSON": (
+        lambda f: (f / "params/_METADATA").write_text("{"),
+        "cannot be read by Orbax",
+    ),
+    "metadata says zarr 3": (
+        lambda f: edit_json(f / "params/_METADATA", use_zarr3=True),
+        "cannot be read by Orbax",
+    ),
+    "a file more": (
+        lambda f: (f / "params/checkpoint").write_bytes(b"\x80"),
+        "is no stored tensor",
+    ),
     "a tensor more": (add_tensor, '"layers/9/kernel" is no tensor of this card'),
     "a tensor less": (lambda f: shutil.rmtree(f / KERNEL), "layers/4/kernel is missing"),
-    "an optional tensor less": (lambda f: shutil.rmtree(f / "params/layers.4.bias"), "do not match"),
+    "an optional tensor less": (
+        lambda f: shutil.rmtree(f / "params/layers.4.bias"),
+        "do not match",
+    ),
     "a chunk less": (lambda f: (f / KERNEL / "0.0.0.0").unlink(), "one chunk"),
-    "a chunk too short": (lambda f: os.truncate(f / KERNEL / "0.0.0.0", 100), "has not the 2048 bytes"),
-    "a chunk too long": (lambda f: os.truncate(f / KERNEL / "0.0.0.0", 1 << 40), "has 1099511627776 bytes"),
+    "a chunk too short": (
+        lambda f: os.truncate(f / KERNEL / "0.0.0.0", 100),
+        "has not the 2048 bytes",
+    ),
+    "a chunk too long": (
+        lambda f: os.truncate(f / KERNEL / "0.0.0.0", 1 << 40),
+        "has 1099511627776 bytes",
+    ),
     "a chunk is a link": (replace_by_link, "is a link, a pipe or a folder"),
     "a chunk is a pipe": (replace_by_pipe, "is a link, a pipe or a folder"),
-    "a chunk of another name": (lambda f: (f / KERNEL / "0.0.0.0").rename(f / KERNEL / "1.0.0.0"), "should be"),
+    "a chunk of another name": (
+        lambda f: (f / KERNEL / "0.0.0.0").rename(f / KERNEL / "1.0.0.0"),
+        "should be",
+    ),
     "compressed": (spoil_header(compressor={"id": "zstd", "level": 1}), "has compressor"),
     "float64": (spoil_header(dtype="<f8"), "stored tensors are float32"),
     "integers": (spoil_header(dtype="<i4"), "stored tensors are float32"),
     "transposed": (spoil_header(order="F"), "has order"),
-    "huge": (spoil_header(shape=[1 << 30, 1 << 30, 4, 4], chunks=[1 << 30, 1 << 30, 4, 4]), "has not the"),
+    "huge": (
+        spoil_header(shape=[1 << 30, 1 << 30, 4, 4], chunks=[1 << 30, 1 << 30, 4, 4]),
+        "has not the",
+    ),
     "huge chunks": (spoil_header(chunks=[1 << 20, 4, 8, 4]), "chunks equal to the shape"),
-    "negative": (spoil_header(shape=[-4, -4, 8, 4], chunks=[-4, -4, 8, 4]), "up to 8 positive numbers"),
-    "another shape of the same size": (spoil_header(shape=[4, 4, 4, 8], chunks=[4, 4, 4, 8]), "8 input channels"),
+    "negative": (
+        spoil_header(shape=[-4, -4, 8, 4], chunks=[-4, -4, 8, 4]),
+        "up to 8 positive numbers",
+    ),
+    "another shape of the same size": (
+        spoil_header(shape=[4, 4, 4, 8], chunks=[4, 4, 4, 8]),
+        "8 input channels",
+    ),
     "fewer axes": (
-        lambda f: (spoil_header(shape=[512], chunks=[512])(f), (f / KERNEL / "0.0.0.0").rename(f / KERNEL / "0")),
+        lambda f: (
+            spoil_header(shape=[512], chunks=[512])(f),
+            (f / KERNEL / "0.0.0.0").rename(f / KERNEL / "0"),
+        ),
         "has the shape [512]",
     ),
     "header is no JSON": (lambda f: (f / KERNEL / ".zarray").write_text("{"), "not JSON"),
     "header is a list": (lambda f: (f / KERNEL / ".zarray").write_text("[]"), "has compressor"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", SPOILED)
@@ -166,12 +208,18 @@ def test_shapes_are_checked_before_any_array_is_read(folder, monkeypatch):
 @pytest.mark.parametrize("seed", range(40))
 def test_mutated_metadata_is_an_error_or_changes_nothing(folder, tiny, seed):
     rng = np.random.default_rng(seed)
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name.startswith((".z", "_M", "card")))
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name.startswith((".z", "_M", "card"))
+    )
     path = files[rng.integers(len(files))]
     data = bytearray(path.read_bytes())
     for _ in range(rng.integers(1, 4)):
         at = rng.integers(len(data))
-        data[at : at + rng.integers(0, 3)] = rng.integers(32, 127, rng.integers(0, 3), np.uint8).tobytes()
+        data[at : at + rng.integers(0, 3)] = rng.integers(
+            32, 127, rng.integers(0, 3), np.uint8
+        ).tobytes()
     path.write_bytes(data)
     with contextlib.suppress(InputError):
         assert load_generator(folder).digest == tiny.digest

@@ -27,7 +27,9 @@ def test_a_folder_that_exists_is_replaced_only_if_asked_and_all_of_it_is_a_gener
         assert sorted(os.listdir(tmp_path / "tiny")) == ["card.json", "mine", "params"]
     (tmp_path / "tiny" / "mine").unlink()
     with pytest.raises(OutputError, match="which this command"):
-        save_generator(tmp_path / "tiny", *parts(), overwrite=True, kept=[tmp_path / "tiny" / "card.json"])
+        save_generator(
+            tmp_path / "tiny", *parts(), overwrite=True, kept=[tmp_path / "tiny" / "card.json"]
+        )
     save_generator(tmp_path / "tiny", *parts(), overwrite=True)
     assert sorted(os.listdir(tmp_path / "tiny")) == ["card.json", "params"]
     assert os.listdir(tmp_path) == ["tiny"]
@@ -45,10 +47,13 @@ def full_disk(*_args, **_options):
 
 
 @pytest.mark.parametrize(
-    ("module", "function"), [(store, "write_params"), (params_files, "_checkpointer"), (store.Path, "write_text")]
+    ("module", "function"),
+    [(store, "write_params"), (params_files, "_checkpointer"), (store.Path, "write_text")],
 )
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, module, function, overwrite):
+def test_a_full_disk_leaves_nothing_half_written(
+    tmp_path, monkeypatch, module, function, overwrite
+):
     if overwrite:
         save_generator(tmp_path / "tiny", *parts(name="old"))
     monkeypatch.setattr(module, function, full_disk)

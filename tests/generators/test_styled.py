@@ -17,15 +17,21 @@ ARCH = {"channels": [6, 5], "z_dim": 4, "mapping_widths": [8]}
 
 def styled_card(settings=None, name="styled", **arch):
     return {
-        "card_version": 1, "kind": "stylegan2", "name": name, "architecture": ARCH | arch, "settings": settings or {},
-    }  # fmt: skip
+        "card_version": 1,
+        "kind": "stylegan2",
+        "name": name,
+        "architecture": ARCH | arch,
+        "settings": settings or {},
+    }
 
 
 def styled(settings=None, seed=0, **arch):
     card = parse_any_card(styled_card(settings, **arch))
     rng = np.random.default_rng(seed)
     shapes = graph_of(card.kind, card.architecture)[1]
-    tensors = {path: np.asarray(rng.normal(size=shape), np.float32) for path, shape in shapes.items()}
+    tensors = {
+        path: np.asarray(rng.normal(size=shape), np.float32) for path, shape in shapes.items()
+    }
     return make_generator(card, as_tree(tensors))
 
 
@@ -55,7 +61,9 @@ def test_samples_of_w_are_what_z_becomes(gen):
     w = gen.sample_latent(key, 3, space="w")
     np.testing.assert_allclose(gen.generate(w, space="w"), gen.generate(z), atol=1e-5)
     truncated = gen.view("w", psi=0.5)
-    np.testing.assert_allclose(truncated.generate(truncated.sample_latent(key, 3)), gen.generate(z, psi=0.5), atol=1e-5)
+    np.testing.assert_allclose(
+        truncated.generate(truncated.sample_latent(key, 3)), gen.generate(z, psi=0.5), atol=1e-5
+    )
 
 
 def test_psi_pulls_styles_to_their_mean(gen, z):
@@ -102,7 +110,13 @@ def test_only_few_unknowns_can_prove(gen):
 def test_settings_share_one_program(gen, z):
     fn = _generate(gen.apply)
     before = fn._cache_size()
-    for view in (gen, gen.view(psi=0.5), gen.view(noise="none"), gen.view(psi=0.1, cutoff=1), styled(seed=1)):
+    for view in (
+        gen,
+        gen.view(psi=0.5),
+        gen.view(noise="none"),
+        gen.view(psi=0.1, cutoff=1),
+        styled(seed=1),
+    ):
         view.generate(z)
     assert fn._cache_size() <= before + 1
 
@@ -141,7 +155,10 @@ def test_card_settings_are_kept_and_named_in_the_digest(tmp_path):
     assert made.digest != plain.digest
     card = parse_any_card(styled_card(settings))
     tensors = as_tree(
-        {path: np.ones(shape, np.float32) for path, shape in graph_of(card.kind, card.architecture)[1].items()}
+        {
+            path: np.ones(shape, np.float32)
+            for path, shape in graph_of(card.kind, card.architecture)[1].items()
+        }
     )
     saved = save_generator(tmp_path / "gen", card, tensors)
     loaded = load_generator(tmp_path / "gen")

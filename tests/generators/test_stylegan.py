@@ -1,4 +1,6 @@
-"""StyleGAN networks: the reference program's images, gradients, noise, labels, and what JAX asks of them."""
+"""StyleGAN networks: the reference program's images, gradients, noise, labels, and what JAX asks
+of them.
+"""
 
 import dataclasses
 
@@ -25,8 +27,14 @@ def shapes_of(arch):
 def random_tensors(arch, seed=0):
     """Normal numbers; in the mapping network as large as its learning rate leaves them."""
     rng = np.random.default_rng(seed)
-    tensors = {path: rng.standard_normal(shape).astype(np.float32) for path, shape in shapes_of(arch).items()}
-    return {path: array * (100 if path.startswith("mapper/layers/") else 1) for path, array in tensors.items()}
+    tensors = {
+        path: rng.standard_normal(shape).astype(np.float32)
+        for path, shape in shapes_of(arch).items()
+    }
+    return {
+        path: array * (100 if path.startswith("mapper/layers/") else 1)
+        for path, array in tensors.items()
+    }
 
 
 class Compiled:
@@ -36,7 +44,8 @@ class Compiled:
         graphdef, state = nnx.split(nnx.eval_shape(lambda: Net(arch)))
         arrays = prepare(arch, tensors)
         flat = {
-            path: leaf.replace(jnp.asarray(arrays["/".join(map(str, path))])) for path, leaf in nnx.to_flat_state(state)
+            path: leaf.replace(jnp.asarray(arrays["/".join(map(str, path))]))
+            for path, leaf in nnx.to_flat_state(state)
         }
         self.num_ws = arch.num_ws
         self.state = nnx.from_flat_state(flat)
@@ -53,7 +62,9 @@ class Compiled:
     def images(self, w, psi=1.0):
         """Images of w [n, w_dim], truncated, with the stored noise."""
         average = self.state["w_avg"][...]
-        ws = jnp.broadcast_to((average + psi * (w - average))[:, None], (len(w), self.num_ws, w.shape[-1]))
+        ws = jnp.broadcast_to(
+            (average + psi * (w - average))[:, None], (len(w), self.num_ws, w.shape[-1])
+        )
         return self.synthesis(ws, self.noise)
 
 
@@ -67,27 +78,31 @@ def test_images_are_those_of_the_reference_program(reference):
     net = Compiled(found.architecture, stored)
     golden = np.load(reference / "golden" / FOLDER / "golden.npz")
     w = net.mapping(golden["z"])
-    assert np.abs(w - golden["w"]).max() <= 1e-5  # float32 sums of 64 products in another order, through 8 layers
+    # float32 sums of 64 products in another order, through 8 layers
+    assert np.abs(w - golden["w"]).max() <= 1e-5
     for name, psi in (("images_psi1", 1.0), ("images_psi07", 0.7)):
         images = net.images(w, psi)
         expected = golden[name].transpose(0, 2, 3, 1)
         assert images.dtype == jnp.float32
         assert images.shape[1:] == found.architecture.image_shape
-        # Measured: 1.2e-4. The reference's own rounding makes that: it is 1.3e-4 from this network in float64.
+        # Measured: 1.2e-4. The reference's own rounding makes that: it is 1.3e-4 from this network
+        # in float64.
         assert np.abs(images - expected).max() <= 1e-4 * max(1.0, expected.std())
 
 
 def test_float32_is_near_float64_where_a_channel_hardly_varies():
     tensors = random_tensors(SMALL)
     tensors["constant"] = np.full_like(tensors["constant"], 1.1)
-    tensors["epilogues/0/noise_strength"] = np.full(6, 1e-3, np.float32)  # as in real files: all that varies
+    # as in real files: all that varies
+    tensors["epilogues/0/noise_strength"] = np.full(6, 1e-3, np.float32)
     tensors["epilogues/0/bias"] = np.linspace(-3, 3, 6, dtype=np.float32)
     w = np.random.default_rng(1).standard_normal((2, 5)).astype(np.float32)
     single = np.asarray(Compiled(SMALL, tensors).images(w))
     with jax.enable_x64(True):
         net = Compiled(SMALL, {path: np.float64(array) for path, array in tensors.items()})
         double = np.asarray(net.images(np.float64(w)))
-    # Measured: 2e-7; 8e-5 where constant and bias are added first, because their sums are rounded at the size of 1.
+    # Measured: 2e-7; 8e-5 where constant and bias are added first, because their sums are rounded
+    # at the size of 1.
     assert np.abs(single - double).max() <= 2e-6 * np.abs(double).max()
 
 
@@ -102,7 +117,9 @@ def test_gradient_is_that_of_central_differences(num_classes):
         net = Compiled(arch, tensors)
         value = jax.jit(lambda z: jnp.sum(net.images(net.mapping(z, label)) * weights))
         steps = 1e-6 * np.eye(8).reshape(8, 2, 4)
-        expected = np.array([(value(z + step) - value(z - step)) / 2e-6 for step in steps]).reshape(2, 4)
+        expected = np.array([(value(z + step) - value(z - step)) / 2e-6 for step in steps]).reshape(
+            2, 4
+        )
         found = np.asarray(jax.jit(jax.grad(value))(z))
     # Central differences at a step of 1e-6 are good to some 1e-9 of the value.
     assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
@@ -113,7 +130,8 @@ def test_the_function_can_be_mapped_and_differentiated_in_both_modes():
     w = jax.random.normal(jax.random.key(0), (3, 5))
     together = net.images(w)
     alone = jax.jit(jax.vmap(lambda row: net.images(row[None])[0]))(w)
-    assert np.abs(together - alone).max() <= 1e-5 * np.abs(together).max()  # float32 sums in another order
+    # float32 sums in another order
+    assert np.abs(together - alone).max() <= 1e-5 * np.abs(together).max()
 
     def feature(row):
         return net.images(row[None])[0, ::3, ::3].ravel()
@@ -152,22 +170,40 @@ def test_a_label_changes_w():
 
 
 def test_stored_tensors():
-    shapes = shapes_of(Architecture(channels=(6, 5), z_dim=4, mapping_widths=(7, 8), num_classes=3, image_channels=1))
+    shapes = shapes_of(
+        Architecture(
+            channels=(6, 5), z_dim=4, mapping_widths=(7, 8), num_classes=3, image_channels=1
+        )
+    )
     widths = {0: 6, 1: 6, 2: 5, 3: 5}
     epilogues = {
         f"epilogues/{i}/{leaf}": shape
         for i, width in widths.items()
         for leaf, shape in {
-            "noise_strength": (width,), "bias": (width,), "affine/kernel": (8, 2 * width), "affine/bias": (2 * width,),
+            "noise_strength": (width,),
+            "bias": (width,),
+            "affine/kernel": (8, 2 * width),
+            "affine/bias": (2 * width,),
         }.items()
-    }  # fmt: skip
+    }
     assert shapes == epilogues | {
-        "mapper/embed": (3, 4), "mapper/layers/0/kernel": (8, 7), "mapper/layers/0/bias": (7,),
-        "mapper/layers/1/kernel": (7, 8), "mapper/layers/1/bias": (8,), "w_avg": (8,), "constant": (4, 4, 6),
-        "kernels/0": (3, 3, 6, 6), "kernels/1": (3, 3, 6, 5), "kernels/2": (3, 3, 5, 5),
-        "noise/0": (4, 4), "noise/1": (4, 4), "noise/2": (8, 8), "noise/3": (8, 8),
-        "image_kernel": (1, 1, 5, 1), "image_bias": (1,),
-    }  # fmt: skip
+        "mapper/embed": (3, 4),
+        "mapper/layers/0/kernel": (8, 7),
+        "mapper/layers/0/bias": (7,),
+        "mapper/layers/1/kernel": (7, 8),
+        "mapper/layers/1/bias": (8,),
+        "w_avg": (8,),
+        "constant": (4, 4, 6),
+        "kernels/0": (3, 3, 6, 6),
+        "kernels/1": (3, 3, 6, 5),
+        "kernels/2": (3, 3, 5, 5),
+        "noise/0": (4, 4),
+        "noise/1": (4, 4),
+        "noise/2": (8, 8),
+        "noise/3": (8, 8),
+        "image_kernel": (1, 1, 5, 1),
+        "image_bias": (1,),
+    }
 
 
 def test_prepared_tensors_keep_shape_and_type():

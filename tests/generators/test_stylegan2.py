@@ -20,7 +20,8 @@ from jattr.generators.stylegan2 import Architecture
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-TOLERANCE = 1e-4  # times the images' deviation, at least 1: float32 sums of up to 576 products, 20 layers deep
+# times the images' deviation, at least 1: float32 sums of up to 576 products, 20 layers deep
+TOLERANCE = 1e-4
 GOLDEN = {
     "sg2ada_skip_64": "network.pkl",
     "sg2ada_resnet_32_cond": "network.pkl",
@@ -66,7 +67,9 @@ def test_images_are_those_of_pytorch(case, grouped):
 
     arch = Architecture(**SMALL | CASES[case])
     tensors = random_tensors("stylegan2", arch, seed=1)
-    net = TorchStyleGAN2(state_dict_of(FORMATS[0], arch, tensors), grouped=grouped, clamp=arch.clamp)
+    net = TorchStyleGAN2(
+        state_dict_of(FORMATS[0], arch, tensors), grouped=grouped, clamp=arch.clamp
+    )
     state = styled_state(net_state("stylegan2", arch, tensors), arch, Settings(psi=0.6))
     z = np.random.default_rng(2).normal(size=(3, arch.z_dim)).astype(np.float32)
     label = np.arange(3, dtype=np.int32) if arch.num_classes else None
@@ -96,7 +99,9 @@ def test_gradients_are_those_of_differences(space):
         z, direction = rng.normal(size=shape), rng.normal(size=shape)
         slope = jnp.vdot(jax.grad(loss)(jnp.asarray(z)), direction)
         step = 1e-5
-        difference = (loss(jnp.asarray(z + step * direction)) - loss(jnp.asarray(z - step * direction))) / (2 * step)
+        difference = (
+            loss(jnp.asarray(z + step * direction)) - loss(jnp.asarray(z - step * direction))
+        ) / (2 * step)
         np.testing.assert_allclose(slope, difference, rtol=1e-6)
 
 
@@ -123,5 +128,7 @@ def test_architectures_that_cannot_be(change, words):
 
 def test_one_program_for_all_settings():
     arch = Architecture(**SMALL)
-    assert styled_apply("stylegan2", arch, "w", False) is styled_apply("stylegan2", Architecture(**SMALL), "w", False)
+    assert styled_apply("stylegan2", arch, "w", False) is styled_apply(
+        "stylegan2", Architecture(**SMALL), "w", False
+    )
     assert graph_of("stylegan2", arch)[1]["noise/0"] == (4, 4)

@@ -1,4 +1,6 @@
-"""StyleGAN3 networks: the reference program's images, PyTorch's of both configurations, and their derivatives."""
+"""StyleGAN3 networks: the reference program's images, PyTorch's of both configurations, and
+their derivatives.
+"""
 
 import dataclasses
 
@@ -17,14 +19,21 @@ from jattr.generators.stylegan3 import Architecture, Net, prepare
 [FORMAT] = FORMATS
 FOLDER = "sg3_t_64"
 SMALL = Architecture(
-    channels=(6, 5, 4, 3), sizes=(12, 12, 16, 16), rates=(8, 8, 16, 16), z_dim=4, w_dim=5, mapping_layers=2
+    channels=(6, 5, 4, 3),
+    sizes=(12, 12, 16, 16),
+    rates=(8, 8, 16, 16),
+    z_dim=4,
+    w_dim=5,
+    mapping_layers=2,
 )
 RADIAL = {"kernel_size": 1, "num_radial": 1}
 CASES = {
     "T": Settings(),
     "T with classes": Settings(num_classes=3),
     "R": Settings(kernel_size=1, radial=True),
-    "R, more layers, none critical": Settings(kernel_size=1, radial=True, num_layers=4, num_critical=0),
+    "R, more layers, none critical": Settings(
+        kernel_size=1, radial=True, num_layers=4, num_critical=0
+    ),
     "rate times 4": Settings(num_layers=2, num_critical=1, resolution=64, margin=3),
     "clamped, other scale": Settings(clamp=0.3, output_scale=1.0),
     "not clamped": Settings(clamp=None),
@@ -40,12 +49,19 @@ def shapes_of(arch):
 
 
 def random_tensors(arch, seed=0):
-    """Normal numbers; in the mapping network as large as its learning rate leaves them; magnitudes above 0."""
+    """Normal numbers; in the mapping network as large as its learning rate leaves them;
+    magnitudes above 0.
+    """
     rng = np.random.default_rng(seed)
     tensors = {path: rng.standard_normal(shape) for path, shape in shapes_of(arch).items()}
-    sizes = {path: 100 if path.startswith("mapper/layers/") else 0.3 if "filter" in path else 1 for path in tensors}
+    sizes = {
+        path: 100 if path.startswith("mapper/layers/") else 0.3 if "filter" in path else 1
+        for path in tensors
+    }
     tensors = {path: array * sizes[path] for path, array in tensors.items()}
-    tensors |= {path: np.exp(array) for path, array in tensors.items() if path.endswith("magnitude_ema")}
+    tensors |= {
+        path: np.exp(array) for path, array in tensors.items() if path.endswith("magnitude_ema")
+    }
     return {path: np.asarray(array, np.float32) for path, array in tensors.items()}
 
 
@@ -54,7 +70,8 @@ def state_of(arch, tensors):
     graphdef, state = nnx.split(nnx.eval_shape(lambda: Net(arch)))
     arrays = prepare(arch, tensors)
     flat = {
-        path: leaf.replace(jnp.asarray(arrays["/".join(map(str, path))])) for path, leaf in nnx.to_flat_state(state)
+        path: leaf.replace(jnp.asarray(arrays["/".join(map(str, path))]))
+        for path, leaf in nnx.to_flat_state(state)
     }
     return graphdef, nnx.from_flat_state(flat)
 
@@ -69,7 +86,9 @@ def converted(tensors, tree):
 def images_of(net, w, psi=1.0):
     """Images of w [n, w_dim], truncated."""
     average = net.w_avg[...]
-    ws = jnp.broadcast_to((average + psi * (w - average))[:, None], (len(w), 1 + len(net.layers) + 1, w.shape[-1]))
+    ws = jnp.broadcast_to(
+        (average + psi * (w - average))[:, None], (len(w), 1 + len(net.layers) + 1, w.shape[-1])
+    )
     return net.synthesis(ws, ())
 
 
@@ -78,7 +97,8 @@ def test_images_are_those_of_the_reference_program(reference):
     arch, graphdef, state = converted(find_state_dict(tree), tree)
     golden = np.load(reference / "golden" / FOLDER / "golden.npz")
     w = jax.jit(lambda state, z: nnx.merge(graphdef, state).mapping(z))(state, golden["z"])
-    assert np.abs(w - golden["ws"][:, 0]).max() <= 1e-5  # float32 sums of 64 products, through 2 layers
+    # float32 sums of 64 products, through 2 layers
+    assert np.abs(w - golden["ws"][:, 0]).max() <= 1e-5
     apply = jax.jit(lambda state, w, psi: images_of(nnx.merge(graphdef, state), w, psi))
     assert golden["ws"].shape[1] == arch.num_ws
     for name, psi in (("images_psi1", 1.0), ("images_psi07", 0.7)):
@@ -126,7 +146,9 @@ def test_gradient_is_that_of_central_differences(change, num_classes):
             return jnp.sum(images_of(net, net.mapping(z, label)) * weights)
 
         steps = 1e-6 * np.eye(8).reshape(8, 2, 4)
-        expected = np.array([(value(z + step) - value(z - step)) / 2e-6 for step in steps]).reshape(2, 4)
+        expected = np.array([(value(z + step) - value(z - step)) / 2e-6 for step in steps]).reshape(
+            2, 4
+        )
         found = np.asarray(jax.grad(value)(z))
     # Central differences at a step of 1e-6 are good to some 1e-9 of the value.
     assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
@@ -138,7 +160,9 @@ def test_the_first_style_rotates_and_shifts_the_features():
 
     @jax.jit
     def slope(first):
-        return jax.grad(lambda w: jnp.sum(jnp.square(nnx.merge(graphdef, state).features(w))))(first)
+        return jax.grad(lambda w: jnp.sum(jnp.square(nnx.merge(graphdef, state).features(w))))(
+            first
+        )
 
     assert np.abs(slope(ws[:, 0])).min() > 0
 
@@ -160,7 +184,9 @@ def test_the_function_can_be_mapped_and_differentiated_in_both_modes(change):
     def image(row):
         return images_of(nnx.merge(graphdef, state), row[None])[0]
 
-    together, lanes = jax.jit(lambda w: (images_of(nnx.merge(graphdef, state), w), jax.vmap(image)(w)))(w)
+    together, lanes = jax.jit(
+        lambda w: (images_of(nnx.merge(graphdef, state), w), jax.vmap(image)(w))
+    )(w)
     assert np.abs(together - lanes).max() <= 1e-5 * np.abs(together).max()  # sums in another order
     forward, backward = jax.jit(lambda row: (jax.jacfwd(image)(row), jax.jacrev(image)(row)))(w[0])
     assert np.abs(forward - backward).max() <= 1e-5 * np.abs(forward).max()
@@ -169,7 +195,12 @@ def test_the_function_can_be_mapped_and_differentiated_in_both_modes(change):
 def test_no_noise():
     assert SMALL.noise_shapes == ()
     assert len(nnx.eval_shape(lambda: Net(SMALL)).noise) == 0
-    assert (SMALL.num_ws, SMALL.w_dim, SMALL.latent_shape, SMALL.image_shape) == (4, 5, (4,), (16, 16, 3))
+    assert (SMALL.num_ws, SMALL.w_dim, SMALL.latent_shape, SMALL.image_shape) == (
+        4,
+        5,
+        (4,),
+        (16, 16, 3),
+    )
 
 
 @pytest.mark.parametrize(

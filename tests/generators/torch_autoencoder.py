@@ -1,4 +1,5 @@
-"""diffusers' AutoencoderKL, as a PyTorch module of our own with its tensor names: the independent half of the tests.
+"""diffusers' AutoencoderKL, as a PyTorch module of our own with its tensor names: the independent
+half of the tests.
 
 Written from the paper (arXiv 2112.10752) and the names of a state dict. NCHW.
 """
@@ -33,7 +34,9 @@ class Attention(nn.Module):
 
     def forward(self, x):
         tokens = self.group_norm(x).flatten(2).transpose(1, 2)
-        y = functional.scaled_dot_product_attention(self.to_q(tokens), self.to_k(tokens), self.to_v(tokens))
+        y = functional.scaled_dot_product_attention(
+            self.to_q(tokens), self.to_k(tokens), self.to_v(tokens)
+        )
         return x + self.to_out[0](y).transpose(1, 2).reshape(x.shape)
 
 
@@ -57,7 +60,11 @@ class Resample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=1 if up else 2, padding=1 if up else 0)
 
     def forward(self, x):
-        return self.conv(functional.interpolate(x, scale_factor=2) if self.up else functional.pad(x, (0, 1, 0, 1)))
+        return self.conv(
+            functional.interpolate(x, scale_factor=2)
+            if self.up
+            else functional.pad(x, (0, 1, 0, 1))
+        )
 
 
 class Half(nn.Module):
@@ -71,7 +78,9 @@ class Half(nn.Module):
         blocks, before, name = [], channels[0], "upsamplers" if up else "downsamplers"
         for i, width in enumerate(channels):
             block = nn.Module()
-            block.resnets = nn.ModuleList([Resnet(width if j else before, width, groups) for j in range(layers)])
+            block.resnets = nn.ModuleList(
+                [Resnet(width if j else before, width, groups) for j in range(layers)]
+            )
             if i < len(channels) - 1:
                 setattr(block, name, nn.ModuleList([Resample(width, up)]))
             blocks.append(block)
@@ -95,11 +104,19 @@ class Half(nn.Module):
 class Autoencoder(nn.Module):
     def __init__(self, arch):
         super().__init__()
-        channels, groups, attention = arch.block_out_channels, arch.norm_num_groups, arch.mid_block_add_attention
+        channels, groups, attention = (
+            arch.block_out_channels,
+            arch.norm_num_groups,
+            arch.mid_block_add_attention,
+        )
         latents, layers = arch.latent_channels, arch.layers_per_block
         if arch.has_encoder:
-            self.encoder = Half(arch.image_channels, 2 * latents, channels, layers, groups, attention, up=False)
-        self.decoder = Half(latents, arch.image_channels, channels[::-1], layers + 1, groups, attention, up=True)
+            self.encoder = Half(
+                arch.image_channels, 2 * latents, channels, layers, groups, attention, up=False
+            )
+        self.decoder = Half(
+            latents, arch.image_channels, channels[::-1], layers + 1, groups, attention, up=True
+        )
         if arch.use_quant_conv:
             self.quant_conv = nn.Conv2d(2 * latents, 2 * latents, 1)
         if arch.use_post_quant_conv:
@@ -114,7 +131,9 @@ class Autoencoder(nn.Module):
 
 
 def make(arch):
-    """(state dict of numpy arrays, decode, encode), of random weights; both functions map numpy to numpy, NCHW."""
+    """(state dict of numpy arrays, decode, encode), of random weights; both functions map numpy
+    to numpy, NCHW.
+    """
     torch.manual_seed(0)
     model = Autoencoder(arch).eval()
     for name, tensor in model.state_dict().items():
@@ -123,17 +142,26 @@ def make(arch):
         assert tensor.isfinite().all(), name
     state = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
     wrap = [torch.inference_mode()(function) for function in (model.decode, model.encode)]
-    return state, *[lambda x, function=function: function(torch.tensor(x)).numpy() for function in wrap]
+    return state, *[
+        lambda x, function=function: function(torch.tensor(x)).numpy() for function in wrap
+    ]
 
 
 def config_of(arch):
     """What config.json says of it."""
     return {
-        "_class_name": "AutoencoderKL", "act_fn": "silu", "in_channels": arch.image_channels,
-        "out_channels": arch.image_channels, "block_out_channels": list(arch.block_out_channels),
-        "layers_per_block": arch.layers_per_block, "latent_channels": arch.latent_channels,
-        "norm_num_groups": arch.norm_num_groups, "scaling_factor": arch.scaling_factor,
-        "shift_factor": arch.shift_factor or None, "use_quant_conv": arch.use_quant_conv,
-        "use_post_quant_conv": arch.use_post_quant_conv, "mid_block_add_attention": arch.mid_block_add_attention,
+        "_class_name": "AutoencoderKL",
+        "act_fn": "silu",
+        "in_channels": arch.image_channels,
+        "out_channels": arch.image_channels,
+        "block_out_channels": list(arch.block_out_channels),
+        "layers_per_block": arch.layers_per_block,
+        "latent_channels": arch.latent_channels,
+        "norm_num_groups": arch.norm_num_groups,
+        "scaling_factor": arch.scaling_factor,
+        "shift_factor": arch.shift_factor or None,
+        "use_quant_conv": arch.use_quant_conv,
+        "use_post_quant_conv": arch.use_post_quant_conv,
+        "mid_block_add_attention": arch.mid_block_add_attention,
         "sample_size": list(arch.image_shape[:2]),
-    }  # fmt: skip
+    }

@@ -1,7 +1,8 @@
-"""StyleGAN3 in PyTorch, float64, for the tests: from the settings as the paper states them, no derived numbers.
+"""StyleGAN3 in PyTorch, float64, for the tests: from the settings as the paper states them, no
+derived numbers.
 
-Slow and obvious on purpose: kernels for every image, zeros inserted for upsampling, two-dimensional filters.
-Karras et al., arXiv 2106.12423, appendix F; the state dict has NVlabs' names.
+Slow and obvious on purpose: kernels for every image, zeros inserted for upsampling, two-dimensional
+filters. Karras et al., arXiv 2106.12423, appendix F; the state dict has NVlabs' names.
 """
 
 import math
@@ -32,8 +33,12 @@ class Settings:
     w_dim: int = 5
 
     def schedule(self):
-        """Cutoffs, sampling rates, transition half-widths and sizes of the layers, that of the image last."""
-        exponents = np.minimum(np.arange(self.num_layers + 1) / (self.num_layers - self.num_critical), 1)
+        """Cutoffs, sampling rates, transition half-widths and sizes of the layers, that of the
+        image last.
+        """
+        exponents = np.minimum(
+            np.arange(self.num_layers + 1) / (self.num_layers - self.num_critical), 1
+        )
         cutoffs = 2.0 * (self.resolution / 2 / 2.0) ** exponents
         stopbands = 2**2.1 * (self.resolution / 2 * 2**0.3 / 2**2.1) ** exponents
         rates = np.exp2(np.ceil(np.log2(np.minimum(2 * stopbands, self.resolution)))).astype(int)
@@ -44,7 +49,10 @@ class Settings:
     def layers(self):
         """(index, previous, name) of each layer; the last makes the image."""
         sizes, channels = self.schedule()[3], (*self.channels[: self.num_layers], 3)
-        return [(i, max(i - 1, 0), f"synthesis.L{i}_{sizes[i]}_{channels[i]}") for i in range(self.num_layers + 1)]
+        return [
+            (i, max(i - 1, 0), f"synthesis.L{i}_{sizes[i]}_{channels[i]}")
+            for i in range(self.num_layers + 1)
+        ]
 
 
 def random_state(settings, seed=0):
@@ -62,7 +70,12 @@ def random_state(settings, seed=0):
 
     if settings.num_classes:
         dense("mapping.embed", settings.w_dim, settings.num_classes)
-    dense("mapping.fc0", settings.w_dim, settings.z_dim + settings.w_dim * bool(settings.num_classes), 100.0)
+    dense(
+        "mapping.fc0",
+        settings.w_dim,
+        settings.z_dim + settings.w_dim * bool(settings.num_classes),
+        100.0,
+    )
     dense("mapping.fc1", settings.w_dim, settings.w_dim, 100.0)
     dense("synthesis.input.affine", 4, settings.w_dim)
     state["synthesis.input.weight"] = rng.normal(size=(channels[0], channels[0]))
@@ -87,20 +100,28 @@ def random_state(settings, seed=0):
             state[f"{name}.down_filter"] = 0.3 * rng.normal(size=taps[1])
     first = settings.layers()[0][2]
     attributes = {
-        f"{first}.down_factor": settings.oversampling, f"{first}.conv_clamp": settings.clamp,
-        "synthesis.input.bandwidth": float(cutoffs[0]), "synthesis.output_scale": settings.output_scale,
+        f"{first}.down_factor": settings.oversampling,
+        f"{first}.conv_clamp": settings.clamp,
+        "synthesis.input.bandwidth": float(cutoffs[0]),
+        "synthesis.output_scale": settings.output_scale,
         "mapping.fc0.bias_gain": 0.01,
-    }  # fmt: skip
-    return {name: np.asarray(array, np.float32) for name, array in state.items()}, {"attributes": attributes}
+    }
+    return {name: np.asarray(array, np.float32) for name, array in state.items()}, {
+        "attributes": attributes
+    }
 
 
 def low_pass(taps, cutoff, width, rate, radial=False):
-    """Taps of the paper's filters (appendix C.1): sinc, or jinc of the radius, under a Kaiser window."""
+    """Taps of the paper's filters (appendix C.1): sinc, or jinc of the radius, under a Kaiser
+    window.
+    """
     if not radial:
         return scipy.signal.firwin(taps, cutoff, width=width, fs=rate)
     at = (np.arange(taps) - (taps - 1) / 2) / rate
     radius = np.hypot(at[:, None], at[None, :])
-    window = np.kaiser(taps, scipy.signal.kaiser_beta(scipy.signal.kaiser_atten(taps, width / (rate / 2))))
+    window = np.kaiser(
+        taps, scipy.signal.kaiser_beta(scipy.signal.kaiser_atten(taps, width / (rate / 2)))
+    )
     filter = scipy.special.j1(2 * math.pi * cutoff * radius) / radius * np.outer(window, window)
     return filter / filter.sum()
 
@@ -122,7 +143,13 @@ def torch_images(settings, state, z, label, psi):
             continue
         rate = settings.oversampling * max(rates[before], rates[i])
         x = between_filters(
-            state, name, x, int(rate // rates[before]), int(rate // rates[i]), int(sizes[i]), settings.clamp
+            state,
+            name,
+            x,
+            int(rate // rates[before]),
+            int(rate // rates[i]),
+            int(sizes[i]),
+            settings.clamp,
         )
     return (settings.output_scale * x).numpy().transpose(0, 2, 3, 1)
 
@@ -138,10 +165,16 @@ def styles(state, z, label):
     x = z / (z.square().mean(1, keepdim=True) + 1e-8).sqrt()
     if label is not None:
         classes = state["mapping.embed.weight"].shape[1]
-        y = dense(state, "mapping.embed", torch.eye(classes, dtype=z.dtype)[torch.from_numpy(label).long()])
+        y = dense(
+            state,
+            "mapping.embed",
+            torch.eye(classes, dtype=z.dtype)[torch.from_numpy(label).long()],
+        )
         x = torch.cat([x, y / (y.square().mean(1, keepdim=True) + 1e-8).sqrt()], 1)
     for i in range(2):
-        x = math.sqrt(2) * torch.nn.functional.leaky_relu(dense(state, f"mapping.fc{i}", x, 0.01), 0.2)
+        x = math.sqrt(2) * torch.nn.functional.leaky_relu(
+            dense(state, f"mapping.fc{i}", x, 0.01), 0.2
+        )
     return x
 
 
@@ -189,7 +222,9 @@ def convolved(state, name, x, w, last):
 
 
 def between_filters(state, name, x, up, down, size, clamp):
-    """Upsample, leaky ReLU, downsample; the two filters are as wide as they are, the samples centred in pixels."""
+    """Upsample, leaky ReLU, downsample; the two filters are as wide as they are, the samples
+    centred in pixels.
+    """
     import torch
 
     filters = [state[f"{name}.{which}_filter"] for which in ("up", "down")]

@@ -24,7 +24,9 @@ def main(out):
     @jax.jit
     def measure(state, pixels, z):
         def one(image, z):
-            return loss_and_gradient(make_problem(pair[0].apply, state, target_of(image), (6,), None), z)
+            return loss_and_gradient(
+                make_problem(pair[0].apply, state, target_of(image), (6,), None), z
+            )
 
         return jax.vmap(one)(pixels, z)
 
@@ -38,9 +40,15 @@ def main(out):
     facts = {"devices": device_count(), "retraced": sum(TRACES.values()) - traced}
     certified = [v.certificate is not None for v in found.verdicts]
     np.savez(
-        out, loss=loss, gradient=gradient, verdicts=[v.text for v in found.verdicts], certified=certified,
-        z0=found.latents[0], z1=found.latents[1], **facts,
-    )  # fmt: skip
+        out,
+        loss=loss,
+        gradient=gradient,
+        verdicts=[v.text for v in found.verdicts],
+        certified=certified,
+        z0=found.latents[0],
+        z1=found.latents[1],
+        **facts,
+    )
 
 
 if __name__ == "__main__":

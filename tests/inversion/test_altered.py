@@ -25,7 +25,15 @@ from jattr.inversion.problem import MIN_EXCESS, Prior
 SIDE, SIZE = 16, 4
 SHAPE = (SIDE, SIDE, 3)
 CONFIG = InvertConfig(restarts=2, pool=256)
-PROVING = ["jpeg:90", "jpeg:50", "rescale:0.75", "blur:1", "flip", "centre:0.9,jpeg:90", "jpeg:90:4:2:0:exif6"]
+PROVING = [
+    "jpeg:90",
+    "jpeg:50",
+    "rescale:0.75",
+    "blur:1",
+    "flip",
+    "centre:0.9,jpeg:90",
+    "jpeg:90:4:2:0:exif6",
+]
 CHAINS = [*PROVING, "blur:1,noise:0.01"]
 OWN = 2
 
@@ -35,7 +43,9 @@ def apply_wide(state, z, *, label=None):
 
 
 def make_wide(seed):
-    """16x16 colour images of soft shapes, so that compression leaves something: 4 latents through a tanh."""
+    """16x16 colour images of soft shapes, so that compression leaves something: 4 latents
+    through a tanh.
+    """
     rng = np.random.default_rng(seed)
     w, b = (rng.normal(size=(n, *SHAPE)) for n in (SIZE, 1))
     w, b = (gaussian_filter(part, (0, 1.5, 1.5, 0)) for part in (w, b))
@@ -66,19 +76,25 @@ def altered(text, pixels):
 
 
 def observation(text, pixels=None, gen=WIDE[1]):
-    return make_altered_observation(gen, altered(text, own_bytes(gen, OWN)[1] if pixels is None else pixels))
+    return make_altered_observation(
+        gen, altered(text, own_bytes(gen, OWN)[1] if pixels is None else pixels)
+    )
 
 
 @pytest.fixture(scope="module", params=CHAINS)
 def found(request):
-    """Two images of the second of three candidates, one of a fourth, and one of noise, all altered alike."""
+    """Two images of the second of three candidates, one of a fourth, and one of noise, all
+    altered alike.
+    """
     noise = np.random.default_rng(3).integers(0, 256, (1, *SHAPE)).astype(np.uint8)
     pixels = np.concatenate([own_bytes(WIDE[1], OWN)[1], own_bytes(make_wide(9), 1)[1], noise])
     return request.param, attribute(altered(request.param, pixels), WIDE, config=CONFIG)
 
 
 def test_own_images_are_attributed(found):
-    """And found at their latent: a byte of noise against slopes of 38 in 768 numbers; compression leaves much more."""
+    """And found at their latent: a byte of noise against slopes of 38 in 768 numbers;
+    compression leaves much more.
+    """
     text, result = found
     for number, z in enumerate(own_bytes(WIDE[1], OWN)[0]):
         verdict = result.verdicts[number]
@@ -104,7 +120,9 @@ def test_certificates_state_what_was_tested(found):
 
 
 def test_reproductions_look_as_the_accused_images_do(found):
-    """Also where the file stores them turned; in bytes, by the mean: what noise and compression leave."""
+    """Also where the file stores them turned; in bytes, by the mean: what noise and compression
+    leave.
+    """
     text, result = found
     observation = altered(text, own_bytes(WIDE[1], OWN)[1]).pixels
     for number in range(OWN):
@@ -117,20 +135,32 @@ def test_foreign_images_are_not(found):
     _, result = found
     for number in (OWN, OWN + 1):
         assert result.verdicts[number].kind != "made-by"
-        assert all(e.certificate is None or not e.certificate.holds for e in result.evidence[number])
+        assert all(
+            e.certificate is None or not e.certificate.holds for e in result.evidence[number]
+        )
     for number in range(OWN):  # nor the other candidates
         assert not any(result.evidence[number][c].certificate for c in (0, 2))
 
 
-@pytest.mark.parametrize("text", ["jpeg:90", "centre:0.9,jpeg:50:4:4:4", "rescale:0.75", "brightness:0.8", "grey"])
+@pytest.mark.parametrize(
+    "text", ["jpeg:90", "centre:0.9,jpeg:50:4:4:4", "rescale:0.75", "brightness:0.8", "grey"]
+)
 def test_prediction_is_what_the_true_latent_leaves(text):
-    """In bytes: within the noise that was learnt, in the mean square (32 images: 10 %), and beyond 6 of it never."""
+    """In bytes: within the noise that was learnt, in the mean square (32 images: 10 %), and
+    beyond 6 of it never.
+    """
     z, pixels = own_bytes(WIDE[1], 32, seed=8)
     mine = observation(text, pixels)
     jpeg, made = mine.chain.jpeg, mine.chain.discrete(pixels)
     value = made.reshape(32, -1) if jpeg is None else jpeg.unquantised(made)
-    scale = np.sqrt(mine.roundings.noise**2 + 1 / 12)  # both are rounded once more than what noise speaks of
-    left = np.stack([v - mine.predict(one, -1)[0] - mine.roundings.bias for v, one in zip(value, z, strict=True)])
+    # both are rounded once more than what noise speaks of
+    scale = np.sqrt(mine.roundings.noise**2 + 1 / 12)
+    left = np.stack(
+        [
+            v - mine.predict(one, -1)[0] - mine.roundings.bias
+            for v, one in zip(value, z, strict=True)
+        ]
+    )
     inside = (value > 0) & (value < 255) if jpeg is None else np.ones(value.shape, bool)
     assert np.mean((left / scale)[inside] ** 2) < 1.1
     assert np.abs((left / scale)[inside]).max() < 7
@@ -139,7 +169,9 @@ def test_prediction_is_what_the_true_latent_leaves(text):
 
 @pytest.mark.parametrize("text", ["jpeg:90", "rescale:0.75,brightness:0.8"])
 def test_jacobian_is_the_predictions_derivative(text):
-    """Central differences of 1e-2: float32 predictions of 255 keep 3e-5, over 2e-2; third derivatives add 1e-2."""
+    """Central differences of 1e-2: float32 predictions of 255 keep 3e-5, over 2e-2; third
+    derivatives add 1e-2.
+    """
     mine, z = observation(text), own_bytes(WIDE[1], OWN)[0][0]
     jacobian, step = mine.predict(z, -1)[1], 1e-2 * np.eye(SIZE, dtype=np.float32)
     for column, move in zip(jacobian.T, step, strict=True):
@@ -155,7 +187,8 @@ def test_the_true_latent_is_accepted_and_another_is_not(text):
     assert mine.weight.shape in ((), (mine.roundings.left.size,))
     assert np.mean(mine.weight**2) == pytest.approx(1.0)
     residual = mean_squares(mine.gen, z, None, mine.targets(range(12), ["round"] * 12))
-    assert 0.5 < np.mean(residual) / mine.noise < 1.6  # 12 images; some keep more coefficients than others
+    # 12 images; some keep more coefficients than others
+    assert 0.5 < np.mean(residual) / mine.noise < 1.6
     for i in range(12):
         assert mine.accepts(i, "round", -1, z[i])
         assert mine.p_value(mine.surprise(i, -1, z[i])) > 1e-4
@@ -205,7 +238,9 @@ def test_styles_keep_observation_and_alteration():
 
 
 def test_images_seen_look_altered():
-    """One generator for a candidate and chain; its images are those of programs, but for two roundings."""
+    """One generator for a candidate and chain; its images are those of programs, but for two
+    roundings.
+    """
     z, pixels = own_bytes(WIDE[1], OWN)
     mine = observation("centre:0.5,resize:12x12,jpeg:90")
     assert mine.seen is observation("centre:0.5,resize:12x12,jpeg:90").seen
@@ -218,11 +253,15 @@ def test_wrong_shapes_are_refused_in_one_line():
     for text, size in (("rescale:0.75", 11), ("flip", 12), ("grey", 16)):
         chain = parse_chain(text)
         with pytest.raises(ImageError, match="give the alteration that was made") as error:
-            attribute(AlteredImages(np.zeros((1, size, size, 3), np.uint8), chain), WIDE, config=CONFIG)
+            attribute(
+                AlteredImages(np.zeros((1, size, size, 3), np.uint8), chain), WIDE, config=CONFIG
+            )
         assert "\n" not in str(error.value)
         assert chain.text in str(error.value)
     with pytest.raises(InputError, match="does not lie within"):
-        attribute(AlteredImages(np.zeros((1, 20, 20, 3), np.uint8), parse_chain("crop:20x20+0+0")), WIDE)
+        attribute(
+            AlteredImages(np.zeros((1, 20, 20, 3), np.uint8), parse_chain("crop:20x20+0+0")), WIDE
+        )
 
 
 @pytest.mark.parametrize("text", ["jpeg:90", "blur:1"])
@@ -231,7 +270,10 @@ def test_what_was_learnt_of_a_candidate_goes_with_it(text):
     gen = make_wide(7)
     mine = make_altered_observation(gen, altered(text, own_bytes(gen, OWN)[1]))
     assert mine.seen is mine.seen
-    assert make_altered_observation(gen, altered(text, own_bytes(gen, OWN)[1])).roundings is mine.roundings
+    assert (
+        make_altered_observation(gen, altered(text, own_bytes(gen, OWN)[1])).roundings
+        is mine.roundings
+    )
     weights = weakref.ref(gen.state["w"])
     del gen, mine
     gc.collect()
@@ -239,7 +281,9 @@ def test_what_was_learnt_of_a_candidate_goes_with_it(text):
 
 
 def test_compressed_images_of_little_noise_begin_from_what_they_look_like():
-    """Through the generator's own program; where much is lost, or something came before, through the observation."""
+    """Through the generator's own program; where much is lost, or something came before, through
+    the observation.
+    """
     mild = observation("jpeg:100:4:4:4")
     assert mild.seen is mild.original
     assert mild.looks.gen is mild.original
@@ -253,17 +297,24 @@ def test_information_is_what_the_test_of_surprise_loses_beside_the_likeliest_lat
     """A small move from there costs half its square, as the Fisher information weighs it."""
     mine = observation("jpeg:75:4:4:4")
     prior = Prior(np.zeros(SIZE), np.full(SIZE, 1e6))
-    z = mine.into_intervals(0, "round", -1, own_bytes(WIDE[1], OWN)[0][0], 6, prior)[0].astype(np.float64)
+    z = mine.into_intervals(0, "round", -1, own_bytes(WIDE[1], OWN)[0][0], 6, prior)[0].astype(
+        np.float64
+    )
     square = mine.information(0, z)
     for direction in np.eye(SIZE):
         size = 0.5 / np.sqrt(direction @ square @ direction)
-        ends = [mine.surprise(0, -1, (z + s * size * direction).astype(np.float32)).total for s in (-1, 0, 1)]
+        ends = [
+            mine.surprise(0, -1, (z + s * size * direction).astype(np.float32)).total
+            for s in (-1, 0, 1)
+        ]
         assert (ends[0] + ends[2]) / 2 - ends[1] == pytest.approx(0.125, rel=0.3)
 
 
 @pytest.mark.parametrize("text", ["brightness:0.02", "contrast:0.02"])
 def test_images_that_hardly_tell_anything_get_no_certificate(text):
-    """Nearly black or flat ones are what any candidate makes after such an alteration: not even own ones are proved."""
+    """Nearly black or flat ones are what any candidate makes after such an alteration: not even
+    own ones are proved.
+    """
     mine = observation(text)
     assert not mine.provable
     assert observation("brightness:0.5").provable

@@ -35,15 +35,22 @@ def config_of(text, **settings):
 
 @pytest.mark.parametrize("text", SMOOTH + ROUGH)
 def test_residuals_are_the_distance(text):
-    """Of one latent for each image, by the batched program; in the search by the problem's residual."""
+    """Of one latent for each image, by the batched program; in the search by the problem's
+    residual.
+    """
     observation = make_observation(GENS[0], PIXELS, config_of(text))
     z = np.asarray(GENS[0].sample_latent(jax.random.key(0), len(PIXELS)))
     distance = given_distance(text)
     images = PIXELS.astype(np.float32) / np.float32(127.5) - 1
-    expected = [float(distance(made, image)) for made, image in zip(GENS[0].generate(z), images, strict=True)]
+    expected = [
+        float(distance(made, image))
+        for made, image in zip(GENS[0].generate(z), images, strict=True)
+    ]
     np.testing.assert_allclose(observation.residuals(z, None), expected, rtol=1e-5)
     gen = observation.gen
-    problem = make_problem(gen.apply, gen.state, observation.target(1, "round"), gen.latent_shape, None)
+    problem = make_problem(
+        gen.apply, gen.state, observation.target(1, "round"), gen.latent_shape, None
+    )
     residual = problem.residual(jnp.asarray(z[1]))
     assert problem.size == residual.size
     assert float(jnp.mean(residual**2)) == pytest.approx(expected[1], rel=1e-5)
@@ -59,7 +66,9 @@ def test_smooth_distances_lead_to_the_latent_and_its_certificate(text):
 
 @pytest.mark.parametrize("text", ROUGH)
 def test_others_are_searched_by_gradients_and_finished_in_pixels(text):
-    """They end near the latent; a few Gauss-Newton steps on the pixels give the certificate, unless that is off."""
+    """They end near the latent; a few Gauss-Newton steps on the pixels give the certificate,
+    unless that is off.
+    """
     found = attribute(PIXELS, GENS, config=config_of(text, restarts=8))
     assert [verdict.candidates for verdict in found.verdicts] == [("toy0",)] * len(PIXELS)
     assert all(verdict.certificate.holds for verdict in found.verdicts)
@@ -84,8 +93,12 @@ def test_invert_takes_the_distance():
 @pytest.mark.parametrize("optimiser", ["adam-paper", "lbfgs"])
 def test_a_named_method_searches_by_the_distance_alone(optimiser):
     """The paper's recipe: no other steps follow those of a distance that is not smooth."""
-    found = invert(GENS[0], PIXELS[:1], config=config_of("l1", optimiser=optimiser, restarts=2, steps=300))
-    values = make_observation(GENS[0], PIXELS[:1], config_of("l1")).residuals(found.z[:, found.loss[0].argmin()], None)
+    found = invert(
+        GENS[0], PIXELS[:1], config=config_of("l1", optimiser=optimiser, restarts=2, steps=300)
+    )
+    values = make_observation(GENS[0], PIXELS[:1], config_of("l1")).residuals(
+        found.z[:, found.loss[0].argmin()], None
+    )
     assert found.loss[0].min() == pytest.approx(values[0], rel=1e-3)
 
 
@@ -103,7 +116,8 @@ def test_scores_and_settings_know_the_distance():
     assert settings_digest(config_of("l2")) != settings_digest(CONFIG)
     assert settings_digest(config_of("l2")) == settings_digest(config_of("l2"))
     one, other = (
-        fair_scores(GENS[0], PIXELS, Chain(()), config, jax.random.key(0)) for config in (CONFIG, config_of("l1"))
+        fair_scores(GENS[0], PIXELS, Chain(()), config, jax.random.key(0))
+        for config in (CONFIG, config_of("l1"))
     )
     assert np.abs(one - other).min() > 0.1
     json.dumps(dataclasses.asdict(config_of("l2")))
@@ -139,5 +153,7 @@ def test_styles_are_not_gone_through_and_accused_ones_know_their_maker():
     again = observation.alike(PIXELS[:1])
     z = np.zeros((1, 8), np.float32)
     np.testing.assert_allclose(
-        mean_squares(again.gen, z, None, again.targets([0], ["round"])), again.residuals(z, None), rtol=1e-6
+        mean_squares(again.gen, z, None, again.targets([0], ["round"])),
+        again.residuals(z, None),
+        rtol=1e-6,
     )

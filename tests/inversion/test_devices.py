@@ -14,7 +14,9 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder, results = tmp_path_factory.mktemp("devices"), {}
-    paths = os.pathsep.join([str(HERE.parents[1]), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join(
+        [str(HERE.parents[1]), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    )
     for count in (1, 8):
         flags = f"--xla_force_host_platform_device_count={count}"
         out = folder / f"{count}.npz"

@@ -16,10 +16,16 @@ STANDARD = Prior(jnp.zeros(4), jnp.ones(4))
 def drawn(gen, pixels, starts, label=None):
     run = make_ensemble(gen.apply, gen.latent_shape, "default")
     near = [
-        run(gen.state, STANDARD, target_of(jnp.asarray(image)), None if label is None else label[i], jnp.asarray(z),
-            jax.random.key(1))
+        run(
+            gen.state,
+            STANDARD,
+            target_of(jnp.asarray(image)),
+            None if label is None else label[i],
+            jnp.asarray(z),
+            jax.random.key(1),
+        )
         for i, (image, z) in enumerate(zip(pixels, starts, strict=True))
-    ]  # fmt: skip
+    ]
     return np.stack(near), target_of(jnp.asarray(pixels))
 
 
@@ -53,7 +59,8 @@ def test_class_is_passed_on():
     right, target = drawn(gen, pixels, starts, label)
     wrong, _ = drawn(gen, pixels, starts, (label + 1) % 3)
     losses = [
-        mean_squares(gen, z, np.asarray(given), target) for z, given in ((right, label), (wrong, (label + 1) % 3))
+        mean_squares(gen, z, np.asarray(given), target)
+        for z, given in ((right, label), (wrong, (label + 1) % 3))
     ]
     assert (losses[0] < losses[1]).all()
 

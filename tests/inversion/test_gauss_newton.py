@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from jattr.inversion.problem import FLOOR, Prior, Problem
-from jattr.solvers.levenberg_marquardt import _joined, gauss_newton_cg, levenberg_marquardt, value_and_jacobian
+from jattr.solvers.levenberg_marquardt import (
+    _joined,
+    gauss_newton_cg,
+    levenberg_marquardt,
+    value_and_jacobian,
+)
 from jattr.solvers.solve import advance, begin
 
 SIZE, ROWS = 6, 40
@@ -38,11 +43,14 @@ def test_jacobian_is_that_of_reverse_mode():
     r, jacobian = value_and_jacobian(CURVED.residual, z)
     np.testing.assert_array_equal(r, curved(z))
     assert jacobian.shape == (ROWS, SIZE)
-    np.testing.assert_allclose(jacobian, jax.jacrev(curved)(z), atol=2e-6, rtol=0)  # float32, entries near 1
+    # float32, entries near 1
+    np.testing.assert_allclose(jacobian, jax.jacrev(curved)(z), atol=2e-6, rtol=0)
 
 
 def test_converges_quadratically():
-    """Undamped near an exact solution: each error is at most a constant times the square of the one before."""
+    """Undamped near an exact solution: each error is at most a constant times the square of the
+    one before.
+    """
     optimiser = levenberg_marquardt()
     state = optimiser.init(SOLUTION + 0.1)._replace(damping=jnp.float32(0.0))
     errors = []
@@ -58,20 +66,26 @@ def test_converges_quadratically():
 def test_solves_a_linear_problem_by_least_squares(make):
     carry = search(make, LINEAR.residual, jnp.zeros(SIZE), 20)
     expected = np.linalg.lstsq(np.asarray(A, np.float64), np.asarray(B, np.float64), rcond=None)[0]
-    np.testing.assert_allclose(carry.best, expected, atol=2e-4, rtol=0)  # a flat minimum: the loss has 7 digits, z half
+    # a flat minimum: the loss has 7 digits, z half
+    np.testing.assert_allclose(carry.best, expected, atol=2e-4, rtol=0)
 
 
 def test_matrix_free_direction_is_the_dense_one():
-    """With hardly any damping, and fewer unknowns than steps of conjugate gradients, both are the Gauss-Newton step."""
+    """With hardly any damping, and fewer unknowns than steps of conjugate gradients, both are
+    the Gauss-Newton step.
+    """
     z, moves = SOLUTION + 0.2, []
     for make in (levenberg_marquardt, gauss_newton_cg):
         optimiser = make()
         state = optimiser.init(z)._replace(damping=jnp.float32(1e-7))
         state, _ = optimiser.step(state, CURVED)
         moves.append(state.trial - z)
-    expected = np.linalg.lstsq(np.asarray(jax.jacrev(curved)(z), np.float64), -np.asarray(curved(z)), rcond=None)[0]
+    expected = np.linalg.lstsq(
+        np.asarray(jax.jacrev(curved)(z), np.float64), -np.asarray(curved(z)), rcond=None
+    )[0]
     for move in moves:
-        np.testing.assert_allclose(move, expected, atol=1e-4, rtol=0)  # "cg" stops at 1e-5 of the gradient
+        # "cg" stops at 1e-5 of the gradient
+        np.testing.assert_allclose(move, expected, atol=1e-4, rtol=0)
     assert np.abs(expected).max() > 0.1
 
 
@@ -86,17 +100,23 @@ def test_singular_jacobian_gives_no_nan(make, kind):
     start = jnp.full(SIZE, 0.5)
     carry = search(make, lambda z: columns @ z - B, start, 12)
     state = carry.optimiser
-    assert all(np.isfinite(a).all() for a in (state.z, state.trial, state.damping, carry.best, carry.loss, carry.last))
+    assert all(
+        np.isfinite(a).all()
+        for a in (state.z, state.trial, state.damping, carry.best, carry.loss, carry.last)
+    )
     dense = np.asarray(columns, np.float64)
     left = np.asarray(B) - dense @ np.linalg.lstsq(dense, np.asarray(B, np.float64), rcond=None)[0]
     assert float(carry.loss) == pytest.approx(np.mean(left**2), rel=1e-3)
     if kind != "equal columns":
-        assert float(carry.best[2]) == pytest.approx(0.5, abs=1e-4)  # what no pixel sees stays where it was
+        # what no pixel sees stays where it was
+        assert float(carry.best[2]) == pytest.approx(0.5, abs=1e-4)
 
 
 @METHODS
 def test_step_into_nan_is_refused_and_damped(make):
-    """The first Gauss-Newton step overshoots into NaN; the search comes back with more damping and goes on."""
+    """The first Gauss-Newton step overshoots into NaN; the search comes back with more damping
+    and goes on.
+    """
     fence = lambda z: jnp.where(jnp.abs(z) > 3, jnp.nan, jnp.arctan(z))  # noqa: E731 - full steps from 2 overshoot
     carry = search(make, fence, jnp.full(1, 2.0), 40)
     assert abs(float(carry.best[0])) < 1e-3
@@ -104,7 +124,9 @@ def test_step_into_nan_is_refused_and_damped(make):
 
 @METHODS
 def test_prior_decides_what_the_image_does_not(make):
-    """A latent that no pixel sees goes to the prior's mean; the others hardly feel the prior near a solution."""
+    """A latent that no pixel sees goes to the prior's mean; the others hardly feel the prior
+    near a solution.
+    """
     prior = Prior(jnp.full(SIZE, 0.25), jnp.full(SIZE, 2.0))
     noise = jnp.asarray(rng.normal(size=ROWS), jnp.float32) * np.sqrt(FLOOR)
     columns = A.at[:, 2].set(0.0)
@@ -116,18 +138,23 @@ def test_prior_decides_what_the_image_does_not(make):
         return advance(optimiser.step, problem, begin(optimiser, z), 30).best
 
     found = np.asarray(run(jnp.full(SIZE, 1.5)))
-    tolerance = 2e-2 if make is levenberg_marquardt else 0.3  # conjugate gradients see weak directions last
+    # conjugate gradients see weak directions last
+    tolerance = 2e-2 if make is levenberg_marquardt else 0.3
     assert found[2] == pytest.approx(0.25, abs=tolerance)
     np.testing.assert_allclose(np.delete(found, 2), np.delete(np.asarray(SOLUTION), 2), atol=0.02)
 
 
 def test_prior_keeps_a_hopeless_search_short():
-    """Without a prior an image that cannot be reproduced is chased arbitrarily far along a flat direction."""
+    """Without a prior an image that cannot be reproduced is chased arbitrarily far along a flat
+    direction.
+    """
     flat = lambda z: jnp.tanh(0.05 * (A @ z)) - 3.0 * jnp.sign(A @ jnp.ones(SIZE))  # noqa: E731
     lengths = {}
     for name, prior in {"none": None, "normal": Prior(jnp.zeros(SIZE), jnp.ones(SIZE))}.items():
         optimiser = levenberg_marquardt()
-        found = advance(optimiser.step, Problem(flat, ROWS, prior), begin(optimiser, jnp.zeros(SIZE)), 20).optimiser.z
+        found = advance(
+            optimiser.step, Problem(flat, ROWS, prior), begin(optimiser, jnp.zeros(SIZE)), 20
+        ).optimiser.z
         lengths[name] = float(jnp.sqrt(jnp.mean(found**2)))
     assert lengths["normal"] < 5 < lengths["none"]
 
@@ -166,6 +193,8 @@ def test_logit_steps_free_a_saturated_pixel():
     for steps in (0, 6):
         optimiser = levenberg_marquardt(steps)
         problem = Problem(saturated, 1, None, stretched)
-        ends[steps] = float(advance(optimiser.step, problem, begin(optimiser, jnp.full(1, 9.0)), 12).best[0])
+        ends[steps] = float(
+            advance(optimiser.step, problem, begin(optimiser, jnp.full(1, 9.0)), 12).best[0]
+        )
     assert ends[6] == pytest.approx(-0.3, abs=1e-3)
     assert abs(ends[0] + 0.3) > 1

@@ -33,15 +33,19 @@ def test_core_under_jit_is_the_core_under_vmap(toy, own):
     batch = jax.jit(jax.vmap(fn, in_axes=(None, 0, 0, None)))(toy.state, pixels, 0.5 * z, key)
     single = [jax.jit(fn)(toy.state, pixels[i], 0.5 * z[i], key) for i in range(2)]
     np.testing.assert_array_equal(batch.status, Status.ARRIVED)
-    assert np.abs(np.asarray(batch.z) - z).max() < 0.05  # rounding moves the least-squares latent by about 1e-2
+    # rounding moves the least-squares latent by about 1e-2
+    assert np.abs(np.asarray(batch.z) - z).max() < 0.05
     for i, one in enumerate(single):
-        np.testing.assert_allclose(one.z, batch.z[i], atol=1e-4, rtol=0)  # same program, sums in another order
+        # same program, sums in another order
+        np.testing.assert_allclose(one.z, batch.z[i], atol=1e-4, rtol=0)
         assert float(one.loss) == pytest.approx(float(batch.loss[i]), rel=1e-3)
 
 
 def test_core_pairs_loss_and_latent(toy, own):
     z, pixels = own
-    found = make_invert(toy.apply, InvertConfig(steps=3))(toy.state, pixels[0], 0.2 * z[0], jax.random.key(0))
+    found = make_invert(toy.apply, InvertConfig(steps=3))(
+        toy.state, pixels[0], 0.2 * z[0], jax.random.key(0)
+    )
     made = toy.generate(found.z[None])[0]
     measured = jnp.mean(jnp.square(deviation(made, target_of(jnp.asarray(pixels[0])))))
     assert float(found.loss) == pytest.approx(float(measured), rel=1e-4)
@@ -54,7 +58,9 @@ def test_core_isolates_a_lane_that_cannot_be_computed(toy, own):
     found = jax.vmap(make_invert(toy.apply, InvertConfig(steps=8)), in_axes=(None, 0, 0, None))(
         toy.state, pixels, starts, jax.random.key(0)
     )
-    np.testing.assert_array_equal(found.status, [Status.ARRIVED, Status.FAILED, Status.ARRIVED, Status.ARRIVED])
+    np.testing.assert_array_equal(
+        found.status, [Status.ARRIVED, Status.FAILED, Status.ARRIVED, Status.ARRIVED]
+    )
 
 
 SHARDED = """
@@ -88,7 +94,10 @@ def test_core_over_a_mesh_of_eight_devices_agrees_with_one():
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     paths = os.pathsep.join([str(HERE), str(HERE.parents[1])])
     done = subprocess.run(
-        [sys.executable, "-c", SHARDED], env=os.environ | flags | {"PYTHONPATH": paths}, capture_output=True, text=True
+        [sys.executable, "-c", SHARDED],
+        env=os.environ | flags | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
     )
     assert done.stdout.strip() == "sharded as one", done.stderr[-3000:]
 
@@ -117,15 +126,20 @@ def test_same_key_and_lanes_give_the_same_bytes(toy, own):
     first, again = (invert(toy, own[1], config=SMALL, key=jax.random.key(3)) for _ in range(2))
     for a, b in zip(first, again, strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-    other = invert(toy, own[1], config=InvertConfig(restarts=2, pool=256, start="prior"), key=jax.random.key(4))
+    other = invert(
+        toy, own[1], config=InvertConfig(restarts=2, pool=256, start="prior"), key=jax.random.key(4)
+    )
     assert other.z.tobytes() != first.z.tobytes()
 
 
 def test_lanes_change_order_and_not_results(toy, own):
-    found = [invert(toy, own[1], config=InvertConfig(restarts=2, pool=256, lanes=n)) for n in (1, 3, 64)]
+    found = [
+        invert(toy, own[1], config=InvertConfig(restarts=2, pool=256, lanes=n)) for n in (1, 3, 64)
+    ]
     for other in found[1:]:
         np.testing.assert_array_equal(other.status, found[0].status)
-        np.testing.assert_allclose(other.z, found[0].z, atol=1e-3, rtol=0)  # the interval polish ends anywhere inside
+        # the interval polish ends anywhere inside
+        np.testing.assert_allclose(other.z, found[0].z, atol=1e-3, rtol=0)
 
 
 def test_one_architecture_is_traced_once(own):
@@ -163,21 +177,30 @@ def test_arrived_images_stop_the_rest(toy, own):
 
 
 def test_without_early_stop_every_restart_runs(toy, own):
-    found = invert(toy, own[1][:1], config=InvertConfig(restarts=3, pool=256, steps=6, early_stop=False))
+    found = invert(
+        toy, own[1][:1], config=InvertConfig(restarts=3, pool=256, steps=6, early_stop=False)
+    )
     assert (found.status != Status.SKIPPED).all()
     assert np.isfinite(found.loss).all()
 
 
 def apply_fenced(state, z, *, label=None):
-    made = jnp.tanh(0.01 * (z @ state["w"]) + state["b"])  # so flat that a search for noise walks far away
-    return jnp.where(jnp.max(jnp.abs(z), axis=-1, keepdims=True) < 1.5, made, jnp.nan).reshape(-1, *SHAPE)
+    # so flat that a search for noise walks far away
+    made = jnp.tanh(0.01 * (z @ state["w"]) + state["b"])
+    return jnp.where(jnp.max(jnp.abs(z), axis=-1, keepdims=True) < 1.5, made, jnp.nan).reshape(
+        -1, *SHAPE
+    )
 
 
 def test_restart_that_diverged_is_reported_as_one_that_ran():
-    """A search that leaves for NaN after finite steps keeps its best latent; it is not "never ran"."""
+    """A search that leaves for NaN after finite steps keeps its best latent; it is not "never
+    ran".
+    """
     gen = make_toy(apply=apply_fenced, name="fenced", prior="uniform")
     noise = np.random.default_rng(0).integers(0, 256, (1, *SHAPE)).astype(np.uint8)
-    config = InvertConfig(optimiser="adam-paper", start="prior", restarts=1, pool=256, polish_steps=0)
+    config = InvertConfig(
+        optimiser="adam-paper", start="prior", restarts=1, pool=256, polish_steps=0
+    )
     found = invert(gen, noise, config=config)
     assert np.isfinite(found.loss[0, 0])
     assert found.steps[0, 0] > 0
@@ -218,9 +241,13 @@ def test_thousand_classes_search_no_more_lanes_than_restarts(monkeypatch):
     searched, solved = [], []
     run_jobs, solve = lanes_module.run_jobs, np.linalg.solve
     module = sys.modules[Inverter.__module__]  # `jattr.inversion.invert` is the function
-    monkeypatch.setattr(module, "run_jobs", lambda *a, **k: searched.extend(a[2]) or run_jobs(*a, **k))
+    monkeypatch.setattr(
+        module, "run_jobs", lambda *a, **k: searched.extend(a[2]) or run_jobs(*a, **k)
+    )
     monkeypatch.setattr("numpy.linalg.solve", lambda a, b: solved.append(len(a)) or solve(a, b))
-    inverter = Inverter(Observation(gen, pixels), InvertConfig(restarts=4, pool=256), jax.random.key(0))
+    inverter = Inverter(
+        Observation(gen, pixels), InvertConfig(restarts=4, pool=256), jax.random.key(0)
+    )
     assert len(solved) <= 100  # one regression a class would be 1,000, each of the whole pool
     for restarts in (range(1), range(1, 2), range(2, 4)):
         inverter.round([i for i in range(3) if not inverter.arrived(i)], restarts)
@@ -249,13 +276,33 @@ def test_rounded_images_are_not_taken_for_truncated(toy, own):
 
 
 BAD = [
-    ("optimiser", "newton"), ("start", "zero"), ("precision", "float64"), ("space", "y"), ("restarts", 0),
-    ("noise", "loud"), ("psi", 11.0), ("cutoff", -1),
-    ("restarts", 2.5), ("restarts", "8"), ("restarts", True), ("steps", 0), ("steps", 1.5), ("pool", -1),
-    ("pool", 99.5), ("lanes", 0), ("lanes", 1.5), ("polish_steps", -1), ("interval_steps", -1), ("stall", 1.5),
+    ("optimiser", "newton"),
+    ("start", "zero"),
+    ("precision", "float64"),
+    ("space", "y"),
+    ("restarts", 0),
+    ("noise", "loud"),
+    ("psi", 11.0),
+    ("cutoff", -1),
+    ("restarts", 2.5),
+    ("restarts", "8"),
+    ("restarts", True),
+    ("steps", 0),
+    ("steps", 1.5),
+    ("pool", -1),
+    ("pool", 99.5),
+    ("lanes", 0),
+    ("lanes", 1.5),
+    ("polish_steps", -1),
+    ("interval_steps", -1),
+    ("stall", 1.5),
     ("stall", np.nan),
-    ("noise", -0.1), ("noise", float("inf")), ("seed", "abc"), ("seed", 1.5), ("early_stop", "no"),
-]  # fmt: skip
+    ("noise", -0.1),
+    ("noise", float("inf")),
+    ("seed", "abc"),
+    ("seed", 1.5),
+    ("early_stop", "no"),
+]
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)
@@ -271,10 +318,14 @@ def test_bad_setting_is_one_line(name, value):
 @pytest.mark.parametrize(
     "images",
     [
-        np.zeros((2, 5, 6, 3), np.uint8), np.zeros(SHAPE, np.uint8), np.zeros((0, *SHAPE), np.uint8),
-        np.zeros((1, *SHAPE), np.int64), np.full((1, *SHAPE), 2.0), np.full((1, *SHAPE), np.nan),
+        np.zeros((2, 5, 6, 3), np.uint8),
+        np.zeros(SHAPE, np.uint8),
+        np.zeros((0, *SHAPE), np.uint8),
+        np.zeros((1, *SHAPE), np.int64),
+        np.full((1, *SHAPE), 2.0),
+        np.full((1, *SHAPE), np.nan),
     ],
-)  # fmt: skip
+)
 def test_bad_images_are_one_line(toy, images):
     with pytest.raises(ImageError) as caught:
         invert(toy, images)
@@ -285,5 +336,7 @@ def test_bad_images_are_one_line(toy, images):
 def test_float_images_are_rounded_to_bytes(toy, own):
     z, pixels = own
     floats = np.asarray(toy.generate(z))
-    np.testing.assert_array_equal(invert(toy, floats, config=SMALL).z, invert(toy, pixels, config=SMALL).z)
+    np.testing.assert_array_equal(
+        invert(toy, floats, config=SMALL).z, invert(toy, pixels, config=SMALL).z
+    )
     assert pixels.size == 4 * PIXELS

@@ -1,4 +1,6 @@
-"""What each restart of the driver does: its method, its start, its rule, and which latent counts as the best."""
+"""What each restart of the driver does: its method, its start, its rule, and which latent counts
+as the best.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -30,13 +32,17 @@ def test_method_follows_the_cost_of_a_jacobian():
 
 @pytest.mark.parametrize("optimiser", ["auto", "lbfgs"])
 def test_later_restarts_begin_beside_the_best_only_by_default(toy, own, optimiser):
-    """A named optimiser runs from independent starts; the default one goes back to where it was nearest."""
+    """A named optimiser runs from independent starts; the default one goes back to where it was
+    nearest.
+    """
     config = InvertConfig(optimiser=optimiser, restarts=3, pool=256, polish_steps=0)
     inverter = Inverter(Observation(toy, own[1][:1]), config, jax.random.key(0))
     inverter.loss[0, 0], inverter.z[0, 0] = 1e-3, own[0][0] + 0.1
     start = inverter.z[0, 2].copy()
     moved = []
-    inverter._search = lambda places, method, *_, **__: moved.extend(inverter.z[p].copy() for p in places)
+    inverter._search = lambda places, method, *_, **__: moved.extend(
+        inverter.z[p].copy() for p in places
+    )
     inverter.round([0], range(2, 3))
     kick = np.sqrt(np.mean(np.square(moved[0] - inverter.z[0, 0])))
     if optimiser == "auto":
@@ -50,12 +56,15 @@ def test_every_class_gets_its_turn():
         ranks = _ranks(restarts)
         assert ranks[0] == 0
         assert sorted(ranks) == list(range(restarts))
-        assert ranks[1::2].tolist() == list(range(1, restarts // 2 + 1))  # those that are never begun beside the best
+        # those that are never begun beside the best
+        assert ranks[1::2].tolist() == list(range(1, restarts // 2 + 1))
 
 
 def test_exact_latent_is_the_best_one_though_another_has_a_lower_loss(toy, own):
     inverter = Inverter(
-        Observation(toy, own[1][:1]), InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0)
+        Observation(toy, own[1][:1]),
+        InvertConfig(restarts=2, pool=256, early_stop=False),
+        jax.random.key(0),
     )
     for restarts in (range(1), range(1, 2)):
         inverter.round([0], restarts)
@@ -67,7 +76,9 @@ def test_exact_latent_is_the_best_one_though_another_has_a_lower_loss(toy, own):
 
 def test_images_settled_by_another_candidate_get_a_few_steps(toy):
     noise = np.random.default_rng(0).integers(0, 256, (2, *SHAPE)).astype(np.uint8)
-    inverter = Inverter(Observation(toy, noise), InvertConfig(restarts=1, pool=256, stall=0.0), jax.random.key(0))
+    inverter = Inverter(
+        Observation(toy, noise), InvertConfig(restarts=1, pool=256, stall=0.0), jax.random.key(0)
+    )
     inverter.round([0], range(1), settled=[1])
     assert inverter.steps[:, 0].tolist() == [40, SETTLED_STEPS]
 
@@ -76,14 +87,18 @@ def test_other_restarts_are_judged_by_the_rule_that_was_found():
     gen = make_toy()
     _, pixels = own_images(gen, 2, rounding="truncate")
     inverter = Inverter(
-        Observation(gen, pixels), InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0)
+        Observation(gen, pixels),
+        InvertConfig(restarts=2, pool=256, early_stop=False),
+        jax.random.key(0),
     )
     inverter.round([0, 1], range(2))
     inverter.polish([0, 1])
     assert inverter.rounding == ["truncate"] * 2
     for place in np.ndindex(2, 2):
         made = gen.generate(inverter.z[place][None])[0]
-        measured = jnp.mean(jnp.square(deviation(made, target_of(jnp.asarray(pixels[place[0]]), "truncate"))))
+        measured = jnp.mean(
+            jnp.square(deviation(made, target_of(jnp.asarray(pixels[place[0]]), "truncate")))
+        )
         assert inverter.loss[place] == pytest.approx(float(measured), rel=1e-3)
 
 
@@ -98,8 +113,12 @@ def test_other_restarts_are_judged_by_the_rule_that_was_found():
         (False, 0.1, 1, "levenberg-marquardt-logit"),
     ],
 )
-def test_images_that_dear_candidates_do_not_come_near_are_searched_by_gradients(toy, own, dear, loss, restart, method):
-    inverter = Inverter(Observation(toy, own[1][:1]), InvertConfig(restarts=8, pool=256), jax.random.key(0))
+def test_images_that_dear_candidates_do_not_come_near_are_searched_by_gradients(
+    toy, own, dear, loss, restart, method
+):
+    inverter = Inverter(
+        Observation(toy, own[1][:1]), InvertConfig(restarts=8, pool=256), jax.random.key(0)
+    )
     inverter.dear, inverter.loss[0, 0] = dear, loss
     inverter._draw_near = lambda places: None
     used = {}
@@ -110,14 +129,18 @@ def test_images_that_dear_candidates_do_not_come_near_are_searched_by_gradients(
 
 def test_first_restart_of_a_dear_candidate_goes_by_gradients(toy, own, monkeypatch):
     monkeypatch.setattr(inverter_module, "CHEAP_JACOBIAN", 0.0)
-    inverter = Inverter(Observation(toy, own[1]), InvertConfig(restarts=2, pool=256), jax.random.key(0))
+    inverter = Inverter(
+        Observation(toy, own[1]), InvertConfig(restarts=2, pool=256), jax.random.key(0)
+    )
     assert inverter.method == "lbfgs"
     inverter.run()
     assert all(inverter.arrived(i) for i in range(len(own[1])))
 
 
 def test_an_image_is_polished_again_only_from_a_better_latent(toy, own):
-    inverter = Inverter(Observation(toy, own[1][:1]), InvertConfig(restarts=4, pool=256), jax.random.key(0))
+    inverter = Inverter(
+        Observation(toy, own[1][:1]), InvertConfig(restarts=4, pool=256), jax.random.key(0)
+    )
     runs = []
     inverter._search = lambda places, *_, **__: runs.append(list(places))
     for restart, loss in enumerate((3e-3, 2.9e-3, 1e-3)):
@@ -136,7 +159,9 @@ def test_far_searches_stop_where_near_ones_go_on():
 
 def test_traces_fall_and_end_at_the_loss(toy, own):
     inverter = Inverter(
-        Observation(toy, own[1][:1]), InvertConfig(restarts=2, pool=256, early_stop=False), jax.random.key(0)
+        Observation(toy, own[1][:1]),
+        InvertConfig(restarts=2, pool=256, early_stop=False),
+        jax.random.key(0),
     )
     inverter.run()
     searches = inverter.searches(0)

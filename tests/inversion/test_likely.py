@@ -1,14 +1,23 @@
-"""Interval-censored likelihood: its values far out, its derivatives, its test under simulation, its optimum."""
+"""Interval-censored likelihood: its values far out, its derivatives, its test under simulation,
+its optimum.
+"""
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from jattr.inversion.observation.censored_likelihood import Intervals, chance_of, likeliest, minus_log_chance, surprise
+from jattr.inversion.observation.censored_likelihood import (
+    Intervals,
+    chance_of,
+    likeliest,
+    minus_log_chance,
+    surprise,
+)
 from jattr.inversion.problem import Prior
 
 COUNT = 300
-RATIOS = [(1.0, 0.1), (1.0, 0.3), (4.0, 0.3), (16.0, 0.3), (1.0, 1.0), (1.0, 3.0)]  # width of intervals, noise
+# width of intervals, noise
+RATIOS = [(1.0, 0.1), (1.0, 0.3), (4.0, 0.3), (16.0, 0.3), (1.0, 1.0), (1.0, 3.0)]
 
 
 def known_of(center, *, half=0.5, noise=0.3, below=False, above=False):
@@ -25,7 +34,9 @@ def simulated(rng, width, noise, count=COUNT):
 
 
 def test_value_is_the_difference_of_two_normal_distributions():
-    """Within 4 standard deviations, where that difference keeps 10 digits: taken on the side of the smaller tail."""
+    """Within 4 standard deviations, where that difference keeps 10 digits: taken on the side of
+    the smaller tail.
+    """
     rng = np.random.default_rng(0)
     known = Intervals(rng.uniform(-2, 2, 500), rng.uniform(0.1, 2, 500), rng.uniform(0.8, 2, 500),
                       np.zeros(500, bool), np.zeros(500, bool))  # fmt: skip
@@ -38,7 +49,9 @@ def test_value_is_the_difference_of_two_normal_distributions():
 
 @pytest.mark.parametrize("distance", [5.0, 20.0, 200.0, 1e4])
 def test_value_far_out_follows_the_asymptotic_series(distance):
-    """Of the nearer edge e: -log Phi(-e) = e^2 / 2 + log e + log(2 pi) / 2 - log(1 - 1/e^2 + 3/e^4); next 15/e^6."""
+    """Of the nearer edge e: -log Phi(-e) = e^2 / 2 + log e + log(2 pi) / 2 - log(1 - 1/e^2 +
+    3/e^4); next 15/e^6.
+    """
     e = (distance - 0.5) / 0.3
     expected = e**2 / 2 + np.log(e) + np.log(2 * np.pi) / 2 - np.log1p(-(e**-2) + 3 * e**-4)
     value, slope, bend = minus_log_chance(np.array([distance, -distance]), known_of(np.zeros(2)))
@@ -59,7 +72,9 @@ def test_what_lies_beyond_a_clipped_number_costs_nothing():
 
 
 def test_derivatives_are_those_of_the_value():
-    """Central differences of 1e-4: their error is 1e-8 of the third and fourth derivative, at most 1 / noise^4."""
+    """Central differences of 1e-4: their error is 1e-8 of the third and fourth derivative, at
+    most 1 / noise^4.
+    """
     rng = np.random.default_rng(1)
     known = Intervals(np.zeros(400), rng.uniform(0.2, 4, 400), rng.uniform(0.3, 2, 400),
                       rng.random(400) < 0.2, np.zeros(400, bool))  # fmt: skip
@@ -73,7 +88,9 @@ def test_derivatives_are_those_of_the_value():
 
 @pytest.mark.parametrize("noise", [0.05, 0.3, 3.0])
 def test_value_is_convex(noise):
-    """On a grid across the interval and far beyond: slopes never fall (1e-9: float64 of slopes up to 1e4)."""
+    """On a grid across the interval and far beyond: slopes never fall (1e-9: float64 of slopes
+    up to 1e4).
+    """
     grid = np.linspace(-8, 8, 2001)
     value, slope, bend = minus_log_chance(grid, known_of(0 * grid, noise=noise))
     assert (np.diff(slope) >= -1e-9 * np.abs(slope).max()).all()
@@ -84,9 +101,11 @@ def test_value_is_convex(noise):
 
 @pytest.mark.parametrize(("width", "noise"), RATIOS)
 def test_mean_and_variance_of_a_right_prediction(width, noise):
-    """500 sums: their mean is known to 1 / sqrt(500) = 0.045 standard deviations, their deviation to 0.04; 4 of each.
+    """500 sums: their mean is known to 1 / sqrt(500) = 0.045 standard deviations, their deviation
+    to 0.04; 4 of each.
 
-    Where noise is a tenth of the width few numbers tell, so the sum is skewed and its deviation known less well.
+    Where noise is a tenth of the width few numbers tell, so the sum is skewed and its deviation
+    known less well.
     """
     rng = np.random.default_rng(2)
     found = [surprise(*simulated(rng, width, noise)) for _ in range(500)]
@@ -98,7 +117,9 @@ def test_mean_and_variance_of_a_right_prediction(width, noise):
 
 
 def test_small_chances_of_a_right_prediction_are_rare():
-    """2,000 images at a fixed seed: below 1e-3 lie 2 +- 1.4; the gamma's tail is not exact, so up to 6 (3e-3)."""
+    """2,000 images at a fixed seed: below 1e-3 lie 2 +- 1.4; the gamma's tail is not exact, so
+    up to 6 (3e-3).
+    """
     rng = np.random.default_rng(3)
     chances = np.array([chance_of(surprise(*simulated(rng, 1.0, 0.3)), 1.0) for _ in range(2000)])
     assert (chances < 1e-3).sum() <= 6
@@ -126,7 +147,9 @@ def test_dispersion_makes_the_test_milder():
 
 
 def test_numbers_well_inside_wide_intervals_do_not_count():
-    """A prediction 10 deviations from both edges: certain beforehand, so nothing is expected and nothing found."""
+    """A prediction 10 deviations from both edges: certain beforehand, so nothing is expected and
+    nothing found.
+    """
     found = surprise(np.zeros(50), known_of(np.zeros(50), half=3.0))
     assert found.total < 1e-12
     assert found.expected < 1e-12
@@ -164,7 +187,9 @@ def linear_problem(*, wide=False, seed=6):
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_linear_problems_are_solved(wide):
-    """From a start 1 unit away to one that leaves no surprise: within a few noises over 10 x sqrt(40 numbers): 0.05."""
+    """From a start 1 unit away to one that leaves no surprise: within a few noises over 10 x
+    sqrt(40 numbers): 0.05.
+    """
     predict, known, true = linear_problem(wide=wide)
     prior = Prior(np.zeros(5), np.ones(5))
     start = (true + np.array([1.0, -1, 1, -1, 1])).astype(np.float32)
@@ -173,10 +198,14 @@ def test_linear_problems_are_solved(wide):
     assert 1 < used <= 30
     assert np.abs(z - true).max() < 0.05
     assert chance_of(surprise(predict(z)[0], known), 1.0) > 1e-3
-    if surprise(predict(z)[0], known).score >= 0:  # it went on to the optimum; gains below 0.1 nats are left
+    # it went on to the optimum; gains below 0.1 nats are left
+    if surprise(predict(z)[0], known).score >= 0:
         gradient = predict(z)[1].T @ minus_log_chance(predict(z)[0], known)[1] + z
-        bend = predict(z)[1].T @ (predict(z)[1] * minus_log_chance(predict(z)[0], known)[2][:, None]) + np.eye(5)
-        assert 0.5 * gradient @ np.linalg.solve(bend, gradient) < 1.0  # nats that a Newton step would gain
+        bend = predict(z)[1].T @ (
+            predict(z)[1] * minus_log_chance(predict(z)[0], known)[2][:, None]
+        ) + np.eye(5)
+        # nats that a Newton step would gain
+        assert 0.5 * gradient @ np.linalg.solve(bend, gradient) < 1.0
 
 
 def test_a_start_that_leaves_no_surprise_is_kept():

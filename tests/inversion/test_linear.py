@@ -36,7 +36,9 @@ def test_linear_image_is_exact_at_its_latent_and_first_order_beside_it(found):
 
 
 def test_residual_and_jacobian_know_of_clipped_bytes(found):
-    """A satisfied clipped byte has neither residual nor slope; one that is not counts from its interval's middle."""
+    """A satisfied clipped byte has neither residual nor slope; one that is not counts from its
+    interval's middle.
+    """
     gen, z, pixels = found
     pixels = pixels.copy()
     image = np.asarray(gen.generate(z[None])[0])
@@ -47,9 +49,9 @@ def test_residual_and_jacobian_know_of_clipped_bytes(found):
     middle = target._replace(slack=np.zeros_like(target.slack))
     np.testing.assert_allclose(made, image, atol=1e-6)
     np.testing.assert_allclose(residual, deviation(image, middle).ravel(), atol=1e-6)
-    expected = jax.jacfwd(lambda z: deviation(gen.apply(gen.state, z[None])[0], jax.tree.map(jnp.asarray, middle)))(
-        jnp.asarray(z)
-    ).reshape(-1, z.size)
+    expected = jax.jacfwd(
+        lambda z: deviation(gen.apply(gen.state, z[None])[0], jax.tree.map(jnp.asarray, middle))
+    )(jnp.asarray(z)).reshape(-1, z.size)
     np.testing.assert_allclose(jacobian, expected, atol=1e-5)
     assert (np.abs(jacobian).sum(1) == 0).sum() < (pixels == 0).sum() + (pixels == 255).sum()
 
@@ -78,10 +80,13 @@ def test_programs_compiled_ahead_are_the_ones_that_run(found):
         carry = engine.begin(0.5 * z[None])
         target = jax.device_put(target_of(pixels[None]))
         engine.compile(gen.state, prior, target, None, carry)
-        if make is make_single_engine:  # the step's program, shared by all architectures, is compiled with the first
+        # the step's program, shared by all architectures, is compiled with the first
+        if make is make_single_engine:
             engine.advance(gen.state, prior, target, None, engine.begin(0.25 * z[None]))
         seen = []
-        jax.monitoring.register_event_duration_secs_listener(lambda name, *_, seen=seen, **__: seen.append(name))
+        jax.monitoring.register_event_duration_secs_listener(
+            lambda name, *_, seen=seen, **__: seen.append(name)
+        )
         engine.advance(gen.state, prior, target, None, carry)
         jax.monitoring.clear_event_listeners()
         assert not [name for name in seen if "backend_compile" in name]
@@ -89,7 +94,9 @@ def test_programs_compiled_ahead_are_the_ones_that_run(found):
 
 @pytest.mark.parametrize("text", ["jpeg:75", "rescale:0.5,brightness:1.2", "blur:1,jpeg:50:4:4:4"])
 def test_what_follows_a_generator_is_taken_by_the_chain_rule(text):
-    """The same images and Jacobian as of both parts in one, clipped values too; the first is compiled once."""
+    """The same images and Jacobian as of both parts in one, clipped values too; the first is
+    compiled once.
+    """
     toy = make_toy(size=8)
     gen = dataclasses.replace(toy, apply=lambda *args, **kwargs: 1.5 * toy.apply(*args, **kwargs))
     z = np.asarray(gen.sample_latent(jax.random.key(2), 1))[0]

@@ -24,4 +24,6 @@ def test_is_the_mean_square_of_every_image(count, classes):
     assert inside.mean() > 0.9
     np.testing.assert_allclose(found, np.mean(plain**2, axis=(1, 2, 3)), rtol=0.2)
     everywhere = inside.all((1, 2, 3))
-    np.testing.assert_allclose(found[everywhere], np.mean(plain**2, axis=(1, 2, 3))[everywhere], rtol=1e-5)
+    np.testing.assert_allclose(
+        found[everywhere], np.mean(plain**2, axis=(1, 2, 3))[everywhere], rtol=1e-5
+    )

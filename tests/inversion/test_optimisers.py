@@ -16,7 +16,8 @@ from jattr.solvers.solve import advance, begin
 
 SIZE, ROWS, LANES = 5, 20, 3
 NAMES = sorted(METHODS)
-ONE_GRADIENT = [name for name in NAMES if METHODS[name].evaluations(1000) == 2]  # a value-and-gradient a step
+# a value-and-gradient a step
+ONE_GRADIENT = [name for name in NAMES if METHODS[name].evaluations(1000) == 2]
 QUASI_NEWTON = ["bfgs", "lbfgs"]
 rng = np.random.default_rng(0)
 A = jnp.asarray(rng.normal(size=(ROWS, SIZE)), jnp.float32)
@@ -25,7 +26,9 @@ STARTS = jnp.zeros((LANES, SIZE))
 
 
 def residual_of(solution, poisoned, z):
-    """Mildly curved, exactly solvable; a poisoned lane is NaN everywhere but within 0.05 of its start."""
+    """Mildly curved, exactly solvable; a poisoned lane is NaN everywhere but within 0.05 of its
+    start.
+    """
     r = jnp.tanh(0.3 * (A @ (z - solution)))
     return jnp.where(poisoned & (jnp.max(jnp.abs(z)) > 0.05), jnp.nan, r)
 
@@ -56,7 +59,8 @@ def test_minimises(name):
     best, loss, _ = run(name)
     start = np.array([loss_at(i, STARTS[i]) for i in range(LANES)])
     assert (loss <= 1e-3 * start).all()  # the paper's Adam keeps its step of 0.1, and so circles
-    assert np.abs(best - SOLUTIONS).max() < 0.15  # a loss of 1e-3 is a distance of 3e-2 of the start's, which is 2
+    # a loss of 1e-3 is a distance of 3e-2 of the start's, which is 2
+    assert np.abs(best - SOLUTIONS).max() < 0.15
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n in QUASI_NEWTON or not METHODS[n].polish])
@@ -98,7 +102,9 @@ def test_lane_that_starts_at_nan_fails_alone(name):
 
 @pytest.mark.parametrize("name", ONE_GRADIENT)
 def test_one_evaluation_a_step(name):
-    """Counted as the program runs, so that an evaluation in a hidden inner loop counts each time."""
+    """Counted as the program runs, so that an evaluation in a hidden inner loop counts each
+    time.
+    """
     count = []
 
     def residual(z):
@@ -106,7 +112,9 @@ def test_one_evaluation_a_step(name):
         return A @ (z - SOLUTIONS[0])
 
     optimiser = METHODS[name].make(50)
-    fn = jax.jit(lambda z: advance(optimiser.step, Problem(residual, ROWS), begin(optimiser, z), 13))
+    fn = jax.jit(
+        lambda z: advance(optimiser.step, Problem(residual, ROWS), begin(optimiser, z), 13)
+    )
     jax.block_until_ready(fn(STARTS[0]))
     jax.effects_barrier()
     assert len(count) == 13
@@ -125,12 +133,16 @@ def parabola_step(name, state, fn=lambda z: z):
 def standing_at_one(name, direction):
     memory = METHODS[name].make(10).init(jnp.ones(1)).memory
     as_row = lambda x: jnp.full((1,), x, jnp.float32)  # noqa: E731
-    return QuasiNewtonState(as_row(1), jnp.float32(1), as_row(2), as_row(direction), jnp.float32(1), memory)
+    return QuasiNewtonState(
+        as_row(1), jnp.float32(1), as_row(2), as_row(direction), jnp.float32(1), memory
+    )
 
 
 @pytest.mark.parametrize("name", QUASI_NEWTON)
 def test_failed_step_shrinks_to_the_parabola_minimum(name):
-    """z^2 from z = 1 along -8: the full step reaches -7 and fails; an eighth of it is the minimum."""
+    """z^2 from z = 1 along -8: the full step reaches -7 and fails; an eighth of it is the
+    minimum.
+    """
     state, trial = parabola_step(name, standing_at_one(name, -8.0))
     assert (float(trial.z[0]), float(trial.loss)) == (-7.0, 49.0)
     assert (float(state.z[0]), float(state.loss), float(state.size)) == (1.0, 1.0, 0.125)
@@ -164,11 +176,15 @@ def test_step_returns_what_it_measured():
         optimiser = METHODS[name].make(10)
         _, trial = optimiser.step(optimiser.init(STARTS[0]), Problem(lambda z: A @ z - 1, ROWS))
         assert isinstance(trial, Trial)
-        assert float(trial.loss) == pytest.approx(float(jnp.mean(jnp.square(A @ trial.z - 1))), rel=1e-5)
+        assert float(trial.loss) == pytest.approx(
+            float(jnp.mean(jnp.square(A @ trial.z - 1))), rel=1e-5
+        )
 
 
 def test_any_optax_transformation_plugs_in():
-    register_method("sgd-of-this-test", optax.chain(optax.clip(1.0), optax.sgd(2.0, momentum=0.5)), steps=300)
+    register_method(
+        "sgd-of-this-test", optax.chain(optax.clip(1.0), optax.sgd(2.0, momentum=0.5)), steps=300
+    )
     try:
         assert InvertConfig(optimiser="sgd-of-this-test").method_for(10, 1.0) == "sgd-of-this-test"
         _, loss, _ = run("sgd-of-this-test")

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from toys import to_bytes
 
-from jattr.inversion.problem import FLOOR, ROUNDINGS, STEP, deviation, logit, make_problem, target_of
+from jattr.inversion.problem import (
+    FLOOR,
+    ROUNDINGS,
+    STEP,
+    deviation,
+    logit,
+    make_problem,
+    target_of,
+)
 
 BYTES = np.arange(256, dtype=np.uint8)
 RULES = pytest.mark.parametrize("rule", ROUNDINGS)
@@ -36,20 +44,27 @@ def test_centre_is_the_middle_of_each_byte(rule):
 @RULES
 def test_rounding_to_a_byte_never_costs_more_than_half_a_step(rule):
     x = np.random.default_rng(1).uniform(-1.3, 1.3, 100_000)
-    difference = np.asarray(deviation(jnp.asarray(x, jnp.float32), target_of(jnp.asarray(to_bytes(x, rule)), rule)))
-    assert np.abs(difference).max() <= 0.5 * STEP * (1 + 1e-4)  # and nothing for values beyond the range
+    difference = np.asarray(
+        deviation(jnp.asarray(x, jnp.float32), target_of(jnp.asarray(to_bytes(x, rule)), rule))
+    )
+    # and nothing for values beyond the range
+    assert np.abs(difference).max() <= 0.5 * STEP * (1 + 1e-4)
 
 
 def test_wrong_rule_shows():
     x = np.random.default_rng(2).uniform(-0.9, 0.9, 10_000)
-    difference = deviation(jnp.asarray(x, jnp.float32), target_of(jnp.asarray(to_bytes(x, "truncate")), "round"))
+    difference = deviation(
+        jnp.asarray(x, jnp.float32), target_of(jnp.asarray(to_bytes(x, "truncate")), "round")
+    )
     assert float(jnp.mean(difference)) == pytest.approx(STEP / 2, rel=0.05)
 
 
 def test_clipped_bytes_are_one_sided():
     target = target_of(jnp.asarray([0, 0, 255, 255, 7, 7], jnp.uint8))
     step = jnp.float32(0.25)
-    difference = deviation(target.center + jnp.asarray([-1.0, 1.0, 1.0, -1.0, -1.0, 1.0]) * step, target)
+    difference = deviation(
+        target.center + jnp.asarray([-1.0, 1.0, 1.0, -1.0, -1.0, 1.0]) * step, target
+    )
     outside = 0.25 - STEP / 2  # of the interval, which reaches half a step inside its middle
     np.testing.assert_allclose(difference, [0, outside, 0, -outside, -0.25, 0.25], atol=1e-6)
 
@@ -57,11 +72,15 @@ def test_clipped_bytes_are_one_sided():
 @RULES
 def test_every_value_that_becomes_a_clipped_byte_fits_it(rule):
     """Soft backgrounds, a little inside -1, are byte 0 as well: no search may push them out."""
-    x = np.concatenate([np.linspace(-1.2, -1 + 0.99 * STEP, 500), np.linspace(1 - 0.49 * STEP, 1.2, 500)])
+    x = np.concatenate(
+        [np.linspace(-1.2, -1 + 0.99 * STEP, 500), np.linspace(1 - 0.49 * STEP, 1.2, 500)]
+    )
     made = to_bytes(x, rule)
     clipped = (made == 0) | (made == 255)
     assert clipped.sum() > 400
-    difference = np.asarray(deviation(jnp.asarray(x, jnp.float32), target_of(jnp.asarray(made), rule)))
+    difference = np.asarray(
+        deviation(jnp.asarray(x, jnp.float32), target_of(jnp.asarray(made), rule))
+    )
     assert np.abs(difference[clipped]).max() <= 1e-6  # float32
 
 
@@ -78,7 +97,10 @@ def test_saturated_pixels_can_move_in_the_logit_domain():
     stretched = jax.jacfwd(lambda z: problem.stretched(z, jnp.bool_(True))[0])(z)
     assert abs(plain[0, 0]) < 2e-3
     assert abs(stretched[0, 0]) > 0.2
-    for residual in (*problem.stretched(z, jnp.bool_(False)), problem.stretched(z, jnp.bool_(True))[1]):
+    for residual in (
+        *problem.stretched(z, jnp.bool_(False)),
+        problem.stretched(z, jnp.bool_(True))[1],
+    ):
         np.testing.assert_array_equal(residual, problem.residual(z))
     there = jnp.asarray([-4.0, np.arctanh(200 / 127.5 - 1)])
     np.testing.assert_allclose(problem.stretched(there, jnp.bool_(True))[0], 0, atol=1e-5)
@@ -100,13 +122,20 @@ def test_clipped_bytes_have_no_gradient_beyond_the_range():
 
 def test_float_images_are_clipped_at_minus_one_and_one():
     target = target_of(jnp.asarray([-1.0, 1.0, 0.25], jnp.float32))
-    np.testing.assert_array_equal(deviation(jnp.asarray([-2.0, 2.0, 0.25]), target), [0.0, 0.0, 0.0])
+    np.testing.assert_array_equal(
+        deviation(jnp.asarray([-2.0, 2.0, 0.25]), target), [0.0, 0.0, 0.0]
+    )
 
 
 def test_problem_is_flat_and_passes_the_label():
     def apply(state, z, *, label):
-        return state * z.sum((1, 2)).reshape(-1, 1, 1, 1) * jnp.ones((2, 3, 1)) + label.astype(jnp.float32)[0]
+        return (
+            state * z.sum((1, 2)).reshape(-1, 1, 1, 1) * jnp.ones((2, 3, 1))
+            + label.astype(jnp.float32)[0]
+        )
 
-    problem = make_problem(apply, jnp.float32(0.1), target_of(jnp.zeros((2, 3, 1))), (2, 2), jnp.int32(3))
+    problem = make_problem(
+        apply, jnp.float32(0.1), target_of(jnp.zeros((2, 3, 1))), (2, 2), jnp.int32(3)
+    )
     assert problem.size == 6
     np.testing.assert_allclose(problem.residual(jnp.arange(4.0)), np.full(6, 3.6), rtol=1e-6)

@@ -1,4 +1,6 @@
-"""Searches in the spaces and under the settings of style-based generators, and from an autoencoder's guess."""
+"""Searches in the spaces and under the settings of style-based generators, and from an
+autoencoder's guess.
+"""
 
 import jax
 import numpy as np
@@ -22,13 +24,20 @@ FEW = InvertConfig(restarts=2, pool=128)
 def styled(name="styled", seed=0, **settings):
     """An 8x8 StyleGAN2 with 6 numbers in w, whose images are seldom clipped."""
     data = {
-        "card_version": 1, "kind": "stylegan2", "name": name, "settings": settings,
+        "card_version": 1,
+        "kind": "stylegan2",
+        "name": name,
+        "settings": settings,
         "architecture": {"channels": [6, 5], "z_dim": 4, "mapping_widths": [6], "equalised": True},
-    }  # fmt: skip
+    }
     card = parse_any_card(data)
     tensors = random_tensors("stylegan2", card.architecture, seed)
     for path, array in tensors.items():
-        tensors[path] = array * np.float32(100) if "mapper" in path and array.ndim == 2 else array / np.float32(2)
+        tensors[path] = (
+            array * np.float32(100)
+            if "mapper" in path and array.ndim == 2
+            else array / np.float32(2)
+        )
         if path.endswith("to_image/bias"):
             tensors[path] = array * np.float32(0)
     return make_generator(card, as_tree(tensors))
@@ -72,8 +81,14 @@ def test_the_right_psi_finds_what_the_wrong_one_does_not(gen, pixels):
 
 def test_a_grid_of_psi_names_the_one_that_the_image_was_made_with(gen, pixels):
     config = InvertConfig(restarts=8, pool=128)
-    att = attribute(pixels, [*gen.psi_grid((1.0, 0.5, 0.5)), styled("other", seed=1)], config=config)
-    assert [candidate.name for candidate in att.candidates] == ["styled psi 1", "styled psi 0.5", "other"]
+    att = attribute(
+        pixels, [*gen.psi_grid((1.0, 0.5, 0.5)), styled("other", seed=1)], config=config
+    )
+    assert [candidate.name for candidate in att.candidates] == [
+        "styled psi 1",
+        "styled psi 0.5",
+        "other",
+    ]
     assert [verdict.candidates for verdict in att.verdicts] == [("styled psi 0.5",)] * len(pixels)
     assert att.candidates[0].digest == att.candidates[1].digest
 
@@ -102,12 +117,21 @@ def test_a_candidate_without_the_space_is_named(gen, tiny):
 
 def test_an_autoencoder_begins_at_its_encoders_guess():
     arch = {
-        "block_out_channels": [4, 4], "layers_per_block": 1, "latent_channels": 2, "latent_height": 4,
-        "latent_width": 4, "norm_num_groups": 2, "scaling_factor": 0.5,
-    }  # fmt: skip
-    card = parse_any_card({"card_version": 1, "kind": "autoencoder_kl", "name": "vae", "architecture": arch})
+        "block_out_channels": [4, 4],
+        "layers_per_block": 1,
+        "latent_channels": 2,
+        "latent_height": 4,
+        "latent_width": 4,
+        "norm_num_groups": 2,
+        "scaling_factor": 0.5,
+    }
+    card = parse_any_card(
+        {"card_version": 1, "kind": "autoencoder_kl", "name": "vae", "architecture": arch}
+    )
     tensors = random_tensors("autoencoder_kl", card.architecture)
-    gen = make_generator(card, as_tree({path: array / np.float32(4) for path, array in tensors.items()}))
+    gen = make_generator(
+        card, as_tree({path: array / np.float32(4) for path, array in tensors.items()})
+    )
     assert gen.latent_shape == (4, 4, 2)
     z = gen.sample_latent(jax.random.key(0), 500)
     assert abs(float(z.std()) - 2.0) < 0.1  # the prior's deviation is 1 / scaling_factor

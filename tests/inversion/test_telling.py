@@ -23,8 +23,11 @@ def gen():
 def test_a_black_jpeg_under_a_dark_chain_is_no_proof(gen):
     file = io.BytesIO()
     Image.fromarray(np.zeros((96, 96, 3), np.uint8)).save(file, "JPEG", quality=5)
-    black = make_altered_observation(gen, from_jpeg([file.getvalue()], parse_chain("resize:96x96,brightness:0.05")))
-    assert int((black.quantised[0] != 0).sum()) >= MIN_EXCESS + gen.latent_shape[0]  # of which each block's mean is one
+    black = make_altered_observation(
+        gen, from_jpeg([file.getvalue()], parse_chain("resize:96x96,brightness:0.05"))
+    )
+    # of which each block's mean is one
+    assert int((black.quantised[0] != 0).sum()) >= MIN_EXCESS + gen.latent_shape[0]
     assert black.telling(0) - gen.latent_shape[0] < MIN_EXCESS
     test = certify_altered(black, 0, np.zeros(gen.latent_shape, np.float32))
     assert not test.holds
@@ -34,7 +37,8 @@ def test_a_black_jpeg_under_a_dark_chain_is_no_proof(gen):
 def test_own_images_tell_much_after_compression(gen):
     pixels = np.asarray(gen.generate(gen.sample_latent(jax.random.key(0), 1)))
     own = make_altered_observation(
-        gen, alter(np.clip((pixels + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8), parse_chain("jpeg:50"))
+        gen,
+        alter(np.clip((pixels + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8), parse_chain("jpeg:50")),
     )
     assert own.telling(0) - gen.latent_shape[0] >= MIN_EXCESS
     assert own.numbers == 32 * 32 * 3
@@ -43,7 +47,9 @@ def test_own_images_tell_much_after_compression(gen):
 def test_one_pixel_names_nobody(gen):
     """Three numbers against 64 unknowns: a colour that any of them can make."""
     images = alter(np.full((1, 32, 32, 3), 120, np.uint8), parse_chain("resize:1x1:box"))
-    found = jattr.attribute(images, [gen, jattr.load_generator("dcgan_b")], config=jattr.InvertConfig(restarts=2))
+    found = jattr.attribute(
+        images, [gen, jattr.load_generator("dcgan_b")], config=jattr.InvertConfig(restarts=2)
+    )
     assert make_altered_observation(gen, images).numbers <= 3
     assert found.evidence[0][0].spare <= 3 - gen.latent_shape[0]
     assert found.verdicts[0].kind == "undecided"

@@ -27,9 +27,20 @@ KEY = jax.random.key(3)
 
 def styled(name="deep", seed=0, settings=None, **changes):
     """A 16x16 StyleGAN2 with 16 numbers in z and w and four layers between them."""
-    arch = {"channels": [16, 12, 8], "z_dim": 16, "mapping_widths": [16] * 4, "equalised": True} | changes
+    arch = {
+        "channels": [16, 12, 8],
+        "z_dim": 16,
+        "mapping_widths": [16] * 4,
+        "equalised": True,
+    } | changes
     card = parse_any_card(
-        {"card_version": 1, "kind": "stylegan2", "name": name, "settings": settings or {}, "architecture": arch}
+        {
+            "card_version": 1,
+            "kind": "stylegan2",
+            "name": name,
+            "settings": settings or {},
+            "architecture": arch,
+        }
     )
     tensors = random_tensors("stylegan2", card.architecture, seed)
     for path, array in tensors.items():
@@ -43,7 +54,9 @@ def styled(name="deep", seed=0, settings=None, **changes):
 
 
 def own(gen, count=4, label=None):
-    return to_byte(np.asarray(gen.generate(gen.sample_latent(jax.random.key(11), count), label=label)))
+    return to_byte(
+        np.asarray(gen.generate(gen.sample_latent(jax.random.key(11), count), label=label))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +81,16 @@ def test_only_z_has_a_route(gen, tiny):
     assert gen.view("w").view("z").router is not None
     pixels = own(gen, 1)
     assert type(make_inverter(Observation(gen, pixels), FEW, KEY)) is StylesInverter
-    assert type(make_inverter(Observation(gen, pixels), InvertConfig(optimiser="lbfgs", pool=128), KEY)) is Inverter
-    assert type(make_inverter(Observation(tiny, np.zeros((1, 8, 8, 3), np.uint8)), FEW, KEY)) is Inverter
+    assert (
+        type(
+            make_inverter(Observation(gen, pixels), InvertConfig(optimiser="lbfgs", pool=128), KEY)
+        )
+        is Inverter
+    )
+    assert (
+        type(make_inverter(Observation(tiny, np.zeros((1, 8, 8, 3), np.uint8)), FEW, KEY))
+        is Inverter
+    )
 
 
 @pytest.mark.parametrize("settings", [{}, {"psi": 0.6, "cutoff": 3}])
@@ -80,12 +101,16 @@ def test_own_images_are_recovered_in_z(settings):
     assert found.z.shape == (4, 4, 16)
     assert (found.status == Status.ARRIVED).any(1).all()
     best = found.z[np.arange(4), found.loss.argmin(1)]
-    np.testing.assert_allclose(mean_squares(gen, best, None, target_of(pixels)), found.loss.min(1), rtol=1e-3)
+    np.testing.assert_allclose(
+        mean_squares(gen, best, None, target_of(pixels)), found.loss.min(1), rtol=1e-3
+    )
     assert (found.evaluations.sum(1) > found.steps.sum(1)).all()
 
 
 def test_a_class_that_makes_the_image_is_found():
-    """Not always the one that it was made with: another class's latent may lead to the same styles."""
+    """Not always the one that it was made with: another class's latent may lead to the same
+    styles.
+    """
     conditional = styled(num_classes=3)
     pixels = own(conditional, 3, np.array([2, 0, 1]))
     att = attribute(pixels, [conditional, styled("other", seed=1)], config=FEW)

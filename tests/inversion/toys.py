@@ -20,7 +20,9 @@ def apply_classes(state, z, *, label=None):
     return jnp.tanh(hidden).reshape(-1, *SHAPE)
 
 
-def make_toy(*, seed=0, name="toy", size=4, prior="normal", num_classes=0, apply=None, rounding=None):
+def make_toy(
+    *, seed=0, name="toy", size=4, prior="normal", num_classes=0, apply=None, rounding=None
+):
     rng = np.random.default_rng(seed)
     rows = (num_classes, PIXELS) if num_classes else (PIXELS,)
     state = {
@@ -28,13 +30,23 @@ def make_toy(*, seed=0, name="toy", size=4, prior="normal", num_classes=0, apply
         "b": jnp.asarray(rng.normal(size=rows, scale=0.3), jnp.float32),
     }
     return Generator.from_function(
-        apply or (apply_classes if num_classes else apply_tanh), state, name=name, version="1", latent_shape=(size,),
-        image_shape=SHAPE, sample=PRIORS[prior]((size,)), num_classes=num_classes, prior=prior, rounding=rounding,
-    )  # fmt: skip
+        apply or (apply_classes if num_classes else apply_tanh),
+        state,
+        name=name,
+        version="1",
+        latent_shape=(size,),
+        image_shape=SHAPE,
+        sample=PRIORS[prior]((size,)),
+        num_classes=num_classes,
+        prior=prior,
+        rounding=rounding,
+    )
 
 
 def to_bytes(images, rounding="round"):
-    """Images in [-1, 1] as bytes, in float64, written out once more so that a wrong rule in jattr would show."""
+    """Images in [-1, 1] as bytes, in float64, written out once more so that a wrong rule in
+    jattr would show.
+    """
     scaled = (np.clip(np.asarray(images, np.float64), -1, 1) + 1) * 127.5
     return np.floor(scaled + (0.5 if rounding == "round" else 0.0)).astype(np.uint8)
 

@@ -4,13 +4,64 @@ import random
 from collections.abc import Callable
 
 INTERESTING = [
-    b"", b"\n", b"\n\n", b"\r\n", b"\r", b"\t", b" ", b"\x00", b"\x0b", b"\x0c", b"\x1c", b"\x7f", b"\x80", b"\xff",
-    b"\xc2\x85", b"\xc2\xa0", b"\xe2\x80\xa8", b"\xe2\x80\x93 ", b"\xe2\x80\x94 ", b"\xe2\x80\xae", b"\xef\xbb\xbf",
-    b"\xed\xa0\x80", b"\xd9\xa1", b"\xef\xbc\x91", b"0", b"00", b"-", b"-1", b"+", b"+1", b"_", b"1_0", b"1e3", b"0x1",
-    b"=", b"==", b"AA==", b"-_", b"#", b".", b"..", b"/", b"\\ud800", b"x001/", b".p/1", b".p/256", b"\xff\xff",
-    b"9223372036854775807", b"9223372036854775808", b"18446744073709551616", b"1" * 5000, b"[" * 5000,
-    b"old 0", b"index 0\n", b"extra AA==\n", b"quorum none\n", b"c2sp.org/tlog-proof@v1\n",
-]  # fmt: skip
+    b"",
+    b"\n",
+    b"\n\n",
+    b"\r\n",
+    b"\r",
+    b"\t",
+    b" ",
+    b"\x00",
+    b"\x0b",
+    b"\x0c",
+    b"\x1c",
+    b"\x7f",
+    b"\x80",
+    b"\xff",
+    b"\xc2\x85",
+    b"\xc2\xa0",
+    b"\xe2\x80\xa8",
+    b"\xe2\x80\x93 ",
+    b"\xe2\x80\x94 ",
+    b"\xe2\x80\xae",
+    b"\xef\xbb\xbf",
+    b"\xed\xa0\x80",
+    b"\xd9\xa1",
+    b"\xef\xbc\x91",
+    b"0",
+    b"00",
+    b"-",
+    b"-1",
+    b"+",
+    b"+1",
+    b"_",
+    b"1_0",
+    b"1e3",
+    b"0x1",
+    b"=",
+    b"==",
+    b"AA==",
+    b"-_",
+    b"#",
+    b".",
+    b"..",
+    b"/",
+    b"\\ud800",
+    b"x001/",
+    b".p/1",
+    b".p/256",
+    b"\xff\xff",
+    b"9223372036854775807",
+    b"9223372036854775808",
+    b"18446744073709551616",
+    b"1" * 5000,
+    b"[" * 5000,
+    b"old 0",
+    b"index 0\n",
+    b"extra AA==\n",
+    b"quorum none\n",
+    b"c2sp.org/tlog-proof@v1\n",
+]
 
 
 def flip_bit(data: bytearray, rng: random.Random) -> None:
@@ -86,12 +137,24 @@ def case(data: bytearray, rng: random.Random) -> None:
 
 
 WAYS: list[Callable[[bytearray, random.Random], None]] = [
-    flip_bit, flip_bit, set_byte, insert, replace, delete, cut_off, repeat, lines, count, case
-]  # fmt: skip
+    flip_bit,
+    flip_bit,
+    set_byte,
+    insert,
+    replace,
+    delete,
+    cut_off,
+    repeat,
+    lines,
+    count,
+    case,
+]
 
 
 def mutated(sound: bytes, rng: random.Random, others: list[bytes]) -> bytes:
-    """Return a file that differs from the sound one: damaged in one to three ways, or joined with another."""
+    """Return a file that differs from the sound one: damaged in one to three ways, or joined
+    with another.
+    """
     while True:
         data = bytearray(sound)
         if rng.random() < 0.1:

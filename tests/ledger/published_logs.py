@@ -1,7 +1,7 @@
 """Published logs of every awkward size, and a verifier of them that shares no code with jattr.
 
-The verifier follows RFC 6962, sections 2.1 to 2.1.2, as it is written there, and the C2SP formats, over hashlib,
-base64 and an Ed25519 library. It is slow and short.
+The verifier follows RFC 6962, sections 2.1 to 2.1.2, as it is written there, and the C2SP formats,
+over hashlib, base64 and an Ed25519 library. It is slow and short.
 """
 
 import base64
@@ -30,13 +30,17 @@ def entry(index: int) -> bytes:
 
 
 def publish_log(folder: Path, size: int) -> None:
-    """Make a log with `LogStore`, publish it, and lay beside it keys, receipts and consistency proofs."""
+    """Make a log with `LogStore`, publish it, and lay beside it keys, receipts and consistency
+    proofs.
+    """
     key, witness = Signer.generate(ORIGIN), Signer.generate("example.com/witness", COSIGNATURE)
     with LogStore.create(folder / "log-of-jattr", ORIGIN, [key]) as store:
         for start in range(0, size, 10_000):
             store.append([entry(index) for index in range(start, min(start + 10_000, size))])
         signed = parse_note(store.sign_checkpoint())
-        checkpoint = sign_note(signed.text, [witness], time=1_700_000_000, existing=signed.signatures)
+        checkpoint = sign_note(
+            signed.text, [witness], time=1_700_000_000, existing=signed.signatures
+        )
         publish(store, folder / "public", checkpoint)
         texts = {"log": key.verifier.vkey, "witness": witness.verifier.vkey, "key": key.skey}
         for name, text in texts.items():
@@ -44,20 +48,30 @@ def publish_log(folder: Path, size: int) -> None:
         for name in ("receipts", "consistency"):
             (folder / name).mkdir()
         for index in some(size):
-            (folder / "receipts" / f"{index}.tlog-proof").write_bytes(store.receipt(index, checkpoint).data)
+            (folder / "receipts" / f"{index}.tlog-proof").write_bytes(
+                store.receipt(index, checkpoint).data
+            )
             hashes = [store.root_at(index + 1), *store.consistency(index + 1, size)]
             text = b"".join(base64.b64encode(hash) + b"\n" for hash in hashes)
             (folder / "consistency" / str(index + 1)).write_bytes(text)
 
 
 def some(size: int) -> list[int]:
-    """Return places of a log: the first, the last, the powers of two and their neighbours, and 50 between."""
-    powers = {place for level in range(17) for place in ((1 << level) - 1, 1 << level, (1 << level) + 1)}
-    return sorted(place for place in {0, size - 1, *powers, *range(0, size, size // 50 + 1)} if place < size)
+    """Return places of a log: the first, the last, the powers of two and their neighbours, and
+    50 between.
+    """
+    powers = {
+        place for level in range(17) for place in ((1 << level) - 1, 1 << level, (1 << level) + 1)
+    }
+    return sorted(
+        place for place in {0, size - 1, *powers, *range(0, size, size // 50 + 1)} if place < size
+    )
 
 
 def verify(folder: Path) -> str:
-    """Verify a published log; return what was checked, or fail by an exception at the first thing that is wrong."""
+    """Verify a published log; return what was checked, or fail by an exception at the first
+    thing that is wrong.
+    """
     root, size = _open((folder / "public/checkpoint").read_bytes(), folder)
     leaves: list[bytes] = []
     entries = _entries(folder / "public", size)
@@ -129,8 +143,12 @@ def _check_tiles(public: Path, tree: Callable[[int, int], bytes], size: int) -> 
     while size // step:
         for start in range(0, size // step, 256):
             count = min(256, size // step - start)
-            hashes = [tree(place * step, (place + 1) * step) for place in range(start, start + count)]
-            assert (public / _name(str(level), start // 256, count)).read_bytes() == b"".join(hashes)
+            hashes = [
+                tree(place * step, (place + 1) * step) for place in range(start, start + count)
+            ]
+            assert (public / _name(str(level), start // 256, count)).read_bytes() == b"".join(
+                hashes
+            )
         level, step = level + 1, step * 256
 
 
@@ -164,7 +182,9 @@ def _path(index: int, start: int, end: int, mth: Callable[[int, int], bytes]) ->
     return [*_path(index, split, end, mth), mth(start, split)]
 
 
-def _proof(old: int, start: int, end: int, whole: bool, mth: Callable[[int, int], bytes]) -> list[bytes]:
+def _proof(
+    old: int, start: int, end: int, whole: bool, mth: Callable[[int, int], bytes]
+) -> list[bytes]:
     """SUBPROOF(m, D[n], b), the old tree ending at `old`."""
     if old == end:
         return [] if whole else [mth(start, end)]

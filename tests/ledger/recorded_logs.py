@@ -1,4 +1,6 @@
-"""Logs of uses to test with: a generator without weights, and logs that were published under a witness's eyes."""
+"""Logs of uses to test with: a generator without weights, and logs that were published under a
+witness's eyes.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -29,7 +31,9 @@ URL = "http://127.0.0.1:9"  # nobody is asked there: `ask` takes the witness its
 
 @dataclasses.dataclass(frozen=True)
 class FakeGenerator:
-    """What a recorder needs of a generator; its images are a hash of the latent, so nothing has to be compiled."""
+    """What a recorder needs of a generator; its images are a hash of the latent, so nothing has
+    to be compiled.
+    """
 
     name: str = "fake"
     digest: str = "d" * 64
@@ -43,7 +47,9 @@ class FakeGenerator:
     def pixels(self, latents: np.ndarray) -> np.ndarray:
         """Images uint8 [n, 8, 8, 3] of latents."""
         seeds = [int.from_bytes(z.astype("<f4").tobytes()[:8], "little") for z in latents]
-        return np.stack([np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8) for seed in seeds])
+        return np.stack(
+            [np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8) for seed in seeds]
+        )
 
 
 def latents_of(seed: int, count: int) -> np.ndarray:
@@ -55,7 +61,9 @@ class Owner:
 
     def __init__(self, folder: Path, *, origin: str = ORIGIN, witness: Signer = WITNESS) -> None:
         self.stack, self.folder = ExitStack(), folder
-        self.log = self.stack.enter_context(LogStore.create(folder / "log", origin, [Signer.generate(origin)]))
+        self.log = self.stack.enter_context(
+            LogStore.create(folder / "log", origin, [Signer.generate(origin)])
+        )
         self.private = self.stack.enter_context(PrivateStore.create(folder / "log"))
         self.memory = self.stack.enter_context(WitnessStore.create(folder / "witness", [witness]))
         self.witness_key, self.keys = witness.verifier, [self.log.identity.keys[0]]
@@ -64,16 +72,22 @@ class Owner:
     @property
     def policy(self) -> Policy:
         lines = [f"log {key.vkey}\n" for key in self.keys]
-        return parse_policy(f"{''.join(lines)}witness w {self.witness_key.vkey} {URL}\nquorum w\n".encode())
+        return parse_policy(
+            f"{''.join(lines)}witness w {self.witness_key.vkey} {URL}\nquorum w\n".encode()
+        )
 
     @property
     def public(self) -> PublishedLog:
         return PublishedLog(self.folder / "public")
 
-    def use(self, gen: Any, latents: np.ndarray, pixels: np.ndarray, **options: Any) -> list[Released]:
+    def use(
+        self, gen: Any, latents: np.ndarray, pixels: np.ndarray, **options: Any
+    ) -> list[Released]:
         """Record uses from beginning to end."""
         intents = self.recorder.intend(gen, latents, **options)
-        return self.recorder.release(intents, pixels, files=[encode_png(one) for one in pixels], recipient="Ada")
+        return self.recorder.release(
+            intents, pixels, files=[encode_png(one) for one in pixels], recipient="Ada"
+        )
 
     def publish(self, *, witnessed: bool = True) -> bytes:
         """Sign, have witnessed, write the public files; return the checkpoint."""
@@ -81,7 +95,9 @@ class Owner:
         policy = self.policy if witnessed else self.policy.without_quorum()
         published = [one.published for one in self.log.checkpoints() if one.published]
         ask = self.ask if witnessed else refuse
-        found = cosign(self.log, policy, signed, previous=published[-1] if published else None, ask=ask)
+        found = cosign(
+            self.log, policy, signed, previous=published[-1] if published else None, ask=ask
+        )
         publish(self.log, self.folder / "public", found.checkpoint)
         return found.checkpoint
 
@@ -106,7 +122,13 @@ def owner(folder: Path, **options: Any) -> Iterator[Owner]:
 def attribution(fit: str, **fields: Any) -> Attribution:
     """What inversion may say, without a search."""
     known: dict[str, Any] = {
-        "fit": fit, "certificate": False, "alteration": None, "latent": None, "residual": None, "restarts": 8,
-        "miss_bound": None, "reason": "as the test says",
-    }  # fmt: skip
+        "fit": fit,
+        "certificate": False,
+        "alteration": None,
+        "latent": None,
+        "residual": None,
+        "restarts": 8,
+        "miss_bound": None,
+        "reason": "as the test says",
+    }
     return Attribution(**known | fields)

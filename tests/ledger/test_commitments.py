@@ -21,7 +21,10 @@ LATENT = np.arange(-3, 3, dtype=np.float32).reshape(2, 3)
 def test_a_commitment_is_the_hash_of_the_format() -> None:
     for field in c.FIELDS:
         value = bytes(32)
-        assert c.commit(field, SALT, value) == hashlib.sha256(f"jattr/{field}/v1\0".encode() + SALT + value).digest()
+        assert (
+            c.commit(field, SALT, value)
+            == hashlib.sha256(f"jattr/{field}/v1\0".encode() + SALT + value).digest()
+        )
     assert len({c.commit(field, SALT, bytes(32)) for field in c.FIELDS}) == len(c.FIELDS)
 
 
@@ -50,7 +53,12 @@ def test_every_changed_bit_is_a_false_opening() -> None:
 
 @pytest.mark.parametrize(
     ("field", "salt", "value"),
-    [("sex", SALT, b""), ("seed", SALT[:31], b""), ("file", SALT, bytes(31)), ("pixels", SALT, bytes(33))],
+    [
+        ("sex", SALT, b""),
+        ("seed", SALT[:31], b""),
+        ("file", SALT, bytes(31)),
+        ("pixels", SALT, bytes(33)),
+    ],
 )
 def test_what_cannot_be_committed_to(field: str, salt: bytes, value: bytes) -> None:
     with pytest.raises(LedgerError):
@@ -60,7 +68,13 @@ def test_what_cannot_be_committed_to(field: str, salt: bytes, value: bytes) -> N
 def test_openings_as_json() -> None:
     opening = c.Opening("file", SALT, bytes(range(32)))
     assert c.parse_opening(json.loads(json.dumps(opening.json))) == opening
-    for change in ({"field": "sex"}, {"salt": SALT.hex().upper()}, {"value": "AA="}, {"value": 3}, {"more": ""}):
+    for change in (
+        {"field": "sex"},
+        {"salt": SALT.hex().upper()},
+        {"value": "AA="},
+        {"value": 3},
+        {"more": ""},
+    ):
         with pytest.raises(LedgerError):
             c.parse_opening(opening.json | change)
     for found in (None, [], "x", {}, {"field": "file", "salt": SALT.hex()}):
@@ -173,7 +187,9 @@ def test_pixels_and_files_are_hashed() -> None:
 
 
 def test_recipients() -> None:
-    assert c.parse_recipient(c.recipient_value("Ada Lovelace, København")) == "Ada Lovelace, København"
+    assert (
+        c.parse_recipient(c.recipient_value("Ada Lovelace, København")) == "Ada Lovelace, København"
+    )
     for text in ("", "a\nb", "\x1b[2J", "\u202egnp", "x" * 1001, "\ud800"):
         with pytest.raises(LedgerError):
             c.recipient_value(text)
@@ -197,7 +213,11 @@ def test_canonical_json_comes_back(value: object) -> None:
 @given(JSON)
 def test_every_other_spelling_is_refused(value: object) -> None:
     canonical = encode_canonical(value)
-    for text in (json.dumps(value, indent=1), json.dumps(value), json.dumps(value, separators=(",", ":"))):
+    for text in (
+        json.dumps(value, indent=1),
+        json.dumps(value),
+        json.dumps(value, separators=(",", ":")),
+    ):
         if text.encode() != canonical:
             with pytest.raises(LedgerError):
                 parse_canonical(text.encode(), "it", 10**6)

@@ -51,7 +51,9 @@ def test_everything_of_a_use_goes_and_nothing_else(mine: Owner) -> None:
     assert check_receipt(receipt, encode_png(PIXELS[0]), PIXELS[0], mine.policy).recipient == "Ada"
 
 
-def test_erasing_again_completes_what_was_interrupted(mine: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_erasing_again_completes_what_was_interrupted(
+    mine: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (one, *_) = mine.use(FAKE, Z, PIXELS)
 
     def full(commitments: Any) -> int:
@@ -88,7 +90,8 @@ def test_a_result_without_an_intent_is_erased_as_far_as_it_goes(mine: Owner) -> 
     (one, *_) = mine.use(FAKE, Z, PIXELS)
     leaf = parse_leaf(mine.log.entry(one.entry))
     assert isinstance(leaf, ResultLeaf)
-    odd = ResultLeaf(0, leaf.file, leaf.pixels, leaf.perceptual, leaf.recipient)  # it names the model
+    # it names the model
+    odd = ResultLeaf(0, leaf.file, leaf.pixels, leaf.perceptual, leaf.recipient)
     (place,) = mine.log.append([odd.data])
     assert erase(mine.log, mine.private, [place], "on request")[1] == 4
     intent = parse_leaf(mine.log.entry(one.intent))

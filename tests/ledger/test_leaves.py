@@ -12,13 +12,28 @@ from jattr.errors import LedgerError, VerificationError
 from jattr.ledger import leaves
 from jattr.ledger.canonical import encode_canonical
 from jattr.ledger.keys import COSIGNATURE, Signer
-from jattr.ledger.leaves import EraseLeaf, IntentLeaf, KeyLeaf, Leaf, ModelLeaf, ResultLeaf, parse_leaf
+from jattr.ledger.leaves import (
+    EraseLeaf,
+    IntentLeaf,
+    KeyLeaf,
+    Leaf,
+    ModelLeaf,
+    ResultLeaf,
+    parse_leaf,
+)
 
 SETTINGS = settings(deadline=None, max_examples=150, database=None, derandomize=True)
 A, B, C, D = ("abcd"[n] * 64 for n in range(4))
 OLD, NEW = (Signer("example.com/log", 1, bytes([n]) * 32) for n in (1, 2))
 EXAMPLES: list[Leaf] = [
-    ModelLeaf("dcgan", A, B, "jattr 0.1.0", C, {"psi": "0.7", "label": 3, "noise": None, "clip": True, "x": ""}),
+    ModelLeaf(
+        "dcgan",
+        A,
+        B,
+        "jattr 0.1.0",
+        C,
+        {"psi": "0.7", "label": 3, "noise": None, "clip": True, "x": ""},
+    ),
     IntentLeaf(0, A, B, {}, "drand 4711"),
     IntentLeaf(2**53 - 1, A, None, {"number": -1}, None),
     ResultLeaf(1, A, B, C, D),
@@ -44,7 +59,9 @@ def test_all_kinds_are_tried() -> None:
 def test_no_key_may_be_missing_or_more(leaf: Leaf) -> None:
     for name in leaf.json:
         with pytest.raises(LedgerError):
-            parse_leaf(encode_canonical({key: value for key, value in leaf.json.items() if key != name}))
+            parse_leaf(
+                encode_canonical({key: value for key, value in leaf.json.items() if key != name})
+            )
     for name in ("more", "data", "json", "__class__", "verify"):
         with pytest.raises(LedgerError, match="lacks keys, or has unknown ones"):
             parse_leaf(encode_canonical(leaf.json | {name: None}))
@@ -130,7 +147,9 @@ def test_a_rotation_is_signed_by_both_keys() -> None:
         dataclasses.replace(leaf, signatures=KeyLeaf.signed(OLD, third).signatures),
         dataclasses.replace(leaf, new=third.verifier.vkey),
         dataclasses.replace(leaf, old=NEW.verifier.vkey, new=OLD.verifier.vkey),
-        dataclasses.replace(leaf, signatures=(leaf.signatures[0], KeyLeaf.signed(OLD, third).signatures[1])),
+        dataclasses.replace(
+            leaf, signatures=(leaf.signatures[0], KeyLeaf.signed(OLD, third).signatures[1])
+        ),
     ]
     for wrong in forged:
         assert parse_leaf(wrong.data) == wrong  # well spelt
@@ -141,7 +160,9 @@ def test_a_rotation_is_signed_by_both_keys() -> None:
 def test_a_rotation_signs_no_note() -> None:
     """What the old key signed begins with bytes that no note has, and is not the leaf itself."""
     leaf = KeyLeaf.signed(OLD, NEW)
-    statement = encode_canonical({key: value for key, value in leaf.json.items() if key != "signatures"})
+    statement = encode_canonical(
+        {key: value for key, value in leaf.json.items() if key != "signatures"}
+    )
     assert leaves._rotation(leaf.old, leaf.new) == "jattr/key/v1\0" + statement.decode()
     for text in (statement.decode(), statement.decode() + "\n", leaf.data.decode()):
         with pytest.raises(VerificationError):
@@ -150,7 +171,11 @@ def test_a_rotation_signs_no_note() -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(OLD, OLD), (OLD, Signer("example.com/other", 1, NEW.seed)), (OLD, Signer(OLD.name, COSIGNATURE, NEW.seed))],
+    [
+        (OLD, OLD),
+        (OLD, Signer("example.com/other", 1, NEW.seed)),
+        (OLD, Signer(OLD.name, COSIGNATURE, NEW.seed)),
+    ],
 )
 def test_rotations_that_are_refused(old: Signer, new: Signer) -> None:
     with pytest.raises(LedgerError):
@@ -160,8 +185,20 @@ def test_rotations_that_are_refused(old: Signer, new: Signer) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        *(b"", b"null", b"[]", b"{}", b'"leaf/v1"', b'{"jattr":"leaf/v1"}', b'{"jattr":"leaf/v1","kind":[]}'),
-        *(b'{"jattr":"leaf/v1","kind":"model"}', b'{"jattr":"leaf/v2","kind":"erase"}', b"\xff" * 9),
+        *(
+            b"",
+            b"null",
+            b"[]",
+            b"{}",
+            b'"leaf/v1"',
+            b'{"jattr":"leaf/v1"}',
+            b'{"jattr":"leaf/v1","kind":[]}',
+        ),
+        *(
+            b'{"jattr":"leaf/v1","kind":"model"}',
+            b'{"jattr":"leaf/v2","kind":"erase"}',
+            b"\xff" * 9,
+        ),
         *(b"[" * 65_535, b"1" * 65_536),
     ],
 )
@@ -172,11 +209,20 @@ def test_entries_that_are_no_leaves(data: bytes) -> None:
 
 @SETTINGS
 @given(
-    st.sampled_from(EXAMPLES), st.integers(0, 10**6), st.integers(0, 255), st.sampled_from(["change", "insert", "cut"])
+    st.sampled_from(EXAMPLES),
+    st.integers(0, 10**6),
+    st.integers(0, 255),
+    st.sampled_from(["change", "insert", "cut"]),
 )
-def test_a_changed_byte_is_refused_or_another_leaf(leaf: Leaf, place: int, byte: int, how: str) -> None:
+def test_a_changed_byte_is_refused_or_another_leaf(
+    leaf: Leaf, place: int, byte: int, how: str
+) -> None:
     data, place = leaf.data, place % len(leaf.data)
-    middle = {"change": bytes([byte]), "insert": bytes([byte]) + data[place : place + 1], "cut": b""}[how]
+    middle = {
+        "change": bytes([byte]),
+        "insert": bytes([byte]) + data[place : place + 1],
+        "cut": b"",
+    }[how]
     changed = data[:place] + middle + data[place + 1 :]
     try:
         found = parse_leaf(changed)
@@ -190,5 +236,10 @@ def test_commitments_of_leaves() -> None:
     intent, given, result = EXAMPLES[1], EXAMPLES[2], EXAMPLES[3]
     assert leaves.commitments_of(intent) == [("latent", A), ("seed", B)]
     assert leaves.commitments_of(given) == [("latent", A)]
-    assert leaves.commitments_of(result) == [("file", A), ("pixels", B), ("perceptual", C), ("recipient", D)]
+    assert leaves.commitments_of(result) == [
+        ("file", A),
+        ("pixels", B),
+        ("perceptual", C),
+        ("recipient", D),
+    ]
     assert leaves.commitments_of(EXAMPLES[0]) == []

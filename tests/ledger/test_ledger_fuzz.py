@@ -1,8 +1,10 @@
-"""Damaged notes, keys, policies, proofs, receipts, tiles, bundles, requests, leaves: each refused, by a clear error.
+"""Damaged notes, keys, policies, proofs, receipts, tiles, bundles, requests, leaves: each refused,
+by a clear error.
 
-10,000 damaged files; JATTR_FUZZ=100000 tries more. A damaged file may be accepted only where it says the same as the
-sound one in everything that is trusted (an unknown signature more, say), or, for what nothing authenticates, where it
-is itself spelt as what was read is written. Every flipped bit of logs up to 100 entries is tried besides.
+10,000 damaged files; JATTR_FUZZ=100000 tries more. A damaged file may be accepted only where it
+says the same as the sound one in everything that is trusted (an unknown signature more, say), or,
+for what nothing authenticates, where it is itself spelt as what was read is written. Every flipped
+bit of logs up to 100 entries is tried besides.
 """
 
 import os
@@ -50,7 +52,9 @@ group both all w1 w2
 quorum both
 """
 BOTH = parse_policy(RULES.encode())
-POLICY = parse_policy(f"log {LOG.verifier.vkey}\nwitness w {WITNESS.verifier.vkey}\nquorum w\n".encode())
+POLICY = parse_policy(
+    f"log {LOG.verifier.vkey}\nwitness w {WITNESS.verifier.vkey}\nquorum w\n".encode()
+)
 
 
 def checkpoint(size: int) -> bytes:
@@ -59,14 +63,18 @@ def checkpoint(size: int) -> bytes:
 
 
 NOTE = checkpoint(SIZE)
-TALL = sign_note(parse_note(NOTE).text, [LARGE], time=1_700_000_000, existing=parse_note(NOTE).signatures)
+TALL = sign_note(
+    parse_note(NOTE).text, [LARGE], time=1_700_000_000, existing=parse_note(NOTE).signatures
+)
 RECEIPT = TlogProof(INDEX, tuple(inclusion_proof(INDEX, SIZE, TREE.node)), NOTE).data
 INCLUSION = b"".join(inclusion_proof(INDEX, SIZE, TREE.node))
 CONSISTENCY = b"".join(consistency_proof(OLD, SIZE, TREE.node))
 BUNDLE = encode_bundle(TREE.entries)
 TILE = b"".join(TREE.node(0, index) for index in range(SIZE))
 ROTATION = KeyLeaf.signed(LOG, Signer("example.com/log", 1, bytes(32)))
-INTENT = IntentLeaf(3, "ab" * 32, None, {"psi": "0.5", "noise": True, "psi_cutoff": 8}, "\N{EM DASH} beacon")
+INTENT = IntentLeaf(
+    3, "ab" * 32, None, {"psi": "0.5", "noise": True, "psi_cutoff": 8}, "\N{EM DASH} beacon"
+)
 
 
 def same(ok: bool, data: bytes) -> bytes:
@@ -87,7 +95,9 @@ def trusted(opened: OpenedCheckpoint) -> bytes:
 def read_receipt(data: bytes) -> bytes:
     proof = parse_tlog_proof(data)
     assert proof.data == data
-    return repr((proof.index, proof.hashes)).encode() + trusted(proof.verify(TREE.entries[INDEX], POLICY))
+    return repr((proof.index, proof.hashes)).encode() + trusted(
+        proof.verify(TREE.entries[INDEX], POLICY)
+    )
 
 
 def read_inclusion(data: bytes) -> bytes:
@@ -135,7 +145,10 @@ def policy_words(policy: Policy) -> list[list[bytes]]:
     lines = [[b"log", log.key.vkey.encode(), *filter(None, [log.url])] for log in policy.logs]
     for name, party in policy.witnesses.items():
         lines.append([b"witness", name, party.key.vkey.encode(), *filter(None, [party.url])])
-    lines += [[b"group", name, b"%d" % group.threshold, *group.members] for name, group in policy.groups.items()]
+    lines += [
+        [b"group", name, b"%d" % group.threshold, *group.members]
+        for name, group in policy.groups.items()
+    ]
     return [*lines, [b"quorum", policy.quorum]]
 
 
@@ -167,7 +180,9 @@ TARGETS = {
     "tile": Target(TILE, lambda data: same(root_of(hashes(data)) == TREE.root(SIZE), data), True),
     "nodes of a tile": Target(
         TILE,
-        lambda data: same(tree_root(SIZE, nodes_from(lambda *_: data)) == TREE.root(SIZE), data[: SIZE * 32]),
+        lambda data: same(
+            tree_root(SIZE, nodes_from(lambda *_: data)) == TREE.root(SIZE), data[: SIZE * 32]
+        ),
         True,
     ),
     "rotation": Target(ROTATION.data, read_rotation, True),
@@ -175,25 +190,38 @@ TARGETS = {
     "text of a checkpoint": Target(
         parse_note(NOTE).text.encode(), lambda data: bytes_of(parse_checkpoint(text_of(data)).text)
     ),
-    "vkey": Target(LOG.verifier.vkey.encode(), lambda data: bytes_of(parse_vkey(text_of(data)).vkey)),
-    "long vkey": Target(LARGE.verifier.vkey.encode(), lambda data: bytes_of(parse_vkey(text_of(data)).vkey)),
+    "vkey": Target(
+        LOG.verifier.vkey.encode(), lambda data: bytes_of(parse_vkey(text_of(data)).vkey)
+    ),
+    "long vkey": Target(
+        LARGE.verifier.vkey.encode(), lambda data: bytes_of(parse_vkey(text_of(data)).vkey)
+    ),
     "skey": Target(LOG.skey.encode(), lambda data: bytes_of(parse_skey(text_of(data)).skey)),
     "policy": Target(RULES.encode(), read_policy),
-    "path of a tile": Target(b"tile/0/x001/x234/067.p/5", lambda data: bytes_of(str(parse_tile_path(text_of(data))))),
-    "request": Target(make_request(OLD, hashes(CONSISTENCY), NOTE).data, lambda data: parse_request(data).data),
+    "path of a tile": Target(
+        b"tile/0/x001/x234/067.p/5", lambda data: bytes_of(str(parse_tile_path(text_of(data))))
+    ),
+    "request": Target(
+        make_request(OLD, hashes(CONSISTENCY), NOTE).data, lambda data: parse_request(data).data
+    ),
     "leaf": Target(INTENT.data, lambda data: parse_leaf(data).data),
     "number": Target(b"1234567890123456789", lambda data: b"%d" % parse_decimal(data, "it")),
     "base64": Target(
-        encode_base64(bytes(range(34))).encode(), lambda data: encode_base64(parse_base64(data, "it")).encode()
+        encode_base64(bytes(range(34))).encode(),
+        lambda data: encode_base64(parse_base64(data, "it")).encode(),
     ),
 }
 SOUND = [target.sound for target in TARGETS.values()]
 
 
 def clear(error: Exception, *, secret: str = "") -> bool:
-    """Whether the message is one line that can be printed, not too long, and without what is secret."""
+    """Whether the message is one line that can be printed, not too long, and without what is
+    secret.
+    """
     message = str(error)
-    return 0 < len(message) < 1500 and message.isprintable() and (not secret or secret not in message)
+    return (
+        0 < len(message) < 1500 and message.isprintable() and (not secret or secret not in message)
+    )
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -206,7 +234,10 @@ def test_damaged_files_are_refused(name: str) -> None:
         data = mutated(target.sound, rng, SOUND)
         read = outcome(target, data)
         if isinstance(read, Exception):
-            assert clear(read, secret=LOG.skey[-40:-4] if name == "skey" else ""), (number, str(read))
+            assert clear(read, secret=LOG.skey[-40:-4] if name == "skey" else ""), (
+                number,
+                str(read),
+            )
             refused += 1
         else:
             assert read == (expected if target.authentic else data), (number, data)
@@ -230,7 +261,8 @@ def test_a_witness_cosigns_no_damaged_request(tmp_path: Path) -> None:
         answers = [(body, witness.add_checkpoint(body)) for body in bodies]
         for body, answer in answers:
             statuses[answer.status] = statuses.get(answer.status, 0) + 1
-            if answer.status == 200:  # signatures of others may be damaged, and so may a second line of the log
+            # signatures of others may be damaged, and so may a second line of the log
+            if answer.status == 200:
                 assert parse_request(body).checkpoint == parse_request(sound).checkpoint
             assert answer.body.decode().count("\n") == 1
             assert answer.body.decode()[:-1].isprintable()
@@ -265,7 +297,9 @@ def test_every_flipped_bit_of_a_proof(size: int) -> None:
 
         def read_proof(data: bytes, index: int = index) -> None:
             found = parse_tlog_proof(data + b"\n\na checkpoint")
-            verify_inclusion(leaf_hash(TREE.entries[index]), found.index, size, found.hashes, TREE.root(size))
+            verify_inclusion(
+                leaf_hash(TREE.entries[index]), found.index, size, found.hashes, TREE.root(size)
+            )
 
         sound = proof.data.removesuffix(b"\n\na checkpoint")
         read_proof(sound)
@@ -282,6 +316,10 @@ def test_every_flipped_bit_of_a_proof(size: int) -> None:
 
 @pytest.mark.parametrize("size", range(1, 101) if ALL else [1, 64, 100])
 def test_every_flipped_bit_of_a_checkpoint(size: int) -> None:
-    sound = sign_note(Checkpoint("example.com/log", size, TREE.root(size)).text, [LOG, WITNESS], time=1_700_000_000)
+    sound = sign_note(
+        Checkpoint("example.com/log", size, TREE.root(size)).text,
+        [LOG, WITNESS],
+        time=1_700_000_000,
+    )
     assert accepts(POLICY.open, sound)
     assert [bad for bad in every_flip(sound) if accepts(POLICY.open, bad)] == []

@@ -11,7 +11,9 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
 def run(name: str, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, SCRIPTS / name, *args], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, SCRIPTS / name, *args], capture_output=True, text=True, check=False
+    )
 
 
 def test_killed_at_random_moments() -> None:
@@ -31,4 +33,6 @@ def test_system_calls_that_fail() -> None:
     found = json.loads(done.stdout)
     assert found["cases"] >= 10
     assert len(found["by_call"]) >= 5
-    assert {found[name] for name in ("lost", "inconsistent", "incomplete", "stuck", "unclear")} == {0}
+    assert {found[name] for name in ("lost", "inconsistent", "incomplete", "stuck", "unclear")} == {
+        0
+    }

@@ -35,7 +35,12 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_new_log(folder: Path) -> None:
     with make_log(folder) as store:
-        assert (store.origin, store.size, store.root, store.signers) == (ORIGIN, 0, EMPTY_ROOT, (SIGNER,))
+        assert (store.origin, store.size, store.root, store.signers) == (
+            ORIGIN,
+            0,
+            EMPTY_ROOT,
+            (SIGNER,),
+        )
         assert store.last_checkpoint() is None
         assert store.append([]) == range(0)
         assert stated(store.sign_checkpoint()).root == EMPTY_ROOT
@@ -54,7 +59,9 @@ def test_entries_root_and_proofs(folder: Path) -> None:
         for size in SIZES:
             assert roots[size] == root_of(hashes[:size])
             for index in {0, size // 2, size - 1}:
-                verify_inclusion(hashes[index], index, size, store.inclusion(index, size), roots[size])
+                verify_inclusion(
+                    hashes[index], index, size, store.inclusion(index, size), roots[size]
+                )
             for old in SIZES[: SIZES.index(size) + 1]:
                 verify_consistency(old, size, roots[old], roots[size], store.consistency(old, size))
         assert list(store.entries(3, 590)) == entries(3, 590)
@@ -75,12 +82,21 @@ def test_a_log_that_is_opened_again_goes_on(folder: Path) -> None:
 def test_what_is_not_there_is_refused(folder: Path) -> None:
     with make_log(folder, 5) as store:
         questions: list[Callable[[], object]] = [
-            lambda: store.entry(5), lambda: store.entry(-1), lambda: store.entries(3, 2), lambda: store.root_at(6),
-            lambda: store.root_at(-1), lambda: store.inclusion(5, 5), lambda: store.inclusion(0, 6),
-            lambda: store.inclusion(-1, 5), lambda: store.consistency(0, 5), lambda: store.consistency(3, 6),
-            lambda: store.consistency(4, 3), lambda: store.node(0, 5), lambda: store.node(3, 0),
+            lambda: store.entry(5),
+            lambda: store.entry(-1),
+            lambda: store.entries(3, 2),
+            lambda: store.root_at(6),
+            lambda: store.root_at(-1),
+            lambda: store.inclusion(5, 5),
+            lambda: store.inclusion(0, 6),
+            lambda: store.inclusion(-1, 5),
+            lambda: store.consistency(0, 5),
+            lambda: store.consistency(3, 6),
+            lambda: store.consistency(4, 3),
+            lambda: store.node(0, 5),
+            lambda: store.node(3, 0),
             lambda: store.node(8, 0),
-        ]  # fmt: skip
+        ]
         for question in questions:
             with pytest.raises(LedgerError):
                 question()
@@ -93,7 +109,9 @@ def test_an_entry_that_is_too_long_spoils_nothing(folder: Path) -> None:
         assert store.append([bytes(MAX_ENTRY)]) == range(1)
 
 
-def test_threads_share_transactions_and_each_keeps_its_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_share_transactions_and_each_keeps_its_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     places: dict[bytes, int] = {}
     commits = []
 
@@ -143,13 +161,20 @@ def test_checkpoints_are_kept_before_they_are_returned(folder: Path) -> None:
 def test_checkpoints_of_tessera() -> None:
     reference = vectors("tessera_testdata_log")
     signer = parse_skey(reference["skey_published_test_only"])
-    with tempfile.TemporaryDirectory() as folder, LogStore.create(Path(folder), signer.name, [signer]) as store:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LogStore.create(Path(folder), signer.name, [signer]) as store,
+    ):
         made = {"checkpoint.0": store.sign_checkpoint()}
         for size, entry in enumerate(reference["entries_utf8"], 1):
             store.append([entry.encode()])
             made[f"checkpoint.{size}"] = store.sign_checkpoint()
     made["checkpoint"] = made["checkpoint.15"]
-    wanted = {path: b64decode(data) for path, data in reference["files_b64"].items() if path.startswith("checkpoint")}
+    wanted = {
+        path: b64decode(data)
+        for path, data in reference["files_b64"].items()
+        if path.startswith("checkpoint")
+    }
     assert made == wanted
 
 
@@ -161,7 +186,10 @@ def test_receipts_verify(folder: Path) -> None:
         assert store.receipt(7, note).verify(entries(7, 8)[0], policy).checkpoint.size == 300
         with pytest.raises(LedgerError, match="not among the first 300"):
             store.receipt(300, note)
-        for foreign in (note.replace(b"\n300\n", b"\n301\n"), sign_note(stated(note).text, [OTHER])):
+        for foreign in (
+            note.replace(b"\n300\n", b"\n301\n"),
+            sign_note(stated(note).text, [OTHER]),
+        ):
             with pytest.raises(LedgerError, match=r"has not signed this checkpoint of 30. entries"):
                 store.receipt(7, foreign)
 

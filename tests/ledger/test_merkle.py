@@ -49,7 +49,9 @@ def test_inclusion_probes() -> None:
     for probe in probes:
         leaf, root = base64.b64decode(probe["leafHash"]), base64.b64decode(probe["root"])
         args = leaf, probe["leafIdx"], probe["treeSize"], decoded(probe["proof"]), root
-        assert agrees(lambda args=args: verify_inclusion(*args)) is not probe["wantErr"], probe["_path"]
+        assert agrees(lambda args=args: verify_inclusion(*args)) is not probe["wantErr"], probe[
+            "_path"
+        ]
     assert len(probes) == 98
 
 
@@ -58,7 +60,9 @@ def test_consistency_probes() -> None:
     for probe in probes:
         roots = base64.b64decode(probe["root1"]), base64.b64decode(probe["root2"])
         args = probe["size1"], probe["size2"], *roots, decoded(probe["proof"])
-        assert agrees(lambda args=args: verify_consistency(*args)) is not probe["wantErr"], probe["_path"]
+        assert agrees(lambda args=args: verify_consistency(*args)) is not probe["wantErr"], probe[
+            "_path"
+        ]
     assert len(probes) == 98
 
 
@@ -68,7 +72,10 @@ def test_hashes_and_small_tree() -> None:
     for case in reference["hasher"]["leaf_hashes"]:
         assert leaf_hash(bytes.fromhex(case["leaf_hex"])).hex() == case["hash"]
     for case in reference["hasher"]["node_hashes"]:
-        assert node_hash(bytes.fromhex(case["left_hex"]), bytes.fromhex(case["right_hex"])).hex() == case["hash"]
+        assert (
+            node_hash(bytes.fromhex(case["left_hex"]), bytes.fromhex(case["right_hex"])).hex()
+            == case["hash"]
+        )
     tree = reference["tree8"]
     leaves = [leaf_hash(bytes.fromhex(leaf)) for leaf in tree["leaf_inputs_hex"]]
     for level, hashes in enumerate(tree["node_hashes_by_level"]):
@@ -104,7 +111,9 @@ def test_every_proof_to_100_leaves(hundred: list[bytes]) -> None:
         for index in range(size):
             verify_inclusion(hundred[index], index, size, inclusion_proof(index, size, node), root)
         for old in range(1, size + 1):
-            verify_consistency(old, size, tree_root(old, node), root, consistency_proof(old, size, node))
+            verify_consistency(
+                old, size, tree_root(old, node), root, consistency_proof(old, size, node)
+            )
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9, 31, 64, 65, 100])
@@ -130,7 +139,10 @@ def test_every_bit_flip_of_a_consistency_proof_is_rejected(hundred: list[bytes],
         def proves(old_root: bytes, *proof: bytes, old: int = old) -> bool:
             return agrees(lambda: verify_consistency(old, size, old_root, proof[-1], proof[:-1]))
 
-        proof, old_root = consistency_proof(old, size, nodes(hundred)), tree_root(old, nodes(hundred))
+        proof, old_root = (
+            consistency_proof(old, size, nodes(hundred)),
+            tree_root(old, nodes(hundred)),
+        )
         assert proves(old_root, *proof, root)
         assert not any(proves(*bad) for bad in flips([old_root, *proof, root]))
         assert not proves(old_root, *proof, root, root)

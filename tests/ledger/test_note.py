@@ -8,7 +8,15 @@ from ledger_vectors import vectors
 from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.encoding import parse_base64, parse_decimal
-from jattr.ledger.keys import COSIGNATURE, ED25519, ML_DSA_44, Signer, Verifier, parse_skey, parse_vkey
+from jattr.ledger.keys import (
+    COSIGNATURE,
+    ED25519,
+    ML_DSA_44,
+    Signer,
+    Verifier,
+    parse_skey,
+    parse_vkey,
+)
 from jattr.ledger.note import open_note, parse_note, sign_note
 
 TEXT = Checkpoint("example.com/log", 3, bytes(32)).text
@@ -29,7 +37,8 @@ def test_ed25519_vectors() -> None:
             signer = Signer("a", ED25519, bytes.fromhex(case["seed"]))
             assert signer.verifier.public.hex() == case["public"]
             message, signature = bytes.fromhex(case["message"]), bytes.fromhex(case["signature"])
-            assert signer._key().sign(message) == signature  # messages of these vectors are not texts
+            # messages of these vectors are not texts
+            assert signer._key().sign(message) == signature
 
 
 def test_wycheproof() -> None:
@@ -53,7 +62,10 @@ def test_signed_note_vectors() -> None:
     reference = vectors("signed_note")
     for case in reference["sign"]:
         assert sign_note(case["text"], [parse_skey(case["skey"])]).decode() == case["want_msg"]
-    for case in [*reference["open_ok"], reference["c2sp_examples"] | {"vkeys": [reference["c2sp_examples"]["vkey"]]}]:
+    for case in [
+        *reference["open_ok"],
+        reference["c2sp_examples"] | {"vkeys": [reference["c2sp_examples"]["vkey"]]},
+    ]:
         opened = open_note(case["msg"].encode(), [parse_vkey(key) for key in case["vkeys"]])
         names = [f"{key.name}+{key.key_id.hex()}" for key in opened.verified]
         assert names == case.get("verified", names)
@@ -61,7 +73,9 @@ def test_signed_note_vectors() -> None:
         assert unknown == case.get("unverified", unknown)
     for case in reference["open_bad"]:
         data = base64.b64decode(case["msg_b64"])
-        assert refused(lambda case=case, data=data: open_note(data, [parse_vkey(key) for key in case["vkeys"]])), case
+        assert refused(
+            lambda case=case, data=data: open_note(data, [parse_vkey(key) for key in case["vkeys"]])
+        ), case
     assert len(reference["open_bad"]) == 11
 
 
@@ -106,7 +120,9 @@ def test_a_key_signs_and_every_flipped_bit_is_noticed(kind: int) -> None:
     assert signer.skey not in repr(signer)
     assert repr(signer.seed) not in repr(signer)
     data = sign_note(TEXT, [signer], time=17)
-    assert open_note(data, [signer.verifier]).verified == {signer.verifier: None if kind == ED25519 else 17}
+    assert open_note(data, [signer.verifier]).verified == {
+        signer.verifier: None if kind == ED25519 else 17
+    }
     step = 97 if kind == ML_DSA_44 else 1  # 2,420 bytes: every 97th bit
     for bit in range(0, 8 * len(data), step):
         bad = bytearray(data)
@@ -115,7 +131,10 @@ def test_a_key_signs_and_every_flipped_bit_is_noticed(kind: int) -> None:
 
 
 def test_a_wrong_signature_of_a_known_key_spoils_the_note() -> None:
-    log, witness = Signer.generate("example.com/log"), Signer.generate("example.com/witness", COSIGNATURE)
+    log, witness = (
+        Signer.generate("example.com/log"),
+        Signer.generate("example.com/witness", COSIGNATURE),
+    )
     other = sign_note(Checkpoint("example.com/log", 4, bytes(32)).text, [witness], time=5)
     data = sign_note(TEXT, [log], existing=parse_note(other).signatures)
     assert open_note(data, [log.verifier]).unknown[0].name == "example.com/witness"
@@ -155,7 +174,9 @@ def test_sizes_have_one_spelling(text: bytes) -> None:
         parse_decimal(text, "it")
 
 
-@pytest.mark.parametrize("text", [b"AA", b"AB==", b"AA==\n", b" AA==", b"A-==", b"A_==", b"AA=", b"=", "Ä".encode()])
+@pytest.mark.parametrize(
+    "text", [b"AA", b"AB==", b"AA==\n", b" AA==", b"A-==", b"A_==", b"AA=", b"=", "Ä".encode()]
+)
 def test_base64_has_one_spelling(text: bytes) -> None:
     with pytest.raises(LedgerError, match="canonical"):
         parse_base64(text, "it")
@@ -165,9 +186,11 @@ def test_checkpoint_vectors() -> None:
     reference = vectors("tlog_checkpoint")
     for case in reference["formats"]["parse_bad"]:
         assert refused(parse_checkpoint, case["m"]), case["desc"]
-    for case in reference["formats"]["parse_ok"][:4]:  # the fifth has empty extension lines, which C2SP forbids
+    # the fifth has empty extension lines, which C2SP forbids
+    for case in reference["formats"]["parse_ok"][:4]:
         origin, size, _, *rest = case["m"].split("\n")
-        text = "\n".join([origin, size, base64.b64encode(bytes(32)).decode(), *rest])  # theirs are no SHA-256 hashes
+        # theirs are no SHA-256 hashes
+        text = "\n".join([origin, size, base64.b64encode(bytes(32)).decode(), *rest])
         parsed = parse_checkpoint(text)
         assert (parsed.origin, parsed.size, parsed.text) == (origin, int(size), text)
     example = reference["c2sp"]["checkpoint_example"]

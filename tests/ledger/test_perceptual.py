@@ -14,7 +14,14 @@ import pytest
 
 from jattr.errors import LedgerError
 from jattr.ledger import perceptual
-from jattr.ledger.perceptual import FEATURELESS, NEAR, distance, is_featureless, near, perceptual_hash
+from jattr.ledger.perceptual import (
+    FEATURELESS,
+    NEAR,
+    distance,
+    is_featureless,
+    near,
+    perceptual_hash,
+)
 
 FOLDER = Path(__file__).parents[2]
 VECTORS = json.loads((FOLDER / "docs" / "vectors" / "perceptual.json").read_text(encoding="utf-8"))
@@ -49,19 +56,34 @@ def plain_hash(pixels: np.ndarray) -> bytes:
     cells = np.zeros((32, 32), np.int64)
     for a, b in np.ndindex(32, 32):
         total = sum(
-            (down[a][i] * across[b][j] * luma[i][j] for i in range(height) if down[a][i] for j in range(width)),
+            (
+                down[a][i] * across[b][j] * luma[i][j]
+                for i in range(height)
+                if down[a][i]
+                for j in range(width)
+            ),
             Fraction(0),
         )
         cells[a, b] = math.floor(total * 32 * 32 / (height * width))
-    table = [[round(8192 * math.cos(math.pi * u * (2 * x + 1) / 64)) for x in range(32)] for u in range(1, 17)]
-    rows = [[sum(table[u][x] * int(cells[x, y]) for x in range(32)) for y in range(32)] for u in range(16)]
-    strengths = [sum(rows[u][y] * table[v][y] for y in range(32)) for u in range(16) for v in range(16)]
+    table = [
+        [round(8192 * math.cos(math.pi * u * (2 * x + 1) / 64)) for x in range(32)]
+        for u in range(1, 17)
+    ]
+    rows = [
+        [sum(table[u][x] * int(cells[x, y]) for x in range(32)) for y in range(32)]
+        for u in range(16)
+    ]
+    strengths = [
+        sum(rows[u][y] * table[v][y] for y in range(32)) for u in range(16) for v in range(16)
+    ]
     if sum(abs(strength) >= 16_000 * 8192**2 for strength in strengths) < 64:
         return bytes(32)
     return int("".join(str(int(strength > 0)) for strength in strengths), 2).to_bytes(32, "big")
 
 
-@pytest.mark.parametrize("shape", [(32, 32, 3), (5, 7, 3), (33, 31, 1), (1, 9, 4), (12, 40, 4), (70, 3, 3)])
+@pytest.mark.parametrize(
+    "shape", [(32, 32, 3), (5, 7, 3), (33, 31, 1), (1, 9, 4), (12, 40, 4), (70, 3, 3)]
+)
 def test_it_is_what_the_definition_says(shape: tuple[int, int, int]) -> None:
     for pixels in (image(1, shape), np.random.default_rng(2).integers(0, 256, shape, np.uint8)):
         assert perceptual_hash(pixels) == plain_hash(pixels)
@@ -88,7 +110,10 @@ def test_memory_layout_and_opaque_alpha_make_no_difference() -> None:
     wanted = perceptual_hash(pixels)
     assert perceptual_hash(np.asfortranarray(pixels)) == wanted
     assert perceptual_hash(np.flip(np.flip(pixels).copy())) == wanted
-    assert perceptual_hash(np.concatenate([pixels, np.full((40, 30, 1), 255, np.uint8)], axis=2)) == wanted
+    assert (
+        perceptual_hash(np.concatenate([pixels, np.full((40, 30, 1), 255, np.uint8)], axis=2))
+        == wanted
+    )
     grey = pixels[..., :1]
     assert perceptual_hash(np.repeat(grey, 3, axis=2)) == perceptual_hash(grey)
     clear = np.concatenate([pixels, np.zeros((40, 30, 1), np.uint8)], axis=2)
@@ -98,7 +123,9 @@ def test_memory_layout_and_opaque_alpha_make_no_difference() -> None:
 def test_whole_multiples_of_a_size_hash_alike() -> None:
     pixels = image(4)
     for down, across in ((2, 2), (3, 1), (5, 4)):
-        assert perceptual_hash(np.repeat(np.repeat(pixels, down, axis=0), across, axis=1)) == perceptual_hash(pixels)
+        assert perceptual_hash(
+            np.repeat(np.repeat(pixels, down, axis=0), across, axis=1)
+        ) == perceptual_hash(pixels)
 
 
 def test_edited_copies_are_near_and_other_images_are_not() -> None:
@@ -110,10 +137,20 @@ def test_edited_copies_are_near_and_other_images_are_not() -> None:
 
     images = np.asarray(render_faces(jax.random.key(8), 20))
     hashes = [perceptual_hash(one) for one in images]
-    for text in ("jpeg:90", "jpeg:75", "rescale:0.9", "rescale:1.5", "brightness:0.8", "grey:3", "blur:0.5"):
+    for text in (
+        "jpeg:90",
+        "jpeg:75",
+        "rescale:0.9",
+        "rescale:1.5",
+        "brightness:0.8",
+        "grey:3",
+        "blur:0.5",
+    ):
         copies = [perceptual_hash(one) for one in alter(images, parse_chain(text)).pixels]
         assert all(near(one, two) for one, two in zip(hashes, copies, strict=True)), text
-        assert not any(near(hashes[i], copies[j]) for i in range(20) for j in range(20) if i != j), text
+        assert not any(
+            near(hashes[i], copies[j]) for i in range(20) for j in range(20) if i != j
+        ), text
 
 
 def test_a_mirrored_image_is_as_far_as_an_unrelated_one() -> None:
@@ -124,7 +161,9 @@ def test_a_mirrored_image_is_as_far_as_an_unrelated_one() -> None:
 
 @pytest.mark.parametrize("value", [0, 1, 128, 255])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (32, 32, 3), (65, 3, 4), (256, 256, 1)])
-def test_constant_images_are_featureless_and_near_to_nothing(value: int, shape: tuple[int, int, int]) -> None:
+def test_constant_images_are_featureless_and_near_to_nothing(
+    value: int, shape: tuple[int, int, int]
+) -> None:
     pixels = np.full(shape, value, np.uint8)
     assert perceptual_hash(pixels) == FEATURELESS
     assert is_featureless(pixels)
@@ -135,8 +174,14 @@ def test_constant_images_are_featureless_and_near_to_nothing(value: int, shape: 
 def test_next_to_nothing_is_featureless_too() -> None:
     rng = np.random.default_rng(6)
     ramp = np.linspace(0, 255, 64).astype(np.uint8)
-    stripes = np.broadcast_to(np.where(np.arange(64) < 20, 200, 20).astype(np.uint8)[:, None, None], (64, 64, 3))
-    for pixels in (127 + rng.integers(0, 2, (64, 64, 3), np.uint8), np.tile(ramp, (64, 1))[..., None], stripes):
+    stripes = np.broadcast_to(
+        np.where(np.arange(64) < 20, 200, 20).astype(np.uint8)[:, None, None], (64, 64, 3)
+    )
+    for pixels in (
+        127 + rng.integers(0, 2, (64, 64, 3), np.uint8),
+        np.tile(ramp, (64, 1))[..., None],
+        stripes,
+    ):
         assert is_featureless(pixels)
         assert not near(perceptual_hash(pixels), perceptual_hash(pixels))
     assert not is_featureless(image(7))
@@ -185,5 +230,7 @@ def test_no_sum_is_too_large() -> None:
 def test_it_needs_numpy_only() -> None:
     others = "{'jax', 'scipy', 'PIL', 'cryptography'}"
     code = f"import sys, jattr.ledger.perceptual; print(sorted({others} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=FOLDER, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

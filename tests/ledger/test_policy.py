@@ -13,8 +13,11 @@ from jattr.ledger.note import parse_note, sign_note
 from jattr.ledger.policy import Policy, parse_policy
 from jattr.ledger.tlog_proof import TlogProof, parse_tlog_proof
 
-LOG = Signer("example.com/log", ED25519, b"log." * 8)  # the same each time: some tests are named by keys
-WITNESSES = [Signer(f"example.com/w{number}", COSIGNATURE, bytes([number + 1]) * 32) for number in range(4)]
+# the same each time: some tests are named by keys
+LOG = Signer("example.com/log", ED25519, b"log." * 8)
+WITNESSES = [
+    Signer(f"example.com/w{number}", COSIGNATURE, bytes([number + 1]) * 32) for number in range(4)
+]
 
 
 def policy(rules: str) -> Policy:
@@ -34,7 +37,8 @@ def test_policy_vectors() -> None:
     for case in reference["bad"]:
         with pytest.raises(LedgerError):
             parse_policy(case["policy"].encode(), lenient=True)
-    for text in reference["ok"]:  # all of them list witnesses by keys that the specification has for logs
+    # all of them list witnesses by keys that the specification has for logs
+    for text in reference["ok"]:
         with pytest.raises(LedgerError, match=r"line [2-4]: .*type 0x01|line 4: the comment"):
             parse_policy(text.encode())
 
@@ -45,7 +49,11 @@ def test_policy_vectors() -> None:
         ("quorum none\n", [()], []),
         ("quorum w1\n", [(1,), (0, 1)], [(), (0, 2, 3)]),
         ("group g 2 w0 w1 w2\nquorum g\n", [(0, 1), (0, 1, 2)], [(0,), (3, 0)]),
-        ("group a any w0 w1\ngroup b all w2 w3\ngroup c all a b\nquorum c\n", [(0, 2, 3)], [(0, 1, 2), (2, 3)]),
+        (
+            "group a any w0 w1\ngroup b all w2 w3\ngroup c all a b\nquorum c\n",
+            [(0, 2, 3)],
+            [(0, 1, 2), (2, 3)],
+        ),
     ],
 )
 def test_quorums(rules: str, enough: list[tuple[int, ...]], too_few: list[tuple[int, ...]]) -> None:
@@ -53,7 +61,9 @@ def test_quorums(rules: str, enough: list[tuple[int, ...]], too_few: list[tuple[
     for numbers in enough:
         opened = trusted.open(signed(*numbers))
         assert opened.checkpoint.size == 1
-        assert {key.name for key in opened.witnesses} == {WITNESSES[number].name for number in numbers}
+        assert {key.name for key in opened.witnesses} == {
+            WITNESSES[number].name for number in numbers
+        }
         assert opened.time == (100 if numbers else None)
         assert opened.witnessed == bool(numbers)
     for numbers in too_few:
@@ -67,7 +77,12 @@ def timed(times: dict[int, int]) -> bytes:
     """A checkpoint that witnesses have cosigned at times of their own."""
     note = signed()
     for number, time in times.items():
-        note = sign_note(parse_note(note).text, [WITNESSES[number]], time=time, existing=parse_note(note).signatures)
+        note = sign_note(
+            parse_note(note).text,
+            [WITNESSES[number]],
+            time=time,
+            existing=parse_note(note).signatures,
+        )
     return note
 
 
@@ -87,14 +102,24 @@ NESTED = "group a 2 w0 w1\ngroup b any w2 w3\ngroup c any a b\nquorum c\n"
         ("quorum w1\n", {0: 7, 1: 8}, 8, "1"),
         (NESTED, {0: 5, 2: 90, 3: 91}, 90, "2"),  # half a group counts for nothing
         (NESTED, {0: 5, 1: 60, 2: 90}, 60, "01"),
-        ("group a 2 w0 w1\ngroup b any w2 w3\ngroup c all a b\nquorum c\n", {0: 5, 1: 60, 2: 1, 3: 61}, 60, "012"),
+        (
+            "group a 2 w0 w1\ngroup b any w2 w3\ngroup c all a b\nquorum c\n",
+            {0: 5, 1: 60, 2: 1, 3: 61},
+            60,
+            "012",
+        ),
     ],
 )
-def test_a_checkpoint_is_as_old_as_its_quorum(rules: str, times: dict[int, int], time: int | None, names: str) -> None:
+def test_a_checkpoint_is_as_old_as_its_quorum(
+    rules: str, times: dict[int, int], time: int | None, names: str
+) -> None:
     for trusted in (policy(rules), policy(rules).without_quorum()):
         opened = trusted.open(timed(times))
         assert opened.witnessed
-        assert (opened.time, opened.dated_by) == (time, tuple(f"example.com/w{name}" for name in names))
+        assert (opened.time, opened.dated_by) == (
+            time,
+            tuple(f"example.com/w{name}" for name in names),
+        )
         assert {key.name[-1]: time for key, time in opened.witnesses.items()} == {
             str(number): time or None for number, time in times.items()
         }
@@ -111,9 +136,15 @@ def test_who_asks_for_nobody_is_witnessed_by_nobody() -> None:
 @pytest.mark.parametrize("kind", [COSIGNATURE, ML_DSA_44])
 def test_a_log_is_no_witness_of_its_own(kind: int) -> None:
     log = LOG if kind == COSIGNATURE else Signer("example.com/log", ML_DSA_44, LOG.seed)
-    lines = [f"log {log.verifier.vkey}", f"witness w {Signer('independent.org', kind, LOG.seed).verifier.vkey}"]
+    lines = [
+        f"log {log.verifier.vkey}",
+        f"witness w {Signer('independent.org', kind, LOG.seed).verifier.vkey}",
+    ]
     for order in (lines, lines[::-1]):
-        with pytest.raises(LedgerError, match=r"line 2: .* a log cannot vouch for itself. List witnesses that others"):
+        with pytest.raises(
+            LedgerError,
+            match=r"line 2: .* a log cannot vouch for itself. List witnesses that others",
+        ):
             parse_policy("\n".join([*order, "quorum w\n"]).encode())
 
 
@@ -131,7 +162,10 @@ def test_a_log_is_no_witness_of_its_own(kind: int) -> None:
         (f"witness x {WITNESSES[0].verifier.vkey}\nquorum none\n", "listed twice"),
         (f"log {WITNESSES[0].verifier.vkey}\nquorum none\n", "does not do this work"),
         ("quorum none\r\n", "control byte 0x0d"),
-        ("quorum none # no witnesses\n", "line 6: the comment '#' follows a statement; give it a line of its own"),
+        (
+            "quorum none # no witnesses\n",
+            "line 6: the comment '#' follows a statement; give it a line of its own",
+        ),
         (
             f"log {Signer('example.com/b', ED25519, bytes(32)).verifier.vkey} #b\nquorum none\n",
             "line 6: the comment '#b'",
@@ -149,18 +183,27 @@ def test_a_plain_key_is_no_witness() -> None:
     with pytest.raises(LedgerError, match=r"line 6: .*type 0x01 \(ed25519\)") as caught:
         policy(f"witness p {plain.vkey}\nquorum p\n")
     assert cosigning.vkey in str(caught.value)
-    assert policy(f"  # a comment\n\t#\nwitness p {cosigning.vkey}\nquorum p\n").witnesses[b"p"].key == cosigning
+    assert (
+        policy(f"  # a comment\n\t#\nwitness p {cosigning.vkey}\nquorum p\n").witnesses[b"p"].key
+        == cosigning
+    )
 
 
 def test_groups_do_not_nest_for_ever() -> None:
-    rules = "group g0 any w0\n" + "".join(f"group g{n} any g{n - 1}\n" for n in range(1, 40)) + "quorum g39\n"
+    rules = (
+        "group g0 any w0\n"
+        + "".join(f"group g{n} any g{n - 1}\n" for n in range(1, 40))
+        + "quorum g39\n"
+    )
     with pytest.raises(LedgerError, match="nested"):
         policy(rules)
 
 
 def test_only_the_log_itself_signs_for_it() -> None:
     other = Signer.generate("example.com/other")
-    trusted = parse_policy(f"log {LOG.verifier.vkey}\nlog {other.verifier.vkey}\nquorum none\n".encode())
+    trusted = parse_policy(
+        f"log {LOG.verifier.vkey}\nlog {other.verifier.vkey}\nquorum none\n".encode()
+    )
     with pytest.raises(VerificationError, match="no log key of the policy has signed"):
         trusted.open(signed(log=other))
     with pytest.raises(VerificationError, match="no trusted key"):

@@ -59,12 +59,16 @@ def test_one_that_is_there_is_never_begun_anew(private: PrivateStore, tmp_path: 
 
 
 def test_a_lost_file_is_said_to_be_lost(tmp_path: Path) -> None:
-    with pytest.raises(LedgerError, match="is missing: without it nothing of this log can be opened"):
+    with pytest.raises(
+        LedgerError, match="is missing: without it nothing of this log can be opened"
+    ):
         PrivateStore.open(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("content", [b"", b"no database at all" * 100, b"SQLite format 3\0" + bytes(200)])
+@pytest.mark.parametrize(
+    "content", [b"", b"no database at all" * 100, b"SQLite format 3\0" + bytes(200)]
+)
 def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(LedgerError, match="no private store"):
@@ -126,7 +130,9 @@ def test_copies_that_a_reader_holds_fast_are_named(tmp_path: Path) -> None:
         assert known[0].salt not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
-def test_after_a_failed_write_nothing_is_acknowledged(private: PrivateStore, tmp_path: Path) -> None:
+def test_after_a_failed_write_nothing_is_acknowledged(
+    private: PrivateStore, tmp_path: Path
+) -> None:
     sound, lost, later = openings(3)
     private.put([sound])
     with full_disk(), pytest.raises(OutputError, match="cannot write"):
@@ -161,7 +167,9 @@ def test_threads_share_one(private: PrivateStore) -> None:
         except Exception as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=work, args=(known[at : at + 20],)) for at in range(0, 80, 20)]
+    threads = [
+        threading.Thread(target=work, args=(known[at : at + 20],)) for at in range(0, 80, 20)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,4 +1,6 @@
-"""Publishing: all tiles before the checkpoint, nothing inconsistent, and everything can be made anew."""
+"""Publishing: all tiles before the checkpoint, nothing inconsistent, and everything can be made
+anew.
+"""
 
 import shutil
 import stat
@@ -23,7 +25,11 @@ WITNESS = Signer("witness.example", COSIGNATURE, bytes(32))
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def grown(store: LogStore, size: int) -> bytes:
@@ -43,7 +49,9 @@ def test_tesseras_log_byte_for_byte(tmp_path: Path) -> None:
             assert (public / "checkpoint").read_bytes() == wanted[f"checkpoint.{size}"]
     made = files(public)
     assert made == {path: data for path, data in wanted.items() if path in made}
-    assert {path for path in wanted if path not in made} == {f"checkpoint.{size}" for size in range(16)}
+    assert {path for path in wanted if path not in made} == {
+        f"checkpoint.{size}" for size in range(16)
+    }
 
 
 def test_growth_in_steps_and_deleted_partial_tiles(tmp_path: Path) -> None:
@@ -55,13 +63,19 @@ def test_growth_in_steps_and_deleted_partial_tiles(tmp_path: Path) -> None:
             made = files(public)
             assert made.pop("checkpoint") == note
             assert set(map(str, tiles_of(size))) <= set(made)
-            assert not [path for path in made if ".p/" in path and str(parse_tile_path(path).full) in made]
+            assert not [
+                path for path in made if ".p/" in path and str(parse_tile_path(path).full) in made
+            ]
             for path in tiles_of(size):
                 if path.level is None:
                     start = path.index * 256
                     assert made[str(path)] == encode_bundle(entries(start, start + path.width))
             assert verify_window(PublishedLog(public), None, stated(note)) == size
-    assert all(stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444 for path in public.rglob("*") if path.is_file())
+    assert all(
+        stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444
+        for path in public.rglob("*")
+        if path.is_file()
+    )
 
 
 def test_partial_tiles_of_every_signed_checkpoint_are_there(tmp_path: Path) -> None:
@@ -69,10 +83,18 @@ def test_partial_tiles_of_every_signed_checkpoint_are_there(tmp_path: Path) -> N
         signed = [grown(store, size) for size in (3, 260, 300, 301)]
         publish(store, tmp_path / "public", signed[-1])
         paths = set(files(tmp_path / "public"))
-        assert {"tile/0/001.p/4", "tile/0/001.p/44", "tile/entries/001.p/44", "tile/1/000.p/1"} <= paths
+        assert {
+            "tile/0/001.p/4",
+            "tile/0/001.p/44",
+            "tile/entries/001.p/44",
+            "tile/1/000.p/1",
+        } <= paths
         assert "tile/0/000.p/3" not in paths
         for note in signed:
-            assert verify_window(PublishedLog(tmp_path / "public"), None, stated(note)) == stated(note).size
+            assert (
+                verify_window(PublishedLog(tmp_path / "public"), None, stated(note))
+                == stated(note).size
+            )
 
 
 def test_the_checkpoint_changes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +103,9 @@ def test_the_checkpoint_changes_last(tmp_path: Path, monkeypatch: pytest.MonkeyP
         for name in ("write_file", "sync_folder", "replace_file"):
             real = getattr(jattr.ledger.publish, name)
             monkeypatch.setattr(
-                jattr.ledger.publish, name, lambda path, *a, n=name, f=real: (steps.append((n, path)), f(path, *a))
+                jattr.ledger.publish,
+                name,
+                lambda path, *a, n=name, f=real: (steps.append((n, path)), f(path, *a)),
             )
         publish(store, public, store.sign_checkpoint())
     assert steps[-1] == ("replace_file", public / "checkpoint")
@@ -124,7 +148,11 @@ def test_full_disk(tmp_path: Path) -> None:
         note = store.sign_checkpoint()
         with full_disk(2000), pytest.raises(LedgerError, match="cannot publish to"):
             publish(store, tmp_path / "public", note)
-        assert not [path for path in files(tmp_path / "public") if path.endswith(".new") or path == "checkpoint"]
+        assert not [
+            path
+            for path in files(tmp_path / "public")
+            if path.endswith(".new") or path == "checkpoint"
+        ]
         publish(store, tmp_path / "public", note)
     assert verify_window(PublishedLog(tmp_path / "public"), None, stated(note)) == 300
 
@@ -194,8 +222,13 @@ def test_a_log_put_back_as_a_whole_is_noticed_by_what_was_published(tmp_path: Pa
     with LogStore.open(tmp_path / "log") as store:
         publish(store, public, grown(store, 9))
     with LogStore.open(tmp_path / "copy") as store:
-        for again in (lambda: publish(store, public, store.sign_checkpoint()), lambda: rebuild(store, public)):
-            with pytest.raises(VerificationError, match="has 5 entries, but has signed a checkpoint of 9"):
+        for again in (
+            lambda: publish(store, public, store.sign_checkpoint()),
+            lambda: rebuild(store, public),
+        ):
+            with pytest.raises(
+                VerificationError, match="has 5 entries, but has signed a checkpoint of 9"
+            ):
                 again()
         store.append([b"another history"] * 10)
         with pytest.raises(VerificationError, match="the first 9 entries"):

@@ -64,21 +64,27 @@ def windows(checkpoints: dict[int, Checkpoint]) -> Iterator[tuple[Checkpoint | N
 
 
 @pytest.mark.parametrize("place", ["public", "url"])
-def test_windows_are_whole(place: str, request: pytest.FixtureRequest, checkpoints: dict[int, Checkpoint]) -> None:
+def test_windows_are_whole(
+    place: str, request: pytest.FixtureRequest, checkpoints: dict[int, Checkpoint]
+) -> None:
     log = PublishedLog(request.getfixturevalue(place))
     assert stated(log.checkpoint()) == checkpoints[600]
     for start, end in windows(checkpoints):
         seen: list[tuple[int, bytes]] = []
         first = start.size if start else 0
         assert (
-            verify_window(log, start, end, lambda number, entry, seen=seen: seen.append((number, entry)))
+            verify_window(
+                log, start, end, lambda number, entry, seen=seen: seen.append((number, entry))
+            )
             == end.size - first
         )
         assert seen == list(enumerate(entries(first, end.size), first))
 
 
 @pytest.mark.parametrize("place", ["public", "url"])
-def test_entries_and_nodes(place: str, request: pytest.FixtureRequest, checkpoints: dict[int, Checkpoint]) -> None:
+def test_entries_and_nodes(
+    place: str, request: pytest.FixtureRequest, checkpoints: dict[int, Checkpoint]
+) -> None:
     log = PublishedLog(request.getfixturevalue(place))
     for start, end in ((0, 0), (0, 1), (255, 257), (299, 300), (10, 290), (300, 300)):
         assert list(log.entries(start, end, 300)) == entries(start, end)
@@ -101,7 +107,11 @@ def test_windows_that_cannot_be(public: Path, checkpoints: dict[int, Checkpoint]
         (replace(end, origin="example.com/other"), end, "begins in the log example.com/other"),
         (replace(checkpoints[3], root=wrong), end, "the first 3 entries are not those"),
         (Checkpoint(end.origin, 0, wrong), end, "the first 0 entries are not those"),
-        (checkpoints[3], replace(end, root=wrong), "the 297 entries of the window do not lead to the root"),
+        (
+            checkpoints[3],
+            replace(end, root=wrong),
+            "the 297 entries of the window do not lead to the root",
+        ),
         (replace(end, root=wrong), end, "the first 300 entries are not those"),
         (None, replace(end, size=299), "the 299 entries of the window do not lead"),
     ]
@@ -111,7 +121,9 @@ def test_windows_that_cannot_be(public: Path, checkpoints: dict[int, Checkpoint]
 
 
 @pytest.mark.parametrize("change", ["altered", "left out", "added", "swapped", "duplicated"])
-def test_a_window_with_other_entries(public: Path, checkpoints: dict[int, Checkpoint], change: str) -> None:
+def test_a_window_with_other_entries(
+    public: Path, checkpoints: dict[int, Checkpoint], change: str
+) -> None:
     bundle = entries(256, 512)
     changed = {
         "altered": [b"x", *bundle[1:]], "left out": bundle[1:], "added": [*bundle, b"x"],
@@ -120,7 +132,9 @@ def test_a_window_with_other_entries(public: Path, checkpoints: dict[int, Checkp
     (public / "tile/entries/001").write_bytes(encode_bundle(changed))
     log = PublishedLog(public)
     for start in (None, checkpoints[3], checkpoints[256]):
-        with pytest.raises((VerificationError, LedgerError), match=r"do not lead to the root|bundle"):
+        with pytest.raises(
+            (VerificationError, LedgerError), match=r"do not lead to the root|bundle"
+        ):
             verify_window(log, start, checkpoints[600])
     assert verify_window(log, checkpoints[600], checkpoints[600]) == 0
 

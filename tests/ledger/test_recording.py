@@ -11,7 +11,13 @@ from recorded_logs import FakeGenerator, Owner, latents_of, owner
 
 from jattr.errors import LedgerError
 from jattr.images import encode_png, to_byte
-from jattr.ledger.commitments import file_value, parse_latent, parse_recipient, parse_seed, pixels_value
+from jattr.ledger.commitments import (
+    file_value,
+    parse_latent,
+    parse_recipient,
+    parse_seed,
+    pixels_value,
+)
 from jattr.ledger.evidence.window import Leaves
 from jattr.ledger.leaves import IntentLeaf, ModelLeaf, ResultLeaf, commitments_of, parse_leaf
 from jattr.ledger.perceptual import perceptual_hash
@@ -40,8 +46,15 @@ def opened(mine: Owner, commitment: str | None) -> bytes:
 
 def test_a_use_from_beginning_to_end(mine: Owner) -> None:
     z = latents_of(0, 3)
-    intents = mine.recorder.intend(FAKE, z, seed=7, first=4, beacon="a round of drand", settings={"batch": 3})
-    assert [type(leaf) for leaf in leaves_of(mine.log)] == [ModelLeaf, IntentLeaf, IntentLeaf, IntentLeaf]
+    intents = mine.recorder.intend(
+        FAKE, z, seed=7, first=4, beacon="a round of drand", settings={"batch": 3}
+    )
+    assert [type(leaf) for leaf in leaves_of(mine.log)] == [
+        ModelLeaf,
+        IntentLeaf,
+        IntentLeaf,
+        IntentLeaf,
+    ]
     pixels = FAKE.pixels(z)
     files = [encode_png(one) for one in pixels]
     released = mine.recorder.release(intents, pixels, files=files, recipient="Ada")
@@ -76,7 +89,12 @@ def test_the_public_log_shows_no_value(mine: Owner) -> None:
     pixels = FAKE.pixels(z)
     mine.use(FAKE, z, pixels, seed=123456789)
     entries = b"".join(mine.log.entries(0, mine.log.size))
-    hidden = [b"Ada", b"123456789", pixels_value(pixels[0]).hex().encode(), perceptual_hash(pixels[0]).hex().encode()]
+    hidden = [
+        b"Ada",
+        b"123456789",
+        pixels_value(pixels[0]).hex().encode(),
+        perceptual_hash(pixels[0]).hex().encode(),
+    ]
     assert not [value for value in hidden if value in entries]
 
 
@@ -126,7 +144,9 @@ def test_conditional_uses_commit_to_their_label(mine: Owner) -> None:
         (np.zeros((1, 6), np.float32), {"settings": {"psi": 0.5}}, "psi"),
     ],
 )
-def test_what_cannot_be_an_intent_leaves_no_intent(mine: Owner, latents: Any, options: Any, words: str) -> None:
+def test_what_cannot_be_an_intent_leaves_no_intent(
+    mine: Owner, latents: Any, options: Any, words: str
+) -> None:
     with pytest.raises(LedgerError, match=words):
         mine.recorder.intend(FAKE, latents, **options)
     assert not [leaf for leaf in leaves_of(mine.log) if isinstance(leaf, IntentLeaf)]
@@ -137,7 +157,9 @@ def test_noise_that_is_not_kept_is_refused(mine: Owner) -> None:
 
     for noise in ("random", "given"):
         with pytest.raises(LedgerError, match="could never be made again"):
-            mine.recorder.intend(dataclasses.replace(FAKE, settings=Settings(noise=noise)), latents_of(0, 1))
+            mine.recorder.intend(
+                dataclasses.replace(FAKE, settings=Settings(noise=noise)), latents_of(0, 1)
+            )
     styled = dataclasses.replace(FAKE, settings=Settings(psi=0.7, noise="search"))
     assert model_leaf(styled).settings == {
         "space": "z", "rounding": "round", "psi": "0.7", "cutoff": None, "noise": "search"
@@ -162,15 +184,21 @@ def test_what_cannot_be_a_result_leaves_no_result(mine: Owner) -> None:
     assert mine.log.size == size
 
 
-def test_salts_are_on_the_disk_before_the_leaf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_salts_are_on_the_disk_before_the_leaf(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When `append` is called, another process could already open every commitment."""
     with owner(tmp_path) as mine:
         append, unopened = mine.log.append, []
 
         def watched(entries: Any) -> range:
             with PrivateStore.open(tmp_path / "log") as other:
-                stated = [value for entry in entries for _, value in commitments_of(parse_leaf(entry))]
-                unopened.extend(value for value in stated if other.opening(bytes.fromhex(value)) is None)
+                stated = [
+                    value for entry in entries for _, value in commitments_of(parse_leaf(entry))
+                ]
+                unopened.extend(
+                    value for value in stated if other.opening(bytes.fromhex(value)) is None
+                )
             return append(entries)
 
         monkeypatch.setattr(mine.log, "append", watched)
@@ -213,10 +241,15 @@ def test_arrays_that_leave_are_logged(mine: Owner, tiny: Any) -> None:
     assert [one.entry for one in released] == [3, 4, 6]
     np.testing.assert_array_equal(made, outside[:2])
     for i, one in enumerate(released):
-        result, intent = parse_leaf(mine.log.entry(one.entry)), parse_leaf(mine.log.entry(one.intent))
+        result, intent = (
+            parse_leaf(mine.log.entry(one.entry)),
+            parse_leaf(mine.log.entry(one.intent)),
+        )
         assert isinstance(result, ResultLeaf)
         assert isinstance(intent, IntentLeaf)
-        assert opened(mine, result.pixels) == pixels_value(to_byte(np.asarray(outside[i]), rule="round"))
+        assert opened(mine, result.pixels) == pixels_value(
+            to_byte(np.asarray(outside[i]), rule="round")
+        )
         assert parse_recipient(opened(mine, result.recipient)) == "Bob"
         np.testing.assert_array_equal(parse_latent(opened(mine, intent.latent))[0], z[i])
     assert mine.log.size == 7
@@ -227,10 +260,16 @@ def test_labels_are_logged_with_latents(mine: Owner, tiny_conditional: Any) -> N
         tiny_conditional.generate(latents_of(1, 2), label=np.array([2, 1]))
         tiny_conditional.generate(latents_of(2, 1), label=0)
     intents = [parse_leaf(mine.log.entry(one.intent)) for one in released]
-    assert [parse_latent(opened(mine, leaf.latent))[2] for leaf in intents if isinstance(leaf, IntentLeaf)] == [2, 1, 0]
+    assert [
+        parse_latent(opened(mine, leaf.latent))[2]
+        for leaf in intents
+        if isinstance(leaf, IntentLeaf)
+    ] == [2, 1, 0]
 
 
-def test_blocks_within_each_other_log_each_their_own(tmp_path: Path, tiny: Any, tiny_conditional: Any) -> None:
+def test_blocks_within_each_other_log_each_their_own(
+    tmp_path: Path, tiny: Any, tiny_conditional: Any
+) -> None:
     with owner(tmp_path / "a") as one, owner(tmp_path / "b") as other:
         recording = one.recorder.recording
         with recording(tiny) as mine, other.recorder.recording(tiny_conditional) as theirs:
@@ -242,7 +281,9 @@ def test_blocks_within_each_other_log_each_their_own(tmp_path: Path, tiny: Any, 
         assert (len(mine), len(theirs)) == (1, 1)
 
 
-def test_an_image_that_is_not_made_leaves_an_orphan(mine: Owner, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_is_not_made_leaves_an_orphan(
+    mine: Owner, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = dataclasses.replace(tiny, apply=lambda *args, **options: 1 / 0)
     with mine.recorder.recording(tiny) as released, pytest.raises(ZeroDivisionError):
         broken.generate(latents_of(1, 1))
@@ -259,9 +300,14 @@ def test_what_cannot_be_logged_is_not_given_out(mine: Owner, tiny: Any) -> None:
         jax.jit(tiny.generate)(latents_of(1, 1))
     with mine.recorder.recording(tiny), pytest.raises(LedgerError, match="recipient"):
         mine.recorder.release(
-            mine.recorder.intend(tiny, latents_of(1, 1)), np.zeros((1, 8, 8, 3), np.uint8), recipient=""
+            mine.recorder.intend(tiny, latents_of(1, 1)),
+            np.zeros((1, 8, 8, 3), np.uint8),
+            recipient="",
         )
     mine.log.close()
-    with mine.recorder.recording(tiny) as released, pytest.raises(LedgerError, match="cannot write"):
+    with (
+        mine.recorder.recording(tiny) as released,
+        pytest.raises(LedgerError, match="cannot write"),
+    ):
         tiny.generate(latents_of(1, 1))
     assert released == []

@@ -1,4 +1,6 @@
-"""A process that is killed has released no image that the log does not hold: scripts/kill_recording.py."""
+"""A process that is killed has released no image that the log does not hold:
+scripts/kill_recording.py.
+"""
 
 import json
 import subprocess
@@ -9,7 +11,16 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
 def test_ten_kills() -> None:
-    command = [sys.executable, str(SCRIPTS / "kill_recording.py"), "--kills", "10", "--fresh", "5", "--seed", "7"]
+    command = [
+        sys.executable,
+        str(SCRIPTS / "kill_recording.py"),
+        "--kills",
+        "10",
+        "--fresh",
+        "5",
+        "--seed",
+        "7",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)

@@ -17,11 +17,15 @@ from jattr.ledger.store import LogStore
 KEPT, LOST, STRANGE = (Signer(ORIGIN, 1, bytes([n]) * 32) for n in (7, 8, 9))
 
 
-def test_a_key_is_kept_before_it_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_kept_before_it_is_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with make_log(tmp_path / "log", 3) as store:
         append, kept = store.append, []
         monkeypatch.setattr(
-            store, "append", lambda data: (kept.append(len(read_private(store.folder))), append(data))[1]
+            store,
+            "append",
+            lambda data: (kept.append(len(read_private(store.folder))), append(data))[1],
         )
         entry, new = announce_key(store)
         assert kept == [2]
@@ -37,13 +41,19 @@ def test_a_key_is_kept_before_it_is_announced(tmp_path: Path, monkeypatch: pytes
 
 
 def test_no_other_leaf_is_gone_on_with(tmp_path: Path) -> None:
-    """The key is lost, the old key is not the one that signs, a signature is wrong, it is no leaf at all."""
+    """The key is lost, the old key is not the one that signs, a signature is wrong, it is no
+    leaf at all.
+    """
     good = KeyLeaf.signed(SIGNER, KEPT)
-    forged = dataclasses.replace(good, signatures=(base64.b64encode(bytes(64)).decode(), good.signatures[1]))
+    forged = dataclasses.replace(
+        good, signatures=(base64.b64encode(bytes(64)).decode(), good.signatures[1])
+    )
     with make_log(tmp_path / "log") as store:
         store.keep_key(KEPT)
         store.keep_key(STRANGE)
-        store.append([KeyLeaf.signed(SIGNER, LOST).data, KeyLeaf.signed(STRANGE, KEPT).data, forged.data])
+        store.append(
+            [KeyLeaf.signed(SIGNER, LOST).data, KeyLeaf.signed(STRANGE, KEPT).data, forged.data]
+        )
         store.append([b'{"kind":"key"}', b'"kind":"key"'])
         entry, new = announce_key(store)
         assert entry == 5

@@ -31,8 +31,14 @@ def test_other_places_are_refused(place: str) -> None:
         ((302, {"Location": "file:///etc/passwd"}, b""), "says 302"),
         ((302, {"Location": "/log/checkpoint"}, b""), "says 302"),
         ((200, {}, bytes(1_000_001)), "/log/checkpoint has more than 1000000 bytes"),
-        ((200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(9_000_000))), "has more than 1000000 bytes"),
-        ((200, {"Content-Encoding": "gzip"}, gzip.compress(b"x" * 100)[:-3]), "^http[^ ]* is cut off"),
+        (
+            (200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(9_000_000))),
+            "has more than 1000000 bytes",
+        ),
+        (
+            (200, {"Content-Encoding": "gzip"}, gzip.compress(b"x" * 100)[:-3]),
+            "^http[^ ]* is cut off",
+        ),
         ((200, {"Content-Length": "9"}, b"short"), "^http[^ ]* is cut off"),
         ((200, {"Content-Encoding": "gzip"}, b"noise"), "cannot read"),
         ((200, {"Content-Length": "x"}, b""), "no error"),

@@ -1,4 +1,6 @@
-"""What a log refuses, and how it fails: one clear error each, and nothing that was acknowledged is lost."""
+"""What a log refuses, and how it fails: one clear error each, and nothing that was acknowledged
+is lost.
+"""
 
 import contextlib
 import hashlib
@@ -52,7 +54,9 @@ def test_two_writers(folder: Path) -> None:
         with pytest.raises(LedgerError, match="another process writes"):
             LogStore.open(folder)
         code = f"from jattr.ledger.store import LogStore; LogStore.open({str(folder)!r})"
-        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        other = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
         assert "another process writes" in other.stderr.splitlines()[-1]
     LogStore.open(folder).close()
 
@@ -61,7 +65,12 @@ def test_a_closed_log(folder: Path) -> None:
     store = make_log(folder, 3)
     store.close()
     store.close()
-    for use in (lambda: store.append([b"x"]), store.sign_checkpoint, lambda: store.entry(0), store.checkpoints):
+    for use in (
+        lambda: store.append([b"x"]),
+        store.sign_checkpoint,
+        lambda: store.entry(0),
+        store.checkpoints,
+    ):
         with pytest.raises(LedgerError, match="closed"):
             use()
 
@@ -81,7 +90,13 @@ def test_a_place_that_is_taken(folder: Path, taken: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "signers", [[], [OTHER, SIGNER], [Signer("example.com/other", 1, bytes(32))], [Signer(ORIGIN, 4, bytes(32))]]
+    "signers",
+    [
+        [],
+        [OTHER, SIGNER],
+        [Signer("example.com/other", 1, bytes(32))],
+        [Signer(ORIGIN, 4, bytes(32))],
+    ],
 )
 def test_keys_that_will_not_do(folder: Path, signers: list[Signer]) -> None:
     with pytest.raises(LedgerError, match="key"):
@@ -105,7 +120,9 @@ def test_full_disk(folder: Path) -> None:
         assert store.append(big) == range(10, 30)
 
 
-def test_a_checkpoint_that_cannot_be_kept_is_not_returned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_that_cannot_be_kept_is_not_returned(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(*args: object) -> None:
         raise OSError(5, "Input/output error")
 
@@ -177,7 +194,9 @@ def test_a_folder_without_a_log(tmp_path: Path) -> None:
             LogStore.open(place)
 
 
-@pytest.mark.parametrize("text", ['{"schema":1}', "[]", "null", "1" * 5000, "[" * 50_000, '{"origin":1,"keys":[1]}'])
+@pytest.mark.parametrize(
+    "text", ['{"schema":1}', "[]", "null", "1" * 5000, "[" * 50_000, '{"origin":1,"keys":[1]}']
+)
 def test_hostile_identity(folder: Path, text: str) -> None:
     make_log(folder).close()
     (folder / "log.json").write_text(text)
@@ -197,19 +216,29 @@ def test_identity_has_one_spelling(folder: Path) -> None:
     ("statement", "error", "message"),
     [
         ("DELETE FROM entries WHERE number = 7", LedgerError, "damaged at entry 7"),
-        ("DELETE FROM entries WHERE number >= 290", VerificationError, "has 290 entries, but has signed .* of 300"),
+        (
+            "DELETE FROM entries WHERE number >= 290",
+            VerificationError,
+            "has 290 entries, but has signed .* of 300",
+        ),
         ("UPDATE entries SET data = x'00' WHERE number = 7", LedgerError, "entry 7 .* is damaged"),
         ("UPDATE entries SET data = 'text' WHERE number = 7", LedgerError, "damaged at entry 7"),
         ("UPDATE entries SET hash = NULL WHERE number = 7", sqlite3.IntegrityError, "NOT NULL"),
         ("UPDATE checkpoints SET note = 5", LedgerError, "damaged at the checkpoint"),
         ("UPDATE checkpoints SET note = x'00'", LedgerError, "note"),
         ("UPDATE checkpoints SET time = 'x'", LedgerError, "damaged at the checkpoint"),
-        ("UPDATE meta SET value = '2' WHERE name = 'schema'", LedgerError, "not the database of a log of schema 1"),
+        (
+            "UPDATE meta SET value = '2' WHERE name = 'schema'",
+            LedgerError,
+            "not the database of a log of schema 1",
+        ),
         ("DROP TABLE entries", LedgerError, "no such table"),
         ("DROP TABLE checkpoints", LedgerError, "no such table"),
     ],
 )
-def test_altered_databases(folder: Path, statement: str, error: type[Exception], message: str) -> None:
+def test_altered_databases(
+    folder: Path, statement: str, error: type[Exception], message: str
+) -> None:
     with make_log(folder, 300) as store:
         store.sign_checkpoint()
 
@@ -226,9 +255,14 @@ def test_an_entry_altered_with_its_hash(folder: Path) -> None:
     with make_log(folder, 300) as store:
         store.sign_checkpoint()
     with database(folder) as db:
-        db.execute("UPDATE entries SET data = ?, hash = ? WHERE number = 7", (b"forged", leaf_hash(b"forged")))
+        db.execute(
+            "UPDATE entries SET data = ?, hash = ? WHERE number = 7",
+            (b"forged", leaf_hash(b"forged")),
+        )
     for writable in (True, False):
-        with pytest.raises(VerificationError, match=r"the first 300 entries .* are not those of the checkpoint"):
+        with pytest.raises(
+            VerificationError, match=r"the first 300 entries .* are not those of the checkpoint"
+        ):
             LogStore.open(folder, writable=writable)
 
 
@@ -240,7 +274,9 @@ def test_a_database_put_back(folder: Path, tmp_path: Path) -> None:
         store.append(entries(100, 200))
         store.sign_checkpoint()
     shutil.copy(tmp_path / "copy", folder / "log.sqlite")
-    with pytest.raises(VerificationError, match="has 100 entries, but has signed a checkpoint of 200"):
+    with pytest.raises(
+        VerificationError, match="has 100 entries, but has signed a checkpoint of 200"
+    ):
         LogStore.open(folder)
 
 

@@ -14,13 +14,19 @@ from jattr.ledger.store import LogStore
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_byte_for_byte(tmp_path: Path) -> None:
     reference = vectors("tessera_testdata_log")
     expected = {name: base64.b64decode(data) for name, data in reference["files_b64"].items()}
-    checkpoints = {name: expected.pop(name) for name in list(expected) if name.startswith("checkpoint.")}
+    checkpoints = {
+        name: expected.pop(name) for name in list(expected) if name.startswith("checkpoint.")
+    }
     signer, entries = parse_skey(reference["skey_published_test_only"]), reference["entries_utf8"]
     assert signer.verifier.vkey == reference["vkey"]
     with LogStore.create(tmp_path / "log", signer.name, [signer]) as store:
@@ -44,8 +50,12 @@ def test_jattr_reads_it(tmp_path: Path) -> None:
         path.write_bytes(base64.b64decode(data))
     log, key = PublishedLog(tmp_path), parse_vkey(reference["vkey"])
     for size in range(16):
-        tree = parse_checkpoint(open_note((tmp_path / f"checkpoint.{size}").read_bytes(), [key]).text)
+        tree = parse_checkpoint(
+            open_note((tmp_path / f"checkpoint.{size}").read_bytes(), [key]).text
+        )
         assert (tree.origin, tree.size) == ("example.com/log/testdata", size)
         seen = []
-        verify_window(log, None, tree, lambda index, entry, seen=seen: seen.append((index, entry.decode())))
+        verify_window(
+            log, None, tree, lambda index, entry, seen=seen: seen.append((index, entry.decode()))
+        )
         assert seen == list(enumerate(reference["entries_utf8"][:size]))

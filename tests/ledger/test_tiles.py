@@ -60,14 +60,39 @@ def test_paths_round_trip(level: int | None, index: int, width: int) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "", "tile", "tile/0", "tile/0/", "tile/0/0", "tile/0/00", "tile/0/0000", "tile/00/000", "tile/64/000",
-        "tile/-1/000", "tile/0/x000/001", "tile/0/001/002", "tile/0/x001", "tile/0/X001/002", "tile/0/000.p/0",
-        "tile/0/000.p/00", "tile/0/000.p/01", "tile/0/000.p/256", "tile/0/000.p/", "tile/0/000.p", "tile/0/000\n",
-        "tile/0/\u0660\u0660\u0660", "tile/0/000.p/\u0663", "/tile/0/000", "tile//0/000", "tile/0/../000",
-        "tile/entrie/000", "tile/0/x999/x999/x999/x999/x999/x999/999", "tile/0/" + "x001/" * 9 + "001",
-        "tile/0/000.p/1/", "\ud800",
+        "",
+        "tile",
+        "tile/0",
+        "tile/0/",
+        "tile/0/0",
+        "tile/0/00",
+        "tile/0/0000",
+        "tile/00/000",
+        "tile/64/000",
+        "tile/-1/000",
+        "tile/0/x000/001",
+        "tile/0/001/002",
+        "tile/0/x001",
+        "tile/0/X001/002",
+        "tile/0/000.p/0",
+        "tile/0/000.p/00",
+        "tile/0/000.p/01",
+        "tile/0/000.p/256",
+        "tile/0/000.p/",
+        "tile/0/000.p",
+        "tile/0/000\n",
+        "tile/0/\u0660\u0660\u0660",
+        "tile/0/000.p/\u0663",
+        "/tile/0/000",
+        "tile//0/000",
+        "tile/0/../000",
+        "tile/entrie/000",
+        "tile/0/x999/x999/x999/x999/x999/x999/999",
+        "tile/0/" + "x001/" * 9 + "001",
+        "tile/0/000.p/1/",
+        "\ud800",
     ],
-)  # fmt: skip
+)
 def test_other_spellings_are_refused(path: str) -> None:
     with pytest.raises(LedgerError, match="no path of a tile"):
         parse_tile_path(path)
@@ -85,7 +110,12 @@ def test_tiles_of_the_specifications_example() -> None:
     tiles = list(tiles_of(70_000))
     count = {level: sum(t.level == level for t in tiles) for level in (None, 0, 1, 2, 3)}
     assert count == {None: 274, 0: 274, 1: 2, 2: 1, 3: 0}
-    assert [(t.level, t.width) for t in tiles if t.width < WIDTH] == [(None, 112), (0, 112), (1, 17), (2, 1)]
+    assert [(t.level, t.width) for t in tiles if t.width < WIDTH] == [
+        (None, 112),
+        (0, 112),
+        (1, 17),
+        (2, 1),
+    ]
     assert list(map(str, tiles_of(256))) == ["tile/entries/000", "tile/0/000", "tile/1/000.p/1"]
     assert list(tiles_of(0)) == []
 
@@ -94,8 +124,12 @@ def test_tiles_of_the_specifications_example() -> None:
 @pytest.mark.parametrize("size", [1, 256, 257, 512, 65_536, 65_537, 70_000])
 def test_a_step_adds_what_the_larger_tree_has_besides(old: int, size: int) -> None:
     if old <= size:
-        assert sorted(map(str, tiles_of(size, old))) == sorted({*map(str, tiles_of(size))} - {*map(str, tiles_of(old))})
-        assert all(tile_width(tile.level, tile.index, size) == tile.width for tile in tiles_of(size))
+        assert sorted(map(str, tiles_of(size, old))) == sorted(
+            {*map(str, tiles_of(size))} - {*map(str, tiles_of(old))}
+        )
+        assert all(
+            tile_width(tile.level, tile.index, size) == tile.width for tile in tiles_of(size)
+        )
     else:
         with pytest.raises(ValueError, match="no tiles"):
             list(tiles_of(size, old))
@@ -141,5 +175,9 @@ def test_tiles_and_bundles_of_tessera() -> None:
     wanted = {str(path): path for size in range(len(entries) + 1) for path in tiles_of(size)}
     assert {path for path in files if path.startswith("tile/")} == set(wanted)
     for name, path in wanted.items():
-        made = encode_bundle(entries[: path.width]) if path.level is None else b"".join(leaves[: path.width])
+        made = (
+            encode_bundle(entries[: path.width])
+            if path.level is None
+            else b"".join(leaves[: path.width])
+        )
         assert made == files[name], name

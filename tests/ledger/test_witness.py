@@ -49,7 +49,9 @@ def witness(tmp_path: Path, clock: Clock) -> Iterator[Witness]:
         yield Witness(store, [LOG.verifier], clock=clock)
 
 
-def checkpoint(size: int, *, tree: object = TREE, root: bytes | None = None, log: Signer = LOG) -> bytes:
+def checkpoint(
+    size: int, *, tree: object = TREE, root: bytes | None = None, log: Signer = LOG
+) -> bytes:
     return sign_note(Checkpoint("example.com/log", size, root or tree.root(size)).text, [log])  # type: ignore[attr-defined]
 
 
@@ -75,7 +77,8 @@ def test_published_requests(tmp_path: Path) -> None:
         witness = Witness(store, [log])
         for number, case in enumerate(reference["requests_in_order"]):
             response = witness.add_checkpoint(case["body"].encode())
-            unknown = "unknown log" in case["asserts"]  # 403 when the vectors were written, 404 in version 1.0.0
+            # 403 when the vectors were written, 404 in version 1.0.0
+            unknown = "unknown log" in case["asserts"]
             assert response.status == (404 if unknown else case["want_status"]), number
             if "==" in case["asserts"]:
                 assert response.body == case["asserts"].split('"')[1].replace("\\n", "\n").encode()
@@ -92,7 +95,11 @@ def test_published_bodies() -> None:
     reference = vectors("tlog_witness")["parse_body"]
     hashes = [bytes([number]) * 32 for number in range(2)]
     for case in reference["cases"]:
-        prefix = case["prefix"].replace("abc=", encode_base64(hashes[0])).replace("def=", encode_base64(hashes[1]))
+        prefix = (
+            case["prefix"]
+            .replace("abc=", encode_base64(hashes[0]))
+            .replace("def=", encode_base64(hashes[1]))
+        )
         body = (prefix + reference["checkpoint"]).encode()  # theirs are no SHA-256 hashes
         if case["ok"]:
             parsed = parse_request(body)
@@ -113,7 +120,9 @@ def test_every_code_of_the_protocol(witness: Witness) -> None:
     other = tree_of(300, salt=b"other")
     stranger = Signer.generate("example.com/log")
     proof = consistency_proof(5, 9, TREE.node)
-    wrong = sign_note(Checkpoint("example.com/log", 9, TREE.root(9)).text, [LOG]).replace(b"\n9\n", b"\n8\n")
+    wrong = sign_note(Checkpoint("example.com/log", 9, TREE.root(9)).text, [LOG]).replace(
+        b"\n9\n", b"\n8\n"
+    )
     elsewhere = Signer.generate("example.com/other")
     unknown = sign_note(Checkpoint("example.com/other", 9, TREE.root(9)).text, [elsewhere])
     cases = [
@@ -137,7 +146,13 @@ def test_every_code_of_the_protocol(witness: Witness) -> None:
         (400, request(5, 9).replace(b"old 5\n", b"old 5\n" + b"AA==\n"), b"1 bytes"),
         (400, request(5, 9).replace(b"old 5\n", b"old 5\r\n"), b"the old size"),
         (400, request(5, 9).replace(b"example.com", b"\xff"), b"UTF-8"),
-        (400, request(5, 9).replace(b"old 5\n", b"old 5\n" + (encode_base64(bytes(32)) + "\n").encode() * 64), b"63"),
+        (
+            400,
+            request(5, 9).replace(
+                b"old 5\n", b"old 5\n" + (encode_base64(bytes(32)) + "\n").encode() * 64
+            ),
+            b"63",
+        ),
         (400, request(5, 9) + b"x" * (1 << 18), b"at most"),
     ]
     for status, body, message in cases:
@@ -185,7 +200,16 @@ def test_a_clock_that_runs_back(tmp_path: Path, clock: Clock) -> None:
 
 @pytest.mark.parametrize(
     ("now", "last", "time"),
-    [(5, 0, 5), (5, 5, 5), (0, 0, None), (-5, 0, None), (10, 300, 300), (0, 300, 300), (0, 301, None), (-9, 300, None)],
+    [
+        (5, 0, 5),
+        (5, 5, 5),
+        (0, 0, None),
+        (-5, 0, None),
+        (10, 300, 300),
+        (0, 300, 300),
+        (0, 301, None),
+        (-9, 300, None),
+    ],
 )
 def test_times_never_decrease(now: int, last: int, time: int | None) -> None:
     assert cosigning_time(now, last) == time
@@ -199,7 +223,12 @@ def test_of_two_requests_at_once_one_wins(tmp_path: Path, clock: Clock) -> None:
         for _ in range(10):
             start, answers = threading.Barrier(6), []
 
-            def send(number: int, size: int = size, start: threading.Barrier = start, answers: list = answers) -> None:
+            def send(
+                number: int,
+                size: int = size,
+                start: threading.Barrier = start,
+                answers: list = answers,
+            ) -> None:
                 body = request(size, size + 1 + number)
                 start.wait(30)
                 answers.append((witnesses[number % 2].add_checkpoint(body), size + 1 + number))
@@ -315,7 +344,10 @@ def test_a_witness_that_cannot_be(tmp_path: Path) -> None:
         WitnessStore.create(tmp_path, [LOG])
     with pytest.raises(LedgerError, match="types cosignature"):
         WitnessStore.create(tmp_path, [])
-    with WitnessStore.create(tmp_path, [KEY]) as store, pytest.raises(LedgerError, match="at least one log"):
+    with (
+        WitnessStore.create(tmp_path, [KEY]) as store,
+        pytest.raises(LedgerError, match="at least one log"),
+    ):
         Witness(store, [])
     with pytest.raises(LedgerError, match="is there already"):
         WitnessStore.create(tmp_path, [KEY])

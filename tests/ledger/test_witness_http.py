@@ -1,4 +1,6 @@
-"""The witness over HTTP on loopback: what it answers, what it bounds, and what its client refuses."""
+"""The witness over HTTP on loopback: what it answers, what it bounds, and what its client
+refuses.
+"""
 
 import contextlib
 import http.client
@@ -59,7 +61,10 @@ def raw(url: str, data: bytes) -> bytes:
     """Send bytes and return all that comes back until the server hangs up."""
     host, port = url.removeprefix("http://").split(":")
     answer = b""
-    with contextlib.suppress(ConnectionError), socket.create_connection((host, int(port)), timeout=30) as connection:
+    with (
+        contextlib.suppress(ConnectionError),
+        socket.create_connection((host, int(port)), timeout=30) as connection,
+    ):
         connection.sendall(data)
         while part := connection.recv(65536):
             answer += part
@@ -117,7 +122,10 @@ def test_a_connection_is_used_again(url: str) -> None:
             connection.request("POST", "/add-checkpoint", request(size - 1, size).data)
             used = connection.sock
             response = connection.getresponse()
-            assert (response.status, response.headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+            assert (response.status, response.headers["Content-Type"]) == (
+                200,
+                "text/plain; charset=utf-8",
+            )
             assert response.read().count(b"\n") == 2
             assert connection.sock is used
         connection.request("POST", "/add-checkpoint", request(0, 3).data)
@@ -135,14 +143,30 @@ def test_a_connection_is_used_again(url: str) -> None:
         (b"POST /other HTTP/1.1\r\nContent-Length: 0\r\n\r\n", b"404"),
         (b"POST /../add-checkpoint HTTP/1.1\r\nContent-Length: 0\r\n\r\n", b"404"),
         (b"POST /add-checkpoint HTTP/1.1\r\n\r\n", b"411"),
-        (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx", b"411"),
-        (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx", b"411"),
+        (
+            b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+            b"411",
+        ),
+        (
+            b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding:"
+            b" chunked\r\n\r\nx",
+            b"411",
+        ),
         (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: +1\r\n\r\nx", b"400"),
         (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: \xb2\r\n\r\nx", b"400"),
-        (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n", b"400"),
+        (
+            b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+            b"400",
+        ),
         (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY + 1), b"413"),
-        (b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", b"400"),
-        (b"POST /add-checkpoint HTTP/1.1\r\n" + b"A: b\r\n" * 101 + b"Content-Length: 0\r\n\r\n", b"431"),
+        (
+            b"POST /add-checkpoint HTTP/1.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            b"400",
+        ),
+        (
+            b"POST /add-checkpoint HTTP/1.1\r\n" + b"A: b\r\n" * 101 + b"Content-Length: 0\r\n\r\n",
+            b"431",
+        ),
         (b"POST /add-checkpoint HTTP/1.1\r\nA: " + b"b" * 70_000 + b"\r\n\r\n", b"431"),
         (b"POST /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", b"414"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n", b"400"),
@@ -169,8 +193,12 @@ def test_a_peer_that_dawdles_is_hung_up_on(tmp_path: Path) -> None:
     with WitnessStore.create(tmp_path, [KEY]) as store, served(store, seconds=0.5) as url:
         host, port = url.removeprefix("http://").split(":")
         sent = 0
-        with contextlib.suppress(ConnectionError), socket.create_connection((host, int(port)), timeout=30) as peer:
-            for letter in b"POST /add-checkpoint HTTP/1.1\r\n" * 100:  # each byte comes in good time
+        with (
+            contextlib.suppress(ConnectionError),
+            socket.create_connection((host, int(port)), timeout=30) as peer,
+        ):
+            # each byte comes in good time
+            for letter in b"POST /add-checkpoint HTTP/1.1\r\n" * 100:
                 sent += peer.send(bytes([letter]))
                 time.sleep(0.02)
         assert sent < 3000
@@ -197,7 +225,10 @@ def test_only_so_many_at_a_time(url: str) -> None:
 
 
 def test_it_listens_on_loopback_and_says_why_not_elsewhere(tmp_path: Path) -> None:
-    with WitnessStore.create(tmp_path, [KEY]) as store, WitnessServer(Witness(store, [LOG.verifier])) as server:
+    with (
+        WitnessStore.create(tmp_path, [KEY]) as store,
+        WitnessServer(Witness(store, [LOG.verifier])) as server,
+    ):
         assert server.server_address[0] == "127.0.0.1"
         with socket.create_server(("127.0.0.1", 0)) as other:
             for port in (other.getsockname()[1], -1, 65536):
@@ -232,8 +263,14 @@ def test_serve_tells_where_it_listens(tmp_path: Path) -> None:
             b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx",
             "cut off|cannot be reached",
         ),  # reset, where the system is quick
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nx", "Incomplete|cannot be reached"),
-        (b"HTTP/1.1 200 OK\r\n" + b"A: " + b"b" * 60_000 + b"\r\n" * 2, "cannot be reached|note|cut off"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nx",
+            "Incomplete|cannot be reached",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\n" + b"A: " + b"b" * 60_000 + b"\r\n" * 2,
+            "cannot be reached|note|cut off",
+        ),
         (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n", "cannot be reached"),
         (b"hello\r\n", "cannot be reached: BadStatusLine"),
         (b"", "cannot be reached: RemoteDisconnected"),
@@ -258,10 +295,18 @@ def lines(text: str, *signers: Signer, time: int = 9) -> bytes:
     [
         (lines(Checkpoint("example.com/log", 4, TREE.root(4)).text, KEY), "invalid signature"),
         (lines(Checkpoint("example.com/log", 3, bytes(32)).text, KEY), "invalid signature"),
-        (lines(request(0, 3).checkpoint.text, Signer.generate("example.com/witness", COSIGNATURE)), "no trusted key"),
+        (
+            lines(
+                request(0, 3).checkpoint.text, Signer.generate("example.com/witness", COSIGNATURE)
+            ),
+            "no trusted key",
+        ),
         (lines(request(0, 3).checkpoint.text, KEY, time=0), "no time"),
         (lines(request(0, 3).checkpoint.text, KEY).replace(b"AAAJ", b"AAAK"), "invalid signature"),
-        (b"other\n\n" + lines(request(0, 3).checkpoint.text + "\nother\n", KEY), "not this checkpoint"),
+        (
+            b"other\n\n" + lines(request(0, 3).checkpoint.text + "\nother\n", KEY),
+            "not this checkpoint",
+        ),
     ],
 )
 def test_signatures_of_something_else(body: bytes, message: str) -> None:
@@ -273,7 +318,11 @@ def test_only_signatures_of_the_wanted_keys_are_kept() -> None:
     others = [Signer.generate(f"w{number}", COSIGNATURE) for number in range(50)]
     text = request(0, 3).checkpoint.text
     good = lines(text, KEY)
-    for body in (lines(text, *others, KEY), good + lines(text, KEY, time=3), good + lines("x\n", KEY)):
+    for body in (
+        lines(text, *others, KEY),
+        good + lines(text, KEY, time=3),
+        good + lines("x\n", KEY),
+    ):
         with answering(says("200 OK", body)) as url:
             (kept,) = ask_witness(url, [KEY.verifier, LARGE.verifier], request(0, 3), seconds=20)  # type: ignore[misc]
         assert kept.line.encode() == good
@@ -293,12 +342,29 @@ def test_a_witness_that_dawdles() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "", "witness.example", "ftp://a/", "file:///etc/passwd", "http://", "http:///x", "http://u:p@a/", "http://a:b/",
-        "http://a:99999/", "http://a/\r\nX: y", "http://a/?q", "http://a/#f", "http://ä/", "http://a b/", "http://[::1/",
-        "http://a\x00/", "http://" + "a" * 300 + "/", "http://.../", "http://127.0.0.1:0/",
-        "http://\udcff/", "http://[\udcff/",
+        "",
+        "witness.example",
+        "ftp://a/",
+        "file:///etc/passwd",
+        "http://",
+        "http:///x",
+        "http://u:p@a/",
+        "http://a:b/",
+        "http://a:99999/",
+        ("http://a/\r\nX: y"),
+        "http://a/?q",
+        "http://a/#f",
+        "http://ä/",
+        ("http://a b/"),
+        "http://[::1/",
+        "http://a\x00/",
+        "http://" + "a" * 300 + "/",
+        "http://.../",
+        "http://127.0.0.1:0/",
+        "http://\udcff/",
+        "http://[\udcff/",
     ],
-)  # fmt: skip
+)
 def test_urls_that_are_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def resolve(*args: object, **options: object) -> list[object]:
         raise socket.gaierror("no names are looked up in tests")

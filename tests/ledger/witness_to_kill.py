@@ -1,4 +1,6 @@
-"""A witness that cosigns a growing log and prints each size after its answer, until it is killed."""
+"""A witness that cosigns a growing log and prints each size after its answer, until it is
+killed.
+"""
 
 import sys
 

@@ -55,7 +55,9 @@ def test_difference_is_grey_where_equal_and_amplified_elsewhere():
     reproduction = to_float(observation)
     exact = contact_sheet([row(observation, Reproduction("g", reproduction, 0.0))])
     assert count(exact, (128, 128, 128)) == 128 * 128
-    off = contact_sheet([row(observation, Reproduction("g", reproduction + np.float32([2, -1, 0.5]) / 127.5, 1e-4))])
+    off = contact_sheet(
+        [row(observation, Reproduction("g", reproduction + np.float32([2, -1, 0.5]) / 127.5, 1e-4))]
+    )
     assert count(off, (128 + 16, 128 - 8, 128 + 4)) == 128 * 128
     assert "x8" in module._explanation(1, 1)
 
@@ -77,8 +79,12 @@ def test_winner_is_framed_and_named_not_only_coloured():
     observation = plain(32, 32)
     candidates = [Reproduction(name, to_float(observation), 1e-6) for name in ("one", "two")]
     without = np.asarray(contact_sheet([row(observation, *candidates)]).convert("L")).astype(int)
-    first = np.asarray(contact_sheet([row(observation, *candidates, winner="one")]).convert("L")).astype(int)
-    second = np.asarray(contact_sheet([row(observation, *candidates, winner="two")]).convert("L")).astype(int)
+    first = np.asarray(
+        contact_sheet([row(observation, *candidates, winner="one")]).convert("L")
+    ).astype(int)
+    second = np.asarray(
+        contact_sheet([row(observation, *candidates, winner="two")]).convert("L")
+    ).astype(int)
     columns = [np.argwhere((abs(marked - without) > 100).any(0)) for marked in (first, second)]
     assert columns[0].max() < columns[1].min()
     assert np.ptp(columns[0]) > 2 * 128  # the frame holds reproduction and difference
@@ -116,12 +122,28 @@ def test_best_candidates_are_kept_in_the_order_given():
     residuals = [8.0, 7.0, None, 6.0, 5.0, 4.0, 3.0, 2.0]
     candidates = [Reproduction(str(i), None, residual) for i, residual in enumerate(residuals)]
     assert [c.name for c in module._best(row(None, *candidates))] == ["1", "3", "4", "5", "6", "7"]
-    assert [c.name for c in module._best(row(None, *candidates, winner="2"))] == ["2", "3", "4", "5", "6", "7"]
+    assert [c.name for c in module._best(row(None, *candidates, winner="2"))] == [
+        "2",
+        "3",
+        "4",
+        "5",
+        "6",
+        "7",
+    ]
 
 
 @pytest.mark.parametrize(
     "text",
-    ["x" * 100_000, "\u202egnp.exe", "a\nb\tc\0d\x1b[31m", "日本語" * 500, "\ufdfa" * 9000, "\udcff", "", "W" * 200],
+    [
+        "x" * 100_000,
+        "\u202egnp.exe",
+        "a\nb\tc\0d\x1b[31m",
+        "日本語" * 500,
+        "\ufdfa" * 9000,
+        "\udcff",
+        "",
+        "W" * 200,
+    ],
 )
 def test_foreign_text_is_made_drawable_and_fits(text):
     for room in (40, 200, 1000):
@@ -147,7 +169,13 @@ def test_wrapped_lines_keep_every_word():
 
 
 def test_names_stay_within_the_page():
-    wide = SheetRow("W" * 400, "M" * 400, plain(4, 4), [Reproduction("W" * 400, to_float(plain(4, 4)), 1.0)], "W" * 400)
+    wide = SheetRow(
+        "W" * 400,
+        "M" * 400,
+        plain(4, 4),
+        [Reproduction("W" * 400, to_float(plain(4, 4)), 1.0)],
+        "W" * 400,
+    )
     sheet = np.asarray(contact_sheet([wide]))
     assert (sheet[:, :20] == 255).all()
     assert (sheet[:, -15:] == 255).all()

@@ -1,4 +1,6 @@
-"""The page of a bundle: one page of its own, whatever the names are, with the figures of the bundle."""
+"""The page of a bundle: one page of its own, whatever the names are, with the figures of the
+bundle.
+"""
 
 import dataclasses
 import re
@@ -16,7 +18,8 @@ from jattr.ledger.commitments import file_value
 from jattr.report.evidence_page import MOST, evidence_page
 
 ENDS = {
-    "supported-denial": "supported denial", "consistent-with-use": "consistent with logged use, entry 5",
+    "supported-denial": "supported"
+                        " denial", "consistent-with-use": "consistent with logged use, entry 5",
     "denial-incomplete": "no denial", "undecided": "undecided",
 }  # fmt: skip
 
@@ -48,7 +51,9 @@ def test_the_page_stands_alone_and_says_what_the_bundle_says(made, kind):
     parsed = Page(page)
     assert found.verdict.kind == kind
     assert not re.findall(r"https?://", page)
-    assert not {"script", "link"} & {tag for tag, attributes in parsed.tags if attributes.get("href") != "data:,"}
+    assert not {"script", "link"} & {
+        tag for tag, attributes in parsed.tags if attributes.get("href") != "data:,"
+    }
     for tag, attributes in parsed.tags:
         assert not any(name.startswith("on") for name in attributes)
         if tag == "img":
@@ -75,7 +80,11 @@ def test_the_page_stands_alone_and_says_what_the_bundle_says(made, kind):
 
 def test_near_outputs_are_beside_the_accused_image(made):
     images = [a for tag, a in Page(page_of(made["consistent-with-use"])).tags if tag == "img"]
-    assert [a["alt"][:20] for a in images] == ["the image", "the image of entry", "its difference from "]
+    assert [a["alt"][:20] for a in images] == [
+        "the image",
+        "the image of entry",
+        "its difference from ",
+    ]
     assert images[0]["src"] == images[1]["src"]
     assert len([a for tag, a in Page(page_of(made["supported-denial"])).tags if tag == "img"]) == 1
 
@@ -86,7 +95,11 @@ def test_hostile_names_are_text(made):
     verdict = dataclasses.replace(found.verdict, weaknesses=(HOSTILE,))
     changed = dataclasses.replace(found, verdict=verdict)
     page = page_of(
-        changed, name=HOSTILE, origin="</title><img src=x onerror=alert(1)>", nonce=HOSTILE, attribution=said
+        changed,
+        name=HOSTILE,
+        origin="</title><img src=x onerror=alert(1)>",
+        nonce=HOSTILE,
+        attribution=said,
     )
     parsed = Page(page)
     assert not {"script", "i"} & {tag for tag, _ in parsed.tags}
@@ -100,7 +113,9 @@ def test_hostile_names_are_text(made):
 def test_the_use_that_the_verdict_names_is_shown_though_its_hash_is_far(made):
     found = made["consistent-with-use"]
     examined = found.bundle.examined | {"near": [], "exact": []}
-    assert f"logged output, entry {found.verdict.use}" in Page(page_of(found, examined=examined)).text
+    assert (
+        f"logged output, entry {found.verdict.use}" in Page(page_of(found, examined=examined)).text
+    )
 
 
 def test_many_near_outputs_keep_the_page_small(made):
@@ -121,7 +136,10 @@ def test_the_page_is_drawn_and_fits_the_screen(made, tmp_path, width):
     done = run_browser(page, tmp_path, f"--window-size={width},1600", f"--screenshot={shot}")
     assert "CONSOLE" not in done.stderr
     assert len(np.unique(np.asarray(Image.open(shot).convert("RGB")).reshape(-1, 3), axis=0)) > 50
-    script = "<script>document.title = document.documentElement.scrollWidth + ' ' + window.innerWidth</script></body>"
+    script = (
+        "<script>document.title = document.documentElement.scrollWidth + ' ' +"
+        " window.innerWidth</script></body>"
+    )
     policy = "default-src 'none'; script-src 'unsafe-inline'"
     probe.write_text(text.replace("default-src 'none'", policy).replace("</body>", script), "utf-8")
     done = run_browser(probe, tmp_path, f"--window-size={width},1600", "--dump-dom")

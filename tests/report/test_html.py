@@ -27,11 +27,16 @@ DATA = {
     "latents": {"file": "latents.npz", "sha256": "0" * 64},
     "timing_seconds": {"search": 1.0},
 }
-SEARCHES = (Search(0, Status.ARRIVED, ((10.0, 1e-2), (20.0, 5e-6))), Search(1, Status.FAILED, ((10.0, np.inf),)))
+SEARCHES = (
+    Search(0, Status.ARRIVED, ((10.0, 1e-2), (20.0, 5e-6))),
+    Search(1, Status.FAILED, ((10.0, np.inf),)),
+)
 
 
 def data_of(*names):
-    candidates = [{"name": name, "digest": "a" * 64, "space": "z", "settings": None} for name in names]
+    candidates = [
+        {"name": name, "digest": "a" * 64, "space": "z", "settings": None} for name in names
+    ]
     return DATA | {"candidates": candidates}
 
 
@@ -41,16 +46,34 @@ def row_of(file="a.png", names=("one", "two"), *, certificate=True, size=8):
     observation = rng.integers(0, 256, (size, size, 3), np.uint8)
     images = [np.asarray(rng.uniform(-1, 1, observation.shape), np.float32) for _ in names]
     proof = {
-        "bit_exact": True, "identical_bytes": 1.0, "rounding": "round", "statistic": 190.0, "excess": 186,
-        "p_value": 0.5, "alpha": 1e-6, "rank": 6, "unclipped": 192,
-    }  # fmt: skip
+        "bit_exact": True,
+        "identical_bytes": 1.0,
+        "rounding": "round",
+        "statistic": 190.0,
+        "excess": 186,
+        "p_value": 0.5,
+        "alpha": 1e-6,
+        "rank": 6,
+        "unclipped": 192,
+    }
     residual = {name: 5e-6 * 10.0**number for number, name in enumerate(names)}
     record = failed_record(file, "b" * 64, "because", names) | {
-        "verdict": "made-by", "candidate": names[0], "candidates": [names[0]], "residual": residual, "margin": 10.0,
-        "certificate": proof if certificate else None, "latent_sha256": dict.fromkeys(names, "c" * 64),
-    }  # fmt: skip
-    made = [Reproduction(name, image, residual[name]) for name, image in zip(names, images, strict=True)]
-    return ReportRow(record, SheetRow(file, f"made by {names[0]}", observation, made, names[0]), {names[0]: SEARCHES})
+        "verdict": "made-by",
+        "candidate": names[0],
+        "candidates": [names[0]],
+        "residual": residual,
+        "margin": 10.0,
+        "certificate": proof if certificate else None,
+        "latent_sha256": dict.fromkeys(names, "c" * 64),
+    }
+    made = [
+        Reproduction(name, image, residual[name]) for name, image in zip(names, images, strict=True)
+    ]
+    return ReportRow(
+        record,
+        SheetRow(file, f"made by {names[0]}", observation, made, names[0]),
+        {names[0]: SEARCHES},
+    )
 
 
 def failed_row(file="bad.png", names=("one", "two")):
@@ -74,7 +97,9 @@ class Page(HTMLParser):
 
 
 def test_the_page_stands_alone():
-    page = report_page(data_of("one", "two"), [row_of()], "jattr verify result --candidates one two")
+    page = report_page(
+        data_of("one", "two"), [row_of()], "jattr verify result --candidates one two"
+    )
     parsed = Page(page)
     assert not re.findall(r"https?://(?!www\.w3\.org)", page)
     assert "script" not in [tag for tag, _ in parsed.tags]
@@ -93,29 +118,49 @@ def test_the_page_stands_alone():
 def test_images_are_the_pixels():
     row = row_of()
     page = report_page(data_of("one", "two"), [row], "")
-    images = [a for tag, a in Page(page).tags if tag == "img" and a["src"].startswith("data:image/png")]
+    images = [
+        a for tag, a in Page(page).tags if tag == "img" and a["src"].startswith("data:image/png")
+    ]
     assert len(images) == 1 + 2 * 2
     import io
 
     from PIL import Image
 
     content = base64.b64decode(images[0]["src"].partition(",")[2])
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), row.sheet.observation)
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(content))), row.sheet.observation
+    )
 
 
 def test_a_calibrated_verdict_shows_its_numbers():
     finding = {
-        "name": HOSTILE, "denied": True, "own_p": 0.0476, "own_count": 20, "negative_p": 0.25, "holm_p": 0.5,
-        "negative_kind": "<i>sketches", "negative_counts": {"<i>sketches": 39, "photographs": 99},
-        "log10_lr": -0.5, "log10_lr_most": 1.5, "lr_kind": "<i>sketches", "probability": 0.125,
+        "name": HOSTILE,
+        "denied": True,
+        "own_p": 0.0476,
+        "own_count": 20,
+        "negative_p": 0.25,
+        "holm_p": 0.5,
+        "negative_kind": "<i>sketches",
+        "negative_counts": {"<i>sketches": 39, "photographs": 99},
+        "log10_lr": -0.5,
+        "log10_lr_most": 1.5,
+        "lr_kind": "<i>sketches",
+        "probability": 0.125,
         "power": {"miss_bound": 0.0295, "restarts": 8},
-    }  # fmt: skip
+    }
     judgement = {
-        "findings": [finding], "prior": {HOSTILE: 0.5, "none": 0.5}, "none_probability": 0.875, "condition": "clean",
+        "findings": [finding],
+        "prior": {HOSTILE: 0.5, "none": 0.5},
+        "none_probability": 0.875,
+        "condition": "clean",
         "alpha": 0.05,
-    }  # fmt: skip
+    }
     row = row_of(certificate=False)
-    parsed = Page(report_page(data_of("one", "two"), [ReportRow(row.record | {"judgement": judgement}, row.sheet)], ""))
+    parsed = Page(
+        report_page(
+            data_of("one", "two"), [ReportRow(row.record | {"judgement": judgement}, row.sheet)], ""
+        )
+    )
     assert not {"i", "script"} & {tag for tag, _ in parsed.tags}
     ratio = "0.316 (at most 31.6; <i>sketches)"
     for words in ("(denied)", "0.0476 (20 own images)", "0.25 (39, <i>sketches)", ratio):
@@ -125,16 +170,24 @@ def test_a_calibrated_verdict_shows_its_numbers():
     assert "0.875 (before: 0.5)" in parsed.text
 
 
-@pytest.mark.parametrize(("settings", "count"), [({}, 0), ({"calibration": None}, 0), ({"calibration": "e" * 64}, 1)])
+@pytest.mark.parametrize(
+    ("settings", "count"), [({}, 0), ({"calibration": None}, 0), ({"calibration": "e" * 64}, 1)]
+)
 def test_the_calibration_that_judged_is_named_by_its_digest(settings, count):
     data = data_of("one", "two")
-    page = report_page(data | {"settings": data["settings"] | settings}, [row_of()], "jattr verify .")
-    assert page.count("SHA-256 of the calibration") == page.count(f"<code>{'e' * 64}</code>") == count
+    page = report_page(
+        data | {"settings": data["settings"] | settings}, [row_of()], "jattr verify ."
+    )
+    assert (
+        page.count("SHA-256 of the calibration") == page.count(f"<code>{'e' * 64}</code>") == count
+    )
 
 
 def test_hostile_names_are_text():
     names = (HOSTILE, "</title><img src=x onerror=alert(1)>")
-    page = report_page(data_of(*names), [row_of(HOSTILE, names), failed_row(HOSTILE, names)], "jattr verify '<b>'")
+    page = report_page(
+        data_of(*names), [row_of(HOSTILE, names), failed_row(HOSTILE, names)], "jattr verify '<b>'"
+    )
     parsed = Page(page)
     assert "script" not in [tag for tag, _ in parsed.tags]
     assert not [a for tag, a in parsed.tags if tag == "img" and not a["src"].startswith("data:")]

@@ -17,7 +17,9 @@ RUN = {"code": "0" * 64, "jattr": "0.1.0", "jax": "0.10.2", "platform": "cpu"}
 
 
 def made_spec(**changes):
-    """Two candidates, "a" and "b"; four own images of each and four of the renderer; one setting."""
+    """Two candidates, "a" and "b"; four own images of each and four of the renderer; one
+    setting.
+    """
     values = {
         "candidates": ("a", "b"),
         "pictures": (Pictures(kind="own", count=4), Pictures(kind="renderer", count=4)),
@@ -27,11 +29,19 @@ def made_spec(**changes):
 
 
 def cells_of(spec):
-    """Return the cells of a spec as the plan has them; generators are called as the spec calls them."""
-    places = {name: name for pictures in spec.pictures for name in (*spec.candidates, *pictures.generators)}
+    """Return the cells of a spec as the plan has them; generators are called as the spec calls
+    them.
+    """
+    places = {
+        name: name
+        for pictures in spec.pictures
+        for name in (*spec.candidates, *pictures.generators)
+    }
     cells = []
     for batch in batches_of(spec, list(spec.candidates), places):
-        digest = hashlib.sha256(json.dumps(batch.facts(places), sort_keys=True).encode()).hexdigest()
+        digest = hashlib.sha256(
+            json.dumps(batch.facts(places), sort_keys=True).encode()
+        ).hexdigest()
         alone = spec.against == "maker" and batch.source == "own"
         for alteration in spec.alterations:
             for candidate in [batch.maker] if alone else spec.candidates:
@@ -39,10 +49,16 @@ def cells_of(spec):
                     for seed in spec.seeds:
                         cells.append(
                             Cell(
-                                number=len(cells), key=f"{len(cells):064x}", batch=batch, candidate=candidate,
-                                batch_digest=digest, setting=setting, alteration=alteration, seed=seed,
+                                number=len(cells),
+                                key=f"{len(cells):064x}",
+                                batch=batch,
+                                candidate=candidate,
+                                batch_digest=digest,
+                                setting=setting,
+                                alteration=alteration,
+                                seed=seed,
                             )
-                        )  # fmt: skip
+                        )
     return cells
 
 
@@ -53,7 +69,9 @@ def run(*points, status=None):
 
 
 def usual(cell, picture):
-    """Return restarts: own images arrive at the first, others stay far away, the renderer's farther still."""
+    """Return restarts: own images arrive at the first, others stay far away, the renderer's
+    farther still.
+    """
     if cell.batch.maker == cell.candidate:
         return [run((10.0, 5e-4), (20.0, FLOOR))]
     far = (2e-2 if cell.batch.maker else 5e-2) * (1 + 0.1 * picture)
@@ -81,7 +99,9 @@ def result_of(cell, runs_of, seconds):
     return CellResult(restarts=restarts, pictures=pictures, arrays=arrays, seconds=seconds)
 
 
-def make_store(folder, spec, *, runs_of=usual, order=None, seconds=1.0, failed=(), left=(), digests=None):
+def make_store(
+    folder, spec, *, runs_of=usual, order=None, seconds=1.0, failed=(), left=(), digests=None
+):
     """Write a store.
 
     Args:
@@ -94,7 +114,9 @@ def make_store(folder, spec, *, runs_of=usual, order=None, seconds=1.0, failed=(
       left: numbers of cells that are not there.
       digests: of some generators, by name.
     """
-    names = sorted({*spec.candidates, *(name for pictures in spec.pictures for name in pictures.generators)})
+    names = sorted(
+        {*spec.candidates, *(name for pictures in spec.pictures for name in pictures.generators)}
+    )
     meta = {
         "candidates": list(spec.candidates),
         "spec": to_json(spec),
@@ -107,5 +129,7 @@ def make_store(folder, spec, *, runs_of=usual, order=None, seconds=1.0, failed=(
             if number in failed:
                 store.add_failure(cells[number], "OutOfMemory: too large", seconds)
             elif number not in left:
-                store.add(cells[number], result_of(cells[number], runs_of, seconds * (1 + 0.01 * number)))
+                store.add(
+                    cells[number], result_of(cells[number], runs_of, seconds * (1 + 0.01 * number))
+                )
     return folder

@@ -20,7 +20,9 @@ EVIL = "<script>alert(1)</script>&\"'"
 
 
 def spec_of(**changes):
-    settings = tuple(Setting(name=name, config=InvertConfig(restarts=3)) for name in ("plain", EVIL))
+    settings = tuple(
+        Setting(name=name, config=InvertConfig(restarts=3)) for name in ("plain", EVIL)
+    )
     pictures = (Pictures(kind="own", count=4), Pictures(kind="renderer", count=4))
     return made_spec(**({"settings": settings, "pictures": pictures, "seeds": (0, 1)} | changes))
 
@@ -38,7 +40,9 @@ def everything(tmp_path_factory):
 
 
 def test_every_file_is_known_to_be_an_exports(everything):
-    assert {name.partition(".")[0] for name in everything if name.endswith(".parquet")} == set(TABLES)
+    assert {name.partition(".")[0] for name in everything if name.endswith(".parquet")} == set(
+        TABLES
+    )
 
 
 def rows_of(content):
@@ -48,10 +52,17 @@ def rows_of(content):
 def test_files_are_the_same_bytes_whatever_the_order_and_the_seconds(tmp_path):
     first = exported(tmp_path / "a", tmp_path / "out_a", ("csv", "svg", "html"))
     order = [*range(10, 24), *range(10)]
-    second = exported(tmp_path / "b", tmp_path / "out_b", ("csv", "svg", "html"), order=order, seconds=7.0)
+    second = exported(
+        tmp_path / "b", tmp_path / "out_b", ("csv", "svg", "html"), order=order, seconds=7.0
+    )
     assert first.keys() == second.keys()
     differing = {name for name in first if first[name] != second[name]}
-    assert differing == {"timing.csv", "timing_to_target.csv", "timing_to_target.svg", "report.html"}
+    assert differing == {
+        "timing.csv",
+        "timing_to_target.csv",
+        "timing_to_target.svg",
+        "report.html",
+    }
 
 
 def test_other_results_are_other_bytes(tmp_path):
@@ -68,7 +79,9 @@ def test_csv_rows_stand_alone_and_floats_read_back(everything, tmp_path):
     with open_for_reading(make_store(tmp_path / "s", spec_of(), failed=(3,))) as store:
         residuals = read(store).pictures.column("residual")
     assert [float(row["residual"]) for row in rows] == residuals
-    assert {"candidate", "setting", "maker", "alteration", "attack", "seed", "picture"} <= rows[0].keys()
+    assert {"candidate", "setting", "maker", "alteration", "attack", "seed", "picture"} <= rows[
+        0
+    ].keys()
     metrics = rows_of(everything["metrics.csv"])
     assert all(row["n"].isdigit() for row in metrics)
     assert all(row["value"] or row["note"] for row in metrics)
@@ -86,7 +99,12 @@ def test_failed_cells_are_rows(everything):
 def test_every_format_is_there(everything):
     suffixes = {name.rsplit(".", 1)[1] for name in everything}
     assert suffixes == {*FORMATS, "json"}
-    assert {"restart_success.png", "restart_success.svg", "oscr.svg", "metrics.parquet"} <= everything.keys()
+    assert {
+        "restart_success.png",
+        "restart_success.svg",
+        "oscr.svg",
+        "metrics.parquet",
+    } <= everything.keys()
     origin = json.loads(everything["origin.json"])
     assert origin["spec"]["candidates"] == ["a", "b"]
     assert origin["run"]["jax"]
@@ -119,7 +137,13 @@ def test_parquet_reads_back(everything, tmp_path):
 
 
 def csv_text(value):
-    return csv_bytes(Table(("x",), [(value,)])).decode().split("\n", 1)[1][:-1].strip('"').replace('""', '"')
+    return (
+        csv_bytes(Table(("x",), [(value,)]))
+        .decode()
+        .split("\n", 1)[1][:-1]
+        .strip('"')
+        .replace('""', '"')
+    )
 
 
 def test_parquet_without_its_library_is_an_error_that_helps(tmp_path, monkeypatch):
@@ -132,7 +156,10 @@ def test_parquet_without_its_library_is_an_error_that_helps(tmp_path, monkeypatc
 
 @pytest.mark.parametrize(("formats", "words"), [(("cvs",), "csv"), ((), "format")])
 def test_unknown_formats_are_refused(tmp_path, formats, words):
-    with open_for_reading(make_store(tmp_path / "s", spec_of())) as store, pytest.raises(InputError, match=words):
+    with (
+        open_for_reading(make_store(tmp_path / "s", spec_of())) as store,
+        pytest.raises(InputError, match=words),
+    ):
         export(store, tmp_path / "out", formats=formats)
 
 

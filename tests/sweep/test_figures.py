@@ -45,7 +45,10 @@ def made(measured):
 def whole(tmp_path_factory):
     spec = made_spec(
         pictures=(Pictures(kind="own", count=40), Pictures(kind="renderer", count=40)),
-        settings=tuple(Setting(name=name, config=InvertConfig(restarts=3)) for name in ("first", "$second$ <b>")),
+        settings=tuple(
+            Setting(name=name, config=InvertConfig(restarts=3))
+            for name in ("first", "$second$ <b>")
+        ),
         alterations=("none", "blur:1"),
     )
     return measured_of(tmp_path_factory.mktemp("store"), spec)
@@ -121,24 +124,35 @@ def test_sweeps_without_data_have_no_figures(tmp_path):
         "evaluations_to_target",
         "timing_to_target",
     }
-    assert robustness(measured_of(tmp_path / "t", made_spec(pictures=(Pictures(kind="own", count=2),)))) is None
+    assert (
+        robustness(
+            measured_of(tmp_path / "t", made_spec(pictures=(Pictures(kind="own", count=2),)))
+        )
+        is None
+    )
 
 
 def test_nothing_that_arrives_and_nothing_that_ran_can_be_drawn(tmp_path):
     spec = made_spec(pictures=(Pictures(kind="own", count=2), Pictures(kind="renderer", count=2)))
     far = measured_of(tmp_path / "far", spec, lambda cell, picture: [run((9.0, 0.5))])
     assert "oscr" in made(far)
-    lost = measured_of(tmp_path / "lost", spec, lambda cell, picture: [run((9.0, 0.5), status="failed")])
+    lost = measured_of(
+        tmp_path / "lost", spec, lambda cell, picture: [run((9.0, 0.5), status="failed")]
+    )
     assert "confusion" in made(lost)
 
 
 def test_no_two_settings_look_alike():
-    looks = {(way["color"], str(way["ls"]), way["marker"], way["mfc"]) for way in map(look, range(MOST))}
+    looks = {
+        (way["color"], str(way["ls"]), way["marker"], way["mfc"]) for way in map(look, range(MOST))
+    }
     assert len(looks) == MOST
 
 
 def test_settings_that_are_left_out_are_said(tmp_path):
-    settings = tuple(Setting(name=f"s{i}", config=InvertConfig(restarts=i + 1)) for i in range(MOST + 2))
+    settings = tuple(
+        Setting(name=f"s{i}", config=InvertConfig(restarts=i + 1)) for i in range(MOST + 2)
+    )
     spec = made_spec(pictures=(Pictures(kind="own", count=1),), settings=settings, against="maker")
     drawing = restart_success(measured_of(tmp_path / "s", spec))
     assert f"the first {MOST} of {MOST + 2} settings" in drawing.texts[0].get_text()

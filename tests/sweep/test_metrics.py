@@ -21,7 +21,9 @@ from jattr.sweep.store import open_for_reading
 @pytest.fixture
 def results_of(tmp_path):
     def make(spec, **options):
-        with open_for_reading(make_store(tmp_path / str(len(list(tmp_path.iterdir()))), spec, **options)) as store:
+        with open_for_reading(
+            make_store(tmp_path / str(len(list(tmp_path.iterdir()))), spec, **options)
+        ) as store:
             return read(store)
 
     return make
@@ -29,7 +31,11 @@ def results_of(tmp_path):
 
 def found(metrics, measure, **facts):
     """Return the one row of a measure."""
-    rows = [m for m in metrics if m.measure == measure and all(getattr(m, n) == v for n, v in facts.items())]
+    rows = [
+        m
+        for m in metrics
+        if m.measure == measure and all(getattr(m, n) == v for n, v in facts.items())
+    ]
     assert len(rows) == 1, (measure, rows)
     return rows[0]
 
@@ -46,7 +52,8 @@ def test_a_share_has_wilsons_interval():
     estimate = share({i: [float(i < 8)] for i in range(10)})
     assert (estimate.n, estimate.value) == (10, 0.8)
     assert estimate.standard_error == pytest.approx(math.sqrt(0.8 * 0.2 / 10))
-    assert (estimate.low, estimate.high) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)  # Wilson 1927, by hand
+    # Wilson 1927, by hand
+    assert (estimate.low, estimate.high) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
     assert wilson(0.0, 5)[0] == 0.0
 
 
@@ -62,7 +69,9 @@ def test_repeats_are_averaged_by_image():
 
 
 def test_own_images_are_attributed_and_the_renderers_are_none_or_undecided(results_of):
-    results = results_of(made_spec(settings=(Setting(name="first", config=InvertConfig(restarts=3)),)))
+    results = results_of(
+        made_spec(settings=(Setting(name="first", config=InvertConfig(restarts=3)),))
+    )
     rows, left = attributions(results)
     assert not left
     assert all(row.right and row.named == row.maker and row.certified for row in rows if row.own)
@@ -77,7 +86,8 @@ def test_own_images_are_attributed_and_the_renderers_are_none_or_undecided(resul
 
 
 def test_none_needs_own_images_that_are_not_the_judged_one(results_of):
-    # 3 own images that arrive at once need 10 restarts to be told from chance, but "none" asks for 8 at most
+    # 3 own images that arrive at once need 10 restarts to be told from chance, but "none" asks for
+    # 8 at most
     def runs_of(cell, picture):
         return usual(cell, picture) * (1 if cell.batch.maker == cell.candidate else 3)
 
@@ -97,17 +107,27 @@ def test_a_missed_image_does_not_tell_how_far_misses_end_when_it_is_judged_itsel
     spec = made_spec(pictures=(Pictures(kind="own", count=4), Pictures(kind="renderer", count=1)))
     rows, _ = attributions(results_of(spec, runs_of=runs_of))
     assert next(row for row in rows if row.maker == "a" and row.picture == 0).verdict == "none"
-    assert next(row for row in rows if not row.own).verdict == "undecided"  # its misses do count for others
+    # its misses do count for others
+    assert next(row for row in rows if not row.own).verdict == "undecided"
 
 
 def test_a_wrong_nearest_candidate_is_counted(results_of):
-    table = {(maker, i, c): 1e-2 if c == maker else 2e-2 for maker in "ab" for i in range(4) for c in "ab"}
+    table = {
+        (maker, i, c): 1e-2 if c == maker else 2e-2
+        for maker in "ab"
+        for i in range(4)
+        for c in "ab"
+    }
     table["a", 0, "b"], table["b", 3, "a"], table["b", 2, "a"] = 5e-4, 5e-4, 5e-4
     spec = made_spec(pictures=(Pictures(kind="own", count=4),))
     results = results_of(spec, runs_of=residuals(table))
     rows, _ = attributions(results)
     metrics = shares(results, rows)
-    assert found(metrics, "closed_set_accuracy")[5:8] == (8, 5 / 8, pytest.approx(math.sqrt(5 / 8 * 3 / 8 / 8)))
+    assert found(metrics, "closed_set_accuracy")[5:8] == (
+        8,
+        5 / 8,
+        pytest.approx(math.sqrt(5 / 8 * 3 / 8 / 8)),
+    )
     assert found(metrics, "named_wrong").value == 3 / 8
     said = {(r.truth, r.said): r.times for r in confusion(results, rows) if r.by == "nearest"}
     assert said == {("a", "a"): 3, ("a", "b"): 1, ("b", "a"): 2, ("b", "b"): 2}
@@ -142,7 +162,8 @@ def test_auroc_and_its_error_by_hand():
     assert foreign.tolist() == [0.5, 1.0]
     estimate = area(own, foreign)
     assert estimate.value == 0.75
-    assert estimate.standard_error == pytest.approx(math.sqrt(0.0625 / 3 + 0.125 / 2))  # DeLong et al. 1988
+    # DeLong et al. 1988
+    assert estimate.standard_error == pytest.approx(math.sqrt(0.0625 / 3 + 0.125 / 2))
     assert area(own[:1], foreign).value is None
 
 
@@ -153,18 +174,27 @@ def test_an_area_that_separates_wholly_has_no_standard_error():
 
 
 def test_oscr_by_hand(results_of):
-    table = {("a", 0, "a"): 1e-3, ("a", 0, "b"): 1.0, ("a", 1, "a"): 1.0, ("a", 1, "b"): 1e-2}  # the second is wrong
+    # the second is wrong
+    table = {("a", 0, "a"): 1e-3, ("a", 0, "b"): 1.0, ("a", 1, "a"): 1.0, ("a", 1, "b"): 1e-2}
     table |= {("b", 0, "b"): 1e-1, ("b", 0, "a"): 1.0, ("b", 1, "b"): 2e-3, ("b", 1, "a"): 1.0}
     table |= {("", 0, "a"): 2e-2, ("", 0, "b"): 1.0, ("", 1, "a"): 1.0, ("", 1, "b"): 2e-1}
     spec = made_spec(pictures=(Pictures(kind="own", count=2), Pictures(kind="renderer", count=2)))
     results = results_of(spec, runs_of=residuals(table))
     rows, _ = attributions(results)
     metrics, curve = open_set(results, rows)
-    points = [(round(10**p.threshold, 6), p.false_positive_rate, p.correct_classification_rate) for p in curve]
+    points = [
+        (round(10**p.threshold, 6), p.false_positive_rate, p.correct_classification_rate)
+        for p in curve
+    ]
     assert points == [
-        (0.0, 0, 0), (1e-3, 0, 0.25), (2e-3, 0, 0.5), (1e-2, 0, 0.5), (2e-2, 0.5, 0.5), (1e-1, 0.5, 0.75),
+        (0.0, 0, 0),
+        (1e-3, 0, 0.25),
+        (2e-3, 0, 0.5),
+        (1e-2, 0, 0.5),
+        (2e-2, 0.5, 0.5),
+        (1e-1, 0.5, 0.75),
         (2e-1, 1, 0.75),
-    ]  # fmt: skip
+    ]
     assert all((p.own, p.foreign) == (4, 2) for p in curve)
     half = curve[4]  # of both sides
     assert half.correct_classification_standard_error == pytest.approx(math.sqrt(0.25 / 4))
@@ -208,21 +238,31 @@ def test_restart_success_by_hand(results_of):
     assert points[0].low == pytest.approx(wilson(0.25, 8)[0])
     chance = found(metrics, "restart_success")
     assert chance.value == pytest.approx(6 / 18)  # arrivals over restarts: 1, 2, 3, 3 of each maker
-    assert found(metrics, "restarts_to_99").value == pytest.approx(math.log(0.01) / math.log(1 - 1 / 3))
-    assert found(metrics, "restarts_to_99_at_most").value >= math.ceil(found(metrics, "restarts_to_99").value)
+    assert found(metrics, "restarts_to_99").value == pytest.approx(
+        math.log(0.01) / math.log(1 - 1 / 3)
+    )
+    assert found(metrics, "restarts_to_99_at_most").value >= math.ceil(
+        found(metrics, "restarts_to_99").value
+    )
 
 
 def test_a_curve_ends_where_an_image_was_given_up(results_of):
     def runs_of(cell, picture):
-        return [run((10.0, 2e-2))] * (2, 3, 4)[picture] + ([run((5.0, FLOOR))] if picture == 2 else [])
+        return [run((10.0, 2e-2))] * (2, 3, 4)[picture] + (
+            [run((5.0, FLOOR))] if picture == 2 else []
+        )
 
-    points, _ = restart_success(results_of(made_spec(pictures=(Pictures(kind="own", count=3),)), runs_of=runs_of))
+    points, _ = restart_success(
+        results_of(made_spec(pictures=(Pictures(kind="own", count=3),)), runs_of=runs_of)
+    )
     assert [p.restarts for p in points] == [1, 2]
 
 
 def test_nothing_arrived_has_no_number_of_restarts(results_of):
     spec = made_spec(pictures=(Pictures(kind="own", count=2),))
-    _, metrics = restart_success(results_of(spec, runs_of=lambda cell, picture: [run((9.0, 2e-2))] * 2))
+    _, metrics = restart_success(
+        results_of(spec, runs_of=lambda cell, picture: [run((9.0, 2e-2))] * 2)
+    )
     assert found(metrics, "restart_success").value == 0.0
     assert found(metrics, "restarts_to_99")[6] is None
     assert found(metrics, "restarts_to_99_at_most")[6] is None
@@ -248,14 +288,28 @@ def test_targets_and_profiles_by_hand(results_of):
     assert (end.reached, end.evaluations_median) == (1.0, 70.0)
     never = made_spec(pictures=(Pictures(kind="own", count=2),))
     rows, _ = to_targets(results_of(never, runs_of=lambda cell, picture: [run((9.0, 2e-2))]))
-    assert rows[0][5:] == (2 * 2, 4, 0.0, 0.0, 0.0, pytest.approx(wilson(0.0, 4)[1]), None, None, None, None, None)
+    assert rows[0][5:] == (
+        2 * 2,
+        4,
+        0.0,
+        0.0,
+        0.0,
+        pytest.approx(wilson(0.0, 4)[1]),
+        None,
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 def test_a_quartile_among_searches_that_never_reached_it_is_none(results_of):
     def runs_of(cell, picture):
         return [run((10.0 + picture, 5e-4 if picture < 2 else 5e-2))]
 
-    rows, _ = to_targets(results_of(made_spec(pictures=(Pictures(kind="own", count=4),)), runs_of=runs_of))
+    rows, _ = to_targets(
+        results_of(made_spec(pictures=(Pictures(kind="own", count=4),)), runs_of=runs_of)
+    )
     row = next(r for r in rows if r.target == "1e-3")
     assert (row.evaluations_q25, row.evaluations_median, row.evaluations_q75) == (10.0, 11.0, None)
 
@@ -300,7 +354,8 @@ def test_calibration_is_measured_where_there_are_enough_images(results_of):
     top = found(metrics, "top_error")
     assert top.n == 80
     assert 0 <= top.low <= top.high <= 1
-    assert top.value > found(metrics, "posterior_error").value > 0  # of two candidates; the likeliest is not diluted
+    # of two candidates; the likeliest is not diluted
+    assert top.value > found(metrics, "posterior_error").value > 0
     assert sum(b.n for b in bins) == 80 * 2
     assert all(b.low <= b.made <= b.high for b in bins)
     assert {(p.own_n, p.others_n) for p in curve} == {(60, 80 * 2 - 60)}
@@ -310,23 +365,31 @@ def test_calibration_is_measured_where_there_are_enough_images(results_of):
     assert curve[0].others_standard_error == 0.0
     assert 0 < max(p.others_standard_error for p in curve) < 0.5 / math.sqrt(80) * 1.2
     assert [p.log10_lr for p in curve] == sorted({p.log10_lr for p in curve})
-    (even,) = [p for p in curve if p.log10_lr > 0][:1]  # from a ratio of 1 on: makers, and nearly nobody else
+    # from a ratio of 1 on: makers, and nearly nobody else
+    (even,) = [p for p in curve if p.log10_lr > 0][:1]
     assert even.own > 0.8
     assert even.others < 0.2
 
 
 def test_errors_of_shares_know_that_an_image_s_values_go_together():
     rng = np.random.default_rng(0)
-    pictures, thresholds = rng.normal(size=(200, 1)) + 0.1 * rng.normal(size=(200, 5)), np.array([-0.5, 0.0, 1.0])
+    pictures, thresholds = (
+        rng.normal(size=(200, 1)) + 0.1 * rng.normal(size=(200, 5)),
+        np.array([-0.5, 0.0, 1.0]),
+    )
     share, error = shares_above(pictures, thresholds)
     assert share == pytest.approx([(pictures >= t).mean() for t in thresholds])
-    by_hand = [(pictures >= t).mean(1).std(ddof=1) / math.sqrt(200) for t in thresholds]  # equally many values each
+    # equally many values each
+    by_hand = [(pictures >= t).mean(1).std(ddof=1) / math.sqrt(200) for t in thresholds]
     assert error == pytest.approx(by_hand)
     assert np.all(error > 1.5 * np.sqrt(share * (1 - share) / pictures.size))
     drawn = [
-        shares_above([rng.normal(size=1 + i % 3) + rng.normal() for i in range(60)], np.zeros(1)) for _ in range(500)
+        shares_above([rng.normal(size=1 + i % 3) + rng.normal() for i in range(60)], np.zeros(1))
+        for _ in range(500)
     ]
-    assert np.std([one[0][0] for one in drawn]) == pytest.approx(np.mean([one[1][0] for one in drawn]), rel=0.1)
+    assert np.std([one[0][0] for one in drawn]) == pytest.approx(
+        np.mean([one[1][0] for one in drawn]), rel=0.1
+    )
 
 
 def test_too_few_images_have_no_calibration(results_of):
@@ -341,7 +404,12 @@ def test_every_metric_has_an_n_and_an_order(results_of):
     measured = measure(results_of(spec))
     assert all(m.n >= 0 and (m.value is not None or m.note) for m in measured.metrics)
     groups = list(dict.fromkeys(m[:4] for m in shares_only(measured)))
-    assert groups == [("first", a, k, s) for a in spec.alterations for k in spec.attacks for s in ("0", "1", "all")]
+    assert groups == [
+        ("first", a, k, s)
+        for a in spec.alterations
+        for k in spec.attacks
+        for s in ("0", "1", "all")
+    ]
 
 
 def shares_only(measured):

@@ -47,7 +47,8 @@ def test_a_killed_worker_costs_nothing_but_time(spec, local_ray, tmp_path):
         while not (killed or over.is_set()):
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 with contextlib.suppress(OSError):
-                    if path.read_bytes().startswith(b"ray::compute_number"):  # a worker in the middle of a cell
+                    # a worker in the middle of a cell
+                    if path.read_bytes().startswith(b"ray::compute_number"):
                         os.kill(int(path.parent.name), signal.SIGKILL)
                         killed.append(path.parent.name)
             time.sleep(0.02)
@@ -85,6 +86,8 @@ def test_a_cluster_that_is_not_there(spec, tmp_path):
 def test_a_worker_with_another_generator_refuses(spec):
     from jattr.sweep.cells import make_plan
 
-    facts = '[{}, {{"tiny": "0"}}, {{}}]'.format(__import__("json").dumps(on_ray.to_json(make_plan(spec).spec)))
+    facts = '[{}, {{"tiny": "0"}}, {{}}]'.format(
+        __import__("json").dumps(on_ray.to_json(make_plan(spec).spec))
+    )
     with pytest.raises(InputError, match="make them the same"):
         on_ray.compute_number(facts, 0)

@@ -27,17 +27,26 @@ def run(*options):
 def test_the_files_that_are_wanted_are_named():
     done = run("--list")
     assert done.returncode == 0
-    assert all(name in done.stdout for name in ("pggan_celebahq1024.pth", "stylegan_ffhq1024.pth", "ffhq.pkl"))
+    assert all(
+        name in done.stdout
+        for name in ("pggan_celebahq1024.pth", "stylegan_ffhq1024.pth", "ffhq.pkl")
+    )
 
 
 def test_files_that_are_missing_are_named_all_at_once(tmp_path):
     done = run("--weights", tmp_path, "--out", tmp_path / "out")
     assert done.returncode == 1
-    assert all(name in done.stderr for name in ("pggan_celebahq1024.pth", "stylegan_ffhq1024.pth", "ffhq.pkl"))
+    assert all(
+        name in done.stderr
+        for name in ("pggan_celebahq1024.pth", "stylegan_ffhq1024.pth", "ffhq.pkl")
+    )
 
 
 def of_smaller(name):
-    return {f"{name}.weight": np.ones((3, 5, 1, 1), np.float32), f"{name}.bias": np.zeros(3, np.float32)}
+    return {
+        f"{name}.weight": np.ones((3, 5, 1, 1), np.float32),
+        f"{name}.bias": np.zeros(3, np.float32),
+    }
 
 
 SMALL = {  # 8x8 pixels; the fields are those that tell one family from another
@@ -77,24 +86,37 @@ def test_the_whole_protocol_runs_to_its_end_on_small_stand_ins(tmp_path):
     done = run("--weights", tmp_path, "--out", tmp_path / "out", "--try")
     assert done.returncode == 0, done.stderr
     assert "18 of 18" in done.stdout
-    assert {"report.html", "metrics.csv"} <= {path.name for path in (tmp_path / "out" / "report").iterdir()}
+    assert {"report.html", "metrics.csv"} <= {
+        path.name for path in (tmp_path / "out" / "report").iterdir()
+    }
     with open_for_reading(tmp_path / "out") as store:
         cells = store.table("cells")
         assert cells.column("status") == ["done"] * 18
         assert set(cells.column("setting")) == {"default", "paper"}
         assert set(store.table("restarts").column("restart")) == {0}
-        assert max(store.table("restarts").column("steps")) < 20  # styles first, then what is behind them
+        # styles first, then what is behind them
+        assert max(store.table("restarts").column("steps")) < 20
 
 
 def test_golden_files_are_planned(reference, tmp_path):
     golden = reference / "golden"
     for name, source in (
         ("pggan_celebahq1024.pth", golden / "genforce_pggan_32" / "state_dict.pth"),
-        ("other.pth", golden / "ganzoo_pgan_32" / "state_dict.pth"),  # in StyleGAN's place: no golden one has 32 pixels
+        # in StyleGAN's place: no golden one has 32 pixels
+        ("other.pth", golden / "ganzoo_pgan_32" / "state_dict.pth"),
         ("ffhq.pkl", golden / "sg2ada_resnet_32_cond" / "network.pkl"),
     ):
         shutil.copy(source, tmp_path / name)
-    options = ["--weights", tmp_path, "--file", "stylegan=other.pth", "--pictures", "1", "--out", tmp_path / "out"]
+    options = [
+        "--weights",
+        tmp_path,
+        "--file",
+        "stylegan=other.pth",
+        "--pictures",
+        "1",
+        "--out",
+        tmp_path / "out",
+    ]
     planned = run(*options, "--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert "cells=18" in planned.stdout

@@ -40,17 +40,23 @@ def contents(folder):
             kept = [i for i, column in enumerate(table.columns) if not column.startswith("timing")]
             found[name] = [tuple(row[i] for i in kept) for row in table.rows]
         numbers = opened.table("cells").column("number")
-        return found, [opened.array(n, a).tobytes() for n in numbers for a in ("z", "trace", "trace_rows")]
+        return found, [
+            opened.array(n, a).tobytes() for n in numbers for a in ("z", "trace", "trace_rows")
+        ]
 
 
 def test_a_sweep_finds_and_certifies_own_images(spec, tmp_path):
     ran = run_sweep(spec, tmp_path / "out")
     assert ran.counts == {"cells": 4, "done": 4, "failed": 0, "left": 0}
     with store.open_for_reading(tmp_path / "out") as opened:
-        cells, pictures, restarts = (opened.table(name) for name in ("cells", "pictures", "restarts"))
+        cells, pictures, restarts = (
+            opened.table(name) for name in ("cells", "pictures", "restarts")
+        )
         own = [
             n
-            for n, maker, name in zip(*map(cells.column, ("number", "maker", "candidate")), strict=True)
+            for n, maker, name in zip(
+                *map(cells.column, ("number", "maker", "candidate")), strict=True
+            )
             if maker == name
         ]
         certified = {n: [] for n in cells.column("number")}
@@ -79,7 +85,9 @@ def test_a_stopped_sweep_goes_on_and_ends_as_if_it_had_not_been(spec, tmp_path):
     with store.open_for_reading(tmp_path / "out") as opened:
         assert len(opened.known()) == 2
     kept = []
-    assert resume_sweep(tmp_path / "out", progress=lambda _, count: kept.append(count)).computed == 2
+    assert (
+        resume_sweep(tmp_path / "out", progress=lambda _, count: kept.append(count)).computed == 2
+    )
     assert kept == [3, 4]  # with those of the run before
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     assert run_sweep(spec, tmp_path / "out").computed == 0
@@ -114,13 +122,24 @@ def test_cells_of_one_shape_share_their_programs(spec, tmp_path):
 
 def test_a_failed_cell_is_a_row_and_is_tried_again_when_asked(spec, tmp_path):
     def failing(plan, cells):
-        return ((cell, Failure("no luck", 0.1) if cell.number == 1 else outcome_of(plan, cell)) for cell in cells)
+        return (
+            (cell, Failure("no luck", 0.1) if cell.number == 1 else outcome_of(plan, cell))
+            for cell in cells
+        )
 
     assert run_sweep(spec, tmp_path / "out", executor=failing).counts["failed"] == 1
     with store.open_for_reading(tmp_path / "out") as opened:
-        assert [opened.table("cells").column(name)[1] for name in ("status", "error")] == ["failed", "no luck"]
+        assert [opened.table("cells").column(name)[1] for name in ("status", "error")] == [
+            "failed",
+            "no luck",
+        ]
     assert resume_sweep(tmp_path / "out").computed == 0
-    assert resume_sweep(tmp_path / "out", again=True).counts == {"cells": 4, "done": 4, "failed": 0, "left": 0}
+    assert resume_sweep(tmp_path / "out", again=True).counts == {
+        "cells": 4,
+        "done": 4,
+        "failed": 0,
+        "left": 0,
+    }
 
 
 def test_an_error_of_one_cell_does_not_end_the_others(tiny_folders, tmp_path):
@@ -129,7 +148,12 @@ def test_an_error_of_one_cell_does_not_end_the_others(tiny_folders, tmp_path):
         pictures=(Pictures(kind="renderer", count=1), Pictures(kind="own", count=2)),
         settings=grid({"restarts": [1], "pool": [64]}),
     )
-    assert run_sweep(spec, tmp_path / "out").counts == {"cells": 2, "done": 1, "failed": 1, "left": 0}
+    assert run_sweep(spec, tmp_path / "out").counts == {
+        "cells": 2,
+        "done": 1,
+        "failed": 1,
+        "left": 0,
+    }
     with store.open_for_reading(tmp_path / "out") as opened:
         assert "the renderer makes" in opened.table("cells").column("error")[0]
 
@@ -153,7 +177,11 @@ def test_a_store_of_something_else_is_left_alone(spec, tmp_path):
         db.execute("CREATE TABLE meta (name, value)")
         db.execute("INSERT INTO meta VALUES ('project', '\"stamps\"')")
     db.close()
-    for name, words in (("folder", "of something else"), ("text", "not a database"), ("other", "project 'stamps'")):
+    for name, words in (
+        ("folder", "of something else"),
+        ("text", "not a database"),
+        ("other", "project 'stamps'"),
+    ):
         before = sorted(path.name for path in (tmp_path / name).iterdir())
         with pytest.raises(InputError, match=words):
             run_sweep(spec, tmp_path / name)
@@ -161,14 +189,18 @@ def test_a_store_of_something_else_is_left_alone(spec, tmp_path):
         assert after == before
 
 
-def test_another_schema_spec_generator_or_code_is_refused(spec, tiny_folders, tmp_path, monkeypatch):
+def test_another_schema_spec_generator_or_code_is_refused(
+    spec, tiny_folders, tmp_path, monkeypatch
+):
     copy = tmp_path / "mine"
     shutil.copytree(tiny_folders["tiny"], copy)
     mine = Spec(candidates=(str(copy),), pictures=spec.pictures, settings=spec.settings)
     run_sweep(mine, tmp_path / "out")
     with pytest.raises(InputError, match="the sweep of another spec"):
         run_sweep(spec, tmp_path / "out")
-    monkeypatch.setattr(run, "run_facts", lambda: {"code": "0" * 64, "jattr": "0", "jax": "0", "platform": "cpu"})
+    monkeypatch.setattr(
+        run, "run_facts", lambda: {"code": "0" * 64, "jattr": "0", "jax": "0", "platform": "cpu"}
+    )
     with pytest.raises(InputError, match="was begun with code"):
         resume_sweep(tmp_path / "out")
     monkeypatch.undo()
@@ -205,7 +237,8 @@ def test_a_full_disk_is_said_and_what_was_done_is_kept(spec, tmp_path):
     with store.create_or_open(tmp_path / "out", {"spec": {}}) as opened:
         opened.add(plan.cells[0], small)
         pages = opened._db.execute("PRAGMA page_count").fetchone()[0]
-        opened._db.execute(f"PRAGMA max_page_count = {pages + 4}")  # SQLite's own word for a full disk
+        # SQLite's own word for a full disk
+        opened._db.execute(f"PRAGMA max_page_count = {pages + 4}")
         with pytest.raises(OutputError, match="disk is full; make room"):
             opened.add(plan.cells[1], large)
         opened.add(plan.cells[2], small)
@@ -217,7 +250,8 @@ def test_a_full_disk_is_said_and_what_was_done_is_kept(spec, tmp_path):
 def test_a_store_that_cannot_be_written_is_said(spec, tmp_path):
     run_sweep(spec, tmp_path / "out")
     with store.open_for_writing(tmp_path / "out") as opened:
-        opened._db.execute("PRAGMA query_only = ON")  # what a file without permission does; the tests may run as root
+        # what a file without permission does; the tests may run as root
+        opened._db.execute("PRAGMA query_only = ON")
         with pytest.raises(OutputError, match=r"cannot write to .* readonly database"):
             opened.forget_failures()
     with pytest.raises(OutputError, match="cannot write"):
@@ -237,11 +271,29 @@ def test_the_same_cell_is_never_replaced(spec, tmp_path):
 def test_kills_lose_and_double_nothing(tiny_folders):
     script = str(ROOT / "scripts" / "kill_sweep.py")
     folders = [str(tiny_folders[name]) for name in ("tiny", "tiny_b")]
-    options = ["--kills", "5", "--pictures", "8", "--seeds", "8", "--longest", "3", "--candidates", *folders]
-    done = subprocess.run([sys.executable, script, *options], capture_output=True, text=True, env=dict(os.environ))
+    options = [
+        "--kills",
+        "5",
+        "--pictures",
+        "8",
+        "--seeds",
+        "8",
+        "--longest",
+        "3",
+        "--candidates",
+        *folders,
+    ]
+    done = subprocess.run(
+        [sys.executable, script, *options], capture_output=True, text=True, env=dict(os.environ)
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert (found["kills"], found["lost"], found["duplicated"], found["identical"]) == (5, 0, 0, True)
+    assert (found["kills"], found["lost"], found["duplicated"], found["identical"]) == (
+        5,
+        0,
+        0,
+        True,
+    )
 
 
 def test_batches_have_noise_of_their_own(tiny_folders):
@@ -257,5 +309,6 @@ def test_batches_have_noise_of_their_own(tiny_folders):
     for cell in plan.cells:
         noisy = _altered(grey, cell, plan.candidates[cell.candidate]).pixels
         assert (noisy[0] != noisy[1]).any()
-        assert seen.setdefault(cell.batch_digest, noisy.tobytes()) == noisy.tobytes()  # of every candidate
+        # of every candidate
+        assert seen.setdefault(cell.batch_digest, noisy.tobytes()) == noisy.tobytes()
     assert len(set(seen.values())) == len(seen) > 2

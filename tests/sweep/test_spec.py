@@ -46,7 +46,10 @@ def test_everything_that_a_file_can_say():
         "paper",
     ]
     assert [setting.modelled for setting in spec.settings] == [True, False, True, False, True]
-    assert (spec.settings[4].config.optimiser, spec.settings[4].config.restarts) == ("adam-paper", 3)
+    assert (spec.settings[4].config.optimiser, spec.settings[4].config.restarts) == (
+        "adam-paper",
+        3,
+    )
     assert (spec.against, spec.seeds, spec.block) == ("maker", (0, 1), 16)
     assert from_json(to_json(spec)) == spec
 
@@ -60,13 +63,19 @@ def test_a_spec_without_settings_has_the_default_one():
     ("text", "words"),
     [
         (SMALL + "alteration = []", "there is no key 'alteration'; did you mean \"alterations\"?"),
-        (SMALL + "[grid]\noptimizer = ['auto']", "there is no key 'optimizer'; did you mean \"optimiser\"?"),
+        (
+            SMALL + "[grid]\noptimizer = ['auto']",
+            "there is no key 'optimizer'; did you mean \"optimiser\"?",
+        ),
         (SMALL + "[grid]\nrestarts = []", "'restarts' has no values, so the grid has no cells"),
         (SMALL + "[grid]\nrestarts = 3", "grid: restarts is 3; it is a list"),
         (SMALL + "[grid]\nrestarts = [0]", "restarts is 0"),
         (SMALL + "[grid]\nmodelled = [1]", "it is true or false"),
         (SMALL + "[[setting]]\nrestarts = 3", "setting: name is missing"),
-        ('candidates = []\npictures = [{kind = "own"}]', "candidates is empty, so the sweep has no cells"),
+        (
+            'candidates = []\npictures = [{kind = "own"}]',
+            "candidates is empty, so the sweep has no cells",
+        ),
         ('candidates = ["a", "a"]\npictures = [{kind = "own"}]', "candidates has 'a' twice"),
         ('candidates = ["a"]\npictures = []', "pictures is empty"),
         ('candidates = ["a"]', "pictures is missing"),
@@ -119,18 +128,24 @@ def plan_of(tiny_folders, **changes):
 
 def test_a_plan_has_every_combination_once_and_in_order(tiny_folders):
     plan = plan_of(tiny_folders, alterations=("none", "jpeg:75"), seeds=(0, 1))
-    assert len(plan.cells) == 2 * 2 * 2 * 2 * 2 * 2  # makers, blocks, alterations, candidates, settings, seeds
+    # makers, blocks, alterations, candidates, settings, seeds
+    assert len(plan.cells) == 2 * 2 * 2 * 2 * 2 * 2
     assert [cell.number for cell in plan.cells] == list(range(64))
     assert len({cell.key for cell in plan.cells}) == 64
     assert [cell.batch.count for cell in plan.cells[::16]] == [4, 1, 4, 1]
     alone = plan_of(tiny_folders, against="maker")
-    assert {(cell.batch.maker, cell.candidate) for cell in alone.cells} == {("tiny", "tiny"), ("tiny_b", "tiny_b")}
+    assert {(cell.batch.maker, cell.candidate) for cell in alone.cells} == {
+        ("tiny", "tiny"),
+        ("tiny_b", "tiny_b"),
+    }
 
 
 def test_a_key_depends_on_what_a_cell_is_and_not_on_its_place(tiny_folders):
     keys = {cell.key for cell in plan_of(tiny_folders).cells}
     more = plan_of(
-        tiny_folders, pictures=(Pictures(kind="renderer", count=1), Pictures(kind="own", count=5)), seeds=(7, 0)
+        tiny_folders,
+        pictures=(Pictures(kind="renderer", count=1), Pictures(kind="own", count=5)),
+        seeds=(7, 0),
     )
     assert keys < {cell.key for cell in more.cells}
     for changes in (
@@ -150,7 +165,10 @@ def test_what_cannot_be_planned(tiny_folders):
     for changes, words in (
         ({"candidates": ("dcgan_a", tiny)}, "shapes"),
         ({"settings": (*grid({}), twins)}, "the same cell occurs twice"),
-        ({"pictures": (Pictures(kind="others", generators=(tiny,)),)}, "is a candidate and one of the others"),
+        (
+            {"pictures": (Pictures(kind="others", generators=(tiny,)),)},
+            "is a candidate and one of the others",
+        ),
         ({"pictures": (Pictures(kind="folder", folder="no such folder"),)}, "is no folder"),
         ({"settings": grid({"space": ["w"]})}, "space"),
     ):

@@ -23,5 +23,15 @@ def test_every_suite_can_be_planned(name, quick):
 def test_the_papers_recipe_is_the_papers():
     spec = paper_spec(("dcgan_a",), count=1, distance="ssim")
     (recipe,) = [setting.config for setting in spec.settings if setting.name == PAPER]
-    assert (recipe.optimiser, recipe.steps, recipe.restarts, recipe.distance) == ("adam-paper", 500, 3, "ssim")
-    assert (recipe.start, recipe.polish_steps, recipe.interval_steps, recipe.early_stop) == ("prior", 0, 0, False)
+    assert (recipe.optimiser, recipe.steps, recipe.restarts, recipe.distance) == (
+        "adam-paper",
+        500,
+        3,
+        "ssim",
+    )
+    assert (recipe.start, recipe.polish_steps, recipe.interval_steps, recipe.early_stop) == (
+        "prior",
+        0,
+        0,
+        False,
+    )

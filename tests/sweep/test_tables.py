@@ -16,21 +16,42 @@ def results_of(folder, spec, **options):
 
 
 def test_a_row_stands_alone(tmp_path):
-    results = results_of(tmp_path / "s", made_spec(pictures=(Pictures(kind="own", count=5, seed=7),), block=3))
+    results = results_of(
+        tmp_path / "s", made_spec(pictures=(Pictures(kind="own", count=5, seed=7),), block=3)
+    )
     rows = [dict(zip(results.pictures.columns, row, strict=True)) for row in results.pictures.rows]
     assert len(rows) == 2 * 2 * 5
-    assert {(row["maker"], row["picture"]) for row in rows} == {(maker, i) for maker in "ab" for i in range(5)}
+    assert {(row["maker"], row["picture"]) for row in rows} == {
+        (maker, i) for maker in "ab" for i in range(5)
+    }
     assert rows[0] | {"residual": None} == {
-        "cell": 0, "source": "own", "pictures_seed": 7, "maker": "a", "attack": "none", "alteration": "none",
-        "candidate": "a", "setting": "first", "modelled": 1, "seed": 0, "picture": 0, "residual": None, "restart": 0,
-        "certified": 1, "bit_exact": 1, "identical": 1.0, "excess": 100.0, "p_value": 0.5,
-    }  # fmt: skip
+        "cell": 0,
+        "source": "own",
+        "pictures_seed": 7,
+        "maker": "a",
+        "attack": "none",
+        "alteration": "none",
+        "candidate": "a",
+        "setting": "first",
+        "modelled": 1,
+        "seed": 0,
+        "picture": 0,
+        "residual": None,
+        "restart": 0,
+        "certified": 1,
+        "bit_exact": 1,
+        "identical": 1.0,
+        "excess": 100.0,
+        "p_value": 0.5,
+    }
     assert [row["cell"] for row in rows] == sorted(row["cell"] for row in rows)
 
 
 def test_traces_go_to_their_restarts(tmp_path):
     def runs_of(cell, picture):
-        return [run((1.0, 1e-2), (2.0, 1e-3 * (picture + 1))), run((3.0 + picture, 5e-6))][: 1 + picture % 2]
+        return [run((1.0, 1e-2), (2.0, 1e-3 * (picture + 1))), run((3.0 + picture, 5e-6))][
+            : 1 + picture % 2
+        ]
 
     results = results_of(tmp_path / "s", made_spec(), runs_of=runs_of)
     for s in results.searched:
@@ -50,10 +71,13 @@ def test_sources_of_one_kind_are_told_apart(tmp_path):
     )
     spec = made_spec(pictures=pictures, attacks=("none", "noise:4"), seeds=(0, 1), block=2)
     results = results_of(tmp_path / "s", spec)
-    assert len({s.picture.batch for s in results.searched}) == 8 + 1 + 4 + 8  # makers, blocks, attacks of each source
+    # makers, blocks, attacks of each source
+    assert len({s.picture.batch for s in results.searched}) == 8 + 1 + 4 + 8
     own = [s.picture for s in results.searched if s.picture.own]
     assert len(set(own)) == 2 * 2 * 3 * 2  # sources, makers, images, attacks
-    seeds = set(zip(results.cells.column("source"), results.cells.column("pictures_seed"), strict=True))
+    seeds = set(
+        zip(results.cells.column("source"), results.cells.column("pictures_seed"), strict=True)
+    )
     assert seeds == {("own", 1), ("renderer", 1), ("others", 4), ("own", 2)}
 
 
@@ -92,12 +116,20 @@ def test_truths():
     assert not LoadedImage(0, "own", "", 1, "none").own  # a folder that is called so
 
 
-@pytest.mark.parametrize(("failed", "words"), [((), "0 of them failed"), ((2,), "cell 2: OutOfMemory: too large")])
+@pytest.mark.parametrize(
+    ("failed", "words"), [((), "0 of them failed"), ((2,), "cell 2: OutOfMemory: too large")]
+)
 def test_a_summary_says_what_there_is(tmp_path, failed, words):
     with open_for_reading(make_store(tmp_path / "s", made_spec(), failed=failed)) as store:
         assert words in summary(store)
 
 
 def test_an_image_without_restarts_has_no_traces(tmp_path):
-    results = results_of(tmp_path / "s", made_spec(), runs_of=lambda cell, picture: [run((1.0, 0.5), status="failed")])
-    assert all(s.residual is None and isinstance(s.runs[0].trace, np.ndarray) for s in results.searched)
+    results = results_of(
+        tmp_path / "s",
+        made_spec(),
+        runs_of=lambda cell, picture: [run((1.0, 0.5), status="failed")],
+    )
+    assert all(
+        s.residual is None and isinstance(s.runs[0].trace, np.ndarray) for s in results.searched
+    )

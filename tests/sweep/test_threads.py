@@ -34,8 +34,12 @@ def test_a_process_that_is_given_the_variables_has_as_many():
     assert num_threads(thread_variables()) == num_threads()
 
 
-@pytest.mark.parametrize(("fact", "words"), [("threads", "set OMP_NUM_THREADS"), ("devices", "use as many devices")])
-def test_a_store_that_was_begun_with_another_number_is_refused(tiny_folders, tmp_path, monkeypatch, fact, words):
+@pytest.mark.parametrize(
+    ("fact", "words"), [("threads", "set OMP_NUM_THREADS"), ("devices", "use as many devices")]
+)
+def test_a_store_that_was_begun_with_another_number_is_refused(
+    tiny_folders, tmp_path, monkeypatch, fact, words
+):
     spec = Spec(
         candidates=(str(tiny_folders["tiny"]),),
         pictures=(Pictures(kind="own", count=1),),

@@ -1,4 +1,6 @@
-"""The bundled generators: complete, small, what their records say, and found by their own images."""
+"""The bundled generators: complete, small, what their records say, and found by their own
+images.
+"""
 
 import json
 from pathlib import Path
@@ -13,9 +15,17 @@ from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
 
 NAMES = (
-    "dcgan_a", "dcgan_b", "progan_a", "progan_b", "stylegan2_a", "stylegan2_a_early", "stylegan2_a_tuned",
-    "stylegan2_b", "stylegan_a", "stylegan_b",
-)  # fmt: skip
+    "dcgan_a",
+    "dcgan_b",
+    "progan_a",
+    "progan_b",
+    "stylegan2_a",
+    "stylegan2_a_early",
+    "stylegan2_a_tuned",
+    "stylegan2_b",
+    "stylegan_a",
+    "stylegan_b",
+)
 
 
 def size_of(folder):
@@ -41,7 +51,8 @@ def test_a_bundled_generator_is_what_its_record_says(name):
     assert record["recipe"]["steps"] > 0
     made = np.asarray(gen.generate(gen.sample_latent(jax.random.key(0), 16)))
     assert (np.abs(made) > 1.0).mean() < 0.05  # few values have to be clipped
-    assert np.abs(made[:, None] - made).mean((2, 3, 4))[np.triu_indices(16, 1)].min() > 0.02  # no two are one image
+    # no two are one image
+    assert np.abs(made[:, None] - made).mean((2, 3, 4))[np.triu_indices(16, 1)].min() > 0.02
 
 
 def test_no_two_are_one_model():

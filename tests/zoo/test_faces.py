@@ -42,7 +42,8 @@ def test_edges_are_smooth_and_values_in_range():
     image = draw_face(jnp.full(TRAITS, 0.5), size=64)
     assert image.shape == (64, 64, 3)
     assert float(jnp.abs(image).max()) <= 1.0
-    assert len(np.unique(np.asarray(image).round(3))) > 200  # flat areas alone would have a few dozen
+    # flat areas alone would have a few dozen
+    assert len(np.unique(np.asarray(image).round(3))) > 200
 
 
 def test_larger_images_show_the_same_face():

@@ -1,8 +1,9 @@
 """Images that were altered after they were made: the alteration becomes a part of the generator.
 
-G followed by the alteration is a function of the latent like G itself, so the whole engine serves it. What differs is
-what the true latent leaves over: roundings on the way, an interval of a byte or of a quantisation step at the end.
-Both are learnt from images of the candidate itself, sent through the alteration as programs carry it out.
+G followed by the alteration is a function of the latent like G itself, so the whole engine serves
+it. What differs is what the true latent leaves over: roundings on the way, an interval of a byte or
+of a quantisation step at the end. Both are learnt from images of the candidate itself, sent through
+the alteration as programs carry it out.
 """
 
 import dataclasses
@@ -31,14 +32,21 @@ from jattr.inversion.observation.censored_likelihood import (
     minus_log_chance,
     surprise,
 )
-from jattr.inversion.observation.noise_model import UNIT, Roundings, learn_roundings, observed_generator, seen_generator
+from jattr.inversion.observation.noise_model import (
+    UNIT,
+    Roundings,
+    learn_roundings,
+    observed_generator,
+    seen_generator,
+)
 from jattr.inversion.problem import Prior, Target, target_of
 
 MAX_NUMBERS = 1 << 21  # of an altered image: a named resize may be to any size
 ARRIVED = 1.3  # times the expected mean squared residual: a search has arrived, if the test agrees
 CLEAR, AHEAD = 2.0, 3.0  # times it: a leader; times better than the others, who are given up
 NEAR, MARGIN = 3.0, 1.5  # times it, or times the worst own image's: a latent is worth the test
-MILD = 1e-3  # mean square that compression takes away, up to which decompressed images lead as well: quality 90
+# mean square that compression takes away, up to which decompressed images lead as well: quality 90
+MILD = 1e-3
 CUT_OFF = 4.0  # times the deviation of the other pixels' bytes: most in a block that was cut off
 LEAST_LEVELS = 8.0  # fewer: an image nearly black, or nearly flat, is what any candidate would make
 MOST_DISPERSION = 20.0  # above, the smooth form is too far from what programs do for a test
@@ -68,8 +76,14 @@ class AlteredObservation(Observation):
 
     @property
     def looks(self) -> Observation | None:
-        """Decompressed images: the generator's own program, compiled for unaltered ones, brings searches near."""
-        served = self.chain.jpeg and not self.chain.before and self.roundings.left.mean() <= MILD * UNIT**2
+        """Decompressed images: the generator's own program, compiled for unaltered ones, brings
+        searches near.
+        """
+        served = (
+            self.chain.jpeg
+            and not self.chain.before
+            and self.roundings.left.mean() <= MILD * UNIT**2
+        )
         return Observation(self.original, self.pixels) if served else None
 
     @property
@@ -89,13 +103,22 @@ class AlteredObservation(Observation):
 
     @property
     def provable(self) -> bool:
-        """Whether a certificate can be had: of coefficients `telling` counts those that are not 0, of bytes any."""
+        """Whether a certificate can be had: of coefficients `telling` counts those that are not
+        0, of bytes any.
+        """
         told = self.quantised is not None or self.roundings.levels >= LEAST_LEVELS
-        return self.chain.proves and self.original.proves and told and self.roundings.dispersion <= MOST_DISPERSION
+        return (
+            self.chain.proves
+            and self.original.proves
+            and told
+            and self.roundings.dispersion <= MOST_DISPERSION
+        )
 
     @functools.cached_property
     def weight(self) -> np.ndarray:
-        """What a number is multiplied by [N]: large where little is left over; its mean square is 1."""
+        """What a number is multiplied by [N]: large where little is left over; its mean square
+        is 1.
+        """
         inverse = 1.0 / self.roundings.left
         return np.sqrt(inverse / inverse.mean())
 
@@ -116,7 +139,9 @@ class AlteredObservation(Observation):
 
     @property
     def ahead(self) -> float:
-        """Less than of unaltered images: what the noise leaves lies closer to what other candidates reach."""
+        """Less than of unaltered images: what the noise leaves lies closer to what other
+        candidates reach.
+        """
         return AHEAD
 
     @property
@@ -130,7 +155,9 @@ class AlteredObservation(Observation):
         return np.full(len(self.pixels), ARRIVED * self.noise)
 
     def of(self, gen: Generator) -> Self:
-        """Return the same images for the candidate's styles: what lies behind them is tested, not they."""
+        """Return the same images for the candidate's styles: what lies behind them is tested,
+        not they.
+        """
         made = observed_generator(gen, self.chain, self.weight)
         return dataclasses.replace(self, gen=made, original=gen, trusted=True)
 
@@ -144,7 +171,11 @@ class AlteredObservation(Observation):
 
     def same(self, other: Observation) -> bool:
         """Return whether these are the same observations as another's."""
-        if not isinstance(other, AlteredObservation) or self.chain != other.chain or not super().same(other):
+        if (
+            not isinstance(other, AlteredObservation)
+            or self.chain != other.chain
+            or not super().same(other)
+        ):
             return False
         if self.quantised is None or other.quantised is None:
             return self.quantised is other.quantised
@@ -157,7 +188,9 @@ class AlteredObservation(Observation):
             target = target_of(self.pixels[image])
             return target._replace(center=target.center - np.float32(self.roundings.bias[0] / UNIT))
         known = self.intervals(image)
-        center: Any = ((known.center * self.weight) / UNIT).astype(np.float32).reshape(self.gen.image_shape)
+        center: Any = (
+            ((known.center * self.weight) / UNIT).astype(np.float32).reshape(self.gen.image_shape)
+        )
         nothing: Any = np.zeros(center.shape, bool)
         return Target(center, nothing, nothing, 0.0 * center)
 
@@ -182,12 +215,14 @@ class AlteredObservation(Observation):
         return self.chain.jpeg.uncertain(self.pixels)
 
     def telling(self, image: int) -> int:
-        """Return how many numbers tell something: bytes that are not clipped, coefficients that are not 0.
+        """Return how many numbers tell something: bytes that are not clipped, coefficients that are
+        not 0.
 
-        Coefficients that are the same in nearly all own images, as those of an image nearly black, tell nothing.
+        Coefficients that are the same in nearly all own images, as those of an image nearly black,
+        tell nothing.
 
-        At most as many as get through the chain: an enlarged image has more bytes than it had before, and tells no
-        more.
+        At most as many as get through the chain: an enlarged image has more bytes than it had
+        before, and tells no more.
         """
         through = self.chain.passed(self.original.image_shape)
         if self.quantised is not None:
@@ -203,8 +238,13 @@ class AlteredObservation(Observation):
     def predict(self, z: np.ndarray, label: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the prediction of each number [N], in bytes, and its Jacobian [N, d]."""
         given = jnp.int32(label) if self.gen.num_classes else None
-        found = make_linear(self.gen.apply, self.gen.latent_shape)(self.gen.state, given, jnp.asarray(z, jnp.float32))
-        image, jacobian = np.asarray(found.image, np.float64).ravel(), np.asarray(found.jacobian, np.float64)
+        found = make_linear(self.gen.apply, self.gen.latent_shape)(
+            self.gen.state, given, jnp.asarray(z, jnp.float32)
+        )
+        image, jacobian = (
+            np.asarray(found.image, np.float64).ravel(),
+            np.asarray(found.jacobian, np.float64),
+        )
         if self.quantised is None:
             return (image + 1.0) * UNIT, jacobian * UNIT
         unit = UNIT / self.weight
@@ -223,7 +263,9 @@ class AlteredObservation(Observation):
     def information(self, image: int, z: np.ndarray) -> np.ndarray:
         """Return the Fisher information [d, d] that the observation holds on a latent [d]."""
         prediction, jacobian = self.predict(z, -1)
-        found: np.ndarray = jacobian.T @ (jacobian * minus_log_chance(prediction, self.intervals(image))[2][:, None])
+        found: np.ndarray = jacobian.T @ (
+            jacobian * minus_log_chance(prediction, self.intervals(image))[2][:, None]
+        )
         return found
 
     def surprise(self, image: int, label: int, z: np.ndarray) -> Surprise:
@@ -236,13 +278,17 @@ class AlteredObservation(Observation):
         return surprise(prediction, self.intervals(image))
 
     def p_value(self, found: Surprise) -> float:
-        """Return the chance of so large a surprise, had the candidate made the image at that latent."""
+        """Return the chance of so large a surprise, had the candidate made the image at that
+        latent.
+        """
         return chance_of(found, self.roundings.dispersion)
 
     def near_enough(self, image: int, z: np.ndarray, label: int) -> bool:
-        """Return whether a latent [d] leaves no more of the whole image than searches of own ones do.
+        """Return whether a latent [d] leaves no more of the whole image than searches of own ones
+        do.
 
-        Where coefficients count as unknown this is all that holds them: pixels of their blocks are compared, too.
+        Where coefficients count as unknown this is all that holds them: pixels of their blocks are
+        compared, too.
         """
         labels = None if not self.original.num_classes else np.array([label])
         left = mean_squares(self.gen, z[None], labels, self.targets([image], ["round"]))[0]
@@ -252,7 +298,9 @@ class AlteredObservation(Observation):
         if jpeg is None or not jpeg.decoded:
             return True
         made = make_images(self.original, z[None], labels)
-        looks = self.chain.looks(to_byte(made, rule=self.original.rounding or "round")).astype(np.float64)[0]
+        looks = self.chain.looks(to_byte(made, rule=self.original.rounding or "round")).astype(
+            np.float64
+        )[0]
         pixels = self.pixels[image]
         away = _block_means(np.square(looks - pixels).mean(-1))
         cut = _block_means(((pixels == 0) | (pixels == 255)).any(-1).astype(np.float64)) > 0
@@ -261,7 +309,9 @@ class AlteredObservation(Observation):
         return bool(away[cut].max() ** 0.5 <= CUT_OFF * (away[~cut].mean() ** 0.5 + 1.0))
 
     def identical(self, image: int, z: np.ndarray, label: int) -> float:
-        """Return the share of numbers observed that the alteration, carried out by programs, gives again."""
+        """Return the share of numbers observed that the alteration, carried out by programs,
+        gives again.
+        """
         labels = None if not self.original.num_classes else np.array([label])
         made = make_images(self.original, z[None], labels)
         if not np.isfinite(made).all():
@@ -274,7 +324,9 @@ class AlteredObservation(Observation):
     def accepts(self, image: int, rounding: str, label: int, z: np.ndarray) -> bool:
         """Return whether the test does not deny the latent."""
         del rounding
-        return bool(np.isfinite(z).all()) and self.p_value(self.surprise(image, label, z)) >= ACCEPTED
+        return (
+            bool(np.isfinite(z).all()) and self.p_value(self.surprise(image, label, z)) >= ACCEPTED
+        )
 
 
 def _block_means(values: np.ndarray) -> np.ndarray:
@@ -294,12 +346,14 @@ def make_altered_observation(gen: Generator, images: AlteredImages) -> AlteredOb
     shape = chain.out_shape(gen.image_shape)
     if pixels.shape[1:] != shape:
         raise ImageError(
-            f"images are {pixels.shape[1:]}; {chain.text or 'no alteration'} makes {shape} of the {gen.image_shape}"
+            f"images are {pixels.shape[1:]}; {chain.text or 'no alteration'} makes {shape} of the"
+            f" {gen.image_shape}"
             f" of generator {gen.name!r}; give the alteration that was made"
         )
     if math.prod(shape) > MAX_NUMBERS:
         raise ImageError(
-            f"images of {shape} after {chain.text}: at most {MAX_NUMBERS} numbers are searched; reduce them"
+            f"images of {shape} after {chain.text}: at most {MAX_NUMBERS} numbers are searched;"
+            " reduce them"
         )
     roundings = learn_roundings(gen, chain)
     draft = AlteredObservation(gen, pixels, gen, chain, roundings, images.quantised)

@@ -18,7 +18,8 @@ from jattr.inversion.rounding_polish import interval_polish
 from jattr.inversion.scheduler import floors_of
 
 NEAR = 20  # times the noise of unaltered images
-CLEAR, AHEAD = 1e-3, 30.0  # a leader so far and so many times better ends, after a fair trial, the others' search
+# a leader so far and so many times better ends, after a fair trial, the others' search
+CLEAR, AHEAD = 1e-3, 30.0
 
 
 def check_pixels(gen: Generator, images: Any) -> np.ndarray:
@@ -30,7 +31,8 @@ def check_pixels(gen: Generator, images: Any) -> np.ndarray:
     array = np.asarray(images)
     if array.shape[1:] != gen.image_shape or array.ndim != 4 or not len(array):
         raise ImageError(
-            f"images have shape {array.shape}; generator {gen.name!r} makes [n, H, W, C] = {gen.image_shape}"
+            f"images have shape {array.shape}; generator {gen.name!r} makes [n, H, W, C] ="
+            f" {gen.image_shape}"
         )
     if array.dtype == np.uint8:
         return array
@@ -53,7 +55,9 @@ class Observation:
 
     @property
     def seen(self) -> Generator:
-        """The generator whose images look like images of its own: where searches begin is learnt from them."""
+        """The generator whose images look like images of its own: where searches begin is learnt
+        from them.
+        """
         return self.gen
 
     @property
@@ -68,7 +72,9 @@ class Observation:
 
     @property
     def near(self) -> float:
-        """Below this a search is so close that a certificate, or another rounding rule, is worth a try."""
+        """Below this a search is so close that a certificate, or another rounding rule, is worth
+        a try.
+        """
         return NEAR * self.noise
 
     @property
@@ -83,7 +89,9 @@ class Observation:
 
     @property
     def looks(self) -> "Observation | None":
-        """The images in another form, for searches by gradients, where that serves and costs less."""
+        """The images in another form, for searches by gradients, where that serves and costs
+        less.
+        """
         return None
 
     @property
@@ -117,11 +125,15 @@ class Observation:
         return int(self.pixels[0].size)
 
     def as_pixels(self) -> "Observation":
-        """Return the same images as the bytes they are: what certificates of unaltered ones speak of."""
+        """Return the same images as the bytes they are: what certificates of unaltered ones
+        speak of.
+        """
         return self
 
     def of(self, gen: Generator) -> Self:
-        """Return the same images for another generator of images of this shape: the candidate's styles."""
+        """Return the same images for another generator of images of this shape: the candidate's
+        styles.
+        """
         return dataclasses.replace(self, gen=gen)
 
     def alike(self, pixels: np.ndarray) -> Self:
@@ -149,14 +161,18 @@ class Observation:
     def into_intervals(
         self, image: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
     ) -> tuple[np.ndarray, int, float]:
-        """Move a latent [d] at the floor to one whose every pixel rounds to its byte, or towards it.
+        """Move a latent [d] at the floor to one whose every pixel rounds to its byte, or towards
+        it.
 
         Returns:
-          The latent, Jacobians used, and its mean squared residual as the search counts it; inf: nothing was found.
+          The latent, Jacobians used, and its mean squared residual as the search counts it; inf:
+          nothing was found.
         """
         del prior
         target = self.target(image, rounding)
-        z, _, used, loss = interval_polish(lambda z: linearise(self.gen, target, label, z)[1:], z, jacobians)
+        z, _, used, loss = interval_polish(
+            lambda z: linearise(self.gen, target, label, z)[1:], z, jacobians
+        )
         return z, used, loss
 
     @property
@@ -173,6 +189,8 @@ class Observation:
         return mean_squares(self.gen, z, label, targets, limit=self.limit)
 
     def accepts(self, image: int, rounding: str, label: int, z: np.ndarray) -> bool:
-        """Return whether a latent [d] at the floor explains the image; an unaltered one's always does."""
+        """Return whether a latent [d] at the floor explains the image; an unaltered one's always
+        does.
+        """
         del image, rounding, label, z
         return True

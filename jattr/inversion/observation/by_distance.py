@@ -1,7 +1,8 @@
 """Images that a distance compares with their reproductions, in place of their numbers.
 
-The distance's residual takes the place of the pixels' difference: methods, restarts and rounds stay the same. What the
-true latent leaves, 8-bit rounding as the distance sees it, is learnt from images of the candidate itself.
+The distance's residual takes the place of the pixels' difference: methods, restarts and rounds stay
+the same. What the true latent leaves, 8-bit rounding as the distance sees it, is learnt from images
+of the candidate itself.
 """
 
 import dataclasses
@@ -88,7 +89,10 @@ class DistanceObservation(Observation):
         """What the distance makes of each image, once."""
         encode = _encoder(self.gen.apply.encode)  # type: ignore[attr-defined]
         images = [target_of(image, self.rounding).center for image in self.pixels]
-        return [jax.tree.map(np.asarray, encode(self.distance.state, jnp.asarray(image))) for image in images]
+        return [
+            jax.tree.map(np.asarray, encode(self.distance.state, jnp.asarray(image)))
+            for image in images
+        ]
 
     def target(self, image: int, rounding: str) -> Any:
         """Return the code of one image."""
@@ -102,7 +106,9 @@ class DistanceObservation(Observation):
     def into_intervals(
         self, image: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
     ) -> tuple[np.ndarray, int, float]:
-        """Move a latent at the floor into the intervals of the pixels; see `Accused.into_intervals`."""
+        """Move a latent at the floor into the intervals of the pixels; see
+        `Accused.into_intervals`.
+        """
         return self.as_pixels().into_intervals(image, rounding, label, z, jacobians, prior)
 
     def alike(self, pixels: np.ndarray) -> Self:
@@ -119,28 +125,55 @@ def make_distance_observation(
       InputError: a method that needs smooth residuals, and a distance that has none.
       ImageError: the distance cannot compare images of this shape.
     """
-    if not distance.smooth_squares and method != "auto" and (METHODS[method].dense or method == "gauss-newton-cg"):
+    if (
+        not distance.smooth_squares
+        and method != "auto"
+        and (METHODS[method].dense or method == "gauss-newton-cg")
+    ):
         legal = [name for name, m in METHODS.items() if not m.dense and name != "gauss-newton-cg"]
-        raise InputError(f"distance {distance.name!r} is not smooth for {method!r}; use {', '.join(legal)}")
-    encode = distance.encode if distance.compare is not None and distance.encode is not None else _as_it_is
-    compare = distance.compare if distance.compare is not None and distance.encode is not None else distance.apply
+        raise InputError(
+            f"distance {distance.name!r} is not smooth for {method!r}; use {', '.join(legal)}"
+        )
+    encode = (
+        distance.encode
+        if distance.compare is not None and distance.encode is not None
+        else _as_it_is
+    )
+    compare = (
+        distance.compare
+        if distance.compare is not None and distance.encode is not None
+        else distance.apply
+    )
     digest = hashlib.sha256(f"{gen.digest} {distance.digest}".encode()).hexdigest()
     observed = dataclasses.replace(
-        gen, apply=ComparedBy(gen.apply, encode, compare), state={"generator": gen.state, "distance": distance.state},
-        encoder=None, router=None, viewer=None, digest=digest,
-    )  # fmt: skip
+        gen,
+        apply=ComparedBy(gen.apply, encode, compare),
+        state={"generator": gen.state, "distance": distance.state},
+        encoder=None,
+        router=None,
+        viewer=None,
+        digest=digest,
+    )
     try:
         left = _own_residuals(observed, gen, distance)
     except InputError as error:  # too small, or of channels that it does not know
-        raise ImageError(f"distance {distance.name!r} cannot compare images {gen.image_shape}: {error}") from None
-    return DistanceObservation(observed, pixels, gen, distance, max(LEAST_NOISE, float(left.mean())), float(left.max()))
+        raise ImageError(
+            f"distance {distance.name!r} cannot compare images {gen.image_shape}: {error}"
+        ) from None
+    return DistanceObservation(
+        observed, pixels, gen, distance, max(LEAST_NOISE, float(left.mean())), float(left.max())
+    )
 
 
 def _own_residuals(observed: Generator, gen: Generator, distance: Distance) -> np.ndarray:
     """Return what own images leave at their true latents [n]."""
     keys = jax.random.split(jax.random.key(OWN))
     z = np.asarray(gen.sample_latent(keys[0], OWN))
-    label = np.asarray(jax.random.randint(keys[1], (OWN,), 0, gen.num_classes)) if gen.num_classes else None
+    label = (
+        np.asarray(jax.random.randint(keys[1], (OWN,), 0, gen.num_classes))
+        if gen.num_classes
+        else None
+    )
     pixels = to_byte(make_images(gen, z, label), rule=gen.rounding or "round")
     return DistanceObservation(observed, pixels, gen, distance, 1.0, 1.0).residuals(z, label)
 

@@ -1,4 +1,6 @@
-"""Which form of images the searches of a candidate see: as they are, altered, or compared by a distance."""
+"""Which form of images the searches of a candidate see: as they are, altered, or compared by a
+distance.
+"""
 
 import functools
 from typing import Any
@@ -29,7 +31,8 @@ def make_observation(gen: Generator, images: Any, config: InvertConfig) -> Obser
     if isinstance(images, AlteredImages):
         if config.distance is not None:
             raise InputError(
-                f"distance {config.distance!r} and a modelled alteration; give one of them: altered images are"
+                f"distance {config.distance!r} and a modelled alteration; give one of them:"
+                " altered images are"
                 " compared by what the alteration leaves of them"
             )
         return make_altered_observation(gen, images)

@@ -1,7 +1,7 @@
 """The bundle: one file of canonical JSON, signed field by field by the log's key.
 
-The signature is a note over the digest of every field, so that a change names the field. It binds the owner of the log
-to what is said; what is said is checked all the same.
+The signature is a note over the digest of every field, so that a change names the field. It binds
+the owner of the log to what is said; what is said is checked all the same.
 """
 
 import dataclasses
@@ -16,7 +16,14 @@ from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.canonical import encode_canonical, parse_canonical
 from jattr.ledger.commitments import Opening, parse_hex, parse_latent, parse_opening
 from jattr.ledger.encoding import encode_base64, shown
-from jattr.ledger.evidence.values import any_object, base64_of, list_of, object_of, text_of, whole_number
+from jattr.ledger.evidence.values import (
+    any_object,
+    base64_of,
+    list_of,
+    object_of,
+    text_of,
+    whole_number,
+)
 from jattr.ledger.keys import Signer, Verifier
 from jattr.ledger.note import open_note, sign_note
 
@@ -24,13 +31,18 @@ SCHEMA = "evidence/v1"
 FILE = "evidence.json"
 MAX_BYTES = 512 * 2**20
 MAX_IMAGE = 80 * 2**20
-MAX_PARTS = 2_000_000  # commas, colons and brackets, of which base64 has none: they bound time and memory of reading
+# commas, colons and brackets, of which base64 has none: they bound time and memory of reading
+MAX_PARTS = 2_000_000
 STATEMENT = "jattr/evidence/v1\n"  # what is signed begins so
 LEVELS = ("commitments", "perceptual", "regenerated")  # each opens more
 FITS = ("fits", "does-not-fit", "undecided")
 NONCE = 200  # characters
 DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?(e[+-][0-9]{1,3})?")
-OPENED = {"commitments": set[str](), "perceptual": {"perceptual"}, "regenerated": {"perceptual", "pixels", "latent"}}
+OPENED = {
+    "commitments": set[str](),
+    "perceptual": {"perceptual"},
+    "regenerated": {"perceptual", "pixels", "latent"},
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,8 @@ class Bundle:
     image: bytes  # the file
     model: int  # entry of the MODEL leaf
     digest: str  # of the model's weights, 64 hexadecimal digits
-    start: bytes | None  # checkpoint after whose entries the window begins, as published; None: the log's beginning
+    # checkpoint after whose entries the window begins, as published; None: the log's beginning
+    start: bytes | None
     end: bytes  # checkpoint with whose entries it ends
     level: str  # one of LEVELS
     openings: dict[tuple[int, str], Opening]  # (entry, field) ->
@@ -64,12 +77,16 @@ class Bundle:
     wanted: int  # entries of the sample
     images: dict[int, bytes]  # entry -> PNG, of the entries that were made again
     attribution: Attribution
-    examined: dict[str, Any]  # counts, hash, near entries, sample: what follows from the log and the openings
+    # counts, hash, near entries, sample: what follows from the log and the openings
+    examined: dict[str, Any]
     verdict: dict[str, Any]
 
     def fields(self) -> dict[str, Any]:
         """Return the bundle as JSON values, without its signature."""
-        openings = [{"entry": entry, **self.openings[entry, field].json} for entry, field in sorted(self.openings)]
+        openings = [
+            {"entry": entry, **self.openings[entry, field].json}
+            for entry, field in sorted(self.openings)
+        ]
         attribution = dataclasses.asdict(self.attribution)
         latent = self.attribution.latent
         return {
@@ -77,11 +94,16 @@ class Bundle:
             "origin": self.origin,
             "picture": {"name": self.name, "data": encode_base64(self.image)},
             "model": {"entry": self.model, "digest": self.digest},
-            "window": {"start": self.start and encode_base64(self.start), "end": encode_base64(self.end)},
+            "window": {
+                "start": self.start and encode_base64(self.start),
+                "end": encode_base64(self.end),
+            },
             "level": self.level,
             "openings": openings,
             "sample": {"nonce": self.nonce, "wanted": self.wanted},
-            "pictures": [{"entry": n, "data": encode_base64(self.images[n])} for n in sorted(self.images)],
+            "pictures": [
+                {"entry": n, "data": encode_base64(self.images[n])} for n in sorted(self.images)
+            ],
             "attribution": attribution | {"latent": latent and encode_base64(latent)},
             "examined": self.examined,
             "verdict": self.verdict,
@@ -94,7 +116,10 @@ def encode_bundle(bundle: Bundle, signers: Sequence[Signer]) -> bytes:
     note = sign_note(_statement(fields), signers)
     data = encode_canonical(fields | {"signature": encode_base64(note)})
     if len(data) > MAX_BYTES:
-        raise LedgerError(f"the bundle has {len(data)} bytes; at most {MAX_BYTES} are read: choose a shorter window")
+        raise LedgerError(
+            f"the bundle has {len(data)} bytes; at most {MAX_BYTES} are read: choose a shorter"
+            " window"
+        )
     _check_parts(data)
     return data
 
@@ -114,9 +139,13 @@ def parse_bundle(data: bytes, keys: Sequence[Verifier]) -> Bundle:
     found = parse_canonical(data, "the bundle", MAX_BYTES)
     wanted = {"jattr", *WORDS, "signature"}
     if not isinstance(found, dict) or found.get("jattr") != SCHEMA:
-        raise LedgerError(f'jattr: the file is no bundle of this schema, an object with "jattr":"{SCHEMA}"')
+        raise LedgerError(
+            f'jattr: the file is no bundle of this schema, an object with "jattr":"{SCHEMA}"'
+        )
     if differing := sorted(wanted ^ set(found)):
-        raise LedgerError(f"the bundle lacks fields, or has unknown ones: {shown(', '.join(differing).encode())}")
+        raise LedgerError(
+            f"the bundle lacks fields, or has unknown ones: {shown(', '.join(differing).encode())}"
+        )
     signature = base64_of(found.pop("signature"), "signature")
     try:
         opened = open_note(signature, keys)
@@ -134,14 +163,18 @@ def parse_bundle(data: bytes, keys: Sequence[Verifier]) -> Bundle:
         raise VerificationError("signature: it is over other fields")
     bundle = _parse(found)
     if bundle.origin not in {key.name for key in opened.verified}:
-        raise VerificationError(f"origin: it is {_shown(bundle.origin)}, and another log's key has signed the bundle")
+        raise VerificationError(
+            f"origin: it is {_shown(bundle.origin)}, and another log's key has signed the bundle"
+        )
     return bundle
 
 
 def _check_parts(data: bytes) -> None:
     parts = sum(map(data.count, (b",", b":", b"[", b"{")))
     if parts > MAX_PARTS:
-        raise LedgerError(f"the bundle has {parts} parts; at most {MAX_PARTS} are read: choose a shorter window")
+        raise LedgerError(
+            f"the bundle has {parts} parts; at most {MAX_PARTS} are read: choose a shorter window"
+        )
 
 
 def _shown(text: str) -> str:
@@ -150,19 +183,37 @@ def _shown(text: str) -> str:
 
 def _statement(fields: dict[str, Any]) -> str:
     """Return the text that is signed: each field's name and SHA-256."""
-    lines = [f"{name} {hashlib.sha256(encode_canonical(fields[name])).hexdigest()}" for name in sorted(fields)]
+    lines = [
+        f"{name} {hashlib.sha256(encode_canonical(fields[name])).hexdigest()}"
+        for name in sorted(fields)
+    ]
     return STATEMENT + "".join(f"{line}\n" for line in lines)
 
 
 WORDS = (
-    "origin", "picture", "model", "window", "level", "openings", "sample", "pictures", "attribution", "examined",
+    "origin",
+    "picture",
+    "model",
+    "window",
+    "level",
+    "openings",
+    "sample",
+    "pictures",
+    "attribution",
+    "examined",
     "verdict",
-)  # fmt: skip
+)
 
 
 def _parse(found: dict[str, Any]) -> Bundle:
-    image, model = object_of(found, "picture", "name", "data"), object_of(found, "model", "entry", "digest")
-    window, sample = object_of(found, "window", "start", "end"), object_of(found, "sample", "nonce", "wanted")
+    image, model = (
+        object_of(found, "picture", "name", "data"),
+        object_of(found, "model", "entry", "digest"),
+    )
+    window, sample = (
+        object_of(found, "window", "start", "end"),
+        object_of(found, "sample", "nonce", "wanted"),
+    )
     origin, level = text_of(found["origin"], "origin"), text_of(found["level"], "level")
     if level not in LEVELS:
         raise LedgerError(f"level: it is {_shown(level)}; there are {', '.join(LEVELS)}")
@@ -206,7 +257,9 @@ def _openings(found: Any) -> dict[tuple[int, str], Opening]:
         if not isinstance(item, dict) or "entry" not in item:
             raise LedgerError("openings: each is an object with an entry")
         try:
-            opening = parse_opening({name: value for name, value in item.items() if name != "entry"})
+            opening = parse_opening(
+                {name: value for name, value in item.items() if name != "entry"}
+            )
         except LedgerError as error:
             raise LedgerError(f"openings: {error}") from error
         key = (whole_number(item["entry"], "openings"), opening.field)
@@ -236,11 +289,17 @@ def _attribution(found: dict[str, Any]) -> Attribution:
     for name, value in texts.items():
         if value is not None:
             text_of(value, f"attribution ({name})")
-            if name != "alteration" and not (DECIMAL.fullmatch(value) and math.isfinite(float(value))):
+            if name != "alteration" and not (
+                DECIMAL.fullmatch(value) and math.isfinite(float(value))
+            ):
                 raise LedgerError(f"attribution ({name}): it is no decimal number")
     if stated["fit"] not in FITS or not isinstance(stated["certificate"], bool):
         raise LedgerError(f"attribution: fit is {', '.join(FITS)}, certificate true or false")
-    latent = None if stated["latent"] is None else base64_of(stated["latent"], "attribution (latent)", MAX_IMAGE)
+    latent = (
+        None
+        if stated["latent"] is None
+        else base64_of(stated["latent"], "attribution (latent)", MAX_IMAGE)
+    )
     try:
         if latent is not None:
             parse_latent(latent)

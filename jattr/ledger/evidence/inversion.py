@@ -16,7 +16,8 @@ from jattr.ledger.evidence.bundle import Attribution
 
 AUTO = "auto"
 FAR = 1e-4  # mean squared difference, [-1, 1] units: twenty times what rounding to bytes leaves
-LARGER = 4  # times the sides of what a generator makes, or of the image: as far as an alteration may go between
+# times the sides of what a generator makes, or of the image: as far as an alteration may go between
+LARGER = 4
 JPEG_START = b"\xff\xd8\xff"
 
 
@@ -26,10 +27,11 @@ def invert_image(
     """Search for the latent of an image under one generator.
 
     Args:
-      data: the file, PNG, JPEG or WebP. The compression of a JPEG file is modelled as the file states it.
+      data: the file, PNG, JPEG or WebP. The compression of a JPEG file is modelled as the file
+        states it.
       gen: the generator.
-      alteration: "auto" (the file's own compression; where the file asks to be shown turned, also that this was only
-        added to it), "none", or a chain as `parse_chain` reads it.
+      alteration: "auto" (the file's own compression; where the file asks to be shown turned, also
+        that this was only added to it), "none", or a chain as `parse_chain` reads it.
       config: `InvertConfig`.
       pilot_studies: known ones, as `attribute` takes them.
 
@@ -44,7 +46,9 @@ def invert_image(
     return _first(texts, lambda text: _invert(data, decoded, gen, text, config, pilot_studies))
 
 
-def _invert(data: bytes, decoded: Decoded, gen: Any, alteration: str, config: Any, pilot_studies: Any) -> Attribution:
+def _invert(
+    data: bytes, decoded: Decoded, gen: Any, alteration: str, config: Any, pilot_studies: Any
+) -> Attribution:
     """Search under one alteration."""
     from jattr.attribution.attribute import attribute
 
@@ -56,7 +60,9 @@ def _invert(data: bytes, decoded: Decoded, gen: Any, alteration: str, config: An
     fit = {"made-by": "fits", "none": "does-not-fit"}.get(verdict.kind, "undecided")
     label = int(att.labels[0, 0])
     ended = bool(np.isfinite(att.residual[0, 0]))
-    latent = latent_value(att.latents[0][0], gen.space, label if label >= 0 else None) if ended else None
+    latent = (
+        latent_value(att.latents[0][0], gen.space, label if label >= 0 else None) if ended else None
+    )
     return Attribution(
         fit=fit,
         certificate=verdict.certificate is not None,
@@ -70,7 +76,12 @@ def _invert(data: bytes, decoded: Decoded, gen: Any, alteration: str, config: An
 
 
 def invert_alternatives(
-    data: bytes, gen: Any, alterations: Sequence[str], *, config: Any = None, pilot_studies: Any = None
+    data: bytes,
+    gen: Any,
+    alterations: Sequence[str],
+    *,
+    config: Any = None,
+    pilot_studies: Any = None,
 ) -> Attribution:
     """Search under one alteration after the other until one fits.
 
@@ -79,8 +90,8 @@ def invert_alternatives(
     Args:
       data: the file.
       gen: the generator.
-      alterations: as `invert_image` takes them; those that do not lead to this image's size are left out, which
-        the reason states.
+      alterations: as `invert_image` takes them; those that do not lead to this image's size are
+        left out, which the reason states.
       config: `InvertConfig`.
       pilot_studies: known ones, as `attribute` takes them.
 
@@ -89,12 +100,15 @@ def invert_alternatives(
     """
     return _first(
         dict.fromkeys(alterations),
-        lambda text: invert_image(data, gen, alteration=text, config=config, pilot_studies=pilot_studies),
+        lambda text: invert_image(
+            data, gen, alteration=text, config=config, pilot_studies=pilot_studies
+        ),
     )
 
 
 def _first(alterations: Iterable[str], invert: Callable[[str], Attribution]) -> Attribution:
-    """Return the first search that ends with a fit; else one that leaves it undecided; else the first.
+    """Return the first search that ends with a fit; else one that leaves it undecided; else the
+    first.
 
     Raises:
       ImageError: no alteration leads to the image's size.
@@ -123,7 +137,8 @@ def observed(data: bytes, gen: Any, alteration: str) -> Any:
     """Return an image as `attribute` takes it: bytes [1, H, W, C], or with what was done to them.
 
     Raises:
-      ImageError: it cannot be read, or is not of the size that the generator and the alteration lead to.
+      ImageError: it cannot be read, or is not of the size that the generator and the alteration
+        lead to.
     """
     return _observed(data, decode(data).pixels, gen, alteration)
 
@@ -137,7 +152,9 @@ def _observed(data: bytes, pixels: np.ndarray, gen: Any, alteration: str) -> Any
 
     parts = [] if alteration in (AUTO, "none") else alteration.split(",")
     if data.startswith(JPEG_START) and alteration != "none":
-        before = parse_chain(",".join(part for part in parts if not part.strip().startswith("jpeg")))
+        before = parse_chain(
+            ",".join(part for part in parts if not part.strip().startswith("jpeg"))
+        )
         _check_sizes(before, gen, pixels)
         try:
             if before.free:
@@ -150,14 +167,18 @@ def _observed(data: bytes, pixels: np.ndarray, gen: Any, alteration: str) -> Any
             pass  # a kind of JPEG whose coefficients are not read: its pixels are
         if alteration == AUTO:
             return fit(pixels, gen.image_shape)[None]
-        raise ImageError(f"the image is no {alteration} of what {gen.name} makes; name what was done to it")
+        raise ImageError(
+            f"the image is no {alteration} of what {gen.name} makes; name what was done to it"
+        )
     chain = parse_chain(",".join(parts))
     _check_sizes(chain, gen, pixels)
     if not chain.steps:
         return fit(pixels, gen.image_shape)[None]
     shape = chain.out_shape(gen.image_shape)
     if shape[:2] != pixels.shape[:2]:
-        raise ImageError(f"the image has {pixels.shape[:2]} pixels; after {alteration} it would have {shape[:2]}")
+        raise ImageError(
+            f"the image has {pixels.shape[:2]} pixels; after {alteration} it would have {shape[:2]}"
+        )
     taken = with_channels(pixels, shape[2])[None]
     if chain.free:
         chain = fit_factors(taken[0], chain, [gen])
@@ -165,12 +186,17 @@ def _observed(data: bytes, pixels: np.ndarray, gen: Any, alteration: str) -> Any
 
 
 def _check_sizes(chain: Any, gen: Any, pixels: np.ndarray) -> None:
-    """Check that no step makes an image far larger than what goes in and comes out: the chain may be a stranger's."""
+    """Check that no step makes an image far larger than what goes in and comes out: the chain
+    may be a stranger's.
+    """
     shape, most = gen.image_shape, LARGER * max(*gen.image_shape[:2], *pixels.shape[:2])
     for step in chain.steps:
         shape = step.out_shape(shape)
         if max(shape[:2]) > most:
-            raise ImageError(f"{step.text} leads to {shape[1]} x {shape[0]} pixels; sides of at most {most} are taken")
+            raise ImageError(
+                f"{step.text} leads to {shape[1]} x {shape[0]} pixels; sides of at most {most} are"
+                " taken"
+            )
 
 
 def takes(gen: Any, z: np.ndarray, label: int | None) -> bool:
@@ -180,9 +206,11 @@ def takes(gen: Any, z: np.ndarray, label: int | None) -> bool:
 
 
 def reproduces(gen: Any, z: np.ndarray, label: int | None, pixels: np.ndarray) -> bool:
-    """Whether a generator reproduces an image uint8 [H, W, C] from a latent as the certificate test demands.
+    """Whether a generator reproduces an image uint8 [H, W, C] from a latent as the certificate test
+    demands.
 
-    The test needs a Jacobian; where every byte is equal, or the images differ at a glance, it is not needed.
+    The test needs a Jacobian; where every byte is equal, or the images differ at a glance, it is
+    not needed.
     """
     from jattr.decision.certificate import certify
     from jattr.inversion.evaluate import make_images
@@ -194,7 +222,9 @@ def reproduces(gen: Any, z: np.ndarray, label: int | None, pixels: np.ndarray) -
         return True
     if not float(np.mean(np.square(np.clip(made, -1, 1) - to_float(pixels)))) <= FAR:
         return False
-    return bool(certify(gen, z, pixels, label=-1 if label is None else label, rounding=gen.rounding).holds)
+    return bool(
+        certify(gen, z, pixels, label=-1 if label is None else label, rounding=gen.rounding).holds
+    )
 
 
 @dataclass(frozen=True)
@@ -206,12 +236,16 @@ class Seen:
     alteration: str | None  # the chain, spelt in the one way; None: nothing was done to it
 
     def residual(self, z: np.ndarray, label: int | None) -> float:
-        """Return the mean squared residual that a latent leaves, [-1, 1] units, as `attribute` states it."""
+        """Return the mean squared residual that a latent leaves, [-1, 1] units, as `attribute`
+        states it.
+        """
         labels = None if label is None else np.array([label], np.int32)
         return float(self.observation.residuals(z[None], labels)[0])
 
     def explains(self, z: np.ndarray, label: int | None) -> bool:
-        """Whether the image of a latent, altered so, is the accused one, by the certificate test."""
+        """Whether the image of a latent, altered so, is the accused one, by the certificate
+        test.
+        """
         from jattr.decision.certificate import certify_altered
 
         if not takes(self.gen, z, label):
@@ -233,7 +267,8 @@ def seen_by(data: bytes, gen: Any, alteration: str | None) -> Seen:
       alteration: a chain, as `Attribution` has it.
 
     Raises:
-      ImageError: the image cannot be read, or is not of the size that the generator and the alteration lead to.
+      ImageError: the image cannot be read, or is not of the size that the generator and the
+        alteration lead to.
       InputError: there is no such alteration.
     """
     from jattr.inversion.config import InvertConfig
@@ -251,8 +286,14 @@ def viewed(gen: Any, settings: dict[str, Any]) -> Any:
       InputError: it does not have them.
     """
     given = {name: settings[name] for name in ("cutoff", "noise") if settings.get(name) is not None}
-    if type(given.get("cutoff", 0)) is not int or given.get("noise", "none") not in ("const", "none", "search"):
-        raise InputError("the cutoff or the noise of the MODEL leaf is none that an image can be made again with")
+    if type(given.get("cutoff", 0)) is not int or given.get("noise", "none") not in (
+        "const",
+        "none",
+        "search",
+    ):
+        raise InputError(
+            "the cutoff or the noise of the MODEL leaf is none that an image can be made again with"
+        )
     if settings.get("psi") is not None:
         try:
             given["psi"] = float(settings["psi"])

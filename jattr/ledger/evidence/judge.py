@@ -15,19 +15,27 @@ SUPPORTED = "supported-denial"
 INCOMPLETE = "denial-incomplete"
 UNDECIDED = "undecided"
 TEXTS = {
-    CONSISTENT: "consistent with logged use, entry {use}: the model makes this image, and the log says when it did",
-    EDITED: "the log holds an image like this one, entry {use}, and the model's inversion does not confirm it: an"
+    CONSISTENT: "consistent with logged use, entry {use}: the model makes this image, and the log"
+    " says when it did",
+    EDITED: "the log holds an image like this one, entry {use}, and the model's inversion does not"
+    " confirm it: an"
     " edited copy of that output, or two images with near hashes; compare them",
-    UNCONFIRMED: "no use is confirmed, and no denial supported: the model makes this image, and entry {use} of the"
+    UNCONFIRMED: "no use is confirmed, and no denial supported: the model makes this image, and"
+    " entry {use} of the"
     " log looks like it, but was not shown to be a use that made it",
-    NOT_SUPPORTED: "denial not supported: the model makes this image and the log does not hold it. It was used off"
+    NOT_SUPPORTED: "denial not supported: the model makes this image and the log does not hold it."
+    " It was used off"
     " the log, its weights are in other hands, the image was crafted, or the fit is false",
-    SUPPORTED: "supported denial: nothing in the complete, witnessed window is near this image, and searches for it"
-    " under the model, unaltered or altered as is stated, did not find it (beside them stands how seldom they miss an"
+    SUPPORTED: "supported denial: nothing in the complete, witnessed window is near this image,"
+    " and searches for it"
+    " under the model, unaltered or altered as is stated, did not find it (beside them stands how"
+    " seldom they miss an"
     " own image); edits that were not modelled, such as a crop or a shift, can hide one",
-    INCOMPLETE: "no denial: nothing that was opened is near this image and inversion does not fit, but the log was"
+    INCOMPLETE: "no denial: nothing that was opened is near this image and inversion does not fit,"
+    " but the log was"
     " not shown completely",
-    UNDECIDED: "undecided: inversion neither fits nor rules the model out; more restarts, the file as it was first"
+    UNDECIDED: "undecided: inversion neither fits nor rules the model out; more restarts, the file"
+    " as it was first"
     " saved, or the alteration by name would settle it",
 }
 
@@ -37,7 +45,8 @@ PARTS = {  # of the counts -> what is missing where they are not 0
     "erased": "outputs of the window were erased and cannot be opened",
     "unreadable": "entries of the window are no leaves of this schema and may hide uses",
     "astray": "outputs of the window lead to no use of a model, or to one that has another output",
-    "hashless": "opened outputs have the hash of an image without structure, which is near to nothing",
+    "hashless": "opened outputs have the hash of an image without structure, which is near to"
+    " nothing",
 }
 
 
@@ -53,7 +62,12 @@ class Verdict:
     @property
     def json(self) -> dict[str, Any]:
         """The values that the bundle states."""
-        return {"kind": self.kind, "use": self.use, "text": self.text, "weaknesses": list(self.weaknesses)}
+        return {
+            "kind": self.kind,
+            "use": self.use,
+            "text": self.text,
+            "weaknesses": list(self.weaknesses),
+        }
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,12 @@ class Shown:
 
 
 def judge(
-    fit: str, certified: bool, examined: Examined, shown: Sequence[Shown], witnessed: bool, level: str
+    fit: str,
+    certified: bool,
+    examined: Examined,
+    shown: Sequence[Shown],
+    witnessed: bool,
+    level: str,
 ) -> Verdict:
     """Return the verdict.
 
@@ -84,7 +103,9 @@ def judge(
     good = {s.entry: s for s in shown if not s.problem}
     fits = fit == "fits"
     same = {entry for entry, s in good.items() if s.same or s.latent or entry in examined.exact}
-    distances = dict(examined.near) | {s.entry: 0 for s in good.values() if s.near and s.entry in examined.orphans}
+    distances = dict(examined.near) | {
+        s.entry: 0 for s in good.values() if s.near and s.entry in examined.orphans
+    }
     distances |= dict.fromkeys(examined.exact, 0)
     near = sorted(distances, key=lambda entry: (distances[entry], entry))
     if same:
@@ -100,37 +121,54 @@ def judge(
     return _verdict(INCOMPLETE if weak else SUPPORTED, None, weak)
 
 
-def weaknesses(examined: Examined, shown: Sequence[Shown], witnessed: bool, level: str) -> tuple[str, ...]:
+def weaknesses(
+    examined: Examined, shown: Sequence[Shown], witnessed: bool, level: str
+) -> tuple[str, ...]:
     """Return why the log's side of the evidence is no more, one sentence each."""
     counts, found = examined.counts, []
     if not witnessed:
-        found.append("no independent witness has cosigned both ends of the window: another log may have been shown")
+        found.append(
+            "no independent witness has cosigned both ends of the window: another log may have"
+            " been shown"
+        )
     if level != LEVELS[-1]:
-        found.append(f"only the level {level} was opened, so nothing shows that the openings are true")
+        found.append(
+            f"only the level {level} was opened, so nothing shows that the openings are true"
+        )
     if not counts["entries"]:
         found.append("the window has no entries")
     elif not counts["of_the_model"]:
-        found.append("the window has no output by this model, so nothing shows that its uses are logged")
+        found.append(
+            "the window has no output by this model, so nothing shows that its uses are logged"
+        )
     for name, why in PARTS.items():
         if counts[name]:
             found.append(f"{counts[name]} {why}")
     if level == LEVELS[-1] and len(examined.sample) < min(LEAST_SAMPLE, counts["results"]):
-        found.append(f"a sample of {len(examined.sample)} outputs was made again; at least {LEAST_SAMPLE} are needed")
+        found.append(
+            f"a sample of {len(examined.sample)} outputs was made again; at least {LEAST_SAMPLE}"
+            " are needed"
+        )
     if examined.featureless:
         found.append("the image has next to no structure, so its perceptual hash says nothing")
     missing = sorted(set(examined.to_show) - {s.entry for s in shown})
     if level == LEVELS[-1] and missing:
-        found.append(f"{len(missing)} entries that had to be made again were not, the first: {missing[0]}")
+        found.append(
+            f"{len(missing)} entries that had to be made again were not, the first: {missing[0]}"
+        )
     found += [f"entry {s.entry}: {s.problem}" for s in shown if s.problem]
     return tuple(found)
 
 
-def _alike(near: Sequence[int], good: Mapping[int, Shown], certified: bool, weak: tuple[str, ...]) -> Verdict:
-    """Return the verdict on an image that fits and that outputs look like, none of whose latents explains it.
+def _alike(
+    near: Sequence[int], good: Mapping[int, Shown], certified: bool, weak: tuple[str, ...]
+) -> Verdict:
+    """Return the verdict on an image that fits and that outputs look like, none of whose latents
+    explains it.
 
-    A certificate tells them apart, if all of them were shown: then it is another image. Without one an output that
-    was shown to be a use of the model is taken for it. One that was not, or turned out false, confirms nothing: its
-    owner can have logged it after the accusation.
+    A certificate tells them apart, if all of them were shown: then it is another image. Without one
+    an output that was shown to be a use of the model is taken for it. One that was not, or turned
+    out false, confirms nothing: its owner can have logged it after the accusation.
     """
     if certified and all(entry in good for entry in near):
         return _verdict(NOT_SUPPORTED, None, weak)

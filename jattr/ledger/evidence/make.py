@@ -44,7 +44,8 @@ class Question:
     start: bytes | None  # checkpoints as published; None: from the log's beginning
     end: bytes
     level: str = LEVELS[-1]
-    nonce: str | None = None  # from whoever asked, or a beacon; None: one is drawn, which convinces nobody else
+    # from whoever asked, or a beacon; None: one is drawn, which convinces nobody else
+    nonce: str | None = None
     wanted: int = SAMPLE
     also: tuple[int, ...] = ()  # entries to be shown besides
 
@@ -84,7 +85,9 @@ def make_evidence(
     observation = (turned_hashes(pixels), pixels_value(pixels))
     nonce = asked.nonce if asked.nonce is not None else secrets.token_hex(16)
     sample = (nonce, asked.wanted, end.root)
-    openings = {} if asked.level == LEVELS[0] else _open(leaves, private, leaves.results, ("perceptual",))
+    openings = (
+        {} if asked.level == LEVELS[0] else _open(leaves, private, leaves.results, ("perceptual",))
+    )
     examined = examine(leaves, openings, gen.weights_digest, observation, sample)
     models = {each.weights_digest: each for each in (gen, *others)}
     images: dict[int, bytes] = {}
@@ -93,10 +96,14 @@ def make_evidence(
         openings |= _open(leaves, private, entries, ("latent", "pixels"))
         images = _images(leaves, private, openings, entries, models)
         examined = dataclasses.replace(examined, exact=exact_entries(openings, observation[1]))
-    question = questioned_image(asked.image, pixels, observation[0], gen.weights_digest, attribution, gen)
+    question = questioned_image(
+        asked.image, pixels, observation[0], gen.weights_digest, attribution, gen
+    )
     shown = check_shown(leaves, openings, images, question, models)
     witnessed = is_witnessed(policy, asked.start, asked.end)
-    verdict = judge(attribution.fit, attribution.certificate, examined, shown, witnessed, asked.level)
+    verdict = judge(
+        attribution.fit, attribution.certificate, examined, shown, witnessed, asked.level
+    )
     bundle = Bundle(
         origin=log.origin,
         name=asked.name,
@@ -118,14 +125,17 @@ def make_evidence(
 
 
 def is_witnessed(policy: Policy, start: bytes | None, end: bytes) -> bool:
-    """Return whether independent witnesses, by the policy's quorum, have cosigned both ends of a window.
+    """Return whether independent witnesses, by the policy's quorum, have cosigned both ends of a
+    window.
 
     A policy that asks for no witness has none: whoever cosigned is then nobody's choice.
 
     Raises:
       VerificationError: the log's own signature is missing or wrong.
     """
-    opened: list[OpenedCheckpoint] = [policy.without_quorum().open(note) for note in (start, end) if note is not None]
+    opened: list[OpenedCheckpoint] = [
+        policy.without_quorum().open(note) for note in (start, end) if note is not None
+    ]
     return all(found.witnessed for found in opened)
 
 
@@ -150,7 +160,8 @@ def _model(log: LogStore, end: Checkpoint, gen: Any) -> int:
         if isinstance(leaf, ModelLeaf) and leaf.weights_digest == gen.weights_digest:
             return number
     raise LedgerError(
-        f"the log {log.origin} has no MODEL leaf of {gen.name} ({gen.weights_digest[:16]}...) in its first {end.size}"
+        f"the log {log.origin} has no MODEL leaf of {gen.name} ({gen.weights_digest[:16]}...) in"
+        f" its first {end.size}"
         " entries: a log says nothing of a model that it does not name; log it before its first use"
     )
 
@@ -170,7 +181,9 @@ def _open(
 
 
 def _alike(leaves: Leaves, private: PrivateStore, attribution: Attribution) -> list[int]:
-    """Return the entries of the window whose latent is like the one that inversion found: only their owner can tell."""
+    """Return the entries of the window whose latent is like the one that inversion found: only
+    their owner can tell.
+    """
     if attribution.fit != "fits" or attribution.latent is None:
         return []
     found = []
@@ -196,8 +209,14 @@ def _images(
         kept = None if commitment is None else private.image(commitment)
         latent = openings.get((entry, "latent"))
         model = leaves.model_of(entry)
-        if kept is None and latent is not None and model is not None and model.weights_digest in models:
-            with contextlib.suppress(InputError):  # a latent or settings that the model does not take: left out
+        if (
+            kept is None
+            and latent is not None
+            and model is not None
+            and model.weights_digest in models
+        ):
+            # a latent or settings that the model does not take: left out
+            with contextlib.suppress(InputError):
                 kept = _made_again(models[model.weights_digest], model.settings, latent.value)
         if kept is not None:
             images[entry] = kept

@@ -1,4 +1,6 @@
-"""The public log behind a bundle: the window's ends, all its entries, and the model's leaf, none of them believed."""
+"""The public log behind a bundle: the window's ends, all its entries, and the model's leaf, none
+of them believed.
+"""
 
 from typing import Any
 
@@ -7,7 +9,13 @@ from jattr.ledger.checkpoint import Checkpoint
 from jattr.ledger.encoding import shown
 from jattr.ledger.evidence.bundle import Bundle
 from jattr.ledger.evidence.window import Leaves
-from jattr.ledger.merkle import consistency_proof, inclusion_proof, leaf_hash, verify_consistency, verify_inclusion
+from jattr.ledger.merkle import (
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+    verify_consistency,
+    verify_inclusion,
+)
 from jattr.ledger.policy import OpenedCheckpoint, Policy
 from jattr.ledger.reader import PublishedLog, verify_window
 
@@ -29,8 +37,12 @@ def window_ends(bundle: Bundle, policy: Policy) -> tuple[OpenedCheckpoint | None
     return start, end
 
 
-def window_leaves(log: PublishedLog, policy: Policy, start: Checkpoint | None, end: Checkpoint) -> tuple[Leaves, int]:
-    """Return the leaves of the window, its root recomputed over all of them, and the size that is published now."""
+def window_leaves(
+    log: PublishedLog, policy: Policy, start: Checkpoint | None, end: Checkpoint
+) -> tuple[Leaves, int]:
+    """Return the leaves of the window, its root recomputed over all of them, and the size that
+    is published now.
+    """
     nodes = log.nodes(end.size)
 
     def fetch(number: int) -> bytes | None:
@@ -38,7 +50,13 @@ def window_leaves(log: PublishedLog, policy: Policy, start: Checkpoint | None, e
             return None
         entry = next(log.entries(number, number + 1, end.size))
         try:
-            verify_inclusion(leaf_hash(entry), number, end.size, inclusion_proof(number, end.size, nodes), end.root)
+            verify_inclusion(
+                leaf_hash(entry),
+                number,
+                end.size,
+                inclusion_proof(number, end.size, nodes),
+                end.root,
+            )
         except VerificationError as error:
             raise VerificationError(f"window: entry {number} before it: {error}") from error
         return entry
@@ -56,24 +74,35 @@ def _check_published(log: PublishedLog, policy: Policy, end: Checkpoint) -> int:
     """Check that the log as it is published now still begins with the window; return its size."""
     now = policy.without_quorum().open(log.checkpoint()).checkpoint
     if now.origin != end.origin:
-        raise VerificationError(f"the log {now.origin} is published at {log.place}, the window is of {end.origin}")
+        raise VerificationError(
+            f"the log {now.origin} is published at {log.place}, the window is of {end.origin}"
+        )
     if now.size < end.size:
         raise VerificationError(
             f"only {now.size} entries are published, the window ends with {end.size}: some are gone"
         )
     if end.size:
-        proof = [] if now.size == end.size else consistency_proof(end.size, now.size, log.nodes(now.size))
+        proof = (
+            []
+            if now.size == end.size
+            else consistency_proof(end.size, now.size, log.nodes(now.size))
+        )
         verify_consistency(end.size, now.size, end.root, now.root, proof)
     return now.size
 
 
 def check_model(leaves: Leaves, bundle: Bundle, gen: Any) -> None:
-    """Check that the bundle names the model's leaf, and that the weights at hand are that model's."""
+    """Check that the bundle names the model's leaf, and that the weights at hand are that
+    model's.
+    """
     leaf = leaves.model(bundle.model)
     if leaf is None or leaf.weights_digest != bundle.digest:
-        raise VerificationError(f"model: entry {bundle.model} is no MODEL leaf of the digest {bundle.digest[:16]}...")
+        raise VerificationError(
+            f"model: entry {bundle.model} is no MODEL leaf of the digest {bundle.digest[:16]}..."
+        )
     if gen is not None and gen.weights_digest != bundle.digest:
         raise VerificationError(
-            f"model: the weights that were given have the digest {gen.weights_digest[:16]}..., the log names"
+            f"model: the weights that were given have the digest {gen.weights_digest[:16]}..., the"
+            " log names"
             f" {bundle.digest[:16]}...: they are another model's"
         )

@@ -21,7 +21,8 @@ SAME_LATENT = 0.05  # the same where the weights are not at hand to tell
 Openings = Mapping[tuple[int, str], Opening]
 Models = Mapping[str, Any]  # digest of weights -> generator
 Settings = Mapping[str, Any]  # of a MODEL leaf, with the space of the latent
-Explains = Callable[[Settings, np.ndarray, int | None], bool]  # whether a latent's image is the accused one
+# whether a latent's image is the accused one
+Explains = Callable[[Settings, np.ndarray, int | None], bool]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,12 @@ class Observation:
 
 
 def questioned_image(
-    data: bytes, pixels: np.ndarray, hashes: tuple[bytes, ...], digest: str, attribution: Attribution, gen: Any | None
+    data: bytes,
+    pixels: np.ndarray,
+    hashes: tuple[bytes, ...],
+    digest: str,
+    attribution: Attribution,
+    gen: Any | None,
 ) -> Observation:
     """Return the image of a file, under what inversion took to have been done to it."""
     found = attribution.latent if attribution.fit == "fits" else None
@@ -56,7 +62,11 @@ def questioned_image(
 
 
 def check_shown(
-    leaves: Leaves, openings: Openings, images: Mapping[int, bytes], observation: Observation, models: Models | None
+    leaves: Leaves,
+    openings: Openings,
+    images: Mapping[int, bytes],
+    observation: Observation,
+    models: Models | None,
 ) -> list[Shown]:
     """Return what each entry that was made again shows.
 
@@ -67,11 +77,18 @@ def check_shown(
       observation: the image in question.
       models: the generators by digest, to make the images again; None: that is left out.
     """
-    return [_shown(leaves, openings, entry, data, observation, models) for entry, data in images.items()]
+    return [
+        _shown(leaves, openings, entry, data, observation, models) for entry, data in images.items()
+    ]
 
 
 def _shown(
-    leaves: Leaves, openings: Openings, entry: int, data: bytes, observation: Observation, models: Models | None
+    leaves: Leaves,
+    openings: Openings,
+    entry: int,
+    data: bytes,
+    observation: Observation,
+    models: Models | None,
 ) -> Shown:
     try:
         pixels, _ = decode_image(data)
@@ -80,11 +97,17 @@ def _shown(
         latent = openings.get((entry, "latent"))
         if not problem and models is not None and latent is not None:
             problem = _not_made(leaves, entry, latent.value, pixels, models)
-        explains = latent is not None and not problem and _explains(leaves, entry, latent.value, observation)
+        explains = (
+            latent is not None
+            and not problem
+            and _explains(leaves, entry, latent.value, observation)
+        )
     except (ImageError, LedgerError, InputError) as error:
         return Shown(entry, str(error), same=False, near=False, latent=False)
     same = pixels.shape == observation.pixels.shape and bool((pixels == observation.pixels).all())
-    return Shown(entry, problem, same, any(near(hash_, mine) for mine in observation.hashes), explains)
+    return Shown(
+        entry, problem, same, any(near(hash_, mine) for mine in observation.hashes), explains
+    )
 
 
 def _explains(leaves: Leaves, entry: int, latent: bytes, observation: Observation) -> bool:
@@ -98,7 +121,9 @@ def _explains(leaves: Leaves, entry: int, latent: bytes, observation: Observatio
     return observation.explains({**model.settings, "space": space}, z, label)
 
 
-def _problem(leaves: Leaves, openings: Openings, entry: int, pixels: np.ndarray, hash_: bytes) -> str:
+def _problem(
+    leaves: Leaves, openings: Openings, entry: int, pixels: np.ndarray, hash_: bytes
+) -> str:
     """Return why an image is not that of its entry, as far as commitments tell."""
     if (entry, "latent") not in openings:
         return "its latent was not opened"
@@ -121,10 +146,17 @@ def _not_made(leaves: Leaves, entry: int, latent: bytes, pixels: np.ndarray, mod
     if model is None:
         return "it leads to no model"
     if model.weights_digest not in models:
-        return f"it is of {model.name[:60]} (weights {model.weights_digest[:16]}...), which was not given"
+        return (
+            f"it is of {model.name[:60]} (weights {model.weights_digest[:16]}...), which was"
+            " not given"
+        )
     z, space, label = parse_latent(latent)
     view = viewed(models[model.weights_digest], {**model.settings, "space": space})
-    return "" if reproduces(view, z, label, pixels) else "the model does not make the logged image from its latent"
+    return (
+        ""
+        if reproduces(view, z, label, pixels)
+        else "the model does not make the logged image from its latent"
+    )
 
 
 def alike(logged: bytes | None, found: bytes | None, limit: float = ALIKE) -> bool:

@@ -35,7 +35,9 @@ def list_of(value: Any, name: str) -> list[Any]:
 def text_of(value: Any, name: str, limit: int = 2000) -> str:
     """Return a text without control characters."""
     if not isinstance(value, str) or len(value) > limit or CONTROLS.search(value):
-        raise LedgerError(f"{name}: it is no text of at most {limit} characters without control characters")
+        raise LedgerError(
+            f"{name}: it is no text of at most {limit} characters without control characters"
+        )
     return value
 
 

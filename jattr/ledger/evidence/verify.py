@@ -1,7 +1,8 @@
-"""Verifying evidence: from the bundle, the public log, a policy of the verifier's own, and the weights.
+"""Verifying evidence: from the bundle, the public log, a policy of the verifier's own, and the
+weights.
 
-Nothing that the bundle derives is believed. Everything is recomputed from the log's entries, and what differs is named.
-What could not be checked is listed, and never passes silently.
+Nothing that the bundle derives is believed. Everything is recomputed from the log's entries, and
+what differs is named. What could not be checked is listed, and never passes silently.
 """
 
 import dataclasses
@@ -27,7 +28,8 @@ from jattr.ledger.perceptual import turned_hashes
 from jattr.ledger.policy import OpenedCheckpoint, Policy
 from jattr.ledger.reader import PublishedLog
 
-Invert = Callable[[bytes, Any, str | None], Attribution]  # (file, generator, alteration; None: one's own) -> findings
+# (file, generator, alteration; None: one's own) -> findings
+Invert = Callable[[bytes, Any, str | None], Attribution]
 RELATIVE = 1e-3  # of residuals: machines differ in the last digits
 SOURCES = {  # what each thing that was examined follows from
     "counts": "window or openings",
@@ -88,12 +90,16 @@ def verify_evidence(
       policy: whom the verifier trusts: the log's key, witnesses, and how many of them.
       gen: the accused model; without it neither inversion nor the images made again are checked.
       others: further models whose uses the log holds.
-      nonce: what the verifier had asked the sample to be chosen by; None: whoever made the bundle chose it.
+      nonce: what the verifier had asked the sample to be chosen by; None: whoever made the bundle
+        chose it.
       image: the file that the verifier asks about; None: the bundle may be about another one.
-      end: the signed checkpoint that the verifier had kept when giving the nonce out; the window must end with it.
+      end: the signed checkpoint that the verifier had kept when giving the nonce out; the window
+        must end with it.
         None: the sample may have been chosen by adding entries.
-      window: sizes of the log between which the verifier asked for evidence; None: what lies outside is listed.
-      invert: the verifier's own search; None: what the bundle says of an image that does not fit is not checked.
+      window: sizes of the log between which the verifier asked for evidence; None: what lies
+        outside is listed.
+      invert: the verifier's own search; None: what the bundle says of an image that does not fit is
+        not checked.
 
     Raises:
       LedgerError: the bundle or the log is malformed, or cannot be read.
@@ -104,29 +110,49 @@ def verify_evidence(
     first, last = 0 if begins is None else begins.checkpoint.size, ends.checkpoint.size
     asked = Asked(image, nonce, end, window)
     check_asked(bundle, asked, policy, ends, first)
-    leaves, published = window_leaves(log, policy, None if begins is None else begins.checkpoint, ends.checkpoint)
+    leaves, published = window_leaves(
+        log, policy, None if begins is None else begins.checkpoint, ends.checkpoint
+    )
     check_model(leaves, bundle, gen)
     check_openings(leaves, bundle.openings)
     pixels = _pixels(bundle)
     observation = (turned_hashes(pixels), pixels_value(pixels))
     examined = examine(
-        leaves, bundle.openings, bundle.digest, observation, (bundle.nonce, bundle.wanted, ends.checkpoint.root)
+        leaves,
+        bundle.openings,
+        bundle.digest,
+        observation,
+        (bundle.nonce, bundle.wanted, ends.checkpoint.root),
     )
     _check_examined(bundle, examined)
     attribution, unchecked = _attribution(bundle, gen, invert)
-    question = questioned_image(bundle.image, pixels, observation[0], bundle.digest, attribution, gen)
+    question = questioned_image(
+        bundle.image, pixels, observation[0], bundle.digest, attribution, gen
+    )
     models = None if gen is None else {each.weights_digest: each for each in (gen, *others)}
     made_again = check_shown(leaves, bundle.openings, bundle.images, question, models)
     if models is None:
         made_again = _admitted(bundle, made_again)
     witnessed = is_witnessed(policy, bundle.start, bundle.end)
-    verdict = judge(attribution.fit, attribution.certificate, examined, made_again, witnessed, bundle.level)
+    verdict = judge(
+        attribution.fit, attribution.certificate, examined, made_again, witnessed, bundle.level
+    )
     _compare(bundle, verdict)
     own = attribution is not bundle.attribution
     unchecked += left_open(bundle, asked, first, last, published)
     if own and attribution.fit != "fits":
         unchecked += unsearched(leaves, gen)
-    return Verified(verdict, examined, bundle, begins, ends, attribution, tuple(made_again), own, tuple(unchecked))
+    return Verified(
+        verdict,
+        examined,
+        bundle,
+        begins,
+        ends,
+        attribution,
+        tuple(made_again),
+        own,
+        tuple(unchecked),
+    )
 
 
 def _pixels(bundle: Bundle) -> np.ndarray:
@@ -144,7 +170,8 @@ def _check_examined(bundle: Bundle, examined: Examined) -> None:
     for name, value in examined.json.items():
         if encode_canonical(bundle.examined[name]) != encode_canonical(value):
             raise VerificationError(
-                f"examined ({name}), or {SOURCES[name]}: from the latter follows {_quoted(value)}, the bundle states"
+                f"examined ({name}), or {SOURCES[name]}: from the latter follows {_quoted(value)},"
+                " the bundle states"
                 f" {_quoted(bundle.examined[name])}"
             )
 
@@ -152,45 +179,62 @@ def _check_examined(bundle: Bundle, examined: Examined) -> None:
 def _attribution(bundle: Bundle, gen: Any, invert: Invert | None) -> tuple[Attribution, list[str]]:
     """Return what inversion says, and what of it was not checked.
 
-    What does not fit is searched for as the verifier takes the image to have been altered, not as the bundle says:
-    under a false alteration the model's own images would not fit, either.
+    What does not fit is searched for as the verifier takes the image to have been altered, not as
+    the bundle says: under a false alteration the model's own images would not fit, either.
     """
     stated = bundle.attribution
     if gen is None:
         return stated, [
-            "inversion, and that the model makes the logged images: give the model's weights with --candidate"
+            (
+                "inversion, and that the model makes the logged images: give the model's weights"
+                " with"
+                " --candidate"
+            )
         ]
     _check_latent(bundle, gen)
     if stated.certificate:
         return stated, []
     if invert is None:
-        return stated, ["inversion: what the bundle states of it is the developer's word; leave --no-search away"]
+        return stated, [
+            (
+                "inversion: what the bundle states of it is the developer's word; leave --no-search"
+                " away"
+            )
+        ]
     own = invert(bundle.image, gen, stated.alteration if stated.fit == "fits" else None)
     if own.alteration != stated.alteration:
         raise VerificationError(
-            f"attribution (alteration): the bundle takes the image to be altered by {_quoted(stated.alteration)},"
-            f" the verifier's own search by {_quoted(own.alteration)}; if the first is right, name it with --alteration"
+            "attribution (alteration): the bundle takes the image to be altered by"
+            f" {_quoted(stated.alteration)},"
+            f" the verifier's own search by {_quoted(own.alteration)}; if the first is right, name"
+            " it with --alteration"
         )
     if (own.fit, own.certificate) != (stated.fit, stated.certificate):
         raise VerificationError(
-            f"attribution: the bundle states {stated.fit!r}, the verifier's own search ends with {own.fit!r}"
+            f"attribution: the bundle states {stated.fit!r}, the verifier's own search ends with"
+            f" {own.fit!r}"
             f"{', with certificate' if own.certificate else ''}: {own.reason}"
         )
     return own, []
 
 
 def _check_latent(bundle: Bundle, gen: Any) -> None:
-    """Check that the stated latent leaves the stated residual, and reproduces the image if it must."""
+    """Check that the stated latent leaves the stated residual, and reproduces the image if it
+    must.
+    """
     from jattr.ledger.evidence.inversion import seen_by, takes
 
     stated = bundle.attribution
     try:
         seen = seen_by(bundle.image, gen, stated.alteration)
     except InputError as error:
-        raise VerificationError(f"attribution (alteration): {shown(str(error).encode(), 300)}") from error
+        raise VerificationError(
+            f"attribution (alteration): {shown(str(error).encode(), 300)}"
+        ) from error
     if seen.alteration != stated.alteration:
         raise VerificationError(
-            f"attribution (alteration): it is spelt {_quoted(stated.alteration)}, not {_quoted(seen.alteration)}"
+            f"attribution (alteration): it is spelt {_quoted(stated.alteration)}, not"
+            f" {_quoted(seen.alteration)}"
         )
     if stated.latent is None or stated.residual is None:
         return
@@ -200,14 +244,18 @@ def _check_latent(bundle: Bundle, gen: Any) -> None:
     found, said = seen.residual(z, label), float(stated.residual)
     if not abs(found - said) <= RELATIVE * abs(said):
         raise VerificationError(
-            f"attribution (residual or latent): the latent leaves {found:.6g}, the bundle states {stated.residual}"
+            f"attribution (residual or latent): the latent leaves {found:.6g}, the bundle states"
+            f" {stated.residual}"
         )
     if stated.certificate and not seen.explains(z, label):
-        raise VerificationError("attribution (latent): the model does not make the image from the latent")
+        raise VerificationError(
+            "attribution (latent): the model does not make the image from the latent"
+        )
 
 
 def _admitted(bundle: Bundle, shown: Sequence[Shown]) -> list[Shown]:
-    """Return what was made again, with what the bundle says that only the weights would show: all of it unchecked.
+    """Return what was made again, with what the bundle says that only the weights would show: all
+    of it unchecked.
 
     That is faults, and that an entry's latent makes the image.
     """
@@ -234,9 +282,12 @@ def _compare(bundle: Bundle, verdict: Verdict) -> None:
     before = known if isinstance(known, list) else []
     new = [weak for weak in verdict.weaknesses if weak not in before]
     gone = [weak for weak in before if isinstance(weak, str) and weak not in verdict.weaknesses]
-    fields = dict.fromkeys(name for words, name in CAUSES.items() if any(words in weak for weak in new + gone))
+    fields = dict.fromkeys(
+        name for words, name in CAUSES.items() if any(words in weak for weak in new + gone)
+    )
     raise VerificationError(
-        f"{', '.join([*fields, 'verdict'])}: the verdict that follows is {verdict.kind}, the bundle states"
+        f"{', '.join([*fields, 'verdict'])}: the verdict that follows is {verdict.kind}, the"
+        " bundle states"
         f" {_quoted(stated.get('kind'))}{': ' + shown('; '.join(new).encode(), 300) if new else ''}"
     )
 

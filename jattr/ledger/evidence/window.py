@@ -1,6 +1,7 @@
 """What the leaves of a window say, and what the openings make of it for one image.
 
-Who makes a bundle and who verifies it run the same function over the same leaves, so nothing derived is believed.
+Who makes a bundle and who verifies it run the same function over the same leaves, so nothing
+derived is believed.
 """
 
 import hashlib
@@ -13,7 +14,8 @@ from jattr.ledger.commitments import Opening
 from jattr.ledger.leaves import EraseLeaf, IntentLeaf, Leaf, ModelLeaf, ResultLeaf, parse_leaf
 from jattr.ledger.perceptual import distance, is_featureless, near
 
-Fetch = Callable[[int], bytes | None]  # an entry before the window, verified to be in the log; None: it is after it
+# an entry before the window, verified to be in the log; None: it is after it
+Fetch = Callable[[int], bytes | None]
 
 
 class Result(NamedTuple):
@@ -85,7 +87,9 @@ class Leaves:
         return None if intent is None else self.model(intent.model)
 
     def intent_of(self, entry: int) -> Intent | None:
-        """Return the INTENT leaf of a RESULT entry, which stands before it, or of an INTENT entry itself."""
+        """Return the INTENT leaf of a RESULT entry, which stands before it, or of an INTENT
+        entry itself.
+        """
         if entry not in self.results:
             return self.intent(entry)
         number = self.results[entry].intent
@@ -97,14 +101,20 @@ class Leaves:
         return [number for number in self.intents if number not in done]
 
     def astray(self) -> int:
-        """Return how many outputs of the window lead to no use of a model, or to one that has another output."""
-        alone = {result.intent: entry for entry, result in reversed(self.results.items())}  # the first of each
+        """Return how many outputs of the window lead to no use of a model, or to one that has
+        another output.
+        """
+        # the first of each
+        alone = {result.intent: entry for entry, result in reversed(self.results.items())}
         return sum(
-            alone[result.intent] != entry or self.model_of(entry) is None for entry, result in self.results.items()
+            alone[result.intent] != entry or self.model_of(entry) is None
+            for entry, result in self.results.items()
         )
 
     def commitment(self, entry: int, name: str) -> bytes | None:
-        """Return what an entry of the window commits to; a RESULT's latent and seed are its INTENT's."""
+        """Return what an entry of the window commits to; a RESULT's latent and seed are its
+        INTENT's.
+        """
         leaf: Any = self.results.get(entry) if name in Result._fields else self._use(entry)
         return None if leaf is None else getattr(leaf, name, None)
 
@@ -126,7 +136,8 @@ class Examined:
     """What leaves and openings show of an image."""
 
     counts: dict[str, int]
-    closest: int | None  # least distance of perceptual hashes of any opened output, the image turned and mirrored
+    # least distance of perceptual hashes of any opened output, the image turned and mirrored
+    closest: int | None
     near: tuple[tuple[int, int], ...]  # (entry, distance) of those that are near
     exact: tuple[int, ...]  # entries whose opened pixels are the images
     sample: tuple[int, ...]  # entries that must be made again, by the nonce
@@ -137,7 +148,9 @@ class Examined:
     @property
     def to_show(self) -> list[int]:
         """The entries that must be made again."""
-        return sorted({*self.sample, *self.orphans, *(entry for entry, _ in self.near), *self.exact})
+        return sorted(
+            {*self.sample, *self.orphans, *(entry for entry, _ in self.near), *self.exact}
+        )
 
     @property
     def json(self) -> dict[str, Any]:
@@ -163,7 +176,9 @@ def check_openings(leaves: Leaves, openings: Mapping[tuple[int, str], Opening]) 
     for (entry, name), opening in openings.items():
         commitment = leaves.commitment(entry, name)
         if commitment is None:
-            raise VerificationError(f"openings or window: entry {entry} of the window commits to no {name}")
+            raise VerificationError(
+                f"openings or window: entry {entry} of the window commits to no {name}"
+            )
         try:
             opening.check(commitment)
         except VerificationError as error:
@@ -183,13 +198,16 @@ def examine(
       leaves: of the window.
       openings: by (entry, field), checked.
       digest: of the accused model.
-      observation: perceptual hashes (its own, then those of its turns and mirrors) and pixels' value (a SHA-256).
+      observation: perceptual hashes (its own, then those of its turns and mirrors) and pixels'
+        value (a SHA-256).
       sample: nonce, number wanted, and the root of the window's end.
     """
     hashes, pixels = observation
     opened = [entry for entry in leaves.results if (entry, "perceptual") in openings]
     seen = {entry: openings[entry, "perceptual"].value for entry in opened}
-    distances = {entry: min(distance(mine, other) for mine in hashes) for entry, other in seen.items()}
+    distances = {
+        entry: min(distance(mine, other) for mine in hashes) for entry, other in seen.items()
+    }
     mine = [entry for entry in leaves.results if _is_of(leaves, entry, digest)]
     orphans = leaves.orphans()
     erased = len(leaves.erased & set(leaves.results))
@@ -198,7 +216,9 @@ def examine(
         "results": len(leaves.results),
         "of_the_model": len(mine),
         "opened": len(opened),
-        "unopened": len(leaves.results) - len(opened) - len(leaves.erased & set(leaves.results) - set(opened)),
+        "unopened": len(leaves.results)
+        - len(opened)
+        - len(leaves.erased & set(leaves.results) - set(opened)),
         "erased": erased,
         "orphans": len(orphans),
         "unreadable": leaves.others,
@@ -208,7 +228,9 @@ def examine(
     return Examined(
         counts=counts,
         closest=min(distances.values(), default=None),
-        near=tuple((e, distances[e]) for e in sorted(seen) if any(near(mine, seen[e]) for mine in hashes)),
+        near=tuple(
+            (e, distances[e]) for e in sorted(seen) if any(near(mine, seen[e]) for mine in hashes)
+        ),
         exact=exact_entries(openings, pixels),
         sample=chosen(list(leaves.results), *sample),
         orphans=tuple(orphans),
@@ -219,20 +241,28 @@ def examine(
 
 def exact_entries(openings: Mapping[tuple[int, str], Opening], pixels: bytes) -> tuple[int, ...]:
     """Return the entries whose opened pixels have a value, in ascending order."""
-    return tuple(sorted(entry for (entry, name), o in openings.items() if name == "pixels" and o.value == pixels))
+    return tuple(
+        sorted(
+            entry for (entry, name), o in openings.items() if name == "pixels" and o.value == pixels
+        )
+    )
 
 
 def chosen(entries: Sequence[int], nonce: str, wanted: int, root: bytes) -> tuple[int, ...]:
-    """Return the entries of the sample: the `wanted` least SHA-256 of root, nonce and entry, in ascending order.
+    """Return the entries of the sample: the `wanted` least SHA-256 of root, nonce and entry, in
+    ascending order.
 
-    The root fixes what can be chosen from. Whoever knows the nonce before the root is fixed can choose both: so the
-    asker keeps the checkpoint that stood when the nonce was given out, and the window must end with it.
+    The root fixes what can be chosen from. Whoever knows the nonce before the root is fixed can
+    choose both: so the asker keeps the checkpoint that stood when the nonce was given out, and the
+    window must end with it.
 
     >>> chosen([3, 5, 9], "a nonce", 2, bytes(32))
     (3, 9)
     """
     head = b"jattr/sample/v1\0" + root + hashlib.sha256(nonce.encode()).digest()
-    ranked = sorted(entries, key=lambda entry: hashlib.sha256(head + entry.to_bytes(8, "big")).digest())
+    ranked = sorted(
+        entries, key=lambda entry: hashlib.sha256(head + entry.to_bytes(8, "big")).digest()
+    )
     return tuple(sorted(ranked[:wanted]))
 
 

@@ -1,4 +1,6 @@
-"""Comparison of two stores: the same images under the same candidates, searched in two ways, pair by pair."""
+"""Comparison of two stores: the same images under the same candidates, searched in two ways,
+pair by pair.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +65,9 @@ class Comparison(NamedTuple):
         return {
             "differences": rows_table(Difference, self.differences),
             "ratios": rows_table(Ratio, [row for row in self.ratios if row.measure != SECONDS]),
-            "timing_ratios": rows_table(Ratio, [row for row in self.ratios if row.measure == SECONDS]),
+            "timing_ratios": rows_table(
+                Ratio, [row for row in self.ratios if row.measure == SECONDS]
+            ),
             "unpaired": rows_table(Unpaired, self.unpaired),
         }
 
@@ -74,7 +78,9 @@ class Comparison(NamedTuple):
         for a, b in self.settings:
             lines.append(a if a == b else f"{a} (A) against {b} (B)")
             rows: list[Difference | Ratio] = [*self.differences, *self.ratios]
-            lines += [f"  {in_words(row)}" for row in rows if (row.setting_a, row.setting_b) == (a, b)]
+            lines += [
+                f"  {in_words(row)}" for row in rows if (row.setting_a, row.setting_b) == (a, b)
+            ]
         return "\n".join([*lines, *map(_words, self.unpaired), *self.notes])
 
 
@@ -85,7 +91,8 @@ Sides: TypeAlias = tuple[Side, Side]
 def compare(a: Store, b: Store) -> Comparison:
     """Return how store B differs from store A.
 
-    Settings are paired by name; where each store has but one, those two are. What has no partner is listed.
+    Settings are paired by name; where each store has but one, those two are. What has no partner is
+    listed.
 
     Raises:
       InputError: nothing pairs, or a generator of one name is another model in the other store.
@@ -112,8 +119,10 @@ def compare_results(a: Results, b: Results) -> Comparison:
             ratios += [*_efforts(facts, keys, sides), *_times(facts, keys, sides, a, b)]
     if not differences and not ratios:
         raise InputError(
-            "the two stores have no search in common: a pair needs the same pictures (source, seed, maker, batch),"
-            " candidate, alteration, attack and seed; compare sweeps that differ in their settings alone"
+            "the two stores have no search in common: a pair needs the same pictures (source,"
+            " seed, maker, batch),"
+            " candidate, alteration, attack and seed; compare sweeps that differ in their settings"
+            " alone"
         )
     unpaired = _unpaired("a", *known, dict(settings))
     unpaired += _unpaired("b", known[1], known[0], {second: first for first, second in settings})
@@ -128,7 +137,8 @@ def _settings(a: Results, b: Results) -> list[tuple[str, str]]:
     if len(names[0]) == len(names[1]) == 1:
         return [(names[0][0], names[1][0])]
     raise InputError(
-        f"no setting has the same name in both stores: {', '.join(names[0][:5])} and {', '.join(names[1][:5])}; name"
+        f"no setting has the same name in both stores: {', '.join(names[0][:5])} and"
+        f" {', '.join(names[1][:5])}; name"
         " the ones to compare alike, or give stores of one setting each"
     )
 
@@ -137,7 +147,8 @@ def _check_models(a: Results, b: Results) -> None:
     changed = [name for name, digest in a.digests.items() if b.digests.get(name, digest) != digest]
     if changed:
         raise InputError(
-            f"generator {changed[0]!r} is not the same model in both stores: its digest differs; compare sweeps of the"
+            f"generator {changed[0]!r} is not the same model in both stores: its digest differs;"
+            " compare sweeps of the"
             " same generators"
         )
 
@@ -146,7 +157,10 @@ def _notes(a: Results, b: Results) -> list[str]:
     """Return what else differs than settings: code, versions, device."""
     runs = a.origin.get("run", {}), b.origin.get("run", {})
     names = [name for name in runs[0] if runs[0][name] != runs[1].get(name)]
-    return [f"the stores differ in {name}: {str(runs[0][name])[:16]}, {str(runs[1].get(name))[:16]}" for name in names]
+    return [
+        f"the stores differ in {name}: {str(runs[0][name])[:16]}, {str(runs[1].get(name))[:16]}"
+        for name in names
+    ]
 
 
 def _by_setting(results: Results) -> dict[str, dict[Key, Searched]]:
@@ -155,7 +169,19 @@ def _by_setting(results: Results) -> dict[str, dict[Key, Searched]]:
     batches = {number: batch for number, *batch in zip(*columns, strict=True)}
     for s in results.searched:
         p, (seed, first, count) = s.picture, batches[s.cell]
-        key = Key(p.source, seed, p.batch, p.maker, first, count, p.number, p.attack, s.alteration, s.candidate, s.seed)
+        key = Key(
+            p.source,
+            seed,
+            p.batch,
+            p.maker,
+            first,
+            count,
+            p.number,
+            p.attack,
+            s.alteration,
+            s.candidate,
+            s.seed,
+        )
         found.setdefault(s.setting, {})[key] = s
     return found
 
@@ -172,13 +198,19 @@ def _successes(facts: Facts, keys: Sequence[Key], sides: Sides) -> list[Differen
     }
     found = []
     for measure, holds in measures.items():
-        pairs = [(key.unseeded, holds(sides[0][key]), holds(sides[1][key])) for key in keys if _own(key, sides)]
+        pairs = [
+            (key.unseeded, holds(sides[0][key]), holds(sides[1][key]))
+            for key in keys
+            if _own(key, sides)
+        ]
         found += [difference(facts, measure, pairs)] if pairs else []
     return found
 
 
 def _accuracy(facts: Facts, keys: Sequence[Key], sides: Sides, candidates: int) -> list[Difference]:
-    """Return the difference in closed-set accuracy, of own images that both searched under every candidate."""
+    """Return the difference in closed-set accuracy, of own images that both searched under every
+    candidate.
+    """
     under: dict[Key, list[Key]] = {}
     for key in keys:
         if sides[0][key].picture.own:
@@ -194,18 +226,26 @@ def _accuracy(facts: Facts, keys: Sequence[Key], sides: Sides, candidates: int) 
 def _nearest(keys: Sequence[Key], side: Side) -> str:
     """Return the candidate of the least residual, "" where every restart failed."""
     residuals = [(side[key].residual, key.candidate) for key in keys]
-    return min(((value, name) for value, name in residuals if value is not None), default=(math.inf, ""))[1]
+    return min(
+        ((value, name) for value, name in residuals if value is not None), default=(math.inf, "")
+    )[1]
 
 
 def _efforts(facts: Facts, keys: Sequence[Key], sides: Sides) -> list[Ratio]:
-    """Return the ratios of evaluations: of all pairs, of own images, and of those that arrived in both."""
+    """Return the ratios of evaluations: of all pairs, of own images, and of those that arrived
+    in both.
+    """
     left, right = sides
     run = [key for key in keys if left[key].evaluations > 0 and right[key].evaluations > 0]
     own = [key for key in run if _own(key, sides)]
     both = [key for key in own if left[key].arrived and right[key].arrived]
     groups = {"evaluations": run, "evaluations_own": own, "evaluations_both_arrived": both}
     return [
-        ratio(facts, measure, [(key.unseeded, left[key].evaluations, right[key].evaluations) for key in some])
+        ratio(
+            facts,
+            measure,
+            [(key.unseeded, left[key].evaluations, right[key].evaluations) for key in some],
+        )
         for measure, some in groups.items()
         if some
     ]
@@ -213,7 +253,9 @@ def _efforts(facts: Facts, keys: Sequence[Key], sides: Sides) -> list[Ratio]:
 
 def _times(facts: Facts, keys: Sequence[Key], sides: Sides, a: Results, b: Results) -> list[Ratio]:
     """Return the ratio of seconds of cells of the same images."""
-    seconds = [dict(zip(r.cells.column("number"), r.cells.column(SECONDS), strict=True)) for r in (a, b)]
+    seconds = [
+        dict(zip(r.cells.column("number"), r.cells.column(SECONDS), strict=True)) for r in (a, b)
+    ]
     cells = dict.fromkeys((sides[0][key].cell, sides[1][key].cell) for key in keys)
     pairs = [(pair, seconds[0][pair[0]], seconds[1][pair[1]]) for pair in cells]
     pairs = [pair for pair in pairs if pair[1] > 0 and pair[2] > 0]
@@ -227,7 +269,11 @@ def _unpaired(
     counts: dict[Unpaired, int] = {}
     for setting, searches in side.items():
         known = other.get(partners[setting], {}) if setting in partners else {}
-        reason = "the other store has no such search" if setting in partners else "no setting to pair it with"
+        reason = (
+            "the other store has no such search"
+            if setting in partners
+            else "no setting to pair it with"
+        )
         for key in searches:
             if key not in known:
                 made = key.source, key.maker, key.candidate, key.seed
@@ -239,6 +285,7 @@ def _unpaired(
 def _words(row: Unpaired) -> str:
     made = f"{row.source} {row.maker}".strip()
     return (
-        f"not paired: {row.searches} searches of {row.store.upper()}: {row.setting}, {made}, {row.alteration},"
+        f"not paired: {row.searches} searches of {row.store.upper()}: {row.setting}, {made},"
+        f" {row.alteration},"
         f" attack {row.attack}, under {row.candidate}, seed {row.seed}: {row.reason}"
     )

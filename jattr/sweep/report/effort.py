@@ -1,11 +1,12 @@
 """Effort: how many restarts, evaluations and seconds the candidates' own images take.
 
-Sources: Moré, Wild, SIAM Journal on Optimization 20 (2009), for data profiles; Hansen et al., Optimization Methods and
-Software 36 (2021) (arXiv 1603.08785), for targets and the expected evaluations to one (what all searches spent, over
-how many reached it); Clopper, Pearson, Biometrika 26 (1934), for the interval of a restart's chance.
+Sources: Moré, Wild, SIAM Journal on Optimization 20 (2009), for data profiles; Hansen et al.,
+Optimization Methods and Software 36 (2021) (arXiv 1603.08785), for targets and the expected
+evaluations to one (what all searches spent, over how many reached it); Clopper, Pearson, Biometrika
+26 (1934), for the interval of a restart's chance.
 
-A search is an image under its maker. Its restarts count one after the other, whatever ran side by side. Evaluations
-are forward passes of the candidate.
+A search is an image under its maker. Its restarts count one after the other, whatever ran side by
+side. Evaluations are forward passes of the candidate.
 """
 
 import math
@@ -21,7 +22,8 @@ from jattr.sweep.report.estimates import Estimate, Z, by_image, share, share_of,
 from jattr.sweep.report.groups import ALL, Group, Metric, grouped, metric
 from jattr.sweep.report.tables import Results, Searched
 
-TARGETS = {"1e-3": 1e-3, "1e-4": 1e-4, "floor": 1.2 * FLOOR}  # residuals; the floor of 8-bit rounding and a fifth
+# residuals; the floor of 8-bit rounding and a fifth
+TARGETS = {"1e-3": 1e-3, "1e-4": 1e-4, "floor": 1.2 * FLOOR}
 END = "end"  # the end of a search, whatever it reached
 MISS = 0.01  # chance of a miss that restarts are asked for
 TWO_SIDED = 0.975  # level of either bound of a 95 % interval
@@ -80,7 +82,9 @@ class ToTarget(NamedTuple):
 
 
 class TimeToTarget(NamedTuple):
-    """Seconds to a target, estimated: a search's share of its cell's evaluations, of its cell's seconds."""
+    """Seconds to a target, estimated: a search's share of its cell's evaluations, of its cell's
+    seconds.
+    """
 
     setting: str
     alteration: str
@@ -113,12 +117,15 @@ def own_searches(results: Results) -> Iterator[tuple[Group, list[Searched]]]:
     def facts(s: Searched) -> tuple[Any, ...]:
         return s.setting, s.alteration, s.picture.attack, True, s.seed
 
-    mine = [s for s in results.searched if s.picture.own and s.candidate == s.picture.maker and s.runs]
+    mine = [
+        s for s in results.searched if s.picture.own and s.candidate == s.picture.maker and s.runs
+    ]
     return grouped(results.spec, mine, facts)
 
 
 def restart_success(results: Results) -> tuple[list[RestartPoint], list[Metric]]:
-    """Return the curves of success against restarts, and each group's chance of a restart and restarts to 99 %.
+    """Return the curves of success against restarts, and each group's chance of a restart and
+    restarts to 99 %.
 
     A curve ends where an image was given up: what more restarts would have found is unknown.
     """
@@ -130,7 +137,11 @@ def restart_success(results: Results) -> tuple[list[RestartPoint], list[Metric]]
         for restarts in range(1, last + 1):
             outcomes = by_image((s.picture, s.arrived and s.used <= restarts) for s in members)
             n, value, error, low, high, _ = share(outcomes)
-            points.append(RestartPoint(*group, restarts, n, value or 0.0, error or 0.0, low or 0.0, high or 0.0))
+            points.append(
+                RestartPoint(
+                    *group, restarts, n, value or 0.0, error or 0.0, low or 0.0, high or 0.0
+                )
+            )
         chance = _chance(members, repeated=group.seed == ALL)
         metrics.append(metric(group, "restart_success", chance))
         metrics.append(metric(group, "restarts_to_99", _restarts_to(chance)))
@@ -140,15 +151,26 @@ def restart_success(results: Results) -> tuple[list[RestartPoint], list[Metric]]
 
 
 def _chance(members: Sequence[Searched], *, repeated: bool) -> Estimate:
-    """Return the chance that a restart arrives: arrivals over restarts up to them, as if all were equally hard."""
+    """Return the chance that a restart arrives: arrivals over restarts up to them, as if all
+    were equally hard.
+    """
     pictures = by_image((s.picture, s.arrived) for s in members)
     arrived = np.array([sum(values) for values in pictures.values()])
-    used = np.array([sum(values) for values in by_image((s.picture, s.used) for s in members).values()])
+    used = np.array(
+        [sum(values) for values in by_image((s.picture, s.used) for s in members).values()]
+    )
     value, error = _ratio(arrived, used)
     low, high = (_bound(f, arrived, used) for f in (lower_bound, upper_bound))
     if repeated and error is not None:
         low, high = max(0.0, value - Z * error), min(1.0, value + Z * error)
-    return Estimate(len(pictures), value, error, low, high, f"{int(arrived.sum())} of {int(used.sum())} restarts")
+    return Estimate(
+        len(pictures),
+        value,
+        error,
+        low,
+        high,
+        f"{int(arrived.sum())} of {int(used.sum())} restarts",
+    )
 
 
 def _bound(bound: Any, arrived: np.ndarray, used: np.ndarray) -> float:
@@ -156,7 +178,9 @@ def _bound(bound: Any, arrived: np.ndarray, used: np.ndarray) -> float:
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> tuple[float, float | None]:
-    """Return sum / sum over images, and its standard error by linearisation; None for a single image."""
+    """Return sum / sum over images, and its standard error by linearisation; None for a single
+    image.
+    """
     value, n = float(above.sum() / below.sum()), len(above)
     if n < 2:
         return value, None
@@ -164,7 +188,9 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> tuple[float, float | None]:
 
 
 def _restarts_to(chance: Estimate) -> Estimate:
-    """Return the restarts that miss an own image with chance `MISS`, if all images were equally hard."""
+    """Return the restarts that miss an own image with chance `MISS`, if all images were equally
+    hard.
+    """
     if not chance.value:
         return too_few(chance.n, "none arrived")
 
@@ -174,7 +200,9 @@ def _restarts_to(chance: Estimate) -> Estimate:
     p, error = chance.value, None
     if p < 1 - MISS and chance.standard_error is not None:
         error = -math.log(MISS) / ((1.0 - p) * math.log1p(-p) ** 2) * chance.standard_error
-    return Estimate(chance.n, needed(p), error, needed(chance.high), needed(chance.low), "as if equally hard")
+    return Estimate(
+        chance.n, needed(p), error, needed(chance.high), needed(chance.low), "as if equally hard"
+    )
 
 
 def _at_most(members: Sequence[Searched]) -> Estimate:
@@ -182,13 +210,17 @@ def _at_most(members: Sequence[Searched]) -> Estimate:
     value, n = ends.needed(MISS), len(members)
     if value is None:
         return too_few(n, "no number of restarts is enough as far as this shows")
-    return Estimate(n, float(value), None, None, float(value), "95 % bound, differences between pictures fitted")
+    return Estimate(
+        n, float(value), None, None, float(value), "95 % bound, differences between pictures fitted"
+    )
 
 
 def to_targets(results: Results) -> tuple[list[ToTarget], list[ProfilePoint]]:
-    """Return what each target costs, and the data profiles: the share that has reached it, against evaluations.
+    """Return what each target costs, and the data profiles: the share that has reached it, against
+    evaluations.
 
-    Settings that search by another distance than pixels have none: their residuals are of that distance.
+    Settings that search by another distance than pixels have none: their residuals are of that
+    distance.
     """
     found, profiles = [], []
     for group, members in _by_pixels(results):
@@ -201,7 +233,9 @@ def to_targets(results: Results) -> tuple[list[ToTarget], list[ProfilePoint]]:
 
 
 def times_to_targets(results: Results) -> list[TimeToTarget]:
-    """Return the seconds that each target takes. They hold the cell's compilation, its starts and its certificates."""
+    """Return the seconds that each target takes. They hold the cell's compilation, its starts
+    and its certificates.
+    """
     at = [results.cells.columns.index(name) for name in ("number", "timing_seconds")]
     seconds = {row[at[0]]: row[at[1]] for row in results.cells.rows}
     total: dict[int, float] = {}
@@ -229,7 +263,9 @@ def _cost(s: Searched, target: str) -> float:
     return s.evaluations if target == END else evaluations_to(s, TARGETS[target])
 
 
-def _to_target(group: Group, target: str, members: Sequence[Searched], costs: Sequence[float]) -> ToTarget:
+def _to_target(
+    group: Group, target: str, members: Sequence[Searched], costs: Sequence[float]
+) -> ToTarget:
     reached = by_image((s.picture, cost < math.inf) for s, cost in zip(members, costs, strict=True))
     n, value, error, low, high, _ = share(reached)
     expected = _expected(members, costs, [1.0] * len(costs))
@@ -240,7 +276,9 @@ def _to_target(group: Group, target: str, members: Sequence[Searched], costs: Se
 def _expected(
     members: Sequence[Searched], costs: Sequence[float], rates: Sequence[float]
 ) -> tuple[float | None, float | None]:
-    """Return what all searches spent over how many reached the target, and its standard error; None if none did."""
+    """Return what all searches spent over how many reached the target, and its standard error;
+    None if none did.
+    """
     reached = by_image((s.picture, cost < math.inf) for s, cost in zip(members, costs, strict=True))
     pairs = zip(members, costs, rates, strict=True)
     spent = by_image((s.picture, min(cost, s.evaluations) * rate) for s, cost, rate in pairs)
@@ -256,13 +294,23 @@ def _quartiles(values: Sequence[float]) -> tuple[float | None, float | None, flo
     return low, middle, high
 
 
-def _profile(group: Group, target: str, members: Sequence[Searched], costs: Sequence[float]) -> list[ProfilePoint]:
-    pictures = list(by_image((s.picture, cost) for s, cost in zip(members, costs, strict=True)).values())
+def _profile(
+    group: Group, target: str, members: Sequence[Searched], costs: Sequence[float]
+) -> list[ProfilePoint]:
+    pictures = list(
+        by_image((s.picture, cost) for s, cost in zip(members, costs, strict=True)).values()
+    )
     repeats = max(map(len, pictures))
     table = np.array([some + [np.nan] * (repeats - len(some)) for some in pictures])
     counts = np.isfinite(table).sum(1) + np.isposinf(table).sum(1)
     points = []
     for cost in [0.0, *np.unique(table[np.isfinite(table)]).tolist()]:
-        n, value, error, low, high, _ = share_of((table <= cost).sum(1) / counts, repeated=repeats > 1)
-        points.append(ProfilePoint(*group, target, cost, n, value or 0.0, error or 0.0, low or 0.0, high or 0.0))
+        n, value, error, low, high, _ = share_of(
+            (table <= cost).sum(1) / counts, repeated=repeats > 1
+        )
+        points.append(
+            ProfilePoint(
+                *group, target, cost, n, value or 0.0, error or 0.0, low or 0.0, high or 0.0
+            )
+        )
     return points

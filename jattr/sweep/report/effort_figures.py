@@ -33,10 +33,18 @@ def restart_success(measured: Measured) -> Any:
         return None
     settings, last = settings_of(measured.spec, points), max(p.restarts for p in points)
     title = "Restart success, own pictures; bands: 95 %" + left_out(points)
-    axes = panels([""], len(settings), x="restarts of a picture", y="share that arrived", title=title, width=5.2)
+    axes = panels(
+        [""],
+        len(settings),
+        x="restarts of a picture",
+        y="share that arrived",
+        title=title,
+        width=5.2,
+    )
     for place, setting in enumerate(settings):
         curve = [p for p in points if p.setting == setting]
-        if curve[-1].share == 1.0 and curve[-1].restarts < last:  # all have arrived: more restarts change nothing
+        # all have arrived: more restarts change nothing
+        if curve[-1].share == 1.0 and curve[-1].restarts < last:
             curve.append(curve[-1]._replace(restarts=last))
         beside = shift(place, len(settings), 0.3) if last <= FEW else 0.0
         x = [p.restarts + beside for p in curve]
@@ -59,7 +67,11 @@ def data_profile(measured: Measured) -> Any:
     if not reached:
         return None
     settings, last = settings_of(measured.spec, points), max(p.evaluations for p in reached)
-    ends = {r.setting: r.evaluations_q75 or last for r in measured.to_target if measured.plain(r) and r.target == END}
+    ends = {
+        r.setting: r.evaluations_q75 or last
+        for r in measured.to_target
+        if measured.plain(r) and r.target == END
+    }
     title = "Data profiles, own pictures; bands: 95 %" + left_out(points)
     y = "share that reached it"
     axes = panels(_targets(), len(settings), x="evaluations (forward passes)", y=y, title=title)
@@ -86,7 +98,12 @@ def evaluations_to_target(measured: Measured) -> Any:
         for r in measured.to_target
         if measured.plain(r)
     ]
-    return _quartiles(measured, rows, "evaluations (forward passes)", "Evaluations to target: medians and quartiles")
+    return _quartiles(
+        measured,
+        rows,
+        "evaluations (forward passes)",
+        "Evaluations to target: medians and quartiles",
+    )
 
 
 def timing_to_target(measured: Measured) -> Any:
@@ -96,23 +113,38 @@ def timing_to_target(measured: Measured) -> Any:
         for r in measured.times
         if measured.plain(r)
     ]
-    return _quartiles(measured, rows, "seconds of a picture (estimated)", "Time to target: medians and quartiles")
+    return _quartiles(
+        measured, rows, "seconds of a picture (estimated)", "Time to target: medians and quartiles"
+    )
 
 
 def _quartiles(measured: Measured, rows: Sequence[tuple[Any, ...]], y: str, title: str) -> Any:
-    """Draw rows (setting, target, n, quartile, median, quartile), one that too few reached as an open end."""
+    """Draw rows (setting, target, n, quartile, median, quartile), one that too few reached as an
+    open end.
+    """
     rows = [row for row in rows if row[1] in TARGETS and row[3] is not None]
     if not rows:
         return None
     present = {row[0] for row in rows}
-    settings = [setting.name for setting in measured.spec.settings if setting.name in present][:MOST]
+    settings = [setting.name for setting in measured.spec.settings if setting.name in present][
+        :MOST
+    ]
     axes = panels([""], len(settings) + 1, x="", y=y, title=title, width=5.6)
     top = 1.6 * max(value for row in rows for value in row[3:] if value is not None)
     for place, setting in enumerate(settings):
         some = [row for row in rows if row[0] == setting]
         x = [list(TARGETS).index(row[1]) + shift(place, len(settings), 0.7) for row in some]
-        spans(axes[0], place, x, [row[3:] for row in some], top, named(setting, f"n = {some[0][2]}"))
-    axes[0].plot([], [], "^", color=QUIET, ms=4, label="open end: fewer than three quarters reached the target")
+        spans(
+            axes[0], place, x, [row[3:] for row in some], top, named(setting, f"n = {some[0][2]}")
+        )
+    axes[0].plot(
+        [],
+        [],
+        "^",
+        color=QUIET,
+        ms=4,
+        label="open end: fewer than three quarters reached the target",
+    )
     axes[0].set_xticks(range(len(TARGETS)), _targets())
     axes[0].set_yscale("log")
     axes[0].set_ylim(0.6 * min(row[3] for row in rows), 1.15 * top)
@@ -121,4 +153,7 @@ def _quartiles(measured: Measured, rows: Sequence[tuple[Any, ...]], y: str, titl
 
 
 def _targets() -> list[str]:
-    return ["floor of 8-bit rounding" if name == "floor" else f"residual at most {name}" for name in TARGETS]
+    return [
+        "floor of 8-bit rounding" if name == "floor" else f"residual at most {name}"
+        for name in TARGETS
+    ]

@@ -1,11 +1,12 @@
 """Estimates from images, each with its number of images and its standard error.
 
-Sources: Wilson, Journal of the American Statistical Association 22 (1927), for the interval of a share; Cameron,
-Miller, Journal of Human Resources 50 (2015), for standard errors of repeats that share an image.
+Sources: Wilson, Journal of the American Statistical Association 22 (1927), for the interval of a
+share; Cameron, Miller, Journal of Human Resources 50 (2015), for standard errors of repeats that
+share an image.
 
-Repeats of a search of one image are not independent, so the unit is the image: an image counts with the mean of
-its repeats, n is the number of images, and the interval is that of n images searched once, which repeats only
-narrow.
+Repeats of a search of one image are not independent, so the unit is the image: an image counts with
+the mean of its repeats, n is the number of images, and the interval is that of n images searched
+once, which repeats only narrow.
 """
 
 import math
@@ -65,7 +66,9 @@ def share(outcomes: Mapping[Hashable, Sequence[float]]) -> Estimate:
 
 
 def share_of(means: np.ndarray, *, repeated: bool) -> Estimate:
-    """Return a share from what each image contributes, in [0, 1]; 0 or 1 unless it was `repeated`."""
+    """Return a share from what each image contributes, in [0, 1]; 0 or 1 unless it was
+    `repeated`.
+    """
     n = len(means)
     if not n:
         return too_few(0, "no pictures")
@@ -76,11 +79,15 @@ def share_of(means: np.ndarray, *, repeated: bool) -> Estimate:
     return Estimate(n, value, error, *wilson(value, n))
 
 
-def shares_above(ratios: Sequence[np.ndarray], thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the shares [t] of values that are at least each threshold, with standard errors that know of images.
+def shares_above(
+    ratios: Sequence[np.ndarray], thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shares [t] of values that are at least each threshold, with standard errors that
+    know of images.
 
-    An image's values are not independent: with s of its m values above, and q the share of all, the variance is
-    n / (n - 1) times the sum over n images of (s - q m)^2, over the square of all values (Cameron, Miller, 2015).
+    An image's values are not independent: with s of its m values above, and q the share of all, the
+    variance is n / (n - 1) times the sum over n images of (s - q m)^2, over the square of all
+    values (Cameron, Miller, 2015).
 
     Args:
       ratios: the values of each image, one or more each.
@@ -90,22 +97,30 @@ def shares_above(ratios: Sequence[np.ndarray], thresholds: np.ndarray) -> tuple[
     [[1.0, 0.5], [0.0, 0.5]]
     """
     n, sizes = len(ratios), np.array([len(some) for some in ratios])
-    values = np.concatenate([-np.sort(-some) for some in ratios])  # each image's from the largest on
+    # each image's from the largest on
+    values = np.concatenate([-np.sort(-some) for some in ratios])
     place = np.concatenate([np.arange(1, size + 1) for size in sizes])  # s once that value is above
     order = np.argsort(values, kind="stable")
     upto = np.searchsorted(values[order], thresholds, side="left")
 
-    def above(steps: np.ndarray) -> np.ndarray:  # sum over the values that are at least each threshold
+    # sum over the values that are at least each threshold
+    def above(steps: np.ndarray) -> np.ndarray:
         total = np.concatenate([np.cumsum(steps[order][::-1])[::-1], [0]])
         return np.asarray(total[upto], np.float64)
 
     share = above(np.ones_like(place)) / len(values)
-    squares = above(2 * place - 1) - 2 * share * above(np.repeat(sizes, sizes)) + share**2 * (sizes**2).sum()
+    squares = (
+        above(2 * place - 1)
+        - 2 * share * above(np.repeat(sizes, sizes))
+        + share**2 * (sizes**2).sum()
+    )
     return share, np.sqrt(np.maximum(squares, 0.0) * n / max(n - 1, 1)) / len(values)
 
 
 def mean(values: Mapping[Hashable, Sequence[float]]) -> Estimate:
-    """Return the mean over images, and the interval that its standard error gives; two images at least."""
+    """Return the mean over images, and the interval that its standard error gives; two images at
+    least.
+    """
     n = len(values)
     if n < 2:
         return too_few(n, "too few: a mean with a standard error needs 2 pictures")

@@ -1,7 +1,7 @@
 """Exports of a store: CSV, Parquet, figures and a page, all pure functions of it.
 
-Files whose names begin with `timing`, and the page, hold what depends on the clock; all others are the same bytes for
-every run of a sweep on one machine, in whatever order its cells were done.
+Files whose names begin with `timing`, and the page, hold what depends on the clock; all others are
+the same bytes for every run of a sweep on one machine, in whatever order its cells were done.
 """
 
 import csv
@@ -30,10 +30,33 @@ FORMATS = ("csv", "parquet", "png", "svg", "html")
 USUAL = ("csv", "png", "svg", "html")
 PAGE, ORIGIN = "report.html", "origin.json"
 TABLES = (
-    "cells", "pictures", "restarts", "attributions", "metrics", "confusion", "oscr", "restart_success", "to_target",
-    "data_profile", "reliability", "tippett", "timing", "timing_to_target",
-)  # fmt: skip
-CELL_FACTS = ("number", "source", "maker", "first", "pictures", "attack", "alteration", "candidate", "setting", "seed")
+    "cells",
+    "pictures",
+    "restarts",
+    "attributions",
+    "metrics",
+    "confusion",
+    "oscr",
+    "restart_success",
+    "to_target",
+    "data_profile",
+    "reliability",
+    "tippett",
+    "timing",
+    "timing_to_target",
+)
+CELL_FACTS = (
+    "number",
+    "source",
+    "maker",
+    "first",
+    "pictures",
+    "attack",
+    "alteration",
+    "candidate",
+    "setting",
+    "seed",
+)
 
 
 def export(
@@ -57,7 +80,8 @@ def export(
       The names of the files.
 
     Raises:
-      InputError: there is no such format, Parquet's library is missing, or the store cannot be read.
+      InputError: there is no such format, Parquet's library is missing, or the store cannot be
+        read.
       OutputError: the folder exists or cannot be written.
     """
     unknown = next((name for name in formats if name not in FORMATS), None)
@@ -67,7 +91,9 @@ def export(
         _parquet()
     results = read(store)
     measured = measure(results)
-    new = new_folder(folder, kind=EXPORT_FOLDER, overwrite=overwrite, inputs=inputs, kept=[store.folder])
+    new = new_folder(
+        folder, kind=EXPORT_FOLDER, overwrite=overwrite, inputs=inputs, kept=[store.folder]
+    )
     with new as work:
         write(work, results, measured, formats)
         return tuple(sorted(path.name for path in work.iterdir()))
@@ -96,13 +122,17 @@ def write(work: Path, results: Results, measured: Measured, formats: Sequence[st
             (work / f"{name}.csv").write_bytes(csv_bytes(table))
         if "parquet" in formats:
             write_parquet(table, work / f"{name}.parquet")
-    kinds = [kind for kind in ("png", "svg") if kind in formats or (kind == "svg" and "html" in formats)]
+    kinds = [
+        kind for kind in ("png", "svg") if kind in formats or (kind == "svg" and "html" in formats)
+    ]
     figures = draw(measured, kinds) if kinds else []
     for figure in figures:
         for kind in set(kinds) & set(formats):
             (work / f"{figure.name}.{kind}").write_bytes(figure.files[kind])
     if "html" in formats:
-        (work / PAGE).write_text(report_page(results, measured, figures), encoding="utf-8", newline="\n")
+        (work / PAGE).write_text(
+            report_page(results, measured, figures), encoding="utf-8", newline="\n"
+        )
     facts = {"spec": results.spec_json, **results.origin}
     text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     (work / ORIGIN).write_text(text, encoding="utf-8", newline="\n")
@@ -130,7 +160,8 @@ def all_tables(results: Results, measured: Measured) -> dict[str, Table]:
 
 
 def csv_bytes(table: Table) -> bytes:
-    """Return a table as CSV (RFC 4180, but lines end with a line feed): floats as they read back, nothing for None.
+    """Return a table as CSV (RFC 4180, but lines end with a line feed): floats as they read back,
+    nothing for None.
 
     >>> csv_bytes(Table(("a", "b"), [(0.1, None), (True, "x,y")]))
     b'a,b\\n0.1,\\n1,"x,y"\\n'
@@ -149,7 +180,12 @@ def write_parquet(table: Table, path: Path) -> None:
       InputError: the library is missing.
     """
     pyarrow, parquet = _parquet()
-    kinds = {bool: pyarrow.bool_(), int: pyarrow.int64(), float: pyarrow.float64(), str: pyarrow.string()}
+    kinds = {
+        bool: pyarrow.bool_(),
+        int: pyarrow.int64(),
+        float: pyarrow.float64(),
+        str: pyarrow.string(),
+    }
     columns = {}
     for name in table.columns:
         values = table.column(name)
@@ -165,7 +201,8 @@ def _parquet() -> tuple[Any, Any]:
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise InputError(
-            "Parquet needs pyarrow, which is not installed; install it with `pip install 'jattr[parquet]'`, or export"
+            "Parquet needs pyarrow, which is not installed; install it with `pip install"
+            " 'jattr[parquet]'`, or export"
             " csv"
         ) from error
     return pyarrow, parquet
@@ -174,4 +211,10 @@ def _parquet() -> tuple[Any, Any]:
 def _text(value: Any) -> Any:
     if value is None:
         return ""
-    return int(value) if isinstance(value, bool) else repr(value) if isinstance(value, float) else value
+    return (
+        int(value)
+        if isinstance(value, bool)
+        else repr(value)
+        if isinstance(value, float)
+        else value
+    )

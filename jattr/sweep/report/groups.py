@@ -1,4 +1,6 @@
-"""Groups: what is averaged over. One setting, alteration, attack and seed, or all seeds of a setting together."""
+"""Groups: what is averaged over. One setting, alteration, attack and seed, or all seeds of a
+setting together.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -60,8 +62,8 @@ def grouped(
     Args:
       spec: its settings, alterations, attacks and seeds order the groups.
       rows: of searches or of images.
-      facts: of a row: (setting, alteration, attack, whether a generator made the image, seed). What no generator made
-        is never attacked, so it is in the groups of every attack.
+      facts: of a row: (setting, alteration, attack, whether a generator made the image, seed). What
+        no generator made is never attacked, so it is in the groups of every attack.
     """
     found: dict[Group, list[Row]] = {}
     for row in rows:

@@ -1,8 +1,10 @@
-"""Calibration on held-out images: those of even numbers calibrate each candidate, those of odd numbers judge.
+"""Calibration on held-out images: those of even numbers calibrate each candidate, those of odd
+numbers judge.
 
-Sources: Brümmer, du Preez, Computer Speech and Language 20 (2006), for Cllr; Naeini, Cooper, Hauskrecht, AAAI 2015, for
-the calibration error; Tippett et al., Journal of the Forensic Science Society 8 (1968), for the curves of ratios; Vovk,
-Gammerman, Shafer (2005) for the conformal p-value. `jattr/decision` computes them.
+Sources: Brümmer, du Preez, Computer Speech and Language 20 (2006), for Cllr; Naeini, Cooper,
+Hauskrecht, AAAI 2015, for the calibration error; Tippett et al., Journal of the Forensic Science
+Society 8 (1968), for the curves of ratios; Vovk, Gammerman, Shafer (2005) for the conformal
+p-value. `jattr/decision` computes them.
 """
 
 from collections.abc import Sequence
@@ -34,7 +36,9 @@ Scores = dict[LoadedImage, dict[str, float]]  # log10 residual of each image und
 
 
 class ReliabilityBin(NamedTuple):
-    """How often a candidate made an image that it was stated to have made with about this probability."""
+    """How often a candidate made an image that it was stated to have made with about this
+    probability.
+    """
 
     setting: str
     alteration: str
@@ -51,7 +55,9 @@ class ReliabilityBin(NamedTuple):
 
 
 class TippettPoint(NamedTuple):
-    """How often likelihood ratios are at least so large: of images' makers, and of the other candidates."""
+    """How often likelihood ratios are at least so large: of images' makers, and of the other
+    candidates.
+    """
 
     setting: str
     alteration: str
@@ -63,7 +69,8 @@ class TippettPoint(NamedTuple):
     own_n: int  # ratios: own images
     others_n: int  # images times candidates that did not make them
     own_standard_error: float  # the calibration being given
-    others_standard_error: float  # of images, whose ratios under several candidates are not independent
+    # of images, whose ratios under several candidates are not independent
+    others_standard_error: float
 
 
 class HeldOut(NamedTuple):
@@ -77,7 +84,8 @@ class HeldOut(NamedTuple):
 def calibration(results: Results) -> HeldOut:
     """Return how well likelihood ratios and probabilities are calibrated, by group of one seed.
 
-    Every measure says "too few" instead of a number where a half has fewer than `LEAST` images of a side.
+    Every measure says "too few" instead of a number where a half has fewer than `LEAST` images of a
+    side.
     """
 
     def facts(s: Searched) -> tuple[Any, ...]:
@@ -90,12 +98,20 @@ def calibration(results: Results) -> HeldOut:
         table: Scores = {}
         for s in members:
             table.setdefault(s.picture, {})[s.candidate] = float(scores_of([s.residual])[0])
-        whole = {picture: row for picture, row in table.items() if len(row) == len(results.candidates)}
+        whole = {
+            picture: row for picture, row in table.items() if len(row) == len(results.candidates)
+        }
         halves = [{p: row for p, row in whole.items() if p.number % 2 == part} for part in (0, 1)]
-        least = min(min(len(side) for side in _sides(half, name)) for half in halves for name in results.candidates)
+        least = min(
+            min(len(side) for side in _sides(half, name))
+            for half in halves
+            for name in results.candidates
+        )
         if least < LEAST:
             why = f"too few: a half has {least} pictures of a side, {LEAST} are needed"
-            shown.metrics.extend(metric(group, name, too_few(len(halves[1]), why)) for name in MEASURES)
+            shown.metrics.extend(
+                metric(group, name, too_few(len(halves[1]), why)) for name in MEASURES
+            )
             continue
         found = _measured(group, halves[0], halves[1], results.candidates)
         shown.metrics.extend(found.metrics)
@@ -107,21 +123,36 @@ def calibration(results: Results) -> HeldOut:
 def _sides(table: Scores, name: str) -> tuple[list[float], list[float]]:
     """Return the scores under a candidate of its own images and of all others."""
     own = [row[name] for picture, row in table.items() if picture.own and picture.maker == name]
-    others = [row[name] for picture, row in table.items() if not (picture.own and picture.maker == name)]
+    others = [
+        row[name] for picture, row in table.items() if not (picture.own and picture.maker == name)
+    ]
     return own, others
 
 
 def _measured(group: Group, known: Scores, test: Scores, names: Sequence[str]) -> HeldOut:
     fits = {name: fit_likelihood(*_sides(known, name)) for name in names}
-    ratios = {picture: {name: float(fits[name](row[name])) for name in names} for picture, row in test.items()}  # log10
+    # log10
+    ratios = {
+        picture: {name: float(fits[name](row[name])) for name in names}
+        for picture, row in test.items()
+    }
     true = [(p, row[p.maker]) for p, row in ratios.items() if p.own]
-    false = [(p, [row[name] for name in names if not (p.own and p.maker == name)]) for p, row in ratios.items()]
-    own, negatives = np.array([value for _, value in true]), np.concatenate([np.array(values) for _, values in false])
+    false = [
+        (p, [row[name] for name in names if not (p.own and p.maker == name)])
+        for p, row in ratios.items()
+    ]
+    own, negatives = (
+        np.array([value for _, value in true]),
+        np.concatenate([np.array(values) for _, values in false]),
+    )
     found = {
         "cllr": _cllr(own, [np.array(values) for _, values in false if values], len(test)),
-        "cllr_min": Estimate(len(test), cllr_min(own, negatives), None, None, None, "fitted to these very pictures"),
+        "cllr_min": Estimate(
+            len(test), cllr_min(own, negatives), None, None, None, "fitted to these very pictures"
+        ),
     }
-    chances = np.array([posterior([row[name] for name in names]) for row in ratios.values()])  # the last: of none
+    # the last: of none
+    chances = np.array([posterior([row[name] for name in names]) for row in ratios.values()])
     made = np.array([[float(p.own and p.maker == name) for name in names] for p in ratios])
     curve = reliability(chances[:, :-1].ravel(), made.ravel())
     truth = [names.index(p.maker) if p.own else len(names) for p in ratios]
@@ -149,7 +180,9 @@ def _calibration_error(stated: np.ndarray, made: np.ndarray) -> Estimate:
 
 
 def _tippett(group: Group, own: np.ndarray, negatives: Sequence[np.ndarray]) -> list[TippettPoint]:
-    """Return the curves; `negatives`: of each image, its ratios under candidates that did not make it."""
+    """Return the curves; `negatives`: of each image, its ratios under candidates that did not
+    make it.
+    """
     ratios = np.concatenate(negatives)
     curves = tippett(own, ratios)
     _, own_error = shares_above(list(own[:, None]), curves.log10_lr)
@@ -157,7 +190,9 @@ def _tippett(group: Group, own: np.ndarray, negatives: Sequence[np.ndarray]) -> 
     columns = (curves.log10_lr, curves.own, curves.negatives, own_error, others_error)
     return [
         TippettPoint(*group, threshold, mine, theirs, len(own), len(ratios), *errors)
-        for threshold, mine, theirs, *errors in zip(*(column.tolist() for column in columns), strict=True)
+        for threshold, mine, theirs, *errors in zip(
+            *(column.tolist() for column in columns), strict=True
+        )
     ]
 
 
@@ -166,5 +201,7 @@ def _cllr(own: np.ndarray, negatives: Sequence[np.ndarray], n: int) -> Estimate:
     value = cllr(own, np.concatenate(negatives))
     misses = np.logaddexp2(0.0, -LOG2_10 * own)
     alarms = np.array([np.logaddexp2(0.0, LOG2_10 * some).mean() for some in negatives])
-    error = 0.5 * float(np.sqrt(misses.var(ddof=1) / len(misses) + alarms.var(ddof=1) / len(alarms)))
+    error = 0.5 * float(
+        np.sqrt(misses.var(ddof=1) / len(misses) + alarms.var(ddof=1) / len(alarms))
+    )
     return Estimate(n, value, error, max(0.0, value - Z * error), value + Z * error)

@@ -1,4 +1,6 @@
-"""Everything that tables, figures and the page show of a sweep: one pure function of its results."""
+"""Everything that tables, figures and the page show of a sweep: one pure function of its
+results.
+"""
 
 from dataclasses import dataclass
 
@@ -13,7 +15,14 @@ from jattr.sweep.report.effort import (
 )
 from jattr.sweep.report.groups import Metric, overall
 from jattr.sweep.report.held_out import ReliabilityBin, TippettPoint, calibration
-from jattr.sweep.report.metrics import Attributed, Confusion, attributions, confusion, incomplete_shares, shares
+from jattr.sweep.report.metrics import (
+    Attributed,
+    Confusion,
+    attributions,
+    confusion,
+    incomplete_shares,
+    shares,
+)
 from jattr.sweep.report.open_set import OscrPoint, open_set
 from jattr.sweep.report.tables import Results
 from jattr.sweep.spec import NONE, Spec
@@ -37,9 +46,12 @@ class Measured:
     times: list[TimeToTarget]  # alone in what depends on the clock
 
     def plain(
-        self, row: Metric | Confusion | OscrPoint | RestartPoint | ToTarget | ProfilePoint | TimeToTarget
+        self,
+        row: Metric | Confusion | OscrPoint | RestartPoint | ToTarget | ProfilePoint | TimeToTarget,
     ) -> bool:
-        """Return whether a row of any of these lists is of images as they were made, under all seeds."""
+        """Return whether a row of any of these lists is of images as they were made, under all
+        seeds.
+        """
         return row.alteration == NONE and row.attack == NONE and row.seed == overall(self.spec)
 
 
@@ -54,7 +66,13 @@ def measure(results: Results) -> Measured:
         spec=results.spec,
         candidates=results.candidates,
         attributed=attributed,
-        metrics=[*shares(results, attributed), *incomplete_shares(results, left), *areas, *chances, *held_out.metrics],
+        metrics=[
+            *shares(results, attributed),
+            *incomplete_shares(results, left),
+            *areas,
+            *chances,
+            *held_out.metrics,
+        ],
         confusion=confusion(results, attributed),
         oscr=oscr,
         restart_points=points,

@@ -1,4 +1,6 @@
-"""Attribution of every image of a sweep, and how often it is right: pure functions of a store's results."""
+"""Attribution of every image of a sweep, and how often it is right: pure functions of a store's
+results.
+"""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +20,8 @@ from jattr.sweep.spec import NONE
 
 SEVERAL = "several"  # what is said where a class of models is named
 SEPARATOR = " or "
-Ends: TypeAlias = tuple[tuple[int, bool], ...]  # of searches: restarts up to one that arrived, whether one did
+# of searches: restarts up to one that arrived, whether one did
+Ends: TypeAlias = tuple[tuple[int, bool], ...]
 
 
 class Attributed(NamedTuple):
@@ -56,7 +59,9 @@ class Attributed(NamedTuple):
 
     @property
     def said(self) -> str:
-        """What the verdict comes to: a candidate's name, SEVERAL, or the kind of verdict that names none."""
+        """What the verdict comes to: a candidate's name, SEVERAL, or the kind of verdict that
+        names none.
+        """
         names = self.named.split(SEPARATOR) if self.named else []
         return SEVERAL if len(names) > 1 else names[0] if names else self.verdict
 
@@ -72,18 +77,27 @@ class Incomplete(NamedTuple):
 
 
 class PilotStudied:
-    """How searches of a candidate's own images went, as a pilot study tells it of one that is not among them."""
+    """How searches of a candidate's own images went, as a pilot study tells it of one that is
+    not among them.
+    """
 
     def __init__(self, own: Sequence[Searched] = ()):
         """Take searches of images under their maker, not attacked."""
-        floored = {s.picture: np.inf if s.residual is None else max(FLOOR, s.residual) for s in own if s.runs}
+        floored = {
+            s.picture: np.inf if s.residual is None else max(FLOOR, s.residual)
+            for s in own
+            if s.runs
+        }
         self._residuals, self._largest = floored, sorted(floored.values(), reverse=True)[:2]
         self._ends = {s.picture: (s.used, s.arrived) for s in own if s.runs}
         self._all = tuple(sorted(self._ends.values()))
-        self._others: dict[tuple[int, bool], Ends] = {}  # all but one that ended so: there are few ways to end
+        # all but one that ended so: there are few ways to end
+        self._others: dict[tuple[int, bool], Ends] = {}
 
     def without(self, picture: LoadedImage) -> tuple[float | None, Ends]:
-        """Return the largest residual, not below the floor, and (restarts, arrived) of each; (None, ()) without any."""
+        """Return the largest residual, not below the floor, and (restarts, arrived) of each;
+        (None, ()) without any.
+        """
         left_out = picture._replace(attack=NONE)
         if left_out not in self._ends:
             return next(iter(self._largest), None), self._all
@@ -98,9 +112,10 @@ class PilotStudied:
 def attributions(results: Results) -> tuple[list[Attributed], list[Incomplete]]:
     """Return what is said of every image that was searched under all candidates, and the others.
 
-    What a candidate leaves of its own images when a search misses, and the restarts that "none" needs, are learnt
-    from its other own images of the same setting, alteration and seed, not attacked: they stand for the pilot study of
-    `jattr attribute`, and the image that is judged is not among them.
+    What a candidate leaves of its own images when a search misses, and the restarts that "none"
+    needs, are learnt from its other own images of the same setting, alteration and seed, not
+    attacked: they stand for the pilot study of `jattr attribute`, and the image that is judged is
+    not among them.
     """
     found: dict[tuple[Any, ...], dict[str, Searched]] = {}
     own: dict[tuple[Any, ...], list[Searched]] = {}
@@ -118,7 +133,9 @@ def attributions(results: Results) -> tuple[list[Attributed], list[Incomplete]]:
             left.append(Incomplete(setting, alteration, seed, picture, missing))
             continue
         config = DecisionConfig(thresholds=by_pixels[setting])
-        pilot_studies = {name: studies.get((setting, alteration, seed, name), PilotStudied()) for name in under}
+        pilot_studies = {
+            name: studies.get((setting, alteration, seed, name), PilotStudied()) for name in under
+        }
         done.append(_attributed(under, pilot_studies, results.digests, config))
     return done, left
 
@@ -150,8 +167,16 @@ MEASURES: tuple[tuple[str, bool, Holds], ...] = (  # name, whether of own images
     ("closed_set_accuracy", True, lambda row: row.right),
     ("certified", True, lambda row: row.certified),
     ("named_right", True, lambda row: row.said == row.maker),
-    ("named_class", True, lambda row: row.said == SEVERAL and row.maker in row.named.split(SEPARATOR)),
-    ("named_wrong", True, lambda row: bool(row.named) and row.maker not in row.named.split(SEPARATOR)),
+    (
+        "named_class",
+        True,
+        lambda row: row.said == SEVERAL and row.maker in row.named.split(SEPARATOR),
+    ),
+    (
+        "named_wrong",
+        True,
+        lambda row: bool(row.named) and row.maker not in row.named.split(SEPARATOR),
+    ),
     ("none_wrong", True, lambda row: row.verdict == "none"),
     ("undecided", True, lambda row: row.verdict in ("undecided", "failed")),
     ("false_attribution", False, lambda row: bool(row.named)),
@@ -193,7 +218,11 @@ def confusion(results: Results, rows: Sequence[Attributed]) -> list[Confusion]:
                     estimate = share(by_image((row.key, say(row) == said) for row in some))
                     count = sum(say(row) == said for row in some)
                     error = estimate.standard_error or 0.0
-                    found.append(Confusion(*group, by, truth, said, count, len(some), estimate.value or 0.0, error))
+                    found.append(
+                        Confusion(
+                            *group, by, truth, said, count, len(some), estimate.value or 0.0, error
+                        )
+                    )
     return found
 
 
@@ -216,24 +245,41 @@ def _attributed(
     digests: Mapping[str, str],
     config: DecisionConfig,
 ) -> Attributed:
-    evidence = [_evidence(s, pilot_studies[name], digests.get(name, name), config) for name, s in under.items()]
+    evidence = [
+        _evidence(s, pilot_studies[name], digests.get(name, name), config)
+        for name, s in under.items()
+    ]
     verdict = decide(evidence, config)
     one = next(iter(under.values()))
     scores = scores_of([s.residual for s in under.values()])
     place = int(np.argmin(scores))
     finite = bool(np.isfinite(scores[place]))
     picture = one.picture
-    certified = under[picture.maker].certified if picture.own else any(s.certified for s in under.values())
+    certified = (
+        under[picture.maker].certified if picture.own else any(s.certified for s in under.values())
+    )
     return Attributed(
-        setting=one.setting, alteration=one.alteration, attack=picture.attack, seed=one.seed, source=picture.source,
-        maker=picture.maker, picture=picture.number, batch=picture.batch,
-        nearest=list(under)[place] if finite else "", log10_residual=float(scores[place]), verdict=verdict.kind,
-        named=SEPARATOR.join(verdict.candidates), certified=certified, margin=verdict.margin,
-    )  # fmt: skip
+        setting=one.setting,
+        alteration=one.alteration,
+        attack=picture.attack,
+        seed=one.seed,
+        source=picture.source,
+        maker=picture.maker,
+        picture=picture.number,
+        batch=picture.batch,
+        nearest=list(under)[place] if finite else "",
+        log10_residual=float(scores[place]),
+        verdict=verdict.kind,
+        named=SEPARATOR.join(verdict.candidates),
+        certified=certified,
+        margin=verdict.margin,
+    )
 
 
 def _evidence(s: Searched, own: PilotStudied, digest: str, config: DecisionConfig) -> Evidence:
-    """Return what is known of an image under a candidate, own images of which stand for its pilot study."""
+    """Return what is known of an image under a candidate, own images of which stand for its
+    pilot study.
+    """
     miss, ends = own.without(s.picture)
     return Evidence(
         name=s.candidate,
@@ -255,8 +301,17 @@ def _needed(ends: Ends, chance: float) -> int | None:
 
 
 def _certificate(s: Searched) -> Certificate:
-    """Return a certificate that holds; `decide` looks at nothing else of it than what is given here."""
-    nothing = {"largest_deviation": 0.0, "unclipped": 0, "rank": 0, "excess": 0, "statistic": 0.0, "p_value": 1.0}
+    """Return a certificate that holds; `decide` looks at nothing else of it than what is given
+    here.
+    """
+    nothing = {
+        "largest_deviation": 0.0,
+        "unclipped": 0,
+        "rank": 0,
+        "excess": 0,
+        "statistic": 0.0,
+        "p_value": 1.0,
+    }
     facts: dict[str, Any] = {"rounding": "round", "identical_bytes": 1.0, "alpha": ALPHA, **nothing}
     alteration = "" if s.alteration == NONE else s.alteration
     return Certificate(holds=True, bit_exact=s.bit_exact, alteration=alteration, **facts)

@@ -1,11 +1,13 @@
-"""Open set: are images of the candidates told from images of nobody by how near the nearest candidate comes?
+"""Open set: are images of the candidates told from images of nobody by how near the nearest
+candidate comes?
 
-Sources: DeLong, DeLong, Clarke-Pearson, Biometrics 44 (1988), for the standard error of the area under a ROC curve, and
-of the mean of several on the same images; Dhamija, Günther, Boult, NeurIPS 2018 (arXiv 1811.04110), for the open-set
-classification rate (OSCR): the share of own images that are accepted and given to their maker, against the share of
-foreign images that are accepted.
+Sources: DeLong, DeLong, Clarke-Pearson, Biometrics 44 (1988), for the standard error of the area
+under a ROC curve, and of the mean of several on the same images; Dhamija, Günther, Boult, NeurIPS
+2018 (arXiv 1811.04110), for the open-set classification rate (OSCR): the share of own images that
+are accepted and given to their maker, against the share of foreign images that are accepted.
 
-The score is log10 of the least residual over the candidates: accepted is what is at most a threshold.
+The score is log10 of the least residual over the candidates: accepted is what is at most a
+threshold.
 """
 
 from collections.abc import Sequence
@@ -33,7 +35,8 @@ class OscrPoint(NamedTuple):
     correct_classification_rate: float  # of own images, those accepted and given to their maker
     own: int  # images
     foreign: int
-    false_positive_standard_error: float  # binomial, the threshold being given; 0 where all or none are accepted
+    # binomial, the threshold being given; 0 where all or none are accepted
+    false_positive_standard_error: float
     false_positive_low: float  # 95 % Wilson interval
     false_positive_high: float
     correct_classification_standard_error: float
@@ -42,7 +45,8 @@ class OscrPoint(NamedTuple):
 
 
 def placements(own: Any, foreign: Any, right: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return DeLong's components [m] and [n]: how often an image is on the right side of the other kind's.
+    """Return DeLong's components [m] and [n]: how often an image is on the right side of the other
+    kind's.
 
     Args:
       own: [m], scores; less is nearer.
@@ -67,12 +71,19 @@ def area(own: np.ndarray, foreign: np.ndarray) -> Estimate:
     """Return the area that components add up to, with DeLong's standard error."""
     m, n = len(own), len(foreign)
     if min(m, n) < LEAST:
-        return too_few(m + n, f"too few: {m} own and {n} foreign pictures; {LEAST} of each are needed")
+        return too_few(
+            m + n, f"too few: {m} own and {n} foreign pictures; {LEAST} of each are needed"
+        )
     value, note = float(own.mean()), f"{m} own, {n} foreign pictures"
     error = float(np.sqrt(own.var(ddof=1) / m + foreign.var(ddof=1) / n))
-    if error == 0.0:  # all on the right side: images do not differ, which is no proof that others would not
-        return Estimate(m + n, value, None, None, None, note + "; wholly separated, so without a standard error")
-    return Estimate(m + n, value, error, max(0.0, value - Z * error), min(1.0, value + Z * error), note)
+    # all on the right side: images do not differ, which is no proof that others would not
+    if error == 0.0:
+        return Estimate(
+            m + n, value, None, None, None, note + "; wholly separated, so without a standard error"
+        )
+    return Estimate(
+        m + n, value, error, max(0.0, value - Z * error), min(1.0, value + Z * error), note
+    )
 
 
 def open_set(results: Results, rows: Sequence[Attributed]) -> tuple[list[Metric], list[OscrPoint]]:
@@ -84,7 +95,8 @@ def open_set(results: Results, rows: Sequence[Attributed]) -> tuple[list[Metric]
         components["oscr_area"] = [_components(*part, True) for part in parts]
         for measure, pairs in components.items():
             own, foreign = (
-                np.mean([pair[side] for pair in pairs], axis=0) if pairs else np.zeros(0) for side in (0, 1)
+                np.mean([pair[side] for pair in pairs], axis=0) if pairs else np.zeros(0)
+                for side in (0, 1)
             )
             found.append(metric(group, measure, area(own, foreign)))
         if group.seed != ALL:
@@ -100,15 +112,20 @@ def _by_seed(members: Sequence[Attributed]) -> list[tuple[list[Attributed], list
     tables = list(seeds.values())
     shared = [key for key in tables[0] if all(key in table for table in tables)]
     return [
-        ([table[key] for key in shared if key.own], [table[key] for key in shared if not key.own]) for table in tables
+        ([table[key] for key in shared if key.own], [table[key] for key in shared if not key.own])
+        for table in tables
     ]
 
 
-def _components(own: list[Attributed], foreign: list[Attributed], closed: bool) -> tuple[np.ndarray, np.ndarray]:
+def _components(
+    own: list[Attributed], foreign: list[Attributed], closed: bool
+) -> tuple[np.ndarray, np.ndarray]:
     if not own or not foreign:
         return np.zeros(len(own)), np.zeros(len(foreign))
     right = [row.right for row in own] if closed else None
-    return placements([row.log10_residual for row in own], [row.log10_residual for row in foreign], right)
+    return placements(
+        [row.log10_residual for row in own], [row.log10_residual for row in foreign], right
+    )
 
 
 def _curve(group: Group, own: list[Attributed], foreign: list[Attributed]) -> list[OscrPoint]:

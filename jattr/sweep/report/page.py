@@ -1,7 +1,8 @@
-"""`report.html` of a sweep: tables and figures on one page of its own, for a browser without network or for paper.
+"""`report.html` of a sweep: tables and figures on one page of its own, for a browser without
+network or for paper.
 
-Names of settings, models and folders are untrusted: the template escapes everything, and the page's policy lets no
-script run.
+Names of settings, models and folders are untrusted: the template escapes everything, and the page's
+policy lets no script run.
 """
 
 from __future__ import annotations
@@ -24,45 +25,66 @@ TEMPLATE = "page.html"
 MAX_ROWS = 200  # of a table on the page; CSV files have all
 MAX_FAILED = 20
 SENTENCES = {  # under each figure
-    "restart_success": "How many of the candidates' own pictures have been found, down to the floor of 8-bit rounding,"
+    "restart_success": "How many of the candidates' own pictures have been found, down to the"
+    " floor of 8-bit rounding,"
     " after so many restarts under their maker; a curve ends where a picture was given up.",
-    "data_profile": "How many own pictures have reached a residual, against the forward passes spent on them, restarts"
+    "data_profile": "How many own pictures have reached a residual, against the forward passes"
+    " spent on them, restarts"
     " one after the other (data profiles after Moré and Wild, 2009, costs not scaled).",
-    "evaluations_to_target": "Forward passes to each residual: the median own picture, and the middle half.",
-    "oscr": "Accepting every picture whose least residual is below a threshold: how many own pictures are accepted and"
-    " given to their maker, against how many foreign ones are accepted (Dhamija et al., 2018); shaded: 95 % interval.",
-    "confusion": "Each row: what is said of pictures of one origin; n counts repeats. No foreign picture has a right"
+    "evaluations_to_target": "Forward passes to each residual: the median own picture, and the"
+    " middle half.",
+    "oscr": "Accepting every picture whose least residual is below a threshold: how many own"
+    " pictures are accepted and"
+    " given to their maker, against how many foreign ones are accepted (Dhamija et al., 2018);"
+    " shaded: 95 % interval.",
+    "confusion": "Each row: what is said of pictures of one origin; n counts repeats. No foreign"
+    " picture has a right"
     " nearest candidate: the verdict has to refuse it.",
-    "robustness": "The same pictures after each alteration and attack. Pictures that no generator made are never"
+    "robustness": "The same pictures after each alteration and attack. Pictures that no generator"
+    " made are never"
     " attacked, and count in every attack.",
-    "reliability": "Of all statements that a candidate made a picture with about this probability, how many are true;"
+    "reliability": "Of all statements that a candidate made a picture with about this probability,"
+    " how many are true;"
     " calibrated on pictures of even numbers, tested on those of odd ones. On the line is right.",
-    "tippett": "How often the likelihood ratio is at least so large, calibrated on pictures of even numbers, tested on"
-    " those of odd ones: left of the candidate that made the picture, right of the others. What the left curve lacks at"
+    "tippett": "How often the likelihood ratio is at least so large, calibrated on pictures of"
+    " even numbers, tested on"
+    " those of odd ones: left of the candidate that made the picture, right of the others. What"
+    " the left curve lacks at"
     " 0, and what the right one has there, is evidence that misleads.",
-    "timing_to_target": "Seconds to each residual, estimated: a search's share of its cell's forward passes, of its"
+    "timing_to_target": "Seconds to each residual, estimated: a search's share of its cell's"
+    " forward passes, of its"
     " cell's seconds, compilation and certificates included.",
 }
 MEASURES: dict[str, dict[str, str]] = {  # table -> measure -> heading
     "Attribution of own pictures": {
-        "closed_set_accuracy": "nearest is the maker", "certified": "certified", "named_right": "named rightly",
-        "named_class": "among several", "named_wrong": "named wrongly", "none_wrong": "said none",
+        "closed_set_accuracy": "nearest is the maker",
+        "certified": "certified",
+        "named_right": "named rightly",
+        "named_class": "among several",
+        "named_wrong": "named wrongly",
+        "none_wrong": "said none",
         "undecided": "undecided",
     },
     "Open set": {
-        "auroc": "AUROC", "oscr_area": "area under OSCR", "false_attribution": "foreign, but named",
-        "none_right": "foreign, said none", "undecided_foreign": "foreign, undecided",
+        "auroc": "AUROC",
+        "oscr_area": "area under OSCR",
+        "false_attribution": "foreign, but named",
+        "none_right": "foreign, said none",
+        "undecided_foreign": "foreign, undecided",
     },
     "Restarts": {
-        "restart_success": "a restart arrives", "restarts_to_99": "restarts to 99 %",
+        "restart_success": "a restart arrives",
+        "restarts_to_99": "restarts to 99 %",
         "restarts_to_99_at_most": "at most (95 %)",
     },
     "Calibration on held-out pictures": {
-        "cllr": "Cllr, bits", "cllr_min": "least Cllr", "posterior_error": "calibration error",
+        "cllr": "Cllr, bits",
+        "cllr_min": "least Cllr",
+        "posterior_error": "calibration error",
         "top_error": "calibration error, likeliest answer",
         "denied_at_0.05": "own denied at 0.05",
     },
-}  # fmt: skip
+}
 
 
 class Section(NamedTuple):
@@ -70,7 +92,8 @@ class Section(NamedTuple):
 
     title: str
     heads: list[str]
-    rows: list[tuple[tuple[str, ...], list[Metric | None]]]  # (setting, alteration, attack, seed), cells
+    # (setting, alteration, attack, seed), cells
+    rows: list[tuple[tuple[str, ...], list[Metric | None]]]
     left_out: int
 
 
@@ -86,21 +109,33 @@ def report_page(results: Results, measured: Measured, figures: Sequence[Drawn]) 
         origin=results.origin,
         candidates=results.candidates,
         digests=results.digests,
-        counts={"cells": len(cells), "failed": len(failed), "pictures": len(results.pictures.rows),
-                "restarts": len(results.restarts.rows)},
+        counts={
+            "cells": len(cells),
+            "failed": len(failed),
+            "pictures": len(results.pictures.rows),
+            "restarts": len(results.restarts.rows),
+        },
         failed=failed[:MAX_FAILED],
-        sections=[section for title, names in MEASURES.items() if (section := _section(measured, title, names)).rows],
+        sections=[
+            section
+            for title, names in MEASURES.items()
+            if (section := _section(measured, title, names)).rows
+        ],
         targets=targets[:MAX_ROWS],
         targets_left_out=max(0, len(targets) - MAX_ROWS),
         times=times[:MAX_ROWS],
         seconds=seconds,
-        figures=[(figure.name, _uri(figure.files["svg"]), SENTENCES[figure.name]) for figure in figures],
-    )  # fmt: skip
+        figures=[
+            (figure.name, _uri(figure.files["svg"]), SENTENCES[figure.name]) for figure in figures
+        ],
+    )
     return page
 
 
 def _section(measured: Measured, title: str, names: Mapping[str, str]) -> Section:
-    """Return a table of measures; calibration, which no group of several seeds has, for each seed."""
+    """Return a table of measures; calibration, which no group of several seeds has, for each
+    seed.
+    """
     last = overall(measured.spec)
     known = [m for m in measured.metrics if m.measure in names]
     chosen = [m for m in known if m.seed == last] or known

@@ -1,8 +1,9 @@
 """Paired statistics: what differs between two ways of searching the same images.
 
-Sources: McNemar, Psychometrika 12 (1947), as the exact binomial test of the images on which the two differ; Efron,
-Annals of Statistics 7 (1979), for the bootstrap, of images. Repeats of an image are averaged first, so that with one
-seed the test is McNemar's, and with several the sign test of the images' means.
+Sources: McNemar, Psychometrika 12 (1947), as the exact binomial test of the images on which the two
+differ; Efron, Annals of Statistics 7 (1979), for the bootstrap, of images. Repeats of an image are
+averaged first, so that with one seed the test is McNemar's, and with several the sign test of the
+images' means.
 """
 
 import math
@@ -53,7 +54,9 @@ class Ratio(NamedTuple):
     high: float | None
 
 
-def difference(facts: Facts, measure: str, pairs: Sequence[tuple[Hashable, bool, bool]]) -> Difference:
+def difference(
+    facts: Facts, measure: str, pairs: Sequence[tuple[Hashable, bool, bool]]
+) -> Difference:
     """Return the difference of two ways in something that holds or not.
 
     Args:
@@ -71,8 +74,12 @@ def difference(facts: Facts, measure: str, pairs: Sequence[tuple[Hashable, bool,
     n, worse, better = len(change), int((change < 0).sum()), int((change > 0).sum())
     error = float(change.std(ddof=1) / math.sqrt(n)) if n > 1 else None
     p = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
-    in_a, in_b = (float(np.mean([np.mean(values) for values in side.values()])) for side in (of_a, of_b))
-    return Difference(*facts, measure, n, len(pairs), in_a, in_b, float(change.mean()), error, worse, better, p)
+    in_a, in_b = (
+        float(np.mean([np.mean(values) for values in side.values()])) for side in (of_a, of_b)
+    )
+    return Difference(
+        *facts, measure, n, len(pairs), in_a, in_b, float(change.mean()), error, worse, better, p
+    )
 
 
 def ratio(facts: Facts, measure: str, pairs: Sequence[tuple[Hashable, float, float]]) -> Ratio:
@@ -108,6 +115,7 @@ def in_words(row: Difference | Ratio) -> str:
         return f"{head}{row.measure}: B / A {row.ratio:.3g}{span}, n {row.n}"
     error = "" if row.standard_error is None else f" ± {row.standard_error:.3f}"
     return (
-        f"{head}{row.measure}: A {row.share_a:.3f}, B {row.share_b:.3f}, difference {row.difference:+.3f}{error},"
+        f"{head}{row.measure}: A {row.share_a:.3f}, B {row.share_b:.3f}, difference"
+        f" {row.difference:+.3f}{error},"
         f" n {row.n}; better in A {row.only_a}, in B {row.only_b}, p {row.p_value:.3g}"
     )

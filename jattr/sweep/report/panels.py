@@ -1,7 +1,8 @@
-"""What a sweep's figures are made of: panels side by side, one legend below them, one look for each setting.
+"""What a sweep's figures are made of: panels side by side, one legend below them, one look for each
+setting.
 
-Colours are those of Okabe, Ito, Color Universal Design (2008), which the colour-blind tell apart; lines differ in
-dashes and marks besides.
+Colours are those of Okabe, Ito, Color Universal Design (2008), which the colour-blind tell apart;
+lines differ in dashes and marks besides.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ QUIET = "#8a949e"
 MOST = 14  # settings that are drawn
 LONGEST = 60  # characters of a setting's name
 PANEL = (3.3, 2.7)  # inches
-LEFT, GAP, TOP, BELOW, LINE = 0.85, 0.35, 0.62, 0.55, 0.157  # inches: margins, between panels, a line of the legend
+# inches: margins, between panels, a line of the legend
+LEFT, GAP, TOP, BELOW, LINE = 0.85, 0.35, 0.62, 0.55, 0.157
 DPI = 130
 
 
@@ -58,15 +60,26 @@ def left_out(rows: Sequence[Any]) -> str:
 
 
 def panels(
-    titles: Sequence[str], lines: int, *, x: str, y: str, title: str, width: float = PANEL[0], below: float = BELOW
+    titles: Sequence[str],
+    lines: int,
+    *,
+    x: str,
+    y: str,
+    title: str,
+    width: float = PANEL[0],
+    below: float = BELOW,
 ) -> list[Any]:
-    """Return axes side by side, shares from 0 to 1 on their y axes, with room for a legend of so many lines."""
+    """Return axes side by side, shares from 0 to 1 on their y axes, with room for a legend of so
+    many lines.
+    """
     from matplotlib.figure import Figure
 
     whole = LEFT + len(titles) * (width + GAP), TOP + PANEL[1] + below + LINE * (lines + 1)
     drawing = Figure(figsize=(max(whole[0] + 0.1, 6.6), whole[1]))
     wide, high = drawing.get_size_inches()
-    drawing.text(0.12 / wide, 1 - 0.12 / high, title, va="top", ha="left", fontsize=10, fontweight="bold")
+    drawing.text(
+        0.12 / wide, 1 - 0.12 / high, title, va="top", ha="left", fontsize=10, fontweight="bold"
+    )
     found = []
     for place, name in enumerate(titles):
         corner = (LEFT + place * (width + GAP)) / wide, 1 - (TOP + PANEL[1]) / high
@@ -93,9 +106,15 @@ def legend(axes: Sequence[Any]) -> Any:
             entries.setdefault(label, handle)
     wide, _ = drawing.get_size_inches()
     drawing.legend(
-        entries.values(), entries.keys(), loc="lower left", bbox_to_anchor=((LEFT - 0.3) / wide, 0.0), frameon=False,
-        fontsize=8, handlelength=3.2, labelspacing=0.35,
-    )  # fmt: skip
+        entries.values(),
+        entries.keys(),
+        loc="lower left",
+        bbox_to_anchor=((LEFT - 0.3) / wide, 0.0),
+        frameon=False,
+        fontsize=8,
+        handlelength=3.2,
+        labelspacing=0.35,
+    )
     return drawing
 
 
@@ -110,7 +129,9 @@ def band(axes: Any, place: int, x: Sequence[float], curve: Sequence[Any], **opti
     axes.fill_between(x, low, high, color=look(place)["color"], alpha=0.1, lw=0, **options)
 
 
-def bars(axes: Any, place: int, x: Sequence[float], spans: Sequence[tuple[Any, ...]], label: str) -> None:
+def bars(
+    axes: Any, place: int, x: Sequence[float], spans: Sequence[tuple[Any, ...]], label: str
+) -> None:
     """Draw values with their intervals; without one, the value alone."""
     if not spans:
         return
@@ -121,7 +142,12 @@ def bars(axes: Any, place: int, x: Sequence[float], spans: Sequence[tuple[Any, .
 
 
 def spans(
-    axes: Any, place: int, x: Sequence[float], quartiles: Sequence[tuple[Any, ...]], top: float, label: str
+    axes: Any,
+    place: int,
+    x: Sequence[float],
+    quartiles: Sequence[tuple[Any, ...]],
+    top: float,
+    label: str,
 ) -> None:
     """Draw medians between quartiles; an upper quartile that is None is an open end at `top`."""
     way = look(place)
@@ -135,9 +161,15 @@ def spans(
 
 
 def matrices(
-    title: str, lines: Sequence[str], ways: Sequence[str], rows: Sequence[str], columns: Sequence[str]
+    title: str,
+    lines: Sequence[str],
+    ways: Sequence[str],
+    rows: Sequence[str],
+    columns: Sequence[str],
 ) -> list[Any]:
-    """Return axes for matrices [rows, columns], line by line under its name, the ways side by side."""
+    """Return axes for matrices [rows, columns], line by line under its name, the ways side by
+    side.
+    """
     from matplotlib.figure import Figure
 
     wide, high = max(2.0, 0.62 * len(columns)), 0.3 * len(rows) + 0.12
@@ -145,17 +177,24 @@ def matrices(
     below = 0.3 + 0.05 * min(20, max(map(len, columns)))
     whole = left + len(ways) * (wide + 0.3) + 0.2, 0.35 + len(lines) * (head + high + below)
     drawing = Figure(figsize=whole)
-    drawing.text(0.12 / whole[0], 1 - 0.1 / whole[1], title, va="top", fontsize=10, fontweight="bold")
+    drawing.text(
+        0.12 / whole[0], 1 - 0.1 / whole[1], title, va="top", fontsize=10, fontweight="bold"
+    )
     found = []
     for i, line in enumerate(lines):
         top = whole[1] - 0.35 - i * (head + high + below)
-        drawing.text(0.12 / whole[0], (top - 0.08) / whole[1], shown(line, LONGEST), va="top", fontsize=9)
+        drawing.text(
+            0.12 / whole[0], (top - 0.08) / whole[1], shown(line, LONGEST), va="top", fontsize=9
+        )
         for j, way in enumerate(ways):
             corner = (left + j * (wide + 0.3)) / whole[0], (top - head - high) / whole[1]
             axes = drawing.add_axes((*corner, wide / whole[0], high / whole[1]))
             axes.set_title(way, loc="left", fontsize=8)
             axes.set_xticks(
-                [j + 0.5 for j in range(len(columns))], [shown(name, 20) for name in columns], rotation=35, ha="right"
+                [j + 0.5 for j in range(len(columns))],
+                [shown(name, 20) for name in columns],
+                rotation=35,
+                ha="right",
             )
             axes.set_yticks([i + 0.5 for i in range(len(rows))], rows)
             axes.tick_params(length=0, labelsize=8, labelleft=j == 0)
@@ -171,13 +210,23 @@ def matrix(axes: Any, shares: Sequence[Sequence[float]]) -> None:
         for j, value in enumerate(row):
             if value:
                 colour = "white" if value > 0.55 else "black"
-                axes.text(j + 0.5, i + 0.5, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
+                axes.text(
+                    j + 0.5,
+                    i + 0.5,
+                    f"{value:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color=colour,
+                )
     for side in axes.spines.values():
         side.set_visible(False)
 
 
 def rendered(drawing: Any, kind: str) -> bytes:
-    """Return a figure as `png` or `svg`, without dates or versions: the same drawing gives the same bytes."""
+    """Return a figure as `png` or `svg`, without dates or versions: the same drawing gives the
+    same bytes.
+    """
     file = io.BytesIO()
     if kind == "svg":
         from matplotlib.backends.backend_svg import FigureCanvasSVG

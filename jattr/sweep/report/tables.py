@@ -1,6 +1,8 @@
-"""Tables of a store: rows that stand alone, in the order of the plan, with what depends on the clock kept apart.
+"""Tables of a store: rows that stand alone, in the order of the plan, with what depends on the
+clock kept apart.
 
-Columns whose names begin with `timing` are the only ones that differ between two runs of one sweep on one machine.
+Columns whose names begin with `timing` are the only ones that differ between two runs of one sweep
+on one machine.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,8 +19,16 @@ TIMING = "timing"
 ARRIVED = "arrived"  # the status of a restart that reached the floor
 MADE = ("own", "others")  # kinds of images that a generator made
 FACTS = (
-    "source", "pictures_seed", "maker", "attack", "alteration", "candidate", "setting", "modelled", "seed",
-)  # fmt: skip
+    "source",
+    "pictures_seed",
+    "maker",
+    "attack",
+    "alteration",
+    "candidate",
+    "setting",
+    "modelled",
+    "seed",
+)
 
 
 class LoadedImage(NamedTuple):
@@ -38,7 +48,13 @@ class LoadedImage(NamedTuple):
     @property
     def truth(self) -> str:
         """Who made it, in words: the candidate's name, or where it comes from."""
-        return self.maker if self.own else f"{self.source}: {self.maker}" if self.maker else self.source
+        return (
+            self.maker
+            if self.own
+            else f"{self.source}: {self.maker}"
+            if self.maker
+            else self.source
+        )
 
 
 class Run(NamedTuple):
@@ -135,8 +151,10 @@ def summary(store: Store) -> str:
     spec = stored_spec(store)
     lines = [
         f"sweep {spec.name!r}: {len(cells.rows)} cells, {len(failed)} of them failed;"
-        f" {len(store.table('pictures').rows)} searches of pictures, {len(store.table('restarts').rows)} restarts",
-        f"settings {len(spec.settings)}, candidates {len(spec.candidates)}, alterations {len(spec.alterations)},"
+        f" {len(store.table('pictures').rows)} searches of pictures,"
+        f" {len(store.table('restarts').rows)} restarts",
+        f"settings {len(spec.settings)}, candidates {len(spec.candidates)}, alterations"
+        f" {len(spec.alterations)},"
         f" attacks {len(spec.attacks)}, seeds {len(spec.seeds)}",
     ]
     if failed:
@@ -146,13 +164,20 @@ def summary(store: Store) -> str:
 
 
 def _joined(cells: Table, table: Table, number: str) -> Table:
-    """Return a table of images or restarts with its cell's facts in front, images numbered within their source."""
+    """Return a table of images or restarts with its cell's facts in front, images numbered
+    within their source.
+    """
     facts = [cells.columns.index(name) for name in FACTS]
     first = cells.columns.index("first")
     by_number = {row[0]: row for row in cells.rows}
     at = table.columns.index(number)
     rows = [
-        (row[0], *(by_number[row[0]][i] for i in facts), by_number[row[0]][first] + row[at], *row[at + 1 :])
+        (
+            row[0],
+            *(by_number[row[0]][i] for i in facts),
+            by_number[row[0]][first] + row[at],
+            *row[at + 1 :],
+        )
         for row in table.rows
     ]
     return Table(("cell", *FACTS, *table.columns[at:]), rows)
@@ -172,18 +197,34 @@ def _searched(store: Store, cells: Table, pictures: Table, restarts: Table) -> I
         number = cell["number"]
         traces = iter(_traces(store, number))
         for found in of_cell.get(number, []):
-            runs = tuple(_run(restarts, r, next(traces)) for r in of_image.get((number, found[1]), []))
+            runs = tuple(
+                _run(restarts, r, next(traces)) for r in of_image.get((number, found[1]), [])
+            )
             values = dict(zip(pictures.columns, found, strict=True))
             yield Searched(
-                picture=LoadedImage(cell["batch"], cell["source"], cell["maker"], cell["first"] + found[1], cell["attack"]),
-                alteration=cell["alteration"], candidate=cell["candidate"], setting=cell["setting"], seed=cell["seed"],
-                cell=number, residual=values["residual"], certified=bool(values["certified"]),
-                bit_exact=bool(values["bit_exact"]), runs=runs,
-            )  # fmt: skip
+                picture=LoadedImage(
+                    cell["batch"],
+                    cell["source"],
+                    cell["maker"],
+                    cell["first"] + found[1],
+                    cell["attack"],
+                ),
+                alteration=cell["alteration"],
+                candidate=cell["candidate"],
+                setting=cell["setting"],
+                seed=cell["seed"],
+                cell=number,
+                residual=values["residual"],
+                certified=bool(values["certified"]),
+                bit_exact=bool(values["bit_exact"]),
+                runs=runs,
+            )
 
 
 def _traces(store: Store, cell: int) -> list[np.ndarray]:
-    """Return the trace of every restart of a cell, in the order of its rows: by image, then restart."""
+    """Return the trace of every restart of a cell, in the order of its rows: by image, then
+    restart.
+    """
     whole, rows = store.array(cell, "trace"), store.array(cell, "trace_rows")
     return np.split(whole, np.cumsum(rows)[:-1]) if len(rows) else []
 
@@ -194,4 +235,7 @@ def _run(table: Table, row: tuple[Any, ...], trace: np.ndarray) -> Run:
 
 
 def _columns(table: Table, places: Sequence[int]) -> Table:
-    return Table(tuple(table.columns[i] for i in places), [tuple(row[i] for i in places) for row in table.rows])
+    return Table(
+        tuple(table.columns[i] for i in places),
+        [tuple(row[i] for i in places) for row in table.rows],
+    )

@@ -23,7 +23,9 @@ def test_init_makes_a_log_that_trusts_nobody_else(jattr, ok, refused, tmp_path):
     assert os.stat(tmp_path / "log" / "keys").st_mode & 0o077 == 0
     assert os.stat(tmp_path / "log" / FILE).st_mode & 0o077 == 0
     assert "quorum none\n" in (tmp_path / "log" / "policy").read_text("utf-8")
-    before = {name: (tmp_path / "log" / name).read_bytes() for name in ("keys", "log.json", "policy")}
+    before = {
+        name: (tmp_path / "log" / name).read_bytes() for name in ("keys", "log.json", "policy")
+    }
     assert "exists already" in refused(2, "log", "init", tmp_path / "log", "--origin", ORIGIN)
     assert before == {name: (tmp_path / "log" / name).read_bytes() for name in before}
     assert len(ok("log", "init", tmp_path / "two", "--origin", ORIGIN, "--ml-dsa")["keys"]) == 2
@@ -44,13 +46,24 @@ def test_init_on_a_full_disk_leaves_nothing(refused, tmp_path):
 
 def test_generate_releases_what_is_logged(folder, made, ok, jattr, tmp_path, tiny_folders):
     assert names(made) == [
-        "00000.png", "00000.png.tlog-proof", "00001.png", "00001.png.tlog-proof", "latents.npz"
-    ]  # fmt: skip
+        "00000.png",
+        "00000.png.tlog-proof",
+        "00001.png",
+        "00001.png.tlog-proof",
+        "latents.npz",
+    ]
     status = ok("log", "status", folder)
     assert status == {
-        "origin": ORIGIN, "entries": 5, "published": 0, "models": 1, "uses": 2, "orphans": [], "erased": [],
-        "other": 0, "private": True,
-    }  # fmt: skip
+        "origin": ORIGIN,
+        "entries": 5,
+        "published": 0,
+        "models": 1,
+        "uses": 2,
+        "orphans": [],
+        "erased": [],
+        "other": 0,
+        "private": True,
+    }
     first = leaves(folder)[0]
     assert isinstance(first, ModelLeaf)
     plain = tmp_path / "plain"
@@ -63,15 +76,30 @@ def test_generate_releases_what_is_logged(folder, made, ok, jattr, tmp_path, tin
 
 def test_generate_draws_a_seed_that_nobody_knows(folder, ok, tmp_path, tiny_folders):
     seeds = {
-        ok("log", "generate", folder, tiny_folders["tiny"], "--n", 1, "--out", tmp_path / f"{n}")["seed"]
+        ok("log", "generate", folder, tiny_folders["tiny"], "--n", 1, "--out", tmp_path / f"{n}")[
+            "seed"
+        ]
         for n in range(3)
     }
     assert len(seeds) == 3
 
 
 def test_generate_of_a_class_with_a_beacon(folder, ok, tmp_path, tiny_folders):
-    ok("log", "generate", folder, tiny_folders["tiny_conditional"], "--n", 1, "--label", 2, "--beacon", "round 7",
-       "--forget-pictures", "--out", tmp_path / "out")  # fmt: skip
+    ok(
+        "log",
+        "generate",
+        folder,
+        tiny_folders["tiny_conditional"],
+        "--n",
+        1,
+        "--label",
+        2,
+        "--beacon",
+        "round 7",
+        "--forget-pictures",
+        "--out",
+        tmp_path / "out",
+    )
     assert leaves(folder)[1].beacon == "round 7"
 
 
@@ -84,24 +112,45 @@ def test_generate_leaves_no_folder_where_it_fails(folder, refused, tmp_path, tin
     refused(2, "log", "generate", folder, tiny, "--n", 1, "--recipient", "two\nlines", "--out", out)
     refused(2, "log", "generate", folder, tiny, "--n", 1, "--beacon", "", "--out", out)
     with LogStore.open(folder):
-        assert "another process writes" in refused(2, "log", "generate", folder, tiny, "--n", 1, "--out", out)
+        assert "another process writes" in refused(
+            2, "log", "generate", folder, tiny, "--n", 1, "--out", out
+        )
     assert names(tmp_path) == before
     out.mkdir()
     assert "exists already" in refused(2, "log", "generate", folder, tiny, "--n", 1, "--out", out)
     assert names(out) == []
 
 
-def test_an_intent_whose_image_was_not_released_is_reported(folder, ok, jattr, refused, tmp_path, tiny_folders):
+def test_an_intent_whose_image_was_not_released_is_reported(
+    folder, ok, jattr, refused, tmp_path, tiny_folders
+):
     refused(
-        2, "log", "generate", folder, tiny_folders["tiny"], "--n", 2, "--recipient", "\x07", "--out", tmp_path / "out"
+        2,
+        "log",
+        "generate",
+        folder,
+        tiny_folders["tiny"],
+        "--n",
+        2,
+        "--recipient",
+        "\x07",
+        "--out",
+        tmp_path / "out",
     )
     assert not (tmp_path / "out").exists()
     assert ok("log", "status", folder)["orphans"] == [1, 2]
-    assert "2 intents without a result (entries 1, 2): a process ended" in jattr("log", "status", folder)[1]
+    assert (
+        "2 intents without a result (entries 1, 2): a process ended"
+        in jattr("log", "status", folder)[1]
+    )
 
 
-def test_no_file_of_an_image_is_there_before_its_result(folder, ok, jattr, tmp_path, tiny_folders, monkeypatch):
-    """A process may be killed at any moment: what it leaves then, hidden folders included, is in the log."""
+def test_no_file_of_an_image_is_there_before_its_result(
+    folder, ok, jattr, tmp_path, tiny_folders, monkeypatch
+):
+    """A process may be killed at any moment: what it leaves then, hidden folders included, is in
+    the log.
+    """
     seen, release = [], Recorder.release
 
     def spied(self, intents, *args, **options):
@@ -120,7 +169,17 @@ def test_no_file_of_an_image_is_there_before_its_result(folder, ok, jattr, tmp_p
 def test_a_full_disk_releases_nothing(folder, made, refused, tmp_path, tiny_folders):
     size = max(path.stat().st_size for path in folder.iterdir())
     with full_disk(size):
-        refused(2, "log", "generate", folder, tiny_folders["tiny"], "--n", 64, "--out", tmp_path / "more")
+        refused(
+            2,
+            "log",
+            "generate",
+            folder,
+            tiny_folders["tiny"],
+            "--n",
+            64,
+            "--out",
+            tmp_path / "more",
+        )
     assert not (tmp_path / "more").exists()
     assert not [name for name in names(tmp_path) if name.endswith(".tmp")]
 
@@ -136,13 +195,17 @@ def test_a_lost_private_file_is_named(folder, made, ok, jattr, refused, tmp_path
     assert not (tmp_path / "more").exists()
     assert ok("log", "status", folder)["private"] is False
     assert f"{FILE} is missing" in jattr("log", "status", folder)[1]
-    assert ok("log", "publish", folder)["size"] == 5  # what is in the log can still be shown to be there
+    # what is in the log can still be shown to be there
+    assert ok("log", "publish", folder)["size"] == 5
 
 
 def test_append_says_what_supports_no_denial(folder, ok, jattr, refused, tmp_path):
     (tmp_path / "a").write_bytes(b"no leaf")
     (tmp_path / "b").write_bytes(EraseLeaf((0,), "made elsewhere").data)
-    assert ok("log", "append", folder, tmp_path / "a", tmp_path / "b") == {"entries": [0, 1], "others": 1}
+    assert ok("log", "append", folder, tmp_path / "a", tmp_path / "b") == {
+        "entries": [0, 1],
+        "others": 1,
+    }
     assert "1 of them are no leaves of jattr" in jattr("log", "append", folder, tmp_path / "a")[1]
     assert "no leaves" not in jattr("log", "append", folder, tmp_path / "b")[1]
     (tmp_path / "large").write_bytes(bytes(65_536))
@@ -159,8 +222,12 @@ def test_publish_and_verify(folder, made, ok, jattr, refused, tmp_path):
     assert code == 0
     assert "checkpoint of 5 entries, with no witness: nobody vouches for one view of it" in out
     assert ok("log", "verify", folder / "public", "--policy", policy) == {
-        "origin": ORIGIN, "size": 5, "entries": 5, "witnesses": [], "verified": True
-    }  # fmt: skip
+        "origin": ORIGIN,
+        "size": 5,
+        "entries": 5,
+        "witnesses": [],
+        "verified": True,
+    }
     earlier = tmp_path / "earlier"
     earlier.write_bytes((folder / "public" / "checkpoint").read_bytes())
     (tmp_path / "more").write_bytes(b"{}")
@@ -187,8 +254,12 @@ def test_a_wrong_key_in_the_policy(folder, made, ok, refused, tmp_path):
     refused(3, "log", "check", made / "00000.png", receipt, "--policy", policy)
     for text in ("", "log x\n", f"log {Signer.generate(ORIGIN).skey}\nquorum none\n"):
         policy.write_text(text, "utf-8")
-        assert "PRIVATE+KEY+" not in refused(2, "log", "verify", folder / "public", "--policy", policy)
-    (folder / "policy").write_text(f"log {Signer.generate(ORIGIN).verifier.vkey}\nquorum none\n", "utf-8")
+        assert "PRIVATE+KEY+" not in refused(
+            2, "log", "verify", folder / "public", "--policy", policy
+        )
+    (folder / "policy").write_text(
+        f"log {Signer.generate(ORIGIN).verifier.vkey}\nquorum none\n", "utf-8"
+    )
     refused(3, "log", "publish", folder)
 
 

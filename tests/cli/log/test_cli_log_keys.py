@@ -36,7 +36,12 @@ def test_rotate(folder, made, ok, tmp_path):
             server.witness.logs[ORIGIN].append(log.identity.keys[0])
         assert ok("log", "publish", folder)["size"] == 6
     lines = (folder / "policy").read_text("utf-8").splitlines()
-    assert [line.startswith("log ") for line in lines if not line.startswith("#")] == [True, True, False, False]
+    assert [line.startswith("log ") for line in lines if not line.startswith("#")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert ok("log", "verify", folder / "public", "--policy", folder / "policy")["size"] == 6
     assert main(["log", "verify", str(folder / "public"), "--policy", str(old_policy)]) == 3
 
@@ -59,7 +64,9 @@ def dies(*args, **options):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_rotation_that_ends_anywhere_can_be_gone_on_with(step, folder, made, ok, tmp_path, monkeypatch):
+def test_a_rotation_that_ends_anywhere_can_be_gone_on_with(
+    step, folder, made, ok, tmp_path, monkeypatch
+):
     ok("log", "publish", folder)
     with monkeypatch.context() as patched:
         patched.setattr(STEPS[step], dies)
@@ -67,7 +74,9 @@ def test_a_rotation_that_ends_anywhere_can_be_gone_on_with(step, folder, made, o
             main(["log", "rotate", str(folder)])
     announced = [leaf.new for leaf in leaves(folder) if isinstance(leaf, KeyLeaf)]
     assert len(announced) == (step not in ("before anything", "key, no leaf"))
-    private = [parse_skey(line).verifier.vkey for line in (folder / "keys").read_text("ascii").splitlines()]
+    private = [
+        parse_skey(line).verifier.vkey for line in (folder / "keys").read_text("ascii").splitlines()
+    ]
     assert set(announced) <= set(private), "a key is announced with which nobody can sign"
     assert len(private) == 1 + (step != "before anything")
     assert os.stat(folder / "keys").st_mode & 0o777 == 0o600

@@ -15,7 +15,13 @@ from jattr.ledger.tlog_proof import TlogProof, parse_tlog_proof
 def test_receipts_before_and_after_publishing(folder, made, ok, jattr, refused, tmp_path):
     policy, image, receipt = folder / "policy", made / "00000.png", made / "00000.png.tlog-proof"
     early = ok("log", "check", image, receipt, "--policy", policy)
-    assert early == {"entry": 3, "origin": ORIGIN, "matches": "file", "recipient": "Ada", "witnesses": []}
+    assert early == {
+        "entry": 3,
+        "origin": ORIGIN,
+        "matches": "file",
+        "recipient": "Ada",
+        "witnesses": [],
+    }
     with witness(folder, tmp_path):
         assert "lacks the quorum" in refused(3, "log", "check", image, receipt, "--policy", policy)
         assert ok("log", "publish", folder)["witnesses"] == ["example.org/witness"]
@@ -52,7 +58,16 @@ def test_receipts_are_renewed_all_or_none(folder, made, ok, refused, tmp_path, t
         refused(2, "log", "receipts", folder, made)
     assert "has no receipts" in refused(2, "log", "receipts", folder, tmp_path)
     ok("log", "init", tmp_path / "another", "--origin", "example.com/another")
-    ok("log", "generate", tmp_path / "another", tiny_folders["tiny"], "--n", 4, "--out", tmp_path / "theirs")
+    ok(
+        "log",
+        "generate",
+        tmp_path / "another",
+        tiny_folders["tiny"],
+        "--n",
+        4,
+        "--out",
+        tmp_path / "theirs",
+    )
     ok("log", "publish", tmp_path / "another")
     assert "is not of entry" in refused(2, "log", "receipts", tmp_path / "another", made)
     assert {path.name: path.read_bytes() for path in made.iterdir()} == before
@@ -69,7 +84,11 @@ def test_a_log_is_no_witness_of_its_own(folder, made, ok, refused):
     ok("log", "publish", folder)
     public = parse_vkey(log_key(folder)).public
     own = Verifier("independent.org", COSIGNATURE, public)
-    text = (folder / "policy").read_text("utf-8").replace("quorum none", f"witness w {own.vkey}\nquorum w")
+    text = (
+        (folder / "policy")
+        .read_text("utf-8")
+        .replace("quorum none", f"witness w {own.vkey}\nquorum w")
+    )
     (folder / "policy").write_text(text, "utf-8")
     for args in (("publish", folder), ("verify", folder / "public", "--policy", folder / "policy")):
         assert "a log cannot vouch for itself" in refused(2, "log", *args)
@@ -79,7 +98,9 @@ def test_a_witness_that_nobody_asked_for(folder, made, ok, jattr, tmp_path):
     with witness(folder, tmp_path):
         text = (folder / "policy").read_text("utf-8").replace("quorum w", "quorum none")
         (folder / "policy").write_text(text, "utf-8")
-        assert "whom the policy does not ask for (`quorum none`)" in jattr("log", "publish", folder)[1]
+        assert (
+            "whom the policy does not ask for (`quorum none`)" in jattr("log", "publish", folder)[1]
+        )
     args = ("log", "verify", folder / "public", "--policy", folder / "policy")
     assert "no witness asked for, cosigned by example.org/witness" in jattr(*args)[1]
 
@@ -89,8 +110,12 @@ def test_a_receipt_with_deep_json_is_refused(folder, made, refused, tmp_path):
     for depth in (33, 989, 5000):
         deep = TlogProof(proof.index, proof.hashes, proof.checkpoint, b"[" * depth + b"]" * depth)
         (tmp_path / "deep").write_bytes(deep.data)
-        said = refused(2, "log", "check", made / "00000.png", tmp_path / "deep", "--policy", folder / "policy")
-        assert "the extra line of the receipt: objects and lists are nested more than 32 deep" in said
+        said = refused(
+            2, "log", "check", made / "00000.png", tmp_path / "deep", "--policy", folder / "policy"
+        )
+        assert (
+            "the extra line of the receipt: objects and lists are nested more than 32 deep" in said
+        )
 
 
 def test_a_witness_says_its_key_and_serves(folder, made, ok, refused, tmp_path, monkeypatch):
@@ -102,7 +127,9 @@ def test_a_witness_says_its_key_and_serves(folder, made, ok, refused, tmp_path, 
     refused(2, "log", "witness", memory, "--log", "no key")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert "in use" in refused(2, "log", "witness", memory, "--log", log_key(folder), "--port", port)
+        assert "in use" in refused(
+            2, "log", "witness", memory, "--log", log_key(folder), "--port", port
+        )
     refused(2, "log", "witness", memory, "--log", log_key(folder), "--host", "nowhere.invalid")
 
 
@@ -115,12 +142,19 @@ def test_a_witness_in_a_process_of_its_own(folder, made, ok, tmp_path):
         "from jattr.cli.main import console; sys.argv[0] = 'jattr'; console()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         said = json.loads(process.stdout.readline())  # it comes though the pipe is not full
         assert said["keys"] == [key]
-        text = (folder / "policy").read_text("utf-8").replace("quorum none", f"witness w {key} {said['url']}\nquorum w")
+        text = (
+            (folder / "policy")
+            .read_text("utf-8")
+            .replace("quorum none", f"witness w {key} {said['url']}\nquorum w")
+        )
         (folder / "policy").write_text(text, "utf-8")
         assert ok("log", "publish", folder)["witnesses"] == ["example.org/witness"]
         process.send_signal(2)

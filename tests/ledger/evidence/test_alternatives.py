@@ -1,4 +1,6 @@
-"""Several alterations tried in turn: the first that fits, and no denial while one of them leaves it undecided."""
+"""Several alterations tried in turn: the first that fits, and no denial while one of them leaves
+it undecided.
+"""
 
 import jax
 import numpy as np
@@ -46,7 +48,9 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         ({"auto": "unfit", "blur:1": "does-not-fit"}, ("does-not-fit", "blur:1")),
     ],
 )
-def test_the_first_that_fits(answers: dict[str, str], fits: dict[str, str], expected: tuple[str, str]) -> None:
+def test_the_first_that_fits(
+    answers: dict[str, str], fits: dict[str, str], expected: tuple[str, str]
+) -> None:
     answers |= fits
     found = invert_alternatives(b"", None, list(fits))
     assert (found.fit, found.alteration) == expected
@@ -70,7 +74,9 @@ def test_unknown_brightness_is_found() -> None:
 
 @pytest.mark.parametrize("orientation", [2, 5, 8])
 def test_an_image_in_a_file_that_is_shown_turned(orientation: int) -> None:
-    """Whether it was turned when it was saved, or its file was only told so afterwards; JPEG and PNG."""
+    """Whether it was turned when it was saved, or its file was only told so afterwards; JPEG and
+    PNG.
+    """
     pixels = pixels_of(tiny(), Z[:1])[0]
     tags = Image.Exif()
     tags[0x0112] = orientation
@@ -88,7 +94,10 @@ def test_an_image_whose_kind_was_changed_is_not_denied() -> None:
     own = Image.fromarray(pixels_of(tiny(), Z[:1])[0])
     veiled = own.convert("RGBA")
     veiled.putalpha(128)
-    for image, hint in ((own.convert("L"), "grey:3"), (veiled, "without transparency, as it was generated")):
+    for image, hint in (
+        (own.convert("L"), "grey:3"),
+        (veiled, "without transparency, as it was generated"),
+    ):
         data = encoded(image, "PNG")
         found = inverted(data)
         assert (found.fit, found.reason.endswith(hint)) == ("undecided", True)

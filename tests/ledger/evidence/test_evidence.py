@@ -1,4 +1,6 @@
-"""Evidence from a real log and a real (tiny) generator, made by one side and verified by the other."""
+"""Evidence from a real log and a real (tiny) generator, made by one side and verified by the
+other.
+"""
 
 import numpy as np
 import pytest
@@ -29,7 +31,14 @@ from jattr.images import encode_png
 from jattr.images.jpeg import encode_jpeg, quality_format
 from jattr.images.reading import decode_image
 from jattr.ledger.evidence.inversion import observed
-from jattr.ledger.evidence.judge import CONSISTENT, EDITED, INCOMPLETE, NOT_SUPPORTED, SUPPORTED, UNDECIDED
+from jattr.ledger.evidence.judge import (
+    CONSISTENT,
+    EDITED,
+    INCOMPLETE,
+    NOT_SUPPORTED,
+    SUPPORTED,
+    UNDECIDED,
+)
 from jattr.ledger.evidence.make import Question, make_evidence
 
 
@@ -76,12 +85,16 @@ def test_two_by_two(world: World, data: bytes, kind: str, use: int | None) -> No
 def test_a_search_that_was_too_short_decides_nothing(world: World) -> None:
     few = inverted(FOREIGN, restarts=2)
     assert both(world.mine, FOREIGN, world.end, few).kind == UNDECIDED
-    with pytest.raises(VerificationError, match="the verifier's own search ends with 'does-not-fit'"):
+    with pytest.raises(
+        VerificationError, match="the verifier's own search ends with 'does-not-fit'"
+    ):
         verified(world.mine, made_of(world.mine, FOREIGN, world.end, few).data)
 
 
 def test_a_logged_image_in_a_jpeg_file(world: World) -> None:
-    """Compression is modelled as the file states it, and the logged latent explains what is left."""
+    """Compression is modelled as the file states it, and the logged latent explains what is
+    left.
+    """
     data = jpeg(decode_image(file_of(0))[0], 90)  # at 75 too little is left of 8 x 8 pixels
     verdict = both(world.mine, data, world.end)
     assert (verdict.kind, verdict.use) == (CONSISTENT, world.uses[0])
@@ -91,7 +104,9 @@ def test_a_logged_image_in_a_jpeg_file(world: World) -> None:
 
 
 def test_a_logged_image_of_dcgan_a_at_quality_75(mine: Owner) -> None:
-    """Without a search, as nobody could find its latent: the logged one, made again, explains the file."""
+    """Without a search, as nobody could find its latent: the logged one, made again, explains
+    the file.
+    """
     gen = load_generator("dcgan_a")
     z, _ = draw_latents(gen, 3, 0, None)
     pixels = pixels_of(gen, z)
@@ -100,7 +115,11 @@ def test_a_logged_image_of_dcgan_a_at_quality_75(mine: Owner) -> None:
     said = attribution("undecided", alteration=observed(data, gen, "auto").chain.text)
     asked = Question("accused.jpg", data, None, mine.publish(), nonce=NONCE)
     made = make_evidence(mine.log, mine.private, mine.policy, gen, said, asked)
-    assert (made.verdict.kind, made.verdict.use, made.verdict.weaknesses) == (CONSISTENT, uses[1].entry, ())
+    assert (made.verdict.kind, made.verdict.use, made.verdict.weaknesses) == (
+        CONSISTENT,
+        uses[1].entry,
+        (),
+    )
     assert verified(mine, made.data, gen=gen, invert=saying(said)).verdict == made.verdict
 
 
@@ -122,7 +141,9 @@ def test_what_was_not_checked_is_said(world: World) -> None:
         ({"invert": None}, "the developer's word"),
         ({"gen": None}, "give the model's weights"),
     ]:
-        (unchecked,) = verified(world.mine, data, **{"picture": FOREIGN, "end": world.end} | options).unchecked
+        (unchecked,) = verified(
+            world.mine, data, **{"picture": FOREIGN, "end": world.end} | options
+        ).unchecked
         assert words in unchecked
 
 
@@ -161,7 +182,11 @@ def test_the_sample_is_as_the_nonce_says_and_must_be_large_enough(world: World) 
     assert set(made.bundle.images) == set(made.bundle.examined["sample"])
     assert (made.verdict.kind, len(made.verdict.weaknesses)) == (INCOMPLETE, 1)
     drawn = {
-        tuple(made_of(world.mine, FOREIGN, world.end, wanted=1, nonce=f"{n}").bundle.examined["sample"])
+        tuple(
+            made_of(world.mine, FOREIGN, world.end, wanted=1, nonce=f"{n}").bundle.examined[
+                "sample"
+            ]
+        )
         for n in range(20)
     }
     assert drawn == {(use,) for use in world.uses}

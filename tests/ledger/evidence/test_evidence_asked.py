@@ -1,4 +1,6 @@
-"""What whoever verifies asks for, and tricks that only asking defeats: samples, windows, settings, turned copies."""
+"""What whoever verifies asks for, and tricks that only asking defeats: samples, windows,
+settings, turned copies.
+"""
 
 import dataclasses
 import time
@@ -42,7 +44,9 @@ from jattr.ledger.recording import model_leaf
 
 
 def test_a_sample_that_was_ground_out_after_the_nonce_is_refused(mine: Owner) -> None:
-    """Two of eighteen outputs are lies; entries are added until the nonce, known by then, misses them all."""
+    """Two of eighteen outputs are lies; entries are added until the nonce, known by then, misses
+    them all.
+    """
     z = latents_of(9, 16)
     true = [one.entry for one in mine.use(tiny(), z, pixels_of(tiny(), z))]
     intents = mine.recorder.intend(tiny(), Z[[0, 1]])
@@ -60,7 +64,10 @@ def test_a_sample_that_was_ground_out_after_the_nonce_is_refused(mine: Owner) ->
     assert not set(made.bundle.examined["sample"]) & set(lies)
     said: dict[str, Any] = {"picture": FOREIGN, "invert": lambda *_: DENIED}
     assert "give the checkpoint that you kept" in verified(mine, made.data, **said).unchecked[0]
-    with pytest.raises(VerificationError, match=r"window: it ends with .* entries, the checkpoint that you kept with"):
+    with pytest.raises(
+        VerificationError,
+        match=r"window: it ends with .* entries, the checkpoint that you kept with",
+    ):
         verified(mine, made.data, end=kept, **said)
 
 
@@ -91,10 +98,15 @@ def test_what_lies_outside_the_window_is_listed_unless_it_was_asked_for(mine: Ow
     said: dict[str, Any] = {"picture": FOREIGN, "nonce": made.bundle.nonce}
     before, after = verified(mine, made.data, **said).unchecked[1:]
     assert before.startswith(f"the {sizes[0]} entries before the window")
-    assert after.startswith(f"the {sizes[2] - sizes[1]} entries that were published after the window")
+    assert after.startswith(
+        f"the {sizes[2] - sizes[1]} entries that were published after the window"
+    )
     assert verified(mine, made.data, window=(sizes[0], sizes[1]), end=end, **said).unchecked == ()
-    assert len(verified(mine, made.data, end=end, **said).unchecked) == 1  # the end was asked for, the start not
-    with pytest.raises(VerificationError, match=rf"window: it is {sizes[0]}:{sizes[1]}, you asked for 0:{sizes[1]}"):
+    # the end was asked for, the start not
+    assert len(verified(mine, made.data, end=end, **said).unchecked) == 1
+    with pytest.raises(
+        VerificationError, match=rf"window: it is {sizes[0]}:{sizes[1]}, you asked for 0:{sizes[1]}"
+    ):
         verified(mine, made.data, window=(0, sizes[1]), **said)
 
 
@@ -145,7 +157,8 @@ def test_a_use_off_the_log_is_not_confirmed_by_logging_it_afterwards(mine: Owner
     log_uses(mine)
     observation = file_of(UNLOGGED)
     assert both(mine, observation, mine.publish()).kind == NOT_SUPPORTED
-    intents = mine.recorder.intend(tiny(), Z[3:4])  # another latent: the true one would be a true use
+    # another latent: the true one would be a true use
+    intents = mine.recorder.intend(tiny(), Z[3:4])
     late = mine.recorder.release(intents, decode_image(observation)[0][None])[0].entry
     verdict = both(mine, observation, mine.publish())
     assert (verdict.kind, verdict.use) == (UNCONFIRMED, late)
@@ -155,7 +168,9 @@ def test_a_use_off_the_log_is_not_confirmed_by_logging_it_afterwards(mine: Owner
 
 @pytest.mark.parametrize("quarter", range(4))
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_a_logged_image_turned_or_mirrored_is_found(world: World, quarter: int, mirrored: bool) -> None:
+def test_a_logged_image_turned_or_mirrored_is_found(
+    world: World, quarter: int, mirrored: bool
+) -> None:
     pixels = decode_image(file_of(0))[0]
     turned = np.rot90(pixels[:, ::-1] if mirrored else pixels, quarter)
     made = made_of(world.mine, encode_png(np.ascontiguousarray(turned)), world.end, DENIED)
@@ -179,8 +194,18 @@ def test_the_eight_hashes_are_of_eight_images() -> None:
 
 def test_settings_that_the_log_names_and_nobody_searched_are_listed(mine: Owner) -> None:
     own = model_leaf(tiny())
-    for settings in ({"space": "w+", "psi": "0.7"}, {"space": "z"}, {"space": "z", "rounding": "truncate"}):
-        mine.log.append([ModelLeaf(own.name, own.digest, own.weights_digest, own.code, own.code_digest, settings).data])
+    for settings in (
+        {"space": "w+", "psi": "0.7"},
+        {"space": "z"},
+        {"space": "z", "rounding": "truncate"},
+    ):
+        mine.log.append(
+            [
+                ModelLeaf(
+                    own.name, own.digest, own.weights_digest, own.code, own.code_digest, settings
+                ).data
+            ]
+        )
     log_uses(mine)
     end = mine.publish()
     data = made_of(mine, FOREIGN, end).data
@@ -203,7 +228,9 @@ def test_an_alteration_through_huge_images_is_not_carried_out(world: World) -> N
     data = made_of(world.mine, FOREIGN, world.end).data
     bomb = signed_anew(world.mine, data, alteration="resize:4096x4096,resize:8x8")
     start = time.perf_counter()
-    with pytest.raises(VerificationError, match=r"attribution \(alteration\): .* 4096 x 4096 pixels"):
+    with pytest.raises(
+        VerificationError, match=r"attribution \(alteration\): .* 4096 x 4096 pixels"
+    ):
         verified(world.mine, bomb)
     assert time.perf_counter() - start < 20
 
@@ -225,19 +252,25 @@ def test_a_checkpoint_is_no_signature_of_a_bundle(world: World) -> None:
         verified(world.mine, swapped)
 
 
-def test_a_bundle_of_very_many_parts_is_not_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_of_very_many_parts_is_not_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = made_of(world.mine, FOREIGN, world.end).data
     parts = sum(map(data.count, (b",", b":", b"[", b"{")))
     monkeypatch.setattr(bundles, "MAX_PARTS", parts)
     verified(world.mine, data)
     monkeypatch.setattr(bundles, "MAX_PARTS", parts - 1)
-    with pytest.raises(LedgerError, match=f"the bundle has {parts} parts; at most {parts - 1} are read"):
+    with pytest.raises(
+        LedgerError, match=f"the bundle has {parts} parts; at most {parts - 1} are read"
+    ):
         verified(world.mine, data)
     with pytest.raises(LedgerError, match="choose a shorter window"):
         made_of(world.mine, FOREIGN, world.end)
 
 
-def test_entries_one_by_one_do_not_read_their_file_each_time(mine: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_one_by_one_do_not_read_their_file_each_time(
+    mine: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log_uses(mine)
     mine.publish()
     log = PublishedLog(mine.folder / "public")

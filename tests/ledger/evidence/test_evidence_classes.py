@@ -42,7 +42,9 @@ def test_labels_are_a_part_of_what_is_logged_and_found(mine: Owner, tiny_conditi
         return make_evidence(mine.log, mine.private, mine.policy, gen, said, question)
 
     def verified(data: bytes, said: Attribution) -> Any:
-        return verify_evidence(data, mine.public, mine.policy, gen=gen, nonce=NONCE, invert=saying(said))
+        return verify_evidence(
+            data, mine.public, mine.policy, gen=gen, nonce=NONCE, invert=saying(said)
+        )
 
     for place in range(3):
         data = encode_png(pixels[place])
@@ -64,7 +66,9 @@ def test_an_unconditional_model_takes_no_label(mine: Owner, tiny: Any) -> None:
     mine.use(tiny, Z[:1], pixels)
     data, end = encode_png(pixels[0]), mine.publish()
     residual = f"{seen_by(data, tiny, None).residual(Z[0], None):.6g}"
-    said = attribution("fits", certificate=True, latent=latent_value(Z[0], "z", 0), residual=residual)
+    said = attribution(
+        "fits", certificate=True, latent=latent_value(Z[0], "z", 0), residual=residual
+    )
     question = Question("accused.png", data, None, end, nonce=NONCE)
     made = make_evidence(mine.log, mine.private, mine.policy, tiny, said, question)
     with pytest.raises(VerificationError, match=r"attribution \(latent\): tiny has no such latent"):
@@ -79,14 +83,27 @@ def test_a_use_is_made_again_under_the_settings_of_its_own_model_leaf(mine: Owne
     uses = mine.use(used, z, pixels)
     data, end = encode_png(pixels[1]), mine.publish()
     said = attribution("undecided")
-    observation = questioned_image(data, pixels[1], turned_hashes(pixels[1]), gen.weights_digest, said, gen)
+    observation = questioned_image(
+        data, pixels[1], turned_hashes(pixels[1]), gen.weights_digest, said, gen
+    )
     assert observation.explains is not None
     settings = model_leaf(used).settings
     assert observation.explains({**settings, "space": "z"}, z[1], None)
     assert not observation.explains({**settings, "psi": "0.9", "space": "z"}, z[1], None)
     made = make_evidence(
-        mine.log, mine.private, mine.policy, gen, said, Question("a.png", data, None, end, nonce=NONCE)
+        mine.log,
+        mine.private,
+        mine.policy,
+        gen,
+        said,
+        Question("a.png", data, None, end, nonce=NONCE),
     )
-    assert (made.verdict.kind, made.verdict.use, made.verdict.weaknesses) == (CONSISTENT, uses[1].entry, ())
-    found = verify_evidence(made.data, mine.public, mine.policy, gen=gen, nonce=NONCE, invert=saying(said))
+    assert (made.verdict.kind, made.verdict.use, made.verdict.weaknesses) == (
+        CONSISTENT,
+        uses[1].entry,
+        (),
+    )
+    found = verify_evidence(
+        made.data, mine.public, mine.policy, gen=gen, nonce=NONCE, invert=saying(said)
+    )
     assert all(one.latent == (one.entry == uses[1].entry) for one in found.shown)

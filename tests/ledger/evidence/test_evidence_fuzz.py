@@ -1,7 +1,7 @@
 """Damaged bundles: an error of one line, or nothing that is trusted has changed.
 
-Bytes are damaged as they stand, which the signature catches, and values are damaged at random before the log's own key
-signs them, which gets them past it.
+Bytes are damaged as they stand, which the signature catches, and values are damaged at random
+before the log's own key signs them, which gets them past it.
 """
 
 import base64
@@ -45,7 +45,9 @@ def read(world: World, data: bytes) -> Bundle | Refused:
 def verify(world: World, data: bytes, *, weights: bool) -> Verified | Refused:
     gen = tiny() if weights else None
     try:
-        return verify_evidence(data, world.mine.public, world.mine.policy, gen=gen, nonce=NONCE, invert=saying(DENIED))
+        return verify_evidence(
+            data, world.mine.public, world.mine.policy, gen=gen, nonce=NONCE, invert=saying(DENIED)
+        )
     except (LedgerError, VerificationError, ImageError) as error:
         return error
 
@@ -72,10 +74,43 @@ def test_the_signature_covers_every_field(world: World, bundles: list[bytes]) ->
 
 
 VALUES: list[Any] = [
-    None, True, False, 0, 1, -1, 255, 2**53 - 1, -(2**53) + 1, "", "0", "1", "nan", "x" * 3000, "\x00", "\x1b[31m",
-    "\u202e", "\x9b31m", "é", "supported-denial", "fits", "regenerated", [], {}, [[]], [0], [None], {"entry": 0},
-    "blur:2", "jpeg:75", "resize:4", "crop:0,0,4,4", "../../etc/passwd", "1e308", "-0", "0" * 64,
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    255,
+    2**53 - 1,
+    -(2**53) + 1,
+    "",
+    "0",
+    "1",
+    "nan",
+    "x" * 3000,
+    "\x00",
+    "\x1b[31m",
+    "\u202e",
+    "\x9b31m",
+    "é",
+    "supported-denial",
+    "fits",
+    "regenerated",
+    [],
+    {},
+    [[]],
+    [0],
+    [None],
+    {"entry": 0},
+    "blur:2",
+    "jpeg:75",
+    "resize:4",
+    "crop:0,0,4,4",
+    "../../etc/passwd",
+    "1e308",
+    "-0",
+    "0" * 64,
+]
 
 
 def damaged(value: Any, rng: random.Random) -> Any:
@@ -110,7 +145,9 @@ def damaged_text(text: str, rng: random.Random) -> str:
 
 
 @pytest.mark.parametrize("weights", [False, True])
-def test_damaged_values_under_a_good_signature(world: World, bundles: list[bytes], weights: bool) -> None:
+def test_damaged_values_under_a_good_signature(
+    world: World, bundles: list[bytes], weights: bool
+) -> None:
     rng, signer = random.Random(f"values {weights}"), world.mine.log.signers[0]
     sound = [parse_canonical(data, "it", 10**8) for data in bundles]
     for fields in sound:
@@ -138,7 +175,9 @@ def test_damaged_values_under_a_good_signature(world: World, bundles: list[bytes
 
 
 def said(bundle: Bundle, weights: bool) -> tuple[Any, ...]:
-    """What is verified of a bundle; what only its owner can know is left out, and without weights inversion is."""
+    """What is verified of a bundle; what only its owner can know is left out, and without
+    weights inversion is.
+    """
     checked = (
         bundle.origin,
         bundle.digest,

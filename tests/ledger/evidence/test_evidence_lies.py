@@ -1,4 +1,6 @@
-"""An owner who has the key and lies: false leaves, leaves that lead nowhere, false words about the search."""
+"""An owner who has the key and lies: false leaves, leaves that lead nowhere, false words about
+the search.
+"""
 
 import dataclasses
 from typing import Any
@@ -32,13 +34,17 @@ from jattr.ledger.recording import model_leaf
 
 
 def test_a_false_alteration_hides_no_image(world: World) -> None:
-    """Blurred images are searched for where none was blurred: nothing fits, and a denial would be a lie."""
+    """Blurred images are searched for where none was blurred: nothing fits, and a denial would
+    be a lie.
+    """
     own = file_of(UNLOGGED)
     lie = dataclasses.replace(inverted(own, "blur:2"), fit="does-not-fit")
     assert not lie.certificate
     made = made_of(world.mine, own, world.end, lie)
     assert made.verdict.kind == SUPPORTED
-    with pytest.raises(VerificationError, match=r"attribution \(alteration\): the bundle takes the image to be"):
+    with pytest.raises(
+        VerificationError, match=r"attribution \(alteration\): the bundle takes the image to be"
+    ):
         verified(world.mine, made.data)
 
 
@@ -52,7 +58,9 @@ def test_who_has_no_weights_takes_the_owners_word_for_faults(mine: Owner) -> Non
 
 
 def false_use(mine: Owner) -> int:
-    """A use whose leaf commits to the hash and the pixels of another image; the true one is that of Z[7]."""
+    """A use whose leaf commits to the hash and the pixels of another image; the true one is that
+    of Z[7].
+    """
     intents = mine.recorder.intend(tiny(), Z[UNLOGGED : UNLOGGED + 1])
     return mine.recorder.release(intents, pixels_of(stranger(), Z[4:5]))[0].entry
 
@@ -79,11 +87,15 @@ def test_a_false_hash_is_unmasked(mine: Owner) -> None:
     (entry,) = mine.log.append([ResultLeaf(intent, None, recipient=None, **stated).data])
     verdict = both(mine, FOREIGN, mine.publish())
     assert verdict.kind == INCOMPLETE
-    assert f"entry {entry}: the perceptual hash that was logged is not that of the image" in verdict.weaknesses[0]
+    assert (
+        f"entry {entry}: the perceptual hash that was logged is not that of the image"
+        in verdict.weaknesses[0]
+    )
 
 
 @pytest.mark.parametrize(
-    "settings", [{"cutoff": "x"}, {"noise": "maps"}, {"psi": "x"}, {"psi": 3}, {"space": 7}, {"cutoff": True}]
+    "settings",
+    [{"cutoff": "x"}, {"noise": "maps"}, {"psi": "x"}, {"psi": 3}, {"space": 7}, {"cutoff": True}],
 )
 def test_settings_of_a_model_that_no_generator_has(mine: Owner, settings: dict[str, Any]) -> None:
     leaf = dataclasses.replace(model_leaf(tiny()), settings=settings)
@@ -102,15 +114,24 @@ def test_results_that_lead_nowhere(mine: Owner, intent: int) -> None:
     """Entry 3 is the result itself, 4 an intent after it, 0 the model's."""
     mine.recorder.intend(tiny(), Z[:1])
     pixels = pixels_of(tiny(), Z[:1])[0]
-    openings = [Opening.new("pixels", pixels_value(pixels)), Opening.new("perceptual", perceptual_hash(pixels))]
+    openings = [
+        Opening.new("pixels", pixels_value(pixels)),
+        Opening.new("perceptual", perceptual_hash(pixels)),
+    ]
     mine.private.put(openings, [(openings[0].commitment, encode_png(pixels))])
     stated = {opening.field: opening.commitment.hex() for opening in openings}
-    assert mine.log.append([b"a stranger", ResultLeaf(intent, None, recipient=None, **stated).data])[1] == 3
+    assert (
+        mine.log.append([b"a stranger", ResultLeaf(intent, None, recipient=None, **stated).data])[1]
+        == 3
+    )
     (orphan,) = mine.recorder.intend(tiny(), Z[5:6])
     assert orphan == 4
     verdict = both(mine, FOREIGN, mine.publish())
     assert verdict.kind == INCOMPLETE
-    assert any("1 entries that had to be made again were not" in w or "entry 3: " in w for w in verdict.weaknesses)
+    assert any(
+        "1 entries that had to be made again were not" in w or "entry 3: " in w
+        for w in verdict.weaknesses
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,11 +153,17 @@ def test_latents_that_the_model_does_not_take(mine: Owner, latent: bytes) -> Non
     made = made_of(mine, FOREIGN, mine.publish())
     assert verified(mine, made.data).verdict == made.verdict
     (weak,) = made.verdict.weaknesses
-    faults = ("the model does not make the logged image", "has no space 'w'", "NaN among the image values")
+    faults = (
+        "the model does not make the logged image",
+        "has no space 'w'",
+        "NaN among the image values",
+    )
     assert any(fault in weak for fault in faults)
 
 
-@pytest.mark.parametrize("latent", [np.zeros(5, np.float32), np.full(6, 3e38, np.float32)], ids=["shape", "overflow"])
+@pytest.mark.parametrize(
+    "latent", [np.zeros(5, np.float32), np.full(6, 3e38, np.float32)], ids=["shape", "overflow"]
+)
 def test_an_orphan_that_cannot_be_made_again_is_a_gap(mine: Owner, latent: np.ndarray) -> None:
     mine.recorder.model(tiny())
     opening = Opening.new("latent", latent_value(latent, "z"))
@@ -144,4 +171,6 @@ def test_an_orphan_that_cannot_be_made_again_is_a_gap(mine: Owner, latent: np.nd
     (intent,) = mine.log.append([IntentLeaf(0, opening.commitment.hex(), None, {}, None).data])
     verdict = both(mine, FOREIGN, mine.publish())
     assert verdict.kind == INCOMPLETE
-    assert any(f"entry {intent}" in weak or f"first: {intent}" in weak for weak in verdict.weaknesses)
+    assert any(
+        f"entry {intent}" in weak or f"first: {intent}" in weak for weak in verdict.weaknesses
+    )

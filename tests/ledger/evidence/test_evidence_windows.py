@@ -1,4 +1,6 @@
-"""What a window must have, and what in it leaves a gap: witnesses, ends, orphans, erased uses, other models, keys."""
+"""What a window must have, and what in it leaves a gap: witnesses, ends, orphans, erased uses,
+other models, keys.
+"""
 
 from pathlib import Path
 
@@ -36,14 +38,16 @@ def test_without_a_witness_no_denial(mine: Owner) -> None:
     verdict = both(mine, FOREIGN, mine.publish(witnessed=False))
     assert verdict.kind == INCOMPLETE
     assert verdict.weaknesses == (
-        "no independent witness has cosigned both ends of the window: another log may have been shown",
+        "no independent witness has cosigned both ends of the window: another log may have been"
+        " shown",
     )
 
 
 def test_a_witness_that_the_verifier_does_not_trust_counts_for_nothing(world: World) -> None:
     data = made_of(world.mine, FOREIGN, world.end).data
     log, witness = world.mine.keys[0].vkey, world.mine.witness_key.vkey
-    asks_nobody = parse_policy(f"log {log}\nwitness w {witness}\nquorum none\n".encode())  # nobody's choice cosigned
+    # nobody's choice cosigned
+    asks_nobody = parse_policy(f"log {log}\nwitness w {witness}\nquorum none\n".encode())
     stranger_only = parse_policy(f"log {log}\nquorum none\n".encode())
     for policy in (asks_nobody, stranger_only):
         with pytest.raises(VerificationError, match=r"window, verdict: .*no independent witness"):
@@ -84,7 +88,8 @@ def test_a_window_that_ends_early_says_nothing_of_later_uses(mine: Owner) -> Non
     log_uses(mine, (2,))
     mine.publish()
     assert both(mine, file_of(2), end).kind == NOT_SUPPORTED
-    assert both(mine, FOREIGN, end).kind == SUPPORTED  # what is published now still begins with the window
+    # what is published now still begins with the window
+    assert both(mine, FOREIGN, end).kind == SUPPORTED
 
 
 def test_a_use_that_died_before_its_result_is_found(mine: Owner) -> None:
@@ -113,7 +118,12 @@ def test_erased_uses_leave_a_gap(mine: Owner) -> None:
     assert "1 outputs of the window were not opened" in both(mine, FOREIGN, before).weaknesses[0]
     made = made_of(mine, FOREIGN, after)
     counts = made.bundle.examined["counts"]
-    assert (counts["results"], counts["opened"], counts["erased"], counts["unopened"]) == (4, 3, 1, 0)
+    assert (counts["results"], counts["opened"], counts["erased"], counts["unopened"]) == (
+        4,
+        3,
+        1,
+        0,
+    )
 
 
 def test_entries_of_another_schema_may_hide_uses(mine: Owner) -> None:
@@ -128,7 +138,8 @@ def test_other_models_in_the_log_are_made_again_with_their_own_weights(mine: Own
     log_uses(mine, (4, 5), stranger())
     end = mine.publish()
     assert both(mine, FOREIGN, end, others=(stranger(),)).kind == SUPPORTED
-    assert both(mine, FOREIGN, end).kind == INCOMPLETE  # the other model's outputs were not made again
+    # the other model's outputs were not made again
+    assert both(mine, FOREIGN, end).kind == INCOMPLETE
     theirs = file_of(4, True)
     verdict = both(mine, theirs, end, others=(stranger(),))
     assert verdict.kind == CONSISTENT  # the log names the use, of the other model
@@ -172,7 +183,9 @@ def test_every_entry_of_the_window_is_hashed(mine: Owner) -> None:
     (path,) = (mine.folder / "public" / "tile" / "entries").rglob("9")
     sound = path.read_bytes()
     path.write_bytes(sound[:-3] + bytes([sound[-3] ^ 1]) + sound[-2:])
-    with pytest.raises(VerificationError, match=r"window: .*entries were left out, added or changed"):
+    with pytest.raises(
+        VerificationError, match=r"window: .*entries were left out, added or changed"
+    ):
         verified(mine, data)
     path.unlink()
     with pytest.raises(LedgerError, match="withholds"):
@@ -182,7 +195,9 @@ def test_every_entry_of_the_window_is_hashed(mine: Owner) -> None:
 def test_a_model_that_was_never_logged(world: World) -> None:
     asked = Question("a.png", FOREIGN, None, world.end)
     with pytest.raises(LedgerError, match="a log says nothing of a model that it does not name"):
-        make_evidence(world.mine.log, world.mine.private, world.mine.policy, stranger(), DENIED, asked)
+        make_evidence(
+            world.mine.log, world.mine.private, world.mine.policy, stranger(), DENIED, asked
+        )
 
 
 def test_a_checkpoint_of_another_log_is_no_window(world: World, tmp_path: Path) -> None:

@@ -28,14 +28,27 @@ FULL = LEVELS[-1]
 def examined(**changes: Any) -> Examined:
     """A complete window of twelve entries and four outputs, none of them near."""
     counts = {
-        "entries": 12, "results": 4, "of_the_model": 4, "opened": 4, "unopened": 0, "erased": 0, "orphans": 0,
-        "unreadable": 0, "astray": 0, "hashless": 0,
-    }  # fmt: skip
+        "entries": 12,
+        "results": 4,
+        "of_the_model": 4,
+        "opened": 4,
+        "unopened": 0,
+        "erased": 0,
+        "orphans": 0,
+        "unreadable": 0,
+        "astray": 0,
+        "hashless": 0,
+    }
     counts |= changes.pop("counts", {})
     facts: dict[str, Any] = {
-        "closest": 120, "near": (), "exact": (), "sample": (3, 5, 7, 9), "orphans": (), "featureless": False,
+        "closest": 120,
+        "near": (),
+        "exact": (),
+        "sample": (3, 5, 7, 9),
+        "orphans": (),
+        "featureless": False,
         "hash": "0" * 64,
-    }  # fmt: skip
+    }
     return Examined(counts=counts, **facts | changes)
 
 
@@ -63,19 +76,25 @@ NEAR, EXACT = examined(near=((5, 12),)), examined(near=((5, 0),), exact=(5,))
     [
         # the log holds it
         ("fits", EXACT, good(5, same=True, near=True, latent=True), CONSISTENT, 5),
-        ("does-not-fit", EXACT, good(5, same=True, near=True), CONSISTENT, 5),  # the model makes it, as was shown
-        ("undecided", NEAR, good(5, near=True, latent=True), CONSISTENT, 5),  # an edit that is modelled
-        ("fits", examined(), good(7, latent=True), CONSISTENT, 7),  # its hash is far, its latent makes the image
+        # the model makes it, as was shown
+        ("does-not-fit", EXACT, good(5, same=True, near=True), CONSISTENT, 5),
+        # an edit that is modelled
+        ("undecided", NEAR, good(5, near=True, latent=True), CONSISTENT, 5),
+        # its hash is far, its latent makes the image
+        ("fits", examined(), good(7, latent=True), CONSISTENT, 7),
         ("does-not-fit", NEAR, good(5, near=True), EDITED, 5),
         ("undecided", NEAR, good(5, near=True), EDITED, 5),
         # it does not
         ("fits", examined(), good(), NOT_SUPPORTED, None),
-        ("fits", NEAR, good(5, near=True), NOT_SUPPORTED, None),  # looks alike, and another latent made it
+        # looks alike, and another latent made it
+        ("fits", NEAR, good(5, near=True), NOT_SUPPORTED, None),
         ("does-not-fit", examined(), good(), SUPPORTED, None),
         ("undecided", examined(), good(), UNDECIDED, None),
     ],
 )
-def test_two_by_two(fit: str, found: Examined, shown: list[Shown], kind: str, use: int | None) -> None:
+def test_two_by_two(
+    fit: str, found: Examined, shown: list[Shown], kind: str, use: int | None
+) -> None:
     made = verdict(fit, found, shown)
     assert (made.kind, made.use, made.weaknesses) == (kind, use, ())
     assert (f"entry {use}" in made.text) == (use is not None)
@@ -88,7 +107,9 @@ def test_a_fit_without_a_certificate_does_not_tell_near_outputs_apart() -> None:
 
 
 def test_a_logged_image_that_the_model_does_not_make_is_no_use_of_it() -> None:
-    """The pixels are in the log, but the entry is a lie: the log holds an image, and no use that made it."""
+    """The pixels are in the log, but the entry is a lie: the log holds an image, and no use that
+    made it.
+    """
     shown = false(5, "the model does not make the logged image from its latent")
     assert verdict("does-not-fit", EXACT, shown).kind == EDITED
     alone = examined(exact=(5,), featureless=True)  # featureless hashes are near to nothing
@@ -97,9 +118,14 @@ def test_a_logged_image_that_the_model_does_not_make_is_no_use_of_it() -> None:
 
 def test_an_orphan_that_is_near_is_a_hit() -> None:
     found = examined(orphans=(11,), counts={"orphans": 1})
-    assert verdict("does-not-fit", found, [*good(), Shown(11, "", False, True, False)]).kind == EDITED
+    assert (
+        verdict("does-not-fit", found, [*good(), Shown(11, "", False, True, False)]).kind == EDITED
+    )
     assert verdict("does-not-fit", found, [*good(), Shown(11, "", True, True, True)]).use == 11
-    assert verdict("does-not-fit", found, [*good(), Shown(11, "", False, False, False)]).kind == SUPPORTED
+    assert (
+        verdict("does-not-fit", found, [*good(), Shown(11, "", False, False, False)]).kind
+        == SUPPORTED
+    )
     assert verdict("does-not-fit", found, good()).kind == INCOMPLETE
 
 
@@ -107,11 +133,14 @@ def test_an_orphan_that_is_near_is_a_hit() -> None:
 @pytest.mark.parametrize(
     "shown",
     [
-        false(5, "the model does not make the logged image from its latent"),  # logged after the accusation
+        # logged after the accusation
+        false(5, "the model does not make the logged image from its latent"),
         [one for one in good() if one.entry != 5],  # it was not shown
     ],
 )
-def test_an_output_that_only_looks_alike_confirms_no_use(shown: list[Shown], certified: bool) -> None:
+def test_an_output_that_only_looks_alike_confirms_no_use(
+    shown: list[Shown], certified: bool
+) -> None:
     made = verdict("fits", NEAR, shown, certified=certified)
     assert (made.kind, made.use) == (UNCONFIRMED, 5)
     assert "no denial supported" in made.text
@@ -134,7 +163,7 @@ GAPS: dict[str, tuple[Examined, list[Shown], dict[str, Any]]] = {
     "a sample of 3": (examined(sample=(3, 5, 7)), good(), {}),
     "1 entries that had to be made again were not, the first: 3": (examined(), good()[1:], {}),
     "entry 5: it is of another": (examined(), false(5, "it is of another"), {}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("gap", GAPS)
@@ -151,7 +180,8 @@ def test_a_sample_of_all_there_is_is_enough() -> None:
     few = examined(sample=(3, 5), counts={"results": 2, "opened": 2})
     assert verdict("does-not-fit", few, good()).kind == SUPPORTED
     none = examined(sample=(), counts={"results": 0, "of_the_model": 0, "opened": 0})
-    assert verdict("does-not-fit", none, []).kind == INCOMPLETE  # nothing shows that uses are logged at all
+    # nothing shows that uses are logged at all
+    assert verdict("does-not-fit", none, []).kind == INCOMPLETE
     many = examined(sample=tuple(range(LEAST_SAMPLE)), counts={"results": 1000, "opened": 1000})
     shown = [Shown(entry, "", False, False, False) for entry in range(LEAST_SAMPLE)]
     assert verdict("does-not-fit", many, shown).kind == SUPPORTED
@@ -167,7 +197,9 @@ def test_over_the_whole_grid_only_complete_windows_support_a_denial() -> None:
     ]
     windows = [examined(), NEAR, EXACT, *(found for found, _, _ in GAPS.values())]
     kinds = set()
-    for fit, found, shown, witnessed, level in itertools.product(FITS, windows, shown_kinds, (True, False), LEVELS):
+    for fit, found, shown, witnessed, level in itertools.product(
+        FITS, windows, shown_kinds, (True, False), LEVELS
+    ):
         made = judge(fit, fit == "fits", found, shown, witnessed, level)
         kinds.add(made.kind)
         weak = weaknesses(found, shown, witnessed, level)

@@ -1,4 +1,5 @@
-"""Bundles that a third party or the log's owner has tampered with: all rejected, each by the field's name.
+"""Bundles that a third party or the log's owner has tampered with: all rejected, each by the
+field's name.
 
 The verifier knows the image and the nonce, has the weights, and searches.
 """
@@ -67,8 +68,15 @@ class Scene:
         return encode_canonical(fields | {"signature": text_of(note)})
 
     def verify(self, name: str, data: bytes, **options: Any) -> Any:
-        known = {"gen": tiny(), "others": [stranger()], "nonce": NONCE, "picture": self.images[name]}
-        return verify_evidence(data, self.mine.public, self.policy, **known | {"invert": search} | options)
+        known = {
+            "gen": tiny(),
+            "others": [stranger()],
+            "nonce": NONCE,
+            "picture": self.images[name],
+        }
+        return verify_evidence(
+            data, self.mine.public, self.policy, **known | {"invert": search} | options
+        )
 
 
 def cosigned(note: bytes, signer: Signer = SECOND) -> bytes:
@@ -91,7 +99,10 @@ def resized(scene_log: Any, note: bytes, size: int, root: bytes) -> bytes:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("scene")
-    with owner(folder / "mine") as mine, owner(folder / "theirs", origin="example.com/other") as theirs:
+    with (
+        owner(folder / "mine") as mine,
+        owner(folder / "theirs", origin="example.com/other") as theirs,
+    ):
         log_uses(mine, (4,))
         log_uses(mine, (4,), stranger())
         start = cosigned(mine.publish())
@@ -104,7 +115,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         log_uses(mine, (3,))
         later = cosigned(mine.publish())
         policy = parse_policy(
-            f"log {mine.keys[0].vkey}\nlog {theirs.keys[0].vkey}\nwitness w {WITNESS.verifier.vkey}\n"
+            f"log {mine.keys[0].vkey}\nlog {theirs.keys[0].vkey}\nwitness w"
+            f" {WITNESS.verifier.vkey}\n"
             f"witness v {SECOND.verifier.vkey}\ngroup both all w v\nquorum both\n".encode()
         )
         scene = Scene(mine, policy, start, end, {}, {}, {})
@@ -115,7 +127,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             ("incomplete", FOREIGN, {"level": "perceptual"}),
         ):
             asked = Question("accused.png", data, start, end, nonce=NONCE, **options)
-            made = make_evidence(mine.log, mine.private, policy, tiny(), inverted(data), asked, [stranger()])
+            made = make_evidence(
+                mine.log, mine.private, policy, tiny(), inverted(data), asked, [stranger()]
+            )
             scene.bundles[name], scene.images[name] = made.data, data
         scene.others = other_values(scene, other, later)
         yield scene
@@ -132,7 +146,8 @@ def other_values(scene: Scene, other: bytes, later: bytes) -> dict[tuple[str, st
         "without the second witness": with_lines(end, lambda s: s[:2]),
         "one witness twice": with_lines(end, lambda s: [*s[:2], s[1]]),
         "an unknown witness for the second": cosigned(with_lines(end, lambda s: s[:2]), UNKNOWN),
-        "a witness's name under another text": Note(parse_note(later).text, parse_note(end).signatures).data,
+        "a witness's name under another"
+        " text": Note(parse_note(later).text, parse_note(end).signatures).data,
         "split view": resized(mine.log, end, size, bytes(32)),
         "a size too small": resized(mine.log, end, size - 1, root),
         "a size too large": resized(mine.log, end, size + 1, root),
@@ -140,11 +155,19 @@ def other_values(scene: Scene, other: bytes, later: bytes) -> dict[tuple[str, st
         "no note": b"no note",
     }  # fmt: skip
     z = Z[UNLOGGED] + np.float32(0.3)
-    latents = [latent_value(z, "z"), latent_value(z[:5], "z"), latent_value(z, "w"), latent_value(z, "z", 0), b"x"]
+    latents = [
+        latent_value(z, "z"),
+        latent_value(z[:5], "z"),
+        latent_value(z, "w"),
+        latent_value(z, "z", 0),
+        b"x",
+    ]
     grey = encode_png(np.full((8, 8, 3), 90, np.uint8))
     return {
         ("origin", ""): [],
-        ("picture", "data"): [text_of(data) for data in (file_of(6), grey, b"", b"no image", FOREIGN[:-30])],
+        ("picture", "data"): [
+            text_of(data) for data in (file_of(6), grey, b"", b"no image", FOREIGN[:-30])
+        ],
         ("picture", "name"): ["another.png", ""],
         ("model", "entry"): [*range(1, 40, 3), 3, 10**6, 2**53 - 1],
         ("model", "digest"): [stranger().weights_digest, "0" * 64, "x", ""],
@@ -158,9 +181,27 @@ def other_values(scene: Scene, other: bytes, later: bytes) -> dict[tuple[str, st
         ("sample", "wanted"): [0, 1, 7, 9, 10**6],
         ("attribution", "fit"): ["fits", "does-not-fit", "undecided", "maybe"],
         ("attribution", "certificate"): [True, False, 1],
-        ("attribution", "alteration"): ["", "none", "blur:2", "jpeg:75", "nonsense", "blur:2\n", "rotate:90"],
+        ("attribution", "alteration"): [
+            "",
+            "none",
+            "blur:2",
+            "jpeg:75",
+            "nonsense",
+            "blur:2\n",
+            "rotate:90",
+        ],
         ("attribution", "latent"): [None, *(text_of(data) for data in latents)],
-        ("attribution", "residual"): [None, "0", "1", "nan", "-1", "1e-9", "1e400", "a text", "0.1 "],
+        ("attribution", "residual"): [
+            None,
+            "0",
+            "1",
+            "nan",
+            "-1",
+            "1e-9",
+            "1e400",
+            "a text",
+            "0.1 ",
+        ],
         ("attribution", "restarts"): [7, 10**6],
         ("attribution", "miss_bound"): ["0.5", "1e-9"],
         ("attribution", "reason"): ["none of the candidates: it was somebody else", ""],
@@ -173,7 +214,9 @@ def more_of(scene: Scene) -> list[Tampering]:
     for field, values in {"origin": ["example.com/other", "example.com/model-log/", ""], "level": [
         "commitments", "perceptual", "regenerated", "PERCEPTUAL", ""]}.items():  # fmt: skip
         for value in values:
-            found.append(Tampering(f"{field} is {value!r}", field, lambda f, k=field, v=value: f | {k: v}))
+            found.append(
+                Tampering(f"{field} is {value!r}", field, lambda f, k=field, v=value: f | {k: v})
+            )
     swap = {"start": text_of(scene.end), "end": text_of(scene.start)}
     found.append(Tampering("the window is turned round", "window", lambda f: f | {"window": swap}))
     weights = {"entry": 3, "digest": stranger().weights_digest}
@@ -200,7 +243,10 @@ def outcome(scene: Scene, name: str, data: bytes, **options: Any) -> Exception |
 
 def all_of(scene: Scene, name: str) -> list[Tampering]:
     fields = scene.fields(name)
-    found = [*tamperings(fields, {k: v for k, v in scene.others.items() if v}, file_of(6), name), *more_of(scene)]
+    found = [
+        *tamperings(fields, {k: v for k, v in scene.others.items() if v}, file_of(6), name),
+        *more_of(scene),
+    ]
     return [one for one in found if encode(one.of(fields)) != encode(fields)]
 
 
@@ -215,23 +261,32 @@ def test_a_third_party_is_caught_by_the_signature(scene: Scene, name: str) -> No
     found = all_of(scene, name)
     for one in found:
         try:
-            parse_bundle(encode_canonical(one.of(scene.fields(name)) | {"signature": signature}), keys)
+            parse_bundle(
+                encode_canonical(one.of(scene.fields(name)) | {"signature": signature}), keys
+            )
             wrong.append((one.label, "accepted"))
         except (LedgerError, VerificationError) as error:
             if one.field not in named(error):
                 wrong.append((one.label, str(error)))
-    print(f"{name}: {len(found)} tamperings, {len(found) - len(wrong)} rejected by the field's name")
+    print(
+        f"{name}: {len(found)} tamperings, {len(found) - len(wrong)} rejected by the field's name"
+    )
     assert wrong == []
     assert len(found) > 400
 
 
 def shows_more(fields: dict[str, Any], changed: dict[str, Any]) -> bool:
-    """Whether nothing changed but that further openings of the window are shown, which an owner may do."""
+    """Whether nothing changed but that further openings of the window are shown, which an owner
+    may do.
+    """
     one, other = ({**each, "openings": None} for each in (fields, changed))
     before, after = fields["openings"], changed["openings"]
     places = [(opening["entry"], opening["field"]) for opening in after]
     return (
-        one == other and len(after) > len(before) and all(o in after for o in before) and places == sorted(set(places))
+        one == other
+        and len(after) > len(before)
+        and all(o in after for o in before)
+        and places == sorted(set(places))
     )
 
 
@@ -257,10 +312,15 @@ def test_the_owner_is_caught_by_recomputation(scene: Scene, name: str) -> None:
 def test_a_false_signature_names_itself(scene: Scene) -> None:
     fields = scene.fields("denial")
     others = [scene.fields(name) for name in ("use", "incomplete")]
-    signatures = [parse_canonical(scene.resigned(other), "it", 10**8)["signature"] for other in others]
+    signatures = [
+        parse_canonical(scene.resigned(other), "it", 10**8)["signature"] for other in others
+    ]
     stranger_key = Signer.generate(scene.mine.log.origin)
     bad = [text_of(b""), text_of(b"no note"), "!", "", None, 7]
-    for signature in [*bad, parse_canonical(scene.resigned(fields, stranger_key), "it", 10**8)["signature"]]:
+    for signature in [
+        *bad,
+        parse_canonical(scene.resigned(fields, stranger_key), "it", 10**8)["signature"],
+    ]:
         error = outcome(scene, "denial", encode_canonical(fields | {"signature": signature}))
         assert isinstance(error, Exception)
         assert "signature" in named(error), error
@@ -280,7 +340,9 @@ def test_another_trusted_log_cannot_speak_for_this_one(scene: Scene) -> None:
 
 
 def test_what_is_the_owners_word_is_known_to_be(scene: Scene) -> None:
-    """These pass when the owner signs them; `verify` prints them as the owner's, or one's own in their place."""
+    """These pass when the owner signs them; `verify` prints them as the owner's, or one's own in
+    their place.
+    """
     passed = set()
     for name, key in CLAIMS:
         for value in scene.others[name, key]:
@@ -297,7 +359,9 @@ def test_what_is_the_owners_word_is_known_to_be(scene: Scene) -> None:
     assert found.attribution == inverted(FOREIGN)
 
 
-def test_without_the_verifiers_image_a_swapped_one_contradicts_what_was_examined(scene: Scene) -> None:
+def test_without_the_verifiers_image_a_swapped_one_contradicts_what_was_examined(
+    scene: Scene,
+) -> None:
     for name in scene.bundles:
         fields = scene.fields(name)
         fields["picture"]["data"] = text_of(file_of(6))

@@ -53,7 +53,9 @@ def jpeg(pixels: np.ndarray, quality: int = 75) -> bytes:
 @functools.cache
 def inverted(data: bytes, alteration: str | None = None, restarts: int = 8) -> Attribution:
     config = InvertConfig(restarts=restarts, pool=128)
-    return invert_image(data, tiny(), alteration=alteration or "auto", config=config, pilot_studies=REHEARSALS)
+    return invert_image(
+        data, tiny(), alteration=alteration or "auto", config=config, pilot_studies=REHEARSALS
+    )
 
 
 def search(data: bytes, gen: Any, alteration: str | None) -> Attribution:
@@ -73,10 +75,15 @@ def log_uses(mine: Owner, places: Sequence[int] = LOGGED, gen: Any = None) -> li
     return [one.entry for one in mine.use(gen, z, pixels_of(gen, z))]
 
 
-def made_of(mine: Owner, data: bytes, end: bytes, attribution: Attribution | None = None, **options: Any) -> Made:
+def made_of(
+    mine: Owner, data: bytes, end: bytes, attribution: Attribution | None = None, **options: Any
+) -> Made:
     """Evidence as the log's owner makes it."""
     others = options.pop("others", ())
-    asked = Question(**{"name": "accused.png", "image": data, "start": None, "end": end, "nonce": NONCE} | options)
+    asked = Question(
+        **{"name": "accused.png", "image": data, "start": None, "end": end, "nonce": NONCE}
+        | options
+    )
     found = attribution or inverted(data)
     return make_evidence(mine.log, mine.private, mine.policy, tiny(), found, asked, others)
 
@@ -102,7 +109,9 @@ def both(mine: Owner, data: bytes, end: bytes, said: Any = None, **options: Any)
     """The verdict that both sides come to."""
     made = made_of(mine, data, end, said, **options)
     others = options.get("others", ())
-    found = verified(mine, made.data, image=data, others=others, invert=search if said is None else saying(said))
+    found = verified(
+        mine, made.data, image=data, others=others, invert=search if said is None else saying(said)
+    )
     assert found.verdict == made.verdict
     assert found.bundle == made.bundle
     return found.verdict
