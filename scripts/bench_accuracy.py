@@ -1,6 +1,7 @@
 """How often `attribute` is right, on images of known origin, saved as PNG and read back.
 
-    python scripts/bench_accuracy.py --pool faces --images 16          # JATTR_REFERENCE names the reference folder
+    # JATTR_REFERENCE names the reference folder
+    python scripts/bench_accuracy.py --pool faces --images 16
     python scripts/bench_accuracy.py --pool mnist --images 8 --reference DIR
     python scripts/bench_accuracy.py --pool photographs --count 200
 

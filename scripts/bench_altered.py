@@ -1,6 +1,7 @@
 """Altered images of known origin through `attribute`: right, certified, falsely certified.
 
-    python scripts/bench_altered.py --pool bundled --images 5 --alteration jpeg:75:4:2:0 rescale:0.75:lanczos
+    python scripts/bench_altered.py --pool bundled --images 5 \\
+        --alteration jpeg:75:4:2:0 rescale:0.75:lanczos
     python scripts/bench_altered.py --pool faces --images 10 --alteration jpeg:50:4:4:4 --unmodelled
     python scripts/bench_altered.py --pool faces --nobody 200 --alteration jpeg:75:4:2:0
     python scripts/bench_altered.py --pool bundled --only dcgan_a progan_a --cost 3 --alteration

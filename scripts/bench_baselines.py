@@ -1,7 +1,8 @@
 """Other methods of attribution on images of known origin: right among the sources, and told from
 nobody's images?
 
-    python scripts/bench_baselines.py --only dcgan_a progan_a stylegan2_b stylegan_a --training 300 --test 50
+    python scripts/bench_baselines.py --only dcgan_a progan_a stylegan2_b stylegan_a \\
+        --training 300 --test 50
     python scripts/bench_baselines.py --baseline thresholded --only dcgan_a progan_a --known 30
     --test 16 --nobody 16 python scripts/bench_baselines.py --pool autoencoders --training 100
     --test 50

@@ -1,7 +1,8 @@
 """Do calibrated verdicts hold what they promise? Scores of one half of known images judge the other
 half.
 
-    python scripts/bench_calibration.py --pool faces --own 200 --test 200 --work DIR     # JATTR_REFERENCE: photographs
+    # JATTR_REFERENCE: photographs
+    python scripts/bench_calibration.py --pool faces --own 200 --test 200 --work DIR
     python scripts/bench_calibration.py --pool bundled --own 200 --others 20 --test 50 --work DIR
     python scripts/bench_calibration.py --pool bundled --own 60 --test 40 --alteration jpeg:75:4:2:0
     --work DIR

@@ -1,7 +1,8 @@
 """Speed of the log: durable appends against the disk's own flushes, proofs, and a whole window of
 entries verified.
 
-    python scripts/bench_log.py --out DIR            # DIR on the disk that is measured; it is removed afterwards
+    # DIR on the disk that is measured; it is removed afterwards
+    python scripts/bench_log.py --out DIR
     python scripts/bench_log.py --out DIR --entries 100000
 
 Flushes and appends take turns, because other work on the disk changes both. Prints one line of

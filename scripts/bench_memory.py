@@ -1,7 +1,8 @@
 """Peak memory and images a minute of attributing many images from the command line, in a process of
 its own.
 
-    python scripts/bench_memory.py                          # JATTR_REFERENCE names the reference folder
+    # JATTR_REFERENCE names the reference folder
+    python scripts/bench_memory.py
     python scripts/bench_memory.py --images 20 --reference DIR
     python scripts/bench_memory.py --pool bundled --images 125 250 500 1000 --candidates 5 10
     --figure growth.png

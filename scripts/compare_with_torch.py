@@ -1,6 +1,7 @@
 """jattr beside PyTorch: same generator, same images, one run, taking turns.
 
-    python scripts/compare_with_torch.py                        # JATTR_REFERENCE names the reference folder
+    # JATTR_REFERENCE names the reference folder
+    python scripts/compare_with_torch.py
     python scripts/compare_with_torch.py --part a --quick --reference DIR
     python scripts/compare_with_torch.py --part a d --table regression.md   # appends rows
 

@@ -1,7 +1,8 @@
 """Damages checkpoints and images in seeded ways and reads them: each must be read or refused,
 nothing else.
 
-    python scripts/fuzz.py                                     # all: 10,000 checkpoints and 3,000 images
+    # all: 10,000 checkpoints and 3,000 images
+    python scripts/fuzz.py
     python scripts/fuzz.py --targets checkpoints --count 1000 --seed 7
     python scripts/fuzz.py --targets images --only 123       # one case again
 

@@ -22,13 +22,14 @@ HEAD = """# Benchmarks
 
 <!-- Written by scripts/make_benchmarks_page.py from the files under benchmarks/. Do not edit. -->
 
-Every number here comes from a command that is named beside it, and from a JSON file under `benchmarks/` from which
-this page is generated. `REF` is the folder with the public generators. Bounds ("at most") are one-sided, at 95 %.
+Every number here comes from a command that is named beside it, and from a JSON file under
+`benchmarks/` from which this page is generated. `REF` is the folder with the public generators.
+Bounds ("at most") are one-sided, at 95 %.
 
-Words: *residual*, the mean squared difference, bytes scaled to [-1, 1]; *rounding floor*, what 8-bit rounding leaves
-of it, 5.1e-6; *restart*, one search from one start; *closed set*, the maker is among the candidates; *AUROC*, 1.0
-where own and other images are told apart without error; *Cllr*, the cost of the likelihood ratios, 0 at best. The
-[glossary](glossary.md) has the others.
+Words: *residual*, the mean squared difference, bytes scaled to [-1, 1]; *rounding floor*, what
+8-bit rounding leaves of it, 5.1e-6; *restart*, one search from one start; *closed set*, the maker
+is among the candidates; *AUROC*, 1.0 where own and other images are told apart without error;
+*Cllr*, the cost of the likelihood ratios, 0 at best. The [glossary](glossary.md) has the others.
 """
 ORIGIN = (
     "schema",

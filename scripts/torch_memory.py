@@ -1,7 +1,8 @@
 """Peak memory of jattr and of PyTorch at the same work, each in a process of its own:
 `compare_with_torch.py --part d`.
 
-    python scripts/torch_memory.py jattr FOLDER LANES       # what such a process runs: a converted generator,
+    # what such a process runs: a converted generator,
+    python scripts/torch_memory.py jattr FOLDER LANES
     python scripts/torch_memory.py torch CARD.json LANES    # or a card with its weights; prints one
     line of JSON
 

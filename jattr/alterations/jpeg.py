@@ -158,7 +158,8 @@ class Jpeg(Alteration):
         quality = _quality_of(self.format, kind)
         if quality is not None:
             return f"jpeg:{quality}:{kind}{after}"
-        return f"jpeg:own-{hashlib.sha256(repr(self.format.key).encode()).hexdigest()[:16]}:{kind}{after}"
+        key = hashlib.sha256(repr(self.format.key).encode()).hexdigest()[:16]
+        return f"jpeg:own-{key}:{kind}{after}"
 
     def out_shape(self, shape: Shape) -> Shape:
         """Return the shape, which compression keeps."""

@@ -12,7 +12,8 @@ from jattr.errors import LedgerError, OutputError
 from jattr.report.words import shown
 
 POLICY, PUBLIC = "policy", "public"
-HEAD = """# Whom to trust (https://c2sp.org/tlog-policy): this log, its witnesses, and how many of those must sign.
+HEAD = """# Whom to trust (https://c2sp.org/tlog-policy): this log, its witnesses, \
+and how many of those must sign.
 # Add witnesses that others run, then a quorum of them in place of `none`:
 #   witness NAME VKEY URL
 #   group all-of-them all NAME NAME

@@ -6,7 +6,8 @@ one", each unclipped byte's deviation e is uniform within half a rounding step, 
 12, excess kurtosis -6/5. A search fits away the part of e that lies in the column space of the
 Jacobian J, so the test looks at the rest:
 
-    T = 12 / step^2 |(1 - P) e|^2,  mean dof = unclipped - rank,  variance 2 dof - 6/5 dof^2 / unclipped,
+    T = 12 / step^2 |(1 - P) e|^2,  mean dof = unclipped - rank,
+    variance 2 dof - 6/5 dof^2 / unclipped,
 
 and besides at the whole, |e|^2, against its distribution at the true latent (mean and 4/5 variance
 of `unclipped`), so that a latent far away cannot hide in P. Clipped bytes (0, 255) add what lies

@@ -83,7 +83,8 @@ def join(residuals: Sequence[jax.Array], weights: Sequence[Any]) -> jax.Array:
 
     >>> join([jnp.ones(2), jnp.full(3, 2.0)], [1.0, 0.5]).shape
     (5,)
-    >>> round(float(jnp.mean(jnp.square(join([jnp.ones(2), jnp.full(3, 2.0)], [1.0, 0.5])))), 5)  # 1 + 0.5 * 4
+    >>> joined = join([jnp.ones(2), jnp.full(3, 2.0)], [1.0, 0.5])
+    >>> round(float(jnp.mean(jnp.square(joined))), 5)  # 1 + 0.5 * 4
     3.0
     """
     total = sum(residual.size for residual in residuals)

@@ -121,7 +121,8 @@ def max_pool(
     """Return the largest value of each size x size window of x [n, H, W, C], as PyTorch's
     MaxPool2d.
 
-    >>> [max_pool(jnp.ones((1, 8, 8, 1)), 3, stride=2, ceil=ceil).shape[1:3] for ceil in (False, True)]
+    >>> x = jnp.ones((1, 8, 8, 1))
+    >>> [max_pool(x, 3, stride=2, ceil=ceil).shape[1:3] for ceil in (False, True)]
     [(3, 3), (4, 4)]
     """
     more = [-(side + 2 * padding - size) % stride if ceil else 0 for side in x.shape[1:3]]

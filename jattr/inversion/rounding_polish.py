@@ -1,9 +1,9 @@
 """Interval polish: a latent whose every pixel rounds to the accused byte.
 
 Each byte is an interval for its pixel, so near a least-squares solution the latents wanted are a
-polytope,
-|r + J move| <= 1/2 rounding step for every pixel. The linear part is cheap to solve again and again (Newton steps on
-the squared violations), so an image needs one or two Jacobians instead of dozens.
+polytope, |r + J move| <= 1/2 rounding step for every pixel. The linear part is cheap to solve again
+and again (Newton steps on the squared violations), so an image needs one or two Jacobians instead
+of dozens.
 """
 
 from collections.abc import Callable

@@ -101,7 +101,8 @@ class Signer:
     @property
     def skey(self) -> str:
         """The private key as one line of text, as Go's `note` package writes it."""
-        return f"{PRIVATE}{self.name}+{self.verifier.key_id.hex()}+{encode_base64(bytes([self.kind]) + self.seed)}"
+        secret = encode_base64(bytes([self.kind]) + self.seed)
+        return f"{PRIVATE}{self.name}+{self.verifier.key_id.hex()}+{secret}"
 
     @property
     def verifier(self) -> Verifier:

@@ -75,7 +75,8 @@ def perceptual_hash(pixels: Any) -> bytes:
     Raises:
       LedgerError: another type or shape.
 
-    >>> perceptual_hash(np.arange(300, dtype=np.uint16).reshape(10, 10, 3).astype(np.uint8)).hex()[:16]
+    >>> pixels = np.arange(300, dtype=np.uint16).reshape(10, 10, 3).astype(np.uint8)
+    >>> perceptual_hash(pixels).hex()[:16]
     '6673998c66736673'
     """
     strengths = _frequencies(_cells(np.asarray(pixels)))

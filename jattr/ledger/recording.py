@@ -1,7 +1,8 @@
 """Recording the uses of a model: what stands in the log before an image is made, and before it
 leaves.
 
-    MODEL leaf -> INTENT leaf, durable -> the image is made -> RESULT leaf, durable -> the image leaves
+    MODEL leaf -> INTENT leaf, durable -> the image is made
+    -> RESULT leaf, durable -> the image leaves
 
 So an image that left has a leaf, whatever happened to the process. An intent without a result is an
 orphan: reported, and opened and made again when evidence is asked for. Generators are taken as they

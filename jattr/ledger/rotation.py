@@ -1,7 +1,8 @@
 """A new key for a log, so that a process that dies at any point leaves a log that opens and can go
 on.
 
-    the new key is on the disk -> the KEY leaf is -> (policies take both keys) -> the log signs with the new key
+    the new key is on the disk -> the KEY leaf is -> (policies take both keys)
+    -> the log signs with the new key
 
 A leaf whose key was lost would announce a key with which nobody can ever sign. A key that no leaf
 announces is one line too many in a file.

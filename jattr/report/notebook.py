@@ -21,7 +21,8 @@ TABLE = """<table>
 {% for row in rows %}
 <tr><td>{{ row.number }}</td><td>{{ row.verdict | shown }}</td>
 <td>{% if row.image %}
-<img src="{{ row.image }}" alt="the winner's reproduction" width="64" style="image-rendering: pixelated">
+<img src="{{ row.image }}" alt="the winner's reproduction" width="64"
+ style="image-rendering: pixelated">
 {% endif %}</td>
 {% for name in names %}<td>{{ row.residual[name] | number }}</td>{% endfor %}</tr>
 {% endfor %}

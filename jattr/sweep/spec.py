@@ -135,7 +135,8 @@ def from_json(data: Mapping[str, Any]) -> Spec:
     Raises:
       InputError: it is none.
 
-    >>> spec = Spec(candidates=("a",), pictures=(Pictures(kind="own"),), settings=grid({"restarts": [1, 2]}))
+    >>> settings = grid({"restarts": [1, 2]})
+    >>> spec = Spec(candidates=("a",), pictures=(Pictures(kind="own"),), settings=settings)
     >>> from_json(to_json(spec)) == spec
     True
     """

@@ -63,7 +63,8 @@ def parse_spec(text: str) -> Spec:
     Raises:
       InputError: it is no spec.
 
-    >>> spec = parse_spec('candidates = ["dcgan_a"]\\npictures = [{kind = "own"}]\\ngrid = {restarts = [1, 2]}')
+    >>> pictures = 'pictures = [{kind = "own"}]'
+    >>> spec = parse_spec(f'candidates = ["dcgan_a"]\\n{pictures}\\ngrid = {{restarts = [1, 2]}}')
     >>> [setting.name for setting in spec.settings]
     ['restarts=1', 'restarts=2']
     """

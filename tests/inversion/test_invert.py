@@ -71,14 +71,15 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import make_invert
 
 toy = make_toy()
-z, pixels = own_pictures(toy, 16)
+z, pixels = own_images(toy, 16)
 fn = jax.jit(jax.vmap(make_invert(toy.apply, InvertConfig(steps=8)), in_axes=(None, 0, 0, None)))
 one = fn(toy.state, pixels, 0.5 * z, jax.random.key(0))
 mesh = Mesh(np.array(jax.devices()), ("lanes",))
 split = NamedSharding(mesh, PartitionSpec("lanes"))
 whole = NamedSharding(mesh, PartitionSpec())
 put = lambda x, s: jax.device_put(x, s)
-many = fn(put(toy.state, whole), put(pixels, split), put(0.5 * z, split), put(jax.random.key(0), whole))
+starts, key = put(0.5 * z, split), put(jax.random.key(0), whole)
+many = fn(put(toy.state, whole), put(pixels, split), starts, key)
 assert len(jax.devices()) == 8, jax.devices()
 assert len(many.z.sharding.device_set) == 8, many.z.sharding
 assert len(one.z.sharding.device_set) == 1, one.z.sharding

@@ -14,11 +14,11 @@ alterations = ["none", "jpeg:75"]
 attacks = ["none", "noise:4"]
 seeds = [0, 1]
 block = 16
-[[images]]
+[[pictures]]
 kind = "own"
 count = 5
 seed = 3
-[[images]]
+[[pictures]]
 kind = "folder"
 folder = "photographs"
 resize = true

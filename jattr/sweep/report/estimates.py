@@ -93,7 +93,8 @@ def shares_above(
       ratios: the values of each image, one or more each.
       thresholds: [t], ascending.
 
-    >>> [part.tolist() for part in shares_above([np.array([1.0, 1.0]), np.array([0.0, 0.0])], np.array([0.0, 1.0]))]
+    >>> values = [np.array([1.0, 1.0]), np.array([0.0, 0.0])]
+    >>> [part.tolist() for part in shares_above(values, np.array([0.0, 1.0]))]
     [[1.0, 0.5], [0.0, 0.5]]
     """
     n, sizes = len(ratios), np.array([len(some) for some in ratios])
