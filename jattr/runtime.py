@@ -1,9 +1,7 @@
-"""The persistent compilation cache: a second start compiles nothing."""
+"""The process: the compilation cache, memory maps, and the folders of the user's cache."""
 
 import os
 from pathlib import Path
-
-import jax
 
 MAPS, LIMIT = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 SHARE = 0.5  # of the limit, from which on programs are dropped
@@ -22,6 +20,8 @@ def spare_memory_maps() -> bool:
         return False
     if used <= SHARE * limit:
         return False
+    import jax  # here: the ledger's commands take folders from this module and run without jax
+
     jax.clear_caches()
     return True
 
@@ -42,7 +42,7 @@ def enable_compilation_cache() -> Path | None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # private: compiled programs are run
     except OSError:
         return None
-    import jax
+    import jax  # as above
 
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -40,7 +40,7 @@ FLOORS = {
     "converters": 4,
     "jattr.decision": 5,
     "jattr.attacks": 5,
-    "jattr.attribution.attribute": 6,
+    "jattr.attribution": 6,
     "jattr.baselines": 6,
     "jattr.ledger": 7,
     "jattr.verification": 7,
@@ -59,7 +59,7 @@ NEIGHBOURS = {
     "jattr.runtime": {"jattr.errors", "jattr._version"},
     "jattr.images": {"jattr.errors", "jattr.bounded_json"},
     "jattr.zoo": {"jattr.generators"},
-    "jattr.baselines": {"jattr.attribution.attribute"},
+    "jattr.baselines": {"jattr.attribution"},
     "jattr.__main__": {"jattr.cli"},
 }
 

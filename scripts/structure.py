@@ -901,7 +901,7 @@ def _is_any(node: ast.AST) -> bool:
 def measure(tree: Path, start: str | None = None) -> dict[str, object]:
     """Return every figure of a tree, in the order of the table."""
     if start is None:
-        places = ("jattr/attribution/attribute.py", "jattr/attribution/attribute.py")
+        places = ("jattr/attribution/attribute.py", "jattr/attribution.py")
         start = next(f"{place}:attribute:images" for place in places if (tree / place).exists())
     house, sources = read_house(tree), read_sources(tree)
     upward = upward_imports(house)

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jattr.cli.options import (
     Progress,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from jattr.decision.calibration import Calibration
+    from jattr.decision.power import Power
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_NEGATIVES = 100_000
@@ -284,7 +285,7 @@ def _summary(found: Calibration) -> dict[str, object]:
                     "negatives": {kind: len(scores) for kind, scores in s.negatives.items()},
                     "restarts": None
                     if s.own_restarts is None
-                    else asdict(power_of(s.own_restarts, s.own_restarts.most)),
+                    else _power_record(power_of(s.own_restarts, s.own_restarts.most)),
                 }
                 for condition, s in candidate.samples.items()
             }
@@ -326,3 +327,10 @@ def _text(found: Calibration, out: str) -> str:
         f" (at 0.05: {least_negatives(0.05, len(found.candidates))} negatives of each kind)"
     )
     return "\n".join([*lines, f"written to {shown(out, 200)}"])
+
+
+def _power_record(power: Power) -> dict[str, Any]:
+    """Return what restarts show as JSON values; `pictures` is the format's word for own images."""
+    return {
+        "pictures" if name == "images" else name: value for name, value in asdict(power).items()
+    }

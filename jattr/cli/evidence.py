@@ -214,7 +214,7 @@ def verify_run(args: argparse.Namespace) -> int:
     if args.candidate is not None:
         gen, *others = _models(args)
     invert = None if args.no_search else functools.partial(_invert, args)
-    asked: dict[str, Any] = {"nonce": args.nonce, "picture": image, "end": end, "window": window}
+    asked: dict[str, Any] = {"nonce": args.nonce, "image": image, "end": end, "window": window}
     found = verify_evidence(data, log, policy, gen=gen, others=others, invert=invert, **asked)
     facts = facts_of(found, found.attribution) | {
         "verified": True,  # nothing differs; `complete`: and nothing was left out

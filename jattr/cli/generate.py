@@ -134,7 +134,7 @@ def write_images(folder: Path, generator: Generator, z: np.ndarray, label: np.nd
     """Write one PNG a latent, a batch at a time, and return the names."""
     from jattr.images import write_png
 
-    progress = Progress(len(z), "pictures")
+    progress = Progress(len(z), "images")
     files: list[str] = []
     for batch in _batches(generator, z, label):
         for pixels in batch:

@@ -78,7 +78,7 @@ def _release_all(
     from jattr.images import encode_png
 
     released: list[Released] = []
-    progress = Progress(len(z), "pictures")
+    progress = Progress(len(z), "images")
     for first in range(0, len(z), CHUNK):
         part, labels = z[first : first + CHUNK], label[first : first + CHUNK]
         intents = recorder.intend(

@@ -103,7 +103,7 @@ def _find_image(
     try:
         now = file_sha256(name)
     except InputError as error:
-        raise InputError(f"{error}; give the images with --images") from error
+        raise InputError(f"{error}; give the images with --pictures") from error
     if now != sha256:
         report.differences.append(f"{name!r}: the image was changed, its SHA-256 differs")
         return None

@@ -74,7 +74,7 @@ def test_progress_is_silent_for_two_seconds_and_then_said_now_and_then(monkeypat
     now, err = [0.0], io.StringIO()
     monkeypatch.setattr(options.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(options.sys, "stderr", err)
-    progress = Progress(100, "pictures")
+    progress = Progress(100, "images")
     for now[0] in (0.5, 1.9, 2.1, 2.5, 4.2):
         progress.advance(10)
     assert err.getvalue() == "jattr: 30 of 100 images\njattr: 50 of 100 images\n"

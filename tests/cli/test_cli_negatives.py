@@ -37,7 +37,12 @@ def test_folders_and_single_files_become_kinds(images, monkeypatch):
     }
 
 
-ONE_KIND = "would be one kind, 'png': a folder's name, or 'image' of single files; rename a folder"
+ONE_KIND = (
+    "would be one kind, 'png': a folder's name, or 'picture' of single files; "
+    "rename a folder"
+)
+    "would be one kind, 'png': a folder's name, or 'picture' of single files; rename a folder"
+)
 REFUSED = {
     "two folders of one name": (
         ["siblings/png", "photos/png"],
@@ -45,11 +50,11 @@ REFUSED = {
     ),
     "a folder called as single files are": (
         ["a.png", "picture"],
-        "'a.png' and 'image' would be one kind, 'image'",
+        "'a.png' and 'picture' would be one kind, 'picture'",
     ),
     "single files after it": (
         ["picture", "a.png"],
-        "'image' and 'a.png' would be one kind, 'image'",
+        "'picture' and 'a.png' would be one kind, 'picture'",
     ),
     "a folder twice": (
         ["drawings", "drawings/"],

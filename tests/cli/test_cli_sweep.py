@@ -9,7 +9,7 @@ from jattr.cli.main import main
 SPEC = """
 name = "tiny ones"
 candidates = {candidates}
-images = [{{kind = "own", count = 3}}]
+pictures = [{{kind = "own", count = 3}}]
 [grid]
 restarts = [2]
 pool = [64]
@@ -62,7 +62,7 @@ def test_what_cannot_be_is_said_in_one_line(jattr, spec, tmp_path):
     (tmp_path / "bad.toml").write_text('candidates = ["dcgan_a"]\npicture = []')
     (tmp_path / "empty").mkdir()
     for command, words in (
-        (("run", str(tmp_path / "bad.toml"), "--out", "x"), 'did you mean "images"?'),
+        (("run", str(tmp_path / "bad.toml"), "--out", "x"), 'did you mean "pictures"?'),
         (("run", str(tmp_path / "none.toml"), "--out", "x"), "cannot read spec"),
         (("run", spec, "--out", str(tmp_path / "bad.toml")), "cannot write"),
         (("resume", str(tmp_path / "empty")), "is no folder of a sweep"),

@@ -46,7 +46,7 @@ def check_asked(
     """
     if asked.image is not None and asked.image != bundle.image:
         raise VerificationError(
-            "image: the bundle is about another file, SHA-256"
+            "picture: the bundle is about another file, SHA-256"
             f" {file_value(bundle.image).hex()[:16]}..., yours is"
             f" {file_value(asked.image).hex()[:16]}..."
         )
@@ -86,7 +86,7 @@ def left_open(bundle: Bundle, asked: Asked, first: int, last: int, published: in
     if asked.image is None:
         digest = file_value(bundle.image).hex()
         found.append(
-            "that the bundle is about the image that you mean: --image; its file is SHA-256"
+            "that the bundle is about the image that you mean: --picture; its file is SHA-256"
             f" {digest}"
         )
     if asked.nonce is None:

@@ -222,7 +222,7 @@ def _parse(found: dict[str, Any]) -> Bundle:
     if beyond := sorted({name for _, name in openings} - OPENED[level]):
         raise LedgerError(f"level or openings: at level {level} {', '.join(beyond)} is not opened")
     if images and level != LEVELS[-1]:
-        raise LedgerError(f"level or images: at level {level} no image is made again")
+        raise LedgerError(f"level or pictures: at level {level} no image is made again")
     return Bundle(
         origin=origin,
         name=text_of(image["name"], "picture"),
@@ -274,10 +274,10 @@ def _images(found: Any) -> dict[int, bytes]:
     images: dict[int, bytes] = {}
     for item in list_of(found, "pictures"):
         if not isinstance(item, dict) or sorted(item) != ["data", "entry"]:
-            raise LedgerError("images: each is an object of an entry and data")
+            raise LedgerError("pictures: each is an object of an entry and data")
         entry = whole_number(item["entry"], "pictures")
         if images and entry <= max(images):
-            raise LedgerError(f"images: entry {entry} stands twice or out of order")
+            raise LedgerError(f"pictures: entry {entry} stands twice or out of order")
         images[entry] = base64_of(item["data"], "pictures", MAX_IMAGE)
     return images
 

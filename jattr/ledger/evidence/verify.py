@@ -33,9 +33,9 @@ Invert = Callable[[bytes, Any, str | None], Attribution]
 RELATIVE = 1e-3  # of residuals: machines differ in the last digits
 SOURCES = {  # what each thing that was examined follows from
     "counts": "window or openings",
-    "closest": "image or openings",
-    "near": "image or openings",
-    "exact": "image or openings",
+    "closest": "picture or openings",
+    "near": "picture or openings",
+    "exact": "picture or openings",
     "sample": "sample or window",
     "orphans": "window",
     "featureless": "picture",
@@ -160,7 +160,7 @@ def _pixels(bundle: Bundle) -> np.ndarray:
     try:
         return decode_image(bundle.image)[0]
     except ImageError as error:
-        raise LedgerError(f"image: {error}") from error
+        raise LedgerError(f"picture: {error}") from error
 
 
 def _check_examined(bundle: Bundle, examined: Examined) -> None:

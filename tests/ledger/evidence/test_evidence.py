@@ -135,14 +135,14 @@ def test_what_was_not_checked_is_said(world: World) -> None:
     assert verified(world.mine, data, image=FOREIGN, end=world.end).unchecked == ()
     assert verified(world.mine, data, image=FOREIGN).own
     for options, words in [
-        ({"picture": None}, "that the bundle is about the image that you mean"),
+        ({"image": None}, "that the bundle is about the image that you mean"),
         ({"nonce": None}, "who chose the sample"),
         ({"end": None}, "when you gave the nonce out"),
         ({"invert": None}, "the developer's word"),
         ({"gen": None}, "give the model's weights"),
     ]:
         (unchecked,) = verified(
-            world.mine, data, **{"picture": FOREIGN, "end": world.end} | options
+            world.mine, data, **{"image": FOREIGN, "end": world.end} | options
         ).unchecked
         assert words in unchecked
 

@@ -62,7 +62,7 @@ def test_a_sample_that_was_ground_out_after_the_nonce_is_refused(mine: Owner) ->
         pytest.fail("no root pleased in 40 turns")
     assert set(made.bundle.examined["sample"]) <= set(true)
     assert not set(made.bundle.examined["sample"]) & set(lies)
-    said: dict[str, Any] = {"picture": FOREIGN, "invert": lambda *_: DENIED}
+    said: dict[str, Any] = {"image": FOREIGN, "invert": lambda *_: DENIED}
     assert "give the checkpoint that you kept" in verified(mine, made.data, **said).unchecked[0]
     with pytest.raises(
         VerificationError,
@@ -95,7 +95,7 @@ def test_what_lies_outside_the_window_is_listed_unless_it_was_asked_for(mine: Ow
     sizes = [int(note.split(b"\n")[1]) for note in (start, end, now)]
     made = made_of(mine, FOREIGN, end, start=start)
     assert made.verdict.kind == SUPPORTED
-    said: dict[str, Any] = {"picture": FOREIGN, "nonce": made.bundle.nonce}
+    said: dict[str, Any] = {"image": FOREIGN, "nonce": made.bundle.nonce}
     before, after = verified(mine, made.data, **said).unchecked[1:]
     assert before.startswith(f"the {sizes[0]} entries before the window")
     assert after.startswith(

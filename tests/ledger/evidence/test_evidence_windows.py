@@ -144,7 +144,7 @@ def test_other_models_in_the_log_are_made_again_with_their_own_weights(mine: Own
     verdict = both(mine, theirs, end, others=(stranger(),))
     assert verdict.kind == CONSISTENT  # the log names the use, of the other model
     made = made_of(mine, FOREIGN, end, others=(stranger(),))
-    with pytest.raises(VerificationError, match=r"images, verdict: .*which was not given"):
+    with pytest.raises(VerificationError, match=r"pictures, verdict: .*which was not given"):
         verified(mine, made.data)
 
 

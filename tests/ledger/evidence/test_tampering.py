@@ -72,7 +72,7 @@ class Scene:
             "gen": tiny(),
             "others": [stranger()],
             "nonce": NONCE,
-            "picture": self.images[name],
+            "image": self.images[name],
         }
         return verify_evidence(
             data, self.mine.public, self.policy, **known | {"invert": search} | options
