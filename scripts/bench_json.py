@@ -1,7 +1,8 @@
 """What a script measured, with its origin, as a file: `--json FILE`.
 
-A file states the command, the settings and the seed, the digests of the generators, versions, commit, device and load,
-and the rows. `make_benchmarks_page.py` makes `docs/benchmarks.md` of all such files under `benchmarks/`.
+A file states the command, the settings and the seed, the digests of the generators, versions,
+commit, device and load, and the rows. `make_benchmarks_page.py` makes `docs/benchmarks.md` of all
+such files under `benchmarks/`.
 """
 
 import argparse
@@ -21,7 +22,8 @@ import jattr
 SCHEMA = "jattr-benchmark/1"
 PACKAGES = ("jax", "flax", "numpy", "scipy", "torch")
 
-# Options that name places on the machine. They say nothing about the measurement, so a file states a word for each.
+# Options that name places on the machine. They say nothing about the measurement, so a file states
+# a word for each.
 PLACES = {
     "--reference": "REF", "--work": "DIR", "--out": "DIR", "--figure": "FILE", "--table": "FILE",
     "--old": "DIR", "--new": "DIR",
@@ -41,7 +43,12 @@ class Named(Protocol):
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """Add `--json FILE` to a script's options."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured, with its origin, as JSON")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write what was measured, with its origin, as JSON",
+    )
 
 
 def command_of(arguments: Sequence[str]) -> str:
@@ -64,7 +71,9 @@ def command_of(arguments: Sequence[str]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that numbers depend on; of those that are installed."""
+    """Return the versions of Python and of the packages that numbers depend on; of those that
+    are installed.
+    """
     found = {"python": platform.python_version(), "jattr": jattr.__version__}
     for package in PACKAGES:
         try:
@@ -76,13 +85,28 @@ def versions() -> dict[str, str]:
 
 def commit() -> str:
     """Return the commit that is measured, short, with a plus where files were changed since."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty=+",
+        "--exclude=*",
+    ]
+    return (
+        subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        or "unknown"
+    )
 
 
 def device() -> str:
-    """Return the accelerator's kind where JAX was used, else the processor's architecture; and the number of cores."""
-    kind = sys.modules["jax"].devices()[0].device_kind if "jax" in sys.modules else platform.machine()
+    """Return the accelerator's kind where JAX was used, else the processor's architecture; and
+    the number of cores.
+    """
+    kind = (
+        sys.modules["jax"].devices()[0].device_kind if "jax" in sys.modules else platform.machine()
+    )
     return f"{kind}, {len(os.sched_getaffinity(0))} cores"
 
 

@@ -75,7 +75,7 @@ def arguments(world, tiny_folders):
 
 
 @pytest.mark.parametrize(
-    ("picture", "kind", "use", "words"),
+    ("image", "kind", "use", "words"),
     [
         ("logged.png", "consistent-with-use", 5, "consistent with logged use, entry 5"),
         (

@@ -38,9 +38,6 @@ def test_folders_and_single_files_become_kinds(images, monkeypatch):
 
 
 ONE_KIND = (
-    "would be one kind, 'png': a folder's name, or 'picture' of single files; "
-    "rename a folder"
-)
     "would be one kind, 'png': a folder's name, or 'picture' of single files; rename a folder"
 )
 REFUSED = {
