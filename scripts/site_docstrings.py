@@ -1,7 +1,7 @@
-"""An extension of griffe: doctests in docstrings become blocks of code on the site.
+"""An extension of griffe: docstrings as they are written here become Markdown on the site.
 
-Docstrings have their examples as plain doctests, which Markdown would take for quotations and
-links.
+Docstrings have their examples as plain doctests, which Markdown would take for quotations, and
+shapes such as `[images][candidates]`, which it would take for links.
 """
 
 import re
@@ -9,23 +9,32 @@ from typing import Any
 
 import griffe
 
-EXAMPLE = re.compile(r"^>>> .*?(?=\n\s*\n|\Z)", re.DOTALL | re.MULTILINE)
+# An example begins at a prompt that begins a line and ends at an empty line. Code in backticks is
+# left as it is.
+PIECES = re.compile(r"(^>>> .*?(?=\n\s*\n|\Z)|`[^`\n]*`)", re.DOTALL | re.MULTILINE)
 
 
-def fenced(text: str) -> str:
-    """Return a docstring's text with its doctests in fences; one that is a block of its own ends at
-    an empty line.
+def as_markdown(text: str) -> str:
+    """Return a docstring's text with its doctests in fences, and nothing else taken for a link.
 
-    >>> fenced("One.\\n\\n>>> 1 + 1\\n2")
+    >>> as_markdown("One.\\n\\n>>> 1 + 1\\n2")
     'One.\\n\\n```pycon\\n>>> 1 + 1\\n2\\n```'
+    >>> as_markdown("found, [a][b], `[a][b]`")
+    'found, [a]\\\\[b], `[a][b]`'
     """
-    return EXAMPLE.sub(lambda found: f"```pycon\n{found[0]}\n```", text)
+    pieces = PIECES.split(text)
+    for i, piece in enumerate(pieces):
+        if piece.startswith(">>> "):
+            pieces[i] = f"```pycon\n{piece}\n```"
+        elif not piece.startswith("`"):
+            pieces[i] = piece.replace("][", "]\\[")
+    return "".join(pieces)
 
 
-class Doctests(griffe.Extension):
-    """Puts fences around the doctests of every object."""
+class Docstrings(griffe.Extension):
+    """Changes the docstring of every object."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        """Change the object's docstring."""
+        """Change one object's docstring."""
         if obj.docstring is not None:
-            obj.docstring.value = fenced(obj.docstring.value)
+            obj.docstring.value = as_markdown(obj.docstring.value)

@@ -129,3 +129,22 @@ def test_prose_keeps_to_the_words_of_the_glossary(page):
     prose = re.sub(r"\]\([^)]*\)", "]", without_code(page.read_text(encoding="utf-8")))
     prose = re.sub(r"^    .*$", "", prose, flags=re.MULTILINE)
     assert re.findall(r"(?i)\b(?:pictures?|accused|rehears\w+)\b", prose) == []
+
+
+# Texts that are signed, no paths. The changelog has the names of its time.
+FORMAT_NAMES = {"jattr/key/v1", "jattr/evidence/v1", "jattr/sample/v1"}
+CURRENT = [page for page in WRITTEN if page.name != "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=names_of(CURRENT))
+def test_files_and_modules_that_a_page_names_exist(page):
+    text = page.read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:jattr|converters|scripts|tests|docs)/[\w/.]+)`", text)
+    for path in set(paths) - FORMAT_NAMES:
+        assert (ROOT / path).exists(), path
+    for name in re.findall(r"`(?:jattr)\.([\w.]+)`", text):
+        parts, place = name.split("."), ROOT / "jattr"
+        while parts and (place / parts[0]).is_dir():
+            place /= parts.pop(0)
+        is_module = not parts or (place / f"{parts[0]}.py").is_file()
+        assert is_module or place != ROOT / "jattr" or parts[0] in jattr.__all__, name

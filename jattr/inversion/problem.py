@@ -4,7 +4,7 @@ understood.
 A byte says that the value before rounding lay in an interval; the bytes 0 and 255 also stand for
 everything beyond the range, so there the problem is one-sided. The prior says which latents the
 generator is fed with: without it searches end in latents that no image came from, several times too
-long (BUILD_NOTES.md has the measurements).
+long (docs/decisions/0002 has the measurements).
 """
 
 import math

@@ -5,7 +5,7 @@ The guess of an autoencoder is its encoder's. Of others it is a regression from 
 The regression is a ridge regression of the latent on the pixels of a pool of the generator's own
 images. It costs a fraction of a second once a candidate, serves every image, and for most small
 generators its guess lies where Gauss-Newton steps converge, where a prior sample seldom does
-(BUILD_NOTES.md has the measurements).
+(docs/decisions/0001 has the measurements).
 """
 
 import functools
