@@ -186,9 +186,9 @@ def run_own(
     """Attribute own images of one group of candidates."""
     gens = load(entries, names, work)
     keys = jax.random.split(jax.random.key(args.seed), len(gens))
-    made = [own_images(gen, args.pictures, key, work) for gen, key in zip(gens, keys, strict=True)]
+    made = [own_images(gen, args.images, key, work) for gen, key in zip(gens, keys, strict=True)]
     pixels = np.concatenate([images for images, _ in made])
-    truth = [gen.name for gen in gens for _ in range(args.pictures)]
+    truth = [gen.name for gen in gens for _ in range(args.images)]
     start = time.perf_counter()
     att = attribute(pixels, gens, config=config_of(args))
     seconds = time.perf_counter() - start
@@ -273,7 +273,9 @@ def main() -> None:
     parser.add_argument(
         "--reference", help="folder with weights/ and images/ (default: $JATTR_REFERENCE)"
     )
-    parser.add_argument("--pictures", type=int, default=8, help="of each candidate (default 8)")
+    parser.add_argument(
+        "--images", "--pictures", type=int, default=8, help="of each candidate (default 8)"
+    )
     parser.add_argument("--count", type=int, default=200, help="photographs (default 200)")
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", help="these candidates instead of the pool's"

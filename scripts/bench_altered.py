@@ -1,11 +1,11 @@
 """Altered images of known origin through `attribute`: right, certified, falsely certified.
 
     python scripts/bench_altered.py --pool bundled --images 5 \\
-        --alteration jpeg:75:4:2:0 rescale:0.75:lanczos
+      --alteration jpeg:75:4:2:0 rescale:0.75:lanczos
     python scripts/bench_altered.py --pool faces --images 10 --alteration jpeg:50:4:4:4 --unmodelled
     python scripts/bench_altered.py --pool faces --nobody 200 --alteration jpeg:75:4:2:0
-    python scripts/bench_altered.py --pool bundled --only dcgan_a progan_a --cost 3 --alteration
-    jpeg:75 blur:1
+    python scripts/bench_altered.py --pool bundled --only dcgan_a progan_a --cost 3 \\
+      --alteration jpeg:75 blur:1
 
 `--nobody N` takes N images that no candidate made in place of own ones: the photographs of the
 reference folder for the face pool, the renderer's faces for the bundled one. `--unmodelled` takes
@@ -153,7 +153,9 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", help="these candidates instead of the pool's"
     )
-    parser.add_argument("--pictures", type=int, default=5, help="of each candidate (default 5)")
+    parser.add_argument(
+        "--images", "--pictures", type=int, default=5, help="of each candidate (default 5)"
+    )
     parser.add_argument(
         "--nobody", type=int, metavar="N", help="N images of nobody in place of own ones"
     )
@@ -175,10 +177,8 @@ def main() -> None:
                 [None] * args.nobody,
             )
         else:
-            pixels = np.concatenate(
-                [own_images(gen, args.pictures, args.seed) for gen in generators]
-            )
-            truth = [gen.name for gen in generators for _ in range(args.pictures)]
+            pixels = np.concatenate([own_images(gen, args.images, args.seed) for gen in generators])
+            truth = [gen.name for gen in generators for _ in range(args.images)]
         if args.cost:
             found = cost(pixels, args.alteration, generators, config, args.cost)
             print(json.dumps({"pictures": len(pixels), **found, "seed": args.seed, **origin()}))

@@ -1,10 +1,12 @@
 """What an attacker does to attribution by inversion and to a classifier, within a few bytes.
 
     python scripts/bench_attacks.py --quick
-    python scripts/bench_attacks.py --candidates dcgan_a progan_a stylegan2_b --images 4 --eps 1 2 4
-    8 python scripts/bench_attacks.py --attack frame classifier-frame --source nobody other --images
-    10 python scripts/bench_attacks.py --pool faces --images 50 --attack frame --eps 8          #
-    JATTR_REFERENCE
+    python scripts/bench_attacks.py --candidates dcgan_a progan_a stylegan2_b --images 4 \\
+      --eps 1 2 4 8
+    python scripts/bench_attacks.py --attack frame classifier-frame --source nobody other \\
+      --images 10
+    # JATTR_REFERENCE
+    python scripts/bench_attacks.py --pool faces --images 50 --attack frame --eps 8
 
 Evasion (of own images): noise, orthogonal, unrolled, classifier (gradient ascent on the
 classifier's loss; against inversion it is a transfer attack). Framing (of images that nobody made:
@@ -236,7 +238,7 @@ def rows_of(
 ) -> None:
     """Carry every attack out and tell each row."""
     numbers = {gen.name: i for i, gen in enumerate(generators)} | {NONE: len(generators)}
-    own = generated(generators, args.pictures, args.seed)
+    own = generated(generators, args.images, args.seed)
     sources = {"own": own, "other": own, "nobody": Given(nobody, [NONE] * len(nobody), None)}
     key, config = jax.random.key(args.seed), InvertConfig(restarts=args.restarts, seed=args.seed)
     plan = [(a, s) for a in args.attack for s in (args.source if a in FRAMINGS else ["own"])]
@@ -274,7 +276,12 @@ def main() -> None:
         "--candidates", nargs="+", metavar="NAME", help="(default: all of the pool)"
     )
     parser.add_argument(
-        "--pictures", type=int, default=3, help="of each candidate; as many of nobody (default 3)"
+        "--images",
+        "--images",
+        "--pictures",
+        type=int,
+        default=3,
+        help="of each candidate; as many of nobody (default 3)",
     )
     parser.add_argument("--eps", type=int, nargs="+", default=[0, 1, 2, 4, 8], help="bytes")
     parser.add_argument("--attack", nargs="+", choices=ATTACKS, default=list(ATTACKS))
@@ -301,13 +308,13 @@ def main() -> None:
             args.candidates
             or {"bundled": ["dcgan_a", "dcgan_b"], "faces": list(FACES[:2])}[args.pool]
         )
-        args.pictures, args.eps = 1, [4]
+        args.images, args.eps = 1, [4]
         args.training, args.epochs, args.frame_restarts = 64, 2, 2
     enable_compilation_cache()
     reference = reference_folder(parser, args.reference) if args.pool == "faces" else None
     with tempfile.TemporaryDirectory() as folder:
         generators = load_pool(reference, args.candidates, Path(folder))
-        count = args.pictures * len(generators)
+        count = args.images * len(generators)
         if reference is None:
             nobody, training = np.asarray(render_faces(jax.random.key(args.seed), count)), None
         else:
@@ -315,7 +322,7 @@ def main() -> None:
             nobody, training = photographs[:-LEARNT][:count], photographs[-LEARNT:]
         if len(nobody) < count:
             parser.error(
-                f"--pictures {args.pictures}: the photographs allow at most"
+                f"--images {args.images}: the photographs allow at most"
                 f" {len(nobody) // len(generators)}"
             )
         measure(args, generators, nobody, training)

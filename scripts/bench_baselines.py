@@ -2,10 +2,10 @@
 nobody's images?
 
     python scripts/bench_baselines.py --only dcgan_a progan_a stylegan2_b stylegan_a \\
-        --training 300 --test 50
-    python scripts/bench_baselines.py --baseline thresholded --only dcgan_a progan_a --known 30
-    --test 16 --nobody 16 python scripts/bench_baselines.py --pool autoencoders --training 100
-    --test 50
+      --training 300 --test 50
+    python scripts/bench_baselines.py --baseline thresholded --only dcgan_a progan_a \\
+      --known 30 --test 16 --nobody 16
+    python scripts/bench_baselines.py --pool autoencoders --training 100 --test 50
 
 Training and test images come from different seeds; nobody's are the renderer's faces. Where the
 whole pool is not fit for a method, it is run on those of the pool that are. `--pool autoencoders`

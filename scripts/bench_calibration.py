@@ -4,8 +4,8 @@ half.
     # JATTR_REFERENCE: photographs
     python scripts/bench_calibration.py --pool faces --own 200 --test 200 --work DIR
     python scripts/bench_calibration.py --pool bundled --own 200 --others 20 --test 50 --work DIR
-    python scripts/bench_calibration.py --pool bundled --own 60 --test 40 --alteration jpeg:75:4:2:0
-    --work DIR
+    python scripts/bench_calibration.py --pool bundled --own 60 --test 40 \\
+      --alteration jpeg:75:4:2:0 --work DIR
 
 Calibration and test images come from different seeds, photographs and faces of the renderer from
 different halves. Scores are kept in DIR and searched once: run again with the same DIR, it only

@@ -194,7 +194,9 @@ def main() -> None:
     )
     parser.add_argument("--model", default="dcgan_a")
     parser.add_argument("--foreign", default="progan_a")
-    parser.add_argument("--pictures", type=int, default=50, help="of each kind (default 50)")
+    parser.add_argument(
+        "--images", "--pictures", type=int, default=50, help="of each kind (default 50)"
+    )
     parser.add_argument(
         "--kinds", nargs="+", metavar="KIND", help="these alone, such as 'edited unlogged'"
     )
@@ -209,9 +211,9 @@ def main() -> None:
     gen, rows = load_generator(args.model), []
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        logged = begin(work, gen, args.pictures, args.seed)
+        logged = begin(work, gen, args.images, args.seed)
         policy, end = witnessed(work)
-        for kind, files in sets(gen, args.foreign, logged, args.pictures).items():
+        for kind, files in sets(gen, args.foreign, logged, args.images).items():
             if args.kinds and kind not in args.kinds:
                 continue
             found = judged(
@@ -231,7 +233,7 @@ def main() -> None:
             }
         )
     )
-    write_json(args, rows, generators=[gen], count=args.pictures)
+    write_json(args, rows, generators=[gen], count=args.images)
 
 
 if __name__ == "__main__":

@@ -288,7 +288,7 @@ def main() -> None:
         "--families", nargs="+", choices=tuple(ARCHITECTURES), default=list(ARCHITECTURES)
     )
     parser.add_argument("--spaces", nargs="+", choices=("z", "w", "w+"), default=["z", "w"])
-    parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--images", "--pictures", type=int, default=8)
     parser.add_argument(
         "--styles", type=float, default=1.0, help="deviation of the styles of random networks"
     )
@@ -308,7 +308,7 @@ def main() -> None:
             {} if args.width is None else {"z_dim": args.width, "mapping_widths": (args.width,) * 4}
         )
         result["recover"] = recover(
-            args.families, args.spaces, args.pictures, config, styles=args.styles, changes=changes
+            args.families, args.spaces, args.images, config, styles=args.styles, changes=changes
         )
     if "convert" in args.part:
         with tempfile.TemporaryDirectory() as folder:

@@ -4,8 +4,8 @@ its own.
     # JATTR_REFERENCE names the reference folder
     python scripts/bench_memory.py
     python scripts/bench_memory.py --images 20 --reference DIR
-    python scripts/bench_memory.py --pool bundled --images 125 250 500 1000 --candidates 5 10
-    --figure growth.png
+    python scripts/bench_memory.py --pool bundled --images 125 250 500 1000 --candidates 5 10 \\
+      --figure growth.png
 
 Takes the face generators of the reference folder, or the bundled ones, has them make images, and
 runs `python -m jattr attribute` on the PNG files. The peak is the kernel's own high-water mark
@@ -90,7 +90,13 @@ def main() -> None:
     parser.add_argument("--pool", choices=("faces", "bundled"), default="faces")
     parser.add_argument("--reference", help="folder with weights/ (default: $JATTR_REFERENCE)")
     parser.add_argument(
-        "--pictures", type=int, nargs="+", default=[200], help="all together (default 200)"
+        "--images",
+        "--images",
+        "--pictures",
+        type=int,
+        nargs="+",
+        default=[200],
+        help="all together (default 200)",
     )
     parser.add_argument(
         "--candidates", type=int, nargs="+", help="the first so many of the pool (default: all)"
@@ -108,7 +114,7 @@ def main() -> None:
         else:
             places = list(bundled_generators())
             gens = [load_generator(name) for name in places]
-        for count in args.pictures:
+        for count in args.images:
             for used in args.candidates or [len(gens)]:
                 place = work / f"{count}-{used}"
                 images = made_by(gens[:used], count, args.seed, place)

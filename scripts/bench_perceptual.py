@@ -207,7 +207,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--pictures", type=int, default=300, help="of each source, for the pairs (default 300)"
+        "--images",
+        "--images",
+        "--pictures",
+        type=int,
+        default=300,
+        help="of each source, for the pairs (default 300)",
     )
     parser.add_argument(
         "--altered", type=int, default=200, help="of each source, for the copies (default 200)"
@@ -222,7 +227,7 @@ def main() -> None:
     add_json_option(parser)
     args = parser.parse_args()
     given = args.reference or os.environ.get("JATTR_REFERENCE")
-    images = sources(args.pictures, args.seed, Path(given) if given else None, args.only)
+    images = sources(args.images, args.seed, Path(given) if given else None, args.only)
     if not images:
         parser.error("no images of these sources; photographs need --reference or JATTR_REFERENCE")
     start = time.perf_counter()

@@ -2,8 +2,8 @@
 turns.
 
     python scripts/bench_recipes.py
-    python scripts/bench_recipes.py --candidates dcgan_a progan_a stylegan2_a --images 16 --repeats
-    3
+    python scripts/bench_recipes.py --candidates dcgan_a progan_a stylegan2_a --images 16 \\
+      --repeats 3
 
 The recipe is that of Zhang et al., arXiv 2008.09194, section 5: 3 restarts of 500 steps of Adam (b1
 = 0, b2 = 0.99, rate 0.1) from the prior, argmin over the candidates; pixels in the place of
@@ -64,15 +64,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--candidates", nargs="+", default=list(FAMILIES))
-    parser.add_argument("--pictures", type=int, default=16, help="of each (default 16)")
+    parser.add_argument("--images", "--pictures", type=int, default=16, help="of each (default 16)")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     add_json_option(parser)
     args = parser.parse_args()
     enable_compilation_cache()
     generators = [load_generator(name) for name in args.candidates]
-    pixels = np.concatenate([own_images(gen, args.pictures, args.seed) for gen in generators])
-    makers = [gen.name for gen in generators for _ in range(args.pictures)]
+    pixels = np.concatenate([own_images(gen, args.images, args.seed) for gen in generators])
+    makers = [gen.name for gen in generators for _ in range(args.images)]
     settings = {
         setting.name: setting.config for setting in paper_spec(args.candidates, count=1).settings
     }

@@ -1,11 +1,13 @@
 """The bundled generators in numbers: are they attributed, and do their images look like faces.
 
     python scripts/bench_zoo.py --part own --images 20          # PNG of each: right, certified
-    python scripts/bench_zoo.py --part nobody --images 100      # the renderer's faces: none may be
-    attributed python scripts/bench_zoo.py --part jpeg --images 5          # the own images at
-    quality 90, 75, 50 python scripts/bench_zoo.py --part looks                      # a classifier
-    against the renderer; distinctness python scripts/bench_zoo.py --part sheet
-    # draws docs/zoo.png
+    # the renderer's faces: none may be attributed
+    python scripts/bench_zoo.py --part nobody --images 100
+    # the own images at quality 90, 75, 50
+    python scripts/bench_zoo.py --part jpeg --images 5
+    # a classifier against the renderer; distinctness
+    python scripts/bench_zoo.py --part looks
+    python scripts/bench_zoo.py --part sheet                      # draws docs/zoo.png
 
 Prints rows and, last, one line of JSON.
 """
@@ -199,7 +201,7 @@ def main() -> None:
     parser.add_argument(
         "--part", choices=("own", "nobody", "jpeg", "looks", "sheet"), required=True
     )
-    parser.add_argument("--pictures", type=int, default=20)
+    parser.add_argument("--images", "--pictures", type=int, default=20)
     parser.add_argument("--only", nargs="+", help="candidates (default: all)")
     parser.add_argument("--restarts", type=int)
     add_json_option(parser)
@@ -214,10 +216,10 @@ def main() -> None:
     if args.part == "looks":
         rows = [looks(gen) for gen in generators]
     elif args.part == "nobody":
-        rows = nobody(generators, args.pictures, config)
+        rows = nobody(generators, args.images, config)
     else:
         qualities = QUALITIES if args.part == "jpeg" else (None,)
-        rows = [own(generators, args.pictures, config, quality) for quality in qualities]
+        rows = [own(generators, args.images, config, quality) for quality in qualities]
     print(json.dumps({args.part: rows, **origin()}))
     write_json(args, rows if isinstance(rows, list) else [rows], generators=generators)
 

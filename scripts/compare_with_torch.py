@@ -3,7 +3,8 @@
     # JATTR_REFERENCE names the reference folder
     python scripts/compare_with_torch.py
     python scripts/compare_with_torch.py --part a --quick --reference DIR
-    python scripts/compare_with_torch.py --part a d --table regression.md   # appends rows
+    # appends rows for BUILD_NOTES.md
+    python scripts/compare_with_torch.py --part a d --table regression.md
 
 a: latent-steps per second, a step being value and gradient of the mean squared error and one Adam
 update; b: wall time until 15 of 16 face images are recovered; c: share of the measured matmul peak

@@ -84,7 +84,9 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--candidates", nargs="+", default=["dcgan_a", "dcgan_b"], metavar="GEN")
-    parser.add_argument("--pictures", type=int, default=8, help="of each candidate (default 8)")
+    parser.add_argument(
+        "--images", "--pictures", type=int, default=8, help="of each candidate (default 8)"
+    )
     parser.add_argument("--seeds", type=int, default=6, help="repeats of the search (default 6)")
     parser.add_argument(
         "--longest",
@@ -98,7 +100,7 @@ def main() -> None:
     settings = grid({"optimiser": ["auto", "lbfgs"], "restarts": [1, 2], "pool": [128]})
     spec = Spec(
         candidates=tuple(args.candidates),
-        pictures=(Pictures(kind="own", count=args.pictures),),
+        pictures=(Pictures(kind="own", count=args.images),),
         settings=settings,
         seeds=tuple(range(args.seeds)),
         block=4,

@@ -2,8 +2,9 @@
 
     python scripts/reproduce_paper.py --list
     python scripts/reproduce_paper.py --weights DIR --features FOLDER --out reproduced
-    python scripts/reproduce_paper.py --weights DIR --file progan=mine.pth stylegan2=ffhq.pkl --out
-    reproduced python scripts/reproduce_paper.py --weights DIR --out tried --try
+    python scripts/reproduce_paper.py --weights DIR --file progan=mine.pth stylegan2=ffhq.pkl \\
+      --out reproduced
+    python scripts/reproduce_paper.py --weights DIR --out tried --try
 
 Zhang, Zhou, Shumailov, Papernot, On Attribution of Deepfakes, arXiv 2008.09194, section 5: images
 of ProGAN, StyleGAN and StyleGAN2, each searched under all three by 3 restarts of 500 steps of Adam
@@ -126,7 +127,9 @@ def main() -> None:
         metavar="FOLDER",
         help="Inception's feature folder, with its layer: F:Mixed_7a",
     )
-    parser.add_argument("--pictures", type=int, help="of each generator (default 10; with --try 1)")
+    parser.add_argument(
+        "--images", "--pictures", type=int, help="of each generator (default 10; with --try 1)"
+    )
     parser.add_argument(
         "--try",
         dest="tried",
@@ -155,7 +158,7 @@ def main() -> None:
         distance = args.features
         if distance is None:
             print("no --features: the paper's recipe compares pixels here, not features")
-        count = args.pictures or (1 if args.tried else 10)
+        count = args.images or (1 if args.tried else 10)
         spec = paper_spec(tuple(places.values()), count=count, distance=distance)
         plan = make_plan(tried(spec) if args.tried else spec)
         if args.dry_run:

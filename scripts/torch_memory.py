@@ -3,8 +3,8 @@
 
     # what such a process runs: a converted generator,
     python scripts/torch_memory.py jattr FOLDER LANES
-    python scripts/torch_memory.py torch CARD.json LANES    # or a card with its weights; prints one
-    line of JSON
+    # or a card with its weights; prints one line of JSON
+    python scripts/torch_memory.py torch CARD.json LANES
 
 The work: the generator is loaded, `LANES` lanes take `STEPS` Adam steps on images of its own.
 `imported` is what the process has when its framework is there and nothing is loaded; `peak` is the

@@ -1,8 +1,8 @@
 """Train the bundled generators on procedural faces.
 
     python scripts/train_zoo.py --work DIR                      # all ten, one after another
-    python scripts/train_zoo.py --work DIR --only progan_a      # one; stop it at any time, the same
-    command goes on
+    # one; stop it at any time, the same command goes on
+    python scripts/train_zoo.py --work DIR --only progan_a
 
 Non-saturating loss with R1 penalty (Goodfellow et al., arXiv 1406.2661; Mescheder et al., arXiv
 1801.04406), Adam, a moving average of the generator. The run is determined by its recipe: data,
