@@ -64,7 +64,7 @@ class SheetRow:
 def contact_sheet(rows: Sequence[SheetRow]) -> Image.Image:
     """The sheet as an RGB image, one row per image, within MAX_ROWS, MAX_HEIGHT and MAX_PIXELS.
 
-    It says how many images are left out. Raises ImageError for an accused array that is not an
+    It says how many images are left out. Raises ImageError for an array that is not an
     image.
     """
     width = max([480, *(_row_width(row) for row in rows[:MAX_ROWS])])
@@ -163,13 +163,13 @@ def _draw_image(
 ) -> None:
     images_at = (at[0], at[1] + _LABEL)
     if observation is None:
-        _draw_label(sheet, at, cell, "accused", "not read")
+        _draw_label(sheet, at, cell, "questioned", "not read")
         _draw_empty(sheet, images_at, cell, "no image")
         return
     check_pixels(observation)
     height, width = observation.shape[:2]
     size = f"{width} x {height}" if width == height else f"{width} wide, {height} high"
-    _draw_label(sheet, at, cell, "accused", size)
+    _draw_label(sheet, at, cell, "questioned", size)
     _paste(sheet, visible(to_float(observation)), images_at)
 
 
