@@ -92,8 +92,9 @@ def load(entries: dict[str, Entry], names: Sequence[str], folder: Path) -> list[
 
 
 def load_pool(reference: Path | None, only: Sequence[str] | None, folder: Path) -> list[Generator]:
-    """Return the face generators of the reference folder, converted into `folder`; without one
-    the bundled ones.
+    """Return the face generators of the reference folder, converted into `folder`.
+
+    Without one the bundled ones.
     """
     if reference is None:
         return [load_generator(name) for name in only or bundled_generators()]
@@ -231,8 +232,9 @@ def config_of(args: argparse.Namespace) -> InvertConfig:
 
 
 def origin() -> dict[str, Any]:
-    """Return where a number was measured: device, load (above the cores: other work disturbed
-    it), versions.
+    """Return where a number was measured.
+
+    Device, load (above the cores: other work disturbed it), versions.
     """
     return {
         "device": jax.devices()[0].device_kind,

@@ -115,8 +115,9 @@ def autoencoders(
 
 
 def _trained(name: str, seed: int, steps: int) -> Generator:
-    """Return an autoencoder after some steps of 16 faces: mean absolute error, the latents'
-    deviation near 1.
+    """Return an autoencoder after some steps of 16 faces.
+
+    Mean absolute error, the latents' deviation near 1.
     """
     graph, state = nnx.split(Net(SMALL))
     keys = jax.random.split(jax.random.key(seed), 3)

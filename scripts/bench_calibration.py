@@ -101,8 +101,9 @@ def searched(
 def calibration_of(
     known: Sequence[Scores], generators: Sequence[Generator], without: str = ""
 ) -> Calibration:
-    """Return the calibration from scores, one candidate left out: its images are not known
-    either.
+    """Return the calibration from scores, one candidate left out.
+
+    Its images are not known either.
     """
     candidates = {}
     for c, gen in enumerate(generators):
@@ -155,8 +156,9 @@ def rounds(
 def areas(
     known: Sequence[Scores], test: Sequence[Scores], generators: Sequence[Generator]
 ) -> dict[str, float]:
-    """Return the least AUROC of the rounds: are images of the candidate left out and nobody's told
-    from the others'?
+    """Return the least AUROC of the rounds.
+
+    Are images of the candidate left out and nobody's told from the others'?
 
     By the least score over the candidates, which has no ties, and by the largest likelihood ratio.
     """
@@ -193,8 +195,9 @@ class Naming:
 
     @property
     def at_most(self) -> float | None:
-        """The 95 % bound, over images that could be named; None without any: no name is no
-        finding then.
+        """The 95 % bound, over images that could be named.
+
+        None without any: no name is no finding then.
         """
         return upper_bound(sum(self.false.values()), len(self.nameable)) if self.nameable else None
 

@@ -71,8 +71,9 @@ def command_of(arguments: Sequence[str]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that numbers depend on; of those that
-    are installed.
+    """Return the versions of Python and of the packages that numbers depend on.
+
+    Of those that are installed.
     """
     found = {"python": platform.python_version(), "jattr": jattr.__version__}
     for package in PACKAGES:
@@ -101,8 +102,9 @@ def commit() -> str:
 
 
 def device() -> str:
-    """Return the accelerator's kind where JAX was used, else the processor's architecture; and
-    the number of cores.
+    """Return the accelerator's kind where JAX was used, else the processor's architecture.
+
+    And the number of cores.
     """
     kind = (
         sys.modules["jax"].devices()[0].device_kind if "jax" in sys.modules else platform.machine()

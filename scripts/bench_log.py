@@ -107,8 +107,9 @@ def proofs(store: LogStore, note: bytes, length: int, count: int) -> dict[str, f
 
 
 def window(public: Path, policy: Policy) -> dict[str, float]:
-    """Verify a published log from its beginning in a process of its own; return seconds and peak
-    memory.
+    """Verify a published log from its beginning in a process of its own.
+
+    Return seconds and peak memory.
     """
     read, write = os.pipe()
     if not (child := os.fork()):

@@ -1,5 +1,7 @@
-"""Times each form of `jattr.generators.ops` inside a scan, as a search runs it: value and gradient
-of one layer, or value and forward-mode tangents (`--derivative tangents`; a lane is one tangent).
+"""Times each form of `jattr.generators.ops` inside a scan, as a search runs it.
+
+Value and gradient of one layer, or value and forward-mode tangents (`--derivative tangents`; a lane
+is one tangent).
 
     python scripts/bench_ops.py
     python scripts/bench_ops.py --derivative tangents --lanes 100
@@ -91,8 +93,9 @@ def _product() -> Callable[[jax.Array], jax.Array]:
 
 
 def bandwidth(size: int) -> float:
-    """Return the most bytes per second moved in an array of `size` bytes: matrix times vector,
-    or add and write.
+    """Return the most bytes per second moved in an array of `size` bytes.
+
+    Matrix times vector, or add and write.
     """
     a, v = jnp.ones((max(1, size // 4 // 256), 256)), jnp.ones(256)
 
@@ -137,8 +140,9 @@ def gradient_step(
 def tangents_step(
     form: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the tangents x, carried through the layer at one point and fed back a little; and
-    their mean square.
+    """Return the tangents x, carried through the layer at one point and fed back a little.
+
+    And their mean square.
     """
     push = jax.linearize(lambda v: form(v, kernel), x[:1])[1]
     made = jax.vmap(push)(x[:, None])

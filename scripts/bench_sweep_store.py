@@ -1,5 +1,6 @@
-"""How long a sweep's store takes: to write, to go on with, to export, at a number of rows that no
-test waits for.
+"""How long a sweep's store takes.
+
+To write, to go on with, to export, at a number of rows that no test waits for.
 
     python scripts/bench_sweep_store.py --rows 100000
 

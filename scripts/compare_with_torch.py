@@ -164,8 +164,9 @@ def recover(pair: Pair, config: InvertConfig) -> dict[str, Any]:
 def part_b(
     pair: Pair, recipes: list[str], seed: int, threads: Sequence[int], give_up: float
 ) -> list[dict[str, Any]]:
-    """Compare the time to recover. Ours is the whole of `invert`, which ends beyond the floor,
-    for both thresholds.
+    """Compare the time to recover.
+
+    Ours is the whole of `invert`, which ends beyond the floor, for both thresholds.
     """
     default, search = InvertConfig(seed=seed), InvertConfig(seed=seed, interval_steps=0)
     cold = recover(pair, default)["seconds"]
@@ -239,8 +240,9 @@ def forward_work(path: Path) -> dict[str, int]:
 
 
 def part_c(pairs: dict[str, Pair], entries: dict[str, Entry], repeats: int) -> list[dict[str, Any]]:
-    """Measure the share of the machine's peak: Adam steps at 8 lanes, and Levenberg-Marquardt
-    steps.
+    """Measure the share of the machine's peak.
+
+    Adam steps at 8 lanes, and Levenberg-Marquardt steps.
     """
     rows = []
     for name, pair in pairs.items():

@@ -1,5 +1,6 @@
-"""Damages checkpoints and images in seeded ways and reads them: each must be read or refused,
-nothing else.
+"""Damages checkpoints and images in seeded ways and reads them.
+
+Each must be read or refused, nothing else.
 
     # all: 10,000 checkpoints and 3,000 images
     python scripts/fuzz.py
@@ -112,8 +113,9 @@ TARGETS: dict[
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `Hang` inside the block after `seconds`; kill the process, with a traceback, if that
-    cannot get through.
+    """Raise `Hang` inside the block after `seconds`.
+
+    Kill the process, with a traceback, if that cannot get through.
     """
 
     def stop(_signal: int, _frame: Any) -> None:
@@ -159,8 +161,9 @@ def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
 
 
 def warm_up(read: Callable[[Path], dict[str, np.ndarray]], path: Path) -> None:
-    """Read every sound file, and some that are none: what a reader imports or allocates once is
-    no part of a case.
+    """Read every sound file, and some that are none.
+
+    What a reader imports or allocates once is no part of a case.
     """
     Image.init()
     for content in [

@@ -1,5 +1,6 @@
-"""Small checkpoints and images, written here byte by byte: the sound files that `fuzz.py` damages
-and tests read.
+"""Small checkpoints and images, written here byte by byte.
+
+The sound files that `fuzz.py` damages and tests read.
 
 The checkpoint writer is independent of the reader: it assembles pickles from instructions and needs
 no PyTorch.

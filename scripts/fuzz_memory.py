@@ -22,8 +22,9 @@ def peak() -> int:
 
 
 def idle() -> int:
-    """Return the memory of this process as it is now, in bytes; where that is possible, `peak`
-    counts from here.
+    """Return the memory of this process as it is now, in bytes.
+
+    Where that is possible, `peak` counts from here.
     """
     if CLEAR.exists():
         with contextlib.suppress(OSError):  # not permitted: the peak so far counts as idle

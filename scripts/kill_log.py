@@ -39,8 +39,9 @@ THREADS = 3
 
 
 def work(folder: Path, acks: int, seed: int) -> None:
-    """Append from several threads, sign and publish until killed; say so only after it was
-    acknowledged.
+    """Append from several threads, sign and publish until killed.
+
+    Say so only after it was acknowledged.
     """
     rng = random.Random(seed)
     log = folder / "log"

@@ -102,8 +102,9 @@ def child(folder: Path, phase: mmap.mmap, seed: int) -> int:
 
 
 def audit(folder: Path, wrong: Counter[str]) -> tuple[int, int]:
-    """Count what is wrong after a kill; return how many images were released, and how many
-    orphans there are.
+    """Count what is wrong after a kill.
+
+    Return how many images were released, and how many orphans there are.
     """
     with LogStore.open(folder / "log") as log, PrivateStore.open(folder / "log") as private:
         leaves = [parse_leaf(entry) for entry in log.entries(0, log.size)]

@@ -102,8 +102,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def facts(found: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
-    """Return the line that says under which circumstances something was measured; `shared` ones
-    are left out.
+    """Return the line that says under which circumstances something was measured.
+
+    `shared` ones are left out.
     """
     found = {name: value for name, value in found.items() if shared.get(name) != value}
     named = {

@@ -46,8 +46,9 @@ MAPPING = 100.0  # deviation of the mapping network's kernels, whose learning ra
 def random_tensors(
     kind: str, arch: Any, seed: int = 0, styles: float = 1.0
 ) -> dict[str, np.ndarray]:
-    """Return stored tensors by path; `styles` is the deviation of a style around its mean 1,
-    training starts with 1.
+    """Return stored tensors by path.
+
+    `styles` is the deviation of a style around its mean 1, training starts with 1.
     """
     rng = np.random.default_rng(seed)
     shapes: Mapping[str, tuple[int, ...]] = graph_of(kind, arch)[1]
@@ -89,8 +90,9 @@ def _tensor(kind: str, path: str, shape: tuple[int, ...], rng: np.random.Generat
 
 
 def _aligned(path: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return what StyleGAN3 does not start at random: low-pass filters, magnitudes, the
-    features' place.
+    """Return what StyleGAN3 does not start at random.
+
+    low-pass filters, magnitudes, the features' place.
     """
     if path.endswith("_filter"):
         return firwin(shape[0], FILTER_SIZE / shape[0], window=("kaiser", 4.0))

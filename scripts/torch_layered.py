@@ -1,5 +1,6 @@
-"""The generators and recipes of `compare_with_torch.py` as a user of PyTorch would write them:
-eager and batched.
+"""The generators and recipes of `compare_with_torch.py` as a user of PyTorch would write them.
+
+Eager and batched.
 """
 
 import itertools
@@ -21,8 +22,9 @@ FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 
 
 class Net(nn.Module):
-    """An architecture card as a `Sequential`, frozen, in eval mode: z [n, d] to images [n, C, H,
-    W] in [-1, 1].
+    """An architecture card as a `Sequential`, frozen, in eval mode.
+
+    Z [n, d] to images [n, C, H, W] in [-1, 1].
     """
 
     def __init__(self, path: Path):
@@ -209,8 +211,9 @@ class Race:
         return np.flatnonzero(~np.isfinite(self.arrivals[-1]))
 
     def result(self) -> list[dict[str, Any]]:
-        """Return for each threshold the time until enough images had arrived; None: never,
-        within the limit.
+        """Return for each threshold the time until enough images had arrived.
+
+        None: never, within the limit.
         """
         out = []
         for row, threshold, limit in zip(self.arrivals, self.thresholds, self.limits, strict=True):

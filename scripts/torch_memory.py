@@ -1,4 +1,5 @@
-"""Peak memory of jattr and of PyTorch at the same work, each in a process of its own:
+"""Peak memory of jattr and of PyTorch at the same work, each in a process of its own.
+
 `compare_with_torch.py --part d`.
 
     # what such a process runs: a converted generator,

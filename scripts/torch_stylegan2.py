@@ -1,5 +1,6 @@
-"""StyleGAN2 in PyTorch as its users run it, from a state dict with NVlabs' names: what jattr's is
-compared with.
+"""StyleGAN2 in PyTorch as its users run it, from a state dict with NVlabs' names.
+
+What jattr's is compared with.
 
 Two forms of the modulated convolution: grouped (a kernel for every image, as most programs do) and
 scaled (the activations are scaled before and after one shared convolution).

@@ -1,5 +1,6 @@
-"""The networks that `train_zoo.py` trains: the bundled generators in their trainable form, and one
-discriminator.
+"""The networks that `train_zoo.py` trains.
+
+The bundled generators in their trainable form, and one discriminator.
 
 A family's trainable numbers are the tensors that its card stores, so that equalised learning rates
 (Karras et al., arXiv 1710.10196, section 4.1) come by themselves. DCGAN has batch statistics while
@@ -107,8 +108,9 @@ def _family(kind: str) -> Trainable:
 
 
 def _dcgan() -> Trainable:
-    """Radford, Metz, Chintala, arXiv 1511.06434: transposed convolutions, batch normalisation,
-    ReLU, tanh.
+    """Radford, Metz, Chintala, arXiv 1511.06434.
+
+    Transposed convolutions, batch normalisation, ReLU, tanh.
     """
     widths = list(zip((Z_DIM, *DCGAN_CHANNELS), DCGAN_CHANNELS, strict=False))
     last = len(widths) - 1
@@ -181,8 +183,9 @@ def _dcgan() -> Trainable:
 
 
 def init_discriminator(seed: int) -> Params:
-    """Return the discriminator's tensors, normal with deviation 1: gains are applied when it
-    runs.
+    """Return the discriminator's tensors, normal with deviation 1.
+
+    Gains are applied when it runs.
     """
     rng = np.random.default_rng(seed + 1_000)
     params: dict[str, np.ndarray] = {}
@@ -223,7 +226,8 @@ def _leaky(x: jax.Array) -> jax.Array:
 
 
 def _batch_deviation(x: jax.Array) -> jax.Array:
-    """Return how much the batch varies (arXiv 1710.10196, section 3): a generator of one image
-    is seen at once.
+    """Return how much the batch varies (arXiv 1710.10196, section 3).
+
+    A generator of one image is seen at once.
     """
     return jnp.sqrt(x.var(0) + 1e-8).mean()

@@ -72,8 +72,9 @@ def tiny_folders(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def reference():
-    """The folder of public generators and their images; tests that need it are skipped without
-    it.
+    """The folder of public generators and their images.
+
+    Tests that need it are skipped without it.
     """
     if not os.environ.get(REFERENCE):
         pytest.skip(f"needs the folder of public generators: set {REFERENCE} to its path")

@@ -1,5 +1,6 @@
-"""State dicts that a format would write for an architecture: the format's own table, read
-backwards.
+"""State dicts that a format would write for an architecture.
+
+The format's own table, read backwards.
 """
 
 import numpy as np

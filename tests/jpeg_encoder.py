@@ -37,8 +37,9 @@ def planes(pixels, sampling):
 
 
 def downsample(plane, v, h):
-    """Means over v x h samples, rounded with a bias that alternates from column to column: 0, 1
-    or 1, 2.
+    """Means over v x h samples, rounded with a bias that alternates from column to column.
+
+    0, 1 or 1, 2.
     """
     rows, columns = plane.shape
     sums = plane.reshape(rows // v, v, columns // h, h).sum((1, 3))
@@ -52,8 +53,9 @@ def blocks_of(plane):
 
 
 def integer_dct(blocks):
-    """8 times the orthonormal DCT of [..., 8, 8] as jfdctint.c rounds it: rows first, 2 more
-    bits kept in between.
+    """8 times the orthonormal DCT of [..., 8, 8] as jfdctint.c rounds it.
+
+    Rows first, 2 more bits kept in between.
     """
     rows = _pass(blocks, lambda even: even << 2, 11)
     return _pass(rows.swapaxes(-1, -2), lambda even: (even + 2) >> 2, 15).swapaxes(-1, -2)
@@ -94,8 +96,9 @@ def quantise(scaled, table):
 
 
 def encode(pixels, format, dct=integer_dct):
-    """Quantised coefficients, one array a component, whole MCUs: [block rows, block columns, 8,
-    8].
+    """Quantised coefficients, one array a component, whole MCUs.
+
+    [block rows, block columns, 8, 8].
     """
     parts = planes(pixels, format.sampling)
     return [

@@ -219,8 +219,9 @@ def test_progress_ends_at_the_total(family, images):
 def test_an_image_whose_certificate_is_refused_is_judged_only_by_fair_trials(
     family, images, monkeypatch, count
 ):
-    """A candidate that arrives ends the others' searches; their scores are not like those of a
-    calibration then.
+    """A candidate that arrives ends the others' searches.
+
+    Their scores are not like those of a calibration then.
     """
     gens = family[:count]
     calibration = calibrate(gens, own=4, others=4, config=CONFIG)

@@ -92,8 +92,9 @@ def test_what_changes_an_image_to_a_candidates_kind(pixels, shapes, alteration, 
     ],
 )
 def test_an_image_without_colours(pixels, shape, facts, words, apart):
-    """A candidate may make such images itself; only a grey file is sure to be no file of its own
-    kind.
+    """A candidate may make such images itself.
+
+    Only a grey file is sure to be no file of its own kind.
     """
     found = caveat(pixels, [shape], facts=facts)
     assert found.text.endswith(words)

@@ -96,8 +96,9 @@ def test_coefficients_are_those_that_libjpegs_encoder_computed(pixels, quality, 
 @pytest.mark.parametrize(("quality", "share"), [(95, 0.98), (75, 0.996), (50, 0.998)])
 @pytest.mark.parametrize("kind", ["4:4:4", "4:2:0"])
 def test_an_exact_dct_differs_by_a_step_in_few_coefficients(quality, share, kind):
-    """What a search that models the encoder with floats can hope for; measured 0.984, 0.997,
-    0.9987 and more.
+    """What a search that models the encoder with floats can hope for.
+
+    Measured 0.984, 0.997, 0.9987 and more.
     """
     pixels, format = noise(256, 256, 3), quality_format(quality, kind, 3)
     pairs = zip(

@@ -1,13 +1,15 @@
-"""A tiny generator with random weights, made on the spot: what tests and examples use where any
-generator will do.
+"""A tiny generator with random weights, made on the spot.
+
+What tests and examples use where any generator will do.
 """
 
 import numpy as np
 
 
 def tiny_card_data(*, name="tiny", num_classes=0):
-    """A card of an 8x8 RGB generator with 6 latents; with classes, 2 numbers of an embedding go
-    beside them.
+    """A card of an 8x8 RGB generator with 6 latents.
+
+    With classes, 2 numbers of an embedding go beside them.
     """
     label = (
         {"type": "embed_concat", "key": "embed", "classes": num_classes} if num_classes else None

@@ -202,8 +202,9 @@ EVASIONS: dict[str, Callable[..., np.ndarray]] = {
 def make_orthogonal(
     apply: ApplyFn, shape: tuple[int, ...], sweeps: int
 ) -> Callable[..., jax.Array]:
-    """Return jitted `fn(state, label, z, image, eps) -> uint8 [H, W, C]`: the corner of one
-    linear image.
+    """Return jitted `fn(state, label, z, image, eps) -> uint8 [H, W, C]`.
+
+    The corner of one linear image.
     """
     linear = make_linear(apply, shape)
 
@@ -281,8 +282,9 @@ def make_unrolled(
 def _guess(
     gen: Generator, config: EvadeConfig, key: jax.Array
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return the regression of `initial` as a matrix [features, d] and an offset [d]; the
-    blocks' side.
+    """Return the regression of `initial` as a matrix [features, d] and an offset [d].
+
+    The blocks' side.
     """
     pool = make_pool(gen, InvertConfig(pool=config.pool), key, 1)
     size = pool.features.shape[1]

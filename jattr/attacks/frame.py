@@ -162,8 +162,9 @@ def insensitive(
 
 
 def nearest(made: Any, low: Any, high: Any) -> Any:
-    """Return the point of the box that is nearest to an image; where it ends at -1 or 1, it goes
-    on without end.
+    """Return the point of the box that is nearest to an image.
+
+    Where it ends at -1 or 1, it goes on without end.
     """
     return jnp.clip(
         made, jnp.where(low <= -1.0, -jnp.inf, low), jnp.where(high >= 1.0, jnp.inf, high)

@@ -1,5 +1,6 @@
-"""Projected gradient ascent in a ball of bytes, and random signs: the attacks that need no
-knowledge of inversion.
+"""Projected gradient ascent in a ball of bytes, and random signs.
+
+The attacks that need no knowledge of inversion.
 
 Madry, Makelov, Schmidt, Tsipras, Vladu, Towards Deep Learning Models Resistant to Adversarial
 Attacks, ICLR 2018, arXiv 1706.06083. Every step's image is rounded to bytes before its loss and
@@ -77,8 +78,9 @@ def to_units(values: jax.Array) -> jax.Array:
 
 
 def sign_noise(pixels: Any, eps: int, *, key: jax.Array) -> np.ndarray:
-    """Return images [n, H, W, C] with every byte moved up or down by eps at random; up or down
-    to the range's end.
+    """Return images [n, H, W, C] with every byte moved up or down by eps at random.
+
+    Up or down to the range's end.
     """
     pixels = check_attack(pixels, eps)
     signs = np.asarray(jax.random.rademacher(key, pixels.shape, jnp.int32))

@@ -18,8 +18,9 @@ BATCH = 256  # images that one compiled program takes
 
 @dataclass(frozen=True, eq=False)
 class Attributor:
-    """A fitted baseline. Which source made an image: the largest score; whether any did: how
-    large that one is.
+    """A fitted baseline. Which source made an image: the largest score.
+
+    Whether any did: how large that one is.
     """
 
     name: str  # a key of `registry.BASELINES`
@@ -29,8 +30,9 @@ class Attributor:
     score_fn: Callable[[np.ndarray], np.ndarray] = field(repr=False)
 
     def scores(self, pixels: np.ndarray) -> np.ndarray:
-        """Return how likely each source made each image: float64 [n, sources], higher is more
-        likely.
+        """Return how likely each source made each image.
+
+        float64 [n, sources], higher is more likely.
 
         Args:
           pixels: uint8 [n, H, W, C].

@@ -133,8 +133,9 @@ def _blurred(x: jax.Array) -> jax.Array:
 
 
 def space_to_depth(x: jax.Array) -> jax.Array:
-    """Return 2x2 blocks of x [n, H, W, C] as channels: [n, H/2, W/2, 4 C]; an odd last row or
-    column is left out.
+    """Return 2x2 blocks of x [n, H, W, C] as channels: [n, H/2, W/2, 4 C].
+
+    An odd last row or column is left out.
     """
     n, height, width, channels = x.shape
     height, width = height // 2, width // 2
@@ -156,8 +157,9 @@ class Classifier:
 
 @functools.lru_cache(maxsize=16)
 def make_logits(widths: tuple[int, ...], channels: int, classes: int) -> LogitsFn:
-    """Return the pure function of one architecture; one object for each, so that programs are
-    compiled once.
+    """Return the pure function of one architecture.
+
+    One object for each, so that programs are compiled once.
     """
     graph, _ = nnx.split(nnx.eval_shape(lambda: Net(widths, channels, classes, rngs=nnx.Rngs(0))))
 
@@ -256,8 +258,9 @@ def fit(
 
 
 def source_loss(classifier: Classifier, state: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
-    """Return the cross-entropy [n], nats, of images [n, H, W, C] in [-1, 1]: what an attacker
-    raises or lowers.
+    """Return the cross-entropy [n], nats, of images [n, H, W, C] in [-1, 1].
+
+    What an attacker raises or lowers.
     """
     return optax.softmax_cross_entropy_with_integer_labels(classifier.logits_fn(state, x), labels)
 

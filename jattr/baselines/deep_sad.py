@@ -1,5 +1,6 @@
-"""Deep semi-supervised anomaly detection: a network that draws normal examples to a point and
-others away from it.
+"""Deep semi-supervised anomaly detection.
+
+A network that draws normal examples to a point and others away from it.
 
 Ruff, Vandermeulen, Goernitz, Binder, Mueller, Mueller, Kloft, Deep Semi-Supervised Anomaly
 Detection, arXiv 1906.02694: mean of |phi(x) - c|^2 over normal examples and of its inverse over
@@ -31,8 +32,9 @@ DIMENSIONS = 32  # of the output
 
 
 class Net(nnx.Module):
-    """Features [n, h, w, c] to points [n, DIMENSIONS]; sides below 8 or 4 are halved once or
-    never.
+    """Features [n, h, w, c] to points [n, DIMENSIONS].
+
+    Sides below 8 or 4 are halved once or never.
     """
 
     def __init__(self, shape: tuple[int, int, int], *, rngs: nnx.Rngs) -> None:

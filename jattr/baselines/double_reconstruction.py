@@ -56,8 +56,9 @@ def fit(
     *,
     config: DoubleReconstructionConfig | None = None,
 ) -> Attributor:
-    """Return double reconstruction as an attributor: scores are log(threshold / signal), at 0 and
-    more: made by it.
+    """Return double reconstruction as an attributor.
+
+    Scores are log(threshold / signal), at 0 and more: made by it.
 
     Args:
       generators: the sources, autoencoders with their encoders.

@@ -73,8 +73,9 @@ def fit(
     *,
     config: FinalLayerConfig | None = None,
 ) -> Attributor:
-    """Return final-layer inversion as an attributor: scores are log(threshold / squared distance
-    from the centre).
+    """Return final-layer inversion as an attributor.
+
+    Scores are log(threshold / squared distance from the centre).
 
     Args:
       generators: the sources, whose last layer is linear and the same for every image.

@@ -83,8 +83,9 @@ def normalised(residuals: np.ndarray) -> np.ndarray:
 
 
 def residual_of(x: jax.Array, window: int, sigma: float) -> jax.Array:
-    """Return what the Wiener filter takes away of images x [n, H, W, C]: (x - mean) min(1,
-    sigma^2 / variance).
+    """Return what the Wiener filter takes away of images x [n, H, W, C].
+
+    (x - mean) min(1, sigma^2 / variance).
     """
     mean = _local_mean(x, window)
     variance = _local_mean(jnp.square(x - mean), window)
@@ -92,8 +93,9 @@ def residual_of(x: jax.Array, window: int, sigma: float) -> jax.Array:
 
 
 def _local_mean(x: jax.Array, window: int) -> jax.Array:
-    """Return the mean over squares of `window` pixels around each pixel, borders mirrored:
-    shifted sums, separable.
+    """Return the mean over squares of `window` pixels around each pixel, borders mirrored.
+
+    Shifted sums, separable.
     """
     for axis in (1, 2):
         around = [(0, 0)] * 4

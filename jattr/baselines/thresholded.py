@@ -64,8 +64,9 @@ def fit(
     *,
     config: ThresholdedConfig | None = None,
 ) -> Attributor:
-    """Return thresholded inversion as an attributor: at a score of 0 and more the test does not
-    reject the source.
+    """Return thresholded inversion as an attributor.
+
+    At a score of 0 and more the test does not reject the source.
 
     Args:
       generators: the sources.

@@ -1,5 +1,6 @@
-"""The training loop that the learnt baselines share: AdamW, its rate rising from 0 and falling
-by a cosine to 0.
+"""The training loop that the learnt baselines share.
+
+AdamW, its rate rising from 0 and falling by a cosine to 0.
 """
 
 import functools
@@ -84,8 +85,9 @@ def fit_state(
 def _make_step(
     loss_fn: LossFn, rate: float, warmup: int, weight_decay: float, steps: int
 ) -> tuple[optax.GradientTransformation, Callable[..., Any]]:
-    """Return the optimiser and its step; one for each training of one length, so that it is
-    compiled once.
+    """Return the optimiser and its step.
+
+    One for each training of one length, so that it is compiled once.
     """
     warmup = min(warmup, steps // 4)
     schedule = optax.warmup_cosine_decay_schedule(

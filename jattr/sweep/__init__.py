@@ -1,3 +1,4 @@
-"""Sweeps: many searches of known images, every result kept, nothing done twice; tables and
-figures from the store.
+"""Sweeps: many searches of known images, every result kept, nothing done twice.
+
+Tables and figures from the store.
 """

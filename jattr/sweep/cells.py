@@ -1,5 +1,6 @@
-"""Cells: one batch of images under one candidate, setting and seed; and the plan, every cell of
-a spec in order.
+"""Cells: one batch of images under one candidate, setting and seed.
+
+And the plan, every cell of a spec in order.
 """
 
 import dataclasses
@@ -183,8 +184,9 @@ def _setting(setting: Setting) -> dict[str, Any]:
 
 @functools.cache
 def run_facts() -> dict[str, str]:
-    """Return what a result depends on besides its cell: code, versions, kind and number of
-    devices, threads.
+    """Return what a result depends on besides its cell.
+
+    Code, versions, kind and number of devices, threads.
     """
     return {
         "code": code_digest(),

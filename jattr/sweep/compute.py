@@ -61,8 +61,9 @@ def compute_cell(plan: Plan, cell: Cell) -> CellResult:
 
 
 def _altered(pixels: np.ndarray, cell: Cell, gen: Generator) -> Any:
-    """Return the cell's images after its alteration; unmodelled ones as they look, in the
-    candidate's size.
+    """Return the cell's images after its alteration.
+
+    Unmodelled ones as they look, in the candidate's size.
     """
     if cell.alteration == NONE:
         return pixels

@@ -1,5 +1,6 @@
-"""What a sweep will cost, said before it starts: an upper estimate, for searches may stop long
-before the end.
+"""What a sweep will cost, said before it starts.
+
+An upper estimate, for searches may stop long before the end.
 """
 
 import time

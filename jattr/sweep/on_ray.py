@@ -1,5 +1,6 @@
-"""Cells on a Ray cluster (https://docs.ray.io): tasks that are tried again when their worker is
-lost, one writer here.
+"""Cells on a Ray cluster (https://docs.ray.io).
+
+Tasks that are tried again when their worker is lost, one writer here.
 
 A worker makes the plan anew from the spec, once, and checks that code, versions and generators are
 those of the one that asked: what it computes is what it would be asked for. Generators, folders and

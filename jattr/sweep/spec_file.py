@@ -1,5 +1,6 @@
-"""Specs as TOML. docs/sweeps.md shows one; every key that there is not is an error that names
-the nearest legal one.
+"""Specs as TOML. docs/sweeps.md shows one.
+
+Every key that there is not is an error that names the nearest legal one.
 """
 
 import dataclasses

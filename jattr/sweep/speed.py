@@ -1,5 +1,6 @@
-"""The `speed` suite: gradient steps and searches by generator and lanes, beside matrix products;
-peak memory.
+"""The `speed` suite: gradient steps and searches by generator and lanes, beside matrix products.
+
+Peak memory.
 """
 
 import resource
@@ -56,8 +57,9 @@ class SearchSpeed:
 
 
 def step_speeds(generators: Sequence[Generator], lanes: Sequence[int] = LANES) -> list[StepSpeed]:
-    """Return how long gradient steps take; generators take turns, so that all meet the machine
-    in one mood.
+    """Return how long gradient steps take.
+
+    Generators take turns, so that all meet the machine in one mood.
     """
     rates = []
     tasks = [(gen, count, *_stepper(gen, count)) for gen in generators for count in lanes]
@@ -96,8 +98,9 @@ def search_speeds(generators: Sequence[Generator], count: int = PICTURES) -> lis
 
 
 def peak_memory() -> dict[str, int | None]:
-    """Return the most bytes that were in use at once so far: of this process, and of its devices
-    together.
+    """Return the most bytes that were in use at once so far.
+
+    Of this process, and of its devices together.
 
     None where the devices are the host itself, or do not say.
     """

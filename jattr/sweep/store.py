@@ -209,8 +209,9 @@ class Store:
 
 
 def create_or_open(folder: str | os.PathLike[str], meta: Mapping[str, Any]) -> Store:
-    """Return the store in a folder for writing; one that says `meta` of itself is begun where there
-    is none.
+    """Return the store in a folder for writing.
+
+    One that says `meta` of itself is begun where there is none.
 
     Raises:
       InputError: there is a store of something else there, or another process writes to it.

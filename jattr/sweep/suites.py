@@ -1,5 +1,6 @@
-"""Ready sweeps by name: the questions that are asked most. `quick` ones take a minute or two on
-two cores.
+"""Ready sweeps by name: the questions that are asked most.
+
+`quick` ones take a minute or two on two cores.
 """
 
 from collections.abc import Callable, Mapping, Sequence

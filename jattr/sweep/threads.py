@@ -12,8 +12,9 @@ VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def num_threads(environment: Mapping[str, str] | None = None) -> int:
-    """Return the threads of linear algebra on the host: as the environment says, at most a core
-    each.
+    """Return the threads of linear algebra on the host.
+
+    As the environment says, at most a core each.
 
     >>> num_threads({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": ""})
     1

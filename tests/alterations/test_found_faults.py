@@ -78,8 +78,9 @@ def test_shifted_own_images_keep_their_certificate():
 
 
 def test_real_files_of_quality_100_are_no_surprise():
-    """At the true latent; with the encoder's own DCT in `unquantised` the least of 16 chances
-    was 0.18, not 2e-13.
+    """At the true latent.
+
+    With the encoder's own DCT in `unquantised` the least of 16 chances was 0.18, not 2e-13.
     """
     z, images = own_files(make_soft(64), "jpeg:100:4:4:4", 16)
     observation = make_altered_observation(make_soft(64), images)
@@ -98,8 +99,9 @@ def test_true_latents_are_near_enough_to_be_tested():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_own_files_that_are_stored_turned_are_certified(orientation):
-    """They were compared with coefficients of the turned image, and did not fit; so still under
-    a wrong one.
+    """They were compared with coefficients of the turned image, and did not fit.
+
+    So still under a wrong one.
     """
     gen = make_soft(24, width=40)
     z, images = own_files(

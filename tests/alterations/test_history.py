@@ -58,8 +58,9 @@ def test_images_that_never_were_one_show_none():
     ("text", "share"), [("75:4:4:4", 0.999), ("75:4:2:0", 0.99), ("50:4:2:0", 0.999)]
 )
 def test_coefficients_come_back_and_most_of_those_that_do_not_are_known(text, share):
-    """Coefficients of a second compression are those of the first; wrong ones are nearly all
-    marked as doubtful.
+    """Coefficients of a second compression are those of the first.
+
+    Wrong ones are nearly all marked as doubtful.
     """
     made = images(8)
     jpeg = parse_chain(f"jpeg:{text}:decoded").jpeg

@@ -43,8 +43,9 @@ def case(kind, size, quality=90):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_smooth_form_differs_by_the_roundings_of_colour(kind, size):
-    """An orthonormal transform keeps a rounding's sqrt(1/12) = 0.29; that of chroma means adds up
-    to as much: 0.41.
+    """An orthonormal transform keeps a rounding's sqrt(1/12) = 0.29.
+
+    That of chroma means adds up to as much: 0.41.
 
     In 4:2:2 that one is not small against the bias of 1/4 that alternates. Grey images are not
     converted: float32.
@@ -66,8 +67,9 @@ def test_smooth_form_differs_by_the_roundings_of_colour(kind, size):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("quality", [50, 90])
 def test_coefficients_are_those_of_the_file(kind, size, quality):
-    """The encoder's integer DCT is off by about 0.08: steps of 3 and more hide that but for 2 % of
-    the coefficients.
+    """The encoder's integer DCT is off by about 0.08.
+
+    Steps of 3 and more hide that but for 2 % of the coefficients.
 
     The smooth form is off by roundings besides: half a byte all over a block, as where a corner is
     repeated, is 4.

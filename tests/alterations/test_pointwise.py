@@ -50,8 +50,9 @@ def test_contrast_is_pillows(factor):
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.2])
 def test_gamma_is_a_table(power):
-    """Rounded to the nearest byte; the smooth form holds the darkest byte above 0, where its slope
-    would be infinite.
+    """Rounded to the nearest byte.
+
+    The smooth form holds the darkest byte above 0, where its slope would be infinite.
 
     Its argument ends at 1e-3, a quarter of a byte, so only byte 0 differs: by 255 x 1e-3 ** power.
     1e-3: float32.
@@ -74,8 +75,9 @@ def test_grey_is_pillows(channels):
 
 
 def test_noise_has_its_standard_deviation_and_no_smooth_form():
-    """16,384 bytes of a mean grey: the standard deviation is known to 0.6 %, the mean to 0.1; 4
-    of each.
+    """16,384 bytes of a mean grey: the standard deviation is known to 0.6 %, the mean to 0.1.
+
+    4 of each.
     """
     pixels = np.full((1, 128, 128, 1), 128, np.uint8)
     made, smooth = both("noise:0.05", pixels)

@@ -143,8 +143,9 @@ def test_shapes_agree(text):
 
 @pytest.mark.parametrize("text", CASES)
 def test_gradients_are_finite_also_at_the_ends(text):
-    """At random images, of values beyond the range too, and where every value is -1 or 1; under
-    jit, traced once.
+    """At random images, of values beyond the range too, and where every value is -1 or 1.
+
+    Under jit, traced once.
     """
     chain = parse_chain(text)
     state = {
@@ -171,8 +172,9 @@ def test_gradients_are_finite_also_at_the_ends(text):
 
 
 def test_functions_are_shared_so_that_programs_are():
-    """Alterations of one kind differ in their parameters only: one compiled program for all
-    factors and tables.
+    """Alterations of one kind differ in their parameters only.
+
+    One compiled program for all factors and tables.
     """
     for a, b in (
         ("blur:1", "rescale:1"),

@@ -30,8 +30,9 @@ def smooth_bytes(text, pixels):
 @pytest.mark.parametrize("name", FILTERS)
 @pytest.mark.parametrize(("size", "new"), SIZES)
 def test_resize_matrices_are_pillows(name, size, new):
-    """Mode "F" does not round; Pillow's weights are float64, ours float32: 1e-6 of the range,
-    not the 1e-4 asked.
+    """Mode "F" does not round.
+
+    Pillow's weights are float64, ours float32: 1e-6 of the range, not the 1e-4 asked.
     """
     image = np.random.default_rng(1).uniform(0, 255, size).astype(np.float32)
     theirs = np.asarray(Image.fromarray(image).resize(new[::-1], FILTERS[name][0]))
@@ -89,8 +90,9 @@ def test_rescale_is_a_resize_to_whole_pixels(factor, size):
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 2.7, 10.0])
 @pytest.mark.parametrize("size", [1, 5, 33])
 def test_blur_matrix_is_a_mean(sigma, size):
-    """Weights are positive, sum to 1 (float32: 1e-6), and treat both ends alike; their variance
-    is sigma's.
+    """Weights are positive, sum to 1 (float32: 1e-6), and treat both ends alike.
+
+    Their variance is sigma's.
     """
     matrix = blur_matrix(size, sigma)
     np.testing.assert_allclose(matrix.sum(1), 1.0, atol=1e-6)
@@ -103,8 +105,9 @@ def test_blur_matrix_is_a_mean(sigma, size):
 
 @pytest.mark.parametrize(("sigma", "bias"), [(0.5, 0.0), (1.0, -0.5), (3.0, 0.0)])
 def test_blur_is_pillows_up_to_six_roundings(sigma, bias):
-    """Three passes each way, each rounded: 0.5 byte each, averaged by the next ones; sigma 1
-    truncates, measured.
+    """Three passes each way, each rounded: 0.5 byte each, averaged by the next ones.
+
+    Sigma 1 truncates, measured.
     """
     text = f"blur:{sigma}"
     made, smooth = parse_chain(text).discrete(CALM).astype(np.float64), smooth_bytes(text, CALM)

@@ -71,8 +71,9 @@ def test_pgd_never_keeps_nan():
 
 
 def test_the_projection_is_what_pgd_finds():
-    """The x-step in closed form against ascent on -|x' - g|^2: never worse, and within its last
-    step of 1 byte.
+    """The x-step in closed form against ascent on -|x' - g|^2.
+
+    Never worse, and within its last step of 1 byte.
     """
     pixels = random_images(2)
     wanted = jnp.asarray(np.random.default_rng(2).uniform(-1, 1, SHAPE), jnp.float32)
@@ -92,8 +93,9 @@ def test_the_projection_is_what_pgd_finds():
 
 
 def test_frame_of_a_linear_generator_finds_the_least_distance_to_the_ball():
-    """The eps-insensitive least squares of a linear map is convex: scipy's minimum is the only
-    one.
+    """The eps-insensitive least squares of a linear map is convex.
+
+    scipy's minimum is the only one.
     """
     from scipy.optimize import minimize
 

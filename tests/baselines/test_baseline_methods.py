@@ -97,8 +97,9 @@ def test_thresholded_inversion_keeps_own_images_and_rejects_others():
 
 
 def test_final_layer_inversion_recovers_activations():
-    """Of a layer with more outputs than inputs, from unrounded images: the lasso has one
-    solution near the truth.
+    """Of a layer with more outputs than inputs, from unrounded images.
+
+    The lasso has one solution near the truth.
     """
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(12, 48), scale=0.2).astype(np.float32)

@@ -253,8 +253,9 @@ def test_a_jpeg_against_candidates_of_several_kinds_is_taken_as_it_is(
 
 
 def test_alternatives_of_files_that_ask_to_be_shown_turned(files):
-    """One more, where the size of what is stored allows it; with candidates of several sizes it
-    is said to lack.
+    """One more, where the size of what is stored allows it.
+
+    With candidates of several sizes it is said to lack.
     """
     auto, blur = parse_alternatives(["auto"]), parse_alternatives(["blur:1"])
     tiny, wide = (SimpleNamespace(image_shape=shape) for shape in ((8, 8, 3), (8, 9, 3)))

@@ -152,8 +152,9 @@ def test_an_alteration_that_was_not_calibrated_is_judged_by_thresholds_and_that_
 def test_only_files_that_are_as_they_were_made_are_judged_as_clean(
     calibrated, tiny_folders, tmp_path
 ):
-    """Others are judged by thresholds; an image without colours may be a candidate's kind, yet
-    is not denied.
+    """Others are judged by thresholds.
+
+    An image without colours may be a candidate's kind, yet is not denied.
     """
     image = Image.fromarray(to_byte(make_tiny().generate(np.full((1, 6), 0.3, np.float32)))[0])
     veiled, tags = image.convert("RGBA"), Image.Exif()

@@ -1,5 +1,6 @@
-"""From a checkpoint with a discriminator to images that are searched by it: the commands one
-after the other.
+"""From a checkpoint with a discriminator to images that are searched by it.
+
+The commands one after the other.
 """
 
 import json

@@ -1,5 +1,6 @@
-"""Files of latents that `jattr generate --latents` refuses: of other models, of other forms,
-damaged, hostile.
+"""Files of latents that `jattr generate --latents` refuses.
+
+Of other models, of other forms, damaged, hostile.
 """
 
 import io

@@ -1,5 +1,6 @@
-"""`--overwrite`, command by command: what jattr did not write, or still needs, is never
-replaced.
+"""`--overwrite`, command by command.
+
+What jattr did not write, or still needs, is never replaced.
 """
 
 import json

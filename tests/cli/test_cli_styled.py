@@ -1,5 +1,6 @@
-"""A style-based generator through every command: from NVlabs' names to a verified certificate in
-w and over psi.
+"""A style-based generator through every command.
+
+From NVlabs' names to a verified certificate in w and over psi.
 """
 
 import json

@@ -21,8 +21,9 @@ HOSTILE = (
 
 @pytest.fixture
 def as_nvlabs(monkeypatch, tmp_path):
-    """A function that pickles nested dicts the way NVlabs' programs do: {"class_name", "state"}
-    becomes a module.
+    """A function that pickles nested dicts the way NVlabs' programs do.
+
+    {"class_name", "state"} becomes a module.
     """
     persistence, util = types.ModuleType("torch_utils.persistence"), types.ModuleType("dnnlib.util")
 

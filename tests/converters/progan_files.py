@@ -1,5 +1,6 @@
-"""Small ProGAN state dicts in each format, and their conversion: what the tests of these formats
-share.
+"""Small ProGAN state dicts in each format, and their conversion.
+
+What the tests of these formats share.
 """
 
 import numpy as np

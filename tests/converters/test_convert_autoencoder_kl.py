@@ -1,5 +1,6 @@
-"""Files of diffusers' AutoencoderKL: what is read from tensors and config.json, and how other
-files are refused.
+"""Files of diffusers' AutoencoderKL.
+
+What is read from tensors and config.json, and how other files are refused.
 """
 
 import re

@@ -1,5 +1,6 @@
-"""Discriminators' weights beside their generators: files to feature folders on request, and what
-the table refuses.
+"""Discriminators' weights beside their generators.
+
+Files to feature folders on request, and what the table refuses.
 """
 
 import json

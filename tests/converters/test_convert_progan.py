@@ -1,5 +1,6 @@
-"""ProGAN's weights as two programs write them: which tensor goes where, and what the tables
-refuse.
+"""ProGAN's weights as two programs write them.
+
+Which tensor goes where, and what the tables refuse.
 """
 
 import numpy as np

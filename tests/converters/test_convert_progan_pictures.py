@@ -23,8 +23,9 @@ from jattr.generators.progan import Net, prepare
 
 
 def images(arch, stored, z):
-    """The network's images in float64: with few channels pixel norm can magnify rounding a
-    thousandfold.
+    """The network's images in float64.
+
+    With few channels pixel norm can magnify rounding a thousandfold.
     """
     with jax.enable_x64(True):
         graphdef, state = nnx.split(nnx.eval_shape(lambda: Net(arch)))
@@ -42,8 +43,9 @@ def pixel_norm(x):
 
 
 def genforce_images(tensors, z, *, fused):
-    """The published network in PyTorch, float64: normalise, double the size, convolve, leaky
-    ReLU.
+    """The published network in PyTorch, float64.
+
+    Normalise, double the size, convolve, leaky ReLU.
     """
     torch = pytest.importorskip("torch")
     F = torch.nn.functional

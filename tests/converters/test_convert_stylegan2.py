@@ -1,5 +1,6 @@
-"""StyleGAN2 files of three programs: the architecture is told from the tensors, and every tensor
-finds its place.
+"""StyleGAN2 files of three programs.
+
+The architecture is told from the tensors, and every tensor finds its place.
 """
 
 import numpy as np

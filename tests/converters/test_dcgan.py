@@ -1,5 +1,6 @@
-"""PyTorch's DCGAN example without a card: recognised, converted, and compared with the images
-that it makes.
+"""PyTorch's DCGAN example without a card.
+
+Recognised, converted, and compared with the images that it makes.
 """
 
 import re
@@ -19,8 +20,9 @@ TOLERANCE = 2e-5
 
 
 def generator_state(nz=5, widths=(8, 4, 3)):
-    """The state dict of a generator; `widths` are the convolutions' outputs, the last of them
-    the channels.
+    """The state dict of a generator.
+
+    `widths` are the convolutions' outputs, the last of them the channels.
     """
     rng = np.random.default_rng(0)
     state, inputs = {}, nz

@@ -1,5 +1,6 @@
-"""Hostile pickles, over a hundred, bare and inside PyTorch's two formats: each is refused and
-none of them runs.
+"""Hostile pickles, over a hundred, bare and inside PyTorch's two formats.
+
+Each is refused and none of them runs.
 """
 
 import os

@@ -1,5 +1,6 @@
-"""What `read_checkpoint` must read: formats, dtypes, views, records, and the real files of the
-reference folder.
+"""What `read_checkpoint` must read.
+
+Formats, dtypes, views, records, and the real files of the reference folder.
 """
 
 import json

@@ -1,5 +1,6 @@
-"""Files that PyTorch itself writes, read back bit by bit; skipped where PyTorch is not
-installed.
+"""Files that PyTorch itself writes, read back bit by bit.
+
+Skipped where PyTorch is not installed.
 """
 
 from collections import OrderedDict

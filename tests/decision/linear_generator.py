@@ -1,5 +1,6 @@
-"""A generator that is one matrix: null draws and near misses are cheap, and least squares is
-exact.
+"""A generator that is one matrix.
+
+Null draws and near misses are cheap, and least squares is exact.
 """
 
 import jax.numpy as jnp

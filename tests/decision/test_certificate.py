@@ -21,8 +21,9 @@ def drawn(seed=0, rounding="round", **settings):
 
 
 def test_p_values_are_valid_where_the_hypothesis_holds():
-    """Null draws, each with its own matrix: at the true latent and at the least-squares one, p is
-    not too small.
+    """Null draws, each with its own matrix.
+
+    At the true latent and at the least-squares one, p is not too small.
 
     0.02 allows for 0.01 and three standard errors of 1,000 draws; a quarter of them is also tested
     at the true latent.
@@ -42,8 +43,9 @@ def test_p_values_are_valid_where_the_hypothesis_holds():
 
 @pytest.mark.parametrize(("n", "rank"), [(3000, 64), (300, 8), (300, 240), (120, 60)])
 def test_tail_is_heavy_enough(n, rank):
-    """Sums of squares are skewed, most with few degrees of freedom: a normal tail would deny
-    certificates too often.
+    """Sums of squares are skewed, most with few degrees of freedom.
+
+    A normal tail would deny certificates too often.
 
     Of the draws, at most twice the stated share may have so small a p-value (and four standard
     errors of the count).

@@ -1,5 +1,6 @@
-"""Certificates that would prove nothing are refused: generators of every image, repeated
-numbers, single bytes.
+"""Certificates that would prove nothing are refused.
+
+Generators of every image, repeated numbers, single bytes.
 """
 
 import jax
@@ -30,8 +31,9 @@ def anything(seed=0, shape=SHAPE):
 
 
 def test_a_generator_of_every_image_with_a_small_gain():
-    """One unit of the latent moves it by less than a byte's noise, so its rank is 0: the latent
-    is merely far out.
+    """One unit of the latent moves it by less than a byte's noise, so its rank is 0.
+
+    The latent is merely far out.
     """
     gain = 0.28 * 2 / 255
     gen = made(lambda state, z, *, label=None: (gain * z).reshape(-1, *SHAPE), N)
@@ -41,8 +43,9 @@ def test_a_generator_of_every_image_with_a_small_gain():
 
 
 def test_a_generator_of_every_image_that_is_flat_where_it_ends():
-    """Nine saturated latents are the bits of a byte: typical of the prior, and nothing moves
-    there.
+    """Nine saturated latents are the bits of a byte.
+
+    Typical of the prior, and nothing moves there.
     """
     shape, bits = (8, 8, 3), 9
     count = 8 * 8 * 3

@@ -19,8 +19,9 @@ INF = float("inf")
 
 
 def own_scores(rng, count, gap):
-    """Scores of a candidate's own images after an alteration: a broad bump, below others by
-    `gap` deviations.
+    """Scores of a candidate's own images after an alteration.
+
+    A broad bump, below others by `gap` deviations.
     """
     return rng.normal(-gap, 1.0, count)
 

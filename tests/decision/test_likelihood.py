@@ -73,8 +73,9 @@ def test_the_cost_of_calibrated_ratios_is_that_of_theory(distance):
 
 
 def test_measures_agree_with_the_forensic_toolkit_lir():
-    """Numbers of lir 1.3.1 (Netherlands Forensic Institute): `elub`, `cllr`, `cllr_min` of these
-    ratios.
+    """Numbers of lir 1.3.1 (Netherlands Forensic Institute).
+
+    `elub`, `cllr`, `cllr_min` of these ratios.
     """
     assert elub(OWN, NEGATIVES) == pytest.approx((-0.86, 0.90), abs=1e-9)
     assert elub([0.0] * 5, [-1.0] * 5) == (0.0, 0.0)

@@ -1,5 +1,6 @@
-"""What the tests of distances share: images, and the feature folders of the reference folder's
-recipe.
+"""What the tests of distances share.
+
+Images, and the feature folders of the reference folder's recipe.
 """
 
 import numpy as np

@@ -43,8 +43,9 @@ def recipe_tensors(folder, *, skip="classifier."):
 
 
 def write_source(golden, folder):
-    """Write what `jattr convert` takes for a golden folder, and return its path: a file, or a
-    folder of two.
+    """Write what `jattr convert` takes for a golden folder, and return its path.
+
+    A file, or a folder of two.
     """
     folder.mkdir()
     save_file(recipe_tensors(golden), folder / "backbone.safetensors")

@@ -1,5 +1,6 @@
-"""LPIPS and features of its backbones: the reference's numbers, PyTorch's, and images that do
-not fit.
+"""LPIPS and features of its backbones.
+
+The reference's numbers, PyTorch's, and images that do not fit.
 """
 
 import jax

@@ -1,5 +1,6 @@
-"""StyleGAN2's discriminator in PyTorch by the names of two programs, from the paper; PyTorch is
-imported lazily.
+"""StyleGAN2's discriminator in PyTorch by the names of two programs, from the paper.
+
+PyTorch is imported lazily.
 
 The filter is a convolution by groups and every step is done by itself: nothing here is as the code
 that it tests.

@@ -1,5 +1,6 @@
-"""Inception v3 and LPIPS in PyTorch, written from the papers and by torchvision's names; PyTorch
-is imported lazily.
+"""Inception v3 and LPIPS in PyTorch, written from the papers and by torchvision's names.
+
+PyTorch is imported lazily.
 """
 
 import numpy as np

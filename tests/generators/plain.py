@@ -1,5 +1,6 @@
-"""What a card says, computed step by step as its page defines it: numpy, float64, [C, H, W], no
-folding.
+"""What a card says, computed step by step as its page defines it.
+
+Numpy, float64, [C, H, W], no folding.
 
 The independent half of the tests of folding. Slow and obvious on purpose.
 """

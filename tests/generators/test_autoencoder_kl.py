@@ -1,5 +1,6 @@
-"""The autoencoder of latent diffusion: against reference outputs, a PyTorch module of our own,
-and its derivatives.
+"""The autoencoder of latent diffusion.
+
+Against reference outputs, a PyTorch module of our own, and its derivatives.
 """
 
 import dataclasses

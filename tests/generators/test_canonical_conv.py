@@ -1,5 +1,6 @@
-"""The convolution with a canonical gradient where the tests of the forms do not reach: wide
-padding, lanes.
+"""The convolution with a canonical gradient where the tests of the forms do not reach.
+
+Wide padding, lanes.
 """
 
 import jax

@@ -274,8 +274,9 @@ def test_a_norm_without_statistics_keeps_the_shape():
 @settings(deadline=None, max_examples=150, database=None, derandomize=True)
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 4), st.integers(0, 3), st.data())
 def test_sides_are_those_of_the_convolution(side, kernel, stride, padding, data):
-    """A convolution has one output per window; a transposed one gives a side whose windows are
-    those it came from.
+    """A convolution has one output per window.
+
+    A transposed one gives a side whose windows are those it came from.
     """
     ends = range(kernel, side + 2 * padding + 1, stride)
     conv = CONV | {"stride": stride, "padding": padding}

@@ -1,5 +1,6 @@
-"""Layered generators as functions: one compilation for one architecture, and what else JAX asks
-of them.
+"""Layered generators as functions.
+
+One compilation for one architecture, and what else JAX asks of them.
 """
 
 import jax

@@ -49,8 +49,9 @@ def shapes_of(arch):
 
 
 def random_tensors(arch, seed=0):
-    """Normal numbers; in the mapping network as large as its learning rate leaves them;
-    magnitudes above 0.
+    """Normal numbers; in the mapping network as large as its learning rate leaves them.
+
+    Magnitudes above 0.
     """
     rng = np.random.default_rng(seed)
     tensors = {path: rng.standard_normal(shape) for path, shape in shapes_of(arch).items()}

@@ -1,5 +1,6 @@
-"""diffusers' AutoencoderKL, as a PyTorch module of our own with its tensor names: the independent
-half of the tests.
+"""diffusers' AutoencoderKL, as a PyTorch module of our own with its tensor names.
+
+The independent half of the tests.
 
 Written from the paper (arXiv 2112.10752) and the names of a state dict. NCHW.
 """
@@ -131,8 +132,9 @@ class Autoencoder(nn.Module):
 
 
 def make(arch):
-    """(state dict of numpy arrays, decode, encode), of random weights; both functions map numpy
-    to numpy, NCHW.
+    """(state dict of numpy arrays, decode, encode), of random weights.
+
+    Both functions map numpy to numpy, NCHW.
     """
     torch.manual_seed(0)
     model = Autoencoder(arch).eval()

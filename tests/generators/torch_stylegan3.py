@@ -1,5 +1,6 @@
-"""StyleGAN3 in PyTorch, float64, for the tests: from the settings as the paper states them, no
-derived numbers.
+"""StyleGAN3 in PyTorch, float64, for the tests.
+
+From the settings as the paper states them, no derived numbers.
 
 Slow and obvious on purpose: kernels for every image, zeros inserted for upsampling, two-dimensional
 filters. Karras et al., arXiv 2106.12423, appendix F; the state dict has NVlabs' names.
@@ -112,8 +113,9 @@ def random_state(settings, seed=0):
 
 
 def low_pass(taps, cutoff, width, rate, radial=False):
-    """Taps of the paper's filters (appendix C.1): sinc, or jinc of the radius, under a Kaiser
-    window.
+    """Taps of the paper's filters (appendix C.1).
+
+    Sinc, or jinc of the radius, under a Kaiser window.
     """
     if not radial:
         return scipy.signal.firwin(taps, cutoff, width=width, fs=rate)
@@ -222,8 +224,9 @@ def convolved(state, name, x, w, last):
 
 
 def between_filters(state, name, x, up, down, size, clamp):
-    """Upsample, leaky ReLU, downsample; the two filters are as wide as they are, the samples
-    centred in pixels.
+    """Upsample, leaky ReLU, downsample.
+
+    The two filters are as wide as they are, the samples centred in pixels.
     """
     import torch
 

@@ -43,8 +43,9 @@ def apply_wide(state, z, *, label=None):
 
 
 def make_wide(seed):
-    """16x16 colour images of soft shapes, so that compression leaves something: 4 latents
-    through a tanh.
+    """16x16 colour images of soft shapes, so that compression leaves something.
+
+    4 latents through a tanh.
     """
     rng = np.random.default_rng(seed)
     w, b = (rng.normal(size=(n, *SHAPE)) for n in (SIZE, 1))
@@ -92,8 +93,9 @@ def found(request):
 
 
 def test_own_images_are_attributed(found):
-    """And found at their latent: a byte of noise against slopes of 38 in 768 numbers;
-    compression leaves much more.
+    """And found at their latent: a byte of noise against slopes of 38 in 768 numbers.
+
+    Compression leaves much more.
     """
     text, result = found
     for number, z in enumerate(own_bytes(WIDE[1], OWN)[0]):
@@ -120,8 +122,9 @@ def test_certificates_state_what_was_tested(found):
 
 
 def test_reproductions_look_as_the_accused_images_do(found):
-    """Also where the file stores them turned; in bytes, by the mean: what noise and compression
-    leave.
+    """Also where the file stores them turned.
+
+    In bytes, by the mean: what noise and compression leave.
     """
     text, result = found
     observation = altered(text, own_bytes(WIDE[1], OWN)[1]).pixels
@@ -169,8 +172,9 @@ def test_prediction_is_what_the_true_latent_leaves(text):
 
 @pytest.mark.parametrize("text", ["jpeg:90", "rescale:0.75,brightness:0.8"])
 def test_jacobian_is_the_predictions_derivative(text):
-    """Central differences of 1e-2: float32 predictions of 255 keep 3e-5, over 2e-2; third
-    derivatives add 1e-2.
+    """Central differences of 1e-2: float32 predictions of 255 keep 3e-5, over 2e-2.
+
+    Third derivatives add 1e-2.
     """
     mine, z = observation(text), own_bytes(WIDE[1], OWN)[0][0]
     jacobian, step = mine.predict(z, -1)[1], 1e-2 * np.eye(SIZE, dtype=np.float32)
@@ -238,8 +242,9 @@ def test_styles_keep_observation_and_alteration():
 
 
 def test_images_seen_look_altered():
-    """One generator for a candidate and chain; its images are those of programs, but for two
-    roundings.
+    """One generator for a candidate and chain.
+
+    Its images are those of programs, but for two roundings.
     """
     z, pixels = own_bytes(WIDE[1], OWN)
     mine = observation("centre:0.5,resize:12x12,jpeg:90")
@@ -281,8 +286,9 @@ def test_what_was_learnt_of_a_candidate_goes_with_it(text):
 
 
 def test_compressed_images_of_little_noise_begin_from_what_they_look_like():
-    """Through the generator's own program; where much is lost, or something came before, through
-    the observation.
+    """Through the generator's own program.
+
+    Where much is lost, or something came before, through the observation.
     """
     mild = observation("jpeg:100:4:4:4")
     assert mild.seen is mild.original
@@ -312,8 +318,9 @@ def test_information_is_what_the_test_of_surprise_loses_beside_the_likeliest_lat
 
 @pytest.mark.parametrize("text", ["brightness:0.02", "contrast:0.02"])
 def test_images_that_hardly_tell_anything_get_no_certificate(text):
-    """Nearly black or flat ones are what any candidate makes after such an alteration: not even
-    own ones are proved.
+    """Nearly black or flat ones are what any candidate makes after such an alteration.
+
+    Not even own ones are proved.
     """
     mine = observation(text)
     assert not mine.provable

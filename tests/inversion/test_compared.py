@@ -35,8 +35,9 @@ def config_of(text, **settings):
 
 @pytest.mark.parametrize("text", SMOOTH + ROUGH)
 def test_residuals_are_the_distance(text):
-    """Of one latent for each image, by the batched program; in the search by the problem's
-    residual.
+    """Of one latent for each image, by the batched program.
+
+    In the search by the problem's residual.
     """
     observation = make_observation(GENS[0], PIXELS, config_of(text))
     z = np.asarray(GENS[0].sample_latent(jax.random.key(0), len(PIXELS)))
@@ -66,8 +67,9 @@ def test_smooth_distances_lead_to_the_latent_and_its_certificate(text):
 
 @pytest.mark.parametrize("text", ROUGH)
 def test_others_are_searched_by_gradients_and_finished_in_pixels(text):
-    """They end near the latent; a few Gauss-Newton steps on the pixels give the certificate,
-    unless that is off.
+    """They end near the latent.
+
+    A few Gauss-Newton steps on the pixels give the certificate, unless that is off.
     """
     found = attribute(PIXELS, GENS, config=config_of(text, restarts=8))
     assert [verdict.candidates for verdict in found.verdicts] == [("toy0",)] * len(PIXELS)

@@ -39,8 +39,9 @@ def test_factors_are_found_and_the_certificate_holds_under_them(made, asked):
 
 
 def test_the_joint_generator_makes_what_the_chain_makes():
-    """Each image under its own factor: the last number of the latent, as a multiple of its
-    logarithm's deviation.
+    """Each image under its own factor.
+
+    The last number of the latent, as a multiple of its logarithm's deviation.
     """
     gen = free_generator(GENS[0], parse_chain("brightness:?"))
     assert gen.latent_shape == (7,)

@@ -48,8 +48,9 @@ def test_jacobian_is_that_of_reverse_mode():
 
 
 def test_converges_quadratically():
-    """Undamped near an exact solution: each error is at most a constant times the square of the
-    one before.
+    """Undamped near an exact solution.
+
+    Each error is at most a constant times the square of the one before.
     """
     optimiser = levenberg_marquardt()
     state = optimiser.init(SOLUTION + 0.1)._replace(damping=jnp.float32(0.0))
@@ -114,8 +115,9 @@ def test_singular_jacobian_gives_no_nan(make, kind):
 
 @METHODS
 def test_step_into_nan_is_refused_and_damped(make):
-    """The first Gauss-Newton step overshoots into NaN; the search comes back with more damping
-    and goes on.
+    """The first Gauss-Newton step overshoots into NaN.
+
+    The search comes back with more damping and goes on.
     """
     fence = lambda z: jnp.where(jnp.abs(z) > 3, jnp.nan, jnp.arctan(z))  # noqa: E731 - full steps from 2 overshoot
     carry = search(make, fence, jnp.full(1, 2.0), 40)
@@ -124,8 +126,9 @@ def test_step_into_nan_is_refused_and_damped(make):
 
 @METHODS
 def test_prior_decides_what_the_image_does_not(make):
-    """A latent that no pixel sees goes to the prior's mean; the others hardly feel the prior
-    near a solution.
+    """A latent that no pixel sees goes to the prior's mean.
+
+    The others hardly feel the prior near a solution.
     """
     prior = Prior(jnp.full(SIZE, 0.25), jnp.full(SIZE, 2.0))
     noise = jnp.asarray(rng.normal(size=ROWS), jnp.float32) * np.sqrt(FLOOR)

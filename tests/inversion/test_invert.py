@@ -194,8 +194,9 @@ def apply_fenced(state, z, *, label=None):
 
 
 def test_restart_that_diverged_is_reported_as_one_that_ran():
-    """A search that leaves for NaN after finite steps keeps its best latent; it is not "never
-    ran".
+    """A search that leaves for NaN after finite steps keeps its best latent.
+
+    It is not "never ran".
     """
     gen = make_toy(apply=apply_fenced, name="fenced", prior="uniform")
     noise = np.random.default_rng(0).integers(0, 256, (1, *SHAPE)).astype(np.uint8)

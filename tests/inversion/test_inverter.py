@@ -1,5 +1,6 @@
-"""What each restart of the driver does: its method, its start, its rule, and which latent counts
-as the best.
+"""What each restart of the driver does.
+
+Its method, its start, its rule, and which latent counts as the best.
 """
 
 import jax
@@ -32,8 +33,9 @@ def test_method_follows_the_cost_of_a_jacobian():
 
 @pytest.mark.parametrize("optimiser", ["auto", "lbfgs"])
 def test_later_restarts_begin_beside_the_best_only_by_default(toy, own, optimiser):
-    """A named optimiser runs from independent starts; the default one goes back to where it was
-    nearest.
+    """A named optimiser runs from independent starts.
+
+    The default one goes back to where it was nearest.
     """
     config = InvertConfig(optimiser=optimiser, restarts=3, pool=256, polish_steps=0)
     inverter = Inverter(Observation(toy, own[1][:1]), config, jax.random.key(0))

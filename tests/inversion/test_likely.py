@@ -34,8 +34,9 @@ def simulated(rng, width, noise, count=COUNT):
 
 
 def test_value_is_the_difference_of_two_normal_distributions():
-    """Within 4 standard deviations, where that difference keeps 10 digits: taken on the side of
-    the smaller tail.
+    """Within 4 standard deviations, where that difference keeps 10 digits.
+
+    Taken on the side of the smaller tail.
     """
     rng = np.random.default_rng(0)
     known = Intervals(rng.uniform(-2, 2, 500), rng.uniform(0.1, 2, 500), rng.uniform(0.8, 2, 500),
@@ -88,8 +89,9 @@ def test_derivatives_are_those_of_the_value():
 
 @pytest.mark.parametrize("noise", [0.05, 0.3, 3.0])
 def test_value_is_convex(noise):
-    """On a grid across the interval and far beyond: slopes never fall (1e-9: float64 of slopes
-    up to 1e4).
+    """On a grid across the interval and far beyond.
+
+    Slopes never fall (1e-9: float64 of slopes up to 1e4).
     """
     grid = np.linspace(-8, 8, 2001)
     value, slope, bend = minus_log_chance(grid, known_of(0 * grid, noise=noise))
@@ -117,8 +119,9 @@ def test_mean_and_variance_of_a_right_prediction(width, noise):
 
 
 def test_small_chances_of_a_right_prediction_are_rare():
-    """2,000 images at a fixed seed: below 1e-3 lie 2 +- 1.4; the gamma's tail is not exact, so
-    up to 6 (3e-3).
+    """2,000 images at a fixed seed: below 1e-3 lie 2 +- 1.4.
+
+    The gamma's tail is not exact, so up to 6 (3e-3).
     """
     rng = np.random.default_rng(3)
     chances = np.array([chance_of(surprise(*simulated(rng, 1.0, 0.3)), 1.0) for _ in range(2000)])
@@ -147,8 +150,9 @@ def test_dispersion_makes_the_test_milder():
 
 
 def test_numbers_well_inside_wide_intervals_do_not_count():
-    """A prediction 10 deviations from both edges: certain beforehand, so nothing is expected and
-    nothing found.
+    """A prediction 10 deviations from both edges.
+
+    Certain beforehand, so nothing is expected and nothing found.
     """
     found = surprise(np.zeros(50), known_of(np.zeros(50), half=3.0))
     assert found.total < 1e-12
@@ -187,8 +191,9 @@ def linear_problem(*, wide=False, seed=6):
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_linear_problems_are_solved(wide):
-    """From a start 1 unit away to one that leaves no surprise: within a few noises over 10 x
-    sqrt(40 numbers): 0.05.
+    """From a start 1 unit away to one that leaves no surprise.
+
+    Within a few noises over 10 x sqrt(40 numbers): 0.05.
     """
     predict, known, true = linear_problem(wide=wide)
     prior = Prior(np.zeros(5), np.ones(5))

@@ -36,8 +36,9 @@ def test_linear_image_is_exact_at_its_latent_and_first_order_beside_it(found):
 
 
 def test_residual_and_jacobian_know_of_clipped_bytes(found):
-    """A satisfied clipped byte has neither residual nor slope; one that is not counts from its
-    interval's middle.
+    """A satisfied clipped byte has neither residual nor slope.
+
+    One that is not counts from its interval's middle.
     """
     gen, z, pixels = found
     pixels = pixels.copy()
@@ -94,8 +95,9 @@ def test_programs_compiled_ahead_are_the_ones_that_run(found):
 
 @pytest.mark.parametrize("text", ["jpeg:75", "rescale:0.5,brightness:1.2", "blur:1,jpeg:50:4:4:4"])
 def test_what_follows_a_generator_is_taken_by_the_chain_rule(text):
-    """The same images and Jacobian as of both parts in one, clipped values too; the first is
-    compiled once.
+    """The same images and Jacobian as of both parts in one, clipped values too.
+
+    The first is compiled once.
     """
     toy = make_toy(size=8)
     gen = dataclasses.replace(toy, apply=lambda *args, **kwargs: 1.5 * toy.apply(*args, **kwargs))

@@ -26,8 +26,9 @@ STARTS = jnp.zeros((LANES, SIZE))
 
 
 def residual_of(solution, poisoned, z):
-    """Mildly curved, exactly solvable; a poisoned lane is NaN everywhere but within 0.05 of its
-    start.
+    """Mildly curved, exactly solvable.
+
+    A poisoned lane is NaN everywhere but within 0.05 of its start.
     """
     r = jnp.tanh(0.3 * (A @ (z - solution)))
     return jnp.where(poisoned & (jnp.max(jnp.abs(z)) > 0.05), jnp.nan, r)
@@ -140,8 +141,9 @@ def standing_at_one(name, direction):
 
 @pytest.mark.parametrize("name", QUASI_NEWTON)
 def test_failed_step_shrinks_to_the_parabola_minimum(name):
-    """z^2 from z = 1 along -8: the full step reaches -7 and fails; an eighth of it is the
-    minimum.
+    """z^2 from z = 1 along -8: the full step reaches -7 and fails.
+
+    An eighth of it is the minimum.
     """
     state, trial = parabola_step(name, standing_at_one(name, -8.0))
     assert (float(trial.z[0]), float(trial.loss)) == (-7.0, 49.0)

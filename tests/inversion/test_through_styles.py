@@ -108,8 +108,9 @@ def test_own_images_are_recovered_in_z(settings):
 
 
 def test_a_class_that_makes_the_image_is_found():
-    """Not always the one that it was made with: another class's latent may lead to the same
-    styles.
+    """Not always the one that it was made with.
+
+    Another class's latent may lead to the same styles.
     """
     conditional = styled(num_classes=3)
     pixels = own(conditional, 3, np.array([2, 0, 1]))

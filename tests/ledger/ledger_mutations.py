@@ -152,8 +152,9 @@ WAYS: list[Callable[[bytearray, random.Random], None]] = [
 
 
 def mutated(sound: bytes, rng: random.Random, others: list[bytes]) -> bytes:
-    """Return a file that differs from the sound one: damaged in one to three ways, or joined
-    with another.
+    """Return a file that differs from the sound one.
+
+    Damaged in one to three ways, or joined with another.
     """
     while True:
         data = bytearray(sound)

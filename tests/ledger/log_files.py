@@ -32,8 +32,9 @@ def stated(note: bytes) -> Checkpoint:
 
 @contextlib.contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Take away the right to write below a folder; from root, too, who gives up being root
-    meanwhile.
+    """Take away the right to write below a folder.
+
+    From root, too, who gives up being root meanwhile.
     """
     paths = [folder, *folder.rglob("*")]
     root = os.geteuid() == 0

@@ -69,8 +69,9 @@ def some(size: int) -> list[int]:
 
 
 def verify(folder: Path) -> str:
-    """Verify a published log; return what was checked, or fail by an exception at the first
-    thing that is wrong.
+    """Verify a published log.
+
+    Return what was checked, or fail by an exception at the first thing that is wrong.
     """
     root, size = _open((folder / "public/checkpoint").read_bytes(), folder)
     leaves: list[bytes] = []

@@ -31,8 +31,9 @@ URL = "http://127.0.0.1:9"  # nobody is asked there: `ask` takes the witness its
 
 @dataclasses.dataclass(frozen=True)
 class FakeGenerator:
-    """What a recorder needs of a generator; its images are a hash of the latent, so nothing has
-    to be compiled.
+    """What a recorder needs of a generator.
+
+    Its images are a hash of the latent, so nothing has to be compiled.
     """
 
     name: str = "fake"

@@ -1,5 +1,6 @@
-"""docs/formats.md and docs/vectors: its examples run, and its vectors are what the code makes
-and refuses.
+"""docs/formats.md and docs/vectors.
+
+Its examples run, and its vectors are what the code makes and refuses.
 """
 
 import doctest

@@ -1,5 +1,6 @@
-"""Damaged notes, keys, policies, proofs, receipts, tiles, bundles, requests, leaves: each refused,
-by a clear error.
+"""Damaged notes, keys, policies, proofs, receipts, tiles, bundles, requests, leaves.
+
+Each refused, by a clear error.
 
 10,000 damaged files; JATTR_FUZZ=100000 tries more. A damaged file may be accepted only where it
 says the same as the sound one in everything that is trusted (an unknown signature more, say), or,

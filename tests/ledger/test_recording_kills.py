@@ -1,4 +1,5 @@
-"""A process that is killed has released no image that the log does not hold:
+"""A process that is killed has released no image that the log does not hold.
+
 scripts/kill_recording.py.
 """
 

@@ -1,5 +1,6 @@
-"""What a log refuses, and how it fails: one clear error each, and nothing that was acknowledged
-is lost.
+"""What a log refuses, and how it fails.
+
+One clear error each, and nothing that was acknowledged is lost.
 """
 
 import contextlib

@@ -1,5 +1,6 @@
-"""The witness over HTTP on loopback: what it answers, what it bounds, and what its client
-refuses.
+"""The witness over HTTP on loopback.
+
+What it answers, what it bounds, and what its client refuses.
 """
 
 import contextlib

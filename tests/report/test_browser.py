@@ -1,5 +1,6 @@
-"""The report in a real browser, where one is installed: screenshots at two widths, a console
-without errors.
+"""The report in a real browser, where one is installed.
+
+Screenshots at two widths, a console without errors.
 """
 
 import shutil
@@ -60,8 +61,9 @@ def test_the_page_is_drawn_without_errors(page, tmp_path, width):
 
 
 def test_nothing_is_wider_than_a_narrow_screen(page, tmp_path):
-    """The page itself does not scroll sideways: its script-free text reports the width through
-    the DOM's dump.
+    """The page itself does not scroll sideways.
+
+    Its script-free text reports the width through the DOM's dump.
     """
     probe = tmp_path / "probe.html"
     text = page.read_text("utf-8")

@@ -17,8 +17,9 @@ RUN = {"code": "0" * 64, "jattr": "0.1.0", "jax": "0.10.2", "platform": "cpu"}
 
 
 def made_spec(**changes):
-    """Two candidates, "a" and "b"; four own images of each and four of the renderer; one
-    setting.
+    """Two candidates, "a" and "b".
+
+    Four own images of each and four of the renderer; one setting.
     """
     values = {
         "candidates": ("a", "b"),
@@ -29,8 +30,9 @@ def made_spec(**changes):
 
 
 def cells_of(spec):
-    """Return the cells of a spec as the plan has them; generators are called as the spec calls
-    them.
+    """Return the cells of a spec as the plan has them.
+
+    Generators are called as the spec calls them.
     """
     places = {
         name: name

@@ -232,8 +232,9 @@ def _nearest(keys: Sequence[Key], side: Side) -> str:
 
 
 def _efforts(facts: Facts, keys: Sequence[Key], sides: Sides) -> list[Ratio]:
-    """Return the ratios of evaluations: of all pairs, of own images, and of those that arrived
-    in both.
+    """Return the ratios of evaluations.
+
+    Of all pairs, of own images, and of those that arrived in both.
     """
     left, right = sides
     run = [key for key in keys if left[key].evaluations > 0 and right[key].evaluations > 0]

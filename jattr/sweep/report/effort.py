@@ -82,8 +82,9 @@ class ToTarget(NamedTuple):
 
 
 class TimeToTarget(NamedTuple):
-    """Seconds to a target, estimated: a search's share of its cell's evaluations, of its cell's
-    seconds.
+    """Seconds to a target, estimated.
+
+    A search's share of its cell's evaluations, of its cell's seconds.
     """
 
     setting: str
@@ -151,8 +152,9 @@ def restart_success(results: Results) -> tuple[list[RestartPoint], list[Metric]]
 
 
 def _chance(members: Sequence[Searched], *, repeated: bool) -> Estimate:
-    """Return the chance that a restart arrives: arrivals over restarts up to them, as if all
-    were equally hard.
+    """Return the chance that a restart arrives.
+
+    Arrivals over restarts up to them, as if all were equally hard.
     """
     pictures = by_image((s.picture, s.arrived) for s in members)
     arrived = np.array([sum(values) for values in pictures.values()])
@@ -178,8 +180,9 @@ def _bound(bound: Any, arrived: np.ndarray, used: np.ndarray) -> float:
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> tuple[float, float | None]:
-    """Return sum / sum over images, and its standard error by linearisation; None for a single
-    image.
+    """Return sum / sum over images, and its standard error by linearisation.
+
+    None for a single image.
     """
     value, n = float(above.sum() / below.sum()), len(above)
     if n < 2:
@@ -216,8 +219,9 @@ def _at_most(members: Sequence[Searched]) -> Estimate:
 
 
 def to_targets(results: Results) -> tuple[list[ToTarget], list[ProfilePoint]]:
-    """Return what each target costs, and the data profiles: the share that has reached it, against
-    evaluations.
+    """Return what each target costs, and the data profiles.
+
+    The share that has reached it, against evaluations.
 
     Settings that search by another distance than pixels have none: their residuals are of that
     distance.
@@ -233,8 +237,9 @@ def to_targets(results: Results) -> tuple[list[ToTarget], list[ProfilePoint]]:
 
 
 def times_to_targets(results: Results) -> list[TimeToTarget]:
-    """Return the seconds that each target takes. They hold the cell's compilation, its starts
-    and its certificates.
+    """Return the seconds that each target takes.
+
+    They hold the cell's compilation, its starts and its certificates.
     """
     at = [results.cells.columns.index(name) for name in ("number", "timing_seconds")]
     seconds = {row[at[0]]: row[at[1]] for row in results.cells.rows}
@@ -276,7 +281,8 @@ def _to_target(
 def _expected(
     members: Sequence[Searched], costs: Sequence[float], rates: Sequence[float]
 ) -> tuple[float | None, float | None]:
-    """Return what all searches spent over how many reached the target, and its standard error;
+    """Return what all searches spent over how many reached the target, and its standard error.
+
     None if none did.
     """
     reached = by_image((s.picture, cost < math.inf) for s, cost in zip(members, costs, strict=True))

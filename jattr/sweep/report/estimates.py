@@ -66,8 +66,9 @@ def share(outcomes: Mapping[Hashable, Sequence[float]]) -> Estimate:
 
 
 def share_of(means: np.ndarray, *, repeated: bool) -> Estimate:
-    """Return a share from what each image contributes, in [0, 1]; 0 or 1 unless it was
-    `repeated`.
+    """Return a share from what each image contributes, in [0, 1].
+
+    0 or 1 unless it was `repeated`.
     """
     n = len(means)
     if not n:
@@ -119,8 +120,9 @@ def shares_above(
 
 
 def mean(values: Mapping[Hashable, Sequence[float]]) -> Estimate:
-    """Return the mean over images, and the interval that its standard error gives; two images at
-    least.
+    """Return the mean over images, and the interval that its standard error gives.
+
+    Two images at least.
     """
     n = len(values)
     if n < 2:

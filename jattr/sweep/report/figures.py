@@ -47,8 +47,9 @@ class Drawn(NamedTuple):
 
 
 def draw(measured: Measured, kinds: Sequence[str] = ("png", "svg")) -> list[Drawn]:
-    """Return every figure that a sweep has data for; names that begin with `timing` depend on
-    the clock.
+    """Return every figure that a sweep has data for.
+
+    Names that begin with `timing` depend on the clock.
     """
     import matplotlib
 

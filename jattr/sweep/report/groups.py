@@ -1,5 +1,6 @@
-"""Groups: what is averaged over. One setting, alteration, attack and seed, or all seeds of a
-setting together.
+"""Groups: what is averaged over.
+
+One setting, alteration, attack and seed, or all seeds of a setting together.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,5 +1,6 @@
-"""Calibration on held-out images: those of even numbers calibrate each candidate, those of odd
-numbers judge.
+"""Calibration on held-out images.
+
+Those of even numbers calibrate each candidate, those of odd numbers judge.
 
 Sources: Brümmer, du Preez, Computer Speech and Language 20 (2006), for Cllr; Naeini, Cooper,
 Hauskrecht, AAAI 2015, for the calibration error; Tippett et al., Journal of the Forensic Science
@@ -55,8 +56,9 @@ class ReliabilityBin(NamedTuple):
 
 
 class TippettPoint(NamedTuple):
-    """How often likelihood ratios are at least so large: of images' makers, and of the other
-    candidates.
+    """How often likelihood ratios are at least so large.
+
+    Of images' makers, and of the other candidates.
     """
 
     setting: str
@@ -180,8 +182,9 @@ def _calibration_error(stated: np.ndarray, made: np.ndarray) -> Estimate:
 
 
 def _tippett(group: Group, own: np.ndarray, negatives: Sequence[np.ndarray]) -> list[TippettPoint]:
-    """Return the curves; `negatives`: of each image, its ratios under candidates that did not
-    make it.
+    """Return the curves; `negatives`.
+
+    Of each image, its ratios under candidates that did not make it.
     """
     ratios = np.concatenate(negatives)
     curves = tippett(own, ratios)

@@ -1,5 +1,6 @@
-"""Everything that tables, figures and the page show of a sweep: one pure function of its
-results.
+"""Everything that tables, figures and the page show of a sweep.
+
+One pure function of its results.
 """
 
 from dataclasses import dataclass

@@ -1,5 +1,6 @@
-"""Attribution of every image of a sweep, and how often it is right: pure functions of a store's
-results.
+"""Attribution of every image of a sweep, and how often it is right.
+
+Pure functions of a store's results.
 """
 
 import functools
@@ -95,7 +96,8 @@ class PilotStudied:
         self._others: dict[tuple[int, bool], Ends] = {}
 
     def without(self, picture: LoadedImage) -> tuple[float | None, Ends]:
-        """Return the largest residual, not below the floor, and (restarts, arrived) of each;
+        """Return the largest residual, not below the floor, and (restarts, arrived) of each.
+
         (None, ()) without any.
         """
         left_out = picture._replace(attack=NONE)
@@ -301,8 +303,9 @@ def _needed(ends: Ends, chance: float) -> int | None:
 
 
 def _certificate(s: Searched) -> Certificate:
-    """Return a certificate that holds; `decide` looks at nothing else of it than what is given
-    here.
+    """Return a certificate that holds.
+
+    `decide` looks at nothing else of it than what is given here.
     """
     nothing = {
         "largest_deviation": 0.0,

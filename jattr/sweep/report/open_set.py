@@ -45,8 +45,9 @@ class OscrPoint(NamedTuple):
 
 
 def placements(own: Any, foreign: Any, right: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return DeLong's components [m] and [n]: how often an image is on the right side of the other
-    kind's.
+    """Return DeLong's components [m] and [n].
+
+    How often an image is on the right side of the other kind's.
 
     Args:
       own: [m], scores; less is nearer.

@@ -133,8 +133,9 @@ def report_page(results: Results, measured: Measured, figures: Sequence[Drawn]) 
 
 
 def _section(measured: Measured, title: str, names: Mapping[str, str]) -> Section:
-    """Return a table of measures; calibration, which no group of several seeds has, for each
-    seed.
+    """Return a table of measures.
+
+    Calibration, which no group of several seeds has, for each seed.
     """
     last = overall(measured.spec)
     known = [m for m in measured.metrics if m.measure in names]

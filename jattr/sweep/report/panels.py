@@ -1,5 +1,6 @@
-"""What a sweep's figures are made of: panels side by side, one legend below them, one look for each
-setting.
+"""What a sweep's figures are made of.
+
+Panels side by side, one legend below them, one look for each setting.
 
 Colours are those of Okabe, Ito, Color Universal Design (2008), which the colour-blind tell apart;
 lines differ in dashes and marks besides.
@@ -224,8 +225,9 @@ def matrix(axes: Any, shares: Sequence[Sequence[float]]) -> None:
 
 
 def rendered(drawing: Any, kind: str) -> bytes:
-    """Return a figure as `png` or `svg`, without dates or versions: the same drawing gives the
-    same bytes.
+    """Return a figure as `png` or `svg`, without dates or versions.
+
+    The same drawing gives the same bytes.
     """
     file = io.BytesIO()
     if kind == "svg":

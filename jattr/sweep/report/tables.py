@@ -222,8 +222,9 @@ def _searched(store: Store, cells: Table, pictures: Table, restarts: Table) -> I
 
 
 def _traces(store: Store, cell: int) -> list[np.ndarray]:
-    """Return the trace of every restart of a cell, in the order of its rows: by image, then
-    restart.
+    """Return the trace of every restart of a cell, in the order of its rows.
+
+    By image, then restart.
     """
     whole, rows = store.array(cell, "trace"), store.array(cell, "trace_rows")
     return np.split(whole, np.cumsum(rows)[:-1]) if len(rows) else []

@@ -148,8 +148,9 @@ def test_an_intent_whose_image_was_not_released_is_reported(
 def test_no_file_of_an_image_is_there_before_its_result(
     folder, ok, jattr, tmp_path, tiny_folders, monkeypatch
 ):
-    """A process may be killed at any moment: what it leaves then, hidden folders included, is in
-    the log.
+    """A process may be killed at any moment.
+
+    What it leaves then, hidden folders included, is in the log.
     """
     seen, release = [], Recorder.release
 

@@ -188,8 +188,9 @@ def images(fields: Fields, other: bytes) -> Iterator[Tampering]:
 
 
 def values(fields: Fields, others: Fields) -> Iterator[Tampering]:
-    """Other values of the right type. `others` has, by field and key, values that belong to
-    something else.
+    """Other values of the right type.
+
+    `others` has, by field and key, values that belong to something else.
     """
     for (name, key), choices in others.items():
         for value in choices:

@@ -1,5 +1,6 @@
-"""Several alterations tried in turn: the first that fits, and no denial while one of them leaves
-it undecided.
+"""Several alterations tried in turn.
+
+The first that fits, and no denial while one of them leaves it undecided.
 """
 
 import jax
@@ -74,8 +75,9 @@ def test_unknown_brightness_is_found() -> None:
 
 @pytest.mark.parametrize("orientation", [2, 5, 8])
 def test_an_image_in_a_file_that_is_shown_turned(orientation: int) -> None:
-    """Whether it was turned when it was saved, or its file was only told so afterwards; JPEG and
-    PNG.
+    """Whether it was turned when it was saved, or its file was only told so afterwards.
+
+    JPEG and PNG.
     """
     pixels = pixels_of(tiny(), Z[:1])[0]
     tags = Image.Exif()

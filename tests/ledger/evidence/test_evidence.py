@@ -104,8 +104,9 @@ def test_a_logged_image_in_a_jpeg_file(world: World) -> None:
 
 
 def test_a_logged_image_of_dcgan_a_at_quality_75(mine: Owner) -> None:
-    """Without a search, as nobody could find its latent: the logged one, made again, explains
-    the file.
+    """Without a search, as nobody could find its latent.
+
+    The logged one, made again, explains the file.
     """
     gen = load_generator("dcgan_a")
     z, _ = draw_latents(gen, 3, 0, None)

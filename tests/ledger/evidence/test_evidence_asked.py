@@ -1,5 +1,6 @@
-"""What whoever verifies asks for, and tricks that only asking defeats: samples, windows,
-settings, turned copies.
+"""What whoever verifies asks for, and tricks that only asking defeats.
+
+Samples, windows, settings, turned copies.
 """
 
 import dataclasses
@@ -44,8 +45,9 @@ from jattr.ledger.recording import model_leaf
 
 
 def test_a_sample_that_was_ground_out_after_the_nonce_is_refused(mine: Owner) -> None:
-    """Two of eighteen outputs are lies; entries are added until the nonce, known by then, misses
-    them all.
+    """Two of eighteen outputs are lies.
+
+    Entries are added until the nonce, known by then, misses them all.
     """
     z = latents_of(9, 16)
     true = [one.entry for one in mine.use(tiny(), z, pixels_of(tiny(), z))]

@@ -175,8 +175,9 @@ def test_damaged_values_under_a_good_signature(
 
 
 def said(bundle: Bundle, weights: bool) -> tuple[Any, ...]:
-    """What is verified of a bundle; what only its owner can know is left out, and without
-    weights inversion is.
+    """What is verified of a bundle.
+
+    What only its owner can know is left out, and without weights inversion is.
     """
     checked = (
         bundle.origin,

@@ -1,5 +1,6 @@
-"""An owner who has the key and lies: false leaves, leaves that lead nowhere, false words about
-the search.
+"""An owner who has the key and lies.
+
+False leaves, leaves that lead nowhere, false words about the search.
 """
 
 import dataclasses
@@ -34,8 +35,9 @@ from jattr.ledger.recording import model_leaf
 
 
 def test_a_false_alteration_hides_no_image(world: World) -> None:
-    """Blurred images are searched for where none was blurred: nothing fits, and a denial would
-    be a lie.
+    """Blurred images are searched for where none was blurred.
+
+    Nothing fits, and a denial would be a lie.
     """
     own = file_of(UNLOGGED)
     lie = dataclasses.replace(inverted(own, "blur:2"), fit="does-not-fit")
@@ -58,8 +60,9 @@ def test_who_has_no_weights_takes_the_owners_word_for_faults(mine: Owner) -> Non
 
 
 def false_use(mine: Owner) -> int:
-    """A use whose leaf commits to the hash and the pixels of another image; the true one is that
-    of Z[7].
+    """A use whose leaf commits to the hash and the pixels of another image.
+
+    The true one is that of Z[7].
     """
     intents = mine.recorder.intend(tiny(), Z[UNLOGGED : UNLOGGED + 1])
     return mine.recorder.release(intents, pixels_of(stranger(), Z[4:5]))[0].entry

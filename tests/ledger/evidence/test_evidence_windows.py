@@ -1,5 +1,6 @@
-"""What a window must have, and what in it leaves a gap: witnesses, ends, orphans, erased uses,
-other models, keys.
+"""What a window must have, and what in it leaves a gap.
+
+Witnesses, ends, orphans, erased uses, other models, keys.
 """
 
 from pathlib import Path

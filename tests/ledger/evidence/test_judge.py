@@ -107,8 +107,9 @@ def test_a_fit_without_a_certificate_does_not_tell_near_outputs_apart() -> None:
 
 
 def test_a_logged_image_that_the_model_does_not_make_is_no_use_of_it() -> None:
-    """The pixels are in the log, but the entry is a lie: the log holds an image, and no use that
-    made it.
+    """The pixels are in the log, but the entry is a lie.
+
+    The log holds an image, and no use that made it.
     """
     shown = false(5, "the model does not make the logged image from its latent")
     assert verdict("does-not-fit", EXACT, shown).kind == EDITED

@@ -1,5 +1,6 @@
-"""Bundles that a third party or the log's owner has tampered with: all rejected, each by the
-field's name.
+"""Bundles that a third party or the log's owner has tampered with.
+
+All rejected, each by the field's name.
 
 The verifier knows the image and the nonce, has the weights, and searches.
 """
@@ -340,8 +341,9 @@ def test_another_trusted_log_cannot_speak_for_this_one(scene: Scene) -> None:
 
 
 def test_what_is_the_owners_word_is_known_to_be(scene: Scene) -> None:
-    """These pass when the owner signs them; `verify` prints them as the owner's, or one's own in
-    their place.
+    """These pass when the owner signs them.
+
+    `verify` prints them as the owner's, or one's own in their place.
     """
     passed = set()
     for name, key in CLAIMS:

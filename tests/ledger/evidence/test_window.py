@@ -82,8 +82,9 @@ def test_the_sample_depends_on_root_nonce_and_entries_alone() -> None:
 
 
 def test_every_entry_is_chosen_as_often_as_any_other() -> None:
-    """2,000 nonces, 2 of 10 entries: 400 of each are expected, with a deviation of 18; 5 of
-    those are allowed.
+    """2,000 nonces, 2 of 10 entries: 400 of each are expected, with a deviation of 18.
+
+    5 of those are allowed.
     """
     found = Counter(entry for n in range(2000) for entry in chosen(range(10), f"{n}", 2, bytes(32)))
     assert sum(found.values()) == 4000
