@@ -7,6 +7,8 @@ nor numpy.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from jattr._version import __version__
+
 if TYPE_CHECKING:
     from jattr import errors
     from jattr.alterations import AlteredImages, alter, from_jpeg, parse_chain
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from jattr.generators.store import load_generator
     from jattr.inversion import Inversion, InvertConfig, invert, make_invert
 
-__version__ = "0.1.0"
 __all__ = [
     "AlteredImages",
     "Attribution",

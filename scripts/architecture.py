@@ -56,7 +56,7 @@ FLOORS = {
 NEIGHBOURS = {
     "jattr.bounded_json": {"jattr.errors"},
     "jattr.folders": {"jattr.errors", "jattr.bounded_json"},
-    "jattr.runtime": {"jattr.errors", "jattr._version"},
+    "jattr.runtime": {"jattr.folders"},
     "jattr.images": {"jattr.errors", "jattr.bounded_json"},
     "jattr.zoo": {"jattr.generators"},
     "jattr.baselines": {"jattr.attribution"},

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import numpy as np
 
-from jattr import __version__
+from jattr._version import __version__
 from jattr.alterations.chain import Chain
 from jattr.alterations.files import alter
 from jattr.attribution.pilot import candidate_key

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jattr import __version__
+from jattr._version import __version__
 from jattr.decision.restart_power import Restarts
 from jattr.generators.base import Generator
 from jattr.images import to_byte

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jattr import __version__
+from jattr._version import __version__
 from jattr.attribution.alteration_search import (
     Alternative,
     Explanation,
@@ -33,8 +33,8 @@ from jattr.cli.sheet import SheetRows
 from jattr.cli.timing import Clock
 from jattr.decision.verdict import DecisionConfig
 from jattr.errors import InputError
+from jattr.folders.cache import pilot_study_folder
 from jattr.report.words import shown
-from jattr.runtime import pilot_study_folder
 from jattr.verification.result_folder import (
     LATENTS,
     REPORT,

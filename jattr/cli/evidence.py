@@ -238,9 +238,9 @@ def _invert(
     args: argparse.Namespace, image: bytes, gen: Any, alteration: str | None
 ) -> Attribution:
     from jattr.attribution.pilot_files import PilotStudyFiles
+    from jattr.folders.cache import pilot_study_folder
     from jattr.inversion.config import InvertConfig
     from jattr.ledger.evidence.inversion import invert_alternatives
-    from jattr.runtime import pilot_study_folder
 
     config, known = InvertConfig(restarts=args.restarts), PilotStudyFiles(pilot_study_folder())
     alterations = args.alteration if alteration is None else [alteration]

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-from jattr import __version__
+from jattr._version import __version__
 from jattr.cli import (
     attribute,
     bench,

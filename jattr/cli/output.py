@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jattr import folders
+from jattr.folders.cache import cache_folders
 from jattr.folders.kinds import FolderKind
-from jattr.runtime import cache_folders
 
 
 @contextlib.contextmanager

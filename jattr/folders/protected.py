@@ -12,6 +12,11 @@ from pathlib import Path
 
 from jattr.errors import OutputError
 
+try:
+    import pwd
+except ImportError:  # not on Windows
+    pwd = None  # type: ignore[assignment]
+
 Identity = tuple[int, int]  # device, number
 PACKAGE = Path(__file__).parents[1]
 
@@ -108,7 +113,5 @@ def _always() -> Iterator[tuple[str | Path, str]]:
         yield os.getcwd(), "the current folder"
     with contextlib.suppress(OSError, RuntimeError):
         yield Path.home(), "the home folder"
-    with contextlib.suppress(ImportError, OSError, KeyError):
-        import pwd
-
+    with contextlib.suppress(AttributeError, OSError, KeyError):
         yield pwd.getpwuid(os.getuid()).pw_dir, "the home folder"

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-import jattr
+from jattr._version import __version__
 from jattr.errors import LedgerError
 from jattr.generators.around import AROUND
 from jattr.images import encode_png, to_byte
@@ -242,7 +242,7 @@ def model_leaf(gen: Any) -> ModelLeaf:
             " made again from the"
             ' log; use noise "const" or "none", or "search", where the maps are part of the latent'
         )
-    code, settings = f"jattr {jattr.__version__}", settings_of(gen)
+    code, settings = f"jattr {__version__}", settings_of(gen)
     return ModelLeaf(
         gen.name, gen.digest, gen.weights_digest, code, generator_code_digest(), settings
     )

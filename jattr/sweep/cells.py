@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-import jattr
+from jattr._version import __version__
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.generators.digest import canonical_json
@@ -190,7 +190,7 @@ def run_facts() -> dict[str, str]:
     """
     return {
         "code": code_digest(),
-        "jattr": jattr.__version__,
+        "jattr": __version__,
         "jax": jax.__version__,
         "platform": jax.default_backend(),
         "devices": str(jax.local_device_count()),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import jattr
-from jattr import runtime as cache
+from jattr import runtime
 from jattr.cli import options
 from jattr.cli.options import Progress, whole_number
 
@@ -59,8 +59,8 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
 
 
 def test_a_cache_that_cannot_be_made_is_none(monkeypatch, tmp_path):
-    monkeypatch.setenv(cache.VARIABLE, "/proc/none")
-    assert cache.enable_compilation_cache() is None
+    monkeypatch.setenv("JATTR_CACHE", "/proc/none")
+    assert runtime.enable_compilation_cache() is None
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.5", "-1", "11", "1e3"])
