@@ -33,7 +33,7 @@ from jattr.attribution.attribute import Attribution, attribute
 from jattr.decision.certificate import MIN_EXCESS
 from jattr.generators.base import Generator
 from jattr.generators.store import bundled_generators, load_generator
-from jattr.images import fit, read_image, to_byte, write_png
+from jattr.images import fit, read_image, write_png
 from jattr.inversion.config import InvertConfig
 from jattr.runtime import enable_compilation_cache
 
@@ -109,7 +109,7 @@ def own_images(
     """
     z = gen.sample_latent(key, count)
     label = np.arange(count) % gen.num_classes if gen.num_classes else None
-    made = to_byte(np.asarray(gen.generate(z, label=label)), rule=gen.rounding or "round")
+    made = gen.to_bytes(gen.generate(z, label=label))
     back = []
     for number, pixels in enumerate(made):
         path = folder / f"{gen.name}_{number:04d}.png"

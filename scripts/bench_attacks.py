@@ -43,9 +43,7 @@ from jattr.attribution.calibrate import own_images
 from jattr.baselines.classifier import Classifier, ClassifierConfig, predict, source_loss, train
 from jattr.decision.verdict import DecisionConfig, Verdict, decide
 from jattr.generators.base import Generator
-from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.evaluate import make_images
 from jattr.runtime import enable_compilation_cache
 from jattr.zoo.faces import render_faces
 
@@ -73,10 +71,7 @@ def generated(generators: Sequence[Generator], count: int, seed: int) -> Given:
     z = [
         np.asarray(gen.sample_latent(key, count)) for gen, key in zip(generators, keys, strict=True)
     ]
-    pixels = [
-        to_byte(make_images(gen, some), rule=gen.rounding or "round")
-        for gen, some in zip(generators, z, strict=True)
-    ]
+    pixels = [gen.make_bytes(some) for gen, some in zip(generators, z, strict=True)]
     return Given(
         np.concatenate(pixels),
         [gen.name for gen in generators for _ in range(count)],

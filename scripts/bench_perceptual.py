@@ -33,8 +33,7 @@ from jattr.alterations.registry import parse_chain
 from jattr.attribution.calibrate import own_images
 from jattr.decision.false_attribution import upper_bound
 from jattr.generators.store import bundled_generators, load_generator
-from jattr.images import read_image, to_byte
-from jattr.inversion.evaluate import make_images
+from jattr.images import read_image
 from jattr.ledger.perceptual import BITS, FEATURELESS, NEAR, perceptual_hash
 from jattr.zoo.faces import render_faces
 
@@ -184,9 +183,7 @@ def of_one_latent(names: tuple[str, str], count: int, seed: int) -> np.ndarray:
     """Return distances of images that two generators make of the same latents."""
     pair = [load_generator(name) for name in names]
     z = np.asarray(pair[0].sample_latent(jax.random.key(seed), count))
-    one, two = (
-        hashes(to_byte(make_images(gen, z, None), rule=gen.rounding or "round")) for gen in pair
-    )
+    one, two = (hashes(gen.make_bytes(z)) for gen in pair)
     return (one != two).sum(1)
 
 

@@ -17,7 +17,7 @@ from jattr.alterations.jpeg import Jpeg
 from jattr.alterations.pointwise import Factor
 from jattr.errors import InputError
 from jattr.generators.base import ApplyFn
-from jattr.generators.followed import AfterFn, Followed
+from jattr.generators.forward import AfterFn, Followed
 from jattr.images import to_float
 
 MAX_STEPS = 8

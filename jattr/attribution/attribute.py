@@ -21,7 +21,7 @@ from jattr.decision.scores import scores_of
 from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, by_judgement, not_calibrated
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator
-from jattr.images import to_byte, to_float
+from jattr.images import to_float
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import make_images
 from jattr.inversion.multistart import Search
@@ -63,7 +63,7 @@ class Attribution:
         if not np.isfinite(self.residual[image, candidate]):
             return None
         gen = self.candidates[candidate]
-        label = None if not gen.num_classes else self.labels[image, candidate][None]
+        label = gen.label_argument(self.labels[image, candidate])
         return make_images(gen, self.latents[candidate][image][None], label)[0]
 
     def altered_reproduction(self, image: int, candidate: int) -> np.ndarray | None:
@@ -73,7 +73,7 @@ class Attribution:
         made = self.reproduction(image, candidate)
         if made is None or self.alteration is None or not np.isfinite(made).all():
             return made
-        pixels = to_byte(made[None], rule=self.candidates[candidate].rounding or "round")
+        pixels = self.candidates[candidate].to_bytes(made[None])
         return to_float(self.alteration.looks(pixels)[0])
 
     def to_dict(self) -> dict[str, Any]:

@@ -25,9 +25,7 @@ from jattr.decision.scores import FAIR, scores_of
 from jattr.decision.verdict import Evidence, Verdict
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
-from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.evaluate import make_images
 from jattr.inversion.multistart import rounds
 from jattr.inversion.observation.make import given_distance, make_observation
 from jattr.inversion.two_stage import make_inverter
@@ -158,14 +156,7 @@ def own_images(gen: Generator, count: int, seed: int) -> np.ndarray:
     """Return images [n, H, W, C] uint8 that a generator makes of latents from its prior, of all
     its classes.
     """
-    keys = jax.random.split(candidate_key(jax.random.key(seed), gen))
-    z = np.asarray(gen.sample_latent(keys[0], count))
-    label = (
-        np.asarray(jax.random.randint(keys[1], (count,), 0, gen.num_classes))
-        if gen.num_classes
-        else None
-    )
-    return to_byte(make_images(gen, z, label), rule=gen.rounding or "round")
+    return gen.sample_images(candidate_key(jax.random.key(seed), gen), count).images
 
 
 def fair_scores(

@@ -53,7 +53,7 @@ def certificates_of(inverter: Inverter) -> list[Certificate | None]:
             found.append(proof)
             continue
         if isinstance(observation, DistanceObservation):  # certificates speak of pixels
-            labels = np.array([label]) if inverter.gen.num_classes else None
+            labels = inverter.gen.label_argument(label)
             plain = dataclasses.replace(
                 observation.as_pixels(), pixels=observation.pixels[i : i + 1]
             )
@@ -78,9 +78,7 @@ def certificates_of(inverter: Inverter) -> list[Certificate | None]:
 def residuals_of(inverter: Inverter) -> np.ndarray:
     """Return the residual of the best latent of every image [n], inf where every restart failed."""
     best = best_of(inverter)
-    values = inverter.observation.residuals(
-        best.latents, best.labels if inverter.gen.num_classes else None
-    )
+    values = inverter.observation.residuals(best.latents, inverter.gen.label_argument(best.labels))
     lost = np.array(
         [not np.isfinite(inverter.loss[inverter.best(i)]) for i in range(inverter.count)]
     )

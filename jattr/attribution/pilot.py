@@ -19,9 +19,7 @@ import numpy as np
 from jattr._version import __version__
 from jattr.decision.restart_power import Restarts
 from jattr.generators.base import Generator
-from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.evaluate import make_images
 from jattr.inversion.multistart import Inverter
 from jattr.inversion.two_stage import make_inverter
 
@@ -132,8 +130,5 @@ def run_pilot_study(inverter: Inverter, config: InvertConfig, key: jax.Array) ->
 
 
 def _own_images(gen: Generator, keys: Any) -> np.ndarray:
-    z = gen.sample_latent(keys[0], IMAGES)
-    label = None
-    if gen.num_classes:
-        label = np.asarray(jax.random.randint(keys[1], (IMAGES,), 0, gen.num_classes))
-    return to_byte(make_images(gen, z, label), rule=gen.rounding or "round")
+    z = np.asarray(gen.sample_latent(keys[0], IMAGES))
+    return gen.make_bytes(z, gen.sample_labels(keys[1], IMAGES))

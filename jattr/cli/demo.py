@@ -193,13 +193,8 @@ def truth_table(out: Path, secrets: list[Secret]) -> str:
 
 def _image(gen: Generator, key: Any) -> np.ndarray:
     """Return one image of a secret latent, uint8 [H, W, 3]."""
-    import numpy as np
-
-    from jattr.images import to_byte
-    from jattr.inversion.evaluate import make_images as made_by
-
-    made = made_by(gen, gen.sample_latent(key, 1))  # in the program that the search takes
-    return np.asarray(to_byte(made, rule=gen.rounding or "round")[0])
+    # in the program that the search takes
+    return gen.make_bytes(gen.sample_latent(key, 1))[0]
 
 
 def _write(path: Path, pixels: np.ndarray, compressed: bool) -> None:

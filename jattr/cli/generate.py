@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
             generator, z, label = read_latents(args.latents, generator, limit=MAX_IMAGES)
         files = write_images(work, generator, z, label)
         write_latents(work / "latents.npz", generator, z, label)
-    rule = generator.rounding or "round"
+    rule = generator.byte_rule
     names = {
         "name": generator.name,
         "digest": generator.digest,
@@ -122,12 +122,10 @@ def draw_latents(
 
     z_key, label_key = jax.random.split(jax.random.key(seed))
     z = np.asarray(generator.sample_latent(z_key, n))
-    if label is None and generator.num_classes:
-        return z, np.asarray(
-            jax.random.randint(label_key, (n,), 0, generator.num_classes), np.int32
-        )
-    labels = generator.check_label(label, n)
-    return z, np.full(n, -1, np.int32) if labels is None else np.asarray(labels)
+    labels = generator.sample_labels(label_key, n)
+    if label is not None:
+        labels = np.asarray(generator.check_label(label, n))
+    return z, np.full(n, -1, np.int32) if labels is None else labels
 
 
 def write_images(folder: Path, generator: Generator, z: np.ndarray, label: np.ndarray) -> list[str]:
@@ -158,15 +156,11 @@ def _batches(generator: Generator, z: np.ndarray, label: np.ndarray) -> Iterator
     import jax
     import numpy as np
 
-    from jattr.images import to_byte
-
     height, width, channels = generator.image_shape
     batch = max(1, min(BATCH, BATCH_VALUES // (height * width * channels)))
     for start in range(0, len(z), batch):
         # the last batch is filled up
         rows = np.minimum(np.arange(start, start + batch), len(z) - 1)
         with jax.default_matmul_precision("highest"):
-            images = generator.generate(
-                z[rows], label=label[rows] if generator.num_classes else None
-            )
-        yield to_byte(images, rule=generator.rounding or "round")[: len(z) - start]
+            images = generator.generate(z[rows], label=generator.label_argument(label[rows]))
+        yield generator.to_bytes(images)[: len(z) - start]

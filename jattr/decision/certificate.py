@@ -100,7 +100,7 @@ def certify_altered(
         test = _test(observation.gen, here, observation.pixels[image], label, "round", alpha)
         return replace(
             test,
-            rounding=observation.original.rounding or "round",
+            rounding=observation.original.byte_rule,
             alteration=observation.chain.text,
         )
     found = observation.surprise(image, label, z)
@@ -118,7 +118,7 @@ def certify_altered(
         and _enough(telling, rank, z.size, seen)
         and observation.near_enough(image, z, label),
         bit_exact=bool(same == 1.0),
-        rounding=observation.original.rounding or "round",
+        rounding=observation.original.byte_rule,
         identical_bytes=same,
         largest_deviation=_finite((np.abs(prediction - known.center) / (2.0 * known.half)).max()),
         unclipped=telling,

@@ -1,6 +1,4 @@
-"""`Generator`: a pure function from latents to images, its weights, and what is known about
-both.
-"""
+"""`Generator`: a pure function from latents to images, its weights, and facts about both."""
 
 import dataclasses
 import functools
@@ -13,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattr.errors import GeneratorError
-from jattr.generators.around import AROUND
 from jattr.generators.digest import function_digest, tensors_digest
+from jattr.generators.forward import ApplyFn, batch_size, batched_images
+from jattr.generators.hook import GENERATE_HOOK
 from jattr.generators.settings import Settings
+from jattr.images import to_byte
 
-# (state, z [n, *latent_shape], *, label=None) -> [n, H, W, C]
-ApplyFn: TypeAlias = Callable[..., jax.Array]
 SampleFn: TypeAlias = Callable[[jax.Array, int], jax.Array]  # (key, n) -> z [n, *latent_shape]
 
 
@@ -28,6 +26,14 @@ class Route(NamedTuple):
     # (state, z [n, *latent_shape], *, label=None) -> styles [n, w_dim]; the generator's state
     mapping: ApplyFn
     styles: "Generator"  # makes the generator's images of styles [n, w_dim]
+
+
+class Samples(NamedTuple):
+    """Images that a generator makes of latents from its prior."""
+
+    latents: np.ndarray  # float32 [n, *latent_shape]
+    labels: np.ndarray | None  # int32 [n]; None: the generator is unconditional
+    images: np.ndarray  # uint8 [n, H, W, C]
 
 
 class FinalLayer(NamedTuple):
@@ -225,6 +231,55 @@ class Generator:
         """
         return self.view(space).sample(key, n)
 
+    def sample_labels(self, key: jax.Array, n: int) -> np.ndarray | None:
+        """Return labels int32 [n], uniform over the classes; None if unconditional."""
+        if not self.num_classes:
+            return None
+        return np.asarray(jax.random.randint(key, (n,), 0, self.num_classes))
+
+    def sample_images(self, key: jax.Array, n: int, *, space: str | None = None) -> Samples:
+        """Return n latents from the prior, labels of all classes, and the bytes of their images.
+
+        They are made in batches of one size, at full float32 precision. A log that records
+        `generate` does not see them.
+
+        Args:
+          key: split into one for the latents and one for the labels.
+          n: how many.
+          space: one of `spaces`; None: the one of `apply`.
+        """
+        view = self.view(space)
+        latent_key, label_key = jax.random.split(key)
+        z = np.asarray(view.sample_latent(latent_key, n))
+        label = view.sample_labels(label_key, n)
+        return Samples(z, label, view.make_bytes(z, label))
+
+    def make_bytes(self, z: jax.Array | np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
+        """Return the images uint8 [n, H, W, C] of latents z [n, *latent_shape], as it saves them.
+
+        `label` is int [n]; None for an unconditional generator.
+        """
+        z = np.asarray(z, np.float32)
+        labels = None if label is None else np.asarray(label, np.int32)
+        images = batched_images(self.apply, self.state, z, labels, batch_size(self.image_shape))
+        return self.to_bytes(images)
+
+    @property
+    def byte_rule(self) -> str:
+        """How its images become bytes: `rounding`, and "round" where that is unknown."""
+        return self.rounding or "round"
+
+    def to_bytes(self, images: jax.Array | np.ndarray) -> np.ndarray:
+        """Return images in [-1, 1] units, of any shape, as bytes by its own rounding rule."""
+        return to_byte(images, rule=self.byte_rule)
+
+    def label_argument(self, labels: Any) -> np.ndarray | None:
+        """Return stored labels, int or [n], as `apply` takes them: int32 [n].
+
+        None for an unconditional generator, whose stored labels are -1.
+        """
+        return np.atleast_1d(np.asarray(labels, np.int32)) if self.num_classes else None
+
     def generate(
         self,
         z: Any,
@@ -257,11 +312,11 @@ class Generator:
                 " it takes"
                 f" [n, {', '.join(map(str, view.latent_shape))}] there"
             )
-        known = view.check_label(label, len(z))
-        around = AROUND.get()
-        if around is None:
-            return _generate(view.apply)(view.state, z, label=known)
-        return around(view, z, known, lambda: _generate(view.apply)(view.state, z, label=known))
+        labels = view.check_label(label, len(z))
+        hook = GENERATE_HOOK.get()
+        if hook is None:
+            return _generate(view.apply)(view.state, z, label=labels)
+        return hook(view, z, labels, lambda: _generate(view.apply)(view.state, z, label=labels))
 
     def check_label(self, label: Any, n: int) -> jax.Array | None:
         """Return labels as int32 [n], or None for an unconditional generator.

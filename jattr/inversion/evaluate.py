@@ -12,11 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jattr.generators.base import ApplyFn, Generator
-from jattr.generators.followed import AfterFn, Followed, rest
+from jattr.generators.base import Generator
+from jattr.generators.forward import (
+    ApplyFn,
+    Followed,
+    batch_size,
+    batched_images,
+    compiled_forward,
+)
 from jattr.inversion.problem import ComparedBy, Target, deviation
-
-BATCH, MAX_NUMBERS = 32, 1 << 20  # most images made at once, and most numbers in them
 
 
 def make_images(gen: Generator, z: Any, label: Any = None) -> np.ndarray:
@@ -30,42 +34,25 @@ def make_images(gen: Generator, z: Any, label: Any = None) -> np.ndarray:
     """
     z = np.asarray(z, np.float32).reshape(-1, *gen.latent_shape)
     labels = None if label is None else np.asarray(label, np.int32)
-    return _images(gen.apply, gen.state, z, labels, _batch(gen))
-
-
-def _images(
-    apply: ApplyFn, state: Any, z: np.ndarray, label: np.ndarray | None, batch: int
-) -> np.ndarray:
-    fn, inputs = _make(apply), (z, label)
+    apply, state = gen.apply, gen.state
     if isinstance(apply, ComparedBy):
-        return _images(apply.first, state["generator"], z, label, batch)
-    if isinstance(apply, Followed):
-        inputs = _images(apply.first, state["generator"], z, label, _batch_of(apply.shape)), None
-        fn, state = _make_after(apply.after), rest(state)
-    parts = []
-    for at in range(0, len(z), batch):
-        some = np.minimum(np.arange(at, at + batch), len(z) - 1)  # the last one fills the batch up
-        parts.append(
-            np.asarray(fn(state, *(None if part is None else part[some] for part in inputs)))
-        )
-    return np.concatenate(parts)[: len(z)]
+        apply, state = apply.first, state["generator"]
+    return batched_images(apply, state, z, labels, batch_size(gen.image_shape))
 
 
 def forward_cost(gen: Generator) -> float:
     """Return the floating-point operations of one image of a generator; its trace serves
     `make_images` as well.
     """
+    batch, shape = batch_size(gen.image_shape), gen.latent_shape
     if isinstance(gen.apply, Followed):  # what follows a network costs little beside it
-        batch = _batch_of(gen.apply.shape)
-        return cost_of(
-            gen.apply.first, gen.state["generator"], gen.latent_shape, gen.num_classes, batch
-        )
+        batch, first = batch_size(gen.apply.shape), gen.apply.first
+        return cost_of(first, gen.state["generator"], shape, gen.num_classes, batch)
     if isinstance(gen.apply, ComparedBy):
-        plain = cost_of(
-            gen.apply.first, gen.state["generator"], gen.latent_shape, gen.num_classes, _batch(gen)
-        )
+        first = gen.apply.first
+        plain = cost_of(first, gen.state["generator"], shape, gen.num_classes, batch)
         return plain + _comparison_cost(gen.apply, gen.state["distance"], gen.image_shape)
-    return cost_of(gen.apply, gen.state, gen.latent_shape, gen.num_classes, _batch(gen))
+    return cost_of(gen.apply, gen.state, shape, gen.num_classes, batch)
 
 
 def _comparison_cost(apply: ComparedBy, state: Any, shape: tuple[int, int, int]) -> float:
@@ -96,16 +83,8 @@ def _cost(
     state = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in shapes])
     z = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
     label = jax.ShapeDtypeStruct((batch,), jnp.int32) if classes else None
-    lowered = _make(apply).lower(state, z, label)
+    lowered = compiled_forward(apply).lower(state, z, label)
     return float((lowered.cost_analysis() or {}).get("flops", float("inf"))) / batch
-
-
-def _batch(gen: Generator) -> int:
-    return _batch_of(gen.image_shape)
-
-
-def _batch_of(shape: tuple[int, int, int]) -> int:
-    return max(1, min(BATCH, MAX_NUMBERS // int(np.prod(shape))))
 
 
 def mean_squares(
@@ -146,23 +125,5 @@ def _make_compare(compare: Callable[[Any, jax.Array, Any], jax.Array]) -> Any:
     def fn(state: Any, image: jax.Array, code: Any) -> jax.Array:
         with jax.default_matmul_precision("highest"):
             return jnp.mean(jnp.square(compare(state, image, code)))
-
-    return jax.jit(fn)
-
-
-@functools.lru_cache(maxsize=64)
-def _make(apply: ApplyFn) -> Any:
-    def fn(state: Any, z: jax.Array, label: jax.Array | None) -> jax.Array:
-        with jax.default_matmul_precision("highest"):
-            return jnp.asarray(apply(state, z, label=label), jnp.float32)
-
-    return jax.jit(fn)
-
-
-@functools.lru_cache(maxsize=64)
-def _make_after(after: AfterFn) -> Any:
-    def fn(state: Any, x: jax.Array, _: None) -> jax.Array:
-        with jax.default_matmul_precision("highest"):
-            return jnp.asarray(after(state, x), jnp.float32)
 
     return jax.jit(fn)

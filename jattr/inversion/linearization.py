@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattr.generators.base import ApplyFn, Generator
-from jattr.generators.followed import AfterFn, Followed, rest
+from jattr.generators.forward import AfterFn, Followed, rest
 from jattr.inversion.problem import Target, deviation
 from jattr.solvers.levenberg_marquardt import value_and_jacobian
 from jattr.solvers.quasi_newton import METHODS

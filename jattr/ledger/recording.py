@@ -19,8 +19,8 @@ import numpy as np
 
 from jattr._version import __version__
 from jattr.errors import LedgerError
-from jattr.generators.around import AROUND
-from jattr.images import encode_png, to_byte
+from jattr.generators.hook import GENERATE_HOOK
+from jattr.images import encode_png
 from jattr.ledger.commitments import (
     Opening,
     file_value,
@@ -210,7 +210,7 @@ class Recorder:
                 images = gen.generate(gen.sample_latent(key, 4))
         """
         released: list[Released] = []
-        outer = AROUND.get()
+        outer = GENERATE_HOOK.get()
 
         def around(used: Any, z: Any, labels: Any, make: Callable[[], Any]) -> Any:
             made_by = make if outer is None else functools.partial(outer, used, z, labels, make)
@@ -219,15 +219,15 @@ class Recorder:
             latents, known = _concrete(z), None if labels is None else _concrete(labels)
             intents = self.intend(used, latents, labels=known, settings=settings, beacon=beacon)
             made = made_by()
-            pixels = to_byte(np.asarray(made), rule=used.rounding or "round")
+            pixels = used.to_bytes(made)
             released.extend(self.release(intents, pixels, recipient=recipient))
             return made
 
-        token = AROUND.set(around)
+        token = GENERATE_HOOK.set(around)
         try:
             yield released
         finally:
-            AROUND.reset(token)
+            GENERATE_HOOK.reset(token)
 
 
 def model_leaf(gen: Any) -> ModelLeaf:
@@ -252,7 +252,7 @@ def settings_of(gen: Any) -> dict[str, Scalar]:
     """Return a generator's space, rounding and settings as a MODEL leaf states them."""
     own = {} if gen.settings is None else gen.settings.to_json()
     texts = {name: str(value) if isinstance(value, float) else value for name, value in own.items()}
-    return {"space": gen.space, "rounding": gen.rounding or "round", **texts}
+    return {"space": gen.space, "rounding": gen.byte_rule, **texts}
 
 
 @functools.cache

@@ -16,9 +16,7 @@ from jattr.attacks.evade import EvadeConfig, evade
 from jattr.attribution.pilot import candidate_key
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
-from jattr.images import to_byte
 from jattr.images.reading import load_image, read_bytes
-from jattr.inversion.evaluate import make_images
 from jattr.sweep.spec import NONE, Pictures, Spec, attack_of
 from jattr.zoo.faces import render_faces
 
@@ -144,14 +142,7 @@ def make_batch(
             )
         return faces
     gen = makers[batch.maker]
-    keys = jax.random.split(candidate_key(key, gen))
-    z = np.asarray(gen.sample_latent(keys[0], batch.count))
-    label = (
-        np.asarray(jax.random.randint(keys[1], (batch.count,), 0, gen.num_classes))
-        if gen.num_classes
-        else None
-    )
-    pixels = to_byte(make_images(gen, z, label), rule=gen.rounding or "round")
+    z, label, pixels = gen.sample_images(candidate_key(key, gen), batch.count)
     attack = attack_of(batch.attack)
     if attack is None:
         return pixels

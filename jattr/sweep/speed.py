@@ -16,9 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattr.generators.base import Generator
-from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.evaluate import forward_cost, make_images
+from jattr.inversion.evaluate import forward_cost
 from jattr.inversion.invert import invert
 from jattr.inversion.problem import Prior, target_of
 from jattr.inversion.scheduler import Status
@@ -140,11 +139,5 @@ def _stepper(gen: Generator, lanes: int) -> tuple[Callable[[], Any], int]:
 
 
 def _own(gen: Generator, count: int) -> tuple[np.ndarray, np.ndarray | None]:
-    keys = jax.random.split(jax.random.key(5))
-    z = np.asarray(gen.sample_latent(keys[0], count))
-    label = (
-        np.asarray(jax.random.randint(keys[1], (count,), 0, gen.num_classes))
-        if gen.num_classes
-        else None
-    )
-    return to_byte(make_images(gen, z, label), rule=gen.rounding or "round"), label
+    _, label, images = gen.sample_images(jax.random.key(5), count)
+    return images, label

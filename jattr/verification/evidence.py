@@ -479,6 +479,6 @@ def _unusable(gen: Generator, z: np.ndarray, label: int) -> str:
 
 def _residual(observation: Observation, z: np.ndarray, label: int) -> float:
     """Return the residual as `attribute` defines it; a large number where it is not finite."""
-    labels = np.array([label], np.int32) if observation.gen.num_classes else None
+    labels = observation.gen.label_argument(label)
     value = float(observation.residuals(z[None], labels)[0])
     return value if math.isfinite(value) else 1e30

@@ -84,3 +84,28 @@ def test_priors_have_the_moments_they_state(prior):
 def test_a_generator_cannot_be_changed(tiny):
     with pytest.raises(dataclasses.FrozenInstanceError):
         tiny.name = "other"
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_conditional"])
+def test_sampled_images_are_those_of_the_latents_and_labels(name, request):
+    gen = request.getfixturevalue(name)
+    latents, labels, images = gen.sample_images(jax.random.key(3), 5)
+    keys = jax.random.split(jax.random.key(3))
+    np.testing.assert_array_equal(latents, gen.sample_latent(keys[0], 5))
+    assert (labels is None) == (gen.num_classes == 0)
+    assert labels is None or (labels.shape == (5,) and set(labels.tolist()) <= {0, 1, 2})
+    assert images.shape == (5, *gen.image_shape)
+    made = gen.to_bytes(gen.generate(latents, label=labels))
+    assert np.abs(images.astype(int) - made).max() <= 1  # another batch: float32's last bits
+
+
+def test_bytes_follow_the_generators_own_rounding(tiny):
+    values = np.float32([-2.0, 0.0, 2.0])
+    assert dataclasses.replace(tiny, rounding=None).to_bytes(values).tolist() == [0, 128, 255]
+    assert dataclasses.replace(tiny, rounding="truncate").to_bytes(values).tolist() == [0, 127, 255]
+
+
+def test_stored_labels_become_arguments(tiny, tiny_conditional):
+    assert tiny.label_argument(-1) is None
+    assert tiny_conditional.label_argument(2).tolist() == [2]
+    assert tiny_conditional.label_argument([0, 2]).dtype == np.int32

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from toys import make_toy, own_images
 
-from jattr.inversion.evaluate import BATCH, mean_squares
+from jattr.generators.forward import BATCH
+from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.problem import target_of
 
 

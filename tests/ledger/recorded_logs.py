@@ -45,6 +45,11 @@ class FakeGenerator:
     num_classes: int = 0
     latent_shape: tuple[int, ...] = (6,)
 
+    @property
+    def byte_rule(self) -> str:
+        """As a generator's."""
+        return self.rounding or "round"
+
     def pixels(self, latents: np.ndarray) -> np.ndarray:
         """Images uint8 [n, 8, 8, 3] of latents."""
         seeds = [int.from_bytes(z.astype("<f4").tobytes()[:8], "little") for z in latents]

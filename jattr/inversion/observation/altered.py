@@ -20,7 +20,6 @@ from jattr.alterations.files import AlteredImages
 from jattr.alterations.jpeg import BLOCK
 from jattr.errors import ImageError
 from jattr.generators.base import Generator
-from jattr.images import to_byte
 from jattr.inversion.evaluate import make_images, mean_squares
 from jattr.inversion.linearization import make_linear
 from jattr.inversion.observation.base import Observation
@@ -270,7 +269,7 @@ class AlteredObservation(Observation):
 
     def surprise(self, image: int, label: int, z: np.ndarray) -> Surprise:
         """Return how unlikely the observation is under a latent."""
-        labels = None if not self.original.num_classes else np.array([label])
+        labels = self.original.label_argument(label)
         made = make_images(self.gen, z[None], labels).astype(np.float64).ravel()
         prediction = (made + 1.0) * UNIT if self.quantised is None else made * UNIT / self.weight
         if not np.isfinite(prediction).all():
@@ -290,7 +289,7 @@ class AlteredObservation(Observation):
         Where coefficients count as unknown this is all that holds them: pixels of their blocks are
         compared, too.
         """
-        labels = None if not self.original.num_classes else np.array([label])
+        labels = self.original.label_argument(label)
         left = mean_squares(self.gen, z[None], labels, self.targets([image], ["round"]))[0]
         if not left < self.near:
             return False
@@ -298,9 +297,7 @@ class AlteredObservation(Observation):
         if jpeg is None or not jpeg.decoded:
             return True
         made = make_images(self.original, z[None], labels)
-        looks = self.chain.looks(to_byte(made, rule=self.original.rounding or "round")).astype(
-            np.float64
-        )[0]
+        looks = self.chain.looks(self.original.to_bytes(made)).astype(np.float64)[0]
         pixels = self.pixels[image]
         away = _block_means(np.square(looks - pixels).mean(-1))
         cut = _block_means(((pixels == 0) | (pixels == 255)).any(-1).astype(np.float64)) > 0
@@ -312,11 +309,11 @@ class AlteredObservation(Observation):
         """Return the share of numbers observed that the alteration, carried out by programs,
         gives again.
         """
-        labels = None if not self.original.num_classes else np.array([label])
+        labels = self.original.label_argument(label)
         made = make_images(self.original, z[None], labels)
         if not np.isfinite(made).all():
             return 0.0
-        pixels = self.chain.discrete(to_byte(made, rule=self.original.rounding or "round"))
+        pixels = self.chain.discrete(self.original.to_bytes(made))
         if self.chain.jpeg is None or self.quantised is None:
             return float((pixels[0] == self.pixels[image]).mean())
         return float((self.chain.jpeg.quantised(pixels)[0] == self.quantised[image]).mean())

@@ -19,8 +19,6 @@ import numpy as np
 from jattr.distances.base import Distance
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
-from jattr.images import to_byte
-from jattr.inversion.evaluate import make_images
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import ComparedBy, Prior, target_of
 from jattr.solvers.quasi_newton import METHODS
@@ -52,7 +50,7 @@ class DistanceObservation(Observation):
     @property
     def rounding(self) -> str:
         """The card's; no other one is tried."""
-        return self.original.rounding or "round"
+        return self.original.byte_rule
 
     @property
     def noise(self) -> float:
@@ -167,14 +165,7 @@ def make_distance_observation(
 
 def _own_residuals(observed: Generator, gen: Generator, distance: Distance) -> np.ndarray:
     """Return what own images leave at their true latents [n]."""
-    keys = jax.random.split(jax.random.key(OWN))
-    z = np.asarray(gen.sample_latent(keys[0], OWN))
-    label = (
-        np.asarray(jax.random.randint(keys[1], (OWN,), 0, gen.num_classes))
-        if gen.num_classes
-        else None
-    )
-    pixels = to_byte(make_images(gen, z, label), rule=gen.rounding or "round")
+    z, label, pixels = gen.sample_images(jax.random.key(OWN), OWN)
     return DistanceObservation(observed, pixels, gen, distance, 1.0, 1.0).residuals(z, label)
 
 

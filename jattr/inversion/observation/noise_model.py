@@ -14,7 +14,6 @@ from scipy.special import chdtri
 
 from jattr.alterations.chain import Chain, smooth_observation, smooth_pixels
 from jattr.generators.base import ApplyFn, Generator, Route
-from jattr.images import to_byte
 from jattr.inversion.evaluate import make_images
 from jattr.inversion.observation.censored_likelihood import Intervals, surprise
 from jattr.inversion.problem import STEP
@@ -60,15 +59,9 @@ def learn_roundings(gen: Generator, chain: Chain) -> Roundings:
 
 
 def _learn(gen: Generator, chain: Chain) -> Roundings:
-    keys = jax.random.split(jax.random.key(OWN))
     count = int(np.clip(MAX_NUMBERS // math.prod(chain.out_shape(gen.image_shape)), 8, OWN))
-    z = np.asarray(gen.sample_latent(keys[0], count))
-    label = (
-        np.asarray(jax.random.randint(keys[1], (count,), 0, gen.num_classes))
-        if gen.num_classes
-        else None
-    )
-    made = chain.discrete(to_byte(make_images(gen, z, label), rule=gen.rounding or "round"))
+    z, label, images = gen.sample_images(jax.random.key(OWN), count)
+    made = chain.discrete(images)
     smooth = (
         make_images(observed_generator(gen, chain, np.ones(1)), z, label)
         .astype(np.float64)

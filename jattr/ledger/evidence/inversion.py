@@ -9,7 +9,7 @@ import numpy as np
 
 from jattr.attribution.caveats import caveat_of
 from jattr.errors import ImageError, InputError
-from jattr.images import to_byte, to_float
+from jattr.images import to_float
 from jattr.images.reading import Decoded, decode
 from jattr.ledger.commitments import latent_value
 from jattr.ledger.evidence.bundle import Attribution
@@ -218,7 +218,7 @@ def reproduces(gen: Any, z: np.ndarray, label: int | None, pixels: np.ndarray) -
     if pixels.shape != gen.image_shape or not takes(gen, z, label):
         return False
     made = make_images(gen, z[None], None if label is None else np.array([label], np.int32))[0]
-    if (to_byte(made, rule=gen.rounding or "round") == pixels).all():
+    if (gen.to_bytes(made) == pixels).all():
         return True
     if not float(np.mean(np.square(np.clip(made, -1, 1) - to_float(pixels)))) <= FAR:
         return False

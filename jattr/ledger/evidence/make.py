@@ -224,10 +224,10 @@ def _images(
 
 
 def _made_again(gen: Any, settings: Any, latent: bytes) -> bytes:
-    from jattr.images import encode_png, to_byte
+    from jattr.images import encode_png
     from jattr.ledger.evidence.inversion import viewed
 
     z, space, label = parse_latent(latent)
     view = viewed(gen, {**settings, "space": space})
     made = view.generate(z[None], label=None if label is None else np.array([label], np.int32))
-    return encode_png(to_byte(np.asarray(made), rule=gen.rounding or "round")[0])
+    return encode_png(gen.to_bytes(made)[0])

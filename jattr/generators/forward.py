@@ -1,0 +1,87 @@
+"""Images of any number of latents, in batches of one size: one compiled program an architecture.
+
+At full float32 precision: of these images results state their numbers, and `verify` recomputes
+them.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# (state, z [n, *latent_shape], *, label=None) -> [n, H, W, C]
+ApplyFn: TypeAlias = Callable[..., jax.Array]
+# (state, images [n, H, W, C]) -> [n, H', W', C']
+AfterFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]
+
+BATCH, MAX_NUMBERS = 32, 1 << 20  # most images made at once, and most numbers in them
+
+
+@dataclass(frozen=True)
+class Followed:
+    """An `apply` of two parts, the second a function of the first's images, kept apart.
+
+    Its state has `generator`, the first part's own, beside what the second part takes. Programs of
+    the first part, the dear ones to compile, serve every second part.
+    """
+
+    first: ApplyFn
+    after: AfterFn
+    shape: tuple[int, int, int]  # (H, W, C), of the first part's images
+
+    def __call__(
+        self, state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None
+    ) -> jax.Array:
+        """Return both parts, one after the other."""
+        return self.after(rest(state), self.first(state["generator"], z, label=label))
+
+
+def rest(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of the second part."""
+    return {name: value for name, value in state.items() if name != "generator"}
+
+
+def batch_size(image_shape: tuple[int, int, int]) -> int:
+    """Return how many images of a shape are made at once."""
+    return max(1, min(BATCH, MAX_NUMBERS // int(np.prod(image_shape))))
+
+
+def batched_images(
+    apply: ApplyFn, state: Any, z: np.ndarray, label: np.ndarray | None, batch: int
+) -> np.ndarray:
+    """Return the images [n, H, W, C] float32 of latents z [n, *latent_shape], not clipped."""
+    fn, inputs = compiled_forward(apply), (z, label)
+    if isinstance(apply, Followed):
+        first = batched_images(apply.first, state["generator"], z, label, batch_size(apply.shape))
+        fn, inputs, state = _compiled_after(apply.after), (first, None), rest(state)
+    parts = []
+    for start in range(0, len(z), batch):
+        # the last latent fills up the last batch
+        rows = np.minimum(np.arange(start, start + batch), len(z) - 1)
+        part = fn(state, *(None if each is None else each[rows] for each in inputs))
+        parts.append(np.asarray(part))
+    return np.concatenate(parts)[: len(z)]
+
+
+@functools.lru_cache(maxsize=64)
+def compiled_forward(apply: ApplyFn) -> Any:
+    """Return compiled `fn(state, z, label)` of an `apply`, at full float32 precision."""
+
+    def fn(state: Any, z: jax.Array, label: jax.Array | None) -> jax.Array:
+        with jax.default_matmul_precision("highest"):
+            return jnp.asarray(apply(state, z, label=label), jnp.float32)
+
+    return jax.jit(fn)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled_after(after: AfterFn) -> Any:
+    def fn(state: Any, x: jax.Array, _: None) -> jax.Array:
+        with jax.default_matmul_precision("highest"):
+            return jnp.asarray(after(state, x), jnp.float32)
+
+    return jax.jit(fn)

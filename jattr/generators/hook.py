@@ -1,0 +1,14 @@
+"""The hook that every call of `Generator.generate` runs through: how a log records images.
+
+A module of its own, without jax: the ledger imports it.
+"""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+# (generator, latents [n, *latent_shape], labels int32 [n] or None, make) -> images [n, H, W, C]:
+# what `make()` returns
+GenerateHook: TypeAlias = Callable[[Any, Any, Any, Callable[[], Any]], Any]
+
+GENERATE_HOOK: ContextVar[GenerateHook | None] = ContextVar("generate_hook", default=None)
