@@ -1,11 +1,8 @@
 """The floors of the house: imports run downwards only, in no circle. How structure is measured."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from architecture import RULES, circles, faults_of, package_of, read_house
 from structure import ambiguous_constants, follow, measure, package_levels, read_sources
 

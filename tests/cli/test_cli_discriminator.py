@@ -5,16 +5,11 @@ The commands one after the other.
 
 import json
 import pickle
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_generator import make_tiny
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distances"))
-
 from feature_files import file_tensors
+from tiny_generator import make_tiny
 
 from jattr.cli.main import main
 from jattr.distances import load_distance

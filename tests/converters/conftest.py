@@ -1,18 +1,12 @@
-"""Puts `scripts/` on the path: the tests write checkpoints with the same independent writer as the
-fuzzer.
-
-And a writer of NVlabs' pickles.
-"""
+"""A writer of NVlabs' pickles."""
 
 import pickle
 import sys
 import types
 from collections import OrderedDict
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 HOSTILE = (
     "import os, socket\nos.system('touch canary')\nopen('canary',"
     " 'w')\nsocket.create_connection(('127.0.0.1', 9))"

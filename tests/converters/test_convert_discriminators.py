@@ -5,17 +5,12 @@ Files to feature folders on request, and what the table refuses.
 
 import json
 import pickle
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_files import random_tensors, state_dict_of
-from safetensors.numpy import save_file
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distances"))
-
 from feature_files import file_tensors, stored_tensors
+from safetensors.numpy import save_file
 
 from converters.convert import convert
 from converters.discriminators import NAME, describe

@@ -2,16 +2,11 @@
 
 import hashlib
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "distances"))
-
 from feature_files import BY_NAME, file_tensors, stored_tensors
+from safetensors.numpy import save_file
 
 from converters.convert import convert
 from converters.detect import detect, read_weights

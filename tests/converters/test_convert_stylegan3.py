@@ -3,12 +3,11 @@ finds its place.
 """
 
 import dataclasses
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from flax import nnx
+from torch_stylegan3 import Settings, random_state
 
 from converters.nvlabs_pickle import NAMES, flat_modules
 from converters.rules import UnfitError, convert_by_rows
@@ -16,9 +15,6 @@ from converters.stylegan3 import FORMATS
 from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.errors import ConversionError
 from jattr.generators.stylegan3 import Architecture, Net
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "generators"))
-from torch_stylegan3 import Settings, random_state
 
 [FORMAT] = FORMATS
 SMALL = Architecture(

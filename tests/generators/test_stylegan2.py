@@ -1,8 +1,5 @@
 """StyleGAN2: against reference outputs, against PyTorch, and its derivatives."""
 
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +14,6 @@ from jattr.generators.store import load_generator
 from jattr.generators.style_parts import upsample
 from jattr.generators.styled import styled_apply, styled_state
 from jattr.generators.stylegan2 import Architecture
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 # times the images' deviation, at least 1: float32 sums of up to 576 products, 20 layers deep
 TOLERANCE = 1e-4

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from fake_files import random_tensors, state_dict_of
+from fuzz_files import mapping, program, state_entries, zip_file
 
 from converters import progan, stylegan, stylegan2
 from jattr.generators.progan import Architecture as Progan
@@ -15,8 +16,6 @@ from jattr.generators.stylegan2 import Architecture as Stylegan2
 from jattr.sweep.store import open_for_reading
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "reproduce_paper.py"
-sys.path.insert(0, str(SCRIPT.parent))
-from fuzz_files import mapping, program, state_entries, zip_file  # noqa: E402  the writer that the fuzzer has
 
 
 def run(*options):

@@ -1,13 +1,9 @@
 """What the benchmark of calibrated verdicts counts."""
 
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from bench_calibration import NOBODY, Scores, open_set, promises
 
 NAMES = ("a", "b", "c")

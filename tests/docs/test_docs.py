@@ -17,7 +17,7 @@ from jattr.ledger.private import PrivateStore
 from jattr.ledger.recording import Recorder
 from jattr.ledger.store import LogStore
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 ORIGIN = "example.com/faces"
 

@@ -20,7 +20,7 @@ import pytest
 
 from jattr.cli.main import main
 
-TEXT = (Path(__file__).resolve().parents[1] / "docs" / "ledger_tutorial.md").read_text(
+TEXT = (Path(__file__).resolve().parents[2] / "docs" / "ledger_tutorial.md").read_text(
     encoding="utf-8"
 )
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

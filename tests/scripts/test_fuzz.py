@@ -13,7 +13,7 @@ import pytest
 
 from jattr.errors import CheckpointError, InputError
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "fuzz.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "fuzz.py"
 
 
 @pytest.fixture(scope="module")

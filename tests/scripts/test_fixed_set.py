@@ -2,16 +2,13 @@
 
 import copy
 import json
-import sys
 from pathlib import Path
 
+import fixed_set
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BASELINE = ROOT / "benchmarks" / "fixed_set_0.1.0.json"
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import fixed_set  # noqa: E402
 
 
 @pytest.fixture

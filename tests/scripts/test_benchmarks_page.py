@@ -7,13 +7,11 @@ import json
 import sys
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 import make_benchmarks_page
+import pytest
 from bench_json import add_json_option, command_of, write_json
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "benchmarks").rglob("*.json"))
 
 

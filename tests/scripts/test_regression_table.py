@@ -1,9 +1,5 @@
 """The table of speed by version that the comparison with PyTorch appends to."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from regression_table import COLUMNS, append, rows_of
 
 RESULT = {
