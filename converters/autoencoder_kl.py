@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from converters.rules import Format, Found, Row, StateDict, UnfitError
 from jattr.generators.autoencoder_kl import Architecture
 from jattr.generators.card_problems import show
+
+from .rules import Format, Found, Row, StateDict, UnfitError
 
 PROJECTIONS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out.0": "to_out"}
 OLD_PROJECTIONS = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out"}

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from converters.pickle_machine import Call, NewObject, Unfinished
-from converters.reading_limits import (
+from jattr.errors import CheckpointError
+
+from .pickle_machine import Call, NewObject, Unfinished
+from .reading_limits import (
     MAX_DEPTH,
     MAX_NODES,
     MAX_TENSOR_FACTOR,
@@ -16,8 +18,7 @@ from converters.reading_limits import (
     SPARE_MEMORY,
     shown,
 )
-from converters.torch_records import NDARRAY, Storage, StorageType
-from jattr.errors import CheckpointError
+from .torch_records import NDARRAY, Storage, StorageType
 
 # nested dicts, lists and tuples with numpy arrays, texts, numbers and other scalars as leaves
 TensorTree = Any

@@ -12,11 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from converters.detect import Match, Weights, detect, read_weights
-from converters.features import FeatureFormat, convert_features
-from converters.layered import convert_layered
-from converters.rules import Format, convert_by_rows
-from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.distances.feature_folder import FEATURE_FOLDER, check_feature_folder
 from jattr.distances.networks import FeatureNetwork
 from jattr.errors import ConversionError
@@ -30,6 +25,12 @@ from jattr.generators.family import FAMILIES, graph_of
 from jattr.generators.family_card import architecture_to_json, parse_family_card
 from jattr.generators.store import check_generator_folder, save_generator
 from jattr.generators.stored import as_tree
+
+from .detect import Match, Weights, detect, read_weights
+from .features import FeatureFormat, convert_features
+from .layered import convert_layered
+from .rules import Format, convert_by_rows
+from .torch_file import find_state_dict, read_checkpoint
 
 
 class Settled(NamedTuple):
@@ -60,7 +61,7 @@ def convert(
       destination: the folder to make.
       card: an architecture card (`docs/architecture_card.md`); None: the family is told from the
         file.
-      arch: the name of a known layout (`converters.detect.FORMATS`), where several fit; or
+      arch: the name of a known layout (`jattr.converters.detect.FORMATS`), where several fit; or
         "stylegan2-discriminator": not the generator but the discriminator beside it.
       name: the generator's; None: the card's, or the destination folder's.
       settings: psi, cutoff and noise of a style-based generator, stored in its card.

@@ -10,11 +10,12 @@ last by tanh. Sizes are the file's; 64 pixels are five convolutions.
 
 from typing import Any
 
-from converters.rules import Shape, StateDict, UnfitError
-from converters.torch_file import strip_module_prefix
 from jattr.errors import CardError
 from jattr.generators.card import Card, parse_card
 from jattr.generators.card_problems import show
+
+from .rules import Shape, StateDict, UnfitError
+from .torch_file import strip_module_prefix
 
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 # of BatchNorm: in files of PyTorch 0.4.1 and later, no part of the function

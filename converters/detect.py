@@ -11,7 +11,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from converters import (
+from jattr.errors import CardError, CheckpointError, ConversionError
+from jattr.generators.card import Card
+from jattr.generators.card_json import plain, read_json
+from jattr.generators.card_problems import show
+
+from . import (
     autoencoder_kl,
     dcgan,
     features,
@@ -21,12 +26,8 @@ from converters import (
     stylegan2,
     stylegan3,
 )
-from converters.rules import Format, Found, StateDict, UnfitError
-from converters.torch_file import find_state_dict, read_checkpoint, strip_module_prefix
-from jattr.errors import CardError, CheckpointError, ConversionError
-from jattr.generators.card import Card
-from jattr.generators.card_json import plain, read_json
-from jattr.generators.card_problems import show
+from .rules import Format, Found, StateDict, UnfitError
+from .torch_file import find_state_dict, read_checkpoint, strip_module_prefix
 
 
 class CardFormat(NamedTuple):

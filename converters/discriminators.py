@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from converters.rules import Format, Found, Row, StateDict, UnfitError
 from jattr.distances.discriminator import TAPS, Variant, parse
 from jattr.distances.feature_folder import KIND
 from jattr.errors import InputError
+
+from .rules import Format, Found, Row, StateDict, UnfitError
 
 NAME = "stylegan2-discriminator"
 FILTER = np.outer(TAPS, TAPS)

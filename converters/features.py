@@ -16,15 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from converters import discriminators
-from converters.checkpoint_tree import find_state_dict, strip_module_prefix
-from converters.rules import Format, Found, Row, StateDict, UnfitError, convert_by_rows
-from converters.torch_file import read_checkpoint
 from jattr.distances.feature_folder import KIND, make_card, save_features
 from jattr.distances.inception import CLASSES
 from jattr.distances.networks import FeatureNetwork, graph_of
 from jattr.errors import ConversionError
 from jattr.generators.card_problems import show
+
+from . import discriminators
+from .checkpoint_tree import find_state_dict, strip_module_prefix
+from .rules import Format, Found, Row, StateDict, UnfitError, convert_by_rows
+from .torch_file import read_checkpoint
 
 SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")  # of weights files in a folder
 LEAVES = {  # stored leaf -> (its name in the file, layout), of a convolution with bias
@@ -155,7 +156,7 @@ def convert_features(
     """Write a feature folder and return the network.
 
     Args:
-      match: what `converters.detect.detect` found, of a `FeatureFormat`.
+      match: what `jattr.converters.detect.detect` found, of a `FeatureFormat`.
       source: the file, or the folder of two.
       destination: the folder to make.
       name: the network's.

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from converters.pickle_machine import Call, NewObject, plain_key
-from converters.reading_limits import shown
 from jattr.errors import CheckpointError
+
+from .pickle_machine import Call, NewObject, plain_key
+from .reading_limits import shown
 
 PLAIN = (bool, int, float, str, type(None))
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from converters.reading_limits import Budget, shown
 from jattr.errors import CheckpointError
+
+from .reading_limits import Budget, shown
 
 ENTRY_PRICE = 120  # bytes: what CPython needs for one more entry of a dict or set
 

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from converters.pickle_machine import ENTRY_PRICE, PickleMachine, plain_key
-from converters.reading_limits import (
+from jattr.errors import CheckpointError
+
+from .pickle_machine import ENTRY_PRICE, PickleMachine, plain_key
+from .reading_limits import (
     LONG_BYTES,
     MAX_INT_BYTES,
     MAX_NAME_BYTES,
@@ -20,7 +22,6 @@ from converters.reading_limits import (
     MAX_TEXT_BYTES,
     shown,
 )
-from jattr.errors import CheckpointError
 
 
 def run_pickle(machine: PickleMachine) -> Any:

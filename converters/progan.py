@@ -17,12 +17,13 @@ from functools import partial
 from itertools import count, pairwise
 from typing import Any
 
-from converters.pickle_machine import NewObject, Unfinished
-from converters.reading_limits import shown
-from converters.rules import Format, Found, Row, StateDict, UnfitError
 from jattr.errors import CheckpointError
 from jattr.generators.card_problems import show
 from jattr.generators.progan import Architecture
+
+from .pickle_machine import NewObject, Unfinished
+from .reading_limits import shown
+from .rules import Format, Found, Row, StateDict, UnfitError
 
 NEAR = {  # names of files that are taken for a ProGAN generator -> what they are
     "*input0.weight": "a discriminator of genforce",

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from converters.progan import GENFORCE_KEYS, check_finished, need, number_of, side
-from converters.rules import Format, Found, Row, StateDict, UnfitError
 from jattr.generators.stylegan import BLUR, Architecture
+
+from .progan import GENFORCE_KEYS, check_finished, need, number_of, side
+from .rules import Format, Found, Row, StateDict, UnfitError
 
 # pixels: the smallest size whose upscale is fused, with the taps of its kernel in opposite order
 FUSED_FROM = 128

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from converters.rules import Format, Found, Row, StateDict, UnfitError
 from jattr.generators.stylegan2 import Architecture
+
+from .rules import Format, Found, Row, StateDict, UnfitError
 
 
 def describe_nvlabs(tensors: StateDict, tree: Any) -> Found:

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from converters.rules import Format, Found, Row, StateDict, UnfitError
 from jattr.generators.card_problems import show
 from jattr.generators.stylegan3 import Architecture
+
+from .rules import Format, Found, Row, StateDict, UnfitError
 
 # L<index>_<pixels along a side>_<channels>
 LAYER = r"synthesis\.(L(\d{1,4})_(\d{1,5})_\d+)\.weight"

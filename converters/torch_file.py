@@ -16,14 +16,15 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
-from converters.checkpoint_tree import check_tree, find_state_dict, strip_module_prefix
-from converters.pickle_machine import Call, PickleMachine
-from converters.pickle_operations import run_pickle
-from converters.reading_limits import DEFAULT_MAX_BYTES, MAX_NESTING, Budget, shown
-from converters.torch_legacy import MAGIC_BYTES, read_legacy
-from converters.torch_records import NAMES
-from converters.torch_zip import read_zip
 from jattr.errors import CheckpointError
+
+from .checkpoint_tree import check_tree, find_state_dict, strip_module_prefix
+from .pickle_machine import Call, PickleMachine
+from .pickle_operations import run_pickle
+from .reading_limits import DEFAULT_MAX_BYTES, MAX_NESTING, Budget, shown
+from .torch_legacy import MAGIC_BYTES, read_legacy
+from .torch_records import NAMES
+from .torch_zip import read_zip
 
 __all__ = ["find_state_dict", "read_checkpoint", "strip_module_prefix"]
 
@@ -70,8 +71,7 @@ def read_checkpoint(
     Args:
       path: the file; its name does not matter.
       max_bytes: the largest file that is read.
-      names: more entries for the table of allowed names (see `converters.torch_records.NAMES`), or
-        None.
+      names: more entries for the table of allowed names, `torch_records.NAMES`, or None.
 
     Raises:
       CheckpointError: the file is missing, empty, too large, damaged, of another format, or wants

@@ -10,12 +10,13 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-from converters.pickle_machine import PickleMachine
-from converters.pickle_operations import run_pickle
-from converters.reading_limits import Budget, shown
-from converters.torch_records import Storage, StorageType, elements_of
-from converters.torch_zip import check_persistent_id
 from jattr.errors import CheckpointError
+
+from .pickle_machine import PickleMachine
+from .pickle_operations import run_pickle
+from .reading_limits import Budget, shown
+from .torch_records import Storage, StorageType, elements_of
+from .torch_zip import check_persistent_id
 
 MAGIC = 0x1950A86A20F9469CFC6C
 MAGIC_BYTES = b"\x8a\x0a" + MAGIC.to_bytes(10, "little") + b"."

@@ -17,9 +17,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from converters.pickle_machine import Call, Unfinished, plain_key
-from converters.reading_limits import Budget, shown
 from jattr.errors import CheckpointError
+
+from .pickle_machine import Call, Unfinished, plain_key
+from .reading_limits import Budget, shown
 
 
 @dataclass(frozen=True)

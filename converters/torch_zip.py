@@ -12,11 +12,12 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from converters.pickle_machine import PickleMachine
-from converters.pickle_operations import run_pickle
-from converters.reading_limits import MAX_PICKLE_BYTES, Budget, shown
-from converters.torch_records import Storage, StorageType, elements_of
 from jattr.errors import CheckpointError
+
+from .pickle_machine import PickleMachine
+from .pickle_operations import run_pickle
+from .reading_limits import MAX_PICKLE_BYTES, Budget, shown
+from .torch_records import Storage, StorageType, elements_of
 
 MEMBER_PRICE = 600  # bytes of memory for one member's record
 DAMAGED = "is a damaged zip archive: {}; fetch the file again"

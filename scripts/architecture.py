@@ -37,7 +37,7 @@ FLOORS = {
     "jattr.distances": 2,
     "jattr.solvers": 3,
     "jattr.inversion": 4,
-    "converters": 4,
+    "jattr.converters": 4,
     "jattr.decision": 5,
     "jattr.attacks": 5,
     "jattr.attribution": 6,
@@ -116,8 +116,8 @@ class House:
 def package_of(module: str) -> str:
     """Return the package that a module belongs to: a key of `FLOORS`, if it has its place there.
 
-    >>> package_of("jattr.images.png"), package_of("converters.dcgan"), package_of("jattr")
-    ('jattr.images', 'converters', 'jattr')
+    >>> package_of("jattr.images.png"), package_of("jattr.converters.dcgan"), package_of("jattr")
+    ('jattr.images', 'jattr.converters', 'jattr')
     """
     parts = module.split(".")
     return ".".join(parts[:2]) if parts[0] == "jattr" else parts[0]
@@ -129,6 +129,8 @@ def read_house(tree: Path) -> House:
     for root in ROOTS:
         for path in sorted((tree / root).rglob("*.py")):
             parts = path.relative_to(tree).with_suffix("").parts
+            if root == "converters":  # pyproject.toml installs it as jattr.converters
+                parts = ("jattr", *parts)
             modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     imports: list[Import] = []
     for module, path in modules.items():

@@ -27,8 +27,8 @@ import jax
 import numpy as np
 from absl import logging
 from bench_json import add_json_option, write_json
+from jattr.converters.convert import convert
 
-from converters.convert import convert
 from jattr.attribution.attribute import Attribution, attribute
 from jattr.decision.certificate import MIN_EXCESS
 from jattr.generators.base import Generator

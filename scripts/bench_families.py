@@ -58,7 +58,7 @@ CHILD = """
 import json, sys, time
 sys.path[:0] = [{scripts!r}, {scripts!r} + "/.."]
 from fuzz_memory import idle, peak
-from converters.convert import convert
+from jattr.converters.convert import convert
 before = idle()
 start = time.perf_counter()
 convert({path!r}, {out!r})
@@ -69,9 +69,8 @@ print(json.dumps({{"seconds": time.perf_counter() - start, "extra_bytes": peak()
 def speed(models: Sequence[str], repeats: int) -> list[dict[str, Any]]:
     """Compare latent-steps with PyTorch."""
     import torch
+    from jattr.converters.stylegan2 import FORMATS
     from torch_stylegan2 import TorchStyleGAN2
-
-    from converters.stylegan2 import FORMATS
 
     rows = []
     for name in models:
@@ -191,7 +190,7 @@ def recover(
 
 def conversion(folder: Path, kind: str) -> dict[str, Any]:
     """Convert a large file of NVlabs' names, "safetensors" or "pkl", in a process of its own."""
-    from converters.stylegan2 import FORMATS
+    from jattr.converters.stylegan2 import FORMATS
 
     arch = FAMILIES["stylegan2"].architecture(channels=LARGE, z_dim=512, mapping_widths=(512,) * 8)
     state = state_dict_of(FORMATS[0], arch, random_tensors("stylegan2", arch))

@@ -34,13 +34,13 @@ import torch
 from bench_accuracy import Entry, find_entries, load, origin, reference_folder
 from bench_json import add_json_option, commit, write_json
 from bench_ops import bandwidth, matmul_peak, seconds_of
+from jattr.converters.layered import convert_layered
+from jattr.converters.torch_file import find_state_dict, read_checkpoint
 from regression_table import append
 from torch_layered import RECIPES, Net, Race, adam_steps, choose_setting
 from torch_memory import measured
 
 import jattr
-from converters.layered import convert_layered
-from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.generators.base import Generator
 from jattr.generators.card import layer_shapes, read_card
 from jattr.generators.fold import fold

@@ -37,9 +37,9 @@ from bench_json import write_json
 from fuzz_files import Saved, sound_checkpoints, sound_images
 from fuzz_memory import idle, peak
 from fuzz_mutations import damage_checkpoint, damage_image
+from jattr.converters.torch_file import find_state_dict, read_checkpoint
 from PIL import Image
 
-from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.errors import CheckpointError, ImageError, InputError
 from jattr.images import read_image
 

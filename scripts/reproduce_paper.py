@@ -27,7 +27,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from converters.convert import convert
+from jattr.converters.convert import convert
+
 from jattr.errors import InputError
 from jattr.generators.store import load_generator
 from jattr.runtime import enable_compilation_cache

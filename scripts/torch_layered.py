@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jattr.converters.torch_file import find_state_dict, read_checkpoint
 from torch import nn
 
-from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.generators.card import Card, Layer, read_card
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}

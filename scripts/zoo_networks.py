@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jattr.converters.layered import convert_layered
 from random_families import random_tensors
 
-from converters.layered import convert_layered
 from jattr.generators import ops
 from jattr.generators.card import parse_card
 from jattr.generators.card_fields import CardBase

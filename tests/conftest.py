@@ -50,7 +50,8 @@ def tiny_folders(tmp_path_factory):
     """Generator folders of three tiny generators of one architecture, and a conditional one, by
     name.
     """
-    from converters.layered import convert_layered
+    from jattr.converters.layered import convert_layered
+
     from jattr.generators.card import parse_card
     from jattr.generators.store import save_generator
 

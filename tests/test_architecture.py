@@ -189,8 +189,14 @@ def test_circles_of_a_graph():
 
 
 def test_packages():
-    modules = ("jattr", "jattr.errors", "jattr.cli.main", "converters.dcgan", "scripts.bench_ops")
-    packages = ["jattr", "jattr.errors", "jattr.cli", "converters", "scripts"]
+    modules = (
+        "jattr",
+        "jattr.errors",
+        "jattr.cli.main",
+        "jattr.converters.dcgan",
+        "scripts.bench_ops",
+    )
+    packages = ["jattr", "jattr.errors", "jattr.cli", "jattr.converters", "scripts"]
     assert [package_of(module) for module in modules] == packages
 
 

@@ -71,7 +71,8 @@ def tiny_weights(*, seed=0, num_classes=0):
 
 def make_tiny(*, seed=0, name="tiny", num_classes=0):
     """A tiny generator with random weights."""
-    from converters.layered import convert_layered
+    from jattr.converters.layered import convert_layered
+
     from jattr.generators.card import parse_card
     from jattr.generators.store import make_generator
 

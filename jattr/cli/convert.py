@@ -73,7 +73,7 @@ def image_size(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Convert and report."""
-    from converters.convert import convert
+    from jattr.converters.convert import convert
     from jattr.distances.networks import FeatureNetwork
 
     generator = convert(

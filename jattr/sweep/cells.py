@@ -25,7 +25,7 @@ from jattr.sweep.spec import Setting, Spec
 from jattr.sweep.threads import num_threads
 
 # parts of jattr on which no cell depends
-ELSEWHERE = ("cli/", "report/", "baselines/", "ledger/", "sweep/report/")
+ELSEWHERE = ("cli/", "converters/", "report/", "baselines/", "ledger/", "sweep/report/")
 LATER = ("sweep/suites.py", "sweep/estimate.py", "sweep/speed.py")  # the same
 MAX_CELLS = 20_000  # more need a yes
 

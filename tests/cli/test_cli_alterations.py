@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from image_files import encoded
+from jattr.converters.layered import convert_layered
 from jpeg_files import PLAIN, poke
 from PIL import Image, ImageEnhance
 from tiny_generator import make_tiny, tiny_card_data, tiny_weights
 
-from converters.layered import convert_layered
 from jattr.attribution.alteration_search import alternatives_of, parse_alternatives
 from jattr.attribution.caveats import COLOURS, TRANSPARENT
 from jattr.cli.main import main

@@ -8,9 +8,9 @@ import json
 import numpy as np
 import pytest
 from fake_files import random_tensors, state_dict_of
+from jattr.converters.stylegan2 import FORMATS
 from safetensors.numpy import save_file
 
-from converters.stylegan2 import FORMATS
 from jattr.cli.main import main
 from jattr.generators.family import FAMILIES
 

@@ -12,7 +12,8 @@ from jattr.images import write_png
 
 
 def save_changed(folder, *, seed=0, slope=0.2):
-    from converters.layered import convert_layered
+    from jattr.converters.layered import convert_layered
+
     from jattr.generators.card import parse_card
     from jattr.generators.store import save_generator
 

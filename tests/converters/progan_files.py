@@ -5,9 +5,9 @@ What the tests of these formats share.
 
 import numpy as np
 from flax import nnx
+from jattr.converters.progan import FORMATS
+from jattr.converters.rules import convert_by_rows
 
-from converters.progan import FORMATS
-from converters.rules import convert_by_rows
 from jattr.generators.progan import Net
 
 BY_NAME = {format.name: format for format in FORMATS}

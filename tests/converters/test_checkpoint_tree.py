@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from jattr.converters.torch_file import find_state_dict, strip_module_prefix
 
-from converters.torch_file import find_state_dict, strip_module_prefix
 from jattr.errors import CheckpointError
 
 ONE, TWO = np.zeros(1), np.ones(2)

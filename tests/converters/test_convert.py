@@ -6,13 +6,13 @@ import os
 
 import numpy as np
 import pytest
+from jattr.converters.convert import convert
+from jattr.converters.detect import FORMATS
+from jattr.converters.layered import convert_layered
+from jattr.converters.rules import Format
 from safetensors.numpy import save_file
 from tiny_generator import tiny_card_data, tiny_weights
 
-from converters.convert import convert
-from converters.detect import FORMATS
-from converters.layered import convert_layered
-from converters.rules import Format
 from jattr.errors import CardError, CheckpointError, ConversionError, OutputError
 from jattr.generators.card import KINDS, parse_card
 from jattr.generators.family import FAMILIES

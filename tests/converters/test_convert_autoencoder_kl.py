@@ -8,9 +8,9 @@ import re
 import numpy as np
 import pytest
 from flax import nnx
+from jattr.converters.autoencoder_kl import FORMATS
+from jattr.converters.rules import UnfitError, convert_by_rows
 
-from converters.autoencoder_kl import FORMATS
-from converters.rules import UnfitError, convert_by_rows
 from jattr.errors import ConversionError
 from jattr.generators.autoencoder_kl import Architecture, Net
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from fake_files import random_tensors, state_dict_of
 from feature_files import file_tensors, stored_tensors
+from jattr.converters.convert import convert
+from jattr.converters.discriminators import NAME, describe
+from jattr.converters.rules import UnfitError
+from jattr.converters.stylegan2 import FORMATS as STYLEGAN2
 from safetensors.numpy import save_file
 
-from converters.convert import convert
-from converters.discriminators import NAME, describe
-from converters.rules import UnfitError
-from converters.stylegan2 import FORMATS as STYLEGAN2
 from jattr.cli.main import main
 from jattr.distances import load_features
 from jattr.errors import ConversionError

@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 from feature_files import BY_NAME, file_tensors, stored_tensors
+from jattr.converters.convert import convert
+from jattr.converters.detect import detect, read_weights
+from jattr.converters.features import FORMATS
+from jattr.converters.rules import UnfitError
 from safetensors.numpy import save_file
 
-from converters.convert import convert
-from converters.detect import detect, read_weights
-from converters.features import FORMATS
-from converters.rules import UnfitError
 from jattr.cli.main import main
 from jattr.distances import load_features
 from jattr.distances.inception import CLASSES

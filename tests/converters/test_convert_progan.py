@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from fuzz_files import integer, mapping, named, program, storage, tensor, zip_file
 from fuzz_files import text as written
+from jattr.converters.progan import NAMES
+from jattr.converters.rules import UnfitError
+from jattr.converters.torch_file import find_state_dict, read_checkpoint
 from progan_files import (
     BY_NAME,
     CHANNELS,
@@ -20,9 +23,6 @@ from progan_files import (
     shapes_of,
 )
 
-from converters.progan import NAMES
-from converters.rules import UnfitError
-from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.errors import CheckpointError, ConversionError
 
 

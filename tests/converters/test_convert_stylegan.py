@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jattr.converters.rules import UnfitError, convert_by_rows
+from jattr.converters.stylegan import FORMATS
 
-from converters.rules import UnfitError, convert_by_rows
-from converters.stylegan import FORMATS
 from jattr.errors import ConversionError
 from jattr.generators.stylegan import Net, prepare
 

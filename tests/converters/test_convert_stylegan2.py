@@ -6,9 +6,9 @@ The architecture is told from the tensors, and every tensor finds its place.
 import numpy as np
 import pytest
 from fake_files import random_tensors, state_dict_of
+from jattr.converters.rules import Found, UnfitError, convert_by_rows
+from jattr.converters.stylegan2 import FORMATS
 
-from converters.rules import Found, UnfitError, convert_by_rows
-from converters.stylegan2 import FORMATS
 from jattr.errors import ConversionError
 from jattr.generators.family import graph_of
 from jattr.generators.stylegan2 import Architecture

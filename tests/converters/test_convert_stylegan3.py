@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 from flax import nnx
+from jattr.converters.nvlabs_pickle import NAMES, flat_modules
+from jattr.converters.rules import UnfitError, convert_by_rows
+from jattr.converters.stylegan3 import FORMATS
+from jattr.converters.torch_file import find_state_dict, read_checkpoint
 from torch_stylegan3 import Settings, random_state
 
-from converters.nvlabs_pickle import NAMES, flat_modules
-from converters.rules import UnfitError, convert_by_rows
-from converters.stylegan3 import FORMATS
-from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.errors import ConversionError
 from jattr.generators.stylegan3 import Architecture, Net
 

@@ -8,11 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from jattr.converters.dcgan import card_of
+from jattr.converters.layered import convert_layered
+from jattr.converters.rules import UnfitError
+from jattr.converters.torch_file import find_state_dict, read_checkpoint
 
-from converters.dcgan import card_of
-from converters.layered import convert_layered
-from converters.rules import UnfitError
-from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.generators.store import make_generator
 
 # of a value range of 2: float32 sums of up to 2048 products in another order, through 5 layers

@@ -8,12 +8,12 @@ import json
 import numpy as np
 import pytest
 from fake_files import random_tensors, state_dict_of
+from jattr.converters.convert import convert
+from jattr.converters.detect import FORMATS, detect, read_weights
+from jattr.converters.stylegan2 import FORMATS as STYLEGAN2
 from safetensors.numpy import save_file
 
-from converters import detect as detect_module
-from converters.convert import convert
-from converters.detect import FORMATS, detect, read_weights
-from converters.stylegan2 import FORMATS as STYLEGAN2
+from jattr.converters import detect as detect_module
 from jattr.errors import CheckpointError, ConversionError
 from jattr.generators.store import load_generator
 from jattr.generators.stylegan2 import Architecture

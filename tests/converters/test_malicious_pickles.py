@@ -22,8 +22,8 @@ from fuzz_files import (
     text,
     zip_file,
 )
+from jattr.converters.torch_file import read_checkpoint
 
-from converters.torch_file import read_checkpoint
 from jattr.errors import CheckpointError
 
 COMMAND = "touch canary"

@@ -7,9 +7,9 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+from jattr.converters.nvlabs_pickle import NAMES, flat_modules
+from jattr.converters.torch_file import find_state_dict, read_checkpoint
 
-from converters.nvlabs_pickle import NAMES, flat_modules
-from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.errors import CheckpointError
 
 

@@ -120,7 +120,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, "scripts")
 from fuzz_memory import idle, peak
-from converters.torch_file import find_state_dict, read_checkpoint
+from jattr.converters.torch_file import find_state_dict, read_checkpoint
 from jattr.errors import CheckpointError
 warm, path = map(Path, sys.argv[1:])
 find_state_dict(read_checkpoint(warm))

@@ -27,9 +27,8 @@ from fuzz_files import (
     text,
     zip_file,
 )
-
-from converters.torch_file import find_state_dict, read_checkpoint
-from converters.torch_records import DTYPES, STORAGES, TorchDevice, TorchDtype
+from jattr.converters.torch_file import find_state_dict, read_checkpoint
+from jattr.converters.torch_records import DTYPES, STORAGES, TorchDevice, TorchDtype
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = os.environ.get("JATTR_REFERENCE")
@@ -283,7 +282,7 @@ def test_reading_imports_no_pytorch(tmp_path):
     path = tmp_path / "weights"
     path.write_bytes(sound_checkpoints()["zip"].pack())
     code = (
-        "import sys; from converters.torch_file import *; read_checkpoint(sys.argv[1]);"
+        "import sys; from jattr.converters.torch_file import *; read_checkpoint(sys.argv[1]);"
         " print('torch' in sys.modules)"
     )
     done = subprocess.run(

@@ -7,8 +7,8 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+from jattr.converters.torch_file import find_state_dict, read_checkpoint
 
-from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.errors import CheckpointError
 
 torch = pytest.importorskip("torch")

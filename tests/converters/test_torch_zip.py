@@ -7,8 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 from fuzz_files import mapping, program, storage, tensor, zip_file
+from jattr.converters.torch_file import read_checkpoint
 
-from converters.torch_file import read_checkpoint
 from jattr.errors import CheckpointError
 
 LINE = np.arange(6, dtype=np.float32)

@@ -5,9 +5,9 @@ Images, and the feature folders of the reference folder's recipe.
 
 import numpy as np
 import pytest
+from jattr.converters.convert import convert
 from recipe import write_source
 
-from converters.convert import convert
 from jattr.distances.feature_folder import load_features
 
 GOLDEN = ("inception_v3", "lpips_alex", "lpips_vgg", "lpips_squeeze")

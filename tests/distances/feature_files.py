@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 from fake_files import state_dict_of
+from jattr.converters.features import FORMATS, Architecture
 
-from converters import discriminators
-from converters.features import FORMATS, Architecture
+from jattr.converters import discriminators
 from jattr.distances.feature_folder import make_card
 from jattr.distances.networks import NETWORKS, graph_of, make_network
 

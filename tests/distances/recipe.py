@@ -7,9 +7,8 @@ import math
 import zlib
 
 import numpy as np
+from jattr.converters.torch_file import find_state_dict, read_checkpoint
 from safetensors.numpy import save_file
-
-from converters.torch_file import find_state_dict, read_checkpoint
 
 
 def recipe_tensor(name, shape):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from feature_files import random_network, stored_tensors
 from flax import nnx
+from jattr.converters.convert import convert
 from torch_discriminators import (
     nvlabs_activations,
     nvlabs_tensors,
@@ -14,7 +15,6 @@ from torch_discriminators import (
     rosinality_tensors,
 )
 
-from converters.convert import convert
 from jattr.distances import features, load_distance, load_features
 from jattr.distances.discriminator import parse
 from jattr.distances.feature_folder import make_card, save_features

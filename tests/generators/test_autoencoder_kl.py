@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jattr.converters.autoencoder_kl import FORMATS
+from jattr.converters.rules import convert_by_rows
 
-from converters.autoencoder_kl import FORMATS
-from converters.rules import convert_by_rows
 from jattr.errors import GeneratorError
 from jattr.generators import ops
 from jattr.generators.autoencoder_kl import Architecture, Net, prepare, with_image_size

@@ -368,8 +368,8 @@ def test_reference_card_round_trips(reference):
 
 
 def test_reference_card_fits_its_weights(reference):
-    from converters.checkpoint_tree import find_state_dict
-    from converters.torch_file import read_checkpoint
+    from jattr.converters.checkpoint_tree import find_state_dict
+    from jattr.converters.torch_file import read_checkpoint
 
     card = read_card(reference)
     state = find_state_dict(read_checkpoint(reference.parent / card.weights), card.state_dict_key)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from card_examples import changed
+from jattr.converters.layered import convert_layered
 from tiny_generator import tiny_card_data, tiny_weights
 
-from converters.layered import convert_layered
 from jattr.generators.card import parse_card
 from jattr.generators.digest import tensors_digest
 from jattr.generators.store import make_generator

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jattr.converters.layered import convert_layered
 from tiny_generator import make_tiny, tiny_card_data, tiny_weights
 
-from converters.layered import convert_layered
 from jattr.generators.card import parse_card
 from jattr.generators.family import graph_of, net_state, plain_apply
 from jattr.generators.final_layers import final_of

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from card_examples import row
 from fold_cases import CASES, CONDITIONS, LINEAR, affine, shape_of
+from jattr.converters.layered import convert_layered
 from plain import STEPS, plain_images
 
-from converters.layered import convert_layered
 from jattr.errors import GeneratorError
 from jattr.generators.card import OPTIONS, parse_card
 from jattr.generators.fold import fold

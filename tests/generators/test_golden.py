@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jattr.converters.convert import convert
 
-from converters.convert import convert
 from jattr.generators.store import load_generator
 
 # of a value range of 2: float32 sums of up to 4096 products in another order, through 6 layers

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jattr.converters.progan import FORMATS
+from jattr.converters.rules import convert_by_rows
+from jattr.converters.torch_file import find_state_dict, read_checkpoint
 
-from converters.progan import FORMATS
-from converters.rules import convert_by_rows
-from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.generators import ops
 from jattr.generators.progan import Architecture, Net, prepare, upsampled_conv
 

@@ -8,9 +8,9 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from jattr.converters.layered import convert_layered
 from tiny_generator import tiny_card_data, tiny_weights
 
-from converters.layered import convert_layered
 from jattr.errors import GeneratorError, InputError
 from jattr.generators import store
 from jattr.generators.card import parse_card

@@ -4,9 +4,9 @@ import errno
 import os
 
 import pytest
+from jattr.converters.layered import convert_layered
 from tiny_generator import tiny_card_data, tiny_weights
 
-from converters.layered import convert_layered
 from jattr.errors import GeneratorError, OutputError
 from jattr.generators import params_files, store
 from jattr.generators.card import parse_card

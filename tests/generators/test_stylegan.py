@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jattr.converters.rules import convert_by_rows
+from jattr.converters.stylegan import FORMATS
+from jattr.converters.torch_file import find_state_dict, read_checkpoint
 
-from converters.rules import convert_by_rows
-from converters.stylegan import FORMATS
-from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.generators.stylegan import Architecture, Net, prepare
 
 SMALL = Architecture(channels=(6, 5), z_dim=4, mapping_widths=(7, 5))

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fake_files import random_tensors, state_dict_of
+from jattr.converters.convert import convert
+from jattr.converters.stylegan2 import FORMATS
 
-from converters.convert import convert
-from converters.stylegan2 import FORMATS
 from jattr.generators.family import graph_of, net_state
 from jattr.generators.settings import Settings
 from jattr.generators.store import load_generator

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jattr.converters.rules import convert_by_rows
+from jattr.converters.stylegan3 import FORMATS
+from jattr.converters.torch_file import find_state_dict, read_checkpoint
 from torch_stylegan3 import Settings, random_state, torch_images
 
-from converters.rules import convert_by_rows
-from converters.stylegan3 import FORMATS
-from converters.torch_file import find_state_dict, read_checkpoint
 from jattr.generators.stylegan3 import Architecture, Net, prepare
 
 [FORMAT] = FORMATS

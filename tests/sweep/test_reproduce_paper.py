@@ -9,7 +9,7 @@ import numpy as np
 from fake_files import random_tensors, state_dict_of
 from fuzz_files import mapping, program, state_entries, zip_file
 
-from converters import progan, stylegan, stylegan2
+from jattr.converters import progan, stylegan, stylegan2
 from jattr.generators.progan import Architecture as Progan
 from jattr.generators.stylegan import Architecture as Stylegan
 from jattr.generators.stylegan2 import Architecture as Stylegan2

@@ -205,9 +205,9 @@ def test_another_schema_spec_generator_or_code_is_refused(
         resume_sweep(tmp_path / "out")
     monkeypatch.undo()
     shutil.rmtree(copy)
+    from jattr.converters.layered import convert_layered
     from tiny_generator import tiny_card_data, tiny_weights
 
-    from converters.layered import convert_layered
     from jattr.generators.card import parse_card
     from jattr.generators.store import save_generator
 
