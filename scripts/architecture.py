@@ -405,9 +405,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tree", type=Path, default=Path(__file__).parents[1])
     faults = faults_of(read_house(parser.parse_args().tree))
-    for name, found in faults.items():
-        print(f"{name}: {len(found)}")
-        for fault in found:
+    for name, result in faults.items():
+        print(f"{name}: {len(result)}")
+        for fault in result:
             print(f"  {fault}")
     return 1 if any(faults.values()) else 0
 

@@ -142,7 +142,7 @@ def summary(
     certified = np.array([v.certificate is not None for v in att.verdicts]) & np.array(right)
     enough = excess >= MIN_EXCESS
     conditional = labels >= 0
-    found = np.array([att.labels[i, names.index(t)] for i, t in enumerate(truth)])
+    result = np.array([att.labels[i, names.index(t)] for i, t in enumerate(truth)])
     margins = [
         v.margin for v, r in zip(att.verdicts, right, strict=True) if r and v.margin is not None
     ]
@@ -160,7 +160,7 @@ def summary(
         "none": kinds.count("none"),
         "undecided": kinds.count("undecided"),
         "failed": kinds.count("failed"),
-        "class_recovered": float((found == labels)[conditional].mean())
+        "class_recovered": float((result == labels)[conditional].mean())
         if conditional.any()
         else None,
         "median_runner_up_ratio": float(np.median(margins)) if margins else None,

@@ -55,7 +55,7 @@ def attributed(
     modelled: bool,
 ) -> list[Explanation]:
     """Return what was found of every image, altered first."""
-    found: list[Explanation] = []
+    result: list[Explanation] = []
     for at in range(0, len(pixels), BLOCK):
         altered = alter(pixels[at : at + BLOCK], chain) if chain.steps else None
         images: Any = pixels[at : at + BLOCK] if altered is None else altered
@@ -64,9 +64,9 @@ def attributed(
                 [fit(image, generators[0].image_shape, resize=True) for image in altered.pixels]
             )
         att = attribute(images, generators, config=config)
-        found += [Explanation(att, i) for i in range(len(att.verdicts))]
-        print(f"{len(found)} of {len(pixels)}", file=sys.stderr, flush=True)
-    return found
+        result += [Explanation(att, i) for i in range(len(att.verdicts))]
+        print(f"{len(result)} of {len(pixels)}", file=sys.stderr, flush=True)
+    return result
 
 
 def summary(found: Sequence[Explanation], truth: Sequence[str | None]) -> dict[str, Any]:
@@ -180,19 +180,19 @@ def main() -> None:
             pixels = np.concatenate([own_images(gen, args.images, args.seed) for gen in generators])
             truth = [gen.name for gen in generators for _ in range(args.images)]
         if args.cost:
-            found = cost(pixels, args.alteration, generators, config, args.cost)
-            print(json.dumps({"pictures": len(pixels), **found, "seed": args.seed, **origin()}))
-            write_json(args, [found], generators=generators, count=len(pixels))
+            result = cost(pixels, args.alteration, generators, config, args.cost)
+            print(json.dumps({"pictures": len(pixels), **result, "seed": args.seed, **origin()}))
+            write_json(args, [result], generators=generators, count=len(pixels))
             return
         rows = []
         for text in args.alteration:
             start = time.perf_counter()
-            found = attributed(pixels, parse_chain(text), generators, config, not args.unmodelled)
+            result = attributed(pixels, parse_chain(text), generators, config, not args.unmodelled)
             row = {"pool": args.pool, "candidates": len(generators), "alteration": text or "none"}
             row |= {
                 "modelled": not args.unmodelled,
                 "nobody": bool(args.nobody),
-                **summary(found, truth),
+                **summary(result, truth),
             }
             row["seconds"] = round(time.perf_counter() - start, 1)
             show(row)

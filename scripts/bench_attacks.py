@@ -138,13 +138,13 @@ def against_inversion(
         for gen in generators:
             own = [i for i, truth in enumerate(given.truth) if truth != gen.name]
             if own:
-                found = frame(
+                result = frame(
                     gen, given.pixels[own], eps, key=key, config=FrameConfig(restarts=restarts)
                 )
                 for at, i in enumerate(own):
-                    needed[i] = min(needed[i], found.needed[at])
-                    if found.residual[at] < lowest[i]:
-                        made[i], lowest[i] = found.pixels[at], found.residual[at]
+                    needed[i] = min(needed[i], result.needed[at])
+                    if result.residual[at] < lowest[i]:
+                        made[i], lowest[i] = result.pixels[at], result.residual[at]
         return made, {"least_residual": float(lowest.min()), "least_eps_needed": int(needed.min())}
     assert given.z is not None
     left = []
@@ -164,12 +164,12 @@ def found(
     pixels: np.ndarray, generators: Sequence[Generator], config: InvertConfig
 ) -> list[tuple[Attribution, int]]:
     """Return what attribution finds of every image."""
-    places: list[tuple[Attribution, int]] = []
+    indices: list[tuple[Attribution, int]] = []
     for at in range(0, len(pixels), BLOCK):
         att = attribute(pixels[at : at + BLOCK], generators, config=config)
-        places += [(att, i) for i in range(len(att.verdicts))]
-        print(f"{len(places)} of {len(pixels)}", file=sys.stderr, flush=True)
-    return places
+        indices += [(att, i) for i in range(len(att.verdicts))]
+        print(f"{len(indices)} of {len(pixels)}", file=sys.stderr, flush=True)
+    return indices
 
 
 def judged(verdicts: Sequence[Verdict], truth: Sequence[str], framing: bool) -> dict[str, Any]:
@@ -198,15 +198,16 @@ def by_inversion(
     framing: bool,
 ) -> dict[str, Any]:
     """Return the success against inversion, at the usual thresholds and at others."""
-    places = found(pixels, generators, config)
-    row = judged([att.verdicts[i] for att, i in places], truth, framing)
-    closest = [generators[int(att.residual[i].argmin())].name for att, i in places]
+    indices = found(pixels, generators, config)
+    row = judged([att.verdicts[i] for att, i in indices], truth, framing)
+    closest = [generators[int(att.residual[i].argmin())].name for att, i in indices]
     row["closest_right"] = float(np.mean([c == t for c, t in zip(closest, truth, strict=True)]))
-    row["median_lowest"] = float(np.median([att.residual[i].min() for att, i in places]))
+    row["median_lowest"] = float(np.median([att.residual[i].min() for att, i in indices]))
     for rule in rules:
         winner, ratio = map(float, rule.split(":"))
         again = [
-            decide(att.evidence[i], DecisionConfig(winner=winner, ratio=ratio)) for att, i in places
+            decide(att.evidence[i], DecisionConfig(winner=winner, ratio=ratio))
+            for att, i in indices
         ]
         row[f"rule {rule}"] = judged(again, truth, framing)["success"]
     return row

@@ -76,7 +76,7 @@ def searched(
     `others`: how many of a maker's images the other candidates search; None: all.
     """
     config = calibration_config(InvertConfig(seed=seed))
-    found = []
+    result = []
     for maker, pixels in images.items():
         columns = []
         for gen in generators:
@@ -94,8 +94,8 @@ def searched(
             columns.append(
                 np.pad(np.load(file), (0, len(pixels) - len(some)), constant_values=np.nan)
             )
-        found.append(Scores(maker, np.stack(columns, 1)))
-    return found
+        result.append(Scores(maker, np.stack(columns, 1)))
+    return result
 
 
 def calibration_of(
@@ -214,10 +214,10 @@ def open_set(
         possible = len(shortfalls(calibration, list(kept), CONDITION, ALPHA)) < len(kept)
         for scores in test:
             for number, row in enumerate(scores.values):
-                found = judge(
+                result = judge(
                     calibration, {name: float(row[c]) for name, c in kept.items()}, CONDITION, ALPHA
                 )
-                named = found.candidates if found.kind == "made-by" else ()
+                named = result.candidates if result.kind == "made-by" else ()
                 image, maker = (scores.maker, number), scores.maker
                 if maker in (left, NOBODY):
                     judgements += 1
@@ -305,9 +305,9 @@ def stated_answers(
     chances, truth = [], []
     for s in test:
         for values in s.values:
-            found = judge(calibration, dict(zip(names, values.tolist(), strict=True)), CONDITION)
+            result = judge(calibration, dict(zip(names, values.tolist(), strict=True)), CONDITION)
             chances.append(
-                [*(finding.probability for finding in found.findings), found.none_probability]
+                [*(finding.probability for finding in result.findings), result.none_probability]
             )
             truth.append(names.index(s.maker) if s.maker in names else len(names))
     return np.array(chances), np.array(truth)

@@ -90,10 +90,10 @@ def witnessed(work: Path) -> tuple[Policy, bytes]:
                 f" {server.url}\nquorum w\n"
             )
             policy = parse_policy(text.encode())
-            found = cosign(log, policy, log.sign_checkpoint())
+            result = cosign(log, policy, log.sign_checkpoint())
             server.shutdown()
-        publish(log, work / "public", found.checkpoint)
-    return policy, found.checkpoint
+        publish(log, work / "public", result.checkpoint)
+    return policy, result.checkpoint
 
 
 def jpeg(pixels: np.ndarray) -> bytes:
@@ -112,14 +112,14 @@ def pasted(pixels: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def edited(logged: np.ndarray) -> list[np.ndarray]:
     """Return logged outputs after one edit each."""
-    found = []
+    result = []
     for i, one in enumerate(logged):
         name = EDITS[i % len(EDITS)]
         if name == "pasted":
-            found.append(pasted(one, logged[(i + 1) % len(logged)]))
+            result.append(pasted(one, logged[(i + 1) % len(logged)]))
         else:
-            found.append(alter(one[None], parse_chain(name)).pixels[0])
-    return found
+            result.append(alter(one[None], parse_chain(name)).pixels[0])
+    return result
 
 
 def sets(gen: Generator, foreign: str, logged: np.ndarray, count: int) -> dict[str, list[bytes]]:
@@ -170,10 +170,10 @@ def judged(
                 attribution,
                 Question(f"{i}.png", data, None, end, nonce=NONCE),
             )
-            found = verify_evidence(
+            result = verify_evidence(
                 made.data, public, policy, gen=gen, nonce=NONCE, invert=invert if search else None
             )
-            assert found.verdict == made.verdict
+            assert result.verdict == made.verdict
             kinds[made.verdict.kind] += 1
             first = log.size - len(files)  # RESULT leaves are the last ones
             right_use += made.verdict.use == first + i
@@ -216,10 +216,10 @@ def main() -> None:
         for kind, files in sets(gen, args.foreign, logged, args.images).items():
             if args.kinds and kind not in args.kinds:
                 continue
-            found = judged(
+            result = judged(
                 work, gen, policy, end, files, search=args.search, alterations=args.alteration
             )
-            rows.append({"kind": kind, **found})
+            rows.append({"kind": kind, **result})
             show(rows[-1])
     print(
         json.dumps(

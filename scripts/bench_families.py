@@ -164,8 +164,8 @@ def recover(
             gen = base.view(space)
             pixels = to_byte(np.asarray(gen.generate(gen.sample_latent(jax.random.key(7), count))))
             start = time.perf_counter()
-            found = invert(gen, pixels, config=config)
-            best, run = found.loss.min(1), found.status != Status.SKIPPED
+            result = invert(gen, pixels, config=config)
+            best, run = result.loss.min(1), result.status != Status.SKIPPED
             rows.append(
                 {
                     "family": kind,
@@ -174,12 +174,12 @@ def recover(
                     "optimiser": config.optimiser,
                     "size": pixels.shape[1],
                     "unknowns": int(np.prod(gen.latent_shape)),
-                    "arrived": int((found.status == Status.ARRIVED).any(1).sum()),
+                    "arrived": int((result.status == Status.ARRIVED).any(1).sum()),
                     "pictures": count,
                     "worst_loss": float(best.max()),
                     "restarts": float(run.sum(1).mean()),
-                    "steps": float(found.steps.sum(1).mean()),
-                    "evaluations": float(found.evaluations.sum(1).mean()),
+                    "steps": float(result.steps.sum(1).mean()),
+                    "evaluations": float(result.evaluations.sum(1).mean()),
                     "seconds": time.perf_counter() - start,
                     "clipped": float(((pixels == 0) | (pixels == 255)).mean()),
                 }

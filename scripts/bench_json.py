@@ -75,13 +75,13 @@ def versions() -> dict[str, str]:
 
     Of those that are installed.
     """
-    found = {"python": platform.python_version(), "jattr": jattr.__version__}
+    result = {"python": platform.python_version(), "jattr": jattr.__version__}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            result[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return result
 
 
 def commit() -> str:
@@ -154,7 +154,7 @@ def write_json(
     """Write `args.json`, if the option was given; the arguments are those of `benchmark_of`."""
     if args.json is None:
         return
-    found = benchmark_of(args, rows, generators=generators, count=count)
+    result = benchmark_of(args, rows, generators=generators, count=count)
     args.json.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(found, indent=1, ensure_ascii=False, default=str)
+    text = json.dumps(result, indent=1, ensure_ascii=False, default=str)
     args.json.write_text(text + "\n", encoding="utf-8")

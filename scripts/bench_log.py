@@ -55,9 +55,9 @@ def flush_rate(path: Path, count: int) -> float:
             os.write(descriptor, bytes(4096))
             os.fdatasync(descriptor)
 
-    found = rate(count, flush)
+    result = rate(count, flush)
     os.close(descriptor)
-    return found
+    return result
 
 
 def singles(store: LogStore, folder: Path, rounds: int, length: int) -> dict[str, float]:
@@ -87,10 +87,10 @@ def proofs(store: LogStore, note: bytes, length: int, count: int) -> dict[str, f
     their signature.
     """
     policy = Policy(logs=tuple(Party(signer.verifier) for signer in store.signers))
-    places = [number * (store.size // count) for number in range(count)]
+    indices = [number * (store.size // count) for number in range(count)]
     receipts = []
-    made = rate(count, lambda: receipts.extend(store.receipt(place, note) for place in places))
-    entries = [store.entry(place) for place in places]
+    made = rate(count, lambda: receipts.extend(store.receipt(index, note) for index in indices))
+    entries = [store.entry(index) for index in indices]
     cases = [
         (leaf_hash(e), r.index, store.size, r.hashes, store.root)
         for e, r in zip(entries, receipts, strict=True)
@@ -118,12 +118,12 @@ def window(public: Path, policy: Policy) -> dict[str, float]:
         count = verify_window(
             log, None, policy.open(log.checkpoint()).checkpoint, lambda number, entry: None
         )
-        found = (
+        result = (
             count,
             time.perf_counter() - start,
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
         )
-        os.write(write, json.dumps(found).encode())
+        os.write(write, json.dumps(result).encode())
         os._exit(0)
     os.close(write)
     count, seconds, megabytes = json.loads(os.read(read, 1000))
@@ -150,38 +150,39 @@ def main() -> None:
     add_json_option(parser)
     args = parser.parse_args()
     args.out.mkdir(parents=True)
-    found: dict[str, float] = {"entries": args.entries, "length": args.length}
+    result: dict[str, float] = {"entries": args.entries, "length": args.length}
     try:
         with LogStore.create(args.out / "log", ORIGIN, [Signer.generate(ORIGIN)]) as store:
-            found |= singles(store, args.out, args.rounds, args.length)
+            result |= singles(store, args.out, args.rounds, args.length)
             several = list(
                 batches(min(args.entries, 100_000) + store.size, store.size, args.length)
             )
             count = sum(map(len, several))
-            found["batched_appends_per_second"] = rate(
+            result["batched_appends_per_second"] = rate(
                 count, lambda: [store.append(batch) for batch in several]
             )
             for batch in batches(args.entries, store.size, args.length):
                 store.append(batch)
             note = store.sign_checkpoint()
-            found |= proofs(store, note, args.length, 5000)
+            result |= proofs(store, note, args.length, 5000)
             start = time.perf_counter()
             publish(store, args.out / "public", note)
-            found["publish_seconds"] = time.perf_counter() - start
+            result["publish_seconds"] = time.perf_counter() - start
             policy = Policy(logs=(Party(store.signers[0].verifier),))
         start = time.perf_counter()
         LogStore.open(args.out / "log").close()
-        found["open_seconds"] = time.perf_counter() - start
-        found |= window(args.out / "public", policy)
+        result["open_seconds"] = time.perf_counter() - start
+        result |= window(args.out / "public", policy)
     finally:
         shutil.rmtree(args.out)
     goals = {
-        "single": found["single_appends_per_second"] >= min(1000, found["flushes_per_second"] / 2),
-        "batched": found["batched_appends_per_second"] >= 20_000,
-        "inclusion": found["inclusions_verified_per_second"] >= 5_000,
-        "window": found["window_seconds"] <= 60 and found["window_megabytes"] <= 500,
+        "single": result["single_appends_per_second"]
+        >= min(1000, result["flushes_per_second"] / 2),
+        "batched": result["batched_appends_per_second"] >= 20_000,
+        "inclusion": result["inclusions_verified_per_second"] >= 5_000,
+        "window": result["window_seconds"] <= 60 and result["window_megabytes"] <= 500,
     }
-    rounded = {name: round(value, 2) for name, value in found.items()}
+    rounded = {name: round(value, 2) for name, value in result.items()}
     print(json.dumps(rounded | {"goals": goals}))
     write_json(args, [rounded], count=args.entries)
     sys.exit(0 if all(goals.values()) else 1)

@@ -110,16 +110,16 @@ def main() -> None:
         work = Path(folder)
         if args.pool == "faces":
             gens = load(find_entries(reference_folder(parser, args.reference)), FACES, work)
-            places = [str(work / name) for name in FACES]
+            indices = [str(work / name) for name in FACES]
         else:
-            places = list(bundled_generators())
-            gens = [load_generator(name) for name in places]
+            indices = list(bundled_generators())
+            gens = [load_generator(name) for name in indices]
         for count in args.images:
             for used in args.candidates or [len(gens)]:
-                place = work / f"{count}-{used}"
-                images = made_by(gens[:used], count, args.seed, place)
+                index = work / f"{count}-{used}"
+                images = made_by(gens[:used], count, args.seed, index)
                 row = {"pool": args.pool, "pictures": len(images), "candidates": used}
-                row |= measure(places[:used], images, place)
+                row |= measure(indices[:used], images, index)
                 row["pictures_a_minute"] = 60 * len(images) / row["seconds"]
                 rows.append(row)
                 show(row)

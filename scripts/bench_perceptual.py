@@ -71,8 +71,8 @@ BLOCK = 500
 
 def hashes(images: Any) -> np.ndarray:
     """Return the bits [n, 256] of images, bool."""
-    found = np.frombuffer(b"".join(perceptual_hash(image) for image in images), np.uint8)
-    return np.unpackbits(found.reshape(len(images), -1), axis=1).astype(bool)
+    result = np.frombuffer(b"".join(perceptual_hash(image) for image in images), np.uint8)
+    return np.unpackbits(result.reshape(len(images), -1), axis=1).astype(bool)
 
 
 def sources(
@@ -123,11 +123,11 @@ def copies(
 ) -> np.ndarray:
     """Return the distance of each image's altered copy."""
     chain = parse_chain(text)
-    found = []
+    result = []
     for name, some in images.items():
         altered = hashes(alter(some[:count], chain).pixels)
-        found.append((altered != bits[name][: len(altered)]).sum(1))
-    return np.concatenate(found)
+        result.append((altered != bits[name][: len(altered)]).sum(1))
+    return np.concatenate(result)
 
 
 def turned_pairs(images: Mapping[str, np.ndarray], bits: Mapping[str, np.ndarray]) -> Any:
@@ -136,15 +136,15 @@ def turned_pairs(images: Mapping[str, np.ndarray], bits: Mapping[str, np.ndarray
     """
     counts, nearest = np.zeros(BITS + 1, np.int64), []
     for name, some in images.items():
-        found = []
+        result = []
         for seen, quarter in [(some, k) for k in (1, 2, 3)] + [
             (some[:, :, ::-1], k) for k in range(4)
         ]:
             turned = hashes(np.ascontiguousarray(np.rot90(seen, quarter, axes=(1, 2))))
             pairs, least = pair_counts(turned, bits[name], same=True)
             counts += pairs
-            found.append(least)
-        nearest.append(np.min(found, axis=0))
+            result.append(least)
+        nearest.append(np.min(result, axis=0))
     return counts, np.concatenate(nearest)
 
 

@@ -41,18 +41,18 @@ def measure(
     """Attribute the images once and return what it took and what came out."""
     forget_pools()
     start = time.perf_counter()
-    found = attribute(pixels, generators, config=config)
+    result = attribute(pixels, generators, config=config)
     seconds = time.perf_counter() - start
     names = [gen.name for gen in generators]
-    closest = [names[at] for at in found.residual.argmin(1)]
-    searches = [search for row in found.searches for candidate in row for search in candidate]
+    closest = [names[at] for at in result.residual.argmin(1)]
+    searches = [search for row in result.searches for candidate in row for search in candidate]
     return {
         "pictures": len(makers),
         "closest_right": sum(a == b for a, b in zip(closest, makers, strict=True)),
         "named_right": sum(
-            v.candidates == (maker,) for v, maker in zip(found.verdicts, makers, strict=True)
+            v.candidates == (maker,) for v, maker in zip(result.verdicts, makers, strict=True)
         ),
-        "certified": sum(v.certificate is not None for v in found.verdicts),
+        "certified": sum(v.certificate is not None for v in result.verdicts),
         "evaluations": float(sum(search.trace[-1][0] for search in searches if search.trace)),
         "restarts": len(searches),
         "seconds": seconds,
@@ -82,27 +82,27 @@ def main() -> None:
             row = measure(pixels, makers, generators, config)
             if turn:
                 rows[name].append(row)
-    found = {
+    result = {
         name: runs[0] | {"seconds": float(np.median([run["seconds"] for run in runs]))}
         for name, runs in rows.items()
     }
-    for name, row in found.items():
+    for name, row in result.items():
         show({"search": name, **row})
-    ours, theirs = found["default"], found[PAPER]
+    ours, theirs = result["default"], result[PAPER]
     ratios = {what: theirs[what] / ours[what] for what in ("evaluations", "seconds")}
     show({"search": "paper's over default's", **ratios})
     print(
         json.dumps(
             {
                 "candidates": args.candidates,
-                "rows": found,
+                "rows": result,
                 "ratios": ratios,
                 "seed": args.seed,
                 **origin(),
             }
         )
     )
-    table = [{"search": name, **row} for name, row in found.items()]
+    table = [{"search": name, **row} for name, row in result.items()]
     table.append({"search": "paper's over default's", **ratios})
     write_json(args, table, generators=generators, count=len(pixels))
 

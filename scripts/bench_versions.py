@@ -101,8 +101,8 @@ class Version:
     def checked(self) -> str:
         """Return the version's name, after making sure that it is the tree's."""
         code = "import jattr; print(jattr.__file__, jattr.__version__, sep='\\n')"
-        place, name = self.python("-c", code)[1].split("\n")[:2]
-        if Path(place).resolve().parents[1] != self.tree:
+        index, name = self.python("-c", code)[1].split("\n")[:2]
+        if Path(index).resolve().parents[1] != self.tree:
             raise SystemExit("the jattr that would be run is not that of the given folder")
         return name
 

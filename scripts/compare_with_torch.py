@@ -149,10 +149,10 @@ def recover(pair: Pair, config: InvertConfig) -> dict[str, Any]:
     """
     start = time.perf_counter()
     forget_pools()  # every timed call makes its pool anew, as a first call does
-    found = invert(pair.gen, pair.pixels, config=config)
+    result = invert(pair.gen, pair.pixels, config=config)
     seconds = time.perf_counter() - start
-    best = np.argmin(found.loss, axis=1)
-    z = np.stack([found.z[i, r] for i, r in enumerate(best)])
+    best = np.argmin(result.loss, axis=1)
+    z = np.stack([result.z[i, r] for i, r in enumerate(best)])
     difference = np.asarray(pair.gen.generate(jnp.asarray(z))) - to_float(pair.pixels)
     loss = np.mean(np.square(difference), axis=(1, 2, 3))
     return {
@@ -345,11 +345,11 @@ def main() -> None:
         if "c" in args.part:
             result["c"] = part_c(chosen, entries, repeats)
         if "d" in args.part:
-            places = {
+            indices = {
                 name: {"jattr": Path(folder) / name, "torch": entries[name].path}
                 for name in args.only
             }
-            result["d"] = measured(places, LANES)
+            result["d"] = measured(indices, LANES)
             for row in result["d"]:
                 print_row(row)
     result |= versions

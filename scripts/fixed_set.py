@@ -150,8 +150,8 @@ class Session:
         output = subprocess.run(
             command, cwd=self.work, env=self.environment, text=True, capture_output=True, check=True
         ).stdout
-        place, version = output.split("\n")[:2]
-        if Path(place).resolve().parents[1] != self.tree:
+        index, version = output.split("\n")[:2]
+        if Path(index).resolve().parents[1] != self.tree:
             raise SystemExit("the jattr that would be run is not that of --tree")
         return version
 
@@ -198,9 +198,9 @@ class Session:
         *options: str,
     ) -> dict[str, Any]:
         """Attribute images, and return what the result's folder states."""
-        places = [self.candidate(name) for name in candidates]
+        indices = [self.candidate(name) for name in candidates]
         # 2: an image could not be used, which is a result like others.
-        command = ["attribute", *images, "--candidates", *places, "--out", out, *options]
+        command = ["attribute", *images, "--candidates", *indices, "--out", out, *options]
         self.jattr(*command, exit_codes=(0, 2), makes=f"{out}/result.json")
         return self.result(out)
 
@@ -323,8 +323,8 @@ def truncated(session: Session) -> dict[str, Any]:
     """An image of one psi, searched under two."""
     images = session.generate("stylegan2_b", 1, "--psi", "0.7")
     psi = ("--psi", "0.7", "1", "--restarts", "1")
-    found = session.attribute("truncated", images, ("stylegan2_b",), *psi)
-    return found | generated(session, images)
+    result = session.attribute("truncated", images, ("stylegan2_b",), *psi)
+    return result | generated(session, images)
 
 
 def faces(session: Session) -> dict[str, Any]:
@@ -446,10 +446,10 @@ def calibrated(session: Session) -> dict[str, Any]:
     images = session.generate("dcgan_a", 1)
     images = session.altered("noise", images, lambda image: with_noise(image, 6))
     images += session.generate("progan_a", 1)
-    found = session.attribute(
+    result = session.attribute(
         *("calibrated", images, candidates, "--calibration", "calibration.json", "--restarts", "3")
     )
-    return found | {"calibration": collect(calibration)}
+    return result | {"calibration": collect(calibration)}
 
 
 def evidence(session: Session) -> dict[str, Any]:
@@ -481,26 +481,26 @@ def evidence(session: Session) -> dict[str, Any]:
         "unlogged": session.generate(model, 10)[9],
     }
     asked = ("--candidate", model, "--nonce", nonce)
-    found: dict[str, Any] = {"entries": logged["entries"], "size": published["size"]}
+    result: dict[str, Any] = {"entries": logged["entries"], "size": published["size"]}
     trust = ("--log", "log/public", "--policy", "log/policy", "--end", "log/public/checkpoint")
     for name, image in images.items():
         bundle = f"evidence-{name}"
         made = session.jattr("evidence", "make", image, "--log", "log", *asked, "--out", bundle)
         own = ("--picture", image)
         verified = session.jattr("evidence", "verify", bundle, *trust, *asked, *own)
-        found[name] = {"made": collect(made), "verified": collect(verified)}
-    return found | {"images": image_digests(session, [images["logged"]])}
+        result[name] = {"made": collect(made), "verified": collect(verified)}
+    return result | {"images": image_digests(session, [images["logged"]])}
 
 
 def verified(session: Session) -> dict[str, Any]:
     """Certificates of PNG and JPEG files, verified again from the folders of their results."""
-    found = {"jpeg": (jpeg, "from-jpeg", PAIR), "faces": (faces, "faces", FACES)}
+    result = {"jpeg": (jpeg, "from-jpeg", PAIR), "faces": (faces, "faces", FACES)}
     results = {}
-    for name, (case, out, candidates) in found.items():
+    for name, (case, out, candidates) in result.items():
         if not (session.work / out).exists():
             case(session)
-        places = [session.candidate(candidate) for candidate in candidates]
-        command = ("verify", out, "--candidates", *places)
+        indices = [session.candidate(candidate) for candidate in candidates]
+        command = ("verify", out, "--candidates", *indices)
         results[name] = collect(session.jattr(*command, exit_codes=(0, 3)))
     return results
 
@@ -630,8 +630,8 @@ def summary(name: str, case: dict[str, Any]) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that compute."""
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pillow")
-    found = {name: metadata.version(name) for name in packages}
-    return {"python": platform.python_version()} | found
+    result = {name: metadata.version(name) for name in packages}
+    return {"python": platform.python_version()} | result
 
 
 def cores() -> int:
@@ -669,9 +669,9 @@ def compare(args: argparse.Namespace) -> int:
     counts = {"different": 0, "wording": 0, "new": 0}
     for name in names:
         old, new = before["cases"].get(name, MISSING), after["cases"].get(name, MISSING)
-        for kind, place, text in differences(old, new, name):
+        for kind, index, text in differences(old, new, name):
             counts[kind] += 1
-            print(f"{kind}: {place}: {text}")
+            print(f"{kind}: {index}: {text}")
     print(
         f"{len(names)} cases: {counts['different']} differences;"
         f" besides, {counts['wording']} texts worded otherwise, {counts['new']} new values"

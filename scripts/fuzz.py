@@ -136,7 +136,7 @@ def judge(case: Case, read: Callable[[Path], dict[str, np.ndarray]], path: Path)
     """Return what became of a case, "read", "refused" or "failed", and why."""
     try:
         with time_limit(MAX_SECONDS):
-            found = read(path)
+            result = read(path)
     except (CheckpointError, ImageError) as error:
         return ("failed", f"several lines: {error}") if "\n" in str(error) else ("refused", "")
     except InputError as error:
@@ -147,7 +147,7 @@ def judge(case: Case, read: Callable[[Path], dict[str, np.ndarray]], path: Path)
         if isinstance(error, KeyboardInterrupt):
             raise
         return "failed", f"{type(error).__name__}: {error}"
-    if case.expected is not None and not same(found, case.expected):
+    if case.expected is not None and not same(result, case.expected):
         return "failed", "read as something else, past the checksums"
     return "read", ""
 

@@ -171,13 +171,13 @@ def sound_checkpoints() -> dict[str, Saved]:
     shared = {
         name: tensor(storage("Float", "0", 24, "cuda:0"), *view) for name, view in views.items()
     }
-    found = {"whole": line.reshape(4, 6), "turned": line.reshape(4, 6).T, "part": line[5:23:6]}
+    result = {"whole": line.reshape(4, 6), "turned": line.reshape(4, 6).T, "part": line[5:23:6]}
     whole = program(mapping(shared))
     return {
         "zip": Saved("zip", state_program(arrays), storages, arrays),
         "legacy": Saved("legacy", state_program(arrays, "cuda:0"), storages, arrays),
-        "zip_views": Saved("zip", whole, {"0": line}, found),
-        "legacy_views": Saved("legacy", whole, {"0": line}, found),
+        "zip_views": Saved("zip", whole, {"0": line}, result),
+        "legacy_views": Saved("legacy", whole, {"0": line}, result),
         "safetensors": Saved("safetensors", b"", {}, arrays),
     }
 

@@ -55,8 +55,8 @@ def work(folder: Path, acks: int, seed: int) -> None:
                     rng.randbytes(rng.choice((10, 500, 5000)))
                     for _ in range(rng.choice((1, 1, 1, 40)))
                 ]
-                for place, entry in zip(store.append(entries), entries, strict=True):
-                    os.write(acks, f"entry {place} {leaf_hash(entry).hex()}\n".encode())
+                for index, entry in zip(store.append(entries), entries, strict=True):
+                    os.write(acks, f"entry {index} {leaf_hash(entry).hex()}\n".encode())
 
         for _ in range(THREADS):
             threading.Thread(target=append, daemon=True).start()
@@ -93,8 +93,8 @@ def audit(folder: Path, wrong: dict[str, int]) -> int:
         return 0
     with LogStore.open(log) as store:
         kept = [hash.hex() for hash in _hashes(store)]
-        acked = [(int(place[0]), place[1]) for what, *place in words if what == "entry"]
-        wrong["lost"] += sum(place >= len(kept) or kept[place] != hash for place, hash in acked)
+        acked = [(int(index[0]), index[1]) for what, *index in words if what == "entry"]
+        wrong["lost"] += sum(index >= len(kept) or kept[index] != hash for index, hash in acked)
         handed = [stated(note[0]) for what, *note in words if what != "entry"]
         handed += [parse_checkpoint(parse_note(signed.note).text) for signed in store.checkpoints()]
         wrong["inconsistent"] += sum(

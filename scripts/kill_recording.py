@@ -139,8 +139,8 @@ def reported(folder: Path) -> list[int]:
     """Return the orphans that the command line reports."""
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert jattr(["log", "status", str(folder), "--json"]) == 0
-    found: list[int] = json.loads(out.getvalue())["orphans"]
-    return found
+    result: list[int] = json.loads(out.getvalue())["orphans"]
+    return result
 
 
 def main() -> None:

@@ -66,16 +66,16 @@ def log_of(log: Path) -> list[tuple[str, str]]:
 def tables_of(out: Path) -> dict[str, object]:
     """Return everything in a store but times."""
     with open_for_reading(out) as store:
-        found: dict[str, object] = {}
+        result: dict[str, object] = {}
         for name in ("cells", "restarts", "pictures"):
             table = store.table(name)
             kept = [i for i, column in enumerate(table.columns) if not column.startswith(TIMING)]
-            found[name] = [tuple(row[i] for i in kept) for row in table.rows]
+            result[name] = [tuple(row[i] for i in kept) for row in table.rows]
         numbers = store.table("cells").column("number")
-        found["arrays"] = [
+        result["arrays"] = [
             store.array(n, a).tobytes() for n in numbers for a in ("z", "trace", "trace_rows")
         ]
-        return found
+        return result
 
 
 def main() -> None:

@@ -130,7 +130,7 @@ def shared_by(files: Sequence[Any]) -> dict[str, Any]:
     same = {}
     for name in ("device", "versions"):
         if all(
-            isinstance(found, Mapping) and found.get(name) == first.get(name) for found in files
+            isinstance(result, Mapping) and result.get(name) == first.get(name) for result in files
         ):
             same[name] = first.get(name)
     return same
@@ -179,7 +179,7 @@ def page() -> str:
         shared = shared_by(list(files.values()))
         if said := facts(shared, {}):
             parts.append(said[0].upper() + said[1:] + ".\n")
-        parts += [section(path, found, shared) for path, found in files.items()]
+        parts += [section(path, result, shared) for path, result in files.items()]
     return "\n".join(parts)
 
 

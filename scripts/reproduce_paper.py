@@ -83,33 +83,33 @@ def find(weights: Path, given: dict[str, str]) -> dict[str, Path]:
     Raises:
       InputError: some are missing; the message lists all of them.
     """
-    found, missing = {}, []
+    result, missing = {}, []
     for family, (names, where) in WANTED.items():
         choices = [given[family]] if family in given else list(names)
         path = next((weights / name for name in choices if (weights / name).is_file()), None)
         if path is None:
             missing.append(f"{family}: {' or '.join(choices)} ({where})")
         else:
-            found[family] = path
+            result[family] = path
     if missing:
         raise InputError(f"{weights} lacks {'; '.join(missing)}")
-    return found
+    return result
 
 
 def converted(files: dict[str, Path], folder: Path) -> dict[str, str]:
     """Return the generator folder of each family, converted where that was not done before from
     this very file.
     """
-    places = {}
+    indices = {}
     for family, path in files.items():
         digest = sha256(path)
         print(f"{family}: {path.name}, SHA-256 {digest}", flush=True)
-        place = folder / f"{family}-{digest[:16]}"
-        if not place.is_dir():
-            convert(path, place, name=family)
-        load_generator(place)
-        places[family] = str(place)
-    return places
+        index = folder / f"{family}-{digest[:16]}"
+        if not index.is_dir():
+            convert(path, index, name=family)
+        load_generator(index)
+        indices[family] = str(index)
+    return indices
 
 
 def main() -> None:
@@ -153,14 +153,14 @@ def main() -> None:
     enable_compilation_cache()
     try:
         given = dict(text.split("=", 1) for text in args.file if "=" in text)
-        places = converted(
+        indices = converted(
             find(args.weights, given), args.out.with_name(args.out.name + "-generators")
         )
         distance = args.features
         if distance is None:
             print("no --features: the paper's recipe compares pixels here, not features")
         count = args.images or (1 if args.tried else 10)
-        spec = paper_spec(tuple(places.values()), count=count, distance=distance)
+        spec = paper_spec(tuple(indices.values()), count=count, distance=distance)
         plan = make_plan(tried(spec) if args.tried else spec)
         if args.dry_run:
             print(estimate(plan))
@@ -175,7 +175,7 @@ def main() -> None:
             export(store, args.out / "report", overwrite=True)
         print(
             json.dumps(
-                {"out": str(args.out), "files": {f: Path(p).name for f, p in places.items()}}
+                {"out": str(args.out), "files": {f: Path(p).name for f, p in indices.items()}}
             )
         )
     except InputError as error:

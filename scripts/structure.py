@@ -172,8 +172,8 @@ class Trip:
         self.results: dict[tuple[int, frozenset[str]], Value] = {}
         self.self_classes: dict[tuple[str, str], frozenset[str]] = {}
         for cls in self.classes.values():
-            found = (self._resolve(base, cls.module, {}) for base in cls.node.bases)
-            cls.bases = [base for base in found if isinstance(base, str) and base in self.classes]
+            result = (self._resolve(base, cls.module, {}) for base in cls.node.bases)
+            cls.bases = [base for base in result if isinstance(base, str) and base in self.classes]
 
     def start(self, module: str, name: str, parameter: str) -> None:
         """Follow a parameter of a function or method to where it ends."""
@@ -243,8 +243,8 @@ class Trip:
 
     def _above(self, cls: str, name: str) -> Function | None:
         """Return the method of a class's bases that `super()` means."""
-        found = (self._method(base, name) for base in self.classes[cls].bases)
-        return next((method for method in found if method is not None), None)
+        result = (self._method(base, name) for base in self.classes[cls].bases)
+        return next((method for method in result if method is not None), None)
 
     def _family(self, cls: str) -> set[str]:
         """Return a class and all its bases."""
@@ -257,36 +257,36 @@ class Trip:
         if node is None:
             return frozenset()
         parts = [part for part in ast.walk(node) if isinstance(part, ast.Name | ast.Attribute)]
-        found = {self._resolve(part, module, {}) for part in parts}
-        return frozenset(name for name in found if isinstance(name, str) and name in self.classes)
+        result = {self._resolve(part, module, {}) for part in parts}
+        return frozenset(name for name in result if isinstance(name, str) and name in self.classes)
 
     def _classes_of_field(self, cls: str, name: str) -> frozenset[str]:
         """Return the classes of a field, by its annotation or by what methods assign to it."""
         if (cls, name) in self.self_classes:
             return self.self_classes[cls, name]
         self.self_classes[cls, name] = frozenset()  # while it is being found
-        found: frozenset[str] = frozenset()
+        result: frozenset[str] = frozenset()
         for each in self._family(cls):
             known = self.classes[each]
-            found |= self._annotated(known.annotations.get(name), known.module)
+            result |= self._annotated(known.annotations.get(name), known.module)
             for method in known.methods.values():
                 if method.node.name == name and method.is_("property", "cached_property"):
-                    found |= self._annotated(method.node.returns, known.module)
-                found |= self._classes_assigned(method, name)
-        self.self_classes[cls, name] = found
-        return found
+                    result |= self._annotated(method.node.returns, known.module)
+                result |= self._classes_assigned(method, name)
+        self.self_classes[cls, name] = result
+        return result
 
     def _classes_assigned(self, method: Function, name: str) -> frozenset[str]:
-        found: frozenset[str] = frozenset()
+        result: frozenset[str] = frozenset()
         for node in ast.walk(method.node):
             for target in _targets(node):
                 if ast.unparse(target) != f"self.{name}":
                     continue
                 if isinstance(node, ast.AnnAssign):
-                    found |= self._annotated(node.annotation, method.module)
+                    result |= self._annotated(node.annotation, method.module)
                 elif isinstance(node, ast.Assign):
-                    found |= self._classes_of_expression(node.value, method)
-        return found
+                    result |= self._classes_of_expression(node.value, method)
+        return result
 
     def _classes_of_expression(self, node: ast.expr, method: Function) -> frozenset[str]:
         """Return the classes of an expression of parameters, constructors and functions."""
@@ -546,12 +546,12 @@ class Trip:
 
     def _callee(self, owner: Value, name: str, carries: bool) -> Function | None:
         """Return the method that a call means; None: none of the tree, or it cannot be told."""
-        found = {id(m): m for cls in owner.classes if (m := self._method(cls, name)) is not None}
+        result = {id(m): m for cls in owner.classes if (m := self._method(cls, name)) is not None}
         if not owner.classes and name not in FORMS | ADDERS:
-            found = {id(method): method for method in self.methods.get(name, [])}
-        if len(found) > 1 and (carries or owner.carries):
+            result = {id(method): method for method in self.methods.get(name, [])}
+        if len(result) > 1 and (carries or owner.carries):
             self.open += 1
-        return next(iter(found.values())) if len(found) == 1 else None
+        return next(iter(result.values())) if len(result) == 1 else None
 
     def _pass(
         self,
@@ -750,10 +750,10 @@ def _order(packages: list[str], weights: Mapping[tuple[str, str], int]) -> list[
         choices = []
         for i, top in enumerate(packages):
             if chosen >> i & 1:
-                cost, place, order = best[chosen & ~(1 << i)]
+                cost, index, order = best[chosen & ~(1 << i)]
                 rising = sum(weights.get((below, top), 0) for below in order)
-                place = -len(order) if top == "jattr" else place
-                choices.append((cost + rising, place, [*order, top]))
+                index = -len(order) if top == "jattr" else index
+                choices.append((cost + rising, index, [*order, top]))
         best[chosen] = min(choices)
     return best[(1 << len(packages)) - 1][2]
 
@@ -849,13 +849,15 @@ def is_number(value: object) -> bool:
 
 def ambiguous_constants(sources: Iterable[Source]) -> dict[str, dict[str, object]]:
     """Return the constants that two modules give different values: name -> path -> value."""
-    places: dict[str, dict[str, object]] = {}
+    indices: dict[str, dict[str, object]] = {}
     for source in sources:
         for name, value in constants_of(source.tree).items():
             if source.is_package and name.isupper():
-                places.setdefault(name, {})[source.path] = value
-    different = [name for name in sorted(places) if len(set(map(repr, places[name].values()))) > 1]
-    return {name: places[name] for name in different}
+                indices.setdefault(name, {})[source.path] = value
+    different = [
+        name for name in sorted(indices) if len(set(map(repr, indices[name].values()))) > 1
+    ]
+    return {name: indices[name] for name in different}
 
 
 def capitals_of(tree: ast.Module) -> list[str]:
@@ -901,8 +903,8 @@ def _is_any(node: ast.AST) -> bool:
 def measure(tree: Path, start: str | None = None) -> dict[str, object]:
     """Return every figure of a tree, in the order of the table."""
     if start is None:
-        places = ("jattr/attribution/attribute.py", "jattr/attribution.py")
-        start = next(f"{place}:attribute:images" for place in places if (tree / place).exists())
+        indices = ("jattr/attribution/attribute.py", "jattr/attribution.py")
+        start = next(f"{index}:attribute:images" for index in indices if (tree / index).exists())
     house, sources = read_house(tree), read_sources(tree)
     upward = upward_imports(house)
     ambiguous = ambiguous_constants(sources)

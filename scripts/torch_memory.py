@@ -45,11 +45,11 @@ def measured(
             row: dict[str, Any] = {"generator": name, "lanes": count}
             with tempfile.TemporaryDirectory() as cache:
                 cold = _in_a_process("jattr", files["jattr"], count, cache)
-                found = {
-                    framework: _in_a_process(framework, place, count, cache)
-                    for framework, place in files.items()
+                result = {
+                    framework: _in_a_process(framework, index, count, cache)
+                    for framework, index in files.items()
                 }
-            for framework, values in found.items():
+            for framework, values in result.items():
                 row |= {f"{framework}_{key}": value for key, value in values.items()}
             row |= {
                 "jattr_compiling_mib": cold["peak_mib"],

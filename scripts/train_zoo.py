@@ -128,11 +128,11 @@ def train(name: str, recipe: Recipe, work: Path, out: Path) -> None:
     for step in range(start, recipe.steps):
         rng = np.random.default_rng([recipe.seed, step])
         real = faces[rng.integers(0, FACES, BATCH)]
-        state, found = step_fns[step % EVERY == 0](
+        state, result = step_fns[step % EVERY == 0](
             state, real, jax.random.key(int(rng.integers(2**31))), step
         )
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == recipe.steps:
-            losses.append([step + 1, *(round(float(value), 4) for value in found)])
+            losses.append([step + 1, *(round(float(value), 4) for value in result)])
             seconds = (time.perf_counter() - began) / (step + 1 - start)
             print(name, *losses[-1], f"{seconds:.3f} s a step", flush=True)
             save(work / name, state, step + 1)

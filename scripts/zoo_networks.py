@@ -127,7 +127,7 @@ def _dcgan() -> Trainable:
 
     def layers(params: Params, z: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the images and the statistics of this batch."""
-        x, found = z[:, None, None, :], {}
+        x, result = z[:, None, None, :], {}
         for i in range(last + 1):
             kernel = params[f"main.{3 * i}.weight"].transpose(2, 3, 0, 1)
             x = (
@@ -138,10 +138,10 @@ def _dcgan() -> Trainable:
             if i < last:
                 name = f"main.{3 * i + 1}"
                 mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
-                found |= {f"{name}.running_mean": mean, f"{name}.running_var": var}
+                result |= {f"{name}.running_mean": mean, f"{name}.running_var": var}
                 x = (x - mean) * jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
                 x = jax.nn.relu(x * params[f"{name}.weight"] + params[f"{name}.bias"])
-        return jnp.tanh(x), found
+        return jnp.tanh(x), result
 
     def export(
         params: Params, name: str, source: dict[str, Any]

@@ -147,7 +147,7 @@ def _orthogonal(
     del key
     fn = make_orthogonal(gen.apply, gen.latent_shape, config.sweeps)
     refit = _refit(gen.apply, gen.latent_shape, config.steps)
-    found = []
+    result = []
     for i, image in enumerate(pixels):
         label = None if labels is None else labels[i]
         here, best, best_left = z[i], image, -np.inf
@@ -158,8 +158,8 @@ def _orthogonal(
             if left > best_left:
                 best, best_left = made, left
             here = np.asarray(fitted)
-        found.append(best)
-    return np.stack(found)
+        result.append(best)
+    return np.stack(result)
 
 
 def _unrolled(
@@ -180,15 +180,15 @@ def _unrolled(
     )
     spread[0] = 0.0
     fn = make_unrolled(gen.apply, gen.latent_shape, factor, config.unrolled_steps, config.pgd)
-    found = []
+    result = []
     for i, image in enumerate(pixels):
         label = None if labels is None else labels[i]
-        found.append(
+        result.append(
             fn(
                 gen.state, label, matrix, offset, spread, image[None], jnp.float32(eps), keys[1 + i]
             )[0]
         )
-    return np.stack(found)
+    return np.stack(result)
 
 
 EVASIONS: dict[str, Callable[..., np.ndarray]] = {
@@ -308,7 +308,7 @@ def _refit(apply: ApplyFn, shape: tuple[int, ...], steps: int) -> Callable[..., 
             first = jnp.mean(
                 jnp.square(deviation(apply(state, z[None], label=given)[0], target_of(image)))
             )
-        found = invert(state, image, z, jax.random.key(0), label)
-        return found.z, first, found.loss
+        result = invert(state, image, z, jax.random.key(0), label)
+        return result.z, first, result.loss
 
     return jax.jit(fn)

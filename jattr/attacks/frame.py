@@ -90,7 +90,7 @@ def frame(
     starts = make_starts(gen, pool, as_floats(pixels), config.restarts, search, keys[1])
     prior = Prior(pool.z.mean(0), np.maximum(pool.z.std(0), 1e-6))
     fn = make_frame(gen.apply, gen.latent_shape, config.steps, config.ball_steps)
-    found = []
+    result = []
     for i, image in enumerate(pixels):
         lanes = []
         for at in range(0, config.restarts, LANES):
@@ -101,9 +101,9 @@ def frame(
         z, made, loss = (np.concatenate([np.asarray(lane[k]) for lane in lanes]) for k in range(3))
         best = int(np.nanargmin(np.where(np.isfinite(loss), loss, np.inf)))
         label_of = -1 if starts.label is None else int(starts.label[i, best])
-        found.append((*_landed(image, made[best], eps, config.winner), z[best], label_of))
+        result.append((*_landed(image, made[best], eps, config.winner), z[best], label_of))
     framed, residual, needed, latents, labels = (
-        np.stack(part) for part in zip(*found, strict=True)
+        np.stack(part) for part in zip(*result, strict=True)
     )
     return Framed(framed, latents, labels.astype(np.int32), residual, needed)
 

@@ -152,8 +152,8 @@ def make_activations(
     size = _make_largest_singular(final)(state, mean)
 
     def features(pixels: np.ndarray) -> np.ndarray:
-        found = in_batches(lambda some: recover_fn(state, mean, size, some), pixels, BATCH)
-        return found if found.ndim == 4 else found.reshape(len(found), 1, 1, -1)
+        result = in_batches(lambda some: recover_fn(state, mean, size, some), pixels, BATCH)
+        return result if result.ndim == 4 else result.reshape(len(result), 1, 1, -1)
 
     return features
 

@@ -107,10 +107,10 @@ def calibrated_losses(
     """
     key, losses = candidate_key(key, gen), []
     for number, at in enumerate(range(0, len(pixels), BLOCK)):
-        found = invert(
+        result = invert(
             gen, pixels[at : at + BLOCK], config=search, key=jax.random.fold_in(key, number)
         )
-        losses.append(np.asarray(found.loss, np.float64).min(1))
+        losses.append(np.asarray(result.loss, np.float64).min(1))
     return np.concatenate(losses) / complexity(pixels)
 
 

@@ -67,10 +67,10 @@ def make_plan(spec: Spec) -> Plan:
       InputError: a generator, folder or distance cannot be used, or the candidates' images have
         several shapes.
     """
-    places: dict[str, str] = {}
-    candidates = _load(spec.candidates, places)
-    others = [place for pictures in spec.pictures for place in pictures.generators]
-    strangers = _load(tuple(dict.fromkeys(others)), places)
+    indices: dict[str, str] = {}
+    candidates = _load(spec.candidates, indices)
+    others = [index for pictures in spec.pictures for index in pictures.generators]
+    strangers = _load(tuple(dict.fromkeys(others)), indices)
     same = sorted(set(candidates) & set(strangers))
     if same:
         raise InputError(
@@ -87,18 +87,18 @@ def make_plan(spec: Spec) -> Plan:
     for setting in spec.settings:
         for gen in candidates.values():
             setting.config.view(gen)
-    names = {place: name for name, place in places.items()}
-    return Plan(spec, candidates, makers, places, _cells(spec, candidates, makers, names))
+    names = {index: name for name, index in indices.items()}
+    return Plan(spec, candidates, makers, indices, _cells(spec, candidates, makers, names))
 
 
 def _load(texts: tuple[str, ...], places: dict[str, str]) -> dict[str, Generator]:
-    found: dict[str, Generator] = {}
+    result: dict[str, Generator] = {}
     for text in texts:
         gen = load_generator(text)
-        if gen.name in found:
+        if gen.name in result:
             raise InputError(f"two generators are called {gen.name!r}; give each its own name")
-        found[gen.name], places[gen.name] = gen, text
-    return found
+        result[gen.name], places[gen.name] = gen, text
+    return result
 
 
 def _cells(

@@ -79,14 +79,14 @@ def _altered(pixels: np.ndarray, cell: Cell, gen: Generator) -> Any:
 
 def _result(inverter: Inverter) -> CellResult:
     certificates, residuals = certificates_of(inverter), residuals_of(inverter)
-    places = [
+    indices = [
         (i, r)
         for i in range(inverter.count)
         for r in range(inverter.restarts)
         if _run(inverter, i, r)
     ]
-    found = inverter.result()  # steps and evaluations with those of styles
-    rows = [_row(inverter, found, i, r) for i, r in places]
+    result = inverter.result()  # steps and evaluations with those of styles
+    rows = [_row(inverter, result, i, r) for i, r in indices]
     pictures = []
     for i, (certificate, residual) in enumerate(zip(certificates, residuals.tolist(), strict=True)):
         proof: tuple[Any, ...] = (0, 0, None, None, None)
@@ -98,10 +98,10 @@ def _result(inverter: Inverter) -> CellResult:
                 *map(float, facts),
             )
         pictures.append((i, _finite(residual), int(inverter.best(i)[1]), *proof))
-    traces = [np.array(inverter.trace(place), np.float64).reshape(-1, 2) for place in places]
+    traces = [np.array(inverter.trace(index), np.float64).reshape(-1, 2) for index in indices]
     z = (
-        np.stack([inverter.z[place] for place in places])
-        if places
+        np.stack([inverter.z[index] for index in indices])
+        if indices
         else np.zeros((0, inverter.size))
     )
     arrays = {

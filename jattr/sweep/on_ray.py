@@ -128,8 +128,8 @@ def _computed(
 
 def _outcome(ray: Any, done: Any) -> CellResult | Failure:
     try:
-        found: CellResult | Failure = ray.get(done)
-        return found
+        result: CellResult | Failure = ray.get(done)
+        return result
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, InputError):
             raise error.cause from None  # every other cell would meet it, too

@@ -197,8 +197,8 @@ def _run(plan: Plan, store: Store, executor: Executor, progress: Progress | None
         spent, computed = spent + outcome.seconds, computed + 1
         if progress:
             progress(cell, len(known) + computed)
-    found = counts(store, len(plan.cells))
-    return Ran(plan, found, computed, time.perf_counter() - start, spent)
+    result = counts(store, len(plan.cells))
+    return Ran(plan, result, computed, time.perf_counter() - start, spent)
 
 
 def _facts(plan: Plan) -> dict[str, Any]:

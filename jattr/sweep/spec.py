@@ -203,13 +203,13 @@ def grid(
             )
     all_axes = {**axes, "modelled": list(modelled)}
     varied = [name for name, values in all_axes.items() if len(values) > 1]
-    found = []
+    result = []
     for values in itertools.product(*all_axes.values()):
         chosen = dict(zip(all_axes, values, strict=True))
         name = ",".join(f"{name}={chosen[name]}" for name in varied) or "default"
         is_modelled = chosen.pop("modelled")
-        found.append(Setting(name=name, config=InvertConfig(**chosen), modelled=is_modelled))
-    return tuple(found)
+        result.append(Setting(name=name, config=InvertConfig(**chosen), modelled=is_modelled))
+    return tuple(result)
 
 
 def check_number(name: str, value: Any, low: int, high: int) -> None:

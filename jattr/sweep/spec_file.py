@@ -113,14 +113,14 @@ def _images(table: Mapping[str, Any]) -> Pictures:
 def _settings(data: Mapping[str, Any]) -> tuple[Setting, ...]:
     """Return the grid's settings, and those named one by one."""
     singles = _tables("setting", data.get("setting", []))
-    found: list[Setting] = []
+    result: list[Setting] = []
     if "grid" in data or not singles:
         axes = data.get("grid", {})
         if not isinstance(axes, dict):
             raise InputError(f"grid is {axes!r}; it is a table of lists")
         _known(axes, (*SETTINGS, MODELLED), "grid: ")
         lists = {name: _list(f"grid: {name}", values) for name, values in axes.items()}
-        found += grid(lists, modelled=_booleans(lists.pop(MODELLED, [True])))
+        result += grid(lists, modelled=_booleans(lists.pop(MODELLED, [True])))
     for table in singles:
         _known(table, ("name", *SETTINGS, MODELLED), "setting: ")
         values = dict(table)
@@ -128,8 +128,8 @@ def _settings(data: Mapping[str, Any]) -> tuple[Setting, ...]:
         if name is None:
             raise InputError("setting: name is missing; call it something")
         (modelled,) = _booleans([values.pop(MODELLED, True)])
-        found.append(Setting(name=name, config=InvertConfig(**values), modelled=modelled))
-    return tuple(found)
+        result.append(Setting(name=name, config=InvertConfig(**values), modelled=modelled))
+    return tuple(result)
 
 
 def _booleans(values: list[Any]) -> list[bool]:

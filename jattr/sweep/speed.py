@@ -69,16 +69,16 @@ def step_speeds(generators: Sequence[Generator], lanes: Sequence[int] = LANES) -
             start = time.perf_counter()
             run()
             seconds.append((time.perf_counter() - start) / (steps * count))
-    found = []
+    result = []
     for seconds, (gen, count, _, _) in zip(taken, tasks, strict=True):
         median = float(np.median(seconds))
         spread = (1e3 * min(seconds), 1e3 * max(seconds))
-        found.append(
+        result.append(
             StepSpeed(
                 gen.name, count, 1e3 * median, spread, 3 * forward_cost(gen) / median / max(rates)
             )
         )
-    return found
+    return result
 
 
 def search_speeds(generators: Sequence[Generator], count: int = PICTURES) -> list[SearchSpeed]:

@@ -74,8 +74,8 @@ class Table(NamedTuple):
 
     def column(self, name: str) -> list[Any]:
         """Return one column."""
-        place = self.columns.index(name)
-        return [row[place] for row in self.rows]
+        index = self.columns.index(name)
+        return [row[index] for row in self.rows]
 
 
 class Store:

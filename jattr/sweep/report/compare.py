@@ -164,7 +164,7 @@ def _notes(a: Results, b: Results) -> list[str]:
 
 
 def _by_setting(results: Results) -> dict[str, dict[Key, Searched]]:
-    found: dict[str, dict[Key, Searched]] = {}
+    result: dict[str, dict[Key, Searched]] = {}
     columns = map(results.cells.column, ("number", "pictures_seed", "first", "pictures"))
     batches = {number: batch for number, *batch in zip(*columns, strict=True)}
     for s in results.searched:
@@ -182,8 +182,8 @@ def _by_setting(results: Results) -> dict[str, dict[Key, Searched]]:
             s.candidate,
             s.seed,
         )
-        found.setdefault(s.setting, {})[key] = s
-    return found
+        result.setdefault(s.setting, {})[key] = s
+    return result
 
 
 def _own(key: Key, sides: Sides) -> bool:
@@ -196,15 +196,15 @@ def _successes(facts: Facts, keys: Sequence[Key], sides: Sides) -> list[Differen
         "arrived": lambda s: s.arrived,
         "certified": lambda s: s.certified,
     }
-    found = []
+    result = []
     for measure, holds in measures.items():
         pairs = [
             (key.unseeded, holds(sides[0][key]), holds(sides[1][key]))
             for key in keys
             if _own(key, sides)
         ]
-        found += [difference(facts, measure, pairs)] if pairs else []
-    return found
+        result += [difference(facts, measure, pairs)] if pairs else []
+    return result
 
 
 def _accuracy(facts: Facts, keys: Sequence[Key], sides: Sides, candidates: int) -> list[Difference]:

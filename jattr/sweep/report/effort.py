@@ -226,14 +226,14 @@ def to_targets(results: Results) -> tuple[list[ToTarget], list[ProfilePoint]]:
     Settings that search by another distance than pixels have none: their residuals are of that
     distance.
     """
-    found, profiles = [], []
+    result, profiles = [], []
     for group, members in _by_pixels(results):
         for target in (*TARGETS, END):
             costs = [_cost(s, target) for s in members]
-            found.append(_to_target(group, target, members, costs))
+            result.append(_to_target(group, target, members, costs))
             if target != END:
                 profiles += _profile(group, target, members, costs)
-    return found, profiles
+    return result, profiles
 
 
 def times_to_targets(results: Results) -> list[TimeToTarget]:
@@ -246,7 +246,7 @@ def times_to_targets(results: Results) -> list[TimeToTarget]:
     total: dict[int, float] = {}
     for s in results.searched:
         total[s.cell] = total.get(s.cell, 0.0) + s.evaluations
-    found = []
+    result = []
     for group, members in _by_pixels(results):
         for target in (*TARGETS, END):
             timed = [s for s in members if total[s.cell]]
@@ -255,8 +255,10 @@ def times_to_targets(results: Results) -> list[TimeToTarget]:
             times = [cost * rate for cost, rate in zip(costs, rates, strict=True)]
             expected = _expected(timed, costs, rates)
             n = len({s.picture for s in timed})
-            found.append(TimeToTarget(*group, target, n, len(times), *_quartiles(times), *expected))
-    return found
+            result.append(
+                TimeToTarget(*group, target, n, len(times), *_quartiles(times), *expected)
+            )
+    return result
 
 
 def _by_pixels(results: Results) -> Iterator[tuple[Group, list[Searched]]]:
@@ -295,8 +297,8 @@ def _expected(
 def _quartiles(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
     if not values:
         return None, None, None
-    found = [float(np.quantile(values, q, method="inverted_cdf")) for q in (0.25, 0.5, 0.75)]
-    low, middle, high = (value if math.isfinite(value) else None for value in found)
+    result = [float(np.quantile(values, q, method="inverted_cdf")) for q in (0.25, 0.5, 0.75)]
+    low, middle, high = (value if math.isfinite(value) else None for value in result)
     return low, middle, high
 
 

@@ -41,19 +41,19 @@ def restart_success(measured: Measured) -> Any:
         title=title,
         width=5.2,
     )
-    for place, setting in enumerate(settings):
+    for index, setting in enumerate(settings):
         curve = [p for p in points if p.setting == setting]
         # all have arrived: more restarts change nothing
         if curve[-1].share == 1.0 and curve[-1].restarts < last:
             curve.append(curve[-1]._replace(restarts=last))
-        beside = shift(place, len(settings), 0.3) if last <= FEW else 0.0
+        beside = shift(index, len(settings), 0.3) if last <= FEW else 0.0
         x = [p.restarts + beside for p in curve]
         label = named(setting, f"n = {curve[0].n}")
         if len(curve) == 1:
-            bars(axes[0], place, x, [(curve[0].low, curve[0].share, curve[0].high)], label)
+            bars(axes[0], index, x, [(curve[0].low, curve[0].share, curve[0].high)], label)
             continue
-        axes[0].plot(x, [p.share for p in curve], label=label, **look(place))
-        band(axes[0], place, x, curve)
+        axes[0].plot(x, [p.share for p in curve], label=label, **look(index))
+        band(axes[0], index, x, curve)
     step = max(1, last // 8)
     axes[0].set_xticks(range(step if step > 1 else 1, last + 1, step))
     axes[0].set_xlim(0.7, last + 0.3)
@@ -76,14 +76,14 @@ def data_profile(measured: Measured) -> Any:
     y = "share that reached it"
     axes = panels(_targets(), len(settings), x="evaluations (forward passes)", y=y, title=title)
     first = 0.7 * min(p.evaluations for p in reached)
-    for place, setting in enumerate(settings):
+    for index, setting in enumerate(settings):
         for ax, target in zip(axes, TARGETS, strict=True):
             curve = [p for p in points if p.setting == setting and p.target == target]
             curve.append(curve[-1]._replace(evaluations=max(curve[-1].evaluations, ends[setting])))
             x = [max(p.evaluations, first) for p in curve]
-            way = look(place) | {"marker": "", "drawstyle": "steps-post"}
+            way = look(index) | {"marker": "", "drawstyle": "steps-post"}
             ax.plot(x, [p.share for p in curve], label=named(setting, f"n = {curve[0].n}"), **way)
-            band(ax, place, x, curve, step="post")
+            band(ax, index, x, curve, step="post")
     for ax in axes:
         ax.set_xscale("log")
         ax.set_xlim(left=first)
@@ -131,11 +131,11 @@ def _quartiles(measured: Measured, rows: Sequence[tuple[Any, ...]], y: str, titl
     ]
     axes = panels([""], len(settings) + 1, x="", y=y, title=title, width=5.6)
     top = 1.6 * max(value for row in rows for value in row[3:] if value is not None)
-    for place, setting in enumerate(settings):
+    for index, setting in enumerate(settings):
         some = [row for row in rows if row[0] == setting]
-        x = [list(TARGETS).index(row[1]) + shift(place, len(settings), 0.7) for row in some]
+        x = [list(TARGETS).index(row[1]) + shift(index, len(settings), 0.7) for row in some]
         spans(
-            axes[0], place, x, [row[3:] for row in some], top, named(setting, f"n = {some[0][2]}")
+            axes[0], index, x, [row[3:] for row in some], top, named(setting, f"n = {some[0][2]}")
         )
     axes[0].plot(
         [],

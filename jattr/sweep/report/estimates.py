@@ -49,10 +49,10 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 def by_image(outcomes: Iterable[tuple[Hashable, float]]) -> dict[Hashable, list[float]]:
     """Return values by image, in the order in which images come."""
-    found: dict[Hashable, list[float]] = {}
+    result: dict[Hashable, list[float]] = {}
     for picture, value in outcomes:
-        found.setdefault(picture, []).append(float(value))
-    return found
+        result.setdefault(picture, []).append(float(value))
+    return result
 
 
 def share(outcomes: Mapping[Hashable, Sequence[float]]) -> Estimate:
@@ -101,7 +101,7 @@ def shares_above(
     n, sizes = len(ratios), np.array([len(some) for some in ratios])
     # each image's from the largest on
     values = np.concatenate([-np.sort(-some) for some in ratios])
-    place = np.concatenate([np.arange(1, size + 1) for size in sizes])  # s once that value is above
+    index = np.concatenate([np.arange(1, size + 1) for size in sizes])  # s once that value is above
     order = np.argsort(values, kind="stable")
     upto = np.searchsorted(values[order], thresholds, side="left")
 
@@ -110,9 +110,9 @@ def shares_above(
         total = np.concatenate([np.cumsum(steps[order][::-1])[::-1], [0]])
         return np.asarray(total[upto], np.float64)
 
-    share = above(np.ones_like(place)) / len(values)
+    share = above(np.ones_like(index)) / len(values)
     squares = (
-        above(2 * place - 1)
+        above(2 * index - 1)
         - 2 * share * above(np.repeat(sizes, sizes))
         + share**2 * (sizes**2).sum()
     )

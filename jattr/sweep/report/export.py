@@ -189,8 +189,8 @@ def write_parquet(table: Table, path: Path) -> None:
     columns = {}
     for name in table.columns:
         values = table.column(name)
-        found = {type(value) for value in values if value is not None}
-        kind = found.pop() if len(found) == 1 else float
+        result = {type(value) for value in values if value is not None}
+        kind = result.pop() if len(result) == 1 else float
         columns[name] = pyarrow.array(values, kinds[kind])
     parquet.write_table(pyarrow.table(columns), path)
 

@@ -53,13 +53,13 @@ def draw(measured: Measured, kinds: Sequence[str] = ("png", "svg")) -> list[Draw
     """
     import matplotlib
 
-    found = []
+    result = []
     with matplotlib.rc_context(STYLE):
         for name, make in FIGURES.items():
             drawing = make(measured)
             if drawing is not None:
-                found.append(Drawn(name, {kind: rendered(drawing, kind) for kind in kinds}))
-    return found
+                result.append(Drawn(name, {kind: rendered(drawing, kind) for kind in kinds}))
+    return result
 
 
 def oscr(measured: Measured) -> Any:
@@ -84,7 +84,7 @@ def oscr(measured: Measured) -> Any:
         title=title,
         width=4.0,
     )
-    for place, setting in enumerate(settings):
+    for index, setting in enumerate(settings):
         some = [p for p in points if p.setting == setting]
         value = areas.get(setting)
         facts = f"{some[0].own} own, {some[0].foreign} foreign"
@@ -93,12 +93,12 @@ def oscr(measured: Measured) -> Any:
             curve = [p for p in some if p.seed == seed]
             x = [p.false_positive_rate for p in curve]
             y = [p.correct_classification_rate for p in curve]
-            axes[0].plot(x, y, label=named(setting, facts), **(look(place) | {"marker": ""}))
+            axes[0].plot(x, y, label=named(setting, facts), **(look(index) | {"marker": ""}))
             low, high = zip(
                 *((p.correct_classification_low, p.correct_classification_high) for p in curve),
                 strict=True,
             )
-            axes[0].fill_between(x, low, high, color=look(place)["color"], alpha=0.1, lw=0)
+            axes[0].fill_between(x, low, high, color=look(index)["color"], alpha=0.1, lw=0)
     axes[0].set_xlim(-0.03, 1.03)
     return legend(axes)
 
@@ -156,19 +156,19 @@ def robustness(measured: Measured) -> Any:
     axes = panels(
         names, len(settings), x="", y="share, or area", title=title, width=width, below=1.25
     )
-    for place, setting in enumerate(settings):
+    for index, setting in enumerate(settings):
         most = max(m.n for m in rows if m.setting == setting)
         for ax, measure in zip(axes, measures, strict=True):
-            found = [m for m in rows if m.setting == setting and m.measure == measure]
+            result = [m for m in rows if m.setting == setting and m.measure == measure]
             x = [
-                conditions.index((m.alteration, m.attack)) + shift(place, len(settings))
-                for m in found
+                conditions.index((m.alteration, m.attack)) + shift(index, len(settings))
+                for m in result
             ]
             bars(
                 ax,
-                place,
+                index,
                 x,
-                [(m.low, m.value, m.high) for m in found],
+                [(m.low, m.value, m.high) for m in result],
                 named(setting, f"n up to {most}"),
             )
     words = [_condition(alteration, attack) for alteration, attack in conditions]
@@ -196,11 +196,11 @@ def reliability(measured: Measured) -> Any:
         [""], len(settings), x="stated probability", y="share that it made", title=title, width=4
     )
     axes[0].plot([0, 1], [0, 1], color=QUIET, lw=1, ls=":")
-    for place, setting in enumerate(settings):
+    for index, setting in enumerate(settings):
         some = [b for b in bins if b.setting == setting]
         label = named(setting, f"n = {sum(b.n for b in some)} statements")
         bars(
-            axes[0], place, [b.stated for b in some], [(b.low, b.made, b.high) for b in some], label
+            axes[0], index, [b.stated for b in some], [(b.low, b.made, b.high) for b in some], label
         )
     return legend(axes)
 
@@ -222,17 +222,17 @@ def tippett(measured: Measured) -> Any:
     axes = panels(
         list(sides.values()), len(settings), x=x, y="share with at least that", title=title
     )
-    for place, setting in enumerate(settings):
+    for index, setting in enumerate(settings):
         some = [p for p in points if p.setting == setting]
         label = named(setting, f"{some[0].own_n} and {some[0].others_n} ratios")
-        places = [some[0].log10_lr - 0.5, *(p.log10_lr for p in some), some[-1].log10_lr + 0.5]
+        indices = [some[0].log10_lr - 0.5, *(p.log10_lr for p in some), some[-1].log10_lr + 0.5]
         for ax, side in zip(axes, sides, strict=True):
             shares = [1.0, *(getattr(p, side) for p in some), 0.0]
             ax.plot(
-                places,
+                indices,
                 shares,
                 label=label,
-                **(look(place) | {"marker": "", "drawstyle": "steps-pre"}),
+                **(look(index) | {"marker": "", "drawstyle": "steps-pre"}),
             )
     for ax in axes:
         ax.axvline(0.0, color=QUIET, lw=1, ls=":")

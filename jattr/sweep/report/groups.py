@@ -66,17 +66,17 @@ def grouped(
       facts: of a row: (setting, alteration, attack, whether a generator made the image, seed). What
         no generator made is never attacked, so it is in the groups of every attack.
     """
-    found: dict[Group, list[Row]] = {}
+    result: dict[Group, list[Row]] = {}
     for row in rows:
         setting, alteration, attack, made, seed = facts(row)
         attacks: Sequence[str] = (attack,) if made else spec.attacks
         for name in attacks:
             for which in (str(seed), ALL) if len(spec.seeds) > 1 else (str(seed),):
-                found.setdefault(Group(setting, alteration, name, which), []).append(row)
+                result.setdefault(Group(setting, alteration, name, which), []).append(row)
     for way in spec.settings:
         for alteration in spec.alterations:
             for attack in spec.attacks:
                 for which in seeds_of(spec):
                     group = Group(way.name, alteration, attack, which)
-                    if group in found:
-                        yield group, found[group]
+                    if group in result:
+                        yield group, result[group]

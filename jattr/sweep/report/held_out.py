@@ -115,10 +115,10 @@ def calibration(results: Results) -> HeldOut:
                 metric(group, name, too_few(len(halves[1]), why)) for name in MEASURES
             )
             continue
-        found = _measured(group, halves[0], halves[1], results.candidates)
-        shown.metrics.extend(found.metrics)
-        shown.reliability.extend(found.reliability)
-        shown.tippett.extend(found.tippett)
+        result = _measured(group, halves[0], halves[1], results.candidates)
+        shown.metrics.extend(result.metrics)
+        shown.reliability.extend(result.reliability)
+        shown.tippett.extend(result.tippett)
     return shown
 
 
@@ -147,7 +147,7 @@ def _measured(group: Group, known: Scores, test: Scores, names: Sequence[str]) -
         np.array([value for _, value in true]),
         np.concatenate([np.array(values) for _, values in false]),
     )
-    found = {
+    result = {
         "cllr": _cllr(own, [np.array(values) for _, values in false if values], len(test)),
         "cllr_min": Estimate(
             len(test), cllr_min(own, negatives), None, None, None, "fitted to these very pictures"
@@ -158,16 +158,16 @@ def _measured(group: Group, known: Scores, test: Scores, names: Sequence[str]) -
     made = np.array([[float(p.own and p.maker == name) for name in names] for p in ratios])
     curve = reliability(chances[:, :-1].ravel(), made.ravel())
     truth = [names.index(p.maker) if p.own else len(names) for p in ratios]
-    found["posterior_error"] = _calibration_error(chances[:, :-1], made)
-    found["top_error"] = _calibration_error(*likeliest(chances, truth))
+    result["posterior_error"] = _calibration_error(chances[:, :-1], made)
+    result["top_error"] = _calibration_error(*likeliest(chances, truth))
     usual = {name: _sides(known, name)[0] for name in names}
     denied = {p: float(conformal_p(usual[p.maker], test[p][p.maker])) <= ALPHA for p, _ in true}
-    found[MEASURES[-1]] = share(by_image(denied.items()))
+    result[MEASURES[-1]] = share(by_image(denied.items()))
     errors = np.sqrt(curve.made * (1 - curve.made) / curve.count)
     columns = (*curve.edges.T, curve.stated, curve.count, curve.made, errors, curve.low, curve.high)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return HeldOut(
-        [metric(group, name, found[name]) for name in MEASURES],
+        [metric(group, name, result[name]) for name in MEASURES],
         [ReliabilityBin(*group, *row) for row in rows],
         _tippett(group, own, [np.array(values) for _, values in false if values]),
     )

@@ -105,8 +105,8 @@ class PilotStudied:
             return next(iter(self._largest), None), self._all
         end = self._ends[left_out]
         if end not in self._others:
-            place = self._all.index(end)
-            self._others[end] = self._all[:place] + self._all[place + 1 :]
+            index = self._all.index(end)
+            self._others[end] = self._all[:index] + self._all[index + 1 :]
         rest = self._largest[1:] if self._residuals[left_out] == self._largest[0] else self._largest
         return next(iter(rest), None), self._others[end]
 
@@ -119,17 +119,17 @@ def attributions(results: Results) -> tuple[list[Attributed], list[Incomplete]]:
     attacked: they stand for the pilot study of `jattr attribute`, and the image that is judged is
     not among them.
     """
-    found: dict[tuple[Any, ...], dict[str, Searched]] = {}
+    result: dict[tuple[Any, ...], dict[str, Searched]] = {}
     own: dict[tuple[Any, ...], list[Searched]] = {}
     for s in results.searched:
-        found.setdefault((s.setting, s.alteration, s.seed, s.picture), {})[s.candidate] = s
+        result.setdefault((s.setting, s.alteration, s.seed, s.picture), {})[s.candidate] = s
         if s.picture.own and s.picture.maker == s.candidate and s.picture.attack == NONE:
             own.setdefault((s.setting, s.alteration, s.seed, s.candidate), []).append(s)
     studies = {key: PilotStudied(some) for key, some in own.items()}
     by_pixels = {setting.name: setting.config.distance is None for setting in results.spec.settings}
     done: list[Attributed] = []
     left: list[Incomplete] = []
-    for (setting, alteration, seed, picture), under in found.items():
+    for (setting, alteration, seed, picture), under in result.items():
         missing = tuple(name for name in results.candidates if name not in under)
         if missing:
             left.append(Incomplete(setting, alteration, seed, picture, missing))
@@ -153,15 +153,15 @@ def shares(results: Results, rows: Sequence[Attributed]) -> list[Metric]:
     Closed set: of the candidates' own images, those whose nearest candidate made them.
     """
     several = len(results.candidates) > 1
-    found = []
+    result = []
     for group, members in grouped(results.spec, rows, group_facts):
         for measure, mine, holds in MEASURES:
             picked = [row for row in members if row.own is mine]
             estimate = share(by_image((row.key, holds(row)) for row in picked))
             if measure == "closed_set_accuracy" and not several:
                 estimate = too_few(estimate.n, "one candidate: there is nothing to confuse it with")
-            found.append(metric(group, measure, estimate))
-    return found
+            result.append(metric(group, measure, estimate))
+    return result
 
 
 Holds = Callable[[Attributed], bool]
@@ -209,7 +209,7 @@ def confusion(results: Results, rows: Sequence[Attributed]) -> list[Confusion]:
         "nearest": lambda row: row.nearest or "failed",
         "verdict": lambda row: row.said,
     }
-    found = []
+    result = []
     for group, members in grouped(results.spec, rows, group_facts):
         truths: dict[str, list[Attributed]] = {}
         for row in members:
@@ -220,12 +220,12 @@ def confusion(results: Results, rows: Sequence[Attributed]) -> list[Confusion]:
                     estimate = share(by_image((row.key, say(row) == said) for row in some))
                     count = sum(say(row) == said for row in some)
                     error = estimate.standard_error or 0.0
-                    found.append(
+                    result.append(
                         Confusion(
                             *group, by, truth, said, count, len(some), estimate.value or 0.0, error
                         )
                     )
-    return found
+    return result
 
 
 def incomplete_shares(results: Results, left: Iterable[Incomplete]) -> list[Metric]:
@@ -254,8 +254,8 @@ def _attributed(
     verdict = decide(evidence, config)
     one = next(iter(under.values()))
     scores = scores_of([s.residual for s in under.values()])
-    place = int(np.argmin(scores))
-    finite = bool(np.isfinite(scores[place]))
+    index = int(np.argmin(scores))
+    finite = bool(np.isfinite(scores[index]))
     picture = one.picture
     certified = (
         under[picture.maker].certified if picture.own else any(s.certified for s in under.values())
@@ -269,8 +269,8 @@ def _attributed(
         maker=picture.maker,
         picture=picture.number,
         batch=picture.batch,
-        nearest=list(under)[place] if finite else "",
-        log10_residual=float(scores[place]),
+        nearest=list(under)[index] if finite else "",
+        log10_residual=float(scores[index]),
         verdict=verdict.kind,
         named=SEPARATOR.join(verdict.candidates),
         certified=certified,

@@ -89,7 +89,7 @@ def area(own: np.ndarray, foreign: np.ndarray) -> Estimate:
 
 def open_set(results: Results, rows: Sequence[Attributed]) -> tuple[list[Metric], list[OscrPoint]]:
     """Return AUROC and area under the OSCR curve by group, and the curves of each seed."""
-    found, curves = [], []
+    result, curves = [], []
     for group, members in grouped(results.spec, rows, group_facts):
         parts = _by_seed(members)
         components = {"auroc": [_components(*part, False) for part in parts]}
@@ -99,10 +99,10 @@ def open_set(results: Results, rows: Sequence[Attributed]) -> tuple[list[Metric]
                 np.mean([pair[side] for pair in pairs], axis=0) if pairs else np.zeros(0)
                 for side in (0, 1)
             )
-            found.append(metric(group, measure, area(own, foreign)))
+            result.append(metric(group, measure, area(own, foreign)))
         if group.seed != ALL:
             curves += [point for part in parts for point in _curve(group, *part)]
-    return found, curves
+    return result, curves
 
 
 def _by_seed(members: Sequence[Attributed]) -> list[tuple[list[Attributed], list[Attributed]]]:

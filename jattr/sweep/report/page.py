@@ -145,7 +145,7 @@ def _section(measured: Measured, title: str, names: Mapping[str, str]) -> Sectio
         groups.setdefault((m.setting, m.alteration, m.attack, m.seed), {})[m.measure] = m
     if not any(m.n for m in chosen):
         groups = {}
-    rows = [(group, [found.get(name) for name in names]) for group, found in groups.items()]
+    rows = [(group, [result.get(name) for name in names]) for group, result in groups.items()]
     return Section(title, list(names.values()), rows[:MAX_ROWS], max(0, len(rows) - MAX_ROWS))
 
 

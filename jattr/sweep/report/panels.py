@@ -81,21 +81,21 @@ def panels(
     drawing.text(
         0.12 / wide, 1 - 0.12 / high, title, va="top", ha="left", fontsize=10, fontweight="bold"
     )
-    found = []
-    for place, name in enumerate(titles):
-        corner = (LEFT + place * (width + GAP)) / wide, 1 - (TOP + PANEL[1]) / high
+    result = []
+    for index, name in enumerate(titles):
+        corner = (LEFT + index * (width + GAP)) / wide, 1 - (TOP + PANEL[1]) / high
         axes = drawing.add_axes((*corner, width / wide, PANEL[1] / high))
         axes.set_title(name, loc="left", fontsize=9)
         axes.set_ylim(-0.03, 1.03)
         axes.set_xlabel(x)
         axes.grid(color="#e4e8eb", lw=0.6)
         axes.set_axisbelow(True)
-        if place:
+        if index:
             axes.tick_params(labelleft=False)
         else:
             axes.set_ylabel(y)
-        found.append(axes)
-    return found
+        result.append(axes)
+    return result
 
 
 def legend(axes: Sequence[Any]) -> Any:
@@ -181,7 +181,7 @@ def matrices(
     drawing.text(
         0.12 / whole[0], 1 - 0.1 / whole[1], title, va="top", fontsize=10, fontweight="bold"
     )
-    found = []
+    result = []
     for i, line in enumerate(lines):
         top = whole[1] - 0.35 - i * (head + high + below)
         drawing.text(
@@ -199,8 +199,8 @@ def matrices(
             )
             axes.set_yticks([i + 0.5 for i in range(len(rows))], rows)
             axes.tick_params(length=0, labelsize=8, labelleft=j == 0)
-            found.append(axes)
-    return found
+            result.append(axes)
+    return result
 
 
 def matrix(axes: Any, shares: Sequence[Sequence[float]]) -> None:

@@ -94,7 +94,7 @@ class Searched(NamedTuple):
     @property
     def used(self) -> int:
         """Restarts up to and with the first that arrived, or all that ran."""
-        first = next((place for place, run in enumerate(self.runs) if run.status == ARRIVED), None)
+        first = next((index for index, run in enumerate(self.runs) if run.status == ARRIVED), None)
         return len(self.runs) if first is None else first + 1
 
 
@@ -132,9 +132,9 @@ def read(store: Store) -> Results:
 
 def split_timing(table: Table, keys: Sequence[str] = ()) -> tuple[Table, Table]:
     """Return a table without its timing columns, and those with the columns `keys` before them."""
-    places = range(len(table.columns))
-    timed = [i for i in places if table.columns[i].startswith(TIMING)]
-    kept = [i for i in places if i not in timed]
+    indices = range(len(table.columns))
+    timed = [i for i in indices if table.columns[i].startswith(TIMING)]
+    kept = [i for i in indices if i not in timed]
     apart = [table.columns.index(key) for key in keys] + timed
     return _columns(table, kept), _columns(table, apart)
 
@@ -196,17 +196,17 @@ def _searched(store: Store, cells: Table, pictures: Table, restarts: Table) -> I
             continue
         number = cell["number"]
         traces = iter(_traces(store, number))
-        for found in of_cell.get(number, []):
+        for result in of_cell.get(number, []):
             runs = tuple(
-                _run(restarts, r, next(traces)) for r in of_image.get((number, found[1]), [])
+                _run(restarts, r, next(traces)) for r in of_image.get((number, result[1]), [])
             )
-            values = dict(zip(pictures.columns, found, strict=True))
+            values = dict(zip(pictures.columns, result, strict=True))
             yield Searched(
                 picture=LoadedImage(
                     cell["batch"],
                     cell["source"],
                     cell["maker"],
-                    cell["first"] + found[1],
+                    cell["first"] + result[1],
                     cell["attack"],
                 ),
                 alteration=cell["alteration"],
