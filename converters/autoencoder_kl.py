@@ -1,5 +1,6 @@
-"""The autoencoder of latent diffusion as diffusers writes it: a folder `vae/` of config.json and
-weights.
+"""The autoencoder of latent diffusion as diffusers writes it.
+
+A folder `vae/` of config.json and weights.
 
 Tensors tell all sizes; config.json tells what they cannot: the number of normalisation groups, the
 size of images, scale and mean of the latents. Source for the names: state dicts of
@@ -28,11 +29,9 @@ ACTIVATIONS = ("silu", "swish")  # two names of one function
 DEFAULT_GROUPS, DEFAULT_SIZE, DEFAULT_SCALING = 32, 32, 0.18215  # of diffusers' AutoencoderKL
 RELATIVES = {  # pattern of tensor names -> what a file with them is
     "first_stage_model.*": "a whole latent diffusion model in the names of its authors; let"
-    " diffusers load it"
-    " (from_single_file) and save_pretrained it, then give the folder vae/",
+    " diffusers load it (from_single_file) and save_pretrained it, then give the folder vae/",
     "decoder.mid.block_1.*": "an autoencoder in the names of latent-diffusion; let diffusers load"
-    " it"
-    " (AutoencoderKL.from_single_file) and save_pretrained it",
+    " it (AutoencoderKL.from_single_file) and save_pretrained it",
     "decoder.layers.*": "an AutoencoderTiny (TAESD), not an AutoencoderKL",
     "decoder.condition_encoder.*": "an AsymmetricAutoencoderKL, whose decoder also takes a mask"
     " and an image",

@@ -1,5 +1,6 @@
-"""What a weights file held, as a tree of plain values: checks on it, and the tensors picked out
-of it.
+"""The content of a weights file as a tree of plain values.
+
+Checks on it, and the tensors picked out of it.
 """
 
 from collections.abc import Iterator
@@ -25,8 +26,9 @@ TensorTree = Any
 
 
 def check_tree(tree: TensorTree, file_size: int) -> None:
-    """Check that a tree is small when written out: a pickle can mention one value many times, or
-    inside itself.
+    """Check that a tree is small when written out.
+
+    A pickle can mention one value many times, or inside itself.
 
     Raises:
       CheckpointError: the tree is endless, too deep or too large, or holds a part of a value that
@@ -39,16 +41,13 @@ def check_tree(tree: TensorTree, file_size: int) -> None:
         )
     if size > MAX_TENSOR_FACTOR * file_size + SPARE_MEMORY:
         raise CheckpointError(
-            f"has tensors of {size} bytes in all, but the file has {file_size}: tensors expanded"
-            " or shared many times;"
-            " save them with .contiguous().clone()"
+            f"has tensors of {size} bytes in all, but the file has {file_size}: tensors expanded or"
+            " shared many times; save them with .contiguous().clone()"
         )
 
 
 def _measure(node: Any, depth: int, seen: dict[int, tuple[int, int, int]]) -> tuple[int, int, int]:
-    """Return the number of values, the depth and the bytes in arrays, of a node that is itself
-    at `depth`.
-    """
+    """Return the number of values, the depth and the bytes in arrays of a node at `depth`."""
     if isinstance(node, (Call, NewObject, Unfinished, Storage, StorageType)) or node is NDARRAY:
         raise CheckpointError(
             f"holds {shown(node)} outside of any tensor; save a state dict of tensors"
@@ -68,8 +67,9 @@ def _measure(node: Any, depth: int, seen: dict[int, tuple[int, int, int]]) -> tu
 
 
 def find_state_dict(tree: TensorTree, key: str | None = None) -> dict[str, np.ndarray]:
-    """Return the tensors of a tree by dotted name, such as {"conv1.weight": array, ...}, in the
-    file's order.
+    """Return the tensors of a tree by dotted name, in the file's order.
+
+    As in {"conv1.weight": array, ...}.
 
     Nested dicts, lists and tuples are joined by dots ("netG.conv1.weight", "params.0"); what is no
     tensor (epoch numbers, settings) is left out. Names are as in the file: see
@@ -113,8 +113,9 @@ def strip_module_prefix(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _descend(tree: TensorTree, key: str | None) -> TensorTree:
-    """Return what is under a dotted key; a dict may also hold the whole of it, or its beginning,
-    as one key.
+    """Return what is under a dotted key.
+
+    A dict may also hold the whole key, or its beginning, as one name.
     """
     if not key:
         return tree

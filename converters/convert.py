@@ -1,5 +1,6 @@
-"""`convert`: a weights file of PyTorch becomes a generator folder, by an architecture card or by
-what it is itself.
+"""`convert`: a weights file of PyTorch becomes a generator folder or a feature folder.
+
+By an architecture card, or by what the file is itself.
 """
 
 import dataclasses
@@ -52,8 +53,7 @@ def convert(
     image_size: tuple[int, int] | None = None,
     overwrite: bool = False,
 ) -> Generator | FeatureNetwork:
-    """Write a generator folder, or a feature folder, from a weights file and return the generator
-    or network.
+    """Write a generator or feature folder from a weights file; return the generator or network.
 
     Args:
       source: a weights file; a `vae/` folder of diffusers; a folder of LPIPS' two files, backbone
@@ -105,8 +105,9 @@ def convert(
 
 
 def _check_converted(folder: Path) -> None:
-    """Check that a folder is a generator's or a feature folder: which of them is to be written
-    is not known yet.
+    """Check that a folder is a generator's or a feature folder.
+
+    Which of them is to be written is not known yet.
     """
     check = (
         check_feature_folder
@@ -200,9 +201,8 @@ def _with_source(card: CardBase, weights: Path) -> CardBase:
     source = {"text": stated} if isinstance(stated, str) else dict(stated or {})
     if source.setdefault("sha256", found) != found:
         raise ConversionError(
-            f"{weights} has the SHA-256 {found}, but card {card.name!r} states"
-            f" {source['sha256']!r} in source.sha256:"
-            " this is another file; fetch the right one, or correct the card"
+            f"{weights} has the SHA-256 {found}, but card {card.name!r} states {source['sha256']!r}"
+            " in source.sha256: this is another file; fetch the right one, or correct the card"
         )
     source.setdefault("file", weights.name)
     return dataclasses.replace(card, source=json.dumps(source, ensure_ascii=False))

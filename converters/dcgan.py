@@ -1,5 +1,6 @@
-"""The generator of PyTorch's DCGAN example, recognised by its tensors and described as an
-architecture card.
+"""The generator of PyTorch's DCGAN example.
+
+Recognised by its tensors and described as an architecture card.
 
 Radford, Metz, Chintala, Unsupervised Representation Learning with Deep Convolutional Generative
 Adversarial Networks, arXiv 1511.06434, as in https://github.com/pytorch/examples/tree/main/dcgan
@@ -62,9 +63,9 @@ def _depth(tensors: StateDict) -> int:
         raise UnfitError("no main.0.weight: the first transposed convolution of a DCGAN generator")
     if "main.2.weight" in tensors and not any(name.startswith("main.1.") for name in tensors):
         raise UnfitError(
-            "this is a DCGAN's discriminator: no BatchNorm (main.1) follows its first"
-            " convolution, main.0.weight"
-            f" {list(tensors['main.0.weight'].shape)} = [ndf, nc, 4, 4]; the generator is netG"
+            "this is a DCGAN's discriminator: no BatchNorm (main.1) follows its first convolution,"
+            f" main.0.weight {list(tensors['main.0.weight'].shape)} = [ndf, nc, 4, 4]; the"
+            " generator is netG"
         )
     depth = 0
     while f"main.{3 * depth}.weight" in tensors:

@@ -1,5 +1,6 @@
-"""Tells from a weights file itself which family's it is, in whose layout: every known `Format` is
-asked.
+"""Finds the family and the layout of a weights file from its content.
+
+Every known `Format` is tried.
 
 No name decides anything: a format looks at the tensors' names and shapes. Where none fits, or
 several do, the error lists what was tried and why it failed.
@@ -31,9 +32,7 @@ from .torch_file import find_state_dict, read_checkpoint, strip_module_prefix
 
 
 class CardFormat(NamedTuple):
-    """A layout of weights that an architecture card can describe, written from the tensors
-    themselves.
-    """
+    """A layout of weights whose architecture card is written from the tensors themselves."""
 
     name: str  # as --arch takes it
     title: str  # whose files these are
@@ -81,8 +80,9 @@ class Match(NamedTuple):
 
 
 def read_weights(source: Path) -> Weights:
-    """Return what a weights file holds, a `vae/` folder of diffusers, or a folder of two files
-    (LPIPS).
+    """Return the content of a weights file.
+
+    Or of a `vae/` folder of diffusers, or of a folder of two files (LPIPS).
 
     Raises:
       CheckpointError, ConversionError: it cannot be read, or the folder has no weights.
@@ -94,10 +94,9 @@ def read_weights(source: Path) -> Weights:
         if together := features.read_folder(source):
             return Weights(source, together)
         raise ConversionError(
-            f"{source} is a folder without {CONFIG} and {' or '.join(FOLDER_WEIGHTS)}, as"
-            " diffusers writes a vae/"
-            " folder, and without two weights files, LPIPS' backbone and heads; give such a"
-            " folder, or a weights file"
+            f"{source} is a folder without {CONFIG} and {' or '.join(FOLDER_WEIGHTS)}, as diffusers"
+            " writes a vae/ folder, and without two weights files, LPIPS' backbone and heads; give"
+            " such a folder, or a weights file"
         )
     try:
         config = plain(read_json(source / CONFIG))
@@ -161,8 +160,8 @@ def _also(tree: Any) -> Iterator[str]:
     for format in ON_REQUEST:
         if _first_match(format, tree, []):
             yield (
-                f"it has a {format.title}: --arch {format.name} makes a feature folder of it,"
-                " for distances"
+                f"it has a {format.title}: --arch {format.name} makes a feature folder of it, for"
+                " distances"
             )
 
 
@@ -182,9 +181,7 @@ def _first_match(format: AnyFormat, tree: Any, tried: list[str]) -> Match | None
 
 
 def _places(format: AnyFormat, tree: Any) -> Iterator[tuple[str, StateDict, Any]]:
-    """Yield (key, tensors, the tree that they lie in) of the places of a file where a format may
-    be.
-    """
+    """Yield (key, tensors, the tree that they lie in) where in a file a format may be."""
     for key in format.keys:
         part = tree
         for name in key.split(".") if key else ():
@@ -207,8 +204,8 @@ def _kind_of(tree: Any) -> str:
     if isinstance(tree, dict) and any(isinstance(value, Mapping) for value in tree.values()):
         keys = ", ".join(show(key) for key in list(tree)[:MAX_KEYS])
         return (
-            f"holds {keys}{', ...' if len(tree) > MAX_KEYS else ''}, of which none is a"
-            " generator of a known family"
+            f"holds {keys}{', ...' if len(tree) > MAX_KEYS else ''}, of which none is a generator"
+            " of a known family"
         )
     if isinstance(tree, (dict, np.ndarray)):
         return "is of no known family"

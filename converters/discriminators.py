@@ -1,5 +1,4 @@
-"""Discriminators' weights as public files hold them beside the generator: StyleGAN2's, of NVlabs
-and of rosinality.
+"""StyleGAN2's discriminator as files of NVlabs and rosinality hold it beside the generator.
 
 Sources for names: training/networks.py of https://github.com/NVlabs/stylegan2-ada-pytorch
 (StyleGAN3's pickles have the same, training/networks_stylegan2.py of

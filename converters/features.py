@@ -1,5 +1,6 @@
-"""Feature networks' weights as public files hold them: Inception v3, and LPIPS in two files,
-backbone and heads.
+"""Feature networks' weights as public files hold them: Inception v3 and LPIPS.
+
+LPIPS comes in two files, backbone and heads.
 
 Discriminators, which lie beside their generators, have their tables in `discriminators`.
 
@@ -100,8 +101,7 @@ def describe_lpips(tensors: StateDict, tree: Any, *, backbone: str) -> Found:
     if HEAD not in tensors:
         raise UnfitError(
             f"no {HEAD}; put this file and LPIPS' heads (lpips/weights/v0.1/{backbone}.pth) into"
-            " one folder and"
-            " convert the folder"
+            " one folder and convert the folder"
         )
     return Found(Architecture(f"lpips-{backbone}", "0.1"))
 
@@ -137,9 +137,8 @@ def read_folder(folder: Path) -> dict[str, Any] | None:
     first, second = (strip_module_prefix(find_state_dict(read_checkpoint(path))) for path in files)
     if both := sorted(first.keys() & second.keys()):
         raise ConversionError(
-            f"{files[0]} and {files[1]} both hold {show(both[0])}; a folder of two weights files"
-            " is one backbone of"
-            " LPIPS and its heads"
+            f"{files[0]} and {files[1]} both hold {show(both[0])}; a folder of two weights files is"
+            " one backbone of LPIPS and its heads"
         )
     return {"tensors": first | second}
 

@@ -1,5 +1,6 @@
-"""Converts state dicts of PyTorch to the stored tensors of layered generators: a table, checked
-on both sides.
+"""Converts state dicts of PyTorch to the stored tensors of layered generators.
+
+By a table that is checked on both sides.
 """
 
 from collections.abc import Mapping
@@ -17,8 +18,9 @@ NEVER_USED = ("num_batches_tracked",)  # counters of BatchNorm: no part of the f
 
 
 def convert_layered(card: Card, state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return the stored tensors `{"layers": {index: {leaf: float32}}, "conditioning": {leaf:
-    float32}}`.
+    """Return the stored tensors of a state dict.
+
+    As `{"layers": {index: {leaf: float32}}, "conditioning": {leaf: float32}}`.
 
     Args:
       card: what the network is.
@@ -54,9 +56,7 @@ def convert_layered(card: Card, state_dict: Mapping[str, np.ndarray]) -> dict[st
 def _match_module_prefix(
     wanted: Mapping[str, bool], state_dict: Mapping[str, np.ndarray]
 ) -> Mapping[str, np.ndarray]:
-    """Return the names without DataParallel's `module.` where that, and not the names as they
-    are, fits the card.
-    """
+    """Return the names without DataParallel's `module.` where only that fits the card."""
     prefixed = bool(state_dict) and all(key.startswith("module.") for key in state_dict)
     if not prefixed or any(key in state_dict for key, optional in wanted.items() if not optional):
         return state_dict

@@ -21,8 +21,9 @@ PLAIN = (bool, int, float, str, type(None))
 
 
 def saved_module(meta: Any) -> dict[str, Any]:
-    """Stand in for torch_utils.persistence._reconstruct_persistent_obj: a record in place of an
-    object.
+    """Stand in for torch_utils.persistence._reconstruct_persistent_obj.
+
+    Returns a record in place of an object.
     """
     if type(meta) is not dict or meta.get("type") != "class" or type(meta.get("state")) is not dict:
         raise CheckpointError(
@@ -54,8 +55,9 @@ NAMES: dict[str, Any] = {
 
 
 def flat_modules(tree: Any) -> Any:
-    """Return the tree with each outermost module as {"class_name", "tensors", "attributes",
-    "sources"}.
+    """Return the tree with each outermost module as a dict.
+
+    Its keys: "class_name", "tensors", "attributes", "sources".
 
     Tensors and attributes are by dotted name, as in a state dict; non-tensor values other than
     plain ones are dropped.
@@ -74,8 +76,9 @@ def flat_modules(tree: Any) -> Any:
 
 
 def _parts(module: dict[str, Any], prefix: str) -> Iterator[tuple[str, str, Any]]:
-    """Yield ("tensor" | "attribute" | "source", dotted name, value) of a module and those inside
-    it.
+    """Yield the parts of a module and of those inside it.
+
+    As ("tensor" | "attribute" | "source", dotted name, value).
     """
     yield "source", prefix, module["source_sha256"]
     state = module["state"]

@@ -1,5 +1,6 @@
-"""The state of a pickle being read as data: a stack, a memo and a table of names; nothing the file
-names is run.
+"""The state of a pickle being read as data: a stack, a memo and a table of names.
+
+Nothing that the file names is run.
 
 A pickle is a program for a stack machine. Python's own machine imports and calls whatever the
 program names; this one looks every name up in a table that its caller gives, and pays for
@@ -22,8 +23,9 @@ ENTRY_PRICE = 120  # bytes: what CPython needs for one more entry of a dict or s
 
 @dataclass(frozen=True)
 class Call:
-    """A table entry that the file may call: `build` gets the file's arguments and answers with a
-    plain value.
+    """A table entry that the file may call.
+
+    `build` gets the file's arguments and returns a plain value.
     """
 
     build: Callable[..., Any]
@@ -31,17 +33,16 @@ class Call:
 
 @dataclass(frozen=True)
 class NewObject:
-    """A table entry that stands for a class which the file makes empty objects of (NEWOBJ);
-    `build` makes them.
+    """A table entry for a class of which the file makes empty objects (NEWOBJ).
+
+    `build` returns one.
     """
 
     build: Callable[[], Any]
 
 
 class Unfinished:
-    """A value that the pickle makes in two steps; `finish(state)` answers with what takes its
-    place.
-    """
+    """A value that the pickle builds in two steps; `finish(state)` returns the final one."""
 
     slot: int | None = None  # where the memo holds it
 
@@ -198,8 +199,9 @@ class PickleMachine:
 
 
 def plain_key(key: Any) -> Any:
-    """Return `key` if it may be a dict key or set item: a scalar, because hashing nested tuples
-    can take for ever.
+    """Return `key` if it may be a dict key or set item.
+
+    That is a scalar: hashing nested tuples can take for ever.
     """
     if type(key) in (str, bytes, bool, float, type(None)) or (
         type(key) is int and -(2**63) <= key < 2**64

@@ -1,5 +1,6 @@
-"""The pickle instructions that are read: what `torch.save` and `pickle.dump` write for plain data
-(protocols 2 to 5).
+"""The pickle instructions that are read.
+
+Those that `torch.save` and `pickle.dump` write for plain data (protocols 2 to 5).
 
 An instruction that is not in `HANDLERS` is refused: object construction (INST, OBJ, NEWOBJ_EX;
 NEWOBJ makes only what a table entry stands for), the extension registry (EXT1, EXT2, EXT4),
@@ -25,8 +26,7 @@ from .reading_limits import (
 
 
 def run_pickle(machine: PickleMachine) -> Any:
-    """Return the value of the pickle that starts at `machine.position`, and leave the position
-    behind it.
+    """Return the value of the pickle at `machine.position`, which moves behind it.
 
     Raises:
       CheckpointError: the pickle is damaged, names or does something that is not listed, or
@@ -105,8 +105,9 @@ def _push_counted(machine: PickleMachine, form: str, make: Callable[[memoryview]
 
 
 def _push_bytes(machine: PickleMachine, form: str) -> None:
-    """Push bytes; long ones as a view of the file, which costs nothing: NVlabs' pickles hold
-    every tensor so.
+    """Push bytes; long ones as a view of the file, which costs nothing.
+
+    NVlabs' pickles hold every tensor so.
     """
     count = machine.number(form)
     raw = machine.take(count)

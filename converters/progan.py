@@ -1,5 +1,6 @@
-"""ProGAN's weights as two programs write them: genforce, and GAN zoo
-(facebookresearch/pytorch_GAN_zoo).
+"""ProGAN's weights as two programs write them.
+
+genforce, and GAN zoo (facebookresearch/pytorch_GAN_zoo).
 
 Sources for names and gains: https://github.com/genforce/genforce, models/pggan_generator.py;
 https://github.com/facebookresearch/pytorch_GAN_zoo, models/networks/progressive_conv_net.py and
@@ -46,8 +47,9 @@ ZOO_TANH = ("MSE", "DCGAN")  # losses with which GAN zoo puts a tanh behind the 
 
 
 class SavedConfig(Unfinished):
-    """GAN zoo's `BaseConfig`, an object without methods that its files hold: read as the dict of
-    its settings.
+    """GAN zoo's `BaseConfig`, read as the dict of its settings.
+
+    An object without methods that its files hold.
     """
 
     def finish(self, state: Any) -> dict[str, Any]:
@@ -95,8 +97,9 @@ def describe_genforce(tensors: StateDict, tree: Any, *, fused: bool) -> Found:
 
 
 def rows_genforce(arch: Architecture, *, fused: bool) -> Iterator[Row]:
-    """Yield the table of genforce's `PGGANGenerator`; its first layer is a convolution of one
-    pixel padded by 3.
+    """Yield the table of genforce's `PGGANGenerator`.
+
+    Its first layer is a convolution of one pixel padded by 3.
     """
     yield Row("layer0.weight", "first/kernel", "pixel_to_map")
     yield Row("layer0.bias", "first/bias")
@@ -109,8 +112,9 @@ def rows_genforce(arch: Architecture, *, fused: bool) -> Iterator[Row]:
 
 
 def describe_zoo(tensors: StateDict, tree: Any, *, inner: str) -> Found:
-    """Return the architecture of GAN zoo's `GNet`; `inner` is what its layers call the
-    convolution inside them.
+    """Return the architecture of GAN zoo's `GNet`.
+
+    `inner` is the name that its layers give the convolution inside them.
     """
     need(tensors, f"formatLayer{inner}.weight", f"groupScale0.0{inner}.weight", near=NEAR)
     levels = number_of(tensors, "toRGBLayers.{}" + inner + ".weight")
@@ -135,8 +139,9 @@ def describe_zoo(tensors: StateDict, tree: Any, *, inner: str) -> Found:
 
 
 def _zoo_tanh(tree: Any) -> bool:
-    """Return whether a tanh follows, by the file's `config` if it has one; check what else that
-    says.
+    """Return whether a tanh follows, by the file's `config` if it has one.
+
+    The other settings in it are checked.
     """
     config = tree.get("config") if isinstance(tree, Mapping) else None
     if not isinstance(config, Mapping):
@@ -192,8 +197,8 @@ def check_finished(tensors: StateDict, name: str) -> None:
     if lod is not None and (lod.size != 1 or float(lod.reshape(())) != 0.0):
         values = ", ".join(f"{value:g}" for value in lod.reshape(-1)[:3].astype(float))
         raise UnfitError(
-            f"{name} is {values}, not 0: the last sizes are not in use yet, training stopped on"
-            " the way"
+            f"{name} is {values}, not 0: the last sizes are not in use yet, training stopped on the"
+            " way"
         )
 
 

@@ -1,5 +1,6 @@
-"""What reading a weights file may cost: one budget for each file, a few fixed limits, and safe
-words for messages.
+"""What reading a weights file may cost.
+
+One budget for each file, a few fixed limits, and safe words for messages.
 """
 
 import sys
@@ -30,8 +31,9 @@ SPARE_MEMORY = 32 * MIB
 
 @dataclass
 class Budget:
-    """What reading one file may still allocate besides the file's own bytes, which are in memory
-    once.
+    """What reading one file may still allocate besides the file's own bytes.
+
+    Those are in memory once.
 
     At first twice the file's size and 32 MiB: so a reading stays under three times the file's size
     and 64 MiB, whatever the file says.
@@ -62,8 +64,9 @@ class Budget:
 
 
 def shown(value: Any) -> str:
-    """Return `value` for a message: one short line, also for hostile values (deep, endless, full
-    of control codes).
+    """Return `value` for a message, as one short line.
+
+    Also hostile values: deep, endless, full of control codes.
     """
     if isinstance(value, (str, bytes)):
         return repr(value[:80]) + ("..." if len(value) > 80 else "")

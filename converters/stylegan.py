@@ -1,5 +1,6 @@
-"""StyleGAN's weights (the first of its name) as genforce writes them; its conversions of the
-official networks too.
+"""StyleGAN's weights as genforce writes them.
+
+Its conversions of the official networks too.
 
 Source for names and gains: https://github.com/genforce/genforce, models/stylegan_generator.py.
 

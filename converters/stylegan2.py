@@ -1,5 +1,6 @@
-"""StyleGAN2's weights as three programs write them: NVlabs (stylegan2-ada-pytorch), rosinality,
-genforce.
+"""StyleGAN2's weights as three programs write them.
+
+NVlabs (stylegan2-ada-pytorch), rosinality, genforce.
 
 Only names, shapes and filter taps are read to tell the architecture. Sources for the names: the
 programs' own state dicts, https://github.com/NVlabs/stylegan2-ada-pytorch,
@@ -163,8 +164,9 @@ def describe_genforce(tensors: StateDict, tree: Any) -> Found:
 
 
 def rows_genforce(arch: Architecture) -> Iterator[Row]:
-    """Yield the table of genforce's `StyleGAN2Generator`; styles add 1 to their bias, up-kernels
-    are flipped.
+    """Yield the table of genforce's `StyleGAN2Generator`.
+
+    Styles add 1 to their bias; up-kernels are flipped.
     """
     yield from _mapping_rows(arch, "mapping.dense{}")
     yield Row("truncation.w_avg", "w_avg")

@@ -39,8 +39,9 @@ NEAR = {  # names of files that are taken for a StyleGAN3 generator -> what they
 
 
 def describe(tensors: StateDict, tree: Any) -> Found:
-    """Return the architecture of a state dict of NVlabs' `Generator`, `tree` with its attributes
-    if it was a pickle.
+    """Return the architecture of a state dict of NVlabs' `Generator`.
+
+    `tree` holds its attributes if it was a pickle.
     """
     names, sizes = _layers(tensors)
     settings = _settings(tree, f"synthesis.{names[0]}")
@@ -124,8 +125,9 @@ def _dense_names(arch: Architecture) -> Iterator[tuple[str, str]]:
 
 
 def _layers(tensors: StateDict) -> tuple[list[str], list[int]]:
-    """Return the names of the layers, the last that of the image, and the pixels along a side
-    behind each.
+    """Return the names of the layers and the pixels along a side behind each.
+
+    The last layer is that of the image.
     """
     found = sorted(
         (match for name in tensors if (match := re.fullmatch(LAYER, name))),
@@ -158,9 +160,7 @@ def _layers(tensors: StateDict) -> tuple[list[str], list[int]]:
 def _filters(
     tensors: StateDict, first: str, settings: Mapping[str, Any], tree: Any
 ) -> tuple[int, int]:
-    """Return the taps of a filter for each step of its factor, and the factor by which all go
-    down.
-    """
+    """Return a filter's taps for each step of its factor, and the factor by which all go down."""
     taps, factor = (
         _side(tensors, f"synthesis.{first}.down_filter", 0),
         int(settings["{}.down_factor"]),
@@ -173,8 +173,7 @@ def _filters(
     if taps != TAPS and not _attributes(tree):
         raise UnfitError(
             f"its downsampling filters have {taps} taps, not {TAPS}: this is no official network,"
-            " and only its pickle"
-            " says by what factor they go down"
+            " and only its pickle says by what factor they go down"
         )
     return taps // factor, factor
 
@@ -182,8 +181,9 @@ def _filters(
 def _rates(
     tensors: StateDict, names: list[str], sizes: list[int], same_taps: int
 ) -> tuple[int, ...]:
-    """Return the sampling rates of the input and behind each layer, from the lengths of the
-    upsampling filters.
+    """Return the sampling rates of the input and behind each layer.
+
+    From the lengths of the upsampling filters.
 
     The image's rate is its size, and all before stand at one distance from their sizes: the margin
     on both sides. `same_taps` is the length where the rate stays the same.
@@ -216,8 +216,8 @@ def _settings(tree: Any, first: str) -> dict[str, Any]:
         number = type(value) in (int, float) and abs(value) <= MAX_SETTING
         if not number and not (value is None and name.endswith("clamp")):
             raise UnfitError(
-                f"its attribute {name.format(first)} is {show(value)}; it must be a number, not"
-                " too large"
+                f"its attribute {name.format(first)} is {show(value)}; it must be a number, not too"
+                " large"
             )
     if settings["mapping.fc0.bias_gain"] != DEFAULTS["mapping.fc0.bias_gain"]:
         raise UnfitError(

@@ -1,5 +1,6 @@
-"""Reads the weights files of PyTorch, and `.safetensors`, without PyTorch and without running
-anything in them.
+"""Reads the weights files of PyTorch, and `.safetensors`, without PyTorch.
+
+Nothing in them is run.
 
 `read_checkpoint` tells the format from the content. `find_state_dict` picks the tensors out of what
 it returns. A pickle is read by an interpreter of our own with a table of allowed names
@@ -60,8 +61,9 @@ def read_checkpoint(
     max_bytes: int = DEFAULT_MAX_BYTES,
     names: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Return what a weights file holds: nested dicts, lists, tuples, texts and numbers, with numpy
-    arrays as tensors.
+    """Return what a weights file holds, with numpy arrays as tensors.
+
+    Nested dicts, lists, tuples, texts and numbers.
 
     Reads PyTorch's zip format, its format before 1.6, plain pickles of the same content, and
     safetensors. The arrays are read-only views of the file's content in memory, possibly strided;
@@ -190,6 +192,5 @@ def _unknown_format(start: bytes) -> CheckpointError:
         )
     return CheckpointError(
         f"is no weights file that is read: it starts with {shown(start[:8])}; read are PyTorch's"
-        " zip and pre-1.6"
-        " formats, NVlabs' pickles (protocol 2 or later) and safetensors"
+        " zip and pre-1.6 formats, NVlabs' pickles (protocol 2 or later) and safetensors"
     )

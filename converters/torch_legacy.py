@@ -1,5 +1,6 @@
-"""Reads the files that PyTorch wrote before 1.6: five pickles one after the other, then the bytes
-of the storages.
+"""Reads the files that PyTorch wrote before 1.6.
+
+Five pickles one after the other, then the bytes of the storages.
 
 The pickles are a magic number, a protocol number, facts about the machine, the saved object, and
 the keys of the storages in the order of their bytes. The object comes before the sizes of its
@@ -25,8 +26,9 @@ PROTOCOL = 1001
 
 @dataclass
 class LegacyStorages:
-    """Answers the persistent ids of a legacy file; before `content` is filled it only notes
-    types and sizes.
+    """Resolves the persistent ids of a legacy file.
+
+    Before `content` is filled it only notes types and sizes.
     """
 
     budget: Budget
@@ -35,8 +37,9 @@ class LegacyStorages:
     content: dict[str, Storage] = field(default_factory=dict)
 
     def __call__(self, persistent_id: Any) -> Storage:
-        """Return the storage of ("storage", type, key, location, number of elements, view); the
-        location is ignored.
+        """Return the storage of ("storage", type, key, location, number of elements, view).
+
+        The location is ignored.
         """
         kind, key, count = check_persistent_id(persistent_id)
         if self.types.setdefault(key, (kind, count)) != (kind, count):
@@ -55,8 +58,9 @@ class LegacyStorages:
 
 
 def _check_view(view: Any, count: int) -> None:
-    """Check a storage that is a part of another, as PyTorch before 0.4 wrote it: (key, offset,
-    size) in elements.
+    """Check a storage that is a part of another, as PyTorch before 0.4 wrote it.
+
+    (key, offset, size) in elements.
     """
     if (
         type(view) is not tuple
@@ -113,8 +117,9 @@ def _read_preamble(data: memoryview, names: dict[str, Any], budget: Budget) -> i
 
 
 def _read_storages(data: memoryview, at: int, keys: Any, storages: LegacyStorages) -> None:
-    """Fill `storages.content` from the bytes behind the pickles: for each key a 64-bit count,
-    then the elements.
+    """Fill `storages.content` from the bytes behind the pickles.
+
+    For each key a 64-bit count, then the elements.
     """
     if type(keys) is not list or len(keys) != len(storages.types):
         raise CheckpointError(

@@ -1,5 +1,6 @@
-"""What the names in a PyTorch file stand for: a table from dotted name to a plain value or to a
-`Call` that builds one.
+"""What the names in a PyTorch file stand for.
+
+A table from dotted name to a plain value or to a `Call` that builds one.
 
 `NAMES` is the whole allow-list. A reader of another format copies it and adds its own entries;
 nothing in a file can.
@@ -48,17 +49,16 @@ class StorageType:
 
 @dataclass(frozen=True)
 class Storage:
-    """The elements that tensors are views of; `elements` is None while a file is only looked
-    through.
+    """The elements that tensors are views of.
+
+    `elements` is None while a file is only looked through.
     """
 
     elements: np.ndarray | None  # [number of elements], read-only
     budget: Budget
 
     def view(self, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
-        """Return the read-only array of `shape` that starts at `offset` and steps by `strides`,
-        all in elements.
-        """
+        """Return the read-only array of `shape` at `offset` with `strides`, all in elements."""
         _check_geometry(offset, shape, strides)
         if self.elements is None:
             return np.empty(0)
@@ -78,8 +78,9 @@ class Storage:
 def elements_of(
     raw: memoryview, dtype: np.dtype, budget: Budget, *, big_endian: bool = False
 ) -> np.ndarray:
-    """Return the bytes of a storage as a read-only array [len(raw) // itemsize] of the machine's
-    byte order.
+    """Return the bytes of a storage as a read-only array in the machine's byte order.
+
+    [len(raw) // itemsize] elements.
 
     It is a view of `raw` where the bytes are aligned and in order; a copy is paid from the budget.
     """
@@ -126,8 +127,9 @@ def _storage(value: Any) -> Storage:
 
 
 def rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_flags: Any) -> np.ndarray:
-    """Stand in for torch._utils._rebuild_tensor and _rebuild_tensor_v2; gradient flags and hooks
-    are dropped.
+    """Stand in for torch._utils._rebuild_tensor and _rebuild_tensor_v2.
+
+    Gradient flags and hooks are dropped.
     """
     return _storage(storage).view(offset, shape, strides)
 

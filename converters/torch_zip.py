@@ -1,5 +1,6 @@
-"""Reads the zip archives that PyTorch 1.6 and later write: `NAME/data.pkl`, and one stored member
-for each storage.
+"""Reads the zip archives that PyTorch 1.6 and later write.
+
+`NAME/data.pkl`, and one stored member for each storage.
 
 The archive's own table is read here and not with `zipfile`, which would copy members and build a
 kilobyte of objects for each before anything could be refused. Members are views of the file:
@@ -37,8 +38,9 @@ class Member:
 
 @dataclass
 class ZipStorages:
-    """Answers the persistent ids of an archive's pickle with its storages, each read and checked
-    once.
+    """Resolves the persistent ids of an archive's pickle.
+
+    Each storage is read and checked once.
     """
 
     members: dict[str, Member]
@@ -48,8 +50,9 @@ class ZipStorages:
     known: dict[tuple[str, str], Storage] = field(default_factory=dict)
 
     def __call__(self, persistent_id: Any) -> Storage:
-        """Return the storage of ("storage", type, key, location, number of elements); the
-        location is ignored.
+        """Return the storage of ("storage", type, key, location, number of elements).
+
+        The location is ignored.
         """
         kind, key, count = check_persistent_id(persistent_id)
         if (key, kind.name) not in self.known:
@@ -79,8 +82,7 @@ def read_zip(data: memoryview, names: dict[str, Any], budget: Budget) -> Any:
     ):
         raise CheckpointError(
             "is a TorchScript archive (a program with its weights); open it with torch.jit.load in"
-            " PyTorch and save"
-            " torch.save(model.state_dict(), PATH)"
+            " PyTorch and save torch.save(model.state_dict(), PATH)"
         )
     order = (
         bytes(checked_content(members, f"{folder}/byteorder"))
@@ -105,9 +107,7 @@ def read_zip(data: memoryview, names: dict[str, Any], budget: Budget) -> Any:
 
 
 def check_persistent_id(value: Any) -> tuple[StorageType, str, int]:
-    """Return the type, key and number of elements of a storage's persistent id, as torch.save
-    writes it.
-    """
+    """Return type, key and number of elements of a persistent id of torch.save's."""
     if type(value) is tuple and value and value[0] == "module":
         raise CheckpointError(
             "holds a whole model; save torch.save(model.state_dict(), PATH) in its own program"
@@ -136,15 +136,15 @@ def checked_content(members: dict[str, Member], name: str) -> memoryview:
     if zlib.crc32(member.content) != member.crc:
         raise CheckpointError(
             f"has a member {shown(name)} that does not match its checksum: the file is damaged, or"
-            " was saved with"
-            " torch.serialization.set_crc32_options(False); fetch or save it again"
+            " was saved with torch.serialization.set_crc32_options(False); fetch or save it again"
         )
     return member.content
 
 
 def list_members(data: memoryview, budget: Budget) -> dict[str, Member]:
-    """Return the members by name; every header is compared with the table, and no two members
-    may overlap.
+    """Return the members by name.
+
+    Every header is compared with the table, and no two members may overlap.
     """
     count, position, end = _find_table(data)
     budget.spend(MEMBER_PRICE * count)
@@ -215,8 +215,9 @@ def _content_start(data: memoryview, start: int, raw_name: bytes) -> int:
 
 
 def _wide_fields(extra: memoryview, *fields: int) -> list[int]:
-    """Return size, packed size and start, taking those that do not fit 32 bits from the zip64
-    record.
+    """Return size, packed size and start of a member.
+
+    Those that do not fit 32 bits come from the zip64 record.
     """
     wide = bytes(extra)
     while len(wide) >= 4:

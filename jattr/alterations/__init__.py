@@ -1,5 +1,6 @@
-"""Alterations of images as a part of the model: compression, resizing, crops, blur, colour,
-noise; chains.
+"""Alterations of images as a part of the model.
+
+Compression, resizing, crops, blur, colour, noise; chains.
 """
 
 from jattr.alterations.chain import Chain

@@ -49,8 +49,9 @@ class Alteration(ABC):
         return ()
 
     def through(self, shape: Shape) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return what mixes rows [H', H] and columns [W', W], and how many independent channels
-        come out.
+        """Return the matrices of rows [H', H] and columns [W', W], and the number of channels.
+
+        The number counts those that come out independent.
 
         Where the step swaps, rows and columns are those after it.
         For counting what gets through; how values are changed does not matter.
@@ -61,13 +62,15 @@ class Alteration(ABC):
     @property
     @abstractmethod
     def smooth(self) -> SmoothFn:
-        """The differentiable form, [-1, 1] units: the same function for all alterations that can
-        share a program.
+        """The differentiable form, in [-1, 1] units.
+
+        One function for all alterations that can share a program.
         """
 
     def drawn(self, *numbers: int) -> Self:
-        """Return the step with its random choices drawn by these numbers too, each at least 0;
-        itself without any.
+        """Return the step with its random choices drawn by these numbers too.
+
+        Each is at least 0. Without random choices, itself.
         """
         del numbers
         return self

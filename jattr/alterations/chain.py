@@ -1,5 +1,6 @@
-"""`Chain`: alterations one after the other, as a function of a generator's images, and how far
-that is from bytes.
+"""`Chain`: alterations one after the other.
+
+As a function of a generator's images, and how far that is from bytes.
 """
 
 import functools
@@ -114,30 +115,34 @@ class Chain:
         return tuple(found)
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the bytes [n, H', W', C'] before compression of images [n, H, W, C], made as
-        programs do it.
+        """Return the bytes [n, H', W', C'] before compression, as programs compute them.
+
+        Of images [n, H, W, C].
         """
         for step in self.before:
             pixels = step.discrete(pixels)
         return pixels
 
     def drawn(self, *numbers: int) -> "Chain":
-        """Return the chain with the random choices of each step drawn by these numbers, too, and
-        by its place.
+        """Return the chain with random choices drawn by these numbers too.
+
+        And by each step's position.
         """
         return Chain(tuple(step.drawn(place, *numbers) for place, step in enumerate(self.steps)))
 
     def passed(self, shape: Shape) -> int:
-        """Return how many independent numbers of an image get through: a resize to one pixel and
-        back leaves few.
+        """Return how many independent numbers of an image get through.
+
+        A resize to one pixel and back leaves few.
 
         A direction counts if it is not weakened below `WEAKEST`: less drowns in what is rounded.
         """
         return _passed(self, shape)
 
     def looks(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the bytes of images [n, H, W, C] after all steps, decompressed where the last
-        one compresses.
+        """Return the bytes of images [n, H, W, C] after all steps.
+
+        Decompressed where the last one compresses.
         """
         made = self.discrete(pixels)
         return made if self.jpeg is None else self.jpeg.discrete(made)
@@ -164,8 +169,9 @@ def smooth_pixels(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
 
 
 def smooth_observation(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
-    """Return `apply` followed by all steps: bytes' values, or coefficients [n, 1, N, 1], times the
-    state's weight.
+    """Return `apply` followed by all steps, times the state's weight.
+
+    Values of bytes, or coefficients [n, 1, N, 1].
 
     The state has `generator`, the candidate's own; `shift`, added to its images; `parameters`; and
     `weight`.
@@ -186,9 +192,7 @@ def _after(kinds: tuple[SmoothFn, ...], last: SmoothFn | None) -> AfterFn:
 
 
 def smooth_of_bytes(chain: Chain, pixels: np.ndarray) -> np.ndarray:
-    """Return the smooth observation of images of bytes [n, H, W, C], unweighted; for tests and
-    checks.
-    """
+    """Return the smooth observation of images of bytes [n, H, W, C], unweighted."""
     state = {
         "generator": jnp.asarray(to_float(pixels)), "shift": jnp.float32(0),
         "parameters": chain.parameters(pixels.shape[1:]), "weight": jnp.float32(1),

@@ -67,8 +67,7 @@ def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredIma
         if jpeg != first or pixels[number].shape != pixels[0].shape:
             raise ImageError(
                 f"JPEG number {number} has another size or other tables than the first, or is"
-                " stored turned in another"
-                " way; give it apart"
+                " stored turned in another way; give it apart"
             )
     chain = Chain((*(() if before is None else before.steps), first))
     return AlteredImages(np.stack(pixels), chain, np.stack([quantised for quantised, _ in read]))

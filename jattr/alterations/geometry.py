@@ -173,8 +173,7 @@ UPRIGHT: dict[int, tuple[Alteration, ...]] = {
 
 
 def only_tagged(orientation: int, *, jpeg: bool) -> str:
-    """Return the alteration by which nothing was done to a file but that an EXIF orientation was
-    stated afterwards.
+    """Return the alteration that only states an EXIF orientation.
 
     As a chain's text, for `--alteration`, where `jpeg` stands for the file's own compression. Empty
     for orientation 1.

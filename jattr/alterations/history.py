@@ -20,9 +20,7 @@ FITS = 0.35
 
 
 def find_jpeg(pixels: np.ndarray) -> Jpeg | None:
-    """Return the compression that an image uint8 [H, W, C] shows traces of, None where it shows
-    none.
-    """
+    """Return the compression of which an image uint8 [H, W, C] shows traces, else None."""
     channels = pixels.shape[2]
     if channels not in (1, 3):
         return None
@@ -49,16 +47,15 @@ def find_jpeg(pixels: np.ndarray) -> Jpeg | None:
 
 
 def _changes(pixels: np.ndarray, jpeg: Jpeg) -> float:
-    """Return how much a compression changes an image: least, if it went through the same one
-    before.
+    """Return how much a compression changes an image.
+
+    Least if the image went through the same one before.
     """
     return float(np.square(jpeg.discrete(pixels[None])[0].astype(np.float64) - pixels).mean())
 
 
 def _inside(shape: tuple[int, ...]) -> np.ndarray:
-    """Return which of luma's coefficients [N] are of blocks that lie within the image as a
-    whole.
-    """
+    """Return which luma coefficients [N] are of blocks that lie wholly within the image."""
     rows, columns = -(-shape[0] // BLOCK), -(-shape[1] // BLOCK)
     blocks = np.ones((rows, columns), bool)
     blocks[shape[0] // BLOCK :] = False

@@ -63,8 +63,9 @@ def blocks_of(shape: Shape, sampling: tuple[tuple[int, int], ...]) -> list[tuple
 
 
 def _repeats(height: int, width: int, down: int, wide: int) -> tuple[tuple[int, int], ...]:
-    """Return how often libjpeg repeats the last row and column of images [n, H, W] before it
-    averages.
+    """Return how often libjpeg repeats the last row and column before it averages.
+
+    Of images [n, H, W].
 
     Columns up to a whole block, rows only up to a whole average: below that, averages are repeated.
     """
@@ -73,8 +74,9 @@ def _repeats(height: int, width: int, down: int, wide: int) -> tuple[tuple[int, 
 
 @functools.lru_cache(maxsize=64)
 def make_coefficients(sampling: tuple[tuple[int, int], ...], orientation: int = 1) -> SmoothFn:
-    """Return `fn(parameters, images [n, H, W, C]) -> [n, 1, N, 1]`: coefficients over 127.5, block
-    after block.
+    """Return `fn(parameters, images [n, H, W, C]) -> [n, 1, N, 1]`, smooth coefficients.
+
+    Over 127.5, block after block.
 
     Images are as shown, coefficients of the image as an EXIF orientation stores it. `parameters`
     are none; one function for each way of sampling and storing, whatever the tables.
@@ -145,8 +147,9 @@ class Jpeg(Alteration):
 
     @property
     def text(self) -> str:
-        """As `jpeg:75:4:2:0`; with other tables than libjpeg's of a quality, as `jpeg:own-` and
-        their digest.
+        """As `jpeg:75:4:2:0`.
+
+        With other tables than libjpeg's of a quality, as `jpeg:own-` and their digest.
 
         Followed by `:exif6` where it was stored turned, with that EXIF orientation, and by
         `:decoded` where it was saved again without loss.
@@ -170,8 +173,7 @@ class Jpeg(Alteration):
                 advice = "if the file was made of the image's grey, write grey,jpeg"
             raise InputError(
                 f"the JPEG has {components} component{'s' * (components > 1)}, the images"
-                f" {shape[2]}"
-                f" channel{'s' * (shape[2] > 1)}; {advice}"
+                f" {shape[2]} channel{'s' * (shape[2] > 1)}; {advice}"
             )
         return shape
 
@@ -181,8 +183,9 @@ class Jpeg(Alteration):
         return make_coefficients(self.format.sampling, self.orientation)
 
     def grids(self, shape: Shape) -> list[tuple[int, int]]:
-        """Return the rows and columns of blocks of each component, of images of a shape (H, W,
-        C) as shown.
+        """Return the rows and columns of blocks of each component.
+
+        Of images of a shape (H, W, C) as shown.
         """
         height, width, channels = shape
         return blocks_of(
@@ -213,8 +216,7 @@ class Jpeg(Alteration):
         return encode_jpeg(pixels, self.format, self.orientation)
 
     def quantised(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the quantised coefficients [n, N] that a real encoder makes of images uint8 [n, H,
-        W, C].
+        """Return the quantised coefficients [n, N] of a real encoder, of images uint8 [n, H, W, C].
 
         Of decoded ones those of the second compression.
         """
@@ -223,8 +225,9 @@ class Jpeg(Alteration):
         return np.stack([read_jpeg(self.encode(image))[0] for image in pixels])
 
     def unquantised(self, pixels: np.ndarray) -> np.ndarray:
-        """Return what a real encoder quantises [n, N], rounded to whole numbers: its
-        coefficients with steps of 1.
+        """Return what a real encoder quantises [n, N], rounded to whole numbers.
+
+        Its coefficients with steps of 1.
         """
         ones = tuple(np.ones_like(table) for table in self.format.tables)
         plain = dataclasses.replace(
@@ -233,8 +236,7 @@ class Jpeg(Alteration):
         return plain.quantised(pixels)
 
     def again(self, decoded: np.ndarray) -> np.ndarray:
-        """Return the quantised coefficients [n, N] of decoded images, compressed in the same way
-        once more.
+        """Return the quantised coefficients [n, N] of decoded images, compressed once more.
 
         They are nearly all those of the first compression: decoding moves a coefficient by less
         than its interval.
@@ -242,8 +244,9 @@ class Jpeg(Alteration):
         return dataclasses.replace(self, decoded=False).quantised(decoded)
 
     def uncertain(self, decoded: np.ndarray) -> np.ndarray:
-        """Return which coefficients [n, N] of decoded images may not be those of the first
-        compression.
+        """Return which coefficients [n, N] may not be those of the first compression.
+
+        Of decoded images.
 
         Those that do not lie near a multiple of their step, and all of blocks where decoding cut
         values off at 0 or
@@ -277,8 +280,9 @@ class Jpeg(Alteration):
 
 
 def read_jpeg(data: bytes) -> tuple[np.ndarray, Jpeg]:
-    """Return the quantised coefficients [N] of a JPEG file, in the order of `Jpeg.smooth`, and its
-    compression.
+    """Return the quantised coefficients [N] of a JPEG file, and its compression.
+
+    In the order of `Jpeg.smooth`.
 
     Raises:
       ImageError: it is no JPEG that jattr reads.

@@ -45,8 +45,9 @@ def _mixed(matrix: Any, x: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class Factor(Alteration):
-    """A step with one factor; None: unknown, to be found before the step can be carried out
-    (`fit_factors`).
+    """A step with one factor.
+
+    None: unknown, to be fitted before the step can be carried out (`fit_factors`).
     """
 
     factor: float | None
@@ -55,8 +56,8 @@ class Factor(Alteration):
         """Check the factor."""
         if self.factor is not None and not 0.01 <= self.factor <= 100:
             raise InputError(
-                f"{self.name} has factor {self.factor!r}; give a number from 0.01 to 100 (1"
-                " changes nothing), or ?"
+                f"{self.name} has factor {self.factor!r}; give a number from 0.01 to 100 (1 changes"
+                " nothing), or ?"
             )
 
     @property
@@ -202,9 +203,7 @@ class Noise(Alteration):
         return _unchanged
 
     def drawn(self, *numbers: int) -> Self:
-        """Return noise of the same strength, of a seed that is made of its own and of these
-        numbers.
-        """
+        """Return noise of the same strength, with a seed of its own and these numbers."""
         words = np.random.SeedSequence([self.seed, *numbers]).generate_state(4)
         return replace(self, seed=int.from_bytes(words.astype("<u4").tobytes(), "little"))
 

@@ -171,8 +171,9 @@ class Blur(Separable):
 
 @functools.lru_cache(maxsize=64)
 def blur_matrix(size: int, sigma: float, passes: int = 3) -> np.ndarray:
-    """Return the weights [size, size] of Pillow's Gaussian blur of one axis; the edge is
-    repeated beyond it.
+    """Return the weights [size, size] of Pillow's Gaussian blur of one axis.
+
+    The edge is repeated beyond it.
     """
     variance = sigma * sigma / passes
     whole = math.floor((math.sqrt(12.0 * variance + 1.0) - 1.0) / 2.0)

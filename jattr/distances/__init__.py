@@ -1,5 +1,6 @@
-"""Distances between a reproduction and an image: pure functions of one pair, differentiable, in
-weighted sums.
+"""Distances between a reproduction and an image.
+
+Pure functions of one pair, differentiable, in weighted sums.
 
 Those of pixels need nothing else; those of features need a feature folder, which `jattr convert`
 makes.

@@ -1,5 +1,4 @@
-"""`Distance`: how far a reproduction is from an image, as the mean square of a residual vector, and
-weighted sums.
+"""`Distance`: the mean square of a residual vector of two images, and weighted sums.
 
 A residual and not a number alone, because Gauss-Newton steps need one.
 """
@@ -44,8 +43,9 @@ class Distance:
     compare: CompareFn | None = field(default=None, repr=False)
 
     def __call__(self, a: Any, b: Any) -> jax.Array:
-        """Return the distance [] float32 of the reproduction a and the image b, each [H, W, C] in
-        [-1, 1] units.
+        """Return the distance [] float32 of reproduction a and image b.
+
+        Each [H, W, C] in [-1, 1] units.
 
         Raises:
           InputError: the images are of different shapes, are bytes, or are too small or of a wrong
@@ -54,9 +54,8 @@ class Distance:
         a, b = jnp.asarray(a), jnp.asarray(b)
         if a.ndim != 3 or a.shape != b.shape:
             raise InputError(
-                f"distance {self.name!r} got images of shapes {a.shape} and {b.shape}; it takes"
-                " two [H, W, C] of one"
-                " shape; for more, use jax.vmap"
+                f"distance {self.name!r} got images of shapes {a.shape} and {b.shape}; it takes two"
+                " [H, W, C] of one shape; for more, use jax.vmap"
             )
         if not (jnp.issubdtype(a.dtype, jnp.floating) and jnp.issubdtype(b.dtype, jnp.floating)):
             raise InputError(
@@ -72,8 +71,9 @@ def _mean_square(apply: ResidualFn, state: Any, a: jax.Array, b: jax.Array) -> j
 
 
 def digest_of(kind: str, settings: dict[str, Any]) -> str:
-    """Return the digest of a distance: of its kind and settings, among them the digest of its
-    network.
+    """Return the digest of a distance.
+
+    Of its kind and settings, among them the digest of its network.
     """
     return hashlib.sha256(canonical_json({"distance": kind, **settings})).hexdigest()
 
@@ -109,9 +109,8 @@ def weighted(*parts: tuple[Distance, float]) -> Distance:
     for distance, weight in parts:
         if not (math.isfinite(weight) and weight > 0):
             raise InputError(
-                f"distance {distance.name!r} has the weight {weight:g}; a weight is a finite"
-                " number above 0: leave away"
-                " what is not to count"
+                f"distance {distance.name!r} has the weight {weight:g}; a weight is a finite number"
+                " above 0: leave away what is not to count"
             )
     distances = [distance for distance, _ in parts]
     weights = tuple(jnp.float32(weight) for _, weight in parts)

@@ -1,5 +1,6 @@
-"""StyleGAN2's discriminator up to its 4x4 block, whose activations are features: it learnt what
-tells images apart.
+"""StyleGAN2's discriminator up to its 4x4 block, whose activations are features.
+
+It learnt what tells images apart.
 
 Karras et al., Analyzing and Improving the Image Quality of StyleGAN, arXiv 1912.04958, section 4.1
 (forms "resnet", "skip" and "orig"), as https://github.com/NVlabs/stylegan2-ada-pytorch,
@@ -64,16 +65,15 @@ class Variant:
         if not low <= self.side <= high:
             raise InputError(
                 f"there are {len(self.widths)} widths; there must be 2 to"
-                f" {int(math.log2(high)) - 1}: one for each size"
-                f" from the image's, {low} to {high} pixels, to 4"
+                f" {int(math.log2(high)) - 1}: one for each size from the image's, {low} to {high}"
+                " pixels, to 4"
             )
         if self.image_channels not in (1, 3, 4) or not all(
             1 <= width <= MAX_WIDTH for width in self.widths
         ):
             raise InputError(
                 f"the channels are {self.image_channels} and the widths {list(self.widths)};"
-                " channels must be 1, 3 or"
-                f" 4, widths 1 to {MAX_WIDTH}"
+                f" channels must be 1, 3 or 4, widths 1 to {MAX_WIDTH}"
             )
         if self.clamp is not None and not 0 < self.clamp <= MAX_CLAMP:
             raise InputError(f"clamp is {self.clamp}; it must be above 0, at most {MAX_CLAMP:g}")
@@ -123,8 +123,9 @@ def _number(text: str) -> float | None:
 
 
 class ScaledConv(nnx.Module):
-    """A convolution with equalised learning rate, bias, leaky ReLU; or without both. `down` halves
-    the size first.
+    """A convolution with equalised learning rate, bias, leaky ReLU; or without both.
+
+    `down` halves the size first.
 
     The image is filtered between zeros; then its windows are every second pixel apart.
     """
@@ -137,8 +138,9 @@ class ScaledConv(nnx.Module):
         self.bias = None if linear else nnx.Param(jnp.zeros(outputs))
 
     def __call__(self, x: jax.Array, gain: float = 1.0, clamp: float | None = None) -> jax.Array:
-        """Return `gain` times the activations [n, H', W', outputs] of x [n, H, W, inputs], H' =
-        H or H / 2.
+        """Return `gain` times the activations [n, H', W', outputs] of x [n, H, W, inputs].
+
+        H' = H or H / 2.
         """
         size = self.kernel.shape[0]
         kernel = self.kernel[...] * np.float32(
@@ -154,8 +156,9 @@ class ScaledConv(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Two convolutions, the second of which halves the size, and in the form "resnet" a linear
-    branch beside them.
+    """Two convolutions, the second of which halves the size.
+
+    In the form "resnet" with a linear branch beside them.
     """
 
     def __init__(self, inputs: int, outputs: int, variant: Variant):

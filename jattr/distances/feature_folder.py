@@ -1,5 +1,6 @@
-"""Feature folders: `card.json` and `params/` (Orbax), as generators have them. All of it is checked
-when loaded.
+"""Feature folders: `card.json` and `params/` (Orbax), as generators have them.
+
+All of it is checked when loaded.
 
 The card: card_version 1, kind "features", name, architecture, variant, source (whose file it is),
 weights_digest and digest. `jattr convert` writes such folders from public files; nothing is ever
@@ -125,8 +126,8 @@ def load_features(folder: str | os.PathLike[str]) -> FeatureNetwork:
         if data.get(name) != getattr(network, name):
             raise InputError(
                 f"{folder} states the {name} {show(data.get(name))} but has"
-                f" {getattr(network, name)}: card or weights"
-                " were changed after they were written; convert the features again"
+                f" {getattr(network, name)}: card or weights were changed after they were written;"
+                " convert the features again"
             )
     return network
 

@@ -1,5 +1,6 @@
-"""Distances of features: activations of a network that was trained on other images, made from a
-feature folder.
+"""Distances of features: activations of a network trained on other images.
+
+Made from a feature folder.
 
 Mean squared differences of one layer, as in On Attribution of Deepfakes, arXiv 2008.09194
 (Inception v3, Mixed_7a); and LPIPS, arXiv 1801.03924, version 0.1: at every pixel of several layers
@@ -107,20 +108,18 @@ def image_for(architecture: str, variant: str, image: jax.Array) -> jax.Array:
     if channels not in legal:
         raise InputError(
             f"{architecture} takes images of {' or '.join(map(str, legal))} channels, not"
-            f" {channels};"
-            f" {'drop an alpha channel, or ' if channels == 4 else ''}use a distance of pixels"
+            f" {channels}; {'drop an alpha channel, or ' if channels == 4 else ''}use a distance of"
+            " pixels"
         )
     if network.only is not None and (height, width) != (network.only, network.only):
         raise InputError(
             f"this {architecture} takes images of {network.only}x{network.only} pixels, as its own"
-            " generator makes"
-            f" them, not {height}x{width}; use another distance"
+            f" generator makes them, not {height}x{width}; use another distance"
         )
     if min(height, width) < network.smallest:
         raise InputError(
             f"{architecture} takes images of {network.smallest} pixels a side or more, not"
-            f" {height}x{width}; use a"
-            " distance of pixels"
+            f" {height}x{width}; use a distance of pixels"
         )
     if network.side is not None:
         image = resize_bilinear(image, network.side, network.side)
@@ -133,8 +132,9 @@ def _loaded(folder: str | os.PathLike[str] | FeatureNetwork) -> FeatureNetwork:
 
 @functools.cache
 def _functions_of_layer(architecture: str, variant: str, layer: str) -> Functions:
-    """Return the functions of the mean squared difference of a layer: the same objects for all
-    weights.
+    """Return the functions of the mean squared difference of a layer.
+
+    The same objects for all weights.
     """
     graphdef, _ = graph_of(architecture, variant)
 
@@ -154,8 +154,9 @@ def _functions_of_lpips(architecture: str, variant: str) -> Functions:
     graphdef, _ = graph_of(architecture, variant)
 
     def encode(state: Any, image: jax.Array) -> tuple[jax.Array, ...]:
-        """Return the activations [h, w, c] of each layer, of length 1 at each pixel, times the
-        heads' square roots.
+        """Return the activations [h, w, c] of each layer as LPIPS compares them.
+
+        Of length 1 at each pixel, times the heads' square roots.
         """
         net = nnx.merge(graphdef, state)
         found = net(
@@ -167,8 +168,9 @@ def _functions_of_lpips(architecture: str, variant: str) -> Functions:
         )
 
     def compare(state: Any, a: jax.Array, code: tuple[jax.Array, ...]) -> jax.Array:
-        """Return the residual; a layer's term is a sum over channels of means over pixels: c
-        times its mean.
+        """Return the residual of LPIPS.
+
+        A layer's term is a sum over channels of means over pixels: c times its mean.
         """
         differences = [x - y for x, y in zip(encode(state, a), code, strict=True)]
         return join(differences, [float(difference.shape[-1]) for difference in differences])

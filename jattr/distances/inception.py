@@ -33,8 +33,9 @@ SQUARE: dict[str, Any] = {"size": (3, 3), "padding": (1, 1)}
 
 
 class BlockA(nnx.Module):
-    """Branches of 1x1, 5x5, two 3x3, and an average: [n, 35, 35, inputs] to [n, 35, 35, 224 +
-    pooled].
+    """Branches of 1x1, 5x5, two 3x3, and an average.
+
+    [n, 35, 35, inputs] to [n, 35, 35, 224 + pooled].
     """
 
     def __init__(self, inputs: int, pooled: int, *, fid: bool):
@@ -76,8 +77,9 @@ class BlockB(nnx.Module):
 
 
 class BlockC(nnx.Module):
-    """Branches of 1x1, 7x7 as 1x7 and 7x1, twice that, and an average: [n, 17, 17, 768] to the
-    same shape.
+    """Branches of 1x1, 7x7 as 1x7 and 7x1, twice that, and an average.
+
+    [n, 17, 17, 768] to the same shape.
     """
 
     def __init__(self, width: int, *, fid: bool):
@@ -126,8 +128,9 @@ class BlockD(nnx.Module):
 
 
 class BlockE(nnx.Module):
-    """Branches that end in 1x3 and 3x1 side by side, and a pool: [n, 8, 8, inputs] to [n, 8, 8,
-    2048].
+    """Branches that end in 1x3 and 3x1 side by side, and a pool.
+
+    [n, 8, 8, inputs] to [n, 8, 8, 2048].
     """
 
     def __init__(self, inputs: int, *, pool: str):
@@ -186,8 +189,9 @@ class InceptionV3(nnx.Module):
         self.fc = Dense(2048, CLASSES[variant])
 
     def __call__(self, x: jax.Array, layers: tuple[str, ...]) -> tuple[jax.Array, ...]:
-        """Return the activations [n, h, w, c] of `layers` (of LAYERS); "avgpool" and "logits"
-        have h = w = 1.
+        """Return the activations [n, h, w, c] of `layers` (of LAYERS).
+
+        "avgpool" and "logits" have h = w = 1.
         """
         found = {}
         for name in LAYERS[: max(map(LAYERS.index, layers)) + 1]:

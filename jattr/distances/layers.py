@@ -1,5 +1,6 @@
-"""Layers of feature networks, as PyTorch computes them: convolutions, pooling, resizing.
-Activations are NHWC.
+"""Layers of feature networks, as PyTorch computes them.
+
+Convolutions, pooling, resizing. Activations are NHWC.
 
 Pooling is maxima and sums of shifted images, one direction after the other: all derivatives, in
 both modes and under `vmap`, are then of the same cheap kind.
@@ -35,8 +36,9 @@ class Conv(nnx.Module):
 
 
 class StridedConv(Conv):
-    """The same of large kernel and stride: blocks of stride x stride pixels become channels, and
-    the stride 1.
+    """The same for a large kernel and stride.
+
+    Blocks of stride x stride pixels become channels, and the stride 1.
 
     The kernel is filled up with zero taps. AlexNet, whose first layer has 11x11, compiles three
     times faster so.
@@ -103,8 +105,9 @@ class Relu(nnx.Module):
 
 
 class MaxPool(nnx.Module):
-    """The largest value of each window; with `ceil` also of windows that reach beyond the
-    border.
+    """The largest value of each window.
+
+    With `ceil` also of windows that reach beyond the border.
     """
 
     def __init__(self, size: int, *, stride: int, ceil: bool = False):
@@ -118,8 +121,9 @@ class MaxPool(nnx.Module):
 def max_pool(
     x: jax.Array, size: int, *, stride: int, padding: int = 0, ceil: bool = False
 ) -> jax.Array:
-    """Return the largest value of each size x size window of x [n, H, W, C], as PyTorch's
-    MaxPool2d.
+    """Return the largest value of each size x size window, as PyTorch's MaxPool2d.
+
+    Of x [n, H, W, C].
 
     >>> x = jnp.ones((1, 8, 8, 1))
     >>> [max_pool(x, 3, stride=2, ceil=ceil).shape[1:3] for ceil in (False, True)]
@@ -146,8 +150,9 @@ def average_pool(x: jax.Array, *, count_padding: bool) -> jax.Array:
 
 
 def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
-    """Return x [H, W, C] at another size, as PyTorch's F.interpolate(mode="bilinear",
-    align_corners=False).
+    """Return x [H, W, C] at another size, bilinear.
+
+    As PyTorch's F.interpolate(mode="bilinear", align_corners=False).
 
     Pixels are squares that tile the image, and no filter acts before images shrink.
     """

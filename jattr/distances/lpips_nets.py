@@ -1,5 +1,6 @@
-"""The networks of LPIPS: AlexNet, VGG16 and SqueezeNet 1.1 up to their last convolution, and a
-linear head a layer.
+"""The networks of LPIPS: AlexNet, VGG16 and SqueezeNet 1.1.
+
+Up to their last convolution, and a linear head a layer.
 
 Zhang, Isola, Efros, Shechtman, Wang, The Unreasonable Effectiveness of Deep Features as a
 Perceptual Metric, arXiv 1801.03924, version 0.1 of
@@ -89,8 +90,9 @@ BACKBONES = {
 
 
 class LpipsNet(nnx.Module):
-    """Images [n, H, W, 3] in [-1, 1] units to the activations of layers; `heads` weigh their
-    channels.
+    """Images [n, H, W, 3] in [-1, 1] units to the activations of layers.
+
+    `heads` weigh their channels.
     """
 
     def __init__(self, backbone: str):

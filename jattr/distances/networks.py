@@ -1,5 +1,6 @@
-"""Feature networks: architecture name -> its module, its layers and its rules, and networks with
-their weights.
+"""Feature networks: architecture name -> its module, its layers and its rules.
+
+And networks with their weights.
 
 A `FeatureNetwork` is what a feature folder holds (`feature_folder`). One architecture and variant
 has one graph definition, so that networks of other weights share compiled programs. Architectures
@@ -131,8 +132,7 @@ def make_network(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> 
         if path.startswith("heads/") and (array < 0).any():
             raise InputError(
                 f"tensor {path} holds {array.min():g}; the weights of LPIPS' heads are 0 or above,"
-                " else it is no"
-                " distance: give the heads of version 0.1"
+                " else it is no distance: give the heads of version 0.1"
             )
     architecture, variant = card["architecture"], card["variant"]
     arrays = jax.device_put(dict(tensors))

@@ -1,5 +1,6 @@
-"""Distances of pixels: squared, absolute, Huber, and squared at several scales. They need no
-weights.
+"""Distances of pixels: squared, absolute, Huber, and squared at several scales.
+
+They need no weights.
 
 Huber, Robust Estimation of a Location Parameter, Ann. Math. Statist. 35 (1964).
 """
@@ -25,8 +26,9 @@ def pixel_l2() -> Distance:
 
 
 def pixel_l1() -> Distance:
-    """Return the mean absolute difference, rounded off at 0: |d| is sqrt(d^2 + eps^2) - eps, eps =
-    1e-4.
+    """Return the mean absolute difference, rounded off at 0.
+
+    |d| is sqrt(d^2 + eps^2) - eps, eps = 1e-4.
 
     That is below |d| by at most eps, and finite are the residual's derivatives.
     """
@@ -55,8 +57,9 @@ def pixel_huber(*, delta: float = DELTA) -> Distance:
 
 
 def multiscale(*, levels: int = 4) -> Distance:
-    """Return the mean over `levels` sizes of the mean squared difference; each size is half of the
-    one before.
+    """Return the mean over `levels` sizes of the mean squared difference.
+
+    Each size is half of the one before.
 
     Sizes are halved by averages of 2x2 pixels; where a side is odd, its last line counts twice.
 
@@ -80,8 +83,9 @@ def _l2(_: Any, a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _l1(_: Any, a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return d / sqrt(sqrt(d^2 + eps^2) + eps), whose square is sqrt(d^2 + eps^2) - eps without
-    cancellation.
+    """Return the square root of sqrt(d^2 + eps^2) - eps, without cancellation.
+
+    As d / sqrt(sqrt(d^2 + eps^2) + eps).
     """
     d = (a - b).ravel()
     return d * jax.lax.rsqrt(jnp.sqrt(jnp.square(d) + jnp.float32(L1_EPSILON**2)) + L1_EPSILON)

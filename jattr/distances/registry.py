@@ -1,5 +1,6 @@
-"""The distances by name, and distances from a text, such as `l2`, `huber:0.1`,
-`FOLDER:Mixed_6e`, `l2*1+ssim*0.5`.
+"""The distances by name, and distances from a text.
+
+Such as `l2`, `huber:0.1`, `FOLDER:Mixed_6e`, `l2*1+ssim*0.5`.
 """
 
 from collections.abc import Callable
@@ -25,8 +26,8 @@ OF_FOLDERS = ("features", "lpips")  # a folder is their first argument
 # after a colon
 SETTING: dict[str, tuple[str, type]] = {"huber": ("delta", float), "multiscale": ("levels", int)}
 FORM = (
-    "write NAME, NAME:SETTING, FOLDER or FOLDER:LAYER, each with *WEIGHT if it is one of"
-    " several joined by +"
+    "write NAME, NAME:SETTING, FOLDER or FOLDER:LAYER, each with *WEIGHT if it is one of several"
+    " joined by +"
 )
 
 
@@ -105,8 +106,9 @@ def _of_heads(folder: str) -> Distance:
 
 
 def _of_folder(term: str, *, plain: bool = False) -> Distance:
-    """Return the distance of `FOLDER` or `FOLDER:LAYER`; `plain`: a layer, even where there are
-    heads.
+    """Return the distance of `FOLDER` or `FOLDER:LAYER`.
+
+    `plain`: a layer, even where there are heads.
     """
     folder, colon, layer = term.rpartition(":")
     if not colon or Path(term).is_dir():
@@ -122,6 +124,5 @@ def _check_folder(folder: str) -> None:
     if not folder or not Path(folder).is_dir():
         raise InputError(
             f"there is no distance and no feature folder {folder!r}; {FORM}. Names:"
-            f" {', '.join(DISTANCES)};"
-            " folders are made by `jattr convert`"
+            f" {', '.join(DISTANCES)}; folders are made by `jattr convert`"
         )

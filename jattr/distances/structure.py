@@ -70,8 +70,9 @@ def _residual(state: Constants, a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _dissimilarity(state: Constants, a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return 1 - l cs of each window [H', W', C], of means l and variances cs, as (1 - l) + l (1 -
-    cs).
+    """Return 1 - l cs of each window [H', W', C], as (1 - l) + l (1 - cs).
+
+    Of means l and variances cs.
 
     Each term is a difference of the images over a sum, so that nothing cancels where they are
     nearly equal.
@@ -93,8 +94,9 @@ def _dissimilarity(state: Constants, a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _filtered(x: jax.Array, weights: jax.Array) -> jax.Array:
-    """Return the weighted means of the windows of x [H, W, C]: [H - window + 1, W - window + 1,
-    C].
+    """Return the weighted means of the windows of x [H, W, C].
+
+    [H - window + 1, W - window + 1, C].
     """
     height, width = (side - weights.size + 1 for side in x.shape[:2])
     rows: Any = sum(weights[i] * x[i : i + height] for i in range(weights.size))

@@ -45,8 +45,9 @@ def convolution(
 
 
 def _filter(x: jax.Array, taps: jax.Array, stride: int, padding: int) -> jax.Array:
-    """Return x [n, H, W, C], each channel with its own taps [C, kh, kw]: shifted sums, on CPU
-    the fastest form.
+    """Return x [n, H, W, C], each channel filtered with its own taps [C, kh, kw].
+
+    As shifted sums: on CPU the fastest form.
     """
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     _, kh, kw = taps.shape

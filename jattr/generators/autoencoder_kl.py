@@ -1,5 +1,6 @@
-"""The autoencoder of latent diffusion: a decoder from latent maps to images, and the encoder to
-latent maps.
+"""The autoencoder of latent diffusion.
+
+A decoder from latent maps to images, and the encoder to latent maps.
 
 Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, arXiv 2112.10752
 (sections 3.1, D.1, G), in the form of diffusers' `AutoencoderKL`. A diffusion model draws the
@@ -63,8 +64,7 @@ class Architecture:
         ):
             yield (
                 f"block_out_channels is {list(channels)}; each must be a multiple of"
-                " norm_num_groups,"
-                f" {self.norm_num_groups}, from 1 to {MAX_CHANNELS}"
+                f" norm_num_groups, {self.norm_num_groups}, from 1 to {MAX_CHANNELS}"
             )
         if not 1 <= self.layers_per_block <= MAX_LAYERS:
             yield f"layers_per_block is {self.layers_per_block}; it must be from 1 to {MAX_LAYERS}"
@@ -129,8 +129,9 @@ class Architecture:
 
 
 def with_image_size(arch: Architecture, height: int, width: int) -> Architecture:
-    """Return the same network for images of `height` x `width` pixels: it is convolutional, its
-    weights fit all.
+    """Return the same network for images of `height` x `width` pixels.
+
+    It is convolutional: its weights fit all sizes.
 
     Raises:
       GeneratorError: the size is no multiple of the downsampling factor, or out of range.
@@ -144,8 +145,7 @@ def with_image_size(arch: Architecture, height: int, width: int) -> Architecture
     ):
         raise GeneratorError(
             f"images of {height} x {width} pixels do not fit this autoencoder; height and width"
-            " must be multiples of"
-            f" {step} from {step} to {MAX_SIDE}"
+            f" must be multiples of {step} from {step} to {MAX_SIDE}"
         )
     return replace(arch, latent_height=height // step, latent_width=width // step)
 
@@ -211,8 +211,9 @@ class Net(nnx.Module):
         self.decoder = Decoder(arch)
 
     def __call__(self, z: jax.Array, label: jax.Array | None = None) -> jax.Array:
-        """Return the images [n, H, W, C], about [-1, 1] and not clipped, of z [n, h, w,
-        latent_channels].
+        """Return the images [n, H, W, C] of z [n, h, w, latent_channels], about [-1, 1].
+
+        Not clipped.
         """
         return self.decoder(z if self.post_quant_conv is None else self.post_quant_conv(z))
 
@@ -232,15 +233,17 @@ class Net(nnx.Module):
 
 
 def prepare(arch: Architecture, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the tensors that `Net` computes with, by path: the stored ones, as this family has
-    no run-time gains.
+    """Return the tensors that `Net` computes with, by path.
+
+    The stored ones: this family has no run-time gains.
     """
     return dict(tensors)
 
 
 def _widths(channels: tuple[int, ...], num_layers: int) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """Return (inputs, outputs) of `num_layers` residual blocks at each size, from the first of
-    `channels` on.
+    """Return (inputs, outputs) of `num_layers` residual blocks at each size.
+
+    From the first of `channels` on.
     """
     return tuple(
         ((inputs, outputs), *((outputs, outputs),) * (num_layers - 1))

@@ -1,5 +1,6 @@
-"""Layers of the autoencoder of latent diffusion: group normalisation, residual blocks, attention,
-resampling.
+"""Layers of the autoencoder of latent diffusion.
+
+Group normalisation, residual blocks, attention, resampling.
 
 Wu, He, Group Normalization, arXiv 1803.08494; Vaswani et al., Attention Is All You Need, arXiv
 1706.03762 (one head). All activations are NHWC.
@@ -29,8 +30,9 @@ class Conv(nnx.Module):
 
 
 class Downsample(Conv):
-    """A 3x3 convolution of stride 2 whose zeros stand only below and on the right: [n, H, W, C]
-    to [n, H/2, W/2, C].
+    """A 3x3 convolution of stride 2: [n, H, W, C] to [n, H/2, W/2, C].
+
+    Its zeros stand only below and on the right.
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -68,8 +70,9 @@ class Dense(nnx.Module):
 
 
 class GroupNorm(nnx.Module):
-    """Normalisation of each image's groups of neighbouring channels to mean 0 and variance 1, then
-    scale and bias.
+    """Normalises groups of channels to mean 0 and variance 1, then scales and shifts.
+
+    A group is some neighbouring channels of one image.
 
     Two passes, mean first: the mean of squares less the square of the mean loses all digits where a
     group's mean is large beside its deviation, as it is in trained decoders. Sums run over pixels
@@ -99,8 +102,9 @@ class GroupNorm(nnx.Module):
 
 
 class ResnetBlock(nnx.Module):
-    """x plus two convolutions of it, each behind a normalisation and SiLU; a 1x1 convolution
-    where widths differ.
+    """x plus two convolutions of it, each behind a normalisation and SiLU.
+
+    x goes through a 1x1 convolution where widths differ.
     """
 
     def __init__(self, inputs: int, outputs: int, num_groups: int):
@@ -124,8 +128,9 @@ class Attention(nnx.Module):
         self.to_out = Dense(channels)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the activations [n, H, W, C] of x [n, H, W, C]; takes n (H W)^2 numbers of
-        memory.
+        """Return the activations [n, H, W, C] of x [n, H, W, C].
+
+        Takes n (H W)^2 numbers of memory.
         """
         n, height, width, channels = x.shape
         tokens = self.group_norm(x).reshape(n, height * width, channels)
@@ -165,8 +170,9 @@ class Block(nnx.Module):
 
 
 def upsampling_kernel(kernel: jax.Array) -> jax.Array:
-    """Return the 4x4 kernel whose transposed convolution (stride 2, padding 1) upsamples and
-    applies `kernel` 3x3.
+    """Return the 4x4 kernel that upsamples and applies `kernel` 3x3.
+
+    By its transposed convolution of stride 2 and padding 1.
 
     Each output pixel sees 2x2 different input pixels: the taps that fall on one of them are summed.
     (Sums, not a product with zeros and ones: products are rounded to fewer digits on some devices.)

@@ -37,9 +37,7 @@ class Samples(NamedTuple):
 
 
 class FinalLayer(NamedTuple):
-    """A generator in two steps: from latents to the last linear layer's inputs, and from those
-    to images.
-    """
+    """A generator in two steps, the second its last linear layer and what follows."""
 
     activations: ApplyFn  # (the generator's state, z [n, *latent_shape], *, label=None) -> [n, ...]
     # (the generator's state, activations) -> [n, H, W, C]
@@ -136,7 +134,7 @@ class Generator:
         >>> gen = Generator.from_function(
         ...     lambda w, z, *, label=None: jnp.tanh(z @ w).reshape(-1, 2, 2, 1), jnp.ones((3, 4)),
         ...     name="toy", version="1", latent_shape=(3,), image_shape=(2, 2, 1),
-        sample=sample_normal((3,)))
+        ...     sample=sample_normal((3,)))
         >>> gen.generate(gen.sample_latent(jax.random.key(0), 5)).shape
         (5, 2, 2, 1)
         """
@@ -204,8 +202,9 @@ class Generator:
         return self.viewer(self, space, psi, cutoff, noise)
 
     def psi_grid(self, values: Sequence[float]) -> tuple["Generator", ...]:
-        """Return this generator once for each psi, named after it: candidates for an image of
-        unknown truncation.
+        """Return this generator once for each psi, named after it.
+
+        Candidates for an image of unknown truncation.
 
         Raises:
           GeneratorError: it has no psi, or its space is not z: truncation lies between z and w.
@@ -213,8 +212,7 @@ class Generator:
         if self.space != "z":
             raise GeneratorError(
                 f"generator {self.name!r} is searched in {self.space}, where psi changes nothing;"
-                " give one psi at most,"
-                " or search in z"
+                " give one psi at most, or search in z"
             )
         views = {psi: self.view(psi=psi) for psi in values}
         return tuple(
@@ -226,8 +224,9 @@ class Generator:
         return self.view(space).latent_shape
 
     def sample_latent(self, key: jax.Array, n: int, *, space: str | None = None) -> jax.Array:
-        """Return n latents [n, *latent_shape] float32 from the prior of a space; None: the one
-        of `apply`.
+        """Return n latents [n, *latent_shape] float32 from the prior of a space.
+
+        None: the space of `apply`.
         """
         return self.view(space).sample(key, n)
 
@@ -289,8 +288,9 @@ class Generator:
         psi: float | None = None,
         noise: Any = None,
     ) -> jax.Array:
-        """Return the images [n, H, W, C] float32 of latents z [n, *latent_shape], in [-1, 1] units,
-        not clipped.
+        """Return the images [n, H, W, C] float32 of latents z [n, *latent_shape].
+
+        In [-1, 1] units, not clipped.
 
         Args:
           z: latents.
@@ -308,9 +308,8 @@ class Generator:
         z = jnp.asarray(z, jnp.float32)
         if z.shape[1:] != view.latent_shape:
             raise GeneratorError(
-                f"generator {self.name!r} got latents of shape {z.shape} for space {view.space};"
-                " it takes"
-                f" [n, {', '.join(map(str, view.latent_shape))}] there"
+                f"generator {self.name!r} got latents of shape {z.shape} for space {view.space}; it"
+                f" takes [n, {', '.join(map(str, view.latent_shape))}] there"
             )
         labels = view.check_label(label, len(z))
         hook = GENERATE_HOOK.get()
@@ -349,8 +348,7 @@ class Generator:
         if values.dtype.kind not in "iu" or ((values < 0) | (values >= self.num_classes)).any():
             raise GeneratorError(
                 f"generator {self.name!r} got label {np.unique(values)[:5].tolist()}; labels are"
-                " integers from 0 to"
-                f" {self.num_classes - 1}"
+                f" integers from 0 to {self.num_classes - 1}"
             )
         return jnp.asarray(values, jnp.int32)
 
@@ -364,8 +362,7 @@ class Generator:
             if not np.isfinite(np.asarray(leaf)).all():
                 raise GeneratorError(
                     f"generator {self.name!r} has weights that are not finite"
-                    f" ({jax.tree_util.keystr(path)});"
-                    " the file is damaged or training diverged"
+                    f" ({jax.tree_util.keystr(path)}); the file is damaged or training diverged"
                 )
         z = jax.ShapeDtypeStruct((2, *self.latent_shape), jnp.float32)
         label = jax.ShapeDtypeStruct((2,), jnp.int32) if self.num_classes else None

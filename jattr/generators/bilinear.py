@@ -18,8 +18,7 @@ def bilinear_primitive(
     transpose_x: Callable[..., jax.Array],
     static: tuple[str, ...],
 ) -> Primitive:
-    """Return the primitive of fn(x [n, ...], weights, **static), which is linear in x and in the
-    weights.
+    """Return the primitive of fn(x [n, ...], weights, **static), linear in x and in weights.
 
     It can be differentiated by both in both modes, any number of times, and mapped: over x by a
     larger n.

@@ -16,8 +16,9 @@ DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 def canonical_conv(x: jax.Array, kernel: jax.Array, padding: tuple[int, int] = (0, 0)) -> jax.Array:
-    """Return the cross-correlation of x [n, H, W, I], between `padding` zeros a side, with
-    kernel [kh, kw, I, O].
+    """Return the cross-correlation of x [n, H, W, I] with kernel [kh, kw, I, O].
+
+    Between `padding` zeros a side.
     """
     return _conv.bind(x, kernel, padding=padding)
 
@@ -36,8 +37,9 @@ def _shape_of(x: Any, kernel: Any, *, padding: tuple[int, int]) -> tuple[int, ..
 
 
 def _transpose_x(y: Any, x: Any, kernel: Any, *, padding: tuple[int, int]) -> jax.Array:
-    """Return what x gets from y: up to kernel - 1 zeros around y; more, and what they meet is
-    cut off.
+    """Return the cotangent of x from that of the output, y.
+
+    Up to kernel - 1 zeros stand around y; of more, what they meet is cut off.
     """
     sizes = kernel.shape[:2]
     cut = [max(0, zeros - k + 1) for zeros, k in zip(padding, sizes, strict=True)]

@@ -1,5 +1,4 @@
-"""Architecture cards: a text that says how to rebuild a generator around the tensors of a state
-dict.
+"""Architecture cards: how to rebuild a generator around the tensors of a state dict.
 
 A card is JSON (`docs/architecture_card.md`, `card_v1.schema.json`), read into the frozen data of
 `card_fields`. Importing this imports neither jax nor numpy.
@@ -46,9 +45,9 @@ def parse_card(data: Mapping[str, Any]) -> Card:
 
     >>> card = parse_card({
     ...     "card_version": 1, "kind": "layered", "name": "tiny", "image_shape": [1, 2, 2],
-    "value_range": [-1, 1], ...     "latent": {"dim": 3, "distribution": "normal"}, ...
-    "layers": [{"op": "linear", "key": "fc"}, {"op": "tanh"}, {"op": "reshape", "shape": [1, 2,
-    2]}]})
+    ...     "value_range": [-1, 1], "latent": {"dim": 3, "distribution": "normal"},
+    ...     "layers": [{"op": "linear", "key": "fc"}, {"op": "tanh"},
+    ...                {"op": "reshape", "shape": [1, 2, 2]}]})
     >>> [layer.op for layer in card.layers], card.layers[0].key, card.conditioning
     (['linear', 'tanh', 'reshape'], 'fc', None)
     """
@@ -122,8 +121,7 @@ def card_to_json(card: Card) -> dict[str, Any]:
 
 
 def function_fields(card: Card) -> dict[str, Any]:
-    """Return those fields that change the function from (weights, latent, label) to image, and no
-    others.
+    """Return the fields that change the function from (weights, latent, label) to image.
 
     Left out are names, places and texts, the latent's distribution and the rounding of bytes (they
     act before and after the function), and dropout, which is off. Cards that agree here and in
@@ -220,8 +218,7 @@ def _contradictions(card: Card) -> Iterator[str]:
         if layer.op == "conv_transpose" and layer.output_padding >= layer.stride:
             yield (
                 f"{layer.label}: output_padding is {layer.output_padding}; it must be below the"
-                " stride,"
-                f" {layer.stride}, as PyTorch demands"
+                f" stride, {layer.stride}, as PyTorch demands"
             )
     for place, text in _names(card):
         if text is not None and not text.isprintable():

@@ -26,8 +26,9 @@ OPTIONS: dict[str, tuple[str, ...]] = {  # the operations and the fields each ha
 
 @dataclass(frozen=True)
 class Layer:
-    """One operation of a layered generator; the fields that `OPTIONS[op]` does not name keep
-    their defaults.
+    """One operation of a layered generator.
+
+    The fields that `OPTIONS[op]` does not name keep their defaults.
     """
 
     op: str  # a key of OPTIONS
@@ -60,8 +61,9 @@ class Latent:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """How a class label enters: beside z (the concat types, appended after z) or as a factor of
-    it.
+    """How a class label enters.
+
+    Beside z (the concat types, appended after z) or as a factor of it.
     """
 
     type: str  # "embed_concat", "onehot_concat", "onehot_linear_concat" or "embed_multiply"

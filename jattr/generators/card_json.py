@@ -17,8 +17,9 @@ MAX_INTEGER = 1 << 63
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Return the content of a UTF-8 JSON file of at most 1 MiB, refusing duplicate keys, NaN and
-    infinities.
+    """Return the content of a UTF-8 JSON file of at most 1 MiB.
+
+    Duplicate keys, NaN and infinities are refused.
 
     Raises:
       CardError: the file cannot be read or is not such JSON; the message does not repeat the path.
@@ -40,8 +41,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def plain(value: Any, *, place: str = "the card") -> Any:
-    """Return a copy of a JSON value in dicts and lists, refusing what JSON cannot say and what is
-    too large.
+    """Return a copy of a JSON value in dicts and lists.
+
+    What JSON cannot say, and what is too large, is refused.
 
     Raises:
       CardError: a value that is no JSON, not finite, nested too deeply, or one too many.
@@ -121,8 +123,9 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object of `pairs`; JSON leaves open which of two equal names counts, so neither
-    does here.
+    """Return the object of `pairs`, refusing two equal names.
+
+    JSON leaves open which of two counts.
     """
     found = dict(pairs)
     if len(found) < len(pairs):

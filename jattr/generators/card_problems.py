@@ -19,8 +19,9 @@ MAX_LISTED = 20  # problems in one message
 
 
 def card_error(name: str, problems: Sequence[str]) -> CardError:
-    """Return one error for all problems of a card: one line for one problem, else a summary and
-    a line for each.
+    """Return one error for all problems of a card.
+
+    One line for one problem, else a summary and a line for each.
     """
     title = f"card '{name}'" if name else "the card"
     if len(problems) == 1:
@@ -31,15 +32,17 @@ def card_error(name: str, problems: Sequence[str]) -> CardError:
 
 
 def structure_problems(data: dict[str, Any]) -> list[str]:
-    """Return what the schema finds wrong with a layered card of plain JSON values, one line
-    each, in its order.
+    """Return what the schema finds wrong with a layered card, one line each, in its order.
+
+    The card is of plain JSON values.
     """
     return schema_problems(data, layered_schema())
 
 
 def schema_problems(data: dict[str, Any], schema: dict[str, Any]) -> list[str]:
-    """Return what a schema finds wrong with a card of plain JSON values, one line each, in the
-    schema's order.
+    """Return what a schema finds wrong with a card, one line each, in its order.
+
+    The card is of plain JSON values.
     """
     import jsonschema  # takes 0.1 s, and only those who read a card need it
 
@@ -98,8 +101,9 @@ def _lines(error: Any, data: dict[str, Any]) -> list[str]:
 
 
 def _place(path: list[Any], data: dict[str, Any]) -> tuple[str, str]:
-    """Return where a path of the card leads: the part, such as `layer 5 (conv, key "a")`, and
-    the field in it.
+    """Return where a path of the card leads: the part and the field in it.
+
+    A part is such as `layer 5 (conv, key "a")`.
     """
     where = ""
     if path[:1] == ["layers"] and len(path) > 1:

@@ -59,8 +59,9 @@ class LayerShape:
 
 
 def weight_slots(card: Card) -> list[Slot]:
-    """Return the tensors that the card needs, the conditioning's first, then in the order of the
-    layers.
+    """Return the tensors that the card needs.
+
+    The conditioning's first, then in the order of the layers.
     """
     owners: list[tuple[int | None, str, str | None]] = [
         (layer.index, layer.op, layer.key) for layer in card.layers
@@ -75,8 +76,9 @@ def weight_slots(card: Card) -> list[Slot]:
 
 
 def layer_shapes(card: Card, weight_shapes: Mapping[str, Shape]) -> tuple[LayerShape, ...]:
-    """Return the shapes before and after every layer, given the shapes of the tensors by state-dict
-    key.
+    """Return the shapes before and after every layer.
+
+    Given the shapes of the tensors by state-dict key.
 
     Raises:
       CardError: a tensor is missing or of the wrong shape, a layer cannot follow the one before it,
@@ -97,8 +99,9 @@ def shape_problems(card: Card, weight_shapes: Mapping[str, Shape]) -> list[str]:
 
 
 def _walk(card: Card, weight_shapes: Mapping[str, Shape]) -> tuple[list[Shape | None], list[str]]:
-    """Return the shapes from the latent to the image, None where a problem hides them, and every
-    problem.
+    """Return the shapes from the latent to the image, and every problem.
+
+    A shape is None where a problem hides it.
     """
     weights: dict[int | None, Shapes] = {}
     for slot in weight_slots(card):
@@ -115,8 +118,7 @@ def _walk(card: Card, weight_shapes: Mapping[str, Shape]) -> tuple[list[Shape | 
     if activations[-1] is not None and activations[-1] != card.image_shape:
         problems.append(
             f"the last layer gives {_show(activations[-1])} but image_shape is"
-            f" {_show(card.image_shape)};"
-            " correct it, or end with a reshape"
+            f" {_show(card.image_shape)}; correct it, or end with a reshape"
         )
     return activations, problems
 
@@ -297,8 +299,8 @@ def _size_problem(shape: Shape) -> str:
         MAX_CHANNELS if len(shape) == 3 else MAX_ELEMENTS
     ):
         return (
-            f"{_show(shape)} leaves it; at most {MAX_CHANNELS} channels and {MAX_ELEMENTS}"
-            " numbers may"
+            f"{_show(shape)} leaves it; at most {MAX_CHANNELS} channels and {MAX_ELEMENTS} numbers"
+            " may"
         )
     if max(shape[1:], default=0) > MAX_SIDE:
         return f"{_show(shape)} leaves it; at most {MAX_SIDE} pixels of height and width may"

@@ -1,5 +1,6 @@
-"""The names of models: SHA-256 digests of weights and of functions. `docs/digests.md` has a
-worked example.
+"""SHA-256 digests of weights and of functions, which name models.
+
+`docs/digests.md` has a worked example.
 """
 
 import hashlib
@@ -40,8 +41,9 @@ def tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:
 
 
 def function_digest(weights_digest: str, function_fields: Mapping[str, Any]) -> str:
-    """Return the SHA-256 (hex) of the function: its weights' digest and the settings that change
-    it.
+    """Return the SHA-256 (hex) of a function.
+
+    Of its weights' digest and the settings that change it.
 
     >>> function_digest("00", {"kind": "layered"})[:16]
     'c63fdf7740f57d71'

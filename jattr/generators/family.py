@@ -44,9 +44,7 @@ FAMILIES: dict[str, Family] = {
 
 @functools.lru_cache(maxsize=256)
 def graph_of(kind: str, arch: Any) -> tuple[Any, dict[str, Shape]]:
-    """Return the graph definition of a family's network and the shapes of its parameters by
-    path.
-    """
+    """Return a family's graph definition and the shapes of its parameters by path."""
     graphdef, state = nnx.split(nnx.eval_shape(lambda: FAMILIES[kind].net(arch)))
     return graphdef, {path: tuple(leaf.shape) for path, leaf in _leaves(state).items()}
 
@@ -87,8 +85,9 @@ def net_state(kind: str, arch: Any, tensors: Mapping[str, np.ndarray]) -> nnx.St
 
 @functools.lru_cache(maxsize=256)
 def plain_apply(kind: str, arch: Any) -> Callable[..., jax.Array]:
-    """Return `apply(state, z, *, label=None)` of a family without styles: one object an
-    architecture.
+    """Return `apply(state, z, *, label=None)` of a family without styles.
+
+    One object an architecture.
     """
     graphdef, _ = graph_of(kind, arch)
 
@@ -100,8 +99,9 @@ def plain_apply(kind: str, arch: Any) -> Callable[..., jax.Array]:
 
 @functools.lru_cache(maxsize=256)
 def plain_encoder(kind: str, arch: Any) -> Callable[..., jax.Array] | None:
-    """Return `encode(state, images [n, H, W, C]) -> z`, the mean of the posterior; None if there
-    is no encoder.
+    """Return `encode(state, images [n, H, W, C]) -> z`, the mean of the posterior.
+
+    None if there is no encoder.
     """
     if not getattr(arch, "has_encoder", False):
         return None

@@ -102,9 +102,7 @@ def family_card_to_json(card: FamilyCard) -> dict[str, Any]:
 
 
 def family_function_fields(card: FamilyCard) -> dict[str, Any]:
-    """Return those fields that change the function from (weights, latent, label) to image, and
-    no others.
-    """
+    """Return the fields that change the function from (weights, latent, label) to image."""
     fields = {"kind": card.kind, "architecture": architecture_to_json(card.architecture)}
     return fields | ({} if card.settings is None else {"settings": card.settings.to_json()})
 
@@ -118,8 +116,9 @@ def architecture_to_json(arch: Any) -> dict[str, Any]:
 
 
 def architecture_of(kind: type, data: Mapping[str, Any]) -> Any:
-    """Return the Architecture of JSON values that its schema has passed: 2.0 is a whole number
-    in JSON.
+    """Return the Architecture of JSON values that its schema has passed.
+
+    2.0 is a whole number in JSON.
     """
     hints = get_type_hints(kind)
     return kind(**{name: _converted(hints[name], value) for name, value in data.items()})

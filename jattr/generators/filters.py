@@ -23,8 +23,9 @@ from jattr.generators.bilinear import bilinear_primitive, register_for_cpu
 
 
 class Axis(NamedTuple):
-    """Resampling along one axis: y[o] = sum_k taps[k] z[down o + K - 1 - k], where z[up i +
-    before] = x[i], else 0.
+    """Resampling along one axis.
+
+    y[o] = sum_k taps[k] z[down o + K - 1 - k], where z[up i + before] = x[i], else 0.
     """
 
     size: int  # of y
@@ -34,8 +35,9 @@ class Axis(NamedTuple):
     before: int = 0
 
     def transposed(self, inputs: int, num_taps: int) -> "Axis":
-        """Return the transpose of this resampling of `inputs` samples, for the same taps
-        reversed.
+        """Return the transpose of this resampling of `inputs` samples.
+
+        For the same taps reversed.
         """
         return Axis(inputs, self.down, self.up, num_taps - 1 - self.before)
 
@@ -51,8 +53,9 @@ class _Phases(NamedTuple):
 
 
 def resample(x: jax.Array, taps: jax.Array, axis: Axis) -> jax.Array:
-    """Return x [n, H, W, C] resampled along both axes: [n, size, size, C]; taps [K] (separable)
-    or [K, K].
+    """Return x [n, H, W, C] resampled along both axes: [n, size, size, C].
+
+    `taps` are [K] (separable) or [K, K].
     """
     if taps.ndim == 2:
         return _resample.bind(x, taps, rows=axis, columns=axis)
@@ -119,8 +122,9 @@ def _transpose_x(y: Any, x: Any, taps: Any, *, rows: Axis, columns: Axis) -> jax
 
 
 def _materialised(x: jax.Array, taps: jax.Array, **axes: Any) -> jax.Array:
-    """Return `_sums` so that XLA on CPU computes it once: it does not fuse across the border of a
-    condition.
+    """Return `_sums` so that XLA on CPU computes it once.
+
+    It does not fuse across the border of a condition.
 
     Otherwise it computes the sums anew for each use by the next operation, such as the nine windows
     of a convolution.

@@ -20,8 +20,9 @@ Path = tuple[str, ...]
 
 
 def final_of(kind: str, arch: Any) -> Callable[[Generator], FinalLayer] | None:
-    """Return what splits generators of a family and architecture before their last layer; None
-    where none does.
+    """Return the function that splits generators of an architecture before their last layer.
+
+    None where the last layer is not one linear layer for all images.
     """
     if kind == "progan":
         bare = plain_apply(kind, dataclasses.replace(arch, tanh=False))
@@ -36,8 +37,9 @@ def final_of(kind: str, arch: Any) -> Callable[[Generator], FinalLayer] | None:
 def _split(
     apply: Callable[..., jax.Array], kernel_path: Path, bias_path: Path, output: str
 ) -> FinalLayer:
-    """Return the split of a network that ends in a 1x1 convolution, by the paths of its kernel and
-    bias.
+    """Return the split of a network that ends in a 1x1 convolution.
+
+    By the paths of its kernel and bias.
 
     The convolution's inputs are what the same network makes with the identity in its place.
     """

@@ -1,5 +1,6 @@
-"""From the layers of a card to few and fast steps: frozen normalisation and layout go into the
-weights beside them.
+"""From the layers of a card to few and fast steps.
+
+Frozen normalisation and layout go into the weights beside them.
 
 Everything here is numpy in float64, rounded to float32 once at the end, so that folding costs no
 accuracy.
@@ -127,8 +128,9 @@ def _transposed_shape(
 def _conv_transpose_of_pixel(
     layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[int, ...]
 ) -> list[Step]:
-    """Return a transposed convolution of a single pixel: each output pixel is one tap, so it is
-    a dense layer.
+    """Return the dense layer that a transposed convolution of a single pixel is.
+
+    Each output pixel is one tap.
     """
     height, width, outputs = _transposed_shape(layer, leaves, shape)
     kernel = np.zeros((height, width, *leaves["kernel"].shape[2:]))
@@ -148,8 +150,9 @@ def _conv_transpose_of_pixel(
 def _fold_affine(
     steps: list[Step], scale: np.ndarray, shift: np.ndarray, shape: tuple[int, ...]
 ) -> list[Step]:
-    """Return the steps with x * scale + shift behind them, inside the last linear step where
-    there is one.
+    """Return the steps with x * scale + shift behind them.
+
+    Inside the last linear step where there is one.
     """
     target = len(steps) - 1
     if (

@@ -117,8 +117,8 @@ def _load(name: str) -> Any:
             return importlib.import_module(name)
     except Exception as error:  # where versions do not fit, torchax stops with any error
         raise GeneratorError(
-            f"from_torch needs torch and torchax, and importing {name} fails ({brief(error)});"
-            " pip install 'jattr[torch]'"
+            f"from_torch needs torch and torchax, and importing {name} fails ({brief(error)}); pip"
+            " install 'jattr[torch]'"
         ) from error
 
 
@@ -184,21 +184,21 @@ def _try(
     if len(shape) != 4 or shape[0] != 2 or shape[1] not in CHANNELS or dtype != "torch.float32":
         raise GeneratorError(
             f"module {name!r} makes {dtype} {list(shape)} of {takes}, no images; it must return"
-            " float32 [2, C, H, W]"
-            " with C 1, 3 or 4, and nothing beside: put a module around it"
+            " float32 [2, C, H, W] with C 1, 3 or 4, and nothing beside: put a module around it"
         )
     if alone.shape[1:] != shape[1:] or not agree(alone.numpy(), made[:1].numpy()):
         raise GeneratorError(
             f"module {name!r} makes another image of a latent alone than beside others, or another"
-            " each time; it may"
-            " neither normalise over the batch nor draw random numbers in eval mode"
+            " each time; it may neither normalise over the batch nor draw random numbers in eval"
+            " mode"
         )
     return inputs, made.numpy().transpose(0, 2, 3, 1)
 
 
 def _export(module: Any, name: str, inputs: tuple[np.ndarray, ...]) -> Any:
-    """Return the torch.export.ExportedProgram of the module on one latent, in operations that
-    torchax knows.
+    """Return the torch.export.ExportedProgram of the module on one latent.
+
+    In operations that torchax knows.
     """
     torch = _load("torch")
     table = torch.export.default_decompositions()
@@ -210,9 +210,8 @@ def _export(module: Any, name: str, inputs: tuple[np.ndarray, ...]) -> Any:
             return torch.export.export(module, one, strict=False).run_decompositions(table)
     except Exception as error:  # the module's own code runs in it
         raise GeneratorError(
-            f"module {name!r} cannot be traced by torch.export ({brief(error)}); its operations"
-            " may not depend on"
-            " values of tensors"
+            f"module {name!r} cannot be traced by torch.export ({brief(error)}); its operations may"
+            " not depend on values of tensors"
         ) from error
 
 
@@ -277,8 +276,9 @@ def _to_units(x: Any, value_range: tuple[float, float]) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _make_apply(program: Program) -> ApplyFn:
-    """Return the pure function of a program: one object for equal ones, so that jit compiles
-    once.
+    """Return the pure function of a program.
+
+    One object for equal ones, so that jit compiles once.
     """
     interpreter = _load("torchax.export").JaxInterpreter
 

@@ -26,6 +26,7 @@ Params: TypeAlias = Mapping[str, Any]  # nested dicts of float32 arrays, as stor
 @dataclass(frozen=True)
 class Plan:
     """The architecture of a folded network: everything that is not a number to be loaded.
+
     Hashable.
     """
 
@@ -139,8 +140,9 @@ STEPS: dict[str, Callable[..., jax.Array]] = {
 
 @functools.lru_cache(maxsize=256)
 def _merge_parts(plan: Plan) -> tuple[Any, Callable[..., jax.Array]]:
-    """Return the graph definition of a plan and its pure function: one object a plan, so that
-    jit compiles once.
+    """Return the graph definition of a plan and its pure function.
+
+    One object a plan, so that jit compiles once.
     """
     abstract = nnx.eval_shape(lambda: LayeredNet(plan, *_zeros(plan)))
     graphdef, _ = nnx.split(abstract)
@@ -158,8 +160,9 @@ def _zeros(plan: Plan) -> tuple[list[dict[str, jax.Array]], jax.Array | None]:
 
 
 def build(card: Card, params: Params) -> tuple[Callable[..., jax.Array], nnx.State]:
-    """Return (apply, state) of a card and its stored tensors, all checked before
-    (`stored.check_params`).
+    """Return (apply, state) of a card and its stored tensors.
+
+    `stored.check_params` has checked them.
     """
     return build_with_final(card, params)[:2]
 
@@ -167,8 +170,9 @@ def build(card: Card, params: Params) -> tuple[Callable[..., jax.Array], nnx.Sta
 def build_with_final(
     card: Card, params: Params
 ) -> tuple[Callable[..., jax.Array], nnx.State, Callable[[Generator], FinalLayer] | None]:
-    """Return (apply, state) and what splits the network before its last linear layer; None where
-    it ends otherwise.
+    """Return (apply, state, split before the last linear layer).
+
+    The split is None where the network ends otherwise.
     """
     steps, table = fold(card, params)
     channels, height, width = card.image_shape
@@ -192,8 +196,9 @@ def build_with_final(
 def _final(
     plan: Plan, outputs: tuple[tuple[int, ...], ...]
 ) -> Callable[[Generator], FinalLayer] | None:
-    """Return what splits a network that ends in a linear step, an output function or none, and
-    reshapes.
+    """Return the function that splits a network before its last linear step.
+
+    Behind that step only an output function and reshapes may stand; else None.
 
     `outputs` are the shapes behind the steps.
     """

@@ -1,5 +1,6 @@
-"""Convolutions of NHWC activations in the form that is fastest where they run: the only place that
-knows the forms.
+"""Convolutions of NHWC activations in the form that is fastest where they run.
+
+The only place that knows the forms.
 
 All forms compute one and the same function, and differentiate in both modes:
 
@@ -71,8 +72,9 @@ def conv_transpose(
     output_padding: int = 0,
     form: str | None = None,
 ) -> jax.Array:
-    """Return PyTorch's ConvTranspose2d of x [n, H, W, I] with kernel [kh, kw, I, O]: [n, H', W',
-    O].
+    """Return PyTorch's ConvTranspose2d of x [n, H, W, I]: [n, H', W', O].
+
+    With kernel [kh, kw, I, O].
 
     H' = (H - 1) stride - 2 padding + kh + output_padding. The kernel's taps are in PyTorch's order
     (not flipped). `form` is a key of `CONV_TRANSPOSE_FORMS`; None chooses by backend and shape.
@@ -94,8 +96,9 @@ def upsample_nearest(x: jax.Array, scale: int) -> jax.Array:
 
 @contextlib.contextmanager
 def for_tangents() -> Iterator[None]:
-    """Choose, while tracing inside, the forms that are fastest for many forward-mode tangents at
-    once.
+    """Choose, while tracing inside, the forms that are fastest for many tangents at once.
+
+    Tangents of forward mode.
 
     A function that is itself under `jax.jit` keeps the forms of its first trace.
     """
@@ -105,8 +108,9 @@ def for_tangents() -> Iterator[None]:
 
 @contextlib.contextmanager
 def for_weights() -> Iterator[None]:
-    """Choose, while tracing inside, the forms that are fastest for gradients of the weights:
-    training.
+    """Choose, while tracing inside, the forms that are fastest for gradients of the weights.
+
+    That is, for training.
     """
     with _taking("weights"):
         yield
@@ -127,8 +131,9 @@ _DERIVATIVE: contextvars.ContextVar[str] = contextvars.ContextVar(
 
 
 def conv_form(kernel: jax.Array, stride: int, side: int) -> str:
-    """Return the form that `conv` chooses for kernel [kh, kw, I, O] and inputs of `side` pixels
-    here and now.
+    """Return the form that `conv` chooses here and now.
+
+    For kernel [kh, kw, I, O] and inputs of `side` pixels.
     """
     if jax.default_backend() != "cpu":
         return "native"
@@ -209,8 +214,9 @@ def _windows(x: jax.Array, kh: int, kw: int, stride: int) -> jax.Array:
 
 
 def _taps_by_phase(kernel: jax.Array, stride: int) -> jax.Array:
-    """Return kernel [kh, kw, I, O] as [rows, stride, columns, stride, I, O], filled up with zero
-    taps.
+    """Return kernel [kh, kw, I, O] as [rows, stride, columns, stride, I, O].
+
+    Filled up with zero taps.
     """
     kh, kw, inputs, outputs = kernel.shape
     rows, columns = -(-kh // stride), -(-kw // stride)
@@ -238,8 +244,9 @@ def _phases_together(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _phases_apart(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Return the phases [n, H', W', stride, stride, O], each as a product of its own: no product
-    with a zero tap.
+    """Return the phases [n, H', W', stride, stride, O], each as a product of its own.
+
+    No product has a zero tap.
 
     `x` is padded. For 3x3 taps and stride 2 these are 4, 2, 2 and 1 taps instead of four times 4.
     """
@@ -296,8 +303,9 @@ def _conv_transpose_native(
 def _cut_from(
     full_fn: Callable[[jax.Array, jax.Array, int], jax.Array],
 ) -> Callable[..., jax.Array]:
-    """Return the form that cuts the output out of what `full_fn` makes: every tap of every input
-    pixel.
+    """Return the form that cuts the output out of that of `full_fn`.
+
+    Which has every tap of every input pixel.
     """
 
     def cut(

@@ -71,8 +71,9 @@ def read_params(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
 
 
 def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the stored tensors by path, from their metadata, after checking every
-    file of the folder.
+    """Return the shapes of the stored tensors by path, from their metadata.
+
+    After checking every file of the folder.
 
     Raises:
       GeneratorError: a file that Orbax does not write here, a link or a pipe, a tensor that is not
@@ -152,8 +153,7 @@ def _header_shape(folder: Path, header: Any) -> tuple[int, ...]:
     if not sides or header.get("chunks") != shape or header.get("dimension_separator", ".") != ".":
         raise GeneratorError(
             f"{folder}/.zarray has shape {show(shape)} and chunks {show(header.get('chunks'))};"
-            " legal are up to"
-            f" {MAX_AXES} positive numbers, and chunks equal to the shape; {ADVICE}"
+            f" legal are up to {MAX_AXES} positive numbers, and chunks equal to the shape; {ADVICE}"
         )
     return tuple(header["shape"])
 

@@ -1,5 +1,6 @@
-"""ProGAN generators: two 3x3 convolutions at each size from 4x4 pixels, every pixel's features
-normalised behind them.
+"""ProGAN generators: two 3x3 convolutions at each size from 4x4 pixels.
+
+Every pixel's features are normalised behind them.
 
 Karras, Aila, Laine, Lehtinen, Progressive Growing of GANs for Improved Quality, Stability, and
 Variation, arXiv 1710.10196: network in table 2, equalised learning rate in section 4.1, pixel norm
@@ -48,8 +49,8 @@ class Architecture(Pyramid):
             yield "channels, z_dim and image_channels must be 1 or more"
         if not (self.first_gain > 0 and self.image_gain > 0):
             yield (
-                f"first_gain is {self.first_gain}, image_gain {self.image_gain}; they must be"
-                " above 0"
+                f"first_gain is {self.first_gain}, image_gain {self.image_gain}; they must be above"
+                " 0"
             )
 
     @property
@@ -95,8 +96,9 @@ class Net(nnx.Module):
 
 
 def upsampled_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Return x [n, H, W, I], every pixel repeated, convolved with kernel [3, 3, I, O]: [n, 2H, 2W,
-    O].
+    """Return x [n, H, W, I] doubled, then convolved: [n, 2H, 2W, O].
+
+    Every pixel is repeated; the kernel is [3, 3, I, O].
 
     Taps that meet the same pixel are added first. That leaves 4x4 taps of a transposed convolution,
     and 16 products for each pixel of x in place of 36. What programs call a fused upscale is this

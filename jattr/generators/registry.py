@@ -1,5 +1,6 @@
-"""The kinds of generators: card kind -> how its card is read and its stored tensors become a
-pure function.
+"""The kinds of generators.
+
+Card kind -> how its card is read and its stored tensors become a pure function.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,5 +1,6 @@
-"""`Settings`: how a style-based generator is run. Searching with others than an image was made
-with fails silently.
+"""`Settings`: how a style-based generator is run.
+
+Searching with others than an image was made with fails silently.
 """
 
 from collections.abc import Iterator
@@ -28,8 +29,8 @@ class Settings:
             yield f"psi is {self.psi!r}; it must be a number from -10 to 10 (1: no truncation)"
         if self.cutoff is not None and not 0 <= self.cutoff <= num_ws:
             yield (
-                f"cutoff is {self.cutoff!r}; it must be null or a whole number from 0 to"
-                f" {num_ws}, all styles"
+                f"cutoff is {self.cutoff!r}; it must be null or a whole number from 0 to {num_ws},"
+                " all styles"
             )
 
     def to_json(self) -> dict[str, Any]:

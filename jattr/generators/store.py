@@ -1,5 +1,6 @@
-"""Generator folders: `card.json` and `params/` (Orbax). Loading trusts nothing in them and checks
-all of it.
+"""Generator folders: `card.json` and `params/` (Orbax).
+
+Loading trusts nothing in them and checks all of it.
 
 `docs/digests.md` says what the two digests in `card.json` are.
 """
@@ -41,8 +42,7 @@ def make_generator(card: CardBase, params: Mapping[str, Any]) -> Generator:
         if array.dtype != np.float32 or not np.isfinite(array).all():
             raise GeneratorError(
                 f"card {card.name!r}: tensor {path} is {array.dtype}, or holds infinities or NaN;"
-                " stored are finite"
-                " float32 numbers: the file is damaged or training diverged"
+                " stored are finite float32 numbers: the file is damaged or training diverged"
             )
     built = kind.build(card, params)
     weights = tensors_digest(tensors)
@@ -125,9 +125,8 @@ def load_generator(path_or_bundled_name: str | os.PathLike[str]) -> Generator:
         found = getattr(generator, field)
         if stated[field] != found:
             raise GeneratorError(
-                f"{folder} states the {field} {stated[field]} but has {found}: card or weights"
-                " were changed after"
-                " they were written; convert the generator again"
+                f"{folder} states the {field} {stated[field]} but has {found}: card or weights were"
+                " changed after they were written; convert the generator again"
             )
     return generator
 
@@ -152,8 +151,7 @@ def find_generator(path_or_bundled_name: str | os.PathLike[str]) -> Path:
     names = ", ".join(bundled) or "none"
     raise GeneratorError(
         f"there is no generator {os.fspath(path_or_bundled_name)!r}; give a folder that `jattr"
-        " convert` wrote, or the"
-        f" name of a bundled one ({names})"
+        f" convert` wrote, or the name of a bundled one ({names})"
     )
 
 

@@ -1,5 +1,4 @@
-"""The stored tensors of a layered generator: their names, layouts and shapes, as its card tells
-them.
+"""The stored tensors of a layered generator, by its card: names, layouts and shapes.
 
 They are `layers/<number>/<leaf>` and `conditioning/<leaf>`; `number` counts the card's layers
 without dropout.
@@ -24,9 +23,7 @@ class Leaf:
     axes: tuple[int, ...] | None = None  # None: PyTorch's layout
 
     def torch_shape(self, shape: Shape) -> Shape | None:
-        """Return the shape that PyTorch's tensor has, None if `shape` has a wrong number of
-        axes.
-        """
+        """Return the shape of PyTorch's tensor; None if `shape` has a wrong number of axes."""
         if self.axes is None:
             return shape
         return (

@@ -25,9 +25,7 @@ MAPPING_RATE = 0.01  # learning-rate multiplier of the mapping network
 
 
 class Pyramid:
-    """What the architectures have in common that begin at 4x4 pixels and double the size block
-    by block.
-    """
+    """Shared by architectures that begin at 4x4 pixels and double the size block by block."""
 
     channels: tuple[int, ...]
     z_dim: int
@@ -122,8 +120,9 @@ def normalise(x: jax.Array) -> jax.Array:
 def modulated_conv(
     x: jax.Array, kernel: jax.Array, style: jax.Array, *, demodulate: bool = True, up: bool = False
 ) -> jax.Array:
-    """Return x [n, H, W, I] convolved with `kernel` [k, k, I, O] whose input channels are scaled by
-    `style` [n, I].
+    """Return x [n, H, W, I] convolved with `kernel` [k, k, I, O], modulated by `style` [n, I].
+
+    The style scales the kernel's input channels.
 
     The activations are scaled before and after one convolution with shared weights: the same
     numbers as a kernel for every image, without a grouped convolution. `up`: transposed, stride 2,
@@ -142,8 +141,9 @@ def modulated_conv(
 
 
 def smooth(x: jax.Array, taps: Sequence[float], size: int) -> jax.Array:
-    """Return x [n, H, W, C] convolved with `taps` along both axes, between zeros: [n, size, size,
-    C].
+    """Return x [n, H, W, C] convolved with `taps` along both axes: [n, size, size, C].
+
+    Between zeros.
 
     Of an odd number of zeros the larger half stands in front.
     """
@@ -152,8 +152,9 @@ def smooth(x: jax.Array, taps: Sequence[float], size: int) -> jax.Array:
 
 
 def upsample(x: jax.Array, taps: Sequence[float]) -> jax.Array:
-    """Return x [n, H, W, C] upsampled by 2 and filtered: [n, 2H, 2W, C]; an even number of
-    `taps`, whose sum is 2.
+    """Return x [n, H, W, C] upsampled by 2 and filtered: [n, 2H, 2W, C].
+
+    An even number of `taps`, whose sum is 2.
     """
     return resample(
         x, jnp.asarray(taps, x.dtype), Axis(2 * x.shape[1], up=2, before=len(taps) // 2)

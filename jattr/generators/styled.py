@@ -27,8 +27,9 @@ from jattr.generators.settings import NOISE, Settings
 
 @functools.lru_cache(maxsize=256)
 def styled_apply(kind: str, arch: Any, space: str, searched: bool) -> Callable[..., jax.Array]:
-    """Return `apply(state, z, *, label=None)` for latents of a space: one object an architecture
-    and space.
+    """Return `apply(state, z, *, label=None)` for latents of a space.
+
+    One object an architecture and space.
 
     `searched`: the noise maps follow the latent in one flat vector.
     """
@@ -50,8 +51,9 @@ def styled_apply(kind: str, arch: Any, space: str, searched: bool) -> Callable[.
 
 @functools.lru_cache(maxsize=256)
 def styled_router(kind: str, arch: Any) -> Callable[[Generator], Route]:
-    """Return what gives a generator of latents z as its mapping network, and the rest with its
-    truncation and noise.
+    """Return the function that splits a generator of latents z behind its mapping network.
+
+    The second part has its truncation and noise.
     """
     graphdef, _ = graph_of(kind, arch)
 
@@ -94,8 +96,9 @@ def _to_styles(kind: str, arch: Any) -> Callable[..., jax.Array]:
 
 
 def styled_state(net: nnx.State, arch: Any, settings: Settings) -> dict[str, Any]:
-    """Return the state of a styled generator: the network's, psi for each style [num_ws], the
-    noise maps.
+    """Return the state of a styled generator.
+
+    The network's, psi for each style [num_ws], the noise maps.
     """
     return {"net": net, "psi": _psi(arch, settings), "noise": _maps(net, arch, settings.noise)}
 
@@ -191,8 +194,7 @@ def _given(gen: Generator, arch: Any, maps: Sequence[Any]) -> tuple[jax.Array, .
         shapes = ", ".join(f"{h}x{w}" for h, w in arch.noise_shapes)
         raise GeneratorError(
             f"generator {gen.name!r} got noise maps of shapes {[part.shape for part in found]}; it"
-            " takes"
-            f" {len(arch.noise_shapes)} maps, [H, W] or [n, H, W], of {shapes}"
+            f" takes {len(arch.noise_shapes)} maps, [H, W] or [n, H, W], of {shapes}"
         )
     return found
 
@@ -235,8 +237,9 @@ def _split_noise(arch: Any, space: str, flat: jax.Array) -> tuple[jax.Array, lis
 
 
 def _sampler(kind: str, arch: Any, space: str, state: dict[str, Any], noise: int) -> SampleFn:
-    """Return the sampler of a space: z normal, w and w+ what the mapping network makes of that;
-    noise normal.
+    """Return the sampler of a space.
+
+    z is normal, w and w+ are what the mapping network makes of that; noise is normal.
     """
 
     def sample(key: jax.Array, n: int) -> jax.Array:

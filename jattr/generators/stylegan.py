@@ -57,8 +57,8 @@ class Architecture(Pyramid):
             or self.num_classes < 0
         ):
             yield (
-                "channels, mapping_widths, z_dim and image_channels must be 1 or more,"
-                " num_classes 0 or more"
+                "channels, mapping_widths, z_dim and image_channels must be 1 or more, num_classes"
+                " 0 or more"
             )
 
     @property
@@ -88,8 +88,9 @@ class Epilogue(nnx.Module):
         self.affine = Dense(w_dim, 2 * width)
 
     def __call__(self, x: jax.Array, w: jax.Array, noise: jax.Array) -> jax.Array:
-        """Return [n, H, W, C] of activations x [n or 1, H, W, C], styles w [n, w_dim] and noise
-        [H, W] or [n, H, W].
+        """Return the activations [n, H, W, C] of x [n or 1, H, W, C] under styles w [n, w_dim].
+
+        `noise` is [H, W] or [n, H, W].
         """
         x = _leaky_change(x + noise[..., None] * self.noise_strength[...], self.bias[...])
         x = x - jnp.mean(x, axis=(1, 2), keepdims=True)
@@ -119,8 +120,9 @@ class Net(nnx.Module):
         return self.mapper(z, label)
 
     def synthesis(self, ws: jax.Array, noise: Sequence[jax.Array]) -> jax.Array:
-        """Return images [n, H, W, C] of styles ws [n, num_ws, w_dim] and noise maps [H, W] or
-        [n, H, W].
+        """Return images [n, H, W, C] of styles ws [n, num_ws, w_dim] and noise maps.
+
+        Each map is [H, W] or [n, H, W].
         """
         x = self.epilogues[0](self.constant[...][None], ws[:, 0], noise[0])
         for index, kernel in enumerate(self.kernels):

@@ -63,8 +63,8 @@ class Architecture(Pyramid):
             or self.num_classes < 0
         ):
             yield (
-                "channels, mapping_widths, z_dim and image_channels must be 1 or more,"
-                " num_classes 0 or more"
+                "channels, mapping_widths, z_dim and image_channels must be 1 or more, num_classes"
+                " 0 or more"
             )
         if self.form not in FORMS or self.embedding not in EMBEDDINGS:
             yield (
@@ -106,8 +106,9 @@ class StyledConv(nnx.Module):
     def __call__(
         self, x: jax.Array, w: jax.Array, noise: jax.Array, gain: float = 1.0
     ) -> jax.Array:
-        """Return the activations [n, H', W', outputs] of x [n, H, W, inputs] under styles w [n,
-        w_dim].
+        """Return the activations [n, H', W', outputs] of x [n, H, W, inputs].
+
+        Under styles w [n, w_dim].
         """
         x = modulated_conv(x, self.kernel[...], self.affine(w), up=self.up)
         x = smooth(x, self.taps, x.shape[1] - 1) if self.up else x
@@ -147,8 +148,9 @@ class Block(nnx.Module):
     def __call__(
         self, x: jax.Array, image: jax.Array | None, ws: jax.Array, noise: Sequence[jax.Array]
     ) -> tuple[jax.Array, jax.Array | None]:
-        """Return activations and image behind this block; ws [n, 2 or 3, w_dim], one of `noise`
-        a convolution.
+        """Return activations and image behind this block.
+
+        `ws` is [n, 2 or 3, w_dim]; `noise` has one map a convolution.
         """
         around = None
         if self.skip is not None:
@@ -182,8 +184,9 @@ class Net(nnx.Module):
         return self.mapper(z, label)
 
     def synthesis(self, ws: jax.Array, noise: Sequence[jax.Array]) -> jax.Array:
-        """Return images [n, H, W, C] of styles ws [n, num_ws, w_dim] and noise maps [H, W] or
-        [n, H, W].
+        """Return images [n, H, W, C] of styles ws [n, num_ws, w_dim] and noise maps.
+
+        Each map is [H, W] or [n, H, W].
         """
         x = jnp.broadcast_to(self.constant[...], (len(ws), *self.constant.shape))
         image = None

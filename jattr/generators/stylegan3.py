@@ -50,8 +50,8 @@ class Architecture:
         """Yield what is out of range."""
         if len(self.sizes) < 3 or not len(self.sizes) == len(self.channels) == len(self.rates):
             yield (
-                "channels, sizes and rates must have equally many numbers: features, each layer"
-                " (1 or more), image"
+                "channels, sizes and rates must have equally many numbers: features, each layer (1"
+                " or more), image"
             )
             return
         if (
@@ -76,18 +76,18 @@ class Architecture:
             or self.rates[-1] != self.rates[-2]
         ):
             yield (
-                f"rates is {list(self.rates)}; each must be a multiple of that before it, the"
-                " last two equal"
+                f"rates is {list(self.rates)}; each must be a multiple of that before it, the last"
+                " two equal"
             )
         if not 0 < self.bandwidth < self.rates[0] / 2:
             yield (
-                f"bandwidth is {self.bandwidth}; it must be above 0 and below half the first"
-                f" rate {self.rates[0]}"
+                f"bandwidth is {self.bandwidth}; it must be above 0 and below half the first rate"
+                f" {self.rates[0]}"
             )
         if not 0 <= self.num_radial <= self.num_layers or self.num_classes < 0:
             yield (
-                f"num_radial must be from 0 to {self.num_layers}, the number of layers,"
-                " num_classes 0 or more"
+                f"num_radial must be from 0 to {self.num_layers}, the number of layers, num_classes"
+                " 0 or more"
             )
         if not (
             1 <= self.kernel_size <= 9
@@ -95,13 +95,13 @@ class Architecture:
             and 2 <= self.oversampling <= 8
         ):
             yield (
-                "kernel_size must be from 1 to 9, filter_size from 1 to 32, oversampling from 2"
-                " to 8"
+                "kernel_size must be from 1 to 9, filter_size from 1 to 32, oversampling from 2 to"
+                " 8"
             )
         if (self.clamp is not None and self.clamp <= 0) or self.output_scale == 0:
             yield (
-                f"clamp is {self.clamp}, output_scale {self.output_scale}; clamp must be above"
-                " 0, output_scale not 0"
+                f"clamp is {self.clamp}, output_scale {self.output_scale}; clamp must be above 0,"
+                " output_scale not 0"
             )
 
     @property
@@ -131,8 +131,9 @@ class Architecture:
 
 
 class FourierFeatures(nnx.Module):
-    """The input of the synthesis network: waves over the image, rotated and shifted by w, then
-    mixed.
+    """The input of the synthesis network: waves over the image.
+
+    Rotated and shifted by w, then mixed.
     """
 
     def __init__(self, arch: Architecture):
@@ -159,8 +160,7 @@ class FourierFeatures(nnx.Module):
         return (waves * amplitudes[:, None, None, :]) @ self.kernel[...]
 
     def _moved_waves(self, w: jax.Array) -> jax.Array:
-        """Return the frequencies (x, y) and what is added to the phases, [n, channels, 3], of w [n,
-        w_dim].
+        """Return frequencies (x, y) and shifts of the phases, [n, channels, 3], of w [n, w_dim].
 
         A point p of the image is looked up at R T U p: the rotation, the translation, the stored
         transform.
@@ -202,8 +202,9 @@ class StyledLayer(nnx.Module):
         )
 
     def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        """Return the activations [n, H', W', outputs] of x [n, H, W, inputs] under styles w [n,
-        w_dim].
+        """Return the activations [n, H', W', outputs] of x [n, H, W, inputs].
+
+        Under styles w [n, w_dim].
         """
         kernel = self.kernel[...]
         style = normalise(self.affine(w))
@@ -227,8 +228,9 @@ class ToImage(nnx.Module):
         self.magnitude_ema = nnx.Param(jnp.zeros(()))  # as in `StyledLayer`
 
     def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        """Return the image [n, H, W, outputs] of activations x [n, H, W, inputs] under styles w
-        [n, w_dim].
+        """Return the image [n, H, W, outputs] of activations x [n, H, W, inputs].
+
+        Under styles w [n, w_dim].
         """
         style = self.affine(w) * self.magnitude_ema[...]
         x = ops.conv(x * style[:, None, None, :], self.kernel[...]) + self.bias[...]

@@ -1,5 +1,6 @@
-"""What `from_torch` checks without PyTorch: its settings, and that the generator makes the
-module's images.
+"""The checks of `from_torch` that need no PyTorch.
+
+Of its settings, and that the generator makes the module's images.
 """
 
 import re
@@ -21,9 +22,8 @@ def check_settings(
     """Check the settings of `from_torch`; `GeneratorError` says what is legal."""
     if (sample is None and prior not in PRIORS) or (sample is not None and prior != "other"):
         raise GeneratorError(
-            f"module {name!r}: prior {prior!r} {'without' if sample is None else 'with'} a"
-            " sampler; legal are"
-            f" {', '.join(PRIORS)} without, and 'other' with `sample`"
+            f"module {name!r}: prior {prior!r} {'without' if sample is None else 'with'} a sampler;"
+            f" legal are {', '.join(PRIORS)} without, and 'other' with `sample`"
         )
     low, high = value_range
     if not -np.inf < low < high < np.inf:
@@ -64,12 +64,11 @@ def verify(generator: Generator, inputs: tuple[np.ndarray, ...], theirs: np.ndar
         found = re.search(r"target=(\S+?)\]", str(error))
         raise GeneratorError(
             f"module {name!r}: torchax fails at {found.group(1) if found else 'an operation'}"
-            f" ({brief(error)}); write"
-            " the module without it"
+            f" ({brief(error)}); write the module without it"
         ) from error
     if not agree(ours, theirs):
         raise GeneratorError(
             f"module {name!r}: torchax makes other images of it than PyTorch, by"
-            f" {np.abs(ours - theirs).max():.2g} of"
-            " a range of 2; give the generator as a JAX function (Generator.from_function)"
+            f" {np.abs(ours - theirs).max():.2g} of a range of 2; give the generator as a JAX"
+            " function (Generator.from_function)"
         )

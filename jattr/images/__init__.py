@@ -1,5 +1,4 @@
-"""Images in and out: files to bytes of exact values, bytes to floats, an image to a generator's
-shape.
+"""Images in and out: files, bytes of exact values, floats, a generator's shape.
 
 The rules are stated in `docs/images.md`. Needs Pillow and numpy only; importing it does not import
 jax.

@@ -51,8 +51,8 @@ def check_size(pixels: NDArray[np.uint8], size: tuple[int, int], *, resize: bool
     if pixels.shape[:2] == tuple(size) or resize:
         return
     raise ImageError(
-        f"the image is {_shown(pixels.shape)} pixels (height x width), wanted is {_shown(size)}; "
-        "give the image as it was generated, or pass --resize (resize=True)"
+        f"the image is {_shown(pixels.shape)} pixels (height x width), wanted is {_shown(size)};"
+        " give the image as it was generated, or pass --resize (resize=True)"
     )
 
 
@@ -88,8 +88,9 @@ def channel_notes(pixels: NDArray[np.uint8], channels: int) -> tuple[str, ...]:
 
 
 def resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Pixels at `size` (H, W) by Pillow's Lanczos filter, colours weighted by alpha where there
-    is one.
+    """Pixels at `size` (H, W) by Pillow's Lanczos filter.
+
+    Colours are weighted by alpha where there is one.
     """
     if pixels.shape[:2] == tuple(size):
         return pixels

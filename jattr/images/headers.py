@@ -125,8 +125,9 @@ def _jpeg_size(body: memoryview) -> tuple[int, int]:
 
 
 def parse_webp(data: bytes) -> Header:
-    """The canvas size of a WebP file; its profile, orientation and frames are asked of the
-    decoder.
+    """The canvas size of a WebP file.
+
+    The decoder tells its profile, orientation and frames.
     """
     if len(data) < 30:
         raise ImageError("truncated WebP: it ends within its header")

@@ -1,5 +1,6 @@
-"""JPEG coefficients exactly as a file stores them, and images through the encoder that writes such
-files.
+"""JPEG coefficients exactly as a file stores them.
+
+And images through the encoder that writes such files.
 
 The decoder is our own: bindings of libjpeg fill a truncated scan with zeros and say so on stderr at
 best. ITU-T T.81; the encoder is Pillow's, which is libjpeg-turbo with its default, accurate integer
@@ -54,8 +55,9 @@ class JpegFormat:
 
 @dataclass(frozen=True, eq=False)
 class JpegCoefficients:
-    """The image of a JPEG file before any decoding that rounds, as stored: `orientation` says
-    how it is shown.
+    """The image of a JPEG file before any decoding that rounds, as stored.
+
+    `orientation` says how it is shown.
     """
 
     # One a component, [block rows, block columns, 8, 8], natural order [vertical, horizontal
@@ -71,8 +73,7 @@ class JpegCoefficients:
 
 
 def read_coefficients(data: bytes) -> JpegCoefficients:
-    """The quantised DCT coefficients, quantisation tables and sampling factors of a JPEG file, as
-    stored.
+    """The coefficients of a JPEG file as stored: quantised DCT, tables and sampling factors.
 
     An encoder pads each component to whole MCUs (16x16 pixels at 4:2:0); of component c with
     factors (v, h), where the largest are (V, H), are kept the ceil(ceil(height v / V) / 8) x
@@ -92,8 +93,8 @@ def read_coefficients(data: bytes) -> JpegCoefficients:
     height, width = header.size
     if height * width > MAX_CODED_PIXELS:
         raise ImageError(
-            f"JPEG of {height}x{width} pixels; jattr reads coefficients of up to"
-            f" {MAX_CODED_PIXELS} pixels: crop it"
+            f"JPEG of {height}x{width} pixels; jattr reads coefficients of up to {MAX_CODED_PIXELS}"
+            " pixels: crop it"
         )
     if len(header.data) > MAX_CODED_BYTES:
         raise ImageError(
@@ -113,8 +114,9 @@ def read_coefficients(data: bytes) -> JpegCoefficients:
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat, orientation: int = 1) -> bytes:
-    """A baseline JPEG file of an image, uint8 [H, W, 1 | 3], with exactly the tables and sampling
-    of `format`.
+    """A baseline JPEG file with exactly the tables and sampling of `format`.
+
+    Of an image uint8 [H, W, 1 | 3].
 
     It is stored turned so that `orientation`, 1 to 8, which its EXIF block states unless it is 1,
     shows it as given.
@@ -123,13 +125,12 @@ def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat, orientation: int 
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != channels:
         raise ImageError(
             f"{pixels.dtype} {list(pixels.shape)} cannot be encoded in a format of {channels}"
-            " components; "
-            f"give uint8 [H, W, {channels}]"
+            f" components; give uint8 [H, W, {channels}]"
         )
     if not all(1 <= side <= MAX_SIDE for side in pixels.shape[:2]):
         raise ImageError(
-            f"{pixels.shape[0]}x{pixels.shape[1]} pixels; JPEG holds 1 to {MAX_SIDE} a side:"
-            " resize it"
+            f"{pixels.shape[0]}x{pixels.shape[1]} pixels; JPEG holds 1 to {MAX_SIDE} a side: resize"
+            " it"
         )
     if not all(table.min() >= 1 and table.max() <= 255 for table in format.tables):
         raise ImageError(
@@ -159,8 +160,9 @@ def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat, orientation: int 
 
 
 def quality_format(quality: int, subsampling: str, channels: int) -> JpegFormat:
-    """The format of libjpeg, hence Pillow, at a quality of 1 to 100 and "4:4:4", "4:2:2" or
-    "4:2:0"; channels 1 or 3.
+    """The format of libjpeg, hence of Pillow, at a quality of 1 to 100.
+
+    Sampling "4:4:4", "4:2:2" or "4:2:0"; channels 1 or 3.
 
     >>> quality_format(75, "4:2:0", 3).tables[0][0, :4].tolist()
     [8, 6, 5, 8]
@@ -168,8 +170,7 @@ def quality_format(quality: int, subsampling: str, channels: int) -> JpegFormat:
     if not 1 <= quality <= 100 or subsampling not in SAMPLINGS or channels not in (1, 3):
         raise ImageError(
             f"quality {quality}, subsampling {subsampling!r}, {channels} channels; legal are 1 to"
-            " 100, "
-            f"{', '.join(SAMPLINGS)}, and 1 or 3: choose among them"
+            f" 100, {', '.join(SAMPLINGS)}, and 1 or 3: choose among them"
         )
     file = io.BytesIO()
     Image.new("L" if channels == 1 else "RGB", (8, 8)).save(

@@ -1,5 +1,6 @@
-"""The entropy-coded data of a Huffman-coded JPEG, decoded into coefficients: sequential and
-progressive scans.
+"""The entropy-coded data of a Huffman-coded JPEG, decoded into coefficients.
+
+Sequential and progressive scans.
 
 ITU-T T.81, annexes C (codes), F.2 (sequential) and G.2 (progressive). Pure Python over table
 lookups, with no state but the position in the bits: about 0.4 us a coefficient. Codes that no
@@ -22,8 +23,8 @@ Code = tuple[int, int, int]
 Table = list[Code]  # [65536], indexed by the next 16 bits
 
 DAMAGED = (
-    "damaged or truncated JPEG: its scan holds too few codes, or illegal ones; fetch or save"
-    " it again"
+    "damaged or truncated JPEG: its scan holds too few codes, or illegal ones; fetch or save it"
+    " again"
 )
 
 # Zigzag index -> natural index 8 v + h: along the anti-diagonals, upwards on the even ones.
@@ -56,8 +57,9 @@ class Band:
 
 @lru_cache(maxsize=16)  # half a MiB each; nearly all files use the same four tables
 def build_table(counts: bytes, symbols: bytes) -> Table:
-    """The lookup table of a Huffman code: counts[i] codes of i + 1 bits, their symbols in order
-    (annex C).
+    """The lookup table of a Huffman code (annex C).
+
+    counts[i] codes of i + 1 bits, their symbols in order.
     """
     table, at, symbol = [_UNUSED] * 65536, 0, iter(symbols)
     for length, count in enumerate(counts, 1):
@@ -188,9 +190,7 @@ def _refine_ac(
 
 
 def _difference(windows: memoryview, position: int, table: Table | None) -> tuple[int, int]:
-    """Position after a DC code, and by how much the DC coefficient differs from the block
-    before.
-    """
+    """Position after a DC code, and the DC coefficient's difference from the block before."""
     word, shift = windows[position >> 3], 24 - (position & 7)
     length, run, size = table[word >> shift & 0xFFFF]  # type: ignore[index]  # the scan's header was checked
     if run:
@@ -233,8 +233,9 @@ def _band_of_block(
 def _refine_block(
     windows: memoryview, position: int, slot: Slot, block: int, band: Band
 ) -> tuple[int, int]:
-    """One more bit of the AC coefficients; position after, and how many blocks to come have no
-    codes.
+    """One more bit of the AC coefficients.
+
+    Returns the position after, and how many blocks to come have no codes.
     """
     at = band.start
     while at <= band.end:
@@ -270,8 +271,9 @@ def _refine_until(
     band: Band,
     zeros: int,
 ) -> tuple[int, int]:
-    """Refine each coefficient that is not zero, up to the one after `zeros` that are; position,
-    and that one.
+    """Refine each coefficient that is not zero, up to the one after `zeros` that are.
+
+    Returns the position, and that coefficient's number.
     """
     while at <= band.end:
         place = block + ORDER[at]

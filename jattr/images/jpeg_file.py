@@ -1,5 +1,6 @@
-"""The frame of a JPEG file and its scans, with every refusal of what is not a plain 8-bit Huffman
-image.
+"""The frame of a JPEG file and its scans.
+
+Whatever is not a plain 8-bit Huffman image is refused.
 
 ITU-T T.81, annexes A.2 (order of the blocks), B (syntax) and G.1 (what a progressive scan may
 code).
@@ -61,8 +62,9 @@ class Frame:
 
 
 def decode_frame(data: bytes) -> Frame:
-    """Every coefficient of a JPEG file whose size and number of scans have been checked; raises
-    ImageError.
+    """Every coefficient of a JPEG file whose size and number of scans are checked.
+
+    Raises ImageError.
     """
     tables, frame = Tables(), None
     for marker, body, coded in segments(data):
@@ -149,8 +151,9 @@ def _decode_scan(body: bytes, coded: bytes, frame: Frame, tables: Tables) -> Non
 
 
 def _check_band(band: Band, component: Component, count: int, progressive: bool) -> None:
-    """Refuse a scan that does not continue where the component's earlier scans stopped; else
-    note its progress.
+    """Note a scan's progress.
+
+    One that does not continue where the component's earlier scans stopped is refused.
     """
     last = band.high or None  # None: no scan before
     if progressive:
@@ -171,8 +174,9 @@ def _table(slot: int, tables: Tables) -> Table:
 
 
 def _mcus(components: list[Component]) -> list[list[int]]:
-    """Where each MCU's blocks begin in their components' flat coefficients (A.2: alone, a
-    component has no padding).
+    """Where each MCU's blocks begin in their components' flat coefficients.
+
+    A.2: alone, a component has no padding.
     """
     if len(components) == 1:
         rows, columns = components[0].blocks

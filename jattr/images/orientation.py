@@ -1,5 +1,6 @@
-"""EXIF orientations, 1 to 8: how a file stores an image that is to be shown upright (CIPA
-DC-008, tag 0x0112).
+"""EXIF orientations, 1 to 8: how a file stores an image that is to be shown upright.
+
+CIPA DC-008, tag 0x0112.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ _INVERSE = {6: 8, 8: 6}  # the others are their own
 
 
 def upright(stored: Any, orientation: int) -> Any:
-    """Return images [..., H, W, C], of numpy or JAX, as they are to be shown; H and W change places
-    from 5 on.
+    """Return images [..., H, W, C], of numpy or JAX, as they are to be shown.
+
+    H and W are exchanged from 5 on.
 
     >>> import numpy as np
     >>> upright(np.arange(6).reshape(2, 3, 1), 6)[..., 0].tolist()  # a quarter turn clockwise

@@ -1,5 +1,6 @@
-"""PNG files: chunks checked before decoding, and the sample rules that depend on palette, depth and
-transparency.
+"""PNG files: chunks checked before decoding, and the rules of samples.
+
+The rules depend on palette, depth and transparency.
 
 PNG specification, third edition: https://www.w3.org/TR/png-3/
 """
@@ -39,8 +40,9 @@ _ADAM7 = (
 
 
 def parse_png(data: bytes) -> Header:
-    """The header of a PNG file, with every checksum that matters checked; raises ImageError for
-    what jattr refuses.
+    """The header of a PNG file, every checksum that matters checked.
+
+    Raises ImageError for what jattr refuses.
 
     `Header.data` keeps IHDR, IDAT and IEND only.
     """
@@ -122,8 +124,9 @@ def _ihdr(body: bytes) -> tuple[int, int, int, int, int]:
 
 
 def check_complete(header: Header) -> None:
-    """Raise ImageError unless the compressed stream holds every row: the decoder would leave
-    missing rows black.
+    """Raise ImageError unless the compressed stream holds every row.
+
+    The decoder would leave missing rows black.
     """
     width, height, depth, colour_type, interlacing = _ihdr(header.data[16:29])
     expected = 0
@@ -142,8 +145,9 @@ def check_complete(header: Header) -> None:
 
 
 def expand(samples: NDArray[np.uint8], header: Header) -> NDArray[np.uint8]:
-    """Samples as the decoder gives them, [H, W, 1 | 2 | 3 | 4], as [H, W, 1 | 3 | 4]: palette
-    and alpha resolved.
+    """Samples of the decoder, [H, W, 1 | 2 | 3 | 4], as [H, W, 1 | 3 | 4].
+
+    Palette and alpha are resolved.
     """
     if header.colour_type == 3:
         return _palette_table(header, int(samples.max()))[samples[..., 0]]

@@ -1,5 +1,6 @@
-"""Image files to exact bytes: PNG, JPEG and WebP, told by content, with every refusal one
-ImageError.
+"""Image files to exact bytes: PNG, JPEG and WebP.
+
+Recognised by content, with every refusal one ImageError.
 """
 
 from __future__ import annotations
@@ -69,8 +70,9 @@ class LoadedImage:
     srgb: bool = True  # no colours but sRGB's are stated; other ones were ignored
 
     def fit(self, image_shape: tuple[int, int, int], *, resize: bool = False) -> LoadedImage:
-        """The same image in a generator's shape (H, W, C), what was changed noted; raises
-        ImageError as `fit`.
+        """The same image in a generator's shape (H, W, C), with notes of what was changed.
+
+        Raises ImageError as `fit`.
         """
         try:
             pixels = fitting.fit(self.pixels, image_shape, resize=resize)
@@ -81,8 +83,9 @@ class LoadedImage:
 
 
 def load_image(path: str | os.PathLike[str]) -> LoadedImage:
-    """Decode a PNG, JPEG or WebP file once, in its own size and kind; `Image.fit` makes each
-    generator's form of it.
+    """Decode a PNG, JPEG or WebP file once, in its own size and kind.
+
+    `LoadedImage.fit` gives each generator's form of it.
 
     Raises ImageError, and nothing else, whatever the bytes of the file are.
     """
@@ -124,8 +127,9 @@ def read_image(
 
 
 def decode_image(data: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Pixels [H, W, 1 | 3 | 4] of a PNG, JPEG or WebP file's bytes, and notes; raises
-    ImageError, and nothing else.
+    """Pixels [H, W, 1 | 3 | 4] of a PNG, JPEG or WebP file's bytes, and notes.
+
+    Raises ImageError, and nothing else.
     """
     found = decode(data)
     return found.pixels, found.notes
@@ -145,8 +149,9 @@ def decode(data: bytes) -> Decoded:
 
 
 def read_bytes(name: str) -> bytes:
-    """The bytes of an image file; raises ImageError for what is no ordinary file, too large or
-    empty.
+    """The bytes of an image file.
+
+    Raises ImageError for what is no ordinary file, too large or empty.
     """
     try:
         status = os.stat(name)
@@ -221,8 +226,7 @@ def _check_bounds(size: tuple[int, int], file_bytes: int) -> None:
     if height * width > max(FREE_PIXELS, MAX_PIXELS_PER_BYTE * file_bytes):
         raise ImageError(
             f"{file_bytes} bytes claim {height}x{width} pixels; above {FREE_PIXELS} pixels a file"
-            " needs a byte for "
-            f"every {MAX_PIXELS_PER_BYTE}: save it with less compression"
+            f" needs a byte for every {MAX_PIXELS_PER_BYTE}: save it with less compression"
         )
 
 

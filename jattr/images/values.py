@@ -37,7 +37,9 @@ def to_byte(x: Any, *, rule: str = "round") -> NDArray[np.uint8]:
     NaN.
 
     >>> to_byte(np.float32([-2, -1, 0, 1])).tolist()
-    ([0, 0, 128, 255], [127])
+    [0, 0, 128, 255]
+    >>> to_byte(np.float32([0]), rule="truncate").tolist()
+    [127]
     """
     if rule not in BYTE_RULES:
         raise ImageError(f"got rounding rule {rule!r}; legal are {', '.join(BYTE_RULES)}")

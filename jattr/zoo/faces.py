@@ -1,5 +1,6 @@
-"""Procedural faces: what the bundled generators learnt from, and real images that no generator
-made.
+"""Procedural faces, from which the bundled generators learnt.
+
+And real images that no generator made.
 
 A face is a flat vector of independent uniform numbers, `TRAITS` of them; drawing is a pure function
 of it. Shapes are signed distances, blended over each other with edges one pixel wide. Nothing of
@@ -325,8 +326,6 @@ def _over(
     blur: float,
     opacity: jax.Array | float = 1.0,
 ) -> jax.Array:
-    """Return the image with a colour over it where the distance is negative, its edge `blur`
-    wide.
-    """
+    """Return the image with a colour where the distance is negative, its edge `blur` wide."""
     cover = (opacity * jnp.clip(0.5 - distance / blur, 0.0, 1.0))[..., None]
     return image + cover * (colour - image)
