@@ -2,19 +2,17 @@
 to.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from jattr.attribution.certify import certify
 from jattr.attribution.pilot import PilotStudies, PilotStudy
-from jattr.decision.certificate import Certificate, certify, certify_altered
+from jattr.decision.certificate import Certificate
 from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, decide
 from jattr.generators.base import Generator
 from jattr.inversion.multistart import Inverter
-from jattr.inversion.observation.altered import AlteredObservation
-from jattr.inversion.observation.by_distance import DistanceObservation
 from jattr.inversion.scheduler import Status
 
 
@@ -39,40 +37,17 @@ def certificates_of(inverter: Inverter) -> list[Certificate | None]:
     """Return the certificate of every image's best latent, None where it is far or where it
     would prove nothing.
     """
-    found: list[Certificate | None] = []
-    for i in range(inverter.count):
-        place = inverter.best(i)
-        observation, label = inverter.observation, int(inverter.label[place])
-        near = inverter.gen.proves and inverter.loss[place] < observation.near
-        if isinstance(observation, AlteredObservation):
-            proof = (
-                certify_altered(observation, i, inverter.z[place], label)
-                if near and observation.provable
-                else None
-            )
-            found.append(proof)
-            continue
-        if isinstance(observation, DistanceObservation):  # certificates speak of pixels
-            labels = inverter.gen.label_argument(label)
-            plain = dataclasses.replace(
-                observation.as_pixels(), pixels=observation.pixels[i : i + 1]
-            )
-            near = (
-                observation.original.proves
-                and float(plain.residuals(inverter.z[place][None], labels)[0]) < plain.near
-            )
-        z = inverter.z[place].reshape(inverter.gen.latent_shape)
-        rule = (
-            observation.maker.rounding
-            if isinstance(observation, DistanceObservation)
-            else inverter.rounding[i]
-        )
-        found.append(
-            certify(observation.maker, z, observation.pixels[i], label=label, rounding=rule)
-            if near
-            else None
-        )
-    return found
+    certificates: list[Certificate | None] = []
+    observation = inverter.observation
+    for image in range(inverter.count):
+        place = inverter.best(image)
+        z, label = inverter.z[place], int(inverter.label[place])
+        if observation.is_near(image, z, label, inverter.loss[place]):
+            rule = inverter.rounding[image]
+            certificates.append(certify(observation, image, z, label, rounding=rule))
+        else:
+            certificates.append(None)
+    return certificates
 
 
 def residuals_of(inverter: Inverter) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from jattr.attribution.pilot import PilotStudies, candidate_key
+from jattr.decision.certificate import MIN_EXCESS
 from jattr.decision.scores import FAIR
 from jattr.decision.verdict import DecisionConfig
 from jattr.inversion.config import InvertConfig
@@ -169,7 +170,9 @@ def _wanted(inverter: Inverter, inverters: list[Inverter], image: int, *, fair: 
 
 def _settled(inverters: list[Inverter], image: int) -> bool:
     """Return whether some candidate has brought an image to the floor, where that can be proof."""
-    return any(inverter.arrived(image) and inverter.decisive(image) for inverter in inverters)
+    return any(
+        inverter.arrived(image) and inverter.excess(image) >= MIN_EXCESS for inverter in inverters
+    )
 
 
 def _cut_short(inverters: list[Inverter], image: int) -> bool:

@@ -1,5 +1,4 @@
-"""The certificate: a test that a reproduction differs from the accused bytes by 8-bit rounding and
-nothing else.
+"""The certificate: a test that a reproduction differs from the observed bytes by 8-bit rounding alone.
 
 `docs/certificate.md` derives it. Under the hypothesis "G made this image at a latent near this
 one", each unclipped byte's deviation e is uniform within half a rounding step, variance step^2 /
@@ -14,24 +13,25 @@ of `unclipped`), so that a latent far away cannot hide in P. Clipped bytes (0, 2
 outside their interval, and no degree of freedom. Both must hold: the p-value is twice the smaller
 one. Besides, no single byte may be farther off than rounding explains, and there must be bytes
 enough beyond the latent's numbers and beyond what it can tell apart.
+
+Everything here is a function of arrays; `Observation.certify` computes them from a generator.
 """
 
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import gammaincc
 
-from jattr.generators.base import Generator
-from jattr.inversion.linearization import linearise
-from jattr.inversion.observation.altered import AlteredObservation
-from jattr.inversion.problem import MIN_EXCESS, STEP, target_of
-
 ALPHA = 1e-6  # an image that the generator made is denied its certificate this often
+BYTE_STEP = 2.0 / 255.0  # between neighbouring bytes, in [-1, 1] units
+ROUNDING_VARIANCE = 1.0 / 12.0  # of an error that is uniform within half a step, in steps squared
+MIN_EXCESS = 50  # unclipped bytes beyond the unknowns: fewer could be fitted by chance
 ONE_LEVEL = 1.5  # rounding steps: what moves a byte by one level at most
 MIN_SPARE = 8  # bytes beyond those that the latent's neighbourhood tells apart: 2^64 images to one
-TO_BYTE = {"round": 0.5, "truncate": 0.0}
+BYTE_OFFSETS = {"round": 0.5, "truncate": 0.0}  # added before floor; see `jattr.images.to_byte`
 
 
 @dataclass(frozen=True)
@@ -47,211 +47,233 @@ class Certificate:
     unclipped: int  # bytes from 1 to 254; those that the generator always makes equal, once
     rank: int  # of the Jacobian at the unclipped bytes, above the noise of rounding
     excess: int  # unclipped - rank: the degrees of freedom
-    statistic: float  # T; of an altered image, its surprise
+    statistic: float  # T; of an altered image, the sum of -log P
     p_value: float  # chance of so large a deviation if the generator made the image
     alpha: float = ALPHA
-    # what was done to the image; then bytes below are what is observed: bytes or coefficients
+    # what was done to the image; then bytes above are what is observed: bytes or coefficients
     alteration: str = ""
     # mean of the statistic under the hypothesis: `excess`, or that of an altered image
     expected: float = 0.0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the certificate as JSON values."""
         return asdict(self)
 
 
-def certify(
-    gen: Generator,
-    z: Any,
+def certify_rounding(
     pixels: np.ndarray,
+    reproduction: np.ndarray,
+    deviations: np.ndarray,
+    jacobian: np.ndarray,
     *,
-    label: int = -1,
-    rounding: str | None = None,
+    rounding: str,
     alpha: float = ALPHA,
+    maker_rounding: str | None = None,
+    alteration: str = "",
 ) -> Certificate:
-    """Return the test of whether `gen` made the image at latent z, at full float32 precision.
+    """Return the test of an image whose bytes are those of its reproduction, rounded.
 
     Args:
-      gen: the generator.
-      z: [*latent_shape], the recovered latent.
       pixels: uint8 [H, W, C], the image.
-      label: its class; -1 if unconditional.
-      rounding: the rule to test; None: the card's, or both, the better one winning.
+      reproduction: float32 [H, W, C], [-1, 1] units, not clipped.
+      deviations: float32 [N], of the reproduction from the middle of each byte's interval; 0 where
+        a clipped byte's interval reaches beyond it.
+      jacobian: float32 [N, d], of the deviations in the latent.
+      rounding: the rule to test.
       alpha: significance level.
+      maker_rounding: the rule to state, where an alteration has moved values since; None: `rounding`.
+      alteration: what was done to the image, to state.
     """
-    rules = [rounding] if rounding else [gen.rounding] if gen.rounding else ["round", "truncate"]
-    tests = [_test(gen, z, pixels, label, rule, alpha) for rule in rules]
-    return max(tests, key=lambda test: (test.holds, test.bit_exact, test.p_value, -test.statistic))
+    e = deviations.astype(np.float64) / BYTE_STEP
+    values = reproduction.astype(np.float64)
+    finite = bool(np.isfinite(e).all() and np.isfinite(jacobian).all())
+    identical = _identical(values, pixels, rounding)
 
-
-def certify_altered(
-    observation: AlteredObservation, image: int, z: Any, label: int = -1, *, alpha: float = ALPHA
-) -> Certificate:
-    """Return the test of whether the candidate made an altered image at latent z:
-    docs/certificate.md.
-
-    The statistic is the surprise of `inversion/likely.py`. `identical_bytes` and `bit_exact` speak
-    of the numbers that come out when the reproduction's bytes are sent through the alteration as
-    programs carry it out.
-    """
-    z = np.asarray(z, np.float32).reshape(-1)
-    if observation.chain.copies:
-        here = z.reshape(observation.gen.latent_shape)
-        test = _test(observation.gen, here, observation.pixels[image], label, "round", alpha)
-        return replace(
-            test,
-            rounding=observation.original.byte_rule,
-            alteration=observation.chain.text,
-        )
-    found = observation.surprise(image, label, z)
-    known = observation.intervals(image)
-    prediction, jacobian = observation.predict(z, label)
-    sound = bool(np.isfinite(prediction).all() and np.isfinite(jacobian).all())
-    seen = _seen(jacobian / np.sqrt(12.0 * observation.roundings.left)[:, None], sound)
-    rank = len(seen.values)
-    telling = observation.telling(image)
-    p = observation.p_value(found) if sound else 0.0
-    same = observation.identical(image, z, label)
-    return Certificate(
-        holds=sound
-        and p >= alpha
-        and _enough(telling, rank, z.size, seen)
-        and observation.near_enough(image, z, label),
-        bit_exact=bool(same == 1.0),
-        rounding=observation.original.byte_rule,
-        identical_bytes=same,
-        largest_deviation=_finite((np.abs(prediction - known.center) / (2.0 * known.half)).max()),
-        unclipped=telling,
-        rank=rank,
-        excess=telling - rank,
-        statistic=_finite(found.total),
-        p_value=p,
-        alpha=alpha,
-        alteration=observation.chain.text,
-        expected=_finite(found.expected),
-    )
-
-
-def _test(
-    gen: Generator, z: Any, pixels: np.ndarray, label: int, rule: str, alpha: float
-) -> Certificate:
-    target = target_of(np.asarray(pixels), rule)
-    made, deviations, jacobian = linearise(gen, target, label, z)
-    e = deviations.astype(np.float64) / STEP  # in rounding steps
-    made, sound = (
-        made.astype(np.float64),
-        bool(np.isfinite(e).all() and np.isfinite(jacobian).all()),
-    )
-    made_bytes = np.floor((np.clip(np.nan_to_num(made), -1, 1) + 1) * 127.5 + TO_BYTE[rule]).astype(
-        np.int64
-    )
-    same = (made_bytes == pixels) & np.isfinite(made)
+    # Numbers that the generator always makes equal carry one rounding error: they count once.
     unclipped = ((pixels > 0) & (pixels < 255)).ravel()
-    once = _once(made.ravel(), jacobian, e) if sound else np.arange(len(e))
+    once = _distinct(values.ravel(), jacobian, e) if finite else np.arange(len(e))
     inside, clipped = once[unclipped[once]], once[~unclipped[once]]
-    outside = np.maximum(np.abs(e[clipped]) - 0.5, 0.0)  # clipped bytes: beyond their interval
-    within, columns = e[inside], jacobian[inside].astype(np.float64) / STEP
-    seen = _seen(columns, sound)
-    n, rank = len(inside), len(seen.values)
+
+    # e of the unclipped bytes, and of the clipped ones what lies beyond their interval.
+    within, columns = e[inside], jacobian[inside].astype(np.float64) / BYTE_STEP
+    outside = np.maximum(np.abs(e[clipped]) - 0.5, 0.0)
+
+    # |e|^2 and |(1 - P) e|^2 in units of the rounding variance; n and n - rank are their means.
+    directions = _directions(columns, finite)
+    n, rank = len(inside), len(directions.values)
     beyond = 12.0 * float(outside @ outside)
     whole = 12.0 * float(within @ within) + beyond
-    rest = max(0.0, whole - 12.0 * seen.explained(columns, within)) if sound else np.nan
-    p = min(1.0, 2.0 * min(_tail(rest, n - rank, n), _tail(whole, n, n))) if sound else 0.0
-    far = jacobian[clipped].astype(np.float64) / STEP
-    single = sound and _within_rounding(seen, columns, within, far, outside, alpha)
+    rest = max(0.0, whole - 12.0 * directions.explained(columns, within)) if finite else np.nan
+
+    # Either sum may refuse the latent: twice the smaller p-value (Bonferroni).
+    p_value = min(1.0, 2.0 * min(_tail(rest, n - rank, n), _tail(whole, n, n))) if finite else 0.0
+    far = jacobian[clipped].astype(np.float64) / BYTE_STEP
+    no_outlier = finite and _within_rounding(directions, columns, within, far, outside, alpha)
     return Certificate(
-        holds=p >= alpha and single and _enough(n, rank, columns.shape[1], seen),
-        bit_exact=bool(same.all()),
-        rounding=rule,
-        identical_bytes=float(same.mean()),
+        holds=p_value >= alpha and no_outlier and _suffices(n, columns.shape[1], directions),
+        bit_exact=bool(identical.all()),
+        rounding=maker_rounding or rounding,
+        identical_bytes=float(identical.mean()),
         largest_deviation=_finite(np.abs(e).max()),
         unclipped=n,
         rank=rank,
         excess=n - rank,
-        statistic=_finite(rest) if sound else _finite(np.nan),
-        p_value=float(p),
+        statistic=_finite(rest),
+        p_value=float(p_value),
         alpha=alpha,
+        alteration=alteration,
         expected=float(n - rank),
     )
 
 
-class Seen(NamedTuple):
-    """The directions of the latent that the image shows: moving it by one unit, the prior's scale,
-    moves the image by more than one byte's rounding noise. What moves it less cannot fit noise
-    away.
+def certify_censored(
+    prediction: np.ndarray,
+    center: np.ndarray,
+    half: np.ndarray,
+    jacobian: np.ndarray,
+    *,
+    statistic: float,
+    expected: float,
+    p_value: float,
+    num_informative: int,
+    identical: float,
+    consistent: bool,
+    rounding: str,
+    alteration: str,
+    alpha: float = ALPHA,
+) -> Certificate:
+    """Return the test of an altered image, from its censored likelihood: docs/certificate.md.
+
+    Args:
+      prediction: float64 [N], of each number observed, in bytes.
+      center: float64 [N], middle of the interval in which the number was observed, in bytes.
+      half: float64 [N], half the interval's width.
+      jacobian: float64 [N, d], of the prediction, in units of a rounding step that would leave over
+        as much as the alteration does: divided by sqrt(12 residual variance).
+      statistic: the sum of -log P of what is observed.
+      expected: its mean if the prediction is right.
+      p_value: chance of so large a statistic.
+      num_informative: how many of the numbers say something.
+      identical: share of the numbers that programs which carry out the alteration give again.
+      consistent: whether the whole image is as near as own images are.
+      rounding: how the generator's bytes were made.
+      alteration: what was done to the image.
+      alpha: significance level.
+    """
+    finite = bool(np.isfinite(prediction).all() and np.isfinite(jacobian).all())
+    directions = _directions(jacobian, finite)
+    rank, p_value = len(directions.values), p_value if finite else 0.0
+    suffices = _suffices(num_informative, jacobian.shape[1], directions)
+    return Certificate(
+        holds=finite and p_value >= alpha and suffices and consistent,
+        bit_exact=identical == 1.0,
+        rounding=rounding,
+        identical_bytes=identical,
+        largest_deviation=_finite((np.abs(prediction - center) / (2.0 * half)).max()),
+        unclipped=num_informative,
+        rank=rank,
+        excess=num_informative - rank,
+        statistic=_finite(statistic),
+        p_value=p_value,
+        alpha=alpha,
+        alteration=alteration,
+        expected=_finite(expected),
+    )
+
+
+def strongest(certificates: Sequence[Certificate]) -> Certificate:
+    """Return the best of the tests of one latent, one a rounding rule."""
+    return max(
+        certificates, key=lambda test: (test.holds, test.bit_exact, test.p_value, -test.statistic)
+    )
+
+
+def _identical(values: np.ndarray, pixels: np.ndarray, rounding: str) -> np.ndarray:
+    """Return which bytes [H, W, C] the values float64 [H, W, C] round to; none of NaN."""
+    scaled = (np.clip(np.nan_to_num(values), -1, 1) + 1) * 127.5
+    rounded = np.floor(scaled + BYTE_OFFSETS[rounding]).astype(np.int64)
+    same: np.ndarray = (rounded == pixels) & np.isfinite(values)
+    return same
+
+
+class Directions(NamedTuple):
+    """The directions of the latent that the image shows above the noise of rounding.
+
+    Moving the latent along one by one unit, the prior's scale, moves the image by more than one
+    byte's rounding noise. What moves it less cannot fit noise away. They span P.
     """
 
     values: np.ndarray  # [rank], squared lengths of the image's moves, in rounding steps
     vectors: np.ndarray  # [d, rank]
 
     def explained(self, columns: np.ndarray, e: np.ndarray) -> float:
-        """Return |P e|^2."""
+        """Return |P e|^2 of deviations e [n] under the Jacobian [n, d]."""
         return float(((self.vectors.T @ (columns.T @ e)) ** 2 / self.values).sum())
 
     def leverage(self, rows: np.ndarray) -> np.ndarray:
-        """Return, for rows [m, d] of the Jacobian, how much of the noise of the fitted bytes
-        they take on [m].
-        """
+        """Return how much of the fitted bytes' noise rows [m, d] of the Jacobian take on [m]."""
         return np.asarray(((rows @ self.vectors) ** 2 / self.values).sum(1))
 
     @property
-    def told(self) -> float:
-        """How many bytes the latent's neighbourhood tells apart: 8 bits are one, a bit twice the
-        noise of rounding.
+    def information(self) -> float:
+        """How many bytes the latent's neighbourhood tells apart.
+
+        8 bits are one byte, and a bit is twice the noise of rounding.
         """
         return float(np.log2(1.0 + 12.0 * self.values).sum()) / 16.0
 
 
-def _enough(n: int, rank: int, size: int, seen: Seen) -> bool:
-    """Whether n bytes are enough beyond what the latent can be fitted to.
+def _directions(columns: np.ndarray, finite: bool) -> Directions:
+    """Return the directions that a Jacobian [n, d], in rounding steps, shows; none if not finite."""
+    if not finite:
+        return Directions(np.zeros(0), np.zeros((columns.shape[1], 0)))
+    values, vectors = np.linalg.eigh(columns.T @ columns)
+    strong = values > ROUNDING_VARIANCE
+    return Directions(values[strong], vectors[:, strong])
+
+
+def _suffices(n: int, size: int, directions: Directions) -> bool:
+    """Return whether n bytes are enough beyond what a latent of `size` numbers can be fitted to.
 
     Its rank here does not say that alone: a latent far out, or where the image is flat, chose among
     many images elsewhere. So all its numbers count. One that hides several bytes in the digits of a
     number moves the image by so much more.
     """
-    return n - max(rank, size) >= MIN_EXCESS and n - seen.told >= MIN_SPARE
+    unknowns = max(len(directions.values), size)
+    return n - unknowns >= MIN_EXCESS and n - directions.information >= MIN_SPARE
 
 
-def _seen(columns: np.ndarray, sound: bool = True) -> Seen:
-    """Return the directions that a Jacobian [n, d], in rounding steps, shows above the noise of
-    rounding.
-    """
-    if not sound:
-        return Seen(np.zeros(0), np.zeros((columns.shape[1], 0)))
-    values, vectors = np.linalg.eigh(columns.T @ columns)
-    strong = values > 1.0 / 12.0
-    return Seen(values[strong], vectors[:, strong])
-
-
-def _once(made: np.ndarray, jacobian: np.ndarray, e: np.ndarray) -> np.ndarray:
-    """Return the places [m] of numbers that the generator does not make equal, of equal ones the
-    one farthest off.
+def _distinct(values: np.ndarray, jacobian: np.ndarray, e: np.ndarray) -> np.ndarray:
+    """Return the indices [m] of numbers that differ; of equal ones that with the largest |e|.
 
     Equal are those of one value and one row of the Jacobian: the channels of a grey image, pixels
     that are repeated. They carry one rounding, and say one thing.
     """
-    rng = np.random.default_rng(len(made))
+    # Multiply-shift hashing of the bits of (value, row) with random odd factors: 64 bits, so that
+    # two of a million different ones share a key with a chance of about 1e-8.
+    rng = np.random.default_rng(len(values))
     odd = rng.integers(0, 1 << 63, jacobian.shape[1] + 1, np.uint64) * np.uint64(2) + np.uint64(1)
-    value = np.asarray(made, np.float64).view(np.uint64) * odd[-1]
-    parts = [  # 0.0: no -0.0
+    value_key = np.asarray(values, np.float64).view(np.uint64) * odd[-1]
+    parts = [  # in parts of 16 MiB; + 0.0 turns -0.0 into 0.0
         np.ascontiguousarray(part + np.float32(0.0), np.float32).view(np.uint32).astype(np.uint64)
         @ odd[:-1]
         for part in np.array_split(jacobian, 1 + jacobian.size // 2**22)
     ]
-    keys = np.concatenate(parts)
+    keys = np.concatenate(parts) ^ value_key
+    # `unique` returns the first of equal keys: sort by |e|, the largest first.
     order = np.argsort(-np.abs(e), kind="stable")
-    return np.sort(order[np.unique((keys ^ value)[order], return_index=True)[1]])
+    return np.sort(order[np.unique(keys[order], return_index=True)[1]])
 
 
 def _within_rounding(
-    seen: Seen,
+    directions: Directions,
     columns: np.ndarray,
     within: np.ndarray,
     clipped: np.ndarray,
     outside: np.ndarray,
     alpha: float,
 ) -> bool:
-    """Whether no single byte is farther off than rounding and the fit to the other bytes explain.
+    """Return whether no single byte is farther off than rounding and the fit to the others explain.
 
     At the latent that fits best, byte i of leverage h is off by (1 - h) of its own rounding error,
     at most 1/2, and a weighted sum of the others' whose squared weights sum to h (1 - h); a clipped
@@ -259,31 +281,41 @@ def _within_rounding(
     exceed sqrt(squares log(2 n / alpha) / 2) at any of n bytes with a chance of at most alpha.
     Searches may end a little beside that latent, as at a kink, so that a byte is one level off: up
     to `ONE_LEVEL` none is refused.
+
+    Args:
+      directions: of the fit.
+      columns: [n, d], the Jacobian of the unclipped bytes, in rounding steps.
+      within: [n], their deviations.
+      clipped: [m, d], the Jacobian of the clipped bytes.
+      outside: [m], how far they lie beyond their intervals.
+      alpha: chance that any own byte is refused.
     """
     count = max(len(within) + len(outside), 1)
-    wide = math.log(2.0 * count / alpha) / 2.0
-    h = np.clip(seen.leverage(columns), 0.0, 1.0)
-    most = 0.5 * (1.0 - h) + np.sqrt(h * (1.0 - h) * wide)
-    free = np.sqrt(seen.leverage(clipped) * wide)
-    tolerated = np.abs(within) <= np.maximum(most, ONE_LEVEL)
-    return bool(tolerated.all() and (outside <= np.maximum(free, ONE_LEVEL - 0.5)).all())
+    hoeffding = math.log(2.0 * count / alpha) / 2.0
+    h = np.clip(directions.leverage(columns), 0.0, 1.0)
+    unclipped_limit = 0.5 * (1.0 - h) + np.sqrt(h * (1.0 - h) * hoeffding)
+    clipped_limit = np.sqrt(directions.leverage(clipped) * hoeffding)
+    tolerated = np.abs(within) <= np.maximum(unclipped_limit, ONE_LEVEL)
+    return bool(tolerated.all() and (outside <= np.maximum(clipped_limit, ONE_LEVEL - 0.5)).all())
 
 
 def _tail(statistic: float, mean: int, n: int) -> float:
-    """Return the chance that the sum of `mean` projected squares, scaled to mean 1 each, exceeds
-    the statistic.
+    """Return the chance that the sum of `mean` projected squares of n bytes exceeds the statistic.
 
-    By a gamma distribution of that mean and variance and of a chi-square's skewness, an upper bound
-    of the sum's.
+    The squares are scaled to mean 1 each. By a gamma distribution of that mean and variance and of
+    a chi-square's skewness, an upper bound of the sum's.
     """
     if mean <= 0:
         return 0.0
+    # Var = 2 mean + kurtosis * (sum of squared diagonal of 1 - P), which is at least mean^2 / n.
     variance = 2.0 * mean - 1.2 * mean * mean / n
+    # Standardise, then take the chi-square of `mean` degrees of freedom: gamma of half as much.
     shape = mean / 2.0
     return float(
         gammaincc(shape, max(0.0, shape + math.sqrt(shape / variance) * (statistic - mean)))
     )
 
 
-def _finite(value: Any) -> float:
+def _finite(value: float) -> float:
+    """Return a number that JSON can hold."""
     return float(value) if np.isfinite(value) else 1e30

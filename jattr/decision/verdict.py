@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jattr.decision.certificate import Certificate
+from jattr.decision.certificate import BYTE_STEP, MIN_EXCESS, Certificate
 from jattr.decision.judgement import Judgement
-from jattr.inversion.problem import FLOOR, MIN_EXCESS
 
+ROUNDING_FLOOR = BYTE_STEP**2 / 12.0  # mean square that rounding to bytes leaves: 5.1e-6
 VERDICTS = ("made-by", "none", "undecided", "failed")
 SMALL = (
     "{} was compared in only {} numbers beyond those of its latent, which prove nothing; a"
@@ -170,7 +170,7 @@ def _without_certificate(
             f"{names[0]} is the closest by this distance; calibrate to judge",
         )
     # what is below the floor of rounding is not better than it
-    needed = config.ratio * max(winner.residual, FLOOR)
+    needed = config.ratio * max(winner.residual, ROUNDING_FLOOR)
     if winner.spare is not None and winner.spare < MIN_EXCESS:
         return Verdict("undecided", (), None, margin, SMALL.format(names[0], winner.spare))
     if (

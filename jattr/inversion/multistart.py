@@ -35,7 +35,7 @@ from jattr.inversion.config import (
 )
 from jattr.inversion.evaluate import forward_cost, mean_squares
 from jattr.inversion.observation.base import Observation
-from jattr.inversion.problem import MIN_EXCESS, Prior, Target
+from jattr.inversion.problem import Prior, Target
 from jattr.inversion.scheduler import (
     FAR,
     Ending,
@@ -387,11 +387,9 @@ class Inverter(Searches):
         if self.observation.uncertain:
             self._confirm(self._untested(near))
 
-    def decisive(self, image: int) -> bool:
-        """Return whether a latent at the floor can be proof: enough unclipped bytes beyond the
-        unknowns.
-        """
-        return self.observation.telling(image) - self.size >= MIN_EXCESS
+    def excess(self, image: int) -> int:
+        """Return how many informative numbers an image has beyond those of a latent."""
+        return self.observation.telling(image) - self.size
 
     def finish(self, settled: Container[int] = ()) -> None:
         """Do what follows the last restart: latents whose every pixel rounds to its byte, of images

@@ -20,9 +20,7 @@ from jattr.generators.base import ApplyFn
 
 STEP = 2.0 / 255.0  # between neighbouring bytes, in [-1, 1] units
 FLOOR = STEP**2 / 12.0  # mean squared error of rounding alone: 5.1e-6
-ROUNDINGS = ("round", "truncate")
 SHARPEST = FLOOR / 50  # residuals below this no longer make the image weigh more against the prior
-MIN_EXCESS = 50  # unclipped bytes beyond the unknowns: fewer could be fitted by chance
 LOGIT_SCALE = 0.998  # of values before arctanh: the outermost byte stays finite
 
 

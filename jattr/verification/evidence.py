@@ -381,7 +381,7 @@ def _again(
     Raises:
       InputError: the image does not fit the candidate, or cannot have been altered as is stated.
     """
-    from jattr.decision.certificate import certify
+    from jattr.attribution.certify import certify
     from jattr.inversion.config import InvertConfig
     from jattr.inversion.observation.base import Observation
     from jattr.inversion.observation.make import make_observation
@@ -395,7 +395,7 @@ def _again(
     residual = _residual(plain, z, label)
     wanted = stated is not None or (gen.proves and residual < plain.near)
     rule = gen.rounding if stated is None else stated["rounding"]
-    proof = certify(gen, z, pixels, label=label, rounding=rule) if wanted else None
+    proof = certify(plain, 0, z, label, rounding=rule) if wanted else None
     distance = settings["inversion"].get("distance")
     if distance is None:
         return RecomputedEvidence(proof, gen.proves, residual, plain.noise)
@@ -420,13 +420,13 @@ def _altered_again(
 ) -> RecomputedEvidence:
     """Return the evidence of an image that was altered as is stated."""
     from jattr.attribution.alteration_search import stated_image
-    from jattr.decision.certificate import certify_altered
+    from jattr.attribution.certify import certify
     from jattr.inversion.observation.altered import make_altered_observation
 
     altered = make_altered_observation(gen, stated_image(alteration, image, gen))
-    residual, proves = _residual(altered, z, label), gen.proves and altered.provable
+    residual, proves = _residual(altered, z, label), altered.certifiable
     wanted = stated is not None or (proves and residual < altered.near)
-    proof = certify_altered(altered, 0, z, label) if wanted else None
+    proof = certify(altered, 0, z, label) if wanted else None
     return RecomputedEvidence(proof, proves, residual, altered.noise)
 
 

@@ -9,7 +9,7 @@ from toys import SHAPE, make_toy, own_images
 from jattr.attacks.evade import EVASIONS, EvadeConfig, evade, farthest
 from jattr.attacks.frame import FrameConfig, eps_needed, frame, nearest
 from jattr.attacks.pgd import PgdConfig, ball, pgd, sign_noise, to_units
-from jattr.decision.certificate import certify
+from jattr.attribution.certify import certify_image
 from jattr.errors import ImageError, InputError
 
 KEY = jax.random.key(3)
@@ -140,7 +140,7 @@ def test_an_image_within_eps_of_the_range_gets_a_certificate(toy):
     assert largest_change(found.pixels, pixels) <= 3
     assert (found.residual < 1e-5).all()
     for image, z in zip(found.pixels, found.z, strict=True):
-        assert certify(toy, z, image).holds
+        assert certify_image(toy, z, image).holds
 
 
 def test_eps_needed():

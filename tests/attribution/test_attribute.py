@@ -13,6 +13,7 @@ from jattr.attribution.attribute import attribute
 from jattr.attribution.calibrate import calibrate
 from jattr.attribution.caveats import COMPRESSED, NO_CAVEAT
 from jattr.attribution.racing import CUT_SHORT, _wanted, make_inverters
+from jattr.decision.certificate import MIN_EXCESS
 from jattr.decision.verdict import DecisionConfig
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator, sample_uniform
@@ -165,11 +166,11 @@ def test_one_model_under_two_names_is_searched_once(family, images):
 class Stand:
     """An inverter as `_wanted` sees it."""
 
-    def __init__(self, loss, arrived=False, decisive=True):
-        self.best_loss, self.arrived, self.decisive = (
+    def __init__(self, loss, arrived=False, excess=MIN_EXCESS):
+        self.best_loss, self.arrived, self.excess = (
             lambda i: loss,
             lambda i: arrived,
-            lambda i: decisive,
+            lambda i: excess,
         )
         self.observation = SimpleNamespace(clear=CLEAR, ahead=AHEAD)
 
@@ -185,7 +186,7 @@ class Stand:
         (Stand(9e-5), Stand(5e-6, arrived=True), False),
         (Stand(5e-6, arrived=True), Stand(9e-5), False),
         # too few bytes: that can be chance
-        (Stand(9e-5), Stand(5e-6, arrived=True, decisive=False), True),
+        (Stand(9e-5), Stand(5e-6, arrived=True, excess=MIN_EXCESS - 1), True),
     ],
 )
 def test_search_goes_on_where_it_can_change_the_verdict(mine, other, wanted):

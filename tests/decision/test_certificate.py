@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from linear_generator import PIXELS, SIZE, least_squares, make_linear, to_bytes, unrounded
 
-from jattr.decision.certificate import ALPHA, MIN_EXCESS, _tail, certify
+from jattr.attribution.certify import certify_image
+from jattr.decision.certificate import ALPHA, MIN_EXCESS, _tail
 
 DRAWS = 1000
 
@@ -31,9 +32,9 @@ def test_p_values_are_valid_where_the_hypothesis_holds():
     fitted, true = [], []
     for seed in range(DRAWS):
         gen, z, pixels, best = drawn(seed)
-        fitted.append(certify(gen, best, pixels).p_value)
+        fitted.append(certify_image(gen, best, pixels).p_value)
         if seed % 4 == 0:
-            true.append(certify(gen, z, pixels).p_value)
+            true.append(certify_image(gen, z, pixels).p_value)
     for p in (np.array(fitted), np.array(true)):
         assert (p < 0.01).mean() <= 0.02
         assert (p < 0.1).mean() <= 0.13
@@ -63,7 +64,7 @@ def test_tail_is_heavy_enough(n, rank):
 
 def test_statistic_counts_degrees_of_freedom():
     tests = [
-        certify(gen, best, pixels)
+        certify_image(gen, best, pixels)
         for gen, _, pixels, best in (drawn(seed, spread=10.0) for seed in range(200))
     ]
     assert {(t.unclipped, t.rank, t.excess) for t in tests} == {(PIXELS, SIZE, PIXELS - SIZE)}
@@ -74,7 +75,7 @@ def test_statistic_counts_degrees_of_freedom():
 
 def test_fields_of_an_own_image():
     gen, z, pixels, _ = drawn(1)
-    test = certify(gen, z, pixels)
+    test = certify_image(gen, z, pixels)
     assert test.holds
     assert test.bit_exact
     assert test.identical_bytes == 1.0
@@ -87,7 +88,7 @@ def test_fields_of_an_own_image():
 def test_bit_exact_and_the_certificate_are_two_things():
     """At the least-squares latent a few bytes differ by one: certified, not bit-exact."""
     found = [(gen, pixels, best) for gen, _, pixels, best in (drawn(seed) for seed in range(10))]
-    tests = [certify(*(gen, best, pixels)) for gen, pixels, best in found]
+    tests = [certify_image(*(gen, best, pixels)) for gen, pixels, best in found]
     assert all(t.holds for t in tests)
     assert not all(t.bit_exact for t in tests)
     for (gen, pixels, best), t in zip(found, tests, strict=True):
@@ -102,7 +103,7 @@ def test_one_changed_pixel_is_refused(change):
     gen, _, pixels, _ = drawn(2)
     place = tuple(np.argwhere((pixels > 110) & (pixels < 140))[0])
     pixels[place] = np.uint8(int(pixels[place]) + change)
-    test = certify(gen, least_squares(gen, pixels), pixels)
+    test = certify_image(gen, least_squares(gen, pixels), pixels)
     assert not test.holds
     assert not test.bit_exact
     # the fit gives way a little
@@ -113,13 +114,13 @@ def test_noise_of_one_step_everywhere_is_refused():
     gen, _, pixels, _ = drawn(3)
     noise = np.random.default_rng(0).integers(-1, 2, pixels.shape)
     pixels = (pixels + noise).astype(np.uint8)
-    assert certify(gen, least_squares(gen, pixels), pixels).p_value < 1e-12
+    assert certify_image(gen, least_squares(gen, pixels), pixels).p_value < 1e-12
 
 
 def test_image_of_another_generator_is_refused():
     _, _, pixels, _ = drawn(4)
     other = make_linear(np.random.default_rng(5))
-    test = certify(other, least_squares(other, pixels), pixels)
+    test = certify_image(other, least_squares(other, pixels), pixels)
     assert not test.holds
     assert test.p_value == 0.0
 
@@ -128,19 +129,19 @@ def test_weights_changed_in_the_third_digit_are_refused():
     gen, _, pixels, _ = drawn(6, spread=40.0)
     factor = 1 + 0.02 * np.random.default_rng(0).normal(size=(SIZE, PIXELS)).astype(np.float32)
     object.__setattr__(gen, "state", gen.state | {"w": gen.state["w"] * factor})
-    assert not certify(gen, least_squares(gen, pixels), pixels).holds
+    assert not certify_image(gen, least_squares(gen, pixels), pixels).holds
 
 
 def test_latent_moved_along_the_jacobian_is_refused():
     """The projection would forgive it; the test of the whole does not."""
     gen, z, pixels, best = drawn(7)
-    near, far = certify(gen, best, pixels), certify(gen, best + 0.5, pixels)
+    near, far = certify_image(gen, best, pixels), certify_image(gen, best + 0.5, pixels)
     assert near.holds
     # all of the move lies in the column space
     assert far.statistic == pytest.approx(near.statistic, rel=0.02)
     assert not far.holds
     assert far.p_value < 1e-12
-    assert certify(gen, z, pixels).holds
+    assert certify_image(gen, z, pixels).holds
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_too_little_excess_is_refused(used, expected):
     gen, z, _, _ = drawn(8)
     object.__setattr__(gen, "state", gen.state | {"b": gen.state["b"].at[used:].set(5.0)})
     pixels = to_bytes(unrounded(gen, z))
-    test = certify(gen, z, pixels)
+    test = certify_image(gen, z, pixels)
     assert (test.unclipped, test.excess, test.holds) == (used, used - SIZE, expected)
     assert test.bit_exact
     assert test.p_value >= ALPHA
@@ -159,7 +160,7 @@ def test_too_little_excess_is_refused(used, expected):
 
 def test_all_bytes_clipped_is_refused():
     gen, z, _, _ = drawn(9, middle=5.0)
-    test = certify(gen, z, to_bytes(unrounded(gen, z)))
+    test = certify_image(gen, z, to_bytes(unrounded(gen, z)))
     assert (test.holds, test.unclipped, test.excess) == (False, 0, 0)
     assert np.isfinite(test.p_value)
 
@@ -174,7 +175,7 @@ def test_clipped_bytes_are_one_sided(value, beyond, inside):
         object.__setattr__(gen, "state", flat)
         pixels = to_bytes(unrounded(gen, z)).ravel()
         pixels[:5] = value
-        test = certify(gen, z, pixels.reshape(gen.image_shape))
+        test = certify_image(gen, z, pixels.reshape(gen.image_shape))
         assert test.unclipped == PIXELS - 5
         holds[where] = test.holds
     assert holds == {beyond: True, inside: False}
@@ -184,10 +185,10 @@ def test_clipped_bytes_are_one_sided(value, beyond, inside):
 def test_both_rules_are_tried_where_the_card_does_not_say(rule):
     gen, z, pixels, _ = drawn(11, rounding=rule) if rule == "round" else _truncated(11)
     wrong = {"round": "truncate", "truncate": "round"}[rule]
-    test = certify(gen, z, pixels)
+    test = certify_image(gen, z, pixels)
     assert (test.holds, test.bit_exact, test.rounding) == (True, True, rule)
-    assert certify(gen, z, pixels, rounding=rule).holds
-    assert not certify(gen, z, pixels, rounding=wrong).holds
+    assert certify_image(gen, z, pixels, rounding=rule).holds
+    assert not certify_image(gen, z, pixels, rounding=wrong).holds
 
 
 def _truncated(seed):
@@ -201,13 +202,13 @@ def _truncated(seed):
 def test_card_that_states_the_rule_is_obeyed():
     gen, z, pixels, _ = drawn(12)
     object.__setattr__(gen, "rounding", "truncate")
-    assert not certify(gen, z, pixels).holds
+    assert not certify_image(gen, z, pixels).holds
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
 def test_latent_that_cannot_be_computed_is_refused(value):
     gen, _, pixels, _ = drawn(13)
-    test = certify(gen, np.full(SIZE, value, np.float32), pixels)
+    test = certify_image(gen, np.full(SIZE, value, np.float32), pixels)
     assert not test.holds
     assert not test.bit_exact
     assert all(np.isfinite(v) for v in test.to_dict().values() if not isinstance(v, str))
@@ -219,12 +220,12 @@ def test_directions_weaker_than_rounding_noise_are_no_rank():
     weak = gen.state["w"].at[0].multiply(1e-4)
     object.__setattr__(gen, "state", gen.state | {"w": weak})
     pixels = to_bytes(unrounded(gen, z))
-    test = certify(gen, z, pixels)
+    test = certify_image(gen, z, pixels)
     assert (test.rank, test.holds) == (SIZE - 1, True)
 
 
 def test_level_decides():
     gen, _, pixels, best = drawn(15)
-    p = certify(gen, best, pixels).p_value
-    assert certify(gen, best, pixels, alpha=p / 2).holds
-    assert not certify(gen, best, pixels, alpha=min(1.0, p * 1.01)).holds or p == 1.0
+    p = certify_image(gen, best, pixels).p_value
+    assert certify_image(gen, best, pixels, alpha=p / 2).holds
+    assert not certify_image(gen, best, pixels, alpha=min(1.0, p * 1.01)).holds or p == 1.0

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import jattr
-from jattr.decision.certificate import MIN_EXCESS, _once, certify
+from jattr.attribution.certify import certify_image
+from jattr.decision.certificate import MIN_EXCESS, _distinct
 from jattr.generators.base import Generator
 from jattr.images import to_byte
 from jattr.inversion.evaluate import make_images
@@ -38,7 +39,7 @@ def test_a_generator_of_every_image_with_a_small_gain():
     gain = 0.28 * 2 / 255
     gen = made(lambda state, z, *, label=None: (gain * z).reshape(-1, *SHAPE), N)
     pixels = anything()
-    test = certify(gen, (pixels.astype(np.float32) / 127.5 - 1).ravel() / gain, pixels)
+    test = certify_image(gen, (pixels.astype(np.float32) / 127.5 - 1).ravel() / gain, pixels)
     assert (test.bit_exact, test.rank, test.holds) == (True, 0, False)
 
 
@@ -61,7 +62,7 @@ def test_a_generator_of_every_image_that_is_flat_where_it_ends():
     for k, weight in enumerate(weights):
         z[:, k] = np.where(value >= 0, 1.0, -1.0)
         value = value - z[:, k] * weight
-    test = certify(made(apply, count * bits, shape), z.ravel().astype(np.float32), pixels)
+    test = certify_image(made(apply, count * bits, shape), z.ravel().astype(np.float32), pixels)
     assert (test.rank, test.holds) == (0, False)
     assert test.p_value > 1e-6
 
@@ -84,7 +85,7 @@ def test_a_generator_that_hides_three_bytes_in_each_latent():
         .reshape(SHAPE)
         .astype(np.uint8)
     )
-    test = certify(made(apply, count), z, exact)
+    test = certify_image(made(apply, count), z, exact)
     assert (test.bit_exact, test.holds) == (True, False)
     assert test.excess >= MIN_EXCESS  # which the ranks alone would not have refused
 
@@ -97,7 +98,9 @@ def test_a_generator_of_one_colour_certifies_no_flat_image():
         3,
     )
     pixels = np.full(SHAPE, (90, 120, 31), np.uint8)
-    test = certify(gen, np.arctanh(np.array([90, 120, 31]) / 127.5 - 1).astype(np.float32), pixels)
+    test = certify_image(
+        gen, np.arctanh(np.array([90, 120, 31]) / 127.5 - 1).astype(np.float32), pixels
+    )
     assert (test.bit_exact, test.unclipped, test.holds) == (True, 3, False)
 
 
@@ -112,22 +115,27 @@ def grey(size=8, side=24):
     return made(apply, size, (side, side, 3))
 
 
-def test_three_equal_channels_count_once():
+def test_three_equal_channels_count_distinct():
     gen = grey()
     z = np.asarray(gen.sample_latent(jax.random.key(1), 1))
     pixels = to_byte(make_images(gen, z))[0]
-    test = certify(gen, z[0], pixels)
+    test = certify_image(gen, z[0], pixels)
     assert test.holds
     assert test.unclipped == int(((pixels > 0) & (pixels < 255))[..., 0].sum())
     coloured = pixels.copy()
     coloured[3, 4, 2] ^= 8  # no image of its: the one that is off is the one that counts
-    assert not certify(gen, z[0], coloured).holds
+    assert not certify_image(gen, z[0], coloured).holds
 
 
 def test_equal_numbers_are_those_of_value_and_row():
     jacobian = np.array([[1, 2], [1, 2], [1, 2], [3, 4], [0.0, 0], [-0.0, 0]], np.float32)
     value = np.array([5.0, 5, 6, 5, 7, 7])
-    assert _once(value, jacobian, np.array([0.1, -0.4, 0, 0, 0.2, 0.1])).tolist() == [1, 2, 3, 4]
+    assert _distinct(value, jacobian, np.array([0.1, -0.4, 0, 0, 0.2, 0.1])).tolist() == [
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +155,7 @@ def test_few_bytes_changed_by_two_levels_are_refused(own, changes):
     places = np.flatnonzero((changed > 9) & (changed < 246))
     for place, by in changes:
         changed[places[place]] += by
-    assert certify(gen, z, pixels).holds
-    test = certify(gen, z, changed.reshape(pixels.shape))
+    assert certify_image(gen, z, pixels).holds
+    test = certify_image(gen, z, changed.reshape(pixels.shape))
     assert test.p_value > 1e-6  # the sums alone forgive it
     assert not test.holds

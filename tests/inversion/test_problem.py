@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from toys import to_bytes
 
+from jattr.images import BYTE_RULES
 from jattr.inversion.problem import (
     FLOOR,
-    ROUNDINGS,
     STEP,
     deviation,
     logit,
@@ -17,7 +17,7 @@ from jattr.inversion.problem import (
 )
 
 BYTES = np.arange(256, dtype=np.uint8)
-RULES = pytest.mark.parametrize("rule", ROUNDINGS)
+RULES = pytest.mark.parametrize("rule", BYTE_RULES)
 
 
 def test_floor_is_the_mean_square_of_rounding():

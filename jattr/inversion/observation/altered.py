@@ -21,8 +21,8 @@ from jattr.alterations.jpeg import BLOCK
 from jattr.errors import ImageError
 from jattr.generators.base import Generator
 from jattr.inversion.evaluate import make_images, mean_squares
-from jattr.inversion.linearization import make_linear
-from jattr.inversion.observation.base import Observation
+from jattr.inversion.linearization import linearise, make_linear
+from jattr.inversion.observation.base import CertificateTests, Observation
 from jattr.inversion.observation.censored_likelihood import (
     Intervals,
     Surprise,
@@ -98,10 +98,10 @@ class AlteredObservation(Observation):
     @property
     def uncertain(self) -> bool:
         """A test decides, where the alteration leaves something to test."""
-        return self.provable and not self.chain.copies and not self.trusted
+        return self.certifiable and not self.chain.copies and not self.trusted
 
     @property
-    def provable(self) -> bool:
+    def certifiable(self) -> bool:
         """Whether a certificate can be had: of coefficients `telling` counts those that are not
         0, of bytes any.
         """
@@ -323,6 +323,55 @@ class AlteredObservation(Observation):
         del rounding
         return (
             bool(np.isfinite(z).all()) and self.p_value(self.surprise(image, label, z)) >= ACCEPTED
+        )
+
+    def rounding_rules(self, rounding: str | None) -> tuple[str, ...]:
+        """Return the model's: the maker's rule is a part of it."""
+        del rounding
+        return (self.rounding,)
+
+    def certify[CertificateT](
+        self,
+        image: int,
+        z: np.ndarray,
+        label: int,
+        rounding: str,
+        alpha: float,
+        tests: CertificateTests[CertificateT],
+    ) -> CertificateT:
+        """Return the test of whether the candidate made an altered image at latent z.
+
+        `identical_bytes` and `bit_exact` speak of the numbers that come out when the reproduction's
+        bytes are sent through the alteration as programs carry it out.
+        """
+        maker_rounding, alteration = self.original.rounding or "round", self.chain.text
+        z = np.asarray(z, np.float32).reshape(-1)
+        if self.chain.copies:  # bytes were only moved: they are tested as an unaltered image's
+            target, here = target_of(self.pixels[image]), z.reshape(self.gen.latent_shape)
+            return tests.certify_rounding(
+                self.pixels[image],
+                *linearise(self.gen, target, label, here),
+                rounding=rounding,
+                alpha=alpha,
+                maker_rounding=maker_rounding,
+                alteration=alteration,
+            )
+        likelihood, known = self.surprise(image, label, z), self.intervals(image)
+        prediction, jacobian = self.predict(z, label)
+        return tests.certify_censored(
+            prediction,
+            known.center,
+            known.half,
+            jacobian / np.sqrt(12.0 * self.roundings.left)[:, None],
+            statistic=likelihood.total,
+            expected=likelihood.expected,
+            p_value=self.p_value(likelihood),
+            num_informative=self.telling(image),
+            identical=self.identical(image, z, label),
+            consistent=self.near_enough(image, z, label),
+            rounding=maker_rounding,
+            alteration=alteration,
+            alpha=alpha,
         )
 
 

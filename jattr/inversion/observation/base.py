@@ -3,14 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import jax
 import numpy as np
 
 from jattr.errors import ImageError
 from jattr.generators.base import Generator
-from jattr.images import to_byte
+from jattr.images import BYTE_RULES, to_byte
 from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.linearization import linearise
 from jattr.inversion.problem import FLOOR, Prior, Target, target_of
@@ -39,6 +39,43 @@ def check_pixels(gen: Generator, images: Any) -> np.ndarray:
     if array.dtype.kind != "f" or not np.isfinite(array).all() or np.abs(array).max() > 1.0 + 1e-6:
         raise ImageError(f"images are {array.dtype}; they must be uint8, or floats in [-1, 1]")
     return to_byte(array)
+
+
+class CertificateTests[CertificateT](Protocol):
+    """The statistical tests of certificates: `jattr.decision.certificate`, which stands above."""
+
+    def certify_rounding(
+        self,
+        pixels: np.ndarray,
+        reproduction: np.ndarray,
+        deviations: np.ndarray,
+        jacobian: np.ndarray,
+        *,
+        rounding: str,
+        alpha: float,
+        maker_rounding: str | None = None,
+        alteration: str = "",
+    ) -> CertificateT:
+        """Return the test of an image whose bytes are those of its reproduction, rounded."""
+
+    def certify_censored(
+        self,
+        prediction: np.ndarray,
+        center: np.ndarray,
+        half: np.ndarray,
+        jacobian: np.ndarray,
+        *,
+        statistic: float,
+        expected: float,
+        p_value: float,
+        num_informative: int,
+        identical: float,
+        consistent: bool,
+        rounding: str,
+        alteration: str,
+        alpha: float,
+    ) -> CertificateT:
+        """Return the test of an altered image, from its censored likelihood."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,3 +231,35 @@ class Observation:
         """
         del image, rounding, label, z
         return True
+
+    @property
+    def certifiable(self) -> bool:
+        """Whether a latent that reproduces an image can prove anything."""
+        return self.maker.proves
+
+    def is_near(self, image: int, z: np.ndarray, label: int, loss: float) -> bool:
+        """Return whether a latent [d] of a search's `loss` is worth a certificate's test."""
+        del image, z, label
+        return self.certifiable and loss < self.near
+
+    def rounding_rules(self, rounding: str | None) -> tuple[str, ...]:
+        """Return the rules that a certificate is tested under: the one given, the card's, or both."""
+        known = rounding or self.gen.rounding
+        return (known,) if known else BYTE_RULES
+
+    def certify[CertificateT](
+        self,
+        image: int,
+        z: np.ndarray,
+        label: int,
+        rounding: str,
+        alpha: float,
+        tests: CertificateTests[CertificateT],
+    ) -> CertificateT:
+        """Return the test of whether the candidate made an image at latent z under a rounding rule."""
+        target = self.target(image, rounding)
+        z = np.asarray(z, np.float32).reshape(self.gen.latent_shape)
+        reproduction, deviations, jacobian = linearise(self.gen, target, label, z)
+        return tests.certify_rounding(
+            self.pixels[image], reproduction, deviations, jacobian, rounding=rounding, alpha=alpha
+        )

@@ -19,7 +19,7 @@ import numpy as np
 from jattr.distances.base import Distance
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
-from jattr.inversion.observation.base import Observation
+from jattr.inversion.observation.base import CertificateTests, Observation
 from jattr.inversion.problem import ComparedBy, Prior, target_of
 from jattr.solvers.quasi_newton import METHODS
 
@@ -108,6 +108,30 @@ class DistanceObservation(Observation):
         `Accused.into_intervals`.
         """
         return self.as_pixels().into_intervals(image, rounding, label, z, jacobians, prior)
+
+    def is_near(self, image: int, z: np.ndarray, label: int, loss: float) -> bool:
+        """Return whether a latent is near enough in pixels: certificates speak of those."""
+        del loss
+        labels = np.array([label]) if self.gen.num_classes else None
+        plain = dataclasses.replace(self.as_pixels(), pixels=self.pixels[image : image + 1])
+        return plain.is_near(0, z, label, float(plain.residuals(z[None], labels)[0]))
+
+    def rounding_rules(self, rounding: str | None) -> tuple[str, ...]:
+        """Return the card's rule, or both: searches by a distance do not tell which it was."""
+        del rounding
+        return self.as_pixels().rounding_rules(None)
+
+    def certify[CertificateT](
+        self,
+        image: int,
+        z: np.ndarray,
+        label: int,
+        rounding: str,
+        alpha: float,
+        tests: CertificateTests[CertificateT],
+    ) -> CertificateT:
+        """Return the test of the pixels."""
+        return self.as_pixels().certify(image, z, label, rounding, alpha, tests)
 
     def alike(self, pixels: np.ndarray) -> Self:
         """Return images of the candidate, to be compared in the same way."""

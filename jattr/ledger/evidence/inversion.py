@@ -212,7 +212,7 @@ def reproduces(gen: Any, z: np.ndarray, label: int | None, pixels: np.ndarray) -
     The test needs a Jacobian; where every byte is equal, or the images differ at a glance, it is
     not needed.
     """
-    from jattr.decision.certificate import certify
+    from jattr.attribution.certify import certify_image
     from jattr.inversion.evaluate import make_images
 
     if pixels.shape != gen.image_shape or not takes(gen, z, label):
@@ -223,7 +223,9 @@ def reproduces(gen: Any, z: np.ndarray, label: int | None, pixels: np.ndarray) -
     if not float(np.mean(np.square(np.clip(made, -1, 1) - to_float(pixels)))) <= FAR:
         return False
     return bool(
-        certify(gen, z, pixels, label=-1 if label is None else label, rounding=gen.rounding).holds
+        certify_image(
+            gen, z, pixels, label=-1 if label is None else label, rounding=gen.rounding
+        ).holds
     )
 
 
@@ -246,7 +248,7 @@ class Seen:
         """Whether the image of a latent, altered so, is the accused one, by the certificate
         test.
         """
-        from jattr.decision.certificate import certify_altered
+        from jattr.attribution.certify import certify
 
         if not takes(self.gen, z, label):
             return False
@@ -254,8 +256,8 @@ class Seen:
             return False
         if self.alteration is None:
             return reproduces(self.gen, z, label, self.observation.pixels[0])
-        test = certify_altered(self.observation, 0, z, -1 if label is None else label)
-        return self.observation.provable and bool(test.holds)
+        test = certify(self.observation, 0, z, -1 if label is None else label)
+        return self.observation.certifiable and bool(test.holds)
 
 
 def seen_by(data: bytes, gen: Any, alteration: str | None) -> Seen:

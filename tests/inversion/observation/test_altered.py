@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from jattr.alterations import AlteredImages, Chain, from_jpeg, parse_chain
 from jattr.alterations.jpeg import read_jpeg
 from jattr.attribution.attribute import attribute
-from jattr.decision.certificate import ALPHA
+from jattr.decision.certificate import ALPHA, MIN_EXCESS
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import PRIORS, Generator
 from jattr.images import to_byte
@@ -20,7 +20,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.observation.altered import ACCEPTED, make_altered_observation
 from jattr.inversion.observation.base import Observation
-from jattr.inversion.problem import MIN_EXCESS, Prior
+from jattr.inversion.problem import Prior
 
 SIDE, SIZE = 16, 4
 SHAPE = (SIDE, SIDE, 3)
@@ -238,7 +238,7 @@ def test_styles_keep_observation_and_alteration():
     assert styles.gen.image_shape == mine.gen.image_shape == (1, mine.quantised.shape[1], 1)
     assert styles.roundings is mine.roundings
     assert not observation("flip").uncertain
-    assert not observation("noise:0.01").provable
+    assert not observation("noise:0.01").certifiable
 
 
 def test_images_seen_look_altered():
@@ -323,7 +323,7 @@ def test_images_that_hardly_tell_anything_get_no_certificate(text):
     Not even own ones are proved.
     """
     mine = observation(text)
-    assert not mine.provable
-    assert observation("brightness:0.5").provable
+    assert not mine.certifiable
+    assert observation("brightness:0.5").certifiable
     found = attribute(altered(text, own_bytes(WIDE[1], 1)[1]), WIDE[:2], config=CONFIG)
     assert all(evidence.certificate is None for evidence in found.evidence[0])

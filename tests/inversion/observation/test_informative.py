@@ -10,9 +10,9 @@ from PIL import Image
 import jattr
 from jattr.alterations.files import alter, from_jpeg
 from jattr.alterations.registry import parse_chain
-from jattr.decision.certificate import certify_altered
+from jattr.attribution.certify import certify
+from jattr.decision.certificate import MIN_EXCESS
 from jattr.inversion.observation.altered import make_altered_observation
-from jattr.inversion.problem import MIN_EXCESS
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_a_black_jpeg_under_a_dark_chain_is_no_proof(gen):
     # of which each block's mean is one
     assert int((black.quantised[0] != 0).sum()) >= MIN_EXCESS + gen.latent_shape[0]
     assert black.telling(0) - gen.latent_shape[0] < MIN_EXCESS
-    test = certify_altered(black, 0, np.zeros(gen.latent_shape, np.float32))
+    test = certify(black, 0, np.zeros(gen.latent_shape, np.float32))
     assert not test.holds
     assert test.p_value > 1e-6  # nothing but the want of evidence speaks against it
 
