@@ -1,4 +1,4 @@
-"""The certificate: a test that a reproduction differs from the observed bytes by 8-bit rounding alone.
+"""The certificate: a test that a reproduction differs from the image by 8-bit rounding alone.
 
 `docs/certificate.md` derives it. Under the hypothesis "G made this image at a latent near this
 one", each unclipped byte's deviation e is uniform within half a rounding step, variance step^2 /
@@ -81,7 +81,7 @@ def certify_rounding(
       jacobian: float32 [N, d], of the deviations in the latent.
       rounding: the rule to test.
       alpha: significance level.
-      maker_rounding: the rule to state, where an alteration has moved values since; None: `rounding`.
+      maker_rounding: the rule to state, where an alteration has moved bytes; None: `rounding`.
       alteration: what was done to the image, to state.
     """
     e = deviations.astype(np.float64) / BYTE_STEP
@@ -224,7 +224,7 @@ class Directions(NamedTuple):
 
 
 def _directions(columns: np.ndarray, finite: bool) -> Directions:
-    """Return the directions that a Jacobian [n, d], in rounding steps, shows; none if not finite."""
+    """Return the directions that a Jacobian [n, d], in rounding steps, shows."""
     if not finite:
         return Directions(np.zeros(0), np.zeros((columns.shape[1], 0)))
     values, vectors = np.linalg.eigh(columns.T @ columns)

@@ -22,7 +22,7 @@ from jattr.errors import ImageError
 from jattr.generators.base import Generator
 from jattr.inversion.evaluate import make_images, mean_squares
 from jattr.inversion.linearization import linearise, make_linear
-from jattr.inversion.observation.base import CertificateTests, Observation
+from jattr.inversion.observation.base import CertificateT, CertificateTests, Observation
 from jattr.inversion.observation.censored_likelihood import (
     Intervals,
     Surprise,
@@ -330,7 +330,7 @@ class AlteredObservation(Observation):
         del rounding
         return (self.rounding,)
 
-    def certify[CertificateT](
+    def certify(
         self,
         image: int,
         z: np.ndarray,

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import jax
 import numpy as np
@@ -41,7 +41,11 @@ def check_pixels(gen: Generator, images: Any) -> np.ndarray:
     return to_byte(array)
 
 
-class CertificateTests[CertificateT](Protocol):
+CertificateT = TypeVar("CertificateT")
+CertificateT_co = TypeVar("CertificateT_co", covariant=True)
+
+
+class CertificateTests(Protocol[CertificateT_co]):
     """The statistical tests of certificates: `jattr.decision.certificate`, which stands above."""
 
     def certify_rounding(
@@ -55,7 +59,7 @@ class CertificateTests[CertificateT](Protocol):
         alpha: float,
         maker_rounding: str | None = None,
         alteration: str = "",
-    ) -> CertificateT:
+    ) -> CertificateT_co:
         """Return the test of an image whose bytes are those of its reproduction, rounded."""
 
     def certify_censored(
@@ -74,7 +78,7 @@ class CertificateTests[CertificateT](Protocol):
         rounding: str,
         alteration: str,
         alpha: float,
-    ) -> CertificateT:
+    ) -> CertificateT_co:
         """Return the test of an altered image, from its censored likelihood."""
 
 
@@ -243,11 +247,11 @@ class Observation:
         return self.certifiable and loss < self.near
 
     def rounding_rules(self, rounding: str | None) -> tuple[str, ...]:
-        """Return the rules that a certificate is tested under: the one given, the card's, or both."""
+        """Return the rules to test a certificate under: that given, the card's, or both."""
         known = rounding or self.gen.rounding
         return (known,) if known else BYTE_RULES
 
-    def certify[CertificateT](
+    def certify(
         self,
         image: int,
         z: np.ndarray,
@@ -256,7 +260,7 @@ class Observation:
         alpha: float,
         tests: CertificateTests[CertificateT],
     ) -> CertificateT:
-        """Return the test of whether the candidate made an image at latent z under a rounding rule."""
+        """Return the test of whether the candidate made an image at a latent z, by a rounding rule."""
         target = self.target(image, rounding)
         z = np.asarray(z, np.float32).reshape(self.gen.latent_shape)
         reproduction, deviations, jacobian = linearise(self.gen, target, label, z)

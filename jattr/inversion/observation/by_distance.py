@@ -19,7 +19,7 @@ import numpy as np
 from jattr.distances.base import Distance
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
-from jattr.inversion.observation.base import CertificateTests, Observation
+from jattr.inversion.observation.base import CertificateT, CertificateTests, Observation
 from jattr.inversion.problem import ComparedBy, Prior, target_of
 from jattr.solvers.quasi_newton import METHODS
 
@@ -112,7 +112,7 @@ class DistanceObservation(Observation):
     def is_near(self, image: int, z: np.ndarray, label: int, loss: float) -> bool:
         """Return whether a latent is near enough in pixels: certificates speak of those."""
         del loss
-        labels = np.array([label]) if self.gen.num_classes else None
+        labels = self.gen.label_argument(label)
         plain = dataclasses.replace(self.as_pixels(), pixels=self.pixels[image : image + 1])
         return plain.is_near(0, z, label, float(plain.residuals(z[None], labels)[0]))
 
@@ -121,7 +121,7 @@ class DistanceObservation(Observation):
         del rounding
         return self.as_pixels().rounding_rules(None)
 
-    def certify[CertificateT](
+    def certify(
         self,
         image: int,
         z: np.ndarray,
