@@ -27,11 +27,6 @@ KNOWN: dict[str, list[str]] = {
         "jattr.inversion, jattr.solvers",
     ],
     "restricted": [
-        "jattr.decision.certificate -> jattr.generators.base",
-        "jattr.decision.certificate -> jattr.inversion.linearization",
-        "jattr.decision.certificate -> jattr.inversion.observation.altered",
-        "jattr.decision.certificate -> jattr.inversion.problem",
-        "jattr.decision.verdict -> jattr.inversion.problem",
         "jattr.solvers.base -> jattr.inversion.problem",
         "jattr.solvers.first_order -> jattr.generators.card_problems",
         "jattr.solvers.levenberg_marquardt -> jattr.generators.ops",
