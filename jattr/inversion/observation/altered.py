@@ -344,7 +344,7 @@ class AlteredObservation(Observation):
         `identical_bytes` and `bit_exact` speak of the numbers that come out when the reproduction's
         bytes are sent through the alteration as programs carry it out.
         """
-        maker_rounding, alteration = self.original.rounding or "round", self.chain.text
+        maker_rounding, alteration = self.original.byte_rule, self.chain.text
         z = np.asarray(z, np.float32).reshape(-1)
         if self.chain.copies:  # bytes were only moved: they are tested as an unaltered image's
             target, here = target_of(self.pixels[image]), z.reshape(self.gen.latent_shape)

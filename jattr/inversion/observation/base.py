@@ -260,7 +260,7 @@ class Observation:
         alpha: float,
         tests: CertificateTests[CertificateT],
     ) -> CertificateT:
-        """Return the test of whether the candidate made an image at latent z, by a rounding rule."""
+        """Return the test of whether the candidate made an image at latent z."""
         target = self.target(image, rounding)
         z = np.asarray(z, np.float32).reshape(self.gen.latent_shape)
         reproduction, deviations, jacobian = linearise(self.gen, target, label, z)
