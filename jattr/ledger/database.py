@@ -1,15 +1,13 @@
 """The SQLite file of a log: entries with their hashes, and the checkpoints that were signed.
 
-Write-ahead log and `synchronous = FULL`: what was committed survives the end of the process and of
-the machine. After any error in writing the connection must not be used to write again, because the
-kernel may have dropped pages that it could not write and report the next fsync as good. Opening
-copies the write-ahead log into the database and empties it, so that everything is written and
-flushed once more.
+After any error in writing the connection must not be used to write again (`store.py` sees to it),
+because the kernel may have dropped pages that it could not write and report the next fsync as good.
+Opening copies the write-ahead log into the database and empties it, so that everything is written
+and flushed once more.
 """
 
 import contextlib
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +15,10 @@ from typing import Any, NamedTuple
 from jattr.errors import LedgerError
 from jattr.ledger.durable import sync_folder
 from jattr.ledger.encoding import HASH_BYTES
+from jattr.sqlite import BUSY_SECONDS, Action, SQLiteFile
 
 FILE = "log.sqlite"
 PROJECT, SCHEMA = "jattr log", "1"
-BUSY_SECONDS = 30.0
 CHUNK = 256  # entries read at a time: at most 16 MB
 TABLES = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -52,25 +50,28 @@ class Database:
         Raises:
           LedgerError: it is missing, damaged or of something else, or cannot be written.
         """
-        self._path, self._writer, self._reading = path, None, threading.Lock()
+        self._path = path
+        self._writer: SQLiteFile | None = None
         if not path.is_file():
             raise LedgerError(
                 f"{path} is missing; restore it from a copy: without it the log cannot go on"
             )
-        with _errors("open", path), contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
             if writable:
-                self._writer = stack.enter_context(contextlib.closing(_connect(path, "rw")))
-                self._prepare(self._writer)
-            self._reader = stack.enter_context(contextlib.closing(_connect(path, "ro")))
-            meta = dict(self._reader.execute("SELECT name, value FROM meta"))
+                self._writer = stack.enter_context(contextlib.closing(SQLiteFile(path, _error)))
+                self._flush(self._writer)
+            reader = SQLiteFile(path, _error, mode="ro", pragmas=())
+            self._reader = stack.enter_context(contextlib.closing(reader))
+            meta: dict[str, object] = dict(
+                reader.rows("SELECT name, value FROM meta", action="open")
+            )
             if (meta.get("project"), meta.get("schema")) != (PROJECT, SCHEMA):
                 raise LedgerError(f"{path} is not the database of a log of schema {SCHEMA}: {meta}")
             self._stack = stack.pop_all()
 
     def close(self) -> None:
         """Close both connections."""
-        with _errors("close", self._path):
-            self._stack.close()
+        self._stack.close()
 
     def entries(self, start: int, end: int, columns: str = "data") -> Iterator[Any]:
         """Yield the columns of the entries `start` to `end` - 1.
@@ -79,7 +80,7 @@ class Database:
           LedgerError: (while they come) one is missing or damaged.
         """
         while start < end:
-            chunk = self._rows(
+            chunk = self._reader.rows(
                 f"SELECT number, {columns} FROM entries WHERE number >= ? AND number < ? ORDER BY"
                 " number",
                 (start, min(end, start + CHUNK)),
@@ -103,23 +104,23 @@ class Database:
 
     def last_number(self) -> int:
         """Return the number of the last entry; -1 if there is none."""
-        number = self._rows("SELECT max(number) FROM entries")[0][0]
+        number = self._reader.rows("SELECT max(number) FROM entries")[0][0]
         return -1 if number is None else int(number)
 
     def checkpoints(self, first: int = 0) -> list[Signed]:
         """Return the signed checkpoints of at least `first` entries, by size."""
         query = "SELECT size, time, note, published FROM checkpoints WHERE size >= ? ORDER BY size"
-        return [self._signed(row) for row in self._rows(query, (first,))]
+        return [self._signed(row) for row in self._reader.rows(query, (first,))]
 
     def checkpoint(self, size: int) -> Signed | None:
         """Return the checkpoint that was signed over so many entries."""
         query = "SELECT size, time, note, published FROM checkpoints WHERE size = ?"
-        return next((self._signed(row) for row in self._rows(query, (size,))), None)
+        return next((self._signed(row) for row in self._reader.rows(query, (size,))), None)
 
     def last_checkpoint(self) -> Signed | None:
         """Return the largest checkpoint that was signed."""
         query = "SELECT size, time, note, published FROM checkpoints ORDER BY size DESC LIMIT 1"
-        return next((self._signed(row) for row in self._rows(query)), None)
+        return next((self._signed(row) for row in self._reader.rows(query)), None)
 
     def add_entries(self, first: int, rows: Sequence[tuple[bytes, bytes]]) -> None:
         """Keep (hash, entry) pairs under the numbers from `first`; when this returns they are on
@@ -139,34 +140,13 @@ class Database:
         with self._transaction() as db:
             db.execute("UPDATE checkpoints SET published = ? WHERE size = ?", (note, size))
 
-    @contextlib.contextmanager
-    def snapshot(self) -> Iterator[None]:
+    def snapshot(self) -> contextlib.AbstractContextManager[None]:
         """Let everything that the block reads be of one moment."""
-        with _errors("read", self._path):
-            self._reader.execute("BEGIN")
-            try:
-                yield
-            finally:
-                with contextlib.suppress(sqlite3.Error):  # an error has ended it already
-                    self._reader.execute("ROLLBACK")
+        return self._reader.snapshot()
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        db = self._writer
-        assert db is not None
-        with _errors("write", self._path):
-            try:
-                db.execute("BEGIN IMMEDIATE")
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    db.execute("ROLLBACK")
-                raise
-
-    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        with _errors("read", self._path), self._reading:
-            return self._reader.execute(query, values).fetchall()
+    def _transaction(self) -> contextlib.AbstractContextManager[sqlite3.Connection]:
+        assert self._writer is not None
+        return self._writer.transaction()
 
     def _signed(self, row: Sequence[Any]) -> Signed:
         size, time, note, published = row
@@ -181,16 +161,14 @@ class Database:
             )
         return Signed(size, time, note, published)
 
-    def _prepare(self, db: sqlite3.Connection) -> None:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
+    def _flush(self, writer: SQLiteFile) -> None:
+        if not writer.empty_wal(action="open"):
             raise LedgerError(
                 f"another program has been reading {self._path} for {BUSY_SECONDS:.0f} s; try again"
             )
         # the name of the write-ahead log, too: SQLite ignores when that fails
-        sync_folder(self._path.parent)
+        with writer.errors("open"):
+            sync_folder(self._path.parent)
 
 
 def create_database(path: Path) -> None:
@@ -199,30 +177,16 @@ def create_database(path: Path) -> None:
     Raises:
       LedgerError: it cannot be written.
     """
-    with _errors("make", path), contextlib.closing(_connect(path, "rwc")) as db:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("BEGIN IMMEDIATE")
-        for statement in TABLES:
-            db.execute(statement)
-        db.executemany("INSERT INTO meta VALUES (?, ?)", [("project", PROJECT), ("schema", SCHEMA)])
-        db.execute("COMMIT")
+
+    def error_of(action: Action, path: Path, cause: Exception | str) -> LedgerError:
+        return _error("make", path, cause)
+
+    with contextlib.closing(SQLiteFile(path, error_of, mode="rwc")) as file:
+        file.create(TABLES, [("project", PROJECT), ("schema", SCHEMA)])
 
 
-@contextlib.contextmanager
-def _errors(what: str, path: Path) -> Iterator[None]:
-    """Turn errors of SQLite into the log's."""
-    try:
-        yield
-    except (sqlite3.Error, OSError, OverflowError) as error:
-        raise LedgerError(
-            f"cannot {what} {path}: {error}; make room, mend its permissions or restore it from a"
-            " copy"
-        ) from error
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    uri = f"{path.resolve().as_uri()}?mode={mode}"
-    return sqlite3.connect(
-        uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
+def _error(action: str, path: Path, cause: Exception | str) -> LedgerError:
+    return LedgerError(
+        f"cannot {action} {path}: {cause}; make room, mend its permissions or restore it from a"
+        " copy"
     )

@@ -7,15 +7,14 @@ is erased: the log and its proofs stay.
 
 import contextlib
 import os
-import sqlite3
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
 from jattr.errors import LedgerError, OutputError
 from jattr.ledger.commitments import Opening
 from jattr.ledger.durable import sync_folder
+from jattr.sqlite import DURABLE, Action, SQLiteFile
 
 FILE = "private.sqlite"
 PROJECT = "jattr ledger, private"
@@ -26,18 +25,19 @@ TABLES = (
     " WITHOUT ROWID",
     "CREATE TABLE pictures (commitment BLOB PRIMARY KEY, png BLOB NOT NULL) WITHOUT ROWID",
 )
+# erased salts are overwritten, not only unlinked
+PRAGMAS = (*DURABLE, "secure_delete = ON")
 
 
 class PrivateStore:
     """Openings by their commitments, and the images of uses by the commitments to their pixels.
 
-    Threads may share one. After an error in writing it is not written to again, whatever the cause:
-    the kernel may have dropped what it could not write, and report the next flush as good.
+    Threads may share one. After an error in writing it is not written to again, whatever the cause.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection):
-        """Wrap a connection; `create` and `open` make one."""
-        self.path, self._db, self._lock, self._broken = path, connection, threading.Lock(), ""
+    def __init__(self, file: SQLiteFile) -> None:
+        """Wrap a file; `create` and `open` make one."""
+        self.path, self.file = file.path, file
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str]) -> Self:
@@ -59,20 +59,19 @@ class PrivateStore:
             ) from error
         try:
             with contextlib.ExitStack() as stack:
-                store = cls(path, stack.enter_context(contextlib.closing(_connect(path))))
-                with store._writing() as db:
-                    for statement in TABLES:
-                        db.execute(statement)
-                    db.execute("INSERT INTO meta VALUES ('project', ?)", (PROJECT,))
+                file = SQLiteFile(path, _error, pragmas=PRAGMAS, fail_stop=True)
+                stack.enter_context(contextlib.closing(file))
+                file.create(TABLES, [("project", PROJECT)])
                 sync_folder(path.parent)
                 stack.pop_all()
-        except (OSError, sqlite3.Error, OutputError) as error:
+        except (OSError, LedgerError, OutputError) as error:
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{path}{suffix}").unlink(missing_ok=True)
+            why = error.__cause__ or error
             raise OutputError(
-                f"cannot write {path}: {error}; make room or choose another place"
+                f"cannot write {path}: {why}; make room or choose another place"
             ) from error
-        return store
+        return cls(file)
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Self:
@@ -90,19 +89,13 @@ class PrivateStore:
                 " way on"
             )
         with contextlib.ExitStack() as stack:
-            try:
-                connection = stack.enter_context(contextlib.closing(_connect(path)))
-                found = connection.execute(
-                    "SELECT value FROM meta WHERE name = 'project'"
-                ).fetchone()
-            except sqlite3.Error as error:
-                raise LedgerError(
-                    f"{path} is no private store of a log: {error}; put it back from a copy"
-                ) from error
-            if found != (PROJECT,):
+            file = SQLiteFile(path, _error, pragmas=PRAGMAS, fail_stop=True)
+            stack.enter_context(contextlib.closing(file))
+            query = "SELECT value FROM meta WHERE name = 'project'"
+            if file.rows(query, action="open")[:1] != [(PROJECT,)]:
                 raise LedgerError(f"{path} is no private store of a log; put it back from a copy")
             stack.pop_all()
-        return cls(path, connection)
+        return cls(file)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -110,27 +103,28 @@ class PrivateStore:
 
     def __exit__(self, *args: object) -> None:
         """Close the file."""
-        with self._lock:
-            self._db.close()
+        self.file.close()
 
     def put(self, openings: Iterable[Opening], images: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Keep openings, and PNGs by the commitments to their pixels; on return they are on the
         disk.
         """
-        rows, kept = [(o.commitment, o.field, o.salt, o.value) for o in openings], list(images)
-        with self._writing() as db:
-            db.executemany("INSERT OR IGNORE INTO openings VALUES (?, ?, ?, ?)", rows)
-            db.executemany("INSERT OR IGNORE INTO pictures VALUES (?, ?)", kept)
+        # Made before the transaction: an error in them is not one in writing.
+        opening_rows = [(o.commitment, o.field, o.salt, o.value) for o in openings]
+        image_rows = list(images)
+        with self.file.transaction() as db:
+            db.executemany("INSERT OR IGNORE INTO openings VALUES (?, ?, ?, ?)", opening_rows)
+            db.executemany("INSERT OR IGNORE INTO pictures VALUES (?, ?)", image_rows)
 
     def opening(self, commitment: bytes) -> Opening | None:
         """Return what opens a commitment; None if it was erased or was never here."""
-        with self._reading():
-            query = "SELECT field, salt, value FROM openings WHERE commitment = ?"
-            row = self._db.execute(query, (commitment,)).fetchone()
-        if row is None:
+        query = "SELECT field, salt, value FROM openings WHERE commitment = ?"
+        rows = self.file.rows(query, (commitment,))
+        if not rows:
             return None
+        # What is damaged may be of any type.
         with contextlib.suppress(LedgerError, TypeError, AttributeError):
-            opening = Opening(*row)
+            opening = Opening(*rows[0])
             if opening.commitment == commitment:
                 return opening
         raise LedgerError(
@@ -139,11 +133,8 @@ class PrivateStore:
 
     def image(self, commitment: bytes) -> bytes | None:
         """Return the PNG whose pixels are committed to, where it was kept."""
-        with self._reading():
-            row = self._db.execute(
-                "SELECT png FROM pictures WHERE commitment = ?", (commitment,)
-            ).fetchone()
-        return None if row is None else bytes(row[0])
+        rows = self.file.rows("SELECT png FROM pictures WHERE commitment = ?", (commitment,))
+        return bytes(rows[0][0]) if rows else None
 
     def erase(self, commitments: Sequence[bytes]) -> int:
         """Delete openings and images so that the file holds nothing of them; return how many
@@ -152,58 +143,26 @@ class PrivateStore:
         Copies of the file elsewhere are not reached.
         """
         keys = [(commitment,) for commitment in commitments]
-        with self._writing() as db:
-            gone = db.executemany("DELETE FROM openings WHERE commitment = ?", keys).rowcount
+        with self.file.transaction() as db:
+            num_openings = db.executemany(
+                "DELETE FROM openings WHERE commitment = ?", keys
+            ).rowcount
             db.executemany("DELETE FROM pictures WHERE commitment = ?", keys)
-        with self._reading():  # the log of writes holds old pages, too
-            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if busy:
+        # The write-ahead log holds old pages, too.
+        if not self.file.empty_wal(action="read"):
             raise OutputError(
                 f"the openings are deleted, but {self.path}-wal still holds copies of them while"
                 " another process reads:"
                 " erase the same entries again when it has ended"
             )
-        return max(gone, 0)
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            if self._broken:
-                raise OutputError(
-                    f"{self.path} could not be written before ({self._broken}); open the log anew"
-                )
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException as error:
-                self._broken = str(error) or type(error).__name__
-                with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    why = f"{error}; make room or set its permissions right"
-                    raise OutputError(f"cannot write {self.path}: {why}") from error
-                raise
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            with self._lock:
-                yield
-        except sqlite3.Error as error:
-            raise LedgerError(
-                f"cannot read {self.path}: {error}; put it back from a copy"
-            ) from error
+        return max(num_openings, 0)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        # erased salts are overwritten, not only unlinked
-        connection.execute("PRAGMA secure_delete = ON")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
+def _error(action: Action, path: Path, cause: Exception | str) -> LedgerError | OutputError:
+    if action == "write again":
+        return OutputError(f"{path} could not be written before ({cause}); open the log anew")
+    if action == "write":
+        return OutputError(f"cannot write {path}: {cause}; make room or set its permissions right")
+    if action == "open":
+        return LedgerError(f"{path} is no private store of a log: {cause}; put it back from a copy")
+    return LedgerError(f"cannot read {path}: {cause}; put it back from a copy")

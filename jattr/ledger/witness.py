@@ -17,7 +17,7 @@ from jattr.ledger.encoding import MAX_SIZE, encode_base64, parse_decimal, parse_
 from jattr.ledger.keys import Verifier
 from jattr.ledger.merkle import EMPTY_ROOT, MAX_PROOF, verify_consistency
 from jattr.ledger.note import Note, open_note, parse_note, sign_note
-from jattr.ledger.witness_store import Seen, WitnessStore
+from jattr.ledger.witness_store import LastCosigned, WitnessStore
 
 LOGGER = logging.getLogger(__name__)
 # bytes of a request: a note with all 100 signatures that it may have, some of them ML-DSA-44
@@ -92,14 +92,15 @@ def parse_request(body: bytes) -> Request:
     )
 
 
-def refusal(request: Request, seen: Seen | None) -> Response | None:
-    """Return why a witness that has `seen` so much of a log does not cosign; None if it does.
+def refusal(request: Request, last: LastCosigned | None) -> Response | None:
+    """Return why a witness that cosigned `last` before does not cosign; None if it does.
 
     That the log has signed is checked before. One size with two roots is answered with 422, as the
     checkpoints of a wrong proof are, and not with 409, which tells a log to try again from another
     size.
     """
-    tree, size = request.checkpoint, seen.size if seen else 0
+    tree = request.checkpoint
+    size, root = (last.size, last.root) if last else (0, EMPTY_ROOT)
     if request.old > tree.size:
         return _says(
             400, f"the old size {request.old} is above that of the checkpoint, {tree.size}"
@@ -113,7 +114,7 @@ def refusal(request: Request, seen: Seen | None) -> Response | None:
     if request.old == 0:
         return _says(422, "a consistency proof from 0 entries is empty") if request.proof else None
     try:
-        verify_consistency(size, tree.size, seen.root if seen else b"", tree.root, request.proof)
+        verify_consistency(size, tree.size, root, tree.root, request.proof)
     except VerificationError as error:
         return _says(422, f"the consistency proof does not hold: {error}")
     return None
@@ -197,13 +198,14 @@ class Witness:
     def _compare_and_keep(self, request: Request, note: Note) -> Response:
         """Answer for a checkpoint that its log has signed; `note` has the log's signatures only."""
         tree = request.checkpoint
-        with self.store.transaction() as kept:
-            seen = kept.seen(tree.origin)
-            if seen and seen.size == tree.size and seen.root != tree.root:
-                kept.add_split_view(tree.origin, note.data)
-            if refused := refusal(request, seen):
+        with self.store.transaction() as memory:
+            last = memory.last_cosigned(tree.origin)
+            # Two roots of one size: the log shows different histories to different people.
+            if last and last.size == tree.size and last.root != tree.root:
+                memory.add_split_view(tree.origin, note.data)
+            if refused := refusal(request, last):
                 return refused
-            now = cosigning_time(int(self.clock()), kept.last_time())
+            now = cosigning_time(int(self.clock()), memory.last_time())
             if now is None:
                 return _says(
                     503,
@@ -214,7 +216,7 @@ class Witness:
                     ),
                 )
             cosigned = parse_note(sign_note(note.text, self.store.signers, time=now)).signatures
-            kept.replace(tree.origin, Seen(tree.size, tree.root, now, note.data))
+            memory.replace(tree.origin, LastCosigned(tree.size, tree.root, now, note.data))
         return Response(200, PLAIN, "".join(signature.line for signature in cosigned).encode())
 
 

@@ -1,5 +1,4 @@
-"""What a witness remembers: one SQLite file with its private keys and the last checkpoint that it
-cosigned of each log.
+"""What a witness remembers: its private keys and what it cosigned last, in one SQLite file.
 
 Keys and memory lie together because they are worth something together only: a key without its
 memory would cosign a log's second history. Whoever puts an old copy of the file back can still make
@@ -9,7 +8,6 @@ it forget; nothing can prevent that.
 import contextlib
 import os
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,25 +15,36 @@ from typing import Self
 
 from jattr.errors import LedgerError, OutputError
 from jattr.ledger.keys import COSIGNATURE, ML_DSA_44, Signer, parse_skey
+from jattr.sqlite import Action, SQLiteFile
 
 FILE = "witness.sqlite"
 PROJECT, SCHEMA = "jattr witness", 1
-TABLES = """
-CREATE TABLE meta (project TEXT NOT NULL, schema INTEGER NOT NULL);
-CREATE TABLE keys (skey TEXT PRIMARY KEY);
-CREATE TABLE seen (origin TEXT PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL, time INTEGER NOT NULL,
-  note BLOB NOT NULL);
-CREATE TABLE split_views (origin TEXT PRIMARY KEY, first BLOB NOT NULL, second BLOB NOT NULL);
-CREATE TRIGGER never_back BEFORE UPDATE ON seen
-  WHEN NEW.size < OLD.size OR NEW.time < OLD.time OR (NEW.size = OLD.size AND NEW.root <> OLD.root)
-  BEGIN SELECT RAISE(ABORT, 'a witness never goes back'); END;
-CREATE TRIGGER never_forgets BEFORE DELETE ON seen
-  BEGIN SELECT RAISE(ABORT, 'a witness never forgets'); END;
-"""  # noqa: E501 - the text is kept in databases
+TABLES = (  # databases keep the text of each statement, so none is wrapped anew
+    "CREATE TABLE meta (project TEXT NOT NULL, schema INTEGER NOT NULL)",
+    "CREATE TABLE keys (skey TEXT PRIMARY KEY)",
+    (
+        "CREATE TABLE seen (origin TEXT PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL,"
+        " time INTEGER NOT NULL,\n  note BLOB NOT NULL)"
+    ),
+    (
+        "CREATE TABLE split_views (origin TEXT PRIMARY KEY, first BLOB NOT NULL,"
+        " second BLOB NOT NULL)"
+    ),
+    (
+        "CREATE TRIGGER never_back BEFORE UPDATE ON seen\n"
+        "  WHEN NEW.size < OLD.size OR NEW.time < OLD.time"
+        " OR (NEW.size = OLD.size AND NEW.root <> OLD.root)\n"
+        "  BEGIN SELECT RAISE(ABORT, 'a witness never goes back'); END"
+    ),
+    (
+        "CREATE TRIGGER never_forgets BEFORE DELETE ON seen\n"
+        "  BEGIN SELECT RAISE(ABORT, 'a witness never forgets'); END"
+    ),
+)
 
 
 @dataclass(frozen=True)
-class Seen:
+class LastCosigned:
     """The last checkpoint that a witness cosigned of a log."""
 
     size: int  # entries
@@ -46,9 +55,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class SplitView:
-    """Two checkpoints of one size with different roots, both signed by the log: the proof that
-    it cheats.
-    """
+    """Two checkpoints of one size with two roots, both signed by the log: proof that it cheats."""
 
     origin: str
     first: bytes  # signed note
@@ -56,14 +63,14 @@ class SplitView:
 
 
 class WitnessStore:
-    """The memory of a witness, open; use it in a `with` block. Threads and processes may share
-    it.
+    """The memory of a witness, open, to be used in a `with` block.
+
+    Threads and processes may share it.
     """
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection, signers: Sequence[Signer]):
-        """Wrap a connection; `create` and `open` make one."""
-        self.folder, self.signers = folder, tuple(signers)
-        self._db, self._lock = connection, threading.Lock()
+    def __init__(self, folder: Path, file: SQLiteFile, signers: Sequence[Signer]) -> None:
+        """Wrap a file; `create` and `open` make one."""
+        self.folder, self.file, self.signers = folder, file, tuple(signers)
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str], signers: Sequence[Signer]) -> "WitnessStore":
@@ -86,11 +93,9 @@ class WitnessStore:
             raise LedgerError(f"{path} is there already; a witness is begun once") from error
         except OSError as error:
             raise OutputError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
-        with _errors(path), contextlib.closing(_connect(path)) as db:
-            facts = [(signer.skey,) for signer in signers]
-            db.executescript(f"BEGIN;{TABLES}INSERT INTO meta VALUES ('{PROJECT}', {SCHEMA});")
-            db.executemany("INSERT INTO keys VALUES (?)", facts)
-            db.execute("COMMIT")
+        keys = [(signer.skey,) for signer in signers]
+        with contextlib.closing(SQLiteFile(path, _error)) as file:
+            file.create(TABLES, [(PROJECT, SCHEMA)], {"INSERT INTO keys VALUES (?)": keys})
         return cls.open(folder)
 
     @classmethod
@@ -105,28 +110,21 @@ class WitnessStore:
             raise LedgerError(
                 f"{folder} has no {FILE}, so it is no folder of a witness; begin one there"
             )
-        db = _connect(path)
-        try:
-            with _errors(path):
-                if not db.execute(
-                    "SELECT count(*) FROM sqlite_master WHERE name = 'meta'"
-                ).fetchone()[0]:
-                    raise LedgerError(
-                        f"{path} is no memory of a witness; delete it if it is what a crash has"
-                        " left"
-                    )
-                if db.execute("SELECT project, schema FROM meta").fetchall() != [(PROJECT, SCHEMA)]:
-                    raise LedgerError(
-                        f"{path} is not a witness of schema {SCHEMA}; use the jattr that wrote it"
-                    )
-                signers = [
-                    parse_skey(skey)
-                    for (skey,) in db.execute("SELECT skey FROM keys ORDER BY rowid")
-                ]
-            return cls(Path(folder), db, signers)
-        except BaseException:
-            db.close()
-            raise
+        with contextlib.ExitStack() as stack:
+            file = SQLiteFile(path, _error)
+            stack.enter_context(contextlib.closing(file))
+            if not file.rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
+                raise LedgerError(
+                    f"{path} is no memory of a witness; delete it if it is what a crash has left"
+                )
+            if file.rows("SELECT project, schema FROM meta") != [(PROJECT, SCHEMA)]:
+                raise LedgerError(
+                    f"{path} is not a witness of schema {SCHEMA}; use the jattr that wrote it"
+                )
+            keys = file.rows("SELECT skey FROM keys ORDER BY rowid")
+            signers = [parse_skey(skey) for (skey,) in keys]
+            stack.pop_all()
+        return cls(Path(folder), file, signers)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -134,62 +132,51 @@ class WitnessStore:
 
     def __exit__(self, *args: object) -> None:
         """Close the file, once nobody is within a transaction."""
-        with self._lock:
-            self._db.close()
+        self.file.close()
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator["Kept"]:
-        """Nobody else writes within the block; what it wrote is on the disk when it is left, or
-        nothing of it is.
+    def transaction(self) -> Iterator["WitnessTransaction"]:
+        """Let nobody else write within the block.
+
+        When it is left, all that it wrote is on the disk; if it fails, nothing of it is.
 
         Raises:
           OutputError: it cannot be written.
         """
-        with self._lock, _errors(self.folder / FILE):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield Kept(self._db)
-                self._db.execute("COMMIT")
-            finally:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+        with self.file.transaction() as db:
+            yield WitnessTransaction(db)
 
     def split_views(self) -> list[SplitView]:
         """Return the first proof of cheating of each log that was caught."""
-        with self._lock, _errors(self.folder / FILE):
-            return [
-                SplitView(*row)
-                for row in self._db.execute("SELECT * FROM split_views ORDER BY origin")
-            ]
+        rows = self.file.rows("SELECT * FROM split_views ORDER BY origin")
+        return [SplitView(*row) for row in rows]
 
 
-class Kept:
+class WitnessTransaction:
     """The memory within a transaction."""
 
     def __init__(self, db: sqlite3.Connection):
         """Wrap the connection of a transaction that has begun."""
         self._db = db
 
-    def seen(self, origin: str) -> Seen | None:
+    def last_cosigned(self, origin: str) -> LastCosigned | None:
         """Return what was cosigned last of a log."""
         row = self._db.execute(
             "SELECT size, root, time, note FROM seen WHERE origin = ?", (origin,)
         ).fetchone()
-        return Seen(*row) if row else None
+        return LastCosigned(*row) if row else None
 
     def last_time(self) -> int:
-        """Return the time of the last cosignature of any log, seconds since 1970; 0 if there is
-        none.
-        """
+        """Return the time of the last cosignature of any log, seconds since 1970; 0 before it."""
         return int(self._db.execute("SELECT coalesce(max(time), 0) FROM seen").fetchone()[0])
 
-    def replace(self, origin: str, seen: Seen) -> None:
+    def replace(self, origin: str, cosigned: LastCosigned) -> None:
         """Remember a checkpoint in place of the one before. The file itself refuses to go back."""
         self._db.execute(
             "INSERT INTO seen VALUES (?, ?, ?, ?, ?) ON CONFLICT (origin) DO UPDATE SET"
             " size = excluded.size, root = excluded.root, time = excluded.time, note ="
             " excluded.note",
-            (origin, seen.size, seen.root, seen.time, seen.note),
+            (origin, cosigned.size, cosigned.root, cosigned.time, cosigned.note),
         )
 
     def add_split_view(self, origin: str, second: bytes) -> None:
@@ -200,21 +187,7 @@ class Kept:
         )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    with _errors(path):
-        db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        return db
-
-
-@contextlib.contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise OutputError(
-            f"cannot use {path}: {error}; make room or set its permissions right"
-        ) from error
-    except sqlite3.Error as error:
-        raise LedgerError(f"{path} is no memory of a witness: {error}") from error
+def _error(action: Action, path: Path, cause: Exception | str) -> LedgerError | OutputError:
+    if isinstance(cause, sqlite3.OperationalError):
+        return OutputError(f"cannot use {path}: {cause}; make room or set its permissions right")
+    return LedgerError(f"{path} is no memory of a witness: {cause}")

@@ -1,9 +1,8 @@
 """The store of a sweep: one SQLite file in a folder, every cell in one transaction, nothing ever
 replaced.
 
-Write-ahead log and `synchronous = FULL`: what was acknowledged survives the end of the process and
-of the machine. One process writes at a time, which holds a lock on a file beside it; any number
-read.
+What was acknowledged survives the end of the process and of the machine. One process writes at a
+time, which holds a lock on a file beside it; any number read.
 """
 
 import contextlib
@@ -11,7 +10,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from jattr.bounded_json import read_json_text
 from jattr.errors import InputError, OutputError
+from jattr.sqlite import Action, SQLiteFile
 from jattr.sweep.cells import Cell
 from jattr.sweep.compute import CellResult
 
@@ -56,13 +56,16 @@ IMAGE = (
     "excess",
     "p_value",
 )
-TABLES = f"""
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE cells ({", ".join(CELL)}, PRIMARY KEY (number), UNIQUE (key));
-CREATE TABLE restarts ({", ".join(RESTART)}, PRIMARY KEY (cell, picture, restart)) WITHOUT ROWID;
-CREATE TABLE pictures ({", ".join(IMAGE)}, PRIMARY KEY (cell, picture)) WITHOUT ROWID;
-CREATE TABLE arrays (cell, name, dtype, shape, data BLOB, PRIMARY KEY (cell, name));
-"""
+TABLES = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    f"CREATE TABLE cells ({', '.join(CELL)}, PRIMARY KEY (number), UNIQUE (key))",
+    (
+        f"CREATE TABLE restarts ({', '.join(RESTART)}, PRIMARY KEY (cell, picture, restart))"
+        " WITHOUT ROWID"
+    ),
+    f"CREATE TABLE pictures ({', '.join(IMAGE)}, PRIMARY KEY (cell, picture)) WITHOUT ROWID",
+    "CREATE TABLE arrays (cell, name, dtype, shape, data BLOB, PRIMARY KEY (cell, name))",
+)
 PLACES = {"restarts": ", ".join("?" * len(RESTART)), "pictures": ", ".join("?" * len(IMAGE))}
 
 
@@ -81,9 +84,9 @@ class Table(NamedTuple):
 class Store:
     """A store that is open; use it in a `with` block."""
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: int | None):
-        """Wrap a connection; `create`, `open_for_writing` and `open_for_reading` make one."""
-        self.folder, self._db, self._lock = folder, connection, lock
+    def __init__(self, folder: Path, file: SQLiteFile, lock: int | None) -> None:
+        """Wrap a file; `create_or_open`, `open_for_writing` and `open_for_reading` make one."""
+        self.folder, self.file, self._lock = folder, file, lock
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -91,22 +94,18 @@ class Store:
 
     def __exit__(self, *args: object) -> None:
         """Close the connection and give the lock back."""
-        self._db.close()
+        self.file.close()
         if self._lock is not None:
             os.close(self._lock)
 
     def meta(self) -> dict[str, Any]:
         """Return what the store says of itself, by name."""
-        with _reading(self.folder):
-            return {
-                name: read_json_text(value)
-                for name, value in self._db.execute("SELECT name, value FROM meta")
-            }
+        rows = self.file.rows("SELECT name, value FROM meta")
+        return {name: read_json_text(value) for name, value in rows}
 
     def known(self) -> dict[str, str]:
         """Return the status of every cell that is there, by key."""
-        with _reading(self.folder):
-            return dict(self._db.execute("SELECT key, status FROM cells"))
+        return dict(self.file.rows("SELECT key, status FROM cells"))
 
     def add(self, cell: Cell, result: CellResult) -> None:
         """Keep the result of a cell; when this returns it is on the disk.
@@ -115,7 +114,7 @@ class Store:
           OutputError: it cannot be written; nothing of it is there then.
         """
         number = cell.number
-        with self._transaction() as db:
+        with self.file.transaction() as db:
             self._add_cell(db, cell, DONE, "", result.seconds)
             rows = [(number, *row) for row in result.restarts]
             db.executemany(f"INSERT INTO restarts VALUES ({PLACES['restarts']})", rows)
@@ -128,12 +127,12 @@ class Store:
 
     def add_failure(self, cell: Cell, error: str, seconds: float) -> None:
         """Keep that a cell failed, and why."""
-        with self._transaction() as db:
+        with self.file.transaction() as db:
             self._add_cell(db, cell, FAILED, error, seconds)
 
     def forget_failures(self) -> int:
         """Take away the cells that failed, so that they are tried again; return how many."""
-        with self._transaction() as db:
+        with self.file.transaction() as db:
             return int(db.execute("DELETE FROM cells WHERE status = ?", (FAILED,)).rowcount)
 
     def table(self, name: str) -> Table:
@@ -144,10 +143,7 @@ class Store:
             "restarts": "cell, picture, restart",
             "pictures": "cell, picture",
         }[name]
-        with _reading(self.folder):
-            return Table(
-                columns, self._db.execute(f"SELECT * FROM {name} ORDER BY {order}").fetchall()
-            )
+        return Table(columns, self.file.rows(f"SELECT * FROM {name} ORDER BY {order}"))
 
     def array(self, cell: int, name: str) -> np.ndarray:
         """Return an array of a cell.
@@ -155,17 +151,13 @@ class Store:
         Raises:
           InputError: there is none.
         """
-        with _reading(self.folder):
-            query = "SELECT dtype, shape, data FROM arrays WHERE cell = ? AND name = ?"
-            row = self._db.execute(query, (cell, name)).fetchone()
-            if row is None:
-                raise InputError(f"{self.folder} has no array {name!r} of cell {cell}")
-            dtype = np.dtype(row[0]).newbyteorder("<")
-            return (
-                np.frombuffer(row[2], dtype)
-                .reshape(read_json_text(row[1]))
-                .astype(np.dtype(row[0]))
-            )
+        query = "SELECT dtype, shape, data FROM arrays WHERE cell = ? AND name = ?"
+        rows = self.file.rows(query, (cell, name))
+        if not rows:
+            raise InputError(f"{self.folder} has no array {name!r} of cell {cell}")
+        dtype, shape, data = rows[0]
+        array = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"))
+        return array.reshape(read_json_text(shape)).astype(np.dtype(dtype))
 
     def _add_cell(
         self, db: sqlite3.Connection, cell: Cell, status: str, error: str, seconds: float
@@ -192,21 +184,6 @@ class Store:
         )
         db.execute(f"INSERT INTO cells VALUES ({', '.join('?' * len(values))})", values)
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield self._db
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            raise OutputError(
-                f"cannot write to {self.folder / FILE}: {error}; make room or set its permissions"
-                " right, then resume:"
-                " what was done is kept"
-            ) from error
-
 
 def create_or_open(folder: str | os.PathLike[str], meta: Mapping[str, Any]) -> Store:
     """Return the store in a folder for writing.
@@ -230,25 +207,14 @@ def create_or_open(folder: str | os.PathLike[str], meta: Mapping[str, Any]) -> S
             f"{folder} is a folder of something else; choose another place, or the folder of a"
             " sweep"
         )
-    store = _opened(folder)
-    try:
-        if not store._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(_opened(folder))
+        if not store.file.rows("SELECT 1 FROM sqlite_master"):
             facts = {"project": PROJECT, "schema": SCHEMA, **meta}
-            with store._transaction() as db:
-                for statement in TABLES.strip().split(";\n"):
-                    db.execute(statement.rstrip(";"))
-                db.executemany(
-                    "INSERT INTO meta VALUES (?, ?)", [(n, _json(v)) for n, v in facts.items()]
-                )
+            store.file.create(TABLES, [(name, _json(value)) for name, value in facts.items()])
         _check(store)
-        return store
-    except BaseException as error:
-        store.__exit__()
-        if isinstance(error, sqlite3.Error):
-            raise InputError(
-                f"{folder / FILE} is no store of a sweep: {error}; choose another place"
-            ) from error
-        raise
+        stack.pop_all()
+    return store
 
 
 def open_for_writing(folder: str | os.PathLike[str]) -> Store:
@@ -269,17 +235,12 @@ def open_for_reading(folder: str | os.PathLike[str]) -> Store:
     """
     folder = Path(folder)
     _there(folder)
-    try:
-        path = (folder / FILE).resolve().as_uri()
-        store = Store(
-            folder,
-            sqlite3.connect(f"{path}?mode=ro", uri=True, isolation_level=None, timeout=30),
-            None,
-        )
+    with contextlib.ExitStack() as stack:
+        file = SQLiteFile(folder / FILE, _error, mode="ro", pragmas=())
+        store = stack.enter_context(Store(folder, file, None))
         _check(store)
-        return store
-    except sqlite3.Error as error:
-        raise InputError(f"{folder / FILE} is no store of a sweep: {error}") from error
+        stack.pop_all()
+    return store
 
 
 def _there(folder: Path) -> None:
@@ -298,30 +259,24 @@ def _opened(folder: Path) -> Store:
         raise OutputError(
             f"cannot write in {str(folder)!r}: {error.strerror or error}; choose another place"
         ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        connection = sqlite3.connect(folder / FILE, isolation_level=None, timeout=30)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        return Store(folder, connection, lock)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise InputError(
-            f"another process writes to {folder}; wait for it, or choose another place"
-        ) from error
-    except sqlite3.DatabaseError as error:
-        os.close(lock)
-        kind = OutputError if isinstance(error, sqlite3.OperationalError) else InputError
-        raise kind(
-            f"cannot use {folder / FILE}: {error}; mend its permissions or choose another place"
-        ) from error
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"another process writes to {folder}; wait for it, or choose another place"
+            ) from error
+        store = Store(folder, SQLiteFile(folder / FILE, _error, mode="rwc"), lock)
+        stack.pop_all()
+    return store
 
 
 def _check(store: Store) -> None:
     """Raise an InputError if the store is of another project or schema."""
     try:
         meta = store.meta()
-    except (sqlite3.Error, ValueError, InputError) as error:
+    except ValueError as error:
         raise InputError(
             f"{store.folder / FILE} is no store of a sweep: {error}; choose another place"
         ) from error
@@ -337,12 +292,16 @@ def _check(store: Store) -> None:
         )
 
 
-@contextlib.contextmanager
-def _reading(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise InputError(f"cannot read {folder / FILE}: {error}") from error
+def _error(action: Action, path: Path, cause: Exception | str) -> InputError:
+    if action == "open":
+        kind = OutputError if isinstance(cause, sqlite3.OperationalError) else InputError
+        return kind(f"cannot use {path}: {cause}; mend its permissions or choose another place")
+    if action == "write":
+        return OutputError(
+            f"cannot write to {path}: {cause}; make room or set its permissions right, then resume:"
+            " what was done is kept"
+        )
+    return InputError(f"cannot read {path}: {cause}")
 
 
 def _json(value: Any) -> str:

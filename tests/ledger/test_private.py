@@ -119,7 +119,7 @@ def test_copies_that_a_reader_holds_fast_are_named(tmp_path: Path) -> None:
     known = openings(1)
     with PrivateStore.create(tmp_path) as store:
         store.put(known)
-        store._db.execute("PRAGMA busy_timeout = 10")
+        store.file.connection.execute("PRAGMA busy_timeout = 10")
         reader = sqlite3.connect(tmp_path / FILE, isolation_level=None)
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM openings").fetchone()

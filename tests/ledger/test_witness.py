@@ -85,10 +85,10 @@ def test_published_requests(tmp_path: Path) -> None:
                 assert response.content_type == "text/x.tlog.size"
             else:
                 assert case["asserts"].split('"')[1] in response.body.decode()
-        with store.transaction() as kept:
-            seen = kept.seen(log.name)
-        assert seen is not None
-        assert seen.size == reference["final_size"]
+        with store.transaction() as memory:
+            last = memory.last_cosigned(log.name)
+        assert last is not None
+        assert last.size == reference["final_size"]
 
 
 def test_published_bodies() -> None:
@@ -263,11 +263,11 @@ def test_killed_at_any_moment_it_remembers_what_it_answered(tmp_path: Path) -> N
             process.kill()
             rest = process.stdout.read().split(b"\n")
         answered = max([answered, *(int(line) for line in rest[:-1] if line)])
-        with WitnessStore.open(tmp_path) as store, store.transaction() as kept:
-            seen = kept.seen("example.com/log")
-            assert seen is not None
-            assert seen.size >= answered
-            answered = seen.size
+        with WitnessStore.open(tmp_path) as store, store.transaction() as memory:
+            last = memory.last_cosigned("example.com/log")
+            assert last is not None
+            assert last.size >= answered
+            answered = last.size
 
 
 def test_the_file_itself_refuses_to_go_back(witness: Witness) -> None:
@@ -302,10 +302,10 @@ def test_only_the_signatures_of_the_log_are_kept(witness: Witness) -> None:
     others = [Signer.generate(f"s{number}") for number in range(90)]
     text = Checkpoint("example.com/log", 2, TREE.root(2)).text
     assert ask(witness, 0, 2, to=sign_note(text, [*others, LOG]))[0] == 200
-    with witness.store.transaction() as kept:
-        seen = kept.seen("example.com/log")
-    assert seen is not None
-    assert seen.note == checkpoint(2)
+    with witness.store.transaction() as memory:
+        last = memory.last_cosigned("example.com/log")
+    assert last is not None
+    assert last.note == checkpoint(2)
 
 
 def test_keys_of_two_types_and_logs_with_two_keys(tmp_path: Path, clock: Clock) -> None:
@@ -330,10 +330,10 @@ def test_a_witness_that_is_closed_does_not_answer(tmp_path: Path) -> None:
 
 def test_what_it_cannot_write_it_does_not_cosign(witness: Witness) -> None:
     assert ask(witness, 0, 5)[0] == 200
-    witness.store._db.execute("PRAGMA query_only = ON")
+    witness.store.file.connection.execute("PRAGMA query_only = ON")
     status, body = ask(witness, 5, 6)
     assert (status, b"cannot write" in body) == (500, True)
-    witness.store._db.execute("PRAGMA query_only = OFF")
+    witness.store.file.connection.execute("PRAGMA query_only = OFF")
     assert ask(witness, 5, 7)[0] == 200
 
 

@@ -236,9 +236,9 @@ def test_a_full_disk_is_said_and_what_was_done_is_kept(spec, tmp_path):
     large = CellResult(restarts=[], pictures=[], arrays={"z": np.zeros(1 << 20)}, seconds=0.0)
     with store.create_or_open(tmp_path / "out", {"spec": {}}) as opened:
         opened.add(plan.cells[0], small)
-        pages = opened._db.execute("PRAGMA page_count").fetchone()[0]
+        pages = opened.file.connection.execute("PRAGMA page_count").fetchone()[0]
         # SQLite's own word for a full disk
-        opened._db.execute(f"PRAGMA max_page_count = {pages + 4}")
+        opened.file.connection.execute(f"PRAGMA max_page_count = {pages + 4}")
         with pytest.raises(OutputError, match="disk is full; make room"):
             opened.add(plan.cells[1], large)
         opened.add(plan.cells[2], small)
@@ -251,7 +251,7 @@ def test_a_store_that_cannot_be_written_is_said(spec, tmp_path):
     run_sweep(spec, tmp_path / "out")
     with store.open_for_writing(tmp_path / "out") as opened:
         # what a file without permission does; the tests may run as root
-        opened._db.execute("PRAGMA query_only = ON")
+        opened.file.connection.execute("PRAGMA query_only = ON")
         with pytest.raises(OutputError, match=r"cannot write to .* readonly database"):
             opened.forget_failures()
     with pytest.raises(OutputError, match="cannot write"):
