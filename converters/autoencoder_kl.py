@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from jattr.errors import show
 from jattr.generators.autoencoder_kl import Architecture
-from jattr.generators.card_problems import show
 
 from .rules import Format, Found, Row, StateDict, UnfitError
 

@@ -11,9 +11,8 @@ last by tanh. Sizes are the file's; 64 pixels are five convolutions.
 
 from typing import Any
 
-from jattr.errors import CardError
+from jattr.errors import CardError, show
 from jattr.generators.card import Card, parse_card
-from jattr.generators.card_problems import show
 
 from .rules import Shape, StateDict, UnfitError
 from .torch_file import strip_module_prefix

@@ -12,10 +12,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from jattr.errors import CardError, CheckpointError, ConversionError
+from jattr.errors import CardError, CheckpointError, ConversionError, show
 from jattr.generators.card import Card
 from jattr.generators.card_json import plain, read_json
-from jattr.generators.card_problems import show
 
 from . import (
     autoencoder_kl,

@@ -20,8 +20,7 @@ from typing import Any, NamedTuple
 from jattr.distances.feature_folder import KIND, make_card, save_features
 from jattr.distances.inception import CLASSES
 from jattr.distances.networks import FeatureNetwork, graph_of
-from jattr.errors import ConversionError
-from jattr.generators.card_problems import show
+from jattr.errors import ConversionError, show
 
 from . import discriminators
 from .checkpoint_tree import find_state_dict, strip_module_prefix

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from jattr.errors import ConversionError
+from jattr.errors import ConversionError, show
 from jattr.generators.card import Card
-from jattr.generators.card_problems import MAX_LISTED, show
+from jattr.generators.card_problems import MAX_LISTED
 from jattr.generators.card_shapes import shape_problems
 from jattr.generators.stored import Leaf, as_tree, stored_slots
 

@@ -18,8 +18,7 @@ from functools import partial
 from itertools import count, pairwise
 from typing import Any
 
-from jattr.errors import CheckpointError
-from jattr.generators.card_problems import show
+from jattr.errors import CheckpointError, show
 from jattr.generators.progan import Architecture
 
 from .pickle_machine import NewObject, Unfinished

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from jattr.errors import ConversionError
-from jattr.generators.card_problems import MAX_LISTED, show
+from jattr.errors import ConversionError, show
+from jattr.generators.card_problems import MAX_LISTED
 
 StateDict: TypeAlias = Mapping[str, np.ndarray]
 Shape: TypeAlias = tuple[int, ...]

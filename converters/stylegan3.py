@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from jattr.generators.card_problems import show
+from jattr.errors import show
 from jattr.generators.stylegan3 import Architecture
 
 from .rules import Format, Found, Row, StateDict, UnfitError

@@ -4,6 +4,10 @@ Every error that bad input causes is an `InputError`: its message is one line th
 found, what is legal and what to do. The command line turns it into exit code 2.
 """
 
+import difflib
+import json
+from collections.abc import Sequence
+
 
 class JattrError(Exception):
     """Base of every error that jattr raises on purpose."""
@@ -53,3 +57,15 @@ class LedgerError(InputError):
 
 class VerificationError(JattrError):
     """A check that was carried out and failed (exit code 3)."""
+
+
+def show(value: object) -> str:
+    """Return a value as short JSON text of printable ASCII."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def suggest(word: str, legal: Sequence[str]) -> str:
+    """Return the second half of a message about a name that does not exist."""
+    near = difflib.get_close_matches(word, legal, n=1)
+    return f"did you mean {show(near[0])}?" if near else f"legal: {', '.join(legal)}"

@@ -28,7 +28,6 @@ KNOWN: dict[str, list[str]] = {
     ],
     "restricted": [
         "jattr.solvers.base -> jattr.inversion.problem",
-        "jattr.solvers.first_order -> jattr.generators.card_problems",
         "jattr.solvers.levenberg_marquardt -> jattr.generators.ops",
         "jattr.solvers.levenberg_marquardt -> jattr.inversion.problem",
         "jattr.solvers.quasi_newton -> jattr.inversion.problem",

@@ -20,9 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jattr.errors import InputError
+from jattr.errors import InputError, show
 from jattr.generators import ops
-from jattr.generators.card_problems import show
 from jattr.generators.filters import Axis, resample
 from jattr.generators.style_parts import leaky, smooth
 

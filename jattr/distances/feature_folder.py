@@ -22,11 +22,10 @@ from jattr.distances.networks import (
     make_network,
     network_of,
 )
-from jattr.errors import GeneratorError, InputError
+from jattr.errors import GeneratorError, InputError, show, suggest
 from jattr.folders import AnyPath, new_folder
 from jattr.folders.kinds import FolderKind, check_names, file_names
 from jattr.generators.card_json import plain, read_json
-from jattr.generators.card_problems import show, suggest
 from jattr.generators.digest import flatten
 from jattr.generators.params_files import read_params, read_shapes, write_params
 from jattr.generators.store import CARD_FILE, DIGESTS, PARAMS_FOLDER

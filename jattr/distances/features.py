@@ -25,8 +25,7 @@ from jattr.distances.base import CompareFn, Distance, EncodeFn, ResidualFn, dige
 from jattr.distances.feature_folder import load_features
 from jattr.distances.layers import resize_bilinear
 from jattr.distances.networks import FeatureNetwork, graph_of, network_of
-from jattr.errors import InputError
-from jattr.generators.card_problems import suggest
+from jattr.errors import InputError, suggest
 
 NORM_EPSILON = 1e-10  # added to the length of a vector of channels
 

@@ -18,8 +18,8 @@ import numpy as np
 from flax import nnx
 
 from jattr.distances import discriminator, inception, lpips_nets
-from jattr.errors import InputError
-from jattr.generators.card_problems import MAX_LISTED, show
+from jattr.errors import InputError, show
+from jattr.generators.card_problems import MAX_LISTED
 from jattr.generators.digest import function_digest, tensors_digest
 
 Shape: TypeAlias = tuple[int, ...]

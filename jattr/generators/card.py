@@ -9,10 +9,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from jattr.errors import CardError
+from jattr.errors import CardError, show, suggest
 from jattr.generators.card_fields import OPTIONS, Card, CardBase, Conditioning, Latent, Layer
 from jattr.generators.card_json import plain, read_json
-from jattr.generators.card_problems import card_error, show, structure_problems, suggest
+from jattr.generators.card_problems import card_error, structure_problems
 from jattr.generators.card_shapes import LayerShape, Slot, layer_shapes, weight_slots
 
 __all__ = [

@@ -4,7 +4,6 @@ The schema is the one place for what is legal: its `description` texts are the s
 message.
 """
 
-import difflib
 import functools
 import json
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from importlib import resources
 from itertools import islice
 from typing import Any
 
-from jattr.errors import CardError
+from jattr.errors import CardError, show, suggest
 
 SCHEMA = "card_v1.schema.json"
 MAX_LISTED = 20  # problems in one message
@@ -48,18 +47,6 @@ def schema_problems(data: dict[str, Any], schema: dict[str, Any]) -> list[str]:
 
     errors = islice(jsonschema.Draft202012Validator(schema).iter_errors(data), MAX_LISTED * 5)
     return list(dict.fromkeys(line for error in errors for line in _lines(error, data)))
-
-
-def show(value: Any) -> str:
-    """Return a value as short JSON text of printable ASCII."""
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def suggest(word: str, legal: Sequence[str]) -> str:
-    """Return the second half of a message about a name that does not exist."""
-    near = difflib.get_close_matches(word, legal, n=1)
-    return f"did you mean {show(near[0])}?" if near else f"legal: {', '.join(legal)}"
 
 
 @functools.cache

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jattr.errors import GeneratorError
+from jattr.errors import GeneratorError, show
 from jattr.generators import autoencoder_kl, progan, stylegan, stylegan2, stylegan3
-from jattr.generators.card_problems import MAX_LISTED, show
+from jattr.generators.card_problems import MAX_LISTED
 
 Shape: TypeAlias = tuple[int, ...]
 

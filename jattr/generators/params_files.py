@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from jattr.errors import CardError, GeneratorError, OutputError
+from jattr.errors import CardError, GeneratorError, OutputError, show
 from jattr.generators.card_json import plain, read_json
-from jattr.generators.card_problems import show
 from jattr.generators.stored import as_tree
 
 MAX_BYTES = 8 << 30  # of all tensors together

@@ -6,12 +6,11 @@ Card kind -> how its card is read and its stored tensors become a pure function.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from jattr.errors import CardError
+from jattr.errors import CardError, show, suggest
 from jattr.generators import layered, stored
 from jattr.generators.base import PRIORS, FinalLayer, Generator, Route, SampleFn
 from jattr.generators.card import Card, card_to_json, function_fields, parse_card
 from jattr.generators.card_fields import CardBase
-from jattr.generators.card_problems import show, suggest
 from jattr.generators.digest import flatten
 from jattr.generators.family import FAMILIES, check_tensors, net_state, plain_apply, plain_encoder
 from jattr.generators.family_card import (

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jattr.errors import CardError, GeneratorError
+from jattr.errors import CardError, GeneratorError, show
 from jattr.generators.card import Card, Layer, Slot, layer_shapes, weight_slots
-from jattr.generators.card_problems import MAX_LISTED, show
+from jattr.generators.card_problems import MAX_LISTED
 
 Shape = tuple[int, ...]
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import optax
 
-from jattr.errors import InputError
-from jattr.generators.card_problems import suggest
+from jattr.errors import InputError, suggest
 from jattr.solvers.quasi_newton import METHODS, Method, gradient_method
 
 STEPS, SEGMENT = 500, 50

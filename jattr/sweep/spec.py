@@ -8,8 +8,7 @@ from typing import Any
 
 from jattr.alterations.registry import parse_chain
 from jattr.attacks.evade import EVASIONS
-from jattr.errors import InputError
-from jattr.generators.card_problems import suggest
+from jattr.errors import InputError, suggest
 from jattr.inversion.config import InvertConfig
 
 KINDS = ("own", "others", "folder", "renderer")

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jattr.errors import InputError
-from jattr.generators.card_problems import suggest
+from jattr.errors import InputError, suggest
 from jattr.inversion.config import InvertConfig
 from jattr.sweep.spec import SETTINGS, Pictures, Setting, Spec, grid
 

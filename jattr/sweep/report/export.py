@@ -11,10 +11,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jattr.errors import InputError
+from jattr.errors import InputError, suggest
 from jattr.folders import AnyPath, new_folder
 from jattr.folders.kinds import FolderKind, check_names, file_names, read_object
-from jattr.generators.card_problems import suggest
 from jattr.sweep.report.effort import ProfilePoint, RestartPoint, TimeToTarget, ToTarget
 from jattr.sweep.report.figures import FIGURES, draw
 from jattr.sweep.report.groups import Metric
