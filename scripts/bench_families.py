@@ -41,9 +41,11 @@ from jattr.generators.family import FAMILIES
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert
-from jattr.inversion.problem import Prior, target_of
+from jattr.inversion.problem import make_problem_fn, target_of
 from jattr.inversion.scheduler import Status
 from jattr.runtime import enable_compilation_cache
+from jattr.solvers import METHODS
+from jattr.solvers.base import Prior
 from jattr.solvers.solve import make_engine
 
 SPEED_WIDTHS = {
@@ -117,7 +119,9 @@ def speed(models: Sequence[str], repeats: int) -> list[dict[str, Any]]:
 
 def _our_steps(gen: Generator, pixels: np.ndarray, lanes: int) -> Callable[[], float]:
     """Return a function that runs a segment of Adam steps and returns the seconds of one."""
-    engine = make_engine(gen.apply, gen.latent_shape, "adam-cosine", 500, "default")
+    engine = make_engine(
+        make_problem_fn(gen.apply, gen.latent_shape), METHODS["adam-cosine"], 500, "default"
+    )
     z = gen.sample_latent(jax.random.key(3), lanes)
     prior = Prior(jnp.zeros(z.shape[1]), jnp.ones(z.shape[1]))
     target = target_of(jnp.asarray(pixels))

@@ -47,10 +47,12 @@ from jattr.generators.fold import fold
 from jattr.images import to_byte, to_float
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert
-from jattr.inversion.problem import FLOOR, Prior, target_of
+from jattr.inversion.problem import FLOOR, make_problem_fn, target_of
 from jattr.inversion.scheduler import default_lanes
 from jattr.inversion.warm_start import forget_pools
 from jattr.runtime import enable_compilation_cache
+from jattr.solvers import METHODS
+from jattr.solvers.base import Prior
 from jattr.solvers.solve import make_engine
 
 FACE = "efleurine_faces_generator"
@@ -91,7 +93,9 @@ def stepper(
     """Return a function that runs one segment on every image, in programs of `lanes` lanes, and
     its steps.
     """
-    engine = make_engine(gen.apply, gen.latent_shape, method, 500, "default")
+    engine = make_engine(
+        make_problem_fn(gen.apply, gen.latent_shape), METHODS[method], 500, "default"
+    )
     chunks = [pixels[at : at + lanes] for at in range(0, len(pixels), lanes)]
     targets = [target_of(jnp.asarray(chunk)) for chunk in chunks]
     z = gen.sample_latent(jax.random.key(3), len(pixels)).reshape(len(pixels), -1)

@@ -92,8 +92,10 @@ def run_jattr(folder: Path, lanes: int) -> float:
 
     import jattr
     from jattr.images import to_byte
-    from jattr.inversion.problem import Prior, target_of
+    from jattr.inversion.problem import make_problem_fn, target_of
     from jattr.runtime import enable_compilation_cache
+    from jattr.solvers import METHODS
+    from jattr.solvers.base import Prior
     from jattr.solvers.solve import make_engine
 
     jax.devices()
@@ -102,7 +104,9 @@ def run_jattr(folder: Path, lanes: int) -> float:
     gen = jattr.load_generator(str(folder))
     keys = jax.random.split(jax.random.key(0))
     pixels = to_byte(np.asarray(gen.generate(gen.sample_latent(keys[0], lanes))))
-    engine = make_engine(gen.apply, gen.latent_shape, "adam-cosine", 500, "default")
+    engine = make_engine(
+        make_problem_fn(gen.apply, gen.latent_shape), METHODS["adam-cosine"], 500, "default"
+    )
     z = gen.sample_latent(keys[1], lanes).reshape(lanes, -1)
     prior, carry = Prior(jnp.zeros(z.shape[1]), jnp.ones(z.shape[1])), engine.begin(z)
     for _ in range(-(-STEPS // engine.segment)):

@@ -12,10 +12,6 @@ TREE = Path(__file__).parents[1]
 KNOWN: dict[str, list[str]] = {
     "upwards": [
         "jattr.attribution.attribute -> jattr.report.notebook",
-        "jattr.solvers.base -> jattr.inversion.problem",
-        "jattr.solvers.levenberg_marquardt -> jattr.inversion.problem",
-        "jattr.solvers.quasi_newton -> jattr.inversion.problem",
-        "jattr.solvers.solve -> jattr.inversion.problem",
     ],
     "module circles": [
         "jattr.attribution.attribute, jattr.attribution.result_json, jattr.report.notebook",
@@ -24,14 +20,6 @@ KNOWN: dict[str, list[str]] = {
     ],
     "package circles": [
         "jattr.attribution, jattr.ledger, jattr.report",
-        "jattr.inversion, jattr.solvers",
-    ],
-    "restricted": [
-        "jattr.solvers.base -> jattr.inversion.problem",
-        "jattr.solvers.levenberg_marquardt -> jattr.generators.ops",
-        "jattr.solvers.levenberg_marquardt -> jattr.inversion.problem",
-        "jattr.solvers.quasi_newton -> jattr.inversion.problem",
-        "jattr.solvers.solve -> jattr.inversion.problem",
     ],
     "cli importers": [
         "scripts.bench_evidence -> jattr.cli.generate",

@@ -23,12 +23,14 @@ import numpy as np
 
 from jattr.attacks.pgd import ball, check_attack, to_units
 from jattr.errors import InputError
+from jattr.generators import ops
 from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import LM, InvertConfig
 from jattr.inversion.observation.base import check_pixels
-from jattr.inversion.problem import Prior, Problem, Target, deviation, make_problem, target_of
+from jattr.inversion.problem import SHARPEST, Target, deviation, make_problem, target_of
 from jattr.inversion.warm_start import as_floats, make_pool, make_starts
-from jattr.solvers.quasi_newton import METHODS
+from jattr.solvers import METHODS
+from jattr.solvers.base import Prior, Problem
 from jattr.solvers.solve import advance, begin
 
 LANES = 8  # restarts in one program: DESIGN.md, speed facts
@@ -158,7 +160,7 @@ def insensitive(
         made = apply(state, z.reshape(1, *shape), label=given)[0]
         return (made - nearest(made, low, high)).ravel()
 
-    return Problem(residual, low.size, prior)
+    return Problem(residual, low.size, prior, variance_floor=SHARPEST, tangents=ops.for_tangents)
 
 
 def nearest(made: Any, low: Any, high: Any) -> Any:

@@ -2,8 +2,8 @@
 
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert, make_invert
-from jattr.inversion.problem import Prior
+from jattr.inversion.multistart import Inversion
 from jattr.inversion.scheduler import Status
-from jattr.solvers.base import Inversion
+from jattr.solvers.base import Prior
 
 __all__ = ["Inversion", "InvertConfig", "Prior", "Status", "invert", "make_invert"]

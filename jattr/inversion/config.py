@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.generators.settings import NOISE, SPACES
-from jattr.solvers.first_order import ensure_method
-from jattr.solvers.quasi_newton import METHODS
+from jattr.solvers import METHODS
+from jattr.solvers.first_order import parse_method
 
 GRADIENTS = "lbfgs"
 LM = "levenberg-marquardt"
@@ -76,9 +76,10 @@ class InvertConfig:
         Raises:
           InputError: one is not legal.
         """
-        if isinstance(self.optimiser, str):
-            ensure_method(self.optimiser)
-        _one_of("optimiser", self.optimiser, ("auto", *METHODS))
+        if isinstance(self.optimiser, str) and ":" in self.optimiser:
+            parse_method(self.optimiser)
+        else:
+            _one_of("optimiser", self.optimiser, ("auto", *METHODS))
         _one_of("start", self.start, STARTS)
         _one_of("precision", self.precision, PRECISIONS)
         if self.distance is not None and not isinstance(self.distance, str):

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig, polish_method
 from jattr.inversion.evaluate import cost_of
+from jattr.inversion.multistart import Inversion
 from jattr.inversion.observation.make import make_observation
-from jattr.inversion.problem import Prior, arrival_floor, make_problem, target_of
+from jattr.inversion.problem import arrival_floor, make_problem, target_of
 from jattr.inversion.scheduler import Status
 from jattr.inversion.two_stage import make_inverter
-from jattr.solvers.base import Inversion
-from jattr.solvers.quasi_newton import METHODS
+from jattr.solvers import method_named
+from jattr.solvers.base import Prior
 from jattr.solvers.solve import advance, begin
 
 
@@ -62,16 +63,16 @@ def make_invert(
             name = config.method_for(
                 z0.size, cost_of(apply, state, z0.shape, 0 if label is None else 1)
             )
-            method = METHODS[name]
+            method = method_named(name)
             steps = config.steps or method.steps
-            optimiser = method.make(steps)
-            carry = advance(optimiser.step, problem, begin(optimiser, z0.ravel()), steps)
+            solver = method.make(steps)
+            carry = advance(solver.step, problem, begin(solver, z0.ravel()), steps)
             cost = steps * method.evaluations(z0.size)
             if method.polish and config.polish_steps:
-                polish = METHODS[polish_method(z0.size)]
-                optimiser = polish.make(config.polish_steps)
+                polish = method_named(polish_method(z0.size))
+                solver = polish.make(config.polish_steps)
                 carry = advance(
-                    optimiser.step, problem, begin(optimiser, carry.best), config.polish_steps
+                    solver.step, problem, begin(solver, carry.best), config.polish_steps
                 )
                 cost += config.polish_steps * polish.evaluations(z0.size)
         failed = ~jnp.isfinite(carry.loss)

@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jattr.generators import ops
 from jattr.generators.base import ApplyFn, Generator
 from jattr.generators.forward import AfterFn, Followed, rest
-from jattr.inversion.problem import Target, deviation
+from jattr.inversion.problem import Target, deviation, make_problem_fn
+from jattr.solvers.base import Array, Method, Prior, PyTree
 from jattr.solvers.levenberg_marquardt import value_and_jacobian
-from jattr.solvers.quasi_newton import METHODS
 from jattr.solvers.solve import Carry, Engine, make_begin, make_steps
 
 
@@ -69,7 +70,9 @@ def make_linear_program(apply: ApplyFn, shape: tuple[int, ...]) -> LinearProgram
 
         with jax.default_matmul_precision("highest"):
             made = jax.eval_shape(image, z)
-            value, jacobian = value_and_jacobian(lambda z: image(z).ravel(), z.ravel())
+            value, jacobian = value_and_jacobian(
+                lambda z: image(z).ravel(), z.ravel(), ops.for_tangents
+            )
         return Linear(value.reshape(made.shape), jacobian, z.ravel())
 
     program = jax.jit(fn)
@@ -126,29 +129,31 @@ def apply_linear(model: Linear, z: jax.Array, *, label: jax.Array | None = None)
 
 @functools.lru_cache(maxsize=64)
 def make_single_engine(
-    apply: ApplyFn, shape: tuple[int, ...], method: str, steps: int, precision: str
+    apply: ApplyFn, shape: tuple[int, ...], method: Method, steps: int, precision: str
 ) -> Engine:
     """Return the programs of one lane of a method with the whole Jacobian; arguments as of
     `make_engine`.
     """
-    optimiser = METHODS[method].make(steps)
-    segment = min(METHODS[method].segment, steps)
+    solver = method.make(steps)
+    segment = min(method.segment, steps)
     linear = make_linear_program(apply, shape)
-    step = make_steps(apply_linear, shape, optimiser.step, 1, precision)
+    step = make_steps(make_problem_fn(apply_linear, shape), solver.step, 1, precision)
 
     def advance(
-        state: Any, prior: Any, target: Target, label: jax.Array | None, carry: Carry
+        state: PyTree, prior: Prior, target: PyTree, label: Array | None, carry: Carry
     ) -> Carry:
         for _ in range(segment):
-            model = linear.run(state, None if label is None else label[0], carry.optimiser.trial[0])
+            model = linear.run(
+                state, None if label is None else label[0], carry.solver_state.trial[0]
+            )
             carry = step(model, prior, target, None, carry)
         return carry
 
     def compile_linear(
-        state: Any, prior: Any, target: Target, label: jax.Array | None, carry: Carry
+        state: PyTree, prior: Prior, target: PyTree, label: Array | None, carry: Carry
     ) -> object:
         del prior, target
-        args = (state, None if label is None else label[0], carry.optimiser.trial[0])
+        args = (state, None if label is None else label[0], carry.solver_state.trial[0])
         return linear.compile(*args)
 
     return Engine(make_begin(method, steps), advance, segment, compile_linear)

@@ -16,9 +16,10 @@ import numpy as np
 from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import LM, InvertConfig
 from jattr.inversion.evaluate import cost_of
-from jattr.inversion.problem import Prior, Target, target_of
+from jattr.inversion.problem import Target, target_of
 from jattr.inversion.scheduler import Ending, Job, run_jobs
 from jattr.inversion.warm_start import Pool, regress
+from jattr.solvers.base import Prior
 
 ROUNDS = 12  # of searches, where the styles are near the rounding floor
 # one round of so many, where they are not; once an image, at the end

@@ -35,7 +35,7 @@ from jattr.inversion.config import (
 )
 from jattr.inversion.evaluate import forward_cost, mean_squares
 from jattr.inversion.observation.base import Observation
-from jattr.inversion.problem import Prior, Target
+from jattr.inversion.problem import Target
 from jattr.inversion.scheduler import (
     FAR,
     Ending,
@@ -55,10 +55,24 @@ from jattr.inversion.warm_start import (
     make_pool,
     make_starts,
 )
-from jattr.solvers.base import Inversion
-from jattr.solvers.quasi_newton import METHODS
+from jattr.solvers import method_named
+from jattr.solvers.base import Array, Prior
 
 Place = tuple[int, int]  # image, restart
+
+
+class Inversion(NamedTuple):
+    """Results of one search (`make_invert`), or of [images, restarts] searches (`invert`)."""
+
+    z: Array  # [..., *latent_shape] float32, the best latent of each search
+    # [...], mean squared residual there, images in [-1, 1] units; inf if nothing was finite or not
+    # run
+    loss: Array
+    label: Array  # [...] int32, the class; -1 if unconditional
+    status: Array  # [...] int, a `Status`
+    steps: Array  # [...] int
+    # [...], in forward passes (forward 1, forward and backward 2)
+    evaluations: Array
 
 
 class Search(NamedTuple):
@@ -210,7 +224,9 @@ class Searches(Records):
         """Run least squares at these places from where they are, and keep what is better."""
         if not places:
             return
-        steps = METHODS[method].steps if most else self.config.steps or METHODS[method].steps
+        steps = (
+            method_named(method).steps if most else self.config.steps or method_named(method).steps
+        )
         jobs = [
             Job(
                 i,
@@ -324,7 +340,7 @@ class Inverter(Searches):
 
     def prepare(self) -> None:
         """Compile the program of the first round."""
-        method, observation = METHODS[self.method], self._searched(self.method)
+        method, observation = method_named(self.method), self._searched(self.method)
         compile_program(
             observation.gen,
             self._targets_of(observation),
@@ -379,7 +395,7 @@ class Inverter(Searches):
         """Take Gauss-Newton steps from latents that gradients have brought near; try the other
         rounding rule there.
         """
-        if METHODS[self.method].polish and self.observation.smooth:
+        if method_named(self.method).polish and self.observation.smooth:
             self._polish(images)
         near = [place for place in self._open(images) if self.loss[place] < self.observation.near]
         if self.observation.rounding is None:

@@ -1,5 +1,4 @@
-"""The least-squares problem of one image and one generator, with 8-bit rounding and the prior
-understood.
+"""The least-squares problem of one image and one generator, aware of 8-bit rounding and the prior.
 
 A byte says that the value before rounding lay in an interval; the bytes 0 and 255 also stand for
 everything beyond the range, so there the problem is one-sided. The prior says which latents the
@@ -7,6 +6,7 @@ generator is fed with: without it searches end in latents that no image came fro
 long (docs/decisions/0002 has the measurements).
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jattr.generators import ops
 from jattr.generators.base import ApplyFn
+from jattr.solvers.base import Prior, Problem, PyTree
+from jattr.solvers.solve import ProblemFn
 
 STEP = 2.0 / 255.0  # between neighbouring bytes, in [-1, 1] units
 FLOOR = STEP**2 / 12.0  # mean squared error of rounding alone: 5.1e-6
@@ -52,24 +55,6 @@ class ComparedBy:
     ) -> jax.Array:
         """Return the generator's images."""
         return self.first(state["generator"], z, label=label)
-
-
-class Prior(NamedTuple):
-    """Mean and standard deviation of the latents that the generator is fed with."""
-
-    mean: jax.Array  # [d]
-    scale: jax.Array  # [d]
-
-
-class Problem(NamedTuple):
-    """One image to reproduce, as functions of the latent z [d], flat."""
-
-    residual: Callable[[jax.Array], jax.Array]  # z -> [pixels], [-1, 1] units
-    size: int  # number of residuals
-    prior: Prior | None = None  # None: any latent is as good as another
-    # (z, bool []) -> residual,
-    stretched: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None = None
-    # in the logit domain where true, and the plain one
 
 
 def target_of(image: Any, rounding: str = "round") -> Target:
@@ -154,22 +139,37 @@ def make_problem(
     """
 
     def image(z: jax.Array) -> jax.Array:
-        given = None if label is None else jnp.asarray(label)[None]
-        return apply(state, z.reshape(1, *shape), label=given)[0]
+        labels = None if label is None else jnp.asarray(label)[None]
+        return apply(state, z.reshape(1, *shape), label=labels)[0]
+
+    problem_of = functools.partial(
+        Problem, prior=prior, variance_floor=SHARPEST, tangents=ops.for_tangents
+    )
 
     if isinstance(apply, ComparedBy):
 
         def compared(z: jax.Array) -> jax.Array:
             return apply.compare(state["distance"], image(z), target).ravel()
 
-        return Problem(compared, jax.eval_shape(compared, jnp.zeros(math.prod(shape))).size, prior)
+        return problem_of(compared, jax.eval_shape(compared, jnp.zeros(math.prod(shape))).size)
 
     def residual(z: jax.Array) -> jax.Array:
         return deviation(image(z), target).ravel()
 
     def stretched(z: jax.Array, on: jax.Array) -> tuple[jax.Array, jax.Array]:
-        made = image(z)
-        plain = deviation(made, target)
-        return jnp.where(on, _logit_deviation(made, target), plain).ravel(), plain.ravel()
+        reproduction = image(z)
+        plain = deviation(reproduction, target)
+        logits = _logit_deviation(reproduction, target)
+        return jnp.where(on, logits, plain).ravel(), plain.ravel()
 
-    return Problem(residual, target.center.size, prior, stretched)
+    return problem_of(residual, target.center.size, stretched=stretched)
+
+
+@functools.lru_cache(maxsize=256)
+def make_problem_fn(apply: ApplyFn, shape: tuple[int, ...]) -> ProblemFn:
+    """Return `fn(state, prior, target, label) -> Problem`, the same for the same arguments."""
+
+    def problem_fn(state: PyTree, prior: Prior, target: PyTree, label: jax.Array | None) -> Problem:
+        return make_problem(apply, state, target, shape, label, prior)
+
+    return problem_fn

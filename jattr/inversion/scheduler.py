@@ -22,8 +22,9 @@ from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import CHEAP_JACOBIAN, InvertConfig
 from jattr.inversion.evaluate import forward_cost
 from jattr.inversion.linearization import make_single_engine
-from jattr.inversion.problem import ComparedBy, Prior, Target, arrival_floor
-from jattr.solvers.quasi_newton import METHODS, Method
+from jattr.inversion.problem import ComparedBy, Target, arrival_floor, make_problem_fn
+from jattr.solvers import method_named
+from jattr.solvers.base import Method, Prior
 from jattr.solvers.solve import Engine, make_engine
 
 AXIS = "lanes"
@@ -101,8 +102,12 @@ def program_for(
     lanes = min(config.lanes or limit, limit, _lanes_for(jobs, limit))
     if config.lanes is None and device_count() > 1 and jobs > FEW_JOBS:
         lanes = device_count() * min(limit, _lanes_for(-(-jobs // device_count()), limit))
-    make = make_single_engine if lanes == 1 and _singly(gen, method) else make_engine
-    return make(gen.apply, gen.latent_shape, method, steps, config.precision), lanes
+    if lanes == 1 and _singly(gen, method):
+        return make_single_engine(
+            gen.apply, gen.latent_shape, method_named(method), steps, config.precision
+        ), lanes
+    problem_fn = make_problem_fn(gen.apply, gen.latent_shape)
+    return make_engine(problem_fn, method_named(method), steps, config.precision), lanes
 
 
 def _lanes_for(jobs: int, limit: int) -> int:
@@ -117,7 +122,7 @@ def _lanes_for(jobs: int, limit: int) -> int:
 def _singly(gen: Generator, method: str) -> bool:
     """Return whether searches run one at a time: on CPU, where their Jacobians are dear."""
     if (
-        not METHODS[method].dense
+        not method_named(method).dense
         or jax.default_backend() != "cpu"
         or isinstance(gen.apply, ComparedBy)
     ):
@@ -130,7 +135,7 @@ def default_lanes(gen: Generator, method: str) -> int:
     what fills it.
     """
     size = int(np.prod(gen.latent_shape))
-    dense = METHODS[method].dense
+    dense = method_named(method).dense
     if jax.default_backend() == "cpu":
         if not dense:
             return 8
@@ -274,7 +279,7 @@ def _drain(
             taken[number] += engine.segment
             loss = float(losses[lane])
             floor = floors[jobs[number].image]
-            stall = _stall(config, METHODS[method], taken[number], loss)
+            stall = _stall(config, method_named(method), taken[number], loss)
             most = min(steps, jobs[number].steps)
             status = _status(
                 loss, float(lasts[lane]), before[number], taken[number], most, floor, stall
@@ -394,4 +399,4 @@ def floors_of(pixels: np.ndarray) -> np.ndarray:
 
 def evaluations(gen: Generator, method: str, steps: int) -> float:
     """Return the cost of steps, in forward passes (forward 1, forward and backward 2)."""
-    return steps * METHODS[method].evaluations(int(np.prod(gen.latent_shape)))
+    return steps * method_named(method).evaluations(int(np.prod(gen.latent_shape)))

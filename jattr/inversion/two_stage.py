@@ -19,13 +19,12 @@ from jattr.generators.base import Route
 from jattr.inversion.config import DENSE_POLISH, LM, InvertConfig, polish_method
 from jattr.inversion.linearization import linearise
 from jattr.inversion.mapping_inverse import Behind, MappingSearch, Styles
-from jattr.inversion.multistart import POLISH_AGAIN, Inverter, Place
+from jattr.inversion.multistart import POLISH_AGAIN, Inversion, Inverter, Place
 from jattr.inversion.observation.altered import AlteredObservation
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.scheduler import FAR, Status
 from jattr.inversion.warm_start import Pool
-from jattr.solvers.base import Inversion
-from jattr.solvers.quasi_newton import METHODS
+from jattr.solvers import method_named
 
 # times the noise: styles below this are the image's own; a sibling generator's come near it
 HIT = 2
@@ -247,7 +246,7 @@ class StylesInverter(Inverter):
     def _start(self, place: Place, styles: Styles, behind: Behind) -> None:
         """Note where a restart begins, and what that took."""
         self.z[place], self.label[place] = behind.z, behind.label
-        jacobians = METHODS[LM].evaluations(self.size)
+        jacobians = method_named(LM).evaluations(self.size)
         self.evaluations[place] += jacobians * (
             styles.jacobians + behind.steps * self.mapping.cost / self.cost
         )

@@ -21,7 +21,8 @@ import numpy as np
 from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import forward_cost, make_images
-from jattr.inversion.problem import Prior, Target, edge_of, logit
+from jattr.inversion.problem import Target, edge_of, logit
+from jattr.solvers.base import Prior
 
 CLOUD = 128  # images a pass
 # of the cloud in each pass, in the prior's standard deviations

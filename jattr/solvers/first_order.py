@@ -1,16 +1,24 @@
-"""Methods by a text: an optax optimiser with its rate and schedule, as `adam:0.05:cosine`."""
+"""First-order methods: any optax transformation, and those that a text names.
 
+A text is an optax optimiser with its rate and schedule, as `adam:0.05:cosine`.
+"""
+
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from jattr.errors import InputError, suggest
-from jattr.solvers.quasi_newton import METHODS, Method, gradient_method
+from jattr.solvers.base import Method, Problem, PyTree, Solver, Trial
+
+Rate: TypeAlias = float | optax.Schedule
 
 STEPS, SEGMENT = 500, 50
 LAST = 0.01  # of the rate, at the end of an exponential schedule
-OPTIMISERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
+OPTIMISERS: dict[str, Callable[[Rate], optax.GradientTransformation]] = {
     "adam": optax.adam,
     "nadam": optax.nadam,
     "adabelief": optax.adabelief,
@@ -18,7 +26,7 @@ OPTIMISERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     "momentum": lambda rate: optax.sgd(rate, momentum=0.9),
     "sgd": optax.sgd,
 }
-SCHEDULES: dict[str, Callable[[float, int], Any]] = {  # from rate and number of steps
+SCHEDULES: dict[str, Callable[[float, int], Rate]] = {  # from rate and number of steps
     "constant": lambda rate, steps: rate,
     "cosine": lambda rate, steps: optax.warmup_cosine_decay_schedule(
         0.0, rate, max(1, steps // 20), steps
@@ -27,19 +35,44 @@ SCHEDULES: dict[str, Callable[[float, int], Any]] = {  # from rate and number of
 }
 
 
-def ensure_method(text: str) -> None:
-    """Make `NAME:RATE[:SCHEDULE]` a method by this name; other texts are left to whoever looks them
-    up.
+def loss_and_gradient(problem: Problem, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the mean squared residual at z and its gradient [d]."""
+    return jax.value_and_grad(lambda z: jnp.mean(jnp.square(problem.residual(z))))(z)
+
+
+def gradient_method(transform: optax.GradientTransformation) -> Solver:
+    """Return any optax transformation as a solver."""
+
+    def init(z: jax.Array) -> PyTree:
+        return z, transform.init(z)
+
+    def step(state: PyTree, problem: Problem) -> tuple[PyTree, Trial]:
+        z, inner = state
+        loss, gradient = loss_and_gradient(problem, z)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats inside
+            updates, inner = transform.update(gradient, inner, z)
+        # the loss belongs to the point before the update
+        return (optax.apply_updates(z, updates), inner), Trial(z, loss)
+
+    return Solver(init, step)
+
+
+def adam_cosine(steps: int) -> Solver:
+    """Return Adam whose rate rises to 0.1 over the first twentieth and falls as a cosine."""
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 0.1, max(1, steps // 20), steps)
+    return gradient_method(optax.adam(schedule, b1=0.9, b2=0.99))
+
+
+@functools.lru_cache(maxsize=256)
+def parse_method(text: str) -> Method:
+    """Return the method that `NAME:RATE[:SCHEDULE]` describes.
 
     Raises:
       InputError: the optimiser or schedule does not exist, or the rate is not above 0.
 
-    >>> ensure_method("adam:0.05:cosine")
-    >>> METHODS.pop("adam:0.05:cosine").steps
+    >>> parse_method("adam:0.05:cosine").steps
     500
     """
-    if text in METHODS or ":" not in text:
-        return
     name, rate_text, *rest = text.split(":")
     if name not in OPTIMISERS:
         raise InputError(
@@ -59,7 +92,7 @@ def ensure_method(text: str) -> None:
             f"optimiser {text!r} has the schedule {':'.join(rest)!r};"
             f" {suggest(schedule, list(SCHEDULES))}"
         )
-    make, rates = OPTIMISERS[name], SCHEDULES[schedule]
-    METHODS[text] = Method(
-        lambda steps: gradient_method(make(rates(rate, steps))), STEPS, SEGMENT, lambda d: 2
+    transform, rates = OPTIMISERS[name], SCHEDULES[schedule]
+    return Method(
+        lambda steps: gradient_method(transform(rates(rate, steps))), STEPS, SEGMENT, lambda d: 2
     )

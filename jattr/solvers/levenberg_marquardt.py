@@ -10,19 +10,20 @@ mean(r^2) profiled out,
 
     log(m) + 1/n |(z - mean) / scale|^2,
 
-n the number of residuals: far from the solution m is large and the prior weighs, near it the image
-alone decides.
+n the number of residuals: far from the solution m is large and the prior weighs, near it the
+residuals alone decide. Its Gauss-Newton model at z has, but for a factor of 2, the gradient
+J'r / (m n) + (z - mean) / (n scale^2) and the matrix J'J / (m n) + I / (n scale^2).
 """
 
+import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jattr.generators import ops
-from jattr.inversion.problem import SHARPEST, Problem
-from jattr.solvers.base import Optimiser, Trial
+from jattr.solvers.base import Problem, ResidualFn, Solver, Trial
 
 FIRST_DAMPING = 1e-2
 DAMPING = (1e-7, 1e6)  # bounds
@@ -43,111 +44,126 @@ class State(NamedTuple):
     trial: jax.Array  # [d]
     damping: jax.Array  # []
     steps: jax.Array  # [], taken
-    logit_steps: jax.Array  # [], first steps that compare images in the domain before a last tanh
+    logit_steps: jax.Array  # [], first steps that take stretched residuals
 
 
-def levenberg_marquardt(logit_steps: int = 0) -> Optimiser:
+def levenberg_marquardt(logit_steps: int = 0) -> Solver:
     """Return the method with the whole Jacobian, for latents of up to a few hundred numbers.
 
-    A point that is turned down has shown the image on the other side of some ReLU's kink: its
+    A point that is turned down has shown the residuals on the other side of some ReLU's kink: its
     linear model joins that of the accepted point by halves, as in gradient sampling (Burke, Lewis,
     Overton, SIAM J. Optim. 15, 2005).
 
     Args:
-      logit_steps: first steps that compare images in the domain before a last tanh; one program
-        serves any number.
+      logit_steps: first steps that take `Problem.stretched` residuals; one program serves any
+        number.
     """
 
     def init(z: jax.Array) -> State:
         return _start(z, jnp.eye(z.size))._replace(logit_steps=jnp.int32(logit_steps))
 
-    return Optimiser(init, _levenberg_marquardt_step)
+    return Solver(init, _levenberg_marquardt_step)
 
 
 def _levenberg_marquardt_step(state: State, problem: Problem) -> tuple[State, Trial]:
     state = _leave_logits(state)
     stretched, logits = problem.stretched, state.steps < state.logit_steps
-    r, jacobian, plain = _with_jacobian(
-        (lambda z: (problem.residual(z),) * 2)
-        if stretched is None
-        else lambda z: stretched(z, logits),
-        state.trial,
-    )
-    here = _measured(state, problem, r, jacobian.T @ jacobian, jacobian.T @ r)
+
+    def residuals(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return (problem.residual(z),) * 2 if stretched is None else stretched(z, logits)
+
+    # r and J at the trial point: the whole cost of this step
+    r, jacobian, plain = _with_jacobian(residuals, state.trial, problem.tangents)
+    here = _measure(state, problem, r, jacobian.T @ jacobian, jacobian.T @ r)
     state = _accept(state, here, _joined(state, here))
+    # the Gauss-Newton matrix of the profiled posterior
     weight, pull = _weights(state, problem)
     matrix = weight * state.normal + jnp.diag(jnp.broadcast_to(pull, state.z.shape))
+    # Marquardt's damping, lambda diag(A): steps do not depend on the scales of the directions
     matrix = matrix + state.damping * jnp.diag(_scales(jnp.diagonal(matrix)))
-    slope = weight * state.gradient + pull * _away(state.z, problem)
+    # (A + lambda D) move = -gradient
+    slope = weight * state.gradient + pull * _offset(state.z, problem)
     move = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), -slope)
     return state._replace(trial=_finite_move(state, move)), Trial(
         here.z, jnp.mean(jnp.square(plain))
     )
 
 
-def gauss_newton_cg() -> Optimiser:
-    """Return the matrix-free method: conjugate gradients on the damped normal equations, for
-    large latents.
-    """
+def gauss_newton_cg() -> Solver:
+    """Return the matrix-free method, for large latents: the damped equations by their products."""
 
     def init(z: jax.Array) -> State:
         return _start(z, jnp.zeros((0, 0)))
 
     def step(state: State, problem: Problem) -> tuple[State, Trial]:
+        # r and J'r at the trial point
         r, pull_back = jax.vjp(problem.residual, state.trial)
-        here = _measured(state, problem, r, state.normal, pull_back(r)[0])
+        here = _measure(state, problem, r, state.normal, pull_back(r)[0])
         state = _accept(state, here, state)
+        # J at the accepted point as products: J v by `push`, J'u by its transpose
         _, push = jax.linearize(problem.residual, state.z)
         pull_back = jax.linear_transpose(push, state.z)
         weight, pull = _weights(state, problem)
-        slope = weight * state.gradient + pull * _away(state.z, problem)
+        slope = weight * state.gradient + pull * _offset(state.z, problem)
 
+        # A v = weight J'(J v) + pull v
         def curvature(v: jax.Array) -> jax.Array:
             return weight * pull_back(push(v))[0] + pull * v
 
+        # the diagonal of A is not at hand: the curvature along the gradient scales the damping
         scale = slope @ curvature(slope) / jnp.maximum(slope @ slope, 1e-30)
 
         def product(v: jax.Array) -> jax.Array:
             return curvature(v) + state.damping * scale * v
 
+        # (A + lambda scale I) move = -gradient, as far as CG_STEPS products lead
         move, _ = jax.scipy.sparse.linalg.cg(product, -slope, maxiter=CG_STEPS)
         return state._replace(trial=_finite_move(state, move)), Trial(
             here.z, jnp.mean(jnp.square(r))
         )
 
-    return Optimiser(init, step)
+    return Solver(init, step)
 
 
 def value_and_jacobian(
-    fn: Callable[[jax.Array], jax.Array], z: jax.Array
+    fn: ResidualFn,
+    z: jax.Array,
+    tangents: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the value [n] of a function at z [d] and its Jacobian [n, d], by forward mode."""
-    return _with_jacobian(lambda z: (fn(z),) * 2, z)[:2]
+    """Return the value [n] of a function at z [d] and its Jacobian [n, d], by forward mode.
+
+    `tangents` is entered while the function is traced.
+    """
+    return _with_jacobian(lambda z: (fn(z),) * 2, z, tangents)[:2]
 
 
 def _with_jacobian(
-    residuals: Callable[[jax.Array], tuple[jax.Array, jax.Array]], z: jax.Array
+    residuals: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
+    z: jax.Array,
+    tangents: Callable[[], AbstractContextManager[None]],
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return the first residual, its Jacobian, and the second residual."""
 
     def push(v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         return jax.jvp(residuals, (z,), (v,), has_aux=True)
 
-    with ops.for_tangents():
+    # one tangent for each number of z; they share the primal pass and the weights
+    with tangents():
         r, jacobian, other = jax.vmap(push, out_axes=(None, 1, None))(jnp.eye(z.size))
     return r, jacobian, other
 
 
 def _start(z: jax.Array, normal: jax.Array) -> State:
-    nothing, none = jnp.float32(jnp.inf), jnp.int32(0)
+    infinity, zero = jnp.float32(jnp.inf), jnp.int32(0)
     return State(
-        z, nothing, nothing, normal, jnp.zeros_like(z), z, jnp.float32(FIRST_DAMPING), none, none
+        z, infinity, infinity, normal, jnp.zeros_like(z), z, jnp.float32(FIRST_DAMPING), zero, zero
     )
 
 
 def _leave_logits(state: State) -> State:
-    """Return the state, begun anew from its best point where the last step in the logit domain
-    has been taken.
+    """Return the state, begun anew from its best point after the last stretched step.
+
+    Objectives of the two domains do not compare.
     """
     anew = _start(state.z, state.normal)._replace(steps=state.steps, logit_steps=state.logit_steps)
     leaves = (state.steps > 0) & (state.steps == state.logit_steps)
@@ -156,24 +172,28 @@ def _leave_logits(state: State) -> State:
 
 def _weights(state: State, problem: Problem) -> tuple[jax.Array, jax.Array]:
     """Return what multiplies J'J, and what the prior adds to its diagonal."""
-    weight = 1.0 / ((state.square + SHARPEST) * problem.size)
-    return weight, 1.0 / (
-        problem.size * jnp.square(problem.prior.scale)
-    ) if problem.prior else jnp.float32(0.0)
+    # 1 / (m n)
+    weight = 1.0 / ((state.square + problem.variance_floor) * problem.size)
+    if problem.prior is None:
+        return weight, jnp.float32(0.0)
+    # 1 / (n scale^2)
+    return weight, 1.0 / (problem.size * jnp.square(problem.prior.scale))
 
 
-def _away(z: jax.Array, problem: Problem) -> jax.Array:
-    """Return the distance [d] of z from the prior's mean."""
-    return z - problem.prior.mean if problem.prior else jnp.zeros_like(z)
+def _offset(z: jax.Array, problem: Problem) -> jax.Array:
+    """Return z - mean of the prior [d]; zeros where there is none."""
+    return jnp.zeros_like(z) if problem.prior is None else z - problem.prior.mean
 
 
-def _measured(
+def _measure(
     state: State, problem: Problem, r: jax.Array, normal: jax.Array, gradient: jax.Array
 ) -> State:
+    """Return the state as if the trial point were accepted."""
+    # log(m) + |(z - mean) / scale|^2 / n
     square = jnp.mean(jnp.square(r))
-    objective = jnp.log(square + SHARPEST)
-    if problem.prior:
-        objective += jnp.mean(jnp.square(_away(state.trial, problem) / problem.prior.scale)) * (
+    objective = jnp.log(square + problem.variance_floor)
+    if problem.prior is not None:
+        objective += jnp.mean(jnp.square(_offset(state.trial, problem) / problem.prior.scale)) * (
             state.z.size / problem.size
         )
     return state._replace(
@@ -182,10 +202,8 @@ def _measured(
 
 
 def _joined(state: State, here: State) -> State:
-    """Return the accepted point with the mean of its own linear model and that of the point
-    turned down.
-    """
-    # of the other model, at the accepted point
+    """Return the accepted point with the mean of its linear model and the refused point's."""
+    # gradient of the other model, carried to the accepted point: g - J'J (z' - z)
     gradient = here.gradient - here.normal @ (here.z - state.z)
     sound = _finite(here)
     return state._replace(
@@ -202,11 +220,12 @@ def _finite(here: State) -> jax.Array:
     )
 
 
-def _accept(state: State, here: State, kept: State) -> State:
-    """Return the point here if it is better, else `kept`, with the damping changed."""
+def _accept(state: State, here: State, refused: State) -> State:
+    """Return the point here if it is better, else `refused`, with the damping changed."""
     accepted = _finite(here) & (here.objective < state.objective)
     eased = here._replace(damping=jnp.maximum(here.damping * EASE, DAMPING[0]))
-    tightened = kept._replace(damping=jnp.minimum(state.damping * TIGHTEN, DAMPING[1]))
+    tightened = refused._replace(damping=jnp.minimum(state.damping * TIGHTEN, DAMPING[1]))
+    # the first point has nothing to be better than: it says nothing about the damping
     first = ~jnp.isfinite(state.objective)
     chosen = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), eased, tightened)
     return chosen._replace(
@@ -215,8 +234,10 @@ def _accept(state: State, here: State, kept: State) -> State:
 
 
 def _scales(diagonal: jax.Array) -> jax.Array:
+    """Return Marquardt's scales [d], kept above 0 for directions that change nothing."""
     return jnp.maximum(diagonal, SMALLEST_DIAGONAL * jnp.max(diagonal) + 1e-20)
 
 
 def _finite_move(state: State, move: jax.Array) -> jax.Array:
+    """Return the next trial point [d]; the accepted one where the equations had no solution."""
     return state.z + jnp.where(jnp.isfinite(move).all(), move, 0.0)

@@ -17,11 +17,10 @@ from jattr.attribution.pilot import candidate_key
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.images import fit
-from jattr.inversion.multistart import Inverter
+from jattr.inversion.multistart import Inversion, Inverter
 from jattr.inversion.observation.make import make_observation
 from jattr.inversion.scheduler import Status, forget_single_lanes
 from jattr.inversion.two_stage import make_inverter
-from jattr.solvers.base import Inversion
 from jattr.sweep.cells import Cell, Plan
 from jattr.sweep.sources import make_batch
 from jattr.sweep.spec import NONE

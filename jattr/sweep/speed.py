@@ -19,9 +19,11 @@ from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import forward_cost
 from jattr.inversion.invert import invert
-from jattr.inversion.problem import Prior, target_of
+from jattr.inversion.problem import make_problem_fn, target_of
 from jattr.inversion.scheduler import Status
 from jattr.inversion.warm_start import forget_pools
+from jattr.solvers import METHODS
+from jattr.solvers.base import Prior
 from jattr.solvers.solve import make_engine
 from jattr.sweep.estimate import matmul_rate
 
@@ -123,7 +125,9 @@ def _peak_of_process() -> int:
 
 def _stepper(gen: Generator, lanes: int) -> tuple[Callable[[], Any], int]:
     """Return a function that carries out a segment of steps, compiled, and its number of steps."""
-    engine = make_engine(gen.apply, gen.latent_shape, METHOD, 500, "default")
+    engine = make_engine(
+        make_problem_fn(gen.apply, gen.latent_shape), METHODS[METHOD], 500, "default"
+    )
     pixels, label = _own(gen, lanes)
     targets = jax.device_put(
         jax.tree.map(lambda *parts: np.stack(parts), *[target_of(p) for p in pixels])

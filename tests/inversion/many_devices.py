@@ -4,6 +4,7 @@ import sys
 
 import jax
 import numpy as np
+from compilations import counted_compilations
 from tiny_generator import make_tiny
 
 from jattr.attribution.attribute import attribute
@@ -12,8 +13,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert
 from jattr.inversion.problem import make_problem, target_of
 from jattr.inversion.scheduler import device_count, is_spread, spread, weights_for
-from jattr.solvers.quasi_newton import loss_and_gradient
-from jattr.solvers.solve import TRACES
+from jattr.solvers.first_order import loss_and_gradient
 
 
 def main(out):
@@ -35,9 +35,9 @@ def main(out):
     assert is_spread(40) == (device_count() > 1)
     found = attribute(pixels, pair, config=InvertConfig(pool=64))
     invert(pair[0], pixels, config=InvertConfig(pool=64, early_stop=False, restarts=2))
-    traced = sum(TRACES.values())
-    invert(pair[1], pixels, config=InvertConfig(pool=64, early_stop=False, restarts=2))
-    facts = {"devices": device_count(), "retraced": sum(TRACES.values()) - traced}
+    with counted_compilations() as compiled:
+        invert(pair[1], pixels, config=InvertConfig(pool=64, early_stop=False, restarts=2))
+    facts = {"devices": device_count(), "recompiled": len(compiled)}
     certified = [v.certificate is not None for v in found.verdicts]
     np.savez(
         out,

@@ -47,4 +47,4 @@ def test_verdicts_and_certified_latents_are_the_same(found):
 
 
 def test_nothing_is_traced_again_for_another_generator_of_one_shape(found):
-    assert found[1]["retraced"] == found[8]["retraced"] == 0
+    assert found[1]["recompiled"] == found[8]["recompiled"] == 0

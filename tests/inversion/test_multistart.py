@@ -16,7 +16,7 @@ from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import deviation, target_of
 from jattr.inversion.scheduler import FAR, FAR_STALL, _stall
 from jattr.inversion.warm_start import _ranks
-from jattr.solvers.quasi_newton import METHODS
+from jattr.solvers import METHODS
 
 
 def test_number_of_restarts_follows_the_cost_of_a_jacobian():

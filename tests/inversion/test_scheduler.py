@@ -10,7 +10,7 @@ from jattr.inversion import scheduler as programs
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert
 from jattr.inversion.scheduler import _lanes_for
-from jattr.solvers import solve as search
+from jattr.solvers.solve import make_engine
 
 
 def test_few_sizes_of_programs_on_cpu():
@@ -22,7 +22,7 @@ class FailsAtFirst:
 
     def __init__(self, times, message):
         self.left, self.message, self.lanes = times, message, []
-        self.make = search.make_engine
+        self.make = make_engine
 
     def __call__(self, *args):
         engine = self.make(*args)

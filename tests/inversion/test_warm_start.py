@@ -7,8 +7,9 @@ from toys import PIXELS, SHAPE, make_toy, own_images
 
 from jattr.inversion import warm_start as ensemble
 from jattr.inversion.evaluate import mean_squares
-from jattr.inversion.problem import Prior, target_of
+from jattr.inversion.problem import target_of
 from jattr.inversion.warm_start import make_ensemble
+from jattr.solvers.base import Prior
 
 STANDARD = Prior(jnp.zeros(4), jnp.ones(4))
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattr.inversion.problem import FLOOR, Prior, Problem
+from jattr.inversion.problem import FLOOR
+from jattr.solvers.base import Prior, Problem
 from jattr.solvers.levenberg_marquardt import (
     _joined,
     gauss_newton_cg,
@@ -34,8 +35,8 @@ LINEAR = Problem(lambda z: A @ z - B, ROWS)
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 3))
 def search(make, residual, z, steps):
-    optimiser = make()
-    return advance(optimiser.step, Problem(residual, ROWS), begin(optimiser, z), steps)
+    solver = make()
+    return advance(solver.step, Problem(residual, ROWS), begin(solver, z), steps)
 
 
 def test_jacobian_is_that_of_reverse_mode():
@@ -52,11 +53,11 @@ def test_converges_quadratically():
 
     Each error is at most a constant times the square of the one before.
     """
-    optimiser = levenberg_marquardt()
-    state = optimiser.init(SOLUTION + 0.1)._replace(damping=jnp.float32(0.0))
+    solver = levenberg_marquardt()
+    state = solver.init(SOLUTION + 0.1)._replace(damping=jnp.float32(0.0))
     errors = []
     for _ in range(4):
-        state, trial = optimiser.step(state, CURVED)
+        state, trial = solver.step(state, CURVED)
         errors.append(float(jnp.linalg.norm(trial.z - SOLUTION)))
     assert errors[1] < errors[0] ** 2
     assert errors[2] < max(errors[1] ** 2, 1e-6)  # 1e-6: the last bits of float32
@@ -77,9 +78,9 @@ def test_matrix_free_direction_is_the_dense_one():
     """
     z, moves = SOLUTION + 0.2, []
     for make in (levenberg_marquardt, gauss_newton_cg):
-        optimiser = make()
-        state = optimiser.init(z)._replace(damping=jnp.float32(1e-7))
-        state, _ = optimiser.step(state, CURVED)
+        solver = make()
+        state = solver.init(z)._replace(damping=jnp.float32(1e-7))
+        state, _ = solver.step(state, CURVED)
         moves.append(state.trial - z)
     expected = np.linalg.lstsq(
         np.asarray(jax.jacrev(curved)(z), np.float64), -np.asarray(curved(z)), rcond=None
@@ -100,7 +101,7 @@ def test_singular_jacobian_gives_no_nan(make, kind):
     }[kind]
     start = jnp.full(SIZE, 0.5)
     carry = search(make, lambda z: columns @ z - B, start, 12)
-    state = carry.optimiser
+    state = carry.solver_state
     assert all(
         np.isfinite(a).all()
         for a in (state.z, state.trial, state.damping, carry.best, carry.loss, carry.last)
@@ -136,9 +137,9 @@ def test_prior_decides_what_the_image_does_not(make):
 
     @jax.jit
     def run(z):
-        optimiser = make()
+        solver = make()
         problem = Problem(lambda z: 0.1 * columns @ (z - SOLUTION) + noise, ROWS, prior)
-        return advance(optimiser.step, problem, begin(optimiser, z), 30).best
+        return advance(solver.step, problem, begin(solver, z), 30).best
 
     found = np.asarray(run(jnp.full(SIZE, 1.5)))
     # conjugate gradients see weak directions last
@@ -154,19 +155,19 @@ def test_prior_keeps_a_hopeless_search_short():
     flat = lambda z: jnp.tanh(0.05 * (A @ z)) - 3.0 * jnp.sign(A @ jnp.ones(SIZE))  # noqa: E731
     lengths = {}
     for name, prior in {"none": None, "normal": Prior(jnp.zeros(SIZE), jnp.ones(SIZE))}.items():
-        optimiser = levenberg_marquardt()
+        solver = levenberg_marquardt()
         found = advance(
-            optimiser.step, Problem(flat, ROWS, prior), begin(optimiser, jnp.zeros(SIZE)), 20
-        ).optimiser.z
+            solver.step, Problem(flat, ROWS, prior), begin(solver, jnp.zeros(SIZE)), 20
+        ).solver_state.z
         lengths[name] = float(jnp.sqrt(jnp.mean(found**2)))
     assert lengths["normal"] < 5 < lengths["none"]
 
 
 def test_rejected_point_changes_nothing_where_the_problem_is_linear():
     """Both linear models are one there: joining them is exact."""
-    optimiser = levenberg_marquardt()
-    state, _ = optimiser.step(optimiser.init(jnp.ones(SIZE)), LINEAR)
-    other, _ = optimiser.step(optimiser.init(jnp.zeros(SIZE)), LINEAR)
+    solver = levenberg_marquardt()
+    state, _ = solver.step(solver.init(jnp.ones(SIZE)), LINEAR)
+    other, _ = solver.step(solver.init(jnp.zeros(SIZE)), LINEAR)
     joined = _joined(state, other._replace(z=jnp.zeros(SIZE)))
     np.testing.assert_allclose(joined.normal, state.normal, rtol=1e-5)
     np.testing.assert_allclose(joined.gradient, state.gradient, rtol=1e-4, atol=1e-4)
@@ -174,9 +175,9 @@ def test_rejected_point_changes_nothing_where_the_problem_is_linear():
 
 def test_rejected_point_shows_the_other_side_of_a_kink():
     kinked = Problem(lambda z: jnp.where(z > 0, 3.0 * z, z) - 1.0, 1)
-    optimiser = levenberg_marquardt()
-    here, _ = optimiser.step(optimiser.init(jnp.full(1, -0.1)), kinked)
-    there, _ = optimiser.step(optimiser.init(jnp.full(1, 0.9)), kinked)
+    solver = levenberg_marquardt()
+    here, _ = solver.step(solver.init(jnp.full(1, -0.1)), kinked)
+    there, _ = solver.step(solver.init(jnp.full(1, 0.9)), kinked)
     joined = _joined(here, there)
     assert float(joined.normal[0, 0]) == pytest.approx((1 + 9) / 2)
     model_there = 3.0 * -0.1 - 1.0  # its residual, continued to the point here
@@ -194,10 +195,10 @@ def test_logit_steps_free_a_saturated_pixel():
 
     ends = {}
     for steps in (0, 6):
-        optimiser = levenberg_marquardt(steps)
+        solver = levenberg_marquardt(steps)
         problem = Problem(saturated, 1, None, stretched)
         ends[steps] = float(
-            advance(optimiser.step, problem, begin(optimiser, jnp.full(1, 9.0)), 12).best[0]
+            advance(solver.step, problem, begin(solver, jnp.full(1, 9.0)), 12).best[0]
         )
     assert ends[6] == pytest.approx(-0.3, abs=1e-3)
     assert abs(ends[0] + 0.3) > 1

@@ -10,8 +10,10 @@ import pytest
 
 from jattr.errors import InputError
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.problem import Problem
-from jattr.solvers.quasi_newton import METHODS, SHRINK, QuasiNewtonState, Trial, register_method
+from jattr.solvers import METHODS, method_named
+from jattr.solvers.base import Problem, Trial
+from jattr.solvers.first_order import gradient_method
+from jattr.solvers.quasi_newton import SHRINK, QuasiNewtonState
 from jattr.solvers.solve import advance, begin
 
 SIZE, ROWS, LANES = 5, 20, 3
@@ -37,11 +39,11 @@ def residual_of(solution, poisoned, z):
 @functools.lru_cache
 def compiled(name):
     method = METHODS[name]
-    optimiser = method.make(method.steps)
+    solver = method.make(method.steps)
 
     def one(solution, poisoned, z):
         problem = Problem(functools.partial(residual_of, solution, poisoned), ROWS)
-        return advance(optimiser.step, problem, begin(optimiser, z), method.steps)
+        return advance(solver.step, problem, begin(solver, z), method.steps)
 
     return jax.jit(jax.vmap(one))
 
@@ -112,10 +114,8 @@ def test_one_evaluation_a_step(name):
         jax.debug.callback(lambda: count.append(1))
         return A @ (z - SOLUTIONS[0])
 
-    optimiser = METHODS[name].make(50)
-    fn = jax.jit(
-        lambda z: advance(optimiser.step, Problem(residual, ROWS), begin(optimiser, z), 13)
-    )
+    solver = METHODS[name].make(50)
+    fn = jax.jit(lambda z: advance(solver.step, Problem(residual, ROWS), begin(solver, z), 13))
     jax.block_until_ready(fn(STARTS[0]))
     jax.effects_barrier()
     assert len(count) == 13
@@ -127,8 +127,8 @@ def test_one_evaluation_a_step_covers_the_quasi_newton_methods():
 
 def parabola_step(name, state, fn=lambda z: z):
     """One step on the loss fn(z)^2 of one number."""
-    optimiser = METHODS[name].make(10)
-    return optimiser.step(state, Problem(fn, 1))
+    solver = METHODS[name].make(10)
+    return solver.step(state, Problem(fn, 1))
 
 
 def standing_at_one(name, direction):
@@ -175,25 +175,26 @@ def test_failed_step_into_nan_shrinks_and_comes_back(name):
 
 def test_step_returns_what_it_measured():
     for name in NAMES:
-        optimiser = METHODS[name].make(10)
-        _, trial = optimiser.step(optimiser.init(STARTS[0]), Problem(lambda z: A @ z - 1, ROWS))
+        solver = METHODS[name].make(10)
+        _, trial = solver.step(solver.init(STARTS[0]), Problem(lambda z: A @ z - 1, ROWS))
         assert isinstance(trial, Trial)
         assert float(trial.loss) == pytest.approx(
             float(jnp.mean(jnp.square(A @ trial.z - 1))), rel=1e-5
         )
 
 
-def test_any_optax_transformation_plugs_in():
-    register_method(
-        "sgd-of-this-test", optax.chain(optax.clip(1.0), optax.sgd(2.0, momentum=0.5)), steps=300
-    )
-    try:
-        assert InvertConfig(optimiser="sgd-of-this-test").method_for(10, 1.0) == "sgd-of-this-test"
-        _, loss, _ = run("sgd-of-this-test")
-        assert (loss < 1e-6).all()
-        with pytest.raises(InputError, match="already"):
-            register_method("sgd-of-this-test", optax.sgd(0.1), steps=1)
-    finally:
-        METHODS.pop("sgd-of-this-test")
-    with pytest.raises(InputError, match="sgd-of-this-test"):
-        InvertConfig(optimiser="sgd-of-this-test")
+def test_any_optax_transformation_is_a_solver():
+    solver = gradient_method(optax.chain(optax.clip(1.0), optax.sgd(2.0, momentum=0.5)))
+    problem = Problem(functools.partial(residual_of, SOLUTIONS[0], False), ROWS)
+    carry = jax.jit(lambda z: advance(solver.step, problem, begin(solver, z), 300))(STARTS[0])
+    assert float(carry.loss) < 1e-6
+
+
+def test_a_text_names_a_method_of_optax():
+    assert InvertConfig(optimiser="adam:0.05:cosine").method_for(10, 1.0) == "adam:0.05:cosine"
+    assert method_named("adam:0.05:cosine") is method_named("adam:0.05:cosine")
+    assert "adam:0.05:cosine" not in METHODS
+    with pytest.raises(InputError, match="adan"):
+        method_named("adan:0.05")
+    with pytest.raises(InputError, match="newton"):
+        InvertConfig(optimiser="newton")

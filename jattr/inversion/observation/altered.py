@@ -38,7 +38,8 @@ from jattr.inversion.observation.noise_model import (
     observed_generator,
     seen_generator,
 )
-from jattr.inversion.problem import Prior, Target, target_of
+from jattr.inversion.problem import Target, target_of
+from jattr.solvers.base import Prior
 
 MAX_NUMBERS = 1 << 21  # of an altered image: a named resize may be to any size
 ARRIVED = 1.3  # times the expected mean squared residual: a search has arrived, if the test agrees

@@ -20,8 +20,9 @@ from jattr.distances.base import Distance
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.inversion.observation.base import CertificateT, CertificateTests, Observation
-from jattr.inversion.problem import ComparedBy, Prior, target_of
-from jattr.solvers.quasi_newton import METHODS
+from jattr.inversion.problem import ComparedBy, target_of
+from jattr.solvers import METHODS, method_named
+from jattr.solvers.base import Prior
 
 OWN = 16  # own images from which the floor is learnt
 LEAST_NOISE = 1e-12
@@ -150,7 +151,7 @@ def make_distance_observation(
     if (
         not distance.smooth_squares
         and method != "auto"
-        and (METHODS[method].dense or method == "gauss-newton-cg")
+        and (method_named(method).dense or method == "gauss-newton-cg")
     ):
         legal = [name for name, m in METHODS.items() if not m.dense and name != "gauss-newton-cg"]
         raise InputError(

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaincc, log_ndtr
 
-from jattr.inversion.problem import Prior
+from jattr.solvers.base import Prior
 
 LOG_2PI = float(np.log(2 * np.pi))
 NEWTON_STEPS, HALVINGS = 12, 8

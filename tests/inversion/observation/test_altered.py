@@ -20,7 +20,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.observation.altered import ACCEPTED, make_altered_observation
 from jattr.inversion.observation.base import Observation
-from jattr.inversion.problem import Prior
+from jattr.solvers.base import Prior
 
 SIDE, SIZE = 16, 4
 SHAPE = (SIDE, SIDE, 3)

@@ -13,7 +13,7 @@ from jattr.inversion.observation.censored_likelihood import (
     minus_log_chance,
     surprise,
 )
-from jattr.inversion.problem import Prior
+from jattr.solvers.base import Prior
 
 COUNT = 300
 # width of intervals, noise
