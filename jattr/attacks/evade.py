@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jattr.attacks.pgd import PgdConfig, ball, check_attack, pgd, sign_noise
 from jattr.errors import InputError
@@ -31,6 +32,7 @@ from jattr.inversion.linearization import make_linear
 from jattr.inversion.observation.base import check_pixels
 from jattr.inversion.problem import deviation, target_of
 from jattr.inversion.warm_start import make_pool, regress
+from jattr.typing import PyTree
 
 FEW_STEPS = PgdConfig(steps=10)  # each costs a search forward and backward
 
@@ -77,12 +79,12 @@ class Evaded(NamedTuple):
 
 def evade(
     gen: Generator,
-    z: Any,
-    pixels: Any,
+    z: ArrayLike,
+    pixels: ArrayLike,
     eps: int,
     *,
     key: jax.Array,
-    label: Any = None,
+    label: ArrayLike | None = None,
     config: EvadeConfig | None = None,
 ) -> Evaded:
     """Return generated images altered within eps bytes, far from the generator's range.
@@ -126,7 +128,7 @@ def _noise(
     z: np.ndarray,
     pixels: np.ndarray,
     eps: int,
-    labels: Any,
+    labels: np.ndarray,
     key: jax.Array,
     config: EvadeConfig,
 ) -> np.ndarray:
@@ -139,7 +141,7 @@ def _orthogonal(
     z: np.ndarray,
     pixels: np.ndarray,
     eps: int,
-    labels: Any,
+    labels: np.ndarray,
     key: jax.Array,
     config: EvadeConfig,
 ) -> np.ndarray:
@@ -167,7 +169,7 @@ def _unrolled(
     z: np.ndarray,
     pixels: np.ndarray,
     eps: int,
-    labels: Any,
+    labels: np.ndarray,
     key: jax.Array,
     config: EvadeConfig,
 ) -> np.ndarray:
@@ -208,7 +210,9 @@ def make_orthogonal(
     """
     linear = make_linear(apply, shape)
 
-    def fn(state: Any, label: Any, z: jax.Array, image: jax.Array, eps: jax.Array) -> jax.Array:
+    def fn(
+        state: PyTree, label: jax.Array | None, z: jax.Array, image: jax.Array, eps: jax.Array
+    ) -> jax.Array:
         model = linear(state, label, z)
         low, high = (side.astype(jnp.uint8) for side in ball(image, eps))
         ends = [deviation(model.image, target_of(side)).ravel() for side in (high, low)]
@@ -254,12 +258,12 @@ def make_unrolled(
     invert = make_invert(apply, InvertConfig(optimiser=LM, steps=steps, polish_steps=0))
 
     def fn(
-        state: Any,
-        label: Any,
+        state: PyTree,
+        label: jax.Array | None,
         matrix: Any,
         offset: Any,
         spread: Any,
-        pixels: Any,
+        pixels: ArrayLike,
         eps: jax.Array,
         key: jax.Array,
     ) -> jax.Array:
@@ -294,7 +298,7 @@ def _guess(
 
 
 @functools.lru_cache(maxsize=64)
-def _refit(apply: ApplyFn, shape: tuple[int, ...], steps: int) -> Callable[..., Any]:
+def _refit(apply: ApplyFn, shape: tuple[int, ...], steps: int) -> Callable[..., PyTree]:
     """Return jitted `fn(state, image, z, label) -> (latent nearby that fits best, residual at z,
     residual there)`.
     """
@@ -302,7 +306,7 @@ def _refit(apply: ApplyFn, shape: tuple[int, ...], steps: int) -> Callable[..., 
         apply, InvertConfig(optimiser=LM, steps=steps, polish_steps=0, precision="highest")
     )
 
-    def fn(state: Any, image: jax.Array, z: jax.Array, label: Any) -> Any:
+    def fn(state: PyTree, image: jax.Array, z: jax.Array, label: jax.Array | None) -> Any:
         given = None if label is None else label[None]
         with jax.default_matmul_precision("highest"):
             first = jnp.mean(

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jattr.attacks.pgd import ball, check_attack, to_units
 from jattr.errors import InputError
@@ -32,6 +33,7 @@ from jattr.inversion.warm_start import as_floats, make_pool, make_starts
 from jattr.solvers import METHODS
 from jattr.solvers.base import Prior, Problem
 from jattr.solvers.solve import advance, begin
+from jattr.typing import PyTree
 
 LANES = 8  # restarts in one program: DESIGN.md, speed facts
 BYTE = 1.0 / 127.5  # in [-1, 1] units
@@ -70,7 +72,12 @@ class Framed(NamedTuple):
 
 
 def frame(
-    gen: Generator, pixels: Any, eps: int, *, key: jax.Array, config: FrameConfig | None = None
+    gen: Generator,
+    pixels: ArrayLike,
+    eps: int,
+    *,
+    key: jax.Array,
+    config: FrameConfig | None = None,
 ) -> Framed:
     """Return images altered within eps bytes towards the generator's range.
 
@@ -113,13 +120,19 @@ def frame(
 @functools.lru_cache(maxsize=64)
 def make_frame(
     apply: ApplyFn, shape: tuple[int, ...], steps: int, ball_steps: int
-) -> Callable[..., Any]:
+) -> Callable[..., PyTree]:
     """Return jitted `fn(state, prior, image, eps, z, label) -> (z, G(z), loss)`, z [lanes, d],
     eps in bytes.
     """
 
     def one(
-        state: Any, prior: Prior, target: Target, low: Any, high: Any, z: jax.Array, label: Any
+        state: PyTree,
+        prior: Prior,
+        target: Target,
+        low: jax.Array,
+        high: jax.Array,
+        z: jax.Array,
+        label: jax.Array | None,
     ) -> Any:
         first = METHODS[LM].make(steps)
         problem = make_problem(apply, state, target, shape, label, prior)
@@ -131,7 +144,12 @@ def make_frame(
         return carry.best, apply(state, carry.best.reshape(1, *shape), label=given)[0], carry.loss
 
     def fn(
-        state: Any, prior: Prior, image: jax.Array, eps: jax.Array, z: jax.Array, label: Any
+        state: PyTree,
+        prior: Prior,
+        image: jax.Array,
+        eps: jax.Array,
+        z: jax.Array,
+        label: jax.Array | None,
     ) -> Any:
         low, high = (to_units(side) for side in ball(image, eps))
         each = jax.vmap(one, in_axes=(None, None, None, None, None, 0, 0))
@@ -142,11 +160,11 @@ def make_frame(
 
 def insensitive(
     apply: ApplyFn,
-    state: Any,
+    state: PyTree,
     shape: tuple[int, ...],
-    low: Any,
-    high: Any,
-    label: Any,
+    low: jax.Array,
+    high: jax.Array,
+    label: jax.Array | None,
     prior: Prior | None = None,
 ) -> Problem:
     """Return the problem of the latent whose image is nearest to the box [low, high], both [H, W,
@@ -163,7 +181,7 @@ def insensitive(
     return Problem(residual, low.size, prior, variance_floor=SHARPEST, tangents=ops.for_tangents)
 
 
-def nearest(made: Any, low: Any, high: Any) -> Any:
+def nearest(made: Any, low: jax.Array, high: jax.Array) -> Any:
     """Return the point of the box that is nearest to an image.
 
     Where it ends at -1 or 1, it goes on without end.

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jattr.errors import ImageError, InputError
 
@@ -46,12 +47,12 @@ class PgdConfig:
 class Attacked(NamedTuple):
     """Images after `pgd`."""
 
-    pixels: Any  # uint8 [n, H, W, C], each byte within eps of the given one
+    pixels: ArrayLike  # uint8 [n, H, W, C], each byte within eps of the given one
     before: Any  # [n], the loss of the given images
     after: Any  # [n], the highest loss, that of `pixels`
 
 
-def check_attack(pixels: Any, eps: int) -> np.ndarray:
+def check_attack(pixels: ArrayLike, eps: int) -> np.ndarray:
     """Return the images, uint8 [n, H, W, C].
 
     Raises:
@@ -66,7 +67,7 @@ def check_attack(pixels: Any, eps: int) -> np.ndarray:
     return array
 
 
-def ball(pixels: Any, eps: Any) -> tuple[jax.Array, jax.Array]:
+def ball(pixels: ArrayLike, eps: ArrayLike) -> tuple[jax.Array, jax.Array]:
     """Return the lowest and highest value of every byte within eps of it, float32, in bytes."""
     center, eps = jnp.asarray(pixels).astype(jnp.float32), jnp.asarray(eps).astype(jnp.float32)
     return jnp.maximum(center - eps, 0.0), jnp.minimum(center + eps, 255.0)
@@ -77,7 +78,7 @@ def to_units(values: jax.Array) -> jax.Array:
     return values / 127.5 - 1.0
 
 
-def sign_noise(pixels: Any, eps: int, *, key: jax.Array) -> np.ndarray:
+def sign_noise(pixels: ArrayLike, eps: int, *, key: jax.Array) -> np.ndarray:
     """Return images [n, H, W, C] with every byte moved up or down by eps at random.
 
     Up or down to the range's end.
@@ -88,7 +89,12 @@ def sign_noise(pixels: Any, eps: int, *, key: jax.Array) -> np.ndarray:
 
 
 def pgd(
-    loss_fn: LossFn, pixels: Any, eps: Any, *, key: jax.Array, config: PgdConfig | None = None
+    loss_fn: LossFn,
+    pixels: ArrayLike,
+    eps: ArrayLike,
+    *,
+    key: jax.Array,
+    config: PgdConfig | None = None,
 ) -> Attacked:
     """Return the images of the highest loss that signed gradient steps find within eps bytes.
 

@@ -12,7 +12,6 @@ and its gradient is canonical.
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,16 +19,18 @@ import numpy as np
 import optax
 import scipy.special
 from flax import nnx
+from jax.typing import ArrayLike
 
 from jattr.baselines.base import Attributor, checked_images, in_batches, to_unit
 from jattr.baselines.training import LossFn, fit_state
 from jattr.errors import ImageError, InputError
 from jattr.generators import ops
 from jattr.generators.base import Generator
+from jattr.typing import PyTree
 
 EPSILON = 1e-5  # of every normalisation
 AMPLIFIED = 8.0  # what a blur takes away: it is this much smaller than the image
-LogitsFn = Callable[[Any, jax.Array], jax.Array]
+LogitsFn = Callable[[PyTree, jax.Array], jax.Array]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +150,7 @@ class Classifier:
 
     # (state, images [n, H, W, C] in [-1, 1]) -> logits [n, classes]
     logits_fn: LogitsFn = field(repr=False)
-    state: Any = field(repr=False)
+    state: PyTree = field(repr=False)
     image_shape: tuple[int, int, int]
     classes: int
     losses: np.ndarray = field(repr=False)  # [epochs], mean cross-entropy of training, nats
@@ -163,7 +164,7 @@ def make_logits(widths: tuple[int, ...], channels: int, classes: int) -> LogitsF
     """
     graph, _ = nnx.split(nnx.eval_shape(lambda: Net(widths, channels, classes, rngs=nnx.Rngs(0))))
 
-    def logits(state: Any, x: jax.Array) -> jax.Array:
+    def logits(state: PyTree, x: jax.Array) -> jax.Array:
         with ops.for_weights():
             return nnx.merge(graph, state)(x)
 
@@ -171,7 +172,7 @@ def make_logits(widths: tuple[int, ...], channels: int, classes: int) -> LogitsF
 
 
 def train(
-    images: np.ndarray, labels: Any, key: jax.Array, *, config: ClassifierConfig | None = None
+    images: np.ndarray, labels: ArrayLike, key: jax.Array, *, config: ClassifierConfig | None = None
 ) -> Classifier:
     """Return a classifier of images, the same for the same key.
 
@@ -257,7 +258,9 @@ def fit(
     return Attributor("classifier", names, generators[0].image_shape, score_fn)
 
 
-def source_loss(classifier: Classifier, state: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
+def source_loss(
+    classifier: Classifier, state: PyTree, x: jax.Array, labels: jax.Array
+) -> jax.Array:
     """Return the cross-entropy [n], nats, of images [n, H, W, C] in [-1, 1].
 
     What an attacker raises or lowers.
@@ -274,7 +277,7 @@ def _checked(images: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)
 def _make_loss(logits_fn: LogitsFn) -> LossFn:
-    def loss_of(state: Any, pixels: jax.Array, labels: jax.Array) -> jax.Array:
+    def loss_of(state: PyTree, pixels: jax.Array, labels: jax.Array) -> jax.Array:
         logits = logits_fn(state, to_unit(pixels))
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 

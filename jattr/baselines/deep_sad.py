@@ -22,6 +22,7 @@ from jattr.baselines.base import in_batches
 from jattr.baselines.classifier import space_to_depth
 from jattr.baselines.training import LossFn, Schedule, fit_state
 from jattr.generators import ops
+from jattr.typing import PyTree
 
 SLOPE = 0.1  # of leaky ReLU
 # magnitude of each number of c: near 0 a network without biases could reach it by weights of 0
@@ -96,14 +97,14 @@ def fit_detector(
 
 
 @functools.lru_cache(maxsize=16)
-def _make(shape: tuple[int, int, int]) -> tuple[Callable[[Any, Any], jax.Array], LossFn]:
+def _make(shape: tuple[int, int, int]) -> tuple[Callable[[PyTree, Any], jax.Array], LossFn]:
     graph, _ = nnx.split(nnx.eval_shape(lambda: Net(shape, rngs=nnx.Rngs(0))))
 
-    def points_of(state: Any, x: jax.Array) -> jax.Array:
+    def points_of(state: PyTree, x: jax.Array) -> jax.Array:
         with ops.for_weights():
             return nnx.merge(graph, state)(x)
 
-    def loss_of(state: Any, x: jax.Array, sign: jax.Array, centre: jax.Array) -> jax.Array:
+    def loss_of(state: PyTree, x: jax.Array, sign: jax.Array, centre: jax.Array) -> jax.Array:
         distance = jnp.square(points_of(state, x) - centre).sum(-1)
         return jnp.where(sign > 0, distance, 1.0 / (distance + TINY)).mean()
 

@@ -23,6 +23,7 @@ import scipy.stats
 from jattr.baselines.base import Attributor, checked_images, in_batches, to_unit
 from jattr.errors import InputError
 from jattr.generators.base import ApplyFn, Generator
+from jattr.typing import PyTree
 
 LEVELS = 32  # of grey in the co-occurrence matrix
 # mean square of rounding to bytes, [-1, 1] units: no loss below it says anything
@@ -132,8 +133,8 @@ def density_point(values: np.ndarray, share: float) -> float:
 
 
 @functools.lru_cache(maxsize=16)
-def _make_losses(apply: ApplyFn, encode: ApplyFn) -> Callable[[Any, Any], jax.Array]:
-    def losses_of(state: Any, pixels: jax.Array) -> jax.Array:
+def _make_losses(apply: ApplyFn, encode: ApplyFn) -> Callable[[PyTree, Any], jax.Array]:
+    def losses_of(state: PyTree, pixels: jax.Array) -> jax.Array:
         x = to_unit(pixels)
         first = apply(state, encode(state, x))
         second = apply(state, encode(state, first))

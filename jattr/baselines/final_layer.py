@@ -25,6 +25,7 @@ from jattr.baselines.base import Attributor, checked_images, in_batches, to_unit
 from jattr.baselines.deep_sad import fit_detector
 from jattr.errors import InputError
 from jattr.generators.base import FinalLayer, Generator
+from jattr.typing import PyTree
 
 PRIOR_SAMPLES, BATCH = 512, 32  # latents whose activations are averaged, and images at once
 # of the power iteration for the largest singular value, and over what it finds
@@ -177,7 +178,7 @@ def _make_mean(final: FinalLayer, conditional: bool) -> Callable[..., jax.Array]
 
 @functools.lru_cache(maxsize=16)
 def _make_recover(final: FinalLayer, penalty: float, steps: int) -> Callable[..., jax.Array]:
-    def recover(state: Any, mean: jax.Array, size: jax.Array, pixels: jax.Array) -> jax.Array:
+    def recover(state: PyTree, mean: jax.Array, size: jax.Array, pixels: jax.Array) -> jax.Array:
         target = before_output(to_unit(pixels), final)
         start = jnp.broadcast_to(mean, (len(pixels), *mean.shape))
         length = 1.0 / (MARGIN * size) ** 2
@@ -197,12 +198,12 @@ def _make_recover(final: FinalLayer, penalty: float, steps: int) -> Callable[...
 
 
 @functools.lru_cache(maxsize=16)
-def _make_largest_singular(final: FinalLayer) -> Callable[[Any, jax.Array], jax.Array]:
+def _make_largest_singular(final: FinalLayer) -> Callable[[PyTree, jax.Array], jax.Array]:
     """Return the function from state and one image's activations to the last layer's largest
     singular value.
     """
 
-    def power_iteration(state: Any, like: jax.Array) -> jax.Array:
+    def power_iteration(state: PyTree, like: jax.Array) -> jax.Array:
         zero = jnp.zeros((1, *like.shape))
         offset, back = jax.vjp(lambda x: final.linear(state, x), zero)
 

@@ -10,7 +10,6 @@ through space-to-depth in place of average pooling.
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +25,7 @@ from jattr.baselines.training import LossFn, fit_state
 from jattr.errors import InputError
 from jattr.generators import ops
 from jattr.generators.base import Generator
+from jattr.typing import PyTree
 
 # added to magnitudes before their logarithm: far below a byte's rounding, above float32's
 FLOOR = 1e-4
@@ -141,14 +141,14 @@ def log_spectrum(pixels: jax.Array) -> jax.Array:
 @functools.lru_cache(maxsize=16)
 def _make(
     widths: tuple[int, ...], shape: tuple[int, int, int], classes: int
-) -> tuple[Callable[[Any, jax.Array], jax.Array], LossFn]:
+) -> tuple[Callable[[PyTree, jax.Array], jax.Array], LossFn]:
     graph, _ = nnx.split(nnx.eval_shape(lambda: Net(widths, shape, classes, rngs=nnx.Rngs(0))))
 
-    def logits_of(state: Any, x: jax.Array) -> jax.Array:
+    def logits_of(state: PyTree, x: jax.Array) -> jax.Array:
         with ops.for_weights():
             return nnx.merge(graph, state)(x)
 
-    def loss_of(state: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
+    def loss_of(state: PyTree, x: jax.Array, labels: jax.Array) -> jax.Array:
         return optax.softmax_cross_entropy_with_integer_labels(logits_of(state, x), labels).mean()
 
     return jax.jit(logits_of), loss_of

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jattr.typing import PyTree
+
 LossFn = Callable[..., jax.Array]  # (state, *batch of each array) -> [], mean over the batch
 
 
@@ -42,13 +44,13 @@ class Schedule(Protocol):
 class Trained(NamedTuple):
     """What a training gives."""
 
-    state: Any
+    state: PyTree
     losses: np.ndarray  # [epochs], mean loss
 
 
 def fit_state(
     loss_fn: LossFn,
-    state: Any,
+    state: PyTree,
     arrays: Sequence[np.ndarray],
     order_keys: jax.Array,
     schedule: Schedule,
@@ -84,7 +86,7 @@ def fit_state(
 @functools.lru_cache(maxsize=16)
 def _make_step(
     loss_fn: LossFn, rate: float, warmup: int, weight_decay: float, steps: int
-) -> tuple[optax.GradientTransformation, Callable[..., Any]]:
+) -> tuple[optax.GradientTransformation, Callable[..., PyTree]]:
     """Return the optimiser and its step.
 
     One for each training of one length, so that it is compiled once.
@@ -96,7 +98,7 @@ def _make_step(
     optimiser = optax.adamw(schedule, weight_decay=weight_decay)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def step(state: Any, moments: Any, *arrays: jax.Array) -> Any:
+    def step(state: PyTree, moments: PyTree, *arrays: jax.Array) -> Any:
         loss, gradient = jax.value_and_grad(loss_fn)(state, *arrays)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats inside
             updates, moments = optimiser.update(gradient, moments, state)

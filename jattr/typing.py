@@ -1,0 +1,7 @@
+"""Names of types that the whole tree uses."""
+
+from typing import Any, TypeAlias
+
+# Arrays in nested tuples, lists, dictionaries and dataclasses that JAX knows: weights, latents, the
+# carry of a loop. Python's types cannot say it, so nothing but its readers checks it.
+PyTree: TypeAlias = Any
