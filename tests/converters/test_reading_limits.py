@@ -153,6 +153,7 @@ def measured(content, warm, path):
     return map(float, done.stdout.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_memory_and_time_stay_bounded(name, warm, tmp_path):
     risen, seconds, _ = measured(BOMBS[name], warm, tmp_path / "weights")
@@ -160,6 +161,7 @@ def test_memory_and_time_stay_bounded(name, warm, tmp_path):
     assert seconds < 20  # twenty times what any takes: only a hang can reach it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", HONEST)
 def test_an_honest_file_is_held_at_most_twice(form, warm, tmp_path):
     risen, _, read = measured(HONEST[form], warm, tmp_path / "weights")

@@ -32,9 +32,6 @@ from jattr.converters.torch_records import DTYPES, STORAGES, TorchDevice, TorchD
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = os.environ.get("JATTR_REFERENCE")
-needs_reference = pytest.mark.skipif(
-    not REFERENCE, reason="JATTR_REFERENCE does not name the reference folder"
-)
 WRITERS = {"zip": zip_file, "legacy": legacy_file}
 LINE = np.arange(24, dtype=np.float32)
 
@@ -295,7 +292,7 @@ def _reference_cards():
     return sorted(Path(REFERENCE, "weights").glob("*.card.json")) if REFERENCE else []
 
 
-@needs_reference
+@pytest.mark.reference
 @pytest.mark.parametrize(
     "path", _reference_cards(), ids=lambda path: path.name.removesuffix(".card.json")
 )
@@ -308,12 +305,12 @@ def test_real_checkpoints_hold_what_their_cards_name(path):
         assert np.isfinite(state[f"{key}.weight"].astype(np.float32)).all()
 
 
-@needs_reference
+@pytest.mark.reference
 def test_there_are_29_real_checkpoints():
     assert len(_reference_cards()) == 29
 
 
-@needs_reference
+@pytest.mark.reference
 def test_both_formats_of_one_network_agree_bit_by_bit():
     folder = Path(REFERENCE, "golden", "dcgan_64")
     new, old = (

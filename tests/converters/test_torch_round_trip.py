@@ -1,7 +1,4 @@
-"""Files that PyTorch itself writes, read back bit by bit.
-
-Skipped where PyTorch is not installed.
-"""
+"""Files that PyTorch itself writes, read back bit by bit."""
 
 from collections import OrderedDict
 
@@ -13,6 +10,7 @@ from jattr.errors import CheckpointError
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.slow
 DTYPES = [
     "float64",
     "float32",

@@ -75,6 +75,7 @@ def with_clamp(network, clamp):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_activations_are_those_of_pytorch(case, tmp_path):
     torch = pytest.importorskip("torch")

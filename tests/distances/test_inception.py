@@ -49,6 +49,7 @@ def test_activations_are_those_of_the_reference(golden_network, reference):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", CLASSES)
 def test_activations_are_those_of_pytorch(variant):
     pytest.importorskip("torch")

@@ -53,6 +53,7 @@ def test_terms_and_activations_are_those_of_the_reference(golden_network, refere
         assert np.abs(means - expected).max() <= TOLERANCE * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("more", [(0, 0), (1, 3), (12, 5)])
 def test_distances_are_those_of_pytorch(backbone, more):

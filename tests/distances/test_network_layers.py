@@ -27,6 +27,7 @@ def from_torch(x):
     return x.permute(0, 2, 3, 1).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sides", [(8, 9), (7, 3), (13, 6)])
 @pytest.mark.parametrize(
     "options",
@@ -47,6 +48,7 @@ def test_max_pool(torch, sides, options):
     assert np.array_equal(max_pool(jnp.asarray(x), **options), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count_padding", [True, False])
 @pytest.mark.parametrize("sides", [(5, 4), (1, 2)])
 def test_average_pool(torch, count_padding, sides):
@@ -60,6 +62,7 @@ def test_average_pool(torch, count_padding, sides):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sides", [(20, 17), (299, 64), (5, 400), (1, 1)])
 def test_resizing(torch, sides):
     x = random(*sides, 3)

@@ -20,6 +20,8 @@ import pytest
 
 from jattr.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "ledger_tutorial.md").read_text(
     encoding="utf-8"
 )

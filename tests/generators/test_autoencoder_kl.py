@@ -127,6 +127,7 @@ def test_latents_are_those_of_the_reference(golden):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", OTHERS)
 def test_other_architectures_are_those_of_pytorch(case):
     pytest.importorskip("torch", reason="needs PyTorch, whose images are compared")

@@ -18,6 +18,7 @@ pytest.importorskip("torchax")
 from torch import nn  # noqa: E402  # torch may be missing
 from torch.nn import functional as F  # noqa: E402
 
+pytestmark = pytest.mark.slow
 TOLERANCE = 1e-5  # values of about 1: float32 sums of some hundred products in another order
 
 

@@ -54,6 +54,7 @@ def test_images_are_those_of_the_reference(reference, name, tmp_path):
         assert np.abs(found - expected[key]).max() <= limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("case", CASES)
 def test_images_are_those_of_pytorch(case, grouped):

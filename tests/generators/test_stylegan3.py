@@ -109,6 +109,7 @@ def test_images_are_those_of_the_reference_program(reference):
         assert np.abs(images - expected).max() <= 1e-4 * max(1.0, expected.std())  # measured: 2e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_images_are_those_of_pytorch(case):
     pytest.importorskip("torch", reason="compares with PyTorch: pip install torch")

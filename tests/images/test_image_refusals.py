@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from image_files import RGB, RGBA, chunk, encoded, png
 from PIL import Image
+from privileges import without_privileges
 
 from jattr.errors import ImageError
 from jattr.images import load_image
@@ -146,12 +147,11 @@ def test_paths_that_are_no_files(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_unreadable_file(tmp_path):
     path = tmp_path / "p.png"
     path.write_bytes(PNG)
     path.chmod(0)
-    with pytest.raises(ImageError, match="Permission denied"):
+    with without_privileges(), pytest.raises(ImageError, match="Permission denied"):
         load_image(path)
 
 

@@ -92,6 +92,7 @@ print("sharded as one")
 """
 
 
+@pytest.mark.slow
 def test_core_over_a_mesh_of_eight_devices_agrees_with_one():
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     paths = os.pathsep.join([str(HERE), str(HERE.parents[1])])

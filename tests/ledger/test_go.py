@@ -96,6 +96,7 @@ def test_rfc_6962_to_the_letter(published: tuple[int, Path]) -> None:
     assert verify(folder) == f"{size} entries, {count} receipts, {count} consistency proofs"
 
 
+@pytest.mark.slow
 def test_go(published: tuple[int, Path], go_verify: Verify) -> None:
     size, folder = published
     count = len(list((folder / "receipts").iterdir()))
@@ -149,5 +150,6 @@ def test_the_letter_of_rfc_6962_refuses_damage(broken: list[tuple[str, Path]]) -
     assert [what for what, log in broken if accepts(verify, log)] == []
 
 
+@pytest.mark.slow
 def test_go_refuses_damage(broken: list[tuple[str, Path]], go_verify: Verify) -> None:
     assert [what for what, log in broken if accepts(go_verify, log)] == []

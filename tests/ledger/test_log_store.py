@@ -158,6 +158,7 @@ def test_checkpoints_are_kept_before_they_are_returned(folder: Path) -> None:
         assert store.sign_checkpoint() == second
 
 
+@pytest.mark.reference
 def test_checkpoints_of_tessera() -> None:
     reference = vectors("tessera_testdata_log")
     signer = parse_skey(reference["skey_published_test_only"])

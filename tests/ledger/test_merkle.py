@@ -44,6 +44,7 @@ def agrees(check: Callable[[], None]) -> bool:
     return True
 
 
+@pytest.mark.reference
 def test_inclusion_probes() -> None:
     probes = vectors("rfc6962_inclusion_probes")["vectors"]
     for probe in probes:
@@ -55,6 +56,7 @@ def test_inclusion_probes() -> None:
     assert len(probes) == 98
 
 
+@pytest.mark.reference
 def test_consistency_probes() -> None:
     probes = vectors("rfc6962_consistency_probes")["vectors"]
     for probe in probes:
@@ -66,6 +68,7 @@ def test_consistency_probes() -> None:
     assert len(probes) == 98
 
 
+@pytest.mark.reference
 def test_hashes_and_small_tree() -> None:
     reference = vectors("rfc6962_reference_tree")
     assert EMPTY_ROOT.hex() == reference["hasher"]["empty_root"]
@@ -84,6 +87,7 @@ def test_hashes_and_small_tree() -> None:
         assert root_of(leaves[:size]).hex() == tree_root(size, nodes(leaves)).hex() == root
 
 
+@pytest.mark.reference
 def test_golden_roots() -> None:
     golden = {
         int(size): base64.b64decode(root)

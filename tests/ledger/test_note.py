@@ -31,6 +31,7 @@ def refused(call: object, *args: object) -> bool:
     return False
 
 
+@pytest.mark.reference
 def test_ed25519_vectors() -> None:
     for name in ("ed25519_rfc8032", "ed25519_sign_input_1024"):
         for case in vectors(name)["vectors"]:
@@ -41,6 +42,7 @@ def test_ed25519_vectors() -> None:
             assert signer._key().sign(message) == signature
 
 
+@pytest.mark.reference
 def test_wycheproof() -> None:
     from cryptography.exceptions import InvalidSignature
 
@@ -58,6 +60,7 @@ def test_wycheproof() -> None:
     assert len(cases) == 151
 
 
+@pytest.mark.reference
 def test_signed_note_vectors() -> None:
     reference = vectors("signed_note")
     for case in reference["sign"]:
@@ -79,6 +82,7 @@ def test_signed_note_vectors() -> None:
     assert len(reference["open_bad"]) == 11
 
 
+@pytest.mark.reference
 def test_key_texts() -> None:
     reference = vectors("signed_note")
     skey = reference["sign"][0]["skey"]
@@ -182,6 +186,7 @@ def test_base64_has_one_spelling(text: bytes) -> None:
         parse_base64(text, "it")
 
 
+@pytest.mark.reference
 def test_checkpoint_vectors() -> None:
     reference = vectors("tlog_checkpoint")
     for case in reference["formats"]["parse_bad"]:
@@ -199,6 +204,7 @@ def test_checkpoint_vectors() -> None:
         assert len(parse_note(witnessed.encode()).signatures) == 3
 
 
+@pytest.mark.reference
 def test_cosignature_times() -> None:
     reference = vectors("tlog_checkpoint")
     for case in reference["cosignature_timestamp"]["ok"]:

@@ -30,6 +30,7 @@ def signed(*numbers: int, log: Signer = LOG, time: int = 100) -> bytes:
     return sign_note(tree.text, [log, *(WITNESSES[number] for number in numbers)], time=time)
 
 
+@pytest.mark.reference
 def test_policy_vectors() -> None:
     reference = vectors("tlog_policy")
     for text in reference["ok"]:
@@ -216,6 +217,7 @@ def test_a_log_may_sign_with_ml_dsa() -> None:
     assert trusted.open(signed(log=log)).log == log.verifier
 
 
+@pytest.mark.reference
 def test_receipt_vectors() -> None:
     reference = vectors("tlog_proof")
     for case in reference["marshal"]:
@@ -239,6 +241,7 @@ def test_a_receipt_holds_for_its_entry_alone() -> None:
         proof.verify(b"one", policy("quorum w2\n"))
 
 
+@pytest.mark.reference
 def test_a_real_entry_of_rekor() -> None:
     entry = vectors("tlog_checkpoint")["real_rekor_v2_entry"]["tlog_entry"]
     from jattr.ledger.checkpoint import parse_checkpoint

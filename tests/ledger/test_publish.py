@@ -37,6 +37,7 @@ def grown(store: LogStore, size: int) -> bytes:
     return store.sign_checkpoint()
 
 
+@pytest.mark.reference
 def test_tesseras_log_byte_for_byte(tmp_path: Path) -> None:
     reference = vectors("tessera_testdata_log")
     signer, public = parse_skey(reference["skey_published_test_only"]), tmp_path / "public"

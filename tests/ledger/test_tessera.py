@@ -3,6 +3,7 @@
 import base64
 from pathlib import Path
 
+import pytest
 from ledger_vectors import vectors
 
 from jattr.ledger.checkpoint import parse_checkpoint
@@ -21,6 +22,7 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.reference
 def test_byte_for_byte(tmp_path: Path) -> None:
     reference = vectors("tessera_testdata_log")
     expected = {name: base64.b64decode(data) for name, data in reference["files_b64"].items()}
@@ -42,6 +44,7 @@ def test_byte_for_byte(tmp_path: Path) -> None:
     assert len(expected) == 31
 
 
+@pytest.mark.reference
 def test_jattr_reads_it(tmp_path: Path) -> None:
     reference = vectors("tessera_testdata_log")
     for name, data in reference["files_b64"].items():

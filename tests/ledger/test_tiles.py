@@ -167,6 +167,7 @@ def test_a_tile_that_is_too_short_is_named() -> None:
         node(2, 1)
 
 
+@pytest.mark.reference
 def test_tiles_and_bundles_of_tessera() -> None:
     reference = vectors("tessera_testdata_log")
     files = {path: base64.b64decode(data) for path, data in reference["files_b64"].items()}

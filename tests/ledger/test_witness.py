@@ -70,6 +70,7 @@ def time_of(answer: tuple[int, bytes], new: int, key: Verifier = KEY.verifier) -
     return open_note(checkpoint(new) + answer[1], [LOG.verifier, key]).verified[key]
 
 
+@pytest.mark.reference
 def test_published_requests(tmp_path: Path) -> None:
     reference = vectors("tlog_witness")["litewitness"]
     log = Verifier(reference["log_origin"], ED25519, bytes.fromhex(reference["log_pubkey_hex"]))
@@ -91,6 +92,7 @@ def test_published_requests(tmp_path: Path) -> None:
         assert last.size == reference["final_size"]
 
 
+@pytest.mark.reference
 def test_published_bodies() -> None:
     reference = vectors("tlog_witness")["parse_body"]
     hashes = [bytes([number]) * 32 for number in range(2)]
@@ -246,6 +248,7 @@ def test_of_two_requests_at_once_one_wins(tmp_path: Path, clock: Clock) -> None:
             size = won[0]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_remembers_what_it_answered(tmp_path: Path) -> None:
     WitnessStore.create(tmp_path, [KEY]).__exit__()
     program = Path(__file__).with_name("witness_to_kill.py")

@@ -4,7 +4,6 @@ bundle.
 
 import dataclasses
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -127,7 +126,8 @@ def test_many_near_outputs_keep_the_page_small(made):
     assert Page(page).text.count("logged output, entry") == MOST
 
 
-@pytest.mark.skipif(BROWSER is None or shutil.which("chromium") is None, reason="needs Chromium")
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium (Debian: apt-get install chromium)")
 @pytest.mark.parametrize("width", [1280, 500])
 def test_the_page_is_drawn_and_fits_the_screen(made, tmp_path, width):
     page, probe, shot = tmp_path / "page.html", tmp_path / "probe.html", tmp_path / "shot.png"

@@ -16,6 +16,7 @@ from jattr.sweep.spec import Pictures, Spec, grid
 from jattr.sweep.store import open_for_reading
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -72,22 +73,6 @@ def test_a_killed_worker_costs_nothing_but_time(spec, local_ray, tmp_path):
             assert here.array(cell, "z").tobytes() == there.array(cell, "z").tobytes()
 
 
-def test_without_ray_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(InputError, match=r"jattr\[ray\]"):
-        on_ray.make_executor()
-
-
 def test_a_cluster_that_is_not_there(spec, tmp_path):
     with pytest.raises(InputError, match="cannot reach a Ray cluster"):
         run_sweep(spec, tmp_path / "out", executor=on_ray.make_executor("127.0.0.1:1"))
-
-
-def test_a_worker_with_another_generator_refuses(spec):
-    from jattr.sweep.cells import make_plan
-
-    facts = '[{}, {{"tiny": "0"}}, {{}}]'.format(
-        __import__("json").dumps(on_ray.to_json(make_plan(spec).spec))
-    )
-    with pytest.raises(InputError, match="make them the same"):
-        on_ray.compute_number(facts, 0)

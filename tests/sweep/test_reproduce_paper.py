@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from fake_files import random_tensors, state_dict_of
 from fuzz_files import mapping, program, state_entries, zip_file
 
@@ -14,6 +15,8 @@ from jattr.generators.progan import Architecture as Progan
 from jattr.generators.stylegan import Architecture as Stylegan
 from jattr.generators.stylegan2 import Architecture as Stylegan2
 from jattr.sweep.store import open_for_reading
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "reproduce_paper.py"
 

@@ -270,6 +270,7 @@ def test_the_same_cell_is_never_replaced(spec, tmp_path):
         assert len(opened.known()) == 1
 
 
+@pytest.mark.slow
 def test_kills_lose_and_double_nothing(tiny_folders):
     script = str(ROOT / "scripts" / "kill_sweep.py")
     folders = [str(tiny_folders[name]) for name in ("tiny", "tiny_b")]

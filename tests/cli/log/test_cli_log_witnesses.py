@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 
+import pytest
 from log_files import read_only
 from log_folders import ORIGIN, log_key, witness
 
@@ -133,6 +134,7 @@ def test_a_witness_says_its_key_and_serves(folder, made, ok, refused, tmp_path, 
     refused(2, "log", "witness", memory, "--log", log_key(folder), "--host", "nowhere.invalid")
 
 
+@pytest.mark.slow
 def test_a_witness_in_a_process_of_its_own(folder, made, ok, tmp_path):
     memory = tmp_path / "memory"
     (key,) = ok("log", "witness", memory, "--name", "example.org/witness")["keys"]
