@@ -103,20 +103,31 @@ def run(tiny_folders, tmp_path, capsys):
     [
         ("q95.jpg", [], "jpeg:95:4:4:4"),
         ("q95.jpg", ["--alteration", "jpeg"], "jpeg:95:4:4:4"),
-        ("double.png", ["--alteration", "rescale:2:bilinear"], "rescale:2:bilinear"),
-        ("cropped.png", ["--alteration", "crop:7x6+1+1"], "crop:7x6+1+1"),
+        pytest.param(
+            "double.png",
+            ["--alteration", "rescale:2:bilinear"],
+            "rescale:2:bilinear",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "cropped.png", ["--alteration", "crop:7x6+1+1"], "crop:7x6+1+1", marks=pytest.mark.slow
+        ),
         ("plain.png", [], None),
         ("saved_again.png", ["--alteration", "jpeg:95:4:4:4"], "jpeg:95:4:4:4:decoded"),
-        ("turned.jpg", [], "jpeg:95:4:4:4:exif6"),
-        ("turned.jpg", ["--alteration", "jpeg"], "jpeg:95:4:4:4:exif6"),
-        ("tagged.jpg", [], "turn:90,jpeg:95:4:4:4:exif6"),
-        ("turned.png", [], None),
-        ("turned.webp", [], None),
-        ("tagged.png", [], "turn:90"),
+        pytest.param("turned.jpg", [], "jpeg:95:4:4:4:exif6", marks=pytest.mark.slow),
+        pytest.param(
+            "turned.jpg", ["--alteration", "jpeg"], "jpeg:95:4:4:4:exif6", marks=pytest.mark.slow
+        ),
+        pytest.param("tagged.jpg", [], "turn:90,jpeg:95:4:4:4:exif6", marks=pytest.mark.slow),
+        pytest.param("turned.png", [], None, marks=pytest.mark.slow),
+        pytest.param("turned.webp", [], None, marks=pytest.mark.slow),
+        pytest.param("tagged.png", [], "turn:90", marks=pytest.mark.slow),
         ("profile.png", [], None),
-        ("grey.png", ["--alteration", "grey:3"], "grey:3"),
-        ("grey.png", ["--alteration", "grey"], "grey:1"),
-        ("colourless.png", ["--alteration", "grey:3"], "grey:3"),
+        pytest.param("grey.png", ["--alteration", "grey:3"], "grey:3", marks=pytest.mark.slow),
+        pytest.param("grey.png", ["--alteration", "grey"], "grey:1", marks=pytest.mark.slow),
+        pytest.param(
+            "colourless.png", ["--alteration", "grey:3"], "grey:3", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_an_altered_image_is_certified_and_verified(
@@ -142,6 +153,7 @@ def test_an_altered_image_is_certified_and_verified(
     assert "1 certificates of 1 images hold" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_alternative_that_explains_the_image_wins(run, files):
     _, (row,), _, _ = run(
         [files["double.png"]],
@@ -154,6 +166,7 @@ def test_the_alternative_that_explains_the_image_wins(run, files):
     assert row["certificate"]["holds"]
 
 
+@pytest.mark.slow
 def test_an_unknown_factor_is_found_with_the_latent(run, files, tiny_folders):
     _, (row,), _, out = run([files["dark.png"]], "--alteration", "brightness:?")
     assert float(row["alteration"].removeprefix("brightness:")) == pytest.approx(0.8, abs=0.01)
@@ -194,6 +207,7 @@ def test_a_jpeg_that_cannot_be_modelled_is_taken_as_it_is_and_that_is_said(run, 
     assert any(note.startswith("not modelled as JPEG") for note in grey["notes"])
 
 
+@pytest.mark.slow
 def test_a_profile_that_was_ignored_leaves_it_undecided_where_it_would_be_none(run, files):
     names = ("noise.png", "noise_tagged.png", "noise.jpg", "noise_profile.png", "noise_profile.jpg")
     code, rows, _, _ = run([files[name] for name in names])
@@ -205,6 +219,7 @@ def test_a_profile_that_was_ignored_leaves_it_undecided_where_it_would_be_none(r
     assert rows[4]["alteration"] == "jpeg:95:4:4:4"
 
 
+@pytest.mark.slow
 def test_an_image_that_was_changed_on_reading_is_undecided_where_it_would_be_none(run, files):
     names = (
         "grey.png",
@@ -225,6 +240,7 @@ def test_an_image_that_was_changed_on_reading_is_undecided_where_it_would_be_non
         assert row["reason"].endswith(hint)
 
 
+@pytest.mark.slow
 def test_a_jpeg_against_candidates_of_several_kinds_is_taken_as_it_is(
     files, tiny_folders, tmp_path
 ):
@@ -336,6 +352,7 @@ def test_evidence_takes_the_pixels_of_an_unreadable_jpeg(files):
     assert observed(data, make_tiny(), "auto").shape == (1, 8, 8, 3)
 
 
+@pytest.mark.slow
 def test_what_was_changed_to_read_an_altered_image_is_noted(run, files):
     code, (row,), _, _ = run([files["clear.png"]], "--alteration", "flip")
     assert code == 0

@@ -199,6 +199,7 @@ def test_what_concerns_the_whole_run_fails_before_any_work(
     assert list(out.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_candidates_of_different_sizes_need_resize(attribute, images, tmp_path, small_folder):
     candidates = ("tiny", str(small_folder))
     code, _, errors, _ = attribute([images["tiny0.png"]], candidates=candidates)
@@ -212,6 +213,7 @@ def test_candidates_of_different_sizes_need_resize(attribute, images, tmp_path, 
     assert [z.shape for z in saved.z] == [(1, 6), (1, 4)]
 
 
+@pytest.mark.slow
 def test_a_conditional_candidate_reports_the_class(attribute, tiny_conditional, tmp_path):
     z = np.random.default_rng(1).normal(size=(1, 6)).astype(np.float32)
     write_png(tmp_path / "c.png", to_byte(tiny_conditional.generate(z, label=[2]))[0])

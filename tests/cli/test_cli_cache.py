@@ -40,6 +40,7 @@ def start(value, tmp_path):
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_programs_are_kept_in_the_users_cache(tmp_path):
     place = Path(start("", tmp_path))
     assert place.is_relative_to(tmp_path)
@@ -47,6 +48,7 @@ def test_programs_are_kept_in_the_users_cache(tmp_path):
     assert place.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_the_variable_names_another_folder_or_none(tmp_path):
     assert start(str(tmp_path / "mine"), tmp_path) == str(tmp_path / "mine")
     assert list((tmp_path / "mine").iterdir())

@@ -149,6 +149,7 @@ def test_an_alteration_that_was_not_calibrated_is_judged_by_thresholds_and_that_
     assert row["reason"].endswith("; not calibrated for brightness:0.8, so by thresholds")
 
 
+@pytest.mark.slow
 def test_only_files_that_are_as_they_were_made_are_judged_as_clean(
     calibrated, tiny_folders, tmp_path
 ):

@@ -8,6 +8,8 @@ from jattr.cli import demo
 from jattr.cli.main import main
 from jattr.folders.kinds import problem_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
