@@ -23,6 +23,7 @@ from jattr.images.jpeg import encode_jpeg, quality_format
 from jattr.ledger.evidence.inversion import observed
 
 SEARCH = ["--restarts", "8", "--lanes", "4"]
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -114,17 +115,17 @@ def run(tiny_folders, tmp_path, capsys):
         ),
         ("plain.png", [], None),
         ("saved_again.png", ["--alteration", "jpeg:95:4:4:4"], "jpeg:95:4:4:4:decoded"),
-        pytest.param("turned.jpg", [], "jpeg:95:4:4:4:exif6", marks=pytest.mark.slow),
+        pytest.param("turned.jpg", [], "jpeg:95:4:4:4:exif6", marks=SLOW),
         pytest.param(
             "turned.jpg", ["--alteration", "jpeg"], "jpeg:95:4:4:4:exif6", marks=pytest.mark.slow
         ),
-        pytest.param("tagged.jpg", [], "turn:90,jpeg:95:4:4:4:exif6", marks=pytest.mark.slow),
-        pytest.param("turned.png", [], None, marks=pytest.mark.slow),
-        pytest.param("turned.webp", [], None, marks=pytest.mark.slow),
-        pytest.param("tagged.png", [], "turn:90", marks=pytest.mark.slow),
+        pytest.param("tagged.jpg", [], "turn:90,jpeg:95:4:4:4:exif6", marks=SLOW),
+        pytest.param("turned.png", [], None, marks=SLOW),
+        pytest.param("turned.webp", [], None, marks=SLOW),
+        pytest.param("tagged.png", [], "turn:90", marks=SLOW),
         ("profile.png", [], None),
-        pytest.param("grey.png", ["--alteration", "grey:3"], "grey:3", marks=pytest.mark.slow),
-        pytest.param("grey.png", ["--alteration", "grey"], "grey:1", marks=pytest.mark.slow),
+        pytest.param("grey.png", ["--alteration", "grey:3"], "grey:3", marks=SLOW),
+        pytest.param("grey.png", ["--alteration", "grey"], "grey:1", marks=SLOW),
         pytest.param(
             "colourless.png", ["--alteration", "grey:3"], "grey:3", marks=pytest.mark.slow
         ),
