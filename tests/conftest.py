@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    if collection_path.name in NEEDS_EXTRAS and config.option.markexpr == DEFAULT:
+    if collection_path.name in NEEDS_EXTRAS and "not slow" in config.option.markexpr:
         return True
     return None
 
