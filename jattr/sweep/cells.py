@@ -8,7 +8,6 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 
@@ -23,6 +22,7 @@ from jattr.source_files import sources_digest
 from jattr.sweep.sources import Batch, batches_of
 from jattr.sweep.spec import Setting, Spec
 from jattr.sweep.threads import num_threads
+from jattr.typing import JsonObject
 
 # parts of jattr on which no cell depends
 ELSEWHERE = ("cli/", "converters/", "report/", "baselines/", "ledger/", "sweep/report/")
@@ -163,7 +163,7 @@ def _words(cell: Cell) -> str:
     )
 
 
-def _candidate(gen: Generator) -> dict[str, Any]:
+def _candidate(gen: Generator) -> JsonObject:
     settings = None if gen.settings is None else gen.settings.to_json()
     return {
         "candidate": gen.digest,
@@ -173,7 +173,7 @@ def _candidate(gen: Generator) -> dict[str, Any]:
     }
 
 
-def _setting(setting: Setting) -> dict[str, Any]:
+def _setting(setting: Setting) -> JsonObject:
     facts = dataclasses.asdict(setting.config)
     if setting.config.distance is not None:
         # of its weights, wherever the folder lies

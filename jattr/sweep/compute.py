@@ -24,6 +24,7 @@ from jattr.inversion.two_stage import make_inverter
 from jattr.sweep.cells import Cell, Plan
 from jattr.sweep.sources import make_batch
 from jattr.sweep.spec import NONE
+from jattr.typing import Json
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,9 +32,9 @@ class CellResult:
     """A cell's result: a row for every restart that was run, one for every image, and arrays."""
 
     # (image, restart, best, final, steps, status, evaluations, label)
-    restarts: list[tuple[Any, ...]]
+    restarts: list[tuple[Json, ...]]
     # (image, residual, restart, certified, bit_exact, identical, excess, p_value)
-    pictures: list[tuple[Any, ...]]
+    pictures: list[tuple[Json, ...]]
     arrays: dict[str, np.ndarray]  # z [rows, d], trace [m, 2], trace_rows [rows]
     seconds: float
 
@@ -88,7 +89,7 @@ def _result(inverter: Inverter) -> CellResult:
     rows = [_row(inverter, result, i, r) for i, r in indices]
     pictures = []
     for i, (certificate, residual) in enumerate(zip(certificates, residuals.tolist(), strict=True)):
-        proof: tuple[Any, ...] = (0, 0, None, None, None)
+        proof: tuple[Json, ...] = (0, 0, None, None, None)
         if certificate is not None:
             facts = (certificate.identical_bytes, certificate.excess, certificate.p_value)
             proof = (
@@ -115,7 +116,7 @@ def _run(inverter: Inverter, picture: int, restart: int) -> bool:
     return bool(inverter.status[picture, restart] != Status.SKIPPED)
 
 
-def _row(inverter: Inverter, found: Inversion, i: int, r: int) -> tuple[Any, ...]:
+def _row(inverter: Inverter, found: Inversion, i: int, r: int) -> tuple[Json, ...]:
     status = Status(inverter.status[i, r]).name.lower()
     losses = _finite(inverter.loss[i, r]), _finite(inverter.final[i, r])
     return (
@@ -129,7 +130,7 @@ def _row(inverter: Inverter, found: Inversion, i: int, r: int) -> tuple[Any, ...
     )
 
 
-def _finite(value: Any) -> float | None:
+def _finite(value: float | np.floating) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 

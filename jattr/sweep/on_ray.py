@@ -24,6 +24,7 @@ from jattr.sweep.compute import CellResult
 from jattr.sweep.run import Executor, Failure, Outcome, outcome_of
 from jattr.sweep.spec import from_json, to_json
 from jattr.sweep.threads import thread_variables
+from jattr.typing import JsonObject
 
 LOCAL = "local"  # in place of an address: begin a cluster on this machine
 RETRIES = 5  # of a cell whose worker is lost
@@ -55,7 +56,7 @@ def make_executor(
         try:
             has = ray.cluster_resources()
             own = jax.local_device_count() if jax.default_backend() == "gpu" else 0
-            each: dict[str, Any] = {
+            each: JsonObject = {
                 "num_cpus": 1 if cpus is None else cpus,
                 "num_gpus": own if gpus is None else gpus,
             }

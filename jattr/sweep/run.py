@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from jattr.errors import InputError
 from jattr.runtime import spare_memory_maps
@@ -12,6 +12,7 @@ from jattr.sweep.cells import MAX_CELLS, Cell, Plan, make_plan, run_facts
 from jattr.sweep.compute import CellResult, compute_cell, failure_of
 from jattr.sweep.spec import Spec, from_json, to_json
 from jattr.sweep.store import Store, counts, create_or_open, open_for_reading, open_for_writing
+from jattr.typing import Json, JsonObject
 
 ADVICE = {
     "threads": "set OMP_NUM_THREADS and OPENBLAS_NUM_THREADS as then, or ",
@@ -201,7 +202,7 @@ def _run(plan: Plan, store: Store, executor: Executor, progress: Progress | None
     return Ran(plan, result, computed, time.perf_counter() - start, spent)
 
 
-def _facts(plan: Plan) -> dict[str, Any]:
+def _facts(plan: Plan) -> JsonObject:
     return {
         "spec": to_json(plan.spec),
         "candidates": list(plan.candidates),
@@ -210,7 +211,7 @@ def _facts(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Json) -> Json:
     """Return JSON values as reading them back gives them: lists for tuples."""
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}

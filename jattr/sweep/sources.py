@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -18,6 +17,7 @@ from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.images.reading import load_image, read_bytes
 from jattr.sweep.spec import NONE, Pictures, Spec, attack_of
+from jattr.typing import JsonObject
 from jattr.zoo.faces import render_faces
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -36,7 +36,7 @@ class Batch:
     resize: bool = False
     attack: str = NONE
 
-    def facts(self, digests: Mapping[str, str]) -> dict[str, Any]:
+    def facts(self, digests: Mapping[str, str]) -> JsonObject:
         """Return all that determines the images, whatever things are called."""
         made = {"generator": digests[self.maker]} if self.maker else {}
         files = (

@@ -10,6 +10,7 @@ from jattr.alterations.registry import parse_chain
 from jattr.attacks.evade import EVASIONS
 from jattr.errors import InputError, suggest
 from jattr.inversion.config import InvertConfig
+from jattr.typing import Json, JsonObject
 
 KINDS = ("own", "others", "folder", "renderer")
 AGAINST = ("all", "maker")
@@ -123,12 +124,12 @@ class Spec:
             attack_of(text)
 
 
-def to_json(spec: Spec) -> dict[str, Any]:
+def to_json(spec: Spec) -> JsonObject:
     """Return a spec as JSON values."""
     return dataclasses.asdict(spec)
 
 
-def from_json(data: Mapping[str, Any]) -> Spec:
+def from_json(data: Mapping[str, Json]) -> Spec:
     """Return the spec that `to_json` wrote.
 
     Raises:
@@ -140,7 +141,7 @@ def from_json(data: Mapping[str, Any]) -> Spec:
     True
     """
     try:
-        values: dict[str, Any] = {
+        values: JsonObject = {
             n: tuple(value) if isinstance(value, list) else value for n, value in data.items()
         }
         pictures = [
@@ -211,13 +212,13 @@ def grid(
     return tuple(result)
 
 
-def check_number(name: str, value: Any, low: int, high: int) -> None:
+def check_number(name: str, value: object, low: int, high: int) -> None:
     """Raise an InputError unless a value is a whole number from low to high."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise InputError(f"{name} is {value!r}; it is a whole number from {low} to {high}")
 
 
-def check_name(what: str, value: Any) -> None:
+def check_name(what: str, value: object) -> None:
     """Raise an InputError unless a value is a text of 1 to 200 printable characters."""
     if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= 200:
         raise InputError(f"{what} is {value!r}; it is a text of 1 to 200 printable characters")

@@ -8,11 +8,11 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from jattr.errors import InputError, suggest
 from jattr.inversion.config import InvertConfig
 from jattr.sweep.spec import SETTINGS, Pictures, Setting, Spec, grid
+from jattr.typing import Json, JsonObject
 
 MAX_BYTES = 1 << 20
 TOP = (
@@ -73,9 +73,7 @@ def parse_spec(text: str) -> Spec:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"it is no TOML: {error}") from error
     _known(data, TOP, "")
-    values: dict[str, Any] = {
-        name: data[name] for name in ("name", "against", "block") if name in data
-    }
+    values: JsonObject = {name: data[name] for name in ("name", "against", "block") if name in data}
     for name in LISTS:
         if name in data:
             values[name] = tuple(_list(name, data[name]))
@@ -90,7 +88,7 @@ def parse_spec(text: str) -> Spec:
     return Spec(pictures=pictures, settings=_settings(data), **values)
 
 
-def _images(table: Mapping[str, Any]) -> Pictures:
+def _images(table: Mapping[str, Json]) -> Pictures:
     _known(table, PICTURES, "pictures: ")
     if "kind" not in table:
         raise InputError("pictures: kind is missing; own, others, folder or renderer")
@@ -109,7 +107,7 @@ def _images(table: Mapping[str, Any]) -> Pictures:
     return Pictures(**values)
 
 
-def _settings(data: Mapping[str, Any]) -> tuple[Setting, ...]:
+def _settings(data: Mapping[str, Json]) -> tuple[Setting, ...]:
     """Return the grid's settings, and those named one by one."""
     singles = _tables("setting", data.get("setting", []))
     result: list[Setting] = []
@@ -131,25 +129,25 @@ def _settings(data: Mapping[str, Any]) -> tuple[Setting, ...]:
     return tuple(result)
 
 
-def _booleans(values: list[Any]) -> list[bool]:
+def _booleans(values: list[Json]) -> list[bool]:
     if any(not isinstance(value, bool) for value in values):
         raise InputError(f"{MODELLED} is {values}; it is true or false")
     return values
 
 
-def _known(table: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
+def _known(table: Mapping[str, Json], names: tuple[str, ...], where: str) -> None:
     for name in table:
         if name not in names:
             raise InputError(f"{where}there is no key {name!r}; {suggest(name, list(names))}")
 
 
-def _list(name: str, value: Any) -> list[Any]:
+def _list(name: str, value: object) -> list[Json]:
     if not isinstance(value, list):
         raise InputError(f"{name} is {value!r}; it is a list")
     return value
 
 
-def _tables(name: str, value: Any) -> list[dict[str, Any]]:
+def _tables(name: str, value: object) -> list[JsonObject]:
     if not isinstance(value, list) or any(not isinstance(table, dict) for table in value):
         raise InputError(f"{name} is {value!r}; it is a list of tables, [[{name}]]")
     return value

@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from jattr.errors import InputError, OutputError
 from jattr.sqlite import Action, SQLiteFile
 from jattr.sweep.cells import Cell
 from jattr.sweep.compute import CellResult
+from jattr.typing import Json, JsonObject
 
 FILE, LOCK = "store.sqlite", "lock"
 PROJECT, SCHEMA = "jattr sweep", "1"
@@ -73,9 +74,9 @@ class Table(NamedTuple):
     """Rows of the store, in the order of the plan."""
 
     columns: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
+    rows: list[tuple[Json, ...]]
 
-    def column(self, name: str) -> list[Any]:
+    def column(self, name: str) -> list[Json]:
         """Return one column."""
         index = self.columns.index(name)
         return [row[index] for row in self.rows]
@@ -98,7 +99,7 @@ class Store:
         if self._lock is not None:
             os.close(self._lock)
 
-    def meta(self) -> dict[str, Any]:
+    def meta(self) -> JsonObject:
         """Return what the store says of itself, by name."""
         rows = self.file.rows("SELECT name, value FROM meta")
         return {name: read_json_text(value) for name, value in rows}
@@ -185,7 +186,7 @@ class Store:
         db.execute(f"INSERT INTO cells VALUES ({', '.join('?' * len(values))})", values)
 
 
-def create_or_open(folder: str | os.PathLike[str], meta: Mapping[str, Any]) -> Store:
+def create_or_open(folder: str | os.PathLike[str], meta: Mapping[str, Json]) -> Store:
     """Return the store in a folder for writing.
 
     One that says `meta` of itself is begun where there is none.
@@ -304,7 +305,7 @@ def _error(action: Action, path: Path, cause: Exception | str) -> InputError:
     return InputError(f"cannot read {path}: {cause}")
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 

@@ -5,10 +5,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from jattr.inversion.config import InvertConfig
 from jattr.sweep.spec import NONE, Pictures, Setting, Spec, grid
+from jattr.typing import Json
 
 FAMILIES = ("dcgan_a", "progan_a", "stylegan2_a")  # one of each, as the paper has three
 PAIR = ("dcgan_a", "dcgan_b")  # the cheapest: for quick ones
@@ -43,7 +43,7 @@ def _optimisers(candidates: tuple[str, ...], quick: bool) -> Spec:
 def _restarts(candidates: tuple[str, ...], quick: bool) -> Spec:
     # each restart by itself: no polish of what is near, no stop at the first
     starts = ["linear", "pool", "prior"]
-    axes: dict[str, list[Any]] = {
+    axes: dict[str, list[Json]] = {
         "optimiser": ["lbfgs"],
         "start": starts,
         "restarts": [8],

@@ -5,7 +5,7 @@ import pytest
 from made_stores import made_spec, make_store, run
 
 from jattr.sweep.report.metrics import attributions
-from jattr.sweep.report.tables import LoadedImage, read, split_timing, summary
+from jattr.sweep.report.tables import SourceImage, read, split_timing, summary
 from jattr.sweep.spec import Pictures
 from jattr.sweep.store import Table, open_for_reading
 
@@ -110,10 +110,10 @@ def test_timing_columns_go_with_their_keys():
 
 
 def test_truths():
-    assert LoadedImage(0, "own", "a", 1, "none").truth == "a"
-    assert LoadedImage(0, "others", "c", 1, "none").truth == "others: c"
-    assert LoadedImage(0, "renderer", "", 1, "none").truth == "renderer"
-    assert not LoadedImage(0, "own", "", 1, "none").own  # a folder that is called so
+    assert SourceImage(0, "own", "a", 1, "none").truth == "a"
+    assert SourceImage(0, "others", "c", 1, "none").truth == "others: c"
+    assert SourceImage(0, "renderer", "", 1, "none").truth == "renderer"
+    assert not SourceImage(0, "own", "", 1, "none").own  # a folder that is called so
 
 
 @pytest.mark.parametrize(

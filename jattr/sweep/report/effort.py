@@ -21,6 +21,7 @@ from jattr.inversion.problem import FLOOR
 from jattr.sweep.report.estimates import Estimate, Z, by_image, share, share_of, too_few
 from jattr.sweep.report.groups import ALL, Group, Metric, grouped, metric
 from jattr.sweep.report.tables import Results, Searched
+from jattr.typing import Json
 
 # residuals; the floor of 8-bit rounding and a fifth
 TARGETS = {"1e-3": 1e-3, "1e-4": 1e-4, "floor": 1.2 * FLOOR}
@@ -115,7 +116,7 @@ def evaluations_to(s: Searched, residual: float) -> float:
 def own_searches(results: Results) -> Iterator[tuple[Group, list[Searched]]]:
     """Return the searches of images under their maker, by group."""
 
-    def facts(s: Searched) -> tuple[Any, ...]:
+    def facts(s: Searched) -> tuple[Json, ...]:
         return s.setting, s.alteration, s.picture.attack, True, s.seed
 
     mine = [

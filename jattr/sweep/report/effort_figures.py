@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+from matplotlib.figure import Figure
 
 from jattr.report.figures import plain_axis
 from jattr.sweep.report.effort import END, TARGETS
@@ -22,11 +23,12 @@ from jattr.sweep.report.panels import (
     shift,
     spans,
 )
+from jattr.typing import Json
 
 FEW = 12  # restarts up to which curves stand beside each other
 
 
-def restart_success(measured: Measured) -> Any:
+def restart_success(measured: Measured) -> Figure | None:
     """Share of own images that have arrived at the floor, against restarts."""
     points = [p for p in measured.restart_points if measured.plain(p)]
     if not points:
@@ -60,7 +62,7 @@ def restart_success(measured: Measured) -> Any:
     return legend(axes)
 
 
-def data_profile(measured: Measured) -> Any:
+def data_profile(measured: Measured) -> Figure | None:
     """Share of own images whose search has reached a target, against evaluations."""
     points = [p for p in measured.profile if measured.plain(p)]
     reached = [p for p in points if p.evaluations > 0]
@@ -91,7 +93,7 @@ def data_profile(measured: Measured) -> Any:
     return legend(axes)
 
 
-def evaluations_to_target(measured: Measured) -> Any:
+def evaluations_to_target(measured: Measured) -> Figure | None:
     """Median and quartiles of the evaluations to each target, over all own images."""
     rows = [
         (r.setting, r.target, r.n, r.evaluations_q25, r.evaluations_median, r.evaluations_q75)
@@ -106,7 +108,7 @@ def evaluations_to_target(measured: Measured) -> Any:
     )
 
 
-def timing_to_target(measured: Measured) -> Any:
+def timing_to_target(measured: Measured) -> Figure | None:
     """Median and quartiles of the seconds to each target, estimated from evaluations."""
     rows = [
         (r.setting, r.target, r.n, r.timing_q25, r.timing_median, r.timing_q75)
@@ -118,9 +120,12 @@ def timing_to_target(measured: Measured) -> Any:
     )
 
 
-def _quartiles(measured: Measured, rows: Sequence[tuple[Any, ...]], y: str, title: str) -> Any:
-    """Draw rows (setting, target, n, quartile, median, quartile), one that too few reached as an
-    open end.
+def _quartiles(
+    measured: Measured, rows: Sequence[tuple[Json, ...]], y: str, title: str
+) -> Figure | None:
+    """Draw rows (setting, target, n, quartile, median, quartile).
+
+    One that too few reached has an open end.
     """
     rows = [row for row in rows if row[1] in TARGETS and row[3] is not None]
     if not rows:

@@ -24,6 +24,7 @@ from jattr.sweep.report.open_set import OscrPoint
 from jattr.sweep.report.page import report_page
 from jattr.sweep.report.tables import Results, read, rows_table, split_timing
 from jattr.sweep.store import Store, Table
+from jattr.typing import Json
 
 FORMATS = ("csv", "parquet", "png", "svg", "html")
 USUAL = ("csv", "png", "svg", "html")
@@ -207,7 +208,7 @@ def _parquet() -> tuple[Any, Any]:
     return pyarrow, parquet
 
 
-def _text(value: Any) -> Any:
+def _text(value: Json) -> Json:
     if value is None:
         return ""
     return (

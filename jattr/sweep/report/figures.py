@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import matplotlib
+from matplotlib.figure import Figure
 
 from jattr.report.figures import STYLE
 from jattr.report.words import shown
@@ -18,6 +21,7 @@ from jattr.sweep.report.measured import Measured
 from jattr.sweep.report.panels import (
     QUIET,
     bars,
+    figure_of,
     left_out,
     legend,
     look,
@@ -51,8 +55,6 @@ def draw(measured: Measured, kinds: Sequence[str] = ("png", "svg")) -> list[Draw
 
     Names that begin with `timing` depend on the clock.
     """
-    import matplotlib
-
     result = []
     with matplotlib.rc_context(STYLE):
         for name, make in FIGURES.items():
@@ -62,7 +64,7 @@ def draw(measured: Measured, kinds: Sequence[str] = ("png", "svg")) -> list[Draw
     return result
 
 
-def oscr(measured: Measured) -> Any:
+def oscr(measured: Measured) -> Figure | None:
     """Own images that are accepted and given to their maker, against foreign ones that are
     accepted.
     """
@@ -103,7 +105,7 @@ def oscr(measured: Measured) -> Any:
     return legend(axes)
 
 
-def confusion(measured: Measured) -> Any:
+def confusion(measured: Measured) -> Figure | None:
     """Who is said to have made whose images: by the least residual, and by the verdict."""
     rows = [r for r in measured.confusion if measured.plain(r)]
     if not rows:
@@ -132,10 +134,10 @@ def confusion(measured: Measured) -> Any:
             axes,
             [[tables[setting, by].get((truth, name), 0.0) for name in said] for truth in counts],
         )
-    return grid[0].figure
+    return figure_of(grid)
 
 
-def robustness(measured: Measured) -> Any:
+def robustness(measured: Measured) -> Figure | None:
     """Accuracy, certificates, AUROC and false attribution, by alteration and attack."""
     rows = [
         m
@@ -180,7 +182,7 @@ def robustness(measured: Measured) -> Any:
     return legend(axes)
 
 
-def reliability(measured: Measured) -> Any:
+def reliability(measured: Measured) -> Figure | None:
     """Share of statements that came true, against the probability that was stated."""
     seed = str(measured.spec.seeds[0])
     bins = [
@@ -205,7 +207,7 @@ def reliability(measured: Measured) -> Any:
     return legend(axes)
 
 
-def tippett(measured: Measured) -> Any:
+def tippett(measured: Measured) -> Figure | None:
     """Share of likelihood ratios that are at least so large, of images' makers and of other
     candidates.
     """
@@ -239,7 +241,7 @@ def tippett(measured: Measured) -> Any:
     return legend(axes)
 
 
-FIGURES: dict[str, Callable[[Measured], Any]] = {
+FIGURES: dict[str, Callable[[Measured], Figure | None]] = {
     "restart_success": restart_success,
     "data_profile": data_profile,
     "evaluations_to_target": evaluations_to_target,

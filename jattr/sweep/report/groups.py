@@ -4,10 +4,11 @@ One setting, alteration, attack and seed, or all seeds of a setting together.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from jattr.sweep.report.estimates import Estimate
 from jattr.sweep.spec import Spec
+from jattr.typing import Json
 
 ALL = "all"  # the seed of a group of several
 Row = TypeVar("Row")
@@ -56,7 +57,7 @@ def overall(spec: Spec) -> str:
 
 
 def grouped(
-    spec: Spec, rows: Iterable[Row], facts: Callable[[Row], tuple[Any, ...]]
+    spec: Spec, rows: Iterable[Row], facts: Callable[[Row], tuple[Json, ...]]
 ) -> Iterator[tuple[Group, list[Row]]]:
     """Return the rows of every group that has some, in the order of the plan.
 

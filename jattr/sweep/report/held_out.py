@@ -9,7 +9,7 @@ p-value. `jattr/decision` computes them.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,13 +27,14 @@ from jattr.decision.lr_measures import (
 from jattr.decision.scores import scores_of
 from jattr.sweep.report.estimates import Estimate, Z, by_image, share, shares_above, too_few
 from jattr.sweep.report.groups import ALL, Group, Metric, grouped, metric
-from jattr.sweep.report.tables import LoadedImage, Results, Searched
+from jattr.sweep.report.tables import Results, Searched, SourceImage
+from jattr.typing import Json
 
 ALPHA = 0.05  # level at which own images are denied
 LEAST = least_own(ALPHA)  # own images of each candidate, and others', in either half
 DRAWS_SEED = 0  # of the bootstrap
 MEASURES = ("cllr", "cllr_min", "posterior_error", "top_error", f"denied_at_{ALPHA}")
-Scores = dict[LoadedImage, dict[str, float]]  # log10 residual of each image under each candidate
+Scores = dict[SourceImage, dict[str, float]]  # log10 residual of each image under each candidate
 
 
 class ReliabilityBin(NamedTuple):
@@ -90,7 +91,7 @@ def calibration(results: Results) -> HeldOut:
     side.
     """
 
-    def facts(s: Searched) -> tuple[Any, ...]:
+    def facts(s: Searched) -> tuple[Json, ...]:
         return s.setting, s.alteration, s.picture.attack, bool(s.picture.maker), s.seed
 
     shown = HeldOut([], [], [])

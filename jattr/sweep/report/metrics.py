@@ -5,7 +5,7 @@ Pure functions of a store's results.
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -16,8 +16,9 @@ from jattr.decision.verdict import DecisionConfig, Evidence, decide
 from jattr.inversion.problem import FLOOR
 from jattr.sweep.report.estimates import by_image, share, too_few
 from jattr.sweep.report.groups import Metric, grouped, metric
-from jattr.sweep.report.tables import LoadedImage, Results, Searched
+from jattr.sweep.report.tables import Results, Searched, SourceImage
 from jattr.sweep.spec import NONE
+from jattr.typing import Json, JsonObject
 
 SEVERAL = "several"  # what is said where a class of models is named
 SEPARATOR = " or "
@@ -44,9 +45,9 @@ class Attributed(NamedTuple):
     margin: float | None
 
     @property
-    def key(self) -> LoadedImage:
+    def key(self) -> SourceImage:
         """The image."""
-        return LoadedImage(self.batch, self.source, self.maker, self.picture, self.attack)
+        return SourceImage(self.batch, self.source, self.maker, self.picture, self.attack)
 
     @property
     def own(self) -> bool:
@@ -73,7 +74,7 @@ class Incomplete(NamedTuple):
     setting: str
     alteration: str
     seed: int
-    picture: LoadedImage
+    picture: SourceImage
     missing: tuple[str, ...]
 
 
@@ -95,7 +96,7 @@ class PilotStudied:
         # all but one that ended so: there are few ways to end
         self._others: dict[tuple[int, bool], Ends] = {}
 
-    def without(self, picture: LoadedImage) -> tuple[float | None, Ends]:
+    def without(self, picture: SourceImage) -> tuple[float | None, Ends]:
         """Return the largest residual, not below the floor, and (restarts, arrived) of each.
 
         (None, ()) without any.
@@ -119,8 +120,8 @@ def attributions(results: Results) -> tuple[list[Attributed], list[Incomplete]]:
     attacked: they stand for the pilot study of `jattr attribute`, and the image that is judged is
     not among them.
     """
-    result: dict[tuple[Any, ...], dict[str, Searched]] = {}
-    own: dict[tuple[Any, ...], list[Searched]] = {}
+    result: dict[tuple[Json, ...], dict[str, Searched]] = {}
+    own: dict[tuple[Json, ...], list[Searched]] = {}
     for s in results.searched:
         result.setdefault((s.setting, s.alteration, s.seed, s.picture), {})[s.candidate] = s
         if s.picture.own and s.picture.maker == s.candidate and s.picture.attack == NONE:
@@ -142,7 +143,7 @@ def attributions(results: Results) -> tuple[list[Attributed], list[Incomplete]]:
     return done, left
 
 
-def group_facts(row: Attributed) -> tuple[Any, ...]:
+def group_facts(row: Attributed) -> tuple[Json, ...]:
     """Return what `grouped` asks of a row."""
     return row.setting, row.alteration, row.attack, bool(row.maker), row.seed
 
@@ -231,7 +232,7 @@ def confusion(results: Results, rows: Sequence[Attributed]) -> list[Confusion]:
 def incomplete_shares(results: Results, left: Iterable[Incomplete]) -> list[Metric]:
     """Return how many images were not searched under every candidate, by group that has some."""
 
-    def facts(row: Incomplete) -> tuple[Any, ...]:
+    def facts(row: Incomplete) -> tuple[Json, ...]:
         return row.setting, row.alteration, row.picture.attack, bool(row.picture.maker), row.seed
 
     why = "pictures that were not searched under every candidate; they are not attributed"
@@ -315,6 +316,6 @@ def _certificate(s: Searched) -> Certificate:
         "statistic": 0.0,
         "p_value": 1.0,
     }
-    facts: dict[str, Any] = {"rounding": "round", "identical_bytes": 1.0, "alpha": ALPHA, **nothing}
+    facts: JsonObject = {"rounding": "round", "identical_bytes": 1.0, "alpha": ALPHA, **nothing}
     alteration = "" if s.alteration == NONE else s.alteration
     return Certificate(holds=True, bit_exact=s.bit_exact, alteration=alteration, **facts)

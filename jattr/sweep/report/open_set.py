@@ -18,7 +18,7 @@ import numpy as np
 from jattr.sweep.report.estimates import Estimate, Z, share_of, too_few
 from jattr.sweep.report.groups import ALL, Group, Metric, grouped, metric
 from jattr.sweep.report.metrics import Attributed, group_facts
-from jattr.sweep.report.tables import LoadedImage, Results
+from jattr.sweep.report.tables import Results, SourceImage
 
 LEAST = 2  # images of each side, for a variance
 
@@ -107,7 +107,7 @@ def open_set(results: Results, rows: Sequence[Attributed]) -> tuple[list[Metric]
 
 def _by_seed(members: Sequence[Attributed]) -> list[tuple[list[Attributed], list[Attributed]]]:
     """Return own and foreign images of each seed: those that every seed has, in one order."""
-    seeds: dict[int, dict[LoadedImage, Attributed]] = {}
+    seeds: dict[int, dict[SourceImage, Attributed]] = {}
     for row in members:
         seeds.setdefault(row.seed, {})[row.key] = row
     tables = list(seeds.values())

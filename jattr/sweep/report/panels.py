@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 
 from jattr.report.words import shown
 from jattr.sweep.spec import Spec
+from jattr.typing import Json, JsonObject
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
+DASHES: tuple[Json, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
 MARKS = "osD^vPX"
 QUIET = "#8a949e"
 MOST = 14  # settings that are drawn
@@ -27,7 +33,7 @@ LEFT, GAP, TOP, BELOW, LINE = 0.85, 0.35, 0.62, 0.55, 0.157
 DPI = 130
 
 
-def look(place: int) -> dict[str, Any]:
+def look(place: int) -> JsonObject:
     """Return how the setting of a place is drawn; no two of `MOST` look alike.
 
     Lines that coincide both show: later ones are drawn over earlier ones, thinner, and with gaps.
@@ -43,18 +49,26 @@ def look(place: int) -> dict[str, Any]:
     }
 
 
+class OfSetting(Protocol):
+    """A row that belongs to a setting of the sweep."""
+
+    @property
+    def setting(self) -> str:
+        """The setting's name."""
+
+
 def shift(place: int, count: int, span: float = 0.5) -> float:
     """Return how far beside a tick the setting of a place is drawn."""
     return span * ((place + 0.5) / count - 0.5)
 
 
-def settings_of(spec: Spec, rows: Sequence[Any]) -> list[str]:
+def settings_of(spec: Spec, rows: Sequence[OfSetting]) -> list[str]:
     """Return the settings that have rows, in order, at most `MOST`."""
     present = {row.setting for row in rows}
     return [setting.name for setting in spec.settings if setting.name in present][:MOST]
 
 
-def left_out(rows: Sequence[Any]) -> str:
+def left_out(rows: Sequence[OfSetting]) -> str:
     """Return words for the settings that are not drawn."""
     count = len({row.setting for row in rows})
     return f" (the first {MOST} of {count} settings)" if count > MOST else ""
@@ -69,12 +83,10 @@ def panels(
     title: str,
     width: float = PANEL[0],
     below: float = BELOW,
-) -> list[Any]:
+) -> list[Axes]:
     """Return axes side by side, shares from 0 to 1 on their y axes, with room for a legend of so
     many lines.
     """
-    from matplotlib.figure import Figure
-
     whole = LEFT + len(titles) * (width + GAP), TOP + PANEL[1] + below + LINE * (lines + 1)
     drawing = Figure(figsize=(max(whole[0] + 0.1, 6.6), whole[1]))
     wide, high = drawing.get_size_inches()
@@ -98,10 +110,17 @@ def panels(
     return result
 
 
-def legend(axes: Sequence[Any]) -> Any:
-    """Put one legend of all panels below them, and return the figure."""
+def figure_of(axes: Sequence[Axes]) -> Figure:
+    """Return the figure that axes belong to."""
     drawing = axes[0].figure
-    entries: dict[str, Any] = {}
+    assert isinstance(drawing, Figure)  # panels and matrices make no figures within figures
+    return drawing
+
+
+def legend(axes: Sequence[Axes]) -> Figure:
+    """Put one legend of all panels below them, and return the figure."""
+    drawing = figure_of(axes)
+    entries: JsonObject = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
@@ -124,14 +143,14 @@ def named(setting: str, facts: str) -> str:
     return f"{shown(setting, LONGEST)} ({facts})"
 
 
-def band(axes: Any, place: int, x: Sequence[float], curve: Sequence[Any], **options: Any) -> None:
+def band(axes: Axes, place: int, x: Sequence[float], curve: Sequence[Any], **options: Any) -> None:
     """Draw the intervals of a curve's points."""
     low, high = [p.low for p in curve], [p.high for p in curve]
     axes.fill_between(x, low, high, color=look(place)["color"], alpha=0.1, lw=0, **options)
 
 
 def bars(
-    axes: Any, place: int, x: Sequence[float], spans: Sequence[tuple[Any, ...]], label: str
+    axes: Axes, place: int, x: Sequence[float], spans: Sequence[tuple[Json, ...]], label: str
 ) -> None:
     """Draw values with their intervals; without one, the value alone."""
     if not spans:
@@ -143,10 +162,10 @@ def bars(
 
 
 def spans(
-    axes: Any,
+    axes: Axes,
     place: int,
     x: Sequence[float],
-    quartiles: Sequence[tuple[Any, ...]],
+    quartiles: Sequence[tuple[Json, ...]],
     top: float,
     label: str,
 ) -> None:
@@ -167,12 +186,10 @@ def matrices(
     ways: Sequence[str],
     rows: Sequence[str],
     columns: Sequence[str],
-) -> list[Any]:
+) -> list[Axes]:
     """Return axes for matrices [rows, columns], line by line under its name, the ways side by
     side.
     """
-    from matplotlib.figure import Figure
-
     wide, high = max(2.0, 0.62 * len(columns)), 0.3 * len(rows) + 0.12
     left, head = 0.35 + 0.068 * max(map(len, rows)), 0.5
     below = 0.3 + 0.05 * min(20, max(map(len, columns)))
@@ -203,7 +220,7 @@ def matrices(
     return result
 
 
-def matrix(axes: Any, shares: Sequence[Sequence[float]]) -> None:
+def matrix(axes: Axes, shares: Sequence[Sequence[float]]) -> None:
     """Draw shares [rows, columns] with their numbers."""
     axes.pcolormesh(shares, cmap="Blues", vmin=0.0, vmax=1.0, shading="flat")
     axes.invert_yaxis()
@@ -224,19 +241,15 @@ def matrix(axes: Any, shares: Sequence[Sequence[float]]) -> None:
         side.set_visible(False)
 
 
-def rendered(drawing: Any, kind: str) -> bytes:
+def rendered(drawing: Figure, kind: str) -> bytes:
     """Return a figure as `png` or `svg`, without dates or versions.
 
     The same drawing gives the same bytes.
     """
     file = io.BytesIO()
     if kind == "svg":
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-
         FigureCanvasSVG(drawing).print_svg(file, metadata={"Date": None, "Creator": None})
     else:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-
         drawing.set_dpi(DPI)
         FigureCanvasAgg(drawing).print_png(file, metadata={"Software": None})
     return file.getvalue()

@@ -14,6 +14,7 @@ import numpy as np
 from jattr.sweep.run import stored_spec
 from jattr.sweep.spec import Spec
 from jattr.sweep.store import DONE, Store, Table
+from jattr.typing import Json, JsonObject
 
 TIMING = "timing"
 ARRIVED = "arrived"  # the status of a restart that reached the floor
@@ -31,7 +32,7 @@ FACTS = (
 )
 
 
-class LoadedImage(NamedTuple):
+class SourceImage(NamedTuple):
     """One image of a sweep before its alteration; two of the same values are the same image."""
 
     batch: str  # digest of the images that it was made or read with
@@ -70,7 +71,7 @@ class Run(NamedTuple):
 class Searched(NamedTuple):
     """One image under one candidate, setting and seed."""
 
-    picture: LoadedImage
+    picture: SourceImage
     alteration: str
     candidate: str
     setting: str
@@ -103,8 +104,8 @@ class Results:
     """Everything that metrics are computed from."""
 
     spec: Spec
-    spec_json: dict[str, Any]  # the same as the store has it
-    origin: dict[str, Any]  # code, versions, digests: what the store says of itself
+    spec_json: JsonObject  # the same as the store has it
+    origin: JsonObject  # code, versions, digests: what the store says of itself
     digests: dict[str, str]  # of every generator, by name
     candidates: tuple[str, ...]  # names, in order
     cells: Table
@@ -184,10 +185,10 @@ def _joined(cells: Table, table: Table, number: str) -> Table:
 
 
 def _searched(store: Store, cells: Table, pictures: Table, restarts: Table) -> Iterable[Searched]:
-    of_image: dict[tuple[int, int], list[Any]] = {}
+    of_image: dict[tuple[int, int], list[Json]] = {}
     for row in restarts.rows:
         of_image.setdefault(row[:2], []).append(row)
-    of_cell: dict[int, list[Any]] = {}
+    of_cell: dict[int, list[Json]] = {}
     for row in pictures.rows:
         of_cell.setdefault(row[0], []).append(row)
     for row in cells.rows:
@@ -202,7 +203,7 @@ def _searched(store: Store, cells: Table, pictures: Table, restarts: Table) -> I
             )
             values = dict(zip(pictures.columns, result, strict=True))
             yield Searched(
-                picture=LoadedImage(
+                picture=SourceImage(
                     cell["batch"],
                     cell["source"],
                     cell["maker"],
@@ -230,7 +231,7 @@ def _traces(store: Store, cell: int) -> list[np.ndarray]:
     return np.split(whole, np.cumsum(rows)[:-1]) if len(rows) else []
 
 
-def _run(table: Table, row: tuple[Any, ...], trace: np.ndarray) -> Run:
+def _run(table: Table, row: tuple[Json, ...], trace: np.ndarray) -> Run:
     values = dict(zip(table.columns, row, strict=True))
     return Run(values["restart"], values["status"], values["best"], values["evaluations"], trace)
 
