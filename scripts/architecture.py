@@ -28,6 +28,7 @@ FLOORS = {
     "jattr.errors": 0,
     "jattr.bounded_json": 0,
     "jattr.folders": 0,
+    "jattr.printable": 0,
     "jattr.runtime": 0,
     "jattr.source_files": 0,
     "jattr.sqlite": 0,

@@ -32,9 +32,9 @@ from PIL import Image
 from jattr.alterations.files import alter
 from jattr.alterations.registry import parse_chain
 from jattr.attribution.calibrate import own_images
-from jattr.cli.generate import draw_latents, make_pixels
 from jattr.decision.false_attribution import upper_bound
 from jattr.generators.base import Generator
+from jattr.generators.sampling import draw_latents, make_pixels
 from jattr.generators.store import load_generator
 from jattr.images import encode_png
 from jattr.ledger.cosign import cosign

@@ -13,13 +13,12 @@ is not 0.
 """
 
 import argparse
-import contextlib
-import io
 import json
 import mmap
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -32,7 +31,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from bench_json import add_json_option, write_json
 
-from jattr.cli.main import main as jattr
 from jattr.folders import new_folder
 from jattr.images import encode_png
 from jattr.images.reading import decode_image
@@ -43,6 +41,7 @@ from jattr.ledger.private import PrivateStore
 from jattr.ledger.recording import Recorder
 from jattr.ledger.store import LogStore
 
+ROOT = Path(__file__).resolve().parents[1]
 SIGNER = Signer("example.com/killed", 1, bytes(range(32)))
 PHASES = ("start", "intent", "generation", "result", "release")
 
@@ -137,10 +136,10 @@ def is_whole(data: bytes) -> bool:
 
 def reported(folder: Path) -> list[int]:
     """Return the orphans that the command line reports."""
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        assert jattr(["log", "status", str(folder), "--json"]) == 0
-    result: list[int] = json.loads(out.getvalue())["orphans"]
-    return result
+    command = [sys.executable, "-m", "jattr", "log", "status", str(folder), "--json"]
+    status = subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    orphans: list[int] = json.loads(status.stdout)["orphans"]
+    return orphans
 
 
 def main() -> None:

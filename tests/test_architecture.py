@@ -15,15 +15,9 @@ KNOWN: dict[str, list[str]] = {
     ],
     "module circles": [
         "jattr.attribution.attribute, jattr.attribution.result_json, jattr.report.notebook",
-        "jattr.cli.attribute, jattr.cli.attribute_run",
-        "jattr.cli.demo, jattr.cli.main",
     ],
     "package circles": [
         "jattr.attribution, jattr.ledger, jattr.report",
-    ],
-    "cli importers": [
-        "scripts.bench_evidence -> jattr.cli.generate",
-        "scripts.kill_recording -> jattr.cli.main",
     ],
 }
 

@@ -11,13 +11,13 @@ import pytest
 from jattr.attribution.pilot_files import PilotStudyFiles
 from jattr.attribution.result_json import parse_result
 from jattr.bounded_json import MAX_DEPTH, NestingError, read_json_text
-from jattr.cli.latents import read_latents
 from jattr.decision.calibration_json import from_json
 from jattr.errors import InputError
 from jattr.generators.card_json import read_json
 from jattr.ledger.canonical import parse_canonical
 from jattr.ledger.identity import read_identity
 from jattr.ledger.leaves import parse_leaf
+from jattr.verification.latents import read_latents
 
 
 def deep(depth, inside=""):

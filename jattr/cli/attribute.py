@@ -3,54 +3,90 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
+import contextlib
+import dataclasses
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+import platform
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from importlib import import_module, metadata
+from pathlib import Path
+from threading import Thread
+from typing import Any
 
+import jax
+import numpy as np
+
+from jattr._version import __version__
+from jattr.alterations.chain import Chain
+from jattr.alterations.files import AlteredImages
+from jattr.attribution.alteration_search import (
+    AUTO,
+    NONE,
+    Alternative,
+    Explanation,
+    ImageHypotheses,
+    ImageReader,
+    best_explanation,
+    check_candidates,
+    check_one,
+    joined,
+    parse_alternatives,
+)
+from jattr.attribution.attribute import Attribution, attribute
+from jattr.attribution.calibration_files import Judge, load_judge
+from jattr.attribution.caveats import Caveat, caveat_of
+from jattr.attribution.pilot_files import PilotStudyFiles
+from jattr.attribution.result_json import SCHEMA, candidate_record, failed_record, image_record
+from jattr.cli.device import add_device, start_jax
 from jattr.cli.options import (
+    Progress,
     add_common,
-    add_device,
     add_output,
     add_settings,
+    distance_paths,
     given_settings,
-    start_jax,
+    new_folder,
     whole_number,
 )
-from jattr.cli.output import distance_paths, new_folder
-from jattr.cli.table import result_table
+from jattr.decision.verdict import DecisionConfig
 from jattr.errors import InputError
+from jattr.folders.cache import pilot_study_folder
+from jattr.generators.base import Generator
+from jattr.generators.candidates import load_candidates
 from jattr.generators.settings import NOISE, SPACES, Settings
-from jattr.report.words import shown
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.observation.make import given_distance
+from jattr.printable import shown
+from jattr.report.rows import SheetRows
+from jattr.report.table import result_table
+from jattr.verification.latents import settings_text
+from jattr.verification.result_folder import (
+    LATENTS,
+    REPORT,
+    RESULT,
+    RESULT_FOLDER,
+    SHEET,
+    file_sha256,
+    write_latents,
+    write_result,
+)
 
-if TYPE_CHECKING:
-    from jattr.cli.attribute_run import AttributeRun
-    from jattr.decision.calibration import Calibration
-    from jattr.generators.base import Generator
-    from jattr.inversion.config import InvertConfig
-
-OUTPUTS = ("result.json", "latents.npz", "contact_sheet.png", "report.html")
-MAX_CALIBRATION = 256 << 20  # bytes
+OUTPUTS = (RESULT, LATENTS, SHEET, REPORT)
+LONGEST_COMMAND = 2_000  # characters, in the report
+BLOCK = 32  # images searched together: bounds memory
+PACKAGES = ("jax", "jaxlib", "numpy")
+# JAX's event of a program that was compiled, or fetched from the persistent cache
+COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
 
-class Judge(NamedTuple):
-    """What judges a run's images."""
-
-    calibration: Calibration | None
-    sha256: str | None  # of the calibration's file
-    alpha: float  # level of both errors
-
-
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand."""
-    parser = subparsers.add_parser(
-        "attribute",
-        help="tell which generator made an image",
-        description="Tell which of the candidates made each image, or none of them. Writes"
-        " result.json, latents.npz,"
-        " contact_sheet.png and report.html. An image that cannot be used becomes a failed row;"
-        " the exit code"
-        " is 2 then.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.description = (
+        "Tell which of the candidates made each image, or none of them. Writes result.json,"
+        " latents.npz, contact_sheet.png and report.html. An image that cannot be used becomes a"
+        " failed row; the exit code is 2 then."
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG or WebP")
     parser.add_argument(
@@ -69,8 +105,7 @@ def add_parser(subparsers: Any) -> None:
         "--optimiser",
         metavar="NAME",
         help="auto (default), levenberg-marquardt[-logit], gauss-newton-cg, lbfgs, bfgs,"
-        " adam-cosine,"
-        " adam-paper, or an optax one as adam:0.05:cosine",
+        " adam-cosine, adam-paper, or an optax one as adam:0.05:cosine",
     )
     search.add_argument(
         "--steps", type=whole_number(1, 1_000_000), metavar="N", help="most steps of a restart"
@@ -103,9 +138,8 @@ def add_parser(subparsers: Any) -> None:
         default=["auto"],
         metavar="CHAIN",
         help="what was done to the images, as centre:0.9,resize:48x48:lanczos,jpeg (jpeg: as the"
-        " file states);"
-        " several are tried in turn (not with --calibration); none: nothing;"
-        " auto (default): the compression of JPEG files, else nothing",
+        " file states); several are tried in turn (not with --calibration); none: nothing; auto"
+        " (default): the compression of JPEG files, else nothing",
     )
     parser.add_argument(
         "--calibration", metavar="FILE", help="of these candidates and settings: `jattr calibrate`"
@@ -129,8 +163,6 @@ def run(args: argparse.Namespace) -> int:
       InputError: the run is impossible; or, after everything was written, an image could not be
         used.
     """
-    from jattr.verification.result_folder import RESULT_FOLDER
-
     inputs = [*args.images, *args.candidates, args.calibration, *distance_paths(args.distance)]
     with new_folder(args.out, kind=RESULT_FOLDER, overwrite=args.overwrite, inputs=inputs) as work:
         task = prepare(args)
@@ -140,8 +172,7 @@ def run(args: argparse.Namespace) -> int:
     if task.unusable:
         raise InputError(
             f"{len(task.unusable)} of {len(args.images)} images could not be used and are failed"
-            " rows in"
-            f" {args.out}; the first: {task.unusable[0]}"
+            f" rows in {args.out}; the first: {task.unusable[0]}"
         )
     return 0
 
@@ -152,17 +183,7 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
     Raises:
       InputError: an option, the device or a candidate cannot be used.
     """
-    from jattr.cli.timing import Clock
-
-    clock = Clock()
-    with clock.part("import"):
-        import jattr.attribution.attribute  # noqa: F401  imported here so that its time is counted
-        from jattr.attribution.alteration_search import (
-            check_candidates,
-            check_one,
-            parse_alternatives,
-        )
-        from jattr.cli.attribute_run import AttributeRun
+    clock = Clock({"import": args.import_seconds})
     alternatives = parse_alternatives(
         args.alteration if args.distance is None else _unaltered(args.alteration)
     )
@@ -198,63 +219,12 @@ def report(args: argparse.Namespace, data: dict[str, Any]) -> None:
     print(f"written to {shown(args.out, 200)}: {', '.join(OUTPUTS)}")
 
 
-def load_judge(
-    path: str | None, alpha: float, generators: Sequence[Generator], config: InvertConfig
-) -> Judge:
-    """Return the calibration of a run, its digest and its level, checked against the run.
-
-    Raises:
-      InputError: the file cannot be read, is of other models, settings or versions, or too small
-        for alpha.
-    """
-    from jattr.attribution.calibrate import calibration_config, check_calibration
-    from jattr.decision.calibration_json import from_json
-    from jattr.decision.judgement import check_ready
-    from jattr.decision.scores import as_fraction
-
-    as_fraction(alpha)
-    if path is None:
-        return Judge(None, None, alpha)
-    content = _read_calibration(path)
-    calibration = from_json(content.decode())
-    check_calibration(calibration, generators, calibration_config(config))
-    for condition in calibration.conditions:
-        check_ready(calibration, [gen.name for gen in generators], condition, alpha)
-    return Judge(calibration, hashlib.sha256(content).hexdigest(), alpha)
-
-
-def _read_calibration(path: str) -> bytes:
-    """Return a calibration's file, which is text.
-
-    Raises:
-      InputError: it cannot be read, is no UTF-8 or too long.
-    """
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_CALIBRATION + 1)
-        if len(content) <= MAX_CALIBRATION:
-            content.decode()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"cannot read calibration {path!r}: {reason}; make it with `jattr calibrate`"
-        ) from error
-    if len(content) > MAX_CALIBRATION:
-        raise InputError(
-            f"calibration {path!r} is longer than {MAX_CALIBRATION} bytes; give one from jattr"
-            " calibrate"
-        )
-    return content
-
-
 def _unaltered(alterations: Sequence[str]) -> Sequence[str]:
     """Return what images are taken as where a distance compares them: as they are.
 
     Raises:
       InputError: an alteration was named.
     """
-    from jattr.attribution.alteration_search import AUTO, NONE
-
     named = [text for text in alterations if text not in (AUTO, NONE)]
     if named:
         raise InputError(f"--distance and --alteration {named[0]}; give one of them")
@@ -267,12 +237,8 @@ def make_config(args: argparse.Namespace) -> InvertConfig:
     Raises:
       InputError: one is not legal.
     """
-    from jattr.inversion.config import InvertConfig
-
     options = ("restarts", "optimiser", "steps", "start", "distance", "space", "lanes", "seed")
     if args.distance is not None:
-        from jattr.inversion.observation.make import given_distance
-
         given_distance(args.distance)  # wrong ones fail before any work
     given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
     settings = given_settings(args)
@@ -290,30 +256,230 @@ def candidate_views(
     return view.psi_grid(psi) if psi is not None and len(psi) > 1 else (view,)
 
 
-def load_candidates(paths: Sequence[str], *, resize: bool) -> list[Generator]:
-    """Return the candidates, checked against each other.
+class AttributeRun:
+    """Images against candidates: rows, latents and the contact sheet grow block by block."""
 
-    Raises:
-      InputError: one cannot be read, two have one name, or their sizes differ without `--resize`.
-    """
-    from jattr.generators.store import find_generator, load_generator
+    def __init__(
+        self,
+        files: Sequence[str],
+        paths: Sequence[str],
+        generators: list[Generator],
+        config: InvertConfig,
+        resize: bool,
+        alternatives: Sequence[Alternative],
+        judge: Judge,
+        clock: Clock,
+    ):
+        """Prepare.
 
-    for path in paths:
-        find_generator(path)  # says what is missing before any is loaded
-    generators: list[Generator] = []
-    for path in paths:
-        gen = load_generator(path)
-        if gen.name in [other.name for other in generators]:
-            raise InputError(
-                f"two candidates are called {gen.name!r}, the second one is {path!r}; leave one"
-                " away, or give it"
-                ' another "name" in its card.json'
-            )
-        generators.append(gen)
-    sizes = {gen.name: f"{gen.image_shape[0]}x{gen.image_shape[1]}" for gen in generators}
-    if not resize and len(set(sizes.values())) > 1:
-        listed = ", ".join(f"{size} ({name})" for name, size in sizes.items())
-        raise InputError(
-            f"the candidates make images of different sizes: {listed}; pass --resize to allow that"
+        Args:
+          files: the images.
+          paths: of the candidates.
+          generators: the candidates, in the space and under the settings that are searched.
+          config: of the inversion.
+          resize: bring images to the candidates' sizes.
+          alternatives: what may have been done to the images.
+          judge: a calibration, or None, its digest and the level of its errors.
+          clock: counts where the time goes.
+        """
+        self.files, self.paths, self.generators, self.config, self.resize = (
+            files,
+            paths,
+            generators,
+            config,
+            resize,
         )
-    return generators
+        self.alternatives, self.clock = alternatives, clock
+        self.judge = judge
+        self.decision = DecisionConfig(alpha=judge.alpha, thresholds=config.distance is None)
+        self.rows: list[dict[str, Any]] = []  # of result.json
+        self.sheet = SheetRows()
+        self.unusable: list[str] = []  # why, for each image that could not be used
+        self.reader = ImageReader(generators, alternatives, config, resize)
+        self.z = [np.zeros((len(files), *gen.latent_shape), np.float32) for gen in generators]
+        self.label = np.full((len(files), len(generators)), -1, np.int32)
+        self.found = np.zeros((len(files), len(generators)), bool)
+        self.pilot_studies = PilotStudyFiles(pilot_study_folder())
+        self.progress = Progress(
+            len(files) * len(generators) * len(alternatives),
+            "searches (images x candidates x alterations)",
+        )
+
+    def attribute(self) -> None:
+        """Attribute every image."""
+        # seconds; the report needs it
+        Thread(target=import_module, args=("matplotlib.figure",), daemon=True).start()
+        for start in range(0, len(self.files), BLOCK):
+            with self.clock.part("read_pictures"):
+                block = [self.reader.read(file) for file in self.files[start : start + BLOCK]]
+            usable = [item for item in block if item.image is not None]
+            with self.clock.part("search"):
+                found = self._search(usable)
+            with self.clock.part("reproduce"):
+                explanations = iter(found)
+                for item in block:
+                    self._add(item, next(explanations) if item.image is not None else None)
+
+    def write(self, folder: Path, place: str) -> dict[str, Any]:
+        """Write the files and return what `result.json` holds.
+
+        Args:
+          folder: where to.
+          place: what the folder will be called, for the command that verifies it.
+        """
+        with self.clock.part("write"):
+            digests, settings = zip(
+                *((gen.digest, settings_text(gen)) for gen in self.generators), strict=True
+            )
+            space = self.generators[0].space
+            sha256 = write_latents(
+                folder / LATENTS, self.z, self.label, self.found, digests, space, settings
+            )
+            self.sheet.write(folder / SHEET)
+        data = {
+            "schema": SCHEMA,
+            "settings": self._settings(),
+            "versions": versions(),
+            "candidates": [
+                candidate_record(g, p) for g, p in zip(self.generators, self.paths, strict=True)
+            ],
+            "latents": {"file": LATENTS, "sha256": sha256},
+            "pictures": self.rows,
+            "timing_seconds": self.clock.rounded(),
+        }
+        with self.clock.part("report"):
+            candidates = list(dict.fromkeys(self.paths))
+            command = shlex.join(["jattr", "verify", place, "--candidates", *candidates])
+            self.sheet.write_report(folder / REPORT, data, shown(command, LONGEST_COMMAND))
+        data["timing_seconds"] = self.clock.rounded()
+        write_result(folder / RESULT, data)
+        return data
+
+    def _search(self, usable: list[ImageHypotheses]) -> list[Explanation]:
+        """Return the best explanation of each image."""
+        groups: dict[tuple[Any, ...], list[tuple[int, AlteredImages | None]]] = {}
+        for number, item in enumerate(usable):
+            for images in item.altered:
+                name = (None,) if images is None else (images.chain, images.pixels.shape)
+                groups.setdefault(name, []).append((number, images))
+        found: list[list[Explanation]] = [[] for _ in usable]
+        for members in groups.values():
+            att = self._attribute(
+                [usable[number] for number, _ in members], [p for _, p in members if p is not None]
+            )
+            for i, (number, _) in enumerate(members):
+                found[number].append(Explanation(att, i))
+        return [best_explanation(each) for each in found]
+
+    def _attribute(self, items: list[ImageHypotheses], altered: list[AlteredImages]) -> Attribution:
+
+        counted = range(len(self.generators))
+        images = (
+            joined(altered)
+            if altered
+            else [np.stack([i.forms[c].pixels for i in items]) for c in counted]
+        )
+        before = self.progress.done
+        return attribute(
+            images,
+            self.generators,
+            config=self.config,
+            decision=self.decision,
+            pilot_studies=self.pilot_studies,
+            calibration=self.judge.calibration,
+            caveats=[self._caveat(item, altered[0].chain if altered else None) for item in items],
+            progress=lambda done, total: self.progress.reach(before + done),
+        )
+
+    def _caveat(self, item: ImageHypotheses, chain: Chain | None) -> Caveat:
+        """Return what is to be said of an image under one alteration; no calibration chooses
+        between several.
+        """
+        assert item.image is not None
+        shapes = [gen.image_shape for gen in self.generators]
+        caveat = caveat_of(item.image, chain, shapes, searched_as_stored=not item.incomplete)
+        ways = len(item.altered)
+        return (
+            caveat if ways == 1 else caveat._replace(apart=f"a file that is taken in {ways} ways")
+        )
+
+    def _add(self, item: ImageHypotheses, explanation: Explanation | None) -> None:
+        """Add one image's row, latents and part of the contact sheet."""
+        place = len(self.rows)
+        if item.image is None or explanation is None:
+            self.unusable.append(item.reason)
+            names = [gen.name for gen in self.generators]
+            self.rows.append(
+                failed_record(item.file, _sha256_or_none(item.file), item.reason, names)
+            )
+            self.sheet.add_failed(self.rows[-1])
+            return
+        att, i = explanation
+        self.rows.append(image_record(item.image, att, i, item.all_notes()))
+        shown_first = item.forms[0].pixels if item.forms else item.image.pixels
+        self.sheet.add(self.rows[-1], item.image.pixels, shown_first, att, i)
+        for c, latents in enumerate(att.latents):
+            if np.isfinite(att.residual[i, c]) and np.isfinite(latents[i]).all():
+                self.z[c][place], self.label[place, c], self.found[place, c] = (
+                    latents[i],
+                    att.labels[i, c],
+                    True,
+                )
+
+    def _settings(self) -> dict[str, Any]:
+
+        device = jax.devices()[0]
+        return {
+            "resize": self.resize,
+            "alteration": [alternative.text for alternative in self.alternatives],
+            "space": self.generators[0].space,
+            "inversion": dataclasses.asdict(self.config),
+            "decision": dataclasses.asdict(self.decision),
+            "calibration": self.judge.sha256,
+            "device": {"platform": device.platform, "kind": device.device_kind},
+        }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result may depend on."""
+    found = {name: metadata.version(name) for name in PACKAGES}
+    return {"jattr": __version__, **found, "python": platform.python_version()}
+
+
+def _sha256_or_none(file: str) -> str | None:
+    try:
+        return file_sha256(file)
+    except InputError:
+        return None
+
+
+class Clock:
+    """Adds up the seconds of named parts; `compile` lies within the others."""
+
+    def __init__(self, seconds: dict[str, float]):
+        self.seconds = seconds
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count the block's time to a part."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._add(name, time.monotonic() - start)
+
+    def watch_compilation(self) -> None:
+        """Count JAX's compilations from now on."""
+        self._add("compile", 0.0)
+        jax.monitoring.register_event_duration_secs_listener(self._on_event)
+
+    def rounded(self) -> dict[str, float]:
+        """Return the parts in seconds, to the millisecond."""
+        return {name: round(value, 3) for name, value in self.seconds.items()}
+
+    def _on_event(self, event: str, duration_secs: float, **_: Any) -> None:
+        if event == COMPILE_EVENT:
+            self._add("compile", duration_secs)
+
+    def _add(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds

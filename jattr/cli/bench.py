@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-from jattr.cli.options import Progress, add_common, add_device, emit, start_jax
+from jattr.cli.attribute import versions
+from jattr.cli.device import add_device, start_jax
+from jattr.cli.options import Progress, add_common, emit, new_folder
+from jattr.cli.sweep import run_spec
 from jattr.errors import InputError
 from jattr.folders.kinds import FolderKind, check_names, file_names, read_object
-from jattr.report.words import shown
+from jattr.generators.candidates import load_candidates
+from jattr.printable import shown
+from jattr.sweep.speed import peak_memory, search_speeds, step_speeds
+from jattr.sweep.suites import FAMILIES, PAIR, make_suite, paper_spec
 
 OUT = "jattr-bench"
 SPEED, SPEED_FILE = "speed", "speed.json"
@@ -26,15 +33,12 @@ NAMES = (
 )
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand."""
-    parser = subparsers.add_parser(
-        "bench",
-        help="ready sweeps: optimisers, restarts, robustness, the paper's recipe, ...",
-        description="Run a ready sweep over bundled generators, or others, and write its tables,"
-        " figures and page. A"
-        " run that was stopped goes on where it was. speed measures gradient steps and searches on"
-        " this machine.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.description = (
+        "Run a ready sweep over bundled generators, or others, and write its tables, figures and"
+        " page. A run that was stopped goes on where it was. speed measures gradient steps and"
+        " searches on this machine."
     )
     parser.add_argument("suite", choices=NAMES)
     parser.add_argument(
@@ -75,8 +79,6 @@ def run(args: argparse.Namespace) -> int:
     start_jax(args.device)
     if args.suite == SPEED:
         return _speed(args)
-    from jattr.cli.sweep import run_spec
-    from jattr.sweep.suites import make_suite, paper_spec
 
     spec = make_suite(args.suite, quick=args.quick, candidates=args.candidates)
     if args.features is not None:
@@ -100,14 +102,6 @@ SPEED_FOLDER = FolderKind(f"a folder of `jattr bench {SPEED}`", check_speed_fold
 
 def _speed(args: argparse.Namespace) -> int:
     """Measure, print and write speed.json."""
-    import dataclasses
-
-    from jattr.cli.attribute import load_candidates
-    from jattr.cli.attribute_run import versions
-    from jattr.cli.output import new_folder
-    from jattr.sweep.speed import peak_memory, search_speeds, step_speeds
-    from jattr.sweep.suites import FAMILIES, PAIR
-
     with new_folder(args.out, kind=SPEED_FOLDER, overwrite=True, inputs=args.candidates) as work:
         generators = load_candidates(
             args.candidates or list(PAIR if args.quick else FAMILIES), resize=True
@@ -124,15 +118,14 @@ def _speed(args: argparse.Namespace) -> int:
         }
         (work / SPEED_FILE).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     lines = [
-        f"{shown(one.generator, 40)}, {one.lanes} lanes: {one.milliseconds:.2f} ms a step of a lane"
-        f" ({one.spread[0]:.2f} to {one.spread[1]:.2f}), {one.share_of_peak:.0%} of the"
+        f"{shown(one.generator, 40)}, {one.lanes} lanes: {one.milliseconds:.2f} ms a step of a"
+        f" lane ({one.spread[0]:.2f} to {one.spread[1]:.2f}), {one.share_of_peak:.0%} of the"
         " matrix-product peak"
         for one in steps
     ]
     lines += [
         f"{shown(one.generator, 40)}: {one.arrived} of {one.pictures} own images at the floor in"
-        f" {one.seconds:.1f} s,"
-        f" {one.pictures_per_minute:.0f} a minute"
+        f" {one.seconds:.1f} s, {one.pictures_per_minute:.0f} a minute"
         for one in searches
     ]
     lines.append(f"at most {result['peak_memory']['process_bytes'] / 2**20:.0f} MiB in use")

@@ -4,20 +4,18 @@ import argparse
 from typing import Any
 
 from jattr.cli.options import add_common, add_settings, emit, given_settings
+from jattr.converters.convert import convert
+from jattr.distances.networks import FeatureNetwork
 from jattr.generators.settings import NOISE
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand."""
-    parser = subparsers.add_parser(
-        "convert",
-        help="turn a PyTorch checkpoint into a generator folder, or a feature folder",
-        description="Turn a PyTorch checkpoint into a generator folder. Known families are told"
-        " from the file; others"
-        " need an architecture card. Inception v3, a folder of LPIPS' backbone and heads, or"
-        " StyleGAN2's discriminator"
-        " (--arch stylegan2-discriminator) becomes a feature folder for distances. Nothing in the"
-        " checkpoint is run.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.description = (
+        "Turn a PyTorch checkpoint into a generator folder. Known families are told from the file;"
+        " others need an architecture card. Inception v3, a folder of LPIPS' backbone and heads,"
+        " or StyleGAN2's discriminator (--arch stylegan2-discriminator) becomes a feature folder"
+        " for distances. Nothing in the checkpoint is run."
     )
     parser.add_argument(
         "source",
@@ -73,9 +71,6 @@ def image_size(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Convert and report."""
-    from jattr.converters.convert import convert
-    from jattr.distances.networks import FeatureNetwork
-
     generator = convert(
         args.source,
         args.destination,
@@ -107,8 +102,7 @@ def run(args: argparse.Namespace) -> int:
     settings = "" if generator.settings is None else f", {generator.settings}"
     text = (
         f"{generator.name}: {result['kind']}, images {sides}, latent {latent}"
-        f" {generator.prior}{classes}{settings},"
-        f" written to {args.destination}"
+        f" {generator.prior}{classes}{settings}, written to {args.destination}"
     )
     emit(args, result, f"{text}\ndigest {generator.digest}")
     return 0
@@ -120,8 +114,8 @@ def _report_features(args: argparse.Namespace, network: Any) -> int:
         for name in ("name", "architecture", "variant", "weights_digest", "digest")
     }
     text = (
-        f"{network.name}: features, {network.architecture}, variant {network.variant}, written"
-        f" to {args.destination}"
+        f"{network.name}: features, {network.architecture}, variant {network.variant}, written to"
+        f" {args.destination}"
     )
     emit(
         args,

@@ -9,19 +9,26 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
 
 from jattr.bounded_json import read_json_text
-from jattr.cli.options import add_common, add_device, start_jax, whole_number
-from jattr.cli.output import new_folder
+from jattr.cli import attribute
+from jattr.cli.device import add_device, start_jax
+from jattr.cli.options import add_common, new_folder, whole_number
+from jattr.cli.parser import Parser
 from jattr.errors import GeneratorError, InputError, OutputError
 from jattr.folders.kinds import FolderKind, check_names, file_names, problem_of
-from jattr.report.words import shown
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from jattr.generators.base import Generator
+from jattr.generators.base import Generator
+from jattr.generators.store import bundled_generators, load_generator
+from jattr.images import write_png
+from jattr.printable import shown
+from jattr.report.words import verdict_text
+from jattr.verification.result_folder import check_result_folder, read_result
+from jattr.zoo.faces import render_faces
 
 CANDIDATES = ("dcgan_a", "dcgan_b", "progan_a", "progan_b")
 IMAGES, TRUTH, RESULT = "pictures", "truth.json", "result"
@@ -40,16 +47,12 @@ class Secret:
     compressed: bool
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand."""
-    parser = subparsers.add_parser(
-        "demo",
-        help="see it work: bundled generators, images made on the spot, the report",
-        description="Make images with the bundled generators from secret latents, two faces that"
-        " nobody generated,"
-        " and two JPEG copies; attribute the files as `jattr attribute` does; tell who made them."
-        " The images,"
-        f" {TRUTH} and the report go to DIR.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.description = (
+        "Make images with the bundled generators from secret latents, two faces that nobody"
+        " generated, and two JPEG copies; attribute the files as `jattr attribute` does; tell who"
+        f" made them. The images, {TRUTH} and the report go to DIR."
     )
     parser.add_argument(
         "--out", default="jattr-demo", metavar="DIR", help="folder to make (default jattr-demo)"
@@ -76,8 +79,6 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the images, attribute them, tell the truth."""
-    from jattr.cli.main import make_parser
-
     start_jax(args.device)
     names = candidate_names(everything=args.all)
     out = Path(args.out)
@@ -93,14 +94,16 @@ def run(args: argparse.Namespace) -> int:
         *(["--json"] if args.json else []),
     ]
     options += [] if args.device is None else ["--device", args.device]
-    command = make_parser().parse_args(["attribute", *files, *options])
+    parser = Parser()
+    attribute.add_arguments(parser)
+    command = parser.parse_args([*files, *options], argparse.Namespace(import_seconds=0.0))
     if not args.json:
         print(
             f"$ jattr attribute {shown(str(out / IMAGES), 60)}/* --candidates {' '.join(names)}"
             " --out",
             out / RESULT,
         )
-    code: int = command.run(command)
+    code = attribute.run(command)
     if not args.json:
         print(f"\n{truth_table(out, secrets)}\n\nOpen {out / RESULT / 'report.html'} in a browser.")
     return code
@@ -113,8 +116,6 @@ def check_demo_folder(folder: Path) -> None:
     Raises:
       InputError: it does not, or holds anything else.
     """
-    from jattr.verification.result_folder import check_result_folder
-
     check_names(file_names(folder, folders=(IMAGES, RESULT)), (TRUTH,))
     secrets = read_json_text((folder / TRUTH).read_text(encoding="utf-8"))
     if not isinstance(secrets, list) or not secrets:
@@ -133,8 +134,6 @@ def candidate_names(*, everything: bool) -> tuple[str, ...]:
     Raises:
       GeneratorError: the package has no bundled generators.
     """
-    from jattr.generators.store import bundled_generators
-
     bundled = tuple(bundled_generators())
     missing = [name for name in CANDIDATES if name not in bundled]
     if missing:
@@ -149,12 +148,6 @@ def make_images(work: Path, names: tuple[str, ...], seed: int) -> list[Secret]:
     """Write the images and `truth.json`, and return who made which; their order says nothing
     about that.
     """
-    import jax
-    import numpy as np
-
-    from jattr.generators.store import load_generator
-    from jattr.zoo.faces import render_faces
-
     generators = [load_generator(name) for name in names]
     keys = jax.random.split(jax.random.key(seed), len(names) + 2)
     with ThreadPoolExecutor(2) as pool:  # the renderer's program compiles beside the generators'
@@ -180,9 +173,6 @@ def make_images(work: Path, names: tuple[str, ...], seed: int) -> list[Secret]:
 
 def truth_table(out: Path, secrets: list[Secret]) -> str:
     """Return who made each image, beside what was found."""
-    from jattr.report.words import verdict_text
-    from jattr.verification.result_folder import read_result
-
     rows = read_result(out / RESULT).data["pictures"]
     lines = ["who made them:"]
     for secret, row in zip(secrets, rows, strict=True):
@@ -198,9 +188,6 @@ def _image(gen: Generator, key: Any) -> np.ndarray:
 
 
 def _write(path: Path, pixels: np.ndarray, compressed: bool) -> None:
-    from PIL import Image
-
-    from jattr.images import write_png
 
     if not compressed:
         write_png(path, pixels)

@@ -3,49 +3,56 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import functools
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jattr.cli.evidence_text import facts_of, text_of, verified_text
+from jattr.attribution.pilot_files import PilotStudyFiles
+from jattr.cli.device import add_device, start_jax
 from jattr.cli.log_actions import POLICY
 from jattr.cli.log_readers import read_file, read_policy
 from jattr.cli.options import (
     add_common,
-    add_device,
     add_output,
     add_settings,
     emit,
     given_settings,
-    start_jax,
+    new_folder,
     whole_number,
 )
-from jattr.cli.output import new_folder
 from jattr.errors import InputError
+from jattr.folders.cache import pilot_study_folder
 from jattr.folders.kinds import FolderKind, check_names, file_names, read_object
 from jattr.generators.settings import NOISE, SPACES
-from jattr.report.words import shown
+from jattr.generators.store import load_generator
+from jattr.images.reading import read_bytes
+from jattr.inversion.config import InvertConfig
+from jattr.ledger.evidence.bundle import FILE, LEVELS, MAX_BYTES, WORDS, Attribution
+from jattr.ledger.evidence.inversion import invert_alternatives
+from jattr.ledger.evidence.make import Made, Question, make_evidence
+from jattr.ledger.evidence.verify import Verified, verify_evidence
+from jattr.ledger.note import MAX_BYTES as MAX_NOTE
+from jattr.ledger.policy import OpenedCheckpoint
+from jattr.ledger.private import PrivateStore
+from jattr.ledger.reader import PublishedLog
+from jattr.ledger.store import LogStore
+from jattr.printable import shown
+from jattr.report.evidence_page import evidence_page
 
-if TYPE_CHECKING:
-    from jattr.ledger.evidence.bundle import Attribution
-    from jattr.ledger.store import LogStore
-
-# as in jattr.ledger.evidence.bundle, which imports numpy
-LEVELS = ("commitments", "perceptual", "regenerated")
 PAGE = "evidence.html"
 SAMPLE = 8
+STATED = ("fit", "certificate", "alteration", "residual")  # facts of an inversion
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand and those below it."""
-    parser = subparsers.add_parser(
-        "evidence",
-        help="make or verify evidence that an image was, or was not, a logged use of a model",
-        description="Evidence about an image from a log of the model's uses. docs/ledger.md says"
-        " what each"
-        " verdict proves and what it cannot.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments and the actions."""
+    parser.description = (
+        "Evidence about an image from a log of the model's uses. docs/ledger.md says what each"
+        " verdict proves and what it cannot."
     )
     below = parser.add_subparsers(metavar="ACTION", required=True)
     make = below.add_parser("make", help="make evidence about an image, as the owner of the log")
@@ -144,13 +151,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def make_run(args: argparse.Namespace) -> int:
     """Make evidence."""
-    from jattr.images.reading import read_bytes
-    from jattr.ledger.evidence.bundle import FILE
-    from jattr.ledger.evidence.make import Question, make_evidence
-    from jattr.ledger.private import PrivateStore
-    from jattr.ledger.store import LogStore
-    from jattr.report.evidence_page import evidence_page
-
     image = read_bytes(args.picture)
     inputs = [args.picture, args.candidate, *args.also]
     new = new_folder(
@@ -181,8 +181,6 @@ def check_evidence_folder(folder: Path) -> None:
     Raises:
       InputError: it does not, or holds anything else.
     """
-    from jattr.ledger.evidence.bundle import FILE, WORDS
-
     check_names(file_names(folder), (FILE, PAGE))
     if set(read_object(folder / FILE)) != {"jattr", *WORDS, "signature"}:
         raise InputError(f"{FILE!r} is no evidence")
@@ -198,12 +196,6 @@ def verify_run(args: argparse.Namespace) -> int:
       InputError: something cannot be read.
       VerificationError: something is not as stated.
     """
-    from jattr.images.reading import read_bytes
-    from jattr.ledger.evidence.bundle import FILE, MAX_BYTES
-    from jattr.ledger.evidence.verify import verify_evidence
-    from jattr.ledger.note import MAX_BYTES as MAX_NOTE
-    from jattr.ledger.reader import PublishedLog
-
     window = None if args.window is None else _sizes(args.window)
     end = None if args.end is None else read_file(Path(args.end), MAX_NOTE)
     path = Path(args.bundle)
@@ -227,7 +219,6 @@ def verify_run(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace) -> list[Any]:
-    from jattr.generators.store import load_generator
 
     start_jax(args.device)
     gen, *others = [load_generator(path) for path in [args.candidate, *args.also]]
@@ -237,10 +228,6 @@ def _models(args: argparse.Namespace) -> list[Any]:
 def _invert(
     args: argparse.Namespace, image: bytes, gen: Any, alteration: str | None
 ) -> Attribution:
-    from jattr.attribution.pilot_files import PilotStudyFiles
-    from jattr.folders.cache import pilot_study_folder
-    from jattr.inversion.config import InvertConfig
-    from jattr.ledger.evidence.inversion import invert_alternatives
 
     config, known = InvertConfig(restarts=args.restarts), PilotStudyFiles(pilot_study_folder())
     alterations = args.alteration if alteration is None else [alteration]
@@ -309,3 +296,91 @@ def _command(args: argparse.Namespace) -> str:
         f"jattr evidence verify {shlex.quote(args.out)} --log PUBLIC-LOG --policy YOUR-POLICY"
         f" {shlex.join(given)}"
     )
+
+
+def facts_of(found: Made | Verified, attribution: Attribution) -> dict[str, Any]:
+    """Return the facts as JSON values."""
+    bundle = found.bundle
+    facts = {"verdict": found.verdict.json, "examined": bundle.examined, "origin": bundle.origin}
+    stated = {name: getattr(attribution, name) for name in STATED}
+    return facts | {
+        "attribution": stated | {"latent": attribution.latent is not None},
+        "level": bundle.level,
+    }
+
+
+def text_of(
+    found: Made | Verified,
+    attribution: Attribution,
+    last: Sequence[str],
+    whose: str = "",
+    limit: str = "",
+) -> str:
+    """Return the text of a verdict, with these last lines."""
+    bundle, counts, sample = (
+        found.bundle,
+        found.bundle.examined["counts"],
+        found.bundle.examined["sample"],
+    )
+    lines = [f"{shown(bundle.name, 100)}: {limit}{found.verdict.text}"]
+    lines += [f"weaker because {shown(weak, 400)}" for weak in found.verdict.weaknesses]
+    lines.append(f"inversion{whose}: {shown(attribution.reason, 600)}")
+    closest = bundle.examined["closest"]
+    away = "" if closest is None else f"; the closest is {closest} of 256 bits away"
+    lines.append(
+        f"log {shown(bundle.origin, 200)}: {counts['entries']} entries in the window,"
+        f" {counts['results']} outputs, {counts['opened']} opened{away}; {len(sample)} made again"
+        f" by the nonce {shown(bundle.nonce, 100)}"
+    )
+    return "\n".join([*lines, *last])
+
+
+def verified_text(found: Verified) -> str:
+    """Return the text of evidence that was verified."""
+    lines = [
+        _window_text(found.start, found.end),
+        *(f"NOT CHECKED: {what}" for what in found.unchecked),
+    ]
+    if found.unchecked:
+        lines.append(
+            "log, window and openings are as they follow from the public log; the verdict rests on"
+            " the above too"
+        )
+    else:
+        lines.append(
+            "verified: log, window, openings and verdict are as they follow from the public log"
+        )
+    whose = "" if found.own else ", in the words of the log's owner"
+    return text_of(
+        found,
+        found.attribution,
+        lines,
+        whose,
+        "as far as it was checked: " if found.unchecked else "",
+    )
+
+
+def _window_text(start: OpenedCheckpoint | None, end: OpenedCheckpoint) -> str:
+    first = 0 if start is None else start.checkpoint.size
+    text = f"window: entries {first} to {end.checkpoint.size - 1}"
+    for what, opened in (("begins", start), ("ends", end)):
+        if opened is None or not opened.witnesses:
+            continue
+        if opened.time is None:
+            text += f"; when it {what}: no time stated"
+        else:
+            text += (
+                f"; it {what} no later than {_date(opened.time)}, by"
+                f" {shown(', '.join(opened.dated_by), 200)}"
+            )
+    return text
+
+
+def _date(seconds: int) -> str:
+    """Return a time, seconds since 1970, as a date."""
+    try:
+        return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime(
+            "%Y-%m-%d %H:%M:%S UTC"
+        )
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} seconds after 1970"

@@ -1,11 +1,12 @@
-"""`jattr log`: the public record of a model's uses. docs/ledger.md says what it proves and what
-it cannot.
+"""`jattr log`: the public record of a model's uses; docs/ledger.md says what it proves.
+
+Nothing but `jattr log generate` needs JAX, so the module of that action is imported when chosen.
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Callable
 
 from jattr.cli.log_actions import (
     PUBLIC,
@@ -13,26 +14,25 @@ from jattr.cli.log_actions import (
     erase_entries,
     init_log,
     publish_log,
+    renew_receipts,
     rotate_key,
     status_of,
 )
-from jattr.cli.log_generate import generate, renew
 from jattr.cli.log_readers import check_image, run_witness, verify_log
-from jattr.cli.options import add_common, add_device, add_output, add_settings, whole_number
-from jattr.generators.settings import NOISE, SPACES
+from jattr.cli.options import add_common, whole_number
+from jattr.cli.parser import Command, Parser, Subparsers, add_command
 
-MAX_IMAGES = 100_000
+GENERATE = Command(
+    "jattr.cli.log_generate", "make images, each logged before it is made and released"
+)
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand and those below it."""
-    parser = subparsers.add_parser(
-        "log",
-        help="keep a public, tamper-evident log of a model's uses",
-        description="Keep a log of a model's uses that nobody can alter unnoticed, not even its"
-        " owner; publish it, have"
-        " it witnessed, verify it. Formats: https://c2sp.org (tlog-tiles, signed-note,"
-        " tlog-witness, tlog-proof).",
+def add_arguments(parser: Parser) -> None:
+    """Add the arguments and the actions."""
+    parser.description = (
+        "Keep a log of a model's uses that nobody can alter unnoticed, not even its owner; publish"
+        " it, have it witnessed, verify it. Formats: https://c2sp.org (tlog-tiles, signed-note,"
+        " tlog-witness, tlog-proof)."
     )
     below = parser.add_subparsers(metavar="ACTION", required=True)
     init = _action(below, "init", init_log, "begin a log in a new folder")
@@ -46,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     init.add_argument(
         "--ml-dsa", action="store_true", help="sign with an ML-DSA-44 key besides (post-quantum)"
     )
-    _add_generate(below)
+    add_command(below, "generate", GENERATE)
     append = _action(
         below, "append", append_files, "add files as entries, one each: leaves made elsewhere"
     )
@@ -66,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--rebuild", action="store_true", help="write all files anew, up to the last publication"
     )
     receipts = _action(
-        below, "receipts", renew, "renew receipts under the last published checkpoint"
+        below, "receipts", renew_receipts, "renew receipts under the last published checkpoint"
     )
     receipts.add_argument("folder", metavar="DIR")
     receipts.add_argument("pictures", metavar="OUT", help="folder that `jattr log generate` wrote")
@@ -92,36 +92,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_readers(below)
 
 
-def _add_generate(below: Any) -> None:
-    made = _action(
-        below, "generate", generate, "make images, each logged before it is made and released"
-    )
-    made.add_argument("folder", metavar="DIR")
-    made.add_argument(
-        "generator", metavar="GEN", help="generator folder, or the name of a bundled generator"
-    )
-    made.add_argument("--n", type=whole_number(1, MAX_IMAGES), required=True, metavar="N")
-    made.add_argument(
-        "--seed", type=whole_number(0, 2**32 - 1), default=None, metavar="S", help="default: random"
-    )
-    made.add_argument(
-        "--label",
-        type=whole_number(0, 2**31 - 1),
-        metavar="K",
-        help="class (default: drawn by seed)",
-    )
-    made.add_argument("--space", choices=SPACES, help="of the latents that are drawn (default z)")
-    made.add_argument("--recipient", metavar="TEXT", help="who gets them; committed to, not shown")
-    made.add_argument("--beacon", metavar="TEXT", help="public randomness of this time; public")
-    made.add_argument(
-        "--forget-pictures", action="store_true", help="keep no copies beside the salts"
-    )
-    add_settings(made, NOISE)
-    add_output(made)
-    add_device(made)
-
-
-def _add_readers(below: Any) -> None:
+def _add_readers(below: Subparsers) -> None:
     verify = _action(
         below, "verify", verify_log, "recompute the root over every entry of a published log"
     )
@@ -152,10 +123,10 @@ def _add_readers(below: Any) -> None:
     )
 
 
-def _action(below: Any, name: str, function: Any, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = below.add_parser(
-        name, help=text, description=text[0].upper() + text[1:] + "."
-    )
+def _action(
+    below: Subparsers, name: str, function: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    parser = below.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     add_common(parser)
     parser.set_defaults(run=function)
     return parser

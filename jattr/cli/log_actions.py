@@ -8,10 +8,25 @@ from pathlib import Path
 
 from jattr.cli.log_readers import MAX_FILE, read_file, read_policy
 from jattr.cli.options import emit
-from jattr.errors import LedgerError, OutputError
-from jattr.report.words import shown
+from jattr.errors import InputError, LedgerError, OutputError
+from jattr.ledger.cosign import cosign
+from jattr.ledger.durable import replace_file
+from jattr.ledger.erasing import erase
+from jattr.ledger.evidence.window import Leaves
+from jattr.ledger.image_receipts import renewed
+from jattr.ledger.keys import ML_DSA_44, Signer
+from jattr.ledger.leaves import parse_leaf
+from jattr.ledger.policy import with_key
+from jattr.ledger.private import FILE, PrivateStore
+from jattr.ledger.publish import publish, rebuild
+from jattr.ledger.rotation import announce_key
+from jattr.ledger.store import LogStore
+from jattr.ledger.tiles import check_entry
+from jattr.ledger.tlog_proof import SUFFIX
+from jattr.printable import shown
 
 POLICY, PUBLIC = "policy", "public"
+MAX_RECEIPT = 2_000_000  # bytes
 HEAD = """# Whom to trust (https://c2sp.org/tlog-policy): this log, its witnesses, \
 and how many of those must sign.
 # Add witnesses that others run, then a quorum of them in place of `none`:
@@ -23,10 +38,6 @@ and how many of those must sign.
 
 def init_log(args: argparse.Namespace) -> int:
     """Begin a log."""
-    from jattr.ledger.keys import ML_DSA_44, Signer
-    from jattr.ledger.private import PrivateStore
-    from jattr.ledger.store import LogStore
-
     signers = [Signer.generate(args.origin)] + (
         [Signer.generate(args.origin, ML_DSA_44)] if args.ml_dsa else []
     )
@@ -50,9 +61,6 @@ def init_log(args: argparse.Namespace) -> int:
 
 def append_files(args: argparse.Namespace) -> int:
     """Add files as entries."""
-    from jattr.ledger.store import LogStore
-    from jattr.ledger.tiles import check_entry
-
     entries = [read_file(path, 65_536) for path in args.files]
     for entry in entries:
         check_entry(entry)
@@ -62,15 +70,14 @@ def append_files(args: argparse.Namespace) -> int:
     text = f"entries {places[0]} to {places[-1]} of {shown(args.folder, 200)}"
     if others:
         text += (
-            f"; {others} of them are no leaves of jattr: a window with such entries supports"
-            " no denial"
+            f"; {others} of them are no leaves of jattr: a window with such entries supports no"
+            " denial"
         )
     emit(args, {"entries": list(places), "others": others}, text)
     return 0
 
 
 def _is_leaf(entry: bytes) -> bool:
-    from jattr.ledger.leaves import parse_leaf
 
     try:
         parse_leaf(entry)
@@ -81,10 +88,6 @@ def _is_leaf(entry: bytes) -> bool:
 
 def publish_log(args: argparse.Namespace) -> int:
     """Sign, have witnessed, write."""
-    from jattr.ledger.cosign import cosign
-    from jattr.ledger.publish import publish, rebuild
-    from jattr.ledger.store import LogStore
-
     with LogStore.open(args.folder) as log:
         place = args.to or log.folder / PUBLIC
         if args.rebuild:
@@ -123,12 +126,40 @@ def publish_log(args: argparse.Namespace) -> int:
     return 0
 
 
+def renew_receipts(args: argparse.Namespace) -> int:
+    """Write the receipts of a folder anew, under the checkpoint that was published last."""
+    try:
+        paths = sorted(path for path in Path(args.pictures).iterdir() if path.name.endswith(SUFFIX))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot read {args.pictures!r}: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    if not paths:
+        raise InputError(
+            f"{args.pictures!r} has no receipts (*.tlog-proof); give a folder of `jattr log"
+            " generate`"
+        )
+    old = [read_file(path, MAX_RECEIPT) for path in paths]
+    with LogStore.open(args.folder, writable=False) as log:
+        published = [signed.published for signed in log.checkpoints() if signed.published]
+        if not published:
+            raise InputError(
+                f"the log in {args.folder} has not been published; `jattr log publish` comes first"
+            )
+        # all of them before any is written
+        new = [renewed(log, receipt, published[-1]) for receipt in old]
+    for path, receipt in zip(paths, new, strict=True):
+        write(path, receipt)
+    emit(
+        args,
+        {"receipts": len(paths)},
+        f"{len(paths)} receipts renewed under the checkpoint published last",
+    )
+    return 0
+
+
 def status_of(args: argparse.Namespace) -> int:
     """Say what is in a log."""
-    from jattr.ledger.evidence.window import Leaves
-    from jattr.ledger.private import FILE
-    from jattr.ledger.store import LogStore
-
     with LogStore.open(args.folder, writable=False) as log:
         leaves = Leaves(log.entry)
         for number, entry in enumerate(log.entries(0, log.size)):
@@ -165,15 +196,11 @@ def status_of(args: argparse.Namespace) -> int:
 
 def erase_entries(args: argparse.Namespace) -> int:
     """Delete what entries hide."""
-    from jattr.ledger.erasing import erase
-    from jattr.ledger.private import PrivateStore
-    from jattr.ledger.store import LogStore
-
     with LogStore.open(args.folder) as log, PrivateStore.open(args.folder) as private:
         entry, gone = erase(log, private, args.entries, args.reason)
     text = (
-        f"{gone} openings deleted; entry {entry} says so. Copies of private.sqlite elsewhere"
-        " are yours to delete"
+        f"{gone} openings deleted; entry {entry} says so. Copies of private.sqlite elsewhere are"
+        " yours to delete"
     )
     emit(args, {"entry": entry, "openings": gone}, text)
     return 0
@@ -181,14 +208,11 @@ def erase_entries(args: argparse.Namespace) -> int:
 
 def rotate_key(args: argparse.Namespace) -> int:
     """Sign with a new key from now on."""
-    from jattr.ledger.rotation import announce_key
-    from jattr.ledger.store import LogStore
-
     with LogStore.open(args.folder) as log:
         policy = read_file(log.folder / POLICY, MAX_FILE)
         entry, new = announce_key(log)
         # it takes the old key as well
-        write(log.folder / POLICY, _with_key(policy, new.verifier.vkey))
+        write(log.folder / POLICY, with_key(policy, new.verifier.vkey))
         log.rotate([new, *log.signers[1:]])
     text = (
         f"entry {entry}: {shown(args.folder, 200)} signs with {new.verifier.vkey} from now on;"
@@ -198,31 +222,12 @@ def rotate_key(args: argparse.Namespace) -> int:
     return 0
 
 
-def _with_key(policy: bytes, vkey: str) -> bytes:
-    """Return a policy with a further key of the log, after those that it has."""
-    lines = policy.removesuffix(b"\n").split(b"\n")
-    if any(line.split()[:2] == [b"log", vkey.encode()] for line in lines):
-        return policy
-    place = (
-        max(
-            (i for i, line in enumerate(lines) if line.split()[:1] == [b"log"]),
-            default=len(lines) - 1,
-        )
-        + 1
-    )
-    return b"".join(
-        line + b"\n" for line in [*lines[:place], f"log {vkey}".encode(), *lines[place:]]
-    )
-
-
 def write(path: Path, data: bytes) -> None:
     """Put a file in place, whole or not at all.
 
     Raises:
       OutputError: it cannot be written.
     """
-    from jattr.ledger.durable import replace_file
-
     try:
         replace_file(path, data)
     except OSError as error:

@@ -7,22 +7,24 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jattr.cli.options import emit
 from jattr.errors import InputError
-from jattr.report.words import shown
-
-if TYPE_CHECKING:
-    from jattr.ledger.policy import Policy
+from jattr.images.reading import decode_image, read_bytes
+from jattr.ledger.image_receipts import check_receipt
+from jattr.ledger.keys import COSIGNATURE, Signer, parse_vkey
+from jattr.ledger.policy import Policy, parse_policy
+from jattr.ledger.reader import PublishedLog, verify_window
+from jattr.ledger.witness import Witness
+from jattr.ledger.witness_http import serve
+from jattr.ledger.witness_store import WitnessStore
+from jattr.printable import shown
 
 MAX_FILE = 1_000_000  # bytes of a policy
 
 
 def verify_log(args: argparse.Namespace) -> int:
     """Recompute the root of a published log."""
-    from jattr.ledger.reader import PublishedLog, verify_window
-
     policy, log = read_policy(Path(args.policy)), PublishedLog(args.place)
     opened = policy.open(log.checkpoint())
     start = None if args.since is None else policy.open(read_file(args.since, MAX_FILE)).checkpoint
@@ -41,9 +43,6 @@ def verify_log(args: argparse.Namespace) -> int:
 
 def check_image(args: argparse.Namespace) -> int:
     """Check an image against its receipt."""
-    from jattr.images.reading import decode_image, read_bytes
-    from jattr.ledger.image_receipts import check_receipt
-
     image = read_bytes(args.picture)
     pixels, _ = decode_image(image)
     found = check_receipt(
@@ -69,11 +68,6 @@ def check_image(args: argparse.Namespace) -> int:
 
 def run_witness(args: argparse.Namespace) -> int:
     """Be a witness, or begin one."""
-    from jattr.ledger.keys import COSIGNATURE, Signer, parse_vkey
-    from jattr.ledger.witness import Witness
-    from jattr.ledger.witness_http import serve
-    from jattr.ledger.witness_store import WitnessStore
-
     if args.name is not None:
         WitnessStore.create(args.folder, [Signer.generate(args.name, COSIGNATURE)]).__exit__()
     with WitnessStore.open(args.folder) as store:
@@ -97,8 +91,6 @@ def read_policy(path: Path) -> Policy:
     Raises:
       InputError: it cannot be read, or is malformed.
     """
-    from jattr.ledger.policy import parse_policy
-
     return parse_policy(read_file(path, MAX_FILE))
 
 

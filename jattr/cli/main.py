@@ -13,66 +13,58 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from jattr._version import __version__
-from jattr.cli import (
-    attribute,
-    bench,
-    calibrate,
-    convert,
-    demo,
-    evidence,
-    generate,
-    log,
-    sweep,
-    verify,
-)
+from jattr.cli.parser import BAD_INPUT, Command, Parser, add_command
 from jattr.errors import InputError, VerificationError
 
-COMMANDS = [
-    demo,
-    convert,
-    generate,
-    attribute,
-    verify,
-    calibrate,
-    sweep,
-    bench,
-    log,
-    evidence,
-]  # in the order of the help
-DONE, OUR_FAULT, BAD_INPUT, CHECK_FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the message and exit with code 2."""
-        line = " ".join(message.split())
-        self.exit(BAD_INPUT, f"{self.prog}: error: {line}; see {self.prog} --help\n")
+COMMANDS = {  # in the order of the help
+    "demo": Command(
+        "jattr.cli.demo", "see it work: bundled generators, images made on the spot, the report"
+    ),
+    "convert": Command(
+        "jattr.cli.convert",
+        "turn a PyTorch checkpoint into a generator folder, or a feature folder",
+    ),
+    "generate": Command("jattr.cli.generate", "make images with a generator"),
+    "attribute": Command("jattr.cli.attribute", "tell which generator made an image"),
+    "verify": Command("jattr.cli.verify", "check the certificates of a result again"),
+    "calibrate": Command(
+        "jattr.cli.calibrate", "measure error rates of candidates on known images"
+    ),
+    "sweep": Command(
+        "jattr.cli.sweep", "search many known images in many ways, and keep every result"
+    ),
+    "bench": Command(
+        "jattr.cli.bench", "ready sweeps: optimisers, restarts, robustness, the paper's recipe, ..."
+    ),
+    "log": Command("jattr.cli.log", "keep a public, tamper-evident log of a model's uses"),
+    "evidence": Command(
+        "jattr.cli.evidence",
+        "make or verify evidence that an image was, or was not, a logged use of a model",
+    ),
+}
+DONE, OUR_FAULT, CHECK_FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 3, 130, 141
 
 
 def make_parser() -> Parser:
-    """Return the parser of the whole command line."""
+    """Return the parser of the whole command line; nothing of a subcommand is imported yet."""
     parser = Parser(
         prog="jattr", description="Tells which generative model made an image.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"jattr {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_parser(subparsers)
+    for name, command in COMMANDS.items():
+        add_command(subparsers, name, command)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
-        args = make_parser().parse_args(argv)
-    except SystemExit as stop:  # argparse: 0 after --help, 2 after an error
-        return stop.code if isinstance(stop.code, int) else BAD_INPUT
-    try:
-        code: int = _run(args)
+        code = _run(make_parser().parse_args(argv))
         sys.stdout.flush()
         return code
+    except SystemExit as stop:  # argparse: 0 after --help, 2 after an error
+        return stop.code if isinstance(stop.code, int) else BAD_INPUT
     except InputError as error:
         return _say(BAD_INPUT, f"error: {error}")
     except VerificationError as error:
@@ -84,19 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except Exception as error:
         traceback.print_exc()
-        return _say(
-            OUR_FAULT,
-            (
-                f"internal error: {type(error).__name__}: {error}; please report it with the lines"
-                " above"
-            ),
-        )
+        fault = f"{type(error).__name__}: {error}"
+        return _say(OUR_FAULT, f"internal error: {fault}; please report it with the lines above")
 
 
 def console() -> NoReturn:
-    """Run as a program. Everything is written by then, so the half second that JAX takes to
-    leave is spared.
-    """
+    """Run as a program, and leave at once: JAX would take half a second, and all is written."""
     code = main()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # closed by whoever read it
@@ -105,7 +90,7 @@ def console() -> NoReturn:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from absl import logging
+    from absl import logging  # here: `jattr --help` needs none of it
 
     logging.set_verbosity(logging.ERROR)  # orbax and jax warn of what does not concern the user
     code: int = args.run(args)

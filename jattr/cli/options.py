@@ -1,15 +1,23 @@
-"""Options that several subcommands have, and what they do before the work begins."""
+"""What several subcommands have in common: options, progress, output."""
 
 import argparse
+import contextlib
 import json
+import os
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from jattr.errors import InputError
+from jattr import folders
+from jattr.folders.cache import cache_folders
+from jattr.folders.kinds import FolderKind
 
-# option -> JAX platforms, the first does the work
-DEVICES = {"cpu": "cpu", "gpu": "gpu,cpu", "tpu": "tpu,cpu"}
+NOISE_NOTES = {  # of the choices beyond a card's
+    "random": "; random: drawn for each image, and kept with its latent",
+    "search": "; search: unknown, which leaves no certificate",
+}
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -29,14 +37,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add `--device`."""
-    parser.add_argument(
-        "--device", choices=DEVICES, help="where to compute (default: what JAX finds)"
-    )
-
-
-def whole_number(low: int, high: int) -> Any:
+def whole_number(low: int, high: int) -> Callable[[str], int]:
     """Return an argparse type: a whole number from low to high."""
 
     def parse(text: str) -> int:
@@ -53,36 +54,9 @@ def whole_number(low: int, high: int) -> Any:
     return parse
 
 
-def start_jax(device: str | None) -> None:
-    """Turn on the compilation cache and choose the device.
-
-    Raises:
-      InputError: there is no such device.
-    """
-    import jax
-
-    from jattr.runtime import enable_compilation_cache
-
-    enable_compilation_cache()
-    if device is None:
-        return
-    jax.config.update("jax_platforms", DEVICES[device])
-    try:
-        jax.devices()
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"--device {device} cannot be used here: {reason}; leave --device away"
-        ) from error
-
-
-NOISE_NOTES = {  # of the choices beyond a card's
-    "random": "; random: drawn for each image, and kept with its latent",
-    "search": "; search: unknown, which leaves no certificate",
-}
-
-
-def add_settings(parser: Any, noise: tuple[str, ...], *, grid: bool = False) -> None:
+def add_settings(
+    parser: argparse.ArgumentParser, noise: tuple[str, ...], *, grid: bool = False
+) -> None:
     """Add the settings of style-based generators; with `grid` psi is a list of one or more."""
     group = parser.add_argument_group("style-based generators")
     if grid:
@@ -111,15 +85,13 @@ def given_settings(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def emit(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
+def emit(args: argparse.Namespace, result: Mapping[str, object], text: str) -> None:
     """Print the result: one JSON object with `--json`, else the text."""
     print(json.dumps(result, ensure_ascii=True, allow_nan=False) if args.json else text)
 
 
 class Progress:
-    """Says on stderr how far the work is, at most every two seconds, and nothing about work that
-    takes less.
-    """
+    """Says on stderr how far the work is, at most every two seconds, and nothing before that."""
 
     def __init__(self, total: int, what: str):
         self.total, self.what, self.done, self.last = total, what, 0, time.monotonic()
@@ -134,3 +106,48 @@ class Progress:
         if time.monotonic() - self.last >= 2 and self.done < self.total:
             self.last = time.monotonic()
             print(f"jattr: {self.done} of {self.total} {self.what}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def new_folder(
+    path: str | os.PathLike[str],
+    *,
+    kind: FolderKind,
+    overwrite: bool,
+    inputs: Iterable[str | None] = (),
+    kept: Iterable[str] = (),
+) -> Iterator[Path]:
+    """Give the folder that a subcommand writes into, as `jattr.folders.new_folder` does.
+
+    The user's cache is kept, too.
+
+    Args:
+      path: likewise.
+      kind: likewise.
+      overwrite: likewise.
+      inputs: files, folders and names that the subcommand was given to read; None: an option that
+        was left away.
+      kept: likewise.
+
+    Raises:
+      OutputError: likewise.
+    """
+    given = [one for one in inputs if one is not None]
+    both = [*kept, *map(str, cache_folders())]
+    with folders.new_folder(path, kind=kind, overwrite=overwrite, inputs=given, kept=both) as work:
+        yield work
+
+
+def distance_paths(spec: str | None) -> list[str]:
+    """Return what may be paths of feature folders in the text of a distance, such as
+    `lpips:FOLDER*0.5+l2`.
+
+    >>> distance_paths("lpips:a*0.5+b")
+    ['lpips:a*0.5+b', 'lpips:a', 'a', 'lpips', 'b']
+    """
+    found = [] if spec is None else [spec]
+    for term in (spec or "").split("+"):
+        name = (term.rpartition("*")[0] or term).strip()
+        after = name.partition(":")[2]
+        found += [name, after, name.rpartition(":")[0], after.rpartition(":")[0]]
+    return [text for text in dict.fromkeys(found) if text]

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jattr.cli.options import Progress, add_common, add_device, emit, start_jax
-from jattr.cli.output import distance_paths
+from jattr.cli.device import add_device, start_jax
+from jattr.cli.options import Progress, add_common, distance_paths, emit
+from jattr.cli.parser import Parser, Subparsers
 from jattr.errors import InputError
-from jattr.report.words import shown
-
-if TYPE_CHECKING:
-    from jattr.sweep.run import Ran
-    from jattr.sweep.spec import Spec
+from jattr.folders import check_folder
+from jattr.printable import shown
+from jattr.sweep.cells import make_plan
+from jattr.sweep.estimate import estimate
+from jattr.sweep.on_ray import make_executor
+from jattr.sweep.report.compare import compare
+from jattr.sweep.report.export import EXPORT_FOLDER, export
+from jattr.sweep.report.tables import summary
+from jattr.sweep.run import Ran, check_size, compute_here, resume_plan, run_plan, stored_plan
+from jattr.sweep.spec import Spec
+from jattr.sweep.spec_file import load_spec
+from jattr.sweep.store import FAILED, counts, open_for_reading
 
 FORMATS = ("csv", "parquet", "png", "svg", "html")
 USUAL = ("csv", "png", "svg", "html")
 REPORT = "report"  # subfolder of a sweep with its tables, figures and page
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand and those below it."""
-    parser = subparsers.add_parser(
-        "sweep",
-        help="search many known images in many ways, and keep every result",
-        description="Run a sweep of images x candidates x settings; docs/sweeps.md shows a spec. A"
-        " run that was"
-        " stopped, by whatever, goes on where it was.",
+def add_arguments(parser: Parser) -> None:
+    """Add the arguments and the actions."""
+    parser.description = (
+        "Run a sweep of images x candidates x settings; docs/sweeps.md shows a spec. A run that"
+        " was stopped, by whatever, goes on where it was."
     )
     below = parser.add_subparsers(metavar="ACTION", required=True)
     run = _action(below, "run", run_sweep, "run a spec, or go on with it")
@@ -66,10 +73,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     compare.add_argument("second", metavar="B")
 
 
-def _action(below: Any, name: str, function: Any, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = below.add_parser(
-        name, help=text, description=text[0].upper() + text[1:] + "."
-    )
+def _action(
+    below: Subparsers, name: str, function: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    parser = below.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     add_common(parser)
     parser.set_defaults(run=function)
     return parser
@@ -81,8 +88,6 @@ def run_sweep(args: argparse.Namespace) -> int:
     Raises:
       InputError: it cannot be run; or, after everything else was done, some cells could not.
     """
-    from jattr.sweep.spec_file import load_spec
-
     spec, _ = load_spec(args.spec)
     start_jax(args.device)
     return run_spec(args, spec)
@@ -94,9 +99,6 @@ def run_spec(args: argparse.Namespace, spec: Spec) -> int:
     Raises:
       InputError: as `run_sweep`.
     """
-    from jattr.sweep.cells import make_plan
-    from jattr.sweep.run import run_plan
-
     if args.dry_run:
         return _dry_run(args, spec)
     _check_report(args, args.out, spec)
@@ -118,13 +120,11 @@ def resume_sweep(args: argparse.Namespace) -> int:
     Raises:
       InputError: as `run_sweep`.
     """
-    from jattr.sweep import run
-
     start_jax(args.device)
-    plan = run.stored_plan(args.folder)
+    plan = stored_plan(args.folder)
     _check_report(args, args.folder, plan.spec)
     progress = Progress(len(plan.cells), "cells")
-    ran = run.resume_plan(
+    ran = resume_plan(
         plan,
         args.folder,
         again=args.again,
@@ -135,23 +135,15 @@ def resume_sweep(args: argparse.Namespace) -> int:
 
 
 def _executor(args: argparse.Namespace) -> Any:
-    from jattr.sweep.run import compute_here
 
     if args.ray is None:
         return compute_here
-    from jattr.sweep.on_ray import make_executor
 
     return make_executor(args.ray)
 
 
 def _dry_run(args: argparse.Namespace, spec: Spec) -> int:
     """Print what a run would do."""
-    import dataclasses
-
-    from jattr.sweep.cells import make_plan
-    from jattr.sweep.estimate import estimate
-    from jattr.sweep.run import check_size
-
     plan = make_plan(spec)
     check_size(plan, yes=args.yes)
     found = estimate(plan)
@@ -165,9 +157,8 @@ def _dry_run(args: argparse.Namespace, spec: Spec) -> int:
     )
     text = (
         f"{found.cells} cells, {found.searches} searches at most; {found.evaluations:.2g}"
-        f" evaluations, about {time} if"
-        f" none stops early, {found.memory_bytes / 2**30:.1f} GiB memory"
-        f" (at {found.flops_per_second / 1e9:.0f} GFLOP/s)"
+        f" evaluations, about {time} if none stops early, {found.memory_bytes / 2**30:.1f} GiB"
+        f" memory (at {found.flops_per_second / 1e9:.0f} GFLOP/s)"
     )
     emit(args, dataclasses.asdict(found), text)
     return 0
@@ -179,9 +170,6 @@ def _check_report(args: argparse.Namespace, folder: str, spec: Spec) -> None:
     Raises:
       OutputError: where it goes is something else than an earlier report.
     """
-    from jattr.folders import check_folder
-    from jattr.sweep.report.export import EXPORT_FOLDER
-
     if not args.no_report:
         check_folder(
             Path(folder) / REPORT,
@@ -208,10 +196,6 @@ def _report(args: argparse.Namespace, folder: str, ran: Ran) -> int:
     Raises:
       InputError: some cells failed; their errors are in the store.
     """
-    from jattr.sweep.report.export import export
-    from jattr.sweep.report.tables import summary
-    from jattr.sweep.store import FAILED, open_for_reading
-
     with open_for_reading(folder) as store:
         text = summary(store)
         if not args.no_report:
@@ -237,25 +221,20 @@ def _report(args: argparse.Namespace, folder: str, ran: Ran) -> int:
     if errors:
         raise InputError(
             f"{len(errors)} of {len(ran.plan.cells)} cells could not be done and are failed rows"
-            f" in {folder}; the"
-            f" first, number {errors[0]['number']}: {errors[0]['error']}"
+            f" in {folder}; the first, number {errors[0]['number']}: {errors[0]['error']}"
         )
     return 0
 
 
 def status(args: argparse.Namespace) -> int:
     """Say how far a sweep is."""
-    from jattr.sweep.run import stored_plan
-    from jattr.sweep.store import counts, open_for_reading
-
     with open_for_reading(args.folder) as store:
         plan = stored_plan(args.folder)
         found = counts(store, len(plan.cells))
         spent = sum(store.table("cells").column("timing_seconds"))
     text = (
         f"{shown(plan.spec.name, 80)}: {found['done']} of {found['cells']} cells done,"
-        f" {found['failed']} failed,"
-        f" {found['left']} left; {spent:.0f} s of searches"
+        f" {found['failed']} failed, {found['left']} left; {spent:.0f} s of searches"
     )
     emit(args, {**found, "timing_seconds": spent}, text)
     return 0
@@ -263,9 +242,6 @@ def status(args: argparse.Namespace) -> int:
 
 def export_sweep(args: argparse.Namespace) -> int:
     """Write tables, figures and the page."""
-    from jattr.sweep.report.export import export
-    from jattr.sweep.store import open_for_reading
-
     with open_for_reading(args.folder) as store:
         files = export(store, args.out, formats=tuple(args.format), overwrite=args.overwrite)
     emit(args, {"files": list(files)}, f"written to {shown(args.out, 200)}: {', '.join(files)}")
@@ -274,9 +250,6 @@ def export_sweep(args: argparse.Namespace) -> int:
 
 def compare_sweeps(args: argparse.Namespace) -> int:
     """Compare two sweeps."""
-    from jattr.sweep.report.compare import compare
-    from jattr.sweep.store import open_for_reading
-
     with open_for_reading(args.first) as first, open_for_reading(args.second) as second:
         found = compare(first, second)
     tables = {

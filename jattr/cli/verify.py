@@ -6,24 +6,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 
-from jattr.cli.options import add_common, add_device, start_jax
+from jattr.cli.device import add_device, start_jax
+from jattr.cli.options import add_common
 from jattr.errors import InputError, VerificationError
+from jattr.printable import shown
+from jattr.verification.result_folder import read_result
+from jattr.verification.verify import verify_result
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the subcommand."""
-    parser = subparsers.add_parser(
-        "verify",
-        help="check the certificates of a result again",
-        description="Carry out every certificate of a result again: the candidates' weights and"
-        " cards, the images"
-        " and the latents must be what result.json states, the test must hold with the figures it"
-        " states, and the"
-        " verdicts must follow. What files cannot show is printed as not checked."
-        " Exit code 0: all hold; 3: something differs; 2: bad input, or a result that states no"
-        " certificate.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.description = (
+        "Carry out every certificate of a result again: the candidates' weights and cards, the"
+        " images and the latents must be what result.json states, the test must hold with the"
+        " figures it states, and the verdicts must follow. What files cannot show is printed as"
+        " not checked. Exit code 0: all hold; 3: something differs; 2: bad input, or a result that"
+        " states no certificate."
     )
     parser.add_argument("folder", metavar="DIR", help="folder that `jattr attribute` wrote")
     parser.add_argument(
@@ -47,10 +46,6 @@ def run(args: argparse.Namespace) -> int:
       InputError: the files cannot be used, or there is no certificate to verify.
       VerificationError: something differs from what the result states.
     """
-    from jattr.report.words import shown
-    from jattr.verification.result_folder import read_result
-    from jattr.verification.verify import verify_result
-
     saved = read_result(args.folder)
     start_jax(args.device)
     report = verify_result(saved, args.candidates, args.pictures)

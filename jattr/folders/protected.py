@@ -57,8 +57,7 @@ def check_replaceable(target: Path, inputs: Iterable[str | os.PathLike[str]]) ->
         if own in _lineage(path):
             raise OutputError(
                 f"{said(target)} is or holds {said(path)}, which this command uses, and is not"
-                " replaced; choose another"
-                " place"
+                " replaced; choose another place"
             )
     _check_holds_none(target, inputs)
 
@@ -76,8 +75,7 @@ def _check_holds_none(target: Path, inputs: Iterable[str | os.PathLike[str]]) ->
             if found is not None and found in known:
                 raise OutputError(
                     f"{said(target)} holds {said(known[found])}, which this command uses, as"
-                    f" {name!r}, and is not"
-                    " replaced; choose another place"
+                    f" {name!r}, and is not replaced; choose another place"
                 )
 
 

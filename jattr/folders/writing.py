@@ -135,8 +135,7 @@ def _check_kind(folder: Path, path: AnyPath, kind: FolderKind | None) -> None:
     if problem is not None:
         raise OutputError(
             f"{said(path)} is not {kind.name} as jattr wrote it, and is not replaced: {problem};"
-            " choose another place,"
-            " or move it away first"
+            " choose another place, or move it away first"
         )
 
 

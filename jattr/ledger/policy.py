@@ -180,6 +180,16 @@ def parse_policy(data: bytes, *, lenient: bool = False) -> Policy:
     return Policy(tuple(reader.logs), reader.witnesses, reader.groups, reader.quorum)
 
 
+def with_key(policy: bytes, vkey: str) -> bytes:
+    """Return the text of a policy with a further key of the log, after those that it has."""
+    lines = policy.removesuffix(b"\n").split(b"\n")
+    if any(line.split()[:2] == [b"log", vkey.encode()] for line in lines):
+        return policy
+    keys = [index for index, line in enumerate(lines) if line.split()[:1] == [b"log"]]
+    lines.insert(max(keys, default=len(lines) - 1) + 1, f"log {vkey}".encode())
+    return b"".join(line + b"\n" for line in lines)
+
+
 class _Reader:
     def __init__(self, lenient: bool) -> None:
         self.lenient = lenient

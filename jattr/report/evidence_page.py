@@ -16,9 +16,9 @@ from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.commitments import file_value
 from jattr.ledger.note import parse_note
 from jattr.ledger.perceptual import NEAR
+from jattr.printable import shown
 from jattr.report.html import environment, image_uri
 from jattr.report.levels import AMPLIFICATION, difference, visible
-from jattr.report.words import shown
 
 if TYPE_CHECKING:
     from jattr.ledger.evidence.bundle import Bundle

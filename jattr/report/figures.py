@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jattr.inversion.problem import FLOOR
-from jattr.report.words import shown
+from jattr.printable import shown
 
 if TYPE_CHECKING:
     from jattr.inversion.multistart import Search

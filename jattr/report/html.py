@@ -20,10 +20,10 @@ from PIL import Image
 
 from jattr.images.values import to_float
 from jattr.inversion.problem import FLOOR
+from jattr.printable import shown
 from jattr.report.contact_sheet import SheetRow
 from jattr.report.figures import figure
 from jattr.report.levels import AMPLIFICATION, difference, visible
-from jattr.report.words import shown
 
 if TYPE_CHECKING:
     from jattr.inversion.multistart import Search

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jattr.attribution.result_json import candidate_record
 from jattr.bounded_json import read_json_text
 from jattr.errors import CardError, GeneratorError, InputError
+from jattr.generators.base import Generator
 from jattr.generators.settings import NOISE
+from jattr.generators.store import find_generator, load_generator
 from jattr.verification.report import Report, holding
 from jattr.verification.result_folder import SavedResult
-
-if TYPE_CHECKING:
-    from jattr.generators.base import Generator
 
 
 def load_candidates(
@@ -76,8 +76,6 @@ def _record_differences(stated: Mapping[str, Any], gen: Generator, names: set[st
     """Return one line for each field of a candidate's record that is not so; where it is kept is
     no such field.
     """
-    from jattr.attribution.result_json import candidate_record
-
     record = candidate_record(gen)
     # of one model searched under several psi
     psi = "" if gen.settings is None else f" psi {gen.settings.psi:g}"
@@ -117,8 +115,6 @@ def _load_candidate(
     """Return a candidate; None and its name if the folder is not as it was written, which is
     reported.
     """
-    from jattr.generators.store import find_generator, load_generator
-
     folder = find_generator(path)
     try:
         return load_generator(path), ""

@@ -7,29 +7,27 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jattr.attribution.alteration_search import stated_image
+from jattr.attribution.caveats import caveat_of
+from jattr.attribution.certify import certify
+from jattr.attribution.result_json import finite, proven_first, support_record
+from jattr.decision.certificate import Certificate
+from jattr.decision.verdict import DecisionConfig, Evidence, decide
 from jattr.errors import InputError
+from jattr.generators.base import Generator
 from jattr.generators.settings import Settings
 from jattr.images import LoadedImage
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.observation.altered import make_altered_observation
+from jattr.inversion.observation.base import Observation
+from jattr.inversion.observation.make import make_observation
 from jattr.verification.candidates import reproducible
 from jattr.verification.report import Report, holding
 from jattr.verification.result_folder import LATENTS, SavedResult
-
-if TYPE_CHECKING:
-    from jattr.decision.certificate import Certificate
-    from jattr.generators.base import Generator
-    from jattr.inversion.observation.base import Observation
-
-if TYPE_CHECKING:
-    from jattr.decision.certificate import Certificate
-    from jattr.decision.verdict import DecisionConfig, Evidence
-
-if TYPE_CHECKING:
-    from jattr.decision.certificate import Certificate
-
 
 # How far figures may differ on another device: float32 sums in another order move a pixel by about
 # 1e-6, 1e-4 of a
@@ -149,8 +147,7 @@ def certificate_text(found: Certificate) -> str:
     """Return a certificate's figures in words."""
     return (
         f"p {found.p_value:.3g}, statistic {found.statistic:.1f} with {found.excess} degrees of"
-        " freedom,"
-        f" {100 * found.identical_bytes:.2f} % of bytes identical ({found.rounding})"
+        f" freedom, {100 * found.identical_bytes:.2f} % of bytes identical ({found.rounding})"
     )
 
 
@@ -173,9 +170,6 @@ def verify_verdict(
       image: None if it is not at hand.
       report: where differences are put.
     """
-    from jattr.attribution.result_json import finite, proven_first
-    from jattr.decision.verdict import decide
-
     proofs, config = _certificates(data, row), _thresholds(data)
     decided = decide(_evidence(data, row, proofs), config)
     names, lines = proven_first(decided, proofs), _contradictions(row)
@@ -229,8 +223,6 @@ def _evidence(
     data: Mapping[str, Any], row: Mapping[str, Any], proofs: Mapping[str, Certificate | None]
 ) -> list[Evidence]:
     """Return what is stated of an image under every candidate."""
-    from jattr.decision.verdict import Evidence
-
     found = []
     for candidate in data["candidates"]:
         name, settings = candidate["name"], candidate.get("settings")
@@ -257,8 +249,6 @@ def _evidence(
 
 def _certificates(data: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Certificate | None]:
     """Return the stated certificates; candidates of one digest share one that is the same."""
-    from jattr.decision.certificate import Certificate
-
     known = {field.name for field in dataclasses.fields(Certificate)}
     shared: dict[tuple[str, str], Certificate] = {}
     found: dict[str, Certificate | None] = {}
@@ -277,8 +267,6 @@ def _thresholds(data: Mapping[str, Any]) -> DecisionConfig | None:
     """Return the thresholds of verdicts without a certificate; None if those stated are not this
     version's.
     """
-    from jattr.decision.verdict import DecisionConfig
-
     own, stated = dataclasses.asdict(DecisionConfig()), data["settings"]["decision"]
     chosen = {"alpha", "thresholds"}
     if any(stated.get(name, value) != value for name, value in own.items() if name not in chosen):
@@ -303,8 +291,6 @@ def _uncertain(data: Mapping[str, Any], row: Mapping[str, Any], image: LoadedIma
     """Return whether an image's file forbids "none", as far as that can be told without its
     alteration.
     """
-    from jattr.attribution.caveats import caveat_of
-
     shapes = [tuple(candidate["image_shape"]) for candidate in data["candidates"]]
     return (
         image is not None
@@ -381,11 +367,6 @@ def _again(
     Raises:
       InputError: the image does not fit the candidate, or cannot have been altered as is stated.
     """
-    from jattr.attribution.certify import certify
-    from jattr.inversion.config import InvertConfig
-    from jattr.inversion.observation.base import Observation
-    from jattr.inversion.observation.make import make_observation
-
     row, settings = saved.data["pictures"][number], saved.data["settings"]
     stated = row["certificates"][name]
     if row.get("alteration"):
@@ -419,10 +400,6 @@ def _altered_again(
     label: int,
 ) -> RecomputedEvidence:
     """Return the evidence of an image that was altered as is stated."""
-    from jattr.attribution.alteration_search import stated_image
-    from jattr.attribution.certify import certify
-    from jattr.inversion.observation.altered import make_altered_observation
-
     altered = make_altered_observation(gen, stated_image(alteration, image, gen))
     residual, proves = _residual(altered, z, label), altered.certifiable
     wanted = stated is not None or (proves and residual < altered.near)
@@ -434,8 +411,6 @@ def _differences(
     row: Mapping[str, Any], name: str, gen: Generator, found: RecomputedEvidence
 ) -> list[str]:
     """Return one line for each statement that the evidence contradicts."""
-    from jattr.attribution.result_json import support_record
-
     stated, proof, lines = row["certificates"][name], found.certificate, []
     if stated is not None and not found.proves:
         lines.append(PROVES_NOTHING)

@@ -9,11 +9,9 @@ from typing import Any
 # What only another search, or the writer's word, can tell: printed with every verification.
 NOT_CHECKED = (
     "what the searches did, which only another search tells: restarts, searches, scores,"
-    " usual_miss, restarts_needed,"
-    " miss_bound, judgement",
+    " usual_miss, restarts_needed, miss_bound, judgement",
     "what result.json says besides: reason, notes, timing_seconds, versions, settings (but resize,"
-    " distance and"
-    " thresholds), paths of candidates, contact_sheet.png and report.html",
+    " distance and thresholds), paths of candidates, contact_sheet.png and report.html",
 )
 
 

@@ -18,9 +18,10 @@ import numpy as np
 from jattr.attribution.result_json import parse_result
 from jattr.errors import InputError
 from jattr.folders.kinds import FolderKind, check_names, file_names, read_object
+from jattr.verification.latents import LATENTS
 from jattr.verification.npz import read_npz
 
-RESULT, LATENTS = "result.json", "latents.npz"
+RESULT = "result.json"
 SHEET, REPORT = "contact_sheet.png", "report.html"
 MAX_RESULT_BYTES = 256 << 20
 MAX_LATENTS_BYTES = 2 << 30

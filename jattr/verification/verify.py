@@ -6,17 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jattr.errors import InputError
+from jattr.generators.base import Generator
 from jattr.images import load_image
 from jattr.verification.candidates import load_candidates
 from jattr.verification.evidence import latent_differences, verify_evidence, verify_verdict
 from jattr.verification.report import NOT_CHECKED, Report, holding
 from jattr.verification.result_folder import LATENTS, SavedResult, file_sha256
-
-if TYPE_CHECKING:
-    from jattr.generators.base import Generator
 
 
 def verify_result(saved: SavedResult, paths: Sequence[str], images: Sequence[str] | None) -> Report:

@@ -8,9 +8,9 @@ from PIL import Image
 from tiny_generator import make_tiny
 
 from jattr.cli.main import main
-from jattr.cli.table import result_table
 from jattr.images import load_image, to_byte, write_png
-from jattr.report.words import shown
+from jattr.printable import shown
+from jattr.report.table import result_table
 from jattr.verification.result_folder import file_sha256, read_result
 
 SEARCH = ["--restarts", "8", "--lanes", "4"]
@@ -244,7 +244,7 @@ def test_a_full_disk_leaves_nothing_behind(attribute, images, monkeypatch, numbe
     def fail(*args, **kwargs):
         raise OSError(number, "no room here")
 
-    monkeypatch.setattr(f"jattr.cli.attribute_run.{function}", fail)
+    monkeypatch.setattr(f"jattr.cli.attribute.{function}", fail)
     code, _, errors, out = attribute([images["tiny0.png"]], candidates=("tiny",))
     assert code == 2
     assert "no room here" in errors
@@ -253,7 +253,7 @@ def test_a_full_disk_leaves_nothing_behind(attribute, images, monkeypatch, numbe
 
 
 def test_blocks_give_one_result(attribute, images, monkeypatch):
-    monkeypatch.setattr("jattr.cli.attribute_run.BLOCK", 2)
+    monkeypatch.setattr("jattr.cli.attribute.BLOCK", 2)
     names = ["tiny0.png", "text.png", "tiny_b0.png", "tiny_b1.png", "tiny1.png"]
     code, _, _, out = attribute([images[name] for name in names])
     rows = json.loads((out / "result.json").read_text())["pictures"]

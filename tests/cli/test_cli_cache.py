@@ -15,7 +15,7 @@ from jattr.cli.options import Progress, whole_number
 
 ROOT = Path(jattr.__file__).resolve().parents[1]
 REPORT = (
-    "import jax; from jattr.cli.options import start_jax; start_jax(None); jax.jit(lambda x: x +"
+    "import jax; from jattr.cli.device import start_jax; start_jax(None); jax.jit(lambda x: x +"
     " 1)(1.0)\n"
     "print(jax.config.jax_compilation_cache_dir)"
 )

@@ -284,7 +284,7 @@ def test_another_model_of_that_name_is_refused(calibrated, tiny_folders, tmp_pat
 def test_a_file_that_is_no_calibration_is_refused(
     tiny_folders, tmp_path, capsys, monkeypatch, content
 ):
-    monkeypatch.setattr("jattr.cli.attribute.MAX_CALIBRATION", 1000)
+    monkeypatch.setattr("jattr.attribution.calibration_files.MAX_CALIBRATION", 1000)
     (tmp_path / "c.json").write_bytes(content)
     write_png(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     assert (

@@ -138,7 +138,7 @@ def test_errors_become_exit_codes(error, code, words, monkeypatch, capsys):
     def fail(_):
         raise error
 
-    monkeypatch.setattr(main_module.convert, "run", fail)
+    monkeypatch.setattr("jattr.cli.convert.run", fail)
     assert run("convert", "a", "b") == code
     assert words in capsys.readouterr().err
 
@@ -152,18 +152,17 @@ def test_a_reader_that_goes_away_is_no_error_of_ours(card, tmp_path):
 
 
 def test_help_imports_nothing_heavy():
-    names = [command.__name__.rpartition(".")[2] for command in COMMANDS]
     script = (
         "import sys; from jattr.cli.main import main\n"
-        "codes = [main(args) for args in [['--help'], ['--version'], *([n, '--help'] for n in"
-        f" {names})]]\n"
+        "codes = [main([word]) for word in ('--help', '--version', 'unknown')]\n"
         "heavy = {'jax', 'numpy', 'flax', 'orbax', 'PIL', 'scipy', 'optax', 'absl'} &"
         " set(sys.modules)\n"
-        "assert codes == [0] * len(codes) and not heavy, (codes, heavy)"
+        "assert codes == [0, 0, 2] and not heavy, (codes, heavy)"
     )
     done = start("-c", script)
     assert done.returncode == 0, done.stderr
-    assert all(f"usage: jattr {name}" in done.stdout for name in names)
+    assert "usage: jattr" in done.stdout
+    assert all(f"\n    {name}" in done.stdout for name in COMMANDS)
     assert f"jattr {jattr.__version__}" in done.stdout
 
 
@@ -178,7 +177,9 @@ def test_every_subcommand_has_json_and_a_line_of_help():
     assert len(commands) == len(COMMANDS)
     assert all(line.help for line in lines)
     for name, subparser in commands.items():
+        subparser.load()
         actions, more = below(subparser)  # of `sweep`: run, resume, ...
         assert all(line.help for line in more)
         for place, parser in (actions or {name: subparser}).items():
+            parser.load()
             assert "--json" in parser.format_help(), (name, place)

@@ -61,7 +61,7 @@ def test_another_folder_is_not_replaced(tmp_path, capsys):
 
 
 def test_a_package_without_generators_says_so(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("jattr.generators.store.bundled_generators", dict)
+    monkeypatch.setattr("jattr.cli.demo.bundled_generators", dict)
     assert main(["demo", "--out", str(tmp_path / "out")]) == 2
     assert "the installation is incomplete; install jattr again" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

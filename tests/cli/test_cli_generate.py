@@ -11,6 +11,7 @@ from PIL import Image
 from jattr.cli import generate
 from jattr.cli.main import main
 from jattr.errors import OutputError
+from jattr.generators import sampling
 from jattr.generators.store import load_generator
 from jattr.images import to_byte
 
@@ -214,7 +215,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_nothing_half_written(
         written.append(path)
         write(path, pixels)
 
-    monkeypatch.setattr(jattr.images, "write_png", full_after_three)
+    monkeypatch.setattr("jattr.cli.generate.write_png", full_after_three)
     before, target = contents(made), made if overwrite else out
     args = [
         "generate",
@@ -249,7 +250,7 @@ def test_a_read_only_place_is_exit_code_2(
 
 
 def test_large_images_are_made_a_few_at_a_time(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(generate, "BATCH_VALUES", 8 * 8 * 3)
+    monkeypatch.setattr(sampling, "BATCH_VALUES", 8 * 8 * 3)
     z = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
     assert generate.write_images(tmp_path, tiny, z, np.full(3, -1)) == [
         "00000.png",

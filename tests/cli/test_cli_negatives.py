@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jattr.cli.calibrate import read_negatives
+from jattr.attribution.calibration_files import read_negatives
 from jattr.errors import InputError
 from jattr.images import write_png
 

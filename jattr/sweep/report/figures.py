@@ -8,8 +8,8 @@ from typing import NamedTuple
 import matplotlib
 from matplotlib.figure import Figure
 
+from jattr.printable import shown
 from jattr.report.figures import STYLE
-from jattr.report.words import shown
 from jattr.sweep.report.effort_figures import (
     data_profile,
     evaluations_to_target,

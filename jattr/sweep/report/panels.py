@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from jattr.report.words import shown
+from jattr.printable import shown
 from jattr.sweep.spec import Spec
 from jattr.typing import Json, JsonObject
 

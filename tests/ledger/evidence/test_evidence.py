@@ -24,8 +24,8 @@ from tiny_world import (
     verified,
 )
 
-from jattr.cli.generate import draw_latents
 from jattr.errors import LedgerError, VerificationError
+from jattr.generators.sampling import draw_latents
 from jattr.generators.store import load_generator
 from jattr.images import encode_png
 from jattr.images.jpeg import encode_jpeg, quality_format

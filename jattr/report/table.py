@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from jattr.report.words import shown, verdict_text
+from jattr.printable import shown
+from jattr.report.words import verdict_text
 
 # candidates with a column of their own; more are numbered and listed below each row
 MAX_COLUMNS = 4

@@ -7,17 +7,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from jattr.attribution.attribute import Attribution
 from jattr.errors import OutputError
 from jattr.report.contact_sheet import MAX_ROWS, Reproduction, SheetRow, contact_sheet
 from jattr.report.html import ReportRow, report_page
 from jattr.report.words import verdict_text
-
-if TYPE_CHECKING:
-    from jattr.attribution.attribute import Attribution
 
 MAX_BYTES = 256 << 20  # of images kept for it
 # of an image that is shown as it is; larger ones as the first candidate saw them

@@ -1,45 +1,25 @@
-"""`latents.npz`: latents and labels, in the plain form of `generate` and in that of `attribute`
-(one per candidate).
-"""
+"""`latents.npz`: latents and labels of one generator, or of every candidate of a result."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jattr.bounded_json import read_json_text
 from jattr.errors import InputError
 from jattr.folders.kinds import FolderKind, check_names, file_names
+from jattr.generators.base import Generator
 from jattr.generators.settings import Settings
 from jattr.verification.npz import read_npz
-
-if TYPE_CHECKING:
-    from jattr.generators.base import Generator
 
 Arrays = Mapping[str, np.ndarray]
 LATENTS = "latents.npz"
 RECEIPT = ".tlog-proof"  # ends the name of an image's receipt
-
-
-def check_latents_options(args: argparse.Namespace) -> None:
-    """Check that what the file says is not given beside `--latents`.
-
-    Raises:
-      InputError: one of them is.
-    """
-    for option in ("seed", "label", "space", "psi", "cutoff", "noise"):
-        if args.latents is not None and getattr(args, option) is not None:
-            raise InputError(
-                f"--{option} and --latents exclude each other: the file says it; leave --{option}"
-                " away"
-            )
 
 
 def write_latents(path: Path, generator: Generator, z: np.ndarray, label: np.ndarray) -> None:
@@ -98,11 +78,19 @@ def settings_text(generator: Generator) -> str:
     return "" if generator.settings is None else json.dumps(generator.settings.to_json())
 
 
+class StoredLatents(NamedTuple):
+    """Latents of a file that are one generator's."""
+
+    generator: Generator  # in the file's space and settings
+    z: np.ndarray  # float32 [n, *latent_shape]
+    label: np.ndarray  # int32 [n], -1: none
+    missing: tuple[int, ...]  # images, from 0, for which the file has no latent
+
+
 def read_latents(
     path: str | os.PathLike[str], generator: Generator, *, limit: int
-) -> tuple[Generator, np.ndarray, np.ndarray]:
-    """Return (generator in the file's space and settings, z float32 [n, *latent_shape], label int32
-    [n], -1: none).
+) -> StoredLatents:
+    """Return the latents of a generator; at most `limit`, and all of them finite.
 
     Raises:
       InputError: the file cannot be read, has another form, or has no finite latents of this
@@ -112,8 +100,13 @@ def read_latents(
     try:
         column = _column_of(arrays, generator) if _digests(arrays).ndim else None
         generator = _viewed(arrays, generator, column)
-        z, label = _plain(arrays, generator) if column is None else _of_candidate(arrays, column)
-        return generator, _checked(z, generator, limit), _checked_labels(label, len(z), generator)
+        missing: tuple[int, ...] = ()
+        if column is None:
+            z, label = _plain(arrays, generator)
+        else:
+            z, label, missing = _of_candidate(arrays, column)
+        z, label = _checked(z, generator, limit), _checked_labels(label, len(z), generator)
+        return StoredLatents(generator, z, label, missing)
     except InputError as error:
         raise InputError(f"{os.fspath(path)} {error}") from error
 
@@ -148,14 +141,15 @@ def _column_of(arrays: Arrays, generator: Generator) -> int:
     if generator.digest not in digests:
         raise InputError(
             f"holds latents of {', '.join(digests)}, but not of {generator.digest}, which"
-            f" {generator.name!r} has;"
-            " give another file or generator"
+            f" {generator.name!r} has; give another file or generator"
         )
     return digests.index(generator.digest)
 
 
-def _of_candidate(arrays: Arrays, column: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the latents of one candidate, for those images where one was found."""
+def _of_candidate(
+    arrays: Arrays, column: int
+) -> tuple[np.ndarray, np.ndarray | None, tuple[int, ...]]:
+    """Return a candidate's latents and labels where there are any, and the images without."""
     digests = _digests(arrays)
     z = (
         _array(arrays, f"z_{column}")
@@ -164,7 +158,7 @@ def _of_candidate(arrays: Arrays, column: int) -> tuple[np.ndarray, np.ndarray |
     )
     label = _column(arrays, "label", column, len(digests)) if "label" in arrays else None
     if "found" not in arrays:
-        return z, label
+        return z, label, ()
     found = _column(arrays, "found", column, len(digests)).astype(bool)
     if (
         z.ndim == 0
@@ -172,13 +166,8 @@ def _of_candidate(arrays: Arrays, column: int) -> tuple[np.ndarray, np.ndarray |
         or (label is not None and label.shape != found.shape)
     ):
         raise InputError("has z, label and found for different numbers of images; write it again")
-    if not found.all():
-        left_out = ", ".join(str(number) for number in np.flatnonzero(~found)[:10])
-        print(
-            f"jattr: no latent was found for images {left_out} (from 0); they are left out",
-            file=sys.stderr,
-        )
-    return z[found], None if label is None else label[found]
+    missing = tuple(int(image) for image in np.flatnonzero(~found))
+    return z[found], None if label is None else label[found], missing
 
 
 def _column(arrays: Arrays, name: str, column: int, count: int) -> np.ndarray:

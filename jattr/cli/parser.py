@@ -1,0 +1,53 @@
+"""Parsers of commands; the module of a subcommand is imported when that is chosen, and only then.
+
+Such a module has `add_arguments(parser)`, which sets the default `run`: (arguments) -> exit code.
+"""
+
+import argparse
+import time
+from importlib import import_module
+from typing import NamedTuple, NoReturn, TypeAlias
+
+BAD_INPUT = 2
+
+
+class Command(NamedTuple):
+    """A subcommand as its parent knows it."""
+
+    module: str
+    help: str  # one line
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line; may take its arguments from a module."""
+
+    module: str | None = None  # adds the arguments when they are needed
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and exit with code 2."""
+        line = " ".join(message.split())
+        self.exit(BAD_INPUT, f"{self.prog}: error: {line}; see {self.prog} --help\n")
+
+    def load(self) -> None:
+        """Import the module and add its arguments, once; the default `import_seconds` says how long
+        that took.
+        """
+        if self.module is None:
+            return
+        start = time.monotonic()
+        module, self.module = import_module(self.module), None
+        module.add_arguments(self)
+        self.set_defaults(import_seconds=time.monotonic() - start)
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Parse as `argparse` does, which calls this for the subcommand that is chosen."""
+        self.load()
+        return super().parse_known_args(args, namespace)
+
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+def add_command(subparsers: Subparsers, name: str, command: Command) -> None:
+    """Add a subcommand, whose module is imported when it is chosen."""
+    subparsers.add_parser(name, help=command.help).module = command.module
