@@ -151,5 +151,5 @@ def _evidence(
         if pilot_study is None
         else pilot_study.restarts_needed(decision.miss_chance),
         miss_bound=None if pilot_study is None else pilot_study.miss_bound(restarts),
-        spare=inverter.observation.numbers - inverter.size,
+        spare=inverter.observation.num_observed - inverter.size,
     )

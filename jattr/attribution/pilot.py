@@ -120,7 +120,7 @@ def run_pilot_study(inverter: Inverter, config: InvertConfig, key: jax.Array) ->
     keys = jax.random.split(key, 3)
     made = _own_images(inverter.observation.maker, keys[:2])
     loss, restarts, arrived = make_inverter(
-        inverter.observation.alike(made), config, keys[2], inverter.pool
+        inverter.observation.with_images(made), config, keys[2], inverter.pool
     ).run_pilot_study()
     return PilotStudy(
         miss=float(max(inverter.observation.noise, loss.max())),

@@ -60,7 +60,7 @@ def make_inverters(
         gen = mine.gen
         name = (gen.digest, gen.rounding, gen.prior, gen.space, gen.settings)
         twin = made.get(name)
-        if twin is None or not twin.observation.same(mine):
+        if twin is None or not twin.observation.equals(mine):
             twin = made[name] = make_inverter(mine, config, candidate_key(key, mine.maker))
         inverters.append(twin)
     return inverters
@@ -126,7 +126,7 @@ def _round(
         i
         for i in wanted
         if studies
-        and _lead(inverters, i) > inverter.observation.clear
+        and _lead(inverters, i) > inverter.observation.traits.leader
         and inverter.best_loss(i) > FAR
     ]
     inverter.round([i for i in wanted if i not in far], restarts, settled)
@@ -165,7 +165,10 @@ def _wanted(inverter: Inverter, inverters: list[Inverter], image: int, *, fair: 
     if not fair:
         return True
     lead, observation = _lead(inverters, image), inverter.observation
-    return lead > observation.clear or inverter.best_loss(image) < observation.ahead * lead
+    return (
+        lead > observation.traits.leader
+        or inverter.best_loss(image) < observation.traits.lead_ratio * lead
+    )
 
 
 def _settled(inverters: list[Inverter], image: int) -> bool:

@@ -186,7 +186,7 @@ class Searches(Records):
     def _searched(self, method: str) -> Observation:
         """Return the images in the form that a method searches."""
         looks = (
-            self.observation.looks
+            self.observation.gradient_view
             if method == GRADIENTS and self.config.optimiser == "auto"
             else None
         )
@@ -258,7 +258,7 @@ class Searches(Records):
                 self.z[place], self.loss[place] = ending.z, ending.loss
             if ending.status != Status.FAILED or self.status[place] == Status.SKIPPED:
                 # `polish` tells
-                unsure = ending.status == Status.ARRIVED and self.observation.uncertain
+                unsure = ending.status == Status.ARRIVED and self.observation.traits.needs_test
                 self.status[place] = Status.STALLED if unsure else ending.status
 
     def _trace(self, place: Place, method: str, trace: Sequence[tuple[int, float]]) -> None:
@@ -318,15 +318,24 @@ class Inverter(Searches):
         size, self.cost = int(np.prod(gen.latent_shape)), forward_cost(gen)
         self.dear = size * self.cost > CHEAP_JACOBIAN
         chosen = config.optimiser == "auto"
-        gradients = chosen and (self.dear or not observation.smooth)
+        gradients = chosen and (self.dear or not observation.traits.smooth)
         self.method = GRADIENTS if gradients else config.method_for(size, self.cost)
-        self.varied = chosen and observation.smooth and dense_jacobian(size, self.cost)
+        self.varied = chosen and observation.traits.smooth and dense_jacobian(size, self.cost)
         restarts = config.restarts_for(size, self.cost)
         keys = jax.random.split(key, 4)
-        self.pool = make_pool(observation.seen, config, keys[0], count) if pool is None else pool
+        self.pool = (
+            make_pool(observation.warm_start_generator, config, keys[0], count)
+            if pool is None
+            else pool
+        )
         prior = Prior(self.pool.z.mean(0), np.maximum(self.pool.z.std(0), 1e-6))
         starts = make_starts(
-            observation.seen, self.pool, as_floats(observation.pixels), restarts, config, keys[1]
+            observation.warm_start_generator,
+            self.pool,
+            as_floats(observation.pixels),
+            restarts,
+            config,
+            keys[1],
         )
         super().__init__(observation, config, prior, starts)
         self.samples = np.asarray(gen.sample_latent(keys[2], count * restarts)).reshape(
@@ -384,9 +393,9 @@ class Inverter(Searches):
             kicked = [place for place in others if self._kick(place)]
             fresh = [place for place in others if place not in kicked]
             self._search(cheap, GRADIENTS, short)
-            if self.observation.stretchable:
+            if self.observation.traits.has_logits:
                 self._draw_near(fresh)
-            self._search(fresh, LM_LOGIT if self.observation.stretchable else LM, short)
+            self._search(fresh, LM_LOGIT if self.observation.traits.has_logits else LM, short)
             self._search(kicked, LM, short)
         else:
             self._search(places, self.method, short)
@@ -395,17 +404,19 @@ class Inverter(Searches):
         """Take Gauss-Newton steps from latents that gradients have brought near; try the other
         rounding rule there.
         """
-        if method_named(self.method).polish and self.observation.smooth:
+        if method_named(self.method).polish and self.observation.traits.smooth:
             self._polish(images)
-        near = [place for place in self._open(images) if self.loss[place] < self.observation.near]
+        near = [
+            place for place in self._open(images) if self.loss[place] < self.observation.traits.near
+        ]
         if self.observation.rounding is None:
             self._try_truncation(near)
-        if self.observation.uncertain:
+        if self.observation.traits.needs_test:
             self._confirm(self._untested(near))
 
     def excess(self, image: int) -> int:
         """Return how many informative numbers an image has beyond those of a latent."""
-        return self.observation.telling(image) - self.size
+        return self.observation.num_informative(image) - self.size
 
     def finish(self, settled: Container[int] = ()) -> None:
         """Do what follows the last restart: latents whose every pixel rounds to its byte, of images
@@ -476,7 +487,8 @@ class Inverter(Searches):
             for place in self._open(list(dict.fromkeys(images)))
             if self.loss[place]
             < min(
-                max(FAR, self.observation.near), POLISH_AGAIN * self.polished.get(place[0], np.inf)
+                max(FAR, self.observation.traits.near),
+                POLISH_AGAIN * self.polished.get(place[0], np.inf),
             )
         ]
         if self.config.polish_steps:
@@ -544,7 +556,7 @@ class Inverter(Searches):
         used, residual.
         """
         image = place[0]
-        found = self.observation.into_intervals(
+        found = self.observation.rounding_polish(
             image,
             self.rounding[image],
             int(self.label[place]),

@@ -1,5 +1,4 @@
-"""Alterations with unknown factors: brightness, contrast, gamma. They are searched together with
-the latent.
+"""Alterations with unknown factors: brightness, contrast, gamma; searched together with the latent.
 
 A factor that is free becomes one more number of the latent, log-normal about 1. Where the search
 ends best the factor is read off; the alteration is then a known one, and the image is attributed
@@ -25,13 +24,18 @@ from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.multistart import Inverter
 from jattr.inversion.observation.base import Observation
-from jattr.inversion.observation.noise_model import UNIT, learn_roundings, observed_generator
+from jattr.inversion.observation.noise_model import (
+    BYTES_PER_UNIT,
+    learn_noise_model,
+    observed_generator,
+)
 from jattr.inversion.problem import FLOOR
 
 SPREAD = 0.3  # standard deviation of a free factor's logarithm
-ARRIVED = 4.0  # times the floor of one rounding
+FLOOR_FACTOR = 4.0  # times the floor of one rounding: bytes were rounded more than once
 RESTARTS = 3  # unless the settings say how many
-DIGITS = 5  # of a factor that was found
+DIGITS = 5  # of a fitted factor
+MIN_FACTOR, MAX_FACTOR = 0.01, 100.0
 
 
 def fit_factors(
@@ -40,8 +44,7 @@ def fit_factors(
     generators: Sequence[Generator],
     config: InvertConfig | None = None,
 ) -> Chain:
-    """Return the chain with its free factors as they explain an image best under any of the
-    generators.
+    """Return the chain with the free factors that explain an image best under any generator.
 
     Args:
       pixels: the image after the chain's steps before a compression, uint8 [H, W, C].
@@ -62,13 +65,13 @@ def fit_factors(
         )
     config = config or InvertConfig()
     config = dataclasses.replace(config, restarts=config.restarts or RESTARTS)
-    found = [
-        (*_search(gen, pixels, chain, config, 0.0), gen)
-        for gen in (config.view(gen) for gen in generators)
-    ]
-    _, known, gen = min(found, key=lambda each: each[0])
-    # programs may cut off, not round
-    bias = float(np.mean(learn_roundings(gen, Chain(known.before)).bias)) / UNIT
+    # 1. The candidate that explains the image best, as if programs rounded without bias.
+    views = [config.view(gen) for gen in generators]
+    fits = [(*_search(gen, pixels, chain, config, 0.0), gen) for gen in views]
+    _, fitted, gen = min(fits, key=lambda fit: fit[0])
+    # 2. Its own images sent through that chain show the bias: programs may cut off, not round.
+    bias = float(np.mean(learn_noise_model(gen, Chain(fitted.before)).bias)) / BYTES_PER_UNIT
+    # 3. The factors again, with the bias in the model.
     return _search(gen, pixels, chain, config, bias)[1]
 
 
@@ -81,39 +84,38 @@ def _search(
         raise ImageError(
             f"images are {pixels.shape}; {chain.text} makes {joint.image_shape} of {gen.name!r}"
         )
-    inverter = Inverter(Twice(joint, pixels[None]), config, jax.random.key(config.seed))
+    observation = TwiceRoundedObservation(joint, pixels[None])
+    inverter = Inverter(observation, config, jax.random.key(config.seed))
     inverter.run()
+    # The last numbers of the best latent are the factors' logarithms, in units of `SPREAD`.
     factors = np.exp(SPREAD * inverter.z[inverter.best(0)][-len(chain.free) :])
-    legal = [
-        float(f"{factor:.{DIGITS}g}")
-        for factor in np.clip(np.nan_to_num(factors, nan=1.0), 0.01, 100.0)
-    ]
-    return inverter.best_loss(0), chain.with_factors(legal)
+    legal = np.clip(np.nan_to_num(factors, nan=1.0), MIN_FACTOR, MAX_FACTOR)
+    rounded = [float(f"{factor:.{DIGITS}g}") for factor in legal]
+    return inverter.best_loss(0), chain.with_factors(rounded)
 
 
 @dataclass(frozen=True, eq=False)
-class Twice(Observation):
+class TwiceRoundedObservation(Observation):
     """Images whose bytes were rounded more than once."""
 
     @property
     def floors(self) -> np.ndarray:
         """More than a single rounding leaves."""
-        return np.full(len(self.pixels), ARRIVED * FLOOR)
+        return np.full(len(self.pixels), FLOOR_FACTOR * FLOOR)
 
 
 def free_generator(gen: Generator, chain: Chain, bias: float = 0.0) -> Generator:
-    """Return the generator of altered images whose latent ends with the logarithms of the free
-    factors.
+    """Return the generator of altered images whose latent ends with the free factors' logarithms.
 
     Args:
       gen: the candidate.
       chain: with unknown factors.
       bias: what programs add to the smooth form in the mean, [-1, 1] units.
     """
-    known = Chain(chain.with_factors([1.0] * len(chain.free)).before)
+    neutral = Chain(chain.with_factors([1.0] * len(chain.free)).before)
     size = math.prod(gen.latent_shape)
-    altered = observed_generator(gen, known, np.ones(1))
-    kinds = tuple(step.smooth for step in known.steps)
+    altered = observed_generator(gen, neutral, np.ones(1))
+    kinds = tuple(step.smooth for step in neutral.steps)
     sample = functools.partial(_sample, gen, len(chain.free))
     digest = hashlib.sha256(f"{gen.digest} free {chain.digest}".encode()).hexdigest()
     return dataclasses.replace(
@@ -121,7 +123,7 @@ def free_generator(gen: Generator, chain: Chain, bias: float = 0.0) -> Generator
         apply=_make_joint(gen.apply, gen.latent_shape, kinds, chain.free),
         state=altered.state | {"bias": jnp.float32(bias)},
         latent_shape=(size + len(chain.free),),
-        image_shape=known.out_shape(gen.image_shape),
+        image_shape=neutral.out_shape(gen.image_shape),
         sample=sample,
         digest=digest,
         router=None,
@@ -139,20 +141,18 @@ def _make_joint(
     apply: ApplyFn, shape: tuple[int, ...], kinds: tuple[SmoothFn, ...], free: tuple[int, ...]
 ) -> ApplyFn:
     def joint(state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
-        factors = jnp.exp(SPREAD * z[:, -len(free) :])
-        made = (
-            clip(apply(state["generator"], z[:, : -len(free)].reshape(-1, *shape), label=label))
-            + state["shift"]
-        )
+        factors = jnp.exp(SPREAD * z[:, -len(free) :])  # [n, factors]
+        latents = z[:, : -len(free)].reshape(-1, *shape)
+        images = clip(apply(state["generator"], latents, label=label)) + state["shift"]
 
-        def altered(x: jax.Array, mine: jax.Array) -> jax.Array:
-            x, given = x[None], dict(zip(free, mine, strict=True))
-            for place, (kind, parameters) in enumerate(
+        def altered(x: jax.Array, own_factors: jax.Array) -> jax.Array:
+            x, given = x[None], dict(zip(free, own_factors, strict=True))
+            for index, (kind, parameters) in enumerate(
                 zip(kinds, state["parameters"], strict=True)
             ):
-                x = kind(given.get(place, parameters), x)
+                x = kind(given.get(index, parameters), x)
             return x[0]
 
-        return jax.vmap(altered)(made, factors) + state["bias"]
+        return jax.vmap(altered)(images, factors) + state["bias"]
 
     return joint

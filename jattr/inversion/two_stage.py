@@ -20,7 +20,6 @@ from jattr.inversion.config import DENSE_POLISH, LM, InvertConfig, polish_method
 from jattr.inversion.linearization import linearise
 from jattr.inversion.mapping_inverse import Behind, MappingSearch, Styles
 from jattr.inversion.multistart import POLISH_AGAIN, Inversion, Inverter, Place
-from jattr.inversion.observation.altered import AlteredObservation
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.scheduler import FAR, Status
 from jattr.inversion.warm_start import Pool
@@ -42,7 +41,7 @@ def make_inverter(
     was named.
     """
     gen = observation.gen
-    if gen.router is None or config.optimiser != "auto" or not observation.routed:
+    if gen.router is None or config.optimiser != "auto" or not observation.traits.uses_styles:
         return Inverter(observation, config, key, pool)
     route = gen.router(gen)
     if max(int(np.prod(gen.latent_shape)), *route.styles.latent_shape) > DENSE_POLISH:
@@ -77,7 +76,7 @@ class StylesInverter(Inverter):
         self.mapping = MappingSearch(gen, route.mapping, self.pool, self.prior, config, random)
         styled = Pool(self.mapping.styles, None, self.pool.features, self.pool.factor)
         same = dataclasses.replace(config, restarts=self.restarts)
-        self.styles = Inverter(observation.of(route.styles), same, keys[1], styled)
+        self.styles = Inverter(observation.for_generator(route.styles), same, keys[1], styled)
         # image -> the residual of styles that were found not to explain it
         self.denied: dict[int, float] = {}
 
@@ -94,7 +93,7 @@ class StylesInverter(Inverter):
     def round(self, images: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
         """Search these images from these restarts: styles, latents behind them, the whole."""
         # styles at the floor may still be wrong ones
-        known = self.config.early_stop and not self.observation.uncertain
+        known = self.config.early_stop and not self.observation.traits.needs_test
         sought = [i for i in images if not (known and self.styles.arrived(i))]
         self.styles.round(sought, restarts, settled)
         for restart in restarts[: max(0, self.restarts - restarts.start)]:
@@ -114,9 +113,11 @@ class StylesInverter(Inverter):
             if self.styles.best_loss(i) < self.hit and not self.arrived(i)
         ]
         self._follow([place for place in hits if not np.isfinite(self.loss[place])])
-        if self.observation.uncertain:
+        if self.observation.traits.needs_test:
             near = [
-                place for place in self._open(images) if self.loss[place] < self.observation.near
+                place
+                for place in self._open(images)
+                if self.loss[place] < self.observation.traits.near
             ]
             self._confirm(self._untested(near))
 
@@ -128,7 +129,7 @@ class StylesInverter(Inverter):
         self._follow(
             [place for place in lost if np.isfinite(self.styles.loss[place])],
             settled,
-            last=self.observation.uncertain,
+            last=self.observation.traits.needs_test,
         )
         super().finish()
 
@@ -185,7 +186,7 @@ class StylesInverter(Inverter):
         hits = [
             p
             for p in places
-            if self.observation.uncertain and not last and self._found(p)[1] < self.hit
+            if self.observation.traits.needs_test and not last and self._found(p)[1] < self.hit
         ]
         likely = [place for place in hits if self._go_behind_likely(place)]
         found = [place for place in places if place not in hits and self._go_behind(place)]
@@ -216,12 +217,14 @@ class StylesInverter(Inverter):
         if not np.isfinite(here.weight).all():
             self.status[place] = Status.FAILED
             return False
-        unsure = status == Status.ARRIVED and self.observation.uncertain  # `polish` tells
+        unsure = status == Status.ARRIVED and self.observation.traits.needs_test  # `polish` tells
         self.status[place] = Status.STALLED if unsure else status
         self._start(
             place,
             here,
-            self.mapping.behind(here, near=loss < self.hit and not self.observation.uncertain),
+            self.mapping.behind(
+                here, near=loss < self.hit and not self.observation.traits.needs_test
+            ),
         )
         return True
 
@@ -267,11 +270,10 @@ class StylesInverter(Inverter):
         beside them.
         """
         observation, rule = self.styles.observation, self.styles.rounding[image]
-        assert isinstance(observation, AlteredObservation)
-        w, used, _ = observation.into_intervals(
+        w, used, _ = observation.rounding_polish(
             image, rule, -1, w, self.config.interval_steps, self.styles.prior
         )
-        return Styles(w, _root(observation.information(image, w)), LIKELY, used + 1)
+        return Styles(w, _root(observation.fisher_information(image, w)), LIKELY, used + 1)
 
 
 def _root(square: np.ndarray) -> np.ndarray:

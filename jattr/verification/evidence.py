@@ -374,7 +374,7 @@ def _again(
     pixels = image.fit(gen.image_shape, resize=settings["resize"]).pixels
     plain = Observation(gen, pixels[None])
     residual = _residual(plain, z, label)
-    wanted = stated is not None or (gen.proves and residual < plain.near)
+    wanted = stated is not None or plain.is_near(0, z, label, residual)
     rule = gen.rounding if stated is None else stated["rounding"]
     proof = certify(plain, 0, z, label, rounding=rule) if wanted else None
     distance = settings["inversion"].get("distance")
@@ -401,10 +401,10 @@ def _altered_again(
 ) -> RecomputedEvidence:
     """Return the evidence of an image that was altered as is stated."""
     altered = make_altered_observation(gen, stated_image(alteration, image, gen))
-    residual, proves = _residual(altered, z, label), altered.certifiable
-    wanted = stated is not None or (proves and residual < altered.near)
+    residual = _residual(altered, z, label)
+    wanted = stated is not None or altered.is_near(0, z, label, residual)
     proof = certify(altered, 0, z, label) if wanted else None
-    return RecomputedEvidence(proof, proves, residual, altered.noise)
+    return RecomputedEvidence(proof, altered.certifiable, residual, altered.noise)
 
 
 def _differences(

@@ -84,7 +84,10 @@ def test_real_files_of_quality_100_are_no_surprise():
     """
     z, images = own_files(make_soft(64), "jpeg:100:4:4:4", 16)
     observation = make_altered_observation(make_soft(64), images)
-    assert min(observation.p_value(observation.surprise(i, -1, z[i])) for i in range(16)) > 1e-4
+    assert (
+        min(observation.p_value(observation.likelihood_statistic(i, -1, z[i])) for i in range(16))
+        > 1e-4
+    )
 
 
 def test_true_latents_are_near_enough_to_be_tested():
@@ -94,7 +97,7 @@ def test_true_latents_are_near_enough_to_be_tested():
     residual = mean_squares(
         observation.gen, z, None, observation.targets(range(64), ["round"] * 64)
     )
-    assert residual.max() < observation.near
+    assert residual.max() < observation.traits.near
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

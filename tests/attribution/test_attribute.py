@@ -18,7 +18,7 @@ from jattr.decision.verdict import DecisionConfig
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator, sample_uniform
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.observation.base import AHEAD, CLEAR, Observation
+from jattr.inversion.observation.base import Observation, Traits
 from jattr.inversion.problem import FLOOR
 
 CONFIG = InvertConfig(restarts=8, pool=512)
@@ -172,7 +172,7 @@ class Stand:
             lambda i: arrived,
             lambda i: excess,
         )
-        self.observation = SimpleNamespace(clear=CLEAR, ahead=AHEAD)
+        self.observation = SimpleNamespace(traits=Traits(near=1e-4))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,34 +22,41 @@ from jattr.errors import ImageError
 from jattr.generators.base import Generator
 from jattr.inversion.evaluate import make_images, mean_squares
 from jattr.inversion.linearization import linearise, make_linear
-from jattr.inversion.observation.base import CertificateT, CertificateTests, Observation
+from jattr.inversion.observation.base import (
+    LEADER,
+    CertificateT,
+    CertificateTests,
+    Observation,
+    Traits,
+)
 from jattr.inversion.observation.censored_likelihood import (
     Intervals,
-    Surprise,
-    chance_of,
-    likeliest,
-    minus_log_chance,
-    surprise,
+    LikelihoodStatistic,
+    likelihood_statistic,
+    maximum_a_posteriori,
+    minus_log_probability,
+    p_value_of,
 )
 from jattr.inversion.observation.noise_model import (
-    UNIT,
-    Roundings,
-    learn_roundings,
+    BYTES_PER_UNIT,
+    NoiseModel,
+    altered_generator,
+    learn_noise_model,
     observed_generator,
-    seen_generator,
 )
 from jattr.inversion.problem import Target, target_of
 from jattr.solvers.base import Prior
 
-MAX_NUMBERS = 1 << 21  # of an altered image: a named resize may be to any size
-ARRIVED = 1.3  # times the expected mean squared residual: a search has arrived, if the test agrees
-CLEAR, AHEAD = 2.0, 3.0  # times it: a leader; times better than the others, who are given up
-NEAR, MARGIN = 3.0, 1.5  # times it, or times the worst own image's: a latent is worth the test
+MAX_OBSERVED = 1 << 21  # numbers of an altered image: a named resize may be to any size
+# times the expected mean squared residual:
+ARRIVED = 1.3  # a search has arrived, if the test agrees
+LEADER_FACTOR, SMALL_LEAD = 2.0, 3.0  # a leader; times better than those who are given up
+NEAR_NOISE, MARGIN = 3.0, 1.5  # a latent is worth the test; or times the worst own image's
 # mean square that compression takes away, up to which decompressed images lead as well: quality 90
 MILD = 1e-3
 CUT_OFF = 4.0  # times the deviation of the other pixels' bytes: most in a block that was cut off
-LEAST_LEVELS = 8.0  # fewer: an image nearly black, or nearly flat, is what any candidate would make
-MOST_DISPERSION = 20.0  # above, the smooth form is too far from what programs do for a test
+MIN_LEVELS = 8.0  # fewer: an image nearly black, or nearly flat, is what any candidate would make
+MAX_DISPERSION = 20.0  # above, the smooth form is too far from what programs do for a test
 JACOBIANS = 4  # times as many as unaltered images need: wide intervals hold the search less
 ACCEPTED = 1e-6  # significance level of the test
 
@@ -60,9 +67,9 @@ class AlteredObservation(Observation):
 
     original: Generator  # without the alteration
     chain: Chain
-    roundings: Roundings
-    quantised: np.ndarray | None  # [n, N], of JPEG files
-    trusted: bool = False  # whether the floor alone says that a search has arrived
+    noise_model: NoiseModel
+    quantised: np.ndarray | None  # int [n, N], coefficients of JPEG files
+    trusts_floor: bool = False  # whether the floor alone says that a search has arrived
 
     @property
     def maker(self) -> Generator:
@@ -70,79 +77,65 @@ class AlteredObservation(Observation):
         return self.original
 
     @property
-    def seen(self) -> Generator:
+    def warm_start_generator(self) -> Generator:
         """The generator of altered images, not of their coefficients."""
-        return seen_generator(self.original, self.chain)
+        return altered_generator(self.original, self.chain)
 
     @property
-    def looks(self) -> Observation | None:
-        """Decompressed images: the generator's own program, compiled for unaltered ones, brings
-        searches near.
+    def gradient_view(self) -> Observation | None:
+        """Decompressed images, where a mild compression is all that was done.
+
+        The generator's own program, compiled for unaltered ones, brings searches near.
         """
-        served = (
-            self.chain.jpeg
-            and not self.chain.before
-            and self.roundings.left.mean() <= MILD * UNIT**2
-        )
-        return Observation(self.original, self.pixels) if served else None
+        residual = self.noise_model.residual_variance.mean()
+        is_mild = self.chain.jpeg and not self.chain.before and residual <= MILD * BYTES_PER_UNIT**2
+        return Observation(self.original, self.pixels) if is_mild else None
 
     @property
     def rounding(self) -> str:
-        """Known: part of the model."""
+        """The model's: the maker's rule is a part of it."""
         return "round"
 
-    @property
-    def stretchable(self) -> bool:
-        """Coefficients have no logits."""
-        return False
+    @functools.cached_property
+    def traits(self) -> Traits:
+        """A leader is within the noise, and a test decides where there is something to test.
 
-    @property
-    def uncertain(self) -> bool:
-        """A test decides, where the alteration leaves something to test."""
-        return self.certifiable and not self.chain.copies and not self.trusted
+        Thresholds are closer than those of unaltered images, because the noise is larger and lies
+        closer to what other candidates reach. Coefficients have no logits.
+        """
+        return Traits(
+            near=max(NEAR_NOISE, MARGIN * self.noise_model.worst) * self.noise,
+            leader=max(LEADER, LEADER_FACTOR * self.noise),
+            lead_ratio=SMALL_LEAD,
+            has_logits=False,
+            needs_test=self.certifiable and not self.chain.copies and not self.trusts_floor,
+        )
 
     @property
     def certifiable(self) -> bool:
-        """Whether a certificate can be had: of coefficients `telling` counts those that are not
-        0, of bytes any.
+        """Whether a latent that reproduces an image can prove anything.
+
+        Of coefficients `num_informative` counts those that are not 0, of bytes any: these must
+        have levels enough.
         """
-        told = self.quantised is not None or self.roundings.levels >= LEAST_LEVELS
+        enough = self.quantised is not None or self.noise_model.levels >= MIN_LEVELS
         return (
             self.chain.proves
             and self.original.proves
-            and told
-            and self.roundings.dispersion <= MOST_DISPERSION
+            and enough
+            and self.noise_model.dispersion <= MAX_DISPERSION
         )
 
     @functools.cached_property
     def weight(self) -> np.ndarray:
-        """What a number is multiplied by [N]: large where little is left over; its mean square
-        is 1.
-        """
-        inverse = 1.0 / self.roundings.left
+        """What a number is multiplied by [N], 1 / standard deviation; its mean square is 1."""
+        inverse = 1.0 / self.noise_model.residual_variance
         return np.sqrt(inverse / inverse.mean())
 
     @property
     def noise(self) -> float:
         """The weighted mean square that the true latent leaves."""
-        return float(1.0 / (1.0 / self.roundings.left).mean()) / UNIT**2
-
-    @property
-    def near(self) -> float:
-        """Closer than of unaltered images: the noise is larger."""
-        return max(NEAR, MARGIN * self.roundings.worst) * self.noise
-
-    @property
-    def clear(self) -> float:
-        """A leader within the noise is one."""
-        return max(super().clear, CLEAR * self.noise)
-
-    @property
-    def ahead(self) -> float:
-        """Less than of unaltered images: what the noise leaves lies closer to what other
-        candidates reach.
-        """
-        return AHEAD
+        return float(1.0 / (1.0 / self.noise_model.residual_variance).mean()) / BYTES_PER_UNIT**2
 
     @property
     def limit(self) -> float:
@@ -154,27 +147,26 @@ class AlteredObservation(Observation):
         """The same for all images."""
         return np.full(len(self.pixels), ARRIVED * self.noise)
 
-    def of(self, gen: Generator) -> Self:
-        """Return the same images for the candidate's styles: what lies behind them is tested,
-        not they.
-        """
-        made = observed_generator(gen, self.chain, self.weight)
-        return dataclasses.replace(self, gen=made, original=gen, trusted=True)
+    def for_generator(self, gen: Generator) -> Self:
+        """Return the same images for the candidate's styles: latents behind them are tested."""
+        observed = observed_generator(gen, self.chain, self.weight)
+        return dataclasses.replace(self, gen=observed, original=gen, trusts_floor=True)
 
-    def alike(self, pixels: np.ndarray) -> Self:
-        """Return own images of the candidate, altered."""
-        made = self.chain.discrete(pixels)
+    def with_images(self, pixels: np.ndarray) -> Self:
+        """Return own images [n, H, W, C] of the candidate, altered."""
+        altered = self.chain.discrete(pixels)
         jpeg = self.chain.jpeg
         if jpeg is None:
-            return dataclasses.replace(self, pixels=made)
-        return dataclasses.replace(self, pixels=jpeg.discrete(made), quantised=jpeg.quantised(made))
+            return dataclasses.replace(self, pixels=altered)
+        decoded, quantised = jpeg.discrete(altered), jpeg.quantised(altered)
+        return dataclasses.replace(self, pixels=decoded, quantised=quantised)
 
-    def same(self, other: Observation) -> bool:
-        """Return whether these are the same observations as another's."""
+    def equals(self, other: Observation) -> bool:
+        """Return whether these are the same images, observed in the same way."""
         if (
             not isinstance(other, AlteredObservation)
             or self.chain != other.chain
-            or not super().same(other)
+            or not super().equals(other)
         ):
             return False
         if self.quantised is None or other.quantised is None:
@@ -186,16 +178,15 @@ class AlteredObservation(Observation):
         del rounding
         if self.quantised is None:
             target = target_of(self.pixels[image])
-            return target._replace(center=target.center - np.float32(self.roundings.bias[0] / UNIT))
-        known = self.intervals(image)
-        center: Any = (
-            ((known.center * self.weight) / UNIT).astype(np.float32).reshape(self.gen.image_shape)
-        )
-        nothing: Any = np.zeros(center.shape, bool)
-        return Target(center, nothing, nothing, 0.0 * center)
+            bias = np.float32(self.noise_model.bias[0] / BYTES_PER_UNIT)
+            return target._replace(center=target.center - bias)
+        weighted = self.intervals(image).center * self.weight
+        center = (weighted / BYTES_PER_UNIT).astype(np.float32).reshape(self.gen.image_shape)
+        two_sided = np.zeros(center.shape, bool)
+        return Target._make((center, two_sided, two_sided, 0.0 * center))
 
     def intervals(self, image: int) -> Intervals:
-        """Return what is known of each number, in bytes."""
+        """Return the interval in which each number [N] of an image lies, in bytes."""
         jpeg = self.chain.jpeg
         if self.quantised is None or jpeg is None:
             pixels = self.pixels[image].ravel()
@@ -205,116 +196,114 @@ class AlteredObservation(Observation):
         else:
             steps = jpeg.steps(self.pixels.shape[1:])
             center, half = self.quantised[image] * steps, steps / 2.0
-            below = above = self.unknown[image]
-        return Intervals(center - self.roundings.bias, half, self.roundings.noise, below, above)
+            below = above = self.uncertain[image]
+        model = self.noise_model
+        return Intervals(center - model.bias, half, model.sigma, below, above)
 
     @functools.cached_property
-    def unknown(self) -> np.ndarray:
-        """Coefficients [n, N] that may not be those of the compression: any value fits."""
+    def uncertain(self) -> np.ndarray:
+        """Coefficients bool [n, N] that may not be those of the compression: any value fits."""
         assert self.chain.jpeg is not None
         return self.chain.jpeg.uncertain(self.pixels)
 
-    def telling(self, image: int) -> int:
-        """Return how many numbers tell something: bytes that are not clipped, coefficients that are
-        not 0.
+    def num_informative(self, image: int) -> int:
+        """Return how many numbers are informative: unclipped bytes, coefficients other than 0.
 
         Coefficients that are the same in nearly all own images, as those of an image nearly black,
-        tell nothing.
-
-        At most as many as get through the chain: an enlarged image has more bytes than it had
-        before, and tells no more.
+        are not. At most as many as get through the chain: an enlarged image has more bytes than it
+        had before, and says no more.
         """
-        through = self.chain.passed(self.original.image_shape)
+        passed = self.chain.passed(self.original.image_shape)
         if self.quantised is not None:
-            telling = (self.quantised[image] != 0) & ~self.unknown[image] & self.roundings.varied
-            return min(int(telling.sum()), through)
-        return int(super().telling(image) * min(1.0, through / self.pixels[image].size))
+            certain = (self.quantised[image] != 0) & ~self.uncertain[image]
+            return min(int((certain & self.noise_model.informative).sum()), passed)
+        share = min(1.0, passed / self.pixels[image].size)
+        return int(super().num_informative(image) * share)
 
     @property
-    def numbers(self) -> int:
+    def num_observed(self) -> int:
         """At most what gets through the chain."""
-        return min(super().numbers, self.chain.passed(self.original.image_shape))
+        return min(super().num_observed, self.chain.passed(self.original.image_shape))
 
     def predict(self, z: np.ndarray, label: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the prediction of each number [N], in bytes, and its Jacobian [N, d]."""
         given = jnp.int32(label) if self.gen.num_classes else None
-        found = make_linear(self.gen.apply, self.gen.latent_shape)(
+        linear = make_linear(self.gen.apply, self.gen.latent_shape)(
             self.gen.state, given, jnp.asarray(z, jnp.float32)
         )
-        image, jacobian = (
-            np.asarray(found.image, np.float64).ravel(),
-            np.asarray(found.jacobian, np.float64),
-        )
+        image = np.asarray(linear.image, np.float64).ravel()
+        jacobian = np.asarray(linear.jacobian, np.float64)
         if self.quantised is None:
-            return (image + 1.0) * UNIT, jacobian * UNIT
-        unit = UNIT / self.weight
+            return (image + 1.0) * BYTES_PER_UNIT, jacobian * BYTES_PER_UNIT
+        unit = BYTES_PER_UNIT / self.weight
         return image * unit, jacobian * unit[:, None]
 
-    def into_intervals(
+    def rounding_polish(
         self, image: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
     ) -> tuple[np.ndarray, int, float]:
-        """Return the likeliest latent near z; see `Accused.into_intervals`."""
+        """Return the most probable latent near z; see `Observation.rounding_polish`."""
         if self.chain.copies:
-            return super().into_intervals(image, rounding, label, z, jacobians, prior)
+            return super().rounding_polish(image, rounding, label, z, jacobians, prior)
         most = JACOBIANS * max(1, jacobians)
-        z, used = likeliest(lambda z: self.predict(z, label), z, self.intervals(image), prior, most)
+        z, used = maximum_a_posteriori(
+            lambda z: self.predict(z, label), z, self.intervals(image), prior, most
+        )
         return z, used, 0.0 if np.isfinite(z).all() else np.inf
 
-    def information(self, image: int, z: np.ndarray) -> np.ndarray:
-        """Return the Fisher information [d, d] that the observation holds on a latent [d]."""
+    def fisher_information(self, image: int, z: np.ndarray) -> np.ndarray:
+        """Return the observed Fisher information [d, d], J' diag(l'') J with l = -log P."""
         prediction, jacobian = self.predict(z, -1)
-        found: np.ndarray = jacobian.T @ (
-            jacobian * minus_log_chance(prediction, self.intervals(image))[2][:, None]
-        )
-        return found
+        curvature = minus_log_probability(prediction, self.intervals(image))[2]
+        information: np.ndarray = jacobian.T @ (jacobian * curvature[:, None])
+        return information
 
-    def surprise(self, image: int, label: int, z: np.ndarray) -> Surprise:
-        """Return how unlikely the observation is under a latent."""
+    def likelihood_statistic(self, image: int, label: int, z: np.ndarray) -> LikelihoodStatistic:
+        """Return how improbable the observation is under a latent."""
         labels = self.original.label_argument(label)
-        made = make_images(self.gen, z[None], labels).astype(np.float64).ravel()
-        prediction = (made + 1.0) * UNIT if self.quantised is None else made * UNIT / self.weight
+        values = make_images(self.gen, z[None], labels).astype(np.float64).ravel()
+        if self.quantised is None:
+            prediction = (values + 1.0) * BYTES_PER_UNIT
+        else:
+            prediction = values * BYTES_PER_UNIT / self.weight
         if not np.isfinite(prediction).all():
-            return Surprise(np.inf, 0.0, 1.0, 0)
-        return surprise(prediction, self.intervals(image))
+            return LikelihoodStatistic(np.inf, 0.0, 1.0, 0)
+        return likelihood_statistic(prediction, self.intervals(image))
 
-    def p_value(self, found: Surprise) -> float:
-        """Return the chance of so large a surprise, had the candidate made the image at that
-        latent.
-        """
-        return chance_of(found, self.roundings.dispersion)
+    def p_value(self, statistic: LikelihoodStatistic) -> float:
+        """Return the chance of so large a statistic, had the candidate made the image there."""
+        return p_value_of(statistic, self.noise_model.dispersion)
 
-    def near_enough(self, image: int, z: np.ndarray, label: int) -> bool:
-        """Return whether a latent [d] leaves no more of the whole image than searches of own ones
-        do.
+    def is_consistent(self, image: int, z: np.ndarray, label: int) -> bool:
+        """Return whether a latent [d] leaves no more of the whole image than own images do.
 
-        Where coefficients count as unknown this is all that holds them: pixels of their blocks are
+        Where coefficients are uncertain this is all that holds them: pixels of their blocks are
         compared, too.
         """
         labels = self.original.label_argument(label)
-        left = mean_squares(self.gen, z[None], labels, self.targets([image], ["round"]))[0]
-        if not left < self.near:
+        loss = mean_squares(self.gen, z[None], labels, self.targets([image], ["round"]))[0]
+        if not loss < self.traits.near:
             return False
         jpeg = self.chain.jpeg
         if jpeg is None or not jpeg.decoded:
             return True
-        made = make_images(self.original, z[None], labels)
-        looks = self.chain.looks(self.original.to_bytes(made)).astype(np.float64)[0]
+        # Blocks with clipped pixels have uncertain coefficients. They may deviate as the others do.
+        images = self.original.to_bytes(make_images(self.original, z[None], labels))
+        reproduction = self.chain.looks(images).astype(np.float64)[0]
         pixels = self.pixels[image]
-        away = _block_means(np.square(looks - pixels).mean(-1))
-        cut = _block_means(((pixels == 0) | (pixels == 255)).any(-1).astype(np.float64)) > 0
-        if cut.all() or not cut.any():
-            return not cut.any()
-        return bool(away[cut].max() ** 0.5 <= CUT_OFF * (away[~cut].mean() ** 0.5 + 1.0))
+        deviation = _block_means(np.square(reproduction - pixels).mean(-1))
+        clipped = _block_means(((pixels == 0) | (pixels == 255)).any(-1).astype(np.float64)) > 0
+        if clipped.all() or not clipped.any():
+            return not clipped.any()
+        usual = deviation[~clipped].mean() ** 0.5 + 1.0
+        return bool(deviation[clipped].max() ** 0.5 <= CUT_OFF * usual)
 
-    def identical(self, image: int, z: np.ndarray, label: int) -> float:
-        """Return the share of numbers observed that the alteration, carried out by programs,
-        gives again.
-        """
+    def identical_share(self, image: int, z: np.ndarray, label: int) -> float:
+        """Return the share of numbers that programs which carry out the alteration give again."""
         labels = self.original.label_argument(label)
-        made = make_images(self.original, z[None], labels)
-        if not np.isfinite(made).all():
+        images = make_images(self.original, z[None], labels)
+        if not np.isfinite(images).all():
             return 0.0
-        pixels = self.chain.discrete(self.original.to_bytes(made))
+        pixels = self.chain.discrete(self.original.to_bytes(images))
         if self.chain.jpeg is None or self.quantised is None:
             return float((pixels[0] == self.pixels[image]).mean())
         return float((self.chain.jpeg.quantised(pixels)[0] == self.quantised[image]).mean())
@@ -323,7 +312,8 @@ class AlteredObservation(Observation):
         """Return whether the test does not deny the latent."""
         del rounding
         return (
-            bool(np.isfinite(z).all()) and self.p_value(self.surprise(image, label, z)) >= ACCEPTED
+            bool(np.isfinite(z).all())
+            and self.p_value(self.likelihood_statistic(image, label, z)) >= ACCEPTED
         )
 
     def rounding_rules(self, rounding: str | None) -> tuple[str, ...]:
@@ -357,19 +347,19 @@ class AlteredObservation(Observation):
                 maker_rounding=maker_rounding,
                 alteration=alteration,
             )
-        likelihood, known = self.surprise(image, label, z), self.intervals(image)
+        statistic, intervals = self.likelihood_statistic(image, label, z), self.intervals(image)
         prediction, jacobian = self.predict(z, label)
         return tests.certify_censored(
             prediction,
-            known.center,
-            known.half,
-            jacobian / np.sqrt(12.0 * self.roundings.left)[:, None],
-            statistic=likelihood.total,
-            expected=likelihood.expected,
-            p_value=self.p_value(likelihood),
-            num_informative=self.telling(image),
-            identical=self.identical(image, z, label),
-            consistent=self.near_enough(image, z, label),
+            intervals.center,
+            intervals.half,
+            jacobian / np.sqrt(12.0 * self.noise_model.residual_variance)[:, None],
+            statistic=statistic.total,
+            expected=statistic.expected,
+            p_value=self.p_value(statistic),
+            num_informative=self.num_informative(image),
+            identical=self.identical_share(image, z, label),
+            consistent=self.is_consistent(image, z, label),
             rounding=maker_rounding,
             alteration=alteration,
             alpha=alpha,
@@ -397,11 +387,11 @@ def make_altered_observation(gen: Generator, images: AlteredImages) -> AlteredOb
             f" {gen.image_shape}"
             f" of generator {gen.name!r}; give the alteration that was made"
         )
-    if math.prod(shape) > MAX_NUMBERS:
+    if math.prod(shape) > MAX_OBSERVED:
         raise ImageError(
-            f"images of {shape} after {chain.text}: at most {MAX_NUMBERS} numbers are searched;"
+            f"images of {shape} after {chain.text}: at most {MAX_OBSERVED} numbers are searched;"
             " reduce them"
         )
-    roundings = learn_roundings(gen, chain)
-    draft = AlteredObservation(gen, pixels, gen, chain, roundings, images.quantised)
+    noise_model = learn_noise_model(gen, chain)
+    draft = AlteredObservation(gen, pixels, gen, chain, noise_model, images.quantised)
     return dataclasses.replace(draft, gen=observed_generator(gen, chain, draft.weight))

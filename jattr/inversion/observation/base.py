@@ -18,9 +18,8 @@ from jattr.inversion.rounding_polish import interval_polish
 from jattr.inversion.scheduler import floors_of
 from jattr.solvers.base import Prior
 
-NEAR = 20  # times the noise of unaltered images
-# a leader so far and so many times better ends, after a fair trial, the others' search
-CLEAR, AHEAD = 1e-3, 30.0
+NEAR_FACTOR = 20  # times the noise of unaltered images
+LEADER, LEAD_RATIO = 1e-3, 30.0
 
 
 def check_pixels(gen: Generator, images: Any) -> np.ndarray:
@@ -83,6 +82,23 @@ class CertificateTests(Protocol[CertificateT_co]):
         """Return the test of an altered image, from its censored likelihood."""
 
 
+@dataclass(frozen=True)
+class Traits:
+    """How searches treat an observation."""
+
+    # below this loss a certificate, or another rounding rule, is worth a try
+    near: float
+    # a leader below this loss, and so many times better than another candidate, ends the other's
+    # search after a fair trial
+    leader: float = LEADER
+    lead_ratio: float = LEAD_RATIO
+    smooth: bool = True  # whether least-squares methods may use the residual
+    has_logits: bool = True  # whether the residual has a form in the domain before a last tanh
+    uses_styles: bool = True  # whether a search may go through the styles of a candidate with some
+    # whether a latent at the floor may still not explain the image: then `accepts` decides
+    needs_test: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Observation:
     """Images as the searches of one candidate see them; here as it makes them, unaltered."""
@@ -96,11 +112,19 @@ class Observation:
         return self.gen
 
     @property
-    def seen(self) -> Generator:
-        """The generator whose images look like images of its own: where searches begin is learnt
-        from them.
-        """
+    def warm_start_generator(self) -> Generator:
+        """The generator of images that look like these: warm starts are learnt from them."""
         return self.gen
+
+    @property
+    def gradient_view(self) -> "Observation | None":
+        """The images in a form that searches by gradients prefer, because it costs less."""
+        return None
+
+    @property
+    def traits(self) -> Traits:
+        """How searches treat the images."""
+        return Traits(near=NEAR_FACTOR * self.noise)
 
     @property
     def rounding(self) -> str | None:
@@ -113,77 +137,34 @@ class Observation:
         return FLOOR
 
     @property
-    def near(self) -> float:
-        """Below this a search is so close that a certificate, or another rounding rule, is worth
-        a try.
-        """
-        return NEAR * self.noise
-
-    @property
-    def clear(self) -> float:
-        """Residual of a leader from which on those far behind it may be given up."""
-        return CLEAR
-
-    @property
-    def ahead(self) -> float:
-        """How many times better it must be."""
-        return AHEAD
-
-    @property
-    def looks(self) -> "Observation | None":
-        """The images in another form, for searches by gradients, where that serves and costs
-        less.
-        """
-        return None
-
-    @property
-    def stretchable(self) -> bool:
-        """Whether the observation has a logit domain."""
-        return True
-
-    @property
-    def smooth(self) -> bool:
-        """Whether least-squares methods may use the residual."""
-        return True
-
-    @property
-    def routed(self) -> bool:
-        """Whether a search may go through the styles of a candidate that has some."""
-        return True
-
-    @property
-    def uncertain(self) -> bool:
-        """Whether a latent at the floor may still not explain the image: then `accepts` decides."""
-        return False
-
-    @property
     def floors(self) -> np.ndarray:
         """The mean squared residual [n] at which a search has arrived."""
         return floors_of(self.pixels)
 
     @property
-    def numbers(self) -> int:
+    def num_observed(self) -> int:
         """How many numbers of one image are observed, clipped ones among them."""
         return int(self.pixels[0].size)
 
+    def num_informative(self, image: int) -> int:
+        """Return how many numbers of an image are informative: bytes that are not clipped."""
+        pixels = self.pixels[image]
+        return int(((pixels > 0) & (pixels < 255)).sum())
+
     def as_pixels(self) -> "Observation":
-        """Return the same images as the bytes they are: what certificates of unaltered ones
-        speak of.
-        """
+        """Return the same images compared by their bytes."""
         return self
 
-    def of(self, gen: Generator) -> Self:
-        """Return the same images for another generator of images of this shape: the candidate's
-        styles.
-        """
+    def for_generator(self, gen: Generator) -> Self:
+        """Return the same images for another generator of them: of the candidate's styles."""
         return dataclasses.replace(self, gen=gen)
 
-    def alike(self, pixels: np.ndarray) -> Self:
+    def with_images(self, pixels: np.ndarray) -> Self:
         """Return images [n, H, W, C] that the candidate made, treated as the images were."""
         return dataclasses.replace(self, pixels=pixels)
 
-    def same(self, other: "Observation") -> bool:
-        """Return whether these are the same observations as another's."""
+    def equals(self, other: "Observation") -> bool:
+        """Return whether these are the same images, observed in the same way."""
         return type(self) is type(other) and np.array_equal(self.pixels, other.pixels)
 
     def target(self, image: int, rounding: str) -> Target:
@@ -195,31 +176,9 @@ class Observation:
         parts = [self.target(i, rule) for i, rule in zip(images, roundings, strict=True)]
         return jax.tree.map(lambda *a: np.stack(a), *parts)
 
-    def telling(self, image: int) -> int:
-        """Return how many numbers of the observation tell something: bytes that are not clipped."""
-        pixels = self.pixels[image]
-        return int(((pixels > 0) & (pixels < 255)).sum())
-
-    def into_intervals(
-        self, image: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
-    ) -> tuple[np.ndarray, int, float]:
-        """Move a latent [d] at the floor to one whose every pixel rounds to its byte, or towards
-        it.
-
-        Returns:
-          The latent, Jacobians used, and its mean squared residual as the search counts it; inf:
-          nothing was found.
-        """
-        del prior
-        target = self.target(image, rounding)
-        z, _, used, loss = interval_polish(
-            lambda z: linearise(self.gen, target, label, z)[1:], z, jacobians
-        )
-        return z, used, loss
-
     @property
     def limit(self) -> float:
-        """Where what is observed ends: nothing lies beyond it, on both sides."""
+        """Where what is observed ends: values beyond it, on both sides, are cut off."""
         return 1.0
 
     def residuals(self, z: np.ndarray, label: np.ndarray | None) -> np.ndarray:
@@ -230,12 +189,30 @@ class Observation:
         targets = self.targets(range(len(self.pixels)), ["round"] * len(self.pixels))
         return mean_squares(self.gen, z, label, targets, limit=self.limit)
 
-    def accepts(self, image: int, rounding: str, label: int, z: np.ndarray) -> bool:
-        """Return whether a latent [d] at the floor explains the image; an unaltered one's always
-        does.
+    def rounding_polish(
+        self, image: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
+    ) -> tuple[np.ndarray, int, float]:
+        """Move a latent [d] at the floor towards one whose every number lies in its interval.
+
+        Returns:
+          The latent, Jacobians used, and its mean squared residual as the search counts it; inf:
+          no latent can be computed.
         """
+        del prior
+        target = self.target(image, rounding)
+        z, _, used, loss = interval_polish(
+            lambda z: linearise(self.gen, target, label, z)[1:], z, jacobians
+        )
+        return z, used, loss
+
+    def accepts(self, image: int, rounding: str, label: int, z: np.ndarray) -> bool:
+        """Return whether a latent [d] at the floor explains the image; always if unaltered."""
         del image, rounding, label, z
         return True
+
+    def fisher_information(self, image: int, z: np.ndarray) -> np.ndarray:
+        """Return the Fisher information [d, d] of a latent [d], where `traits.needs_test`."""
+        raise NotImplementedError
 
     @property
     def certifiable(self) -> bool:
@@ -245,7 +222,7 @@ class Observation:
     def is_near(self, image: int, z: np.ndarray, label: int, loss: float) -> bool:
         """Return whether a latent [d] of a search's `loss` is worth a certificate's test."""
         del image, z, label
-        return self.certifiable and loss < self.near
+        return self.certifiable and loss < self.traits.near
 
     def rounding_rules(self, rounding: str | None) -> tuple[str, ...]:
         """Return the rules to test a certificate under: that given, the card's, or both."""

@@ -19,14 +19,20 @@ import numpy as np
 from jattr.distances.base import Distance
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
-from jattr.inversion.observation.base import CertificateT, CertificateTests, Observation
+from jattr.inversion.observation.base import (
+    NEAR_FACTOR,
+    CertificateT,
+    CertificateTests,
+    Observation,
+    Traits,
+)
 from jattr.inversion.problem import ComparedBy, target_of
 from jattr.solvers import METHODS, method_named
 from jattr.solvers.base import Prior
 
-OWN = 16  # own images from which the floor is learnt
-LEAST_NOISE = 1e-12
-LEADER = 2.0  # times the noise: a leader
+FLOOR_IMAGES = 16  # own images from which the floor is learnt
+MIN_RESIDUAL = 1e-12
+LEADER_FACTOR = 2.0  # times the noise: a leader
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +41,8 @@ class DistanceObservation(Observation):
 
     original: Generator  # of images, without the distance
     distance: Distance
-    usual: float  # mean residual of the candidate's own images at their true latents
-    worst: float  # the largest of them
+    mean_residual: float  # of the candidate's own images at their true latents
+    max_residual: float  # of the same images
 
     @property
     def maker(self) -> Generator:
@@ -44,8 +50,8 @@ class DistanceObservation(Observation):
         return self.original
 
     @property
-    def seen(self) -> Generator:
-        """Starts are learnt from pixels."""
+    def warm_start_generator(self) -> Generator:
+        """The generator of images: warm starts are learnt from pixels."""
         return self.original
 
     @property
@@ -56,32 +62,23 @@ class DistanceObservation(Observation):
     @property
     def noise(self) -> float:
         """What 8-bit rounding leaves, as the distance sees it."""
-        return self.usual
+        return self.mean_residual
 
     @property
-    def clear(self) -> float:
-        """A leader within the noise is one."""
-        return LEADER * self.noise
-
-    @property
-    def stretchable(self) -> bool:
-        """Features have no logits."""
-        return False
-
-    @property
-    def smooth(self) -> bool:
-        """Whether least-squares methods may use the residual."""
-        return self.distance.smooth_squares
-
-    @property
-    def routed(self) -> bool:
-        """Whole latents are searched."""
-        return False
+    def traits(self) -> Traits:
+        """Features have no logits, whole latents are searched, and a leader is within the noise."""
+        return Traits(
+            near=NEAR_FACTOR * self.noise,
+            leader=LEADER_FACTOR * self.noise,
+            smooth=self.distance.smooth_squares,
+            has_logits=False,
+            uses_styles=False,
+        )
 
     @property
     def floors(self) -> np.ndarray:
         """What the worst own image leaves."""
-        return np.full(len(self.pixels), self.worst)
+        return np.full(len(self.pixels), self.max_residual)
 
     @functools.cached_property
     def codes(self) -> list[Any]:
@@ -99,16 +96,14 @@ class DistanceObservation(Observation):
         return self.codes[image]
 
     def as_pixels(self) -> Observation:
-        """Return the same images compared by their numbers: certificates speak of those."""
+        """Return the same images compared by their bytes: certificates speak of those."""
         return Observation(self.original, self.pixels)
 
-    def into_intervals(
+    def rounding_polish(
         self, image: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
     ) -> tuple[np.ndarray, int, float]:
-        """Move a latent at the floor into the intervals of the pixels; see
-        `Accused.into_intervals`.
-        """
-        return self.as_pixels().into_intervals(image, rounding, label, z, jacobians, prior)
+        """Move a latent at the floor into the intervals of the pixels."""
+        return self.as_pixels().rounding_polish(image, rounding, label, z, jacobians, prior)
 
     def is_near(self, image: int, z: np.ndarray, label: int, loss: float) -> bool:
         """Return whether a latent is near enough in pixels: certificates speak of those."""
@@ -134,7 +129,7 @@ class DistanceObservation(Observation):
         """Return the test of the pixels."""
         return self.as_pixels().certify(image, z, label, rounding, alpha, tests)
 
-    def alike(self, pixels: np.ndarray) -> Self:
+    def with_images(self, pixels: np.ndarray) -> Self:
         """Return images of the candidate, to be compared in the same way."""
         return dataclasses.replace(self, pixels=pixels)
 
@@ -184,13 +179,13 @@ def make_distance_observation(
             f"distance {distance.name!r} cannot compare images {gen.image_shape}: {error}"
         ) from None
     return DistanceObservation(
-        observed, pixels, gen, distance, max(LEAST_NOISE, float(left.mean())), float(left.max())
+        observed, pixels, gen, distance, max(MIN_RESIDUAL, float(left.mean())), float(left.max())
     )
 
 
 def _own_residuals(observed: Generator, gen: Generator, distance: Distance) -> np.ndarray:
     """Return what own images leave at their true latents [n]."""
-    z, label, pixels = gen.sample_images(jax.random.key(OWN), OWN)
+    z, label, pixels = gen.sample_images(jax.random.key(FLOOR_IMAGES), FLOOR_IMAGES)
     return DistanceObservation(observed, pixels, gen, distance, 1.0, 1.0).residuals(z, label)
 
 

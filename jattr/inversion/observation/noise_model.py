@@ -1,4 +1,8 @@
-"""A generator followed by an alteration: again a generator, of what is observed of its images."""
+"""The noise model of an alteration: what it leaves over at the true latent.
+
+A generator followed by the alteration's smooth form is again a generator, of what is observed of
+its images. Programs round on the way; by how much is learnt from own images of the candidate.
+"""
 
 import dataclasses
 import functools
@@ -15,110 +19,137 @@ from scipy.special import chdtri
 from jattr.alterations.chain import Chain, smooth_observation, smooth_pixels
 from jattr.generators.base import ApplyFn, Generator, Route
 from jattr.inversion.evaluate import make_images
-from jattr.inversion.observation.censored_likelihood import Intervals, surprise
+from jattr.inversion.observation.censored_likelihood import Intervals, likelihood_statistic
 from jattr.inversion.problem import STEP
 
-UNIT = 127.5  # bytes to [-1, 1] units
-OWN = 32  # own images from which the roundings are learnt
-MAX_NUMBERS = 1 << 23  # of all of them; at least 8 are made
-LEAST_NOISE = 0.05  # standard deviation of a prediction, in bytes
-# share of a number's outcomes that must be known for those alone to say what is left of it
+BYTES_PER_UNIT = 127.5  # from [-1, 1] units to bytes
+MODEL_IMAGES = 32  # own images from which the noise model is learnt
+MAX_MODEL_NUMBERS = 1 << 23  # of all of them; at least 8 are made
+MIN_SIGMA = 0.05  # standard deviation of a prediction, in bytes
+# share of a number's outcomes that must be certain for those alone to give its residual
 OFTEN = 0.5
-SELDOM = 1 / 16  # share of own images that must differ in a number for it to tell something
-CAUTION = 0.01  # the dispersion is taken at this lower tail of what `OWN` images show
+VARIED = 1 / 16  # share of own images that must differ in a number for it to be informative
+LOWER_TAIL = 0.01  # the dispersion is taken at this tail of what `MODEL_IMAGES` images show
 
 
-class Roundings(NamedTuple):
+class NoiseModel(NamedTuple):
     """What the alteration leaves over at the true latent, per number observed, in bytes."""
 
     bias: np.ndarray  # [N], mean of what is observed minus the smooth prediction
-    noise: np.ndarray  # [N], standard deviation of what is rounded last about the prediction
-    left: np.ndarray  # [N], mean square of the number observed minus the prediction
-    dispersion: float  # variance of an image's surprise, over that of independent numbers
-    # standard deviation of own images' numbers, over that of what is left: how many can be told
+    sigma: np.ndarray  # [N], standard deviation of what is rounded last about the prediction
+    residual_variance: np.ndarray  # [N], mean square of the number observed minus the prediction
+    dispersion: float  # variance of an image's statistic, over that of independent numbers
+    # standard deviation of own images' numbers, over that of the residual: how many can be told
     # apart
     levels: float
-    # bool [N], whether the number differs between own images: one that does not tells nothing
-    varied: np.ndarray
+    # bool [N], whether the number differs between own images: one that does not says nothing
+    informative: np.ndarray
     worst: float  # the largest residual of an own image at its true latent, over the mean one
 
 
-_KNOWN: weakref.WeakKeyDictionary[Generator, dict[Chain, Roundings]] = weakref.WeakKeyDictionary()
+_MODELS: weakref.WeakKeyDictionary[Generator, dict[Chain, NoiseModel]] = weakref.WeakKeyDictionary()
 
 
-def learn_roundings(gen: Generator, chain: Chain) -> Roundings:
-    """Send own images through the alteration as programs do it, and compare with the smooth
-    prediction.
+def learn_noise_model(gen: Generator, chain: Chain) -> NoiseModel:
+    """Return what an alteration leaves of own images that programs send through it.
 
-    Once for a candidate and chain, and kept while the candidate is.
+    Learnt once for a candidate and chain, which determine it, and held while the candidate is.
     """
-    known = _KNOWN.setdefault(gen, {})
-    if chain not in known:
-        known[chain] = _learn(gen, chain)
-    return known[chain]
+    models = _MODELS.setdefault(gen, {})
+    if chain not in models:
+        models[chain] = _learn(gen, chain)
+    return models[chain]
 
 
-def _learn(gen: Generator, chain: Chain) -> Roundings:
-    count = int(np.clip(MAX_NUMBERS // math.prod(chain.out_shape(gen.image_shape)), 8, OWN))
-    z, label, images = gen.sample_images(jax.random.key(OWN), count)
-    made = chain.discrete(images)
-    smooth = (
-        make_images(observed_generator(gen, chain, np.ones(1)), z, label)
-        .astype(np.float64)
-        .reshape(count, -1)
-    )
-    jpeg, groups = chain.jpeg, np.zeros(smooth.shape[1], np.int64)
+class _OwnNumbers(NamedTuple):
+    """Numbers of own images after an alteration, in bytes: n images, N numbers each."""
+
+    observed: np.ndarray  # [n, N], rounded as the last step does it
+    value: np.ndarray  # [n, N], before that rounding where that is available
+    prediction: np.ndarray  # [n, N], by the smooth form
+    half: np.ndarray  # [N], half the width of the last rounding's intervals
+    groups: np.ndarray  # int [N], numbers of one group share their statistics
+    below: np.ndarray  # bool [n, N], one-sided numbers; see `Intervals`
+    above: np.ndarray
+
+
+def _own_numbers(gen: Generator, chain: Chain) -> _OwnNumbers:
+    """Send own images through the alteration, as programs do it and in its smooth form."""
+    numbers = math.prod(chain.out_shape(gen.image_shape))
+    count = int(np.clip(MAX_MODEL_NUMBERS // numbers, 8, MODEL_IMAGES))
+    z, label, images = gen.sample_images(jax.random.key(MODEL_IMAGES), count)
+    altered = chain.discrete(images)
+    smooth = make_images(observed_generator(gen, chain, np.ones(1)), z, label)
+    smooth = smooth.astype(np.float64).reshape(count, -1)
+    jpeg = chain.jpeg
     if jpeg is None:
-        observed = value = made.reshape(count, -1).astype(np.float64)
-        prediction, half = (smooth + 1.0) * UNIT, np.full(value.shape[1], 0.5)
-    else:
-        steps, groups = jpeg.steps(made.shape[1:]), jpeg.groups(made.shape[1:])
-        observed, value = jpeg.quantised(made) * steps, jpeg.unquantised(made).astype(np.float64)
-        prediction, half = smooth * UNIT, steps / 2.0
-    below, above = (
-        (value == 0, value == 255) if jpeg is None else (jpeg.uncertain(jpeg.discrete(made)),) * 2
+        observed = altered.reshape(count, -1).astype(np.float64)
+        prediction = (smooth + 1.0) * BYTES_PER_UNIT
+        half, groups = np.full(smooth.shape[1], 0.5), np.zeros(smooth.shape[1], np.int64)
+        return _OwnNumbers(
+            observed, observed, prediction, half, groups, observed == 0, observed == 255
+        )
+    steps, groups = jpeg.steps(altered.shape[1:]), jpeg.groups(altered.shape[1:])
+    observed = jpeg.quantised(altered) * steps
+    value = jpeg.unquantised(altered).astype(np.float64)
+    uncertain = jpeg.uncertain(jpeg.discrete(altered))
+    return _OwnNumbers(
+        observed, value, smooth * BYTES_PER_UNIT, steps / 2.0, groups, uncertain, uncertain
     )
+
+
+def _learn(gen: Generator, chain: Chain) -> NoiseModel:
+    observed, value, prediction, half, groups, below, above = _own_numbers(gen, chain)
+    count, jpeg = len(observed), chain.jpeg
     inside = ~(below | above)
-    bias = _by_group(value - prediction, groups, inside)
-    # of whole numbers
-    spread = _by_group((value - prediction - bias) ** 2, groups, inside) - 1.0 / 12.0
-    if jpeg is not None and jpeg.decoded:  # what the second compression has moved besides
-        moved = _by_group((observed - value) ** 2, groups, inside)
-        spread = spread + np.maximum(moved - (2.0 * half) ** 2 / 12.0, 0.0)
-    noise = np.sqrt(np.maximum(spread, LEAST_NOISE**2))
+
+    # value = prediction + bias + noise: the mean, and the variance without that of whole numbers
+    bias = _group_means(value - prediction, groups, inside)
+    variance = _group_means((value - prediction - bias) ** 2, groups, inside) - 1.0 / 12.0
+    if jpeg is not None and jpeg.decoded:
+        # A second compression has moved values besides: what exceeds its own quantisation noise.
+        moved = _group_means((observed - value) ** 2, groups, inside)
+        variance = variance + np.maximum(moved - (2.0 * half) ** 2 / 12.0, 0.0)
+    sigma = np.sqrt(np.maximum(variance, MIN_SIGMA**2))
+
+    # The mean square that least squares meet: over certain numbers, or all where few are certain.
     squares = (observed - prediction - bias) ** 2
-    seldom = _by_group(inside.astype(np.float64), groups, np.ones_like(inside)) < OFTEN
-    # least squares take all numbers
+    seldom = _group_means(inside.astype(np.float64), groups, np.ones_like(inside)) < OFTEN
     compared = inside | seldom[None] if jpeg is not None else inside
-    left = _by_group(squares, groups, compared) + LEAST_NOISE**2
+    residual_variance = _group_means(squares, groups, compared) + MIN_SIGMA**2
+
+    # Dispersion: sum of squared positive z-scores over the lower tail of a chi-square's quantile,
+    # so that it is too small with a chance of `LOWER_TAIL` only.
     scores = np.array(
         [
-            surprise(p, Intervals(o - bias, half, noise, b, a)).score
+            likelihood_statistic(p, Intervals(o - bias, half, sigma, b, a)).z_score
             for p, o, b, a in zip(prediction, observed, below, above, strict=True)
         ]
     )
     dispersion = float(np.square(np.maximum(scores, 0.0)).sum()) / float(
-        chdtri(count, 1.0 - CAUTION)
+        chdtri(count, 1.0 - LOWER_TAIL)
     )
-    worst = float((squares * compared / left).mean(1).max())
-    levels = float(np.sqrt(prediction.var(0).mean() / left.mean()))
-    return Roundings(
-        bias, noise, left, max(1.0, dispersion), levels, _varied(observed), max(1.0, worst)
+    worst = float((squares * compared / residual_variance).mean(1).max())
+    levels = float(np.sqrt(prediction.var(0).mean() / residual_variance.mean()))
+    return NoiseModel(
+        bias,
+        sigma,
+        residual_variance,
+        max(1.0, dispersion),
+        levels,
+        _informative(observed),
+        max(1.0, worst),
     )
 
 
-def _varied(observed: np.ndarray) -> np.ndarray:
-    """Return which numbers [N] differ from their median in at least a share `SELDOM` of the
-    images [n, N].
-    """
-    middle = np.median(observed, axis=0, keepdims=True)
-    return np.asarray((observed != middle).mean(0) >= SELDOM)
+def _informative(observed: np.ndarray) -> np.ndarray:
+    """Return which numbers [N] differ from their median in a share `VARIED` of images [n, N]."""
+    median = np.median(observed, axis=0, keepdims=True)
+    return np.asarray((observed != median).mean(0) >= VARIED)
 
 
-def _by_group(values: np.ndarray, groups: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Return the mean over images and over the numbers of each group [N], of values [n, N] that
-    are inside.
-    """
+def _group_means(values: np.ndarray, groups: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Return the mean [N] over images and each group's numbers, of values [n, N] inside."""
     total = np.bincount(groups, (values * inside).sum(0))
     count = np.bincount(groups, inside.sum(0).astype(np.float64))
     return (total / np.maximum(count, 1.0))[groups]
@@ -179,21 +210,24 @@ def _within(mapping: ApplyFn) -> ApplyFn:
     return apply
 
 
-_SEEN: weakref.WeakKeyDictionary[Generator, dict[Chain, Generator]] = weakref.WeakKeyDictionary()
+_PIXEL_GENERATORS: weakref.WeakKeyDictionary[Generator, dict[Chain, Generator]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
-def seen_generator(gen: Generator, chain: Chain) -> Generator:
-    """Return the generator of altered images: one for a candidate and chain, so that its pool is
-    made once.
+def altered_generator(gen: Generator, chain: Chain) -> Generator:
+    """Return the generator of altered images; the same object for a candidate and chain.
+
+    So its pool of images for warm starts is made once.
     """
     if not chain.before:
-        # but for what compression changes, which is too little to matter where searches begin
+        # Compression changes too little to matter where searches begin.
         return gen
-    known = _SEEN.setdefault(gen, {})
-    if chain not in known:
+    generators = _PIXEL_GENERATORS.setdefault(gen, {})
+    if chain not in generators:
         apply = smooth_pixels(gen.apply, chain, gen.image_shape)
         state = _state(gen, chain, jnp.float32(1))
-        found = _replaced(gen, chain, apply, state, chain.out_shape(gen.image_shape))
-        # a router would keep the candidate alive
-        known[chain] = dataclasses.replace(found, router=None)
-    return known[chain]
+        altered = _replaced(gen, chain, apply, state, chain.out_shape(gen.image_shape))
+        # A router would keep the candidate, the key of the weak dictionary, alive.
+        generators[chain] = dataclasses.replace(altered, router=None)
+    return generators[chain]

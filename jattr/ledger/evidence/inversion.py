@@ -252,7 +252,7 @@ class Seen:
 
         if not takes(self.gen, z, label):
             return False
-        if not self.residual(z, label) < self.observation.near:
+        if not self.residual(z, label) < self.observation.traits.near:
             return False
         if self.alteration is None:
             return reproduces(self.gen, z, label, self.observation.pixels[0])

@@ -157,10 +157,10 @@ def test_prediction_is_what_the_true_latent_leaves(text):
     jpeg, made = mine.chain.jpeg, mine.chain.discrete(pixels)
     value = made.reshape(32, -1) if jpeg is None else jpeg.unquantised(made)
     # both are rounded once more than what noise speaks of
-    scale = np.sqrt(mine.roundings.noise**2 + 1 / 12)
+    scale = np.sqrt(mine.noise_model.noise**2 + 1 / 12)
     left = np.stack(
         [
-            v - mine.predict(one, -1)[0] - mine.roundings.bias
+            v - mine.predict(one, -1)[0] - mine.noise_model.bias
             for v, one in zip(value, z, strict=True)
         ]
     )
@@ -188,16 +188,16 @@ def test_jacobian_is_the_predictions_derivative(text):
 def test_the_true_latent_is_accepted_and_another_is_not(text):
     z, pixels = own_bytes(WIDE[1], 12, seed=9)
     mine = observation(text, pixels)
-    assert mine.weight.shape in ((), (mine.roundings.left.size,))
+    assert mine.weight.shape in ((), (mine.noise_model.residual_variance.size,))
     assert np.mean(mine.weight**2) == pytest.approx(1.0)
     residual = mean_squares(mine.gen, z, None, mine.targets(range(12), ["round"] * 12))
     # 12 images; some keep more coefficients than others
     assert 0.5 < np.mean(residual) / mine.noise < 1.6
     for i in range(12):
         assert mine.accepts(i, "round", -1, z[i])
-        assert mine.p_value(mine.surprise(i, -1, z[i])) > 1e-4
+        assert mine.p_value(mine.likelihood_statistic(i, -1, z[i])) > 1e-4
         assert not mine.accepts(i, "round", -1, z[(i + 1) % 12])
-        assert mine.p_value(mine.surprise(i, -1, z[(i + 1) % 12])) < ACCEPTED
+        assert mine.p_value(mine.likelihood_statistic(i, -1, z[(i + 1) % 12])) < ACCEPTED
         assert mine.identical(i, z[i], -1) == 1.0
         assert mine.identical(i, z[(i + 1) % 12], -1) < 0.9
     assert not mine.accepts(0, "round", -1, np.full(SIZE, np.nan))
@@ -231,13 +231,13 @@ def test_same_means_same_observations():
 
 def test_styles_keep_observation_and_alteration():
     mine = observation("jpeg:90")
-    styles = mine.of(WIDE[2])
+    styles = mine.for_generator(WIDE[2])
     assert styles.maker is WIDE[2]
     assert styles.gen.apply == mine.gen.apply
-    assert (styles.uncertain, mine.uncertain) == (False, True)
+    assert (styles.traits.needs_test, mine.traits.needs_test) == (False, True)
     assert styles.gen.image_shape == mine.gen.image_shape == (1, mine.quantised.shape[1], 1)
-    assert styles.roundings is mine.roundings
-    assert not observation("flip").uncertain
+    assert styles.noise_model is mine.noise_model
+    assert not observation("flip").traits.needs_test
     assert not observation("noise:0.01").certifiable
 
 
@@ -248,9 +248,12 @@ def test_images_seen_look_altered():
     """
     z, pixels = own_bytes(WIDE[1], OWN)
     mine = observation("centre:0.5,resize:12x12,jpeg:90")
-    assert mine.seen is observation("centre:0.5,resize:12x12,jpeg:90").seen
-    assert mine.seen.image_shape == (12, 12, 3)
-    made = (np.asarray(mine.seen.generate(z)) + 1) * 127.5
+    assert (
+        mine.warm_start_generator
+        is observation("centre:0.5,resize:12x12,jpeg:90").warm_start_generator
+    )
+    assert mine.warm_start_generator.image_shape == (12, 12, 3)
+    made = (np.asarray(mine.warm_start_generator.generate(z)) + 1) * 127.5
     assert np.abs(made - mine.chain.discrete(pixels)).max() < 2
 
 
@@ -274,10 +277,10 @@ def test_what_was_learnt_of_a_candidate_goes_with_it(text):
     """Weights of candidates that nobody holds any more do not stay in memory."""
     gen = make_wide(7)
     mine = make_altered_observation(gen, altered(text, own_bytes(gen, OWN)[1]))
-    assert mine.seen is mine.seen
+    assert mine.warm_start_generator is mine.warm_start_generator
     assert (
-        make_altered_observation(gen, altered(text, own_bytes(gen, OWN)[1])).roundings
-        is mine.roundings
+        make_altered_observation(gen, altered(text, own_bytes(gen, OWN)[1])).noise_model
+        is mine.noise_model
     )
     weights = weakref.ref(gen.state["w"])
     del gen, mine
@@ -292,25 +295,25 @@ def test_compressed_images_of_little_noise_begin_from_what_they_look_like():
     """
     mild = observation("jpeg:100:4:4:4")
     assert mild.seen is mild.original
-    assert mild.looks.gen is mild.original
-    np.testing.assert_array_equal(mild.looks.pixels, mild.pixels)
+    assert mild.gradient_view.gen is mild.original
+    np.testing.assert_array_equal(mild.gradient_view.pixels, mild.pixels)
     for text in ("jpeg:10", "flip,jpeg:100:4:4:4", "blur:1"):
-        assert observation(text).looks is None
-    assert Observation(WIDE[1], mild.pixels).looks is None
+        assert observation(text).gradient_view is None
+    assert Observation(WIDE[1], mild.pixels).gradient_view is None
 
 
-def test_information_is_what_the_test_of_surprise_loses_beside_the_likeliest_latent():
+def test_information_is_what_the_test_of_surprise_loses_beside_the_maximum_a_posteriori_latent():
     """A small move from there costs half its square, as the Fisher information weighs it."""
     mine = observation("jpeg:75:4:4:4")
     prior = Prior(np.zeros(SIZE), np.full(SIZE, 1e6))
-    z = mine.into_intervals(0, "round", -1, own_bytes(WIDE[1], OWN)[0][0], 6, prior)[0].astype(
+    z = mine.rounding_polish(0, "round", -1, own_bytes(WIDE[1], OWN)[0][0], 6, prior)[0].astype(
         np.float64
     )
-    square = mine.information(0, z)
+    square = mine.fisher_information(0, z)
     for direction in np.eye(SIZE):
         size = 0.5 / np.sqrt(direction @ square @ direction)
         ends = [
-            mine.surprise(0, -1, (z + s * size * direction).astype(np.float32)).total
+            mine.likelihood_statistic(0, -1, (z + s * size * direction).astype(np.float32)).total
             for s in (-1, 0, 1)
         ]
         assert (ends[0] + ends[2]) / 2 - ends[1] == pytest.approx(0.125, rel=0.3)

@@ -150,9 +150,9 @@ def test_styles_are_not_gone_through_and_accused_ones_know_their_maker():
     observation = make_observation(GENS[0], PIXELS, config_of("l2"))
     assert isinstance(observation, DistanceObservation)
     assert isinstance(observation.distance, Distance)
-    assert not observation.routed
-    assert observation.maker is observation.seen is GENS[0]
-    again = observation.alike(PIXELS[:1])
+    assert not observation.traits.uses_styles
+    assert observation.maker is observation.warm_start_generator is GENS[0]
+    again = observation.with_images(PIXELS[:1])
     z = np.zeros((1, 8), np.float32)
     np.testing.assert_allclose(
         mean_squares(again.gen, z, None, again.targets([0], ["round"])),

@@ -8,10 +8,10 @@ from scipy.stats import norm
 
 from jattr.inversion.observation.censored_likelihood import (
     Intervals,
-    chance_of,
-    likeliest,
-    minus_log_chance,
-    surprise,
+    likelihood_statistic,
+    maximum_a_posteriori,
+    minus_log_probability,
+    p_value_of,
 )
 from jattr.solvers.base import Prior
 
@@ -30,7 +30,7 @@ def simulated(rng, width, noise, count=COUNT):
     """Predictions, and intervals of values that differ from them by the noise that is stated."""
     prediction = rng.uniform(-40, 40, count)
     value = prediction + noise * rng.normal(size=count)
-    return prediction, known_of(width * np.round(value / width), half=width / 2, noise=noise)
+    return prediction, known_of(width * np.round(value / width), half=width / 2, sigma=noise)
 
 
 def test_value_is_the_difference_of_two_normal_distributions():
@@ -42,10 +42,12 @@ def test_value_is_the_difference_of_two_normal_distributions():
     known = Intervals(rng.uniform(-2, 2, 500), rng.uniform(0.1, 2, 500), rng.uniform(0.8, 2, 500),
                       np.zeros(500, bool), np.zeros(500, bool))  # fmt: skip
     prediction = rng.uniform(-1, 1, 500)
-    a, b = ((known.center + sign * known.half - prediction) / known.noise for sign in (-1, 1))
+    a, b = ((known.center + sign * known.half - prediction) / known.sigma for sign in (-1, 1))
     a, b = np.where(a > 0, -b, a), np.where(a > 0, -a, b)
     direct = -np.log(norm.cdf(b) - norm.cdf(a))
-    np.testing.assert_allclose(minus_log_chance(prediction, known)[0], direct, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        minus_log_probability(prediction, known)[0], direct, rtol=1e-9, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("distance", [5.0, 20.0, 200.0, 1e4])
@@ -55,7 +57,9 @@ def test_value_far_out_follows_the_asymptotic_series(distance):
     """
     e = (distance - 0.5) / 0.3
     expected = e**2 / 2 + np.log(e) + np.log(2 * np.pi) / 2 - np.log1p(-(e**-2) + 3 * e**-4)
-    value, slope, bend = minus_log_chance(np.array([distance, -distance]), known_of(np.zeros(2)))
+    value, slope, bend = minus_log_probability(
+        np.array([distance, -distance]), known_of(np.zeros(2))
+    )
     np.testing.assert_allclose(value, expected, rtol=1e-12, atol=15 / e**6)
     np.testing.assert_allclose(slope, np.array([1, -1]) * (e + 1 / e) / 0.3, rtol=1e-4)
     assert ((bend >= 0) & (bend <= 1 / 0.09)).all()
@@ -63,8 +67,8 @@ def test_value_far_out_follows_the_asymptotic_series(distance):
 
 
 def test_what_lies_beyond_a_clipped_number_costs_nothing():
-    low = minus_log_chance(np.array([-1e6, 0.0, 3.0]), known_of(np.zeros(3), below=True))
-    high = minus_log_chance(np.array([1e6, 0.0, -3.0]), known_of(np.zeros(3), above=True))
+    low = minus_log_probability(np.array([-1e6, 0.0, 3.0]), known_of(np.zeros(3), below=True))
+    high = minus_log_probability(np.array([1e6, 0.0, -3.0]), known_of(np.zeros(3), above=True))
     np.testing.assert_allclose(low[0], high[0])
     np.testing.assert_allclose(low[1], -high[1])
     assert low[0][0] == 0.0
@@ -81,7 +85,7 @@ def test_derivatives_are_those_of_the_value():
                       rng.random(400) < 0.2, np.zeros(400, bool))  # fmt: skip
     at, step = rng.uniform(-5, 5, 400), 1e-4
     (low, low_slope, _), (_, slope, bend), (high, high_slope, _) = (
-        minus_log_chance(at + shift, known) for shift in (-step, 0.0, step)
+        minus_log_probability(at + shift, known) for shift in (-step, 0.0, step)
     )
     np.testing.assert_allclose((high - low) / (2 * step), slope, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose((high_slope - low_slope) / (2 * step), bend, rtol=1e-5, atol=1e-5)
@@ -94,7 +98,7 @@ def test_value_is_convex(noise):
     Slopes never fall (1e-9: float64 of slopes up to 1e4).
     """
     grid = np.linspace(-8, 8, 2001)
-    value, slope, bend = minus_log_chance(grid, known_of(0 * grid, noise=noise))
+    value, slope, bend = minus_log_probability(grid, known_of(0 * grid, sigma=noise))
     assert (np.diff(slope) >= -1e-9 * np.abs(slope).max()).all()
     assert (bend >= 0).all()
     assert value.argmin() == 1000  # the middle
@@ -110,11 +114,11 @@ def test_mean_and_variance_of_a_right_prediction(width, noise):
     known less well.
     """
     rng = np.random.default_rng(2)
-    found = [surprise(*simulated(rng, width, noise)) for _ in range(500)]
-    scores = np.array([f.score for f in found])
+    found = [likelihood_statistic(*simulated(rng, width, noise)) for _ in range(500)]
+    scores = np.array([f.z_score for f in found])
     assert abs(scores.mean()) < 0.18
     assert abs(scores.std() - 1) < 0.16
-    chances = np.array([chance_of(f, 1.0) for f in found])
+    chances = np.array([p_value_of(f, 1.0) for f in found])
     assert 0.02 < (chances < 0.05).mean() < 0.09  # 0.05 +- 4 x 0.01
 
 
@@ -124,7 +128,9 @@ def test_small_chances_of_a_right_prediction_are_rare():
     The gamma's tail is not exact, so up to 6 (3e-3).
     """
     rng = np.random.default_rng(3)
-    chances = np.array([chance_of(surprise(*simulated(rng, 1.0, 0.3)), 1.0) for _ in range(2000)])
+    chances = np.array(
+        [p_value_of(likelihood_statistic(*simulated(rng, 1.0, 0.3)), 1.0) for _ in range(2000)]
+    )
     assert (chances < 1e-3).sum() <= 6
     assert (chances < 1e-6).sum() == 0
     assert abs(np.median(chances) - 0.5) < 0.06  # 0.5 / sqrt(2000) = 0.011, and the skewness
@@ -137,16 +143,16 @@ def test_wrong_predictions_are_denied(width, noise):
     for _ in range(20):
         prediction, known = simulated(rng, width, noise)
         wrong = prediction + 3 * max(width, noise) * rng.choice([-1, 1], COUNT)
-        found = surprise(wrong, known)
-        assert chance_of(found, 1.0) < 1e-12
-        assert found.score > 30
+        found = likelihood_statistic(wrong, known)
+        assert p_value_of(found, 1.0) < 1e-12
+        assert found.z_score > 30
 
 
 def test_dispersion_makes_the_test_milder():
     rng = np.random.default_rng(5)
     prediction, known = simulated(rng, 1.0, 0.3)
-    found = surprise(prediction + 0.3, known)
-    assert chance_of(found, 1.0) < chance_of(found, 4.0) < 0.05
+    found = likelihood_statistic(prediction + 0.3, known)
+    assert p_value_of(found, 1.0) < p_value_of(found, 4.0) < 0.05
 
 
 def test_numbers_well_inside_wide_intervals_do_not_count():
@@ -154,22 +160,25 @@ def test_numbers_well_inside_wide_intervals_do_not_count():
 
     Certain beforehand, so nothing is expected and nothing found.
     """
-    found = surprise(np.zeros(50), known_of(np.zeros(50), half=3.0))
+    found = likelihood_statistic(np.zeros(50), known_of(np.zeros(50), half=3.0))
     assert found.total < 1e-12
     assert found.expected < 1e-12
-    assert found.telling == 0
-    assert surprise(np.full(50, 4.0), known_of(np.zeros(50), half=3.0)).telling == 50
+    assert found.num_informative == 0
+    assert (
+        likelihood_statistic(np.full(50, 4.0), known_of(np.zeros(50), half=3.0)).num_informative
+        == 50
+    )
 
 
 def test_no_surprise_is_not_unlikely():
-    found = surprise(np.zeros(50), known_of(np.zeros(50), half=3.0))
-    assert chance_of(found, 1.0) > 0.1
+    found = likelihood_statistic(np.zeros(50), known_of(np.zeros(50), half=3.0))
+    assert p_value_of(found, 1.0) > 0.1
 
 
 def test_clipped_numbers_have_two_outcomes():
     """The entropy of a coin of that chance, and its variance."""
     prediction = np.linspace(0, 1, 9)
-    found = surprise(prediction, known_of(np.zeros(9), below=True))
+    found = likelihood_statistic(prediction, known_of(np.zeros(9), below=True))
     p = norm.cdf((0.5 - prediction) / 0.3)
     entropy = -p * np.log(p) - (1 - p) * np.log(1 - p)
     variance = p * np.log(p) ** 2 + (1 - p) * np.log(1 - p) ** 2 - entropy**2
@@ -198,16 +207,16 @@ def test_linear_problems_are_solved(wide):
     predict, known, true = linear_problem(wide=wide)
     prior = Prior(np.zeros(5), np.ones(5))
     start = (true + np.array([1.0, -1, 1, -1, 1])).astype(np.float32)
-    z, used = likeliest(predict, start, known, prior, 30)
+    z, used = maximum_a_posteriori(predict, start, known, prior, 30)
     assert z.dtype == np.float32
     assert 1 < used <= 30
     assert np.abs(z - true).max() < 0.05
-    assert chance_of(surprise(predict(z)[0], known), 1.0) > 1e-3
+    assert p_value_of(likelihood_statistic(predict(z)[0], known), 1.0) > 1e-3
     # it went on to the optimum; gains below 0.1 nats are left
-    if surprise(predict(z)[0], known).score >= 0:
-        gradient = predict(z)[1].T @ minus_log_chance(predict(z)[0], known)[1] + z
+    if likelihood_statistic(predict(z)[0], known).z_score >= 0:
+        gradient = predict(z)[1].T @ minus_log_probability(predict(z)[0], known)[1] + z
         bend = predict(z)[1].T @ (
-            predict(z)[1] * minus_log_chance(predict(z)[0], known)[2][:, None]
+            predict(z)[1] * minus_log_probability(predict(z)[0], known)[2][:, None]
         ) + np.eye(5)
         # nats that a Newton step would gain
         assert 0.5 * gradient @ np.linalg.solve(bend, gradient) < 1.0
@@ -216,7 +225,9 @@ def test_linear_problems_are_solved(wide):
 def test_a_start_that_leaves_no_surprise_is_kept():
     predict, known, true = linear_problem()
     known = known._replace(center=predict(true)[0])
-    z, used = likeliest(predict, true.astype(np.float32), known, Prior(np.zeros(5), np.ones(5)), 30)
+    z, used = maximum_a_posteriori(
+        predict, true.astype(np.float32), known, Prior(np.zeros(5), np.ones(5)), 30
+    )
     assert used == 1
     np.testing.assert_array_equal(z, true.astype(np.float32))
 
@@ -231,13 +242,15 @@ def test_points_that_cannot_be_computed_never_win():
             sound = finite and np.array_equal(z, start)
             return np.full(9, 0.0 if sound else np.nan), np.ones((9, 3))
 
-        z, used = likeliest(predict, start, known, Prior(np.zeros(3), np.ones(3)), 12)
+        z, used = maximum_a_posteriori(predict, start, known, Prior(np.zeros(3), np.ones(3)), 12)
         np.testing.assert_array_equal(z, start)
         assert 1 <= used <= 12
 
 
 def test_no_jacobians_change_nothing():
     predict, known, true = linear_problem()
-    z, used = likeliest(predict, true.astype(np.float32), known, Prior(np.zeros(5), np.ones(5)), 0)
+    z, used = maximum_a_posteriori(
+        predict, true.astype(np.float32), known, Prior(np.zeros(5), np.ones(5)), 0
+    )
     np.testing.assert_array_equal(z, true.astype(np.float32))
     assert used == 0

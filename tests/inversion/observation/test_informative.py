@@ -28,7 +28,7 @@ def test_a_black_jpeg_under_a_dark_chain_is_no_proof(gen):
     )
     # of which each block's mean is one
     assert int((black.quantised[0] != 0).sum()) >= MIN_EXCESS + gen.latent_shape[0]
-    assert black.telling(0) - gen.latent_shape[0] < MIN_EXCESS
+    assert black.num_informative(0) - gen.latent_shape[0] < MIN_EXCESS
     test = certify(black, 0, np.zeros(gen.latent_shape, np.float32))
     assert not test.holds
     assert test.p_value > 1e-6  # nothing but the want of evidence speaks against it
@@ -40,8 +40,8 @@ def test_own_images_tell_much_after_compression(gen):
         gen,
         alter(np.clip((pixels + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8), parse_chain("jpeg:50")),
     )
-    assert own.telling(0) - gen.latent_shape[0] >= MIN_EXCESS
-    assert own.numbers == 32 * 32 * 3
+    assert own.num_informative(0) - gen.latent_shape[0] >= MIN_EXCESS
+    assert own.num_observed == 32 * 32 * 3
 
 
 def test_one_pixel_names_nobody(gen):
@@ -50,6 +50,6 @@ def test_one_pixel_names_nobody(gen):
     found = jattr.attribute(
         images, [gen, jattr.load_generator("dcgan_b")], config=jattr.InvertConfig(restarts=2)
     )
-    assert make_altered_observation(gen, images).numbers <= 3
+    assert make_altered_observation(gen, images).num_observed <= 3
     assert found.evidence[0][0].spare <= 3 - gen.latent_shape[0]
     assert found.verdicts[0].kind == "undecided"
