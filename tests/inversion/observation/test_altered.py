@@ -157,7 +157,7 @@ def test_prediction_is_what_the_true_latent_leaves(text):
     jpeg, made = mine.chain.jpeg, mine.chain.discrete(pixels)
     value = made.reshape(32, -1) if jpeg is None else jpeg.unquantised(made)
     # both are rounded once more than what noise speaks of
-    scale = np.sqrt(mine.noise_model.noise**2 + 1 / 12)
+    scale = np.sqrt(mine.noise_model.sigma**2 + 1 / 12)
     left = np.stack(
         [
             v - mine.predict(one, -1)[0] - mine.noise_model.bias

@@ -30,7 +30,7 @@ def simulated(rng, width, noise, count=COUNT):
     """Predictions, and intervals of values that differ from them by the noise that is stated."""
     prediction = rng.uniform(-40, 40, count)
     value = prediction + noise * rng.normal(size=count)
-    return prediction, known_of(width * np.round(value / width), half=width / 2, sigma=noise)
+    return prediction, known_of(width * np.round(value / width), half=width / 2, noise=noise)
 
 
 def test_value_is_the_difference_of_two_normal_distributions():
@@ -98,7 +98,7 @@ def test_value_is_convex(noise):
     Slopes never fall (1e-9: float64 of slopes up to 1e4).
     """
     grid = np.linspace(-8, 8, 2001)
-    value, slope, bend = minus_log_probability(grid, known_of(0 * grid, sigma=noise))
+    value, slope, bend = minus_log_probability(grid, known_of(0 * grid, noise=noise))
     assert (np.diff(slope) >= -1e-9 * np.abs(slope).max()).all()
     assert (bend >= 0).all()
     assert value.argmin() == 1000  # the middle
