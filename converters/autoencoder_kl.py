@@ -20,6 +20,7 @@ import numpy as np
 from jattr.errors import show
 from jattr.generators.autoencoder_kl import Architecture
 
+from .reading_limits import Tree
 from .rules import Format, Found, Row, StateDict, UnfitError
 
 PROJECTIONS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out.0": "to_out"}
@@ -49,7 +50,7 @@ RELATIVES = {  # pattern of tensor names -> what a file with them is
 }
 
 
-def describe(tensors: StateDict, tree: Any, *, projections: Mapping[str, str]) -> Found:
+def describe(tensors: StateDict, tree: Tree, *, projections: Mapping[str, str]) -> Found:
     """Return the architecture of an AutoencoderKL.
 
     Args:
@@ -159,7 +160,7 @@ def _check_projections(
         raise UnfitError(f"no attention ({ATTENTION}*) whose layers would have their old names")
 
 
-def _architecture(tensors: StateDict, config: Mapping[str, Any]) -> Architecture:
+def _architecture(tensors: StateDict, config: Mapping[str, Tree]) -> Architecture:
     pattern = re.compile(r"decoder\.up_blocks\.(\d{1,3})\.resnets\.(\d{1,3})\.")
     found = [(int(match[1]), int(match[2])) for match in map(pattern.match, tensors) if match]
     if not found:
@@ -188,7 +189,7 @@ def _architecture(tensors: StateDict, config: Mapping[str, Any]) -> Architecture
     )
 
 
-def _config(tree: Any) -> Mapping[str, Any]:
+def _config(tree: Tree) -> Mapping[str, Any]:
     """Return what config.json says, {} without one."""
     config = tree.get("config") if isinstance(tree, Mapping) else None
     if not isinstance(config, Mapping):
@@ -216,7 +217,7 @@ def _stated(arch: Architecture) -> dict[str, Any]:
     }
 
 
-def _sample_size(config: Mapping[str, Any]) -> tuple[int, int]:
+def _sample_size(config: Mapping[str, Tree]) -> tuple[int, int]:
     """Return height and width of the images that config.json speaks of."""
     size = config.get("sample_size")
     if not isinstance(size, (list, tuple)):
@@ -230,7 +231,7 @@ def _sample_size(config: Mapping[str, Any]) -> tuple[int, int]:
     )
 
 
-def _prior(config: Mapping[str, Any]) -> tuple[float, float]:
+def _prior(config: Mapping[str, Tree]) -> tuple[float, float]:
     """Return scaling_factor and shift_factor: 1 / standard deviation and mean of the latents.
 
     Where config.json gives mean and deviation of each channel besides (z = scaled latents_std /
@@ -249,7 +250,7 @@ def _prior(config: Mapping[str, Any]) -> tuple[float, float]:
     return 1.0 / math.sqrt(variance), float(np.mean(means))
 
 
-def _whole(config: Mapping[str, Any], name: str, default: int) -> int:
+def _whole(config: Mapping[str, Tree], name: str, default: int) -> int:
     value = config.get(name)
     if value is not None and (type(value) is not int or not 1 <= value < 2**31):
         raise UnfitError(
@@ -258,7 +259,7 @@ def _whole(config: Mapping[str, Any], name: str, default: int) -> int:
     return default if value is None else value
 
 
-def _numbers(config: Mapping[str, Any], name: str) -> list[float]:
+def _numbers(config: Mapping[str, Tree], name: str) -> list[float]:
     """Return the number or the list of numbers under a name, [] if there is none."""
     value = config.get(name)
     values = [] if value is None else value if isinstance(value, list) else [value]

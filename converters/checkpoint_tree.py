@@ -4,7 +4,6 @@ Checks on it, and the tensors picked out of it.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -17,15 +16,13 @@ from .reading_limits import (
     MAX_TENSOR_FACTOR,
     MAX_TENSOR_NAME,
     SPARE_MEMORY,
+    Tree,
     shown,
 )
 from .torch_records import NDARRAY, Storage, StorageType
 
-# nested dicts, lists and tuples with numpy arrays, texts, numbers and other scalars as leaves
-TensorTree = Any
 
-
-def check_tree(tree: TensorTree, file_size: int) -> None:
+def check_tree(tree: Tree, file_size: int) -> None:
     """Check that a tree is small when written out.
 
     A pickle can mention one value many times, or inside itself.
@@ -46,7 +43,7 @@ def check_tree(tree: TensorTree, file_size: int) -> None:
         )
 
 
-def _measure(node: Any, depth: int, seen: dict[int, tuple[int, int, int]]) -> tuple[int, int, int]:
+def _measure(node: Tree, depth: int, seen: dict[int, tuple[int, int, int]]) -> tuple[int, int, int]:
     """Return the number of values, the depth and the bytes in arrays of a node at `depth`."""
     if isinstance(node, (Call, NewObject, Unfinished, Storage, StorageType)) or node is NDARRAY:
         raise CheckpointError(
@@ -66,7 +63,7 @@ def _measure(node: Any, depth: int, seen: dict[int, tuple[int, int, int]]) -> tu
     return nodes, height, size
 
 
-def find_state_dict(tree: TensorTree, key: str | None = None) -> dict[str, np.ndarray]:
+def find_state_dict(tree: Tree, key: str | None = None) -> dict[str, np.ndarray]:
     """Return the tensors of a tree by dotted name, in the file's order.
 
     As in {"conv1.weight": array, ...}.
@@ -112,7 +109,7 @@ def strip_module_prefix(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): array for name, array in state.items()}
 
 
-def _descend(tree: TensorTree, key: str | None) -> TensorTree:
+def _descend(tree: Tree, key: str | None) -> Tree:
     """Return what is under a dotted key.
 
     A dict may also hold the whole key, or its beginning, as one name.
@@ -128,14 +125,14 @@ def _descend(tree: TensorTree, key: str | None) -> TensorTree:
     raise CheckpointError(f"nothing in the weights under {shown(key)}; there is {_contents(tree)}")
 
 
-def _contents(tree: TensorTree) -> str:
+def _contents(tree: Tree) -> str:
     if not isinstance(tree, dict):
         return shown(tree)
     keys = [shown(key) for key in list(tree)[:8]]
     return f"a dict with the keys {', '.join(keys)}{', ...' if len(tree) > 8 else ''}"
 
 
-def _tensors(node: TensorTree, name: str) -> Iterator[tuple[str, np.ndarray]]:
+def _tensors(node: Tree, name: str) -> Iterator[tuple[str, np.ndarray]]:
     if isinstance(node, (np.ndarray, np.generic)):
         yield name, np.asarray(node)
     elif isinstance(node, (dict, list, tuple)):

@@ -30,6 +30,7 @@ from jattr.generators.stored import as_tree
 from .detect import Match, Weights, detect, read_weights
 from .features import FeatureFormat, convert_features
 from .layered import convert_layered
+from .reading_limits import Tree
 from .rules import Format, convert_by_rows
 from .torch_file import find_state_dict, read_checkpoint
 
@@ -176,7 +177,7 @@ def _by_detection(
         raise ConversionError(f"{weights.path}: {error}") from error
 
 
-def _sized(architecture: Any, size: tuple[int, int] | None, weights: Path) -> Any:
+def _sized(architecture: Any, size: tuple[int, int] | None, weights: Path) -> Tree:
     """Return the architecture for images of a size, where it is not the weights that fix it."""
     if size is None:
         return architecture

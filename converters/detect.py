@@ -8,7 +8,7 @@ several do, the error lists what was tried and why it failed.
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from . import (
     stylegan2,
     stylegan3,
 )
+from .reading_limits import Tree
 from .rules import Format, Found, StateDict, UnfitError
 from .torch_file import find_state_dict, read_checkpoint, strip_module_prefix
 
@@ -36,7 +37,7 @@ class CardFormat(NamedTuple):
     name: str  # as --arch takes it
     title: str  # whose files these are
     keys: tuple[str, ...]  # as in `Format`
-    describe: Callable[[StateDict, Any], Card]  # raises UnfitError
+    describe: Callable[[StateDict, Tree], Card]  # raises UnfitError
 
 
 AnyFormat: TypeAlias = Format | CardFormat | features.FeatureFormat
@@ -66,7 +67,7 @@ class Weights(NamedTuple):
     """A weights file as read."""
 
     path: Path  # of the file with the tensors
-    tree: Any  # what it holds; for a folder {"config": ..., "tensors": ...}
+    tree: Tree  # what it holds; for a folder {"config": ..., "tensors": ...}
 
 
 class Match(NamedTuple):
@@ -154,7 +155,7 @@ def detect(weights: Weights, arch: str | None = None) -> Match:
 ADVICE = "give the right file, or describe the network in an architecture card: --card CARD.json"
 
 
-def _also(tree: Any) -> Iterator[str]:
+def _also(tree: Tree) -> Iterator[str]:
     """Yield what else a file has, of the formats that are only looked for by name."""
     for format in ON_REQUEST:
         if _first_match(format, tree, []):
@@ -164,7 +165,7 @@ def _also(tree: Any) -> Iterator[str]:
             )
 
 
-def _first_match(format: AnyFormat, tree: Any, tried: list[str]) -> Match | None:
+def _first_match(format: AnyFormat, tree: Tree, tried: list[str]) -> Match | None:
     """Return the match at the first place of the file that fits, noting why the others do not."""
     places = list(_places(format, tree))
     if not places:
@@ -179,7 +180,7 @@ def _first_match(format: AnyFormat, tree: Any, tried: list[str]) -> Match | None
     return None
 
 
-def _places(format: AnyFormat, tree: Any) -> Iterator[tuple[str, StateDict, Any]]:
+def _places(format: AnyFormat, tree: Tree) -> Iterator[tuple[str, StateDict, Tree]]:
     """Yield (key, tensors, the tree that they lie in) where in a file a format may be."""
     for key in format.keys:
         part = tree
@@ -198,7 +199,7 @@ def _places(format: AnyFormat, tree: Any) -> Iterator[tuple[str, StateDict, Any]
             yield key, strip_module_prefix(tensors), tree
 
 
-def _kind_of(tree: Any) -> str:
+def _kind_of(tree: Tree) -> str:
     """Return what can be said of a file that no format fits."""
     if isinstance(tree, dict) and any(isinstance(value, Mapping) for value in tree.values()):
         keys = ", ".join(show(key) for key in list(tree)[:MAX_KEYS])

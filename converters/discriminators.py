@@ -9,7 +9,7 @@ ignored by name.
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from jattr.distances.discriminator import TAPS, Variant, parse
 from jattr.distances.feature_folder import KIND
 from jattr.errors import InputError
 
+from .reading_limits import Tree
 from .rules import Format, Found, Row, StateDict, UnfitError
 
 NAME = "stylegan2-discriminator"
@@ -33,7 +34,7 @@ class Architecture(NamedTuple):
     program: str = "nvlabs"  # whose names they have
 
 
-def describe(tensors: StateDict, tree: Any) -> Found:
+def describe(tensors: StateDict, tree: Tree) -> Found:
     """Return the architecture of a state dict of a discriminator, of NVlabs or rosinality."""
     program = "rosinality" if "convs.0.0.weight" in tensors else "nvlabs"
     try:
@@ -48,7 +49,7 @@ def rows(arch: Architecture) -> Iterator[Row]:
     yield from _ROWS[arch.program](parse(arch.variant))
 
 
-def _describe_nvlabs(tensors: StateDict, tree: Any) -> Variant:
+def _describe_nvlabs(tensors: StateDict, tree: Tree) -> Variant:
     found = (re.fullmatch(r"b([0-9]{1,5})\.conv0\.weight", name) for name in tensors)
     sizes = sorted((int(match[1]) for match in found if match), reverse=True)
     if not sizes or sizes != [8 << level for level in reversed(range(len(sizes)))]:
@@ -66,12 +67,12 @@ def _describe_nvlabs(tensors: StateDict, tree: Any) -> Variant:
     )
 
 
-def _clamp(tree: Any) -> float | None:
+def _clamp(tree: Tree) -> float | None:
     """Return the clamp of activations, which only pickles of modules tell."""
     found = tree.get("attributes") if isinstance(tree, dict) else None
     attributes = found if isinstance(found, dict) else {}
 
-    def values(attribute: str) -> list[Any]:
+    def values(attribute: str) -> list[Tree]:
         layers = re.compile(rf"b(?!4\.)[0-9]+\.(fromrgb|conv0|conv1)\.{attribute}")
         return list(
             dict.fromkeys(value for name, value in attributes.items() if layers.fullmatch(name))
@@ -108,7 +109,7 @@ def _layer(source: str, target: str) -> Iterator[Row]:
     yield Row(f"{source}.bias", f"{target}/bias")
 
 
-def _describe_rosinality(tensors: StateDict, tree: Any) -> Variant:
+def _describe_rosinality(tensors: StateDict, tree: Tree) -> Variant:
     found = (re.fullmatch(r"convs\.([0-9]{1,3})\.conv1\.0\.weight", name) for name in tensors)
     blocks = sorted(int(match[1]) for match in found if match)
     if not blocks or blocks != list(range(1, len(blocks) + 1)):
@@ -145,7 +146,7 @@ def _side(tensors: StateDict, name: str, axis: int) -> int:
     return int(tensors[name].shape[axis])
 
 
-_DESCRIBE: dict[str, Callable[[StateDict, Any], Variant]] = {
+_DESCRIBE: dict[str, Callable[[StateDict, Tree], Variant]] = {
     "nvlabs": _describe_nvlabs,
     "rosinality": _describe_rosinality,
 }

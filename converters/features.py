@@ -24,6 +24,7 @@ from jattr.errors import ConversionError, show
 
 from . import discriminators
 from .checkpoint_tree import find_state_dict, strip_module_prefix
+from .reading_limits import Tree
 from .rules import Format, Found, Row, StateDict, UnfitError, convert_by_rows
 from .torch_file import read_checkpoint
 
@@ -61,13 +62,13 @@ class FeatureFormat(NamedTuple):
     name: str  # as --arch takes it
     title: str  # whose files these are
     keys: tuple[str, ...]  # as in `Format`
-    describe: Callable[[StateDict, Any], Found]  # raises UnfitError
+    describe: Callable[[StateDict, Tree], Found]  # raises UnfitError
     table: Format
     # only looked for where --arch names it: it lies beside a generator, which comes first
     on_request: bool = False
 
 
-def describe_inception(tensors: StateDict, tree: Any) -> Found:
+def describe_inception(tensors: StateDict, tree: Tree) -> Found:
     """Return the architecture of Inception v3; the number of classes tells the variant."""
     for name in ("Conv2d_1a_3x3.conv.weight", "Mixed_7c.branch_pool.conv.weight", "fc.weight"):
         if name not in tensors:
@@ -83,7 +84,7 @@ def describe_inception(tensors: StateDict, tree: Any) -> Found:
     )
 
 
-def describe_lpips(tensors: StateDict, tree: Any, *, backbone: str) -> Found:
+def describe_lpips(tensors: StateDict, tree: Tree, *, backbone: str) -> Found:
     """Return the architecture of LPIPS with a backbone."""
     name, shape = SIGNS[backbone]
     found = tensors.get(name)

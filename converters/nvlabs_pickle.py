@@ -15,7 +15,7 @@ import numpy as np
 from jattr.errors import CheckpointError
 
 from .pickle_machine import Call, NewObject, plain_key
-from .reading_limits import shown
+from .reading_limits import Tree, shown
 
 PLAIN = (bool, int, float, str, type(None))
 
@@ -54,7 +54,7 @@ NAMES: dict[str, Any] = {
 }
 
 
-def flat_modules(tree: Any) -> Any:
+def flat_modules(tree: Tree) -> Tree:
     """Return the tree with each outermost module as a dict.
 
     Its keys: "class_name", "tensors", "attributes", "sources".
@@ -98,13 +98,13 @@ def _parts(module: dict[str, Any], prefix: str) -> Iterator[tuple[str, str, Any]
             )
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Tree) -> bool:
     return isinstance(value, (*PLAIN, np.number)) or (
         type(value) in (list, tuple) and all(map(_is_plain, value))
     )
 
 
-def _python_value(value: Any) -> Any:
+def _python_value(value: object) -> Tree:
     if isinstance(value, (list, tuple)):
         return tuple(map(_python_value, value))
     return value.item() if isinstance(value, np.generic) else value

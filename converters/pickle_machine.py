@@ -16,7 +16,7 @@ from typing import Any
 
 from jattr.errors import CheckpointError
 
-from .reading_limits import Budget, shown
+from .reading_limits import Budget, Tree, shown
 
 ENTRY_PRICE = 120  # bytes: what CPython needs for one more entry of a dict or set
 
@@ -46,7 +46,7 @@ class Unfinished:
 
     slot: int | None = None  # where the memo holds it
 
-    def finish(self, state: Any) -> Any:
+    def finish(self, state: Any) -> Tree:
         """Return the finished value for the `state` that the pickle sets."""
         raise NotImplementedError
 
@@ -65,7 +65,7 @@ class PickleMachine:
     budget: Budget
     storage_of: Callable[[Any], Any] | None = None
     position: int = 0
-    stack: list[Any] = field(default_factory=list)
+    stack: list[Tree] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)  # heights of the stack where a MARK was set
     memo: dict[int, Any] = field(default_factory=dict)
 
@@ -80,17 +80,17 @@ class PickleMachine:
         self.position = end
         return piece
 
-    def number(self, form: str) -> Any:
+    def number(self, form: str) -> Tree:
         """Return the next number, of the `struct` format `form`."""
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
-    def pop(self) -> Any:
+    def pop(self) -> Tree:
         """Remove and return the top of the stack, not reaching below the last MARK."""
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
             raise CheckpointError("has a damaged pickle: it takes a value where there is none")
         return self.stack.pop()
 
-    def pop_to_mark(self) -> list[Any]:
+    def pop_to_mark(self) -> list[Tree]:
         """Remove and return everything above the last MARK, and the MARK."""
         if not self.marks:
             raise CheckpointError("has a damaged pickle: it goes back to a mark that was never set")
@@ -99,7 +99,7 @@ class PickleMachine:
         del self.stack[start:]
         return items
 
-    def top(self, *kinds: type) -> Any:
+    def top(self, *kinds: type) -> Tree:
         """Return the top of the stack, which must be exactly of one of `kinds`."""
         value = self.pop()
         if type(value) not in kinds:
@@ -182,7 +182,7 @@ class PickleMachine:
             )
         self.stack.append(self.storage_of(self.pop()))
 
-    def fill_dict(self, items: list[Any]) -> None:
+    def fill_dict(self, items: list[Tree]) -> None:
         """Add keys and values, one after the other, to the dict on top of the stack."""
         target = self.top(dict, OrderedDict)
         if len(items) % 2:
@@ -191,14 +191,14 @@ class PickleMachine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[plain_key(key)] = value
 
-    def fill_set(self, items: list[Any]) -> None:
+    def fill_set(self, items: list[Tree]) -> None:
         """Add items to the set on top of the stack."""
         target = self.top(set)
         self.budget.spend(ENTRY_PRICE * len(items))
         target.update(plain_key(item) for item in items)
 
 
-def plain_key(key: Any) -> Any:
+def plain_key(key: object) -> Tree:
     """Return `key` if it may be a dict key or set item.
 
     That is a scalar: hashing nested tuples can take for ever.

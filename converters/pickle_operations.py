@@ -21,11 +21,12 @@ from .reading_limits import (
     MAX_NAME_BYTES,
     MAX_OPERATIONS,
     MAX_TEXT_BYTES,
+    Tree,
     shown,
 )
 
 
-def run_pickle(machine: PickleMachine) -> Any:
+def run_pickle(machine: PickleMachine) -> Tree:
     """Return the value of the pickle at `machine.position`, which moves behind it.
 
     Raises:
@@ -48,7 +49,7 @@ def run_pickle(machine: PickleMachine) -> Any:
     )
 
 
-def _result(machine: PickleMachine) -> Any:
+def _result(machine: PickleMachine) -> Tree:
     if len(machine.stack) != 1 or machine.marks:
         raise CheckpointError(
             f"has a damaged pickle: it ends with {len(machine.stack)} values instead of one"
@@ -116,7 +117,7 @@ def _push_bytes(machine: PickleMachine, form: str) -> None:
     machine.stack.append(bytes(raw) if count < LONG_BYTES else raw.toreadonly())
 
 
-def _push_value(machine: PickleMachine, value: Any) -> None:
+def _push_value(machine: PickleMachine, value: object) -> None:
     machine.stack.append(value)
 
 
@@ -133,7 +134,7 @@ def _push_tuple(machine: PickleMachine, count: int) -> None:
     machine.stack.append(tuple(reversed(items)))
 
 
-def _append(machine: PickleMachine, items: list[Any]) -> None:
+def _append(machine: PickleMachine, items: list[Tree]) -> None:
     machine.top(list).extend(items)
 
 

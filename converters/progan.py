@@ -22,7 +22,7 @@ from jattr.errors import CheckpointError, show
 from jattr.generators.progan import Architecture
 
 from .pickle_machine import NewObject, Unfinished
-from .reading_limits import shown
+from .reading_limits import Tree, shown
 from .rules import Format, Found, Row, StateDict, UnfitError
 
 NEAR = {  # names of files that are taken for a ProGAN generator -> what they are
@@ -64,7 +64,7 @@ class SavedConfig(Unfinished):
 NAMES: dict[str, Any] = {"models.utils.config.BaseConfig": NewObject(SavedConfig)}
 
 
-def describe_genforce(tensors: StateDict, tree: Any, *, fused: bool) -> Found:
+def describe_genforce(tensors: StateDict, tree: Tree, *, fused: bool) -> Found:
     """Return the architecture of genforce's `PGGANGenerator`.
 
     Its fused upscales store their kernels [in, out, 3, 3], the others [out, in, 3, 3]. Where no
@@ -110,7 +110,7 @@ def rows_genforce(arch: Architecture, *, fused: bool) -> Iterator[Row]:
     yield Row(f"output{len(arch.channels) - 1}.bias", "to_image/bias")
 
 
-def describe_zoo(tensors: StateDict, tree: Any, *, inner: str) -> Found:
+def describe_zoo(tensors: StateDict, tree: Tree, *, inner: str) -> Found:
     """Return the architecture of GAN zoo's `GNet`.
 
     `inner` is the name that its layers give the convolution inside them.
@@ -137,7 +137,7 @@ def describe_zoo(tensors: StateDict, tree: Any, *, inner: str) -> Found:
     )
 
 
-def _zoo_tanh(tree: Any) -> bool:
+def _zoo_tanh(tree: Tree) -> bool:
     """Return whether a tanh follows, by the file's `config` if it has one.
 
     The other settings in it are checked.

@@ -5,11 +5,14 @@ One budget for each file, a few fixed limits, and safe words for messages.
 
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from jattr.errors import CheckpointError
+
+# a plain value of a file: nested dicts, lists and tuples, with arrays, texts and numbers as leaves
+Tree: TypeAlias = Any
 
 MIB = 1 << 20
 DEFAULT_MAX_BYTES = 8 << 30  # the largest file read without being asked to
@@ -55,7 +58,7 @@ class Budget:
                 "asks for more than twice its own size in memory; no honest weights file does"
             )
 
-    def spend_for(self, value: Any) -> None:
+    def spend_for(self, value: object) -> None:
         """Pay for `value`, which a table entry has just made."""
         if isinstance(value, (str, bytes)):
             self.spend(sys.getsizeof(value))
@@ -63,7 +66,7 @@ class Budget:
             self.spend(2 * sys.getsizeof(value) + 100 * len(value))
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return `value` for a message, as one short line.
 
     Also hostile values: deep, endless, full of control codes.

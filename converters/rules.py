@@ -16,6 +16,8 @@ import numpy as np
 from jattr.errors import ConversionError, show
 from jattr.generators.card_problems import MAX_LISTED
 
+from .reading_limits import Tree
+
 StateDict: TypeAlias = Mapping[str, np.ndarray]
 Shape: TypeAlias = tuple[int, ...]
 
@@ -53,7 +55,7 @@ class Format:
     # where in a file the weights may lie, the preferred first; "": the file itself
     keys: tuple[str, ...]
     # (tensors, whole file's tree) -> Found; raises UnfitError
-    describe: Callable[[StateDict, Any], Found]
+    describe: Callable[[StateDict, Tree], Found]
     rows: Callable[[Any], Iterable[Row]]  # the table of an architecture
     # patterns (fnmatch) of tensors that are no part of the function
     ignored: tuple[str, ...] = field(default=())

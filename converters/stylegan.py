@@ -9,13 +9,13 @@ as genforce has it unless told otherwise, which is from 128x128 pixels, yes and 
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from jattr.generators.stylegan import BLUR, Architecture
 
 from .progan import GENFORCE_KEYS, check_finished, need, number_of, side
+from .reading_limits import Tree
 from .rules import Format, Found, Row, StateDict, UnfitError
 
 # pixels: the smallest size whose upscale is fused, with the taps of its kernel in opposite order
@@ -37,7 +37,7 @@ NEAR = {  # names of files that are taken for this format -> what they are
 }
 
 
-def describe_genforce(tensors: StateDict, tree: Any) -> Found:
+def describe_genforce(tensors: StateDict, tree: Tree) -> Found:
     """Return the architecture of genforce's `StyleGANGenerator`, and its `w_avg` as one row."""
     need(
         tensors,

@@ -15,10 +15,11 @@ import numpy as np
 
 from jattr.generators.stylegan2 import Architecture
 
+from .reading_limits import Tree
 from .rules import Format, Found, Row, StateDict, UnfitError
 
 
-def describe_nvlabs(tensors: StateDict, tree: Any) -> Found:
+def describe_nvlabs(tensors: StateDict, tree: Tree) -> Found:
     """Return the architecture of a state dict of NVlabs' `Generator`."""
     if any(name.startswith("b4.out.") or ".fromrgb." in name for name in tensors):
         raise UnfitError("this is a discriminator (it has fromrgb layers); the generator is G_ema")
@@ -72,7 +73,7 @@ def rows_nvlabs(arch: Architecture) -> Iterator[Row]:
             yield Row(f"{block}.skip.resample_filter", None, expected=taps)
 
 
-def describe_rosinality(tensors: StateDict, tree: Any) -> Found:
+def describe_rosinality(tensors: StateDict, tree: Tree) -> Found:
     """Return the architecture of rosinality's `Generator`, and its `latent_avg`."""
     if any(name.startswith("final_linear.") for name in tensors):
         raise UnfitError("this is a discriminator (it has final_linear); the generator is g_ema")
@@ -129,7 +130,7 @@ def rows_rosinality(arch: Architecture) -> Iterator[Row]:
             yield Row(f"{source}.upsample.kernel", None, expected=taps)
 
 
-def describe_genforce(tensors: StateDict, tree: Any) -> Found:
+def describe_genforce(tensors: StateDict, tree: Tree) -> Found:
     """Return the architecture of genforce's `StyleGAN2Generator`."""
     if "synthesis.layer0.const" in tensors or "synthesis.lod" in tensors:
         raise UnfitError(
@@ -285,6 +286,6 @@ def _need(tensors: StateDict, *names: str) -> None:
         raise UnfitError(f"no {', '.join(missing)}")
 
 
-def _attributes(tree: Any) -> dict[str, Any]:
+def _attributes(tree: Tree) -> dict[str, Any]:
     found = tree.get("attributes") if isinstance(tree, dict) else None
     return found if isinstance(found, dict) else {}

@@ -14,6 +14,7 @@ from typing import Any
 from jattr.errors import show
 from jattr.generators.stylegan3 import Architecture
 
+from .reading_limits import Tree
 from .rules import Format, Found, Row, StateDict, UnfitError
 
 # L<index>_<pixels along a side>_<channels>
@@ -38,7 +39,7 @@ NEAR = {  # names of files that are taken for a StyleGAN3 generator -> what they
 }
 
 
-def describe(tensors: StateDict, tree: Any) -> Found:
+def describe(tensors: StateDict, tree: Tree) -> Found:
     """Return the architecture of a state dict of NVlabs' `Generator`.
 
     `tree` holds its attributes if it was a pickle.
@@ -158,7 +159,7 @@ def _layers(tensors: StateDict) -> tuple[list[str], list[int]]:
 
 
 def _filters(
-    tensors: StateDict, first: str, settings: Mapping[str, Any], tree: Any
+    tensors: StateDict, first: str, settings: Mapping[str, Any], tree: Tree
 ) -> tuple[int, int]:
     """Return a filter's taps for each step of its factor, and the factor by which all go down."""
     taps, factor = (
@@ -206,7 +207,7 @@ def _rates(
     return tuple(rates)
 
 
-def _settings(tree: Any, first: str) -> dict[str, Any]:
+def _settings(tree: Tree, first: str) -> dict[str, Any]:
     """Return the attributes that `DEFAULTS` lists: the file's, or else the default."""
     attributes = _attributes(tree)
     settings = {
@@ -227,7 +228,7 @@ def _settings(tree: Any, first: str) -> dict[str, Any]:
     return settings
 
 
-def _attributes(tree: Any) -> Mapping[str, Any]:
+def _attributes(tree: Tree) -> Mapping[str, Any]:
     """Return the attributes that a pickle states, none for a plain state dict."""
     found = tree.get("attributes") if isinstance(tree, Mapping) else None
     return found if isinstance(found, Mapping) else {}

@@ -22,7 +22,7 @@ from jattr.errors import CheckpointError
 from .checkpoint_tree import check_tree, find_state_dict, strip_module_prefix
 from .pickle_machine import Call, PickleMachine
 from .pickle_operations import run_pickle
-from .reading_limits import DEFAULT_MAX_BYTES, MAX_NESTING, Budget, shown
+from .reading_limits import DEFAULT_MAX_BYTES, MAX_NESTING, Budget, Tree, shown
 from .torch_legacy import MAGIC_BYTES, read_legacy
 from .torch_records import NAMES
 from .torch_zip import read_zip
@@ -60,7 +60,7 @@ def read_checkpoint(
     *,
     max_bytes: int = DEFAULT_MAX_BYTES,
     names: Mapping[str, Any] | None = None,
-) -> Any:
+) -> Tree:
     """Return what a weights file holds, with numpy arrays as tensors.
 
     Nested dicts, lists, tuples, texts and numbers.
@@ -111,7 +111,7 @@ def _read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
     return data
 
 
-def _parse(data: memoryview, names: dict[str, Any], budget: Budget, *, nesting: int) -> Any:
+def _parse(data: memoryview, names: dict[str, Tree], budget: Budget, *, nesting: int) -> Tree:
     """Return the content of the file or nested file `data`, whichever format it is of."""
     start = bytes(data[:300])
     names = {
@@ -129,8 +129,8 @@ def _parse(data: memoryview, names: dict[str, Any], budget: Budget, *, nesting: 
     raise _unknown_format(start)
 
 
-def _nested_reader(names: dict[str, Any], budget: Budget, nesting: int) -> Any:
-    def load_from_bytes(data: Any) -> Any:
+def _nested_reader(names: dict[str, Tree], budget: Budget, nesting: int) -> Tree:
+    def load_from_bytes(data: Any) -> Tree:
         """Stand in for torch.storage._load_from_bytes: a whole PyTorch file inside a pickle."""
         if type(data) not in (bytes, memoryview):
             raise CheckpointError(
@@ -146,7 +146,7 @@ def _nested_reader(names: dict[str, Any], budget: Budget, nesting: int) -> Any:
     return load_from_bytes
 
 
-def _read_pickle(data: memoryview, names: dict[str, Any], budget: Budget) -> Any:
+def _read_pickle(data: memoryview, names: dict[str, Tree], budget: Budget) -> Tree:
     machine = PickleMachine(data, names, budget)
     tree = run_pickle(machine)
     if machine.position != len(data):

@@ -15,7 +15,7 @@ from jattr.errors import CheckpointError
 
 from .pickle_machine import PickleMachine
 from .pickle_operations import run_pickle
-from .reading_limits import Budget, shown
+from .reading_limits import Budget, Tree, shown
 from .torch_records import Storage, StorageType, elements_of
 from .torch_zip import check_persistent_id
 
@@ -36,7 +36,7 @@ class LegacyStorages:
     types: dict[str, tuple[StorageType, int]] = field(default_factory=dict)
     content: dict[str, Storage] = field(default_factory=dict)
 
-    def __call__(self, persistent_id: Any) -> Storage:
+    def __call__(self, persistent_id: Tree) -> Storage:
         """Return the storage of ("storage", type, key, location, number of elements, view).
 
         The location is ignored.
@@ -76,7 +76,7 @@ def _check_view(view: Any, count: int) -> None:
         )
 
 
-def read_legacy(data: memoryview, names: dict[str, Any], budget: Budget) -> Any:
+def read_legacy(data: memoryview, names: dict[str, Tree], budget: Budget) -> Tree:
     """Return the tree that the pre-1.6 PyTorch file `data` holds.
 
     Raises:
@@ -94,14 +94,14 @@ def read_legacy(data: memoryview, names: dict[str, Any], budget: Budget) -> Any:
 
 
 def _run(
-    data: memoryview, start: int, names: dict[str, Any], budget: Budget, storages: Any = None
+    data: memoryview, start: int, names: dict[str, Tree], budget: Budget, storages: Any = None
 ) -> tuple[int, Any]:
     machine = PickleMachine(data, names, budget, storages, start)
     value = run_pickle(machine)
     return machine.position, value
 
 
-def _read_preamble(data: memoryview, names: dict[str, Any], budget: Budget) -> int:
+def _read_preamble(data: memoryview, names: dict[str, Tree], budget: Budget) -> int:
     after, magic = _run(data, 0, names, budget)
     after, protocol = _run(data, after, names, budget)
     after, facts = _run(data, after, names, budget)

@@ -21,7 +21,7 @@ import numpy as np
 from jattr.errors import CheckpointError
 
 from .pickle_machine import Call, Unfinished, plain_key
-from .reading_limits import Budget, shown
+from .reading_limits import Budget, Tree, shown
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def elements_of(
     return elements
 
 
-def _check_geometry(offset: Any, shape: Any, strides: Any) -> None:
+def _check_geometry(offset: Tree, shape: Tree, strides: Tree) -> None:
     if (
         type(shape) is not tuple
         or type(strides) is not tuple
@@ -118,7 +118,7 @@ def _check_geometry(offset: Any, shape: Any, strides: Any) -> None:
             )
 
 
-def _storage(value: Any) -> Storage:
+def _storage(value: object) -> Storage:
     if not isinstance(value, Storage):
         raise CheckpointError(
             f"builds a tensor from {shown(value)} instead of a storage: the file is damaged"
@@ -126,7 +126,9 @@ def _storage(value: Any) -> Storage:
     return value
 
 
-def rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_flags: Any) -> np.ndarray:
+def rebuild_tensor(
+    storage: object, offset: Tree, shape: Tree, strides: Tree, *_flags: object
+) -> np.ndarray:
     """Stand in for torch._utils._rebuild_tensor and _rebuild_tensor_v2.
 
     Gradient flags and hooks are dropped.
@@ -135,14 +137,14 @@ def rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_flags:
 
 
 def rebuild_tensor_v3(
-    storage: Any,
-    offset: Any,
-    shape: Any,
-    strides: Any,
-    _grad: Any,
-    _hooks: Any,
-    dtype: Any,
-    *_flags: Any,
+    storage: object,
+    offset: Tree,
+    shape: Tree,
+    strides: Tree,
+    _grad: object,
+    _hooks: object,
+    dtype: Tree,
+    *_flags: object,
 ) -> np.ndarray:
     """Stand in for torch._utils._rebuild_tensor_v3: an untyped storage and a dtype beside it."""
     storage = _storage(storage)
@@ -150,13 +152,12 @@ def rebuild_tensor_v3(
         raise CheckpointError(f"has a tensor of dtype {shown(dtype)}; read are {', '.join(DTYPES)}")
     if storage.elements is None:
         return storage.view(offset, shape, strides)
-    typed = elements_of(
-        memoryview(storage.elements.view(np.uint8)), DTYPES[dtype.name], storage.budget
-    )
+    raw: Tree = storage.elements.view(np.uint8)
+    typed = elements_of(memoryview(raw), DTYPES[dtype.name], storage.budget)
     return Storage(typed, storage.budget).view(offset, shape, strides)
 
 
-def rebuild_parameter(data: Any, *_flags: Any) -> np.ndarray:
+def rebuild_parameter(data: object, *_flags: object) -> np.ndarray:
     """Stand in for torch._utils._rebuild_parameter: a parameter is its tensor."""
     if not isinstance(data, np.ndarray):
         raise CheckpointError(
@@ -165,14 +166,14 @@ def rebuild_parameter(data: Any, *_flags: Any) -> np.ndarray:
     return data
 
 
-def torch_size(items: Any = ()) -> tuple[int, ...]:
+def torch_size(items: Tree = ()) -> tuple[int, ...]:
     """Stand in for torch.Size."""
     if type(items) is not tuple or any(type(item) is not int for item in items):
         raise CheckpointError(f"has a torch.Size of {shown(items)}; it must be a tuple of integers")
     return items
 
 
-def torch_device(kind: Any, index: Any = None) -> TorchDevice:
+def torch_device(kind: object, index: object = None) -> TorchDevice:
     """Stand in for torch.device."""
     if type(kind) is not str or len(kind) > 32 or not (index is None or type(index) is int):
         raise CheckpointError(
@@ -181,7 +182,7 @@ def torch_device(kind: Any, index: Any = None) -> TorchDevice:
     return TorchDevice(kind, index)
 
 
-def ordered_dict(pairs: Any = ()) -> "OrderedDict[Any, Any]":
+def ordered_dict(pairs: Tree = ()) -> "OrderedDict[Any, Any]":
     """Stand in for collections.OrderedDict: empty, or from a list of pairs as Python 2 wrote it."""
     if type(pairs) not in (list, tuple) or any(
         type(pair) not in (list, tuple) or len(pair) != 2 for pair in pairs
@@ -192,14 +193,14 @@ def ordered_dict(pairs: Any = ()) -> "OrderedDict[Any, Any]":
     return OrderedDict((plain_key(key), value) for key, value in pairs)
 
 
-def set_of(items: Any = ()) -> set[Any]:
+def set_of(items: Tree = ()) -> set[Any]:
     """Stand in for set and frozenset."""
     if type(items) is not list:
         raise CheckpointError(f"has a set made of {shown(items)} instead of a list")
     return {plain_key(item) for item in items}
 
 
-def latin1_bytes(text: Any, encoding: Any) -> bytes:
+def latin1_bytes(text: object, encoding: object) -> bytes:
     """Stand in for _codecs.encode, which is how protocol 2 writes bytes."""
     if type(text) is not str or encoding not in ("latin1", "latin-1"):
         raise CheckpointError(
@@ -211,14 +212,14 @@ def latin1_bytes(text: Any, encoding: Any) -> bytes:
 class NumpyDtype(Unfinished):
     """A numpy dtype before its byte order is set."""
 
-    def __init__(self, text: Any, *_flags: Any):
+    def __init__(self, text: object, *_flags: object):
         if type(text) is not str or not re.fullmatch("[<>=|]?(b1|[iu][1248]|f[248])", text):
             raise CheckpointError(
                 f"has a numpy dtype {shown(text)}; read are booleans, integers and floats"
             )
         self.dtype = np.dtype(text)
 
-    def finish(self, state: Any) -> np.dtype:
+    def finish(self, state: object) -> np.dtype:
         """Return the numpy dtype in the byte order of `state`, which is (version, order, ...)."""
         if type(state) is not tuple or len(state) < 2 or state[1] not in ("<", ">", "=", "|"):
             raise CheckpointError(
@@ -230,13 +231,13 @@ class NumpyDtype(Unfinished):
 class NumpyArray(Unfinished):
     """A numpy array before its content is set."""
 
-    def __init__(self, kind: Any, *_empty: Any):
+    def __init__(self, kind: object, *_empty: object):
         if kind is not NDARRAY:
             raise CheckpointError(
                 f"makes a numpy array of {shown(kind)}; only numpy.ndarray itself is read"
             )
 
-    def finish(self, state: Any) -> np.ndarray:
+    def finish(self, state: object) -> np.ndarray:
         """Return the array of `state`, which is (version, shape, dtype, Fortran order, bytes)."""
         if type(state) is not tuple or len(state) != 5:
             raise CheckpointError(
@@ -247,18 +248,18 @@ class NumpyArray(Unfinished):
         return _numpy_values(raw, shape, dtype, "F" if fortran else "C")
 
 
-def numpy_scalar(dtype: Any, raw: Any) -> Any:
+def numpy_scalar(dtype: Tree, raw: Tree) -> Tree:
     """Stand in for numpy's `scalar`: one number, such as a np.float32, from its bytes."""
     return _numpy_values(raw, (), dtype, "C")[()]
 
 
-def numpy_from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+def numpy_from_buffer(raw: Tree, dtype: Tree, shape: Tree, order: Tree) -> np.ndarray:
     """Stand in for numpy's `_frombuffer`, which is how protocol 5 writes an array."""
     _check_geometry(0, shape, shape)
     return _numpy_values(raw, shape, dtype, "F" if order == "F" else "C")
 
 
-def _numpy_values(raw: Any, shape: tuple[int, ...], dtype: Any, order: Any) -> np.ndarray:
+def _numpy_values(raw: Tree, shape: tuple[int, ...], dtype: Tree, order: Tree) -> np.ndarray:
     sound = isinstance(dtype, np.dtype) and isinstance(raw, (bytes, memoryview))
     if not sound or len(raw) != math.prod(shape) * dtype.itemsize:
         raise CheckpointError(

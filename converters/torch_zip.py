@@ -11,13 +11,12 @@ Format: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
 import struct
 import zlib
 from dataclasses import dataclass, field
-from typing import Any
 
 from jattr.errors import CheckpointError
 
 from .pickle_machine import PickleMachine
 from .pickle_operations import run_pickle
-from .reading_limits import MAX_PICKLE_BYTES, Budget, shown
+from .reading_limits import MAX_PICKLE_BYTES, Budget, Tree, shown
 from .torch_records import Storage, StorageType, elements_of
 
 MEMBER_PRICE = 600  # bytes of memory for one member's record
@@ -49,7 +48,7 @@ class ZipStorages:
     big_endian: bool
     known: dict[tuple[str, str], Storage] = field(default_factory=dict)
 
-    def __call__(self, persistent_id: Any) -> Storage:
+    def __call__(self, persistent_id: Tree) -> Storage:
         """Return the storage of ("storage", type, key, location, number of elements).
 
         The location is ignored.
@@ -68,7 +67,7 @@ class ZipStorages:
         return storage
 
 
-def read_zip(data: memoryview, names: dict[str, Any], budget: Budget) -> Any:
+def read_zip(data: memoryview, names: dict[str, Tree], budget: Budget) -> Tree:
     """Return the tree that the PyTorch archive `data` holds.
 
     Raises:
@@ -106,7 +105,7 @@ def read_zip(data: memoryview, names: dict[str, Any], budget: Budget) -> Any:
     return tree
 
 
-def check_persistent_id(value: Any) -> tuple[StorageType, str, int]:
+def check_persistent_id(value: Tree) -> tuple[StorageType, str, int]:
     """Return type, key and number of elements of a persistent id of torch.save's."""
     if type(value) is tuple and value and value[0] == "module":
         raise CheckpointError(

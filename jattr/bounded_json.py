@@ -6,7 +6,10 @@ versions and callers.
 
 import json
 import re
-from typing import Any
+from typing import Any, TypeAlias
+
+JsonValue: TypeAlias = Any  # None, a bool, a number, a text, or a list or dict of such
+JsonObject: TypeAlias = dict[str, JsonValue]
 
 MAX_DEPTH = 32  # objects and lists within each other
 # a text, perhaps cut off, or a bracket

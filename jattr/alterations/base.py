@@ -6,15 +6,17 @@ from bytes to bytes as programs do it, from which is learnt how far the first li
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import ClassVar, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jattr.typing import PyTree
+
 Shape: TypeAlias = tuple[int, int, int]  # (H, W, C)
 # (parameters, images [n, H, W, C]) -> altered ones
-SmoothFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]
+SmoothFn: TypeAlias = Callable[[PyTree, jax.Array], jax.Array]
 
 
 class Alteration(ABC):
@@ -43,7 +45,7 @@ class Alteration(ABC):
         """Whether rows become columns."""
         return False
 
-    def parameters(self, shape: Shape) -> Any:
+    def parameters(self, shape: Shape) -> PyTree:
         """Return the arrays that `smooth` takes, for images of this shape."""
         del shape
         return ()

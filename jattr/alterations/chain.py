@@ -7,7 +7,6 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ from jattr.errors import InputError
 from jattr.generators.base import ApplyFn
 from jattr.generators.forward import AfterFn, Followed
 from jattr.images import to_float
+from jattr.typing import PyTree
 
 MAX_STEPS = 8
 WEAKEST = 1.0 / 16.0  # of a direction's strength: sixteen bytes before it are one after it
@@ -106,7 +106,7 @@ class Chain:
             shape = step.out_shape(shape)
         return shape
 
-    def parameters(self, shape: Shape) -> tuple[Any, ...]:
+    def parameters(self, shape: Shape) -> tuple[PyTree, ...]:
         """Return what the smooth forms of the steps before compression take."""
         found = []
         for step in self.before:
@@ -182,7 +182,7 @@ def smooth_observation(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
 
 @functools.lru_cache(maxsize=256)
 def _after(kinds: tuple[SmoothFn, ...], last: SmoothFn | None) -> AfterFn:
-    def altered(state: dict[str, Any], x: jax.Array) -> jax.Array:
+    def altered(state: dict[str, PyTree], x: jax.Array) -> jax.Array:
         x = clip(x) + state["shift"]
         for kind, parameters in zip(kinds, state["parameters"], strict=True):
             x = kind(parameters, x)
@@ -202,5 +202,5 @@ def smooth_of_bytes(chain: Chain, pixels: np.ndarray) -> np.ndarray:
     )
 
 
-def _itself(state: jax.Array, z: jax.Array, *, label: Any = None) -> jax.Array:
+def _itself(state: jax.Array, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
     return state

@@ -3,7 +3,7 @@
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -12,6 +12,7 @@ from jattr.alterations.base import Alteration, Shape, SmoothFn, clip, number_tex
 from jattr.alterations.separable import MAX_SIDE, Separable
 from jattr.errors import InputError
 from jattr.images.orientation import upright
+from jattr.typing import PyTree
 
 TURNS = {90: 6, 180: 3, 270: 8}  # degrees -> the EXIF orientation that asks a viewer for them
 
@@ -151,7 +152,7 @@ class Turn(Alteration):
 
 @functools.lru_cache(maxsize=8)
 def _make_turn(orientation: int) -> SmoothFn:
-    def turned(parameters: Any, x: jax.Array) -> jax.Array:
+    def turned(parameters: PyTree, x: jax.Array) -> jax.Array:
         del parameters
         return clip(upright(x, orientation))
 

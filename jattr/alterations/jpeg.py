@@ -11,7 +11,7 @@ import functools
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from jattr.errors import InputError
 from jattr.images.jpeg import JpegFormat, encode_jpeg, quality_format, read_coefficients
 from jattr.images.orientation import as_stored
 from jattr.images.reading import decode_image
+from jattr.typing import PyTree
 
 BLOCK = 8
 GREY = "grey"  # one component
@@ -84,7 +85,7 @@ def make_coefficients(sampling: tuple[tuple[int, int], ...], orientation: int = 
     tallest, widest = (max(factor[axis] for factor in sampling) for axis in (0, 1))
     dct, ycc = dct_matrix().astype(np.float32), to_ycc().astype(np.float32)
 
-    def fn(parameters: Any, x: jax.Array) -> jax.Array:
+    def fn(parameters: PyTree, x: jax.Array) -> jax.Array:
         del parameters
         x = as_stored(x, orientation)
         n, height, width, channels = x.shape

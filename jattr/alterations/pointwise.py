@@ -1,7 +1,7 @@
 """Alterations of each pixel by itself: brightness, contrast, gamma, greyscale, noise."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -11,34 +11,35 @@ from PIL import Image, ImageEnhance
 from jattr.alterations.base import Alteration, Shape, SmoothFn, clip, number_text
 from jattr.alterations.separable import each
 from jattr.errors import InputError
+from jattr.typing import PyTree
 
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 FREE = "?"  # in place of a factor
 DARKEST = 1e-3  # of a gamma's argument: its derivative stays finite
 
 
-def _scaled(factor: Any, x: jax.Array) -> jax.Array:
+def _scaled(factor: PyTree, x: jax.Array) -> jax.Array:
     """Return images whose bytes are multiplied by a factor."""
     return clip((x + 1.0) * factor - 1.0)
 
 
-def _contrasted(factor: Any, x: jax.Array) -> jax.Array:
+def _contrasted(factor: PyTree, x: jax.Array) -> jax.Array:
     """Return images whose distances from their own mean luma are multiplied by a factor."""
     weights = jnp.asarray(LUMA if x.shape[-1] == 3 else (1.0,), jnp.float32)
     mean = jnp.mean(x @ weights, axis=(1, 2), keepdims=True)[..., None]
     return clip(mean + factor * (x - mean))
 
 
-def _to_power(power: Any, x: jax.Array) -> jax.Array:
+def _to_power(power: PyTree, x: jax.Array) -> jax.Array:
     """Return images raised to a power, [0, 1] units."""
     return 2.0 * jnp.power(jnp.clip((x + 1.0) / 2.0, DARKEST, 1.0), power) - 1.0
 
 
-def _unchanged(parameters: Any, x: jax.Array) -> jax.Array:
+def _unchanged(parameters: PyTree, x: jax.Array) -> jax.Array:
     return x
 
 
-def _mixed(matrix: Any, x: jax.Array) -> jax.Array:
+def _mixed(matrix: PyTree, x: jax.Array) -> jax.Array:
     """Return images with their channels mixed."""
     return x @ matrix
 

@@ -6,21 +6,24 @@ A residual and not a number alone, because Gauss-Newton steps need one.
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jattr.errors import InputError
 from jattr.generators.digest import canonical_json
+from jattr.typing import PyTree
 
 # (state, a [H, W, C], b [H, W, C]) -> [m]
-ResidualFn: TypeAlias = Callable[[Any, jax.Array, jax.Array], jax.Array]
-EncodeFn: TypeAlias = Callable[[Any, jax.Array], Any]  # (state, image [H, W, C]) -> code, a pytree
+ResidualFn: TypeAlias = Callable[[PyTree, jax.Array, jax.Array], jax.Array]
+# (state, image [H, W, C]) -> code
+EncodeFn: TypeAlias = Callable[[PyTree, jax.Array], PyTree]
 # (state, a [H, W, C], code of b) -> [m]
-CompareFn: TypeAlias = Callable[[Any, jax.Array, Any], jax.Array]
+CompareFn: TypeAlias = Callable[[PyTree, jax.Array, PyTree], jax.Array]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,11 +41,11 @@ class Distance:
     apply: ResidualFn = field(repr=False)
     digest: str  # identifies function and weights
     smooth_squares: bool  # the residual is smooth in a: least-squares methods may use it
-    state: Any = field(default=None, repr=False)  # settings and weights, a pytree of arrays
+    state: PyTree = field(default=None, repr=False)  # settings and weights, a pytree of arrays
     encode: EncodeFn | None = field(default=None, repr=False)
     compare: CompareFn | None = field(default=None, repr=False)
 
-    def __call__(self, a: Any, b: Any) -> jax.Array:
+    def __call__(self, a: ArrayLike, b: ArrayLike) -> jax.Array:
         """Return the distance [] float32 of reproduction a and image b.
 
         Each [H, W, C] in [-1, 1] units.
@@ -66,11 +69,11 @@ class Distance:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _mean_square(apply: ResidualFn, state: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+def _mean_square(apply: ResidualFn, state: PyTree, a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.mean(jnp.square(apply(state, a, b)))
 
 
-def digest_of(kind: str, settings: dict[str, Any]) -> str:
+def digest_of(kind: str, settings: Mapping[str, object]) -> str:
     """Return the digest of a distance.
 
     Of its kind and settings, among them the digest of its network.
@@ -78,7 +81,7 @@ def digest_of(kind: str, settings: dict[str, Any]) -> str:
     return hashlib.sha256(canonical_json({"distance": kind, **settings})).hexdigest()
 
 
-def join(residuals: Sequence[jax.Array], weights: Sequence[Any]) -> jax.Array:
+def join(residuals: Sequence[jax.Array], weights: Sequence[ArrayLike]) -> jax.Array:
     """Return one residual [m] whose mean square is the weighted sum of the mean squares of several.
 
     >>> join([jnp.ones(2), jnp.full(3, 2.0)], [1.0, 0.5]).shape
@@ -136,14 +139,14 @@ def _sum_of(
 ) -> tuple[ResidualFn, EncodeFn, CompareFn]:
     """Return (apply, encode, compare) of a sum: the same objects for the same parts."""
 
-    def encode(state: Any, b: jax.Array) -> Any:
+    def encode(state: PyTree, b: jax.Array) -> PyTree:
         codes = [
             b if encode is None else encode(one, b)
             for (_, encode, _), one in zip(parts, state[0], strict=True)
         ]
         return tuple(codes)
 
-    def compare(state: Any, a: jax.Array, codes: Any) -> jax.Array:
+    def compare(state: PyTree, a: jax.Array, codes: PyTree) -> jax.Array:
         states, weights = state
         residuals = [
             (apply if compare is None else compare)(one, a, code)
@@ -151,7 +154,7 @@ def _sum_of(
         ]
         return join(residuals, weights)
 
-    def apply(state: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+    def apply(state: PyTree, a: jax.Array, b: jax.Array) -> jax.Array:
         return compare(state, a, encode(state, b))
 
     return apply, encode, compare

@@ -13,7 +13,6 @@ import math
 import re
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -93,7 +92,7 @@ class Variant:
         return f"{self.form} {'-'.join(map(str, (self.image_channels, *self.widths)))}{clamp}"
 
 
-def parse(text: Any) -> Variant:
+def parse(text: object) -> Variant:
     """Return the variant that a text describes.
 
     Raises:

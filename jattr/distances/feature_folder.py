@@ -11,10 +11,10 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from jattr.bounded_json import JsonObject
 from jattr.distances.networks import (
     NETWORKS,
     FeatureNetwork,
@@ -37,8 +37,8 @@ ADVICE = "make one with `jattr convert`"
 
 
 def make_card(
-    *, name: str, architecture: str, variant: str, source: Mapping[str, Any]
-) -> dict[str, Any]:
+    *, name: str, architecture: str, variant: str, source: Mapping[str, object]
+) -> JsonObject:
     """Return the card of a network, without digests."""
     fields = {
         "name": name,
@@ -51,7 +51,7 @@ def make_card(
 
 def save_features(
     folder: AnyPath,
-    card: Mapping[str, Any],
+    card: Mapping[str, object],
     tensors: Mapping[str, np.ndarray],
     *,
     overwrite: bool = False,
@@ -131,7 +131,7 @@ def load_features(folder: str | os.PathLike[str]) -> FeatureNetwork:
     return network
 
 
-def checked_card(data: Any) -> dict[str, Any]:
+def checked_card(data: object) -> JsonObject:
     """Return the card without its digests.
 
     Raises:
@@ -162,7 +162,7 @@ def checked_card(data: Any) -> dict[str, Any]:
     return {field: data[field] for field in FIELDS if field in data and field not in DIGESTS}
 
 
-def _problems_of(architecture: str, variant: Any) -> list[str]:
+def _problems_of(architecture: str, variant: object) -> list[str]:
     try:
         network_of(architecture, variant)
     except InputError as error:

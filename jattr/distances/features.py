@@ -15,7 +15,7 @@ repeated to three channels.
 
 import functools
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from jattr.distances.feature_folder import load_features
 from jattr.distances.layers import resize_bilinear
 from jattr.distances.networks import FeatureNetwork, graph_of, network_of
 from jattr.errors import InputError, suggest
+from jattr.typing import PyTree
 
 NORM_EPSILON = 1e-10  # added to the length of a vector of channels
 
@@ -137,11 +138,11 @@ def _functions_of_layer(architecture: str, variant: str, layer: str) -> Function
     """
     graphdef, _ = graph_of(architecture, variant)
 
-    def encode(state: Any, image: jax.Array) -> jax.Array:
+    def encode(state: PyTree, image: jax.Array) -> jax.Array:
         (found,) = nnx.merge(graphdef, state)(image_for(architecture, variant, image), (layer,))
         return jnp.ravel(found)
 
-    def compare(state: Any, a: jax.Array, code: jax.Array) -> jax.Array:
+    def compare(state: PyTree, a: jax.Array, code: jax.Array) -> jax.Array:
         return encode(state, a) - code
 
     return Functions(lambda state, a, b: compare(state, a, encode(state, b)), encode, compare)
@@ -152,7 +153,7 @@ def _functions_of_lpips(architecture: str, variant: str) -> Functions:
     """Return the functions of LPIPS: the same objects for all weights."""
     graphdef, _ = graph_of(architecture, variant)
 
-    def encode(state: Any, image: jax.Array) -> tuple[jax.Array, ...]:
+    def encode(state: PyTree, image: jax.Array) -> tuple[jax.Array, ...]:
         """Return the activations [h, w, c] of each layer as LPIPS compares them.
 
         Of length 1 at each pixel, times the heads' square roots.
@@ -166,7 +167,7 @@ def _functions_of_lpips(architecture: str, variant: str) -> Functions:
             for x, head in zip(found, net.heads, strict=True)
         )
 
-    def compare(state: Any, a: jax.Array, code: tuple[jax.Array, ...]) -> jax.Array:
+    def compare(state: PyTree, a: jax.Array, code: tuple[jax.Array, ...]) -> jax.Array:
         """Return the residual of LPIPS.
 
         A layer's term is a sum over channels of means over pixels: c times its mean.

@@ -7,7 +7,7 @@ of TensorFlow of 2015 by which Frechet distances are measured
 and the last block takes maxima in their place.
 """
 
-from typing import Any
+from typing import TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +24,20 @@ LAYERS = (
     "Mixed_7a", "Mixed_7b", "Mixed_7c", "avgpool", "logits",
 )  # fmt: skip
 POOLED_BEFORE = ("Conv2d_3b_1x1", "Mixed_5b")
-# of a convolution that keeps height and width
-ROW: dict[str, Any] = {"size": (1, 7), "padding": (0, 3)}
-COLUMN: dict[str, Any] = {"size": (7, 1), "padding": (3, 0)}
-SHORT_ROW: dict[str, Any] = {"size": (1, 3), "padding": (0, 1)}
-SHORT_COLUMN: dict[str, Any] = {"size": (3, 1), "padding": (1, 0)}
-SQUARE: dict[str, Any] = {"size": (3, 3), "padding": (1, 1)}
+
+
+class Window(TypedDict):
+    """Size and padding, (rows, columns), of a convolution that keeps height and width."""
+
+    size: tuple[int, int]
+    padding: tuple[int, int]
+
+
+ROW: Window = {"size": (1, 7), "padding": (0, 3)}
+COLUMN: Window = {"size": (7, 1), "padding": (3, 0)}
+SHORT_ROW: Window = {"size": (1, 3), "padding": (0, 1)}
+SHORT_COLUMN: Window = {"size": (3, 1), "padding": (1, 0)}
+SQUARE: Window = {"size": (3, 3), "padding": (1, 1)}
 
 
 class BlockA(nnx.Module):

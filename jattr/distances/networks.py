@@ -17,10 +17,12 @@ import jax
 import numpy as np
 from flax import nnx
 
+from jattr.bounded_json import JsonValue
 from jattr.distances import discriminator, inception, lpips_nets
 from jattr.errors import InputError, show
 from jattr.generators.card_problems import MAX_LISTED
 from jattr.generators.digest import function_digest, tensors_digest
+from jattr.typing import PyTree
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -43,7 +45,7 @@ class Sized(NamedTuple):
 
     variants: tuple[str, ...]  # examples
     # what is true of a variant; raises InputError where the text is none
-    of: Callable[[Any], Network]
+    of: Callable[[object], Network]
 
 
 def _lpips(name: str) -> Network:
@@ -58,11 +60,11 @@ def _lpips(name: str) -> Network:
     )
 
 
-def _discriminator(text: Any) -> Network:
+def _discriminator(text: object) -> Network:
     variant = discriminator.parse(text)
     layers, channels = variant.layers, variant.image_channels
     return Network(
-        lambda _: discriminator.DiscriminatorNet(variant), (text,), layers, layers[-1],
+        lambda _: discriminator.DiscriminatorNet(variant), (str(text),), layers, layers[-1],
         only=variant.side, channels=channels,
     )  # fmt: skip
 
@@ -80,7 +82,7 @@ NETWORKS: dict[str, Network | Sized] = {
 }
 
 
-def network_of(architecture: str, variant: Any) -> Network:
+def network_of(architecture: str, variant: object) -> Network:
     """Return what is true of a variant of an architecture, a key of NETWORKS.
 
     Raises:
@@ -101,10 +103,10 @@ class FeatureNetwork:
     name: str
     architecture: str  # a key of NETWORKS
     variant: str
-    state: Any = field(repr=False)  # nnx.State, its parameters
+    state: PyTree = field(repr=False)  # nnx.State, its parameters
     weights_digest: str
     digest: str
-    card: Mapping[str, Any] = field(repr=False)  # what `card.json` holds
+    card: Mapping[str, JsonValue] = field(repr=False)  # what `card.json` holds
 
 
 @functools.cache
@@ -116,7 +118,9 @@ def graph_of(architecture: str, variant: str) -> tuple[Any, dict[str, Shape]]:
     }
 
 
-def make_network(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> FeatureNetwork:
+def make_network(
+    card: Mapping[str, JsonValue], tensors: Mapping[str, np.ndarray]
+) -> FeatureNetwork:
     """Return the network of a card (checked by `feature_folder`) and its stored tensors by path.
 
     Raises:
@@ -156,7 +160,7 @@ def make_network(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> 
     )
 
 
-def check_shapes(card: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
+def check_shapes(card: Mapping[str, JsonValue], shapes: Mapping[str, Shape]) -> None:
     """Check that stored tensors, by path, are those of a card's architecture.
 
     Raises:
@@ -179,6 +183,6 @@ def check_shapes(card: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
         )
 
 
-def _abstract(architecture: str, variant: str) -> Any:
+def _abstract(architecture: str, variant: str) -> PyTree:
     """Return graph definition and state, without numbers, of a network."""
     return nnx.split(nnx.eval_shape(lambda: network_of(architecture, variant).module(variant)))

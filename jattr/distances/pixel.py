@@ -7,13 +7,13 @@ Huber, Robust Estimation of a Location Parameter, Ann. Math. Statist. 35 (1964).
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jattr.distances.base import Distance, ResidualFn, digest_of, join
 from jattr.errors import InputError
+from jattr.typing import PyTree
 
 L1_EPSILON = 1e-4  # where |d| is rounded off, in [-1, 1] units: 1/78 of the step between bytes
 DELTA = 0.1  # of Huber's function, in [-1, 1] units: 13 steps between bytes
@@ -78,11 +78,11 @@ def multiscale(*, levels: int = 4) -> Distance:
     )
 
 
-def _l2(_: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+def _l2(_: PyTree, a: jax.Array, b: jax.Array) -> jax.Array:
     return (a - b).ravel()
 
 
-def _l1(_: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+def _l1(_: PyTree, a: jax.Array, b: jax.Array) -> jax.Array:
     """Return the square root of sqrt(d^2 + eps^2) - eps, without cancellation.
 
     As d / sqrt(sqrt(d^2 + eps^2) + eps).
@@ -100,7 +100,7 @@ def _huber(delta: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
 
 @functools.cache
 def _multiscale(levels: int) -> ResidualFn:
-    def apply(_: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+    def apply(_: PyTree, a: jax.Array, b: jax.Array) -> jax.Array:
         height, width, _ = a.shape
         if min(height, width) < 1 << (levels - 1):
             raise InputError(

@@ -4,11 +4,12 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jattr.errors import GeneratorError
 from jattr.generators.digest import function_digest, tensors_digest
@@ -16,7 +17,10 @@ from jattr.generators.forward import ApplyFn, batch_size, batched_images
 from jattr.generators.hook import GENERATE_HOOK
 from jattr.generators.settings import Settings
 from jattr.images import to_byte
+from jattr.typing import PyTree
 
+# "const", "none" or "search", a PRNG key, the maps themselves; None: as it is (see `view`)
+Noise: TypeAlias = str | jax.Array | Sequence[ArrayLike] | None
 SampleFn: TypeAlias = Callable[[jax.Array, int], jax.Array]  # (key, n) -> z [n, *latent_shape]
 
 
@@ -41,7 +45,7 @@ class FinalLayer(NamedTuple):
 
     activations: ApplyFn  # (the generator's state, z [n, *latent_shape], *, label=None) -> [n, ...]
     # (the generator's state, activations) -> [n, H, W, C]
-    linear: Callable[[Any, jax.Array], jax.Array]
+    linear: Callable[[PyTree, jax.Array], jax.Array]
     output: str  # what follows: "identity", "tanh" or "sigmoid"
     value_range: tuple[float, float] = (-1.0, 1.0)  # of what follows, that [-1, 1] units stand for
 
@@ -73,7 +77,7 @@ class Generator:
     name: str
     # (state, z [n, *latent_shape], *, label=None) -> [n, H, W, C], [-1, 1] units
     apply: ApplyFn = field(repr=False)
-    state: Any = field(repr=False)  # pytree of arrays
+    state: PyTree = field(repr=False)  # pytree of arrays
     latent_shape: tuple[int, ...]
     image_shape: tuple[int, int, int]  # (H, W, C)
     sample: SampleFn = field(repr=False)
@@ -83,7 +87,7 @@ class Generator:
     weights_digest: str = ""
     digest: str = ""
     # what `card.json` holds, where there is one
-    card: Mapping[str, Any] | None = field(default=None, repr=False)
+    card: Mapping[str, object] | None = field(default=None, repr=False)
     spaces: tuple[str, ...] = ("z",)
     space: str = "z"  # whose latents `apply` takes
     settings: Settings | None = None  # truncation and noise, of style-based generators
@@ -100,7 +104,7 @@ class Generator:
     @staticmethod
     def from_function(
         apply: ApplyFn,
-        state: Any,
+        state: PyTree,
         *,
         name: str,
         version: str,
@@ -172,7 +176,7 @@ class Generator:
         *,
         psi: float | None = None,
         cutoff: int | None = None,
-        noise: Any = None,
+        noise: Noise = None,
     ) -> "Generator":
         """Return this generator as one of another space or other settings; None keeps what it has.
 
@@ -272,7 +276,7 @@ class Generator:
         """Return images in [-1, 1] units, of any shape, as bytes by its own rounding rule."""
         return to_byte(images, rule=self.byte_rule)
 
-    def label_argument(self, labels: Any) -> np.ndarray | None:
+    def label_argument(self, labels: ArrayLike) -> np.ndarray | None:
         """Return stored labels, int or [n], as `apply` takes them: int32 [n].
 
         None for an unconditional generator, whose stored labels are -1.
@@ -281,12 +285,12 @@ class Generator:
 
     def generate(
         self,
-        z: Any,
+        z: ArrayLike,
         *,
         space: str | None = None,
-        label: Any = None,
+        label: ArrayLike | None = None,
         psi: float | None = None,
-        noise: Any = None,
+        noise: Noise = None,
     ) -> jax.Array:
         """Return the images [n, H, W, C] float32 of latents z [n, *latent_shape].
 
@@ -317,7 +321,7 @@ class Generator:
             return _generate(view.apply)(view.state, z, label=labels)
         return hook(view, z, labels, lambda: _generate(view.apply)(view.state, z, label=labels))
 
-    def check_label(self, label: Any, n: int) -> jax.Array | None:
+    def check_label(self, label: ArrayLike | None, n: int) -> jax.Array | None:
         """Return labels as int32 [n], or None for an unconditional generator.
 
         Raises:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from jattr.bounded_json import JsonObject
 from jattr.errors import CardError, show, suggest
 from jattr.generators.card_fields import OPTIONS, Card, CardBase, Conditioning, Latent, Layer
 from jattr.generators.card_json import plain, read_json
@@ -89,7 +90,7 @@ def read_card(path: str | os.PathLike[str]) -> Card:
         raise CardError(f"{os.fspath(path)!s}: {error}") from error
 
 
-def card_to_json(card: Card) -> dict[str, Any]:
+def card_to_json(card: Card) -> JsonObject:
     """Return the card as JSON in Python's values: `parse_card` of it is the card again.
 
     Optional fields that have no value are left out, but for `conditioning`, `state_dict_key` and
@@ -120,7 +121,7 @@ def card_to_json(card: Card) -> dict[str, Any]:
     }
 
 
-def function_fields(card: Card) -> dict[str, Any]:
+def function_fields(card: Card) -> JsonObject:
     """Return the fields that change the function from (weights, latent, label) to image.
 
     Left out are names, places and texts, the latent's distribution and the rounding of bytes (they
@@ -143,14 +144,14 @@ def function_fields(card: Card) -> dict[str, Any]:
     }
 
 
-def _options(layer: Layer) -> dict[str, Any]:
+def _options(layer: Layer) -> JsonObject:
     values = {name: getattr(layer, name) for name in OPTIONS[layer.op]}
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
     }
 
 
-def _parse_layered(data: dict[str, Any]) -> Card:
+def _parse_layered(data: JsonObject) -> Card:
     """Return the card of `data`, which the schema has passed."""
     label = data.get("conditioning")
     lowest, highest = data["value_range"]
@@ -176,12 +177,12 @@ def _parse_layered(data: dict[str, Any]) -> Card:
 
 
 # kind -> how it is parsed
-KINDS: dict[str, Callable[[dict[str, Any]], Card]] = {"layered": _parse_layered}
+KINDS: dict[str, Callable[[JsonObject], Card]] = {"layered": _parse_layered}
 # the keys of `family.FAMILIES`
 FAMILY_KINDS = ("autoencoder_kl", "progan", "stylegan", "stylegan2", "stylegan3")
 
 
-def _parse_layer(index: int, data: dict[str, Any]) -> Layer:
+def _parse_layer(index: int, data: JsonObject) -> Layer:
     options = {name: CONVERSIONS[name](value) for name, value in data.items() if name != "op"}
     return Layer(op=data["op"], index=index, **options)
 

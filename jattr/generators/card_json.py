@@ -6,9 +6,8 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from jattr.bounded_json import MAX_DEPTH, NestingError, read_json_text
+from jattr.bounded_json import MAX_DEPTH, JsonObject, JsonValue, NestingError, read_json_text
 from jattr.errors import CardError
 
 MAX_BYTES = 1 << 20  # the largest card file; real ones have about 1500 bytes
@@ -16,7 +15,7 @@ MAX_VALUES = 20_000  # values and names in one card; 1000 layers need 11,000
 MAX_INTEGER = 1 << 63
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
+def read_json(path: str | os.PathLike[str]) -> JsonValue:
     """Return the content of a UTF-8 JSON file of at most 1 MiB.
 
     Duplicate keys, NaN and infinities are refused.
@@ -40,7 +39,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise CardError("holds a number with too many digits; write a smaller one") from error
 
 
-def plain(value: Any, *, place: str = "the card") -> Any:
+def plain(value: JsonValue, *, place: str = "the card") -> JsonValue:
     """Return a copy of a JSON value in dicts and lists.
 
     What JSON cannot say, and what is too large, is refused.
@@ -51,7 +50,7 @@ def plain(value: Any, *, place: str = "the card") -> Any:
     return _plain(value, place, MAX_DEPTH, [MAX_VALUES])
 
 
-def _plain(value: Any, place: str, depth: int, left: list[int]) -> Any:
+def _plain(value: JsonValue, place: str, depth: int, left: list[int]) -> JsonValue:
     left[0] -= 1
     if left[0] < 0:
         raise CardError(f"the card holds more than {MAX_VALUES} values; shorten it")
@@ -90,7 +89,7 @@ def _plain(value: Any, place: str, depth: int, left: list[int]) -> Any:
     )
 
 
-def _checked(value: Any, legal: bool, place: str, fault: str) -> Any:
+def _checked(value: JsonValue, legal: bool, place: str, fault: str) -> JsonValue:
     if not legal:
         raise CardError(f"{place} is {fault}; correct it")
     return value
@@ -122,7 +121,7 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
     """Return the object of `pairs`, refusing two equal names.
 
     JSON leaves open which of two counts.

@@ -11,6 +11,7 @@ from importlib import resources
 from itertools import islice
 from typing import Any
 
+from jattr.bounded_json import JsonObject
 from jattr.errors import CardError, show, suggest
 
 SCHEMA = "card_v1.schema.json"
@@ -30,7 +31,7 @@ def card_error(name: str, problems: Sequence[str]) -> CardError:
     return CardError("\n  ".join([f"{title} has {len(problems)} problems:", *lines]))
 
 
-def structure_problems(data: dict[str, Any]) -> list[str]:
+def structure_problems(data: JsonObject) -> list[str]:
     """Return what the schema finds wrong with a layered card, one line each, in its order.
 
     The card is of plain JSON values.
@@ -38,7 +39,7 @@ def structure_problems(data: dict[str, Any]) -> list[str]:
     return schema_problems(data, layered_schema())
 
 
-def schema_problems(data: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+def schema_problems(data: JsonObject, schema: JsonObject) -> list[str]:
     """Return what a schema finds wrong with a card, one line each, in its order.
 
     The card is of plain JSON values.
@@ -50,13 +51,13 @@ def schema_problems(data: dict[str, Any], schema: dict[str, Any]) -> list[str]:
 
 
 @functools.cache
-def layered_schema() -> dict[str, Any]:
+def layered_schema() -> JsonObject:
     """Return the schema of layered cards."""
     text = resources.files("jattr.generators").joinpath(SCHEMA).read_text(encoding="utf-8")
     return dict(json.loads(text))
 
 
-def _lines(error: Any, data: dict[str, Any]) -> list[str]:
+def _lines(error: Any, data: JsonObject) -> list[str]:
     """Return one jsonschema error as our own lines."""
     where, field = _place(list(error.absolute_path), data)
     inside = ": ".join(part for part in (where, field) if part)
@@ -87,7 +88,7 @@ def _lines(error: Any, data: dict[str, Any]) -> list[str]:
     ]
 
 
-def _place(path: list[Any], data: dict[str, Any]) -> tuple[str, str]:
+def _place(path: list[Any], data: JsonObject) -> tuple[str, str]:
     """Return where a path of the card leads: the part and the field in it.
 
     A part is such as `layer 5 (conv, key "a")`.
@@ -100,7 +101,7 @@ def _place(path: list[Any], data: dict[str, Any]) -> tuple[str, str]:
     return where, "".join(f"[{part}]" if isinstance(part, int) else part for part in path)
 
 
-def _layer_name(index: int, layer: Any) -> str:
+def _layer_name(index: int, layer: object) -> str:
     """Return `Layer.label` for a layer of which nothing is certain."""
     if not isinstance(layer, dict) or not isinstance(layer.get("op"), str):
         return f"layer {index}"
@@ -108,7 +109,7 @@ def _layer_name(index: int, layer: Any) -> str:
     return f"layer {index} ({show(layer['op'])[1:-1]}{key})"
 
 
-def _legal(subschema: Any) -> str:
+def _legal(subschema: object) -> str:
     """Return the words of a subschema for what is legal."""
     if isinstance(subschema, dict) and "$ref" in subschema:
         subschema = layered_schema()["$defs"][subschema["$ref"].rpartition("/")[2]]

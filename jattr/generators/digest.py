@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 
-def canonical_json(value: Any) -> bytes:
+def canonical_json(value: object) -> bytes:
     """Return JSON without blanks, keys sorted, UTF-8, no NaN.
 
     >>> canonical_json({"b": [1, 2.5], "a": None})
@@ -40,7 +40,7 @@ def tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def function_digest(weights_digest: str, function_fields: Mapping[str, Any]) -> str:
+def function_digest(weights_digest: str, function_fields: Mapping[str, object]) -> str:
     """Return the SHA-256 (hex) of a function.
 
     Of its weights' digest and the settings that change it.

@@ -5,8 +5,8 @@ parameters of `Net`, by path; a card of its kind holds the architecture and the 
 """
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,46 @@ from jattr.generators import autoencoder_kl, progan, stylegan, stylegan2, styleg
 from jattr.generators.card_problems import MAX_LISTED
 
 Shape: TypeAlias = tuple[int, ...]
+
+
+class Architecture(Protocol):
+    """What every family's `Architecture` has, a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __hash__(self) -> int:
+        """By value: programs are kept by architecture."""
+
+    @property
+    def latent_shape(self) -> Shape:
+        """Shape of one z."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of an image."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of labels; 0: unconditional."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is out of range."""
+
+
+class StyledArchitecture(Architecture, Protocol):
+    """What that of a style-based family has besides."""
+
+    @property
+    def w_dim(self) -> int:
+        """Width of w."""
+
+    @property
+    def num_ws(self) -> int:
+        """Number of styles."""
+
+    @property
+    def noise_shapes(self) -> tuple[tuple[int, int], ...]:
+        """(H, W) of each noise map."""
 
 
 class Family(NamedTuple):
@@ -43,13 +83,13 @@ FAMILIES: dict[str, Family] = {
 
 
 @functools.lru_cache(maxsize=256)
-def graph_of(kind: str, arch: Any) -> tuple[Any, dict[str, Shape]]:
+def graph_of(kind: str, arch: Architecture) -> tuple[Any, dict[str, Shape]]:
     """Return a family's graph definition and the shapes of its parameters by path."""
     graphdef, state = nnx.split(nnx.eval_shape(lambda: FAMILIES[kind].net(arch)))
     return graphdef, {path: tuple(leaf.shape) for path, leaf in _leaves(state).items()}
 
 
-def check_tensors(kind: str, name: str, arch: Any, shapes: Mapping[str, Shape]) -> None:
+def check_tensors(kind: str, name: str, arch: Architecture, shapes: Mapping[str, Shape]) -> None:
     """Check that stored tensors, by path, are those of the architecture.
 
     Raises:
@@ -72,7 +112,7 @@ def check_tensors(kind: str, name: str, arch: Any, shapes: Mapping[str, Shape]) 
         )
 
 
-def net_state(kind: str, arch: Any, tensors: Mapping[str, np.ndarray]) -> nnx.State:
+def net_state(kind: str, arch: Architecture, tensors: Mapping[str, np.ndarray]) -> nnx.State:
     """Return the state of a family's network from its stored tensors by path."""
     _, state = nnx.split(nnx.eval_shape(lambda: FAMILIES[kind].net(arch)))
     arrays = jax.device_put(FAMILIES[kind].prepare(arch, tensors))
@@ -84,7 +124,7 @@ def net_state(kind: str, arch: Any, tensors: Mapping[str, np.ndarray]) -> nnx.St
 
 
 @functools.lru_cache(maxsize=256)
-def plain_apply(kind: str, arch: Any) -> Callable[..., jax.Array]:
+def plain_apply(kind: str, arch: Architecture) -> Callable[..., jax.Array]:
     """Return `apply(state, z, *, label=None)` of a family without styles.
 
     One object an architecture.
@@ -98,7 +138,7 @@ def plain_apply(kind: str, arch: Any) -> Callable[..., jax.Array]:
 
 
 @functools.lru_cache(maxsize=256)
-def plain_encoder(kind: str, arch: Any) -> Callable[..., jax.Array] | None:
+def plain_encoder(kind: str, arch: Architecture) -> Callable[..., jax.Array] | None:
     """Return `encode(state, images [n, H, W, C]) -> z`, the mean of the posterior.
 
     None if there is no encoder.

@@ -3,17 +3,18 @@
 import dataclasses
 import json
 import types
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
+from jattr.bounded_json import JsonObject
 from jattr.errors import CardError
 from jattr.generators.card_fields import CardBase
 from jattr.generators.card_problems import card_error, schema_problems
+from jattr.generators.family import Architecture
 from jattr.generators.settings import NOISE, Settings
 
 TEXTS = ("rounding", "domain", "note", "weights", "state_dict_key")
-PLAIN: dict[type, dict[str, Any]] = {
+PLAIN: dict[type, JsonObject] = {
     bool: {"type": "boolean", "description": "true or false"},
     int: {
         "type": "integer",
@@ -36,7 +37,7 @@ class FamilyCard(CardBase):
     settings: Settings | None = None  # of style-based families
 
 
-def parse_family_card(data: dict[str, Any]) -> FamilyCard:
+def parse_family_card(data: JsonObject) -> FamilyCard:
     """Return the card of `data`, JSON in Python's values, whose kind is a family's.
 
     Raises:
@@ -62,7 +63,7 @@ def parse_family_card(data: dict[str, Any]) -> FamilyCard:
         )
     if problems:
         raise card_error(name, problems)
-    texts: dict[str, Any] = {text: data.get(text) for text in TEXTS}
+    texts: JsonObject = {text: data.get(text) for text in TEXTS}
     height, width, channels = arch.image_shape
     if "image_shape" in data and tuple(data["image_shape"]) != (channels, height, width):
         raise card_error(
@@ -87,7 +88,7 @@ def parse_family_card(data: dict[str, Any]) -> FamilyCard:
     )
 
 
-def family_card_to_json(card: FamilyCard) -> dict[str, Any]:
+def family_card_to_json(card: FamilyCard) -> JsonObject:
     """Return the card as JSON in Python's values: `parse_family_card` of it is the card again."""
     return {
         "card_version": 1,
@@ -101,13 +102,13 @@ def family_card_to_json(card: FamilyCard) -> dict[str, Any]:
     }
 
 
-def family_function_fields(card: FamilyCard) -> dict[str, Any]:
+def family_function_fields(card: FamilyCard) -> JsonObject:
     """Return the fields that change the function from (weights, latent, label) to image."""
     fields = {"kind": card.kind, "architecture": architecture_to_json(card.architecture)}
     return fields | ({} if card.settings is None else {"settings": card.settings.to_json()})
 
 
-def architecture_to_json(arch: Any) -> dict[str, Any]:
+def architecture_to_json(arch: Architecture) -> JsonObject:
     """Return an Architecture as JSON in Python's values."""
     return {
         name: list(value) if isinstance(value, tuple) else value
@@ -115,7 +116,7 @@ def architecture_to_json(arch: Any) -> dict[str, Any]:
     }
 
 
-def architecture_of(kind: type, data: Mapping[str, Any]) -> Any:
+def architecture_of(kind: type, data: JsonObject) -> Any:
     """Return the Architecture of JSON values that its schema has passed.
 
     2.0 is a whole number in JSON.
@@ -124,7 +125,7 @@ def architecture_of(kind: type, data: Mapping[str, Any]) -> Any:
     return kind(**{name: _converted(hints[name], value) for name, value in data.items()})
 
 
-def family_schema(kind: str) -> dict[str, Any]:
+def family_schema(kind: str) -> JsonObject:
     """Return the JSON schema of a family's cards, made from its Architecture."""
     from jattr.generators.card_problems import layered_schema
     from jattr.generators.family import FAMILIES
@@ -175,7 +176,7 @@ def family_schema(kind: str) -> dict[str, Any]:
     }
 
 
-def _schema(hint: Any) -> dict[str, Any]:
+def _schema(hint: Any) -> JsonObject:
     """Return the schema of a field's type: a plain one, a tuple of it, or a choice."""
     if hint in PLAIN:
         return PLAIN[hint]

@@ -15,6 +15,7 @@ from flax import nnx
 
 from jattr.generators.base import FinalLayer, Generator
 from jattr.generators.family import plain_apply
+from jattr.typing import PyTree
 
 Path = tuple[str, ...]
 
@@ -44,30 +45,30 @@ def _split(
     The convolution's inputs are what the same network makes with the identity in its place.
     """
 
-    def activations(state: Any, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+    def activations(state: PyTree, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
         inputs = _leaf(state, kernel_path).shape[2]
         changed = {kernel_path: jnp.eye(inputs)[None, None], bias_path: jnp.zeros(inputs)}
         return apply(_with(state, changed), z, label=label)
 
-    def linear(state: Any, x: jax.Array) -> jax.Array:
+    def linear(state: PyTree, x: jax.Array) -> jax.Array:
         return x @ _leaf(state, kernel_path)[0, 0] + _leaf(state, bias_path)
 
     return FinalLayer(activations, linear, output)
 
 
-def _net(state: Any) -> nnx.State:
+def _net(state: PyTree) -> nnx.State:
     """Return the network's part of a state: styled generators have settings beside it."""
     return state["net"] if isinstance(state, dict) else state
 
 
-def _leaf(state: Any, path: Path) -> jax.Array:
+def _leaf(state: PyTree, path: Path) -> jax.Array:
     found: Any = _net(state)
     for name in path:
         found = found[name]
     return jnp.asarray(found[...])
 
 
-def _with(state: Any, changed: Mapping[Any, jax.Array]) -> Any:
+def _with(state: PyTree, changed: Mapping[Any, jax.Array]) -> PyTree:
     """Return a state with other arrays at some of its network's paths."""
     flat = {path: leaf.replace(changed[path]) if path in changed else leaf for path, leaf in
             nnx.to_flat_state(_net(state))}  # fmt: skip

@@ -8,13 +8,15 @@ accuracy.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from jattr.errors import GeneratorError
 from jattr.generators.card import Card, Layer
-from jattr.generators.stored import stored_layers
+from jattr.generators.stored import Params, stored_layers
+
+Option: TypeAlias = int | float | bool | tuple[int, ...]  # a static argument of a step
 
 LINEAR = ("dense", "conv", "conv_transpose")
 ELEMENTWISE = ("relu", "leaky_relu", "tanh", "sigmoid")
@@ -25,13 +27,13 @@ class Step:
     """One step of the folded network."""
 
     kind: str  # a key of `layered.STEPS`
-    options: tuple[tuple[str, Any], ...] = ()  # static arguments
+    options: tuple[tuple[str, Option], ...] = ()  # static arguments
     # float64 here; float32 when `fold` returns
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     output: tuple[int, ...] = ()  # (F,) or (H, W, C)
 
 
-def fold(card: Card, params: Mapping[str, Any]) -> tuple[list[Step], np.ndarray | None]:
+def fold(card: Card, params: Params) -> tuple[list[Step], np.ndarray | None]:
     """Return the steps of a card, and the table [classes, width] of what a label brings, or None.
 
     Args:
@@ -208,7 +210,7 @@ def _fold_upsample(kernel: np.ndarray) -> np.ndarray:
     )
 
 
-def _label_width(card: Card, params: Mapping[str, Any]) -> int:
+def _label_width(card: Card, params: Params) -> int:
     label = card.conditioning
     if label is None or label.type == "embed_multiply":
         return 0
@@ -216,7 +218,7 @@ def _label_width(card: Card, params: Mapping[str, Any]) -> int:
     return 0 if table is None else table.shape[1]
 
 
-def _label_table(card: Card, params: Mapping[str, Any]) -> np.ndarray | None:
+def _label_table(card: Card, params: Params) -> np.ndarray | None:
     label = card.conditioning
     if label is None:
         return None

@@ -7,16 +7,19 @@ them.
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.stages import Wrapped
+
+from jattr.typing import PyTree
 
 # (state, z [n, *latent_shape], *, label=None) -> [n, H, W, C]
 ApplyFn: TypeAlias = Callable[..., jax.Array]
 # (state, images [n, H, W, C]) -> [n, H', W', C']
-AfterFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]
+AfterFn: TypeAlias = Callable[[PyTree, jax.Array], jax.Array]
 
 BATCH, MAX_NUMBERS = 32, 1 << 20  # most images made at once, and most numbers in them
 
@@ -34,13 +37,13 @@ class Followed:
     shape: tuple[int, int, int]  # (H, W, C), of the first part's images
 
     def __call__(
-        self, state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None
+        self, state: dict[str, PyTree], z: jax.Array, *, label: jax.Array | None = None
     ) -> jax.Array:
         """Return both parts, one after the other."""
         return self.after(rest(state), self.first(state["generator"], z, label=label))
 
 
-def rest(state: dict[str, Any]) -> dict[str, Any]:
+def rest(state: dict[str, PyTree]) -> dict[str, PyTree]:
     """Return the state of the second part."""
     return {name: value for name, value in state.items() if name != "generator"}
 
@@ -51,7 +54,7 @@ def batch_size(image_shape: tuple[int, int, int]) -> int:
 
 
 def batched_images(
-    apply: ApplyFn, state: Any, z: np.ndarray, label: np.ndarray | None, batch: int
+    apply: ApplyFn, state: PyTree, z: np.ndarray, label: np.ndarray | None, batch: int
 ) -> np.ndarray:
     """Return the images [n, H, W, C] float32 of latents z [n, *latent_shape], not clipped."""
     fn, inputs = compiled_forward(apply), (z, label)
@@ -68,10 +71,10 @@ def batched_images(
 
 
 @functools.lru_cache(maxsize=64)
-def compiled_forward(apply: ApplyFn) -> Any:
+def compiled_forward(apply: ApplyFn) -> Wrapped:
     """Return compiled `fn(state, z, label)` of an `apply`, at full float32 precision."""
 
-    def fn(state: Any, z: jax.Array, label: jax.Array | None) -> jax.Array:
+    def fn(state: PyTree, z: jax.Array, label: jax.Array | None) -> jax.Array:
         with jax.default_matmul_precision("highest"):
             return jnp.asarray(apply(state, z, label=label), jnp.float32)
 
@@ -79,8 +82,8 @@ def compiled_forward(apply: ApplyFn) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled_after(after: AfterFn) -> Any:
-    def fn(state: Any, x: jax.Array, _: None) -> jax.Array:
+def _compiled_after(after: AfterFn) -> Wrapped:
+    def fn(state: PyTree, x: jax.Array, _: None) -> jax.Array:
         with jax.default_matmul_precision("highest"):
             return jnp.asarray(after(state, x), jnp.float32)
 

@@ -215,7 +215,9 @@ def _export(module: Any, name: str, inputs: tuple[np.ndarray, ...]) -> Any:
         ) from error
 
 
-def _read(exported: Any, name: str, value_range: Any) -> tuple[Program, dict[str, np.ndarray]]:
+def _read(
+    exported: Any, name: str, value_range: tuple[float, float]
+) -> tuple[Program, dict[str, np.ndarray]]:
     """Return what a traced module computes, and its parameters, buffers and constants by name."""
     torch, graph, signature = _load("torch"), exported.graph, exported.graph_signature
     if changed := list(signature.buffers_to_mutate.values()):

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +18,8 @@ from flax import nnx
 from jattr.generators import ops
 from jattr.generators.base import FinalLayer, Generator
 from jattr.generators.card import Card
-from jattr.generators.fold import LINEAR, Step, fold
-
-Params: TypeAlias = Mapping[str, Any]  # nested dicts of float32 arrays, as stored
+from jattr.generators.fold import LINEAR, Option, Step, fold
+from jattr.generators.stored import Params
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Plan:
     """
 
     steps: tuple[
-        tuple[str, tuple[tuple[str, Any], ...], tuple[tuple[str, tuple[int, ...]], ...]], ...
+        tuple[str, tuple[tuple[str, Option], ...], tuple[tuple[str, tuple[int, ...]], ...]], ...
     ]
     latent_dim: int
     conditioning: str | None
@@ -44,7 +43,7 @@ class StepModule(nnx.Module):
     """One step with its arrays; `options` are static."""
 
     def __init__(
-        self, kind: str, options: tuple[tuple[str, Any], ...], arrays: Mapping[str, jax.Array]
+        self, kind: str, options: tuple[tuple[str, Option], ...], arrays: Mapping[str, jax.Array]
     ):
         self.kind, self.options = kind, options
         for name, array in arrays.items():

@@ -17,7 +17,7 @@ import numpy as np
 
 from jattr.errors import CardError, GeneratorError, OutputError, show
 from jattr.generators.card_json import plain, read_json
-from jattr.generators.stored import as_tree
+from jattr.generators.stored import Params, as_tree
 
 MAX_BYTES = 8 << 30  # of all tensors together
 MAX_TENSORS = 10_000
@@ -30,7 +30,7 @@ FIXED = {"compressor": None, "filters": None, "order": "C", "zarr_format": 2, "f
 ADVICE = "convert the generator again"
 
 
-def write_params(folder: Path, params: Mapping[str, Any]) -> None:
+def write_params(folder: Path, params: Params) -> None:
     """Write stored tensors, nested dicts of float32 arrays, as a new Orbax checkpoint.
 
     Raises:

@@ -6,9 +6,10 @@ Card kind -> how its card is read and its stored tensors become a pure function.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from jattr.bounded_json import JsonObject
 from jattr.errors import CardError, show, suggest
 from jattr.generators import layered, stored
-from jattr.generators.base import PRIORS, FinalLayer, Generator, Route, SampleFn
+from jattr.generators.base import PRIORS, FinalLayer, Generator, Noise, Route, SampleFn
 from jattr.generators.card import Card, card_to_json, function_fields, parse_card
 from jattr.generators.card_fields import CardBase
 from jattr.generators.digest import flatten
@@ -20,22 +21,25 @@ from jattr.generators.family_card import (
     parse_family_card,
 )
 from jattr.generators.final_layers import final_of
+from jattr.generators.forward import ApplyFn
 from jattr.generators.settings import SPACES, Settings
+from jattr.generators.stored import Params
 from jattr.generators.styled import styled_apply, styled_router, styled_state, styled_view
+from jattr.typing import PyTree
 
 
 class Built(NamedTuple):
     """What a card and its stored tensors give: fields of a `Generator`."""
 
-    apply: Callable[..., Any]
-    state: Any
+    apply: ApplyFn
+    state: PyTree
     latent_shape: tuple[int, ...]
     sample: SampleFn
     prior: str
     num_classes: int
     spaces: tuple[str, ...] = ("z",)
     settings: Settings | None = None
-    encoder: Callable[..., Any] | None = None
+    encoder: ApplyFn | None = None
     viewer: Callable[..., Generator] | None = None
     router: Callable[[Generator], Route] | None = None
     final: Callable[[Generator], FinalLayer] | None = None
@@ -44,15 +48,15 @@ class Built(NamedTuple):
 class Kind(NamedTuple):
     """What loading and saving need to know about one kind of generator."""
 
-    parse: Callable[[dict[str, Any]], CardBase]  # raises CardError
-    to_json: Callable[[Any], dict[str, Any]]
-    function_fields: Callable[[Any], dict[str, Any]]  # of the digest
+    parse: Callable[[JsonObject], CardBase]  # raises CardError
+    to_json: Callable[[Any], JsonObject]
+    function_fields: Callable[[Any], JsonObject]  # of the digest
     # (card, shapes by path); GeneratorError
     check_params: Callable[[Any, Mapping[str, tuple[int, ...]]], None]
-    build: Callable[[Any, Mapping[str, Any]], Built]  # (card, stored tensors, nested)
+    build: Callable[[Any, Params], Built]  # (card, stored tensors, nested)
 
 
-def parse_any_card(data: dict[str, Any]) -> CardBase:
+def parse_any_card(data: JsonObject) -> CardBase:
     """Return the card of JSON in Python's values, of any kind.
 
     Raises:
@@ -64,7 +68,7 @@ def parse_any_card(data: dict[str, Any]) -> CardBase:
     return GENERATORS[kind].parse(data)
 
 
-def _build_layered(card: Card, params: Mapping[str, Any]) -> Built:
+def _build_layered(card: Card, params: Params) -> Built:
     apply, state, final = layered.build_with_final(card, params)
     shape = (card.latent.dim,)
     classes = 0 if card.conditioning is None else card.conditioning.classes
@@ -78,7 +82,7 @@ def _check_family(card: FamilyCard, shapes: Mapping[str, tuple[int, ...]]) -> No
     check_tensors(card.kind, card.name, card.architecture, shapes)
 
 
-def _build_family(card: FamilyCard, params: Mapping[str, Any]) -> Built:
+def _build_family(card: FamilyCard, params: Params) -> Built:
     kind, arch = card.kind, card.architecture
     net = net_state(kind, arch, flatten(params))
     normal = PRIORS["normal"](arch.latent_shape)
@@ -95,7 +99,7 @@ def _build_family(card: FamilyCard, params: Mapping[str, Any]) -> Built:
         return built._replace(encoder=plain_encoder(kind, arch), final=final_of(kind, arch))
 
     def viewer(
-        gen: Generator, space: str, psi: float | None, cutoff: int | None, noise: Any
+        gen: Generator, space: str, psi: float | None, cutoff: int | None, noise: Noise
     ) -> Generator:
         return styled_view(kind, arch, gen, space, psi, cutoff, noise)
 

@@ -5,7 +5,8 @@ Searching with others than an image was made with fails silently.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+
+from jattr.bounded_json import JsonObject
 
 SPACES = ("z", "w", "w+")
 NOISE = ("const", "none")  # what a card may say; in use also "random", "given" and "search"
@@ -33,7 +34,7 @@ class Settings:
                 " all styles"
             )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the settings as JSON values."""
         return {"psi": self.psi, "cutoff": self.cutoff, "noise": self.noise}
 

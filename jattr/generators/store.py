@@ -7,10 +7,9 @@ Loading trusts nothing in them and checks all of it.
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,13 +22,14 @@ from jattr.generators.card_json import plain, read_json
 from jattr.generators.digest import flatten, function_digest, tensors_digest
 from jattr.generators.params_files import read_params, read_shapes, write_params
 from jattr.generators.registry import GENERATORS, parse_any_card
+from jattr.generators.stored import Params
 
 CARD_FILE = "card.json"
 PARAMS_FOLDER = "params"
 DIGESTS = ("weights_digest", "digest")
 
 
-def make_generator(card: CardBase, params: Mapping[str, Any]) -> Generator:
+def make_generator(card: CardBase, params: Params) -> Generator:
     """Return the generator of a card and its stored tensors (nested dicts of float32 arrays).
 
     Raises:
@@ -62,7 +62,7 @@ def make_generator(card: CardBase, params: Mapping[str, Any]) -> Generator:
 def save_generator(
     folder: AnyPath,
     card: CardBase,
-    params: Mapping[str, Any],
+    params: Params,
     *,
     overwrite: bool = False,
     kept: Iterable[AnyPath] = (),

@@ -6,13 +6,14 @@ without dropout.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from jattr.errors import CardError, GeneratorError, show
 from jattr.generators.card import Card, Layer, Slot, layer_shapes, weight_slots
 from jattr.generators.card_problems import MAX_LISTED
 
 Shape = tuple[int, ...]
+Params: TypeAlias = Mapping[str, Any]  # nested dicts of float32 arrays, as stored
 
 
 @dataclass(frozen=True)

@@ -12,21 +12,25 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import ArrayLike
 
 from jattr.errors import GeneratorError
-from jattr.generators.base import Generator, Route, SampleFn
-from jattr.generators.family import graph_of
+from jattr.generators.base import Generator, Noise, Route, SampleFn
+from jattr.generators.family import StyledArchitecture, graph_of
 from jattr.generators.settings import NOISE, Settings
+from jattr.typing import PyTree
 
 
 @functools.lru_cache(maxsize=256)
-def styled_apply(kind: str, arch: Any, space: str, searched: bool) -> Callable[..., jax.Array]:
+def styled_apply(
+    kind: str, arch: StyledArchitecture, space: str, searched: bool
+) -> Callable[..., jax.Array]:
     """Return `apply(state, z, *, label=None)` for latents of a space.
 
     One object an architecture and space.
@@ -35,7 +39,9 @@ def styled_apply(kind: str, arch: Any, space: str, searched: bool) -> Callable[.
     """
     graphdef, _ = graph_of(kind, arch)
 
-    def apply(state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+    def apply(
+        state: dict[str, PyTree], z: jax.Array, *, label: jax.Array | None = None
+    ) -> jax.Array:
         net = nnx.merge(graphdef, state["net"])
         noise = state["noise"]
         if searched:
@@ -50,7 +56,7 @@ def styled_apply(kind: str, arch: Any, space: str, searched: bool) -> Callable[.
 
 
 @functools.lru_cache(maxsize=256)
-def styled_router(kind: str, arch: Any) -> Callable[[Generator], Route]:
+def styled_router(kind: str, arch: StyledArchitecture) -> Callable[[Generator], Route]:
     """Return the function that splits a generator of latents z behind its mapping network.
 
     The second part has its truncation and noise.
@@ -58,12 +64,14 @@ def styled_router(kind: str, arch: Any) -> Callable[[Generator], Route]:
     graphdef, _ = graph_of(kind, arch)
 
     def mapping(
-        state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None
+        state: dict[str, PyTree], z: jax.Array, *, label: jax.Array | None = None
     ) -> jax.Array:
         w: jax.Array = nnx.merge(graphdef, state["net"]).mapping(z, label)
         return w
 
-    def apply(state: dict[str, Any], w: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+    def apply(
+        state: dict[str, PyTree], w: jax.Array, *, label: jax.Array | None = None
+    ) -> jax.Array:
         net = nnx.merge(graphdef, state["net"])
         return net.synthesis(_truncated(net, state["psi"], w), state["noise"])
 
@@ -84,18 +92,18 @@ def styled_router(kind: str, arch: Any) -> Callable[[Generator], Route]:
 
 
 @functools.lru_cache(maxsize=256)
-def _to_styles(kind: str, arch: Any) -> Callable[..., jax.Array]:
+def _to_styles(kind: str, arch: StyledArchitecture) -> Callable[..., jax.Array]:
     """Return compiled `fn(state, z, label) -> ws [n, num_ws, w_dim]`, truncated."""
     graphdef, _ = graph_of(kind, arch)
 
-    def fn(state: dict[str, Any], z: jax.Array, label: jax.Array | None) -> jax.Array:
+    def fn(state: dict[str, PyTree], z: jax.Array, label: jax.Array | None) -> jax.Array:
         net = nnx.merge(graphdef, state["net"])
         return _truncated(net, state["psi"], net.mapping(z, label))
 
     return jax.jit(fn)
 
 
-def styled_state(net: nnx.State, arch: Any, settings: Settings) -> dict[str, Any]:
+def styled_state(net: nnx.State, arch: StyledArchitecture, settings: Settings) -> dict[str, PyTree]:
     """Return the state of a styled generator.
 
     The network's, psi for each style [num_ws], the noise maps.
@@ -105,12 +113,12 @@ def styled_state(net: nnx.State, arch: Any, settings: Settings) -> dict[str, Any
 
 def styled_view(
     kind: str,
-    arch: Any,
+    arch: StyledArchitecture,
     gen: Generator,
     space: str,
     psi: float | None,
     cutoff: int | None,
-    noise: Any,
+    noise: Noise,
 ) -> Generator:
     """Return the generator as one of another space or settings.
 
@@ -148,21 +156,20 @@ def styled_view(
 
 
 def _changed(
-    gen: Generator, arch: Any, psi: float | None, cutoff: int | None, noise: Any
+    gen: Generator, arch: StyledArchitecture, psi: float | None, cutoff: int | None, noise: Noise
 ) -> tuple[Settings, Sequence[jax.Array]]:
     """Return the new settings and the noise maps that they name."""
     old = gen.settings or Settings()
-    how = (
-        noise
-        if isinstance(noise, str)
-        else "given"
-        if isinstance(noise, (list, tuple))
-        else "random"
-    )
+    if noise is None:
+        mode = old.noise
+    elif isinstance(noise, str):
+        mode = noise
+    else:
+        mode = "given" if isinstance(noise, (list, tuple)) else "random"
     new = Settings(
         psi=old.psi if psi is None else float(psi),
         cutoff=old.cutoff if cutoff is None else cutoff,
-        noise=old.noise if noise is None else how,
+        noise=mode,
     )
     problems = list(new.problems(arch.num_ws))
     if isinstance(noise, str) and noise not in (*NOISE, "search"):
@@ -175,18 +182,19 @@ def _changed(
         raise GeneratorError(f"generator {gen.name!r}: {'; '.join(problems)}")
     if noise is None:
         return new, gen.state["noise"]
-    if how == "given":
+    if isinstance(noise, str):
+        return new, _maps(gen.state["net"], arch, noise)
+    if isinstance(noise, (list, tuple)):
         return new, _given(gen, arch, noise)
-    if how == "random":
-        keys = jax.random.split(noise, max(1, len(arch.noise_shapes)))
-        return new, tuple(
-            jax.random.normal(key, shape)
-            for key, shape in zip(keys, arch.noise_shapes, strict=False)
-        )
-    return new, _maps(gen.state["net"], arch, how)
+    keys = jax.random.split(cast(jax.Array, noise), max(1, len(arch.noise_shapes)))
+    return new, tuple(
+        jax.random.normal(key, shape) for key, shape in zip(keys, arch.noise_shapes, strict=False)
+    )
 
 
-def _given(gen: Generator, arch: Any, maps: Sequence[Any]) -> tuple[jax.Array, ...]:
+def _given(
+    gen: Generator, arch: StyledArchitecture, maps: Sequence[ArrayLike]
+) -> tuple[jax.Array, ...]:
     found = tuple(jnp.asarray(part, jnp.float32) for part in maps)
     if [part.shape[-2:] for part in found] != list(arch.noise_shapes) or any(
         part.ndim > 3 for part in found
@@ -199,12 +207,12 @@ def _given(gen: Generator, arch: Any, maps: Sequence[Any]) -> tuple[jax.Array, .
     return found
 
 
-def _psi(arch: Any, settings: Settings) -> jax.Array:
+def _psi(arch: StyledArchitecture, settings: Settings) -> jax.Array:
     cutoff = arch.num_ws if settings.cutoff is None else settings.cutoff
     return jnp.asarray(np.where(np.arange(arch.num_ws) < cutoff, settings.psi, 1.0), jnp.float32)
 
 
-def _maps(net: nnx.State, arch: Any, mode: str) -> tuple[jax.Array, ...]:
+def _maps(net: nnx.State, arch: StyledArchitecture, mode: str) -> tuple[jax.Array, ...]:
     if mode == "const":
         stored: Any = net["noise"] if arch.noise_shapes else ()
         return tuple(stored[i][...] for i in range(len(arch.noise_shapes)))
@@ -220,7 +228,9 @@ def _repeated(w: jax.Array, count: int) -> jax.Array:
     return jnp.broadcast_to(w[:, None, :], (len(w), count, w.shape[-1]))
 
 
-def _split_noise(arch: Any, space: str, flat: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+def _split_noise(
+    arch: StyledArchitecture, space: str, flat: jax.Array
+) -> tuple[jax.Array, list[jax.Array]]:
     """Return latents and noise maps [n, H, W] of flat vectors [n, all of them]."""
     shapes = [
         (arch.num_ws, arch.w_dim)
@@ -236,7 +246,9 @@ def _split_noise(arch: Any, space: str, flat: jax.Array) -> tuple[jax.Array, lis
     return shaped[0], shaped[1:]
 
 
-def _sampler(kind: str, arch: Any, space: str, state: dict[str, Any], noise: int) -> SampleFn:
+def _sampler(
+    kind: str, arch: StyledArchitecture, space: str, state: dict[str, PyTree], noise: int
+) -> SampleFn:
     """Return the sampler of a space.
 
     z is normal, w and w+ are what the mapping network makes of that; noise is normal.

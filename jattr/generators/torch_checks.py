@@ -4,7 +4,6 @@ Of its settings, and that the generator makes the module's images.
 """
 
 import re
-from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +16,11 @@ TOLERANCE = 1e-3
 
 
 def check_settings(
-    name: str, prior: str, sample: SampleFn | None, value_range: Any, rounding: str | None
+    name: str,
+    prior: str,
+    sample: SampleFn | None,
+    value_range: tuple[float, float],
+    rounding: str | None,
 ) -> None:
     """Check the settings of `from_torch`; `GeneratorError` says what is legal."""
     if (sample is None and prior not in PRIORS) or (sample is not None and prior != "other"):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from jattr.errors import ImageError
 
 BYTE_RULES = ("round", "truncate")
 
 
-def to_float(bytes_: Any) -> NDArray[np.float32]:
+def to_float(bytes_: ArrayLike) -> NDArray[np.float32]:
     """Bytes as float32 in [-1, 1]: v / 127.5 - 1, in float32 arithmetic.
 
     Raises ImageError when the values are not uint8.
@@ -28,7 +26,7 @@ def to_float(bytes_: Any) -> NDArray[np.float32]:
     return values.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def to_byte(x: Any, *, rule: str = "round") -> NDArray[np.uint8]:
+def to_byte(x: ArrayLike, *, rule: str = "round") -> NDArray[np.uint8]:
     """Floats in [-1, 1] as bytes, any shape; what lies outside is clipped first.
 
     `round` is floor((x + 1) * 127.5 + 0.5); `truncate` is floor((x + 1) * 127.5), what the common
