@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jattr.generators.from_torch import from_torch
     from jattr.generators.store import load_generator
     from jattr.inversion import Inversion, InvertConfig, invert, make_invert
+    from jattr.verification.report import Verification
+    from jattr.verification.verify import verify
 
 __all__ = [
     "AlteredImages",
@@ -26,6 +28,7 @@ __all__ = [
     "Generator",
     "Inversion",
     "InvertConfig",
+    "Verification",
     "__version__",
     "alter",
     "attribute",
@@ -38,6 +41,7 @@ __all__ = [
     "load_generator",
     "make_invert",
     "parse_chain",
+    "verify",
 ]
 
 _PLACES = {
@@ -46,6 +50,7 @@ _PLACES = {
     "Generator": "jattr.generators.base",
     "Inversion": "jattr.inversion",
     "InvertConfig": "jattr.inversion",
+    "Verification": "jattr.verification.report",
     "alter": "jattr.alterations",
     "attribute": "jattr.attribution.attribute",
     "calibrate": "jattr.attribution.calibrate",
@@ -56,6 +61,7 @@ _PLACES = {
     "load_generator": "jattr.generators.store",
     "make_invert": "jattr.inversion",
     "parse_chain": "jattr.alterations",
+    "verify": "jattr.verification.verify",
 }  # public name -> its module, imported when the name is first used
 
 

@@ -1,6 +1,4 @@
-"""`jattr verify`: carries out the certificates of a result again, from its latents, the weights
-and the images.
-"""
+"""`jattr verify`: the certificates of a result, carried out again from its files."""
 
 from __future__ import annotations
 
@@ -11,8 +9,7 @@ from jattr.cli.device import add_device, start_jax
 from jattr.cli.options import add_common
 from jattr.errors import InputError, VerificationError
 from jattr.printable import shown
-from jattr.verification.result_folder import read_result
-from jattr.verification.verify import verify_result
+from jattr.verification.verify import verify
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,36 +43,34 @@ def run(args: argparse.Namespace) -> int:
       InputError: the files cannot be used, or there is no certificate to verify.
       VerificationError: something differs from what the result states.
     """
-    saved = read_result(args.folder)
     start_jax(args.device)
-    report = verify_result(saved, args.candidates, args.pictures)
-    if not report.checked and not report.differences:
+    verification = verify(args.folder, args.candidates, images=args.pictures)
+    certificates = verification.certificates
+    if not certificates and verification.verified:
         raise InputError(
             f"{args.folder} states no certificate, so there is nothing to verify; its verdicts"
             " rest on residuals alone"
         )
-    count, total = len(report.checked), len(saved.data["pictures"])
-    differences = [shown(line, 500) for line in report.differences]
-    unchecked = [shown(line, 300) for line in dict.fromkeys(report.unchecked)]
+    certified, total = verification.certified_images, verification.images
+    differences = [shown(line, 500) for line in verification.differences]
+    unchecked = [shown(line, 300) for line in verification.unchecked]
     result = {
-        "verified": not differences,
-        "certificates": report.checked,
+        "verified": verification.verified,
+        "certificates": certificates,
         "differences": differences,
         "unchecked": unchecked,
         "pictures": total,
-        "pictures_without_certificate": total - report.images,
+        "pictures_without_certificate": total - certified,
     }
     lines = [
-        f"{shown(c['file'], 60)}: made by {shown(c['candidate'], 60)}: {c['text']}"
-        for c in report.checked
+        f"{shown(each['file'], 60)}: made by {shown(each['candidate'], 60)}: {each['text']}"
+        for each in certificates
     ]
-    without = f"; {total - report.images} images have none" if report.images < total else ""
     lines += [f"DIFFERS: {line}" for line in differences]
     lines += [f"not checked: {line}" for line in unchecked]
-    lines.append(
-        f"{count} certificates of {report.images} images"
-        f" {'checked' if differences else 'hold'}{without}"
-    )
+    outcome = "hold" if verification.verified else "checked"
+    without = f"; {total - certified} images have none" if certified < total else ""
+    lines.append(f"{len(certificates)} certificates of {certified} images {outcome}{without}")
     # ASCII: names need not be text
     print(json.dumps(result, allow_nan=False) if args.json else "\n".join(lines))
     if differences:

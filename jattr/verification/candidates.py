@@ -1,7 +1,8 @@
-"""`jattr verify`: candidates loaded afresh, against what a result states of them."""
+"""Candidates of a verification, against what the result states of them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from jattr.attribution.result_json import candidate_record
 from jattr.bounded_json import read_json_text
 from jattr.errors import CardError, GeneratorError, InputError
+from jattr.folders import AnyPath
 from jattr.generators.base import Generator
 from jattr.generators.settings import NOISE
 from jattr.generators.store import find_generator, load_generator
@@ -17,43 +19,53 @@ from jattr.verification.result_folder import SavedResult
 
 
 def load_candidates(
-    saved: SavedResult, paths: Sequence[str], report: Report
+    saved: SavedResult, given: Sequence[Generator | AnyPath], report: Report
 ) -> dict[str, Generator]:
-    """Return the candidates by their names in the result; those that differ from it are reported
-    and left out.
+    """Return the candidates by their names in the result, without those that differ from it.
+
+    Those are reported.
+
+    Args:
+      saved: the result.
+      given: generators, or where they are loaded from.
+      report: gets the differences, and what cannot be checked.
 
     Raises:
       InputError: one cannot be used, is none of the result, or is needed and was not given.
     """
     stated = {candidate["name"]: candidate for candidate in saved.data["candidates"]}
-    found: dict[str, Generator] = {}
+    candidates: dict[str, Generator] = {}
     changed: set[str] = set()
-    names: dict[str, set[str]] = {}  # that the given folders have, by digest
-    for path in paths:
-        gen, name = _load_candidate(path, stated, report)
+    names: dict[str, set[str]] = {}  # of those that were given, by digest
+    for source in given:
+        if isinstance(source, Generator):
+            gen: Generator | None = source
+        else:
+            gen, name = _load_candidate(source, stated, report)
         if gen is None:
             changed.add(name)
             continue
         names.setdefault(gen.digest, set()).add(gen.name)
         same = [name for name, candidate in stated.items() if candidate["digest"] == gen.digest]
-        found |= {name: _viewed(gen, stated[name]) for name in same}
+        candidates |= {name: _viewed(gen, stated[name]) for name in same}
         if not same:
-            report.differences.append(_other_model(path, gen, stated))
+            where = gen.name if isinstance(source, Generator) else os.fspath(source)
+            report.differences.append(_other_model(where, gen, stated))
             changed.add(gen.name)
-    for name, gen in found.items():
+    for name, gen in candidates.items():
         lines = _record_differences(stated[name], gen, names[gen.digest])
         report.differences += [f"candidate {name!r}: {line}" for line in lines]
     needed = {name for row in saved.data["pictures"] for name in holding(row)}
-    missing = sorted(needed - set(found) - changed)
+    missing = sorted(needed - set(candidates) - changed)
     if missing and not (changed - set(stated)):
         raise InputError(
             f"certificates name {', '.join(map(repr, missing))}; give them with --candidates"
         )
-    left = [name for name in stated if name not in found]
+    left = [name for name in stated if name not in candidates]
     report.unchecked += [
         f"what rests on candidate {name!r}, which was not given as it was searched" for name in left
     ]
-    return found
+    return candidates
 
 
 def _other_model(path: str, gen: Generator, stated: Mapping[str, Any]) -> str:
@@ -73,9 +85,7 @@ def _other_model(path: str, gen: Generator, stated: Mapping[str, Any]) -> str:
 
 
 def _record_differences(stated: Mapping[str, Any], gen: Generator, names: set[str]) -> list[str]:
-    """Return one line for each field of a candidate's record that is not so; where it is kept is
-    no such field.
-    """
+    """Return one line for each field of a candidate's record that is not so, but for its path."""
     record = candidate_record(gen)
     # of one model searched under several psi
     psi = "" if gen.settings is None else f" psi {gen.settings.psi:g}"
@@ -95,8 +105,9 @@ def _record_differences(stated: Mapping[str, Any], gen: Generator, names: set[st
 
 
 def reproducible(candidate: Mapping[str, Any]) -> bool:
-    """Return whether a candidate's record says all that its images depend on: not where noise
-    was searched for.
+    """Return whether a candidate's record says all that its images depend on.
+
+    It does not where noise was searched for.
     """
     return (candidate.get("settings") or {}).get("noise", "const") in NOISE
 
@@ -110,10 +121,11 @@ def _viewed(gen: Generator, candidate: Mapping[str, Any]) -> Generator:
 
 
 def _load_candidate(
-    path: str, stated: Mapping[str, Any], report: Report
+    path: AnyPath, stated: Mapping[str, Any], report: Report
 ) -> tuple[Generator | None, str]:
-    """Return a candidate; None and its name if the folder is not as it was written, which is
-    reported.
+    """Return a candidate; None and its name if its folder is not as it was written.
+
+    That is reported.
     """
     folder = find_generator(path)
     try:
@@ -121,7 +133,9 @@ def _load_candidate(
     except CardError:
         raise
     except GeneratorError as error:  # damaged weights, or digests that are not what its card states
-        report.differences.append(f"candidate {path!r} is not as it was written: {error}")
+        report.differences.append(
+            f"candidate {os.fspath(path)!r} is not as it was written: {error}"
+        )
         return None, _card_name(folder, stated)
 
 

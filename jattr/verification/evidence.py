@@ -151,6 +151,7 @@ def certificate_text(found: Certificate) -> str:
     )
 
 
+UNSTATED = "unstated"  # distance of an Attribution that was not written to files
 MARGIN = 1e-6  # of the margin: a quotient of two stated numbers
 CALIBRATED = "verdicts of images without a certificate that a calibration gave"
 OTHER_THRESHOLDS = (
@@ -268,6 +269,8 @@ def _thresholds(data: Mapping[str, Any]) -> DecisionConfig | None:
     version's.
     """
     own, stated = dataclasses.asdict(DecisionConfig()), data["settings"]["decision"]
+    if stated is None:  # of an Attribution
+        return None
     chosen = {"alpha", "thresholds"}
     if any(stated.get(name, value) != value for name, value in own.items() if name not in chosen):
         return None
@@ -378,7 +381,10 @@ def _again(
     rule = gen.rounding if stated is None else stated["rounding"]
     proof = certify(plain, 0, z, label, rounding=rule) if wanted else None
     distance = settings["inversion"].get("distance")
-    if distance is None:
+    if distance == UNSTATED and residual_differs("", row["residual"][name], residual):
+        reason = f"the residuals of {name!r}, which are not those of pixels"
+        return RecomputedEvidence(proof, gen.proves, None, None, reason)
+    if distance in (None, UNSTATED):
         return RecomputedEvidence(proof, gen.proves, residual, plain.noise)
     try:
         observation = make_observation(gen, pixels[None], InvertConfig(distance=distance))

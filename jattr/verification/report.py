@@ -1,12 +1,10 @@
-"""The outcome of `jattr verify`, and what no verification of files can settle."""
-
-from __future__ import annotations
+"""What a verification says, and what no verification of files can settle."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# What only another search, or the writer's word, can tell: printed with every verification.
+# What only another search, or the writer's word, can tell: stated with every verification.
 NOT_CHECKED = (
     "what the searches did, which only another search tells: restarts, searches, scores,"
     " usual_miss, restarts_needed, miss_bound, judgement",
@@ -15,9 +13,25 @@ NOT_CHECKED = (
 )
 
 
+@dataclass(frozen=True)
+class Verification:
+    """What was computed again of a result, and how it compares with what the result states."""
+
+    certificates: tuple[dict[str, Any], ...]  # those carried out again: file, candidate, figures
+    differences: tuple[str, ...]  # one line each; none: all that was checked is as stated
+    unchecked: tuple[str, ...]  # what could not be carried out again, and why
+    images: int  # of the result
+    certified_images: int  # with a certificate that is stated to hold
+
+    @property
+    def verified(self) -> bool:
+        """Whether nothing differs; says little where there are no `certificates`."""
+        return not self.differences
+
+
 @dataclass
 class Report:
-    """The outcome of a verification."""
+    """Collects the outcome of a verification."""
 
     # certificates that were carried out again
     checked: list[dict[str, Any]] = field(default_factory=list)
@@ -26,6 +40,17 @@ class Report:
     differences: list[str] = field(default_factory=list)  # one line each
     # what could not be carried out again, and why
     unchecked: list[str] = field(default_factory=list)
+
+    def finish(self, images: int) -> Verification:
+        """Return the outcome for a result of so many images."""
+        if len(self.checked) < self.stated:
+            self.differences.append(
+                f"{self.stated} certificates are stated, {len(self.checked)} could be checked"
+            )
+        unchecked = dict.fromkeys([*self.unchecked, *NOT_CHECKED])
+        return Verification(
+            tuple(self.checked), tuple(self.differences), tuple(unchecked), images, self.images
+        )
 
 
 def holding(row: Mapping[str, Any]) -> list[str]:
