@@ -198,8 +198,8 @@ def test_the_true_latent_is_accepted_and_another_is_not(text):
         assert mine.p_value(mine.likelihood_statistic(i, -1, z[i])) > 1e-4
         assert not mine.accepts(i, "round", -1, z[(i + 1) % 12])
         assert mine.p_value(mine.likelihood_statistic(i, -1, z[(i + 1) % 12])) < ACCEPTED
-        assert mine.identical(i, z[i], -1) == 1.0
-        assert mine.identical(i, z[(i + 1) % 12], -1) < 0.9
+        assert mine.identical_share(i, z[i], -1) == 1.0
+        assert mine.identical_share(i, z[(i + 1) % 12], -1) < 0.9
     assert not mine.accepts(0, "round", -1, np.full(SIZE, np.nan))
 
 
