@@ -42,7 +42,7 @@ from jattr.decision.lr_measures import (
     calibration_error_interval,
     cllr,
     cllr_min,
-    likeliest,
+    most_probable,
     reliability,
 )
 from jattr.generators.base import Generator
@@ -286,7 +286,7 @@ def promises(
     chances, truth = stated_answers(calibration, test, names)
     answers = {
         "posterior": (chances[:, :-1], np.eye(len(names) + 1)[truth][:, :-1]),
-        "top": likeliest(chances, truth),
+        "top": most_probable(chances, truth),
     }
     for name, (stated, right) in answers.items():
         row[f"{name}_error"] = reliability(stated.ravel(), right.ravel()).error

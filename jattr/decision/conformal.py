@@ -1,4 +1,4 @@
-"""Conformal p-values: how often a candidate's own images end as far away as the accused one.
+"""Conformal p-values: how often a candidate's own images end as far away as the image observed.
 
 Sources: Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World (2005), for the p-value;
 Vovk, ACML 2012 (arXiv 1209.2673), and Angelopoulos, Bates, arXiv 2107.07511, section 3.2, for the
@@ -14,11 +14,11 @@ image is denied, given the calibration set, is Beta(l, n + 1 - l); of m test ima
 l, n + 1 - l) are denied. Its mean is l / (n + 1) <= alpha. Several splits depend on each other in
 three ways, and each has its interval (`denial_interval`):
 
-* Random splits of one set, drawn independently (`split_denial_rates`): whether an image is denied
-  depends on ranks alone, so given the set every split is a fresh draw of that law, and the law does
-  not depend on the set. The splits are independent though they share all images, and their sum's
-  law is the `splits`-fold convolution. For the same reason this checks the arithmetic (and shows
-  ties), never the images: any set passes.
+* Random splits of one set, drawn independently: whether an image is denied depends on ranks alone,
+  so given the set every split is a fresh draw of that law, and the law does not depend on the set.
+  The splits are independent though they share all images, and their sum's law is the `splits`-fold
+  convolution. For the same reason this checks the arithmetic (and shows ties), never the images:
+  any set passes.
 * New sets for every split, calibration and test, with new seeds: independent as well, the same
   interval, and this one can fail. One calibration set and one new test set is `splits=1`.
 * Anything else, such as folds, or one calibration set and several test sets: `independent=False`.
@@ -27,16 +27,15 @@ three ways, and each has its interval (`denial_interval`):
   Stochastic Orders, 2007, section 3.A).
 """
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import betabinom
 
 from jattr.decision.scores import as_fraction, check_no_nan, check_scores
 from jattr.errors import InputError
 
 
-def conformal_p(own: Any, score: Any) -> np.ndarray:
+def conformal_p(own: ArrayLike, score: ArrayLike) -> np.ndarray:
     """Return the p-value of "g made this image": (1 + #{own >= score}) / (n + 1).
 
     Args:
@@ -52,9 +51,12 @@ def conformal_p(own: Any, score: Any) -> np.ndarray:
     >>> conformal_p([-5.0, -4.0, -3.0], [-4.5, -4.0, float("inf")]).tolist()
     [0.75, 0.75, 0.25]
     """
-    own, score = np.sort(check_scores(own, "own scores")), np.asarray(score, dtype=np.float64)
-    check_no_nan(score, "images")
-    return (1 + len(own) - np.searchsorted(own, score, side="left")) / (len(own) + 1)
+    own_scores = np.sort(check_scores(own, "own scores"))
+    scores = np.asarray(score, dtype=np.float64)
+    check_no_nan(scores, "images")
+    # The own scores at or above the image's, and the image itself: its rank among n + 1.
+    num_above = len(own_scores) - np.searchsorted(own_scores, scores, side="left")
+    return np.asarray((1 + num_above) / (len(own_scores) + 1))
 
 
 def least_own(alpha: float) -> int:
@@ -94,37 +96,6 @@ def denied_ranks(count: int, alpha: float) -> int:
     return int(as_fraction(alpha) * (count + 1) // 1)
 
 
-def denial_rate(own: Any, test: Any, alpha: float) -> float:
-    """Return the share of test images of g, never those of `own`, that are denied at alpha.
-
-    Raises:
-      InputError: as `conformal_p`, and too few own images for alpha.
-    """
-    own, test = check_scores(own, "own scores"), check_scores(test, "test scores")
-    check_enough(len(own), alpha, "own scores")
-    return float((conformal_p(own, test) <= alpha).mean())
-
-
-def split_denial_rates(
-    scores: Any, count: int, alpha: float, splits: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Return the denial rates [splits] over random splits of one set of own scores.
-
-    Args:
-      scores: [n + m], of images that g made.
-      count: n, how many of them calibrate; the other m are the test.
-      alpha: level, in (0, 1).
-      splits: how many, drawn independently.
-      rng: of the splits.
-
-    Raises:
-      InputError: nothing left for the test, or as `denial_rate`.
-    """
-    scores = check_scores(scores, "own scores", least=count + 1)
-    orders = [rng.permutation(scores) for _ in range(splits)]
-    return np.array([denial_rate(order[:count], order[count:], alpha) for order in orders])
-
-
 def denial_interval(
     count: int,
     tests: int,
@@ -160,25 +131,27 @@ def denial_interval(
             f"got {tests} tests, {splits} splits, level {level:g}; give 1 or more of both and a"
             " level between 0 and 1"
         )
+    # The coverage law: BetaBinomial(m, l, n + 1 - l) of m test images are denied.
     ranks, tail = denied_ranks(count, alpha), (1 - level) / 2
     denied = np.arange(tests + 1)
-    chance = betabinom.pmf(denied, tests, ranks, count + 1 - ranks)
+    mass = betabinom.pmf(denied, tests, ranks, count + 1 - ranks)
     if splits > 1 and not independent:
-        return _tail_mean(denied / tests, chance, tail), _tail_mean(
-            denied[::-1] / tests, chance[::-1], tail
-        )
+        # Convex order: quantiles of the mean lie within the upper and lower tails' means.
+        low_end = _tail_mean(denied / tests, mass, tail)
+        return low_end, _tail_mean(denied[::-1] / tests, mass[::-1], tail)
     size = tests * splits + 1
-    mass = (
-        np.fft.irfft(np.fft.rfft(chance, 2 * size) ** splits, 2 * size)[:size]
-        if splits > 1
-        else chance
-    )
-    total = np.cumsum(np.maximum(mass, 0.0))
-    low, high = np.searchsorted(total, [tail, 1 - tail])
+    if splits > 1:
+        # The sum of independent splits: the law's `splits`-fold convolution, by its spectrum.
+        mass = np.fft.irfft(np.fft.rfft(mass, 2 * size) ** splits, 2 * size)[:size]
+    distribution = np.cumsum(np.maximum(mass, 0.0))
+    low, high = np.searchsorted(distribution, [tail, 1 - tail])
     return float(low / (size - 1)), float(min(high, size - 1) / (size - 1))
 
 
-def _tail_mean(values: np.ndarray, chance: np.ndarray, tail: float) -> float:
-    """Return the mean of the first values, of mass `tail`, the last of them counted in part."""
-    before = np.concatenate([[0.0], np.cumsum(chance)[:-1]])
-    return float(np.clip(tail - before, 0.0, chance) @ values / tail)
+def _tail_mean(values: np.ndarray, mass: np.ndarray, tail: float) -> float:
+    """Return the mean of the first values, of mass `tail`, the last of them counted in part.
+
+    The expected shortfall of values [k] of mass [k], in order.
+    """
+    before = np.concatenate([[0.0], np.cumsum(mass)[:-1]])
+    return float(np.clip(tail - before, 0.0, mass) @ values / tail)

@@ -15,11 +15,11 @@ rounding floor nor the tail of missed searches has to fit a curve.
 side, against that of the true ratio.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression
 from scipy.special import logsumexp
 
@@ -48,26 +48,29 @@ class Likelihood:
     low: float  # log10, at most 0: the least that samples of this size can show
     high: float  # log10, at least 0: the most
 
-    def __call__(self, score: Any) -> np.ndarray:
+    def __call__(self, score: ArrayLike) -> np.ndarray:
         """Return log10 of the likelihood ratio of scores [...]: linear in between, constant beyond
         the ends.
 
         Raises:
           InputError: NaN or -inf.
         """
-        score = np.asarray(score, dtype=np.float64)
-        check_no_nan(score, "images")
+        values = np.asarray(score, dtype=np.float64)
+        check_no_nan(values, "images")
         finite = np.isfinite(self.scores)
-        known = np.isposinf(score) | (not finite.any())
-        inner = (
-            (self.scores[finite], self.log10_lr[finite])
-            if finite.any()
-            else (self.scores[:1], self.log10_lr[:1])
-        )
-        return np.where(known, self.log10_lr[-1], np.interp(np.where(known, 0.0, score), *inner))
+        # A score of +inf has the last ratio; where no score is finite, so has every one.
+        at_end = np.isposinf(values) | (not finite.any())
+        if finite.any():
+            scores, log10_lr = self.scores[finite], self.log10_lr[finite]
+        else:
+            scores, log10_lr = self.scores[:1], self.log10_lr[:1]
+        inner = np.interp(np.where(at_end, 0.0, values), scores, log10_lr)
+        return np.where(at_end, self.log10_lr[-1], inner)
 
 
-def fit_likelihood(own: Any, negatives: Any, weights: Any = None) -> Likelihood:
+def fit_likelihood(
+    own: ArrayLike, negatives: ArrayLike, weights: ArrayLike | None = None
+) -> Likelihood:
     """Return the likelihood ratio, learnt from two sets of scores.
 
     PAV fits the ratios and `elub` bounds them, so that perfectly separated scores give at most m +
@@ -88,19 +91,20 @@ def fit_likelihood(own: Any, negatives: Any, weights: Any = None) -> Likelihood:
     """
     own, negatives = check_scores(own, "own scores"), check_scores(negatives, "negatives")
     weights = np.ones(len(negatives)) if weights is None else np.asarray(weights, dtype=np.float64)
-    scores, made = (
-        np.concatenate([own, negatives]),
-        np.repeat([1.0, 0.0], [len(own), len(negatives)]),
-    )
-    places, which = np.unique(scores, return_inverse=True)
-    llr = pav(scores, made, np.concatenate([np.ones(len(own)), weights]))
+    # 1. The ratio at every score, by pool adjacent violators.
+    scores = np.concatenate([own, negatives])
+    is_own = np.repeat([1.0, 0.0], [len(own), len(negatives)])
+    llr = pav(scores, is_own, np.concatenate([np.ones(len(own)), weights]))
+    # 2. What samples of this size bear out.
     low, high = elub(llr[: len(own)], llr[len(own) :], weights)
-    values = np.empty(len(places))
-    values[which] = np.clip(llr, low, high)
-    return Likelihood(scores=places, log10_lr=values, low=low, high=high)
+    # 3. One value for each score that occurs.
+    distinct, index = np.unique(scores, return_inverse=True)
+    values = np.empty(len(distinct))
+    values[index] = np.clip(llr, low, high)
+    return Likelihood(scores=distinct, log10_lr=values, low=low, high=high)
 
 
-def fit_evenly(own: Any, negatives: Mapping[str, Any]) -> Likelihood:
+def fit_evenly(own: ArrayLike, negatives: Mapping[str, Sequence[float] | np.ndarray]) -> Likelihood:
     """Return the likelihood ratio against a mix of the kinds of negatives in which each has the
     same share.
 
@@ -115,35 +119,41 @@ def fit_evenly(own: Any, negatives: Mapping[str, Any]) -> Likelihood:
     return fit_likelihood(own, joined(negatives), np.concatenate([np.zeros(0), *weights]))
 
 
-def pav(scores: Any, made: Any, weights: Any = None) -> np.ndarray:
-    """Return log10 likelihood ratios [n] by pool adjacent violators, not rising with the score;
-    ±inf where separated.
+def pav(scores: ArrayLike, is_own: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
+    """Return log10 likelihood ratios [n] by pool adjacent violators, not rising with the score.
+
+    They are ±inf where the sides are separated.
 
     Args:
       scores: [n]; tied ones get one ratio.
-      made: [n], 1 for g's own and 0 for others; both occur, and both sides weigh the same in all.
+      is_own: [n], 1 for g's own and 0 for others; both occur, and both sides weigh the same in all.
       weights: [n], within each side, above 0; None: all alike.
     """
-    made = np.asarray(made, dtype=np.float64)
-    weights = np.ones(len(made)) if weights is None else np.asarray(weights, dtype=np.float64)
-    own_side, other_side = weights * made, weights * (1.0 - made)
+    is_own = np.asarray(is_own, dtype=np.float64)
+    weights = np.ones(len(is_own)) if weights is None else np.asarray(weights, dtype=np.float64)
+    own_side, other_side = weights * is_own, weights * (1.0 - is_own)
+    # Each side weighs 1 in all, so that the fitted probability p gives the ratio p / (1 - p).
     weight = own_side / own_side.sum() + other_side / other_side.sum()
-    _, which = np.unique(np.asarray(scores, dtype=np.float64), return_inverse=True)
-    total = np.bincount(which, weight)
+    # Ties are pooled first; then blocks of one fitted value are PAV's.
+    _, index = np.unique(np.asarray(scores, dtype=np.float64), return_inverse=True)
+    total = np.bincount(index, weight)
     fit = isotonic_regression(
-        np.bincount(which, weight * made) / total, weights=total, increasing=False
+        np.bincount(index, weight * is_own) / total, weights=total, increasing=False
     )
     starts = fit.blocks[:-1]
     block = np.repeat(np.arange(len(starts)), np.diff(fit.blocks))
-    # sums of numbers that are 0 or more: 0 is 0
-    own = np.add.reduceat(np.bincount(which, own_side), starts)
-    others = np.add.reduceat(np.bincount(which, other_side), starts)
+    # The ratio of each block from sums of its weights, not from p: of numbers that are 0 or more,
+    # so that 0 is exactly 0.
+    own = np.add.reduceat(np.bincount(index, own_side), starts)
+    others = np.add.reduceat(np.bincount(index, other_side), starts)
     with np.errstate(divide="ignore"):
         llr = np.log10(own / own_side.sum()) - np.log10(others / other_side.sum())
-    return llr[block][which]
+    return np.asarray(llr[block][index])
 
 
-def elub(own: Any, negatives: Any, weights: Any = None) -> tuple[float, float]:
+def elub(
+    own: ArrayLike, negatives: ArrayLike, weights: ArrayLike | None = None
+) -> tuple[float, float]:
     """Return the empirical lower and upper bound (ELUB) of log10 likelihood ratios; (low <= 0, high
     >= 0).
 
@@ -161,22 +171,26 @@ def elub(own: Any, negatives: Any, weights: Any = None) -> tuple[float, float]:
     own, negatives = np.sort(np.asarray(own, np.float64)), np.asarray(negatives, np.float64)
     weights = np.ones(len(negatives)) if weights is None else np.asarray(weights, np.float64)
     order = np.argsort(negatives, kind="stable")
+    # share of the negatives' weight below each place in their order, and Kish's effective number
     negatives, share = negatives[order], np.append(0.0, np.cumsum(weights[order])) / weights.sum()
     count = weights.sum() ** 2 / np.square(weights).sum()
     n, m = len(own) + 1, count + 1
+    # Thresholds t in steps, from the least ratio to the largest; at most 1 / n and m.
     both = np.concatenate([own, negatives])
     first = min(0, int(np.floor(max(both.min(), -np.log10(n)) / ELUB_STEP)))
     last = max(0, int(np.floor(min(both.max(), np.log10(m)) / ELUB_STEP)) + 1)
     log_t = np.arange(first, last + 1) * ELUB_STEP
+    # Cost of deciding by LR > t, one misleading ratio more on each side, against deciding without.
     missed = (np.searchsorted(own, log_t, side="right") + 1) / n
     alarms = (1 + count * (1.0 - share[np.searchsorted(negatives, log_t, side="right")])) / m
-    bad = missed + 10**log_t * alarms > np.minimum(1.0, 10**log_t)
-    low = np.max(log_t[bad & (log_t <= 0)] + ELUB_STEP, initial=log_t[0])
-    high = np.min(log_t[bad & (log_t >= 0)] - ELUB_STEP, initial=log_t[-1])
+    fails = missed + 10**log_t * alarms > np.minimum(1.0, 10**log_t)
+    # The bounds: one step inside the failing thresholds that are nearest to 1.
+    low = np.max(log_t[fails & (log_t <= 0)] + ELUB_STEP, initial=log_t[0])
+    high = np.min(log_t[fails & (log_t >= 0)] - ELUB_STEP, initial=log_t[-1])
     return min(0.0, float(low)), max(0.0, float(high))
 
 
-def posterior(log10_lr: Any, prior: Any = None) -> np.ndarray:
+def posterior(log10_lr: ArrayLike, prior: ArrayLike | None = None) -> np.ndarray:
     """Return the probabilities [k + 1] of the k candidates and, last, of none of them.
 
     Each ratio compares "g made it" with its own alternative, an image like g's negatives, among
@@ -205,6 +219,7 @@ def posterior(log10_lr: Any, prior: Any = None) -> np.ndarray:
             " one for each candidate"
             " and one for none"
         )
+    # Bayes: prior * LR, of none with LR 1, normalised in the log domain.
     with np.errstate(divide="ignore"):
         joint = np.log(prior) + LOG_10 * np.append(log10_lr, 0.0)
     return np.exp(joint - logsumexp(joint))
@@ -221,7 +236,7 @@ def in_words(log10_lr: float) -> str:
     return next(words for limit, words in WORDS if ratio < limit)
 
 
-def joined(negatives: Mapping[str, Any]) -> np.ndarray:
+def joined(negatives: Mapping[str, Sequence[float] | np.ndarray]) -> np.ndarray:
     """Return the scores of all kinds of negatives together, [m]."""
     return np.concatenate(
         [np.zeros(0), *(np.asarray(scores, dtype=np.float64) for scores in negatives.values())]

@@ -7,9 +7,10 @@ log10; pure functions of arrays.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jattr.decision.false_attribution import lower_bound, upper_bound
 from jattr.decision.likelihood import pav
@@ -49,7 +50,7 @@ class Reliability:
         return float(np.average(np.abs(self.stated - self.made), weights=self.count))
 
 
-def cllr(own: Any, negatives: Any) -> float:
+def cllr(own: ArrayLike, negatives: ArrayLike) -> float:
     """Return the log-likelihood-ratio cost in bits: 0 perfect, 1 as good as no ratio at all, more
     is misleading.
 
@@ -64,11 +65,12 @@ def cllr(own: Any, negatives: Any) -> float:
     1.0
     """
     own, negatives = _sides(own, negatives)
-    misses = np.mean(np.logaddexp2(0.0, -LOG2_10 * own))
-    return float(misses + np.mean(np.logaddexp2(0.0, LOG2_10 * negatives))) / 2.0
+    # mean log2(1 + 1 / LR) of own images and mean log2(1 + LR) of others, halved
+    own_cost = np.mean(np.logaddexp2(0.0, -LOG2_10 * own))
+    return float(own_cost + np.mean(np.logaddexp2(0.0, LOG2_10 * negatives))) / 2.0
 
 
-def cllr_min(own: Any, negatives: Any) -> float:
+def cllr_min(own: ArrayLike, negatives: ArrayLike) -> float:
     """Return the cost that is left after the best monotone recalibration: what separation is
     missing, in bits.
 
@@ -79,26 +81,29 @@ def cllr_min(own: Any, negatives: Any) -> float:
       InputError: as `cllr`.
     """
     own, negatives = _sides(own, negatives)
-    made = np.repeat([1.0, 0.0], [len(own), len(negatives)])
-    best = pav(-np.concatenate([own, negatives]), made)
+    is_own = np.repeat([1.0, 0.0], [len(own), len(negatives)])
+    best = pav(-np.concatenate([own, negatives]), is_own)
     return cllr(best[: len(own)], best[len(own) :])
 
 
-def tippett(own: Any, negatives: Any) -> Tippett:
+def tippett(own: ArrayLike, negatives: ArrayLike) -> Tippett:
     """Return the Tippett curves of two sets of log10 ratios.
 
     Raises:
       InputError: as `cllr`.
     """
     own, negatives = (np.sort(side) for side in _sides(own, negatives))
-    places = np.unique(np.concatenate([own, negatives]))
+    thresholds = np.unique(np.concatenate([own, negatives]))
     shares = [
-        1.0 - np.searchsorted(side, places, side="left") / len(side) for side in (own, negatives)
+        1.0 - np.searchsorted(side, thresholds, side="left") / len(side)
+        for side in (own, negatives)
     ]
-    return Tippett(places, *shares)
+    return Tippett(thresholds, *shares)
 
 
-def reliability(stated: Any, made: Any, *, bins: int = 10, level: float = 0.95) -> Reliability:
+def reliability(
+    stated: ArrayLike, made: ArrayLike, *, bins: int = 10, level: float = 0.95
+) -> Reliability:
     """Return the reliability curve of stated probabilities.
 
     Args:
@@ -111,24 +116,24 @@ def reliability(stated: Any, made: Any, *, bins: int = 10, level: float = 0.95) 
       InputError: no image, different lengths, NaN or a probability outside [0, 1].
     """
     stated, made = _probabilities(stated, made)
-    place = np.minimum((stated * bins).astype(int), bins - 1)
-    count, hits = np.bincount(place, minlength=bins), np.bincount(place, made, minlength=bins)
+    bin_index = np.minimum((stated * bins).astype(int), bins - 1)
+    count = np.bincount(bin_index, minlength=bins)
+    hits = np.bincount(bin_index, made, minlength=bins)
     used = np.flatnonzero(count)
     one_sided = (1.0 + level) / 2.0
     pairs = [(int(hits[b]), int(count[b])) for b in used]
     return Reliability(
         edges=np.stack([used / bins, (used + 1) / bins], axis=1),
         count=count[used],
-        stated=np.bincount(place, stated, minlength=bins)[used] / count[used],
+        stated=np.bincount(bin_index, stated, minlength=bins)[used] / count[used],
         made=hits[used] / count[used],
         low=np.array([lower_bound(*pair, level=one_sided) for pair in pairs]),
         high=np.array([upper_bound(*pair, level=one_sided) for pair in pairs]),
     )
 
 
-def likeliest(chances: Any, truth: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability [n] of each image's likeliest answer, and whether that is the true one
-    [n].
+def most_probable(chances: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probability [n] of each image's most probable answer, and whether it is true [n].
 
     The calibration error of these is one number an image. That of all answers is diluted by
     candidates that nobody would name: k - 1 of k are stated near 0, and right.
@@ -137,7 +142,7 @@ def likeliest(chances: Any, truth: Any) -> tuple[np.ndarray, np.ndarray]:
       chances: [n, k], probability of each answer; "none" is one of them.
       truth: [n], number of the true answer.
 
-    >>> likeliest([[0.25, 0.75], [0.875, 0.125]], [1, 1])
+    >>> most_probable([[0.25, 0.75], [0.875, 0.125]], [1, 1])
     (array([0.75 , 0.875]), array([ True, False]))
     """
     chances = np.asarray(chances, dtype=np.float64)
@@ -145,8 +150,8 @@ def likeliest(chances: Any, truth: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def calibration_error_interval(
-    stated: Any,
-    made: Any,
+    stated: ArrayLike,
+    made: ArrayLike,
     rng: np.random.Generator,
     *,
     bins: int = 10,
@@ -188,7 +193,7 @@ def calibration_error_interval(
     return float(low), float(high)
 
 
-def _sides(own: Any, negatives: Any) -> tuple[np.ndarray, np.ndarray]:
+def _sides(own: ArrayLike, negatives: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     own, negatives = np.asarray(own, dtype=np.float64), np.asarray(negatives, dtype=np.float64)
     for values, what in ((own, "own"), (negatives, "negative")):
         if values.ndim != 1 or not len(values) or np.isnan(values).any():
@@ -198,7 +203,7 @@ def _sides(own: Any, negatives: Any) -> tuple[np.ndarray, np.ndarray]:
     return own, negatives
 
 
-def _probabilities(stated: Any, made: Any) -> tuple[np.ndarray, np.ndarray]:
+def _probabilities(stated: ArrayLike, made: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     stated, made = np.asarray(stated, dtype=np.float64), np.asarray(made, dtype=np.float64)
     if (
         stated.ndim != 1

@@ -12,7 +12,6 @@ from jattr.decision.false_attribution import (
     least_negatives,
     lower_bound,
     negative_p,
-    trials_needed,
     upper_bound,
     worst_kind,
 )
@@ -79,11 +78,6 @@ def test_bounds_are_those_of_scipy(events, trials):
 
 def test_what_a_claim_needs():
     assert upper_bound(0, 200) <= 0.015 < upper_bound(0, 198)
-    assert trials_needed(0.01) == 299
-    for rate, events, level in ((0.01, 0, 0.95), (0.05, 2, 0.95), (0.001, 1, 0.99), (0.9, 3, 0.5)):
-        needed = trials_needed(rate, events=events, level=level)
-        assert upper_bound(events, needed, level=level) <= rate
-        assert upper_bound(events, needed - 1, level=level) > rate
     for alpha in (0.01, 0.03, 0.05, 0.1):
         for candidates in (1, 2, 3, 7):
             needed = least_negatives(alpha, candidates)
@@ -111,8 +105,6 @@ def test_the_table_in_the_documentation():
         (lambda: upper_bound(3, 2), "3 events in 2 trials"),
         (lambda: lower_bound(-1, 2), "-1 events"),
         (lambda: upper_bound(0, 2, level=1.0), "level"),
-        (lambda: trials_needed(0.0), "between 0 and 1"),
-        (lambda: trials_needed(1e-12), "ask for a larger one"),
         (lambda: least_negatives(0.05, 0), "0 candidates"),
     ],
 )

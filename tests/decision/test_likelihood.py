@@ -18,7 +18,7 @@ from jattr.decision.lr_measures import (
     calibration_error_interval,
     cllr,
     cllr_min,
-    likeliest,
+    most_probable,
     reliability,
     tippett,
 )
@@ -216,7 +216,7 @@ def test_candidates_that_nobody_would_name_do_not_dilute_the_error_of_the_likeli
     chances[:, 0] = 1.0  # always sure, and right half of the time
     truth = np.arange(50) % 2
     assert reliability(chances.ravel(), np.eye(10)[truth].ravel()).error == pytest.approx(0.1)
-    assert reliability(*likeliest(chances, truth)).error == pytest.approx(0.5)
+    assert reliability(*most_probable(chances, truth)).error == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(

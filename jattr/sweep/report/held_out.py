@@ -20,7 +20,7 @@ from jattr.decision.lr_measures import (
     calibration_error_interval,
     cllr,
     cllr_min,
-    likeliest,
+    most_probable,
     reliability,
     tippett,
 )
@@ -160,7 +160,7 @@ def _measured(group: Group, known: Scores, test: Scores, names: Sequence[str]) -
     curve = reliability(chances[:, :-1].ravel(), made.ravel())
     truth = [names.index(p.maker) if p.own else len(names) for p in ratios]
     result["posterior_error"] = _calibration_error(chances[:, :-1], made)
-    result["top_error"] = _calibration_error(*likeliest(chances, truth))
+    result["top_error"] = _calibration_error(*most_probable(chances, truth))
     usual = {name: _sides(known, name)[0] for name in names}
     denied = {p: float(conformal_p(usual[p.maker], test[p][p.maker])) <= ALPHA for p, _ in true}
     result[MEASURES[-1]] = share(by_image(denied.items()))

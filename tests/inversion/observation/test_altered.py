@@ -220,13 +220,13 @@ def test_own_images_are_made_alike(text):
 
 def test_same_means_same_observations():
     one, pixels = observation("jpeg:90"), own_bytes(WIDE[1], OWN)[1]
-    assert one.same(observation("jpeg:90"))
-    assert not one.same(observation("jpeg:91"))
-    assert not one.same(observation("jpeg:90", pixels[::-1]))
-    assert not one.same(observation("flip"))
-    assert not one.same(Observation(WIDE[1], one.pixels))
-    assert not Observation(WIDE[1], one.pixels).same(one)
-    assert one.same(observation("jpeg:90", pixels, WIDE[0]))  # the candidate is another matter
+    assert one.equals(observation("jpeg:90"))
+    assert not one.equals(observation("jpeg:91"))
+    assert not one.equals(observation("jpeg:90", pixels[::-1]))
+    assert not one.equals(observation("flip"))
+    assert not one.equals(Observation(WIDE[1], one.pixels))
+    assert not Observation(WIDE[1], one.pixels).equals(one)
+    assert one.equals(observation("jpeg:90", pixels, WIDE[0]))  # the candidate is another matter
 
 
 def test_styles_keep_observation_and_alteration():
