@@ -87,7 +87,8 @@ def what_restarts_settle(power: Power | None) -> str:
 def found_in_words(own: Restarts) -> str:
     """Return how the searches of a candidate's own images went, as `calibrate` prints it.
 
-    >>> found_in_words(Restarts((1, 1, 2, 3), (True, True, True, False)))  # doctest: +NORMALIZE_WHITESPACE
+    >>> own = Restarts((1, 1, 2, 3), (True, True, True, False))
+    >>> found_in_words(own)  # doctest: +NORMALIZE_WHITESPACE
     '3 of 4 arrived, 2.3 restarts expected; 3 restarts miss 66 % with a model, at most 75 % without;
     1164 miss 0.1 %'
     """
