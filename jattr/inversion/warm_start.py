@@ -27,7 +27,7 @@ from jattr.solvers.base import Prior
 CLOUD = 128  # images a pass
 # of the cloud in each pass, in the prior's standard deviations
 SPREADS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
-RIDGE = 1e-2  # of the images' mean variance
+CLOUD_RIDGE = 1e-2  # of the images' mean variance
 MAX_NUMBERS = 1 << 20  # of images made at once
 
 
@@ -60,7 +60,7 @@ def make_ensemble(
             )
             offsets = made - made.mean(0)
             gram = offsets @ offsets.T
-            gram = gram + (RIDGE * jnp.trace(gram) / CLOUD + 1e-12) * jnp.eye(CLOUD)
+            gram = gram + (CLOUD_RIDGE * jnp.trace(gram) / CLOUD + 1e-12) * jnp.eye(CLOUD)
             weights = jax.scipy.linalg.cho_solve(
                 jax.scipy.linalg.cho_factor(gram), offsets @ (wanted - made.mean(0))
             )
@@ -74,7 +74,7 @@ def make_ensemble(
 
 
 MAX_FEATURES = 1024  # pixels that the regression sees: larger images are averaged down first
-RIDGE = 1e-3  # of the mean feature's variance
+POOL_RIDGE = 1e-3  # of the mean feature's variance
 POOL_BATCH = 64  # images kept whole at once
 SMALL_POOL, LARGE_POOL = 512, 2048
 MANY_IMAGES = 16  # from which on the large one pays
@@ -286,10 +286,10 @@ def regress(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
     x = x - mean
     if len(x) >= x.shape[1]:
         gram = x.T @ x
-        gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram) + 1e-12
+        gram[np.diag_indices_from(gram)] += POOL_RIDGE * np.trace(gram) / len(gram) + 1e-12
         return (at - mean) @ np.linalg.solve(gram, x.T @ (y - center)) + center
     gram = x @ x.T
-    gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram) + 1e-12
+    gram[np.diag_indices_from(gram)] += POOL_RIDGE * np.trace(gram) / len(gram) + 1e-12
     return (at - mean) @ (x.T @ np.linalg.solve(gram, y - center)) + center
 
 
