@@ -27,6 +27,7 @@ SMALL = InvertConfig(restarts=2, pool=256)
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow
 def test_core_under_jit_is_the_core_under_vmap(toy, own):
     z, pixels = own
     fn = make_invert(toy.apply, InvertConfig(steps=8))
@@ -135,6 +136,7 @@ def test_same_key_and_lanes_give_the_same_bytes(toy, own):
     assert other.z.tobytes() != first.z.tobytes()
 
 
+@pytest.mark.slow
 def test_lanes_change_order_and_not_results(toy, own):
     found = [
         invert(toy, own[1], config=InvertConfig(restarts=2, pool=256, lanes=n)) for n in (1, 3, 64)
@@ -228,6 +230,7 @@ def test_every_kind_of_start_arrives(toy, own, start):
     assert (found.status == Status.ARRIVED).any(axis=1).all()
 
 
+@pytest.mark.slow
 def test_class_is_recovered():
     gen = make_toy(num_classes=5, name="classes")
     label = np.arange(5, dtype=np.int32)[::-1]
@@ -238,6 +241,7 @@ def test_class_is_recovered():
     assert np.abs(found.z[range(5), best] - z).max() < 0.05
 
 
+@pytest.mark.slow
 def test_thousand_classes_search_no_more_lanes_than_restarts(monkeypatch):
     """The classes are ranked before the search; only the best `restarts` of them are searched."""
     gen = make_toy(num_classes=1000, name="thousand")

@@ -14,16 +14,17 @@ from jattr.inversion.nuisance_fit import fit_factors, free_generator
 GENS = [make_toy(seed=seed, size=6, name=f"toy{seed}") for seed in range(2)]
 CONFIG = InvertConfig(pool=512)
 PIXELS = own_images(GENS[1], 1)[1]
+SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
     ("made", "asked"),
     [
         ("brightness:0.7", "brightness:?"),
-        ("contrast:1.3", "contrast:?"),
-        ("gamma:0.8", "gamma:?"),
-        ("flip,contrast:0.8,shift:1:0", "flip,contrast:?,shift:1:0"),
-        ("gamma:1.25,contrast:0.75", "gamma:?,contrast:?"),
+        pytest.param("contrast:1.3", "contrast:?", marks=SLOW),
+        pytest.param("gamma:0.8", "gamma:?", marks=SLOW),
+        pytest.param("flip,contrast:0.8,shift:1:0", "flip,contrast:?,shift:1:0", marks=SLOW),
+        pytest.param("gamma:1.25,contrast:0.75", "gamma:?,contrast:?", marks=SLOW),
     ],
 )
 def test_factors_are_found_and_the_certificate_holds_under_them(made, asked):

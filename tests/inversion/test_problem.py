@@ -84,6 +84,7 @@ def test_every_value_that_becomes_a_clipped_byte_fits_it(rule):
     assert np.abs(difference[clipped]).max() <= 1e-6  # float32
 
 
+@pytest.mark.slow
 def test_saturated_pixels_can_move_in_the_logit_domain():
     """A stroke that should be background: its tanh is flat, its logit is not."""
     image = jnp.zeros((1, 1, 2), jnp.uint8).at[0, 0, 1].set(200)

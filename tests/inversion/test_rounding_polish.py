@@ -31,6 +31,7 @@ def least_squares():
     return gen, pixels, np.asarray(fn(gen.state, pixels, 0.8 * z, jax.random.key(0)).z)
 
 
+@pytest.mark.slow
 def test_every_byte_becomes_identical(least_squares):
     gen, pixels, start = least_squares
     wrong_before = (to_bytes(gen.generate(start)) != pixels).reshape(COUNT, -1).sum(1)

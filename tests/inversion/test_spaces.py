@@ -59,6 +59,7 @@ def arrived(found):
     return (found.status == Status.ARRIVED).any(axis=1)
 
 
+@pytest.mark.slow
 def test_an_image_of_unknown_psi_is_found_in_w(gen, pixels):
     config = InvertConfig(space="w", restarts=4, pool=128)
     found = invert(gen, pixels, config=config)
@@ -72,6 +73,7 @@ def test_an_image_of_unknown_psi_is_found_in_w(gen, pixels):
     np.testing.assert_array_equal(to_byte(att.reproduction(0, 0)).shape, pixels[0].shape)
 
 
+@pytest.mark.slow
 def test_the_right_psi_finds_what_the_wrong_one_does_not(gen, pixels):
     right = invert(gen, pixels, config=InvertConfig(psi=0.5, restarts=8, pool=128))
     wrong = invert(gen, pixels, config=InvertConfig(psi=1.0, restarts=8, pool=128))
@@ -79,6 +81,7 @@ def test_the_right_psi_finds_what_the_wrong_one_does_not(gen, pixels):
     assert right.loss.min(axis=1).max() < wrong.loss.min(axis=1).min() / 10
 
 
+@pytest.mark.slow
 def test_a_grid_of_psi_names_the_one_that_the_image_was_made_with(gen, pixels):
     config = InvertConfig(restarts=8, pool=128)
     att = attribute(
@@ -100,6 +103,7 @@ def test_a_grid_of_psi_needs_the_space_z(gen, tiny):
         tiny.psi_grid((0.5, 1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"space": "w+"}, {"space": "w", "noise": "search"}])
 def test_what_can_fit_anything_proves_nothing(gen, pixels, options):
     config = InvertConfig(restarts=1, pool=64, **options)
@@ -115,6 +119,7 @@ def test_a_candidate_without_the_space_is_named(gen, tiny):
         attribute(np.zeros((1, 8, 8, 3), np.uint8), [tiny], config=InvertConfig(psi=0.7))
 
 
+@pytest.mark.slow
 def test_an_autoencoder_begins_at_its_encoders_guess():
     arch = {
         "block_out_channels": [4, 4],

@@ -93,7 +93,9 @@ def test_only_z_has_a_route(gen, tiny):
     )
 
 
-@pytest.mark.parametrize("settings", [{}, {"psi": 0.6, "cutoff": 3}])
+@pytest.mark.parametrize(
+    "settings", [{}, pytest.param({"psi": 0.6, "cutoff": 3}, marks=pytest.mark.slow)]
+)
 def test_own_images_are_recovered_in_z(settings):
     gen = styled(settings=settings)
     pixels = own(gen)
@@ -107,6 +109,7 @@ def test_own_images_are_recovered_in_z(settings):
     assert (found.evaluations.sum(1) > found.steps.sum(1)).all()
 
 
+@pytest.mark.slow
 def test_a_class_that_makes_the_image_is_found():
     """Not always the one that it was made with.
 
@@ -121,6 +124,7 @@ def test_a_class_that_makes_the_image_is_found():
     assert (to_byte(np.asarray(made)) == pixels).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_truncated_bytes_are_understood(gen):
     z = gen.sample_latent(jax.random.key(11), 1)
     pixels = to_byte(np.asarray(gen.generate(z)), rule="truncate")
@@ -130,6 +134,7 @@ def test_truncated_bytes_are_understood(gen):
     assert inverter.rounding == ["truncate"]
 
 
+@pytest.mark.slow
 def test_a_foreign_image_is_measured_and_not_fitted(gen):
     pixels = own(styled("other", seed=1), 1)
     found = invert(gen, pixels, config=InvertConfig(restarts=2, pool=256))
@@ -138,6 +143,7 @@ def test_a_foreign_image_is_measured_and_not_fitted(gen):
     assert found.loss.min() > 1e-3
 
 
+@pytest.mark.slow
 def test_every_restart_runs_without_early_stop(gen):
     found = invert(gen, own(gen, 1), config=InvertConfig(restarts=3, pool=256, early_stop=False))
     assert (found.status != Status.SKIPPED).all()

@@ -35,6 +35,10 @@ PROVING = [
     "jpeg:90:4:2:0:exif6",
 ]
 CHAINS = [*PROVING, "blur:1,noise:0.01"]
+QUICK = ["jpeg:90", "flip"]
+SEARCHED = [
+    text if text in QUICK else pytest.param(text, marks=pytest.mark.slow) for text in CHAINS
+]
 OWN = 2
 
 
@@ -82,7 +86,7 @@ def observation(text, pixels=None, gen=WIDE[1]):
     )
 
 
-@pytest.fixture(scope="module", params=CHAINS)
+@pytest.fixture(scope="module", params=SEARCHED)
 def found(request):
     """Two images of the second of three candidates, one of a fourth, and one of noise, all
     altered alike.

@@ -57,7 +57,9 @@ def test_residuals_are_the_distance(text):
     assert float(jnp.mean(residual**2)) == pytest.approx(expected[1], rel=1e-5)
 
 
-@pytest.mark.parametrize("text", SMOOTH)
+@pytest.mark.parametrize(
+    "text", ["l2", *(pytest.param(text, marks=pytest.mark.slow) for text in SMOOTH if text != "l2")]
+)
 def test_smooth_distances_lead_to_the_latent_and_its_certificate(text):
     found = attribute(PIXELS, GENS, config=config_of(text))
     assert [verdict.candidates for verdict in found.verdicts] == [("toy0",)] * len(PIXELS)
@@ -65,6 +67,7 @@ def test_smooth_distances_lead_to_the_latent_and_its_certificate(text):
     assert (found.residual[:, 0] < 1e-2 * found.residual[:, 1]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ROUGH)
 def test_others_are_searched_by_gradients_and_finished_in_pixels(text):
     """They end near the latent.
@@ -79,6 +82,7 @@ def test_others_are_searched_by_gradients_and_finished_in_pixels(text):
     assert (alone.residual[:, 0] >= 0.99 * found.residual[:, 0]).all()
 
 
+@pytest.mark.slow
 def test_without_a_certificate_a_distance_decides_nothing_by_itself():
     """Thresholds are of pixels; the reason says what to do."""
     noise = np.random.default_rng(0).integers(0, 256, (1, *GENS[0].image_shape)).astype(np.uint8)
@@ -92,6 +96,7 @@ def test_invert_takes_the_distance():
     assert found.loss.min(1).max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimiser", ["adam-paper", "lbfgs"])
 def test_a_named_method_searches_by_the_distance_alone(optimiser):
     """The paper's recipe: no other steps follow those of a distance that is not smooth."""

@@ -20,6 +20,7 @@ def gen():
     return jattr.load_generator("dcgan_a")
 
 
+@pytest.mark.slow
 def test_a_black_jpeg_under_a_dark_chain_is_no_proof(gen):
     file = io.BytesIO()
     Image.fromarray(np.zeros((96, 96, 3), np.uint8)).save(file, "JPEG", quality=5)
@@ -44,6 +45,7 @@ def test_own_images_tell_much_after_compression(gen):
     assert own.num_observed == 32 * 32 * 3
 
 
+@pytest.mark.slow
 def test_one_pixel_names_nobody(gen):
     """Three numbers against 64 unknowns: a colour that any of them can make."""
     images = alter(np.full((1, 32, 32, 3), 120, np.uint8), parse_chain("resize:1x1:box"))
