@@ -5,6 +5,7 @@ Fixtures that are expensive are made once a run, whichever worker comes first: `
 
 import fcntl
 import os
+import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,14 +101,14 @@ def shared_folder(tmp_path_factory) -> Callable[[str, Callable[[Path], object]],
         base = base.parent  # of all workers
 
     def folder_of(name, fill):
-        folder = base / f"shared-{name}"
-        with (base / f"{name}.lock").open("w") as lock:
+        folder, done = base / f"shared-{name}", base / f"shared-{name}.done"
+        with (base / f"shared-{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not folder.exists():
-                making = base / f"making-{name}"  # left behind by a worker that failed
-                making.mkdir(exist_ok=True)
-                fill(making)
-                making.rename(folder)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                fill(folder)
+                done.touch()
         return folder
 
     return folder_of

@@ -52,22 +52,21 @@ def refused(jattr):
 
 
 @pytest.fixture(scope="session")
-def original(tmp_path_factory, tiny_folders):
-    """A result with a certificate: an image of `tiny`, and one of nobody, against `tiny` and
-    `tiny_b`.
-    """
-    folder = tmp_path_factory.mktemp("verify")
+def original(shared_folder, tiny_folders):
+    """A result with a certificate: images of `tiny` and of nobody, against `tiny` and `tiny_b`."""
     from jattr.images import to_byte, write_png  # not before JAX has its settings
 
-    rng = np.random.default_rng(7)
-    z = rng.normal(size=(1, 6)).astype(np.float32)
-    write_png(folder / "tiny.png", to_byte(make_tiny().generate(z))[0])
-    write_png(folder / "noise.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
-    paths = [str(tiny_folders[name]) for name in ("tiny", "tiny_b")]
-    images = [str(folder / "tiny.png"), str(folder / "noise.png")]
-    options = ["--restarts", "1", "--lanes", "2", "--out", str(folder / "result")]
-    assert main(["attribute", *images, "--candidates", *paths, *options]) == 0
-    return folder
+    def fill(folder):
+        rng = np.random.default_rng(7)
+        z = rng.normal(size=(1, 6)).astype(np.float32)
+        write_png(folder / "tiny.png", to_byte(make_tiny().generate(z))[0])
+        write_png(folder / "noise.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
+        paths = [str(tiny_folders[name]) for name in ("tiny", "tiny_b")]
+        images = [str(folder / "tiny.png"), str(folder / "noise.png")]
+        options = ["--restarts", "1", "--lanes", "2", "--out", str(folder / "result")]
+        assert main(["attribute", *images, "--candidates", *paths, *options]) == 0
+
+    return shared_folder("verify", fill)
 
 
 @pytest.fixture

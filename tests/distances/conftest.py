@@ -3,6 +3,8 @@
 Images, and the feature folders of the reference folder's recipe.
 """
 
+import functools
+
 import numpy as np
 import pytest
 from jattr.converters.convert import convert
@@ -20,18 +22,18 @@ def images():
 
 
 @pytest.fixture(scope="session")
-def golden_network(reference, tmp_path_factory):
+def golden_network(reference, shared_folder):
     """Returns the network of a golden folder, converted and loaded as a user would."""
-    networks = {}
 
+    @functools.cache
     def get(name):
-        if name not in networks:
-            folder = tmp_path_factory.mktemp(name)
-            made = convert(
-                write_source(reference / "golden" / name, folder / "source"), folder / "features"
-            )
-            networks[name] = load_features(folder / "features")
-            assert networks[name].digest == made.digest
-        return networks[name]
+        def fill(folder):
+            source = write_source(reference / "golden" / name, folder / "source")
+            (folder / "digest").write_text(convert(source, folder / "features").digest)
+
+        folder = shared_folder(name, fill)
+        network = load_features(folder / "features")
+        assert network.digest == (folder / "digest").read_text()
+        return network
 
     return get
