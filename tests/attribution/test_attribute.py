@@ -96,6 +96,7 @@ def test_same_seed_gives_the_same_bytes(found, family, images):
     assert again.verdicts == found.verdicts
 
 
+@pytest.mark.slow
 def test_foreign_noise_is_never_made_by_a_candidate(family):
     noise = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
     foreign = attribute(noise, family, config=CONFIG)
@@ -111,6 +112,7 @@ def test_own_images_with_the_wrong_candidates_are_never_made_by(family, images):
     assert {v.kind for v in verdicts} <= {"none", "undecided"}
 
 
+@pytest.mark.slow
 def test_candidates_of_two_shapes(family):
     """One array of images for each candidate, each in the candidate's own shape."""
     dense = make_dense()
@@ -137,6 +139,7 @@ def test_uniform_latents_are_reported_with_their_support():
     assert (found.support <= 1.05).all()  # rounding moves a latent by about 1e-2
 
 
+@pytest.mark.slow
 def test_class_is_reported(tiny_conditional):
     label = np.array([2, 0, 1], np.int32)
     found = attribute(

@@ -29,6 +29,7 @@ def searched(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_every_image_gets_noise_of_its_own(searched):
     chain = parse_chain("noise:0.05")
     for kind, config in (
@@ -49,6 +50,7 @@ def test_an_image_has_the_same_noise_under_every_candidate(searched):
     np.testing.assert_array_equal(searched[0].pixels, searched[1].pixels)
 
 
+@pytest.mark.slow
 def test_own_images_are_the_others_negatives_with_the_same_noise(searched):
     found = calibrate(TOYS, chains=[parse_chain("noise:0.05")], own=2, others=2, config=CONFIG)
     assert found.conditions == ("clean", "noise:0.05")

@@ -26,6 +26,7 @@ def inverter_of(gen, config=CONFIG):
     return Inverter(Observation(gen, own_images(gen, 1)[1]), config, KEY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounding", ["round", "truncate"])
 def test_a_generator_that_is_always_found_misses_by_rounding_alone(rounding):
     gen = dataclasses.replace(make_toy(name="own"), rounding=rounding)
@@ -80,6 +81,7 @@ def test_a_rehearsal_is_made_once_for_what_it_depends_on():
         assert len(store) - before == more
 
 
+@pytest.mark.slow
 def test_searches_and_rehearsals_do_not_depend_on_the_place_among_the_candidates():
     gens = [make_toy(seed=seed, name=f"toy{seed}") for seed in (0, 1)]
     noise = np.random.default_rng(0).integers(0, 256, (1, *gens[0].image_shape)).astype(np.uint8)

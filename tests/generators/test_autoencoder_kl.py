@@ -158,6 +158,7 @@ def test_other_architectures_are_those_of_pytorch(case):
     )
 
 
+@pytest.mark.slow
 def test_the_variance_is_clamped_as_by_diffusers():
     tensors = random_tensors(SMALL)
     tensors["quant_conv/bias"] = np.array([1000, -1000, 1000, -1000], np.float32)
@@ -167,6 +168,7 @@ def test_the_variance_is_clamped_as_by_diffusers():
     assert (logvar == jnp.array([20.0, -30.0])).all()
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_finite_differences():
     with jax.enable_x64(True):
         decode, _, state = network(SMALL, random_tensors(SMALL), jnp.float64)
@@ -183,6 +185,7 @@ def test_the_gradient_is_that_of_finite_differences():
             assert abs(found - expected) <= 1e-7 * np.abs(gradient).max()
 
 
+@pytest.mark.slow
 def test_decoding_can_be_mapped_and_differentiated_in_both_modes():
     decode, _, state = network(SMALL, random_tensors(SMALL))
     z = np.random.default_rng(4).normal(size=(3, *SMALL.latent_shape)).astype(np.float32)
