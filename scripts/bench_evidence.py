@@ -40,7 +40,7 @@ from jattr.images import encode_png
 from jattr.ledger.cosign import cosign
 from jattr.ledger.evidence.inversion import invert_alternatives
 from jattr.ledger.evidence.judge import SUPPORTED
-from jattr.ledger.evidence.make import Question, make_evidence
+from jattr.ledger.evidence.make import EvidenceRequest, make_evidence
 from jattr.ledger.evidence.verify import verify_evidence
 from jattr.ledger.keys import COSIGNATURE, Signer
 from jattr.ledger.policy import Policy, parse_policy
@@ -168,7 +168,7 @@ def judged(
                 policy,
                 gen,
                 attribution,
-                Question(f"{i}.png", data, None, end, nonce=NONCE),
+                EvidenceRequest(f"{i}.png", data, None, end, nonce=NONCE),
             )
             result = verify_evidence(
                 made.data, public, policy, gen=gen, nonce=NONCE, invert=invert if search else None

@@ -31,9 +31,9 @@ from jattr.generators.settings import NOISE, SPACES
 from jattr.generators.store import load_generator
 from jattr.images.reading import read_bytes
 from jattr.inversion.config import InvertConfig
-from jattr.ledger.evidence.bundle import FILE, LEVELS, MAX_BYTES, WORDS, Attribution
+from jattr.ledger.evidence.bundle import BUNDLE_FIELDS, FILE, LEVELS, MAX_BYTES, Attribution
 from jattr.ledger.evidence.inversion import invert_alternatives
-from jattr.ledger.evidence.make import Made, Question, make_evidence
+from jattr.ledger.evidence.make import Evidence, EvidenceRequest, make_evidence
 from jattr.ledger.evidence.verify import Verified, verify_evidence
 from jattr.ledger.note import MAX_BYTES as MAX_NOTE
 from jattr.ledger.policy import OpenedCheckpoint
@@ -162,16 +162,16 @@ def make_run(args: argparse.Namespace) -> int:
             start, end = _window(log, args.window)
         gen, *others = _models(args)
         attribution = _invert(args, image, gen, None)  # the log is free for uses meanwhile
-        asked = Question(
+        request = EvidenceRequest(
             Path(args.picture).name, image, start, end, args.level, args.nonce, args.sample
         )
         with LogStore.open(args.log) as log:
-            made = make_evidence(log, private, policy, gen, attribution, asked, others)
-        (work / FILE).write_bytes(made.data)
-        page = evidence_page(made.bundle, made.verdict, gen.name, _command(args))
+            evidence = make_evidence(log, private, policy, gen, attribution, request, others)
+        (work / FILE).write_bytes(evidence.data)
+        page = evidence_page(evidence.bundle, evidence.verdict, gen.name, _command(args))
         (work / PAGE).write_text(page, encoding="utf-8")
     where = f"written to {shown(args.out, 200)}: {FILE}, {PAGE}"
-    emit(args, facts_of(made, attribution), text_of(made, attribution, [where]))
+    emit(args, facts_of(evidence, attribution), text_of(evidence, attribution, [where]))
     return 0
 
 
@@ -182,7 +182,7 @@ def check_evidence_folder(folder: Path) -> None:
       InputError: it does not, or holds anything else.
     """
     check_names(file_names(folder), (FILE, PAGE))
-    if set(read_object(folder / FILE)) != {"jattr", *WORDS, "signature"}:
+    if set(read_object(folder / FILE)) != {"jattr", *BUNDLE_FIELDS, "signature"}:
         raise InputError(f"{FILE!r} is no evidence")
 
 
@@ -212,7 +212,7 @@ def verify_run(args: argparse.Namespace) -> int:
         "verified": True,  # nothing differs; `complete`: and nothing was left out
         "complete": not found.unchecked,
         "unchecked": list(found.unchecked),
-        "own_search": found.own,
+        "own_search": found.own_search,
     }
     emit(args, facts, verified_text(found))
     return 0
@@ -298,7 +298,7 @@ def _command(args: argparse.Namespace) -> str:
     )
 
 
-def facts_of(found: Made | Verified, attribution: Attribution) -> dict[str, Any]:
+def facts_of(found: Evidence | Verified, attribution: Attribution) -> dict[str, Any]:
     """Return the facts as JSON values."""
     bundle = found.bundle
     facts = {"verdict": found.verdict.json, "examined": bundle.examined, "origin": bundle.origin}
@@ -310,7 +310,7 @@ def facts_of(found: Made | Verified, attribution: Attribution) -> dict[str, Any]
 
 
 def text_of(
-    found: Made | Verified,
+    found: Evidence | Verified,
     attribution: Attribution,
     last: Sequence[str],
     whose: str = "",
@@ -350,7 +350,7 @@ def verified_text(found: Verified) -> str:
         lines.append(
             "verified: log, window, openings and verdict are as they follow from the public log"
         )
-    whose = "" if found.own else ", in the words of the log's owner"
+    whose = "" if found.own_search else ", in the words of the log's owner"
     return text_of(
         found,
         found.attribution,

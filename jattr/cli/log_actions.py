@@ -174,7 +174,7 @@ def status_of(args: argparse.Namespace) -> int:
             "uses": len(leaves.results),
             "orphans": orphans,
             "erased": sorted(leaves.erased),
-            "other": leaves.others,
+            "other": leaves.unreadable,
             "private": private,
         }
     text = (

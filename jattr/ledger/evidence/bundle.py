@@ -10,22 +10,16 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.canonical import encode_canonical, parse_canonical
-from jattr.ledger.commitments import Opening, parse_hex, parse_latent, parse_opening
-from jattr.ledger.encoding import encode_base64, shown
-from jattr.ledger.evidence.values import (
-    any_object,
-    base64_of,
-    list_of,
-    object_of,
-    text_of,
-    whole_number,
-)
+from jattr.ledger.commitments import CONTROLS, Opening, parse_hex, parse_latent, parse_opening
+from jattr.ledger.encoding import encode_base64, parse_base64, shown
 from jattr.ledger.keys import Signer, Verifier
 from jattr.ledger.note import open_note, sign_note
+
+Json: TypeAlias = dict[str, Any]  # an object, whatever its values
 
 SCHEMA = "evidence/v1"
 FILE = "evidence.json"
@@ -37,6 +31,19 @@ STATEMENT = "jattr/evidence/v1\n"  # what is signed begins so
 LEVELS = ("commitments", "perceptual", "regenerated")  # each opens more
 FITS = ("fits", "does-not-fit", "undecided")
 NONCE = 200  # characters
+BUNDLE_FIELDS = (
+    "origin",
+    "picture",
+    "model",
+    "window",
+    "level",
+    "openings",
+    "sample",
+    "pictures",
+    "attribution",
+    "examined",
+    "verdict",
+)
 DECIMAL = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?(e[+-][0-9]{1,3})?")
 OPENED = {
     "commitments": set[str](),
@@ -47,7 +54,7 @@ OPENED = {
 
 @dataclass(frozen=True)
 class Attribution:
-    """What inversion says: as the bundle states it, or as it was found."""
+    """The result of inversion: as the bundle states it, or as the verifier's own search ended."""
 
     fit: str  # one of FITS
     certificate: bool  # whether the latent reproduces the image as the certificate test demands
@@ -74,14 +81,14 @@ class Bundle:
     level: str  # one of LEVELS
     openings: dict[tuple[int, str], Opening]  # (entry, field) ->
     nonce: str  # the sample's, from whoever asked or from a beacon
-    wanted: int  # entries of the sample
+    sample_size: int  # entries that are made again by the nonce
     images: dict[int, bytes]  # entry -> PNG, of the entries that were made again
     attribution: Attribution
     # counts, hash, near entries, sample: what follows from the log and the openings
-    examined: dict[str, Any]
-    verdict: dict[str, Any]
+    examined: Json
+    verdict: Json
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> Json:
         """Return the bundle as JSON values, without its signature."""
         openings = [
             {"entry": entry, **self.openings[entry, field].json}
@@ -100,7 +107,7 @@ class Bundle:
             },
             "level": self.level,
             "openings": openings,
-            "sample": {"nonce": self.nonce, "wanted": self.wanted},
+            "sample": {"nonce": self.nonce, "wanted": self.sample_size},
             "pictures": [
                 {"entry": n, "data": encode_base64(self.images[n])} for n in sorted(self.images)
             ],
@@ -136,17 +143,16 @@ def parse_bundle(data: bytes, keys: Sequence[Verifier]) -> Bundle:
       VerificationError: a field is not what was signed, or no trusted log key has signed.
     """
     _check_parts(data)
-    found = parse_canonical(data, "the bundle", MAX_BYTES)
-    wanted = {"jattr", *WORDS, "signature"}
-    if not isinstance(found, dict) or found.get("jattr") != SCHEMA:
+    fields = parse_canonical(data, "the bundle", MAX_BYTES)
+    if not isinstance(fields, dict) or fields.get("jattr") != SCHEMA:
         raise LedgerError(
             f'jattr: the file is no bundle of this schema, an object with "jattr":"{SCHEMA}"'
         )
-    if differing := sorted(wanted ^ set(found)):
+    if differing := sorted({"jattr", *BUNDLE_FIELDS, "signature"} ^ set(fields)):
         raise LedgerError(
             f"the bundle lacks fields, or has unknown ones: {shown(', '.join(differing).encode())}"
         )
-    signature = base64_of(found.pop("signature"), "signature")
+    signature = _base64_of(fields.pop("signature"), "signature")
     try:
         opened = open_note(signature, keys)
     except VerificationError as error:
@@ -155,13 +161,14 @@ def parse_bundle(data: bytes, keys: Sequence[Verifier]) -> Bundle:
         raise LedgerError(f"signature: {error}") from error
     if not opened.text.startswith(STATEMENT):
         raise VerificationError("signature: it is that of another text of the log, not of a bundle")
-    stated, signed = _statement(found), opened.text
+    # The signature is over one line a field, so that the first line that differs names the field.
+    stated, signed = _statement(fields), opened.text
     for line, other in zip(stated.splitlines(), signed.splitlines(), strict=False):
         if line != other:
             raise VerificationError(f"field {line.partition(' ')[0]}: it is not what was signed")
     if stated != signed:
         raise VerificationError("signature: it is over other fields")
-    bundle = _parse(found)
+    bundle = _parse(fields)
     if bundle.origin not in {key.name for key in opened.verified}:
         raise VerificationError(
             f"origin: it is {_shown(bundle.origin)}, and another log's key has signed the bundle"
@@ -181,7 +188,7 @@ def _shown(text: str) -> str:
     return shown(text.encode(errors="replace"))
 
 
-def _statement(fields: dict[str, Any]) -> str:
+def _statement(fields: Json) -> str:
     """Return the text that is signed: each field's name and SHA-256."""
     lines = [
         f"{name} {hashlib.sha256(encode_canonical(fields[name])).hexdigest()}"
@@ -190,70 +197,53 @@ def _statement(fields: dict[str, Any]) -> str:
     return STATEMENT + "".join(f"{line}\n" for line in lines)
 
 
-WORDS = (
-    "origin",
-    "picture",
-    "model",
-    "window",
-    "level",
-    "openings",
-    "sample",
-    "pictures",
-    "attribution",
-    "examined",
-    "verdict",
-)
-
-
-def _parse(found: dict[str, Any]) -> Bundle:
-    image, model = (
-        object_of(found, "picture", "name", "data"),
-        object_of(found, "model", "entry", "digest"),
-    )
-    window, sample = (
-        object_of(found, "window", "start", "end"),
-        object_of(found, "sample", "nonce", "wanted"),
-    )
-    origin, level = text_of(found["origin"], "origin"), text_of(found["level"], "level")
+def _parse(fields: Json) -> Bundle:
+    image = _object_of(fields, "picture", "name", "data")
+    model = _object_of(fields, "model", "entry", "digest")
+    window = _object_of(fields, "window", "start", "end")
+    sample = _object_of(fields, "sample", "nonce", "wanted")
+    origin = _text_of(fields["origin"], "origin")
+    level = _text_of(fields["level"], "level")
     if level not in LEVELS:
         raise LedgerError(f"level: it is {_shown(level)}; there are {', '.join(LEVELS)}")
     start = window["start"]
-    openings, images = _openings(found["openings"]), _images(found["pictures"])
+    openings = _openings(fields["openings"])
+    images = _images(fields["pictures"])
     if beyond := sorted({name for _, name in openings} - OPENED[level]):
         raise LedgerError(f"level or openings: at level {level} {', '.join(beyond)} is not opened")
     if images and level != LEVELS[-1]:
         raise LedgerError(f"level or pictures: at level {level} no image is made again")
     return Bundle(
         origin=origin,
-        name=text_of(image["name"], "picture"),
-        image=base64_of(image["data"], "picture", MAX_IMAGE),
-        model=whole_number(model["entry"], "model"),
+        name=_text_of(image["name"], "picture"),
+        image=_base64_of(image["data"], "picture", MAX_IMAGE),
+        model=_whole_number(model["entry"], "model"),
         digest=_digest(model["digest"]),
-        start=None if start is None else base64_of(start, "window"),
-        end=base64_of(window["end"], "window"),
+        start=None if start is None else _base64_of(start, "window"),
+        end=_base64_of(window["end"], "window"),
         level=level,
         openings=openings,
-        nonce=text_of(sample["nonce"], "sample", NONCE),
-        wanted=whole_number(sample["wanted"], "sample"),
+        nonce=_text_of(sample["nonce"], "sample", NONCE),
+        sample_size=_whole_number(sample["wanted"], "sample"),
         images=images,
-        attribution=_attribution(found),
-        examined=any_object(found["examined"], "examined"),
-        verdict=any_object(found["verdict"], "verdict"),
+        attribution=_attribution(fields),
+        examined=_any_object(fields["examined"], "examined"),
+        verdict=_any_object(fields["verdict"], "verdict"),
     )
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     try:
-        parse_hex(text_of(value, "model"), "the digest")
+        parse_hex(_text_of(value, "model"), "the digest")
     except LedgerError as error:
         raise LedgerError(f"model: {error}") from error
     return str(value)
 
 
-def _openings(found: Any) -> dict[tuple[int, str], Opening]:
+def _openings(items: object) -> dict[tuple[int, str], Opening]:
     openings: dict[tuple[int, str], Opening] = {}
     last = (-1, "")
-    for item in list_of(found, "openings"):
+    for item in _list_of(items, "openings"):
         if not isinstance(item, dict) or "entry" not in item:
             raise LedgerError("openings: each is an object with an entry")
         try:
@@ -262,7 +252,7 @@ def _openings(found: Any) -> dict[tuple[int, str], Opening]:
             )
         except LedgerError as error:
             raise LedgerError(f"openings: {error}") from error
-        key = (whole_number(item["entry"], "openings"), opening.field)
+        key = (_whole_number(item["entry"], "openings"), opening.field)
         if key <= last:
             raise LedgerError(f"openings: entry {key[0]} stands twice or out of order")
         openings[key] = opening
@@ -270,25 +260,25 @@ def _openings(found: Any) -> dict[tuple[int, str], Opening]:
     return openings
 
 
-def _images(found: Any) -> dict[int, bytes]:
+def _images(items: object) -> dict[int, bytes]:
     images: dict[int, bytes] = {}
-    for item in list_of(found, "pictures"):
+    for item in _list_of(items, "pictures"):
         if not isinstance(item, dict) or sorted(item) != ["data", "entry"]:
             raise LedgerError("pictures: each is an object of an entry and data")
-        entry = whole_number(item["entry"], "pictures")
+        entry = _whole_number(item["entry"], "pictures")
         if images and entry <= max(images):
             raise LedgerError(f"pictures: entry {entry} stands twice or out of order")
-        images[entry] = base64_of(item["data"], "pictures", MAX_IMAGE)
+        images[entry] = _base64_of(item["data"], "pictures", MAX_IMAGE)
     return images
 
 
-def _attribution(found: dict[str, Any]) -> Attribution:
+def _attribution(fields: Json) -> Attribution:
     names = [item.name for item in dataclasses.fields(Attribution)]
-    stated = object_of(found, "attribution", *names)
+    stated = _object_of(fields, "attribution", *names)
     texts = {name: stated[name] for name in ("alteration", "residual", "miss_bound")}
     for name, value in texts.items():
         if value is not None:
-            text_of(value, f"attribution ({name})")
+            _text_of(value, f"attribution ({name})")
             if name != "alteration" and not (
                 DECIMAL.fullmatch(value) and math.isfinite(float(value))
             ):
@@ -298,7 +288,7 @@ def _attribution(found: dict[str, Any]) -> Attribution:
     latent = (
         None
         if stated["latent"] is None
-        else base64_of(stated["latent"], "attribution (latent)", MAX_IMAGE)
+        else _base64_of(stated["latent"], "attribution (latent)", MAX_IMAGE)
     )
     try:
         if latent is not None:
@@ -313,7 +303,58 @@ def _attribution(found: dict[str, Any]) -> Attribution:
         fit=stated["fit"],
         certificate=stated["certificate"],
         latent=latent,
-        restarts=whole_number(stated["restarts"], "attribution"),
-        reason=text_of(stated["reason"], "attribution (reason)"),
+        restarts=_whole_number(stated["restarts"], "attribution"),
+        reason=_text_of(stated["reason"], "attribution (reason)"),
         **texts,
     )
+
+
+# Values of a bundle, read strictly: each error, a LedgerError, begins with the field's name.
+
+
+def _object_of(fields: Json, name: str, *keys: str) -> Json:
+    """Return an object that has these keys and no others."""
+    value = fields[name]
+    if not isinstance(value, dict) or sorted(value) != sorted(keys):
+        raise LedgerError(f"{name}: it is no object of {', '.join(keys)}")
+    return value
+
+
+def _any_object(value: object, name: str) -> Json:
+    """Return an object."""
+    if not isinstance(value, dict):
+        raise LedgerError(f"{name}: it is no object")
+    return value
+
+
+def _list_of(value: object, name: str) -> list[object]:
+    """Return a list."""
+    if not isinstance(value, list):
+        raise LedgerError(f"{name}: it is no list")
+    return value
+
+
+def _text_of(value: object, name: str, limit: int = 2000) -> str:
+    """Return a text without control characters."""
+    if not isinstance(value, str) or len(value) > limit or CONTROLS.search(value):
+        raise LedgerError(
+            f"{name}: it is no text of at most {limit} characters without control characters"
+        )
+    return value
+
+
+def _whole_number(value: object, name: str) -> int:
+    """Return a whole number from 0."""
+    if type(value) is not int or value < 0:
+        raise LedgerError(f"{name}: it is no whole number from 0")
+    return value
+
+
+def _base64_of(value: object, name: str, limit: int = 2_000_000) -> bytes:
+    """Return the bytes of a canonical base64 text."""
+    if not isinstance(value, str) or len(value) > limit * 4 // 3 + 4:
+        raise LedgerError(f"{name}: it is no base64 text of at most {limit} bytes")
+    try:
+        return parse_base64(value.encode(errors="replace"), name)
+    except LedgerError as error:
+        raise LedgerError(f"{name}: it is no canonical base64") from error

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from jattr.ledger.evidence.bundle import LEVELS
-from jattr.ledger.evidence.window import Examined
+from jattr.ledger.evidence.window import Examination
 
 CONSISTENT = "consistent-with-use"
 EDITED = "edited-or-collision"
@@ -60,7 +59,7 @@ class Verdict:
     weaknesses: tuple[str, ...]  # why it is no more
 
     @property
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, object]:
         """The values that the bundle states."""
         return {
             "kind": self.kind,
@@ -71,21 +70,21 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An entry that was made again."""
+class Regenerated:
+    """What an entry shows whose image was made again."""
 
     entry: int
     problem: str  # why it does not count; empty if latent, image and commitments belong together
-    same: bool  # its pixels are the images
+    same: bool  # its pixels are those of the questioned image
     near: bool  # its perceptual hash is near (orphans: of the image that was made again)
-    latent: bool  # its latent makes the image, under what was done to that
+    explains: bool  # its latent makes the questioned image, under what was done to that
 
 
 def judge(
     fit: str,
     certified: bool,
-    examined: Examined,
-    shown: Sequence[Shown],
+    examined: Examination,
+    regenerated: Sequence[Regenerated],
     witnessed: bool,
     level: str,
 ) -> Verdict:
@@ -95,26 +94,33 @@ def judge(
       fit: "fits", "does-not-fit" or "undecided".
       certified: the fit is a certificate.
       examined: what leaves and openings show.
-      shown: the entries that were made again.
+      regenerated: the entries that were made again.
       witnessed: both ends of the window have the cosignatures of independent witnesses.
       level: of what was opened.
     """
-    weak = weaknesses(examined, shown, witnessed, level)
-    good = {s.entry: s for s in shown if not s.problem}
-    fits = fit == "fits"
-    same = {entry for entry, s in good.items() if s.same or s.latent or entry in examined.exact}
-    distances = dict(examined.near) | {
-        s.entry: 0 for s in good.values() if s.near and s.entry in examined.orphans
+    weak = weaknesses(examined, regenerated, witnessed, level)
+    sound = {each.entry: each for each in regenerated if not each.problem}
+    # Entries that are the image: by their pixels, or because their latent explains it.
+    same = {
+        entry
+        for entry, each in sound.items()
+        if each.same or each.explains or entry in examined.exact
     }
-    distances |= dict.fromkeys(examined.exact, 0)
-    near = sorted(distances, key=lambda entry: (distances[entry], entry))
     if same:
         return _verdict(CONSISTENT, min(same), weak)
-    if near and fits:
-        return _alike(near, good, certified, weak)
+    # Entries that look like it, the nearest first. Orphans have no logged hash, only an image.
+    distances = dict(examined.near)
+    for each in sound.values():
+        if each.near and each.entry in examined.orphans:
+            distances[each.entry] = 0
+    distances |= dict.fromkeys(examined.exact, 0)
+    near = sorted(distances, key=lambda entry: (distances[entry], entry))
+    # Two by two: inversion fits or not, the log holds an image like it or not.
+    if near and fit == "fits":
+        return _judge_lookalikes(near, sound, certified, weak)
     if near:
         return _verdict(EDITED, near[0], weak)
-    if fits:
+    if fit == "fits":
         return _verdict(NOT_SUPPORTED, None, weak)
     if fit == "undecided":
         return _verdict(UNDECIDED, None, weak)
@@ -122,57 +128,56 @@ def judge(
 
 
 def weaknesses(
-    examined: Examined, shown: Sequence[Shown], witnessed: bool, level: str
+    examined: Examination, regenerated: Sequence[Regenerated], witnessed: bool, level: str
 ) -> tuple[str, ...]:
     """Return why the log's side of the evidence is no more, one sentence each."""
-    counts, found = examined.counts, []
+    counts, reasons = examined.counts, []
     if not witnessed:
-        found.append(
+        reasons.append(
             "no independent witness has cosigned both ends of the window: another log may have"
             " been shown"
         )
     if level != LEVELS[-1]:
-        found.append(
+        reasons.append(
             f"only the level {level} was opened, so nothing shows that the openings are true"
         )
     if not counts["entries"]:
-        found.append("the window has no entries")
+        reasons.append("the window has no entries")
     elif not counts["of_the_model"]:
-        found.append(
+        reasons.append(
             "the window has no output by this model, so nothing shows that its uses are logged"
         )
     for name, why in PARTS.items():
         if counts[name]:
-            found.append(f"{counts[name]} {why}")
+            reasons.append(f"{counts[name]} {why}")
     if level == LEVELS[-1] and len(examined.sample) < min(LEAST_SAMPLE, counts["results"]):
-        found.append(
+        reasons.append(
             f"a sample of {len(examined.sample)} outputs was made again; at least {LEAST_SAMPLE}"
             " are needed"
         )
     if examined.featureless:
-        found.append("the image has next to no structure, so its perceptual hash says nothing")
-    missing = sorted(set(examined.to_show) - {s.entry for s in shown})
+        reasons.append("the image has next to no structure, so its perceptual hash says nothing")
+    missing = sorted(set(examined.to_regenerate) - {each.entry for each in regenerated})
     if level == LEVELS[-1] and missing:
-        found.append(
+        reasons.append(
             f"{len(missing)} entries that had to be made again were not, the first: {missing[0]}"
         )
-    found += [f"entry {s.entry}: {s.problem}" for s in shown if s.problem]
-    return tuple(found)
+    reasons += [f"entry {each.entry}: {each.problem}" for each in regenerated if each.problem]
+    return tuple(reasons)
 
 
-def _alike(
-    near: Sequence[int], good: Mapping[int, Shown], certified: bool, weak: tuple[str, ...]
+def _judge_lookalikes(
+    near: Sequence[int], sound: Mapping[int, Regenerated], certified: bool, weak: tuple[str, ...]
 ) -> Verdict:
-    """Return the verdict on an image that fits and that outputs look like, none of whose latents
-    explains it.
+    """Return the verdict on an image that fits and looks like outputs that do not explain it.
 
     A certificate tells them apart, if all of them were shown: then it is another image. Without one
     an output that was shown to be a use of the model is taken for it. One that was not, or turned
     out false, confirms nothing: its owner can have logged it after the accusation.
     """
-    if certified and all(entry in good for entry in near):
+    if certified and all(entry in sound for entry in near):
         return _verdict(NOT_SUPPORTED, None, weak)
-    use = next((entry for entry in near if entry in good), None)
+    use = next((entry for entry in near if entry in sound), None)
     if certified or use is None:
         return _verdict(UNCONFIRMED, near[0], weak)
     return _verdict(CONSISTENT, use, weak)

@@ -1,10 +1,7 @@
-"""The public log behind a bundle: the window's ends, all its entries, and the model's leaf, none
-of them believed.
-"""
-
-from typing import Any
+"""The public log behind a bundle: the window's ends, its entries, the model's leaf."""
 
 from jattr.errors import LedgerError, VerificationError
+from jattr.generators.base import Generator
 from jattr.ledger.checkpoint import Checkpoint
 from jattr.ledger.encoding import shown
 from jattr.ledger.evidence.bundle import Bundle
@@ -40,12 +37,11 @@ def window_ends(bundle: Bundle, policy: Policy) -> tuple[OpenedCheckpoint | None
 def window_leaves(
     log: PublishedLog, policy: Policy, start: Checkpoint | None, end: Checkpoint
 ) -> tuple[Leaves, int]:
-    """Return the leaves of the window, its root recomputed over all of them, and the size that
-    is published now.
-    """
+    """Return the leaves of the window, its root recomputed, and the size that is published now."""
     nodes = log.nodes(end.size)
 
     def fetch(number: int) -> bytes | None:
+        # An entry before the window: a proof of inclusion ties it to the root of the window's end.
         if number >= end.size:
             return None
         entry = next(log.entries(number, number + 1, end.size))
@@ -82,19 +78,15 @@ def _check_published(log: PublishedLog, policy: Policy, end: Checkpoint) -> int:
             f"only {now.size} entries are published, the window ends with {end.size}: some are gone"
         )
     if end.size:
-        proof = (
-            []
-            if now.size == end.size
-            else consistency_proof(end.size, now.size, log.nodes(now.size))
-        )
+        proof = []
+        if now.size > end.size:
+            proof = consistency_proof(end.size, now.size, log.nodes(now.size))
         verify_consistency(end.size, now.size, end.root, now.root, proof)
     return now.size
 
 
-def check_model(leaves: Leaves, bundle: Bundle, gen: Any) -> None:
-    """Check that the bundle names the model's leaf, and that the weights at hand are that
-    model's.
-    """
+def check_model(leaves: Leaves, bundle: Bundle, gen: Generator | None) -> None:
+    """Check that the bundle names the model's leaf, and that the weights at hand are its."""
     leaf = leaves.model(bundle.model)
     if leaf is None or leaf.weights_digest != bundle.digest:
         raise VerificationError(
@@ -103,6 +95,5 @@ def check_model(leaves: Leaves, bundle: Bundle, gen: Any) -> None:
     if gen is not None and gen.weights_digest != bundle.digest:
         raise VerificationError(
             f"model: the weights that were given have the digest {gen.weights_digest[:16]}..., the"
-            " log names"
-            f" {bundle.digest[:16]}...: they are another model's"
+            f" log names {bundle.digest[:16]}...: they are another model's"
         )

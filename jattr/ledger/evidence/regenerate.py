@@ -2,127 +2,129 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from jattr.errors import ImageError, InputError, LedgerError
+from jattr.generators.base import Generator
 from jattr.images.reading import decode_image
 from jattr.ledger.canonical import encode_canonical
 from jattr.ledger.commitments import Opening, parse_latent, pixels_value
 from jattr.ledger.evidence.bundle import Attribution
-from jattr.ledger.evidence.judge import Shown
+from jattr.ledger.evidence.inversion import reproduces, seen_by, viewed
+from jattr.ledger.evidence.judge import Regenerated
 from jattr.ledger.evidence.window import Leaves
+from jattr.ledger.leaves import Scalar
 from jattr.ledger.perceptual import near, perceptual_hash
 
-ALIKE = 0.5  # root mean square difference of latents over the logged one's own: worth a closer look
-SAME_LATENT = 0.05  # the same where the weights are not at hand to tell
+# Root mean square difference of two latents, relative to the root mean square of the logged one.
+CLOSE_LATENT = 0.5  # worth a closer look
+SAME_LATENT = 0.05  # taken for the same where the weights are not at hand to tell
 
-Openings = Mapping[tuple[int, str], Opening]
-Models = Mapping[str, Any]  # digest of weights -> generator
-Settings = Mapping[str, Any]  # of a MODEL leaf, with the space of the latent
-# whether a latent's image is the accused one
+Openings = Mapping[tuple[int, str], Opening]  # (entry, field) -> opening
+Models = Mapping[str, Generator]  # digest of weights -> generator
+Settings = Mapping[str, Scalar]  # of a MODEL leaf, with the space of the latent
+# (settings, latent, label) -> whether the latent's image is the questioned one
 Explains = Callable[[Settings, np.ndarray, int | None], bool]
 
 
 @dataclass(frozen=True)
-class Observation:
-    """The image, as entries are compared with it."""
+class QuestionedImage:
+    """The questioned image, as entries are compared with it."""
 
     pixels: np.ndarray  # uint8 [H, W, C]
     hashes: tuple[bytes, ...]  # its perceptual hash, and those of its turns and mirrors
-    digest: str  # of the accused model's weights
-    found: bytes | None  # the latent that inversion found, spelt as it is committed to
+    digest: str  # of the weights of the model in question
+    solution: bytes | None  # the latent by inversion, spelt as it is committed to
     explains: Explains | None  # by the certificate test; None: the weights are not at hand
 
 
-def questioned_image(
+def make_questioned_image(
     data: bytes,
     pixels: np.ndarray,
     hashes: tuple[bytes, ...],
     digest: str,
     attribution: Attribution,
-    gen: Any | None,
-) -> Observation:
+    gen: Generator | None,
+) -> QuestionedImage:
     """Return the image of a file, under what inversion took to have been done to it."""
-    found = attribution.latent if attribution.fit == "fits" else None
+    solution = attribution.latent if attribution.fit == "fits" else None
     if gen is None:
-        return Observation(pixels, hashes, digest, found, None)
-    from jattr.ledger.evidence.inversion import seen_by, viewed
-
-    known: dict[bytes, Callable[[np.ndarray, int | None], bool]] = {}
+        return QuestionedImage(pixels, hashes, digest, solution, None)
+    tests: dict[bytes, Callable[[np.ndarray, int | None], bool]] = {}
 
     def explains(settings: Settings, z: np.ndarray, label: int | None) -> bool:
+        # One observation for all entries of the same settings: making it is dear.
         key = encode_canonical(settings)
-        if key not in known:
-            known[key] = seen_by(data, viewed(gen, dict(settings)), attribution.alteration).explains
-        return known[key](z, label)
+        if key not in tests:
+            view = viewed(gen, dict(settings))
+            tests[key] = seen_by(data, view, attribution.alteration).explains
+        return tests[key](z, label)
 
-    return Observation(pixels, hashes, digest, found, explains)
+    return QuestionedImage(pixels, hashes, digest, solution, explains)
 
 
-def check_shown(
+def check_regenerated(
     leaves: Leaves,
     openings: Openings,
     images: Mapping[int, bytes],
-    observation: Observation,
+    question: QuestionedImage,
     models: Models | None,
-) -> list[Shown]:
+) -> list[Regenerated]:
     """Return what each entry that was made again shows.
 
     Args:
       leaves: of the window.
       openings: checked.
       images: PNGs by entry.
-      observation: the image in question.
+      question: the image in question.
       models: the generators by digest, to make the images again; None: that is left out.
     """
     return [
-        _shown(leaves, openings, entry, data, observation, models) for entry, data in images.items()
+        _check(leaves, openings, entry, data, question, models) for entry, data in images.items()
     ]
 
 
-def _shown(
+def _check(
     leaves: Leaves,
     openings: Openings,
     entry: int,
     data: bytes,
-    observation: Observation,
+    question: QuestionedImage,
     models: Models | None,
-) -> Shown:
+) -> Regenerated:
+    explains = False
     try:
         pixels, _ = decode_image(data)
-        hash_ = perceptual_hash(pixels)
-        problem = _problem(leaves, openings, entry, pixels, hash_)
+        image_hash = perceptual_hash(pixels)
+        # What is shown must be what was committed to, and what the model makes of the latent. Only
+        # then does it mean anything that the latent makes the questioned image, too.
+        problem = _problem(leaves, openings, entry, pixels, image_hash)
         latent = openings.get((entry, "latent"))
         if not problem and models is not None and latent is not None:
-            problem = _not_made(leaves, entry, latent.value, pixels, models)
-        explains = (
-            latent is not None
-            and not problem
-            and _explains(leaves, entry, latent.value, observation)
-        )
+            problem = _irreproducible(leaves, entry, latent.value, pixels, models)
+        if not problem and latent is not None:
+            explains = _explains(leaves, entry, latent.value, question)
     except (ImageError, LedgerError, InputError) as error:
-        return Shown(entry, str(error), same=False, near=False, latent=False)
-    same = pixels.shape == observation.pixels.shape and bool((pixels == observation.pixels).all())
-    return Shown(
-        entry, problem, same, any(near(hash_, mine) for mine in observation.hashes), explains
-    )
+        return Regenerated(entry, str(error), same=False, near=False, explains=False)
+    same = pixels.shape == question.pixels.shape and bool((pixels == question.pixels).all())
+    is_near = any(near(image_hash, other) for other in question.hashes)
+    return Regenerated(entry, problem, same, is_near, explains)
 
 
-def _explains(leaves: Leaves, entry: int, latent: bytes, observation: Observation) -> bool:
-    """Whether an entry's latent makes the image, under what was done to it."""
+def _explains(leaves: Leaves, entry: int, latent: bytes, question: QuestionedImage) -> bool:
+    """Return whether an entry's latent makes the image, under what was done to it."""
     model = leaves.model_of(entry)
-    if model is None or model.weights_digest != observation.digest:
+    if model is None or model.weights_digest != question.digest:
         return False
-    if observation.explains is None:
-        return alike(latent, observation.found, SAME_LATENT)
+    if question.explains is None:
+        return latents_match(latent, question.solution, SAME_LATENT)
     z, space, label = parse_latent(latent)
-    return observation.explains({**model.settings, "space": space}, z, label)
+    return question.explains({**model.settings, "space": space}, z, label)
 
 
 def _problem(
-    leaves: Leaves, openings: Openings, entry: int, pixels: np.ndarray, hash_: bytes
+    leaves: Leaves, openings: Openings, entry: int, pixels: np.ndarray, image_hash: bytes
 ) -> str:
     """Return why an image is not that of its entry, as far as commitments tell."""
     if (entry, "latent") not in openings:
@@ -133,15 +135,15 @@ def _problem(
         return "its pixels or its perceptual hash were not opened"
     if openings[entry, "pixels"].value != pixels_value(pixels):
         return "the image that is shown is not the one that was logged"
-    if openings[entry, "perceptual"].value != hash_:
+    if openings[entry, "perceptual"].value != image_hash:
         return "the perceptual hash that was logged is not that of the image that was logged"
     return ""
 
 
-def _not_made(leaves: Leaves, entry: int, latent: bytes, pixels: np.ndarray, models: Models) -> str:
+def _irreproducible(
+    leaves: Leaves, entry: int, latent: bytes, pixels: np.ndarray, models: Models
+) -> str:
     """Return why its model does not make an image of its latent; empty if it does."""
-    from jattr.ledger.evidence.inversion import reproduces, viewed
-
     model = leaves.model_of(entry)
     if model is None:
         return "it leads to no model"
@@ -152,21 +154,22 @@ def _not_made(leaves: Leaves, entry: int, latent: bytes, pixels: np.ndarray, mod
         )
     z, space, label = parse_latent(latent)
     view = viewed(models[model.weights_digest], {**model.settings, "space": space})
-    return (
-        ""
-        if reproduces(view, z, label, pixels)
-        else "the model does not make the logged image from its latent"
-    )
+    if reproduces(view, z, label, pixels):
+        return ""
+    return "the model does not make the logged image from its latent"
 
 
-def alike(logged: bytes | None, found: bytes | None, limit: float = ALIKE) -> bool:
-    """Whether two latents, spelt as they are committed to, differ by little."""
-    if logged is None or found is None:
+def latents_match(
+    logged: bytes | None, solution: bytes | None, tolerance: float = CLOSE_LATENT
+) -> bool:
+    """Return whether two latents, spelt as they are committed to, differ by little."""
+    if logged is None or solution is None:
         return False
     try:
-        (a, space, label), (b, other, found_label) = parse_latent(logged), parse_latent(found)
+        a, *space_and_label = parse_latent(logged)
+        b, *others = parse_latent(solution)
     except LedgerError:
         return False
-    if a.shape != b.shape or (space, label) != (other, found_label):
+    if a.shape != b.shape or space_and_label != others:
         return False
-    return bool(np.sqrt(np.mean((a - b) ** 2)) <= limit * np.sqrt(np.mean(a**2)))
+    return bool(np.sqrt(np.mean((a - b) ** 2)) <= tolerance * np.sqrt(np.mean(a**2)))

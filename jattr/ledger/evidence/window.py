@@ -1,13 +1,13 @@
 """What the leaves of a window say, and what the openings make of it for one image.
 
-Who makes a bundle and who verifies it run the same function over the same leaves, so nothing
+The maker of a bundle and its verifier run the same function over the same leaves, so nothing
 derived is believed.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.commitments import Opening
@@ -46,8 +46,9 @@ class Leaves:
     results: dict[int, Result] = field(default_factory=dict)
     erased: set[int] = field(default_factory=set)
     entries: int = 0
-    others: int = 0  # entries that are no leaves of this schema
-    before: dict[int, Leaf | None] = field(default_factory=dict)  # fetched; None: no leaf
+    unreadable: int = 0  # entries that are no leaves of this schema
+    # leaves before the window that were asked for; None: the entry is no leaf
+    fetched: dict[int, Leaf | None] = field(default_factory=dict)
 
     def read(self, number: int, entry: bytes) -> None:
         """Take one entry."""
@@ -55,15 +56,20 @@ class Leaves:
         try:
             leaf = parse_leaf(entry)
         except LedgerError:
-            self.others += 1
+            self.unreadable += 1
             return
         if isinstance(leaf, ModelLeaf):
             self.models[number] = leaf
         elif isinstance(leaf, IntentLeaf):
             self.intents[number] = _intent(leaf)
         elif isinstance(leaf, ResultLeaf):
-            hidden = (_bytes(leaf.file), bytes.fromhex(leaf.pixels), bytes.fromhex(leaf.perceptual))
-            self.results[number] = Result(leaf.intent, *hidden, _bytes(leaf.recipient))
+            self.results[number] = Result(
+                leaf.intent,
+                _bytes(leaf.file),
+                bytes.fromhex(leaf.pixels),
+                bytes.fromhex(leaf.perceptual),
+                _bytes(leaf.recipient),
+            )
         elif isinstance(leaf, EraseLeaf):
             self.erased |= set(leaf.entries)
 
@@ -71,14 +77,14 @@ class Leaves:
         """Return an INTENT leaf, of the window or before it; None if that entry is none."""
         if number in self.intents:
             return self.intents[number]
-        leaf = self._before(number)
+        leaf = self._fetch(number)
         return _intent(leaf) if isinstance(leaf, IntentLeaf) else None
 
     def model(self, number: int) -> ModelLeaf | None:
         """Return a MODEL leaf, of the window or before it; None if that entry is none."""
         if number in self.models:
             return self.models[number]
-        leaf = self._before(number)
+        leaf = self._fetch(number)
         return leaf if isinstance(leaf, ModelLeaf) else None
 
     def model_of(self, entry: int) -> ModelLeaf | None:
@@ -87,9 +93,7 @@ class Leaves:
         return None if intent is None else self.model(intent.model)
 
     def intent_of(self, entry: int) -> Intent | None:
-        """Return the INTENT leaf of a RESULT entry, which stands before it, or of an INTENT
-        entry itself.
-        """
+        """Return the INTENT leaf of a RESULT entry, which stands before it, or of itself."""
         if entry not in self.results:
             return self.intent(entry)
         number = self.results[entry].intent
@@ -97,63 +101,63 @@ class Leaves:
 
     def orphans(self) -> list[int]:
         """Return the INTENT entries of the window without a result after them in it."""
-        done = {result.intent for entry, result in self.results.items() if result.intent < entry}
-        return [number for number in self.intents if number not in done]
+        finished = {
+            result.intent for entry, result in self.results.items() if result.intent < entry
+        }
+        return [number for number in self.intents if number not in finished]
 
     def astray(self) -> int:
-        """Return how many outputs of the window lead to no use of a model, or to one that has
-        another output.
-        """
-        # the first of each
-        alone = {result.intent: entry for entry, result in reversed(self.results.items())}
+        """Count the outputs that lead to no use of a model, or to one with an earlier output."""
+        first: dict[int, int] = {}  # intent -> its first result
+        for entry, result in self.results.items():
+            first.setdefault(result.intent, entry)
         return sum(
-            alone[result.intent] != entry or self.model_of(entry) is None
+            first[result.intent] != entry or self.model_of(entry) is None
             for entry, result in self.results.items()
         )
 
     def commitment(self, entry: int, name: str) -> bytes | None:
-        """Return what an entry of the window commits to; a RESULT's latent and seed are its
-        INTENT's.
-        """
-        leaf: Any = self.results.get(entry) if name in Result._fields else self._use(entry)
+        """Return what an entry commits to; a RESULT's latent and seed are those of its INTENT."""
+        leaf: Result | Intent | None = None
+        if name in Result._fields:
+            leaf = self.results.get(entry)
+        elif entry in self.results or entry in self.intents:
+            leaf = self.intent_of(entry)
         return None if leaf is None else getattr(leaf, name, None)
 
-    def _use(self, entry: int) -> Intent | None:
-        return self.intent_of(entry) if entry in self.results or entry in self.intents else None
-
-    def _before(self, number: int) -> Leaf | None:
-        if number not in self.before:
+    def _fetch(self, number: int) -> Leaf | None:
+        if number not in self.fetched:
             entry = self.fetch(number)
             try:
-                self.before[number] = None if entry is None else parse_leaf(entry)
+                self.fetched[number] = None if entry is None else parse_leaf(entry)
             except LedgerError:
-                self.before[number] = None
-        return self.before[number]
+                self.fetched[number] = None
+        return self.fetched[number]
 
 
 @dataclass(frozen=True)
-class Examined:
+class Examination:
     """What leaves and openings show of an image."""
 
     counts: dict[str, int]
     # least distance of perceptual hashes of any opened output, the image turned and mirrored
     closest: int | None
     near: tuple[tuple[int, int], ...]  # (entry, distance) of those that are near
-    exact: tuple[int, ...]  # entries whose opened pixels are the images
+    exact: tuple[int, ...]  # entries whose opened pixels are those of the image
     sample: tuple[int, ...]  # entries that must be made again, by the nonce
     orphans: tuple[int, ...]  # intents without a result
     featureless: bool  # the image has next to no structure: its hash says nothing
     hash: str  # of the image, hexadecimal
 
     @property
-    def to_show(self) -> list[int]:
+    def to_regenerate(self) -> list[int]:
         """The entries that must be made again."""
         return sorted(
             {*self.sample, *self.orphans, *(entry for entry, _ in self.near), *self.exact}
         )
 
     @property
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, object]:
         """The values that the bundle states."""
         return {
             "counts": self.counts,
@@ -189,50 +193,52 @@ def examine(
     leaves: Leaves,
     openings: Mapping[tuple[int, str], Opening],
     digest: str,
-    observation: tuple[tuple[bytes, ...], bytes],
-    sample: tuple[str, int, bytes],
-) -> Examined:
+    hashes: Sequence[bytes],
+    pixels: bytes,
+    sample: tuple[int, ...],
+) -> Examination:
     """Return what follows from leaves and openings.
 
     Args:
       leaves: of the window.
       openings: by (entry, field), checked.
-      digest: of the accused model.
-      observation: perceptual hashes (its own, then those of its turns and mirrors) and pixels'
-        value (a SHA-256).
-      sample: nonce, number wanted, and the root of the window's end.
+      digest: of the weights of the model in question.
+      hashes: perceptual hashes of the image: its own, then those of its turns and mirrors.
+      pixels: the value of its pixels, a SHA-256.
+      sample: as `sample_entries` draws it.
     """
-    hashes, pixels = observation
-    opened = [entry for entry in leaves.results if (entry, "perceptual") in openings]
-    seen = {entry: openings[entry, "perceptual"].value for entry in opened}
-    distances = {
-        entry: min(distance(mine, other) for mine in hashes) for entry, other in seen.items()
+    opened = {
+        entry: openings[entry, "perceptual"].value
+        for entry in leaves.results
+        if (entry, "perceptual") in openings
     }
-    mine = [entry for entry in leaves.results if _is_of(leaves, entry, digest)]
+    distances = {
+        entry: min(distance(own, logged) for own in hashes) for entry, logged in opened.items()
+    }
+    near_entries = [
+        entry for entry in sorted(opened) if any(near(own, opened[entry]) for own in hashes)
+    ]
     orphans = leaves.orphans()
-    erased = len(leaves.erased & set(leaves.results))
+    # An erased output may still have been opened, by whoever has an older copy of the secrets.
+    erased = leaves.erased & set(leaves.results)
     counts = {
         "entries": leaves.entries,
         "results": len(leaves.results),
-        "of_the_model": len(mine),
+        "of_the_model": sum(_is_of(leaves, entry, digest) for entry in leaves.results),
         "opened": len(opened),
-        "unopened": len(leaves.results)
-        - len(opened)
-        - len(leaves.erased & set(leaves.results) - set(opened)),
-        "erased": erased,
+        "unopened": len(leaves.results) - len(opened) - len(erased - set(opened)),
+        "erased": len(erased),
         "orphans": len(orphans),
-        "unreadable": leaves.others,
+        "unreadable": leaves.unreadable,
         "astray": leaves.astray(),
-        "hashless": sum(map(is_featureless, seen.values())),
+        "hashless": sum(map(is_featureless, opened.values())),
     }
-    return Examined(
+    return Examination(
         counts=counts,
         closest=min(distances.values(), default=None),
-        near=tuple(
-            (e, distances[e]) for e in sorted(seen) if any(near(mine, seen[e]) for mine in hashes)
-        ),
+        near=tuple((entry, distances[entry]) for entry in near_entries),
         exact=exact_entries(openings, pixels),
-        sample=chosen(list(leaves.results), *sample),
+        sample=sample,
         orphans=tuple(orphans),
         featureless=is_featureless(hashes[0]),
         hash=hashes[0].hex(),
@@ -243,27 +249,29 @@ def exact_entries(openings: Mapping[tuple[int, str], Opening], pixels: bytes) ->
     """Return the entries whose opened pixels have a value, in ascending order."""
     return tuple(
         sorted(
-            entry for (entry, name), o in openings.items() if name == "pixels" and o.value == pixels
+            entry
+            for (entry, name), opening in openings.items()
+            if name == "pixels" and opening.value == pixels
         )
     )
 
 
-def chosen(entries: Sequence[int], nonce: str, wanted: int, root: bytes) -> tuple[int, ...]:
-    """Return the entries of the sample: the `wanted` least SHA-256 of root, nonce and entry, in
-    ascending order.
+def sample_entries(entries: Iterable[int], nonce: str, size: int, root: bytes) -> tuple[int, ...]:
+    """Return the entries of the sample, in ascending order.
 
-    The root fixes what can be chosen from. Whoever knows the nonce before the root is fixed can
-    choose both: so the asker keeps the checkpoint that stood when the nonce was given out, and the
-    window must end with it.
+    They are those with the `size` least values of SHA-256 over root, nonce and entry. The root
+    fixes what can be chosen from. Whoever knows the nonce before the root is fixed can choose both:
+    so the asker keeps the checkpoint that stood when the nonce was given out, and the window must
+    end with it.
 
-    >>> chosen([3, 5, 9], "a nonce", 2, bytes(32))
+    >>> sample_entries([3, 5, 9], "a nonce", 2, bytes(32))
     (3, 9)
     """
     head = b"jattr/sample/v1\0" + root + hashlib.sha256(nonce.encode()).digest()
     ranked = sorted(
         entries, key=lambda entry: hashlib.sha256(head + entry.to_bytes(8, "big")).digest()
     )
-    return tuple(sorted(ranked[:wanted]))
+    return tuple(sorted(ranked[:size]))
 
 
 def _is_of(leaves: Leaves, entry: int, digest: str) -> bool:

@@ -39,7 +39,7 @@ from jattr.ledger.evidence.judge import (
     SUPPORTED,
     UNDECIDED,
 )
-from jattr.ledger.evidence.make import Question, make_evidence
+from jattr.ledger.evidence.make import EvidenceRequest, make_evidence
 
 
 def edited() -> bytes:
@@ -114,7 +114,7 @@ def test_a_logged_image_of_dcgan_a_at_quality_75(mine: Owner) -> None:
     uses = mine.use(gen, z, pixels)
     data = jpeg(pixels[1])
     said = attribution("undecided", alteration=observed(data, gen, "auto").chain.text)
-    asked = Question("accused.jpg", data, None, mine.publish(), nonce=NONCE)
+    asked = EvidenceRequest("accused.jpg", data, None, mine.publish(), nonce=NONCE)
     made = make_evidence(mine.log, mine.private, mine.policy, gen, said, asked)
     assert (made.verdict.kind, made.verdict.use, made.verdict.weaknesses) == (
         CONSISTENT,
@@ -178,13 +178,13 @@ def test_levels_open_so_much_and_no_more(world: World) -> None:
 
 
 def test_the_sample_is_as_the_nonce_says_and_must_be_large_enough(world: World) -> None:
-    made = made_of(world.mine, FOREIGN, world.end, wanted=2, nonce="one")
+    made = made_of(world.mine, FOREIGN, world.end, sample_size=2, nonce="one")
     assert len(made.bundle.examined["sample"]) == 2
     assert set(made.bundle.images) == set(made.bundle.examined["sample"])
     assert (made.verdict.kind, len(made.verdict.weaknesses)) == (INCOMPLETE, 1)
     drawn = {
         tuple(
-            made_of(world.mine, FOREIGN, world.end, wanted=1, nonce=f"{n}").bundle.examined[
+            made_of(world.mine, FOREIGN, world.end, sample_size=1, nonce=f"{n}").bundle.examined[
                 "sample"
             ]
         )

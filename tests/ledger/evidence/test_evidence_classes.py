@@ -15,8 +15,8 @@ from jattr.ledger.commitments import latent_value
 from jattr.ledger.evidence.bundle import Attribution
 from jattr.ledger.evidence.inversion import seen_by
 from jattr.ledger.evidence.judge import CONSISTENT, NOT_SUPPORTED
-from jattr.ledger.evidence.make import Made, Question, make_evidence
-from jattr.ledger.evidence.regenerate import questioned_image
+from jattr.ledger.evidence.make import Evidence, EvidenceRequest, make_evidence
+from jattr.ledger.evidence.regenerate import make_questioned_image
 from jattr.ledger.evidence.verify import verify_evidence
 from jattr.ledger.perceptual import turned_hashes
 from jattr.ledger.recording import model_leaf
@@ -37,8 +37,8 @@ def test_labels_are_a_part_of_what_is_logged_and_found(mine: Owner, tiny_conditi
     uses = mine.use(gen, Z[:3], pixels, labels=LABELS)
     end = mine.publish()
 
-    def asked(data: bytes, said: Attribution) -> Made:
-        question = Question("accused.png", data, None, end, nonce=NONCE)
+    def asked(data: bytes, said: Attribution) -> Evidence:
+        question = EvidenceRequest("accused.png", data, None, end, nonce=NONCE)
         return make_evidence(mine.log, mine.private, mine.policy, gen, said, question)
 
     def verified(data: bytes, said: Attribution) -> Any:
@@ -69,7 +69,7 @@ def test_an_unconditional_model_takes_no_label(mine: Owner, tiny: Any) -> None:
     said = attribution(
         "fits", certificate=True, latent=latent_value(Z[0], "z", 0), residual=residual
     )
-    question = Question("accused.png", data, None, end, nonce=NONCE)
+    question = EvidenceRequest("accused.png", data, None, end, nonce=NONCE)
     made = make_evidence(mine.log, mine.private, mine.policy, tiny, said, question)
     with pytest.raises(VerificationError, match=r"attribution \(latent\): tiny has no such latent"):
         verify_evidence(made.data, mine.public, mine.policy, gen=tiny, nonce=NONCE)
@@ -83,7 +83,7 @@ def test_a_use_is_made_again_under_the_settings_of_its_own_model_leaf(mine: Owne
     uses = mine.use(used, z, pixels)
     data, end = encode_png(pixels[1]), mine.publish()
     said = attribution("undecided")
-    observation = questioned_image(
+    observation = make_questioned_image(
         data, pixels[1], turned_hashes(pixels[1]), gen.weights_digest, said, gen
     )
     assert observation.explains is not None
@@ -96,7 +96,7 @@ def test_a_use_is_made_again_under_the_settings_of_its_own_model_leaf(mine: Owne
         mine.policy,
         gen,
         said,
-        Question("a.png", data, None, end, nonce=NONCE),
+        EvidenceRequest("a.png", data, None, end, nonce=NONCE),
     )
     assert (made.verdict.kind, made.verdict.use, made.verdict.weaknesses) == (
         CONSISTENT,
@@ -106,4 +106,4 @@ def test_a_use_is_made_again_under_the_settings_of_its_own_model_leaf(mine: Owne
     found = verify_evidence(
         made.data, mine.public, mine.policy, gen=gen, nonce=NONCE, invert=saying(said)
     )
-    assert all(one.latent == (one.entry == uses[1].entry) for one in found.shown)
+    assert all(one.explains == (one.entry == uses[1].entry) for one in found.regenerated)

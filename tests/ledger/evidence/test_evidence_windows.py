@@ -26,7 +26,7 @@ from tiny_world import (
 from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.erasing import erase
 from jattr.ledger.evidence.judge import CONSISTENT, INCOMPLETE, NOT_SUPPORTED, SUPPORTED
-from jattr.ledger.evidence.make import Question, make_evidence
+from jattr.ledger.evidence.make import EvidenceRequest, make_evidence
 from jattr.ledger.evidence.verify import verify_evidence
 from jattr.ledger.keys import Signer
 from jattr.ledger.leaves import IntentLeaf, KeyLeaf, parse_leaf
@@ -194,7 +194,7 @@ def test_every_entry_of_the_window_is_hashed(mine: Owner) -> None:
 
 
 def test_a_model_that_was_never_logged(world: World) -> None:
-    asked = Question("a.png", FOREIGN, None, world.end)
+    asked = EvidenceRequest("a.png", FOREIGN, None, world.end)
     with pytest.raises(LedgerError, match="a log says nothing of a model that it does not name"):
         make_evidence(
             world.mine.log, world.mine.private, world.mine.policy, stranger(), DENIED, asked

@@ -15,17 +15,17 @@ from jattr.ledger.evidence.judge import (
     SUPPORTED,
     UNCONFIRMED,
     UNDECIDED,
-    Shown,
+    Regenerated,
     Verdict,
     judge,
     weaknesses,
 )
-from jattr.ledger.evidence.window import Examined
+from jattr.ledger.evidence.window import Examination
 
 FULL = LEVELS[-1]
 
 
-def examined(**changes: Any) -> Examined:
+def examined(**changes: Any) -> Examination:
     """A complete window of twelve entries and four outputs, none of them near."""
     counts = {
         "entries": 12,
@@ -49,21 +49,24 @@ def examined(**changes: Any) -> Examined:
         "featureless": False,
         "hash": "0" * 64,
     }
-    return Examined(counts=counts, **facts | changes)
+    return Examination(counts=counts, **facts | changes)
 
 
-def good(*entries: int, **facts: bool) -> list[Shown]:
-    known = {"same": False, "near": False, "latent": False}
-    return [Shown(entry, "", **known) for entry in (3, 5, 7, 9) if entry not in entries] + [
-        Shown(entry, "", **known | facts) for entry in entries
+def good(*entries: int, **facts: bool) -> list[Regenerated]:
+    known = {"same": False, "near": False, "explains": False}
+    return [Regenerated(entry, "", **known) for entry in (3, 5, 7, 9) if entry not in entries] + [
+        Regenerated(entry, "", **known | facts) for entry in entries
     ]
 
 
-def false(entry: int, problem: str) -> list[Shown]:
-    return [Shown(entry, problem, True, True, True), *(one for one in good() if one.entry != entry)]
+def false(entry: int, problem: str) -> list[Regenerated]:
+    return [
+        Regenerated(entry, problem, True, True, True),
+        *(one for one in good() if one.entry != entry),
+    ]
 
 
-def verdict(fit: str, found: Examined, shown: list[Shown], **options: Any) -> Verdict:
+def verdict(fit: str, found: Examination, shown: list[Regenerated], **options: Any) -> Verdict:
     known = {"certified": fit == "fits", "witnessed": True, "level": FULL}
     return judge(fit, examined=found, shown=shown, **known | options)
 
@@ -75,13 +78,13 @@ NEAR, EXACT = examined(near=((5, 12),)), examined(near=((5, 0),), exact=(5,))
     ("fit", "found", "shown", "kind", "use"),
     [
         # the log holds it
-        ("fits", EXACT, good(5, same=True, near=True, latent=True), CONSISTENT, 5),
+        ("fits", EXACT, good(5, same=True, near=True, explains=True), CONSISTENT, 5),
         # the model makes it, as was shown
         ("does-not-fit", EXACT, good(5, same=True, near=True), CONSISTENT, 5),
         # an edit that is modelled
-        ("undecided", NEAR, good(5, near=True, latent=True), CONSISTENT, 5),
+        ("undecided", NEAR, good(5, near=True, explains=True), CONSISTENT, 5),
         # its hash is far, its latent makes the image
-        ("fits", examined(), good(7, latent=True), CONSISTENT, 7),
+        ("fits", examined(), good(7, explains=True), CONSISTENT, 7),
         ("does-not-fit", NEAR, good(5, near=True), EDITED, 5),
         ("undecided", NEAR, good(5, near=True), EDITED, 5),
         # it does not
@@ -93,7 +96,7 @@ NEAR, EXACT = examined(near=((5, 12),)), examined(near=((5, 0),), exact=(5,))
     ],
 )
 def test_two_by_two(
-    fit: str, found: Examined, shown: list[Shown], kind: str, use: int | None
+    fit: str, found: Examination, shown: list[Regenerated], kind: str, use: int | None
 ) -> None:
     made = verdict(fit, found, shown)
     assert (made.kind, made.use, made.weaknesses) == (kind, use, ())
@@ -120,11 +123,14 @@ def test_a_logged_image_that_the_model_does_not_make_is_no_use_of_it() -> None:
 def test_an_orphan_that_is_near_is_a_hit() -> None:
     found = examined(orphans=(11,), counts={"orphans": 1})
     assert (
-        verdict("does-not-fit", found, [*good(), Shown(11, "", False, True, False)]).kind == EDITED
+        verdict("does-not-fit", found, [*good(), Regenerated(11, "", False, True, False)]).kind
+        == EDITED
     )
-    assert verdict("does-not-fit", found, [*good(), Shown(11, "", True, True, True)]).use == 11
     assert (
-        verdict("does-not-fit", found, [*good(), Shown(11, "", False, False, False)]).kind
+        verdict("does-not-fit", found, [*good(), Regenerated(11, "", True, True, True)]).use == 11
+    )
+    assert (
+        verdict("does-not-fit", found, [*good(), Regenerated(11, "", False, False, False)]).kind
         == SUPPORTED
     )
     assert verdict("does-not-fit", found, good()).kind == INCOMPLETE
@@ -140,7 +146,7 @@ def test_an_orphan_that_is_near_is_a_hit() -> None:
     ],
 )
 def test_an_output_that_only_looks_alike_confirms_no_use(
-    shown: list[Shown], certified: bool
+    shown: list[Regenerated], certified: bool
 ) -> None:
     made = verdict("fits", NEAR, shown, certified=certified)
     assert (made.kind, made.use) == (UNCONFIRMED, 5)
@@ -149,7 +155,7 @@ def test_an_output_that_only_looks_alike_confirms_no_use(
 
 
 EMPTY = {"entries": 0, "results": 0, "of_the_model": 0, "opened": 0}
-GAPS: dict[str, tuple[Examined, list[Shown], dict[str, Any]]] = {
+GAPS: dict[str, tuple[Examination, list[Regenerated], dict[str, Any]]] = {
     "no independent witness": (examined(), good(), {"witnessed": False}),
     "only the level perceptual": (examined(), good(), {"level": "perceptual"}),
     "only the level commitments": (examined(), good(), {"level": "commitments"}),
@@ -184,7 +190,7 @@ def test_a_sample_of_all_there_is_is_enough() -> None:
     # nothing shows that uses are logged at all
     assert verdict("does-not-fit", none, []).kind == INCOMPLETE
     many = examined(sample=tuple(range(LEAST_SAMPLE)), counts={"results": 1000, "opened": 1000})
-    shown = [Shown(entry, "", False, False, False) for entry in range(LEAST_SAMPLE)]
+    shown = [Regenerated(entry, "", False, False, False) for entry in range(LEAST_SAMPLE)]
     assert verdict("does-not-fit", many, shown).kind == SUPPORTED
 
 
@@ -194,7 +200,7 @@ def test_over_the_whole_grid_only_complete_windows_support_a_denial() -> None:
         [one for one in good() if one.entry != 3],
         good(5, near=True),
         good(5, same=True),
-        good(7, latent=True),
+        good(7, explains=True),
     ]
     windows = [examined(), NEAR, EXACT, *(found for found, _, _ in GAPS.values())]
     kinds = set()
@@ -205,7 +211,7 @@ def test_over_the_whole_grid_only_complete_windows_support_a_denial() -> None:
         kinds.add(made.kind)
         weak = weaknesses(found, shown, witnessed, level)
         assert made.weaknesses == weak
-        hit = found.near or found.exact or any(s.same or s.latent for s in shown)
+        hit = found.near or found.exact or any(s.same or s.explains for s in shown)
         assert (made.kind == SUPPORTED) == (fit == "does-not-fit" and not hit and not weak)
         assert (made.kind in (CONSISTENT, EDITED)) <= bool(hit)
         assert (made.use is None) == (made.kind not in (CONSISTENT, EDITED))

@@ -35,7 +35,7 @@ from jattr.ledger.canonical import encode_canonical, parse_canonical
 from jattr.ledger.checkpoint import Checkpoint
 from jattr.ledger.commitments import latent_value
 from jattr.ledger.evidence.bundle import _statement, parse_bundle
-from jattr.ledger.evidence.make import Question, make_evidence
+from jattr.ledger.evidence.make import EvidenceRequest, make_evidence
 from jattr.ledger.evidence.verify import verify_evidence
 from jattr.ledger.keys import COSIGNATURE, Signer
 from jattr.ledger.note import Note, parse_note, sign_note
@@ -127,7 +127,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             ("not supported", file_of(UNLOGGED), {}),
             ("incomplete", FOREIGN, {"level": "perceptual"}),
         ):
-            asked = Question("accused.png", data, start, end, nonce=NONCE, **options)
+            asked = EvidenceRequest("accused.png", data, start, end, nonce=NONCE, **options)
             made = make_evidence(
                 mine.log, mine.private, policy, tiny(), inverted(data), asked, [stranger()]
             )
@@ -351,13 +351,13 @@ def test_what_is_the_owners_word_is_known_to_be(scene: Scene) -> None:
             fields = scene.fields("use")
             fields[name][key] = value
             found = scene.verify("use", scene.resigned(fields))
-            assert not found.own
+            assert not found.own_search
             passed.add((name, key))
     assert passed == CLAIMS
     fields = scene.fields("denial")
     fields["attribution"] |= {"restarts": 10**6, "reason": "a lie", "miss_bound": "1e-9"}
     found = scene.verify("denial", scene.resigned(fields))
-    assert found.own
+    assert found.own_search
     assert found.attribution == inverted(FOREIGN)
 
 

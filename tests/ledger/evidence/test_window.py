@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from jattr.errors import LedgerError
-from jattr.ledger.evidence.window import Leaves, chosen
+from jattr.ledger.evidence.window import Leaves, sample_entries
 from jattr.ledger.leaves import EraseLeaf, IntentLeaf, Leaf, ModelLeaf, ResultLeaf
 
 ZERO = "0" * 64
@@ -32,7 +32,7 @@ def read(log: list[Leaf | bytes], first: int = 0) -> Leaves:
 def test_a_result_leads_to_its_intent_and_its_model() -> None:
     log: list[Leaf | bytes] = [MODEL, intent(0), b"", intent(0), result(1), EraseLeaf((4,), "why")]
     leaves = read(log)
-    assert (leaves.entries, leaves.others, leaves.erased, leaves.orphans()) == (6, 1, {4}, [3])
+    assert (leaves.entries, leaves.unreadable, leaves.erased, leaves.orphans()) == (6, 1, {4}, [3])
     assert leaves.model_of(4) == MODEL
     assert leaves.model_of(3) == MODEL
     late = read(log, 2)  # model and intent stand before the window, and are fetched
@@ -68,17 +68,21 @@ def test_an_entry_that_is_withheld_is_no_entry_that_is_missing() -> None:
 
 def test_the_sample_depends_on_root_nonce_and_entries_alone() -> None:
     entries = list(range(100, 400, 3))
-    sample = chosen(entries, "a nonce", 8, bytes(32))
+    sample = sample_entries(entries, "a nonce", 8, bytes(32))
     assert len(set(sample)) == 8
     assert list(sample) == sorted(sample)
     assert set(sample) <= set(entries)
     shuffled = random.Random(0).sample(entries, len(entries))
-    assert chosen(shuffled, "a nonce", 8, bytes(32)) == sample
-    assert chosen(entries, "another", 8, bytes(32)) != sample
-    assert chosen(entries, "a nonce", 8, bytes([1] * 32)) != sample
-    assert chosen(entries, "a nonce", 1000, bytes(32)) == tuple(entries)
-    assert chosen(entries, "a nonce", 0, bytes(32)) == chosen([], "a nonce", 8, bytes(32)) == ()
-    assert set(chosen(entries, "a nonce", 7, bytes(32))) < set(sample)
+    assert sample_entries(shuffled, "a nonce", 8, bytes(32)) == sample
+    assert sample_entries(entries, "another", 8, bytes(32)) != sample
+    assert sample_entries(entries, "a nonce", 8, bytes([1] * 32)) != sample
+    assert sample_entries(entries, "a nonce", 1000, bytes(32)) == tuple(entries)
+    assert (
+        sample_entries(entries, "a nonce", 0, bytes(32))
+        == sample_entries([], "a nonce", 8, bytes(32))
+        == ()
+    )
+    assert set(sample_entries(entries, "a nonce", 7, bytes(32))) < set(sample)
 
 
 def test_every_entry_is_chosen_as_often_as_any_other() -> None:
@@ -86,6 +90,8 @@ def test_every_entry_is_chosen_as_often_as_any_other() -> None:
 
     5 of those are allowed.
     """
-    found = Counter(entry for n in range(2000) for entry in chosen(range(10), f"{n}", 2, bytes(32)))
+    found = Counter(
+        entry for n in range(2000) for entry in sample_entries(range(10), f"{n}", 2, bytes(32))
+    )
     assert sum(found.values()) == 4000
     assert max(abs(found[entry] - 400) for entry in range(10)) <= 90

@@ -15,7 +15,7 @@ from jattr.images import encode_png, to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.ledger.evidence.bundle import Attribution
 from jattr.ledger.evidence.inversion import invert_image
-from jattr.ledger.evidence.make import Made, Question, make_evidence
+from jattr.ledger.evidence.make import Evidence, EvidenceRequest, make_evidence
 from jattr.ledger.evidence.verify import Verified, verify_evidence
 
 NONCE = "what the journalist asked for"
@@ -77,10 +77,10 @@ def log_uses(mine: Owner, places: Sequence[int] = LOGGED, gen: Any = None) -> li
 
 def made_of(
     mine: Owner, data: bytes, end: bytes, attribution: Attribution | None = None, **options: Any
-) -> Made:
+) -> Evidence:
     """Evidence as the log's owner makes it."""
     others = options.pop("others", ())
-    asked = Question(
+    asked = EvidenceRequest(
         **{"name": "accused.png", "image": data, "start": None, "end": end, "nonce": NONCE}
         | options
     )
