@@ -1,5 +1,6 @@
-"""Checkpoints: what a log commits to. Origin, size and root, a line each
-(https://c2sp.org/tlog-checkpoint).
+"""Checkpoints: what a log commits to, as origin, size and root, a line each.
+
+https://c2sp.org/tlog-checkpoint
 """
 
 from dataclasses import dataclass
@@ -36,10 +37,8 @@ class Checkpoint:
     @property
     def text(self) -> str:
         """The lines that are signed."""
-        return "".join(
-            f"{line}\n"
-            for line in (self.origin, self.size, encode_base64(self.root), *self.extensions)
-        )
+        lines = (self.origin, str(self.size), encode_base64(self.root), *self.extensions)
+        return "".join(f"{line}\n" for line in lines)
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
@@ -53,10 +52,8 @@ def parse_checkpoint(text: str) -> Checkpoint:
         raise LedgerError(
             f"a checkpoint has three lines, origin, size and root; this one has {len(lines)}"
         )
-    size, root = (
-        parse_decimal(lines[1], "the size of the checkpoint"),
-        parse_hash(lines[2], "the root"),
-    )
+    size = parse_decimal(lines[1], "the size of the checkpoint")
+    root = parse_hash(lines[2], "the root")
     extensions = tuple(line.decode() for line in lines[3:])
     if "" in extensions:
         raise LedgerError("the checkpoint has an empty line, which no extension line may be")
@@ -68,6 +65,5 @@ def check_origin(origin: str) -> None:
     if not origin or "+" in origin or " " in origin or not origin.isprintable():
         raise LedgerError(
             f"the origin of a log is {origin[:60]!a}: choose a name without spaces, plus signs and"
-            " what cannot be"
-            " printed, best a URL without its scheme, such as example.com/log"
+            " what cannot be printed, best a URL without its scheme, such as example.com/log"
         )

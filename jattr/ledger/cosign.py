@@ -48,8 +48,8 @@ def cosign(
       log: gives the consistency proofs.
       policy: the log and its witnesses, with the URLs of those that can be asked.
       checkpoint: signed by the log, perhaps by some witnesses.
-      previous: the checkpoint published before, which saves asking its witnesses how much they have
-        seen.
+      previous: the checkpoint published before, which saves asking its witnesses how much they
+        have cosigned.
       ask: how one URL is asked; as `ask_witness` does.
 
     Raises:
@@ -69,8 +69,7 @@ def cosign(
         else:
             urls.setdefault(_spelt(party.url), {})[_spelt(name)] = party.key
     sizes = {
-        url: _known_size(before, keys.values(), opened.checkpoint.size)
-        for url, keys in urls.items()
+        url: _old_size(before, keys.values(), opened.checkpoint.size) for url, keys in urls.items()
     }
     signatures = []
     for url, answer in _ask_twice(log, checkpoint, urls, sizes, ask).items():
@@ -98,18 +97,21 @@ def _ask_twice(
     sizes: Mapping[str, int],
     ask: Ask,
 ) -> dict[str, Answer]:
-    """Ask every URL, and again those that have seen another number of entries than was thought."""
+    """Ask every URL, and again those that have cosigned another size than was believed.
+
+    tlog-witness, "add-checkpoint": a witness answers a wrong old size with the right one.
+    """
     answers = _ask_all(log, checkpoint, urls, sizes, ask)
     size = make_request(0, [], checkpoint).checkpoint.size
     again = {
-        url: seen
-        for url, seen in answers.items()
-        if isinstance(seen, int) and sizes[url] < seen <= size
+        url: cosigned
+        for url, cosigned in answers.items()
+        if isinstance(cosigned, int) and sizes[url] < cosigned <= size
     }
     answers |= _ask_all(log, checkpoint, urls, again, ask)
-    for url, seen in answers.items():
-        if isinstance(seen, int):
-            answers[url] = _no_answer(seen, sizes[url], size)
+    for url, cosigned in answers.items():
+        if isinstance(cosigned, int):
+            answers[url] = _no_answer(cosigned, sizes[url], size)
     return answers
 
 
@@ -122,10 +124,11 @@ def _ask_all(
 ) -> dict[str, Answer]:
     """Ask the URLs that have a size, from which consistency is proved; all at once."""
     size = make_request(0, [], checkpoint).checkpoint.size
+    # Proofs are read from the log in this thread only.
     requests = {
         url: make_request(old, log.consistency(old, size) if old else [], checkpoint)
         for url, old in sizes.items()
-    }  # proofs are read from the log in this thread only
+    }
     with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
         tasks = {
             url: pool.submit(partial(_asked, ask, url, list(urls[url].values()), request))
@@ -134,21 +137,19 @@ def _ask_all(
         return {url: task.result() for url, task in tasks.items()}
 
 
-def _no_answer(seen: int, known: int, size: int) -> LedgerError:
-    """Return what is wrong with a witness that says that it has seen so many entries, and
-    nothing else.
-    """
-    if seen > size:
+def _no_answer(cosigned: int, believed: int, size: int) -> LedgerError:
+    """Return what is wrong with a witness that states a size instead of signing."""
+    if cosigned > size:
         return LedgerError(
-            f"it has cosigned {seen} entries, this checkpoint has {size}: ask for the log's newest"
-            " one"
+            f"it has cosigned {cosigned} entries, this checkpoint has {size}: ask for the log's"
+            " newest one"
         )
-    if seen < known:
+    if cosigned < believed:
         return LedgerError(
-            f"it has gone back: it cosigned {known} entries before, and now speaks of {seen}"
+            f"it has gone back: it cosigned {believed} entries before, and now speaks of {cosigned}"
         )
     return LedgerError(
-        f"it has cosigned {seen} entries and does not take the proof that leads from there"
+        f"it has cosigned {cosigned} entries and does not take the proof that leads from there"
     )
 
 
@@ -159,8 +160,8 @@ def _asked(ask: Ask, url: str, keys: Sequence[Verifier], request: Request) -> An
         return error
 
 
-def _known_size(before: OpenedCheckpoint | None, keys: Iterable[Verifier], size: int) -> int:
-    """Return how many entries all of a witness's keys have cosigned before, as far as is known."""
+def _old_size(before: OpenedCheckpoint | None, keys: Iterable[Verifier], size: int) -> int:
+    """Return how many entries all of a witness's keys cosigned before; 0: not known."""
     if before is None or before.checkpoint.size > size:
         return 0
     return before.checkpoint.size if all(key in before.witnesses for key in keys) else 0

@@ -8,7 +8,7 @@ import hashlib
 import secrets
 import struct
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519, mldsa
@@ -23,6 +23,9 @@ PUBLIC_BYTES = {ED25519: 32, COSIGNATURE: 32, ML_DSA_44: 1312}
 SEED_BYTES = 32
 SIGNATURE_BYTES = {ED25519: 64, COSIGNATURE: 64, ML_DSA_44: 2420}
 PRIVATE = "PRIVATE+KEY+"
+
+PublicKey: TypeAlias = ed25519.Ed25519PublicKey | mldsa.MLDSA44PublicKey
+PrivateKey: TypeAlias = ed25519.Ed25519PrivateKey | mldsa.MLDSA44PrivateKey
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Verifier:
 
     @property
     def key_id(self) -> bytes:
-        """The first 4 bytes of the hash of name, type and key."""
+        """The first 4 bytes of the hash of name, type and key (signed-note, "Signatures")."""
         return hashlib.sha256(
             self.name.encode() + b"\n" + bytes([self.kind]) + self.public
         ).digest()[:4]
@@ -63,12 +66,15 @@ class Verifier:
         return f"{self.name}+{self.key_id.hex()}+{encode_base64(bytes([self.kind]) + self.public)}"
 
     def verify(self, text: str, signature: bytes) -> int | None:
-        """Check a signature of a note's text and return its time, seconds since 1970; None where it
-        states none.
+        """Check a signature of a note's text and return its time.
+
+        Returns:
+          Seconds since 1970; None where it states none.
 
         Raises:
           VerificationError: the signature is not this key's over this text.
         """
+        # tlog-cosignature, "Format": a timestamped_signature is a time and then the signature.
         time, bare = _split_time(self.kind, signature)
         if len(bare) != SIGNATURE_BYTES[self.kind]:
             raise VerificationError(f"the signature of {self.name} has the wrong length")
@@ -110,16 +116,18 @@ class Signer:
         return Verifier(self.name, self.kind, self._key().public_key().public_bytes_raw())
 
     def sign(self, text: str, *, time: int = 0) -> bytes:
-        """Return the signature of a note's text; `time` (seconds since 1970) is stated where the
-        type states one.
+        """Return the signature of a note's text.
+
+        Args:
+          text: the text.
+          time: seconds since 1970, stated where the key's type states a time.
         """
         if not 0 <= time <= MAX_SIZE:
             raise LedgerError(f"time {time}: seconds since 1970, from 0 to 2^63 - 1")
         stamp = b"" if self.kind == ED25519 else struct.pack(">Q", time)
-        signature: bytes = self._key().sign(_message(self.kind, self.name, text, time))
-        return stamp + signature
+        return stamp + self._key().sign(_message(self.kind, self.name, text, time))
 
-    def _key(self) -> Any:
+    def _key(self) -> PrivateKey:
         if self.kind == ML_DSA_44:
             return mldsa.MLDSA44PrivateKey.from_seed_bytes(self.seed)
         return ed25519.Ed25519PrivateKey.from_private_bytes(self.seed)
@@ -159,9 +167,7 @@ def parse_skey(text: str) -> Signer:
 
 
 def check_name(name: str) -> None:
-    """Check a key name: not empty, no spaces, no plus signs, nothing that cannot be printed, as
-    errors repeat it.
-    """
+    """Check a key name: not empty, printable, as errors repeat it, no spaces, no plus signs."""
     if not name or "+" in name or " " in name or not name.isprintable():
         raise LedgerError(
             f"key name {name[:60]!a}: choose one without spaces, plus signs or control letters"
@@ -170,22 +176,22 @@ def check_name(name: str) -> None:
 
 def _split(text: str, what: str, *, secret: bool = False) -> tuple[str, str, bytes]:
     parts, raw = text.split("+", 2), encode_text(text, f"the {what}")
-    seen = "" if secret else f" {shown(raw)}"
+    quoted = "" if secret else f" {shown(raw)}"
     if len(parts) != 3 or len(parts[1]) != 8 or set(parts[1]) - set("0123456789abcdef"):
-        raise LedgerError(f"{what}{seen}: write name+ID+base64, the ID as 8 hexadecimal digits")
+        raise LedgerError(f"{what}{quoted}: write name+ID+base64, the ID as 8 hexadecimal digits")
     try:
         check_name(parts[0])
         data = parse_base64(parts[2].encode(), "the key")
     except LedgerError as error:
         if secret:
             raise LedgerError(f"{what}: its name or its base64 is misspelt") from None
-        raise LedgerError(f"{what}{seen}: {error}") from error
+        raise LedgerError(f"{what}{quoted}: {error}") from error
     if not data:
-        raise LedgerError(f"{what}{seen}: it is empty")
+        raise LedgerError(f"{what}{quoted}: it is empty")
     return parts[0], parts[1], data
 
 
-def _public_key(kind: int, public: bytes) -> Any:
+def _public_key(kind: int, public: bytes) -> PublicKey:
     if kind == ML_DSA_44:
         return mldsa.MLDSA44PublicKey.from_public_bytes(public)
     return ed25519.Ed25519PublicKey.from_public_bytes(public)
@@ -200,13 +206,14 @@ def _split_time(kind: int, signature: bytes) -> tuple[int, bytes]:
 
 
 def _message(kind: int, name: str, text: str, time: int) -> bytes:
-    """Return the bytes that are signed: the text itself, with its time, or the tree that it
-    states.
-    """
+    """Return the bytes that are signed: the text, the text and a time, or the tree it states."""
+    # signed-note, "Ed25519 signatures": the note's text.
     if kind == ED25519:
         return text.encode()
+    # tlog-cosignature, "Ed25519 signed message": a header that keeps it apart from a plain note.
     if kind == COSIGNATURE:
         return f"cosignature/v1\ntime {time}\n{text}".encode()
+    # "ML-DSA-44 signed message": a cosigned_message, here of the subtree that is the whole tree.
     tree = parse_checkpoint(text)
     cosigner, origin = name.encode(), tree.origin.encode()
     if max(len(cosigner), len(origin)) > 255:

@@ -1,7 +1,7 @@
 """Signed notes: a text and signature lines under it (https://c2sp.org/signed-note).
 
-Signatures of keys that are not known are carried along and mean nothing. A signature that claims to
-be a known key's and is not spoils the whole note.
+Signatures of keys that are not trusted are carried along and mean nothing. A signature that claims
+to be a trusted key's and is not spoils the whole note.
 """
 
 from collections.abc import Iterable, Sequence
@@ -47,9 +47,7 @@ class Note:
 
 @dataclass(frozen=True)
 class OpenedNote:
-    """A note with at least one signature of a known key, all of whose known signatures are
-    right.
-    """
+    """A note that a trusted key has signed; no signature of a trusted key in it is wrong."""
 
     text: str
     verified: dict[Verifier, int | None]  # key -> the time it states, seconds since 1970
@@ -70,6 +68,7 @@ def parse_note(data: bytes) -> Note:
         raise LedgerError(f"the note is not UTF-8: {error}") from error
     if any(letter < " " and letter != "\n" for letter in whole):
         raise LedgerError("the note has a control character; only newlines may occur")
+    # "Format": the last empty line separates; the text itself may have empty lines.
     text, blank, block = whole.rpartition("\n\n")
     if not blank or not block:
         raise LedgerError("the note has no signatures: they follow an empty line, one a line")
@@ -85,20 +84,22 @@ def parse_signatures(block: bytes) -> tuple[Signature, ...]:
 
 
 def open_note(data: bytes, verifiers: Iterable[Verifier]) -> OpenedNote:
-    """Verify a note with the keys that are known.
+    """Verify a note with the keys that are trusted.
 
     Raises:
       LedgerError: the note is malformed, or two keys share the name and the ID of a signature.
-      VerificationError: a known key's signature is wrong, or no known key has signed.
+      VerificationError: a trusted key's signature is wrong, or no trusted key has signed.
     """
     note = parse_note(data)
-    known: dict[tuple[str, bytes], list[Verifier]] = {}
+    trusted: dict[tuple[str, bytes], list[Verifier]] = {}
     for verifier in verifiers:
-        known.setdefault((verifier.name, verifier.key_id), []).append(verifier)
+        trusted.setdefault((verifier.name, verifier.key_id), []).append(verifier)
+    # "Signatures": by name and ID a line finds its key, and only the whole key decides. What no
+    # trusted key has signed is passed over; what a trusted key should have signed must be right.
     verified: dict[Verifier, int | None] = {}
     unknown = []
     for signature in note.signatures:
-        keys = known.get((signature.name, signature.key_id), [])
+        keys = trusted.get((signature.name, signature.key_id), [])
         if len(keys) > 1:
             raise LedgerError(
                 f"two keys have the name {signature.name} and the ID {signature.key_id.hex()};"
@@ -133,11 +134,12 @@ def sign_note(
     for signature in existing:
         check_name(signature.name)
     new = [Signature(key.name, key.verifier.key_id, key.sign(text, time=time)) for key in signers]
-    fresh = {(signature.name, signature.key_id) for signature in new}
-    kept = [old for old in existing if (old.name, old.key_id) not in fresh]
-    if len(kept) + len(new) > MAX_SIGNATURES:
+    # A key that signs again takes the place of its older line.
+    new_ids = {(signature.name, signature.key_id) for signature in new}
+    old = [each for each in existing if (each.name, each.key_id) not in new_ids]
+    if len(old) + len(new) > MAX_SIGNATURES:
         raise LedgerError(f"a note has at most {MAX_SIGNATURES} signatures")
-    return Note(text, (*kept, *new)).data
+    return Note(text, (*old, *new)).data
 
 
 def _parse_signature(line: bytes) -> Signature:
@@ -150,6 +152,7 @@ def _parse_signature(line: bytes) -> Signature:
     if not space:
         raise LedgerError(f"the signature line {shown(line)} is not a name, a space and base64")
     check_name(name)
+    # "Format": the base64 is of the 4-byte key ID and then what the key's type makes.
     signature = parse_base64(data.encode(), f"the signature of {name}")
     if len(signature) < 5:
         raise LedgerError(

@@ -45,6 +45,8 @@ class TilePath:
 
     def __str__(self) -> str:
         """The path of its file below the log's prefix."""
+        # tlog-tiles, "Merkle Tree": N in groups of three digits, all but the last behind an x, so
+        # that no folder has more than a thousand files.
         digits = f"{self.index:d}"
         digits = digits.zfill(-(-len(digits) // 3) * 3)
         groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
@@ -93,18 +95,18 @@ def parse_tile_path(path: str) -> TilePath:
         if index <= MAX_SIZE >> TILE_BITS:
             level = None if match[1] == "entries" else int(match[1])
             tile = TilePath(level, index, int(match[3] or WIDTH))
+            # One spelling: N without groups of leading zeroes.
             if str(tile) == path:
                 return tile
     raise LedgerError(
         f"{shown(path.encode('utf-8', 'backslashreplace'))} is no path of a tile: write"
-        " tile/LEVEL/N or tile/entries/N,"
-        " N in groups of three digits such as x001/067, and .p/WIDTH (1 to 255) after a partial one"
+        " tile/LEVEL/N or tile/entries/N, N in groups of three digits such as"
+        " x001/067, and .p/WIDTH (1 to 255) after a partial one"
     )
 
 
 def tiles_of(size: int, old: int = 0) -> Iterator[TilePath]:
-    """Yield the tiles and bundles of the tree of `size` entries, but for those that the tree of
-    `old` entries has.
+    """Yield the tiles and bundles that the tree of `size` entries has and that of `old` has not.
 
     >>> [str(tile) for tile in tiles_of(257, old=256)]
     ['tile/entries/001.p/1', 'tile/0/001.p/1']
@@ -113,24 +115,26 @@ def tiles_of(size: int, old: int = 0) -> Iterator[TilePath]:
         raise ValueError(f"no tiles lead from {old} to {size} entries")
     for level in (None, *range(MAX_LEVEL + 1)):
         shift = TILE_BITS * (level or 0)
-        hashes, known = size >> shift, old >> shift
+        # Level L has a hash for each full subtree of 256^L entries.
+        hashes, old_hashes = size >> shift, old >> shift
         if not hashes:
             return
-        yield from (TilePath(level, index) for index in range(known // WIDTH, hashes // WIDTH))
-        if hashes % WIDTH and hashes != known:
+        # Full tiles from the one on that the old tree has only in part, ...
+        yield from (TilePath(level, index) for index in range(old_hashes // WIDTH, hashes // WIDTH))
+        # ... and the partial one at the right edge, if it has grown.
+        if hashes % WIDTH and hashes != old_hashes:
             yield TilePath(level, hashes // WIDTH, hashes % WIDTH)
 
 
 def tile_width(level: int | None, index: int, size: int) -> int:
-    """Return how many hashes of a tile the tree of `size` entries has; 0 where it has no such
-    tile.
-    """
+    """Return how many hashes of a tile the tree of `size` entries has; 0: no such tile."""
     return max(0, min(WIDTH, (size >> TILE_BITS * (level or 0)) - index * WIDTH))
 
 
 def encode_bundle(entries: Iterable[bytes]) -> bytes:
-    """Return the bundle of 1 to 256 entries: each after its length, 2 bytes, most significant
-    first.
+    """Return the bundle of 1 to 256 entries (tlog-tiles, "Log Entries").
+
+    Each stands after its length, 2 bytes, most significant first.
 
     Raises:
       LedgerError: an entry is longer than 65,535 bytes.
@@ -149,17 +153,17 @@ def parse_bundle(data: bytes, count: int) -> list[bytes]:
       LedgerError: the bundle is cut off or holds another number of entries.
     """
     entries: list[bytes] = []
-    at, end = 0, len(data)
+    position, end = 0, len(data)
     for _ in range(count):
-        start = at + 2
-        at = start + int.from_bytes(data[at:start], "big")
-        if start > end or at > end:
+        start = position + 2
+        position = start + int.from_bytes(data[position:start], "big")
+        if start > end or position > end:
             raise LedgerError(
                 f"the bundle of {end} bytes is cut off in its entry {len(entries)} of {count}"
             )
-        entries.append(data[start:at])
-    if at != end:
-        raise LedgerError(f"the bundle has {end - at} bytes after its {count} entries")
+        entries.append(data[start:position])
+    if position != end:
+        raise LedgerError(f"the bundle has {end - position} bytes after its {count} entries")
     return entries
 
 
@@ -195,13 +199,16 @@ def nodes_from(tile: Callable[[int, int], bytes]) -> Node:
     """
 
     def node(level: int, index: int) -> bytes:
-        row, height = divmod(level, TILE_BITS)
-        number, place = divmod(index << height, WIDTH)
+        # A tile has the hashes of every eighth level of the tree only: the node is the root over
+        # the 2^height hashes under it, which all lie in one tile.
+        tile_level, height = divmod(level, TILE_BITS)
+        tile_index, offset = divmod(index << height, WIDTH)
         width = HASH_BYTES << height
-        hashes = tile(row, number)[place * HASH_BYTES : place * HASH_BYTES + width]
+        hashes = tile(tile_level, tile_index)[offset * HASH_BYTES : offset * HASH_BYTES + width]
         if len(hashes) != width:
             raise LedgerError(
-                f"{tile_path(row, number)} ends before node {index} of level {level} of the tree"
+                f"{tile_path(tile_level, tile_index)} ends before node {index} of level {level} of"
+                " the tree"
             )
         return subtree_hash(hashes)
 

@@ -1,5 +1,4 @@
-"""Receipts: an entry's place in a log, its inclusion proof and the signed checkpoint, to be
-verified offline.
+"""Receipts, to be verified offline: an entry's place, its inclusion proof, the signed checkpoint.
 
 https://c2sp.org/tlog-proof
 """
@@ -46,6 +45,7 @@ class TlogProof:
           VerificationError: the checkpoint is not to be trusted, or the entry is not where the
             proof says.
         """
+        # The checkpoint first: without a trusted root the proof says nothing.
         opened = policy.open(self.checkpoint)
         tree = opened.checkpoint
         verify_inclusion(leaf_hash(entry), self.index, tree.size, self.hashes, tree.root)
@@ -60,6 +60,7 @@ def parse_tlog_proof(data: bytes) -> TlogProof:
     """
     if len(data) > MAX_BYTES:
         raise LedgerError(f"the receipt has {len(data)} bytes; at most {MAX_BYTES} are read")
+    # The first empty line separates: the proof before it has none, the checkpoint may.
     head, blank, checkpoint = data.partition(b"\n\n")
     if not blank:
         raise LedgerError("the receipt has no empty line between its proof and its checkpoint")

@@ -1,9 +1,8 @@
-"""A witness: it cosigns a log's checkpoints as long as each extends the one before
-(https://c2sp.org/tlog-witness).
+"""A witness: it cosigns a log's checkpoints as long as each extends the one before.
 
 What a witness is worth is that it never goes back. So what it has cosigned and the keys that it
 cosigns with lie in one file, compared and replaced in one transaction, and a cosignature leaves
-only after that is on the disk.
+only after that is on the disk. https://c2sp.org/tlog-witness
 """
 
 import logging
@@ -16,7 +15,7 @@ from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.encoding import MAX_SIZE, encode_base64, parse_decimal, parse_hash, split_lines
 from jattr.ledger.keys import Verifier
 from jattr.ledger.merkle import EMPTY_ROOT, MAX_PROOF, verify_consistency
-from jattr.ledger.note import Note, open_note, parse_note, sign_note
+from jattr.ledger.note import Note, Signature, open_note, parse_note, sign_note
 from jattr.ledger.witness_store import LastCosigned, WitnessStore
 
 LOGGER = logging.getLogger(__name__)
@@ -99,12 +98,14 @@ def refusal(request: Request, last: LastCosigned | None) -> Response | None:
     checkpoints of a wrong proof are, and not with 409, which tells a log to try again from another
     size.
     """
+    # tlog-witness, "add-checkpoint": its checks, in its order.
     tree = request.checkpoint
     size, root = (last.size, last.root) if last else (0, EMPTY_ROOT)
     if request.old > tree.size:
         return _says(
             400, f"the old size {request.old} is above that of the checkpoint, {tree.size}"
         )
+    # The log believes that another checkpoint was the last: tell it the size to prove from.
     if request.old != size:
         return Response(409, SIZE, f"{size}\n".encode())
     if tree.size == 0 and tree.root != EMPTY_ROOT:
@@ -121,8 +122,9 @@ def refusal(request: Request, last: LastCosigned | None) -> Response | None:
 
 
 def cosigning_time(now: int, last: int) -> int | None:
-    """Return the time to state, seconds since 1970: never before the last one. None if the clock
-    is far behind that.
+    """Return the time to state, seconds since 1970; None if the clock is far behind the last one.
+
+    It is never before the last one: a cosignature states that no larger tree was cosigned by then.
     """
     if 0 < now >= last:
         return now
@@ -161,9 +163,7 @@ class Witness:
             sign_note(Checkpoint(origin, 0, EMPTY_ROOT).text, store.signers, time=1)
 
     def add_checkpoint(self, body: bytes) -> Response:
-        """Answer a request: cosignatures if the checkpoint extends what was cosigned before,
-        else why not.
-        """
+        """Answer a request: cosignatures if the checkpoint extends the last one, else why not."""
         try:
             request = parse_request(body)
         except LedgerError as error:
@@ -175,29 +175,25 @@ class Witness:
             opened = open_note(request.note, keys)
         except (VerificationError, LedgerError) as error:  # a note with a misspelt signature, too
             return _says(403, f"invalid signature: {error}")
-        ids = {key.key_id for key in opened.verified}
-        signatures = {
-            s.key_id: s
-            for s in reversed(parse_note(request.note).signatures)
-            if s.name == keys[0].name
-        }
-        note = Note(opened.text, tuple(signatures[key_id] for key_id in sorted(ids)))
+        # Of the note only what was verified is kept: of each key of the log its first line.
+        signatures: dict[bytes, Signature] = {}
+        for signature in parse_note(request.note).signatures:
+            if signature.name == keys[0].name:
+                signatures.setdefault(signature.key_id, signature)
+        ids = sorted(key.key_id for key in opened.verified)
+        note = Note(opened.text, tuple(signatures[key_id] for key_id in ids))
         try:
             return self._compare_and_keep(request, note)
         except (OutputError, LedgerError) as error:
             LOGGER.error("%s", error)
-            return _says(
-                500,
-                (
-                    "this witness cannot write its memory, so it does not cosign; its keeper must"
-                    " see"
-                    " to it"
-                ),
-            )
+            why = "this witness cannot write its memory, so it does not cosign"
+            return _says(500, f"{why}; its keeper must see to it")
 
     def _compare_and_keep(self, request: Request, note: Note) -> Response:
         """Answer for a checkpoint that its log has signed; `note` has the log's signatures only."""
         tree = request.checkpoint
+        # Comparing and persisting are one transaction, which ends before the cosignature leaves:
+        # else two requests at a time could take the witness back to the smaller tree.
         with self.store.transaction() as memory:
             last = memory.last_cosigned(tree.origin)
             # Two roots of one size: the log shows different histories to different people.
@@ -207,14 +203,8 @@ class Witness:
                 return refused
             now = cosigning_time(int(self.clock()), memory.last_time())
             if now is None:
-                return _says(
-                    503,
-                    (
-                        "the clock of this witness is behind its last cosignature; its keeper must"
-                        " set"
-                        " it"
-                    ),
-                )
+                why = "the clock of this witness is behind its last cosignature"
+                return _says(503, f"{why}; its keeper must set it")
             cosigned = parse_note(sign_note(note.text, self.store.signers, time=now)).signatures
             memory.replace(tree.origin, LastCosigned(tree.size, tree.root, now, note.data))
         return Response(200, PLAIN, "".join(signature.line for signature in cosigned).encode())

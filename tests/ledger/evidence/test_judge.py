@@ -68,7 +68,7 @@ def false(entry: int, problem: str) -> list[Regenerated]:
 
 def verdict(fit: str, found: Examination, shown: list[Regenerated], **options: Any) -> Verdict:
     known = {"certified": fit == "fits", "witnessed": True, "level": FULL}
-    return judge(fit, examined=found, shown=shown, **known | options)
+    return judge(fit, examined=found, regenerated=shown, **known | options)
 
 
 NEAR, EXACT = examined(near=((5, 12),)), examined(near=((5, 0),), exact=(5,))
