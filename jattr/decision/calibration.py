@@ -1,5 +1,4 @@
-"""The calibration: what searches of known images gave, candidate by candidate and condition by
-condition.
+"""The calibration: scores of images of known origin, by candidate and by condition.
 
 It holds scores (see `scores`), not images, and everything that the judging of a new image depends
 on. Scores are the calibration's; those of test images belong elsewhere: the two never share an
@@ -14,7 +13,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from jattr.decision.likelihood import Likelihood, fit_evenly, fit_likelihood
 from jattr.decision.restart_power import Restarts
@@ -123,39 +121,38 @@ class Calibration:
     def check_usable(
         self, digests: Mapping[str, str], settings_digest: str, versions: Mapping[str, str]
     ) -> None:
-        """Raise one InputError that lists every way in which a run is not the one that was
-        calibrated.
+        """Raise one InputError that lists every difference of a run from the calibrated one.
 
         Args:
           digests: of the run's candidates, by name; the calibration may know more.
           settings_digest: of the run's settings.
           versions: of the run.
         """
-        known = {candidate.digest: name for name, candidate in self.candidates.items()}
-        wrong = []
+        names = {candidate.digest: name for name, candidate in self.candidates.items()}
+        differences = []
         for name, digest in digests.items():
-            if digest in known and known[digest] != name:
-                wrong.append(f"{name} is calibrated under the name {known[digest]}")
-            elif digest not in known and name in self.candidates:
-                wrong.append(
+            if digest in names and names[digest] != name:
+                differences.append(f"{name} is calibrated under the name {names[digest]}")
+            elif digest not in names and name in self.candidates:
+                differences.append(
                     f"{name} is another model: {digest[:12]}, calibrated"
                     f" {self.candidates[name].digest[:12]}"
                 )
-            elif digest not in known:
-                wrong.append(f"{name} is not calibrated")
+            elif digest not in names:
+                differences.append(f"{name} is not calibrated")
         if settings_digest != self.settings_digest:
-            wrong.append(
+            differences.append(
                 f"the settings are others: {settings_digest[:12]}, calibrated"
                 f" {self.settings_digest[:12]}"
             )
         for name in sorted(set(versions) | set(self.versions)):
-            now, then = versions.get(name, "none"), self.versions.get(name, "none")
-            if now != then:
-                wrong.append(f"{name} is {now}, calibrated with {then}")
-        if wrong:
+            current, calibrated = versions.get(name, "none"), self.versions.get(name, "none")
+            if current != calibrated:
+                differences.append(f"{name} is {current}, calibrated with {calibrated}")
+        if differences:
             raise InputError(
-                f"the calibration is not of this run: {'; '.join(wrong)}; calibrate again or run"
-                " as then"
+                f"the calibration is not of this run: {'; '.join(differences)}; calibrate again or"
+                " run as then"
             )
 
     def sample(self, name: str, condition: str) -> Sample:
@@ -170,17 +167,18 @@ class Calibration:
             )
         samples = self.candidates[name].samples
         if condition not in samples:
-            there = ", ".join(samples) or "no conditions"
+            conditions = ", ".join(samples) or "no conditions"
             raise InputError(
-                f"{name} is not calibrated for {condition!r}; there are {there}; calibrate that"
-                " condition"
+                f"{name} is not calibrated for {condition!r}; there are {conditions}; calibrate"
+                " that condition"
             )
         return samples[condition]
 
 
-def check_name(value: Any, what: str) -> None:
-    """Raise an InputError unless a name is one line of text that is not empty; `what` it names,
-    for the message.
+def check_name(value: object, what: str) -> None:
+    """Raise an InputError unless a name is one line of text that is not empty.
+
+    `what` it names goes into the message.
     """
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise InputError(f"{what} is {value!r}; give a line of text that is not empty")
@@ -201,31 +199,30 @@ def _check_restarts(restarts: Restarts, own: tuple[float, ...]) -> None:
         if arrived and not math.isfinite(score):
             raise InputError(
                 f"own image {number} arrived, yet its score says that every restart failed; give"
-                " the score it arrived"
-                " at, or arrived as false"
+                " the score it arrived at, or arrived as false"
             )
 
 
 def _check_kinds(candidates: Mapping[str, Calibrated]) -> None:
-    """Check that candidates that share a condition have the same kinds of negatives, but for
-    each other's images.
+    """Check that candidates of one condition have the same kinds of negatives.
+
+    Each other's images are left out.
     """
     first: dict[str, tuple[str, set[str]]] = {}
     for name, candidate in candidates.items():
         for condition, sample in candidate.samples.items():
             kinds = {kind for kind in sample.negatives if not kind.startswith(OTHER)}
-            other, known = first.setdefault(condition, (name, kinds))
-            if kinds != known:
-                lone = min(kinds ^ known)
-                has, lacks = (name, other) if lone in kinds else (other, name)
+            other, other_kinds = first.setdefault(condition, (name, kinds))
+            if kinds != other_kinds:
+                missing = min(kinds ^ other_kinds)
+                has, lacks = (name, other) if missing in kinds else (other, name)
                 raise InputError(
-                    f"{condition}: {has} has negatives of the kind {lone!r}, {lacks} has none;"
-                    " calibrate all candidates"
-                    " on the same kinds"
+                    f"{condition}: {has} has negatives of the kind {missing!r}, {lacks} has none;"
+                    " calibrate all candidates on the same kinds"
                 )
 
 
-def _check_digest(value: Any, what: str) -> None:
+def _check_digest(value: object, what: str) -> None:
     if not isinstance(value, str) or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
         raise InputError(
             f"the digest of {what} is {value!r}; give 64 lower-case hexadecimal digits"

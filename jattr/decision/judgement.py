@@ -1,5 +1,4 @@
-"""The judgement of a new image by a calibration: p-values, likelihood ratios, probabilities, and a
-sentence.
+"""The judgement of a new image by a calibration: p-values, likelihood ratios, and a sentence.
 
 `docs/guarantee.md` says in plain words what each number guarantees and what it does not. In short,
 at level alpha:
@@ -96,13 +95,13 @@ def judge(
     names = tuple(scores)
     check_no_nan(np.array([float(scores[name]) for name in names]), "the image")
     shares = _prior(names, prior)
-    run = restarts or {}
-    findings = [
-        _finding(
-            name, calibration.sample(name, condition), float(scores[name]), alpha, run.get(name)
-        )
-        for name in names
-    ]
+    num_restarts = restarts or {}
+    # 1. Each candidate by itself: p-values and likelihood ratios.
+    findings = []
+    for name in names:
+        sample = calibration.sample(name, condition)
+        findings.append(_finding(name, sample, float(scores[name]), alpha, num_restarts.get(name)))
+    # 2. All together: Holm's correction, and Bayes' rule under the prior.
     adjusted = holm([f.negative_p for f in findings])
     chances = posterior([f.log10_lr_even for f in findings], list(shares.values()))
     findings = [
@@ -123,8 +122,7 @@ def judge(
 def check_ready(
     calibration: Calibration, names: Iterable[str], condition: str, alpha: float
 ) -> None:
-    """Raise an InputError if these candidates cannot be judged at alpha: before any search, at no
-    cost.
+    """Check, before any search and at no cost, that these candidates can be judged at alpha.
 
     Raises:
       InputError: no candidate, an unknown one, an unknown condition, too few own images for alpha.
@@ -142,30 +140,28 @@ def check_ready(
 def shortfalls(
     calibration: Calibration, names: Sequence[str], condition: str, alpha: float
 ) -> tuple[str, ...]:
-    """Return a line for each candidate that cannot be named at alpha for want of negatives, with
-    the number needed.
-    """
+    """Return a line for each candidate with too few negatives to be named: how many it needs."""
     needed = least_negatives(alpha, len(names))
-    samples = {name: calibration.sample(name, condition) for name in names}
-    return tuple(
-        f"{name}: {text}"
-        for name, sample in samples.items()
-        if (
-            text := _shortfall(
-                {kind: len(of_kind) for kind, of_kind in sample.negatives.items()}, needed
-            )
-        )
-    )
+    lines = []
+    for name in names:
+        text = _shortfall(_negative_counts(calibration.sample(name, condition)), needed)
+        if text:
+            lines.append(f"{name}: {text}")
+    return tuple(lines)
+
+
+def _negative_counts(sample: Sample) -> dict[str, int]:
+    return {kind: len(scores) for kind, scores in sample.negatives.items()}
 
 
 def _shortfall(counts: Mapping[str, int], needed: int) -> str:
-    """Return why the negatives are too few, or nothing."""
-    least = min(counts, key=lambda kind: counts[kind], default="")
-    if counts and counts[least] >= needed:
+    """Return why the negatives, counted by kind, are too few, or nothing."""
+    if not counts:
+        return f"0 negatives, {needed} are needed"
+    rarest = min(counts, key=lambda kind: counts[kind])
+    if counts[rarest] >= needed:
         return ""
-    return (
-        f"{counts.get(least, 0)} negatives{f' of kind {least}' * bool(least)}, {needed} are needed"
-    )
+    return f"{counts[rarest]} negatives of kind {rarest}, {needed} are needed"
 
 
 def _finding(
@@ -175,7 +171,10 @@ def _finding(
     own_p = float(conformal_p(sample.own, score))
     negative_p, kind = worst_kind(sample.negatives, score)
     log10_lr, most, lr_kind = _worst_lr(sample, score)
-    known = sample.own_restarts
+    own_restarts = sample.own_restarts
+    power = None
+    if own_restarts is not None:
+        power = power_of(own_restarts, own_restarts.most if restarts is None else restarts)
     return Finding(
         name=name,
         score=score,
@@ -191,16 +190,13 @@ def _finding(
         log10_lr_even=float(sample.even_likelihood(score)) if lr_kind else 0.0,
         probability=0.0,
         own_count=len(sample.own),
-        negative_counts={kind: len(scores) for kind, scores in sample.negatives.items()},
-        power=None
-        if known is None
-        else power_of(known, known.most if restarts is None else restarts),
+        negative_counts=_negative_counts(sample),
+        power=power,
     )
 
 
 def _worst_lr(sample: Sample, score: float) -> tuple[float, float, str]:
-    """Return log10 of the least likelihood ratio over the kinds of negatives, the most it can be,
-    and the kind.
+    """Return log10 of the least likelihood ratio over the kinds, the most it can be, and the kind.
 
     Against any mix of the kinds the ratio is at least this.
     """
@@ -212,56 +208,44 @@ def _worst_lr(sample: Sample, score: float) -> tuple[float, float, str]:
 
 
 def _prior(names: tuple[str, ...], prior: Mapping[str, float] | None) -> dict[str, float]:
-    wanted = (*names, NONE)
+    answers = (*names, NONE)
     if prior is None:
-        return dict.fromkeys(wanted, 1.0 / len(wanted))
-    if set(prior) != set(wanted):
+        return dict.fromkeys(answers, 1.0 / len(answers))
+    if set(prior) != set(answers):
         raise InputError(
             f"the prior names {', '.join(prior) or 'nothing'}; give a probability to"
-            f" {', '.join(wanted)}"
+            f" {', '.join(answers)}"
         )
-    return {name: float(prior[name]) for name in wanted}
+    return {name: float(prior[name]) for name in answers}
 
 
 def _decide(findings: Sequence[Finding], alpha: float) -> tuple[str, tuple[str, ...], str]:
     """Return the kind, the candidates that it names, and the sentence."""
     failed = [f.name for f in findings if np.isinf(f.score)]
     if len(failed) == len(findings):
-        return (
-            "failed",
-            (),
-            "Every restart of every candidate failed; this says nothing about the image.",
-        )
+        reason = "Every restart of every candidate failed; this says nothing about the image."
+        return "failed", (), reason
+
+    # A name needs support against the negatives, a ratio that says so, and no denial.
     named = [f for f in findings if f.supported and not f.denied and 10**f.log10_lr >= LEAST_LR]
     if len(named) == 1:
         return "made-by", (named[0].name,), _made_by(named[0], len(findings))
-    if len(named) > 1:
+    if named:
         names = tuple(f.name for f in named)
-        return (
-            "undecided",
-            names,
-            f"Undecided: {' and '.join(names)} each fit the image and cannot be told apart.",
-        )
-    if all(f.denied for f in findings):
-        if failed:
-            return (
-                "undecided",
-                (),
-                (
-                    f"Undecided: no restart of {failed[0]} came to a result, which speaks against"
-                    " no"
-                    " model."
-                ),
-            )
-        odd = [f.name for f in findings if f.supported or 10**f.log10_lr >= LEAST_LR]
-        if odd:
-            return (
-                "undecided",
-                (),
-                f"Undecided: the image is nearer to {odd[0]} than others, yet not like its own.",
-            )
-        return "none", (), _none(findings, alpha)
-    return "undecided", (), _undecided(findings, alpha)
+        reason = f"{' and '.join(names)} each fit the image and cannot be told apart"
+        return "undecided", names, f"Undecided: {reason}."
+
+    # "none" needs every candidate denied, with a result, and none that fits better than others do.
+    if not all(f.denied for f in findings):
+        return "undecided", (), _undecided(findings, alpha)
+    if failed:
+        reason = f"no restart of {failed[0]} came to a result, which speaks against no model"
+        return "undecided", (), f"Undecided: {reason}."
+    supported = [f.name for f in findings if f.supported or 10**f.log10_lr >= LEAST_LR]
+    if supported:
+        reason = f"the image is nearer to {supported[0]} than others, yet not like its own"
+        return "undecided", (), f"Undecided: {reason}."
+    return "none", (), _none(findings, alpha)
 
 
 def _made_by(f: Finding, candidates: int) -> str:
@@ -270,29 +254,25 @@ def _made_by(f: Finding, candidates: int) -> str:
     )
     return (
         f"The findings give {in_words(f.log10_lr)} to {f.name} having made the image rather than a"
-        " source like the"
-        f" negatives of kind {f.lr_kind} (likelihood ratio {10**f.log10_lr:.3g}{at_most});"
-        f" {_so_close(f, candidates)}."
+        f" source like the negatives of kind {f.lr_kind} (likelihood ratio"
+        f" {10**f.log10_lr:.3g}{at_most}); {_so_close(f, candidates)}."
     )
 
 
 def _so_close(f: Finding, candidates: int) -> str:
-    """Return how many of the kind of negatives that comes closest come so close, and what that
-    says of all.
-    """
+    """Return how many of the closest kind of negatives come so close, and what that bounds."""
     count = f.negative_counts[f.negative_kind]
     hits = round(f.negative_p * (count + 1)) - 1
     corrected = f" corrected for {candidates} candidates" * (candidates > 1)
     return (
         f"{hits} of {count} negatives of kind {f.negative_kind} come so close to it"
-        f" (p-value{corrected}"
-        f" {f.holm_p:.2g}; at most {100 * upper_bound(hits, count):.2g} % of such images do, 95 %"
-        " sure)"
+        f" (p-value{corrected} {f.holm_p:.2g}; at most {100 * upper_bound(hits, count):.2g} % of"
+        " such images do, 95 % sure)"
     )
 
 
 def _so_far(f: Finding) -> str:
-    """Return how many own images end so far away, and what that says of all."""
+    """Return how many own images end so far away, and what that bounds."""
     hits = round(f.own_p * (f.own_count + 1)) - 1
     return (
         f"{hits} of {f.own_count} of its own images end so far away (p-value {f.own_p:.2g}; at most"
@@ -301,26 +281,23 @@ def _so_far(f: Finding) -> str:
 
 
 def _none(findings: Sequence[Finding], alpha: float) -> str:
-    nearest, missed = (
-        max(findings, key=lambda f: f.own_p),
-        missed_by_all([f.power for f in findings]),
-    )
+    nearest = max(findings, key=lambda f: f.own_p)
+    missed = missed_by_all([f.power for f in findings])
     if len(findings) == 1:
         return f"{nearest.name} is denied: {_so_far(nearest)}{missed}."
     return (
         f"Each of the {len(findings)} candidates is denied at {alpha:g}; the nearest is"
-        f" {nearest.name}:"
-        f" {_so_far(nearest)}{missed}."
+        f" {nearest.name}: {_so_far(nearest)}{missed}."
     )
 
 
 def _undecided(findings: Sequence[Finding], alpha: float) -> str:
-    left = [f for f in findings if not f.denied]
-    best = max(left, key=lambda f: (f.log10_lr, f.own_p))
-    said, more = f"Undecided: {best.name} is not denied", what_restarts_settle(best.power)
+    best = max((f for f in findings if not f.denied), key=lambda f: (f.log10_lr, f.own_p))
+    start, restarts = f"Undecided: {best.name} is not denied", what_restarts_settle(best.power)
     short = _shortfall(best.negative_counts, least_negatives(alpha, len(findings)))
     if short:
-        return f"{said}, and to name it at {alpha:g} there are {short}{more}."
+        return f"{start}, and to name it at {alpha:g} there are {short}{restarts}."
     if best.supported:
-        return f"{said}, but the findings give {in_words(max(0.0, best.log10_lr))} to it{more}."
-    return f"{said}, but {_so_close(best, len(findings))}{more}."
+        support = in_words(max(0.0, best.log10_lr))
+        return f"{start}, but the findings give {support} to it{restarts}."
+    return f"{start}, but {_so_close(best, len(findings))}{restarts}."

@@ -1,6 +1,4 @@
-"""What the restarts of a candidate's own images say of a search of another image, in numbers and
-in words.
-"""
+"""What the restarts of own images say of a search of another image, in numbers and in words."""
 
 import functools
 import math
@@ -44,18 +42,17 @@ def power_of(own: Restarts, restarts: int) -> Power:
 
 
 def missed_by_all(powers: Sequence[Power | None]) -> str:
-    """Return how many own images the searches of all candidates miss, in words; nothing where one
-    is not known.
+    """Return how many own images all candidates' searches miss, in words; "" where one is unknown.
 
     >>> missed_by_all([power_of(Restarts((1,) * 100, (True,) * 100), 8)])
     '; 8 restarts miss at most 3 % of its own images (95 % sure, without a model)'
     """
-    known = [power for power in powers if power is not None]
-    if not known or len(known) < len(powers) or not all(power.arrived for power in known):
+    measured = [power for power in powers if power is not None and power.arrived]
+    if not measured or len(measured) < len(powers):
         return ""
-    restarts = " or ".join(str(number) for number in sorted({power.restarts for power in known}))
-    worst = max(power.miss_bound for power in known)
-    whose = "its" if len(known) == 1 else "any candidate's"
+    restarts = " or ".join(str(number) for number in sorted({power.restarts for power in measured}))
+    worst = max(power.miss_bound for power in measured)
+    whose = "its" if len(measured) == 1 else "any candidate's"
     return (
         f"; {_runs(restarts)} at most {_percent(worst)} of {whose} own images (95 % sure,"
         " without a model)"
@@ -63,8 +60,7 @@ def missed_by_all(powers: Sequence[Power | None]) -> str:
 
 
 def what_restarts_settle(power: Power | None) -> str:
-    """Return whether more restarts would settle a doubt about a candidate, in words; nothing where
-    it is not known.
+    """Return whether more restarts would settle an open case, in words; "" where it is unknown.
 
     >>> what_restarts_settle(power_of(Restarts((1, 3, 2, 3) * 5, (True, True, True, False) * 5), 3))
     '; 3 restarts miss at most 46 % of its own images (95 % sure), 29 would miss about 0.1 %'
@@ -75,13 +71,13 @@ def what_restarts_settle(power: Power | None) -> str:
         return (
             f"; none of {power.images} own images was found, so more restarts would not settle it"
         )
-    said = (
+    text = (
         f"; {_runs(str(power.restarts))} at most {_percent(power.miss_bound)} of its own images"
         " (95 % sure)"
     )
     if power.needed is None or power.needed <= power.restarts:
-        return said
-    return f"{said}, {power.needed} would miss about {_percent(RARE)}"
+        return text
+    return f"{text}, {power.needed} would miss about {_percent(RARE)}"
 
 
 def found_in_words(own: Restarts) -> str:

@@ -22,8 +22,8 @@ beside it. `power` puts these together for a judgement.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -63,6 +63,7 @@ class Difficulty:
         _check_chance(chance)
         if self.miss_chance(MAX_RESTARTS) > chance:
             return None
+        # Bisection: the chance falls with the restarts; `high` are always enough, `low` never.
         low, high = 0, MAX_RESTARTS
         while high - low > 1:
             middle = (low + high) // 2
@@ -131,10 +132,11 @@ class Restarts:
 
         The most of two: equally hard images with `success_bound`, and the fitted `Difficulty`.
         """
-        alike = miss_chance(self.success_bound(level=level), restarts)
+        equally_hard = miss_chance(self.success_bound(level=level), restarts)
         if not any(self.arrived) or self.most == 1:  # nothing to fit
-            return alike
-        return max(alike, fit_difficulty(self.used, self.arrived).miss_chance(restarts))
+            return equally_hard
+        difficulty = fit_difficulty(self.used, self.arrived)
+        return max(equally_hard, difficulty.miss_chance(restarts))
 
     def needed(self, chance: float, *, level: float = 0.95) -> int | None:
         """Return the restarts that miss an own image with at most this chance; None if none are
@@ -146,11 +148,11 @@ class Restarts:
         hardest = max(
             (used for used, done in zip(self.used, self.arrived, strict=True) if done), default=0
         )
-        alike = restarts_needed(sum(self.arrived), sum(self.used), hardest, chance, level=level)
-        if alike is None or self.most == 1:  # no image took more than another: nothing to fit
-            return alike
-        varied = fit_difficulty(self.used, self.arrived).needed(chance)
-        return None if varied is None else max(alike, varied)
+        needed = restarts_needed(sum(self.arrived), sum(self.used), hardest, chance, level=level)
+        if needed is None or self.most == 1:  # no image took more than another: nothing to fit
+            return needed
+        needed_if_varied = fit_difficulty(self.used, self.arrived).needed(chance)
+        return None if needed_if_varied is None else max(needed, needed_if_varied)
 
 
 def restarts_needed(
@@ -177,8 +179,11 @@ def restarts_needed(
     (4, None)
     """
     _check_chance(chance)
-    low = lower_bound(arrived, restarts, level=level)
-    return None if low == 0 else max(hardest, math.ceil(math.log(chance) / math.log1p(-low)))
+    success = lower_bound(arrived, restarts, level=level)
+    if success == 0:
+        return None
+    # (1 - success)^k <= chance
+    return max(hardest, math.ceil(math.log(chance) / math.log1p(-success)))
 
 
 def expected_restarts(success: float) -> float:
@@ -191,8 +196,8 @@ def miss_chance(success: float, restarts: int) -> float:
     return (1.0 - success) ** restarts
 
 
-def fit_difficulty(used: Any, arrived: Any) -> Difficulty:
-    """Return the Beta distribution of most likelihood.
+def fit_difficulty(used: Sequence[int], arrived: Sequence[bool]) -> Difficulty:
+    """Return the Beta distribution of maximum likelihood.
 
     An image that arrived at restart j has likelihood B(a + 1, b + j - 1) / B(a, b); one that never
     did in k restarts B(a, b + k) / B(a, b). The mean is kept within 1e-4 of 0 and 1, the spread
@@ -206,14 +211,18 @@ def fit_difficulty(used: Any, arrived: Any) -> Difficulty:
       InputError: as `Restarts`.
     """
     Restarts(tuple(used), tuple(arrived))
-    used, arrived = np.asarray(used, dtype=np.float64), np.asarray(arrived, dtype=np.float64)
+    num_used = np.asarray(used, dtype=np.float64)
+    has_arrived = np.asarray(arrived, dtype=np.float64)
 
     def loss(logits: np.ndarray) -> float:
+        """Return -log likelihood at the logits of (mean, spread)."""
         mean, total = expit(logits[0]), np.exp(-logits[1])  # spread = 1 / (1 + total)
         a, b = mean * total, expit(-logits[0]) * total
-        return float(np.sum(betaln(a, b) - betaln(a + arrived, b + used - arrived)))
+        return float(np.sum(betaln(a, b) - betaln(a + has_arrived, b + num_used - has_arrived)))
 
-    start = min(((m, s) for m in GRID[0] for s in GRID[1]), key=lambda place: loss(np.array(place)))
+    # From the best point of a grid: the likelihood can have a ridge, and Nelder-Mead goes downhill.
+    grid = ((mean, spread) for mean in GRID[0] for spread in GRID[1])
+    start = min(grid, key=lambda point: loss(np.array(point)))
     bounds = [(axis[0], axis[-1]) for axis in GRID]
     best = minimize(loss, start, method="Nelder-Mead", bounds=bounds).x
     return Difficulty(mean=float(expit(best[0])), spread=float(expit(best[1])))

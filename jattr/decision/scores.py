@@ -1,12 +1,10 @@
-"""Scores: log10 of the residual of a candidate's best reproduction; the lower, the more like the
-candidate's own.
+"""Scores: log10 of the residual of a candidate's best reproduction; low is like its own.
 
 A score of +inf means that every restart failed. It ranks above all others. NaN and -inf are refused
 at this one door.
 """
 
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +14,7 @@ FAIR = 3  # restarts that every candidate has had before it may be given up; sco
 LEAST_RESIDUAL = 1e-12  # mean squared, [-1, 1] units; far below the floor of 8-bit rounding, 5.1e-6
 
 
-def scores_of(residual: Any) -> np.ndarray:
+def scores_of(residual: object) -> np.ndarray:
     """Return the scores of residuals.
 
     Args:
@@ -40,7 +38,7 @@ def scores_of(residual: Any) -> np.ndarray:
     return np.log10(np.maximum(values, LEAST_RESIDUAL))
 
 
-def check_scores(scores: Any, what: str, *, least: int = 1) -> np.ndarray:
+def check_scores(scores: object, what: str, *, least: int = 1) -> np.ndarray:
     """Return the scores as float64 [n] after checking them.
 
     Args:
