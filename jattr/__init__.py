@@ -12,8 +12,9 @@ from jattr._version import __version__
 if TYPE_CHECKING:
     from jattr import errors
     from jattr.alterations import AlteredImages, alter, from_jpeg, parse_chain
-    from jattr.attribution.attribute import Attribution, attribute
+    from jattr.attribution.attribute import attribute
     from jattr.attribution.calibrate import calibrate
+    from jattr.attribution.result import Attribution
     from jattr.distances import load_distance
     from jattr.generators.base import Generator
     from jattr.generators.from_torch import from_torch
@@ -46,7 +47,7 @@ __all__ = [
 
 _PLACES = {
     "AlteredImages": "jattr.alterations",
-    "Attribution": "jattr.attribution.attribute",
+    "Attribution": "jattr.attribution.result",
     "Generator": "jattr.generators.base",
     "Inversion": "jattr.inversion",
     "InvertConfig": "jattr.inversion",
@@ -73,6 +74,8 @@ def __getattr__(name: str) -> Any:
             f"module 'jattr' has no attribute {name!r}; it has {', '.join(__all__)}"
         )
     value = getattr(import_module(_PLACES[name]), name)
+    if name in ("Attribution", "attribute"):  # which know nothing of notebooks themselves
+        import_module("jattr.report.notebook").register()
     globals()[name] = value
     return value
 

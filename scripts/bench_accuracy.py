@@ -29,7 +29,8 @@ from absl import logging
 from bench_json import add_json_option, write_json
 from jattr.converters.convert import convert
 
-from jattr.attribution.attribute import Attribution, attribute
+from jattr.attribution.attribute import attribute
+from jattr.attribution.result import Attribution
 from jattr.decision.certificate import MIN_EXCESS
 from jattr.generators.base import Generator
 from jattr.generators.store import bundled_generators, load_generator
@@ -191,7 +192,7 @@ def run_own(
     pixels = np.concatenate([images for images, _ in made])
     truth = [gen.name for gen in gens for _ in range(args.images)]
     start = time.perf_counter()
-    att = attribute(pixels, gens, config=config_of(args))
+    att = attribute(pixels, gens, search=config_of(args))
     seconds = time.perf_counter() - start
     return {
         "seconds": round(seconds, 2),
@@ -207,7 +208,7 @@ def run_photographs(
     paths = sorted((reference / "images" / "real_faces_64").glob("*.jpg"))[: args.count]
     pixels = np.stack([fit(read_image(path), gens[0].image_shape, resize=True) for path in paths])
     start = time.perf_counter()
-    att = attribute(pixels, gens, config=config_of(args))
+    att = attribute(pixels, gens, search=config_of(args))
     kinds = [v.kind for v in att.verdicts]
     return {
         "seconds": round(time.perf_counter() - start, 2),

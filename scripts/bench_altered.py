@@ -34,9 +34,9 @@ from bench_json import add_json_option, write_json
 from jattr.alterations.chain import Chain
 from jattr.alterations.files import alter
 from jattr.alterations.registry import parse_chain
-from jattr.attribution.alteration_search import Explanation
-from jattr.attribution.attribute import Attribution, attribute
+from jattr.attribution.attribute import attribute
 from jattr.attribution.calibrate import own_images
+from jattr.attribution.result import Attribution, Explanation
 from jattr.decision.false_attribution import upper_bound
 from jattr.generators.base import Generator
 from jattr.images import fit, read_image
@@ -63,7 +63,7 @@ def attributed(
             images = np.stack(
                 [fit(image, generators[0].image_shape, resize=True) for image in altered.pixels]
             )
-        att = attribute(images, generators, config=config)
+        att = attribute(images, generators, search=config)
         result += [Explanation(att, i) for i in range(len(att.verdicts))]
         print(f"{len(result)} of {len(pixels)}", file=sys.stderr, flush=True)
     return result

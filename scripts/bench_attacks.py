@@ -38,8 +38,9 @@ from bench_json import add_json_option, write_json
 from jattr.attacks.evade import EVASIONS, EvadeConfig, evade
 from jattr.attacks.frame import FrameConfig, frame
 from jattr.attacks.pgd import PgdConfig, pgd
-from jattr.attribution.attribute import Attribution, attribute
+from jattr.attribution.attribute import attribute
 from jattr.attribution.calibrate import own_images
+from jattr.attribution.result import Attribution
 from jattr.baselines.classifier import Classifier, ClassifierConfig, predict, source_loss, train
 from jattr.decision.verdict import DecisionConfig, Verdict, decide
 from jattr.generators.base import Generator
@@ -166,7 +167,7 @@ def found(
     """Return what attribution finds of every image."""
     indices: list[tuple[Attribution, int]] = []
     for at in range(0, len(pixels), BLOCK):
-        att = attribute(pixels[at : at + BLOCK], generators, config=config)
+        att = attribute(pixels[at : at + BLOCK], generators, search=config)
         indices += [(att, i) for i in range(len(att.verdicts))]
         print(f"{len(indices)} of {len(pixels)}", file=sys.stderr, flush=True)
     return indices

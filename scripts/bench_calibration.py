@@ -33,7 +33,7 @@ from bench_altered import nobodys
 from bench_json import add_json_option, write_json
 
 from jattr.alterations.registry import parse_chain
-from jattr.attribution.calibrate import OTHER, calibration_config, fair_scores, own_images
+from jattr.attribution.calibrate import OTHER, calibration_config, fair_searches, own_images
 from jattr.decision.calibration import Calibrated, Calibration, Sample
 from jattr.decision.conformal import conformal_p, denial_interval, least_own
 from jattr.decision.false_attribution import upper_bound
@@ -89,7 +89,9 @@ def searched(
             )
             if not file.exists():
                 key = jax.random.fold_in(jax.random.key(seed), len(columns))
-                np.save(file, fair_scores(gen, some, parse_chain(text), config, key, kind=maker))
+                np.save(
+                    file, fair_searches(gen, some, parse_chain(text), config, key, kind=maker)[0]
+                )
                 print(f"{file.name} searched", file=sys.stderr, flush=True)
             columns.append(
                 np.pad(np.load(file), (0, len(pixels) - len(some)), constant_values=np.nan)

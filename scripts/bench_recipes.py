@@ -41,7 +41,7 @@ def measure(
     """Attribute the images once and return what it took and what came out."""
     forget_pools()
     start = time.perf_counter()
-    result = attribute(pixels, generators, config=config)
+    result = attribute(pixels, generators, search=config)
     seconds = time.perf_counter() - start
     names = [gen.name for gen in generators]
     closest = [names[at] for at in result.residual.argmin(1)]

@@ -57,7 +57,7 @@ def found(pixels: np.ndarray, generators: Sequence[Generator], config: InvertCon
     """Return the verdicts on images, block by block."""
     verdicts: list[Any] = []
     for at in range(0, len(pixels), BLOCK):
-        verdicts += attribute(pixels[at : at + BLOCK], generators, config=config).verdicts
+        verdicts += attribute(pixels[at : at + BLOCK], generators, search=config).verdicts
         print(f"{len(verdicts)} of {len(pixels)}", file=sys.stderr, flush=True)
     return verdicts
 

@@ -1,237 +1,389 @@
 """`attribute`: which of the candidates made each image, with certificates."""
 
 import dataclasses
-from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import cast
 
 import jax
 import numpy as np
 
 from jattr.alterations.chain import Chain
 from jattr.alterations.files import AlteredImages
-from jattr.attribution.calibrate import calibration_config, check_calibration, condition_of, judged
-from jattr.attribution.caveats import NO_CAVEAT, Caveat, judgement_with_caveat, with_caveat
-from jattr.attribution.evidence import best_of, residuals_of, verdicts_of
+from jattr.attribution.alteration_search import (
+    AUTO,
+    NONE,
+    Hypotheses,
+    check_candidates,
+    check_one,
+    groups_of,
+    hypotheses_of,
+    join,
+    parse_alternatives,
+    without_alterations,
+)
+from jattr.attribution.calibrate import calibration_config, check_calibration, condition_of
+from jattr.attribution.caveats import caveat_of
+from jattr.attribution.evidence import best_of, evidence_of, residuals_of
 from jattr.attribution.pilot import PilotStudies, PilotStudy
-from jattr.attribution.racing import CUT_SHORT, make_inverters, search
+from jattr.attribution.racing import CUT_SHORT, make_inverters, race
+from jattr.attribution.result import Attribution, Explanation, best_explanation, merge
 from jattr.decision.calibration import Calibration
-from jattr.decision.judgement import Judgement
+from jattr.decision.judgement import Judgement, judge
 from jattr.decision.scores import scores_of
-from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, by_judgement, not_calibrated
-from jattr.errors import GeneratorError, ImageError
+from jattr.decision.verdict import (
+    NO_CAVEAT,
+    Caveat,
+    DecisionConfig,
+    Evidence,
+    Verdict,
+    decide,
+    is_certified,
+)
+from jattr.errors import GeneratorError, ImageError, InputError
 from jattr.generators.base import Generator
-from jattr.images import to_float
+from jattr.images import LoadedImage
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.evaluate import make_images
-from jattr.inversion.multistart import Search
 from jattr.inversion.observation.base import Observation, check_pixels
 from jattr.inversion.observation.make import make_observation
 
-_PILOT_STUDIES: dict[str, PilotStudy] = {}  # of this process
+Arrays = np.ndarray | Sequence[np.ndarray]  # of images; or one array for each candidate
+Alterations = str | Chain | Sequence[str | Chain]
+Progress = Callable[[int, int], object]  # called with (done, total) searches
 
-
-@dataclass(frozen=True)
-class Attribution:
-    """What `attribute` found, for every image and candidate."""
-
-    candidates: tuple[Generator, ...] = field(repr=False)
-    verdicts: tuple[Verdict, ...]  # one an image
-    # [images, candidates], mean squared, [-1, 1] units, or the distance's; inf: all failed
-    residual: np.ndarray
-    # by candidate, [images, *latent_shape] float32, the best
-    latents: tuple[np.ndarray, ...] = field(repr=False)
-    labels: np.ndarray = field(repr=False)  # [images, candidates] int32; -1 if unconditional
-    evidence: tuple[tuple[Evidence, ...], ...] = field(repr=False)  # [images][candidates]
-    # [images, candidates], largest |z|; a uniform prior's support ends at 1
-    support: np.ndarray = field(repr=False)
-    # [images][candidates], restarts that ran
-    searches: tuple[tuple[tuple[Search, ...], ...], ...] = field(repr=False)
-    noise: np.ndarray = field(repr=False)  # [candidates], the residual that the true latent leaves
-    # [images, candidates], log10 residual after the first restarts: `calibrate`
-    scores: np.ndarray = field(repr=False)
-    alteration: Chain | None = None  # what was taken to have been done to the images
-    # by a calibration, of images without a certificate
-    judgements: tuple[Judgement | None, ...] = ()
-
-    def reproduction(self, image: int, candidate: int) -> np.ndarray | None:
-        """Return the candidate's best image [H, W, C] float32, not clipped; None if every restart
-        failed.
-
-        Of altered images it is the image as it was before: see `altered_reproduction`.
-        """
-        if not np.isfinite(self.residual[image, candidate]):
-            return None
-        gen = self.candidates[candidate]
-        label = gen.label_argument(self.labels[image, candidate])
-        return make_images(gen, self.latents[candidate][image][None], label)[0]
-
-    def altered_reproduction(self, image: int, candidate: int) -> np.ndarray | None:
-        """Return the candidate's best image as it looks after the alteration [H', W', C']
-        float32.
-        """
-        made = self.reproduction(image, candidate)
-        if made is None or self.alteration is None or not np.isfinite(made).all():
-            return made
-        pixels = self.candidates[candidate].to_bytes(made[None])
-        return to_float(self.alteration.looks(pixels)[0])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the findings as JSON values: `candidates` and `images`, as in `result.json`,
-        without latents.
-        """
-        from jattr.attribution.result_json import candidate_record, finding_record
-
-        return {
-            "candidates": [candidate_record(gen) for gen in self.candidates],
-            "pictures": [finding_record(self, i) for i in range(len(self.verdicts))],
-        }
-
-    def _repr_html_(self) -> str:
-        """Return a table for notebooks: the verdicts, the residuals, the winners' reproductions."""
-        from jattr.report.notebook import attribution_table
-
-        return attribution_table(self)
+# Pilot studies of this process. Each one's name is a digest of all that it depends on, the PRNG key
+# included, so a study from here is the one that would be made anew: only time depends on it.
+_PILOT_STUDIES: dict[str, PilotStudy] = {}
 
 
 def attribute(
-    images: Any,
-    generators: Sequence[Generator],
+    images: Arrays | AlteredImages | LoadedImage | Sequence[LoadedImage],
+    candidates: Sequence[Generator],
     *,
-    config: InvertConfig | None = None,
-    decision: DecisionConfig | None = None,
-    key: Any = None,
-    progress: Any = None,
-    pilot_studies: MutableMapping[str, PilotStudy] | None = None,
+    search: InvertConfig | None = None,
+    alterations: Alterations | None = None,
+    distance: str | None = None,
+    policy: DecisionConfig | None = None,
     calibration: Calibration | None = None,
-    caveats: Sequence[Caveat] | None = None,
+    key: jax.Array | None = None,
+    progress: Progress | None = None,
 ) -> Attribution:
-    """Return which of the generators made each image.
+    """Return which of the candidates made each image.
 
     Args:
-      images: uint8 [n, H, W, C] (or floats in [-1, 1], rounded to bytes); or one such array for
-        each candidate, the same images in the candidates' shapes. Or `AlteredPictures`, with what
-        was done to them.
-      generators: the candidates.
-      config: of the inversion.
-      decision: thresholds of verdicts without certificate.
-      key: PRNG key; None: from `config.seed`.
-      progress: called with (done, total) searches of image and candidate.
-      pilot_studies: known ones by name, and where new ones are put; None: those of this process.
+      images: from `load_image`, one or several. Or uint8 [n, H, W, C] (or floats in [-1, 1],
+        rounded to bytes); or one such array for each candidate, the same images in the candidates'
+        shapes. Or `AlteredImages`, with what was done to them.
+      candidates: the models.
+      search: settings of the inversion.
+      alterations: what may have been done to the images: "auto" (a JPEG file's own compression,
+        else nothing), "none", a chain or its text, or several of these, of which the best
+        explanation of each image is kept. None: "auto".
+      distance: what is searched by, as `load_distance` reads it; None: that of `search`, or pixels.
+      policy: of the decision: thresholds of verdicts without certificate, error rates.
       calibration: of these candidates and settings; images without a certificate are judged by it
-        at `decision.alpha`, where it has their alteration.
+        at `policy.alpha`, where it has their alteration.
+      key: PRNG key; None: from `search.seed`.
+      progress: called with (done, total) searches of image and candidate.
+
+    Raises:
+      GeneratorError: no candidates, or two with one name.
+      ImageError: an image that does not fit the candidates under any alteration.
+      InputError: a calibration of other models, settings or versions; settings that contradict each
+        other.
+    """
+    search = _with_distance(search or InvertConfig(), distance)
+    candidates = tuple(search.view(gen) for gen in candidates)
+    loaded = _loaded(images)
+    if loaded is None and alterations in (None, AUTO, NONE):
+        return attribute_observed(
+            cast("Arrays | AlteredImages", images),
+            candidates,
+            search=search,
+            policy=policy,
+            calibration=calibration,
+            key=key,
+            progress=progress,
+        )
+    if loaded is None:
+        loaded = _unnamed(images)
+    _check_names(candidates)
+    alternatives = parse_alternatives(AUTO if alterations is None else alterations)
+    if search.distance is not None:
+        alternatives = without_alterations(alternatives)
+    check_candidates(alternatives, candidates, resize=False)
+    if calibration is not None:
+        check_one(alternatives)
+    hypotheses = [hypotheses_of(image, alternatives, candidates, search=search) for image in loaded]
+    return attribute_hypotheses(
+        hypotheses,
+        candidates,
+        search=search,
+        policy=policy,
+        calibration=calibration,
+        key=key,
+        progress=progress,
+    )
+
+
+def attribute_hypotheses(
+    hypotheses: Sequence[Hypotheses],
+    candidates: Sequence[Generator],
+    *,
+    search: InvertConfig,
+    policy: DecisionConfig | None = None,
+    calibration: Calibration | None = None,
+    key: jax.Array | None = None,
+    progress: Progress | None = None,
+    pilot_studies: MutableMapping[str, PilotStudy] | None = None,
+) -> Attribution:
+    """Return which candidate made each image, under the alternative that explains it best.
+
+    Args as `attribute` and `attribute_observed` take them, but for the images: `hypotheses_of`.
+    """
+    explanations: list[list[Explanation]] = [[] for _ in hypotheses]
+    total = len(candidates) * sum(len(each.altered) for each in hypotheses)
+    done = 0
+    for members in groups_of(hypotheses):
+        images, chain = _stacked([(hypotheses[index], altered) for index, altered in members])
+        attribution = attribute_observed(
+            images,
+            candidates,
+            search=search,
+            policy=policy,
+            calibration=calibration,
+            key=key,
+            progress=_shifted(progress, done, total),
+            pilot_studies=pilot_studies,
+            caveats=[_caveat(hypotheses[index], chain, candidates) for index, _ in members],
+        )
+        done += len(members) * len(candidates)
+        for i, (index, _) in enumerate(members):
+            explanations[index].append(Explanation(attribution, i))
+    return merge([best_explanation(each) for each in explanations])
+
+
+def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """Return what reports the progress of a part of the searches as that of all."""
+    if progress is None:
+        return None
+    return lambda done, _: progress(before + done, total)
+
+
+def _stacked(
+    members: Sequence[tuple[Hypotheses, AlteredImages | None]],
+) -> tuple[Arrays | AlteredImages, Chain | None]:
+    """Return images of one group as one set, and what was done to them."""
+    altered = [images for _, images in members if images is not None]
+    if altered:
+        images = join(altered)
+        return images, images.chain
+    by_candidate = zip(*(hypothesis.fitted for hypothesis, _ in members), strict=True)
+    return [np.stack([image.pixels for image in fitted]) for fitted in by_candidate], None
+
+
+def _caveat(hypotheses: Hypotheses, chain: Chain | None, candidates: Sequence[Generator]) -> Caveat:
+    """Return what is to be said of an image under one alternative."""
+    shapes = [gen.image_shape for gen in candidates]
+    caveat = caveat_of(
+        hypotheses.image, chain, shapes, searched_as_stored=not hypotheses.incomplete
+    )
+    ways = len(hypotheses.altered)
+    if ways == 1:
+        return caveat
+    # What fits best is chosen after looking, which the error rates of a calibration do not allow.
+    return caveat._replace(uncalibrated=f"a file that is taken in {ways} ways")
+
+
+def _with_distance(search: InvertConfig, distance: str | None) -> InvertConfig:
+    if distance is None:
+        return search
+    if search.distance not in (None, distance):
+        raise InputError(
+            f"distance is {distance!r} and search.distance {search.distance!r}; give one of them"
+        )
+    return dataclasses.replace(search, distance=distance)
+
+
+def _loaded(images: object) -> list[LoadedImage] | None:
+    """Return the images if they come from files."""
+    if isinstance(images, LoadedImage):
+        return [images]
+    if isinstance(images, (list, tuple)) and images and isinstance(images[0], LoadedImage):
+        return list(images)
+    return None
+
+
+def _unnamed(images: object) -> list[LoadedImage]:
+    """Return images of one array as if they came from lossless files."""
+    if isinstance(images, AlteredImages):
+        raise InputError(
+            f"the images are altered by {images.chain.text!r} and alterations are given; give one"
+        )
+    if isinstance(images, (list, tuple)):
+        raise InputError("alterations need one array of images; give that, or leave them away")
+    pixels = np.asarray(images)
+    if pixels.dtype != np.uint8 or pixels.ndim != 4:
+        raise ImageError(f"images are {pixels.dtype} {pixels.shape}; give uint8 [n, H, W, C]")
+    return [LoadedImage(f"image {index}", image, "") for index, image in enumerate(pixels)]
+
+
+def attribute_observed(
+    images: Arrays | AlteredImages,
+    candidates: Sequence[Generator],
+    *,
+    search: InvertConfig | None = None,
+    policy: DecisionConfig | None = None,
+    calibration: Calibration | None = None,
+    key: jax.Array | None = None,
+    progress: Progress | None = None,
+    pilot_studies: MutableMapping[str, PilotStudy] | None = None,
+    caveats: Sequence[Caveat] | None = None,
+) -> Attribution:
+    """Return which candidate made each image, of images that are all taken in one way.
+
+    Args:
+      images: arrays or `AlteredImages`, as `attribute` takes them.
+      candidates: the models.
+      search: settings of the inversion.
+      policy: of the decision.
+      calibration: of these candidates and settings.
+      key: PRNG key; None: from `search.seed`.
+      progress: called with (done, total) searches of image and candidate.
+      pilot_studies: earlier ones by name, and where new ones are put; None: those of this process.
       caveats: of each image, what its file says that the arrays do not: `caveat_of`; None: they are
         as they were made, but for the alteration.
 
     Raises:
       GeneratorError: no candidates, or two with one name.
-      ImageError: images that do not have the candidates' shape, or doubts of another number of
+      ImageError: images that do not have the candidates' shape, or caveats of another number of
         them.
       InputError: a calibration of other models, settings or versions.
     """
-    config, decision = config or InvertConfig(), decision or DecisionConfig()
-    generators = tuple(config.view(gen) for gen in generators)
-    _check_names(generators)
+    search, policy = search or InvertConfig(), policy or DecisionConfig()
+    candidates = tuple(search.view(gen) for gen in candidates)
+    _check_names(candidates)
     if calibration is not None:
-        config = calibration_config(config)
-        check_calibration(calibration, generators, config)
-    observation = _observations(images, generators, config)
-    if config.distance is not None:
-        decision = dataclasses.replace(decision, thresholds=False)
-    key = jax.random.key(config.seed) if key is None else key
-    inverters = make_inverters(observation, config, key)
-    studies = PilotStudies(config, key, _PILOT_STUDIES if pilot_studies is None else pilot_studies)
-    cut = search(list(dict.fromkeys(inverters)), config, decision, studies, progress)
-    residuals = {inverter: residuals_of(inverter) for inverter in dict.fromkeys(inverters)}
-    evidence, verdicts = verdicts_of(generators, inverters, residuals, studies, decision)
+        search = calibration_config(search)
+        check_calibration(calibration, candidates, search)
+    observations = _observations(images, candidates, search)
+    if search.distance is not None:
+        policy = dataclasses.replace(policy, thresholds=False)
+    key = jax.random.key(search.seed) if key is None else key
+    # 1. Search every candidate's latents, the candidates against each other.
+    inverters = make_inverters(observations, search, key)
+    distinct = list(dict.fromkeys(inverters))
+    studies = PilotStudies(search, key, _PILOT_STUDIES if pilot_studies is None else pilot_studies)
+    cut_short = race(distinct, search, policy, studies, progress)
+    # 2. Evidence: residuals at full precision, certificates, usual misses where they count.
+    residuals = {inverter: residuals_of(inverter) for inverter in distinct}
+    evidence = evidence_of(candidates, inverters, residuals, studies, policy)
     scores = np.stack([scores_of(inverter.fair) for inverter in inverters], axis=1)
+    # 3. Decide, once for each image.
     chain = images.chain if isinstance(images, AlteredImages) else None
-    caveats = _caveats(caveats, len(verdicts))
-    verdicts = [
-        with_caveat(verdict, caveat) for verdict, caveat in zip(verdicts, caveats, strict=True)
-    ]
-    judgements: list[Judgement | None] = [None] * len(verdicts)
-    if calibration is not None:
-        condition = condition_of(chain)
-        unlike = "" if condition in calibration.conditions else condition
-        apart = [
-            d.apart or unlike or (CUT_SHORT if short else "")
-            for d, short in zip(caveats, cut, strict=True)
-        ]
-        found = judged(
-            calibration, generators, scores, verdicts, evidence, condition, decision.alpha, apart
+    decisions = [
+        _decide(row, score, policy, caveat, calibration, condition_of(chain), cut_short=cut)
+        for row, score, caveat, cut in zip(
+            evidence, scores.tolist(), _caveats(caveats, len(evidence)), cut_short, strict=True
         )
-        judgements = [
-            None if j is None else judgement_with_caveat(j, d)
-            for j, d in zip(found, caveats, strict=True)
-        ]
-        verdicts = [
-            _calibrated(v, j, why) for v, j, why in zip(verdicts, judgements, apart, strict=True)
-        ]
+    ]
     best = [best_of(inverter) for inverter in inverters]
+    noise = np.array([inverter.observation.noise for inverter in inverters])
     return Attribution(
-        candidates=generators,
-        verdicts=tuple(verdicts),
+        candidates=candidates,
+        verdicts=tuple(verdict for verdict, _ in decisions),
         residual=np.stack([residuals[inverter] for inverter in inverters], axis=1),
         latents=tuple(each.latents for each in best),
         labels=np.stack([each.labels for each in best], axis=1),
         evidence=tuple(evidence),
         support=np.stack([each.support for each in best], axis=1),
         searches=tuple(
-            tuple(inverter.searches(i) for inverter in inverters) for i in range(len(verdicts))
+            tuple(inverter.searches(i) for inverter in inverters) for i in range(len(evidence))
         ),
-        noise=np.array([inverter.observation.noise for inverter in inverters]),
-        alteration=chain,
+        noise=np.tile(noise, (len(evidence), 1)),
         scores=scores,
-        judgements=tuple(judgements),
+        alterations=(chain,) * len(evidence),
+        judgements=tuple(judgement for _, judgement in decisions),
     )
 
 
-def _calibrated(verdict: Verdict, judgement: Judgement | None, apart: str) -> Verdict:
-    """Return the verdict that a calibration leaves: its judgement's, if there is one; else that
-    says why not.
+def _decide(
+    evidence: Sequence[Evidence],
+    scores: Sequence[float],
+    policy: DecisionConfig,
+    caveat: Caveat,
+    calibration: Calibration | None,
+    condition: str,
+    *,
+    cut_short: bool,
+) -> tuple[Verdict, Judgement | None]:
+    """Return the verdict on one image, and the calibration's judgement that it rests on, if any.
+
+    Args:
+      evidence: of the image under every candidate.
+      scores: under every candidate.
+      policy: of the decision.
+      caveat: what the image's file says.
+      calibration: of the candidates, or None.
+      condition: what was done to the image.
+      cut_short: whether some candidate's search was ended by another's.
     """
-    if judgement is not None:
-        return by_judgement(verdict, judgement)
-    return verdict if verdict.certificate is not None else not_calibrated(verdict, apart)
+    if calibration is None:
+        return decide(evidence, policy, caveat), None
+    # A calibration speaks of images that were treated as its own were, and searched as they were.
+    uncalibrated = caveat.uncalibrated
+    if not uncalibrated and condition not in calibration.conditions:
+        uncalibrated = condition
+    if not uncalibrated and cut_short:
+        uncalibrated = CUT_SHORT
+    judgement = None
+    if not uncalibrated and not is_certified(evidence):
+        judgement = judge(
+            calibration,
+            {e.name: score for e, score in zip(evidence, scores, strict=True)},
+            condition,
+            policy.alpha,
+            restarts={e.name: e.restarts for e in evidence},
+            caveat=caveat.text,
+        )
+    verdict = decide(evidence, policy, caveat, judgement=judgement, uncalibrated=uncalibrated)
+    return verdict, judgement
 
 
 def _caveats(caveats: Sequence[Caveat] | None, images: int) -> list[Caveat]:
-    """Return a doubt for each image."""
-    given = [NO_CAVEAT] * images if caveats is None else list(caveats)
-    if len(given) != images:
+    """Return a caveat for each image."""
+    if caveats is None:
+        return [NO_CAVEAT] * images
+    if len(caveats) != images:
         raise ImageError(
-            f"there are {len(given)} doubts of {images} images; give one for each, or none at all"
+            f"there are {len(caveats)} caveats of {images} images; give one for each, or none"
         )
-    return given
+    return list(caveats)
 
 
-def _check_names(generators: tuple[Generator, ...]) -> None:
-    if not generators:
+def _check_names(candidates: Sequence[Generator]) -> None:
+    if not candidates:
         raise GeneratorError("there are 0 candidates; give at least one generator")
-    names = [gen.name for gen in generators]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise GeneratorError(f"two candidates are called {twice[0]!r}; give each its own name")
+    names = [gen.name for gen in candidates]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise GeneratorError(f"two candidates are called {repeated[0]!r}; give each its own name")
 
 
 def _observations(
-    images: Any, generators: tuple[Generator, ...], config: InvertConfig
+    images: Arrays | AlteredImages, candidates: Sequence[Generator], search: InvertConfig
 ) -> list[Observation]:
-    """Return the images as the searches of each candidate see them."""
+    """Return the images as each candidate's searches compare with them."""
     if isinstance(images, AlteredImages):
-        return [make_observation(gen, images, config) for gen in generators]
-    arrays = list(images) if isinstance(images, (list, tuple)) else [images] * len(generators)
-    if len(arrays) != len(generators):
+        return [make_observation(gen, images, search) for gen in candidates]
+    arrays = list(images) if isinstance(images, (list, tuple)) else [images] * len(candidates)
+    if len(arrays) != len(candidates):
         raise ImageError(
-            f"there are {len(arrays)} arrays of images for {len(generators)} candidates; give one"
+            f"there are {len(arrays)} arrays of images for {len(candidates)} candidates; give one"
             " for each"
         )
-    pixels = [check_pixels(gen, array) for gen, array in zip(generators, arrays, strict=True)]
+    pixels = [check_pixels(gen, array) for gen, array in zip(candidates, arrays, strict=True)]
     if len({len(p) for p in pixels}) > 1:
         raise ImageError(
             "the arrays hold different numbers of images; give the same images for every candidate"
         )
-    return [
-        make_observation(gen, mine, config) for gen, mine in zip(generators, pixels, strict=True)
-    ]
+    return [make_observation(gen, p, search) for gen, p in zip(candidates, pixels, strict=True)]

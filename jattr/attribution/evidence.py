@@ -1,8 +1,6 @@
-"""From what the searches found to verdicts: the evidence of every candidate, and what it amounts
-to.
-"""
+"""From searches to evidence: the best latent of each image, its residual and its certificate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +8,7 @@ import numpy as np
 from jattr.attribution.certify import certify
 from jattr.attribution.pilot import PilotStudies, PilotStudy
 from jattr.decision.certificate import Certificate
-from jattr.decision.verdict import DecisionConfig, Evidence, Verdict, decide
+from jattr.decision.verdict import DecisionConfig, Evidence, needs_usual_misses
 from jattr.generators.base import Generator
 from jattr.inversion.multistart import Inverter
 from jattr.inversion.scheduler import Status
@@ -26,16 +24,17 @@ class Best(NamedTuple):
 
 def best_of(inverter: Inverter) -> Best:
     """Return the best latent of every image."""
-    places = [inverter.best(i) for i in range(inverter.count)]
-    z = np.stack([inverter.z[place] for place in places])
-    labels = np.stack([inverter.label[place] for place in places])
+    indices = [inverter.best(i) for i in range(inverter.count)]
+    z = np.stack([inverter.z[index] for index in indices])
+    labels = np.stack([inverter.label[index] for index in indices])
     latents = z.reshape(-1, *inverter.gen.latent_shape).astype(np.float32)
     return Best(latents, labels, np.abs(z).reshape(len(z), -1).max(1))
 
 
 def certificates_of(inverter: Inverter) -> list[Certificate | None]:
-    """Return the certificate of every image's best latent, None where it is far or where it
-    would prove nothing.
+    """Return the certificate of every image's best latent.
+
+    None where the latent is far from the image, or where a certificate would prove nothing.
     """
     certificates: list[Certificate | None] = []
     observation = inverter.observation
@@ -60,70 +59,60 @@ def residuals_of(inverter: Inverter) -> np.ndarray:
     return np.where(lost | ~np.isfinite(values), np.inf, values)
 
 
-def verdicts_of(
-    generators: Sequence[Generator],
+def evidence_of(
+    candidates: Sequence[Generator],
     inverters: Sequence[Inverter],
-    residuals: dict[Inverter, np.ndarray],
+    residuals: Mapping[Inverter, np.ndarray],
     pilot_studies: PilotStudies,
-    decision: DecisionConfig,
-) -> tuple[list[tuple[Evidence, ...]], list[Verdict]]:
-    """Return the evidence [images][candidates] and the verdict of every image, by certificates and
-    thresholds.
+    policy: DecisionConfig,
+) -> list[tuple[Evidence, ...]]:
+    """Return the evidence [images][candidates].
 
     Args:
-      generators: the candidates.
+      candidates: the models.
       inverters: the searches of each candidate; candidates that are the same share one.
       residuals: of each search, [images].
       pilot_studies: held only where an image could be "none".
-      decision: the thresholds.
+      policy: of the decision.
     """
     certificates = {inverter: certificates_of(inverter) for inverter in residuals}
 
-    def evidence_of(i: int, known: dict[Inverter, PilotStudy]) -> tuple[Evidence, ...]:
+    def row(i: int, studies: Mapping[Inverter, PilotStudy]) -> tuple[Evidence, ...]:
         return tuple(
             _evidence(
-                gen, inv, i, residuals[inv][i], certificates[inv][i], known.get(inv), decision
+                gen, inv, i, residuals[inv][i], certificates[inv][i], studies.get(inv), policy
             )
-            for gen, inv in zip(generators, inverters, strict=True)
+            for gen, inv in zip(candidates, inverters, strict=True)
         )
 
-    least = np.min(list(residuals.values()), axis=0)
-    evidence = [evidence_of(i, {}) for i in range(len(least))]
-    verdicts = [decide(row, decision) for row in evidence]
-    far = [
-        i
-        for i, v in enumerate(verdicts)
-        if v.kind == "undecided" and least[i] > decision.none_above
-    ]
-    if far and decision.thresholds:  # could be "none": how far is a miss of each?
-        known = _pilot_studies(pilot_studies, residuals, far, decision)
+    evidence = [row(i, {}) for i in range(inverters[0].count)]
+    # Only an image that is far from every candidate asks how far a miss of each would be.
+    far = [i for i, es in enumerate(evidence) if needs_usual_misses(es, policy)]
+    if far:
+        studies = _pilot_studies(pilot_studies, residuals, far, policy)
         for i in far:
-            evidence[i] = evidence_of(i, known)
-            verdicts[i] = decide(evidence[i], decision)
-    return evidence, verdicts
+            evidence[i] = row(i, studies)
+    return evidence
 
 
 def _pilot_studies(
     pilot_studies: PilotStudies,
-    residuals: dict[Inverter, np.ndarray],
+    residuals: Mapping[Inverter, np.ndarray],
     images: Sequence[int],
-    decision: DecisionConfig,
+    policy: DecisionConfig,
 ) -> dict[Inverter, PilotStudy]:
-    """Return pilot studies, of cheap candidates first, until no image is left that could be
-    "none".
-    """
-    known: dict[Inverter, PilotStudy] = {}
-    left = list(images)
-    if min(inverter.restarts for inverter in residuals) < decision.none_restarts:
-        return known
+    """Return pilot studies, of cheap candidates first, until no image could be "none" any more."""
+    studies: dict[Inverter, PilotStudy] = {}
+    undecided = list(images)
+    if min(inverter.restarts for inverter in residuals) < policy.none_restarts:
+        return studies
     for inverter in sorted(residuals, key=lambda inverter: inverter.cost):
-        known[inverter] = pilot_studies.of(inverter)
-        left = [
-            i for i in left if residuals[inverter][i] > decision.none_factor * known[inverter].miss
-        ]
-        if not left:
+        studies[inverter] = pilot_studies.of(inverter)
+        bound = policy.none_factor * studies[inverter].miss
+        undecided = [i for i in undecided if residuals[inverter][i] > bound]
+        if not undecided:
             break
-    return known
+    return studies
 
 
 def _evidence(
@@ -133,7 +122,7 @@ def _evidence(
     residual: float,
     certificate: Certificate | None,
     pilot_study: PilotStudy | None,
-    decision: DecisionConfig,
+    policy: DecisionConfig,
 ) -> Evidence:
     status = inverter.status[image]
     restarts = int((status != Status.SKIPPED).sum())
@@ -149,7 +138,7 @@ def _evidence(
         usual_miss=None if pilot_study is None else pilot_study.miss,
         restarts_needed=None
         if pilot_study is None
-        else pilot_study.restarts_needed(decision.miss_chance),
+        else pilot_study.restarts_needed(policy.miss_chance),
         miss_bound=None if pilot_study is None else pilot_study.miss_bound(restarts),
         spare=inverter.observation.num_observed - inverter.size,
     )

@@ -1,9 +1,8 @@
-"""Pilot studies: how searches of a candidate's own images go. What "none of these" is measured
-against.
+"""Pilot studies: how searches of a candidate's own images go.
 
-Two things are learnt: how far a search ends from an image that the candidate did make when it
-misses, and how often a restart arrives, hence how many restarts leave but a small chance that such
-an image was missed.
+"None of these" is measured against them. Two things are learnt: how far a search ends from an image
+that the candidate did make when it misses, and how often a restart arrives, hence how many restarts
+leave but a small chance that such an image was missed.
 """
 
 import functools
@@ -11,7 +10,7 @@ import hashlib
 import json
 from collections.abc import MutableMapping
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -29,8 +28,7 @@ IMAGES = 16  # own images that are searched
 class PilotStudy(NamedTuple):
     """How the searches of a candidate's own images went."""
 
-    # the largest best residual of an image, not below the rounding floor; mean squared, [-1, 1]
-    # units
+    # the largest best residual of an image, not below the floor; mean squared, [-1, 1] units
     miss: float
     used: tuple[int, ...]  # restarts of each image, up to the first that arrived
     arrived: tuple[bool, ...]  # whether one did
@@ -51,8 +49,9 @@ class PilotStudy(NamedTuple):
         return _needed(self.restarts, chance)
 
     def miss_bound(self, restarts: int) -> float | None:
-        """Return what share of own images so many restarts miss at most (95 %), without a model;
-        None if unknown.
+        """Return what share of own images so many restarts miss at most; None if unknown.
+
+        At 95 %, without a model.
         """
         return self.restarts.miss_bound(restarts) if restarts else None
 
@@ -63,14 +62,12 @@ def _needed(restarts: Restarts, chance: float) -> int | None:
 
 
 def candidate_key(key: jax.Array, gen: Generator) -> jax.Array:
-    """Return the PRNG key of a candidate's searches: of what it is, not of its place among the
-    others.
-    """
+    """Return the PRNG key of a candidate's searches: of its digest, not of its index."""
     return jax.random.fold_in(key, int(hashlib.sha256(gen.digest.encode()).hexdigest()[:8], 16))
 
 
 class PilotStudies:
-    """Pilot studies of candidates, each made when it is first asked for and kept in a store."""
+    """Pilot studies of candidates, each made when it is first needed and put into a store."""
 
     def __init__(
         self, config: InvertConfig, key: jax.Array, store: MutableMapping[str, PilotStudy]
@@ -96,9 +93,11 @@ class PilotStudies:
         return self.store[name]
 
     def _name(self, inverter: Inverter) -> str:
-        gen, maps = inverter.gen, _noise_digest(inverter.observation.maker)
+        """Return the SHA-256 of everything that a pilot study depends on."""
+        gen, noise_maps = inverter.gen, _noise_digest(inverter.observation.maker)
+        candidate = [gen.digest, gen.rounding, gen.prior, gen.space, repr(gen.settings), noise_maps]
         facts = {
-            "candidate": [gen.digest, gen.rounding, gen.prior, gen.space, repr(gen.settings), maps],
+            "candidate": candidate,
             "config": asdict(self.config),
             "key": np.asarray(jax.random.key_data(self.key)).tolist(),
             "pool": len(inverter.pool.z),
@@ -108,27 +107,25 @@ class PilotStudies:
 
 
 def _noise_digest(gen: Generator) -> str:
-    """Return the SHA-256 of the noise maps of a generator that has some: they may be the
-    caller's own.
-    """
+    """Return the SHA-256 of a generator's noise maps: they may be the caller's own."""
     maps = [] if gen.settings is None else jax.tree.leaves(gen.state["noise"])
     return hashlib.sha256(b"".join(np.asarray(part).tobytes() for part in maps)).hexdigest()
 
 
 def run_pilot_study(inverter: Inverter, config: InvertConfig, key: jax.Array) -> PilotStudy:
-    """Search `PICTURES` images that the candidate makes, each as an accused one."""
-    keys = jax.random.split(key, 3)
-    made = _own_images(inverter.observation.maker, keys[:2])
+    """Search `IMAGES` images of the candidate's own, each as if nobody knew who made it."""
+    observation, gen = inverter.observation, inverter.observation.maker
+    latent_key, label_key, search_key = jax.random.split(key, 3)
+    # 1. Own images, treated as the images of the run were.
+    z = np.asarray(gen.sample_latent(latent_key, IMAGES))
+    images = gen.make_bytes(z, gen.sample_labels(label_key, IMAGES))
+    # 2. Search them with the run's settings and its pool of prior samples.
     loss, restarts, arrived = make_inverter(
-        inverter.observation.with_images(made), config, keys[2], inverter.pool
+        observation.with_images(images), config, search_key, inverter.pool
     ).run_pilot_study()
+    # 3. The worst of the best residuals is a usual miss; below the floor nothing is better.
     return PilotStudy(
-        miss=float(max(inverter.observation.noise, loss.max())),
+        miss=float(max(observation.noise, loss.max())),
         used=tuple(restarts.tolist()),
         arrived=tuple(arrived.tolist()),
     )
-
-
-def _own_images(gen: Generator, keys: Any) -> np.ndarray:
-    z = np.asarray(gen.sample_latent(keys[0], IMAGES))
-    return gen.make_bytes(z, gen.sample_labels(keys[1], IMAGES))

@@ -1,10 +1,13 @@
-"""Several candidates over the same images: who searches on, and until when."""
+"""Racing: candidates search the same images, and those that cannot win any more stop.
+
+Every restart costs far more than a comparison, so after each round of restarts an image is given up
+by the candidates whose further searches cannot change its verdict.
+"""
 
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import jax
 
@@ -19,15 +22,88 @@ from jattr.inversion.scheduler import FAR
 from jattr.inversion.two_stage import make_inverter
 
 THREADS = 2
+CUT_SHORT = (
+    "an image that one candidate brought to the floor, without a certificate, before the"
+    " others' fair trial"
+)
 log = logging.getLogger("jattr")
+
+
+def make_inverters(
+    observations: Sequence[Observation], search: InvertConfig, key: jax.Array
+) -> list[Inverter]:
+    """Return the inverter of each candidate.
+
+    Candidates of one digest, rounding rule, prior and view that see the same images share one.
+    """
+    inverters: dict[tuple[object, ...], Inverter] = {}
+    of_candidates = []
+    for observation in observations:
+        gen = observation.gen
+        name = (gen.digest, gen.rounding, gen.prior, gen.space, gen.settings)
+        if name not in inverters or not inverters[name].observation.equals(observation):
+            inverters[name] = make_inverter(
+                observation, search, candidate_key(key, observation.maker)
+            )
+        of_candidates.append(inverters[name])
+    return of_candidates
+
+
+def race(
+    inverters: Sequence[Inverter],
+    search: InvertConfig,
+    policy: DecisionConfig,
+    pilot_studies: PilotStudies,
+    progress: Callable[[int, int], object] | None,
+) -> list[bool]:
+    """Run rounds of restarts, cheap candidates first.
+
+    An image that some candidate has brought to the floor is not searched on; where one is far ahead
+    near the floor, only that one searches on, once the others have had a fair trial. An image that
+    all leave far from it is searched until a candidate would have been recovered but for
+    `policy.miss_chance`, unless the number of restarts was chosen; of one that it leaves below
+    `FAR`, which may be a hard one of its own, it takes all its restarts.
+
+    Returns:
+      Of each image whether some candidate's search was ended before its fair trial.
+    """
+    # By cost; sorted() keeps the order of equals.
+    inverters = sorted(inverters, key=lambda inverter: inverter.cost)
+    count = inverters[0].count
+    total, done = count * len(inverters), 0
+    cut_short = [False] * count
+    with compiled_ahead(inverters) as wait_for:
+        for restarts in rounds(max(inverter.restarts for inverter in inverters)):
+            # 1. One round of every candidate, of the images that it still needs to search.
+            for inverter in inverters:
+                if not restarts.start:
+                    wait_for(inverter)
+                _round(inverter, inverters, restarts, search, policy, pilot_studies)
+                if progress and not restarts.start:
+                    done += count
+                    progress(done, total)
+            # 2. Polish what came near, so that the next round knows what has arrived.
+            _polish(inverters, search)
+            # 3. Up to the fair trial every candidate's best residual counts as its score.
+            if restarts.start < FAIR:
+                for inverter in inverters:
+                    inverter.fair[:] = [inverter.best_loss(i) for i in range(count)]
+                cut_short = [
+                    search.early_stop and _is_cut_short(inverters, i) for i in range(count)
+                ]
+    for inverter in inverters:
+        inverter.finish([i for i in range(count) if search.early_stop and _is_won(inverters, i)])
+    return cut_short
 
 
 @contextlib.contextmanager
 def compiled_ahead(inverters: Sequence[Inverter]) -> Iterator[Callable[[Inverter], object]]:
-    """Begin to compile the inverters' first programs, in order, and give a function that waits
-    for an inverter's.
+    """Begin to compile the inverters' first programs, in order.
+
+    Yields:
+      A function that waits for an inverter's program.
     """
-    firsts: dict[object, Inverter] = {}
+    firsts: dict[object, Inverter] = {}  # candidates of one architecture share a program
     for inverter in inverters:
         firsts.setdefault(inverter.gen.apply, inverter)
     with ThreadPoolExecutor(THREADS) as pool:
@@ -42,149 +118,85 @@ def _prepare(inverter: Inverter) -> None:
         log.debug("compiling ahead for %r: %s", inverter.gen.name, error)
 
 
-CUT_SHORT = (
-    "an image that one candidate brought to the floor, without a certificate, before the"
-    " others' fair trial"
-)
-
-
-def make_inverters(
-    observation: Sequence[Observation], config: InvertConfig, key: jax.Array
-) -> list[Inverter]:
-    """Return the inverter of each candidate: one for all of one digest, rounding rule, prior and
-    the same images.
-    """
-    made: dict[tuple[Any, ...], Inverter] = {}
-    inverters = []
-    for mine in observation:
-        gen = mine.gen
-        name = (gen.digest, gen.rounding, gen.prior, gen.space, gen.settings)
-        twin = made.get(name)
-        if twin is None or not twin.observation.equals(mine):
-            twin = made[name] = make_inverter(mine, config, candidate_key(key, mine.maker))
-        inverters.append(twin)
-    return inverters
-
-
-def search(
-    inverters: list[Inverter],
-    config: InvertConfig,
-    decision: DecisionConfig,
-    pilot_studies: PilotStudies,
-    progress: Any,
-) -> list[bool]:
-    """Run rounds of restarts, cheap candidates first; return for which images some candidate had no
-    fair trial.
-
-    An image that some candidate has brought to the floor is not searched on; where one is far ahead
-    near the floor, only that one searches on, once the others have had a fair trial. An image that
-    all leave far from it is searched until a candidate would have been found but for
-    `decision.miss_chance`, unless the number of restarts was chosen; of one that it leaves below
-    `FAR`, which may be a hard one of its own, it takes all its restarts.
-    """
-    # sorted() keeps the order of equals
-    inverters = sorted(inverters, key=lambda inverter: inverter.cost)
-    count = inverters[0].count
-    total, done = count * len(inverters), 0
-    most = max(inverter.restarts for inverter in inverters)
-    cut = [False] * count
-    with compiled_ahead(inverters) as wait_for:
-        for restarts in rounds(most):
-            for inverter in inverters:
-                if not restarts.start:
-                    wait_for(inverter)
-                _round(inverter, inverters, restarts, config, decision, pilot_studies)
-                if progress and not restarts.start:
-                    done += count
-                    progress(done, total)
-            _polish(inverters, config)
-            if restarts.start < FAIR:
-                for inverter in inverters:
-                    inverter.fair[:] = [inverter.best_loss(i) for i in range(count)]
-                cut = [config.early_stop and _cut_short(inverters, i) for i in range(count)]
-    for inverter in inverters:
-        inverter.finish([i for i in range(count) if config.early_stop and _settled(inverters, i)])
-    return cut
-
-
 def _round(
     inverter: Inverter,
-    inverters: list[Inverter],
+    inverters: Sequence[Inverter],
     restarts: range,
-    config: InvertConfig,
-    decision: DecisionConfig,
+    search: InvertConfig,
+    policy: DecisionConfig,
     pilot_studies: PilotStudies,
 ) -> None:
     """Run one round of one candidate, of the images that need it."""
-    everything, fair = range(inverter.count), restarts.start >= FAIR
-    wanted = [
-        i for i in everything if not config.early_stop or _wanted(inverter, inverters, i, fair=fair)
-    ]
-    settled = [i for i in everything if i not in wanted and not restarts.start]
-    studies = fair and config.early_stop and config.restarts is None and decision.thresholds
-    far = [
-        i
-        for i in wanted
-        if studies
-        and _lead(inverters, i) > inverter.observation.traits.leader
-        and inverter.best_loss(i) > FAR
-    ]
-    inverter.round([i for i in wanted if i not in far], restarts, settled)
+    fair = restarts.start >= FAIR
+    needed, won = [], []
+    for i in range(inverter.count):
+        if not search.early_stop or needs_search(inverter, inverters, i, fair=fair):
+            needed.append(i)
+        elif not restarts.start:
+            won.append(i)
+    # Of images that are far from every candidate, a pilot study says how many restarts are enough.
+    far = []
+    if fair and search.early_stop and search.restarts is None and policy.thresholds:
+        far = [
+            i
+            for i in needed
+            if _lead(inverters, i) > inverter.observation.traits.leader
+            and inverter.best_loss(i) > FAR
+        ]
+    inverter.round([i for i in needed if i not in far], restarts, won)
     if far:
-        needed = pilot_studies.of(inverter).restarts_needed(decision.miss_chance)
-        inverter.round(far, range(restarts.start, min(restarts.stop, needed or restarts.stop)))
+        enough = pilot_studies.of(inverter).restarts_needed(policy.miss_chance)
+        inverter.round(far, range(restarts.start, min(restarts.stop, enough or restarts.stop)))
 
 
-def _polish(inverters: list[Inverter], config: InvertConfig) -> None:
-    """Polish what a round has brought near: of each image the leader's first, the others' if
-    that is not enough.
+def _polish(inverters: Sequence[Inverter], search: InvertConfig) -> None:
+    """Polish what a round has brought near: the leader's first, the others' if that is too little.
+
+    Each image has its own leader.
     """
-    if not config.early_stop:
+    if not search.early_stop:
         for inverter in inverters:
             inverter.polish(range(inverter.count))
         return
-    everything = range(inverters[0].count)
-    leaders = [min(inverters, key=lambda inverter: inverter.best_loss(i)) for i in everything]
-    for first in (True, False):
+    images = range(inverters[0].count)
+    leaders = [min(inverters, key=lambda inverter: inverter.best_loss(i)) for i in images]
+    for of_leader in (True, False):
         for inverter in inverters:
-            mine = [i for i in everything if (leaders[i] is inverter) == first]
-            inverter.polish([i for i in mine if _wanted(inverter, inverters, i, fair=False)])
+            own = [i for i in images if (leaders[i] is inverter) == of_leader]
+            inverter.polish([i for i in own if needs_search(inverter, inverters, i, fair=False)])
 
 
-def _wanted(inverter: Inverter, inverters: list[Inverter], image: int, *, fair: bool) -> bool:
+def needs_search(
+    inverter: Inverter, inverters: Sequence[Inverter], image: int, *, fair: bool
+) -> bool:
     """Return whether an image is to be searched on by this candidate.
 
     Args:
       inverter: the candidate.
       inverters: all of them.
-      image: its number.
+      image: its index.
       fair: whether every candidate has had its fair trial.
     """
-    if inverter.arrived(image) or _settled(inverters, image):
+    if inverter.arrived(image) or _is_won(inverters, image):
         return False
     if not fair:
         return True
-    lead, observation = _lead(inverters, image), inverter.observation
-    return (
-        lead > observation.traits.leader
-        or inverter.best_loss(image) < observation.traits.lead_ratio * lead
-    )
+    lead, traits = _lead(inverters, image), inverter.observation.traits
+    return lead > traits.leader or inverter.best_loss(image) < traits.lead_ratio * lead
 
 
-def _settled(inverters: list[Inverter], image: int) -> bool:
+def _is_won(inverters: Sequence[Inverter], image: int) -> bool:
     """Return whether some candidate has brought an image to the floor, where that can be proof."""
     return any(
         inverter.arrived(image) and inverter.excess(image) >= MIN_EXCESS for inverter in inverters
     )
 
 
-def _cut_short(inverters: list[Inverter], image: int) -> bool:
-    """Return whether some candidate's search of an image was ended by another's arrival, and not
-    by its own.
-    """
-    return _settled(inverters, image) and not all(inverter.arrived(image) for inverter in inverters)
+def _is_cut_short(inverters: Sequence[Inverter], image: int) -> bool:
+    """Return whether a candidate's search was ended by another's arrival, and not by its own."""
+    return _is_won(inverters, image) and not all(inverter.arrived(image) for inverter in inverters)
 
 
-def _lead(inverters: list[Inverter], image: int) -> float:
+def _lead(inverters: Sequence[Inverter], image: int) -> float:
     """Return the lowest loss of an image under any candidate."""
     return min(inverter.best_loss(image) for inverter in inverters)

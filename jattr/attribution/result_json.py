@@ -1,4 +1,4 @@
-"""`result.json`, schema 1: what `attribute` found as JSON values, and the strict reading of them.
+"""`result.json`, schema 1: an attribution as JSON values, and the strict reading of them.
 
 `result_v1.schema.json` is the schema; nothing here touches files.
 """
@@ -9,26 +9,35 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
-from typing import TYPE_CHECKING, Any
 
+from jattr.attribution.result import Attribution
 from jattr.bounded_json import read_json_text
+from jattr.decision.certificate import Certificate
+from jattr.decision.judgement import Judgement
+from jattr.decision.verdict import Verdict
 from jattr.errors import InputError
-
-if TYPE_CHECKING:
-    from jattr.attribution.attribute import Attribution
-    from jattr.decision.certificate import Certificate
-    from jattr.decision.judgement import Judgement
-    from jattr.decision.verdict import Verdict
-    from jattr.generators.base import Generator
-    from jattr.images import LoadedImage
-    from jattr.inversion.multistart import Search
+from jattr.generators.base import Generator
+from jattr.images import LoadedImage
+from jattr.inversion.multistart import Search
+from jattr.typing import JsonObject
 
 SCHEMA = 1
 SCHEMA_FILE = "result_v1.schema.json"
 MAX_SHOWN = 160  # characters of an error of the schema
 
 
-def candidate_record(gen: "Generator", path: str = "") -> dict[str, Any]:
+def to_dict(attribution: Attribution) -> JsonObject:
+    """Return an attribution as JSON values: `candidates` and `pictures` of `result.json`.
+
+    Latents are left out.
+    """
+    return {
+        "candidates": [candidate_record(gen) for gen in attribution.candidates],
+        "pictures": [finding_record(attribution, i) for i in range(len(attribution.verdicts))],
+    }
+
+
+def candidate_record(gen: Generator, path: str = "") -> JsonObject:
     """Return what identifies one candidate; `path` is where the user said it is, if anywhere."""
     return {
         "name": gen.name,
@@ -45,15 +54,13 @@ def candidate_record(gen: "Generator", path: str = "") -> dict[str, Any]:
     }
 
 
-def image_record(
-    image: "LoadedImage", att: "Attribution", i: int, notes: Sequence[str]
-) -> dict[str, Any]:
-    """Return the row of the image that is number `i` of an attribution.
+def image_record(image: LoadedImage, att: Attribution, i: int, notes: Sequence[str]) -> JsonObject:
+    """Return the row of the image `i` of an attribution.
 
     Args:
       image: the image as its file stores it.
-      att: what was found.
-      i: its number there.
+      att: the attribution.
+      i: its index there.
       notes: what was changed to read it and to fit it to the candidates.
     """
     return {
@@ -64,9 +71,9 @@ def image_record(
     }
 
 
-def finding_record(att: "Attribution", i: int) -> dict[str, Any]:
-    """Return what was found of the image that is number `i` of an attribution, as JSON values."""
-    verdict, evidence = att.verdicts[i], att.evidence[i]
+def finding_record(att: Attribution, i: int) -> JsonObject:
+    """Return what an attribution states of its image `i`, as JSON values."""
+    verdict, evidence, chain = att.verdicts[i], att.evidence[i], att.alterations[i]
     names = [gen.name for gen in att.candidates]
     certificates = {
         e.name: None if e.certificate is None else e.certificate.to_dict() for e in evidence
@@ -98,18 +105,14 @@ def finding_record(att: "Attribution", i: int) -> dict[str, Any]:
         "restarts_needed": {e.name: e.restarts_needed for e in evidence},
         "miss_bound": {e.name: finite(e.miss_bound) for e in evidence},
         "reason": verdict.reason,
-        "alteration": None if att.alteration is None else att.alteration.text,
-        "noise": {
-            gen.name: float(noise) for gen, noise in zip(att.candidates, att.noise, strict=True)
-        },
+        "alteration": None if chain is None else chain.text,
+        "noise": {name: float(att.noise[i, c]) for c, name in enumerate(names)},
         "scores": {name: finite(att.scores[i, c]) for c, name in enumerate(names)},
-        "judgement": None if not att.judgements else _judgement(att.judgements[i]),
+        "judgement": _judgement(att.judgements[i]),
     }
 
 
-def failed_record(
-    file: str, sha256: str | None, reason: str, names: Sequence[str]
-) -> dict[str, Any]:
+def failed_record(file: str, sha256: str | None, reason: str, names: Sequence[str]) -> JsonObject:
     """Return the row of an image that could not be searched."""
     nothing = dict.fromkeys(names)
     return {
@@ -140,7 +143,7 @@ def failed_record(
     }
 
 
-def _judgement(judgement: "Judgement | None") -> dict[str, Any] | None:
+def _judgement(judgement: Judgement | None) -> JsonObject | None:
     """Return a calibration's judgement as JSON values; a failed candidate's score is null."""
     if judgement is None:
         return None
@@ -150,16 +153,14 @@ def _judgement(judgement: "Judgement | None") -> dict[str, Any] | None:
     return values
 
 
-def _latent_digest(att: "Attribution", i: int, c: int) -> str | None:
-    """Return the SHA-256 of a candidate's best latent, float32, little-endian; None where every
-    restart failed.
-    """
+def _latent_digest(att: Attribution, i: int, c: int) -> str | None:
+    """Return the SHA-256 of a candidate's best latent, float32, little-endian; None if none."""
     if not math.isfinite(att.residual[i, c]):
         return None
     return hashlib.sha256(att.latents[c][i].astype("<f4").tobytes()).hexdigest()
 
 
-def _search(search: "Search") -> dict[str, Any]:
+def _search(search: Search) -> JsonObject:
     """Return how one restart ended: in words, its evaluations and its residual."""
     evaluations, loss = search.trace[-1] if search.trace else (0.0, math.inf)
     return {
@@ -170,7 +171,7 @@ def _search(search: "Search") -> dict[str, Any]:
     }
 
 
-def finite(value: Any) -> float | None:
+def finite(value: float | None) -> float | None:
     """Return a number for JSON: None for what is not finite.
 
     >>> finite(2), finite(float("nan")), finite(None)
@@ -179,7 +180,7 @@ def finite(value: Any) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def parse_result(text: str) -> dict[str, Any]:
+def parse_result(text: str) -> JsonObject:
     """Return the content of a `result.json` after checking all of it.
 
     Raises:
@@ -204,7 +205,7 @@ def parse_result(text: str) -> dict[str, Any]:
     return dict(data)
 
 
-def _check_row(number: int, row: Mapping[str, Any], names: list[str]) -> None:
+def _check_row(number: int, row: JsonObject, names: list[str]) -> None:
     """Check that a row speaks of every candidate and of no other."""
     for field in ("residual", "restarts", "certificates", "labels"):
         if set(row[field]) != set(names):
@@ -218,8 +219,8 @@ def _check_row(number: int, row: Mapping[str, Any], names: list[str]) -> None:
             )
 
 
-def _check_schema(data: Any) -> None:
-    import jsonschema
+def _check_schema(data: object) -> None:
+    import jsonschema  # 0.2 s, which only the reading of results needs
 
     schema = json.loads(resources.files("jattr").joinpath(SCHEMA_FILE).read_text(encoding="utf-8"))
     error = jsonschema.exceptions.best_match(
@@ -233,17 +234,15 @@ def _check_schema(data: Any) -> None:
         )
 
 
-def proven_first(verdict: "Verdict", certificates: Mapping[str, "Certificate | None"]) -> list[str]:
+def proven_first(verdict: Verdict, certificates: Mapping[str, Certificate | None]) -> list[str]:
     """Return the verdict's names, first the one whose latent has the verdict's certificate."""
     return sorted(
         verdict.candidates, key=lambda name: certificates[name] is not verdict.certificate
     )
 
 
-def support_record(gen: "Generator", largest: Any) -> dict[str, Any]:
-    """Return the largest |z|, and whether it lies within the prior's support; a normal prior has
-    no end.
-    """
+def support_record(gen: Generator, largest: float | None) -> JsonObject:
+    """Return the largest |z|, and whether it lies within the prior's support, if that ends."""
     value = finite(largest)
     inside = None if gen.prior != "uniform" or value is None else value <= 1.0
     return {"largest": value, "inside": inside}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import json
 import platform
 import shlex
@@ -19,25 +20,19 @@ import jax
 import numpy as np
 
 from jattr._version import __version__
-from jattr.alterations.chain import Chain
-from jattr.alterations.files import AlteredImages
 from jattr.attribution.alteration_search import (
-    AUTO,
-    NONE,
     Alternative,
-    Explanation,
-    ImageHypotheses,
-    ImageReader,
-    best_explanation,
+    Hypotheses,
     check_candidates,
     check_one,
-    joined,
+    hypotheses_of,
     parse_alternatives,
+    without_alterations,
 )
-from jattr.attribution.attribute import Attribution, attribute
+from jattr.attribution.attribute import attribute_hypotheses
 from jattr.attribution.calibration_files import Judge, load_judge
-from jattr.attribution.caveats import Caveat, caveat_of
 from jattr.attribution.pilot_files import PilotStudyFiles
+from jattr.attribution.result import Attribution
 from jattr.attribution.result_json import SCHEMA, candidate_record, failed_record, image_record
 from jattr.cli.device import add_device, start_jax
 from jattr.cli.options import (
@@ -51,11 +46,12 @@ from jattr.cli.options import (
     whole_number,
 )
 from jattr.decision.verdict import DecisionConfig
-from jattr.errors import InputError
+from jattr.errors import ImageError, InputError
 from jattr.folders.cache import pilot_study_folder
 from jattr.generators.base import Generator
 from jattr.generators.candidates import load_candidates
 from jattr.generators.settings import NOISE, SPACES, Settings
+from jattr.images import load_image
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.observation.make import given_distance
 from jattr.printable import shown
@@ -184,9 +180,9 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
       InputError: an option, the device or a candidate cannot be used.
     """
     clock = Clock({"import": args.import_seconds})
-    alternatives = parse_alternatives(
-        args.alteration if args.distance is None else _unaltered(args.alteration)
-    )
+    alternatives = parse_alternatives(args.alteration)
+    if args.distance is not None:
+        alternatives = without_alterations(alternatives)
     if args.calibration is not None:
         check_one(alternatives)
     with clock.part("start_device"):
@@ -217,18 +213,6 @@ def report(args: argparse.Namespace, data: dict[str, Any]) -> None:
             name, settings = shown(candidate["name"], 60), Settings(**candidate["settings"])
             print(f"{name}: searched in space {candidate['space']}, {settings}")
     print(f"written to {shown(args.out, 200)}: {', '.join(OUTPUTS)}")
-
-
-def _unaltered(alterations: Sequence[str]) -> Sequence[str]:
-    """Return what images are taken as where a distance compares them: as they are.
-
-    Raises:
-      InputError: an alteration was named.
-    """
-    named = [text for text in alterations if text not in (AUTO, NONE)]
-    if named:
-        raise InputError(f"--distance and --alteration {named[0]}; give one of them")
-    return [NONE]
 
 
 def make_config(args: argparse.Namespace) -> InvertConfig:
@@ -291,11 +275,10 @@ class AttributeRun:
         )
         self.alternatives, self.clock = alternatives, clock
         self.judge = judge
-        self.decision = DecisionConfig(alpha=judge.alpha, thresholds=config.distance is None)
+        self.policy = DecisionConfig(alpha=judge.alpha, thresholds=config.distance is None)
         self.rows: list[dict[str, Any]] = []  # of result.json
         self.sheet = SheetRows()
         self.unusable: list[str] = []  # why, for each image that could not be used
-        self.reader = ImageReader(generators, alternatives, config, resize)
         self.z = [np.zeros((len(files), *gen.latent_shape), np.float32) for gen in generators]
         self.label = np.full((len(files), len(generators)), -1, np.int32)
         self.found = np.zeros((len(files), len(generators)), bool)
@@ -310,15 +293,19 @@ class AttributeRun:
         # seconds; the report needs it
         Thread(target=import_module, args=("matplotlib.figure",), daemon=True).start()
         for start in range(0, len(self.files), BLOCK):
+            files = self.files[start : start + BLOCK]
             with self.clock.part("read_pictures"):
-                block = [self.reader.read(file) for file in self.files[start : start + BLOCK]]
-            usable = [item for item in block if item.image is not None]
+                block = [self._read(file) for file in files]
+            usable = [each for each in block if isinstance(each, Hypotheses)]
             with self.clock.part("search"):
-                found = self._search(usable)
+                attribution = self._search(usable) if usable else None
             with self.clock.part("reproduce"):
-                explanations = iter(found)
-                for item in block:
-                    self._add(item, next(explanations) if item.image is not None else None)
+                indices = itertools.count()  # of the usable images
+                for file, each in zip(files, block, strict=True):
+                    if isinstance(each, str):
+                        self._add_failed(file, each)
+                    elif attribution is not None:
+                        self._add(each, attribution, next(indices))
 
     def write(self, folder: Path, place: str) -> dict[str, Any]:
         """Write the files and return what `result.json` holds.
@@ -355,76 +342,48 @@ class AttributeRun:
         write_result(folder / RESULT, data)
         return data
 
-    def _search(self, usable: list[ImageHypotheses]) -> list[Explanation]:
-        """Return the best explanation of each image."""
-        groups: dict[tuple[Any, ...], list[tuple[int, AlteredImages | None]]] = {}
-        for number, item in enumerate(usable):
-            for images in item.altered:
-                name = (None,) if images is None else (images.chain, images.pixels.shape)
-                groups.setdefault(name, []).append((number, images))
-        found: list[list[Explanation]] = [[] for _ in usable]
-        for members in groups.values():
-            att = self._attribute(
-                [usable[number] for number, _ in members], [p for _, p in members if p is not None]
+    def _read(self, file: str) -> Hypotheses | str:
+        """Return an image under every alternative, or why it cannot be used."""
+        try:
+            return hypotheses_of(
+                load_image(file),
+                self.alternatives,
+                self.generators,
+                search=self.config,
+                resize=self.resize,
             )
-            for i, (number, _) in enumerate(members):
-                found[number].append(Explanation(att, i))
-        return [best_explanation(each) for each in found]
+        except ImageError as error:
+            return str(error)
 
-    def _attribute(self, items: list[ImageHypotheses], altered: list[AlteredImages]) -> Attribution:
-
-        counted = range(len(self.generators))
-        images = (
-            joined(altered)
-            if altered
-            else [np.stack([i.forms[c].pixels for i in items]) for c in counted]
-        )
+    def _search(self, hypotheses: Sequence[Hypotheses]) -> Attribution:
         before = self.progress.done
-        return attribute(
-            images,
+        return attribute_hypotheses(
+            hypotheses,
             self.generators,
-            config=self.config,
-            decision=self.decision,
-            pilot_studies=self.pilot_studies,
+            search=self.config,
+            policy=self.policy,
             calibration=self.judge.calibration,
-            caveats=[self._caveat(item, altered[0].chain if altered else None) for item in items],
-            progress=lambda done, total: self.progress.reach(before + done),
+            pilot_studies=self.pilot_studies,
+            progress=lambda done, _: self.progress.reach(before + done),
         )
 
-    def _caveat(self, item: ImageHypotheses, chain: Chain | None) -> Caveat:
-        """Return what is to be said of an image under one alteration; no calibration chooses
-        between several.
-        """
-        assert item.image is not None
-        shapes = [gen.image_shape for gen in self.generators]
-        caveat = caveat_of(item.image, chain, shapes, searched_as_stored=not item.incomplete)
-        ways = len(item.altered)
-        return (
-            caveat if ways == 1 else caveat._replace(apart=f"a file that is taken in {ways} ways")
-        )
+    def _add_failed(self, file: str, reason: str) -> None:
+        """Add the row of an image that cannot be used."""
+        self.unusable.append(reason)
+        names = [gen.name for gen in self.generators]
+        self.rows.append(failed_record(file, _sha256_or_none(file), reason, names))
+        self.sheet.add_failed(self.rows[-1])
 
-    def _add(self, item: ImageHypotheses, explanation: Explanation | None) -> None:
+    def _add(self, hypotheses: Hypotheses, attribution: Attribution, i: int) -> None:
         """Add one image's row, latents and part of the contact sheet."""
-        place = len(self.rows)
-        if item.image is None or explanation is None:
-            self.unusable.append(item.reason)
-            names = [gen.name for gen in self.generators]
-            self.rows.append(
-                failed_record(item.file, _sha256_or_none(item.file), item.reason, names)
-            )
-            self.sheet.add_failed(self.rows[-1])
-            return
-        att, i = explanation
-        self.rows.append(image_record(item.image, att, i, item.all_notes()))
-        shown_first = item.forms[0].pixels if item.forms else item.image.pixels
-        self.sheet.add(self.rows[-1], item.image.pixels, shown_first, att, i)
-        for c, latents in enumerate(att.latents):
-            if np.isfinite(att.residual[i, c]) and np.isfinite(latents[i]).all():
-                self.z[c][place], self.label[place, c], self.found[place, c] = (
-                    latents[i],
-                    att.labels[i, c],
-                    True,
-                )
+        index, image = len(self.rows), hypotheses.image
+        self.rows.append(image_record(image, attribution, i, hypotheses.all_notes()))
+        fitted = hypotheses.fitted[0].pixels if hypotheses.fitted else image.pixels
+        self.sheet.add(self.rows[-1], image.pixels, fitted, attribution, i)
+        for c, latents in enumerate(attribution.latents):
+            if np.isfinite(attribution.residual[i, c]) and np.isfinite(latents[i]).all():
+                self.z[c][index], self.found[index, c] = latents[i], True
+                self.label[index, c] = attribution.labels[i, c]
 
     def _settings(self) -> dict[str, Any]:
 
@@ -434,7 +393,7 @@ class AttributeRun:
             "alteration": [alternative.text for alternative in self.alternatives],
             "space": self.generators[0].space,
             "inversion": dataclasses.asdict(self.config),
-            "decision": dataclasses.asdict(self.decision),
+            "decision": dataclasses.asdict(self.policy),
             "calibration": self.judge.sha256,
             "device": {"platform": device.platform, "kind": device.device_kind},
         }

@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         chains=chains,
         own=args.own,
         others=args.others,
-        config=config,
+        search=config,
         seed=config.seed,
         progress=progress.advance,
     )

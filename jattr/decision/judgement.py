@@ -26,6 +26,7 @@ from jattr.decision.scores import check_no_nan
 from jattr.errors import InputError
 
 LEAST_LR = 2.0  # of a named candidate: ENFSI's weak support begins here
+DENIED = "Undecided: every candidate is denied, but"
 ROUNDING = 1e-12  # relative, of an adjusted p-value: 9 * (1 / 300) is not above 0.03
 
 
@@ -76,6 +77,7 @@ def judge(
     *,
     prior: Mapping[str, float] | None = None,
     restarts: Mapping[str, int] | None = None,
+    caveat: str = "",
 ) -> Judgement:
     """Return the judgement of one image.
 
@@ -86,6 +88,7 @@ def judge(
       alpha: level of both errors, in (0, 1).
       prior: probability of each of these candidates and of "none" before looking; None: all alike.
       restarts: of each candidate that were run; None: as many as in the calibration.
+      caveat: why a denied image may be a candidate's own all the same: then there is no "none".
 
     Raises:
       InputError: no candidate, an unknown one, an unknown condition, NaN, too few own images for
@@ -114,6 +117,8 @@ def judge(
         for f, p, chance in zip(findings, adjusted, chances[:-1], strict=True)
     ]
     kind, named, sentence = _decide(findings, alpha)
+    if kind == "none" and caveat:
+        kind, sentence = "undecided", f"{DENIED} {caveat}."
     return Judgement(
         kind, named, sentence, tuple(findings), float(chances[-1]), shares, condition, alpha
     )

@@ -4,9 +4,9 @@ Without a certificate the rules are thresholds, stated in `DecisionConfig` and p
 result; they are no error rates. With a calibration its judgement takes their place.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,22 @@ SMALL = (
     "{} was compared in only {} numbers beyond those of its latent, which prove nothing; a"
     " larger image would"
 )
+ALL_FAILED = "every restart of every candidate failed; this says nothing about the image"
 FAILED = "a candidate failed in every restart; try more of them"
-NONE = "every candidate ends far above its usual misses on its own images"
+NONE_REASON = "every candidate ends far above its usual misses on its own images"
+NONE_BUT = f"{NONE_REASON}, but"
+
+
+class Caveat(NamedTuple):
+    """What is to be said of an image besides what its searches found."""
+
+    # what no calibration has images of, as a noun: this image was changed so; "": nothing
+    uncalibrated: str = ""
+    # why it may be a candidate's own, and what would settle it; "": nothing says so
+    text: str = ""
+
+
+NO_CAVEAT = Caveat()
 
 
 def within(eps: float) -> float:
@@ -77,6 +91,9 @@ class Evidence:
     spare: int | None = None
 
 
+Model = tuple[tuple[str, ...], Evidence]  # a model's names, and its better evidence
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The decision on one image."""
@@ -106,90 +123,127 @@ class Verdict:
         ]
 
 
-def decide(evidence: Sequence[Evidence], config: DecisionConfig | None = None) -> Verdict:
+def decide(
+    evidence: Sequence[Evidence],
+    policy: DecisionConfig | None = None,
+    caveat: Caveat = NO_CAVEAT,
+    *,
+    judgement: Judgement | None = None,
+    uncalibrated: str = "",
+) -> Verdict:
     """Return the verdict on one image.
 
     Candidates of one digest are one model with several names. Several models with certificates are
     one class: this image cannot tell them apart.
+
+    Args:
+      evidence: under every candidate.
+      policy: the thresholds.
+      caveat: what the image's file says; with a text there is no "none".
+      judgement: a calibration's, in place of thresholds.
+      uncalibrated: what a calibration that was given has no images of, as a noun; "": nothing.
     """
-    config = config or DecisionConfig()
-    models = _models(evidence)
-    alive = [(names, e) for names, e in models if e.residual is not None]
-    if not alive:
-        return Verdict(
-            "failed",
-            (),
-            None,
-            None,
-            "every restart of every candidate failed; this says nothing about the image",
-        )
-    alive.sort(key=lambda item: item[1].residual or 0.0)
-    certified = [
-        (names, e) for names, e in alive if e.certificate is not None and e.certificate.holds
-    ]
+    policy = policy or DecisionConfig()
+    count, ranked = _ranked(evidence)
+    # 1. Proof: a certificate needs neither thresholds nor calibration.
+    certified = _certified(ranked)
     if certified:
-        names = tuple(name for group, _ in certified for name in group)
-        rest = [e for group, e in alive if group not in [g for g, _ in certified]]
-        margin = _ratio(rest[0], certified[0][1]) if rest else None
-        altered = certified[0][1].certificate is not None and certified[0][1].certificate.alteration
-        cause = f"{altered} explains" if altered else "8-bit rounding"
-        reason = f"the reproduction differs from the image by no more than {cause}"
-        if len(certified) > 1:
-            reason += f"; {len(certified)} models reproduce it, so the image cannot tell them apart"
-        return Verdict("made-by", names, certified[0][1].certificate, margin, reason)
-    return _without_certificate(alive, len(models), config)
+        return _by_certificate(ranked, certified)
+    margin = _ratio(ranked[1][1], ranked[0][1]) if len(ranked) > 1 else None
+    # 2. Error rates: the calibration's words, where it has images like this one.
+    if judgement is not None:
+        names = judgement.candidates if judgement.kind == "made-by" else ()
+        return Verdict(judgement.kind, names, None, margin, judgement.sentence.rstrip("."))
+    # 3. Thresholds; what the file says may forbid "none".
+    kind, reason = _by_thresholds(ranked, count, margin, policy)
+    if kind == "none" and caveat.text:
+        kind, reason = "undecided", f"{NONE_BUT} {caveat.text}"
+    if uncalibrated:
+        reason = f"{reason}; not calibrated for {uncalibrated}, so by thresholds"
+    return Verdict(kind, ranked[0][0] if kind == "made-by" else (), None, margin, reason)
 
 
-def by_judgement(verdict: Verdict, judgement: Judgement) -> Verdict:
-    """Return the verdict that a calibration's judgement gives, in its words."""
-    names = judgement.candidates if judgement.kind == "made-by" else ()
-    return Verdict(judgement.kind, names, None, verdict.margin, judgement.sentence.rstrip("."))
+def is_certified(evidence: Sequence[Evidence]) -> bool:
+    """Return whether a certificate decides on an image, whatever the policy."""
+    return bool(_certified(_ranked(evidence)[1]))
 
 
-def not_calibrated(verdict: Verdict, condition: str) -> Verdict:
-    """Return the verdict of thresholds, which says that the calibration has nothing of what was
-    done to the image.
-    """
-    return dataclasses.replace(
-        verdict, reason=f"{verdict.reason}; not calibrated for {condition}, so by thresholds"
+def needs_usual_misses(evidence: Sequence[Evidence], policy: DecisionConfig) -> bool:
+    """Return whether an image could be "none" if the candidates' usual misses were known."""
+    _, ranked = _ranked(evidence)
+    return (
+        policy.thresholds
+        and bool(ranked)
+        and (ranked[0][1].residual or 0.0) > policy.none_above
+        and decide(evidence, policy).kind == "undecided"
     )
 
 
-def _without_certificate(
-    alive: list[tuple[tuple[str, ...], Evidence]], models: int, config: DecisionConfig
-) -> Verdict:
-    names, winner = alive[0]
+def _ranked(evidence: Sequence[Evidence]) -> tuple[int, list[Model]]:
+    """Return the number of models, and those that have a reproduction, the closest first."""
+    models = _models(evidence)
+    with_residual = [model for model in models if model[1].residual is not None]
+    return len(models), sorted(with_residual, key=lambda model: model[1].residual or 0.0)
+
+
+def _certified(ranked: list[Model]) -> list[Model]:
+    """Return the models whose reproduction is proof."""
+    return [(names, e) for names, e in ranked if e.certificate is not None and e.certificate.holds]
+
+
+def _by_certificate(ranked: list[Model], certified: list[Model]) -> Verdict:
+    """Return the verdict that names every model with a certificate."""
+    certificate = certified[0][1].certificate
+    assert certificate is not None
+    names = tuple(name for group, _ in certified for name in group)
+    rest = [e for group, e in ranked if group not in [g for g, _ in certified]]
+    margin = _ratio(rest[0], certified[0][1]) if rest else None
+    cause = f"{certificate.alteration} explains" if certificate.alteration else "8-bit rounding"
+    reason = f"the reproduction differs from the image by no more than {cause}"
+    if len(certified) > 1:
+        reason += f"; {len(certified)} models reproduce it, so the image cannot tell them apart"
+    return Verdict("made-by", names, certificate, margin, reason)
+
+
+def _by_thresholds(
+    ranked: list[Model], count: int, margin: float | None, policy: DecisionConfig
+) -> tuple[str, str]:
+    """Return the kind of a verdict without certificate or calibration, and its reason.
+
+    Args:
+      ranked: the models that have a reproduction, the closest first.
+      count: of all models.
+      margin: the second one's residual over the first one's.
+      policy: the thresholds.
+    """
+    if not ranked:
+        return (
+            "failed",
+            "every restart of every candidate failed; this says nothing about the image",
+        )
+    names, winner = ranked[0]
     assert winner.residual is not None
-    margin = _ratio(alive[1][1], winner) if len(alive) > 1 else None
-    if not config.thresholds:
-        return Verdict(
-            "undecided",
-            (),
-            None,
-            margin,
-            f"{names[0]} is the closest by this distance; calibrate to judge",
-        )
-    # what is below the floor of rounding is not better than it
-    needed = config.ratio * max(winner.residual, ROUNDING_FLOOR)
+    if not policy.thresholds:
+        return "undecided", f"{names[0]} is the closest by this distance; calibrate to judge"
+    # A latent with as many numbers as the image has can fit anything.
     if winner.spare is not None and winner.spare < MIN_EXCESS:
-        return Verdict("undecided", (), None, margin, SMALL.format(names[0], winner.spare))
-    if (
-        winner.residual <= config.winner
-        and len(alive) > 1
-        and (alive[1][1].residual or 0.0) >= needed
-    ):
-        if len(alive) < models:
-            return Verdict("undecided", (), None, margin, FAILED)
-        reason = (
-            f"residual {winner.residual:.1e} is at most {config.winner:.3g} and the"
-            f" runner-up's {margin:.3g} times it"
+        return "undecided", SMALL.format(names[0], winner.spare)
+    # "made-by": near, and the runner-up far behind. Below the floor of rounding nothing is better.
+    needed = policy.ratio * max(winner.residual, ROUNDING_FLOOR)
+    near = winner.residual <= policy.winner
+    if near and len(ranked) > 1 and (ranked[1][1].residual or 0.0) >= needed:
+        if len(ranked) < count:
+            return "undecided", FAILED
+        return "made-by", (
+            f"residual {winner.residual:.1e} is at most {policy.winner:.3g} and the"
+            f" runner-up's {margin:.3g} times it; no certificate"
         )
-        return Verdict("made-by", names, None, margin, reason + "; no certificate")
-    misses = [e for _, e in alive if not _far(e, config)]
-    few = [e for _, e in alive if e.restarts < _enough(e, config)]
-    if not misses and not few and len(alive) == models:
-        return Verdict("none", (), None, margin, NONE + _missed([e for _, e in alive]))
-    return Verdict("undecided", (), None, margin, _caveat(alive, misses, few, config))
+    # "none": every model far above its usual misses, after enough restarts.
+    misses = [e for _, e in ranked if not _far(e, policy)]
+    few = [e for _, e in ranked if e.restarts < _enough(e, policy)]
+    if not misses and not few and len(ranked) == count:
+        return "none", NONE_REASON + _missed([e for _, e in ranked])
+    return "undecided", _what_would_settle(ranked, misses, few, policy)
 
 
 def _missed(evidence: Sequence[Evidence]) -> str:
@@ -201,21 +255,18 @@ def _missed(evidence: Sequence[Evidence]) -> str:
     return f"; so many restarts miss at most {max(known):.0%} of those (95 %, without a model)"
 
 
-def _caveat(
-    alive: list[tuple[tuple[str, ...], Evidence]],
-    misses: list[Evidence],
-    few: list[Evidence],
-    config: DecisionConfig,
+def _what_would_settle(
+    ranked: list[Model], misses: list[Evidence], few: list[Evidence], policy: DecisionConfig
 ) -> str:
     """Return why there is no verdict, and what would settle it."""
-    names, winner = alive[0]
-    if (winner.residual or 0.0) <= config.winner and len(alive) > 1:
+    names, winner = ranked[0]
+    if (winner.residual or 0.0) <= policy.winner and len(ranked) > 1:
         return (
-            f"{names[0]} and {alive[1][0][0]} both come near; the original file, the alteration by"
+            f"{names[0]} and {ranked[1][0][0]} both come near; the original file, the alteration by"
             " name, or a"
             " calibration would tell them apart"
         )
-    if (winner.residual or 0.0) <= config.none_above:
+    if (winner.residual or 0.0) <= policy.none_above:
         return (
             f"{names[0]} comes so near that small changes to an image of its own would explain it;"
             " name the"
@@ -230,7 +281,7 @@ def _caveat(
         )
     if few:
         return (
-            f"{few[0].name} had {few[0].restarts} restarts; {_enough(few[0], config)} are"
+            f"{few[0].name} had {few[0].restarts} restarts; {_enough(few[0], policy)} are"
             " needed to say none"
         )
     if misses:
@@ -238,22 +289,22 @@ def _caveat(
     return FAILED
 
 
-def _enough(evidence: Evidence, config: DecisionConfig) -> int:
+def _enough(evidence: Evidence, policy: DecisionConfig) -> int:
     """Return the restarts of a candidate that "none" needs."""
-    return min(config.none_restarts, evidence.restarts_needed or config.none_restarts)
+    return min(policy.none_restarts, evidence.restarts_needed or policy.none_restarts)
 
 
-def _far(evidence: Evidence, config: DecisionConfig) -> bool:
+def _far(evidence: Evidence, policy: DecisionConfig) -> bool:
     if evidence.usual_miss is None or evidence.residual is None:
         return False
-    return evidence.residual > max(config.none_above, config.none_factor * evidence.usual_miss)
+    return evidence.residual > max(policy.none_above, policy.none_factor * evidence.usual_miss)
 
 
 def _ratio(runner_up: Evidence, winner: Evidence) -> float:
     return float(min(1e30, (runner_up.residual or 0.0) / max(winner.residual or 0.0, 1e-12)))
 
 
-def _models(evidence: Sequence[Evidence]) -> list[tuple[tuple[str, ...], Evidence]]:
+def _models(evidence: Sequence[Evidence]) -> list[Model]:
     """Return the candidates with those of one digest joined: (names, the better evidence).
 
     Of a model that was searched under several settings, only the names with the better evidence's

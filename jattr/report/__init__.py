@@ -1,1 +1,1 @@
-"""Images of results."""
+"""Pages, figures and tables of results."""

@@ -1,9 +1,7 @@
-"""The contact sheet: each image beside every candidate's best reproduction and what is left over.
+"""The contact sheet: each image beside every candidate's best reproduction and their difference.
 
 Pillow and numpy only.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,28 +19,20 @@ MAX_ROWS = 100
 MAX_CANDIDATES = 6  # shown in a row: those with the smallest residuals, in the order given
 MAX_HEIGHT = 30_000  # several viewers and browsers fail above 32767
 MAX_PIXELS = 48_000_000
-SMALLEST, LARGEST = (
-    128,
-    256,
-)  # pixels: shorter images are enlarged towards the first, longer ones reduced to the second
+# pixels: shorter images are enlarged towards the first, longer ones reduced to the second
+SMALLEST, LARGEST = 128, 256
 
 _MARGIN, _GAP, _PAIR_GAP = 24, 30, 4
 # heights of a row's title, of the labels above its images, of a line of text
 _TITLE, _LABEL, _LINE = 40, 42, 18
 _TAG = 70  # width of the winner's tag
-_PAGE, _INK, _QUIET, _RULE, _EMPTY, _WINNER = (
-    "#ffffff",
-    "#1d2733",
-    "#65717e",
-    "#dde1e5",
-    "#f1f3f5",
-    "#0b5d44",
-)
+_PAGE, _INK, _QUIET = "#ffffff", "#1d2733", "#65717e"
+_RULE, _EMPTY, _WINNER = "#dde1e5", "#f1f3f5", "#0b5d44"
 
 
 @dataclass(frozen=True, eq=False)
 class Reproduction:
-    """What one candidate came up with for one image."""
+    """One candidate's best reproduction of one image."""
 
     name: str
     # [H, W, C] in [-1, 1], C = 1 | 3 | 4; None when every restart failed
@@ -64,8 +54,7 @@ class SheetRow:
 def contact_sheet(rows: Sequence[SheetRow]) -> Image.Image:
     """The sheet as an RGB image, one row per image, within MAX_ROWS, MAX_HEIGHT and MAX_PIXELS.
 
-    It says how many images are left out. Raises ImageError for an array that is not an
-    image.
+    It says how many images are left out. Raises ImageError for an array that is not an image.
     """
     width = max([480, *(_row_width(row) for row in rows[:MAX_ROWS])])
     shown = _rows_that_fit(rows, width)
@@ -106,7 +95,7 @@ def _rows_that_fit(rows: Sequence[SheetRow], width: int) -> list[SheetRow]:
 
 
 def _cell(row: SheetRow) -> int:
-    """The width kept for each image of a row."""
+    """Return the width that each image of a row takes."""
     return max([SMALLEST, *(width for _, width in _shown_sizes(row))])
 
 
@@ -174,9 +163,7 @@ def _draw_image(
 
 
 def _best(row: SheetRow) -> list[Reproduction]:
-    """At most MAX_CANDIDATES in the order given: the winner, then those with the smallest
-    residuals.
-    """
+    """Return at most MAX_CANDIDATES, in the order given: the winner and the closest others."""
 
     def rank(index: int) -> tuple[bool, float]:
         candidate = row.reproductions[index]
@@ -185,8 +172,8 @@ def _best(row: SheetRow) -> list[Reproduction]:
             np.inf if candidate.residual is None else candidate.residual,
         )
 
-    kept = sorted(sorted(range(len(row.reproductions)), key=rank)[:MAX_CANDIDATES])
-    return [row.reproductions[index] for index in kept]
+    best = sorted(range(len(row.reproductions)), key=rank)[:MAX_CANDIDATES]
+    return [row.reproductions[index] for index in sorted(best)]
 
 
 def _draw_candidate(
@@ -232,9 +219,7 @@ def _draw_empty(sheet: Image.Image, at: tuple[int, int], width: int, text: str) 
 
 
 def _paste(sheet: Image.Image, levels: NDArray[np.float32], at: tuple[int, int]) -> tuple[int, int]:
-    """Draw levels 0..255, [H, W, 3], at the size they are shown; returns the width and height
-    drawn.
-    """
+    """Draw levels 0..255 [H, W, 3] at the size they are shown; return the width and height."""
     height, width = _shown_size(*levels.shape[:2])
     method = Image.Resampling.NEAREST if height >= len(levels) else Image.Resampling.BOX
     image = Image.fromarray(np.floor(np.clip(levels, 0, 255) + 0.5).astype(np.uint8)).resize(

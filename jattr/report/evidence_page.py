@@ -1,28 +1,22 @@
-"""`evidence.html`: a bundle on one page of its own, for people. Its figures are those of
-`evidence.json`.
-"""
-
-from __future__ import annotations
+"""`evidence.html`: a bundle on one page of its own, with the figures of `evidence.json`."""
 
 import functools
 from importlib import resources
-from typing import TYPE_CHECKING, Any
 
+import jinja2
 import numpy as np
 
 from jattr.images import to_float
 from jattr.images.reading import decode_image
 from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.commitments import file_value
+from jattr.ledger.evidence.bundle import Bundle
+from jattr.ledger.evidence.judge import Verdict
 from jattr.ledger.note import parse_note
 from jattr.ledger.perceptual import NEAR
 from jattr.printable import shown
 from jattr.report.html import environment, image_uri
 from jattr.report.levels import AMPLIFICATION, difference, visible
-
-if TYPE_CHECKING:
-    from jattr.ledger.evidence.bundle import Bundle
-    from jattr.ledger.evidence.judge import Verdict
 
 TEMPLATE = "evidence.html"
 MOST = 12  # logged outputs on the page
@@ -85,12 +79,13 @@ def evidence_page(bundle: Bundle, verdict: Verdict, model: str, command: str) ->
 
 
 def _numbers(bundle: Bundle) -> str:
-    said = bundle.attribution
-    parts = [] if said.residual is None else [f"residual {said.residual}"]
-    parts.append(f"{said.restarts} restart{'' if said.restarts == 1 else 's'}")
-    if said.miss_bound is not None:
+    attribution = bundle.attribution
+    parts = [] if attribution.residual is None else [f"residual {attribution.residual}"]
+    parts.append(f"{attribution.restarts} restart{'' if attribution.restarts == 1 else 's'}")
+    if attribution.miss_bound is not None:
         parts.append(
-            f"chance of having missed an own image, by pilot study, at most {said.miss_bound}"
+            "chance of having missed an own image, by pilot study, at most"
+            f" {attribution.miss_bound}"
         )
     text = "; ".join(parts)
     return text[0].upper() + text[1:]
@@ -119,9 +114,10 @@ def _sample(bundle: Bundle) -> str:
     )
 
 
-def _compared(bundle: Bundle, use: int | None, observation: np.ndarray) -> list[dict[str, Any]]:
-    """Return the logged output that the verdict names, those that are near, and those shown
-    besides the sample.
+def _compared(bundle: Bundle, use: int | None, observation: np.ndarray) -> list[dict[str, object]]:
+    """Return the logged outputs to compare with the image: at most `MOST`.
+
+    The one that the verdict names, those that are near, and those shown besides the sample.
     """
     distances = dict(bundle.examined["near"])
     sample = set(bundle.examined["sample"])
@@ -129,23 +125,23 @@ def _compared(bundle: Bundle, use: int | None, observation: np.ndarray) -> list[
         bundle.images
     )
     entries = ([use] if use in bundle.images else []) + sorted(others - {use})
-    found = []
+    compared: list[dict[str, object]] = []
     for entry in entries[:MOST]:
         pixels, _ = decode_image(bundle.images[entry])
-        far = distances.get(entry)
-        found.append(
+        distance = distances.get(entry)
+        compared.append(
             {
                 "entry": entry,
-                "words": "" if far is None else f"{far} of {BITS} bits away",
+                "words": "" if distance is None else f"{distance} of {BITS} bits away",
                 "image": image_uri(visible(to_float(pixels))),
                 "difference": image_uri(difference(to_float(pixels), observation)),
             }
         )
-    return found
+    return compared
 
 
 @functools.cache
-def _template() -> Any:
+def _template() -> jinja2.Template:
     return environment().from_string(
         resources.files("jattr.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
     )

@@ -3,17 +3,21 @@
 Nothing is told by colour alone: lines differ in dashes, ends of searches in their marks.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+from jattr.inversion.multistart import Search
 from jattr.inversion.problem import FLOOR
 from jattr.printable import shown
-
-if TYPE_CHECKING:
-    from jattr.inversion.multistart import Search
 
 LONGEST_NAME = 24  # characters of a candidate's name
 MARKS = {"arrived": "^", "stalled": "o", "spent": "s", "failed": "x"}  # how a restart ended
@@ -24,7 +28,7 @@ WORDS = {
     "failed": "diverged",
 }
 INK, QUIET, WINNER = "#1d2733", "#8a949e", "#0b5d44"
-STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {  # keys are a type of matplotlib's that has no name
     "font.size": 9,
     "axes.edgecolor": QUIET,
     "axes.labelcolor": INK,
@@ -42,6 +46,13 @@ FEW_DECADES = 50.0  # a smaller ratio of an axis' ends has few decades in it
 MAX_TRACES = 64  # restarts drawn of a candidate
 
 
+class Line(Protocol):
+    """`axhline` or `axvline` of some axes."""
+
+    def __call__(self, at: float, /, *, color: str, lw: float, ls: str) -> object:
+        """Draw it."""
+
+
 def figure(
     residuals: Mapping[str, float | None],
     searches: Mapping[str, Sequence[Search]],
@@ -56,10 +67,6 @@ def figure(
       winner: the candidate that made the image, if one did.
       floor: the residual that the true latent leaves: 8-bit rounding, or more of an altered image.
     """
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     names = sorted(residuals, key=lambda name: _or_inf(residuals[name]))
     with matplotlib.rc_context(STYLE):
         drawing = Figure(figsize=(WIDTH, 1.2 + 0.22 * max(5, len(names))))
@@ -71,9 +78,10 @@ def figure(
     return file.getvalue()
 
 
-def _panels(drawing: Any, names: Sequence[str], winner: str | None) -> tuple[Any, Any]:
-    """Return the axes of both panels, with room for names: matplotlib's own layout takes twice
-    the rest of a figure.
+def _panels(drawing: Figure, names: Sequence[str], winner: str | None) -> tuple[Axes, Axes]:
+    """Return the axes of both panels, with room for names.
+
+    matplotlib's own layout takes twice the time of the rest of a figure.
     """
     _, height = drawing.get_size_inches()
     low, high = 0.45, height - 0.3
@@ -86,7 +94,7 @@ def _panels(drawing: Any, names: Sequence[str], winner: str | None) -> tuple[Any
     last = WIDTH - 0.5 - LETTER * max(map(len, labels))
     middle = first + (last - first - GAP) * 5 / 11
 
-    def panel(left: float, right: float) -> Any:
+    def panel(left: float, right: float) -> Axes:
         return drawing.add_axes(
             (left / WIDTH, low / height, (right - left) / WIDTH, (high - low) / height)
         )
@@ -95,21 +103,21 @@ def _panels(drawing: Any, names: Sequence[str], winner: str | None) -> tuple[Any
 
 
 def _draw_residuals(
-    axes: Any,
+    axes: Axes,
     names: Sequence[str],
     residuals: Mapping[str, float | None],
     winner: str | None,
     floor: float,
 ) -> None:
-    for place, name in enumerate(names):
+    for row, name in enumerate(names):
         value, colour = residuals[name], WINNER if name == winner else INK
         if value is None:
-            axes.text(floor, place, "  every restart failed", va="center", color=colour)
+            axes.text(floor, row, "  every restart failed", va="center", color=colour)
             continue
-        axes.plot([floor, value], [place, place], color=colour, lw=1)
+        axes.plot([floor, value], [row, row], color=colour, lw=1)
         axes.plot(
             value,
-            place,
+            row,
             "D" if name == winner else "o",
             color=colour,
             ms=6 if name == winner else 5,
@@ -126,7 +134,7 @@ def _draw_residuals(
 
 
 def _draw_searches(
-    axes: Any, searches: Mapping[str, Sequence[Search]], winner: str | None, floor: float
+    axes: Axes, searches: Mapping[str, Sequence[Search]], winner: str | None, floor: float
 ) -> None:
     ends: set[str] = set()
     for name, runs in searches.items():
@@ -140,13 +148,13 @@ def _draw_searches(
             if not points:
                 continue
             colour = WINNER if best else QUIET
-            line = {
-                "color": colour,
-                "lw": 1.6 if best else 0.8,
-                "ls": "-" if best else "--",
-                "zorder": 3 if best else 2,
-            }
-            axes.plot(*zip(*points, strict=True), **line)
+            axes.plot(
+                *zip(*points, strict=True),
+                color=colour,
+                lw=1.6 if best else 0.8,
+                ls="-" if best else "--",
+                zorder=3 if best else 2,
+            )
             end = run.status.name.lower()
             ends.add(end)
             axes.plot(
@@ -167,9 +175,7 @@ def _draw_searches(
     _legend(axes, sorted(ends, key=list(MARKS).index), winner)
 
 
-def _legend(axes: Any, ends: Sequence[str], winner: str | None) -> None:
-    from matplotlib.lines import Line2D
-
+def _legend(axes: Axes, ends: Sequence[str], winner: str | None) -> None:
     handles = [
         Line2D([], [], color=INK, marker=MARKS[end], ls="", mfc="white", label=WORDS[end])
         for end in ends
@@ -183,15 +189,12 @@ def _legend(axes: Any, ends: Sequence[str], winner: str | None) -> None:
     )
 
 
-def plain_axis(axis: Any) -> None:
-    """Label a log axis as plain text: names on a figure may hold dollar signs, so it has no
-    formulas.
+def plain_axis(axis: Axis) -> None:
+    """Label a log axis as plain text: names may hold dollar signs, so a figure has no formulas.
 
     Decades, and 2 and 5 times them where there are few; no minor ticks, which take most of the time
     of a figure.
     """
-    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
-
     low, high = axis.get_data_interval()
     axis.set_major_locator(
         LogLocator(subs=(1.0, 2.0, 5.0) if high < FEW_DECADES * low else (1.0,), numticks=7)
@@ -200,7 +203,7 @@ def plain_axis(axis: Any) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _floor(line: Any, floor: float) -> None:
+def _floor(line: Line, floor: float) -> None:
     line(floor, color=INK, lw=1, ls=":")
 
 

@@ -4,29 +4,25 @@ Names of files and models are untrusted: the template escapes everything, and th
 no script run.
 """
 
-from __future__ import annotations
-
 import base64
 import functools
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import jinja2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from jattr.images.values import to_float
+from jattr.inversion.multistart import Search
 from jattr.inversion.problem import FLOOR
 from jattr.printable import shown
-from jattr.report.contact_sheet import SheetRow
-from jattr.report.figures import figure
+from jattr.report.contact_sheet import Reproduction, SheetRow
 from jattr.report.levels import AMPLIFICATION, difference, visible
-
-if TYPE_CHECKING:
-    from jattr.inversion.multistart import Search
 
 TEMPLATE = "page.html"
 LARGEST = 256  # pixels a side; larger images are reduced
@@ -75,17 +71,13 @@ def image_uri(levels: NDArray[np.float32]) -> str:
 
 
 @functools.cache
-def environment() -> Any:
-    """Return the templates' environment: everything that is put in is escaped, everything must
-    be given.
-    """
-    import jinja2
-
-    made = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Return the templates' environment: it escapes all values, and none may be missing."""
+    templates = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {"shown": _shown, "number": number_text}
-    return made
+    templates.filters |= {"shown": _shown, "number": number_text}
+    return templates
 
 
 def number_text(value: float | None) -> str:
@@ -94,68 +86,69 @@ def number_text(value: float | None) -> str:
     >>> number_text(5.123e-06), number_text(None), number_text(1234.5)
     ('5.1e-06', '-', '1.2e+03')
     """
-    return (
-        "-" if value is None else f"{value:.1e}" if value < 1e-2 or value >= 1e3 else f"{value:.3g}"
-    )
+    if value is None:
+        return "-"
+    return f"{value:.1e}" if value < 1e-2 or value >= 1e3 else f"{value:.3g}"
 
 
-def _shown(text: Any, longest: int = LONGEST) -> str:
+def _shown(text: object, longest: int = LONGEST) -> str:
     return shown(str(text), longest)
 
 
 @functools.cache
-def _template() -> Any:
+def _template() -> jinja2.Template:
     return environment().from_string(
         resources.files("jattr.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
     )
 
 
-def _image(number: int, row: ReportRow, detailed: bool) -> dict[str, Any]:
+def _image(number: int, row: ReportRow, detailed: bool) -> dict[str, object]:
     """Return what the template shows of an image."""
-    record, sheet = row.record, row.sheet
-    show = detailed and sheet.observation is not None
-    candidates = (
-        [_candidate(row, made.name, made.image, made.residual) for made in sheet.reproductions]
-        if show
-        else []
-    )
-    candidates.sort(
-        key=lambda c: (
-            c["name"] != record["candidate"],
-            np.inf if c["residual"] is None else c["residual"],
-        )
-    )
+    record, sheet, observation = row.record, row.sheet, row.sheet.observation
     floor = min(record.get("noise", {}).values(), default=FLOOR)
-    chart = figure(record["residual"], row.searches, record["candidate"], floor) if show else None
-    return {
+    values: dict[str, object] = {
         "number": number + 1,
         "record": record,
         "verdict": sheet.verdict,
-        "observation": image_uri(visible(to_float(sheet.observation)))
-        if show and sheet.observation is not None
-        else None,
-        "shape": None if sheet.observation is None else sheet.observation.shape,
-        "candidates": candidates,
+        "observation": None,
+        "shape": None if observation is None else observation.shape,
+        "candidates": [],
         "floor": floor,
-        "chart": None if chart is None else _uri("image/svg+xml", chart),
+        "chart": None,
     }
+    if detailed and observation is not None:
+        values["observation"] = image_uri(visible(to_float(observation)))
+        values["candidates"] = _candidates(row, observation)
+        from jattr.report.figures import figure  # matplotlib: 0.5 s, while the searches run
+
+        chart = figure(record["residual"], row.searches, record["candidate"], floor)
+        values["chart"] = _uri("image/svg+xml", chart)
+    return values
 
 
-def _candidate(
-    row: ReportRow, name: str, image: NDArray[np.float32] | None, residual: float | None
-) -> dict[str, Any]:
-    made = image is not None and bool(np.isfinite(image).all())
-    assert row.sheet.observation is not None
-    return {
-        "name": name,
-        "residual": residual,
-        "winner": name in row.record["candidates"],
-        "restarts": row.record["restarts"][name],
-        "image": image_uri(visible(np.clip(image, -1, 1))) if made and image is not None else None,
-        "difference": image_uri(difference(image, row.sheet.observation))
-        if made and image is not None
-        else None,
-    }
+def _candidates(row: ReportRow, observation: NDArray[np.uint8]) -> list[dict[str, object]]:
+    """Return what the template shows of every candidate: the winner, then the closest first."""
+
+    def rank(reproduction: Reproduction) -> tuple[bool, float]:
+        residual = np.inf if reproduction.residual is None else reproduction.residual
+        return reproduction.name != row.record["candidate"], residual
+
+    candidates: list[dict[str, object]] = []
+    for reproduction in sorted(row.sheet.reproductions, key=rank):
+        name, image = reproduction.name, reproduction.image
+        values: dict[str, object] = {
+            "name": name,
+            "residual": reproduction.residual,
+            "winner": name in row.record["candidates"],
+            "restarts": row.record["restarts"][name],
+            "image": None,
+            "difference": None,
+        }
+        if image is not None and np.isfinite(image).all():
+            values["image"] = image_uri(visible(np.clip(image, -1, 1)))
+            values["difference"] = image_uri(difference(image, observation))
+        candidates.append(values)
+    return candidates
 
 
 def _counts(rows: Sequence[ReportRow]) -> list[tuple[str, int]]:

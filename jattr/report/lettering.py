@@ -1,8 +1,4 @@
-"""Text on figures: foreign names reduced to what Pillow's built-in font can draw, shortened to
-the room there is.
-"""
-
-from __future__ import annotations
+"""Text on contact sheets: names reduced to what Pillow's font can draw, shortened to the room."""
 
 import bisect
 import functools
@@ -31,18 +27,17 @@ def fitted(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
     if font.getlength(text) <= room:
         return text
 
-    def shortened(kept: int) -> str:
-        return f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"
+    def shortened(length: int) -> str:
+        return f"{text[: (length + 1) // 2]}...{text[len(text) - length // 2 :]}"
 
     fitting = bisect.bisect_right(
-        range(len(text)), room, key=lambda kept: font.getlength(shortened(kept))
+        range(len(text)), room, key=lambda length: font.getlength(shortened(length))
     )
     return shortened(max(0, fitting - 1))
 
 
 def drawable(text: str) -> str:
-    """Printable ASCII: accents dropped, anything else, control and direction marks included, shown
-    as `?`.
+    """Printable ASCII: accents dropped, all else, control and direction marks too, as `?`.
 
     >>> drawable("\u00e9t\u00e9\\n\u65e5")
     'ete??'

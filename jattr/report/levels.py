@@ -1,7 +1,5 @@
 """Images and their differences as they are shown."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,19 +12,17 @@ AMPLIFICATION = 8  # one level of difference, of 255, is shown as eight; grey is
 def difference(
     reproduction: NDArray[np.float32], observation: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Return the amplified difference as levels, 128 is none; the image takes the candidate's
-    shape.
-    """
+    """Return the amplified difference as levels, 128 is none, in the candidate's shape."""
     height, width, channels = reproduction.shape
-    same = fit(observation, (height, width, channels), resize=True)
-    return np.float32(128) + np.float32(AMPLIFICATION) * (
-        visible(reproduction) - visible(to_float(same))
-    )
+    fitted = fit(observation, (height, width, channels), resize=True)
+    deviation = visible(reproduction) - visible(to_float(fitted))
+    return np.float32(128) + np.float32(AMPLIFICATION) * deviation
 
 
 def visible(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return [H, W, 1 | 3 | 4] in [-1, 1] as levels 0..255 [H, W, 3]: grey repeated, alpha over
-    a checkerboard.
+    """Return [H, W, 1 | 3 | 4] in [-1, 1] as levels 0..255 [H, W, 3].
+
+    Grey is repeated, alpha shown over a checkerboard.
     """
     levels = (np.asarray(image, np.float32) + 1) * np.float32(127.5)
     if levels.shape[2] < 4:

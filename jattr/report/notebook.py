@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from jattr.attribution.result import Attribution
 from jattr.attribution.result_json import finding_record
 from jattr.report.html import environment, image_uri
 from jattr.report.levels import visible
-
-if TYPE_CHECKING:
-    from jattr.attribution.attribute import Attribution
 
 MAX_ROWS = 50
 TABLE = """<table>
@@ -32,21 +28,24 @@ TABLE = """<table>
 """
 
 
-def attribution_table(att: Attribution) -> str:
+def attribution_table(attribution: Attribution) -> str:
     """Return the HTML table of the first `MAX_ROWS` images; names are escaped."""
-    names = [gen.name for gen in att.candidates]
+    names = [gen.name for gen in attribution.candidates]
     rows = []
-    for i, verdict in enumerate(att.verdicts[:MAX_ROWS]):
-        record = finding_record(att, i)
-        made = (
-            None
-            if record["candidate"] is None
-            else att.reproduction(i, names.index(record["candidate"]))
-        )
-        image = None if made is None else image_uri(visible(np.clip(made, -1, 1)))
+    for i, verdict in enumerate(attribution.verdicts[:MAX_ROWS]):
+        record, image = finding_record(attribution, i), None
+        if record["candidate"] is not None:
+            reproduction = attribution.reproduction(i, names.index(record["candidate"]))
+            if reproduction is not None:
+                image = image_uri(visible(np.clip(reproduction, -1, 1)))
         rows.append(
             {"number": i, "verdict": verdict.text, "image": image, "residual": record["residual"]}
         )
-    left_out = max(0, len(att.verdicts) - MAX_ROWS)
+    left_out = max(0, len(attribution.verdicts) - MAX_ROWS)
     table: str = environment().from_string(TABLE).render(names=names, rows=rows, left_out=left_out)
     return table
+
+
+def register() -> None:
+    """Let notebooks show an `Attribution` as its table: they look for this method of a class."""
+    setattr(Attribution, "_repr_html_", attribution_table)  # noqa: B010  the class does not have it

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jattr.attribution.attribute import Attribution
+from jattr.attribution.result import Attribution
 from jattr.errors import OutputError
 from jattr.report.contact_sheet import MAX_ROWS, Reproduction, SheetRow, contact_sheet
 from jattr.report.html import ReportRow, report_page

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from jattr.attribution.attribute import Attribution
+from jattr.attribution.result import Attribution
 from jattr.attribution.result_json import candidate_record, finding_record
 from jattr.errors import InputError
 from jattr.folders import AnyPath

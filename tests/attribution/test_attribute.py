@@ -11,10 +11,10 @@ from tiny_generator import make_tiny
 from jattr.attribution import evidence as verdicts
 from jattr.attribution.attribute import attribute
 from jattr.attribution.calibrate import calibrate
-from jattr.attribution.caveats import COMPRESSED, NO_CAVEAT
-from jattr.attribution.racing import CUT_SHORT, _wanted, make_inverters
+from jattr.attribution.caveats import COMPRESSED
+from jattr.attribution.racing import CUT_SHORT, make_inverters, needs_search
 from jattr.decision.certificate import MIN_EXCESS
-from jattr.decision.verdict import DecisionConfig
+from jattr.decision.verdict import NO_CAVEAT, DecisionConfig
 from jattr.errors import GeneratorError, ImageError
 from jattr.generators.base import Generator, sample_uniform
 from jattr.inversion.config import InvertConfig
@@ -63,7 +63,7 @@ def images(family):
 
 @pytest.fixture(scope="module")
 def found(family, images):
-    return attribute(images, family, config=CONFIG)
+    return attribute(images, family, search=CONFIG)
 
 
 def test_own_images_are_certified_and_attributed(found):
@@ -90,7 +90,7 @@ def test_result_belongs_together(found, family, images):
 
 
 def test_same_seed_gives_the_same_bytes(found, family, images):
-    again = attribute(images, family, config=CONFIG)
+    again = attribute(images, family, search=CONFIG)
     assert again.residual.tobytes() == found.residual.tobytes()
     assert [a.tobytes() for a in again.latents] == [a.tobytes() for a in found.latents]
     assert again.verdicts == found.verdicts
@@ -99,7 +99,7 @@ def test_same_seed_gives_the_same_bytes(found, family, images):
 @pytest.mark.slow
 def test_foreign_noise_is_never_made_by_a_candidate(family):
     noise = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
-    foreign = attribute(noise, family, config=CONFIG)
+    foreign = attribute(noise, family, search=CONFIG)
     assert {v.kind for v in foreign.verdicts} <= {"none", "undecided"}
     assert all(e.certificate is None for row in foreign.evidence for e in row)
     assert all(
@@ -108,7 +108,7 @@ def test_foreign_noise_is_never_made_by_a_candidate(family):
 
 
 def test_own_images_with_the_wrong_candidates_are_never_made_by(family, images):
-    verdicts = attribute(images[:EACH], family[1:], config=CONFIG).verdicts
+    verdicts = attribute(images[:EACH], family[1:], search=CONFIG).verdicts
     assert {v.kind for v in verdicts} <= {"none", "undecided"}
 
 
@@ -118,21 +118,21 @@ def test_candidates_of_two_shapes(family):
     dense = make_dense()
     own = images_of(family[0], 2)
     as_grey = np.random.default_rng(1).integers(0, 256, (2, 12, 12, 1)).astype(np.uint8)
-    found = attribute([own, as_grey], [family[0], dense], config=CONFIG)
+    found = attribute([own, as_grey], [family[0], dense], search=CONFIG)
     assert [v.candidates for v in found.verdicts] == [("tiny0",)] * 2
     assert [a.shape for a in found.latents] == [(2, 6), (2, 5)]
     assert found.reproduction(0, 1).shape == (12, 12, 1)
     with pytest.raises(ImageError, match="12, 12, 1"):
-        attribute(own, [family[0], dense], config=CONFIG)
+        attribute(own, [family[0], dense], search=CONFIG)
     with pytest.raises(ImageError, match="1 arrays of images for 2 candidates"):
-        attribute([own], [family[0], dense], config=CONFIG)
+        attribute([own], [family[0], dense], search=CONFIG)
     with pytest.raises(ImageError, match="different numbers"):
-        attribute([own, as_grey[:1]], [family[0], dense], config=CONFIG)
+        attribute([own, as_grey[:1]], [family[0], dense], search=CONFIG)
 
 
 def test_uniform_latents_are_reported_with_their_support():
     dense = make_dense()
-    found = attribute(images_of(dense, 2), [dense], config=CONFIG)
+    found = attribute(images_of(dense, 2), [dense], search=CONFIG)
     assert [v.kind for v in found.verdicts] == ["made-by"] * 2
     assert found.support.shape == (2, 1)
     np.testing.assert_allclose(found.support[:, 0], np.abs(found.latents[0]).max(1))
@@ -143,7 +143,7 @@ def test_uniform_latents_are_reported_with_their_support():
 def test_class_is_reported(tiny_conditional):
     label = np.array([2, 0, 1], np.int32)
     found = attribute(
-        images_of(tiny_conditional, 3, label=label), [tiny_conditional], config=CONFIG
+        images_of(tiny_conditional, 3, label=label), [tiny_conditional], search=CONFIG
     )
     assert [v.kind for v in found.verdicts] == ["made-by"] * 3
     np.testing.assert_array_equal(found.labels[:, 0], label)
@@ -152,7 +152,7 @@ def test_class_is_reported(tiny_conditional):
 def test_one_model_under_two_names_is_one_model(family, images):
     copy = make_tiny(seed=0, name="copy")
     assert copy.weights_digest == family[0].weights_digest
-    verdict = attribute(images[:1], [family[0], copy, family[1]], config=CONFIG).verdicts[0]
+    verdict = attribute(images[:1], [family[0], copy, family[1]], search=CONFIG).verdicts[0]
     assert verdict.kind == "made-by"
     assert set(verdict.candidates) == {"tiny0", "copy"}
 
@@ -167,7 +167,7 @@ def test_one_model_under_two_names_is_searched_once(family, images):
 
 
 class Stand:
-    """An inverter as `_wanted` sees it."""
+    """An inverter as `needs_search` sees it."""
 
     def __init__(self, loss, arrived=False, excess=MIN_EXCESS):
         self.best_loss, self.arrived, self.excess = (
@@ -193,7 +193,7 @@ class Stand:
     ],
 )
 def test_search_goes_on_where_it_can_change_the_verdict(mine, other, wanted):
-    assert _wanted(mine, [mine, other], 0, fair=True) is wanted
+    assert needs_search(mine, [mine, other], 0, fair=True) is wanted
 
 
 def test_one_model_under_two_rounding_rules_is_searched_under_each(family, images):
@@ -208,13 +208,13 @@ def test_one_model_under_two_rounding_rules_is_searched_under_each(family, image
 
 
 def test_every_candidate_gets_a_fair_trial():
-    assert _wanted(Stand(5e-2), [Stand(9e-4)], 0, fair=False)
+    assert needs_search(Stand(5e-2), [Stand(9e-4)], 0, fair=False)
 
 
 def test_progress_ends_at_the_total(family, images):
     seen = []
     attribute(
-        images[:2], family, config=CONFIG, progress=lambda done, total: seen.append((done, total))
+        images[:2], family, search=CONFIG, progress=lambda done, total: seen.append((done, total))
     )
     assert seen == [(2, 6), (4, 6), (6, 6)]
 
@@ -228,12 +228,12 @@ def test_an_image_whose_certificate_is_refused_is_judged_only_by_fair_trials(
     Their scores are not like those of a calibration then.
     """
     gens = family[:count]
-    calibration = calibrate(gens, own=4, others=4, config=CONFIG)
+    calibration = calibrate(gens, own=4, others=4, search=CONFIG)
     noise = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)).astype(np.uint8)
     monkeypatch.setattr(verdicts, "certificates_of", lambda inverter: [None] * inverter.count)
     both = np.concatenate([images[:1], noise])
     found = attribute(
-        both, gens, config=CONFIG, decision=DecisionConfig(alpha=0.4), calibration=calibration
+        both, gens, search=CONFIG, policy=DecisionConfig(alpha=0.4), calibration=calibration
     )
     assert found.evidence[0][0].arrived == 1
     assert [judgement is not None for judgement in found.judgements] == [count == 1, True]
@@ -255,8 +255,8 @@ def test_no_candidates_are_refused(images):
 def test_an_image_that_its_file_casts_doubt_on_is_never_said_to_be_of_none(tiny):
     pixels = np.random.default_rng(8).integers(0, 256, (1, 8, 8, 3)).astype(np.uint8)
     both = np.concatenate([pixels, pixels])
-    att = attribute(both, [tiny], config=CONFIG, caveats=[NO_CAVEAT, COMPRESSED])
+    att = attribute(both, [tiny], search=CONFIG, caveats=[NO_CAVEAT, COMPRESSED])
     assert [verdict.kind for verdict in att.verdicts] == ["none", "undecided"]
     assert att.verdicts[1].reason.endswith("give the file as it was first saved")
-    with pytest.raises(ImageError, match="1 doubts of 2 images"):
-        attribute(both, [tiny], config=CONFIG, caveats=[NO_CAVEAT])
+    with pytest.raises(ImageError, match="1 caveats of 2 images"):
+        attribute(both, [tiny], search=CONFIG, caveats=[NO_CAVEAT])

@@ -7,7 +7,7 @@ from toys import make_toy, own_images
 
 from jattr.alterations import alter, parse_chain
 from jattr.attribution import calibrate as calibration_run
-from jattr.attribution.calibrate import BLOCK, calibrate, fair_scores
+from jattr.attribution.calibrate import BLOCK, calibrate, fair_searches
 from jattr.inversion.config import InvertConfig
 
 TOYS = [make_toy(seed=seed, name=f"toy{seed}") for seed in range(2)]
@@ -37,7 +37,7 @@ def test_every_image_gets_noise_of_its_own(searched):
         ("b", CONFIG),
         ("a", InvertConfig(restarts=1, pool=64, steps=1, seed=1)),
     ):
-        fair_scores(TOYS[0], GREY, chain, config, KEY, kind=kind)
+        fair_searches(TOYS[0], GREY, chain, config, KEY, kind=kind)[0]
     pixels = np.concatenate([altered.pixels for altered in searched])
     # images, kinds and seeds
     assert len(np.unique(pixels.reshape(len(pixels), -1), axis=0)) == 3 * len(GREY)
@@ -46,13 +46,13 @@ def test_every_image_gets_noise_of_its_own(searched):
 
 def test_an_image_has_the_same_noise_under_every_candidate(searched):
     for gen in TOYS:
-        fair_scores(gen, GREY[:2], parse_chain("noise:0.05"), CONFIG, KEY, kind="a")
+        fair_searches(gen, GREY[:2], parse_chain("noise:0.05"), CONFIG, KEY, kind="a")
     np.testing.assert_array_equal(searched[0].pixels, searched[1].pixels)
 
 
 @pytest.mark.slow
 def test_own_images_are_the_others_negatives_with_the_same_noise(searched):
-    found = calibrate(TOYS, chains=[parse_chain("noise:0.05")], own=2, others=2, config=CONFIG)
+    found = calibrate(TOYS, chains=[parse_chain("noise:0.05")], own=2, others=2, search=CONFIG)
     assert found.conditions == ("clean", "noise:0.05")
     # of each candidate: own, the other's
     noisy = [p.pixels for p in searched if not isinstance(p, np.ndarray)]

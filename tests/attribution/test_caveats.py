@@ -9,16 +9,11 @@ from jattr.attribution.caveats import (
     COLOURS,
     COMPRESSED,
     FLATTENED,
-    NO_CAVEAT,
     STORED,
     TRANSPARENT,
-    Caveat,
     caveat_of,
-    judgement_with_caveat,
-    with_caveat,
 )
-from jattr.decision.judgement import Judgement
-from jattr.decision.verdict import Verdict
+from jattr.decision.verdict import NO_CAVEAT
 from jattr.images import LoadedImage
 
 RGB, GREY, RGBA = ((8, 8, channels) for channels in (3, 1, 4))
@@ -98,7 +93,7 @@ def test_an_image_without_colours(pixels, shape, facts, words, apart):
     """
     found = caveat(pixels, [shape], facts=facts)
     assert found.text.endswith(words)
-    assert bool(found.apart) == apart
+    assert bool(found.uncalibrated) == apart
 
 
 def test_a_colour_jpeg_without_colours_is_told_how_to_be_named():
@@ -110,23 +105,5 @@ def test_a_colour_jpeg_without_colours_is_told_how_to_be_named():
 def test_a_resize_on_reading_is_told_how_to_be_named():
     found = caveat(NOISE[:6, :, :3])
     assert found.text.endswith("without --resize, such as --alteration resize:6x8:lanczos")
-    assert found.apart
+    assert found.uncalibrated
     assert caveat(NOISE[:6, :, :3], alteration="resize:6x8") == NO_CAVEAT
-
-
-@pytest.mark.parametrize("kind", ["none", "undecided", "made-by", "failed"])
-def test_a_doubt_takes_away_none_and_nothing_else(kind):
-    verdict = Verdict(kind, (), None, None, "as it was")
-    judgement = Judgement(kind, (), "As it was.", (), 0.5, {}, "clean", 0.05)
-    why = Caveat("a noun", "the file says so; give another one")
-    assert with_caveat(verdict, NO_CAVEAT) == verdict
-    assert judgement_with_caveat(judgement, NO_CAVEAT) == judgement
-    if kind != "none":
-        assert with_caveat(verdict, why) == verdict
-        assert judgement_with_caveat(judgement, why) == judgement
-        return
-    assert (
-        with_caveat(verdict, why).kind == judgement_with_caveat(judgement, why).kind == "undecided"
-    )
-    assert with_caveat(verdict, why).reason.endswith(f"but {why.text}")
-    assert judgement_with_caveat(judgement, why).sentence.endswith(f"but {why.text}.")

@@ -87,7 +87,7 @@ def test_searches_and_rehearsals_do_not_depend_on_the_place_among_the_candidates
     noise = np.random.default_rng(0).integers(0, 256, (1, *gens[0].image_shape)).astype(np.uint8)
     stores = [{}, {}]
     found = [
-        attribute(noise, order, config=CONFIG, pilot_studies=store)
+        attribute(noise, order, search=CONFIG, pilot_studies=store)
         for order, store in zip((gens, gens[::-1]), stores, strict=True)
     ]
     assert len(stores[0]) == 2
@@ -99,7 +99,7 @@ def test_foreign_images_are_searched_as_often_as_the_rehearsal_asks():
     gens = [make_toy(seed=seed, name=f"toy{seed}") for seed in (0, 1)]
     noise = np.random.default_rng(0).integers(0, 256, (2, *gens[0].image_shape)).astype(np.uint8)
     store = {}
-    found = attribute(noise, gens, config=CONFIG, pilot_studies=store)
+    found = attribute(noise, gens, search=CONFIG, pilot_studies=store)
     assert len(store) == 2
     for row in found.evidence:
         for evidence in row:
@@ -107,7 +107,7 @@ def test_foreign_images_are_searched_as_often_as_the_rehearsal_asks():
             assert evidence.restarts == evidence.restarts_needed
     assert {verdict.kind for verdict in found.verdicts} == {"none"}
     chosen = attribute(
-        noise[:1], gens, config=dataclasses.replace(CONFIG, restarts=9), pilot_studies=store
+        noise[:1], gens, search=dataclasses.replace(CONFIG, restarts=9), pilot_studies=store
     )
     # the user's number is kept to
     assert [evidence.restarts for evidence in chosen.evidence[0]] == [9, 9]
@@ -116,7 +116,7 @@ def test_foreign_images_are_searched_as_often_as_the_rehearsal_asks():
 def test_none_needs_the_restarts_that_the_rehearsal_asks_for():
     gens = [make_toy(seed=seed, name=f"toy{seed}") for seed in (0, 1)]
     noise = np.random.default_rng(0).integers(0, 256, (1, *gens[0].image_shape)).astype(np.uint8)
-    found = attribute(noise, gens, config=CONFIG, decision=DecisionConfig(miss_chance=1e-12))
+    found = attribute(noise, gens, search=CONFIG, policy=DecisionConfig(miss_chance=1e-12))
     needed = [evidence.restarts_needed for evidence in found.evidence[0]]
     assert min(needed) > 8
     assert [evidence.restarts for evidence in found.evidence[0]] == needed

@@ -86,6 +86,16 @@ def test_a_foreign_image_is_none(calibration):
     assert judged(calibration, 0.0).sentence == f"a is denied: {far}"
 
 
+def test_a_caveat_takes_away_none_and_nothing_else(calibration):
+    for scores in ((0.0, 0.5, 1.0), (0.0, -6.0, 1.0)):
+        plain, found = judged(calibration, *scores), judged(calibration, *scores, caveat="it is so")
+        if plain.kind != "none":
+            assert found == plain
+            continue
+        assert found.kind == "undecided"
+        assert found.sentence == "Undecided: every candidate is denied, but it is so."
+
+
 SURE = Restarts((1,) * OWN, (True,) * OWN)
 HARD = Restarts((1, 3, 2) * 33, (True, False, True) * 33)
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from jattr.decision.certificate import Certificate
-from jattr.decision.verdict import VERDICTS, DecisionConfig, Evidence, decide, within
+from jattr.decision.judgement import Judgement
+from jattr.decision.verdict import VERDICTS, Caveat, DecisionConfig, Evidence, decide, within
 
 HOLDS = Certificate(
     holds=True,
@@ -146,6 +147,42 @@ def test_table(case, backwards):
     )
     assert verdict.reason
     assert "\n" not in verdict.reason
+
+
+CAVEAT = Caveat("a noun", "the file says so; give another one")
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_a_caveat_takes_away_none_and_nothing_else(case):
+    plain, verdict = decide(TABLE[case][0]), decide(TABLE[case][0], None, CAVEAT)
+    if plain.kind != "none":
+        assert verdict == plain
+        return
+    assert (verdict.kind, verdict.margin) == ("undecided", plain.margin)
+    assert verdict.reason.endswith(f"on its own images, but {CAVEAT.text}")
+
+
+@pytest.mark.parametrize("case", TABLE)
+@pytest.mark.parametrize("kind", VERDICTS)
+def test_a_judgement_takes_the_place_of_thresholds_and_of_no_certificate(case, kind):
+    plain = decide(TABLE[case][0])
+    judgement = Judgement(kind, ("a",), "In words.", (), 0.5, {}, "clean", 0.05)
+    verdict = decide(TABLE[case][0], None, CAVEAT, judgement=judgement)
+    if plain.certificate is not None:
+        assert verdict == plain
+        return
+    assert (verdict.kind, verdict.margin, verdict.reason) == (kind, plain.margin, "In words")
+    assert verdict.candidates == (("a",) if kind == "made-by" else ())
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_what_is_not_calibrated_is_said(case):
+    plain, verdict = decide(TABLE[case][0]), decide(TABLE[case][0], uncalibrated="blur:1")
+    if plain.certificate is not None:
+        assert verdict == plain
+        return
+    assert (verdict.kind, verdict.candidates) == (plain.kind, plain.candidates)
+    assert verdict.reason == f"{plain.reason}; not calibrated for blur:1, so by thresholds"
 
 
 def test_table_covers_every_kind():

@@ -36,7 +36,13 @@ def run_examples(text, name, least):
 
 @pytest.mark.parametrize(
     ("name", "least"),
-    [("tutorial.md", 10), ("baselines.md", 7), ("distances.md", 4), ("families.md", 4)],
+    [
+        ("tutorial.md", 10),
+        ("alterations.md", 4),
+        ("baselines.md", 7),
+        ("distances.md", 4),
+        ("families.md", 4),
+    ],
 )
 def test_every_example_gives_what_it_says(name, least, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -33,7 +33,7 @@ def main(out):
     loss, gradient = measure(weights_for(40, pair[0]), spread(40, pixels), spread(40, z))
     assert len(loss.sharding.device_set) == device_count(), loss.sharding
     assert is_spread(40) == (device_count() > 1)
-    found = attribute(pixels, pair, config=InvertConfig(pool=64))
+    found = attribute(pixels, pair, search=InvertConfig(pool=64))
     invert(pair[0], pixels, config=InvertConfig(pool=64, early_stop=False, restarts=2))
     with counted_compilations() as compiled:
         invert(pair[1], pixels, config=InvertConfig(pool=64, early_stop=False, restarts=2))

@@ -35,7 +35,7 @@ def test_factors_are_found_and_the_certificate_holds_under_them(made, asked):
     expected = [step.factor for step in truth.steps if hasattr(step, "factor")]
     np.testing.assert_allclose(factors, expected, rtol=0.02)
     assert not chain.free
-    found = attribute(type(images)(images.pixels, chain), GENS, config=CONFIG)
+    found = attribute(type(images)(images.pixels, chain), GENS, search=CONFIG)
     assert found.verdicts[0].candidates == ("toy1",)
 
 

@@ -66,7 +66,7 @@ def test_an_image_of_unknown_psi_is_found_in_w(gen, pixels):
     assert found.z.shape == (2, 4, 6)
     assert arrived(found).all()
     other = styled("other", seed=1)
-    att = attribute(pixels, [gen, other], config=config)
+    att = attribute(pixels, [gen, other], search=config)
     assert [verdict.candidates for verdict in att.verdicts] == [("styled",)] * 2
     assert all(verdict.certificate.holds for verdict in att.verdicts)
     assert att.candidates[0].space == "w"
@@ -85,7 +85,7 @@ def test_the_right_psi_finds_what_the_wrong_one_does_not(gen, pixels):
 def test_a_grid_of_psi_names_the_one_that_the_image_was_made_with(gen, pixels):
     config = InvertConfig(restarts=8, pool=128)
     att = attribute(
-        pixels, [*gen.psi_grid((1.0, 0.5, 0.5)), styled("other", seed=1)], config=config
+        pixels, [*gen.psi_grid((1.0, 0.5, 0.5)), styled("other", seed=1)], search=config
     )
     assert [candidate.name for candidate in att.candidates] == [
         "styled psi 1",
@@ -107,7 +107,7 @@ def test_a_grid_of_psi_needs_the_space_z(gen, tiny):
 @pytest.mark.parametrize("options", [{"space": "w+"}, {"space": "w", "noise": "search"}])
 def test_what_can_fit_anything_proves_nothing(gen, pixels, options):
     config = InvertConfig(restarts=1, pool=64, **options)
-    att = attribute(pixels[:1], [gen, styled("other", seed=1)], config=config)
+    att = attribute(pixels[:1], [gen, styled("other", seed=1)], search=config)
     assert all(evidence.certificate is None for evidence in att.evidence[0])
     assert att.verdicts[0].certificate is None
 
@@ -116,7 +116,7 @@ def test_a_candidate_without_the_space_is_named(gen, tiny):
     with pytest.raises(GeneratorError, match="'tiny' has no space 'w'; it has z"):
         invert(tiny, np.zeros((1, 8, 8, 3), np.uint8), config=InvertConfig(space="w"))
     with pytest.raises(GeneratorError, match="'tiny' has no psi"):
-        attribute(np.zeros((1, 8, 8, 3), np.uint8), [tiny], config=InvertConfig(psi=0.7))
+        attribute(np.zeros((1, 8, 8, 3), np.uint8), [tiny], search=InvertConfig(psi=0.7))
 
 
 @pytest.mark.slow

@@ -117,7 +117,7 @@ def test_a_class_that_makes_the_image_is_found():
     """
     conditional = styled(num_classes=3)
     pixels = own(conditional, 3, np.array([2, 0, 1]))
-    att = attribute(pixels, [conditional, styled("other", seed=1)], config=FEW)
+    att = attribute(pixels, [conditional, styled("other", seed=1)], search=FEW)
     assert [verdict.candidates for verdict in att.verdicts] == [("deep",)] * 3
     assert all(verdict.certificate.holds for verdict in att.verdicts)
     made = conditional.generate(att.latents[0], label=att.labels[:, 0])

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from jattr.attribution.attribute import attribute
-from jattr.attribution.result_json import failed_record
+from jattr.attribution.result_json import failed_record, to_dict
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.multistart import Search
 from jattr.inversion.scheduler import Status
 from jattr.report.contact_sheet import Reproduction, SheetRow
 from jattr.report.figures import figure
 from jattr.report.html import MAX_DETAILED, ReportRow, report_page
+from jattr.report.notebook import attribution_table
 
 HOSTILE = "<script>alert('1')</script>\"'\n\x1b[31m $x_1$ \u202e.png"
 DATA = {
@@ -239,11 +240,15 @@ def att(tiny):
     from jattr.images import to_byte
 
     pixels = to_byte(np.asarray(tiny.generate(np.full((1, 6), 0.4, np.float32))))
-    return attribute(pixels, [tiny], config=InvertConfig(restarts=2, pool=128))
+    return attribute(pixels, [tiny], search=InvertConfig(restarts=2, pool=128))
 
 
 def test_a_notebook_shows_a_table(att):
+    import jattr
+
+    assert jattr.Attribution is type(att)
     html = att._repr_html_()
+    assert html == attribution_table(att)
     assert "<table>" in html
     assert att.verdicts[0].text in html
     assert "data:image/png" in html or att.verdicts[0].kind != "made-by"
@@ -252,7 +257,7 @@ def test_a_notebook_shows_a_table(att):
 def test_to_dict_is_json(att):
     import json
 
-    found = json.loads(json.dumps(att.to_dict(), allow_nan=False))
+    found = json.loads(json.dumps(to_dict(att), allow_nan=False))
     assert found["pictures"][0]["residual"]["tiny"] == pytest.approx(float(att.residual[0, 0]))
     assert found["pictures"][0]["searches"]["tiny"][0]["status"] in ("arrived", "stalled", "spent")
     assert found["candidates"][0]["digest"] == att.candidates[0].digest

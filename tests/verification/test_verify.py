@@ -21,7 +21,7 @@ def images(tiny):
 
 @pytest.fixture(scope="module")
 def attribution(tiny, images):
-    return jattr.attribute(images, [tiny], config=SEARCH)
+    return jattr.attribute(images, [tiny], search=SEARCH)
 
 
 def test_an_attribution_verifies(attribution, tiny, tiny_folders, images):

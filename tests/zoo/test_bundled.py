@@ -66,6 +66,6 @@ def test_siblings_are_told_apart():
     pixels = np.concatenate(
         [to_byte(np.asarray(g.generate(g.sample_latent(jax.random.key(1), 1)))) for g in generators]
     )
-    att = attribute(pixels, generators, config=InvertConfig(restarts=4))
+    att = attribute(pixels, generators, search=InvertConfig(restarts=4))
     assert [verdict.candidates for verdict in att.verdicts] == [(name,) for name in names]
     assert all(verdict.certificate is not None for verdict in att.verdicts)

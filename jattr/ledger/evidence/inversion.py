@@ -1,28 +1,49 @@
 """What inversion says of an image, for evidence: the one place of the ledger that needs jax."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from jattr.alterations.files import AlteredImages
+from jattr.alterations.geometry import only_tagged
+from jattr.attribution.alteration_search import AUTO, altered_image, parse_for_file
+from jattr.attribution.attribute import attribute_observed
 from jattr.attribution.caveats import caveat_of
+from jattr.attribution.certify import certify, certify_image
+from jattr.attribution.pilot import PilotStudy
 from jattr.errors import ImageError, InputError
-from jattr.images import to_float
-from jattr.images.reading import Decoded, decode
+from jattr.generators.base import Generator
+from jattr.images import LoadedImage, fit, to_float
+from jattr.images.reading import decode
+from jattr.inversion.config import InvertConfig
+from jattr.inversion.evaluate import make_images
+from jattr.inversion.observation.base import Observation
+from jattr.inversion.observation.make import make_observation
 from jattr.ledger.commitments import latent_value
 from jattr.ledger.evidence.bundle import Attribution
 
-AUTO = "auto"
-FAR = 1e-4  # mean squared difference, [-1, 1] units: twenty times what rounding to bytes leaves
+MAX_DIFFERENCE = (
+    1e-4  # mean squared difference, [-1, 1] units: twenty times what rounding to bytes leaves
+)
 # times the sides of what a generator makes, or of the image: as far as an alteration may go between
-LARGER = 4
-JPEG_START = b"\xff\xd8\xff"
+MAX_GROWTH = 4
+MAX_REASON = 2_000  # characters
+FITS = {"made-by": "fits", "none": "does-not-fit"}  # by kind of verdict; else undecided
+
+PilotStudyStore = MutableMapping[str, PilotStudy]
 
 
 def invert_image(
-    data: bytes, gen: Any, *, alteration: str = AUTO, config: Any = None, pilot_studies: Any = None
+    data: bytes,
+    gen: Generator,
+    *,
+    alteration: str = AUTO,
+    config: InvertConfig | None = None,
+    pilot_studies: PilotStudyStore | None = None,
 ) -> Attribution:
     """Search for the latent of an image under one generator.
 
@@ -32,56 +53,72 @@ def invert_image(
       gen: the generator.
       alteration: "auto" (the file's own compression; where the file asks to be shown turned, also
         that this was only added to it), "none", or a chain as `parse_chain` reads it.
-      config: `InvertConfig`.
-      pilot_studies: known ones, as `attribute` takes them.
+      config: of the searches.
+      pilot_studies: earlier ones, as `attribute_observed` takes them.
 
     Raises:
       ImageError: the image cannot be read, or the generator makes no images of its size.
     """
-    from jattr.alterations.geometry import only_tagged
-
-    decoded = decode(data)
-    tagged = only_tagged(decoded.orientation, jpeg=decoded.jpeg) if alteration == AUTO else ""
+    image = _loaded(data)
+    tagged = only_tagged(image.orientation, jpeg=image.jpeg) if alteration == AUTO else ""
     texts = [alteration, tagged] if tagged else [alteration]
-    return _first(texts, lambda text: _invert(data, decoded, gen, text, config, pilot_studies))
+    return first_fit(texts, lambda text: _invert(data, image, gen, text, config, pilot_studies))
+
+
+def _loaded(data: bytes) -> LoadedImage:
+    """Return what the bytes of an image file hold."""
+    decoded = decode(data)
+    return LoadedImage(
+        "",
+        decoded.pixels,
+        hashlib.sha256(data).hexdigest(),
+        decoded.notes,
+        decoded.compressed,
+        decoded.jpeg,
+        decoded.orientation,
+        decoded.srgb,
+    )
 
 
 def _invert(
-    data: bytes, decoded: Decoded, gen: Any, alteration: str, config: Any, pilot_studies: Any
+    data: bytes,
+    image: LoadedImage,
+    gen: Generator,
+    alteration: str,
+    config: InvertConfig | None,
+    pilot_studies: PilotStudyStore | None,
 ) -> Attribution:
     """Search under one alteration."""
-    from jattr.attribution.attribute import attribute
-
-    images = _observed(data, decoded.pixels, gen, alteration)
-    chain = None if isinstance(images, np.ndarray) else images.chain
-    caveats = [caveat_of(decoded, chain, [gen.image_shape])]
-    att = attribute(images, [gen], config=config, pilot_studies=pilot_studies, caveats=caveats)
-    verdict, evidence = att.verdicts[0], att.evidence[0][0]
-    fit = {"made-by": "fits", "none": "does-not-fit"}.get(verdict.kind, "undecided")
-    label = int(att.labels[0, 0])
-    ended = bool(np.isfinite(att.residual[0, 0]))
-    latent = (
-        latent_value(att.latents[0][0], gen.space, label if label >= 0 else None) if ended else None
+    images = _observed(data, image, gen, alteration)
+    chain = images.chain if isinstance(images, AlteredImages) else None
+    caveats = [caveat_of(image, chain, [gen.image_shape])]
+    attribution = attribute_observed(
+        images, [gen], search=config, pilot_studies=pilot_studies, caveats=caveats
     )
+    verdict, evidence = attribution.verdicts[0], attribution.evidence[0][0]
+    residual, label = attribution.residual[0, 0], int(attribution.labels[0, 0])
+    latent = None
+    if np.isfinite(residual):
+        latent = latent_value(attribution.latents[0][0], gen.space, label if label >= 0 else None)
     return Attribution(
-        fit=fit,
+        fit=FITS.get(verdict.kind, "undecided"),
         certificate=verdict.certificate is not None,
-        alteration=None if att.alteration is None else att.alteration.text,
+        alteration=None if chain is None else chain.text,
         latent=latent,
-        residual=f"{att.residual[0, 0]:.6g}" if ended else None,
+        residual=f"{residual:.6g}" if np.isfinite(residual) else None,
         restarts=evidence.restarts,
         miss_bound=None if evidence.miss_bound is None else f"{evidence.miss_bound:.3g}",
-        reason=" ".join(f"{verdict.text}: {verdict.reason}".split())[:2000],
+        reason=" ".join(f"{verdict.text}: {verdict.reason}".split())[:MAX_REASON],
     )
 
 
 def invert_alternatives(
     data: bytes,
-    gen: Any,
+    gen: Generator,
     alterations: Sequence[str],
     *,
-    config: Any = None,
-    pilot_studies: Any = None,
+    config: InvertConfig | None = None,
+    pilot_studies: PilotStudyStore | None = None,
 ) -> Attribution:
     """Search under one alteration after the other until one fits.
 
@@ -92,13 +129,13 @@ def invert_alternatives(
       gen: the generator.
       alterations: as `invert_image` takes them; those that do not lead to this image's size are
         left out, which the reason states.
-      config: `InvertConfig`.
-      pilot_studies: known ones, as `attribute` takes them.
+      config: of the searches.
+      pilot_studies: earlier ones, as `attribute_observed` takes them.
 
     Raises:
       ImageError: the image cannot be read, or no alteration leads to its size.
     """
-    return _first(
+    return first_fit(
         dict.fromkeys(alterations),
         lambda text: invert_image(
             data, gen, alteration=text, config=config, pilot_studies=pilot_studies
@@ -106,121 +143,87 @@ def invert_alternatives(
     )
 
 
-def _first(alterations: Iterable[str], invert: Callable[[str], Attribution]) -> Attribution:
-    """Return the first search that ends with a fit; else one that leaves it undecided; else the
-    first.
+def first_fit(alterations: Iterable[str], invert: Callable[[str], Attribution]) -> Attribution:
+    """Return the first search that ends with a fit; else an undecided one; else the first.
+
+    `attribute` compares all of them; here one fit is an answer, and further searches are saved.
 
     Raises:
       ImageError: no alteration leads to the image's size.
     """
-    found: list[Attribution] = []
+    attributions: list[Attribution] = []
     unfit: dict[str, ImageError] = {}
     for alteration in alterations:
         try:
-            one = invert(alteration)
+            attribution = invert(alteration)
         except ImageError as error:
             unfit[alteration] = error
             continue
-        if one.fit == "fits":
-            return one
-        found.append(one)
-    if not found:
+        if attribution.fit == "fits":
+            return attribution
+        attributions.append(attribution)
+    if not attributions:
         raise next(iter(unfit.values()))
-    said = next((one for one in found if one.fit == "undecided"), found[0])
-    others = [f"{one.alteration or 'unaltered'} ({one.fit})" for one in found if one is not said]
+    stated = next((each for each in attributions if each.fit == "undecided"), attributions[0])
+    others = [
+        f"{each.alteration or 'unaltered'} ({each.fit})"
+        for each in attributions
+        if each is not stated
+    ]
     others += [f"{alteration} (not tried: it does not lead to this image)" for alteration in unfit]
-    reason = f"{said.reason} Besides: {', '.join(others)}." if others else said.reason
-    return dataclasses.replace(said, reason=reason[:2000])
+    reason = f"{stated.reason} Besides: {', '.join(others)}." if others else stated.reason
+    return dataclasses.replace(stated, reason=reason[:MAX_REASON])
 
 
-def observed(data: bytes, gen: Any, alteration: str) -> Any:
+def observed(data: bytes, gen: Generator, alteration: str) -> np.ndarray | AlteredImages:
     """Return an image as `attribute` takes it: bytes [1, H, W, C], or with what was done to them.
 
     Raises:
       ImageError: it cannot be read, or is not of the size that the generator and the alteration
         lead to.
     """
-    return _observed(data, decode(data).pixels, gen, alteration)
+    return _observed(data, _loaded(data), gen, alteration)
 
 
-def _observed(data: bytes, pixels: np.ndarray, gen: Any, alteration: str) -> Any:
-    from jattr.alterations.files import AlteredImages, from_decoded, from_jpeg
-    from jattr.alterations.registry import parse_chain
-    from jattr.images import fit
-    from jattr.images.fitting import with_channels
-    from jattr.inversion.nuisance_fit import fit_factors
+def _observed(
+    data: bytes, image: LoadedImage, gen: Generator, alteration: str
+) -> np.ndarray | AlteredImages:
+    """Return an image under one alteration.
 
-    parts = [] if alteration in (AUTO, "none") else alteration.split(",")
-    if data.startswith(JPEG_START) and alteration != "none":
-        before = parse_chain(
-            ",".join(part for part in parts if not part.strip().startswith("jpeg"))
-        )
-        _check_sizes(before, gen, pixels)
-        try:
-            if before.free:
-                seen = with_channels(pixels, before.out_shape(gen.image_shape)[2])
-                before = fit_factors(seen, before, [gen])
-            altered = from_jpeg([data], before)
-            if altered.chain.out_shape(gen.image_shape)[:2] == pixels.shape[:2]:
-                return altered
-        except InputError:
-            pass  # a kind of JPEG whose coefficients are not read: its pixels are
-        if alteration == AUTO:
-            return fit(pixels, gen.image_shape)[None]
-        raise ImageError(
-            f"the image is no {alteration} of what {gen.name} makes; name what was done to it"
-        )
-    chain = parse_chain(",".join(parts))
-    _check_sizes(chain, gen, pixels)
-    if not chain.steps:
-        return fit(pixels, gen.image_shape)[None]
-    shape = chain.out_shape(gen.image_shape)
-    if shape[:2] != pixels.shape[:2]:
-        raise ImageError(
-            f"the image has {pixels.shape[:2]} pixels; after {alteration} it would have {shape[:2]}"
-        )
-    taken = with_channels(pixels, shape[2])[None]
-    if chain.free:
-        chain = fit_factors(taken[0], chain, [gen])
-    return AlteredImages(taken, chain) if chain.jpeg is None else from_decoded(taken, chain)
-
-
-def _check_sizes(chain: Any, gen: Any, pixels: np.ndarray) -> None:
-    """Check that no step makes an image far larger than what goes in and comes out: the chain
-    may be a stranger's.
+    By the rules of evidence: the compression of a JPEG file counts under every alteration but
+    "none"; where it was not named and cannot be read, the decoder's pixels are taken; and a chain,
+    which may be a stranger's, makes no image far larger than it needs.
     """
-    shape, most = gen.image_shape, LARGER * max(*gen.image_shape[:2], *pixels.shape[:2])
-    for step in chain.steps:
-        shape = step.out_shape(shape)
-        if max(shape[:2]) > most:
-            raise ImageError(
-                f"{step.text} leads to {shape[1]} x {shape[0]} pixels; sides of at most {most} are"
-                " taken"
-            )
+    altered = altered_image(
+        parse_for_file(alteration, jpeg=image.jpeg),
+        image,
+        [gen],
+        data=data,
+        max_growth=MAX_GROWTH,
+        read_damaged=True,
+    )
+    return fit(image.pixels, gen.image_shape)[None] if altered is None else altered
 
 
-def takes(gen: Any, z: np.ndarray, label: int | None) -> bool:
+def takes(gen: Generator, z: np.ndarray, label: int | None) -> bool:
     """Whether a generator takes such a latent with such a label."""
     legal = label is not None and label < gen.num_classes if gen.num_classes else label is None
     return legal and z.shape == tuple(gen.latent_shape)
 
 
-def reproduces(gen: Any, z: np.ndarray, label: int | None, pixels: np.ndarray) -> bool:
+def reproduces(gen: Generator, z: np.ndarray, label: int | None, pixels: np.ndarray) -> bool:
     """Whether a generator reproduces an image uint8 [H, W, C] from a latent as the certificate test
     demands.
 
     The test needs a Jacobian; where every byte is equal, or the images differ at a glance, it is
     not needed.
     """
-    from jattr.attribution.certify import certify_image
-    from jattr.inversion.evaluate import make_images
-
     if pixels.shape != gen.image_shape or not takes(gen, z, label):
         return False
-    made = make_images(gen, z[None], None if label is None else np.array([label], np.int32))[0]
-    if (gen.to_bytes(made) == pixels).all():
+    image = make_images(gen, z[None], None if label is None else np.array([label], np.int32))[0]
+    if (gen.to_bytes(image) == pixels).all():
         return True
-    if not float(np.mean(np.square(np.clip(made, -1, 1) - to_float(pixels)))) <= FAR:
+    if not float(np.mean(np.square(np.clip(image, -1, 1) - to_float(pixels)))) <= MAX_DIFFERENCE:
         return False
     return bool(
         certify_image(
@@ -230,26 +233,20 @@ def reproduces(gen: Any, z: np.ndarray, label: int | None, pixels: np.ndarray) -
 
 
 @dataclass(frozen=True)
-class Seen:
-    """An image as searches of one generator see it, under what was done to it."""
+class ObservedImage:
+    """An image as searches of one generator compare with it, under what was done to it."""
 
-    gen: Any
-    observation: Any  # as `make_observation` gives it
+    gen: Generator
+    observation: Observation  # as `make_observation` gives it
     alteration: str | None  # the chain, spelt in the one way; None: nothing was done to it
 
     def residual(self, z: np.ndarray, label: int | None) -> float:
-        """Return the mean squared residual that a latent leaves, [-1, 1] units, as `attribute`
-        states it.
-        """
+        """Return the mean squared residual that a latent leaves, as `attribute` states it."""
         labels = None if label is None else np.array([label], np.int32)
         return float(self.observation.residuals(z[None], labels)[0])
 
     def explains(self, z: np.ndarray, label: int | None) -> bool:
-        """Whether the image of a latent, altered so, is the accused one, by the certificate
-        test.
-        """
-        from jattr.attribution.certify import certify
-
+        """Return whether the image of a latent, altered so, passes the certificate test."""
         if not takes(self.gen, z, label):
             return False
         if not self.residual(z, label) < self.observation.traits.near:
@@ -260,8 +257,8 @@ class Seen:
         return self.observation.certifiable and bool(test.holds)
 
 
-def seen_by(data: bytes, gen: Any, alteration: str | None) -> Seen:
-    """Return an image as searches see it.
+def observe_image(data: bytes, gen: Generator, alteration: str | None) -> ObservedImage:
+    """Return an image as searches compare with it.
 
     Args:
       data: the file.
@@ -273,26 +270,20 @@ def seen_by(data: bytes, gen: Any, alteration: str | None) -> Seen:
         alteration lead to.
       InputError: there is no such alteration.
     """
-    from jattr.inversion.config import InvertConfig
-    from jattr.inversion.observation.make import make_observation
-
     images = observed(data, gen, alteration or "none")
     chain = None if isinstance(images, np.ndarray) else images.chain.text
-    return Seen(gen, make_observation(gen, images, InvertConfig()), chain)
+    return ObservedImage(gen, make_observation(gen, images, InvertConfig()), chain)
 
 
-def viewed(gen: Any, settings: dict[str, Any]) -> Any:
+def viewed(gen: Generator, settings: Mapping[str, Any]) -> Generator:
     """Return a generator in the space and under the settings of its MODEL leaf.
 
     Raises:
       InputError: it does not have them.
     """
     given = {name: settings[name] for name in ("cutoff", "noise") if settings.get(name) is not None}
-    if type(given.get("cutoff", 0)) is not int or given.get("noise", "none") not in (
-        "const",
-        "none",
-        "search",
-    ):
+    legal_noise = given.get("noise", "none") in ("const", "none", "search")
+    if type(given.get("cutoff", 0)) is not int or not legal_noise:
         raise InputError(
             "the cutoff or the noise of the MODEL leaf is none that an image can be made again with"
         )

@@ -11,7 +11,7 @@ from jattr.images.reading import decode_image
 from jattr.ledger.canonical import encode_canonical
 from jattr.ledger.commitments import Opening, parse_latent, pixels_value
 from jattr.ledger.evidence.bundle import Attribution
-from jattr.ledger.evidence.inversion import reproduces, seen_by, viewed
+from jattr.ledger.evidence.inversion import observe_image, reproduces, viewed
 from jattr.ledger.evidence.judge import Regenerated
 from jattr.ledger.evidence.window import Leaves
 from jattr.ledger.leaves import Scalar
@@ -58,7 +58,7 @@ def make_questioned_image(
         key = encode_canonical(settings)
         if key not in tests:
             view = viewed(gen, dict(settings))
-            tests[key] = seen_by(data, view, attribution.alteration).explains
+            tests[key] = observe_image(data, view, attribution.alteration).explains
         return tests[key](z, label)
 
     return QuestionedImage(pixels, hashes, digest, solution, explains)

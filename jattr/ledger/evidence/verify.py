@@ -23,7 +23,7 @@ from jattr.ledger.evidence.expected import (
     unsearched_settings,
     unspecified,
 )
-from jattr.ledger.evidence.inversion import seen_by, takes
+from jattr.ledger.evidence.inversion import observe_image, takes
 from jattr.ledger.evidence.judge import CONSISTENT, Regenerated, Verdict, judge
 from jattr.ledger.evidence.make import is_witnessed
 from jattr.ledger.evidence.published import check_model, window_ends, window_leaves
@@ -224,28 +224,28 @@ def _check_latent(bundle: Bundle, gen: Generator) -> None:
     """Check that the latent leaves the stated residual, and reproduces the image if it must."""
     stated = bundle.attribution
     try:
-        seen = seen_by(bundle.image, gen, stated.alteration)
+        observed = observe_image(bundle.image, gen, stated.alteration)
     except InputError as error:
         raise VerificationError(
             f"attribution (alteration): {shown(str(error).encode(), 300)}"
         ) from error
-    if seen.alteration != stated.alteration:
+    if observed.alteration != stated.alteration:
         raise VerificationError(
             f"attribution (alteration): it is spelt {_quoted(stated.alteration)}, not"
-            f" {_quoted(seen.alteration)}"
+            f" {_quoted(observed.alteration)}"
         )
     if stated.latent is None or stated.residual is None:
         return
     z, space, label = parse_latent(stated.latent)
     if space != gen.space or not takes(gen, z, label):
         raise VerificationError(f"attribution (latent): {gen.name} has no such latent")
-    residual, stated_residual = seen.residual(z, label), float(stated.residual)
+    residual, stated_residual = observed.residual(z, label), float(stated.residual)
     if not abs(residual - stated_residual) <= RELATIVE * abs(stated_residual):
         raise VerificationError(
             f"attribution (residual or latent): the latent leaves {residual:.6g}, the bundle states"
             f" {stated.residual}"
         )
-    if stated.certificate and not seen.explains(z, label):
+    if stated.certificate and not observed.explains(z, label):
         raise VerificationError(
             "attribution (latent): the model does not make the image from the latent"
         )

@@ -93,7 +93,7 @@ def found(request):
     """
     noise = np.random.default_rng(3).integers(0, 256, (1, *SHAPE)).astype(np.uint8)
     pixels = np.concatenate([own_bytes(WIDE[1], OWN)[1], own_bytes(make_wide(9), 1)[1], noise])
-    return request.param, attribute(altered(request.param, pixels), WIDE, config=CONFIG)
+    return request.param, attribute(altered(request.param, pixels), WIDE, search=CONFIG)
 
 
 def test_own_images_are_attributed(found):
@@ -266,7 +266,7 @@ def test_wrong_shapes_are_refused_in_one_line():
         chain = parse_chain(text)
         with pytest.raises(ImageError, match="give the alteration that was made") as error:
             attribute(
-                AlteredImages(np.zeros((1, size, size, 3), np.uint8), chain), WIDE, config=CONFIG
+                AlteredImages(np.zeros((1, size, size, 3), np.uint8), chain), WIDE, search=CONFIG
             )
         assert "\n" not in str(error.value)
         assert chain.text in str(error.value)
@@ -332,5 +332,5 @@ def test_images_that_hardly_tell_anything_get_no_certificate(text):
     mine = observation(text)
     assert not mine.certifiable
     assert observation("brightness:0.5").certifiable
-    found = attribute(altered(text, own_bytes(WIDE[1], 1)[1]), WIDE[:2], config=CONFIG)
+    found = attribute(altered(text, own_bytes(WIDE[1], 1)[1]), WIDE[:2], search=CONFIG)
     assert all(evidence.certificate is None for evidence in found.evidence[0])

@@ -12,7 +12,7 @@ from toys import make_toy, own_images
 from jattr.alterations import alter, parse_chain
 from jattr.alterations.chain import Chain
 from jattr.attribution.attribute import attribute
-from jattr.attribution.calibrate import fair_scores, settings_digest
+from jattr.attribution.calibrate import fair_searches, settings_digest
 from jattr.distances.base import Distance
 from jattr.errors import ImageError, InputError
 from jattr.inversion.config import InvertConfig
@@ -61,7 +61,7 @@ def test_residuals_are_the_distance(text):
     "text", ["l2", *(pytest.param(text, marks=pytest.mark.slow) for text in SMOOTH if text != "l2")]
 )
 def test_smooth_distances_lead_to_the_latent_and_its_certificate(text):
-    found = attribute(PIXELS, GENS, config=config_of(text))
+    found = attribute(PIXELS, GENS, search=config_of(text))
     assert [verdict.candidates for verdict in found.verdicts] == [("toy0",)] * len(PIXELS)
     assert all(verdict.certificate.holds for verdict in found.verdicts)
     assert (found.residual[:, 0] < 1e-2 * found.residual[:, 1]).all()
@@ -74,10 +74,10 @@ def test_others_are_searched_by_gradients_and_finished_in_pixels(text):
 
     A few Gauss-Newton steps on the pixels give the certificate, unless that is off.
     """
-    found = attribute(PIXELS, GENS, config=config_of(text, restarts=8))
+    found = attribute(PIXELS, GENS, search=config_of(text, restarts=8))
     assert [verdict.candidates for verdict in found.verdicts] == [("toy0",)] * len(PIXELS)
     assert all(verdict.certificate.holds for verdict in found.verdicts)
-    alone = attribute(PIXELS, GENS, config=config_of(text, restarts=8, polish_steps=0))
+    alone = attribute(PIXELS, GENS, search=config_of(text, restarts=8, polish_steps=0))
     assert (alone.residual[:, 0] < 0.3 * alone.residual[:, 1]).all()
     assert (alone.residual[:, 0] >= 0.99 * found.residual[:, 0]).all()
 
@@ -86,7 +86,7 @@ def test_others_are_searched_by_gradients_and_finished_in_pixels(text):
 def test_without_a_certificate_a_distance_decides_nothing_by_itself():
     """Thresholds are of pixels; the reason says what to do."""
     noise = np.random.default_rng(0).integers(0, 256, (1, *GENS[0].image_shape)).astype(np.uint8)
-    verdict = attribute(noise, GENS, config=config_of("l2")).verdicts[0]
+    verdict = attribute(noise, GENS, search=config_of("l2")).verdicts[0]
     assert verdict.kind == "undecided"
     assert "calibrate" in verdict.reason
 
@@ -123,7 +123,7 @@ def test_scores_and_settings_know_the_distance():
     assert settings_digest(config_of("l2")) != settings_digest(CONFIG)
     assert settings_digest(config_of("l2")) == settings_digest(config_of("l2"))
     one, other = (
-        fair_scores(GENS[0], PIXELS, Chain(()), config, jax.random.key(0))
+        fair_searches(GENS[0], PIXELS, Chain(()), config, jax.random.key(0))
         for config in (CONFIG, config_of("l1"))
     )
     assert np.abs(one - other).min() > 0.1
@@ -143,7 +143,7 @@ def test_scores_and_settings_know_the_distance():
 )
 def test_what_cannot_be_searched_is_refused(config, images, error, words):
     with pytest.raises(error, match=words):
-        attribute(images, GENS, config=config)
+        attribute(images, GENS, search=config)
 
 
 def test_config_takes_texts_only():

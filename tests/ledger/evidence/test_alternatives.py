@@ -17,26 +17,21 @@ from jattr.errors import ImageError
 from jattr.images import encode_png, to_byte
 from jattr.images.jpeg import encode_jpeg, quality_format
 from jattr.images.reading import decode_image
-from jattr.ledger.evidence import inversion
 from jattr.ledger.evidence.bundle import Attribution
-from jattr.ledger.evidence.inversion import invert_alternatives, observed, seen_by
+from jattr.ledger.evidence.inversion import first_fit, observe_image, observed
 
 
 def said(fit: str, alteration: str | None) -> Attribution:
     return Attribution(fit, False, alteration, None, None, 1, None, "said")
 
 
-@pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    fits: dict[str, str] = {}
-
-    def invert(data: bytes, gen: object, *, alteration: str, **options: object) -> Attribution:
+def first_of(fits: dict[str, str]) -> Attribution:
+    def invert(alteration: str) -> Attribution:
         if fits[alteration] == "unfit":
             raise ImageError(f"not {alteration}")
         return said(fits[alteration], alteration)
 
-    monkeypatch.setattr(inversion, "invert_image", invert)
-    return fits
+    return first_fit(fits, invert)
 
 
 @pytest.mark.parametrize(
@@ -49,18 +44,14 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         ({"auto": "unfit", "blur:1": "does-not-fit"}, ("does-not-fit", "blur:1")),
     ],
 )
-def test_the_first_that_fits(
-    answers: dict[str, str], fits: dict[str, str], expected: tuple[str, str]
-) -> None:
-    answers |= fits
-    found = invert_alternatives(b"", None, list(fits))
-    assert (found.fit, found.alteration) == expected
+def test_the_first_that_fits(fits: dict[str, str], expected: tuple[str, str]) -> None:
+    result = first_of(fits)
+    assert (result.fit, result.alteration) == expected
 
 
-def test_none_leads_to_its_size(answers: dict[str, str]) -> None:
-    answers |= {"centre:0.5": "unfit"}
+def test_none_leads_to_its_size() -> None:
     with pytest.raises(ImageError, match=r"not centre:0\.5"):
-        invert_alternatives(b"", None, ["centre:0.5"])
+        first_of({"centre:0.5": "unfit"})
 
 
 def test_unknown_brightness_is_found() -> None:
@@ -70,7 +61,7 @@ def test_unknown_brightness_is_found() -> None:
     seen = observed(encode_png(pixels), tiny, "brightness:?")
     (step,) = seen.chain.steps
     assert abs(step.factor - 0.8) < 0.02
-    assert seen_by(encode_png(pixels), tiny, seen.chain.text).alteration == seen.chain.text
+    assert observe_image(encode_png(pixels), tiny, seen.chain.text).alteration == seen.chain.text
 
 
 @pytest.mark.parametrize("orientation", [2, 5, 8])
@@ -89,7 +80,7 @@ def test_an_image_in_a_file_that_is_shown_turned(orientation: int) -> None:
     assert found[0].alteration == f"jpeg:95:4:4:4:exif{orientation}"
     assert found[1].alteration == f"{found[2].alteration},{found[0].alteration}"
     for one, data in zip(found, (turned, told), strict=False):
-        assert seen_by(data, tiny(), one.alteration).alteration == one.alteration
+        assert observe_image(data, tiny(), one.alteration).alteration == one.alteration
 
 
 def test_an_image_whose_kind_was_changed_is_not_denied() -> None:

@@ -13,7 +13,7 @@ from jattr.errors import VerificationError
 from jattr.images import encode_png, to_byte
 from jattr.ledger.commitments import latent_value
 from jattr.ledger.evidence.bundle import Attribution
-from jattr.ledger.evidence.inversion import seen_by
+from jattr.ledger.evidence.inversion import observe_image
 from jattr.ledger.evidence.judge import CONSISTENT, NOT_SUPPORTED
 from jattr.ledger.evidence.make import Evidence, EvidenceRequest, make_evidence
 from jattr.ledger.evidence.regenerate import make_questioned_image
@@ -26,7 +26,7 @@ LABELS = np.array([2, 0, 1], np.int32)
 
 def certified(gen: Any, data: bytes, place: int, label: int, stated: int | None) -> Attribution:
     """What a search that found Z[place] with a label would say; `stated` is what is stated."""
-    residual = seen_by(data, gen, None).residual(Z[place], label)
+    residual = observe_image(data, gen, None).residual(Z[place], label)
     latent = latent_value(Z[place], "z", stated)
     return attribution("fits", certificate=True, latent=latent, residual=f"{residual:.6g}")
 
@@ -65,7 +65,7 @@ def test_an_unconditional_model_takes_no_label(mine: Owner, tiny: Any) -> None:
     pixels = pixels_of(tiny, Z[:1])
     mine.use(tiny, Z[:1], pixels)
     data, end = encode_png(pixels[0]), mine.publish()
-    residual = f"{seen_by(data, tiny, None).residual(Z[0], None):.6g}"
+    residual = f"{observe_image(data, tiny, None).residual(Z[0], None):.6g}"
     said = attribution(
         "fits", certificate=True, latent=latent_value(Z[0], "z", 0), residual=residual
     )
