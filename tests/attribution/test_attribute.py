@@ -9,7 +9,7 @@ import pytest
 from tiny_generator import make_tiny
 
 from jattr.attribution import evidence as verdicts
-from jattr.attribution.attribute import attribute
+from jattr.attribution.attribute import attribute, attribute_observed
 from jattr.attribution.calibrate import calibrate
 from jattr.attribution.caveats import COMPRESSED
 from jattr.attribution.racing import CUT_SHORT, make_inverters, needs_search
@@ -255,8 +255,8 @@ def test_no_candidates_are_refused(images):
 def test_an_image_that_its_file_casts_doubt_on_is_never_said_to_be_of_none(tiny):
     pixels = np.random.default_rng(8).integers(0, 256, (1, 8, 8, 3)).astype(np.uint8)
     both = np.concatenate([pixels, pixels])
-    att = attribute(both, [tiny], search=CONFIG, caveats=[NO_CAVEAT, COMPRESSED])
+    att = attribute_observed(both, [tiny], search=CONFIG, caveats=[NO_CAVEAT, COMPRESSED])
     assert [verdict.kind for verdict in att.verdicts] == ["none", "undecided"]
     assert att.verdicts[1].reason.endswith("give the file as it was first saved")
     with pytest.raises(ImageError, match="1 caveats of 2 images"):
-        attribute(both, [tiny], search=CONFIG, caveats=[NO_CAVEAT])
+        attribute_observed(both, [tiny], search=CONFIG, caveats=[NO_CAVEAT])

@@ -9,7 +9,7 @@ import pytest
 from toys import make_toy, own_images
 
 from jattr.attribution import racing
-from jattr.attribution.attribute import attribute
+from jattr.attribution.attribute import attribute, attribute_observed
 from jattr.attribution.pilot import IMAGES, PilotStudies, PilotStudy, run_pilot_study
 from jattr.attribution.pilot_files import PilotStudyFiles
 from jattr.decision.verdict import DecisionConfig
@@ -87,7 +87,7 @@ def test_searches_and_rehearsals_do_not_depend_on_the_place_among_the_candidates
     noise = np.random.default_rng(0).integers(0, 256, (1, *gens[0].image_shape)).astype(np.uint8)
     stores = [{}, {}]
     found = [
-        attribute(noise, order, search=CONFIG, pilot_studies=store)
+        attribute_observed(noise, order, search=CONFIG, pilot_studies=store)
         for order, store in zip((gens, gens[::-1]), stores, strict=True)
     ]
     assert len(stores[0]) == 2
@@ -99,14 +99,14 @@ def test_foreign_images_are_searched_as_often_as_the_rehearsal_asks():
     gens = [make_toy(seed=seed, name=f"toy{seed}") for seed in (0, 1)]
     noise = np.random.default_rng(0).integers(0, 256, (2, *gens[0].image_shape)).astype(np.uint8)
     store = {}
-    found = attribute(noise, gens, search=CONFIG, pilot_studies=store)
+    found = attribute_observed(noise, gens, search=CONFIG, pilot_studies=store)
     assert len(store) == 2
     for row in found.evidence:
         for evidence in row:
             assert racing.FAIR <= evidence.restarts_needed < CONFIG.restarts_for(10, 1e6)
             assert evidence.restarts == evidence.restarts_needed
     assert {verdict.kind for verdict in found.verdicts} == {"none"}
-    chosen = attribute(
+    chosen = attribute_observed(
         noise[:1], gens, search=dataclasses.replace(CONFIG, restarts=9), pilot_studies=store
     )
     # the user's number is kept to
