@@ -8,8 +8,6 @@ from jattr.cli import demo
 from jattr.cli.main import main
 from jattr.folders.kinds import problem_of
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
@@ -18,6 +16,7 @@ def shown(tmp_path_factory):
     return out, main(["demo", "--out", str(out)])
 
 
+@pytest.mark.slow
 def test_every_image_is_found_to_be_what_it_is(shown):
     out, code = shown
     assert code == 0
@@ -37,6 +36,7 @@ def test_every_image_is_found_to_be_what_it_is(shown):
             assert bool(row["alteration"]) == secret["compressed"]
 
 
+@pytest.mark.slow
 def test_the_report_shows_all_of_it(shown):
     page = (shown[0] / "result" / "report.html").read_text(encoding="utf-8")
     assert page.count('id="picture-') == 8
@@ -45,6 +45,7 @@ def test_the_report_shows_all_of_it(shown):
         assert name in page
 
 
+@pytest.mark.slow
 def test_a_demo_is_told_from_all_else(shown):
     out, _ = shown
     assert problem_of(out, demo.DEMO_FOLDER) is None
