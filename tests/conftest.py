@@ -45,6 +45,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.markexpr = DEFAULT
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of cores of `-n auto`: those that the process may use, virtual ones too."""
+    return len(os.sched_getaffinity(0))
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     if collection_path.name in NEEDS_EXTRAS and "not slow" in config.option.markexpr:
         return True

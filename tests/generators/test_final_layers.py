@@ -57,9 +57,13 @@ CASES = {
     "stylegan": lambda: load_generator("stylegan_a"),
     "stylegan in w": lambda: load_generator("stylegan_a").view("w"),
 }
+TINY = ("tiny", "conditional", "dense")
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in TINY else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
+)
 def test_both_parts_make_the_images(name):
     gen = CASES[name]()
     final = gen.final(gen)
