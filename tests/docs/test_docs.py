@@ -37,9 +37,9 @@ def run_examples(text, name, least):
 @pytest.mark.parametrize(
     ("name", "least"),
     [
-        ("tutorial.md", 10),
-        ("alterations.md", 4),
-        ("baselines.md", 7),
+        pytest.param("tutorial.md", 10, marks=pytest.mark.slow),
+        pytest.param("alterations.md", 4, marks=pytest.mark.slow),
+        pytest.param("baselines.md", 7, marks=pytest.mark.slow),
         ("distances.md", 4),
         ("families.md", 4),
     ],
@@ -49,6 +49,7 @@ def test_every_example_gives_what_it_says(name, least, tmp_path, monkeypatch):
     run_examples((DOCS / name).read_text(encoding="utf-8"), name, least)
 
 
+@pytest.mark.slow
 def test_the_sweep_of_the_docs_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     text = (DOCS / "sweeps.md").read_text(encoding="utf-8")
@@ -68,6 +69,7 @@ def run_block(path, names):
     return names
 
 
+@pytest.mark.slow
 def test_the_five_lines_of_the_readme_name_the_maker(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     gen = load_generator("progan_b")

@@ -116,6 +116,7 @@ def test_images_are_those_of_the_reference(golden):
     assert np.abs(images - expected["images"]).max() <= TOLERANCE * max(1, expected["images"].std())
 
 
+@pytest.mark.slow
 def test_latents_are_those_of_the_reference(golden):
     arch, stored, expected = golden
     _, encode, state = network(arch, stored)

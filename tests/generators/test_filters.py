@@ -79,6 +79,7 @@ def test_the_transpose_is_that_of_the_linear_map(axis, shape):
     assert_near(to_taps, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_tangents_and_lanes(shape):
     x, taps, fn = example(AXES["up 2"], shape)

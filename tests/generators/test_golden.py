@@ -16,6 +16,7 @@ CARDS = sorted(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "card", CARDS or [None], ids=lambda card: card.name.removesuffix(".card.json") if card else "-"
 )

@@ -43,6 +43,7 @@ def test_core_under_jit_is_the_core_under_vmap(toy, own):
         assert float(one.loss) == pytest.approx(float(batch.loss[i]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_core_pairs_loss_and_latent(toy, own):
     z, pixels = own
     found = make_invert(toy.apply, InvertConfig(steps=3))(
@@ -53,6 +54,7 @@ def test_core_pairs_loss_and_latent(toy, own):
     assert float(found.loss) == pytest.approx(float(measured), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_core_isolates_a_lane_that_cannot_be_computed(toy, own):
     z, pixels = own
     starts = 0.5 * z

@@ -80,6 +80,7 @@ def test_searches_through_the_linear_image_take_the_same_steps(found, method):
     np.testing.assert_allclose(ends[0].loss, ends[1].loss, rtol=1e-2, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_programs_compiled_ahead_are_the_ones_that_run(found):
     gen, z, pixels = found
     prior = Prior(np.zeros(z.size, np.float32), np.ones(z.size, np.float32))

@@ -102,6 +102,7 @@ def test_results_do_not_depend_on_the_order_of_cells(spec, tmp_path):
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_cells_of_one_shape_share_their_programs(spec, tmp_path):
     """Whatever tests ran before, the first cells must compile; programs have a few sizes."""
     jax.clear_caches()
@@ -144,6 +145,7 @@ def test_a_failed_cell_is_a_row_and_is_tried_again_when_asked(spec, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_an_error_of_one_cell_does_not_end_the_others(tiny_folders, tmp_path):
     spec = Spec(
         candidates=(str(tiny_folders["tiny"]),),

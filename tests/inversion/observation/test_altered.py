@@ -323,6 +323,7 @@ def test_information_is_what_the_test_of_surprise_loses_beside_the_maximum_a_pos
         assert (ends[0] + ends[2]) / 2 - ends[1] == pytest.approx(0.125, rel=0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["brightness:0.02", "contrast:0.02"])
 def test_images_that_hardly_tell_anything_get_no_certificate(text):
     """Nearly black or flat ones are what any candidate makes after such an alteration.
