@@ -39,9 +39,9 @@ def certificates_of(inverter: Inverter) -> list[Certificate | None]:
     certificates: list[Certificate | None] = []
     observation = inverter.observation
     for image in range(inverter.count):
-        place = inverter.best(image)
-        z, label = inverter.z[place], int(inverter.label[place])
-        if observation.is_near(image, z, label, inverter.loss[place]):
+        index = inverter.best(image)
+        z, label = inverter.z[index], int(inverter.label[index])
+        if observation.is_near(image, z, label, inverter.loss[index]):
             rule = inverter.rounding[image]
             certificates.append(certify(observation, image, z, label, rounding=rule))
         else:

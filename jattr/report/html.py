@@ -10,7 +10,6 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -23,6 +22,7 @@ from jattr.inversion.problem import FLOOR
 from jattr.printable import shown
 from jattr.report.contact_sheet import Reproduction, SheetRow
 from jattr.report.levels import AMPLIFICATION, difference, visible
+from jattr.typing import JsonObject
 
 TEMPLATE = "page.html"
 LARGEST = 256  # pixels a side; larger images are reduced
@@ -34,12 +34,12 @@ LONGEST = 200  # characters of a name
 class ReportRow:
     """One image of a result."""
 
-    record: Mapping[str, Any]  # its row of `result.json`
+    record: JsonObject  # its row of `result.json`
     sheet: SheetRow  # its images
     searches: Mapping[str, Sequence[Search]] = field(default_factory=dict)  # by candidate
 
 
-def report_page(data: Mapping[str, Any], rows: Sequence[ReportRow], command: str) -> str:
+def report_page(data: JsonObject, rows: Sequence[ReportRow], command: str) -> str:
     """Return the page.
 
     Args:

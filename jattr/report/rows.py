@@ -1,13 +1,8 @@
-"""The images of a run: rows for contact sheet and report, collected block by block, as many as
-they show.
-"""
-
-from __future__ import annotations
+"""The images of a run as contact sheet and report show them, collected block by block."""
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,8 +11,9 @@ from jattr.errors import OutputError
 from jattr.report.contact_sheet import MAX_ROWS, Reproduction, SheetRow, contact_sheet
 from jattr.report.html import ReportRow, report_page
 from jattr.report.words import verdict_text
+from jattr.typing import JsonObject
 
-MAX_BYTES = 256 << 20  # of images kept for it
+MAX_BYTES = 256 << 20  # of images for it
 # of an image that is shown as it is; larger ones as the first candidate saw them
 MAX_OWN_PIXELS = 1 << 20
 
@@ -29,37 +25,43 @@ class SheetRows:
         self.rows: list[ReportRow] = []
         self.bytes = 0
 
-    def add_failed(self, row: dict[str, Any]) -> None:
+    def add_failed(self, row: JsonObject) -> None:
         """Add the row of an image that could not be used."""
         self.rows.append(
             ReportRow(row, SheetRow(row["file"], f"failed: {row['reason']}", None, ()))
         )
 
     def add(
-        self, row: dict[str, Any], own: np.ndarray, fitted: np.ndarray, att: Attribution, i: int
+        self,
+        row: JsonObject,
+        own: np.ndarray,
+        fitted: np.ndarray,
+        attribution: Attribution,
+        i: int,
     ) -> None:
-        """Add an image: its row of `result.json`, its pixels, those the first candidate saw,
-        number i of `att`.
+        """Add an image.
+
+        Args:
+          row: of `result.json`.
+          own: its pixels.
+          fitted: its pixels as the first candidate's searches compare with them.
+          attribution: that it is part of.
+          i: its index there.
         """
         full = len(self.rows) >= MAX_ROWS or self.bytes > MAX_BYTES
-        observation = (
-            None if full else own if own.shape[0] * own.shape[1] <= MAX_OWN_PIXELS else fitted
-        )
-        made = [
-            Reproduction(
-                gen.name,
-                None if full else att.altered_reproduction(i, c),
-                row["residual"][gen.name],
-            )
-            for c, gen in enumerate(att.candidates)
-        ]
-        self.bytes += sum(
-            array.nbytes for array in [observation, *(m.image for m in made)] if array is not None
-        )
-        sheet = SheetRow(row["file"], verdict_text(row), observation, made, row["candidate"])
-        searches = (
-            {} if full else {gen.name: att.searches[i][c] for c, gen in enumerate(att.candidates)}
-        )
+        observation = None
+        if not full:
+            observation = own if own.shape[0] * own.shape[1] <= MAX_OWN_PIXELS else fitted
+        reproductions, searches = [], {}
+        for c, gen in enumerate(attribution.candidates):
+            image = None if full else attribution.altered_reproduction(i, c)
+            reproductions.append(Reproduction(gen.name, image, row["residual"][gen.name]))
+            if not full:
+                searches[gen.name] = attribution.searches[i][c]
+        arrays = [observation, *(each.image for each in reproductions)]
+        self.bytes += sum(array.nbytes for array in arrays if array is not None)
+        verdict = verdict_text(row)
+        sheet = SheetRow(row["file"], verdict, observation, reproductions, row["candidate"])
         self.rows.append(ReportRow(row, sheet, searches))
 
     def write(self, path: Path) -> None:
@@ -71,7 +73,7 @@ class SheetRows:
         with _writing(path):
             contact_sheet([row.sheet for row in self.rows]).save(path, "PNG")
 
-    def write_report(self, path: Path, data: dict[str, Any], command: str) -> None:
+    def write_report(self, path: Path, data: JsonObject, command: str) -> None:
         """Write the report.
 
         Args:

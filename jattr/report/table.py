@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 from jattr.printable import shown
 from jattr.report.words import verdict_text
+from jattr.typing import JsonObject
 
 # candidates with a column of their own; more are numbered and listed below each row
 MAX_COLUMNS = 4
@@ -16,7 +16,7 @@ LONGEST_FILE, LONGEST_NAME = 36, 26
 
 
 def result_table(
-    rows: Sequence[dict[str, Any]], names: Sequence[str], distance: str | None = None
+    rows: Sequence[JsonObject], names: Sequence[str], distance: str | None = None
 ) -> str:
     """Return the table of a result's images (rows of `result.json`) for candidates of these names.
 
@@ -47,7 +47,7 @@ def result_table(
     return "\n".join(lines)
 
 
-def _cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
+def _cells(row: JsonObject, names: Sequence[str]) -> list[str]:
     residuals = {name: value for name, value in row["residual"].items() if value is not None}
     best = row["candidate"] or min(residuals, key=lambda name: residuals[name], default=None)
     restarts = (

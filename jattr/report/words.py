@@ -1,14 +1,12 @@
 """Results in words, whatever the names of files and models are."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from jattr.printable import shown
+from jattr.typing import JsonObject
 
 LONGEST_VERDICT = 48
 
 
-def verdict_text(row: Mapping[str, Any]) -> str:
+def verdict_text(row: JsonObject) -> str:
     """Return a row's verdict in words."""
     if row["verdict"] == "none":
         return "none of the candidates"
