@@ -11,16 +11,14 @@ from jattr.cli.options import emit
 from jattr.errors import InputError, LedgerError, OutputError
 from jattr.ledger.cosign import cosign
 from jattr.ledger.durable import replace_file
-from jattr.ledger.erasing import erase
 from jattr.ledger.evidence.window import Leaves
 from jattr.ledger.image_receipts import renewed
 from jattr.ledger.keys import ML_DSA_44, Signer
 from jattr.ledger.leaves import parse_leaf
 from jattr.ledger.policy import with_key
-from jattr.ledger.private import FILE, PrivateStore
+from jattr.ledger.private import FILE, PrivateStore, erase
 from jattr.ledger.publish import publish, rebuild
-from jattr.ledger.rotation import announce_key
-from jattr.ledger.store import LogStore
+from jattr.ledger.store import LogStore, announce_key
 from jattr.ledger.tiles import check_entry
 from jattr.ledger.tlog_proof import SUFFIX
 from jattr.printable import shown

@@ -13,7 +13,6 @@ import math
 import re
 import secrets
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,7 @@ SALT_BYTES = 32
 HASHED_BYTES = 32  # of the values that are hashes themselves
 MAX_LATENT = 2**24  # bytes
 MAX_RECIPIENT = 1000  # bytes
-# value's bytes
+# field -> bytes of its value; None: any number
 FIELDS = {
     "latent": None,
     "seed": None,
@@ -66,9 +65,7 @@ def commit(field: str, salt: bytes, value: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Opening:
-    """What opens one commitment. Salt and value are secrets until it is handed over; `repr`
-    shows neither.
-    """
+    """What opens one commitment: secrets until it is handed over, which `repr` does not show."""
 
     field: str  # one of FIELDS
     salt: bytes = dataclasses.field(repr=False)  # 32 bytes
@@ -105,22 +102,21 @@ class Opening:
         return {"field": self.field, "salt": self.salt.hex(), "value": encode_base64(self.value)}
 
 
-def parse_opening(found: Any) -> Opening:
+def parse_opening(fields: object) -> Opening:
     """Return the opening that a JSON object states.
 
     Raises:
       LedgerError: other keys or types, unknown field, salt or value misspelt.
     """
-    if not isinstance(found, dict) or sorted(found) != ["field", "salt", "value"]:
+    if not isinstance(fields, dict) or sorted(fields) != ["field", "salt", "value"]:
         raise LedgerError(
             "an opening is an object with the keys field, salt and value, and no others"
         )
-    if not all(isinstance(text, str) for text in found.values()):
+    if not all(isinstance(text, str) for text in fields.values()):
         raise LedgerError("field, salt and value of an opening are texts")
-    salt = parse_hex(found["salt"], "the salt")
-    return Opening(
-        found["field"], salt, parse_base64(found["value"].encode(errors="replace"), "the value")
-    )
+    salt = parse_hex(fields["salt"], "the salt")
+    value = parse_base64(fields["value"].encode(errors="replace"), "the value")
+    return Opening(fields["field"], salt, value)
 
 
 def parse_hex(text: str, what: str) -> bytes:
@@ -257,9 +253,7 @@ def pixels_value(pixels: np.ndarray) -> bytes:
 
 
 def recipient_value(text: str) -> bytes:
-    """Return the value of a recipient's name, 1 to 1000 bytes of UTF-8 without control
-    characters.
-    """
+    """Return the value of a recipient's name: 1 to 1000 bytes, no control characters."""
     try:
         value = text.encode()
     except UnicodeEncodeError as error:

@@ -10,12 +10,12 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jattr.errors import LedgerError
 from jattr.ledger.durable import sync_folder
 from jattr.ledger.encoding import HASH_BYTES
-from jattr.sqlite import BUSY_SECONDS, Action, SQLiteFile
+from jattr.sqlite import BUSY_SECONDS, Action, Row, SQLiteFile
 
 FILE = "log.sqlite"
 PROJECT, SCHEMA = "jattr log", "1"
@@ -40,9 +40,7 @@ class Signed(NamedTuple):
 
 
 class Database:
-    """Two connections to one file: one writes, for one thread at a time; one reads what is
-    committed, for any.
-    """
+    """Two connections to one file: one writes, the other reads what is committed."""
 
     def __init__(self, path: Path, *, writable: bool) -> None:
         """Open a database that is there.
@@ -73,34 +71,41 @@ class Database:
         """Close both connections."""
         self._stack.close()
 
-    def entries(self, start: int, end: int, columns: str = "data") -> Iterator[Any]:
-        """Yield the columns of the entries `start` to `end` - 1.
+    def entries(self, start: int, end: int) -> Iterator[bytes]:
+        """Yield the entries `start` to `end` - 1.
 
         Raises:
           LedgerError: (while they come) one is missing or damaged.
         """
-        while start < end:
-            chunk = self._reader.rows(
-                f"SELECT number, {columns} FROM entries WHERE number >= ? AND number < ? ORDER BY"
-                " number",
-                (start, min(end, start + CHUNK)),
-            )
-            for number, *row in chunk or [(-1,)]:
-                if number != start or not all(isinstance(value, bytes) for value in row):
-                    raise LedgerError(
-                        f"{self._path} is damaged at entry {start}; restore it from a copy"
-                    )
-                yield row[0] if len(row) == 1 else row
-                start += 1
+        for (entry,) in self._columns("data", start, end):
+            yield entry
+
+    def hashed_entries(self, start: int, end: int) -> Iterator[tuple[bytes, ...]]:
+        """Yield (leaf hash, entry) of the entries `start` to `end` - 1; errors as of `entries`."""
+        return self._columns("hash, data", start, end)
 
     def hashes(self, start: int, end: int) -> bytes:
         """Return the leaf hashes of entries, joined."""
-        hashes = b"".join(self.entries(start, end, "hash"))
+        hashes = b"".join(leaf for (leaf,) in self._columns("hash", start, end))
         if len(hashes) != HASH_BYTES * (end - start):
             raise LedgerError(
                 f"{self._path} is damaged between entries {start} and {end}; restore it from a copy"
             )
         return hashes
+
+    def _columns(self, columns: str, start: int, end: int) -> Iterator[tuple[bytes, ...]]:
+        query = f"SELECT number, {columns} FROM entries WHERE number >= ? AND number < ?"
+        while start < end:
+            # One query a chunk: a reader that takes its time holds no lock on the file.
+            bounds = (start, min(end, start + CHUNK))
+            chunk = self._reader.rows(f"{query} ORDER BY number", bounds)
+            for number, *values in chunk or [(-1,)]:
+                if number != start or not all(isinstance(value, bytes) for value in values):
+                    raise LedgerError(
+                        f"{self._path} is damaged at entry {start}; restore it from a copy"
+                    )
+                yield tuple(values)
+                start += 1
 
     def last_number(self) -> int:
         """Return the number of the last entry; -1 if there is none."""
@@ -123,10 +128,8 @@ class Database:
         return next((self._signed(row) for row in self._reader.rows(query)), None)
 
     def add_entries(self, first: int, rows: Sequence[tuple[bytes, bytes]]) -> None:
-        """Keep (hash, entry) pairs under the numbers from `first`; when this returns they are on
-        the disk.
-        """
-        numbered = ((first + place, *row) for place, row in enumerate(rows))
+        """Keep (hash, entry) pairs under the numbers from `first`, durably."""
+        numbered = ((number, *row) for number, row in enumerate(rows, first))
         with self._transaction() as db:
             db.executemany("INSERT INTO entries VALUES (?, ?, ?)", numbered)
 
@@ -148,7 +151,7 @@ class Database:
         assert self._writer is not None
         return self._writer.transaction()
 
-    def _signed(self, row: Sequence[Any]) -> Signed:
+    def _signed(self, row: Row) -> Signed:
         size, time, note, published = row
         if (
             type(time) is not int

@@ -1,12 +1,10 @@
-"""Receipts of images: a tlog-proof whose `extra` line holds the RESULT leaf and what opens it for
-the recipient.
+"""Receipts of images: a tlog-proof with the RESULT leaf and what opens it for the recipient.
 
 Receipt and image are enough to verify offline that the log holds this image, and under whose name
 it left.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,11 +15,10 @@ from jattr.ledger.encoding import encode_base64, parse_base64
 from jattr.ledger.leaves import ResultLeaf, parse_leaf
 from jattr.ledger.log_view import LogView
 from jattr.ledger.policy import OpenedCheckpoint, Policy
-from jattr.ledger.recording import Released
+from jattr.ledger.recording import OPENED, Released
 from jattr.ledger.tlog_proof import TlogProof, parse_tlog_proof
 
 MAX_EXTRA = 200_000  # bytes
-OPENED = ("file", "pixels", "recipient")  # fields that a recipient may open
 
 
 def make_receipt(log: LogView, released: Released, checkpoint: bytes) -> bytes:
@@ -35,8 +32,7 @@ def make_receipt(log: LogView, released: Released, checkpoint: bytes) -> bytes:
 
 
 def renewed(log: LogView, receipt: bytes, checkpoint: bytes) -> bytes:
-    """Return a receipt under another checkpoint of the log, such as one that witnesses have
-    cosigned.
+    """Return a receipt under another checkpoint of the log, such as one with cosignatures.
 
     Raises:
       LedgerError: it is malformed, or of another log, or the checkpoint does not reach as far.
@@ -52,7 +48,7 @@ def renewed(log: LogView, receipt: bytes, checkpoint: bytes) -> bytes:
     return TlogProof(new.index, new.hashes, new.checkpoint, old.extra).data
 
 
-def _read_extra(proof: TlogProof) -> tuple[bytes, list[Any]]:
+def _read_extra(proof: TlogProof) -> tuple[bytes, list[object]]:
     """Return the entry and the openings, as JSON, that a receipt's extra line states."""
     facts = parse_canonical(proof.extra or b"", "the extra line of the receipt", MAX_EXTRA)
     if (
@@ -66,9 +62,8 @@ def _read_extra(proof: TlogProof) -> tuple[bytes, list[Any]]:
         )
     if not isinstance(facts["leaf"], str):
         raise LedgerError("the leaf of the receipt is no text")
-    return parse_base64(facts["leaf"].encode(errors="replace"), "the leaf of the receipt"), facts[
-        "openings"
-    ]
+    entry = parse_base64(facts["leaf"].encode(errors="replace"), "the leaf of the receipt")
+    return entry, facts["openings"]
 
 
 @dataclass(frozen=True)
@@ -102,21 +97,23 @@ def check_receipt(data: bytes, image: bytes, pixels: np.ndarray, policy: Policy)
             f"the receipt is of a {leaf.kind} leaf; only result leaves speak of images"
         )
     opened = proof.verify(entry, policy)
-    found_openings = [parse_opening(item) for item in stated]
-    openings = {opening.field: opening for opening in found_openings}
-    if [*openings] != [opening.field for opening in found_openings]:
-        raise LedgerError("the receipt opens a field twice")
+    openings = {}
+    for opening in [parse_opening(item) for item in stated]:
+        if opening.field in openings:
+            raise LedgerError("the receipt opens a field twice")
+        openings[opening.field] = opening
     for name, opening in openings.items():
         if name not in OPENED or getattr(leaf, name) is None:
             raise LedgerError(f"the receipt opens {name}, which its leaf does not state")
         opening.check(bytes.fromhex(getattr(leaf, name)))
-    wanted = {"file": file_value(image), "pixels": pixels_value(pixels)}
-    found = [
-        name for name, value in wanted.items() if name in openings and openings[name].value == value
+    # The file itself is more than the same pixels in another file, so it is named first.
+    values = {"file": file_value(image), "pixels": pixels_value(pixels)}
+    matches = [
+        name for name, value in values.items() if name in openings and openings[name].value == value
     ]
-    if not found:
+    if not matches:
         raise VerificationError(
             "the receipt is of another image: neither its file nor its pixels are these"
         )
     recipient = parse_recipient(openings["recipient"].value) if "recipient" in openings else None
-    return CheckedReceipt(proof.index, opened, found[0], recipient)
+    return CheckedReceipt(proof.index, opened, matches[0], recipient)

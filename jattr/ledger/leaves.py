@@ -23,33 +23,31 @@ SCHEMA = "leaf/v1"
 MAX_ENTRY = 65_535  # bytes, of tlog-tiles
 MAX_TEXT = 1000  # characters
 MAX_SETTINGS = 200
-KEY_CONTEXT = (
-    # no note's text has a zero byte, so no signature over a note counts here, or the reverse
-    "jattr/key/v1\0"
-)
+# no note's text has a zero byte, so no signature over a note counts here, or the reverse
+KEY_CONTEXT = "jattr/key/v1\0"
 HEX = re.compile("[0-9a-f]{64}")
 Scalar: TypeAlias = str | int | bool | None
-Check: TypeAlias = Callable[[Any, str], object]
+Check: TypeAlias = Callable[[object, str], object]  # (value, what it is) -> LedgerError raised
 
 
-def _text(value: Any, what: str) -> None:
+def _text(value: object, what: str) -> None:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or CONTROLS.search(value):
         raise LedgerError(
             f"{what} is no text of 1 to {MAX_TEXT} characters without control characters"
         )
 
 
-def _hash(value: Any, what: str) -> None:
+def _hash(value: object, what: str) -> None:
     if not isinstance(value, str) or not HEX.fullmatch(value):
         raise LedgerError(f"{what} is not 64 lower-case hexadecimal digits")
 
 
-def _index(value: Any, what: str) -> None:
+def _index(value: object, what: str) -> None:
     if type(value) is not int or not 0 <= value <= MAX_INTEGER:
         raise LedgerError(f"{what} is no index: a number from 0 to 2^53 - 1")
 
 
-def _settings(value: Any, what: str) -> None:
+def _settings(value: object, what: str) -> None:
     if not isinstance(value, dict) or len(value) > MAX_SETTINGS:
         raise LedgerError(f"{what} is no object of at most {MAX_SETTINGS} keys")
     for name, setting in value.items():
@@ -59,7 +57,7 @@ def _settings(value: Any, what: str) -> None:
             _text(setting, f"{name} of {what}, being no whole number, true, false or null,")
 
 
-def _indices(value: Any, what: str) -> None:
+def _indices(value: object, what: str) -> None:
     if not isinstance(value, tuple) or not value:
         raise LedgerError(f"{what} is no list of one entry or more")
     for number in value:
@@ -68,13 +66,13 @@ def _indices(value: Any, what: str) -> None:
         raise LedgerError(f"{what} are not in ascending order, each once")
 
 
-def _vkey(value: Any, what: str) -> None:
+def _vkey(value: object, what: str) -> None:
     _text(value, what)
-    if parse_vkey(value).kind != ED25519:
+    if parse_vkey(str(value)).kind != ED25519:
         raise LedgerError(f"{what} is no Ed25519 key; only those are rotated in the log")
 
 
-def _signatures(value: Any, what: str) -> None:
+def _signatures(value: object, what: str) -> None:
     if (
         not isinstance(value, tuple)
         or len(value) != 2
@@ -117,7 +115,7 @@ class Leaf:
             item.metadata["check"](value, f"{item.name} of the {self.kind} leaf")
 
     @property
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, object]:
         """The leaf as a JSON object."""
         fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         return {"jattr": SCHEMA, "kind": self.kind, **fields}
@@ -139,9 +137,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class ModelLeaf(Leaf):
-    """A model, before its first use: whose function is used, and what code and settings stand
-    around it.
-    """
+    """A model, before its first use: its function, and the code and settings around it."""
 
     kind = "model"
     name: str = checked(_text)
@@ -197,8 +193,9 @@ class KeyLeaf(Leaf):
         if not old.kind == new.kind == ED25519:
             raise LedgerError("only Ed25519 keys are rotated in the log")
         names = old.verifier.vkey, new.verifier.vkey
-        made = tuple(encode_base64(signer.sign(_rotation(*names))) for signer in (old, new))
-        return cls(*names, (made[0], made[1]))
+        statement = _rotation(*names)
+        signatures = encode_base64(old.sign(statement)), encode_base64(new.sign(statement))
+        return cls(*names, signatures)
 
     def __post_init__(self) -> None:
         """Check every field, and that old and new are two keys of one name."""
@@ -225,9 +222,7 @@ class KeyLeaf(Leaf):
 
 @dataclass(frozen=True)
 class EraseLeaf(Leaf):
-    """Entries whose salts and values were deleted: they count as unopened for ever. Root and
-    proofs stay.
-    """
+    """Entries whose salts and values were deleted: unopened for ever. Root and proofs stay."""
 
     kind = "erase"
     entries: tuple[int, ...] = checked(_indices)  # ascending
@@ -245,22 +240,23 @@ def parse_leaf(data: bytes) -> Leaf:
     Raises:
       LedgerError: it is no canonical JSON of a leaf of this schema; the message says what is wrong.
     """
-    found = parse_canonical(data, "the leaf", MAX_ENTRY)
-    if not isinstance(found, dict) or found.get("jattr") != SCHEMA:
+    fields = parse_canonical(data, "the leaf", MAX_ENTRY)
+    if not isinstance(fields, dict) or fields.get("jattr") != SCHEMA:
         raise LedgerError(f'the entry is no leaf of this schema: an object with "jattr":"{SCHEMA}"')
-    kind = found.get("kind")
+    kind = fields.get("kind")
     if not isinstance(kind, str) or kind not in LEAVES:
         raise LedgerError(f"the leaf is of no known kind: {', '.join(LEAVES)}")
-    wanted = {"jattr", "kind", *(item.name for item in dataclasses.fields(LEAVES[kind]))}
-    if differing := sorted(wanted ^ set(found)):
+    names = {item.name for item in dataclasses.fields(LEAVES[kind])}
+    if differing := sorted({"jattr", "kind", *names} ^ set(fields)):
         raise LedgerError(
             f"the {kind} leaf lacks keys, or has unknown ones:"
             f" {shown(', '.join(differing).encode())}"
         )
-    values = {
-        name: tuple(found[name]) if isinstance(found[name], list) else found[name] for name in found
-    }
-    return LEAVES[kind](**{name: values[name] for name in wanted - {"jattr", "kind"}})
+    values = {}
+    for name in names:
+        value = fields[name]
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return LEAVES[kind](**values)
 
 
 def _rotation(old: str, new: str) -> str:

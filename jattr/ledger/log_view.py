@@ -1,20 +1,75 @@
 """Reading a log: entries, nodes of its tree, proofs, checkpoints and receipts."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.database import Database, Signed
 from jattr.ledger.identity import Identity
-from jattr.ledger.merkle import consistency_proof, inclusion_proof, leaf_hash, tree_root
+from jattr.ledger.merkle import Node, consistency_proof, inclusion_proof, leaf_hash, tree_root
 from jattr.ledger.note import parse_note
-from jattr.ledger.tile_tree import TileTree
-from jattr.ledger.tiles import WIDTH, nodes_from
+from jattr.ledger.tiles import TILE_BYTES, WIDTH, nodes_from, subtree_hash, tile_path
 from jattr.ledger.tlog_proof import TlogProof
 
 CACHED_TILES = 256  # of level 0, 8 KB each
+
+
+class TileTree:
+    """The tree of a log in memory: what appending and proofs need besides the entries.
+
+    That is the hashes of tile levels 1 and up (32 bytes for 256 entries) and the last tile of level
+    0; the database has the others.
+
+    >>> from jattr.ledger.merkle import leaf_hash
+    >>> tree = TileTree()
+    >>> tree.extend([leaf_hash(b"one")])
+    >>> tree.size, tree.root() == leaf_hash(b"one")
+    (1, True)
+    """
+
+    def __init__(self) -> None:
+        """Start from no entries."""
+        self.size = 0
+        self._last: list[bytes] = []  # hashes of the entries after the last full tile of level 0
+        self._rows: list[bytearray] = []  # hashes of tile levels 1, 2, ...; they only ever grow
+
+    def extend(self, leaves: Iterable[bytes]) -> None:
+        """Add leaf hashes."""
+        for leaf in leaves:
+            self._last.append(leaf)
+            if len(self._last) == WIDTH:
+                self._carry(subtree_hash(b"".join(self._last)))
+                self._last = []
+            self.size += 1
+
+    def tile(self, level: int, index: int) -> bytes:
+        """Return the hashes of a tile, as far as they are there. Of level 0 only the last tile is.
+
+        Raises:
+          LedgerError: another tile of level 0.
+        """
+        if level:
+            row = self._rows[level - 1] if level <= len(self._rows) else b""
+            return bytes(row[index * TILE_BYTES : (index + 1) * TILE_BYTES])
+        if index != self.size // WIDTH:
+            raise LedgerError(f"{tile_path(0, index)} is not kept in memory")
+        return b"".join(self._last)
+
+    def root(self) -> bytes:
+        """Return the root over all entries."""
+        return tree_root(self.size, nodes_from(self.tile))
+
+    def _carry(self, hash: bytes) -> None:
+        """Add the hash of a full tile of level 0, and those of the tiles that it fills."""
+        # As in counting: a full row of 256 becomes one hash of the next level.
+        for row in self._rows:
+            row += hash
+            if len(row) % TILE_BYTES:
+                return
+            hash = subtree_hash(bytes(row[-TILE_BYTES:]))
+        self._rows.append(bytearray(hash))
 
 
 class LogView:
@@ -29,8 +84,7 @@ class LogView:
         self.folder, self.identity = folder, identity
         self._database, self._tree = database, rebuilt_tree(database, folder)
         self._leaves = functools.lru_cache(CACHED_TILES)(database.hashes)  # they never change
-        # (level, index) -> hash of that full subtree
-        self.node: Callable[[int, int], bytes] = nodes_from(self.tile)
+        self.node: Node = nodes_from(self.tile)
 
     @property
     def origin(self) -> str:
@@ -80,9 +134,7 @@ class LogView:
         return inclusion_proof(index, size, self.node)
 
     def consistency(self, old: int, new: int) -> list[bytes]:
-        """Return the proof that the tree of the first `new` entries extends that of the first
-        `old`.
-        """
+        """Return the proof that the tree of `new` entries extends that of `old` entries."""
         self._check_size(new)
         if not 0 < old <= new:
             raise LedgerError(
@@ -106,19 +158,18 @@ class LogView:
         Raises:
           LedgerError: it did not, or a signature of the log was changed.
         """
-        found = parse_note(note)
-        checkpoint = parse_checkpoint(found.text)
-        kept = self._database.checkpoint(checkpoint.size)
-        ours = None if kept is None else parse_note(kept.note)
+        given = parse_note(note)
+        checkpoint = parse_checkpoint(given.text)
+        signed = self._database.checkpoint(checkpoint.size)
+        own = None if signed is None else parse_note(signed.note)
         if (
-            ours is None
-            or ours.text != found.text
-            or not set(ours.signatures) <= set(found.signatures)
+            own is None
+            or own.text != given.text
+            or not set(own.signatures) <= set(given.signatures)
         ):
             raise LedgerError(
-                f"the log {self.origin} has not signed this checkpoint of {checkpoint.size}"
-                " entries of"
-                f" {checkpoint.origin}; give one of its own, as it was signed"
+                f"the log {self.origin} has not signed this checkpoint of {checkpoint.size} entries"
+                f" of {checkpoint.origin}; give one of its own, as it was signed"
             )
         return checkpoint
 
@@ -145,16 +196,14 @@ class LogView:
         if signed.size > self.size:
             raise VerificationError(
                 f"the log in {self.folder} has {self.size} entries, but has signed a checkpoint of"
-                f" {signed.size}: an"
-                " older copy of its database was put back. Restore a newer one; what was published"
-                " holds the entries"
+                f" {signed.size}: an older copy of its database was put back. Restore a newer one;"
+                " what was published holds the entries"
             )
         if self.root_at(signed.size) != signed.root:
             raise VerificationError(
                 f"the first {signed.size} entries in {self.folder} are not those of the checkpoint"
-                " that was signed:"
-                " the database was altered or damaged. Restore a good copy; what was published"
-                " holds the entries"
+                " that was signed: the database was altered or damaged. Restore a good copy; what"
+                " was published holds the entries"
             )
 
     def _check_size(self, size: int) -> None:
@@ -171,9 +220,9 @@ def rebuilt_tree(database: Database, folder: Path) -> TileTree:
     tree, end = TileTree(), database.last_number() + 1
 
     def leaves() -> Iterator[bytes]:
-        for number, (kept, entry) in enumerate(database.entries(0, end, "hash, data")):
+        for number, (stored_hash, entry) in enumerate(database.hashed_entries(0, end)):
             leaf = leaf_hash(entry)
-            if leaf != kept:
+            if leaf != stored_hash:
                 raise LedgerError(
                     f"entry {number} of the log in {folder} is damaged; restore it from a copy"
                 )

@@ -1,17 +1,14 @@
-"""A perceptual hash: 256 bits that editing an image changes little, the same on every machine to
-the last bit.
+"""A perceptual hash: 256 bits that editing an image changes little.
 
-Whole numbers only. The luma, averaged over 32 x 32 equal areas, is turned into its discrete cosine
-transform; each bit is the sign of one of the 16 x 16 frequencies 1 to 16 down and 1 to 16 across.
-`docs/formats.md` has the definition in full, vectors, and how often images of one source and of
-different ones come near each other.
+Whole numbers only, so that it is the same on every machine to the last bit. The luma, averaged over
+32 x 32 equal areas, is turned into its discrete cosine transform; each bit is the sign of one of
+the 16 x 16 frequencies 1 to 16 down and 1 to 16 across. `docs/formats.md` has the definition in
+full, vectors, and how often images of one source and of different ones come near each other.
 
 Nobody has to forge SHA-256 to fool it: near hashes are found on purpose, and a crop or a shift is
 out of its reach (turns and mirrors are compared one by one). It finds candidates; what they are is
 for the eye and for regeneration to say.
 """
-
-from typing import Any
 
 import numpy as np
 
@@ -65,7 +62,7 @@ COSINES = (
 )
 
 
-def perceptual_hash(pixels: Any) -> bytes:
+def perceptual_hash(pixels: np.ndarray) -> bytes:
     """Return the hash, 32 bytes, of an image uint8 [H, W, C]: C = 1 greyscale, 3 RGB, 4 RGB with
     straight alpha.
 
@@ -87,23 +84,21 @@ def perceptual_hash(pixels: Any) -> bytes:
 
 
 def turned_hashes(pixels: np.ndarray) -> tuple[bytes, ...]:
-    """Return the hash of an image uint8 [H, W, C] and those of its seven turns and mirrors, its
-    own first.
-    """
-    turns = [np.rot90(seen, quarter) for seen in (pixels, pixels[:, ::-1]) for quarter in range(4)]
-    return tuple(perceptual_hash(np.ascontiguousarray(seen)) for seen in turns)
+    """Return the hash of an image uint8 [H, W, C], and those of its seven turns and mirrors."""
+    turns = [
+        np.rot90(image, quarter) for image in (pixels, pixels[:, ::-1]) for quarter in range(4)
+    ]
+    return tuple(perceptual_hash(np.ascontiguousarray(image)) for image in turns)
 
 
-def is_featureless(seen: Any) -> bool:
-    """Tell whether an image, or the image of a hash, has too little in it to be told apart: it
-    is near to none.
-    """
-    return (seen if isinstance(seen, bytes) else perceptual_hash(seen)) == FEATURELESS
+def is_featureless(image: bytes | np.ndarray) -> bool:
+    """Return whether an image, given itself or by its hash, has too little in it to be near any."""
+    image_hash = image if isinstance(image, bytes) else perceptual_hash(image)
+    return image_hash == FEATURELESS
 
 
 def distance(a: bytes, b: bytes) -> int:
-    """Return in how many of 256 bits two hashes differ; 128 is what unrelated images have on
-    average.
+    """Return in how many of 256 bits two hashes differ; of unrelated images about 128.
 
     Raises:
       LedgerError: one is not 32 bytes long.
@@ -119,16 +114,12 @@ def distance(a: bytes, b: bytes) -> int:
 
 
 def near(a: bytes, b: bytes) -> bool:
-    """Tell whether two hashes are near each other: neither featureless, and at most NEAR bits
-    different.
-    """
+    """Return whether two hashes differ in at most NEAR bits, and neither is featureless."""
     return distance(a, b) <= NEAR and not (is_featureless(a) or is_featureless(b))
 
 
 def _cells(pixels: np.ndarray) -> np.ndarray:
-    """Return the mean luma [32, 32] of equal areas, in thousandths of a grey level, rounded
-    down.
-    """
+    """Return the mean luma [32, 32] of equal areas, thousandths of a grey level, rounded down."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4):
         raise LedgerError(
             f"the image is {pixels.dtype} {pixels.shape}; give uint8 [H, W, 1, 3 or 4]"
@@ -138,31 +129,31 @@ def _cells(pixels: np.ndarray) -> np.ndarray:
         raise LedgerError(
             f"the image has {height} x {width} pixels; give sides from 1 to {MAX_SIDE}"
         )
-    bands = [_areas(_luma(pixels[at : at + BAND]).T) for at in range(0, height, BAND)]
-    return _areas(np.concatenate(bands, axis=1).T) // (
-        height * width * (255 if channels == 4 else 1)
-    )
+    # Columns first, a band of rows at a time; then rows. Alpha has left a factor of 255.
+    bands = [_areas(_luma(pixels[row : row + BAND]).T) for row in range(0, height, BAND)]
+    scale = 255 if channels == 4 else 1
+    return _areas(np.concatenate(bands, axis=1).T) // (height * width * scale)
 
 
 def _luma(pixels: np.ndarray) -> np.ndarray:
-    """Return the luma [H, W] in thousandths of a grey level, with alpha over grey 128 and 255
-    times that.
-    """
+    """Return the luma [H, W], thousandths of a grey level; with alpha, 255 times that."""
     planes = np.moveaxis(pixels.astype(np.int32), 2, 0)
-    luma = (
-        1000 * planes[0]
-        if len(planes) == 1
-        else LUMA[0] * planes[0] + LUMA[1] * planes[1] + LUMA[2] * planes[2]
-    )
-    return luma * planes[3] + 128_000 * (255 - planes[3]) if len(planes) == 4 else luma
+    if len(planes) == 1:
+        return 1000 * planes[0]
+    luma = LUMA[0] * planes[0] + LUMA[1] * planes[1] + LUMA[2] * planes[2]
+    if len(planes) == 4:
+        return luma * planes[3] + 128_000 * (255 - planes[3])  # over grey 128
+    return luma
 
 
 def _areas(values: np.ndarray) -> np.ndarray:
-    """Return the integrals [32, n] of values [m, n] over 32 equal parts of their rows, a value
-    being 32 long.
+    """Return the integrals [32, n] of values [m, n] over 32 equal parts of their rows.
+
+    A value counts as 32 long, so that every integral is a whole number.
     """
-    # edges, in rows and 32nds of a row
+    # Where the parts end: in whole rows and 32nds of the next one.
     whole, part = np.divmod(np.arange(CELLS + 1) * len(values), CELLS)
+    # The integral up to each edge, of whole rows and of the one begun; its differences.
     sums = np.zeros((len(values) + 1, values.shape[1]), np.int64)
     np.cumsum(values, axis=0, out=sums[1:])
     begun = part[:, None] * values[np.minimum(whole, len(values) - 1)]  # nothing at the last edge
@@ -170,11 +161,13 @@ def _areas(values: np.ndarray) -> np.ndarray:
 
 
 def _frequencies(cells: np.ndarray) -> np.ndarray:
-    """Return the strengths [16, 16] of frequencies 1 to 16, down and across, 8192^2 times the
-    plain cosine sums.
+    """Return the strengths [16, 16] of frequencies 1 to 16, down and across.
+
+    They are 8192^2 times the plain cosine sums.
     """
-    # angle, in pi / 64
+    # cos(k (2 i + 1) pi / 64) of the discrete cosine transform: first the angle, in pi / 64, ...
     steps = np.arange(1, FREQUENCIES + 1)[:, None] * (2 * np.arange(CELLS) + 1) % 128
+    # ... then a table of the whole circle, from its first quarter by symmetry.
     quarter = np.array(COSINES, np.int64)
     half = np.concatenate([quarter, -quarter[-2::-1]])  # 0 to pi
     table = np.concatenate([half, half[-2:0:-1]])[steps]  # [16, 32]

@@ -14,6 +14,8 @@ from typing import Self
 from jattr.errors import LedgerError, OutputError
 from jattr.ledger.commitments import Opening
 from jattr.ledger.durable import sync_folder
+from jattr.ledger.leaves import EraseLeaf, IntentLeaf, ResultLeaf, commitments_of, parse_leaf
+from jattr.ledger.store import LogStore
 from jattr.sqlite import DURABLE, Action, SQLiteFile
 
 FILE = "private.sqlite"
@@ -84,9 +86,8 @@ class PrivateStore:
         if not path.is_file():
             raise LedgerError(
                 f"{path} is missing: without it nothing of this log can be opened or shown. Put it"
-                " back from a copy;"
-                " if there is none, the entries count as unopened for ever, and a new log is the"
-                " way on"
+                " back from a copy; if there is none, the entries count as unopened for ever, and a"
+                " new log is the way on"
             )
         with contextlib.ExitStack() as stack:
             file = SQLiteFile(path, _error, pragmas=PRAGMAS, fail_stop=True)
@@ -106,9 +107,7 @@ class PrivateStore:
         self.file.close()
 
     def put(self, openings: Iterable[Opening], images: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        """Keep openings, and PNGs by the commitments to their pixels; on return they are on the
-        disk.
-        """
+        """Keep openings, and PNGs by the commitments to their pixels, durably."""
         # Made before the transaction: an error in them is not one in writing.
         opening_rows = [(o.commitment, o.field, o.salt, o.value) for o in openings]
         image_rows = list(images)
@@ -137,8 +136,7 @@ class PrivateStore:
         return bytes(rows[0][0]) if rows else None
 
     def erase(self, commitments: Sequence[bytes]) -> int:
-        """Delete openings and images so that the file holds nothing of them; return how many
-        openings went.
+        """Delete openings and images, so that the file holds nothing of them; count the openings.
 
         Copies of the file elsewhere are not reached.
         """
@@ -152,10 +150,41 @@ class PrivateStore:
         if not self.file.empty_wal(action="read"):
             raise OutputError(
                 f"the openings are deleted, but {self.path}-wal still holds copies of them while"
-                " another process reads:"
-                " erase the same entries again when it has ended"
+                " another process reads: erase the same entries again when it has ended"
             )
         return max(num_openings, 0)
+
+
+def erase(
+    log: LogStore, private: PrivateStore, entries: Sequence[int], reason: str
+) -> tuple[int, int]:
+    """Erase uses: delete what their RESULT and INTENT leaves hide, and say so in an ERASE leaf.
+
+    Leaves, root and proofs stay, but nobody can open the commitments any more, and a window with
+    erased uses supports no denial. The leaf comes first: if the process ends between, erasing the
+    same entries again completes it.
+
+    Returns:
+      The entry of the ERASE leaf, and how many openings were deleted.
+
+    Raises:
+      LedgerError: an entry is no RESULT leaf, or the reason is no text of a leaf. Nothing is
+        deleted then.
+    """
+    commitments: list[bytes] = []
+    for number in entries:
+        if number >= log.size:
+            raise LedgerError(f"entry {number} is not in the log of {log.size} entries")
+        leaf = parse_leaf(log.entry(number))
+        if not isinstance(leaf, ResultLeaf):
+            raise LedgerError(
+                f"entry {number} is a {leaf.kind} leaf; give entries of results: `jattr log status`"
+            )
+        intent = parse_leaf(log.entry(leaf.intent))
+        both = (leaf, intent) if isinstance(intent, IntentLeaf) else (leaf,)
+        commitments += [bytes.fromhex(value) for each in both for _, value in commitments_of(each)]
+    entry = log.append([EraseLeaf(tuple(sorted(set(entries))), reason).data])[0]
+    return entry, private.erase(commitments)
 
 
 def _error(action: Action, path: Path, cause: Exception | str) -> LedgerError | OutputError:

@@ -1,19 +1,17 @@
-"""Recording the uses of a model: what stands in the log before an image is made, and before it
-leaves.
+"""Recording the uses of a model, before an image is made and before it leaves.
 
     MODEL leaf -> INTENT leaf, durable -> the image is made
     -> RESULT leaf, durable -> the image leaves
 
 So an image that left has a leaf, whatever happened to the process. An intent without a result is an
-orphan: reported, and opened and made again when evidence is asked for. Generators are taken as they
-are (`name`, `digest`, `generate`, ...), so nothing here imports jax.
+orphan: reported, and opened and made again when evidence is asked for. Nothing here imports jax.
 """
 
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,8 +33,12 @@ from jattr.ledger.private import PrivateStore
 from jattr.ledger.store import LogStore
 from jattr.source_files import sources_digest
 
+if TYPE_CHECKING:  # for the annotations only: it imports jax
+    from jattr.generators.base import Generator
+
 CODE = ("generators/", "images/")  # parts of jattr on which an image depends
 UNKEPT = ("random", "given")  # noise of which a MODEL leaf says too little to make an image again
+OPENED = ("file", "pixels", "recipient")  # fields whose openings a recipient gets
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,14 @@ class Recorder:
         Args:
           log: where to.
           private: where salts and values are kept.
-          keep_pictures: keep each image as a PNG beside its salts. Without them an image can be
+          keep_images: keep each image as a PNG beside its salts. Without them an image can be
             shown again only where the same machine makes it again to the byte.
         """
         self.log, self.private, self.keep_images = log, private, keep_images
         self._models: dict[bytes, int] = {}
 
-    def model(self, gen: Any) -> int:
-        """Return the entry of the generator's MODEL leaf, which is appended before its first use by
-        this recorder.
+    def model(self, gen: "Generator") -> int:
+        """Return the entry of the generator's MODEL leaf; its first use here appends it.
 
         Raises:
           LedgerError: its noise maps are not kept, so none of its images could be made again.
@@ -77,12 +78,12 @@ class Recorder:
 
     def intend(
         self,
-        gen: Any,
+        gen: "Generator",
         latents: np.ndarray,
         *,
         seed: int | None = None,
         first: int = 0,
-        labels: Any = None,
+        labels: np.ndarray | Sequence[int] | None = None,
         settings: Mapping[str, Scalar] | None = None,
         beacon: str | None = None,
     ) -> range:
@@ -102,38 +103,32 @@ class Recorder:
           The entries of the INTENT leaves.
         """
         latents = np.asarray(latents)
-        known = (
-            [None] * len(latents)
-            if labels is None or not gen.num_classes
-            else [int(label) for label in labels]
-        )
         if gen.num_classes and labels is None:
             raise LedgerError(f"{gen.name} is conditional: give a label for each latent")
-        if len(known) != len(latents) or latents.shape[1:] != tuple(gen.latent_shape):
+        own_labels: list[int | None] = [None] * len(latents)
+        if labels is not None and gen.num_classes:
+            own_labels = [int(label) for label in labels]
+        if len(own_labels) != len(latents) or latents.shape[1:] != tuple(gen.latent_shape):
             shape = ", ".join(map(str, ("n", *gen.latent_shape)))
             raise LedgerError(
-                f"latents {latents.shape} with {len(known)} labels: give latents [{shape}], a"
+                f"latents {latents.shape} with {len(own_labels)} labels: give latents [{shape}], a"
                 " label each"
             )
-        hidden = [
-            (
-                Opening.new("latent", latent_value(np.asarray(z), gen.space, label)),
-                None if seed is None else Opening.new("seed", seed_value(seed, first + i)),
-            )
-            for i, (z, label) in enumerate(zip(latents, known, strict=True))
-        ]
+        openings: list[dict[str, Opening]] = []  # of each use, by field
+        for index, (z, label) in enumerate(zip(latents, own_labels, strict=True), first):
+            values = {"latent": latent_value(np.asarray(z), gen.space, label)}
+            if seed is not None:
+                values["seed"] = seed_value(seed, index)
+            openings.append({name: Opening.new(name, value) for name, value in values.items()})
         model = self.model(gen)
-        leaves = [
-            IntentLeaf(
-                model,
-                z.commitment.hex(),
-                None if s is None else s.commitment.hex(),
-                settings or {},
-                beacon,
+        leaves = []
+        for fields in openings:
+            hexes = {name: opening.commitment.hex() for name, opening in fields.items()}
+            leaves.append(
+                IntentLeaf(model, hexes["latent"], hexes.get("seed"), settings or {}, beacon)
             )
-            for z, s in hidden
-        ]
-        self.private.put(opening for pair in hidden for opening in pair if opening is not None)
+        # The openings first: a commitment whose salt was lost stays shut for ever.
+        self.private.put(opening for fields in openings for opening in fields.values())
         return self.log.append([leaf.data for leaf in leaves])
 
     def release(
@@ -163,40 +158,41 @@ class Recorder:
         for intent in intents:
             if not isinstance(parse_leaf(self.log.entry(intent)), IntentLeaf):
                 raise LedgerError(f"entry {intent} is no INTENT leaf; give what `intend` returned")
-        rows = []
-        for i, (intent, one) in enumerate(zip(intents, pixels, strict=True)):
-            opened = {"pixels": pixels_value(one), "perceptual": perceptual_hash(one)}
+        openings: list[dict[str, Opening]] = []  # of each image, by field
+        for i, image in enumerate(pixels):
+            values = {"pixels": pixels_value(image), "perceptual": perceptual_hash(image)}
             if files is not None:
-                opened["file"] = file_value(files[i])
+                values["file"] = file_value(files[i])
             if recipient is not None:
-                opened["recipient"] = recipient_value(recipient)
-            rows.append(
-                (intent, {name: Opening.new(name, value) for name, value in opened.items()}, one)
-            )
-        kept = (
-            [(o["pixels"].commitment, encode_png(one)) for _, o, one in rows]
-            if self.keep_images
-            else []
-        )
-        self.private.put((opening for _, o, _ in rows for opening in o.values()), kept)
-        leaves = [_result(intent, o).data for intent, o, _ in rows]
-        places = self.log.append(leaves)
+                values["recipient"] = recipient_value(recipient)
+            openings.append({name: Opening.new(name, value) for name, value in values.items()})
+        pngs = []
+        if self.keep_images:
+            pngs = [
+                (fields["pixels"].commitment, encode_png(image))
+                for fields, image in zip(openings, pixels, strict=True)
+            ]
+        # The openings first: a commitment whose salt was lost stays shut for ever.
+        self.private.put((opening for fields in openings for opening in fields.values()), pngs)
+        leaves = [
+            _result(intent, fields).data for intent, fields in zip(intents, openings, strict=True)
+        ]
+        entries = self.log.append(leaves)
         return [
-            Released(place, intent, tuple(o[n] for n in ("file", "pixels", "recipient") if n in o))
-            for place, (intent, o, _) in zip(places, rows, strict=True)
+            Released(entry, intent, tuple(fields[name] for name in OPENED if name in fields))
+            for entry, intent, fields in zip(entries, intents, openings, strict=True)
         ]
 
     @contextlib.contextmanager
     def recording(
         self,
-        gen: Any,
+        gen: "Generator",
         *,
         recipient: str | None = None,
         settings: Mapping[str, Scalar] | None = None,
         beacon: str | None = None,
     ) -> Iterator[list[Released]]:
-        """Log every `generate` of a generator that this thread calls in the block; give the list of
-        what may leave.
+        """Log every `generate` of this thread in the block; give the list of what may leave.
 
         Arrays leave as they are, in floats; their bytes by the generator's rounding rule are what
         is logged. Other threads, `gen.apply`, and functions that were compiled with `generate` in
@@ -213,15 +209,18 @@ class Recorder:
         outer = GENERATE_HOOK.get()
 
         def around(used: Any, z: Any, labels: Any, make: Callable[[], Any]) -> Any:
-            made_by = make if outer is None else functools.partial(outer, used, z, labels, make)
+            generate = make if outer is None else functools.partial(outer, used, z, labels, make)
             if used.weights_digest != gen.weights_digest:
-                return made_by()
-            latents, known = _concrete(z), None if labels is None else _concrete(labels)
-            intents = self.intend(used, latents, labels=known, settings=settings, beacon=beacon)
-            made = made_by()
-            pixels = used.to_bytes(made)
+                return generate()
+            latents = _concrete(z)
+            own_labels = None if labels is None else _concrete(labels)
+            intents = self.intend(
+                used, latents, labels=own_labels, settings=settings, beacon=beacon
+            )
+            images = generate()
+            pixels = used.to_bytes(images)
             released.extend(self.release(intents, pixels, recipient=recipient))
-            return made
+            return images
 
         token = GENERATE_HOOK.set(around)
         try:
@@ -230,7 +229,7 @@ class Recorder:
             GENERATE_HOOK.reset(token)
 
 
-def model_leaf(gen: Any) -> ModelLeaf:
+def model_leaf(gen: "Generator") -> ModelLeaf:
     """Return the leaf of a generator with its code and settings.
 
     Raises:
@@ -239,8 +238,8 @@ def model_leaf(gen: Any) -> ModelLeaf:
     if gen.settings is not None and gen.settings.noise in UNKEPT:
         raise LedgerError(
             f"the noise maps of {gen.name} are {gen.settings.noise}, so its images could never be"
-            " made again from the"
-            ' log; use noise "const" or "none", or "search", where the maps are part of the latent'
+            ' made again from the log; use noise "const" or "none", or "search", where the maps are'
+            " part of the latent"
         )
     code, settings = f"jattr {__version__}", settings_of(gen)
     return ModelLeaf(
@@ -248,7 +247,7 @@ def model_leaf(gen: Any) -> ModelLeaf:
     )
 
 
-def settings_of(gen: Any) -> dict[str, Scalar]:
+def settings_of(gen: "Generator") -> dict[str, Scalar]:
     """Return a generator's space, rounding and settings as a MODEL leaf states them."""
     own = {} if gen.settings is None else gen.settings.to_json()
     texts = {name: str(value) if isinstance(value, float) else value for name, value in own.items()}
@@ -273,7 +272,11 @@ def _concrete(values: Any) -> np.ndarray:
 
 
 def _result(intent: int, openings: Mapping[str, Opening]) -> ResultLeaf:
-    said = {name: opening.commitment.hex() for name, opening in openings.items()}
+    commitments = {name: opening.commitment.hex() for name, opening in openings.items()}
     return ResultLeaf(
-        intent, said.get("file"), said["pixels"], said["perceptual"], said.get("recipient")
+        intent,
+        commitments.get("file"),
+        commitments["pixels"],
+        commitments["perceptual"],
+        commitments.get("recipient"),
     )

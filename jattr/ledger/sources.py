@@ -1,12 +1,8 @@
-"""Where published files come from: a folder, or a web server that is not trusted. Everything
-read is bounded.
-"""
+"""Where published files come from: a folder or a web server; all reading is bounded."""
 
 import contextlib
 import http.client
-import io
 import os
-import socket
 import stat
 import urllib.error
 import urllib.parse
@@ -14,10 +10,9 @@ import urllib.request
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from jattr.errors import LedgerError
-from jattr.ledger.bounded import BoundedReader
+from jattr.ledger.bounded import bounded_response
 
 SECONDS = 60.0  # that one file may take, from asking to its last byte
 MAX_HEAD = 1_000_000  # bytes of a reply before the file
@@ -26,9 +21,7 @@ Source = Callable[[str, int], bytes | None]
 
 
 def source_of(place: str | os.PathLike[str]) -> Source:
-    """Return how to read the files of a log that is published in a folder or under an http(s)
-    URL.
-    """
+    """Return how to read the files of a log, published in a folder or under an http(s) URL."""
     text = os.fspath(place)
     scheme = urllib.parse.urlsplit(text).scheme if "://" in text else ""
     if scheme in ("http", "https"):
@@ -111,18 +104,13 @@ def _opener(limit: int) -> urllib.request.OpenerDirector:
     bounded time.
     """
 
-    class Response(http.client.HTTPResponse):
-        def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
-            super().__init__(sock, *args, **options)
-            self.fp = io.BufferedReader(
-                BoundedReader(self.fp, sock, max_bytes=MAX_HEAD + limit + 1, seconds=SECONDS)
-            )
+    response = bounded_response(MAX_HEAD + limit + 1, lambda: SECONDS)
 
     class Plain(http.client.HTTPConnection):
-        response_class = Response
+        response_class = response
 
     class Secure(http.client.HTTPSConnection):
-        response_class = Response
+        response_class = response
 
     class PlainHandler(urllib.request.HTTPHandler):
         def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:

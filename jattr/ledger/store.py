@@ -1,5 +1,4 @@
-"""The log that a developer keeps: entries that are durable once acknowledged, checkpoints that only
-ever extend.
+"""The log that a developer keeps: durable entries, and checkpoints that only ever extend.
 
 A folder holds `log.json` and `keys` (identity.py), `log.sqlite` (database.py), `last-checkpoint`
 (what was signed last, beside the database, so that a database put back from an older copy is
@@ -17,7 +16,7 @@ from pathlib import Path
 from time import time as seconds_since_1970
 from typing import Self
 
-from jattr.errors import LedgerError
+from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.database import FILE, Database, Signed, create_database
 from jattr.ledger.durable import held, make_folder, replace_file, sync_folder
@@ -26,10 +25,12 @@ from jattr.ledger.identity import (
     identity_of,
     keep_private,
     read_identity,
+    read_private,
     read_signers,
     write_identity,
 )
-from jattr.ledger.keys import Signer
+from jattr.ledger.keys import ED25519, Signer
+from jattr.ledger.leaves import KeyLeaf, parse_leaf
 from jattr.ledger.log_view import LogView
 from jattr.ledger.merkle import leaf_hash
 from jattr.ledger.note import MAX_BYTES, parse_note, sign_note
@@ -43,7 +44,7 @@ class _Batch:
 
     def __init__(self, entries: Sequence[bytes]) -> None:
         self.rows = [(leaf_hash(entry), entry) for entry in entries]
-        self.places: range | None = None  # once they are on the disk
+        self.numbers: range | None = None  # once they are on the disk
 
 
 class LogStore(LogView):
@@ -129,8 +130,8 @@ class LogStore(LogView):
                 if beside is None and len(store.checkpoints()) > 1:
                     raise LedgerError(
                         f"{folder / LAST} is missing, without which an older copy of the database"
-                        " would pass; put the"
-                        " newest checkpoint there that you have, such as the published one"
+                        " would pass; put the newest checkpoint there that you have, such as the"
+                        " published one"
                     )
             store._held = stack.pop_all()
         return store
@@ -156,7 +157,7 @@ class LogStore(LogView):
             return self._tree.root()
 
     def append(self, entries: Sequence[bytes]) -> range:
-        """Add entries and return their places; when this returns they are on the disk.
+        """Add entries and return their numbers; when this returns they are on the disk.
 
         Threads that call at the same time share one flush of the disk. The entries of one call stay
         together.
@@ -170,14 +171,15 @@ class LogStore(LogView):
         batch = _Batch(entries)
         self._waiting.append(batch)
         with self._writing:
-            if batch.places is None:
+            if batch.numbers is None:
                 self._commit_waiting()
-        assert batch.places is not None
-        return batch.places
+        assert batch.numbers is not None
+        return batch.numbers
 
     def sign_checkpoint(self, *, time: int | None = None, clock_was_ahead: bool = False) -> bytes:
-        """Return a signed checkpoint of all entries; it is kept on the disk before. An unchanged
-        log has one only.
+        """Return a signed checkpoint of all entries, durable before it is returned.
+
+        A log that has not grown since the last one has that one only.
 
         Args:
           time: seconds since 1970, by default the system's; kept beside it, and stated by an
@@ -200,8 +202,8 @@ class LogStore(LogView):
                 if now < last.time and not clock_was_ahead:
                     raise LedgerError(
                         f"the clock says {now}, but the last checkpoint was signed at {last.time}"
-                        " (seconds since 1970):"
-                        " set the clock right; if it was ahead then, sign once with clock_was_ahead"
+                        " (seconds since 1970): set the clock right; if it was ahead then, sign"
+                        " once with clock_was_ahead"
                     )
             text = Checkpoint(self.origin, self.size, self._tree.root()).text
             note = sign_note(text, self.signers, time=now)
@@ -230,8 +232,7 @@ class LogStore(LogView):
             keep_private(self.folder, [signer])
 
     def rotate(self, signers: Sequence[Signer]) -> None:
-        """Sign with other keys from now on. The entry that announces them is the caller's
-        (`rotation.py`).
+        """Sign with other keys from now on. `announce_key` appends the entry that announces them.
 
         Raises:
           LedgerError: the keys will not do, or cannot be kept.
@@ -253,7 +254,7 @@ class LogStore(LogView):
                 self._database.add_entries(first, rows)
             self._tree.extend(leaf for leaf, _ in rows)
             for batch in batches:
-                batch.places = range(first, first + len(batch.rows))
+                batch.numbers = range(first, first + len(batch.rows))
                 first += len(batch.rows)
 
     @contextlib.contextmanager
@@ -265,9 +266,7 @@ class LogStore(LogView):
 
     @contextlib.contextmanager
     def _all_or_broken(self) -> Iterator[None]:
-        """Let nothing be written any more once the block has failed: the disk and memory may
-        differ.
-        """
+        """Let nothing be written any more once the block has failed: disk and memory may differ."""
         try:
             yield
         except BaseException as error:
@@ -283,6 +282,46 @@ class LogStore(LogView):
             raise LedgerError(
                 f"cannot write to the log in {self.folder}: {self._refusal}; open it anew"
             )
+
+
+def announce_key(log: LogStore) -> tuple[int, Signer]:
+    """Keep a new Ed25519 key, then append the leaf that announces it; `LogStore.rotate` follows.
+
+        the new key is on the disk -> the KEY leaf is -> (policies take both keys)
+        -> the log signs with the new key
+
+    A process that dies at any point leaves a log that opens and can go on. A leaf whose key was
+    lost would announce a key with which nobody can ever sign; a key that no leaf announces is one
+    line too many in a file. Where an earlier rotation ended after its leaf, it is continued.
+
+    Returns:
+      The entry of the leaf, and the new key.
+
+    Raises:
+      LedgerError: the key or the leaf cannot be written; the log signs with the old key.
+    """
+    if begun := _begun_rotation(log):
+        return begun
+    new = Signer.generate(log.origin, ED25519)
+    log.keep_key(new)
+    return log.append([KeyLeaf.signed(log.signers[0], new).data])[0], new
+
+
+def _begun_rotation(log: LogStore) -> tuple[int, Signer] | None:
+    """Return the last rotation away from the key that signs now, if its new key is here."""
+    old, begun = log.signers[0].verifier.vkey, None
+    signers = {key.vkey: signer for key, signer in read_private(log.folder).items()}
+    for number, entry in enumerate(log.entries(0, log.size)):
+        if b'"kind":"key"' not in entry:
+            continue
+        try:
+            leaf = parse_leaf(entry)
+            if isinstance(leaf, KeyLeaf) and leaf.old == old and leaf.new in signers:
+                leaf.verify()
+                begun = number, signers[leaf.new]
+        except (LedgerError, VerificationError):
+            continue  # somebody else's entry
+    return begun
 
 
 def _last_beside(folder: Path) -> bytes | None:

@@ -1,9 +1,8 @@
-"""The witness protocol over HTTP: a small server, and the client that asks one
-(https://c2sp.org/tlog-witness).
+"""The witness protocol over HTTP: a small server, and the client that asks one.
 
 The server answers and never asks: it makes no requests of its own. It belongs behind a reverse
 proxy that speaks TLS and limits how often a client may come; alone it is bounded in bytes, time and
-threads.
+threads. https://c2sp.org/tlog-witness
 """
 
 import io
@@ -13,13 +12,13 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Sequence
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
 from jattr.errors import LedgerError, VerificationError
-from jattr.ledger.bounded import BoundedReader
+from jattr.ledger.bounded import BoundedReader, bounded_response
 from jattr.ledger.encoding import parse_decimal, shown
 from jattr.ledger.keys import Verifier
 from jattr.ledger.note import Signature, open_note, parse_note
@@ -35,9 +34,7 @@ MAX_REQUESTS = 1000  # on one connection
 
 
 class WitnessServer(socketserver.ThreadingTCPServer):
-    """A server of one witness that listens when it is made; `with` and `serve_forever` as
-    `socketserver` has them.
-    """
+    """A server of one witness that listens when it is made; use it as those of `socketserver`."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -47,18 +44,14 @@ class WitnessServer(socketserver.ThreadingTCPServer):
     def __init__(
         self, witness: Witness, host: str = "127.0.0.1", port: int = 0, *, seconds: float = SECONDS
     ):
-        """Listen at a host's address: loopback, unless it is said otherwise; port 0 takes a free
-        one.
+        """Listen at a host's address, by default loopback; port 0 takes a free one.
 
         Raises:
           LedgerError: it cannot listen there.
         """
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.witness, self.seconds, self._slots = (
-            witness,
-            seconds,
-            threading.BoundedSemaphore(MAX_THREADS),
-        )
+        self.witness, self.seconds = witness, seconds
+        self._slots = threading.BoundedSemaphore(MAX_THREADS)
         try:
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -194,6 +187,8 @@ def ask_witness(
     text = request.checkpoint.text
     answer = f"{text}\n".encode() + response.body
     opened = open_note(answer, keys)
+    # tlog-witness: the answer, joined to the checkpoint, is a note of which only the cosignatures
+    # of trusted keys are taken over. Without a time a signature is no cosignature.
     timed = {(key.name, key.key_id) for key, time in opened.verified.items() if time}
     if opened.text != text or not timed:
         raise VerificationError("what it signed is not this checkpoint, or states no time")
@@ -242,12 +237,7 @@ def _connection(url: str, seconds: float) -> tuple[HTTPConnection, str]:
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     connection, start = kind(host, port, timeout=seconds), time.monotonic()
 
-    class Bounded(HTTPResponse):
-        def __init__(self, sock: socket.socket, *args: Any, **options: Any):
-            super().__init__(sock, *args, **options)
-            left = start + seconds - time.monotonic()
-            bounds = BoundedReader(self.fp, sock, max_bytes=MAX_HEAD + MAX_ANSWER + 1, seconds=left)
-            self.fp = io.BufferedReader(bounds)
-
-    connection.response_class = Bounded
+    connection.response_class = bounded_response(
+        MAX_HEAD + MAX_ANSWER + 1, lambda: start + seconds - time.monotonic()
+    )
     return connection, parts.path.rstrip("/") + PATH

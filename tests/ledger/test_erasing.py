@@ -9,9 +9,9 @@ from recorded_logs import FakeGenerator, Owner, latents_of, owner
 
 from jattr.errors import LedgerError, OutputError
 from jattr.images import encode_png
-from jattr.ledger.erasing import erase
 from jattr.ledger.image_receipts import check_receipt, make_receipt
 from jattr.ledger.leaves import EraseLeaf, IntentLeaf, ResultLeaf, commitments_of, parse_leaf
+from jattr.ledger.private import erase
 from jattr.ledger.reader import verify_window
 
 FAKE = FakeGenerator()

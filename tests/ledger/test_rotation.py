@@ -11,8 +11,7 @@ from jattr.errors import LedgerError
 from jattr.ledger.identity import MAX_BYTES, read_private
 from jattr.ledger.keys import Signer
 from jattr.ledger.leaves import KeyLeaf, parse_leaf
-from jattr.ledger.rotation import announce_key
-from jattr.ledger.store import LogStore
+from jattr.ledger.store import LogStore, announce_key
 
 KEPT, LOST, STRANGE = (Signer(ORIGIN, 1, bytes([n]) * 32) for n in (7, 8, 9))
 

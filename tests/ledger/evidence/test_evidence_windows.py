@@ -24,13 +24,13 @@ from tiny_world import (
 )
 
 from jattr.errors import LedgerError, VerificationError
-from jattr.ledger.erasing import erase
 from jattr.ledger.evidence.judge import CONSISTENT, INCOMPLETE, NOT_SUPPORTED, SUPPORTED
 from jattr.ledger.evidence.make import EvidenceRequest, make_evidence
 from jattr.ledger.evidence.verify import verify_evidence
 from jattr.ledger.keys import Signer
 from jattr.ledger.leaves import IntentLeaf, KeyLeaf, parse_leaf
 from jattr.ledger.policy import parse_policy
+from jattr.ledger.private import erase
 from jattr.ledger.reader import PublishedLog
 
 
