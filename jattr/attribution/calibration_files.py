@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import stat
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from jattr.decision.calibration_json import from_json, is_calibration, to_json
 from jattr.decision.judgement import check_ready
 from jattr.decision.scores import as_fraction
 from jattr.errors import ImageError, InputError, OutputError
+from jattr.folders import name_beside
 from jattr.generators.base import Generator
 from jattr.images import load_image
 from jattr.inversion.config import InvertConfig
@@ -80,16 +80,18 @@ def _read_calibration(path: str) -> bytes:
     return content
 
 
-def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Write a calibration's file, whole or not at all; one that is there is replaced.
+def write_calibration(path: Path, calibration: Calibration, *, overwrite: bool) -> None:
+    """Write a calibration's file, whole or not at all; with `overwrite` it replaces what is there.
 
     Raises:
       OutputError: it cannot be written.
     """
-    part = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.part")
+    part = name_beside(path, ".part")
     try:
         with part.open("x", encoding="utf-8") as file:
             file.write(to_json(calibration))
+        if not overwrite:
+            path.touch(exist_ok=False)  # fails if anything has appeared
         part.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -99,13 +101,13 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
         ) from error
 
 
-def is_calibration_file(path: str) -> bool:
+def is_calibration_file(path: Path) -> bool:
     """Return whether a file is a calibration that jattr wrote, whose scores are not checked."""
     try:
-        status = os.lstat(path)
+        status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_CALIBRATION:
             return False
-        return is_calibration(Path(path).read_text(encoding="utf-8"))
+        return is_calibration(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
 

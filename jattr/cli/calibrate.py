@@ -24,7 +24,8 @@ from jattr.decision.calibration import Calibration
 from jattr.decision.false_attribution import least_negatives
 from jattr.decision.power import Power, found_in_words, power_of
 from jattr.errors import OutputError
-from jattr.folders.protected import check_apart, identity
+from jattr.folders import absolute_path
+from jattr.folders.protected import check_apart, identity, said
 from jattr.generators.candidates import load_candidates
 from jattr.generators.settings import NOISE, SPACES
 from jattr.printable import shown
@@ -121,35 +122,42 @@ def run(args: argparse.Namespace) -> int:
         seed=config.seed,
         progress=progress.advance,
     )
-    check_out(args)  # it may have appeared, or changed, meanwhile
-    write_calibration(Path(args.out), found)
+    place = check_out(args)  # it may have appeared, or changed, meanwhile
+    write_calibration(place, found, overwrite=args.overwrite)
     emit(args, _summary(found), _text(found, args.out))
     return 0
 
 
-def check_out(args: argparse.Namespace) -> None:
-    """Check that nothing is where the calibration goes, or a calibration and `--overwrite`.
+def check_out(args: argparse.Namespace) -> Path:
+    """Return where the calibration goes: nothing is there, or a calibration and `--overwrite`.
 
     Raises:
-      OutputError: it may not.
+      OutputError: it may not go there.
     """
-    check_apart(Path(os.path.abspath(args.out)), [*args.candidates, *distance_paths(args.distance)])
-    if not os.path.lexists(args.out):
-        return
+    place = absolute_path(args.out)
+    check_apart(place, [*args.candidates, *distance_paths(args.distance)])
+    if not os.path.lexists(place):
+        if not (place.parent.is_dir() and os.access(place.parent, os.W_OK | os.X_OK)):
+            raise OutputError(
+                f"cannot write {args.out!r}: {said(place.parent)} is no folder that can be written;"
+                " choose another place"
+            )
+        return place
     if not args.overwrite:
         raise OutputError(
             f"{args.out!r} exists; choose another place, or pass --overwrite to replace a"
             " calibration"
         )
-    if identity(args.out) in [identity(path) for path in args.negatives]:
+    if identity(place) in [identity(path) for path in args.negatives]:
         raise OutputError(
             f"{args.out!r} is one of the negatives, and is not replaced; choose another place"
         )
-    if not is_calibration_file(args.out):
+    if not is_calibration_file(place):
         raise OutputError(
             f"{args.out!r} is no calibration that jattr wrote, and is not replaced; choose another"
             " place, or move it away first"
         )
+    return place
 
 
 def _summary(found: Calibration) -> dict[str, object]:

@@ -7,6 +7,7 @@ from jattr.cli.options import add_common, add_settings, emit, given_settings
 from jattr.converters.convert import convert
 from jattr.distances.networks import FeatureNetwork
 from jattr.generators.settings import NOISE
+from jattr.printable import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     settings = "" if generator.settings is None else f", {generator.settings}"
     text = (
         f"{generator.name}: {result['kind']}, images {sides}, latent {latent}"
-        f" {generator.prior}{classes}{settings}, written to {args.destination}"
+        f" {generator.prior}{classes}{settings}, written to {shown(args.destination, 200)}"
     )
     emit(args, result, f"{text}\ndigest {generator.digest}")
     return 0
@@ -115,7 +116,7 @@ def _report_features(args: argparse.Namespace, network: Any) -> int:
     }
     text = (
         f"{network.name}: features, {network.architecture}, variant {network.variant}, written to"
-        f" {args.destination}"
+        f" {shown(args.destination, 200)}"
     )
     emit(
         args,

@@ -25,6 +25,7 @@ from jattr.generators.sampling import draw_latents, image_batches
 from jattr.generators.settings import NOISE, SPACES
 from jattr.generators.store import load_generator
 from jattr.images import write_png
+from jattr.printable import shown
 from jattr.verification.latents import IMAGE_FOLDER, LATENTS, read_latents, write_latents
 
 MAX_IMAGES = 100_000  # as many as names of five digits
@@ -100,11 +101,12 @@ def run(args: argparse.Namespace) -> int:
         "rounding": rule,
     }
     result |= {"space": generator.space, "settings": settings}
-    shown = "" if settings is None else f"; space {generator.space}, {generator.settings}"
+    view = "" if settings is None else f"; space {generator.space}, {generator.settings}"
     emit(
         args,
         result,
-        f"{len(files)} images of {generator.name} written to {args.out} (bytes: {rule}{shown})",
+        f"{len(files)} images of {generator.name} written to {shown(args.out, 200)}"
+        f" (bytes: {rule}{view})",
     )
     return 0
 

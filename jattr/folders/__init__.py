@@ -2,6 +2,12 @@
 all that is in it.
 """
 
-from jattr.folders.writing import AnyPath, check_folder, new_folder
+from jattr.folders.writing import (
+    AnyPath,
+    absolute_path,
+    check_folder,
+    name_beside,
+    new_folder,
+)
 
-__all__ = ["AnyPath", "check_folder", "new_folder"]
+__all__ = ["AnyPath", "absolute_path", "check_folder", "name_beside", "new_folder"]

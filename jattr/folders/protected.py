@@ -91,16 +91,30 @@ def identity(path: str | os.PathLike[str]) -> Identity | None:
 def said(path: str | os.PathLike[str]) -> str:
     """Return a path as messages show it, on one line."""
     text = os.fspath(path)
-    return text if text.isprintable() else repr(text)
+    return text if text and text.isprintable() else repr(text)
+
+
+def named_place(path: str | os.PathLike[str]) -> Path:
+    """Return the place that a path names, absolute, without `..` and without links above it.
+
+    A link there is not followed, and a slash after its name is dropped.
+
+    Raises:
+      OSError: the path is relative, and the current folder is gone.
+    """
+    whole = Path(os.getcwd(), path)
+    if whole.name in ("", ".."):
+        return Path(os.path.realpath(whole))
+    return Path(os.path.realpath(whole.parent), whole.name)
 
 
 def _lineage(path: str | os.PathLike[str]) -> set[Identity]:
-    """Return a place and all folders above it, as its path is written and behind all links."""
+    """Return a place and all folders above it, and those of what it links to."""
     try:
-        places = {os.path.abspath(path), os.path.realpath(path)}
+        places = {named_place(path), Path(os.path.realpath(path))}
     except (OSError, ValueError):
         return set()
-    found = [identity(each) for place in places for each in (Path(place), *Path(place).parents)]
+    found = [identity(each) for place in places for each in (place, *place.parents)]
     return {each for each in found if each is not None}
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TypeAlias
 
 from jattr.errors import OutputError
 from jattr.folders.kinds import FolderKind, problem_of
-from jattr.folders.protected import check_apart, check_replaceable, said
+from jattr.folders.protected import check_apart, check_replaceable, named_place, said
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
@@ -44,22 +45,25 @@ def new_folder(
         block become this error, too.
     """
     with _as_output_error(path):
-        inputs, kept = (
-            [os.path.abspath(one) for one in inputs],
-            [os.path.abspath(one) for one in kept],
-        )
-        target = _absolute(path)
+        # `..` stays as it is written: behind a link it is another folder than the text says
+        here = os.getcwd()
+        inputs = [os.path.join(here, one) for one in inputs]
+        kept = [os.path.join(here, one) for one in kept]
+        target = absolute_path(path)
         check_folder(path, kind=kind, overwrite=overwrite, inputs=inputs, kept=kept)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = target.parent / f".{target.name[:100]}.{uuid.uuid4().hex}.tmp"
-        work.mkdir()
-        try:
-            yield work
-            # it may have appeared, or changed, meanwhile
-            _check_place(target, path, overwrite, inputs, kept)
-            _put_in_place(work, target, kind)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+        with _parents(target):
+            work = name_beside(target, ".tmp")
+            work.mkdir()
+            try:
+                yield work
+                # it may have appeared, or changed, meanwhile
+                _check_place(target, path, overwrite, inputs, kept)
+                if overwrite:
+                    _put_in_place(work, target, kind)
+                else:
+                    work.rename(target)  # fails if anything but an empty folder has appeared
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
 
 
 def check_folder(
@@ -76,18 +80,44 @@ def check_folder(
       OutputError: it may not.
     """
     with _as_output_error(path):
-        target = _absolute(path)
+        target = absolute_path(path)
         _check_place(target, path, overwrite, tuple(inputs), tuple(kept))
         if target.is_dir():
             _check_kind(target, target, kind)
 
 
-def _absolute(path: AnyPath) -> Path:
+def absolute_path(path: AnyPath) -> Path:
+    """Return the place that a path names, absolute; see `named_place`.
+
+    Raises:
+      OutputError: it has a null character, or is relative and the current folder is gone.
+    """
     if "\0" in os.fspath(path):
         raise OutputError(
             f"cannot write {os.fspath(path)!r}: a path has no null characters; choose another place"
         )
-    return Path(os.path.abspath(path))
+    with _as_output_error(path):
+        return named_place(path)
+
+
+def name_beside(target: Path, suffix: str) -> Path:
+    """Return a hidden name beside a place that nothing has; not longer than file systems allow."""
+    start = os.fsdecode(os.fsencode(target.name)[:100])
+    return target.with_name(f".{start}.{uuid.uuid4().hex}{suffix}")
+
+
+@contextlib.contextmanager
+def _parents(target: Path) -> Iterator[None]:
+    """Make the folders above a place; if the block fails, those that were made are removed."""
+    missing = [parent for parent in target.parents if not parent.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # somebody else has put something there
+            for parent in missing:
+                parent.rmdir()
+        raise
 
 
 def _check_place(
@@ -105,16 +135,25 @@ def _check_place(
     check_apart(target, inputs)
     if not os.path.lexists(target):
         return
-    if target.is_symlink() or not target.is_dir():
-        raise OutputError(
-            f"{said(path)} is not a folder and will not be replaced; choose another place"
-        )
+    _check_is_folder(target, path)
     if not overwrite:
         raise OutputError(
             f"{said(path)} exists already; choose another place, or --overwrite (overwrite=True)"
             " to replace it"
         )
     check_replaceable(target, (*inputs, *kept))
+
+
+def _check_is_folder(place: Path, path: AnyPath) -> None:
+    """Check that something is a folder and no link to one; `path` is how messages call it.
+
+    Raises:
+      OutputError: it is not.
+    """
+    if place.is_symlink() or not place.is_dir():
+        raise OutputError(
+            f"{said(path)} is not a folder and will not be replaced; choose another place"
+        )
 
 
 def _check_kind(folder: Path, path: AnyPath, kind: FolderKind | None) -> None:
@@ -147,14 +186,40 @@ def _put_in_place(work: Path, target: Path, kind: FolderKind | None) -> None:
         work.rename(target)
         return
     old = work.with_suffix(".old")
-    target.rename(old)
     try:
+        target.rename(old)
+        _check_is_folder(old, target)
+        checked = _contents(old)
         _check_kind(old, target, kind)  # nobody finds it there to put anything into it
         work.rename(target)
     except BaseException:
-        _bring_back(old, target)
+        if os.path.lexists(old) and os.path.lexists(work):
+            _bring_back(old, target)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    _delete(checked)
+
+
+def _contents(folder: Path) -> list[tuple[Path, bool]]:
+    """Return a folder and all that is in it, and whether it is a folder; what lies in a folder
+    comes before it.
+    """
+    found = []
+    for path in folder.iterdir():
+        is_folder = stat.S_ISDIR(path.lstat().st_mode)
+        found += _contents(path) if is_folder else [(path, False)]
+    return [*found, (folder, True)]
+
+
+def _delete(checked: Iterable[tuple[Path, bool]]) -> None:
+    """Delete what was checked, and nothing that has come since: whoever was in the folder when it
+    stepped aside can still write there.
+    """
+    for path, is_folder in checked:
+        with contextlib.suppress(OSError):
+            if is_folder:
+                path.rmdir()
+            else:
+                path.unlink()
 
 
 def _bring_back(old: Path, target: Path) -> None:

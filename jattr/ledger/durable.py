@@ -11,7 +11,7 @@ from pathlib import Path
 from jattr.errors import LedgerError
 
 # ends the name of a file that is not yet in place; one that a killed process left is overwritten
-TEMPORARY = ".new"
+TEMPORARY = ".jattr-new"
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -21,7 +21,7 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     Raises:
       OSError: it cannot be written; what was there still is.
     """
-    temporary = path.with_name(path.name + TEMPORARY)
+    temporary = path.with_name(f".{path.name}{TEMPORARY}")
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

@@ -137,7 +137,7 @@ def _delete_partial(folder: Path) -> None:
         if folder.is_symlink():
             return
         for path in folder.iterdir():
-            if path.name.removesuffix(TEMPORARY).isdecimal():
+            if path.name.removeprefix(".").removesuffix(TEMPORARY).isdecimal():
                 path.unlink()
         folder.rmdir()
 

@@ -10,13 +10,13 @@ import contextlib
 import os
 import shutil
 import threading
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import time as seconds_since_1970
 from typing import Self
 
 from jattr.errors import LedgerError, VerificationError
+from jattr.folders import absolute_path, name_beside
 from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.database import FILE, Database, Signed, create_database
 from jattr.ledger.durable import held, make_folder, replace_file, sync_folder
@@ -79,8 +79,8 @@ class LogStore(LogView):
             do.
         """
         identity_of(origin, signers)
-        folder = Path(os.path.abspath(folder))
-        work = folder.parent / f".{folder.name[:100]}.{uuid.uuid4().hex}.new"
+        folder = absolute_path(folder)
+        work = name_beside(folder, ".new")
         try:
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
                 raise LedgerError(f"{folder} exists already; choose another place")

@@ -203,7 +203,9 @@ def create_or_open(folder: str | os.PathLike[str], meta: Mapping[str, Json]) -> 
         raise OutputError(
             f"cannot write {str(folder)!r}: {error.strerror or error}; choose another place"
         ) from error
-    if entries and not entries & {FILE, LOCK}:
+    if FILE in entries:
+        _check_own(folder)
+    elif entries - {LOCK}:
         raise InputError(
             f"{folder} is a folder of something else; choose another place, or the folder of a"
             " sweep"
@@ -271,6 +273,18 @@ def _opened(folder: Path) -> Store:
         store = Store(folder, SQLiteFile(folder / FILE, _error, mode="rwc"), lock)
         stack.pop_all()
     return store
+
+
+def _check_own(folder: Path) -> None:
+    """Check that a file which is there is a store, or an empty one that was never begun, before
+    anything of it is changed.
+
+    Raises:
+      InputError: it is of something else.
+    """
+    with Store(folder, SQLiteFile(folder / FILE, _error, mode="ro", pragmas=()), None) as store:
+        if store.file.rows("SELECT 1 FROM sqlite_master"):
+            _check(store)
 
 
 def _check(store: Store) -> None:

@@ -23,6 +23,7 @@ from jattr.verification.npz import read_npz
 
 RESULT = "result.json"
 SHEET, REPORT = "contact_sheet.png", "report.html"
+FIELDS = {"schema", "settings", "versions", "candidates", "latents", "pictures"}
 MAX_RESULT_BYTES = 256 << 20
 MAX_LATENTS_BYTES = 2 << 30
 
@@ -48,7 +49,7 @@ def check_result_folder(folder: Path) -> None:
     """
     check_names(file_names(folder), (RESULT, LATENTS, SHEET, REPORT))
     data = read_object(folder / RESULT)
-    if not {"schema", "settings", "versions", "candidates", "latents", "pictures"} <= set(data):
+    if set(data) - {"timing_seconds"} != FIELDS:
         raise InputError(f"{RESULT!r} is no result of `jattr attribute`")
     if data["latents"]["sha256"] != file_sha256(folder / LATENTS):
         raise InputError(f"{LATENTS!r} is not the file that {RESULT!r} states")

@@ -3,9 +3,11 @@
 What jattr did not write, or still needs, is never replaced.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,11 @@ from log_folders import ORIGIN
 from safetensors.numpy import save_file
 from tiny_generator import tiny_card_data, tiny_weights
 
+from jattr.attribution.calibration_files import write_calibration
 from jattr.cli.demo import DEMO_FOLDER
+from jattr.decision.calibration_json import from_json
 from jattr.distances.feature_folder import make_card, save_features
+from jattr.errors import OutputError
 from jattr.folders.kinds import problem_of
 from jattr.generators.store import load_generator
 
@@ -135,6 +140,14 @@ def test_an_image_in_a_result_folder_is_kept(gen, original, kept, tmp_path):
     kept(*command, words="which this command uses")
 
 
+def test_a_result_with_notes_of_somebody_is_kept(images, gen, original, kept, tmp_path):
+    out = shutil.copytree(original / "result", tmp_path / "out")
+    noted = json.loads((out / "result.json").read_text()) | {"notes": "mine"}
+    (out / "result.json").write_text(json.dumps(noted))
+    command = ("attribute", images / "00000.png", "--candidates", gen, *SEARCH)
+    kept(*command, "--overwrite", "--out", out, words="is no result of `jattr attribute`")
+
+
 def test_a_bundled_candidate_is_kept(images, kept):
     from jattr.generators.store import bundled_generators
 
@@ -246,10 +259,44 @@ def test_calibrate(calibrate, images, gen, kept, ok, tmp_path):
         kept(*calibrate, tmp_path / name, words="is no calibration that jattr wrote")
     kept(*calibrate[:-2], "--out", out, words="exists")
     ok(*calibrate, out)
+    for name in (f"{first}/", f"{first}/.", f"{gen}/card.json/"):  # which Path takes for the file
+        kept(*calibrate[:-2], "--out", name, words="choose another place")
+        kept(*calibrate, name, words="choose another place")
+    kept(*calibrate, "", words="choose another place")
+    kept(*calibrate, tmp_path / "none" / "c.json", words="is no folder that can be written")
     old = json.loads(out.read_text()) | {"schema": 1}  # of an earlier jattr
     out.write_text(json.dumps(old))
     ok(*calibrate, out)
     assert json.loads(out.read_text())["schema"] == 2
+
+
+def test_a_calibration_that_appears_at_the_last_moment_is_kept(calibrate, ok, tmp_path):
+    made = tmp_path / "made.json"
+    ok(*calibrate, made)
+    calibration = from_json(made.read_text())
+    (tmp_path / "c.json").write_text("mine")
+    with pytest.raises(OutputError, match="File exists"):
+        write_calibration(tmp_path / "c.json", calibration, overwrite=False)
+    assert (tmp_path / "c.json").read_text() == "mine"
+    write_calibration(tmp_path / "new.json", calibration, overwrite=False)
+    assert (tmp_path / "new.json").read_bytes() == made.read_bytes()
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == [
+        "c.json",
+        "made.json",
+        "new.json",
+    ]
+
+
+def test_files_that_end_in_new_are_kept(log, ok, tmp_path):
+    """The log's own temporary files have other names."""
+    mine = [log / "policy.new", log / "public" / "checkpoint.new"]
+    mine.append(tmp_path / "logged" / "00000.png.tlog-proof.new")
+    for path in mine:
+        path.write_text("mine")
+    ok("log", "rotate", log)
+    ok("log", "publish", log)
+    ok("log", "receipts", log, tmp_path / "logged")
+    assert [path.read_text() for path in mine] == ["mine"] * 3
 
 
 def test_evidence(log, gen, kept, ok, tmp_path, monkeypatch):
@@ -359,6 +406,14 @@ def test_sweep(spec, gen, kept, ok, tmp_path):
     kept("sweep", "run", spec, "--out", tmp_path / "sweep")
     kept("bench", "restarts", "--quick", "--candidates", gen, "--out", tmp_path / "sweep")
     shutil.rmtree(report)
+    other = tmp_path / "other"
+    other.mkdir()
+    with contextlib.closing(sqlite3.connect(other / "store.sqlite")) as db:
+        db.execute("CREATE TABLE mine (a)")
+    kept("sweep", "run", spec, "--out", other, words="is no store of a sweep")
+    (other / "store.sqlite").rename(other / "lock")
+    (other / "notes").write_text("mine")
+    kept("sweep", "run", spec, "--out", other, words="is a folder of something else")
     ok("sweep", "run", spec, "--out", tmp_path / "sweep")
     (report / "notes.txt").write_text("mine")
     kept("sweep", "resume", tmp_path / "sweep")
@@ -378,6 +433,11 @@ def test_sweep(spec, gen, kept, ok, tmp_path):
     ok("sweep", "export", tmp_path / "sweep", "--out", out)
     ok("sweep", "export", tmp_path / "sweep", "--out", out, "--overwrite", "--format", "csv")
     assert not list(out.glob("*.svg"))
+    origin = (out / "origin.json").read_text()
+    (out / "origin.json").write_text('{"spec": {}}')
+    again = ("sweep", "export", tmp_path / "sweep", "--overwrite", "--out", out)
+    kept(*again, words="is not that of a sweep")
+    (out / "origin.json").write_text(origin)
     (out / "cells.xlsx").write_text("mine")
     kept(
         "sweep",

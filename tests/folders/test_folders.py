@@ -182,11 +182,94 @@ def test_a_folder_that_appears_meanwhile_is_kept(tmp_path):
 def test_the_old_folder_is_deleted_last(tmp_path, monkeypatch):
     out = make(tmp_path / "out")
     seen = []
-    monkeypatch.setattr(
-        writing.shutil, "rmtree", lambda path, **_: seen.append((path.suffix, tree(out)))
-    )
+    monkeypatch.setattr(writing, "_delete", lambda _: seen.append(tree(out)))
     write(out)
-    assert seen[0] == (".old", {"made": b"new"})
+    assert seen == [{"made": b"new"}]
+
+
+def test_what_is_written_into_the_old_folder_at_the_last_moment_is_kept(tmp_path, monkeypatch):
+    """By somebody who stands in it, and so needs no path."""
+    out = make(tmp_path / "out")
+    delete = writing._delete
+
+    def late(checked):
+        (checked[-1][0] / "late").write_text("mine")
+        delete(checked)
+
+    monkeypatch.setattr(writing, "_delete", late)
+    write(out)
+    assert tree(out) == {"made": b"new"}
+    (old,) = tmp_path.glob(".out.*.old")
+    assert tree(old) == {"late": b"mine"}
+
+
+def test_a_link_that_takes_the_place_at_the_last_moment_is_kept(tmp_path, monkeypatch):
+    out, other = make(tmp_path / "out"), make(tmp_path / "other")
+    rename = Path.rename
+
+    def swap(self, target):
+        if self == out:
+            rename(out, tmp_path / "away")
+            out.symlink_to("other")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", swap)
+    with pytest.raises(OutputError, match="is not a folder"):
+        write(out)
+    assert out.is_symlink()
+    assert tree(other) == tree(tmp_path / "away") == {"made": b"old"}
+
+
+def test_without_overwrite_nothing_is_replaced_even_at_the_last_moment(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    rename = Path.rename
+
+    def swap(self, target):
+        if not out.exists():
+            make(out)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", swap)
+    with pytest.raises(OutputError, match="cannot write"):
+        write(out, overwrite=False)
+    assert tree(tmp_path) == {"out": None, "out/made": b"old"}
+
+
+def test_a_path_through_a_link_names_the_place_that_the_system_finds(tmp_path, monkeypatch):
+    """`link/..` is the folder above the one that the link points to."""
+    real = make(tmp_path / "real" / "out").parent
+    make(tmp_path / "out")
+    (real / "deep").mkdir()
+    (tmp_path / "link").symlink_to("real/deep")
+    monkeypatch.chdir(tmp_path)
+    for name in ("link/../out", "link/../out/made"):
+        refused("real/out", "which this command", inputs=[name])
+        refused("real/out", "which this command", kept=[name])
+        write("out", inputs=[name])
+    refused("link/../out", "which this command", inputs=["real/out/made"])
+    write("link/../out")
+    assert (real / "out" / "made").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["\u753b" * 85, "\U0001f9e1" * 60, "a" * 255])
+def test_names_may_be_as_long_as_file_systems_allow(tmp_path, name):
+    for _ in range(2):
+        write(tmp_path / name)
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_a_failure_leaves_no_folders_above(tmp_path):
+    with pytest.raises(InputError), new_folder(tmp_path / "a" / "b" / "out"):
+        raise InputError("stop")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_current_folder_that_is_gone_is_said(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(OutputError, match="cannot write 'out'"):
+        write("out")
 
 
 def test_an_interrupted_replacement_brings_the_old_folder_back(tmp_path, monkeypatch):

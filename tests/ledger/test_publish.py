@@ -152,7 +152,7 @@ def test_full_disk(tmp_path: Path) -> None:
         assert not [
             path
             for path in files(tmp_path / "public")
-            if path.endswith(".new") or path == "checkpoint"
+            if path.endswith(".jattr-new") or path == "checkpoint"
         ]
         publish(store, tmp_path / "public", note)
     assert verify_window(PublishedLog(tmp_path / "public"), None, stated(note)) == 300

@@ -290,4 +290,4 @@ def test_a_fork_of_memory_and_disk_is_not_signed(folder: Path) -> None:
             db.execute("UPDATE checkpoints SET note = ?", (sign_note(text, [SIGNER]),))
         with pytest.raises(VerificationError, match="the first 99 entries"):
             store.sign_checkpoint()
-    assert not os.path.exists(folder / "last-checkpoint.new")
+    assert not os.path.exists(folder / ".last-checkpoint.jattr-new")

@@ -23,7 +23,7 @@ from jattr.sweep.report.metrics import Attributed, Confusion
 from jattr.sweep.report.open_set import OscrPoint
 from jattr.sweep.report.page import report_page
 from jattr.sweep.report.tables import Results, read, rows_table, split_timing
-from jattr.sweep.store import Store, Table
+from jattr.sweep.store import PROJECT, Store, Table
 from jattr.typing import Json
 
 FORMATS = ("csv", "parquet", "png", "svg", "html")
@@ -108,7 +108,8 @@ def check_export_folder(folder: Path) -> None:
     possible = {f"{name}.{kind}" for name in TABLES for kind in ("csv", "parquet")}
     possible |= {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
     check_names(file_names(folder), (ORIGIN,), possible | {PAGE})
-    if "spec" not in read_object(folder / ORIGIN):
+    origin = read_object(folder / ORIGIN)
+    if "spec" not in origin or origin.get("project") != PROJECT:
         raise InputError(f"{ORIGIN!r} is not that of a sweep")
 
 

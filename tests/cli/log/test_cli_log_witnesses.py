@@ -51,9 +51,9 @@ def test_receipts_are_renewed_all_or_none(folder, made, ok, refused, tmp_path, t
     refused(2, "log", "receipts", folder, made)
     (made / "99999.png.tlog-proof").unlink()
     assert {path.name: path.read_bytes() for path in made.iterdir()} == before
-    (made / "00000.png.tlog-proof.new").mkdir()  # where the new one would be written first
+    (made / ".00000.png.tlog-proof.jattr-new").mkdir()  # where the new one would be written first
     assert "cannot write" in refused(2, "log", "receipts", folder, made)
-    (made / "00000.png.tlog-proof.new").rmdir()
+    (made / ".00000.png.tlog-proof.jattr-new").rmdir()
     assert "cannot read" in refused(2, "log", "receipts", folder, tmp_path / "nowhere")
     with read_only(made):
         refused(2, "log", "receipts", folder, made)
