@@ -1,5 +1,4 @@
-"""Images and residuals of given latents, in batches of one size: one compiled program an
-architecture.
+"""Images and residuals of given latents, in batches of one size: one program an architecture.
 
 At full float32 precision: these are the numbers that results state and `verify` recomputes.
 """
@@ -24,8 +23,7 @@ from jattr.inversion.problem import ComparedBy, Target, deviation
 
 
 def make_images(gen: Generator, z: Any, label: Any = None) -> np.ndarray:
-    """Return the images [n, H, W, C] float32 of any number of latents, in [-1, 1] units, not
-    clipped.
+    """Return the images [n, H, W, C] float32 of latents, in [-1, 1] units, not clipped.
 
     Args:
       gen: the generator.
@@ -41,8 +39,9 @@ def make_images(gen: Generator, z: Any, label: Any = None) -> np.ndarray:
 
 
 def forward_cost(gen: Generator) -> float:
-    """Return the floating-point operations of one image of a generator; its trace serves
-    `make_images` as well.
+    """Return the floating-point operations of one image of a generator.
+
+    Its trace serves `make_images` as well.
     """
     batch, shape = batch_size(gen.image_shape), gen.latent_shape
     if isinstance(gen.apply, Followed):  # what follows a network costs little beside it
@@ -66,8 +65,7 @@ def _comparison_cost(apply: ComparedBy, state: Any, shape: tuple[int, int, int])
 def cost_of(
     apply: ApplyFn, state: Any, shape: tuple[int, ...], classes: int, batch: int = 1
 ) -> float:
-    """Return the floating-point operations of one image, as the compiler counts them; inf if it
-    does not.
+    """Return the floating-point operations of one image, as the compiler counts them; else inf.
 
     Only shapes are looked at, so it works while tracing.
     """
@@ -102,22 +100,17 @@ def mean_squares(
     if isinstance(gen.apply, ComparedBy):
         return _compared(gen.apply, gen.state, make_images(gen, z, label), target)
     images = np.clip(make_images(gen, z, label), -limit, limit)
-    made = deviation(images, jax.tree.map(np.asarray, target))
-    return np.asarray(np.mean(np.square(made), axis=(1, 2, 3), dtype=np.float64))
+    residuals = deviation(images, jax.tree.map(np.asarray, target))
+    return np.asarray(np.mean(np.square(residuals), axis=(1, 2, 3), dtype=np.float64))
 
 
 def _compared(apply: ComparedBy, state: Any, images: np.ndarray, codes: Any) -> np.ndarray:
-    """Return the distance [n] of reproductions [n, H, W, C], as they are shown, from coded
-    images.
-    """
-    fn, found = _make_compare(apply.compare), []
-    for number, image in enumerate(np.clip(images, -1.0, 1.0)):
-        found.append(
-            float(
-                fn(state["distance"], image, jax.tree.map(lambda code, at=number: code[at], codes))
-            )
-        )
-    return np.array(found)
+    """Return the distance [n] of reproductions [n, H, W, C], as they are shown, from codes."""
+    fn, distances = _make_compare(apply.compare), []
+    for index, image in enumerate(np.clip(images, -1.0, 1.0)):
+        code = jax.tree.map(lambda codes, i=index: codes[i], codes)
+        distances.append(float(fn(state["distance"], image, code)))
+    return np.array(distances)
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,10 +1,9 @@
-"""The linear image: what a generator makes of one latent, and the Jacobian there; one program an
-architecture.
+"""The linear image: a generator's image at one latent, and the Jacobian there.
 
-Certificates and the interval polish work on it. So does the search, one latent at a time, where a
-Jacobian is dear: its step then goes through the linear image in a small program that all
-architectures of one image and latent size share, so that a candidate costs one compilation less and
-nothing is computed twice.
+One program an architecture. Certificates and the rounding polish work on it. So does the search,
+one latent at a time, where a Jacobian is dear: its step then goes through the linear image in a
+small program that all architectures of one image and latent size share, so that a candidate costs
+one compilation less and nothing is computed twice.
 """
 
 import functools
@@ -40,16 +39,13 @@ class LinearProgram(NamedTuple):
 
 
 def make_linear(apply: ApplyFn, shape: tuple[int, ...]) -> Callable[..., Linear]:
-    """Return compiled `fn(state, label, z) -> Linear` for one latent of `shape`, at full float32
-    precision.
-    """
+    """Return compiled `fn(state, label, z) -> Linear` for one latent of `shape`, full float32."""
     return make_linear_program(apply, shape).run
 
 
 @functools.lru_cache(maxsize=64)
 def make_linear_program(apply: ApplyFn, shape: tuple[int, ...]) -> LinearProgram:
-    """Return how the linear image is computed; where something follows a generator, by the chain
-    rule.
+    """Return how the linear image is computed; by the chain rule where something follows.
 
     So the generator's Jacobian, the dear program, is the same whatever follows.
     """
@@ -69,11 +65,11 @@ def make_linear_program(apply: ApplyFn, shape: tuple[int, ...]) -> LinearProgram
             return apply(state, z.reshape(1, *shape), label=given)[0]
 
         with jax.default_matmul_precision("highest"):
-            made = jax.eval_shape(image, z)
+            image_shape = jax.eval_shape(image, z).shape
             value, jacobian = value_and_jacobian(
                 lambda z: image(z).ravel(), z.ravel(), ops.for_tangents
             )
-        return Linear(value.reshape(made.shape), jacobian, z.ravel())
+        return Linear(value.reshape(image_shape), jacobian, z.ravel())
 
     program = jax.jit(fn)
     return LinearProgram(program, lambda *args: program.lower(*args).compile())
@@ -81,7 +77,10 @@ def make_linear_program(apply: ApplyFn, shape: tuple[int, ...]) -> LinearProgram
 
 @functools.lru_cache(maxsize=64)
 def _make_push(after: AfterFn) -> Callable[..., Linear]:
-    """Return compiled `fn(state, Linear) -> Linear`: of the images after what follows."""
+    """Return compiled `fn(state, Linear) -> Linear`: of the images after what follows.
+
+    By the chain rule: each column of the Jacobian is pushed through what follows, forward mode.
+    """
 
     def fn(state: Any, model: Linear) -> Linear:
         def push(x: jax.Array) -> jax.Array:
@@ -106,21 +105,21 @@ def linearise(
     do.
     """
     given = jnp.int32(label) if gen.num_classes else None
-    found = make_linear(gen.apply, gen.latent_shape)(gen.state, given, jnp.asarray(z, jnp.float32))
-    image, jacobian = np.asarray(found.image), np.asarray(found.jacobian)
+    linear = make_linear(gen.apply, gen.latent_shape)(gen.state, given, jnp.asarray(z, jnp.float32))
+    image, jacobian = np.asarray(linear.image), np.asarray(linear.jacobian)
+    # Without slack: one-sided residuals are 0 from the middle of a clipped byte's interval on.
     target = jax.tree.map(np.asarray, target._replace(slack=0 * target.slack))
     residual = deviation(image, target)
-    beyond = (target.below & (residual <= 0)) | (target.above & (residual >= 0))
-    return (
-        image,
-        residual.ravel(),
-        np.where(np.asarray(beyond).ravel()[:, None], np.float32(0), jacobian),
-    )
+    # There they are constant: their rows of the Jacobian are 0.
+    satisfied = (target.below & (residual <= 0)) | (target.above & (residual >= 0))
+    rows = np.where(np.asarray(satisfied).ravel()[:, None], np.float32(0), jacobian)
+    return image, residual.ravel(), rows
 
 
 def apply_linear(model: Linear, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
-    """Return the linear images [n, H, W, C] of latents z, as a generator's `apply`; `label` is
-    in the model.
+    """Return the linear images [n, H, W, C] of latents z, as a generator's `apply` does.
+
+    `label` is in the model.
     """
     del label
     moved = (z.reshape(len(z), -1) - model.z) @ model.jacobian.T
@@ -131,8 +130,9 @@ def apply_linear(model: Linear, z: jax.Array, *, label: jax.Array | None = None)
 def make_single_engine(
     apply: ApplyFn, shape: tuple[int, ...], method: Method, steps: int, precision: str
 ) -> Engine:
-    """Return the programs of one lane of a method with the whole Jacobian; arguments as of
-    `make_engine`.
+    """Return the programs of one lane of a method with the whole Jacobian.
+
+    Arguments are those of `make_engine`.
     """
     solver = method.make(steps)
     segment = min(method.segment, steps)

@@ -1,12 +1,16 @@
-"""Interval polish: a latent whose every pixel rounds to the accused byte.
+"""Rounding polish: a latent whose every pixel rounds to the image's byte.
 
-Each byte is an interval for its pixel, so near a least-squares solution the latents wanted are a
-polytope, |r + J move| <= 1/2 rounding step for every pixel. The linear part is cheap to solve again
-and again (Newton steps on the squared violations), so an image needs one or two Jacobians instead
-of dozens.
+Each byte is an interval for its pixel, so near a least-squares solution the exact latents are a
+polytope,
+
+    |r + J move| <= 1/2 rounding step for every pixel.                             (1)
+
+The linear part is cheap to solve again and again (Newton steps on the squared violations), so an
+image needs one or two Jacobians instead of dozens.
 """
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,14 +23,13 @@ NEWTON_STEPS = 60  # not monotone: stopping at the first bad one cost half of th
 RIDGE = 1e-4  # keeps the move short where no violated pixel says otherwise
 
 # z [d] -> residual [pixels], Jacobian [pixels, d]
-Linearise = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Linearise: TypeAlias = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def interval_polish(
     linearise: Linearise, z: np.ndarray, jacobians: int
 ) -> tuple[np.ndarray, int, int, float]:
-    """Return (latent, pixels outside their interval, Jacobians used, loss) of the best latent found
-    from z [d] on.
+    """Return (latent, pixels outside their interval, Jacobians used, loss) of the best latent.
 
     Args:
       linearise: residuals, one-sided at clipped bytes, and their Jacobian.
@@ -34,38 +37,48 @@ def interval_polish(
       jacobians: the most Jacobians to compute.
     """
     best, fewest, used, loss = z, np.iinfo(np.int64).max, 0, np.inf
+    # A narrow box first: it leaves room for what the linear image gets wrong; then wider ones.
     for margin in MARGINS:
-        here = best
+        trial = best
         for _ in range(max(1, jacobians // len(MARGINS))):
+            # 1. Linearise at the trial latent, in rounding steps.
             residual, jacobian = (
-                np.asarray(a, np.float64) / STEP for a in linearise(here.astype(np.float32))
+                np.asarray(a, np.float64) / STEP for a in linearise(trial.astype(np.float32))
             )
             used += 1
-            outside = int((~(np.abs(residual) <= SAFE)).sum())  # NaN is outside
-            if outside >= fewest and here is not best:
+            # 2. Keep it if fewer pixels are outside their interval; NaN is outside.
+            outside = int((~(np.abs(residual) <= SAFE)).sum())
+            if outside >= fewest and trial is not best:
                 break  # the linear image no longer helps at this margin
             if outside < fewest:
-                best, fewest, loss = here, outside, float(np.mean(np.square(residual * STEP)))
+                best, fewest, loss = trial, outside, float(np.mean(np.square(residual * STEP)))
             if fewest == 0 or not np.isfinite(jacobian).all():
                 return best.astype(np.float32), fewest, used, loss
-            here = here + _into_box(residual, jacobian, margin)
+            # 3. Move into the box of the linear image.
+            trial = trial + _into_box(residual, jacobian, margin)
     return best.astype(np.float32), fewest, used, loss
 
 
 def _into_box(residual: np.ndarray, jacobian: np.ndarray, margin: float) -> np.ndarray:
-    """Return the move [d] that brings |residual + jacobian @ move| within the margin, as far as
-    it can be.
+    """Return the move [d] that brings |residual + jacobian @ move| within the margin, if any does.
+
+    Args:
+      residual: [pixels], in rounding steps.
+      jacobian: [pixels, d], of it.
+      margin: half the side of the box, in rounding steps.
     """
     d = jacobian.shape[1]
     normal = jacobian.T @ jacobian
     ridge = RIDGE * normal + (1e-9 * np.trace(normal) / d + 1e-12) * np.eye(d)
     move = np.zeros(d)
     for _ in range(NEWTON_STEPS):
-        now = residual + jacobian @ move
-        violation = np.sign(now) * np.maximum(np.abs(now) - margin, 0.0)
+        # v, how far each pixel lies beyond the box; half |v|^2 is convex and piecewise quadratic
+        moved = residual + jacobian @ move
+        violation = np.sign(moved) * np.maximum(np.abs(moved) - margin, 0.0)
         active = violation != 0
         if not active.any():
             break
+        # Newton: its gradient is J_a' v_a over the active rows, its Hessian J_a' J_a
         rows = jacobian[active]
         move = move - np.linalg.solve(rows.T @ rows + ridge, rows.T @ violation[active])
     return move
