@@ -115,6 +115,6 @@ def test_what_follows_a_generator_is_taken_by_the_chain_rule(text):
     np.testing.assert_allclose(model.image, expected.image, atol=1e-5)
     np.testing.assert_allclose(model.jacobian, expected.jacobian, atol=1e-5)
     np.testing.assert_allclose(make_images(observed, z[None])[0], expected.image, atol=1e-5)
-    before = measure._make(gen.apply)._cache_size()
+    before = compiled_forward(gen.apply)._cache_size()
     make_images(gen, z[None])
-    assert measure._make(gen.apply)._cache_size() == before
+    assert compiled_forward(gen.apply)._cache_size() == before
