@@ -10,7 +10,7 @@ from compilations import counted_compilations
 from toys import make_toy, own_images
 
 from jattr.alterations.registry import parse_chain
-from jattr.inversion import evaluate as measure
+from jattr.generators.forward import compiled_forward
 from jattr.inversion.evaluate import make_images
 from jattr.inversion.linearization import apply_linear, linearise, make_linear, make_single_engine
 from jattr.inversion.observation.noise_model import observed_generator
