@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from jattr.errors import show
 from jattr.generators.autoencoder_kl import Architecture
 
 from .reading_limits import Tree
-from .rules import Format, Found, Row, StateDict, UnfitError
+from .rules import Format, Found, Row, StateDict, UnfitError, side
 
 PROJECTIONS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out.0": "to_out"}
 OLD_PROJECTIONS = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out"}
@@ -66,10 +65,10 @@ def describe(tensors: StateDict, tree: Tree, *, projections: Mapping[str, str]) 
     config = _config(tree)
     arch = _architecture(tensors, config)
     _check_projections(tensors, arch, projections)
-    for name, found in _stated(arch).items():
-        if name in config and config[name] != found:
+    for name, value in _stated(arch).items():
+        if name in config and config[name] != value:
             raise UnfitError(
-                f"config.json says {name} {show(config[name])} but the tensors say {show(found)}"
+                f"config.json says {name} {show(config[name])} but the tensors say {show(value)}"
             )
     if problems := list(arch.problems()):
         hint = (
@@ -162,12 +161,12 @@ def _check_projections(
 
 def _architecture(tensors: StateDict, config: Mapping[str, Tree]) -> Architecture:
     pattern = re.compile(r"decoder\.up_blocks\.(\d{1,3})\.resnets\.(\d{1,3})\.")
-    found = [(int(match[1]), int(match[2])) for match in map(pattern.match, tensors) if match]
-    if not found:
+    numbers = [(int(match[1]), int(match[2])) for match in map(pattern.match, tensors) if match]
+    if not numbers:
         raise UnfitError("no decoder.up_blocks.0.resnets.0.conv1.weight")
-    last_block, last_layer = (max(numbers) for numbers in zip(*found, strict=True))
+    last_block, last_layer = (max(part) for part in zip(*numbers, strict=True))
     widths = [
-        _side(tensors, f"decoder.up_blocks.{i}.resnets.0.conv1.weight", 0)
+        side(tensors, f"decoder.up_blocks.{i}.resnets.0.conv1.weight", 0, axes=4)
         for i in range(last_block + 1)
     ]
     height, width = _sample_size(config)
@@ -175,10 +174,10 @@ def _architecture(tensors: StateDict, config: Mapping[str, Tree]) -> Architectur
     return Architecture(
         block_out_channels=tuple(widths[::-1]),
         layers_per_block=last_layer,
-        latent_channels=_side(tensors, "decoder.conv_in.weight", 1),
+        latent_channels=side(tensors, "decoder.conv_in.weight", 1, axes=4),
         latent_height=max(1, height >> last_block),
         latent_width=max(1, width >> last_block),
-        image_channels=_side(tensors, "decoder.conv_out.weight", 0),
+        image_channels=side(tensors, "decoder.conv_out.weight", 0, axes=4),
         norm_num_groups=_whole(config, "norm_num_groups", DEFAULT_GROUPS),
         scaling_factor=scaling_factor,
         shift_factor=shift_factor,
@@ -189,7 +188,7 @@ def _architecture(tensors: StateDict, config: Mapping[str, Tree]) -> Architectur
     )
 
 
-def _config(tree: Tree) -> Mapping[str, Any]:
+def _config(tree: Tree) -> Mapping[str, Tree]:
     """Return what config.json says, {} without one."""
     config = tree.get("config") if isinstance(tree, Mapping) else None
     if not isinstance(config, Mapping):
@@ -205,7 +204,7 @@ def _config(tree: Tree) -> Mapping[str, Any]:
     return config
 
 
-def _stated(arch: Architecture) -> dict[str, Any]:
+def _stated(arch: Architecture) -> dict[str, Tree]:
     """Return what config.json must say, if it does, of what the tensors tell."""
     return {
         "block_out_channels": list(arch.block_out_channels),
@@ -270,14 +269,3 @@ def _numbers(config: Mapping[str, Tree], name: str) -> list[float]:
 
 def _has(tensors: StateDict, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in tensors)
-
-
-def _side(tensors: StateDict, name: str, axis: int) -> int:
-    if name not in tensors:
-        raise UnfitError(f"no {name}")
-    if tensors[name].ndim != 4:
-        raise UnfitError(
-            f"{name} has the shape {list(tensors[name].shape)}; that of an image's convolution has"
-            " 4 axes"
-        )
-    return int(tensors[name].shape[axis])

@@ -43,7 +43,9 @@ def check_tree(tree: Tree, file_size: int) -> None:
         )
 
 
-def _measure(node: Tree, depth: int, seen: dict[int, tuple[int, int, int]]) -> tuple[int, int, int]:
+def _measure(
+    node: Tree, depth: int, measured: dict[int, tuple[int, int, int]]
+) -> tuple[int, int, int]:
     """Return the number of values, the depth and the bytes in arrays of a node at `depth`."""
     if isinstance(node, (Call, NewObject, Unfinished, Storage, StorageType)) or node is NDARRAY:
         raise CheckpointError(
@@ -51,26 +53,24 @@ def _measure(node: Tree, depth: int, seen: dict[int, tuple[int, int, int]]) -> t
         )
     if not isinstance(node, (dict, list, tuple)):
         return 1, 0, node.nbytes if isinstance(node, (np.ndarray, np.generic)) else 0
-    if id(node) in seen:
-        return seen[id(node)]
+    if id(node) in measured:
+        return measured[id(node)]
     nodes, height, size = 1, 0, 0
     for child in node.values() if isinstance(node, dict) else node:
         if depth > MAX_DEPTH or depth + height > MAX_DEPTH:
             raise CheckpointError(f"nests values more than {MAX_DEPTH} deep, or inside themselves")
-        child_nodes, child_height, child_size = _measure(child, depth + 1, seen)
+        child_nodes, child_height, child_size = _measure(child, depth + 1, measured)
         nodes, height, size = nodes + child_nodes, max(height, child_height + 1), size + child_size
-    seen[id(node)] = nodes, height, size
+    measured[id(node)] = nodes, height, size
     return nodes, height, size
 
 
 def find_state_dict(tree: Tree, key: str | None = None) -> dict[str, np.ndarray]:
     """Return the tensors of a tree by dotted name, in the file's order.
 
-    As in {"conv1.weight": array, ...}.
-
-    Nested dicts, lists and tuples are joined by dots ("netG.conv1.weight", "params.0"); what is no
-    tensor (epoch numbers, settings) is left out. Names are as in the file: see
-    `strip_module_prefix` for those of DataParallel.
+    As in {"conv1.weight": array, ...}. Nested dicts, lists and tuples are joined by dots
+    ("netG.conv1.weight", "params.0"); what is no tensor (epoch numbers, settings) is left out.
+    Names are as in the file: see `strip_module_prefix` for those of DataParallel.
 
     Args:
       tree: what `read_checkpoint` returned.

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jattr.bounded_json import JsonObject
 from jattr.distances.feature_folder import FEATURE_FOLDER, check_feature_folder
 from jattr.distances.networks import FeatureNetwork
 from jattr.errors import ConversionError
@@ -25,7 +26,7 @@ from jattr.generators.card_fields import CardBase
 from jattr.generators.family import FAMILIES, graph_of
 from jattr.generators.family_card import architecture_to_json, parse_family_card
 from jattr.generators.store import check_generator_folder, save_generator
-from jattr.generators.stored import as_tree
+from jattr.generators.stored import Params, as_tree
 
 from .detect import Match, Weights, detect, read_weights
 from .features import FeatureFormat, convert_features
@@ -35,11 +36,11 @@ from .rules import Format, convert_by_rows
 from .torch_file import find_state_dict, read_checkpoint
 
 
-class Settled(NamedTuple):
+class Conversion(NamedTuple):
     """What is to be written: a card and its stored tensors, and the file that they come from."""
 
     card: CardBase
-    params: dict[str, Any]
+    params: Params
     weights: Path
 
 
@@ -50,7 +51,7 @@ def convert(
     card: str | os.PathLike[str] | None = None,
     arch: str | None = None,
     name: str | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
     image_size: tuple[int, int] | None = None,
     overwrite: bool = False,
 ) -> Generator | FeatureNetwork:
@@ -78,8 +79,8 @@ def convert(
       OutputError: the folder exists and may not be replaced, or cannot be written.
     """
     source, settings = Path(source), settings or {}
-    kept = [source] if card is None else [source, Path(card)]
-    check_folder(destination, kind=CONVERTED, overwrite=overwrite, kept=kept)  # before any work
+    inputs = [source] if card is None else [source, Path(card)]
+    check_folder(destination, kind=CONVERTED, overwrite=overwrite, kept=inputs)  # before any work
     by_card = card is not None or (source.suffix.lower() == ".json" and not source.is_dir())
     if by_card and (arch is not None or settings):
         raise ConversionError(
@@ -87,7 +88,7 @@ def convert(
         )
     name = name or (None if by_card else Path(os.path.abspath(destination)).name)
     if by_card:
-        found = _by_card(source, card)
+        conversion = _by_card(source, card)
     else:
         weights = read_weights(source)
         match = detect(weights, arch)
@@ -97,12 +98,13 @@ def convert(
                     f"{source} is {match.format.title}; leave all settings and --image-size away"
                 )
             return convert_features(
-                match, source, destination, str(name), overwrite=overwrite, kept=kept
+                match, source, destination, str(name), overwrite=overwrite, kept=inputs
             )
-        found = _by_detection(weights, match, name or "", settings, image_size)
-    named = dataclasses.replace(found.card, name=name) if name else found.card
-    final, kept = _with_source(named, found.weights), [*kept, found.weights]
-    return save_generator(destination, final, found.params, overwrite=overwrite, kept=kept)
+        conversion = _by_detection(weights, match, name or "", settings, image_size)
+    named = dataclasses.replace(conversion.card, name=name) if name else conversion.card
+    final = _with_source(named, conversion.weights)
+    inputs.append(conversion.weights)
+    return save_generator(destination, final, conversion.params, overwrite=overwrite, kept=inputs)
 
 
 def _check_converted(folder: Path) -> None:
@@ -121,7 +123,7 @@ def _check_converted(folder: Path) -> None:
 CONVERTED = FolderKind("a generator folder or feature folder", _check_converted)
 
 
-def _by_card(source: Path, card: str | os.PathLike[str] | None) -> Settled:
+def _by_card(source: Path, card: str | os.PathLike[str] | None) -> Conversion:
     parsed = read_card(source if card is None else card)
     if card is None and parsed.weights is None:
         raise ConversionError(
@@ -135,9 +137,9 @@ def _by_card(source: Path, card: str | os.PathLike[str] | None) -> Settled:
     )
 
 
-def _layered(card: Card, weights: Path, state_dict: Mapping[str, np.ndarray]) -> Settled:
+def _layered(card: Card, weights: Path, state_dict: Mapping[str, np.ndarray]) -> Conversion:
     try:
-        return Settled(card, convert_layered(card, state_dict), weights)
+        return Conversion(card, convert_layered(card, state_dict), weights)
     except ConversionError as error:
         raise ConversionError(f"{weights}: {error}") from error
 
@@ -146,9 +148,9 @@ def _by_detection(
     weights: Weights,
     match: Match,
     name: str,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     image_size: tuple[int, int] | None,
-) -> Settled:
+) -> Conversion:
     kind = match.format.kind if isinstance(match.format, Format) else "layered"
     if settings and not (kind in FAMILIES and FAMILIES[kind].styled):
         raise ConversionError(
@@ -159,20 +161,20 @@ def _by_detection(
         assert isinstance(found, Card)
         return _layered(dataclasses.replace(found, name=name), weights.path, match.tensors)
     architecture = _sized(found.architecture, image_size, weights.path)
-    data: dict[str, Any] = {
+    data: JsonObject = {
         "card_version": 1,
         "kind": kind,
         "name": name,
         "architecture": architecture_to_json(architecture),
         "source": {"layout": match.format.name} | ({"key": match.key} if match.key else {}),
     }
-    data |= {"settings": dict(found.settings) | dict(settings)} if FAMILIES[kind].styled else {}
+    if FAMILIES[kind].styled:
+        data["settings"] = dict(found.settings) | dict(settings)
     card = parse_family_card(data)
     shapes = graph_of(card.kind, card.architecture)[1]
     try:
-        return Settled(
-            card, as_tree(convert_by_rows(match.format, found, match.tensors, shapes)), weights.path
-        )
+        stored = convert_by_rows(match.format, found, match.tensors, shapes)
+        return Conversion(card, as_tree(stored), weights.path)
     except ConversionError as error:
         raise ConversionError(f"{weights.path}: {error}") from error
 
@@ -197,13 +199,14 @@ def _with_source(card: CardBase, weights: Path) -> CardBase:
       ConversionError: the card states another SHA-256.
     """
     with weights.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     stated = None if card.source is None else json.loads(card.source)
     source = {"text": stated} if isinstance(stated, str) else dict(stated or {})
-    if source.setdefault("sha256", found) != found:
+    if source.setdefault("sha256", digest) != digest:
         raise ConversionError(
-            f"{weights} has the SHA-256 {found}, but card {card.name!r} states {source['sha256']!r}"
-            " in source.sha256: this is another file; fetch the right one, or correct the card"
+            f"{weights} has the SHA-256 {digest}, but card {card.name!r} states"
+            f" {source['sha256']!r} in source.sha256: this is another file; fetch the right one, or"
+            " correct the card"
         )
     source.setdefault("file", weights.name)
     return dataclasses.replace(card, source=json.dumps(source, ensure_ascii=False))

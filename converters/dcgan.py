@@ -9,8 +9,7 @@ bias, all but the first doubling the size, each but the last followed by BatchNo
 last by tanh. Sizes are the file's; 64 pixels are five convolutions.
 """
 
-from typing import Any
-
+from jattr.bounded_json import JsonObject
 from jattr.errors import CardError, show
 from jattr.generators.card import Card, parse_card
 
@@ -95,10 +94,10 @@ def _expected_shapes(tensors: StateDict, depth: int) -> dict[str, Shape]:
     return expected
 
 
-def _card_data(shapes: list[Shape]) -> dict[str, Any]:
+def _card_data(shapes: list[Shape]) -> JsonObject:
     """Return the card's JSON for the shapes [in, out, 4, 4] of the convolutions."""
     dim, side = shapes[0][0], 4 << (len(shapes) - 1)
-    layers: list[dict[str, Any]] = [{"op": "reshape", "shape": [dim, 1, 1]}]
+    layers: list[JsonObject] = [{"op": "reshape", "shape": [dim, 1, 1]}]
     for i in range(len(shapes)):
         stride, padding = (2, 1) if i else (1, 0)
         conv = {"op": "conv_transpose", "key": f"main.{3 * i}", "output_padding": 0}

@@ -123,19 +123,19 @@ def detect(weights: Weights, arch: str | None = None) -> Match:
         raise ConversionError(f"there is no architecture {arch!r}; known: {', '.join(FORMATS)}")
     matches: list[Match] = []
     tried: list[str] = []
-    asked = (
+    candidates = (
         [FORMATS[arch]]
         if arch
         else [format for format in FORMATS.values() if format not in ON_REQUEST]
     )
-    for format in asked:
+    for format in candidates:
         match = _first_match(format, weights.tree, tried)
         matches += [match] if match else []
     if len(matches) == 1:
         return matches[0]
-    if asked[0] in ON_REQUEST:
+    if candidates[0] in ON_REQUEST:
         raise ConversionError(
-            f"{weights.path} has no {asked[0].title} that can be used: {'; '.join(tried)}"
+            f"{weights.path} has no {candidates[0].title} that can be used: {'; '.join(tried)}"
         )
     if matches:
         names = ", ".join(match.format.name for match in matches)

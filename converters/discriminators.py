@@ -18,7 +18,7 @@ from jattr.distances.feature_folder import KIND
 from jattr.errors import InputError
 
 from .reading_limits import Tree
-from .rules import Format, Found, Row, StateDict, UnfitError
+from .rules import Format, Found, Row, StateDict, UnfitError, attributes_of, side
 
 NAME = "stylegan2-discriminator"
 FILTER = np.outer(TAPS, TAPS)
@@ -50,18 +50,18 @@ def rows(arch: Architecture) -> Iterator[Row]:
 
 
 def _describe_nvlabs(tensors: StateDict, tree: Tree) -> Variant:
-    found = (re.fullmatch(r"b([0-9]{1,5})\.conv0\.weight", name) for name in tensors)
-    sizes = sorted((int(match[1]) for match in found if match), reverse=True)
+    matches = (re.fullmatch(r"b([0-9]{1,5})\.conv0\.weight", name) for name in tensors)
+    sizes = sorted((int(match[1]) for match in matches if match), reverse=True)
     if not sizes or sizes != [8 << level for level in reversed(range(len(sizes)))]:
         raise UnfitError("no b8.conv0.weight, b16.conv0.weight, ...: one block for each size")
     top = f"b{sizes[0]}.fromrgb.weight"
     residual, skip = "b8.skip.weight" in tensors, "b4.fromrgb.weight" in tensors
     return Variant(
         form="skip" if skip else "resnet" if residual else "orig",
-        image_channels=_side(tensors, top, 1),
+        image_channels=side(tensors, top, 1, axes=4),
         widths=(
-            *(_side(tensors, f"b{size}.conv0.weight", 1) for size in sizes),
-            _side(tensors, "b8.conv1.weight", 0),
+            *(side(tensors, f"b{size}.conv0.weight", 1, axes=4) for size in sizes),
+            side(tensors, "b8.conv1.weight", 0, axes=4),
         ),
         clamp=_clamp(tree),
     )
@@ -69,8 +69,7 @@ def _describe_nvlabs(tensors: StateDict, tree: Tree) -> Variant:
 
 def _clamp(tree: Tree) -> float | None:
     """Return the clamp of activations, which only pickles of modules tell."""
-    found = tree.get("attributes") if isinstance(tree, dict) else None
-    attributes = found if isinstance(found, dict) else {}
+    attributes = attributes_of(tree)
 
     def values(attribute: str) -> list[Tree]:
         layers = re.compile(rf"b(?!4\.)[0-9]+\.(fromrgb|conv0|conv1)\.{attribute}")
@@ -110,17 +109,20 @@ def _layer(source: str, target: str) -> Iterator[Row]:
 
 
 def _describe_rosinality(tensors: StateDict, tree: Tree) -> Variant:
-    found = (re.fullmatch(r"convs\.([0-9]{1,3})\.conv1\.0\.weight", name) for name in tensors)
-    blocks = sorted(int(match[1]) for match in found if match)
+    matches = (re.fullmatch(r"convs\.([0-9]{1,3})\.conv1\.0\.weight", name) for name in tensors)
+    blocks = sorted(int(match[1]) for match in matches if match)
     if not blocks or blocks != list(range(1, len(blocks) + 1)):
         raise UnfitError(
             "no convs.1.conv1.0.weight, convs.2.conv1.0.weight, ...: one block for each size"
         )
-    last = _side(tensors, f"convs.{blocks[-1]}.conv2.1.weight", 0)
+    last = side(tensors, f"convs.{blocks[-1]}.conv2.1.weight", 0, axes=4)
     return Variant(
         form="resnet",
-        image_channels=_side(tensors, "convs.0.0.weight", 1),
-        widths=(*(_side(tensors, f"convs.{block}.conv1.0.weight", 1) for block in blocks), last),
+        image_channels=side(tensors, "convs.0.0.weight", 1, axes=4),
+        widths=(
+            *(side(tensors, f"convs.{block}.conv1.0.weight", 1, axes=4) for block in blocks),
+            last,
+        ),
     )
 
 
@@ -136,14 +138,6 @@ def _rows_rosinality(variant: Variant) -> Iterator[Row]:
         yield Row(f"{source}.conv2.2.bias", f"{target}/conv1/bias")
         yield Row(f"{source}.skip.0.kernel", None, expected=FILTER)
         yield Row(f"{source}.skip.1.weight", f"{target}/skip/kernel", "conv")
-
-
-def _side(tensors: StateDict, name: str, axis: int) -> int:
-    if name not in tensors:
-        raise UnfitError(f"no {name}")
-    if tensors[name].ndim != 4:
-        raise UnfitError(f"{name} has the shape {list(tensors[name].shape)}; it must have 4 sides")
-    return int(tensors[name].shape[axis])
 
 
 _DESCRIBE: dict[str, Callable[[StateDict, Tree], Variant]] = {

@@ -87,9 +87,9 @@ def describe_inception(tensors: StateDict, tree: Tree) -> Found:
 def describe_lpips(tensors: StateDict, tree: Tree, *, backbone: str) -> Found:
     """Return the architecture of LPIPS with a backbone."""
     name, shape = SIGNS[backbone]
-    found = tensors.get(name)
-    if found is None or found.shape != shape:
-        has = f"; it has the shape {list(found.shape)}" if found is not None else ""
+    array = tensors.get(name)
+    if array is None or array.shape != shape:
+        has = f"; it has the shape {list(array.shape)}" if array is not None else ""
         raise UnfitError(
             f"no {name} of shape {list(shape)}{has}"
             + (
@@ -109,23 +109,23 @@ def describe_lpips(tensors: StateDict, tree: Tree, *, backbone: str) -> Found:
 def rows_inception(arch: Architecture) -> Iterator[Row]:
     """Yield the table of Inception v3."""
     for path in graph_of(*arch)[1]:
-        place, leaf = path.rsplit("/", 1)
-        source, layout = (LEAVES_OF_DENSE if place == "fc" else LEAVES_WITH_NORM)[leaf]
-        yield Row(f"{place.replace('/', '.')}.{source}", path, layout)
+        module, leaf = path.rsplit("/", 1)
+        source, layout = (LEAVES_OF_DENSE if module == "fc" else LEAVES_WITH_NORM)[leaf]
+        yield Row(f"{module.replace('/', '.')}.{source}", path, layout)
 
 
 def rows_lpips(arch: Architecture) -> Iterator[Row]:
     """Yield the table of LPIPS: a backbone's convolutions by torchvision's names, and the heads."""
     for path in graph_of(*arch)[1]:
-        place, leaf = path.rsplit("/", 1)
-        if place == "heads":
+        module, leaf = path.rsplit("/", 1)
+        if module == "heads":
             yield Row(f"lin{leaf}.model.1.weight", path, "flat")
         else:
             source, layout = LEAVES[leaf]
-            yield Row(f"{place.replace('/', '.')}.{source}", path, layout)
+            yield Row(f"{module.replace('/', '.')}.{source}", path, layout)
 
 
-def read_folder(folder: Path) -> dict[str, Any] | None:
+def read_folder(folder: Path) -> Tree | None:
     """Return the tensors of the two weights files in a folder together; None if there are not two.
 
     Raises:

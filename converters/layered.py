@@ -4,7 +4,6 @@ By a table that is checked on both sides.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -12,12 +11,12 @@ from jattr.errors import ConversionError, show
 from jattr.generators.card import Card
 from jattr.generators.card_problems import MAX_LISTED
 from jattr.generators.card_shapes import shape_problems
-from jattr.generators.stored import Leaf, as_tree, stored_slots
+from jattr.generators.stored import Leaf, Params, as_tree, stored_slots
 
 NEVER_USED = ("num_batches_tracked",)  # counters of BatchNorm: no part of the function in eval mode
 
 
-def convert_layered(card: Card, state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def convert_layered(card: Card, state_dict: Mapping[str, np.ndarray]) -> Params:
     """Return the stored tensors of a state dict.
 
     As `{"layers": {index: {leaf: float32}}, "conditioning": {leaf: float32}}`.
@@ -33,10 +32,10 @@ def convert_layered(card: Card, state_dict: Mapping[str, np.ndarray]) -> dict[st
         chain: all of them in one message.
     """
     slots = stored_slots(card)
-    wanted = {slot.source_key: slot.optional for slot, _ in slots.values()}
-    state_dict = _match_module_prefix(wanted, state_dict)
+    expected = {slot.source_key: slot.optional for slot, _ in slots.values()}
+    state_dict = _match_module_prefix(expected, state_dict)
     problems = shape_problems(card, {key: array.shape for key, array in state_dict.items()})
-    problems += _key_problems(card, wanted, state_dict)
+    problems += _key_problems(card, expected, state_dict)
     if problems:
         title = f"card {card.name!r} and its weights do not fit"
         rest = len(problems) - MAX_LISTED
@@ -54,25 +53,25 @@ def convert_layered(card: Card, state_dict: Mapping[str, np.ndarray]) -> dict[st
 
 
 def _match_module_prefix(
-    wanted: Mapping[str, bool], state_dict: Mapping[str, np.ndarray]
+    expected: Mapping[str, bool], state_dict: Mapping[str, np.ndarray]
 ) -> Mapping[str, np.ndarray]:
     """Return the names without DataParallel's `module.` where only that fits the card."""
     prefixed = bool(state_dict) and all(key.startswith("module.") for key in state_dict)
-    if not prefixed or any(key in state_dict for key, optional in wanted.items() if not optional):
+    if not prefixed or any(key in state_dict for key, optional in expected.items() if not optional):
         return state_dict
     return {key.removeprefix("module."): array for key, array in state_dict.items()}
 
 
 def _key_problems(
-    card: Card, wanted: Mapping[str, bool], state_dict: Mapping[str, np.ndarray]
+    card: Card, expected: Mapping[str, bool], state_dict: Mapping[str, np.ndarray]
 ) -> list[str]:
     """Return what is wrong with single tensors, and which are left over."""
-    extra = [key for key in state_dict if key not in wanted and not _ignored(card, key)]
+    extra = [key for key in state_dict if key not in expected and not _ignored(card, key)]
     problems = [
         f"left over in the file: {show(key)}; if it is not the generator's, add it to `ignore`"
         for key in extra
     ]
-    for key in wanted:
+    for key in expected:
         array = state_dict.get(key)
         if array is None:
             continue

@@ -8,7 +8,6 @@ torch_utils/persistence.py of both repositories.
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from .reading_limits import Tree, shown
 PLAIN = (bool, int, float, str, type(None))
 
 
-def saved_module(meta: Any) -> dict[str, Any]:
+def saved_module(meta: Tree) -> dict[str, Tree]:
     """Stand in for torch_utils.persistence._reconstruct_persistent_obj.
 
     Returns a record in place of an object.
@@ -42,13 +41,13 @@ def saved_module(meta: Any) -> dict[str, Any]:
     }
 
 
-def easy_dict() -> dict[str, Any]:
+def easy_dict() -> dict[str, Tree]:
     """Stand in for dnnlib.util.EasyDict, which is a dict."""
     return {}
 
 
 MARK = "\0module of NVlabs"  # no pickle of theirs has this key in a dict of its own
-NAMES: dict[str, Any] = {
+NAMES: dict[str, Tree] = {
     "torch_utils.persistence._reconstruct_persistent_obj": Call(saved_module),
     "dnnlib.util.EasyDict": NewObject(easy_dict),
 }
@@ -57,10 +56,8 @@ NAMES: dict[str, Any] = {
 def flat_modules(tree: Tree) -> Tree:
     """Return the tree with each outermost module as a dict.
 
-    Its keys: "class_name", "tensors", "attributes", "sources".
-
-    Tensors and attributes are by dotted name, as in a state dict; non-tensor values other than
-    plain ones are dropped.
+    Its keys: "class_name", "tensors", "attributes", "sources". Tensors and attributes are by dotted
+    name, as in a state dict; non-tensor values other than plain ones are dropped.
     """
     if isinstance(tree, dict) and tree.get(MARK) is True:
         parts = list(_parts(tree, ""))
@@ -75,7 +72,7 @@ def flat_modules(tree: Tree) -> Tree:
     return tree
 
 
-def _parts(module: dict[str, Any], prefix: str) -> Iterator[tuple[str, str, Any]]:
+def _parts(module: dict[str, Tree], prefix: str) -> Iterator[tuple[str, str, Tree]]:
     """Yield the parts of a module and of those inside it.
 
     As ("tensor" | "attribute" | "source", dotted name, value).
@@ -110,7 +107,7 @@ def _python_value(value: object) -> Tree:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _dict_of(state: dict[str, Any], name: str) -> dict[str, Any]:
+def _dict_of(state: dict[str, Tree], name: str) -> dict[str, Tree]:
     found = state.get(name, {})
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise CheckpointError(f"has a module whose {name} is {shown(found)}: the file is damaged")

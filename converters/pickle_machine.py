@@ -12,7 +12,6 @@ import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from jattr.errors import CheckpointError
 
@@ -28,7 +27,7 @@ class Call:
     `build` gets the file's arguments and returns a plain value.
     """
 
-    build: Callable[..., Any]
+    build: Callable[..., Tree]
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class NewObject:
     `build` returns one.
     """
 
-    build: Callable[[], Any]
+    build: Callable[[], Tree]
 
 
 class Unfinished:
@@ -46,7 +45,7 @@ class Unfinished:
 
     slot: int | None = None  # where the memo holds it
 
-    def finish(self, state: Any) -> Tree:
+    def finish(self, state: Tree) -> Tree:
         """Return the finished value for the `state` that the pickle sets."""
         raise NotImplementedError
 
@@ -61,13 +60,13 @@ class PickleMachine:
     """
 
     data: memoryview  # bytes, one-dimensional
-    names: Mapping[str, Any]
+    names: Mapping[str, Tree]
     budget: Budget
-    storage_of: Callable[[Any], Any] | None = None
+    storage_of: Callable[[Tree], Tree] | None = None
     position: int = 0
     stack: list[Tree] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)  # heights of the stack where a MARK was set
-    memo: dict[int, Any] = field(default_factory=dict)
+    memo: dict[int, Tree] = field(default_factory=dict)
 
     def take(self, count: int) -> memoryview:
         """Return the next `count` bytes; a pickle that ends before them is an error."""
@@ -125,7 +124,7 @@ class PickleMachine:
             )
         self.stack.append(self.memo[slot])
 
-    def name(self, module: Any, attribute: Any) -> None:
+    def name(self, module: object, attribute: object) -> None:
         """Push what the table holds for `module`.`attribute`; nothing is imported."""
         if type(module) is not str or type(attribute) is not str:
             raise CheckpointError(

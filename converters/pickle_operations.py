@@ -10,7 +10,6 @@ out-of-band buffers, and the text forms of protocols 0 and 1.
 import pickletools
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from jattr.errors import CheckpointError
 
@@ -59,7 +58,7 @@ def _result(machine: PickleMachine) -> Tree:
 
 def _name_of(code: int) -> str:
     return next(
-        (known.name for known in pickletools.opcodes if known.code == chr(code)), f"0x{code:02x}"
+        (opcode.name for opcode in pickletools.opcodes if opcode.code == chr(code)), f"0x{code:02x}"
     )
 
 
@@ -96,10 +95,10 @@ def _integer(raw: memoryview) -> int:
     return int.from_bytes(raw, "little", signed=True)
 
 
-def _push_counted(machine: PickleMachine, form: str, make: Callable[[memoryview], Any]) -> None:
+def _push_counted(machine: PickleMachine, form: str, build: Callable[[memoryview], Tree]) -> None:
     raw = machine.take(machine.number(form))
     machine.budget.spend(len(raw))
-    value = make(raw)
+    value = build(raw)
     # one wide letter makes a whole text four times larger
     machine.budget.spend(max(0, value.__sizeof__() - len(raw)))
     machine.stack.append(value)
@@ -121,7 +120,7 @@ def _push_value(machine: PickleMachine, value: object) -> None:
     machine.stack.append(value)
 
 
-def _push_empty(machine: PickleMachine, kind: Callable[[], Any]) -> None:
+def _push_empty(machine: PickleMachine, kind: Callable[[], Tree]) -> None:
     machine.stack.append(kind())
 
 
@@ -160,13 +159,12 @@ def _check_frame(machine: PickleMachine) -> None:
 
 
 STOP = ord(".")
-# Prices are bytes of memory, rounded up: what CPython allocates for the value, its place on the
-# stack or in the memo,
-# and its share of the walk over the finished tree. They are what keeps reading within the stated
-# multiple of the file.
+# Prices are bytes of memory, rounded up: what CPython allocates for the value, its entry on the
+# stack or in the memo, and its share of the walk over the finished tree. They keep reading within
+# the stated multiple of the file.
 VALUE_PRICE, MEMO_PRICE, BOX_PRICE, CALL_PRICE = 48, 120, 360, 720
 
-Handler = Callable[[PickleMachine], Any]
+Handler = Callable[[PickleMachine], Tree]
 HANDLERS: dict[int, tuple[Handler, int]] = {}
 
 
@@ -186,11 +184,11 @@ for _code, _kind in {b"}": dict, b"]": list, b"\x8f": set}.items():
 for _code, _form in {b"J": "<i", b"K": "<B", b"M": "<H", b"G": ">d"}.items():
     _operation(_code, partial(_push_number, form=_form))
 for _code, _form in {b"\x8c": "<B", b"X": "<I", b"\x8d": "<Q", b"U": "<B", b"T": "<I"}.items():
-    _operation(_code, partial(_push_counted, form=_form, make=_text), 2 * VALUE_PRICE)
+    _operation(_code, partial(_push_counted, form=_form, build=_text), 2 * VALUE_PRICE)
 for _code, _form in {b"C": "<B", b"B": "<I", b"\x8e": "<Q", b"\x96": "<Q"}.items():
     _operation(_code, partial(_push_bytes, form=_form), 2 * VALUE_PRICE)
 for _code, _form in {b"\x8a": "<B", b"\x8b": "<I"}.items():
-    _operation(_code, partial(_push_counted, form=_form, make=_integer))
+    _operation(_code, partial(_push_counted, form=_form, build=_integer))
 for _code, _count in {b"\x85": 1, b"\x86": 2, b"\x87": 3}.items():
     _operation(_code, partial(_push_tuple, count=_count), BOX_PRICE)
 _operation(b"t", lambda m: m.stack.append(tuple(m.pop_to_mark())), BOX_PRICE)

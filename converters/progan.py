@@ -13,17 +13,15 @@ follows: taken as both programs have it unless told otherwise, which is yes, no 
 
 import math
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from functools import partial
 from itertools import count, pairwise
-from typing import Any
 
-from jattr.errors import CheckpointError, show
+from jattr.errors import CheckpointError
 from jattr.generators.progan import Architecture
 
 from .pickle_machine import NewObject, Unfinished
 from .reading_limits import Tree, shown
-from .rules import Format, Found, Row, StateDict, UnfitError
+from .rules import Format, Found, Row, StateDict, UnfitError, need, side
 
 NEAR = {  # names of files that are taken for a ProGAN generator -> what they are
     "*input0.weight": "a discriminator of genforce",
@@ -51,7 +49,7 @@ class SavedConfig(Unfinished):
     An object without methods that its files hold.
     """
 
-    def finish(self, state: Any) -> dict[str, Any]:
+    def finish(self, state: Tree) -> dict[str, Tree]:
         """Return the settings."""
         if type(state) is not dict:
             raise CheckpointError(
@@ -61,7 +59,7 @@ class SavedConfig(Unfinished):
 
 
 # for `read_checkpoint`
-NAMES: dict[str, Any] = {"models.utils.config.BaseConfig": NewObject(SavedConfig)}
+NAMES: dict[str, Tree] = {"models.utils.config.BaseConfig": NewObject(SavedConfig)}
 
 
 def describe_genforce(tensors: StateDict, tree: Tree, *, fused: bool) -> Found:
@@ -74,23 +72,25 @@ def describe_genforce(tensors: StateDict, tree: Tree, *, fused: bool) -> Found:
     need(tensors, "layer0.weight", "output0.weight", near=NEAR)
     check_finished(tensors, "lod")
     levels = number_of(tensors, "output{}.weight")
-    channels = tuple(side(tensors, f"layer{2 * level + 1}.weight", 4, 0) for level in range(levels))
-    seen = any(
+    channels = tuple(
+        side(tensors, f"layer{2 * level + 1}.weight", 0, axes=4) for level in range(levels)
+    )
+    has_fused = any(
         inputs != outputs and tensors[f"layer{2 * level}.weight"].shape[:2] == (inputs, outputs)
         for level, (inputs, outputs) in enumerate(pairwise(channels), 1)
         if f"layer{2 * level}.weight" in tensors
     )
-    if seen != fused:
+    if has_fused != fused:
         raise UnfitError(
             "its upscales are fused: kernels [in, out, 3, 3]; that is format progan-genforce-fused"
-            if seen
+            if has_fused
             else "no upscale whose kernel is [in, out, 3, 3] with another number out than in"
         )
     return Found(
         Architecture(
             channels=channels,
-            z_dim=side(tensors, "layer0.weight", 4, 1),
-            image_channels=side(tensors, f"output{levels - 1}.weight", 4, 0),
+            z_dim=side(tensors, "layer0.weight", 1, axes=4),
+            image_channels=side(tensors, f"output{levels - 1}.weight", 0, axes=4),
         )
     )
 
@@ -125,9 +125,9 @@ def describe_zoo(tensors: StateDict, tree: Tree, *, inner: str) -> Found:
     ]
     return Found(
         Architecture(
-            channels=tuple(side(tensors, name, 4, 0) for name in names),
-            z_dim=side(tensors, f"formatLayer{inner}.weight", 2, 1),
-            image_channels=side(tensors, last, 4, 0),
+            channels=tuple(side(tensors, name, 0, axes=4) for name in names),
+            z_dim=side(tensors, f"formatLayer{inner}.weight", 1, axes=2),
+            image_channels=side(tensors, last, 0, axes=4),
             first_gain=math.sqrt(2.0),
             image_gain=math.sqrt(2.0),
             scaled_bias=True,
@@ -146,10 +146,10 @@ def _zoo_tanh(tree: Tree) -> bool:
     if not isinstance(config, Mapping):
         return False
     for name, (value, meaning) in ZOO_CONFIG.items():
-        found = config.get(name, value)
-        if not isinstance(found, bool | int | float) or found != value:
+        stated = config.get(name, value)
+        if not isinstance(stated, bool | int | float) or stated != value:
             raise UnfitError(
-                f"its config has {name} {shown(found)}, not {value}: {meaning}, which is not"
+                f"its config has {name} {shown(stated)}, not {value}: {meaning}, which is not"
                 " converted"
             )
     loss = config.get("lossCriterion")
@@ -173,23 +173,6 @@ def rows_zoo(arch: Architecture, *, inner: str) -> Iterator[Row]:
         yield Row(f"{source}{inner}.bias", f"{target}/bias")
 
 
-def need(tensors: StateDict, *names: str, near: Mapping[str, str]) -> None:
-    """Check that tensors are there; if not, say which, and what the file looks like."""
-    missing = [name for name in names if name not in tensors]
-    if missing:
-        looks = next(
-            (
-                near[pattern]
-                for pattern in near
-                if any(fnmatchcase(name, pattern) for name in tensors)
-            ),
-            "",
-        )
-        raise UnfitError(
-            f"no {' and '.join(missing)}" + (f"; it looks like {looks}" if looks else "")
-        )
-
-
 def check_finished(tensors: StateDict, name: str) -> None:
     """Check genforce's level of detail, if stored: how many sizes are still to come."""
     lod = tensors.get(name)
@@ -204,15 +187,6 @@ def check_finished(tensors: StateDict, name: str) -> None:
 def number_of(tensors: StateDict, name: str) -> int:
     """Return how many names, counted from 0, there are."""
     return next(number for number in count() if name.format(number) not in tensors)
-
-
-def side(tensors: StateDict, name: str, axes: int, axis: int) -> int:
-    """Return the length of one axis of a tensor that must have this many."""
-    need(tensors, name, near={})
-    shape = tensors[name].shape
-    if len(shape) != axes:
-        raise UnfitError(f"{show(name)} has the shape {list(shape)}; it must have {axes} axes")
-    return int(shape[axis])
 
 
 GENFORCE_KEYS = ("generator_smooth", "models.generator_smooth", "generator", "models.generator", "")

@@ -36,10 +36,8 @@ SPARE_MEMORY = 32 * MIB
 class Budget:
     """What reading one file may still allocate besides the file's own bytes.
 
-    Those are in memory once.
-
-    At first twice the file's size and 32 MiB: so a reading stays under three times the file's size
-    and 64 MiB, whatever the file says.
+    Those are in memory once. At first twice the file's size and 32 MiB: so a reading stays under
+    three times the file's size and 64 MiB, whatever the file says.
     """
 
     file_size: int  # bytes

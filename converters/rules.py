@@ -61,6 +61,41 @@ class Format:
     ignored: tuple[str, ...] = field(default=())
 
 
+def need(tensors: StateDict, *names: str, near: Mapping[str, str] = {}) -> None:
+    """Check that tensors are there; if not, say which, and what the file looks like.
+
+    `near`: pattern (fnmatch) of tensors' names -> what a file with such tensors is.
+    """
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise UnfitError(f"no {' and '.join(missing)}{looks_like(tensors, near)}")
+
+
+def looks_like(tensors: StateDict, near: Mapping[str, str]) -> str:
+    """Return the end of a message: what the file is by its tensors' names, "" if unknown."""
+    for pattern, what in near.items():
+        if any(fnmatchcase(name, pattern) for name in tensors):
+            return f"; it looks like {what}"
+    return ""
+
+
+def side(tensors: StateDict, name: str, axis: int, *, axes: int | None = None) -> int:
+    """Return the length of one axis of a tensor, which must have `axes` of them, if given."""
+    need(tensors, name)
+    shape = tensors[name].shape
+    if axes is not None and len(shape) != axes:
+        raise UnfitError(f"{show(name)} has the shape {list(shape)}; it must have {axes} axes")
+    if len(shape) <= axis:
+        raise UnfitError(f"{name} has the shape {list(shape)}")
+    return int(shape[axis])
+
+
+def attributes_of(tree: Tree) -> Mapping[str, Tree]:
+    """Return the attributes that a pickle of a module states, none for a plain state dict."""
+    attributes = tree.get("attributes") if isinstance(tree, Mapping) else None
+    return attributes if isinstance(attributes, Mapping) else {}
+
+
 def _axes(*order: int) -> Callable[[np.ndarray], np.ndarray]:
     def move(array: np.ndarray) -> np.ndarray:
         if array.ndim != len(order):
@@ -72,8 +107,8 @@ def _axes(*order: int) -> Callable[[np.ndarray], np.ndarray]:
 
 def _without_ones(axes: int) -> Callable[[np.ndarray], np.ndarray]:
     def drop(array: np.ndarray) -> np.ndarray:
-        kept = tuple(side for side in array.shape if side != 1)
-        if array.ndim != axes or len(kept) > 1:
+        longer = [length for length in array.shape if length != 1]
+        if array.ndim != axes or len(longer) > 1:
             raise ValueError(
                 f"has the shape {list(array.shape)} instead of {axes} axes, all but one of them 1"
             )
@@ -190,12 +225,9 @@ def _laid_out(row: Row, array: np.ndarray, shapes: Mapping[str, Shape]) -> tuple
     if row.target is None:
         expected = np.asarray(row.expected, np.float32)
         same = array.shape == expected.shape and np.allclose(array, expected, rtol=1e-4, atol=1e-6)
-        return (
-            array,
-            ""
-            if same
-            else f"is not the constant of shape {list(expected.shape)} that it should be",
-        )
+        if same:
+            return array, ""
+        return array, f"is not the constant of shape {list(expected.shape)} that it should be"
     try:
         array = LAYOUTS[row.layout](array)
     except ValueError as error:
@@ -203,11 +235,7 @@ def _laid_out(row: Row, array: np.ndarray, shapes: Mapping[str, Shape]) -> tuple
     if row.target not in shapes:
         return array, f"goes to {row.target}, which this architecture does not have"
     if array.shape != shapes[row.target]:
-        return (
-            array,
-            (
-                f"gives {row.target} the shape {list(array.shape)}; it must be"
-                f" {list(shapes[row.target])}"
-            ),
-        )
+        expected_shape = list(shapes[row.target])
+        problem = f"gives {row.target} the shape {list(array.shape)}; it must be {expected_shape}"
+        return array, problem
     return np.array(array, order="C"), ""

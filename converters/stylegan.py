@@ -14,9 +14,9 @@ import numpy as np
 
 from jattr.generators.stylegan import BLUR, Architecture
 
-from .progan import GENFORCE_KEYS, check_finished, need, number_of, side
+from .progan import GENFORCE_KEYS, check_finished, number_of
 from .reading_limits import Tree
-from .rules import Format, Found, Row, StateDict, UnfitError
+from .rules import Format, Found, Row, StateDict, UnfitError, need, side
 
 # pixels: the smallest size whose upscale is fused, with the taps of its kernel in opposite order
 FUSED_FROM = 128
@@ -50,22 +50,27 @@ def describe_genforce(tensors: StateDict, tree: Tree) -> Found:
     levels = number_of(tensors, "synthesis.output{}.weight")
     depth = number_of(tensors, "mapping.dense{}.weight")
     labelled = "mapping.label_weight" in tensors
-    z_dim = side(tensors, "mapping.label_weight" if labelled else "mapping.dense0.weight", 2, 1)
+    z_dim = side(
+        tensors, "mapping.label_weight" if labelled else "mapping.dense0.weight", 1, axes=2
+    )
     arch = Architecture(
         channels=tuple(
-            side(tensors, f"synthesis.layer{2 * level + 1}.bias", 1, 0) for level in range(levels)
+            side(tensors, f"synthesis.layer{2 * level + 1}.bias", 0, axes=1)
+            for level in range(levels)
         ),
         z_dim=z_dim,
-        mapping_widths=tuple(side(tensors, f"mapping.dense{i}.weight", 2, 0) for i in range(depth)),
-        num_classes=side(tensors, "mapping.label_weight", 2, 0) if labelled else 0,
-        image_channels=side(tensors, f"synthesis.output{levels - 1}.weight", 4, 0),
+        mapping_widths=tuple(
+            side(tensors, f"mapping.dense{i}.weight", 0, axes=2) for i in range(depth)
+        ),
+        num_classes=side(tensors, "mapping.label_weight", 0, axes=2) if labelled else 0,
+        image_channels=side(tensors, f"synthesis.output{levels - 1}.weight", 0, axes=4),
     )
-    if arch.w_dim != side(tensors, "synthesis.layer0.style.weight", 2, 1):
+    if arch.w_dim != side(tensors, "synthesis.layer0.style.weight", 1, axes=2):
         raise UnfitError(
             "its mapping network gives each layer a w of its own (repeat_w false), which is not"
             " converted"
         )
-    if side(tensors, "synthesis.layer0.apply_noise.noise", 4, 1) != 1:
+    if side(tensors, "synthesis.layer0.apply_noise.noise", 1, axes=4) != 1:
         raise UnfitError(
             "its noise is one number for each channel (noise_type channel), which is not converted"
         )
@@ -74,7 +79,7 @@ def describe_genforce(tensors: StateDict, tree: Tree) -> Found:
 
 def _one_row(tensors: StateDict, arch: Architecture) -> np.ndarray:
     """Return the mean of w [w_dim]; some files repeat it for each layer."""
-    need(tensors, "truncation.w_avg", near={})
+    need(tensors, "truncation.w_avg")
     w_avg = tensors["truncation.w_avg"]
     if w_avg.size not in (arch.w_dim, arch.num_ws * arch.w_dim):
         raise UnfitError(

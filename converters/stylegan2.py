@@ -9,14 +9,13 @@ https://github.com/rosinality/stylegan2-pytorch, https://github.com/genforce/gen
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from jattr.generators.stylegan2 import Architecture
 
 from .reading_limits import Tree
-from .rules import Format, Found, Row, StateDict, UnfitError
+from .rules import Format, Found, Row, StateDict, UnfitError, attributes_of, need, side
 
 
 def describe_nvlabs(tensors: StateDict, tree: Tree) -> Found:
@@ -26,7 +25,7 @@ def describe_nvlabs(tensors: StateDict, tree: Tree) -> Found:
     sizes = _sizes(tensors, r"synthesis\.b(\d+)\.conv1\.weight")
     if not sizes or "synthesis.b4.const" not in tensors:
         raise UnfitError("no synthesis.b4.const and synthesis.b4.conv1.weight")
-    _need(tensors, "mapping.fc0.weight", "mapping.w_avg", "synthesis.b4.resample_filter")
+    need(tensors, "mapping.fc0.weight", "mapping.w_avg", "synthesis.b4.resample_filter")
     form = "skip" if "synthesis.b4.torgb.weight" in tensors else "orig"
     form = "resnet" if "synthesis.b8.skip.weight" in tensors else form
     widths = _widths(tensors, "mapping.fc{}.weight")
@@ -34,13 +33,13 @@ def describe_nvlabs(tensors: StateDict, tree: Tree) -> Found:
     embedded = 0 if embed is None else embed.shape[0]
     return Found(
         Architecture(
-            channels=tuple(_side(tensors, f"synthesis.b{size}.conv1.weight", 0) for size in sizes),
-            z_dim=_side(tensors, "mapping.fc0.weight", 1) - embedded,
+            channels=tuple(side(tensors, f"synthesis.b{size}.conv1.weight", 0) for size in sizes),
+            z_dim=side(tensors, "mapping.fc0.weight", 1) - embedded,
             mapping_widths=widths,
             num_classes=0 if embed is None else embed.shape[1],
             form=form,
-            image_channels=_side(tensors, f"synthesis.b{sizes[-1]}.torgb.weight", 0),
-            clamp=_attributes(tree).get("synthesis.b4.conv1.conv_clamp"),
+            image_channels=side(tensors, f"synthesis.b{sizes[-1]}.torgb.weight", 0),
+            clamp=attributes_of(tree).get("synthesis.b4.conv1.conv_clamp"),
             taps=_taps(tensors["synthesis.b4.resample_filter"]),
         )
     )
@@ -77,7 +76,7 @@ def describe_rosinality(tensors: StateDict, tree: Tree) -> Found:
     """Return the architecture of rosinality's `Generator`, and its `latent_avg`."""
     if any(name.startswith("final_linear.") for name in tensors):
         raise UnfitError("this is a discriminator (it has final_linear); the generator is g_ema")
-    _need(tensors, "input.input", "conv1.conv.weight", "style.1.weight", "to_rgb1.conv.weight")
+    need(tensors, "input.input", "conv1.conv.weight", "style.1.weight", "to_rgb1.conv.weight")
     convs = _sizes(tensors, r"convs\.(\d+)\.conv\.weight")
     average = tree.get("latent_avg") if isinstance(tree, dict) else None
     if not isinstance(average, np.ndarray) or average.ndim != 1:
@@ -86,17 +85,17 @@ def describe_rosinality(tensors: StateDict, tree: Tree) -> Found:
         raise UnfitError(
             f"convs numbered {convs[:4]}...; they must be 0, 1, ... and two for each size"
         )
-    channels = [_side(tensors, "conv1.conv.weight", 1)]
-    channels += [_side(tensors, f"convs.{i}.conv.weight", 1) for i in range(1, len(convs), 2)]
+    channels = [side(tensors, "conv1.conv.weight", 1)]
+    channels += [side(tensors, f"convs.{i}.conv.weight", 1) for i in range(1, len(convs), 2)]
     kernel = tensors.get("convs.0.conv.blur.kernel")
     if kernel is None:
         raise UnfitError("no convs.0.conv.blur.kernel: the taps of the resampling filter")
     return Found(
         Architecture(
             channels=tuple(channels),
-            z_dim=_side(tensors, "style.1.weight", 1),
+            z_dim=side(tensors, "style.1.weight", 1),
             mapping_widths=_widths(tensors, "style.{}.weight", first=1),
-            image_channels=_side(tensors, "to_rgb1.conv.weight", 1),
+            image_channels=side(tensors, "to_rgb1.conv.weight", 1),
             equalised=True,
             taps=_taps(kernel),
         ),
@@ -136,13 +135,13 @@ def describe_genforce(tensors: StateDict, tree: Tree) -> Found:
         raise UnfitError(
             "this is a StyleGAN, not a StyleGAN2 (it has synthesis.layer0.const or synthesis.lod)"
         )
-    _need(
+    need(
         tensors,
         "synthesis.early_layer.const",
         "synthesis.layer0.style.weight",
         "mapping.dense0.weight",
     )
-    _need(tensors, "truncation.w_avg", "synthesis.layer1.filter.kernel")
+    need(tensors, "truncation.w_avg", "synthesis.layer1.filter.kernel")
     outputs = _sizes(tensors, r"synthesis\.output(\d+)\.weight")
     levels = 1 + len(_sizes(tensors, r"synthesis\.layer(\d+)\.weight")) // 2
     label = tensors.get("mapping.label_weight")
@@ -150,14 +149,14 @@ def describe_genforce(tensors: StateDict, tree: Tree) -> Found:
     return Found(
         Architecture(
             channels=tuple(
-                _side(tensors, f"synthesis.layer{2 * level}.weight", 0) for level in range(levels)
+                side(tensors, f"synthesis.layer{2 * level}.weight", 0) for level in range(levels)
             ),
-            z_dim=_side(tensors, "mapping.dense0.weight", 1) - embedded,
+            z_dim=side(tensors, "mapping.dense0.weight", 1) - embedded,
             mapping_widths=_widths(tensors, "mapping.dense{}.weight"),
             num_classes=0 if label is None else label.shape[0],
             embedding="dense" if label is None else "table",
             form="skip" if len(outputs) > 1 else "orig",
-            image_channels=_side(tensors, f"synthesis.output{levels - 1}.weight", 0),
+            image_channels=side(tensors, f"synthesis.output{levels - 1}.weight", 0),
             equalised=True,
             taps=_taps(tensors["synthesis.layer1.filter.kernel"][0, 0]),
         )
@@ -262,30 +261,12 @@ def _taps(kernel: np.ndarray) -> tuple[float, ...]:
 
 
 def _sizes(tensors: StateDict, pattern: str) -> list[int]:
-    found = (re.fullmatch(pattern, name) for name in tensors)
-    return sorted(int(match[1]) for match in found if match)
+    matches = (re.fullmatch(pattern, name) for name in tensors)
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def _widths(tensors: StateDict, name: str, first: int = 0) -> tuple[int, ...]:
     widths: list[int] = []
     while name.format(first + len(widths)) in tensors:
-        widths.append(_side(tensors, name.format(first + len(widths)), 0))
+        widths.append(side(tensors, name.format(first + len(widths)), 0))
     return tuple(widths)
-
-
-def _side(tensors: StateDict, name: str, axis: int) -> int:
-    _need(tensors, name)
-    if tensors[name].ndim <= axis:
-        raise UnfitError(f"{name} has the shape {list(tensors[name].shape)}")
-    return int(tensors[name].shape[axis])
-
-
-def _need(tensors: StateDict, *names: str) -> None:
-    missing = [name for name in names if name not in tensors]
-    if missing:
-        raise UnfitError(f"no {', '.join(missing)}")
-
-
-def _attributes(tree: Tree) -> dict[str, Any]:
-    found = tree.get("attributes") if isinstance(tree, dict) else None
-    return found if isinstance(found, dict) else {}

@@ -8,14 +8,12 @@ networks (`DEFAULTS`).
 
 import re
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
-from typing import Any
 
 from jattr.errors import show
 from jattr.generators.stylegan3 import Architecture
 
 from .reading_limits import Tree
-from .rules import Format, Found, Row, StateDict, UnfitError
+from .rules import Format, Found, Row, StateDict, UnfitError, attributes_of, looks_like, side
 
 # L<index>_<pixels along a side>_<channels>
 LAYER = r"synthesis\.(L(\d{1,4})_(\d{1,5})_\d+)\.weight"
@@ -130,36 +128,29 @@ def _layers(tensors: StateDict) -> tuple[list[str], list[int]]:
 
     The last layer is that of the image.
     """
-    found = sorted(
+    layers = sorted(
         (match for name in tensors if (match := re.fullmatch(LAYER, name))),
         key=lambda match: int(match[2]),
     )
     needed = ["mapping.w_avg", "mapping.fc0.weight", "synthesis.input.weight"]
-    missing = [] if len(found) >= 2 else ["synthesis.L0_*.weight, synthesis.L1_*.weight"]
+    missing = [] if len(layers) >= 2 else ["synthesis.L0_*.weight, synthesis.L1_*.weight"]
     missing += [name for name in needed if name not in tensors]
     if missing:
-        looks = next(
-            (
-                NEAR[pattern]
-                for pattern in NEAR
-                if any(fnmatchcase(name, pattern) for name in tensors)
-            ),
-            "",
-        )
-        raise UnfitError(f"no {', '.join(missing)}" + (f"; it looks like {looks}" if looks else ""))
-    if [int(match[2]) for match in found] != list(range(len(found))):
+        raise UnfitError(f"no {', '.join(missing)}{looks_like(tensors, NEAR)}")
+    if [int(match[2]) for match in layers] != list(range(len(layers))):
         raise UnfitError(
-            f"layers numbered {', '.join(match[2] for match in found)[:40]}; they must be 0, 1, ..."
+            f"layers numbered {', '.join(match[2] for match in layers)[:40]}; they must be 0, 1,"
+            " ..."
         )
-    names = [match[1] for match in found]
+    names = [match[1] for match in layers]
     for name in names[:-1]:
         _side(tensors, f"synthesis.{name}.up_filter", 0)
         _side(tensors, f"synthesis.{name}.down_filter", 0)
-    return names, [int(match[3]) for match in found]
+    return names, [int(match[3]) for match in layers]
 
 
 def _filters(
-    tensors: StateDict, first: str, settings: Mapping[str, Any], tree: Tree
+    tensors: StateDict, first: str, settings: Mapping[str, Tree], tree: Tree
 ) -> tuple[int, int]:
     """Return a filter's taps for each step of its factor, and the factor by which all go down."""
     taps, factor = (
@@ -171,7 +162,7 @@ def _filters(
             f"its downsampling filters have {taps} taps, which is no multiple of their factor"
             f" {factor}"
         )
-    if taps != TAPS and not _attributes(tree):
+    if taps != TAPS and not attributes_of(tree):
         raise UnfitError(
             f"its downsampling filters have {taps} taps, not {TAPS}: this is no official network,"
             " and only its pickle says by what factor they go down"
@@ -184,10 +175,9 @@ def _rates(
 ) -> tuple[int, ...]:
     """Return the sampling rates of the input and behind each layer.
 
-    From the lengths of the upsampling filters.
-
-    The image's rate is its size, and all before stand at one distance from their sizes: the margin
-    on both sides. `same_taps` is the length where the rate stays the same.
+    From the lengths of the upsampling filters. The image's rate is its size, and all before stand
+    at one distance from their sizes: the margin on both sides. `same_taps` is the length where the
+    rate stays the same.
     """
     rates = [sizes[-1], sizes[-1]]
     for name in reversed(names[:-1]):
@@ -207,9 +197,9 @@ def _rates(
     return tuple(rates)
 
 
-def _settings(tree: Tree, first: str) -> dict[str, Any]:
+def _settings(tree: Tree, first: str) -> dict[str, Tree]:
     """Return the attributes that `DEFAULTS` lists: the file's, or else the default."""
-    attributes = _attributes(tree)
+    attributes = attributes_of(tree)
     settings = {
         name: attributes.get(name.format(first), default) for name, default in DEFAULTS.items()
     }
@@ -228,15 +218,9 @@ def _settings(tree: Tree, first: str) -> dict[str, Any]:
     return settings
 
 
-def _attributes(tree: Tree) -> Mapping[str, Any]:
-    """Return the attributes that a pickle states, none for a plain state dict."""
-    found = tree.get("attributes") if isinstance(tree, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
-
-
 def _side(tensors: StateDict, name: str, axis: int) -> int:
-    if name not in tensors:
-        raise UnfitError(f"no {name}")
-    if tensors[name].ndim <= axis or not tensors[name].size:
+    """Return the length of one axis of a tensor that is not empty."""
+    length = side(tensors, name, axis)
+    if not tensors[name].size:
         raise UnfitError(f"{name} has the shape {list(tensors[name].shape)}")
-    return int(tensors[name].shape[axis])
+    return length

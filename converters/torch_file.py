@@ -11,7 +11,6 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -59,16 +58,15 @@ def read_checkpoint(
     path: str | os.PathLike[str],
     *,
     max_bytes: int = DEFAULT_MAX_BYTES,
-    names: Mapping[str, Any] | None = None,
+    names: Mapping[str, Tree] | None = None,
 ) -> Tree:
     """Return what a weights file holds, with numpy arrays as tensors.
 
-    Nested dicts, lists, tuples, texts and numbers.
-
-    Reads PyTorch's zip format, its format before 1.6, plain pickles of the same content, and
-    safetensors. The arrays are read-only views of the file's content in memory, possibly strided;
-    copy to change them. Gradient flags, hooks, devices and the `_metadata` of state dicts are
-    dropped. dtypes and devices that the file mentions come as `TorchDtype` and `TorchDevice`.
+    Nested dicts, lists, tuples, texts and numbers. Reads PyTorch's zip format, its format before
+    1.6, plain pickles of the same content, and safetensors. The arrays are read-only views of the
+    file's content in memory, possibly strided; copy to change them. Gradient flags, hooks, devices
+    and the `_metadata` of state dicts are dropped. dtypes and devices that the file mentions come
+    as `TorchDtype` and `TorchDevice`.
 
     Args:
       path: the file; its name does not matter.
@@ -130,7 +128,7 @@ def _parse(data: memoryview, names: dict[str, Tree], budget: Budget, *, nesting:
 
 
 def _nested_reader(names: dict[str, Tree], budget: Budget, nesting: int) -> Tree:
-    def load_from_bytes(data: Any) -> Tree:
+    def load_from_bytes(data: Tree) -> Tree:
         """Stand in for torch.storage._load_from_bytes: a whole PyTorch file inside a pickle."""
         if type(data) not in (bytes, memoryview):
             raise CheckpointError(

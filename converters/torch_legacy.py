@@ -9,7 +9,6 @@ storages are known: it is read twice, once to learn what types of storage it has
 
 import struct
 from dataclasses import dataclass, field
-from typing import Any
 
 from jattr.errors import CheckpointError
 
@@ -57,7 +56,7 @@ class LegacyStorages:
         return Storage(whole.elements[view[1] : view[1] + view[2]], self.budget)
 
 
-def _check_view(view: Any, count: int) -> None:
+def _check_view(view: Tree, count: int) -> None:
     """Check a storage that is a part of another, as PyTorch before 0.4 wrote it.
 
     (key, offset, size) in elements.
@@ -94,8 +93,8 @@ def read_legacy(data: memoryview, names: dict[str, Tree], budget: Budget) -> Tre
 
 
 def _run(
-    data: memoryview, start: int, names: dict[str, Tree], budget: Budget, storages: Any = None
-) -> tuple[int, Any]:
+    data: memoryview, start: int, names: dict[str, Tree], budget: Budget, storages: Tree = None
+) -> tuple[int, Tree]:
     machine = PickleMachine(data, names, budget, storages, start)
     value = run_pickle(machine)
     return machine.position, value
@@ -116,7 +115,7 @@ def _read_preamble(data: memoryview, names: dict[str, Tree], budget: Budget) -> 
     return after
 
 
-def _read_storages(data: memoryview, at: int, keys: Any, storages: LegacyStorages) -> None:
+def _read_storages(data: memoryview, at: int, keys: Tree, storages: LegacyStorages) -> None:
     """Fill `storages.content` from the bytes behind the pickles.
 
     For each key a 64-bit count, then the elements.
@@ -137,10 +136,10 @@ def _read_storages(data: memoryview, at: int, keys: Any, storages: LegacyStorage
             raise CheckpointError(
                 f"ends inside storage {shown(key)}: the file is cut short; fetch it again"
             )
-        (found,) = struct.unpack("<q", data[at : at + 8])
-        if found != count:
+        (stored,) = struct.unpack("<q", data[at : at + 8])
+        if stored != count:
             raise CheckpointError(
-                f"has {found} elements in storage {shown(key)}, {count} declared: it is damaged"
+                f"has {stored} elements in storage {shown(key)}, {count} declared: it is damaged"
             )
         storages.content[key] = Storage(
             elements_of(data[at + 8 : end], kind.dtype, storages.budget), storages.budget

@@ -13,7 +13,6 @@ import re
 import sys
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -80,9 +79,8 @@ def elements_of(
 ) -> np.ndarray:
     """Return the bytes of a storage as a read-only array in the machine's byte order.
 
-    [len(raw) // itemsize] elements.
-
-    It is a view of `raw` where the bytes are aligned and in order; a copy is paid from the budget.
+    [len(raw) // itemsize] elements. It is a view of `raw` where the bytes are aligned and in order;
+    a copy is paid from the budget.
     """
     count = len(raw) // dtype.itemsize
     elements = (
@@ -182,7 +180,7 @@ def torch_device(kind: object, index: object = None) -> TorchDevice:
     return TorchDevice(kind, index)
 
 
-def ordered_dict(pairs: Tree = ()) -> "OrderedDict[Any, Any]":
+def ordered_dict(pairs: Tree = ()) -> "OrderedDict[Tree, Tree]":
     """Stand in for collections.OrderedDict: empty, or from a list of pairs as Python 2 wrote it."""
     if type(pairs) not in (list, tuple) or any(
         type(pair) not in (list, tuple) or len(pair) != 2 for pair in pairs
@@ -193,7 +191,7 @@ def ordered_dict(pairs: Tree = ()) -> "OrderedDict[Any, Any]":
     return OrderedDict((plain_key(key), value) for key, value in pairs)
 
 
-def set_of(items: Tree = ()) -> set[Any]:
+def set_of(items: Tree = ()) -> set[Tree]:
     """Stand in for set and frozenset."""
     if type(items) is not list:
         raise CheckpointError(f"has a set made of {shown(items)} instead of a list")
@@ -301,7 +299,7 @@ STORAGES = {
 UNTYPED = StorageType("UntypedStorage", np.dtype(np.uint8))
 NDARRAY = object()  # what numpy.ndarray stands for: only a mark that `NumpyArray` looks for
 
-NAMES: dict[str, Any] = {
+NAMES: dict[str, Tree] = {
     "torch._utils._rebuild_tensor": Call(rebuild_tensor),
     "torch._utils._rebuild_tensor_v2": Call(rebuild_tensor),
     "torch._utils._rebuild_tensor_v3": Call(rebuild_tensor_v3),

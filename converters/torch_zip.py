@@ -46,7 +46,7 @@ class ZipStorages:
     folder: str
     budget: Budget
     big_endian: bool
-    known: dict[tuple[str, str], Storage] = field(default_factory=dict)
+    storages: dict[tuple[str, str], Storage] = field(default_factory=dict)
 
     def __call__(self, persistent_id: Tree) -> Storage:
         """Return the storage of ("storage", type, key, location, number of elements).
@@ -54,11 +54,11 @@ class ZipStorages:
         The location is ignored.
         """
         kind, key, count = check_persistent_id(persistent_id)
-        if (key, kind.name) not in self.known:
+        if (key, kind.name) not in self.storages:
             raw = checked_content(self.members, f"{self.folder}/data/{key}")
             elements = elements_of(raw, kind.dtype, self.budget, big_endian=self.big_endian)
-            self.known[key, kind.name] = Storage(elements, self.budget)
-        storage = self.known[key, kind.name]
+            self.storages[key, kind.name] = Storage(elements, self.budget)
+        storage = self.storages[key, kind.name]
         if storage.elements is None or count > storage.elements.size:
             raise CheckpointError(
                 f"declares {count} elements for storage {shown(key)}, which is smaller: it is"

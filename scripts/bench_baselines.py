@@ -153,7 +153,7 @@ def _trained(name: str, seed: int, steps: int) -> Generator:
         state,
         name=name,
         version="1",
-        latent_shape=SMALL.latent_shape,
+        latent=SMALL.latent_shape,
         image_shape=SMALL.image_shape,
         sample=sample_normal(SMALL.latent_shape),
     )

@@ -53,10 +53,8 @@ class Alteration(ABC):
     def through(self, shape: Shape) -> tuple[np.ndarray, np.ndarray, int]:
         """Return the matrices of rows [H', H] and columns [W', W], and the number of channels.
 
-        The number counts those that come out independent.
-
-        Where the step swaps, rows and columns are those after it.
-        For counting what gets through; how values are changed does not matter.
+        The number counts those that come out independent. Where the step swaps, rows and columns
+        are those after it. For counting what gets through; how values are changed does not matter.
         """
         height, width, channels = self.out_shape(shape)
         return np.eye(height), np.eye(width), channels

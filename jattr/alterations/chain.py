@@ -69,10 +69,10 @@ class Chain:
 
     @property
     def free(self) -> tuple[int, ...]:
-        """The places of steps whose factors are unknown."""
+        """The indices of steps whose factors are unknown."""
         return tuple(
-            place
-            for place, step in enumerate(self.steps)
+            index
+            for index, step in enumerate(self.steps)
             if isinstance(step, Factor) and step.factor is None
         )
 
@@ -80,10 +80,10 @@ class Chain:
         """Return the chain with its unknown factors given."""
         given = dict(zip(self.free, factors, strict=True))
         steps = list(self.steps)
-        for place, factor in given.items():
-            step = steps[place]
+        for index, factor in given.items():
+            step = steps[index]
             assert isinstance(step, Factor)
-            steps[place] = replace(step, factor=factor)
+            steps[index] = replace(step, factor=factor)
         return Chain(tuple(steps))
 
     @property
@@ -108,11 +108,11 @@ class Chain:
 
     def parameters(self, shape: Shape) -> tuple[PyTree, ...]:
         """Return what the smooth forms of the steps before compression take."""
-        found = []
+        parameters = []
         for step in self.before:
-            found.append(step.parameters(shape))
+            parameters.append(step.parameters(shape))
             shape = step.out_shape(shape)
-        return tuple(found)
+        return tuple(parameters)
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
         """Return the bytes [n, H', W', C'] before compression, as programs compute them.
@@ -128,14 +128,13 @@ class Chain:
 
         And by each step's position.
         """
-        return Chain(tuple(step.drawn(place, *numbers) for place, step in enumerate(self.steps)))
+        return Chain(tuple(step.drawn(index, *numbers) for index, step in enumerate(self.steps)))
 
     def passed(self, shape: Shape) -> int:
         """Return how many independent numbers of an image get through.
 
-        A resize to one pixel and back leaves few.
-
-        A direction counts if it is not weakened below `WEAKEST`: less drowns in what is rounded.
+        A resize to one pixel and back leaves few. A direction counts if it is not weakened below
+        `WEAKEST`: less drowns in what is rounded.
         """
         return _passed(self, shape)
 
@@ -144,8 +143,8 @@ class Chain:
 
         Decompressed where the last one compresses.
         """
-        made = self.discrete(pixels)
-        return made if self.jpeg is None else self.jpeg.discrete(made)
+        pixels = self.discrete(pixels)
+        return pixels if self.jpeg is None else self.jpeg.discrete(pixels)
 
 
 @functools.lru_cache(maxsize=256)
@@ -156,6 +155,7 @@ def _passed(chain: Chain, shape: Shape) -> int:
         rows, columns = (columns, rows) if step.swaps else (rows, columns)
         rows, columns, channels = down @ rows, across @ columns, min(channels, out)
         shape = step.out_shape(shape)
+    # The singular values of a Kronecker product are all products of its factors'.
     strengths = np.outer(*(np.linalg.svd(matrix, compute_uv=False) for matrix in (rows, columns)))
     return int((strengths > WEAKEST).sum()) * channels
 
@@ -171,10 +171,8 @@ def smooth_pixels(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
 def smooth_observation(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
     """Return `apply` followed by all steps, times the state's weight.
 
-    Values of bytes, or coefficients [n, 1, N, 1].
-
-    The state has `generator`, the candidate's own; `shift`, added to its images; `parameters`; and
-    `weight`.
+    Values of bytes, or coefficients [n, 1, N, 1]. The state has `generator`, the candidate's own;
+    `shift`, added to its images; `parameters`; and `weight`.
     """
     last = None if chain.jpeg is None else chain.jpeg.smooth
     return Followed(apply, _after(tuple(step.smooth for step in chain.before), last), shape)

@@ -1,4 +1,4 @@
-"""`AlteredPictures`: images with what was done to them, from files or from arrays."""
+"""`AlteredImages`: images with what was done to them, from files or from arrays."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -108,16 +108,16 @@ def alter(
         the same noise.
     """
     if draws is None or chain.proves:
-        made = chain.discrete(pixels)
+        altered = chain.discrete(pixels)
     else:
         each = zip(pixels, draws, strict=True)
-        made = np.concatenate(
+        altered = np.concatenate(
             [chain.drawn(*numbers).discrete(image[None]) for image, numbers in each]
         )
     if chain.jpeg is None:
-        return AlteredImages(made, chain)
+        return AlteredImages(altered, chain)
     if chain.jpeg.decoded:
-        return from_decoded(chain.jpeg.discrete(made), chain)
-    files = [chain.jpeg.encode(image) for image in made]
+        return from_decoded(chain.jpeg.discrete(altered), chain)
+    files = [chain.jpeg.encode(image) for image in altered]
     quantised = np.stack([read_jpeg(data)[0] for data in files])
     return AlteredImages(np.stack([decode_image(data)[0] for data in files]), chain, quantised)

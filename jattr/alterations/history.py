@@ -12,7 +12,7 @@ from jattr.alterations.jpeg import BLOCK, GREY, SUBSAMPLINGS, Jpeg
 QUALITIES = range(1, 98)  # above, steps are as small as the roundings of decoding
 LEAST_STEP = 4  # smaller ones show nothing
 LEAST_COEFFICIENTS = 30  # that are not 0 and have such steps
-ALIKE = 10  # qualities above the coarsest that fits, among which the best fit is the one
+NUM_NEAR = 10  # qualities above the coarsest that fits, among which the best fit is the one
 # times the least change: a compression that was carried out before changes no more than that
 REPEATED = 4.5
 # mean square distance from multiples, over that of coefficients that know nothing of the step
@@ -25,11 +25,13 @@ def find_jpeg(pixels: np.ndarray) -> Jpeg | None:
     if channels not in (1, 3):
         return None
     samplings = [GREY] if channels == 1 else list(SUBSAMPLINGS)
+    # Unquantised luma, only of blocks that are whole and not cut off at 0 or 255.
     inside = _inside(pixels.shape)
     luma = inside.size
     finest = Jpeg.of_quality(100, samplings[0])
     whole = inside & ~finest.cut_off(pixels[None])[0, :luma]
     raw = finest.unquantised(pixels[None])[0, :luma][whole]
+    # Luma's table: the coarsest quality that fits, and among those just above the best fit.
     fits = np.array(
         [
             _fit(raw, Jpeg.of_quality(q, samplings[0]).steps(pixels.shape)[:luma][whole])
@@ -39,11 +41,11 @@ def find_jpeg(pixels: np.ndarray) -> Jpeg | None:
     if not (fits <= FITS).any():
         return None
     coarsest = int(np.argmax(fits <= FITS))
-    quality = QUALITIES[coarsest + int(fits[coarsest : coarsest + ALIKE].argmin())]
-    found = [Jpeg.of_quality(quality, kind, decoded=True) for kind in samplings]
-    changes = np.array([_changes(pixels, jpeg) for jpeg in found])
-    # the coarsest sampling
-    return found[int(np.flatnonzero(changes <= REPEATED * changes.min() + 1e-3)[-1])]
+    quality = QUALITIES[coarsest + int(fits[coarsest : coarsest + NUM_NEAR].argmin())]
+    # Chroma's sampling: the coarsest that changes the image no more than the best one.
+    candidates = [Jpeg.of_quality(quality, kind, decoded=True) for kind in samplings]
+    changes = np.array([_changes(pixels, jpeg) for jpeg in candidates])
+    return candidates[int(np.flatnonzero(changes <= REPEATED * changes.min() + 1e-3)[-1])]
 
 
 def _changes(pixels: np.ndarray, jpeg: Jpeg) -> float:
@@ -66,8 +68,9 @@ def _inside(shape: tuple[int, ...]) -> np.ndarray:
 def _fit(values: np.ndarray, steps: np.ndarray) -> float:
     """Return how far coefficients lie from multiples of their steps; inf where too few can tell."""
     multiples = np.round(values / steps)
-    telling = (multiples != 0) & (steps >= LEAST_STEP)
-    if telling.sum() < LEAST_COEFFICIENTS:
+    informative = (multiples != 0) & (steps >= LEAST_STEP)
+    if informative.sum() < LEAST_COEFFICIENTS:
         return np.inf
-    away = (values - multiples * steps)[telling] / steps[telling]
-    return float(np.mean(np.square(away)) * 12.0)
+    # 1/12 is the mean square distance, in steps, where the values know nothing of the step.
+    distance = (values - multiples * steps)[informative] / steps[informative]
+    return float(np.mean(np.square(distance)) * 12.0)

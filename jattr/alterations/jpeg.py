@@ -66,9 +66,8 @@ def blocks_of(shape: Shape, sampling: tuple[tuple[int, int], ...]) -> list[tuple
 def _repeats(height: int, width: int, down: int, wide: int) -> tuple[tuple[int, int], ...]:
     """Return how often libjpeg repeats the last row and column before it averages.
 
-    Of images [n, H, W].
-
-    Columns up to a whole block, rows only up to a whole average: below that, averages are repeated.
+    Of images [n, H, W]. Columns up to a whole block, rows only up to a whole average: below that,
+    averages are repeated.
     """
     return (0, 0), (0, -height % down), (0, wide - width)
 
@@ -77,10 +76,9 @@ def _repeats(height: int, width: int, down: int, wide: int) -> tuple[tuple[int, 
 def make_coefficients(sampling: tuple[tuple[int, int], ...], orientation: int = 1) -> SmoothFn:
     """Return `fn(parameters, images [n, H, W, C]) -> [n, 1, N, 1]`, smooth coefficients.
 
-    Over 127.5, block after block.
-
-    Images are as shown, coefficients of the image as an EXIF orientation stores it. `parameters`
-    are none; one function for each way of sampling and storing, whatever the tables.
+    Over 127.5, block after block. Images are as shown, coefficients of the image as an EXIF
+    orientation stores it. `parameters` are none; one function for each way of sampling and storing,
+    whatever the tables.
     """
     tallest, widest = (max(factor[axis] for factor in sampling) for axis in (0, 1))
     dct, ycc = dct_matrix().astype(np.float32), to_ycc().astype(np.float32)
@@ -88,24 +86,27 @@ def make_coefficients(sampling: tuple[tuple[int, int], ...], orientation: int = 
     def fn(parameters: PyTree, x: jax.Array) -> jax.Array:
         del parameters
         x = as_stored(x, orientation)
+        # RGB to luma and chroma (T.871), in units of 127.5.
         n, height, width, channels = x.shape
         planes = x @ ycc if channels == 3 else x
         # bytes are centred about 128, [-1, 1] about 127.5
         offset = jnp.float32(1.0 - 128.0 / 127.5)
         parts = []
-        for place, (rows, columns) in enumerate(blocks_of((height, width, channels), sampling)):
-            down, across = tallest // sampling[place][0], widest // sampling[place][1]
-            plane = planes[..., place] + (offset if place == 0 else 0.0)
+        for index, (rows, columns) in enumerate(blocks_of((height, width, channels), sampling)):
+            # Average chroma over the pixels of one sample; the edge is repeated first.
+            down, across = tallest // sampling[index][0], widest // sampling[index][1]
+            plane = planes[..., index] + (offset if index == 0 else 0.0)
             plane = jnp.pad(
                 plane, _repeats(height, width, down, columns * BLOCK * across), mode="edge"
             )
             plane = plane.reshape(n, -1, down, columns * BLOCK, across).mean((2, 4))
+            # Repeat the last row up to whole blocks, then transform each: D block D^T (A.3.3).
             plane = jnp.pad(
                 plane, ((0, 0), (0, rows * BLOCK - plane.shape[1]), (0, 0)), mode="edge"
             )
             blocks = plane.reshape(n, rows, BLOCK, columns, BLOCK)
-            found = jnp.einsum("ui,nribj,vj->nrbuv", dct, blocks, dct)
-            parts.append(found.reshape(n, -1))
+            coefficients = jnp.einsum("ui,nribj,vj->nrbuv", dct, blocks, dct)
+            parts.append(coefficients.reshape(n, -1))
         return jnp.concatenate(parts, 1)[:, None, :, None]
 
     return fn
@@ -150,10 +151,9 @@ class Jpeg(Alteration):
     def text(self) -> str:
         """As `jpeg:75:4:2:0`.
 
-        With other tables than libjpeg's of a quality, as `jpeg:own-` and their digest.
-
-        Followed by `:exif6` where it was stored turned, with that EXIF orientation, and by
-        `:decoded` where it was saved again without loss.
+        With other tables than libjpeg's of a quality, as `jpeg:own-` and their digest. Followed by
+        `:exif6` where it was stored turned, with that EXIF orientation, and by `:decoded` where it
+        was saved again without loss.
         """
         after = f":{STORED}{self.orientation}" if self.orientation != 1 else ""
         after += f":{DECODED}" if self.decoded else ""
@@ -247,21 +247,19 @@ class Jpeg(Alteration):
     def uncertain(self, decoded: np.ndarray) -> np.ndarray:
         """Return which coefficients [n, N] may not be those of the first compression.
 
-        Of decoded images.
-
-        Those that do not lie near a multiple of their step, and all of blocks where decoding cut
-        values off at 0 or
-        255. None of a file's own.
+        Of decoded images. Those that do not lie near a multiple of their step, and all of blocks
+        where decoding cut values off at 0 or 255. None of a file's own.
         """
         steps = self.steps(decoded.shape[1:])
         if not self.decoded:
             return np.zeros((len(decoded), len(steps)), bool)
-        away = np.abs(self.unquantised(decoded) - self.again(decoded) * steps)
-        off = (away > FAR_FROM_MULTIPLE * steps) & (steps > SMALL_STEP)
+        distance = np.abs(self.unquantised(decoded) - self.again(decoded) * steps)
+        off = (distance > FAR_FROM_MULTIPLE * steps) & (steps > SMALL_STEP)
         return np.asarray(off | self.cut_off(decoded))
 
     def cut_off(self, decoded: np.ndarray) -> np.ndarray:
         """Return which coefficients [n, N] are of blocks with pixels at 0 or 255."""
+        # A chroma block covers several luma blocks: a cut-off pixel counts for all over it.
         stored = as_stored(decoded, self.orientation)
         cut = ((stored == 0) | (stored == 255)).any(-1)
         tallest, widest = (max(factor[axis] for factor in self.format.sampling) for axis in (0, 1))
@@ -288,9 +286,9 @@ def read_jpeg(data: bytes) -> tuple[np.ndarray, Jpeg]:
     Raises:
       ImageError: it is no JPEG that jattr reads.
     """
-    found = read_coefficients(data)
-    coefficients = np.concatenate([part.ravel() for part in found.quantised])
-    return coefficients, Jpeg(found.format, orientation=found.orientation)
+    stored = read_coefficients(data)
+    coefficients = np.concatenate([part.ravel() for part in stored.quantised])
+    return coefficients, Jpeg(stored.format, orientation=stored.orientation)
 
 
 @functools.lru_cache(maxsize=256)

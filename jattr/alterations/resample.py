@@ -56,10 +56,12 @@ def resize_matrix(size: int, new: int, name: str) -> np.ndarray:
     if new == size:
         return np.eye(size, dtype=np.float32)
     _, support, weight = FILTERS[name]
+    # Reducing, the filter grows with the factor and so averages; enlarging, it interpolates.
     scale = size / new
     stretch = max(scale, 1.0)
     matrix = np.zeros((new, size))
     for i in range(new):
+        # The weights of the inputs whose middles lie within the support, of sum 1.
         center = (i + 0.5) * scale
         first = max(0, int(center - support * stretch + 0.5))
         last = min(size, int(center + support * stretch + 0.5))
@@ -175,6 +177,8 @@ def blur_matrix(size: int, sigma: float, passes: int = 3) -> np.ndarray:
 
     The edge is repeated beyond it.
     """
+    # The box of each pass has the variance sigma^2 / passes: 2 whole + 1 full weights, and two
+    # partial ones that make up the rest (the paper's extended box filter).
     variance = sigma * sigma / passes
     whole = math.floor((math.sqrt(12.0 * variance + 1.0) - 1.0) / 2.0)
     part = (

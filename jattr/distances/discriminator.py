@@ -123,9 +123,8 @@ def _number(text: str) -> float | None:
 class ScaledConv(nnx.Module):
     """A convolution with equalised learning rate, bias, leaky ReLU; or without both.
 
-    `down` halves the size first.
-
-    The image is filtered between zeros; then its windows are every second pixel apart.
+    `down` halves the size first. The image is filtered between zeros; then its windows are every
+    second pixel apart.
     """
 
     def __init__(

@@ -139,8 +139,10 @@ def _functions_of_layer(architecture: str, variant: str, layer: str) -> Function
     graphdef, _ = graph_of(architecture, variant)
 
     def encode(state: PyTree, image: jax.Array) -> jax.Array:
-        (found,) = nnx.merge(graphdef, state)(image_for(architecture, variant, image), (layer,))
-        return jnp.ravel(found)
+        (activations,) = nnx.merge(graphdef, state)(
+            image_for(architecture, variant, image), (layer,)
+        )
+        return jnp.ravel(activations)
 
     def compare(state: PyTree, a: jax.Array, code: jax.Array) -> jax.Array:
         return encode(state, a) - code
@@ -159,12 +161,12 @@ def _functions_of_lpips(architecture: str, variant: str) -> Functions:
         Of length 1 at each pixel, times the heads' square roots.
         """
         net = nnx.merge(graphdef, state)
-        found = net(
+        activations = net(
             image_for(architecture, variant, image), network_of(architecture, variant).layers
         )
         return tuple(
             _of_length_one(x[0]) * jnp.sqrt(head[...])
-            for x, head in zip(found, net.heads, strict=True)
+            for x, head in zip(activations, net.heads, strict=True)
         )
 
     def compare(state: PyTree, a: jax.Array, code: tuple[jax.Array, ...]) -> jax.Array:

@@ -38,10 +38,8 @@ class Conv(nnx.Module):
 class StridedConv(Conv):
     """The same for a large kernel and stride.
 
-    Blocks of stride x stride pixels become channels, and the stride 1.
-
-    The kernel is filled up with zero taps. AlexNet, whose first layer has 11x11, compiles three
-    times faster so.
+    Blocks of stride x stride pixels become channels, and the stride 1. The kernel is filled up with
+    zero taps. AlexNet, whose first layer has 11x11, compiles three times faster so.
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -54,7 +52,7 @@ class StridedConv(Conv):
             0, 2, 1, 3, 4, 5
         )
         x = _padded(x, self.padding, self.padding)
-        # blocks along the sides of x
+        # Space to depth: blocks of x that windows reach, the last one filled up with zeros.
         counts = [(side - size) // step + blocks for side in x.shape[1:3]]
         short = [
             max(0, count * step - side) for count, side in zip(counts, x.shape[1:3], strict=True)
@@ -129,9 +127,10 @@ def max_pool(
     >>> [max_pool(x, 3, stride=2, ceil=ceil).shape[1:3] for ceil in (False, True)]
     [(3, 3), (4, 4)]
     """
+    # With `ceil`, room for one more window that begins inside.
     more = [-(side + 2 * padding - size) % stride if ceil else 0 for side in x.shape[1:3]]
-    around = ((0, 0), (padding, padding + more[0]), (padding, padding + more[1]), (0, 0))
-    return _pooled(jnp.pad(x, around, constant_values=-jnp.inf), size, stride, jnp.maximum)
+    sides = ((0, 0), (padding, padding + more[0]), (padding, padding + more[1]), (0, 0))
+    return _pooled(jnp.pad(x, sides, constant_values=-jnp.inf), size, stride, jnp.maximum)
 
 
 def average_pool(x: jax.Array, *, count_padding: bool) -> jax.Array:
@@ -152,9 +151,8 @@ def average_pool(x: jax.Array, *, count_padding: bool) -> jax.Array:
 def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
     """Return x [H, W, C] at another size, bilinear.
 
-    As PyTorch's F.interpolate(mode="bilinear", align_corners=False).
-
-    Pixels are squares that tile the image, and no filter acts before images shrink.
+    As PyTorch's F.interpolate(mode="bilinear", align_corners=False). Pixels are squares that tile
+    the image, and no filter acts before images shrink.
     """
     if x.shape[0] != height:
         x = jnp.einsum("oh,hwc->owc", _resampling(x.shape[0], height), x, precision="highest")
@@ -165,10 +163,11 @@ def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
 
 def _resampling(inputs: int, outputs: int) -> np.ndarray:
     """Return the matrix [outputs, inputs] of linear interpolation along one side."""
-    place = np.maximum((np.arange(outputs) + 0.5) * (inputs / outputs) - 0.5, 0.0)
-    left = np.minimum(place.astype(int), inputs - 1)
+    # Middles of output pixels in units of input pixels, not before the first one's middle.
+    position = np.maximum((np.arange(outputs) + 0.5) * (inputs / outputs) - 0.5, 0.0)
+    left = np.minimum(position.astype(int), inputs - 1)
     right = np.minimum(left + 1, inputs - 1)
-    part = place - left
+    part = position - left
     eye = np.eye(inputs)
     return ((1.0 - part)[:, None] * eye[left] + part[:, None] * eye[right]).astype(np.float32)
 

@@ -106,8 +106,8 @@ class LpipsNet(nnx.Module):
         """Return the activations [n, h, w, c] of `layers`, names in `Backbone.taps`."""
         taps = BACKBONES[self.backbone].taps
         x = (x - SHIFT) / SCALE
-        found = {}
+        activations = {}
         for number, layer in enumerate(self.features[: max(taps[name] for name in layers) + 1]):
             x = layer(x)
-            found[number] = x
-        return tuple(found[taps[name]] for name in layers)
+            activations[number] = x
+        return tuple(activations[taps[name]] for name in layers)

@@ -28,9 +28,8 @@ def pixel_l2() -> Distance:
 def pixel_l1() -> Distance:
     """Return the mean absolute difference, rounded off at 0.
 
-    |d| is sqrt(d^2 + eps^2) - eps, eps = 1e-4.
-
-    That is below |d| by at most eps, and finite are the residual's derivatives.
+    |d| is sqrt(d^2 + eps^2) - eps, eps = 1e-4. That is below |d| by at most eps, and finite are the
+    residual's derivatives.
     """
     return Distance(
         name="l1", apply=_l1, digest=digest_of("l1", {"epsilon": L1_EPSILON}), smooth_squares=False
@@ -59,9 +58,8 @@ def pixel_huber(*, delta: float = DELTA) -> Distance:
 def multiscale(*, levels: int = 4) -> Distance:
     """Return the mean over `levels` sizes of the mean squared difference.
 
-    Each size is half of the one before.
-
-    Sizes are halved by averages of 2x2 pixels; where a side is odd, its last line counts twice.
+    Each size is half of the one before. Sizes are halved by averages of 2x2 pixels; where a side is
+    odd, its last line counts twice.
 
     Raises:
       InputError: `levels` is not from 1 to 12. When applied: the image cannot be halved that often.

@@ -72,22 +72,25 @@ def _residual(state: Constants, a: jax.Array, b: jax.Array) -> jax.Array:
 def _dissimilarity(state: Constants, a: jax.Array, b: jax.Array) -> jax.Array:
     """Return 1 - l cs of each window [H', W', C], as (1 - l) + l (1 - cs).
 
-    Of means l and variances cs.
-
-    Each term is a difference of the images over a sum, so that nothing cancels where they are
-    nearly equal.
+    Of means l and variances cs. Each term is a difference of the images over a sum, so that nothing
+    cancels where they are nearly equal.
     """
     size = state.weights.size
     if min(a.shape[:2]) < size:
         raise InputError(
             f"images of {a.shape[0]}x{a.shape[1]} are smaller than the {size}x{size} window of ssim"
         )
+    # All four local means in one pass: of a, b, a^2 + b^2 and (a - b)^2.
     difference = a - b
     maps = jnp.concatenate([a, b, jnp.square(a) + jnp.square(b), jnp.square(difference)], axis=-1)
-    mean_a, mean_b, squares, apart = jnp.split(_filtered(maps, state.weights), 4, axis=-1)
+    mean_a, mean_b, squares, squared_difference = jnp.split(
+        _filtered(maps, state.weights), 4, axis=-1
+    )
     means = jnp.square(mean_a) + jnp.square(mean_b)
     variances = jnp.maximum(squares - means, 0.0)
-    variance_of_difference = jnp.maximum(apart - jnp.square(mean_a - mean_b), 0.0)
+    variance_of_difference = jnp.maximum(squared_difference - jnp.square(mean_a - mean_b), 0.0)
+    # 1 - l = (mu_a - mu_b)^2 / (mu_a^2 + mu_b^2 + C1) of the paper's equation 6, and
+    # 1 - cs = var(a - b) / (var a + var b + C2) of equations 9 and 10 together.
     unlike_means = jnp.square(mean_a - mean_b) / (means + state.c1)
     unlike_structure = variance_of_difference / (variances + state.c2)
     return unlike_means + (1.0 - unlike_means) * unlike_structure
@@ -99,6 +102,7 @@ def _filtered(x: jax.Array, weights: jax.Array) -> jax.Array:
     [H - window + 1, W - window + 1, C].
     """
     height, width = (side - weights.size + 1 for side in x.shape[:2])
+    # The Gaussian is separable: along rows, then along columns.
     rows: Any = sum(weights[i] * x[i : i + height] for i in range(weights.size))
     columns: Any = sum(weights[i] * rows[:, i : i + width] for i in range(weights.size))
     return jnp.asarray(columns)

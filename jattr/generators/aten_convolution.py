@@ -14,8 +14,8 @@ from jattr.generators import ops
 def has_form(x: Any, weight: Any, bias: Any, *options: Any) -> bool:
     """Return whether `convolution` is aten.convolution for these arguments."""
     stride, padding, dilation, _, output_padding, _ = options
-    alike = all(len(set(values)) == 1 for values in (stride, padding, output_padding))
-    return len(stride) == 2 and set(dilation) == {1} and alike
+    symmetric = all(len(set(values)) == 1 for values in (stride, padding, output_padding))
+    return len(stride) == 2 and set(dilation) == {1} and symmetric
 
 
 def convolution(

@@ -72,11 +72,9 @@ class Dense(nnx.Module):
 class GroupNorm(nnx.Module):
     """Normalises groups of channels to mean 0 and variance 1, then scales and shifts.
 
-    A group is some neighbouring channels of one image.
-
-    Two passes, mean first: the mean of squares less the square of the mean loses all digits where a
-    group's mean is large beside its deviation, as it is in trained decoders. Sums run over pixels
-    first: channels stay vectors.
+    A group is some neighbouring channels of one image. Two passes, mean first: the mean of squares
+    less the square of the mean loses all digits where a group's mean is large beside its deviation,
+    as it is in trained decoders. Sums run over pixels first: channels stay vectors.
     """
 
     def __init__(self, channels: int, num_groups: int):
@@ -133,6 +131,7 @@ class Attention(nnx.Module):
         Takes n (H W)^2 numbers of memory.
         """
         n, height, width, channels = x.shape
+        # softmax(Q K^T / sqrt(C)) V over the pixels (arXiv 1706.03762, equation 1).
         tokens = self.group_norm(x).reshape(n, height * width, channels)
         q = self.to_q(tokens) * channels**-0.5
         weights = jax.nn.softmax(jnp.einsum("nqc,nkc->nqk", q, self.to_k(tokens)), axis=-1)
@@ -172,10 +171,9 @@ class Block(nnx.Module):
 def upsampling_kernel(kernel: jax.Array) -> jax.Array:
     """Return the 4x4 kernel that upsamples and applies `kernel` 3x3.
 
-    By its transposed convolution of stride 2 and padding 1.
-
-    Each output pixel sees 2x2 different input pixels: the taps that fall on one of them are summed.
-    (Sums, not a product with zeros and ones: products are rounded to fewer digits on some devices.)
+    By its transposed convolution of stride 2 and padding 1. Each output pixel sees 2x2 different
+    input pixels: the taps that fall on one of them are summed. (Sums, not a product with zeros and
+    ones: products are rounded to fewer digits on some devices.)
     """
     rows = jnp.stack([kernel[2], kernel[1] + kernel[2], kernel[0] + kernel[1], kernel[0]])
     return jnp.stack(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
@@ -104,44 +105,65 @@ class Generator:
     @staticmethod
     def from_function(
         apply: ApplyFn,
-        state: PyTree,
+        state: PyTree = None,
         *,
-        name: str,
-        version: str,
-        latent_shape: tuple[int, ...],
-        image_shape: tuple[int, int, int],
-        sample: SampleFn,
+        latent: tuple[int, ...],
+        prior: str | None = None,
+        name: str | None = None,
+        version: str | None = None,
+        image_shape: tuple[int, int, int] | None = None,
+        sample: SampleFn | None = None,
         num_classes: int = 0,
-        prior: str = "other",
         rounding: str | None = None,
     ) -> "Generator":
         """Return a Generator of any JAX function.
 
         Args:
-          apply: `apply(state, z, *, label=None)`, pure, z [n, *latent_shape] to images [n, H, W, C]
+          apply: `apply(state, z, *, label=None)`, pure, z [n, *latent] to images [n, H, W, C]
             float32 in [-1, 1] units.
-          state: its weights, a pytree of arrays.
-          name: the candidate's name.
+          state: its weights, a pytree of arrays; None: it has none.
+          latent: shape of one latent.
+          prior: "normal", "uniform" on (-1, 1), or "other"; None: "normal", or "other" with
+            `sample`.
+          name: the candidate's name; None: the function's.
           version: names the code of `apply`: a part of the digest, so change it when the function
-            changes.
-          latent_shape: shape of one latent.
-          image_shape: (H, W, C).
-          sample: `sample(key, n)`, the prior's sampler.
+            changes. None: the digest names the operations that the function is traced to; other
+            versions of JAX may trace the same code to others.
+          image_shape: (H, W, C), to have it checked; None: what `apply` returns.
+          sample: `sample(key, n)`, the sampler of another prior.
           num_classes: number of labels, 0 if unconditional.
-          prior: "normal", "uniform" or "other".
           rounding: how images are saved, see `Generator.rounding`.
 
         Raises:
-          GeneratorError: `apply` does not give `image_shape` or float32, or a weight is not finite.
+          GeneratorError: `apply` does not give images, of `image_shape`, in float32; a weight is
+            not finite; or a prior that is not known has no sampler.
 
         >>> import jax, jax.numpy as jnp
-        >>> gen = Generator.from_function(
-        ...     lambda w, z, *, label=None: jnp.tanh(z @ w).reshape(-1, 2, 2, 1), jnp.ones((3, 4)),
-        ...     name="toy", version="1", latent_shape=(3,), image_shape=(2, 2, 1),
-        ...     sample=sample_normal((3,)))
-        >>> gen.generate(gen.sample_latent(jax.random.key(0), 5)).shape
-        (5, 2, 2, 1)
+        >>> def toy(w, z, *, label=None):
+        ...     return jnp.tanh(z @ w).reshape(-1, 2, 2, 1)
+        >>> gen = Generator.from_function(toy, jnp.ones((3, 4)), latent=(3,))
+        >>> gen.name, gen.generate(gen.sample_latent(jax.random.key(0), 5)).shape
+        ('toy', (5, 2, 2, 1))
         """
+        name = getattr(apply, "__name__", type(apply).__name__) if name is None else name
+        if prior is None:
+            prior = "normal" if sample is None else "other"
+        if sample is None:
+            if prior not in PRIORS:
+                raise GeneratorError(
+                    f"generator {name!r} has the prior {prior!r} without a sampler; legal are"
+                    f" {', '.join(PRIORS)} without `sample`, and any with it"
+                )
+            sample = PRIORS[prior](tuple(latent))
+        arguments = _abstract_arguments(state, latent, num_classes)
+        if image_shape is None:
+            images = jax.eval_shape(_with_label(apply), *arguments)
+            if len(images.shape) != 4:
+                raise GeneratorError(
+                    f"generator {name!r} makes {list(images.shape)} of 2 latents, no images; it"
+                    " must return [n, H, W, C]"
+                )
+            image_shape = images.shape[1:]
         flat = jax.tree_util.tree_flatten_with_path(state)[0]
         tensors = {
             jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
@@ -151,21 +173,21 @@ class Generator:
         function = {
             "kind": "function",
             "name": name,
-            "version": version,
+            "version": _traced_version(apply, arguments) if version is None else version,
             "image_shape": list(image_shape),
         }
         generator = Generator(
             name=name,
             apply=apply,
             state=state,
-            latent_shape=tuple(latent_shape),
+            latent_shape=tuple(latent),
             image_shape=image_shape,
             sample=sample,
             prior=prior,
             num_classes=num_classes,
             rounding=rounding,
             weights_digest=weights,
-            digest=function_digest(weights, function | {"latent_shape": list(latent_shape)}),
+            digest=function_digest(weights, function | {"latent_shape": list(latent)}),
         )
         generator.check()
         return generator
@@ -368,11 +390,8 @@ class Generator:
                     f"generator {self.name!r} has weights that are not finite"
                     f" ({jax.tree_util.keystr(path)}); the file is damaged or training diverged"
                 )
-        z = jax.ShapeDtypeStruct((2, *self.latent_shape), jnp.float32)
-        label = jax.ShapeDtypeStruct((2,), jnp.int32) if self.num_classes else None
-        out = jax.eval_shape(
-            lambda state, z, label: self.apply(state, z, label=label), self.state, z, label
-        )
+        arguments = _abstract_arguments(self.state, self.latent_shape, self.num_classes)
+        out = jax.eval_shape(_with_label(self.apply), *arguments)
         if out.shape != (2, *self.image_shape) or out.dtype != jnp.float32:
             raise GeneratorError(
                 f"generator {self.name!r} makes {out.dtype} {out.shape[1:]}; it states float32"
@@ -383,3 +402,24 @@ class Generator:
 @functools.lru_cache(maxsize=64)
 def _generate(apply: ApplyFn) -> ApplyFn:
     return jax.jit(apply)
+
+
+def _with_label(apply: ApplyFn) -> ApplyFn:
+    """Return `apply` with its label as the third argument."""
+    return lambda state, z, label: apply(state, z, label=label)
+
+
+def _abstract_arguments(
+    state: PyTree, latent: tuple[int, ...], num_classes: int
+) -> tuple[PyTree, jax.ShapeDtypeStruct, jax.ShapeDtypeStruct | None]:
+    """Return (state, z, label) of two latents, as tracing takes them."""
+    z = jax.ShapeDtypeStruct((2, *latent), jnp.float32)
+    return state, z, jax.ShapeDtypeStruct((2,), jnp.int32) if num_classes else None
+
+
+def _traced_version(apply: ApplyFn, arguments: tuple[PyTree, ...]) -> str:
+    """Return a text that names the operations and constants that a function is traced to."""
+    traced = jax.make_jaxpr(_with_label(apply))(*arguments)
+    operations = re.sub(r" at 0x[0-9a-f]+", "", str(traced.jaxpr))  # of functions in memory
+    constants = {str(index): np.asarray(value) for index, value in enumerate(traced.consts)}
+    return f"traced {function_digest(tensors_digest(constants), {'operations': operations})}"

@@ -24,8 +24,8 @@ def canonical_conv(x: jax.Array, kernel: jax.Array, padding: tuple[int, int] = (
 
 
 def _native(x: jax.Array, kernel: jax.Array, *, padding: tuple[int, int]) -> jax.Array:
-    around = [(zeros, zeros) for zeros in padding]
-    return lax.conv_general_dilated(x, kernel, (1, 1), around, dimension_numbers=DIMENSIONS)
+    sides = [(zeros, zeros) for zeros in padding]
+    return lax.conv_general_dilated(x, kernel, (1, 1), sides, dimension_numbers=DIMENSIONS)
 
 
 def _shape_of(x: Any, kernel: Any, *, padding: tuple[int, int]) -> tuple[int, ...]:
@@ -41,9 +41,11 @@ def _transpose_x(y: Any, x: Any, kernel: Any, *, padding: tuple[int, int]) -> ja
 
     Up to kernel - 1 zeros stand around y; of more, what they meet is cut off.
     """
+    # Zeros beyond kernel - 1 met no input: the outputs there have no part in the cotangent.
     sizes = kernel.shape[:2]
     cut = [max(0, zeros - k + 1) for zeros, k in zip(padding, sizes, strict=True)]
     y = y[:, cut[0] : y.shape[1] - cut[0], cut[1] : y.shape[2] - cut[1]]
+    # Full correlation with the flipped kernel, inputs and outputs exchanged.
     zeros = (sizes[0] - 1 - padding[0] + cut[0], sizes[1] - 1 - padding[1] + cut[1])
     return _conv.bind(y, kernel[::-1, ::-1].swapaxes(2, 3), padding=zeros)
 

@@ -126,12 +126,12 @@ def _object(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
 
     JSON leaves open which of two counts.
     """
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    result = dict(pairs)
+    if len(result) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise CardError(f"{ascii(twice)[:60]} stands twice in one object; remove one of them")
-    return found
+    return result
 
 
 def _constant(word: str) -> None:

@@ -95,14 +95,14 @@ def check_tensors(kind: str, name: str, arch: Architecture, shapes: Mapping[str,
     Raises:
       GeneratorError: some are missing, left over or of a wrong shape; the message lists all.
     """
-    wanted = graph_of(kind, arch)[1]
+    expected = graph_of(kind, arch)[1]
     problems = [
-        f"{show(path)} is no tensor of this architecture" for path in shapes if path not in wanted
+        f"{show(path)} is no tensor of this architecture" for path in shapes if path not in expected
     ]
-    problems += [f"{path} is missing" for path in wanted if path not in shapes]
+    problems += [f"{path} is missing" for path in expected if path not in shapes]
     problems += [
         f"{path} has the shape {list(shapes[path])}; it must be {list(shape)}"
-        for path, shape in wanted.items()
+        for path, shape in expected.items()
         if path in shapes and tuple(shapes[path]) != shape
     ]
     if problems:

@@ -9,8 +9,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from jattr.bounded_json import JsonObject
 from jattr.errors import CardError
 from jattr.generators.card_fields import CardBase
-from jattr.generators.card_problems import card_error, schema_problems
-from jattr.generators.family import Architecture
+from jattr.generators.card_problems import card_error, layered_schema, schema_problems
+from jattr.generators.family import FAMILIES, Architecture
 from jattr.generators.settings import NOISE, Settings
 
 TEXTS = ("rounding", "domain", "note", "weights", "state_dict_key")
@@ -44,8 +44,6 @@ def parse_family_card(data: JsonObject) -> FamilyCard:
       CardError: anything is missing, unknown, out of range or contradictory; the message lists
         every problem.
     """
-    from jattr.generators.family import FAMILIES
-
     family = FAMILIES[data["kind"]]
     name = data["name"] if isinstance(data.get("name"), str) else ""
     problems = schema_problems(data, family_schema(data["kind"]))
@@ -56,25 +54,18 @@ def parse_family_card(data: JsonObject) -> FamilyCard:
     settings = None
     if family.styled:
         settings = Settings(**data.get("settings", {}))
-        problems += (
-            []
-            if problems
-            else [f"settings: {problem}" for problem in settings.problems(arch.num_ws)]
-        )
+        if not problems:
+            problems = [f"settings: {problem}" for problem in settings.problems(arch.num_ws)]
     if problems:
         raise card_error(name, problems)
     texts: JsonObject = {text: data.get(text) for text in TEXTS}
     height, width, channels = arch.image_shape
     if "image_shape" in data and tuple(data["image_shape"]) != (channels, height, width):
-        raise card_error(
-            name,
-            [
-                (
-                    f"image_shape is {data['image_shape']}; this architecture's is"
-                    f" {[channels, height, width]}"
-                )
-            ],
+        problem = (
+            f"image_shape is {data['image_shape']}; this architecture's is"
+            f" {[channels, height, width]}"
         )
+        raise card_error(name, [problem])
     source = data.get("source")
     return FamilyCard(
         name=data["name"],
@@ -127,12 +118,9 @@ def architecture_of(kind: type, data: JsonObject) -> Any:
 
 def family_schema(kind: str) -> JsonObject:
     """Return the JSON schema of a family's cards, made from its Architecture."""
-    from jattr.generators.card_problems import layered_schema
-    from jattr.generators.family import FAMILIES
-
     family = FAMILIES[kind]
     base = layered_schema()
-    kept = (
+    shared = (
         "card_version",
         "name",
         "image_shape",
@@ -152,7 +140,7 @@ def family_schema(kind: str) -> JsonObject:
         "required": [field.name for field in fields if field.default is dataclasses.MISSING],
         "additionalProperties": False,
     }
-    properties = {name: base["properties"][name] for name in kept} | {
+    properties = {name: base["properties"][name] for name in shared} | {
         "kind": {"const": kind, "description": json.dumps(kind)},
         "architecture": architecture,
     }
@@ -196,11 +184,9 @@ def _schema(hint: Any) -> JsonObject:
 
 def _converted(hint: Any, value: Any) -> Any:
     if isinstance(hint, types.UnionType):
-        return (
-            None
-            if value is None
-            else _converted(next(h for h in get_args(hint) if h is not type(None)), value)
-        )
+        if value is None:
+            return None
+        return _converted(next(h for h in get_args(hint) if h is not type(None)), value)
     if get_origin(hint) is tuple:
         return tuple(_converted(get_args(hint)[0], item) for item in value)
     return hint(value)

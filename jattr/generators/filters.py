@@ -65,6 +65,7 @@ def resample(x: jax.Array, taps: jax.Array, axis: Axis) -> jax.Array:
 
 def _sums(x: jax.Array, taps: jax.Array, *, rows: Axis, columns: Axis) -> jax.Array:
     """Return the resampled x as sums of slices; taps [rows' K, columns' K]."""
+    # Pad once, so that every tap of every phase is a strided slice of the same array.
     n, height, width, channels = x.shape
     down, across = _phases(rows, height, taps.shape[0]), _phases(columns, width, taps.shape[1])
     x = jnp.pad(x, ((0, 0), down.padding, across.padding, (0, 0)))
@@ -72,7 +73,7 @@ def _sums(x: jax.Array, taps: jax.Array, *, rows: Axis, columns: Axis) -> jax.Ar
     shape = (n, down.length, across.length, channels)
 
     def total(vertical: list[tuple[int, int]], horizontal: list[tuple[int, int]]) -> jax.Array:
-        made = jnp.zeros(shape, x.dtype)
+        result = jnp.zeros(shape, x.dtype)
         for k, top in vertical:
             for m, left in horizontal:
                 ends = (
@@ -83,9 +84,10 @@ def _sums(x: jax.Array, taps: jax.Array, *, rows: Axis, columns: Axis) -> jax.Ar
                 part = lax.slice(
                     x, (0, top, left, 0), (*ends, channels), (1, down.stride, across.stride, 1)
                 )
-                made = made + scalars[k * taps.shape[1] + m] * part
-        return made
+                result = result + scalars[k * taps.shape[1] + m] * part
+        return result
 
+    # Outputs of the phases alternate: [phase 0, phase 1, ...] at each step.
     phases = [jnp.stack([total(v, h) for h in across.slices], axis=3) for v in down.slices]
     y = jnp.stack(phases, axis=2)  # [n, H' / phases, phases, W' / phases, phases, C]
     y = y.reshape(n, y.shape[1] * y.shape[2], y.shape[3] * y.shape[4], channels)
@@ -93,13 +95,16 @@ def _sums(x: jax.Array, taps: jax.Array, *, rows: Axis, columns: Axis) -> jax.Ar
 
 
 def _phases(axis: Axis, inputs: int, num_taps: int) -> _Phases:
+    # Outputs o and o + num see the same taps, at inputs `stride` apart: up stride = down num.
     common = math.gcd(axis.up, axis.down)
     num, stride = axis.up // common, axis.down // common
     length = -(-axis.size // num)
+    # Of z only every `up`th sample is an input; taps that meet zeros are left out.
     used = [
-        [(k, place // axis.up) for k in range(num_taps) if (place := at - k) % axis.up == 0]
+        [(k, index // axis.up) for k in range(num_taps) if (index := at - k) % axis.up == 0]
         for at in (num_taps - 1 - axis.before + axis.down * phase for phase in range(num))
     ]
+    # How far slices reach beyond the inputs on both sides.
     firsts = [first for phase in used for _, first in phase]
     before = max(0, -min(firsts, default=0))
     after = max(0, max(firsts, default=0) + stride * (length - 1) + 1 - inputs)
@@ -112,7 +117,7 @@ def _shape_of(x: Any, taps: Any, *, rows: Axis, columns: Axis) -> tuple[int, ...
 
 
 def _transpose_x(y: Any, x: Any, taps: Any, *, rows: Axis, columns: Axis) -> jax.Array:
-    """Return what x [n, H, W, C] (only its shape is known) gets from y."""
+    """Return the cotangent of x [n, H, W, C], of which only the shape is known, from y's."""
     _, height, width, _ = x.aval.shape
     back = {
         "rows": rows.transposed(height, taps.shape[0]),
@@ -124,10 +129,8 @@ def _transpose_x(y: Any, x: Any, taps: Any, *, rows: Axis, columns: Axis) -> jax
 def _materialised(x: jax.Array, taps: jax.Array, **axes: Any) -> jax.Array:
     """Return `_sums` so that XLA on CPU computes it once.
 
-    It does not fuse across the border of a condition.
-
-    Otherwise it computes the sums anew for each use by the next operation, such as the nine windows
-    of a convolution.
+    It does not fuse across the border of a condition. Otherwise it computes the sums anew for each
+    use by the next operation, such as the nine windows of a convolution.
     """
     shape = (x.shape[0], axes["rows"].size, axes["columns"].size, x.shape[3])
     finite = jnp.isfinite(jnp.sum(taps))

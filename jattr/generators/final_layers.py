@@ -40,9 +40,8 @@ def _split(
 ) -> FinalLayer:
     """Return the split of a network that ends in a 1x1 convolution.
 
-    By the paths of its kernel and bias.
-
-    The convolution's inputs are what the same network makes with the identity in its place.
+    By the paths of its kernel and bias. The convolution's inputs are what the same network makes
+    with the identity in its place.
     """
 
     def activations(state: PyTree, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
@@ -62,10 +61,10 @@ def _net(state: PyTree) -> nnx.State:
 
 
 def _leaf(state: PyTree, path: Path) -> jax.Array:
-    found: Any = _net(state)
+    node: Any = _net(state)
     for name in path:
-        found = found[name]
-    return jnp.asarray(found[...])
+        node = node[name]
+    return jnp.asarray(node[...])
 
 
 def _with(state: PyTree, changed: Mapping[Any, jax.Array]) -> PyTree:

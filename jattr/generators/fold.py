@@ -63,6 +63,7 @@ def _append(
                 f"{layer.label}: a running variance is {leaves['var'].min():g}; none can be"
                 " negative"
             )
+        # Frozen: (x - mean) / sqrt(var + eps) * gamma + beta is x * scale + shift.
         scale = leaves.get("scale", 1.0) / np.sqrt(leaves["var"] + layer.eps)
         shift = leaves.get("bias", 0.0) - leaves["mean"] * scale
         return _fold_affine(steps, np.broadcast_to(scale, leaves["mean"].shape), shift, shape)
@@ -76,6 +77,7 @@ def _append(
         and last.kind == "upsample_nearest"
         and _foldable(layer, leaves, last)
     ):
+        # Upsampling and convolution together are one transposed convolution.
         kernel = _fold_upsample(leaves["kernel"])
         options = (("stride", 2), ("padding", 1), ("output_padding", 0))
         output = (*shape[:2], kernel.shape[3])
@@ -134,6 +136,7 @@ def _conv_transpose_of_pixel(
 
     Each output pixel is one tap.
     """
+    # The output is the kernel without the padding on each side, and zeros of the output padding.
     height, width, outputs = _transposed_shape(layer, leaves, shape)
     kernel = np.zeros((height, width, *leaves["kernel"].shape[2:]))
     inside = leaves["kernel"][
@@ -167,6 +170,7 @@ def _fold_affine(
         target -= 1  # dense, then [H, W, C]: channels are the fastest axis
         repeats = shape[0] * shape[1]
         scale, shift = np.tile(scale, repeats), np.tile(shift, repeats)
+    # (x K + b) scale + shift = x (K scale) + (b scale + shift), outputs on K's last axis.
     if steps and steps[target].kind in LINEAR:
         old = steps[target].arrays
         arrays = {"kernel": old["kernel"] * scale, "bias": old.get("bias", 0.0) * scale + shift}
@@ -179,20 +183,20 @@ def _reshape(steps: list[Step], target: tuple[int, ...], shape: tuple[int, ...])
     channels, height, width = target
     output = (height, width, channels)
     if len(shape) == 3 and shape[:2] != (1, 1) and shape[2] != 1:  # back to PyTorch's order first
-        return (
-            steps
-            if shape == output
-            else [*steps, Step("restack", (("shape", target),), {}, output)]
-        )
+        if shape == output:
+            return steps
+        return [*steps, Step("restack", (("shape", target),), {}, output)]
     if channels == 1 or (height, width) == (1, 1):
         return [*steps, Step("reshape", (("shape", output),), {}, output)]
-    place = len(steps) - 1
-    while place >= 0 and steps[place].kind in ELEMENTWISE:
-        place -= 1
-    if place >= 0 and steps[place].kind == "dense":
+    # Element-wise steps do not mind the order of their inputs: look behind them for a dense layer.
+    index = len(steps) - 1
+    while index >= 0 and steps[index].kind in ELEMENTWISE:
+        index -= 1
+    if index >= 0 and steps[index].kind == "dense":
+        # Its outputs in the order [H, W, C] of the activations here, by its weights' columns.
         order = np.arange(channels * height * width).reshape(target).transpose(1, 2, 0).ravel()
-        arrays = {name: array[..., order] for name, array in steps[place].arrays.items()}
-        steps = [*steps[:place], replace(steps[place], arrays=arrays), *steps[place + 1 :]]
+        arrays = {name: array[..., order] for name, array in steps[index].arrays.items()}
+        steps = [*steps[:index], replace(steps[index], arrays=arrays), *steps[index + 1 :]]
         return [*steps, Step("reshape", (("shape", output),), {}, output)]
     return [*steps, Step("from_channels_first", (("shape", target),), {}, output)]
 
@@ -204,6 +208,7 @@ def _foldable(layer: Layer, leaves: dict[str, np.ndarray], upsample: Step) -> bo
 
 def _fold_upsample(kernel: np.ndarray) -> np.ndarray:
     """Return the 4x4 stride-2 kernel that is a nearest upsampling by 2 and then this 3x3 one."""
+    # Each output pixel meets 2x2 different inputs: taps that fall on the same one are summed.
     rows = np.stack([kernel[2], kernel[1] + kernel[2], kernel[0] + kernel[1], kernel[0]])
     return np.stack(
         [rows[:, 2], rows[:, 1] + rows[:, 2], rows[:, 0] + rows[:, 1], rows[:, 0]], axis=1

@@ -197,9 +197,8 @@ def _final(
 ) -> Callable[[Generator], FinalLayer] | None:
     """Return the function that splits a network before its last linear step.
 
-    Behind that step only an output function and reshapes may stand; else None.
-
-    `outputs` are the shapes behind the steps.
+    Behind that step only an output function and reshapes may stand; else None. `outputs` are the
+    shapes behind the steps.
     """
     kinds = [kind for kind, _, _ in plan.steps]
     last = len(kinds) - 1

@@ -56,7 +56,7 @@ def conv(
       form: a key of `CONV_FORMS`; None chooses by backend.
     """
     if padding and edge:
-        x, padding = jnp.pad(x, _around(padding), mode="edge"), 0
+        x, padding = jnp.pad(x, _sides(padding), mode="edge"), 0
     if form is None and kernel.shape[:2] == (1, 1) and stride == 1 and not padding:
         return x @ kernel[0, 0]
     form = form or conv_form(kernel, stride, min(x.shape[1:3]))
@@ -74,16 +74,15 @@ def conv_transpose(
 ) -> jax.Array:
     """Return PyTorch's ConvTranspose2d of x [n, H, W, I]: [n, H', W', O].
 
-    With kernel [kh, kw, I, O].
-
-    H' = (H - 1) stride - 2 padding + kh + output_padding. The kernel's taps are in PyTorch's order
-    (not flipped). `form` is a key of `CONV_TRANSPOSE_FORMS`; None chooses by backend and shape.
+    With kernel [kh, kw, I, O]. H' = (H - 1) stride - 2 padding + kh + output_padding. The kernel's
+    taps are in PyTorch's order (not flipped). `form` is a key of `CONV_TRANSPOSE_FORMS`; None
+    chooses by backend and shape.
     """
     form = form or conv_transpose_form(kernel, stride)
     return CONV_TRANSPOSE_FORMS[form](x, kernel, stride, padding, output_padding)
 
 
-def _around(padding: int) -> tuple[tuple[int, int], ...]:
+def _sides(padding: int) -> tuple[tuple[int, int], ...]:
     return ((0, 0), (padding, padding), (padding, padding), (0, 0))
 
 
@@ -98,9 +97,8 @@ def upsample_nearest(x: jax.Array, scale: int) -> jax.Array:
 def for_tangents() -> Iterator[None]:
     """Choose, while tracing inside, the forms that are fastest for many tangents at once.
 
-    Tangents of forward mode.
-
-    A function that is itself under `jax.jit` keeps the forms of its first trace.
+    Tangents of forward mode. A function that is itself under `jax.jit` keeps the forms of its first
+    trace.
     """
     with _taking("tangents"):
         yield
@@ -160,9 +158,9 @@ def conv_transpose_form(kernel: jax.Array, stride: int) -> str:
 
 
 def _conv_native(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
-    around = [(padding, padding)] * 2
+    sides = [(padding, padding)] * 2
     return lax.conv_general_dilated(
-        x, kernel, (stride, stride), around, dimension_numbers=DIMENSIONS
+        x, kernel, (stride, stride), sides, dimension_numbers=DIMENSIONS
     )
 
 
@@ -174,18 +172,20 @@ def _conv_canonical(x: jax.Array, kernel: jax.Array, stride: int, padding: int) 
 
 def _conv_patches(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     kh, kw, inputs, outputs = kernel.shape
-    return _windows(jnp.pad(x, _around(padding)), kh, kw, stride) @ kernel.reshape(
+    return _windows(jnp.pad(x, _sides(padding)), kh, kw, stride) @ kernel.reshape(
         kh * kw * inputs, outputs
     )
 
 
 def _conv_columns(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
     kh, kw, inputs, outputs = kernel.shape
-    x = jnp.pad(x, _around(padding))
+    x = jnp.pad(x, _sides(padding))
     n, height, width, _ = x.shape
+    # What each input pixel adds to the output through each tap: [n, H, W, kh, kw, O].
     y = (x @ kernel.transpose(2, 0, 1, 3).reshape(inputs, -1)).reshape(
         n, height, width, kh, kw, outputs
     )
+    # Output (i, j) takes tap (row, column) from input (stride i + row, stride j + column).
     rows, columns = height - kh + 1, width - kw + 1
     total = jnp.zeros((), x.dtype)
     for row in range(kh):
@@ -225,6 +225,7 @@ def _taps_by_phase(kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _phases(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    # An output's row modulo the stride, its phase, decides which taps it sees: sub-pixel form.
     rows, columns = (-(-size // stride) for size in kernel.shape[:2])
     x = jnp.pad(x, ((0, 0), (rows - 1, rows - 1), (columns - 1, columns - 1), (0, 0)))
     uneven = kernel.shape[0] % stride or kernel.shape[1] % stride
@@ -246,9 +247,8 @@ def _phases_together(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 def _phases_apart(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """Return the phases [n, H', W', stride, stride, O], each as a product of its own.
 
-    No product has a zero tap.
-
-    `x` is padded. For 3x3 taps and stride 2 these are 4, 2, 2 and 1 taps instead of four times 4.
+    No product has a zero tap. `x` is padded. For 3x3 taps and stride 2 these are 4, 2, 2 and 1 taps
+    instead of four times 4.
     """
     rows, columns = (-(-size // stride) for size in kernel.shape[:2])
     height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1
@@ -258,8 +258,9 @@ def _phases_apart(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
         kh, kw, _, outputs = taps.shape
         if not kh * kw:
             return jnp.zeros((len(x), height, width, outputs), x.dtype)
-        seen = x[:, rows - kh :, columns - kw :][:, : height + kh - 1, : width + kw - 1]
-        return _windows(seen, kh, kw, 1) @ taps[::-1, ::-1].reshape(-1, outputs)
+        # A phase with fewer taps needs less of the padding.
+        inner = x[:, rows - kh :, columns - kw :][:, : height + kh - 1, : width + kw - 1]
+        return _windows(inner, kh, kw, 1) @ taps[::-1, ::-1].reshape(-1, outputs)
 
     return jnp.stack([jnp.stack([phase(a, b) for b in range(stride)], 3) for a in range(stride)], 3)
 
@@ -270,10 +271,11 @@ def _columns(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     matrix = taps.transpose(4, 0, 2, 1, 3, 5).reshape(inputs, -1)
     n, height, width, _ = x.shape
     y = (x @ matrix).reshape(n, height, width, rows, columns, stride, stride, outputs)
+    # Block (row, column) of taps lands row, column blocks of stride x stride outputs further on.
     total = jnp.zeros((), x.dtype)
     for row in range(rows):
         for column in range(columns):
-            around = (
+            shifts = (
                 (0, 0),
                 (row, rows - 1 - row),
                 (column, columns - 1 - column),
@@ -281,7 +283,7 @@ def _columns(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
                 (0, 0),
                 (0, 0),
             )
-            total = total + jnp.pad(y[:, :, :, row, column], around)
+            total = total + jnp.pad(y[:, :, :, row, column], shifts)
     total = total.transpose(0, 1, 3, 2, 4, 5)
     return total.reshape(n, (height + rows - 1) * stride, (width + columns - 1) * stride, outputs)
 
@@ -289,12 +291,13 @@ def _columns(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 def _conv_transpose_native(
     x: jax.Array, kernel: jax.Array, stride: int, padding: int, output_padding: int
 ) -> jax.Array:
-    around = [(k - 1 - padding, k - 1 - padding + output_padding) for k in kernel.shape[:2]]
+    # The transpose of a strided convolution: zeros between the inputs, and the flipped kernel.
+    sides = [(k - 1 - padding, k - 1 - padding + output_padding) for k in kernel.shape[:2]]
     return lax.conv_general_dilated(
         x,
         kernel[::-1, ::-1],
         (1, 1),
-        around,
+        sides,
         lhs_dilation=(stride, stride),
         dimension_numbers=DIMENSIONS,
     )

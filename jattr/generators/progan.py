@@ -98,12 +98,11 @@ class Net(nnx.Module):
 def upsampled_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Return x [n, H, W, I] doubled, then convolved: [n, 2H, 2W, O].
 
-    Every pixel is repeated; the kernel is [3, 3, I, O].
-
-    Taps that meet the same pixel are added first. That leaves 4x4 taps of a transposed convolution,
-    and 16 products for each pixel of x in place of 36. What programs call a fused upscale is this
-    with the taps in opposite order.
+    Every pixel is repeated; the kernel is [3, 3, I, O]. Taps that meet the same pixel are added
+    first. That leaves 4x4 taps of a transposed convolution, and 16 products for each pixel of x in
+    place of 36. What programs call a fused upscale is this with the taps in opposite order.
     """
+    # The four shifted copies of the flipped kernel: one for each of the 2x2 equal pixels.
     taps = jnp.pad(kernel[::-1, ::-1], ((1, 1), (1, 1), (0, 0), (0, 0)))
     taps = taps[1:] + taps[:-1]
     return ops.conv_transpose(x, taps[:, 1:] + taps[:, :-1], stride=2, padding=1)

@@ -122,10 +122,10 @@ def load_generator(path_or_bundled_name: str | os.PathLike[str]) -> Generator:
     except GeneratorError as error:
         raise GeneratorError(f"{folder}: {error}") from error
     for field in DIGESTS:
-        found = getattr(generator, field)
-        if stated[field] != found:
+        value = getattr(generator, field)
+        if stated[field] != value:
             raise GeneratorError(
-                f"{folder} states the {field} {stated[field]} but has {found}: card or weights were"
+                f"{folder} states the {field} {stated[field]} but has {value}: card or weights were"
                 " changed after they were written; convert the generator again"
             )
     return generator

@@ -113,8 +113,8 @@ def as_tree(leaves: Mapping[str, Any]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for path, leaf in leaves.items():
         *folders, name = path.split("/")
-        place = tree
+        node = tree
         for folder in folders:
-            place = place.setdefault(folder, {})
-        place[name] = leaf
+            node = node.setdefault(folder, {})
+        node[name] = leaf
     return tree

@@ -122,20 +122,20 @@ def modulated_conv(
 ) -> jax.Array:
     """Return x [n, H, W, I] convolved with `kernel` [k, k, I, O], modulated by `style` [n, I].
 
-    The style scales the kernel's input channels.
-
-    The activations are scaled before and after one convolution with shared weights: the same
-    numbers as a kernel for every image, without a grouped convolution. `up`: transposed, stride 2,
-    [n, 2H + 1, 2W + 1, O] for k = 3.
+    The style scales the kernel's input channels. The activations are scaled before and after one
+    convolution with shared weights: the same numbers as a kernel for every image, without a grouped
+    convolution. `up`: transposed, stride 2, [n, 2H + 1, 2W + 1, O] for k = 3.
     """
+    # Modulation, w'_ijk = s_i w_ijk (arXiv 1912.04958, equation 1), on the activations.
     x = x * style[:, None, None, :]
-    x = (
-        ops.conv_transpose(x, kernel, stride=2)
-        if up
-        else ops.conv(x, kernel, padding=kernel.shape[0] // 2)
-    )
+    if up:
+        x = ops.conv_transpose(x, kernel, stride=2)
+    else:
+        x = ops.conv(x, kernel, padding=kernel.shape[0] // 2)
     if not demodulate:
         return x
+    # Demodulation by the norm of each output's modulated kernel (equation 3):
+    # sum_ik (s_i w_ijk)^2 = sum_i s_i^2 sum_k w_ijk^2.
     squares = jnp.sum(jnp.square(kernel), axis=(0, 1))
     return x * jax.lax.rsqrt(jnp.square(style) @ squares + EPSILON)[:, None, None, :]
 
@@ -143,10 +143,9 @@ def modulated_conv(
 def smooth(x: jax.Array, taps: Sequence[float], size: int) -> jax.Array:
     """Return x [n, H, W, C] convolved with `taps` along both axes: [n, size, size, C].
 
-    Between zeros.
-
-    Of an odd number of zeros the larger half stands in front.
+    Between zeros. Of an odd number of zeros the larger half stands in front.
     """
+    # A full filter of K taps needs K - 1 more inputs than it has outputs.
     zeros = size + len(taps) - 1 - x.shape[1]
     return resample(x, jnp.asarray(taps, x.dtype), Axis(size, before=(zeros + 1) // 2))
 

@@ -33,9 +33,8 @@ def styled_apply(
 ) -> Callable[..., jax.Array]:
     """Return `apply(state, z, *, label=None)` for latents of a space.
 
-    One object an architecture and space.
-
-    `searched`: the noise maps follow the latent in one flat vector.
+    One object an architecture and space. `searched`: the noise maps follow the latent in one flat
+    vector.
     """
     graphdef, _ = graph_of(kind, arch)
 
@@ -49,7 +48,7 @@ def styled_apply(
         if space == "z":
             ws = _truncated(net, state["psi"], net.mapping(z, label))
         else:
-            ws = _repeated(z, arch.num_ws) if space == "w" else z
+            ws = _repeat_styles(z, arch.num_ws) if space == "w" else z
         return net.synthesis(ws, noise)
 
     return apply
@@ -195,16 +194,15 @@ def _changed(
 def _given(
     gen: Generator, arch: StyledArchitecture, maps: Sequence[ArrayLike]
 ) -> tuple[jax.Array, ...]:
-    found = tuple(jnp.asarray(part, jnp.float32) for part in maps)
-    if [part.shape[-2:] for part in found] != list(arch.noise_shapes) or any(
-        part.ndim > 3 for part in found
-    ):
+    arrays = tuple(jnp.asarray(part, jnp.float32) for part in maps)
+    fits = [part.shape[-2:] for part in arrays] == list(arch.noise_shapes)
+    if not fits or any(part.ndim > 3 for part in arrays):
         shapes = ", ".join(f"{h}x{w}" for h, w in arch.noise_shapes)
         raise GeneratorError(
-            f"generator {gen.name!r} got noise maps of shapes {[part.shape for part in found]}; it"
+            f"generator {gen.name!r} got noise maps of shapes {[part.shape for part in arrays]}; it"
             f" takes {len(arch.noise_shapes)} maps, [H, W] or [n, H, W], of {shapes}"
         )
-    return found
+    return arrays
 
 
 def _psi(arch: StyledArchitecture, settings: Settings) -> jax.Array:
@@ -220,11 +218,12 @@ def _maps(net: nnx.State, arch: StyledArchitecture, mode: str) -> tuple[jax.Arra
 
 
 def _truncated(net: Any, psi: jax.Array, w: jax.Array) -> jax.Array:
+    # arXiv 1812.04958, appendix B: w_avg + psi (w - w_avg), psi for each style.
     average = net.w_avg[...]
     return average + psi[:, None] * (w[:, None, :] - average)
 
 
-def _repeated(w: jax.Array, count: int) -> jax.Array:
+def _repeat_styles(w: jax.Array, count: int) -> jax.Array:
     return jnp.broadcast_to(w[:, None, :], (len(w), count, w.shape[-1]))
 
 

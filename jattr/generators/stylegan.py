@@ -93,6 +93,7 @@ class Epilogue(nnx.Module):
         `noise` is [H, W] or [n, H, W].
         """
         x = _leaky_change(x + noise[..., None] * self.noise_strength[...], self.bias[...])
+        # AdaIN (equation 1): each channel to mean 0 and variance 1, then scaled and shifted by w.
         x = x - jnp.mean(x, axis=(1, 2), keepdims=True)
         variance = jnp.mean(jnp.square(x), axis=(1, 2), keepdims=True)
         scale, shift = jnp.split(self.affine(w)[:, None, None, :], 2, axis=-1)
@@ -124,6 +125,7 @@ class Net(nnx.Module):
 
         Each map is [H, W] or [n, H, W].
         """
+        # The network's input is learnt and constant; all that differs comes by styles and noise.
         x = self.epilogues[0](self.constant[...][None], ws[:, 0], noise[0])
         for index, kernel in enumerate(self.kernels):
             if index % 2:

@@ -152,15 +152,18 @@ class Block(nnx.Module):
 
         `ws` is [n, 2 or 3, w_dim]; `noise` has one map a convolution.
         """
-        around = None
+        # The linear branch of a residual block; sqrt(1/2) keeps the variance of the sum.
+        residual = None
         if self.skip is not None:
-            around = upsample(ops.conv(x, self.skip[...]), self.taps) * math.sqrt(0.5)
+            residual = upsample(ops.conv(x, self.skip[...]), self.taps) * math.sqrt(0.5)
+        # One convolution at 4x4 pixels, two at each larger size.
         count = 0
         if self.conv0 is not None:
             x = self.conv0(x, ws[:, 0], noise[0])
             count = 1
-        x = self.conv1(x, ws[:, count], noise[count], 1.0 if around is None else math.sqrt(0.5))
-        x = x if around is None else x + around
+        x = self.conv1(x, ws[:, count], noise[count], 1.0 if residual is None else math.sqrt(0.5))
+        x = x if residual is None else x + residual
+        # The image so far, at this block's size, and what the block adds ("skip"; section 4.1).
         if image is not None:
             image = upsample(image, self.taps)
         if self.to_image is not None:

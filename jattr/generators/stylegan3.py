@@ -149,10 +149,12 @@ class FourierFeatures(nnx.Module):
         """Return the features [n, size, size, channels] of w [n, w_dim]."""
         moved = self._moved_waves(w)
         freqs, phases = moved[:, :, :2], moved[:, :, 2] + self.phases[...]
+        # Waves beyond the bandwidth fade out up to the rate's Nyquist frequency.
         radii = jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(freqs), axis=-1), TINY))
         amplitudes = jnp.clip(
             1.0 - (radii - self.bandwidth) / (self.rate / 2 - self.bandwidth), 0.0, 1.0
         )
+        # Sample at the middles of pixels, the image's centre at 0.
         points = jnp.asarray((np.arange(self.size) + 0.5 - self.size / 2) / self.rate, w.dtype)
         along_x = points[None, None, :, None] * freqs[:, None, None, :, 0]
         along_y = points[None, :, None, None] * freqs[:, None, None, :, 1]
@@ -165,6 +167,7 @@ class FourierFeatures(nnx.Module):
         A point p of the image is looked up at R T U p: the rotation, the translation, the stored
         transform.
         """
+        # The rotation (r_c, r_s) to length 1; the translation is divided by the same length.
         t = self.affine(w)
         c, s, x, y = jnp.unstack(
             t / jnp.sqrt(jnp.sum(jnp.square(t[:, :2]), axis=-1, keepdims=True)), axis=-1
@@ -206,12 +209,16 @@ class StyledLayer(nnx.Module):
 
         Under styles w [n, w_dim].
         """
+        # Demodulation, as in StyleGAN2 (arXiv 1912.04958, equation 3), of a style of mean square 1;
+        # the division by the inputs' root mean square joins its factor.
         kernel = self.kernel[...]
         style = normalise(self.affine(w))
         squares = jnp.sum(jnp.square(kernel), axis=(0, 1))
         scale = self.magnitude_ema[...] * jax.lax.rsqrt(jnp.square(style) @ squares + EPSILON)
         x = ops.conv(x * style[:, None, None, :], kernel, padding=kernel.shape[0] - 1)
         x = x * scale[:, None, None, :] + self.bias[...]
+        # The leaky ReLU acts at a higher rate, so that what it adds beyond the band can be filtered
+        # away before the way down (section 3.2).
         x = leaky(resample(x, self.up_filter[...], self.up), clamp=self.clamp)
         return resample(x, self.down_filter[...], self.down)
 

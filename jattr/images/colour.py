@@ -81,8 +81,8 @@ def _is_srgb(profile: bytes) -> bool:
     if any(name[:3] in (b"A2B", b"D2B") for name in tags):
         return False  # a table that takes precedence
     for name, expected in COLORANTS.items():
-        found = np.array(struct.unpack_from(">3i", tags.get(name, b""), 8)) / 65536
-        if np.abs(found - expected).max() > COLORANT_ERROR:
+        colorant = np.array(struct.unpack_from(">3i", tags.get(name, b""), 8)) / 65536
+        if np.abs(colorant - expected).max() > COLORANT_ERROR:
             return False
     return all(_is_srgb_curve(tags.get(name, b"")) for name in (b"rTRC", b"gTRC", b"bTRC"))
 

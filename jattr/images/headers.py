@@ -61,7 +61,7 @@ def exif_orientation(block: bytes) -> int:
 def parse_jpeg(data: bytes) -> Header:
     """The header of a JPEG file up to its first scan; raises ImageError for what jattr refuses."""
     view = memoryview(data)
-    kept: list[memoryview] = [view[:2]]
+    parts: list[memoryview] = [view[:2]]
     size, orientation, srgb = None, None, True
     at = 2
     for _ in range(MAX_JPEG_SEGMENTS):
@@ -78,7 +78,7 @@ def parse_jpeg(data: bytes) -> Header:
         if marker == 0xDA:
             break
         if marker not in _DROPPED:
-            kept.append(view[at:end])
+            parts.append(view[at:end])
         at = end
     else:
         raise ImageError(
@@ -88,7 +88,7 @@ def parse_jpeg(data: bytes) -> Header:
         raise UnreadableJpegError("damaged JPEG: its first scan comes before a frame header")
     if data.count(b"\xff\xda", at) > MAX_JPEG_SCANS:
         raise ImageError(f"JPEG with more than {MAX_JPEG_SCANS} scans; save it again as PNG")
-    return Header("JPEG", size, b"".join([*kept, view[at:]]), orientation or 1, srgb)
+    return Header("JPEG", size, b"".join([*parts, view[at:]]), orientation or 1, srgb)
 
 
 def _jpeg_segment(view: memoryview, at: int) -> tuple[int, memoryview, int]:

@@ -116,10 +116,8 @@ def read_coefficients(data: bytes) -> JpegCoefficients:
 def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat, orientation: int = 1) -> bytes:
     """A baseline JPEG file with exactly the tables and sampling of `format`.
 
-    Of an image uint8 [H, W, 1 | 3].
-
-    It is stored turned so that `orientation`, 1 to 8, which its EXIF block states unless it is 1,
-    shows it as given.
+    Of an image uint8 [H, W, 1 | 3]. It is stored turned so that `orientation`, 1 to 8, which its
+    EXIF block states unless it is 1, shows it as given.
     """
     channels = len(format.tables)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != channels:
@@ -189,10 +187,10 @@ def _needed_blocks(component: Component) -> NDArray[np.int16]:
 def _subsampling(format: JpegFormat) -> str:
     if len(format.tables) == 1:
         return "4:4:4"
-    found = [name for name, luma in SAMPLINGS.items() if format.sampling == (luma, (1, 1), (1, 1))]
-    if not found:
+    names = [name for name, luma in SAMPLINGS.items() if format.sampling == (luma, (1, 1), (1, 1))]
+    if not names:
         raise ImageError(
             f"sampling factors {format.sampling}; legal are {', '.join(SAMPLINGS)}: choose among"
             " them"
         )
-    return found[0]
+    return names[0]

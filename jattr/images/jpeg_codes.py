@@ -118,9 +118,11 @@ def _sequential(
     position, last = 0, [0, 0, 0]
     for mcu in mcus:
         for slot, block in zip(slots, mcu, strict=True):
+            # DC: the difference from the component's block before (F.2.2.1).
             position, difference = _difference(windows, position, slot.dc)
             last[slot.component] += difference
             slot.coefficients[block] = last[slot.component]
+            # AC: runs of zeros and values up to the end of the block (F.2.2.2).
             position, run = _band_of_block(
                 windows, position, slot.ac, slot.coefficients, block, 1, 63, 0
             )
@@ -174,13 +176,13 @@ def _refine_ac(
     blocks = np.frombuffer(slot.coefficients, np.int16).reshape(-1, 64)[np.array(mcus)[:, 0] // 64]
     rows, columns = np.nonzero(blocks[:, order])
     # of what is not zero before this scan, block by block: all that runs concern
-    places = order[columns].tolist()
+    indices = order[columns].tolist()
     ends = np.searchsorted(rows, np.arange(len(mcus)), "right").tolist()
     position = run = begin = 0
     for (block,), end in zip(mcus, ends, strict=True):
         if run:
-            for place in places[begin:end]:
-                _refine(windows, position, slot.coefficients, block + place, band.low)
+            for index in indices[begin:end]:
+                _refine(windows, position, slot.coefficients, block + index, band.low)
                 position += 1
             run -= 1
         else:
@@ -216,11 +218,13 @@ def _band_of_block(
         word, shift = windows[position >> 3], 24 - (position & 7)
         length, run, size = table[word >> shift & 0xFFFF]  # type: ignore[index]
         position += length
+        # EOBn: this block and 2^run - 1 + extra bits blocks more end here (G.1.2.2).
         if not size and run < 15:
             return position + run, (1 << run) - 1 + (word >> shift + 16 - length - run & _MASK[run])
         at += run
         if at > end:
             raise UnreadableJpegError(DAMAGED)
+        # EXTEND (F.2.2.1): the upper half of `size` bits are positive values, the lower negative.
         if size:
             mask = _MASK[size]
             value = word >> shift + 16 - length - size & mask
@@ -242,6 +246,7 @@ def _refine_block(
         word, shift = windows[position >> 3], 24 - (position & 7)
         length, run, size = slot.ac[word >> shift & 0xFFFF]  # type: ignore[index]
         position += length
+        # The end of the block's new coefficients: those that are not zero still get their bits.
         if not size and run < 15:
             further = (1 << run) - 1 + (word >> shift + 16 - length - run & _MASK[run])
             position, _ = _refine_until(
@@ -250,6 +255,7 @@ def _refine_block(
             return position, further
         if size > 1:
             raise UnreadableJpegError(DAMAGED)
+        # A new coefficient, +-1, after `run` zeros; on the way others get their bits (G.1.2.3).
         positive = size and _bit(windows, position)
         position, at = _refine_until(
             windows, position + size, slot.coefficients, block, at, band, run
@@ -276,9 +282,9 @@ def _refine_until(
     Returns the position, and that coefficient's number.
     """
     while at <= band.end:
-        place = block + ORDER[at]
-        if coefficients[place]:
-            _refine(windows, position, coefficients, place, band.low)
+        index = block + ORDER[at]
+        if coefficients[index]:
+            _refine(windows, position, coefficients, index, band.low)
             position += 1
         elif zeros:
             zeros -= 1
@@ -289,11 +295,11 @@ def _refine_until(
 
 
 def _refine(
-    windows: memoryview, position: int, coefficients: memoryview, place: int, low: int
+    windows: memoryview, position: int, coefficients: memoryview, index: int, low: int
 ) -> None:
     """Move a coefficient away from zero if the next bit says so."""
     if _bit(windows, position):
-        coefficients[place] += (1 if coefficients[place] > 0 else -1) << low
+        coefficients[index] += (1 if coefficients[index] > 0 else -1) << low
 
 
 def _bit(windows: memoryview, position: int) -> int:

@@ -104,8 +104,9 @@ def _parse_frame(body: bytes, *, progressive: bool) -> Frame:
     common_h, common_v = (gcd(*values) for values in zip(*factors, strict=True))
     sampling = tuple((v // common_v, h // common_h) for h, v in factors)
     if count == 3 and (sampling[0] not in SAMPLINGS.values() or sampling[1:] != ((1, 1), (1, 1))):
-        found = ", ".join(f"{h}x{v}" for h, v in factors)
-        raise refusal(f"sampled {found}", f"{', '.join(SAMPLINGS)} (2x2, 1x1, 1x1)")
+        actual = ", ".join(f"{h}x{v}" for h, v in factors)
+        raise refusal(f"sampled {actual}", f"{', '.join(SAMPLINGS)} (2x2, 1x1, 1x1)")
+    # Blocks with a sample of the image in them, and the whole MCUs that a file stores (A.2.4).
     most_v, most_h = max(v for _, v in factors), max(h for h, _ in factors)
     mcus = (-(-height // (8 * most_v)), -(-width // (8 * most_h)))
     components = [

@@ -42,29 +42,27 @@ _ADAM7 = (
 def parse_png(data: bytes) -> Header:
     """The header of a PNG file, every checksum that matters checked.
 
-    Raises ImageError for what jattr refuses.
-
-    `Header.data` keeps IHDR, IDAT and IEND only.
+    Raises ImageError for what jattr refuses. `Header.data` keeps IHDR, IDAT and IEND only.
     """
     view = memoryview(data)
-    kept: list[memoryview] = [view[:8]]
+    chunks: list[memoryview] = [view[:8]]
     bodies: dict[bytes, bytes] = {}  # the first of each type that says something about the image
     for type_, body, whole in _chunks(view):
-        if (type_ == b"IHDR") != (len(kept) == 1):
+        if (type_ == b"IHDR") != (len(chunks) == 1):
             raise ImageError(f"damaged PNG: chunk {type_!r} where IHDR belongs, or IHDR twice")
         if type_ == b"fdAT":
             raise ImageError("animated PNG; jattr reads still images: save one frame as PNG")
         if type_ in _DECODED:
-            kept.append(whole)
+            chunks.append(whole)
         if type_ in _DESCRIBING and type_ not in bodies:
             bodies[type_] = bytes(body)
-    if len(kept) < 4:
+    if len(chunks) < 4:
         raise ImageError("damaged PNG: it holds no image data")
-    width, height, depth, colour_type, _ = _ihdr(bytes(kept[1][8:-4]))
+    width, height, depth, colour_type, _ = _ihdr(bytes(chunks[1][8:-4]))
     return Header(
         "PNG",
         (height, width),
-        b"".join(kept),
+        b"".join(chunks),
         exif_orientation(bodies.get(b"eXIf", b"")),
         is_srgb_png(bodies),
         colour_type,
@@ -134,13 +132,13 @@ def check_complete(header: Header) -> None:
         columns, rows = -((x - width) // across), -((y - height) // down)
         if columns > 0 and rows > 0:
             expected += rows * (1 + (columns * depth * _CHANNELS[colour_type] + 7) // 8)
-    stream, found = zlib.decompressobj(), 0
+    stream, count = zlib.decompressobj(), 0
     for type_, body, _ in _chunks(memoryview(header.data)):
         rest: bytes | memoryview = body if type_ == b"IDAT" else b""
-        while rest and found < expected:
-            found += len(stream.decompress(rest, 1 << 16))
+        while rest and count < expected:
+            count += len(stream.decompress(rest, 1 << 16))
             rest = stream.unconsumed_tail
-    if found < expected and found + len(stream.flush()) < expected:
+    if count < expected and count + len(stream.flush()) < expected:
         raise ImageError("damaged PNG: its data ends before the last row")
 
 

@@ -85,26 +85,25 @@ class LoadedImage:
 def load_image(path: str | os.PathLike[str]) -> LoadedImage:
     """Decode a PNG, JPEG or WebP file once, in its own size and kind.
 
-    `LoadedImage.fit` gives each generator's form of it.
-
-    Raises ImageError, and nothing else, whatever the bytes of the file are.
+    `LoadedImage.fit` gives each generator's form of it. Raises ImageError, and nothing else,
+    whatever the bytes of the file are.
     """
     name = os.fspath(path)
     data = read_bytes(name)
     try:
-        found = decode(data)
+        decoded = decode(data)
     except ImageError as error:
         raise ImageError(f"{name!r}: {error}") from None
     sha256 = hashlib.sha256(data).hexdigest()
     return LoadedImage(
         name,
-        found.pixels,
+        decoded.pixels,
         sha256,
-        found.notes,
-        found.compressed,
-        found.jpeg,
-        found.orientation,
-        found.srgb,
+        decoded.notes,
+        decoded.compressed,
+        decoded.jpeg,
+        decoded.orientation,
+        decoded.srgb,
     )
 
 
@@ -131,8 +130,8 @@ def decode_image(data: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
 
     Raises ImageError, and nothing else.
     """
-    found = decode(data)
-    return found.pixels, found.notes
+    decoded = decode(data)
+    return decoded.pixels, decoded.notes
 
 
 def decode(data: bytes) -> Decoded:

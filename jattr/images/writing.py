@@ -19,10 +19,8 @@ from jattr.images.fitting import check_pixels
 def write_png(path: str | os.PathLike[str], pixels: NDArray[np.uint8]) -> None:
     """Write pixels, uint8 [H, W, 1 | 3 | 4], as a lossless PNG.
 
-    A file at `path` is replaced in one step.
-
-    Raises ImageError for arrays that are not images, OutputError when the file cannot be written;
-    then no part of it is left behind.
+    A file at `path` is replaced in one step. Raises ImageError for arrays that are not images,
+    OutputError when the file cannot be written; then no part of it is left behind.
     """
     encoded = encode_png(pixels)
     target = Path(path)

@@ -186,7 +186,7 @@ def _head(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: float)
 def _features(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: float) -> jax.Array:
     """Draw cheeks, nose, mouth, eyes and brows."""
     skin = _skin(face)
-    apart = _between(0.19, 0.27, face.eye_distance)
+    spacing = _between(0.19, 0.27, face.eye_distance)
     level = _between(-0.16, -0.04, face.eye_height)
     for side in (-1.0, 1.0):
         cheek = _ellipse(x - side * 0.3, y - 0.17, 0.13, 0.1)
@@ -203,8 +203,8 @@ def _features(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: fl
     rise = _between(-0.07, 0.07, face.brow_tilt)
     top = level - _between(0.13, 0.2, face.brow_height)
     for side in (-1.0, 1.0):
-        image = _eye(face, image, x - side * apart, y - level, blur)
-        ends = (side * (apart - 0.11), top + rise), (side * (apart + 0.13), top - rise + 0.02)
+        image = _eye(face, image, x - side * spacing, y - level, blur)
+        ends = (side * (spacing - 0.11), top + rise), (side * (spacing + 0.13), top - rise + 0.02)
         brow = _segment(x, y, *ends, _between(0.012, 0.04, face.brow_weight))
         image = _over(image, _hair(face) * 0.75, brow, blur, 0.9)
     return image
@@ -285,10 +285,10 @@ def _between(low: float, high: float, at: jax.Array) -> jax.Array:
 def _palette(colours: tuple[tuple[float, ...], ...], at: jax.Array) -> jax.Array:
     """Return the colour [3] at [0, 1] along a row of them."""
     table = jnp.asarray(colours)
-    place = at * (len(colours) - 1)
-    low = jnp.clip(jnp.floor(place), 0, len(colours) - 2)
+    position = at * (len(colours) - 1)
+    low = jnp.clip(jnp.floor(position), 0, len(colours) - 2)
     index = low.astype(jnp.int32)
-    return table[index] + (place - low) * (table[index + 1] - table[index])
+    return table[index] + (position - low) * (table[index + 1] - table[index])
 
 
 def _hue(hue: jax.Array, strength: float) -> jax.Array:
@@ -301,6 +301,7 @@ def _ellipse(
     x: jax.Array, y: jax.Array, wide: jax.Array | float, high: jax.Array | float
 ) -> jax.Array:
     """Return about the signed distance from an ellipse, negative inside."""
+    # f = |(x / a, y / b)| - 1 over the length of its gradient: the distance to first order.
     level = jnp.sqrt((x / wide) ** 2 + (y / high) ** 2 + 1e-9)
     slope = jnp.sqrt((x / jnp.square(wide)) ** 2 + (y / jnp.square(high)) ** 2 + 1e-9) / level
     return (level - 1.0) / slope

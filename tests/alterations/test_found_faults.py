@@ -39,7 +39,7 @@ def make_soft(side, *, size=4, seed=1, width=None):
         state,
         name=f"soft{side}",
         version="1",
-        latent_shape=(size,),
+        latent=(size,),
         image_shape=(side, width, 3),
         sample=PRIORS["normal"]((size,)),
         prior="normal",

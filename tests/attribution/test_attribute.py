@@ -43,7 +43,7 @@ def make_dense(name="dense"):
         jax.numpy.asarray(w),
         name=name,
         version="1",
-        latent_shape=(5,),
+        latent=(5,),
         image_shape=(12, 12, 1),
         sample=sample_uniform((5,)),
         prior="uniform",

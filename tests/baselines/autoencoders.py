@@ -65,7 +65,7 @@ def make_linear_autoencoder(seed):
         jnp.asarray(matrix, jnp.float32),
         name=f"linear_{seed}",
         version="1",
-        latent_shape=(24,),
+        latent=(24,),
         image_shape=SHAPE,
         sample=sample_normal((24,)),
         prior="normal",

@@ -253,7 +253,7 @@ def test_other_files_are_told_what_they_are(format, names, words):
         (
             "decoder.conv_in.weight",
             (8, 2, 3, 3, 3),
-            "decoder.conv_in.weight has the shape [8, 2, 3, 3, 3]",
+            '"decoder.conv_in.weight" has the shape [8, 2, 3, 3, 3]',
         ),
         ("decoder.up_blocks.0.attentions.0.to_q.weight", (8, 8), "attention in its up blocks"),
         (

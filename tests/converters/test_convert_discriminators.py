@@ -254,7 +254,7 @@ def test_all_problems_are_in_one_message(tmp_path):
         ({"b8.conv0.weight": (2, 2, 3, 3)}, "no b8.fromrgb.weight"),
         (
             {"b8.conv0.weight": (2, 2, 3, 3), "b8.fromrgb.weight": (2,)},
-            r"b8.fromrgb.weight has the shape \[2\]",
+            r'"b8.fromrgb.weight" has the shape \[2\]',
         ),
         (
             {

@@ -27,7 +27,7 @@ def make_linear(rng, *, spread=20.0, middle=0.0, size=SIZE, rounding="round"):
         "b": jnp.asarray(rng.uniform(-0.2, 0.2, PIXELS) + middle, jnp.float32),
     }
     return Generator.from_function(
-        apply_linear, state, name="linear", version="1", latent_shape=(size,), image_shape=SHAPE,
+        apply_linear, state, name="linear", version="1", latent=(size,), image_shape=SHAPE,
         sample=PRIORS["normal"]((size,)), rounding=rounding,
     )  # fmt: skip
 

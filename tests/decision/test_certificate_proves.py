@@ -22,7 +22,7 @@ N = 16 * 16 * 3
 def made(apply, size, shape=SHAPE, state=None):
     """A generator of a function, its latents drawn from a Gaussian."""
     return Generator.from_function(
-        apply, state or {}, name="made", version="1", latent_shape=(size,), image_shape=shape,
+        apply, state or {}, name="made", version="1", latent=(size,), image_shape=shape,
         sample=lambda key, count: jax.random.normal(key, (count, size)),
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ def from_function(apply=None, state=None, **changes):
     settings = {
         "name": "toy",
         "version": "1",
-        "latent_shape": (3,),
+        "latent": (3,),
         "image_shape": (2, 2, 1),
         "sample": sample_normal((3,)),
     }
@@ -32,6 +32,41 @@ def test_equal_weights_and_version_are_one_model_and_others_are_not():
     other = from_function(state=2 * jnp.ones((3, 4)))
     assert first.weights_digest != other.weights_digest
     assert first.digest != other.digest
+
+
+def test_what_a_function_does_not_state_is_read_from_it():
+    def toy(w, z, *, label=None):
+        return jnp.tanh(z @ w).reshape(-1, 2, 2, 1)
+
+    gen = jattr.Generator.from_function(toy, jnp.ones((3, 4)), latent=(3,))
+    assert (gen.name, gen.image_shape, gen.prior) == ("toy", (2, 2, 1), "normal")
+    key = jax.random.key(0)
+    np.testing.assert_array_equal(gen.sample_latent(key, 4), jax.random.normal(key, (4, 3)))
+    assert jattr.Generator.from_function(toy, jnp.ones((3, 4)), latent=(3,)).digest == gen.digest
+
+
+def test_without_a_version_the_digest_names_what_a_function_computes():
+    weights = jnp.ones((3, 4))
+
+    def gen(apply):
+        return jattr.Generator.from_function(apply, weights, latent=(3,), name="toy")
+
+    plain = gen(lambda w, z, *, label=None: (z @ w).reshape(-1, 2, 2, 1))
+    renamed = gen(lambda v, x, *, label=None: jnp.reshape(x @ v, (-1, 2, 2, 1)))
+    doubled = gen(lambda w, z, *, label=None: 2 * (z @ w).reshape(-1, 2, 2, 1))
+    table = np.float32([[[[1], [2]], [[3], [4]]]])
+    shifted = [
+        gen(lambda w, z, *, label=None, t=t: (z @ w).reshape(-1, 2, 2, 1) + t)
+        for t in (table, 2 * table)
+    ]
+    assert plain.digest == renamed.digest
+    assert len({each.digest for each in (plain, doubled, *shifted)}) == 4
+
+
+@pytest.mark.parametrize("changes", [{"prior": "cauchy"}, {"prior": "other"}])
+def test_a_prior_that_is_unknown_needs_its_sampler(changes):
+    with pytest.raises(GeneratorError, match="sample"):
+        from_function(**changes, sample=None)
 
 
 @pytest.mark.parametrize(

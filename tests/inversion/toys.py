@@ -34,7 +34,7 @@ def make_toy(
         state,
         name=name,
         version="1",
-        latent_shape=(size,),
+        latent=(size,),
         image_shape=SHAPE,
         sample=PRIORS[prior]((size,)),
         num_classes=num_classes,

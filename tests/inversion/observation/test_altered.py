@@ -59,7 +59,7 @@ def make_wide(seed):
         for name, part, shape in (("w", w, (SIZE, -1)), ("b", b, (-1,)))
     }
     return Generator.from_function(
-        apply_wide, state, name=f"wide{seed}", version="1", latent_shape=(SIZE,), image_shape=SHAPE,
+        apply_wide, state, name=f"wide{seed}", version="1", latent=(SIZE,), image_shape=SHAPE,
         sample=PRIORS["normal"]((SIZE,)), prior="normal",
     )  # fmt: skip
 
