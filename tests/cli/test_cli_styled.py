@@ -14,6 +14,8 @@ from safetensors.numpy import save_file
 from jattr.cli.main import main
 from jattr.generators.family import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 ARCH = FAMILIES["stylegan2"].architecture(channels=(6, 5), z_dim=4, mapping_widths=(6,))
 [NVLABS] = [format for format in FORMATS if format.name == "stylegan2-nvlabs"]
 FEW = ["--restarts", "4", "--lanes", "4"]

@@ -79,6 +79,7 @@ def test_what_cannot_be_is_said_in_one_line(jattr, spec, tmp_path):
         assert errors.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_failed_cells_are_rows_and_the_exit_code_says_so(jattr, tiny_folders, tmp_path):
     spec = tmp_path / "spec.toml"
     pictures = '[{kind = "renderer", count = 1}, {kind = "own", count = 1}]'
@@ -89,6 +90,7 @@ def test_failed_cells_are_rows_and_the_exit_code_says_so(jattr, tiny_folders, tm
     assert "the renderer makes" in errors
 
 
+@pytest.mark.slow
 def test_a_ready_sweep_runs_on_any_candidates(jattr, tiny_folders, tmp_path):
     pair = [str(tiny_folders[name]) for name in ("tiny", "tiny_b")]
     out = str(tmp_path / "bench")
@@ -97,6 +99,7 @@ def test_a_ready_sweep_runs_on_any_candidates(jattr, tiny_folders, tmp_path):
     assert list((tmp_path / "bench" / "report").glob("*.png"))
 
 
+@pytest.mark.slow
 def test_the_speed_of_this_machine(jattr, tiny_folders, tmp_path):
     options = [
         "--quick",

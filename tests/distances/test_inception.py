@@ -29,6 +29,7 @@ def assert_close(found, expected):
     assert np.abs(found - expected).max() <= TOLERANCE * max(np.abs(expected).max(), 1e-6)
 
 
+@pytest.mark.slow
 def test_activations_are_those_of_the_reference(golden_network, reference):
     golden = np.load(reference / "golden" / "inception_v3" / "golden.npz")
     x = np.random.RandomState(0).uniform(-1, 1, (2, 3, 299, 299)).astype(np.float32)

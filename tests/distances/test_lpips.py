@@ -23,6 +23,7 @@ def nhwc(array):
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_distances_are_those_of_the_reference(golden_network, reference, backbone):
     golden = np.load(reference / "golden" / f"lpips_{backbone}" / "golden.npz")
@@ -33,6 +34,7 @@ def test_distances_are_those_of_the_reference(golden_network, reference, backbon
         assert np.isclose(distance(x, y), expected, rtol=TOLERANCE, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_terms_and_activations_are_those_of_the_reference(golden_network, reference, backbone):
     golden = np.load(reference / "golden" / f"lpips_{backbone}" / "golden.npz")

@@ -79,6 +79,7 @@ def test_both_parts_make_the_images(name):
     assert activations.shape[1:] != made.shape[1:]
 
 
+@pytest.mark.slow
 def test_progan_with_tanh():
     arch = Architecture(channels=(6, 4), z_dim=5, image_channels=3, tanh=True)
     rng = np.random.default_rng(0)

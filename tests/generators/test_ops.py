@@ -22,6 +22,14 @@ CONV_TRANSPOSE_CASES = sorted(
 )
 
 
+def sample_of(cases):
+    """Return the cases, of which the default suite has every fourth."""
+    return [
+        case if not number % 4 else pytest.param(*case, marks=pytest.mark.corpus)
+        for number, case in enumerate(cases)
+    ]
+
+
 def values(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
@@ -85,7 +93,7 @@ def plain_conv_transpose(x, kernel, stride, padding, output_padding):
     return y[:, padding : rows - padding, padding : columns - padding]
 
 
-@pytest.mark.parametrize(("stride", "k", "padding", "edge"), CONV_CASES)
+@pytest.mark.parametrize(("stride", "k", "padding", "edge"), sample_of(CONV_CASES))
 def test_every_form_of_a_convolution_is_the_same_function(stride, k, padding, edge):
     x, kernel = values(0, 2, 6, 5, 3), values(1, k, k, 3, 2)
 
@@ -98,7 +106,9 @@ def test_every_form_of_a_convolution_is_the_same_function(stride, k, padding, ed
     assert np.abs(y - expected).max() <= TOLERANCE
 
 
-@pytest.mark.parametrize(("stride", "k", "padding", "output_padding"), CONV_TRANSPOSE_CASES)
+@pytest.mark.parametrize(
+    ("stride", "k", "padding", "output_padding"), sample_of(CONV_TRANSPOSE_CASES)
+)
 def test_every_form_of_a_transposed_convolution_is_the_same_function(
     stride, k, padding, output_padding
 ):

@@ -40,6 +40,7 @@ from jattr.ledger.witness import Witness, make_request, parse_request
 from jattr.ledger.witness_store import WitnessStore
 
 COUNT = int(os.environ.get("JATTR_FUZZ", "10000"))
+COUNTS = pytest.mark.parametrize("count", [1000, pytest.param(COUNT, marks=pytest.mark.corpus)])
 LOG = Signer("example.com/log", 1, bytes(range(32)))
 WITNESS = Signer("example.com/witness", COSIGNATURE, bytes(range(1, 33)))
 LARGE = Signer("example.com/large", ML_DSA_44, bytes(range(2, 34)))
@@ -225,13 +226,14 @@ def clear(error: Exception, *, secret: str = "") -> bool:
     )
 
 
+@COUNTS
 @pytest.mark.parametrize("name", TARGETS)
-def test_damaged_files_are_refused(name: str) -> None:
+def test_damaged_files_are_refused(name: str, count: int) -> None:
     target, rng = TARGETS[name], random.Random(name)
     expected = target.read(target.sound)
     assert target.authentic or expected == target.sound
     refused = 0
-    for number in range(-(-COUNT // len(TARGETS))):
+    for number in range(-(-count // len(TARGETS))):
         data = mutated(target.sound, rng, SOUND)
         read = outcome(target, data)
         if isinstance(read, Exception):
@@ -252,13 +254,14 @@ def outcome(target: Target, data: bytes) -> bytes | LedgerError | VerificationEr
         return error
 
 
-def test_a_witness_cosigns_no_damaged_request(tmp_path: Path) -> None:
+@COUNTS
+def test_a_witness_cosigns_no_damaged_request(tmp_path: Path, count: int) -> None:
     rng, sound = random.Random("witness"), make_request(OLD, hashes(CONSISTENCY), NOTE).data
     statuses: dict[int, int] = {}
     with WitnessStore.create(tmp_path, [WITNESS]) as store:
         witness = Witness(store, [LOG.verifier], clock=lambda: 1_800_000_000)
         assert witness.add_checkpoint(make_request(0, [], checkpoint(OLD)).data).status == 200
-        bodies = [mutated(sound, rng, SOUND) for _ in range(COUNT // len(TARGETS))]
+        bodies = [mutated(sound, rng, SOUND) for _ in range(count // len(TARGETS))]
         answers = [(body, witness.add_checkpoint(body)) for body in bodies]
         for body, answer in answers:
             statuses[answer.status] = statuses.get(answer.status, 0) + 1
@@ -289,9 +292,10 @@ def accepts(read: Callable[[bytes], object], data: bytes) -> bool:
 
 
 ALL = "JATTR_FUZZ" in os.environ  # every size and place, not some of each
+SIZES = [1, 3, 8, *(pytest.param(size, marks=pytest.mark.corpus) for size in (2, 37, 64, 99, 100))]
 
 
-@pytest.mark.parametrize("size", range(1, 101) if ALL else [1, 2, 3, 8, 37, 64, 99, 100])
+@pytest.mark.parametrize("size", range(1, 101) if ALL else SIZES)
 def test_every_flipped_bit_of_a_proof(size: int) -> None:
     for index in range(size) if ALL else {0, 37 % size, size - 1}:
         proof = TlogProof(index, tuple(inclusion_proof(index, size, TREE.node)), b"a checkpoint")
@@ -315,7 +319,7 @@ def test_every_flipped_bit_of_a_proof(size: int) -> None:
         assert [bad for bad in every_flip(sound) if accepts(read_hashes, bad)] == []
 
 
-@pytest.mark.parametrize("size", range(1, 101) if ALL else [1, 64, 100])
+@pytest.mark.parametrize("size", range(1, 101) if ALL else [1, 100])
 def test_every_flipped_bit_of_a_checkpoint(size: int) -> None:
     sound = sign_note(
         Checkpoint("example.com/log", size, TREE.root(size)).text,

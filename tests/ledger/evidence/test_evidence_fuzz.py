@@ -21,6 +21,7 @@ from jattr.ledger.evidence.verify import Verified, verify_evidence
 from jattr.ledger.note import sign_note
 
 COUNT = int(os.environ.get("JATTR_FUZZ", "3000"))
+COUNTS = pytest.mark.parametrize("count", [300, pytest.param(COUNT, marks=pytest.mark.corpus)])
 Refused = LedgerError | VerificationError | ImageError
 
 
@@ -52,17 +53,18 @@ def verify(world: World, data: bytes, *, weights: bool) -> Verified | Refused:
         return error
 
 
-def test_damaged_bytes(world: World, bundles: list[bytes]) -> None:
+@COUNTS
+def test_damaged_bytes(world: World, bundles: list[bytes], count: int) -> None:
     rng, refused = random.Random("bytes"), 0
     sound = [read(world, data) for data in bundles]
-    for number in range(COUNT):
+    for number in range(count):
         found = read(world, mutated(bundles[number % 3], rng, bundles))
         if isinstance(found, Exception):
             assert clear(found), str(found)
             refused += 1
         else:  # a line of an unknown key in the signature
             assert found in sound
-    assert refused > 0.99 * COUNT
+    assert refused > 0.99 * count
 
 
 def test_the_signature_covers_every_field(world: World, bundles: list[bytes]) -> None:
@@ -144,16 +146,17 @@ def damaged_text(text: str, rng: random.Random) -> str:
     return mutated(text.encode(), rng, INTERESTING[4:]).decode("utf-8", "replace")
 
 
+@COUNTS
 @pytest.mark.parametrize("weights", [False, True])
 def test_damaged_values_under_a_good_signature(
-    world: World, bundles: list[bytes], weights: bool
+    world: World, bundles: list[bytes], weights: bool, count: int
 ) -> None:
     rng, signer = random.Random(f"values {weights}"), world.mine.log.signers[0]
     sound = [parse_canonical(data, "it", 10**8) for data in bundles]
     for fields in sound:
         del fields["signature"]
     accepted = 0
-    for number in range(COUNT // 5):
+    for number in range(count // 5):
         fields = damaged(sound[number % 3], rng)
         if not isinstance(fields, dict) or fields == sound[number % 3]:
             continue
@@ -171,7 +174,7 @@ def test_damaged_values_under_a_good_signature(
         assert isinstance(same, Bundle)
         assert found.verdict.json == same.verdict
         assert said(found.bundle, weights) == said(same, weights)
-    assert accepted < 0.15 * COUNT / 5
+    assert accepted < 0.15 * count / 5
 
 
 def said(bundle: Bundle, weights: bool) -> tuple[Any, ...]:

@@ -41,6 +41,8 @@ from jattr.ledger.keys import COSIGNATURE, Signer
 from jattr.ledger.note import Note, parse_note, sign_note
 from jattr.ledger.policy import Policy, parse_policy
 
+pytestmark = pytest.mark.corpus
+
 SECOND = Signer("example.net/witness", COSIGNATURE, bytes(range(1, 33)))
 UNKNOWN = Signer("example.org/witness", COSIGNATURE, bytes(range(2, 34)))
 TIME = 1_700_000_000
