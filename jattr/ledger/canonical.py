@@ -19,8 +19,9 @@ INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}")
 
 
 def encode_canonical(value: Any) -> bytes:
-    """Return the canonical JSON of None, bools, whole numbers, texts, lists, tuples and dicts of
-    them.
+    """Return the canonical JSON of a value.
+
+    Values are None, bools, whole numbers, texts, and lists, tuples and dicts of them.
 
     Raises:
       LedgerError: something else is in it, a number too large, or a text that UTF-8 cannot spell.
@@ -70,10 +71,10 @@ def _is_canonical(value: Any, text: str) -> bool:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    value = dict(pairs)
+    if len(value) != len(pairs):
         raise LedgerError("an object names a key twice")
-    return found
+    return value
 
 
 def _integer(text: str) -> int:

@@ -198,8 +198,7 @@ def parse_latent(value: bytes) -> tuple[np.ndarray, str, int | None]:
 
 
 def seed_value(seed: int, index: int) -> bytes:
-    """Return the value of a seed, 0 to 2^64 - 1, and the image's place among those that it made,
-    from 0.
+    """Return the value of a seed, 0 to 2^64 - 1, and the image's index among those it gives.
 
     >>> seed_value(7, 0)
     b'{"index":0,"seed":"7"}'
@@ -218,17 +217,18 @@ def parse_seed(value: bytes) -> tuple[int, int]:
     Raises:
       LedgerError: they are not spelt as `seed_value` writes them.
     """
-    found = parse_canonical(value, "the seed", 200)
+    fields = parse_canonical(value, "the seed", 200)
     if (
-        not isinstance(found, dict)
-        or sorted(found) != ["index", "seed"]
-        or type(found["index"]) is not int
+        not isinstance(fields, dict)
+        or sorted(fields) != ["index", "seed"]
+        or type(fields["index"]) is not int
     ):
         raise LedgerError("a seed is an object of a seed and an index")
-    if not isinstance(found["seed"], str) or not SEED.fullmatch(found["seed"]):
+    if not isinstance(fields["seed"], str) or not SEED.fullmatch(fields["seed"]):
         raise LedgerError("the seed is no decimal number in a text")
-    seed_value(seed := int(found["seed"]), found["index"])
-    return seed, found["index"]
+    seed, index = int(fields["seed"]), fields["index"]
+    seed_value(seed, index)  # checks their ranges
+    return seed, index
 
 
 def file_value(data: bytes) -> bytes:

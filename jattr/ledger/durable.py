@@ -1,5 +1,6 @@
-"""Files that are whole or not there, also after the machine loses power: temporary file, fsync,
-rename, fsync.
+"""Files that are whole or not there, also after the machine loses power.
+
+Temporary file, fsync, rename, fsync of the folder.
 """
 
 import contextlib
@@ -15,8 +16,9 @@ TEMPORARY = ".jattr-new"
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Put a file in place of whatever is there; when this returns it is on the disk, but for its
-    name (`sync_folder`).
+    """Put a file in place of whatever is there.
+
+    When this returns it is on the disk, but for its name (`sync_folder`).
 
     Raises:
       OSError: it cannot be written; what was there still is.
@@ -61,8 +63,7 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents where they are missing; when this returns their names are on
-    the disk.
+    """Make a folder and its parents where they are missing, their names durable.
 
     Raises:
       OSError: it cannot be made.
@@ -75,8 +76,7 @@ def make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def held(path: Path, flags: int, refusal: str) -> Iterator[None]:
-    """Hold the lock on a file or folder while the block runs, against other processes and other
-    threads.
+    """Hold the lock on a file or folder in the block, against other processes and threads.
 
     Args:
       path: what is locked.

@@ -1,5 +1,4 @@
-"""The strict text encodings of the C2SP formats: decimal sizes, canonical base64, lines that end in
-a newline.
+"""The strict text encodings of the C2SP formats: decimals, canonical base64, lines.
 
 Formats that are signed or hashed must have one spelling only, else two readers may see two things
 in one file. So what Python would kindly accept (`int(" 1_0")`, base64 with stray bits,
@@ -18,9 +17,7 @@ HASH_BYTES = 32
 
 
 def parse_decimal(text: bytes, what: str) -> int:
-    """Return the number that an ASCII decimal without sign or leading zeroes spells, 0 to 2^63 -
-    1.
-    """
+    """Return the number, 0 to 2^63 - 1, of an ASCII decimal without sign or leading zeroes."""
     if not DECIMAL.fullmatch(text) or (value := int(text)) > MAX_SIZE:
         raise LedgerError(
             f"{what} is {shown(text)}: write a number from 0 to 2^63 - 1 in ASCII digits without"

@@ -1,6 +1,4 @@
-"""Who a log is: its name and keys, in the files `log.json` (public) and `keys` (private) of its
-folder.
-"""
+"""Who a log is: its name and keys, in the files `log.json` (public) and `keys` (private)."""
 
 import json
 from collections.abc import Sequence
@@ -72,8 +70,7 @@ def write_identity(folder: Path, origin: str, signers: Sequence[Signer]) -> None
 
 
 def keep_private(folder: Path, signers: Sequence[Signer]) -> None:
-    """Write private keys before those that the private file has; when this returns they are on the
-    disk.
+    """Write private keys before those that the private file has, durably.
 
     Raises:
       LedgerError: the file is damaged, or would grow larger than it may be.
@@ -81,8 +78,8 @@ def keep_private(folder: Path, signers: Sequence[Signer]) -> None:
     """
     path = folder / PRIVATE
     lines = [signer.skey for signer in signers]
-    kept = [line for line in (_lines(path) if path.exists() else []) if line not in lines]
-    data = "".join(f"{line}\n" for line in lines + kept).encode()
+    older = [line for line in (_lines(path) if path.exists() else []) if line not in lines]
+    data = "".join(f"{line}\n" for line in lines + older).encode()
     if len(data) > MAX_BYTES:
         raise LedgerError(
             f"{path} would have more than {MAX_BYTES} bytes; take keys out of it that sign no more"

@@ -168,8 +168,8 @@ class LogView:
             or not set(own.signatures) <= set(given.signatures)
         ):
             raise LedgerError(
-                f"the log {self.origin} has not signed this checkpoint of {checkpoint.size} entries"
-                f" of {checkpoint.origin}; give one of its own, as it was signed"
+                f"the log {self.origin} has not signed this checkpoint of {checkpoint.size}"
+                f" entries of {checkpoint.origin}; give one of its own, as it was signed"
             )
         return checkpoint
 

@@ -63,11 +63,11 @@ COSINES = (
 
 
 def perceptual_hash(pixels: np.ndarray) -> bytes:
-    """Return the hash, 32 bytes, of an image uint8 [H, W, C]: C = 1 greyscale, 3 RGB, 4 RGB with
-    straight alpha.
+    """Return the hash, 32 bytes, of an image uint8 [H, W, C].
 
-    Transparent parts are taken as seen over grey 128. A featureless image (constant, a gradient
-    along an axis) has the hash FEATURELESS.
+    C = 1 is greyscale, 3 RGB, 4 RGB with straight alpha, whose transparent parts are taken as seen
+    over grey 128. A featureless image (constant, a gradient along an axis) has the hash
+    FEATURELESS.
 
     Raises:
       LedgerError: another type or shape.

@@ -54,9 +54,7 @@ class OpenedCheckpoint:
 
 @dataclass(frozen=True)
 class Policy:
-    """Logs, witnesses by name, groups by name, the name of the quorum, and whether a checkpoint
-    must have it.
-    """
+    """Logs, witnesses and groups by name, the quorum, and whether a checkpoint must have it."""
 
     logs: tuple[Party, ...] = ()
     witnesses: Mapping[bytes, Party] = field(default_factory=dict)
@@ -72,10 +70,8 @@ class Policy:
           VerificationError: a signature is wrong, no log of the policy signed it under its own
             name, or too few witnesses did.
         """
-        logs, witnesses = (
-            [log.key for log in self.logs],
-            [witness.key for witness in self.witnesses.values()],
-        )
+        logs = [log.key for log in self.logs]
+        witnesses = [witness.key for witness in self.witnesses.values()]
         note = open_note(data, [*logs, *witnesses])
         checkpoint = parse_checkpoint(note.text)
         signed = [key for key in logs if key in note.verified and key.name == checkpoint.origin]
@@ -89,8 +85,7 @@ class Policy:
             have = ", ".join(sorted(key.name for key in cosigned)) or "none"
             raise VerificationError(
                 f"the checkpoint of {checkpoint.size} entries lacks the quorum"
-                f" {shown(self.quorum)} of witnesses;"
-                f" those that cosigned it: {have}"
+                f" {shown(self.quorum)} of witnesses; those that cosigned it: {have}"
             )
         time, counted = self._dated(cosigned)
         names = tuple(sorted(key.name for key in counted))
@@ -103,9 +98,7 @@ class Policy:
         return bool(self._counted(self.quorum, keys))
 
     def without_quorum(self) -> "Policy":
-        """The same policy, which opens checkpoints without their quorum, too, and says whether
-        they have it.
-        """
+        """Return the same policy, which also opens checkpoints without their quorum."""
         return replace(self, required=False)
 
     def _dated(
@@ -116,6 +109,7 @@ class Policy:
         Whoever lies about the time can move this only as far as an honest witness of the quorum had
         signed by then.
         """
+        # The earliest time by which those that had signed are a quorum: later ones add nothing.
         times = {key: time for key, time in cosigned.items() if time is not None}
         for latest in sorted(set(times.values())):
             if counted := self._counted(
@@ -125,16 +119,16 @@ class Policy:
         return None, frozenset()
 
     def _counted(self, name: bytes, keys: Collection[Verifier]) -> frozenset[Verifier]:
-        """Return those of the keys by which a witness or group has witnessed; none if it has
-        not.
-        """
+        """Return those of the keys by which a witness or group has witnessed; none: it has not."""
         if name == NO_QUORUM:
             return frozenset()
         if name in self.witnesses:
             return frozenset({self.witnesses[name].key} & set(keys))
         group = self.groups[name]
-        found = [counted for member in group.members if (counted := self._counted(member, keys))]
-        return frozenset().union(*found) if len(found) >= group.threshold else frozenset()
+        witnessed = [self._counted(member, keys) for member in group.members]
+        if sum(map(bool, witnessed)) < group.threshold:
+            return frozenset()
+        return frozenset().union(*witnessed)
 
 
 def parse_policy(data: bytes, *, lenient: bool = False) -> Policy:
@@ -237,8 +231,8 @@ class _Reader:
         if any(key.public == other.key.public for other in apart):
             raise LedgerError(
                 f"the key of {key.name} is a log's and a witness's at once: a log cannot vouch for"
-                " itself. List"
-                " witnesses that others run, by keys of their own, or write `quorum none`"
+                " itself. List witnesses that others run, by keys of their own, or write `quorum"
+                " none`"
             )
         return Party(key, words[1] if len(words) > 1 else None)
 
@@ -249,7 +243,7 @@ class _Reader:
             )
         return name
 
-    def known(self, name: bytes) -> bytes:
+    def defined(self, name: bytes) -> bytes:
         if name not in self.witnesses and name not in self.groups:
             raise LedgerError(
                 f"{shown(name)} not found: no witness or group of that name in the lines above"
@@ -259,15 +253,16 @@ class _Reader:
     def group(self, name: bytes, rule: bytes, *members: bytes) -> None:
         self.new(name)
         for member in members:
-            if self.known(member) in self.members:
+            if self.defined(member) in self.members:
                 raise LedgerError(
                     f"{shown(member)} is a member of a group already; each counts in one place only"
                 )
             self.members.add(member)
-        words = {b"all": len(members), b"any": 1}
-        threshold = (
-            words[rule] if rule in words else parse_decimal(rule, "the threshold of the group")
-        )
+        thresholds = {b"all": len(members), b"any": 1}
+        if rule in thresholds:
+            threshold = thresholds[rule]
+        else:
+            threshold = parse_decimal(rule, "the threshold of the group")
         if not 1 <= threshold <= len(members):
             raise LedgerError(
                 f"a group of {len(members)} needs from 1 to {len(members)} of them, not {threshold}"
@@ -280,19 +275,19 @@ class _Reader:
     def set_quorum(self, name: bytes) -> None:
         if self.quorum is not None:
             raise LedgerError("a second quorum; a policy has one")
-        self.quorum = name if name == NO_QUORUM else self.known(name)
+        self.quorum = name if name == NO_QUORUM else self.defined(name)
 
 
 def _unfit(key: Verifier, kinds: tuple[int, ...]) -> str:
     """Return why a key cannot stand where it does."""
     legal = " or ".join(f"0x{kind:02x} ({KINDS[kind]})" for kind in kinds)
     text = (
-        f"the key of {key.name} is of type 0x{key.kind:02x} ({KINDS[key.kind]}), which does not"
-        f" do this work: {legal}"
+        f"the key of {key.name} is of type 0x{key.kind:02x} ({KINDS[key.kind]}), which does not do"
+        f" this work: {legal}"
     )
     if key.kind == ED25519:
         text += (
-            f". If it cosigns, its vkey is {Verifier(key.name, COSIGNATURE, key.public).vkey};"
-            " ask its keeper"
+            f". If it cosigns, its vkey is {Verifier(key.name, COSIGNATURE, key.public).vkey}; ask"
+            " its keeper"
         )
     return text

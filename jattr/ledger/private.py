@@ -23,8 +23,7 @@ PROJECT = "jattr ledger, private"
 TABLES = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE openings (commitment BLOB PRIMARY KEY, field TEXT NOT NULL, salt BLOB NOT NULL,"
-    " value BLOB NOT NULL)"
-    " WITHOUT ROWID",
+    " value BLOB NOT NULL) WITHOUT ROWID",
     "CREATE TABLE pictures (commitment BLOB PRIMARY KEY, png BLOB NOT NULL) WITHOUT ROWID",
 )
 # erased salts are overwritten, not only unlinked
@@ -86,8 +85,8 @@ class PrivateStore:
         if not path.is_file():
             raise LedgerError(
                 f"{path} is missing: without it nothing of this log can be opened or shown. Put it"
-                " back from a copy; if there is none, the entries count as unopened for ever, and a"
-                " new log is the way on"
+                " back from a copy; if there is none, the entries count as unopened for ever, and"
+                " a new log is the way on"
             )
         with contextlib.ExitStack() as stack:
             file = SQLiteFile(path, _error, pragmas=PRAGMAS, fail_stop=True)

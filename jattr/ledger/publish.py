@@ -1,5 +1,4 @@
-"""Publishing a log as static files (https://c2sp.org/tlog-tiles): a projection that can be made
-anew at any time.
+"""Publishing a log as static files (https://c2sp.org/tlog-tiles), which can be made anew any time.
 
 Tiles come first, each whole or not there, and only when all of them are on the disk does the
 checkpoint change. So whatever moment a reader or a crash meets, the checkpoint that is there has
@@ -25,8 +24,7 @@ BATCH = 1000  # tiles between two rounds of flushing folders
 
 
 def publish(store: LogStore, folder: str | os.PathLike[str], checkpoint: bytes) -> int:
-    """Bring the files in a folder up to a checkpoint; return how many tiles and bundles were
-    written.
+    """Bring the files in a folder up to a checkpoint; return how many were written.
 
     Partial tiles whose full tile is there are deleted afterwards, as the format allows.
 
@@ -53,8 +51,7 @@ def publish(store: LogStore, folder: str | os.PathLike[str], checkpoint: bytes) 
 
 
 def rebuild(store: LogStore, folder: str | os.PathLike[str]) -> int:
-    """Write all files of a log anew, up to the checkpoint published last; return how many tiles and
-    bundles.
+    """Write all files of a log anew, up to the last published checkpoint; return how many.
 
     Raises:
       LedgerError: nothing has been published, a later checkpoint or another log is there, or it
@@ -77,21 +74,20 @@ def rebuild(store: LogStore, folder: str | os.PathLike[str]) -> int:
 
 
 def _project(store: LogStore, folder: Path, note: bytes, new: Checkpoint, old: int) -> int:
-    """Write what the tree of `new` has and that of `old` entries has not, and then the
-    checkpoint.
-    """
+    """Write what the tree of `new` has and that of `old` entries has not; then the checkpoint."""
     sizes = [signed.size for signed in store.checkpoints(old) if signed.size < new.size]
     tiles = sorted(
         set(_tiles(new.size, old, sizes)),
         key=lambda tile: (tile.level is not None, tile.level or 0, tile),
     )
-    # a first publication, perhaps one that was interrupted
+    # A first publication, perhaps one that was interrupted.
     if not os.path.lexists(folder / CHECKPOINT):
         _check_unclaimed(store, folder, tiles)
     for first in range(0, len(tiles), BATCH):
         folders = {_write_tile(store, folder, tile) for tile in tiles[first : first + BATCH]}
         for touched in sorted(folders):
             sync_folder(touched)
+    # Every tile is on the disk before the checkpoint that promises it.
     store.keep_published(note)
     replace_file(folder / CHECKPOINT, note)
     for tile in tiles:
@@ -101,8 +97,9 @@ def _project(store: LogStore, folder: Path, note: bytes, new: Checkpoint, old: i
 
 
 def _tiles(size: int, old: int, sizes: Iterable[int]) -> Iterator[TilePath]:
-    """Yield the tiles of the tree of `size`, and the partial ones of smaller trees whose full
-    ones are not there.
+    """Yield the tiles of the tree of `size`, and partial ones of smaller trees.
+
+    tlog-tiles, "Partial Tiles": those of an earlier checkpoint stay until their full tile is there.
     """
     yield from tiles_of(size, old)
     for smaller in sizes:
@@ -126,8 +123,7 @@ def _check_unclaimed(store: LogView, folder: Path, tiles: Iterable[TilePath]) ->
         ):
             raise LedgerError(
                 f"{path} is not of this log, and {folder} has no {CHECKPOINT}; choose another"
-                " folder, or take the file"
-                " away"
+                " folder, or take the file away"
             )
 
 
@@ -181,14 +177,14 @@ def _published(store: LogStore, folder: Path) -> int:
         return store.own_checkpoint(note).size
     except LedgerError as error:
         try:
-            found = parse_checkpoint(open_note(note, store.identity.keys).text)
+            published = parse_checkpoint(open_note(note, store.identity.keys).text)
         except (LedgerError, VerificationError):
             raise LedgerError(
                 f"the checkpoint in {folder} is not of this log ({error}); choose another folder,"
                 " or take the file away"
             ) from error
     store.check_extends(note)
-    return found.size
+    return published.size
 
 
 @contextlib.contextmanager
@@ -205,6 +201,5 @@ def _publishing(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise LedgerError(
             f"cannot publish to {folder}: {error.strerror or error}; make room or choose another"
-            " place, then publish"
-            " again: the log itself is whole"
+            " place, then publish again: the log itself is whole"
         ) from error

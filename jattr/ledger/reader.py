@@ -1,6 +1,4 @@
-"""Reading a published log, whose server is not trusted: what matters is recomputed and compared
-with a checkpoint.
-"""
+"""Reading a published log whose server is not trusted: what matters is recomputed."""
 
 import functools
 import os
@@ -27,14 +25,10 @@ CACHED_BUNDLES = 4  # at most 17 MB each; single entries are often asked for one
 
 
 class PublishedLog:
-    """A log as it is published. Nothing that this returns is verified; `verify_window` verifies,
-    and so do proofs.
-    """
+    """A log as it is published. Nothing here is verified: `verify_window` and proofs do that."""
 
     def __init__(self, place: str | os.PathLike[str]) -> None:
-        """Read from a folder or an http(s) URL, the prefix under which `checkpoint` and `tile/`
-        are.
-        """
+        """Read from a folder or an http(s) URL, under which `checkpoint` and `tile/` are."""
         self.place = os.fspath(place)
         self._read = source_of(place)
         self._tile = functools.lru_cache(CACHED_TILES)(self._read_tile)
@@ -52,8 +46,7 @@ class PublishedLog:
         return data
 
     def entries(self, start: int, end: int, size: int) -> Iterator[bytes]:
-        """Yield the entries `start` to `end` - 1 of the tree of `size` entries, a bundle (at most
-        17 MB) at a time.
+        """Yield the entries `start` to `end` - 1 of the tree of `size` entries, bundle by bundle.
 
         Raises:
           LedgerError: a bundle is missing, cut off or too large.
@@ -75,31 +68,30 @@ class PublishedLog:
         return self.nodes(size)(level, index)
 
     def nodes(self, size: int) -> Node:
-        """Return the nodes of the tree of `size` entries as a function, such as proofs are made
-        from.
-        """
+        """Return the nodes of the tree of `size` entries, from which proofs are made."""
         return nodes_from(
             lambda level, index: self._tile(level, index, tile_width(level, index, size))
         )
 
     def _read_bundle(self, index: int, width: int) -> list[bytes]:
-        data, found = self._file(TilePath(None, index, width), MAX_BUNDLE)
+        data, path = self._file(TilePath(None, index, width), MAX_BUNDLE)
         try:
-            return parse_bundle(data, found.width)
+            return parse_bundle(data, path.width)
         except LedgerError as error:
-            raise LedgerError(f"{self.place}, {found}: {error}") from error
+            raise LedgerError(f"{self.place}, {path}: {error}") from error
 
     def _read_tile(self, level: int, index: int, width: int) -> bytes:
         if not width:
             return b""
-        data, found = self._file(TilePath(level, index, width), TILE_BYTES)
-        if len(data) != found.width * HASH_BYTES:
-            raise LedgerError(f"{self.place}, {found}: {len(data)} bytes, not {found.width} hashes")
+        data, path = self._file(TilePath(level, index, width), TILE_BYTES)
+        if len(data) != path.width * HASH_BYTES:
+            raise LedgerError(f"{self.place}, {path}: {len(data)} bytes, not {path.width} hashes")
         return data[: width * HASH_BYTES]
 
     def _file(self, tile: TilePath, limit: int) -> tuple[bytes, TilePath]:
-        """Return a file and which it is: a partial one may have been deleted once the full one
-        was there.
+        """Return a file and which it is.
+
+        tlog-tiles, "Partial Tiles": a partial one may be deleted once the full one is there.
         """
         for path in dict.fromkeys((tile, tile.full)):
             data = self._read(str(path), limit)
@@ -116,8 +108,7 @@ def verify_window(
     end: Checkpoint,
     each: Callable[[int, bytes], None] | None = None,
 ) -> int:
-    """Recompute the root over all entries between two checkpoints and return how many entries there
-    are.
+    """Recompute the root over all entries between two checkpoints; return how many there are.
 
     The checkpoints must have been verified (`Policy.open`). Every entry of the window is appended
     to the start's tree, whose root is recomputed, and the root must become the end's. So no entry
@@ -143,6 +134,8 @@ def verify_window(
         raise VerificationError(
             f"the window begins after {first} entries and ends after {end.size}"
         )
+    # RFC 9162, section 2.1.2: the full subtrees of the start's tree lead to its root, and with every
+    # entry appended to the end's. The server states the subtrees; the start's root binds them.
     tree = Frontier(first, _full_subtrees(first, log.nodes(end.size)))
     if start is not None and tree.root() != start.root:
         raise VerificationError(
@@ -155,8 +148,7 @@ def verify_window(
     if tree.root() != end.root:
         raise VerificationError(
             f"the {end.size - first} entries of the window do not lead to the root of the"
-            " checkpoint of its end:"
-            " entries were left out, added or changed"
+            " checkpoint of its end: entries were left out, added or changed"
         )
     return end.size - first
 

@@ -34,8 +34,7 @@ def source_of(place: str | os.PathLike[str]) -> Source:
 
 
 def folder_source(folder: Path) -> Source:
-    """Return how to read a folder. Links that lead out of it and files that are not plain are
-    refused.
+    """Return how to read a folder; links out of it and files that are not plain are refused.
 
     Raises:
       LedgerError: it is not there.
@@ -100,9 +99,7 @@ def web_source(prefix: str) -> Source:
 
 
 def _opener(limit: int) -> urllib.request.OpenerDirector:
-    """Return what opens http and https, nothing else wherever a server redirects to, and for a
-    bounded time.
-    """
+    """Return what opens http and https only, wherever a server redirects to, in bounded time."""
 
     response = bounded_response(MAX_HEAD + limit + 1, lambda: SECONDS)
 

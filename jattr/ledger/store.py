@@ -66,8 +66,7 @@ class LogStore(LogView):
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str], origin: str, signers: Sequence[Signer]) -> Self:
-        """Make an empty log in a folder that does not exist yet or is empty, and open it for
-        writing.
+        """Make an empty log in a folder that is empty or not there, and open it for writing.
 
         Args:
           folder: where.

@@ -100,8 +100,8 @@ def parse_tile_path(path: str) -> TilePath:
                 return tile
     raise LedgerError(
         f"{shown(path.encode('utf-8', 'backslashreplace'))} is no path of a tile: write"
-        " tile/LEVEL/N or tile/entries/N, N in groups of three digits such as"
-        " x001/067, and .p/WIDTH (1 to 255) after a partial one"
+        " tile/LEVEL/N or tile/entries/N, N in groups of three digits such as x001/067, and"
+        " .p/WIDTH (1 to 255) after a partial one"
     )
 
 

@@ -27,8 +27,8 @@ TABLES = (  # databases keep the text of each statement, so none is wrapped anew
         " time INTEGER NOT NULL,\n  note BLOB NOT NULL)"
     ),
     (
-        "CREATE TABLE split_views (origin TEXT PRIMARY KEY, first BLOB NOT NULL,"
-        " second BLOB NOT NULL)"
+        "CREATE TABLE split_views (origin TEXT PRIMARY KEY, first BLOB NOT NULL, second BLOB NOT"
+        " NULL)"
     ),
     (
         "CREATE TRIGGER never_back BEFORE UPDATE ON seen\n"
@@ -74,8 +74,7 @@ class WitnessStore:
 
     @classmethod
     def create(cls, folder: str | os.PathLike[str], signers: Sequence[Signer]) -> "WitnessStore":
-        """Begin a witness that cosigns with `signers`: Ed25519 cosignature keys, ML-DSA-44 keys, or
-        one of each.
+        """Begin a witness that cosigns with Ed25519 cosignature keys, ML-DSA-44 keys, or both.
 
         Raises:
           LedgerError: there is one already, or a key is of the wrong type.
@@ -173,9 +172,8 @@ class WitnessTransaction:
     def replace(self, origin: str, cosigned: LastCosigned) -> None:
         """Remember a checkpoint in place of the one before. The file itself refuses to go back."""
         self._db.execute(
-            "INSERT INTO seen VALUES (?, ?, ?, ?, ?) ON CONFLICT (origin) DO UPDATE SET"
-            " size = excluded.size, root = excluded.root, time = excluded.time, note ="
-            " excluded.note",
+            "INSERT INTO seen VALUES (?, ?, ?, ?, ?) ON CONFLICT (origin) DO UPDATE SET size ="
+            " excluded.size, root = excluded.root, time = excluded.time, note = excluded.note",
             (origin, cosigned.size, cosigned.root, cosigned.time, cosigned.note),
         )
 

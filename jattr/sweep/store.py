@@ -302,8 +302,7 @@ def _check(store: Store) -> None:
     if meta.get("schema") != SCHEMA:
         raise InputError(
             f"{store.folder / FILE} has schema {meta.get('schema')!r}, this jattr reads"
-            f" {SCHEMA!r}; use the jattr that"
-            " wrote it"
+            f" {SCHEMA!r}; use the jattr that wrote it"
         )
 
 
@@ -313,8 +312,8 @@ def _error(action: Action, path: Path, cause: Exception | str) -> InputError:
         return kind(f"cannot use {path}: {cause}; mend its permissions or choose another place")
     if action == "write":
         return OutputError(
-            f"cannot write to {path}: {cause}; make room or set its permissions right, then resume:"
-            " what was done is kept"
+            f"cannot write to {path}: {cause}; make room or set its permissions right, then"
+            " resume: what was done is kept"
         )
     return InputError(f"cannot read {path}: {cause}")
 

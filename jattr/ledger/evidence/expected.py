@@ -1,6 +1,4 @@
-"""What a verifier expects of evidence: what was expected must hold, and what was left open is
-listed.
-"""
+"""What a verifier expects of evidence; what was left open is listed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -17,25 +17,20 @@ TEXTS = {
     CONSISTENT: "consistent with logged use, entry {use}: the model makes this image, and the log"
     " says when it did",
     EDITED: "the log holds an image like this one, entry {use}, and the model's inversion does not"
-    " confirm it: an"
-    " edited copy of that output, or two images with near hashes; compare them",
+    " confirm it: an edited copy of that output, or two images with near hashes; compare them",
     UNCONFIRMED: "no use is confirmed, and no denial supported: the model makes this image, and"
-    " entry {use} of the"
-    " log looks like it, but was not shown to be a use that made it",
+    " entry {use} of the log looks like it, but was not shown to be a use that made it",
     NOT_SUPPORTED: "denial not supported: the model makes this image and the log does not hold it."
     " It was used off"
     " the log, its weights are in other hands, the image was crafted, or the fit is false",
     SUPPORTED: "supported denial: nothing in the complete, witnessed window is near this image,"
-    " and searches for it"
-    " under the model, unaltered or altered as is stated, did not find it (beside them stands how"
-    " seldom they miss an"
-    " own image); edits that were not modelled, such as a crop or a shift, can hide one",
+    " and searches for it under the model, unaltered or altered as is stated, did not find it"
+    " (beside them stands how seldom they miss an own image); edits that were not modelled, such as"
+    " a crop or a shift, can hide one",
     INCOMPLETE: "no denial: nothing that was opened is near this image and inversion does not fit,"
-    " but the log was"
-    " not shown completely",
+    " but the log was not shown completely",
     UNDECIDED: "undecided: inversion neither fits nor rules the model out; more restarts, the file"
-    " as it was first"
-    " saved, or the alteration by name would settle it",
+    " as it was first saved, or the alteration by name would settle it",
 }
 
 LEAST_SAMPLE = 8  # outputs made again, or all that there are: with fewer no denial is supported

@@ -171,8 +171,8 @@ def _model_entry(log: LogStore, end: Checkpoint, gen: Generator) -> int:
             return number
     raise LedgerError(
         f"the log {log.origin} has no MODEL leaf of {gen.name} ({gen.weights_digest[:16]}...) in"
-        f" its first {end.size} entries: a log says nothing of a model that it does not name;"
-        " log it before its first use"
+        f" its first {end.size} entries: a log says nothing of a model that it does not name; log"
+        " it before its first use"
     )
 
 

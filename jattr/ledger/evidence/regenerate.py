@@ -149,8 +149,8 @@ def _irreproducible(
         return "it leads to no model"
     if model.weights_digest not in models:
         return (
-            f"it is of {model.name[:60]} (weights {model.weights_digest[:16]}...), which was"
-            " not given"
+            f"it is of {model.name[:60]} (weights {model.weights_digest[:16]}...), which was not"
+            " given"
         )
     z, space, label = parse_latent(latent)
     view = viewed(models[model.weights_digest], {**model.settings, "space": space})

@@ -242,8 +242,8 @@ def _check_latent(bundle: Bundle, gen: Generator) -> None:
     residual, stated_residual = observed.residual(z, label), float(stated.residual)
     if not abs(residual - stated_residual) <= RELATIVE * abs(stated_residual):
         raise VerificationError(
-            f"attribution (residual or latent): the latent leaves {residual:.6g}, the bundle states"
-            f" {stated.residual}"
+            f"attribution (residual or latent): the latent leaves {residual:.6g}, the bundle"
+            f" states {stated.residual}"
         )
     if stated.certificate and not observed.explains(z, label):
         raise VerificationError(
