@@ -134,7 +134,7 @@ def verify_window(
         raise VerificationError(
             f"the window begins after {first} entries and ends after {end.size}"
         )
-    # RFC 9162, section 2.1.2: the full subtrees of the start's tree lead to its root, and with every
+    # RFC 9162, section 2.1.2: the start's full subtrees lead to its root, and with every
     # entry appended to the end's. The server states the subtrees; the start's root binds them.
     tree = Frontier(first, _full_subtrees(first, log.nodes(end.size)))
     if start is not None and tree.root() != start.root:
