@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jattr.bounded_json import JsonObject
 from jattr.distances.feature_folder import FEATURE_FOLDER, check_feature_folder
 from jattr.distances.networks import FeatureNetwork
 from jattr.errors import ConversionError
@@ -27,6 +26,7 @@ from jattr.generators.family import FAMILIES, graph_of
 from jattr.generators.family_card import architecture_to_json, parse_family_card
 from jattr.generators.store import check_generator_folder, save_generator
 from jattr.generators.stored import Params, as_tree
+from jattr.typing import JsonObject
 
 from .detect import Match, Weights, detect, read_weights
 from .features import FeatureFormat, convert_features

@@ -9,9 +9,9 @@ bias, all but the first doubling the size, each but the last followed by BatchNo
 last by tanh. Sizes are the file's; 64 pixels are five convolutions.
 """
 
-from jattr.bounded_json import JsonObject
 from jattr.errors import CardError, show
 from jattr.generators.card import Card, parse_card
+from jattr.typing import JsonObject
 
 from .rules import Shape, StateDict, UnfitError
 from .torch_file import strip_module_prefix

@@ -6,10 +6,9 @@ versions and callers.
 
 import json
 import re
-from typing import Any, TypeAlias
+from typing import Any
 
-JsonValue: TypeAlias = Any  # None, a bool, a number, a text, or a list or dict of such
-JsonObject: TypeAlias = dict[str, JsonValue]
+from jattr.typing import Json
 
 MAX_DEPTH = 32  # objects and lists within each other
 # a text, perhaps cut off, or a bracket
@@ -20,7 +19,7 @@ class NestingError(ValueError):
     """JSON that is nested more than 32 deep."""
 
 
-def read_json_text(text: str, **hooks: Any) -> Any:
+def read_json_text(text: str, **hooks: Any) -> Json:
     """Return the value that JSON states; `hooks` are those of `json.loads`.
 
     Raises:

@@ -57,8 +57,8 @@ FLOORS = {
 
 # Two packages on one floor do not know each other, but for these: importer -> what it may import.
 NEIGHBOURS = {
-    "jattr.bounded_json": {"jattr.errors"},
-    "jattr.folders": {"jattr.errors", "jattr.bounded_json"},
+    "jattr.bounded_json": {"jattr.errors", "jattr.typing"},
+    "jattr.folders": {"jattr.errors", "jattr.bounded_json", "jattr.typing"},
     "jattr.runtime": {"jattr.folders"},
     "jattr.sqlite": {"jattr.errors"},
     "jattr.images": {"jattr.errors", "jattr.bounded_json"},

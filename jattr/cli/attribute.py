@@ -57,6 +57,7 @@ from jattr.inversion.observation.make import given_distance
 from jattr.printable import shown
 from jattr.report.rows import SheetRows
 from jattr.report.table import result_table
+from jattr.typing import JsonObject
 from jattr.verification.latents import settings_text
 from jattr.verification.result_folder import (
     LATENTS,
@@ -201,7 +202,7 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
     )
 
 
-def report(args: argparse.Namespace, data: dict[str, Any]) -> None:
+def report(args: argparse.Namespace, data: JsonObject) -> None:
     """Print the result as a table, or as JSON."""
     if args.json:
         print(json.dumps(data, allow_nan=False))  # ASCII: names of files need not be text
@@ -276,7 +277,7 @@ class AttributeRun:
         self.alternatives, self.clock = alternatives, clock
         self.judge = judge
         self.policy = DecisionConfig(alpha=judge.alpha, thresholds=config.distance is None)
-        self.rows: list[dict[str, Any]] = []  # of result.json
+        self.rows: list[JsonObject] = []  # of result.json
         self.sheet = SheetRows()
         self.unusable: list[str] = []  # why, for each image that could not be used
         self.z = [np.zeros((len(files), *gen.latent_shape), np.float32) for gen in generators]
@@ -307,7 +308,7 @@ class AttributeRun:
                     elif attribution is not None:
                         self._add(each, attribution, next(indices))
 
-    def write(self, folder: Path, place: str) -> dict[str, Any]:
+    def write(self, folder: Path, place: str) -> JsonObject:
         """Write the files and return what `result.json` holds.
 
         Args:
@@ -385,7 +386,7 @@ class AttributeRun:
                 self.z[c][index], self.found[index, c] = latents[i], True
                 self.label[index, c] = attribution.labels[i, c]
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> JsonObject:
 
         device = jax.devices()[0]
         return {

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 from jattr.cli.attribute import versions
 from jattr.cli.device import add_device, start_jax
@@ -18,6 +17,7 @@ from jattr.generators.candidates import load_candidates
 from jattr.printable import shown
 from jattr.sweep.speed import peak_memory, search_speeds, step_speeds
 from jattr.sweep.suites import FAMILIES, PAIR, make_suite, paper_spec
+from jattr.typing import JsonObject
 
 OUT = "jattr-bench"
 SPEED, SPEED_FILE = "speed", "speed.json"
@@ -110,7 +110,7 @@ def _speed(args: argparse.Namespace) -> int:
         steps = step_speeds(generators, (1, 8) if args.quick else (1, 8, 32))
         progress.advance()
         searches = search_speeds(generators, 4 if args.quick else 16)
-        result: dict[str, Any] = {
+        result: JsonObject = {
             "steps": [dataclasses.asdict(one) for one in steps],
             "searches": [dataclasses.asdict(one) for one in searches],
             "peak_memory": peak_memory(),

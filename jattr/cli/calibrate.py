@@ -6,7 +6,6 @@ import argparse
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from jattr.folders.protected import check_apart, identity, said
 from jattr.generators.candidates import load_candidates
 from jattr.generators.settings import NOISE, SPACES
 from jattr.printable import shown
+from jattr.typing import JsonObject
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -211,7 +211,7 @@ def _text(found: Calibration, out: str) -> str:
     return "\n".join([*lines, f"written to {shown(out, 200)}"])
 
 
-def _power_record(power: Power) -> dict[str, Any]:
+def _power_record(power: Power) -> JsonObject:
     """Return what restarts show as JSON values; `pictures` is the format's word for own images."""
     return {
         "pictures" if name == "images" else name: value for name, value in asdict(power).items()

@@ -1,7 +1,6 @@
 """`jattr convert`: a PyTorch checkpoint becomes a generator folder."""
 
 import argparse
-from typing import Any
 
 from jattr.cli.options import add_common, add_settings, emit, given_settings
 from jattr.converters.convert import convert
@@ -109,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _report_features(args: argparse.Namespace, network: Any) -> int:
+def _report_features(args: argparse.Namespace, network: FeatureNetwork) -> int:
     fields = {
         name: getattr(network, name)
         for name in ("name", "architecture", "variant", "weights_digest", "digest")

@@ -9,7 +9,6 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -181,7 +180,7 @@ def truth_table(out: Path, secrets: list[Secret]) -> str:
     return "\n".join(lines)
 
 
-def _image(gen: Generator, key: Any) -> np.ndarray:
+def _image(gen: Generator, key: jax.Array) -> np.ndarray:
     """Return one image of a secret latent, uint8 [H, W, 3]."""
     # in the program that the search takes
     return gen.make_bytes(gen.sample_latent(key, 1))[0]

@@ -9,7 +9,6 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jattr.attribution.pilot_files import PilotStudyFiles
 from jattr.cli.device import add_device, start_jax
@@ -27,6 +26,7 @@ from jattr.cli.options import (
 from jattr.errors import InputError
 from jattr.folders.cache import pilot_study_folder
 from jattr.folders.kinds import FolderKind, check_names, file_names, read_object
+from jattr.generators.base import Generator
 from jattr.generators.settings import NOISE, SPACES
 from jattr.generators.store import load_generator
 from jattr.images.reading import read_bytes
@@ -42,6 +42,7 @@ from jattr.ledger.reader import PublishedLog
 from jattr.ledger.store import LogStore
 from jattr.printable import shown
 from jattr.report.evidence_page import evidence_page
+from jattr.typing import JsonObject
 
 PAGE = "evidence.html"
 SAMPLE = 8
@@ -202,11 +203,12 @@ def verify_run(args: argparse.Namespace) -> int:
     data = read_file(path / FILE if path.is_dir() else path, MAX_BYTES)
     image = None if args.picture is None else read_bytes(args.picture)
     policy, log = read_policy(Path(args.policy)), PublishedLog(args.log)
-    gen, others = None, list[Any]()
+    gen: Generator | None = None
+    others: list[Generator] = []
     if args.candidate is not None:
         gen, *others = _models(args)
     invert = None if args.no_search else functools.partial(_invert, args)
-    asked: dict[str, Any] = {"nonce": args.nonce, "image": image, "end": end, "window": window}
+    asked: JsonObject = {"nonce": args.nonce, "image": image, "end": end, "window": window}
     found = verify_evidence(data, log, policy, gen=gen, others=others, invert=invert, **asked)
     facts = facts_of(found, found.attribution) | {
         "verified": True,  # nothing differs; `complete`: and nothing was left out
@@ -218,7 +220,7 @@ def verify_run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _models(args: argparse.Namespace) -> list[Any]:
+def _models(args: argparse.Namespace) -> list[Generator]:
 
     start_jax(args.device)
     gen, *others = [load_generator(path) for path in [args.candidate, *args.also]]
@@ -226,7 +228,7 @@ def _models(args: argparse.Namespace) -> list[Any]:
 
 
 def _invert(
-    args: argparse.Namespace, image: bytes, gen: Any, alteration: str | None
+    args: argparse.Namespace, image: bytes, gen: Generator, alteration: str | None
 ) -> Attribution:
 
     config, known = InvertConfig(restarts=args.restarts), PilotStudyFiles(pilot_study_folder())
@@ -298,7 +300,7 @@ def _command(args: argparse.Namespace) -> str:
     )
 
 
-def facts_of(found: Evidence | Verified, attribution: Attribution) -> dict[str, Any]:
+def facts_of(found: Evidence | Verified, attribution: Attribution) -> JsonObject:
     """Return the facts as JSON values."""
     bundle = found.bundle
     facts = {"verdict": found.verdict.json, "examined": bundle.examined, "origin": bundle.origin}

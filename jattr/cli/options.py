@@ -8,11 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from jattr import folders
 from jattr.folders.cache import cache_folders
 from jattr.folders.kinds import FolderKind
+from jattr.typing import JsonObject
 
 NOISE_NOTES = {  # of the choices beyond a card's
     "random": "; random: drawn for each image, and kept with its latent",
@@ -76,7 +76,7 @@ def add_settings(
     )
 
 
-def given_settings(args: argparse.Namespace) -> dict[str, Any]:
+def given_settings(args: argparse.Namespace) -> JsonObject:
     """Return the settings that were given."""
     return {
         name: getattr(args, name)

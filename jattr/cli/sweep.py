@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from jattr.cli.device import add_device, start_jax
 from jattr.cli.options import Progress, add_common, distance_paths, emit
@@ -20,7 +19,15 @@ from jattr.sweep.on_ray import make_executor
 from jattr.sweep.report.compare import compare
 from jattr.sweep.report.export import EXPORT_FOLDER, export
 from jattr.sweep.report.tables import summary
-from jattr.sweep.run import Ran, check_size, compute_here, resume_plan, run_plan, stored_plan
+from jattr.sweep.run import (
+    Executor,
+    Ran,
+    check_size,
+    compute_here,
+    resume_plan,
+    run_plan,
+    stored_plan,
+)
 from jattr.sweep.spec import Spec
 from jattr.sweep.spec_file import load_spec
 from jattr.sweep.store import FAILED, counts, open_for_reading
@@ -134,7 +141,7 @@ def resume_sweep(args: argparse.Namespace) -> int:
     return _report(args, args.folder, ran)
 
 
-def _executor(args: argparse.Namespace) -> Any:
+def _executor(args: argparse.Namespace) -> Executor:
 
     if args.ray is None:
         return compute_here

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from jattr.bounded_json import JsonObject
 from jattr.distances.networks import (
     NETWORKS,
     FeatureNetwork,
@@ -30,6 +29,7 @@ from jattr.generators.digest import flatten
 from jattr.generators.params_files import read_params, read_shapes, write_params
 from jattr.generators.store import CARD_FILE, DIGESTS, PARAMS_FOLDER
 from jattr.generators.stored import as_tree
+from jattr.typing import JsonObject
 
 KIND = "features"
 FIELDS = ("card_version", "kind", "name", "architecture", "variant", "source", *DIGESTS)

@@ -17,12 +17,11 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jattr.bounded_json import JsonValue
 from jattr.distances import discriminator, inception, lpips_nets
 from jattr.errors import InputError, show
 from jattr.generators.card_problems import MAX_LISTED
 from jattr.generators.digest import function_digest, tensors_digest
-from jattr.typing import PyTree
+from jattr.typing import Json, PyTree
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -106,7 +105,7 @@ class FeatureNetwork:
     state: PyTree = field(repr=False)  # nnx.State, its parameters
     weights_digest: str
     digest: str
-    card: Mapping[str, JsonValue] = field(repr=False)  # what `card.json` holds
+    card: Mapping[str, Json] = field(repr=False)  # what `card.json` holds
 
 
 @functools.cache
@@ -118,9 +117,7 @@ def graph_of(architecture: str, variant: str) -> tuple[Any, dict[str, Shape]]:
     }
 
 
-def make_network(
-    card: Mapping[str, JsonValue], tensors: Mapping[str, np.ndarray]
-) -> FeatureNetwork:
+def make_network(card: Mapping[str, Json], tensors: Mapping[str, np.ndarray]) -> FeatureNetwork:
     """Return the network of a card (checked by `feature_folder`) and its stored tensors by path.
 
     Raises:
@@ -160,7 +157,7 @@ def make_network(
     )
 
 
-def check_shapes(card: Mapping[str, JsonValue], shapes: Mapping[str, Shape]) -> None:
+def check_shapes(card: Mapping[str, Json], shapes: Mapping[str, Shape]) -> None:
     """Check that stored tensors, by path, are those of a card's architecture.
 
     Raises:

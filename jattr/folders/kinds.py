@@ -9,10 +9,11 @@ import os
 import stat
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jattr.bounded_json import read_json_text
 from jattr.errors import InputError
+from jattr.typing import JsonObject
 
 MAX_JSON = 1 << 30  # bytes
 
@@ -82,7 +83,7 @@ def check_names(
         raise InputError(f"it holds {others[0]!r}, which jattr did not write there")
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> JsonObject:
     """Return the JSON object in a file.
 
     Raises:

@@ -9,12 +9,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from jattr.bounded_json import JsonObject
 from jattr.errors import CardError, show, suggest
 from jattr.generators.card_fields import OPTIONS, Card, CardBase, Conditioning, Latent, Layer
 from jattr.generators.card_json import plain, read_json
 from jattr.generators.card_problems import card_error, structure_problems
 from jattr.generators.card_shapes import LayerShape, Slot, layer_shapes, weight_slots
+from jattr.typing import JsonObject
 
 __all__ = [
     "KINDS",

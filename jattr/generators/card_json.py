@@ -7,15 +7,16 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from jattr.bounded_json import MAX_DEPTH, JsonObject, JsonValue, NestingError, read_json_text
+from jattr.bounded_json import MAX_DEPTH, NestingError, read_json_text
 from jattr.errors import CardError
+from jattr.typing import Json, JsonObject
 
 MAX_BYTES = 1 << 20  # the largest card file; real ones have about 1500 bytes
 MAX_VALUES = 20_000  # values and names in one card; 1000 layers need 11,000
 MAX_INTEGER = 1 << 63
 
 
-def read_json(path: str | os.PathLike[str]) -> JsonValue:
+def read_json(path: str | os.PathLike[str]) -> Json:
     """Return the content of a UTF-8 JSON file of at most 1 MiB.
 
     Duplicate keys, NaN and infinities are refused.
@@ -39,7 +40,7 @@ def read_json(path: str | os.PathLike[str]) -> JsonValue:
         raise CardError("holds a number with too many digits; write a smaller one") from error
 
 
-def plain(value: JsonValue, *, place: str = "the card") -> JsonValue:
+def plain(value: Json, *, place: str = "the card") -> Json:
     """Return a copy of a JSON value in dicts and lists.
 
     What JSON cannot say, and what is too large, is refused.
@@ -50,7 +51,7 @@ def plain(value: JsonValue, *, place: str = "the card") -> JsonValue:
     return _plain(value, place, MAX_DEPTH, [MAX_VALUES])
 
 
-def _plain(value: JsonValue, place: str, depth: int, left: list[int]) -> JsonValue:
+def _plain(value: Json, place: str, depth: int, left: list[int]) -> Json:
     left[0] -= 1
     if left[0] < 0:
         raise CardError(f"the card holds more than {MAX_VALUES} values; shorten it")
@@ -89,7 +90,7 @@ def _plain(value: JsonValue, place: str, depth: int, left: list[int]) -> JsonVal
     )
 
 
-def _checked(value: JsonValue, legal: bool, place: str, fault: str) -> JsonValue:
+def _checked(value: Json, legal: bool, place: str, fault: str) -> Json:
     if not legal:
         raise CardError(f"{place} is {fault}; correct it")
     return value
@@ -121,7 +122,7 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
-def _object(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
+def _object(pairs: list[tuple[str, Json]]) -> JsonObject:
     """Return the object of `pairs`, refusing two equal names.
 
     JSON leaves open which of two counts.

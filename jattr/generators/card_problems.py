@@ -11,8 +11,8 @@ from importlib import resources
 from itertools import islice
 from typing import Any
 
-from jattr.bounded_json import JsonObject
 from jattr.errors import CardError, show, suggest
+from jattr.typing import JsonObject
 
 SCHEMA = "card_v1.schema.json"
 MAX_LISTED = 20  # problems in one message

@@ -6,12 +6,12 @@ import types
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
-from jattr.bounded_json import JsonObject
 from jattr.errors import CardError
 from jattr.generators.card_fields import CardBase
 from jattr.generators.card_problems import card_error, layered_schema, schema_problems
 from jattr.generators.family import FAMILIES, Architecture
 from jattr.generators.settings import NOISE, Settings
+from jattr.typing import JsonObject
 
 TEXTS = ("rounding", "domain", "note", "weights", "state_dict_key")
 PLAIN: dict[type, JsonObject] = {

@@ -6,7 +6,6 @@ Card kind -> how its card is read and its stored tensors become a pure function.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from jattr.bounded_json import JsonObject
 from jattr.errors import CardError, show, suggest
 from jattr.generators import layered, stored
 from jattr.generators.base import PRIORS, FinalLayer, Generator, Noise, Route, SampleFn
@@ -25,7 +24,7 @@ from jattr.generators.forward import ApplyFn
 from jattr.generators.settings import SPACES, Settings
 from jattr.generators.stored import Params
 from jattr.generators.styled import styled_apply, styled_router, styled_state, styled_view
-from jattr.typing import PyTree
+from jattr.typing import JsonObject, PyTree
 
 
 class Built(NamedTuple):

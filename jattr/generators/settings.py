@@ -6,7 +6,7 @@ Searching with others than an image was made with fails silently.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jattr.bounded_json import JsonObject
+from jattr.typing import JsonObject
 
 SPACES = ("z", "w", "w+")
 NOISE = ("const", "none")  # what a card may say; in use also "random", "given" and "search"

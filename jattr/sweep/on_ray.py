@@ -18,7 +18,7 @@ from typing import Any
 import jax
 
 from jattr.errors import InputError
-from jattr.runtime import spare_memory_maps
+from jattr.runtime import enable_compilation_cache, spare_memory_maps
 from jattr.sweep.cells import Cell, Plan, make_plan, run_facts
 from jattr.sweep.compute import CellResult
 from jattr.sweep.run import Executor, Failure, Outcome, outcome_of
@@ -91,8 +91,6 @@ def _plan(facts: str) -> Plan:
     Raises:
       InputError: this machine has other code, versions or generators.
     """
-    from jattr.runtime import enable_compilation_cache
-
     enable_compilation_cache()
     spec, digests, run = json.loads(facts)
     plan = make_plan(from_json(spec))

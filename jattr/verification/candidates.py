@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from jattr.attribution.result_json import candidate_record
 from jattr.bounded_json import read_json_text
@@ -14,6 +13,7 @@ from jattr.folders import AnyPath
 from jattr.generators.base import Generator
 from jattr.generators.settings import NOISE
 from jattr.generators.store import find_generator, load_generator
+from jattr.typing import Json
 from jattr.verification.report import Report, holding
 from jattr.verification.result_folder import SavedResult
 
@@ -68,7 +68,7 @@ def load_candidates(
     return candidates
 
 
-def _other_model(path: str, gen: Generator, stated: Mapping[str, Any]) -> str:
+def _other_model(path: str, gen: Generator, stated: Mapping[str, Json]) -> str:
     """Return how a candidate differs from the one of its name.
 
     Raises:
@@ -84,7 +84,7 @@ def _other_model(path: str, gen: Generator, stated: Mapping[str, Any]) -> str:
     return f"candidate {gen.name!r}: its {what} are not those of the result (digest differs)"
 
 
-def _record_differences(stated: Mapping[str, Any], gen: Generator, names: set[str]) -> list[str]:
+def _record_differences(stated: Mapping[str, Json], gen: Generator, names: set[str]) -> list[str]:
     """Return one line for each field of a candidate's record that is not so, but for its path."""
     record = candidate_record(gen)
     # of one model searched under several psi
@@ -104,7 +104,7 @@ def _record_differences(stated: Mapping[str, Any], gen: Generator, names: set[st
     return sorted(lines)
 
 
-def reproducible(candidate: Mapping[str, Any]) -> bool:
+def reproducible(candidate: Mapping[str, Json]) -> bool:
     """Return whether a candidate's record says all that its images depend on.
 
     It does not where noise was searched for.
@@ -112,7 +112,7 @@ def reproducible(candidate: Mapping[str, Any]) -> bool:
     return (candidate.get("settings") or {}).get("noise", "const") in NOISE
 
 
-def _viewed(gen: Generator, candidate: Mapping[str, Any]) -> Generator:
+def _viewed(gen: Generator, candidate: Mapping[str, Json]) -> Generator:
     """Return a candidate in the space and under the settings that the result states."""
     space = candidate.get("space", "z")
     if not reproducible(candidate):
@@ -121,7 +121,7 @@ def _viewed(gen: Generator, candidate: Mapping[str, Any]) -> Generator:
 
 
 def _load_candidate(
-    path: AnyPath, stated: Mapping[str, Any], report: Report
+    path: AnyPath, stated: Mapping[str, Json], report: Report
 ) -> tuple[Generator | None, str]:
     """Return a candidate; None and its name if its folder is not as it was written.
 
@@ -139,7 +139,7 @@ def _load_candidate(
         return None, _card_name(folder, stated)
 
 
-def _card_name(folder: Path, stated: Mapping[str, Any]) -> str:
+def _card_name(folder: Path, stated: Mapping[str, Json]) -> str:
     """Return the name of the candidate in a damaged folder: the card's, or the folder's."""
     try:
         name = read_json_text((folder / "card.json").read_text(encoding="utf-8"))["name"]

@@ -25,6 +25,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.observation.altered import make_altered_observation
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.observation.make import make_observation
+from jattr.typing import Json
 from jattr.verification.candidates import reproducible
 from jattr.verification.report import Report, holding
 from jattr.verification.result_folder import LATENTS, SavedResult
@@ -72,7 +73,7 @@ def latent_differences(saved: SavedResult, number: int, column: int) -> list[str
     return lines
 
 
-def certificate_differences(stated: Mapping[str, Any], found: Certificate) -> list[str]:
+def certificate_differences(stated: Mapping[str, Json], found: Certificate) -> list[str]:
     """Return one line for each figure of a certificate that is not what was stated."""
     if stated["holds"] and not found.holds:
         return [f"the certificate does not hold: {certificate_text(found)}"]
@@ -94,7 +95,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _exactness_differs(stated: Mapping[str, Any], found: Certificate) -> list[str]:
+def _exactness_differs(stated: Mapping[str, Json], found: Certificate) -> list[str]:
     """Return a line where "bit-exact" cannot be true of the device that stated it, or where its
     own share denies it.
     """
@@ -110,7 +111,7 @@ def _exactness_differs(stated: Mapping[str, Any], found: Certificate) -> list[st
     return []
 
 
-def _limit(name: str, stated: Mapping[str, Any], found: Certificate) -> float:
+def _limit(name: str, stated: Mapping[str, Json], found: Certificate) -> float:
     """Return how far a figure may be from the one that was stated."""
     value = float(getattr(found, name))
     if name == "statistic":
@@ -160,7 +161,7 @@ OTHER_THRESHOLDS = (
 
 
 def verify_verdict(
-    data: Mapping[str, Any], row: Mapping[str, Any], image: LoadedImage | None, report: Report
+    data: Mapping[str, Json], row: Mapping[str, Json], image: LoadedImage | None, report: Report
 ) -> None:
     """Decide on an image anew and compare: the kind, the names in their order, certificate, class
     and margin.
@@ -195,7 +196,7 @@ def verify_verdict(
     report.differences += [f"{row['file']!r}: {line}" for line in lines]
 
 
-def _contradictions(row: Mapping[str, Any]) -> list[str]:
+def _contradictions(row: Mapping[str, Json]) -> list[str]:
     """Return what a row's verdict, its names, its certificate and its class say against each
     other.
     """
@@ -221,7 +222,7 @@ def _contradictions(row: Mapping[str, Any]) -> list[str]:
 
 
 def _evidence(
-    data: Mapping[str, Any], row: Mapping[str, Any], proofs: Mapping[str, Certificate | None]
+    data: Mapping[str, Json], row: Mapping[str, Json], proofs: Mapping[str, Certificate | None]
 ) -> list[Evidence]:
     """Return what is stated of an image under every candidate."""
     found = []
@@ -248,7 +249,9 @@ def _evidence(
     return found
 
 
-def _certificates(data: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Certificate | None]:
+def _certificates(
+    data: Mapping[str, Json], row: Mapping[str, Json]
+) -> dict[str, Certificate | None]:
     """Return the stated certificates; candidates of one digest share one that is the same."""
     known = {field.name for field in dataclasses.fields(Certificate)}
     shared: dict[tuple[str, str], Certificate] = {}
@@ -264,7 +267,7 @@ def _certificates(data: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, 
     return found
 
 
-def _thresholds(data: Mapping[str, Any]) -> DecisionConfig | None:
+def _thresholds(data: Mapping[str, Json]) -> DecisionConfig | None:
     """Return the thresholds of verdicts without a certificate; None if those stated are not this
     version's.
     """
@@ -277,7 +280,7 @@ def _thresholds(data: Mapping[str, Any]) -> DecisionConfig | None:
     return DecisionConfig(thresholds=stated.get("thresholds", True) is True)
 
 
-def _withheld(kind: str, row: Mapping[str, Any]) -> bool:
+def _withheld(kind: str, row: Mapping[str, Json]) -> bool:
     """Return whether a row says less than its evidence.
 
     What its file states may forbid "none", and too few numbers to compare a name by thresholds.
@@ -290,7 +293,9 @@ def _withheld(kind: str, row: Mapping[str, Any]) -> bool:
     )
 
 
-def _uncertain(data: Mapping[str, Any], row: Mapping[str, Any], image: LoadedImage | None) -> bool:
+def _uncertain(
+    data: Mapping[str, Json], row: Mapping[str, Json], image: LoadedImage | None
+) -> bool:
     """Return whether an image's file forbids "none", as far as that can be told without its
     alteration.
     """
@@ -399,7 +404,7 @@ def _again(
 
 def _altered_again(
     alteration: str,
-    stated: Mapping[str, Any] | None,
+    stated: Mapping[str, Json] | None,
     gen: Generator,
     image: LoadedImage,
     z: np.ndarray,
@@ -414,7 +419,7 @@ def _altered_again(
 
 
 def _differences(
-    row: Mapping[str, Any], name: str, gen: Generator, found: RecomputedEvidence
+    row: Mapping[str, Json], name: str, gen: Generator, found: RecomputedEvidence
 ) -> list[str]:
     """Return one line for each statement that the evidence contradicts."""
     stated, proof, lines = row["certificates"][name], found.certificate, []

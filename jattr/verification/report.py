@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from jattr.typing import Json, JsonObject
 
 # What only another search, or the writer's word, can tell: stated with every verification.
 NOT_CHECKED = (
@@ -17,7 +18,7 @@ NOT_CHECKED = (
 class Verification:
     """What was computed again of a result, and how it compares with what the result states."""
 
-    certificates: tuple[dict[str, Any], ...]  # those carried out again: file, candidate, figures
+    certificates: tuple[JsonObject, ...]  # those carried out again: file, candidate, figures
     differences: tuple[str, ...]  # one line each; none: all that was checked is as stated
     unchecked: tuple[str, ...]  # what could not be carried out again, and why
     images: int  # of the result
@@ -34,7 +35,7 @@ class Report:
     """Collects the outcome of a verification."""
 
     # certificates that were carried out again
-    checked: list[dict[str, Any]] = field(default_factory=list)
+    checked: list[JsonObject] = field(default_factory=list)
     stated: int = 0  # certificates that are stated to hold
     images: int = 0  # with a stated certificate
     differences: list[str] = field(default_factory=list)  # one line each
@@ -53,7 +54,7 @@ class Report:
         )
 
 
-def holding(row: Mapping[str, Any]) -> list[str]:
+def holding(row: Mapping[str, Json]) -> list[str]:
     """Return the candidates whose certificates a row states to hold."""
     return [
         name

@@ -18,6 +18,7 @@ import numpy as np
 from jattr.attribution.result_json import parse_result
 from jattr.errors import InputError
 from jattr.folders.kinds import FolderKind, check_names, file_names, read_object
+from jattr.typing import JsonObject
 from jattr.verification.latents import LATENTS
 from jattr.verification.npz import read_npz
 
@@ -32,7 +33,7 @@ MAX_LATENTS_BYTES = 2 << 30
 class SavedResult:
     """A result folder, read and checked."""
 
-    data: dict[str, Any]  # result.json
+    data: JsonObject  # result.json
     z: tuple[np.ndarray, ...]  # by candidate, [images, *latent_shape] float32
     label: np.ndarray  # [images, candidates] int32, -1: none
     found: np.ndarray  # [images, candidates] bool: whether there is a latent
@@ -94,7 +95,7 @@ def write_latents(
     return file_sha256(path)
 
 
-def write_result(path: Path, data: dict[str, Any]) -> None:
+def write_result(path: Path, data: JsonObject) -> None:
     """Write `result.json`; ASCII, so that file names of any bytes survive."""
     path.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="ascii")
 
@@ -149,7 +150,7 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
         raise InputError(f"cannot read {os.fspath(path)!r}: {reason}") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> JsonObject:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_RESULT_BYTES:
@@ -169,7 +170,7 @@ def _read_latents(path: Path) -> dict[str, np.ndarray]:
     return read_npz(path)
 
 
-def _latents_of(arrays: dict[str, np.ndarray], number: int, data: dict[str, Any]) -> np.ndarray:
+def _latents_of(arrays: dict[str, np.ndarray], number: int, data: JsonObject) -> np.ndarray:
     images, candidates = len(data["pictures"]), len(data["candidates"])
     shape = tuple(data["candidates"][number]["latent_shape"])
     if "z" in arrays:
@@ -178,7 +179,7 @@ def _latents_of(arrays: dict[str, np.ndarray], number: int, data: dict[str, Any]
 
 
 def _array(
-    arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+    arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: np.dtype
 ) -> np.ndarray:
     if name not in arrays:
         raise InputError(f"has no {name!r}; it has {', '.join(list(arrays)[:10]) or 'nothing'}")

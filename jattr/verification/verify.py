@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from jattr.errors import InputError
 from jattr.folders import AnyPath
 from jattr.generators.base import Generator
 from jattr.images import LoadedImage, load_image
+from jattr.typing import Json
 from jattr.verification.candidates import load_candidates
 from jattr.verification.evidence import (
     UNSTATED,
@@ -170,7 +171,7 @@ def _verify_row(
 
 
 def _find_image(
-    row: Mapping[str, Any], files: Mapping[str, AnyPath] | None, searched: bool, report: Report
+    row: Mapping[str, Json], files: Mapping[str, AnyPath] | None, searched: bool, report: Report
 ) -> AnyPath | None:
     """Return where the image is; one that differs is reported, and one that a certificate needs
     and is missing.
