@@ -10,18 +10,19 @@ import copy
 import functools
 import importlib
 import operator
+import re
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jattr.errors import GeneratorError
-from jattr.generators.aten_convolution import convolution, has_form
+from jattr.generators import ops
 from jattr.generators.base import PRIORS, ApplyFn, Generator, SampleFn
 from jattr.generators.digest import function_digest, tensors_digest
-from jattr.generators.torch_checks import TOLERANCE, agree, brief, check_settings, verify
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["CHANNELS", "TOLERANCE", "Program", "from_torch"]
 
 CHANNELS = (1, 3, 4)
+# in [-1, 1] units, an eighth of a byte's step: float32 in another order stays well below
+TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def from_torch(
         an operation that torchax lacks or computes differently.
     """
     name = type(module).__name__ if name is None else name
-    check_settings(name, prior, sample, value_range, rounding)
+    _check_settings(name, prior, sample, value_range, rounding)
     sample = sample or PRIORS[prior](tuple(latent_shape))
     module = _copy(module, name)
     inputs, images = _try(module, name, np.asarray(sample(jax.random.key(0), 2)), num_classes)
@@ -105,7 +108,7 @@ def from_torch(
         weights_digest=weights,
         digest=function_digest(weights, function | {"value_range": list(program.value_range)}),
     )
-    verify(generator, inputs, _to_units(images, program.value_range))
+    _verify(generator, inputs, _to_units(images, program.value_range))
     return generator
 
 
@@ -117,7 +120,7 @@ def _load(name: str) -> Any:
             return importlib.import_module(name)
     except Exception as error:  # where versions do not fit, torchax stops with any error
         raise GeneratorError(
-            f"from_torch needs torch and torchax, and importing {name} fails ({brief(error)}); pip"
+            f"from_torch needs torch and torchax, and importing {name} fails ({_brief(error)}); pip"
             " install 'jattr[torch]'"
         ) from error
 
@@ -143,7 +146,7 @@ def _copy(module: Any, name: str) -> Any:
             warnings.simplefilter("ignore")
             module = copy.deepcopy(module, memo).cpu().float().eval().requires_grad_(False)
     except Exception as error:  # a module may define its copy
-        raise GeneratorError(f"module {name!r} cannot be copied ({brief(error)})") from error
+        raise GeneratorError(f"module {name!r} cannot be copied ({_brief(error)})") from error
     for key, tensor in (*module.named_parameters(), *module.named_buffers()):
         if not tensor.isfinite().all():
             raise GeneratorError(
@@ -174,7 +177,7 @@ def _try(
         alone = _call(module, tuple(array[:1] for array in inputs))
     except Exception as error:  # the module's own code
         raise GeneratorError(
-            f"module {name!r} fails on {takes} ({brief(error)}); are latent_shape and num_classes"
+            f"module {name!r} fails on {takes} ({_brief(error)}); are latent_shape and num_classes"
             " right?"
         ) from error
     shape, dtype = (
@@ -186,7 +189,7 @@ def _try(
             f"module {name!r} makes {dtype} {list(shape)} of {takes}, no images; it must return"
             " float32 [2, C, H, W] with C 1, 3 or 4, and nothing beside: put a module around it"
         )
-    if alone.shape[1:] != shape[1:] or not agree(alone.numpy(), made[:1].numpy()):
+    if alone.shape[1:] != shape[1:] or not _agree(alone.numpy(), made[:1].numpy()):
         raise GeneratorError(
             f"module {name!r} makes another image of a latent alone than beside others, or another"
             " each time; it may neither normalise over the batch nor draw random numbers in eval"
@@ -210,8 +213,8 @@ def _export(module: Any, name: str, inputs: tuple[np.ndarray, ...]) -> Any:
             return torch.export.export(module, one, strict=False).run_decompositions(table)
     except Exception as error:  # the module's own code runs in it
         raise GeneratorError(
-            f"module {name!r} cannot be traced by torch.export ({brief(error)}); its operations may"
-            " not depend on values of tensors"
+            f"module {name!r} cannot be traced by torch.export ({_brief(error)}); its operations"
+            " may not depend on values of tensors"
         ) from error
 
 
@@ -231,8 +234,8 @@ def _read(
     _check_operations(graph, name)
     text = str(graph)
     for node in graph.nodes:
-        if node.target == torch.ops.aten.convolution.default and has_form(*node.args):
-            node.target = convolution
+        if node.target == torch.ops.aten.convolution.default and _has_form(*node.args):
+            node.target = _convolution
     places = zip(graph.find_nodes(op="placeholder"), signature.input_specs, strict=True)
     inputs = tuple(
         "" if spec.target is None else spec.target if node.users else None for node, spec in places
@@ -306,3 +309,113 @@ def _make_apply(program: Program) -> ApplyFn:
         return _to_units(images, program.value_range)
 
     return apply
+
+
+def _has_form(x: Any, weight: Any, bias: Any, *options: Any) -> bool:
+    """Return whether `_convolution` is aten.convolution for these arguments."""
+    stride, padding, dilation, _, output_padding, _ = options
+    symmetric = all(len(set(values)) == 1 for values in (stride, padding, output_padding))
+    return len(stride) == 2 and set(dilation) == {1} and symmetric
+
+
+def _convolution(
+    x: jax.Array, weight: jax.Array, bias: jax.Array | None, *options: Any
+) -> jax.Array:
+    """Return aten.convolution of x [n, I, H, W], alike in both dimensions and without dilation."""
+    stride, padding, _, transposed, output_padding, groups = options
+    if transposed:  # weight [I, O / groups, kh, kw]
+        axes, extra = (0, 3, 4, 1, 2), {"output_padding": output_padding[0]}
+    else:  # weight [O, I / groups, kh, kw]
+        axes, extra = (0, 3, 4, 2, 1), {}
+    convolve: Any = ops.conv_transpose if transposed else ops.conv
+    convolve = functools.partial(convolve, stride=stride[0], padding=padding[0], **extra)
+    # [groups, kh, kw, I / groups, O / groups]
+    kernel = weight.reshape(groups, -1, *weight.shape[1:]).transpose(axes)
+    x = x.transpose(0, 2, 3, 1)
+    if kernel.shape[3:] == (1, 1) and not transposed:
+        y = _filter_channels(x, kernel[..., 0, 0], stride[0], padding[0])
+    elif groups == 1:
+        y = convolve(x, kernel[0])
+    else:
+        y = jax.vmap(convolve, in_axes=(3, 0), out_axes=3)(
+            x.reshape(*x.shape[:3], groups, -1), kernel
+        )
+        y = y.reshape(*y.shape[:3], -1)
+    return (y if bias is None else y + bias).transpose(0, 3, 1, 2)
+
+
+def _filter_channels(x: jax.Array, taps: jax.Array, stride: int, padding: int) -> jax.Array:
+    """Return x [n, H, W, C], each channel filtered with its own taps [C, kh, kw].
+
+    As shifted sums: on CPU the fastest form.
+    """
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    _, kh, kw = taps.shape
+    height, width = x.shape[1] - kh + 1, x.shape[2] - kw + 1
+    parts = [
+        taps[:, row, column] * x[:, row : row + height : stride, column : column + width : stride]
+        for row, column in np.ndindex(kh, kw)
+    ]
+    return functools.reduce(operator.add, parts)
+
+
+def _check_settings(
+    name: str,
+    prior: str,
+    sample: SampleFn | None,
+    value_range: tuple[float, float],
+    rounding: str | None,
+) -> None:
+    """Check the settings of `from_torch`; `GeneratorError` says what is legal."""
+    if (sample is None and prior not in PRIORS) or (sample is not None and prior != "other"):
+        raise GeneratorError(
+            f"module {name!r}: prior {prior!r} {'without' if sample is None else 'with'} a sampler;"
+            f" legal are {', '.join(PRIORS)} without, and 'other' with `sample`"
+        )
+    low, high = value_range
+    if not -np.inf < low < high < np.inf:
+        raise GeneratorError(
+            f"module {name!r}: value_range {value_range} is none; give (low, high) with low < high"
+        )
+    if rounding not in (None, "round", "truncate"):
+        raise GeneratorError(
+            f"module {name!r}: rounding {rounding!r} is unknown; give 'round', 'truncate' or None"
+        )
+
+
+def _brief(error: Exception) -> str:
+    """Return an error as one line: long ones of PyTorch hold a whole graph."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}"
+
+
+def _agree(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Return whether images are the same up to rounding, by their largest difference."""
+    return bool(np.abs(ours - theirs).max() <= TOLERANCE * max(1.0, np.abs(theirs).max()))
+
+
+def _verify(generator: Generator, inputs: tuple[np.ndarray, ...], theirs: np.ndarray) -> None:
+    """Check that the generator makes `theirs`, the module's images in [-1, 1] units.
+
+    Raises:
+      GeneratorError: it does not, or `Generator.check` finds something.
+    """
+    name, (z, *labels) = generator.name, inputs
+    try:
+        generator.check()
+        with jax.default_matmul_precision("highest"):
+            ours = np.asarray(generator.generate(z, label=labels[0] if labels else None))
+    except GeneratorError:
+        raise
+    except Exception as error:  # torchax stops with any error
+        found = re.search(r"target=(\S+?)\]", str(error))
+        raise GeneratorError(
+            f"module {name!r}: torchax fails at {found.group(1) if found else 'an operation'}"
+            f" ({_brief(error)}); write the module without it"
+        ) from error
+    if not _agree(ours, theirs):
+        raise GeneratorError(
+            f"module {name!r}: torchax makes other images of it than PyTorch, by"
+            f" {np.abs(ours - theirs).max():.2g} of a range of 2; give the generator as a JAX"
+            " function (Generator.from_function)"
+        )

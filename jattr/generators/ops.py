@@ -22,16 +22,18 @@ something is traced. `scripts/bench_ops.py` measures all of them.
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jattr.generators.canonical_conv import DIMENSIONS, canonical_conv
+from jattr.generators.bilinear import bilinear_primitive
 
 # a side, up to which matrix products beat convolutions on CPU (whole generators, not layers,
 # decide)
 FEW_PIXELS = 16
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 def conv(
@@ -168,6 +170,53 @@ def _conv_canonical(x: jax.Array, kernel: jax.Array, stride: int, padding: int) 
     if stride > 1:
         return _conv_native(x, kernel, stride, padding)
     return canonical_conv(x, kernel, (padding, padding))
+
+
+def canonical_conv(x: jax.Array, kernel: jax.Array, padding: tuple[int, int] = (0, 0)) -> jax.Array:
+    """Return the cross-correlation of x [n, H, W, I] with kernel [kh, kw, I, O], of stride 1.
+
+    Between `padding` zeros a side. XLA on CPU is fast for NHWC activations and HWIO kernels only,
+    and what JAX derives of a convolution is of another form and many times slower. The transpose of
+    a convolution with zeros around is the convolution with the flipped kernel; the primitive says
+    so, in both modes.
+    """
+    return _canonical.bind(x, kernel, padding=padding)
+
+
+def _unit_conv(x: jax.Array, kernel: jax.Array, *, padding: tuple[int, int]) -> jax.Array:
+    sides = [(zeros, zeros) for zeros in padding]
+    return lax.conv_general_dilated(x, kernel, (1, 1), sides, dimension_numbers=DIMENSIONS)
+
+
+def _unit_conv_shape(x: Any, kernel: Any, *, padding: tuple[int, int]) -> tuple[int, ...]:
+    sides = [
+        a + 2 * zeros - k + 1
+        for a, zeros, k in zip(x.shape[1:3], padding, kernel.shape[:2], strict=True)
+    ]
+    return x.shape[0], *sides, kernel.shape[3]
+
+
+def _unit_conv_transpose_x(y: Any, x: Any, kernel: Any, *, padding: tuple[int, int]) -> jax.Array:
+    """Return the cotangent of x from that of the output, y.
+
+    Up to kernel - 1 zeros stand around y; of more, what they meet is cut off.
+    """
+    # Zeros beyond kernel - 1 met no input: the outputs there have no part in the cotangent.
+    sizes = kernel.shape[:2]
+    cut = [max(0, zeros - k + 1) for zeros, k in zip(padding, sizes, strict=True)]
+    y = y[:, cut[0] : y.shape[1] - cut[0], cut[1] : y.shape[2] - cut[1]]
+    # Full correlation with the flipped kernel, inputs and outputs exchanged.
+    zeros = (sizes[0] - 1 - padding[0] + cut[0], sizes[1] - 1 - padding[1] + cut[1])
+    return _canonical.bind(y, kernel[::-1, ::-1].swapaxes(2, 3), padding=zeros)
+
+
+_canonical = bilinear_primitive(
+    "canonical_conv",
+    _unit_conv,
+    shape_of=_unit_conv_shape,
+    transpose_x=_unit_conv_transpose_x,
+    static=("padding",),
+)
 
 
 def _conv_patches(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jattr.generators.canonical_conv import DIMENSIONS, canonical_conv
+from jattr.generators.ops import DIMENSIONS, canonical_conv
 
 TOLERANCE = 2e-5  # float32 sums of up to 27 products of numbers around 1, in another order
 
