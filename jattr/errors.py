@@ -14,9 +14,7 @@ class JattrError(Exception):
 
 
 class InputError(JattrError, ValueError):
-    """Input that jattr cannot use; the message says what was found, what is legal and what to
-    do.
-    """
+    """Input that jattr cannot use; the message says what it is, what is legal and what to do."""
 
 
 class CheckpointError(InputError):
@@ -36,9 +34,7 @@ class ImageError(InputError):
 
 
 class UnreadableJpegError(ImageError):
-    """A JPEG file that is damaged, or of a kind whose coefficients nobody here decodes: its
-    pixels may mislead.
-    """
+    """A JPEG file whose pixels may mislead: damaged, or coded in a way that is not decoded."""
 
 
 class GeneratorError(InputError):
@@ -50,9 +46,7 @@ class OutputError(InputError):
 
 
 class LedgerError(InputError):
-    """A key, note, proof, tile, log, policy or evidence bundle that is malformed or cannot be
-    used.
-    """
+    """A key, note, proof, tile, log, policy or evidence bundle that cannot be used."""
 
 
 class VerificationError(JattrError):

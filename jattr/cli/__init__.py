@@ -1,3 +1,1 @@
-"""The command line: one file per subcommand, each with `add_parser(subparsers)` and `run(args)
--> exit code`.
-"""
+"""The command line: words, files, clocks, exit codes; one file a subcommand, loaded when chosen."""

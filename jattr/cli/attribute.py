@@ -234,9 +234,7 @@ def make_config(args: argparse.Namespace) -> InvertConfig:
 def candidate_views(
     gen: Generator, config: InvertConfig, psi: Sequence[float] | None
 ) -> Sequence[Generator]:
-    """Return a candidate in the space and under the settings that are searched, once for each of
-    several psi.
-    """
+    """Return a candidate as it is searched, once for each of several psi."""
     view = config.view(gen)
     return view.psi_grid(psi) if psi is not None and len(psi) > 1 else (view,)
 

@@ -1,6 +1,4 @@
-"""`jattr demo`: images from secret latents, of nobody, and compressed ones, attributed by the
-ordinary command.
-"""
+"""`jattr demo`: images whose makers are known here, attributed by the ordinary command."""
 
 from __future__ import annotations
 
@@ -109,8 +107,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_demo_folder(folder: Path) -> None:
-    """Check that a folder holds a demo's images and who made them, and its result if it came to
-    one.
+    """Check that a folder holds a demo's images, who made them, and its result if there is one.
 
     Raises:
       InputError: it does not, or holds anything else.
@@ -144,9 +141,7 @@ def candidate_names(*, everything: bool) -> tuple[str, ...]:
 
 
 def make_images(work: Path, names: tuple[str, ...], seed: int) -> list[Secret]:
-    """Write the images and `truth.json`, and return who made which; their order says nothing
-    about that.
-    """
+    """Write the images, in an order that tells nothing, and `truth.json`; return who made which."""
     generators = [load_generator(name) for name in names]
     keys = jax.random.split(jax.random.key(seed), len(names) + 2)
     with ThreadPoolExecutor(2) as pool:  # the renderer's program compiles beside the generators'

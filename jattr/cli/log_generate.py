@@ -109,9 +109,7 @@ def _release_all(
     seed: int,
     work: Path,
 ) -> list[Released]:
-    """Make and log the images, some at a time; no file of them is written before it is logged,
-    hidden or not.
-    """
+    """Make and log the images, some at a time; none is written before it is logged."""
     released: list[Released] = []
     progress = Progress(len(z), "images")
     for first in range(0, len(z), CHUNK):

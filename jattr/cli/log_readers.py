@@ -1,6 +1,4 @@
-"""What anybody does with a log on the command line: verify it, check an image's receipt, be a
-witness.
-"""
+"""What anybody does with a log: verify it, check an image's receipt, be a witness."""
 
 from __future__ import annotations
 

@@ -29,9 +29,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: error: {line}; see {self.prog} --help\n")
 
     def load(self) -> None:
-        """Import the module and add its arguments, once; the default `import_seconds` says how long
-        that took.
-        """
+        """Import the module and add its arguments, once; `import_seconds` says how long it took."""
         if self.module is None:
             return
         start = time.monotonic()

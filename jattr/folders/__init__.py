@@ -1,6 +1,4 @@
-"""Output folders: whole or not there at all. One that is there is replaced only if jattr wrote
-all that is in it.
-"""
+"""Output folders: whole or not there; one is replaced only if jattr wrote all that is in it."""
 
 from jattr.folders.writing import (
     AnyPath,

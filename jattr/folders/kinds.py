@@ -1,5 +1,4 @@
-"""Kinds of folders that jattr writes: how one is told from every other folder, whole and with
-nothing else in it.
+"""Kinds of folders that jattr writes, and how one is told from every other folder.
 
 Each kind is described beside the code that writes it. What is told apart decides what `--overwrite`
 may delete.
@@ -27,9 +26,7 @@ class FolderKind(NamedTuple):
 
 
 def problem_of(folder: Path, kind: FolderKind) -> str | None:
-    """Return why a folder is not one of a kind, whole and with nothing else in it; None if it
-    is.
-    """
+    """Return why a folder is not one of a kind, whole and nothing else; None if it is."""
     try:
         kind.check(folder)
     except OSError as error:

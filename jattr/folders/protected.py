@@ -1,5 +1,4 @@
-"""Places that are never replaced: what a command reads, the current folder, the home folder, jattr
-itself.
+"""Places that are never replaced: what is read, the current and the home folder, jattr itself.
 
 Files and folders are compared by what they are, device and number, not by how their paths are
 written: links, `..`, and names that differ in case alone are seen through.

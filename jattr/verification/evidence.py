@@ -163,8 +163,7 @@ OTHER_THRESHOLDS = (
 def verify_verdict(
     data: Mapping[str, Json], row: Mapping[str, Json], image: LoadedImage | None, report: Report
 ) -> None:
-    """Decide on an image anew and compare: the kind, the names in their order, certificate, class
-    and margin.
+    """Decide on an image anew, and compare kind, names, certificate, class and margin.
 
     Args:
       data: the result.
@@ -197,9 +196,7 @@ def verify_verdict(
 
 
 def _contradictions(row: Mapping[str, Json]) -> list[str]:
-    """Return what a row's verdict, its names, its certificate and its class say against each
-    other.
-    """
+    """Return what a row's verdict, names, certificate and class say against each other."""
     first, certificate = row["candidates"][0] if row["candidates"] else None, row["certificate"]
     proof = row["certificates"][first] if holding(row) and first is not None else None
     lines = []
@@ -268,9 +265,7 @@ def _certificates(
 
 
 def _thresholds(data: Mapping[str, Json]) -> DecisionConfig | None:
-    """Return the thresholds of verdicts without a certificate; None if those stated are not this
-    version's.
-    """
+    """Return the thresholds of verdicts without a certificate; None: not this version's."""
     own, stated = dataclasses.asdict(DecisionConfig()), data["settings"]["decision"]
     if stated is None:  # of an Attribution
         return None
@@ -369,8 +364,7 @@ def _again(
     z: np.ndarray,
     label: int,
 ) -> RecomputedEvidence:
-    """Return the evidence, computed again: a certificate where one is stated or the latent is near
-    enough for one.
+    """Return the evidence, with a certificate where one is stated or the latent is near enough.
 
     Raises:
       InputError: the image does not fit the candidate, or cannot have been altered as is stated.

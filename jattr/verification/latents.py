@@ -23,9 +23,7 @@ RECEIPT = ".tlog-proof"  # ends the name of an image's receipt
 
 
 def write_latents(path: Path, generator: Generator, z: np.ndarray, label: np.ndarray) -> None:
-    """Write the plain form: z float32 [n, *latent_shape], label int32 [n] (-1: none), digest,
-    space, settings.
-    """
+    """Write latents [n, *latent_shape] and labels [n] (-1: none) of one generator."""
     arrays: dict[str, Any] = {
         "z": np.asarray(z, np.float32),
         "label": np.asarray(label, np.int32),

@@ -1,6 +1,4 @@
-"""Reads `.npz` files that others wrote: arrays of numbers and texts, never objects, never more
-than the file says.
-"""
+"""`.npz` files that others wrote: arrays of numbers and texts, never objects, of stated sizes."""
 
 import math
 import os

@@ -1,6 +1,4 @@
-"""What `jattr attribute` writes and `jattr verify` reads: `result.json` and `latents.npz` in one
-folder.
-"""
+"""The folder of a result: `result.json` and `latents.npz`, written and read."""
 
 from __future__ import annotations
 
@@ -42,8 +40,7 @@ class SavedResult:
 
 
 def check_result_folder(folder: Path) -> None:
-    """Check that a folder is a result, and that its two files belong together; what a result says
-    is not checked.
+    """Check that a folder is a result whose two files belong together, whatever it says.
 
     Raises:
       InputError: it is not, or holds anything else.

@@ -173,9 +173,7 @@ def _verify_row(
 def _find_image(
     row: Mapping[str, Json], files: Mapping[str, AnyPath] | None, searched: bool, report: Report
 ) -> AnyPath | None:
-    """Return where the image is; one that differs is reported, and one that a certificate needs
-    and is missing.
-    """
+    """Return where an image is; one that differs is reported, and one that is missed."""
     name, sha256, needed = row["file"], row["sha256"], bool(holding(row))
     if sha256 is None:
         if needed or searched:
