@@ -33,6 +33,7 @@ from jattr.images.reading import read_bytes
 from jattr.inversion.config import InvertConfig
 from jattr.ledger.evidence.bundle import BUNDLE_FIELDS, FILE, LEVELS, MAX_BYTES, Attribution
 from jattr.ledger.evidence.inversion import invert_alternatives
+from jattr.ledger.evidence.judge import LEAST_SAMPLE
 from jattr.ledger.evidence.make import Evidence, EvidenceRequest, make_evidence
 from jattr.ledger.evidence.verify import Verified, verify_evidence
 from jattr.ledger.note import MAX_BYTES as MAX_NOTE
@@ -45,7 +46,6 @@ from jattr.report.evidence_page import evidence_page
 from jattr.typing import JsonObject
 
 PAGE = "evidence.html"
-SAMPLE = 8
 STATED = ("fit", "certificate", "alteration", "residual")  # facts of an inversion
 
 
@@ -84,9 +84,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make.add_argument(
         "--sample",
         type=whole_number(0, 100_000),
-        default=SAMPLE,
+        default=LEAST_SAMPLE,
         metavar="N",
-        help=f"default {SAMPLE} entries",
+        help=f"default {LEAST_SAMPLE} entries",
     )
     add_output(make)
     make.set_defaults(run=make_run)
