@@ -211,7 +211,7 @@ def test_the_true_latent_is_accepted_and_another_is_not(text):
 def test_own_images_are_made_alike(text):
     """`alike` alters as the images were; coefficients but for 2 % (the encoder's integer DCT)."""
     _, pixels = own_bytes(WIDE[1], 3, seed=10)
-    mine, given = observation(text).alike(pixels), altered(text, pixels)
+    mine, given = observation(text).with_images(pixels), altered(text, pixels)
     np.testing.assert_array_equal(mine.pixels, given.pixels)
     if given.quantised is None:
         assert mine.quantised is None
@@ -298,7 +298,7 @@ def test_compressed_images_of_little_noise_begin_from_what_they_look_like():
     Where much is lost, or something came before, through the observation.
     """
     mild = observation("jpeg:100:4:4:4")
-    assert mild.seen is mild.original
+    assert mild.warm_start_generator is mild.original
     assert mild.gradient_view.gen is mild.original
     np.testing.assert_array_equal(mild.gradient_view.pixels, mild.pixels)
     for text in ("jpeg:10", "flip,jpeg:100:4:4:4", "blur:1"):
