@@ -21,7 +21,7 @@ def make_observation(gen: Generator, images: Any, config: InvertConfig) -> Obser
 
     Args:
       gen: the candidate, in the space and under the settings that are searched.
-      images: [n, H, W, C] uint8, or floats in [-1, 1]; or `AlteredPictures`.
+      images: [n, H, W, C] uint8, or floats in [-1, 1]; or `AlteredImages`.
       config: its distance.
 
     Raises:
