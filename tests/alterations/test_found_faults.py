@@ -52,6 +52,7 @@ def own_files(gen, text, count):
     return z, from_jpeg([jpeg.encode(p) for p in to_byte(np.asarray(gen.generate(z)))])
 
 
+@pytest.mark.slow
 def test_one_mean_colour_proves_nothing():
     chain = parse_chain("resize:1x1:box,resize:6x6:box")
     noise = np.random.default_rng(3).integers(0, 256, (4, 6, 6, 3)).astype(np.uint8)
@@ -77,6 +78,7 @@ def test_shifted_own_images_keep_their_certificate():
     assert all(certify(observation, i, z[i]).p_value > 1e-6 for i in range(100))
 
 
+@pytest.mark.slow
 def test_real_files_of_quality_100_are_no_surprise():
     """At the true latent.
 
@@ -100,6 +102,7 @@ def test_true_latents_are_near_enough_to_be_tested():
     assert residual.max() < observation.traits.near
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_own_files_that_are_stored_turned_are_certified(orientation):
     """They were compared with coefficients of the turned image, and did not fit.

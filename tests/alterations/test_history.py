@@ -46,6 +46,7 @@ def test_grey_images_are_looked_at_too():
     assert found.text == "jpeg:80:grey:decoded"
 
 
+@pytest.mark.slow
 def test_images_that_never_were_one_show_none():
     assert [find_jpeg(image) for image in images(30, seed=5)] == [None] * 30
     assert find_jpeg(np.zeros((32, 32, 3), np.uint8)) is None

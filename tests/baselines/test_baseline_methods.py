@@ -25,6 +25,7 @@ def share_right(attributor, generators, count, seed):
     return [float((some.argmax(1) == at).mean()) for at, some in enumerate(scores)]
 
 
+@pytest.mark.slow
 def test_fingerprints_tell_bundled_generators_apart():
     generators = [load_generator(name) for name in ("dcgan_a", "progan_a")]
     images = {gen.name: own_images(gen, 60, 1) for gen in generators}
@@ -54,6 +55,7 @@ def test_the_spectrum_is_the_orthonormal_cosine_transform():
     np.testing.assert_allclose(frequency.log_spectrum(pixels), expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_frequencies_tell_generators_apart():
     generators = [make_tiny(seed=seed, name=f"tiny_{seed}") for seed in range(2)]
     images = {gen.name: own_images(gen, 80, 1) for gen in generators}

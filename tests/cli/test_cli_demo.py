@@ -68,6 +68,7 @@ def test_a_package_without_generators_says_so(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_images_depend_on_the_seed_alone(tmp_path):
     made = {}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

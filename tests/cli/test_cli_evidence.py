@@ -257,6 +257,7 @@ def test_evidence_that_cannot_be_made_leaves_nothing(
     ok(*make("own.png", "--overwrite", "--out", out))
 
 
+@pytest.mark.slow
 def test_a_jpeg_file(world, arguments, ok, tmp_path, tiny_folders):
     make, verify = arguments
     with Image.open(world / "logged.png") as image:

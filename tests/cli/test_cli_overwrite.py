@@ -234,6 +234,7 @@ def calibrate(gen):
     return ("calibrate", gen, "--own", 4, "--others", 0, *SEARCH, "--overwrite", "--out")
 
 
+@pytest.mark.slow
 def test_calibrate(calibrate, images, gen, kept, ok, tmp_path):
     out = tmp_path / "c.json"
     ok(*calibrate, out)
@@ -371,6 +372,7 @@ def test_demo(kept, tmp_path, monkeypatch):
     kept("demo", "--out", out, "--overwrite")
 
 
+@pytest.mark.slow
 def test_bench_speed(gen, kept, ok, tmp_path):
     command = ("bench", "speed", "--quick", "--candidates", gen, "--out")
     for place in (gen, tmp_path, gen / "new"):
@@ -398,6 +400,7 @@ def spec(gen, tmp_path):
     return tmp_path / "spec.toml"
 
 
+@pytest.mark.slow
 def test_sweep(spec, gen, kept, ok, tmp_path):
     """The report is refused before the cells are searched, and may be an older report."""
     report = tmp_path / "sweep" / "report"

@@ -21,6 +21,7 @@ def drawn(seed=0, rounding="round", **settings):
     return gen, z, pixels, least_squares(gen, pixels, rounding)
 
 
+@pytest.mark.slow
 def test_p_values_are_valid_where_the_hypothesis_holds():
     """Null draws, each with its own matrix.
 

@@ -31,6 +31,7 @@ def anything(seed=0, shape=SHAPE):
     return np.random.default_rng(seed).integers(40, 216, shape, np.uint8)
 
 
+@pytest.mark.slow
 def test_a_generator_of_every_image_with_a_small_gain():
     """One unit of the latent moves it by less than a byte's noise, so its rank is 0.
 
@@ -43,6 +44,7 @@ def test_a_generator_of_every_image_with_a_small_gain():
     assert (test.bit_exact, test.rank, test.holds) == (True, 0, False)
 
 
+@pytest.mark.slow
 def test_a_generator_of_every_image_that_is_flat_where_it_ends():
     """Nine saturated latents are the bits of a byte.
 

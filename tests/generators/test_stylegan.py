@@ -106,6 +106,7 @@ def test_float32_is_near_float64_where_a_channel_hardly_varies():
     assert np.abs(single - double).max() <= 2e-6 * np.abs(double).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_classes", [0, 3])
 def test_gradient_is_that_of_central_differences(num_classes):
     arch = dataclasses.replace(SMALL, num_classes=num_classes)
@@ -125,6 +126,7 @@ def test_gradient_is_that_of_central_differences(num_classes):
     assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_the_function_can_be_mapped_and_differentiated_in_both_modes():
     net = Compiled(SMALL, random_tensors(SMALL))
     w = jax.random.normal(jax.random.key(0), (3, 5))

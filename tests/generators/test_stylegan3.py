@@ -132,6 +132,7 @@ def test_images_are_those_of_pytorch(case):
     assert expected.std() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "num_classes"), [({}, 3), (RADIAL, 0)], ids=["T", "R"])
 def test_gradient_is_that_of_central_differences(change, num_classes):
     arch = dataclasses.replace(SMALL, **change, num_classes=num_classes)
@@ -177,6 +178,7 @@ def test_a_wave_of_frequency_zero_has_a_derivative():
     assert np.isfinite(slope).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{}, RADIAL], ids=["T", "R"])
 def test_the_function_can_be_mapped_and_differentiated_in_both_modes(change):
     arch = dataclasses.replace(SMALL, **change)

@@ -54,6 +54,7 @@ def test_none_leads_to_its_size() -> None:
         first_of({"centre:0.5": "unfit"})
 
 
+@pytest.mark.slow
 def test_unknown_brightness_is_found() -> None:
     tiny = make_tiny()
     z = np.asarray(tiny.sample_latent(jax.random.key(3), 1))
@@ -64,6 +65,7 @@ def test_unknown_brightness_is_found() -> None:
     assert observe_image(encode_png(pixels), tiny, seen.chain.text).alteration == seen.chain.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", [2, 5, 8])
 def test_an_image_in_a_file_that_is_shown_turned(orientation: int) -> None:
     """Whether it was turned when it was saved, or its file was only told so afterwards.
@@ -83,6 +85,7 @@ def test_an_image_in_a_file_that_is_shown_turned(orientation: int) -> None:
         assert observe_image(data, tiny(), one.alteration).alteration == one.alteration
 
 
+@pytest.mark.slow
 def test_an_image_whose_kind_was_changed_is_not_denied() -> None:
     own = Image.fromarray(pixels_of(tiny(), Z[:1])[0])
     veiled = own.convert("RGBA")
@@ -98,6 +101,7 @@ def test_an_image_whose_kind_was_changed_is_not_denied() -> None:
     assert inverted(encoded(own.convert("L"), "PNG"), "grey:3").fit == "fits"
 
 
+@pytest.mark.slow
 def test_a_colour_profile_that_is_ignored_allows_no_denial() -> None:
     pixels = decode_image(FOREIGN)[0]
     assert inverted(FOREIGN).fit == "does-not-fit"
