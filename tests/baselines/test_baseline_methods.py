@@ -155,6 +155,7 @@ def test_the_detector_learns_what_is_normal():
     assert np.median(alone(examples(40, 4))) < np.median(alone(5 * examples(40, 2)))
 
 
+@pytest.mark.slow
 def test_final_layers_tell_generators_apart():
     generators = [make_tiny(seed=seed, name=f"tiny_{seed}") for seed in range(2)]
     images = {gen.name: own_images(gen, 100, 1) for gen in generators}
@@ -181,6 +182,7 @@ def test_the_threshold_is_a_point_of_the_density():
     assert double_reconstruction.density_point(np.ones(5), 0.95) == 1.0
 
 
+@pytest.mark.slow
 def test_double_reconstruction_tells_autoencoders_apart():
     generators = [make_linear_autoencoder(seed) for seed in range(2)]
     images = {gen.name: own_images(gen, 60, 1) for gen in generators}

@@ -40,6 +40,7 @@ def test_all_are_there_and_small():
     assert sum(sizes) <= 15_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bundled_generator_is_what_its_record_says(name):
     gen = load_generator(name)
@@ -59,6 +60,7 @@ def test_no_two_are_one_model():
     assert len({load_generator(name).digest for name in NAMES}) == len(NAMES)
 
 
+@pytest.mark.slow
 def test_siblings_are_told_apart():
     """The same run at another step, and a fine-tuned child: the hardest pair."""
     names = ("stylegan2_a", "stylegan2_a_early", "stylegan2_a_tuned")
