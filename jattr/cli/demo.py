@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import jax
 import numpy as np
 from PIL import Image
 
@@ -19,20 +17,16 @@ from jattr.cli.options import add_common, new_folder, whole_number
 from jattr.cli.parser import Parser
 from jattr.errors import GeneratorError, InputError, OutputError
 from jattr.folders.kinds import FolderKind, check_names, file_names, problem_of
-from jattr.generators.base import Generator
 from jattr.generators.store import bundled_generators, load_generator
 from jattr.images import write_png
 from jattr.printable import shown
 from jattr.report.words import verdict_text
 from jattr.verification.result_folder import check_result_folder, read_result
-from jattr.zoo.faces import render_faces
+from jattr.zoo.demo import draw_images
 
 CANDIDATES = ("dcgan_a", "dcgan_b", "progan_a", "progan_b")
 IMAGES, TRUTH, RESULT = "pictures", "truth.json", "result"
-FROM_NOBODY = 2  # images by the renderer
-COMPRESSED = 2  # of the generators' images, once more as JPEG
 QUALITY = 90
-NOBODY = "nobody: drawn by the renderer"
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class Secret:
     """Who made an image of the demo."""
 
     file: str
-    made_by: str  # a candidate's name, or NOBODY
+    made_by: str  # a candidate's name, or `jattr.zoo.demo.NOBODY`
     compressed: bool
 
 
@@ -142,23 +136,13 @@ def candidate_names(*, everything: bool) -> tuple[str, ...]:
 
 def make_images(work: Path, names: tuple[str, ...], seed: int) -> list[Secret]:
     """Write the images, in an order that tells nothing, and `truth.json`; return who made which."""
-    generators = [load_generator(name) for name in names]
-    keys = jax.random.split(jax.random.key(seed), len(names) + 2)
-    with ThreadPoolExecutor(2) as pool:  # the renderer's program compiles beside the generators'
-        faces = pool.submit(render_faces, keys[-1], FROM_NOBODY)
-        made = [
-            (gen.name, _image(gen, key), False) for gen, key in zip(generators, keys, strict=False)
-        ]
-    made += [(name, pixels, True) for name, pixels, _ in made[-COMPRESSED:]]
-    made += [(NOBODY, pixels, False) for pixels in faces.result()]
-    order = np.asarray(jax.random.permutation(keys[-2], len(made)))
+    images = draw_images([load_generator(name) for name in names], seed)
     (work / IMAGES).mkdir()
     secrets = []
-    for number, place in enumerate(order, 1):
-        name, pixels, compressed = made[place]
+    for number, (made_by, pixels, compressed) in enumerate(images, 1):
         file = f"{number:02d}.{'jpg' if compressed else 'png'}"
         _write(work / IMAGES / file, pixels, compressed)
-        secrets.append(Secret(file, name, compressed))
+        secrets.append(Secret(file, made_by, compressed))
     (work / TRUTH).write_text(
         json.dumps([asdict(secret) for secret in secrets], indent=1) + "\n", encoding="utf-8"
     )
@@ -175,14 +159,7 @@ def truth_table(out: Path, secrets: list[Secret]) -> str:
     return "\n".join(lines)
 
 
-def _image(gen: Generator, key: jax.Array) -> np.ndarray:
-    """Return one image of a secret latent, uint8 [H, W, 3]."""
-    # in the program that the search takes
-    return gen.make_bytes(gen.sample_latent(key, 1))[0]
-
-
 def _write(path: Path, pixels: np.ndarray, compressed: bool) -> None:
-
     if not compressed:
         write_png(path, pixels)
         return

@@ -7,6 +7,7 @@ import pytest
 from jattr.cli import demo
 from jattr.cli.main import main
 from jattr.folders.kinds import problem_of
+from jattr.zoo.demo import NOBODY
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +24,11 @@ def test_every_image_is_found_to_be_what_it_is(shown):
     truth = json.loads((out / "truth.json").read_text())
     rows = json.loads((out / "result" / "result.json").read_text())["pictures"]
     assert len(truth) == len(rows) == 8
-    assert sum(secret["made_by"] == demo.NOBODY for secret in truth) == 2
+    assert sum(secret["made_by"] == NOBODY for secret in truth) == 2
     assert sum(secret["compressed"] for secret in truth) == 2
     for secret, row in zip(truth, rows, strict=True):
         assert row["file"].endswith(secret["file"])
-        if secret["made_by"] == demo.NOBODY:
+        if secret["made_by"] == NOBODY:
             assert row["verdict"] in ("none", "undecided")
             assert row["certificate"] is None
         else:
