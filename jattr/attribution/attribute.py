@@ -94,6 +94,10 @@ def attribute(
     search = _with_distance(search or InvertConfig(), distance)
     candidates = tuple(search.view(gen) for gen in candidates)
     loaded = _loaded(images)
+    if isinstance(images, AlteredImages) and alterations is not None:
+        raise InputError(
+            f"the images are altered by {images.chain.text!r} and alterations are given; give one"
+        )
     if loaded is None and alterations in (None, AUTO, NONE):
         return attribute_observed(
             cast("Arrays | AlteredImages", images),
@@ -215,10 +219,6 @@ def _loaded(images: object) -> list[LoadedImage] | None:
 
 def _unnamed(images: object) -> list[LoadedImage]:
     """Return images of one array as if they came from lossless files."""
-    if isinstance(images, AlteredImages):
-        raise InputError(
-            f"the images are altered by {images.chain.text!r} and alterations are given; give one"
-        )
     if isinstance(images, (list, tuple)):
         raise InputError("alterations need one array of images; give that, or leave them away")
     pixels = np.asarray(images)
