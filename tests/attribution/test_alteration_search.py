@@ -90,11 +90,8 @@ def test_contradictions_are_refused(pair, pixels, files):
     jpeg, calibration = load_image(files["q95.jpg"]), SimpleNamespace()
     altered = alter(pixels, parse_chain("flip"))
     for images, settings, message in (
-        (
-            altered,
-            {"alterations": "flip"},
-            "altered by 'flip:horizontal' and",
-        ),
+        (altered, {"alterations": "flip"}, "altered by 'flip:horizontal' and"),
+        (altered, {"alterations": "none"}, "altered by 'flip:horizontal' and"),
         ([pixels, pixels], {"alterations": "flip"}, "one array of images"),
         (jpeg, {"alterations": []}, "0 alterations"),
         (jpeg, {"alterations": "blurr:2"}, "no alteration 'blurr'"),
