@@ -40,6 +40,7 @@ def case(kind, size, quality=90):
     return jpeg, pixels, smooth.reshape(len(pixels), -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_smooth_form_differs_by_the_roundings_of_colour(kind, size):

@@ -141,6 +141,7 @@ def test_shapes_agree(text):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", CASES)
 def test_gradients_are_finite_also_at_the_ends(text):
     """At random images, of values beyond the range too, and where every value is -1 or 1.

@@ -121,6 +121,7 @@ def test_final_layer_inversion_recovers_activations():
     np.testing.assert_allclose(pulled, np.broadcast_to(mean, truth.shape), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_recovered_activations_make_the_image():
     gen = load_generator("dcgan_a")
     final = gen.final(gen)
@@ -139,6 +140,7 @@ def test_generators_without_a_linear_last_layer_are_refused():
         final_layer.fit(generators, {}, jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_the_detector_learns_what_is_normal():
     rng = np.random.default_rng(0)
 

@@ -49,6 +49,7 @@ def attribute(tiny_folders, tmp_path, capsys):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["{}", "l2+{}:b8*0.1"])
 def test_an_image_is_searched_by_a_discriminator(spec, attribute, tmp_path):
     spec = spec.format(discriminator(tmp_path, "resnet 3-6-12"))

@@ -38,6 +38,7 @@ def jattr(capsys):
     return run
 
 
+@pytest.mark.slow
 def test_a_sweep_from_the_spec_to_the_page(jattr, spec, tmp_path, capsys):
     out = str(tmp_path / "out")
     code, said, _ = jattr("sweep", "run", spec, "--out", out, "--dry-run")

@@ -68,6 +68,7 @@ def test_a_folder_of_two_files_becomes_a_feature_folder(name, tmp_path):
     assert loaded.card["source"] == {"layout": name, "files": files}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", CLASSES)
 def test_a_file_becomes_a_feature_folder(variant, tmp_path):
     more = {

@@ -106,6 +106,7 @@ def test_every_form_of_a_convolution_is_the_same_function(stride, k, padding, ed
     assert np.abs(y - expected).max() <= TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stride", "k", "padding", "output_padding"), sample_of(CONV_TRANSPOSE_CASES)
 )
@@ -127,6 +128,7 @@ def test_every_form_of_a_transposed_convolution_is_the_same_function(
     assert np.abs(y - expected).max() <= TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(3, 5), (2, 4)])
 def test_kernels_need_not_be_square(shape):
     x, kernel = values(0, 2, 6, 7, 3), values(1, *shape, 3, 2)

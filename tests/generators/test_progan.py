@@ -43,6 +43,7 @@ def apply_of(arch, tensors):
     return jax.jit(lambda state, z: nnx.merge(graphdef, state)(z)), nnx.from_flat_state(flat)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", GOLDEN)
 def test_images_are_those_of_the_reference_program(reference, folder):
     [format] = [format for format in FORMATS if format.name == GOLDEN[folder]]

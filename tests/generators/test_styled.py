@@ -45,6 +45,7 @@ def z(gen):
     return gen.sample_latent(jax.random.key(0), 3)
 
 
+@pytest.mark.slow
 def test_spaces(gen):
     assert gen.spaces == ("z", "w", "w+")
     assert [gen.latent_shape_of(space) for space in gen.spaces] == [(4,), (8,), (4, 8)]

@@ -98,6 +98,7 @@ def test_programs_compiled_ahead_are_the_ones_that_run(found):
         assert not compiled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["jpeg:75", "rescale:0.5,brightness:1.2", "blur:1,jpeg:50:4:4:4"])
 def test_what_follows_a_generator_is_taken_by_the_chain_rule(text):
     """The same images and Jacobian as of both parts in one, clipped values too.

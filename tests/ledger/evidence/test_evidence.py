@@ -91,6 +91,7 @@ def test_a_search_that_was_too_short_decides_nothing(world: World) -> None:
         verified(world.mine, made_of(world.mine, FOREIGN, world.end, few).data)
 
 
+@pytest.mark.slow
 def test_a_logged_image_in_a_jpeg_file(world: World) -> None:
     """Compression is modelled as the file states it, and the logged latent explains what is
     left.
@@ -103,6 +104,7 @@ def test_a_logged_image_in_a_jpeg_file(world: World) -> None:
     assert "give the model's weights" in found.unchecked[0]
 
 
+@pytest.mark.slow
 def test_a_logged_image_of_dcgan_a_at_quality_75(mine: Owner) -> None:
     """Without a search, as nobody could find its latent.
 

@@ -75,6 +75,7 @@ def test_an_unconditional_model_takes_no_label(mine: Owner, tiny: Any) -> None:
         verify_evidence(made.data, mine.public, mine.policy, gen=tiny, nonce=NONCE)
 
 
+@pytest.mark.slow
 def test_a_use_is_made_again_under_the_settings_of_its_own_model_leaf(mine: Owner) -> None:
     """The candidate has the card's psi; the use had another, which the log says."""
     gen = styled()
