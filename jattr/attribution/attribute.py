@@ -43,6 +43,7 @@ from jattr.errors import GeneratorError, ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.images import LoadedImage
 from jattr.inversion.config import InvertConfig
+from jattr.inversion.multistart import searches_of
 from jattr.inversion.observation.base import Observation, check_pixels
 from jattr.inversion.observation.make import make_observation
 
@@ -297,7 +298,7 @@ def attribute_observed(
         evidence=tuple(evidence),
         support=np.stack([each.support for each in best], axis=1),
         searches=tuple(
-            tuple(inverter.searches(i) for inverter in inverters) for i in range(len(evidence))
+            tuple(searches_of(inverter, i) for inverter in inverters) for i in range(len(evidence))
         ),
         noise=np.tile(noise, (len(evidence), 1)),
         scores=scores,

@@ -26,6 +26,7 @@ from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.multistart import rounds
 from jattr.inversion.observation.make import given_distance, make_observation
+from jattr.inversion.scheduler import Scheduler
 from jattr.inversion.two_stage import make_inverter
 from jattr.inversion.warm_start import LARGE_POOL
 
@@ -97,7 +98,7 @@ def calibrate(
     _check(candidates, negatives, own, others)
     _check_chains(chains, search)
     images = {gen.name: own_images(gen, own, seed) for gen in candidates}
-    calibrated = {}
+    calibrated, scheduler = {}, Scheduler()
     for gen in candidates:
         # What is searched under this candidate: its own images first, then every kind of negatives.
         kinds = {OWN: images[gen.name]}
@@ -105,7 +106,7 @@ def calibrate(
             kinds |= {OTHER + name: of[:others] for name, of in images.items() if name != gen.name}
         kinds |= negatives
         samples = {
-            condition_of(chain): _sample(gen, kinds, chain, search, seed, progress)
+            condition_of(chain): _sample(gen, kinds, chain, search, seed, progress, scheduler)
             for chain in (Chain(()), *chains)
         }
         calibrated[gen.name] = Calibrated(gen.digest, samples)
@@ -119,6 +120,7 @@ def _sample(
     search: InvertConfig,
     seed: int,
     progress: Progress | None,
+    scheduler: Scheduler,
 ) -> Sample:
     """Return the scores of all kinds of images under one candidate and one alteration."""
     key = jax.random.key(search.seed)
@@ -133,6 +135,7 @@ def _sample(
             jax.random.fold_in(key, number),
             progress,
             kind=OTHER + gen.name if kind == OWN else kind,
+            scheduler=scheduler,
         )
         scores[kind] = tuple(values.tolist())
         if kind == OWN:
@@ -173,6 +176,7 @@ def fair_searches(
     progress: Progress | None = None,
     *,
     kind: str = "",
+    scheduler: Scheduler | None = None,
 ) -> tuple[np.ndarray, Restarts | None]:
     """Return the score [n] of each image under one candidate, and how the restarts went.
 
@@ -186,8 +190,9 @@ def fair_searches(
       kind: whose images these are. What an alteration has of chance, as noise, is drawn for each
         image anew: by `search.seed`, the kind and the image's index, so it is the same under every
         candidate.
+      scheduler: of the call that this is a part of; None: a new one.
     """
-    draws = _draws(search.seed, kind, len(pixels))
+    draws, scheduler = _draws(search.seed, kind, len(pixels)), scheduler or Scheduler()
     residuals, used, arrived = list[float](), list[int](), list[bool]()
     for number, start in enumerate(range(0, len(pixels), BLOCK)):
         block = pixels[start : start + BLOCK]
@@ -196,17 +201,19 @@ def fair_searches(
             make_observation(gen, images, search),
             search,
             jax.random.fold_in(candidate_key(key, gen), number),
+            scheduler=scheduler,
         )
+        results = inverter.results
         # The rounds that make a fair trial, as `race` runs them for a candidate alone.
-        for restarts in rounds(inverter.restarts):
+        for restarts in rounds(results.restarts):
             if restarts.start < FAIR:
                 needed = [
-                    i for i in range(len(block)) if not (search.early_stop and inverter.arrived(i))
+                    i for i in range(len(block)) if not (search.early_stop and results.arrived(i))
                 ]
                 inverter.round(needed, restarts)
                 inverter.polish(needed)
         residuals += [inverter.best_loss(i) for i in range(len(block))]
-        block_used, block_arrived = inverter.arrivals()
+        block_used, block_arrived = results.arrivals()
         used += block_used.tolist()
         arrived += block_arrived.tolist()
         if progress:

@@ -24,9 +24,9 @@ class Best(NamedTuple):
 
 def best_of(inverter: Inverter) -> Best:
     """Return the best latent of every image."""
-    indices = [inverter.best(i) for i in range(inverter.count)]
-    z = np.stack([inverter.z[index] for index in indices])
-    labels = np.stack([inverter.label[index] for index in indices])
+    indices = [inverter.results.best(i) for i in range(inverter.results.count)]
+    z = np.stack([inverter.results.z[index] for index in indices])
+    labels = np.stack([inverter.results.label[index] for index in indices])
     latents = z.reshape(-1, *inverter.gen.latent_shape).astype(np.float32)
     return Best(latents, labels, np.abs(z).reshape(len(z), -1).max(1))
 
@@ -38,10 +38,10 @@ def certificates_of(inverter: Inverter) -> list[Certificate | None]:
     """
     certificates: list[Certificate | None] = []
     observation = inverter.observation
-    for image in range(inverter.count):
-        index = inverter.best(image)
-        z, label = inverter.z[index], int(inverter.label[index])
-        if observation.is_near(image, z, label, inverter.loss[index]):
+    for image in range(inverter.results.count):
+        index = inverter.results.best(image)
+        z, label = inverter.results.z[index], int(inverter.results.label[index])
+        if observation.is_near(image, z, label, inverter.results.loss[index]):
             rule = inverter.rounding[image]
             certificates.append(certify(observation, image, z, label, rounding=rule))
         else:
@@ -54,7 +54,10 @@ def residuals_of(inverter: Inverter) -> np.ndarray:
     best = best_of(inverter)
     values = inverter.observation.residuals(best.latents, inverter.gen.label_argument(best.labels))
     lost = np.array(
-        [not np.isfinite(inverter.loss[inverter.best(i)]) for i in range(inverter.count)]
+        [
+            not np.isfinite(inverter.results.loss[inverter.results.best(i)])
+            for i in range(inverter.results.count)
+        ]
     )
     return np.where(lost | ~np.isfinite(values), np.inf, values)
 
@@ -85,7 +88,7 @@ def evidence_of(
             for gen, inv in zip(candidates, inverters, strict=True)
         )
 
-    evidence = [row(i, {}) for i in range(inverters[0].count)]
+    evidence = [row(i, {}) for i in range(inverters[0].results.count)]
     # Only an image that is far from every candidate asks how far a miss of each would be.
     far = [i for i, es in enumerate(evidence) if needs_usual_misses(es, policy)]
     if far:
@@ -104,7 +107,7 @@ def _pilot_studies(
     """Return pilot studies, of cheap candidates first, until no image could be "none" any more."""
     studies: dict[Inverter, PilotStudy] = {}
     undecided = list(images)
-    if min(inverter.restarts for inverter in residuals) < policy.none_restarts:
+    if min(inverter.results.restarts for inverter in residuals) < policy.none_restarts:
         return studies
     for inverter in sorted(residuals, key=lambda inverter: inverter.cost):
         studies[inverter] = pilot_studies.of(inverter)
@@ -124,7 +127,7 @@ def _evidence(
     pilot_study: PilotStudy | None,
     policy: DecisionConfig,
 ) -> Evidence:
-    status = inverter.status[image]
+    status = inverter.results.status[image]
     restarts = int((status != Status.SKIPPED).sum())
     return Evidence(
         name=gen.name,

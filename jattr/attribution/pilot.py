@@ -121,7 +121,7 @@ def run_pilot_study(inverter: Inverter, config: InvertConfig, key: jax.Array) ->
     images = gen.make_bytes(z, gen.sample_labels(label_key, IMAGES))
     # 2. Search them with the run's settings and its pool of prior samples.
     loss, restarts, arrived = make_inverter(
-        observation.with_images(images), config, search_key, inverter.pool
+        observation.with_images(images), config, search_key, inverter.pool, inverter.scheduler
     ).run_pilot_study()
     # 3. The worst of the best residuals is a usual miss; below the floor nothing is better.
     return PilotStudy(

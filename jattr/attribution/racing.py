@@ -16,9 +16,9 @@ from jattr.decision.certificate import MIN_EXCESS
 from jattr.decision.scores import FAIR
 from jattr.decision.verdict import DecisionConfig
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.multistart import Inverter, rounds
+from jattr.inversion.multistart import Inverter, excess, rounds
 from jattr.inversion.observation.base import Observation
-from jattr.inversion.scheduler import FAR
+from jattr.inversion.scheduler import FAR, Scheduler
 from jattr.inversion.two_stage import make_inverter
 
 THREADS = 2
@@ -36,15 +36,14 @@ def make_inverters(
 
     Candidates of one digest, rounding rule, prior and view that see the same images share one.
     """
-    inverters: dict[tuple[object, ...], Inverter] = {}
+    scheduler, inverters = Scheduler(), dict[tuple[object, ...], Inverter]()
     of_candidates = []
     for observation in observations:
         gen = observation.gen
         name = (gen.digest, gen.rounding, gen.prior, gen.space, gen.settings)
         if name not in inverters or not inverters[name].observation.equals(observation):
-            inverters[name] = make_inverter(
-                observation, search, candidate_key(key, observation.maker)
-            )
+            key_of = candidate_key(key, observation.maker)
+            inverters[name] = make_inverter(observation, search, key_of, scheduler=scheduler)
         of_candidates.append(inverters[name])
     return of_candidates
 
@@ -69,11 +68,11 @@ def race(
     """
     # By cost; sorted() keeps the order of equals.
     inverters = sorted(inverters, key=lambda inverter: inverter.cost)
-    count = inverters[0].count
+    count = inverters[0].results.count
     total, done = count * len(inverters), 0
     cut_short = [False] * count
     with compiled_ahead(inverters) as wait_for:
-        for restarts in rounds(max(inverter.restarts for inverter in inverters)):
+        for restarts in rounds(max(inverter.results.restarts for inverter in inverters)):
             # 1. One round of every candidate, of the images that it still needs to search.
             for inverter in inverters:
                 if not restarts.start:
@@ -129,7 +128,7 @@ def _round(
     """Run one round of one candidate, of the images that need it."""
     fair = restarts.start >= FAIR
     needed, won = [], []
-    for i in range(inverter.count):
+    for i in range(inverter.results.count):
         if not search.early_stop or needs_search(inverter, inverters, i, fair=fair):
             needed.append(i)
         elif not restarts.start:
@@ -156,9 +155,9 @@ def _polish(inverters: Sequence[Inverter], search: InvertConfig) -> None:
     """
     if not search.early_stop:
         for inverter in inverters:
-            inverter.polish(range(inverter.count))
+            inverter.polish(range(inverter.results.count))
         return
-    images = range(inverters[0].count)
+    images = range(inverters[0].results.count)
     leaders = [min(inverters, key=lambda inverter: inverter.best_loss(i)) for i in images]
     for of_leader in (True, False):
         for inverter in inverters:
@@ -177,7 +176,7 @@ def needs_search(
       image: its index.
       fair: whether every candidate has had its fair trial.
     """
-    if inverter.arrived(image) or _is_won(inverters, image):
+    if inverter.results.arrived(image) or _is_won(inverters, image):
         return False
     if not fair:
         return True
@@ -188,13 +187,16 @@ def needs_search(
 def _is_won(inverters: Sequence[Inverter], image: int) -> bool:
     """Return whether some candidate has brought an image to the floor, where that can be proof."""
     return any(
-        inverter.arrived(image) and inverter.excess(image) >= MIN_EXCESS for inverter in inverters
+        inverter.results.arrived(image) and excess(inverter, image) >= MIN_EXCESS
+        for inverter in inverters
     )
 
 
 def _is_cut_short(inverters: Sequence[Inverter], image: int) -> bool:
     """Return whether a candidate's search was ended by another's arrival, and not by its own."""
-    return _is_won(inverters, image) and not all(inverter.arrived(image) for inverter in inverters)
+    return _is_won(inverters, image) and not all(
+        inverter.results.arrived(image) for inverter in inverters
+    )
 
 
 def _lead(inverters: Sequence[Inverter], image: int) -> float:

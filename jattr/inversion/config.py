@@ -112,17 +112,13 @@ class InvertConfig:
             raise InputError(f"early_stop is {self.early_stop!r}; it is True or False")
 
     def method_for(self, latent_size: int, forward_cost: float) -> str:
-        """Return the name of the method, for latents of this size and a forward pass of this
-        many operations.
-        """
+        """Return the method's name, for this size of latents and operations of a forward pass."""
         if self.optimiser != "auto":
             return self.optimiser
         return LM if dense_jacobian(latent_size, forward_cost) else GRADIENTS
 
     def restarts_for(self, latent_size: int, forward_cost: float) -> int:
-        """Return the most restarts of an image, for latents of this size and this cost of a
-        forward pass.
-        """
+        """Return the most restarts of an image; arguments as of `method_for`."""
         if self.restarts is not None:
             return self.restarts
         return MANY_RESTARTS if latent_size * forward_cost <= CHEAP_JACOBIAN else FEW_RESTARTS

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig, polish_method
 from jattr.inversion.evaluate import cost_of
-from jattr.inversion.multistart import Inversion
+from jattr.inversion.multistart import Inversion, run_rounds
 from jattr.inversion.observation.make import make_observation
 from jattr.inversion.problem import arrival_floor, make_problem, target_of
 from jattr.inversion.scheduler import Status
@@ -120,6 +120,6 @@ def invert(
     inverter = make_inverter(
         observation, config, jax.random.key(config.seed) if key is None else key
     )
-    inverter.run()
+    run_rounds(inverter)
     inverter.finish()
     return inverter.result()

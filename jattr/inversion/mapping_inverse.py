@@ -17,7 +17,7 @@ from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import LM, InvertConfig
 from jattr.inversion.evaluate import cost_of
 from jattr.inversion.problem import Target, target_of
-from jattr.inversion.scheduler import Ending, Job, run_jobs
+from jattr.inversion.scheduler import Ending, Execution, Job, Scheduler
 from jattr.inversion.warm_start import Pool, regress
 from jattr.solvers.base import Prior
 
@@ -37,7 +37,7 @@ STALL = 0.02  # a segment of steps must lower the loss by this fraction
 
 
 class Styles(NamedTuple):
-    """Styles that an image was found to have."""
+    """Styles of an image, and how much a deviation of each counts."""
 
     w: np.ndarray  # [w_dim]
     # [w_dim, w_dim], what turns a deviation of them into one that counts in the image
@@ -47,7 +47,7 @@ class Styles(NamedTuple):
 
 
 class Behind(NamedTuple):
-    """The latent found behind some styles."""
+    """The latent behind some styles."""
 
     z: np.ndarray  # [d]
     label: int  # -1 if unconditional
@@ -66,6 +66,7 @@ class MappingSearch:
         prior: Prior,
         config: InvertConfig,
         random: np.random.Generator,
+        scheduler: Scheduler,
     ):
         """Prepare.
 
@@ -76,14 +77,10 @@ class MappingSearch:
           prior: of z.
           config: settings of the searches.
           random: every random choice.
+          scheduler: runs the searches.
         """
-        self.gen, self.mapping, self.pool, self.prior, self.random = (
-            gen,
-            mapping,
-            pool,
-            prior,
-            random,
-        )
+        self.gen, self.mapping, self.pool, self.prior = gen, mapping, pool, prior
+        self.random, self.scheduler = random, scheduler
         self.config = dataclasses.replace(config, lanes=LANES, stall=STALL, early_stop=True)
         self.size = int(np.prod(gen.latent_shape))
         z = pool.z.reshape(-1, *gen.latent_shape)
@@ -121,42 +118,41 @@ class MappingSearch:
         prior = self.prior._replace(
             scale=self.prior.scale * np.sqrt(np.prod(self.gen.image_shape) / len(w))
         )
-        aim = np.full(1, styles.aim)
-        steps = STEPS if near else FAR_STEPS
 
-        def nothing(images: Sequence[int]) -> Target:
+        def no_deviation(images: Sequence[int]) -> Target:
             return target_of(np.zeros((len(images), 1, len(w), 1), np.float32))
 
-        def search(jobs: Sequence[Job]) -> list[Ending]:
-            return run_jobs(
-                mapping, nothing, jobs, self.config, method=LM, steps=steps, floors=aim, prior=prior
-            )
-
+        execution = Execution(
+            gen=mapping,
+            targets=no_deviation,
+            floors=np.full(1, styles.aim),
+            prior=prior,
+            method=LM,
+            steps=STEPS if near else FAR_STEPS,
+            config=self.config,
+        )
         jobs = self._first(w, count)
-        kept: list[tuple[Ending, int]] = []
+        best: list[tuple[Ending, int]] = []  # with their classes
         taken, lowest = 0, np.inf
         for turn in range(ROUNDS if near else 1):
-            waves = [jobs] if turn else [jobs[:LANES], jobs[LANES:]]  # mostly the first few find it
+            # mostly the first few of the first round find it
+            waves = [jobs] if turn else [jobs[:LANES], jobs[LANES:]]
             for wave in filter(None, waves):
-                endings = search(wave)
+                endings = self.scheduler.run(execution, wave)
                 taken += sum(ending.steps for ending in endings)
-                kept += [(ending, job.label) for ending, job in zip(endings, wave, strict=True)]
-                kept = sorted(kept, key=lambda found: found[0].loss)[:SURVIVORS]
-                if not kept[0][0].loss > aim[0]:
-                    return Behind(kept[0][0].z, kept[0][1], kept[0][0].loss, taken)
-            if turn and kept[0][0].loss > STUCK * lowest:
+                best += [(ending, job.label) for ending, job in zip(endings, wave, strict=True)]
+                best = sorted(best, key=lambda pair: pair[0].loss)[:SURVIVORS]
+                if not best[0][0].loss > styles.aim:
+                    return Behind(best[0][0].z, best[0][1], best[0][0].loss, taken)
+            if turn and best[0][0].loss > STUCK * lowest:
                 break
-            lowest = kept[0][0].loss
-            jobs = [
-                self._beside(*kept[number % len(kept)], number // len(kept))
-                for number in range(count)
-            ]
-        return Behind(kept[0][0].z, kept[0][1], kept[0][0].loss, taken)
+            lowest = best[0][0].loss
+            # the next round begins beside the survivors, further away with every pass over them
+            jobs = [self._beside(*best[n % len(best)], n // len(best)) for n in range(count)]
+        return Behind(best[0][0].z, best[0][1], best[0][0].loss, taken)
 
     def _first(self, w: np.ndarray, count: int) -> list[Job]:
-        """Return the first round's searches: about the guess, ever further; of every class in
-        turn.
-        """
+        """Return the first round's searches: about the guess, ever further; every class in turn."""
         classes = self.gen.num_classes
         count = max(count, classes)
         guess = regress(self.styles, self.pool.z, w[None])[0]
@@ -178,14 +174,12 @@ class MappingSearch:
 
 @functools.lru_cache(maxsize=64)
 def _weighted(mapping: ApplyFn) -> ApplyFn:
-    """Return the mapping network as a generator whose images [n, 1, w_dim, 1] are weighted
-    deviations from styles.
-    """
+    """Return the mapping network as a generator of weighted deviations [n, 1, w_dim, 1]."""
 
     def apply(
         state: dict[str, jax.Array], z: jax.Array, *, label: jax.Array | None = None
     ) -> jax.Array:
-        away = (mapping(state["generator"], z, label=label) - state["w"]) @ state["weight"]
-        return away[:, None, :, None]
+        deviation = (mapping(state["generator"], z, label=label) - state["w"]) @ state["weight"]
+        return deviation[:, None, :, None]
 
     return apply

@@ -22,7 +22,7 @@ from jattr.alterations.chain import Chain
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.multistart import Inverter
+from jattr.inversion.multistart import MultiStart, run_rounds
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.observation.noise_model import (
     BYTES_PER_UNIT,
@@ -30,6 +30,7 @@ from jattr.inversion.observation.noise_model import (
     observed_generator,
 )
 from jattr.inversion.problem import FLOOR
+from jattr.inversion.scheduler import Scheduler
 
 SPREAD = 0.3  # standard deviation of a free factor's logarithm
 FLOOR_FACTOR = 4.0  # times the floor of one rounding: bytes were rounded more than once
@@ -63,20 +64,25 @@ def fit_factors(
             " candidates; write brightness:?, contrast:? or gamma:? for a factor to be found, and"
             " give a candidate"
         )
-    config = config or InvertConfig()
+    config, scheduler = config or InvertConfig(), Scheduler()
     config = dataclasses.replace(config, restarts=config.restarts or RESTARTS)
     # 1. The candidate that explains the image best, as if programs rounded without bias.
     views = [config.view(gen) for gen in generators]
-    fits = [(*_search(gen, pixels, chain, config, 0.0), gen) for gen in views]
+    fits = [(*_search(gen, pixels, chain, config, 0.0, scheduler), gen) for gen in views]
     _, fitted, gen = min(fits, key=lambda fit: fit[0])
     # 2. Its own images sent through that chain show the bias: programs may cut off, not round.
     bias = float(np.mean(learn_noise_model(gen, Chain(fitted.before)).bias)) / BYTES_PER_UNIT
     # 3. The factors again, with the bias in the model.
-    return _search(gen, pixels, chain, config, bias)[1]
+    return _search(gen, pixels, chain, config, bias, scheduler)[1]
 
 
 def _search(
-    gen: Generator, pixels: np.ndarray, chain: Chain, config: InvertConfig, bias: float
+    gen: Generator,
+    pixels: np.ndarray,
+    chain: Chain,
+    config: InvertConfig,
+    bias: float,
+    scheduler: Scheduler,
 ) -> tuple[float, Chain]:
     """Return the least residual of one candidate, and the chain with its factors there."""
     joint = free_generator(gen, chain, bias)
@@ -85,10 +91,12 @@ def _search(
             f"images are {pixels.shape}; {chain.text} makes {joint.image_shape} of {gen.name!r}"
         )
     observation = TwiceRoundedObservation(joint, pixels[None])
-    inverter = Inverter(observation, config, jax.random.key(config.seed))
-    inverter.run()
+    key = jax.random.key(config.seed)
+    inverter = MultiStart(observation, config, key, scheduler=scheduler)
+    run_rounds(inverter)
+    results = inverter.results
     # The last numbers of the best latent are the factors' logarithms, in units of `SPREAD`.
-    factors = np.exp(SPREAD * inverter.z[inverter.best(0)][-len(chain.free) :])
+    factors = np.exp(SPREAD * results.z[results.best(0)][-len(chain.free) :])
     legal = np.clip(np.nan_to_num(factors, nan=1.0), MIN_FACTOR, MAX_FACTOR)
     rounded = [float(f"{factor:.{DIGITS}g}") for factor in legal]
     return inverter.best_loss(0), chain.with_factors(rounded)

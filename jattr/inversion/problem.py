@@ -119,6 +119,11 @@ def arrival_floor(clipped: Any) -> Any:
     return (1.0 + spread.clip(0.0, 0.2)) * FLOOR * unclipped.clip(0.01, 1.0)
 
 
+def floors_of(pixels: np.ndarray) -> np.ndarray:
+    """Return the arrival floor [n] of images uint8 [n, H, W, C]."""
+    return np.asarray(arrival_floor((pixels == 0) | (pixels == 255)))
+
+
 def logit(x: jax.Array) -> jax.Array:
     """Return arctanh, a little inside [-1, 1], and its tangents beyond."""
     inside = jnp.clip(x, -1.0, 1.0)

@@ -1,10 +1,9 @@
-"""Searches of a generator with styles between latent and image: first the styles, then the latent
-behind them.
+"""Searches of a generator with styles: first the styles, then the latent behind them.
 
 The kinks of a mapping network stop searches that go from the image straight to the latent. Styles
-are found without it. The latent behind them costs little: hundreds of searches through the mapping
-network alone, where each direction of the styles weighs what it does to the image. A few steps
-through the whole generator end it.
+are searched without it. The latent behind them costs little: hundreds of searches through the
+mapping network alone, where each direction of the styles weighs what it does to the image. A few
+steps through the whole generator end it.
 
 The mapping network and its styles: Karras, Laine, Aila, arXiv 1812.04948, section 2.
 """
@@ -19,38 +18,60 @@ from jattr.generators.base import Route
 from jattr.inversion.config import DENSE_POLISH, LM, InvertConfig, polish_method
 from jattr.inversion.linearization import linearise
 from jattr.inversion.mapping_inverse import Behind, MappingSearch, Styles
-from jattr.inversion.multistart import POLISH_AGAIN, Inversion, Inverter, Place
+from jattr.inversion.multistart import (
+    POLISH_AGAIN,
+    Index,
+    Inversion,
+    Inverter,
+    MultiStart,
+    Trace,
+)
 from jattr.inversion.observation.base import Observation
-from jattr.inversion.scheduler import FAR, Status
+from jattr.inversion.scheduler import FAR, Scheduler, Status
 from jattr.inversion.warm_start import Pool
 from jattr.solvers import method_named
 
 # times the noise: styles below this are the image's own; a sibling generator's come near it
 HIT = 2
 CLOSE = 0.04  # of the styles' residual: what the latent may add to it
-# of the same where styles are the likeliest and deviations in standard ones: the true latent leaves
-# 1
+# of likeliest styles, deviations in standard ones: the true latent leaves 1
 LIKELY = 1.5
 BEYOND = 4.0  # times that aim: a latent that leaves more does not explain the image
 
 
 def make_inverter(
-    observation: Observation, config: InvertConfig, key: jax.Array, pool: Pool | None = None
+    observation: Observation,
+    config: InvertConfig,
+    key: jax.Array,
+    pool: Pool | None = None,
+    scheduler: Scheduler | None = None,
 ) -> Inverter:
-    """Return the inverter for a candidate: through its styles, where it has some and no method
-    was named.
+    """Return the inverter for a candidate.
+
+    It goes through the candidate's styles, where it has some and no method was named.
+
+    Args:
+      observation: the images and the candidate.
+      config: settings.
+      key: of every random choice.
+      pool: images of the candidate from its prior; None: make them.
+      scheduler: of the call that this is a part of; None: a new one.
     """
     gen = observation.gen
     if gen.router is None or config.optimiser != "auto" or not observation.traits.uses_styles:
-        return Inverter(observation, config, key, pool)
+        return MultiStart(observation, config, key, pool, scheduler)
     route = gen.router(gen)
     if max(int(np.prod(gen.latent_shape)), *route.styles.latent_shape) > DENSE_POLISH:
-        return Inverter(observation, config, key, pool)
-    return StylesInverter(observation, route, config, key, pool)
+        return MultiStart(observation, config, key, pool, scheduler)
+    return TwoStage(observation, route, config, key, pool, scheduler)
 
 
-class StylesInverter(Inverter):
-    """An inverter whose every restart searches the styles first."""
+class TwoStage:
+    """Two searches in a row: `styles` from the image to styles, `whole` on to the latent.
+
+    Between them a `MappingSearch` goes from styles to the latent behind them. Results are those of
+    `whole`; its restarts begin where the mapping search ended.
+    """
 
     def __init__(
         self,
@@ -59,6 +80,7 @@ class StylesInverter(Inverter):
         config: InvertConfig,
         key: jax.Array,
         pool: Pool | None = None,
+        scheduler: Scheduler | None = None,
     ):
         """Prepare; nothing is searched yet.
 
@@ -68,16 +90,30 @@ class StylesInverter(Inverter):
           config: settings.
           key: of every random choice.
           pool: images of the candidate from its prior; None: make them.
+          scheduler: of the call that this is a part of; None: a new one.
         """
         keys = jax.random.split(key, 3)
-        super().__init__(observation, config, keys[0], pool)
-        gen, self.hit = observation.gen, HIT * observation.noise
+        whole = MultiStart(observation, config, keys[0], pool, scheduler)
+        self.whole, self.observation, self.gen, self.config = whole, observation, whole.gen, config
+        self.scheduler, self.pool, self.cost, self.size = (
+            whole.scheduler,
+            whole.pool,
+            whole.cost,
+            whole.size,
+        )
+        self.results, self.rounding, self.fair = whole.results, whole.rounding, whole.fair
+        self.hit = HIT * observation.noise
         random = np.random.default_rng(np.asarray(jax.random.key_data(keys[2])))
-        self.mapping = MappingSearch(gen, route.mapping, self.pool, self.prior, config, random)
+        self.mapping = MappingSearch(
+            self.gen, route.mapping, self.pool, whole.prior, config, random, self.scheduler
+        )
+        # the same pool, seen as styles and images
         styled = Pool(self.mapping.styles, None, self.pool.features, self.pool.factor)
-        same = dataclasses.replace(config, restarts=self.restarts)
-        self.styles = Inverter(observation.for_generator(route.styles), same, keys[1], styled)
-        # image -> the residual of styles that were found not to explain it
+        same = dataclasses.replace(config, restarts=self.results.restarts)
+        self.styles = MultiStart(
+            observation.for_generator(route.styles), same, keys[1], styled, self.scheduler
+        )
+        # image -> the residual of styles that do not explain it
         self.denied: dict[int, float] = {}
 
     def prepare(self) -> None:
@@ -85,190 +121,180 @@ class StylesInverter(Inverter):
         self.styles.prepare()
 
     def run_pilot_study(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return how the searches of own images' styles went: the latent behind them adds next
-        to nothing.
+        """Return how the searches of own images' styles went.
+
+        The latent behind them adds next to nothing.
         """
         return self.styles.run_pilot_study()
 
     def round(self, images: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
         """Search these images from these restarts: styles, latents behind them, the whole."""
+        early_stop, results = self.config.early_stop, self.results
         # styles at the floor may still be wrong ones
-        known = self.config.early_stop and not self.observation.traits.needs_test
-        sought = [i for i in images if not (known and self.styles.arrived(i))]
-        self.styles.round(sought, restarts, settled)
-        for restart in restarts[: max(0, self.restarts - restarts.start)]:
-            places = [
-                (i, restart)
-                for i in (*images, *settled)
-                if not (self.config.early_stop and self.arrived(i))
+        proven = early_stop and not self.observation.traits.needs_test
+        open_ = [i for i in images if not (proven and self.styles.results.arrived(i))]
+        self.styles.round(open_, restarts, settled)
+        for restart in restarts[: max(0, results.restarts - restarts.start)]:
+            indices = [
+                (i, restart) for i in (*images, *settled) if not (early_stop and results.arrived(i))
             ]
-            self._follow([place for place in places if self._is_worth(place)])
+            self._follow([index for index in indices if self._is_worth(index)])
 
     def polish(self, images: Sequence[int]) -> None:
         """Polish styles, and follow those that this has brought to the floor."""
-        self.styles.polish([i for i in images if not self.styles.arrived(i)])
+        styles, results = self.styles.results, self.results
+        self.styles.polish([i for i in images if not styles.arrived(i)])
         hits = [
-            self.styles.best(i)
+            styles.best(i)
             for i in images
-            if self.styles.best_loss(i) < self.hit and not self.arrived(i)
+            if self.styles.best_loss(i) < self.hit and not results.arrived(i)
         ]
-        self._follow([place for place in hits if not np.isfinite(self.loss[place])])
+        self._follow([index for index in hits if not np.isfinite(results.loss[index])])
         if self.observation.traits.needs_test:
-            near = [
-                place
-                for place in self._open(images)
-                if self.loss[place] < self.observation.traits.near
-            ]
-            self._confirm(self._untested(near))
+            open_ = self.whole.open(images)
+            near = [index for index in open_ if results.loss[index] < self.observation.traits.near]
+            self.whole.confirm(self.whole.untested(near))
 
     def finish(self, settled: Container[int] = ()) -> None:
-        """Follow the best styles of every image that has no latent yet; then as every inverter."""
+        """Follow the best styles of every image without a latent; then as with one stage."""
+        styles, results = self.styles.results, self.results
         lost = [
-            self.styles.best(i) for i in range(self.count) if not np.isfinite(self.loss[i]).any()
+            styles.best(i) for i in range(results.count) if not np.isfinite(results.loss[i]).any()
         ]
         self._follow(
-            [place for place in lost if np.isfinite(self.styles.loss[place])],
+            [index for index in lost if np.isfinite(styles.loss[index])],
             settled,
             last=self.observation.traits.needs_test,
         )
-        super().finish()
+        self.whole.finish()
 
     def best_loss(self, image: int) -> float:
-        """Return the lowest loss of an image: of its latents, or of styles that are not followed
-        yet.
-        """
-        return min(super().best_loss(image), self.styles.best_loss(image))
+        """Return the lowest loss of an image, of latents or of styles not followed yet."""
+        return min(self.whole.best_loss(image), self.styles.best_loss(image))
 
     def result(self) -> Inversion:
         """Return everything, [images, restarts]; steps and evaluations with those of the styles."""
-        found = super().result()
-        return found._replace(
-            steps=found.steps + self.styles.steps,
-            evaluations=found.evaluations + self.styles.evaluations,
+        result, styles = self.whole.result(), self.styles.results
+        return result._replace(
+            steps=result.steps + styles.steps, evaluations=result.evaluations + styles.evaluations
         )
 
-    def trace(self, place: Place) -> tuple[tuple[float, float], ...]:
-        """Return (evaluations, lowest loss so far) of a restart: of its styles, then of the
-        latent behind them.
-        """
-        before = self.styles.trace(place)
+    def trace(self, index: Index) -> Trace:
+        """Return the trace of a restart: of its styles, then of the latent behind them."""
+        before = self.styles.trace(index)
         spent = before[-1][0] if before else 0.0
-        return before + tuple(
-            (spent + evaluations, loss) for evaluations, loss in super().trace(place)
-        )
+        after = self.whole.trace(index)
+        return before + tuple((spent + evaluations, loss) for evaluations, loss in after)
 
-    def _is_worth(self, place: Place) -> bool:
-        """Return whether a restart's styles are near enough to follow them at once; note its end
-        if they are not.
+    def _is_worth(self, index: Index) -> bool:
+        """Return whether a restart's styles are near enough to follow them at once.
+
+        If they are not, the end of the restart is noted.
         """
-        found = place if np.isfinite(self.styles.loss[place]) else self.styles.best(place[0])
-        loss = float(self.styles.loss[found])
+        styles, status = self.styles.results, self.results.status
+        at = self._styles_index(index)
+        loss = float(styles.loss[at])
         if not np.isfinite(loss):
-            self.status[place] = Status.FAILED
+            status[index] = Status.FAILED
             return False
         if self.config.early_stop and not loss < self.hit:
-            self.status[place] = self.styles.status[found]  # as good as run: its end is known
+            status[index] = styles.status[at]  # as good as run: its end is known
             return False
         return True
 
     def _follow(
-        self, places: Sequence[Place], settled: Container[int] = (), *, last: bool = False
+        self, indices: Sequence[Index], settled: Container[int] = (), *, last: bool = False
     ) -> None:
         """Search the latents behind the styles of restarts, and polish or test those of near ones.
 
         Args:
-          places: the restarts.
+          indices: the restarts.
           settled: images that need nothing that costs much.
           last: whether a latent is wanted even if it can be none that explains its image.
         """
-        for place in places:
-            self.rounding[place[0]] = self.styles.rounding[place[0]]
-        hits = [
-            p
-            for p in places
-            if self.observation.traits.needs_test and not last and self._found(p)[1] < self.hit
-        ]
-        likely = [place for place in hits if self._go_behind_likely(place)]
-        found = [place for place in places if place not in hits and self._go_behind(place)]
+        for image, _ in indices:
+            self.rounding[image] = self.styles.rounding[image]
+        hits = []
+        if self.observation.traits.needs_test and not last:
+            hits = [index for index in indices if self._styles_of(index)[1] < self.hit]
+        confirmable = [index for index in hits if self._go_behind_likeliest(index)]
+        others = [index for index in indices if index not in hits and self._go_behind(index)]
+        # a few steps through the whole generator end what began near
         near = [
-            place
-            for place in found
-            if self.styles.loss[place] < FAR and place[0] not in settled and not last
+            index
+            for index in others
+            if self.styles.results.loss[index] < FAR and index[0] not in settled and not last
         ]
-        self._search(near, polish_method(self.size), most=max(1, self.config.polish_steps))
-        measured = [*likely, *(place for place in found if place not in near)]
-        for place, loss in zip(measured, self._measure(measured), strict=True):
-            self.loss[place] = loss
-        self._confirm(likely)
+        self.whole.search(near, polish_method(self.size), most=max(1, self.config.polish_steps))
+        measured = [*confirmable, *(index for index in others if index not in near)]
+        for index, loss in zip(measured, self.whole.measure(measured), strict=True):
+            self.results.loss[index] = loss
+        self.whole.confirm(confirmable)
 
-    def _found(self, place: Place) -> tuple[np.ndarray, float, Status]:
-        """Return the styles of a restart, or of its image's best one where it has none: with
-        residual and end.
-        """
-        at = place if np.isfinite(self.styles.loss[place]) else self.styles.best(place[0])
-        return self.styles.z[at], float(self.styles.loss[at]), Status(self.styles.status[at])
+    def _styles_index(self, index: Index) -> Index:
+        """Return the restart itself, or its image's best one where it has no styles."""
+        styles = self.styles.results
+        return index if np.isfinite(styles.loss[index]) else styles.best(index[0])
 
-    def _go_behind(self, place: Place) -> bool:
-        """Start a restart at the latent behind the styles that its image's search found, if
-        there is one.
-        """
-        w, loss, status = self._found(place)
-        here = self._nearest(place[0], w, loss)
-        if not np.isfinite(here.weight).all():
-            self.status[place] = Status.FAILED
+    def _styles_of(self, index: Index) -> tuple[np.ndarray, float, Status]:
+        """Return the styles of a restart, with residual and end."""
+        styles, at = self.styles.results, self._styles_index(index)
+        return styles.z[at], float(styles.loss[at]), Status(styles.status[at])
+
+    def _go_behind(self, index: Index) -> bool:
+        """Start a restart at the latent behind its styles, if there is one."""
+        w, loss, status = self._styles_of(index)
+        styles = self._nearest(index[0], w, loss)
+        if not np.isfinite(styles.weight).all():
+            self.results.status[index] = Status.FAILED
             return False
-        unsure = status == Status.ARRIVED and self.observation.traits.needs_test  # `polish` tells
-        self.status[place] = Status.STALLED if unsure else status
-        self._start(
-            place,
-            here,
-            self.mapping.behind(
-                here, near=loss < self.hit and not self.observation.traits.needs_test
-            ),
-        )
+        # where the floor proves nothing, `confirm` decides on arrival
+        uncertain = self.observation.traits.needs_test
+        unsure = status == Status.ARRIVED and uncertain
+        self.results.status[index] = Status.STALLED if unsure else status
+        near = loss < self.hit and not uncertain
+        self._start(index, styles, self.mapping.behind(styles, near=near))
         return True
 
-    def _go_behind_likely(self, place: Place) -> bool:
-        """Start a restart of an altered image at the latent behind its likeliest styles, if both
-        may explain it.
+    def _go_behind_likeliest(self, index: Index) -> bool:
+        """Start a restart of an altered image at the latent behind its likeliest styles.
+
+        Only if both may explain the image.
         """
-        image, (w, loss, _) = place[0], self._found(place)
-        self.status[place] = Status.STALLED
+        image, (w, loss, _) = index[0], self._styles_of(index)
+        self.results.status[index] = Status.STALLED
         if not loss < POLISH_AGAIN * self.denied.get(image, np.inf):
             return False
-        here = self._likeliest(image, w)
+        styles = self._likeliest(image, w)
         behind = None
-        if self.styles.observation.accepts(image, self.styles.rounding[image], -1, here.w):
-            behind = self.mapping.behind(here, near=True)
-            self._start(place, here, behind)
-        if behind is None or behind.loss > BEYOND * here.aim:
+        if self.styles.observation.accepts(image, self.styles.rounding[image], -1, styles.w):
+            behind = self.mapping.behind(styles, near=True)
+            self._start(index, styles, behind)
+        if behind is None or behind.loss > BEYOND * styles.aim:
             self.denied[image] = loss
             return False
         return True
 
-    def _start(self, place: Place, styles: Styles, behind: Behind) -> None:
+    def _start(self, index: Index, styles: Styles, behind: Behind) -> None:
         """Note where a restart begins, and what that took."""
-        self.z[place], self.label[place] = behind.z, behind.label
+        results = self.results
+        results.z[index], results.label[index] = behind.z, behind.label
         jacobians = method_named(LM).evaluations(self.size)
-        self.evaluations[place] += jacobians * (
+        results.evaluations[index] += jacobians * (
             styles.jacobians + behind.steps * self.mapping.cost / self.cost
         )
 
     def _nearest(self, image: int, w: np.ndarray, loss: float) -> Styles:
-        """Return styles as least squares have found them, and what a deviation of them does to
-        the image.
-        """
+        """Return styles as least squares left them, with what a deviation does to the image."""
         target = self.observation.target(image, self.styles.rounding[image])
         jacobian = linearise(self.styles.gen, target, -1, w)[2].astype(np.float64)
+        # a deviation s of the styles changes the mean square by s'(J'J / n)s = |W s|^2 / d
         square = jacobian.T @ jacobian / len(jacobian)
-        return Styles(
-            w, _root(square * len(w)) if np.isfinite(square).all() else square, CLOSE * loss, 1
-        )
+        weight = _root(square * len(w)) if np.isfinite(square).all() else square
+        return Styles(w, weight, CLOSE * loss, 1)
 
     def _likeliest(self, image: int, w: np.ndarray) -> Styles:
-        """Return the likeliest styles of an altered image near some, and how likely others are
-        beside them.
-        """
+        """Return the likeliest styles of an altered image near some, with their information."""
         observation, rule = self.styles.observation, self.styles.rounding[image]
         w, used, _ = observation.rounding_polish(
             image, rule, -1, w, self.config.interval_steps, self.styles.prior

@@ -41,10 +41,11 @@ def make_ensemble(
         state: Any, prior: Prior, target: Target, label: Any, z: jax.Array, key: jax.Array
     ) -> jax.Array:
         cloud = jax.random.normal(key, (CLOUD, z.size))
+        # directions of the prior about 0
         cloud = (cloud - cloud.mean(0)) * prior.scale
         edge = edge_of(target)
         low, high = jnp.where(target.below, edge, -1.0), jnp.where(target.above, edge, 1.0)
-        wanted = logit(jnp.clip(edge, -1.0, 1.0)).ravel()
+        observed = logit(jnp.clip(edge, -1.0, 1.0)).ravel()
         size = max(8, min(CLOUD, 1 << int(math.log2(max(1, MAX_NUMBERS // target.center.size)))))
 
         def images(z: jax.Array) -> jax.Array:
@@ -53,16 +54,18 @@ def make_ensemble(
 
         def shrink(z: jax.Array, spread: jax.Array) -> tuple[jax.Array, None]:
             around = (z + spread * cloud).reshape(CLOUD // size, size, *shape)
-            made = (
+            values = (
                 jax.lax.map(images, around).reshape(CLOUD, -1)
                 if size < CLOUD
                 else images(around[0])
             )
-            offsets = made - made.mean(0)
+            # the linear map from latents to logits that fits the cloud, in its dual form:
+            # move = C'(Y Y' + r I)^-1 Y (y - mean), C and Y the cloud's latents and logits
+            offsets = values - values.mean(0)
             gram = offsets @ offsets.T
             gram = gram + (CLOUD_RIDGE * jnp.trace(gram) / CLOUD + 1e-12) * jnp.eye(CLOUD)
             weights = jax.scipy.linalg.cho_solve(
-                jax.scipy.linalg.cho_factor(gram), offsets @ (wanted - made.mean(0))
+                jax.scipy.linalg.cho_factor(gram), offsets @ (observed - values.mean(0))
             )
             moved = z + spread * (cloud.T @ weights)
             return jnp.where(jnp.isfinite(moved).all(), moved, z), None
@@ -91,9 +94,7 @@ class Starts(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Images of the generator from its prior, and what was learnt from them; made once a
-    candidate.
-    """
+    """Images of the generator from its prior, as latents and features; made once a candidate."""
 
     z: np.ndarray  # [n, d]
     label: np.ndarray | None  # [n]
@@ -107,17 +108,16 @@ _POOLS: weakref.WeakKeyDictionary[Generator, dict[tuple[int, bytes], Pool]] = (
 
 
 def make_pool(gen: Generator, config: InvertConfig, key: jax.Array, images: int) -> Pool:
-    """Return the pool of a candidate: `config.pool` images, at least 128 of each class for up to 64
-    classes.
+    """Return the pool of a candidate: `config.pool` images, at least 128 of each class up to 64.
 
     Made once for a generator, size and key, and kept while the generator is.
     """
     count = config.pool or (SMALL_POOL if images < MANY_IMAGES else LARGE_POOL)
-    known = _POOLS.setdefault(gen, {})
+    pools = _POOLS.setdefault(gen, {})
     name = (count, np.asarray(jax.random.key_data(key)).tobytes())
-    if name not in known:
-        known[name] = _sample_pool(gen, count, key)
-    return known[name]
+    if name not in pools:
+        pools[name] = _sample_pool(gen, count, key)
+    return pools[name]
 
 
 def forget_pools() -> None:
@@ -148,9 +148,7 @@ def _sample_pool(gen: Generator, count: int, key: jax.Array) -> Pool:
 
 
 def features_of(images: np.ndarray, factor: int) -> np.ndarray:
-    """Return images [n, H, W, C], clipped, averaged over factor x factor blocks, flat: [n,
-    features].
-    """
+    """Return images [n, H, W, C] clipped, averaged over blocks of factor^2, flat: [n, features]."""
     n, height, width, channels = images.shape
     height, width = height // factor, width // factor
     images = np.clip(images[:, : height * factor, : width * factor], -1, 1)
@@ -197,9 +195,7 @@ def make_starts(
 
 
 def _encode(gen: Generator, images: np.ndarray) -> np.ndarray:
-    """Return the encoder's guesses [images, d], one image at a time: its activations can be
-    large.
-    """
+    """Return the encoder's guesses [images, d], one image at a time: its activations are large."""
     fn = _encoder(gen.encoder)
     return np.concatenate(
         [np.asarray(fn(gen.state, image[None])).reshape(1, -1) for image in images]
@@ -212,23 +208,18 @@ def _encoder(encode: Any) -> Any:
 
 
 def _spread(guess: np.ndarray, samples: np.ndarray, config: InvertConfig) -> np.ndarray:
-    """Return the guess first, then the guess with growing noise; every fourth start is a prior
-    sample.
-    """
-    place = np.arange(samples.shape[1])
-    noise = np.where(place == 0, 0.0, config.spread * (1 + place // 4)).astype(np.float32)[
-        None, :, None
-    ]
-    z = np.where((place % 4 == 3)[None, :, None], samples, guess + noise * samples)
+    """Return the guess, then the guess with growing noise; every fourth is a prior sample."""
+    restart = np.arange(samples.shape[1])
+    noise = np.where(restart == 0, 0.0, config.spread * (1 + restart // 4)).astype(np.float32)
+    moved = guess + noise[None, :, None] * samples
+    z = np.where((restart % 4 == 3)[None, :, None], samples, moved)
     return z.astype(np.float32)
 
 
 def _conditional(
     gen: Generator, pool: Pool, images: np.ndarray, config: InvertConfig, samples: np.ndarray
 ) -> Starts:
-    """Return starts over the classes: ranked by how well each class's guess reproduces the
-    image.
-    """
+    """Return starts over the classes, ranked by how well each one's guess reproduces the image."""
     assert pool.label is not None
     features = features_of(images, pool.factor)
     n, restarts = samples.shape[:2]
@@ -254,10 +245,9 @@ def _ranks(restarts: int) -> np.ndarray:
     The best first, then the odd restarts in order, then the even ones, which may be used to begin
     beside the best latent so far instead.
     """
-    place = np.arange(restarts)
-    return np.where(
-        place % 2, (place + 1) // 2, np.where(place == 0, 0, restarts // 2 + place // 2)
-    )
+    restart = np.arange(restarts)
+    even = np.where(restart == 0, 0, restarts // 2 + restart // 2)
+    return np.where(restart % 2, (restart + 1) // 2, even)
 
 
 def _class_guesses(gen: Generator, pool: Pool, features: np.ndarray) -> np.ndarray:
@@ -270,14 +260,14 @@ def _class_guesses(gen: Generator, pool: Pool, features: np.ndarray) -> np.ndarr
         shared = regress(pool.features, pool.z, features)
         return np.broadcast_to(shared, (gen.num_classes, *shared.shape))
     own = [labels == label for label in range(gen.num_classes)]
-    return np.stack([regress(pool.features[mine], pool.z[mine], features) for mine in own])
+    return np.stack([regress(pool.features[rows], pool.z[rows], features) for rows in own])
 
 
 def _start_loss(
     gen: Generator, z: np.ndarray, label: int, features: np.ndarray, factor: int
 ) -> np.ndarray:
-    made = make_images(gen, z, np.full(len(z), label))
-    return np.mean(np.square(features_of(made, factor) - features), axis=1)
+    images = make_images(gen, z, np.full(len(z), label))
+    return np.mean(np.square(features_of(images, factor) - features), axis=1)
 
 
 def regress(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -285,9 +275,11 @@ def regress(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
     mean, center = x.mean(0), y.mean(0)
     x = x - mean
     if len(x) >= x.shape[1]:
+        # (X'X + r I) b = X'y, r a fraction of the mean variance: p equations where p <= n
         gram = x.T @ x
         gram[np.diag_indices_from(gram)] += POOL_RIDGE * np.trace(gram) / len(gram) + 1e-12
         return (at - mean) @ np.linalg.solve(gram, x.T @ (y - center)) + center
+    # its dual, b = X'(X X' + r I)^-1 y: n equations where features outnumber samples
     gram = x @ x.T
     gram[np.diag_indices_from(gram)] += POOL_RIDGE * np.trace(gram) / len(gram) + 1e-12
     return (at - mean) @ (x.T @ np.linalg.solve(gram, y - center)) + center

@@ -17,9 +17,9 @@ from jattr.attribution.pilot import candidate_key
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.images import fit
-from jattr.inversion.multistart import Inversion, Inverter
+from jattr.inversion.multistart import Inversion, Inverter, run_rounds
 from jattr.inversion.observation.make import make_observation
-from jattr.inversion.scheduler import Status, forget_single_lanes
+from jattr.inversion.scheduler import Status
 from jattr.inversion.two_stage import make_inverter
 from jattr.sweep.cells import Cell, Plan
 from jattr.sweep.sources import make_batch
@@ -51,11 +51,10 @@ def compute_cell(plan: Plan, cell: Cell) -> CellResult:
     gen = cell.config.view(plan.candidates[cell.candidate])
     pixels = make_batch(cell.batch, plan.makers, gen.image_shape)
     observation = make_observation(gen, _altered(pixels, cell, gen), cell.config)
-    forget_single_lanes()
     inverter = make_inverter(
         observation, cell.config, candidate_key(jax.random.key(cell.seed), gen)
     )
-    inverter.run()
+    run_rounds(inverter)
     inverter.finish()
     return dataclasses.replace(_result(inverter), seconds=time.perf_counter() - start)
 
@@ -81,8 +80,8 @@ def _result(inverter: Inverter) -> CellResult:
     certificates, residuals = certificates_of(inverter), residuals_of(inverter)
     indices = [
         (i, r)
-        for i in range(inverter.count)
-        for r in range(inverter.restarts)
+        for i in range(inverter.results.count)
+        for r in range(inverter.results.restarts)
         if _run(inverter, i, r)
     ]
     result = inverter.result()  # steps and evaluations with those of styles
@@ -97,10 +96,10 @@ def _result(inverter: Inverter) -> CellResult:
                 int(certificate.holds and certificate.bit_exact),
                 *map(float, facts),
             )
-        pictures.append((i, _finite(residual), int(inverter.best(i)[1]), *proof))
+        pictures.append((i, _finite(residual), int(inverter.results.best(i)[1]), *proof))
     traces = [np.array(inverter.trace(index), np.float64).reshape(-1, 2) for index in indices]
     z = (
-        np.stack([inverter.z[index] for index in indices])
+        np.stack([inverter.results.z[index] for index in indices])
         if indices
         else np.zeros((0, inverter.size))
     )
@@ -113,12 +112,12 @@ def _result(inverter: Inverter) -> CellResult:
 
 
 def _run(inverter: Inverter, picture: int, restart: int) -> bool:
-    return bool(inverter.status[picture, restart] != Status.SKIPPED)
+    return bool(inverter.results.status[picture, restart] != Status.SKIPPED)
 
 
 def _row(inverter: Inverter, found: Inversion, i: int, r: int) -> tuple[Json, ...]:
-    status = Status(inverter.status[i, r]).name.lower()
-    losses = _finite(inverter.loss[i, r]), _finite(inverter.final[i, r])
+    status = Status(inverter.results.status[i, r]).name.lower()
+    losses = _finite(inverter.results.loss[i, r]), _finite(inverter.results.final[i, r])
     return (
         i,
         r,
@@ -126,7 +125,7 @@ def _row(inverter: Inverter, found: Inversion, i: int, r: int) -> tuple[Json, ..
         int(found.steps[i, r]),
         status,
         float(found.evaluations[i, r]),
-        int(inverter.label[i, r]),
+        int(inverter.results.label[i, r]),
     )
 
 

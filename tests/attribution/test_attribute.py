@@ -230,7 +230,9 @@ def test_an_image_whose_certificate_is_refused_is_judged_only_by_fair_trials(
     gens = family[:count]
     calibration = calibrate(gens, own=4, others=4, search=CONFIG)
     noise = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)).astype(np.uint8)
-    monkeypatch.setattr(verdicts, "certificates_of", lambda inverter: [None] * inverter.count)
+    monkeypatch.setattr(
+        verdicts, "certificates_of", lambda inverter: [None] * inverter.results.count
+    )
     both = np.concatenate([images[:1], noise])
     found = attribute(
         both, gens, search=CONFIG, policy=DecisionConfig(alpha=0.4), calibration=calibration

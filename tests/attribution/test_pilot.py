@@ -14,7 +14,7 @@ from jattr.attribution.pilot import IMAGES, PilotStudies, PilotStudy, run_pilot_
 from jattr.attribution.pilot_files import PilotStudyFiles
 from jattr.decision.verdict import DecisionConfig
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.multistart import Inverter
+from jattr.inversion.multistart import MultiStart
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import FLOOR
 
@@ -23,7 +23,7 @@ KEY = jax.random.key(3)
 
 
 def inverter_of(gen, config=CONFIG):
-    return Inverter(Observation(gen, own_images(gen, 1)[1]), config, KEY)
+    return MultiStart(Observation(gen, own_images(gen, 1)[1]), config, KEY)
 
 
 @pytest.mark.slow

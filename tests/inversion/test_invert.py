@@ -13,13 +13,12 @@ from compilations import counted_compilations
 from toys import PIXELS, SHAPE, make_toy, own_images
 
 from jattr.errors import ImageError, InputError
-from jattr.inversion import scheduler as lanes_module
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert, make_invert
-from jattr.inversion.multistart import Inverter
+from jattr.inversion.multistart import MultiStart
 from jattr.inversion.observation.base import Observation
-from jattr.inversion.problem import FLOOR, deviation, make_problem_fn, target_of
-from jattr.inversion.scheduler import Status, floors_of
+from jattr.inversion.problem import FLOOR, deviation, floors_of, make_problem_fn, target_of
+from jattr.inversion.scheduler import Status
 from jattr.solvers import METHODS
 from jattr.solvers.solve import make_engine
 
@@ -249,22 +248,17 @@ def test_thousand_classes_search_no_more_lanes_than_restarts(monkeypatch):
     gen = make_toy(num_classes=1000, name="thousand")
     label = np.array([3, 421, 999], np.int32)
     _, pixels = own_images(gen, 3, label=label)
-    searched, solved = [], []
-    run_jobs, solve = lanes_module.run_jobs, np.linalg.solve
-    module = sys.modules[Inverter.__module__]  # `jattr.inversion.invert` is the function
-    monkeypatch.setattr(
-        module, "run_jobs", lambda *a, **k: searched.extend(a[2]) or run_jobs(*a, **k)
-    )
+    solved, solve = [], np.linalg.solve
     monkeypatch.setattr("numpy.linalg.solve", lambda a, b: solved.append(len(a)) or solve(a, b))
-    inverter = Inverter(
+    inverter = MultiStart(
         Observation(gen, pixels), InvertConfig(restarts=4, pool=256), jax.random.key(0)
     )
     assert len(solved) <= 100  # one regression a class would be 1,000, each of the whole pool
     for restarts in (range(1), range(1, 2), range(2, 4)):
-        inverter.round([i for i in range(3) if not inverter.arrived(i)], restarts)
-    assert len(searched) <= 3 * 4
-    best = [inverter.best(i) for i in range(3)]
-    np.testing.assert_array_equal([inverter.label[place] for place in best], label)
+        inverter.round([i for i in range(3) if not inverter.results.arrived(i)], restarts)
+    assert inverter.results.loss.shape == (3, 4)
+    best = [inverter.results.best(i) for i in range(3)]
+    np.testing.assert_array_equal([inverter.results.label[place] for place in best], label)
 
 
 @pytest.mark.parametrize("stated", ["truncate", None])
@@ -272,16 +266,19 @@ def test_truncated_images_arrive(stated):
     """Also where the card does not say how images are rounded."""
     gen = make_toy(rounding=stated, name="truncated")
     z, pixels = own_images(gen, 3, rounding="truncate")
-    inverter = Inverter(Observation(gen, pixels), SMALL, jax.random.key(0))
+    inverter = MultiStart(Observation(gen, pixels), SMALL, jax.random.key(0))
     inverter.round(range(3), range(1))
     inverter.polish(range(3))
-    assert all(inverter.arrived(i) for i in range(3))
+    assert all(inverter.results.arrived(i) for i in range(3))
     assert inverter.rounding == ["truncate"] * 3
-    assert np.abs(np.stack([inverter.z[inverter.best(i)] for i in range(3)]) - z).max() < 0.05
+    assert (
+        np.abs(np.stack([inverter.results.z[inverter.results.best(i)] for i in range(3)]) - z).max()
+        < 0.05
+    )
 
 
 def test_rounded_images_are_not_taken_for_truncated(toy, own):
-    inverter = Inverter(Observation(toy, own[1]), SMALL, jax.random.key(0))
+    inverter = MultiStart(Observation(toy, own[1]), SMALL, jax.random.key(0))
     inverter.round(range(4), range(1))
     assert inverter.rounding == ["round"] * 4
 

@@ -9,12 +9,24 @@ import numpy as np
 import pytest
 from toys import SHAPE, make_toy, own_images
 
-from jattr.inversion import multistart as inverter_module
+from jattr.inversion import multistart
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.multistart import CHEAP_FIRST, KICKS, SETTLED_STEPS, Inverter
+from jattr.inversion.multistart import (
+    CHEAP_FIRST,
+    KICKS,
+    SETTLED_STEPS,
+    MultiStart,
+    Origin,
+    Plan,
+    Strategy,
+    plan,
+    run_rounds,
+    searches_of,
+    strategy_for,
+)
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import deviation, target_of
-from jattr.inversion.scheduler import FAR, FAR_STALL, _stall
+from jattr.inversion.scheduler import FAR, FAR_STALL, stall_fraction
 from jattr.inversion.warm_start import _ranks
 from jattr.solvers import METHODS
 
@@ -31,26 +43,17 @@ def test_method_follows_the_cost_of_a_jacobian():
     assert InvertConfig(optimiser="bfgs").method_for(500, 1e9) == "bfgs"
 
 
-@pytest.mark.parametrize("optimiser", ["auto", "lbfgs"])
-def test_later_restarts_begin_beside_the_best_only_by_default(toy, own, optimiser):
-    """A named optimiser runs from independent starts.
-
-    The default one goes back to where it was nearest.
-    """
-    config = InvertConfig(optimiser=optimiser, restarts=3, pool=256, polish_steps=0)
-    inverter = Inverter(Observation(toy, own[1][:1]), config, jax.random.key(0))
-    inverter.loss[0, 0], inverter.z[0, 0] = 1e-3, own[0][0] + 0.1
-    start = inverter.z[0, 2].copy()
-    moved = []
-    inverter._search = lambda places, method, *_, **__: moved.extend(
-        inverter.z[p].copy() for p in places
-    )
+def test_a_later_restart_begins_beside_the_best_latent(toy, own):
+    """It is searched by Levenberg-Marquardt, which goes back to the solution."""
+    config = InvertConfig(restarts=3, pool=256, polish_steps=0, steps=1, early_stop=False)
+    inverter = MultiStart(Observation(toy, own[1][:1]), config, jax.random.key(0))
+    inverter.results.loss[0, 0], inverter.results.z[0, 0] = 1e-3, own[0][0] + 0.1
+    start = inverter.results.z[0, 2].copy()
     inverter.round([0], range(2, 3))
-    kick = np.sqrt(np.mean(np.square(moved[0] - inverter.z[0, 0])))
-    if optimiser == "auto":
-        assert 0 < kick < 4 * max(KICKS)
-    else:
-        np.testing.assert_array_equal(moved[0], start)
+    # one step of the solver measures the start alone
+    kick = np.sqrt(np.mean(np.square(inverter.results.z[0, 2] - inverter.results.z[0, 0])))
+    assert 0 < kick < 4 * max(KICKS)
+    assert np.abs(inverter.results.z[0, 2] - start).max() > 1e-3
 
 
 def test_every_class_gets_its_turn():
@@ -63,32 +66,32 @@ def test_every_class_gets_its_turn():
 
 
 def test_exact_latent_is_the_best_one_though_another_has_a_lower_loss(toy, own):
-    inverter = Inverter(
+    inverter = MultiStart(
         Observation(toy, own[1][:1]),
         InvertConfig(restarts=2, pool=256, early_stop=False),
         jax.random.key(0),
     )
     for restarts in (range(1), range(1, 2)):
         inverter.round([0], restarts)
-    polished = inverter.best(0)
+    polished = inverter.results.best(0)
     inverter.interval([0])
-    inverter.loss[0, 1 - polished[1]] = 0.0
-    assert inverter.best(0) == polished
+    inverter.results.loss[0, 1 - polished[1]] = 0.0
+    assert inverter.results.best(0) == polished
 
 
 def test_images_settled_by_another_candidate_get_a_few_steps(toy):
     noise = np.random.default_rng(0).integers(0, 256, (2, *SHAPE)).astype(np.uint8)
-    inverter = Inverter(
+    inverter = MultiStart(
         Observation(toy, noise), InvertConfig(restarts=1, pool=256, stall=0.0), jax.random.key(0)
     )
     inverter.round([0], range(1), settled=[1])
-    assert inverter.steps[:, 0].tolist() == [40, SETTLED_STEPS]
+    assert inverter.results.steps[:, 0].tolist() == [40, SETTLED_STEPS]
 
 
 def test_other_restarts_are_judged_by_the_rule_that_was_found():
     gen = make_toy()
     _, pixels = own_images(gen, 2, rounding="truncate")
-    inverter = Inverter(
+    inverter = MultiStart(
         Observation(gen, pixels),
         InvertConfig(restarts=2, pool=256, early_stop=False),
         jax.random.key(0),
@@ -97,79 +100,113 @@ def test_other_restarts_are_judged_by_the_rule_that_was_found():
     inverter.polish([0, 1])
     assert inverter.rounding == ["truncate"] * 2
     for place in np.ndindex(2, 2):
-        made = gen.generate(inverter.z[place][None])[0]
+        made = gen.generate(inverter.results.z[place][None])[0]
         measured = jnp.mean(
             jnp.square(deviation(made, target_of(jnp.asarray(pixels[place[0]]), "truncate")))
         )
-        assert inverter.loss[place] == pytest.approx(float(measured), rel=1e-3)
+        assert inverter.results.loss[place] == pytest.approx(float(measured), rel=1e-3)
+
+
+FIRST = Plan("the first's", Origin.START)
+GRADIENTS = Plan("lbfgs", Origin.START)
+BESIDE = Plan("levenberg-marquardt", Origin.BESIDE)
+DRAWN = Plan("levenberg-marquardt-logit", Origin.DRAWN)
+PLAIN = Plan("levenberg-marquardt", Origin.START)
+BOTH = {"cheap": False, "dear": True}
 
 
 @pytest.mark.parametrize(
-    ("dear", "loss", "restart", "method"),
+    ("jacobian", "restart", "lowest", "best", "expected"),
     [
-        (True, 0.1, 1, "lbfgs"),
-        (True, 2e-3, 1, "lbfgs"),
-        (True, 2e-3, CHEAP_FIRST, "levenberg-marquardt-logit"),  # enough of the cheap ones
-        (True, 0.1, CHEAP_FIRST, "lbfgs"),
-        (True, 9e-4, 1, "levenberg-marquardt-logit"),  # near
-        (False, 0.1, 1, "levenberg-marquardt-logit"),
+        ("cheap", 0, np.inf, np.inf, FIRST),
+        ("dear", 0, np.inf, np.inf, FIRST),
+        ("cheap", 1, 0.1, 0.1, DRAWN),
+        ("cheap", 2, 0.1, 0.1, DRAWN),  # far: there is nothing to begin beside
+        ("cheap", 2, 1e-3, 1e-3, BESIDE),
+        ("cheap", 1, 1e-3, 1e-3, DRAWN),  # odd restarts keep their own starts
+        ("dear", 1, 0.1, 0.1, GRADIENTS),
+        ("dear", CHEAP_FIRST, 0.1, 0.1, GRADIENTS),  # far away: all of them
+        ("dear", 2, 2e-3, 2e-3, GRADIENTS),
+        ("dear", CHEAP_FIRST, 2e-3, 2e-3, DRAWN),  # enough of the cheap ones
+        ("dear", CHEAP_FIRST + 1, 2e-3, 2e-3, BESIDE),
+        ("dear", 1, 9e-4, 9e-4, DRAWN),  # near
+        ("dear", 2, 9e-4, 9e-4, BESIDE),
+        ("cheap", 2, 1e-5, 0.1, DRAWN),  # the best is the one that the polish chose
     ],
 )
-def test_images_that_dear_candidates_do_not_come_near_are_searched_by_gradients(
-    toy, own, dear, loss, restart, method
-):
-    inverter = Inverter(
-        Observation(toy, own[1][:1]), InvertConfig(restarts=8, pool=256), jax.random.key(0)
-    )
-    inverter.dear, inverter.loss[0, 0] = dear, loss
-    inverter._draw_near = lambda places: None
-    used = {}
-    inverter._search = lambda places, method, *_, **__: used.update(dict.fromkeys(places, method))
-    inverter.round([0], range(restart, restart + 1))
-    assert used[0, restart] == method
+def test_plan_of_a_restart(jacobian, restart, lowest, best, expected):
+    strategy = Strategy("the first's", varied=True, dear=BOTH[jacobian], stretchable=True)
+    assert plan(strategy, restart, lowest, best) == expected
+
+
+def test_plan_without_a_logit_domain_goes_from_plain_starts():
+    strategy = Strategy("the first's", varied=True, dear=False, stretchable=False)
+    assert plan(strategy, 1, 0.1, 0.1) == PLAIN
+    assert plan(strategy, 2, 1e-3, 1e-3) == BESIDE
+
+
+@pytest.mark.parametrize("dear", [True, False])
+def test_plan_of_a_named_optimiser_is_always_the_same(dear):
+    strategy = Strategy("bfgs", varied=False, dear=dear, stretchable=True)
+    plans = {plan(strategy, r, loss, loss) for r in range(9) for loss in (np.inf, 0.1, 1e-4)}
+    assert plans == {Plan("bfgs", Origin.START)}
+
+
+def test_strategy_follows_cost_and_settings(toy, own):
+    observation = Observation(toy, own[1])
+    cheap = strategy_for(observation, InvertConfig(), 1e6)
+    assert cheap == Strategy("levenberg-marquardt", varied=True, dear=False, stretchable=True)
+    dear = strategy_for(observation, InvertConfig(), 1e9)
+    assert (dear.method, dear.varied, dear.dear) == ("lbfgs", True, True)
+    hopeless = strategy_for(observation, InvertConfig(), 1e12)  # no whole Jacobian at all
+    assert (hopeless.method, hopeless.varied) == ("lbfgs", False)
+    named = strategy_for(observation, InvertConfig(optimiser="bfgs"), 1e6)
+    assert (named.method, named.varied) == ("bfgs", False)
 
 
 def test_first_restart_of_a_dear_candidate_goes_by_gradients(toy, own, monkeypatch):
-    monkeypatch.setattr(inverter_module, "CHEAP_JACOBIAN", 0.0)
-    inverter = Inverter(
+    monkeypatch.setattr(multistart, "CHEAP_JACOBIAN", 0.0)
+    inverter = MultiStart(
         Observation(toy, own[1]), InvertConfig(restarts=2, pool=256), jax.random.key(0)
     )
-    assert inverter.method == "lbfgs"
-    inverter.run()
-    assert all(inverter.arrived(i) for i in range(len(own[1])))
+    assert inverter.strategy.method == "lbfgs"
+    run_rounds(inverter)
+    assert all(inverter.results.arrived(i) for i in range(len(own[1])))
 
 
 def test_an_image_is_polished_again_only_from_a_better_latent(toy, own):
-    inverter = Inverter(
-        Observation(toy, own[1][:1]), InvertConfig(restarts=4, pool=256), jax.random.key(0)
-    )
-    runs = []
-    inverter._search = lambda places, *_, **__: runs.append(list(places))
-    for restart, loss in enumerate((3e-3, 2.9e-3, 1e-3)):
-        inverter.loss[0, restart] = loss
-        inverter._polish([0])
-    assert [places for places in runs if places] == [[(0, 0)], [(0, 2)]]
+    config = InvertConfig(restarts=4, pool=256, optimiser="lbfgs", polish_steps=1)
+    noise = np.random.default_rng(0).integers(0, 256, (1, *SHAPE)).astype(np.uint8)
+    inverter = MultiStart(Observation(toy, noise), config, jax.random.key(0))
+    loss, spent = inverter.results.loss, []
+    for restart, value in enumerate((3e-3, 2.9e-3, 1e-3)):
+        loss[0, restart] = value
+        inverter.polish([0])
+        spent.append(inverter.results.steps[0].sum())
+    assert spent[0] > 0
+    assert spent[1] == spent[0]
+    assert spent[2] > spent[1]
 
 
 def test_far_searches_stop_where_near_ones_go_on():
     method, config = METHODS["levenberg-marquardt"], InvertConfig()
-    assert _stall(config, method, 8, 2 * FAR) == FAR_STALL > method.stall
-    assert _stall(config, method, 8, FAR / 2) == method.stall
-    assert _stall(InvertConfig(stall=0.0), method, 8, 2 * FAR) == 0.0
-    assert _stall(InvertConfig(early_stop=False), method, 8, 2 * FAR) is None
+    assert stall_fraction(config, method, 8, 2 * FAR) == FAR_STALL > method.stall
+    assert stall_fraction(config, method, 8, FAR / 2) == method.stall
+    assert stall_fraction(InvertConfig(stall=0.0), method, 8, 2 * FAR) == 0.0
+    assert stall_fraction(InvertConfig(early_stop=False), method, 8, 2 * FAR) is None
 
 
 def test_traces_fall_and_end_at_the_loss(toy, own):
-    inverter = Inverter(
+    inverter = MultiStart(
         Observation(toy, own[1][:1]),
         InvertConfig(restarts=2, pool=256, early_stop=False),
         jax.random.key(0),
     )
-    inverter.run()
-    searches = inverter.searches(0)
+    run_rounds(inverter)
+    searches = searches_of(inverter, 0)
     assert [search.restart for search in searches] == [0, 1]
     for search in searches:
         cost, loss = np.array(search.trace).T
         assert (np.diff(cost) > 0).all()
         assert (np.diff(loss) <= 0).all()
-        assert loss[-1] == pytest.approx(inverter.loss[0, search.restart], rel=1e-6)
+        assert loss[-1] == pytest.approx(inverter.results.loss[0, search.restart], rel=1e-6)

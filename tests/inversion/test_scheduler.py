@@ -9,12 +9,12 @@ import pytest
 from jattr.inversion import scheduler as programs
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert
-from jattr.inversion.scheduler import _lanes_for
+from jattr.inversion.scheduler import lanes_of_a_device
 from jattr.solvers.solve import make_engine
 
 
 def test_few_sizes_of_programs_on_cpu():
-    assert [_lanes_for(jobs, 6) for jobs in (1, 2, 3, 6, 50)] == [1, 1, 6, 6, 6]
+    assert [lanes_of_a_device(jobs, 6) for jobs in (1, 2, 3, 6, 50)] == [1, 1, 6, 6, 6]
 
 
 class FailsAtFirst:
@@ -59,3 +59,12 @@ def test_errors_that_fewer_lanes_do_not_help_are_raised(toy, own, monkeypatch, l
     monkeypatch.setattr(programs, "make_engine", FailsAtFirst(1, message))
     with pytest.raises(jax.errors.JaxRuntimeError, match=message.split(":")[0]):
         invert(toy, own[1], config=InvertConfig(restarts=1, pool=256, lanes=lanes))
+
+
+def test_results_do_not_depend_on_what_ran_before(toy, own):
+    config = InvertConfig(restarts=2, pool=256, early_stop=False)
+    before = invert(toy, own[1], config=config)
+    invert(toy, own[1][:1], config=config)  # compiles the program of one lane
+    after = invert(toy, own[1], config=config)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)

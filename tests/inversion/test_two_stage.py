@@ -15,11 +15,11 @@ from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.invert import invert
-from jattr.inversion.multistart import Inverter
+from jattr.inversion.multistart import MultiStart, run_rounds
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import target_of
 from jattr.inversion.scheduler import Status
-from jattr.inversion.two_stage import StylesInverter, make_inverter
+from jattr.inversion.two_stage import TwoStage, make_inverter
 
 FEW = InvertConfig(restarts=4, pool=256)
 KEY = jax.random.key(3)
@@ -80,16 +80,16 @@ def test_only_z_has_a_route(gen, tiny):
     assert gen.view(noise="search").router is None
     assert gen.view("w").view("z").router is not None
     pixels = own(gen, 1)
-    assert type(make_inverter(Observation(gen, pixels), FEW, KEY)) is StylesInverter
+    assert type(make_inverter(Observation(gen, pixels), FEW, KEY)) is TwoStage
     assert (
         type(
             make_inverter(Observation(gen, pixels), InvertConfig(optimiser="lbfgs", pool=128), KEY)
         )
-        is Inverter
+        is MultiStart
     )
     assert (
         type(make_inverter(Observation(tiny, np.zeros((1, 8, 8, 3), np.uint8)), FEW, KEY))
-        is Inverter
+        is MultiStart
     )
 
 
@@ -129,8 +129,8 @@ def test_truncated_bytes_are_understood(gen):
     z = gen.sample_latent(jax.random.key(11), 1)
     pixels = to_byte(np.asarray(gen.generate(z)), rule="truncate")
     inverter = make_inverter(Observation(gen, pixels), FEW, KEY)
-    inverter.run()
-    assert inverter.arrived(0)
+    run_rounds(inverter)
+    assert inverter.results.arrived(0)
     assert inverter.rounding == ["truncate"]
 
 
@@ -153,5 +153,5 @@ def test_styles_that_are_not_finite_fail_as_data(gen):
     inverter = make_inverter(Observation(gen, own(gen, 1)), InvertConfig(restarts=1, pool=128), KEY)
     lost = jax.tree.map(lambda leaf: leaf * np.float32(np.nan), gen.state)
     inverter.styles.gen = dataclasses.replace(inverter.styles.gen, state=lost)
-    inverter.run()
-    assert not inverter.arrived(0)
+    run_rounds(inverter)
+    assert not inverter.results.arrived(0)

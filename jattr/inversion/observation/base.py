@@ -13,9 +13,8 @@ from jattr.generators.base import Generator
 from jattr.images import BYTE_RULES, to_byte
 from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.linearization import linearise
-from jattr.inversion.problem import FLOOR, Target, target_of
+from jattr.inversion.problem import FLOOR, Target, floors_of, target_of
 from jattr.inversion.rounding_polish import interval_polish
-from jattr.inversion.scheduler import floors_of
 from jattr.solvers.base import Prior
 
 NEAR_FACTOR = 20  # times the noise of unaltered images
