@@ -11,7 +11,7 @@ from jattr.errors import CheckpointError
 
 from .pickle_machine import Call, NewObject, Unfinished
 from .reading_limits import (
-    MAX_DEPTH,
+    MAX_CONTAINER_DEPTH,
     MAX_NODES,
     MAX_TENSOR_FACTOR,
     MAX_TENSOR_NAME,
@@ -57,8 +57,10 @@ def _measure(
         return measured[id(node)]
     nodes, height, size = 1, 0, 0
     for child in node.values() if isinstance(node, dict) else node:
-        if depth > MAX_DEPTH or depth + height > MAX_DEPTH:
-            raise CheckpointError(f"nests values more than {MAX_DEPTH} deep, or inside themselves")
+        if depth > MAX_CONTAINER_DEPTH or depth + height > MAX_CONTAINER_DEPTH:
+            raise CheckpointError(
+                f"nests values more than {MAX_CONTAINER_DEPTH} deep, or inside themselves"
+            )
         child_nodes, child_height, child_size = _measure(child, depth + 1, measured)
         nodes, height, size = nodes + child_nodes, max(height, child_height + 1), size + child_size
     measured[id(node)] = nodes, height, size

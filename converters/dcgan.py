@@ -19,8 +19,8 @@ from .torch_file import strip_module_prefix
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 # of BatchNorm: in files of PyTorch 0.4.1 and later, no part of the function
 COUNTER = "num_batches_tracked"
-EPSILON = 1e-5  # PyTorch's default
-MAX_DEPTH = 10  # convolutions: 2048 pixels
+BATCH_NORM_EPSILON = 1e-5  # PyTorch's default
+MAX_CONVOLUTIONS = 10  # convolutions: 2048 pixels
 
 
 def card_of(tensors: StateDict) -> Card:
@@ -68,9 +68,10 @@ def _depth(tensors: StateDict) -> int:
     depth = 0
     while f"main.{3 * depth}.weight" in tensors:
         depth += 1
-    if not 2 <= depth <= MAX_DEPTH:
+    if not 2 <= depth <= MAX_CONVOLUTIONS:
         raise UnfitError(
-            f"{depth} convolutions main.0, main.3, ...; a DCGAN generator has 2 to {MAX_DEPTH}"
+            f"{depth} convolutions main.0, main.3, ...; a DCGAN generator has 2 to"
+            f" {MAX_CONVOLUTIONS}"
         )
     return depth
 
@@ -104,7 +105,7 @@ def _card_data(shapes: list[Shape]) -> JsonObject:
         layers.append(conv | {"stride": stride, "padding": padding})
         if i < len(shapes) - 1:
             layers += [
-                {"op": "batch_norm", "key": f"main.{3 * i + 1}", "eps": EPSILON},
+                {"op": "batch_norm", "key": f"main.{3 * i + 1}", "eps": BATCH_NORM_EPSILON},
                 {"op": "relu"},
             ]
     return {

@@ -59,7 +59,7 @@ FORMATS: dict[str, AnyFormat] = {format.name: format for format in _ALL}
 ON_REQUEST = tuple(format for format in features.FORMATS if format.on_request)
 CONFIG = "config.json"
 FOLDER_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
-NAMES = nvlabs_pickle.NAMES | progan.NAMES  # what pickles may name besides PyTorch's own
+PICKLE_NAMES = nvlabs_pickle.NAMES | progan.NAMES  # what pickles may name besides PyTorch's own
 MAX_KEYS = 8  # shown in an error
 
 
@@ -88,7 +88,9 @@ def read_weights(source: Path) -> Weights:
       CheckpointError, ConversionError: it cannot be read, or the folder has no weights.
     """
     if not source.is_dir():
-        return Weights(source, nvlabs_pickle.flat_modules(read_checkpoint(source, names=NAMES)))
+        return Weights(
+            source, nvlabs_pickle.flat_modules(read_checkpoint(source, names=PICKLE_NAMES))
+        )
     files = [source / name for name in FOLDER_WEIGHTS if (source / name).is_file()]
     if not files or not (source / CONFIG).is_file():
         if together := features.read_folder(source):
@@ -146,13 +148,15 @@ def detect(weights: Weights, arch: str | None = None) -> Match:
                 f"{weights.path} {_kind_of(weights.tree)}; tried:",
                 *tried,
                 *_also(weights.tree),
-                ADVICE,
+                NAME_THE_FAMILY,
             ]
         )
     )
 
 
-ADVICE = "give the right file, or describe the network in an architecture card: --card CARD.json"
+NAME_THE_FAMILY = (
+    "give the right file, or describe the network in an architecture card: --card CARD.json"
+)
 
 
 def _also(tree: Tree) -> Iterator[str]:

@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jattr.distances.discriminator import TAPS, Variant, parse
-from jattr.distances.feature_folder import KIND
+from jattr.distances.discriminator import BLUR_TAPS, Variant, parse
+from jattr.distances.feature_folder import FEATURES_KIND
 from jattr.errors import InputError
 
 from .reading_limits import Tree
 from .rules import Format, Found, Row, StateDict, UnfitError, attributes_of, side
 
 NAME = "stylegan2-discriminator"
-FILTER = np.outer(TAPS, TAPS)
+FILTER = np.outer(BLUR_TAPS, BLUR_TAPS)
 # behind the features
 IGNORED = ("b4.conv.*", "b4.fc.*", "b4.out.*", "mapping.*", "final_conv.*", "final_linear.*")
 
@@ -149,5 +149,11 @@ _ROWS: dict[str, Callable[[Variant], Iterator[Row]]] = {
     "rosinality": _rows_rosinality,
 }
 TABLE = Format(
-    NAME, KIND, "discriminator of StyleGAN2 or StyleGAN3", ("D", "d", ""), describe, rows, IGNORED
+    NAME,
+    FEATURES_KIND,
+    "discriminator of StyleGAN2 or StyleGAN3",
+    ("D", "d", ""),
+    describe,
+    rows,
+    IGNORED,
 )

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jattr.distances.feature_folder import KIND, make_card, save_features
+from jattr.distances.feature_folder import FEATURES_KIND, make_card, save_features
 from jattr.distances.inception import CLASSES
 from jattr.distances.networks import FeatureNetwork, graph_of
 from jattr.errors import ConversionError, show
@@ -28,7 +28,7 @@ from .reading_limits import Tree
 from .rules import Format, Found, Row, StateDict, UnfitError, convert_by_rows
 from .torch_file import read_checkpoint
 
-SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")  # of weights files in a folder
+WEIGHTS_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")  # of weights files in a folder
 LEAVES = {  # stored leaf -> (its name in the file, layout), of a convolution with bias
     "kernel": ("weight", "conv"),
     "bias": ("bias", "same"),
@@ -46,7 +46,7 @@ SIGNS = {  # backbone -> a tensor of it and its shape, which no other has
     "vgg": ("features.2.weight", (64, 64, 3, 3)),
     "squeeze": ("features.3.squeeze.weight", (16, 64, 1, 1)),
 }
-HEAD = "lin0.model.1.weight"
+LPIPS_HEAD_KEY = "lin0.model.1.weight"
 
 
 class Architecture(NamedTuple):
@@ -94,13 +94,14 @@ def describe_lpips(tensors: StateDict, tree: Tree, *, backbone: str) -> Found:
             f"no {name} of shape {list(shape)}{has}"
             + (
                 "; its heads alone are no network: put both files into one folder"
-                if HEAD in tensors
+                if LPIPS_HEAD_KEY in tensors
                 else ""
             )
         )
-    if HEAD not in tensors:
+    if LPIPS_HEAD_KEY not in tensors:
         raise UnfitError(
-            f"no {HEAD}; put this file and LPIPS' heads (lpips/weights/v0.1/{backbone}.pth) into"
+            f"no {LPIPS_HEAD_KEY}; put this file and LPIPS' heads"
+            f" (lpips/weights/v0.1/{backbone}.pth) into"
             " one folder and convert the folder"
         )
     return Found(Architecture(f"lpips-{backbone}", "0.1"))
@@ -194,18 +195,22 @@ def _digests(source: Path) -> Mapping[str, str]:
 
 def _weights_files(folder: Path) -> list[Path]:
     return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in WEIGHTS_SUFFIXES and path.is_file()
     )
 
 
 _TABLES = (
     Format(
-        "inception-v3", KIND, "Inception v3 of torchvision or pytorch-fid", ("", "state_dict"),
+        "inception-v3", FEATURES_KIND, ("Inception v3 of torchvision or"
+                                       " pytorch-fid"), ("", "state_dict"),
         describe_inception, rows_inception, ("AuxLogits.*", "*.num_batches_tracked"),
     ),
     *(
         Format(
-            f"lpips-{backbone}", KIND, f"LPIPS 0.1 with torchvision's {title} and its heads", ("",),
+            f"lpips-{backbone}", FEATURES_KIND, (f"LPIPS 0.1 with torchvision's {title} and its"
+                                                " heads"), ("",),
             partial(describe_lpips, backbone=backbone), rows_lpips, ("classifier.*",),
         )
         for backbone, title in (("alex", "AlexNet"), ("vgg", "VGG16"), ("squeeze", "SqueezeNet"

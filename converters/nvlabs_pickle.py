@@ -16,7 +16,7 @@ from jattr.errors import CheckpointError
 from .pickle_machine import Call, NewObject, plain_key
 from .reading_limits import Tree, shown
 
-PLAIN = (bool, int, float, str, type(None))
+PLAIN_TYPES = (bool, int, float, str, type(None))
 
 
 def saved_module(meta: Tree) -> dict[str, Tree]:
@@ -96,7 +96,7 @@ def _parts(module: dict[str, Tree], prefix: str) -> Iterator[tuple[str, str, Tre
 
 
 def _is_plain(value: Tree) -> bool:
-    return isinstance(value, (*PLAIN, np.number)) or (
+    return isinstance(value, (*PLAIN_TYPES, np.number)) or (
         type(value) in (list, tuple) and all(map(_is_plain, value))
     )
 

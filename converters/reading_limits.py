@@ -19,7 +19,7 @@ DEFAULT_MAX_BYTES = 8 << 30  # the largest file read without being asked to
 # pickle instructions; the largest public GAN checkpoints have well under a million
 MAX_OPERATIONS = 5_000_000
 MAX_NESTING = 4  # pickles inside pickles; NVlabs files have one inside one
-MAX_DEPTH = 100  # containers inside containers
+MAX_CONTAINER_DEPTH = 100  # containers inside containers
 MAX_NODES = 1_000_000  # values in the tree, each counted as often as it is met
 # bytes of all tensors written out, in file sizes: copies of one network may share storages
 MAX_TENSOR_FACTOR = 4

@@ -25,8 +25,8 @@ DEFAULTS = {  # attribute, {} being the first layer -> value; None is legal for 
     "mapping.fc0.bias_gain": 0.01,  # learning-rate multiplier of the mapping network
 }
 MAX_SETTING = 1e6
-TAPS = 12  # of the downsampling filters of all official networks
-NEAR = {  # names of files that are taken for a StyleGAN3 generator -> what they are
+NUM_TAPS = 12  # of the downsampling filters of all official networks
+ALIEN_NAMES = {  # names of files that are taken for a StyleGAN3 generator -> what they are
     "G.*": "a training checkpoint without the averaged generator G_ema",
     "D.*": "a training checkpoint without the averaged generator G_ema",
     "*fromrgb.weight": "a discriminator; the generator is G_ema",
@@ -136,7 +136,7 @@ def _layers(tensors: StateDict) -> tuple[list[str], list[int]]:
     missing = [] if len(layers) >= 2 else ["synthesis.L0_*.weight, synthesis.L1_*.weight"]
     missing += [name for name in needed if name not in tensors]
     if missing:
-        raise UnfitError(f"no {', '.join(missing)}{looks_like(tensors, NEAR)}")
+        raise UnfitError(f"no {', '.join(missing)}{looks_like(tensors, ALIEN_NAMES)}")
     if [int(match[2]) for match in layers] != list(range(len(layers))):
         raise UnfitError(
             f"layers numbered {', '.join(match[2] for match in layers)[:40]}; they must be 0, 1,"
@@ -162,9 +162,10 @@ def _filters(
             f"its downsampling filters have {taps} taps, which is no multiple of their factor"
             f" {factor}"
         )
-    if taps != TAPS and not attributes_of(tree):
+    if taps != NUM_TAPS and not attributes_of(tree):
         raise UnfitError(
-            f"its downsampling filters have {taps} taps, not {TAPS}: this is no official network,"
+            f"its downsampling filters have {taps} taps, not {NUM_TAPS}: this is no official"
+            " network,"
             " and only its pickle says by what factor they go down"
         )
     return taps // factor, factor

@@ -34,7 +34,7 @@ from jattr.attribution.calibrate import own_images
 from jattr.decision.false_attribution import upper_bound
 from jattr.generators.store import bundled_generators, load_generator
 from jattr.images import read_image
-from jattr.ledger.perceptual import BITS, FEATURELESS, NEAR, perceptual_hash
+from jattr.ledger.perceptual import FEATURELESS, HASH_BITS, NEAR_BITS, perceptual_hash
 from jattr.zoo.faces import render_faces
 
 ALTERATIONS = (
@@ -103,16 +103,16 @@ def pair_counts(
     copies of a, in its order, and an image's own copy is left out.
     """
     others = 2 * (a if b is None else b).astype(np.float32) - 1
-    counts, nearest = np.zeros(BITS + 1, np.int64), np.full(len(a), BITS)
+    counts, nearest = np.zeros(HASH_BITS + 1, np.int64), np.full(len(a), HASH_BITS)
     for at in range(0, len(a), BLOCK):
         some = 2 * a[at : at + BLOCK].astype(np.float32) - 1
-        distances = ((BITS - some @ others.T) / 2).astype(np.int64)
+        distances = ((HASH_BITS - some @ others.T) / 2).astype(np.int64)
         if same or b is None:
-            distances[np.arange(len(some)), at + np.arange(len(some))] = BITS
-        counts += np.bincount(distances.ravel(), minlength=BITS + 1)
+            distances[np.arange(len(some)), at + np.arange(len(some))] = HASH_BITS
+        counts += np.bincount(distances.ravel(), minlength=HASH_BITS + 1)
         nearest[at : at + BLOCK] = distances.min(1)
     if same or b is None:
-        counts[BITS] -= len(a)
+        counts[HASH_BITS] -= len(a)
     if b is None:
         counts //= 2
     return counts, nearest
@@ -134,7 +134,7 @@ def turned_pairs(images: Mapping[str, np.ndarray], bits: Mapping[str, np.ndarray
     """Return `pair_counts` of images of one source, one of the two turned or mirrored in the
     seven ways.
     """
-    counts, nearest = np.zeros(BITS + 1, np.int64), []
+    counts, nearest = np.zeros(HASH_BITS + 1, np.int64), []
     for name, some in images.items():
         result = []
         for seen, quarter in [(some, k) for k in (1, 2, 3)] + [
@@ -149,7 +149,7 @@ def turned_pairs(images: Mapping[str, np.ndarray], bits: Mapping[str, np.ndarray
 
 
 def said_of_copies(text: str, distances: np.ndarray) -> dict[str, Any]:
-    missed = int((distances > NEAR).sum())
+    missed = int((distances > NEAR_BITS).sum())
     return {
         "alteration": text,
         "copies": len(distances),
@@ -163,8 +163,8 @@ def said_of_copies(text: str, distances: np.ndarray) -> dict[str, Any]:
 
 
 def said_of_pairs(name: str, counts: np.ndarray, nearest: np.ndarray) -> dict[str, Any]:
-    pairs, false = int(counts.sum()), int(counts[: NEAR + 1].sum())
-    hit = int((nearest <= NEAR).sum())
+    pairs, false = int(counts.sum()), int(counts[: NEAR_BITS + 1].sum())
+    hit = int((nearest <= NEAR_BITS).sum())
     return {
         "pairs_of": name,
         "pairs": pairs,
@@ -196,7 +196,7 @@ class Shown:
     def __call__(self, row: Mapping[str, Any]) -> None:
         """Print a row."""
         self.rows.append(row)
-        print(json.dumps({**row, "near_is": NEAR, **origin()}), flush=True)
+        print(json.dumps({**row, "near_is": NEAR_BITS, **origin()}), flush=True)
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from zoo_networks import Z_DIM, Params, Trainable, discriminate, init_discrimina
 from jattr.generators import ops
 from jattr.generators.store import save_generator
 from jattr.runtime import enable_compilation_cache
-from jattr.zoo.faces import SIZE, render_faces
+from jattr.zoo.faces import FACE_SIZE, render_faces
 
 GENERATORS = Path(__file__).resolve().parents[1] / "jattr" / "zoo" / "generators"
 FACES = 40_000  # of a run's training set
@@ -248,13 +248,13 @@ def sheet(network: Trainable, params: Params, path: Path) -> None:
     made = np.asarray(network.apply(params, z, jax.random.key(6)))
     pixels = np.clip((made + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)
     pixels = (
-        pixels.reshape(rows, columns, SIZE, SIZE, 3)
+        pixels.reshape(rows, columns, FACE_SIZE, FACE_SIZE, 3)
         .transpose(0, 2, 1, 3, 4)
-        .reshape(rows * SIZE, columns * SIZE, 3)
+        .reshape(rows * FACE_SIZE, columns * FACE_SIZE, 3)
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).resize(
-        (columns * SIZE * 3, rows * SIZE * 3), Image.Resampling.NEAREST
+        (columns * FACE_SIZE * 3, rows * FACE_SIZE * 3), Image.Resampling.NEAREST
     ).save(path)
 
 

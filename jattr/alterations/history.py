@@ -16,7 +16,7 @@ NUM_NEAR = 10  # qualities above the coarsest that fits, among which the best fi
 # times the least change: a compression that was carried out before changes no more than that
 REPEATED = 4.5
 # mean square distance from multiples, over that of coefficients that know nothing of the step
-FITS = 0.35
+MAX_MISFIT = 0.35
 
 
 def find_jpeg(pixels: np.ndarray) -> Jpeg | None:
@@ -38,9 +38,9 @@ def find_jpeg(pixels: np.ndarray) -> Jpeg | None:
             for q in QUALITIES
         ]
     )
-    if not (fits <= FITS).any():
+    if not (fits <= MAX_MISFIT).any():
         return None
-    coarsest = int(np.argmax(fits <= FITS))
+    coarsest = int(np.argmax(fits <= MAX_MISFIT))
     quality = QUALITIES[coarsest + int(fits[coarsest : coarsest + NUM_NEAR].argmin())]
     # Chroma's sampling: the coarsest that changes the image no more than the best one.
     candidates = [Jpeg.of_quality(quality, kind, decoded=True) for kind in samplings]

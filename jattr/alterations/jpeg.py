@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattr.alterations.base import Alteration, Shape, SmoothFn
-from jattr.alterations.pointwise import LUMA
+from jattr.alterations.pointwise import LUMA_WEIGHTS
 from jattr.errors import InputError
 from jattr.images.jpeg import JpegFormat, encode_jpeg, quality_format, read_coefficients
 from jattr.images.orientation import as_stored
@@ -38,7 +38,7 @@ RED, BLUE = 1.402, 1.772  # Cr = (R - Y) / 1.402, Cb = (B - Y) / 1.772
 
 def to_ycc() -> np.ndarray:
     """Return the matrix from RGB to Y, Cb, Cr about 0 [3, 3], to be multiplied from the right."""
-    luma = np.array(LUMA)
+    luma = np.array(LUMA_WEIGHTS)
     blue, red = (np.array([0, 0, 1.0]) - luma) / BLUE, (np.array([1.0, 0, 0]) - luma) / RED
     return np.stack([luma, blue, red], axis=1)
 

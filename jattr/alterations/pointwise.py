@@ -13,7 +13,7 @@ from jattr.alterations.separable import each
 from jattr.errors import InputError
 from jattr.typing import PyTree
 
-LUMA = (0.299, 0.587, 0.114)  # Rec. 601
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # Rec. 601
 FREE = "?"  # in place of a factor
 DARKEST = 1e-3  # of a gamma's argument: its derivative stays finite
 
@@ -25,7 +25,7 @@ def _scaled(factor: PyTree, x: jax.Array) -> jax.Array:
 
 def _contrasted(factor: PyTree, x: jax.Array) -> jax.Array:
     """Return images whose distances from their own mean luma are multiplied by a factor."""
-    weights = jnp.asarray(LUMA if x.shape[-1] == 3 else (1.0,), jnp.float32)
+    weights = jnp.asarray(LUMA_WEIGHTS if x.shape[-1] == 3 else (1.0,), jnp.float32)
     mean = jnp.mean(x @ weights, axis=(1, 2), keepdims=True)[..., None]
     return clip(mean + factor * (x - mean))
 
@@ -163,7 +163,7 @@ class Grey(Alteration):
 
     def parameters(self, shape: Shape) -> np.ndarray:
         """Return the luma of each colour [3, channels]."""
-        return np.repeat(np.array(LUMA, np.float32)[:, None], self.channels, 1)
+        return np.repeat(np.array(LUMA_WEIGHTS, np.float32)[:, None], self.channels, 1)
 
     @property
     def smooth(self) -> SmoothFn:

@@ -12,7 +12,7 @@ from jattr.alterations.resample import Blur, Rescale, Resize
 from jattr.errors import InputError
 
 Read = Callable[[Sequence[str]], Alteration]
-MAX_TEXT = 500  # characters of a chain
+MAX_CHAIN_TEXT = 500  # characters of a chain
 
 
 def _resize(parts: Sequence[str]) -> Alteration:
@@ -69,8 +69,10 @@ def parse_chain(text: str) -> Chain:
     >>> parse_chain("centre:0.9,rescale:0.5").text
     'centre:0.9,rescale:0.5:lanczos'
     """
-    if len(text) > MAX_TEXT:
-        raise InputError(f"the alteration has {len(text)} characters; at most {MAX_TEXT} are legal")
+    if len(text) > MAX_CHAIN_TEXT:
+        raise InputError(
+            f"the alteration has {len(text)} characters; at most {MAX_CHAIN_TEXT} are legal"
+        )
     return Chain(tuple(_parse(step.strip()) for step in text.split(",") if step.strip()))
 
 

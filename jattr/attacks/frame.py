@@ -35,7 +35,7 @@ from jattr.solvers.base import Prior, Problem
 from jattr.solvers.solve import advance, begin
 from jattr.typing import PyTree
 
-LANES = 8  # restarts in one program: DESIGN.md, speed facts
+FRAME_LANES = 8  # restarts in one program: DESIGN.md, speed facts
 BYTE = 1.0 / 127.5  # in [-1, 1] units
 
 
@@ -102,10 +102,17 @@ def frame(
     result = []
     for i, image in enumerate(pixels):
         lanes = []
-        for at in range(0, config.restarts, LANES):
-            label = None if starts.label is None else starts.label[i, at : at + LANES]
+        for at in range(0, config.restarts, FRAME_LANES):
+            label = None if starts.label is None else starts.label[i, at : at + FRAME_LANES]
             lanes.append(
-                fn(gen.state, prior, image, jnp.float32(eps), starts.z[i, at : at + LANES], label)
+                fn(
+                    gen.state,
+                    prior,
+                    image,
+                    jnp.float32(eps),
+                    starts.z[i, at : at + FRAME_LANES],
+                    label,
+                )
             )
         z, made, loss = (np.concatenate([np.asarray(lane[k]) for lane in lanes]) for k in range(3))
         best = int(np.nanargmin(np.where(np.isfinite(loss), loss, np.inf)))

@@ -32,7 +32,7 @@ from jattr.inversion.warm_start import LARGE_POOL
 
 OWN = ""  # the kind of a candidate's own images, among those that are searched under it
 CLEAN = "clean"  # the condition of images to which nothing was done
-BLOCK = 64  # images searched together
+CALIBRATION_BLOCK = 64  # images searched together
 MAX_IMAGES = 100_000
 SAME = "which would count as two where they are one"
 Progress = Callable[[int], object]  # called with the number of searches that are done anew
@@ -194,9 +194,11 @@ def fair_searches(
     """
     draws, scheduler = _draws(search.seed, kind, len(pixels)), scheduler or Scheduler()
     residuals, used, arrived = list[float](), list[int](), list[bool]()
-    for number, start in enumerate(range(0, len(pixels), BLOCK)):
-        block = pixels[start : start + BLOCK]
-        images = alter(block, chain, draws[start : start + BLOCK]) if chain.steps else block
+    for number, start in enumerate(range(0, len(pixels), CALIBRATION_BLOCK)):
+        block = pixels[start : start + CALIBRATION_BLOCK]
+        images = (
+            alter(block, chain, draws[start : start + CALIBRATION_BLOCK]) if chain.steps else block
+        )
         inverter = make_inverter(
             make_observation(gen, images, search),
             search,

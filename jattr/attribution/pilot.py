@@ -22,7 +22,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.multistart import Inverter
 from jattr.inversion.two_stage import make_inverter
 
-IMAGES = 16  # own images that are searched
+PILOT_IMAGES = 16  # own images that are searched
 
 
 class PilotStudy(NamedTuple):
@@ -113,12 +113,12 @@ def _noise_digest(gen: Generator) -> str:
 
 
 def run_pilot_study(inverter: Inverter, config: InvertConfig, key: jax.Array) -> PilotStudy:
-    """Search `IMAGES` images of the candidate's own, each as if nobody knew who made it."""
+    """Search `PILOT_IMAGES` images of the candidate's own, each as if nobody knew who made it."""
     observation, gen = inverter.observation, inverter.observation.maker
     latent_key, label_key, search_key = jax.random.split(key, 3)
     # 1. Own images, treated as the images of the run were.
-    z = np.asarray(gen.sample_latent(latent_key, IMAGES))
-    images = gen.make_bytes(z, gen.sample_labels(label_key, IMAGES))
+    z = np.asarray(gen.sample_latent(latent_key, PILOT_IMAGES))
+    images = gen.make_bytes(z, gen.sample_labels(label_key, PILOT_IMAGES))
     # 2. Search them with the run's settings and its pool of prior samples.
     loss, restarts, arrived = make_inverter(
         observation.with_images(images), config, search_key, inverter.pool, inverter.scheduler

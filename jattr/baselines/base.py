@@ -13,7 +13,7 @@ import numpy as np
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
 
-BATCH = 256  # images that one compiled program takes
+BASELINE_BATCH = 256  # images that one compiled program takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ def to_unit(pixels: jax.Array) -> jax.Array:
 
 
 def in_batches(
-    fn: Callable[[np.ndarray], Any], pixels: np.ndarray, batch: int = BATCH
+    fn: Callable[[np.ndarray], Any], pixels: np.ndarray, batch: int = BASELINE_BATCH
 ) -> np.ndarray:
     """Return fn of images [n, ...], `batch` of them at once, so that it is compiled for one size
     only.

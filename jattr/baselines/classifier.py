@@ -28,7 +28,7 @@ from jattr.generators import ops
 from jattr.generators.base import Generator
 from jattr.typing import PyTree
 
-EPSILON = 1e-5  # of every normalisation
+CLASSIFIER_NORM_EPSILON = 1e-5  # of every normalisation
 AMPLIFIED = 8.0  # what a blur takes away: it is this much smaller than the image
 LogitsFn = Callable[[PyTree, jax.Array], jax.Array]
 
@@ -85,7 +85,9 @@ class Norm(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return [n, H, W, channels]."""
         mean, variance = (fn(x, axis=(1, 2, 3), keepdims=True) for fn in (jnp.mean, jnp.var))
-        return (x - mean) * jax.lax.rsqrt(variance + EPSILON) * self.scale[...] + self.bias[...]
+        return (x - mean) * jax.lax.rsqrt(variance + CLASSIFIER_NORM_EPSILON) * self.scale[
+            ...
+        ] + self.bias[...]
 
 
 class Block(nnx.Module):

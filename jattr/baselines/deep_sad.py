@@ -24,16 +24,16 @@ from jattr.baselines.training import LossFn, Schedule, fit_state
 from jattr.generators import ops
 from jattr.typing import PyTree
 
-SLOPE = 0.1  # of leaky ReLU
+DETECTOR_SLOPE = 0.1  # of leaky ReLU
 # magnitude of each number of c: near 0 a network without biases could reach it by weights of 0
 LEAST_CENTRE = 0.1
-TINY = 1e-6
+LEAST_DISTANCE = 1e-6
 WIDTHS = (32, 64)  # channels at half the side, a quarter
-DIMENSIONS = 32  # of the output
+NUM_OUTPUTS = 32  # of the output
 
 
 class Net(nnx.Module):
-    """Features [n, h, w, c] to points [n, DIMENSIONS].
+    """Features [n, h, w, c] to points [n, NUM_OUTPUTS].
 
     Sides below 8 or 4 are halved once or never.
     """
@@ -46,12 +46,14 @@ class Net(nnx.Module):
                 kernels.append(nnx.Param(_drawn(rngs, (3, 3, 4 * inputs, outputs))))
                 height, width, inputs = height // 2, width // 2, outputs
         self.kernels = nnx.List(kernels)
-        self.dense = nnx.Param(_drawn(rngs, (inputs, DIMENSIONS)))
+        self.dense = nnx.Param(_drawn(rngs, (inputs, NUM_OUTPUTS)))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the points."""
         for kernel in self.kernels:
-            x = jax.nn.leaky_relu(ops.conv(space_to_depth(x), kernel[...], padding=1), SLOPE)
+            x = jax.nn.leaky_relu(
+                ops.conv(space_to_depth(x), kernel[...], padding=1), DETECTOR_SLOPE
+            )
         return x.mean((1, 2)) @ self.dense[...]
 
 
@@ -85,7 +87,7 @@ def fit_detector(
     arrays = (
         np.concatenate([normal, anomalies]),
         np.repeat(np.array([1, -1], np.float32), [len(normal), len(anomalies)]),
-        np.broadcast_to(centre.astype(np.float32), (len(normal) + len(anomalies), DIMENSIONS)),
+        np.broadcast_to(centre.astype(np.float32), (len(normal) + len(anomalies), NUM_OUTPUTS)),
     )
     trained = fit_state(loss_fn, state, arrays, jnp.stack(order_keys), schedule)
 
@@ -106,6 +108,6 @@ def _make(shape: tuple[int, int, int]) -> tuple[Callable[[PyTree, Any], jax.Arra
 
     def loss_of(state: PyTree, x: jax.Array, sign: jax.Array, centre: jax.Array) -> jax.Array:
         distance = jnp.square(points_of(state, x) - centre).sum(-1)
-        return jnp.where(sign > 0, distance, 1.0 / (distance + TINY)).mean()
+        return jnp.where(sign > 0, distance, 1.0 / (distance + LEAST_DISTANCE)).mean()
 
     return jax.jit(points_of), loss_of

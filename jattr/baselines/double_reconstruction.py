@@ -25,10 +25,10 @@ from jattr.errors import InputError
 from jattr.generators.base import ApplyFn, Generator
 from jattr.typing import PyTree
 
-LEVELS = 32  # of grey in the co-occurrence matrix
+GREY_LEVELS = 32  # of grey in the co-occurrence matrix
 # mean square of rounding to bytes, [-1, 1] units: no loss below it says anything
-ROUNDING = (2.0 / 255.0) ** 2 / 12.0
-GRID = 10_000  # points at which the density is summed
+ROUNDING_FLOOR = (2.0 / 255.0) ** 2 / 12.0
+DENSITY_POINTS = 10_000  # points at which the density is summed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,8 @@ def log_signals(gen: Generator, pixels: np.ndarray, batch: int) -> np.ndarray:
     assert gen.encoder is not None, "checked before"
     fn = _make_losses(gen.apply, gen.encoder)
     losses = np.maximum(
-        in_batches(lambda some: fn(gen.state, some), pixels, batch).astype(np.float64), ROUNDING
+        in_batches(lambda some: fn(gen.state, some), pixels, batch).astype(np.float64),
+        ROUNDING_FLOOR,
     )
     return np.asarray(np.log(losses[:, 0]) - np.log(losses[:, 1]) + np.log(homogeneity(pixels)))
 
@@ -118,7 +119,7 @@ def homogeneity(pixels: np.ndarray) -> np.ndarray:
         if colours.shape[-1] == 3
         else np.full(colours.shape[-1], 1 / colours.shape[-1])
     )
-    level = np.floor(np.floor(colours @ np.asarray(weights) + 0.5) * (LEVELS / 256.0))
+    level = np.floor(np.floor(colours @ np.asarray(weights) + 0.5) * (GREY_LEVELS / 256.0))
     return np.asarray((1.0 / (1.0 + np.square(np.diff(level, axis=2)))).mean((1, 2)))
 
 
@@ -127,7 +128,7 @@ def density_point(values: np.ndarray, share: float) -> float:
     deviation = values.std(ddof=1)
     if deviation <= 1e-9 * max(1.0, abs(values.mean())):
         return float(values.max())
-    grid = np.linspace(values.min() - 3 * deviation, values.max() + 3 * deviation, GRID)
+    grid = np.linspace(values.min() - 3 * deviation, values.max() + 3 * deviation, DENSITY_POINTS)
     mass = np.cumsum(scipy.stats.gaussian_kde(values)(grid))
     return float(np.interp(share, mass / mass[-1], grid))
 

@@ -27,12 +27,15 @@ from jattr.errors import InputError
 from jattr.generators.base import FinalLayer, Generator
 from jattr.typing import PyTree
 
-PRIOR_SAMPLES, BATCH = 512, 32  # latents whose activations are averaged, and images at once
+PRIOR_SAMPLES, ACTIVATION_BATCH = (
+    512,
+    32,
+)  # latents whose activations are averaged, and images at once
 # of the power iteration for the largest singular value, and over what it finds
-POWER_STEPS, MARGIN = 40, 1.05
+POWER_STEPS, SINGULAR_VALUE_MARGIN = 40, 1.05
 # added to the deviation that an activation is divided by, as the authors' program does
-SPREAD = 0.05
-TINY = 1e-9
+DEVIATION_FLOOR = 0.05
+LEAST_DEVIATION = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +122,7 @@ def _fit_one(
     features_fn = make_activations(gen, keys[0], config)
     normal = features_fn(own)
     held = max(1, round(config.held * len(own)))
-    mean, deviation = normal[held:].mean(0), normal[held:].std(0) + SPREAD
+    mean, deviation = normal[held:].mean(0), normal[held:].std(0) + DEVIATION_FLOOR
     seen = [
         (part - mean) / deviation
         for part in (normal[held:], features_fn(others) if len(others) else normal[:0])
@@ -128,8 +131,8 @@ def _fit_one(
     threshold = np.quantile(distances((normal[:held] - mean) / deviation), 1.0 - config.level)
 
     def judge(pixels: np.ndarray) -> np.ndarray:
-        return np.log(threshold + TINY) - np.log(
-            distances((features_fn(pixels) - mean) / deviation) + TINY
+        return np.log(threshold + LEAST_DEVIATION) - np.log(
+            distances((features_fn(pixels) - mean) / deviation) + LEAST_DEVIATION
         )
 
     return judge
@@ -153,7 +156,9 @@ def make_activations(
     size = _make_largest_singular(final)(state, mean)
 
     def features(pixels: np.ndarray) -> np.ndarray:
-        result = in_batches(lambda some: recover_fn(state, mean, size, some), pixels, BATCH)
+        result = in_batches(
+            lambda some: recover_fn(state, mean, size, some), pixels, ACTIVATION_BATCH
+        )
         return result if result.ndim == 4 else result.reshape(len(result), 1, 1, -1)
 
     return features
@@ -161,7 +166,9 @@ def make_activations(
 
 def _mean_activations(gen: Generator, final: FinalLayer, key: jax.Array) -> jax.Array:
     keys = jax.random.split(key)
-    z = np.asarray(gen.sample_latent(keys[0], PRIOR_SAMPLES)).reshape(-1, BATCH, *gen.latent_shape)
+    z = np.asarray(gen.sample_latent(keys[0], PRIOR_SAMPLES)).reshape(
+        -1, ACTIVATION_BATCH, *gen.latent_shape
+    )
     label = np.asarray(jax.random.randint(keys[1], z.shape[:2], 0, max(1, gen.num_classes)))
     fn = _make_mean(final, gen.num_classes > 0)
     return jnp.mean(jnp.stack([fn(gen.state, *some) for some in zip(z, label, strict=True)]), 0)
@@ -181,7 +188,7 @@ def _make_recover(final: FinalLayer, penalty: float, steps: int) -> Callable[...
     def recover(state: PyTree, mean: jax.Array, size: jax.Array, pixels: jax.Array) -> jax.Array:
         target = before_output(to_unit(pixels), final)
         start = jnp.broadcast_to(mean, (len(pixels), *mean.shape))
-        length = 1.0 / (MARGIN * size) ** 2
+        length = 1.0 / (SINGULAR_VALUE_MARGIN * size) ** 2
 
         def step(carry: tuple[jax.Array, jax.Array, jax.Array], _: None) -> tuple[Any, None]:
             a, ahead, t = carry

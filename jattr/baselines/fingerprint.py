@@ -19,7 +19,7 @@ from jattr.baselines.base import Attributor, checked_images, in_batches, to_unit
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 
-TINY = 1e-12  # of a norm: a residual without any content correlates with nothing
+LEAST_NORM = 1e-12  # of a norm: a residual without any content correlates with nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def normalised(residuals: np.ndarray) -> np.ndarray:
     """Return residuals [n, ...] as vectors [n, d] of mean 0 and norm 1, float64."""
     flat = residuals.reshape(len(residuals), -1).astype(np.float64)
     flat = flat - flat.mean(1, keepdims=True)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), TINY)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), LEAST_NORM)
 
 
 def residual_of(x: jax.Array, window: int, sigma: float) -> jax.Array:
@@ -89,7 +89,7 @@ def residual_of(x: jax.Array, window: int, sigma: float) -> jax.Array:
     """
     mean = _local_mean(x, window)
     variance = _local_mean(jnp.square(x - mean), window)
-    return (x - mean) * jnp.minimum(1.0, sigma**2 / jnp.maximum(variance, TINY))
+    return (x - mean) * jnp.minimum(1.0, sigma**2 / jnp.maximum(variance, LEAST_NORM))
 
 
 def _local_mean(x: jax.Array, window: int) -> jax.Array:

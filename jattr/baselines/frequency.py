@@ -28,7 +28,7 @@ from jattr.generators.base import Generator
 from jattr.typing import PyTree
 
 # added to magnitudes before their logarithm: far below a byte's rounding, above float32's
-FLOOR = 1e-4
+MAGNITUDE_FLOOR = 1e-4
 LEAST_DEVIATION = 1e-3  # of a coefficient: one that never changes says nothing
 
 
@@ -135,7 +135,7 @@ def log_spectrum(pixels: jax.Array) -> jax.Array:
         for size in pixels.shape[1:3]
     )
     spectrum = jnp.einsum("yh,nhwc,xw->nyxc", rows, to_unit(pixels), columns, precision="highest")
-    return jnp.log(jnp.abs(spectrum) + FLOOR)
+    return jnp.log(jnp.abs(spectrum) + MAGNITUDE_FLOOR)
 
 
 @functools.lru_cache(maxsize=16)

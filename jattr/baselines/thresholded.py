@@ -22,7 +22,7 @@ from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert
 
-BLOCK = 32  # images searched together
+SEARCH_BLOCK = 32  # images searched together
 SIMPLEST = 1e-3  # bits: an image of one value has no entropy
 SEARCH = InvertConfig(
     optimiser="adam:0.1:constant",
@@ -106,9 +106,9 @@ def calibrated_losses(
     image's complexity.
     """
     key, losses = candidate_key(key, gen), []
-    for number, at in enumerate(range(0, len(pixels), BLOCK)):
+    for number, at in enumerate(range(0, len(pixels), SEARCH_BLOCK)):
         result = invert(
-            gen, pixels[at : at + BLOCK], config=search, key=jax.random.fold_in(key, number)
+            gen, pixels[at : at + SEARCH_BLOCK], config=search, key=jax.random.fold_in(key, number)
         )
         losses.append(np.asarray(result.loss, np.float64).min(1))
     return np.concatenate(losses) / complexity(pixels)

@@ -72,7 +72,7 @@ from jattr.verification.result_folder import (
 
 OUTPUTS = (RESULT, LATENTS, SHEET, REPORT)
 LONGEST_COMMAND = 2_000  # characters, in the report
-BLOCK = 32  # images searched together: bounds memory
+ATTRIBUTE_BLOCK = 32  # images searched together: bounds memory
 PACKAGES = ("jax", "jaxlib", "numpy")
 # JAX's event of a program that was compiled, or fetched from the persistent cache
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
@@ -291,8 +291,8 @@ class AttributeRun:
         """Attribute every image."""
         # seconds; the report needs it
         Thread(target=import_module, args=("matplotlib.figure",), daemon=True).start()
-        for start in range(0, len(self.files), BLOCK):
-            files = self.files[start : start + BLOCK]
+        for start in range(0, len(self.files), ATTRIBUTE_BLOCK):
+            files = self.files[start : start + ATTRIBUTE_BLOCK]
             with self.clock.part("read_pictures"):
                 block = [self._read(file) for file in files]
             usable = [each for each in block if isinstance(each, Hypotheses)]

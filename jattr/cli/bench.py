@@ -21,7 +21,7 @@ from jattr.typing import JsonObject
 
 OUT = "jattr-bench"
 SPEED, SPEED_FILE = "speed", "speed.json"
-NAMES = (
+SUITE_NAMES = (
     "optimisers",
     "restarts",
     "distances",
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " page. A run that was stopped goes on where it was. speed measures gradient steps and"
         " searches on this machine."
     )
-    parser.add_argument("suite", choices=NAMES)
+    parser.add_argument("suite", choices=SUITE_NAMES)
     parser.add_argument(
         "--quick", action="store_true", help="few images, two candidates: a minute or two"
     )

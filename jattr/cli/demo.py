@@ -25,7 +25,7 @@ from jattr.verification.result_folder import check_result_folder, read_result
 from jattr.zoo.demo import draw_images
 
 CANDIDATES = ("dcgan_a", "dcgan_b", "progan_a", "progan_b")
-IMAGES, TRUTH, RESULT = "pictures", "truth.json", "result"
+IMAGES_FOLDER, TRUTH, RESULT_FOLDER = "pictures", "truth.json", "result"
 QUALITY = 90
 
 
@@ -76,12 +76,12 @@ def run(args: argparse.Namespace) -> int:
     overwrite = args.overwrite or problem_of(out, DEMO_FOLDER) is None
     with new_folder(out, kind=DEMO_FOLDER, overwrite=overwrite) as work:
         secrets = make_images(work, names, args.seed)
-    files = [str(out / IMAGES / secret.file) for secret in secrets]
+    files = [str(out / IMAGES_FOLDER / secret.file) for secret in secrets]
     options = [
         "--candidates",
         *names,
         "--out",
-        str(out / RESULT),
+        str(out / RESULT_FOLDER),
         *(["--json"] if args.json else []),
     ]
     options += [] if args.device is None else ["--device", args.device]
@@ -90,13 +90,17 @@ def run(args: argparse.Namespace) -> int:
     command = parser.parse_args([*files, *options], argparse.Namespace(import_seconds=0.0))
     if not args.json:
         print(
-            f"$ jattr attribute {shown(str(out / IMAGES), 60)}/* --candidates {' '.join(names)}"
+            f"$ jattr attribute {shown(str(out / IMAGES_FOLDER), 60)}/* --candidates"
+            f" {' '.join(names)}"
             " --out",
-            out / RESULT,
+            out / RESULT_FOLDER,
         )
     code = attribute.run(command)
     if not args.json:
-        print(f"\n{truth_table(out, secrets)}\n\nOpen {out / RESULT / 'report.html'} in a browser.")
+        print(
+            f"\n{truth_table(out, secrets)}\n\nOpen {out / RESULT_FOLDER / 'report.html'} in a"
+            " browser."
+        )
     return code
 
 
@@ -106,13 +110,13 @@ def check_demo_folder(folder: Path) -> None:
     Raises:
       InputError: it does not, or holds anything else.
     """
-    check_names(file_names(folder, folders=(IMAGES, RESULT)), (TRUTH,))
+    check_names(file_names(folder, folders=(IMAGES_FOLDER, RESULT_FOLDER)), (TRUTH,))
     secrets = read_json_text((folder / TRUTH).read_text(encoding="utf-8"))
     if not isinstance(secrets, list) or not secrets:
         raise InputError(f"{TRUTH!r} is not that of a demo")
-    check_names(file_names(folder / IMAGES), [Secret(**secret).file for secret in secrets])
-    if (folder / RESULT).exists():
-        check_result_folder(folder / RESULT)
+    check_names(file_names(folder / IMAGES_FOLDER), [Secret(**secret).file for secret in secrets])
+    if (folder / RESULT_FOLDER).exists():
+        check_result_folder(folder / RESULT_FOLDER)
 
 
 DEMO_FOLDER = FolderKind("a folder of `jattr demo`", check_demo_folder)
@@ -137,11 +141,11 @@ def candidate_names(*, everything: bool) -> tuple[str, ...]:
 def make_images(work: Path, names: tuple[str, ...], seed: int) -> list[Secret]:
     """Write the images, in an order that tells nothing, and `truth.json`; return who made which."""
     images = draw_images([load_generator(name) for name in names], seed)
-    (work / IMAGES).mkdir()
+    (work / IMAGES_FOLDER).mkdir()
     secrets = []
     for number, (made_by, pixels, compressed) in enumerate(images, 1):
         file = f"{number:02d}.{'jpg' if compressed else 'png'}"
-        _write(work / IMAGES / file, pixels, compressed)
+        _write(work / IMAGES_FOLDER / file, pixels, compressed)
         secrets.append(Secret(file, made_by, compressed))
     (work / TRUTH).write_text(
         json.dumps([asdict(secret) for secret in secrets], indent=1) + "\n", encoding="utf-8"
@@ -151,7 +155,7 @@ def make_images(work: Path, names: tuple[str, ...], seed: int) -> list[Secret]:
 
 def truth_table(out: Path, secrets: list[Secret]) -> str:
     """Return who made each image, beside what was found."""
-    rows = read_result(out / RESULT).data["pictures"]
+    rows = read_result(out / RESULT_FOLDER).data["pictures"]
     lines = ["who made them:"]
     for secret, row in zip(secrets, rows, strict=True):
         kind = ", saved as JPEG" if secret.compressed else ""

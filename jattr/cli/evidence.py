@@ -45,7 +45,7 @@ from jattr.printable import shown
 from jattr.report.evidence_page import evidence_page
 from jattr.typing import JsonObject
 
-PAGE = "evidence.html"
+EVIDENCE_PAGE = "evidence.html"
 STATED = ("fit", "certificate", "alteration", "residual")  # facts of an inversion
 
 
@@ -170,8 +170,8 @@ def make_run(args: argparse.Namespace) -> int:
             evidence = make_evidence(log, private, policy, gen, attribution, request, others)
         (work / FILE).write_bytes(evidence.data)
         page = evidence_page(evidence.bundle, evidence.verdict, gen.name, _command(args))
-        (work / PAGE).write_text(page, encoding="utf-8")
-    where = f"written to {shown(args.out, 200)}: {FILE}, {PAGE}"
+        (work / EVIDENCE_PAGE).write_text(page, encoding="utf-8")
+    where = f"written to {shown(args.out, 200)}: {FILE}, {EVIDENCE_PAGE}"
     emit(args, facts_of(evidence, attribution), text_of(evidence, attribution, [where]))
     return 0
 
@@ -182,7 +182,7 @@ def check_evidence_folder(folder: Path) -> None:
     Raises:
       InputError: it does not, or holds anything else.
     """
-    check_names(file_names(folder), (FILE, PAGE))
+    check_names(file_names(folder), (FILE, EVIDENCE_PAGE))
     if set(read_object(folder / FILE)) != {"jattr", *BUNDLE_FIELDS, "signature"}:
         raise InputError(f"{FILE!r} is no evidence")
 

@@ -25,7 +25,7 @@ from jattr.printable import shown
 
 POLICY, PUBLIC = "policy", "public"
 MAX_RECEIPT = 2_000_000  # bytes
-HEAD = """# Whom to trust (https://c2sp.org/tlog-policy): this log, its witnesses, \
+POLICY_HEAD = """# Whom to trust (https://c2sp.org/tlog-policy): this log, its witnesses, \
 and how many of those must sign.
 # Add witnesses that others run, then a quorum of them in place of `none`:
 #   witness NAME VKEY URL
@@ -41,7 +41,7 @@ def init_log(args: argparse.Namespace) -> int:
     )
     with LogStore.create(args.folder, args.origin, signers) as log:
         keys = [key.vkey for key in log.identity.keys]
-        text = HEAD + f"log {keys[0]}\nquorum none\n"
+        text = POLICY_HEAD + f"log {keys[0]}\nquorum none\n"
         try:
             PrivateStore.create(log.folder).__exit__()
             write(log.folder / POLICY, text.encode())

@@ -33,7 +33,7 @@ from jattr.printable import shown
 from jattr.verification.latents import LATENTS, LOGGED_FOLDER, write_latents
 
 MAX_IMAGES = 100_000
-CHUNK = 64  # images that are logged together
+IMAGES_PER_COMMIT = 64  # images that are logged together
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,8 +112,11 @@ def _release_all(
     """Make and log the images, some at a time; none is written before it is logged."""
     released: list[Released] = []
     progress = Progress(len(z), "images")
-    for first in range(0, len(z), CHUNK):
-        part, labels = z[first : first + CHUNK], label[first : first + CHUNK]
+    for first in range(0, len(z), IMAGES_PER_COMMIT):
+        part, labels = (
+            z[first : first + IMAGES_PER_COMMIT],
+            label[first : first + IMAGES_PER_COMMIT],
+        )
         intents = recorder.intend(
             gen, part, seed=seed, first=first, labels=labels, beacon=args.beacon
         )

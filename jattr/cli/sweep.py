@@ -34,7 +34,7 @@ from jattr.sweep.store import FAILED, counts, open_for_reading
 
 FORMATS = ("csv", "parquet", "png", "svg", "html")
 USUAL = ("csv", "png", "svg", "html")
-REPORT = "report"  # subfolder of a sweep with its tables, figures and page
+REPORT_FOLDER = "report"  # subfolder of a sweep with its tables, figures and page
 
 
 def add_arguments(parser: Parser) -> None:
@@ -179,7 +179,7 @@ def _check_report(args: argparse.Namespace, folder: str, spec: Spec) -> None:
     """
     if not args.no_report:
         check_folder(
-            Path(folder) / REPORT,
+            Path(folder) / REPORT_FOLDER,
             kind=EXPORT_FOLDER,
             overwrite=True,
             inputs=_inputs(spec),
@@ -206,7 +206,9 @@ def _report(args: argparse.Namespace, folder: str, ran: Ran) -> int:
     with open_for_reading(folder) as store:
         text = summary(store)
         if not args.no_report:
-            export(store, Path(folder) / REPORT, overwrite=True, inputs=_inputs(ran.plan.spec))
+            export(
+                store, Path(folder) / REPORT_FOLDER, overwrite=True, inputs=_inputs(ran.plan.spec)
+            )
         errors = [
             dict(zip(store.table("cells").columns, row, strict=True))
             for row in store.table("cells").rows
@@ -215,7 +217,7 @@ def _report(args: argparse.Namespace, folder: str, ran: Ran) -> int:
     where = (
         ""
         if args.no_report
-        else f"\nwritten to {shown(folder, 200)}: {REPORT}/report.html and its tables"
+        else f"\nwritten to {shown(folder, 200)}: {REPORT_FOLDER}/report.html and its tables"
     )
     harness = 0.0 if not ran.computed else 1 - ran.search_seconds / ran.seconds
     result = {

@@ -19,7 +19,7 @@ from jattr.decision.restart_power import Restarts
 from jattr.decision.scores import FAIR, check_scores
 from jattr.errors import InputError
 
-SCHEMA = 2
+CALIBRATION_SCHEMA = 2
 NONE = "none"  # no candidate's name: the posterior's last entry
 OTHER = "other generator: "  # the kind of negatives that another candidate made
 KINDS = f"photograph, renderer, {OTHER}NAME"  # of negatives; any text is legal

@@ -11,23 +11,23 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from jattr.bounded_json import read_json_text
-from jattr.decision.calibration import SCHEMA, Calibrated, Calibration, Sample
+from jattr.decision.calibration import CALIBRATION_SCHEMA, Calibrated, Calibration, Sample
 from jattr.decision.restart_power import Restarts
 from jattr.errors import InputError
 
 NULL = "a score of null: every restart failed; it counts as +inf, above every number"
-TOP = ("schema", "null", "settings_digest", "versions", "candidates")
+CALIBRATION_FIELDS = ("schema", "null", "settings_digest", "versions", "candidates")
 CANDIDATE = ("digest", "conditions")
 CONDITION = ("own", "own_count", "own_seed", "own_restarts", "negatives")
-RESTARTS = ("used", "arrived")
-KIND = ("scores", "count", "seed")
-ADVICE = "; use a file that jattr calibrate wrote"
+RESTART_FIELDS = ("used", "arrived")
+KIND_FIELDS = ("scores", "count", "seed")
+CALIBRATE_AGAIN = "; use a file that jattr calibrate wrote"
 
 
 def to_json(calibration: Calibration) -> str:
     """Return the calibration as JSON text; the same calibration gives the same text."""
     data = {
-        "schema": SCHEMA,
+        "schema": CALIBRATION_SCHEMA,
         "null": NULL,
         "settings_digest": calibration.settings_digest,
         "versions": dict(calibration.versions),
@@ -52,7 +52,7 @@ def is_calibration(text: str) -> bool:
         data = read_json_text(text)
     except ValueError:
         return False
-    return isinstance(data, dict) and set(data) == set(TOP) and data["null"] == NULL
+    return isinstance(data, dict) and set(data) == set(CALIBRATION_FIELDS) and data["null"] == NULL
 
 
 def from_json(text: str) -> Calibration:
@@ -68,14 +68,15 @@ def from_json(text: str) -> Calibration:
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(f"the calibration is no JSON: {error}{ADVICE}") from None
-    if isinstance(data, dict) and "schema" in data and data["schema"] != SCHEMA:
+        raise InputError(f"the calibration is no JSON: {error}{CALIBRATE_AGAIN}") from None
+    if isinstance(data, dict) and "schema" in data and data["schema"] != CALIBRATION_SCHEMA:
         raise InputError(
-            f"the calibration has schema {data['schema']!r}, this jattr reads {SCHEMA}; calibrate"
+            f"the calibration has schema {data['schema']!r}, this jattr reads"
+            f" {CALIBRATION_SCHEMA}; calibrate"
             " again, or use the"
             " jattr that wrote it"
         )
-    _check_keys(data, TOP, "the calibration")
+    _check_keys(data, CALIBRATION_FIELDS, "the calibration")
     _check_type(data["schema"], int, "schema")
     _check_type(data["candidates"], dict, "candidates")
     _check_type(data["versions"], dict, "versions")
@@ -126,7 +127,7 @@ def _sample(data: Any, where: str) -> Sample:
     _check_keys(data, CONDITION, where)
     _check_type(data["negatives"], dict, f"{where}: negatives")
     for kind, negatives in data["negatives"].items():
-        _check_keys(negatives, KIND, f"{where}, {kind}")
+        _check_keys(negatives, KIND_FIELDS, f"{where}, {kind}")
     return Sample(
         own=_scores(data["own"], data["own_count"], f"{where}: own"),
         negatives={
@@ -146,7 +147,7 @@ def _sample(data: Any, where: str) -> Sample:
 
 
 def _restarts(data: Any, where: str) -> Restarts:
-    _check_keys(data, RESTARTS, where)
+    _check_keys(data, RESTART_FIELDS, where)
     for key, kind, what in (
         ("used", int, "a whole number up to 10^9"),
         ("arrived", bool, "true or false"),
@@ -154,7 +155,9 @@ def _restarts(data: Any, where: str) -> Restarts:
         _check_type(data[key], list, f"{where}: {key}")
         for value in data[key]:
             if type(value) is not kind or abs(value) > 10**9:
-                raise InputError(f"{where}: {key} holds {str(value)[:40]!r}; it is {what}{ADVICE}")
+                raise InputError(
+                    f"{where}: {key} holds {str(value)[:40]!r}; it is {what}{CALIBRATE_AGAIN}"
+                )
     return Restarts(tuple(data["used"]), tuple(data["arrived"]))
 
 
@@ -162,16 +165,19 @@ def _scores(values: Any, count: Any, where: str) -> tuple[float, ...]:
     _check_type(values, list, f"{where}: scores")
     _check_type(count, int, f"{where}: count")
     if count != len(values) or count < 0:
-        raise InputError(f"{where}: there are {len(values)} scores, the count says {count}{ADVICE}")
+        raise InputError(
+            f"{where}: there are {len(values)} scores, the count says {count}{CALIBRATE_AGAIN}"
+        )
     for value in values:
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
             raise InputError(
                 f"{where}: a score is {value!r}; a number, or null where every restart"
-                f" failed{ADVICE}"
+                f" failed{CALIBRATE_AGAIN}"
             )
         if value is not None and not abs(value) <= 1e9:
             raise InputError(
-                f"{where}: a score is {_short(value)}; log10 of a residual is far smaller{ADVICE}"
+                f"{where}: a score is {_short(value)}; log10 of a residual is far"
+                f" smaller{CALIBRATE_AGAIN}"
             )
     return tuple(math.inf if value is None else float(value) for value in values)
 
@@ -186,19 +192,21 @@ def _check_keys(data: Any, keys: tuple[str, ...], where: str) -> None:
     missing, more = sorted(set(keys) - set(data)), sorted(set(data) - set(keys))
     if missing or more:
         found = f"{missing[0]!r} is missing" if missing else f"{more[0]!r} is unknown"
-        raise InputError(f"{where}: {found}; the keys are {', '.join(keys)}{ADVICE}")
+        raise InputError(f"{where}: {found}; the keys are {', '.join(keys)}{CALIBRATE_AGAIN}")
 
 
 def _check_type(value: Any, kind: type, where: str) -> None:
     if not isinstance(value, kind) or isinstance(value, bool):
         names = {dict: "an object", list: "a list", int: "a whole number"}
-        raise InputError(f"{where}: got {type(value).__name__}; it is {names[kind]}{ADVICE}")
+        raise InputError(
+            f"{where}: got {type(value).__name__}; it is {names[kind]}{CALIBRATE_AGAIN}"
+        )
 
 
 def _no_constant(name: str) -> NoReturn:
     raise InputError(
         f"the calibration holds {name}; scores are numbers, or null where every restart"
-        f" failed{ADVICE}"
+        f" failed{CALIBRATE_AGAIN}"
     )
 
 
@@ -207,5 +215,7 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
     if len(data) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"the calibration has the key {twice!r} twice in one object{ADVICE}")
+        raise InputError(
+            f"the calibration has the key {twice!r} twice in one object{CALIBRATE_AGAIN}"
+        )
     return data

@@ -27,7 +27,7 @@ from jattr.errors import InputError
 
 LEAST_LR = 2.0  # of a named candidate: ENFSI's weak support begins here
 DENIED = "Undecided: every candidate is denied, but"
-ROUNDING = 1e-12  # relative, of an adjusted p-value: 9 * (1 / 300) is not above 0.03
+P_VALUE_TOLERANCE = 1e-12  # relative, of an adjusted p-value: 9 * (1 / 300) is not above 0.03
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def judge(
         replace(
             f,
             holm_p=float(p),
-            supported=bool(p <= alpha * (1 + ROUNDING)),
+            supported=bool(p <= alpha * (1 + P_VALUE_TOLERANCE)),
             probability=float(chance),
         )
         for f, p, chance in zip(findings, adjusted, chances[:-1], strict=True)

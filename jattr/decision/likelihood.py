@@ -28,7 +28,7 @@ from jattr.errors import InputError
 
 LOG_10 = float(np.log(10.0))
 ELUB_STEP = 0.01  # log10, the accuracy of the empirical bounds
-WORDS = (  # the ratio is below -> ENFSI's words
+LR_WORDS = (  # the ratio is below -> ENFSI's words
     (2, "no support"),
     (10, "weak support"),
     (100, "moderate support"),
@@ -233,7 +233,7 @@ def in_words(log10_lr: float) -> str:
     ('moderately strong support', 'no support')
     """
     ratio = 10.0 ** min(abs(log10_lr), 300.0)
-    return next(words for limit, words in WORDS if ratio < limit)
+    return next(words for limit, words in LR_WORDS if ratio < limit)
 
 
 def joined(negatives: Mapping[str, Sequence[float] | np.ndarray]) -> np.ndarray:

@@ -34,7 +34,7 @@ from jattr.errors import InputError
 
 MAX_RESTARTS = 10**6  # more are called none
 # logits of mean and spread that a fit may start from
-GRID = (np.linspace(-9.0, 9.0, 19), np.linspace(-8.0, 5.0, 14))
+LOGIT_GRID = (np.linspace(-9.0, 9.0, 19), np.linspace(-8.0, 5.0, 14))
 
 
 @dataclass(frozen=True)
@@ -221,9 +221,9 @@ def fit_difficulty(used: Sequence[int], arrived: Sequence[bool]) -> Difficulty:
         return float(np.sum(betaln(a, b) - betaln(a + has_arrived, b + num_used - has_arrived)))
 
     # From the best point of a grid: the likelihood can have a ridge, and Nelder-Mead goes downhill.
-    grid = ((mean, spread) for mean in GRID[0] for spread in GRID[1])
+    grid = ((mean, spread) for mean in LOGIT_GRID[0] for spread in LOGIT_GRID[1])
     start = min(grid, key=lambda point: loss(np.array(point)))
-    bounds = [(axis[0], axis[-1]) for axis in GRID]
+    bounds = [(axis[0], axis[-1]) for axis in LOGIT_GRID]
     best = minimize(loss, start, method="Nelder-Mead", bounds=bounds).x
     return Difficulty(mean=float(expit(best[0])), spread=float(expit(best[1])))
 

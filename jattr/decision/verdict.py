@@ -20,7 +20,7 @@ SMALL = (
     " larger image would"
 )
 ALL_FAILED = "every restart of every candidate failed; this says nothing about the image"
-FAILED = "a candidate failed in every restart; try more of them"
+FAILED_REASON = "a candidate failed in every restart; try more of them"
 NONE_REASON = "every candidate ends far above its usual misses on its own images"
 NONE_BUT = f"{NONE_REASON}, but"
 
@@ -233,7 +233,7 @@ def _by_thresholds(
     near = winner.residual <= policy.winner
     if near and len(ranked) > 1 and (ranked[1][1].residual or 0.0) >= needed:
         if len(ranked) < count:
-            return "undecided", FAILED
+            return "undecided", FAILED_REASON
         return "made-by", (
             f"residual {winner.residual:.1e} is at most {policy.winner:.3g} and the"
             f" runner-up's {margin:.3g} times it; no certificate"
@@ -286,7 +286,7 @@ def _what_would_settle(
         )
     if misses:
         return "no candidate is far enough ahead of the others; try more restarts, or calibrate"
-    return FAILED
+    return FAILED_REASON
 
 
 def _enough(evidence: Evidence, policy: DecisionConfig) -> int:

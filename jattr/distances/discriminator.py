@@ -24,8 +24,8 @@ from jattr.generators import ops
 from jattr.generators.filters import Axis, resample
 from jattr.generators.style_parts import leaky, smooth
 
-FORMS = ("resnet", "skip", "orig")
-TAPS = (0.125, 0.375, 0.375, 0.125)  # of the filter before images and activations are halved
+DISCRIMINATOR_FORMS = ("resnet", "skip", "orig")
+BLUR_TAPS = (0.125, 0.375, 0.375, 0.125)  # of the filter before images and activations are halved
 HALF = math.sqrt(0.5)  # gain of the two branches of a residual block
 SIDES = (8, 1024)  # of images, pixels: smallest and largest
 MAX_WIDTH = 8192  # feature maps
@@ -34,7 +34,8 @@ VARIANTS = (
     "FORM CHANNELS-WIDTH-...-WIDTH, perhaps clamp NUMBER, such as resnet 3-64-128-256-512 clamp 256"
 )
 _VARIANT = re.compile(
-    rf"({'|'.join(FORMS)}) ([0-9]{{1,4}}(?:-[0-9]{{1,4}}){{2,9}})(?: clamp ([0-9.e+-]{{1,12}}))?"
+    rf"({'|'.join(DISCRIMINATOR_FORMS)}) ([0-9]{{1,4}}(?:-[0-9]{{1,4}}){{2,9}})(?: clamp"
+    rf" ([0-9.e+-]{{1,12}}))?"
 )
 
 
@@ -50,7 +51,7 @@ class Variant:
     (16, ('b16', 'b8', 'b4'), 'resnet 3-16-32-64')
     """
 
-    form: str  # of FORMS
+    form: str  # of DISCRIMINATOR_FORMS
     image_channels: int
     widths: tuple[int, ...]  # feature maps at the image's size, half of it, ..., 4x4 pixels
     clamp: float | None = None  # of activations (NVlabs: conv_clamp)
@@ -58,8 +59,8 @@ class Variant:
     def __post_init__(self) -> None:
         """Check the numbers."""
         low, high = SIDES
-        if self.form not in FORMS:
-            raise InputError(f"the form is {self.form!r}; legal: {', '.join(FORMS)}")
+        if self.form not in DISCRIMINATOR_FORMS:
+            raise InputError(f"the form is {self.form!r}; legal: {', '.join(DISCRIMINATOR_FORMS)}")
         if not low <= self.side <= high:
             raise InputError(
                 f"there are {len(self.widths)} widths; there must be 2 to"
@@ -148,7 +149,7 @@ class ScaledConv(nnx.Module):
         elif size == 1:
             x = ops.conv(halved(x), kernel)
         else:
-            x = ops.conv(smooth(x, TAPS, x.shape[1] + size - 2), kernel, stride=2)
+            x = ops.conv(smooth(x, BLUR_TAPS, x.shape[1] + size - 2), kernel, stride=2)
         return x if self.bias is None else leaky(x + self.bias[...], gain, clamp)
 
 
@@ -207,4 +208,4 @@ class DiscriminatorNet(nnx.Module):
 
 def halved(x: jax.Array) -> jax.Array:
     """Return x [n, H, W, C] filtered between zeros, every second pixel: [n, H / 2, W / 2, C]."""
-    return resample(x, jnp.asarray(TAPS, x.dtype), Axis(x.shape[1] // 2, down=2, before=1))
+    return resample(x, jnp.asarray(BLUR_TAPS, x.dtype), Axis(x.shape[1] // 2, down=2, before=1))

@@ -31,9 +31,9 @@ from jattr.generators.store import CARD_FILE, DIGESTS, PARAMS_FOLDER
 from jattr.generators.stored import as_tree
 from jattr.typing import JsonObject
 
-KIND = "features"
+FEATURES_KIND = "features"
 FIELDS = ("card_version", "kind", "name", "architecture", "variant", "source", *DIGESTS)
-ADVICE = "make one with `jattr convert`"
+CONVERT_FEATURES = "make one with `jattr convert`"
 
 
 def make_card(
@@ -46,7 +46,7 @@ def make_card(
         "variant": variant,
         "source": dict(source),
     }
-    return {"card_version": 1, "kind": KIND, **fields}
+    return {"card_version": 1, "kind": FEATURES_KIND, **fields}
 
 
 def save_features(
@@ -104,7 +104,9 @@ def load_features(folder: str | os.PathLike[str]) -> FeatureNetwork:
     """
     folder = Path(folder)
     if not (folder / CARD_FILE).is_file():
-        raise InputError(f"{folder} has no {CARD_FILE}, so it is no feature folder; {ADVICE}")
+        raise InputError(
+            f"{folder} has no {CARD_FILE}, so it is no feature folder; {CONVERT_FEATURES}"
+        )
     try:
         data = plain(read_json(folder / CARD_FILE))
         card = checked_card(data)
@@ -137,11 +139,12 @@ def checked_card(data: object) -> JsonObject:
     Raises:
       InputError: it is none of a feature network; the message lists every problem.
     """
-    if not isinstance(data, Mapping) or data.get("kind") != KIND:
+    if not isinstance(data, Mapping) or data.get("kind") != FEATURES_KIND:
         kind = data.get("kind") if isinstance(data, Mapping) else None
         raise InputError(
-            f"{CARD_FILE} has the kind {show(kind)}, not {show(KIND)}: this is no feature folder;"
-            f" {ADVICE}"
+            f"{CARD_FILE} has the kind {show(kind)}, not {show(FEATURES_KIND)}: this is no feature"
+            " folder;"
+            f" {CONVERT_FEATURES}"
         )
     problems = [f"the field {show(name)} is unknown" for name in data if name not in FIELDS]
     if data.get("card_version") != 1:

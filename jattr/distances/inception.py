@@ -16,7 +16,7 @@ from flax import nnx
 from jattr.distances.layers import ConvNorm, average_pool, max_pool
 from jattr.generators.style_parts import Dense
 
-SIDE = 299  # pixels of the images that it was trained on
+INCEPTION_SIDE = 299  # pixels of the images that it was trained on
 CLASSES = {"torchvision": 1000, "fid": 1008}  # variant -> outputs of the last layer
 LAYERS = (
     "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3",

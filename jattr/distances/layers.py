@@ -17,7 +17,7 @@ from flax import nnx
 
 from jattr.generators import ops
 
-NORM_EPSILON = 1e-3  # of Inception's batch normalisation
+INCEPTION_NORM_EPSILON = 1e-3  # of Inception's batch normalisation
 
 
 class Conv(nnx.Module):
@@ -88,7 +88,7 @@ class ConvNorm(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the activations [n, H', W', outputs] of x [n, H, W, inputs]."""
-        gain = self.scale[...] * jax.lax.rsqrt(self.var[...] + NORM_EPSILON)
+        gain = self.scale[...] * jax.lax.rsqrt(self.var[...] + INCEPTION_NORM_EPSILON)
         x = _padded(x, *self.padding)
         x = ops.conv(x, self.kernel[...] * gain, stride=self.stride)
         return jax.nn.relu(x + (self.bias[...] - self.mean[...] * gain))

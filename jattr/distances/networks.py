@@ -74,7 +74,7 @@ NETWORKS: dict[str, Network | Sized] = {
         tuple(inception.CLASSES),
         inception.LAYERS,
         "Mixed_7a",
-        inception.SIDE,
+        inception.INCEPTION_SIDE,
     ),
     **{f"lpips-{name}": _lpips(name) for name in lpips_nets.BACKBONES},
     "stylegan2-discriminator": Sized(("resnet 3-6-8-10-12",), _discriminator),

@@ -14,7 +14,7 @@ from flax import nnx
 
 from jattr.generators import ops
 
-EPSILON = 1e-6  # of every group normalisation
+GROUP_NORM_EPSILON = 1e-6  # of every group normalisation
 
 
 class Conv(nnx.Module):
@@ -87,7 +87,8 @@ class GroupNorm(nnx.Module):
         x = x - self._spread(self._group_mean(x))
         variance = self._group_mean(jnp.square(x))
         return (
-            x * (self._spread(jax.lax.rsqrt(variance + EPSILON)) * self.scale[...]) + self.bias[...]
+            x * (self._spread(jax.lax.rsqrt(variance + GROUP_NORM_EPSILON)) * self.scale[...])
+            + self.bias[...]
         )
 
     def _group_mean(self, x: jax.Array) -> jax.Array:

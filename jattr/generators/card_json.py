@@ -13,7 +13,7 @@ from jattr.typing import Json, JsonObject
 
 MAX_BYTES = 1 << 20  # the largest card file; real ones have about 1500 bytes
 MAX_VALUES = 20_000  # values and names in one card; 1000 layers need 11,000
-MAX_INTEGER = 1 << 63
+MAX_CARD_INTEGER = 1 << 63
 
 
 def read_json(path: str | os.PathLike[str]) -> Json:
@@ -62,7 +62,10 @@ def _plain(value: Json, place: str, depth: int, left: list[int]) -> Json:
             return value
         case int():
             return _checked(
-                value, -MAX_INTEGER <= value < MAX_INTEGER, place, "an integer of more than 64 bits"
+                value,
+                -MAX_CARD_INTEGER <= value < MAX_CARD_INTEGER,
+                place,
+                "an integer of more than 64 bits",
             )
         case float():
             return _checked(value, math.isfinite(value), place, "not a finite number")

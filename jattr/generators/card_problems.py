@@ -14,7 +14,7 @@ from typing import Any
 from jattr.errors import CardError, show, suggest
 from jattr.typing import JsonObject
 
-SCHEMA = "card_v1.schema.json"
+SCHEMA_FILE = "card_v1.schema.json"
 MAX_LISTED = 20  # problems in one message
 
 
@@ -53,7 +53,7 @@ def schema_problems(data: JsonObject, schema: JsonObject) -> list[str]:
 @functools.cache
 def layered_schema() -> JsonObject:
     """Return the schema of layered cards."""
-    text = resources.files("jattr.generators").joinpath(SCHEMA).read_text(encoding="utf-8")
+    text = resources.files("jattr.generators").joinpath(SCHEMA_FILE).read_text(encoding="utf-8")
     return dict(json.loads(text))
 
 

@@ -27,7 +27,7 @@ ORBAX_FILES = ("_METADATA", "_CHECKPOINT_METADATA", COMMITTED)
 MAX_ORBAX_FILE = 16 << 20  # bytes of each of them
 DTYPES = {"<f4": "float32"}  # how zarr writes it -> what it is
 FIXED = {"compressor": None, "filters": None, "order": "C", "zarr_format": 2, "fill_value": None}
-ADVICE = "convert the generator again"
+CONVERT_AGAIN = "convert the generator again"
 
 
 def write_params(folder: Path, params: Params) -> None:
@@ -64,7 +64,7 @@ def read_params(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
         )
     except Exception as error:  # a damaged checkpoint raises whatever it meets first
         raise GeneratorError(
-            f"the tensors cannot be read by Orbax ({_reason(error)}); {ADVICE}"
+            f"the tensors cannot be read by Orbax ({_reason(error)}); {CONVERT_AGAIN}"
         ) from error
     return tree
 
@@ -86,7 +86,7 @@ def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
             continue
         if not entry.is_dir(follow_symlinks=False):
             raise GeneratorError(
-                f"{folder} holds {show(entry.name)}, which is no stored tensor; {ADVICE}"
+                f"{folder} holds {show(entry.name)}, which is no stored tensor; {CONVERT_AGAIN}"
             )
         shape = _tensor_shape(Path(entry.path))
         total += 4 * math.prod(shape)
@@ -104,19 +104,19 @@ def _tensor_shape(folder: Path) -> tuple[int, ...]:
     if ".zarray" not in entries or len(entries) != 2:
         raise GeneratorError(
             f"{folder} holds {len(entries)} files; a stored tensor has .zarray and one chunk;"
-            f" {ADVICE}"
+            f" {CONVERT_AGAIN}"
         )
     header, (chunk,) = entries.pop(".zarray"), entries.values()
     shape = _header_shape(folder, _read_header(header))
     name = ".".join("0" * len(shape)) or "0"
     if chunk.name != name:
         raise GeneratorError(
-            f"{folder} holds {show(chunk.name)} where the chunk {name} should be; {ADVICE}"
+            f"{folder} holds {show(chunk.name)} where the chunk {name} should be; {CONVERT_AGAIN}"
         )
     size = 4 * math.prod(shape)
     if _check_file(chunk, size) != size:
         raise GeneratorError(
-            f"{chunk.path} has not the {size} bytes of float32 {list(shape)}; {ADVICE}"
+            f"{chunk.path} has not the {size} bytes of float32 {list(shape)}; {CONVERT_AGAIN}"
         )
     return shape
 
@@ -136,12 +136,12 @@ def _header_shape(folder: Path, header: Any) -> tuple[int, ...]:
     if wrong:
         raise GeneratorError(
             f"{folder}/.zarray has {wrong[0]} {show(header.get(wrong[0]))}; legal is"
-            f" {show(FIXED[wrong[0]])}; {ADVICE}"
+            f" {show(FIXED[wrong[0]])}; {CONVERT_AGAIN}"
         )
     if header.get("dtype") not in DTYPES:
         raise GeneratorError(
             f"{folder} is of dtype {show(header.get('dtype'))}; stored tensors are float32;"
-            f" {ADVICE}"
+            f" {CONVERT_AGAIN}"
         )
     shape = header.get("shape")
     sides = (
@@ -152,7 +152,8 @@ def _header_shape(folder: Path, header: Any) -> tuple[int, ...]:
     if not sides or header.get("chunks") != shape or header.get("dimension_separator", ".") != ".":
         raise GeneratorError(
             f"{folder}/.zarray has shape {show(shape)} and chunks {show(header.get('chunks'))};"
-            f" legal are up to {MAX_AXES} positive numbers, and chunks equal to the shape; {ADVICE}"
+            f" legal are up to {MAX_AXES} positive numbers, and chunks equal to the shape;"
+            f" {CONVERT_AGAIN}"
         )
     return tuple(header["shape"])
 
@@ -162,11 +163,12 @@ def _check_file(entry: os.DirEntry[str], max_bytes: int) -> int:
     status = entry.stat(follow_symlinks=False)
     if not stat.S_ISREG(status.st_mode):
         raise GeneratorError(
-            f"{entry.path} is a link, a pipe or a folder; a plain file is expected; {ADVICE}"
+            f"{entry.path} is a link, a pipe or a folder; a plain file is expected; {CONVERT_AGAIN}"
         )
     if status.st_size > max_bytes:
         raise GeneratorError(
-            f"{entry.path} has {status.st_size} bytes; at most {max_bytes} are expected; {ADVICE}"
+            f"{entry.path} has {status.st_size} bytes; at most {max_bytes} are expected;"
+            f" {CONVERT_AGAIN}"
         )
     return status.st_size
 
@@ -175,7 +177,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     entries = []
     try:
         if not stat.S_ISDIR(os.lstat(folder).st_mode):
-            raise GeneratorError(f"{folder} is not a folder; {ADVICE}")
+            raise GeneratorError(f"{folder} is not a folder; {CONVERT_AGAIN}")
         with os.scandir(folder) as scan:
             for entry in scan:
                 entries.append(entry)
@@ -185,7 +187,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
                     )
     except OSError as error:
         raise GeneratorError(
-            f"{folder} cannot be read ({error.strerror or error}); {ADVICE}"
+            f"{folder} cannot be read ({error.strerror or error}); {CONVERT_AGAIN}"
         ) from error
     return sorted(entries, key=lambda entry: entry.name)
 

@@ -18,7 +18,7 @@ from flax import nnx
 from jattr.generators import ops
 from jattr.generators.filters import Axis, resample
 
-EPSILON = 1e-8
+PIXEL_NORM_EPSILON = 1e-8
 SLOPE = 0.2  # of the leaky ReLU
 GAIN = math.sqrt(2.0)  # keeps the variance behind it
 MAPPING_RATE = 0.01  # learning-rate multiplier of the mapping network
@@ -114,7 +114,7 @@ def leaky(x: jax.Array, gain: float = 1.0, clamp: float | None = None) -> jax.Ar
 
 def normalise(x: jax.Array) -> jax.Array:
     """Return x [n, d] scaled to mean square 1 (pixel norm)."""
-    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + EPSILON)
+    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + PIXEL_NORM_EPSILON)
 
 
 def modulated_conv(
@@ -137,7 +137,7 @@ def modulated_conv(
     # Demodulation by the norm of each output's modulated kernel (equation 3):
     # sum_ik (s_i w_ijk)^2 = sum_i s_i^2 sum_k w_ijk^2.
     squares = jnp.sum(jnp.square(kernel), axis=(0, 1))
-    return x * jax.lax.rsqrt(jnp.square(style) @ squares + EPSILON)[:, None, None, :]
+    return x * jax.lax.rsqrt(jnp.square(style) @ squares + PIXEL_NORM_EPSILON)[:, None, None, :]
 
 
 def smooth(x: jax.Array, taps: Sequence[float], size: int) -> jax.Array:

@@ -17,8 +17,8 @@ from flax import nnx
 from jattr.generators import ops
 from jattr.generators.progan import upsampled_conv
 from jattr.generators.style_parts import (
-    EPSILON,
     GAIN,
+    PIXEL_NORM_EPSILON,
     SLOPE,
     Dense,
     MappingNet,
@@ -97,7 +97,7 @@ class Epilogue(nnx.Module):
         x = x - jnp.mean(x, axis=(1, 2), keepdims=True)
         variance = jnp.mean(jnp.square(x), axis=(1, 2), keepdims=True)
         scale, shift = jnp.split(self.affine(w)[:, None, None, :], 2, axis=-1)
-        return x * (jax.lax.rsqrt(variance + EPSILON) * (scale + 1)) + shift
+        return x * (jax.lax.rsqrt(variance + PIXEL_NORM_EPSILON) * (scale + 1)) + shift
 
 
 class Net(nnx.Module):

@@ -19,10 +19,19 @@ from flax import nnx
 
 from jattr.generators import ops
 from jattr.generators.filters import Axis, resample
-from jattr.generators.style_parts import EPSILON, Dense, MappingNet, leaky, mapping_gains, normalise
+from jattr.generators.style_parts import (
+    PIXEL_NORM_EPSILON,
+    Dense,
+    MappingNet,
+    leaky,
+    mapping_gains,
+    normalise,
+)
 
 MAX_SIZE = 4096
-TINY = 1e-30  # below the square of any frequency that matters; the root of 0 has no derivative
+LEAST_SQUARED_FREQUENCY = (
+    1e-30  # below the square of any frequency that matters; the root of 0 has no derivative
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +159,7 @@ class FourierFeatures(nnx.Module):
         moved = self._moved_waves(w)
         freqs, phases = moved[:, :, :2], moved[:, :, 2] + self.phases[...]
         # Waves beyond the bandwidth fade out up to the rate's Nyquist frequency.
-        radii = jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(freqs), axis=-1), TINY))
+        radii = jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(freqs), axis=-1), LEAST_SQUARED_FREQUENCY))
         amplitudes = jnp.clip(
             1.0 - (radii - self.bandwidth) / (self.rate / 2 - self.bandwidth), 0.0, 1.0
         )
@@ -214,7 +223,9 @@ class StyledLayer(nnx.Module):
         kernel = self.kernel[...]
         style = normalise(self.affine(w))
         squares = jnp.sum(jnp.square(kernel), axis=(0, 1))
-        scale = self.magnitude_ema[...] * jax.lax.rsqrt(jnp.square(style) @ squares + EPSILON)
+        scale = self.magnitude_ema[...] * jax.lax.rsqrt(
+            jnp.square(style) @ squares + PIXEL_NORM_EPSILON
+        )
         x = ops.conv(x * style[:, None, None, :], kernel, padding=kernel.shape[0] - 1)
         x = x * scale[:, None, None, :] + self.bias[...]
         # The leaky ReLU acts at a higher rate, so that what it adds beyond the band can be filtered

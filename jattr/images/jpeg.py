@@ -26,7 +26,7 @@ from jattr.images.orientation import as_stored
 MAX_CODED_PIXELS = 2**22
 # noise at quality 100 is 17; decoding costs about 10 bytes of memory and 0.7 us for each
 MAX_CODED_BYTES = 24 * 2**20
-MAX_SIDE = 65500  # libjpeg's
+MAX_JPEG_SIDE = 65500  # libjpeg's
 ORIENTATION = 0x0112  # EXIF's tag
 
 
@@ -125,9 +125,10 @@ def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat, orientation: int 
             f"{pixels.dtype} {list(pixels.shape)} cannot be encoded in a format of {channels}"
             f" components; give uint8 [H, W, {channels}]"
         )
-    if not all(1 <= side <= MAX_SIDE for side in pixels.shape[:2]):
+    if not all(1 <= side <= MAX_JPEG_SIDE for side in pixels.shape[:2]):
         raise ImageError(
-            f"{pixels.shape[0]}x{pixels.shape[1]} pixels; JPEG holds 1 to {MAX_SIDE} a side: resize"
+            f"{pixels.shape[0]}x{pixels.shape[1]} pixels; JPEG holds 1 to {MAX_JPEG_SIDE} a side:"
+            " resize"
             " it"
         )
     if not all(table.min() >= 1 and table.max() <= 255 for table in format.tables):

@@ -24,7 +24,7 @@ from jattr.solvers.base import Prior
 ROUNDS = 12  # of searches, where the styles are near the rounding floor
 # one round of so many, where they are not; once an image, at the end
 FAR_SEARCHES, FAR_STEPS = 16, 12
-LANES = 16  # searches in one program: one size for all rounds, compiled once
+MAPPING_LANES = 16  # searches in one program: one size for all rounds, compiled once
 STUCK = 0.9  # times the loss of the round before: a round that ends above this is the last
 SURVIVORS = 16  # latents that the searches of the next round start beside
 MOVES = (0.05, 0.1, 0.2, 0.02)  # how far beside, in units of the latent's root mean square
@@ -32,7 +32,7 @@ START_SPREAD = 0.9  # of the first round's starts about the guess: the largest
 POPULATION = (16, 128)  # bounds of the number of searches in a round
 # floating-point operations of a step of all of them, on which that number depends
 ROUND_WORK = 3e10
-STEPS = 300  # most, of a search
+MAPPING_STEPS = 300  # most, of a search
 STALL = 0.02  # a segment of steps must lower the loss by this fraction
 
 
@@ -81,7 +81,7 @@ class MappingSearch:
         """
         self.gen, self.mapping, self.pool, self.prior = gen, mapping, pool, prior
         self.random, self.scheduler = random, scheduler
-        self.config = dataclasses.replace(config, lanes=LANES, stall=STALL, early_stop=True)
+        self.config = dataclasses.replace(config, lanes=MAPPING_LANES, stall=STALL, early_stop=True)
         self.size = int(np.prod(gen.latent_shape))
         z = pool.z.reshape(-1, *gen.latent_shape)
         # [n, w_dim], of the pool
@@ -128,7 +128,7 @@ class MappingSearch:
             floors=np.full(1, styles.aim),
             prior=prior,
             method=LM,
-            steps=STEPS if near else FAR_STEPS,
+            steps=MAPPING_STEPS if near else FAR_STEPS,
             config=self.config,
         )
         jobs = self._first(w, count)
@@ -136,7 +136,7 @@ class MappingSearch:
         taken, lowest = 0, np.inf
         for turn in range(ROUNDS if near else 1):
             # mostly the first few of the first round find it
-            waves = [jobs] if turn else [jobs[:LANES], jobs[LANES:]]
+            waves = [jobs] if turn else [jobs[:MAPPING_LANES], jobs[MAPPING_LANES:]]
             for wave in filter(None, waves):
                 endings = self.scheduler.run(execution, wave)
                 taken += sum(ending.steps for ending in endings)

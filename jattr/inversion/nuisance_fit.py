@@ -32,9 +32,9 @@ from jattr.inversion.observation.noise_model import (
 from jattr.inversion.problem import FLOOR
 from jattr.inversion.scheduler import Scheduler
 
-SPREAD = 0.3  # standard deviation of a free factor's logarithm
+LOG_FACTOR_SPREAD = 0.3  # standard deviation of a free factor's logarithm
 FLOOR_FACTOR = 4.0  # times the floor of one rounding: bytes were rounded more than once
-RESTARTS = 3  # unless the settings say how many
+FIT_RESTARTS = 3  # unless the settings say how many
 DIGITS = 5  # of a fitted factor
 MIN_FACTOR, MAX_FACTOR = 0.01, 100.0
 
@@ -65,7 +65,7 @@ def fit_factors(
             " give a candidate"
         )
     config, scheduler = config or InvertConfig(), Scheduler()
-    config = dataclasses.replace(config, restarts=config.restarts or RESTARTS)
+    config = dataclasses.replace(config, restarts=config.restarts or FIT_RESTARTS)
     # 1. The candidate that explains the image best, as if programs rounded without bias.
     views = [config.view(gen) for gen in generators]
     fits = [(*_search(gen, pixels, chain, config, 0.0, scheduler), gen) for gen in views]
@@ -95,8 +95,9 @@ def _search(
     inverter = MultiStart(observation, config, key, scheduler=scheduler)
     run_rounds(inverter)
     results = inverter.results
-    # The last numbers of the best latent are the factors' logarithms, in units of `SPREAD`.
-    factors = np.exp(SPREAD * results.z[results.best(0)][-len(chain.free) :])
+    # The last numbers of the best latent are the factors' logarithms, in units of
+    # `LOG_FACTOR_SPREAD`.
+    factors = np.exp(LOG_FACTOR_SPREAD * results.z[results.best(0)][-len(chain.free) :])
     legal = np.clip(np.nan_to_num(factors, nan=1.0), MIN_FACTOR, MAX_FACTOR)
     rounded = [float(f"{factor:.{DIGITS}g}") for factor in legal]
     return inverter.best_loss(0), chain.with_factors(rounded)
@@ -149,7 +150,7 @@ def _make_joint(
     apply: ApplyFn, shape: tuple[int, ...], kinds: tuple[SmoothFn, ...], free: tuple[int, ...]
 ) -> ApplyFn:
     def joint(state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
-        factors = jnp.exp(SPREAD * z[:, -len(free) :])  # [n, factors]
+        factors = jnp.exp(LOG_FACTOR_SPREAD * z[:, -len(free) :])  # [n, factors]
         latents = z[:, : -len(free)].reshape(-1, *shape)
         images = clip(apply(state["generator"], latents, label=label)) + state["shift"]
 

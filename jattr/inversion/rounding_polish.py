@@ -19,8 +19,10 @@ from jattr.inversion.problem import STEP
 # of a rounding step; the widest polytope point is usually at 0.485 to 0.494
 MARGINS = (0.488, 0.493, 0.497)
 SAFE = 0.4995  # of a rounding step: within this a byte is safe from the last bits of float32
-NEWTON_STEPS = 60  # not monotone: stopping at the first bad one cost half of the exact latents
-RIDGE = 1e-4  # keeps the move short where no violated pixel says otherwise
+POLISH_NEWTON_STEPS = (
+    60  # not monotone: stopping at the first bad one cost half of the exact latents
+)
+POLISH_RIDGE = 1e-4  # keeps the move short where no violated pixel says otherwise
 
 # z [d] -> residual [pixels], Jacobian [pixels, d]
 Linearise: TypeAlias = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -69,9 +71,9 @@ def _into_box(residual: np.ndarray, jacobian: np.ndarray, margin: float) -> np.n
     """
     d = jacobian.shape[1]
     normal = jacobian.T @ jacobian
-    ridge = RIDGE * normal + (1e-9 * np.trace(normal) / d + 1e-12) * np.eye(d)
+    ridge = POLISH_RIDGE * normal + (1e-9 * np.trace(normal) / d + 1e-12) * np.eye(d)
     move = np.zeros(d)
-    for _ in range(NEWTON_STEPS):
+    for _ in range(POLISH_NEWTON_STEPS):
         # v, how far each pixel lies beyond the box; half |v|^2 is convex and piecewise quadratic
         moved = residual + jacobian @ move
         violation = np.sign(moved) * np.maximum(np.abs(moved) - margin, 0.0)

@@ -28,7 +28,7 @@ CLOUD = 128  # images a pass
 # of the cloud in each pass, in the prior's standard deviations
 SPREADS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
 CLOUD_RIDGE = 1e-2  # of the images' mean variance
-MAX_NUMBERS = 1 << 20  # of images made at once
+MAX_ENSEMBLE_NUMBERS = 1 << 20  # of images made at once
 
 
 @functools.lru_cache(maxsize=64)
@@ -46,7 +46,9 @@ def make_ensemble(
         edge = edge_of(target)
         low, high = jnp.where(target.below, edge, -1.0), jnp.where(target.above, edge, 1.0)
         observed = logit(jnp.clip(edge, -1.0, 1.0)).ravel()
-        size = max(8, min(CLOUD, 1 << int(math.log2(max(1, MAX_NUMBERS // target.center.size)))))
+        size = max(
+            8, min(CLOUD, 1 << int(math.log2(max(1, MAX_ENSEMBLE_NUMBERS // target.center.size))))
+        )
 
         def images(z: jax.Array) -> jax.Array:
             given = None if label is None else jnp.broadcast_to(label, z.shape[:1])

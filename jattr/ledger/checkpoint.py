@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jattr.errors import LedgerError
 from jattr.ledger.encoding import (
     HASH_BYTES,
-    MAX_SIZE,
+    MAX_LOG_SIZE,
     encode_base64,
     encode_text,
     parse_decimal,
@@ -29,7 +29,7 @@ class Checkpoint:
     def __post_init__(self) -> None:
         """Check the fields."""
         check_origin(self.origin)
-        if not 0 <= self.size <= MAX_SIZE or len(self.root) != HASH_BYTES:
+        if not 0 <= self.size <= MAX_LOG_SIZE or len(self.root) != HASH_BYTES:
             raise LedgerError(
                 f"a checkpoint has a size from 0 to 2^63 - 1 and a root of {HASH_BYTES} bytes"
             )

@@ -18,8 +18,8 @@ from jattr.ledger.encoding import HASH_BYTES
 from jattr.sqlite import BUSY_SECONDS, Action, Row, SQLiteFile
 
 FILE = "log.sqlite"
-PROJECT, SCHEMA = "jattr log", "1"
-CHUNK = 256  # entries read at a time: at most 16 MB
+PROJECT, DATABASE_SCHEMA = "jattr log", "1"
+ENTRIES_PER_READ = 256  # entries read at a time: at most 16 MB
 TABLES = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE entries (number INTEGER PRIMARY KEY, hash BLOB NOT NULL, data BLOB NOT NULL)",
@@ -63,8 +63,10 @@ class Database:
             meta: dict[str, object] = dict(
                 reader.rows("SELECT name, value FROM meta", action="open")
             )
-            if (meta.get("project"), meta.get("schema")) != (PROJECT, SCHEMA):
-                raise LedgerError(f"{path} is not the database of a log of schema {SCHEMA}: {meta}")
+            if (meta.get("project"), meta.get("schema")) != (PROJECT, DATABASE_SCHEMA):
+                raise LedgerError(
+                    f"{path} is not the database of a log of schema {DATABASE_SCHEMA}: {meta}"
+                )
             self._stack = stack.pop_all()
 
     def close(self) -> None:
@@ -97,7 +99,7 @@ class Database:
         query = f"SELECT number, {columns} FROM entries WHERE number >= ? AND number < ?"
         while start < end:
             # One query a chunk: a reader that takes its time holds no lock on the file.
-            bounds = (start, min(end, start + CHUNK))
+            bounds = (start, min(end, start + ENTRIES_PER_READ))
             chunk = self._reader.rows(f"{query} ORDER BY number", bounds)
             for number, *values in chunk or [(-1,)]:
                 if number != start or not all(isinstance(value, bytes) for value in values):
@@ -185,7 +187,7 @@ def create_database(path: Path) -> None:
         return _error("make", path, cause)
 
     with contextlib.closing(SQLiteFile(path, error_of, mode="rwc")) as file:
-        file.create(TABLES, [("project", PROJECT), ("schema", SCHEMA)])
+        file.create(TABLES, [("project", PROJECT), ("schema", DATABASE_SCHEMA)])
 
 
 def _error(action: str, path: Path, cause: Exception | str) -> LedgerError:

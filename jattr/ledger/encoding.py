@@ -12,13 +12,13 @@ import re
 from jattr.errors import LedgerError
 
 DECIMAL = re.compile(rb"0|[1-9][0-9]{0,18}")
-MAX_SIZE = 2**63 - 1  # of a log, of an index and of a time
+MAX_LOG_SIZE = 2**63 - 1  # of a log, of an index and of a time
 HASH_BYTES = 32
 
 
 def parse_decimal(text: bytes, what: str) -> int:
     """Return the number, 0 to 2^63 - 1, of an ASCII decimal without sign or leading zeroes."""
-    if not DECIMAL.fullmatch(text) or (value := int(text)) > MAX_SIZE:
+    if not DECIMAL.fullmatch(text) or (value := int(text)) > MAX_LOG_SIZE:
         raise LedgerError(
             f"{what} is {shown(text)}: write a number from 0 to 2^63 - 1 in ASCII digits without"
             " leading zeroes"

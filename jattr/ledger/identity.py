@@ -12,7 +12,7 @@ from jattr.ledger.checkpoint import check_origin
 from jattr.ledger.durable import replace_file
 from jattr.ledger.keys import ED25519, ML_DSA_44, Signer, Verifier, parse_skey, parse_vkey
 
-PUBLIC, PRIVATE = "log.json", "keys"
+PUBLIC_FILE, KEYS_FILE = "log.json", "keys"
 SCHEMA = 1
 MAX_BYTES = 100_000  # of either file
 
@@ -66,7 +66,7 @@ def write_identity(folder: Path, origin: str, signers: Sequence[Signer]) -> None
     """
     identity = identity_of(origin, signers)
     keep_private(folder, signers)
-    replace_file(folder / PUBLIC, identity.data)
+    replace_file(folder / PUBLIC_FILE, identity.data)
 
 
 def keep_private(folder: Path, signers: Sequence[Signer]) -> None:
@@ -76,7 +76,7 @@ def keep_private(folder: Path, signers: Sequence[Signer]) -> None:
       LedgerError: the file is damaged, or would grow larger than it may be.
       OSError: it cannot be written.
     """
-    path = folder / PRIVATE
+    path = folder / KEYS_FILE
     lines = [signer.skey for signer in signers]
     older = [line for line in (_lines(path) if path.exists() else []) if line not in lines]
     data = "".join(f"{line}\n" for line in lines + older).encode()
@@ -93,12 +93,12 @@ def read_private(folder: Path) -> dict[Verifier, Signer]:
     Raises:
       LedgerError: the file is missing or damaged; no private text is shown.
     """
-    lines = _lines(folder / PRIVATE)
+    lines = _lines(folder / KEYS_FILE)
     try:
         return {signer.verifier: signer for signer in map(parse_skey, lines)}
     except LedgerError as error:
         raise LedgerError(
-            f"{folder / PRIVATE} is damaged: {error}; restore it from a copy"
+            f"{folder / KEYS_FILE} is damaged: {error}; restore it from a copy"
         ) from None
 
 
@@ -108,10 +108,11 @@ def read_identity(folder: Path) -> Identity:
     Raises:
       LedgerError: there is no log, or its file is damaged.
     """
-    path = folder / PUBLIC
+    path = folder / PUBLIC_FILE
     if not path.is_file():
         raise LedgerError(
-            f"{folder} has no {PUBLIC}, so it is no folder of a log; make one with `jattr log init`"
+            f"{folder} has no {PUBLIC_FILE}, so it is no folder of a log; make one with `jattr log"
+            " init`"
         )
     data = _read(path)
     try:
@@ -136,7 +137,7 @@ def read_signers(folder: Path, identity: Identity) -> tuple[Signer, ...]:
     missing = [key.vkey for key in identity.keys if key not in signers]
     if missing:
         raise LedgerError(
-            f"{folder / PRIVATE} lacks the private key of {missing[0]}; restore it from a copy"
+            f"{folder / KEYS_FILE} lacks the private key of {missing[0]}; restore it from a copy"
         )
     return tuple(signers[key] for key in identity.keys)
 

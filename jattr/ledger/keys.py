@@ -15,14 +15,14 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, mldsa
 
 from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.checkpoint import parse_checkpoint
-from jattr.ledger.encoding import MAX_SIZE, encode_base64, encode_text, parse_base64, shown
+from jattr.ledger.encoding import MAX_LOG_SIZE, encode_base64, encode_text, parse_base64, shown
 
 ED25519, COSIGNATURE, ML_DSA_44 = 0x01, 0x04, 0x06  # signature types assigned by C2SP
 KINDS = {ED25519: "ed25519", COSIGNATURE: "cosignature", ML_DSA_44: "ml-dsa-44"}
 PUBLIC_BYTES = {ED25519: 32, COSIGNATURE: 32, ML_DSA_44: 1312}
 SEED_BYTES = 32
 SIGNATURE_BYTES = {ED25519: 64, COSIGNATURE: 64, ML_DSA_44: 2420}
-PRIVATE = "PRIVATE+KEY+"
+PRIVATE_PREFIX = "PRIVATE+KEY+"
 
 PublicKey: TypeAlias = ed25519.Ed25519PublicKey | mldsa.MLDSA44PublicKey
 PrivateKey: TypeAlias = ed25519.Ed25519PrivateKey | mldsa.MLDSA44PrivateKey
@@ -108,7 +108,7 @@ class Signer:
     def skey(self) -> str:
         """The private key as one line of text, as Go's `note` package writes it."""
         secret = encode_base64(bytes([self.kind]) + self.seed)
-        return f"{PRIVATE}{self.name}+{self.verifier.key_id.hex()}+{secret}"
+        return f"{PRIVATE_PREFIX}{self.name}+{self.verifier.key_id.hex()}+{secret}"
 
     @property
     def verifier(self) -> Verifier:
@@ -122,7 +122,7 @@ class Signer:
           text: the text.
           time: seconds since 1970, stated where the key's type states a time.
         """
-        if not 0 <= time <= MAX_SIZE:
+        if not 0 <= time <= MAX_LOG_SIZE:
             raise LedgerError(f"time {time}: seconds since 1970, from 0 to 2^63 - 1")
         stamp = b"" if self.kind == ED25519 else struct.pack(">Q", time)
         return stamp + self._key().sign(_message(self.kind, self.name, text, time))
@@ -139,7 +139,7 @@ def parse_vkey(text: str) -> Verifier:
     Raises:
       LedgerError: it is misspelt, of an unknown type, or its ID is another key's.
     """
-    if text.startswith(PRIVATE):
+    if text.startswith(PRIVATE_PREFIX):
         raise LedgerError("this is a private key, which nobody else may see: give the public one")
     name, key_id, data = _split(text, "public key")
     verifier = Verifier(name, data[0], data[1:])
@@ -153,9 +153,9 @@ def parse_vkey(text: str) -> Verifier:
 
 def parse_skey(text: str) -> Signer:
     """Return the private key that a line of text states; the text is not repeated in errors."""
-    if not text.startswith(PRIVATE):
-        raise LedgerError(f"a private key begins with {PRIVATE!r}; this text does not")
-    name, key_id, data = _split(text.removeprefix(PRIVATE), "private key", secret=True)
+    if not text.startswith(PRIVATE_PREFIX):
+        raise LedgerError(f"a private key begins with {PRIVATE_PREFIX!r}; this text does not")
+    name, key_id, data = _split(text.removeprefix(PRIVATE_PREFIX), "private key", secret=True)
     if len(data) != 1 + SEED_BYTES or data[0] not in KINDS:
         raise LedgerError(
             f"the private key is not a seed of {SEED_BYTES} bytes of a type known: {_kinds()}"
@@ -200,7 +200,7 @@ def _public_key(kind: int, public: bytes) -> PublicKey:
 def _split_time(kind: int, signature: bytes) -> tuple[int, bytes]:
     if kind == ED25519:
         return 0, signature
-    if len(signature) < 8 or (time := struct.unpack(">Q", signature[:8])[0]) > MAX_SIZE:
+    if len(signature) < 8 or (time := struct.unpack(">Q", signature[:8])[0]) > MAX_LOG_SIZE:
         raise VerificationError("a cosignature begins with its time, 8 bytes, below 2^63")
     return time, signature[8:]
 

@@ -19,7 +19,7 @@ from jattr.ledger.commitments import CONTROLS
 from jattr.ledger.encoding import encode_base64, parse_base64, shown
 from jattr.ledger.keys import ED25519, SIGNATURE_BYTES, Signer, parse_vkey
 
-SCHEMA = "leaf/v1"
+LEAF_SCHEMA = "leaf/v1"
 MAX_ENTRY = 65_535  # bytes, of tlog-tiles
 MAX_TEXT = 1000  # characters
 MAX_SETTINGS = 200
@@ -118,7 +118,7 @@ class Leaf:
     def json(self) -> dict[str, object]:
         """The leaf as a JSON object."""
         fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        return {"jattr": SCHEMA, "kind": self.kind, **fields}
+        return {"jattr": LEAF_SCHEMA, "kind": self.kind, **fields}
 
     @property
     def data(self) -> bytes:
@@ -241,8 +241,10 @@ def parse_leaf(data: bytes) -> Leaf:
       LedgerError: it is no canonical JSON of a leaf of this schema; the message says what is wrong.
     """
     fields = parse_canonical(data, "the leaf", MAX_ENTRY)
-    if not isinstance(fields, dict) or fields.get("jattr") != SCHEMA:
-        raise LedgerError(f'the entry is no leaf of this schema: an object with "jattr":"{SCHEMA}"')
+    if not isinstance(fields, dict) or fields.get("jattr") != LEAF_SCHEMA:
+        raise LedgerError(
+            f'the entry is no leaf of this schema: an object with "jattr":"{LEAF_SCHEMA}"'
+        )
     kind = fields.get("kind")
     if not isinstance(kind, str) or kind not in LEAVES:
         raise LedgerError(f"the leaf is of no known kind: {', '.join(LEAVES)}")
@@ -260,7 +262,7 @@ def parse_leaf(data: bytes) -> Leaf:
 
 
 def _rotation(old: str, new: str) -> str:
-    statement = {"jattr": SCHEMA, "kind": KeyLeaf.kind, "old": old, "new": new}
+    statement = {"jattr": LEAF_SCHEMA, "kind": KeyLeaf.kind, "old": old, "new": new}
     return KEY_CONTEXT + encode_canonical(statement).decode()
 
 

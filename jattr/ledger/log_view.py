@@ -10,7 +10,7 @@ from jattr.ledger.database import Database, Signed
 from jattr.ledger.identity import Identity
 from jattr.ledger.merkle import Node, consistency_proof, inclusion_proof, leaf_hash, tree_root
 from jattr.ledger.note import parse_note
-from jattr.ledger.tiles import TILE_BYTES, WIDTH, nodes_from, subtree_hash, tile_path
+from jattr.ledger.tiles import TILE_BYTES, TILE_WIDTH, nodes_from, subtree_hash, tile_path
 from jattr.ledger.tlog_proof import TlogProof
 
 CACHED_TILES = 256  # of level 0, 8 KB each
@@ -39,7 +39,7 @@ class TileTree:
         """Add leaf hashes."""
         for leaf in leaves:
             self._last.append(leaf)
-            if len(self._last) == WIDTH:
+            if len(self._last) == TILE_WIDTH:
                 self._carry(subtree_hash(b"".join(self._last)))
                 self._last = []
             self.size += 1
@@ -53,7 +53,7 @@ class TileTree:
         if level:
             row = self._rows[level - 1] if level <= len(self._rows) else b""
             return bytes(row[index * TILE_BYTES : (index + 1) * TILE_BYTES])
-        if index != self.size // WIDTH:
+        if index != self.size // TILE_WIDTH:
             raise LedgerError(f"{tile_path(0, index)} is not kept in memory")
         return b"".join(self._last)
 
@@ -118,8 +118,8 @@ class LogView:
         """Return the hashes of a tile, as many as there are."""
         if level:
             return self._tree.tile(level, index)
-        start = index * WIDTH
-        return self._leaves(start, min(start + WIDTH, self.size)) if start < self.size else b""
+        start = index * TILE_WIDTH
+        return self._leaves(start, min(start + TILE_WIDTH, self.size)) if start < self.size else b""
 
     def root_at(self, size: int) -> bytes:
         """Return the root over the first `size` entries."""

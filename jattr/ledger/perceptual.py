@@ -15,13 +15,13 @@ import numpy as np
 from jattr.errors import LedgerError
 
 HASH_BYTES = 32
-BITS = 8 * HASH_BYTES
+HASH_BITS = 8 * HASH_BYTES
 CELLS = 32  # areas a side
 FREQUENCIES = 16  # a side
-NEAR = 32  # bits: images whose hashes differ in at most that many are near each other
+NEAR_BITS = 32  # bits: images whose hashes differ in at most that many are near each other
 FEATURELESS = bytes(HASH_BYTES)  # the hash of images that have too little in them to be told apart
 LEAST_SEEN = 64  # frequencies that must be stronger than a grey level, else an image is featureless
-MAX_SIDE = 65_535
+MAX_HASHED_SIDE = 65_535
 BAND = 64  # rows taken at once, to save memory
 LUMA = (299, 587, 114)  # thousandths of R, G, B
 ONE = 8192  # what the cosines below are multiples of: cos(k pi / 64), k = 0 to 32
@@ -114,8 +114,8 @@ def distance(a: bytes, b: bytes) -> int:
 
 
 def near(a: bytes, b: bytes) -> bool:
-    """Return whether two hashes differ in at most NEAR bits, and neither is featureless."""
-    return distance(a, b) <= NEAR and not (is_featureless(a) or is_featureless(b))
+    """Return whether two hashes differ in at most NEAR_BITS bits, and neither is featureless."""
+    return distance(a, b) <= NEAR_BITS and not (is_featureless(a) or is_featureless(b))
 
 
 def _cells(pixels: np.ndarray) -> np.ndarray:
@@ -125,9 +125,9 @@ def _cells(pixels: np.ndarray) -> np.ndarray:
             f"the image is {pixels.dtype} {pixels.shape}; give uint8 [H, W, 1, 3 or 4]"
         )
     height, width, channels = pixels.shape
-    if not 0 < min(height, width) <= max(height, width) <= MAX_SIDE:
+    if not 0 < min(height, width) <= max(height, width) <= MAX_HASHED_SIDE:
         raise LedgerError(
-            f"the image has {height} x {width} pixels; give sides from 1 to {MAX_SIDE}"
+            f"the image has {height} x {width} pixels; give sides from 1 to {MAX_HASHED_SIDE}"
         )
     # Columns first, a band of rows at a time; then rows. Alpha has left a factor of 255.
     bands = [_areas(_luma(pixels[row : row + BAND]).T) for row in range(0, height, BAND)]

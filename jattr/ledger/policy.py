@@ -17,7 +17,7 @@ NO_QUORUM = b"none"
 RESERVED = (NO_QUORUM, b"all", b"any")
 MAX_BYTES = 1_000_000
 MAX_LINES = 1000  # far above the 32 logs, witnesses and groups that must be taken
-MAX_DEPTH = 32  # of groups within groups
+MAX_GROUP_DEPTH = 32  # of groups within groups
 
 
 @dataclass(frozen=True)
@@ -268,8 +268,8 @@ class _Reader:
                 f"a group of {len(members)} needs from 1 to {len(members)} of them, not {threshold}"
             )
         self.depth[name] = 1 + max(self.depth.get(member, 0) for member in members)
-        if self.depth[name] > MAX_DEPTH:
-            raise LedgerError(f"groups are nested more than {MAX_DEPTH} deep")
+        if self.depth[name] > MAX_GROUP_DEPTH:
+            raise LedgerError(f"groups are nested more than {MAX_GROUP_DEPTH} deep")
         self.groups[name] = Group(threshold, members)
 
     def set_quorum(self, name: bytes) -> None:

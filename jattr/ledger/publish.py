@@ -17,10 +17,10 @@ from jattr.ledger.encoding import HASH_BYTES
 from jattr.ledger.log_view import LogView
 from jattr.ledger.note import MAX_BYTES, open_note
 from jattr.ledger.store import LogStore
-from jattr.ledger.tiles import WIDTH, TilePath, encode_bundle, tile_width, tiles_of
+from jattr.ledger.tiles import TILE_WIDTH, TilePath, encode_bundle, tile_width, tiles_of
 
 CHECKPOINT = "checkpoint"
-BATCH = 1000  # tiles between two rounds of flushing folders
+TILES_PER_FLUSH = 1000  # tiles between two rounds of flushing folders
 
 
 def publish(store: LogStore, folder: str | os.PathLike[str], checkpoint: bytes) -> int:
@@ -83,15 +83,17 @@ def _project(store: LogStore, folder: Path, note: bytes, new: Checkpoint, old: i
     # A first publication, perhaps one that was interrupted.
     if not os.path.lexists(folder / CHECKPOINT):
         _check_unclaimed(store, folder, tiles)
-    for first in range(0, len(tiles), BATCH):
-        folders = {_write_tile(store, folder, tile) for tile in tiles[first : first + BATCH]}
+    for first in range(0, len(tiles), TILES_PER_FLUSH):
+        folders = {
+            _write_tile(store, folder, tile) for tile in tiles[first : first + TILES_PER_FLUSH]
+        }
         for touched in sorted(folders):
             sync_folder(touched)
     # Every tile is on the disk before the checkpoint that promises it.
     store.keep_published(note)
     replace_file(folder / CHECKPOINT, note)
     for tile in tiles:
-        if tile.width == WIDTH:
+        if tile.width == TILE_WIDTH:
             _delete_partial(folder / f"{tile}.p")
     return len(tiles)
 
@@ -105,8 +107,8 @@ def _tiles(size: int, old: int, sizes: Iterable[int]) -> Iterator[TilePath]:
     for smaller in sizes:
         for level in (None, *range(8)):
             count = smaller >> 8 * (level or 0)
-            index, width = divmod(count, WIDTH)
-            if width and tile_width(level, index, size) < WIDTH:
+            index, width = divmod(count, TILE_WIDTH)
+            if width and tile_width(level, index, size) < TILE_WIDTH:
                 yield TilePath(level, index, width)
 
 
@@ -152,7 +154,7 @@ def _tile_data(store: LogView, tile: TilePath) -> bytes:
     Raises:
       LedgerError: the log has no such tile.
     """
-    start = tile.index * WIDTH
+    start = tile.index * TILE_WIDTH
     if tile.level is None:
         return encode_bundle(store.entries(start, start + tile.width))
     data = store.tile(tile.level, tile.index)[: tile.width * HASH_BYTES]

@@ -13,7 +13,7 @@ from jattr.ledger.sources import source_of
 from jattr.ledger.tiles import (
     MAX_BUNDLE,
     TILE_BYTES,
-    WIDTH,
+    TILE_WIDTH,
     TilePath,
     nodes_from,
     parse_bundle,
@@ -53,10 +53,10 @@ class PublishedLog:
         """
         if not 0 <= start <= end <= size:
             raise LedgerError(f"no entries {start} to {end} in a log of {size}")
-        for index in range(start // WIDTH, -(-end // WIDTH)):
+        for index in range(start // TILE_WIDTH, -(-end // TILE_WIDTH)):
             width = tile_width(None, index, size)
             yield from self._bundle(index, width)[
-                max(start - index * WIDTH, 0) : min(end - index * WIDTH, width)
+                max(start - index * TILE_WIDTH, 0) : min(end - index * TILE_WIDTH, width)
             ]
 
     def node(self, level: int, index: int, size: int) -> bytes:

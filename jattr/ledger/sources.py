@@ -14,8 +14,8 @@ from pathlib import Path
 from jattr.errors import LedgerError
 from jattr.ledger.bounded import bounded_response
 
-SECONDS = 60.0  # that one file may take, from asking to its last byte
-MAX_HEAD = 1_000_000  # bytes of a reply before the file
+MAX_FETCH_SECONDS = 60.0  # that one file may take, from asking to its last byte
+MAX_REPLY_HEAD = 1_000_000  # bytes of a reply before the file
 # (path below the log's prefix, most bytes) -> the file; None if not there
 Source = Callable[[str, int], bytes | None]
 
@@ -71,7 +71,9 @@ def web_source(prefix: str) -> Source:
             request = urllib.request.Request(
                 url, headers={"Accept-Encoding": "gzip, identity", "User-Agent": "jattr"}
             )
-            with contextlib.closing(_opener(limit).open(request, timeout=SECONDS)) as reply:
+            with contextlib.closing(
+                _opener(limit).open(request, timeout=MAX_FETCH_SECONDS)
+            ) as reply:
                 data = _bounded(reply.read(limit + 1), limit, url)
                 if reply.length:
                     raise LedgerError(
@@ -101,7 +103,7 @@ def web_source(prefix: str) -> Source:
 def _opener(limit: int) -> urllib.request.OpenerDirector:
     """Return what opens http and https only, wherever a server redirects to, in bounded time."""
 
-    response = bounded_response(MAX_HEAD + limit + 1, lambda: SECONDS)
+    response = bounded_response(MAX_REPLY_HEAD + limit + 1, lambda: MAX_FETCH_SECONDS)
 
     class Plain(http.client.HTTPConnection):
         response_class = response

@@ -36,7 +36,7 @@ from jattr.ledger.merkle import leaf_hash
 from jattr.ledger.note import MAX_BYTES, parse_note, sign_note
 from jattr.ledger.tiles import check_entry
 
-LOCK, LAST = "lock", "last-checkpoint"
+LOCK, LAST_CHECKPOINT = "lock", "last-checkpoint"
 
 
 class _Batch:
@@ -128,7 +128,8 @@ class LogStore(LogView):
                 # after the first, a kill may have come between
                 if beside is None and len(store.checkpoints()) > 1:
                     raise LedgerError(
-                        f"{folder / LAST} is missing, without which an older copy of the database"
+                        f"{folder / LAST_CHECKPOINT} is missing, without which an older copy of"
+                        " the database"
                         " would pass; put the newest checkpoint there that you have, such as the"
                         " published one"
                     )
@@ -208,7 +209,7 @@ class LogStore(LogView):
             note = sign_note(text, self.signers, time=now)
             with self._all_or_broken():
                 database.add_checkpoint(Signed(self.size, now, note, None))
-                replace_file(self.folder / LAST, note)
+                replace_file(self.folder / LAST_CHECKPOINT, note)
             return note
 
     def keep_published(self, note: bytes) -> None:
@@ -325,7 +326,7 @@ def _begun_rotation(log: LogStore) -> tuple[int, Signer] | None:
 
 def _last_beside(folder: Path) -> bytes | None:
     """Return the checkpoint that is kept beside the database."""
-    path = folder / LAST
+    path = folder / LAST_CHECKPOINT
     try:
         with path.open("rb") as file:
             note = file.read(MAX_BYTES + 1)

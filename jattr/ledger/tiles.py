@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from jattr.errors import LedgerError
-from jattr.ledger.encoding import HASH_BYTES, MAX_SIZE, shown
+from jattr.ledger.encoding import HASH_BYTES, MAX_LOG_SIZE, shown
 from jattr.ledger.merkle import Node, node_hash
 
-WIDTH = 256  # hashes of a full tile
+TILE_WIDTH = 256  # hashes of a full tile
 TILE_BITS = 8  # levels of the tree that one tile spans
-TILE_BYTES = WIDTH * HASH_BYTES
+TILE_BYTES = TILE_WIDTH * HASH_BYTES
 MAX_LEVEL = 63
 MAX_ENTRY = 65_535  # bytes
-MAX_BUNDLE = WIDTH * (2 + MAX_ENTRY)  # bytes
+MAX_BUNDLE = TILE_WIDTH * (2 + MAX_ENTRY)  # bytes
 PATH = re.compile(
     r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?",
     re.ASCII,
@@ -31,16 +31,16 @@ class TilePath:
 
     level: int | None  # from 0; None for a bundle of entries
     index: int  # from 0, within the level
-    width: int = WIDTH  # hashes or entries, 1 to 256
+    width: int = TILE_WIDTH  # hashes or entries, 1 to 256
 
     def __post_init__(self) -> None:
         """Check the fields."""
         if self.level is not None and not 0 <= self.level <= MAX_LEVEL:
             raise LedgerError(f"level {self.level} of a tile: from 0 to {MAX_LEVEL}")
-        if not 0 <= self.index <= MAX_SIZE >> TILE_BITS or not 1 <= self.width <= WIDTH:
+        if not 0 <= self.index <= MAX_LOG_SIZE >> TILE_BITS or not 1 <= self.width <= TILE_WIDTH:
             raise LedgerError(
                 f"tile {self.index} of width {self.width}: indices begin at 0, widths are 1 to"
-                f" {WIDTH}"
+                f" {TILE_WIDTH}"
             )
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class TilePath:
         groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
         number = "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
         level = "entries" if self.level is None else str(self.level)
-        return f"tile/{level}/{number}" + ("" if self.width == WIDTH else f".p/{self.width}")
+        return f"tile/{level}/{number}" + ("" if self.width == TILE_WIDTH else f".p/{self.width}")
 
     @property
     def full(self) -> "TilePath":
@@ -60,7 +60,7 @@ class TilePath:
         return TilePath(self.level, self.index)
 
 
-def tile_path(level: int, index: int, width: int = WIDTH) -> str:
+def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
     """Return the path of a tile of hashes.
 
     >>> tile_path(0, 1234067, 5)
@@ -69,7 +69,7 @@ def tile_path(level: int, index: int, width: int = WIDTH) -> str:
     return str(TilePath(level, index, width))
 
 
-def bundle_path(index: int, width: int = WIDTH) -> str:
+def bundle_path(index: int, width: int = TILE_WIDTH) -> str:
     """Return the path of a bundle of entries.
 
     >>> bundle_path(0)
@@ -88,20 +88,20 @@ def parse_tile_path(path: str) -> TilePath:
     match = PATH.fullmatch(path)
     if (
         match
-        and int(match[3] or 1) < WIDTH
+        and int(match[3] or 1) < TILE_WIDTH
         and (match[1] == "entries" or int(match[1]) <= MAX_LEVEL)
     ):
         index = int(match[2].replace("x", "").replace("/", ""))
-        if index <= MAX_SIZE >> TILE_BITS:
+        if index <= MAX_LOG_SIZE >> TILE_BITS:
             level = None if match[1] == "entries" else int(match[1])
-            tile = TilePath(level, index, int(match[3] or WIDTH))
+            tile = TilePath(level, index, int(match[3] or TILE_WIDTH))
             # One spelling: N without groups of leading zeroes.
             if str(tile) == path:
                 return tile
     raise LedgerError(
         f"{shown(path.encode('utf-8', 'backslashreplace'))} is no path of a tile: write"
         " tile/LEVEL/N or tile/entries/N, N in groups of three digits such as x001/067, and"
-        " .p/WIDTH (1 to 255) after a partial one"
+        " .p/TILE_WIDTH (1 to 255) after a partial one"
     )
 
 
@@ -111,7 +111,7 @@ def tiles_of(size: int, old: int = 0) -> Iterator[TilePath]:
     >>> [str(tile) for tile in tiles_of(257, old=256)]
     ['tile/entries/001.p/1', 'tile/0/001.p/1']
     """
-    if not 0 <= old <= size <= MAX_SIZE:
+    if not 0 <= old <= size <= MAX_LOG_SIZE:
         raise ValueError(f"no tiles lead from {old} to {size} entries")
     for level in (None, *range(MAX_LEVEL + 1)):
         shift = TILE_BITS * (level or 0)
@@ -120,15 +120,18 @@ def tiles_of(size: int, old: int = 0) -> Iterator[TilePath]:
         if not hashes:
             return
         # Full tiles from the one on that the old tree has only in part, ...
-        yield from (TilePath(level, index) for index in range(old_hashes // WIDTH, hashes // WIDTH))
+        yield from (
+            TilePath(level, index)
+            for index in range(old_hashes // TILE_WIDTH, hashes // TILE_WIDTH)
+        )
         # ... and the partial one at the right edge, if it has grown.
-        if hashes % WIDTH and hashes != old_hashes:
-            yield TilePath(level, hashes // WIDTH, hashes % WIDTH)
+        if hashes % TILE_WIDTH and hashes != old_hashes:
+            yield TilePath(level, hashes // TILE_WIDTH, hashes % TILE_WIDTH)
 
 
 def tile_width(level: int | None, index: int, size: int) -> int:
     """Return how many hashes of a tile the tree of `size` entries has; 0: no such tile."""
-    return max(0, min(WIDTH, (size >> TILE_BITS * (level or 0)) - index * WIDTH))
+    return max(0, min(TILE_WIDTH, (size >> TILE_BITS * (level or 0)) - index * TILE_WIDTH))
 
 
 def encode_bundle(entries: Iterable[bytes]) -> bytes:
@@ -202,7 +205,7 @@ def nodes_from(tile: Callable[[int, int], bytes]) -> Node:
         # A tile has the hashes of every eighth level of the tree only: the node is the root over
         # the 2^height hashes under it, which all lie in one tile.
         tile_level, height = divmod(level, TILE_BITS)
-        tile_index, offset = divmod(index << height, WIDTH)
+        tile_index, offset = divmod(index << height, TILE_WIDTH)
         width = HASH_BYTES << height
         hashes = tile(tile_level, tile_index)[offset * HASH_BYTES : offset * HASH_BYTES + width]
         if len(hashes) != width:

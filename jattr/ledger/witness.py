@@ -12,7 +12,13 @@ from dataclasses import dataclass
 
 from jattr.errors import LedgerError, OutputError, VerificationError
 from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
-from jattr.ledger.encoding import MAX_SIZE, encode_base64, parse_decimal, parse_hash, split_lines
+from jattr.ledger.encoding import (
+    MAX_LOG_SIZE,
+    encode_base64,
+    parse_decimal,
+    parse_hash,
+    split_lines,
+)
 from jattr.ledger.keys import Verifier
 from jattr.ledger.merkle import EMPTY_ROOT, MAX_PROOF, verify_consistency
 from jattr.ledger.note import Note, Signature, open_note, parse_note, sign_note
@@ -21,7 +27,7 @@ from jattr.ledger.witness_store import LastCosigned, WitnessStore
 LOGGER = logging.getLogger(__name__)
 # bytes of a request: a note with all 100 signatures that it may have, some of them ML-DSA-44
 MAX_BODY = 1 << 18
-PLAIN, SIZE = "text/plain; charset=utf-8", "text/x.tlog.size"
+PLAIN_TEXT, SIZE_TYPE = "text/plain; charset=utf-8", "text/x.tlog.size"
 # seconds that a clock may be set back; the last time is stated again until it is reached
 CLOCK_STEP = 300
 
@@ -58,7 +64,7 @@ def make_request(old: int, proof: Sequence[bytes], checkpoint: bytes) -> Request
     Raises:
       LedgerError: the text of the checkpoint is malformed, or the proof longer than any.
     """
-    if not 0 <= old <= MAX_SIZE or len(proof) > MAX_PROOF:
+    if not 0 <= old <= MAX_LOG_SIZE or len(proof) > MAX_PROOF:
         raise LedgerError(
             f"a request has an old size from 0 to 2^63 - 1 and at most {MAX_PROOF} hashes"
         )
@@ -107,7 +113,7 @@ def refusal(request: Request, last: LastCosigned | None) -> Response | None:
         )
     # The log believes that another checkpoint was the last: tell it the size to prove from.
     if request.old != size:
-        return Response(409, SIZE, f"{size}\n".encode())
+        return Response(409, SIZE_TYPE, f"{size}\n".encode())
     if tree.size == 0 and tree.root != EMPTY_ROOT:
         return _says(
             422, "a checkpoint of no entries has the root of the empty tree, SHA-256 of nothing"
@@ -207,8 +213,8 @@ class Witness:
                 return _says(503, f"{why}; its keeper must set it")
             cosigned = parse_note(sign_note(note.text, self.store.signers, time=now)).signatures
             memory.replace(tree.origin, LastCosigned(tree.size, tree.root, now, note.data))
-        return Response(200, PLAIN, "".join(signature.line for signature in cosigned).encode())
+        return Response(200, PLAIN_TEXT, "".join(signature.line for signature in cosigned).encode())
 
 
 def _says(status: int, message: str) -> Response:
-    return Response(status, PLAIN, f"{message}\n".encode())
+    return Response(status, PLAIN_TEXT, f"{message}\n".encode())

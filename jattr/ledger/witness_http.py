@@ -22,13 +22,13 @@ from jattr.ledger.bounded import BoundedReader, bounded_response
 from jattr.ledger.encoding import parse_decimal, shown
 from jattr.ledger.keys import Verifier
 from jattr.ledger.note import Signature, open_note, parse_note
-from jattr.ledger.witness import MAX_BODY, PLAIN, SIZE, Request, Response, Witness
+from jattr.ledger.witness import MAX_BODY, PLAIN_TEXT, SIZE_TYPE, Request, Response, Witness
 
 LOGGER = logging.getLogger(__name__)
 PATH = "/add-checkpoint"
-MAX_HEAD = 1 << 14  # bytes of a request line and headers, or of a status line and headers
+MAX_REQUEST_HEAD = 1 << 14  # bytes of a request line and headers, or of a status line and headers
 MAX_ANSWER = 1 << 16  # bytes of an answer's body
-SECONDS = 10.0  # that a request may take to arrive, and an answer
+MAX_REQUEST_SECONDS = 10.0  # that a request may take to arrive, and an answer
 MAX_THREADS = 32
 MAX_REQUESTS = 1000  # on one connection
 
@@ -42,7 +42,12 @@ class WitnessServer(socketserver.ThreadingTCPServer):
     request_queue_size = MAX_THREADS
 
     def __init__(
-        self, witness: Witness, host: str = "127.0.0.1", port: int = 0, *, seconds: float = SECONDS
+        self,
+        witness: Witness,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        seconds: float = MAX_REQUEST_SECONDS,
     ):
         """Listen at a host's address, by default loopback; port 0 takes a free one.
 
@@ -93,7 +98,7 @@ class WitnessServer(socketserver.ThreadingTCPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version, default_request_version = "HTTP/1.1", "HTTP/1.0"
     server_version, sys_version = "jattr-witness", ""
-    error_message_format, error_content_type = "%(message)s\n", PLAIN
+    error_message_format, error_content_type = "%(message)s\n", PLAIN_TEXT
     server: WitnessServer
 
     def setup(self) -> None:
@@ -103,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.requests = 0
 
     def handle_one_request(self) -> None:
-        self.bounds.renew(max_bytes=MAX_HEAD + MAX_BODY, seconds=self.server.seconds)
+        self.bounds.renew(max_bytes=MAX_REQUEST_HEAD + MAX_BODY, seconds=self.server.seconds)
         self.requests += 1
         super().handle_one_request()
         if self.requests >= MAX_REQUESTS:
@@ -135,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _hang_up(self, status: int, message: str) -> None:
         self.close_connection = True
-        self._answer(Response(status, PLAIN, f"{message}\n".encode()))
+        self._answer(Response(status, PLAIN_TEXT, f"{message}\n".encode()))
 
     def _answer(self, response: Response) -> None:
         self.connection.settimeout(self.server.seconds)
@@ -163,7 +168,7 @@ def serve(
 
 
 def ask_witness(
-    url: str, keys: Sequence[Verifier], request: Request, *, seconds: float = SECONDS
+    url: str, keys: Sequence[Verifier], request: Request, *, seconds: float = MAX_REQUEST_SECONDS
 ) -> list[Signature] | int:
     """Ask the witness at a URL to cosign.
 
@@ -176,7 +181,11 @@ def ask_witness(
       VerificationError: a signature of `keys` is wrong, or there is none.
     """
     response = _post(url, request.data, seconds)
-    if response.status == 409 and response.content_type == SIZE and response.body.endswith(b"\n"):
+    if (
+        response.status == 409
+        and response.content_type == SIZE_TYPE
+        and response.body.endswith(b"\n")
+    ):
         return parse_decimal(response.body[:-1], "the size that the witness states")
     if response.status in range(300, 400):
         raise LedgerError(
@@ -201,7 +210,7 @@ def _post(url: str, body: bytes, seconds: float) -> Response:
     """Post a request; nothing is followed, and only so much is read for so long."""
     connection, path = _connection(url, seconds)
     try:
-        headers = {"Content-Type": PLAIN, "Connection": "close"}
+        headers = {"Content-Type": PLAIN_TEXT, "Connection": "close"}
         connection.request("POST", path, body, headers)
         response = connection.getresponse()
         answer = response.read(MAX_ANSWER + 1)
@@ -238,6 +247,6 @@ def _connection(url: str, seconds: float) -> tuple[HTTPConnection, str]:
     connection, start = kind(host, port, timeout=seconds), time.monotonic()
 
     connection.response_class = bounded_response(
-        MAX_HEAD + MAX_ANSWER + 1, lambda: start + seconds - time.monotonic()
+        MAX_REQUEST_HEAD + MAX_ANSWER + 1, lambda: start + seconds - time.monotonic()
     )
     return connection, parts.path.rstrip("/") + PATH

@@ -15,12 +15,12 @@ from jattr.images.values import to_float
 from jattr.report.lettering import fitted, font, wrapped
 from jattr.report.levels import AMPLIFICATION, difference, visible
 
-MAX_ROWS = 100
+MAX_SHEET_ROWS = 100
 MAX_CANDIDATES = 6  # shown in a row: those with the smallest residuals, in the order given
 MAX_HEIGHT = 30_000  # several viewers and browsers fail above 32767
-MAX_PIXELS = 48_000_000
+MAX_SHEET_PIXELS = 48_000_000
 # pixels: shorter images are enlarged towards the first, longer ones reduced to the second
-SMALLEST, LARGEST = 128, 256
+SMALLEST_CELL, LARGEST_CELL = 128, 256
 
 _MARGIN, _GAP, _PAIR_GAP = 24, 30, 4
 # heights of a row's title, of the labels above its images, of a line of text
@@ -52,11 +52,12 @@ class SheetRow:
 
 
 def contact_sheet(rows: Sequence[SheetRow]) -> Image.Image:
-    """The sheet as an RGB image, one row per image, within MAX_ROWS, MAX_HEIGHT and MAX_PIXELS.
+    """The sheet as an RGB image, one row per image, within MAX_SHEET_ROWS, MAX_HEIGHT and
+    MAX_SHEET_PIXELS.
 
     It says how many images are left out. Raises ImageError for an array that is not an image.
     """
-    width = max([480, *(_row_width(row) for row in rows[:MAX_ROWS])])
+    width = max([480, *(_row_width(row) for row in rows[:MAX_SHEET_ROWS])])
     shown = _rows_that_fit(rows, width)
     lines = wrapped(_explanation(len(rows), len(shown)), font(13), width - 2 * _MARGIN)
     top = _MARGIN + 32 + _LINE * len(lines) + 14
@@ -86,9 +87,9 @@ def _explanation(total: int, shown: int) -> str:
 def _rows_that_fit(rows: Sequence[SheetRow], width: int) -> list[SheetRow]:
     shown: list[SheetRow] = []
     height = 200  # the heading, generously
-    for row in rows[:MAX_ROWS]:
+    for row in rows[:MAX_SHEET_ROWS]:
         height += _row_height(row)
-        if shown and (height > MAX_HEIGHT or height * width > MAX_PIXELS):
+        if shown and (height > MAX_HEIGHT or height * width > MAX_SHEET_PIXELS):
             break
         shown.append(row)
     return shown
@@ -96,7 +97,7 @@ def _rows_that_fit(rows: Sequence[SheetRow], width: int) -> list[SheetRow]:
 
 def _cell(row: SheetRow) -> int:
     """Return the width that each image of a row takes."""
-    return max([SMALLEST, *(width for _, width in _shown_sizes(row))])
+    return max([SMALLEST_CELL, *(width for _, width in _shown_sizes(row))])
 
 
 def _row_width(row: SheetRow) -> int:
@@ -108,7 +109,7 @@ def _row_height(row: SheetRow) -> int:
     return (
         _TITLE
         + _LABEL
-        + max([SMALLEST // 2, *(height for height, _ in _shown_sizes(row))])
+        + max([SMALLEST_CELL // 2, *(height for height, _ in _shown_sizes(row))])
         + _MARGIN
     )
 
@@ -121,10 +122,12 @@ def _shown_sizes(row: SheetRow) -> list[tuple[int, int]]:
 def _shown_size(height: int, width: int) -> tuple[int, int]:
     """Enlarged by a whole factor, so that pixels stay square, or reduced in proportion."""
     longest = max(height, width)
-    if longest <= LARGEST:
-        factor = max(1, SMALLEST // longest)
+    if longest <= LARGEST_CELL:
+        factor = max(1, SMALLEST_CELL // longest)
         return height * factor, width * factor
-    return max(1, round(height * LARGEST / longest)), max(1, round(width * LARGEST / longest))
+    return max(1, round(height * LARGEST_CELL / longest)), max(
+        1, round(width * LARGEST_CELL / longest)
+    )
 
 
 def _draw_row(sheet: Image.Image, row: SheetRow, top: int) -> None:
@@ -212,7 +215,7 @@ def _draw_label(
 
 def _draw_empty(sheet: Image.Image, at: tuple[int, int], width: int, text: str) -> int:
     """Draw a box in an image's place; returns its height."""
-    draw, (left, top), height = ImageDraw.Draw(sheet), at, SMALLEST // 2
+    draw, (left, top), height = ImageDraw.Draw(sheet), at, SMALLEST_CELL // 2
     draw.rectangle((left, top, left + width - 1, top + height - 1), _EMPTY, _RULE)
     draw.text((left + width // 2, top + height // 2), text, _QUIET, font(13), anchor="mm")
     return height

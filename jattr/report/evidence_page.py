@@ -13,14 +13,14 @@ from jattr.ledger.commitments import file_value
 from jattr.ledger.evidence.bundle import Bundle
 from jattr.ledger.evidence.judge import Verdict
 from jattr.ledger.note import parse_note
-from jattr.ledger.perceptual import NEAR
+from jattr.ledger.perceptual import NEAR_BITS
 from jattr.printable import shown
 from jattr.report.html import environment, image_uri
 from jattr.report.levels import AMPLIFICATION, difference, visible
 
 TEMPLATE = "evidence.html"
-MOST = 12  # logged outputs on the page
-BITS = 256
+MAX_OUTPUTS_SHOWN = 12  # logged outputs on the page
+HASH_BITS = 256
 RATES = (
     "Perceptual hashes of {bits} bits; outputs at most {near} bits away count as near. How often"
     " an edited copy is that"
@@ -53,7 +53,7 @@ def evidence_page(bundle: Bundle, verdict: Verdict, model: str, command: str) ->
     closest = (
         "none was opened"
         if examined["closest"] is None
-        else f"{examined['closest']} of {BITS} bits"
+        else f"{examined['closest']} of {HASH_BITS} bits"
     )
     facts += [
         ("distance of the closest", closest),
@@ -73,7 +73,7 @@ def evidence_page(bundle: Bundle, verdict: Verdict, model: str, command: str) ->
         facts=facts,
         numbers=_numbers(bundle),
         amplification=AMPLIFICATION,
-        rates=RATES.format(bits=BITS, near=NEAR),
+        rates=RATES.format(bits=HASH_BITS, near=NEAR_BITS),
     )
     return page
 
@@ -115,7 +115,7 @@ def _sample(bundle: Bundle) -> str:
 
 
 def _compared(bundle: Bundle, use: int | None, observation: np.ndarray) -> list[dict[str, object]]:
-    """Return the logged outputs to compare with the image: at most `MOST`.
+    """Return the logged outputs to compare with the image: at most `MAX_OUTPUTS_SHOWN`.
 
     The one that the verdict names, those that are near, and those shown besides the sample.
     """
@@ -126,13 +126,13 @@ def _compared(bundle: Bundle, use: int | None, observation: np.ndarray) -> list[
     )
     entries = ([use] if use in bundle.images else []) + sorted(others - {use})
     compared: list[dict[str, object]] = []
-    for entry in entries[:MOST]:
+    for entry in entries[:MAX_OUTPUTS_SHOWN]:
         pixels, _ = decode_image(bundle.images[entry])
         distance = distances.get(entry)
         compared.append(
             {
                 "entry": entry,
-                "words": "" if distance is None else f"{distance} of {BITS} bits away",
+                "words": "" if distance is None else f"{distance} of {HASH_BITS} bits away",
                 "image": image_uri(visible(to_float(pixels))),
                 "difference": image_uri(difference(to_float(pixels), observation)),
             }

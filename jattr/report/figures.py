@@ -21,7 +21,7 @@ from jattr.printable import shown
 
 LONGEST_NAME = 24  # characters of a candidate's name
 MARKS = {"arrived": "^", "stalled": "o", "spent": "s", "failed": "x"}  # how a restart ended
-WORDS = {
+ENDING_WORDS = {
     "arrived": "at the floor",
     "stalled": "no longer better",
     "spent": "out of steps",
@@ -41,7 +41,7 @@ STYLE: dict[Any, Any] = {  # keys are a type of matplotlib's that has no name
     "svg.fonttype": "path",
     "svg.hashsalt": "jattr",
 }
-WIDTH, GAP, LETTER = 9.2, 0.7, 0.083  # inches: of a figure, between its panels, of a letter
+FIGURE_WIDTH, GAP, LETTER = 9.2, 0.7, 0.083  # inches: of a figure, between its panels, of a letter
 FEW_DECADES = 50.0  # a smaller ratio of an axis' ends has few decades in it
 MAX_TRACES = 64  # restarts drawn of a candidate
 
@@ -69,7 +69,7 @@ def figure(
     """
     names = sorted(residuals, key=lambda name: _or_inf(residuals[name]))
     with matplotlib.rc_context(STYLE):
-        drawing = Figure(figsize=(WIDTH, 1.2 + 0.22 * max(5, len(names))))
+        drawing = Figure(figsize=(FIGURE_WIDTH, 1.2 + 0.22 * max(5, len(names))))
         left, right = _panels(drawing, names, winner)
         _draw_residuals(left, names, residuals, winner, floor)
         _draw_searches(right, searches, winner, floor)
@@ -87,16 +87,21 @@ def _panels(drawing: Figure, names: Sequence[str], winner: str | None) -> tuple[
     low, high = 0.45, height - 0.3
     first = 0.15 + LETTER * max(len(shown(name, LONGEST_NAME)) for name in names)
     labels = [
-        *WORDS.values(),
+        *ENDING_WORDS.values(),
         "other candidates",
         "" if winner is None else shown(winner, LONGEST_NAME),
     ]
-    last = WIDTH - 0.5 - LETTER * max(map(len, labels))
+    last = FIGURE_WIDTH - 0.5 - LETTER * max(map(len, labels))
     middle = first + (last - first - GAP) * 5 / 11
 
     def panel(left: float, right: float) -> Axes:
         return drawing.add_axes(
-            (left / WIDTH, low / height, (right - left) / WIDTH, (high - low) / height)
+            (
+                left / FIGURE_WIDTH,
+                low / height,
+                (right - left) / FIGURE_WIDTH,
+                (high - low) / height,
+            )
         )
 
     return panel(first, middle), panel(middle + GAP, last)
@@ -177,7 +182,7 @@ def _draw_searches(
 
 def _legend(axes: Axes, ends: Sequence[str], winner: str | None) -> None:
     handles = [
-        Line2D([], [], color=INK, marker=MARKS[end], ls="", mfc="white", label=WORDS[end])
+        Line2D([], [], color=INK, marker=MARKS[end], ls="", mfc="white", label=ENDING_WORDS[end])
         for end in ends
     ]
     if winner is not None:

@@ -27,7 +27,7 @@ from jattr.typing import JsonObject
 TEMPLATE = "page.html"
 LARGEST = 256  # pixels a side; larger images are reduced
 MAX_DETAILED = 60  # images with figures; the others are in the table only
-LONGEST = 200  # characters of a name
+LONGEST_TEXT = 200  # characters of a name
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def number_text(value: float | None) -> str:
     return f"{value:.1e}" if value < 1e-2 or value >= 1e3 else f"{value:.3g}"
 
 
-def _shown(text: object, longest: int = LONGEST) -> str:
+def _shown(text: object, longest: int = LONGEST_TEXT) -> str:
     return shown(str(text), longest)
 
 

@@ -9,7 +9,7 @@ from jattr.attribution.result_json import finding_record
 from jattr.report.html import environment, image_uri
 from jattr.report.levels import visible
 
-MAX_ROWS = 50
+MAX_NOTEBOOK_ROWS = 50
 TABLE = """<table>
 <thead><tr><th>#</th><th>verdict</th><th>reproduction</th>
 {% for name in names %}<th>{{ name | shown(40) }}</th>{% endfor %}</tr></thead>
@@ -29,10 +29,10 @@ TABLE = """<table>
 
 
 def attribution_table(attribution: Attribution) -> str:
-    """Return the HTML table of the first `MAX_ROWS` images; names are escaped."""
+    """Return the HTML table of the first `MAX_NOTEBOOK_ROWS` images; names are escaped."""
     names = [gen.name for gen in attribution.candidates]
     rows = []
-    for i, verdict in enumerate(attribution.verdicts[:MAX_ROWS]):
+    for i, verdict in enumerate(attribution.verdicts[:MAX_NOTEBOOK_ROWS]):
         record, image = finding_record(attribution, i), None
         if record["candidate"] is not None:
             reproduction = attribution.reproduction(i, names.index(record["candidate"]))
@@ -41,7 +41,7 @@ def attribution_table(attribution: Attribution) -> str:
         rows.append(
             {"number": i, "verdict": verdict.text, "image": image, "residual": record["residual"]}
         )
-    left_out = max(0, len(attribution.verdicts) - MAX_ROWS)
+    left_out = max(0, len(attribution.verdicts) - MAX_NOTEBOOK_ROWS)
     table: str = environment().from_string(TABLE).render(names=names, rows=rows, left_out=left_out)
     return table
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from jattr.attribution.result import Attribution
 from jattr.errors import OutputError
-from jattr.report.contact_sheet import MAX_ROWS, Reproduction, SheetRow, contact_sheet
+from jattr.report.contact_sheet import MAX_SHEET_ROWS, Reproduction, SheetRow, contact_sheet
 from jattr.report.html import ReportRow, report_page
 from jattr.report.words import verdict_text
 from jattr.typing import JsonObject
@@ -48,7 +48,7 @@ class SheetRows:
           attribution: that it is part of.
           i: its index there.
         """
-        full = len(self.rows) >= MAX_ROWS or self.bytes > MAX_BYTES
+        full = len(self.rows) >= MAX_SHEET_ROWS or self.bytes > MAX_BYTES
         observation = None
         if not full:
             observation = own if own.shape[0] * own.shape[1] <= MAX_OWN_PIXELS else fitted

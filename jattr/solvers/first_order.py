@@ -16,8 +16,8 @@ from jattr.solvers.base import Method, Problem, PyTree, Solver, Trial
 
 Rate: TypeAlias = float | optax.Schedule
 
-STEPS, SEGMENT = 500, 50
-LAST = 0.01  # of the rate, at the end of an exponential schedule
+FIRST_ORDER_STEPS, SEGMENT = 500, 50
+LAST_RATE_SHARE = 0.01  # of the rate, at the end of an exponential schedule
 OPTIMISERS: dict[str, Callable[[Rate], optax.GradientTransformation]] = {
     "adam": optax.adam,
     "nadam": optax.nadam,
@@ -31,7 +31,7 @@ SCHEDULES: dict[str, Callable[[float, int], Rate]] = {  # from rate and number o
     "cosine": lambda rate, steps: optax.warmup_cosine_decay_schedule(
         0.0, rate, max(1, steps // 20), steps
     ),
-    "exponential": lambda rate, steps: optax.exponential_decay(rate, steps, LAST),
+    "exponential": lambda rate, steps: optax.exponential_decay(rate, steps, LAST_RATE_SHARE),
 }
 
 
@@ -94,5 +94,8 @@ def parse_method(text: str) -> Method:
         )
     transform, rates = OPTIMISERS[name], SCHEDULES[schedule]
     return Method(
-        lambda steps: gradient_method(transform(rates(rate, steps))), STEPS, SEGMENT, lambda d: 2
+        lambda steps: gradient_method(transform(rates(rate, steps))),
+        FIRST_ORDER_STEPS,
+        SEGMENT,
+        lambda d: 2,
     )

@@ -20,7 +20,7 @@ from jattr.sweep.cells import Plan
 SHARE_OF_PEAK = 0.2  # that searches of small images reach, with what the host does between steps
 COMPILATION = 10.0  # seconds for the programs of a candidate and method
 IDLE_BYTES = 500 << 20  # of a process with JAX and its programs
-SIDE = 1536  # of the matrices that are multiplied to measure the machine
+MATRIX_SIDE = 1536  # of the matrices that are multiplied to measure the machine
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def matmul_rate() -> float:
     """Return the floating-point operations a second of a float32 matrix product on this
     machine's devices.
     """
-    a = jnp.ones((SIDE, SIDE), jnp.float32)
+    a = jnp.ones((MATRIX_SIDE, MATRIX_SIDE), jnp.float32)
     product = jax.jit(lambda a: a @ a)
     product(a).block_until_ready()
     seconds = []
@@ -85,4 +85,4 @@ def matmul_rate() -> float:
         start = time.perf_counter()
         product(a).block_until_ready()
         seconds.append(time.perf_counter() - start)
-    return len(jax.devices()) * 2 * SIDE**3 / min(seconds)
+    return len(jax.devices()) * 2 * MATRIX_SIDE**3 / min(seconds)

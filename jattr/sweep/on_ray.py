@@ -29,7 +29,7 @@ from jattr.typing import JsonObject
 LOCAL = "local"  # in place of an address: begin a cluster on this machine
 RETRIES = 5  # of a cell whose worker is lost
 PATIENCE = 10.0  # seconds until an address counts as not there
-AHEAD = 2  # cells asked for, for each that runs
+CELLS_IN_FLIGHT = 2  # cells asked for, for each that runs
 
 
 def make_executor(
@@ -64,7 +64,7 @@ def make_executor(
             task = ray.remote(max_retries=RETRIES, **each)(compute_number)
             facts = json.dumps([to_json(plan.spec), _digests(plan), run_facts()], sort_keys=True)
             yield from _computed(
-                ray, task, ray.put(facts), cells, AHEAD * max(1, int(has.get("CPU", 1)))
+                ray, task, ray.put(facts), cells, CELLS_IN_FLIGHT * max(1, int(has.get("CPU", 1)))
             )
         finally:
             if mine:

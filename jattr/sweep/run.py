@@ -14,7 +14,7 @@ from jattr.sweep.spec import Spec, from_json, to_json
 from jattr.sweep.store import Store, counts, create_or_open, open_for_reading, open_for_writing
 from jattr.typing import Json, JsonObject
 
-ADVICE = {
+FACT_ADVICE = {
     "threads": "set OMP_NUM_THREADS and OPENBLAS_NUM_THREADS as then, or ",
     "devices": "use as many devices, or ",
 }
@@ -182,7 +182,8 @@ def check_same(store: Store, plan: Plan) -> None:
             raise InputError(
                 f"{store.folder} was begun with {name} {str(stated['run'].get(name))[:16]}, this"
                 f" is {str(value)[:16]};"
-                f" results of both would not compare: {ADVICE.get(name, '')}choose another place"
+                f" results of both would not compare: {FACT_ADVICE.get(name, '')}choose another"
+                " place"
             )
 
 

@@ -15,7 +15,7 @@ from jattr.sweep.spec import SETTINGS, Pictures, Setting, Spec, grid
 from jattr.typing import Json, JsonObject
 
 MAX_BYTES = 1 << 20
-TOP = (
+SPEC_FIELDS = (
     "name",
     "candidates",
     "against",
@@ -72,7 +72,7 @@ def parse_spec(text: str) -> Spec:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"it is no TOML: {error}") from error
-    _known(data, TOP, "")
+    _known(data, SPEC_FIELDS, "")
     values: JsonObject = {name: data[name] for name in ("name", "against", "block") if name in data}
     for name in LISTS:
         if name in data:

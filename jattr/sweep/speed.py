@@ -27,7 +27,7 @@ from jattr.solvers.base import Prior
 from jattr.solvers.solve import make_engine
 from jattr.sweep.estimate import matmul_rate
 
-LANES = (1, 8, 32)
+SPEED_LANES = (1, 8, 32)
 METHOD = "adam-cosine"  # value, gradient and an Adam update
 REPEATS = 5
 PICTURES = 16
@@ -57,7 +57,9 @@ class SearchSpeed:
     pictures_per_minute: float
 
 
-def step_speeds(generators: Sequence[Generator], lanes: Sequence[int] = LANES) -> list[StepSpeed]:
+def step_speeds(
+    generators: Sequence[Generator], lanes: Sequence[int] = SPEED_LANES
+) -> list[StepSpeed]:
     """Return how long gradient steps take.
 
     Generators take turns, so that all meet the machine in one mood.

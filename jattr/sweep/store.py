@@ -24,7 +24,7 @@ from jattr.sweep.compute import CellResult
 from jattr.typing import Json, JsonObject
 
 FILE, LOCK = "store.sqlite", "lock"
-PROJECT, SCHEMA = "jattr sweep", "1"
+PROJECT, DATABASE_SCHEMA = "jattr sweep", "1"
 DONE, FAILED = "done", "failed"
 CELL = (
     "number",
@@ -213,7 +213,7 @@ def create_or_open(folder: str | os.PathLike[str], meta: Mapping[str, Json]) -> 
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(_opened(folder))
         if not store.file.rows("SELECT 1 FROM sqlite_master"):
-            facts = {"project": PROJECT, "schema": SCHEMA, **meta}
+            facts = {"project": PROJECT, "schema": DATABASE_SCHEMA, **meta}
             store.file.create(TABLES, [(name, _json(value)) for name, value in facts.items()])
         _check(store)
         stack.pop_all()
@@ -299,10 +299,10 @@ def _check(store: Store) -> None:
         raise InputError(
             f"{store.folder / FILE} is of the project {meta.get('project')!r}, not {PROJECT!r}"
         )
-    if meta.get("schema") != SCHEMA:
+    if meta.get("schema") != DATABASE_SCHEMA:
         raise InputError(
             f"{store.folder / FILE} has schema {meta.get('schema')!r}, this jattr reads"
-            f" {SCHEMA!r}; use the jattr that wrote it"
+            f" {DATABASE_SCHEMA!r}; use the jattr that wrote it"
         )
 
 

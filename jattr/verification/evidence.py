@@ -153,7 +153,7 @@ def certificate_text(found: Certificate) -> str:
 
 
 UNSTATED = "unstated"  # distance of an Attribution that was not written to files
-MARGIN = 1e-6  # of the margin: a quotient of two stated numbers
+MARGIN_TOLERANCE = 1e-6  # of the margin: a quotient of two stated numbers
 CALIBRATED = "verdicts of images without a certificate that a calibration gave"
 OTHER_THRESHOLDS = (
     "verdicts of images without a certificate: their thresholds are not this version's"
@@ -190,7 +190,7 @@ def verify_verdict(
     margin = finite(decided.margin)
     if (margin is None) != (row["margin"] is None) or abs(
         (margin or 0) - (row["margin"] or 0)
-    ) > MARGIN * (margin or 0):
+    ) > MARGIN_TOLERANCE * (margin or 0):
         lines.append(f"the margin is {margin}, result.json states {row['margin']}")
     report.differences += [f"{row['file']!r}: {line}" for line in lines]
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from jattr.images import to_byte
 
-SIZE = 32
+FACE_SIZE = 32
 SKINS = (
     (0.98, 0.86, 0.76),
     (0.93, 0.75, 0.60),
@@ -94,7 +94,7 @@ class Face(NamedTuple):
 TRAITS = len(Face._fields)
 
 
-def render_faces(key: jax.Array, n: int, *, size: int = SIZE) -> np.ndarray:
+def render_faces(key: jax.Array, n: int, *, size: int = FACE_SIZE) -> np.ndarray:
     """Return n different faces, uint8 [n, size, size, 3]; the same for the same key and n.
 
     >>> import jax
@@ -105,7 +105,7 @@ def render_faces(key: jax.Array, n: int, *, size: int = SIZE) -> np.ndarray:
     return np.concatenate([to_byte(np.asarray(_drawer(size)(part))) for part in _parts(traits)])
 
 
-def draw_face(traits: jax.Array, *, size: int = SIZE) -> jax.Array:
+def draw_face(traits: jax.Array, *, size: int = FACE_SIZE) -> jax.Array:
     """Return the image [size, size, 3] float32 in [-1, 1] of traits [TRAITS], each in [0, 1]."""
     face = Face(*traits)
     axis = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (2.0 / size) - 1.0

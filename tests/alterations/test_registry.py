@@ -12,7 +12,7 @@ from jattr.alterations.chain import (
     smooth_of_bytes,
     smooth_pixels,
 )
-from jattr.alterations.registry import MAX_TEXT, REGISTRY, parse_chain
+from jattr.alterations.registry import MAX_CHAIN_TEXT, REGISTRY, parse_chain
 from jattr.errors import InputError
 
 SHAPE = (17, 22, 3)
@@ -217,8 +217,8 @@ def test_too_long_is_refused():
     with pytest.raises(InputError, match=f"at most {MAX_STEPS} are legal"):
         parse_chain(",".join(["flip"] * (MAX_STEPS + 1)))
     assert len(parse_chain(",".join(["flip"] * MAX_STEPS)).steps) == MAX_STEPS
-    with pytest.raises(InputError, match=f"at most {MAX_TEXT} are legal"):
-        parse_chain("flip," * MAX_TEXT)
+    with pytest.raises(InputError, match=f"at most {MAX_CHAIN_TEXT} are legal"):
+        parse_chain("flip," * MAX_CHAIN_TEXT)
 
 
 @pytest.mark.parametrize(("text", "shape"), UNFIT)

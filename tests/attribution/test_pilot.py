@@ -10,7 +10,7 @@ from toys import make_toy, own_images
 
 from jattr.attribution import racing
 from jattr.attribution.attribute import attribute, attribute_observed
-from jattr.attribution.pilot import IMAGES, PilotStudies, PilotStudy, run_pilot_study
+from jattr.attribution.pilot import PILOT_IMAGES, PilotStudies, PilotStudy, run_pilot_study
 from jattr.attribution.pilot_files import PilotStudyFiles
 from jattr.decision.verdict import DecisionConfig
 from jattr.inversion.config import InvertConfig
@@ -32,8 +32,8 @@ def test_a_generator_that_is_always_found_misses_by_rounding_alone(rounding):
     gen = dataclasses.replace(make_toy(name="own"), rounding=rounding)
     found = run_pilot_study(inverter_of(gen), CONFIG, KEY)
     assert found.miss < 2 * FLOOR
-    assert found.arrived == (True,) * IMAGES
-    assert len(found.used) == IMAGES
+    assert found.arrived == (True,) * PILOT_IMAGES
+    assert len(found.used) == PILOT_IMAGES
     assert min(found.used) >= 1
 
 

@@ -50,7 +50,7 @@ def test_a_residual_is_small_noise_alone():
 def test_the_spectrum_is_the_orthonormal_cosine_transform():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 6, 3), np.uint8)
     expected = scipy.fft.dctn(pixels / 127.5 - 1, axes=(1, 2), norm="ortho")
-    expected = np.log(np.abs(expected) + frequency.FLOOR)
+    expected = np.log(np.abs(expected) + frequency.MAGNITUDE_FLOOR)
     # 1e-3 of small coefficients
     np.testing.assert_allclose(frequency.log_spectrum(pixels), expected, atol=1e-3)
 

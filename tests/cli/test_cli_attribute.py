@@ -253,7 +253,7 @@ def test_a_full_disk_leaves_nothing_behind(attribute, images, monkeypatch, numbe
 
 
 def test_blocks_give_one_result(attribute, images, monkeypatch):
-    monkeypatch.setattr("jattr.cli.attribute.BLOCK", 2)
+    monkeypatch.setattr("jattr.cli.attribute.ATTRIBUTE_BLOCK", 2)
     names = ["tiny0.png", "text.png", "tiny_b0.png", "tiny_b1.png", "tiny1.png"]
     code, _, _, out = attribute([images[name] for name in names])
     rows = json.loads((out / "result.json").read_text())["pictures"]

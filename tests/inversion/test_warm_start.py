@@ -46,7 +46,7 @@ def test_large_images_are_made_in_parts(monkeypatch):
     starts = np.array(gen.sample_latent(jax.random.key(2), 1))
     whole, _ = drawn(gen, pixels, starts)
     make_ensemble.cache_clear()
-    monkeypatch.setattr(ensemble, "MAX_NUMBERS", 16 * PIXELS)
+    monkeypatch.setattr(ensemble, "MAX_ENSEMBLE_NUMBERS", 16 * PIXELS)
     parts, _ = drawn(gen, pixels, starts)
     make_ensemble.cache_clear()
     np.testing.assert_allclose(parts, whole, atol=1e-4)

@@ -16,7 +16,7 @@ from jattr.errors import LedgerError
 from jattr.ledger import perceptual
 from jattr.ledger.perceptual import (
     FEATURELESS,
-    NEAR,
+    NEAR_BITS,
     distance,
     is_featureless,
     near,
@@ -102,7 +102,7 @@ def test_published_distances() -> None:
         one, two = hashes[case["a"]], hashes[case["b"]]
         assert distance(one, two) == case["distance"]
         assert near(one, two) == case["near"]
-    assert VECTORS["near"] == NEAR
+    assert VECTORS["near"] == NEAR_BITS
 
 
 def test_memory_layout_and_opaque_alpha_make_no_difference() -> None:
@@ -191,10 +191,10 @@ def test_distance_and_near() -> None:
     one = bytes([255] * 32)
     assert distance(one, one) == 0
     assert distance(one, FEATURELESS) == 256
-    for bits in (NEAR, NEAR + 1):
+    for bits in (NEAR_BITS, NEAR_BITS + 1):
         other = (int.from_bytes(one, "big") ^ (2**bits - 1)).to_bytes(32, "big")
         assert distance(one, other) == bits
-        assert near(one, other) == (bits <= NEAR)
+        assert near(one, other) == (bits <= NEAR_BITS)
     assert not near(b"\1".rjust(32, b"\0"), FEATURELESS)
     for wrong in (b"", bytes(31), bytes(33)):
         with pytest.raises(LedgerError):
@@ -220,7 +220,7 @@ def test_what_is_no_image(pixels: Any) -> None:
 
 def test_no_sum_is_too_large() -> None:
     """The whitest image of the largest side: the sums before the division stay below 2^63."""
-    side = perceptual.MAX_SIDE
+    side = perceptual.MAX_HASHED_SIDE
     assert 255_000 * 255 * side * side < 2**63
     assert 255_000 * (32 * perceptual.ONE) ** 2 < 2**63
     white = np.full((2, side, 1), 255, np.uint8)

@@ -54,7 +54,7 @@ def test_hostile_servers(answer: tuple[int, dict[str, str], bytes], message: str
 
 
 def test_a_server_that_is_silent_or_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "SECONDS", 0.2)
+    monkeypatch.setattr(sources, "MAX_FETCH_SECONDS", 0.2)
     go_on = threading.Event()
 
     def silent(path: str) -> tuple[int, dict[str, str], bytes]:
@@ -71,7 +71,7 @@ def test_a_server_that_is_silent_or_gone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
 def test_a_server_that_drips(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
-    monkeypatch.setattr(sources, "SECONDS", 0.3)
+    monkeypatch.setattr(sources, "MAX_FETCH_SECONDS", 0.3)
     gone = threading.Event()
 
     def drip() -> None:

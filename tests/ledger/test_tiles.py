@@ -7,11 +7,11 @@ import pytest
 from ledger_vectors import vectors
 
 from jattr.errors import LedgerError
-from jattr.ledger.encoding import MAX_SIZE
+from jattr.ledger.encoding import MAX_LOG_SIZE
 from jattr.ledger.merkle import leaf_hash, root_of, tree_root
 from jattr.ledger.tiles import (
     MAX_ENTRY,
-    WIDTH,
+    TILE_WIDTH,
     TilePath,
     bundle_path,
     encode_bundle,
@@ -30,8 +30,11 @@ LEAVES = [hashlib.sha256(str(number).encode()).digest() for number in range(66_0
 def row(level: int) -> list[bytes]:
     hashes = LEAVES
     for _ in range(level):
-        full = len(hashes) // WIDTH
-        hashes = [subtree_hash(b"".join(hashes[WIDTH * n : WIDTH * (n + 1)])) for n in range(full)]
+        full = len(hashes) // TILE_WIDTH
+        hashes = [
+            subtree_hash(b"".join(hashes[TILE_WIDTH * n : TILE_WIDTH * (n + 1)]))
+            for n in range(full)
+        ]
     return hashes
 
 
@@ -39,7 +42,7 @@ ROWS = [row(level) for level in range(3)]
 
 
 def tile(level: int, index: int) -> bytes:
-    return b"".join(ROWS[level][WIDTH * index : WIDTH * (index + 1)])
+    return b"".join(ROWS[level][TILE_WIDTH * index : TILE_WIDTH * (index + 1)])
 
 
 def test_paths_of_the_specification() -> None:
@@ -50,7 +53,7 @@ def test_paths_of_the_specification() -> None:
 
 
 @pytest.mark.parametrize("level", [None, 0, 1, 9, 10, 63])
-@pytest.mark.parametrize("index", [0, 1, 999, 1000, 999_999, 1_000_000, MAX_SIZE >> 8])
+@pytest.mark.parametrize("index", [0, 1, 999, 1000, 999_999, 1_000_000, MAX_LOG_SIZE >> 8])
 @pytest.mark.parametrize("width", [1, 9, 99, 255, 256])
 def test_paths_round_trip(level: int | None, index: int, width: int) -> None:
     path = TilePath(level, index, width)
@@ -99,7 +102,8 @@ def test_other_spellings_are_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [(64, 0, 256), (-1, 0, 256), (0, -1, 256), (0, MAX_SIZE, 256), (0, 0, 0), (0, 0, 257)]
+    "fields",
+    [(64, 0, 256), (-1, 0, 256), (0, -1, 256), (0, MAX_LOG_SIZE, 256), (0, 0, 0), (0, 0, 257)],
 )
 def test_impossible_tiles_are_refused(fields: tuple[int, int, int]) -> None:
     with pytest.raises(LedgerError):
@@ -110,7 +114,7 @@ def test_tiles_of_the_specifications_example() -> None:
     tiles = list(tiles_of(70_000))
     count = {level: sum(t.level == level for t in tiles) for level in (None, 0, 1, 2, 3)}
     assert count == {None: 274, 0: 274, 1: 2, 2: 1, 3: 0}
-    assert [(t.level, t.width) for t in tiles if t.width < WIDTH] == [
+    assert [(t.level, t.width) for t in tiles if t.width < TILE_WIDTH] == [
         (None, 112),
         (0, 112),
         (1, 17),

@@ -102,18 +102,18 @@ def test_failures_are_shown_as_such():
 
 
 def test_rows_beyond_the_cap_are_counted_not_drawn():
-    rows = [row(plain(4, 4)) for _ in range(module.MAX_ROWS + 7)]
+    rows = [row(plain(4, 4)) for _ in range(module.MAX_SHEET_ROWS + 7)]
     shown = module._rows_that_fit(rows, 480)
-    assert len(shown) == module.MAX_ROWS
+    assert len(shown) == module.MAX_SHEET_ROWS
     assert "First 100 of 107 images, 7 left out" in module._explanation(len(rows), len(shown))
-    assert count(contact_sheet(rows), RED) == module.MAX_ROWS * 128 * 128
+    assert count(contact_sheet(rows), RED) == module.MAX_SHEET_ROWS * 128 * 128
 
 
 def test_the_sheet_has_a_largest_size():
     large = plain(300, 300)
     candidates = [Reproduction(str(i), to_float(large), 1.0) for i in range(9)]
     sheet = contact_sheet([row(large, *candidates)] * 60)
-    assert sheet.width * sheet.height <= module.MAX_PIXELS
+    assert sheet.width * sheet.height <= module.MAX_SHEET_PIXELS
     assert sheet.height <= module.MAX_HEIGHT
     assert count(sheet, RED) > 256 * 256 * (module.MAX_CANDIDATES + 1)
 

@@ -14,7 +14,7 @@ from test_html import HOSTILE, Page
 from tiny_world import DENIED, FOREIGN, LOGGED, file_of, log_uses, made_of
 
 from jattr.ledger.commitments import file_value
-from jattr.report.evidence_page import MOST, evidence_page
+from jattr.report.evidence_page import MAX_OUTPUTS_SHOWN, evidence_page
 
 ENDS = {
     "supported-denial": "supported"
@@ -119,11 +119,11 @@ def test_the_use_that_the_verdict_names_is_shown_though_its_hash_is_far(made):
 
 def test_many_near_outputs_keep_the_page_small(made):
     found = made["consistent-with-use"]
-    entries = list(range(100, 100 + 3 * MOST))
+    entries = list(range(100, 100 + 3 * MAX_OUTPUTS_SHOWN))
     examined = found.bundle.examined | {"near": [[entry, 1] for entry in entries], "exact": []}
     images = dict.fromkeys(entries, file_of(LOGGED[0]))
     page = page_of(found, examined=examined, images=images)
-    assert Page(page).text.count("logged output, entry") == MOST
+    assert Page(page).text.count("logged output, entry") == MAX_OUTPUTS_SHOWN
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.sweep.report.effort_figures import data_profile, restart_success
 from jattr.sweep.report.figures import FIGURES, confusion, draw, oscr, robustness, tippett
 from jattr.sweep.report.measured import measure
-from jattr.sweep.report.panels import MOST, look
+from jattr.sweep.report.panels import MAX_SETTINGS_DRAWN, look
 from jattr.sweep.report.tables import read
 from jattr.sweep.spec import Pictures, Setting
 from jattr.sweep.store import open_for_reading
@@ -144,15 +144,20 @@ def test_nothing_that_arrives_and_nothing_that_ran_can_be_drawn(tmp_path):
 
 def test_no_two_settings_look_alike():
     looks = {
-        (way["color"], str(way["ls"]), way["marker"], way["mfc"]) for way in map(look, range(MOST))
+        (way["color"], str(way["ls"]), way["marker"], way["mfc"])
+        for way in map(look, range(MAX_SETTINGS_DRAWN))
     }
-    assert len(looks) == MOST
+    assert len(looks) == MAX_SETTINGS_DRAWN
 
 
 def test_settings_that_are_left_out_are_said(tmp_path):
     settings = tuple(
-        Setting(name=f"s{i}", config=InvertConfig(restarts=i + 1)) for i in range(MOST + 2)
+        Setting(name=f"s{i}", config=InvertConfig(restarts=i + 1))
+        for i in range(MAX_SETTINGS_DRAWN + 2)
     )
     spec = made_spec(pictures=(Pictures(kind="own", count=1),), settings=settings, against="maker")
     drawing = restart_success(measured_of(tmp_path / "s", spec))
-    assert f"the first {MOST} of {MOST + 2} settings" in drawing.texts[0].get_text()
+    assert (
+        f"the first {MAX_SETTINGS_DRAWN} of {MAX_SETTINGS_DRAWN + 2} settings"
+        in drawing.texts[0].get_text()
+    )

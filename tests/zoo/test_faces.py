@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jattr.zoo.faces import SIZE, TRAITS, Face, draw_face, render_faces
+from jattr.zoo.faces import FACE_SIZE, TRAITS, Face, draw_face, render_faces
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,7 @@ def faces():
 
 
 def test_one_key_is_one_set_of_faces(faces):
-    assert faces.shape == (300, SIZE, SIZE, 3)
+    assert faces.shape == (300, FACE_SIZE, FACE_SIZE, 3)
     assert faces.dtype == np.uint8
     np.testing.assert_array_equal(render_faces(jax.random.key(3), 300), faces)
     assert (render_faces(jax.random.key(4), 4) != faces[:4]).any(axis=(1, 2, 3)).all()
@@ -48,5 +48,7 @@ def test_edges_are_smooth_and_values_in_range():
 
 def test_larger_images_show_the_same_face():
     traits = jax.random.uniform(jax.random.key(1), (TRAITS,))
-    large = draw_face(traits, size=4 * SIZE).reshape(SIZE, 4, SIZE, 4, 3).mean((1, 3))
+    large = (
+        draw_face(traits, size=4 * FACE_SIZE).reshape(FACE_SIZE, 4, FACE_SIZE, 4, 3).mean((1, 3))
+    )
     assert float(jnp.abs(large - draw_face(traits)).mean()) < 0.05

@@ -49,9 +49,12 @@ from jattr.solvers.base import Prior
 
 MAX_OBSERVED = 1 << 21  # numbers of an altered image: a named resize may be to any size
 # times the expected mean squared residual:
-ARRIVED = 1.3  # a search has arrived, if the test agrees
+ALTERED_FLOOR_FACTOR = 1.3  # a search has arrived, if the test agrees
 LEADER_FACTOR, SMALL_LEAD = 2.0, 3.0  # a leader; times better than those who are given up
-NEAR_NOISE, MARGIN = 3.0, 1.5  # a latent is worth the test; or times the worst own image's
+NEAR_NOISE, WORST_OWN_FACTOR = (
+    3.0,
+    1.5,
+)  # a latent is worth the test; or times the worst own image's
 # mean square that compression takes away, up to which decompressed images lead as well: quality 90
 MILD = 1e-3
 CUT_OFF = 4.0  # times the deviation of the other pixels' bytes: most in a block that was cut off
@@ -104,7 +107,7 @@ class AlteredObservation(Observation):
         closer to what other candidates reach. Coefficients have no logits.
         """
         return Traits(
-            near=max(NEAR_NOISE, MARGIN * self.noise_model.worst) * self.noise,
+            near=max(NEAR_NOISE, WORST_OWN_FACTOR * self.noise_model.worst) * self.noise,
             leader=max(LEADER, LEADER_FACTOR * self.noise),
             lead_ratio=SMALL_LEAD,
             has_logits=False,
@@ -145,7 +148,7 @@ class AlteredObservation(Observation):
     @property
     def floors(self) -> np.ndarray:
         """The same for all images."""
-        return np.full(len(self.pixels), ARRIVED * self.noise)
+        return np.full(len(self.pixels), ALTERED_FLOOR_FACTOR * self.noise)
 
     def for_generator(self, gen: Generator) -> Self:
         """Return the same images for the candidate's styles: latents behind them are tested."""

@@ -27,7 +27,7 @@ MIN_CURVATURE = 1e-3  # of the largest that a number can have: less is left out 
 # log likelihood that a further Jacobian has to gain to be worth it
 MIN_GAIN = 0.1
 # of a move, in units of the prior's precision
-FIRST_DAMPING, EASE, TIGHTEN, MAX_DAMPING = 30.0, 0.2, 5.0, 1e6
+LIKELIHOOD_FIRST_DAMPING, EASE, LIKELIHOOD_TIGHTEN, MAX_DAMPING = 30.0, 0.2, 5.0, 1e6
 RANGE = 6.0  # standard deviations on each side that the entropy's outcomes cover
 BROAD = 2.0  # times an interval's width: noise above it makes the outcomes a density
 NEGLIGIBLE = 1e-12  # probability of an outcome that adds nothing to the entropy
@@ -180,7 +180,7 @@ def maximum_a_posteriori(
       prior: of the latent, taken as normal.
       jacobians: the most to compute.
     """
-    best, lowest, damping = z.astype(np.float64), np.inf, FIRST_DAMPING
+    best, lowest, damping = z.astype(np.float64), np.inf, LIKELIHOOD_FIRST_DAMPING
     trial, model, used = best, None, 0
     while used < jacobians:
         # 1. Linearise at the trial latent.
@@ -197,7 +197,7 @@ def maximum_a_posteriori(
             if gain < MIN_GAIN or likelihood_statistic(prediction, intervals).z_score < 0.0:
                 break
         else:
-            damping *= TIGHTEN
+            damping *= LIKELIHOOD_TIGHTEN
         if model is None or damping > MAX_DAMPING:
             break
         # 3. The next trial is the optimum of the linear image about the best latent.

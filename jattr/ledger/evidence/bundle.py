@@ -21,7 +21,7 @@ from jattr.ledger.note import open_note, sign_note
 
 Json: TypeAlias = dict[str, Any]  # an object, whatever its values
 
-SCHEMA = "evidence/v1"
+EVIDENCE_SCHEMA = "evidence/v1"
 FILE = "evidence.json"
 MAX_BYTES = 512 * 2**20
 MAX_IMAGE = 80 * 2**20
@@ -29,7 +29,7 @@ MAX_IMAGE = 80 * 2**20
 MAX_PARTS = 2_000_000
 STATEMENT = "jattr/evidence/v1\n"  # what is signed begins so
 LEVELS = ("commitments", "perceptual", "regenerated")  # each opens more
-FITS = ("fits", "does-not-fit", "undecided")
+FIT_WORDS = ("fits", "does-not-fit", "undecided")
 NONCE = 200  # characters
 BUNDLE_FIELDS = (
     "origin",
@@ -56,7 +56,7 @@ OPENED = {
 class Attribution:
     """The result of inversion: as the bundle states it, or as the verifier's own search ended."""
 
-    fit: str  # one of FITS
+    fit: str  # one of FIT_WORDS
     certificate: bool  # whether the latent reproduces the image as the certificate test demands
     alteration: str | None  # what was taken to have been done to the image, as a chain
     latent: bytes | None  # spelt as its commitment is; None: no restart ended
@@ -97,7 +97,7 @@ class Bundle:
         attribution = dataclasses.asdict(self.attribution)
         latent = self.attribution.latent
         return {
-            "jattr": SCHEMA,
+            "jattr": EVIDENCE_SCHEMA,
             "origin": self.origin,
             "picture": {"name": self.name, "data": encode_base64(self.image)},
             "model": {"entry": self.model, "digest": self.digest},
@@ -144,9 +144,10 @@ def parse_bundle(data: bytes, keys: Sequence[Verifier]) -> Bundle:
     """
     _check_parts(data)
     fields = parse_canonical(data, "the bundle", MAX_BYTES)
-    if not isinstance(fields, dict) or fields.get("jattr") != SCHEMA:
+    if not isinstance(fields, dict) or fields.get("jattr") != EVIDENCE_SCHEMA:
         raise LedgerError(
-            f'jattr: the file is no bundle of this schema, an object with "jattr":"{SCHEMA}"'
+            "jattr: the file is no bundle of this schema, an object with"
+            f' "jattr":"{EVIDENCE_SCHEMA}"'
         )
     if differing := sorted({"jattr", *BUNDLE_FIELDS, "signature"} ^ set(fields)):
         raise LedgerError(
@@ -283,8 +284,8 @@ def _attribution(fields: Json) -> Attribution:
                 DECIMAL.fullmatch(value) and math.isfinite(float(value))
             ):
                 raise LedgerError(f"attribution ({name}): it is no decimal number")
-    if stated["fit"] not in FITS or not isinstance(stated["certificate"], bool):
-        raise LedgerError(f"attribution: fit is {', '.join(FITS)}, certificate true or false")
+    if stated["fit"] not in FIT_WORDS or not isinstance(stated["certificate"], bool):
+        raise LedgerError(f"attribution: fit is {', '.join(FIT_WORDS)}, certificate true or false")
     latent = (
         None
         if stated["latent"] is None

@@ -11,7 +11,7 @@ from jattr.sweep.report.paired import Difference, Facts, Ratio, difference, in_w
 from jattr.sweep.report.tables import Results, Searched, read, rows_table
 from jattr.sweep.store import Store, Table
 
-SECONDS = "timing_seconds"  # the measure that depends on the clock
+SECONDS_MEASURE = "timing_seconds"  # the measure that depends on the clock
 
 
 class Key(NamedTuple):
@@ -64,9 +64,11 @@ class Comparison(NamedTuple):
         """The comparison as tables by name; ratios of seconds apart."""
         return {
             "differences": rows_table(Difference, self.differences),
-            "ratios": rows_table(Ratio, [row for row in self.ratios if row.measure != SECONDS]),
+            "ratios": rows_table(
+                Ratio, [row for row in self.ratios if row.measure != SECONDS_MEASURE]
+            ),
             "timing_ratios": rows_table(
-                Ratio, [row for row in self.ratios if row.measure == SECONDS]
+                Ratio, [row for row in self.ratios if row.measure == SECONDS_MEASURE]
             ),
             "unpaired": rows_table(Unpaired, self.unpaired),
         }
@@ -255,12 +257,13 @@ def _efforts(facts: Facts, keys: Sequence[Key], sides: Sides) -> list[Ratio]:
 def _times(facts: Facts, keys: Sequence[Key], sides: Sides, a: Results, b: Results) -> list[Ratio]:
     """Return the ratio of seconds of cells of the same images."""
     seconds = [
-        dict(zip(r.cells.column("number"), r.cells.column(SECONDS), strict=True)) for r in (a, b)
+        dict(zip(r.cells.column("number"), r.cells.column(SECONDS_MEASURE), strict=True))
+        for r in (a, b)
     ]
     cells = dict.fromkeys((sides[0][key].cell, sides[1][key].cell) for key in keys)
     pairs = [(pair, seconds[0][pair[0]], seconds[1][pair[1]]) for pair in cells]
     pairs = [pair for pair in pairs if pair[1] > 0 and pair[2] > 0]
-    return [ratio(facts, SECONDS, pairs)] if pairs else []
+    return [ratio(facts, SECONDS_MEASURE, pairs)] if pairs else []
 
 
 def _unpaired(

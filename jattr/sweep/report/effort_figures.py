@@ -10,7 +10,7 @@ from jattr.report.figures import plain_axis
 from jattr.sweep.report.effort import END, TARGETS
 from jattr.sweep.report.measured import Measured
 from jattr.sweep.report.panels import (
-    MOST,
+    MAX_SETTINGS_DRAWN,
     QUIET,
     band,
     bars,
@@ -132,7 +132,7 @@ def _quartiles(
         return None
     present = {row[0] for row in rows}
     settings = [setting.name for setting in measured.spec.settings if setting.name in present][
-        :MOST
+        :MAX_SETTINGS_DRAWN
     ]
     axes = panels([""], len(settings) + 1, x="", y=y, title=title, width=5.6)
     top = 1.6 * max(value for row in rows for value in row[3:] if value is not None)

@@ -30,10 +30,10 @@ from jattr.sweep.report.groups import ALL, Group, Metric, grouped, metric
 from jattr.sweep.report.tables import Results, Searched, SourceImage
 from jattr.typing import Json
 
-ALPHA = 0.05  # level at which own images are denied
-LEAST = least_own(ALPHA)  # own images of each candidate, and others', in either half
+DENIAL_LEVEL = 0.05  # level at which own images are denied
+LEAST = least_own(DENIAL_LEVEL)  # own images of each candidate, and others', in either half
 DRAWS_SEED = 0  # of the bootstrap
-MEASURES = ("cllr", "cllr_min", "posterior_error", "top_error", f"denied_at_{ALPHA}")
+MEASURES = ("cllr", "cllr_min", "posterior_error", "top_error", f"denied_at_{DENIAL_LEVEL}")
 Scores = dict[SourceImage, dict[str, float]]  # log10 residual of each image under each candidate
 
 
@@ -162,7 +162,9 @@ def _measured(group: Group, known: Scores, test: Scores, names: Sequence[str]) -
     result["posterior_error"] = _calibration_error(chances[:, :-1], made)
     result["top_error"] = _calibration_error(*most_probable(chances, truth))
     usual = {name: _sides(known, name)[0] for name in names}
-    denied = {p: float(conformal_p(usual[p.maker], test[p][p.maker])) <= ALPHA for p, _ in true}
+    denied = {
+        p: float(conformal_p(usual[p.maker], test[p][p.maker])) <= DENIAL_LEVEL for p, _ in true
+    }
     result[MEASURES[-1]] = share(by_image(denied.items()))
     errors = np.sqrt(curve.made * (1 - curve.made) / curve.count)
     columns = (*curve.edges.T, curve.stated, curve.count, curve.made, errors, curve.low, curve.high)

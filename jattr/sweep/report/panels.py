@@ -25,16 +25,16 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES: tuple[Json, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
 MARKS = "osD^vPX"
 QUIET = "#8a949e"
-MOST = 14  # settings that are drawn
-LONGEST = 60  # characters of a setting's name
+MAX_SETTINGS_DRAWN = 14  # settings that are drawn
+LONGEST_SETTING = 60  # characters of a setting's name
 PANEL = (3.3, 2.7)  # inches
 # inches: margins, between panels, a line of the legend
-LEFT, GAP, TOP, BELOW, LINE = 0.85, 0.35, 0.62, 0.55, 0.157
+LEFT, PANEL_GAP, TOP_MARGIN, BELOW, LINE = 0.85, 0.35, 0.62, 0.55, 0.157
 DPI = 130
 
 
 def look(place: int) -> JsonObject:
-    """Return how the setting of a place is drawn; no two of `MOST` look alike.
+    """Return how the setting of a place is drawn; no two of `MAX_SETTINGS_DRAWN` look alike.
 
     Lines that coincide both show: later ones are drawn over earlier ones, thinner, and with gaps.
     """
@@ -63,15 +63,21 @@ def shift(place: int, count: int, span: float = 0.5) -> float:
 
 
 def settings_of(spec: Spec, rows: Sequence[OfSetting]) -> list[str]:
-    """Return the settings that have rows, in order, at most `MOST`."""
+    """Return the settings that have rows, in order, at most `MAX_SETTINGS_DRAWN`."""
     present = {row.setting for row in rows}
-    return [setting.name for setting in spec.settings if setting.name in present][:MOST]
+    return [setting.name for setting in spec.settings if setting.name in present][
+        :MAX_SETTINGS_DRAWN
+    ]
 
 
 def left_out(rows: Sequence[OfSetting]) -> str:
     """Return words for the settings that are not drawn."""
     count = len({row.setting for row in rows})
-    return f" (the first {MOST} of {count} settings)" if count > MOST else ""
+    return (
+        f" (the first {MAX_SETTINGS_DRAWN} of {count} settings)"
+        if count > MAX_SETTINGS_DRAWN
+        else ""
+    )
 
 
 def panels(
@@ -87,7 +93,10 @@ def panels(
     """Return axes side by side, shares from 0 to 1 on their y axes, with room for a legend of so
     many lines.
     """
-    whole = LEFT + len(titles) * (width + GAP), TOP + PANEL[1] + below + LINE * (lines + 1)
+    whole = (
+        LEFT + len(titles) * (width + PANEL_GAP),
+        TOP_MARGIN + PANEL[1] + below + LINE * (lines + 1),
+    )
     drawing = Figure(figsize=(max(whole[0] + 0.1, 6.6), whole[1]))
     wide, high = drawing.get_size_inches()
     drawing.text(
@@ -95,7 +104,7 @@ def panels(
     )
     result = []
     for index, name in enumerate(titles):
-        corner = (LEFT + index * (width + GAP)) / wide, 1 - (TOP + PANEL[1]) / high
+        corner = (LEFT + index * (width + PANEL_GAP)) / wide, 1 - (TOP_MARGIN + PANEL[1]) / high
         axes = drawing.add_axes((*corner, width / wide, PANEL[1] / high))
         axes.set_title(name, loc="left", fontsize=9)
         axes.set_ylim(-0.03, 1.03)
@@ -140,7 +149,7 @@ def legend(axes: Sequence[Axes]) -> Figure:
 
 def named(setting: str, facts: str) -> str:
     """Return a legend's line."""
-    return f"{shown(setting, LONGEST)} ({facts})"
+    return f"{shown(setting, LONGEST_SETTING)} ({facts})"
 
 
 def band(axes: Axes, place: int, x: Sequence[float], curve: Sequence[Any], **options: Any) -> None:
@@ -202,7 +211,11 @@ def matrices(
     for i, line in enumerate(lines):
         top = whole[1] - 0.35 - i * (head + high + below)
         drawing.text(
-            0.12 / whole[0], (top - 0.08) / whole[1], shown(line, LONGEST), va="top", fontsize=9
+            0.12 / whole[0],
+            (top - 0.08) / whole[1],
+            shown(line, LONGEST_SETTING),
+            va="top",
+            fontsize=9,
         )
         for j, way in enumerate(ways):
             corner = (left + j * (wide + 0.3)) / whole[0], (top - head - high) / whole[1]

@@ -161,7 +161,7 @@ def test_no_file_of_an_image_is_there_before_its_result(
         return made
 
     monkeypatch.setattr(Recorder, "release", spied)
-    monkeypatch.setattr("jattr.cli.log_generate.CHUNK", 2)
+    monkeypatch.setattr("jattr.cli.log_generate.IMAGES_PER_COMMIT", 2)
     ok("log", "generate", folder, tiny_folders["tiny"], "--n", 3, "--out", tmp_path / "out")
     assert seen == [0, 0, 2, 2]
     assert len(list((tmp_path / "out").glob("*.png"))) == 3

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from jattr.ledger.evidence.bundle import FITS, LEVELS
+from jattr.ledger.evidence.bundle import FIT_WORDS, LEVELS
 from jattr.ledger.evidence.judge import (
     CONSISTENT,
     EDITED,
@@ -205,7 +205,7 @@ def test_over_the_whole_grid_only_complete_windows_support_a_denial() -> None:
     windows = [examined(), NEAR, EXACT, *(found for found, _, _ in GAPS.values())]
     kinds = set()
     for fit, found, shown, witnessed, level in itertools.product(
-        FITS, windows, shown_kinds, (True, False), LEVELS
+        FIT_WORDS, windows, shown_kinds, (True, False), LEVELS
     ):
         made = judge(fit, fit == "fits", found, shown, witnessed, level)
         kinds.add(made.kind)
