@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jattr.typing import PyTree
+
 
 def bilinear_primitive(
     name: str,
@@ -33,7 +35,7 @@ def bilinear_primitive(
     """
     primitive = Primitive(name)
 
-    def transpose_weights(y: Any, x: Any, weights: Any, **options: Any) -> jax.Array:
+    def transpose_weights(y: Any, x: Any, weights: PyTree, **options: Any) -> jax.Array:
         of_weights: Any = partial(fn, x, **options)
         return jax.linear_transpose(of_weights, weights.aval)(y)[0]
 

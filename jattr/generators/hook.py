@@ -7,8 +7,10 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
+from jattr.typing import PyTree
+
 # (generator, latents [n, *latent_shape], labels int32 [n] or None, make) -> images [n, H, W, C]:
 # what `make()` returns
-GenerateHook: TypeAlias = Callable[[Any, Any, Any, Callable[[], Any]], Any]
+GenerateHook: TypeAlias = Callable[[PyTree, Any, Any, Callable[[], Any]], Any]
 
 GENERATE_HOOK: ContextVar[GenerateHook | None] = ContextVar("generate_hook", default=None)

@@ -51,8 +51,8 @@ class Kind(NamedTuple):
     to_json: Callable[[Any], JsonObject]
     function_fields: Callable[[Any], JsonObject]  # of the digest
     # (card, shapes by path); GeneratorError
-    check_params: Callable[[Any, Mapping[str, tuple[int, ...]]], None]
-    build: Callable[[Any, Params], Built]  # (card, stored tensors, nested)
+    check_params: Callable[[PyTree, Mapping[str, tuple[int, ...]]], None]
+    build: Callable[[PyTree, Params], Built]  # (card, stored tensors, nested)
 
 
 def parse_any_card(data: JsonObject) -> CardBase:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jattr.generators.base import Generator
 from jattr.generators.forward import (
@@ -20,9 +21,10 @@ from jattr.generators.forward import (
     compiled_forward,
 )
 from jattr.inversion.problem import ComparedBy, Target, deviation
+from jattr.typing import PyTree
 
 
-def make_images(gen: Generator, z: Any, label: Any = None) -> np.ndarray:
+def make_images(gen: Generator, z: ArrayLike, label: ArrayLike | None = None) -> np.ndarray:
     """Return the images [n, H, W, C] float32 of latents, in [-1, 1] units, not clipped.
 
     Args:
@@ -54,7 +56,7 @@ def forward_cost(gen: Generator) -> float:
     return cost_of(gen.apply, gen.state, shape, gen.num_classes, batch)
 
 
-def _comparison_cost(apply: ComparedBy, state: Any, shape: tuple[int, int, int]) -> float:
+def _comparison_cost(apply: ComparedBy, state: PyTree, shape: tuple[int, int, int]) -> float:
     """Return the floating-point operations of one comparison."""
     image = jax.ShapeDtypeStruct(shape, jnp.float32)
     code = jax.eval_shape(apply.encode, state, image)
@@ -63,7 +65,7 @@ def _comparison_cost(apply: ComparedBy, state: Any, shape: tuple[int, int, int])
 
 
 def cost_of(
-    apply: ApplyFn, state: Any, shape: tuple[int, ...], classes: int, batch: int = 1
+    apply: ApplyFn, state: PyTree, shape: tuple[int, ...], classes: int, batch: int = 1
 ) -> float:
     """Return the floating-point operations of one image, as the compiler counts them; else inf.
 
@@ -76,7 +78,7 @@ def cost_of(
 
 @functools.lru_cache(maxsize=256)
 def _cost(
-    apply: ApplyFn, shapes: Any, tree: Any, shape: tuple[int, ...], classes: int, batch: int
+    apply: ApplyFn, shapes: Any, tree: PyTree, shape: tuple[int, ...], classes: int, batch: int
 ) -> float:
     state = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in shapes])
     z = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
@@ -86,7 +88,7 @@ def _cost(
 
 
 def mean_squares(
-    gen: Generator, z: Any, label: Any, target: Target, *, limit: float = np.inf
+    gen: Generator, z: ArrayLike, label: ArrayLike | None, target: Target, *, limit: float = np.inf
 ) -> np.ndarray:
     """Return the mean squared residual [n], [-1, 1] units, not finite where the image is not.
 
@@ -104,7 +106,7 @@ def mean_squares(
     return np.asarray(np.mean(np.square(residuals), axis=(1, 2, 3), dtype=np.float64))
 
 
-def _compared(apply: ComparedBy, state: Any, images: np.ndarray, codes: Any) -> np.ndarray:
+def _compared(apply: ComparedBy, state: PyTree, images: np.ndarray, codes: Any) -> np.ndarray:
     """Return the distance [n] of reproductions [n, H, W, C], as they are shown, from codes."""
     fn, distances = _make_compare(apply.compare), []
     for index, image in enumerate(np.clip(images, -1.0, 1.0)):
@@ -114,8 +116,8 @@ def _compared(apply: ComparedBy, state: Any, images: np.ndarray, codes: Any) -> 
 
 
 @functools.lru_cache(maxsize=64)
-def _make_compare(compare: Callable[[Any, jax.Array, Any], jax.Array]) -> Any:
-    def fn(state: Any, image: jax.Array, code: Any) -> jax.Array:
+def _make_compare(compare: Callable[[PyTree, jax.Array, Any], jax.Array]) -> Any:
+    def fn(state: PyTree, image: jax.Array, code: Any) -> jax.Array:
         with jax.default_matmul_precision("highest"):
             return jnp.mean(jnp.square(compare(state, image, code)))
 

@@ -5,10 +5,10 @@ attribution by optimising over the source of entropy. The methods here are ours.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig, polish_method
@@ -21,6 +21,7 @@ from jattr.inversion.two_stage import make_inverter
 from jattr.solvers import method_named
 from jattr.solvers.base import Prior
 from jattr.solvers.solve import advance, begin
+from jattr.typing import PyTree
 
 
 def make_invert(
@@ -49,7 +50,7 @@ def make_invert(
     config = config or InvertConfig()
 
     def fn(
-        state: Any,
+        state: PyTree,
         image: jax.Array,
         z0: jax.Array,
         key: jax.Array,
@@ -96,7 +97,11 @@ def make_invert(
 
 
 def invert(
-    gen: Generator, images: Any, *, config: InvertConfig | None = None, key: Any = None
+    gen: Generator,
+    images: ArrayLike,
+    *,
+    config: InvertConfig | None = None,
+    key: jax.Array | None = None,
 ) -> Inversion:
     """Search the latents of images under one generator.
 

@@ -8,19 +8,21 @@ one compilation less and nothing is computed twice.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jattr.generators import ops
 from jattr.generators.base import ApplyFn, Generator
 from jattr.generators.forward import AfterFn, Followed, rest
 from jattr.inversion.problem import Target, deviation, make_problem_fn
-from jattr.solvers.base import Array, Method, Prior, PyTree
+from jattr.solvers.base import Array, Method, Prior
 from jattr.solvers.levenberg_marquardt import value_and_jacobian
 from jattr.solvers.solve import Carry, Engine, make_begin, make_steps
+from jattr.typing import PyTree
 
 
 class Linear(NamedTuple):
@@ -52,14 +54,14 @@ def make_linear_program(apply: ApplyFn, shape: tuple[int, ...]) -> LinearProgram
     if isinstance(apply, Followed):
         first, push = make_linear_program(apply.first, shape), _make_push(apply.after)
 
-        def run(state: Any, label: jax.Array | None, z: jax.Array) -> Linear:
+        def run(state: PyTree, label: jax.Array | None, z: jax.Array) -> Linear:
             return push(rest(state), first.run(state["generator"], label, z))
 
         return LinearProgram(
             run, lambda state, label, z: first.compile(state["generator"], label, z)
         )
 
-    def fn(state: Any, label: jax.Array | None, z: jax.Array) -> Linear:
+    def fn(state: PyTree, label: jax.Array | None, z: jax.Array) -> Linear:
         def image(z: jax.Array) -> jax.Array:
             given = None if label is None else label[None]
             return apply(state, z.reshape(1, *shape), label=given)[0]
@@ -82,7 +84,7 @@ def _make_push(after: AfterFn) -> Callable[..., Linear]:
     By the chain rule: each column of the Jacobian is pushed through what follows, forward mode.
     """
 
-    def fn(state: Any, model: Linear) -> Linear:
+    def fn(state: PyTree, model: Linear) -> Linear:
         def push(x: jax.Array) -> jax.Array:
             return after(state, x[None])[0]
 
@@ -97,7 +99,7 @@ def _make_push(after: AfterFn) -> Callable[..., Linear]:
 
 
 def linearise(
-    gen: Generator, target: Target, label: Any, z: Any
+    gen: Generator, target: Target, label: ArrayLike | None, z: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (image [H, W, C], residual [pixels], its Jacobian [pixels, d]) at a latent.
 
@@ -116,7 +118,7 @@ def linearise(
     return image, residual.ravel(), rows
 
 
-def apply_linear(model: Linear, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
+def apply_linear(model: Linear, z: jax.Array, *, label: ArrayLike | None = None) -> jax.Array:
     """Return the linear images [n, H, W, C] of latents z, as a generator's `apply` does.
 
     `label` is in the model.

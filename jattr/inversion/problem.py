@@ -18,8 +18,9 @@ import numpy as np
 
 from jattr.generators import ops
 from jattr.generators.base import ApplyFn
-from jattr.solvers.base import Prior, Problem, PyTree
+from jattr.solvers.base import Prior, Problem
 from jattr.solvers.solve import ProblemFn
+from jattr.typing import PyTree
 
 STEP = 2.0 / 255.0  # between neighbouring bytes, in [-1, 1] units
 FLOOR = STEP**2 / 12.0  # mean squared error of rounding alone: 5.1e-6
@@ -46,9 +47,9 @@ class ComparedBy:
     """
 
     first: ApplyFn
-    encode: Callable[[Any, jax.Array], Any]  # (state, image [H, W, C]) -> code
+    encode: Callable[[PyTree, jax.Array], Any]  # (state, image [H, W, C]) -> code
     # (state, reproduction [H, W, C], code) -> residual
-    compare: Callable[[Any, jax.Array, Any], jax.Array]
+    compare: Callable[[PyTree, jax.Array, Any], jax.Array]
 
     def __call__(
         self, state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None
@@ -132,7 +133,7 @@ def logit(x: jax.Array) -> jax.Array:
 
 def make_problem(
     apply: ApplyFn,
-    state: Any,
+    state: PyTree,
     target: Any,
     shape: tuple[int, ...],
     label: object,

@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import forward_cost, make_images
 from jattr.inversion.problem import Target, edge_of, logit
 from jattr.solvers.base import Prior
+from jattr.typing import PyTree
 
 CLOUD = 128  # images a pass
 # of the cloud in each pass, in the prior's standard deviations
@@ -38,7 +40,12 @@ def make_ensemble(
     """Return compiled `fn(state, prior, target, label, z [d], key) -> z [d]` for one image."""
 
     def run(
-        state: Any, prior: Prior, target: Target, label: Any, z: jax.Array, key: jax.Array
+        state: PyTree,
+        prior: Prior,
+        target: Target,
+        label: jax.Array | None,
+        z: jax.Array,
+        key: jax.Array,
     ) -> jax.Array:
         cloud = jax.random.normal(key, (CLOUD, z.size))
         # directions of the prior about 0
@@ -301,6 +308,6 @@ def _factor(image_shape: tuple[int, int, int]) -> int:
     return factor
 
 
-def as_floats(images: Any) -> np.ndarray:
+def as_floats(images: ArrayLike) -> np.ndarray:
     """Return uint8 images as float32 in [-1, 1]."""
     return np.asarray(images).astype(np.float32) / np.float32(127.5) - np.float32(1)

@@ -3,13 +3,14 @@
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 
+from jattr.typing import PyTree
+
 Array: TypeAlias = jax.Array | np.ndarray
-PyTree: TypeAlias = Any  # any pytree of arrays
 ResidualFn: TypeAlias = Callable[[jax.Array], jax.Array]  # z [d] -> residuals [n]
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import jax
 import numpy as np
@@ -21,7 +21,7 @@ NEAR_FACTOR = 20  # times the noise of unaltered images
 LEADER, LEAD_RATIO = 1e-3, 30.0
 
 
-def check_pixels(gen: Generator, images: Any) -> np.ndarray:
+def check_pixels(gen: Generator, images: object) -> np.ndarray:
     """Return images as uint8 [n, H, W, C] of the generator's shape.
 
     Raises:

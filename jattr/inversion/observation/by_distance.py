@@ -29,6 +29,7 @@ from jattr.inversion.observation.base import (
 from jattr.inversion.problem import ComparedBy, target_of
 from jattr.solvers import METHODS, method_named
 from jattr.solvers.base import Prior
+from jattr.typing import PyTree
 
 FLOOR_IMAGES = 16  # own images from which the floor is learnt
 MIN_RESIDUAL = 1e-12
@@ -189,11 +190,11 @@ def _own_residuals(observed: Generator, gen: Generator, distance: Distance) -> n
     return DistanceObservation(observed, pixels, gen, distance, 1.0, 1.0).residuals(z, label)
 
 
-def _as_it_is(state: Any, image: jax.Array) -> jax.Array:
+def _as_it_is(state: PyTree, image: jax.Array) -> jax.Array:
     del state
     return image
 
 
 @functools.lru_cache(maxsize=64)
-def _encoder(encode: Callable[[Any, jax.Array], Any]) -> Any:
+def _encoder(encode: Callable[[PyTree, jax.Array], Any]) -> Any:
     return jax.jit(encode)

@@ -3,7 +3,8 @@ distance.
 """
 
 import functools
-from typing import Any
+
+from jax.typing import ArrayLike
 
 from jattr.alterations.files import AlteredImages
 from jattr.distances.base import Distance
@@ -16,7 +17,9 @@ from jattr.inversion.observation.base import Observation, check_pixels
 from jattr.inversion.observation.by_distance import make_distance_observation
 
 
-def make_observation(gen: Generator, images: Any, config: InvertConfig) -> Observation:
+def make_observation(
+    gen: Generator, images: ArrayLike | AlteredImages, config: InvertConfig
+) -> Observation:
     """Return images as a candidate's searches see them.
 
     Args:

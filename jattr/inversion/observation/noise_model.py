@@ -21,6 +21,7 @@ from jattr.generators.base import ApplyFn, Generator, Route
 from jattr.inversion.evaluate import make_images
 from jattr.inversion.observation.censored_likelihood import Intervals, likelihood_statistic
 from jattr.inversion.problem import STEP
+from jattr.typing import PyTree
 
 BYTES_PER_UNIT = 127.5  # from [-1, 1] units to bytes
 MODEL_IMAGES = 32  # own images from which the noise model is learnt
@@ -178,7 +179,7 @@ def observed_generator(gen: Generator, chain: Chain, weight: np.ndarray) -> Gene
 
 
 def _replaced(
-    gen: Generator, chain: Chain, apply: ApplyFn, state: Any, shape: tuple[int, int, int]
+    gen: Generator, chain: Chain, apply: ApplyFn, state: PyTree, shape: tuple[int, int, int]
 ) -> Generator:
     digest = hashlib.sha256(f"{gen.digest} {chain.digest}".encode()).hexdigest()
     return dataclasses.replace(
