@@ -39,8 +39,9 @@ class PilotStudy(NamedTuple):
         return Restarts(self.used, self.arrived)
 
     def restarts_needed(self, chance: float) -> int | None:
-        """Return the restarts that miss an own image with at most this chance; None if none ever
-        arrived.
+        """Return the restarts that miss an own image with at most this chance.
+
+        None if none ever arrived.
 
         The most of three: from the Clopper-Pearson bound (Biometrika 26, 1934) on the chance that a
         restart arrives, as if every image were equally hard; from a Beta distribution of it over

@@ -45,8 +45,9 @@ def to_json(calibration: Calibration) -> str:
 
 
 def is_calibration(text: str) -> bool:
-    """Return whether text is a calibration that jattr wrote, of whichever schema; its scores are
-    not checked.
+    """Return whether text is a calibration that jattr wrote, of whichever schema.
+
+    Its scores are not checked.
     """
     try:
         data = read_json_text(text)

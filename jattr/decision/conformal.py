@@ -60,7 +60,8 @@ def conformal_p(own: ArrayLike, score: ArrayLike) -> np.ndarray:
 
 
 def least_own(alpha: float) -> int:
-    """Return the least number of own images with which an image can be denied at alpha:
+    """Return the least number of own images with which an image can be denied at alpha.
+
     ceil(1/alpha) - 1.
 
     Raises:

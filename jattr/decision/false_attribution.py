@@ -43,8 +43,9 @@ def negative_p(negatives: ArrayLike, score: ArrayLike) -> np.ndarray:
 def worst_kind(
     negatives: Mapping[str, Sequence[float] | np.ndarray], score: float
 ) -> tuple[float, str]:
-    """Return the largest `negative_p` over the kinds of negatives, and its kind; (1, "") without
-    negatives.
+    """Return the largest `negative_p` over the kinds of negatives, and its kind.
+
+    (1, "") without negatives.
 
     It holds for an image of any one of the kinds. The p-value of all kinds pooled would only hold
     for their mix: 180 photographs can hide that 10 of 20 images of a sibling model come closer.
@@ -92,8 +93,9 @@ def least_negatives(alpha: float, candidates: int = 1) -> int:
 
 
 def upper_bound(events: int, trials: int, *, level: float = 0.95) -> float:
-    """Return the one-sided upper Clopper-Pearson bound on a rate after `events` of `trials`; 1
-    without trials.
+    """Return the one-sided upper Clopper-Pearson bound on a rate after `events` of `trials`.
+
+    1 without trials.
 
     Raises:
       InputError: counts that are negative, more events than trials, or a level outside (0, 1).
@@ -107,8 +109,9 @@ def upper_bound(events: int, trials: int, *, level: float = 0.95) -> float:
 
 
 def lower_bound(events: int, trials: int, *, level: float = 0.95) -> float:
-    """Return the one-sided lower Clopper-Pearson bound on a rate after `events` of `trials`; 0
-    without trials.
+    """Return the one-sided lower Clopper-Pearson bound on a rate after `events` of `trials`.
+
+    0 without trials.
 
     Raises:
       InputError: as `upper_bound`.

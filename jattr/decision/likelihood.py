@@ -49,8 +49,9 @@ class Likelihood:
     high: float  # log10, at least 0: the most
 
     def __call__(self, score: ArrayLike) -> np.ndarray:
-        """Return log10 of the likelihood ratio of scores [...]: linear in between, constant beyond
-        the ends.
+        """Return log10 of the likelihood ratio of scores [...].
+
+        Linear in between, constant beyond the ends.
 
         Raises:
           InputError: NaN or -inf.
@@ -154,8 +155,9 @@ def pav(scores: ArrayLike, is_own: ArrayLike, weights: ArrayLike | None = None) 
 def elub(
     own: ArrayLike, negatives: ArrayLike, weights: ArrayLike | None = None
 ) -> tuple[float, float]:
-    """Return the empirical lower and upper bound (ELUB) of log10 likelihood ratios; (low <= 0, high
-    >= 0).
+    """Return the empirical lower and upper bound (ELUB) of log10 likelihood ratios.
+
+    (low <= 0, high >= 0).
 
     A threshold t is borne out if deciding by LR > t costs no more than deciding without the LR,
     misses costing 1 and false alarms t, after one misleading ratio more is counted on each side.
@@ -226,8 +228,9 @@ def posterior(log10_lr: ArrayLike, prior: ArrayLike | None = None) -> np.ndarray
 
 
 def in_words(log10_lr: float) -> str:
-    """Return ENFSI's words for a ratio of 1 or more; below 1, give the words of its inverse to the
-    alternative.
+    """Return ENFSI's words for a ratio of 1 or more.
+
+    Below 1, give the words of its inverse to the alternative.
 
     >>> in_words(2.3), in_words(0.1)
     ('moderately strong support', 'no support')

@@ -29,8 +29,9 @@ class Tippett(NamedTuple):
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often images were made by the candidate, by the probability that was stated; empty
-    bins are left out.
+    """How often images were made by the candidate, by the probability that was stated.
+
+    Empty bins are left out.
     """
 
     edges: np.ndarray  # [b, 2], the bin's ends: [low, high), the last one closed
@@ -51,8 +52,9 @@ class Reliability:
 
 
 def cllr(own: ArrayLike, negatives: ArrayLike) -> float:
-    """Return the log-likelihood-ratio cost in bits: 0 perfect, 1 as good as no ratio at all, more
-    is misleading.
+    """Return the log-likelihood-ratio cost in bits.
+
+    0 perfect, 1 as good as no ratio at all, more is misleading.
 
     Args:
       own: [n], log10 LR of images that g made; -inf costs infinitely much.
@@ -71,8 +73,9 @@ def cllr(own: ArrayLike, negatives: ArrayLike) -> float:
 
 
 def cllr_min(own: ArrayLike, negatives: ArrayLike) -> float:
-    """Return the cost that is left after the best monotone recalibration: what separation is
-    missing, in bits.
+    """Return the cost that is left after the best monotone recalibration.
+
+    What separation is missing, in bits.
 
     `cllr - cllr_min` is the cost of bad calibration. It is fitted to the very images that it is
     measured on.

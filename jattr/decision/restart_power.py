@@ -57,8 +57,9 @@ class Difficulty:
         return float(np.exp(betaln(a, b + restarts) - betaln(a, b)))
 
     def needed(self, chance: float) -> int | None:
-        """Return the least restarts that miss with at most this chance; None if `MAX_RESTARTS`
-        do not.
+        """Return the least restarts that miss with at most this chance.
+
+        None if `MAX_RESTARTS` do not.
         """
         _check_chance(chance)
         if self.miss_chance(MAX_RESTARTS) > chance:
@@ -119,8 +120,9 @@ class Restarts:
         return upper_bound(missed, len(self.used), level=level)
 
     def missed_at_most(self, restarts: int, *, level: float = 0.95) -> float:
-        """Return `miss_bound`, of fewer restarts where an image was given up before: more miss
-        no more.
+        """Return `miss_bound`, of fewer restarts where an image was given up before.
+
+        More miss no more.
         """
         given_up = [used for used, done in zip(self.used, self.arrived, strict=True) if not done]
         bound = self.miss_bound(min([restarts, *given_up]), level=level)
@@ -139,8 +141,9 @@ class Restarts:
         return max(equally_hard, difficulty.miss_chance(restarts))
 
     def needed(self, chance: float, *, level: float = 0.95) -> int | None:
-        """Return the restarts that miss an own image with at most this chance; None if none are
-        enough.
+        """Return the restarts that miss an own image with at most this chance.
+
+        None if none are enough.
 
         The most of: `success_bound` under equal hardness, the fitted `Difficulty`, the hardest
         image that arrived.
@@ -158,8 +161,9 @@ class Restarts:
 def restarts_needed(
     arrived: int, restarts: int, hardest: int, chance: float, *, level: float = 0.95
 ) -> int | None:
-    """Return the restarts that miss an own image with at most this chance; None if none ever
-    arrived.
+    """Return the restarts that miss an own image with at most this chance.
+
+    None if none ever arrived.
 
     From totals alone: from `lower_bound` on the chance that a restart arrives, as if every image
     were equally hard; but at least what the hardest one here took. Stopping at the first arrival

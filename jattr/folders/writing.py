@@ -25,8 +25,9 @@ def new_folder(
     inputs: Iterable[AnyPath] = (),
     kept: Iterable[AnyPath] = (),
 ) -> Iterator[Path]:
-    """Give an empty folder beside `path` to write into; it becomes `path` when the block ends
-    without an error.
+    """Give an empty folder beside `path` to write into.
+
+    It becomes `path` when the block ends without an error.
 
     If the block fails, nothing of it is left, and a folder that was to be replaced is as it was.
 
@@ -157,8 +158,9 @@ def _check_is_folder(place: Path, path: AnyPath) -> None:
 
 
 def _check_kind(folder: Path, path: AnyPath, kind: FolderKind | None) -> None:
-    """Check that a folder is empty, or of a kind, whole and with nothing else in it; `path` is how
-    messages call it.
+    """Check that a folder is empty, or of a kind, whole and with nothing else in it.
+
+    `path` is how messages call it.
 
     Raises:
       OutputError: it is not.
@@ -179,8 +181,9 @@ def _check_kind(folder: Path, path: AnyPath, kind: FolderKind | None) -> None:
 
 
 def _put_in_place(work: Path, target: Path, kind: FolderKind | None) -> None:
-    """Rename `work` to `target`; an old `target` steps aside first, and is deleted last, or
-    returns if that fails.
+    """Rename `work` to `target`.
+
+    An old `target` steps aside first, and is deleted last, or returns if that fails.
     """
     if not os.path.lexists(target):
         work.rename(target)
@@ -200,8 +203,9 @@ def _put_in_place(work: Path, target: Path, kind: FolderKind | None) -> None:
 
 
 def _contents(folder: Path) -> list[tuple[Path, bool]]:
-    """Return a folder and all that is in it, and whether it is a folder; what lies in a folder
-    comes before it.
+    """Return a folder and all that is in it, and whether it is a folder.
+
+    What lies in a folder comes before it.
     """
     found = []
     for path in folder.iterdir():
@@ -211,8 +215,9 @@ def _contents(folder: Path) -> list[tuple[Path, bool]]:
 
 
 def _delete(checked: Iterable[tuple[Path, bool]]) -> None:
-    """Delete what was checked, and nothing that has come since: whoever was in the folder when it
-    stepped aside can still write there.
+    """Delete what was checked, and nothing that has come since.
+
+    Whoever was in the folder when it stepped aside can still write there.
     """
     for path, is_folder in checked:
         with contextlib.suppress(OSError):

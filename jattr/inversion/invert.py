@@ -27,8 +27,9 @@ from jattr.typing import PyTree
 def make_invert(
     apply: Callable[..., jax.Array], config: InvertConfig | None = None
 ) -> Callable[..., Inversion]:
-    """Return `fn(state, image, z0, key, label=None, prior=None) -> Inversion`: one image, one
-    start, fixed steps.
+    """Return `fn(state, image, z0, key, label=None, prior=None) -> Inversion`.
+
+    One image, one start, fixed steps.
 
     Pure: `vmap`, `jit` or shard it. `image` is [H, W, C] uint8, or float32 in [-1, 1]; `z0` is
     [*latent_shape]. `key` is for methods that draw at random; none of the present ones does.

@@ -40,8 +40,9 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True)
 class ComparedBy:
-    """A generator's `apply` whose images a distance compares: targets are codes of images, not
-    `Target`s.
+    """A generator's `apply` whose images a distance compares.
+
+    Targets are codes of images, not `Target`s.
 
     Its state has `generator`, the generator's own, and `distance`.
     """
@@ -79,8 +80,9 @@ def target_of(image: Any, rounding: str = "round") -> Target:
 
 
 def deviation(reproduction: Any, target: Target) -> Any:
-    """Return reproduction - image [H, W, C], of NumPy or JAX; at clipped bytes what lies outside
-    the interval.
+    """Return reproduction - image [H, W, C], of NumPy or JAX.
+
+    At clipped bytes what lies outside the interval.
     """
     xp = np if isinstance(reproduction, np.ndarray) else jnp
     difference = reproduction - target.center
@@ -89,8 +91,9 @@ def deviation(reproduction: Any, target: Target) -> Any:
 
 
 def _logit_deviation(reproduction: jax.Array, target: Target) -> jax.Array:
-    """Return the deviation in the domain before a last tanh (half a logit): there saturated
-    pixels can move.
+    """Return the deviation in the domain before a last tanh (half a logit).
+
+    There saturated pixels can move.
     """
     difference = logit(reproduction) - logit(edge_of(target))
     difference = jnp.where(target.below, jnp.maximum(difference, 0.0), difference)
@@ -98,8 +101,9 @@ def _logit_deviation(reproduction: jax.Array, target: Target) -> jax.Array:
 
 
 def edge_of(target: Target) -> jax.Array:
-    """Return what a value is compared with [H, W, C]: the byte's middle, or a clipped byte's
-    inner edge.
+    """Return what a value is compared with [H, W, C].
+
+    The byte's middle, or a clipped byte's inner edge.
     """
     return target.center + target.slack * (
         target.below.astype(jnp.float32) - target.above.astype(jnp.float32)

@@ -1,5 +1,6 @@
-"""Which form of images the searches of a candidate see: as they are, altered, or compared by a
-distance.
+"""Which form of images the searches of a candidate see.
+
+As they are, altered, or compared by a distance.
 """
 
 import functools
