@@ -148,8 +148,9 @@ def _judgement(judgement: Judgement | None) -> JsonObject | None:
     if judgement is None:
         return None
     values = asdict(judgement)
-    for finding in values["findings"]:
-        finding["score"] = finite(finding["score"])
+    for finding, stated in zip(judgement.findings, values["findings"], strict=True):
+        stated["score"] = finite(finding.score)
+        stated["power"] = None if finding.power is None else finding.power.to_dict()
     return values
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +20,13 @@ from jattr.cli.device import add_device, start_jax
 from jattr.cli.options import Progress, add_common, add_settings, distance_paths, emit, whole_number
 from jattr.decision.calibration import Calibration
 from jattr.decision.false_attribution import least_negatives
-from jattr.decision.power import Power, found_in_words, power_of
+from jattr.decision.power import found_in_words, power_of
 from jattr.errors import OutputError
 from jattr.folders import absolute_path
 from jattr.folders.protected import check_apart, identity, said
 from jattr.generators.candidates import load_candidates
 from jattr.generators.settings import NOISE, SPACES
 from jattr.printable import shown
-from jattr.typing import JsonObject
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -172,7 +170,7 @@ def _summary(found: Calibration) -> dict[str, object]:
                     "negatives": {kind: len(scores) for kind, scores in s.negatives.items()},
                     "restarts": None
                     if s.own_restarts is None
-                    else _power_record(power_of(s.own_restarts, s.own_restarts.most)),
+                    else power_of(s.own_restarts, s.own_restarts.most).to_dict(),
                 }
                 for condition, s in candidate.samples.items()
             }
@@ -209,10 +207,3 @@ def _text(found: Calibration, out: str) -> str:
         f" on (at 0.05: {least_negatives(0.05, len(found.candidates))} negatives of each kind)"
     )
     return "\n".join([*lines, f"written to {shown(out, 200)}"])
-
-
-def _power_record(power: Power) -> JsonObject:
-    """Return what restarts show as JSON values; `pictures` is the format's word for own images."""
-    return {
-        "pictures" if name == "images" else name: value for name, value in asdict(power).items()
-    }

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from jattr.decision.restart_power import Restarts, expected_restarts
 
@@ -24,6 +24,12 @@ class Power:
     miss_model: float  # the same by models that can be too hopeful: `Restarts.missed`, at 95 % too
     # restarts that miss at most `RARE`, by the models; None: none arrived, or none are enough
     needed: int | None
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return the fields as JSON values; `pictures` is the formats' word for the own images."""
+        return {
+            "pictures" if name == "images" else name: value for name, value in asdict(self).items()
+        }
 
 
 @functools.lru_cache(maxsize=4096)

@@ -130,6 +130,7 @@ def test_images_of_nobody_are_judged_with_error_rates(calibrated, tiny_folders, 
         assert {finding["name"] for finding in judgement["findings"]} == set(PAIR)
         for finding in judgement["findings"]:
             assert finding["power"]["restarts"] == row["restarts"][finding["name"]]["run"]
+            assert finding["power"]["pictures"] > 0  # the format's word for own images
             assert 0 < finding["power"]["miss_bound"] < 1
         if row["verdict"] == "none":
             assert "restarts miss at most" in row["reason"]
