@@ -170,12 +170,12 @@ class Stand:
     """An inverter as `needs_search` sees it."""
 
     def __init__(self, loss, arrived=False, excess=MIN_EXCESS):
-        self.best_loss, self.arrived, self.excess = (
-            lambda i: loss,
-            lambda i: arrived,
-            lambda i: excess,
+        self.best_loss = lambda i: loss
+        self.results = SimpleNamespace(arrived=lambda i: arrived)
+        self.size = 0
+        self.observation = SimpleNamespace(
+            traits=Traits(near=1e-4), num_informative=lambda i: excess
         )
-        self.observation = SimpleNamespace(traits=Traits(near=1e-4))
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_the_floor_is_what_own_images_leave():
 def test_scores_and_settings_know_the_distance():
     assert settings_digest(config_of("l2")) != settings_digest(CONFIG)
     assert settings_digest(config_of("l2")) == settings_digest(config_of("l2"))
-    one, other = (
+    (one, _), (other, _) = (
         fair_searches(GENS[0], PIXELS, Chain(()), config, jax.random.key(0))
         for config in (CONFIG, config_of("l1"))
     )

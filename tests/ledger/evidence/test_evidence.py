@@ -136,7 +136,7 @@ def test_an_image_without_structure_supports_no_denial(world: World) -> None:
 def test_what_was_not_checked_is_said(world: World) -> None:
     data = made_of(world.mine, FOREIGN, world.end).data
     assert verified(world.mine, data, image=FOREIGN, end=world.end).unchecked == ()
-    assert verified(world.mine, data, image=FOREIGN).own
+    assert verified(world.mine, data, image=FOREIGN).own_search
     for options, words in [
         ({"image": None}, "that the bundle is about the image that you mean"),
         ({"nonce": None}, "who chose the sample"),
@@ -152,7 +152,7 @@ def test_what_was_not_checked_is_said(world: World) -> None:
 
 def test_the_verifier_asks_about_an_image_and_with_a_nonce(world: World) -> None:
     data = made_of(world.mine, FOREIGN, world.end).data
-    with pytest.raises(VerificationError, match="image: the bundle is about another file"):
+    with pytest.raises(VerificationError, match="picture: the bundle is about another file"):
         verified(world.mine, data, image=file_of(UNLOGGED))
     with pytest.raises(VerificationError, match="sample: it was chosen by the nonce"):
         verified(world.mine, data, nonce="another")
