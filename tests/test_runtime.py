@@ -1,9 +1,11 @@
 import jax
 import jax.numpy as jnp
+import pytest
 
 from jattr import runtime as memory_maps
 
 
+@pytest.mark.slow
 def test_programs_are_dropped_when_maps_run_out_and_come_back(monkeypatch, tmp_path):
     made = []
 

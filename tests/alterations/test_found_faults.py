@@ -62,6 +62,7 @@ def test_one_mean_colour_proves_nothing():
     assert not any(verdict.certificate and verdict.certificate.holds for verdict in result.verdicts)
 
 
+@pytest.mark.slow
 def test_equal_channels_count_distinct():
     gen = make_toy()
     z, pixels = own_images(gen, 1)

@@ -29,6 +29,7 @@ def images(count, side=64, channels=3, seed=0):
     return np.clip(made + 4 * rng.normal(size=light.shape), 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("quality", [30, 75, 90, 95])
 def test_quality_and_sampling_are_found(quality, kind):

@@ -64,6 +64,7 @@ def test_smooth_form_differs_by_the_roundings_of_colour(kind, size):
     assert np.abs(rounding).max() < 0.5 * 8 * 2  # a block of 64 half bytes of one sign, twice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("quality", [50, 90])
@@ -104,6 +105,7 @@ def stored_file(image, orientation, quality, kind):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["4:2:0", "4:2:2"])
 def test_files_that_are_stored_turned_are_upright_images_with_coefficients_of_the_turned_ones(

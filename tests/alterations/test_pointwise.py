@@ -89,6 +89,7 @@ def test_noise_has_its_standard_deviation_and_no_smooth_form():
     assert not parse_chain("noise:0.05,jpeg:90").proves
 
 
+@pytest.mark.slow
 def test_images_are_altered_one_by_one():
     """Contrast looks at an image's own mean, nothing at its neighbours."""
     for text in ("contrast:0.5", "blur:1", "resize:20x30"):

@@ -124,6 +124,7 @@ def test_different_chains_have_different_digests():
     assert parse_chain("flip,blur:1").digest != parse_chain("blur:1,flip").digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", CASES)
 def test_shapes_agree(text):
     chain = parse_chain(text)

@@ -42,6 +42,7 @@ def test_sign_noise_moves_every_byte_by_eps_or_to_the_end_of_the_range(eps):
     assert moved.max() <= eps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eps", [0, 1, 4])
 def test_pgd_raises_its_loss_and_stays_within_eps(eps):
     pixels = random_images(3)
@@ -92,6 +93,7 @@ def test_the_projection_is_what_pgd_finds():
     ).all()
 
 
+@pytest.mark.slow
 def test_frame_of_a_linear_generator_finds_the_least_distance_to_the_ball():
     """The eps-insensitive least squares of a linear map is convex.
 
@@ -130,6 +132,7 @@ def test_frame_stays_within_eps_and_gets_closer_with_it(toy, eps):
     assert (found.needed > 8).all()
 
 
+@pytest.mark.slow
 def test_an_image_within_eps_of_the_range_gets_a_certificate(toy):
     """What a certificate does not exclude: the framed image is one of the generator's own then."""
     z, own = own_images(toy, 2)
@@ -150,6 +153,7 @@ def test_eps_needed():
     assert eps_needed(distance + 1e3, 1e-3) == 256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", EVASIONS)
 def test_evasion_stays_within_eps_and_its_residual_grows(toy, method):
     z, own = own_images(toy, 2)

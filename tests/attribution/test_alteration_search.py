@@ -43,6 +43,7 @@ def files(pixels, tmp_path_factory):
     return {path.name: str(path) for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_files_are_taken_as_the_command_line_takes_them(pair, files, tiny_folders, tmp_path):
     names = ["q95.jpg", "tagged.png"]
     images = [load_image(files[name]) for name in names]
@@ -59,6 +60,7 @@ def test_files_are_taken_as_the_command_line_takes_them(pair, files, tiny_folder
     assert attribute(images[0], pair, search=SEARCH, alterations="none").alterations == (None,)
 
 
+@pytest.mark.slow
 def test_the_alteration_that_explains_the_image_best_is_kept(pair, pixels, files):
     chains = [parse_chain("rescale:2:box"), "rescale:2:bilinear", "rescale:2:lanczos"]
     loaded = load_image(files["double.png"])
@@ -70,6 +72,7 @@ def test_the_alteration_that_explains_the_image_best_is_kept(pair, pixels, files
         assert result.reproduction(0, 0).shape == (8, 8, 3)
 
 
+@pytest.mark.slow
 def test_images_of_one_call_keep_an_alteration_each(pair, pixels):
     images = np.concatenate([pixels, alter(pixels, parse_chain("flip")).pixels])
     seen = []

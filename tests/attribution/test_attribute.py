@@ -66,6 +66,7 @@ def found(family, images):
     return attribute(images, family, search=CONFIG)
 
 
+@pytest.mark.slow
 def test_own_images_are_certified_and_attributed(found):
     for number, verdict in enumerate(found.verdicts):
         assert (verdict.kind, verdict.candidates) == ("made-by", (f"tiny{number // EACH}",))
@@ -130,6 +131,7 @@ def test_candidates_of_two_shapes(family):
         attribute([own, as_grey[:1]], [family[0], dense], search=CONFIG)
 
 
+@pytest.mark.slow
 def test_uniform_latents_are_reported_with_their_support():
     dense = make_dense()
     found = attribute(images_of(dense, 2), [dense], search=CONFIG)

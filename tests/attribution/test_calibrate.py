@@ -57,6 +57,7 @@ def test_negatives_that_would_weaken_the_guarantee_are_refused_before_any_search
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_is_calibrated_is_a_file_that_is_read_again():
     config = InvertConfig(restarts=4, lanes=4)
     found = calibrate(PAIR, negatives={"noise": IMAGES[:2]}, own=3, others=1, search=config)

@@ -67,6 +67,7 @@ def test_the_bound_without_a_model_is_that_of_so_many_images():
     assert pilot_study(1).miss_bound(0) is None
 
 
+@pytest.mark.slow
 def test_a_rehearsal_is_made_once_for_what_it_depends_on():
     gen, store = make_toy(name="own"), {}
     first = PilotStudies(CONFIG, KEY, store).of(inverter_of(gen))
@@ -95,6 +96,7 @@ def test_searches_and_rehearsals_do_not_depend_on_the_place_among_the_candidates
     np.testing.assert_array_equal(found[0].latents[0], found[1].latents[1])
 
 
+@pytest.mark.slow
 def test_foreign_images_are_searched_as_often_as_the_rehearsal_asks():
     gens = [make_toy(seed=seed, name=f"toy{seed}") for seed in (0, 1)]
     noise = np.random.default_rng(0).integers(0, 256, (2, *gens[0].image_shape)).astype(np.uint8)

@@ -36,6 +36,7 @@ def test_fingerprints_tell_bundled_generators_apart():
     assert np.median(own) > np.quantile(nobody, 0.95)
 
 
+@pytest.mark.slow
 def test_a_residual_is_small_noise_alone():
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(1, 32, 32, 3), scale=2 / 127.5).astype(np.float32)
@@ -195,6 +196,7 @@ def test_double_reconstruction_tells_autoencoders_apart():
     assert (scores[:, 1] < 0).all()
 
 
+@pytest.mark.slow
 def test_the_signal_of_an_autoencoder_with_its_encoder():
     gen = make_autoencoder(0)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)

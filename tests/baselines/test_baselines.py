@@ -60,6 +60,7 @@ def fit(name, generators, images, seed=0):
     return BASELINES[name].fit(generators, images, jax.random.key(seed), config=SHORT.get(name))
 
 
+@pytest.mark.slow
 def test_scores_are_the_same_for_the_same_key(case):
     name, generators, images = case
     seen = np.concatenate([own_images(gen, 3, 2) for gen in generators])

@@ -26,6 +26,7 @@ def trained():
     return train(*two_sources(200, 0), jax.random.key(0), config=CONFIG)
 
 
+@pytest.mark.slow
 def test_it_learns_two_sources(trained):
     images, labels = two_sources(50, 1)
     assert trained.classes == 2
@@ -48,6 +49,7 @@ def test_it_is_the_same_for_the_same_key_and_another_for_another(trained):
     )
 
 
+@pytest.mark.slow
 def test_gradients_of_images_turn_its_answer(trained):
     images, labels = two_sources(20, 2)
     attack = jax.jit(

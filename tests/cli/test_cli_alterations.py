@@ -314,6 +314,7 @@ UNREADABLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_a_jpeg_whose_pixels_may_mislead_is_one_failed_row(run, files, tmp_path, name):
     damage, words, decoded = UNREADABLE[name]

@@ -87,6 +87,7 @@ def attribute(tiny_folders, images, out, *options):
     )
 
 
+@pytest.mark.slow
 def test_the_file_holds_the_scores_of_every_condition(calibrated):
     data = json.loads((calibrated / "c.json").read_text())
     assert set(data["candidates"]) == set(PAIR)

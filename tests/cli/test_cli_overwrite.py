@@ -271,6 +271,7 @@ def test_calibrate(calibrate, images, gen, kept, ok, tmp_path):
     assert json.loads(out.read_text())["schema"] == 2
 
 
+@pytest.mark.slow
 def test_a_calibration_that_appears_at_the_last_moment_is_kept(calibrate, ok, tmp_path):
     made = tmp_path / "made.json"
     ok(*calibrate, made)

@@ -113,6 +113,7 @@ EDITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", EDITS)
 def test_an_edit_is_found(result, verify, words):
     change_json(result, EDITS[words])
@@ -231,6 +232,7 @@ def others(tmp_path_factory, tiny_folders):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("which", "name", "edit", "words"),
     [

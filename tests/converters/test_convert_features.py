@@ -52,6 +52,7 @@ def test_there_is_a_format_for_every_network():
     assert {format.name for format in FORMATS} == set(NETWORKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LPIPS)
 def test_a_folder_of_two_files_becomes_a_feature_folder(name, tmp_path):
     source = write(tmp_path / "source", file_tensors(name))

@@ -219,6 +219,7 @@ def test_there_are_at_least_a_hundred():
     assert len(PAYLOADS) >= 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_hostile_pickle_is_refused_and_does_nothing(payload, form, tmp_path, monkeypatch):

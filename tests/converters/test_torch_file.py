@@ -88,6 +88,7 @@ def test_tensors_are_aligned_wherever_their_bytes_lie(form, read):
         np.testing.assert_array_equal(found, elements)
 
 
+@pytest.mark.slow
 def test_legacy_object_is_paid_for_once(read):
     count = 450_000  # over half of the budget
     assert len(read(legacy_file(program(b"](" + b"K\1" * count + b"e"), {}))) == count

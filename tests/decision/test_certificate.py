@@ -43,6 +43,7 @@ def test_p_values_are_valid_where_the_hypothesis_holds():
         assert p.min() > ALPHA
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "rank"), [(3000, 64), (300, 8), (300, 240), (120, 60)])
 def test_tail_is_heavy_enough(n, rank):
     """Sums of squares are skewed, most with few degrees of freedom.

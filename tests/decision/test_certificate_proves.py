@@ -148,6 +148,7 @@ def own():
     return gen, z[0], pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [((0, 4),), ((0, 2), (1, 2), (2, 2)), tuple((k, 2) for k in range(0, 50, 10))]
 )

@@ -199,6 +199,7 @@ def test_without_negatives_there_is_no_name_and_no_ratio():
     assert judged(alone, -1.0).kind == "none"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", [1.5, 6.0])
 def test_own_images_are_called_none_as_rarely_as_said(gap):
     rng, rounds, alpha, lost, denied = np.random.default_rng(6), 300, 0.1, 0, 0
@@ -256,6 +257,7 @@ def test_none_is_not_said_of_an_image_that_is_nearer_to_a_candidate_than_others_
     assert "nearer to a than others, yet not like its own" in found.sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("middle", [0.0, 0.5])  # of photographs, of renderers
 def test_images_of_no_candidate_get_a_name_as_rarely_as_said(middle):
     rng, rounds, alpha, named = np.random.default_rng(7), 300, 0.1, 0

@@ -101,6 +101,7 @@ def test_activations_are_those_of_pytorch(case, tmp_path):
         assert np.abs(expected_of(images, None)["b4"] - expected["b4"]).max() > 0.01
 
 
+@pytest.mark.slow
 def test_the_distance_is_of_one_layer(tmp_path):
     network = random_network(NAME)
     a, b = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
@@ -119,6 +120,7 @@ def test_the_distance_is_of_one_layer(tmp_path):
     assert load_distance(f"l2+{tmp_path / 'd'}:b16*0.5")(a, b) > 0
 
 
+@pytest.mark.slow
 def test_grey_images_are_repeated():
     a, b = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 1)).astype(np.float32)
     distance = features(random_network(NAME))

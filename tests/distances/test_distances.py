@@ -60,6 +60,7 @@ def test_the_registry_is_covered():
     assert set(DISTANCES) <= set(CASES)
 
 
+@pytest.mark.slow
 def test_value_is_the_mean_square_of_the_residual(distance, images):
     found = residual(distance, *images[:2])
     assert (found.ndim, found.dtype) == (1, jnp.float32)
@@ -75,6 +76,7 @@ def test_equal_images_are_at_0_and_others_further(distance, images):
     assert 0 < distance(near, a) < distance(far, a)
 
 
+@pytest.mark.slow
 def test_jit_and_vmap_change_nothing(distance, images):
     one_by_one = [distance(a, b) for a, b in itertools.pairwise(images)]
     many = jax.jit(jax.vmap(lambda a, b: jnp.mean(jnp.square(residual(distance, a, b)))))(
@@ -83,6 +85,7 @@ def test_jit_and_vmap_change_nothing(distance, images):
     assert np.allclose(many, one_by_one, rtol=1e-5)  # sums in another order
 
 
+@pytest.mark.slow
 def test_gradients(distance, images):
     gradient_of = jax.jit(jax.grad(distance))
     push = jax.jit(lambda x, b, v: jax.jvp(lambda x: residual(distance, x, b), (x,), (v,)))
@@ -103,6 +106,7 @@ def test_gradients(distance, images):
     assert np.isclose(rise, jnp.vdot(gradient, steep), rtol=0.05)
 
 
+@pytest.mark.slow
 def test_encoding_the_image_first_changes_nothing(distance, images):
     a, b = images[:2]
     assert (distance.encode is None) == (distance.compare is None)
@@ -143,6 +147,7 @@ def test_those_with_square_roots_say_so():
     assert {name for name, make in CASES.items() if make().smooth_squares} == SMOOTH
 
 
+@pytest.mark.slow
 def test_a_weighted_sum_is_the_sum():
     a, b = np.random.default_rng(0).uniform(-1, 1, (2, 36, 33, 3)).astype(np.float32)
     parts = [

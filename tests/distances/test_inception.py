@@ -62,6 +62,7 @@ def test_activations_are_those_of_pytorch(variant):
         assert_close(found[layer], expected[layer])
 
 
+@pytest.mark.slow
 def test_images_are_resized():
     network = random_network("inception-v3")
     distance = features(network, layer="Conv2d_1a_3x3")

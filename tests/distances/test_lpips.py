@@ -76,6 +76,7 @@ def test_smallest_images(name):
         lpips(random_network(name))(image, image)
 
 
+@pytest.mark.slow
 def test_grey_images_are_repeated():
     grey = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 1)).astype(np.float32)
     distance = lpips(random_network("lpips-alex"))

@@ -106,6 +106,7 @@ def golden(reference):
         return found.architecture, stored, {name: channels_last(arrays[name]) for name in arrays}
 
 
+@pytest.mark.slow
 def test_images_are_those_of_the_reference(golden):
     arch, stored, expected = golden
     decode, _, state = network(arch, stored)

@@ -121,6 +121,7 @@ def test_a_generator_cannot_be_changed(tiny):
         tiny.name = "other"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny", "tiny_conditional"])
 def test_sampled_images_are_those_of_the_latents_and_labels(name, request):
     gen = request.getfixturevalue(name)

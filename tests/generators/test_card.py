@@ -199,6 +199,7 @@ PLACES = [
 ]
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(st.lists(st.tuples(st.sampled_from(PLACES), st.just(...) | JSON), min_size=1, max_size=2))
 def test_parser_and_schema_agree_about_damaged_cards(changes):

@@ -39,6 +39,7 @@ def compare(data, shapes, label=None):
     return [step.kind for step in fold(card, params)[0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_folding_keeps_the_function(case):
     layers, image_shape, shapes, steps = CASES[case]

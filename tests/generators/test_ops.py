@@ -93,6 +93,7 @@ def plain_conv_transpose(x, kernel, stride, padding, output_padding):
     return y[:, padding : rows - padding, padding : columns - padding]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stride", "k", "padding", "edge"), sample_of(CONV_CASES))
 def test_every_form_of_a_convolution_is_the_same_function(stride, k, padding, edge):
     x, kernel = values(0, 2, 6, 5, 3), values(1, k, k, 3, 2)
@@ -145,6 +146,7 @@ def test_kernels_need_not_be_square(shape):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", [contextlib.nullcontext, ops.for_tangents])
 @pytest.mark.parametrize("outputs", [1, 8, 64])
 def test_the_chosen_form_is_the_same_function(outputs, context):

@@ -56,6 +56,7 @@ def test_spaces(gen):
     assert gen.view("w").view("z").generate(jnp.zeros((1, 4))).shape == (1, 8, 8, 3)
 
 
+@pytest.mark.slow
 def test_samples_of_w_are_what_z_becomes(gen):
     key = jax.random.key(2)
     z = jax.random.normal(jax.random.split(key, 3)[0], (3, 4))
@@ -67,6 +68,7 @@ def test_samples_of_w_are_what_z_becomes(gen):
     )
 
 
+@pytest.mark.slow
 def test_psi_pulls_styles_to_their_mean(gen, z):
     mean = gen.generate(gen.state["net"]["w_avg"][...][None], space="w")
     np.testing.assert_allclose(gen.generate(z, psi=0.0), jnp.repeat(mean, 3, 0), atol=1e-5)
@@ -81,6 +83,7 @@ def test_cutoff_leaves_the_other_styles(gen, z):
     assert np.abs(gen.view(psi=0.2, cutoff=2).generate(z) - gen.generate(z, psi=0.2)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_noise(gen, z):
     none, const = gen.generate(z, noise="none"), gen.generate(z)
     assert np.abs(none - const).max() > 1e-3
@@ -94,6 +97,7 @@ def test_noise(gen, z):
     assert np.abs(drawn - gen.generate(z, noise=jax.random.key(8))).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_noise_as_part_of_the_latent(gen, z):
     view = gen.view(noise="search")
     assert view.latent_shape == (4 + 16 + 64 + 64,)

@@ -68,6 +68,7 @@ class Compiled:
         return self.synthesis(ws, self.noise)
 
 
+@pytest.mark.slow
 def test_images_are_those_of_the_reference_program(reference):
     [format] = FORMATS
     tree = read_checkpoint(reference / "golden" / FOLDER / "state_dict.pth")
@@ -98,6 +99,7 @@ def test_images_are_those_of_the_reference_program(reference):
         assert np.abs(images - double).max() <= 1e-4 * scale
 
 
+@pytest.mark.slow
 def test_float32_is_near_float64_where_a_channel_hardly_varies():
     tensors = random_tensors(SMALL)
     tensors["constant"] = np.full_like(tensors["constant"], 1.1)
@@ -150,6 +152,7 @@ def test_the_function_can_be_mapped_and_differentiated_in_both_modes():
     assert np.abs(forward - backward).max() <= 1e-5 * np.abs(forward).max()
 
 
+@pytest.mark.slow
 def test_noise_may_be_one_map_for_all_or_one_for_each():
     net = Compiled(SMALL, random_tensors(SMALL))
     ws = jax.random.normal(jax.random.key(0), (2, SMALL.num_ws, 5))
@@ -164,6 +167,7 @@ def test_noise_may_be_one_map_for_all_or_one_for_each():
         assert np.abs(own[1] - common[1]).max() > 0.01
 
 
+@pytest.mark.slow
 def test_every_style_counts_once():
     net = Compiled(SMALL, random_tensors(SMALL))
     maps = net.noise

@@ -34,6 +34,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GOLDEN)
 def test_images_are_those_of_the_reference(reference, name, tmp_path):
     folder = reference / "golden" / name
@@ -77,6 +78,7 @@ def test_images_are_those_of_pytorch(case, grouped):
     assert np.abs(found - expected).max() <= TOLERANCE * max(1.0, float(expected.std()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["z", "w", "w+"])
 def test_gradients_are_those_of_differences(space):
     arch = Architecture(**SMALL, form="resnet")

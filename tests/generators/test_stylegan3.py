@@ -93,6 +93,7 @@ def images_of(net, w, psi=1.0):
     return net.synthesis(ws, ())
 
 
+@pytest.mark.slow
 def test_images_are_those_of_the_reference_program(reference):
     tree = read_checkpoint(reference / "golden" / FOLDER / "state_dict.pth")
     arch, graphdef, state = converted(find_state_dict(tree), tree)
@@ -170,6 +171,7 @@ def test_the_first_style_rotates_and_shifts_the_features():
     assert np.abs(slope(ws[:, 0])).min() > 0
 
 
+@pytest.mark.slow
 def test_a_wave_of_frequency_zero_has_a_derivative():
     tensors = random_tensors(SMALL)
     tensors["features/freqs"][0] = 0.0

@@ -107,6 +107,7 @@ def test_core_over_a_mesh_of_eight_devices_agrees_with_one():
     assert done.stdout.strip() == "sharded as one", done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_own_images_arrive(toy, own):
     z, pixels = own
     found = invert(toy, pixels, config=SMALL)
@@ -148,6 +149,7 @@ def test_lanes_change_order_and_not_results(toy, own):
         np.testing.assert_allclose(other.z, found[0].z, atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_one_architecture_is_compiled_once(own):
     """Lanes that no other test uses, so that the first generator must compile."""
     config = InvertConfig(restarts=1, pool=256, steps=17, lanes=5)
@@ -183,6 +185,7 @@ def test_arrived_images_stop_the_rest(toy, own):
     assert (found.evaluations[:, 0] > 0).all()
 
 
+@pytest.mark.slow
 def test_without_early_stop_every_restart_runs(toy, own):
     found = invert(
         toy, own[1][:1], config=InvertConfig(restarts=3, pool=256, steps=6, early_stop=False)

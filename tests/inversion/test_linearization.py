@@ -64,6 +64,7 @@ def test_residual_and_jacobian_know_of_clipped_bytes(found):
     assert (np.abs(jacobian).sum(1) == 0).sum() < (pixels == 0).sum() + (pixels == 255).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["levenberg-marquardt", "levenberg-marquardt-logit"])
 def test_searches_through_the_linear_image_take_the_same_steps(found, method):
     gen, z, pixels = found

@@ -17,6 +17,7 @@ PIXELS = own_images(GENS[1], 1)[1]
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "asked"),
     [

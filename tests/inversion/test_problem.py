@@ -114,6 +114,7 @@ def test_logit_is_finite_and_grows_everywhere():
     assert (jnp.diff(y) > 0).all()
 
 
+@pytest.mark.slow
 def test_clipped_bytes_have_no_gradient_beyond_the_range():
     target = target_of(jnp.asarray([0, 255, 100], jnp.uint8))
     x = jnp.asarray([-1.5, 1.5, 0.0])

@@ -44,6 +44,7 @@ def test_every_byte_becomes_identical(least_squares):
         np.testing.assert_array_equal(to_bytes(gen.generate(z[None])[0]), pixels[i])
 
 
+@pytest.mark.slow
 def test_image_that_is_exact_already_costs_one_jacobian(least_squares):
     gen, pixels, start = least_squares
     fn = linearise_of(gen, pixels[0])

@@ -40,6 +40,7 @@ class FailsAtFirst:
 OUT = "RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes"
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_lanes_and_says_so(toy, own, monkeypatch, caplog):
     config = InvertConfig(restarts=1, pool=256, lanes=4)
     expected = invert(toy, own[1], config=config)

@@ -64,6 +64,7 @@ def gen():
     return styled()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"psi": 0.6, "cutoff": 3}, {"noise": "none"}])
 def test_a_route_makes_the_generators_images(settings):
     gen = styled(settings=settings)
@@ -74,6 +75,7 @@ def test_a_route_makes_the_generators_images(settings):
     np.testing.assert_allclose(route.styles.generate(styles), gen.generate(z), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_only_z_has_a_route(gen, tiny):
     assert gen.view("w").router is None
     assert gen.view("w+").router is None

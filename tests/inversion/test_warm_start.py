@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from toys import PIXELS, SHAPE, make_toy, own_images
 
 from jattr.inversion import warm_start as ensemble
@@ -52,6 +53,7 @@ def test_large_images_are_made_in_parts(monkeypatch):
     np.testing.assert_allclose(parts, whole, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_class_is_passed_on():
     gen = make_toy(num_classes=3)
     label = jnp.asarray([0, 1, 2], jnp.int32)

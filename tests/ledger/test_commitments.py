@@ -203,6 +203,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(JSON)
 def test_canonical_json_comes_back(value: object) -> None:

@@ -90,6 +90,7 @@ def published(
     return request.param, folder
 
 
+@pytest.mark.slow
 def test_rfc_6962_to_the_letter(published: tuple[int, Path]) -> None:
     size, folder = published
     count = len(list((folder / "receipts").iterdir()))

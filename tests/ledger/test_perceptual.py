@@ -128,6 +128,7 @@ def test_whole_multiples_of_a_size_hash_alike() -> None:
         ) == perceptual_hash(pixels)
 
 
+@pytest.mark.slow
 def test_edited_copies_are_near_and_other_images_are_not() -> None:
     import jax
 

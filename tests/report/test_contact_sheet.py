@@ -109,6 +109,7 @@ def test_rows_beyond_the_cap_are_counted_not_drawn():
     assert count(contact_sheet(rows), RED) == module.MAX_SHEET_ROWS * 128 * 128
 
 
+@pytest.mark.slow
 def test_the_sheet_has_a_largest_size():
     large = plain(300, 300)
     candidates = [Reproduction(str(i), to_float(large), 1.0) for i in range(9)]

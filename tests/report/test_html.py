@@ -209,6 +209,7 @@ def test_a_failed_image_has_its_row_and_reason():
     assert sum(tag == "section" for tag, _ in parsed.tags) == 2  # one image, the candidates
 
 
+@pytest.mark.slow
 def test_many_images_keep_the_page_small():
     row = row_of()
     page = report_page(data_of("one", "two"), [row] * (MAX_DETAILED + 2), "")
@@ -216,6 +217,7 @@ def test_many_images_keep_the_page_small():
     assert page.count('id="picture-') == MAX_DETAILED
 
 
+@pytest.mark.slow
 def test_twelve_images_of_ten_candidates_stay_below_three_megabytes():
     names = tuple(f"generator_{number}" for number in range(10))
     page = report_page(data_of(*names), [row_of(f"{i}.png", names, size=32) for i in range(12)], "")

@@ -39,6 +39,7 @@ def search(make, residual, z, steps):
     return advance(solver.step, Problem(residual, ROWS), begin(solver, z), steps)
 
 
+@pytest.mark.slow
 def test_jacobian_is_that_of_reverse_mode():
     z = SOLUTION + 0.3
     r, jacobian = value_and_jacobian(CURVED.residual, z)
@@ -48,6 +49,7 @@ def test_jacobian_is_that_of_reverse_mode():
     np.testing.assert_allclose(jacobian, jax.jacrev(curved)(z), atol=2e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_converges_quadratically():
     """Undamped near an exact solution.
 
@@ -91,6 +93,7 @@ def test_matrix_free_direction_is_the_dense_one():
     assert np.abs(expected).max() > 0.1
 
 
+@pytest.mark.slow
 @METHODS
 @pytest.mark.parametrize("kind", ["dead latent", "equal columns", "constant image"])
 def test_singular_jacobian_gives_no_nan(make, kind):
@@ -125,6 +128,7 @@ def test_step_into_nan_is_refused_and_damped(make):
     assert abs(float(carry.best[0])) < 1e-3
 
 
+@pytest.mark.slow
 @METHODS
 def test_prior_decides_what_the_image_does_not(make):
     """A latent that no pixel sees goes to the prior's mean.
@@ -148,6 +152,7 @@ def test_prior_decides_what_the_image_does_not(make):
     np.testing.assert_allclose(np.delete(found, 2), np.delete(np.asarray(SOLUTION), 2), atol=0.02)
 
 
+@pytest.mark.slow
 def test_prior_keeps_a_hopeless_search_short():
     """Without a prior an image that cannot be reproduced is chased arbitrarily far along a flat
     direction.
@@ -173,6 +178,7 @@ def test_rejected_point_changes_nothing_where_the_problem_is_linear():
     np.testing.assert_allclose(joined.gradient, state.gradient, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_rejected_point_shows_the_other_side_of_a_kink():
     kinked = Problem(lambda z: jnp.where(z > 0, 3.0 * z, z) - 1.0, 1)
     solver = levenberg_marquardt()

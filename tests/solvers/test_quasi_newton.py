@@ -57,6 +57,7 @@ def loss_at(lane, z):
     return float(jnp.mean(jnp.square(residual_of(SOLUTIONS[lane], False, jnp.asarray(z)))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_minimises(name):
     best, loss, _ = run(name)
@@ -103,6 +104,7 @@ def test_lane_that_starts_at_nan_fails_alone(name):
     np.testing.assert_array_equal(best[[0, 2]], alone[[0, 2]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_GRADIENT)
 def test_one_evaluation_a_step(name):
     """Counted as the program runs, so that an evaluation in a hidden inner loop counts each
@@ -139,6 +141,7 @@ def standing_at_one(name, direction):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUASI_NEWTON)
 def test_failed_step_shrinks_to_the_parabola_minimum(name):
     """z^2 from z = 1 along -8: the full step reaches -7 and fails.
@@ -173,6 +176,7 @@ def test_failed_step_into_nan_shrinks_and_comes_back(name):
     assert float(state.loss) == float(trial.loss) < 1.0
 
 
+@pytest.mark.slow
 def test_step_returns_what_it_measured():
     for name in NAMES:
         solver = METHODS[name].make(10)

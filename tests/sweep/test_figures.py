@@ -59,6 +59,7 @@ def drawn(whole):
     return draw(whole)
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_where_there_are_data(drawn):
     assert [figure.name for figure in drawn] == list(FIGURES)
     for figure in drawn:

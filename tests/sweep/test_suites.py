@@ -10,6 +10,7 @@ def test_the_command_line_knows_every_suite():
     assert set(SUITE_NAMES) == {*SUITES, SPEED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SUITES)
 @pytest.mark.parametrize("quick", [True, False])
 def test_every_suite_can_be_planned(name, quick):

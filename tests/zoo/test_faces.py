@@ -13,6 +13,7 @@ def faces():
     return render_faces(jax.random.key(3), 300)
 
 
+@pytest.mark.slow
 def test_one_key_is_one_set_of_faces(faces):
     assert faces.shape == (300, FACE_SIZE, FACE_SIZE, 3)
     assert faces.dtype == np.uint8
@@ -28,6 +29,7 @@ def test_no_two_look_alike(faces):
     assert apart.min() > 8  # root mean square, bytes
 
 
+@pytest.mark.slow
 def test_every_trait_is_seen():
     """Each number changes the image of some face: none is dead."""
     drawn = jax.jit(jax.vmap(draw_face))
@@ -38,6 +40,7 @@ def test_every_trait_is_seen():
         assert float(jnp.abs(changed - before).max()) > 0.02, name
 
 
+@pytest.mark.slow
 def test_edges_are_smooth_and_values_in_range():
     image = draw_face(jnp.full(TRAITS, 0.5), size=64)
     assert image.shape == (64, 64, 3)
@@ -46,6 +49,7 @@ def test_edges_are_smooth_and_values_in_range():
     assert len(np.unique(np.asarray(image).round(3))) > 200
 
 
+@pytest.mark.slow
 def test_larger_images_show_the_same_face():
     traits = jax.random.uniform(jax.random.key(1), (TRAITS,))
     large = (

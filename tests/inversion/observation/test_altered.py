@@ -96,6 +96,7 @@ def found(request):
     return request.param, attribute(altered(request.param, pixels), WIDE, search=CONFIG)
 
 
+@pytest.mark.slow
 def test_own_images_are_attributed(found):
     """And found at their latent: a byte of noise against slopes of 38 in 768 numbers.
 
@@ -149,6 +150,7 @@ def test_foreign_images_are_not(found):
         assert not any(result.evidence[number][c].certificate for c in (0, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["jpeg:90", "centre:0.9,jpeg:50:4:4:4", "rescale:0.75", "brightness:0.8", "grey"]
 )

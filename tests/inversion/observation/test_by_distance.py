@@ -33,6 +33,7 @@ def config_of(text, **settings):
     return dataclasses.replace(CONFIG, distance=text, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", SMOOTH + ROUGH)
 def test_residuals_are_the_distance(text):
     """Of one latent for each image, by the batched program.

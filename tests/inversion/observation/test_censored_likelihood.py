@@ -105,6 +105,7 @@ def test_value_is_convex(noise):
     assert (value >= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "noise"), RATIOS)
 def test_mean_and_variance_of_a_right_prediction(width, noise):
     """500 sums: their mean is known to 1 / sqrt(500) = 0.045 standard deviations, their deviation

@@ -53,6 +53,7 @@ def stored_turned(place: int) -> bytes:
     return encode_jpeg(decode_image(file_of(place))[0], quality_format(95, "4:4:4", 3), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "kind", "use"),
     [

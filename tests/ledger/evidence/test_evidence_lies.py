@@ -34,6 +34,7 @@ from jattr.ledger.perceptual import perceptual_hash
 from jattr.ledger.recording import model_leaf
 
 
+@pytest.mark.slow
 def test_a_false_alteration_hides_no_image(world: World) -> None:
     """Blurred images are searched for where none was blurred.
 
