@@ -59,6 +59,11 @@ class FakeGenerator:
     num_classes: int = 0
     latent_shape: tuple[int, ...] = (8,)
 
+    @property
+    def byte_rule(self) -> str:
+        """As a generator's."""
+        return self.rounding or "round"
+
 
 def begin(folder: Path) -> None:
     """Make a log."""
