@@ -1,11 +1,24 @@
 """Certificates of latents: the arrays of an observation, put to the tests of `jattr.decision`."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from jattr.decision import certificate
-from jattr.decision.certificate import ALPHA, Certificate
+from jattr.decision.certificate import (
+    ALPHA,
+    Certificate,
+    certify_censored,
+    certify_rounding,
+    strongest,
+)
 from jattr.generators.base import Generator
-from jattr.inversion.observation.base import Observation
+from jattr.inversion.observation.base import CensoredData, Observation, RoundingData
+
+# The test of each kind of data.
+TESTS: dict[type, Callable[..., Certificate]] = {
+    RoundingData: certify_rounding,
+    CensoredData: certify_censored,
+}
 
 
 def certify(
@@ -28,8 +41,8 @@ def certify(
       alpha: significance level.
     """
     rules = observation.rounding_rules(rounding)
-    tests = [observation.certify(image, z, label, rule, alpha, certificate) for rule in rules]
-    return certificate.strongest(tests)
+    data = [observation.certificate_data(image, z, label, rule) for rule in rules]
+    return strongest([TESTS[type(one)](**one._asdict(), alpha=alpha) for one in data])
 
 
 def certify_image(

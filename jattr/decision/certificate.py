@@ -14,7 +14,8 @@ outside their interval, and no degree of freedom. Both must hold: the p-value is
 one. Besides, no single byte may be farther off than rounding explains, and there must be bytes
 enough beyond the latent's numbers and beyond what it can tell apart.
 
-Everything here is a function of arrays; `Observation.certify` computes them from a generator.
+Everything here is a function of arrays; `Observation.certificate_data` computes them from a
+generator.
 """
 
 import math

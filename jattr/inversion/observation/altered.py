@@ -24,9 +24,9 @@ from jattr.inversion.evaluate import make_images, mean_squares
 from jattr.inversion.linearization import linearise, make_linear
 from jattr.inversion.observation.base import (
     LEADER,
-    CertificateT,
-    CertificateTests,
+    CensoredData,
     Observation,
+    RoundingData,
     Traits,
 )
 from jattr.inversion.observation.censored_likelihood import (
@@ -324,35 +324,28 @@ class AlteredObservation(Observation):
         del rounding
         return (self.rounding,)
 
-    def certify(
-        self,
-        image: int,
-        z: np.ndarray,
-        label: int,
-        rounding: str,
-        alpha: float,
-        tests: CertificateTests[CertificateT],
-    ) -> CertificateT:
-        """Return the test of whether the candidate made an altered image at latent z.
+    def certificate_data(
+        self, image: int, z: np.ndarray, label: int, rounding: str
+    ) -> RoundingData | CensoredData:
+        """Return what a test needs of whether the candidate made an altered image at latent z.
 
-        `identical_bytes` and `bit_exact` speak of the numbers that come out when the reproduction's
-        bytes are sent through the alteration as programs carry it out.
+        `identical` speaks of the numbers that come out when the reproduction's bytes are sent
+        through the alteration as programs carry it out.
         """
         maker_rounding, alteration = self.original.byte_rule, self.chain.text
         z = np.asarray(z, np.float32).reshape(-1)
         if self.chain.copies:  # bytes were only moved: they are tested as an unaltered image's
             target, here = target_of(self.pixels[image]), z.reshape(self.gen.latent_shape)
-            return tests.certify_rounding(
+            return RoundingData(
                 self.pixels[image],
                 *linearise(self.gen, target, label, here),
                 rounding=rounding,
-                alpha=alpha,
                 maker_rounding=maker_rounding,
                 alteration=alteration,
             )
         statistic, intervals = self.likelihood_statistic(image, label, z), self.intervals(image)
         prediction, jacobian = self.predict(z, label)
-        return tests.certify_censored(
+        return CensoredData(
             prediction,
             intervals.center,
             intervals.half,
@@ -365,7 +358,6 @@ class AlteredObservation(Observation):
             consistent=self.is_consistent(image, z, label),
             rounding=maker_rounding,
             alteration=alteration,
-            alpha=alpha,
         )
 
 

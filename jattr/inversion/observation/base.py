@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import NamedTuple, Self
 
 import jax
 import numpy as np
@@ -40,45 +40,33 @@ def check_pixels(gen: Generator, images: object) -> np.ndarray:
     return to_byte(array)
 
 
-CertificateT = TypeVar("CertificateT")
-CertificateT_co = TypeVar("CertificateT_co", covariant=True)
+class RoundingData(NamedTuple):
+    """What the test of an image whose bytes are those of its reproduction, rounded, is made of."""
+
+    pixels: np.ndarray  # uint8 [H, W, C]
+    reproduction: np.ndarray  # [H, W, C], in [-1, 1] units, not clipped
+    deviations: np.ndarray  # [N], from the middle of each byte's interval, in [-1, 1] units
+    jacobian: np.ndarray  # [N, d]
+    rounding: str  # the rule that is tested
+    maker_rounding: str | None = None  # the maker's own, where the bytes were moved since
+    alteration: str = ""
 
 
-class CertificateTests(Protocol[CertificateT_co]):
-    """The statistical tests of certificates: `jattr.decision.certificate`, which stands above."""
+class CensoredData(NamedTuple):
+    """What the test of an altered image, from its censored likelihood, is made of."""
 
-    def certify_rounding(
-        self,
-        pixels: np.ndarray,
-        reproduction: np.ndarray,
-        deviations: np.ndarray,
-        jacobian: np.ndarray,
-        *,
-        rounding: str,
-        alpha: float,
-        maker_rounding: str | None = None,
-        alteration: str = "",
-    ) -> CertificateT_co:
-        """Return the test of an image whose bytes are those of its reproduction, rounded."""
-
-    def certify_censored(
-        self,
-        prediction: np.ndarray,
-        center: np.ndarray,
-        half: np.ndarray,
-        jacobian: np.ndarray,
-        *,
-        statistic: float,
-        expected: float,
-        p_value: float,
-        num_informative: int,
-        identical: float,
-        consistent: bool,
-        rounding: str,
-        alteration: str,
-        alpha: float,
-    ) -> CertificateT_co:
-        """Return the test of an altered image, from its censored likelihood."""
+    prediction: np.ndarray  # float64 [N], of each number observed, in bytes
+    center: np.ndarray  # float64 [N], middle of the interval in which it was observed, in bytes
+    half: np.ndarray  # float64 [N], half the interval's width
+    jacobian: np.ndarray  # float64 [N, d], divided by sqrt(12 residual variance)
+    statistic: float  # sum of -log P of what is observed
+    expected: float  # its mean if the prediction is right
+    p_value: float
+    num_informative: int
+    identical: float  # share of the numbers that programs give again
+    consistent: bool  # whether the whole image is as near as own images are
+    rounding: str
+    alteration: str
 
 
 @dataclass(frozen=True)
@@ -228,19 +216,12 @@ class Observation:
         known = rounding or self.gen.rounding
         return (known,) if known else BYTE_RULES
 
-    def certify(
-        self,
-        image: int,
-        z: np.ndarray,
-        label: int,
-        rounding: str,
-        alpha: float,
-        tests: CertificateTests[CertificateT],
-    ) -> CertificateT:
-        """Return the test of whether the candidate made an image at latent z."""
+    def certificate_data(
+        self, image: int, z: np.ndarray, label: int, rounding: str
+    ) -> RoundingData | CensoredData:
+        """Return what a test needs of whether the candidate made an image at latent z."""
         target = self.target(image, rounding)
         z = np.asarray(z, np.float32).reshape(self.gen.latent_shape)
-        reproduction, deviations, jacobian = linearise(self.gen, target, label, z)
-        return tests.certify_rounding(
-            self.pixels[image], reproduction, deviations, jacobian, rounding=rounding, alpha=alpha
+        return RoundingData(
+            self.pixels[image], *linearise(self.gen, target, label, z), rounding=rounding
         )

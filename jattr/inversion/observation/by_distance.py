@@ -21,9 +21,9 @@ from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.inversion.observation.base import (
     NEAR_FACTOR,
-    CertificateT,
-    CertificateTests,
+    CensoredData,
     Observation,
+    RoundingData,
     Traits,
 )
 from jattr.inversion.problem import ComparedBy, target_of
@@ -118,17 +118,11 @@ class DistanceObservation(Observation):
         del rounding
         return self.as_pixels().rounding_rules(None)
 
-    def certify(
-        self,
-        image: int,
-        z: np.ndarray,
-        label: int,
-        rounding: str,
-        alpha: float,
-        tests: CertificateTests[CertificateT],
-    ) -> CertificateT:
-        """Return the test of the pixels."""
-        return self.as_pixels().certify(image, z, label, rounding, alpha, tests)
+    def certificate_data(
+        self, image: int, z: np.ndarray, label: int, rounding: str
+    ) -> RoundingData | CensoredData:
+        """Return what the test of the pixels needs."""
+        return self.as_pixels().certificate_data(image, z, label, rounding)
 
     def with_images(self, pixels: np.ndarray) -> Self:
         """Return images of the candidate, to be compared in the same way."""
