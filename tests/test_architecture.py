@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from architecture import RULES, circles, faults_of, package_of, read_house
-from structure import ambiguous_constants, follow, measure, package_levels, read_sources
+from architecture import RULES, circles, faults_of, package_levels, package_of, read_house
+from parameter_trip import follow
+from structure import ambiguous_constants, measure, read_sources
 
 TREE = Path(__file__).parents[1]
 
@@ -166,7 +167,7 @@ def test_packages():
     assert [package_of(module) for module in modules] == packages
 
 
-# A trip that can be counted by hand: see the head of scripts/structure.py.
+# A trip that can be counted by hand: see the head of scripts/parameter_trip.py.
 ATTRIBUTE = """
 from jattr.contest import Contest, search
 from jattr.images import to_byte
