@@ -73,7 +73,8 @@ def attribute(
     Args:
       images: from `load_image`, one or several. Or uint8 [n, H, W, C] (or floats in [-1, 1],
         rounded to bytes); or one such array for each candidate, the same images in the candidates'
-        shapes. Or `AlteredImages`, with what was done to them.
+        shapes. Or `AlteredImages`, with what was done to them. Arrays do not say what their file
+        does: of pixels that went through JPEG "none" can be said though a candidate made them.
       candidates: the models.
       search: settings of the inversion.
       alterations: what may have been done to the images: "auto" (a JPEG file's own compression,
