@@ -167,6 +167,7 @@ def test_evasion_stays_within_eps_and_its_residual_grows(toy, method):
     assert (found[1].residual < found[2].residual).all()
 
 
+@pytest.mark.slow
 def test_the_orthogonal_attack_beats_random_signs_and_keeps_its_bound(toy):
     z, own = own_images(toy, 2)
     assert own.min() > 0

@@ -76,6 +76,7 @@ def test_own_images_are_certified_and_attributed(found):
     assert sum(verdict.certificate.bit_exact for verdict in found.verdicts) >= 2 * EACH
 
 
+@pytest.mark.slow
 def test_result_belongs_together(found, family, images):
     assert found.residual.shape == (len(images), 3)
     for number in range(len(images)):
@@ -108,6 +109,7 @@ def test_foreign_noise_is_never_made_by_a_candidate(family):
     )
 
 
+@pytest.mark.slow
 def test_own_images_with_the_wrong_candidates_are_never_made_by(family, images):
     verdicts = attribute(images[:EACH], family[1:], search=CONFIG).verdicts
     assert {v.kind for v in verdicts} <= {"none", "undecided"}

@@ -115,6 +115,7 @@ def test_foreign_images_are_searched_as_often_as_the_rehearsal_asks():
     assert [evidence.restarts for evidence in chosen.evidence[0]] == [9, 9]
 
 
+@pytest.mark.slow
 def test_none_needs_the_restarts_that_the_rehearsal_asks_for():
     gens = [make_toy(seed=seed, name=f"toy{seed}") for seed in (0, 1)]
     noise = np.random.default_rng(0).integers(0, 256, (1, *gens[0].image_shape)).astype(np.uint8)

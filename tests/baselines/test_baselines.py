@@ -78,6 +78,7 @@ def test_scores_are_the_same_for_the_same_key(case):
         first.scores(seen / 255.0)
 
 
+@pytest.mark.slow
 def test_images_that_are_not_the_sources_are_refused(case):
     name, generators, images = case
     first, second = images

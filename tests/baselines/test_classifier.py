@@ -34,6 +34,7 @@ def test_it_learns_two_sources(trained):
     assert (predict(trained, images) == labels).mean() >= 0.98
 
 
+@pytest.mark.slow
 def test_it_is_the_same_for_the_same_key_and_another_for_another(trained):
     again, other = (
         train(*two_sources(200, 0), jax.random.key(seed), config=CONFIG) for seed in (0, 1)

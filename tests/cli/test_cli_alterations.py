@@ -186,6 +186,7 @@ def test_an_unknown_factor_is_found_with_the_latent(run, files, tiny_folders):
     )
 
 
+@pytest.mark.slow
 def test_another_alteration_than_the_one_made_proves_nothing(run, files):
     _, (row,), _, _ = run([files["double.png"]], "--alteration", "rescale:2:box")
     assert row["certificate"] is None

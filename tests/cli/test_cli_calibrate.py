@@ -107,6 +107,7 @@ def test_the_file_holds_the_scores_of_every_condition(calibrated):
             )
 
 
+@pytest.mark.slow
 def test_images_of_nobody_are_judged_with_error_rates(calibrated, tiny_folders, tmp_path):
     z = np.random.default_rng(11).normal(size=(3, 6)).astype(np.float32)
     files = [tmp_path / f"{number}.png" for number in range(4)]

@@ -69,6 +69,7 @@ def test_value_is_the_mean_square_of_the_residual(distance, images):
     assert np.isclose(value, np.mean(np.float64(found) ** 2), rtol=1e-5)  # sums of float32
 
 
+@pytest.mark.slow
 def test_equal_images_are_at_0_and_others_further(distance, images):
     a, b = images[:2]
     near, far = a + 0.2 * (b - a), a + 0.6 * (b - a)
@@ -116,6 +117,7 @@ def test_encoding_the_image_first_changes_nothing(distance, images):
         assert np.allclose(found, residual(distance, a, b), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_distances_of_a_kind_share_their_functions(case, images):
     first, second = CASES[case](), CASES[case]()
     assert first.apply is second.apply

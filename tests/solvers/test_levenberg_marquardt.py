@@ -74,6 +74,7 @@ def test_solves_a_linear_problem_by_least_squares(make):
     np.testing.assert_allclose(carry.best, expected, atol=2e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_matrix_free_direction_is_the_dense_one():
     """With hardly any damping, and fewer unknowns than steps of conjugate gradients, both are
     the Gauss-Newton step.

@@ -67,6 +67,7 @@ def test_minimises(name):
     assert np.abs(best - SOLUTIONS).max() < 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in NAMES if n in QUASI_NEWTON or not METHODS[n].polish])
 def test_second_order_methods_solve_to_the_last_bits(name):
     best, loss, _ = run(name)

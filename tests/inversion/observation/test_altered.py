@@ -111,6 +111,7 @@ def test_own_images_are_attributed(found):
         assert (verdict.certificate is not None) == (text in PROVING)
 
 
+@pytest.mark.slow
 def test_certificates_state_what_was_tested(found):
     text, result = found
     for number in range(OWN * (text in PROVING)):

@@ -83,6 +83,7 @@ def test_two_by_two(world: World, data: bytes, kind: str, use: int | None) -> No
     assert verdict.use == (None if use is None else world.uses[LOGGED.index(use)])
 
 
+@pytest.mark.slow
 def test_a_search_that_was_too_short_decides_nothing(world: World) -> None:
     few = inverted(FOREIGN, restarts=2)
     assert both(world.mine, FOREIGN, world.end, few).kind == UNDECIDED
