@@ -252,7 +252,7 @@ def part_c(pairs: dict[str, Pair], entries: dict[str, Entry], repeats: int) -> l
     for name, pair in pairs.items():
         work = forward_work(entries[name].path)
         size, pixels = int(np.prod(pair.gen.latent_shape)), int(np.prod(pair.gen.image_shape))
-        lanes = default_lanes(pair.gen, "levenberg-marquardt")
+        lanes = default_lanes(pair.gen, METHODS["levenberg-marquardt"])
         forwards = {
             "adam-cosine": (8, 2, 0),
             "levenberg-marquardt": (lanes, size + 1, 2 * size * size * pixels),

@@ -12,6 +12,7 @@ one of attribution. At a minimum over z the envelope theorem gives a gradient wi
 one small step at a time.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,6 @@ from jattr.inversion.config import LM, InvertConfig
 from jattr.inversion.observation.base import check_pixels
 from jattr.inversion.problem import SHARPEST, Target, deviation, make_problem, target_of
 from jattr.inversion.warm_start import as_floats, make_pool, make_starts
-from jattr.solvers import METHODS
 from jattr.solvers.base import Prior, Problem
 from jattr.solvers.solve import advance, begin
 from jattr.typing import PyTree
@@ -141,10 +141,10 @@ def make_frame(
         z: jax.Array,
         label: jax.Array | None,
     ) -> Any:
-        first = METHODS[LM].make(steps)
+        first = dataclasses.replace(LM, steps=steps)
         problem = make_problem(apply, state, target, shape, label, prior)
         z = advance(first.step, problem, begin(first, z), steps).best
-        second = METHODS[LM].make(ball_steps)
+        second = dataclasses.replace(LM, steps=ball_steps)
         problem = insensitive(apply, state, shape, low, high, label, prior)
         carry = advance(second.step, problem, begin(second, z), ball_steps)
         given = None if label is None else label[None]

@@ -45,7 +45,7 @@ def calibration_config(search: InvertConfig) -> InvertConfig:
 
 def settings_digest(search: InvertConfig) -> str:
     """Return the SHA-256 of all settings on which scores depend: not of seed and lanes."""
-    facts = dataclasses.asdict(calibration_config(search))
+    facts = calibration_config(search).facts()
     if search.distance is not None:
         # of its weights, wherever the folder lies
         facts["distance"] = given_distance(search.distance).digest

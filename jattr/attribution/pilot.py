@@ -9,7 +9,6 @@ import functools
 import hashlib
 import json
 from collections.abc import MutableMapping
-from dataclasses import asdict
 from typing import NamedTuple
 
 import jax
@@ -17,6 +16,7 @@ import numpy as np
 
 from jattr._version import __version__
 from jattr.decision.restart_power import Restarts
+from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.multistart import Inverter
@@ -85,21 +85,31 @@ class PilotStudies:
     def of(self, inverter: Inverter) -> PilotStudy:
         """Return the pilot study of an inverter's candidate."""
         name = self._name(inverter)
-        if name not in self.store:
-            self.store[name] = run_pilot_study(
-                inverter,
-                self.config,
-                jax.random.fold_in(candidate_key(self.key, inverter.observation.maker), 1),
-            )
-        return self.store[name]
+        if name is not None and name in self.store:
+            return self.store[name]
+        study = run_pilot_study(
+            inverter,
+            self.config,
+            jax.random.fold_in(candidate_key(self.key, inverter.observation.maker), 1),
+        )
+        if name is not None:
+            self.store[name] = study
+        return study
 
-    def _name(self, inverter: Inverter) -> str:
-        """Return the SHA-256 of everything that a pilot study depends on."""
+    def _name(self, inverter: Inverter) -> str | None:
+        """Return the SHA-256 of everything that a pilot study depends on.
+
+        None: it depends on functions that have no name; such a study is not stored.
+        """
+        try:
+            config = self.config.facts()
+        except InputError:
+            return None
         gen, noise_maps = inverter.gen, _noise_digest(inverter.observation.maker)
         candidate = [gen.digest, gen.rounding, gen.prior, gen.space, repr(gen.settings), noise_maps]
         facts = {
             "candidate": candidate,
-            "config": asdict(self.config),
+            "config": config,
             "key": np.asarray(jax.random.key_data(self.key)).tolist(),
             "pool": len(inverter.pool.z),
             "versions": [__version__, jax.__version__, jax.default_backend()],

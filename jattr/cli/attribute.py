@@ -391,7 +391,7 @@ class AttributeRun:
             "resize": self.resize,
             "alteration": [alternative.text for alternative in self.alternatives],
             "space": self.generators[0].space,
-            "inversion": dataclasses.asdict(self.config),
+            "inversion": self.config.facts(),
             "decision": dataclasses.asdict(self.policy),
             "calibration": self.judge.sha256,
             "device": {"platform": device.platform, "kind": device.device_kind},

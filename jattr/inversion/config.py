@@ -1,16 +1,19 @@
 """`InvertConfig`: every setting of an inversion, frozen, and its checks."""
 
+import dataclasses
 from dataclasses import dataclass
 
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.generators.settings import NOISE, SPACES
-from jattr.solvers import METHODS
-from jattr.solvers.first_order import parse_method
+from jattr.solvers import METHODS, SolverLike, as_solver, method_named
+from jattr.solvers.base import Solver
+from jattr.solvers.registry import facts_of
+from jattr.typing import JsonObject
 
-GRADIENTS = "lbfgs"
-LM = "levenberg-marquardt"
-LM_LOGIT = "levenberg-marquardt-logit"
+GRADIENTS = METHODS["lbfgs"]
+LM = METHODS["levenberg-marquardt"]
+LM_LOGIT = METHODS["levenberg-marquardt-logit"]
 DENSE_POLISH = 512  # the largest latent that is polished with its whole Jacobian
 DEAR_JACOBIAN = 5e10  # floating-point operations: above this searches begin with gradients alone
 
@@ -20,9 +23,9 @@ def dense_jacobian(latent_size: int, forward_cost: float) -> bool:
     return latent_size <= DENSE_POLISH and latent_size * forward_cost <= DEAR_JACOBIAN
 
 
-def polish_method(size: int) -> str:
+def polish_method(size: int) -> Solver:
     """Return the Gauss-Newton method for latents of this size."""
-    return LM if size <= DENSE_POLISH else "gauss-newton-cg"
+    return LM if size <= DENSE_POLISH else METHODS["gauss-newton-cg"]
 
 
 STARTS = ("linear", "pool", "prior")
@@ -40,8 +43,9 @@ class InvertConfig:
     run until one reaches the rounding floor or `restarts` are spent.
     """
 
-    # of METHODS, or NAME:RATE[:SCHEDULE]; "auto": by the cost of a Jacobian
-    optimiser: str = "auto"
+    # a solver object, an optax transformation, or a text: of METHODS, or NAME:RATE[:SCHEDULE];
+    # "auto": by the cost of a Jacobian
+    optimiser: SolverLike = "auto"
     steps: int | None = None  # most steps of one restart; None: the method's own number
     # most restarts for each image and candidate; None: 8, or 32 where they cost little
     restarts: int | None = None
@@ -76,8 +80,10 @@ class InvertConfig:
         Raises:
           InputError: one is not legal.
         """
-        if isinstance(self.optimiser, str) and ":" in self.optimiser:
-            parse_method(self.optimiser)
+        if not isinstance(self.optimiser, str):
+            object.__setattr__(self, "optimiser", as_solver(self.optimiser, "optimiser"))
+        elif ":" in self.optimiser:
+            method_named(self.optimiser)
         else:
             _one_of("optimiser", self.optimiser, ("auto", *METHODS))
         _one_of("start", self.start, STARTS)
@@ -111,10 +117,19 @@ class InvertConfig:
         if not isinstance(self.early_stop, bool):
             raise InputError(f"early_stop is {self.early_stop!r}; it is True or False")
 
-    def method_for(self, latent_size: int, forward_cost: float) -> str:
-        """Return the method's name, for this size of latents and operations of a forward pass."""
+    def facts(self) -> JsonObject:
+        """Return every setting as JSON, the same in every process.
+
+        Raises:
+          InputError: the optimiser holds functions, and no name and version.
+        """
+        plain = dataclasses.replace(self, optimiser="auto")
+        return dataclasses.asdict(plain) | {"optimiser": facts_of(self.optimiser)}
+
+    def method_for(self, latent_size: int, forward_cost: float) -> Solver:
+        """Return the method, for this size of latents and operations of a forward pass."""
         if self.optimiser != "auto":
-            return self.optimiser
+            return as_solver(self.optimiser)
         return LM if dense_jacobian(latent_size, forward_cost) else GRADIENTS
 
     def restarts_for(self, latent_size: int, forward_cost: float) -> int:

@@ -4,6 +4,7 @@ Zhang, Zhou, Shumailov, Papernot, On Attribution of Deepfakes, arXiv 2008.09194,
 attribution by optimising over the source of entropy. The methods here are ours.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -18,7 +19,6 @@ from jattr.inversion.observation.make import make_observation
 from jattr.inversion.problem import arrival_floor, make_problem, target_of
 from jattr.inversion.scheduler import Status
 from jattr.inversion.two_stage import make_inverter
-from jattr.solvers import method_named
 from jattr.solvers.base import Prior
 from jattr.solvers.solve import advance, begin
 from jattr.typing import PyTree
@@ -62,17 +62,16 @@ def make_invert(
         with jax.default_matmul_precision(config.precision):
             target = target_of(image)
             problem = make_problem(apply, state, target, z0.shape, label, prior)
-            name = config.method_for(
+            method = config.method_for(
                 z0.size, cost_of(apply, state, z0.shape, 0 if label is None else 1)
             )
-            method = method_named(name)
             steps = config.steps or method.steps
-            solver = method.make(steps)
+            solver = dataclasses.replace(method, steps=steps)
             carry = advance(solver.step, problem, begin(solver, z0.ravel()), steps)
             cost = steps * method.evaluations(z0.size)
             if method.polish and config.polish_steps:
-                polish = method_named(polish_method(z0.size))
-                solver = polish.make(config.polish_steps)
+                polish = polish_method(z0.size)
+                solver = dataclasses.replace(polish, steps=config.polish_steps)
                 carry = advance(
                     solver.step, problem, begin(solver, carry.best), config.polish_steps
                 )

@@ -6,6 +6,7 @@ small program that all architectures of one image and latent size share, so that
 one compilation less and nothing is computed twice.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from jattr.generators import ops
 from jattr.generators.base import ApplyFn, Generator
 from jattr.generators.forward import AfterFn, Followed, rest
 from jattr.inversion.problem import Target, deviation, make_problem_fn
-from jattr.solvers.base import Array, Method, Prior
+from jattr.solvers.base import Array, Prior, Solver
 from jattr.solvers.levenberg_marquardt import value_and_jacobian
 from jattr.solvers.solve import Carry, Engine, make_begin, make_steps
 from jattr.typing import PyTree
@@ -130,16 +131,15 @@ def apply_linear(model: Linear, z: jax.Array, *, label: ArrayLike | None = None)
 
 @functools.lru_cache(maxsize=64)
 def make_single_engine(
-    apply: ApplyFn, shape: tuple[int, ...], method: Method, steps: int, precision: str
+    apply: ApplyFn, shape: tuple[int, ...], method: Solver, steps: int, precision: str
 ) -> Engine:
     """Return the programs of one lane of a method with the whole Jacobian.
 
     Arguments are those of `make_engine`.
     """
-    solver = method.make(steps)
-    segment = min(method.segment, steps)
+    solver, segment = dataclasses.replace(method, steps=steps), min(method.segment, steps)
     linear = make_linear_program(apply, shape)
-    step = make_steps(make_problem_fn(apply_linear, shape), solver.step, 1, precision)
+    step = make_steps(make_problem_fn(apply_linear, shape), solver.kernel(), 1, precision)
 
     def advance(
         state: PyTree, prior: Prior, target: PyTree, label: Array | None, carry: Carry
@@ -158,4 +158,4 @@ def make_single_engine(
         args = (state, None if label is None else label[0], carry.solver_state.trial[0])
         return linear.compile(*args)
 
-    return Engine(make_begin(method, steps), advance, segment, compile_linear)
+    return Engine(make_begin(solver), advance, segment, compile_linear)

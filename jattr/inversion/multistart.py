@@ -58,8 +58,7 @@ from jattr.inversion.warm_start import (
     make_pool,
     make_starts,
 )
-from jattr.solvers import method_named
-from jattr.solvers.base import Array, Prior
+from jattr.solvers.base import Array, Prior, Solver
 
 SETTLED_STEPS = 12  # most steps for an image that another candidate has brought to the floor
 # a loss below this is near: where a Jacobian is dear, it is taken for such images from the start
@@ -83,7 +82,7 @@ class Origin(IntEnum):
 class Plan(NamedTuple):
     """What a restart does."""
 
-    method: str
+    method: Solver
     origin: Origin
 
 
@@ -91,7 +90,7 @@ class Plan(NamedTuple):
 class Strategy:
     """What the plan of restarts depends on beside the image."""
 
-    method: str  # of the first restart, and of all where they do not vary
+    method: Solver  # of the first restart, and of all where they do not vary
     varied: bool  # whether later restarts differ from the first
     dear: bool  # whether a Jacobian costs much
     stretchable: bool  # whether there is a logit domain
@@ -360,7 +359,7 @@ class MultiStart:
     def prepare(self) -> None:
         """Compile the program of the first round."""
         method = self.strategy.method
-        steps = self.config.steps or method_named(method).steps
+        steps = self.config.steps or method.steps
         execution = self._execution(self._searched(method), method, steps)
         self.scheduler.compile(execution, self.results.count)
 
@@ -388,7 +387,7 @@ class MultiStart:
 
     def polish(self, images: Sequence[int]) -> None:
         """Take Gauss-Newton steps from near latents, and try the other rounding rule there."""
-        if method_named(self.strategy.method).polish and self.observation.traits.smooth:
+        if self.strategy.method.polish and self.observation.traits.smooth:
             self._polish(images)
         near = [i for i in self.open(images) if self.results.loss[i] < self.observation.traits.near]
         if self.observation.rounding is None:
@@ -429,7 +428,7 @@ class MultiStart:
     def search(
         self,
         indices: Sequence[Index],
-        method: str,
+        method: Solver,
         short: Container[int] = (),
         *,
         most: int | None = None,
@@ -438,13 +437,13 @@ class MultiStart:
 
         Args:
           indices: the restarts.
-          method: its name.
+          method: with its schedule.
           short: images that get `SETTLED_STEPS` at most.
           most: steps; None: those of the settings, or the method's own number.
         """
         if not indices:
             return
-        results, steps = self.results, method_named(method).steps
+        results, steps = self.results, method.steps
         if most is None:
             steps = self.config.steps or steps
         jobs = []
@@ -525,7 +524,7 @@ class MultiStart:
     def _targets_fn(self, observation: Observation) -> TargetsFn:
         return lambda images: observation.targets(images, [self.rounding[i] for i in images])
 
-    def _execution(self, observation: Observation, method: str, steps: int) -> Execution:
+    def _execution(self, observation: Observation, method: Solver, steps: int) -> Execution:
         """Return the searches of the images in one form by one method."""
         return Execution(
             gen=observation.gen,
@@ -543,7 +542,7 @@ class MultiStart:
             return None
         return np.array([max(self.results.label[index], 0) for index in indices])
 
-    def _searched(self, method: str) -> Observation:
+    def _searched(self, method: Solver) -> Observation:
         """Return the images in the form that a method searches."""
         looks = None
         if method == GRADIENTS and self.config.optimiser == "auto":

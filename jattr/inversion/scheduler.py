@@ -23,8 +23,7 @@ from jattr.inversion.config import CHEAP_JACOBIAN, InvertConfig
 from jattr.inversion.evaluate import forward_cost
 from jattr.inversion.linearization import make_single_engine
 from jattr.inversion.problem import ComparedBy, Target, make_problem_fn
-from jattr.solvers import method_named
-from jattr.solvers.base import Array, Method, Prior, PyTree
+from jattr.solvers.base import Array, Prior, PyTree, Solver
 from jattr.solvers.solve import AdvanceFn, Carry, Engine, make_engine
 
 TargetsFn: TypeAlias = Callable[[Sequence[int]], Target]  # from image numbers to stacked targets
@@ -78,7 +77,7 @@ class Execution:
     targets: TargetsFn
     floors: np.ndarray  # [images], the mean squared residual at or below which a job has arrived
     prior: Prior  # of the candidate's latents
-    method: str  # a name of `method_named`
+    method: Solver
     steps: int  # most steps of a job
     config: InvertConfig  # lanes, precision, early stopping
 
@@ -94,7 +93,7 @@ class Execution:
 
     def engine(self, lanes: int) -> Engine:
         """Return the programs for so many lanes."""
-        gen, method = self.gen, method_named(self.method)
+        gen, method = self.gen, self.method
         if lanes == 1 and self.singly:
             return make_single_engine(
                 gen.apply, gen.latent_shape, method, self.steps, self.config.precision
@@ -114,7 +113,7 @@ class Scheduler:
     def __init__(self) -> None:
         """Prepare; nothing has run yet."""
         self._single: set[AdvanceFn] = set()
-        self._limits: dict[tuple[ApplyFn, str], int] = {}
+        self._limits: dict[tuple[ApplyFn, Solver], int] = {}
 
     def compile(self, execution: Execution, num_jobs: int) -> None:
         """Compile the program in which so many jobs will run."""
@@ -177,10 +176,10 @@ def lanes_of_a_device(num_jobs: int, limit: int) -> int:
     return 1 << max(0, num_jobs - 1).bit_length()
 
 
-def default_lanes(gen: Generator, method: str) -> int:
+def default_lanes(gen: Generator, method: Solver) -> int:
     """Return how many searches a device takes at once: what fills it, or on CPU its caches."""
     size = int(np.prod(gen.latent_shape))
-    dense = method_named(method).dense
+    dense = method.dense
     if jax.default_backend() == "cpu":
         if not dense:
             return 8
@@ -192,12 +191,8 @@ def default_lanes(gen: Generator, method: str) -> int:
     return int(max(1, min(1024, limit // 4 // lane)))
 
 
-def _singly(gen: Generator, method: str) -> bool:
-    if (
-        not method_named(method).dense
-        or jax.default_backend() != "cpu"
-        or isinstance(gen.apply, ComparedBy)
-    ):
+def _singly(gen: Generator, method: Solver) -> bool:
+    if not method.dense or jax.default_backend() != "cpu" or isinstance(gen.apply, ComparedBy):
         return False
     return int(np.prod(gen.latent_shape)) * forward_cost(gen) > CHEAP_JACOBIAN
 
@@ -264,7 +259,7 @@ class _Pass:
         execution, job = self.execution, self.jobs[number]
         self.taken[number] += self.engine.segment
         taken = self.taken[number]
-        stall = stall_fraction(execution.config, method_named(execution.method), taken, loss)
+        stall = stall_fraction(execution.config, execution.method, taken, loss)
         status = _status(
             loss,
             last,
@@ -329,7 +324,7 @@ def _refilled(fresh: Array, starts: Carry, carry: Carry) -> Carry:
     )
 
 
-def stall_fraction(config: InvertConfig, method: Method, taken: int, loss: float) -> float | None:
+def stall_fraction(config: InvertConfig, method: Solver, taken: int, loss: float) -> float | None:
     """Return by which fraction a segment must lower the loss; None: a lane may not stall yet."""
     if not config.early_stop or taken <= method.patience:
         return None
@@ -359,9 +354,9 @@ def _status(
     return None
 
 
-def evaluations(gen: Generator, method: str, steps: int) -> float:
+def evaluations(gen: Generator, method: Solver, steps: int) -> float:
     """Return the cost of steps, in forward passes (forward 1, forward and backward 2)."""
-    return steps * method_named(method).evaluations(int(np.prod(gen.latent_shape)))
+    return steps * method.evaluations(int(np.prod(gen.latent_shape)))
 
 
 AXIS = "lanes"

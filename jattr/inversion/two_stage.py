@@ -29,7 +29,6 @@ from jattr.inversion.multistart import (
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.scheduler import FAR, Scheduler, Status
 from jattr.inversion.warm_start import Pool
-from jattr.solvers import method_named
 
 # times the noise: styles below this are the image's own; a sibling generator's come near it
 HIT = 2
@@ -279,7 +278,7 @@ class TwoStage:
         """Note where a restart begins, and what that took."""
         results = self.results
         results.z[index], results.label[index] = behind.z, behind.label
-        jacobians = method_named(LM).evaluations(self.size)
+        jacobians = LM.evaluations(self.size)
         results.evaluations[index] += jacobians * (
             styles.jacobians + behind.steps * self.mapping.cost / self.cost
         )

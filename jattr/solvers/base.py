@@ -1,13 +1,15 @@
 """What the loop needs of a solver, and the least-squares problem that a solver sees."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import jax
 import numpy as np
 
+from jattr.errors import InputError
 from jattr.typing import PyTree
 
 Array: TypeAlias = jax.Array | np.ndarray
@@ -45,25 +47,97 @@ class Trial(NamedTuple):
 StepFn: TypeAlias = Callable[[PyTree, Problem], tuple[PyTree, Trial]]
 
 
-class Solver(NamedTuple):
-    """Two functions, `init(z) -> state` and `step(state, problem) -> (state, Trial)`.
+class Solver(Protocol):
+    """A frozen dataclass: all numbers of a method, and its schedule.
 
-    Written for one latent; `vmap` makes lanes of it.
+    `init` and `step` are written for one latent; `vmap` makes lanes of it. Equal solvers share
+    compiled programs.
     """
 
-    init: Callable[[jax.Array], PyTree]
-    step: StepFn
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # so that `dataclasses.replace` takes it
+
+    def __hash__(self) -> int:
+        """Return the same for equal solvers: programs are kept by them."""
+
+    @property
+    def steps(self) -> int:
+        """Most steps of one restart."""
+
+    @property
+    def segment(self) -> int:
+        """Steps between two looks at what can stop."""
+
+    @property
+    def patience(self) -> int:
+        """Steps before which no restart counts as stalled."""
+
+    @property
+    def stall(self) -> float:
+        """A restart stops when a segment lowers its loss by less than this fraction."""
+
+    @property
+    def dense(self) -> bool:
+        """Whether a step takes the whole Jacobian, at `state.trial`."""
+
+    @property
+    def polish(self) -> bool:
+        """Whether Gauss-Newton steps follow; False: these steps are such ones themselves."""
+
+    def init(self, z: jax.Array) -> PyTree:
+        """Return the state of a search that begins at z [d]."""
+
+    def step(self, state: PyTree, problem: Problem) -> tuple[PyTree, Trial]:
+        """Return the state after one step, and the point that it measured."""
+
+    def evaluations(self, size: int) -> float:
+        """Return the cost of one step for latents of this size; forward 1, with backward 2."""
+
+    def kernel(self) -> "Solver":
+        """Return the solver with defaults for all that `step` does not read.
+
+        Solvers with equal kernels share the program of their steps.
+        """
 
 
-class Method(NamedTuple):
-    """A solver with its schedule as data."""
+SolverT = TypeVar("SolverT", bound=Solver)
+SCHEDULE = ("steps", "segment", "patience", "stall")
 
-    make: Callable[[int], Solver]  # from the number of steps
-    steps: int  # default number of steps of one restart
-    segment: int  # steps between two looks at what can stop
-    # cost of one step by latent size; forward 1, forward and backward 2
-    evaluations: Callable[[int], float]
-    polish: bool = True  # whether Levenberg-Marquardt follows
-    dense: bool = False  # whether a step takes the whole Jacobian
-    patience: int = 0  # steps before which no restart counts as stalled
-    stall: float = 0.1  # a restart stops when a segment lowers its loss by less than this fraction
+
+def without_schedule(solver: SolverT, *, but: tuple[str, ...] = (), **values: Any) -> SolverT:
+    """Return a solver with the defaults of its class for the schedule, `but` for some of it."""
+    defaults = {
+        field.name: field.default
+        for field in dataclasses.fields(solver)
+        if field.name in SCHEDULE and field.name not in but
+    }
+    return dataclasses.replace(solver, **defaults, **values)
+
+
+def check_schedule(solver: Solver) -> None:
+    """Check the numbers that every solver has.
+
+    Raises:
+      InputError: one is not legal.
+    """
+    check_number(solver, "steps", 1, 1_000_000, whole=True)
+    check_number(solver, "segment", 1, 1_000_000, whole=True)
+    check_number(solver, "patience", 0, 1_000_000, whole=True)
+    check_number(solver, "stall", 0, 1)
+
+
+def check_number(
+    settings: object, name: str, low: float, high: float, *, whole: bool = False
+) -> None:
+    """Check that a field of some settings is a number within bounds.
+
+    Raises:
+      InputError: it is not.
+    """
+    value = getattr(settings, name)
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        kind = "whole number" if whole else "number"
+        raise InputError(
+            f"{name} of {type(settings).__name__} is {value!r};"
+            f" it is a {kind} from {low:g} to {high:g}"
+        )

@@ -18,19 +18,46 @@ J'r / (m n) + (z - mean) / (n scale^2) and the matrix J'J / (m n) + I / (n scale
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 
-from jattr.solvers.base import Problem, ResidualFn, Solver, Trial
+from jattr.errors import InputError
+from jattr.solvers.base import (
+    Problem,
+    ResidualFn,
+    Trial,
+    check_number,
+    check_schedule,
+    without_schedule,
+)
 
-FIRST_DAMPING = 1e-2
-DAMPING = (1e-7, 1e6)  # bounds
-EASE, TIGHTEN = 0.2, 4.0  # factors of the damping after a step that was accepted, or not
-# of the normal matrix, as a fraction of its largest: dead directions stay where they are
-SMALLEST_DIAGONAL = 1e-7
-CG_STEPS = 20
+
+@dataclass(frozen=True, kw_only=True)
+class Damping:
+    """How the damping lambda follows what steps achieve."""
+
+    first: float = 1e-2
+    bounds: tuple[float, float] = (1e-7, 1e6)
+    ease: float = 0.2  # factor after a step that was accepted
+    tighten: float = 4.0  # factor after one that was not
+
+    def __post_init__(self) -> None:
+        """Check every number.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_number(self, "first", 0, 1e30)
+        check_number(self, "ease", 0, 1)
+        check_number(self, "tighten", 1, 1e6)
+        if not (len(self.bounds) == 2 and 0 <= self.bounds[0] <= self.bounds[1]):
+            raise InputError(
+                f"bounds of Damping are {self.bounds!r}; they are two numbers from 0 on, the lower"
+                " first"
+            )
 
 
 class State(NamedTuple):
@@ -47,59 +74,113 @@ class State(NamedTuple):
     logit_steps: jax.Array  # [], first steps that take stretched residuals
 
 
-def levenberg_marquardt(logit_steps: int = 0) -> Solver:
-    """Return the method with the whole Jacobian, for latents of up to a few hundred numbers.
+@dataclass(frozen=True, kw_only=True)
+class LevenbergMarquardt:
+    """The method with the whole Jacobian, for latents of up to a few hundred numbers.
 
     A point that is turned down has shown the residuals on the other side of some ReLU's kink: its
     linear model joins that of the accepted point by halves, as in gradient sampling (Burke, Lewis,
     Overton, SIAM J. Optim. 15, 2005).
-
-    Args:
-      logit_steps: first steps that take `Problem.stretched` residuals; one program serves any
-        number.
     """
 
-    def init(z: jax.Array) -> State:
-        return _start(z, jnp.eye(z.size))._replace(logit_steps=jnp.int32(logit_steps))
+    dense: ClassVar[bool] = True
+    polish: ClassVar[bool] = False
 
-    return Solver(init, _levenberg_marquardt_step)
+    # first steps that take `Problem.stretched` residuals, at most half of all; one program serves
+    # any number
+    logit_steps: int = 0
+    damping: Damping = Damping()
+    # of the normal matrix, as a fraction of its largest: dead directions stay where they are
+    smallest_diagonal: float = 1e-7
+    steps: int = 40
+    segment: int = 4
+    patience: int = 0
+    stall: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_number(self, "logit_steps", 0, 1_000_000, whole=True)
+        check_number(self, "smallest_diagonal", 0, 1)
+        _check_damping(self.damping)
+        check_schedule(self)
+
+    def init(self, z: jax.Array) -> State:
+        """Return the state of a search that begins at z [d]."""
+        logit_steps = min(self.logit_steps, self.steps // 2)
+        return _start(self.damping, z, jnp.eye(z.size))._replace(logit_steps=jnp.int32(logit_steps))
+
+    def step(self, state: State, problem: Problem) -> tuple[State, Trial]:
+        """Return the state after one Jacobian, and the point where it was taken."""
+        state = _leave_logits(self.damping, state)
+        stretched, logits = problem.stretched, state.steps < state.logit_steps
+
+        def residuals(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return (problem.residual(z),) * 2 if stretched is None else stretched(z, logits)
+
+        # r and J at the trial point: the whole cost of this step
+        r, jacobian, plain = _with_jacobian(residuals, state.trial, problem.tangents)
+        here = _measure(state, problem, r, jacobian.T @ jacobian, jacobian.T @ r)
+        state = _accept(self.damping, state, here, _joined(state, here))
+        # the Gauss-Newton matrix of the profiled posterior
+        weight, pull = _weights(state, problem)
+        matrix = weight * state.normal + jnp.diag(jnp.broadcast_to(pull, state.z.shape))
+        # Marquardt's damping, lambda diag(A): steps do not depend on the scales of the directions
+        scales = _scales(jnp.diagonal(matrix), self.smallest_diagonal)
+        matrix = matrix + state.damping * jnp.diag(scales)
+        # (A + lambda D) move = -gradient
+        slope = weight * state.gradient + pull * _offset(state.z, problem)
+        move = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), -slope)
+        return state._replace(trial=_finite_move(state, move)), Trial(
+            here.z, jnp.mean(jnp.square(plain))
+        )
+
+    def evaluations(self, size: int) -> float:
+        """Return the cost of one step: the residuals, and a tangent for each number of z."""
+        return size + 1
+
+    def kernel(self) -> Self:
+        """Return the solver without its schedule; the number of logit steps is in the state."""
+        return without_schedule(self, logit_steps=0)
 
 
-def _levenberg_marquardt_step(state: State, problem: Problem) -> tuple[State, Trial]:
-    state = _leave_logits(state)
-    stretched, logits = problem.stretched, state.steps < state.logit_steps
+@dataclass(frozen=True, kw_only=True)
+class GaussNewtonCG:
+    """The matrix-free method, for large latents: the damped equations by their products."""
 
-    def residuals(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return (problem.residual(z),) * 2 if stretched is None else stretched(z, logits)
+    dense: ClassVar[bool] = False
+    polish: ClassVar[bool] = False
 
-    # r and J at the trial point: the whole cost of this step
-    r, jacobian, plain = _with_jacobian(residuals, state.trial, problem.tangents)
-    here = _measure(state, problem, r, jacobian.T @ jacobian, jacobian.T @ r)
-    state = _accept(state, here, _joined(state, here))
-    # the Gauss-Newton matrix of the profiled posterior
-    weight, pull = _weights(state, problem)
-    matrix = weight * state.normal + jnp.diag(jnp.broadcast_to(pull, state.z.shape))
-    # Marquardt's damping, lambda diag(A): steps do not depend on the scales of the directions
-    matrix = matrix + state.damping * jnp.diag(_scales(jnp.diagonal(matrix)))
-    # (A + lambda D) move = -gradient
-    slope = weight * state.gradient + pull * _offset(state.z, problem)
-    move = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), -slope)
-    return state._replace(trial=_finite_move(state, move)), Trial(
-        here.z, jnp.mean(jnp.square(plain))
-    )
+    cg_steps: int = 20  # most products with the matrix in one step
+    damping: Damping = Damping()
+    steps: int = 40
+    segment: int = 4
+    patience: int = 0
+    stall: float = 0.1
 
+    def __post_init__(self) -> None:
+        """Check every setting.
 
-def gauss_newton_cg() -> Solver:
-    """Return the matrix-free method, for large latents: the damped equations by their products."""
+        Raises:
+          InputError: one is not legal.
+        """
+        check_number(self, "cg_steps", 1, 1_000_000, whole=True)
+        _check_damping(self.damping)
+        check_schedule(self)
 
-    def init(z: jax.Array) -> State:
-        return _start(z, jnp.zeros((0, 0)))
+    def init(self, z: jax.Array) -> State:
+        """Return the state of a search that begins at z [d]."""
+        return _start(self.damping, z, jnp.zeros((0, 0)))
 
-    def step(state: State, problem: Problem) -> tuple[State, Trial]:
+    def step(self, state: State, problem: Problem) -> tuple[State, Trial]:
+        """Return the state after one linear solve, and the point that it measured first."""
         # r and J'r at the trial point
         r, pull_back = jax.vjp(problem.residual, state.trial)
         here = _measure(state, problem, r, state.normal, pull_back(r)[0])
-        state = _accept(state, here, state)
+        state = _accept(self.damping, state, here, state)
         # J at the accepted point as products: J v by `push`, J'u by its transpose
         _, push = jax.linearize(problem.residual, state.z)
         pull_back = jax.linear_transpose(push, state.z)
@@ -116,13 +197,25 @@ def gauss_newton_cg() -> Solver:
         def product(v: jax.Array) -> jax.Array:
             return curvature(v) + state.damping * scale * v
 
-        # (A + lambda scale I) move = -gradient, as far as CG_STEPS products lead
-        move, _ = jax.scipy.sparse.linalg.cg(product, -slope, maxiter=CG_STEPS)
+        # (A + lambda scale I) move = -gradient, as far as `cg_steps` products lead
+        move, _ = jax.scipy.sparse.linalg.cg(product, -slope, maxiter=self.cg_steps)
         return state._replace(trial=_finite_move(state, move)), Trial(
             here.z, jnp.mean(jnp.square(r))
         )
 
-    return Solver(init, step)
+    def evaluations(self, size: int) -> float:
+        """Return the cost of one step: products of 3, and the residuals with their gradient."""
+        del size
+        return 3 * self.cg_steps + 3
+
+    def kernel(self) -> Self:
+        """Return the solver without its schedule."""
+        return without_schedule(self)
+
+
+def _check_damping(damping: Damping) -> None:
+    if not isinstance(damping, Damping):
+        raise InputError(f"damping is {damping!r}; it is a Damping(...)")
 
 
 def value_and_jacobian(
@@ -153,19 +246,21 @@ def _with_jacobian(
     return r, jacobian, other
 
 
-def _start(z: jax.Array, normal: jax.Array) -> State:
+def _start(damping: Damping, z: jax.Array, normal: jax.Array) -> State:
     infinity, zero = jnp.float32(jnp.inf), jnp.int32(0)
     return State(
-        z, infinity, infinity, normal, jnp.zeros_like(z), z, jnp.float32(FIRST_DAMPING), zero, zero
+        z, infinity, infinity, normal, jnp.zeros_like(z), z, jnp.float32(damping.first), zero, zero
     )
 
 
-def _leave_logits(state: State) -> State:
+def _leave_logits(damping: Damping, state: State) -> State:
     """Return the state, begun anew from its best point after the last stretched step.
 
     Objectives of the two domains do not compare.
     """
-    anew = _start(state.z, state.normal)._replace(steps=state.steps, logit_steps=state.logit_steps)
+    anew = _start(damping, state.z, state.normal)._replace(
+        steps=state.steps, logit_steps=state.logit_steps
+    )
     leaves = (state.steps > 0) & (state.steps == state.logit_steps)
     return jax.tree.map(lambda new, old: jnp.where(leaves, new, old), anew, state)
 
@@ -220,11 +315,12 @@ def _finite(here: State) -> jax.Array:
     )
 
 
-def _accept(state: State, here: State, refused: State) -> State:
+def _accept(damping: Damping, state: State, here: State, refused: State) -> State:
     """Return the point here if it is better, else `refused`, with the damping changed."""
     accepted = _finite(here) & (here.objective < state.objective)
-    eased = here._replace(damping=jnp.maximum(here.damping * EASE, DAMPING[0]))
-    tightened = refused._replace(damping=jnp.minimum(state.damping * TIGHTEN, DAMPING[1]))
+    low, high = damping.bounds
+    eased = here._replace(damping=jnp.maximum(here.damping * damping.ease, low))
+    tightened = refused._replace(damping=jnp.minimum(state.damping * damping.tighten, high))
     # the first point has nothing to be better than: it says nothing about the damping
     first = ~jnp.isfinite(state.objective)
     chosen = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), eased, tightened)
@@ -233,9 +329,9 @@ def _accept(state: State, here: State, refused: State) -> State:
     )
 
 
-def _scales(diagonal: jax.Array) -> jax.Array:
+def _scales(diagonal: jax.Array, smallest: float) -> jax.Array:
     """Return Marquardt's scales [d], kept above 0 for directions that change nothing."""
-    return jnp.maximum(diagonal, SMALLEST_DIAGONAL * jnp.max(diagonal) + 1e-20)
+    return jnp.maximum(diagonal, smallest * jnp.max(diagonal) + 1e-20)
 
 
 def _finite_move(state: State, move: jax.Array) -> jax.Array:

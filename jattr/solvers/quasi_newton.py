@@ -7,19 +7,51 @@ algorithms 6.1 and 7.4, section 3.5.)
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 
-from jattr.solvers.base import Problem, PyTree, Solver, Trial
+from jattr.errors import InputError
+from jattr.solvers.base import (
+    Problem,
+    PyTree,
+    Trial,
+    check_number,
+    check_schedule,
+    without_schedule,
+)
 from jattr.solvers.first_order import loss_and_gradient
 
-ARMIJO = 1e-4  # sufficient decrease, Nocedal and Wright (3.6a)
-SHRINK = (0.1, 0.5)  # bounds of one shrinking, section 3.5
-# length of the first step: a fraction of the prior's standard deviation in each direction
-FIRST_STEP = 0.3
-LARGEST_STEP = 3.0  # per direction, root mean square: the prior is no wider
+
+@dataclass(frozen=True, kw_only=True)
+class Backtracking:
+    """How a step is accepted or shortened: one point a step, no inner search."""
+
+    armijo: float = 1e-4  # sufficient decrease, Nocedal and Wright (3.6a)
+    shrink: tuple[float, float] = (0.1, 0.5)  # bounds of one shrinking, section 3.5
+    # length of the first step: a fraction of the prior's standard deviation in each direction
+    first_step: float = 0.3
+    largest_step: float = 3.0  # per direction, root mean square: the prior is no wider
+    # a pair teaches if s'y is above this fraction of |s| |y|: well above rounding
+    least_curvature: float = 1e-7
+
+    def __post_init__(self) -> None:
+        """Check every number.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_number(self, "armijo", 0, 1)
+        check_number(self, "first_step", 0, 1e6)
+        check_number(self, "largest_step", 0, 1e6)
+        check_number(self, "least_curvature", 0, 1)
+        if not (len(self.shrink) == 2 and 0 < self.shrink[0] <= self.shrink[1] < 1):
+            raise InputError(
+                f"shrink of Backtracking is {self.shrink!r}; it is two numbers, the lower bound"
+                " first, both between 0 and 1"
+            )
 
 
 class QuasiNewtonState(NamedTuple):
@@ -41,40 +73,136 @@ class Curvature(NamedTuple):
     direction: Callable[[PyTree, jax.Array], jax.Array]  # (memory, gradient) -> direction
 
 
-def quasi_newton(curvature: Curvature) -> Solver:
-    """Return the quasi-Newton method with this memory, one evaluation a step."""
+@dataclass(frozen=True, kw_only=True)
+class BFGS:
+    """BFGS with the whole inverse Hessian [d, d], for small latents; one evaluation a step."""
 
-    def init(z: jax.Array) -> QuasiNewtonState:
-        zero = jnp.zeros_like(z)
-        return QuasiNewtonState(
-            z, jnp.float32(jnp.inf), zero, zero, jnp.float32(0.0), curvature.init(z.size)
-        )
+    dense: ClassVar[bool] = False
+    polish: ClassVar[bool] = True
 
-    def step(state: QuasiNewtonState, problem: Problem) -> tuple[QuasiNewtonState, Trial]:
-        # the only evaluation of this step: z + a p
-        trial = state.z + state.size * state.direction
-        loss, gradient = loss_and_gradient(problem, trial)
-        # sufficient decrease, f(z + a p) <= f(z) + c a g'p (3.6a); the first point always counts
-        slope = state.gradient @ state.direction
-        accepted = jnp.isfinite(loss) & (
-            (loss <= state.loss + ARMIJO * state.size * slope) | ~jnp.isfinite(state.loss)
-        )
-        # if it fails: the same direction again, with a shorter step
-        shrunk = state.size * jnp.clip(_interpolate(state, loss, slope), *SHRINK)
-        stayed = state._replace(size=shrunk)
-        # if it holds: the pair (s, y) teaches the curvature, and the next step is p = -H g in full
-        memory = curvature.update(state.memory, trial - state.z, gradient - state.gradient)
-        memory = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), memory, state.memory)
-        direction = _descent(curvature.direction(memory, gradient), gradient)
-        moved = QuasiNewtonState(trial, loss, gradient, direction, jnp.float32(1.0), memory)
-        return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved, stayed), Trial(
-            trial, loss
-        )
+    line_search: Backtracking = Backtracking()
+    steps: int = 200
+    segment: int = 25
+    patience: int = 0
+    stall: float = 0.1
 
-    return Solver(init, step)
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        _check_line_search(self.line_search)
+        check_schedule(self)
+
+    @property
+    def curvature(self) -> Curvature:
+        """How it learns."""
+        return dense_curvature(self.line_search.least_curvature)
+
+    def init(self, z: jax.Array) -> QuasiNewtonState:
+        """Return the state of a search that begins at z [d]."""
+        return _init(self.curvature, z)
+
+    def step(self, state: QuasiNewtonState, problem: Problem) -> tuple[QuasiNewtonState, Trial]:
+        """Return the state after one evaluation, and the point that it measured."""
+        return _step(self.curvature, self.line_search, state, problem)
+
+    def evaluations(self, size: int) -> float:
+        """Return the cost of one step: forward and backward."""
+        del size
+        return 2
+
+    def kernel(self) -> Self:
+        """Return the solver without its schedule."""
+        return without_schedule(self)
 
 
-def _interpolate(state: QuasiNewtonState, loss: jax.Array, slope: jax.Array) -> jax.Array:
+@dataclass(frozen=True, kw_only=True)
+class LBFGS:
+    """Limited-memory BFGS, for latents of any size; one evaluation a step."""
+
+    dense: ClassVar[bool] = False
+    polish: ClassVar[bool] = True
+
+    memory: int = 20  # pairs of steps and gradient changes
+    line_search: Backtracking = Backtracking()
+    steps: int = 100
+    segment: int = 20
+    patience: int = 0
+    stall: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_number(self, "memory", 1, 10_000, whole=True)
+        _check_line_search(self.line_search)
+        check_schedule(self)
+
+    @property
+    def curvature(self) -> Curvature:
+        """How it learns."""
+        return limited_curvature(self.memory, self.line_search.least_curvature)
+
+    def init(self, z: jax.Array) -> QuasiNewtonState:
+        """Return the state of a search that begins at z [d]."""
+        return _init(self.curvature, z)
+
+    def step(self, state: QuasiNewtonState, problem: Problem) -> tuple[QuasiNewtonState, Trial]:
+        """Return the state after one evaluation, and the point that it measured."""
+        return _step(self.curvature, self.line_search, state, problem)
+
+    def evaluations(self, size: int) -> float:
+        """Return the cost of one step: forward and backward."""
+        del size
+        return 2
+
+    def kernel(self) -> Self:
+        """Return the solver without its schedule."""
+        return without_schedule(self)
+
+
+def _check_line_search(line_search: Backtracking) -> None:
+    if not isinstance(line_search, Backtracking):
+        raise InputError(f"line_search is {line_search!r}; it is a Backtracking(...)")
+
+
+def _init(curvature: Curvature, z: jax.Array) -> QuasiNewtonState:
+    zero = jnp.zeros_like(z)
+    return QuasiNewtonState(
+        z, jnp.float32(jnp.inf), zero, zero, jnp.float32(0.0), curvature.init(z.size)
+    )
+
+
+def _step(
+    curvature: Curvature, search: Backtracking, state: QuasiNewtonState, problem: Problem
+) -> tuple[QuasiNewtonState, Trial]:
+    # the only evaluation of this step: z + a p
+    trial = state.z + state.size * state.direction
+    loss, gradient = loss_and_gradient(problem, trial)
+    # sufficient decrease, f(z + a p) <= f(z) + c a g'p (3.6a); the first point always counts
+    slope = state.gradient @ state.direction
+    accepted = jnp.isfinite(loss) & (
+        (loss <= state.loss + search.armijo * state.size * slope) | ~jnp.isfinite(state.loss)
+    )
+    # if it fails: the same direction again, with a shorter step
+    shrunk = state.size * jnp.clip(_interpolate(search, state, loss, slope), *search.shrink)
+    stayed = state._replace(size=shrunk)
+    # if it holds: the pair (s, y) teaches the curvature, and the next step is p = -H g in full
+    memory = curvature.update(state.memory, trial - state.z, gradient - state.gradient)
+    memory = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), memory, state.memory)
+    direction = _descent(search, curvature.direction(memory, gradient), gradient)
+    moved = QuasiNewtonState(trial, loss, gradient, direction, jnp.float32(1.0), memory)
+    chosen = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved, stayed)
+    return chosen, Trial(trial, loss)
+
+
+def _interpolate(
+    search: Backtracking, state: QuasiNewtonState, loss: jax.Array, slope: jax.Array
+) -> jax.Array:
     """Return the minimiser of the parabola through loss, slope and failed loss (3.58).
 
     It is a fraction [] of the failed step.
@@ -82,18 +210,19 @@ def _interpolate(state: QuasiNewtonState, loss: jax.Array, slope: jax.Array) -> 
     rise = loss - state.loss - state.size * slope
     # a = -g'p a0^2 / (2 (f(a0) - f(0) - g'p a0)), over a0; no parabola opens upwards: shrink most
     fraction = -state.size * slope / (2.0 * jnp.where(rise > 0, rise, jnp.inf))
-    return jnp.where(jnp.isfinite(fraction), fraction, SHRINK[0])
+    return jnp.where(jnp.isfinite(fraction), fraction, search.shrink[0])
 
 
-def _descent(direction: jax.Array, gradient: jax.Array) -> jax.Array:
+def _descent(search: Backtracking, direction: jax.Array, gradient: jax.Array) -> jax.Array:
     """Return the direction, no longer than the prior is wide; else steepest descent."""
     root = jnp.sqrt(jnp.float32(direction.size))
     norm = jnp.linalg.norm(direction)
     # -g, as long as a fraction of the prior: before anything is learnt g has no scale of its own
-    steep = -gradient * (FIRST_STEP * root / jnp.maximum(jnp.linalg.norm(gradient), 1e-30))
+    first, largest = search.first_step, search.largest_step
+    steep = -gradient * (first * root / jnp.maximum(jnp.linalg.norm(gradient), 1e-30))
     good = jnp.isfinite(norm) & (direction @ gradient < 0)
     return jnp.where(
-        good, direction * jnp.minimum(1.0, LARGEST_STEP * root / jnp.maximum(norm, 1e-30)), steep
+        good, direction * jnp.minimum(1.0, largest * root / jnp.maximum(norm, 1e-30)), steep
     )
 
 
@@ -104,7 +233,7 @@ class DenseMemory(NamedTuple):
     pairs: jax.Array  # [], learnt so far
 
 
-def dense_curvature() -> Curvature:
+def dense_curvature(least_curvature: float) -> Curvature:
     """Return BFGS with the whole inverse Hessian [d, d], for small latents."""
 
     def init(d: int) -> DenseMemory:
@@ -121,7 +250,7 @@ def dense_curvature() -> Curvature:
         outer = jnp.outer(s, hy)
         inverse = inverse - rho * (outer + outer.T) + (rho + rho * rho * (y @ hy)) * jnp.outer(s, s)
         # without positive curvature H+ would not be positive definite: the pair is left out
-        useful = _useful(s, y)
+        useful = _useful(s, y, least_curvature)
         return DenseMemory(
             jnp.where(useful, inverse, memory.inverse), memory.pairs + jnp.where(useful, 1, 0)
         )
@@ -140,7 +269,7 @@ class PairMemory(NamedTuple):
     rho: jax.Array  # [history], 1 / (s . y); 0 where empty
 
 
-def limited_curvature(history: int = 20) -> Curvature:
+def limited_curvature(history: int, least_curvature: float) -> Curvature:
     """Return limited-memory BFGS by the two-loop recursion."""
 
     def init(d: int) -> PairMemory:
@@ -148,7 +277,7 @@ def limited_curvature(history: int = 20) -> Curvature:
 
     def update(memory: PairMemory, s: jax.Array, y: jax.Array) -> PairMemory:
         # a pair without positive curvature is left out; else it pushes the oldest one out
-        useful = _useful(s, y)
+        useful = _useful(s, y, least_curvature)
         rho = 1.0 / jnp.where(useful, s @ y, jnp.inf)
         pushed = PairMemory(
             *(jnp.roll(a, -1, 0).at[-1].set(b) for a, b in zip(memory, (s, y, rho), strict=True))
@@ -179,6 +308,6 @@ def limited_curvature(history: int = 20) -> Curvature:
     return Curvature(init, update, direction)
 
 
-def _useful(s: jax.Array, y: jax.Array) -> jax.Array:
+def _useful(s: jax.Array, y: jax.Array, least_curvature: float) -> jax.Array:
     """Return whether a pair has positive curvature well above rounding."""
-    return s @ y > 1e-7 * jnp.linalg.norm(s) * jnp.linalg.norm(y)
+    return s @ y > least_curvature * jnp.linalg.norm(s) * jnp.linalg.norm(y)

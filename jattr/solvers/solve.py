@@ -1,10 +1,11 @@
 """The loop: many steps of one solver on one problem; and its compiled form over many lanes.
 
 `advance` is written for one lane (one image, one restart). An `Engine` is what the host calls: the
-same under `vmap` and `jit`, one compiled program per kind of problem, method and number of lanes;
+same under `vmap` and `jit`, one compiled program per kind of problem, solver and number of lanes;
 weights are an argument.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
@@ -12,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jattr.solvers.base import Array, Method, Prior, Problem, PyTree, Solver, StepFn
+from jattr.solvers.base import Array, Prior, Problem, PyTree, Solver, StepFn
 
 # (state, prior, target, label) of one lane -> problem
 ProblemFn: TypeAlias = Callable[[PyTree, Prior, PyTree, jax.Array | None], Problem]
@@ -59,19 +60,19 @@ class Engine(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def make_engine(problem_fn: ProblemFn, method: Method, steps: int, precision: str) -> Engine:
-    """Return the programs of one kind of problem and one method.
+def make_engine(problem_fn: ProblemFn, solver: Solver, steps: int, precision: str) -> Engine:
+    """Return the programs of one kind of problem and one solver.
 
     Args:
       problem_fn: makes the problem of one lane.
-      method: the solver and its schedule.
+      solver: with its schedule.
       steps: of a whole restart, for schedules.
       precision: of matrix products: "default", "high", "highest".
     """
-    segment = min(method.segment, steps)
-    advance_fn = make_steps(problem_fn, method.make(steps).step, segment, precision)
+    solver, segment = dataclasses.replace(solver, steps=steps), min(solver.segment, steps)
+    advance_fn = make_steps(problem_fn, solver.kernel(), segment, precision)
     return Engine(
-        make_begin(method, steps),
+        make_begin(solver),
         advance_fn,
         segment,
         lambda *args: advance_fn.lower(*args).compile(),
@@ -79,21 +80,21 @@ def make_engine(problem_fn: ProblemFn, method: Method, steps: int, precision: st
 
 
 @functools.lru_cache(maxsize=256)
-def make_begin(method: Method, steps: int) -> Callable[[Array], Carry]:
+def make_begin(solver: Solver) -> Callable[[Array], Carry]:
     """Return the program that starts lanes: one for all kinds of problems."""
-    return jax.jit(jax.vmap(functools.partial(begin, method.make(steps))))
+    return jax.jit(jax.vmap(functools.partial(begin, solver)))
 
 
 @functools.lru_cache(maxsize=256)
 def make_steps(
-    problem_fn: ProblemFn, step: StepFn, segment: int, precision: str
+    problem_fn: ProblemFn, kernel: Solver, segment: int, precision: str
 ) -> jax.stages.Wrapped:
-    """Return the program of `segment` steps; methods with the same `step` share it."""
+    """Return the program of `segment` steps; solvers with equal kernels share it."""
 
     def one(
         state: PyTree, prior: Prior, target: PyTree, label: jax.Array | None, carry: Carry
     ) -> Carry:
-        return advance(step, problem_fn(state, prior, target, label), carry, segment)
+        return advance(kernel.step, problem_fn(state, prior, target, label), carry, segment)
 
     def run(
         state: PyTree, prior: Prior, target: PyTree, label: jax.Array | None, carry: Carry

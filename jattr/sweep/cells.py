@@ -174,7 +174,7 @@ def _candidate(gen: Generator) -> JsonObject:
 
 
 def _setting(setting: Setting) -> JsonObject:
-    facts = dataclasses.asdict(setting.config)
+    facts = setting.config.facts()
     if setting.config.distance is not None:
         # of its weights, wherever the folder lies
         facts["distance"] = given_distance(setting.config.distance).digest

@@ -14,7 +14,7 @@ from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import forward_cost
 from jattr.inversion.warm_start import LARGE_POOL, MANY_IMAGES, MAX_POOL_BYTES, SMALL_POOL
-from jattr.solvers import method_named
+from jattr.solvers import SolverLike
 from jattr.sweep.cells import Plan
 
 SHARE_OF_PEAK = 0.2  # that searches of small images reach, with what the host does between steps
@@ -39,7 +39,7 @@ def estimate(plan: Plan) -> Estimate:
     """Return what a plan costs at most, about."""
     rate = matmul_rate()
     searches, total, operations = 0, 0.0, 0.0
-    programs: set[tuple[str, str]] = set()
+    programs: set[tuple[str, SolverLike]] = set()
     largest = 0
     costs: dict[tuple[str, str], tuple[int, float, float]] = {}
     for cell in plan.cells:
@@ -61,7 +61,7 @@ def _of_image(gen: Generator, config: InvertConfig) -> tuple[int, float, float]:
     """Return most restarts of an image, their evaluations and floating-point operations."""
     size, cost = int(np.prod(gen.latent_shape)), forward_cost(gen)
     restarts = config.restarts_for(size, cost)
-    method = method_named(config.method_for(size, cost))
+    method = config.method_for(size, cost)
     evaluations = restarts * (config.steps or method.steps) * method.evaluations(size)
     return restarts, evaluations, evaluations * cost
 

@@ -38,9 +38,9 @@ def test_number_of_restarts_follows_the_cost_of_a_jacobian():
 
 
 def test_method_follows_the_cost_of_a_jacobian():
-    assert InvertConfig().method_for(100, 1e8) == "levenberg-marquardt"
-    assert InvertConfig().method_for(500, 1e9) == "lbfgs"
-    assert InvertConfig(optimiser="bfgs").method_for(500, 1e9) == "bfgs"
+    assert InvertConfig().method_for(100, 1e8) == METHODS["levenberg-marquardt"]
+    assert InvertConfig().method_for(500, 1e9) == METHODS["lbfgs"]
+    assert InvertConfig(optimiser="bfgs").method_for(500, 1e9) == METHODS["bfgs"]
 
 
 def test_a_later_restart_begins_beside_the_best_latent(toy, own):
@@ -107,11 +107,11 @@ def test_other_restarts_are_judged_by_the_rule_that_was_found():
         assert inverter.results.loss[place] == pytest.approx(float(measured), rel=1e-3)
 
 
-FIRST = Plan("the first's", Origin.START)
-GRADIENTS = Plan("lbfgs", Origin.START)
-BESIDE = Plan("levenberg-marquardt", Origin.BESIDE)
-DRAWN = Plan("levenberg-marquardt-logit", Origin.DRAWN)
-PLAIN = Plan("levenberg-marquardt", Origin.START)
+FIRST = Plan(METHODS["bfgs"], Origin.START)
+GRADIENTS = Plan(METHODS["lbfgs"], Origin.START)
+BESIDE = Plan(METHODS["levenberg-marquardt"], Origin.BESIDE)
+DRAWN = Plan(METHODS["levenberg-marquardt-logit"], Origin.DRAWN)
+PLAIN = Plan(METHODS["levenberg-marquardt"], Origin.START)
 BOTH = {"cheap": False, "dear": True}
 
 
@@ -135,33 +135,35 @@ BOTH = {"cheap": False, "dear": True}
     ],
 )
 def test_plan_of_a_restart(jacobian, restart, lowest, best, expected):
-    strategy = Strategy("the first's", varied=True, dear=BOTH[jacobian], stretchable=True)
+    strategy = Strategy(METHODS["bfgs"], varied=True, dear=BOTH[jacobian], stretchable=True)
     assert plan(strategy, restart, lowest, best) == expected
 
 
 def test_plan_without_a_logit_domain_goes_from_plain_starts():
-    strategy = Strategy("the first's", varied=True, dear=False, stretchable=False)
+    strategy = Strategy(METHODS["bfgs"], varied=True, dear=False, stretchable=False)
     assert plan(strategy, 1, 0.1, 0.1) == PLAIN
     assert plan(strategy, 2, 1e-3, 1e-3) == BESIDE
 
 
 @pytest.mark.parametrize("dear", [True, False])
 def test_plan_of_a_named_optimiser_is_always_the_same(dear):
-    strategy = Strategy("bfgs", varied=False, dear=dear, stretchable=True)
+    strategy = Strategy(METHODS["bfgs"], varied=False, dear=dear, stretchable=True)
     plans = {plan(strategy, r, loss, loss) for r in range(9) for loss in (np.inf, 0.1, 1e-4)}
-    assert plans == {Plan("bfgs", Origin.START)}
+    assert plans == {Plan(METHODS["bfgs"], Origin.START)}
 
 
 def test_strategy_follows_cost_and_settings(toy, own):
     observation = Observation(toy, own[1])
     cheap = strategy_for(observation, InvertConfig(), 1e6)
-    assert cheap == Strategy("levenberg-marquardt", varied=True, dear=False, stretchable=True)
+    assert cheap == Strategy(
+        METHODS["levenberg-marquardt"], varied=True, dear=False, stretchable=True
+    )
     dear = strategy_for(observation, InvertConfig(), 1e9)
-    assert (dear.method, dear.varied, dear.dear) == ("lbfgs", True, True)
+    assert (dear.method, dear.varied, dear.dear) == (METHODS["lbfgs"], True, True)
     hopeless = strategy_for(observation, InvertConfig(), 1e12)  # no whole Jacobian at all
-    assert (hopeless.method, hopeless.varied) == ("lbfgs", False)
+    assert (hopeless.method, hopeless.varied) == (METHODS["lbfgs"], False)
     named = strategy_for(observation, InvertConfig(optimiser="bfgs"), 1e6)
-    assert (named.method, named.varied) == ("bfgs", False)
+    assert (named.method, named.varied) == (METHODS["bfgs"], False)
 
 
 def test_first_restart_of_a_dear_candidate_goes_by_gradients(toy, own, monkeypatch):
@@ -169,7 +171,7 @@ def test_first_restart_of_a_dear_candidate_goes_by_gradients(toy, own, monkeypat
     inverter = MultiStart(
         Observation(toy, own[1]), InvertConfig(restarts=2, pool=256), jax.random.key(0)
     )
-    assert inverter.strategy.method == "lbfgs"
+    assert inverter.strategy.method == METHODS["lbfgs"]
     run_rounds(inverter)
     assert all(inverter.results.arrived(i) for i in range(len(own[1])))
 

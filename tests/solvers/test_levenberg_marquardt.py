@@ -10,9 +10,9 @@ import pytest
 from jattr.inversion.problem import FLOOR
 from jattr.solvers.base import Prior, Problem
 from jattr.solvers.levenberg_marquardt import (
+    GaussNewtonCG,
+    LevenbergMarquardt,
     _joined,
-    gauss_newton_cg,
-    levenberg_marquardt,
     value_and_jacobian,
 )
 from jattr.solvers.solve import advance, begin
@@ -22,7 +22,7 @@ rng = np.random.default_rng(1)
 A = jnp.asarray(rng.normal(size=(ROWS, SIZE)), jnp.float32)
 B = jnp.asarray(rng.normal(size=ROWS), jnp.float32)
 SOLUTION = jnp.asarray(rng.normal(size=SIZE), jnp.float32)
-METHODS = pytest.mark.parametrize("make", [levenberg_marquardt, gauss_newton_cg])
+METHODS = pytest.mark.parametrize("make", [LevenbergMarquardt, GaussNewtonCG])
 
 
 def curved(z):
@@ -55,7 +55,7 @@ def test_converges_quadratically():
 
     Each error is at most a constant times the square of the one before.
     """
-    solver = levenberg_marquardt()
+    solver = LevenbergMarquardt()
     state = solver.init(SOLUTION + 0.1)._replace(damping=jnp.float32(0.0))
     errors = []
     for _ in range(4):
@@ -80,7 +80,7 @@ def test_matrix_free_direction_is_the_dense_one():
     the Gauss-Newton step.
     """
     z, moves = SOLUTION + 0.2, []
-    for make in (levenberg_marquardt, gauss_newton_cg):
+    for make in (LevenbergMarquardt, GaussNewtonCG):
         solver = make()
         state = solver.init(z)._replace(damping=jnp.float32(1e-7))
         state, _ = solver.step(state, CURVED)
@@ -148,7 +148,7 @@ def test_prior_decides_what_the_image_does_not(make):
 
     found = np.asarray(run(jnp.full(SIZE, 1.5)))
     # conjugate gradients see weak directions last
-    tolerance = 2e-2 if make is levenberg_marquardt else 0.3
+    tolerance = 2e-2 if make is LevenbergMarquardt else 0.3
     assert found[2] == pytest.approx(0.25, abs=tolerance)
     np.testing.assert_allclose(np.delete(found, 2), np.delete(np.asarray(SOLUTION), 2), atol=0.02)
 
@@ -161,7 +161,7 @@ def test_prior_keeps_a_hopeless_search_short():
     flat = lambda z: jnp.tanh(0.05 * (A @ z)) - 3.0 * jnp.sign(A @ jnp.ones(SIZE))  # noqa: E731
     lengths = {}
     for name, prior in {"none": None, "normal": Prior(jnp.zeros(SIZE), jnp.ones(SIZE))}.items():
-        solver = levenberg_marquardt()
+        solver = LevenbergMarquardt()
         found = advance(
             solver.step, Problem(flat, ROWS, prior), begin(solver, jnp.zeros(SIZE)), 20
         ).solver_state.z
@@ -171,7 +171,7 @@ def test_prior_keeps_a_hopeless_search_short():
 
 def test_rejected_point_changes_nothing_where_the_problem_is_linear():
     """Both linear models are one there: joining them is exact."""
-    solver = levenberg_marquardt()
+    solver = LevenbergMarquardt()
     state, _ = solver.step(solver.init(jnp.ones(SIZE)), LINEAR)
     other, _ = solver.step(solver.init(jnp.zeros(SIZE)), LINEAR)
     joined = _joined(state, other._replace(z=jnp.zeros(SIZE)))
@@ -182,7 +182,7 @@ def test_rejected_point_changes_nothing_where_the_problem_is_linear():
 @pytest.mark.slow
 def test_rejected_point_shows_the_other_side_of_a_kink():
     kinked = Problem(lambda z: jnp.where(z > 0, 3.0 * z, z) - 1.0, 1)
-    solver = levenberg_marquardt()
+    solver = LevenbergMarquardt()
     here, _ = solver.step(solver.init(jnp.full(1, -0.1)), kinked)
     there, _ = solver.step(solver.init(jnp.full(1, 0.9)), kinked)
     joined = _joined(here, there)
@@ -202,7 +202,7 @@ def test_logit_steps_free_a_saturated_pixel():
 
     ends = {}
     for steps in (0, 6):
-        solver = levenberg_marquardt(steps)
+        solver = LevenbergMarquardt(logit_steps=steps)
         problem = Problem(saturated, 1, None, stretched)
         ends[steps] = float(
             advance(solver.step, problem, begin(solver, jnp.full(1, 9.0)), 12).best[0]

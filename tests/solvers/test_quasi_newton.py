@@ -10,13 +10,13 @@ import pytest
 
 from jattr.errors import InputError
 from jattr.inversion.config import InvertConfig
-from jattr.solvers import METHODS, method_named
+from jattr.solvers import METHODS, Backtracking, FirstOrder, Optax, method_named
 from jattr.solvers.base import Problem, Trial
-from jattr.solvers.first_order import gradient_method
-from jattr.solvers.quasi_newton import SHRINK, QuasiNewtonState
+from jattr.solvers.quasi_newton import QuasiNewtonState
 from jattr.solvers.solve import advance, begin
 
 SIZE, ROWS, LANES = 5, 20, 3
+SHRINK = Backtracking().shrink
 NAMES = sorted(METHODS)
 # a value-and-gradient a step
 ONE_GRADIENT = [name for name in NAMES if METHODS[name].evaluations(1000) == 2]
@@ -38,12 +38,11 @@ def residual_of(solution, poisoned, z):
 
 @functools.lru_cache
 def compiled(name):
-    method = METHODS[name]
-    solver = method.make(method.steps)
+    solver = METHODS[name]
 
     def one(solution, poisoned, z):
         problem = Problem(functools.partial(residual_of, solution, poisoned), ROWS)
-        return advance(solver.step, problem, begin(solver, z), method.steps)
+        return advance(solver.step, problem, begin(solver, z), solver.steps)
 
     return jax.jit(jax.vmap(one))
 
@@ -117,7 +116,7 @@ def test_one_evaluation_a_step(name):
         jax.debug.callback(lambda: count.append(1))
         return A @ (z - SOLUTIONS[0])
 
-    solver = METHODS[name].make(50)
+    solver = METHODS[name]
     fn = jax.jit(lambda z: advance(solver.step, Problem(residual, ROWS), begin(solver, z), 13))
     jax.block_until_ready(fn(STARTS[0]))
     jax.effects_barrier()
@@ -130,12 +129,12 @@ def test_one_evaluation_a_step_covers_the_quasi_newton_methods():
 
 def parabola_step(name, state, fn=lambda z: z):
     """One step on the loss fn(z)^2 of one number."""
-    solver = METHODS[name].make(10)
+    solver = METHODS[name]
     return solver.step(state, Problem(fn, 1))
 
 
 def standing_at_one(name, direction):
-    memory = METHODS[name].make(10).init(jnp.ones(1)).memory
+    memory = METHODS[name].init(jnp.ones(1)).memory
     as_row = lambda x: jnp.full((1,), x, jnp.float32)  # noqa: E731
     return QuasiNewtonState(
         as_row(1), jnp.float32(1), as_row(2), as_row(direction), jnp.float32(1), memory
@@ -180,7 +179,7 @@ def test_failed_step_into_nan_shrinks_and_comes_back(name):
 @pytest.mark.slow
 def test_step_returns_what_it_measured():
     for name in NAMES:
-        solver = METHODS[name].make(10)
+        solver = METHODS[name]
         _, trial = solver.step(solver.init(STARTS[0]), Problem(lambda z: A @ z - 1, ROWS))
         assert isinstance(trial, Trial)
         assert float(trial.loss) == pytest.approx(
@@ -189,15 +188,16 @@ def test_step_returns_what_it_measured():
 
 
 def test_any_optax_transformation_is_a_solver():
-    solver = gradient_method(optax.chain(optax.clip(1.0), optax.sgd(2.0, momentum=0.5)))
+    solver = Optax(optax.chain(optax.clip(1.0), optax.sgd(2.0, momentum=0.5)))
     problem = Problem(functools.partial(residual_of, SOLUTIONS[0], False), ROWS)
     carry = jax.jit(lambda z: advance(solver.step, problem, begin(solver, z), 300))(STARTS[0])
     assert float(carry.loss) < 1e-6
 
 
 def test_a_text_names_a_method_of_optax():
-    assert InvertConfig(optimiser="adam:0.05:cosine").method_for(10, 1.0) == "adam:0.05:cosine"
-    assert method_named("adam:0.05:cosine") is method_named("adam:0.05:cosine")
+    solver = FirstOrder("adam", 0.05, "cosine")
+    assert InvertConfig(optimiser="adam:0.05:cosine").method_for(10, 1.0) == solver
+    assert method_named("adam:0.05:cosine") == solver
     assert "adam:0.05:cosine" not in METHODS
     with pytest.raises(InputError, match="adan"):
         method_named("adan:0.05")

@@ -27,7 +27,7 @@ from jattr.inversion.observation.base import (
     Traits,
 )
 from jattr.inversion.problem import ComparedBy, target_of
-from jattr.solvers import METHODS, method_named
+from jattr.solvers import METHODS, SolverLike, as_solver
 from jattr.solvers.base import Prior
 from jattr.typing import PyTree
 
@@ -130,7 +130,7 @@ class DistanceObservation(Observation):
 
 
 def make_distance_observation(
-    gen: Generator, pixels: np.ndarray, distance: Distance, method: str
+    gen: Generator, pixels: np.ndarray, distance: Distance, method: SolverLike
 ) -> DistanceObservation:
     """Return images [n, H, W, C] uint8 as searches by a distance see them.
 
@@ -138,12 +138,9 @@ def make_distance_observation(
       InputError: a method that needs smooth residuals, and a distance that has none.
       ImageError: the distance cannot compare images of this shape.
     """
-    if (
-        not distance.smooth_squares
-        and method != "auto"
-        and (method_named(method).dense or method == "gauss-newton-cg")
-    ):
-        legal = [name for name, m in METHODS.items() if not m.dense and name != "gauss-newton-cg"]
+    # Gauss-Newton methods, which need no polish
+    if not distance.smooth_squares and method != "auto" and not as_solver(method).polish:
+        legal = [name for name, solver in METHODS.items() if solver.polish]
         raise InputError(
             f"distance {distance.name!r} is not smooth for {method!r}; use {', '.join(legal)}"
         )
