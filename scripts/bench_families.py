@@ -168,7 +168,7 @@ def recover(
             gen = base.view(space)
             pixels = to_byte(np.asarray(gen.generate(gen.sample_latent(jax.random.key(7), count))))
             start = time.perf_counter()
-            result = invert(gen, pixels, config=config)
+            result = invert(gen, pixels, search=config)
             best, run = result.loss.min(1), result.status != Status.SKIPPED
             rows.append(
                 {

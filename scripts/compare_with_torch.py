@@ -153,7 +153,7 @@ def recover(pair: Pair, config: InvertConfig) -> dict[str, Any]:
     """
     start = time.perf_counter()
     forget_pools()  # every timed call makes its pool anew, as a first call does
-    result = invert(pair.gen, pair.pixels, config=config)
+    result = invert(pair.gen, pair.pixels, search=config)
     seconds = time.perf_counter() - start
     best = np.argmin(result.loss, axis=1)
     z = np.stack([result.z[i, r] for i, r in enumerate(best)])

@@ -26,12 +26,13 @@ from jax.typing import ArrayLike
 from jattr.attacks.pgd import PgdConfig, ball, check_attack, pgd, sign_noise
 from jattr.errors import InputError
 from jattr.generators.base import ApplyFn, Generator
-from jattr.inversion.config import LM, InvertConfig
+from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import make_invert
 from jattr.inversion.linearization import make_linear
 from jattr.inversion.observation.base import check_pixels
 from jattr.inversion.problem import deviation, target_of
-from jattr.inversion.warm_start import make_pool, regress
+from jattr.inversion.search import LM
+from jattr.inversion.warm_start import Pooling, make_pool, regress
 from jattr.typing import PyTree
 
 FEW_STEPS = PgdConfig(steps=10)  # each costs a search forward and backward
@@ -290,7 +291,7 @@ def _guess(
 
     The blocks' side.
     """
-    pool = make_pool(gen, InvertConfig(pool=config.pool), key, 1)
+    pool = make_pool(gen, Pooling(size=config.pool), key, 1)
     size = pool.features.shape[1]
     offset = regress(pool.features, pool.z, np.zeros((1, size), np.float32))
     matrix = regress(pool.features, pool.z, np.eye(size, dtype=np.float32)) - offset

@@ -27,10 +27,10 @@ from jattr.attacks.pgd import ball, check_attack, to_units
 from jattr.errors import InputError
 from jattr.generators import ops
 from jattr.generators.base import ApplyFn, Generator
-from jattr.inversion.config import LM, InvertConfig
 from jattr.inversion.observation.base import check_pixels
 from jattr.inversion.problem import SHARPEST, Target, deviation, make_problem, target_of
-from jattr.inversion.warm_start import as_floats, make_pool, make_starts
+from jattr.inversion.search import LM
+from jattr.inversion.warm_start import Pooling, Ridge, as_floats, make_pool, make_starts
 from jattr.solvers.base import Prior, Problem
 from jattr.solvers.solve import advance, begin
 from jattr.typing import PyTree
@@ -93,10 +93,9 @@ def frame(
     """
     config = config or FrameConfig()
     pixels = check_pixels(gen, check_attack(pixels, eps))
-    search = InvertConfig(restarts=config.restarts, pool=config.pool)
     keys = jax.random.split(key)
-    pool = make_pool(gen, search, keys[0], len(pixels))
-    starts = make_starts(gen, pool, as_floats(pixels), config.restarts, search, keys[1])
+    pool = make_pool(gen, Pooling(size=config.pool), keys[0], len(pixels))
+    starts = make_starts(Ridge(), gen, as_floats(pixels), config.restarts, keys[1], pool)
     prior = Prior(pool.z.mean(0), np.maximum(pool.z.std(0), 1e-6))
     fn = make_frame(gen.apply, gen.latent_shape, config.steps, config.ball_steps)
     result = []

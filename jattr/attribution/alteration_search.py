@@ -22,8 +22,8 @@ from jattr.images import LoadedImage
 from jattr.images.fitting import channel_notes, with_channels
 from jattr.images.jpeg import read_coefficients
 from jattr.images.reading import read_bytes
-from jattr.inversion.config import InvertConfig
 from jattr.inversion.nuisance_fit import fit_factors
+from jattr.inversion.search import MultiStart
 
 AUTO, NONE, JPEG = "auto", "none", "jpeg"
 AS_IT_IS = ", or take the pixels that a decoder makes of it as they are (--alteration none)"
@@ -164,7 +164,7 @@ def hypotheses_of(
     alternatives: Sequence[Alternative],
     candidates: Sequence[Generator],
     *,
-    search: InvertConfig,
+    search: MultiStart,
     resize: bool = False,
 ) -> Hypotheses:
     """Return an image as it looks under every alternative that fits it.
@@ -239,7 +239,7 @@ def altered_image(
     image: LoadedImage,
     candidates: Sequence[Generator],
     *,
-    search: InvertConfig | None = None,
+    search: MultiStart | None = None,
     data: bytes | None = None,
     max_growth: int | None = None,
     read_damaged: bool = False,

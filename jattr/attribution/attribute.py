@@ -21,15 +21,15 @@ from jattr.attribution.alteration_search import (
     parse_alternatives,
     without_alterations,
 )
-from jattr.attribution.calibrate import calibration_config, check_calibration, condition_of
+from jattr.attribution.calibrate import calibration_search, check_calibration, condition_of
 from jattr.attribution.caveats import caveat_of
 from jattr.attribution.evidence import best_of, evidence_of, residuals_of
 from jattr.attribution.pilot import PilotStudies, PilotStudy
-from jattr.attribution.racing import CUT_SHORT, make_inverters, race
+from jattr.attribution.racing import CUT_SHORT, Racing, make_inverters, race
 from jattr.attribution.result import Attribution, Explanation, best_explanation, merge
 from jattr.decision.calibration import Calibration
 from jattr.decision.judgement import Judgement, judge
-from jattr.decision.scores import scores_of
+from jattr.decision.scores import FAIR, scores_of
 from jattr.decision.verdict import (
     NO_CAVEAT,
     Caveat,
@@ -39,13 +39,15 @@ from jattr.decision.verdict import (
     decide,
     is_certified,
 )
+from jattr.distances.registry import DistanceLike
 from jattr.errors import GeneratorError, ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.images import LoadedImage
-from jattr.inversion.config import InvertConfig
-from jattr.inversion.multistart import searches_of
+from jattr.inversion.config import InvertConfig, as_search
+from jattr.inversion.multistart import OnRound, searches_of
 from jattr.inversion.observation.base import Observation, check_pixels
 from jattr.inversion.observation.make import make_observation
+from jattr.inversion.search import MultiStart
 
 Arrays = np.ndarray | Sequence[np.ndarray]  # of images; or one array for each candidate
 Alterations = str | Chain | Sequence[str | Chain]
@@ -60,13 +62,15 @@ def attribute(
     images: Arrays | AlteredImages | LoadedImage | Sequence[LoadedImage],
     candidates: Sequence[Generator],
     *,
-    search: InvertConfig | None = None,
+    search: MultiStart | InvertConfig | None = None,
+    racing: Racing | None = None,
     alterations: Alterations | None = None,
-    distance: str | None = None,
+    distance: DistanceLike | None = None,
     policy: DecisionConfig | None = None,
     calibration: Calibration | None = None,
     key: jax.Array | None = None,
     progress: Progress | None = None,
+    on_round: OnRound | None = None,
 ) -> Attribution:
     """Return which of the candidates made each image.
 
@@ -77,15 +81,18 @@ def attribute(
         does: of pixels that went through JPEG "none" can be said though a candidate made them.
       candidates: the models.
       search: settings of the inversion.
+      racing: when a candidate stops searching what it cannot win any more.
       alterations: what may have been done to the images: "auto" (a JPEG file's own compression,
         else nothing), "none", a chain or its text, or several of these, of which the best
         explanation of each image is kept. None: "auto".
-      distance: what is searched by, as `load_distance` reads it; None: that of `search`, or pixels.
+      distance: what is searched by: a `Distance`, a text that `load_distance` reads, or a function
+        of two images that returns a number; None: that of `search`, or pixels.
       policy: of the decision: thresholds of verdicts without certificate, error rates.
       calibration: of these candidates and settings; images without a certificate are judged by it
         at `policy.alpha`, where it has their alteration.
       key: PRNG key; None: from `search.seed`.
       progress: called with (done, total) searches of image and candidate.
+      on_round: called with a `Round` after every round of restarts of every candidate.
 
     Raises:
       GeneratorError: no candidates, or two with one name.
@@ -93,7 +100,7 @@ def attribute(
       InputError: a calibration of other models, settings or versions; settings that contradict each
         other.
     """
-    search = _with_distance(search or InvertConfig(), distance)
+    search = _with_distance(as_search(search), distance)
     candidates = tuple(search.view(gen) for gen in candidates)
     loaded = _loaded(images)
     if isinstance(images, AlteredImages) and alterations is not None:
@@ -109,6 +116,8 @@ def attribute(
             calibration=calibration,
             key=key,
             progress=progress,
+            racing=racing,
+            on_round=on_round,
         )
     if loaded is None:
         loaded = _unnamed(images)
@@ -128,6 +137,8 @@ def attribute(
         calibration=calibration,
         key=key,
         progress=progress,
+        racing=racing,
+        on_round=on_round,
     )
 
 
@@ -135,12 +146,14 @@ def attribute_hypotheses(
     hypotheses: Sequence[Hypotheses],
     candidates: Sequence[Generator],
     *,
-    search: InvertConfig,
+    search: MultiStart,
     policy: DecisionConfig | None = None,
     calibration: Calibration | None = None,
     key: jax.Array | None = None,
     progress: Progress | None = None,
     pilot_studies: MutableMapping[str, PilotStudy] | None = None,
+    racing: Racing | None = None,
+    on_round: OnRound | None = None,
 ) -> Attribution:
     """Return which candidate made each image, under the alternative that explains it best.
 
@@ -160,6 +173,8 @@ def attribute_hypotheses(
             key=key,
             progress=_shifted(progress, done, total),
             pilot_studies=pilot_studies,
+            racing=racing,
+            on_round=on_round,
             caveats=[_caveat(hypotheses[index], chain, candidates) for index, _ in members],
         )
         done += len(members) * len(candidates)
@@ -200,7 +215,7 @@ def _caveat(hypotheses: Hypotheses, chain: Chain | None, candidates: Sequence[Ge
     return caveat._replace(uncalibrated=f"a file that is taken in {ways} ways")
 
 
-def _with_distance(search: InvertConfig, distance: str | None) -> InvertConfig:
+def _with_distance(search: MultiStart, distance: DistanceLike | None) -> MultiStart:
     if distance is None:
         return search
     if search.distance not in (None, distance):
@@ -233,13 +248,15 @@ def attribute_observed(
     images: Arrays | AlteredImages,
     candidates: Sequence[Generator],
     *,
-    search: InvertConfig | None = None,
+    search: MultiStart | InvertConfig | None = None,
     policy: DecisionConfig | None = None,
     calibration: Calibration | None = None,
     key: jax.Array | None = None,
     progress: Progress | None = None,
     pilot_studies: MutableMapping[str, PilotStudy] | None = None,
     caveats: Sequence[Caveat] | None = None,
+    racing: Racing | None = None,
+    on_round: OnRound | None = None,
 ) -> Attribution:
     """Return which candidate made each image, of images that are all taken in one way.
 
@@ -254,6 +271,8 @@ def attribute_observed(
       pilot_studies: earlier ones by name, and where new ones are put; None: those of this process.
       caveats: of each image, what its file says that the arrays do not: `caveat_of`; None: they are
         as they were made, but for the alteration.
+      racing: when a candidate stops searching what it cannot win any more.
+      on_round: called with a `Round` after every round of restarts of every candidate.
 
     Raises:
       GeneratorError: no candidates, or two with one name.
@@ -261,12 +280,17 @@ def attribute_observed(
         them.
       InputError: a calibration of other models, settings or versions.
     """
-    search, policy = search or InvertConfig(), policy or DecisionConfig()
+    search, policy, racing = as_search(search), policy or DecisionConfig(), racing or Racing()
     candidates = tuple(search.view(gen) for gen in candidates)
     _check_names(candidates)
     if calibration is not None:
-        search = calibration_config(search)
+        search = calibration_search(search)
         check_calibration(calibration, candidates, search)
+        if racing.fair != FAIR:
+            raise InputError(
+                f"racing.fair is {racing.fair} and a calibration is given: calibrations are made"
+                f" after {FAIR} restarts; leave one of them away"
+            )
     observations = _observations(images, candidates, search)
     if search.distance is not None:
         policy = dataclasses.replace(policy, thresholds=False)
@@ -274,8 +298,9 @@ def attribute_observed(
     # 1. Search every candidate's latents, the candidates against each other.
     inverters = make_inverters(observations, search, key)
     distinct = list(dict.fromkeys(inverters))
-    studies = PilotStudies(search, key, _PILOT_STUDIES if pilot_studies is None else pilot_studies)
-    cut_short = race(distinct, search, policy, studies, progress)
+    store = _PILOT_STUDIES if pilot_studies is None else pilot_studies
+    studies = PilotStudies(search, key, store, racing.pilot_images)
+    cut_short = race(distinct, search, policy, studies, progress, racing, on_round)
     # 2. Evidence: residuals at full precision, certificates, usual misses where they count.
     residuals = {inverter: residuals_of(inverter) for inverter in distinct}
     evidence = evidence_of(candidates, inverters, residuals, studies, policy)
@@ -372,7 +397,7 @@ def _check_names(candidates: Sequence[Generator]) -> None:
 
 
 def _observations(
-    images: Arrays | AlteredImages, candidates: Sequence[Generator], search: InvertConfig
+    images: Arrays | AlteredImages, candidates: Sequence[Generator], search: MultiStart
 ) -> list[Observation]:
     """Return the images as each candidate's searches compare with them."""
     if isinstance(images, AlteredImages):

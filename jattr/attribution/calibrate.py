@@ -21,14 +21,15 @@ from jattr.attribution.pilot import candidate_key
 from jattr.decision.calibration import OTHER, Calibrated, Calibration, Sample, check_name
 from jattr.decision.restart_power import Restarts
 from jattr.decision.scores import FAIR, scores_of
+from jattr.distances.registry import as_distance
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
-from jattr.inversion.config import InvertConfig
+from jattr.inversion.config import InvertConfig, as_search, search_facts
 from jattr.inversion.multistart import rounds
-from jattr.inversion.observation.make import given_distance, make_observation
+from jattr.inversion.observation.make import make_observation
 from jattr.inversion.scheduler import Scheduler
+from jattr.inversion.search import MultiStart
 from jattr.inversion.two_stage import make_inverter
-from jattr.inversion.warm_start import LARGE_POOL
 
 OWN = ""  # the kind of a candidate's own images, among those that are searched under it
 CLEAN = "clean"  # the condition of images to which nothing was done
@@ -38,19 +39,17 @@ SAME = "which would count as two where they are one"
 Progress = Callable[[int], object]  # called with the number of searches that are done anew
 
 
-def calibration_config(search: InvertConfig) -> InvertConfig:
-    """Return the settings of a run that a calibration judges, for any number of images alike."""
-    return search if search.pool is not None else dataclasses.replace(search, pool=LARGE_POOL)
+def calibration_search(search: MultiStart) -> MultiStart:
+    """Return the search of a run that a calibration judges, for any number of images alike."""
+    pooling = search.pooling
+    if pooling.size is not None:
+        return search
+    return dataclasses.replace(search, pooling=dataclasses.replace(pooling, size=pooling.large))
 
 
-def settings_digest(search: InvertConfig) -> str:
+def settings_digest(search: MultiStart) -> str:
     """Return the SHA-256 of all settings on which scores depend: not of seed and lanes."""
-    facts = calibration_config(search).facts()
-    if search.distance is not None:
-        # of its weights, wherever the folder lies
-        facts["distance"] = given_distance(search.distance).digest
-    del facts["seed"], facts["lanes"]
-    facts["fair"] = FAIR
+    facts = search_facts(calibration_search(search)) | {"fair": FAIR}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -71,7 +70,7 @@ def calibrate(
     chains: Sequence[Chain] = (),
     own: int = 100,
     others: int = 60,
-    search: InvertConfig | None = None,
+    search: MultiStart | InvertConfig | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Calibration:
@@ -93,7 +92,7 @@ def calibrate(
       InputError: no candidates, shapes that differ, numbers or names of kinds that are not legal.
       ImageError: negatives of another shape or type, none of a kind, or two that are equal.
     """
-    search, negatives = calibration_config(search or InvertConfig()), dict(negatives or {})
+    search, negatives = calibration_search(as_search(search)), dict(negatives or {})
     candidates = [search.view(gen) for gen in candidates]
     _check(candidates, negatives, own, others)
     _check_chains(chains, search)
@@ -117,7 +116,7 @@ def _sample(
     gen: Generator,
     kinds: Mapping[str, np.ndarray],
     chain: Chain,
-    search: InvertConfig,
+    search: MultiStart,
     seed: int,
     progress: Progress | None,
     scheduler: Scheduler,
@@ -144,7 +143,7 @@ def _sample(
     return Sample(scores.pop(OWN), scores, seed, seeds, own_restarts)
 
 
-def _check_chains(chains: Sequence[Chain], search: InvertConfig) -> None:
+def _check_chains(chains: Sequence[Chain], search: MultiStart) -> None:
     """Check that every alteration can be calibrated for, before any search.
 
     Raises:
@@ -158,7 +157,8 @@ def _check_chains(chains: Sequence[Chain], search: InvertConfig) -> None:
         )
     if chains and search.distance is not None:
         raise InputError(
-            f"distance {search.distance!r} and alteration {chains[0].text!r}; give one of them"
+            f"distance {as_distance(search.distance).name!r} and alteration {chains[0].text!r};"
+            " give one of them"
         )
 
 
@@ -171,7 +171,7 @@ def fair_searches(
     gen: Generator,
     pixels: np.ndarray,
     chain: Chain,
-    search: InvertConfig,
+    search: MultiStart,
     key: jax.Array,
     progress: Progress | None = None,
     *,
@@ -210,7 +210,9 @@ def fair_searches(
         for restarts in rounds(results.restarts):
             if restarts.start < FAIR:
                 needed = [
-                    i for i in range(len(block)) if not (search.early_stop and results.arrived(i))
+                    i
+                    for i in range(len(block))
+                    if not (search.stopping.early and results.arrived(i))
                 ]
                 inverter.round(needed, restarts)
                 inverter.polish(needed)
@@ -281,7 +283,7 @@ def _check_negatives(negatives: Mapping[str, np.ndarray], shape: tuple[int, int,
 
 
 def check_calibration(
-    calibration: Calibration, candidates: Sequence[Generator], search: InvertConfig
+    calibration: Calibration, candidates: Sequence[Generator], search: MultiStart
 ) -> None:
     """Check that a calibration is of these candidates, settings and versions.
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jattr.attribution.calibrate import SAME, calibration_config, check_calibration
+from jattr.attribution.calibrate import SAME, calibration_search, check_calibration
 from jattr.decision.calibration import Calibration
 from jattr.decision.calibration_json import from_json, is_calibration, to_json
 from jattr.decision.judgement import check_ready
@@ -19,7 +19,8 @@ from jattr.errors import ImageError, InputError, OutputError
 from jattr.folders import name_beside
 from jattr.generators.base import Generator
 from jattr.images import load_image
-from jattr.inversion.config import InvertConfig
+from jattr.inversion.config import InvertConfig, as_search
+from jattr.inversion.search import MultiStart
 from jattr.printable import shown
 
 MAX_CALIBRATION = 256 << 20  # bytes
@@ -37,7 +38,10 @@ class Judge(NamedTuple):
 
 
 def load_judge(
-    path: str | None, alpha: float, generators: Sequence[Generator], config: InvertConfig
+    path: str | None,
+    alpha: float,
+    generators: Sequence[Generator],
+    config: MultiStart | InvertConfig,
 ) -> Judge:
     """Return the calibration of a run, its digest and its level, checked against the run.
 
@@ -50,7 +54,7 @@ def load_judge(
         return Judge(None, None, alpha)
     content = _read_calibration(path)
     calibration = from_json(content.decode())
-    check_calibration(calibration, generators, calibration_config(config))
+    check_calibration(calibration, generators, calibration_search(as_search(config)))
     for condition in calibration.conditions:
         check_ready(calibration, [gen.name for gen in generators], condition, alpha)
     return Judge(calibration, hashlib.sha256(content).hexdigest(), alpha)

@@ -18,8 +18,8 @@ from jattr._version import __version__
 from jattr.decision.restart_power import Restarts
 from jattr.errors import InputError
 from jattr.generators.base import Generator
-from jattr.inversion.config import InvertConfig
 from jattr.inversion.multistart import Inverter
+from jattr.inversion.search import MultiStart, describe
 from jattr.inversion.two_stage import make_inverter
 
 PILOT_IMAGES = 16  # own images that are searched
@@ -71,45 +71,47 @@ class PilotStudies:
     """Pilot studies of candidates, each made when it is first needed and put into a store."""
 
     def __init__(
-        self, config: InvertConfig, key: jax.Array, store: MutableMapping[str, PilotStudy]
+        self,
+        search: MultiStart,
+        key: jax.Array,
+        store: MutableMapping[str, PilotStudy],
+        num_images: int = PILOT_IMAGES,
     ):
         """Prepare.
 
         Args:
-          config: of the searches.
+          search: settings of the searches.
           key: of the random choices.
           store: of pilot studies by name; the name says everything that a pilot study depends on.
+          num_images: own images that a study searches.
         """
-        self.config, self.key, self.store = config, key, store
+        self.search, self.key, self.store, self.num_images = search, key, store, num_images
+        try:
+            self._settings = describe(search)
+        except InputError:
+            # of a function without a name, studies serve this call alone
+            self._settings, self.store = None, {}
 
     def of(self, inverter: Inverter) -> PilotStudy:
         """Return the pilot study of an inverter's candidate."""
         name = self._name(inverter)
-        if name is not None and name in self.store:
-            return self.store[name]
-        study = run_pilot_study(
-            inverter,
-            self.config,
-            jax.random.fold_in(candidate_key(self.key, inverter.observation.maker), 1),
-        )
-        if name is not None:
-            self.store[name] = study
-        return study
+        if name not in self.store:
+            self.store[name] = run_pilot_study(
+                inverter,
+                self.search,
+                jax.random.fold_in(candidate_key(self.key, inverter.observation.maker), 1),
+                self.num_images,
+            )
+        return self.store[name]
 
-    def _name(self, inverter: Inverter) -> str | None:
-        """Return the SHA-256 of everything that a pilot study depends on.
-
-        None: it depends on functions that have no name; such a study is not stored.
-        """
-        try:
-            config = self.config.facts()
-        except InputError:
-            return None
+    def _name(self, inverter: Inverter) -> str:
+        """Return the SHA-256 of everything that a pilot study depends on."""
         gen, noise_maps = inverter.gen, _noise_digest(inverter.observation.maker)
         candidate = [gen.digest, gen.rounding, gen.prior, gen.space, repr(gen.settings), noise_maps]
         facts = {
             "candidate": candidate,
-            "config": config,
+            "search": self._settings,
+            "images": self.num_images,
             "key": np.asarray(jax.random.key_data(self.key)).tolist(),
             "pool": len(inverter.pool.z),
             "versions": [__version__, jax.__version__, jax.default_backend()],
@@ -123,16 +125,18 @@ def _noise_digest(gen: Generator) -> str:
     return hashlib.sha256(b"".join(np.asarray(part).tobytes() for part in maps)).hexdigest()
 
 
-def run_pilot_study(inverter: Inverter, config: InvertConfig, key: jax.Array) -> PilotStudy:
-    """Search `PILOT_IMAGES` images of the candidate's own, each as if nobody knew who made it."""
+def run_pilot_study(
+    inverter: Inverter, search: MultiStart, key: jax.Array, num_images: int = PILOT_IMAGES
+) -> PilotStudy:
+    """Search images of the candidate's own, each as if nobody knew who made it."""
     observation, gen = inverter.observation, inverter.observation.maker
     latent_key, label_key, search_key = jax.random.split(key, 3)
     # 1. Own images, treated as the images of the run were.
-    z = np.asarray(gen.sample_latent(latent_key, PILOT_IMAGES))
-    images = gen.make_bytes(z, gen.sample_labels(label_key, PILOT_IMAGES))
+    z = np.asarray(gen.sample_latent(latent_key, num_images))
+    images = gen.make_bytes(z, gen.sample_labels(label_key, num_images))
     # 2. Search them with the run's settings and its pool of prior samples.
     loss, restarts, arrived = make_inverter(
-        observation.with_images(images), config, search_key, inverter.pool, inverter.scheduler
+        observation.with_images(images), search, search_key, inverter.pool, inverter.scheduler
     ).run_pilot_study()
     # 3. The worst of the best residuals is a usual miss; below the floor nothing is better.
     return PilotStudy(

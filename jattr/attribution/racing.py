@@ -8,20 +8,20 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import jax
 
-from jattr.attribution.pilot import PilotStudies, candidate_key
+from jattr.attribution.pilot import PILOT_IMAGES, PilotStudies, candidate_key
 from jattr.decision.certificate import MIN_EXCESS
 from jattr.decision.scores import FAIR
 from jattr.decision.verdict import DecisionConfig
-from jattr.inversion.config import InvertConfig
-from jattr.inversion.multistart import Inverter, excess, rounds
+from jattr.inversion.multistart import Inverter, OnRound, excess, report_round, rounds
 from jattr.inversion.observation.base import Observation
-from jattr.inversion.scheduler import FAR, Scheduler
+from jattr.inversion.scheduler import Scheduler
+from jattr.inversion.search import MultiStart, check_number
 from jattr.inversion.two_stage import make_inverter
 
-THREADS = 2
 CUT_SHORT = (
     "an image that one candidate brought to the floor, without a certificate, before the"
     " others' fair trial"
@@ -29,8 +29,35 @@ CUT_SHORT = (
 log = logging.getLogger("jattr")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Racing:
+    """When a candidate stops searching an image that it cannot win any more.
+
+    What a leader is depends on how an image is observed: `search.observing`.
+    """
+
+    # restarts that every candidate has had before it may be given up; calibrations are made at
+    # the default
+    fair: int = FAIR
+    # informative numbers of an image beyond those of a latent, from which an arrival ends the race
+    min_excess: int = MIN_EXCESS
+    pilot_images: int = PILOT_IMAGES  # own images of a pilot study
+    compile_threads: int = 2
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_number("racing.fair", self.fair, 1, 100_000)
+        check_number("racing.min_excess", self.min_excess, 0, 1 << 31)
+        check_number("racing.pilot_images", self.pilot_images, 1, 10_000)
+        check_number("racing.compile_threads", self.compile_threads, 1, 64)
+
+
 def make_inverters(
-    observations: Sequence[Observation], search: InvertConfig, key: jax.Array
+    observations: Sequence[Observation], search: MultiStart, key: jax.Array
 ) -> list[Inverter]:
     """Return the inverter of each candidate.
 
@@ -50,10 +77,12 @@ def make_inverters(
 
 def race(
     inverters: Sequence[Inverter],
-    search: InvertConfig,
+    search: MultiStart,
     policy: DecisionConfig,
     pilot_studies: PilotStudies,
     progress: Callable[[int, int], object] | None,
+    racing: Racing,
+    on_round: OnRound | None = None,
 ) -> list[bool]:
     """Run rounds of restarts, cheap candidates first.
 
@@ -61,7 +90,7 @@ def race(
     near the floor, only that one searches on, once the others have had a fair trial. An image that
     all leave far from it is searched until a candidate would have been recovered but for
     `policy.miss_chance`, unless the number of restarts was chosen; of one that it leaves below
-    `FAR`, which may be a hard one of its own, it takes all its restarts.
+    `search.stopping.far`, which may be a hard one of its own, it takes all its restarts.
 
     Returns:
       Of each image whether some candidate's search was ended before its fair trial.
@@ -71,32 +100,40 @@ def race(
     count = inverters[0].results.count
     total, done = count * len(inverters), 0
     cut_short = [False] * count
-    with compiled_ahead(inverters) as wait_for:
+    with compiled_ahead(inverters, racing.compile_threads) as wait_for:
         for restarts in rounds(max(inverter.results.restarts for inverter in inverters)):
             # 1. One round of every candidate, of the images that it still needs to search.
             for inverter in inverters:
                 if not restarts.start:
                     wait_for(inverter)
-                _round(inverter, inverters, restarts, search, policy, pilot_studies)
+                _round(inverter, inverters, restarts, search, policy, pilot_studies, racing)
                 if progress and not restarts.start:
                     done += count
                     progress(done, total)
             # 2. Polish what came near, so that the next round knows what has arrived.
-            _polish(inverters, search)
+            _polish(inverters, search, racing)
             # 3. Up to the fair trial every candidate's best residual counts as its score.
-            if restarts.start < FAIR:
+            if restarts.start < racing.fair:
                 for inverter in inverters:
                     inverter.fair[:] = [inverter.best_loss(i) for i in range(count)]
                 cut_short = [
-                    search.early_stop and _is_cut_short(inverters, i) for i in range(count)
+                    search.stopping.early and _is_cut_short(inverters, i, racing)
+                    for i in range(count)
                 ]
+            if on_round is not None:
+                for inverter in inverters:
+                    on_round(report_round(inverter, restarts))
     for inverter in inverters:
-        inverter.finish([i for i in range(count) if search.early_stop and _is_won(inverters, i)])
+        inverter.finish(
+            [i for i in range(count) if search.stopping.early and _is_won(inverters, i, racing)]
+        )
     return cut_short
 
 
 @contextlib.contextmanager
-def compiled_ahead(inverters: Sequence[Inverter]) -> Iterator[Callable[[Inverter], object]]:
+def compiled_ahead(
+    inverters: Sequence[Inverter], threads: int
+) -> Iterator[Callable[[Inverter], object]]:
     """Begin to compile the inverters' first programs, in order.
 
     Yields:
@@ -105,7 +142,7 @@ def compiled_ahead(inverters: Sequence[Inverter]) -> Iterator[Callable[[Inverter
     firsts: dict[object, Inverter] = {}  # candidates of one architecture share a program
     for inverter in inverters:
         firsts.setdefault(inverter.gen.apply, inverter)
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         ready = {apply: pool.submit(_prepare, inverter) for apply, inverter in firsts.items()}
         yield lambda inverter: ready[inverter.gen.apply].result()
 
@@ -121,26 +158,27 @@ def _round(
     inverter: Inverter,
     inverters: Sequence[Inverter],
     restarts: range,
-    search: InvertConfig,
+    search: MultiStart,
     policy: DecisionConfig,
     pilot_studies: PilotStudies,
+    racing: Racing,
 ) -> None:
     """Run one round of one candidate, of the images that need it."""
-    fair = restarts.start >= FAIR
+    fair = restarts.start >= racing.fair
     needed, won = [], []
     for i in range(inverter.results.count):
-        if not search.early_stop or needs_search(inverter, inverters, i, fair=fair):
+        if not search.stopping.early or needs_search(inverter, inverters, i, racing, fair=fair):
             needed.append(i)
         elif not restarts.start:
             won.append(i)
     # Of images that are far from every candidate, a pilot study says how many restarts are enough.
     far = []
-    if fair and search.early_stop and search.restarts is None and policy.thresholds:
+    if fair and search.stopping.early and search.restarts is None and policy.thresholds:
         far = [
             i
             for i in needed
             if _lead(inverters, i) > inverter.observation.traits.leader
-            and inverter.best_loss(i) > FAR
+            and inverter.best_loss(i) > search.stopping.far
         ]
     inverter.round([i for i in needed if i not in far], restarts, won)
     if far:
@@ -148,12 +186,12 @@ def _round(
         inverter.round(far, range(restarts.start, min(restarts.stop, enough or restarts.stop)))
 
 
-def _polish(inverters: Sequence[Inverter], search: InvertConfig) -> None:
+def _polish(inverters: Sequence[Inverter], search: MultiStart, racing: Racing) -> None:
     """Polish what a round has brought near: the leader's first, the others' if that is too little.
 
     Each image has its own leader.
     """
-    if not search.early_stop:
+    if not search.stopping.early:
         for inverter in inverters:
             inverter.polish(range(inverter.results.count))
         return
@@ -162,11 +200,18 @@ def _polish(inverters: Sequence[Inverter], search: InvertConfig) -> None:
     for of_leader in (True, False):
         for inverter in inverters:
             own = [i for i in images if (leaders[i] is inverter) == of_leader]
-            inverter.polish([i for i in own if needs_search(inverter, inverters, i, fair=False)])
+            inverter.polish(
+                [i for i in own if needs_search(inverter, inverters, i, racing, fair=False)]
+            )
 
 
 def needs_search(
-    inverter: Inverter, inverters: Sequence[Inverter], image: int, *, fair: bool
+    inverter: Inverter,
+    inverters: Sequence[Inverter],
+    image: int,
+    racing: Racing,
+    *,
+    fair: bool,
 ) -> bool:
     """Return whether an image is to be searched on by this candidate.
 
@@ -174,9 +219,10 @@ def needs_search(
       inverter: the candidate.
       inverters: all of them.
       image: its index.
+      racing: of the race.
       fair: whether every candidate has had its fair trial.
     """
-    if inverter.results.arrived(image) or _is_won(inverters, image):
+    if inverter.results.arrived(image) or _is_won(inverters, image, racing):
         return False
     if not fair:
         return True
@@ -184,17 +230,17 @@ def needs_search(
     return lead > traits.leader or inverter.best_loss(image) < traits.lead_ratio * lead
 
 
-def _is_won(inverters: Sequence[Inverter], image: int) -> bool:
+def _is_won(inverters: Sequence[Inverter], image: int, racing: Racing) -> bool:
     """Return whether some candidate has brought an image to the floor, where that can be proof."""
     return any(
-        inverter.results.arrived(image) and excess(inverter, image) >= MIN_EXCESS
+        inverter.results.arrived(image) and excess(inverter, image) >= racing.min_excess
         for inverter in inverters
     )
 
 
-def _is_cut_short(inverters: Sequence[Inverter], image: int) -> bool:
+def _is_cut_short(inverters: Sequence[Inverter], image: int, racing: Racing) -> bool:
     """Return whether a candidate's search was ended by another's arrival, and not by its own."""
-    return _is_won(inverters, image) and not all(
+    return _is_won(inverters, image, racing) and not all(
         inverter.results.arrived(image) for inverter in inverters
     )
 

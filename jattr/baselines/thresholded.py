@@ -108,7 +108,7 @@ def calibrated_losses(
     key, losses = candidate_key(key, gen), []
     for number, at in enumerate(range(0, len(pixels), SEARCH_BLOCK)):
         result = invert(
-            gen, pixels[at : at + SEARCH_BLOCK], config=search, key=jax.random.fold_in(key, number)
+            gen, pixels[at : at + SEARCH_BLOCK], search=search, key=jax.random.fold_in(key, number)
         )
         losses.append(np.asarray(result.loss, np.float64).min(1))
     return np.concatenate(losses) / complexity(pixels)

@@ -46,6 +46,7 @@ from jattr.cli.options import (
     whole_number,
 )
 from jattr.decision.verdict import DecisionConfig
+from jattr.distances.registry import as_distance
 from jattr.errors import ImageError, InputError
 from jattr.folders.cache import pilot_study_folder
 from jattr.generators.base import Generator
@@ -53,7 +54,6 @@ from jattr.generators.candidates import load_candidates
 from jattr.generators.settings import NOISE, SPACES, Settings
 from jattr.images import load_image
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.observation.make import given_distance
 from jattr.printable import shown
 from jattr.report.rows import SheetRows
 from jattr.report.table import result_table
@@ -224,7 +224,7 @@ def make_config(args: argparse.Namespace) -> InvertConfig:
     """
     options = ("restarts", "optimiser", "steps", "start", "distance", "space", "lanes", "seed")
     if args.distance is not None:
-        given_distance(args.distance)  # wrong ones fail before any work
+        as_distance(args.distance)  # wrong ones fail before any work
     given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
     settings = given_settings(args)
     psi = settings.pop("psi", ())
@@ -235,7 +235,7 @@ def candidate_views(
     gen: Generator, config: InvertConfig, psi: Sequence[float] | None
 ) -> Sequence[Generator]:
     """Return a candidate as it is searched, once for each of several psi."""
-    view = config.view(gen)
+    view = config.search.view(gen)
     return view.psi_grid(psi) if psi is not None and len(psi) > 1 else (view,)
 
 
@@ -348,7 +348,7 @@ class AttributeRun:
                 load_image(file),
                 self.alternatives,
                 self.generators,
-                search=self.config,
+                search=self.config.search,
                 resize=self.resize,
             )
         except ImageError as error:
@@ -359,7 +359,7 @@ class AttributeRun:
         return attribute_hypotheses(
             hypotheses,
             self.generators,
-            search=self.config,
+            search=self.config.search,
             policy=self.policy,
             calibration=self.judge.calibration,
             pilot_studies=self.pilot_studies,
@@ -391,7 +391,7 @@ class AttributeRun:
             "resize": self.resize,
             "alteration": [alternative.text for alternative in self.alternatives],
             "space": self.generators[0].space,
-            "inversion": self.config.facts(),
+            "inversion": dataclasses.asdict(self.config),
             "decision": dataclasses.asdict(self.policy),
             "calibration": self.judge.sha256,
             "device": {"platform": device.platform, "kind": device.device_kind},

@@ -3,15 +3,24 @@
 Such as `l2`, `huber:0.1`, `FOLDER:Mixed_6e`, `l2*1+ssim*0.5`.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
-from jattr.distances.base import Distance, weighted
+import jax
+import jax.numpy as jnp
+
+from jattr.distances.base import Distance, digest_of, weighted
 from jattr.distances.feature_folder import load_features
 from jattr.distances.features import features, lpips
 from jattr.distances.pixel import multiscale, pixel_huber, pixel_l1, pixel_l2
 from jattr.distances.structure import ssim
 from jattr.errors import InputError
+from jattr.typing import PyTree
+
+# A distance, a text that `load_distance` reads, or a function of two images [H, W, C] -> []
+DistanceLike: TypeAlias = Distance | str | Callable[[jax.Array, jax.Array], jax.Array]
 
 DISTANCES: dict[str, Callable[..., Distance]] = {
     "l2": pixel_l2,
@@ -54,6 +63,69 @@ def load_distance(spec: str) -> Distance:
     if len(parts) == 1 and "*" not in spec:
         return parts[0][0]
     return weighted(*parts)
+
+
+@functools.lru_cache(maxsize=64)
+def as_distance(distance: DistanceLike) -> Distance:
+    """Return a distance: itself, that which a text describes, or that of a function of two images.
+
+    The same object for the same argument: a network is read once, and programs are shared.
+
+    Raises:
+      InputError: it is none of these, or the text describes no distance.
+    """
+    if isinstance(distance, Distance):
+        return distance
+    if isinstance(distance, str):
+        return load_distance(distance)
+    if callable(distance):
+        return from_function(distance)
+    raise InputError(
+        f"distance is {distance!r}; it is a Distance, a text that load_distance reads, or a"
+        " function of two images [H, W, C] that returns a number"
+    )
+
+
+def from_function(
+    fn: Callable[[jax.Array, jax.Array], jax.Array],
+    *,
+    name: str | None = None,
+    version: str = "",
+    smooth_squares: bool = False,
+) -> Distance:
+    """Return the distance that a function of two images computes.
+
+    Args:
+      fn: (reproduction, image), both [H, W, C] float32 in [-1, 1] units, to a number not below 0;
+        differentiable, pure.
+      name: by which reports and sweeps know it; None: the function's own.
+      version: to be changed with what the function computes: sweeps keep results by it.
+      smooth_squares: whether the square root of it is smooth, so that least-squares methods may
+        use it.
+
+    Raises:
+      InputError: when it is used, if it returns anything but one number.
+    """
+    name = name or str(getattr(fn, "__name__", type(fn).__name__))
+
+    def apply(state: PyTree, a: jax.Array, b: jax.Array) -> jax.Array:
+        del state
+        value = jnp.asarray(fn(a, b))
+        if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+            raise InputError(
+                f"distance {name!r} returns {value.dtype} {value.shape}; it is one floating-point"
+                " number []"
+            )
+        # a residual whose mean square is the distance; at 0 the root has no gradient
+        positive = value > 0
+        return jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1.0)), 0.0)[None]
+
+    return Distance(
+        name=name,
+        apply=apply,
+        digest=digest_of("function", {"name": name, "version": version}),
+        smooth_squares=smooth_squares,
+    )
 
 
 def _part(term: str, spec: str) -> tuple[Distance, float]:

@@ -1,46 +1,36 @@
-"""`InvertConfig`: every setting of an inversion, frozen, and its checks."""
+"""`InvertConfig`: the flat spelling of a search, as the command line and files have it."""
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
+from jattr.distances.registry import as_distance
 from jattr.errors import InputError
-from jattr.generators.base import Generator
 from jattr.generators.settings import NOISE, SPACES
-from jattr.solvers import METHODS, SolverLike, as_solver, method_named
-from jattr.solvers.base import Solver
-from jattr.solvers.registry import facts_of
-from jattr.typing import JsonObject
+from jattr.inversion.rounding_polish import RoundingPolish
+from jattr.inversion.search import (
+    PRECISIONS,
+    Lanes,
+    MultiStart,
+    Polish,
+    Stopping,
+    check_choice,
+    check_number,
+    describe,
+)
+from jattr.inversion.warm_start import WARM_STARTS, Pool, Pooling, Prior, Ridge
+from jattr.solvers import METHODS, SolverLike, as_solver, method_named, name_of
+from jattr.typing import Json
 
-GRADIENTS = METHODS["lbfgs"]
-LM = METHODS["levenberg-marquardt"]
-LM_LOGIT = METHODS["levenberg-marquardt-logit"]
-DENSE_POLISH = 512  # the largest latent that is polished with its whole Jacobian
-DEAR_JACOBIAN = 5e10  # floating-point operations: above this searches begin with gradients alone
-
-
-def dense_jacobian(latent_size: int, forward_cost: float) -> bool:
-    """Return whether every step of a search may take the whole Jacobian."""
-    return latent_size <= DENSE_POLISH and latent_size * forward_cost <= DEAR_JACOBIAN
-
-
-def polish_method(size: int) -> Solver:
-    """Return the Gauss-Newton method for latents of this size."""
-    return LM if size <= DENSE_POLISH else METHODS["gauss-newton-cg"]
-
-
-STARTS = ("linear", "pool", "prior")
-PRECISIONS = ("default", "high", "highest")
-# floating-point operations of a whole Jacobian: up to here many restarts cost little
-CHEAP_JACOBIAN = 5e8
-FEW_RESTARTS, MANY_RESTARTS = 8, 32
+STARTS = tuple(WARM_STARTS)
+WARM_START_NAMES = {Ridge: "linear", Pool: "pool", Prior: "prior"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class InvertConfig:
-    """Settings of an inversion.
+    """Settings of an inversion by the names of flags and of keys in files.
 
-    A restart is one search of one image's latent from one start; rounds of 1, 2, 4, 8, ... restarts
-    run until one reaches the rounding floor or `restarts` are spent.
+    `search` is the `MultiStart` that they spell; that has many more.
     """
 
     # a solver object, an optax transformation, or a text: of METHODS, or NAME:RATE[:SCHEDULE];
@@ -85,20 +75,20 @@ class InvertConfig:
         elif ":" in self.optimiser:
             method_named(self.optimiser)
         else:
-            _one_of("optimiser", self.optimiser, ("auto", *METHODS))
-        _one_of("start", self.start, STARTS)
-        _one_of("precision", self.precision, PRECISIONS)
+            check_choice("optimiser", self.optimiser, ("auto", *METHODS))
+        check_choice("start", self.start, STARTS)
+        check_choice("precision", self.precision, PRECISIONS)
         if self.distance is not None and not isinstance(self.distance, str):
             raise InputError(
                 f"distance is {self.distance!r}; it is a text that load_distance reads, or None"
             )
-        _one_of("space", self.space, (None, *SPACES))
-        _one_of("noise", self.noise, (None, *NOISE, "search"))
+        check_choice("space", self.space, (None, *SPACES))
+        check_choice("noise", self.noise, (None, *NOISE, "search"))
         for name, low, high in (
             ("polish_steps", 0, 10_000),
             ("interval_steps", 0, 10_000),
         ):
-            _within(name, getattr(self, name), low, high)
+            check_number(name, getattr(self, name), low, high)
         for name, high in (
             ("restarts", 100_000),
             ("steps", 1_000_000),
@@ -106,57 +96,101 @@ class InvertConfig:
             ("pool", 1_000_000),
         ):
             if getattr(self, name) is not None:
-                _within(name, getattr(self, name), 1, high)
+                check_number(name, getattr(self, name), 1, high)
         if self.stall is not None:
-            _within("stall", self.stall, 0, 1, whole=False)
-        _within("spread", self.spread, 0, 100, whole=False)
+            check_number("stall", self.stall, 0, 1, whole=False)
+        check_number("spread", self.spread, 0, 100, whole=False)
         for name, low, high, whole in (("psi", -10, 10, False), ("cutoff", 0, 1_000, True)):
             if getattr(self, name) is not None:
-                _within(name, getattr(self, name), low, high, whole=whole)
-        _within("seed", self.seed, 0, 2**63 - 1)
+                check_number(name, getattr(self, name), low, high, whole=whole)
+        check_number("seed", self.seed, 0, 2**63 - 1)
         if not isinstance(self.early_stop, bool):
             raise InputError(f"early_stop is {self.early_stop!r}; it is True or False")
 
-    def facts(self) -> JsonObject:
-        """Return every setting as JSON, the same in every process.
-
-        Raises:
-          InputError: the optimiser holds functions, and no name and version.
-        """
-        plain = dataclasses.replace(self, optimiser="auto")
-        return dataclasses.asdict(plain) | {"optimiser": facts_of(self.optimiser)}
-
-    def method_for(self, latent_size: int, forward_cost: float) -> Solver:
-        """Return the method, for this size of latents and operations of a forward pass."""
-        if self.optimiser != "auto":
-            return as_solver(self.optimiser)
-        return LM if dense_jacobian(latent_size, forward_cost) else GRADIENTS
-
-    def restarts_for(self, latent_size: int, forward_cost: float) -> int:
-        """Return the most restarts of an image; arguments as of `method_for`."""
-        if self.restarts is not None:
-            return self.restarts
-        return MANY_RESTARTS if latent_size * forward_cost <= CHEAP_JACOBIAN else FEW_RESTARTS
-
-    def view(self, gen: Generator) -> Generator:
-        """Return the generator in the space and under the settings that are searched.
-
-        Raises:
-          GeneratorError: it does not have them.
-        """
-        return gen.view(self.space, psi=self.psi, cutoff=self.cutoff, noise=self.noise)
-
-
-def _one_of(name: str, value: str | None, legal: tuple[str | None, ...]) -> None:
-    if value not in legal:
-        raise InputError(
-            f"{name} is {value!r}; it is one of {', '.join(str(choice) for choice in legal)}"
+    @functools.cached_property
+    def search(self) -> MultiStart:
+        """The search that these settings spell."""
+        return MultiStart(
+            solver=None if self.optimiser == "auto" else as_solver(self.optimiser),
+            steps=self.steps,
+            restarts=self.restarts,
+            warm_start=WARM_STARTS[self.start](self.spread),
+            pooling=Pooling(size=self.pool),
+            polish=Polish(steps=self.polish_steps),
+            rounding_polish=RoundingPolish(jacobians=self.interval_steps),
+            stopping=Stopping(early=self.early_stop, stall=self.stall),
+            lanes=Lanes(count=self.lanes),
+            distance=self.distance,
+            precision=self.precision,
+            space=self.space,
+            psi=self.psi,
+            cutoff=self.cutoff,
+            noise=self.noise,
+            seed=self.seed,
         )
 
 
-def _within(name: str, value: float, low: float, high: float, *, whole: bool = True) -> None:
-    kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-        raise InputError(
-            f"{name} is {value!r}; it is a {'whole ' if whole else ''}number from {low} to {high}"
+def as_search(search: MultiStart | InvertConfig | None) -> MultiStart:
+    """Return a search: itself, the one that flat settings spell, or the default one.
+
+    Raises:
+      InputError: it is none of these.
+    """
+    if search is None:
+        return MultiStart()
+    if isinstance(search, InvertConfig):
+        return search.search
+    if isinstance(search, MultiStart):
+        return search
+    raise InputError(f"search is {search!r}; it is a MultiStart, an InvertConfig or None")
+
+
+def flat_settings(search: MultiStart) -> InvertConfig | None:
+    """Return the flat settings that spell a search; None: it has others than those spell."""
+    start = search.warm_start
+    guess = start.guess if isinstance(start, (Pool, Prior)) else start
+    try:
+        flat = InvertConfig(
+            optimiser="auto" if search.named_solver is None else name_of(search.named_solver),
+            steps=search.steps,
+            restarts=search.restarts,
+            start=WARM_START_NAMES.get(type(start), ""),
+            pool=search.pooling.size,
+            spread=guess.spread if isinstance(guess, Ridge) else Ridge.spread,
+            lanes=search.lanes.count,
+            polish_steps=search.polish.steps,
+            interval_steps=search.rounding_polish.jacobians,
+            stall=search.stopping.stall,
+            early_stop=search.stopping.early,
+            distance=search.distance if isinstance(search.distance, str) else None,
+            precision=search.precision,
+            space=search.space,
+            psi=search.psi,
+            cutoff=search.cutoff,
+            noise=search.noise,
+            seed=search.seed,
         )
+    except InputError:
+        return None
+    return flat if flat.search == search else None
+
+
+def search_facts(search: MultiStart) -> dict[str, Json]:
+    """Return everything that a search's results depend on as JSON: of seed and lanes nothing.
+
+    Flat settings by their names, as keys of stored results have had them from the first; others as
+    `describe` has them. A distance by its digest, wherever the folder of its weights lies.
+
+    Raises:
+      InputError: a function without a name and a version.
+    """
+    distance = None if search.distance is None else as_distance(search.distance)
+    flat = flat_settings(search)
+    if flat is not None:
+        facts = dataclasses.asdict(flat)
+        if distance is not None:
+            facts["distance"] = distance.digest
+        del facts["seed"], facts["lanes"]
+        return facts
+    plain = dataclasses.replace(search, seed=0, lanes=Lanes(), distance=distance)
+    return {"search": describe(plain)}

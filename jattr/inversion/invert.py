@@ -9,23 +9,27 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
+from jattr.errors import InputError
 from jattr.generators.base import Generator
-from jattr.inversion.config import InvertConfig, polish_method
+from jattr.inversion.config import InvertConfig, as_search
 from jattr.inversion.evaluate import cost_of
-from jattr.inversion.multistart import Inversion, run_rounds
+from jattr.inversion.multistart import Inversion, OnRound, run_rounds
 from jattr.inversion.observation.make import make_observation
 from jattr.inversion.problem import arrival_floor, make_problem, target_of
 from jattr.inversion.scheduler import Status
+from jattr.inversion.search import MultiStart
 from jattr.inversion.two_stage import make_inverter
+from jattr.inversion.warm_start import Given, Ridge
 from jattr.solvers.base import Prior
 from jattr.solvers.solve import advance, begin
 from jattr.typing import PyTree
 
 
 def make_invert(
-    apply: Callable[..., jax.Array], config: InvertConfig | None = None
+    apply: Callable[..., jax.Array], search: MultiStart | InvertConfig | None = None
 ) -> Callable[..., Inversion]:
     """Return `fn(state, image, z0, key, label=None, prior=None) -> Inversion`.
 
@@ -38,7 +42,7 @@ def make_invert(
 
     Args:
       apply: a generator's pure function.
-      config: method, steps, polish steps, precision.
+      search: solver, steps, polish steps, precision.
 
     >>> import jax, jax.numpy as jnp
     >>> apply = lambda w, z, *, label=None: jnp.tanh(z @ w).reshape(-1, 4, 4, 1)
@@ -48,7 +52,7 @@ def make_invert(
     >>> bool(jnp.allclose(found.z, 1.0, atol=1e-3))
     True
     """
-    config = config or InvertConfig()
+    settings = as_search(search)
 
     def fn(
         state: PyTree,
@@ -59,23 +63,21 @@ def make_invert(
         prior: Prior | None = None,
     ) -> Inversion:
         del key
-        with jax.default_matmul_precision(config.precision):
+        with jax.default_matmul_precision(settings.precision):
             target = target_of(image)
             problem = make_problem(apply, state, target, z0.shape, label, prior)
-            method = config.method_for(
-                z0.size, cost_of(apply, state, z0.shape, 0 if label is None else 1)
-            )
-            steps = config.steps or method.steps
+            cost = cost_of(apply, state, z0.shape, 0 if label is None else 1)
+            method = settings.solver_for(z0.size, cost)
+            steps = settings.steps or method.steps
             solver = dataclasses.replace(method, steps=steps)
             carry = advance(solver.step, problem, begin(solver, z0.ravel()), steps)
             cost = steps * method.evaluations(z0.size)
-            if method.polish and config.polish_steps:
-                polish = polish_method(z0.size)
-                solver = dataclasses.replace(polish, steps=config.polish_steps)
-                carry = advance(
-                    solver.step, problem, begin(solver, carry.best), config.polish_steps
-                )
-                cost += config.polish_steps * polish.evaluations(z0.size)
+            polish_steps = settings.polish.steps
+            if method.polish and polish_steps:
+                polish = settings.automatic.polish_solver(z0.size)
+                solver = dataclasses.replace(polish, steps=polish_steps)
+                carry = advance(solver.step, problem, begin(solver, carry.best), polish_steps)
+                cost += polish_steps * polish.evaluations(z0.size)
         failed = ~jnp.isfinite(carry.loss)
         arrived = carry.loss <= arrival_floor(target.below | target.above)
         status = jnp.where(
@@ -100,16 +102,21 @@ def invert(
     gen: Generator,
     images: ArrayLike,
     *,
-    config: InvertConfig | None = None,
+    search: MultiStart | InvertConfig | None = None,
+    latents0: ArrayLike | None = None,
     key: jax.Array | None = None,
+    on_round: OnRound | None = None,
 ) -> Inversion:
     """Search the latents of images under one generator.
 
     Args:
       gen: the generator.
       images: [n, H, W, C] uint8, or floats in [-1, 1], which are rounded to bytes.
-      config: settings.
-      key: PRNG key; None: from `config.seed`.
+      search: settings; None: the default ones.
+      latents0: where restarts begin, [n, restarts, *latent_shape], or [n, *latent_shape] for one
+        restart of each image; None: where the warm start of `search` says.
+      key: PRNG key; None: from `search.seed`.
+      on_round: called with a `Round` after every round of restarts.
 
     Returns:
       Inversion with arrays [n, restarts]; restarts that were not needed have status SKIPPED and
@@ -118,13 +125,24 @@ def invert(
 
     Raises:
       ImageError: images of another shape or type.
+      InputError: latents0 of another shape, or settings that contradict each other.
     """
-    config = config or InvertConfig()
-    gen = config.view(gen)
-    observation = make_observation(gen, images, config)
-    inverter = make_inverter(
-        observation, config, jax.random.key(config.seed) if key is None else key
-    )
-    run_rounds(inverter)
+    settings = as_search(search)
+    if latents0 is not None:
+        settings = _from(settings, np.asarray(latents0, np.float32), gen)
+    gen = settings.view(gen)
+    observation = make_observation(gen, images, settings)
+    key = jax.random.key(settings.seed) if key is None else key
+    inverter = make_inverter(observation, settings, key)
+    run_rounds(inverter, on_round)
     inverter.finish()
     return inverter.result()
+
+
+def _from(settings: MultiStart, latents0: np.ndarray, gen: Generator) -> MultiStart:
+    """Return the settings of searches that begin at latents of the caller's own."""
+    if settings.warm_start != Ridge():
+        raise InputError("latents0 and search.warm_start are given; give one of them")
+    given = latents0.size // max(1, len(latents0)) // int(np.prod(settings.view(gen).latent_shape))
+    restarts = max(1, given) if settings.restarts is None else settings.restarts
+    return dataclasses.replace(settings, warm_start=Given(latents0), restarts=restarts)

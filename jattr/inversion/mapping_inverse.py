@@ -14,26 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattr.generators.base import ApplyFn, Generator
-from jattr.inversion.config import LM, InvertConfig
 from jattr.inversion.evaluate import cost_of
 from jattr.inversion.problem import Target, target_of
 from jattr.inversion.scheduler import Ending, Execution, Job, Scheduler
-from jattr.inversion.warm_start import Pool, regress
+from jattr.inversion.search import LM, MultiStart
+from jattr.inversion.warm_start import PriorSamples, regress
 from jattr.solvers.base import Prior
-
-ROUNDS = 12  # of searches, where the styles are near the rounding floor
-# one round of so many, where they are not; once an image, at the end
-FAR_SEARCHES, FAR_STEPS = 16, 12
-MAPPING_LANES = 16  # searches in one program: one size for all rounds, compiled once
-STUCK = 0.9  # times the loss of the round before: a round that ends above this is the last
-SURVIVORS = 16  # latents that the searches of the next round start beside
-MOVES = (0.05, 0.1, 0.2, 0.02)  # how far beside, in units of the latent's root mean square
-START_SPREAD = 0.9  # of the first round's starts about the guess: the largest
-POPULATION = (16, 128)  # bounds of the number of searches in a round
-# floating-point operations of a step of all of them, on which that number depends
-ROUND_WORK = 3e10
-MAPPING_STEPS = 300  # most, of a search
-STALL = 0.02  # a segment of steps must lower the loss by this fraction
 
 
 class Styles(NamedTuple):
@@ -62,9 +48,9 @@ class MappingSearch:
         self,
         gen: Generator,
         mapping: ApplyFn,
-        pool: Pool,
+        pool: PriorSamples,
         prior: Prior,
-        config: InvertConfig,
+        settings: MultiStart,
         random: np.random.Generator,
         scheduler: Scheduler,
     ):
@@ -75,13 +61,17 @@ class MappingSearch:
           mapping: its mapping network, from z to styles.
           pool: images of its prior.
           prior: of z.
-          config: settings of the searches.
+          settings: of the searches.
           random: every random choice.
           scheduler: runs the searches.
         """
         self.gen, self.mapping, self.pool, self.prior = gen, mapping, pool, prior
-        self.random, self.scheduler = random, scheduler
-        self.config = dataclasses.replace(config, lanes=MAPPING_LANES, stall=STALL, early_stop=True)
+        self.random, self.scheduler, self.settings = random, scheduler, settings.two_stage.mapping
+        self.search = dataclasses.replace(
+            settings,
+            lanes=dataclasses.replace(settings.lanes, count=self.settings.lanes),
+            stopping=dataclasses.replace(settings.stopping, stall=self.settings.stall, early=True),
+        )
         self.size = int(np.prod(gen.latent_shape))
         z = pool.z.reshape(-1, *gen.latent_shape)
         # [n, w_dim], of the pool
@@ -98,7 +88,7 @@ class MappingSearch:
           styles: what is sought.
           near: whether they are so near that their latent is worth more than one round.
         """
-        w = styles.w
+        w, settings = styles.w, self.settings
         mapping = dataclasses.replace(
             self.gen,
             apply=_weighted(self.mapping),
@@ -111,9 +101,14 @@ class MappingSearch:
         )
         work = self.size * self.cost
         count = (
-            int(np.clip(2 ** np.floor(np.log2(ROUND_WORK / max(work, 1.0))), *POPULATION))
+            int(
+                np.clip(
+                    2 ** np.floor(np.log2(settings.round_work / max(work, 1.0))),
+                    *settings.population,
+                )
+            )
             if near
-            else FAR_SEARCHES
+            else settings.far_searches
         )
         prior = self.prior._replace(
             scale=self.prior.scale * np.sqrt(np.prod(self.gen.image_shape) / len(w))
@@ -128,23 +123,23 @@ class MappingSearch:
             floors=np.full(1, styles.aim),
             prior=prior,
             method=LM,
-            steps=MAPPING_STEPS if near else FAR_STEPS,
-            config=self.config,
+            steps=settings.steps if near else settings.far_steps,
+            settings=self.search,
         )
         jobs = self._first(w, count)
         best: list[tuple[Ending, int]] = []  # with their classes
         taken, lowest = 0, np.inf
-        for turn in range(ROUNDS if near else 1):
+        for turn in range(settings.rounds if near else 1):
             # mostly the first few of the first round find it
-            waves = [jobs] if turn else [jobs[:MAPPING_LANES], jobs[MAPPING_LANES:]]
+            waves = [jobs] if turn else [jobs[: settings.lanes], jobs[settings.lanes :]]
             for wave in filter(None, waves):
                 endings = self.scheduler.run(execution, wave)
                 taken += sum(ending.steps for ending in endings)
                 best += [(ending, job.label) for ending, job in zip(endings, wave, strict=True)]
-                best = sorted(best, key=lambda pair: pair[0].loss)[:SURVIVORS]
+                best = sorted(best, key=lambda pair: pair[0].loss)[: settings.survivors]
                 if not best[0][0].loss > styles.aim:
                     return Behind(best[0][0].z, best[0][1], best[0][0].loss, taken)
-            if turn and best[0][0].loss > STUCK * lowest:
+            if turn and best[0][0].loss > settings.stuck * lowest:
                 break
             lowest = best[0][0].loss
             # the next round begins beside the survivors, further away with every pass over them
@@ -157,7 +152,7 @@ class MappingSearch:
         count = max(count, classes)
         guess = regress(self.styles, self.pool.z, w[None])[0]
         spread = (
-            START_SPREAD
+            self.settings.start_spread
             * np.arange(count)[:, None]
             / count
             * self.random.normal(size=(count, self.size))
@@ -166,7 +161,8 @@ class MappingSearch:
         return [Job(0, z, number % classes if classes else -1) for number, z in enumerate(starts)]
 
     def _beside(self, ending: Ending, label: int, turn: int) -> Job:
-        size = MOVES[turn % len(MOVES)] * np.sqrt(np.mean(np.square(ending.z)))
+        moves = self.settings.moves
+        size = moves[turn % len(moves)] * np.sqrt(np.mean(np.square(ending.z)))
         return Job(
             0, (ending.z + size * self.random.normal(size=self.size)).astype(np.float32), label
         )

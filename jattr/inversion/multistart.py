@@ -15,7 +15,7 @@ With an optimiser named by the user every restart is that one, from its own star
 list as a function.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
@@ -26,21 +26,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattr.generators.base import Generator
-from jattr.inversion.config import (
-    CHEAP_JACOBIAN,
-    DENSE_POLISH,
-    GRADIENTS,
-    LM,
-    LM_LOGIT,
-    InvertConfig,
-    dense_jacobian,
-    polish_method,
-)
 from jattr.inversion.evaluate import forward_cost, mean_squares
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import Target
 from jattr.inversion.scheduler import (
-    FAR,
     Ending,
     Execution,
     Job,
@@ -49,24 +38,15 @@ from jattr.inversion.scheduler import (
     TargetsFn,
     evaluations,
 )
+from jattr.inversion.search import GRADIENTS, LM, LM_LOGIT, MultiStart, Variation
 from jattr.inversion.warm_start import (
-    CLOUD,
-    SPREADS,
-    Pool,
+    PriorSamples,
     as_floats,
     make_ensemble,
     make_pool,
     make_starts,
 )
 from jattr.solvers.base import Array, Prior, Solver
-
-SETTLED_STEPS = 12  # most steps for an image that another candidate has brought to the floor
-# a loss below this is near: where a Jacobian is dear, it is taken for such images from the start
-ALMOST = 1e-3
-CHEAP_FIRST = 5  # restarts by gradients alone of images that are not, where a Jacobian is dear
-KICKS = (0.1, 0.05, 0.2)  # standard deviations of those starts, in units of the prior's
-# times what the last polish of an image reached: another latent above this is not polished
-POLISH_AGAIN = 0.9
 
 Index: TypeAlias = tuple[int, int]  # image, restart
 
@@ -94,6 +74,8 @@ class Strategy:
     varied: bool  # whether later restarts differ from the first
     dear: bool  # whether a Jacobian costs much
     stretchable: bool  # whether there is a logit domain
+    far: float  # a loss above this is far from any solution
+    variation: Variation
 
 
 def plan(strategy: Strategy, restart: int, lowest: float, best: float) -> Plan:
@@ -105,9 +87,9 @@ def plan(strategy: Strategy, restart: int, lowest: float, best: float) -> Plan:
     |---|---|---|---|---|---|---|
     | no | | | | | the first's | START |
     | | 0 | | | | the first's | START |
-    | | | dear | > FAR | | L-BFGS | START |
-    | | < CHEAP_FIRST | dear | > ALMOST | | L-BFGS | START |
-    | | even | | | < FAR | Levenberg-Marquardt | BESIDE |
+    | | | dear | > far | | L-BFGS | START |
+    | | < gradients_first | dear | > almost | | L-BFGS | START |
+    | | even | | | < far | Levenberg-Marquardt | BESIDE |
     | | | | | | the same from the logit domain, if there is one | DRAWN |
     | | | | | | Levenberg-Marquardt | START |
 
@@ -119,26 +101,32 @@ def plan(strategy: Strategy, restart: int, lowest: float, best: float) -> Plan:
     """
     if not strategy.varied or restart == 0:
         return Plan(strategy.method, Origin.START)
-    if strategy.dear and (lowest > FAR or (lowest > ALMOST and restart < CHEAP_FIRST)):
+    variation = strategy.variation
+    by_gradients = lowest > variation.almost and restart < variation.gradients_first
+    if strategy.dear and (lowest > strategy.far or by_gradients):
         return Plan(GRADIENTS, Origin.START)
-    if restart % 2 == 0 and best < FAR:
+    if restart % 2 == 0 and best < strategy.far:
         return Plan(LM, Origin.BESIDE)
     if strategy.stretchable:
         return Plan(LM_LOGIT, Origin.DRAWN)
     return Plan(LM, Origin.START)
 
 
-def strategy_for(observation: Observation, config: InvertConfig, cost: float) -> Strategy:
+def strategy_for(observation: Observation, settings: MultiStart, cost: float) -> Strategy:
     """Return the strategy for a candidate whose forward pass costs so many operations."""
     size = int(np.prod(observation.gen.latent_shape))
-    dear = size * cost > CHEAP_JACOBIAN
-    automatic = config.optimiser == "auto"
+    dear = size * cost > settings.automatic.cheap
+    automatic = settings.solver is None
     gradients = automatic and (dear or not observation.traits.smooth)
     return Strategy(
-        method=GRADIENTS if gradients else config.method_for(size, cost),
-        varied=automatic and observation.traits.smooth and dense_jacobian(size, cost),
+        method=GRADIENTS if gradients else settings.solver_for(size, cost),
+        varied=automatic
+        and observation.traits.smooth
+        and settings.automatic.dense_jacobian(size, cost),
         dear=dear,
         stretchable=observation.traits.has_logits,
+        far=settings.stopping.far,
+        variation=settings.variation,
     )
 
 
@@ -238,13 +226,13 @@ class Results:
 
 
 class Inverter(Protocol):
-    """The searches of one candidate: one stage (`MultiStart`), or two (`TwoStage`)."""
+    """The searches of one candidate: one stage (`OneStageSearch`), or two (`TwoStageSearch`)."""
 
     observation: Observation  # the images and the candidate
     gen: Generator
-    config: InvertConfig
+    settings: MultiStart
     scheduler: Scheduler
-    pool: Pool  # images of the candidate from its prior
+    pool: PriorSamples  # images of the candidate from its prior
     cost: float  # floating-point operations of a forward pass
     size: int  # numbers of a latent
     results: Results
@@ -276,17 +264,44 @@ class Inverter(Protocol):
         """Return everything, [images, restarts]."""
 
 
-def run_rounds(inverter: Inverter) -> None:
+class Round(NamedTuple):
+    """What a round of restarts of one candidate has brought; for progress and loggers."""
+
+    candidate: str  # its name
+    restarts: range  # of this round
+    loss: np.ndarray  # [images], the lowest so far; inf before an image's first search
+    arrived: np.ndarray  # bool [images], whether some restart has reached the rounding floor
+    evaluations: np.ndarray  # [images], spent so far, in forward passes
+
+
+OnRound: TypeAlias = Callable[[Round], object]
+
+
+def report_round(inverter: Inverter, restarts: range) -> Round:
+    """Return what a round has brought."""
+    results, images = inverter.results, range(inverter.results.count)
+    return Round(
+        inverter.gen.name,
+        restarts,
+        np.array([inverter.best_loss(i) for i in images]),
+        np.array([results.arrived(i) for i in images]),
+        np.asarray(inverter.result().evaluations).sum(1),
+    )
+
+
+def run_rounds(inverter: Inverter, on_round: OnRound | None = None) -> None:
     """Search every image, round by round, until it has arrived."""
     results = inverter.results
     for restarts in rounds(results.restarts):
         images = [
             i
             for i in range(results.count)
-            if not (inverter.config.early_stop and results.arrived(i))
+            if not (inverter.settings.stopping.early and results.arrived(i))
         ]
         inverter.round(images, restarts)
         inverter.polish(images)
+        if on_round is not None:
+            on_round(report_round(inverter, restarts))
 
 
 def excess(inverter: Inverter, image: int) -> int:
@@ -301,47 +316,48 @@ def searches_of(inverter: Inverter, image: int) -> tuple[Search, ...]:
     return tuple(Search(r, Status(status[r]), inverter.trace((image, r))) for r in run)
 
 
-class MultiStart:
+class OneStageSearch:
     """Searches of one candidate over a set of images, straight from image to latent."""
 
     def __init__(
         self,
         observation: Observation,
-        config: InvertConfig,
+        settings: MultiStart,
         key: jax.Array,
-        pool: Pool | None = None,
+        pool: PriorSamples | None = None,
         scheduler: Scheduler | None = None,
     ):
         """Prepare; nothing is searched yet.
 
         Args:
           observation: the images and the candidate.
-          config: settings.
+          settings: of the searches.
           key: of every random choice.
           pool: images of the candidate from its prior, as `observation` would see them; None: make
             them.
           scheduler: of the call that this is a part of; None: a new one.
         """
         gen, count = observation.gen, len(observation.pixels)
-        self.observation, self.gen, self.config = observation, gen, config
+        self.observation, self.gen, self.settings = observation, gen, settings
         self.scheduler = scheduler or Scheduler()
         self.size, self.cost = int(np.prod(gen.latent_shape)), forward_cost(gen)
-        self.strategy = strategy_for(observation, config, self.cost)
-        restarts = config.restarts_for(self.size, self.cost)
+        self.strategy = strategy_for(observation, settings, self.cost)
+        self.polish_method = settings.automatic.polish_solver(self.size)
+        restarts = settings.restarts_for(self.size, self.cost)
         keys = jax.random.split(key, 4)
         self.pool = (
-            make_pool(observation.warm_start_generator, config, keys[0], count)
+            make_pool(observation.warm_start_generator, settings.pooling, keys[0], count)
             if pool is None
             else pool
         )
         self.prior = Prior(self.pool.z.mean(0), np.maximum(self.pool.z.std(0), 1e-6))
         starts = make_starts(
+            settings.warm_start,
             observation.warm_start_generator,
-            self.pool,
             as_floats(observation.pixels),
             restarts,
-            config,
             keys[1],
+            self.pool,
         )
         self.results = Results(starts.z, starts.label)
         # of the prior, [images, restarts, d]: directions in which starts are moved
@@ -359,7 +375,7 @@ class MultiStart:
     def prepare(self) -> None:
         """Compile the program of the first round."""
         method = self.strategy.method
-        steps = self.config.steps or method.steps
+        steps = self.settings.steps or method.steps
         execution = self._execution(self._searched(method), method, steps)
         self.scheduler.compile(execution, self.results.count)
 
@@ -402,7 +418,7 @@ class MultiStart:
         """
         del settled
         pixels = self.observation.as_pixels()
-        if pixels is not self.observation and self.config.polish_steps:
+        if pixels is not self.observation and self.settings.polish.steps:
             self._finish_in_pixels(pixels)
         self.interval([i for i in range(self.results.count) if self.results.arrived(i)])
 
@@ -438,17 +454,17 @@ class MultiStart:
         Args:
           indices: the restarts.
           method: with its schedule.
-          short: images that get `SETTLED_STEPS` at most.
+          short: images that get `stopping.settled_steps` at most.
           most: steps; None: those of the settings, or the method's own number.
         """
         if not indices:
             return
         results, steps = self.results, method.steps
         if most is None:
-            steps = self.config.steps or steps
+            steps = self.settings.steps or steps
         jobs = []
         for i, r in indices:
-            limit = SETTLED_STEPS if i in short else steps
+            limit = self.settings.stopping.settled_steps if i in short else steps
             jobs.append(
                 Job(i, results.z[i, r], int(results.label[i, r]), min(most or steps, limit))
             )
@@ -485,7 +501,11 @@ class MultiStart:
     def untested(self, indices: Sequence[Index]) -> list[Index]:
         """Return restarts much better than what a test denied last; note them as tested."""
         loss = self.results.loss
-        new = [i for i in indices if loss[i] < POLISH_AGAIN * self.tested.get(i[0], np.inf)]
+        new = [
+            i
+            for i in indices
+            if loss[i] < self.settings.polish.again * self.tested.get(i[0], np.inf)
+        ]
         self.tested |= {index[0]: float(loss[index]) for index in new}
         return new
 
@@ -506,7 +526,8 @@ class MultiStart:
     def interval(self, images: Sequence[int]) -> None:
         """Move the best latents to ones whose every pixel rounds to the byte, if there are any."""
         results = self.results
-        if not self.config.interval_steps or self.size > DENSE_POLISH:
+        polish = self.settings.rounding_polish
+        if not polish.jacobians or self.size > polish.max_latent:
             return
         for index in [results.best(i) for i in images if i not in results.exact]:
             z, _, loss = self._into_intervals(index)
@@ -533,7 +554,7 @@ class MultiStart:
             prior=self.prior,
             method=method,
             steps=steps,
-            config=self.config,
+            settings=self.settings,
         )
 
     def _labels(self, indices: Sequence[Index]) -> np.ndarray | None:
@@ -545,7 +566,7 @@ class MultiStart:
     def _searched(self, method: Solver) -> Observation:
         """Return the images in the form that a method searches."""
         looks = None
-        if method == GRADIENTS and self.config.optimiser == "auto":
+        if method == GRADIENTS and self.settings.solver is None:
             looks = self.observation.gradient_view
         return self.observation if looks is None else looks
 
@@ -570,13 +591,17 @@ class MultiStart:
     def _move_beside_best(self, index: Index) -> None:
         """Move a start beside the best latent of its image so far."""
         best = self.results.best(index[0])
-        size = KICKS[(index[1] // 2) % len(KICKS)]
+        kicks = self.settings.variation.kicks
+        size = kicks[(index[1] // 2) % len(kicks)]
         self.results.z[index] = self.results.z[best] + size * self.samples[index]
         self.results.label[index] = self.results.label[best]
 
     def _draw_near(self, indices: Sequence[Index]) -> None:
         """Improve starts by statistical linearisation."""
-        ensemble = make_ensemble(self.gen.apply, self.gen.latent_shape, self.config.precision)
+        settings = self.settings
+        ensemble = make_ensemble(
+            self.gen.apply, self.gen.latent_shape, settings.precision, settings.ensemble
+        )
         results = self.results
         for index in indices:
             target = self.observation.target(index[0], self.rounding[index[0]])
@@ -585,19 +610,24 @@ class MultiStart:
             results.z[index] = ensemble(
                 self.gen.state, self.prior, target, label, z, self.cloud_key
             )
-            results.evaluations[index] += len(SPREADS) * CLOUD
+            results.evaluations[index] += len(settings.ensemble.spreads) * settings.ensemble.size
 
     def _polish(self, images: Sequence[int]) -> None:
         """Take Gauss-Newton steps from the best latents that gradients have brought near."""
-        if not self.config.polish_steps:
+        if not self.settings.polish.steps:
             return
-        loss, near = self.results.loss, max(FAR, self.observation.traits.near)
+        loss = self.results.loss
+        near = max(self.settings.stopping.far, self.observation.traits.near)
         promising = []
         for index in self.open(list(dict.fromkeys(images))):
-            again = POLISH_AGAIN * self.polished.get(index[0], np.inf)
+            again = self.settings.polish.again * self.polished.get(index[0], np.inf)
             if loss[index] < min(near, again):
                 promising.append(index)
-        self.search(promising, polish_method(self.size), most=self.config.polish_steps)
+        self.search(
+            promising,
+            self.polish_method,
+            most=self.settings.polish.steps,
+        )
         self.polished |= {index[0]: float(loss[index]) for index in promising}
 
     def _into_intervals(self, index: Index) -> tuple[np.ndarray, int, float]:
@@ -611,7 +641,7 @@ class MultiStart:
             self.rounding[image],
             int(results.label[index]),
             results.z[index],
-            self.config.interval_steps,
+            self.settings.rounding_polish,
             self.prior,
         )
         results.evaluations[index] += evaluations(self.gen, LM, jacobians)
@@ -627,7 +657,11 @@ class MultiStart:
         for index in indices:
             self.rounding[index[0]] = "truncate"
             results.loss[index] = np.inf
-        self.search(indices, polish_method(self.size), most=max(8, self.config.polish_steps))
+        self.search(
+            indices,
+            self.polish_method,
+            most=max(8, self.settings.polish.steps),
+        )
         for index, (z, loss, status) in before.items():
             image, restart = index
             if results.status[index] != Status.ARRIVED:
@@ -646,10 +680,11 @@ class MultiStart:
         indices = [results.best(i) for i in range(results.count)]
         z = np.stack([results.z[index] for index in indices])
         left = mean_squares(pixels.gen, z, self._labels(indices), targets(range(results.count)))
-        near = [index for index, loss in zip(indices, left, strict=True) if loss < FAR]
+        far = self.settings.stopping.far
+        near = [index for index, loss in zip(indices, left, strict=True) if loss < far]
         if not near:
             return
-        steps, method = self.config.polish_steps, polish_method(self.size)
+        steps, method = self.settings.polish.steps, self.polish_method
         jobs = [Job(i, results.z[i, r], int(results.label[i, r]), steps) for i, r in near]
         endings = self.scheduler.run(self._execution(pixels, method, steps), jobs)
         for index, ending in zip(near, endings, strict=True):

@@ -21,8 +21,7 @@ from jattr.alterations.base import SmoothFn, clip
 from jattr.alterations.chain import Chain
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import ApplyFn, Generator
-from jattr.inversion.config import InvertConfig
-from jattr.inversion.multistart import MultiStart, run_rounds
+from jattr.inversion.multistart import OneStageSearch, run_rounds
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.observation.noise_model import (
     BYTES_PER_UNIT,
@@ -31,19 +30,14 @@ from jattr.inversion.observation.noise_model import (
 )
 from jattr.inversion.problem import FLOOR
 from jattr.inversion.scheduler import Scheduler
-
-LOG_FACTOR_SPREAD = 0.3  # standard deviation of a free factor's logarithm
-FLOOR_FACTOR = 4.0  # times the floor of one rounding: bytes were rounded more than once
-FIT_RESTARTS = 3  # unless the settings say how many
-DIGITS = 5  # of a fitted factor
-MIN_FACTOR, MAX_FACTOR = 0.01, 100.0
+from jattr.inversion.search import MultiStart, NuisanceFit
 
 
 def fit_factors(
     pixels: np.ndarray,
     chain: Chain,
     generators: Sequence[Generator],
-    config: InvertConfig | None = None,
+    settings: MultiStart | None = None,
 ) -> Chain:
     """Return the chain with the free factors that explain an image best under any generator.
 
@@ -51,7 +45,7 @@ def fit_factors(
       pixels: the image after the chain's steps before a compression, uint8 [H, W, C].
       chain: what was done; a factor of None is free.
       generators: the candidates.
-      config: of the searches.
+      settings: of the searches.
 
     Raises:
       InputError: no factor is free, or there are no generators.
@@ -64,42 +58,44 @@ def fit_factors(
             " candidates; write brightness:?, contrast:? or gamma:? for a factor to be found, and"
             " give a candidate"
         )
-    config, scheduler = config or InvertConfig(), Scheduler()
-    config = dataclasses.replace(config, restarts=config.restarts or FIT_RESTARTS)
+    settings, scheduler = settings or MultiStart(), Scheduler()
+    restarts = settings.restarts or settings.observing.nuisance_fit.restarts
+    settings = dataclasses.replace(settings, restarts=restarts)
     # 1. The candidate that explains the image best, as if programs rounded without bias.
-    views = [config.view(gen) for gen in generators]
-    fits = [(*_search(gen, pixels, chain, config, 0.0, scheduler), gen) for gen in views]
+    views = [settings.view(gen) for gen in generators]
+    fits = [(*_search(gen, pixels, chain, settings, 0.0, scheduler), gen) for gen in views]
     _, fitted, gen = min(fits, key=lambda fit: fit[0])
     # 2. Its own images sent through that chain show the bias: programs may cut off, not round.
-    bias = float(np.mean(learn_noise_model(gen, Chain(fitted.before)).bias)) / BYTES_PER_UNIT
+    model = learn_noise_model(gen, Chain(fitted.before), settings.observing.altered.noise)
+    bias = float(np.mean(model.bias)) / BYTES_PER_UNIT
     # 3. The factors again, with the bias in the model.
-    return _search(gen, pixels, chain, config, bias, scheduler)[1]
+    return _search(gen, pixels, chain, settings, bias, scheduler)[1]
 
 
 def _search(
     gen: Generator,
     pixels: np.ndarray,
     chain: Chain,
-    config: InvertConfig,
+    settings: MultiStart,
     bias: float,
     scheduler: Scheduler,
 ) -> tuple[float, Chain]:
     """Return the least residual of one candidate, and the chain with its factors there."""
-    joint = free_generator(gen, chain, bias)
+    fit = settings.observing.nuisance_fit
+    joint = free_generator(gen, chain, bias, fit.log_spread)
     if pixels.shape != joint.image_shape:
         raise ImageError(
             f"images are {pixels.shape}; {chain.text} makes {joint.image_shape} of {gen.name!r}"
         )
-    observation = TwiceRoundedObservation(joint, pixels[None])
-    key = jax.random.key(config.seed)
-    inverter = MultiStart(observation, config, key, scheduler=scheduler)
+    observation = TwiceRoundedObservation(joint, pixels[None], fit.floor)
+    key = jax.random.key(settings.seed)
+    inverter = OneStageSearch(observation, settings, key, scheduler=scheduler)
     run_rounds(inverter)
     results = inverter.results
-    # The last numbers of the best latent are the factors' logarithms, in units of
-    # `LOG_FACTOR_SPREAD`.
-    factors = np.exp(LOG_FACTOR_SPREAD * results.z[results.best(0)][-len(chain.free) :])
-    legal = np.clip(np.nan_to_num(factors, nan=1.0), MIN_FACTOR, MAX_FACTOR)
-    rounded = [float(f"{factor:.{DIGITS}g}") for factor in legal]
+    # The last numbers of the best latent are the factors' logarithms, in units of `log_spread`.
+    factors = np.exp(fit.log_spread * results.z[results.best(0)][-len(chain.free) :])
+    legal = np.clip(np.nan_to_num(factors, nan=1.0), *fit.bounds)
+    rounded = [float(f"{factor:.{fit.digits}g}") for factor in legal]
     return inverter.best_loss(0), chain.with_factors(rounded)
 
 
@@ -107,19 +103,28 @@ def _search(
 class TwiceRoundedObservation(Observation):
     """Images whose bytes were rounded more than once."""
 
+    floor: float  # times the floor of one rounding
+
     @property
     def floors(self) -> np.ndarray:
         """More than a single rounding leaves."""
-        return np.full(len(self.pixels), FLOOR_FACTOR * FLOOR)
+        return np.full(len(self.pixels), self.floor * FLOOR)
 
 
-def free_generator(gen: Generator, chain: Chain, bias: float = 0.0) -> Generator:
+def free_generator(
+    gen: Generator,
+    chain: Chain,
+    bias: float = 0.0,
+    log_spread: float = NuisanceFit.log_spread,
+) -> Generator:
     """Return the generator of altered images whose latent ends with the free factors' logarithms.
 
     Args:
       gen: the candidate.
       chain: with unknown factors.
       bias: what programs add to the smooth form in the mean, [-1, 1] units.
+      log_spread: standard deviation of the factors' logarithms: the latent's last numbers are in
+        units of it.
     """
     neutral = Chain(chain.with_factors([1.0] * len(chain.free)).before)
     size = math.prod(gen.latent_shape)
@@ -129,7 +134,7 @@ def free_generator(gen: Generator, chain: Chain, bias: float = 0.0) -> Generator
     digest = hashlib.sha256(f"{gen.digest} free {chain.digest}".encode()).hexdigest()
     return dataclasses.replace(
         altered,
-        apply=_make_joint(gen.apply, gen.latent_shape, kinds, chain.free),
+        apply=_make_joint(gen.apply, gen.latent_shape, kinds, chain.free, log_spread),
         state=altered.state | {"bias": jnp.float32(bias)},
         latent_shape=(size + len(chain.free),),
         image_shape=neutral.out_shape(gen.image_shape),
@@ -147,10 +152,14 @@ def _sample(gen: Generator, count: int, key: jax.Array, n: int) -> jax.Array:
 
 @functools.lru_cache(maxsize=64)
 def _make_joint(
-    apply: ApplyFn, shape: tuple[int, ...], kinds: tuple[SmoothFn, ...], free: tuple[int, ...]
+    apply: ApplyFn,
+    shape: tuple[int, ...],
+    kinds: tuple[SmoothFn, ...],
+    free: tuple[int, ...],
+    log_spread: float,
 ) -> ApplyFn:
     def joint(state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
-        factors = jnp.exp(LOG_FACTOR_SPREAD * z[:, -len(free) :])  # [n, factors]
+        factors = jnp.exp(log_spread * z[:, -len(free) :])  # [n, factors]
         latents = z[:, : -len(free)].reshape(-1, *shape)
         images = clip(apply(state["generator"], latents, label=label)) + state["shift"]
 

@@ -19,22 +19,15 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jattr.generators.base import ApplyFn, Generator
-from jattr.inversion.config import CHEAP_JACOBIAN, InvertConfig
 from jattr.inversion.evaluate import forward_cost
 from jattr.inversion.linearization import make_single_engine
 from jattr.inversion.problem import ComparedBy, Target, make_problem_fn
+from jattr.inversion.search import MultiStart, Stopping
 from jattr.solvers.base import Array, Prior, PyTree, Solver
 from jattr.solvers.solve import AdvanceFn, Carry, Engine, make_engine
 
 TargetsFn: TypeAlias = Callable[[Sequence[int]], Target]  # from image numbers to stacked targets
 
-# of the dense Jacobian in one program: more tangents no longer speed a CPU up
-MAX_CPU_TANGENTS = 400
-FEW_JOBS = 2  # up to so many run one after another in the program of one lane
-# a loss above this is far from any solution: in another basin, or of an image that this model did
-# not make
-FAR = 1e-2
-FAR_STALL = 0.1  # fraction by which a segment must lower such a loss
 log = logging.getLogger("jattr")
 
 
@@ -79,7 +72,7 @@ class Execution:
     prior: Prior  # of the candidate's latents
     method: Solver
     steps: int  # most steps of a job
-    config: InvertConfig  # lanes, precision, early stopping
+    settings: MultiStart  # lanes, precision, early stopping
 
     @property
     def latent_size(self) -> int:
@@ -89,17 +82,17 @@ class Execution:
     @property
     def singly(self) -> bool:
         """Whether searches run one at a time: on CPU, where their Jacobians are dear."""
-        return _singly(self.gen, self.method)
+        return _singly(self.gen, self.method, self.settings)
 
     def engine(self, lanes: int) -> Engine:
         """Return the programs for so many lanes."""
         gen, method = self.gen, self.method
         if lanes == 1 and self.singly:
             return make_single_engine(
-                gen.apply, gen.latent_shape, method, self.steps, self.config.precision
+                gen.apply, gen.latent_shape, method, self.steps, self.settings.precision
             )
         problem_fn = make_problem_fn(gen.apply, gen.latent_shape)
-        return make_engine(problem_fn, method, self.steps, self.config.precision)
+        return make_engine(problem_fn, method, self.steps, self.settings.precision)
 
 
 class Scheduler:
@@ -149,12 +142,16 @@ class Scheduler:
 
     def lanes_for(self, execution: Execution, num_jobs: int) -> int:
         """Return the number of lanes of the program for so many jobs."""
-        gen, method, asked = execution.gen, execution.method, execution.config.lanes
-        limit = self._limits.get((gen.apply, method), asked or default_lanes(gen, method))
-        if asked is None and device_count() > 1 and num_jobs > FEW_JOBS:
+        gen, method, asked = execution.gen, execution.method, execution.settings.lanes.count
+        default = asked or default_lanes(gen, method, execution.settings)
+        limit, few = (
+            self._limits.get((gen.apply, method), default),
+            execution.settings.lanes.few_jobs,
+        )
+        if asked is None and device_count() > 1 and num_jobs > few:
             each = -(-num_jobs // device_count())
-            return device_count() * min(limit, lanes_of_a_device(each, limit))
-        return min(asked or limit, limit, lanes_of_a_device(num_jobs, limit))
+            return device_count() * min(limit, lanes_of_a_device(each, limit, few))
+        return min(asked or limit, limit, lanes_of_a_device(num_jobs, limit, few))
 
     def _halve(self, execution: Execution, lanes: int) -> int | None:
         """Remember, and return, half as many lanes; None: there can be no fewer."""
@@ -166,35 +163,37 @@ class Scheduler:
         return parts * each
 
 
-def lanes_of_a_device(num_jobs: int, limit: int) -> int:
+def lanes_of_a_device(num_jobs: int, limit: int, few_jobs: int) -> int:
     """Return the lanes of one device for so many jobs.
 
     On CPU there are few different numbers of them, for each size is compiled on its own.
     """
     if jax.default_backend() == "cpu":
-        return limit if num_jobs > FEW_JOBS else 1
+        return limit if num_jobs > few_jobs else 1
     return 1 << max(0, num_jobs - 1).bit_length()
 
 
-def default_lanes(gen: Generator, method: Solver) -> int:
+def default_lanes(gen: Generator, method: Solver, settings: MultiStart) -> int:
     """Return how many searches a device takes at once: what fills it, or on CPU its caches."""
-    size = int(np.prod(gen.latent_shape))
+    size, lanes = int(np.prod(gen.latent_shape)), settings.lanes
     dense = method.dense
     if jax.default_backend() == "cpu":
         if not dense:
-            return 8
-        return 1 if _singly(gen, method) else max(1, min(8, MAX_CPU_TANGENTS // size))
+            return lanes.on_cpu
+        if _singly(gen, method, settings):
+            return 1
+        return max(1, min(lanes.on_cpu, lanes.max_cpu_tangents // size))
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 8 << 30)
     pixels = int(np.prod(gen.image_shape))
-    # 64: activations a pixel, an upper guess; halved when it fails
-    lane = 4 * pixels * 64 * (size if dense else 3)
-    return int(max(1, min(1024, limit // 4 // lane)))
+    # bytes of a lane, an upper guess; a quarter of the memory is filled
+    lane = 4 * pixels * lanes.activations * (size if dense else 3)
+    return int(max(1, min(lanes.on_device, limit // 4 // lane)))
 
 
-def _singly(gen: Generator, method: Solver) -> bool:
+def _singly(gen: Generator, method: Solver, settings: MultiStart) -> bool:
     if not method.dense or jax.default_backend() != "cpu" or isinstance(gen.apply, ComparedBy):
         return False
-    return int(np.prod(gen.latent_shape)) * forward_cost(gen) > CHEAP_JACOBIAN
+    return int(np.prod(gen.latent_shape)) * forward_cost(gen) > settings.automatic.cheap
 
 
 class _Pass:
@@ -259,7 +258,7 @@ class _Pass:
         execution, job = self.execution, self.jobs[number]
         self.taken[number] += self.engine.segment
         taken = self.taken[number]
-        stall = stall_fraction(execution.config, execution.method, taken, loss)
+        stall = stall_fraction(execution.settings.stopping, execution.method, taken, loss)
         status = _status(
             loss,
             last,
@@ -324,13 +323,13 @@ def _refilled(fresh: Array, starts: Carry, carry: Carry) -> Carry:
     )
 
 
-def stall_fraction(config: InvertConfig, method: Solver, taken: int, loss: float) -> float | None:
+def stall_fraction(stopping: Stopping, method: Solver, taken: int, loss: float) -> float | None:
     """Return by which fraction a segment must lower the loss; None: a lane may not stall yet."""
-    if not config.early_stop or taken <= method.patience:
+    if not stopping.early or taken <= method.patience:
         return None
-    if config.stall is not None:
-        return config.stall
-    return max(method.stall, FAR_STALL) if loss > FAR else method.stall
+    if stopping.stall is not None:
+        return stopping.stall
+    return max(method.stall, stopping.far_stall) if loss > stopping.far else method.stall
 
 
 def _status(

@@ -15,34 +15,26 @@ import jax
 import numpy as np
 
 from jattr.generators.base import Route
-from jattr.inversion.config import DENSE_POLISH, LM, InvertConfig, polish_method
 from jattr.inversion.linearization import linearise
 from jattr.inversion.mapping_inverse import Behind, MappingSearch, Styles
 from jattr.inversion.multistart import (
-    POLISH_AGAIN,
     Index,
     Inversion,
     Inverter,
-    MultiStart,
+    OneStageSearch,
     Trace,
 )
 from jattr.inversion.observation.base import Observation
-from jattr.inversion.scheduler import FAR, Scheduler, Status
-from jattr.inversion.warm_start import Pool
-
-# times the noise: styles below this are the image's own; a sibling generator's come near it
-HIT = 2
-CLOSE = 0.04  # of the styles' residual: what the latent may add to it
-# of likeliest styles, deviations in standard ones: the true latent leaves 1
-LIKELY = 1.5
-BEYOND = 4.0  # times that aim: a latent that leaves more does not explain the image
+from jattr.inversion.scheduler import Scheduler, Status
+from jattr.inversion.search import LM, MultiStart
+from jattr.inversion.warm_start import PriorSamples
 
 
 def make_inverter(
     observation: Observation,
-    config: InvertConfig,
+    settings: MultiStart,
     key: jax.Array,
-    pool: Pool | None = None,
+    pool: PriorSamples | None = None,
     scheduler: Scheduler | None = None,
 ) -> Inverter:
     """Return the inverter for a candidate.
@@ -51,21 +43,24 @@ def make_inverter(
 
     Args:
       observation: the images and the candidate.
-      config: settings.
+      settings: of the searches.
       key: of every random choice.
       pool: images of the candidate from its prior; None: make them.
       scheduler: of the call that this is a part of; None: a new one.
     """
     gen = observation.gen
-    if gen.router is None or config.optimiser != "auto" or not observation.traits.uses_styles:
-        return MultiStart(observation, config, key, pool, scheduler)
+    if gen.router is None or settings.solver is not None or not observation.traits.uses_styles:
+        return OneStageSearch(observation, settings, key, pool, scheduler)
     route = gen.router(gen)
-    if max(int(np.prod(gen.latent_shape)), *route.styles.latent_shape) > DENSE_POLISH:
-        return MultiStart(observation, config, key, pool, scheduler)
-    return TwoStage(observation, route, config, key, pool, scheduler)
+    if (
+        max(int(np.prod(gen.latent_shape)), *route.styles.latent_shape)
+        > settings.automatic.max_dense
+    ):
+        return OneStageSearch(observation, settings, key, pool, scheduler)
+    return TwoStageSearch(observation, route, settings, key, pool, scheduler)
 
 
-class TwoStage:
+class TwoStageSearch:
     """Two searches in a row: `styles` from the image to styles, `whole` on to the latent.
 
     Between them a `MappingSearch` goes from styles to the latent behind them. Results are those of
@@ -76,9 +71,9 @@ class TwoStage:
         self,
         observation: Observation,
         route: Route,
-        config: InvertConfig,
+        settings: MultiStart,
         key: jax.Array,
-        pool: Pool | None = None,
+        pool: PriorSamples | None = None,
         scheduler: Scheduler | None = None,
     ):
         """Prepare; nothing is searched yet.
@@ -86,14 +81,19 @@ class TwoStage:
         Args:
           observation: the images and the candidate.
           route: the candidate's two steps.
-          config: settings.
+          settings: of the searches.
           key: of every random choice.
           pool: images of the candidate from its prior; None: make them.
           scheduler: of the call that this is a part of; None: a new one.
         """
         keys = jax.random.split(key, 3)
-        whole = MultiStart(observation, config, keys[0], pool, scheduler)
-        self.whole, self.observation, self.gen, self.config = whole, observation, whole.gen, config
+        whole = OneStageSearch(observation, settings, keys[0], pool, scheduler)
+        self.whole, self.observation, self.gen, self.settings = (
+            whole,
+            observation,
+            whole.gen,
+            settings,
+        )
         self.scheduler, self.pool, self.cost, self.size = (
             whole.scheduler,
             whole.pool,
@@ -101,15 +101,15 @@ class TwoStage:
             whole.size,
         )
         self.results, self.rounding, self.fair = whole.results, whole.rounding, whole.fair
-        self.hit = HIT * observation.noise
+        self.hit = settings.two_stage.hit * observation.noise
         random = np.random.default_rng(np.asarray(jax.random.key_data(keys[2])))
         self.mapping = MappingSearch(
-            self.gen, route.mapping, self.pool, whole.prior, config, random, self.scheduler
+            self.gen, route.mapping, self.pool, whole.prior, settings, random, self.scheduler
         )
         # the same pool, seen as styles and images
-        styled = Pool(self.mapping.styles, None, self.pool.features, self.pool.factor)
-        same = dataclasses.replace(config, restarts=self.results.restarts)
-        self.styles = MultiStart(
+        styled = PriorSamples(self.mapping.styles, None, self.pool.features, self.pool.factor)
+        same = dataclasses.replace(settings, restarts=self.results.restarts)
+        self.styles = OneStageSearch(
             observation.for_generator(route.styles), same, keys[1], styled, self.scheduler
         )
         # image -> the residual of styles that do not explain it
@@ -128,7 +128,7 @@ class TwoStage:
 
     def round(self, images: Sequence[int], restarts: range, settled: Sequence[int] = ()) -> None:
         """Search these images from these restarts: styles, latents behind them, the whole."""
-        early_stop, results = self.config.early_stop, self.results
+        early_stop, results = self.settings.stopping.early, self.results
         # styles at the floor may still be wrong ones
         proven = early_stop and not self.observation.traits.needs_test
         open_ = [i for i in images if not (proven and self.styles.results.arrived(i))]
@@ -196,7 +196,7 @@ class TwoStage:
         if not np.isfinite(loss):
             status[index] = Status.FAILED
             return False
-        if self.config.early_stop and not loss < self.hit:
+        if self.settings.stopping.early and not loss < self.hit:
             status[index] = styles.status[at]  # as good as run: its end is known
             return False
         return True
@@ -222,9 +222,15 @@ class TwoStage:
         near = [
             index
             for index in others
-            if self.styles.results.loss[index] < FAR and index[0] not in settled and not last
+            if self.styles.results.loss[index] < self.settings.stopping.far
+            and index[0] not in settled
+            and not last
         ]
-        self.whole.search(near, polish_method(self.size), most=max(1, self.config.polish_steps))
+        self.whole.search(
+            near,
+            self.whole.polish_method,
+            most=max(1, self.settings.polish.steps),
+        )
         measured = [*confirmable, *(index for index in others if index not in near)]
         for index, loss in zip(measured, self.whole.measure(measured), strict=True):
             self.results.loss[index] = loss
@@ -262,14 +268,14 @@ class TwoStage:
         """
         image, (w, loss, _) = index[0], self._styles_of(index)
         self.results.status[index] = Status.STALLED
-        if not loss < POLISH_AGAIN * self.denied.get(image, np.inf):
+        if not loss < self.settings.polish.again * self.denied.get(image, np.inf):
             return False
         styles = self._likeliest(image, w)
         behind = None
         if self.styles.observation.accepts(image, self.styles.rounding[image], -1, styles.w):
             behind = self.mapping.behind(styles, near=True)
             self._start(index, styles, behind)
-        if behind is None or behind.loss > BEYOND * styles.aim:
+        if behind is None or behind.loss > self.settings.two_stage.beyond * styles.aim:
             self.denied[image] = loss
             return False
         return True
@@ -290,15 +296,20 @@ class TwoStage:
         # a deviation s of the styles changes the mean square by s'(J'J / n)s = |W s|^2 / d
         square = jacobian.T @ jacobian / len(jacobian)
         weight = _root(square * len(w)) if np.isfinite(square).all() else square
-        return Styles(w, weight, CLOSE * loss, 1)
+        return Styles(w, weight, self.settings.two_stage.close * loss, 1)
 
     def _likeliest(self, image: int, w: np.ndarray) -> Styles:
         """Return the likeliest styles of an altered image near some, with their information."""
         observation, rule = self.styles.observation, self.styles.rounding[image]
         w, used, _ = observation.rounding_polish(
-            image, rule, -1, w, self.config.interval_steps, self.styles.prior
+            image, rule, -1, w, self.settings.rounding_polish, self.styles.prior
         )
-        return Styles(w, _root(observation.fisher_information(image, w)), LIKELY, used + 1)
+        return Styles(
+            w,
+            _root(observation.fisher_information(image, w)),
+            self.settings.two_stage.likely,
+            used + 1,
+        )
 
 
 def _root(square: np.ndarray) -> np.ndarray:

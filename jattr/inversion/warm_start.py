@@ -1,78 +1,90 @@
-"""Where restarts begin: prior samples, the nearest of a shared pool, or a guess from the image.
+"""Warm starts: where restarts begin.
 
-The guess of an autoencoder is its encoder's. Of others it is a regression from images to latents.
+The guess of an autoencoder is its encoder's. Of others it is a regression from images to latents:
+a ridge regression of the latent on the pixels of a pool of the generator's own images. It costs a
+fraction of a second once a candidate, serves every image, and for most small generators its guess
+lies where Gauss-Newton steps converge, where a prior sample seldom does (docs/decisions/0001 has
+the measurements).
 
-The regression is a ridge regression of the latent on the pixels of a pool of the generator's own
-images. It costs a fraction of a second once a candidate, serves every image, and for most small
-generators its guess lies where Gauss-Newton steps converge, where a prior sample seldom does
-(docs/decisions/0001 has the measurements).
+A warm start is any callable that takes the arguments of `WarmStart` and returns latents
+[images, restarts, d], or `Starts` with their classes.
 """
 
 import functools
 import math
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jattr.errors import InputError
 from jattr.generators.base import ApplyFn, Generator
-from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import forward_cost, make_images
 from jattr.inversion.problem import Target, edge_of, logit
-from jattr.solvers.base import Prior
+from jattr.solvers.base import Prior as LatentPrior
 from jattr.typing import PyTree
 
-CLOUD = 128  # images a pass
-# of the cloud in each pass, in the prior's standard deviations
-SPREADS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
-CLOUD_RIDGE = 1e-2  # of the images' mean variance
-MAX_ENSEMBLE_NUMBERS = 1 << 20  # of images made at once
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleKalman:
+    """Statistical linearisation: a cloud of latents about a start shows which way to move it.
+
+    Iglesias, Law, Stuart, Ensemble Kalman methods for inverse problems, Inverse Problems 29 (2013);
+    here one regression a pass.
+    """
+
+    size: int = 128  # latents of the cloud, images a pass
+    # of the cloud in each pass, in the prior's standard deviations
+    spreads: tuple[float, ...] = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
+    ridge: float = 1e-2  # of the images' mean variance
+    max_numbers: int = 1 << 20  # of images made at once
 
 
 @functools.lru_cache(maxsize=64)
 def make_ensemble(
-    apply: ApplyFn, shape: tuple[int, ...], precision: str
+    apply: ApplyFn, shape: tuple[int, ...], precision: str, settings: EnsembleKalman
 ) -> Callable[..., jax.Array]:
     """Return compiled `fn(state, prior, target, label, z [d], key) -> z [d]` for one image."""
+    count = settings.size
 
     def run(
         state: PyTree,
-        prior: Prior,
+        prior: LatentPrior,
         target: Target,
         label: jax.Array | None,
         z: jax.Array,
         key: jax.Array,
     ) -> jax.Array:
-        cloud = jax.random.normal(key, (CLOUD, z.size))
+        cloud = jax.random.normal(key, (count, z.size))
         # directions of the prior about 0
         cloud = (cloud - cloud.mean(0)) * prior.scale
         edge = edge_of(target)
         low, high = jnp.where(target.below, edge, -1.0), jnp.where(target.above, edge, 1.0)
         observed = logit(jnp.clip(edge, -1.0, 1.0)).ravel()
-        size = max(
-            8, min(CLOUD, 1 << int(math.log2(max(1, MAX_ENSEMBLE_NUMBERS // target.center.size))))
-        )
+        most = max(1, settings.max_numbers // target.center.size)
+        size = max(8, min(count, 1 << int(math.log2(most))))
 
         def images(z: jax.Array) -> jax.Array:
             given = None if label is None else jnp.broadcast_to(label, z.shape[:1])
             return logit(jnp.clip(apply(state, z, label=given), low, high)).reshape(len(z), -1)
 
         def shrink(z: jax.Array, spread: jax.Array) -> tuple[jax.Array, None]:
-            around = (z + spread * cloud).reshape(CLOUD // size, size, *shape)
+            around = (z + spread * cloud).reshape(count // size, size, *shape)
             values = (
-                jax.lax.map(images, around).reshape(CLOUD, -1)
-                if size < CLOUD
+                jax.lax.map(images, around).reshape(count, -1)
+                if size < count
                 else images(around[0])
             )
             # the linear map from latents to logits that fits the cloud, in its dual form:
             # move = C'(Y Y' + r I)^-1 Y (y - mean), C and Y the cloud's latents and logits
             offsets = values - values.mean(0)
             gram = offsets @ offsets.T
-            gram = gram + (CLOUD_RIDGE * jnp.trace(gram) / CLOUD + 1e-12) * jnp.eye(CLOUD)
+            gram = gram + (settings.ridge * jnp.trace(gram) / count + 1e-12) * jnp.eye(count)
             weights = jax.scipy.linalg.cho_solve(
                 jax.scipy.linalg.cho_factor(gram), offsets @ (observed - values.mean(0))
             )
@@ -80,19 +92,28 @@ def make_ensemble(
             return jnp.where(jnp.isfinite(moved).all(), moved, z), None
 
         with jax.default_matmul_precision(precision):
-            return jax.lax.scan(shrink, z, jnp.asarray(SPREADS))[0]
+            return jax.lax.scan(shrink, z, jnp.asarray(settings.spreads))[0]
 
     return jax.jit(run)
 
 
-MAX_FEATURES = 1024  # pixels that the regression sees: larger images are averaged down first
-POOL_RIDGE = 1e-3  # of the mean feature's variance
-POOL_BATCH = 64  # images kept whole at once
-SMALL_POOL, LARGE_POOL = 512, 2048
-MANY_IMAGES = 16  # from which on the large one pays
-CLASS_POOL = 32  # images of a class that its own regression needs
-MAX_POOL_BYTES = 256 << 20
-MAX_POOL_WORK = 2e12  # floating-point operations; at least 64 images are made all the same
+@dataclass(frozen=True, kw_only=True)
+class Pooling:
+    """How many images of a candidate's prior are made, once for all restarts."""
+
+    size: int | None = None  # images; None: `small`, or `large` from `many_images` on
+    small: int = 512
+    large: int = 2048
+    many_images: int = 16  # searched, from which on the large pool pays
+    class_size: int = 128  # images of a class at least, of up to 64 classes
+    max_features: int = 1024  # pixels that are compared: larger images are averaged down first
+    batch: int = 64  # images kept whole at once
+    max_bytes: int = 256 << 20  # of the features
+    max_work: float = 2e12  # floating-point operations; at least 64 images are made all the same
+
+    def size_for(self, num_images: int) -> int:
+        """Return how many images the pool of a search of so many images has."""
+        return self.size or (self.small if num_images < self.many_images else self.large)
 
 
 class Starts(NamedTuple):
@@ -102,7 +123,7 @@ class Starts(NamedTuple):
     label: np.ndarray | None  # [images, restarts] int32; None if unconditional
 
 
-class Pool(NamedTuple):
+class PriorSamples(NamedTuple):
     """Images of the generator from its prior, as latents and features; made once a candidate."""
 
     z: np.ndarray  # [n, d]
@@ -111,49 +132,49 @@ class Pool(NamedTuple):
     factor: int  # by which images are averaged down
 
 
-_POOLS: weakref.WeakKeyDictionary[Generator, dict[tuple[int, bytes], Pool]] = (
+_SAMPLES: weakref.WeakKeyDictionary[Generator, dict[tuple[int, Pooling, bytes], PriorSamples]] = (
     weakref.WeakKeyDictionary()
 )
 
 
-def make_pool(gen: Generator, config: InvertConfig, key: jax.Array, images: int) -> Pool:
-    """Return the pool of a candidate: `config.pool` images, at least 128 of each class up to 64.
+def make_pool(gen: Generator, settings: Pooling, key: jax.Array, num_images: int) -> PriorSamples:
+    """Return the pool of a candidate for the search of so many images.
 
-    Made once for a generator, size and key, and kept while the generator is.
+    Made once for a generator, settings and key, and kept while the generator is.
     """
-    count = config.pool or (SMALL_POOL if images < MANY_IMAGES else LARGE_POOL)
-    pools = _POOLS.setdefault(gen, {})
-    name = (count, np.asarray(jax.random.key_data(key)).tobytes())
+    count = settings.size_for(num_images)
+    pools = _SAMPLES.setdefault(gen, {})
+    name = (count, settings, np.asarray(jax.random.key_data(key)).tobytes())
     if name not in pools:
-        pools[name] = _sample_pool(gen, count, key)
+        pools[name] = _sample_pool(gen, settings, count, key)
     return pools[name]
 
 
 def forget_pools() -> None:
     """Drop every pool that is kept; for benchmarks that time a first call."""
-    _POOLS.clear()
+    _SAMPLES.clear()
 
 
-def _sample_pool(gen: Generator, count: int, key: jax.Array) -> Pool:
+def _sample_pool(gen: Generator, settings: Pooling, count: int, key: jax.Array) -> PriorSamples:
     if gen.num_classes:
-        count = max(count, min(gen.num_classes, 64) * 128)
-    factor = _factor(gen.image_shape)
+        count = max(count, min(gen.num_classes, 64) * settings.class_size)
+    factor = _factor(gen.image_shape, settings.max_features)
     size = int(np.prod(gen.image_shape)) * 4
-    count = max(64, min(count, MAX_POOL_BYTES * factor * factor // size))
+    count = max(64, min(count, settings.max_bytes * factor * factor // size))
     keys = jax.random.split(key, 2)
     if gen.encoder is not None:
-        z = np.asarray(
-            gen.sample_latent(keys[0], min(count, max(64, MAX_POOL_BYTES // (4 * size))))
-        )
-        return Pool(z.reshape(len(z), -1), None, np.zeros((0, 0), np.float32), factor)
-    count = max(64, min(count, int(MAX_POOL_WORK / max(1.0, forward_cost(gen)))))
+        most = max(64, settings.max_bytes // (4 * size))
+        z = np.asarray(gen.sample_latent(keys[0], min(count, most)))
+        return PriorSamples(z.reshape(len(z), -1), None, np.zeros((0, 0), np.float32), factor)
+    count = max(64, min(count, int(settings.max_work / max(1.0, forward_cost(gen)))))
     z = np.asarray(gen.sample_latent(keys[0], count))
     label = np.arange(count, dtype=np.int32) % gen.num_classes if gen.num_classes else None
     parts = []
-    for at in range(0, count, POOL_BATCH):
-        part = None if label is None else label[at : at + POOL_BATCH]
-        parts.append(features_of(make_images(gen, z[at : at + POOL_BATCH], part), factor))
-    return Pool(z.reshape(count, -1), label, np.concatenate(parts), factor)
+    for at in range(0, count, settings.batch):
+        rows = slice(at, at + settings.batch)
+        part = None if label is None else label[rows]
+        parts.append(features_of(make_images(gen, z[rows], part), factor))
+    return PriorSamples(z.reshape(count, -1), label, np.concatenate(parts), factor)
 
 
 def features_of(images: np.ndarray, factor: int) -> np.ndarray:
@@ -165,42 +186,227 @@ def features_of(images: np.ndarray, factor: int) -> np.ndarray:
     return np.ascontiguousarray(blocks.mean((2, 4), dtype=np.float32)).reshape(n, -1)
 
 
-def make_starts(
-    gen: Generator,
-    pool: Pool,
-    images: np.ndarray,
-    restarts: int,
-    config: InvertConfig,
-    key: jax.Array,
-) -> Starts:
-    """Return the starts of every image.
+class WarmStart(Protocol):
+    """Where restarts begin; any callable with these arguments is one."""
 
-    Args:
-      gen: the candidate.
-      pool: its pool.
-      images: [n, H, W, C] float32 in [-1, 1].
-      restarts: number of starts of an image.
-      config: kind of starts.
-      key: of the noise or the prior samples.
+    def __call__(
+        self,
+        gen: Generator,
+        images: np.ndarray,
+        *,
+        num_restarts: int,
+        key: jax.Array,
+        pool: PriorSamples,
+    ) -> Starts | np.ndarray:
+        """Return the latents [images, restarts, d] at which the restarts of every image begin.
+
+        Args:
+          gen: the candidate.
+          images: [n, H, W, C] float32 in [-1, 1].
+          num_restarts: of each image.
+          key: of every random choice.
+          pool: images of the candidate from its prior.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ridge:
+    """A guess from the image, then the guess with growing noise; every fourth a prior sample.
+
+    The guess is an autoencoder's own, or a ridge regression's on the pool; of a class-conditional
+    candidate one for each class, the classes ranked by how well their guesses do.
     """
-    n = len(images)
-    d = int(np.prod(gen.latent_shape))
-    samples = np.asarray(gen.sample_latent(key, n * restarts)).reshape(n, restarts, d)
-    if gen.num_classes:
-        return _conditional(gen, pool, images, config, samples)
-    if config.start == "prior":
-        return Starts(samples, None)
-    if gen.encoder is not None:
-        return Starts(_spread(_encode(gen, images)[:, None], samples, config), None)
-    features = features_of(images, pool.factor)
-    if config.start == "pool":
-        nearest = np.argsort(_distances(features, pool.features), axis=1, kind="stable")[
-            :, :restarts
-        ]
-        z = pool.z[nearest[:, np.arange(restarts) % nearest.shape[1]]]
-        return Starts(z, None)
-    guess = regress(pool.features, pool.z, features)
-    return Starts(_spread(guess[:, None], samples, config), None)
+
+    spread: float = 0.3  # of the noise, growing, in units of the prior's standard deviation
+    ridge: float = 1e-3  # of the mean feature's variance
+    class_images: int = 32  # of the pool that a class's own regression needs
+
+    def __call__(
+        self,
+        gen: Generator,
+        images: np.ndarray,
+        *,
+        num_restarts: int,
+        key: jax.Array,
+        pool: PriorSamples,
+    ) -> Starts:
+        """Return the starts of every image; see `WarmStart`."""
+        samples = _prior_samples(gen, len(images), num_restarts, key)
+        if gen.num_classes:
+            return _conditional(gen, pool, images, samples, self)
+        if gen.encoder is not None:
+            return Starts(_spread(_encode(gen, images)[:, None], samples, self.spread), None)
+        guess = regress(pool.features, pool.z, features_of(images, pool.factor), self.ridge)
+        return Starts(_spread(guess[:, None], samples, self.spread), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """The guess of an autoencoder's own encoder, then the guess with growing noise."""
+
+    spread: float = 0.3  # of the noise, in units of the prior's standard deviation
+
+    def __call__(
+        self,
+        gen: Generator,
+        images: np.ndarray,
+        *,
+        num_restarts: int,
+        key: jax.Array,
+        pool: PriorSamples,
+    ) -> Starts:
+        """Return the starts of every image; see `WarmStart`.
+
+        Raises:
+          InputError: the candidate has no encoder.
+        """
+        del pool
+        if gen.encoder is None:
+            raise InputError(
+                f"generator {gen.name!r} has no encoder to start from; use the warm start ridge,"
+                " pool or prior"
+            )
+        samples = _prior_samples(gen, len(images), num_restarts, key)
+        return Starts(_spread(_encode(gen, images)[:, None], samples, self.spread), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """The latents of the pool's nearest images.
+
+    Of candidates whose pool holds no images to compare, or whose classes must be told first, the
+    guess in its place.
+    """
+
+    guess: Ridge = field(default_factory=Ridge)
+
+    def __call__(
+        self,
+        gen: Generator,
+        images: np.ndarray,
+        *,
+        num_restarts: int,
+        key: jax.Array,
+        pool: PriorSamples,
+    ) -> Starts:
+        """Return the starts of every image; see `WarmStart`."""
+        if gen.num_classes or gen.encoder is not None:
+            return self.guess(gen, images, num_restarts=num_restarts, key=key, pool=pool)
+        distances = _distances(features_of(images, pool.factor), pool.features)
+        nearest = np.argsort(distances, axis=1, kind="stable")[:, :num_restarts]
+        return Starts(pool.z[nearest[:, np.arange(num_restarts) % nearest.shape[1]]], None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """Samples of the prior; of a class-conditional candidate the classes ranked by guesses."""
+
+    guess: Ridge = field(default_factory=Ridge)
+
+    def __call__(
+        self,
+        gen: Generator,
+        images: np.ndarray,
+        *,
+        num_restarts: int,
+        key: jax.Array,
+        pool: PriorSamples,
+    ) -> Starts:
+        """Return the starts of every image; see `WarmStart`."""
+        samples = _prior_samples(gen, len(images), num_restarts, key)
+        if not gen.num_classes:
+            return Starts(samples, None)
+        return _conditional(gen, pool, images, samples, self.guess)._replace(z=samples)
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Latents of the caller's own: [images, restarts, ...], or [images, ...] for one restart."""
+
+    latents: np.ndarray
+
+    def __call__(
+        self,
+        gen: Generator,
+        images: np.ndarray,
+        *,
+        num_restarts: int,
+        key: jax.Array,
+        pool: PriorSamples,
+    ) -> np.ndarray:
+        """Return the latents of every image; restarts beyond those given are prior samples.
+
+        Raises:
+          InputError: latents of another shape.
+        """
+        del pool
+        size = int(np.prod(gen.latent_shape))
+        latents = np.asarray(self.latents, np.float32)
+        if len(latents) != len(images) or latents.size % (len(images) * size):
+            raise InputError(
+                f"latents0 has shape {latents.shape}; for {len(images)} images of generator"
+                f" {gen.name!r} it is [{len(images)}, restarts, {size}] or"
+                f" [{len(images)}, {', '.join(map(str, gen.latent_shape))}]"
+            )
+        given = latents.reshape(len(images), -1, size)[:, :num_restarts]
+        samples = _prior_samples(gen, len(images), num_restarts, key)
+        return np.concatenate([given, samples[:, given.shape[1] :]], axis=1)
+
+    def _content(self) -> tuple[tuple[int, ...], bytes]:
+        return self.latents.shape, np.ascontiguousarray(self.latents).tobytes()
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether these are the same latents."""
+        return isinstance(other, Given) and self._content() == other._content()
+
+    def __hash__(self) -> int:
+        """Return the hash of the latents."""
+        return hash(self._content())
+
+
+# How files and the command line spell the warm starts.
+WARM_STARTS: dict[str, Callable[[float], WarmStart]] = {  # from the spread
+    "linear": lambda spread: Ridge(spread=spread),
+    "pool": lambda spread: Pool(guess=Ridge(spread=spread)),
+    "prior": lambda spread: Prior(guess=Ridge(spread=spread)),
+}
+
+
+def make_starts(
+    warm_start: WarmStart,
+    gen: Generator,
+    images: np.ndarray,
+    num_restarts: int,
+    key: jax.Array,
+    pool: PriorSamples,
+) -> Starts:
+    """Return the starts of every image, as a warm start gives them.
+
+    Raises:
+      InputError: it gives another shape or type, or values that are not finite.
+    """
+    starts = warm_start(gen, images, num_restarts=num_restarts, key=key, pool=pool)
+    if not isinstance(starts, Starts):
+        starts = Starts(np.asarray(starts), None)
+    shape = (len(images), num_restarts, int(np.prod(gen.latent_shape)))
+    if starts.z.size == math.prod(shape) and starts.z.shape[:2] == shape[:2]:
+        starts = starts._replace(z=starts.z.reshape(shape))
+    if starts.z.shape != shape or starts.z.dtype.kind != "f" or not np.isfinite(starts.z).all():
+        raise InputError(
+            f"the warm start {getattr(warm_start, '__name__', type(warm_start).__name__)!r} gives"
+            f" {starts.z.dtype} {starts.z.shape}; it is finite floats [images, restarts, latent] ="
+            f" {shape}"
+        )
+    if gen.num_classes and starts.label is None:
+        label = np.arange(num_restarts, dtype=np.int32) % gen.num_classes
+        starts = starts._replace(label=np.broadcast_to(label, shape[:2]))
+    return starts._replace(z=starts.z.astype(np.float32))
+
+
+def _prior_samples(gen: Generator, images: int, restarts: int, key: jax.Array) -> np.ndarray:
+    """Return samples of the prior [images, restarts, d]."""
+    z = np.asarray(gen.sample_latent(key, images * restarts))
+    return z.reshape(images, restarts, int(np.prod(gen.latent_shape)))
 
 
 def _encode(gen: Generator, images: np.ndarray) -> np.ndarray:
@@ -216,23 +422,23 @@ def _encoder(encode: Any) -> Any:
     return jax.jit(encode)
 
 
-def _spread(guess: np.ndarray, samples: np.ndarray, config: InvertConfig) -> np.ndarray:
+def _spread(guess: np.ndarray, samples: np.ndarray, spread: float) -> np.ndarray:
     """Return the guess, then the guess with growing noise; every fourth is a prior sample."""
     restart = np.arange(samples.shape[1])
-    noise = np.where(restart == 0, 0.0, config.spread * (1 + restart // 4)).astype(np.float32)
+    noise = np.where(restart == 0, 0.0, spread * (1 + restart // 4)).astype(np.float32)
     moved = guess + noise[None, :, None] * samples
     z = np.where((restart % 4 == 3)[None, :, None], samples, moved)
     return z.astype(np.float32)
 
 
 def _conditional(
-    gen: Generator, pool: Pool, images: np.ndarray, config: InvertConfig, samples: np.ndarray
+    gen: Generator, pool: PriorSamples, images: np.ndarray, samples: np.ndarray, settings: Ridge
 ) -> Starts:
     """Return starts over the classes, ranked by how well each one's guess reproduces the image."""
     assert pool.label is not None
     features = features_of(images, pool.factor)
     n, restarts = samples.shape[:2]
-    guesses = _class_guesses(gen, pool, features)
+    guesses = _class_guesses(gen, pool, features, settings)
     losses = np.stack(
         [_start_loss(gen, guesses[c], c, features, pool.factor) for c in range(gen.num_classes)]
     )
@@ -240,11 +446,7 @@ def _conditional(
     picked = order[:, _ranks(restarts) % gen.num_classes]
     guess = np.stack([guesses[picked[i], i] for i in range(n)])  # [n, restarts, d]
     again = (np.arange(restarts) >= gen.num_classes)[None, :, None]
-    z = (
-        samples
-        if config.start == "prior"
-        else np.where(again, guess + config.spread * samples, guess)
-    )
+    z = np.where(again, guess + settings.spread * samples, guess)
     return Starts(z.astype(np.float32), picked.astype(np.int32))
 
 
@@ -259,17 +461,21 @@ def _ranks(restarts: int) -> np.ndarray:
     return np.where(restart % 2, (restart + 1) // 2, even)
 
 
-def _class_guesses(gen: Generator, pool: Pool, features: np.ndarray) -> np.ndarray:
+def _class_guesses(
+    gen: Generator, pool: PriorSamples, features: np.ndarray, settings: Ridge
+) -> np.ndarray:
     """Return the latent guessed for each image if it were of each class [classes, n, d].
 
     By a regression within the class, or over the whole pool where a class has too few images in it.
     """
     labels = np.asarray(pool.label)
-    if np.bincount(labels, minlength=gen.num_classes).min() < CLASS_POOL:
-        shared = regress(pool.features, pool.z, features)
+    if np.bincount(labels, minlength=gen.num_classes).min() < settings.class_images:
+        shared = regress(pool.features, pool.z, features, settings.ridge)
         return np.broadcast_to(shared, (gen.num_classes, *shared.shape))
     own = [labels == label for label in range(gen.num_classes)]
-    return np.stack([regress(pool.features[rows], pool.z[rows], features) for rows in own])
+    return np.stack(
+        [regress(pool.features[rows], pool.z[rows], features, settings.ridge) for rows in own]
+    )
 
 
 def _start_loss(
@@ -279,18 +485,18 @@ def _start_loss(
     return np.mean(np.square(features_of(images, factor) - features), axis=1)
 
 
-def regress(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
+def regress(x: np.ndarray, y: np.ndarray, at: np.ndarray, ridge: float = Ridge.ridge) -> np.ndarray:
     """Return the ridge regression of y [n, d] on x [n, p], at new points [m, p]."""
     mean, center = x.mean(0), y.mean(0)
     x = x - mean
     if len(x) >= x.shape[1]:
         # (X'X + r I) b = X'y, r a fraction of the mean variance: p equations where p <= n
         gram = x.T @ x
-        gram[np.diag_indices_from(gram)] += POOL_RIDGE * np.trace(gram) / len(gram) + 1e-12
+        gram[np.diag_indices_from(gram)] += ridge * np.trace(gram) / len(gram) + 1e-12
         return (at - mean) @ np.linalg.solve(gram, x.T @ (y - center)) + center
     # its dual, b = X'(X X' + r I)^-1 y: n equations where features outnumber samples
     gram = x @ x.T
-    gram[np.diag_indices_from(gram)] += POOL_RIDGE * np.trace(gram) / len(gram) + 1e-12
+    gram[np.diag_indices_from(gram)] += ridge * np.trace(gram) / len(gram) + 1e-12
     return (at - mean) @ (x.T @ np.linalg.solve(gram, y - center)) + center
 
 
@@ -298,10 +504,10 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.sum(a * a, 1)[:, None] - 2 * a @ b.T + np.sum(b * b, 1)[None]
 
 
-def _factor(image_shape: tuple[int, int, int]) -> int:
+def _factor(image_shape: tuple[int, int, int], max_features: int) -> int:
     height, width, channels = image_shape
     factor = 1
-    while (height // factor) * (width // factor) * channels > MAX_FEATURES and min(
+    while (height // factor) * (width // factor) * channels > max_features and min(
         height, width
     ) // factor > 4:
         factor += 1

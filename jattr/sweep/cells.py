@@ -16,8 +16,8 @@ from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.generators.digest import canonical_json
 from jattr.generators.store import load_generator
-from jattr.inversion.config import InvertConfig
-from jattr.inversion.observation.make import given_distance
+from jattr.inversion.config import as_search, search_facts
+from jattr.inversion.search import MultiStart
 from jattr.source_files import sources_digest
 from jattr.sweep.sources import Batch, batches_of
 from jattr.sweep.spec import Setting, Spec
@@ -44,9 +44,9 @@ class Cell:
     seed: int
 
     @property
-    def config(self) -> InvertConfig:
+    def search(self) -> MultiStart:
         """The settings of its searches."""
-        return dataclasses.replace(self.setting.config, seed=self.seed)
+        return dataclasses.replace(as_search(self.setting.config), seed=self.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ def make_plan(spec: Spec) -> Plan:
         )
     for setting in spec.settings:
         for gen in candidates.values():
-            setting.config.view(gen)
+            as_search(setting.config).view(gen)
     names = {index: name for name, index in indices.items()}
     return Plan(spec, candidates, makers, indices, _cells(spec, candidates, makers, names))
 
@@ -174,12 +174,7 @@ def _candidate(gen: Generator) -> JsonObject:
 
 
 def _setting(setting: Setting) -> JsonObject:
-    facts = setting.config.facts()
-    if setting.config.distance is not None:
-        # of its weights, wherever the folder lies
-        facts["distance"] = given_distance(setting.config.distance).digest
-    kept = {name: value for name, value in facts.items() if name not in ("seed", "lanes")}
-    return kept | {"modelled": setting.modelled}
+    return search_facts(as_search(setting.config)) | {"modelled": setting.modelled}
 
 
 @functools.cache

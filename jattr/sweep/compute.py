@@ -48,11 +48,11 @@ def compute_cell(plan: Plan, cell: Cell) -> CellResult:
       InputError: images, alteration or distance do not fit the candidate.
     """
     start = time.perf_counter()
-    gen = cell.config.view(plan.candidates[cell.candidate])
+    gen = cell.search.view(plan.candidates[cell.candidate])
     pixels = make_batch(cell.batch, plan.makers, gen.image_shape)
-    observation = make_observation(gen, _altered(pixels, cell, gen), cell.config)
+    observation = make_observation(gen, _altered(pixels, cell, gen), cell.search)
     inverter = make_inverter(
-        observation, cell.config, candidate_key(jax.random.key(cell.seed), gen)
+        observation, cell.search, candidate_key(jax.random.key(cell.seed), gen)
     )
     run_rounds(inverter)
     inverter.finish()

@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jattr.generators.base import Generator
-from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import forward_cost
-from jattr.inversion.warm_start import LARGE_POOL, MANY_IMAGES, MAX_POOL_BYTES, SMALL_POOL
-from jattr.solvers import SolverLike
+from jattr.inversion.search import MultiStart
+from jattr.inversion.warm_start import Pooling
 from jattr.sweep.cells import Plan
 
 SHARE_OF_PEAK = 0.2  # that searches of small images reach, with what the host does between steps
@@ -39,15 +38,15 @@ def estimate(plan: Plan) -> Estimate:
     """Return what a plan costs at most, about."""
     rate = matmul_rate()
     searches, total, operations = 0, 0.0, 0.0
-    programs: set[tuple[str, SolverLike]] = set()
+    programs: set[tuple[str, object]] = set()
     largest = 0
     costs: dict[tuple[str, str], tuple[int, float, float]] = {}
     for cell in plan.cells:
         name = cell.candidate, cell.setting.name
         if name not in costs:
-            gen = cell.config.view(plan.candidates[cell.candidate])
-            costs[name] = _of_image(gen, cell.config)
-            programs.add((gen.digest, cell.config.optimiser))
+            gen = cell.search.view(plan.candidates[cell.candidate])
+            costs[name] = _of_image(gen, cell.search)
+            programs.add((gen.digest, cell.search.solver))
             largest = max(largest, _memory(gen, cell.batch.count))
         restarts, evaluations, flops = costs[name]
         searches += restarts * cell.batch.count
@@ -57,20 +56,21 @@ def estimate(plan: Plan) -> Estimate:
     return Estimate(len(plan.cells), searches, total, seconds, IDLE_BYTES + largest, rate)
 
 
-def _of_image(gen: Generator, config: InvertConfig) -> tuple[int, float, float]:
+def _of_image(gen: Generator, search: MultiStart) -> tuple[int, float, float]:
     """Return most restarts of an image, their evaluations and floating-point operations."""
     size, cost = int(np.prod(gen.latent_shape)), forward_cost(gen)
-    restarts = config.restarts_for(size, cost)
-    method = config.method_for(size, cost)
-    evaluations = restarts * (config.steps or method.steps) * method.evaluations(size)
+    restarts = search.restarts_for(size, cost)
+    method = search.solver_for(size, cost)
+    evaluations = restarts * (search.steps or method.steps) * method.evaluations(size)
     return restarts, evaluations, evaluations * cost
 
 
 def _memory(gen: Generator, pictures: int) -> int:
     numbers = int(np.prod(gen.image_shape))
-    pool = (SMALL_POOL if pictures < MANY_IMAGES else LARGE_POOL) * min(numbers, 1_024) * 4
+    pooling = Pooling()
+    pool = pooling.size_for(pictures) * min(numbers, pooling.max_features) * 4
     jacobians = 8 * int(np.prod(gen.latent_shape)) * numbers * 4 * 4
-    return min(pool, MAX_POOL_BYTES) + jacobians + pictures * numbers * 64
+    return min(pool, pooling.max_bytes) + jacobians + pictures * numbers * 64
 
 
 def matmul_rate() -> float:

@@ -21,10 +21,10 @@ from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.generators.settings import Settings
 from jattr.images import LoadedImage
-from jattr.inversion.config import InvertConfig
 from jattr.inversion.observation.altered import make_altered_observation
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.observation.make import make_observation
+from jattr.inversion.search import MultiStart
 from jattr.typing import Json
 from jattr.verification.candidates import reproducible
 from jattr.verification.report import Report, holding
@@ -386,7 +386,7 @@ def _again(
     if distance in (None, UNSTATED):
         return RecomputedEvidence(proof, gen.proves, residual, plain.noise)
     try:
-        observation = make_observation(gen, pixels[None], InvertConfig(distance=distance))
+        observation = make_observation(gen, pixels[None], MultiStart(distance=distance))
     except InputError as error:  # the certificate speaks of pixels
         return RecomputedEvidence(
             proof, gen.proves, None, None, f"the residuals by {distance!r}: {error}"

@@ -57,7 +57,9 @@ def test_one_mean_colour_proves_nothing():
     chain = parse_chain("resize:1x1:box,resize:6x6:box")
     noise = np.random.default_rng(3).integers(0, 256, (4, 6, 6, 3)).astype(np.uint8)
     result = attribute(
-        AlteredImages(chain.discrete(noise), chain), [make_toy()], search=InvertConfig(restarts=4)
+        AlteredImages(chain.discrete(noise), chain),
+        [make_toy()],
+        search=InvertConfig(restarts=4),
     )
     assert not any(verdict.certificate and verdict.certificate.holds for verdict in result.verdicts)
 

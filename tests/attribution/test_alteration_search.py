@@ -17,7 +17,7 @@ from jattr.images import load_image, to_byte
 from jattr.images.jpeg import encode_jpeg, quality_format
 from jattr.inversion.config import InvertConfig
 
-SEARCH = InvertConfig(restarts=8, lanes=4)
+SEARCH = InvertConfig(restarts=8, lanes=4).search
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,11 @@ def test_contradictions_are_refused(pair, pixels, files):
         (jpeg, {"alterations": "blurr:2"}, "no alteration 'blurr'"),
         (pixels, {"alterations": "flip", "distance": "ssim"}, "give one of them"),
         (pixels, {"alterations": ["flip", "none"], "calibration": calibration}, "2 alterations"),
-        (pixels, {"search": InvertConfig(distance="l1"), "distance": "ssim"}, "give one of them"),
+        (
+            pixels,
+            {"search": InvertConfig(distance="l1").search, "distance": "ssim"},
+            "give one of them",
+        ),
     ):
         with pytest.raises(InputError, match=message):
             attribute(images, pair, **settings)

@@ -12,7 +12,7 @@ from jattr.attribution import evidence as verdicts
 from jattr.attribution.attribute import attribute, attribute_observed
 from jattr.attribution.calibrate import calibrate
 from jattr.attribution.caveats import COMPRESSED
-from jattr.attribution.racing import CUT_SHORT, make_inverters, needs_search
+from jattr.attribution.racing import CUT_SHORT, Racing, make_inverters, needs_search
 from jattr.decision.certificate import MIN_EXCESS
 from jattr.decision.verdict import NO_CAVEAT, DecisionConfig
 from jattr.errors import GeneratorError, ImageError
@@ -21,7 +21,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.observation.base import Observation, Traits
 from jattr.inversion.problem import FLOOR
 
-CONFIG = InvertConfig(restarts=8, pool=512)
+CONFIG = InvertConfig(restarts=8, pool=512).search
 EACH = 3
 
 
@@ -197,7 +197,7 @@ class Stand:
     ],
 )
 def test_search_goes_on_where_it_can_change_the_verdict(mine, other, wanted):
-    assert needs_search(mine, [mine, other], 0, fair=True) is wanted
+    assert needs_search(mine, [mine, other], 0, Racing(), fair=True) is wanted
 
 
 def test_one_model_under_two_rounding_rules_is_searched_under_each(family, images):
@@ -212,7 +212,7 @@ def test_one_model_under_two_rounding_rules_is_searched_under_each(family, image
 
 
 def test_every_candidate_gets_a_fair_trial():
-    assert needs_search(Stand(5e-2), [Stand(9e-4)], 0, fair=False)
+    assert needs_search(Stand(5e-2), [Stand(9e-4)], 0, Racing(), fair=False)
 
 
 def test_progress_ends_at_the_total(family, images):

@@ -59,7 +59,7 @@ def test_negatives_that_would_weaken_the_guarantee_are_refused_before_any_search
 
 @pytest.mark.slow
 def test_what_is_calibrated_is_a_file_that_is_read_again():
-    config = InvertConfig(restarts=4, lanes=4)
+    config = InvertConfig(restarts=4, lanes=4).search
     found = calibrate(PAIR, negatives={"noise": IMAGES[:2]}, own=3, others=1, search=config)
     assert from_json(to_json(found)) == found
     assert set(found.sample("tiny", "clean").negatives) == {"noise", "other generator: tiny_b"}

@@ -11,7 +11,7 @@ from jattr.attribution.calibrate import CALIBRATION_BLOCK, calibrate, fair_searc
 from jattr.inversion.config import InvertConfig
 
 TOYS = [make_toy(seed=seed, name=f"toy{seed}") for seed in range(2)]
-CONFIG = InvertConfig(restarts=1, pool=64, steps=1)
+CONFIG = InvertConfig(restarts=1, pool=64, steps=1).search
 KEY = jax.random.key(0)
 GREY = np.full((CALIBRATION_BLOCK + 4, 6, 6, 3), 128, np.uint8)
 
@@ -35,7 +35,7 @@ def test_every_image_gets_noise_of_its_own(searched):
     for kind, config in (
         ("a", CONFIG),
         ("b", CONFIG),
-        ("a", InvertConfig(restarts=1, pool=64, steps=1, seed=1)),
+        ("a", InvertConfig(restarts=1, pool=64, steps=1, seed=1).search),
     ):
         fair_searches(TOYS[0], GREY, chain, config, KEY, kind=kind)[0]
     pixels = np.concatenate([altered.pixels for altered in searched])

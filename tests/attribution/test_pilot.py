@@ -14,16 +14,17 @@ from jattr.attribution.pilot import PILOT_IMAGES, PilotStudies, PilotStudy, run_
 from jattr.attribution.pilot_files import PilotStudyFiles
 from jattr.decision.verdict import DecisionConfig
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.multistart import MultiStart
+from jattr.inversion.multistart import OneStageSearch
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import FLOOR
+from jattr.inversion.warm_start import Ridge
 
-CONFIG = InvertConfig(pool=256)
+CONFIG = InvertConfig(pool=256).search
 KEY = jax.random.key(3)
 
 
 def inverter_of(gen, config=CONFIG):
-    return MultiStart(Observation(gen, own_images(gen, 1)[1]), config, KEY)
+    return OneStageSearch(Observation(gen, own_images(gen, 1)[1]), config, KEY)
 
 
 @pytest.mark.slow
@@ -75,7 +76,7 @@ def test_a_rehearsal_is_made_once_for_what_it_depends_on():
     for other, key, more in (
         (CONFIG, KEY, 0),
         (CONFIG, jax.random.key(4), 1),
-        (dataclasses.replace(CONFIG, spread=0.2), KEY, 1),
+        (dataclasses.replace(CONFIG, warm_start=Ridge(spread=0.2)), KEY, 1),
     ):
         before = len(store)
         PilotStudies(other, key, store).of(inverter_of(gen, other))

@@ -87,7 +87,7 @@ def test_thresholded_inversion_keeps_own_images_and_rejects_others():
     generators = [make_toy(seed=seed, name=f"toy_{seed}") for seed in range(2)]
     search = InvertConfig(
         optimiser="adam:0.1:constant", steps=300, restarts=1, start="prior", polish_steps=0
-    )
+    ).search
     config = thresholded.ThresholdedConfig(search=search, known=16)
     images = {gen.name: own_images(gen, 16, 1) for gen in generators}
     attributor = thresholded.fit(generators, images, jax.random.key(0), config=config)

@@ -232,7 +232,7 @@ def test_an_inversion_reaches_the_rounding_floor():
     pixels = np.uint8(
         np.round((np.asarray(gen.generate(gen.sample_latent(jax.random.key(7), 2))) + 1) * 127.5)
     )
-    found = jattr.invert(gen, pixels, config=jattr.InvertConfig(pool=64, interval_steps=0))
+    found = jattr.invert(gen, pixels, search=jattr.InvertConfig(pool=64, interval_steps=0))
     assert (found.loss.min(axis=1) < 1.2 * (2 / 255) ** 2 / 12).all()
 
 

@@ -34,9 +34,9 @@ def main(out):
     assert len(loss.sharding.device_set) == device_count(), loss.sharding
     assert is_spread(40) == (device_count() > 1)
     found = attribute(pixels, pair, search=InvertConfig(pool=64))
-    invert(pair[0], pixels, config=InvertConfig(pool=64, early_stop=False, restarts=2))
+    invert(pair[0], pixels, search=InvertConfig(pool=64, early_stop=False, restarts=2))
     with counted_compilations() as compiled:
-        invert(pair[1], pixels, config=InvertConfig(pool=64, early_stop=False, restarts=2))
+        invert(pair[1], pixels, search=InvertConfig(pool=64, early_stop=False, restarts=2))
     facts = {"devices": device_count(), "recompiled": len(compiled)}
     certified = [v.certificate is not None for v in found.verdicts]
     np.savez(

@@ -15,14 +15,14 @@ from toys import PIXELS, SHAPE, make_toy, own_images
 from jattr.errors import ImageError, InputError
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert, make_invert
-from jattr.inversion.multistart import MultiStart
+from jattr.inversion.multistart import OneStageSearch
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import FLOOR, deviation, floors_of, make_problem_fn, target_of
 from jattr.inversion.scheduler import Status
 from jattr.solvers import METHODS
 from jattr.solvers.solve import make_engine
 
-SMALL = InvertConfig(restarts=2, pool=256)
+SMALL = InvertConfig(restarts=2, pool=256).search
 HERE = Path(__file__).parent
 
 
@@ -110,7 +110,7 @@ def test_core_over_a_mesh_of_eight_devices_agrees_with_one():
 @pytest.mark.slow
 def test_own_images_arrive(toy, own):
     z, pixels = own
-    found = invert(toy, pixels, config=SMALL)
+    found = invert(toy, pixels, search=SMALL)
     assert found.z.shape == (4, 2, 4)
     best = np.argmin(found.loss, axis=1)
     assert (found.loss[range(4), best] <= 1.2 * FLOOR).all()
@@ -121,7 +121,7 @@ def test_own_images_arrive(toy, own):
 def test_loss_in_the_result_is_that_of_the_latent_in_the_result(toy, own):
     """Also where the interval polish moved the latent after the search."""
     _, pixels = own
-    found = invert(toy, pixels, config=SMALL)
+    found = invert(toy, pixels, search=SMALL)
     for i, r in np.argwhere(np.isfinite(found.loss)):
         made = toy.generate(found.z[i, r][None])[0]
         measured = float(jnp.mean(jnp.square(deviation(made, target_of(jnp.asarray(pixels[i]))))))
@@ -129,11 +129,14 @@ def test_loss_in_the_result_is_that_of_the_latent_in_the_result(toy, own):
 
 
 def test_same_key_and_lanes_give_the_same_bytes(toy, own):
-    first, again = (invert(toy, own[1], config=SMALL, key=jax.random.key(3)) for _ in range(2))
+    first, again = (invert(toy, own[1], search=SMALL, key=jax.random.key(3)) for _ in range(2))
     for a, b in zip(first, again, strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
     other = invert(
-        toy, own[1], config=InvertConfig(restarts=2, pool=256, start="prior"), key=jax.random.key(4)
+        toy,
+        own[1],
+        search=InvertConfig(restarts=2, pool=256, start="prior"),
+        key=jax.random.key(4),
     )
     assert other.z.tobytes() != first.z.tobytes()
 
@@ -141,7 +144,7 @@ def test_same_key_and_lanes_give_the_same_bytes(toy, own):
 @pytest.mark.slow
 def test_lanes_change_order_and_not_results(toy, own):
     found = [
-        invert(toy, own[1], config=InvertConfig(restarts=2, pool=256, lanes=n)) for n in (1, 3, 64)
+        invert(toy, own[1], search=InvertConfig(restarts=2, pool=256, lanes=n)) for n in (1, 3, 64)
     ]
     for other in found[1:]:
         np.testing.assert_array_equal(other.status, found[0].status)
@@ -152,13 +155,13 @@ def test_lanes_change_order_and_not_results(toy, own):
 @pytest.mark.slow
 def test_one_architecture_is_compiled_once(own):
     """Lanes that no other test uses, so that the first generator must compile."""
-    config = InvertConfig(restarts=1, pool=256, steps=17, lanes=5)
+    config = InvertConfig(restarts=1, pool=256, steps=17, lanes=5).search
     toys = [make_toy(seed=seed, name=f"toy{seed}") for seed in (0, 1, 2)]
     pixels = [own_images(gen, 4)[1] for gen in toys]
     counts = []
     for gen, images in zip(toys, pixels, strict=True):
         with counted_compilations() as compiled:
-            invert(gen, images, config=config)
+            invert(gen, images, search=config)
         counts.append(len(compiled))
     assert counts[0] > 0
     assert counts[1:] == [0, 0]
@@ -174,7 +177,7 @@ def test_both_forms_of_levenberg_marquardt_are_one_program(toy):
 
 
 def test_arrived_images_stop_the_rest(toy, own):
-    found = invert(toy, own[1], config=InvertConfig(restarts=4, pool=256))
+    found = invert(toy, own[1], search=InvertConfig(restarts=4, pool=256))
     arrived = np.argmax(found.status == Status.ARRIVED, axis=1)
     assert (found.status == Status.SKIPPED).any(axis=1).all()
     for i, first in enumerate(arrived):
@@ -188,7 +191,7 @@ def test_arrived_images_stop_the_rest(toy, own):
 @pytest.mark.slow
 def test_without_early_stop_every_restart_runs(toy, own):
     found = invert(
-        toy, own[1][:1], config=InvertConfig(restarts=3, pool=256, steps=6, early_stop=False)
+        toy, own[1][:1], search=InvertConfig(restarts=3, pool=256, steps=6, early_stop=False)
     )
     assert (found.status != Status.SKIPPED).all()
     assert np.isfinite(found.loss).all()
@@ -211,8 +214,8 @@ def test_restart_that_diverged_is_reported_as_one_that_ran():
     noise = np.random.default_rng(0).integers(0, 256, (1, *SHAPE)).astype(np.uint8)
     config = InvertConfig(
         optimiser="adam-paper", start="prior", restarts=1, pool=256, polish_steps=0
-    )
-    found = invert(gen, noise, config=config)
+    ).search
+    found = invert(gen, noise, search=config)
     assert np.isfinite(found.loss[0, 0])
     assert found.steps[0, 0] > 0
     assert found.status[0, 0] != Status.SKIPPED
@@ -221,7 +224,7 @@ def test_restart_that_diverged_is_reported_as_one_that_ran():
 def test_uniform_prior_is_recovered_inside_its_support():
     gen = make_toy(prior="uniform", name="uniform")
     z, pixels = own_images(gen, 4)
-    found = invert(gen, pixels, config=SMALL)
+    found = invert(gen, pixels, search=SMALL)
     best = found.z[range(4), np.argmin(found.loss, axis=1)]
     assert (found.loss.min(1) <= floors_of(pixels)).all()
     assert np.abs(best - z).max() < 0.05
@@ -230,7 +233,7 @@ def test_uniform_prior_is_recovered_inside_its_support():
 
 @pytest.mark.parametrize("start", ["linear", "pool", "prior"])
 def test_every_kind_of_start_arrives(toy, own, start):
-    found = invert(toy, own[1], config=InvertConfig(restarts=4, pool=256, start=start))
+    found = invert(toy, own[1], search=InvertConfig(restarts=4, pool=256, start=start))
     assert (found.status == Status.ARRIVED).any(axis=1).all()
 
 
@@ -239,7 +242,7 @@ def test_class_is_recovered():
     gen = make_toy(num_classes=5, name="classes")
     label = np.arange(5, dtype=np.int32)[::-1]
     z, pixels = own_images(gen, 5, label=label)
-    found = invert(gen, pixels, config=InvertConfig(restarts=5, pool=256))
+    found = invert(gen, pixels, search=InvertConfig(restarts=5, pool=256))
     best = np.argmin(found.loss, axis=1)
     np.testing.assert_array_equal(found.label[range(5), best], label)
     assert np.abs(found.z[range(5), best] - z).max() < 0.05
@@ -253,8 +256,8 @@ def test_thousand_classes_search_no_more_lanes_than_restarts(monkeypatch):
     _, pixels = own_images(gen, 3, label=label)
     solved, solve = [], np.linalg.solve
     monkeypatch.setattr("numpy.linalg.solve", lambda a, b: solved.append(len(a)) or solve(a, b))
-    inverter = MultiStart(
-        Observation(gen, pixels), InvertConfig(restarts=4, pool=256), jax.random.key(0)
+    inverter = OneStageSearch(
+        Observation(gen, pixels), InvertConfig(restarts=4, pool=256).search, jax.random.key(0)
     )
     assert len(solved) <= 100  # one regression a class would be 1,000, each of the whole pool
     for restarts in (range(1), range(1, 2), range(2, 4)):
@@ -269,7 +272,7 @@ def test_truncated_images_arrive(stated):
     """Also where the card does not say how images are rounded."""
     gen = make_toy(rounding=stated, name="truncated")
     z, pixels = own_images(gen, 3, rounding="truncate")
-    inverter = MultiStart(Observation(gen, pixels), SMALL, jax.random.key(0))
+    inverter = OneStageSearch(Observation(gen, pixels), SMALL, jax.random.key(0))
     inverter.round(range(3), range(1))
     inverter.polish(range(3))
     assert all(inverter.results.arrived(i) for i in range(3))
@@ -281,7 +284,7 @@ def test_truncated_images_arrive(stated):
 
 
 def test_rounded_images_are_not_taken_for_truncated(toy, own):
-    inverter = MultiStart(Observation(toy, own[1]), SMALL, jax.random.key(0))
+    inverter = OneStageSearch(Observation(toy, own[1]), SMALL, jax.random.key(0))
     inverter.round(range(4), range(1))
     assert inverter.rounding == ["round"] * 4
 
@@ -348,6 +351,6 @@ def test_float_images_are_rounded_to_bytes(toy, own):
     z, pixels = own
     floats = np.asarray(toy.generate(z))
     np.testing.assert_array_equal(
-        invert(toy, floats, config=SMALL).z, invert(toy, pixels, config=SMALL).z
+        invert(toy, floats, search=SMALL).z, invert(toy, pixels, search=SMALL).z
     )
     assert pixels.size == 4 * PIXELS

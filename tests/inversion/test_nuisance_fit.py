@@ -12,7 +12,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.nuisance_fit import fit_factors, free_generator
 
 GENS = [make_toy(seed=seed, size=6, name=f"toy{seed}") for seed in range(2)]
-CONFIG = InvertConfig(pool=512)
+CONFIG = InvertConfig(pool=512).search
 PIXELS = own_images(GENS[1], 1)[1]
 SLOW = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from jattr.solvers.solve import make_engine
 
 
 def test_few_sizes_of_programs_on_cpu():
-    assert [lanes_of_a_device(jobs, 6) for jobs in (1, 2, 3, 6, 50)] == [1, 1, 6, 6, 6]
+    assert [lanes_of_a_device(jobs, 6, few_jobs=2) for jobs in (1, 2, 3, 6, 50)] == [1, 1, 6, 6, 6]
 
 
 class FailsAtFirst:
@@ -42,12 +42,12 @@ OUT = "RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes"
 
 @pytest.mark.slow
 def test_out_of_memory_halves_the_lanes_and_says_so(toy, own, monkeypatch, caplog):
-    config = InvertConfig(restarts=1, pool=256, lanes=4)
-    expected = invert(toy, own[1], config=config)
+    config = InvertConfig(restarts=1, pool=256, lanes=4).search
+    expected = invert(toy, own[1], search=config)
     engine = FailsAtFirst(2, OUT)
     monkeypatch.setattr(programs, "make_engine", engine)
     with caplog.at_level(logging.WARNING, logger="jattr"):
-        found = invert(toy, own[1], config=config)
+        found = invert(toy, own[1], search=config)
     assert engine.lanes[:3] == [4, 2, 1]
     assert ["2 lanes" in caplog.messages[0], "1 lanes" in caplog.messages[1]] == [True, True]
     assert "'toy'" in caplog.messages[0]
@@ -59,13 +59,13 @@ def test_out_of_memory_halves_the_lanes_and_says_so(toy, own, monkeypatch, caplo
 def test_errors_that_fewer_lanes_do_not_help_are_raised(toy, own, monkeypatch, lanes, message):
     monkeypatch.setattr(programs, "make_engine", FailsAtFirst(1, message))
     with pytest.raises(jax.errors.JaxRuntimeError, match=message.split(":")[0]):
-        invert(toy, own[1], config=InvertConfig(restarts=1, pool=256, lanes=lanes))
+        invert(toy, own[1], search=InvertConfig(restarts=1, pool=256, lanes=lanes))
 
 
 def test_results_do_not_depend_on_what_ran_before(toy, own):
-    config = InvertConfig(restarts=2, pool=256, early_stop=False)
-    before = invert(toy, own[1], config=config)
-    invert(toy, own[1][:1], config=config)  # compiles the program of one lane
-    after = invert(toy, own[1], config=config)
+    config = InvertConfig(restarts=2, pool=256, early_stop=False).search
+    before = invert(toy, own[1], search=config)
+    invert(toy, own[1][:1], search=config)  # compiles the program of one lane
+    after = invert(toy, own[1], search=config)
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -18,7 +18,7 @@ from jattr.inversion.invert import invert
 from jattr.inversion.scheduler import Status
 from jattr.inversion.warm_start import make_pool, make_starts
 
-FEW = InvertConfig(restarts=2, pool=128)
+FEW = InvertConfig(restarts=2, pool=128).search
 
 
 def styled(name="styled", seed=0, **settings):
@@ -61,8 +61,8 @@ def arrived(found):
 
 @pytest.mark.slow
 def test_an_image_of_unknown_psi_is_found_in_w(gen, pixels):
-    config = InvertConfig(space="w", restarts=4, pool=128)
-    found = invert(gen, pixels, config=config)
+    config = InvertConfig(space="w", restarts=4, pool=128).search
+    found = invert(gen, pixels, search=config)
     assert found.z.shape == (2, 4, 6)
     assert arrived(found).all()
     other = styled("other", seed=1)
@@ -75,15 +75,15 @@ def test_an_image_of_unknown_psi_is_found_in_w(gen, pixels):
 
 @pytest.mark.slow
 def test_the_right_psi_finds_what_the_wrong_one_does_not(gen, pixels):
-    right = invert(gen, pixels, config=InvertConfig(psi=0.5, restarts=8, pool=128))
-    wrong = invert(gen, pixels, config=InvertConfig(psi=1.0, restarts=8, pool=128))
+    right = invert(gen, pixels, search=InvertConfig(psi=0.5, restarts=8, pool=128))
+    wrong = invert(gen, pixels, search=InvertConfig(psi=1.0, restarts=8, pool=128))
     assert arrived(right).all()
     assert right.loss.min(axis=1).max() < wrong.loss.min(axis=1).min() / 10
 
 
 @pytest.mark.slow
 def test_a_grid_of_psi_names_the_one_that_the_image_was_made_with(gen, pixels):
-    config = InvertConfig(restarts=8, pool=128)
+    config = InvertConfig(restarts=8, pool=128).search
     att = attribute(
         pixels, [*gen.psi_grid((1.0, 0.5, 0.5)), styled("other", seed=1)], search=config
     )
@@ -106,7 +106,7 @@ def test_a_grid_of_psi_needs_the_space_z(gen, tiny):
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{"space": "w+"}, {"space": "w", "noise": "search"}])
 def test_what_can_fit_anything_proves_nothing(gen, pixels, options):
-    config = InvertConfig(restarts=1, pool=64, **options)
+    config = InvertConfig(restarts=1, pool=64, **options).search
     att = attribute(pixels[:1], [gen, styled("other", seed=1)], search=config)
     assert all(evidence.certificate is None for evidence in att.evidence[0])
     assert att.verdicts[0].certificate is None
@@ -114,7 +114,7 @@ def test_what_can_fit_anything_proves_nothing(gen, pixels, options):
 
 def test_a_candidate_without_the_space_is_named(gen, tiny):
     with pytest.raises(GeneratorError, match="'tiny' has no space 'w'; it has z"):
-        invert(tiny, np.zeros((1, 8, 8, 3), np.uint8), config=InvertConfig(space="w"))
+        invert(tiny, np.zeros((1, 8, 8, 3), np.uint8), search=InvertConfig(space="w"))
     with pytest.raises(GeneratorError, match="'tiny' has no psi"):
         attribute(np.zeros((1, 8, 8, 3), np.uint8), [tiny], search=InvertConfig(psi=0.7))
 

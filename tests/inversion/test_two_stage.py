@@ -15,13 +15,13 @@ from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.invert import invert
-from jattr.inversion.multistart import MultiStart, run_rounds
+from jattr.inversion.multistart import OneStageSearch, run_rounds
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import target_of
 from jattr.inversion.scheduler import Status
-from jattr.inversion.two_stage import TwoStage, make_inverter
+from jattr.inversion.two_stage import TwoStageSearch, make_inverter
 
-FEW = InvertConfig(restarts=4, pool=256)
+FEW = InvertConfig(restarts=4, pool=256).search
 KEY = jax.random.key(3)
 
 
@@ -82,16 +82,18 @@ def test_only_z_has_a_route(gen, tiny):
     assert gen.view(noise="search").router is None
     assert gen.view("w").view("z").router is not None
     pixels = own(gen, 1)
-    assert type(make_inverter(Observation(gen, pixels), FEW, KEY)) is TwoStage
+    assert type(make_inverter(Observation(gen, pixels), FEW, KEY)) is TwoStageSearch
     assert (
         type(
-            make_inverter(Observation(gen, pixels), InvertConfig(optimiser="lbfgs", pool=128), KEY)
+            make_inverter(
+                Observation(gen, pixels), InvertConfig(optimiser="lbfgs", pool=128).search, KEY
+            )
         )
-        is MultiStart
+        is OneStageSearch
     )
     assert (
         type(make_inverter(Observation(tiny, np.zeros((1, 8, 8, 3), np.uint8)), FEW, KEY))
-        is MultiStart
+        is OneStageSearch
     )
 
 
@@ -101,7 +103,7 @@ def test_only_z_has_a_route(gen, tiny):
 def test_own_images_are_recovered_in_z(settings):
     gen = styled(settings=settings)
     pixels = own(gen)
-    found = invert(gen, pixels, config=FEW)
+    found = invert(gen, pixels, search=FEW)
     assert found.z.shape == (4, 4, 16)
     assert (found.status == Status.ARRIVED).any(1).all()
     best = found.z[np.arange(4), found.loss.argmin(1)]
@@ -139,7 +141,7 @@ def test_truncated_bytes_are_understood(gen):
 @pytest.mark.slow
 def test_a_foreign_image_is_measured_and_not_fitted(gen):
     pixels = own(styled("other", seed=1), 1)
-    found = invert(gen, pixels, config=InvertConfig(restarts=2, pool=256))
+    found = invert(gen, pixels, search=InvertConfig(restarts=2, pool=256))
     assert np.isfinite(found.loss).sum() == 1  # styles far away are followed once, the best ones
     assert not (found.status == Status.ARRIVED).any()
     assert found.loss.min() > 1e-3
@@ -147,12 +149,14 @@ def test_a_foreign_image_is_measured_and_not_fitted(gen):
 
 @pytest.mark.slow
 def test_every_restart_runs_without_early_stop(gen):
-    found = invert(gen, own(gen, 1), config=InvertConfig(restarts=3, pool=256, early_stop=False))
+    found = invert(gen, own(gen, 1), search=InvertConfig(restarts=3, pool=256, early_stop=False))
     assert (found.status != Status.SKIPPED).all()
 
 
 def test_styles_that_are_not_finite_fail_as_data(gen):
-    inverter = make_inverter(Observation(gen, own(gen, 1)), InvertConfig(restarts=1, pool=128), KEY)
+    inverter = make_inverter(
+        Observation(gen, own(gen, 1)), InvertConfig(restarts=1, pool=128).search, KEY
+    )
     lost = jax.tree.map(lambda leaf: leaf * np.float32(np.nan), gen.state)
     inverter.styles.gen = dataclasses.replace(inverter.styles.gen, state=lost)
     run_rounds(inverter)

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from toys import PIXELS, SHAPE, make_toy, own_images
 
-from jattr.inversion import warm_start as ensemble
 from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.problem import target_of
-from jattr.inversion.warm_start import make_ensemble
+from jattr.inversion.warm_start import EnsembleKalman, make_ensemble
 from jattr.solvers.base import Prior
 
+DEFAULT = EnsembleKalman()
 STANDARD = Prior(jnp.zeros(4), jnp.ones(4))
 
 
-def drawn(gen, pixels, starts, label=None):
-    run = make_ensemble(gen.apply, gen.latent_shape, "default")
+def drawn(gen, pixels, starts, label=None, settings=DEFAULT):
+    run = make_ensemble(gen.apply, gen.latent_shape, "default", settings)
     near = [
         run(
             gen.state,
@@ -41,15 +41,12 @@ def test_starts_come_nearer():
     assert (after < before).all()
 
 
-def test_large_images_are_made_in_parts(monkeypatch):
+def test_large_images_are_made_in_parts():
     gen = make_toy()
     _, pixels = own_images(gen, 1)
     starts = np.array(gen.sample_latent(jax.random.key(2), 1))
     whole, _ = drawn(gen, pixels, starts)
-    make_ensemble.cache_clear()
-    monkeypatch.setattr(ensemble, "MAX_ENSEMBLE_NUMBERS", 16 * PIXELS)
-    parts, _ = drawn(gen, pixels, starts)
-    make_ensemble.cache_clear()
+    parts, _ = drawn(gen, pixels, starts, settings=EnsembleKalman(max_numbers=16 * PIXELS))
     np.testing.assert_allclose(parts, whole, atol=1e-4)
 
 

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from jattr.errors import InputError
-from jattr.inversion.config import InvertConfig
+from jattr.inversion.config import InvertConfig, search_facts
 from jattr.solvers import (
     BFGS,
     LBFGS,
@@ -100,8 +100,11 @@ def test_settings_take_objects():
     assert InvertConfig(optimiser=LBFGS(memory=5)).method_for(10, 1.0) == LBFGS(memory=5)
     assert InvertConfig(optimiser=CHAIN).method_for(10, 1.0) == Optax(CHAIN)
     assert InvertConfig(optimiser=Downhill()).method_for(10, 1.0) == Custom(Downhill())
-    assert InvertConfig(optimiser="lbfgs").facts()["optimiser"] == "lbfgs"
-    assert InvertConfig(optimiser=LBFGS()).facts()["optimiser"]["memory"] == 20
+    assert search_facts(InvertConfig(optimiser="lbfgs").search)["optimiser"] == "lbfgs"
+    assert (
+        search_facts(InvertConfig(optimiser=LBFGS(memory=5)).search)["search"]["solver"]["memory"]
+        == 5
+    )
 
 
 def test_functions_are_stored_under_a_name_and_a_version():

@@ -9,7 +9,7 @@ the alteration as programs carry it out.
 import dataclasses
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import jax.numpy as jnp
@@ -23,15 +23,16 @@ from jattr.generators.base import Generator
 from jattr.inversion.evaluate import make_images, mean_squares
 from jattr.inversion.linearization import linearise, make_linear
 from jattr.inversion.observation.base import (
-    LEADER,
     CensoredData,
     Observation,
     RoundingData,
+    Thresholds,
     Traits,
 )
 from jattr.inversion.observation.censored_likelihood import (
     Intervals,
     LikelihoodStatistic,
+    PosteriorMode,
     likelihood_statistic,
     maximum_a_posteriori,
     minus_log_probability,
@@ -39,29 +40,40 @@ from jattr.inversion.observation.censored_likelihood import (
 )
 from jattr.inversion.observation.noise_model import (
     BYTES_PER_UNIT,
+    NoiseLearning,
     NoiseModel,
     altered_generator,
     learn_noise_model,
     observed_generator,
 )
 from jattr.inversion.problem import Target, target_of
+from jattr.inversion.rounding_polish import RoundingPolish
 from jattr.solvers.base import Prior
 
-MAX_OBSERVED = 1 << 21  # numbers of an altered image: a named resize may be to any size
-# times the expected mean squared residual:
-ALTERED_FLOOR_FACTOR = 1.3  # a search has arrived, if the test agrees
-LEADER_FACTOR, SMALL_LEAD = 2.0, 3.0  # a leader; times better than those who are given up
-NEAR_NOISE, WORST_OWN_FACTOR = (
-    3.0,
-    1.5,
-)  # a latent is worth the test; or times the worst own image's
-# mean square that compression takes away, up to which decompressed images lead as well: quality 90
-MILD = 1e-3
-CUT_OFF = 4.0  # times the deviation of the other pixels' bytes: most in a block that was cut off
-MIN_LEVELS = 8.0  # fewer: an image nearly black, or nearly flat, is what any candidate would make
-MAX_DISPERSION = 20.0  # above, the smooth form is too far from what programs do for a test
-JACOBIANS = 4  # times as many as unaltered images need: wide intervals hold the search less
-ACCEPTED = 1e-6  # significance level of the test
+
+@dataclass(frozen=True, kw_only=True)
+class Altered:
+    """How altered images are searched and tested.
+
+    Losses are in units of the expected mean squared residual.
+    """
+
+    max_numbers: int = 1 << 21  # of an altered image: a named resize may be to any size
+    floor: float = 1.3  # a search has arrived, if the test agrees
+    leader: float = 2.0
+    lead_ratio: float = 3.0  # times better than those who are given up
+    near: float = 3.0  # a latent is worth the test; or
+    worst_own: float = 1.5  # times the worst own image's
+    # mean square that compression takes away, up to which decompressed images lead as well:
+    # quality 90
+    mild: float = 1e-3
+    cut_off: float = 4.0  # times the deviation of the other pixels: most in a block cut off
+    # fewer: an image nearly black, or nearly flat, is what any candidate would make
+    min_levels: float = 8.0
+    max_dispersion: float = 20.0  # above, the smooth form is too far from programs' for a test
+    significance: float = 1e-6  # level of the test
+    posterior_mode: PosteriorMode = field(default_factory=PosteriorMode)
+    noise: NoiseLearning = field(default_factory=NoiseLearning)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +85,7 @@ class AlteredObservation(Observation):
     noise_model: NoiseModel
     quantised: np.ndarray | None  # int [n, N], coefficients of JPEG files
     trusts_floor: bool = False  # whether the floor alone says that a search has arrived
+    settings: Altered = field(default_factory=Altered, kw_only=True)
 
     @property
     def maker(self) -> Generator:
@@ -91,8 +104,11 @@ class AlteredObservation(Observation):
         The generator's own program, compiled for unaltered ones, brings searches near.
         """
         residual = self.noise_model.residual_variance.mean()
-        is_mild = self.chain.jpeg and not self.chain.before and residual <= MILD * BYTES_PER_UNIT**2
-        return Observation(self.original, self.pixels) if is_mild else None
+        limit = self.settings.mild * BYTES_PER_UNIT**2
+        is_mild = self.chain.jpeg and not self.chain.before and residual <= limit
+        if not is_mild:
+            return None
+        return Observation(self.original, self.pixels, thresholds=self.thresholds)
 
     @property
     def rounding(self) -> str:
@@ -106,10 +122,12 @@ class AlteredObservation(Observation):
         Thresholds are closer than those of unaltered images, because the noise is larger and lies
         closer to what other candidates reach. Coefficients have no logits.
         """
+        settings = self.settings
+        near = max(settings.near, settings.worst_own * self.noise_model.worst)
         return Traits(
-            near=max(NEAR_NOISE, WORST_OWN_FACTOR * self.noise_model.worst) * self.noise,
-            leader=max(LEADER, LEADER_FACTOR * self.noise),
-            lead_ratio=SMALL_LEAD,
+            near=near * self.noise,
+            leader=max(self.thresholds.leader, settings.leader * self.noise),
+            lead_ratio=settings.lead_ratio,
             has_logits=False,
             needs_test=self.certifiable and not self.chain.copies and not self.trusts_floor,
         )
@@ -121,12 +139,12 @@ class AlteredObservation(Observation):
         Of coefficients `num_informative` counts those that are not 0, of bytes any: these must
         have levels enough.
         """
-        enough = self.quantised is not None or self.noise_model.levels >= MIN_LEVELS
+        enough = self.quantised is not None or self.noise_model.levels >= self.settings.min_levels
         return (
             self.chain.proves
             and self.original.proves
             and enough
-            and self.noise_model.dispersion <= MAX_DISPERSION
+            and self.noise_model.dispersion <= self.settings.max_dispersion
         )
 
     @functools.cached_property
@@ -148,7 +166,7 @@ class AlteredObservation(Observation):
     @property
     def floors(self) -> np.ndarray:
         """The same for all images."""
-        return np.full(len(self.pixels), ALTERED_FLOOR_FACTOR * self.noise)
+        return np.full(len(self.pixels), self.settings.floor * self.noise)
 
     def for_generator(self, gen: Generator) -> Self:
         """Return the same images for the candidate's styles: latents behind them are tested."""
@@ -242,14 +260,26 @@ class AlteredObservation(Observation):
         return image * unit, jacobian * unit[:, None]
 
     def rounding_polish(
-        self, image: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
+        self,
+        image: int,
+        rounding: str,
+        label: int,
+        z: np.ndarray,
+        settings: RoundingPolish,
+        prior: Prior,
     ) -> tuple[np.ndarray, int, float]:
         """Return the most probable latent near z; see `Observation.rounding_polish`."""
         if self.chain.copies:
-            return super().rounding_polish(image, rounding, label, z, jacobians, prior)
-        most = JACOBIANS * max(1, jacobians)
+            return super().rounding_polish(image, rounding, label, z, settings, prior)
+        mode = self.settings.posterior_mode
         z, used = maximum_a_posteriori(
-            lambda z: self.predict(z, label), z, self.intervals(image), prior, most
+            lambda z: self.predict(z, label),
+            z,
+            self.intervals(image),
+            prior,
+            mode.jacobians * max(1, settings.jacobians),
+            mode,
+            self.settings.noise.entropy,
         )
         return z, used, 0.0 if np.isfinite(z).all() else np.inf
 
@@ -270,7 +300,7 @@ class AlteredObservation(Observation):
             prediction = values * BYTES_PER_UNIT / self.weight
         if not np.isfinite(prediction).all():
             return LikelihoodStatistic(np.inf, 0.0, 1.0, 0)
-        return likelihood_statistic(prediction, self.intervals(image))
+        return likelihood_statistic(prediction, self.intervals(image), self.settings.noise.entropy)
 
     def p_value(self, statistic: LikelihoodStatistic) -> float:
         """Return the chance of so large a statistic, had the candidate made the image there."""
@@ -298,7 +328,7 @@ class AlteredObservation(Observation):
         if clipped.all() or not clipped.any():
             return not clipped.any()
         usual = deviation[~clipped].mean() ** 0.5 + 1.0
-        return bool(deviation[clipped].max() ** 0.5 <= CUT_OFF * usual)
+        return bool(deviation[clipped].max() ** 0.5 <= self.settings.cut_off * usual)
 
     def identical_share(self, image: int, z: np.ndarray, label: int) -> float:
         """Return the share of numbers that programs which carry out the alteration give again."""
@@ -314,10 +344,10 @@ class AlteredObservation(Observation):
     def accepts(self, image: int, rounding: str, label: int, z: np.ndarray) -> bool:
         """Return whether the test does not deny the latent."""
         del rounding
-        return (
-            bool(np.isfinite(z).all())
-            and self.p_value(self.likelihood_statistic(image, label, z)) >= ACCEPTED
-        )
+        if not np.isfinite(z).all():
+            return False
+        statistic = self.likelihood_statistic(image, label, z)
+        return self.p_value(statistic) >= self.settings.significance
 
     def rounding_rules(self, rounding: str | None) -> tuple[str, ...]:
         """Return the model's: the maker's rule is a part of it."""
@@ -368,7 +398,12 @@ def _block_means(values: np.ndarray) -> np.ndarray:
     return np.asarray(padded.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK).mean((1, 3)))
 
 
-def make_altered_observation(gen: Generator, images: AlteredImages) -> AlteredObservation:
+def make_altered_observation(
+    gen: Generator,
+    images: AlteredImages,
+    settings: Altered = Altered(),
+    thresholds: Thresholds = Thresholds(),
+) -> AlteredObservation:
     """Return altered images as a candidate's searches see them.
 
     Raises:
@@ -382,11 +417,20 @@ def make_altered_observation(gen: Generator, images: AlteredImages) -> AlteredOb
             f" {gen.image_shape}"
             f" of generator {gen.name!r}; give the alteration that was made"
         )
-    if math.prod(shape) > MAX_OBSERVED:
+    if math.prod(shape) > settings.max_numbers:
         raise ImageError(
-            f"images of {shape} after {chain.text}: at most {MAX_OBSERVED} numbers are searched;"
-            " reduce them"
+            f"images of {shape} after {chain.text}: at most {settings.max_numbers} numbers are"
+            " searched; reduce them"
         )
-    noise_model = learn_noise_model(gen, chain)
-    draft = AlteredObservation(gen, pixels, gen, chain, noise_model, images.quantised)
+    noise_model = learn_noise_model(gen, chain, settings.noise)
+    draft = AlteredObservation(
+        gen,
+        pixels,
+        gen,
+        chain,
+        noise_model,
+        images.quantised,
+        settings=settings,
+        thresholds=thresholds,
+    )
     return dataclasses.replace(draft, gen=observed_generator(gen, chain, draft.weight))

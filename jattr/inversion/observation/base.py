@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 import jax
@@ -14,11 +14,19 @@ from jattr.images import BYTE_RULES, to_byte
 from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.linearization import linearise
 from jattr.inversion.problem import FLOOR, Target, floors_of, target_of
-from jattr.inversion.rounding_polish import interval_polish
+from jattr.inversion.rounding_polish import RoundingPolish, interval_polish
 from jattr.solvers.base import Prior
 
-NEAR_FACTOR = 20  # times the noise of unaltered images
-LEADER, LEAD_RATIO = 1e-3, 30.0
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Losses at which searches treat an image differently, mean squares in [-1, 1] units."""
+
+    near: float = 20.0  # times the noise: below, a certificate or another rule is worth a try
+    # a leader below this loss, and so many times better than another candidate, ends the other's
+    # search after a fair trial
+    leader: float = 1e-3
+    lead_ratio: float = 30.0
 
 
 def check_pixels(gen: Generator, images: object) -> np.ndarray:
@@ -73,12 +81,10 @@ class CensoredData(NamedTuple):
 class Traits:
     """How searches treat an observation."""
 
-    # below this loss a certificate, or another rounding rule, is worth a try
+    # losses, as those of `Thresholds`
     near: float
-    # a leader below this loss, and so many times better than another candidate, ends the other's
-    # search after a fair trial
-    leader: float = LEADER
-    lead_ratio: float = LEAD_RATIO
+    leader: float = Thresholds.leader
+    lead_ratio: float = Thresholds.lead_ratio
     smooth: bool = True  # whether least-squares methods may use the residual
     has_logits: bool = True  # whether the residual has a form in the domain before a last tanh
     uses_styles: bool = True  # whether a search may go through the styles of a candidate with some
@@ -92,6 +98,7 @@ class Observation:
 
     gen: Generator  # from latents to what is observed of an image
     pixels: np.ndarray  # uint8 [n, H, W, C], the images as they look
+    thresholds: Thresholds = field(default_factory=Thresholds, kw_only=True)
 
     @property
     def maker(self) -> Generator:
@@ -111,7 +118,8 @@ class Observation:
     @property
     def traits(self) -> Traits:
         """How searches treat the images."""
-        return Traits(near=NEAR_FACTOR * self.noise)
+        limits = self.thresholds
+        return Traits(limits.near * self.noise, limits.leader, limits.lead_ratio)
 
     @property
     def rounding(self) -> str | None:
@@ -177,7 +185,13 @@ class Observation:
         return mean_squares(self.gen, z, label, targets, limit=self.limit)
 
     def rounding_polish(
-        self, image: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
+        self,
+        image: int,
+        rounding: str,
+        label: int,
+        z: np.ndarray,
+        settings: RoundingPolish,
+        prior: Prior,
     ) -> tuple[np.ndarray, int, float]:
         """Move a latent [d] at the floor towards one whose every number lies in its interval.
 
@@ -188,7 +202,7 @@ class Observation:
         del prior
         target = self.target(image, rounding)
         z, _, used, loss = interval_polish(
-            lambda z: linearise(self.gen, target, label, z)[1:], z, jacobians
+            lambda z: linearise(self.gen, target, label, z)[1:], z, settings
         )
         return z, used, loss
 

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import jax
@@ -20,20 +20,26 @@ from jattr.distances.base import Distance
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.inversion.observation.base import (
-    NEAR_FACTOR,
     CensoredData,
     Observation,
     RoundingData,
+    Thresholds,
     Traits,
 )
 from jattr.inversion.problem import ComparedBy, target_of
-from jattr.solvers import METHODS, SolverLike, as_solver
-from jattr.solvers.base import Prior
+from jattr.inversion.rounding_polish import RoundingPolish
+from jattr.solvers import METHODS
+from jattr.solvers.base import Prior, Solver
 from jattr.typing import PyTree
 
-FLOOR_IMAGES = 16  # own images from which the floor is learnt
-MIN_RESIDUAL = 1e-12
-LEADER_FACTOR = 2.0  # times the noise: a leader
+
+@dataclass(frozen=True, kw_only=True)
+class ByDistance:
+    """How images that a distance compares are searched."""
+
+    floor_images: int = 16  # own images from which the floor is learnt
+    min_residual: float = 1e-12
+    leader: float = 2.0  # times the noise: a leader
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +50,7 @@ class DistanceObservation(Observation):
     distance: Distance
     mean_residual: float  # of the candidate's own images at their true latents
     max_residual: float  # of the same images
+    settings: ByDistance = field(default_factory=ByDistance, kw_only=True)
 
     @property
     def maker(self) -> Generator:
@@ -69,8 +76,9 @@ class DistanceObservation(Observation):
     def traits(self) -> Traits:
         """Features have no logits, whole latents are searched, and a leader is within the noise."""
         return Traits(
-            near=NEAR_FACTOR * self.noise,
-            leader=LEADER_FACTOR * self.noise,
+            near=self.thresholds.near * self.noise,
+            leader=self.settings.leader * self.noise,
+            lead_ratio=self.thresholds.lead_ratio,
             smooth=self.distance.smooth_squares,
             has_logits=False,
             uses_styles=False,
@@ -98,13 +106,19 @@ class DistanceObservation(Observation):
 
     def as_pixels(self) -> Observation:
         """Return the same images compared by their bytes: certificates speak of those."""
-        return Observation(self.original, self.pixels)
+        return Observation(self.original, self.pixels, thresholds=self.thresholds)
 
     def rounding_polish(
-        self, image: int, rounding: str, label: int, z: np.ndarray, jacobians: int, prior: Prior
+        self,
+        image: int,
+        rounding: str,
+        label: int,
+        z: np.ndarray,
+        settings: RoundingPolish,
+        prior: Prior,
     ) -> tuple[np.ndarray, int, float]:
         """Move a latent at the floor into the intervals of the pixels."""
-        return self.as_pixels().rounding_polish(image, rounding, label, z, jacobians, prior)
+        return self.as_pixels().rounding_polish(image, rounding, label, z, settings, prior)
 
     def is_near(self, image: int, z: np.ndarray, label: int, loss: float) -> bool:
         """Return whether a latent is near enough in pixels: certificates speak of those."""
@@ -130,7 +144,12 @@ class DistanceObservation(Observation):
 
 
 def make_distance_observation(
-    gen: Generator, pixels: np.ndarray, distance: Distance, method: SolverLike
+    gen: Generator,
+    pixels: np.ndarray,
+    distance: Distance,
+    method: Solver | None,
+    settings: ByDistance = ByDistance(),
+    thresholds: Thresholds = Thresholds(),
 ) -> DistanceObservation:
     """Return images [n, H, W, C] uint8 as searches by a distance see them.
 
@@ -139,7 +158,7 @@ def make_distance_observation(
       ImageError: the distance cannot compare images of this shape.
     """
     # Gauss-Newton methods, which need no polish
-    if not distance.smooth_squares and method != "auto" and not as_solver(method).polish:
+    if not distance.smooth_squares and method is not None and not method.polish:
         legal = [name for name, solver in METHODS.items() if solver.polish]
         raise InputError(
             f"distance {distance.name!r} is not smooth for {method!r}; use {', '.join(legal)}"
@@ -165,19 +184,28 @@ def make_distance_observation(
         digest=digest,
     )
     try:
-        left = _own_residuals(observed, gen, distance)
+        left = _own_residuals(observed, gen, distance, settings.floor_images)
     except InputError as error:  # too small, or of channels that it does not know
         raise ImageError(
             f"distance {distance.name!r} cannot compare images {gen.image_shape}: {error}"
         ) from None
     return DistanceObservation(
-        observed, pixels, gen, distance, max(MIN_RESIDUAL, float(left.mean())), float(left.max())
+        observed,
+        pixels,
+        gen,
+        distance,
+        max(settings.min_residual, float(left.mean())),
+        float(left.max()),
+        settings=settings,
+        thresholds=thresholds,
     )
 
 
-def _own_residuals(observed: Generator, gen: Generator, distance: Distance) -> np.ndarray:
+def _own_residuals(
+    observed: Generator, gen: Generator, distance: Distance, num_images: int
+) -> np.ndarray:
     """Return what own images leave at their true latents [n]."""
-    z, label, pixels = gen.sample_images(jax.random.key(FLOOR_IMAGES), FLOOR_IMAGES)
+    z, label, pixels = gen.sample_images(jax.random.key(num_images), num_images)
     return DistanceObservation(observed, pixels, gen, distance, 1.0, 1.0).residuals(z, label)
 
 

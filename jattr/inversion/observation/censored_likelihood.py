@@ -14,6 +14,7 @@ and the prediction well inside, both are zero: it says nothing, and counts for n
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -22,16 +23,35 @@ from scipy.special import gammaincc, log_ndtr
 from jattr.solvers.base import Prior
 
 LOG_2PI = float(np.log(2 * np.pi))
-NEWTON_STEPS, HALVINGS = 12, 8
-MIN_CURVATURE = 1e-3  # of the largest that a number can have: less is left out of a Newton step
-# log likelihood that a further Jacobian has to gain to be worth it
-MIN_GAIN = 0.1
-# of a move, in units of the prior's precision
-LIKELIHOOD_FIRST_DAMPING, EASE, LIKELIHOOD_TIGHTEN, MAX_DAMPING = 30.0, 0.2, 5.0, 1e6
-RANGE = 6.0  # standard deviations on each side that the entropy's outcomes cover
-BROAD = 2.0  # times an interval's width: noise above it makes the outcomes a density
-NEGLIGIBLE = 1e-12  # probability of an outcome that adds nothing to the entropy
-INFORMATIVE = 1e-3  # nats that a number is expected to give, or gives
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entropy:
+    """How the expected -log P of a number is summed over its outcomes."""
+
+    reach: float = 6.0  # standard deviations on each side that the outcomes cover
+    broad: float = 2.0  # times an interval's width: noise above it makes the outcomes a density
+    negligible: float = 1e-12  # probability of an outcome that adds nothing
+    informative: float = 1e-3  # nats that a number is expected to give, or gives
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosteriorMode:
+    """How the most probable latent is searched, by damped moves on linear images."""
+
+    jacobians: int = 4  # times as many as unaltered images get: wide intervals hold less
+    newton_steps: int = 12  # of one move
+    halvings: int = 8  # of a Newton step
+    # of the largest curvature that a number can have: less is left out of a Newton step
+    min_curvature: float = 1e-3
+    # log likelihood that a further Jacobian has to gain to be worth it; a Newton step, a tenth
+    min_gain: float = 0.1
+    # of a move, in units of the prior's precision
+    damping: float = 30.0
+    ease: float = 0.2  # factor of the damping after a move that is better
+    tighten: float = 5.0  # after one that is not
+    max_damping: float = 1e6
+
 
 # z [d] -> prediction [N], Jacobian [N, d]
 Predict: TypeAlias = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -95,10 +115,12 @@ def _log_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return log_b + np.log1p(-np.exp(np.minimum(log_a - log_b, -1e-15)))
 
 
-def likelihood_statistic(prediction: np.ndarray, intervals: Intervals) -> LikelihoodStatistic:
+def likelihood_statistic(
+    prediction: np.ndarray, intervals: Intervals, entropy: Entropy = Entropy()
+) -> LikelihoodStatistic:
     """Return the sum of -log P under a prediction [N], with mean and variance if it is right."""
     observed = minus_log_probability(prediction, intervals)[0]
-    expected, variance = _entropy(prediction, intervals)
+    expected, variance = _entropy(prediction, intervals, entropy)
 
     # A one-sided number has two outcomes, inside or not: the mean and variance of a coin's -log P.
     one_sided = intervals.below | intervals.above
@@ -111,7 +133,7 @@ def likelihood_statistic(prediction: np.ndarray, intervals: Intervals) -> Likeli
         expected[one_sided] = mean
         variance[one_sided] = square - mean**2
 
-    informative = (expected > INFORMATIVE) | (observed > INFORMATIVE)
+    informative = (expected > entropy.informative) | (observed > entropy.informative)
     return LikelihoodStatistic(
         float(observed.sum()),
         float(expected.sum()),
@@ -120,7 +142,9 @@ def likelihood_statistic(prediction: np.ndarray, intervals: Intervals) -> Likeli
     )
 
 
-def _entropy(prediction: np.ndarray, intervals: Intervals) -> tuple[np.ndarray, np.ndarray]:
+def _entropy(
+    prediction: np.ndarray, intervals: Intervals, entropy: Entropy
+) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and variance of -log P [N] of two-sided numbers if the prediction is right.
 
     The mean over a number's outcomes, the intervals of its width around the prediction, is its
@@ -128,8 +152,8 @@ def _entropy(prediction: np.ndarray, intervals: Intervals) -> tuple[np.ndarray, 
     """
     width, sigma = 2.0 * intervals.half, intervals.sigma
     expected, variance = np.zeros(prediction.shape), np.zeros(prediction.shape)
-    broad = sigma > BROAD * width
-    reach = int(np.ceil((RANGE * np.where(broad, 0.0, sigma) / width).max())) + 1
+    broad = sigma > entropy.broad * width
+    reach = int(np.ceil((entropy.reach * np.where(broad, 0.0, sigma) / width).max())) + 1
     nearest = intervals.center + width * np.round((prediction - intervals.center) / width)
     two_sided = np.zeros(prediction.shape, bool)
     outcomes = [nearest + width * step for step in range(-reach, reach + 1)]
@@ -137,7 +161,7 @@ def _entropy(prediction: np.ndarray, intervals: Intervals) -> tuple[np.ndarray, 
         outcome = intervals._replace(center=center, below=two_sided, above=two_sided)
         log_p = -minus_log_probability(prediction, outcome)[0]
         p = np.exp(log_p)
-        term = np.where(p > NEGLIGIBLE, p * log_p, 0.0)
+        term = np.where(p > entropy.negligible, p * log_p, 0.0)
         expected -= term
         variance += term * log_p
     variance -= expected**2
@@ -165,7 +189,13 @@ def p_value_of(statistic: LikelihoodStatistic, dispersion: float) -> float:
 
 
 def maximum_a_posteriori(
-    predict: Predict, z: np.ndarray, intervals: Intervals, prior: Prior, jacobians: int
+    predict: Predict,
+    z: np.ndarray,
+    intervals: Intervals,
+    prior: Prior,
+    jacobians: int,
+    settings: PosteriorMode = PosteriorMode(),
+    entropy: Entropy = Entropy(),
 ) -> tuple[np.ndarray, int]:
     """Return the most probable latent [d] near z, and the Jacobians used.
 
@@ -179,8 +209,10 @@ def maximum_a_posteriori(
       intervals: what was observed.
       prior: of the latent, taken as normal.
       jacobians: the most to compute.
+      settings: of moves and damping.
+      entropy: of the statistic.
     """
-    best, lowest, damping = z.astype(np.float64), np.inf, LIKELIHOOD_FIRST_DAMPING
+    best, lowest, damping = z.astype(np.float64), np.inf, settings.damping
     trial, model, used = best, None, 0
     while used < jacobians:
         # 1. Linearise at the trial latent.
@@ -193,15 +225,16 @@ def maximum_a_posteriori(
         # 2. Accept it if it is better, and trust the linear image further; else less far.
         if value < lowest:
             gain, best, lowest, model = lowest - value, trial, value, (prediction, jacobian)
-            damping *= EASE
-            if gain < MIN_GAIN or likelihood_statistic(prediction, intervals).z_score < 0.0:
+            damping *= settings.ease
+            statistic = likelihood_statistic(prediction, intervals, entropy)
+            if gain < settings.min_gain or statistic.z_score < 0.0:
                 break
         else:
-            damping *= LIKELIHOOD_TIGHTEN
-        if model is None or damping > MAX_DAMPING:
+            damping *= settings.tighten
+        if model is None or damping > settings.max_damping:
             break
         # 3. The next trial is the optimum of the linear image about the best latent.
-        trial = best + _move(*model, best, intervals, prior, damping)
+        trial = best + _move(*model, best, intervals, prior, damping, settings)
     return best.astype(np.float32), used
 
 
@@ -220,6 +253,7 @@ def _move(
     intervals: Intervals,
     prior: Prior,
     damping: float,
+    settings: PosteriorMode,
 ) -> np.ndarray:
     """Return the move [d] to the damped optimum of the linear image, by Newton's method.
 
@@ -233,26 +267,26 @@ def _move(
 
     move = np.zeros_like(z)
     value = objective(move)
-    for _ in range(NEWTON_STEPS):
+    for _ in range(settings.newton_steps):
         # gradient J' l' + (z + move - mean) / scale^2 + brake move, of l = -log P
         _, slope, curvature = minus_log_probability(prediction + jacobian @ move, intervals)
         gradient = (
             jacobian.T @ slope + (z + move - prior.mean) / np.square(prior.scale) + brake * move
         )
         # Hessian J' diag(l'') J + 1 / scale^2 + brake; rows of next to no curvature cost time only
-        curved = curvature * np.square(intervals.sigma) > MIN_CURVATURE
+        curved = curvature * np.square(intervals.sigma) > settings.min_curvature
         rows = jacobian[curved]
         hessian = rows.T @ (rows * curvature[curved][:, None]) + np.diag(
             1.0 / np.square(prior.scale) + brake
         )
         step = -np.linalg.solve(hessian, gradient)
         # backtracking: the first of the halved steps that descends
-        halved = (step / 2.0**k for k in range(HALVINGS))
+        halved = (step / 2.0**k for k in range(settings.halvings))
         better = next(((s, v) for s in halved if (v := objective(move + s)) < value), None)
         if better is None:
             return move
         gain = value - better[1]
         move, value = move + better[0], better[1]
-        if gain < MIN_GAIN / 10:
+        if gain < settings.min_gain / 10:
             return move
     return move

@@ -3,54 +3,48 @@
 As they are, altered, or compared by a distance.
 """
 
-import functools
-
 from jax.typing import ArrayLike
 
 from jattr.alterations.files import AlteredImages
-from jattr.distances.base import Distance
-from jattr.distances.registry import load_distance
+from jattr.distances.registry import as_distance
 from jattr.errors import InputError
 from jattr.generators.base import Generator
-from jattr.inversion.config import InvertConfig
 from jattr.inversion.observation.altered import make_altered_observation
 from jattr.inversion.observation.base import Observation, check_pixels
 from jattr.inversion.observation.by_distance import make_distance_observation
+from jattr.inversion.search import MultiStart
 
 
 def make_observation(
-    gen: Generator, images: ArrayLike | AlteredImages, config: InvertConfig
+    gen: Generator, images: ArrayLike | AlteredImages, search: MultiStart
 ) -> Observation:
     """Return images as a candidate's searches see them.
 
     Args:
       gen: the candidate, in the space and under the settings that are searched.
       images: [n, H, W, C] uint8, or floats in [-1, 1]; or `AlteredImages`.
-      config: its distance.
+      search: its distance, and what is learnt of observations.
 
     Raises:
       ImageError: images that do not fit the candidate, or that the distance cannot compare.
       InputError: altered images and a distance.
     """
+    observing = search.observing
     if isinstance(images, AlteredImages):
-        if config.distance is not None:
+        if search.distance is not None:
             raise InputError(
-                f"distance {config.distance!r} and a modelled alteration; give one of them:"
-                " altered images are"
-                " compared by what the alteration leaves of them"
+                f"distance {as_distance(search.distance).name!r} and a modelled alteration; give"
+                " one of them: altered images are compared by what the alteration leaves of them"
             )
-        return make_altered_observation(gen, images)
+        return make_altered_observation(gen, images, observing.altered, observing.thresholds)
     pixels = check_pixels(gen, images)
-    if config.distance is None:
-        return Observation(gen, pixels)
-    return make_distance_observation(gen, pixels, given_distance(config.distance), config.optimiser)
-
-
-@functools.lru_cache(maxsize=8)
-def given_distance(text: str) -> Distance:
-    """Return the distance that a text describes; read once.
-
-    Raises:
-      InputError: it describes none.
-    """
-    return load_distance(text)
+    if search.distance is None:
+        return Observation(gen, pixels, thresholds=observing.thresholds)
+    return make_distance_observation(
+        gen,
+        pixels,
+        as_distance(search.distance),
+        search.named_solver,
+        observing.by_distance,
+        observing.thresholds,
+    )

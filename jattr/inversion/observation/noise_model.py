@@ -9,6 +9,7 @@ import functools
 import hashlib
 import math
 import weakref
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -19,18 +20,29 @@ from scipy.special import chdtri
 from jattr.alterations.chain import Chain, smooth_observation, smooth_pixels
 from jattr.generators.base import ApplyFn, Generator, Route
 from jattr.inversion.evaluate import make_images
-from jattr.inversion.observation.censored_likelihood import Intervals, likelihood_statistic
+from jattr.inversion.observation.censored_likelihood import (
+    Entropy,
+    Intervals,
+    likelihood_statistic,
+)
 from jattr.inversion.problem import STEP
 from jattr.typing import PyTree
 
 BYTES_PER_UNIT = 127.5  # from [-1, 1] units to bytes
-MODEL_IMAGES = 32  # own images from which the noise model is learnt
-MAX_MODEL_NUMBERS = 1 << 23  # of all of them; at least 8 are made
-MIN_SIGMA = 0.05  # standard deviation of a prediction, in bytes
-# share of a number's outcomes that must be certain for those alone to give its residual
-OFTEN = 0.5
-VARIED = 1 / 16  # share of own images that must differ in a number for it to be informative
-LOWER_TAIL = 0.01  # the dispersion is taken at this tail of what `MODEL_IMAGES` images show
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseLearning:
+    """How a noise model is learnt from own images of the candidate."""
+
+    num_images: int = 32
+    max_numbers: int = 1 << 23  # of all of them; at least 8 images are made
+    min_sigma: float = 0.05  # standard deviation of a prediction, in bytes
+    # share of a number's outcomes that must be certain for those alone to give its residual
+    often: float = 0.5
+    varied: float = 1 / 16  # share of images that must differ in a number to make it informative
+    lower_tail: float = 0.01  # of what the images show: where the dispersion is taken
+    entropy: Entropy = field(default_factory=Entropy)
 
 
 class NoiseModel(NamedTuple):
@@ -48,18 +60,23 @@ class NoiseModel(NamedTuple):
     worst: float  # the largest residual of an own image at its true latent, over the mean one
 
 
-_MODELS: weakref.WeakKeyDictionary[Generator, dict[Chain, NoiseModel]] = weakref.WeakKeyDictionary()
+_MODELS: weakref.WeakKeyDictionary[Generator, dict[tuple[Chain, NoiseLearning], NoiseModel]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
-def learn_noise_model(gen: Generator, chain: Chain) -> NoiseModel:
+def learn_noise_model(
+    gen: Generator, chain: Chain, settings: NoiseLearning = NoiseLearning()
+) -> NoiseModel:
     """Return what an alteration leaves of own images that programs send through it.
 
-    Learnt once for a candidate and chain, which determine it, and held while the candidate is.
+    Learnt once for a candidate, chain and settings, which determine it, and held while the
+    candidate is.
     """
     models = _MODELS.setdefault(gen, {})
-    if chain not in models:
-        models[chain] = _learn(gen, chain)
-    return models[chain]
+    if (chain, settings) not in models:
+        models[chain, settings] = _learn(gen, chain, settings)
+    return models[chain, settings]
 
 
 class _OwnNumbers(NamedTuple):
@@ -74,11 +91,11 @@ class _OwnNumbers(NamedTuple):
     above: np.ndarray
 
 
-def _own_numbers(gen: Generator, chain: Chain) -> _OwnNumbers:
+def _own_numbers(gen: Generator, chain: Chain, settings: NoiseLearning) -> _OwnNumbers:
     """Send own images through the alteration, as programs do it and in its smooth form."""
     numbers = math.prod(chain.out_shape(gen.image_shape))
-    count = int(np.clip(MAX_MODEL_NUMBERS // numbers, 8, MODEL_IMAGES))
-    z, label, images = gen.sample_images(jax.random.key(MODEL_IMAGES), count)
+    count = int(np.clip(settings.max_numbers // numbers, 8, settings.num_images))
+    z, label, images = gen.sample_images(jax.random.key(settings.num_images), count)
     altered = chain.discrete(images)
     smooth = make_images(observed_generator(gen, chain, np.ones(1)), z, label)
     smooth = smooth.astype(np.float64).reshape(count, -1)
@@ -99,8 +116,8 @@ def _own_numbers(gen: Generator, chain: Chain) -> _OwnNumbers:
     )
 
 
-def _learn(gen: Generator, chain: Chain) -> NoiseModel:
-    observed, value, prediction, half, groups, below, above = _own_numbers(gen, chain)
+def _learn(gen: Generator, chain: Chain, settings: NoiseLearning) -> NoiseModel:
+    observed, value, prediction, half, groups, below, above = _own_numbers(gen, chain, settings)
     count, jpeg = len(observed), chain.jpeg
     inside = ~(below | above)
 
@@ -111,24 +128,26 @@ def _learn(gen: Generator, chain: Chain) -> NoiseModel:
         # A second compression has moved values besides: what exceeds its own quantisation noise.
         moved = _group_means((observed - value) ** 2, groups, inside)
         variance = variance + np.maximum(moved - (2.0 * half) ** 2 / 12.0, 0.0)
-    sigma = np.sqrt(np.maximum(variance, MIN_SIGMA**2))
+    sigma = np.sqrt(np.maximum(variance, settings.min_sigma**2))
 
     # The mean square that least squares meet: over certain numbers, or all where few are certain.
     squares = (observed - prediction - bias) ** 2
-    seldom = _group_means(inside.astype(np.float64), groups, np.ones_like(inside)) < OFTEN
+    seldom = _group_means(inside.astype(np.float64), groups, np.ones_like(inside)) < settings.often
     compared = inside | seldom[None] if jpeg is not None else inside
-    residual_variance = _group_means(squares, groups, compared) + MIN_SIGMA**2
+    residual_variance = _group_means(squares, groups, compared) + settings.min_sigma**2
 
     # Dispersion: sum of squared positive z-scores over the lower tail of a chi-square's quantile,
-    # so that it is too small with a chance of `LOWER_TAIL` only.
+    # so that it is too small with a chance of `lower_tail` only.
     scores = np.array(
         [
-            likelihood_statistic(p, Intervals(o - bias, half, sigma, b, a)).z_score
+            likelihood_statistic(
+                p, Intervals(o - bias, half, sigma, b, a), settings.entropy
+            ).z_score
             for p, o, b, a in zip(prediction, observed, below, above, strict=True)
         ]
     )
     dispersion = float(np.square(np.maximum(scores, 0.0)).sum()) / float(
-        chdtri(count, 1.0 - LOWER_TAIL)
+        chdtri(count, 1.0 - settings.lower_tail)
     )
     worst = float((squares * compared / residual_variance).mean(1).max())
     levels = float(np.sqrt(prediction.var(0).mean() / residual_variance.mean()))
@@ -138,15 +157,15 @@ def _learn(gen: Generator, chain: Chain) -> NoiseModel:
         residual_variance,
         max(1.0, dispersion),
         levels,
-        _informative(observed),
+        _informative(observed, settings.varied),
         max(1.0, worst),
     )
 
 
-def _informative(observed: np.ndarray) -> np.ndarray:
-    """Return which numbers [N] differ from their median in a share `VARIED` of images [n, N]."""
+def _informative(observed: np.ndarray, share: float) -> np.ndarray:
+    """Return which numbers [N] differ from their median in a share of images [n, N]."""
     median = np.median(observed, axis=0, keepdims=True)
-    return np.asarray((observed != median).mean(0) >= VARIED)
+    return np.asarray((observed != median).mean(0) >= share)
 
 
 def _group_means(values: np.ndarray, groups: np.ndarray, inside: np.ndarray) -> np.ndarray:

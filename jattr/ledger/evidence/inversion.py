@@ -23,6 +23,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import make_images
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.observation.make import make_observation
+from jattr.inversion.search import MultiStart
 from jattr.ledger.commitments import latent_value
 from jattr.ledger.evidence.bundle import Attribution
 
@@ -272,7 +273,7 @@ def observe_image(data: bytes, gen: Generator, alteration: str | None) -> Observ
     """
     images = observed(data, gen, alteration or "none")
     chain = None if isinstance(images, np.ndarray) else images.chain.text
-    return ObservedImage(gen, make_observation(gen, images, InvertConfig()), chain)
+    return ObservedImage(gen, make_observation(gen, images, MultiStart()), chain)
 
 
 def viewed(gen: Generator, settings: Mapping[str, Any]) -> Generator:

@@ -18,13 +18,14 @@ from jattr.generators.base import PRIORS, Generator
 from jattr.images import to_byte
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import mean_squares
-from jattr.inversion.observation.altered import ACCEPTED, make_altered_observation
+from jattr.inversion.observation.altered import Altered, make_altered_observation
 from jattr.inversion.observation.base import Observation
+from jattr.inversion.rounding_polish import RoundingPolish
 from jattr.solvers.base import Prior
 
 SIDE, SIZE = 16, 4
 SHAPE = (SIDE, SIDE, 3)
-CONFIG = InvertConfig(restarts=2, pool=256)
+CONFIG = InvertConfig(restarts=2, pool=256).search
 PROVING = [
     "jpeg:90",
     "jpeg:50",
@@ -204,7 +205,9 @@ def test_the_true_latent_is_accepted_and_another_is_not(text):
         assert mine.accepts(i, "round", -1, z[i])
         assert mine.p_value(mine.likelihood_statistic(i, -1, z[i])) > 1e-4
         assert not mine.accepts(i, "round", -1, z[(i + 1) % 12])
-        assert mine.p_value(mine.likelihood_statistic(i, -1, z[(i + 1) % 12])) < ACCEPTED
+        assert (
+            mine.p_value(mine.likelihood_statistic(i, -1, z[(i + 1) % 12])) < Altered().significance
+        )
         assert mine.identical_share(i, z[i], -1) == 1.0
         assert mine.identical_share(i, z[(i + 1) % 12], -1) < 0.9
     assert not mine.accepts(0, "round", -1, np.full(SIZE, np.nan))
@@ -313,9 +316,8 @@ def test_information_is_what_the_test_of_surprise_loses_beside_the_maximum_a_pos
     """A small move from there costs half its square, as the Fisher information weighs it."""
     mine = observation("jpeg:75:4:4:4")
     prior = Prior(np.zeros(SIZE), np.full(SIZE, 1e6))
-    z = mine.rounding_polish(0, "round", -1, own_bytes(WIDE[1], OWN)[0][0], 6, prior)[0].astype(
-        np.float64
-    )
+    start, settings = own_bytes(WIDE[1], OWN)[0][0], RoundingPolish(jacobians=6)
+    z = mine.rounding_polish(0, "round", -1, start, settings, prior)[0].astype(np.float64)
     square = mine.fisher_information(0, z)
     for direction in np.eye(SIZE):
         size = 0.5 / np.sqrt(direction @ square @ direction)

@@ -14,12 +14,13 @@ from jattr.alterations.chain import Chain
 from jattr.attribution.attribute import attribute
 from jattr.attribution.calibrate import fair_searches, settings_digest
 from jattr.distances.base import Distance
+from jattr.distances.registry import as_distance
 from jattr.errors import ImageError, InputError
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.invert import invert
 from jattr.inversion.observation.by_distance import DistanceObservation
-from jattr.inversion.observation.make import given_distance, make_observation
+from jattr.inversion.observation.make import make_observation
 from jattr.inversion.problem import make_problem
 
 GENS = [make_toy(seed=seed, size=8, name=f"toy{seed}") for seed in range(2)]
@@ -30,7 +31,7 @@ ROUGH = ["l1", "huber:0.1", "l2*1+l1*0.1"]
 
 
 def config_of(text, **settings):
-    return dataclasses.replace(CONFIG, distance=text, **settings)
+    return dataclasses.replace(CONFIG, distance=text, **settings).search
 
 
 @pytest.mark.slow
@@ -42,7 +43,7 @@ def test_residuals_are_the_distance(text):
     """
     observation = make_observation(GENS[0], PIXELS, config_of(text))
     z = np.asarray(GENS[0].sample_latent(jax.random.key(0), len(PIXELS)))
-    distance = given_distance(text)
+    distance = as_distance(text)
     images = PIXELS.astype(np.float32) / np.float32(127.5) - 1
     expected = [
         float(distance(made, image))
@@ -93,7 +94,7 @@ def test_without_a_certificate_a_distance_decides_nothing_by_itself():
 
 
 def test_invert_takes_the_distance():
-    found = invert(GENS[0], PIXELS, config=config_of("multiscale:2"))
+    found = invert(GENS[0], PIXELS, search=config_of("multiscale:2"))
     assert found.loss.min(1).max() < 1e-4
 
 
@@ -102,7 +103,7 @@ def test_invert_takes_the_distance():
 def test_a_named_method_searches_by_the_distance_alone(optimiser):
     """The paper's recipe: no other steps follow those of a distance that is not smooth."""
     found = invert(
-        GENS[0], PIXELS[:1], config=config_of("l1", optimiser=optimiser, restarts=2, steps=300)
+        GENS[0], PIXELS[:1], search=config_of("l1", optimiser=optimiser, restarts=2, steps=300)
     )
     values = make_observation(GENS[0], PIXELS[:1], config_of("l1")).residuals(
         found.z[:, found.loss[0].argmin()], None
@@ -121,11 +122,11 @@ def test_the_floor_is_what_own_images_leave():
 
 
 def test_scores_and_settings_know_the_distance():
-    assert settings_digest(config_of("l2")) != settings_digest(CONFIG)
+    assert settings_digest(config_of("l2")) != settings_digest(CONFIG.search)
     assert settings_digest(config_of("l2")) == settings_digest(config_of("l2"))
     (one, _), (other, _) = (
         fair_searches(GENS[0], PIXELS, Chain(()), config, jax.random.key(0))
-        for config in (CONFIG, config_of("l1"))
+        for config in (CONFIG.search, config_of("l1"))
     )
     assert np.abs(one - other).min() > 0.1
     json.dumps(dataclasses.asdict(config_of("l2")))
@@ -149,7 +150,7 @@ def test_what_cannot_be_searched_is_refused(config, images, error, words):
 
 def test_config_takes_texts_only():
     with pytest.raises(InputError, match="load_distance"):
-        InvertConfig(distance=given_distance("l2"))
+        InvertConfig(distance=as_distance("l2"))
 
 
 def test_styles_are_not_gone_through_and_accused_ones_know_their_maker():

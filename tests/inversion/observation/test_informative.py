@@ -50,7 +50,7 @@ def test_one_pixel_names_nobody(gen):
     """Three numbers against 64 unknowns: a colour that any of them can make."""
     images = alter(np.full((1, 32, 32, 3), 120, np.uint8), parse_chain("resize:1x1:box"))
     found = jattr.attribute(
-        images, [gen, jattr.load_generator("dcgan_b")], search=jattr.InvertConfig(restarts=2)
+        images, [gen, jattr.load_generator("dcgan_b")], search=jattr.InvertConfig(restarts=2).search
     )
     assert make_altered_observation(gen, images).num_observed <= 3
     assert found.evidence[0][0].spare <= 3 - gen.latent_shape[0]
