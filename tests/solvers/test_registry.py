@@ -97,9 +97,9 @@ def test_whatever_is_accepted_solves(solver):
 
 
 def test_settings_take_objects():
-    assert InvertConfig(optimiser=LBFGS(memory=5)).method_for(10, 1.0) == LBFGS(memory=5)
+    assert InvertConfig(optimiser=LBFGS(memory=5)).search.solver == LBFGS(memory=5)
     assert InvertConfig(optimiser=CHAIN).method_for(10, 1.0) == Optax(CHAIN)
-    assert InvertConfig(optimiser=Downhill()).method_for(10, 1.0) == Custom(Downhill())
+    assert InvertConfig(optimiser=Downhill()).search.solver == Custom(Downhill())
     assert search_facts(InvertConfig(optimiser="lbfgs").search)["optimiser"] == "lbfgs"
     assert (
         search_facts(InvertConfig(optimiser=LBFGS(memory=5)).search)["search"]["solver"]["memory"]
