@@ -33,7 +33,7 @@ from bench_altered import nobodys
 from bench_json import add_json_option, write_json
 
 from jattr.alterations.registry import parse_chain
-from jattr.attribution.calibrate import OTHER, calibration_config, fair_searches, own_images
+from jattr.attribution.calibrate import OTHER, calibration_search, fair_searches, own_images
 from jattr.decision.calibration import Calibrated, Calibration, Sample
 from jattr.decision.conformal import conformal_p, denial_interval, least_own
 from jattr.decision.false_attribution import upper_bound
@@ -75,7 +75,7 @@ def searched(
 
     `others`: how many of a maker's images the other candidates search; None: all.
     """
-    config = calibration_config(InvertConfig(seed=seed))
+    config = calibration_search(InvertConfig(seed=seed).search)
     result = []
     for maker, pixels in images.items():
         columns = []

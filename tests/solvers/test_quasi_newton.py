@@ -196,7 +196,7 @@ def test_any_optax_transformation_is_a_solver():
 
 def test_a_text_names_a_method_of_optax():
     solver = FirstOrder("adam", 0.05, "cosine")
-    assert InvertConfig(optimiser="adam:0.05:cosine").method_for(10, 1.0) == solver
+    assert InvertConfig(optimiser="adam:0.05:cosine").search.solver == solver
     assert method_named("adam:0.05:cosine") == solver
     assert "adam:0.05:cosine" not in METHODS
     with pytest.raises(InputError, match="adan"):

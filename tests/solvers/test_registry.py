@@ -98,13 +98,11 @@ def test_whatever_is_accepted_solves(solver):
 
 def test_settings_take_objects():
     assert InvertConfig(optimiser=LBFGS(memory=5)).search.solver == LBFGS(memory=5)
-    assert InvertConfig(optimiser=CHAIN).method_for(10, 1.0) == Optax(CHAIN)
+    assert InvertConfig(optimiser=CHAIN).search.solver == Optax(CHAIN)
     assert InvertConfig(optimiser=Downhill()).search.solver == Custom(Downhill())
     assert search_facts(InvertConfig(optimiser="lbfgs").search)["optimiser"] == "lbfgs"
-    assert (
-        search_facts(InvertConfig(optimiser=LBFGS(memory=5)).search)["search"]["solver"]["memory"]
-        == 5
-    )
+    facts = search_facts(InvertConfig(optimiser=LBFGS(memory=5)).search)
+    assert facts["search"]["solver"]["memory"] == 5
 
 
 def test_functions_are_stored_under_a_name_and_a_version():
