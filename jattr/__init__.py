@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 from jattr._version import __version__
 
 if TYPE_CHECKING:
-    from jattr import errors
+    from jattr import errors, solvers
     from jattr.alterations import AlteredImages, alter, from_jpeg, parse_chain
     from jattr.attribution.attribute import attribute
     from jattr.attribution.calibrate import calibrate
+    from jattr.attribution.racing import Racing
     from jattr.attribution.result import Attribution
     from jattr.distances import load_distance
     from jattr.generators.base import Generator
     from jattr.generators.from_torch import from_torch
     from jattr.generators.store import load_generator
-    from jattr.inversion import Inversion, InvertConfig, invert, make_invert
+    from jattr.inversion import Inversion, InvertConfig, MultiStart, invert, make_invert, settings
+    from jattr.inversion import warm_start as warm_starts
     from jattr.verification.report import Verification
     from jattr.verification.verify import verify
 
@@ -29,6 +31,8 @@ __all__ = [
     "Generator",
     "Inversion",
     "InvertConfig",
+    "MultiStart",
+    "Racing",
     "Verification",
     "__version__",
     "alter",
@@ -42,7 +46,10 @@ __all__ = [
     "load_generator",
     "make_invert",
     "parse_chain",
+    "settings",
+    "solvers",
     "verify",
+    "warm_starts",
 ]
 
 _PLACES = {
@@ -51,6 +58,8 @@ _PLACES = {
     "Generator": "jattr.generators.base",
     "Inversion": "jattr.inversion",
     "InvertConfig": "jattr.inversion",
+    "MultiStart": "jattr.inversion",
+    "Racing": "jattr.attribution.racing",
     "Verification": "jattr.verification.report",
     "alter": "jattr.alterations",
     "attribute": "jattr.attribution.attribute",
@@ -64,11 +73,17 @@ _PLACES = {
     "parse_chain": "jattr.alterations",
     "verify": "jattr.verification.verify",
 }  # public name -> its module, imported when the name is first used
+_MODULES = {
+    "errors": "jattr.errors",
+    "settings": "jattr.inversion.settings",
+    "solvers": "jattr.solvers",
+    "warm_starts": "jattr.inversion.warm_start",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return import_module("jattr.errors")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name not in _PLACES:
         raise AttributeError(
             f"module 'jattr' has no attribute {name!r}; it has {', '.join(__all__)}"

@@ -31,7 +31,7 @@ from jattr.inversion.invert import make_invert
 from jattr.inversion.linearization import make_linear
 from jattr.inversion.observation.base import check_pixels
 from jattr.inversion.problem import deviation, target_of
-from jattr.inversion.search import LM
+from jattr.inversion.settings import LM
 from jattr.inversion.warm_start import Pooling, make_pool, regress
 from jattr.typing import PyTree
 

@@ -29,7 +29,7 @@ from jattr.generators import ops
 from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.observation.base import check_pixels
 from jattr.inversion.problem import SHARPEST, Target, deviation, make_problem, target_of
-from jattr.inversion.search import LM
+from jattr.inversion.settings import LM
 from jattr.inversion.warm_start import Pooling, Ridge, as_floats, make_pool, make_starts
 from jattr.solvers.base import Prior, Problem
 from jattr.solvers.solve import advance, begin

@@ -23,7 +23,7 @@ from jattr.images.fitting import channel_notes, with_channels
 from jattr.images.jpeg import read_coefficients
 from jattr.images.reading import read_bytes
 from jattr.inversion.nuisance_fit import fit_factors
-from jattr.inversion.search import MultiStart
+from jattr.inversion.settings import MultiStart
 
 AUTO, NONE, JPEG = "auto", "none", "jpeg"
 AS_IT_IS = ", or take the pixels that a decoder makes of it as they are (--alteration none)"

@@ -47,7 +47,7 @@ from jattr.inversion.config import InvertConfig, as_search
 from jattr.inversion.multistart import OnRound, searches_of
 from jattr.inversion.observation.base import Observation, check_pixels
 from jattr.inversion.observation.make import make_observation
-from jattr.inversion.search import MultiStart
+from jattr.inversion.settings import MultiStart
 
 Arrays = np.ndarray | Sequence[np.ndarray]  # of images; or one array for each candidate
 Alterations = str | Chain | Sequence[str | Chain]

@@ -28,7 +28,7 @@ from jattr.inversion.config import InvertConfig, as_search, search_facts
 from jattr.inversion.multistart import rounds
 from jattr.inversion.observation.make import make_observation
 from jattr.inversion.scheduler import Scheduler
-from jattr.inversion.search import MultiStart
+from jattr.inversion.settings import MultiStart
 from jattr.inversion.two_stage import make_inverter
 
 OWN = ""  # the kind of a candidate's own images, among those that are searched under it

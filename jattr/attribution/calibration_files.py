@@ -20,7 +20,7 @@ from jattr.folders import name_beside
 from jattr.generators.base import Generator
 from jattr.images import load_image
 from jattr.inversion.config import InvertConfig, as_search
-from jattr.inversion.search import MultiStart
+from jattr.inversion.settings import MultiStart
 from jattr.printable import shown
 
 MAX_CALIBRATION = 256 << 20  # bytes

@@ -19,7 +19,7 @@ from jattr.decision.restart_power import Restarts
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.inversion.multistart import Inverter
-from jattr.inversion.search import MultiStart, describe
+from jattr.inversion.settings import MultiStart, describe
 from jattr.inversion.two_stage import make_inverter
 
 PILOT_IMAGES = 16  # own images that are searched

@@ -19,7 +19,7 @@ from jattr.decision.verdict import DecisionConfig
 from jattr.inversion.multistart import Inverter, OnRound, excess, report_round, rounds
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.scheduler import Scheduler
-from jattr.inversion.search import MultiStart, check_number
+from jattr.inversion.settings import MultiStart, check_number
 from jattr.inversion.two_stage import make_inverter
 
 CUT_SHORT = (

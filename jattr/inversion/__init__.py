@@ -4,6 +4,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.invert import invert, make_invert
 from jattr.inversion.multistart import Inversion
 from jattr.inversion.scheduler import Status
+from jattr.inversion.settings import MultiStart
 from jattr.solvers.base import Prior
 
-__all__ = ["Inversion", "InvertConfig", "Prior", "Status", "invert", "make_invert"]
+__all__ = ["Inversion", "InvertConfig", "MultiStart", "Prior", "Status", "invert", "make_invert"]

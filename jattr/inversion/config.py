@@ -8,7 +8,7 @@ from jattr.distances.registry import as_distance
 from jattr.errors import InputError
 from jattr.generators.settings import NOISE, SPACES
 from jattr.inversion.rounding_polish import RoundingPolish
-from jattr.inversion.search import (
+from jattr.inversion.settings import (
     PRECISIONS,
     Lanes,
     MultiStart,

@@ -20,7 +20,7 @@ from jattr.inversion.multistart import Inversion, OnRound, run_rounds
 from jattr.inversion.observation.make import make_observation
 from jattr.inversion.problem import arrival_floor, make_problem, target_of
 from jattr.inversion.scheduler import Status
-from jattr.inversion.search import MultiStart
+from jattr.inversion.settings import MultiStart
 from jattr.inversion.two_stage import make_inverter
 from jattr.inversion.warm_start import Given, Ridge
 from jattr.solvers.base import Prior
@@ -53,6 +53,7 @@ def make_invert(
     True
     """
     settings = as_search(search)
+    _check_single(settings)
 
     def fn(
         state: PyTree,
@@ -146,3 +147,20 @@ def _from(settings: MultiStart, latents0: np.ndarray, gen: Generator) -> MultiSt
     given = latents0.size // max(1, len(latents0)) // int(np.prod(settings.view(gen).latent_shape))
     restarts = max(1, given) if settings.restarts is None else settings.restarts
     return dataclasses.replace(settings, warm_start=Given(latents0), restarts=restarts)
+
+
+def _check_single(settings: MultiStart) -> None:
+    """Check that nothing is set which a single search of one start has no use for.
+
+    Raises:
+      InputError: something is.
+    """
+    used = ("solver", "steps", "precision", "automatic", "polish")
+    default = MultiStart()
+    for item in dataclasses.fields(MultiStart):
+        value = getattr(settings, item.name)
+        if item.name not in used and value != getattr(default, item.name):
+            raise InputError(
+                f"{item.name} is {value!r}, which has no effect on one search from one start;"
+                f" make_invert takes {', '.join(used)}; jattr.invert takes all of MultiStart"
+            )

@@ -17,7 +17,7 @@ from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.evaluate import cost_of
 from jattr.inversion.problem import Target, target_of
 from jattr.inversion.scheduler import Ending, Execution, Job, Scheduler
-from jattr.inversion.search import LM, MultiStart
+from jattr.inversion.settings import LM, MultiStart
 from jattr.inversion.warm_start import PriorSamples, regress
 from jattr.solvers.base import Prior
 

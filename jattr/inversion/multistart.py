@@ -38,7 +38,7 @@ from jattr.inversion.scheduler import (
     TargetsFn,
     evaluations,
 )
-from jattr.inversion.search import GRADIENTS, LM, LM_LOGIT, MultiStart, Variation
+from jattr.inversion.settings import GRADIENTS, LM, LM_LOGIT, MultiStart, Variation
 from jattr.inversion.warm_start import (
     PriorSamples,
     as_floats,

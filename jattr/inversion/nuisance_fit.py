@@ -30,7 +30,7 @@ from jattr.inversion.observation.noise_model import (
 )
 from jattr.inversion.problem import FLOOR
 from jattr.inversion.scheduler import Scheduler
-from jattr.inversion.search import MultiStart, NuisanceFit
+from jattr.inversion.settings import MultiStart, NuisanceFit
 
 
 def fit_factors(

@@ -22,7 +22,7 @@ from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.evaluate import forward_cost
 from jattr.inversion.linearization import make_single_engine
 from jattr.inversion.problem import ComparedBy, Target, make_problem_fn
-from jattr.inversion.search import MultiStart, Stopping
+from jattr.inversion.settings import MultiStart, Stopping
 from jattr.solvers.base import Array, Prior, PyTree, Solver
 from jattr.solvers.solve import AdvanceFn, Carry, Engine, make_engine
 

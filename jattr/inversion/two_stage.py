@@ -26,7 +26,7 @@ from jattr.inversion.multistart import (
 )
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.scheduler import Scheduler, Status
-from jattr.inversion.search import LM, MultiStart
+from jattr.inversion.settings import LM, MultiStart
 from jattr.inversion.warm_start import PriorSamples
 
 

@@ -17,7 +17,7 @@ from jattr.generators.base import Generator
 from jattr.generators.digest import canonical_json
 from jattr.generators.store import load_generator
 from jattr.inversion.config import as_search, search_facts
-from jattr.inversion.search import MultiStart
+from jattr.inversion.settings import MultiStart
 from jattr.source_files import sources_digest
 from jattr.sweep.sources import Batch, batches_of
 from jattr.sweep.spec import Setting, Spec

@@ -12,7 +12,7 @@ import numpy as np
 
 from jattr.generators.base import Generator
 from jattr.inversion.evaluate import forward_cost
-from jattr.inversion.search import MultiStart
+from jattr.inversion.settings import MultiStart
 from jattr.inversion.warm_start import Pooling
 from jattr.sweep.cells import Plan
 

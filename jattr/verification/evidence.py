@@ -24,7 +24,7 @@ from jattr.images import LoadedImage
 from jattr.inversion.observation.altered import make_altered_observation
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.observation.make import make_observation
-from jattr.inversion.search import MultiStart
+from jattr.inversion.settings import MultiStart
 from jattr.typing import Json
 from jattr.verification.candidates import reproducible
 from jattr.verification.report import Report, holding

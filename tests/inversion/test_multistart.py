@@ -23,7 +23,7 @@ from jattr.inversion.multistart import (
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import deviation, target_of
 from jattr.inversion.scheduler import stall_fraction
-from jattr.inversion.search import Automatic, MultiStart, Stopping, Variation
+from jattr.inversion.settings import Automatic, MultiStart, Stopping, Variation
 from jattr.inversion.warm_start import Pooling, _ranks
 from jattr.solvers import METHODS
 

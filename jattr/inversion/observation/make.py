@@ -12,7 +12,7 @@ from jattr.generators.base import Generator
 from jattr.inversion.observation.altered import make_altered_observation
 from jattr.inversion.observation.base import Observation, check_pixels
 from jattr.inversion.observation.by_distance import make_distance_observation
-from jattr.inversion.search import MultiStart
+from jattr.inversion.settings import MultiStart
 
 
 def make_observation(

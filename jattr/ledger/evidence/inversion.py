@@ -23,7 +23,7 @@ from jattr.inversion.config import InvertConfig
 from jattr.inversion.evaluate import make_images
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.observation.make import make_observation
-from jattr.inversion.search import MultiStart
+from jattr.inversion.settings import MultiStart
 from jattr.ledger.commitments import latent_value
 from jattr.ledger.evidence.bundle import Attribution
 

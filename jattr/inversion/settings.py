@@ -52,6 +52,11 @@ class Stopping:
         _flag("stopping.early", self.early)
         if self.stall is not None:
             check_number("stopping.stall", self.stall, 0, 1, whole=False)
+            if not self.early:
+                raise InputError(
+                    f"stopping.stall is {self.stall!r} and stopping.early is False, so that no"
+                    " restart stops early; leave one of them away"
+                )
         check_number("stopping.far", self.far, 0, 4, whole=False)
         check_number("stopping.far_stall", self.far_stall, 0, 1, whole=False)
         check_number("stopping.settled_steps", self.settled_steps, 1, 1_000_000)
@@ -271,6 +276,12 @@ class MultiStart:
         if self.cutoff is not None:
             check_number("cutoff", self.cutoff, 0, 1_000)
         check_number("seed", self.seed, 0, 2**63 - 1)
+        for name in ("altered", "nuisance_fit"):
+            if self.distance is not None and getattr(self.observing, name) != OF_PIXELS[name]():
+                raise InputError(
+                    f"observing.{name} has no effect beside a distance, which compares images as"
+                    f" they are; leave observing.{name} or distance away"
+                )
         if self.solver is not None:
             object.__setattr__(self, "solver", as_solver(self.solver))
             for name in ("variation", "ensemble", "two_stage"):
@@ -305,6 +316,7 @@ class MultiStart:
         return self.automatic.few_restarts if few else self.automatic.many_restarts
 
 
+OF_PIXELS: dict[str, type] = {"altered": Altered, "nuisance_fit": NuisanceFit}
 # The settings that are objects of one kind.
 PARTS: dict[str, type] = {
     "pooling": Pooling,
