@@ -110,7 +110,13 @@ def from_function(
 
     def apply(state: PyTree, a: jax.Array, b: jax.Array) -> jax.Array:
         del state
-        value = jnp.asarray(fn(a, b))
+        value = fn(a, b)
+        try:
+            value = jnp.asarray(value)
+        except TypeError:
+            raise InputError(
+                f"distance {name!r} returns {value!r}; it is one floating-point number []"
+            ) from None
         if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
             raise InputError(
                 f"distance {name!r} returns {value.dtype} {value.shape}; it is one floating-point"

@@ -16,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 
 from jattr.inversion.problem import STEP
+from jattr.solvers.base import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,14 @@ class RoundingPolish:
     newton_steps: int = 60
     ridge: float = 1e-4  # keeps the move short where no violated pixel says otherwise
     max_latent: int = 512  # numbers of a latent, above which whole Jacobians are too large
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self, may_be_0=("jacobians",))
 
 
 # z [d] -> residual [pixels], Jacobian [pixels, d]

@@ -23,7 +23,7 @@ from jattr.inversion.observation.by_distance import ByDistance
 from jattr.inversion.rounding_polish import RoundingPolish
 from jattr.inversion.warm_start import EnsembleKalman, Pooling, Ridge, WarmStart
 from jattr.solvers import METHODS, SolverLike, as_solver
-from jattr.solvers.base import Solver
+from jattr.solvers.base import Solver, check_fields
 from jattr.typing import Json
 
 PRECISIONS = ("default", "high", "highest")
@@ -48,7 +48,11 @@ class Stopping:
     settled_steps: int = 12  # most, for an image that another candidate has brought to the floor
 
     def __post_init__(self) -> None:
-        """Check every setting."""
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
         _flag("stopping.early", self.early)
         if self.stall is not None:
             check_number("stopping.stall", self.stall, 0, 1, whole=False)
@@ -74,7 +78,11 @@ class Automatic:
     many_restarts: int = 32
 
     def __post_init__(self) -> None:
-        """Check every setting."""
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
         for name in ("max_dense", "few_restarts", "many_restarts"):
             check_number(f"automatic.{name}", getattr(self, name), 1, 1_000_000)
         for name in ("dear", "cheap"):
@@ -105,11 +113,12 @@ class Variation:
     kicks: tuple[float, ...] = (0.1, 0.05, 0.2)
 
     def __post_init__(self) -> None:
-        """Check every setting."""
-        check_number("variation.almost", self.almost, 0, 4, whole=False)
-        check_number("variation.gradients_first", self.gradients_first, 0, 1_000_000)
-        if not self.kicks:
-            raise InputError("variation.kicks is empty; it holds at least one standard deviation")
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self, may_be_0=("gradients_first",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +130,11 @@ class Polish:
     again: float = 0.9
 
     def __post_init__(self) -> None:
-        """Check every setting."""
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
         check_number("polish.steps", self.steps, 0, 10_000)
         check_number("polish.again", self.again, 0, 1, whole=False)
 
@@ -139,7 +152,11 @@ class Lanes:
     activations: int = 64
 
     def __post_init__(self) -> None:
-        """Check every setting."""
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
         if self.count is not None:
             check_number("lanes.count", self.count, 1, 1_000_000)
         for name in ("on_cpu", "max_cpu_tangents", "few_jobs", "on_device", "activations"):
@@ -167,11 +184,12 @@ class MappingInverse:
     stall: float = 0.02  # a segment of steps must lower the loss by this fraction
 
     def __post_init__(self) -> None:
-        """Check every setting."""
-        for name in ("rounds", "far_searches", "far_steps", "lanes", "survivors", "steps"):
-            check_number(f"two_stage.mapping.{name}", getattr(self, name), 1, 1_000_000)
-        for name in ("stuck", "stall"):
-            check_number(f"two_stage.mapping.{name}", getattr(self, name), 0, 1, whole=False)
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,12 +197,20 @@ class TwoStage:
     """How style-based generators are searched: first the styles, then the latent behind them."""
 
     # times the noise: styles below this are the image's own; a sibling generator's come near it
-    hit: float = 2
+    hit: float = 2.0
     close: float = 0.04  # of the styles' residual: what the latent may add to it
     # of likeliest styles, deviations in standard ones: the true latent leaves 1
     likely: float = 1.5
     beyond: float = 4.0  # times that aim: a latent that leaves more does not explain the image
     mapping: MappingInverse = field(default_factory=MappingInverse)
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +222,14 @@ class NuisanceFit:
     restarts: int = 3  # unless the search says how many
     digits: int = 5  # of a fitted factor
     bounds: tuple[float, float] = (0.01, 100.0)  # of a factor
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

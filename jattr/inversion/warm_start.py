@@ -27,6 +27,7 @@ from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.evaluate import forward_cost, make_images
 from jattr.inversion.problem import Target, edge_of, logit
 from jattr.solvers.base import Prior as LatentPrior
+from jattr.solvers.base import check_fields
 from jattr.typing import PyTree
 
 
@@ -43,6 +44,14 @@ class EnsembleKalman:
     spreads: tuple[float, ...] = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
     ridge: float = 1e-2  # of the images' mean variance
     max_numbers: int = 1 << 20  # of images made at once
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self)
 
 
 @functools.lru_cache(maxsize=64)
@@ -110,6 +119,14 @@ class Pooling:
     batch: int = 64  # images kept whole at once
     max_bytes: int = 256 << 20  # of the features
     max_work: float = 2e12  # floating-point operations; at least 64 images are made all the same
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self)
 
     def size_for(self, num_images: int) -> int:
         """Return how many images the pool of a search of so many images has."""
@@ -221,6 +238,14 @@ class Ridge:
     ridge: float = 1e-3  # of the mean feature's variance
     class_images: int = 32  # of the pool that a class's own regression needs
 
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self)
+
     def __call__(
         self,
         gen: Generator,
@@ -245,6 +270,14 @@ class Encoder:
     """The guess of an autoencoder's own encoder, then the guess with growing noise."""
 
     spread: float = 0.3  # of the noise, in units of the prior's standard deviation
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self)
 
     def __call__(
         self,

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -141,3 +142,39 @@ def check_number(
             f"{name} of {type(settings).__name__} is {value!r};"
             f" it is a {kind} from {low:g} to {high:g}"
         )
+
+
+def check_fields(settings: object, *, may_be_0: tuple[str, ...] = ()) -> None:
+    """Check all numbers of some settings, by the kinds of their defaults.
+
+    Whole numbers are from 1, but for those that may be 0; others finite and not below 0.
+
+    Raises:
+      InputError: one is not legal.
+    """
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        value, default = getattr(settings, field.name), field.default
+        if not isinstance(default, (int, float, tuple)):
+            continue
+        low = 0 if field.name in may_be_0 else 1
+        if not _is_like(value, default, low):
+            legal = f"a tuple of such numbers as {default!r}"
+            if not isinstance(default, tuple):
+                legal = (
+                    f"a whole number from {low}" if isinstance(default, int) else "a number >= 0"
+                )
+            raise InputError(
+                f"{field.name} of {type(settings).__name__} is {value!r}; it is {legal}"
+            )
+
+
+def _is_like(value: object, default: object, low: int) -> bool:
+    """Return whether a value is legal where another one is the default."""
+    if isinstance(default, tuple):
+        parts = value if isinstance(value, tuple) else ()
+        return bool(parts) and all(_is_like(part, default[0], low) for part in parts)
+    if isinstance(value, bool):
+        return False
+    if isinstance(default, int):
+        return isinstance(value, int) and value >= low
+    return isinstance(value, (int, float)) and 0 <= value < math.inf

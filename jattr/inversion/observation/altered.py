@@ -48,7 +48,7 @@ from jattr.inversion.observation.noise_model import (
 )
 from jattr.inversion.problem import Target, target_of
 from jattr.inversion.rounding_polish import RoundingPolish
-from jattr.solvers.base import Prior
+from jattr.solvers.base import Prior, check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,14 @@ class Altered:
     significance: float = 1e-6  # level of the test
     posterior_mode: PosteriorMode = field(default_factory=PosteriorMode)
     noise: NoiseLearning = field(default_factory=NoiseLearning)
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self)
 
 
 @dataclass(frozen=True, eq=False)

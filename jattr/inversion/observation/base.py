@@ -15,7 +15,7 @@ from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.linearization import linearise
 from jattr.inversion.problem import FLOOR, Target, floors_of, target_of
 from jattr.inversion.rounding_polish import RoundingPolish, interval_polish
-from jattr.solvers.base import Prior
+from jattr.solvers.base import Prior, check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,14 @@ class Thresholds:
     # search after a fair trial
     leader: float = 1e-3
     lead_ratio: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self)
 
 
 def check_pixels(gen: Generator, images: object) -> np.ndarray:

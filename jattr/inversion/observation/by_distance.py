@@ -29,7 +29,7 @@ from jattr.inversion.observation.base import (
 from jattr.inversion.problem import ComparedBy, target_of
 from jattr.inversion.rounding_polish import RoundingPolish
 from jattr.solvers import METHODS
-from jattr.solvers.base import Prior, Solver
+from jattr.solvers.base import Prior, Solver, check_fields
 from jattr.typing import PyTree
 
 
@@ -40,6 +40,14 @@ class ByDistance:
     floor_images: int = 16  # own images from which the floor is learnt
     min_residual: float = 1e-12
     leader: float = 2.0  # times the noise: a leader
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from scipy.special import gammaincc, log_ndtr
 
-from jattr.solvers.base import Prior
+from jattr.solvers.base import Prior, check_fields
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -33,6 +33,14 @@ class Entropy:
     broad: float = 2.0  # times an interval's width: noise above it makes the outcomes a density
     negligible: float = 1e-12  # probability of an outcome that adds nothing
     informative: float = 1e-3  # nats that a number is expected to give, or gives
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +59,14 @@ class PosteriorMode:
     ease: float = 0.2  # factor of the damping after a move that is better
     tighten: float = 5.0  # after one that is not
     max_damping: float = 1e6
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self)
 
 
 # z [d] -> prediction [N], Jacobian [N, d]

@@ -26,6 +26,7 @@ from jattr.inversion.observation.censored_likelihood import (
     likelihood_statistic,
 )
 from jattr.inversion.problem import STEP
+from jattr.solvers.base import check_fields
 from jattr.typing import PyTree
 
 BYTES_PER_UNIT = 127.5  # from [-1, 1] units to bytes
@@ -43,6 +44,14 @@ class NoiseLearning:
     varied: float = 1 / 16  # share of images that must differ in a number to make it informative
     lower_tail: float = 0.01  # of what the images show: where the dispersion is taken
     entropy: Entropy = field(default_factory=Entropy)
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self)
 
 
 class NoiseModel(NamedTuple):
