@@ -193,7 +193,8 @@ def _inputs(spec: Spec) -> list[str]:
     for pictures in spec.pictures:
         found += [*pictures.generators, pictures.folder]
     for setting in spec.settings:
-        found += distance_paths(setting.config.distance)
+        if isinstance(setting.config.distance, str):
+            found += distance_paths(setting.config.distance)
     return [path for path in found if path]
 
 

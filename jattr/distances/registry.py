@@ -79,7 +79,8 @@ def as_distance(distance: DistanceLike) -> Distance:
     if isinstance(distance, str):
         return load_distance(distance)
     if callable(distance):
-        return from_function(distance)
+        name, version = getattr(distance, "name", None), getattr(distance, "version", "")
+        return from_function(distance, name=name, version=version)
     raise InputError(
         f"distance is {distance!r}; it is a Distance, a text that load_distance reads, or a"
         " function of two images [H, W, C] that returns a number"

@@ -387,6 +387,11 @@ def describe(setting: object) -> Json:
     is_named = isinstance(name, str) and name and isinstance(version, str) and version
     if dataclasses.is_dataclass(setting) and not isinstance(setting, type):
         facts: dict[str, Json] = {"kind": type(setting).__name__}
+        if is_named:
+            facts |= {"name": name, "version": version}
+        elif not type(setting).__module__.startswith("jattr."):
+            # what a class of the caller's own computes may change, and its fields would not say so
+            raise _unnamed(setting)
         for item in dataclasses.fields(setting):
             try:
                 facts[item.name] = describe(getattr(setting, item.name))
@@ -396,7 +401,11 @@ def describe(setting: object) -> Json:
         return facts
     if is_named:
         return {"name": name, "version": version}
-    raise InputError(
+    raise _unnamed(setting)
+
+
+def _unnamed(setting: object) -> InputError:
+    return InputError(
         f"{setting!r} has no name and version by which results of it can be kept; give"
         " Optax(transform, name=..., version=...), or your object the attributes name and version"
         " (texts), changed whenever it computes something else"

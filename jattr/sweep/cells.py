@@ -16,7 +16,7 @@ from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.generators.digest import canonical_json
 from jattr.generators.store import load_generator
-from jattr.inversion.config import as_search, search_facts
+from jattr.inversion.config import search_facts
 from jattr.inversion.settings import MultiStart
 from jattr.source_files import sources_digest
 from jattr.sweep.sources import Batch, batches_of
@@ -26,7 +26,12 @@ from jattr.typing import JsonObject
 
 # parts of jattr on which no cell depends
 ELSEWHERE = ("cli/", "converters/", "report/", "baselines/", "ledger/", "sweep/report/")
-LATER = ("sweep/suites.py", "sweep/estimate.py", "sweep/speed.py")  # the same
+LATER = (
+    "sweep/suites.py",
+    "sweep/estimate.py",
+    "sweep/speed.py",
+    "sweep/compare_solvers.py",
+)  # the same
 MAX_CELLS = 20_000  # more need a yes
 
 
@@ -46,7 +51,7 @@ class Cell:
     @property
     def search(self) -> MultiStart:
         """The settings of its searches."""
-        return dataclasses.replace(as_search(self.setting.config), seed=self.seed)
+        return dataclasses.replace(self.setting.search, seed=self.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,17 +65,22 @@ class Plan:
     cells: tuple[Cell, ...]
 
 
-def make_plan(spec: Spec) -> Plan:
+def make_plan(spec: Spec, generators: Mapping[str, Generator] | None = None) -> Plan:
     """Return the plan of a spec.
+
+    Args:
+      spec: the sweep.
+      generators: those that are no folders, by what the spec calls them.
 
     Raises:
       InputError: a generator, folder or distance cannot be used, or the candidates' images have
         several shapes.
     """
     indices: dict[str, str] = {}
-    candidates = _load(spec.candidates, indices)
+    given = dict(generators or {})
+    candidates = _load(spec.candidates, given, indices)
     others = [index for pictures in spec.pictures for index in pictures.generators]
-    strangers = _load(tuple(dict.fromkeys(others)), indices)
+    strangers = _load(tuple(dict.fromkeys(others)), given, indices)
     same = sorted(set(candidates) & set(strangers))
     if same:
         raise InputError(
@@ -86,15 +96,17 @@ def make_plan(spec: Spec) -> Plan:
         )
     for setting in spec.settings:
         for gen in candidates.values():
-            as_search(setting.config).view(gen)
+            setting.search.view(gen)
     names = {index: name for name, index in indices.items()}
     return Plan(spec, candidates, makers, indices, _cells(spec, candidates, makers, names))
 
 
-def _load(texts: tuple[str, ...], places: dict[str, str]) -> dict[str, Generator]:
+def _load(
+    texts: tuple[str, ...], given: Mapping[str, Generator], places: dict[str, str]
+) -> dict[str, Generator]:
     result: dict[str, Generator] = {}
     for text in texts:
-        gen = load_generator(text)
+        gen = given[text] if text in given else load_generator(text)
         if gen.name in result:
             raise InputError(f"two generators are called {gen.name!r}; give each its own name")
         result[gen.name], places[gen.name] = gen, text
@@ -174,7 +186,7 @@ def _candidate(gen: Generator) -> JsonObject:
 
 
 def _setting(setting: Setting) -> JsonObject:
-    return search_facts(as_search(setting.config)) | {"modelled": setting.modelled}
+    return search_facts(setting.search) | {"modelled": setting.modelled}
 
 
 @functools.cache

@@ -2,15 +2,15 @@
 
 Tasks that are tried again when their worker is lost, one writer here.
 
-A worker makes the plan anew from the spec, once, and checks that code, versions and generators are
-those of the one that asked: what it computes is what it would be asked for. Generators, folders and
+A worker makes the plan anew from the pickled spec, once, and checks that code, versions and
+generators are those of the one that asked: what it computes is what it would be asked for. Generators, folders and
 jattr must be at the same places on every machine. Ray gives workers one thread each unless they are
 told otherwise; they are told to have as many as the machine that asked, since the last digits of
 sums depend on it.
 """
 
 import functools
-import json
+import pickle
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -22,7 +22,6 @@ from jattr.runtime import enable_compilation_cache, spare_memory_maps
 from jattr.sweep.cells import Cell, Plan, make_plan, run_facts
 from jattr.sweep.compute import CellResult
 from jattr.sweep.run import Executor, Failure, Outcome, outcome_of
-from jattr.sweep.spec import from_json, to_json
 from jattr.sweep.threads import thread_variables
 from jattr.typing import JsonObject
 
@@ -62,7 +61,8 @@ def make_executor(
             }
             each["runtime_env"] = {"env_vars": thread_variables()}
             task = ray.remote(max_retries=RETRIES, **each)(compute_number)
-            facts = json.dumps([to_json(plan.spec), _digests(plan), run_facts()], sort_keys=True)
+            # by value: functions of the asking program are in no module that a worker has
+            facts = ray.cloudpickle.dumps((plan.spec, _digests(plan), run_facts()))
             yield from _computed(
                 ray, task, ray.put(facts), cells, CELLS_IN_FLIGHT * max(1, int(has.get("CPU", 1)))
             )
@@ -73,27 +73,28 @@ def make_executor(
     return execute
 
 
-def compute_number(facts: str, number: int) -> CellResult | Failure:
+def compute_number(facts: bytes, number: int) -> CellResult | Failure:
     """Return the outcome of one cell; what a worker runs."""
     spare_memory_maps()
     return outcome_of(*_cell(facts, number))
 
 
-def _cell(facts: str, number: int) -> tuple[Plan, Cell]:
+def _cell(facts: bytes, number: int) -> tuple[Plan, Cell]:
     plan = _plan(facts)
     return plan, plan.cells[number]
 
 
 @functools.lru_cache(maxsize=2)
-def _plan(facts: str) -> Plan:
+def _plan(facts: bytes) -> Plan:
     """Return the plan, which must be the one that was asked about.
 
     Raises:
       InputError: this machine has other code, versions or generators.
     """
     enable_compilation_cache()
-    spec, digests, run = json.loads(facts)
-    plan = make_plan(from_json(spec))
+    # trusted as the task itself, which Ray pickles, too
+    spec, digests, run = pickle.loads(facts)  # noqa: S301
+    plan = make_plan(spec)
     if _digests(plan) != digests or dict(run_facts()) != run:
         differ = [name for name, value in run_facts().items() if run.get(name) != value] or [
             "generators"

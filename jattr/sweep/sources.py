@@ -65,7 +65,8 @@ def batches_of(spec: Spec, candidates: Sequence[str], makers: Mapping[str, str])
     """
     for pictures in spec.pictures:
         for plain in _plain(pictures, spec.block, candidates, makers):
-            attacks = spec.attacks if plain.maker else (NONE,)
+            # files have no latents, which attacks begin from
+            attacks = spec.attacks if plain.maker and not plain.files else (NONE,)
             yield from (dataclasses.replace(plain, attack=attack) for attack in attacks)
 
 
@@ -75,12 +76,13 @@ def _plain(
     """Return the batches of one source, without attacks."""
     if pictures.kind == "folder":
         files = _files(pictures)
-        name = Path(pictures.folder).resolve().name
+        maker = makers[pictures.maker] if pictures.maker else ""
+        name = "own" if maker else Path(pictures.folder).resolve().name
         for first in range(0, len(files), block):
             some = tuple(files[first : first + block])
             yield Batch(
                 source=name,
-                maker="",
+                maker=maker,
                 seed=0,
                 first=first,
                 count=len(some),

@@ -1,24 +1,21 @@
 """`Spec`: what a sweep searches, as frozen dataclasses. `spec_file` reads it from TOML."""
 
 import dataclasses
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from jattr.alterations.registry import parse_chain
 from jattr.attacks.evade import EVASIONS
 from jattr.errors import InputError, suggest
-from jattr.inversion.config import InvertConfig
+from jattr.sweep.setting import Setting as Setting
+from jattr.sweep.setting import check_name, config_from_json, config_json
+from jattr.sweep.setting import grid as grid
 from jattr.typing import Json, JsonObject
 
 KINDS = ("own", "others", "folder", "renderer")
 AGAINST = ("all", "maker")
 NONE = "none"
 MAX_COUNT = 10_000_000
-SETTINGS = tuple(  # what a sweep may vary; seed and lanes are its own affair
-    field.name for field in dataclasses.fields(InvertConfig) if field.name not in ("seed", "lanes")
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +23,7 @@ class Pictures:
     """A source of images.
 
     `own`: of each candidate, from its prior. `others`: of generators that are no candidates.
-    `folder`: files. `renderer`: faces that no model made.
+    `folder`: files, `maker` says whose. `renderer`: faces that no model made.
     """
 
     kind: str  # one of KINDS
@@ -35,6 +32,7 @@ class Pictures:
     generators: tuple[str, ...] = ()  # `others`: folders or bundled names
     folder: str = ""  # `folder`
     resize: bool = False  # `folder`: bring them to the candidates' size by Lanczos
+    maker: str = ""  # `folder`: the candidate that made all of them, as `candidates` has it
 
     def __post_init__(self) -> None:
         """Check.
@@ -58,24 +56,11 @@ class Pictures:
                 f"pictures of the kind {self.kind!r} with folder {self.folder!r}; 'folder' alone"
                 " has one"
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One way to search, by name."""
-
-    name: str
-    config: InvertConfig
-    # alterations are part of the model; False: altered images are taken as they are
-    modelled: bool = True
-
-    def __post_init__(self) -> None:
-        """Check the name.
-
-        Raises:
-          InputError: it is no name.
-        """
-        check_name("a setting's name", self.name)
+        if self.maker and self.kind != "folder":
+            raise InputError(
+                f"pictures of the kind {self.kind!r} with maker {self.maker!r}; 'folder' alone has"
+                " one"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +99,12 @@ class Spec:
         check_number("block", self.block, 1, 4_096)
         for seed in self.seeds:
             check_number("a seed", seed, 0, 2**63 - 1)
+        for source in self.pictures:
+            if source.maker and source.maker not in self.candidates:
+                raise InputError(
+                    f"pictures: maker is {source.maker!r}; "
+                    + suggest(source.maker, list(self.candidates))
+                )
         for text in self.alterations:
             if text != NONE and parse_chain(text).free:
                 raise InputError(
@@ -125,8 +116,31 @@ class Spec:
 
 
 def to_json(spec: Spec) -> JsonObject:
-    """Return a spec as JSON values."""
-    return dataclasses.asdict(spec)
+    """Return a spec as JSON values.
+
+    Functions among its settings are their name and version there: `from_json` reads them as
+    `Stored`, enough to look at results, but not to search.
+    """
+    fields = {
+        field.name: getattr(spec, field.name)
+        for field in dataclasses.fields(spec)
+        if field.name not in ("pictures", "settings")
+    }
+    pictures = []
+    for source in spec.pictures:
+        table = dataclasses.asdict(source)
+        if not source.maker:  # as stores have it that were begun before there were any
+            del table["maker"]
+        pictures.append(table)
+    settings = [
+        {
+            "name": setting.name,
+            "config": config_json(setting.config),
+            "modelled": setting.modelled,
+        }
+        for setting in spec.settings
+    ]
+    return {**fields, "pictures": tuple(pictures), "settings": tuple(settings)}
 
 
 def from_json(data: Mapping[str, Json]) -> Spec:
@@ -149,7 +163,7 @@ def from_json(data: Mapping[str, Json]) -> Spec:
             for table in data["pictures"]
         ]
         settings = [
-            Setting(**{**table, "config": InvertConfig(**table["config"])})
+            Setting(**{**table, "config": config_from_json(table["config"])})
             for table in data["settings"]
         ]
         return Spec(**{**values, "pictures": tuple(pictures), "settings": tuple(settings)})
@@ -179,46 +193,7 @@ def attack_of(text: str) -> tuple[str, int] | None:
     return method, int(eps)
 
 
-def grid(
-    axes: Mapping[str, Sequence[Any]], *, modelled: Sequence[bool] = (True,)
-) -> tuple[Setting, ...]:
-    """Return the settings of a grid: every combination of values of `InvertConfig`'s fields.
-
-    A setting is called by what varies; the only one of a grid of one is "default".
-
-    Raises:
-      InputError: a field that there is not, an axis without values, or a value that is not legal.
-
-    >>> [setting.name for setting in grid({"optimiser": ["auto", "lbfgs"], "restarts": [4]})]
-    ['optimiser=auto', 'optimiser=lbfgs']
-    """
-    for name, values in axes.items():
-        if name not in SETTINGS:
-            raise InputError(
-                f"there is no setting {name!r}; {suggest(name, [*SETTINGS, 'modelled'])}"
-            )
-        if not values:
-            raise InputError(
-                f"setting {name!r} has no values, so the grid has no cells; give at least one"
-            )
-    all_axes = {**axes, "modelled": list(modelled)}
-    varied = [name for name, values in all_axes.items() if len(values) > 1]
-    result = []
-    for values in itertools.product(*all_axes.values()):
-        chosen = dict(zip(all_axes, values, strict=True))
-        name = ",".join(f"{name}={chosen[name]}" for name in varied) or "default"
-        is_modelled = chosen.pop("modelled")
-        result.append(Setting(name=name, config=InvertConfig(**chosen), modelled=is_modelled))
-    return tuple(result)
-
-
 def check_number(name: str, value: object, low: int, high: int) -> None:
     """Raise an InputError unless a value is a whole number from low to high."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise InputError(f"{name} is {value!r}; it is a whole number from {low} to {high}")
-
-
-def check_name(what: str, value: object) -> None:
-    """Raise an InputError unless a value is a text of 1 to 200 printable characters."""
-    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= 200:
-        raise InputError(f"{what} is {value!r}; it is a text of 1 to 200 printable characters")

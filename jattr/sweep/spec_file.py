@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jattr.errors import InputError, suggest
-from jattr.inversion.config import InvertConfig
-from jattr.sweep.spec import SETTINGS, Pictures, Setting, Spec, grid
+from jattr.sweep.setting import MODELLED, check_axis, config_of
+from jattr.sweep.spec import Pictures, Setting, Spec, grid
 from jattr.typing import Json, JsonObject
 
 MAX_BYTES = 1 << 20
@@ -29,7 +29,6 @@ SPEC_FIELDS = (
 )
 LISTS = ("candidates", "alterations", "attacks", "seeds")
 PICTURES = tuple(field.name for field in dataclasses.fields(Pictures))
-MODELLED = "modelled"
 
 
 def load_spec(path: str | os.PathLike[str]) -> tuple[Spec, str]:
@@ -95,7 +94,7 @@ def _images(table: Mapping[str, Json]) -> Pictures:
     values = dict(table)
     if "generators" in values:
         values["generators"] = tuple(_list("generators", values["generators"]))
-    for name in ("kind", "folder"):
+    for name in ("kind", "folder", "maker"):
         if not isinstance(values.get(name, ""), str):
             raise InputError(f"pictures: {name} is {values[name]!r}; it is a text")
     if not isinstance(values.get("resize", False), bool):
@@ -115,18 +114,36 @@ def _settings(data: Mapping[str, Json]) -> tuple[Setting, ...]:
         axes = data.get("grid", {})
         if not isinstance(axes, dict):
             raise InputError(f"grid is {axes!r}; it is a table of lists")
-        _known(axes, (*SETTINGS, MODELLED), "grid: ")
-        lists = {name: _list(f"grid: {name}", values) for name, values in axes.items()}
+        lists = _axes(axes, "")
         result += grid(lists, modelled=_booleans(lists.pop(MODELLED, [True])))
     for table in singles:
-        _known(table, ("name", *SETTINGS, MODELLED), "setting: ")
         values = dict(table)
         name = values.pop("name", None)
         if name is None:
             raise InputError("setting: name is missing; call it something")
         (modelled,) = _booleans([values.pop(MODELLED, True)])
-        result.append(Setting(name=name, config=InvertConfig(**values), modelled=modelled))
+        try:
+            config = config_of(values)
+        except InputError as error:
+            raise InputError(f"setting: {error}") from error
+        result.append(Setting(name=name, config=config, modelled=modelled))
     return tuple(result)
+
+
+def _axes(table: Mapping[str, Json], where: str) -> dict[str, list[Json]]:
+    """Return the axes of a grid: tables within it are fields of objects."""
+    result: dict[str, list[Json]] = {}
+    for name, values in table.items():
+        if isinstance(values, dict):
+            result |= _axes(values, f"{where}{name}.")
+            continue
+        if where + name != MODELLED:
+            try:
+                check_axis(where + name)
+            except InputError as error:
+                raise InputError(f"grid: {error}") from error
+        result[where + name] = _list(f"grid: {where}{name}", values)
+    return result
 
 
 def _booleans(values: list[Json]) -> list[bool]:

@@ -1,6 +1,6 @@
 """What is refused before a Ray cluster is reached; test_ray.py has the cluster."""
 
-import json
+import pickle
 import sys
 
 import pytest
@@ -28,6 +28,6 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 
 
 def test_a_worker_with_another_generator_refuses(spec):
-    facts = json.dumps([on_ray.to_json(make_plan(spec).spec), {"tiny": "0"}, {}])
+    facts = pickle.dumps((make_plan(spec).spec, {"tiny": "0"}, {}))
     with pytest.raises(InputError, match="make them the same"):
         on_ray.compute_number(facts, 0)

@@ -7,9 +7,12 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
+import optax
 import pytest
 
 from jattr.errors import InputError
+from jattr.solvers import Optax
 from jattr.sweep import on_ray
 from jattr.sweep.run import run_sweep
 from jattr.sweep.spec import Pictures, Spec, grid
@@ -76,3 +79,26 @@ def test_a_killed_worker_costs_nothing_but_time(spec, local_ray, tmp_path):
 def test_a_cluster_that_is_not_there(spec, tmp_path):
     with pytest.raises(InputError, match="cannot reach a Ray cluster"):
         run_sweep(spec, tmp_path / "out", executor=on_ray.make_executor("127.0.0.1:1"))
+
+
+def test_a_users_optimiser_and_start_run_in_workers(tiny_folders, local_ray, tmp_path):
+    """A chain of three and a closure, of no module that a worker could import."""
+    chain = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.scale_by_adam(), optax.scale_by_learning_rate(0.05)
+    )
+    solver = Optax(chain, steps=30, name="clipped adam", version="1")
+
+    def start(gen, images, *, num_restarts, key, pool):
+        return np.zeros((len(images), num_restarts, *gen.latent_shape), np.float32)
+
+    start.name, start.version = "mean", "1"
+    spec = Spec(
+        candidates=(str(tiny_folders["tiny"]),),
+        pictures=(Pictures(kind="own", count=2),),
+        settings=grid({"solver": [solver], "warm_start": ["prior", start], "restarts": [1]}),
+    )
+    ran = run_sweep(spec, tmp_path / "ray", executor=on_ray.make_executor())
+    assert ran.counts == {"cells": 2, "done": 2, "failed": 0, "left": 0}
+    run_sweep(spec, tmp_path / "here")
+    with open_for_reading(tmp_path / "here") as here, open_for_reading(tmp_path / "ray") as there:
+        assert here.table("restarts") == there.table("restarts")

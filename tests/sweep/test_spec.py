@@ -65,7 +65,7 @@ def test_a_spec_without_settings_has_the_default_one():
         (SMALL + "alteration = []", "there is no key 'alteration'; did you mean \"alterations\"?"),
         (
             SMALL + "[grid]\noptimizer = ['auto']",
-            "there is no key 'optimizer'; did you mean \"optimiser\"?",
+            "there is no setting 'optimizer'; did you mean \"optimiser\"?",
         ),
         (SMALL + "[grid]\nrestarts = []", "'restarts' has no values, so the grid has no cells"),
         (SMALL + "[grid]\nrestarts = 3", "grid: restarts is 3; it is a list"),
