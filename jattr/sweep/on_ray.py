@@ -3,10 +3,10 @@
 Tasks that are tried again when their worker is lost, one writer here.
 
 A worker makes the plan anew from the pickled spec, once, and checks that code, versions and
-generators are those of the one that asked: what it computes is what it would be asked for. Generators, folders and
-jattr must be at the same places on every machine. Ray gives workers one thread each unless they are
-told otherwise; they are told to have as many as the machine that asked, since the last digits of
-sums depend on it.
+generators are those of the one that asked: what it computes is what it would be asked for.
+Generators, folders and jattr must be at the same places on every machine. Ray gives workers one
+thread each unless they are told otherwise; they are told to have as many as the machine that asked,
+since the last digits of sums depend on it.
 """
 
 import functools

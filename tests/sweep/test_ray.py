@@ -81,6 +81,7 @@ def test_a_cluster_that_is_not_there(spec, tmp_path):
         run_sweep(spec, tmp_path / "out", executor=on_ray.make_executor("127.0.0.1:1"))
 
 
+@pytest.mark.filterwarnings("default")
 def test_a_users_optimiser_and_start_run_in_workers(tiny_folders, local_ray, tmp_path):
     """A chain of three and a closure, of no module that a worker could import."""
     chain = optax.chain(
