@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from jattr.generators.base import Generator
     from jattr.generators.from_torch import from_torch
     from jattr.generators.store import load_generator
-    from jattr.inversion import Inversion, InvertConfig, MultiStart, invert, make_invert, settings
+    from jattr.inversion import Inversion, InvertConfig, MultiStart, invert, problem_of, settings
     from jattr.inversion import warm_start as warm_starts
+    from jattr.solvers.prior import Prior
+    from jattr.solvers.problem import Problem
+    from jattr.solvers.solve import Solution, solve
     from jattr.verification.report import Verification
     from jattr.verification.verify import verify
 
@@ -32,7 +35,10 @@ __all__ = [
     "Inversion",
     "InvertConfig",
     "MultiStart",
+    "Prior",
+    "Problem",
     "Racing",
+    "Solution",
     "Verification",
     "__version__",
     "alter",
@@ -44,9 +50,10 @@ __all__ = [
     "invert",
     "load_distance",
     "load_generator",
-    "make_invert",
     "parse_chain",
+    "problem_of",
     "settings",
+    "solve",
     "solvers",
     "verify",
     "warm_starts",
@@ -59,7 +66,10 @@ _PLACES = {
     "Inversion": "jattr.inversion",
     "InvertConfig": "jattr.inversion",
     "MultiStart": "jattr.inversion",
+    "Prior": "jattr.solvers.prior",
+    "Problem": "jattr.solvers.problem",
     "Racing": "jattr.attribution.racing",
+    "Solution": "jattr.solvers.solve",
     "Verification": "jattr.verification.report",
     "alter": "jattr.alterations",
     "attribute": "jattr.attribution.attribute",
@@ -69,8 +79,9 @@ _PLACES = {
     "invert": "jattr.inversion",
     "load_distance": "jattr.distances",
     "load_generator": "jattr.generators.store",
-    "make_invert": "jattr.inversion",
     "parse_chain": "jattr.alterations",
+    "problem_of": "jattr.inversion",
+    "solve": "jattr.solvers.solve",
     "verify": "jattr.verification.verify",
 }  # public name -> its module, imported when the name is first used
 _MODULES = {

@@ -26,13 +26,12 @@ from jax.typing import ArrayLike
 from jattr.attacks.pgd import PgdConfig, ball, check_attack, pgd, sign_noise
 from jattr.errors import InputError
 from jattr.generators.base import ApplyFn, Generator
-from jattr.inversion.config import InvertConfig
-from jattr.inversion.invert import make_invert
 from jattr.inversion.linearization import make_linear
 from jattr.inversion.observation.base import check_pixels
-from jattr.inversion.problem import deviation, target_of
+from jattr.inversion.problem import deviation, target_of, target_problem
 from jattr.inversion.settings import LM
 from jattr.inversion.warm_start import Pooling, make_pool, regress
+from jattr.solvers.solve import solve
 from jattr.typing import PyTree
 
 FEW_STEPS = PgdConfig(steps=10)  # each costs a search forward and backward
@@ -256,7 +255,6 @@ def make_unrolled(
     starts are features @ matrix + offset + spread [starts, d], of images averaged over factor x
     factor blocks.
     """
-    invert = make_invert(apply, InvertConfig(optimiser=LM, steps=steps, polish_steps=0))
 
     def fn(
         state: PyTree,
@@ -269,7 +267,8 @@ def make_unrolled(
         key: jax.Array,
     ) -> jax.Array:
         def search(image: jax.Array, z: jax.Array) -> jax.Array:
-            return jnp.log(invert(state, image, z.reshape(shape), key, label).loss)
+            problem = target_problem(apply, state, target_of(image), shape, label=label)
+            return jnp.log(solve(problem, LM, z.reshape(shape), steps=steps).loss)
 
         def loss_fn(x: jax.Array) -> jax.Array:
             height, width = x.shape[1] // factor, x.shape[2] // factor
@@ -303,9 +302,6 @@ def _refit(apply: ApplyFn, shape: tuple[int, ...], steps: int) -> Callable[..., 
     """Return jitted `fn(state, image, z, label) -> (latent nearby that fits best, residual at z,
     residual there)`.
     """
-    invert = make_invert(
-        apply, InvertConfig(optimiser=LM, steps=steps, polish_steps=0, precision="highest")
-    )
 
     def fn(state: PyTree, image: jax.Array, z: jax.Array, label: jax.Array | None) -> Any:
         given = None if label is None else label[None]
@@ -313,7 +309,8 @@ def _refit(apply: ApplyFn, shape: tuple[int, ...], steps: int) -> Callable[..., 
             first = jnp.mean(
                 jnp.square(deviation(apply(state, z[None], label=given)[0], target_of(image)))
             )
-        result = invert(state, image, z, jax.random.key(0), label)
-        return result.z, first, result.loss
+            problem = target_problem(apply, state, target_of(image), shape, label=label)
+            solution = solve(problem, LM, z, steps=steps)
+        return solution.latent, first, solution.loss
 
     return jax.jit(fn)

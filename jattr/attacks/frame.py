@@ -31,7 +31,7 @@ from jattr.inversion.observation.base import check_pixels
 from jattr.inversion.problem import SHARPEST, Target, deviation, make_problem, target_of
 from jattr.inversion.settings import LM
 from jattr.inversion.warm_start import Pooling, Ridge, as_floats, make_pool, make_starts
-from jattr.solvers.base import Prior, Problem
+from jattr.solvers.base import FlatProblem, Prior
 from jattr.solvers.solve import advance, begin
 from jattr.typing import PyTree
 
@@ -172,7 +172,7 @@ def insensitive(
     high: jax.Array,
     label: jax.Array | None,
     prior: Prior | None = None,
-) -> Problem:
+) -> FlatProblem:
     """Return the problem of the latent whose image is nearest to the box [low, high], both [H, W,
     C].
 
@@ -184,7 +184,9 @@ def insensitive(
         made = apply(state, z.reshape(1, *shape), label=given)[0]
         return (made - nearest(made, low, high)).ravel()
 
-    return Problem(residual, low.size, prior, variance_floor=SHARPEST, tangents=ops.for_tangents)
+    return FlatProblem(
+        residual, low.size, prior, variance_floor=SHARPEST, tangents=ops.for_tangents
+    )
 
 
 def nearest(made: Any, low: jax.Array, high: jax.Array) -> Any:

@@ -1,4 +1,4 @@
-"""`make_invert`: inversion as a pure function; `invert`: many images, restarts in rounds, polish.
+"""`problem_of`: one image as a problem for `solve`; `invert`: many images, restarts, polish.
 
 Zhang, Zhou, Shumailov, Papernot, On Attribution of Deepfakes, arXiv 2008.09194, section 4:
 attribution by optimising over the source of entropy. The methods here are ours.
@@ -6,97 +6,163 @@ attribution by optimising over the source of entropy. The methods here are ours.
 
 import dataclasses
 from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jattr.errors import InputError
+from jattr.distances.base import Distance
+from jattr.distances.registry import as_distance
+from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.inversion.config import InvertConfig, as_search
-from jattr.inversion.evaluate import cost_of
 from jattr.inversion.multistart import Inversion, OnRound, run_rounds
+from jattr.inversion.observation.base import Observation
 from jattr.inversion.observation.make import make_observation
-from jattr.inversion.problem import arrival_floor, make_problem, target_of
-from jattr.inversion.scheduler import Status
+from jattr.inversion.problem import Target, arrival_floor, target_of, target_problem
 from jattr.inversion.settings import MultiStart
 from jattr.inversion.two_stage import make_inverter
 from jattr.inversion.warm_start import Given, Ridge
-from jattr.solvers.base import Prior
-from jattr.solvers.solve import advance, begin
-from jattr.typing import PyTree
+from jattr.solvers.prior import Prior
+from jattr.solvers.problem import Problem
+
+ROUNDINGS = ("round", "truncate")
+CompareFn: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def make_invert(
-    apply: Callable[..., jax.Array], search: MultiStart | InvertConfig | None = None
-) -> Callable[..., Inversion]:
-    """Return `fn(state, image, z0, key, label=None, prior=None) -> Inversion`.
+def problem_of(
+    gen: Generator,
+    image: ArrayLike | None,
+    *,
+    observation: str | Distance | CompareFn | Observation | None = None,
+    prior: bool | Prior | None = True,
+    label: ArrayLike | None = None,
+) -> Problem:
+    """Return the problem of one image: which latent of a generator makes it.
 
-    One image, one start, fixed steps.
-
-    Pure: `vmap`, `jit` or shard it. `image` is [H, W, C] uint8, or float32 in [-1, 1]; `z0` is
-    [*latent_shape]. `key` is for methods that draw at random; none of the present ones does.
-    `prior` is the `Prior` of the latents: with it Gauss-Newton methods search for the most probable
-    latent, else for any. No early stop, no rounds: that is `invert`.
+    Pure, and cheap: call it inside of `jit` or `vmap`, over images, labels, or weights
+    (`dataclasses.replace(gen, state=...)`).
 
     Args:
-      apply: a generator's pure function.
-      search: solver, steps, polish steps, precision.
+      gen: the generator, in the space that is searched.
+      image: [H, W, C] uint8, or floats in [-1, 1], where -1 and 1 are clipped values. None where
+        an `Observation` holds it.
+      observation: what the image says. None: its bytes, made by the generator's rounding rule;
+        "round" or "truncate": by this one; a `Distance` or its text; a function of reproduction and
+        image, both [H, W, C] floats in [-1, 1] units, that returns residuals, or one number not
+        below 0; or an `Observation` of one image.
+      prior: True: the moments of the generator's latents; a `Prior`; False or None: none.
+      label: the class; None if the generator is unconditional.
 
-    >>> import jax, jax.numpy as jnp
+    Raises:
+      ImageError: the image has another shape or type than the generator's.
+      InputError: another argument is not legal.
+
+    >>> import jax, jax.numpy as jnp, jattr
     >>> apply = lambda w, z, *, label=None: jnp.tanh(z @ w).reshape(-1, 4, 4, 1)
     >>> w = jax.random.normal(jax.random.key(0), (3, 16)) / 2
-    >>> image = apply(w, jnp.ones((1, 3)))[0]
-    >>> found = jax.jit(make_invert(apply))(w, image, jnp.zeros(3), jax.random.key(1))
-    >>> bool(jnp.allclose(found.z, 1.0, atol=1e-3))
+    >>> gen = jattr.Generator.from_function(apply, w, latent=(3,))
+    >>> problem = problem_of(gen, apply(w, jnp.ones((1, 3)))[0])
+    >>> solution = jattr.solve(problem, "levenberg-marquardt", jnp.zeros(3))
+    >>> bool(jnp.allclose(solution.latent, 1.0, atol=1e-3))
     True
     """
-    settings = as_search(search)
-    _check_single(settings)
-
-    def fn(
-        state: PyTree,
-        image: jax.Array,
-        z0: jax.Array,
-        key: jax.Array,
-        label: jax.Array | None = None,
-        prior: Prior | None = None,
-    ) -> Inversion:
-        del key
-        with jax.default_matmul_precision(settings.precision):
-            target = target_of(image)
-            problem = make_problem(apply, state, target, z0.shape, label, prior)
-            cost = cost_of(apply, state, z0.shape, 0 if label is None else 1)
-            method = settings.solver_for(z0.size, cost)
-            steps = settings.steps or method.steps
-            solver = dataclasses.replace(method, steps=steps)
-            carry = advance(solver.step, problem, begin(solver, z0.ravel()), steps)
-            cost = steps * method.evaluations(z0.size)
-            polish_steps = settings.polish.steps
-            if method.polish and polish_steps:
-                polish = settings.automatic.polish_solver(z0.size)
-                solver = dataclasses.replace(polish, steps=polish_steps)
-                carry = advance(solver.step, problem, begin(solver, carry.best), polish_steps)
-                cost += polish_steps * polish.evaluations(z0.size)
-        failed = ~jnp.isfinite(carry.loss)
-        arrived = carry.loss <= arrival_floor(target.below | target.above)
-        status = jnp.where(
-            failed,
-            Status.FAILED.value,
-            jnp.where(arrived, Status.ARRIVED.value, Status.SPENT.value),
+    _check_label(gen, label)
+    moments = _prior_of(gen, prior)
+    if isinstance(observation, Observation):
+        if image is not None or len(observation.pixels) != 1:
+            raise InputError(
+                f"observation holds {len(observation.pixels)} images; it holds the one that is"
+                " searched, and image is None"
+            )
+        rule = "truncate" if observation.rounding == "truncate" else "round"
+        target = jax.tree.map(lambda part: part[0], observation.targets([0], [rule]))
+        seen, floor = observation.gen, observation.floors[0]
+        return target_problem(
+            seen.apply,
+            seen.state,
+            target,
+            seen.latent_shape,
+            label=label,
+            prior=moments,
+            floor=floor,
         )
-        label = jnp.int32(-1) if label is None else jnp.asarray(label, jnp.int32)
-        return Inversion(
-            carry.best.reshape(z0.shape),
-            carry.loss,
-            label,
-            status.astype(jnp.int32),
-            jnp.int32(steps),
-            jnp.float32(cost),
+    pixels = _checked_image(gen, image)
+    if observation is None or (isinstance(observation, str) and observation in ROUNDINGS):
+        target = target_of(pixels, observation or gen.rounding or "round")
+        floor = arrival_floor(target.below | target.above)
+        return target_problem(
+            gen.apply, gen.state, target, gen.latent_shape, label=label, prior=moments, floor=floor
         )
+    if isinstance(observation, str):
+        observation = as_distance(observation)
+    if not callable(observation):
+        raise InputError(
+            f"observation is {observation!r}; it is {' or '.join(ROUNDINGS)}, a Distance or its"
+            " text, a function of reproduction and image, an Observation of one image, or None"
+        )
+    return _compared(gen, target_of(pixels), observation, label, moments)
 
-    return fn
+
+def _compared(
+    gen: Generator,
+    target: Target,
+    observation: Distance | CompareFn,
+    label: ArrayLike | None,
+    prior: Prior | None,
+) -> Problem:
+    """Return the problem whose residuals a distance or a function of two images gives."""
+
+    def residual(z: jax.Array) -> jax.Array:
+        labels = None if label is None else jnp.asarray(label)[None]
+        reproduction = gen.apply(gen.state, z[None], label=labels)[0]
+        if isinstance(observation, Distance):
+            return observation.apply(observation.state, reproduction, target.center)
+        compared = jnp.asarray(observation(reproduction, target.center))
+        # of a number the residual is its root
+        if compared.shape == ():
+            return as_distance(observation).apply(None, reproduction, target.center)
+        return compared
+
+    return Problem(residual, prior, latent=jax.ShapeDtypeStruct(gen.latent_shape, jnp.float32))
+
+
+def _checked_image(gen: Generator, image: ArrayLike | None) -> jax.Array | np.ndarray:
+    if image is None:
+        raise ImageError(f"image is None; it is {gen.image_shape} uint8, or floats in [-1, 1]")
+    array = image if isinstance(image, jax.Array) else np.asarray(image)
+    if array.shape != gen.image_shape:
+        raise ImageError(
+            f"image has the shape {array.shape}; {gen.name!r} makes {gen.image_shape}: of many"
+            " images one problem each, by jax.vmap"
+        )
+    if array.dtype != np.uint8 and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ImageError(f"image has the dtype {array.dtype}; it is uint8, or floats in [-1, 1]")
+    return array
+
+
+def _check_label(gen: Generator, label: ArrayLike | None) -> None:
+    if gen.num_classes and label is None:
+        raise InputError(
+            f"label is None; {gen.name!r} makes {gen.num_classes} classes: give one, 0 to"
+            f" {gen.num_classes - 1}"
+        )
+    if not gen.num_classes and label is not None:
+        raise InputError(f"label is {label!r}; {gen.name!r} is unconditional: leave it away")
+
+
+def _prior_of(gen: Generator, prior: bool | Prior | None) -> Prior | None:
+    if isinstance(prior, Prior):
+        return prior
+    if prior is None or prior is False:
+        return None
+    if prior is not True:
+        raise InputError(f"prior is {prior!r}; it is True, False, or a jattr.Prior(mean, scale)")
+    if gen.prior == "normal" and gen.space == "z":
+        return Prior(0.0, 1.0)
+    return Prior.from_sampler(gen.sample_latent, jax.random.key(0))
 
 
 def invert(
@@ -147,20 +213,3 @@ def _from(settings: MultiStart, latents0: np.ndarray, gen: Generator) -> MultiSt
     given = latents0.size // max(1, len(latents0)) // int(np.prod(settings.view(gen).latent_shape))
     restarts = max(1, given) if settings.restarts is None else settings.restarts
     return dataclasses.replace(settings, warm_start=Given(latents0), restarts=restarts)
-
-
-def _check_single(settings: MultiStart) -> None:
-    """Check that nothing is set which a single search of one start has no use for.
-
-    Raises:
-      InputError: something is.
-    """
-    used = ("solver", "steps", "precision", "automatic", "polish")
-    default = MultiStart()
-    for item in dataclasses.fields(MultiStart):
-        value = getattr(settings, item.name)
-        if item.name not in used and value != getattr(default, item.name):
-            raise InputError(
-                f"{item.name} is {value!r}, which has no effect on one search from one start;"
-                f" make_invert takes {', '.join(used)}; jattr.invert takes all of MultiStart"
-            )

@@ -143,7 +143,7 @@ def rounds(restarts: int) -> list[range]:
 
 
 class Inversion(NamedTuple):
-    """Results of one search (`make_invert`), or of [images, restarts] searches (`invert`)."""
+    """Results of the searches of `invert`, [images, restarts]."""
 
     z: Array  # [..., *latent_shape] float32, the best latent of each search
     # [...], mean squared residual there, images in [-1, 1] units; inf if nothing was finite or not

@@ -18,7 +18,8 @@ import numpy as np
 
 from jattr.generators import ops
 from jattr.generators.base import ApplyFn
-from jattr.solvers.base import Prior, Problem
+from jattr.solvers.base import FlatProblem, Prior
+from jattr.solvers.problem import Problem
 from jattr.solvers.solve import ProblemFn
 from jattr.typing import PyTree
 
@@ -142,7 +143,7 @@ def make_problem(
     shape: tuple[int, ...],
     label: object,
     prior: Prior | None = None,
-) -> Problem:
+) -> FlatProblem:
     """Return the problem of one image; latents of `shape` are flat in it.
 
     `target` is a `Target`, or the image's code where a distance compares.
@@ -153,7 +154,7 @@ def make_problem(
         return apply(state, z.reshape(1, *shape), label=labels)[0]
 
     problem_of = functools.partial(
-        Problem, prior=prior, variance_floor=SHARPEST, tangents=ops.for_tangents
+        FlatProblem, prior=prior, variance_floor=SHARPEST, tangents=ops.for_tangents
     )
 
     if isinstance(apply, ComparedBy):
@@ -175,11 +176,40 @@ def make_problem(
     return problem_of(residual, target.center.size, stretched=stretched)
 
 
+def target_problem(
+    apply: ApplyFn,
+    state: PyTree,
+    target: Any,
+    shape: tuple[int, ...],
+    *,
+    label: object = None,
+    prior: Prior | None = None,
+    floor: float | jax.Array = 0.0,
+) -> Problem:
+    """Return the problem of one image as `solve` takes it; arguments as of `make_problem`.
+
+    `floor` is the loss at which a search has arrived.
+    """
+    flat = make_problem(apply, state, target, shape, label)
+    stretched = flat.stretched
+    return Problem(
+        lambda z: flat.residual(z.ravel()),
+        prior,
+        latent=jax.ShapeDtypeStruct(shape, jnp.float32),
+        floor=floor,
+        variance_floor=flat.variance_floor,
+        stretched_fn=None if stretched is None else lambda z, on: stretched(z.ravel(), on),
+        tangents=flat.tangents,
+    )
+
+
 @functools.lru_cache(maxsize=256)
 def make_problem_fn(apply: ApplyFn, shape: tuple[int, ...]) -> ProblemFn:
-    """Return `fn(state, prior, target, label) -> Problem`, the same for the same arguments."""
+    """Return `fn(state, prior, target, label) -> FlatProblem`, the same for the same arguments."""
 
-    def problem_fn(state: PyTree, prior: Prior, target: PyTree, label: jax.Array | None) -> Problem:
+    def problem_fn(
+        state: PyTree, prior: Prior, target: PyTree, label: jax.Array | None
+    ) -> FlatProblem:
         return make_problem(apply, state, target, shape, label, prior)
 
     return problem_fn

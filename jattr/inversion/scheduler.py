@@ -10,7 +10,6 @@ import logging
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -23,22 +22,12 @@ from jattr.inversion.evaluate import forward_cost
 from jattr.inversion.linearization import make_single_engine
 from jattr.inversion.problem import ComparedBy, Target, make_problem_fn
 from jattr.inversion.settings import MultiStart, Stopping
-from jattr.solvers.base import Array, Prior, PyTree, Solver
+from jattr.solvers.base import Array, Prior, PyTree, Solver, Status
 from jattr.solvers.solve import AdvanceFn, Carry, Engine, make_engine
 
 TargetsFn: TypeAlias = Callable[[Sequence[int]], Target]  # from image numbers to stacked targets
 
 log = logging.getLogger("jattr")
-
-
-class Status(IntEnum):
-    """How a restart ended."""
-
-    ARRIVED = 0  # at the rounding floor
-    STALLED = 1  # no longer gets better, above the floor
-    SPENT = 2  # all its steps
-    FAILED = 3  # diverged: not a finite loss
-    SKIPPED = 4  # never ran: another restart had arrived, or another candidate was far ahead
 
 
 @dataclass(frozen=True)

@@ -5,26 +5,31 @@ import dataclasses
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from enum import IntEnum
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import jax
 import numpy as np
 
 from jattr.errors import InputError
+from jattr.solvers.prior import Prior
 from jattr.typing import PyTree
 
 Array: TypeAlias = jax.Array | np.ndarray
 ResidualFn: TypeAlias = Callable[[jax.Array], jax.Array]  # z [d] -> residuals [n]
 
 
-class Prior(NamedTuple):
-    """Mean and standard deviation of the latents that the generator is fed with."""
+class Status(IntEnum):
+    """How a search ended."""
 
-    mean: jax.Array  # [d]
-    scale: jax.Array  # [d]
+    ARRIVED = 0  # at the rounding floor
+    STALLED = 1  # no longer gets better, above the floor
+    SPENT = 2  # all its steps
+    FAILED = 3  # diverged: not a finite loss
+    SKIPPED = 4  # never ran: another restart had arrived, or another candidate was far ahead
 
 
-class Problem(NamedTuple):
+class FlatProblem(NamedTuple):
     """Residuals to make small, as functions of one flat latent z [d]."""
 
     residual: ResidualFn
@@ -45,7 +50,7 @@ class Trial(NamedTuple):
     loss: jax.Array  # [], mean squared residual there
 
 
-StepFn: TypeAlias = Callable[[PyTree, Problem], tuple[PyTree, Trial]]
+StepFn: TypeAlias = Callable[[PyTree, FlatProblem], tuple[PyTree, Trial]]
 
 
 class Solver(Protocol):
@@ -87,7 +92,7 @@ class Solver(Protocol):
     def init(self, z: jax.Array) -> PyTree:
         """Return the state of a search that begins at z [d]."""
 
-    def step(self, state: PyTree, problem: Problem) -> tuple[PyTree, Trial]:
+    def step(self, state: PyTree, problem: FlatProblem) -> tuple[PyTree, Trial]:
         """Return the state after one step, and the point that it measured."""
 
     def evaluations(self, size: int) -> float:

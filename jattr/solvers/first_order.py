@@ -15,7 +15,7 @@ import optax
 
 from jattr.errors import InputError, suggest
 from jattr.solvers.base import (
-    Problem,
+    FlatProblem,
     PyTree,
     Trial,
     check_number,
@@ -37,13 +37,13 @@ OPTIMISERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 NUMBERS = ("b1", "b2", "eps", "decay", "momentum")  # fields of `FirstOrder` that optax takes
 
 
-def loss_and_gradient(problem: Problem, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+def loss_and_gradient(problem: FlatProblem, z: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the mean squared residual at z and its gradient [d]."""
     return jax.value_and_grad(lambda z: jnp.mean(jnp.square(problem.residual(z))))(z)
 
 
 def optax_step(
-    transform: optax.GradientTransformation, state: OptaxState, problem: Problem
+    transform: optax.GradientTransformation, state: OptaxState, problem: FlatProblem
 ) -> tuple[OptaxState, Trial]:
     """Return the state after one update of an optax transformation, and the point before it."""
     z, inner = state
@@ -108,7 +108,7 @@ class Optax:
         """Return the state of a search that begins at z [d]."""
         return z, self.transform.init(z)
 
-    def step(self, state: OptaxState, problem: Problem) -> tuple[OptaxState, Trial]:
+    def step(self, state: OptaxState, problem: FlatProblem) -> tuple[OptaxState, Trial]:
         """Return the state after one update, and the point before it."""
         return optax_step(self.transform, state, problem)
 
@@ -199,7 +199,7 @@ class FirstOrder:
         """Return the state of a search that begins at z [d]."""
         return z, self.transform.init(z)
 
-    def step(self, state: OptaxState, problem: Problem) -> tuple[OptaxState, Trial]:
+    def step(self, state: OptaxState, problem: FlatProblem) -> tuple[OptaxState, Trial]:
         """Return the state after one update, and the point before it."""
         return optax_step(self.transform, state, problem)
 

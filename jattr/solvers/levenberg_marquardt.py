@@ -26,7 +26,7 @@ import jax.numpy as jnp
 
 from jattr.errors import InputError
 from jattr.solvers.base import (
-    Problem,
+    FlatProblem,
     ResidualFn,
     Trial,
     check_number,
@@ -86,8 +86,8 @@ class LevenbergMarquardt:
     dense: ClassVar[bool] = True
     polish: ClassVar[bool] = False
 
-    # first steps that take `Problem.stretched` residuals, at most half of all; one program serves
-    # any number
+    # first steps that take `FlatProblem.stretched` residuals, at most half of all; one program
+    # serves any number
     logit_steps: int = 0
     damping: Damping = Damping()
     # of the normal matrix, as a fraction of its largest: dead directions stay where they are
@@ -111,9 +111,10 @@ class LevenbergMarquardt:
     def init(self, z: jax.Array) -> State:
         """Return the state of a search that begins at z [d]."""
         logit_steps = min(self.logit_steps, self.steps // 2)
-        return _start(self.damping, z, jnp.eye(z.size))._replace(logit_steps=jnp.int32(logit_steps))
+        state = _start(self.damping, z, jnp.eye(z.size, dtype=z.dtype))
+        return state._replace(logit_steps=jnp.int32(logit_steps))
 
-    def step(self, state: State, problem: Problem) -> tuple[State, Trial]:
+    def step(self, state: State, problem: FlatProblem) -> tuple[State, Trial]:
         """Return the state after one Jacobian, and the point where it was taken."""
         state = _leave_logits(self.damping, state)
         stretched, logits = problem.stretched, state.steps < state.logit_steps
@@ -173,9 +174,9 @@ class GaussNewtonCG:
 
     def init(self, z: jax.Array) -> State:
         """Return the state of a search that begins at z [d]."""
-        return _start(self.damping, z, jnp.zeros((0, 0)))
+        return _start(self.damping, z, jnp.zeros((0, 0), z.dtype))
 
-    def step(self, state: State, problem: Problem) -> tuple[State, Trial]:
+    def step(self, state: State, problem: FlatProblem) -> tuple[State, Trial]:
         """Return the state after one linear solve, and the point that it measured first."""
         # r and J'r at the trial point
         r, pull_back = jax.vjp(problem.residual, state.trial)
@@ -242,15 +243,16 @@ def _with_jacobian(
 
     # one tangent for each number of z; they share the primal pass and the weights
     with tangents():
-        r, jacobian, other = jax.vmap(push, out_axes=(None, 1, None))(jnp.eye(z.size))
+        r, jacobian, other = jax.vmap(push, out_axes=(None, 1, None))(
+            jnp.eye(z.size, dtype=z.dtype)
+        )
     return r, jacobian, other
 
 
 def _start(damping: Damping, z: jax.Array, normal: jax.Array) -> State:
-    infinity, zero = jnp.float32(jnp.inf), jnp.int32(0)
-    return State(
-        z, infinity, infinity, normal, jnp.zeros_like(z), z, jnp.float32(damping.first), zero, zero
-    )
+    infinity, first = (jnp.asarray(number, z.dtype) for number in (jnp.inf, damping.first))
+    none = jnp.int32(0)
+    return State(z, infinity, infinity, normal, jnp.zeros_like(z), z, first, none, none)
 
 
 def _leave_logits(damping: Damping, state: State) -> State:
@@ -265,23 +267,23 @@ def _leave_logits(damping: Damping, state: State) -> State:
     return jax.tree.map(lambda new, old: jnp.where(leaves, new, old), anew, state)
 
 
-def _weights(state: State, problem: Problem) -> tuple[jax.Array, jax.Array]:
+def _weights(state: State, problem: FlatProblem) -> tuple[jax.Array, jax.Array]:
     """Return what multiplies J'J, and what the prior adds to its diagonal."""
     # 1 / (m n)
     weight = 1.0 / ((state.square + problem.variance_floor) * problem.size)
     if problem.prior is None:
-        return weight, jnp.float32(0.0)
+        return weight, jnp.zeros_like(weight)
     # 1 / (n scale^2)
     return weight, 1.0 / (problem.size * jnp.square(problem.prior.scale))
 
 
-def _offset(z: jax.Array, problem: Problem) -> jax.Array:
+def _offset(z: jax.Array, problem: FlatProblem) -> jax.Array:
     """Return z - mean of the prior [d]; zeros where there is none."""
     return jnp.zeros_like(z) if problem.prior is None else z - problem.prior.mean
 
 
 def _measure(
-    state: State, problem: Problem, r: jax.Array, normal: jax.Array, gradient: jax.Array
+    state: State, problem: FlatProblem, r: jax.Array, normal: jax.Array, gradient: jax.Array
 ) -> State:
     """Return the state as if the trial point were accepted."""
     # log(m) + |(z - mean) / scale|^2 / n

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jattr.errors import InputError
 from jattr.solvers.base import (
-    Problem,
+    FlatProblem,
     PyTree,
     Trial,
     check_number,
@@ -68,7 +68,7 @@ class QuasiNewtonState(NamedTuple):
 class Curvature(NamedTuple):
     """How a quasi-Newton method learns from pairs of a step s and a change y of the gradient."""
 
-    init: Callable[[int], PyTree]  # d -> memory
+    init: Callable[[jax.Array], PyTree]  # z [d] -> memory
     update: Callable[[PyTree, jax.Array, jax.Array], PyTree]  # (memory, s, y) -> memory
     direction: Callable[[PyTree, jax.Array], jax.Array]  # (memory, gradient) -> direction
 
@@ -104,7 +104,7 @@ class BFGS:
         """Return the state of a search that begins at z [d]."""
         return _init(self.curvature, z)
 
-    def step(self, state: QuasiNewtonState, problem: Problem) -> tuple[QuasiNewtonState, Trial]:
+    def step(self, state: QuasiNewtonState, problem: FlatProblem) -> tuple[QuasiNewtonState, Trial]:
         """Return the state after one evaluation, and the point that it measured."""
         return _step(self.curvature, self.line_search, state, problem)
 
@@ -151,7 +151,7 @@ class LBFGS:
         """Return the state of a search that begins at z [d]."""
         return _init(self.curvature, z)
 
-    def step(self, state: QuasiNewtonState, problem: Problem) -> tuple[QuasiNewtonState, Trial]:
+    def step(self, state: QuasiNewtonState, problem: FlatProblem) -> tuple[QuasiNewtonState, Trial]:
         """Return the state after one evaluation, and the point that it measured."""
         return _step(self.curvature, self.line_search, state, problem)
 
@@ -173,12 +173,12 @@ def _check_line_search(line_search: Backtracking) -> None:
 def _init(curvature: Curvature, z: jax.Array) -> QuasiNewtonState:
     zero = jnp.zeros_like(z)
     return QuasiNewtonState(
-        z, jnp.float32(jnp.inf), zero, zero, jnp.float32(0.0), curvature.init(z.size)
+        z, jnp.asarray(jnp.inf, z.dtype), zero, zero, jnp.asarray(0.0, z.dtype), curvature.init(z)
     )
 
 
 def _step(
-    curvature: Curvature, search: Backtracking, state: QuasiNewtonState, problem: Problem
+    curvature: Curvature, search: Backtracking, state: QuasiNewtonState, problem: FlatProblem
 ) -> tuple[QuasiNewtonState, Trial]:
     # the only evaluation of this step: z + a p
     trial = state.z + state.size * state.direction
@@ -195,7 +195,9 @@ def _step(
     memory = curvature.update(state.memory, trial - state.z, gradient - state.gradient)
     memory = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), memory, state.memory)
     direction = _descent(search, curvature.direction(memory, gradient), gradient)
-    moved = QuasiNewtonState(trial, loss, gradient, direction, jnp.float32(1.0), memory)
+    moved = QuasiNewtonState(
+        trial, loss, gradient, direction, jnp.asarray(1.0, trial.dtype), memory
+    )
     chosen = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved, stayed)
     return chosen, Trial(trial, loss)
 
@@ -215,7 +217,7 @@ def _interpolate(
 
 def _descent(search: Backtracking, direction: jax.Array, gradient: jax.Array) -> jax.Array:
     """Return the direction, no longer than the prior is wide; else steepest descent."""
-    root = jnp.sqrt(jnp.float32(direction.size))
+    root = jnp.sqrt(jnp.asarray(direction.size, direction.dtype))
     norm = jnp.linalg.norm(direction)
     # -g, as long as a fraction of the prior: before anything is learnt g has no scale of its own
     first, largest = search.first_step, search.largest_step
@@ -236,13 +238,13 @@ class DenseMemory(NamedTuple):
 def dense_curvature(least_curvature: float) -> Curvature:
     """Return BFGS with the whole inverse Hessian [d, d], for small latents."""
 
-    def init(d: int) -> DenseMemory:
-        return DenseMemory(jnp.zeros((d, d)), jnp.int32(0))
+    def init(z: jax.Array) -> DenseMemory:
+        return DenseMemory(jnp.zeros((z.size, z.size), z.dtype), jnp.int32(0))
 
     def update(memory: DenseMemory, s: jax.Array, y: jax.Array) -> DenseMemory:
         sy, yy = s @ y, y @ y
         # before the first update H has the size of the true inverse Hessian along y (6.20)
-        fresh = jnp.eye(s.size) * (sy / jnp.maximum(yy, 1e-30))
+        fresh = jnp.eye(s.size, dtype=s.dtype) * (sy / jnp.maximum(yy, 1e-30))
         inverse = jnp.where(memory.pairs == 0, fresh, memory.inverse)
         # H+ = (I - rho s y') H (I - rho y s') + rho s s' (6.17), multiplied out: O(d^2)
         hy = inverse @ y
@@ -272,8 +274,9 @@ class PairMemory(NamedTuple):
 def limited_curvature(history: int, least_curvature: float) -> Curvature:
     """Return limited-memory BFGS by the two-loop recursion."""
 
-    def init(d: int) -> PairMemory:
-        return PairMemory(jnp.zeros((history, d)), jnp.zeros((history, d)), jnp.zeros(history))
+    def init(z: jax.Array) -> PairMemory:
+        none = jnp.zeros((history, z.size), z.dtype)
+        return PairMemory(none, none, jnp.zeros(history, z.dtype))
 
     def update(memory: PairMemory, s: jax.Array, y: jax.Array) -> PairMemory:
         # a pair without positive curvature is left out; else it pushes the oldest one out

@@ -11,7 +11,7 @@ import optax
 from jattr.errors import InputError
 from jattr.solvers.base import (
     SCHEDULE,
-    Problem,
+    FlatProblem,
     PyTree,
     Solver,
     Trial,
@@ -19,9 +19,8 @@ from jattr.solvers.base import (
     without_schedule,
 )
 from jattr.solvers.first_order import FirstOrder, Optax, parse_first_order
-from jattr.solvers.levenberg_marquardt import Damping, GaussNewtonCG, LevenbergMarquardt
-from jattr.solvers.quasi_newton import BFGS, LBFGS, Backtracking
-from jattr.typing import Json, JsonObject
+from jattr.solvers.levenberg_marquardt import GaussNewtonCG, LevenbergMarquardt
+from jattr.solvers.quasi_newton import BFGS, LBFGS
 
 METHODS: dict[str, Solver] = {
     # the paper's recipe
@@ -42,7 +41,7 @@ class Steps(Protocol):
     def init(self, z: jax.Array) -> PyTree:
         """Return the state of a search that begins at z [d]."""
 
-    def step(self, state: PyTree, problem: Problem) -> tuple[PyTree, Any]:
+    def step(self, state: PyTree, problem: FlatProblem) -> tuple[PyTree, Any]:
         """Return the state after one step, and (z [d], loss []) that it measured."""
 
 
@@ -80,7 +79,7 @@ class Custom:
         """Return the state of a search that begins at z [d]."""
         return self.solver.init(z)
 
-    def step(self, state: PyTree, problem: Problem) -> tuple[PyTree, Trial]:
+    def step(self, state: PyTree, problem: FlatProblem) -> tuple[PyTree, Trial]:
         """Return the state after one step, and the point that it measured."""
         returned = self.solver.step(state, problem)
         try:
@@ -137,35 +136,6 @@ def name_of(solver: Solver) -> str:
     raise InputError(f"no text names the solver {solver!r}: it has numbers that texts cannot say")
 
 
-def facts_of(solver: SolverLike) -> Json:
-    """Return what results by a solver are kept under: JSON, the same in every process.
-
-    Raises:
-      InputError: it holds functions, and no name and version.
-    """
-    if isinstance(solver, str):
-        return solver
-    solver = as_solver(solver)
-    facts: JsonObject = {"kind": type(solver).__name__}
-    for field in dataclasses.fields(solver):
-        value = getattr(solver, field.name)
-        if value is None or isinstance(value, (bool, int, float, str)):
-            facts[field.name] = value
-        elif isinstance(value, (Damping, Backtracking)):
-            facts[field.name] = dataclasses.asdict(value)
-        else:
-            names = [getattr(owner, "name", None) for owner in (solver, value)]
-            versions = [getattr(owner, "version", None) for owner in (solver, value)]
-            if not (any(names) and any(versions)):
-                raise InputError(
-                    f"{field.name} of {type(solver).__name__} is {value!r}, and results by it can"
-                    " only be kept under a name and a version: give Optax(transform, name=...,"
-                    " version=...), or your solver the attributes name and version"
-                )
-            facts[field.name] = [name for name in (*names, *versions) if name]
-    return facts
-
-
 def as_solver(solver: SolverLike, name: str = "solver") -> Solver:
     """Return a solver, whatever was given for one.
 
@@ -200,7 +170,7 @@ def as_solver(solver: SolverLike, name: str = "solver") -> Solver:
 def _checked(solver: Optax) -> Optax:
     """Return the solver, its update traced once for the errors that this may raise."""
     z = jax.ShapeDtypeStruct((2,), jnp.float32)
-    problem = Problem(lambda z: z, 2)
+    problem = FlatProblem(lambda z: z, 2)
     jax.eval_shape(lambda z: solver.step(solver.init(z), problem), z)
     return solver
 

@@ -1,4 +1,4 @@
-"""The loop: many steps of one solver on one problem; and its compiled form over many lanes.
+"""`solve`, and the loop in it: many steps of one solver on one problem; and it over many lanes.
 
 `advance` is written for one lane (one image, one restart). An `Engine` is what the host calls: the
 same under `vmap` and `jit`, one compiled program per kind of problem, solver and number of lanes;
@@ -13,10 +13,13 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jattr.solvers.base import Array, Prior, Problem, PyTree, Solver, StepFn
+from jattr.errors import InputError
+from jattr.solvers.base import Array, FlatProblem, Prior, PyTree, Solver, Status, StepFn
+from jattr.solvers.problem import Problem, flatten
+from jattr.solvers.registry import SolverLike, as_solver
 
 # (state, prior, target, label) of one lane -> problem
-ProblemFn: TypeAlias = Callable[[PyTree, Prior, PyTree, jax.Array | None], Problem]
+ProblemFn: TypeAlias = Callable[[PyTree, Prior, PyTree, jax.Array | None], FlatProblem]
 
 
 class Carry(NamedTuple):
@@ -28,22 +31,113 @@ class Carry(NamedTuple):
     last: jax.Array  # [], the loss measured last; not finite: this lane diverged
 
 
-def begin(solver: Solver, z: jax.Array) -> Carry:
-    """Return the carry of a lane that starts at z [d]."""
-    return Carry(solver.init(z), z, jnp.float32(jnp.inf), jnp.float32(jnp.inf))
+def begin(solver: Solver, z: jax.Array, problem: FlatProblem | None = None) -> Carry:
+    """Return the carry of a lane that starts at z [d].
+
+    A solver whose state depends on the problem has `init_for(z, problem)` beside `init`.
+    """
+    init_for = getattr(solver, "init_for", None)
+    state = solver.init(z) if problem is None or init_for is None else init_for(z, problem)
+    infinity = jnp.asarray(jnp.inf, z.dtype)
+    return Carry(state, z, infinity, infinity)
 
 
-def advance(step_fn: StepFn, problem: Problem, carry: Carry, steps: int) -> Carry:
+def advance(step_fn: StepFn, problem: FlatProblem, carry: Carry, steps: int) -> Carry:
     """Return the carry after `steps` steps of a solver's `step`."""
+    return advance_traced(step_fn, problem, carry, steps, trace=False)[0]
 
-    def step(carry: Carry, _: None) -> tuple[Carry, None]:
+
+def advance_traced(
+    step_fn: StepFn, problem: FlatProblem, carry: Carry, steps: int, *, trace: bool
+) -> tuple[Carry, jax.Array | None]:
+    """Return the carry after `steps` steps, and the losses that they measured [steps] or None."""
+
+    def step(carry: Carry, _: None) -> tuple[Carry, jax.Array | None]:
         state, trial = step_fn(carry.solver_state, problem)
         # NaN compares false, so it never becomes the best
         better = trial.loss < carry.loss
         best = jnp.where(better, trial.z, carry.best)
-        return Carry(state, best, jnp.where(better, trial.loss, carry.loss), trial.loss), None
+        after = Carry(state, best, jnp.where(better, trial.loss, carry.loss), trial.loss)
+        return after, trial.loss if trace else None
 
-    return jax.lax.scan(step, carry, None, length=steps)[0]
+    return jax.lax.scan(step, carry, None, length=steps)
+
+
+class Solution(NamedTuple):
+    """What `solve` found."""
+
+    latent: PyTree  # like z0: the one with the lowest loss measured
+    loss: jax.Array  # [], mean squared residual there; inf if nothing was finite
+    last: jax.Array  # [], the loss measured last; not finite: the search diverged
+    status: jax.Array  # [] int32, a `Status`: ARRIVED, SPENT or FAILED
+    steps: jax.Array  # [] int32
+    evaluations: jax.Array  # [] float32, in forward passes (forward 1, forward and backward 2)
+    trace: jax.Array | None  # [steps], the loss that each step measured
+
+
+def solve(
+    problem: Problem,
+    solver: SolverLike,
+    z0: PyTree,
+    *,
+    steps: int | None = None,
+    trace: bool = False,
+) -> Solution:
+    """Search the latent whose residuals are smallest, from one start.
+
+    Pure: `jit`, `vmap`, shard or export it, and differentiate through its fixed number of steps;
+    `jattr.solvers.implicit_gradient` does so without them. Under `jit` a search that fails has the
+    status FAILED; else it raises.
+
+    Args:
+      problem: the residuals, see `Problem` and `problem_of`.
+      solver: a solver of `jattr.solvers`, an optax transformation, an object with `init` and
+        `step`, or a text as "lbfgs" or "adam:0.05:cosine".
+      z0: the latent where the search begins, any pytree of floats.
+      steps: how many; None: the solver's own number.
+      trace: whether the losses of all steps are returned.
+
+    Raises:
+      InputError: one of them is not legal, or no residual was finite.
+
+    >>> import jax.numpy as jnp
+    >>> problem = Problem(lambda z: z["rate"] ** 2 - jnp.array([2.0, 2.0]))
+    >>> solution = solve(problem, "levenberg-marquardt", {"rate": jnp.float32(1.0)})
+    >>> round(float(solution.latent["rate"]), 3)
+    1.414
+    """
+    if not isinstance(problem, Problem):
+        raise InputError(
+            f"problem is {problem!r}; it is a jattr.Problem(residual_fn), or"
+            " jattr.problem_of(generator, image)"
+        )
+    chosen = as_solver(solver)
+    if steps is not None:
+        chosen = dataclasses.replace(chosen, steps=steps)
+    flat = flatten(problem, z0)
+    carry, losses = advance_traced(
+        chosen.step,
+        flat.problem,
+        begin(chosen, flat.z, flat.problem),
+        chosen.steps,
+        trace=trace,
+    )
+    failed = ~jnp.isfinite(carry.loss)
+    if not isinstance(failed, jax.core.Tracer) and bool(failed):
+        raise InputError(
+            "residual_fn gives no finite number at z0, nor anywhere that the search went; begin"
+            " where residuals are finite"
+        )
+    reached = jnp.where(carry.loss <= problem.floor, int(Status.ARRIVED), int(Status.SPENT))
+    return Solution(
+        flat.unravel(carry.best),
+        carry.loss,
+        carry.last,
+        jnp.where(failed, int(Status.FAILED), reached).astype(jnp.int32),
+        jnp.int32(chosen.steps),
+        jnp.float32(chosen.steps * chosen.evaluations(flat.z.size)),
+        losses,
+    )
 
 
 # (state, prior, target, label, carry) -> carry, all but the weights and the prior [lanes, ...]

@@ -14,41 +14,44 @@ from toys import PIXELS, SHAPE, make_toy, own_images
 
 from jattr.errors import ImageError, InputError
 from jattr.inversion.config import InvertConfig
-from jattr.inversion.invert import invert, make_invert
+from jattr.inversion.invert import invert, problem_of
 from jattr.inversion.multistart import OneStageSearch
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.problem import FLOOR, deviation, floors_of, make_problem_fn, target_of
 from jattr.inversion.scheduler import Status
 from jattr.solvers import METHODS
-from jattr.solvers.solve import make_engine
+from jattr.solvers.solve import make_engine, solve
 
 SMALL = InvertConfig(restarts=2, pool=256).search
 HERE = Path(__file__).parent
 
 
+def searching(gen, steps=8):
+    return lambda image, z0: solve(
+        problem_of(gen, image, prior=None), "levenberg-marquardt", z0, steps=steps
+    )
+
+
 @pytest.mark.slow
 def test_core_under_jit_is_the_core_under_vmap(toy, own):
     z, pixels = own
-    fn = make_invert(toy.apply, InvertConfig(steps=8))
-    key = jax.random.key(0)
-    batch = jax.jit(jax.vmap(fn, in_axes=(None, 0, 0, None)))(toy.state, pixels, 0.5 * z, key)
-    single = [jax.jit(fn)(toy.state, pixels[i], 0.5 * z[i], key) for i in range(2)]
+    fn = searching(toy)
+    batch = jax.jit(jax.vmap(fn))(pixels, 0.5 * z)
+    single = [jax.jit(fn)(pixels[i], 0.5 * z[i]) for i in range(2)]
     np.testing.assert_array_equal(batch.status, Status.ARRIVED)
     # rounding moves the least-squares latent by about 1e-2
-    assert np.abs(np.asarray(batch.z) - z).max() < 0.05
+    assert np.abs(np.asarray(batch.latent) - z).max() < 0.05
     for i, one in enumerate(single):
         # same program, sums in another order
-        np.testing.assert_allclose(one.z, batch.z[i], atol=1e-4, rtol=0)
+        np.testing.assert_allclose(one.latent, batch.latent[i], atol=1e-4, rtol=0)
         assert float(one.loss) == pytest.approx(float(batch.loss[i]), rel=1e-3)
 
 
 @pytest.mark.slow
 def test_core_pairs_loss_and_latent(toy, own):
     z, pixels = own
-    found = make_invert(toy.apply, InvertConfig(steps=3))(
-        toy.state, pixels[0], 0.2 * z[0], jax.random.key(0)
-    )
-    made = toy.generate(found.z[None])[0]
+    found = searching(toy, steps=3)(jnp.asarray(pixels[0]), jnp.asarray(0.2 * z[0]))
+    made = toy.generate(found.latent[None])[0]
     measured = jnp.mean(jnp.square(deviation(made, target_of(jnp.asarray(pixels[0])))))
     assert float(found.loss) == pytest.approx(float(measured), rel=1e-4)
 
@@ -58,38 +61,40 @@ def test_core_isolates_a_lane_that_cannot_be_computed(toy, own):
     z, pixels = own
     starts = 0.5 * z
     starts[1] = np.nan
-    found = jax.vmap(make_invert(toy.apply, InvertConfig(steps=8)), in_axes=(None, 0, 0, None))(
-        toy.state, pixels, starts, jax.random.key(0)
-    )
+    found = jax.vmap(searching(toy))(pixels, starts)
     np.testing.assert_array_equal(
         found.status, [Status.ARRIVED, Status.FAILED, Status.ARRIVED, Status.ARRIVED]
     )
 
 
 SHARDED = """
+import dataclasses
 import jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from toys import make_toy, own_images
-from jattr.inversion.config import InvertConfig
-from jattr.inversion.invert import make_invert
+from jattr import problem_of, solve
 
 toy = make_toy()
 z, pixels = own_images(toy, 16)
-fn = jax.jit(jax.vmap(make_invert(toy.apply, InvertConfig(steps=8)), in_axes=(None, 0, 0, None)))
-one = fn(toy.state, pixels, 0.5 * z, jax.random.key(0))
+
+def search(state, image, z0):
+    gen = dataclasses.replace(toy, state=state)
+    return solve(problem_of(gen, image, prior=None), "levenberg-marquardt", z0, steps=8)
+
+fn = jax.jit(jax.vmap(search, in_axes=(None, 0, 0)))
+one = fn(toy.state, pixels, 0.5 * z)
 mesh = Mesh(np.array(jax.devices()), ("lanes",))
 split = NamedSharding(mesh, PartitionSpec("lanes"))
 whole = NamedSharding(mesh, PartitionSpec())
 put = lambda x, s: jax.device_put(x, s)
-starts, key = put(0.5 * z, split), put(jax.random.key(0), whole)
-many = fn(put(toy.state, whole), put(pixels, split), starts, key)
+many = fn(put(toy.state, whole), put(pixels, split), put(0.5 * z, split))
 assert len(jax.devices()) == 8, jax.devices()
-assert len(many.z.sharding.device_set) == 8, many.z.sharding
-assert len(one.z.sharding.device_set) == 1, one.z.sharding
-assert {s.data.shape[0] for s in many.z.addressable_shards} == {2}
+assert len(many.latent.sharding.device_set) == 8, many.latent.sharding
+assert len(one.latent.sharding.device_set) == 1, one.latent.sharding
+assert {s.data.shape[0] for s in many.latent.addressable_shards} == {2}
 np.testing.assert_array_equal(one.status, 0)
 np.testing.assert_array_equal(many.status, 0)
-np.testing.assert_allclose(one.z, many.z, atol=1e-4, rtol=0)
+np.testing.assert_allclose(one.latent, many.latent, atol=1e-4, rtol=0)
 print("sharded as one")
 """
 

@@ -22,7 +22,7 @@ from jattr.attribution.racing import Racing
 from jattr.distances.registry import as_distance, from_function
 from jattr.errors import InputError
 from jattr.inversion.config import InvertConfig, as_search, flat_settings, search_facts
-from jattr.inversion.invert import invert, make_invert
+from jattr.inversion.invert import invert
 from jattr.inversion.observation.make import make_observation
 from jattr.inversion.scheduler import Status
 from jattr.inversion.settings import MultiStart, describe
@@ -171,21 +171,6 @@ def test_bad_and_idle_settings_are_one_line(given, message):
 def test_a_stall_without_early_stopping_is_idle():
     with pytest.raises(InputError, match="no restart stops early"):
         settings.Stopping(early=False, stall=0.1)
-
-
-@pytest.mark.parametrize(
-    "idle",
-    [
-        {"restarts": 3},
-        {"warm_start": warm_starts.Prior()},
-        {"seed": 1},
-        {"distance": "ssim"},
-        {"rounding_polish": settings.RoundingPolish(jacobians=3)},
-    ],
-)
-def test_a_single_search_says_what_it_does_not_use(toy, idle):
-    with pytest.raises(InputError, match=f"{next(iter(idle))}.*no effect"):
-        make_invert(toy.apply, MultiStart(**idle))
 
 
 def test_searches_begin_where_the_caller_says(toy, own):

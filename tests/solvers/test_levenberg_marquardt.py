@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jattr.inversion.problem import FLOOR
-from jattr.solvers.base import Prior, Problem
+from jattr.solvers.base import FlatProblem, Prior
 from jattr.solvers.levenberg_marquardt import (
     GaussNewtonCG,
     LevenbergMarquardt,
@@ -29,14 +29,14 @@ def curved(z):
     return jnp.sin(0.5 * (A @ z)) - jnp.sin(0.5 * (A @ SOLUTION))
 
 
-CURVED = Problem(curved, ROWS)
-LINEAR = Problem(lambda z: A @ z - B, ROWS)
+CURVED = FlatProblem(curved, ROWS)
+LINEAR = FlatProblem(lambda z: A @ z - B, ROWS)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 3))
 def search(make, residual, z, steps):
     solver = make()
-    return advance(solver.step, Problem(residual, ROWS), begin(solver, z), steps)
+    return advance(solver.step, FlatProblem(residual, ROWS), begin(solver, z), steps)
 
 
 @pytest.mark.slow
@@ -143,7 +143,7 @@ def test_prior_decides_what_the_image_does_not(make):
     @jax.jit
     def run(z):
         solver = make()
-        problem = Problem(lambda z: 0.1 * columns @ (z - SOLUTION) + noise, ROWS, prior)
+        problem = FlatProblem(lambda z: 0.1 * columns @ (z - SOLUTION) + noise, ROWS, prior)
         return advance(solver.step, problem, begin(solver, z), 30).best
 
     found = np.asarray(run(jnp.full(SIZE, 1.5)))
@@ -163,7 +163,7 @@ def test_prior_keeps_a_hopeless_search_short():
     for name, prior in {"none": None, "normal": Prior(jnp.zeros(SIZE), jnp.ones(SIZE))}.items():
         solver = LevenbergMarquardt()
         found = advance(
-            solver.step, Problem(flat, ROWS, prior), begin(solver, jnp.zeros(SIZE)), 20
+            solver.step, FlatProblem(flat, ROWS, prior), begin(solver, jnp.zeros(SIZE)), 20
         ).solver_state.z
         lengths[name] = float(jnp.sqrt(jnp.mean(found**2)))
     assert lengths["normal"] < 5 < lengths["none"]
@@ -181,7 +181,7 @@ def test_rejected_point_changes_nothing_where_the_problem_is_linear():
 
 @pytest.mark.slow
 def test_rejected_point_shows_the_other_side_of_a_kink():
-    kinked = Problem(lambda z: jnp.where(z > 0, 3.0 * z, z) - 1.0, 1)
+    kinked = FlatProblem(lambda z: jnp.where(z > 0, 3.0 * z, z) - 1.0, 1)
     solver = LevenbergMarquardt()
     here, _ = solver.step(solver.init(jnp.full(1, -0.1)), kinked)
     there, _ = solver.step(solver.init(jnp.full(1, 0.9)), kinked)
@@ -203,7 +203,7 @@ def test_logit_steps_free_a_saturated_pixel():
     ends = {}
     for steps in (0, 6):
         solver = LevenbergMarquardt(logit_steps=steps)
-        problem = Problem(saturated, 1, None, stretched)
+        problem = FlatProblem(saturated, 1, None, stretched)
         ends[steps] = float(
             advance(solver.step, problem, begin(solver, jnp.full(1, 9.0)), 12).best[0]
         )

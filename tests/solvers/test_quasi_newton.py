@@ -11,7 +11,7 @@ import pytest
 from jattr.errors import InputError
 from jattr.inversion.config import InvertConfig
 from jattr.solvers import METHODS, Backtracking, FirstOrder, Optax, method_named
-from jattr.solvers.base import Problem, Trial
+from jattr.solvers.base import FlatProblem, Trial
 from jattr.solvers.quasi_newton import QuasiNewtonState
 from jattr.solvers.solve import advance, begin
 
@@ -41,7 +41,7 @@ def compiled(name):
     solver = METHODS[name]
 
     def one(solution, poisoned, z):
-        problem = Problem(functools.partial(residual_of, solution, poisoned), ROWS)
+        problem = FlatProblem(functools.partial(residual_of, solution, poisoned), ROWS)
         return advance(solver.step, problem, begin(solver, z), solver.steps)
 
     return jax.jit(jax.vmap(one))
@@ -117,7 +117,7 @@ def test_one_evaluation_a_step(name):
         return A @ (z - SOLUTIONS[0])
 
     solver = METHODS[name]
-    fn = jax.jit(lambda z: advance(solver.step, Problem(residual, ROWS), begin(solver, z), 13))
+    fn = jax.jit(lambda z: advance(solver.step, FlatProblem(residual, ROWS), begin(solver, z), 13))
     jax.block_until_ready(fn(STARTS[0]))
     jax.effects_barrier()
     assert len(count) == 13
@@ -130,7 +130,7 @@ def test_one_evaluation_a_step_covers_the_quasi_newton_methods():
 def parabola_step(name, state, fn=lambda z: z):
     """One step on the loss fn(z)^2 of one number."""
     solver = METHODS[name]
-    return solver.step(state, Problem(fn, 1))
+    return solver.step(state, FlatProblem(fn, 1))
 
 
 def standing_at_one(name, direction):
@@ -180,7 +180,7 @@ def test_failed_step_into_nan_shrinks_and_comes_back(name):
 def test_step_returns_what_it_measured():
     for name in NAMES:
         solver = METHODS[name]
-        _, trial = solver.step(solver.init(STARTS[0]), Problem(lambda z: A @ z - 1, ROWS))
+        _, trial = solver.step(solver.init(STARTS[0]), FlatProblem(lambda z: A @ z - 1, ROWS))
         assert isinstance(trial, Trial)
         assert float(trial.loss) == pytest.approx(
             float(jnp.mean(jnp.square(A @ trial.z - 1))), rel=1e-5
@@ -189,7 +189,7 @@ def test_step_returns_what_it_measured():
 
 def test_any_optax_transformation_is_a_solver():
     solver = Optax(optax.chain(optax.clip(1.0), optax.sgd(2.0, momentum=0.5)))
-    problem = Problem(functools.partial(residual_of, SOLUTIONS[0], False), ROWS)
+    problem = FlatProblem(functools.partial(residual_of, SOLUTIONS[0], False), ROWS)
     carry = jax.jit(lambda z: advance(solver.step, problem, begin(solver, z), 300))(STARTS[0])
     assert float(carry.loss) < 1e-6
 
