@@ -40,6 +40,7 @@ def run_examples(text, name, least):
         pytest.param("tutorial.md", 10, marks=pytest.mark.slow),
         pytest.param("alterations.md", 4, marks=pytest.mark.slow),
         pytest.param("baselines.md", 7, marks=pytest.mark.slow),
+        pytest.param("researchers.md", 20, marks=pytest.mark.slow),
         ("distances.md", 4),
         ("solvers.md", 20),
         ("families.md", 4),
