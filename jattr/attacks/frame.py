@@ -28,8 +28,8 @@ from jattr.errors import InputError
 from jattr.generators import ops
 from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.observation.base import check_pixels
-from jattr.inversion.problem import SHARPEST, Target, deviation, make_problem, target_of
-from jattr.inversion.settings import LM
+from jattr.inversion.problem import Target, deviation, make_problem, target_of
+from jattr.inversion.settings import LM, Observing
 from jattr.inversion.warm_start import Pooling, Ridge, as_floats, make_pool, make_starts
 from jattr.solvers.base import FlatProblem, Prior
 from jattr.solvers.solve import advance, begin
@@ -185,7 +185,7 @@ def insensitive(
         return (made - nearest(made, low, high)).ravel()
 
     return FlatProblem(
-        residual, low.size, prior, variance_floor=SHARPEST, tangents=ops.for_tangents
+        residual, low.size, prior, variance_floor=Observing.sharpest, tangents=ops.for_tangents
     )
 
 

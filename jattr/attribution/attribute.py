@@ -52,6 +52,8 @@ from jattr.inversion.settings import MultiStart
 Arrays = np.ndarray | Sequence[np.ndarray]  # of images; or one array for each candidate
 Alterations = str | Chain | Sequence[str | Chain]
 Progress = Callable[[int, int], object]  # called with (done, total) searches
+# of the evidence under every candidate, and what the image's file says
+DecideFn = Callable[[Sequence[Evidence], Caveat], Verdict]
 
 # Pilot studies of this process. Each one's name is a digest of all that it depends on, the PRNG key
 # included, so a study from here is the one that would be made anew: only time depends on it.
@@ -66,7 +68,7 @@ def attribute(
     racing: Racing | None = None,
     alterations: Alterations | None = None,
     distance: DistanceLike | None = None,
-    policy: DecisionConfig | None = None,
+    policy: DecisionConfig | DecideFn | None = None,
     calibration: Calibration | None = None,
     key: jax.Array | None = None,
     progress: Progress | None = None,
@@ -87,7 +89,9 @@ def attribute(
         explanation of each image is kept. None: "auto".
       distance: what is searched by: a `Distance`, a text that `load_distance` reads, or a function
         of two images that returns a number; None: that of `search`, or pixels.
-      policy: of the decision: thresholds of verdicts without certificate, error rates.
+      policy: of the decision: thresholds of verdicts without certificate, error rates. Or a
+        function from evidence and caveat to a `Verdict`, which takes the place of `decide`: its
+        verdicts are its own, and `verify` does not compute them again.
       calibration: of these candidates and settings; images without a certificate are judged by it
         at `policy.alpha`, where it has their alteration.
       key: PRNG key; None: from `search.seed`.
@@ -147,7 +151,7 @@ def attribute_hypotheses(
     candidates: Sequence[Generator],
     *,
     search: MultiStart,
-    policy: DecisionConfig | None = None,
+    policy: DecisionConfig | DecideFn | None = None,
     calibration: Calibration | None = None,
     key: jax.Array | None = None,
     progress: Progress | None = None,
@@ -249,7 +253,7 @@ def attribute_observed(
     candidates: Sequence[Generator],
     *,
     search: MultiStart | InvertConfig | None = None,
-    policy: DecisionConfig | None = None,
+    policy: DecisionConfig | DecideFn | None = None,
     calibration: Calibration | None = None,
     key: jax.Array | None = None,
     progress: Progress | None = None,
@@ -280,7 +284,8 @@ def attribute_observed(
         them.
       InputError: a calibration of other models, settings or versions.
     """
-    search, policy, racing = as_search(search), policy or DecisionConfig(), racing or Racing()
+    search, racing = as_search(search), racing or Racing()
+    decide_fn, policy = _decision(policy, calibration)
     candidates = tuple(search.view(gen) for gen in candidates)
     _check_names(candidates)
     if calibration is not None:
@@ -308,7 +313,9 @@ def attribute_observed(
     # 3. Decide, once for each image.
     chain = images.chain if isinstance(images, AlteredImages) else None
     decisions = [
-        _decide(row, score, policy, caveat, calibration, condition_of(chain), cut_short=cut)
+        (decide_fn(row, caveat), None)
+        if decide_fn
+        else _decide(row, score, policy, caveat, calibration, condition_of(chain), cut_short=cut)
         for row, score, caveat, cut in zip(
             evidence, scores.tolist(), _caveats(caveats, len(evidence)), cut_short, strict=True
         )
@@ -331,6 +338,33 @@ def attribute_observed(
         alterations=(chain,) * len(evidence),
         judgements=tuple(judgement for _, judgement in decisions),
     )
+
+
+def _decision(
+    policy: DecisionConfig | DecideFn | None, calibration: Calibration | None
+) -> tuple[DecideFn | None, DecisionConfig]:
+    """Return the caller's own function, if any, and the settings of the decision.
+
+    Raises:
+      InputError: it is neither, or a function beside a calibration.
+    """
+    if policy is None or isinstance(policy, DecisionConfig):
+        return None, policy or DecisionConfig()
+    if not callable(policy):
+        raise InputError(
+            f"policy is {policy!r}; it is a DecisionConfig, or a function of (evidence, caveat)"
+            " that returns a Verdict"
+        )
+    if calibration is not None:
+        raise InputError("policy is a function and a calibration is given; give one of them")
+
+    def checked(evidence: Sequence[Evidence], caveat: Caveat) -> Verdict:
+        verdict = policy(evidence, caveat)
+        if not isinstance(verdict, Verdict):
+            raise InputError(f"policy returns {verdict!r}; it returns a jattr.decision Verdict")
+        return verdict
+
+    return checked, DecisionConfig()
 
 
 def _decide(

@@ -33,7 +33,6 @@ from jattr.inversion.two_stage import make_inverter
 
 OWN = ""  # the kind of a candidate's own images, among those that are searched under it
 CLEAN = "clean"  # the condition of images to which nothing was done
-CALIBRATION_BLOCK = 64  # images searched together
 MAX_IMAGES = 100_000
 SAME = "which would count as two where they are one"
 Progress = Callable[[int], object]  # called with the number of searches that are done anew
@@ -177,6 +176,7 @@ def fair_searches(
     *,
     kind: str = "",
     scheduler: Scheduler | None = None,
+    block_size: int = 64,
 ) -> tuple[np.ndarray, Restarts | None]:
     """Return the score [n] of each image under one candidate, and how the restarts went.
 
@@ -191,14 +191,13 @@ def fair_searches(
         image anew: by `search.seed`, the kind and the image's index, so it is the same under every
         candidate.
       scheduler: of the call that this is a part of; None: a new one.
+      block_size: images searched together; their random choices depend on it.
     """
     draws, scheduler = _draws(search.seed, kind, len(pixels)), scheduler or Scheduler()
     residuals, used, arrived = list[float](), list[int](), list[bool]()
-    for number, start in enumerate(range(0, len(pixels), CALIBRATION_BLOCK)):
-        block = pixels[start : start + CALIBRATION_BLOCK]
-        images = (
-            alter(block, chain, draws[start : start + CALIBRATION_BLOCK]) if chain.steps else block
-        )
+    for number, start in enumerate(range(0, len(pixels), block_size)):
+        block = pixels[start : start + block_size]
+        images = alter(block, chain, draws[start : start + block_size]) if chain.steps else block
         inverter = make_inverter(
             make_observation(gen, images, search),
             search,

@@ -22,8 +22,6 @@ from jattr.inversion.multistart import Inverter
 from jattr.inversion.settings import MultiStart, describe
 from jattr.inversion.two_stage import make_inverter
 
-PILOT_IMAGES = 16  # own images that are searched
-
 
 class PilotStudy(NamedTuple):
     """How the searches of a candidate's own images went."""
@@ -75,7 +73,7 @@ class PilotStudies:
         search: MultiStart,
         key: jax.Array,
         store: MutableMapping[str, PilotStudy],
-        num_images: int = PILOT_IMAGES,
+        num_images: int,
     ):
         """Prepare.
 
@@ -126,7 +124,7 @@ def _noise_digest(gen: Generator) -> str:
 
 
 def run_pilot_study(
-    inverter: Inverter, search: MultiStart, key: jax.Array, num_images: int = PILOT_IMAGES
+    inverter: Inverter, search: MultiStart, key: jax.Array, num_images: int
 ) -> PilotStudy:
     """Search images of the candidate's own, each as if nobody knew who made it."""
     observation, gen = inverter.observation, inverter.observation.maker

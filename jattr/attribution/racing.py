@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import jax
 
-from jattr.attribution.pilot import PILOT_IMAGES, PilotStudies, candidate_key
+from jattr.attribution.pilot import PilotStudies, candidate_key
 from jattr.decision.certificate import MIN_EXCESS
 from jattr.decision.scores import FAIR
 from jattr.decision.verdict import DecisionConfig
@@ -41,7 +41,7 @@ class Racing:
     fair: int = FAIR
     # informative numbers of an image beyond those of a latent, from which an arrival ends the race
     min_excess: int = MIN_EXCESS
-    pilot_images: int = PILOT_IMAGES  # own images of a pilot study
+    pilot_images: int = 16  # own images of a pilot study
     compile_threads: int = 2
 
     def __post_init__(self) -> None:

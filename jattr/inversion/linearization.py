@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 from jattr.generators import ops
 from jattr.generators.base import ApplyFn, Generator
 from jattr.generators.forward import AfterFn, Followed, rest
-from jattr.inversion.problem import Target, deviation, make_problem_fn
+from jattr.inversion.problem import FLOOR, Target, deviation, make_problem_fn
 from jattr.solvers.base import Array, Prior, Solver
 from jattr.solvers.levenberg_marquardt import value_and_jacobian
 from jattr.solvers.solve import Carry, Engine, make_begin, make_steps
@@ -131,15 +131,22 @@ def apply_linear(model: Linear, z: jax.Array, *, label: ArrayLike | None = None)
 
 @functools.lru_cache(maxsize=64)
 def make_single_engine(
-    apply: ApplyFn, shape: tuple[int, ...], method: Solver, steps: int, precision: str
+    apply: ApplyFn,
+    shape: tuple[int, ...],
+    method: Solver,
+    steps: int,
+    precision: str,
+    variance_floor: float = FLOOR / 50,
 ) -> Engine:
     """Return the programs of one lane of a method with the whole Jacobian.
 
-    Arguments are those of `make_engine`.
+    Arguments are those of `make_engine` and `make_problem_fn`.
     """
     solver, segment = dataclasses.replace(method, steps=steps), min(method.segment, steps)
     linear = make_linear_program(apply, shape)
-    step = make_steps(make_problem_fn(apply_linear, shape), solver.kernel(), 1, precision)
+    step = make_steps(
+        make_problem_fn(apply_linear, shape, variance_floor), solver.kernel(), 1, precision
+    )
 
     def advance(
         state: PyTree, prior: Prior, target: PyTree, label: Array | None, carry: Carry

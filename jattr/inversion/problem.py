@@ -25,7 +25,6 @@ from jattr.typing import PyTree
 
 STEP = 2.0 / 255.0  # between neighbouring bytes, in [-1, 1] units
 FLOOR = STEP**2 / 12.0  # mean squared error of rounding alone: 5.1e-6
-SHARPEST = FLOOR / 50  # residuals below this no longer make the image weigh more against the prior
 LOGIT_SCALE = 0.998  # of values before arctanh: the outermost byte stays finite
 
 
@@ -143,6 +142,7 @@ def make_problem(
     shape: tuple[int, ...],
     label: object,
     prior: Prior | None = None,
+    variance_floor: float = FLOOR / 50,
 ) -> FlatProblem:
     """Return the problem of one image; latents of `shape` are flat in it.
 
@@ -154,7 +154,7 @@ def make_problem(
         return apply(state, z.reshape(1, *shape), label=labels)[0]
 
     problem_of = functools.partial(
-        FlatProblem, prior=prior, variance_floor=SHARPEST, tangents=ops.for_tangents
+        FlatProblem, prior=prior, variance_floor=variance_floor, tangents=ops.for_tangents
     )
 
     if isinstance(apply, ComparedBy):
@@ -204,12 +204,14 @@ def target_problem(
 
 
 @functools.lru_cache(maxsize=256)
-def make_problem_fn(apply: ApplyFn, shape: tuple[int, ...]) -> ProblemFn:
+def make_problem_fn(
+    apply: ApplyFn, shape: tuple[int, ...], variance_floor: float = FLOOR / 50
+) -> ProblemFn:
     """Return `fn(state, prior, target, label) -> FlatProblem`, the same for the same arguments."""
 
     def problem_fn(
         state: PyTree, prior: Prior, target: PyTree, label: jax.Array | None
     ) -> FlatProblem:
-        return make_problem(apply, state, target, shape, label, prior)
+        return make_problem(apply, state, target, shape, label, prior, variance_floor)
 
     return problem_fn

@@ -75,12 +75,12 @@ class Execution:
 
     def engine(self, lanes: int) -> Engine:
         """Return the programs for so many lanes."""
-        gen, method = self.gen, self.method
+        gen, method, sharpest = self.gen, self.method, self.settings.observing.sharpest
         if lanes == 1 and self.singly:
             return make_single_engine(
-                gen.apply, gen.latent_shape, method, self.steps, self.settings.precision
+                gen.apply, gen.latent_shape, method, self.steps, self.settings.precision, sharpest
             )
-        problem_fn = make_problem_fn(gen.apply, gen.latent_shape)
+        problem_fn = make_problem_fn(gen.apply, gen.latent_shape, sharpest)
         return make_engine(problem_fn, method, self.steps, self.settings.precision)
 
 

@@ -20,6 +20,7 @@ from jattr.generators.settings import NOISE, SPACES
 from jattr.inversion.observation.altered import Altered
 from jattr.inversion.observation.base import Thresholds
 from jattr.inversion.observation.by_distance import ByDistance
+from jattr.inversion.problem import FLOOR
 from jattr.inversion.rounding_polish import RoundingPolish
 from jattr.inversion.warm_start import EnsembleKalman, Pooling, Ridge, WarmStart
 from jattr.solvers import METHODS, SolverLike, as_solver
@@ -240,6 +241,16 @@ class Observing:
     altered: Altered = field(default_factory=Altered)
     by_distance: ByDistance = field(default_factory=ByDistance)
     nuisance_fit: NuisanceFit = field(default_factory=NuisanceFit)
+    # mean squared residual below which an image no longer weighs more against the prior
+    sharpest: float = FLOOR / 50
+
+    def __post_init__(self) -> None:
+        """Check every setting.
+
+        Raises:
+          InputError: one is not legal.
+        """
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

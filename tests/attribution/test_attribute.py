@@ -14,8 +14,8 @@ from jattr.attribution.calibrate import calibrate
 from jattr.attribution.caveats import COMPRESSED
 from jattr.attribution.racing import CUT_SHORT, Racing, make_inverters, needs_search
 from jattr.decision.certificate import MIN_EXCESS
-from jattr.decision.verdict import NO_CAVEAT, DecisionConfig
-from jattr.errors import GeneratorError, ImageError
+from jattr.decision.verdict import NO_CAVEAT, DecisionConfig, Verdict
+from jattr.errors import GeneratorError, ImageError, InputError
 from jattr.generators.base import Generator, sample_uniform
 from jattr.inversion.config import InvertConfig
 from jattr.inversion.observation.base import Observation, Traits
@@ -266,3 +266,16 @@ def test_an_image_that_its_file_casts_doubt_on_is_never_said_to_be_of_none(tiny)
     assert att.verdicts[1].reason.endswith("give the file as it was first saved")
     with pytest.raises(ImageError, match="1 caveats of 2 images"):
         attribute_observed(both, [tiny], search=CONFIG, caveats=[NO_CAVEAT])
+
+
+def test_a_policy_of_ones_own_decides(family, images):
+    def nearest(evidence, caveat):
+        best = min(evidence, key=lambda one: one.residual)
+        return Verdict("undecided", (best.name,), None, None, "nearest alone")
+
+    found = attribute(images[:1], family[:2], search=CONFIG, policy=nearest)
+    assert found.verdicts[0].reason == "nearest alone"
+    with pytest.raises(InputError, match="returns 3"):
+        attribute(images[:1], family[:2], search=CONFIG, policy=lambda evidence, caveat: 3)
+    with pytest.raises(InputError, match="DecisionConfig"):
+        attribute(images[:1], family[:2], search=CONFIG, policy=3)

@@ -7,13 +7,13 @@ from toys import make_toy, own_images
 
 from jattr.alterations import alter, parse_chain
 from jattr.attribution import calibrate as calibration_run
-from jattr.attribution.calibrate import CALIBRATION_BLOCK, calibrate, fair_searches
+from jattr.attribution.calibrate import calibrate, fair_searches
 from jattr.inversion.config import InvertConfig
 
 TOYS = [make_toy(seed=seed, name=f"toy{seed}") for seed in range(2)]
 CONFIG = InvertConfig(restarts=1, pool=64, steps=1).search
 KEY = jax.random.key(0)
-GREY = np.full((CALIBRATION_BLOCK + 4, 6, 6, 3), 128, np.uint8)
+GREY = np.full((64 + 4, 6, 6, 3), 128, np.uint8)
 
 
 @pytest.fixture

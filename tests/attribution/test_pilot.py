@@ -10,7 +10,7 @@ from toys import make_toy, own_images
 
 from jattr.attribution import racing
 from jattr.attribution.attribute import attribute, attribute_observed
-from jattr.attribution.pilot import PILOT_IMAGES, PilotStudies, PilotStudy, run_pilot_study
+from jattr.attribution.pilot import PilotStudies, PilotStudy, run_pilot_study
 from jattr.attribution.pilot_files import PilotStudyFiles
 from jattr.decision.verdict import DecisionConfig
 from jattr.inversion.config import InvertConfig
@@ -31,10 +31,10 @@ def inverter_of(gen, config=CONFIG):
 @pytest.mark.parametrize("rounding", ["round", "truncate"])
 def test_a_generator_that_is_always_found_misses_by_rounding_alone(rounding):
     gen = dataclasses.replace(make_toy(name="own"), rounding=rounding)
-    found = run_pilot_study(inverter_of(gen), CONFIG, KEY)
+    found = run_pilot_study(inverter_of(gen), CONFIG, KEY, 16)
     assert found.miss < 2 * FLOOR
-    assert found.arrived == (True,) * PILOT_IMAGES
-    assert len(found.used) == PILOT_IMAGES
+    assert found.arrived == (True,) * 16
+    assert len(found.used) == 16
     assert min(found.used) >= 1
 
 
@@ -71,7 +71,7 @@ def test_the_bound_without_a_model_is_that_of_so_many_images():
 @pytest.mark.slow
 def test_a_rehearsal_is_made_once_for_what_it_depends_on():
     gen, store = make_toy(name="own"), {}
-    first = PilotStudies(CONFIG, KEY, store).of(inverter_of(gen))
+    first = PilotStudies(CONFIG, KEY, store, 16).of(inverter_of(gen))
     assert list(store.values()) == [first]
     for other, key, more in (
         (CONFIG, KEY, 0),
@@ -79,7 +79,7 @@ def test_a_rehearsal_is_made_once_for_what_it_depends_on():
         (dataclasses.replace(CONFIG, warm_start=Ridge(spread=0.2)), KEY, 1),
     ):
         before = len(store)
-        PilotStudies(other, key, store).of(inverter_of(gen, other))
+        PilotStudies(other, key, store, 16).of(inverter_of(gen, other))
         assert len(store) - before == more
 
 

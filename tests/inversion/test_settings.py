@@ -103,6 +103,29 @@ def _attributes_read(cache=[]):  # noqa: B006
     return cache[0]
 
 
+# Of bytes and logarithms; sizes of files and lists that are read; a format's number.
+CONSTANTS = {
+    *("BYTES_PER_UNIT", "FLOOR", "LOGIT_SCALE", "LOG_2PI", "STEP"),
+    *("MAX_CALIBRATION", "MAX_IMAGES", "MAX_NEGATIVES", "MAX_SHOWN", "SCHEMA"),
+}
+
+
+@pytest.mark.parametrize("package", ["attribution", "inversion", "solvers"])
+def test_a_number_that_could_be_otherwise_is_a_field(package):
+    names = set()
+    for path in (PACKAGE / package).rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            if targets and not isinstance(node.value, (ast.Call, ast.Dict, ast.Set)):
+                numbers = [
+                    part
+                    for part in ast.walk(node.value)
+                    if isinstance(part, ast.Constant) and type(part.value) in (int, float)
+                ]
+                names |= {ast.unparse(target) for target in targets if numbers}
+    assert names <= CONSTANTS
+
+
 FLAT = [
     InvertConfig(),
     InvertConfig(optimiser="lbfgs", steps=7, restarts=3, start="prior", pool=99, spread=0.1),
