@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from jattr.solvers.prior import Prior
     from jattr.solvers.problem import Problem
     from jattr.solvers.solve import Solution, solve
+    from jattr.sweep.compare_solvers import compare_solvers
+    from jattr.sweep.report.comparison import SolverComparison
     from jattr.verification.report import Verification
     from jattr.verification.verify import verify
 
@@ -39,11 +41,13 @@ __all__ = [
     "Problem",
     "Racing",
     "Solution",
+    "SolverComparison",
     "Verification",
     "__version__",
     "alter",
     "attribute",
     "calibrate",
+    "compare_solvers",
     "errors",
     "from_jpeg",
     "from_torch",
@@ -70,10 +74,12 @@ _PLACES = {
     "Problem": "jattr.solvers.problem",
     "Racing": "jattr.attribution.racing",
     "Solution": "jattr.solvers.solve",
+    "SolverComparison": "jattr.sweep.report.comparison",
     "Verification": "jattr.verification.report",
     "alter": "jattr.alterations",
     "attribute": "jattr.attribution.attribute",
     "calibrate": "jattr.attribution.calibrate",
+    "compare_solvers": "jattr.sweep.compare_solvers",
     "from_jpeg": "jattr.alterations",
     "from_torch": "jattr.generators.from_torch",
     "invert": "jattr.inversion",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jattr.inversion.config import InvertConfig
+from jattr.sweep.compare_solvers import solver_spec
 from jattr.sweep.spec import NONE, Pictures, Setting, Spec, grid
 from jattr.typing import Json
 
@@ -31,13 +32,8 @@ def _optimisers(candidates: tuple[str, ...], quick: bool) -> Spec:
         "adam-cosine",
         *([] if quick else ["bfgs", "gauss-newton-cg", "adam-paper"]),
     ]
-    return Spec(
-        name="optimisers",
-        candidates=candidates,
-        against="maker",
-        pictures=_own(8 if quick else 32),
-        settings=grid({"optimiser": names, "restarts": [2 if quick else 8]}),
-    )
+    settings = grid({"optimiser": names, "restarts": [2 if quick else 8]})
+    return solver_spec(candidates, settings, _own(8 if quick else 32), name="optimisers")
 
 
 def _restarts(candidates: tuple[str, ...], quick: bool) -> Spec:

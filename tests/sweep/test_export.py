@@ -59,6 +59,7 @@ def test_files_are_the_same_bytes_whatever_the_order_and_the_seconds(tmp_path):
     differing = {name for name in first if first[name] != second[name]}
     assert differing == {
         "timing.csv",
+        "timing_solvers.csv",
         "timing_to_target.csv",
         "timing_to_target.svg",
         "report.html",

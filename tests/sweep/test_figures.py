@@ -13,6 +13,7 @@ from jattr.sweep.report.effort_figures import data_profile, restart_success
 from jattr.sweep.report.figures import FIGURES, confusion, draw, oscr, robustness, tippett
 from jattr.sweep.report.measured import measure
 from jattr.sweep.report.panels import MAX_SETTINGS_DRAWN, look
+from jattr.sweep.report.solvers import solver_rows, timing_solvers
 from jattr.sweep.report.tables import read
 from jattr.sweep.spec import Pictures, Setting
 from jattr.sweep.store import open_for_reading
@@ -46,8 +47,8 @@ def whole(tmp_path_factory):
     spec = made_spec(
         pictures=(Pictures(kind="own", count=40), Pictures(kind="renderer", count=40)),
         settings=tuple(
-            Setting(name=name, config=InvertConfig(restarts=3))
-            for name in ("first", "$second$ <b>")
+            Setting(name=name, config=InvertConfig(optimiser=optimiser, restarts=3))
+            for name, optimiser in (("first", "auto"), ("$second$ <b>", "lbfgs"))
         ),
         alterations=("none", "blur:1"),
     )
@@ -97,6 +98,17 @@ def test_curves_show_the_metrics(whole):
     x = oscr(whole).axes[0].lines[0].get_xdata()
     assert x[0] == 0.0
     assert x[-1] == 1.0
+
+
+def test_solvers_stand_beside_each_other(whole):
+    success, seconds = timing_solvers(whole).axes
+    rows = [row for row in solver_rows(whole) if row.target == "floor"]
+    assert [row.solver for row in rows] == ["first", "$second$ <b>"]
+    labels = success.get_legend_handles_labels()[1]
+    assert labels[0].startswith(f"first: {rows[0].reached:.0%} (")
+    assert labels[1].startswith("$second$ <b>: ")
+    assert success.lines[0].get_ydata()[-1] == rows[0].reached
+    assert seconds.get_xscale() == "log"
 
 
 def test_tippett_curves_show_the_ratios(whole):

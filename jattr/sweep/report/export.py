@@ -22,6 +22,7 @@ from jattr.sweep.report.measured import Measured, measure
 from jattr.sweep.report.metrics import Attributed, Confusion
 from jattr.sweep.report.open_set import OscrPoint
 from jattr.sweep.report.page import report_page
+from jattr.sweep.report.solvers import SolverRow, solver_rows
 from jattr.sweep.report.tables import Results, read, rows_table, split_timing
 from jattr.sweep.store import PROJECT, Store, Table
 from jattr.typing import Json
@@ -44,6 +45,7 @@ TABLES = (
     "tippett",
     "timing",
     "timing_to_target",
+    "timing_solvers",
 )
 CELL_FACTS = (
     "number",
@@ -157,6 +159,7 @@ def all_tables(results: Results, measured: Measured) -> dict[str, Table]:
         "tippett": rows_table(TippettPoint, measured.tippett),
         "timing": seconds,
         "timing_to_target": rows_table(TimeToTarget, measured.times),
+        "timing_solvers": rows_table(SolverRow, solver_rows(measured)),
     }
 
 

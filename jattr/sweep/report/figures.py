@@ -33,6 +33,7 @@ from jattr.sweep.report.panels import (
     settings_of,
     shift,
 )
+from jattr.sweep.report.solvers import timing_solvers
 from jattr.sweep.spec import NONE
 
 MATRICES = 4  # settings whose confusion matrices are drawn
@@ -251,6 +252,7 @@ FIGURES: dict[str, Callable[[Measured], Figure | None]] = {
     "reliability": reliability,
     "tippett": tippett,
     "timing_to_target": timing_to_target,
+    "timing_solvers": timing_solvers,
 }
 
 

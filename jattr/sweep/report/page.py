@@ -13,11 +13,14 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any, NamedTuple
 
+from markupsafe import Markup
+
 from jattr.report.html import environment
 from jattr.sweep.report.effort import END
 from jattr.sweep.report.figures import Drawn
 from jattr.sweep.report.groups import Metric, overall
 from jattr.sweep.report.measured import Measured
+from jattr.sweep.report.solvers import differ_in_solvers, html_table, solver_rows
 from jattr.sweep.report.tables import Results
 from jattr.sweep.store import DONE
 
@@ -54,6 +57,8 @@ SENTENCES = {  # under each figure
     "timing_to_target": "Seconds to each residual, estimated: a search's share of its cell's"
     " forward passes, of its"
     " cell's seconds, compilation and certificates included.",
+    "timing_solvers": "The solvers beside each other: how many own pictures each has brought to the"
+    " floor of 8-bit rounding within so many forward passes, and the seconds until there.",
 }
 MEASURES: dict[str, dict[str, str]] = {  # table -> measure -> heading
     "Attribution of own pictures": {
@@ -124,6 +129,7 @@ def report_page(results: Results, measured: Measured, figures: Sequence[Drawn]) 
         targets=targets[:MAX_ROWS],
         targets_left_out=max(0, len(targets) - MAX_ROWS),
         times=times[:MAX_ROWS],
+        solvers=Markup(html_table(solver_rows(measured))) if differ_in_solvers(measured) else "",
         seconds=seconds,
         figures=[
             (figure.name, _uri(figure.files["svg"]), SENTENCES[figure.name]) for figure in figures
