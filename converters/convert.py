@@ -82,9 +82,10 @@ def convert(
     inputs = [source] if card is None else [source, Path(card)]
     check_folder(destination, kind=CONVERTED, overwrite=overwrite, kept=inputs)  # before any work
     by_card = card is not None or (source.suffix.lower() == ".json" and not source.is_dir())
-    if by_card and (arch is not None or settings):
+    if by_card and (arch is not None or settings or image_size is not None):
         raise ConversionError(
-            "a card says all of the architecture; leave --arch, --psi, --cutoff and --noise away"
+            "a card states the whole architecture; omit --arch, --psi, --cutoff, --noise and"
+            " --image-size"
         )
     name = name or (None if by_card else Path(os.path.abspath(destination)).name)
     if by_card:
@@ -159,6 +160,8 @@ def _by_detection(
     found = match.found
     if not isinstance(match.format, Format) or isinstance(found, Card):
         assert isinstance(found, Card)
+        if image_size is not None:
+            raise _fixed_size(weights.path, found.image_shape[1:])
         return _layered(dataclasses.replace(found, name=name), weights.path, match.tensors)
     architecture = _sized(found.architecture, image_size, weights.path)
     data: JsonObject = {
@@ -180,16 +183,20 @@ def _by_detection(
 
 
 def _sized(architecture: Any, size: tuple[int, int] | None, weights: Path) -> Tree:
-    """Return the architecture for images of a size, where it is not the weights that fix it."""
+    """Return the architecture for images of a size, where the weights do not fix it."""
     if size is None:
         return architecture
     if not isinstance(architecture, autoencoder_kl.Architecture):
-        height, width, _ = architecture.image_shape
-        raise ConversionError(
-            f"{weights} makes images of {height}x{width}, whatever is asked; leave --image-size"
-            " away"
-        )
+        raise _fixed_size(weights, architecture.image_shape[:2])
     return autoencoder_kl.with_image_size(architecture, *size)
+
+
+def _fixed_size(weights: Path, size: tuple[int, int]) -> ConversionError:
+    height, width = size
+    return ConversionError(
+        f"{weights} makes images of {height}x{width} only; omit --image-size, which is for"
+        " autoencoders"
+    )
 
 
 def _with_source(card: CardBase, weights: Path) -> CardBase:

@@ -80,13 +80,15 @@ def looks_like(tensors: StateDict, near: Mapping[str, str]) -> str:
 
 
 def side(tensors: StateDict, name: str, axis: int, *, axes: int | None = None) -> int:
-    """Return the length of one axis of a tensor, which must have `axes` of them, if given."""
+    """Return the length of one axis of a tensor that is not empty and has `axes` axes, if given."""
     need(tensors, name)
     shape = tensors[name].shape
     if axes is not None and len(shape) != axes:
         raise UnfitError(f"{show(name)} has the shape {list(shape)}; it must have {axes} axes")
-    if len(shape) <= axis:
-        raise UnfitError(f"{name} has the shape {list(shape)}")
+    if len(shape) <= axis or 0 in shape:
+        raise UnfitError(
+            f"{show(name)} has the shape {list(shape)}; it must have an axis {axis} and not be empty"
+        )
     return int(shape[axis])
 
 

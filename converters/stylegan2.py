@@ -29,14 +29,15 @@ def describe_nvlabs(tensors: StateDict, tree: Tree) -> Found:
     form = "skip" if "synthesis.b4.torgb.weight" in tensors else "orig"
     form = "resnet" if "synthesis.b8.skip.weight" in tensors else form
     widths = _widths(tensors, "mapping.fc{}.weight")
-    embed = tensors.get("mapping.embed.weight")
-    embedded = 0 if embed is None else embed.shape[0]
+    embedded, classes = 0, 0
+    if "mapping.embed.weight" in tensors:
+        embedded, classes = (side(tensors, "mapping.embed.weight", i, axes=2) for i in range(2))
     return Found(
         Architecture(
             channels=tuple(side(tensors, f"synthesis.b{size}.conv1.weight", 0) for size in sizes),
             z_dim=side(tensors, "mapping.fc0.weight", 1) - embedded,
             mapping_widths=widths,
-            num_classes=0 if embed is None else embed.shape[1],
+            num_classes=classes,
             form=form,
             image_channels=side(tensors, f"synthesis.b{sizes[-1]}.torgb.weight", 0),
             clamp=attributes_of(tree).get("synthesis.b4.conv1.conv_clamp"),
@@ -144,8 +145,10 @@ def describe_genforce(tensors: StateDict, tree: Tree) -> Found:
     need(tensors, "truncation.w_avg", "synthesis.layer1.filter.kernel")
     outputs = _sizes(tensors, r"synthesis\.output(\d+)\.weight")
     levels = 1 + len(_sizes(tensors, r"synthesis\.layer(\d+)\.weight")) // 2
-    label = tensors.get("mapping.label_weight")
-    embedded = 0 if label is None else label.shape[1]
+    embedded, classes = 0, 0
+    if "mapping.label_weight" in tensors:
+        classes, embedded = (side(tensors, "mapping.label_weight", i, axes=2) for i in range(2))
+    side(tensors, "synthesis.layer1.filter.kernel", 0, axes=4)
     return Found(
         Architecture(
             channels=tuple(
@@ -153,8 +156,8 @@ def describe_genforce(tensors: StateDict, tree: Tree) -> Found:
             ),
             z_dim=side(tensors, "mapping.dense0.weight", 1) - embedded,
             mapping_widths=_widths(tensors, "mapping.dense{}.weight"),
-            num_classes=0 if label is None else label.shape[0],
-            embedding="dense" if label is None else "table",
+            num_classes=classes,
+            embedding="table" if classes else "dense",
             form="skip" if len(outputs) > 1 else "orig",
             image_channels=side(tensors, f"synthesis.output{levels - 1}.weight", 0),
             equalised=True,
@@ -248,12 +251,11 @@ def _taps(kernel: np.ndarray) -> tuple[float, ...]:
     if (
         kernel.ndim != 2
         or kernel.shape[0] != kernel.shape[1]
-        or not kernel.size
-        or not kernel.any()
+        or not kernel.sum(0, initial=0.0).any()
     ):
         raise UnfitError(
-            f"a resampling filter of shape {list(kernel.shape)}; it must be square and not all"
-            " zeros"
+            f"a resampling filter of shape {list(kernel.shape)}; it must be square and not of sum 0"
+            " along both axes"
         )
     taps = kernel.sum(0)
     taps = taps / np.abs(taps[taps != 0]).min()

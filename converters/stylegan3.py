@@ -45,24 +45,24 @@ def describe(tensors: StateDict, tree: Tree) -> Found:
     names, sizes = _layers(tensors)
     settings = _settings(tree, f"synthesis.{names[0]}")
     filter_size, oversampling = _filters(tensors, names[0], settings, tree)
-    w_dim, classes = _side(tensors, "mapping.w_avg", 0), 0
+    w_dim, classes = side(tensors, "mapping.w_avg", 0), 0
     if "mapping.embed.weight" in tensors:
-        classes = _side(tensors, "mapping.embed.weight", 1)
+        classes = side(tensors, "mapping.embed.weight", 1)
     clamp = settings["{}.conv_clamp"]
     arch = Architecture(
         channels=(
-            _side(tensors, "synthesis.input.weight", 0),
-            *(_side(tensors, f"synthesis.{name}.weight", 0) for name in names),
+            side(tensors, "synthesis.input.weight", 0),
+            *(side(tensors, f"synthesis.{name}.weight", 0) for name in names),
         ),
         sizes=(sizes[0], *sizes),
         rates=_rates(tensors, names, sizes, filter_size * oversampling),
-        z_dim=_side(tensors, "mapping.fc0.weight", 1) - (w_dim if classes else 0),
+        z_dim=side(tensors, "mapping.fc0.weight", 1) - (w_dim if classes else 0),
         w_dim=w_dim,
         mapping_layers=next(
             count for count in range(1, len(tensors)) if f"mapping.fc{count}.weight" not in tensors
         ),
         num_classes=classes,
-        kernel_size=_side(tensors, f"synthesis.{names[0]}.weight", 2),
+        kernel_size=side(tensors, f"synthesis.{names[0]}.weight", 2),
         num_radial=sum(tensors[f"synthesis.{name}.down_filter"].ndim == 2 for name in names[:-1]),
         filter_size=filter_size,
         oversampling=oversampling,
@@ -144,8 +144,8 @@ def _layers(tensors: StateDict) -> tuple[list[str], list[int]]:
         )
     names = [match[1] for match in layers]
     for name in names[:-1]:
-        _side(tensors, f"synthesis.{name}.up_filter", 0)
-        _side(tensors, f"synthesis.{name}.down_filter", 0)
+        side(tensors, f"synthesis.{name}.up_filter", 0)
+        side(tensors, f"synthesis.{name}.down_filter", 0)
     return names, [int(match[3]) for match in layers]
 
 
@@ -154,7 +154,7 @@ def _filters(
 ) -> tuple[int, int]:
     """Return a filter's taps for each step of its factor, and the factor by which all go down."""
     taps, factor = (
-        _side(tensors, f"synthesis.{first}.down_filter", 0),
+        side(tensors, f"synthesis.{first}.down_filter", 0),
         int(settings["{}.down_factor"]),
     )
     if factor < 1 or taps % factor:
@@ -182,7 +182,7 @@ def _rates(
     """
     rates = [sizes[-1], sizes[-1]]
     for name in reversed(names[:-1]):
-        taps = _side(tensors, f"synthesis.{name}.up_filter", 0)
+        taps = side(tensors, f"synthesis.{name}.up_filter", 0)
         if taps % same_taps or rates[0] % (taps // same_taps):
             raise UnfitError(
                 f"synthesis.{name}.up_filter has {taps} taps, which no ratio of sampling rates"
@@ -217,11 +217,3 @@ def _settings(tree: Tree, first: str) -> dict[str, Tree]:
             " 0.01"
         )
     return settings
-
-
-def _side(tensors: StateDict, name: str, axis: int) -> int:
-    """Return the length of one axis of a tensor that is not empty."""
-    length = side(tensors, name, axis)
-    if not tensors[name].size:
-        raise UnfitError(f"{name} has the shape {list(tensors[name].shape)}")
-    return length

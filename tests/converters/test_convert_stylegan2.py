@@ -105,6 +105,23 @@ def test_what_is_no_generator_of_the_family(format, names, words):
         format.describe({name: np.zeros((2, 2), np.float32) for name in names}, {})
 
 
+@pytest.mark.parametrize(
+    ("title", "name", "value", "words"),
+    [
+        ("nvlabs skip", "mapping.embed.weight", np.zeros(3), "must have 2 axes"),
+        ("nvlabs skip", "synthesis.b4.resample_filter", [[1, -1], [-1, 1]], "not of sum 0"),
+        ("nvlabs skip", "synthesis.b4.resample_filter", np.zeros((0, 0)), "not of sum 0"),
+        ("genforce", "mapping.label_weight", np.zeros(3), "must have 2 axes"),
+        ("genforce", "synthesis.layer1.filter.kernel", np.zeros((4, 4)), "must have 4 axes"),
+        ("genforce", "synthesis.layer1.filter.kernel", np.zeros((0, 1, 4, 4)), "not be empty"),
+    ],
+)
+def test_tensors_that_no_generator_has(title, name, value, words):
+    format, _, _, state, tree = example(title)
+    with pytest.raises(UnfitError, match=words):
+        format.describe(state | {name: np.asarray(value, np.float32)}, tree)
+
+
 def test_a_generator_without_its_mean_style():
     format, _, _, state, _ = example("rosinality")
     with pytest.raises(UnfitError, match="no latent_avg beside g_ema"):

@@ -162,7 +162,7 @@ def test_what_is_no_generator_of_the_family(names, words):
             {},
             r"sizes \[20, 36, 32, 32\] and the sampling rates \[32, ",
         ),
-        ({"mapping.w_avg": np.zeros(())}, {}, r"mapping.w_avg has the shape \[\]"),
+        ({"mapping.w_avg": np.zeros(())}, {}, r'"mapping.w_avg" has the shape \[\]'),
         ({}, {"synthesis.output_scale": "loud"}, 'output_scale is "loud"; it must be a number'),
         ({}, {"synthesis.input.bandwidth": float("nan")}, "bandwidth is NaN; it must be a number"),
         ({}, {"synthesis.input.bandwidth": 9}, "not possible: bandwidth is 9.0"),

@@ -8,11 +8,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import safetensors.numpy
+from jattr.converters.convert import convert
 from jattr.converters.dcgan import card_of
 from jattr.converters.layered import convert_layered
 from jattr.converters.rules import UnfitError
 from jattr.converters.torch_file import find_state_dict, read_checkpoint
 
+from jattr.errors import ConversionError
 from jattr.generators.store import make_generator
 
 # of a value range of 2: float32 sums of up to 2048 products in another order, through 5 layers
@@ -148,3 +151,10 @@ def test_other_networks_are_refused(spoil, words):
 def test_sizes_beyond_a_card_are_refused():
     with pytest.raises(UnfitError, match="latent"):
         card_of(generator_state() | {"main.0.weight": np.zeros((70000, 8, 4, 4), np.float32)})
+
+
+def test_the_size_of_its_images_is_fixed(tmp_path):
+    file = tmp_path / "dcgan.safetensors"
+    safetensors.numpy.save_file(generator_state(), file)
+    with pytest.raises(ConversionError, match="makes images of 16x16 only; omit --image-size"):
+        convert(file, tmp_path / "out", image_size=(32, 32))

@@ -99,8 +99,9 @@ def test_folders(tmp_path):
 
 
 def test_a_card_says_all(file, tmp_path):
-    with pytest.raises(ConversionError, match="leave --arch, --psi, --cutoff and --noise away"):
-        convert(tmp_path / "card.json", tmp_path / "out", settings={"psi": 0.5})
+    for options in ({"settings": {"psi": 0.5}}, {"arch": "dcgan"}, {"image_size": (64, 64)}):
+        with pytest.raises(ConversionError, match="omit --arch, --psi, --cutoff, --noise and"):
+            convert(tmp_path / "card.json", tmp_path / "out", **options)
 
 
 def test_not_weights(tmp_path):
