@@ -85,7 +85,7 @@ def from_decoded(pixels: np.ndarray, chain: Chain) -> AlteredImages:
     """
     if chain.jpeg is None:
         raise ImageError(
-            f"{chain.text or 'no alteration'} does not end with a compression; use AlteredPictures"
+            f"{chain.text or 'no alteration'} does not end with a compression; use AlteredImages"
         )
     jpeg = dataclasses.replace(chain.jpeg, decoded=True)
     try:

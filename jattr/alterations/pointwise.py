@@ -186,7 +186,9 @@ class Noise(Alteration):
     deterministic: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        """Check the standard deviation."""
+        """Check the standard deviation and the seed."""
+        if self.seed < 0:
+            raise InputError(f"noise has seed {self.seed}; give a whole number, 0 or above")
         if not 0 < self.sigma <= 1:
             raise InputError(
                 f"noise has sigma {self.sigma!r}; give a number above 0, at most 1 (of the range"

@@ -4,7 +4,7 @@ Such as `l2`, `huber:0.1`, `FOLDER:Mixed_6e`, `l2*1+ssim*0.5`.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -57,7 +57,7 @@ def load_distance(spec: str) -> Distance:
     """
     if not spec.strip():
         raise InputError(f"the distance is empty; {FORM}. Names: {', '.join(DISTANCES)}")
-    if Path(spec).is_dir():
+    if _is_folder(spec):
         return _of_folder(spec)
     parts = [_part(term.strip(), spec) for term in spec.split("+")]
     if len(parts) == 1 and "*" not in spec:
@@ -65,9 +65,8 @@ def load_distance(spec: str) -> Distance:
     return weighted(*parts)
 
 
-@functools.lru_cache(maxsize=64)
 def as_distance(distance: DistanceLike) -> Distance:
-    """Return a distance: itself, that which a text describes, or that of a function of two images.
+    """Return a distance: itself, the one that a text describes, or that of a function.
 
     The same object for the same argument: a network is read once, and programs are shared.
 
@@ -76,15 +75,20 @@ def as_distance(distance: DistanceLike) -> Distance:
     """
     if isinstance(distance, Distance):
         return distance
-    if isinstance(distance, str):
-        return load_distance(distance)
-    if callable(distance):
-        name, version = getattr(distance, "name", None), getattr(distance, "version", "")
-        return from_function(distance, name=name, version=version)
+    if isinstance(distance, str) or (callable(distance) and isinstance(distance, Hashable)):
+        return _cached_distance(distance)
     raise InputError(
         f"distance is {distance!r}; it is a Distance, a text that load_distance reads, or a"
-        " function of two images [H, W, C] that returns a number"
+        " hashable function of two images [H, W, C] that returns a number"
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _cached_distance(distance: str | Callable[[jax.Array, jax.Array], jax.Array]) -> Distance:
+    if isinstance(distance, str):
+        return load_distance(distance)
+    name, version = getattr(distance, "name", None), getattr(distance, "version", "")
+    return from_function(distance, name=name, version=version)
 
 
 def from_function(
@@ -151,14 +155,14 @@ def _part(term: str, spec: str) -> tuple[Distance, float]:
 
 def _term(term: str, spec: str) -> Distance:
     name, colon, rest = term.partition(":")
-    if name in OF_FOLDERS and not Path(name).is_dir():
+    if name in OF_FOLDERS and not _is_folder(name):
         if not rest:
             raise InputError(
                 f"distance {spec!r}: {name} needs a feature folder; write its path in place of"
                 f" {name}"
             )
         return _of_heads(rest) if name == "lpips" else _of_folder(rest, plain=True)
-    if name in DISTANCES and not Path(term).is_dir():
+    if name in DISTANCES and not _is_folder(term):
         return _of_pixels(name, rest, spec) if colon else DISTANCES[name]()
     return _of_folder(term)
 
@@ -190,7 +194,7 @@ def _of_folder(term: str, *, plain: bool = False) -> Distance:
     `plain`: a layer, even where there are heads.
     """
     folder, colon, layer = term.rpartition(":")
-    if not colon or Path(term).is_dir():
+    if not colon or _is_folder(term):
         folder, layer = term, ""
     _check_folder(folder)
     network = load_features(folder)
@@ -200,8 +204,15 @@ def _of_folder(term: str, *, plain: bool = False) -> Distance:
 
 
 def _check_folder(folder: str) -> None:
-    if not folder or not Path(folder).is_dir():
+    if not folder or not _is_folder(folder):
         raise InputError(
             f"there is no distance and no feature folder {folder!r}; {FORM}. Names:"
             f" {', '.join(DISTANCES)}; folders are made by `jattr convert`"
         )
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir()
+    except OSError:  # too long for a path
+        return False

@@ -17,7 +17,7 @@ from jattr.generators.digest import function_digest, tensors_digest
 from jattr.generators.forward import ApplyFn, batch_size, batched_images
 from jattr.generators.hook import GENERATE_HOOK
 from jattr.generators.settings import Settings
-from jattr.images import to_byte
+from jattr.images import BYTE_RULES, to_byte
 from jattr.typing import PyTree
 
 # "const", "none" or "search", a PRNG key, the maps themselves; None: as it is (see `view`)
@@ -136,7 +136,7 @@ class Generator:
 
         Raises:
           GeneratorError: `apply` does not give images, of `image_shape`, in float32; a weight is
-            not finite; or a prior that is not known has no sampler.
+            not finite; the rounding is none; or an unknown prior has no sampler.
 
         >>> import jax, jax.numpy as jnp
         >>> def toy(w, z, *, label=None):
@@ -379,11 +379,16 @@ class Generator:
         return jnp.asarray(values, jnp.int32)
 
     def check(self) -> None:
-        """Check that every weight is finite and that `apply` gives images of `image_shape`.
+        """Check the rounding rule, that weights are finite and that `apply` gives `image_shape`.
 
         Raises:
-          GeneratorError: they are not, it does not.
+          GeneratorError: one of them is not so.
         """
+        if self.rounding not in (None, *BYTE_RULES):
+            raise GeneratorError(
+                f"generator {self.name!r} has the rounding {self.rounding!r}; legal are"
+                f" {', '.join(map(repr, BYTE_RULES))} and None"
+            )
         for path, leaf in jax.tree_util.tree_flatten_with_path(self.state)[0]:
             if not np.isfinite(np.asarray(leaf)).all():
                 raise GeneratorError(

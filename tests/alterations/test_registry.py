@@ -73,7 +73,7 @@ BAD = {  # parameters that no entry may take
     "contrast": ["contrast", "contrast:0", "contrast:inf"],
     "gamma": ["gamma", "gamma:0", "gamma:1:1"],
     "grey": ["grey:2", "grey:x", "grey:1:1"],
-    "noise": ["noise", "noise:0", "noise:1.1", "noise:nan"],
+    "noise": ["noise", "noise:0", "noise:1.1", "noise:nan", "noise:0.1:-1"],
     "jpeg": [
         "jpeg",
         "jpeg:0",

@@ -92,6 +92,7 @@ def test_a_loaded_distance_works(plain_folder):
         ("features:", "features needs a feature folder"),
         ("lpips:/nowhere", "no feature folder '/nowhere'"),
         ("/nowhere:relu1", "no feature folder '/nowhere'"),
+        (5000 * "x", "no feature folder 'xxx"),
     ],
 )
 def test_texts_that_are_refused(spec, text):

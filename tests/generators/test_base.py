@@ -74,6 +74,7 @@ def test_a_prior_that_is_unknown_needs_its_sampler(changes):
     [
         ({"image_shape": (4, 1, 1)}, "states float32"),
         ({"state": jnp.full((3, 4), jnp.nan)}, "not finite"),
+        ({"rounding": "floor"}, "rounding 'floor'; legal are 'round', 'truncate' and None"),
         (
             {"apply": lambda w, z, *, label=None: jnp.zeros((len(z), 2, 2, 1), jnp.int32)},
             "makes int32",

@@ -292,9 +292,10 @@ def test_functions_are_told_apart_by_name_and_version():
     assert one.digest != other.digest
 
 
-def test_a_distance_that_is_none_is_refused():
+@pytest.mark.parametrize("wrong", [3, ["l2"]])
+def test_a_distance_that_is_none_is_refused(wrong):
     with pytest.raises(InputError, match="load_distance"):
-        as_distance(3)
+        as_distance(wrong)
 
 
 def test_rounds_are_reported(toy, own):
