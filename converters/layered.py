@@ -9,7 +9,7 @@ import numpy as np
 
 from jattr.errors import ConversionError, show
 from jattr.generators.card import Card
-from jattr.generators.card_problems import MAX_LISTED
+from jattr.generators.card_problems import listed
 from jattr.generators.card_shapes import shape_problems
 from jattr.generators.stored import Leaf, Params, as_tree, stored_slots
 
@@ -38,11 +38,8 @@ def convert_layered(card: Card, state_dict: Mapping[str, np.ndarray]) -> Params:
     problems += _key_problems(card, expected, state_dict)
     if problems:
         title = f"card {card.name!r} and its weights do not fit"
-        rest = len(problems) - MAX_LISTED
-        listed = [*problems[:MAX_LISTED], *([f"... and {rest} more"] if rest > 0 else [])]
-        raise ConversionError(
-            f"{title}: {listed[0]}" if len(problems) == 1 else "\n  ".join([f"{title}:", *listed])
-        )
+        between = ": " if len(problems) == 1 else ":\n  "
+        raise ConversionError(title + between + "\n  ".join(listed(problems)))
     return as_tree(
         {
             path: _stored(state_dict[slot.source_key], leaf)

@@ -23,7 +23,7 @@ from .pickle_machine import NewObject, Unfinished
 from .reading_limits import Tree, shown
 from .rules import Format, Found, Row, StateDict, UnfitError, need, side
 
-ALIEN_NAMES = {  # names of files that are taken for a ProGAN generator -> what they are
+NOT_PROGAN = {  # names of files that are taken for a ProGAN generator -> what they are
     "*input0.weight": "a discriminator of genforce",
     "*fromRGBLayers.*": "a discriminator of GAN zoo",
     "*layer0.style.*": "a StyleGAN or StyleGAN2 of genforce",
@@ -69,7 +69,7 @@ def describe_genforce(tensors: StateDict, tree: Tree, *, fused: bool) -> Found:
     size changes the number of channels that cannot be seen, and they are taken as not fused, as
     genforce has it unless told otherwise.
     """
-    need(tensors, "layer0.weight", "output0.weight", near=ALIEN_NAMES)
+    need(tensors, "layer0.weight", "output0.weight", near=NOT_PROGAN)
     check_finished(tensors, "lod")
     levels = number_of(tensors, "output{}.weight")
     channels = tuple(
@@ -115,10 +115,10 @@ def describe_zoo(tensors: StateDict, tree: Tree, *, inner: str) -> Found:
 
     `inner` is the name that its layers give the convolution inside them.
     """
-    need(tensors, f"formatLayer{inner}.weight", f"groupScale0.0{inner}.weight", near=ALIEN_NAMES)
+    need(tensors, f"formatLayer{inner}.weight", f"groupScale0.0{inner}.weight", near=NOT_PROGAN)
     levels = number_of(tensors, "toRGBLayers.{}" + inner + ".weight")
     last = f"toRGBLayers.{levels - 1}{inner}.weight"
-    need(tensors, last, near=ALIEN_NAMES)
+    need(tensors, last, near=NOT_PROGAN)
     names = [
         f"groupScale0.0{inner}.weight",
         *(f"scaleLayers.{i}.1{inner}.weight" for i in range(levels - 1)),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from jattr.errors import ConversionError, show
-from jattr.generators.card_problems import MAX_LISTED
+from jattr.generators.card_problems import listed
 
 from .reading_limits import Tree
 
@@ -87,7 +87,8 @@ def side(tensors: StateDict, name: str, axis: int, *, axes: int | None = None) -
         raise UnfitError(f"{show(name)} has the shape {list(shape)}; it must have {axes} axes")
     if len(shape) <= axis or 0 in shape:
         raise UnfitError(
-            f"{show(name)} has the shape {list(shape)}; it must have an axis {axis} and not be empty"
+            f"{show(name)} has the shape {list(shape)}; it must have an axis {axis} and not be"
+            " empty"
         )
     return int(shape[axis])
 
@@ -184,11 +185,11 @@ def convert_by_rows(
     """
     tensors = {**tensors, **found.extra}
     rows = list(format.rows(found.architecture))
-    listed = {row.source for row in rows}
+    sources = {row.source for row in rows}
     problems = [
         f"left over in the file: {show(name)}"
         for name in tensors
-        if name not in listed and not any(fnmatchcase(name, pattern) for pattern in format.ignored)
+        if name not in sources and not any(fnmatchcase(name, pattern) for pattern in format.ignored)
     ]
     stored: dict[str, Any] = {}
     for row in rows:
@@ -205,11 +206,8 @@ def convert_by_rows(
     named = {row.target for row in rows}
     problems += [f"nothing in the table fills {path}" for path in shapes if path not in named]
     if problems:
-        rest = len(problems) - MAX_LISTED
-        lines = [*problems[:MAX_LISTED], *([f"... and {rest} more"] if rest > 0 else [])]
-        raise ConversionError(
-            "\n  ".join([f"the weights are not all that a {format.title} has:", *lines])
-        )
+        title = f"the weights are not all that a {format.title} has:"
+        raise ConversionError("\n  ".join([title, *listed(problems)]))
     return stored
 
 

@@ -20,7 +20,7 @@ from .rules import Format, Found, Row, StateDict, UnfitError, need, side
 
 # pixels: the smallest size whose upscale is fused, with the taps of its kernel in opposite order
 FUSED_FROM = 128
-ALIEN_NAMES = {  # names of files that are taken for this format -> what they are
+NOT_STYLEGAN = {  # names of files that are taken for this format -> what they are
     "*input0.weight": "a discriminator of genforce",
     "*layer*.epilogue.*": "a StyleGAN of genforce's older programs (InterFaceGAN, In-domain"
     " inversion), not converted",
@@ -44,7 +44,7 @@ def describe_genforce(tensors: StateDict, tree: Tree) -> Found:
         "synthesis.layer0.const",
         "synthesis.output0.weight",
         "mapping.dense0.weight",
-        near=ALIEN_NAMES,
+        near=NOT_STYLEGAN,
     )
     check_finished(tensors, "synthesis.lod")
     levels = number_of(tensors, "synthesis.output{}.weight")

@@ -26,7 +26,7 @@ DEFAULTS = {  # attribute, {} being the first layer -> value; None is legal for 
 }
 MAX_SETTING = 1e6
 NUM_TAPS = 12  # of the downsampling filters of all official networks
-ALIEN_NAMES = {  # names of files that are taken for a StyleGAN3 generator -> what they are
+NOT_STYLEGAN3 = {  # names of files that are taken for a StyleGAN3 generator -> what they are
     "G.*": "a training checkpoint without the averaged generator G_ema",
     "D.*": "a training checkpoint without the averaged generator G_ema",
     "*fromrgb.weight": "a discriminator; the generator is G_ema",
@@ -136,7 +136,7 @@ def _layers(tensors: StateDict) -> tuple[list[str], list[int]]:
     missing = [] if len(layers) >= 2 else ["synthesis.L0_*.weight, synthesis.L1_*.weight"]
     missing += [name for name in needed if name not in tensors]
     if missing:
-        raise UnfitError(f"no {', '.join(missing)}{looks_like(tensors, ALIEN_NAMES)}")
+        raise UnfitError(f"no {', '.join(missing)}{looks_like(tensors, NOT_STYLEGAN3)}")
     if [int(match[2]) for match in layers] != list(range(len(layers))):
         raise UnfitError(
             f"layers numbered {', '.join(match[2] for match in layers)[:40]}; they must be 0, 1,"

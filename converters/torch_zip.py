@@ -20,7 +20,7 @@ from .reading_limits import MAX_PICKLE_BYTES, Budget, Tree, shown
 from .torch_records import Storage, StorageType, elements_of
 
 MEMBER_PRICE = 600  # bytes of memory for one member's record
-DAMAGED = "is a damaged zip archive: {}; fetch the file again"
+DAMAGED_ZIP = "is a damaged zip archive: {}; fetch the file again"
 ENCRYPTED, STRONG, MASKED = 1 << 0, 1 << 6, 1 << 13  # flag bits
 
 
@@ -151,12 +151,12 @@ def list_members(data: memoryview, budget: Budget) -> dict[str, Member]:
     for _ in range(count):
         name, member, position = _next_member(data, position, end)
         if name in members:
-            raise CheckpointError(DAMAGED.format(f"two members are called {shown(name)}"))
+            raise CheckpointError(DAMAGED_ZIP.format(f"two members are called {shown(name)}"))
         members[name] = member
     reached = 0
     for member in sorted(members.values(), key=lambda member: member.start):
         if member.start < reached:
-            raise CheckpointError(DAMAGED.format("members overlap"))
+            raise CheckpointError(DAMAGED_ZIP.format("members overlap"))
         reached = member.end
     return members
 
@@ -166,28 +166,28 @@ def _find_table(data: memoryview) -> tuple[int, int, int]:
     tail = bytes(data[-(22 + 0xFFFF) :])
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or at + 22 > len(tail):
-        raise CheckpointError(DAMAGED.format("it has no table of members, so it is cut short"))
+        raise CheckpointError(DAMAGED_ZIP.format("it has no table of members, so it is cut short"))
     at += len(data) - len(tail)
     disks, count, size, start = struct.unpack("<I2xHII2x", data[at + 4 : at + 22])
     if at >= 20 and data[at - 20 : at - 16] == b"PK\x06\x07":
         (record,) = struct.unpack("<Q", data[at - 12 : at - 4])
         if record + 56 > at or data[record : record + 4] != b"PK\x06\x06":
-            raise CheckpointError(DAMAGED.format("its 64-bit table is not where it should be"))
+            raise CheckpointError(DAMAGED_ZIP.format("its 64-bit table is not where it should be"))
         disks, count, size, start = struct.unpack("<Q8xQQQ", data[record + 16 : record + 56])
     if disks or start + size > at or 46 * count > size:
-        raise CheckpointError(DAMAGED.format("its table of members does not fit the file"))
+        raise CheckpointError(DAMAGED_ZIP.format("its table of members does not fit the file"))
     return count, start, start + size
 
 
 def _next_member(data: memoryview, at: int, table_end: int) -> tuple[str, Member, int]:
     if at + 46 > table_end or data[at : at + 4] != b"PK\x01\x02":
-        raise CheckpointError(DAMAGED.format("its table of members is broken"))
+        raise CheckpointError(DAMAGED_ZIP.format("its table of members is broken"))
     flags, method, crc, packed, size, name_size, extra_size, note_size, start = struct.unpack(
         "<8xHH4xIIIHHH8xI", data[at : at + 46]
     )
     extra_at, after = at + 46 + name_size, at + 46 + name_size + extra_size + note_size
     if after > table_end:
-        raise CheckpointError(DAMAGED.format("its table of members is broken"))
+        raise CheckpointError(DAMAGED_ZIP.format("its table of members is broken"))
     raw_name = bytes(data[at + 46 : extra_at])
     size, packed, start = _wide_fields(data[extra_at : extra_at + extra_size], size, packed, start)
     name, fault = _decoded(raw_name), ""
@@ -198,7 +198,7 @@ def _next_member(data: memoryview, at: int, table_end: int) -> tuple[str, Member
     content_at = _content_start(data, start, raw_name)
     end = content_at + packed
     if end > len(data):
-        raise CheckpointError(DAMAGED.format(f"member {shown(name)} reaches past the end"))
+        raise CheckpointError(DAMAGED_ZIP.format(f"member {shown(name)} reaches past the end"))
     return name, Member(data[content_at:end], crc, start, end, fault), after
 
 
@@ -206,10 +206,10 @@ def _content_start(data: memoryview, start: int, raw_name: bytes) -> int:
     """Return where a member's content starts, after comparing its local header with the table."""
     header = bytes(data[start : start + 30])
     if len(header) < 30 or header[:4] != b"PK\x03\x04":
-        raise CheckpointError(DAMAGED.format("a member is not where its table says"))
+        raise CheckpointError(DAMAGED_ZIP.format("a member is not where its table says"))
     name_size, extra_size = struct.unpack("<26xHH", header)
     if bytes(data[start + 30 : start + 30 + name_size]) != raw_name:
-        raise CheckpointError(DAMAGED.format("a member's header and its table disagree"))
+        raise CheckpointError(DAMAGED_ZIP.format("a member's header and its table disagree"))
     return start + 30 + name_size + extra_size
 
 
@@ -233,7 +233,7 @@ def _decoded(raw: bytes) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         raise CheckpointError(
-            DAMAGED.format(f"a member is called {shown(raw)}, which is not UTF-8")
+            DAMAGED_ZIP.format(f"a member is called {shown(raw)}, which is not UTF-8")
         ) from None
 
 

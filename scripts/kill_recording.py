@@ -33,7 +33,7 @@ from bench_json import add_json_option, write_json
 
 from jattr.folders import new_folder
 from jattr.images import encode_png
-from jattr.images.reading import decode_image
+from jattr.images.reading import decode
 from jattr.ledger.commitments import file_value, pixels_value
 from jattr.ledger.keys import Signer
 from jattr.ledger.leaves import IntentLeaf, ResultLeaf, commitments_of, parse_leaf
@@ -125,7 +125,7 @@ def audit(folder: Path, wrong: Counter[str]) -> tuple[int, int]:
     for data in [*released, *filter(is_whole, hidden)]:
         known = (
             file_value(data) in opened["file"]
-            and pixels_value(decode_image(data)[0]) in opened["pixels"]
+            and pixels_value(decode(data).pixels) in opened["pixels"]
         )
         wrong["unlogged"] += not known
     done = {leaf.intent for leaf in leaves if isinstance(leaf, ResultLeaf)}

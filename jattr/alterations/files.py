@@ -9,7 +9,7 @@ import numpy as np
 from jattr.alterations.chain import Chain
 from jattr.alterations.jpeg import read_jpeg
 from jattr.errors import ImageError, InputError
-from jattr.images.reading import decode_image
+from jattr.images.reading import decode
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredIma
         raise ImageError("there are 0 JPEG files; give at least one")
     read = [read_jpeg(data) for data in files]
     first = read[0][1]
-    pixels = [decode_image(data)[0] for data in files]
+    pixels = [decode(data).pixels for data in files]
     for number, (_, jpeg) in enumerate(read):
         if jpeg != first or pixels[number].shape != pixels[0].shape:
             raise ImageError(
@@ -120,4 +120,4 @@ def alter(
         return from_decoded(chain.jpeg.discrete(altered), chain)
     files = [chain.jpeg.encode(image) for image in altered]
     quantised = np.stack([read_jpeg(data)[0] for data in files])
-    return AlteredImages(np.stack([decode_image(data)[0] for data in files]), chain, quantised)
+    return AlteredImages(np.stack([decode(data).pixels for data in files]), chain, quantised)

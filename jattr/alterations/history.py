@@ -7,7 +7,8 @@ coarsest is the one.
 
 import numpy as np
 
-from jattr.alterations.jpeg import BLOCK, GREY, SUBSAMPLINGS, Jpeg
+from jattr.alterations.jpeg import BLOCK, GREY, Jpeg
+from jattr.images.jpeg_file import SAMPLINGS
 
 QUALITIES = range(1, 98)  # above, steps are as small as the roundings of decoding
 LEAST_STEP = 4  # smaller ones show nothing
@@ -24,7 +25,7 @@ def find_jpeg(pixels: np.ndarray) -> Jpeg | None:
     channels = pixels.shape[2]
     if channels not in (1, 3):
         return None
-    samplings = [GREY] if channels == 1 else list(SUBSAMPLINGS)
+    samplings = [GREY] if channels == 1 else list(SAMPLINGS)
     # Unquantised luma, only of blocks that are whole and not cut off at 0 or 255.
     inside = _inside(pixels.shape)
     luma = inside.size

@@ -21,13 +21,13 @@ from jattr.alterations.base import Alteration, Shape, SmoothFn
 from jattr.alterations.pointwise import LUMA_WEIGHTS
 from jattr.errors import InputError
 from jattr.images.jpeg import JpegFormat, encode_jpeg, quality_format, read_coefficients
+from jattr.images.jpeg_file import SAMPLINGS
 from jattr.images.orientation import as_stored
-from jattr.images.reading import decode_image
+from jattr.images.reading import decode
 from jattr.typing import PyTree
 
 BLOCK = 8
 GREY = "grey"  # one component
-SUBSAMPLINGS = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}  # luma's factors; chroma's are 1
 DECODED = "decoded"
 STORED = "exif"  # followed by an orientation
 FAR_FROM_MULTIPLE = 0.2  # of a step
@@ -138,10 +138,10 @@ class Jpeg(Alteration):
         """Return the compression that Pillow and libjpeg make of a quality."""
         if not 1 <= quality <= 100:
             raise InputError(f"jpeg has quality {quality!r}; give a whole number from 1 to 100")
-        if subsampling not in (*SUBSAMPLINGS, GREY):
+        if subsampling not in (*SAMPLINGS, GREY):
             raise InputError(
                 f"jpeg has subsampling {subsampling!r}; it is one of"
-                f" {', '.join((*SUBSAMPLINGS, GREY))}"
+                f" {', '.join((*SAMPLINGS, GREY))}"
             )
         if subsampling == GREY:
             subsampling, channels = "4:4:4", 1
@@ -157,7 +157,7 @@ class Jpeg(Alteration):
         """
         after = f":{STORED}{self.orientation}" if self.orientation != 1 else ""
         after += f":{DECODED}" if self.decoded else ""
-        names = {luma: name for name, luma in SUBSAMPLINGS.items()}
+        names = {luma: name for name, luma in SAMPLINGS.items()}
         kind = names[self.format.sampling[0]] if len(self.format.tables) == 3 else GREY
         quality = _quality_of(self.format, kind)
         if quality is not None:
@@ -275,7 +275,7 @@ class Jpeg(Alteration):
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
         """Return the decoded images."""
-        return np.stack([decode_image(self.encode(p))[0] for p in pixels])
+        return np.stack([decode(self.encode(p)).pixels for p in pixels])
 
 
 def read_jpeg(data: bytes) -> tuple[np.ndarray, Jpeg]:

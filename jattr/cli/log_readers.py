@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jattr.cli.options import emit
 from jattr.errors import InputError
-from jattr.images.reading import decode_image, read_bytes
+from jattr.images.reading import decode, read_bytes
 from jattr.ledger.image_receipts import check_receipt
 from jattr.ledger.keys import COSIGNATURE, Signer, parse_vkey
 from jattr.ledger.policy import Policy, parse_policy
@@ -42,7 +42,7 @@ def verify_log(args: argparse.Namespace) -> int:
 def check_image(args: argparse.Namespace) -> int:
     """Check an image against its receipt."""
     image = read_bytes(args.picture)
-    pixels, _ = decode_image(image)
+    pixels = decode(image).pixels
     found = check_receipt(
         read_file(args.receipt, 2_000_001), image, pixels, read_policy(Path(args.policy))
     )

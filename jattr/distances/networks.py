@@ -11,7 +11,7 @@ variant.
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,11 +19,10 @@ from flax import nnx
 
 from jattr.distances import discriminator, inception, lpips_nets
 from jattr.errors import InputError, show
-from jattr.generators.card_problems import MAX_LISTED
+from jattr.generators.card_problems import listed
 from jattr.generators.digest import function_digest, tensors_digest
+from jattr.generators.stored import Shape, tensor_problems
 from jattr.typing import Json, PyTree
-
-Shape: TypeAlias = tuple[int, ...]
 
 
 class Network(NamedTuple):
@@ -163,20 +162,11 @@ def check_shapes(card: Mapping[str, Json], shapes: Mapping[str, Shape]) -> None:
     Raises:
       InputError: some are missing, left over or of a wrong shape; the message lists all.
     """
-    wanted = graph_of(card["architecture"], card["variant"])[1]
-    problems = [
-        f"{show(path)} is no tensor of this architecture" for path in shapes if path not in wanted
-    ]
-    for path, shape in wanted.items():
-        if path not in shapes:
-            problems.append(f"{path} is missing")
-        elif tuple(shapes[path]) != shape:
-            problems.append(f"{path} has the shape {list(shapes[path])}; it must be {list(shape)}")
+    problems = tensor_problems(shapes, graph_of(card["architecture"], card["variant"])[1])
     if problems:
-        listed = "; ".join(problems[:MAX_LISTED]) + (" ..." if len(problems) > MAX_LISTED else "")
         raise InputError(
-            f"the stored tensors are not those of {card['architecture']}: {listed}; convert them"
-            " again"
+            f"the stored tensors are not those of {card['architecture']}:"
+            f" {'; '.join(listed(problems))}; convert them again"
         )
 
 

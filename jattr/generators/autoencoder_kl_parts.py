@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jattr.generators import ops
+from jattr.generators.style_parts import Dense
 
 GROUP_NORM_EPSILON = 1e-6  # of every group normalisation
 
@@ -55,18 +56,6 @@ class Upsample(Conv):
             ops.conv_transpose(x, upsampling_kernel(self.kernel[...]), stride=2, padding=1)
             + self.bias[...]
         )
-
-
-class Dense(nnx.Module):
-    """A dense layer on the last axis: [..., channels] to [..., channels]."""
-
-    def __init__(self, channels: int):
-        self.kernel = nnx.Param(jnp.zeros((channels, channels)))
-        self.bias = nnx.Param(jnp.zeros(channels))
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the outputs."""
-        return x @ self.kernel[...] + self.bias[...]
 
 
 class GroupNorm(nnx.Module):
@@ -123,8 +112,10 @@ class Attention(nnx.Module):
 
     def __init__(self, channels: int, num_groups: int):
         self.group_norm = GroupNorm(channels, num_groups)
-        self.to_q, self.to_k, self.to_v = Dense(channels), Dense(channels), Dense(channels)
-        self.to_out = Dense(channels)
+        self.to_q = Dense(channels, channels)
+        self.to_k = Dense(channels, channels)
+        self.to_v = Dense(channels, channels)
+        self.to_out = Dense(channels, channels)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the activations [n, H, W, C] of x [n, H, W, C].

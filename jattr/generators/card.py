@@ -12,7 +12,7 @@ from typing import Any
 from jattr.errors import CardError, show, suggest
 from jattr.generators.card_fields import OPTIONS, Card, CardBase, Conditioning, Latent, Layer
 from jattr.generators.card_json import plain, read_json
-from jattr.generators.card_problems import card_error, structure_problems
+from jattr.generators.card_problems import card_error, layered_schema, schema_problems
 from jattr.generators.card_shapes import LayerShape, Slot, layer_shapes, weight_slots
 from jattr.typing import JsonObject
 
@@ -68,7 +68,7 @@ def parse_card(data: Mapping[str, Any]) -> Card:
         raise card_error(
             title, [f"kind {show(kind)} is unknown; {suggest(kind, [*KINDS, *FAMILY_KINDS])}"]
         )
-    problems = structure_problems(plain_data)
+    problems = schema_problems(plain_data, layered_schema())
     if problems:
         raise card_error(title, problems)
     card = KINDS[plain_data["kind"]](plain_data)

@@ -11,7 +11,7 @@ from jattr.bounded_json import MAX_DEPTH, NestingError, read_json_text
 from jattr.errors import CardError
 from jattr.typing import Json, JsonObject
 
-MAX_BYTES = 1 << 20  # the largest card file; real ones have about 1500 bytes
+MAX_CARD_BYTES = 1 << 20  # the largest card file; real ones have about 1500 bytes
 MAX_VALUES = 20_000  # values and names in one card; 1000 layers need 11,000
 MAX_CARD_INTEGER = 1 << 63
 
@@ -110,7 +110,7 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
         if not stat.S_ISREG(os.stat(path).st_mode):  # before opening: a pipe would wait for ever
             raise CardError("not a file; give the path of a card, a .json file")
         with Path(path).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(MAX_CARD_BYTES + 1)
     except CardError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
@@ -118,9 +118,10 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise CardError(
             f"cannot be read ({reason}); give the path of a card, a .json file"
         ) from error
-    if len(data) > MAX_BYTES:
+    if len(data) > MAX_CARD_BYTES:
         raise CardError(
-            f"larger than {MAX_BYTES} bytes; a card has a few thousand: is this the weights file?"
+            f"larger than {MAX_CARD_BYTES} bytes; a card has a few thousand: is this the weights"
+            " file?"
         )
     return data
 

@@ -14,7 +14,7 @@ from typing import Any
 from jattr.errors import CardError, show, suggest
 from jattr.typing import JsonObject
 
-SCHEMA_FILE = "card_v1.schema.json"
+CARD_SCHEMA_FILE = "card_v1.schema.json"
 MAX_LISTED = 20  # problems in one message
 
 
@@ -26,17 +26,13 @@ def card_error(name: str, problems: Sequence[str]) -> CardError:
     title = f"card '{name}'" if name else "the card"
     if len(problems) == 1:
         return CardError(f"{title}: {problems[0]}")
+    return CardError("\n  ".join([f"{title} has {len(problems)} problems:", *listed(problems)]))
+
+
+def listed(problems: Sequence[str]) -> list[str]:
+    """Return the problems that one message lists, and how many there are besides."""
     rest = len(problems) - MAX_LISTED
-    lines = [*problems[:MAX_LISTED], *([f"... and {rest} more"] if rest > 0 else [])]
-    return CardError("\n  ".join([f"{title} has {len(problems)} problems:", *lines]))
-
-
-def structure_problems(data: JsonObject) -> list[str]:
-    """Return what the schema finds wrong with a layered card, one line each, in its order.
-
-    The card is of plain JSON values.
-    """
-    return schema_problems(data, layered_schema())
+    return [*problems[:MAX_LISTED], *([f"... and {rest} more"] if rest > 0 else [])]
 
 
 def schema_problems(data: JsonObject, schema: JsonObject) -> list[str]:
@@ -53,8 +49,8 @@ def schema_problems(data: JsonObject, schema: JsonObject) -> list[str]:
 @functools.cache
 def layered_schema() -> JsonObject:
     """Return the schema of layered cards."""
-    text = resources.files("jattr.generators").joinpath(SCHEMA_FILE).read_text(encoding="utf-8")
-    return dict(json.loads(text))
+    file = resources.files("jattr.generators").joinpath(CARD_SCHEMA_FILE)
+    return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 def _lines(error: Any, data: JsonObject) -> list[str]:

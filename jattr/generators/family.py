@@ -6,18 +6,17 @@ parameters of `Net`, by path; a card of its kind holds the architecture and the 
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jattr.errors import GeneratorError, show
+from jattr.errors import GeneratorError
 from jattr.generators import autoencoder_kl, progan, stylegan, stylegan2, stylegan3
-from jattr.generators.card_problems import MAX_LISTED
-
-Shape: TypeAlias = tuple[int, ...]
+from jattr.generators.card_problems import listed
+from jattr.generators.stored import Shape, tensor_problems
 
 
 class Architecture(Protocol):
@@ -95,20 +94,11 @@ def check_tensors(kind: str, name: str, arch: Architecture, shapes: Mapping[str,
     Raises:
       GeneratorError: some are missing, left over or of a wrong shape; the message lists all.
     """
-    expected = graph_of(kind, arch)[1]
-    problems = [
-        f"{show(path)} is no tensor of this architecture" for path in shapes if path not in expected
-    ]
-    problems += [f"{path} is missing" for path in expected if path not in shapes]
-    problems += [
-        f"{path} has the shape {list(shapes[path])}; it must be {list(shape)}"
-        for path, shape in expected.items()
-        if path in shapes and tuple(shapes[path]) != shape
-    ]
+    problems = tensor_problems(shapes, graph_of(kind, arch)[1])
     if problems:
-        listed = "; ".join(problems[:MAX_LISTED]) + (" ..." if len(problems) > MAX_LISTED else "")
         raise GeneratorError(
-            f"the stored tensors are not those of card {name!r}: {listed}; convert it again"
+            f"the stored tensors are not those of card {name!r}: {'; '.join(listed(problems))};"
+            " convert it again"
         )
 
 

@@ -23,13 +23,13 @@ from jattr.errors import GeneratorError
 from jattr.generators import ops
 from jattr.generators.base import PRIORS, ApplyFn, Generator, SampleFn
 from jattr.generators.digest import function_digest, tensors_digest
+from jattr.images.fitting import CHANNELS
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CHANNELS", "TOLERANCE", "Program", "from_torch"]
+__all__ = ["TOLERANCE", "Program", "from_torch"]
 
-CHANNELS = (1, 3, 4)
 # in [-1, 1] units, an eighth of a byte's step: float32 in another order stays well below
 TOLERANCE = 1e-3
 

@@ -158,20 +158,12 @@ def _zeros(plan: Plan) -> tuple[list[dict[str, jax.Array]], jax.Array | None]:
     return arrays, jnp.zeros((plan.classes, width)) if plan.conditioning else None
 
 
-def build(card: Card, params: Params) -> tuple[Callable[..., jax.Array], nnx.State]:
-    """Return (apply, state) of a card and its stored tensors.
-
-    `stored.check_params` has checked them.
-    """
-    return build_with_final(card, params)[:2]
-
-
-def build_with_final(
+def build(
     card: Card, params: Params
 ) -> tuple[Callable[..., jax.Array], nnx.State, Callable[[Generator], FinalLayer] | None]:
-    """Return (apply, state, split before the last linear layer).
+    """Return (apply, state, split before the last linear layer) of a card and its stored tensors.
 
-    The split is None where the network ends otherwise.
+    `stored.check_params` has checked them. The split is None where the network ends otherwise.
     """
     steps, table = fold(card, params)
     channels, height, width = card.image_shape

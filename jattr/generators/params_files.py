@@ -19,7 +19,7 @@ from jattr.errors import CardError, GeneratorError, OutputError, show
 from jattr.generators.card_json import plain, read_json
 from jattr.generators.stored import Params, as_tree
 
-MAX_BYTES = 8 << 30  # of all tensors together
+MAX_PARAMS_BYTES = 8 << 30  # of all tensors together
 MAX_TENSORS = 10_000
 MAX_AXES = 8
 COMMITTED = "commit_success.txt"
@@ -90,9 +90,9 @@ def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
             )
         shape = _tensor_shape(Path(entry.path))
         total += 4 * math.prod(shape)
-        if total > MAX_BYTES:
+        if total > MAX_PARAMS_BYTES:
             raise GeneratorError(
-                f"{folder} holds more than {MAX_BYTES} bytes of tensors; no more are read"
+                f"{folder} holds more than {MAX_PARAMS_BYTES} bytes of tensors; no more are read"
             )
         shapes[entry.name.replace(".", "/")] = shape
     return dict(sorted(shapes.items()))

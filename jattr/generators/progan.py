@@ -40,11 +40,7 @@ class Architecture(Pyramid):
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
-        if not 1 <= len(self.channels) <= 10:
-            yield (
-                f"channels has {len(self.channels)} numbers; it must have 1 to 10, one for each"
-                " size from 4x4 pixels"
-            )
+        yield from self.size_problems()
         if min((*self.channels, self.z_dim, self.image_channels)) < 1:
             yield "channels, z_dim and image_channels must be 1 or more"
         if not (self.first_gain > 0 and self.image_gain > 0):

@@ -68,7 +68,7 @@ def parse_any_card(data: JsonObject) -> CardBase:
 
 
 def _build_layered(card: Card, params: Params) -> Built:
-    apply, state, final = layered.build_with_final(card, params)
+    apply, state, final = layered.build(card, params)
     shape = (card.latent.dim,)
     classes = 0 if card.conditioning is None else card.conditioning.classes
     distribution = card.latent.distribution

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from jattr.errors import CardError, GeneratorError, show
 from jattr.generators.card import Card, Layer, Slot, layer_shapes, weight_slots
-from jattr.generators.card_problems import MAX_LISTED
+from jattr.generators.card_problems import listed
 
 Shape = tuple[int, ...]
 Params: TypeAlias = Mapping[str, Any]  # nested dicts of float32 arrays, as stored
@@ -94,14 +94,27 @@ def check_params(card: Card, shapes: Mapping[str, Shape]) -> None:
         if shape is None or torch_shapes.setdefault(slot.source_key, shape) != shape:
             problems.append(f"{path} has the shape {list(shapes[path])}, which cannot be")
     if problems:
-        listed = "; ".join(problems[:MAX_LISTED]) + (" ..." if len(problems) > MAX_LISTED else "")
         raise GeneratorError(
-            f"the stored tensors are not those of card {card.name!r}: {listed}; convert it again"
+            f"the stored tensors are not those of card {card.name!r}:"
+            f" {'; '.join(listed(problems))}; convert it again"
         )
     try:
         layer_shapes(card, torch_shapes)
     except CardError as error:
         raise GeneratorError(f"the stored tensors do not fit: {error}") from error
+
+
+def tensor_problems(shapes: Mapping[str, Shape], expected: Mapping[str, Shape]) -> list[str]:
+    """Return in what stored tensors, by path, differ from those that an architecture has."""
+    problems = [
+        f"{show(path)} is no tensor of this architecture" for path in shapes if path not in expected
+    ]
+    for path, shape in expected.items():
+        if path not in shapes:
+            problems.append(f"{path} is missing")
+        elif tuple(shapes[path]) != shape:
+            problems.append(f"{path} has the shape {list(shapes[path])}; it must be {list(shape)}")
+    return problems
 
 
 def as_tree(leaves: Mapping[str, Any]) -> dict[str, Any]:

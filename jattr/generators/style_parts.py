@@ -8,7 +8,7 @@ pays for it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import jax
@@ -46,16 +46,56 @@ class Pyramid:
         """Shape of one z."""
         return (self.z_dim,)
 
+    def size_problems(self, fewest: int = 1) -> Iterator[str]:
+        """Yield what is out of range in the numbers that give sizes; `fewest`: of `channels`."""
+        if not fewest <= len(self.channels) <= 10:
+            yield (
+                f"channels has {len(self.channels)} numbers; it must have {fewest} to 10, one for"
+                " each size from 4x4 pixels"
+            )
+
+
+class StyledPyramid(Pyramid):
+    """A pyramid with a mapping network before it and two styles for each size."""
+
+    mapping_widths: tuple[int, ...]
+    num_classes: int
+
+    @property
+    def w_dim(self) -> int:
+        """Width of w."""
+        return self.mapping_widths[-1]
+
+    @property
+    def num_ws(self) -> int:
+        """Number of styles: two for each size."""
+        return 2 * len(self.channels)
+
+    def size_problems(self, fewest: int = 1) -> Iterator[str]:
+        """Yield what is out of range in the numbers that give sizes; `fewest`: of `channels`."""
+        yield from super().size_problems(fewest)
+        if not self.mapping_widths:
+            yield (
+                "mapping_widths is empty; it must have a width for each layer of the mapping"
+                " network"
+            )
+        sizes = (*self.channels, *self.mapping_widths, self.z_dim, self.image_channels)
+        if min(sizes) < 1 or self.num_classes < 0:
+            yield (
+                "channels, mapping_widths, z_dim and image_channels must be 1 or more, num_classes"
+                " 0 or more"
+            )
+
 
 class Dense(nnx.Module):
-    """A dense layer: x [n, inputs] to [n, outputs]."""
+    """A dense layer on the last axis: [..., inputs] to [..., outputs]."""
 
     def __init__(self, inputs: int, outputs: int):
         self.kernel = nnx.Param(jnp.zeros((inputs, outputs)))
         self.bias = nnx.Param(jnp.zeros(outputs))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the outputs [n, outputs]."""
+        """Return the outputs [..., outputs]."""
         return x @ self.kernel[...] + self.bias[...]
 
 

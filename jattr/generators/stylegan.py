@@ -22,7 +22,7 @@ from jattr.generators.style_parts import (
     SLOPE,
     Dense,
     MappingNet,
-    Pyramid,
+    StyledPyramid,
     mapping_gains,
     smooth,
 )
@@ -31,7 +31,7 @@ BLUR = (0.25, 0.5, 0.25)  # behind a convolution that doubles the size
 
 
 @dataclass(frozen=True, kw_only=True)
-class Architecture(Pyramid):
+class Architecture(StyledPyramid):
     """Everything that shapes and computation depend on."""
 
     channels: tuple[int, ...]  # feature maps at 4x4, 8x8, ... pixels
@@ -42,34 +42,7 @@ class Architecture(Pyramid):
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
-        if not 1 <= len(self.channels) <= 10:
-            yield (
-                f"channels has {len(self.channels)} numbers; it must have 1 to 10, one for each"
-                " size from 4x4 pixels"
-            )
-        if not self.mapping_widths:
-            yield (
-                "mapping_widths is empty; it must have a width for each layer of the mapping"
-                " network"
-            )
-        if (
-            min((*self.channels, *self.mapping_widths, self.z_dim, self.image_channels)) < 1
-            or self.num_classes < 0
-        ):
-            yield (
-                "channels, mapping_widths, z_dim and image_channels must be 1 or more, num_classes"
-                " 0 or more"
-            )
-
-    @property
-    def w_dim(self) -> int:
-        """Width of w."""
-        return self.mapping_widths[-1]
-
-    @property
-    def num_ws(self) -> int:
-        """Number of styles: two for each size."""
-        return 2 * len(self.channels)
+        yield from self.size_problems()
 
     @property
     def noise_shapes(self) -> tuple[tuple[int, int], ...]:

@@ -18,7 +18,7 @@ from jattr.generators import ops
 from jattr.generators.style_parts import (
     Dense,
     MappingNet,
-    Pyramid,
+    StyledPyramid,
     leaky,
     mapping_gains,
     modulated_conv,
@@ -31,7 +31,7 @@ EMBEDDINGS = ("dense", "table")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Architecture(Pyramid):
+class Architecture(StyledPyramid):
     """Everything that shapes and computation depend on."""
 
     channels: tuple[int, ...]  # feature maps at 4x4, 8x8, ... pixels
@@ -48,24 +48,7 @@ class Architecture(Pyramid):
 
     def problems(self) -> Iterator[str]:
         """Yield what is out of range."""
-        if not 2 <= len(self.channels) <= 10:
-            yield (
-                f"channels has {len(self.channels)} numbers; it must have 2 to 10, one for each"
-                " size from 4x4 pixels"
-            )
-        if not self.mapping_widths:
-            yield (
-                "mapping_widths is empty; it must have a width for each layer of the mapping"
-                " network"
-            )
-        if (
-            min((*self.channels, *self.mapping_widths, self.z_dim, self.image_channels)) < 1
-            or self.num_classes < 0
-        ):
-            yield (
-                "channels, mapping_widths, z_dim and image_channels must be 1 or more, num_classes"
-                " 0 or more"
-            )
+        yield from self.size_problems(2)
         if self.form not in FORMS or self.embedding not in EMBEDDINGS:
             yield (
                 f"form is {self.form!r}, embedding {self.embedding!r}; legal:"
@@ -75,16 +58,6 @@ class Architecture(Pyramid):
             yield (
                 f"taps is {list(self.taps)}; it must have an even number of taps whose sum is not 0"
             )
-
-    @property
-    def w_dim(self) -> int:
-        """Width of w."""
-        return self.mapping_widths[-1]
-
-    @property
-    def num_ws(self) -> int:
-        """Number of styles: two for each size, the last also that of the image."""
-        return 2 * len(self.channels)
 
     @property
     def noise_shapes(self) -> tuple[tuple[int, int], ...]:

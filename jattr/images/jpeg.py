@@ -89,7 +89,7 @@ def read_coefficients(data: bytes) -> JpegCoefficients:
             " coefficients"
         )
     header = headers.parse_jpeg(data)
-    reading._check_bounds(header.size, len(data))
+    reading.check_bounds(header.size, len(data))
     height, width = header.size
     if height * width > MAX_CODED_PIXELS:
         raise ImageError(

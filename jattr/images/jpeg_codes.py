@@ -22,7 +22,7 @@ from jattr.errors import UnreadableJpegError
 Code = tuple[int, int, int]
 Table = list[Code]  # [65536], indexed by the next 16 bits
 
-DAMAGED = (
+DAMAGED_SCAN = (
     "damaged or truncated JPEG: its scan holds too few codes, or illegal ones; fetch or save it"
     " again"
 )
@@ -93,10 +93,10 @@ def decode_interval(
         end = decode(_windows(coded), mcus, slots, band)
     # a code that is unused, past the end, or of a value above 16 bits
     except (IndexError, ValueError):
-        raise UnreadableJpegError(DAMAGED) from None
+        raise UnreadableJpegError(DAMAGED_SCAN) from None
     if not len(coded) - 1 < end / 8 <= len(coded):
         raise UnreadableJpegError(
-            DAMAGED
+            DAMAGED_SCAN
             if end > 8 * len(coded)
             else "damaged JPEG: a scan has bytes to spare; save it again"
         )
@@ -127,7 +127,7 @@ def _sequential(
                 windows, position, slot.ac, slot.coefficients, block, 1, 63, 0
             )
             if run:
-                raise UnreadableJpegError(DAMAGED)
+                raise UnreadableJpegError(DAMAGED_SCAN)
     return position
 
 
@@ -196,7 +196,7 @@ def _difference(windows: memoryview, position: int, table: Table | None) -> tupl
     word, shift = windows[position >> 3], 24 - (position & 7)
     length, run, size = table[word >> shift & 0xFFFF]  # type: ignore[index]  # the scan's header was checked
     if run:
-        raise UnreadableJpegError(DAMAGED)
+        raise UnreadableJpegError(DAMAGED_SCAN)
     mask = _MASK[size]
     value = word >> shift + 16 - length - size & mask
     return position + length + size, value if value > mask >> 1 else value - mask
@@ -223,7 +223,7 @@ def _band_of_block(
             return position + run, (1 << run) - 1 + (word >> shift + 16 - length - run & _MASK[run])
         at += run
         if at > end:
-            raise UnreadableJpegError(DAMAGED)
+            raise UnreadableJpegError(DAMAGED_SCAN)
         # EXTEND (F.2.2.1): the upper half of `size` bits are positive values, the lower negative.
         if size:
             mask = _MASK[size]
@@ -254,14 +254,14 @@ def _refine_block(
             )
             return position, further
         if size > 1:
-            raise UnreadableJpegError(DAMAGED)
+            raise UnreadableJpegError(DAMAGED_SCAN)
         # A new coefficient, +-1, after `run` zeros; on the way others get their bits (G.1.2.3).
         positive = size and _bit(windows, position)
         position, at = _refine_until(
             windows, position + size, slot.coefficients, block, at, band, run
         )
         if at > band.end:
-            raise UnreadableJpegError(DAMAGED)
+            raise UnreadableJpegError(DAMAGED_SCAN)
         if size:
             slot.coefficients[block + ORDER[at]] = (1 if positive else -1) << band.low
         at += 1

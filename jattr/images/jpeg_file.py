@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jattr.errors import UnreadableJpegError
-from jattr.images.jpeg_codes import DAMAGED, Band, Slot, Table, build_table, decode_interval
+from jattr.images.jpeg_codes import DAMAGED_SCAN, Band, Slot, Table, build_table, decode_interval
 from jattr.images.jpeg_segments import SCAN, Tables, damaged, parse_table, refusal, segments
 
 SAMPLINGS = {  # (vertical, horizontal) factors of luma; those of both chroma components are (1, 1)
@@ -202,7 +202,7 @@ def _intervals(
     if len(parts) != expected or any(
         number[0] != 0xD0 + at % 8 for at, number in enumerate(numbers)
     ):
-        raise UnreadableJpegError(DAMAGED)
+        raise UnreadableJpegError(DAMAGED_SCAN)
     return (
         [part.replace(b"\xff\0", b"\xff") for part in parts],
         [mcus[at : at + length] for at in range(0, len(mcus), length)],

@@ -48,7 +48,7 @@ _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 class Decoded:
     """What the bytes of an image file hold."""
 
-    pixels: NDArray[np.uint8]  # [H, W, C], upright
+    pixels: NDArray[np.uint8]  # [H, W, 1 | 3 | 4], upright
     notes: tuple[str, ...]  # what was ignored or changed on the way, one sentence each
     compressed: bool  # with loss
     jpeg: bool  # the file is a JPEG
@@ -125,15 +125,6 @@ def read_image(
     return image.fit((height, width, own if channels is None else channels), resize=resize).pixels
 
 
-def decode_image(data: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Pixels [H, W, 1 | 3 | 4] of a PNG, JPEG or WebP file's bytes, and notes.
-
-    Raises ImageError, and nothing else.
-    """
-    decoded = decode(data)
-    return decoded.pixels, decoded.notes
-
-
 def decode(data: bytes) -> Decoded:
     """What a PNG, JPEG or WebP file's bytes hold; raises ImageError, and nothing else."""
     try:
@@ -175,7 +166,7 @@ def read_bytes(name: str) -> bytes:
 
 def _decode(data: bytes) -> Decoded:
     header = _parse(data)
-    _check_bounds(header.size, len(data))
+    check_bounds(header.size, len(data))
     if header.kind == "PNG":
         png.check_complete(header)
     with _OPENERS[header.kind](io.BytesIO(header.data)) as image:
@@ -212,7 +203,7 @@ def _parse(data: bytes) -> Header:
     )
 
 
-def _check_bounds(size: tuple[int, int], file_bytes: int) -> None:
+def check_bounds(size: tuple[int, int], file_bytes: int) -> None:
     """Raise ImageError for sizes no image has, before memory is taken for them."""
     height, width = size
     if height < 1 or width < 1:

@@ -7,7 +7,7 @@ import jinja2
 import numpy as np
 
 from jattr.images import to_float
-from jattr.images.reading import decode_image
+from jattr.images.reading import decode
 from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.commitments import file_value
 from jattr.ledger.evidence.bundle import Bundle
@@ -47,7 +47,7 @@ def evidence_page(bundle: Bundle, verdict: Verdict, model: str, command: str) ->
       command: what verifies the bundle, for a shell.
     """
     examined = bundle.examined
-    observation, _ = decode_image(bundle.image)
+    observation = decode(bundle.image).pixels
     facts = [("window", _window(bundle)), ("signatures under its end", _signatures(bundle.end))]
     facts += [(words, str(examined["counts"][name])) for name, words in FACTS.items()]
     closest = (
@@ -127,7 +127,7 @@ def _compared(bundle: Bundle, use: int | None, observation: np.ndarray) -> list[
     entries = ([use] if use in bundle.images else []) + sorted(others - {use})
     compared: list[dict[str, object]] = []
     for entry in entries[:MAX_OUTPUTS_SHOWN]:
-        pixels, _ = decode_image(bundle.images[entry])
+        pixels = decode(bundle.images[entry]).pixels
         distance = distances.get(entry)
         compared.append(
             {

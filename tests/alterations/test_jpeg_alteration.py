@@ -14,7 +14,7 @@ from jattr.alterations.jpeg import Jpeg, blocks_of, dct_matrix, read_jpeg, to_yc
 from jattr.alterations.registry import parse_chain
 from jattr.errors import ImageError, InputError
 from jattr.images.jpeg import JpegFormat
-from jattr.images.reading import decode_image
+from jattr.images.reading import decode
 
 SIZES = [(64, 64), (28, 28), (33, 47)]
 KINDS = ["4:4:4", "4:2:2", "4:2:0", "grey"]
@@ -212,7 +212,7 @@ def test_files_become_altered_images():
     jpeg, pixels = Jpeg.of_quality(80), photo((33, 47), 3)
     found = from_jpeg([jpeg.encode(p) for p in pixels], parse_chain("flip"))
     assert found.chain.text == "flip:horizontal,jpeg:80:4:2:0"
-    np.testing.assert_array_equal(found.pixels, [decode_image(jpeg.encode(p))[0] for p in pixels])
+    np.testing.assert_array_equal(found.pixels, [decode(jpeg.encode(p)).pixels for p in pixels])
     np.testing.assert_array_equal(found.pixels, jpeg.discrete(pixels))
     np.testing.assert_array_equal(found.quantised[1], read_jpeg(jpeg.encode(pixels[1]))[0])
 

@@ -199,7 +199,7 @@ def test_the_stored_tensors_are_exactly_those_of_the_file():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"arch": "stylegan9"}, "a card says all of the architecture"),
+        ({"arch": "stylegan9"}, "a card states the whole architecture"),
         ({"source": "tiny.safetensors"}, "is of no known family"),
         ({"source": "."}, "is a folder"),
         ({"source": "nothing.json"}, "cannot be read"),

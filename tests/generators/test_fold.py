@@ -30,7 +30,7 @@ def compare(data, shapes, label=None):
     """Compare the folded with the plain images; return the kinds of the steps."""
     card, state = parse_card(data), weights(shapes)
     params = convert_layered(card, state)
-    apply, arrays = build(card, params)
+    apply, arrays, _ = build(card, params)
     z = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
     images = jax.jit(apply)(arrays, z, label=label)
     channels, height, width = card.image_shape

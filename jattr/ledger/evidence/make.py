@@ -11,7 +11,7 @@ import numpy as np
 from jattr.errors import InputError, LedgerError
 from jattr.generators.base import Generator
 from jattr.images import encode_png, to_byte
-from jattr.images.reading import decode_image
+from jattr.images.reading import decode
 from jattr.ledger.checkpoint import Checkpoint
 from jattr.ledger.commitments import Opening, parse_latent, pixels_value
 from jattr.ledger.evidence.bundle import LEVELS, Attribution, Bundle, encode_bundle
@@ -92,7 +92,7 @@ def make_evidence(
     model = _model_entry(log, end, gen)
 
     # What the perceptual hashes of all outputs say, where the level opens them.
-    pixels, _ = decode_image(request.image)
+    pixels = decode(request.image).pixels
     hashes, image_value = turned_hashes(pixels), pixels_value(pixels)
     nonce = secrets.token_hex(16) if request.nonce is None else request.nonce
     sample = sample_entries(leaves.results, nonce, request.sample_size, end.root)

@@ -7,7 +7,7 @@ import numpy as np
 
 from jattr.errors import ImageError, InputError, LedgerError
 from jattr.generators.base import Generator
-from jattr.images.reading import decode_image
+from jattr.images.reading import decode
 from jattr.ledger.canonical import encode_canonical
 from jattr.ledger.commitments import Opening, parse_latent, pixels_value
 from jattr.ledger.evidence.bundle import Attribution
@@ -95,7 +95,7 @@ def _check(
 ) -> Regenerated:
     explains = False
     try:
-        pixels, _ = decode_image(data)
+        pixels = decode(data).pixels
         image_hash = perceptual_hash(pixels)
         # What is shown must be what was committed to, and what the model makes of the latent. Only
         # then does it mean anything that the latent makes the questioned image, too.

@@ -12,7 +12,7 @@ import numpy as np
 
 from jattr.errors import ImageError, InputError, LedgerError, VerificationError
 from jattr.generators.base import Generator
-from jattr.images.reading import decode_image
+from jattr.images.reading import decode
 from jattr.ledger.canonical import encode_canonical
 from jattr.ledger.commitments import parse_latent, pixels_value
 from jattr.ledger.encoding import shown
@@ -169,7 +169,7 @@ def verify_evidence(
 def _pixels(bundle: Bundle) -> np.ndarray:
     """Return the pixels of the questioned image."""
     try:
-        return decode_image(bundle.image)[0]
+        return decode(bundle.image).pixels
     except ImageError as error:
         raise LedgerError(f"picture: {error}") from error
 

@@ -16,7 +16,7 @@ from jattr.alterations.registry import parse_chain
 from jattr.errors import ImageError
 from jattr.images import encode_png, to_byte
 from jattr.images.jpeg import encode_jpeg, quality_format
-from jattr.images.reading import decode_image
+from jattr.images.reading import decode
 from jattr.ledger.evidence.bundle import Attribution
 from jattr.ledger.evidence.inversion import first_fit, observe_image, observed
 
@@ -103,7 +103,7 @@ def test_an_image_whose_kind_was_changed_is_not_denied() -> None:
 
 @pytest.mark.slow
 def test_a_colour_profile_that_is_ignored_allows_no_denial() -> None:
-    pixels = decode_image(FOREIGN)[0]
+    pixels = decode(FOREIGN).pixels
     assert inverted(FOREIGN).fit == "does-not-fit"
     for data in (
         encoded(pixels, "PNG", icc_profile=b"of a printer"),

@@ -29,7 +29,7 @@ from jattr.generators.sampling import draw_latents
 from jattr.generators.store import load_generator
 from jattr.images import encode_png
 from jattr.images.jpeg import encode_jpeg, quality_format
-from jattr.images.reading import decode_image
+from jattr.images.reading import decode
 from jattr.ledger.evidence.inversion import observed
 from jattr.ledger.evidence.judge import (
     CONSISTENT,
@@ -43,14 +43,14 @@ from jattr.ledger.evidence.make import EvidenceRequest, make_evidence
 
 
 def edited() -> bytes:
-    pixels = decode_image(file_of(0))[0].copy()
-    pixels[2:4, 2:4] = decode_image(file_of(1))[0][2:4, 2:4]
+    pixels = decode(file_of(0)).pixels.copy()
+    pixels[2:4, 2:4] = decode(file_of(1)).pixels[2:4, 2:4]
     return encode_png(pixels)
 
 
 def stored_turned(place: int) -> bytes:
     """A JPEG file that stores an image mirrored, and says so."""
-    return encode_jpeg(decode_image(file_of(place))[0], quality_format(95, "4:4:4", 3), 2)
+    return encode_jpeg(decode(file_of(place)).pixels, quality_format(95, "4:4:4", 3), 2)
 
 
 @pytest.mark.slow
@@ -58,13 +58,13 @@ def stored_turned(place: int) -> bytes:
     ("data", "kind", "use"),
     [
         (file_of(2), CONSISTENT, 2),
-        (encode_png(decode_image(file_of(2))[0]), CONSISTENT, 2),  # saved again, without loss
+        (encode_png(decode(file_of(2)).pixels), CONSISTENT, 2),  # saved again, without loss
         (edited(), EDITED, 0),
         (file_of(UNLOGGED), NOT_SUPPORTED, None),
         (stored_turned(2), CONSISTENT, 2),
         (stored_turned(UNLOGGED), NOT_SUPPORTED, None),
         (FOREIGN, SUPPORTED, None),
-        (encoded(decode_image(FOREIGN)[0], "PNG", icc_profile=b"of a printer"), UNDECIDED, None),
+        (encoded(decode(FOREIGN).pixels, "PNG", icc_profile=b"of a printer"), UNDECIDED, None),
     ],
     ids=[
         "logged",
@@ -98,7 +98,7 @@ def test_a_logged_image_in_a_jpeg_file(world: World) -> None:
     """Compression is modelled as the file states it, and the logged latent explains what is
     left.
     """
-    data = jpeg(decode_image(file_of(0))[0], 90)  # at 75 too little is left of 8 x 8 pixels
+    data = jpeg(decode(file_of(0)).pixels, 90)  # at 75 too little is left of 8 x 8 pixels
     verdict = both(world.mine, data, world.end)
     assert (verdict.kind, verdict.use) == (CONSISTENT, world.uses[0])
     found = verified(world.mine, made_of(world.mine, data, world.end).data, image=data, gen=None)

@@ -30,7 +30,7 @@ from tiny_world import (
 
 from jattr.errors import LedgerError, VerificationError
 from jattr.images import encode_png
-from jattr.images.reading import decode_image
+from jattr.images.reading import decode
 from jattr.ledger.commitments import Opening, pixels_value
 from jattr.ledger.encoding import encode_base64
 from jattr.ledger.evidence import bundle as bundles
@@ -161,7 +161,7 @@ def test_a_use_off_the_log_is_not_confirmed_by_logging_it_afterwards(mine: Owner
     assert both(mine, observation, mine.publish()).kind == NOT_SUPPORTED
     # another latent: the true one would be a true use
     intents = mine.recorder.intend(tiny(), Z[3:4])
-    late = mine.recorder.release(intents, decode_image(observation)[0][None])[0].entry
+    late = mine.recorder.release(intents, decode(observation).pixels[None])[0].entry
     verdict = both(mine, observation, mine.publish())
     assert (verdict.kind, verdict.use) == (UNCONFIRMED, late)
     hash_alone = made_of(mine, observation, mine.publish(), level="perceptual")
@@ -173,7 +173,7 @@ def test_a_use_off_the_log_is_not_confirmed_by_logging_it_afterwards(mine: Owner
 def test_a_logged_image_turned_or_mirrored_is_found(
     world: World, quarter: int, mirrored: bool
 ) -> None:
-    pixels = decode_image(file_of(0))[0]
+    pixels = decode(file_of(0)).pixels
     turned = np.rot90(pixels[:, ::-1] if mirrored else pixels, quarter)
     made = made_of(world.mine, encode_png(np.ascontiguousarray(turned)), world.end, DENIED)
     assert made.bundle.examined["closest"] == 0
