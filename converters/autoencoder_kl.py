@@ -20,7 +20,7 @@ from jattr.errors import show
 from jattr.generators.autoencoder_kl import Architecture
 
 from .reading_limits import Tree
-from .rules import Format, Found, Row, StateDict, UnfitError, side
+from .rules import Description, Format, Row, StateDict, UnfitError, side
 
 PROJECTIONS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out.0": "to_out"}
 OLD_PROJECTIONS = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out"}
@@ -49,7 +49,7 @@ RELATIVES = {  # pattern of tensor names -> what a file with them is
 }
 
 
-def describe(tensors: StateDict, tree: Tree, *, projections: Mapping[str, str]) -> Found:
+def describe(tensors: StateDict, tree: Tree, *, projections: Mapping[str, str]) -> Description:
     """Return the architecture of an AutoencoderKL.
 
     Args:
@@ -77,7 +77,7 @@ def describe(tensors: StateDict, tree: Tree, *, projections: Mapping[str, str]) 
             else " (no config.json, so by diffusers' defaults: give the folder that has it)"
         )
         raise UnfitError("; ".join(problems) + hint)
-    return Found(arch)
+    return Description(arch)
 
 
 def rows(arch: Architecture, *, projections: Mapping[str, str]) -> Iterator[Row]:

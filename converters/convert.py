@@ -80,7 +80,8 @@ def convert(
     """
     source, settings = Path(source), settings or {}
     inputs = [source] if card is None else [source, Path(card)]
-    check_folder(destination, kind=CONVERTED, overwrite=overwrite, kept=inputs)  # before any work
+    # before any work
+    check_folder(destination, kind=CONVERTED, overwrite=overwrite, protected=inputs)
     by_card = card is not None or (source.suffix.lower() == ".json" and not source.is_dir())
     if by_card and (arch is not None or settings or image_size is not None):
         raise ConversionError(
@@ -99,13 +100,15 @@ def convert(
                     f"{source} is {match.format.title}; leave all settings and --image-size away"
                 )
             return convert_features(
-                match, source, destination, str(name), overwrite=overwrite, kept=inputs
+                match, source, destination, str(name), overwrite=overwrite, protected=inputs
             )
         conversion = _by_detection(weights, match, name or "", settings, image_size)
     named = dataclasses.replace(conversion.card, name=name) if name else conversion.card
     final = _with_source(named, conversion.weights)
     inputs.append(conversion.weights)
-    return save_generator(destination, final, conversion.params, overwrite=overwrite, kept=inputs)
+    return save_generator(
+        destination, final, conversion.params, overwrite=overwrite, protected=inputs
+    )
 
 
 def _check_converted(folder: Path) -> None:
@@ -157,13 +160,13 @@ def _by_detection(
         raise ConversionError(
             f"{weights.path} is a {match.format.title}, which has no {', '.join(settings)}"
         )
-    found = match.found
-    if not isinstance(match.format, Format) or isinstance(found, Card):
-        assert isinstance(found, Card)
+    described = match.description
+    if not isinstance(match.format, Format) or isinstance(described, Card):
+        assert isinstance(described, Card)
         if image_size is not None:
-            raise _fixed_size(weights.path, found.image_shape[1:])
-        return _layered(dataclasses.replace(found, name=name), weights.path, match.tensors)
-    architecture = _sized(found.architecture, image_size, weights.path)
+            raise _fixed_size(weights.path, described.image_shape[1:])
+        return _layered(dataclasses.replace(described, name=name), weights.path, match.tensors)
+    architecture = _sized(described.architecture, image_size, weights.path)
     data: JsonObject = {
         "card_version": 1,
         "kind": kind,
@@ -172,11 +175,11 @@ def _by_detection(
         "source": {"layout": match.format.name} | ({"key": match.key} if match.key else {}),
     }
     if FAMILIES[kind].styled:
-        data["settings"] = dict(found.settings) | dict(settings)
+        data["settings"] = dict(described.settings) | dict(settings)
     card = parse_family_card(data)
     shapes = graph_of(card.kind, card.architecture)[1]
     try:
-        stored = convert_by_rows(match.format, found, match.tensors, shapes)
+        stored = convert_by_rows(match.format, described, match.tensors, shapes)
         return Conversion(card, as_tree(stored), weights.path)
     except ConversionError as error:
         raise ConversionError(f"{weights.path}: {error}") from error

@@ -27,7 +27,7 @@ from . import (
     stylegan3,
 )
 from .reading_limits import Tree
-from .rules import Format, Found, StateDict, UnfitError
+from .rules import Description, Format, StateDict, UnfitError
 from .torch_file import find_state_dict, read_checkpoint, strip_module_prefix
 
 
@@ -74,7 +74,7 @@ class Match(NamedTuple):
     """A format that fits a file."""
 
     format: AnyFormat
-    found: Found | Card  # a card describes a layered generator
+    description: Description | Card  # a card describes a layered generator
     tensors: StateDict
     key: str  # where they lay
 
@@ -171,12 +171,12 @@ def _also(tree: Tree) -> Iterator[str]:
 
 def _first_match(format: AnyFormat, tree: Tree, tried: list[str]) -> Match | None:
     """Return the match at the first place of the file that fits, noting why the others do not."""
-    places = list(_places(format, tree))
-    if not places:
+    candidates = list(_candidates(format, tree))
+    if not candidates:
         tried.append(
             f"{format.name}: nothing under {' or '.join(show(key) for key in format.keys if key)}"
         )
-    for key, tensors, context in places:
+    for key, tensors, context in candidates:
         try:
             return Match(format, format.describe(tensors, context), tensors, key)
         except UnfitError as reason:
@@ -184,7 +184,7 @@ def _first_match(format: AnyFormat, tree: Tree, tried: list[str]) -> Match | Non
     return None
 
 
-def _places(format: AnyFormat, tree: Tree) -> Iterator[tuple[str, StateDict, Tree]]:
+def _candidates(format: AnyFormat, tree: Tree) -> Iterator[tuple[str, StateDict, Tree]]:
     """Yield (key, tensors, the tree that they lie in) where in a file a format may be."""
     for key in format.keys:
         part = tree

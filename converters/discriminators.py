@@ -18,7 +18,7 @@ from jattr.distances.feature_folder import FEATURES_KIND
 from jattr.errors import InputError
 
 from .reading_limits import Tree
-from .rules import Format, Found, Row, StateDict, UnfitError, attributes_of, side
+from .rules import Description, Format, Row, StateDict, UnfitError, attributes_of, side
 
 NAME = "stylegan2-discriminator"
 FILTER = np.outer(BLUR_TAPS, BLUR_TAPS)
@@ -34,14 +34,14 @@ class Architecture(NamedTuple):
     program: str = "nvlabs"  # whose names they have
 
 
-def describe(tensors: StateDict, tree: Tree) -> Found:
+def describe(tensors: StateDict, tree: Tree) -> Description:
     """Return the architecture of a state dict of a discriminator, of NVlabs or rosinality."""
     program = "rosinality" if "convs.0.0.weight" in tensors else "nvlabs"
     try:
         variant = str(_DESCRIBE[program](tensors, tree))
     except InputError as error:
         raise UnfitError(str(error)) from error
-    return Found(Architecture(NAME, variant, program))
+    return Description(Architecture(NAME, variant, program))
 
 
 def rows(arch: Architecture) -> Iterator[Row]:

@@ -25,7 +25,7 @@ from jattr.errors import ConversionError, show
 from . import discriminators
 from .checkpoint_tree import find_state_dict, strip_module_prefix
 from .reading_limits import Tree
-from .rules import Format, Found, Row, StateDict, UnfitError, convert_by_rows
+from .rules import Description, Format, Row, StateDict, UnfitError, convert_by_rows
 from .torch_file import read_checkpoint
 
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")  # of weights files in a folder
@@ -62,13 +62,13 @@ class FeatureFormat(NamedTuple):
     name: str  # as --arch takes it
     title: str  # whose files these are
     keys: tuple[str, ...]  # as in `Format`
-    describe: Callable[[StateDict, Tree], Found]  # raises UnfitError
+    describe: Callable[[StateDict, Tree], Description]  # raises UnfitError
     table: Format
     # only looked for where --arch names it: it lies beside a generator, which comes first
     on_request: bool = False
 
 
-def describe_inception(tensors: StateDict, tree: Tree) -> Found:
+def describe_inception(tensors: StateDict, tree: Tree) -> Description:
     """Return the architecture of Inception v3; the number of classes tells the variant."""
     for name in ("Conv2d_1a_3x3.conv.weight", "Mixed_7c.branch_pool.conv.weight", "fc.weight"):
         if name not in tensors:
@@ -76,7 +76,7 @@ def describe_inception(tensors: StateDict, tree: Tree) -> Found:
     classes = tensors["fc.weight"].shape[0] if tensors["fc.weight"].ndim == 2 else None
     for variant, number in CLASSES.items():
         if classes == number:
-            return Found(Architecture("inception-v3", variant))
+            return Description(Architecture("inception-v3", variant))
     legal = " or ".join(f"{number} ({variant})" for variant, number in CLASSES.items())
     raise UnfitError(
         f"fc.weight has the shape {list(tensors['fc.weight'].shape)}; its first side must be"
@@ -84,7 +84,7 @@ def describe_inception(tensors: StateDict, tree: Tree) -> Found:
     )
 
 
-def describe_lpips(tensors: StateDict, tree: Tree, *, backbone: str) -> Found:
+def describe_lpips(tensors: StateDict, tree: Tree, *, backbone: str) -> Description:
     """Return the architecture of LPIPS with a backbone."""
     name, shape = SIGNS[backbone]
     array = tensors.get(name)
@@ -104,7 +104,7 @@ def describe_lpips(tensors: StateDict, tree: Tree, *, backbone: str) -> Found:
             f" (lpips/weights/v0.1/{backbone}.pth) into"
             " one folder and convert the folder"
         )
-    return Found(Architecture(f"lpips-{backbone}", "0.1"))
+    return Description(Architecture(f"lpips-{backbone}", "0.1"))
 
 
 def rows_inception(arch: Architecture) -> Iterator[Row]:
@@ -151,27 +151,27 @@ def convert_features(
     name: str,
     *,
     overwrite: bool = False,
-    kept: Iterable[str | os.PathLike[str]] = (),
+    protected: Iterable[str | os.PathLike[str]] = (),
 ) -> FeatureNetwork:
     """Write a feature folder and return the network.
 
     Args:
-      match: what `jattr.converters.detect.detect` found, of a `FeatureFormat`.
+      match: what `jattr.converters.detect.detect` returned, of a `FeatureFormat`.
       source: the file, or the folder of two.
       destination: the folder to make.
       name: the network's.
       overwrite: replace a folder that is there, if it is a feature folder and holds nothing else.
-      kept: what `destination` must neither be nor hold.
+      protected: what `destination` must neither be nor hold.
 
     Raises:
       ConversionError: tensors that are missing, left over, of a wrong shape, kind or value: all in
         one message.
       InputError: a head's weight below 0, or the folder cannot be written.
     """
-    arch: Architecture | discriminators.Architecture = match.found.architecture
+    arch: Architecture | discriminators.Architecture = match.description.architecture
     try:
         shapes = graph_of(arch.name, arch.variant)[1]
-        stored = convert_by_rows(match.format.table, match.found, match.tensors, shapes)
+        stored = convert_by_rows(match.format.table, match.description, match.tensors, shapes)
     except ConversionError as error:
         raise ConversionError(f"{source}: {error}") from error
     card = make_card(
@@ -181,7 +181,7 @@ def convert_features(
         source={"layout": match.format.name, "files": _digests(source)}
         | ({"key": match.key} if match.key else {}),
     )
-    return save_features(destination, card, stored, overwrite=overwrite, kept=kept)
+    return save_features(destination, card, stored, overwrite=overwrite, protected=protected)
 
 
 def _digests(source: Path) -> Mapping[str, str]:

@@ -108,10 +108,10 @@ def _python_value(value: object) -> Tree:
 
 
 def _dict_of(state: dict[str, Tree], name: str) -> dict[str, Tree]:
-    found = state.get(name, {})
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise CheckpointError(f"has a module whose {name} is {shown(found)}: the file is damaged")
-    return found
+    value = state.get(name, {})
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise CheckpointError(f"has a module whose {name} is {shown(value)}: the file is damaged")
+    return value
 
 
 def _sha256(text: str) -> str:

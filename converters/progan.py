@@ -21,7 +21,7 @@ from jattr.generators.progan import Architecture
 
 from .pickle_machine import NewObject, Unfinished
 from .reading_limits import Tree, shown
-from .rules import Format, Found, Row, StateDict, UnfitError, need, side
+from .rules import Description, Format, Row, StateDict, UnfitError, need, side
 
 NOT_PROGAN = {  # names of files that are taken for a ProGAN generator -> what they are
     "*input0.weight": "a discriminator of genforce",
@@ -62,7 +62,7 @@ class SavedConfig(Unfinished):
 NAMES: dict[str, Tree] = {"models.utils.config.BaseConfig": NewObject(SavedConfig)}
 
 
-def describe_genforce(tensors: StateDict, tree: Tree, *, fused: bool) -> Found:
+def describe_genforce(tensors: StateDict, tree: Tree, *, fused: bool) -> Description:
     """Return the architecture of genforce's `PGGANGenerator`.
 
     Its fused upscales store their kernels [in, out, 3, 3], the others [out, in, 3, 3]. Where no
@@ -86,7 +86,7 @@ def describe_genforce(tensors: StateDict, tree: Tree, *, fused: bool) -> Found:
             if has_fused
             else "no upscale whose kernel is [in, out, 3, 3] with another number out than in"
         )
-    return Found(
+    return Description(
         Architecture(
             channels=channels,
             z_dim=side(tensors, "layer0.weight", 1, axes=4),
@@ -110,7 +110,7 @@ def rows_genforce(arch: Architecture, *, fused: bool) -> Iterator[Row]:
     yield Row(f"output{len(arch.channels) - 1}.bias", "to_image/bias")
 
 
-def describe_zoo(tensors: StateDict, tree: Tree, *, inner: str) -> Found:
+def describe_zoo(tensors: StateDict, tree: Tree, *, inner: str) -> Description:
     """Return the architecture of GAN zoo's `GNet`.
 
     `inner` is the name that its layers give the convolution inside them.
@@ -123,7 +123,7 @@ def describe_zoo(tensors: StateDict, tree: Tree, *, inner: str) -> Found:
         f"groupScale0.0{inner}.weight",
         *(f"scaleLayers.{i}.1{inner}.weight" for i in range(levels - 1)),
     ]
-    return Found(
+    return Description(
         Architecture(
             channels=tuple(side(tensors, name, 0, axes=4) for name in names),
             z_dim=side(tensors, f"formatLayer{inner}.weight", 1, axes=2),

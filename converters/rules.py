@@ -36,7 +36,7 @@ class Row(NamedTuple):
     expected: np.ndarray | None = None  # of a constant
 
 
-class Found(NamedTuple):
+class Description(NamedTuple):
     """What a format says of a file."""
 
     architecture: Any  # the family's Architecture
@@ -54,8 +54,8 @@ class Format:
     title: str  # whose files these are, one line
     # where in a file the weights may lie, the preferred first; "": the file itself
     keys: tuple[str, ...]
-    # (tensors, whole file's tree) -> Found; raises UnfitError
-    describe: Callable[[StateDict, Tree], Found]
+    # (tensors, whole file's tree) -> Description; raises UnfitError
+    describe: Callable[[StateDict, Tree], Description]
     rows: Callable[[Any], Iterable[Row]]  # the table of an architecture
     # patterns (fnmatch) of tensors that are no part of the function
     ignored: tuple[str, ...] = field(default=())
@@ -169,13 +169,13 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def convert_by_rows(
-    format: Format, found: Found, tensors: StateDict, shapes: Mapping[str, Shape]
+    format: Format, description: Description, tensors: StateDict, shapes: Mapping[str, Shape]
 ) -> dict[str, Any]:
     """Return the stored tensors by path, float32.
 
     Args:
       format: the layout of the file.
-      found: what it said of the file.
+      description: what it says of the file.
       tensors: of the file, by name.
       shapes: of the stored tensors that the architecture has, by path.
 
@@ -183,8 +183,8 @@ def convert_by_rows(
       ConversionError: tensors that are missing, left over, of a wrong shape, kind or value: all in
         one message.
     """
-    tensors = {**tensors, **found.extra}
-    rows = list(format.rows(found.architecture))
+    tensors = {**tensors, **description.extra}
+    rows = list(format.rows(description.architecture))
     sources = {row.source for row in rows}
     problems = [
         f"left over in the file: {show(name)}"

@@ -16,7 +16,7 @@ from jattr.generators.stylegan import BLUR, Architecture
 
 from .progan import GENFORCE_KEYS, check_finished, number_of
 from .reading_limits import Tree
-from .rules import Format, Found, Row, StateDict, UnfitError, need, side
+from .rules import Description, Format, Row, StateDict, UnfitError, need, side
 
 # pixels: the smallest size whose upscale is fused, with the taps of its kernel in opposite order
 FUSED_FROM = 128
@@ -37,7 +37,7 @@ NOT_STYLEGAN = {  # names of files that are taken for this format -> what they a
 }
 
 
-def describe_genforce(tensors: StateDict, tree: Tree) -> Found:
+def describe_genforce(tensors: StateDict, tree: Tree) -> Description:
     """Return the architecture of genforce's `StyleGANGenerator`, and its `w_avg` as one row."""
     need(
         tensors,
@@ -74,7 +74,7 @@ def describe_genforce(tensors: StateDict, tree: Tree) -> Found:
         raise UnfitError(
             "its noise is one number for each channel (noise_type channel), which is not converted"
         )
-    return Found(arch, extra={"truncation.w_avg": _one_row(tensors, arch)})
+    return Description(arch, extra={"truncation.w_avg": _one_row(tensors, arch)})
 
 
 def _one_row(tensors: StateDict, arch: Architecture) -> np.ndarray:

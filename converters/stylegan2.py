@@ -15,10 +15,10 @@ import numpy as np
 from jattr.generators.stylegan2 import Architecture
 
 from .reading_limits import Tree
-from .rules import Format, Found, Row, StateDict, UnfitError, attributes_of, need, side
+from .rules import Description, Format, Row, StateDict, UnfitError, attributes_of, need, side
 
 
-def describe_nvlabs(tensors: StateDict, tree: Tree) -> Found:
+def describe_nvlabs(tensors: StateDict, tree: Tree) -> Description:
     """Return the architecture of a state dict of NVlabs' `Generator`."""
     if any(name.startswith("b4.out.") or ".fromrgb." in name for name in tensors):
         raise UnfitError("this is a discriminator (it has fromrgb layers); the generator is G_ema")
@@ -32,7 +32,7 @@ def describe_nvlabs(tensors: StateDict, tree: Tree) -> Found:
     embedded, classes = 0, 0
     if "mapping.embed.weight" in tensors:
         embedded, classes = (side(tensors, "mapping.embed.weight", i, axes=2) for i in range(2))
-    return Found(
+    return Description(
         Architecture(
             channels=tuple(side(tensors, f"synthesis.b{size}.conv1.weight", 0) for size in sizes),
             z_dim=side(tensors, "mapping.fc0.weight", 1) - embedded,
@@ -73,7 +73,7 @@ def rows_nvlabs(arch: Architecture) -> Iterator[Row]:
             yield Row(f"{block}.skip.resample_filter", None, expected=taps)
 
 
-def describe_rosinality(tensors: StateDict, tree: Tree) -> Found:
+def describe_rosinality(tensors: StateDict, tree: Tree) -> Description:
     """Return the architecture of rosinality's `Generator`, and its `latent_avg`."""
     if any(name.startswith("final_linear.") for name in tensors):
         raise UnfitError("this is a discriminator (it has final_linear); the generator is g_ema")
@@ -91,7 +91,7 @@ def describe_rosinality(tensors: StateDict, tree: Tree) -> Found:
     kernel = tensors.get("convs.0.conv.blur.kernel")
     if kernel is None:
         raise UnfitError("no convs.0.conv.blur.kernel: the taps of the resampling filter")
-    return Found(
+    return Description(
         Architecture(
             channels=tuple(channels),
             z_dim=side(tensors, "style.1.weight", 1),
@@ -130,7 +130,7 @@ def rows_rosinality(arch: Architecture) -> Iterator[Row]:
             yield Row(f"{source}.upsample.kernel", None, expected=taps)
 
 
-def describe_genforce(tensors: StateDict, tree: Tree) -> Found:
+def describe_genforce(tensors: StateDict, tree: Tree) -> Description:
     """Return the architecture of genforce's `StyleGAN2Generator`."""
     if "synthesis.layer0.const" in tensors or "synthesis.lod" in tensors:
         raise UnfitError(
@@ -149,7 +149,7 @@ def describe_genforce(tensors: StateDict, tree: Tree) -> Found:
     if "mapping.label_weight" in tensors:
         classes, embedded = (side(tensors, "mapping.label_weight", i, axes=2) for i in range(2))
     side(tensors, "synthesis.layer1.filter.kernel", 0, axes=4)
-    return Found(
+    return Description(
         Architecture(
             channels=tuple(
                 side(tensors, f"synthesis.layer{2 * level}.weight", 0) for level in range(levels)

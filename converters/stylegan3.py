@@ -13,7 +13,7 @@ from jattr.errors import show
 from jattr.generators.stylegan3 import Architecture
 
 from .reading_limits import Tree
-from .rules import Format, Found, Row, StateDict, UnfitError, attributes_of, looks_like, side
+from .rules import Description, Format, Row, StateDict, UnfitError, attributes_of, looks_like, side
 
 # L<index>_<pixels along a side>_<channels>
 LAYER = r"synthesis\.(L(\d{1,4})_(\d{1,5})_\d+)\.weight"
@@ -37,7 +37,7 @@ NOT_STYLEGAN3 = {  # names of files that are taken for a StyleGAN3 generator -> 
 }
 
 
-def describe(tensors: StateDict, tree: Tree) -> Found:
+def describe(tensors: StateDict, tree: Tree) -> Description:
     """Return the architecture of a state dict of NVlabs' `Generator`.
 
     `tree` holds its attributes if it was a pickle.
@@ -73,7 +73,7 @@ def describe(tensors: StateDict, tree: Tree) -> Found:
     problems = list(arch.problems())
     if problems:
         raise UnfitError(f"its architecture is not possible: {'; '.join(problems)}")
-    return Found(arch)
+    return Description(arch)
 
 
 def rows(arch: Architecture) -> Iterator[Row]:

@@ -63,7 +63,7 @@ __all__ = [
     "warm_starts",
 ]
 
-_PLACES = {
+_MODULE_OF = {
     "AlteredImages": "jattr.alterations",
     "Attribution": "jattr.attribution.result",
     "Generator": "jattr.generators.base",
@@ -101,12 +101,12 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(_MODULES[name])
-    if name not in _PLACES:
+    if name not in _MODULE_OF:
         raise AttributeError(
             f"module 'jattr' has no attribute {name!r}; it has {', '.join(__all__)}"
         )
-    value = getattr(import_module(_PLACES[name]), name)
-    if name in ("Attribution", "attribute"):  # which know nothing of notebooks themselves
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    if name in ("Attribution", "attribute"):  # neither of which imports notebooks
         import_module("jattr.report.notebook").register()
     globals()[name] = value
     return value

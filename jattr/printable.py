@@ -13,5 +13,5 @@ def shown(text: str, longest: int) -> str:
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     if len(safe) <= longest:
         return safe
-    kept = longest - 3
-    return f"{safe[: (kept + 1) // 2]}...{safe[len(safe) - kept // 2 :]}"
+    room = longest - 3
+    return f"{safe[: (room + 1) // 2]}...{safe[len(safe) - room // 2 :]}"

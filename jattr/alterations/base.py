@@ -50,7 +50,7 @@ class Alteration(ABC):
         del shape
         return ()
 
-    def through(self, shape: Shape) -> tuple[np.ndarray, np.ndarray, int]:
+    def transfer_matrices(self, shape: Shape) -> tuple[np.ndarray, np.ndarray, int]:
         """Return the matrices of rows [H', H] and columns [W', W], and the number of channels.
 
         The number counts those that come out independent. Where the step swaps, rows and columns

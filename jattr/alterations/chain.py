@@ -130,7 +130,7 @@ class Chain:
         """
         return Chain(tuple(step.drawn(index, *numbers) for index, step in enumerate(self.steps)))
 
-    def passed(self, shape: Shape) -> int:
+    def num_independent(self, shape: Shape) -> int:
         """Return how many independent numbers of an image get through.
 
         A resize to one pixel and back leaves few. A direction counts if it is not weakened below
@@ -138,7 +138,7 @@ class Chain:
         """
         return _passed(self, shape)
 
-    def looks(self, pixels: np.ndarray) -> np.ndarray:
+    def final_pixels(self, pixels: np.ndarray) -> np.ndarray:
         """Return the bytes of images [n, H, W, C] after all steps.
 
         Decompressed where the last one compresses.
@@ -151,7 +151,7 @@ class Chain:
 def _passed(chain: Chain, shape: Shape) -> int:
     rows, columns, channels = np.eye(shape[0]), np.eye(shape[1]), shape[2]
     for step in chain.steps:
-        down, across, out = step.through(shape)
+        down, across, out = step.transfer_matrices(shape)
         rows, columns = (columns, rows) if step.swaps else (rows, columns)
         rows, columns, channels = down @ rows, across @ columns, min(channels, out)
         shape = step.out_shape(shape)

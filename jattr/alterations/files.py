@@ -92,7 +92,7 @@ def from_decoded(pixels: np.ndarray, chain: Chain) -> AlteredImages:
         jpeg.out_shape(pixels.shape[1:])
     except InputError as error:
         raise ImageError(str(error)) from None
-    return AlteredImages(pixels, Chain((*chain.before, jpeg)), jpeg.again(pixels))
+    return AlteredImages(pixels, Chain((*chain.before, jpeg)), jpeg.requantised(pixels))
 
 
 def alter(

@@ -222,7 +222,7 @@ class Jpeg(Alteration):
         Of decoded ones those of the second compression.
         """
         if self.decoded:
-            return self.again(self.discrete(pixels))
+            return self.requantised(self.discrete(pixels))
         return np.stack([read_jpeg(self.encode(image))[0] for image in pixels])
 
     def unquantised(self, pixels: np.ndarray) -> np.ndarray:
@@ -236,7 +236,7 @@ class Jpeg(Alteration):
         )
         return plain.quantised(pixels)
 
-    def again(self, decoded: np.ndarray) -> np.ndarray:
+    def requantised(self, decoded: np.ndarray) -> np.ndarray:
         """Return the quantised coefficients [n, N] of decoded images, compressed once more.
 
         They are nearly all those of the first compression: decoding moves a coefficient by less
@@ -253,7 +253,7 @@ class Jpeg(Alteration):
         steps = self.steps(decoded.shape[1:])
         if not self.decoded:
             return np.zeros((len(decoded), len(steps)), bool)
-        distance = np.abs(self.unquantised(decoded) - self.again(decoded) * steps)
+        distance = np.abs(self.unquantised(decoded) - self.requantised(decoded) * steps)
         off = (distance > FAR_FROM_MULTIPLE * steps) & (steps > SMALL_STEP)
         return np.asarray(off | self.cut_off(decoded))
 

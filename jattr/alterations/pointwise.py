@@ -67,22 +67,22 @@ class Factor(Alteration):
         return f"{self.name}:{FREE if self.factor is None else number_text(self.factor)}"
 
     @property
-    def known(self) -> float:
+    def required_factor(self) -> float:
         """The factor.
 
         Raises:
-          InputError: it is not known.
+          InputError: it is unknown.
         """
         if self.factor is None:
             raise InputError(
-                f"the factor of {self.text} is not known; give a number, or let it be found first"
+                f"the factor of {self.text} is not known; give a number, or fit it first"
             )
         return self.factor
 
     def parameters(self, shape: Shape) -> np.ndarray:
         """Return the factor."""
         del shape
-        return np.asarray(self.known, np.float32)
+        return np.asarray(self.required_factor, np.float32)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,9 @@ class Brightness(Factor):
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
         """Return what Pillow makes."""
-        return each(pixels, lambda image: ImageEnhance.Brightness(image).enhance(self.known))
+        return each(
+            pixels, lambda image: ImageEnhance.Brightness(image).enhance(self.required_factor)
+        )
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,9 @@ class Contrast(Factor):
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
         """Return what Pillow makes."""
-        return each(pixels, lambda image: ImageEnhance.Contrast(image).enhance(self.known))
+        return each(
+            pixels, lambda image: ImageEnhance.Contrast(image).enhance(self.required_factor)
+        )
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,9 @@ class Gamma(Factor):
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
         """Return what a table of 256 entries makes."""
-        table = np.floor(255.0 * (np.arange(256) / 255.0) ** self.known + 0.5).astype(np.uint8)
+        table = np.floor(255.0 * (np.arange(256) / 255.0) ** self.required_factor + 0.5).astype(
+            np.uint8
+        )
         return table[pixels]
 
 
@@ -157,7 +163,7 @@ class Grey(Alteration):
             raise InputError(f"grey was asked of images with {shape[2]} channels; it needs 3")
         return (*shape[:2], self.channels)
 
-    def through(self, shape: Shape) -> tuple[np.ndarray, np.ndarray, int]:
+    def transfer_matrices(self, shape: Shape) -> tuple[np.ndarray, np.ndarray, int]:
         """Return one channel, however often it is repeated."""
         return np.eye(shape[0]), np.eye(shape[1]), 1
 

@@ -95,7 +95,7 @@ def _only(parts: Sequence[str], most: int) -> None:
 
 
 def _matched(pattern: str, text: str) -> tuple[str, ...]:
-    found = re.fullmatch(pattern, text)
-    if found is None:
+    match = re.fullmatch(pattern, text)
+    if match is None:
         raise ValueError(text)
-    return found.groups()
+    return match.groups()

@@ -30,7 +30,7 @@ class Separable(Alteration):
         """Return both matrices."""
         return self.matrices(shape)
 
-    def through(self, shape: Shape) -> tuple[np.ndarray, np.ndarray, int]:
+    def transfer_matrices(self, shape: Shape) -> tuple[np.ndarray, np.ndarray, int]:
         """Return both matrices, and all channels."""
         return *self.matrices(shape), shape[2]
 

@@ -58,7 +58,7 @@ class Attribution:
         if reproduction is None or chain is None or not np.isfinite(reproduction).all():
             return reproduction
         pixels = self.candidates[candidate].to_bytes(reproduction[None])
-        return to_float(chain.looks(pixels)[0])
+        return to_float(chain.final_pixels(pixels)[0])
 
 
 class Explanation(NamedTuple):

@@ -23,7 +23,7 @@ from jattr.decision.false_attribution import least_negatives
 from jattr.decision.power import found_in_words, power_of
 from jattr.errors import OutputError
 from jattr.folders import absolute_path
-from jattr.folders.protected import check_apart, identity, said
+from jattr.folders.protected import check_apart, identity, path_text
 from jattr.generators.candidates import load_candidates
 from jattr.generators.settings import NOISE, SPACES
 from jattr.printable import shown
@@ -137,8 +137,8 @@ def check_out(args: argparse.Namespace) -> Path:
     if not os.path.lexists(place):
         if not (place.parent.is_dir() and os.access(place.parent, os.W_OK | os.X_OK)):
             raise OutputError(
-                f"cannot write {args.out!r}: {said(place.parent)} is no folder that can be written;"
-                " choose another place"
+                f"cannot write {args.out!r}: {path_text(place.parent)} is no folder that can be"
+                " written; choose another place"
             )
         return place
     if not args.overwrite:

@@ -155,7 +155,11 @@ def make_run(args: argparse.Namespace) -> int:
     image = read_bytes(args.picture)
     inputs = [args.picture, args.candidate, *args.also]
     new = new_folder(
-        args.out, kind=EVIDENCE_FOLDER, overwrite=args.overwrite, inputs=inputs, kept=[args.log]
+        args.out,
+        kind=EVIDENCE_FOLDER,
+        overwrite=args.overwrite,
+        inputs=inputs,
+        protected=[args.log],
     )
     with new as work, PrivateStore.open(args.log) as private:
         policy = read_policy(Path(args.log) / POLICY)

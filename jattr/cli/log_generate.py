@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         kind=LOGGED_FOLDER,
         overwrite=args.overwrite,
         inputs=[args.generator],
-        kept=[args.folder],
+        protected=[args.folder],
     )
     with new as work, LogStore.open(args.folder) as log:
         start_jax(args.device)

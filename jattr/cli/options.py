@@ -115,26 +115,28 @@ def new_folder(
     kind: FolderKind,
     overwrite: bool,
     inputs: Iterable[str | None] = (),
-    kept: Iterable[str] = (),
+    protected: Iterable[str] = (),
 ) -> Iterator[Path]:
     """Give the folder that a subcommand writes into, as `jattr.folders.new_folder` does.
 
-    The user's cache is kept, too.
+    The user's cache is protected, too.
 
     Args:
       path: likewise.
       kind: likewise.
       overwrite: likewise.
       inputs: files, folders and names that the subcommand was given to read; None: an option that
-        was left away.
-      kept: likewise.
+        was omitted.
+      protected: likewise.
 
     Raises:
       OutputError: likewise.
     """
     given = [one for one in inputs if one is not None]
-    both = [*kept, *map(str, cache_folders())]
-    with folders.new_folder(path, kind=kind, overwrite=overwrite, inputs=given, kept=both) as work:
+    both = [*protected, *map(str, cache_folders())]
+    with folders.new_folder(
+        path, kind=kind, overwrite=overwrite, inputs=given, protected=both
+    ) as work:
         yield work
 
 

@@ -183,7 +183,7 @@ def _check_report(args: argparse.Namespace, folder: str, spec: Spec) -> None:
             kind=EXPORT_FOLDER,
             overwrite=True,
             inputs=_inputs(spec),
-            kept=[folder],
+            protected=[folder],
         )
 
 

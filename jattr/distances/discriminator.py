@@ -181,9 +181,10 @@ class DiscriminatorNet(nnx.Module):
 
     def __init__(self, variant: Variant):
         self.variant = variant
-        widths, seen = variant.widths, len(variant.widths) if variant.form == "skip" else 1
+        widths = variant.widths
+        num_inputs = len(widths) if variant.form == "skip" else 1
         self.from_image = nnx.List(
-            [ScaledConv(variant.image_channels, width, 1) for width in widths[:seen]]
+            [ScaledConv(variant.image_channels, width, 1) for width in widths[:num_inputs]]
         )
         self.blocks = nnx.List([Block(a, b, variant) for a, b in pairwise(widths)])
 
@@ -194,16 +195,16 @@ class DiscriminatorNet(nnx.Module):
         taken of.
         """
         names = self.variant.layers
-        image, found = x, {names[0]: self.from_image[0](x, clamp=self.variant.clamp)}
+        image, activations = x, {names[0]: self.from_image[0](x, clamp=self.variant.clamp)}
         for level in range(1, max(map(names.index, layers)) + 1):
-            x = self.blocks[level - 1](found[names[level - 1]])
+            x = self.blocks[level - 1](activations[names[level - 1]])
             if level < len(self.from_image):
                 image = halved(image)
                 # as NVlabs: none at 4x4 pixels
                 clamp = self.variant.clamp if level < len(self.blocks) else None
                 x = x + self.from_image[level](image, clamp=clamp)
-            found[names[level]] = x
-        return tuple(found[name] for name in layers)
+            activations[names[level]] = x
+        return tuple(activations[name] for name in layers)
 
 
 def halved(x: jax.Array) -> jax.Array:

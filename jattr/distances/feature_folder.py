@@ -55,7 +55,7 @@ def save_features(
     tensors: Mapping[str, np.ndarray],
     *,
     overwrite: bool = False,
-    kept: Iterable[AnyPath] = (),
+    protected: Iterable[AnyPath] = (),
 ) -> FeatureNetwork:
     """Write a feature folder, whole or not at all, and return the network.
 
@@ -64,14 +64,15 @@ def save_features(
       card: from `make_card`.
       tensors: stored tensors by path, float32.
       overwrite: replace a folder that is there, if it is a feature folder and holds nothing else.
-      kept: files and folders that the tensors come from; `folder` neither is nor holds one of them.
+      protected: files and folders that the tensors come from; `folder` neither is nor holds one
+        of them.
 
     Raises:
       InputError: card and tensors do not fit, the folder exists and may not be replaced, or cannot
         be written.
     """
     network = make_network(checked_card(card), tensors)
-    with new_folder(folder, kind=FEATURE_FOLDER, overwrite=overwrite, kept=kept) as work:
+    with new_folder(folder, kind=FEATURE_FOLDER, overwrite=overwrite, protected=protected) as work:
         write_params(work / PARAMS_FOLDER, as_tree(tensors))
         text = json.dumps(network.card, indent=1, ensure_ascii=False, allow_nan=False)
         (work / CARD_FILE).write_text(text + "\n", encoding="utf-8")

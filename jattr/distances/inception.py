@@ -201,7 +201,7 @@ class InceptionV3(nnx.Module):
 
         "avgpool" and "logits" have h = w = 1.
         """
-        found = {}
+        activations = {}
         for name in LAYERS[: max(map(LAYERS.index, layers)) + 1]:
             if name in POOLED_BEFORE:
                 x = max_pool(x, 3, stride=2)
@@ -211,5 +211,5 @@ class InceptionV3(nnx.Module):
                 x = self.fc(x)
             else:
                 x = getattr(self, name)(x)
-            found[name] = x
-        return tuple(found[name] for name in layers)
+            activations[name] = x
+        return tuple(activations[name] for name in layers)

@@ -64,7 +64,7 @@ def file_names(folder: Path, *, folders: Collection[str] = ()) -> set[str]:
 
 
 def check_names(
-    found: Collection[str], needed: Collection[str], possible: Collection[str] = ()
+    names: Collection[str], needed: Collection[str], possible: Collection[str] = ()
 ) -> None:
     """Check the names of a folder's files.
 
@@ -72,10 +72,10 @@ def check_names(
       InputError: one that is needed is missing, or there is one that is neither needed nor
         possible.
     """
-    missing = sorted(set(needed) - set(found))
+    missing = sorted(set(needed) - set(names))
     if missing:
         raise InputError(f"it has no {missing[0]!r}")
-    others = sorted(set(found) - set(needed) - set(possible))
+    others = sorted(set(names) - set(needed) - set(possible))
     if others:
         raise InputError(f"it holds {others[0]!r}, which jattr did not write there")
 

@@ -30,8 +30,8 @@ def check_apart(target: Path, inputs: Iterable[str | os.PathLike[str]]) -> None:
     for path in inputs:
         if identity(path) in above:
             raise OutputError(
-                f"{said(target)} is, or lies in, {said(path)}, which this command reads; choose"
-                " another place"
+                f"{path_text(target)} is, or lies in, {path_text(path)}, which this command reads;"
+                " choose another place"
             )
 
 
@@ -43,20 +43,20 @@ def check_replaceable(target: Path, inputs: Iterable[str | os.PathLike[str]]) ->
       OutputError: it does.
     """
     inputs, own = tuple(inputs), identity(target)
-    for place, name in _always():
-        if own in _lineage(place):
+    for path, name in _never_replaced():
+        if own in _lineage(path):
             raise OutputError(
-                f"{said(target)} is or holds {name}, and is not replaced; choose another place"
+                f"{path_text(target)} is or holds {name}, and is not replaced; choose another place"
             )
     if identity(PACKAGE) in _lineage(target):
         raise OutputError(
-            f"{said(target)} is a part of jattr, and is not replaced; choose another place"
+            f"{path_text(target)} is a part of jattr, and is not replaced; choose another place"
         )
     for path in inputs:
         if own in _lineage(path):
             raise OutputError(
-                f"{said(target)} is or holds {said(path)}, which this command uses, and is not"
-                " replaced; choose another place"
+                f"{path_text(target)} is or holds {path_text(path)}, which this command uses, and"
+                " is not replaced; choose another place"
             )
     _check_holds_none(target, inputs)
 
@@ -67,14 +67,14 @@ def _check_holds_none(target: Path, inputs: Iterable[str | os.PathLike[str]]) ->
     Raises:
       OutputError: one is.
     """
-    known = {identity(path): path for path in inputs}
+    input_of = {identity(path): path for path in inputs}
     for folder, _, files in os.walk(target):
         for name in files:
-            found = identity(os.path.join(folder, name))
-            if found is not None and found in known:
+            own = identity(os.path.join(folder, name))
+            if own is not None and own in input_of:
                 raise OutputError(
-                    f"{said(target)} holds {said(known[found])}, which this command uses, as"
-                    f" {name!r}, and is not replaced; choose another place"
+                    f"{path_text(target)} holds {path_text(input_of[own])}, which this command"
+                    f" uses, as {name!r}, and is not replaced; choose another place"
                 )
 
 
@@ -87,13 +87,13 @@ def identity(path: str | os.PathLike[str]) -> Identity | None:
     return status.st_dev, status.st_ino
 
 
-def said(path: str | os.PathLike[str]) -> str:
+def path_text(path: str | os.PathLike[str]) -> str:
     """Return a path as messages show it, on one line."""
     text = os.fspath(path)
     return text if text and text.isprintable() else repr(text)
 
 
-def named_place(path: str | os.PathLike[str]) -> Path:
+def resolve_parent(path: str | os.PathLike[str]) -> Path:
     """Return the place that a path names, absolute, without `..` and without links above it.
 
     A link there is not followed, and a slash after its name is dropped.
@@ -110,14 +110,14 @@ def named_place(path: str | os.PathLike[str]) -> Path:
 def _lineage(path: str | os.PathLike[str]) -> set[Identity]:
     """Return a place and all folders above it, and those of what it links to."""
     try:
-        places = {named_place(path), Path(os.path.realpath(path))}
+        paths = {resolve_parent(path), Path(os.path.realpath(path))}
     except (OSError, ValueError):
         return set()
-    found = [identity(each) for place in places for each in (place, *place.parents)]
-    return {each for each in found if each is not None}
+    above = [identity(each) for path in paths for each in (path, *path.parents)]
+    return {each for each in above if each is not None}
 
 
-def _always() -> Iterator[tuple[str | Path, str]]:
+def _never_replaced() -> Iterator[tuple[str | Path, str]]:
     """Yield what no command may replace, and its name."""
     yield PACKAGE, "jattr itself"
     with contextlib.suppress(OSError):

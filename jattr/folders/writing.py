@@ -1,4 +1,4 @@
-"""Writing a folder beside its place, and putting it there in one step."""
+"""Writing a folder beside its target, and renaming it to that in one step."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from jattr.errors import OutputError
 from jattr.folders.kinds import FolderKind, problem_of
-from jattr.folders.protected import check_apart, check_replaceable, named_place, said
+from jattr.folders.protected import check_apart, check_replaceable, path_text, resolve_parent
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
@@ -23,7 +23,7 @@ def new_folder(
     kind: FolderKind | None = None,
     overwrite: bool = False,
     inputs: Iterable[AnyPath] = (),
-    kept: Iterable[AnyPath] = (),
+    protected: Iterable[AnyPath] = (),
 ) -> Iterator[Path]:
     """Give an empty folder beside `path` to write into.
 
@@ -39,7 +39,7 @@ def new_folder(
         one that is empty, or of this kind, whole and with nothing else in it, is ever replaced.
       inputs: files and folders that are read for it; the folder is none of them, holds none and
         lies in none.
-      kept: files and folders that the folder neither is nor holds.
+      protected: files and folders that the folder neither is nor holds.
 
     Raises:
       OutputError: `path` exists and may not be replaced, or cannot be written; OSErrors of the
@@ -49,16 +49,16 @@ def new_folder(
         # `..` stays as it is written: behind a link it is another folder than the text says
         here = os.getcwd()
         inputs = [os.path.join(here, one) for one in inputs]
-        kept = [os.path.join(here, one) for one in kept]
+        protected = [os.path.join(here, one) for one in protected]
         target = absolute_path(path)
-        check_folder(path, kind=kind, overwrite=overwrite, inputs=inputs, kept=kept)
+        check_folder(path, kind=kind, overwrite=overwrite, inputs=inputs, protected=protected)
         with _parents(target):
             work = name_beside(target, ".tmp")
             work.mkdir()
             try:
                 yield work
                 # it may have appeared, or changed, meanwhile
-                _check_place(target, path, overwrite, inputs, kept)
+                _check_target(target, path, overwrite, inputs, protected)
                 if overwrite:
                     _put_in_place(work, target, kind)
                 else:
@@ -73,7 +73,7 @@ def check_folder(
     kind: FolderKind | None = None,
     overwrite: bool = False,
     inputs: Iterable[AnyPath] = (),
-    kept: Iterable[AnyPath] = (),
+    protected: Iterable[AnyPath] = (),
 ) -> None:
     """Check that `new_folder` may make a folder, with the same arguments, before any work.
 
@@ -82,13 +82,13 @@ def check_folder(
     """
     with _as_output_error(path):
         target = absolute_path(path)
-        _check_place(target, path, overwrite, tuple(inputs), tuple(kept))
+        _check_target(target, path, overwrite, tuple(inputs), tuple(protected))
         if target.is_dir():
             _check_kind(target, target, kind)
 
 
 def absolute_path(path: AnyPath) -> Path:
-    """Return the place that a path names, absolute; see `named_place`.
+    """Return the place that a path names, absolute; see `resolve_parent`.
 
     Raises:
       OutputError: it has a null character, or is relative and the current folder is gone.
@@ -98,7 +98,7 @@ def absolute_path(path: AnyPath) -> Path:
             f"cannot write {os.fspath(path)!r}: a path has no null characters; choose another place"
         )
     with _as_output_error(path):
-        return named_place(path)
+        return resolve_parent(path)
 
 
 def name_beside(target: Path, suffix: str) -> Path:
@@ -121,12 +121,12 @@ def _parents(target: Path) -> Iterator[None]:
         raise
 
 
-def _check_place(
+def _check_target(
     target: Path,
     path: AnyPath,
     overwrite: bool,
     inputs: Collection[AnyPath],
-    kept: Collection[AnyPath],
+    protected: Collection[AnyPath],
 ) -> None:
     """Check where a folder is to be, whatever lies in it; `path` is how the user wrote it.
 
@@ -139,21 +139,21 @@ def _check_place(
     _check_is_folder(target, path)
     if not overwrite:
         raise OutputError(
-            f"{said(path)} exists already; choose another place, or --overwrite (overwrite=True)"
-            " to replace it"
+            f"{path_text(path)} exists already; choose another place, or --overwrite"
+            " (overwrite=True) to replace it"
         )
-    check_replaceable(target, (*inputs, *kept))
+    check_replaceable(target, (*inputs, *protected))
 
 
-def _check_is_folder(place: Path, path: AnyPath) -> None:
+def _check_is_folder(folder: Path, path: AnyPath) -> None:
     """Check that something is a folder and no link to one; `path` is how messages call it.
 
     Raises:
       OutputError: it is not.
     """
-    if place.is_symlink() or not place.is_dir():
+    if folder.is_symlink() or not folder.is_dir():
         raise OutputError(
-            f"{said(path)} is not a folder and will not be replaced; choose another place"
+            f"{path_text(path)} is not a folder and will not be replaced; choose another place"
         )
 
 
@@ -165,18 +165,18 @@ def _check_kind(folder: Path, path: AnyPath, kind: FolderKind | None) -> None:
     Raises:
       OutputError: it is not.
     """
-    found = sorted(os.listdir(folder))
-    if not found:
+    names = sorted(os.listdir(folder))
+    if not names:
         return
     if kind is None:
         raise OutputError(
-            f"{said(path)} holds {found[0]!r} and is not replaced; choose another place"
+            f"{path_text(path)} holds {names[0]!r} and is not replaced; choose another place"
         )
     problem = problem_of(folder, kind)
     if problem is not None:
         raise OutputError(
-            f"{said(path)} is not {kind.name} as jattr wrote it, and is not replaced: {problem};"
-            " choose another place, or move it away first"
+            f"{path_text(path)} is not {kind.name} as jattr wrote it, and is not replaced:"
+            f" {problem}; choose another place, or move it away first"
         )
 
 
@@ -207,11 +207,11 @@ def _contents(folder: Path) -> list[tuple[Path, bool]]:
 
     What lies in a folder comes before it.
     """
-    found = []
+    contents: list[tuple[Path, bool]] = []
     for path in folder.iterdir():
         is_folder = stat.S_ISDIR(path.lstat().st_mode)
-        found += _contents(path) if is_folder else [(path, False)]
-    return [*found, (folder, True)]
+        contents += _contents(path) if is_folder else [(path, False)]
+    return [*contents, (folder, True)]
 
 
 def _delete(checked: Iterable[tuple[Path, bool]]) -> None:
@@ -238,7 +238,8 @@ def _bring_back(old: Path, target: Path) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(
-            f"cannot put {said(target)} back ({reason}); it is kept as {said(old)}: rename it"
+            f"cannot put {path_text(target)} back ({reason}); it is kept as {path_text(old)}:"
+            " rename it"
         ) from error
 
 

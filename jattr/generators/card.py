@@ -221,9 +221,9 @@ def _contradictions(card: Card) -> Iterator[str]:
                 f"{layer.label}: output_padding is {layer.output_padding}; it must be below the"
                 f" stride, {layer.stride}, as PyTorch demands"
             )
-    for place, text in _names(card):
+    for where, text in _names(card):
         if text is not None and not text.isprintable():
-            yield f"{place} is {show(text)}; it must be without control characters"
+            yield f"{where} is {show(text)}; it must be without control characters"
 
 
 def _names(card: Card) -> Iterator[tuple[str, str | None]]:

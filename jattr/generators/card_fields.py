@@ -32,7 +32,7 @@ class Layer:
     """
 
     op: str  # a key of OPTIONS
-    index: int  # place in the card's `layers`, from 0
+    index: int  # index in the card's `layers`, from 0
     key: str | None = None  # state-dict prefix of its weights
     stride: int = 1
     padding: int = 0

@@ -40,7 +40,7 @@ def read_json(path: str | os.PathLike[str]) -> Json:
         raise CardError("holds a number with too many digits; write a smaller one") from error
 
 
-def plain(value: Json, *, place: str = "the card") -> Json:
+def plain(value: Json) -> Json:
     """Return a copy of a JSON value in dicts and lists.
 
     What JSON cannot say, and what is too large, is refused.
@@ -48,10 +48,10 @@ def plain(value: Json, *, place: str = "the card") -> Json:
     Raises:
       CardError: a value that is no JSON, not finite, nested too deeply, or one too many.
     """
-    return _plain(value, place, MAX_DEPTH, [MAX_VALUES])
+    return _plain(value, "the card", MAX_DEPTH, [MAX_VALUES])
 
 
-def _plain(value: Json, place: str, depth: int, left: list[int]) -> Json:
+def _plain(value: Json, where: str, depth: int, left: list[int]) -> Json:
     left[0] -= 1
     if left[0] < 0:
         raise CardError(f"the card holds more than {MAX_VALUES} values; shorten it")
@@ -64,45 +64,45 @@ def _plain(value: Json, place: str, depth: int, left: list[int]) -> Json:
             return _checked(
                 value,
                 -MAX_CARD_INTEGER <= value < MAX_CARD_INTEGER,
-                place,
+                where,
                 "an integer of more than 64 bits",
             )
         case float():
-            return _checked(value, math.isfinite(value), place, "not a finite number")
+            return _checked(value, math.isfinite(value), where, "not a finite number")
         case str():
             return _checked(
                 value,
                 not any("\ud800" <= c <= "\udfff" for c in value),
-                place,
+                where,
                 "text with half a character",
             )
         case Mapping() if all(isinstance(name, str) for name in value):
-            names = [_plain(name, f"a name in {place}", depth, left) for name in value]
+            names = [_plain(name, f"a name in {where}", depth, left) for name in value]
             return {
-                name: _plain(value[name], _inside(place, name), depth - 1, left) for name in names
+                name: _plain(value[name], _inside(where, name), depth - 1, left) for name in names
             }
         case list() | tuple():
-            return [_plain(item, f"{place}[{i}]", depth - 1, left) for i, item in enumerate(value)]
+            return [_plain(item, f"{where}[{i}]", depth - 1, left) for i, item in enumerate(value)]
     what = (
         "an object with a name that is no text"
         if isinstance(value, Mapping)
         else f"a {type(value).__name__}"
     )
     raise CardError(
-        f"{place} is {what}; use what JSON has: text, numbers, lists, objects with texts as names"
+        f"{where} is {what}; use what JSON has: text, numbers, lists, objects with texts as names"
     )
 
 
-def _checked(value: Json, legal: bool, place: str, fault: str) -> Json:
+def _checked(value: Json, legal: bool, where: str, fault: str) -> Json:
     if not legal:
-        raise CardError(f"{place} is {fault}; correct it")
+        raise CardError(f"{where} is {fault}; correct it")
     return value
 
 
-def _inside(place: str, name: str) -> str:
+def _inside(where: str, name: str) -> str:
     name = name if name.isidentifier() and name.isascii() else ascii(name)
     name = name if len(name) <= 60 else f"{name[:57]}..."
-    return name if place == "the card" else f"{place}.{name}"
+    return name if where == "the card" else f"{where}.{name}"
 
 
 def _read_bytes(path: str | os.PathLike[str]) -> bytes:

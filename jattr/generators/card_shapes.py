@@ -89,8 +89,8 @@ def layer_shapes(card: Card, weight_shapes: Mapping[str, Shape]) -> tuple[LayerS
     if problems:
         raise card_error(card.name, problems)
     # all of them, since nothing is wrong
-    known = [shape for shape in activations if shape is not None]
-    return tuple(LayerShape(before, after) for before, after in pairwise(known))
+    shapes = [shape for shape in activations if shape is not None]
+    return tuple(LayerShape(before, after) for before, after in pairwise(shapes))
 
 
 def shape_problems(card: Card, weight_shapes: Mapping[str, Shape]) -> list[str]:
@@ -112,9 +112,9 @@ def _walk(card: Card, weight_shapes: Mapping[str, Shape]) -> tuple[list[Shape | 
     latent, problems = _condition(card, weights.get(None, {}))
     activations = [latent]
     for layer in card.layers:
-        output, found = _step(layer, activations[-1], weights.get(layer.index, {}))
+        output, wrong = _step(layer, activations[-1], weights.get(layer.index, {}))
         activations.append(output)
-        problems += [f"{layer.label}: {problem}" for problem in found]
+        problems += [f"{layer.label}: {problem}" for problem in wrong]
     if activations[-1] is not None and activations[-1] != card.image_shape:
         problems.append(
             f"the last layer gives {_show(activations[-1])} but image_shape is"

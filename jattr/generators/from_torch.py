@@ -173,7 +173,7 @@ def _try(
     inputs = (z, np.arange(2) % num_classes) if num_classes else (z,)
     takes = f"z {list(z.shape)}{' and label [2]' if num_classes else ''}"
     try:
-        made = _call(module, inputs)
+        images = _call(module, inputs)
         alone = _call(module, tuple(array[:1] for array in inputs))
     except Exception as error:  # the module's own code
         raise GeneratorError(
@@ -181,21 +181,21 @@ def _try(
             " right?"
         ) from error
     shape, dtype = (
-        tuple(getattr(made, "shape", ())),
-        str(getattr(made, "dtype", type(made).__name__)),
+        tuple(getattr(images, "shape", ())),
+        str(getattr(images, "dtype", type(images).__name__)),
     )
     if len(shape) != 4 or shape[0] != 2 or shape[1] not in CHANNELS or dtype != "torch.float32":
         raise GeneratorError(
             f"module {name!r} makes {dtype} {list(shape)} of {takes}, no images; it must return"
             " float32 [2, C, H, W] with C 1, 3 or 4, and nothing beside: put a module around it"
         )
-    if alone.shape[1:] != shape[1:] or not _agree(alone.numpy(), made[:1].numpy()):
+    if alone.shape[1:] != shape[1:] or not _agree(alone.numpy(), images[:1].numpy()):
         raise GeneratorError(
             f"module {name!r} makes another image of a latent alone than beside others, or another"
             " each time; it may neither normalise over the batch nor draw random numbers in eval"
             " mode"
         )
-    return inputs, made.numpy().transpose(0, 2, 3, 1)
+    return inputs, images.numpy().transpose(0, 2, 3, 1)
 
 
 def _export(module: Any, name: str, inputs: tuple[np.ndarray, ...]) -> Any:
@@ -236,9 +236,10 @@ def _read(
     for node in graph.nodes:
         if node.target == torch.ops.aten.convolution.default and _has_form(*node.args):
             node.target = _convolution
-    places = zip(graph.find_nodes(op="placeholder"), signature.input_specs, strict=True)
+    inputs_and_specs = zip(graph.find_nodes(op="placeholder"), signature.input_specs, strict=True)
     inputs = tuple(
-        "" if spec.target is None else spec.target if node.users else None for node, spec in places
+        "" if spec.target is None else spec.target if node.users else None
+        for node, spec in inputs_and_specs
     )
     low, high = value_range
     program = Program(text, inputs, (float(low), float(high)), exported.graph_module)
@@ -255,16 +256,16 @@ def _check_operations(graph: Any, name: str) -> None:
       GeneratorError: some are missing, or draw random numbers.
     """
     torch, _ = _load("torch"), _load("torchax").default_env()  # which registers the operations
-    known = _load("torchax.ops.ops_registry").all_aten_ops
+    registry = _load("torchax.ops.ops_registry").all_aten_ops
     missing = set()
     for node in graph.nodes:
         target = node.target
         if node.op in ("placeholder", "output") or target is operator.getitem:
             continue
         is_aten = isinstance(target, torch._ops.OpOverload)
-        found = (known.get(target) or known.get(target.overloadpacket)) if is_aten else None
+        entry = (registry.get(target) or registry.get(target.overloadpacket)) if is_aten else None
         # these are the random ones
-        if found is None or not found.is_jax_function or found.needs_env:
+        if entry is None or not entry.is_jax_function or entry.needs_env:
             missing.add(str(target))
     if missing:
         raise GeneratorError(
@@ -408,9 +409,9 @@ def _verify(generator: Generator, inputs: tuple[np.ndarray, ...], theirs: np.nda
     except GeneratorError:
         raise
     except Exception as error:  # torchax stops with any error
-        found = re.search(r"target=(\S+?)\]", str(error))
+        match = re.search(r"target=(\S+?)\]", str(error))
         raise GeneratorError(
-            f"module {name!r}: torchax fails at {found.group(1) if found else 'an operation'}"
+            f"module {name!r}: torchax fails at {match.group(1) if match else 'an operation'}"
             f" ({_brief(error)}); write the module without it"
         ) from error
     if not _agree(ours, theirs):

@@ -48,19 +48,19 @@ def write_params(folder: Path, params: Params) -> None:
 
 
 def read_params(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Return the tensors whose shapes `read_shapes` told, as nested dicts of float32 arrays.
+    """Return the tensors whose shapes `read_shapes` returned, as nested dicts of float32 arrays.
 
     Raises:
       GeneratorError: Orbax cannot read them.
     """
     orbax = _orbax()
-    wanted = as_tree(
+    restore_args = as_tree(
         {path: orbax.RestoreArgs(restore_type=np.ndarray, dtype=np.float32) for path in shapes}
     )
     item = as_tree({path: np.empty((), np.float32) for path in shapes})
     try:
         tree = _checkpointer().restore(
-            folder, args=orbax.args.PyTreeRestore(item=item, restore_args=wanted)
+            folder, args=orbax.args.PyTreeRestore(item=item, restore_args=restore_args)
         )
     except Exception as error:  # a damaged checkpoint raises whatever it meets first
         raise GeneratorError(

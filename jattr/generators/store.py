@@ -65,7 +65,7 @@ def save_generator(
     params: Params,
     *,
     overwrite: bool = False,
-    kept: Iterable[AnyPath] = (),
+    protected: Iterable[AnyPath] = (),
 ) -> Generator:
     """Write a generator folder, whole or not at all, and return the generator.
 
@@ -74,14 +74,17 @@ def save_generator(
       card: the card; its name becomes the generator's.
       params: stored tensors, nested dicts of float32 arrays.
       overwrite: replace a folder that is there, if it is a generator's and holds nothing else.
-      kept: files and folders that the tensors come from; `folder` neither is nor holds one of them.
+      protected: files and folders that the tensors come from; `folder` neither is nor holds one
+        of them.
 
     Raises:
       GeneratorError: card and tensors do not fit (`make_generator`); nothing is written then.
       OutputError: the folder exists and may not be replaced, or cannot be written.
     """
     generator = make_generator(card, params)
-    with new_folder(folder, kind=GENERATOR_FOLDER, overwrite=overwrite, kept=kept) as work:
+    with new_folder(
+        folder, kind=GENERATOR_FOLDER, overwrite=overwrite, protected=protected
+    ) as work:
         write_params(work / PARAMS_FOLDER, params)
         text = json.dumps(generator.card, indent=1, ensure_ascii=False, allow_nan=False)
         (work / CARD_FILE).write_text(text + "\n", encoding="utf-8")

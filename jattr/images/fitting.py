@@ -28,7 +28,9 @@ def fit_notes(pixels: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> t
     """What `fit` changes beyond copying samples, one sentence for each."""
     notes = list(channel_notes(pixels, image_shape[2]))
     if pixels.shape[:2] != tuple(image_shape[:2]):
-        notes.append(f"resized from {_shown(pixels.shape)} to {_shown(image_shape)} by Lanczos")
+        notes.append(
+            f"resized from {_size_text(pixels.shape)} to {_size_text(image_shape)} by Lanczos"
+        )
     return tuple(notes)
 
 
@@ -51,7 +53,7 @@ def check_size(pixels: NDArray[np.uint8], size: tuple[int, int], *, resize: bool
     if pixels.shape[:2] == tuple(size) or resize:
         return
     raise ImageError(
-        f"the image is {_shown(pixels.shape)} pixels (height x width), wanted is {_shown(size)};"
+        f"the image is {_size_text(pixels.shape)} pixels (height x width), not {_size_text(size)};"
         " give the image as it was generated, or pass --resize (resize=True)"
     )
 
@@ -96,7 +98,7 @@ def resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
         return pixels
     height, width = size
     if height < 1 or width < 1:
-        raise ImageError(f"size {_shown(size)} was asked for; it must be at least 1x1")
+        raise ImageError(f"size {_size_text(size)} was asked for; it must be at least 1x1")
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     result = np.array(image.resize((width, height), Image.Resampling.LANCZOS))
     return result.reshape(height, width, pixels.shape[2])
@@ -121,5 +123,5 @@ def is_grey(pixels: NDArray[np.uint8]) -> bool:
     return bool((pixels[..., :1] == pixels[..., 1:]).all())
 
 
-def _shown(shape: tuple[int, ...]) -> str:
+def _size_text(shape: tuple[int, ...]) -> str:
     return f"{shape[0]}x{shape[1]}"

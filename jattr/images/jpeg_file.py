@@ -36,7 +36,7 @@ _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 
 @dataclass(eq=False)
 class Component:
-    """A colour component; `coefficients` and `known` are filled scan by scan."""
+    """A colour component; `coefficients` and `lowest_bits` are filled scan by scan."""
 
     identity: int
     factors: tuple[int, int]  # vertical, horizontal, as stored: 2x2, 2x2, 2x2 is 4:4:4, too
@@ -47,7 +47,7 @@ class Component:
     # [8, 8], natural order, as it stood at the component's first scan
     table: NDArray[np.uint16] | None = None
     # zigzag order: lowest bit decoded so far
-    known: list[int | None] = field(default_factory=lambda: [None] * 64)
+    lowest_bits: list[int | None] = field(default_factory=lambda: [None] * 64)
 
 
 @dataclass(eq=False)
@@ -163,9 +163,9 @@ def _check_band(band: Band, component: Component, count: int, progressive: bool)
     else:
         legal = band == Band(0, 63, 0, 0)
     at = slice(band.start, band.end + 1)
-    if not legal or any(bit != last for bit in component.known[at]):
+    if not legal or any(bit != last for bit in component.lowest_bits[at]):
         raise damaged("its scans do not follow one another")
-    component.known[at] = [band.low] * (band.end + 1 - band.start)
+    component.lowest_bits[at] = [band.low] * (band.end + 1 - band.start)
 
 
 def _table(slot: int, tables: Tables) -> Table:
@@ -210,7 +210,7 @@ def _intervals(
 
 
 def _check_complete(frame: Frame, tables: Tables) -> None:
-    if any(bit != 0 for component in frame.components for bit in component.known):
+    if any(bit != 0 for component in frame.components for bit in component.lowest_bits):
         raise UnreadableJpegError(
             "truncated JPEG: scans of a component are missing; fetch or save it again"
         )

@@ -36,9 +36,9 @@ def damaged(what: str) -> UnreadableJpegError:
     return UnreadableJpegError(f"damaged JPEG: {what}; fetch or save it again")
 
 
-def refusal(found: str, legal: str, *, kind: type[ImageError] = ImageError) -> ImageError:
+def refusal(actual: str, legal: str, *, kind: type[ImageError] = ImageError) -> ImageError:
     """The error for a legal file of a kind that is not read."""
-    return kind(f"JPEG is {found}; legal are {legal}: save it as such, or as PNG")
+    return kind(f"JPEG is {actual}; legal are {legal}: save it as such, or as PNG")
 
 
 def segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:

@@ -68,7 +68,7 @@ def test_coefficients_come_back_and_most_of_those_that_do_not_are_known(text, sh
     jpeg = parse_chain(f"jpeg:{text}:decoded").jpeg
     first = dataclasses.replace(jpeg, decoded=False).quantised(made)
     decoded = jpeg.discrete(made)
-    again, uncertain = jpeg.again(decoded), jpeg.uncertain(decoded)
+    again, uncertain = jpeg.requantised(decoded), jpeg.uncertain(decoded)
     np.testing.assert_array_equal(jpeg.quantised(made), again)
     assert (again == first)[~uncertain].mean() >= share
     assert not dataclasses.replace(jpeg, decoded=False).uncertain(decoded).any()
@@ -88,7 +88,7 @@ def test_sizes_that_are_no_multiples_of_a_block():
     jpeg = parse_chain("jpeg:75:4:2:0:decoded").jpeg
     made = images(2, side=37)
     decoded = jpeg.discrete(made)
-    assert jpeg.uncertain(decoded).shape == jpeg.again(decoded).shape
+    assert jpeg.uncertain(decoded).shape == jpeg.requantised(decoded).shape
     assert find_jpeg(decoded[0]).text == jpeg.text
 
 

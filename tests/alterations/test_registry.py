@@ -131,7 +131,7 @@ def test_shapes_agree(text):
     pixels = np.random.default_rng(0).integers(0, 256, (2, *SHAPE)).astype(np.uint8)
     before = pixels.copy()
     shape = chain.out_shape(SHAPE)
-    looks = chain.looks(pixels)
+    looks = chain.final_pixels(pixels)
     assert looks.shape == (2, *shape)
     assert looks.dtype == np.uint8
     np.testing.assert_array_equal(pixels, before)

@@ -178,7 +178,7 @@ def test_every_orientation_is_what_viewers_do(orientation):
 def test_what_gets_through_a_turn_is_counted_on_the_right_side():
     """A column of 33 pixels that is 1 pixel wide, and the same after it was turned."""
     for text in ("resize:33x1:box,turn:90,resize:47x33", "turn:270,resize:1x33:box"):
-        assert parse_chain(text).passed((33, 47, 1)) == 33
+        assert parse_chain(text).num_independent((33, 47, 1)) == 33
 
 
 def test_a_chain_that_computes_is_no_copy():

@@ -142,7 +142,7 @@ def test_the_same_run_gives_the_same_bytes(attribute, images, tmp_path):
         ("text.png", "not a PNG"),
         ("truncated.png", "truncated"),
         ("animated.png", "animated"),
-        ("large.png", "12x10 pixels (height x width), wanted is 8x8"),
+        ("large.png", "12x10 pixels (height x width), not 8x8"),
         ("missing.png", "No such file"),
     ],
 )

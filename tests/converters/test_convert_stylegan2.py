@@ -6,7 +6,7 @@ The architecture is told from the tensors, and every tensor finds its place.
 import numpy as np
 import pytest
 from fake_files import random_tensors, state_dict_of
-from jattr.converters.rules import Found, UnfitError, convert_by_rows
+from jattr.converters.rules import Description, UnfitError, convert_by_rows
 from jattr.converters.stylegan2 import FORMATS
 
 from jattr.errors import ConversionError
@@ -85,7 +85,7 @@ def test_integers_are_no_weights():
     format, arch, _, state, tree = example("nvlabs skip")
     state["mapping.w_avg"] = np.arange(8)
     with pytest.raises(ConversionError, match="is int64; weights are floating-point"):
-        convert_by_rows(format, Found(arch), state, graph_of("stylegan2", arch)[1])
+        convert_by_rows(format, Description(arch), state, graph_of("stylegan2", arch)[1])
     assert tree == {}
 
 

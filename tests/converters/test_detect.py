@@ -44,7 +44,7 @@ def test_a_file_becomes_a_generator_without_a_card(file, tmp_path):
 def test_data_parallel_names(tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({f"module.{name}": np.ascontiguousarray(a) for name, a in state().items()}, path)
-    assert detect(read_weights(path)).found.architecture == ARCH
+    assert detect(read_weights(path)).description.architecture == ARCH
 
 
 def test_no_family_fits(tmp_path):

@@ -138,7 +138,7 @@ def test_inputs_are_kept_however_they_are_named(tmp_path, monkeypatch):
     ):
         refused(out, "which this command", inputs=["nowhere", "a\0b", name])
         refused("alias/../out", "which this command", inputs=[name])
-        refused(out, "which this command", kept=[name])
+        refused(out, "which this command", protected=[name])
 
 
 def test_a_folder_inside_an_input_is_not_made(tmp_path):
@@ -146,7 +146,7 @@ def test_a_folder_inside_an_input_is_not_made(tmp_path):
     for place in (gen / "out", gen / "deep" / "out"):
         refused(place, "lies in", inputs=[gen])
         assert not place.exists()
-        check_folder(place, kind=KIND, kept=[gen])
+        check_folder(place, kind=KIND, protected=[gen])
     refused(make(gen / "out"), "lies in", inputs=[gen])
 
 
@@ -244,7 +244,7 @@ def test_a_path_through_a_link_names_the_place_that_the_system_finds(tmp_path, m
     monkeypatch.chdir(tmp_path)
     for name in ("link/../out", "link/../out/made"):
         refused("real/out", "which this command", inputs=[name])
-        refused("real/out", "which this command", kept=[name])
+        refused("real/out", "which this command", protected=[name])
         write("out", inputs=[name])
     refused("link/../out", "which this command", inputs=["real/out/made"])
     write("link/../out")

@@ -28,7 +28,7 @@ def test_a_folder_that_exists_is_replaced_only_if_asked_and_all_of_it_is_a_gener
     (tmp_path / "tiny" / "mine").unlink()
     with pytest.raises(OutputError, match="which this command"):
         save_generator(
-            tmp_path / "tiny", *parts(), overwrite=True, kept=[tmp_path / "tiny" / "card.json"]
+            tmp_path / "tiny", *parts(), overwrite=True, protected=[tmp_path / "tiny" / "card.json"]
         )
     save_generator(tmp_path / "tiny", *parts(), overwrite=True)
     assert sorted(os.listdir(tmp_path / "tiny")) == ["card.json", "params"]

@@ -242,7 +242,7 @@ class AlteredObservation(Observation):
         are not. At most as many as get through the chain: an enlarged image has more bytes than it
         had before, and says no more.
         """
-        passed = self.chain.passed(self.original.image_shape)
+        passed = self.chain.num_independent(self.original.image_shape)
         if self.quantised is not None:
             certain = (self.quantised[image] != 0) & ~self.uncertain[image]
             return min(int((certain & self.noise_model.informative).sum()), passed)
@@ -252,7 +252,7 @@ class AlteredObservation(Observation):
     @property
     def num_observed(self) -> int:
         """At most what gets through the chain."""
-        return min(super().num_observed, self.chain.passed(self.original.image_shape))
+        return min(super().num_observed, self.chain.num_independent(self.original.image_shape))
 
     def predict(self, z: np.ndarray, label: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the prediction of each number [N], in bytes, and its Jacobian [N, d]."""
@@ -329,7 +329,7 @@ class AlteredObservation(Observation):
             return True
         # Blocks with clipped pixels have uncertain coefficients. They may deviate as the others do.
         images = self.original.to_bytes(make_images(self.original, z[None], labels))
-        reproduction = self.chain.looks(images).astype(np.float64)[0]
+        reproduction = self.chain.final_pixels(images).astype(np.float64)[0]
         pixels = self.pixels[image]
         deviation = _block_means(np.square(reproduction - pixels).mean(-1))
         clipped = _block_means(((pixels == 0) | (pixels == 255)).any(-1).astype(np.float64)) > 0

@@ -94,7 +94,7 @@ def export(
     results = read(store)
     measured = measure(results)
     new = new_folder(
-        folder, kind=EXPORT_FOLDER, overwrite=overwrite, inputs=inputs, kept=[store.folder]
+        folder, kind=EXPORT_FOLDER, overwrite=overwrite, inputs=inputs, protected=[store.folder]
     )
     with new as work:
         write(work, results, measured, formats)
