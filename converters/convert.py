@@ -97,7 +97,7 @@ def convert(
         if isinstance(match.format, FeatureFormat):
             if settings or image_size is not None:
                 raise ConversionError(
-                    f"{source} is {match.format.title}; leave all settings and --image-size away"
+                    f"{source} is {match.format.title}; omit all settings and --image-size"
                 )
             return convert_features(
                 match, source, destination, str(name), overwrite=overwrite, protected=inputs

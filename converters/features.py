@@ -101,8 +101,7 @@ def describe_lpips(tensors: StateDict, tree: Tree, *, backbone: str) -> Descript
     if LPIPS_HEAD_KEY not in tensors:
         raise UnfitError(
             f"no {LPIPS_HEAD_KEY}; put this file and LPIPS' heads"
-            f" (lpips/weights/v0.1/{backbone}.pth) into"
-            " one folder and convert the folder"
+            f" (lpips/weights/v0.1/{backbone}.pth) into one folder and convert the folder"
         )
     return Description(Architecture(f"lpips-{backbone}", "0.1"))
 
@@ -203,18 +202,19 @@ def _weights_files(folder: Path) -> list[Path]:
 
 _TABLES = (
     Format(
-        "inception-v3", FEATURES_KIND, ("Inception v3 of torchvision or"
-                                       " pytorch-fid"), ("", "state_dict"),
+        "inception-v3", FEATURES_KIND, "Inception v3 of torchvision or pytorch-fid",
+        ("", "state_dict"),
         describe_inception, rows_inception, ("AuxLogits.*", "*.num_batches_tracked"),
     ),
     *(
         Format(
-            f"lpips-{backbone}", FEATURES_KIND, (f"LPIPS 0.1 with torchvision's {title} and its"
-                                                " heads"), ("",),
+            f"lpips-{backbone}", FEATURES_KIND,
+            f"LPIPS 0.1 with torchvision's {title} and its heads", ("",),
             partial(describe_lpips, backbone=backbone), rows_lpips, ("classifier.*",),
         )
-        for backbone, title in (("alex", "AlexNet"), ("vgg", "VGG16"), ("squeeze", "SqueezeNet"
-                                                                                   " 1.1"))
+        for backbone, title in (
+            ("alex", "AlexNet"), ("vgg", "VGG16"), ("squeeze", "SqueezeNet 1.1"),
+        )
     ),
 )  # fmt: skip
 FORMATS = tuple(

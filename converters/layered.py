@@ -28,8 +28,7 @@ def convert_layered(card: Card, state_dict: Mapping[str, np.ndarray]) -> Params:
 
     Raises:
       ConversionError: keys that are missing, left over, of a wrong type or shape or not finite, and
-        layers that do not
-        chain: all of them in one message.
+        layers that do not chain: all of them in one message.
     """
     slots = stored_slots(card)
     expected = {slot.source_key: slot.optional for slot, _ in slots.values()}

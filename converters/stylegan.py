@@ -130,7 +130,7 @@ FORMATS = (
     Format(
         "stylegan-genforce",
         "stylegan",
-        ("StyleGAN of genforce"),
+        "StyleGAN of genforce",
         GENFORCE_KEYS,
         describe_genforce,
         rows_genforce,

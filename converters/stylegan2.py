@@ -199,18 +199,18 @@ def rows_genforce(arch: Architecture) -> Iterator[Row]:
 
 FORMATS = (
     Format(
-        "stylegan2-nvlabs", "stylegan2", ("StyleGAN2 of NVlabs"
-                                         " (stylegan2-ada-pytorch)"), ("G_ema", ""),
+        "stylegan2-nvlabs", "stylegan2", "StyleGAN2 of NVlabs (stylegan2-ada-pytorch)",
+        ("G_ema", ""),
         describe_nvlabs, rows_nvlabs,
     ),
     Format(
-        "stylegan2-rosinality", "stylegan2", ("StyleGAN2 of rosinality"
-                                             " (stylegan2-pytorch)"), ("g_ema", ""),
+        "stylegan2-rosinality", "stylegan2", "StyleGAN2 of rosinality (stylegan2-pytorch)",
+        ("g_ema", ""),
         describe_rosinality, rows_rosinality,
     ),
     Format(
-        "stylegan2-genforce", "stylegan2", ("StyleGAN2 of"
-                                           " genforce"), ("generator_smooth", "generator", ""),
+        "stylegan2-genforce", "stylegan2", "StyleGAN2 of genforce",
+        ("generator_smooth", "generator", ""),
         describe_genforce, rows_genforce,
     ),
 )  # fmt: skip

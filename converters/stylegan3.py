@@ -1,7 +1,7 @@
 """StyleGAN3's weights as NVlabs' program writes them, configurations T and R alike.
 
 Source for names, defaults and the way from settings to layers: https://github.com/NVlabs/stylegan3,
-training/ networks_stylegan3.py. Its pickles state the settings as attributes of the modules. A
+training/networks_stylegan3.py. Its pickles state the settings as attributes of the modules. A
 plain state dict does not: what cannot be told from names and shapes then is as in all official
 networks (`DEFAULTS`).
 """
@@ -165,8 +165,7 @@ def _filters(
     if taps != NUM_TAPS and not attributes_of(tree):
         raise UnfitError(
             f"its downsampling filters have {taps} taps, not {NUM_TAPS}: this is no official"
-            " network,"
-            " and only its pickle says by what factor they go down"
+            " network, and only its pickle says by what factor they go down"
         )
     return taps // factor, factor
 

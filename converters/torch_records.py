@@ -4,8 +4,8 @@ A table from dotted name to a plain value or to a `Call` that builds one.
 
 `NAMES` is the whole allow-list. A reader of another format copies it and adds its own entries;
 nothing in a file can.
-Sources: torch/_utils.py, torch/storage.py and torch/serialization.py of PyTorch 0.4 to 2.13,
-  numpy's `__reduce__`.
+Sources: torch/_utils.py, torch/storage.py and torch/serialization.py of PyTorch 0.4 to 2.13;
+numpy's `__reduce__`.
 """
 
 import math

@@ -1,7 +1,4 @@
-"""Alterations of images as a part of the model.
-
-Compression, resizing, crops, blur, colour, noise; chains.
-"""
+"""Alterations as part of the model: compression, resizing, crops, blur, colour, noise; chains."""
 
 from jattr.alterations.chain import Chain
 from jattr.alterations.files import AlteredImages, alter, from_decoded, from_jpeg

@@ -62,15 +62,12 @@ class Alteration(ABC):
     @property
     @abstractmethod
     def smooth(self) -> SmoothFn:
-        """The differentiable form, in [-1, 1] units.
-
-        One function for all alterations that can share a program.
-        """
+        """The differentiable form, in [-1, 1] units; alterations share it where they can."""
 
     def drawn(self, *numbers: int) -> Self:
-        """Return the step with its random choices drawn by these numbers too.
+        """Return the step with its random choices drawn by these numbers too, each at least 0.
 
-        Each is at least 0. Without random choices, itself.
+        A step without random choices returns itself.
         """
         del numbers
         return self

@@ -1,7 +1,4 @@
-"""`Chain`: alterations one after the other.
-
-As a function of a generator's images, and how far that is from bytes.
-"""
+"""`Chain`: a sequence of alterations as a function of a generator's images."""
 
 import functools
 import hashlib
@@ -115,34 +112,25 @@ class Chain:
         return tuple(parameters)
 
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the bytes [n, H', W', C'] before compression, as programs compute them.
-
-        Of images [n, H, W, C].
-        """
+        """Return images [n, H, W, C] as the bytes [n, H', W', C'] that programs would compress."""
         for step in self.before:
             pixels = step.discrete(pixels)
         return pixels
 
     def drawn(self, *numbers: int) -> "Chain":
-        """Return the chain with random choices drawn by these numbers too.
-
-        And by each step's position.
-        """
+        """Return the chain with random choices drawn by these numbers and each step's index."""
         return Chain(tuple(step.drawn(index, *numbers) for index, step in enumerate(self.steps)))
 
     def num_independent(self, shape: Shape) -> int:
         """Return how many independent numbers of an image get through.
 
-        A resize to one pixel and back leaves few. A direction counts if it is not weakened below
-        `WEAKEST`: less drowns in what is rounded.
+        A resize to one pixel and back leaves few. A direction counts unless it is weakened below
+        `WEAKEST`, where rounding drowns it.
         """
         return _passed(self, shape)
 
     def final_pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the bytes of images [n, H, W, C] after all steps.
-
-        Decompressed where the last one compresses.
-        """
+        """Return images [n, H, W, C] as bytes after all steps, decompressed after a compression."""
         pixels = self.discrete(pixels)
         return pixels if self.jpeg is None else self.jpeg.discrete(pixels)
 
@@ -171,8 +159,8 @@ def smooth_pixels(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
 def smooth_observation(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
     """Return `apply` followed by all steps, times the state's weight.
 
-    Values of bytes, or coefficients [n, 1, N, 1]. The state has `generator`, the candidate's own;
-    `shift`, added to its images; `parameters`; and `weight`.
+    It returns values of bytes, or coefficients [n, 1, N, 1]. The state has `generator`, the
+    candidate's own; `shift`, added to its images; `parameters`; and `weight`.
     """
     last = None if chain.jpeg is None else chain.jpeg.smooth
     return Followed(apply, _after(tuple(step.smooth for step in chain.before), last), shape)

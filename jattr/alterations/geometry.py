@@ -174,10 +174,9 @@ UPRIGHT: dict[int, tuple[Alteration, ...]] = {
 
 
 def only_tagged(orientation: int, *, jpeg: bool) -> str:
-    """Return the alteration that only states an EXIF orientation.
+    """Return the alteration that only states an EXIF orientation, as a chain's text.
 
-    As a chain's text, for `--alteration`, where `jpeg` stands for the file's own compression. Empty
-    for orientation 1.
+    In it `jpeg` stands for the file's own compression. Empty for orientation 1.
 
     >>> only_tagged(6, jpeg=True), only_tagged(1, jpeg=True)
     ('turn:90,jpeg', '')

@@ -50,10 +50,7 @@ def find_jpeg(pixels: np.ndarray) -> Jpeg | None:
 
 
 def _changes(pixels: np.ndarray, jpeg: Jpeg) -> float:
-    """Return how much a compression changes an image.
-
-    Least if the image went through the same one before.
-    """
+    """Return how much a compression changes an image: least if it is the one it went through."""
     return float(np.square(jpeg.discrete(pixels[None])[0].astype(np.float64) - pixels).mean())
 
 

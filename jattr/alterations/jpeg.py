@@ -64,20 +64,20 @@ def blocks_of(shape: Shape, sampling: tuple[tuple[int, int], ...]) -> list[tuple
 
 
 def _repeats(height: int, width: int, down: int, wide: int) -> tuple[tuple[int, int], ...]:
-    """Return how often libjpeg repeats the last row and column before it averages.
+    """Return the padding of images [n, H, W] by repeated edges before libjpeg averages.
 
-    Of images [n, H, W]. Columns up to a whole block, rows only up to a whole average: below that,
-    averages are repeated.
+    Columns are repeated up to a whole block, rows only up to a whole average: below that, averages
+    are repeated.
     """
     return (0, 0), (0, -height % down), (0, wide - width)
 
 
 @functools.lru_cache(maxsize=64)
 def make_coefficients(sampling: tuple[tuple[int, int], ...], orientation: int = 1) -> SmoothFn:
-    """Return `fn(parameters, images [n, H, W, C]) -> [n, 1, N, 1]`, smooth coefficients.
+    """Return `fn(parameters, images [n, H, W, C]) -> [n, 1, N, 1]`, smooth coefficients over 127.5.
 
-    Over 127.5, block after block. Images are as shown, coefficients of the image as an EXIF
-    orientation stores it. `parameters` are none; one function for each way of sampling and storing,
+    Images are as shown, coefficients those of the image as an EXIF orientation stores it, block
+    after block. `parameters` are none; there is one function for each way of sampling and storing,
     whatever the tables.
     """
     tallest, widest = (max(factor[axis] for factor in sampling) for axis in (0, 1))
@@ -219,17 +219,14 @@ class Jpeg(Alteration):
     def quantised(self, pixels: np.ndarray) -> np.ndarray:
         """Return the quantised coefficients [n, N] of a real encoder, of images uint8 [n, H, W, C].
 
-        Of decoded ones those of the second compression.
+        Of decoded ones, those of the second compression.
         """
         if self.decoded:
             return self.requantised(self.discrete(pixels))
         return np.stack([read_jpeg(self.encode(image))[0] for image in pixels])
 
     def unquantised(self, pixels: np.ndarray) -> np.ndarray:
-        """Return what a real encoder quantises [n, N], rounded to whole numbers.
-
-        Its coefficients with steps of 1.
-        """
+        """Return what a real encoder quantises [n, N], rounded to whole numbers (steps of 1)."""
         ones = tuple(np.ones_like(table) for table in self.format.tables)
         plain = dataclasses.replace(
             self, format=dataclasses.replace(self.format, tables=ones), decoded=False
@@ -245,10 +242,10 @@ class Jpeg(Alteration):
         return dataclasses.replace(self, decoded=False).quantised(decoded)
 
     def uncertain(self, decoded: np.ndarray) -> np.ndarray:
-        """Return which coefficients [n, N] may not be those of the first compression.
+        """Return which coefficients [n, N] of decoded images may not be the first compression's.
 
-        Of decoded images. Those that do not lie near a multiple of their step, and all of blocks
-        where decoding cut values off at 0 or 255. None of a file's own.
+        Those are all that do not lie near a multiple of their step, and all of blocks where
+        decoding clipped values at 0 or 255. None of a file's own.
         """
         steps = self.steps(decoded.shape[1:])
         if not self.decoded:
@@ -281,7 +278,7 @@ class Jpeg(Alteration):
 def read_jpeg(data: bytes) -> tuple[np.ndarray, Jpeg]:
     """Return the quantised coefficients [N] of a JPEG file, and its compression.
 
-    In the order of `Jpeg.smooth`.
+    They are in the order of `Jpeg.smooth`.
 
     Raises:
       ImageError: it is no JPEG that jattr reads.

@@ -46,10 +46,7 @@ def _mixed(matrix: PyTree, x: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class Factor(Alteration):
-    """A step with one factor.
-
-    None: unknown, to be fitted before the step can be carried out (`fit_factors`).
-    """
+    """A step with one factor; None: unknown, to be fitted before the step can be carried out."""
 
     factor: float | None
 

@@ -173,10 +173,7 @@ class Blur(Separable):
 
 @functools.lru_cache(maxsize=64)
 def blur_matrix(size: int, sigma: float, passes: int = 3) -> np.ndarray:
-    """Return the weights [size, size] of Pillow's Gaussian blur of one axis.
-
-    The edge is repeated beyond it.
-    """
+    """Return the weights [size, size] of Pillow's Gaussian blur of one axis, its edge repeated."""
     # The box of each pass has the variance sigma^2 / passes: 2 whole + 1 full weights, and two
     # partial ones that make up the rest (the paper's extended box filter).
     variance = sigma * sigma / passes

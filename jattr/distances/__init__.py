@@ -1,6 +1,4 @@
-"""Distances between a reproduction and an image.
-
-Pure functions of one pair, differentiable, in weighted sums.
+"""Distances between a reproduction and an image: pure, differentiable, in weighted sums.
 
 Those of pixels need nothing else; those of features need a feature folder, which `jattr convert`
 makes.

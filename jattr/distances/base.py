@@ -1,6 +1,6 @@
 """`Distance`: the mean square of a residual vector of two images, and weighted sums.
 
-A residual and not a number alone, because Gauss-Newton steps need one.
+It has a residual and not a number alone, because Gauss-Newton steps need one.
 """
 
 import functools
@@ -46,9 +46,7 @@ class Distance:
     compare: CompareFn | None = field(default=None, repr=False)
 
     def __call__(self, a: ArrayLike, b: ArrayLike) -> jax.Array:
-        """Return the distance [] float32 of reproduction a and image b.
-
-        Each [H, W, C] in [-1, 1] units.
+        """Return the distance [] float32 of reproduction a and image b, [H, W, C] in [-1, 1] units.
 
         Raises:
           InputError: the images are of different shapes, are bytes, or are too small or of a wrong
@@ -74,10 +72,7 @@ def _mean_square(apply: ResidualFn, state: PyTree, a: jax.Array, b: jax.Array) -
 
 
 def digest_of(kind: str, settings: Mapping[str, object]) -> str:
-    """Return the digest of a distance.
-
-    Of its kind and settings, among them the digest of its network.
-    """
+    """Return the digest of a distance's kind and settings, among them the digest of its network."""
     return hashlib.sha256(canonical_json({"distance": kind, **settings})).hexdigest()
 
 
@@ -113,7 +108,7 @@ def weighted(*parts: tuple[Distance, float]) -> Distance:
         if not (math.isfinite(weight) and weight > 0):
             raise InputError(
                 f"distance {distance.name!r} has the weight {weight:g}; a weight is a finite number"
-                " above 0: leave away what is not to count"
+                " above 0: omit what is not to count"
             )
     distances = [distance for distance, _ in parts]
     weights = tuple(jnp.float32(weight) for _, weight in parts)

@@ -1,7 +1,5 @@
 """StyleGAN2's discriminator up to its 4x4 block, whose activations are features.
 
-It learnt what tells images apart.
-
 Karras et al., Analyzing and Improving the Image Quality of StyleGAN, arXiv 1912.04958, section 4.1
 (forms "resnet", "skip" and "orig"), as https://github.com/NVlabs/stylegan2-ada-pytorch,
 training/networks.py, and https://github.com/rosinality/stylegan2-pytorch, model.py, compute it;
@@ -122,10 +120,9 @@ def _number(text: str) -> float | None:
 
 
 class ScaledConv(nnx.Module):
-    """A convolution with equalised learning rate, bias, leaky ReLU; or without both.
+    """A convolution with equalised learning rate, and with bias and leaky ReLU unless `linear`.
 
-    `down` halves the size first. The image is filtered between zeros; then its windows are every
-    second pixel apart.
+    `down` halves the size: the zero-padded image is filtered, then windows are two pixels apart.
     """
 
     def __init__(
@@ -138,7 +135,7 @@ class ScaledConv(nnx.Module):
     def __call__(self, x: jax.Array, gain: float = 1.0, clamp: float | None = None) -> jax.Array:
         """Return `gain` times the activations [n, H', W', outputs] of x [n, H, W, inputs].
 
-        H' = H or H / 2.
+        H' is H, or H / 2 with `down`.
         """
         size = self.kernel.shape[0]
         kernel = self.kernel[...] * np.float32(
@@ -154,10 +151,7 @@ class ScaledConv(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Two convolutions, the second of which halves the size.
-
-    In the form "resnet" with a linear branch beside them.
-    """
+    """Two convolutions, the second of which halves the size; "resnet" adds a linear branch."""
 
     def __init__(self, inputs: int, outputs: int, variant: Variant):
         self.clamp = variant.clamp

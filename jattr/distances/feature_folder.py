@@ -1,6 +1,4 @@
-"""Feature folders: `card.json` and `params/` (Orbax), as generators have them.
-
-All of it is checked when loaded.
+"""Feature folders: `card.json` and `params/` (Orbax), as generators have them; loading checks all.
 
 The card: card_version 1, kind "features", name, architecture, variant, source (whose file it is),
 weights_digest and digest. `jattr convert` writes such folders from public files; nothing is ever
@@ -144,8 +142,7 @@ def checked_card(data: object) -> JsonObject:
         kind = data.get("kind") if isinstance(data, Mapping) else None
         raise InputError(
             f"{CARD_FILE} has the kind {show(kind)}, not {show(FEATURES_KIND)}: this is no feature"
-            " folder;"
-            f" {CONVERT_FEATURES}"
+            f" folder; {CONVERT_FEATURES}"
         )
     problems = [f"the field {show(name)} is unknown" for name in data if name not in FIELDS]
     if data.get("card_version") != 1:

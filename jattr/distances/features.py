@@ -1,6 +1,4 @@
-"""Distances of features: activations of a network trained on other images.
-
-Made from a feature folder.
+"""Distances of features: activations of a network trained on other images, in a feature folder.
 
 Mean squared differences of one layer, as in On Attribution of Deepfakes, arXiv 2008.09194
 (Inception v3, Mixed_7a); and LPIPS, arXiv 1801.03924, version 0.1: at every pixel of several layers
@@ -132,10 +130,7 @@ def _loaded(folder: str | os.PathLike[str] | FeatureNetwork) -> FeatureNetwork:
 
 @functools.cache
 def _functions_of_layer(architecture: str, variant: str, layer: str) -> Functions:
-    """Return the functions of the mean squared difference of a layer.
-
-    The same objects for all weights.
-    """
+    """Return the functions of the mean squared difference of a layer, the same for all weights."""
     graphdef, _ = graph_of(architecture, variant)
 
     def encode(state: PyTree, image: jax.Array) -> jax.Array:
@@ -158,7 +153,7 @@ def _functions_of_lpips(architecture: str, variant: str) -> Functions:
     def encode(state: PyTree, image: jax.Array) -> tuple[jax.Array, ...]:
         """Return the activations [h, w, c] of each layer as LPIPS compares them.
 
-        Of length 1 at each pixel, times the heads' square roots.
+        They have length 1 at each pixel, times the heads' square roots.
         """
         net = nnx.merge(graphdef, state)
         activations = net(

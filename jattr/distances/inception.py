@@ -41,10 +41,7 @@ SQUARE: Window = {"size": (3, 3), "padding": (1, 1)}
 
 
 class BlockA(nnx.Module):
-    """Branches of 1x1, 5x5, two 3x3, and an average.
-
-    [n, 35, 35, inputs] to [n, 35, 35, 224 + pooled].
-    """
+    """1x1, 5x5, two 3x3 and an average: [n, 35, 35, inputs] to [n, 35, 35, 224 + pooled]."""
 
     def __init__(self, inputs: int, pooled: int, *, fid: bool):
         self.fid = fid
@@ -85,10 +82,7 @@ class BlockB(nnx.Module):
 
 
 class BlockC(nnx.Module):
-    """Branches of 1x1, 7x7 as 1x7 and 7x1, twice that, and an average.
-
-    [n, 17, 17, 768] to the same shape.
-    """
+    """1x1, 1x7 then 7x1, that twice, and an average: [n, 17, 17, 768] to the same shape."""
 
     def __init__(self, width: int, *, fid: bool):
         self.fid = fid
@@ -136,10 +130,7 @@ class BlockD(nnx.Module):
 
 
 class BlockE(nnx.Module):
-    """Branches that end in 1x3 and 3x1 side by side, and a pool.
-
-    [n, 8, 8, inputs] to [n, 8, 8, 2048].
-    """
+    """Branches that end in 1x3 and 3x1, and a pool: [n, 8, 8, inputs] to [n, 8, 8, 2048]."""
 
     def __init__(self, inputs: int, *, pool: str):
         self.pool = pool  # "average", "average_inside" (of what lies in the image), "max"

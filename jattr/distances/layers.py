@@ -1,6 +1,4 @@
-"""Layers of feature networks, as PyTorch computes them.
-
-Convolutions, pooling, resizing. Activations are NHWC.
+"""Layers of feature networks as PyTorch computes them: convolutions, pooling, resizing; NHWC.
 
 Pooling is maxima and sums of shifted images, one direction after the other: all derivatives, in
 both modes and under `vmap`, are then of the same cheap kind.

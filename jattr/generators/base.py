@@ -222,15 +222,13 @@ class Generator:
             return self
         if self.viewer is None:
             raise GeneratorError(
-                f"generator {self.name!r} has no psi, cutoff and noise settings; leave them away:"
-                " style-based ones have"
+                f"generator {self.name!r} has no psi, cutoff or noise settings; omit them:"
+                " style-based generators have them"
             )
         return self.viewer(self, space, psi, cutoff, noise)
 
     def psi_grid(self, values: Sequence[float]) -> tuple["Generator", ...]:
-        """Return this generator once for each psi, named after it.
-
-        Candidates for an image of unknown truncation.
+        """Return this generator once for each psi, named after it, for images of unknown psi.
 
         Raises:
           GeneratorError: it has no psi, or its space is not z: truncation lies between z and w.
@@ -250,10 +248,7 @@ class Generator:
         return self.view(space).latent_shape
 
     def sample_latent(self, key: jax.Array, n: int, *, space: str | None = None) -> jax.Array:
-        """Return n latents [n, *latent_shape] float32 from the prior of a space.
-
-        None: the space of `apply`.
-        """
+        """Return n latents [n, *latent_shape] float32 from the prior of `space` (or `apply`'s)."""
         return self.view(space).sample(key, n)
 
     def sample_labels(self, key: jax.Array, n: int) -> np.ndarray | None:
@@ -314,12 +309,10 @@ class Generator:
         psi: float | None = None,
         noise: Noise = None,
     ) -> jax.Array:
-        """Return the images [n, H, W, C] float32 of latents z [n, *latent_shape].
-
-        In [-1, 1] units, not clipped.
+        """Return the images [n, H, W, C] float32 of latents z, in [-1, 1] units, not clipped.
 
         Args:
-          z: latents.
+          z: latents [n, *latent_shape].
           space: one of `spaces`; None: the one of `apply`.
           label: int [n], for conditional generators; else None.
           psi: truncation; None is the card's setting. Only for generators that have it.
@@ -355,9 +348,9 @@ class Generator:
                 what = (
                     "is unconditional"
                     if self.space == "z"
-                    else f"takes no label in space {self.space}, where it acts no more"
+                    else f"takes no label in space {self.space}, where it has no effect"
                 )
-                raise GeneratorError(f"generator {self.name!r} {what}; leave the label away")
+                raise GeneratorError(f"generator {self.name!r} {what}; omit the label")
             return None
         if label is None:
             raise GeneratorError(

@@ -21,8 +21,7 @@ def load_candidates(paths: Sequence[str], *, resize: bool) -> list[Generator]:
         if gen.name in [other.name for other in generators]:
             raise InputError(
                 f"two candidates are called {gen.name!r}, the second one is {path!r}; leave one"
-                " away, or give it"
-                ' another "name" in its card.json'
+                ' out, or give it another "name" in its card.json'
             )
         generators.append(gen)
     sizes = {gen.name: f"{gen.image_shape[0]}x{gen.image_shape[1]}" for gen in generators}

@@ -1,7 +1,6 @@
 """Finds what is wrong with the structure of a card, and says it.
 
-The schema is the one place for what is legal: its `description` texts are the second half of every
-message.
+The schema alone states what is legal: its `description` texts are the second half of every message.
 """
 
 import functools

@@ -23,10 +23,10 @@ def canonical_json(value: object) -> bytes:
 
 
 def tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:
-    """Return the SHA-256 (hex) over named tensors.
+    """Return the SHA-256 (hex) of named tensors.
 
-    In the order of the names' UTF-8 bytes, for each the canonical JSON of [name, dtype, shape], a
-    newline, and its bytes, little-endian in C order.
+    Hashed are, in the order of the names' UTF-8 bytes, the canonical JSON of [name, dtype, shape],
+    a newline, and the tensor's bytes, little-endian in C order.
 
     >>> tensors_digest({"layers/0/bias": np.zeros(2, np.float32)})[:16]
     '0596ee7a5539f635'
@@ -41,9 +41,7 @@ def tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:
 
 
 def function_digest(weights_digest: str, function_fields: Mapping[str, object]) -> str:
-    """Return the SHA-256 (hex) of a function.
-
-    Of its weights' digest and the settings that change it.
+    """Return the SHA-256 (hex) of a function: its weights' digest and the settings that change it.
 
     >>> function_digest("00", {"kind": "layered"})[:16]
     'c63fdf7740f57d71'

@@ -115,10 +115,7 @@ def net_state(kind: str, arch: Architecture, tensors: Mapping[str, np.ndarray]) 
 
 @functools.lru_cache(maxsize=256)
 def plain_apply(kind: str, arch: Architecture) -> Callable[..., jax.Array]:
-    """Return `apply(state, z, *, label=None)` of a family without styles.
-
-    One object an architecture.
-    """
+    """Return `apply(state, z, *, label=None)` of a family without styles, one an architecture."""
     graphdef, _ = graph_of(kind, arch)
 
     def apply(state: nnx.State, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
@@ -129,10 +126,7 @@ def plain_apply(kind: str, arch: Architecture) -> Callable[..., jax.Array]:
 
 @functools.lru_cache(maxsize=256)
 def plain_encoder(kind: str, arch: Architecture) -> Callable[..., jax.Array] | None:
-    """Return `encode(state, images [n, H, W, C]) -> z`, the mean of the posterior.
-
-    None if there is no encoder.
-    """
+    """Return `encode(state, images [n, H, W, C]) -> z`, the mean of the posterior, or None."""
     if not getattr(arch, "has_encoder", False):
         return None
     graphdef, _ = graph_of(kind, arch)

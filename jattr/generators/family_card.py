@@ -108,10 +108,7 @@ def architecture_to_json(arch: Architecture) -> JsonObject:
 
 
 def architecture_of(kind: type, data: JsonObject) -> Any:
-    """Return the Architecture of JSON values that its schema has passed.
-
-    2.0 is a whole number in JSON.
-    """
+    """Return the Architecture of JSON values that its schema has passed: 2.0 is a whole number."""
     hints = get_type_hints(kind)
     return kind(**{name: _converted(hints[name], value) for name, value in data.items()})
 

@@ -35,10 +35,7 @@ class Axis(NamedTuple):
     before: int = 0
 
     def transposed(self, inputs: int, num_taps: int) -> "Axis":
-        """Return the transpose of this resampling of `inputs` samples.
-
-        For the same taps reversed.
-        """
+        """Return the transpose of this resampling of `inputs` samples, for reversed taps."""
         return Axis(inputs, self.down, self.up, num_taps - 1 - self.before)
 
 
@@ -129,8 +126,8 @@ def _transpose_x(y: Any, x: Any, taps: Any, *, rows: Axis, columns: Axis) -> jax
 def _materialised(x: jax.Array, taps: jax.Array, **axes: Any) -> jax.Array:
     """Return `_sums` so that XLA on CPU computes it once.
 
-    It does not fuse across the border of a condition. Otherwise it computes the sums anew for each
-    use by the next operation, such as the nine windows of a convolution.
+    XLA does not fuse across a condition. Without one it computes the sums anew for each use by the
+    next operation, such as the nine windows of a convolution.
     """
     shape = (x.shape[0], axes["rows"].size, axes["columns"].size, x.shape[3])
     finite = jnp.isfinite(jnp.sum(taps))

@@ -23,7 +23,7 @@ Path = tuple[str, ...]
 def final_of(kind: str, arch: Any) -> Callable[[Generator], FinalLayer] | None:
     """Return the function that splits generators of an architecture before their last layer.
 
-    None where the last layer is not one linear layer for all images.
+    None where that is not one linear layer for all images.
     """
     if kind == "progan":
         bare = plain_apply(kind, dataclasses.replace(arch, tanh=False))
@@ -38,10 +38,9 @@ def final_of(kind: str, arch: Any) -> Callable[[Generator], FinalLayer] | None:
 def _split(
     apply: Callable[..., jax.Array], kernel_path: Path, bias_path: Path, output: str
 ) -> FinalLayer:
-    """Return the split of a network that ends in a 1x1 convolution.
+    """Return the split of a network that ends in a 1x1 convolution, by its kernel and bias paths.
 
-    By the paths of its kernel and bias. The convolution's inputs are what the same network makes
-    with the identity in its place.
+    The convolution's inputs are what the same network returns with the identity in its place.
     """
 
     def activations(state: PyTree, z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:

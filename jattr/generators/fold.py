@@ -1,4 +1,4 @@
-"""From the layers of a card to few and fast steps.
+"""Folds the layers of a card into fewer, faster steps.
 
 Frozen normalisation and layout go into the weights beside them.
 
@@ -132,7 +132,7 @@ def _transposed_shape(
 def _conv_transpose_of_pixel(
     layer: Layer, leaves: dict[str, np.ndarray], shape: tuple[int, ...]
 ) -> list[Step]:
-    """Return the dense layer that a transposed convolution of a single pixel is.
+    """Return a transposed convolution of a single pixel as the dense layer that it is.
 
     Each output pixel is one tap.
     """
@@ -155,10 +155,7 @@ def _conv_transpose_of_pixel(
 def _fold_affine(
     steps: list[Step], scale: np.ndarray, shift: np.ndarray, shape: tuple[int, ...]
 ) -> list[Step]:
-    """Return the steps with x * scale + shift behind them.
-
-    Inside the last linear step where there is one.
-    """
+    """Return the steps and then x * scale + shift, folded into the last linear step if possible."""
     target = len(steps) - 1
     if (
         steps

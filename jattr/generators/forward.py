@@ -1,7 +1,7 @@
 """Images of any number of latents, in batches of one size: one compiled program an architecture.
 
-At full float32 precision: of these images results state their numbers, and `verify` recomputes
-them.
+They are computed at full float32 precision: results state numbers of these images, and `verify`
+recomputes them.
 """
 
 import functools
@@ -29,7 +29,7 @@ class Followed:
     """An `apply` of two parts, the second a function of the first's images, kept apart.
 
     Its state has `generator`, the first part's own, beside what the second part takes. Programs of
-    the first part, the dear ones to compile, serve every second part.
+    the first part, which are expensive to compile, serve every second part.
     """
 
     first: ApplyFn

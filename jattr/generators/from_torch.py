@@ -199,10 +199,7 @@ def _try(
 
 
 def _export(module: Any, name: str, inputs: tuple[np.ndarray, ...]) -> Any:
-    """Return the torch.export.ExportedProgram of the module on one latent.
-
-    In operations that torchax knows.
-    """
+    """Return the torch.export.ExportedProgram of the module on one latent, for torchax."""
     torch = _load("torch")
     table = torch.export.default_decompositions()
     table.update(_load("torchax.decompositions").DECOMPOSITIONS)
@@ -282,10 +279,7 @@ def _to_units(x: Any, value_range: tuple[float, float]) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _make_apply(program: Program) -> ApplyFn:
-    """Return the pure function of a program.
-
-    One object for equal ones, so that jit compiles once.
-    """
+    """Return the pure function of a program, one object for equal ones: jit compiles once."""
     interpreter = _load("torchax.export").JaxInterpreter
 
     def apply_one(state: dict[str, jax.Array], z: jax.Array, label: jax.Array | None) -> jax.Array:
@@ -348,7 +342,7 @@ def _convolution(
 def _filter_channels(x: jax.Array, taps: jax.Array, stride: int, padding: int) -> jax.Array:
     """Return x [n, H, W, C], each channel filtered with its own taps [C, kh, kw].
 
-    As shifted sums: on CPU the fastest form.
+    Shifted sums are the fastest form on CPU.
     """
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     _, kh, kw = taps.shape

@@ -1,6 +1,6 @@
 """The hook that every call of `Generator.generate` runs through: how a log records images.
 
-A module of its own, without jax: the ledger imports it.
+It is a module of its own, without jax, because the ledger imports it.
 """
 
 from collections.abc import Callable

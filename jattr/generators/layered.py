@@ -24,10 +24,7 @@ from jattr.generators.stored import Params
 
 @dataclass(frozen=True)
 class Plan:
-    """The architecture of a folded network: everything that is not a number to be loaded.
-
-    Hashable.
-    """
+    """The architecture of a folded network, hashable: everything but the numbers in its tensors."""
 
     steps: tuple[
         tuple[str, tuple[tuple[str, Option], ...], tuple[tuple[str, tuple[int, ...]], ...]], ...
@@ -139,10 +136,7 @@ STEPS: dict[str, Callable[..., jax.Array]] = {
 
 @functools.lru_cache(maxsize=256)
 def _merge_parts(plan: Plan) -> tuple[Any, Callable[..., jax.Array]]:
-    """Return the graph definition of a plan and its pure function.
-
-    One object a plan, so that jit compiles once.
-    """
+    """Return the graph definition of a plan and its pure function, one object a plan."""
     abstract = nnx.eval_shape(lambda: LayeredNet(plan, *_zeros(plan)))
     graphdef, _ = nnx.split(abstract)
 
@@ -189,8 +183,8 @@ def _final(
 ) -> Callable[[Generator], FinalLayer] | None:
     """Return the function that splits a network before its last linear step.
 
-    Behind that step only an output function and reshapes may stand; else None. `outputs` are the
-    shapes behind the steps.
+    None if anything but an output function and reshapes follows that step. `outputs` are the shapes
+    after each step.
     """
     kinds = [kind for kind, _, _ in plan.steps]
     last = len(kinds) - 1

@@ -74,11 +74,10 @@ def conv_transpose(
     output_padding: int = 0,
     form: str | None = None,
 ) -> jax.Array:
-    """Return PyTorch's ConvTranspose2d of x [n, H, W, I]: [n, H', W', O].
+    """Return PyTorch's ConvTranspose2d of x [n, H, W, I], kernel [kh, kw, I, O]: [n, H', W', O].
 
-    With kernel [kh, kw, I, O]. H' = (H - 1) stride - 2 padding + kh + output_padding. The kernel's
-    taps are in PyTorch's order (not flipped). `form` is a key of `CONV_TRANSPOSE_FORMS`; None
-    chooses by backend and shape.
+    H' = (H - 1) stride - 2 padding + kh + output_padding. The kernel's taps are in PyTorch's order
+    (not flipped). `form` is a key of `CONV_TRANSPOSE_FORMS`; None chooses by backend and shape.
     """
     form = form or conv_transpose_form(kernel, stride)
     return CONV_TRANSPOSE_FORMS[form](x, kernel, stride, padding, output_padding)
@@ -99,8 +98,8 @@ def upsample_nearest(x: jax.Array, scale: int) -> jax.Array:
 def for_tangents() -> Iterator[None]:
     """Choose, while tracing inside, the forms that are fastest for many tangents at once.
 
-    Tangents of forward mode. A function that is itself under `jax.jit` keeps the forms of its first
-    trace.
+    That is, for forward mode. A function that is itself under `jax.jit` keeps the forms of its
+    first trace.
     """
     with _taking("tangents"):
         yield
@@ -108,10 +107,7 @@ def for_tangents() -> Iterator[None]:
 
 @contextlib.contextmanager
 def for_weights() -> Iterator[None]:
-    """Choose, while tracing inside, the forms that are fastest for gradients of the weights.
-
-    That is, for training.
-    """
+    """Choose, while tracing inside, the forms that are fastest for gradients of weights."""
     with _taking("weights"):
         yield
 
@@ -131,10 +127,7 @@ _DERIVATIVE: contextvars.ContextVar[str] = contextvars.ContextVar(
 
 
 def conv_form(kernel: jax.Array, stride: int, side: int) -> str:
-    """Return the form that `conv` chooses here and now.
-
-    For kernel [kh, kw, I, O] and inputs of `side` pixels.
-    """
+    """Return the form that `conv` chooses for kernel [kh, kw, I, O] and inputs of `side` pixels."""
     if jax.default_backend() != "cpu":
         return "native"
     kh, kw, inputs, outputs = kernel.shape
@@ -173,12 +166,12 @@ def _conv_canonical(x: jax.Array, kernel: jax.Array, stride: int, padding: int) 
 
 
 def canonical_conv(x: jax.Array, kernel: jax.Array, padding: tuple[int, int] = (0, 0)) -> jax.Array:
-    """Return the cross-correlation of x [n, H, W, I] with kernel [kh, kw, I, O], of stride 1.
+    """Return the stride-1 cross-correlation of x [n, H, W, I] with kernel [kh, kw, I, O].
 
-    Between `padding` zeros a side. XLA on CPU is fast for NHWC activations and HWIO kernels only,
-    and what JAX derives of a convolution is of another form and many times slower. The transpose of
-    a convolution with zeros around is the convolution with the flipped kernel; the primitive says
-    so, in both modes.
+    There are `padding` zeros on each side. XLA on CPU is fast for NHWC activations and HWIO kernels
+    only, and what JAX derives of a convolution is of another form and many times slower. The
+    transpose of a convolution with zeros around is the convolution with the flipped kernel; the
+    primitive says so, in both modes.
     """
     return _canonical.bind(x, kernel, padding=padding)
 
@@ -199,7 +192,7 @@ def _unit_conv_shape(x: Any, kernel: Any, *, padding: tuple[int, int]) -> tuple[
 def _unit_conv_transpose_x(y: Any, x: Any, kernel: Any, *, padding: tuple[int, int]) -> jax.Array:
     """Return the cotangent of x from that of the output, y.
 
-    Up to kernel - 1 zeros stand around y; of more, what they meet is cut off.
+    Up to kernel - 1 zeros surround y; of more, what they meet is cut off.
     """
     # Zeros beyond kernel - 1 met no input: the outputs there have no part in the cotangent.
     sizes = kernel.shape[:2]
@@ -263,10 +256,7 @@ def _windows(x: jax.Array, kh: int, kw: int, stride: int) -> jax.Array:
 
 
 def _taps_by_phase(kernel: jax.Array, stride: int) -> jax.Array:
-    """Return kernel [kh, kw, I, O] as [rows, stride, columns, stride, I, O].
-
-    Filled up with zero taps.
-    """
+    """Return kernel [kh, kw, I, O], zero-padded, as [rows, stride, columns, stride, I, O]."""
     kh, kw, inputs, outputs = kernel.shape
     rows, columns = -(-kh // stride), -(-kw // stride)
     kernel = jnp.pad(kernel, ((0, rows * stride - kh), (0, columns * stride - kw), (0, 0), (0, 0)))
@@ -355,10 +345,7 @@ def _conv_transpose_native(
 def _cut_from(
     full_fn: Callable[[jax.Array, jax.Array, int], jax.Array],
 ) -> Callable[..., jax.Array]:
-    """Return the form that cuts the output out of that of `full_fn`.
-
-    Which has every tap of every input pixel.
-    """
+    """Return the form that cuts the output out of `full_fn`'s: every tap of every input pixel."""
 
     def cut(
         x: jax.Array, kernel: jax.Array, stride: int, padding: int, output_padding: int

@@ -70,9 +70,7 @@ def read_params(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
 
 
 def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the stored tensors by path, from their metadata.
-
-    After checking every file of the folder.
+    """Return the shapes of the stored tensors by path, after checking every file of the folder.
 
     Raises:
       GeneratorError: a file that Orbax does not write here, a link or a pipe, a tensor that is not

@@ -1,6 +1,4 @@
-"""ProGAN generators: two 3x3 convolutions at each size from 4x4 pixels.
-
-Every pixel's features are normalised behind them.
+"""ProGAN generators: two 3x3 convolutions at each size from 4x4 pixels, each with pixel norm.
 
 Karras, Aila, Laine, Lehtinen, Progressive Growing of GANs for Improved Quality, Stability, and
 Variation, arXiv 1710.10196: network in table 2, equalised learning rate in section 4.1, pixel norm

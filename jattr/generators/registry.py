@@ -1,7 +1,4 @@
-"""The kinds of generators.
-
-Card kind -> how its card is read and its stored tensors become a pure function.
-"""
+"""The kinds of generators: how a card is read and stored tensors become a pure function."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

@@ -1,6 +1,6 @@
 """`Settings`: how a style-based generator is run.
 
-Searching with others than an image was made with fails silently.
+A search with settings other than those that an image was generated with fails silently.
 """
 
 from collections.abc import Iterator

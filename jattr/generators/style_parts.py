@@ -181,9 +181,9 @@ def modulated_conv(
 
 
 def smooth(x: jax.Array, taps: Sequence[float], size: int) -> jax.Array:
-    """Return x [n, H, W, C] convolved with `taps` along both axes: [n, size, size, C].
+    """Return x [n, H, W, C] between zeros, convolved with `taps` along both axes.
 
-    Between zeros. Of an odd number of zeros the larger half stands in front.
+    The result is [n, size, size, C]. Of an odd number of zeros the larger half stands in front.
     """
     # A full filter of K taps needs K - 1 more inputs than it has outputs.
     zeros = size + len(taps) - 1 - x.shape[1]
@@ -193,7 +193,7 @@ def smooth(x: jax.Array, taps: Sequence[float], size: int) -> jax.Array:
 def upsample(x: jax.Array, taps: Sequence[float]) -> jax.Array:
     """Return x [n, H, W, C] upsampled by 2 and filtered: [n, 2H, 2W, C].
 
-    An even number of `taps`, whose sum is 2.
+    `taps` are an even number, of sum 2.
     """
     return resample(
         x, jnp.asarray(taps, x.dtype), Axis(2 * x.shape[1], up=2, before=len(taps) // 2)

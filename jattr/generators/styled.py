@@ -31,10 +31,9 @@ from jattr.typing import PyTree
 def styled_apply(
     kind: str, arch: StyledArchitecture, space: str, searched: bool
 ) -> Callable[..., jax.Array]:
-    """Return `apply(state, z, *, label=None)` for latents of a space.
+    """Return `apply(state, z, *, label=None)` for a space's latents, one object an architecture.
 
-    One object an architecture and space. `searched`: the noise maps follow the latent in one flat
-    vector.
+    `searched`: the noise maps follow the latent in one flat vector.
     """
     graphdef, _ = graph_of(kind, arch)
 
@@ -56,9 +55,9 @@ def styled_apply(
 
 @functools.lru_cache(maxsize=256)
 def styled_router(kind: str, arch: StyledArchitecture) -> Callable[[Generator], Route]:
-    """Return the function that splits a generator of latents z behind its mapping network.
+    """Return the function that splits a generator of latents z after its mapping network.
 
-    The second part has its truncation and noise.
+    Truncation and noise belong to the second part.
     """
     graphdef, _ = graph_of(kind, arch)
 
@@ -103,10 +102,7 @@ def _to_styles(kind: str, arch: StyledArchitecture) -> Callable[..., jax.Array]:
 
 
 def styled_state(net: nnx.State, arch: StyledArchitecture, settings: Settings) -> dict[str, PyTree]:
-    """Return the state of a styled generator.
-
-    The network's, psi for each style [num_ws], the noise maps.
-    """
+    """Return the state of a styled generator: its network, psi of each style, noise maps."""
     return {"net": net, "psi": _psi(arch, settings), "noise": _maps(net, arch, settings.noise)}
 
 
@@ -176,7 +172,7 @@ def _changed(
             f"noise is {noise!r}; it must be const, none or search, a PRNG key, or the maps"
         )
     if noise is not None and not arch.noise_shapes:
-        problems.append("it has no noise maps; leave noise away")
+        problems.append("it has no noise maps; omit noise")
     if problems:
         raise GeneratorError(f"generator {gen.name!r}: {'; '.join(problems)}")
     if noise is None:
@@ -250,7 +246,7 @@ def _sampler(
 ) -> SampleFn:
     """Return the sampler of a space.
 
-    z is normal, w and w+ are what the mapping network makes of that; noise is normal.
+    z is normal; w and w+ are what the mapping network returns for normal z; noise is normal.
     """
 
     def sample(key: jax.Array, n: int) -> jax.Array:

@@ -113,7 +113,7 @@ class Net(nnx.Module):
 def _leaky_change(x: jax.Array, bias: jax.Array) -> jax.Array:
     """Return leaky(x + bias) - leaky(bias) of activations x [..., C].
 
-    AdaIN takes away what is equal in all pixels of a channel; taken away here, it costs x no digits
+    AdaIN subtracts what is equal in all pixels of a channel; subtracting it here costs x no digits
     where it is large.
     """
     return SLOPE * x + (1 - SLOPE) * (jnp.maximum(x, -bias) + jnp.minimum(bias, 0))

@@ -79,10 +79,7 @@ class StyledConv(nnx.Module):
     def __call__(
         self, x: jax.Array, w: jax.Array, noise: jax.Array, gain: float = 1.0
     ) -> jax.Array:
-        """Return the activations [n, H', W', outputs] of x [n, H, W, inputs].
-
-        Under styles w [n, w_dim].
-        """
+        """Return the activations [n, H', W', outputs] of x [n, H, W, inputs], w [n, w_dim]."""
         x = modulated_conv(x, self.kernel[...], self.affine(w), up=self.up)
         x = smooth(x, self.taps, x.shape[1] - 1) if self.up else x
         x = x + self.noise_strength[...] * noise[..., None] + self.bias[...]
@@ -121,7 +118,7 @@ class Block(nnx.Module):
     def __call__(
         self, x: jax.Array, image: jax.Array | None, ws: jax.Array, noise: Sequence[jax.Array]
     ) -> tuple[jax.Array, jax.Array | None]:
-        """Return activations and image behind this block.
+        """Return activations and image after this block.
 
         `ws` is [n, 2 or 3, w_dim]; `noise` has one map a convolution.
         """

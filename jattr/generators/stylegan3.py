@@ -140,10 +140,7 @@ class Architecture:
 
 
 class FourierFeatures(nnx.Module):
-    """The input of the synthesis network: waves over the image.
-
-    Rotated and shifted by w, then mixed.
-    """
+    """The input of the synthesis network: waves over the image, rotated and shifted by w."""
 
     def __init__(self, arch: Architecture):
         channels = arch.channels[0]
@@ -214,10 +211,7 @@ class StyledLayer(nnx.Module):
         )
 
     def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        """Return the activations [n, H', W', outputs] of x [n, H, W, inputs].
-
-        Under styles w [n, w_dim].
-        """
+        """Return the activations [n, H', W', outputs] of x [n, H, W, inputs], w [n, w_dim]."""
         # Demodulation, as in StyleGAN2 (arXiv 1912.04958, equation 3), of a style of mean square 1;
         # the division by the inputs' root mean square joins its factor.
         kernel = self.kernel[...]
@@ -246,10 +240,7 @@ class ToImage(nnx.Module):
         self.magnitude_ema = nnx.Param(jnp.zeros(()))  # as in `StyledLayer`
 
     def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        """Return the image [n, H, W, outputs] of activations x [n, H, W, inputs].
-
-        Under styles w [n, w_dim].
-        """
+        """Return the image [n, H, W, outputs] of x [n, H, W, inputs] and styles w [n, w_dim]."""
         style = self.affine(w) * self.magnitude_ema[...]
         x = ops.conv(x * style[:, None, None, :], self.kernel[...]) + self.bias[...]
         return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)

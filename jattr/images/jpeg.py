@@ -61,8 +61,8 @@ class JpegCoefficients:
     """
 
     # One a component, [block rows, block columns, 8, 8], natural order [vertical, horizontal
-    # frequency]: in units of
-    # the quantiser's steps. Only the blocks that the image needs, see read_coefficients.
+    # frequency], in units of the quantiser's steps. Only the blocks that the image needs, see
+    # `read_coefficients`.
     quantised: tuple[NDArray[np.int16], ...]
     format: JpegFormat
     size: tuple[int, int]  # height, width in pixels
@@ -128,8 +128,7 @@ def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat, orientation: int 
     if not all(1 <= side <= MAX_JPEG_SIDE for side in pixels.shape[:2]):
         raise ImageError(
             f"{pixels.shape[0]}x{pixels.shape[1]} pixels; JPEG holds 1 to {MAX_JPEG_SIDE} a side:"
-            " resize"
-            " it"
+            " resize it"
         )
     if not all(table.min() >= 1 and table.max() <= 255 for table in format.tables):
         raise ImageError(

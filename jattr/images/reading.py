@@ -29,9 +29,8 @@ from jattr.images.orientation import upright
 MAX_PIXELS = 4096 * 4096
 MAX_FILE_BYTES = 80 * 2**20  # an incompressible RGBA image of MAX_PIXELS, with room for metadata
 # An image of up to FREE_PIXELS may compress as far as it likes: decoding costs at most about 20
-# bytes a pixel (WebP),
-# hence 40 MiB. A larger one must have a byte for every MAX_PIXELS_PER_BYTE pixels, so memory
-# follows the file's size.
+# bytes a pixel (WebP), hence 40 MiB. A larger one must have a byte for every MAX_PIXELS_PER_BYTE
+# pixels, so memory follows the file's size.
 FREE_PIXELS = 2**21
 MAX_PIXELS_PER_BYTE = 16
 

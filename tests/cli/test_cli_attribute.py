@@ -185,7 +185,7 @@ def test_resize_takes_images_of_other_sizes(attribute, images):
         (("tiny",), ("--restarts", "0"), "legal is a whole number from 1"),
         ((), (), "expected at least one argument"),
         (("tiny",), ("--space", "y"), "invalid choice"),
-        (("tiny",), ("--psi", "0.7"), "has no psi, cutoff and noise settings"),
+        (("tiny",), ("--psi", "0.7"), "has no psi, cutoff or noise settings"),
         (("tiny",), ("--psi", "x"), "invalid float value"),
     ],
 )

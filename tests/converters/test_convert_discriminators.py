@@ -258,9 +258,9 @@ def test_all_problems_are_in_one_message(tmp_path):
         ),
         (
             {
-                "b8.conv0.weight": (9000, 9000, 0, 3),
-                "b8.fromrgb.weight": (1, 3, 0, 1),
-                "b8.conv1.weight": (2, 1, 0, 0),
+                "b8.conv0.weight": (1, 9000, 1, 1),
+                "b8.fromrgb.weight": (1, 3, 1, 1),
+                "b8.conv1.weight": (2, 1, 1, 1),
             },
             "widths 1 to 8192",
         ),
@@ -330,7 +330,7 @@ def test_settings_of_generators_are_refused(source, tmp_path, capsys):
     assert (
         main(["convert", str(source), str(tmp_path / "out"), "--arch", NAME, "--psi", "0.7"]) == 2
     )
-    assert "leave all settings and --image-size away" in capsys.readouterr().err
+    assert "omit all settings and --image-size" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["sg2ada_skip_64", "sg2ada_resnet_32_cond", "sg3_t_64"])

@@ -216,7 +216,7 @@ def test_another_number_of_classes():
 def test_settings_of_generators_are_refused(alex, tmp_path):
     source = write(tmp_path / "source", alex)
     for options in ({"settings": {"psi": 0.7}}, {"image_size": (64, 64)}):
-        with pytest.raises(ConversionError, match="leave all settings and --image-size away"):
+        with pytest.raises(ConversionError, match="omit all settings and --image-size"):
             convert(source, tmp_path / "out", **options)
     (tmp_path / "out").mkdir()
     with pytest.raises(OutputError, match="exists already"):
