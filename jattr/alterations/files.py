@@ -63,11 +63,11 @@ def from_jpeg(files: Sequence[bytes], before: Chain | None = None) -> AlteredIma
     read = [read_jpeg(data) for data in files]
     first = read[0][1]
     pixels = [decode(data).pixels for data in files]
-    for number, (_, jpeg) in enumerate(read):
-        if jpeg != first or pixels[number].shape != pixels[0].shape:
+    for number, (_, jpeg) in enumerate(read, 1):
+        if jpeg != first or pixels[number - 1].shape != pixels[0].shape:
             raise ImageError(
-                f"JPEG number {number} has another size or other tables than the first, or is"
-                " stored turned in another way; give it apart"
+                f"JPEG {number} of {len(files)} has another size or other tables than the first, or"
+                " is stored turned in another way; give it apart"
             )
     chain = Chain((*(() if before is None else before.steps), first))
     return AlteredImages(np.stack(pixels), chain, np.stack([quantised for quantised, _ in read]))

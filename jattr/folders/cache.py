@@ -1,4 +1,4 @@
-"""The folders of the user's cache; what stands in them may always be deleted."""
+"""The folders of the user's cache; what they hold may be deleted at any time."""
 
 import os
 from pathlib import Path
@@ -14,14 +14,14 @@ def program_folder() -> Path | None:
     if chosen == "off":
         return None
     if chosen:
-        return Path(chosen)
+        return Path(os.path.abspath(chosen))
     return platformdirs.user_cache_path("jattr", appauthor=False) / "compiled"
 
 
 def pilot_study_folder() -> Path | None:
     """Return the folder of pilot studies, beside the programs'; None where nothing is cached."""
     folder = program_folder()
-    return None if folder is None else folder.with_name(f"{folder.name}-rehearsals")
+    return None if folder is None else folder.parent / f"{folder.name}-rehearsals"
 
 
 def cache_folders() -> tuple[Path, ...]:

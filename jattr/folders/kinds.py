@@ -32,7 +32,7 @@ def problem_of(folder: Path, kind: FolderKind) -> str | None:
     except OSError as error:
         return f"it cannot be read ({error.strerror or error})"
     # InputError, or other content
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         return (
             " ".join(str(error).split())
             if isinstance(error, InputError)

@@ -1,4 +1,4 @@
-"""Places that are never replaced: what is read, the current and the home folder, jattr itself.
+"""Paths that are never replaced: what is read, the current and the home folder, jattr itself.
 
 Files and folders are compared by what they are, device and number, not by how their paths are
 written: links, `..`, and names that differ in case alone are seen through.
@@ -43,8 +43,8 @@ def check_replaceable(target: Path, inputs: Iterable[str | os.PathLike[str]]) ->
       OutputError: it does.
     """
     inputs, own = tuple(inputs), identity(target)
-    for path, name in _never_replaced():
-        if own in _lineage(path):
+    for fixed, name in _never_replaced():
+        if own in _lineage(fixed):
             raise OutputError(
                 f"{path_text(target)} is or holds {name}, and is not replaced; choose another place"
             )

@@ -171,6 +171,11 @@ def _changed(
         problems.append(
             f"noise is {noise!r}; it must be const, none or search, a PRNG key, or the maps"
         )
+    if hasattr(noise, "dtype") and not _is_key(noise):
+        problems.append(
+            f"noise is an array {noise.dtype} {list(noise.shape)} and no PRNG key; give maps as a"
+            " list"
+        )
     if noise is not None and not arch.noise_shapes:
         problems.append("it has no noise maps; omit noise")
     if problems:
@@ -185,6 +190,11 @@ def _changed(
     return new, tuple(
         jax.random.normal(key, shape) for key, shape in zip(keys, arch.noise_shapes, strict=False)
     )
+
+
+def _is_key(array: jax.Array) -> bool:
+    raw = array.dtype == np.uint32 and array.shape == (2,)
+    return raw or jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
 
 
 def _given(

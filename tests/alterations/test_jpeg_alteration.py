@@ -226,7 +226,7 @@ def test_files_of_another_kind_are_refused_by_their_number():
         Jpeg.of_quality(80).encode(pixels[1, :, :46]),
         turned,
     ):
-        with pytest.raises(ImageError, match="JPEG number 1 has another size or other tables"):
+        with pytest.raises(ImageError, match="JPEG 2 of 2 has another size or other tables"):
             from_jpeg([first, other])
     with pytest.raises(ImageError, match="not a JPEG"):
         from_jpeg([encoded(pixels[0], "PNG")])

@@ -10,7 +10,8 @@ import pytest
 import jattr
 from jattr.errors import InputError, OutputError
 from jattr.folders import check_folder, new_folder, writing
-from jattr.folders.kinds import FolderKind, check_names, file_names
+from jattr.folders.cache import cache_folders
+from jattr.folders.kinds import FolderKind, check_names, file_names, problem_of
 
 KIND = FolderKind("a test's folder", lambda folder: check_names(file_names(folder), ("made",)))
 
@@ -313,3 +314,17 @@ def test_a_check_that_breaks_refuses(tmp_path):
         refused(
             tmp_path / type(error).__name__, "is not a thing", kind=FolderKind("a thing", check)
         )
+
+
+def test_content_that_a_check_does_not_expect_is_a_problem(tmp_path):
+    kind = FolderKind("a list", lambda folder: [][0])
+    assert problem_of(tmp_path, kind) == "a file has another content"
+
+
+@pytest.mark.parametrize("chosen", [".", "/", "cache"])
+def test_any_folder_can_be_the_cache(tmp_path, monkeypatch, chosen):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JATTR_CACHE", chosen)
+    programs, studies = cache_folders()
+    assert programs == tmp_path / chosen
+    assert studies == programs.parent / f"{programs.name}-rehearsals"

@@ -145,6 +145,7 @@ def test_labels_act_in_z_alone():
         ({"cutoff": 5}, "whole number from 0 to 4"),
         ({"noise": "loud"}, "noise is 'loud'; it must be const, none or search"),
         ({"noise": [np.zeros((4, 4))]}, "it takes 3 maps, .* of 4x4, 8x8, 8x8"),
+        ({"noise": np.zeros((3, 4, 4))}, "an array float64 .3, 4, 4. and no PRNG key"),
     ],
 )
 def test_settings_that_cannot_be(gen, options, words):
