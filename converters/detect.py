@@ -59,7 +59,8 @@ FORMATS: dict[str, AnyFormat] = {format.name: format for format in _ALL}
 ON_REQUEST = tuple(format for format in features.FORMATS if format.on_request)
 CONFIG = "config.json"
 FOLDER_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
-PICKLE_NAMES = nvlabs_pickle.NAMES | progan.NAMES  # what pickles may name besides PyTorch's own
+# what pickles may name besides PyTorch's own
+PICKLE_NAMES = nvlabs_pickle.NVLABS_NAMES | progan.GAN_ZOO_NAMES
 MAX_KEYS = 8  # shown in an error
 
 

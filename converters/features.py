@@ -29,7 +29,7 @@ from .rules import Description, Format, Row, StateDict, UnfitError, convert_by_r
 from .torch_file import read_checkpoint
 
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")  # of weights files in a folder
-LEAVES = {  # stored leaf -> (its name in the file, layout), of a convolution with bias
+LEAVES_OF_CONV = {  # stored leaf -> (its name in the file, layout), of a convolution with bias
     "kernel": ("weight", "conv"),
     "bias": ("bias", "same"),
 }
@@ -121,7 +121,7 @@ def rows_lpips(arch: Architecture) -> Iterator[Row]:
         if module == "heads":
             yield Row(f"lin{leaf}.model.1.weight", path, "flat")
         else:
-            source, layout = LEAVES[leaf]
+            source, layout = LEAVES_OF_CONV[leaf]
             yield Row(f"{module.replace('/', '.')}.{source}", path, layout)
 
 

@@ -47,7 +47,7 @@ def easy_dict() -> dict[str, Tree]:
 
 
 MARK = "\0module of NVlabs"  # no pickle of theirs has this key in a dict of its own
-NAMES: dict[str, Tree] = {
+NVLABS_NAMES: dict[str, Tree] = {
     "torch_utils.persistence._reconstruct_persistent_obj": Call(saved_module),
     "dnnlib.util.EasyDict": NewObject(easy_dict),
 }

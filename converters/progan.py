@@ -59,7 +59,7 @@ class SavedConfig(Unfinished):
 
 
 # for `read_checkpoint`
-NAMES: dict[str, Tree] = {"models.utils.config.BaseConfig": NewObject(SavedConfig)}
+GAN_ZOO_NAMES: dict[str, Tree] = {"models.utils.config.BaseConfig": NewObject(SavedConfig)}
 
 
 def describe_genforce(tensors: StateDict, tree: Tree, *, fused: bool) -> Description:

@@ -153,10 +153,8 @@ def _filters(
     tensors: StateDict, first: str, settings: Mapping[str, Tree], tree: Tree
 ) -> tuple[int, int]:
     """Return a filter's taps for each step of its factor, and the factor by which all go down."""
-    taps, factor = (
-        side(tensors, f"synthesis.{first}.down_filter", 0),
-        int(settings["{}.down_factor"]),
-    )
+    taps = side(tensors, f"synthesis.{first}.down_filter", 0)
+    factor = int(settings["{}.down_factor"])
     if factor < 1 or taps % factor:
         raise UnfitError(
             f"its downsampling filters have {taps} taps, which is no multiple of their factor"

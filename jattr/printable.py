@@ -7,7 +7,7 @@ def shown(text: str, longest: int) -> str:
     >>> shown("a" + chr(27) + "[31m", 20), shown("a-very-long-name.png", 12)
     ('a\\\\x1b[31m', 'a-ver....png')
     """
-    half = 2 * longest  # escapes lengthen a text, so no more of it is needed
+    half = 2 * longest  # escapes only lengthen a text, so this much of each end suffices
     if len(text) > 2 * half:
         text = text[:half] + text[-half:]
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -29,7 +29,7 @@ from jattr.typing import PyTree
 BLOCK = 8
 GREY = "grey"  # one component
 DECODED = "decoded"
-STORED = "exif"  # followed by an orientation
+EXIF = "exif"  # followed by an orientation
 FAR_FROM_MULTIPLE = 0.2  # of a step
 # decoding moves coefficients of smaller steps to other multiples: their noise counts that
 SMALL_STEP = 2
@@ -155,7 +155,7 @@ class Jpeg(Alteration):
         `:exif6` where it was stored turned, with that EXIF orientation, and by `:decoded` where it
         was saved again without loss.
         """
-        after = f":{STORED}{self.orientation}" if self.orientation != 1 else ""
+        after = f":{EXIF}{self.orientation}" if self.orientation != 1 else ""
         after += f":{DECODED}" if self.decoded else ""
         names = {luma: name for name, luma in SAMPLINGS.items()}
         kind = names[self.format.sampling[0]] if len(self.format.tables) == 3 else GREY

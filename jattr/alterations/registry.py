@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from jattr.alterations.base import Alteration
 from jattr.alterations.chain import Chain
 from jattr.alterations.geometry import Centre, Crop, Flip, Shift, Turn
-from jattr.alterations.jpeg import DECODED, STORED, Jpeg
+from jattr.alterations.jpeg import DECODED, EXIF, Jpeg
 from jattr.alterations.pointwise import FREE, Brightness, Contrast, Gamma, Grey, Noise
 from jattr.alterations.resample import Blur, Rescale, Resize
 from jattr.errors import InputError
@@ -28,7 +28,7 @@ def _crop(parts: Sequence[str]) -> Alteration:
 def _jpeg(parts: Sequence[str]) -> Alteration:
     decoded = parts[-1] == DECODED
     rest = list(parts[1:-1] if decoded else parts[1:])
-    stored = re.fullmatch(f"{STORED}([2-8])", rest[-1]) if rest else None
+    stored = re.fullmatch(f"{EXIF}([2-8])", rest[-1]) if rest else None
     orientation = 1 if stored is None else int(stored[1])
     sampling = ":".join(rest if stored is None else rest[:-1]) or "4:2:0"
     return Jpeg.of_quality(int(parts[0]), sampling, decoded=decoded, orientation=orientation)

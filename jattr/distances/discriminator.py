@@ -155,10 +155,8 @@ class Block(nnx.Module):
 
     def __init__(self, inputs: int, outputs: int, variant: Variant):
         self.clamp = variant.clamp
-        self.conv0, self.conv1 = (
-            ScaledConv(inputs, inputs, 3),
-            ScaledConv(inputs, outputs, 3, down=True),
-        )
+        self.conv0 = ScaledConv(inputs, inputs, 3)
+        self.conv1 = ScaledConv(inputs, outputs, 3, down=True)
         residual = variant.form == "resnet"
         self.skip = ScaledConv(inputs, outputs, 1, down=True, linear=True) if residual else None
 

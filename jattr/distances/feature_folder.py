@@ -30,7 +30,7 @@ from jattr.generators.stored import as_tree
 from jattr.typing import JsonObject
 
 FEATURES_KIND = "features"
-FIELDS = ("card_version", "kind", "name", "architecture", "variant", "source", *DIGESTS)
+CARD_FIELDS = ("card_version", "kind", "name", "architecture", "variant", "source", *DIGESTS)
 CONVERT_FEATURES = "make one with `jattr convert`"
 
 
@@ -144,7 +144,7 @@ def checked_card(data: object) -> JsonObject:
             f"{CARD_FILE} has the kind {show(kind)}, not {show(FEATURES_KIND)}: this is no feature"
             f" folder; {CONVERT_FEATURES}"
         )
-    problems = [f"the field {show(name)} is unknown" for name in data if name not in FIELDS]
+    problems = [f"the field {show(name)} is unknown" for name in data if name not in CARD_FIELDS]
     if data.get("card_version") != 1:
         problems.append(f"card_version is {show(data.get('card_version'))}; it must be 1")
     name, architecture, variant = data.get("name"), data.get("architecture"), data.get("variant")
@@ -160,7 +160,7 @@ def checked_card(data: object) -> JsonObject:
         problems.append("source is no object")
     if problems:
         raise InputError(f"{CARD_FILE}: {'; '.join(problems)}")
-    return {field: data[field] for field in FIELDS if field in data and field not in DIGESTS}
+    return {field: data[field] for field in CARD_FIELDS if field in data and field not in DIGESTS}
 
 
 def _problems_of(architecture: str, variant: object) -> list[str]:

@@ -136,10 +136,8 @@ class BlockE(nnx.Module):
         self.pool = pool  # "average", "average_inside" (of what lies in the image), "max"
         self.branch1x1 = ConvNorm(inputs, 320)
         self.branch3x3_1 = ConvNorm(inputs, 384)
-        self.branch3x3_2a, self.branch3x3_2b = (
-            ConvNorm(384, 384, **SHORT_ROW),
-            ConvNorm(384, 384, **SHORT_COLUMN),
-        )
+        self.branch3x3_2a = ConvNorm(384, 384, **SHORT_ROW)
+        self.branch3x3_2b = ConvNorm(384, 384, **SHORT_COLUMN)
         self.branch3x3dbl_1 = ConvNorm(inputs, 448)
         self.branch3x3dbl_2 = ConvNorm(448, 384, **SQUARE)
         self.branch3x3dbl_3a = ConvNorm(384, 384, **SHORT_ROW)

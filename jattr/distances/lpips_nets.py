@@ -26,10 +26,8 @@ class Fire(nnx.Module):
 
     def __init__(self, inputs: int, squeezed: int, expanded: int):
         self.squeeze = Conv(inputs, squeezed, 1)
-        self.expand1x1, self.expand3x3 = (
-            Conv(squeezed, expanded, 1),
-            Conv(squeezed, expanded, 3, padding=1),
-        )
+        self.expand1x1 = Conv(squeezed, expanded, 1)
+        self.expand3x3 = Conv(squeezed, expanded, 3, padding=1)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the activations [n, H, W, 2 expanded] of x [n, H, W, inputs]."""

@@ -22,7 +22,7 @@ MAX_ELEMENTS = 1 << 28  # numbers between two layers, 1 GiB in float32
 
 _AFFINE = (("weight", False), ("bias", True))
 # op or conditioning type -> (field, may be absent)
-FIELDS: dict[str, tuple[tuple[str, bool], ...]] = {
+TENSOR_FIELDS: dict[str, tuple[tuple[str, bool], ...]] = {
     "linear": _AFFINE,
     "conv": _AFFINE,
     "conv_transpose": _AFFINE,
@@ -71,7 +71,7 @@ def weight_slots(card: Card) -> list[Slot]:
     return [
         Slot(index, field, f"{key}.{field}", optional)
         for index, op, key in owners
-        for field, optional in FIELDS.get(op, ())
+        for field, optional in TENSOR_FIELDS.get(op, ())
     ]
 
 
@@ -158,7 +158,7 @@ def _step(layer: Layer, shape: Shape | None, weights: Shapes) -> tuple[Shape | N
     """Return what leaves a layer, None if that cannot be told, and what is wrong with it."""
     missing = [
         field
-        for field, optional in FIELDS.get(layer.op, ())
+        for field, optional in TENSOR_FIELDS.get(layer.op, ())
         if not optional and field not in weights
     ]
     if missing:

@@ -13,7 +13,7 @@ from jattr.generators.family import FAMILIES, Architecture
 from jattr.generators.settings import NOISE, Settings
 from jattr.typing import JsonObject
 
-TEXTS = ("rounding", "domain", "note", "weights", "state_dict_key")
+TEXT_FIELDS = ("rounding", "domain", "note", "weights", "state_dict_key")
 PLAIN: dict[type, JsonObject] = {
     bool: {"type": "boolean", "description": "true or false"},
     int: {
@@ -58,7 +58,7 @@ def parse_family_card(data: JsonObject) -> FamilyCard:
             problems = [f"settings: {problem}" for problem in settings.problems(arch.num_ws)]
     if problems:
         raise card_error(name, problems)
-    texts: JsonObject = {text: data.get(text) for text in TEXTS}
+    texts: JsonObject = {text: data.get(text) for text in TEXT_FIELDS}
     height, width, channels = arch.image_shape
     if "image_shape" in data and tuple(data["image_shape"]) != (channels, height, width):
         problem = (
@@ -89,7 +89,7 @@ def family_card_to_json(card: FamilyCard) -> JsonObject:
         "architecture": architecture_to_json(card.architecture),
         **({} if card.settings is None else {"settings": card.settings.to_json()}),
         **({} if card.source is None else {"source": json.loads(card.source)}),
-        **{text: getattr(card, text) for text in TEXTS if getattr(card, text) is not None},
+        **{text: getattr(card, text) for text in TEXT_FIELDS if getattr(card, text) is not None},
     }
 
 

@@ -68,7 +68,9 @@ def _leaf(state: PyTree, path: Path) -> jax.Array:
 
 def _with(state: PyTree, changed: Mapping[Any, jax.Array]) -> PyTree:
     """Return a state with other arrays at some of its network's paths."""
-    flat = {path: leaf.replace(changed[path]) if path in changed else leaf for path, leaf in
-            nnx.to_flat_state(_net(state))}  # fmt: skip
+    flat = {
+        path: leaf.replace(changed[path]) if path in changed else leaf
+        for path, leaf in nnx.to_flat_state(_net(state))
+    }
     net = nnx.from_flat_state(flat)
     return state | {"net": net} if isinstance(state, dict) else net

@@ -18,7 +18,7 @@ from jattr.generators.stored import Params, stored_layers
 
 Option: TypeAlias = int | float | bool | tuple[int, ...]  # a static argument of a step
 
-LINEAR = ("dense", "conv", "conv_transpose")
+LINEAR_STEPS = ("dense", "conv", "conv_transpose")
 ELEMENTWISE = ("relu", "leaky_relu", "tanh", "sigmoid")
 
 
@@ -168,7 +168,7 @@ def _fold_affine(
         repeats = shape[0] * shape[1]
         scale, shift = np.tile(scale, repeats), np.tile(shift, repeats)
     # (x K + b) scale + shift = x (K scale) + (b scale + shift), outputs on K's last axis.
-    if steps and steps[target].kind in LINEAR:
+    if steps and steps[target].kind in LINEAR_STEPS:
         old = steps[target].arrays
         arrays = {"kernel": old["kernel"] * scale, "bias": old.get("bias", 0.0) * scale + shift}
         return [*steps[:target], replace(steps[target], arrays=arrays), *steps[target + 1 :]]

@@ -21,7 +21,8 @@ ApplyFn: TypeAlias = Callable[..., jax.Array]
 # (state, images [n, H, W, C]) -> [n, H', W', C']
 AfterFn: TypeAlias = Callable[[PyTree, jax.Array], jax.Array]
 
-BATCH, MAX_NUMBERS = 32, 1 << 20  # most images made at once, and most numbers in them
+MAX_BATCH = 32  # images computed at once
+MAX_BATCH_NUMBERS = 1 << 20  # in them
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def rest(state: dict[str, PyTree]) -> dict[str, PyTree]:
 
 def batch_size(image_shape: tuple[int, int, int]) -> int:
     """Return how many images of a shape are made at once."""
-    return max(1, min(BATCH, MAX_NUMBERS // int(np.prod(image_shape))))
+    return max(1, min(MAX_BATCH, MAX_BATCH_NUMBERS // int(np.prod(image_shape))))
 
 
 def batched_images(

@@ -180,10 +180,8 @@ def _try(
             f"module {name!r} fails on {takes} ({_brief(error)}); are latent_shape and num_classes"
             " right?"
         ) from error
-    shape, dtype = (
-        tuple(getattr(images, "shape", ())),
-        str(getattr(images, "dtype", type(images).__name__)),
-    )
+    shape = tuple(getattr(images, "shape", ()))
+    dtype = str(getattr(images, "dtype", type(images).__name__))
     if len(shape) != 4 or shape[0] != 2 or shape[1] not in CHANNELS or dtype != "torch.float32":
         raise GeneratorError(
             f"module {name!r} makes {dtype} {list(shape)} of {takes}, no images; it must return"

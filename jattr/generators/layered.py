@@ -18,7 +18,7 @@ from flax import nnx
 from jattr.generators import ops
 from jattr.generators.base import FinalLayer, Generator
 from jattr.generators.card import Card
-from jattr.generators.fold import LINEAR, Option, Step, fold
+from jattr.generators.fold import LINEAR_STEPS, Option, Step, fold
 from jattr.generators.stored import Params
 
 
@@ -194,7 +194,7 @@ def _final(
     last -= output != "identity"
     while last > 0 and kinds[last] == "reshape":
         last -= 1
-    if last < 1 or kinds[last] not in LINEAR:
+    if last < 1 or kinds[last] not in LINEAR_STEPS:
         return None
     kind, options, _ = plan.steps[last]
     before = dataclasses.replace(

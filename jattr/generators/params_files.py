@@ -25,7 +25,7 @@ MAX_AXES = 8
 COMMITTED = "commit_success.txt"
 ORBAX_FILES = ("_METADATA", "_CHECKPOINT_METADATA", COMMITTED)
 MAX_ORBAX_FILE = 16 << 20  # bytes of each of them
-DTYPES = {"<f4": "float32"}  # how zarr writes it -> what it is
+FLOAT32 = "<f4"  # as zarr writes it
 FIXED = {"compressor": None, "filters": None, "order": "C", "zarr_format": 2, "fill_value": None}
 CONVERT_AGAIN = "convert the generator again"
 
@@ -136,7 +136,7 @@ def _header_shape(folder: Path, header: Any) -> tuple[int, ...]:
             f"{folder}/.zarray has {wrong[0]} {show(header.get(wrong[0]))}; legal is"
             f" {show(FIXED[wrong[0]])}; {CONVERT_AGAIN}"
         )
-    if header.get("dtype") not in DTYPES:
+    if header.get("dtype") != FLOAT32:
         raise GeneratorError(
             f"{folder} is of dtype {show(header.get('dtype'))}; stored tensors are float32;"
             f" {CONVERT_AGAIN}"

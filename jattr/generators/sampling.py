@@ -10,9 +10,9 @@ import numpy as np
 
 from jattr.generators.base import Generator
 
-# images at a time, however many there are: so none depends on how many are made with it
-BATCH = 8
-BATCH_VALUES = 1 << 23  # fewer where images are larger: batch x H x W x C stays below this
+# images at a time, however many are asked for: so none depends on their number
+SAMPLING_BATCH = 8
+BATCH_VALUES = 1 << 23  # fewer where images are larger: batch x H x W x C is at most this
 
 
 def draw_latents(
@@ -39,7 +39,7 @@ def make_pixels(generator: Generator, z: np.ndarray, label: np.ndarray) -> np.nd
 def image_batches(generator: Generator, z: np.ndarray, label: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the images of latents a batch at a time, as `make_pixels` returns them."""
     height, width, channels = generator.image_shape
-    batch = max(1, min(BATCH, BATCH_VALUES // (height * width * channels)))
+    batch = max(1, min(SAMPLING_BATCH, BATCH_VALUES // (height * width * channels)))
     for start in range(0, len(z), batch):
         # the last batch is filled up, so that one program makes them all
         rows = np.minimum(np.arange(start, start + batch), len(z) - 1)

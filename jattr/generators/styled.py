@@ -171,7 +171,7 @@ def _changed(
         problems.append(
             f"noise is {noise!r}; it must be const, none or search, a PRNG key, or the maps"
         )
-    if hasattr(noise, "dtype") and not _is_key(noise):
+    if isinstance(noise, (jax.Array, np.ndarray)) and not _is_key(noise):
         problems.append(
             f"noise is an array {noise.dtype} {list(noise.shape)} and no PRNG key; give maps as a"
             " list"
@@ -192,7 +192,7 @@ def _changed(
     )
 
 
-def _is_key(array: jax.Array) -> bool:
+def _is_key(array: jax.Array | np.ndarray) -> bool:
     raw = array.dtype == np.uint32 and array.shape == (2,)
     return raw or jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
 

@@ -140,11 +140,8 @@ def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat, orientation: int 
         if channels == 3 and (format.tables[1] == format.tables[2]).all()
         else format.tables
     )
-    stored, tags, file = (
-        np.ascontiguousarray(as_stored(pixels, orientation)),
-        Image.Exif(),
-        io.BytesIO(),
-    )
+    stored = np.ascontiguousarray(as_stored(pixels, orientation))
+    file, tags = io.BytesIO(), Image.Exif()
     if orientation != 1:
         tags[ORIENTATION] = orientation
     Image.fromarray(stored[:, :, 0] if channels == 1 else stored).save(

@@ -94,16 +94,7 @@ def load_image(path: str | os.PathLike[str]) -> LoadedImage:
     except ImageError as error:
         raise ImageError(f"{name!r}: {error}") from None
     sha256 = hashlib.sha256(data).hexdigest()
-    return LoadedImage(
-        name,
-        decoded.pixels,
-        sha256,
-        decoded.notes,
-        decoded.compressed,
-        decoded.jpeg,
-        decoded.orientation,
-        decoded.srgb,
-    )
+    return LoadedImage(path=name, sha256=sha256, **vars(decoded))
 
 
 def read_image(

@@ -218,10 +218,8 @@ def _eye(face: Face, image: jax.Array, x: jax.Array, y: jax.Array, blur: float) 
         image, _skin(face) * 0.62, _ellipse(x, y + 0.02, wide * 1.12, high * 1.1), blur, 0.7
     )
     image = _over(image, jnp.array([0.95, 0.95, 0.93]), white, blur)
-    gaze_x, gaze_y = (
-        x - _between(-0.035, 0.035, face.gaze_x),
-        y - _between(-0.015, 0.02, face.gaze_y),
-    )
+    gaze_x = x - _between(-0.035, 0.035, face.gaze_x)
+    gaze_y = y - _between(-0.015, 0.02, face.gaze_y)
     iris = jnp.maximum(_ellipse(gaze_x, gaze_y, 0.068, 0.068), white)
     image = _over(image, _palette(IRISES, face.iris_colour), iris, blur)
     pupil = jnp.maximum(_ellipse(gaze_x, gaze_y, 0.028, 0.028), white)

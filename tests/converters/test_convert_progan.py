@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fuzz_files import integer, mapping, named, program, storage, tensor, zip_file
 from fuzz_files import text as written
-from jattr.converters.progan import NAMES
+from jattr.converters.progan import GAN_ZOO_NAMES
 from jattr.converters.rules import UnfitError
 from jattr.converters.torch_file import find_state_dict, read_checkpoint
 from progan_files import (
@@ -177,7 +177,7 @@ def test_the_config_in_a_file_of_gan_zoo_is_read_as_data(tmp_path):
         tmp_path,
         b"}(" + written("alpha") + integer(0) + written("lossCriterion") + written("MSE") + b"u",
     )
-    tree = read_checkpoint(path, names=NAMES)
+    tree = read_checkpoint(path, names=GAN_ZOO_NAMES)
     assert tree["config"] == {"alpha": 0, "lossCriterion": "MSE"}
     assert list(find_state_dict(tree, "avgG")) == ["a"]
     assert convert(ZOO, FILES[ZOO], tree)[0].tanh
@@ -185,7 +185,7 @@ def test_the_config_in_a_file_of_gan_zoo_is_read_as_data(tmp_path):
 
 def test_a_damaged_config_is_told(tmp_path):
     with pytest.raises(CheckpointError, match="config of GAN zoo that is 5 in place of settings"):
-        read_checkpoint(config_file(tmp_path, integer(5)), names=NAMES)
+        read_checkpoint(config_file(tmp_path, integer(5)), names=GAN_ZOO_NAMES)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from flax import nnx
-from jattr.converters.nvlabs_pickle import NAMES, flat_modules
+from jattr.converters.nvlabs_pickle import NVLABS_NAMES, flat_modules
 from jattr.converters.rules import UnfitError, convert_by_rows
 from jattr.converters.stylegan3 import FORMATS
 from jattr.converters.torch_file import find_state_dict, read_checkpoint
@@ -86,7 +86,7 @@ def test_the_reference_files_are_of_one_network(reference):
     folder = reference / "golden" / "sg3_t_64"
     tree = read_checkpoint(folder / "state_dict.pth")
     plain = find_state_dict(tree)
-    module = flat_modules(read_checkpoint(folder / "network.pkl", names=NAMES))["G_ema"]
+    module = flat_modules(read_checkpoint(folder / "network.pkl", names=NVLABS_NAMES))["G_ema"]
     arch = FORMAT.describe(plain, tree).architecture
     assert FORMAT.describe(module["tensors"], module).architecture == arch
     assert (arch.rates, arch.sizes[:5]) == ((16,) * 5 + (32,) * 4 + (64,) * 7, (36,) * 5)

@@ -7,14 +7,14 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from jattr.converters.nvlabs_pickle import NAMES, flat_modules
+from jattr.converters.nvlabs_pickle import NVLABS_NAMES, flat_modules
 from jattr.converters.torch_file import find_state_dict, read_checkpoint
 
 from jattr.errors import CheckpointError
 
 
 def read(path):
-    return flat_modules(read_checkpoint(path, names=NAMES))
+    return flat_modules(read_checkpoint(path, names=NVLABS_NAMES))
 
 
 @pytest.mark.parametrize("name", ["sg2ada_skip_64", "sg2ada_resnet_32_cond", "sg3_t_64"])

@@ -29,7 +29,7 @@ from jattr.generators.card import (
     read_card,
     weight_slots,
 )
-from jattr.generators.card_shapes import FIELDS, RULES
+from jattr.generators.card_shapes import RULES, TENSOR_FIELDS
 
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 CONTRADICTION = re.compile(
@@ -65,13 +65,13 @@ def test_schema_has_the_fields_of_each_operation(op):
 def test_every_table_lists_the_same_operations():
     ops = set(OPTIONS)
     assert set(SCHEMA["$defs"]["layer"]["properties"]["op"]["enum"]) == ops == set(RULES)
-    assert {op for op in ops if "key" in OPTIONS[op]} == set(FIELDS) & ops
+    assert {op for op in ops if "key" in OPTIONS[op]} == set(TENSOR_FIELDS) & ops
     assert set().union(*OPTIONS.values()) == set(card_module.CONVERSIONS)
     options = {field.name for field in dataclasses.fields(Layer)} - {"op", "index"}
     assert options == set(card_module.CONVERSIONS)
 
 
-@pytest.mark.parametrize("name", [*SCHEMA["properties"], *OPTIONS, *FIELDS])
+@pytest.mark.parametrize("name", [*SCHEMA["properties"], *OPTIONS, *TENSOR_FIELDS])
 def test_page_explains(name):
     assert f"| `{name}`" in PAGE
 

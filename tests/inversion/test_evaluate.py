@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from toys import make_toy, own_images
 
-from jattr.generators.forward import BATCH
+from jattr.generators.forward import MAX_BATCH
 from jattr.inversion.evaluate import mean_squares
 from jattr.inversion.problem import target_of
 
 
-@pytest.mark.parametrize("count", [1, BATCH, BATCH + 3])
+@pytest.mark.parametrize("count", [1, MAX_BATCH, MAX_BATCH + 3])
 @pytest.mark.parametrize("classes", [0, 3])
 def test_is_the_mean_square_of_every_image(count, classes):
     gen = make_toy(num_classes=classes)
