@@ -1,6 +1,4 @@
-"""The autoencoder of latent diffusion as diffusers writes it.
-
-A folder `vae/` of config.json and weights.
+"""The autoencoder of latent diffusion as diffusers writes it: config.json and weights in `vae/`.
 
 Tensors tell all sizes; config.json tells what they cannot: the number of normalisation groups, the
 size of images, scale and mean of the latents. Source for the names: state dicts of

@@ -1,7 +1,4 @@
-"""The content of a weights file as a tree of plain values.
-
-Checks on it, and the tensors picked out of it.
-"""
+"""The content of a weights file as a tree of plain values: checks, and the tensors in it."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,6 @@
 """`convert`: a weights file of PyTorch becomes a generator folder or a feature folder.
 
-By an architecture card, or by what the file is itself.
+An architecture card describes it, or its own content does.
 """
 
 import dataclasses
@@ -112,10 +112,7 @@ def convert(
 
 
 def _check_converted(folder: Path) -> None:
-    """Check that a folder is a generator's or a feature folder.
-
-    Which of them is to be written is not known yet.
-    """
+    """Check that a folder is a generator's or a feature folder, as it is not yet known which."""
     check = (
         check_feature_folder
         if problem_of(folder, FEATURE_FOLDER) is None

@@ -1,6 +1,4 @@
-"""The generator of PyTorch's DCGAN example.
-
-Recognised by its tensors and described as an architecture card.
+"""The generator of PyTorch's DCGAN example: recognised by its tensors, described as a card.
 
 Radford, Metz, Chintala, Unsupervised Representation Learning with Deep Convolutional Generative
 Adversarial Networks, arXiv 1511.06434, as in https://github.com/pytorch/examples/tree/main/dcgan

@@ -1,6 +1,4 @@
-"""Finds the family and the layout of a weights file from its content.
-
-Every known `Format` is tried.
+"""Finds the family and the layout of a weights file: every known `Format` is tried.
 
 No name decides anything: a format looks at the tensors' names and shapes. Where none fits, or
 several do, the error lists what was tried and why it failed.
@@ -83,7 +81,7 @@ class Match(NamedTuple):
 def read_weights(source: Path) -> Weights:
     """Return the content of a weights file.
 
-    Or of a `vae/` folder of diffusers, or of a folder of two files (LPIPS).
+    Also of a `vae/` folder of diffusers, or of a folder of two files (LPIPS).
 
     Raises:
       CheckpointError, ConversionError: it cannot be read, or the folder has no weights.

@@ -1,6 +1,4 @@
-"""Feature networks' weights as public files hold them: Inception v3 and LPIPS.
-
-LPIPS comes in two files, backbone and heads.
+"""Feature networks' weights in public files: Inception v3, and LPIPS in two, backbone and heads.
 
 Discriminators, which lie beside their generators, have their tables in `discriminators`.
 

@@ -1,7 +1,4 @@
-"""Converts state dicts of PyTorch to the stored tensors of layered generators.
-
-By a table that is checked on both sides.
-"""
+"""Converts state dicts of PyTorch to stored tensors of layered generators by a checked table."""
 
 from collections.abc import Mapping
 
@@ -19,7 +16,7 @@ NEVER_USED = ("num_batches_tracked",)  # counters of BatchNorm: no part of the f
 def convert_layered(card: Card, state_dict: Mapping[str, np.ndarray]) -> Params:
     """Return the stored tensors of a state dict.
 
-    As `{"layers": {index: {leaf: float32}}, "conditioning": {leaf: float32}}`.
+    They are `{"layers": {index: {leaf: float32}}, "conditioning": {leaf: float32}}`.
 
     Args:
       card: what the network is.

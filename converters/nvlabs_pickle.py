@@ -20,10 +20,7 @@ PLAIN_TYPES = (bool, int, float, str, type(None))
 
 
 def saved_module(meta: Tree) -> dict[str, Tree]:
-    """Stand in for torch_utils.persistence._reconstruct_persistent_obj.
-
-    Returns a record in place of an object.
-    """
+    """Stand in for torch_utils.persistence._reconstruct_persistent_obj: a record, not an object."""
     if type(meta) is not dict or meta.get("type") != "class" or type(meta.get("state")) is not dict:
         raise CheckpointError(
             f"has a module of NVlabs that is {shown(meta)}; it must have a class and a state"
@@ -75,7 +72,7 @@ def flat_modules(tree: Tree) -> Tree:
 def _parts(module: dict[str, Tree], prefix: str) -> Iterator[tuple[str, str, Tree]]:
     """Yield the parts of a module and of those inside it.
 
-    As ("tensor" | "attribute" | "source", dotted name, value).
+    Each is ("tensor" | "attribute" | "source", dotted name, value).
     """
     yield "source", prefix, module["source_sha256"]
     state = module["state"]

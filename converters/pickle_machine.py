@@ -198,9 +198,9 @@ class PickleMachine:
 
 
 def plain_key(key: object) -> Tree:
-    """Return `key` if it may be a dict key or set item.
+    """Return `key` if it may be a dict key or set item: a scalar.
 
-    That is a scalar: hashing nested tuples can take for ever.
+    Hashing nested tuples can take for ever.
     """
     if type(key) in (str, bytes, bool, float, type(None)) or (
         type(key) is int and -(2**63) <= key < 2**64

@@ -1,6 +1,6 @@
-"""The pickle instructions that are read.
+"""The pickle instructions that `torch.save` and `pickle.dump` write for plain data.
 
-Those that `torch.save` and `pickle.dump` write for plain data (protocols 2 to 5).
+That is, in protocols 2 to 5.
 
 An instruction that is not in `HANDLERS` is refused: object construction (INST, OBJ, NEWOBJ_EX;
 NEWOBJ makes only what a table entry stands for), the extension registry (EXT1, EXT2, EXT4),
@@ -107,7 +107,7 @@ def _push_counted(machine: PickleMachine, form: str, build: Callable[[memoryview
 def _push_bytes(machine: PickleMachine, form: str) -> None:
     """Push bytes; long ones as a view of the file, which costs nothing.
 
-    NVlabs' pickles hold every tensor so.
+    NVlabs' pickles store every tensor that way.
     """
     count = machine.number(form)
     raw = machine.take(count)

@@ -1,6 +1,4 @@
-"""ProGAN's weights as two programs write them.
-
-genforce, and GAN zoo (facebookresearch/pytorch_GAN_zoo).
+"""ProGAN's weights as genforce and GAN zoo (facebookresearch/pytorch_GAN_zoo) write them.
 
 Sources for names and gains: https://github.com/genforce/genforce, models/pggan_generator.py;
 https://github.com/facebookresearch/pytorch_GAN_zoo, models/networks/progressive_conv_net.py and
@@ -44,10 +42,7 @@ ZOO_TANH = ("MSE", "DCGAN")  # losses with which GAN zoo puts a tanh behind the 
 
 
 class SavedConfig(Unfinished):
-    """GAN zoo's `BaseConfig`, read as the dict of its settings.
-
-    An object without methods that its files hold.
-    """
+    """GAN zoo's `BaseConfig`, an object without methods, read as the dict of its settings."""
 
     def finish(self, state: Tree) -> dict[str, Tree]:
         """Return the settings."""
@@ -138,10 +133,7 @@ def describe_zoo(tensors: StateDict, tree: Tree, *, inner: str) -> Description:
 
 
 def _zoo_tanh(tree: Tree) -> bool:
-    """Return whether a tanh follows, by the file's `config` if it has one.
-
-    The other settings in it are checked.
-    """
+    """Return whether a tanh follows, by the file's `config` if any; check its rest."""
     config = tree.get("config") if isinstance(tree, Mapping) else None
     if not isinstance(config, Mapping):
         return False

@@ -1,7 +1,4 @@
-"""What reading a weights file may cost.
-
-One budget for each file, a few fixed limits, and safe words for messages.
-"""
+"""What reading a weights file may cost: a budget, fixed limits, and safe words for messages."""
 
 import sys
 from dataclasses import dataclass
@@ -65,10 +62,7 @@ class Budget:
 
 
 def shown(value: object) -> str:
-    """Return `value` for a message, as one short line.
-
-    Also hostile values: deep, endless, full of control codes.
-    """
+    """Return `value` for a message as one short line, however deep, endless or odd it is."""
     if isinstance(value, (str, bytes)):
         return repr(value[:80]) + ("..." if len(value) > 80 else "")
     if isinstance(value, (bool, int, float, type(None), np.dtype)):

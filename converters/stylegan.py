@@ -1,6 +1,4 @@
-"""StyleGAN's weights as genforce writes them.
-
-Its conversions of the official networks too.
+"""StyleGAN's weights as genforce writes them, its conversions of official networks included.
 
 Source for names and gains: https://github.com/genforce/genforce, models/stylegan_generator.py.
 

@@ -1,6 +1,4 @@
-"""StyleGAN2's weights as three programs write them.
-
-NVlabs (stylegan2-ada-pytorch), rosinality, genforce.
+"""StyleGAN2's weights as NVlabs (stylegan2-ada-pytorch), rosinality and genforce write them.
 
 Only names, shapes and filter taps are read to tell the architecture. Sources for the names: the
 programs' own state dicts, https://github.com/NVlabs/stylegan2-ada-pytorch,

@@ -1,6 +1,4 @@
-"""Reads the weights files of PyTorch, and `.safetensors`, without PyTorch.
-
-Nothing in them is run.
+"""Reads weights files of PyTorch, and `.safetensors`, without PyTorch; nothing in them is run.
 
 `read_checkpoint` tells the format from the content. `find_state_dict` picks the tensors out of what
 it returns. A pickle is read by an interpreter of our own with a table of allowed names

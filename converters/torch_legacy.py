@@ -1,6 +1,4 @@
-"""Reads the files that PyTorch wrote before 1.6.
-
-Five pickles one after the other, then the bytes of the storages.
+"""Reads the files of PyTorch before 1.6: five pickles in a row, then the bytes of the storages.
 
 The pickles are a magic number, a protocol number, facts about the machine, the saved object, and
 the keys of the storages in the order of their bytes. The object comes before the sizes of its
@@ -59,7 +57,7 @@ class LegacyStorages:
 def _check_view(view: Tree, count: int) -> None:
     """Check a storage that is a part of another, as PyTorch before 0.4 wrote it.
 
-    (key, offset, size) in elements.
+    `view` is (key, offset, size) in elements.
     """
     if (
         type(view) is not tuple
@@ -118,7 +116,7 @@ def _read_preamble(data: memoryview, names: dict[str, Tree], budget: Budget) -> 
 def _read_storages(data: memoryview, at: int, keys: Tree, storages: LegacyStorages) -> None:
     """Fill `storages.content` from the bytes behind the pickles.
 
-    For each key a 64-bit count, then the elements.
+    Those are, for each key, a 64-bit count and the elements.
     """
     if type(keys) is not list or len(keys) != len(storages.types):
         raise CheckpointError(

@@ -1,6 +1,4 @@
-"""What the names in a PyTorch file stand for.
-
-A table from dotted name to a plain value or to a `Call` that builds one.
+"""What the names in a PyTorch file stand for: a plain value, or a `Call` that builds one.
 
 `NAMES` is the whole allow-list. A reader of another format copies it and adds its own entries;
 nothing in a file can.
@@ -79,8 +77,8 @@ def elements_of(
 ) -> np.ndarray:
     """Return the bytes of a storage as a read-only array in the machine's byte order.
 
-    [len(raw) // itemsize] elements. It is a view of `raw` where the bytes are aligned and in order;
-    a copy is paid from the budget.
+    It has [len(raw) // itemsize] elements and is a view of `raw` where the bytes are aligned and in
+    order; a copy is paid from the budget.
     """
     count = len(raw) // dtype.itemsize
     elements = (

@@ -1,6 +1,4 @@
-"""Reads the zip archives that PyTorch 1.6 and later write.
-
-`NAME/data.pkl`, and one stored member for each storage.
+"""Reads the zip archives of PyTorch 1.6 and later: `NAME/data.pkl`, and a member a storage.
 
 The archive's own table is read here and not with `zipfile`, which would copy members and build a
 kilobyte of objects for each before anything could be refused. Members are views of the file:

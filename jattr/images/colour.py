@@ -1,6 +1,4 @@
-"""Whether the colours that a file states are sRGB's.
-
-Then its samples mean what a generator's bytes mean.
+"""Whether the colours that a file states are sRGB's: what a generator's bytes mean.
 
 ICC.1:2022 for profiles; PNG, third edition, for `gAMA`, `cHRM` and `cICP`; IEC 61966-2-1 for sRGB
 itself.

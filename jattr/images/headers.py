@@ -125,10 +125,7 @@ def _jpeg_size(body: memoryview) -> tuple[int, int]:
 
 
 def parse_webp(data: bytes) -> Header:
-    """The canvas size of a WebP file.
-
-    The decoder tells its profile, orientation and frames.
-    """
+    """Return the canvas size of a WebP file; its decoder tells profile, orientation and frames."""
     if len(data) < 30:
         raise ImageError("truncated WebP: it ends within its header")
     chunk = data[12:16]

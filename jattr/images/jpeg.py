@@ -1,6 +1,4 @@
-"""JPEG coefficients exactly as a file stores them.
-
-And images through the encoder that writes such files.
+"""JPEG coefficients exactly as a file stores them, and the encoder that writes such files.
 
 The decoder is our own: bindings of libjpeg fill a truncated scan with zeros and say so on stderr at
 best. ITU-T T.81; the encoder is Pillow's, which is libjpeg-turbo with its default, accurate integer
@@ -114,9 +112,9 @@ def read_coefficients(data: bytes) -> JpegCoefficients:
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat, orientation: int = 1) -> bytes:
-    """A baseline JPEG file with exactly the tables and sampling of `format`.
+    """Return a baseline JPEG file with exactly the tables and sampling of `format`.
 
-    Of an image uint8 [H, W, 1 | 3]. It is stored turned so that `orientation`, 1 to 8, which its
+    The image is uint8 [H, W, 1 | 3]. It is stored turned so that `orientation`, 1 to 8, which its
     EXIF block states unless it is 1, shows it as given.
     """
     channels = len(format.tables)
@@ -155,9 +153,9 @@ def encode_jpeg(pixels: NDArray[np.uint8], format: JpegFormat, orientation: int 
 
 
 def quality_format(quality: int, subsampling: str, channels: int) -> JpegFormat:
-    """The format of libjpeg, hence of Pillow, at a quality of 1 to 100.
+    """Return the format of libjpeg, hence of Pillow, at a quality of 1 to 100.
 
-    Sampling "4:4:4", "4:2:2" or "4:2:0"; channels 1 or 3.
+    Sampling is "4:4:4", "4:2:2" or "4:2:0"; channels are 1 or 3.
 
     >>> quality_format(75, "4:2:0", 3).tables[0][0, :4].tolist()
     [8, 6, 5, 8]

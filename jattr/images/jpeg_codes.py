@@ -1,6 +1,4 @@
-"""The entropy-coded data of a Huffman-coded JPEG, decoded into coefficients.
-
-Sequential and progressive scans.
+"""Decodes the entropy-coded data of sequential and progressive Huffman-coded JPEGs.
 
 ITU-T T.81, annexes C (codes), F.2 (sequential) and G.2 (progressive). Pure Python over table
 lookups, with no state but the position in the bits: about 0.4 us a coefficient. Codes that no
@@ -57,9 +55,9 @@ class Band:
 
 @lru_cache(maxsize=16)  # half a MiB each; nearly all files use the same four tables
 def build_table(counts: bytes, symbols: bytes) -> Table:
-    """The lookup table of a Huffman code (annex C).
+    """Return the lookup table of a Huffman code (annex C).
 
-    counts[i] codes of i + 1 bits, their symbols in order.
+    There are counts[i] codes of i + 1 bits; `symbols` are theirs, in order.
     """
     table, at, symbol = [_UNUSED] * 65536, 0, iter(symbols)
     for length, count in enumerate(counts, 1):
@@ -237,7 +235,7 @@ def _band_of_block(
 def _refine_block(
     windows: memoryview, position: int, slot: Slot, block: int, band: Band
 ) -> tuple[int, int]:
-    """One more bit of the AC coefficients.
+    """Read one more bit of the AC coefficients.
 
     Returns the position after, and how many blocks to come have no codes.
     """

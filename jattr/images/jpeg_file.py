@@ -1,6 +1,4 @@
-"""The frame of a JPEG file and its scans.
-
-Whatever is not a plain 8-bit Huffman image is refused.
+"""The frame of a JPEG file and its scans; whatever is not a plain 8-bit Huffman image is refused.
 
 ITU-T T.81, annexes A.2 (order of the blocks), B (syntax) and G.1 (what a progressive scan may
 code).
@@ -152,10 +150,7 @@ def _decode_scan(body: bytes, coded: bytes, frame: Frame, tables: Tables) -> Non
 
 
 def _check_band(band: Band, component: Component, count: int, progressive: bool) -> None:
-    """Note a scan's progress.
-
-    One that does not continue where the component's earlier scans stopped is refused.
-    """
+    """Note a scan's progress; refuse one that does not continue its component's earlier scans."""
     last = band.high or None  # None: no scan before
     if progressive:
         legal = band.end == 0 if band.start == 0 else count == 1 and band.start <= band.end <= 63
@@ -175,9 +170,9 @@ def _table(slot: int, tables: Tables) -> Table:
 
 
 def _mcus(components: list[Component]) -> list[list[int]]:
-    """Where each MCU's blocks begin in their components' flat coefficients.
+    """Return where each MCU's blocks begin in their components' flat coefficients.
 
-    A.2: alone, a component has no padding.
+    A component alone in its scan has no padding (A.2).
     """
     if len(components) == 1:
         rows, columns = components[0].blocks

@@ -1,6 +1,4 @@
-"""PNG files: chunks checked before decoding, and the rules of samples.
-
-The rules depend on palette, depth and transparency.
+"""PNG files: chunks checked before decoding; samples by palette, depth and transparency.
 
 PNG specification, third edition: https://www.w3.org/TR/png-3/
 """
@@ -143,7 +141,7 @@ def check_complete(header: Header) -> None:
 
 
 def expand(samples: NDArray[np.uint8], header: Header) -> NDArray[np.uint8]:
-    """Samples of the decoder, [H, W, 1 | 2 | 3 | 4], as [H, W, 1 | 3 | 4].
+    """Return the decoder's samples [H, W, 1 | 2 | 3 | 4] as [H, W, 1 | 3 | 4].
 
     Palette and alpha are resolved.
     """

@@ -1,7 +1,4 @@
-"""Image files to exact bytes: PNG, JPEG and WebP.
-
-Recognised by content, with every refusal one ImageError.
-"""
+"""Image files to exact bytes: PNG, JPEG and WebP, by content; every refusal is one ImageError."""
 
 from __future__ import annotations
 

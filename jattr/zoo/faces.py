@@ -1,6 +1,4 @@
-"""Procedural faces, from which the bundled generators learnt.
-
-And real images that no generator made.
+"""Procedural faces: what the bundled generators learnt, and images that no generator made.
 
 A face is a flat vector of independent uniform numbers, `TRAITS` of them; drawing is a pure function
 of it. Shapes are signed distances, blended over each other with edges one pixel wide. Nothing of
