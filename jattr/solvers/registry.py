@@ -84,11 +84,17 @@ class Custom:
         returned = self.solver.step(state, problem)
         try:
             state, (z, loss) = returned
+            trial = Trial(jnp.asarray(z), jnp.asarray(loss))
         except (TypeError, ValueError):
             raise InputError(
                 f"step of {self.solver!r} returns {returned!r}; it returns (state, (z, loss))"
             ) from None
-        return state, Trial(z, loss)
+        if trial.z.ndim != 1 or trial.loss.ndim != 0:
+            raise InputError(
+                f"step of {self.solver!r} measured z of shape {trial.z.shape} and a loss of shape"
+                f" {trial.loss.shape}; it measures one point, z [d] and loss []"
+            )
+        return state, trial
 
     def evaluations(self, size: int) -> float:
         """Return the cost of one step, in forward passes."""

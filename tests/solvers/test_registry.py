@@ -129,6 +129,23 @@ def test_what_is_no_solver_is_refused(wrong, message):
         as_solver(wrong)
 
 
+@pytest.mark.parametrize(
+    ("measured", "message"),
+    [
+        (3.0, "it returns"),
+        ((jnp.ones(2), jnp.ones(2)), "loss of shape"),
+        ((1.0, 1.0), "z of shape"),
+    ],
+)
+def test_what_a_step_returns_is_checked(measured, message):
+    class Wrong(Downhill):
+        def step(self, state, problem):
+            return state, measured
+
+    with pytest.raises(InputError, match=message):
+        Custom(Wrong()).step(jnp.ones(2), FlatProblem(lambda z: z, 2))
+
+
 def test_what_cannot_be_hashed_is_refused():
     loose = dataclasses.make_dataclass("Loose", [], namespace=dict(vars(Downhill)), eq=True)
     loose.__hash__ = None
