@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jattr.errors import InputError
@@ -183,3 +184,17 @@ def _is_like(value: object, default: object, low: int) -> bool:
     if isinstance(default, int):
         return isinstance(value, int) and value >= low
     return isinstance(value, (int, float)) and 0 <= value < math.inf
+
+
+@jax.custom_jvp
+def ratio(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Return a / b for b >= 0, with derivatives that are finite at 0."""
+    return a / jnp.maximum(b, 1e-30)
+
+
+@ratio.defjvp
+def _ratio_jvp(
+    primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    value, b = ratio(*primals), jnp.maximum(primals[1], 1e-30)
+    return value, tangents[0] / b - value * (tangents[1] / b)

@@ -31,6 +31,7 @@ from jattr.solvers.base import (
     Trial,
     check_number,
     check_schedule,
+    ratio,
     without_schedule,
 )
 
@@ -193,7 +194,7 @@ class GaussNewtonCG:
             return weight * pull_back(push(v))[0] + pull * v
 
         # the diagonal of A is not at hand: the curvature along the gradient scales the damping
-        scale = slope @ curvature(slope) / jnp.maximum(slope @ slope, 1e-30)
+        scale = ratio(slope @ curvature(slope), slope @ slope)
 
         def product(v: jax.Array) -> jax.Array:
             return curvature(v) + state.damping * scale * v

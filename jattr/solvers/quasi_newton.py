@@ -20,6 +20,7 @@ from jattr.solvers.base import (
     Trial,
     check_number,
     check_schedule,
+    ratio,
     without_schedule,
 )
 from jattr.solvers.first_order import loss_and_gradient
@@ -226,20 +227,6 @@ def _descent(search: Backtracking, direction: jax.Array, gradient: jax.Array) ->
 
 
 @jax.custom_jvp
-def _ratio(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return a / b for b >= 0, with derivatives that are finite at 0."""
-    return a / jnp.maximum(b, 1e-30)
-
-
-@_ratio.defjvp
-def _ratio_jvp(
-    primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
-) -> tuple[jax.Array, jax.Array]:
-    ratio, b = _ratio(*primals), jnp.maximum(primals[1], 1e-30)
-    return ratio, tangents[0] / b - ratio * (tangents[1] / b)
-
-
-@jax.custom_jvp
 def _per_length(length: jax.Array, x: jax.Array) -> jax.Array:
     """Return a length over that of a vector; derivatives at 0, where a search has ended, are 0."""
     return length / jnp.maximum(jnp.linalg.norm(x), 1e-30)
@@ -250,10 +237,10 @@ def _per_length_jvp(
     primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
     (length, x), (length_dot, x_dot) = primals, tangents
-    ratio = _per_length(length, x)
+    share = _per_length(length, x)
     # d(l / |x|) = dl / |x| - (l / |x|) x'dx / |x|^2; 1e-15: its square is no smaller than a float
     norm = jnp.maximum(jnp.linalg.norm(x), 1e-15)
-    return ratio, length_dot / norm - ratio * ((x / norm) @ (x_dot / norm))
+    return share, length_dot / norm - share * ((x / norm) @ (x_dot / norm))
 
 
 class DenseMemory(NamedTuple):
@@ -272,7 +259,7 @@ def dense_curvature(least_curvature: float) -> Curvature:
     def update(memory: DenseMemory, s: jax.Array, y: jax.Array) -> DenseMemory:
         sy, yy = s @ y, y @ y
         # before the first update H has the size of the true inverse Hessian along y (6.20)
-        fresh = jnp.eye(s.size, dtype=s.dtype) * _ratio(sy, yy)
+        fresh = jnp.eye(s.size, dtype=s.dtype) * ratio(sy, yy)
         inverse = jnp.where(memory.pairs == 0, fresh, memory.inverse)
         # H+ = (I - rho s y') H (I - rho y s') + rho s s' (6.17), multiplied out: O(d^2)
         hy = inverse @ y
@@ -331,7 +318,7 @@ def limited_curvature(history: int, least_curvature: float) -> Curvature:
         q, alphas = jax.lax.scan(backward, gradient, memory, reverse=True)
         # in between r = H0 q with H0 = s'y / y'y of the newest pair (7.20)
         y = memory.y[-1]
-        q = _ratio(q, memory.rho[-1] * (y @ y))
+        q = ratio(q, memory.rho[-1] * (y @ y))
         q, _ = jax.lax.scan(forward, q, (memory, alphas))
         # nothing learnt: zero, which `_descent` turns into steepest descent
         return jnp.where(memory.rho[-1] > 0, -q, jnp.zeros_like(q))
