@@ -2,7 +2,7 @@
 
 A file states the command, the settings and the seed, the digests of the generators, versions,
 commit, device and load, and the rows. `make_benchmarks_page.py` makes `docs/benchmarks.md` of all
-such files under `benchmarks/`.
+such files under `docs/benchmarks/`.
 """
 
 import argparse

@@ -2,12 +2,12 @@
 
     python scripts/fixed_set.py run --json after.json                    # this checkout
     python scripts/fixed_set.py run --tree OTHER --json before.json      # another checkout
-    python scripts/fixed_set.py compare benchmarks/fixed_set_0.1.0.json after.json
+    python scripts/fixed_set.py compare docs/benchmarks/fixed_set_0.1.0.json after.json
 
 `JATTR_REFERENCE` (or `--reference DIR`) names the reference folder with `weights/` and `images/`.
 Nothing is imported from jattr: every step is `python -m jattr ...` in a process of its own, so one
-script serves version 0.1.0 and all later ones. `benchmarks/fixed_set_0.1.0.json` is the result of
-version 0.1.0; the first line above is the command that makes its counterpart.
+script serves version 0.1.0 and all later ones. `docs/benchmarks/fixed_set_0.1.0.json` is the result
+of version 0.1.0; the first line above is the command that makes its counterpart.
 
 Cases: the demo; two images each of the bundled, sibling (space w), face, digit and conditional
 pools; one image with truncation; photographs that no candidate made; JPEG, resize, crop, unknown

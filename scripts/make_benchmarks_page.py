@@ -1,11 +1,11 @@
-"""Write `docs/benchmarks.md` from the JSON files under `benchmarks/`.
+"""Write `docs/benchmarks.md` from the JSON files under `docs/benchmarks/`.
 
     python scripts/make_benchmarks_page.py            # writes the page
     python scripts/make_benchmarks_page.py --check    # says whether it is up to date: exit code 1
     if not
 
-`benchmarks/VERSION/NAME.json` holds what `bench_json.py` writes. It may state a `title`, a `goal`,
-`notes` (paragraphs of Markdown) and a `provenance` besides. Files of other forms are shown as the
+`docs/benchmarks/VERSION/NAME.json` holds what `bench_json.py` writes. It may also state a `title`,
+a `goal`, `notes` (paragraphs of Markdown) and a `provenance`. Files of other forms are shown as the
 numbers that they hold.
 """
 
@@ -18,13 +18,15 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
+DATA = ROOT / "docs" / "benchmarks"
 HEAD = """# Benchmarks
 
-<!-- Written by scripts/make_benchmarks_page.py from the files under benchmarks/. Do not edit. -->
+<!-- Written by scripts/make_benchmarks_page.py from docs/benchmarks/. Do not edit. -->
 
-Every number here comes from a command that is named beside it, and from a JSON file under
-`benchmarks/` from which this page is generated. `REF` is the folder with the public generators.
-Bounds ("at most") are one-sided, at 95 %.
+This page is generated from the JSON files that its sections link to; each states the command behind
+its numbers. Files that a script wrote with `--json` also state the commit and the settings. Where a
+section says "transcribed", its file was copied from the tables of an earlier version's pages. `REF`
+is the folder with the public generators. Bounds ("at most") are one-sided, at 95 %.
 
 Words: *residual*, the mean squared difference, bytes scaled to [-1, 1]; *rounding floor*, what
 8-bit rounding leaves of it, 5.1e-6; *restart*, one search from one start; *closed set*, the maker
@@ -144,7 +146,7 @@ def section(path: Path, found: Any, shared: Mapping[str, Any] | None = None) -> 
     if not (isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows)):
         rows = [{name: value for name, value in found.items() if name not in ORIGIN}]
     title = found.get("title") or path.stem.replace("_", " ").replace("-", " ")
-    parts = [f"### {title}", f"`{path.relative_to(ROOT).as_posix()}`"]
+    parts = [f"### {title}", f"[{path.name}]({path.relative_to(PAGE.parent).as_posix()})"]
     if command := found.get("command"):
         text = command if isinstance(command, str) else "\n".join(command)
         parts.append(
@@ -164,13 +166,13 @@ def section(path: Path, found: Any, shared: Mapping[str, Any] | None = None) -> 
 def page() -> str:
     """Return the text of `docs/benchmarks.md`."""
     folders = sorted(
-        {path.parent for path in (ROOT / "benchmarks").rglob("*.json")},
+        {path.parent for path in DATA.rglob("*.json")},
         key=version_of,
         reverse=True,
     )
     parts = [HEAD]
     for folder in folders:
-        name = folder.relative_to(ROOT / "benchmarks").as_posix()
+        name = folder.relative_to(DATA).as_posix()
         parts.append("## Other measurements\n" if name == "." else f"## Version {name}\n")
         files = {
             path: json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md is what its script makes of benchmarks/*.json, and scripts state where
+"""docs/benchmarks.md is what its script makes of docs/benchmarks/, and scripts state where
 numbers come from.
 """
 
@@ -12,7 +12,7 @@ import pytest
 from bench_json import add_json_option, command_of, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted((ROOT / "benchmarks").rglob("*.json"))
+FILES = sorted((ROOT / "docs" / "benchmarks").rglob("*.json"))
 
 
 def test_the_page_is_up_to_date():
@@ -43,7 +43,7 @@ def test_a_written_file_states_command_settings_versions_and_rows(tmp_path, monk
     assert found["config"] == {"seed": 3}
     assert (found["seed"], found["count"], found["rows"]) == (3, 7, [{"a": 1, "b": {"c": 2.5}}])
     assert str(tmp_path) not in json.dumps(found)
-    path = ROOT / "benchmarks" / "0.0.0" / "x.json"
+    path = ROOT / "docs" / "benchmarks" / "0.0.0" / "x.json"
     assert "| 1 | 2.5 |" in make_benchmarks_page.section(path, found)
 
 

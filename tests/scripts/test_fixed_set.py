@@ -8,7 +8,7 @@ import fixed_set
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BASELINE = ROOT / "benchmarks" / "fixed_set_0.1.0.json"
+BASELINE = ROOT / "docs" / "benchmarks" / "fixed_set_0.1.0.json"
 
 
 @pytest.fixture
