@@ -16,7 +16,12 @@ from tiny_generator import make_tiny, tiny_card_data, tiny_weights
 REFERENCE = "JATTR_REFERENCE"
 DEFAULT = "not slow and not corpus"
 # Modules of slow tests alone that import what the extra `test` does not install.
-NEEDS_EXTRAS = {"test_from_torch.py", "test_torch_round_trip.py", "test_ray.py"}
+NEEDS_EXTRAS = {
+    "test_from_torch.py",
+    "test_optimistix.py",
+    "test_ray.py",
+    "test_torch_round_trip.py",
+}
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"

@@ -16,7 +16,8 @@ from jattr.solvers import Optimistix
 from jattr.solvers.problem import Problem
 from jattr.solvers.solve import make_engine, solve
 
-optimistix = pytest.importorskip("optimistix")
+optimistix = pytest.importorskip("optimistix", reason="needs the extra optimistix")
+pytestmark = pytest.mark.slow
 
 TIGHT = {"rtol": 1e-7, "atol": 1e-7}
 MINIMISERS = [optimistix.BFGS(**TIGHT), optimistix.LBFGS(**TIGHT), optimistix.NonlinearCG(**TIGHT)]
