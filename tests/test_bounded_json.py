@@ -91,7 +91,7 @@ def test_no_reader_recurs(reader, shape, tmp_path, tiny):
         assert "\n" not in str(caught.value)
 
 
-def test_a_rehearsal_that_is_damaged_is_made_again(tmp_path):
+def test_a_pilot_study_that_is_damaged_is_made_again(tmp_path):
     for depth in depths():
         (tmp_path / "a.json").write_text(deep(depth), encoding="utf-8")
         assert "a" not in PilotStudyFiles(tmp_path)
