@@ -47,10 +47,12 @@ def test_a_written_file_states_command_settings_versions_and_rows(tmp_path, monk
     assert "| 1 | 2.5 |" in make_benchmarks_page.section(path, found)
 
 
-def test_nothing_is_written_where_no_file_is_named():
+def test_nothing_is_written_where_no_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     parser = argparse.ArgumentParser()
     add_json_option(parser)
     write_json(parser.parse_args([]), [])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_equals_signs_and_places_are_understood():
