@@ -103,21 +103,21 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def facts(found: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
+def facts(measured: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
     """Return the line that says under which circumstances something was measured.
 
     `shared` ones are left out.
     """
-    found = {name: value for name, value in found.items() if shared.get(name) != value}
+    measured = {name: value for name, value in measured.items() if shared.get(name) != value}
     named = {
-        "goal": found.get("goal"),
-        "seed": found.get("seed"),
-        "count": found.get("count"),
-        "device": found.get("device"),
-        "load": found.get("load_average"),
-        "commit": found.get("commit"),
+        "goal": measured.get("goal"),
+        "seed": measured.get("seed"),
+        "count": measured.get("count"),
+        "device": measured.get("device"),
+        "load": measured.get("load_average"),
+        "commit": measured.get("commit"),
         "versions": ", ".join(
-            f"{name} {number}" for name, number in (found.get("versions") or {}).items()
+            f"{name} {number}" for name, number in (measured.get("versions") or {}).items()
         )
         or None,
     }
@@ -138,16 +138,16 @@ def shared_by(files: Sequence[Any]) -> dict[str, Any]:
     return same
 
 
-def section(path: Path, found: Any, shared: Mapping[str, Any] | None = None) -> str:
+def section(path: Path, measured: Any, shared: Mapping[str, Any] | None = None) -> str:
     """Return a file's section of the page."""
-    if not isinstance(found, Mapping):
-        found = {"rows": found}
-    rows = found.get("rows")
+    if not isinstance(measured, Mapping):
+        measured = {"rows": measured}
+    rows = measured.get("rows")
     if not (isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows)):
-        rows = [{name: value for name, value in found.items() if name not in ORIGIN}]
-    title = found.get("title") or path.stem.replace("_", " ").replace("-", " ")
+        rows = [{name: value for name, value in measured.items() if name not in ORIGIN}]
+    title = measured.get("title") or path.stem.replace("_", " ").replace("-", " ")
     parts = [f"### {title}", f"[{path.name}]({path.relative_to(PAGE.parent).as_posix()})"]
-    if command := found.get("command"):
+    if command := measured.get("command"):
         text = command if isinstance(command, str) else "\n".join(command)
         parts.append(
             f"```\n{text}\n```"
@@ -155,10 +155,10 @@ def section(path: Path, found: Any, shared: Mapping[str, Any] | None = None) -> 
             else f"Commands: {text}."
         )
     parts += [
-        facts(found, shared or {}),
+        facts(measured, shared or {}),
         table(rows),
-        *found.get("notes", ()),
-        found.get("provenance", ""),
+        *measured.get("notes", ()),
+        measured.get("provenance", ""),
     ]
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 

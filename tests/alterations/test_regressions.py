@@ -1,4 +1,4 @@
-"""Faults that testing found, mended since."""
+"""Regressions: faults of alterations that were mended, a test for each."""
 
 import jax
 import jax.numpy as jnp
