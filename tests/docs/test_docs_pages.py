@@ -1,9 +1,8 @@
-"""The pages themselves: links lead somewhere, commands can be parsed, sizes are kept, public
-names are described.
-"""
+"""The pages themselves: links lead somewhere, commands parse, pages stay short, names exist."""
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -142,9 +141,30 @@ def test_files_and_modules_that_a_page_names_exist(page):
     paths = re.findall(r"`((?:jattr|converters|scripts|tests|docs)/[\w/.]+)`", text)
     for path in set(paths) - FORMAT_NAMES:
         assert (ROOT / path).exists(), path
-    for name in re.findall(r"`(?:jattr)\.([\w.]+)`", text):
-        parts, place = name.split("."), ROOT / "jattr"
-        while parts and (place / parts[0]).is_dir():
-            place /= parts.pop(0)
-        is_module = not parts or (place / f"{parts[0]}.py").is_file()
-        assert is_module or place != ROOT / "jattr" or parts[0] in jattr.__all__, name
+    code = " ".join(re.findall(r"^```.*?^```|`[^`\n]+`", text, re.DOTALL | re.MULTILINE))
+    for name in set(re.findall(r"(?<![\w/.-])jattr(?:\.[A-Za-z_]\w*)+", code)):
+        assert exists(name), name
+
+
+def exists(name):
+    """Return whether a dotted name is a module, or an attribute or a field below one."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            owner = import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            if part in getattr(owner, "__dataclass_fields__", {}):
+                return True
+            if not hasattr(owner, part):
+                return False
+            owner = getattr(owner, part)
+        return True
+    return False
+
+
+def test_names_that_do_not_exist_are_noticed():
+    assert exists("jattr.decision.verdict.DecisionConfig.winner")
+    assert not exists("jattr.decision.verdict.DecisionConfig.loser")
+    assert not exists("jattr.decision.verdicts")
