@@ -115,7 +115,7 @@ def plan(strategy: Strategy, restart: int, lowest: float, best: float) -> Plan:
 def strategy_for(observation: Observation, settings: MultiStart, cost: float) -> Strategy:
     """Return the strategy for a candidate whose forward pass costs so many operations."""
     size = int(np.prod(observation.gen.latent_shape))
-    dear = size * cost > settings.automatic.cheap
+    dear = size * cost > settings.automatic.cheap_jacobian
     automatic = settings.solver is None
     gradients = automatic and (dear or not observation.traits.smooth)
     return Strategy(

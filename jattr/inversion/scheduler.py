@@ -182,7 +182,7 @@ def default_lanes(gen: Generator, method: Solver, settings: MultiStart) -> int:
 def _singly(gen: Generator, method: Solver, settings: MultiStart) -> bool:
     if not method.dense or jax.default_backend() != "cpu" or isinstance(gen.apply, ComparedBy):
         return False
-    return int(np.prod(gen.latent_shape)) * forward_cost(gen) > settings.automatic.cheap
+    return int(np.prod(gen.latent_shape)) * forward_cost(gen) > settings.automatic.cheap_jacobian
 
 
 class _Pass:

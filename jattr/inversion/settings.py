@@ -73,8 +73,10 @@ class Automatic:
 
     max_dense: int = 512  # numbers of a latent: above, steps and polish are matrix-free
     # floating-point operations of a whole Jacobian:
-    dear: float = 5e10  # above, searches begin with gradients alone
-    cheap: float = 5e8  # up to here many restarts cost little
+    largest_jacobian: float = 5e10  # above, none is taken whole
+    # up to here restarts begin with whole Jacobians, and many cost little; above, gradients go
+    # first
+    cheap_jacobian: float = 5e8
     few_restarts: int = 8
     many_restarts: int = 32
 
@@ -86,12 +88,12 @@ class Automatic:
         """
         for name in ("max_dense", "few_restarts", "many_restarts"):
             check_number(f"automatic.{name}", getattr(self, name), 1, 1_000_000)
-        for name in ("dear", "cheap"):
+        for name in ("largest_jacobian", "cheap_jacobian"):
             check_number(f"automatic.{name}", getattr(self, name), 0, 1e18, whole=False)
 
     def dense_jacobian(self, latent_size: int, forward_cost: float) -> bool:
         """Return whether every step of a search may take the whole Jacobian."""
-        return latent_size <= self.max_dense and latent_size * forward_cost <= self.dear
+        return latent_size <= self.max_dense and latent_size * forward_cost <= self.largest_jacobian
 
     def solver_for(self, latent_size: int, forward_cost: float) -> Solver:
         """Return the solver of latents of this size, by the operations of a forward pass."""
@@ -357,7 +359,7 @@ class MultiStart:
         """Return the most restarts of an image, by the operations of a forward pass."""
         if self.restarts is not None:
             return self.restarts
-        few = latent_size * forward_cost > self.automatic.cheap
+        few = latent_size * forward_cost > self.automatic.cheap_jacobian
         return self.automatic.few_restarts if few else self.automatic.many_restarts
 
 

@@ -172,7 +172,8 @@ def test_strategy_follows_cost_and_settings(toy, own):
 
 
 def test_first_restart_of_a_dear_candidate_goes_by_gradients(toy, own):
-    settings = MultiStart(restarts=2, pooling=Pooling(size=256), automatic=Automatic(cheap=0.0))
+    automatic = Automatic(cheap_jacobian=0.0)
+    settings = MultiStart(restarts=2, pooling=Pooling(size=256), automatic=automatic)
     inverter = OneStageSearch(Observation(toy, own[1]), settings, jax.random.key(0))
     assert inverter.strategy.method == METHODS["lbfgs"]
     run_rounds(inverter)
