@@ -1,6 +1,7 @@
 """Settings of a sweep: names of any depth, objects, and what of them a file can hold."""
 
 import dataclasses
+import hashlib
 import json
 import pickle
 
@@ -11,6 +12,7 @@ import pytest
 from jattr import InvertConfig, MultiStart
 from jattr.distances.registry import from_function
 from jattr.errors import InputError
+from jattr.inversion.config import search_facts
 from jattr.inversion.settings import Polish, Stopping
 from jattr.inversion.warm_start import Encoder, Given, Pool, Prior, Ridge
 from jattr.solvers import BFGS, LBFGS, METHODS, Optax
@@ -90,6 +92,26 @@ def test_flat_names_keep_what_stores_were_begun_with():
     assert set(to_json(spec_of((setting,)))["pictures"][0]) == {
         "kind", "count", "seed", "generators", "folder", "resize"
     }  # fmt: skip
+
+
+def test_the_keys_and_specs_of_0_2_0_are_the_same():
+    """A store that was begun then is gone on with: digests as version 0.2.0 had them."""
+    axes = {
+        "optimiser": ["adam:0.05:cosine", "auto"],
+        "start": ["prior", "pool", "linear"],
+        "spread": [0.1],
+        "pool": [None, 64],
+        "stall": [None, 0.05],
+        "distance": [None, "ssim"],
+        "precision": ["high"],
+    }
+    spec = spec_of(grid(axes), "a")
+    facts = [search_facts(setting.search) for setting in spec.settings]
+    digests = [
+        hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+        for data in (to_json(spec), facts)
+    ]
+    assert digests == ["4e7754fa8ee46b2d", "b21202f3f5656ebc"]
 
 
 def test_one_search_has_one_key_however_it_is_spelled(tiny_folders):
