@@ -35,7 +35,7 @@ PRIOR_SAMPLES, ACTIVATION_BATCH = (
 POWER_STEPS, SINGULAR_VALUE_MARGIN = 40, 1.05
 # added to the deviation that an activation is divided by, as the authors' program does
 DEVIATION_FLOOR = 0.05
-LEAST_DEVIATION = 1e-9
+DISTANCE_OFFSET = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +131,8 @@ def _fit_one(
     threshold = np.quantile(distances((normal[:held] - mean) / deviation), 1.0 - config.level)
 
     def judge(pixels: np.ndarray) -> np.ndarray:
-        return np.log(threshold + LEAST_DEVIATION) - np.log(
-            distances((features_fn(pixels) - mean) / deviation) + LEAST_DEVIATION
+        return np.log(threshold + DISTANCE_OFFSET) - np.log(
+            distances((features_fn(pixels) - mean) / deviation) + DISTANCE_OFFSET
         )
 
     return judge

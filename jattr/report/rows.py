@@ -13,7 +13,7 @@ from jattr.report.html import ReportRow, report_page
 from jattr.report.words import verdict_text
 from jattr.typing import JsonObject
 
-MAX_BYTES = 256 << 20  # of images for it
+MAX_SHEET_BYTES = 256 << 20  # of all images that are kept for sheet and report
 # of an image that is shown as it is; larger ones as the first candidate saw them
 MAX_OWN_PIXELS = 1 << 20
 
@@ -48,7 +48,7 @@ class SheetRows:
           attribution: that it is part of.
           i: its index there.
         """
-        full = len(self.rows) >= MAX_SHEET_ROWS or self.bytes > MAX_BYTES
+        full = len(self.rows) >= MAX_SHEET_ROWS or self.bytes > MAX_SHEET_BYTES
         observation = None
         if not full:
             observation = own if own.shape[0] * own.shape[1] <= MAX_OWN_PIXELS else fitted

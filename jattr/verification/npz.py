@@ -12,7 +12,7 @@ import numpy as np
 
 from jattr.errors import InputError
 
-MAX_BYTES = 1 << 30  # of all arrays together
+MAX_NPZ_BYTES = 1 << 30  # of all arrays together
 MAX_MEMBERS = 1000
 MAX_HEADER = 10_000
 DAMAGE = (
@@ -38,10 +38,10 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             total = sum(member.file_size for member in members)
-            if len(members) > MAX_MEMBERS or total > MAX_BYTES:
+            if len(members) > MAX_MEMBERS or total > MAX_NPZ_BYTES:
                 raise InputError(
                     f"holds {len(members)} arrays of {total} bytes; at most {MAX_MEMBERS} of"
-                    f" {MAX_BYTES} are read"
+                    f" {MAX_NPZ_BYTES} are read"
                 )
             return {
                 member.filename.removesuffix(".npy"): _read_member(archive, member)

@@ -200,7 +200,7 @@ def test_damaged_and_hostile_latents_are_refused(tmp_path):
 
 def test_latents_that_claim_too_much_are_refused_before_they_are_read(tmp_path, monkeypatch):
     save(tmp_path, example())
-    monkeypatch.setattr("jattr.verification.npz.MAX_BYTES", 100)
+    monkeypatch.setattr("jattr.verification.npz.MAX_NPZ_BYTES", 100)
     with pytest.raises(InputError, match="at most"):
         read_result(tmp_path)
 

@@ -103,7 +103,7 @@ def test_damaged_files_of_latents_are_refused(tiny_folders, tmp_path, out, capsy
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(npz, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(npz, "MAX_NPZ_BYTES", 1 << 20)
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("z.npy", npy((1 << 19,), size=4 << 19))
     with pytest.raises(InputError, match="at most 1000 of 1048576 are read"):
