@@ -111,16 +111,16 @@ def evade(
             f" and {'labels' if gen.num_classes else 'no labels'}"
         )
     labels = None if label is None else np.asarray(label, np.int32)
-    made = EVASIONS[config.method](gen, z, pixels, eps, labels, key, config)
+    altered = EVASIONS[config.method](gen, z, pixels, eps, labels, key, config)
     refit = _refit(gen.apply, gen.latent_shape, config.steps)
     true, left = [], []
-    for i, image in enumerate(made):
+    for i, image in enumerate(altered):
         given = None if labels is None else labels[i]
         fitted, first, last = refit(gen.state, image, z[i], given)
         del fitted
         true.append(float(first))
         left.append(min(float(first), float(last)))
-    return Evaded(made, np.array(true), np.array(left), ((eps + 0.5) / 127.5) ** 2)
+    return Evaded(altered, np.array(true), np.array(left), ((eps + 0.5) / 127.5) ** 2)
 
 
 def _noise(
@@ -154,11 +154,11 @@ def _orthogonal(
         label = None if labels is None else labels[i]
         here, best, best_left = z[i], image, -np.inf
         for _ in range(config.rounds):
-            made = np.asarray(fn(gen.state, label, here, image, jnp.float32(eps)))
-            fitted, first, last = refit(gen.state, made, z[i], label)
+            altered = np.asarray(fn(gen.state, label, here, image, jnp.float32(eps)))
+            fitted, first, last = refit(gen.state, altered, z[i], label)
             left = min(float(first), float(last))
             if left > best_left:
-                best, best_left = made, left
+                best, best_left = altered, left
             here = np.asarray(fitted)
         result.append(best)
     return np.stack(result)

@@ -113,10 +113,12 @@ def frame(
                     label,
                 )
             )
-        z, made, loss = (np.concatenate([np.asarray(lane[k]) for lane in lanes]) for k in range(3))
+        z, generated, loss = (
+            np.concatenate([np.asarray(lane[k]) for lane in lanes]) for k in range(3)
+        )
         best = int(np.nanargmin(np.where(np.isfinite(loss), loss, np.inf)))
         label_of = -1 if starts.label is None else int(starts.label[i, best])
-        result.append((*_landed(image, made[best], eps, config.winner), z[best], label_of))
+        result.append((*_landed(image, generated[best], eps, config.winner), z[best], label_of))
     framed, residual, needed, latents, labels = (
         np.stack(part) for part in zip(*result, strict=True)
     )
@@ -181,36 +183,40 @@ def insensitive(
 
     def residual(z: jax.Array) -> jax.Array:
         given = None if label is None else label[None]
-        made = apply(state, z.reshape(1, *shape), label=given)[0]
-        return (made - nearest(made, low, high)).ravel()
+        generated = apply(state, z.reshape(1, *shape), label=given)[0]
+        return (generated - nearest(generated, low, high)).ravel()
 
     return FlatProblem(
         residual, low.size, prior, variance_floor=Observing.sharpest, tangents=ops.for_tangents
     )
 
 
-def nearest(made: Any, low: jax.Array, high: jax.Array) -> Any:
+def nearest(generated: Any, low: jax.Array, high: jax.Array) -> Any:
     """Return the point of the box that is nearest to an image.
 
     Where it ends at -1 or 1, it goes on without end.
     """
     return jnp.clip(
-        made, jnp.where(low <= -1.0, -jnp.inf, low), jnp.where(high >= 1.0, jnp.inf, high)
+        generated, jnp.where(low <= -1.0, -jnp.inf, low), jnp.where(high >= 1.0, jnp.inf, high)
     )
 
 
 def _landed(
-    image: np.ndarray, made: np.ndarray, eps: int, winner: float
+    image: np.ndarray, generated: np.ndarray, eps: int, winner: float
 ) -> tuple[np.ndarray, float, int]:
     """Return the bytes of the ball that are nearest to an image, their residual, and the eps
     that would do.
     """
     low, high = (np.asarray(side) for side in ball(image, eps))
     bytes_ = np.clip(
-        np.round((np.nan_to_num(made).astype(np.float64) + 1.0) * 127.5), low, high
+        np.round((np.nan_to_num(generated).astype(np.float64) + 1.0) * 127.5), low, high
     ).astype(np.uint8)
-    residual = float(np.mean(np.square(deviation(made, target_of(bytes_)), dtype=np.float64)))
-    return bytes_, residual, eps_needed(np.abs(deviation(made, target_of(image))) / BYTE, winner)
+    residual = float(np.mean(np.square(deviation(generated, target_of(bytes_)), dtype=np.float64)))
+    return (
+        bytes_,
+        residual,
+        eps_needed(np.abs(deviation(generated, target_of(image))) / BYTE, winner),
+    )
 
 
 def eps_needed(distance: np.ndarray, winner: float) -> int:

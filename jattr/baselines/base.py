@@ -95,20 +95,20 @@ def checked_images(
         )
     shape = generators[0].image_shape
     for gen in generators:
-        made = np.asarray(images[gen.name])
+        own = np.asarray(images[gen.name])
         if (
             gen.image_shape != shape
-            or made.dtype != np.uint8
-            or made.ndim != 4
-            or made.shape[1:] != shape
+            or own.dtype != np.uint8
+            or own.ndim != 4
+            or own.shape[1:] != shape
         ):
             raise ImageError(
-                f"images of {gen.name!r}, which makes {gen.image_shape}, are {made.dtype}"
-                f" {made.shape}; give uint8"
+                f"images of {gen.name!r}, which makes {gen.image_shape}, are {own.dtype}"
+                f" {own.shape}; give uint8"
                 f" [n, {', '.join(map(str, shape))}] of each, as {names[0]!r} makes them"
             )
-        if len(made) < least:
-            raise InputError(f"there are {len(made)} images of {gen.name!r}; give at least {least}")
+        if len(own) < least:
+            raise InputError(f"there are {len(own)} images of {gen.name!r}; give at least {least}")
     return [np.asarray(images[name]) for name in names]
 
 

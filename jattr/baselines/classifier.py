@@ -248,7 +248,7 @@ def fit(
       ImageError: images of another shape or type.
     """
     own = checked_images(generators, images, sources=2)
-    labels = np.repeat(np.arange(len(own)), [len(made) for made in own])
+    labels = np.repeat(np.arange(len(own)), [len(part) for part in own])
     classifier = train(np.concatenate(own), labels, key, config=config)
 
     def score_fn(pixels: np.ndarray) -> np.ndarray:

@@ -83,8 +83,8 @@ def fit(
         )
     own = checked_images(generators, images, least=3)
     thresholds = [
-        density_point(log_signals(gen, made, config.batch), 1.0 - config.level)
-        for gen, made in zip(generators, own, strict=True)
+        density_point(log_signals(gen, part, config.batch), 1.0 - config.level)
+        for gen, part in zip(generators, own, strict=True)
     ]
 
     def score_fn(pixels: np.ndarray) -> np.ndarray:

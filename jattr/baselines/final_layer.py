@@ -103,7 +103,7 @@ def fit(
     own = checked_images(generators, images, least=5)
     judges = []
     for number, gen in enumerate(generators):
-        others = _some_of([made for at, made in enumerate(own) if at != number], len(own[number]))
+        others = _some_of([part for at, part in enumerate(own) if at != number], len(own[number]))
         judges.append(_fit_one(gen, own[number], others, candidate_key(key, gen), config))
 
     def score_fn(pixels: np.ndarray) -> np.ndarray:
@@ -123,11 +123,11 @@ def _fit_one(
     normal = features_fn(own)
     held = max(1, round(config.held * len(own)))
     mean, deviation = normal[held:].mean(0), normal[held:].std(0) + DEVIATION_FLOOR
-    seen = [
+    features = [
         (part - mean) / deviation
         for part in (normal[held:], features_fn(others) if len(others) else normal[:0])
     ]
-    distances = fit_detector(seen[0], seen[1], keys[1], config)
+    distances = fit_detector(features[0], features[1], keys[1], config)
     threshold = np.quantile(distances((normal[:held] - mean) / deviation), 1.0 - config.level)
 
     def judge(pixels: np.ndarray) -> np.ndarray:
@@ -191,9 +191,9 @@ def _make_recover(final: FinalLayer, penalty: float, steps: int) -> Callable[...
         length = 1.0 / (SINGULAR_VALUE_MARGIN * size) ** 2
 
         def step(carry: tuple[jax.Array, jax.Array, jax.Array], _: None) -> tuple[Any, None]:
-            a, ahead, t = carry
-            made, pull = jax.vjp(lambda x: final.linear(state, x), ahead)
-            moved = ahead - length * pull(made - target)[0] - mean
+            a, extrapolated, t = carry
+            output, pull_back = jax.vjp(lambda x: final.linear(state, x), extrapolated)
+            moved = extrapolated - length * pull_back(output - target)[0] - mean
             new = mean + jnp.sign(moved) * jnp.maximum(jnp.abs(moved) - length * penalty, 0.0)
             t_new = (1.0 + jnp.sqrt(1.0 + 4.0 * jnp.square(t))) / 2.0
             return (new, new + ((t - 1.0) / t_new) * (new - a), t_new), None
@@ -245,4 +245,4 @@ def _some_of(kinds: Sequence[np.ndarray], count: int) -> np.ndarray:
     """Return about `count` images, equally many of each kind; none of no kinds."""
     if not kinds:
         return np.zeros((0, 1, 1, 1), np.uint8)
-    return np.concatenate([made[: -(-count // len(kinds))] for made in kinds])
+    return np.concatenate([images[: -(-count // len(kinds))] for images in kinds])

@@ -64,7 +64,7 @@ def fit(
     del key
     own = checked_images(generators, images)
     residual_fn = _make_residual(config or FingerprintConfig())
-    means = np.stack([in_batches(residual_fn, made).mean(0, dtype=np.float64) for made in own])
+    means = np.stack([in_batches(residual_fn, part).mean(0, dtype=np.float64) for part in own])
     fingerprints = normalised(means)
 
     def score_fn(pixels: np.ndarray) -> np.ndarray:

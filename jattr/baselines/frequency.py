@@ -108,13 +108,13 @@ def fit(
         raise InputError(
             f"images are {shape}; baseline 'frequency' needs sides of 4 pixels or more"
         )
-    seen = in_batches(log_spectrum, np.concatenate(own))
-    labels = np.repeat(np.arange(len(own), dtype=np.int32), [len(made) for made in own])
-    mean, deviation = seen.mean(0), np.maximum(seen.std(0), LEAST_DEVIATION)
+    spectra = in_batches(log_spectrum, np.concatenate(own))
+    labels = np.repeat(np.arange(len(own), dtype=np.int32), [len(part) for part in own])
+    mean, deviation = spectra.mean(0), np.maximum(spectra.std(0), LEAST_DEVIATION)
     keys = jax.random.split(key, 1 + config.epochs)
     _, state = nnx.split(Net(config.widths, shape, len(own), rngs=nnx.Rngs(keys[0])))
     logits_fn, loss_fn = _make(config.widths, shape, len(own))
-    trained = fit_state(loss_fn, state, ((seen - mean) / deviation, labels), keys[1:], config)
+    trained = fit_state(loss_fn, state, ((spectra - mean) / deviation, labels), keys[1:], config)
 
     def score_fn(pixels: np.ndarray) -> np.ndarray:
         logits = in_batches(

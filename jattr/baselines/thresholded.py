@@ -82,14 +82,14 @@ def fit(
     config = config or ThresholdedConfig()
     own = checked_images(generators, images, least=3)
     keys = jax.random.split(key)
-    known = [
-        calibrated_losses(gen, made[: config.known], config.search, keys[0])
-        for gen, made in zip(generators, own, strict=True)
+    samples = [
+        calibrated_losses(gen, part[: config.known], config.search, keys[0])
+        for gen, part in zip(generators, own, strict=True)
     ]
 
     def score_fn(pixels: np.ndarray) -> np.ndarray:
         columns = []
-        for gen, sample in zip(generators, known, strict=True):
+        for gen, sample in zip(generators, samples, strict=True):
             losses = calibrated_losses(gen, pixels, config.search, keys[1])
             columns.append(grubbs_critical(len(sample), config.level) - grubbs(losses, sample))
         return np.stack(columns, 1)

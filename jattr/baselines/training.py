@@ -75,11 +75,11 @@ def fit_state(
     moments, losses = optimiser.init(state), []
     for key in order_keys:
         order = np.asarray(jax.random.permutation(key, count))[: steps * batch]
-        seen = []
+        step_losses = []
         for some in order.reshape(steps, batch):
             state, moments, loss = step(state, moments, *(array[some] for array in arrays))
-            seen.append(loss)
-        losses.append(float(np.mean([np.asarray(loss) for loss in seen])))
+            step_losses.append(loss)
+        losses.append(float(np.mean([np.asarray(loss) for loss in step_losses])))
     return Trained(state, np.array(losses))
 
 

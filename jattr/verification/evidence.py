@@ -31,8 +31,7 @@ from jattr.verification.report import Report, holding
 from jattr.verification.result_folder import LATENTS, SavedResult
 
 # How far figures may differ on another device: float32 sums in another order move a pixel by about
-# 1e-6, 1e-4 of a
-# rounding step; the sums of squares by less than this.
+# 1e-6, 1e-4 of a rounding step; the sums of squares by less than this.
 RELATIVE = 1e-3  # of statistic, residual and whatever has no limit of its own
 RANK = 1  # a direction at the limit of what counts
 BYTES = 2e-3  # of the share of identical bytes: pixels at the border of two bytes
@@ -73,21 +72,21 @@ def latent_differences(saved: SavedResult, number: int, column: int) -> list[str
     return lines
 
 
-def certificate_differences(stated: Mapping[str, Json], found: Certificate) -> list[str]:
+def certificate_differences(stated: Mapping[str, Json], recomputed: Certificate) -> list[str]:
     """Return one line for each figure of a certificate that is not what was stated."""
-    if stated["holds"] and not found.holds:
-        return [f"the certificate does not hold: {certificate_text(found)}"]
+    if stated["holds"] and not recomputed.holds:
+        return [f"the certificate does not hold: {certificate_text(recomputed)}"]
     lines = []
-    for name, value in found.to_dict().items():
+    for name, value in recomputed.to_dict().items():
         # older results lack what was added since
-        wanted = stated.get(name, "" if name == "alteration" else value)
+        expected = stated.get(name, "" if name == "alteration" else value)
         if name == "bit_exact":
-            lines += _exactness_differs(stated, found)
-        elif not (_is_number(value) and _is_number(wanted)):
-            if value != wanted:
-                lines.append(f"{name} is {value!r}, result.json states {wanted!r}")
-        elif abs(value - wanted) > _limit(name, stated, found):
-            lines.append(f"{name} is {value:.6g}, result.json states {wanted:.6g}")
+            lines += _exactness_differs(stated, recomputed)
+        elif not (_is_number(value) and _is_number(expected)):
+            if value != expected:
+                lines.append(f"{name} is {value!r}, result.json states {expected!r}")
+        elif abs(value - expected) > _limit(name, stated, recomputed):
+            lines.append(f"{name} is {value:.6g}, result.json states {expected:.6g}")
     return lines
 
 
@@ -95,29 +94,31 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _exactness_differs(stated: Mapping[str, Json], found: Certificate) -> list[str]:
+def _exactness_differs(stated: Mapping[str, Json], recomputed: Certificate) -> list[str]:
     """Return a line where "bit-exact" cannot be true of the device that stated it, or where its
     own share denies it.
     """
     if stated["bit_exact"] != (stated["identical_bytes"] == 1.0):
         return ["result.json states bit_exact, which the share of identical bytes beside it denies"]
-    on_the_edge = bool(found.alteration) or found.largest_deviation <= 0.5 + EDGE
+    on_the_edge = bool(recomputed.alteration) or recomputed.largest_deviation <= 0.5 + EDGE
     if (
         stated["bit_exact"]
-        and not found.bit_exact
-        and not (on_the_edge and found.identical_bytes >= 1 - BYTES)
+        and not recomputed.bit_exact
+        and not (on_the_edge and recomputed.identical_bytes >= 1 - BYTES)
     ):
         return ["result.json states bit-exact, which it is not"]
     return []
 
 
-def _limit(name: str, stated: Mapping[str, Json], found: Certificate) -> float:
+def _limit(name: str, stated: Mapping[str, Json], recomputed: Certificate) -> float:
     """Return how far a figure may be from the one that was stated."""
-    value = float(getattr(found, name))
+    value = float(getattr(recomputed, name))
     if name == "statistic":
         # a direction more may take a step or two away where the certificate holds, and anything
         # where it does not
-        direction = 0.0 if found.rank == stated["rank"] else 2.0 if found.holds else math.inf
+        direction = (
+            0.0 if recomputed.rank == stated["rank"] else 2.0 if recomputed.holds else math.inf
+        )
         return RELATIVE * max(abs(value), 1.0) + direction
     own = {
         "identical_bytes": BYTES,
@@ -132,23 +133,24 @@ def _limit(name: str, stated: Mapping[str, Json], found: Certificate) -> float:
     return own.get(name, RELATIVE * abs(value))
 
 
-def residual_differs(what: str, stated: float | None, found: float) -> list[str]:
+def residual_differs(what: str, stated: float | None, recomputed: float) -> list[str]:
     """Return a line if a residual is not what was stated."""
-    if stated is not None and abs(found - stated) <= RELATIVE * stated + RESIDUAL:
+    if stated is not None and abs(recomputed - stated) <= RELATIVE * stated + RESIDUAL:
         return []
     return [
         (
-            f"{what} is {found:.6g}, result.json states"
+            f"{what} is {recomputed:.6g}, result.json states"
             f" {stated if stated is None else format(stated, '.6g')}"
         )
     ]
 
 
-def certificate_text(found: Certificate) -> str:
+def certificate_text(certificate: Certificate) -> str:
     """Return a certificate's figures in words."""
     return (
-        f"p {found.p_value:.3g}, statistic {found.statistic:.1f} with {found.excess} degrees of"
-        f" freedom, {100 * found.identical_bytes:.2f} % of bytes identical ({found.rounding})"
+        f"p {certificate.p_value:.3g}, statistic {certificate.statistic:.1f} with"
+        f" {certificate.excess} degrees of freedom, {100 * certificate.identical_bytes:.2f} % of"
+        f" bytes identical ({certificate.rounding})"
     )
 
 
@@ -222,11 +224,11 @@ def _evidence(
     data: Mapping[str, Json], row: Mapping[str, Json], proofs: Mapping[str, Certificate | None]
 ) -> list[Evidence]:
     """Return what is stated of an image under every candidate."""
-    found = []
+    evidence = []
     for candidate in data["candidates"]:
         name, settings = candidate["name"], candidate.get("settings")
         restarts = row["restarts"][name]
-        found.append(
+        evidence.append(
             Evidence(
                 name=name,
                 digest=candidate["digest"],
@@ -243,25 +245,27 @@ def _evidence(
                 miss_bound=row.get("miss_bound", {}).get(name),
             )
         )
-    return found
+    return evidence
 
 
 def _certificates(
     data: Mapping[str, Json], row: Mapping[str, Json]
 ) -> dict[str, Certificate | None]:
     """Return the stated certificates; candidates of one digest share one that is the same."""
-    known = {field.name for field in dataclasses.fields(Certificate)}
+    field_names = {field.name for field in dataclasses.fields(Certificate)}
     shared: dict[tuple[str, str], Certificate] = {}
-    found: dict[str, Certificate | None] = {}
+    proofs: dict[str, Certificate | None] = {}
     for candidate in data["candidates"]:
         stated = row["certificates"][candidate["name"]]
         if stated is None:
-            found[candidate["name"]] = None
+            proofs[candidate["name"]] = None
             continue
-        proof = Certificate(**{name: value for name, value in stated.items() if name in known})
+        proof = Certificate(
+            **{name: value for name, value in stated.items() if name in field_names}
+        )
         text = json.dumps(stated, sort_keys=True)
-        found[candidate["name"]] = shared.setdefault((candidate["digest"], text), proof)
-    return found
+        proofs[candidate["name"]] = shared.setdefault((candidate["digest"], text), proof)
+    return proofs
 
 
 def _thresholds(data: Mapping[str, Json]) -> DecisionConfig | None:
@@ -332,19 +336,21 @@ def verify_evidence(
         return
     try:
         problem = _unusable(gen, z, label) if reproducible(candidate) else PROVES_NOTHING
-        found = None if problem else _again(saved, number, name, gen, image, z, label)
+        recomputed = None if problem else _again(saved, number, name, gen, image, z, label)
     except InputError as error:
-        found, problem = None, str(error)
-    lines = [problem] if found is None else _differences(row, name, gen, found)
+        recomputed, problem = None, str(error)
+    lines = [problem] if recomputed is None else _differences(row, name, gen, recomputed)
     report.differences += [f"{row['file']!r}, candidate {name!r}: {line}" for line in lines]
-    report.unchecked += [] if found is None or not found.unchecked else [found.unchecked]
+    report.unchecked += (
+        [] if recomputed is None or not recomputed.unchecked else [recomputed.unchecked]
+    )
     if (
-        found is not None
-        and found.certificate is not None
+        recomputed is not None
+        and recomputed.certificate is not None
         and stated is not None
         and stated["holds"]
     ):
-        proof = found.certificate
+        proof = recomputed.certificate
         report.checked.append(
             {
                 "file": image.path,
@@ -376,9 +382,9 @@ def _again(
     pixels = image.fit(gen.image_shape, resize=settings["resize"]).pixels
     plain = Observation(gen, pixels[None])
     residual = _residual(plain, z, label)
-    wanted = stated is not None or plain.is_near(0, z, label, residual)
+    certifiable = stated is not None or plain.is_near(0, z, label, residual)
     rule = gen.rounding if stated is None else stated["rounding"]
-    proof = certify(plain, 0, z, label, rounding=rule) if wanted else None
+    proof = certify(plain, 0, z, label, rounding=rule) if certifiable else None
     distance = settings["inversion"].get("distance")
     if distance == UNSTATED and residual_differs("", row["residual"][name], residual):
         reason = f"the residuals of {name!r}, which are not those of pixels"
@@ -407,17 +413,17 @@ def _altered_again(
     """Return the evidence of an image that was altered as is stated."""
     altered = make_altered_observation(gen, stated_image(alteration, image, gen))
     residual = _residual(altered, z, label)
-    wanted = stated is not None or altered.is_near(0, z, label, residual)
-    proof = certify(altered, 0, z, label) if wanted else None
+    certifiable = stated is not None or altered.is_near(0, z, label, residual)
+    proof = certify(altered, 0, z, label) if certifiable else None
     return RecomputedEvidence(proof, altered.certifiable, residual, altered.noise)
 
 
 def _differences(
-    row: Mapping[str, Json], name: str, gen: Generator, found: RecomputedEvidence
+    row: Mapping[str, Json], name: str, gen: Generator, recomputed: RecomputedEvidence
 ) -> list[str]:
     """Return one line for each statement that the evidence contradicts."""
-    stated, proof, lines = row["certificates"][name], found.certificate, []
-    if stated is not None and not found.proves:
+    stated, proof, lines = row["certificates"][name], recomputed.certificate, []
+    if stated is not None and not recomputed.proves:
         lines.append(PROVES_NOTHING)
     if (
         stated is not None
@@ -433,10 +439,10 @@ def _differences(
         )
     if stated is not None and proof is not None:
         lines += certificate_differences(stated, proof)
-    if found.residual is not None:
-        lines += residual_differs("the residual", row["residual"][name], found.residual)
-    if found.noise is not None and name in row.get("noise", {}):
-        lines += residual_differs("the noise", row["noise"][name], found.noise)
+    if recomputed.residual is not None:
+        lines += residual_differs("the residual", row["residual"][name], recomputed.residual)
+    if recomputed.noise is not None and name in row.get("noise", {}):
+        lines += residual_differs("the noise", row["noise"][name], recomputed.noise)
     support = row["support"].get(name)  # where it is missing, that was reported
     if (
         support is not None

@@ -104,13 +104,13 @@ def read_result(folder: str | os.PathLike[str]) -> SavedResult:
       InputError: a file is missing, damaged, too large or not what the schema says, or the two do
         not fit together.
     """
-    place = Path(folder)
-    if not place.is_dir():
+    path = Path(folder)
+    if not path.is_dir():
         raise InputError(
             f"{os.fspath(folder)!r} is no folder; give the one that `jattr attribute` wrote"
         )
-    data = _read_json(place / RESULT)
-    arrays = _read_latents(place / LATENTS)
+    data = _read_json(path / RESULT)
+    arrays = _read_latents(path / LATENTS)
     try:
         z = tuple(_latents_of(arrays, number, data) for number in range(len(data["candidates"])))
         shape = len(data["pictures"]), len(data["candidates"])
@@ -123,9 +123,9 @@ def read_result(folder: str | os.PathLike[str]) -> SavedResult:
                 " candidate"
             )
     except InputError as error:
-        raise InputError(f"{place / LATENTS} {error}") from error
+        raise InputError(f"{path / LATENTS} {error}") from error
     return SavedResult(
-        data, z, label, found, tuple(str(d) for d in digests), file_sha256(place / LATENTS)
+        data, z, label, found, tuple(str(d) for d in digests), file_sha256(path / LATENTS)
     )
 
 
