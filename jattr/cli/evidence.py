@@ -31,12 +31,18 @@ from jattr.generators.settings import NOISE, SPACES
 from jattr.generators.store import load_generator
 from jattr.images.reading import read_bytes
 from jattr.inversion.config import InvertConfig
-from jattr.ledger.evidence.bundle import BUNDLE_FIELDS, FILE, LEVELS, MAX_BYTES, Attribution
+from jattr.ledger.evidence.bundle import (
+    BUNDLE_FIELDS,
+    FILE,
+    LEVELS,
+    MAX_EVIDENCE_BYTES,
+    Attribution,
+)
 from jattr.ledger.evidence.inversion import invert_alternatives
 from jattr.ledger.evidence.judge import LEAST_SAMPLE
 from jattr.ledger.evidence.make import Evidence, EvidenceRequest, make_evidence
 from jattr.ledger.evidence.verify import Verified, verify_evidence
-from jattr.ledger.note import MAX_BYTES as MAX_NOTE
+from jattr.ledger.note import MAX_NOTE_BYTES
 from jattr.ledger.policy import OpenedCheckpoint
 from jattr.ledger.private import PrivateStore
 from jattr.ledger.reader import PublishedLog
@@ -202,9 +208,9 @@ def verify_run(args: argparse.Namespace) -> int:
       VerificationError: something is not as stated.
     """
     window = None if args.window is None else _sizes(args.window)
-    end = None if args.end is None else read_file(Path(args.end), MAX_NOTE)
+    end = None if args.end is None else read_file(Path(args.end), MAX_NOTE_BYTES)
     path = Path(args.bundle)
-    data = read_file(path / FILE if path.is_dir() else path, MAX_BYTES)
+    data = read_file(path / FILE if path.is_dir() else path, MAX_EVIDENCE_BYTES)
     image = None if args.picture is None else read_bytes(args.picture)
     policy, log = read_policy(Path(args.policy)), PublishedLog(args.log)
     gen: Generator | None = None

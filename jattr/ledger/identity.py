@@ -14,7 +14,7 @@ from jattr.ledger.keys import ED25519, ML_DSA_44, Signer, Verifier, parse_skey, 
 
 PUBLIC_FILE, KEYS_FILE = "log.json", "keys"
 SCHEMA = 1
-MAX_BYTES = 100_000  # of either file
+MAX_IDENTITY_BYTES = 100_000  # of either file
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,10 @@ def keep_private(folder: Path, signers: Sequence[Signer]) -> None:
     lines = [signer.skey for signer in signers]
     older = [line for line in (_lines(path) if path.exists() else []) if line not in lines]
     data = "".join(f"{line}\n" for line in lines + older).encode()
-    if len(data) > MAX_BYTES:
+    if len(data) > MAX_IDENTITY_BYTES:
         raise LedgerError(
-            f"{path} would have more than {MAX_BYTES} bytes; take keys out of it that sign no more"
+            f"{path} would have more than {MAX_IDENTITY_BYTES} bytes; take keys out of it that"
+            " sign no more"
         )
     replace_file(path, data, mode=0o600)
 
@@ -154,13 +155,13 @@ def _lines(path: Path) -> list[str]:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(MAX_IDENTITY_BYTES + 1)
     except OSError as error:
         raise LedgerError(
             f"cannot read {path}: {error.strerror}; restore it or mend its permissions"
         ) from error
-    if len(data) > MAX_BYTES:
+    if len(data) > MAX_IDENTITY_BYTES:
         raise LedgerError(
-            f"{path} has more than {MAX_BYTES} bytes; it is something else or damaged"
+            f"{path} has more than {MAX_IDENTITY_BYTES} bytes; it is something else or damaged"
         )
     return data

@@ -11,7 +11,7 @@ from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.encoding import encode_base64, parse_base64, shown, split_lines
 from jattr.ledger.keys import Signer, Verifier, check_name
 
-MAX_BYTES = 1_000_000
+MAX_NOTE_BYTES = 1_000_000
 MAX_SIGNATURES = 100
 DASH = "\N{EM DASH} "
 
@@ -60,8 +60,8 @@ def parse_note(data: bytes) -> Note:
     Raises:
       LedgerError: it is not spelt as the format demands.
     """
-    if len(data) > MAX_BYTES:
-        raise LedgerError(f"the note has {len(data)} bytes; at most {MAX_BYTES} are read")
+    if len(data) > MAX_NOTE_BYTES:
+        raise LedgerError(f"the note has {len(data)} bytes; at most {MAX_NOTE_BYTES} are read")
     try:
         whole = data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -15,7 +15,7 @@ from jattr.ledger.note import Signature, open_note
 
 NO_QUORUM = b"none"
 RESERVED = (NO_QUORUM, b"all", b"any")
-MAX_BYTES = 1_000_000
+MAX_POLICY_BYTES = 1_000_000
 MAX_LINES = 1000  # far above the 32 logs, witnesses and groups that must be taken
 MAX_GROUP_DEPTH = 32  # of groups within groups
 
@@ -144,8 +144,8 @@ def parse_policy(data: bytes, *, lenient: bool = False) -> Policy:
       LedgerError: it is malformed, names what it has not defined, or has no quorum; the message
         names the line.
     """
-    if len(data) > MAX_BYTES or data.count(b"\n") > MAX_LINES:
-        raise LedgerError(f"the policy has more than {MAX_BYTES} bytes or {MAX_LINES} lines")
+    if len(data) > MAX_POLICY_BYTES or data.count(b"\n") > MAX_LINES:
+        raise LedgerError(f"the policy has more than {MAX_POLICY_BYTES} bytes or {MAX_LINES} lines")
     if bad := re.search(rb"[^\t\n\x20-\x7e\x80-\xff]", data):
         raise LedgerError(
             f"the policy has the control byte 0x{bad[0][0]:02x}; only tabs and newlines may occur"

@@ -15,7 +15,7 @@ from jattr.ledger.checkpoint import Checkpoint, parse_checkpoint
 from jattr.ledger.durable import TEMPORARY, held, make_folder, replace_file, sync_folder, write_file
 from jattr.ledger.encoding import HASH_BYTES
 from jattr.ledger.log_view import LogView
-from jattr.ledger.note import MAX_BYTES, open_note
+from jattr.ledger.note import MAX_NOTE_BYTES, open_note
 from jattr.ledger.store import LogStore
 from jattr.ledger.tiles import TILE_WIDTH, TilePath, encode_bundle, tile_width, tiles_of
 
@@ -172,7 +172,7 @@ def _published(store: LogStore, folder: Path) -> int:
     """
     try:
         with (folder / CHECKPOINT).open("rb") as file:
-            note = file.read(MAX_BYTES + 1)
+            note = file.read(MAX_NOTE_BYTES + 1)
     except FileNotFoundError:
         return 0
     try:

@@ -8,7 +8,7 @@ from jattr.errors import LedgerError, VerificationError
 from jattr.ledger.checkpoint import Checkpoint
 from jattr.ledger.encoding import HASH_BYTES
 from jattr.ledger.merkle import Frontier, Node, leaf_hash
-from jattr.ledger.note import MAX_BYTES
+from jattr.ledger.note import MAX_NOTE_BYTES
 from jattr.ledger.sources import source_of
 from jattr.ledger.tiles import (
     MAX_BUNDLE,
@@ -40,7 +40,7 @@ class PublishedLog:
         Raises:
           LedgerError: there is none, or it cannot be read.
         """
-        data = self._read("checkpoint", MAX_BYTES)
+        data = self._read("checkpoint", MAX_NOTE_BYTES)
         if data is None:
             raise LedgerError(f"{self.place} has no checkpoint, so no log is published there")
         return data

@@ -33,7 +33,7 @@ from jattr.ledger.keys import ED25519, Signer
 from jattr.ledger.leaves import KeyLeaf, parse_leaf
 from jattr.ledger.log_view import LogView
 from jattr.ledger.merkle import leaf_hash
-from jattr.ledger.note import MAX_BYTES, parse_note, sign_note
+from jattr.ledger.note import MAX_NOTE_BYTES, parse_note, sign_note
 from jattr.ledger.tiles import check_entry
 
 LOCK, LAST_CHECKPOINT = "lock", "last-checkpoint"
@@ -329,7 +329,7 @@ def _last_beside(folder: Path) -> bytes | None:
     path = folder / LAST_CHECKPOINT
     try:
         with path.open("rb") as file:
-            note = file.read(MAX_BYTES + 1)
+            note = file.read(MAX_NOTE_BYTES + 1)
         parse_checkpoint(parse_note(note).text)
         return note
     except FileNotFoundError:

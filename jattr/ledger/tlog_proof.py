@@ -18,7 +18,7 @@ from jattr.ledger.policy import OpenedCheckpoint, Policy
 
 HEADER = b"c2sp.org/tlog-proof@v1"
 SUFFIX = ".tlog-proof"
-MAX_BYTES = 2_000_000
+MAX_PROOF_BYTES = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def parse_tlog_proof(data: bytes) -> TlogProof:
     Raises:
       LedgerError: it is not spelt as the format demands.
     """
-    if len(data) > MAX_BYTES:
-        raise LedgerError(f"the receipt has {len(data)} bytes; at most {MAX_BYTES} are read")
+    if len(data) > MAX_PROOF_BYTES:
+        raise LedgerError(f"the receipt has {len(data)} bytes; at most {MAX_PROOF_BYTES} are read")
     # The first empty line separates: the proof before it has none, the checkpoint may.
     head, blank, checkpoint = data.partition(b"\n\n")
     if not blank:

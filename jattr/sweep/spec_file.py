@@ -14,7 +14,7 @@ from jattr.sweep.setting import MODELLED, check_axis, config_of
 from jattr.sweep.spec import Pictures, Setting, Spec, grid
 from jattr.typing import Json, JsonObject
 
-MAX_BYTES = 1 << 20
+MAX_SPEC_BYTES = 1 << 20
 SPEC_FIELDS = (
     "name",
     "candidates",
@@ -38,14 +38,14 @@ def load_spec(path: str | os.PathLike[str]) -> tuple[Spec, str]:
       InputError: it cannot be read, or is no spec.
     """
     try:
-        data = Path(path).read_bytes()[: MAX_BYTES + 1]
+        data = Path(path).read_bytes()[: MAX_SPEC_BYTES + 1]
     except OSError as error:
         raise InputError(
             f"cannot read spec {os.fspath(path)!r}: {error.strerror or error}; give a TOML file"
         ) from error
-    if len(data) > MAX_BYTES:
+    if len(data) > MAX_SPEC_BYTES:
         raise InputError(
-            f"spec {os.fspath(path)!r} has more than {MAX_BYTES} bytes; give a smaller one"
+            f"spec {os.fspath(path)!r} has more than {MAX_SPEC_BYTES} bytes; give a smaller one"
         )
     try:
         text = data.decode()

@@ -8,7 +8,7 @@ import pytest
 from log_files import ORIGIN, SIGNER, make_log
 
 from jattr.errors import LedgerError
-from jattr.ledger.identity import MAX_BYTES, read_private
+from jattr.ledger.identity import MAX_IDENTITY_BYTES, read_private
 from jattr.ledger.keys import Signer
 from jattr.ledger.leaves import KeyLeaf, parse_leaf
 from jattr.ledger.store import LogStore, announce_key
@@ -63,7 +63,7 @@ def test_no_other_leaf_is_gone_on_with(tmp_path: Path) -> None:
 
 def test_a_file_of_keys_does_not_grow_until_nobody_reads_it(tmp_path: Path) -> None:
     with make_log(tmp_path / "log") as store:
-        count = MAX_BYTES // len(f"{SIGNER.skey}\n")
+        count = MAX_IDENTITY_BYTES // len(f"{SIGNER.skey}\n")
         keys = [SIGNER, *(Signer(ORIGIN, 1, n.to_bytes(32, "big")) for n in range(1, count))]
         (tmp_path / "log" / "keys").write_text("".join(f"{key.skey}\n" for key in keys), "ascii")
         with pytest.raises(LedgerError, match="take keys out of it that sign no more"):

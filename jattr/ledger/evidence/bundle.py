@@ -23,7 +23,7 @@ Json: TypeAlias = dict[str, Any]  # an object, whatever its values
 
 EVIDENCE_SCHEMA = "evidence/v1"
 FILE = "evidence.json"
-MAX_BYTES = 512 * 2**20
+MAX_EVIDENCE_BYTES = 512 * 2**20
 MAX_IMAGE = 80 * 2**20
 # commas, colons and brackets, of which base64 has none: they bound time and memory of reading
 MAX_PARTS = 2_000_000
@@ -122,10 +122,10 @@ def encode_bundle(bundle: Bundle, signers: Sequence[Signer]) -> bytes:
     fields = bundle.fields()
     note = sign_note(_statement(fields), signers)
     data = encode_canonical(fields | {"signature": encode_base64(note)})
-    if len(data) > MAX_BYTES:
+    if len(data) > MAX_EVIDENCE_BYTES:
         raise LedgerError(
-            f"the bundle has {len(data)} bytes; at most {MAX_BYTES} are read: choose a shorter"
-            " window"
+            f"the bundle has {len(data)} bytes; at most {MAX_EVIDENCE_BYTES} are read: choose a"
+            " shorter window"
         )
     _check_parts(data)
     return data
@@ -143,7 +143,7 @@ def parse_bundle(data: bytes, keys: Sequence[Verifier]) -> Bundle:
       VerificationError: a field is not what was signed, or no trusted log key has signed.
     """
     _check_parts(data)
-    fields = parse_canonical(data, "the bundle", MAX_BYTES)
+    fields = parse_canonical(data, "the bundle", MAX_EVIDENCE_BYTES)
     if not isinstance(fields, dict) or fields.get("jattr") != EVIDENCE_SCHEMA:
         raise LedgerError(
             "jattr: the file is no bundle of this schema, an object with"
