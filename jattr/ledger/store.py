@@ -111,11 +111,13 @@ class LogStore(LogView):
             put back or altered.
         """
         folder = Path(folder)
-        identity = read_identity(folder)
+        read_identity(folder)  # where there is no log, no lock is made
         with contextlib.ExitStack() as stack:
             if writable:
                 refusal = f"another process writes to the log in {folder}; wait for it to end"
                 stack.enter_context(held(folder / LOCK, os.O_RDWR | os.O_CREAT, refusal))
+            # within the lock: before it, another process may have rotated the keys
+            identity = read_identity(folder)
             signers = read_signers(folder, identity) if writable else ()
             beside = _last_beside(folder)  # first: a writer may sign while a reader opens
             database = stack.enter_context(

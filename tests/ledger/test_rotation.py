@@ -2,12 +2,14 @@
 
 import base64
 import dataclasses
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from log_files import ORIGIN, SIGNER, make_log
 
 from jattr.errors import LedgerError
+from jattr.ledger.durable import held
 from jattr.ledger.identity import MAX_IDENTITY_BYTES, read_private
 from jattr.ledger.keys import Signer
 from jattr.ledger.leaves import KeyLeaf, parse_leaf
@@ -71,3 +73,19 @@ def test_a_file_of_keys_does_not_grow_until_nobody_reads_it(tmp_path: Path) -> N
         assert store.size == 0
     with LogStore.open(tmp_path / "log") as store:
         assert store.signers == (SIGNER,)
+
+
+def test_a_log_rotated_before_its_lock_is_held_signs_with_the_new_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_log(tmp_path / "log").close()
+
+    def rotate_then_hold(path: Path, flags: int, refusal: str) -> AbstractContextManager[None]:
+        monkeypatch.undo()
+        with LogStore.open(tmp_path / "log") as other:
+            other.rotate([KEPT])
+        return held(path, flags, refusal)
+
+    monkeypatch.setattr("jattr.ledger.store.held", rotate_then_hold)
+    with LogStore.open(tmp_path / "log") as store:
+        assert store.signers == (KEPT,)
