@@ -121,7 +121,7 @@ def main() -> None:
             kept = {key for what, key in log_of(log) if what == "kept"}
             if kept:
                 with open_for_reading(out) as store:
-                    lost += len(kept - set(store.known()))
+                    lost += len(kept - set(store.statuses()))
             if ended == 0:  # it was done before: begin another one
                 os.rename(out, Path(folder) / f"done {len(moments)}")
                 os.rename(log, Path(folder) / f"log {len(moments)}")
@@ -132,7 +132,7 @@ def main() -> None:
             duplicated += what == "begin" and seen[key] > 0
             seen[key] += what == "kept"
         with open_for_reading(whole) as store:
-            cells = len(store.known())
+            cells = len(store.statuses())
         same = tables_of(whole) == tables_of(out)
     result = {
         "kills": killed,

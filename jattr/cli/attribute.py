@@ -385,7 +385,6 @@ class AttributeRun:
                 self.label[index, c] = attribution.labels[i, c]
 
     def _settings(self) -> JsonObject:
-
         device = jax.devices()[0]
         return {
             "resize": self.resize,
@@ -400,8 +399,8 @@ class AttributeRun:
 
 def versions() -> dict[str, str]:
     """Return the versions that a result may depend on."""
-    found = {name: metadata.version(name) for name in PACKAGES}
-    return {"jattr": __version__, **found, "python": platform.python_version()}
+    packages = {name: metadata.version(name) for name in PACKAGES}
+    return {"jattr": __version__, **packages, "python": platform.python_version()}
 
 
 def _sha256_or_none(file: str) -> str | None:

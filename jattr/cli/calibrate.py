@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress(
         each * len(generators) * (1 + len(chains)), "searches (images x candidates x conditions)"
     )
-    found = calibrate(
+    calibration = calibrate(
         generators,
         negatives=negatives,
         chains=chains,
@@ -120,9 +120,9 @@ def run(args: argparse.Namespace) -> int:
         seed=config.seed,
         progress=progress.advance,
     )
-    place = check_out(args)  # it may have appeared, or changed, meanwhile
-    write_calibration(place, found, overwrite=args.overwrite)
-    emit(args, _summary(found), _text(found, args.out))
+    path = check_out(args)  # it may have appeared, or changed, meanwhile
+    write_calibration(path, calibration, overwrite=args.overwrite)
+    emit(args, _summary(calibration), _text(calibration, args.out))
     return 0
 
 
@@ -132,37 +132,37 @@ def check_out(args: argparse.Namespace) -> Path:
     Raises:
       OutputError: it may not go there.
     """
-    place = absolute_path(args.out)
-    check_apart(place, [*args.candidates, *distance_paths(args.distance)])
-    if not os.path.lexists(place):
-        if not (place.parent.is_dir() and os.access(place.parent, os.W_OK | os.X_OK)):
+    path = absolute_path(args.out)
+    check_apart(path, [*args.candidates, *distance_paths(args.distance)])
+    if not os.path.lexists(path):
+        if not (path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)):
             raise OutputError(
-                f"cannot write {args.out!r}: {path_text(place.parent)} is no folder that can be"
+                f"cannot write {args.out!r}: {path_text(path.parent)} is no folder that can be"
                 " written; choose another place"
             )
-        return place
+        return path
     if not args.overwrite:
         raise OutputError(
             f"{args.out!r} exists; choose another place, or pass --overwrite to replace a"
             " calibration"
         )
-    if identity(place) in [identity(path) for path in args.negatives]:
+    if identity(path) in [identity(negative) for negative in args.negatives]:
         raise OutputError(
             f"{args.out!r} is one of the negatives, and is not replaced; choose another place"
         )
-    if not is_calibration_file(place):
+    if not is_calibration_file(path):
         raise OutputError(
             f"{args.out!r} is no calibration that jattr wrote, and is not replaced; choose another"
             " place, or move it away first"
         )
-    return place
+    return path
 
 
-def _summary(found: Calibration) -> dict[str, object]:
+def _summary(calibration: Calibration) -> dict[str, object]:
     """Return the counts, and what restarts of own images show, as JSON values."""
     return {
-        "settings_digest": found.settings_digest,
-        "versions": dict(found.versions),
+        "settings_digest": calibration.settings_digest,
+        "versions": dict(calibration.versions),
         "candidates": {
             name: {
                 condition: {
@@ -174,15 +174,15 @@ def _summary(found: Calibration) -> dict[str, object]:
                 }
                 for condition, s in candidate.samples.items()
             }
-            for name, candidate in found.candidates.items()
+            for name, candidate in calibration.candidates.items()
         },
     }
 
 
-def _text(found: Calibration, out: str) -> str:
+def _text(calibration: Calibration, out: str) -> str:
     """Return what the calibration can support, in words."""
     lines = []
-    for name, candidate in found.candidates.items():
+    for name, candidate in calibration.candidates.items():
         for condition, sample in candidate.samples.items():
             own = np.array(sample.own)
             counts = [len(scores) for scores in sample.negatives.values()]
@@ -193,17 +193,17 @@ def _text(found: Calibration, out: str) -> str:
             )
             if sample.own_restarts is not None:
                 lines.append(f"  searches of the own images: {found_in_words(sample.own_restarts)}")
-    least = min(len(s.own) for c in found.candidates.values() for s in c.samples.values())
+    least = min(len(s.own) for c in calibration.candidates.values() for s in c.samples.values())
     lines.append(f"a candidate can be denied at error rates from {1 / (least + 1):.2g} on;")
     counts = [
         len(n)
-        for c in found.candidates.values()
+        for c in calibration.candidates.values()
         for s in c.samples.values()
         for n in s.negatives.values()
     ]
-    few = min(counts, default=0)
+    few, count = min(counts, default=0), len(calibration.candidates)
     lines.append(
-        f"one of {len(found.candidates)} can be named at {len(found.candidates) / (few + 1):.2g}"
-        f" on (at 0.05: {least_negatives(0.05, len(found.candidates))} negatives of each kind)"
+        f"one of {count} can be named at {count / (few + 1):.2g} on (at 0.05:"
+        f" {least_negatives(0.05, count)} negatives of each kind)"
     )
     return "\n".join([*lines, f"written to {shown(out, 200)}"])

@@ -218,20 +218,29 @@ def verify_run(args: argparse.Namespace) -> int:
     if args.candidate is not None:
         gen, *others = _models(args)
     invert = None if args.no_search else functools.partial(_invert, args)
-    asked: JsonObject = {"nonce": args.nonce, "image": image, "end": end, "window": window}
-    found = verify_evidence(data, log, policy, gen=gen, others=others, invert=invert, **asked)
-    facts = facts_of(found, found.attribution) | {
+    verified = verify_evidence(
+        data,
+        log,
+        policy,
+        gen=gen,
+        others=others,
+        invert=invert,
+        nonce=args.nonce,
+        image=image,
+        end=end,
+        window=window,
+    )
+    facts = facts_of(verified, verified.attribution) | {
         "verified": True,  # nothing differs; `complete`: and nothing was left out
-        "complete": not found.unchecked,
-        "unchecked": list(found.unchecked),
-        "own_search": found.own_search,
+        "complete": not verified.unchecked,
+        "unchecked": list(verified.unchecked),
+        "own_search": verified.own_search,
     }
-    emit(args, facts, verified_text(found))
+    emit(args, facts, verified_text(verified))
     return 0
 
 
 def _models(args: argparse.Namespace) -> list[Generator]:
-
     start_jax(args.device)
     gen, *others = [load_generator(path) for path in [args.candidate, *args.also]]
     return [gen.view(args.space, **given_settings(args)), *others]
@@ -240,10 +249,10 @@ def _models(args: argparse.Namespace) -> list[Generator]:
 def _invert(
     args: argparse.Namespace, image: bytes, gen: Generator, alteration: str | None
 ) -> Attribution:
-
-    config, known = InvertConfig(restarts=args.restarts), PilotStudyFiles(pilot_study_folder())
+    config = InvertConfig(restarts=args.restarts)
+    pilot_studies = PilotStudyFiles(pilot_study_folder())
     alterations = args.alteration if alteration is None else [alteration]
-    return invert_alternatives(image, gen, alterations, config=config, pilot_studies=known)
+    return invert_alternatives(image, gen, alterations, config=config, pilot_studies=pilot_studies)
 
 
 def _window(log: LogStore, text: str) -> tuple[bytes | None, bytes]:
@@ -310,10 +319,10 @@ def _command(args: argparse.Namespace) -> str:
     )
 
 
-def facts_of(found: Evidence | Verified, attribution: Attribution) -> JsonObject:
+def facts_of(evidence: Evidence | Verified, attribution: Attribution) -> JsonObject:
     """Return the facts as JSON values."""
-    bundle = found.bundle
-    facts = {"verdict": found.verdict.json, "examined": bundle.examined, "origin": bundle.origin}
+    bundle = evidence.bundle
+    facts = {"verdict": evidence.verdict.json, "examined": bundle.examined, "origin": bundle.origin}
     stated = {name: getattr(attribution, name) for name in STATED}
     return facts | {
         "attribution": stated | {"latent": attribution.latent is not None},
@@ -322,20 +331,17 @@ def facts_of(found: Evidence | Verified, attribution: Attribution) -> JsonObject
 
 
 def text_of(
-    found: Evidence | Verified,
+    evidence: Evidence | Verified,
     attribution: Attribution,
     last: Sequence[str],
     whose: str = "",
     limit: str = "",
 ) -> str:
     """Return the text of a verdict, with these last lines."""
-    bundle, counts, sample = (
-        found.bundle,
-        found.bundle.examined["counts"],
-        found.bundle.examined["sample"],
-    )
-    lines = [f"{shown(bundle.name, 100)}: {limit}{found.verdict.text}"]
-    lines += [f"weaker because {shown(weak, 400)}" for weak in found.verdict.weaknesses]
+    bundle = evidence.bundle
+    counts, sample = bundle.examined["counts"], bundle.examined["sample"]
+    lines = [f"{shown(bundle.name, 100)}: {limit}{evidence.verdict.text}"]
+    lines += [f"weaker because {shown(weak, 400)}" for weak in evidence.verdict.weaknesses]
     lines.append(f"inversion{whose}: {shown(attribution.reason, 600)}")
     closest = bundle.examined["closest"]
     away = "" if closest is None else f"; the closest is {closest} of 256 bits away"
@@ -347,13 +353,13 @@ def text_of(
     return "\n".join([*lines, *last])
 
 
-def verified_text(found: Verified) -> str:
+def verified_text(evidence: Verified) -> str:
     """Return the text of evidence that was verified."""
     lines = [
-        _window_text(found.start, found.end),
-        *(f"NOT CHECKED: {what}" for what in found.unchecked),
+        _window_text(evidence.start, evidence.end),
+        *(f"NOT CHECKED: {what}" for what in evidence.unchecked),
     ]
-    if found.unchecked:
+    if evidence.unchecked:
         lines.append(
             "log, window and openings are as they follow from the public log; the verdict rests on"
             " the above too"
@@ -362,13 +368,13 @@ def verified_text(found: Verified) -> str:
         lines.append(
             "verified: log, window, openings and verdict are as they follow from the public log"
         )
-    whose = "" if found.own_search else ", in the words of the log's owner"
+    whose = "" if evidence.own_search else ", in the words of the log's owner"
     return text_of(
-        found,
-        found.attribution,
+        evidence,
+        evidence.attribution,
         lines,
         whose,
-        "as far as it was checked: " if found.unchecked else "",
+        "as far as it was checked: " if evidence.unchecked else "",
     )
 
 

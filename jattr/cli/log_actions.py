@@ -6,7 +6,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from jattr.cli.log_readers import MAX_FILE, read_file, read_policy
+from jattr.cli.log_readers import read_file, read_policy
 from jattr.cli.options import emit
 from jattr.errors import InputError, LedgerError, OutputError
 from jattr.ledger.cosign import cosign
@@ -15,16 +15,15 @@ from jattr.ledger.evidence.window import Leaves
 from jattr.ledger.image_receipts import renewed
 from jattr.ledger.keys import ML_DSA_44, Signer
 from jattr.ledger.leaves import parse_leaf
-from jattr.ledger.policy import with_key
+from jattr.ledger.policy import MAX_POLICY_BYTES, with_key
 from jattr.ledger.private import FILE, PrivateStore, erase
 from jattr.ledger.publish import publish, rebuild
 from jattr.ledger.store import LogStore, announce_key
 from jattr.ledger.tiles import check_entry
-from jattr.ledger.tlog_proof import SUFFIX
+from jattr.ledger.tlog_proof import MAX_PROOF_BYTES, SUFFIX
 from jattr.printable import shown
 
 POLICY, PUBLIC = "policy", "public"
-MAX_RECEIPT = 2_000_000  # bytes
 POLICY_HEAD = """# Whom to trust (https://c2sp.org/tlog-policy): this log, its witnesses, \
 and how many of those must sign.
 # Add witnesses that others run, then a quorum of them in place of `none`:
@@ -63,20 +62,19 @@ def append_files(args: argparse.Namespace) -> int:
     for entry in entries:
         check_entry(entry)
     with LogStore.open(args.folder) as log:
-        places = log.append(entries)
+        numbers = log.append(entries)
     others = sum(not _is_leaf(entry) for entry in entries)
-    text = f"entries {places[0]} to {places[-1]} of {shown(args.folder, 200)}"
+    text = f"entries {numbers[0]} to {numbers[-1]} of {shown(args.folder, 200)}"
     if others:
         text += (
             f"; {others} of them are no leaves of jattr: a window with such entries supports no"
             " denial"
         )
-    emit(args, {"entries": list(places), "others": others}, text)
+    emit(args, {"entries": list(numbers), "others": others}, text)
     return 0
 
 
 def _is_leaf(entry: bytes) -> bool:
-
     try:
         parse_leaf(entry)
     except LedgerError:
@@ -98,12 +96,12 @@ def publish_log(args: argparse.Namespace) -> int:
             return 0
         published = [signed.published for signed in log.checkpoints() if signed.published]
         policy = read_policy(log.folder / POLICY)
-        found = cosign(
+        cosigned = cosign(
             log, policy, log.sign_checkpoint(), previous=published[-1] if published else None
         )
-        written = publish(log, place, found.checkpoint)
-        size = found.opened.checkpoint.size
-    witnesses = sorted(key.name for key in found.opened.witnesses)
+        written = publish(log, place, cosigned.checkpoint)
+        size = cosigned.opened.checkpoint.size
+    witnesses = sorted(key.name for key in cosigned.opened.witnesses)
     result = {"size": size, "tiles": written, "place": str(place), "witnesses": witnesses}
     by = (
         f"cosigned by {', '.join(witnesses)}"
@@ -112,15 +110,15 @@ def publish_log(args: argparse.Namespace) -> int:
     )
     by += (
         ""
-        if found.opened.witnessed or not witnesses
+        if cosigned.opened.witnessed or not witnesses
         else ", whom the policy does not ask for (`quorum none`)"
     )
     lines = [
         f"checkpoint of {size} entries, {by}",
         f"{written} tiles and bundles written to {shown(str(place), 200)}",
     ]
-    lines += [f"witness {name} did not cosign: {why}" for name, why in found.failures.items()]
-    emit(args, result | {"failures": dict(found.failures)}, "\n".join(lines))
+    lines += [f"witness {name} did not cosign: {why}" for name, why in cosigned.failures.items()]
+    emit(args, result | {"failures": dict(cosigned.failures)}, "\n".join(lines))
     return 0
 
 
@@ -137,7 +135,7 @@ def renew_receipts(args: argparse.Namespace) -> int:
             f"{args.pictures!r} has no receipts (*.tlog-proof); give a folder of `jattr log"
             " generate`"
         )
-    old = [read_file(path, MAX_RECEIPT) for path in paths]
+    old = [read_file(path, MAX_PROOF_BYTES) for path in paths]
     with LogStore.open(args.folder, writable=False) as log:
         published = [signed.published for signed in log.checkpoints() if signed.published]
         if not published:
@@ -181,11 +179,10 @@ def status_of(args: argparse.Namespace) -> int:
     )
     if orphans:
         text += (
-            " (entries"
-            f" {', '.join(map(str, orphans[:10]))}{', ...' if len(orphans) > 10 else ''}): a"
-            " process ended"
+            f" (entries {', '.join(map(str, orphans[:10]))}{', ...' if len(orphans) > 10 else ''}):"
+            " a process ended between the intent and the result; no image of theirs was released by"
+            " jattr"
         )
-        text += " between the intent and the result; no image of theirs was released by jattr"
     if not private:
         text += f". {FILE} is missing: nothing of this log can be opened; put it back from a copy"
     emit(args, facts, text)
@@ -195,19 +192,19 @@ def status_of(args: argparse.Namespace) -> int:
 def erase_entries(args: argparse.Namespace) -> int:
     """Delete what entries hide."""
     with LogStore.open(args.folder) as log, PrivateStore.open(args.folder) as private:
-        entry, gone = erase(log, private, args.entries, args.reason)
+        entry, count = erase(log, private, args.entries, args.reason)
     text = (
-        f"{gone} openings deleted; entry {entry} says so. Copies of private.sqlite elsewhere are"
+        f"{count} openings deleted; entry {entry} says so. Copies of private.sqlite elsewhere are"
         " yours to delete"
     )
-    emit(args, {"entry": entry, "openings": gone}, text)
+    emit(args, {"entry": entry, "openings": count}, text)
     return 0
 
 
 def rotate_key(args: argparse.Namespace) -> int:
     """Sign with a new key from now on."""
     with LogStore.open(args.folder) as log:
-        policy = read_file(log.folder / POLICY, MAX_FILE)
+        policy = read_file(log.folder / POLICY, MAX_POLICY_BYTES)
         entry, new = announce_key(log)
         # it takes the old key as well
         write(log.folder / POLICY, with_key(policy, new.verifier.vkey))

@@ -11,21 +11,24 @@ from jattr.errors import InputError
 from jattr.images.reading import decode, read_bytes
 from jattr.ledger.image_receipts import check_receipt
 from jattr.ledger.keys import COSIGNATURE, Signer, parse_vkey
-from jattr.ledger.policy import Policy, parse_policy
+from jattr.ledger.note import MAX_NOTE_BYTES
+from jattr.ledger.policy import MAX_POLICY_BYTES, Policy, parse_policy
 from jattr.ledger.reader import PublishedLog, verify_window
 from jattr.ledger.witness import Witness
 from jattr.ledger.witness_http import serve
 from jattr.ledger.witness_store import WitnessStore
 from jattr.printable import shown
 
-MAX_FILE = 1_000_000  # bytes of a policy
-
 
 def verify_log(args: argparse.Namespace) -> int:
     """Recompute the root of a published log."""
     policy, log = read_policy(Path(args.policy)), PublishedLog(args.place)
     opened = policy.open(log.checkpoint())
-    start = None if args.since is None else policy.open(read_file(args.since, MAX_FILE)).checkpoint
+    start = (
+        None
+        if args.since is None
+        else policy.open(read_file(args.since, MAX_NOTE_BYTES)).checkpoint
+    )
     count = verify_window(log, start, opened.checkpoint)
     witnesses = sorted(key.name for key in opened.witnesses)
     result = {"origin": opened.checkpoint.origin, "size": opened.checkpoint.size, "entries": count}
@@ -43,23 +46,23 @@ def check_image(args: argparse.Namespace) -> int:
     """Check an image against its receipt."""
     image = read_bytes(args.picture)
     pixels = decode(image).pixels
-    found = check_receipt(
+    receipt = check_receipt(
         read_file(args.receipt, 2_000_001), image, pixels, read_policy(Path(args.policy))
     )
-    same = "this very file" if found.matches == "file" else "these pixels, in another file,"
-    to = "" if found.recipient is None else f", for {shown(found.recipient, 100)}"
-    origin, size = found.checkpoint.checkpoint.origin, found.checkpoint.checkpoint.size
+    same = "this very file" if receipt.matches == "file" else "these pixels, in another file,"
+    to = "" if receipt.recipient is None else f", for {shown(receipt.recipient, 100)}"
+    origin, size = receipt.checkpoint.checkpoint.origin, receipt.checkpoint.checkpoint.size
     result = {
-        "entry": found.entry,
+        "entry": receipt.entry,
         "origin": origin,
-        "matches": found.matches,
-        "recipient": found.recipient,
+        "matches": receipt.matches,
+        "recipient": receipt.recipient,
     }
-    witnesses = sorted(key.name for key in found.checkpoint.witnesses)
+    witnesses = sorted(key.name for key in receipt.checkpoint.witnesses)
     emit(
         args,
         result | {"witnesses": witnesses},
-        f"{same} is entry {found.entry} of the log {origin} ({size}){to}",
+        f"{same} is entry {receipt.entry} of the log {origin} ({size}){to}",
     )
     return 0
 
@@ -89,7 +92,7 @@ def read_policy(path: Path) -> Policy:
     Raises:
       InputError: it cannot be read, or is malformed.
     """
-    return parse_policy(read_file(path, MAX_FILE))
+    return parse_policy(read_file(path, MAX_POLICY_BYTES))
 
 
 def read_file(path: str | Path, limit: int) -> bytes:

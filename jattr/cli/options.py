@@ -147,9 +147,9 @@ def distance_paths(spec: str | None) -> list[str]:
     >>> distance_paths("lpips:a*0.5+b")
     ['lpips:a*0.5+b', 'lpips:a', 'a', 'lpips', 'b']
     """
-    found = [] if spec is None else [spec]
+    paths = [] if spec is None else [spec]
     for term in (spec or "").split("+"):
         name = (term.rpartition("*")[0] or term).strip()
         after = name.partition(":")[2]
-        found += [name, after, name.rpartition(":")[0], after.rpartition(":")[0]]
-    return [text for text in dict.fromkeys(found) if text]
+        paths += [name, after, name.rpartition(":")[0], after.rpartition(":")[0]]
+    return [text for text in dict.fromkeys(paths) if text]

@@ -142,10 +142,8 @@ def resume_sweep(args: argparse.Namespace) -> int:
 
 
 def _executor(args: argparse.Namespace) -> Executor:
-
     if args.ray is None:
         return compute_here
-
     return make_executor(args.ray)
 
 
@@ -153,21 +151,21 @@ def _dry_run(args: argparse.Namespace, spec: Spec) -> int:
     """Print what a run would do."""
     plan = make_plan(spec)
     check_size(plan, yes=args.yes)
-    found = estimate(plan)
-    hours = found.seconds / 3600
+    cost = estimate(plan)
+    hours = cost.seconds / 3600
     time = (
         f"{hours:.1f} hours"
         if hours > 1
-        else f"{found.seconds / 60:.0f} minutes"
+        else f"{cost.seconds / 60:.0f} minutes"
         if hours > 0.05
         else "minutes"
     )
     text = (
-        f"{found.cells} cells, {found.searches} searches at most; {found.evaluations:.2g}"
-        f" evaluations, about {time} if none stops early, {found.memory_bytes / 2**30:.1f} GiB"
-        f" memory (at {found.flops_per_second / 1e9:.0f} GFLOP/s)"
+        f"{cost.cells} cells, {cost.searches} searches at most; {cost.evaluations:.2g}"
+        f" evaluations, about {time} if none stops early, {cost.memory_bytes / 2**30:.1f} GiB"
+        f" memory (at {cost.flops_per_second / 1e9:.0f} GFLOP/s)"
     )
-    emit(args, dataclasses.asdict(found), text)
+    emit(args, dataclasses.asdict(cost), text)
     return 0
 
 
@@ -189,13 +187,13 @@ def _check_report(args: argparse.Namespace, folder: str, spec: Spec) -> None:
 
 def _inputs(spec: Spec) -> list[str]:
     """Return what a sweep reads, or may."""
-    found = [*spec.candidates]
+    paths = [*spec.candidates]
     for pictures in spec.pictures:
-        found += [*pictures.generators, pictures.folder]
+        paths += [*pictures.generators, pictures.folder]
     for setting in spec.settings:
         if isinstance(setting.config.distance, str):
-            found += distance_paths(setting.config.distance)
-    return [path for path in found if path]
+            paths += distance_paths(setting.config.distance)
+    return [path for path in paths if path]
 
 
 def _report(args: argparse.Namespace, folder: str, ran: Ran) -> int:
@@ -205,16 +203,13 @@ def _report(args: argparse.Namespace, folder: str, ran: Ran) -> int:
       InputError: some cells failed; their errors are in the store.
     """
     with open_for_reading(folder) as store:
-        text = summary(store)
+        text, cells = summary(store), store.table("cells")
         if not args.no_report:
             export(
                 store, Path(folder) / REPORT_FOLDER, overwrite=True, inputs=_inputs(ran.plan.spec)
             )
-        errors = [
-            dict(zip(store.table("cells").columns, row, strict=True))
-            for row in store.table("cells").rows
-        ]
-    errors = [cell for cell in errors if cell["status"] == FAILED]
+    rows = [dict(zip(cells.columns, row, strict=True)) for row in cells.rows]
+    errors = [row for row in rows if row["status"] == FAILED]
     where = (
         ""
         if args.no_report
@@ -240,13 +235,13 @@ def status(args: argparse.Namespace) -> int:
     """Say how far a sweep is."""
     with open_for_reading(args.folder) as store:
         plan = stored_plan(args.folder)
-        found = counts(store, len(plan.cells))
+        num_cells = counts(store, len(plan.cells))
         spent = sum(store.table("cells").column("timing_seconds"))
     text = (
-        f"{shown(plan.spec.name, 80)}: {found['done']} of {found['cells']} cells done,"
-        f" {found['failed']} failed, {found['left']} left; {spent:.0f} s of searches"
+        f"{shown(plan.spec.name, 80)}: {num_cells['done']} of {num_cells['cells']} cells done,"
+        f" {num_cells['failed']} failed, {num_cells['left']} left; {spent:.0f} s of searches"
     )
-    emit(args, {**found, "timing_seconds": spent}, text)
+    emit(args, {**num_cells, "timing_seconds": spent}, text)
     return 0
 
 
@@ -261,10 +256,14 @@ def export_sweep(args: argparse.Namespace) -> int:
 def compare_sweeps(args: argparse.Namespace) -> int:
     """Compare two sweeps."""
     with open_for_reading(args.first) as first, open_for_reading(args.second) as second:
-        found = compare(first, second)
+        comparison = compare(first, second)
     tables = {
         name: [dict(zip(t.columns, row, strict=True)) for row in t.rows]
-        for name, t in found.tables.items()
+        for name, t in comparison.tables.items()
     }
-    emit(args, {"settings": found.settings, "notes": found.notes, **tables}, found.text)
+    emit(
+        args,
+        {"settings": comparison.settings, "notes": comparison.notes, **tables},
+        comparison.text,
+    )
     return 0

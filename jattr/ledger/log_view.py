@@ -110,10 +110,6 @@ class LogView:
             raise LedgerError(f"no entries {start} to {end}: the log has {self.size}")
         return self._database.entries(start, end)
 
-    def hashes(self, start: int, end: int) -> bytes:
-        """Return the leaf hashes of the entries `start` to `end` - 1, joined."""
-        return self._database.hashes(start, end)
-
     def tile(self, level: int, index: int) -> bytes:
         """Return the hashes of a tile, as many as there are."""
         if level:

@@ -27,10 +27,10 @@ CACHED_BUNDLES = 4  # at most 17 MB each; single entries are often asked for one
 class PublishedLog:
     """A log as it is published. Nothing here is verified: `verify_window` and proofs do that."""
 
-    def __init__(self, place: str | os.PathLike[str]) -> None:
+    def __init__(self, location: str | os.PathLike[str]) -> None:
         """Read from a folder or an http(s) URL, under which `checkpoint` and `tile/` are."""
-        self.place = os.fspath(place)
-        self._read = source_of(place)
+        self.location = os.fspath(location)
+        self._read = source_of(location)
         self._tile = functools.lru_cache(CACHED_TILES)(self._read_tile)
         self._bundle = functools.lru_cache(CACHED_BUNDLES)(self._read_bundle)
 
@@ -42,7 +42,7 @@ class PublishedLog:
         """
         data = self._read("checkpoint", MAX_NOTE_BYTES)
         if data is None:
-            raise LedgerError(f"{self.place} has no checkpoint, so no log is published there")
+            raise LedgerError(f"{self.location} has no checkpoint, so no log is published there")
         return data
 
     def entries(self, start: int, end: int, size: int) -> Iterator[bytes]:
@@ -78,14 +78,16 @@ class PublishedLog:
         try:
             return parse_bundle(data, path.width)
         except LedgerError as error:
-            raise LedgerError(f"{self.place}, {path}: {error}") from error
+            raise LedgerError(f"{self.location}, {path}: {error}") from error
 
     def _read_tile(self, level: int, index: int, width: int) -> bytes:
         if not width:
             return b""
         data, path = self._file(TilePath(level, index, width), TILE_BYTES)
         if len(data) != path.width * HASH_BYTES:
-            raise LedgerError(f"{self.place}, {path}: {len(data)} bytes, not {path.width} hashes")
+            raise LedgerError(
+                f"{self.location}, {path}: {len(data)} bytes, not {path.width} hashes"
+            )
         return data[: width * HASH_BYTES]
 
     def _file(self, tile: TilePath, limit: int) -> tuple[bytes, TilePath]:
@@ -98,7 +100,7 @@ class PublishedLog:
             if data is not None:
                 return data, path
         raise LedgerError(
-            f"{self.place} withholds {tile}, which its checkpoint promises; ask for another copy"
+            f"{self.location} withholds {tile}, which its checkpoint promises; ask for another copy"
         )
 
 
@@ -118,7 +120,7 @@ def verify_window(
       log: where the entries are.
       start: the window begins after its entries; None for the beginning of the log.
       end: the window ends with its entries.
-      each: called with the place and the bytes of every entry. What it saw counts only once this
+      each: called with the number and the bytes of every entry. What it saw counts only once this
         function returns.
 
     Raises:

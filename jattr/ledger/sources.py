@@ -20,9 +20,9 @@ MAX_REPLY_HEAD = 1_000_000  # bytes of a reply before the file
 Source = Callable[[str, int], bytes | None]
 
 
-def source_of(place: str | os.PathLike[str]) -> Source:
+def source_of(location: str | os.PathLike[str]) -> Source:
     """Return how to read the files of a log, published in a folder or under an http(s) URL."""
-    text = os.fspath(place)
+    text = os.fspath(location)
     scheme = urllib.parse.urlsplit(text).scheme if "://" in text else ""
     if scheme in ("http", "https"):
         return web_source(text)

@@ -156,14 +156,13 @@ def _cells(
 
 def _unique(cells: list[Cell]) -> tuple[Cell, ...]:
     """Raise an InputError where two cells are the same work."""
-    seen: dict[str, Cell] = {}
+    by_key: dict[str, Cell] = {}
     for cell in cells:
-        twin = seen.setdefault(cell.key, cell)
+        twin = by_key.setdefault(cell.key, cell)
         if twin is not cell:
             raise InputError(
                 f"the same cell occurs twice: {_words(twin)} and {_words(cell)}; give each source,"
-                " setting and"
-                " generator once"
+                " setting and generator once"
             )
     return tuple(cells)
 

@@ -115,16 +115,16 @@ def _run(inverter: Inverter, picture: int, restart: int) -> bool:
     return bool(inverter.results.status[picture, restart] != Status.SKIPPED)
 
 
-def _row(inverter: Inverter, found: Inversion, i: int, r: int) -> tuple[Json, ...]:
+def _row(inverter: Inverter, inversion: Inversion, i: int, r: int) -> tuple[Json, ...]:
     status = Status(inverter.results.status[i, r]).name.lower()
     losses = _finite(inverter.results.loss[i, r]), _finite(inverter.results.final[i, r])
     return (
         i,
         r,
         *losses,
-        int(found.steps[i, r]),
+        int(inversion.steps[i, r]),
         status,
-        float(found.evaluations[i, r]),
+        float(inversion.evaluations[i, r]),
         int(inverter.results.label[i, r]),
     )
 

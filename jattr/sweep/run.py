@@ -188,8 +188,8 @@ def check_same(store: Store, plan: Plan) -> None:
 
 
 def _run(plan: Plan, store: Store, executor: Executor, progress: Progress | None) -> Ran:
-    start, known = time.perf_counter(), store.known()
-    left = [cell for cell in plan.cells if cell.key not in known]
+    start, stored = time.perf_counter(), store.statuses()
+    left = [cell for cell in plan.cells if cell.key not in stored]
     spent, computed = 0.0, 0
     for cell, outcome in executor(plan, left):
         if isinstance(outcome, Failure):
@@ -198,7 +198,7 @@ def _run(plan: Plan, store: Store, executor: Executor, progress: Progress | None
             store.add(cell, outcome)
         spent, computed = spent + outcome.seconds, computed + 1
         if progress:
-            progress(cell, len(known) + computed)
+            progress(cell, len(stored) + computed)
     result = counts(store, len(plan.cells))
     return Ran(plan, result, computed, time.perf_counter() - start, spent)
 

@@ -38,7 +38,8 @@ def load_spec(path: str | os.PathLike[str]) -> tuple[Spec, str]:
       InputError: it cannot be read, or is no spec.
     """
     try:
-        data = Path(path).read_bytes()[: MAX_SPEC_BYTES + 1]
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_SPEC_BYTES + 1)
     except OSError as error:
         raise InputError(
             f"cannot read spec {os.fspath(path)!r}: {error.strerror or error}; give a TOML file"

@@ -86,7 +86,7 @@ def step_speeds(
 
 def search_speeds(generators: Sequence[Generator], count: int = PICTURES) -> list[SearchSpeed]:
     """Return how long the default search takes for own images, the second time it is run."""
-    found = []
+    speeds = []
     for gen in generators:
         pixels, _ = _own(gen, count)
         for _ in range(2):
@@ -95,23 +95,21 @@ def search_speeds(generators: Sequence[Generator], count: int = PICTURES) -> lis
             result = invert(gen, pixels, search=None)
             seconds = time.perf_counter() - start
         arrived = int((result.status == Status.ARRIVED).any(1).sum())
-        found.append(SearchSpeed(gen.name, count, arrived, seconds, 60 * count / seconds))
-    return found
+        speeds.append(SearchSpeed(gen.name, count, arrived, seconds, 60 * count / seconds))
+    return speeds
 
 
 def peak_memory() -> dict[str, int | None]:
-    """Return the most bytes that were in use at once so far.
-
-    Of this process, and of its devices together.
+    """Return the most bytes in use at once so far, of this process and of its devices together.
 
     None where the devices are the host itself, or do not say.
     """
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     each = [one.get("peak_bytes_in_use") for one in stats]
-    known = [int(one) for one in each if one is not None]
+    stated = [int(one) for one in each if one is not None]
     return {
         "process_bytes": _peak_of_process(),
-        "devices_bytes": sum(known) if len(known) == len(each) else None,
+        "devices_bytes": sum(stated) if len(stated) == len(each) else None,
     }
 
 

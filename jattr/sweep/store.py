@@ -67,7 +67,7 @@ TABLES = (
     f"CREATE TABLE pictures ({', '.join(IMAGE)}, PRIMARY KEY (cell, picture)) WITHOUT ROWID",
     "CREATE TABLE arrays (cell, name, dtype, shape, data BLOB, PRIMARY KEY (cell, name))",
 )
-PLACES = {"restarts": ", ".join("?" * len(RESTART)), "pictures": ", ".join("?" * len(IMAGE))}
+PLACEHOLDERS = {"restarts": ", ".join("?" * len(RESTART)), "pictures": ", ".join("?" * len(IMAGE))}
 
 
 class Table(NamedTuple):
@@ -104,7 +104,7 @@ class Store:
         rows = self.file.rows("SELECT name, value FROM meta")
         return {name: read_json_text(value) for name, value in rows}
 
-    def known(self) -> dict[str, str]:
+    def statuses(self) -> dict[str, str]:
         """Return the status of every cell that is there, by key."""
         return dict(self.file.rows("SELECT key, status FROM cells"))
 
@@ -118,9 +118,9 @@ class Store:
         with self.file.transaction() as db:
             self._add_cell(db, cell, DONE, "", result.seconds)
             rows = [(number, *row) for row in result.restarts]
-            db.executemany(f"INSERT INTO restarts VALUES ({PLACES['restarts']})", rows)
+            db.executemany(f"INSERT INTO restarts VALUES ({PLACEHOLDERS['restarts']})", rows)
             rows = [(number, *row) for row in result.pictures]
-            db.executemany(f"INSERT INTO pictures VALUES ({PLACES['pictures']})", rows)
+            db.executemany(f"INSERT INTO pictures VALUES ({PLACEHOLDERS['pictures']})", rows)
             for name, array in result.arrays.items():
                 little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
                 facts = number, name, array.dtype.name, json.dumps(array.shape), little.tobytes()
@@ -137,7 +137,7 @@ class Store:
             return int(db.execute("DELETE FROM cells WHERE status = ?", (FAILED,)).rowcount)
 
     def table(self, name: str) -> Table:
-        """Return the whole table `cells`, `restarts` or `images`, ordered by its key."""
+        """Return the whole table `cells`, `restarts` or `pictures`, ordered by its key."""
         columns = {"cells": CELL, "restarts": RESTART, "pictures": IMAGE}[name]
         order = {
             "cells": "number",
@@ -324,10 +324,10 @@ def _json(value: object) -> str:
 
 def counts(store: Store, cells: int) -> dict[str, int]:
     """Return how many of the plan's cells are done, failed and left."""
-    known = list(store.known().values())
+    statuses = list(store.statuses().values())
     return {
         "cells": cells,
-        DONE: known.count(DONE),
-        FAILED: known.count(FAILED),
-        "left": cells - len(known),
+        DONE: statuses.count(DONE),
+        FAILED: statuses.count(FAILED),
+        "left": cells - len(statuses),
     }

@@ -83,7 +83,7 @@ def test_a_stopped_sweep_goes_on_and_ends_as_if_it_had_not_been(spec, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_sweep(spec, tmp_path / "out", executor=stopping)
     with store.open_for_reading(tmp_path / "out") as opened:
-        assert len(opened.known()) == 2
+        assert len(opened.statuses()) == 2
     kept = []
     assert (
         resume_sweep(tmp_path / "out", progress=lambda _, count: kept.append(count)).computed == 2
@@ -168,7 +168,7 @@ def test_two_writers_are_one_too_many(spec, tmp_path):
         with pytest.raises(InputError, match="another process writes to"):
             run_sweep(spec, tmp_path / "out")
         with store.open_for_reading(tmp_path / "out") as opened:
-            assert len(opened.known()) == 4
+            assert len(opened.statuses()) == 4
 
 
 def test_a_store_of_something_else_is_left_alone(spec, tmp_path):
@@ -269,7 +269,7 @@ def test_the_same_cell_is_never_replaced(spec, tmp_path):
         opened.add(plan.cells[0], small)
         with pytest.raises(OutputError, match="UNIQUE"):
             opened.add(plan.cells[0], small)
-        assert len(opened.known()) == 1
+        assert len(opened.statuses()) == 1
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def _check_published(log: PublishedLog, policy: Policy, end: Checkpoint) -> int:
     now = policy.without_quorum().open(log.checkpoint()).checkpoint
     if now.origin != end.origin:
         raise VerificationError(
-            f"the log {now.origin} is published at {log.place}, the window is of {end.origin}"
+            f"the log {now.origin} is published at {log.location}, the window is of {end.origin}"
         )
     if now.size < end.size:
         raise VerificationError(

@@ -106,18 +106,20 @@ def compare_results(a: Results, b: Results) -> Comparison:
     """Return how results B differ from A; as `compare`."""
     settings = _settings(a, b)
     _check_models(a, b)
-    known = _by_setting(a), _by_setting(b)
-    alike = set(a.candidates) == set(b.candidates) and len(a.candidates) > 1
+    searches = _by_setting(a), _by_setting(b)
+    same_candidates = set(a.candidates) == set(b.candidates) and len(a.candidates) > 1
     differences: list[Difference] = []
     ratios: list[Ratio] = []
     for first, second in settings:
-        sides = known[0].get(first, {}), known[1].get(second, {})
+        sides = searches[0].get(first, {}), searches[1].get(second, {})
         shared = [key for key in sides[0] if key in sides[1]]
         for condition in dict.fromkeys((key.alteration, key.attack) for key in shared):
             facts = (first, second, *condition)
             keys = [key for key in shared if (key.alteration, key.attack) == condition]
             differences += _successes(facts, keys, sides)
-            differences += _accuracy(facts, keys, sides, len(a.candidates)) if alike else []
+            differences += (
+                _accuracy(facts, keys, sides, len(a.candidates)) if same_candidates else []
+            )
             ratios += [*_efforts(facts, keys, sides), *_times(facts, keys, sides, a, b)]
     if not differences and not ratios:
         raise InputError(
@@ -126,8 +128,10 @@ def compare_results(a: Results, b: Results) -> Comparison:
             " candidate, alteration, attack and seed; compare sweeps that differ in their settings"
             " alone"
         )
-    unpaired = _unpaired("a", *known, dict(settings))
-    unpaired += _unpaired("b", known[1], known[0], {second: first for first, second in settings})
+    unpaired = _unpaired("a", *searches, dict(settings))
+    unpaired += _unpaired(
+        "b", searches[1], searches[0], {second: first for first, second in settings}
+    )
     return Comparison(settings, differences, ratios, unpaired, _notes(a, b))
 
 
@@ -272,24 +276,24 @@ def _unpaired(
     """Return what has no partner, summed over images."""
     counts: dict[Unpaired, int] = {}
     for setting, searches in side.items():
-        known = other.get(partners[setting], {}) if setting in partners else {}
+        theirs = other.get(partners[setting], {}) if setting in partners else {}
         reason = (
             "the other store has no such search"
             if setting in partners
             else "no setting to pair it with"
         )
         for key in searches:
-            if key not in known:
-                made = key.source, key.maker, key.candidate, key.seed
-                row = Unpaired(name, setting, key.alteration, key.attack, *made, 0, reason)
+            if key not in theirs:
+                facts = key.source, key.maker, key.candidate, key.seed
+                row = Unpaired(name, setting, key.alteration, key.attack, *facts, 0, reason)
                 counts[row] = counts.get(row, 0) + 1
     return [row._replace(searches=count) for row, count in counts.items()]
 
 
 def _words(row: Unpaired) -> str:
-    made = f"{row.source} {row.maker}".strip()
+    images = f"{row.source} {row.maker}".strip()
     return (
-        f"not paired: {row.searches} searches of {row.store.upper()}: {row.setting}, {made},"
+        f"not paired: {row.searches} searches of {row.store.upper()}: {row.setting}, {images},"
         f" {row.alteration},"
         f" attack {row.attack}, under {row.candidate}, seed {row.seed}: {row.reason}"
     )

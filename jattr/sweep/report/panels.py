@@ -33,18 +33,18 @@ LEFT, PANEL_GAP, TOP_MARGIN, BELOW, LINE = 0.85, 0.35, 0.62, 0.55, 0.157
 DPI = 130
 
 
-def look(place: int) -> JsonObject:
-    """Return how the setting of a place is drawn; no two of `MAX_SETTINGS_DRAWN` look alike.
+def look(index: int) -> JsonObject:
+    """Return how the setting of an index is drawn; no two of `MAX_SETTINGS_DRAWN` look alike.
 
     Lines that coincide both show: later ones are drawn over earlier ones, thinner, and with gaps.
     """
-    colour, later = COLOURS[place % len(COLOURS)], place // len(COLOURS) % 2
+    colour, later = COLOURS[index % len(COLOURS)], index // len(COLOURS) % 2
     return {
         "color": colour,
-        "ls": DASHES[place % len(DASHES)],
-        "marker": MARKS[(place + later) % len(MARKS)],
+        "ls": DASHES[index % len(DASHES)],
+        "marker": MARKS[(index + later) % len(MARKS)],
         "ms": 5,
-        "lw": 2.6 if place % len(DASHES) == 0 else 1.6,
+        "lw": 2.6 if index % len(DASHES) == 0 else 1.6,
         "mfc": "white" if later else colour,
     }
 
@@ -57,9 +57,9 @@ class OfSetting(Protocol):
         """The setting's name."""
 
 
-def shift(place: int, count: int, span: float = 0.5) -> float:
-    """Return how far beside a tick the setting of a place is drawn."""
-    return span * ((place + 0.5) / count - 0.5)
+def shift(index: int, count: int, span: float = 0.5) -> float:
+    """Return how far beside a tick the setting of an index is drawn."""
+    return span * ((index + 0.5) / count - 0.5)
 
 
 def settings_of(spec: Spec, rows: Sequence[OfSetting]) -> list[str]:
@@ -152,34 +152,34 @@ def named(setting: str, facts: str) -> str:
     return f"{shown(setting, LONGEST_SETTING)} ({facts})"
 
 
-def band(axes: Axes, place: int, x: Sequence[float], curve: Sequence[Any], **options: Any) -> None:
+def band(axes: Axes, index: int, x: Sequence[float], curve: Sequence[Any], **options: Any) -> None:
     """Draw the intervals of a curve's points."""
     low, high = [p.low for p in curve], [p.high for p in curve]
-    axes.fill_between(x, low, high, color=look(place)["color"], alpha=0.1, lw=0, **options)
+    axes.fill_between(x, low, high, color=look(index)["color"], alpha=0.1, lw=0, **options)
 
 
 def bars(
-    axes: Axes, place: int, x: Sequence[float], spans: Sequence[tuple[Json, ...]], label: str
+    axes: Axes, index: int, x: Sequence[float], spans: Sequence[tuple[Json, ...]], label: str
 ) -> None:
     """Draw values with their intervals; without one, the value alone."""
     if not spans:
         return
     below = [0.0 if low is None else max(0.0, value - low) for low, value, _ in spans]
     above = [0.0 if high is None else max(0.0, high - value) for _, value, high in spans]
-    way = look(place) | {"ls": "", "capsize": 2, "elinewidth": 0.9}
+    way = look(index) | {"ls": "", "capsize": 2, "elinewidth": 0.9}
     axes.errorbar(x, [value for _, value, _ in spans], [below, above], label=label, **way)
 
 
 def spans(
     axes: Axes,
-    place: int,
+    index: int,
     x: Sequence[float],
     quartiles: Sequence[tuple[Json, ...]],
     top: float,
     label: str,
 ) -> None:
     """Draw medians between quartiles; an upper quartile that is None is an open end at `top`."""
-    way = look(place)
+    way = look(index)
     for at, (low, middle, high) in zip(x, quartiles, strict=True):
         axes.plot([at, at], [low, high or top], **(way | {"marker": "", "ls": "-"}))
         if high is None:

@@ -18,7 +18,6 @@ from jattr.typing import Json, JsonObject
 
 TIMING = "timing"
 ARRIVED = "arrived"  # the status of a restart that reached the floor
-MADE = ("own", "others")  # kinds of images that a generator made
 FACTS = (
     "source",
     "pictures_seed",
@@ -135,9 +134,9 @@ def split_timing(table: Table, keys: Sequence[str] = ()) -> tuple[Table, Table]:
     """Return a table without its timing columns, and those with the columns `keys` before them."""
     indices = range(len(table.columns))
     timed = [i for i in indices if table.columns[i].startswith(TIMING)]
-    kept = [i for i in indices if i not in timed]
+    untimed = [i for i in indices if i not in timed]
     apart = [table.columns.index(key) for key in keys] + timed
-    return _columns(table, kept), _columns(table, apart)
+    return _columns(table, untimed), _columns(table, apart)
 
 
 def rows_table(kind: type[Any], rows: Iterable[Any]) -> Table:
