@@ -5,9 +5,6 @@ Nothing but `jattr log generate` needs JAX, so the module of that action is impo
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
-
 from jattr.cli.log_actions import (
     PUBLIC,
     append_files,
@@ -19,7 +16,7 @@ from jattr.cli.log_actions import (
     status_of,
 )
 from jattr.cli.log_readers import check_image, run_witness, verify_log
-from jattr.cli.options import add_common, whole_number
+from jattr.cli.options import add_action, whole_number
 from jattr.cli.parser import Command, Parser, Subparsers, add_command
 
 GENERATE = Command(
@@ -35,7 +32,7 @@ def add_arguments(parser: Parser) -> None:
         " tlog-witness, tlog-proof)."
     )
     below = parser.add_subparsers(metavar="ACTION", required=True)
-    init = _action(below, "init", init_log, "begin a log in a new folder")
+    init = add_action(below, "init", init_log, "begin a log in a new folder")
     init.add_argument("folder", metavar="DIR")
     init.add_argument(
         "--origin",
@@ -47,12 +44,12 @@ def add_arguments(parser: Parser) -> None:
         "--ml-dsa", action="store_true", help="sign with an ML-DSA-44 key besides (post-quantum)"
     )
     add_command(below, "generate", GENERATE)
-    append = _action(
+    append = add_action(
         below, "append", append_files, "add files as entries, one each: leaves made elsewhere"
     )
     append.add_argument("folder", metavar="DIR")
     append.add_argument("files", nargs="+", metavar="FILE", help="at most 65,535 bytes each")
-    publish = _action(
+    publish = add_action(
         below,
         "publish",
         publish_log,
@@ -65,16 +62,16 @@ def add_arguments(parser: Parser) -> None:
     publish.add_argument(
         "--rebuild", action="store_true", help="write all files anew, up to the last publication"
     )
-    receipts = _action(
+    receipts = add_action(
         below, "receipts", renew_receipts, "renew receipts under the last published checkpoint"
     )
     receipts.add_argument("folder", metavar="DIR")
     receipts.add_argument("pictures", metavar="OUT", help="folder that `jattr log generate` wrote")
-    status = _action(
+    status = add_action(
         below, "status", status_of, "say what is in a log, and which intents have no result"
     )
     status.add_argument("folder", metavar="DIR")
-    erase = _action(
+    erase = add_action(
         below,
         "erase",
         erase_entries,
@@ -85,7 +82,7 @@ def add_arguments(parser: Parser) -> None:
         "entries", nargs="+", type=whole_number(0, 2**53 - 1), metavar="ENTRY", help="of results"
     )
     erase.add_argument("--reason", required=True, metavar="TEXT", help="public")
-    rotate = _action(
+    rotate = add_action(
         below, "rotate", rotate_key, "sign with a new key from now on; the old one vouches for it"
     )
     rotate.add_argument("folder", metavar="DIR")
@@ -93,7 +90,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def _add_readers(below: Subparsers) -> None:
-    verify = _action(
+    verify = add_action(
         below, "verify", verify_log, "recompute the root over every entry of a published log"
     )
     verify.add_argument("place", metavar="PLACE", help="folder or URL that the log is published in")
@@ -101,13 +98,13 @@ def _add_readers(below: Subparsers) -> None:
     verify.add_argument(
         "--since", metavar="CHECKPOINT", help="file of an earlier checkpoint: the window after it"
     )
-    check = _action(
+    check = add_action(
         below, "check", check_image, "check that a receipt shows an image to be in a log"
     )
     check.add_argument("picture", metavar="IMAGE")
     check.add_argument("receipt", metavar="RECEIPT", help="its .tlog-proof")
     check.add_argument("--policy", required=True, metavar="FILE", help="whom to trust")
-    witness = _action(
+    witness = add_action(
         below, "witness", run_witness, "be a witness: cosign checkpoints that extend what was seen"
     )
     witness.add_argument("folder", metavar="DIR", help="of the witness's memory")
@@ -121,12 +118,3 @@ def _add_readers(below: Subparsers) -> None:
     witness.add_argument(
         "--port", type=whole_number(0, 65535), default=0, help="default: a free one"
     )
-
-
-def _action(
-    below: Subparsers, name: str, function: Callable[[argparse.Namespace], int], text: str
-) -> argparse.ArgumentParser:
-    parser = below.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    add_common(parser)
-    parser.set_defaults(run=function)
-    return parser

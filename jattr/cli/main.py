@@ -42,7 +42,7 @@ COMMANDS = {  # in the order of the help
         "make or verify evidence that an image was, or was not, a logged use of a model",
     ),
 }
-EXIT_DONE, OUR_FAULT, CHECK_FAILED, INTERRUPTED, BROKEN_PIPE = 0, 1, 3, 130, 141
+OUR_FAULT, CHECK_FAILED, INTERRUPTED, BROKEN_PIPE = 1, 3, 130, 141
 
 
 def make_parser() -> Parser:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from jattr import folders
+from jattr.cli.parser import Subparsers
 from jattr.folders.cache import cache_folders
 from jattr.folders.kinds import FolderKind
 from jattr.typing import JsonObject
@@ -25,6 +26,16 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object on stdout in place of text"
     )
+
+
+def add_action(
+    below: Subparsers, name: str, function: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    """Add an action of a subcommand, with the options of every subcommand."""
+    parser = below.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    add_common(parser)
+    parser.set_defaults(run=function)
+    return parser
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

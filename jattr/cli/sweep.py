@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 from jattr.cli.device import add_device, start_jax
-from jattr.cli.options import Progress, add_common, distance_paths, emit
-from jattr.cli.parser import Parser, Subparsers
+from jattr.cli.options import Progress, add_action, distance_paths, emit
+from jattr.cli.parser import Parser
 from jattr.errors import InputError
 from jattr.folders import check_folder
 from jattr.printable import shown
@@ -44,7 +43,7 @@ def add_arguments(parser: Parser) -> None:
         " was stopped, by whatever, goes on where it was."
     )
     below = parser.add_subparsers(metavar="ACTION", required=True)
-    run = _action(below, "run", run_sweep, "run a spec, or go on with it")
+    run = add_action(below, "run", run_sweep, "run a spec, or go on with it")
     run.add_argument("spec", metavar="SPEC", help="TOML file")
     run.add_argument(
         "--out",
@@ -54,7 +53,7 @@ def add_arguments(parser: Parser) -> None:
     )
     run.add_argument("--dry-run", action="store_true", help="say what there is to do, and stop")
     run.add_argument("--yes", action="store_true", help="a great number of cells is meant")
-    resume = _action(below, "resume", resume_sweep, "go on with a sweep")
+    resume = add_action(below, "resume", resume_sweep, "go on with a sweep")
     resume.add_argument("folder", metavar="DIR")
     resume.add_argument("--again", action="store_true", help="try cells that failed again")
     for action in (run, resume):
@@ -65,8 +64,12 @@ def add_arguments(parser: Parser) -> None:
             "--ray", metavar="ADDRESS", help="compute on a Ray cluster (local: begin one here)"
         )
         add_device(action)
-    _action(below, "status", status, "say how far a sweep is").add_argument("folder", metavar="DIR")
-    export = _action(below, "export", export_sweep, "write tables, figures and the page of a sweep")
+    add_action(below, "status", status, "say how far a sweep is").add_argument(
+        "folder", metavar="DIR"
+    )
+    export = add_action(
+        below, "export", export_sweep, "write tables, figures and the page of a sweep"
+    )
     export.add_argument("folder", metavar="DIR")
     export.add_argument("--out", required=True, metavar="DIR", help="folder to make")
     export.add_argument(
@@ -75,18 +78,9 @@ def add_arguments(parser: Parser) -> None:
         help="replace the folder if it is an export and nothing else",
     )
     export.add_argument("--format", nargs="+", choices=FORMATS, default=list(USUAL))
-    compare = _action(below, "compare", compare_sweeps, "compare two sweeps, cell by cell")
+    compare = add_action(below, "compare", compare_sweeps, "compare two sweeps, cell by cell")
     compare.add_argument("first", metavar="A")
     compare.add_argument("second", metavar="B")
-
-
-def _action(
-    below: Subparsers, name: str, function: Callable[[argparse.Namespace], int], text: str
-) -> argparse.ArgumentParser:
-    parser = below.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    add_common(parser)
-    parser.set_defaults(run=function)
-    return parser
 
 
 def run_sweep(args: argparse.Namespace) -> int:

@@ -21,7 +21,6 @@ from jattr.ledger.canonical import MAX_INTEGER, encode_canonical, parse_canonica
 from jattr.ledger.encoding import encode_base64, parse_base64, shown
 
 SALT_BYTES = 32
-HASHED_BYTES = 32  # of the values that are hashes themselves
 MAX_LATENT = 2**24  # bytes
 MAX_RECIPIENT = 1000  # bytes
 # field -> bytes of its value; None: any number

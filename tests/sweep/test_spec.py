@@ -112,6 +112,11 @@ def test_a_file_that_cannot_be_read(tmp_path):
             load_spec(tmp_path / name)
 
 
+def test_a_spec_is_read_no_further_than_its_bound():
+    with pytest.raises(InputError, match="more than 1048576 bytes"):
+        load_spec("/dev/zero")
+
+
 def test_a_grid_of_one_has_a_plain_name():
     assert [setting.name for setting in grid({"restarts": [2]})] == ["default"]
 

@@ -7,9 +7,9 @@ import pytest
 from log_files import full_disk
 from log_folders import ORIGIN, leaves, names
 
-from jattr.cli import log_readers
 from jattr.ledger.keys import Signer
 from jattr.ledger.leaves import EraseLeaf, ModelLeaf
+from jattr.ledger.policy import MAX_POLICY_BYTES
 from jattr.ledger.private import FILE
 from jattr.ledger.recording import Recorder
 from jattr.ledger.store import LogStore
@@ -278,7 +278,7 @@ def test_a_folder_that_is_no_log(refused, tmp_path, action):
 
 
 def test_a_reader_of_a_file_that_is_too_large(tmp_path, refused, folder):
-    (tmp_path / "policy").write_bytes(bytes(log_readers.MAX_FILE + 1))
+    (tmp_path / "policy").write_bytes(bytes(MAX_POLICY_BYTES + 1))
     assert "has more than" in refused(2, "log", "verify", folder, "--policy", tmp_path / "policy")
 
 
