@@ -120,11 +120,11 @@ def forms_of(layer: Layer) -> tuple[dict[str, Callable[..., jax.Array]], str]:
         fn, names, chosen = (
             ops.conv,
             tuple(ops.CONV_FORMS),
-            ops.conv_form(kernel, layer.stride, layer.side),
+            ops.conv_form(kernel, layer.stride, layer.side, jax.default_backend()),
         )
     else:
         fn, names = ops.conv_transpose, tuple(ops.CONV_TRANSPOSE_FORMS)
-        chosen = ops.conv_transpose_form(kernel, layer.stride)
+        chosen = ops.conv_transpose_form(kernel, layer.stride, jax.default_backend())
     options = {"stride": layer.stride, "padding": layer.padding}
     return {name: functools.partial(fn, form=name, **options) for name in names}, chosen
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jattr.errors import GeneratorError
+from jattr.generators import ops
 from jattr.generators.digest import function_digest, tensors_digest
+from jattr.generators.exported import exported_apply
 from jattr.generators.forward import ApplyFn, batch_size, batched_images
 from jattr.generators.hook import GENERATE_HOOK
+from jattr.generators.latents import LatentTree, OfTree, latent_tree
 from jattr.generators.settings import Settings
 from jattr.images import BYTE_RULES, to_byte
 from jattr.typing import PyTree
@@ -92,6 +96,8 @@ class Generator:
     spaces: tuple[str, ...] = ("z",)
     space: str = "z"  # whose latents `apply` takes
     settings: Settings | None = None  # truncation and noise, of style-based generators
+    # of the pytrees that the function takes as latents; None: it takes arrays
+    tree: LatentTree | None = field(default=None, repr=False)
     # whether a latent at the rounding floor can be a certificate; not where it could fit anything
     proves: bool = True
     # (state, images [n, H, W, C]) -> z: where to begin
@@ -104,10 +110,10 @@ class Generator:
 
     @staticmethod
     def from_function(
-        apply: ApplyFn,
+        apply: ApplyFn | jax.export.Exported,
         state: PyTree = None,
         *,
-        latent: tuple[int, ...],
+        latent: PyTree,
         prior: str | None = None,
         name: str | None = None,
         version: str | None = None,
@@ -120,23 +126,29 @@ class Generator:
 
         Args:
           apply: `apply(state, z, *, label=None)`, pure, z [n, *latent] to images [n, H, W, C]
-            float32 in [-1, 1] units.
-          state: its weights, a pytree of arrays; None: it has none.
-          latent: shape of one latent.
+            float32 in [-1, 1] units; an unconditional one may leave `label` away. Or a
+            `jax.export.Exported` of such a function.
+          state: its weights, a pytree of arrays; None: it has none. The digest names these: weights
+            that `apply` holds itself are not named where a version is given.
+          latent: shape of one latent, or a pytree of shapes: `apply` and `sample` then have pytrees
+            for z, with leaves [n, *shape], while all else takes them as arrays [n, d], which
+            `unravel` and `ravel` turn into pytrees and back.
           prior: "normal", "uniform" on (-1, 1), or "other"; None: "normal", or "other" with
             `sample`.
           name: the candidate's name; None: the function's.
           version: names the code of `apply`: a part of the digest, so change it when the function
             changes. None: the digest names the operations that the function is traced to; other
-            versions of JAX may trace the same code to others.
+            versions of JAX may trace the same code to others, and then stored results, calibrations
+            and certificates are not recognised as this generator's.
           image_shape: (H, W, C), to have it checked; None: what `apply` returns.
           sample: `sample(key, n)`, the sampler of another prior.
           num_classes: number of labels, 0 if unconditional.
           rounding: how images are saved, see `Generator.rounding`.
 
         Raises:
-          GeneratorError: `apply` does not give images, of `image_shape`, in float32; a weight is
-            not finite; the rounding is none; or an unknown prior has no sampler.
+          GeneratorError: `apply` cannot be called so, or does not give images, of `image_shape`, in
+            float32 and finite; a weight is not finite or no number; the rounding is none; or an
+            unknown prior has no sampler.
 
         >>> import jax, jax.numpy as jnp
         >>> def toy(w, z, *, label=None):
@@ -145,7 +157,17 @@ class Generator:
         >>> gen.name, gen.generate(gen.sample_latent(jax.random.key(0), 5)).shape
         ('toy', (5, 2, 2, 1))
         """
+        if isinstance(apply, jax.export.Exported):
+            name = apply.fun_name if name is None else name
+            apply = exported_apply(apply)
         name = getattr(apply, "__name__", type(apply).__name__) if name is None else name
+        if not callable(apply):
+            raise GeneratorError(
+                f"generator {name!r} is made of {apply!r}; give a function apply(state, z) that"
+                " returns images [n, H, W, C]"
+            )
+        tree = latent_tree(latent)
+        latent = tuple(latent) if tree is None else (tree.size,)
         if prior is None:
             prior = "normal" if sample is None else "other"
         if sample is None:
@@ -154,22 +176,15 @@ class Generator:
                     f"generator {name!r} has the prior {prior!r} without a sampler; legal are"
                     f" {', '.join(PRIORS)} without `sample`, and any with it"
                 )
-            sample = PRIORS[prior](tuple(latent))
+            sample = PRIORS[prior](latent)
+        elif tree is not None:
+            sample = functools.partial(_raveled, tree, sample)
+        tensors = _tensors(name, state)
+        apply, images = _callable_so(name, apply, tree, state, latent, num_classes)
         arguments = _abstract_arguments(state, latent, num_classes)
-        if image_shape is None:
-            images = jax.eval_shape(_with_label(apply), *arguments)
-            if len(images.shape) != 4:
-                raise GeneratorError(
-                    f"generator {name!r} makes {list(images.shape)} of 2 latents, no images; it"
-                    " must return [n, H, W, C]"
-                )
-            image_shape = images.shape[1:]
-        flat = jax.tree_util.tree_flatten_with_path(state)[0]
-        tensors = {
-            jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
-            for path, leaf in flat
-        }
+        image_shape = images.shape[1:] if image_shape is None else image_shape
         weights = tensors_digest(tensors)
+        stated = list(latent) if tree is None else tree.stated()
         function = {
             "kind": "function",
             "name": name,
@@ -180,16 +195,18 @@ class Generator:
             name=name,
             apply=apply,
             state=state,
-            latent_shape=tuple(latent),
+            latent_shape=latent,
+            tree=tree,
             image_shape=image_shape,
             sample=sample,
             prior=prior,
             num_classes=num_classes,
             rounding=rounding,
             weights_digest=weights,
-            digest=function_digest(weights, function | {"latent_shape": list(latent)}),
+            digest=function_digest(weights, function | {"latent_shape": stated}),
         )
         generator.check()
+        _check_sample(generator)
         return generator
 
     def view(
@@ -242,6 +259,24 @@ class Generator:
         return tuple(
             dataclasses.replace(gen, name=f"{self.name} psi {psi:g}") for psi, gen in views.items()
         )
+
+    def unravel(self, z: ArrayLike) -> PyTree:
+        """Return latents [..., *latent_shape] as the pytree that its function takes.
+
+        Of a generator whose latents are arrays: as they are.
+        """
+        z = jnp.asarray(z)
+        return z if self.tree is None else self.tree.unravel(z)
+
+    def ravel(self, latents: PyTree) -> jax.Array:
+        """Return a pytree of latents, leaves [n, ...], as an array [n, *latent_shape] float32.
+
+        Raises:
+          GeneratorError: another structure or shape than the function takes.
+        """
+        if self.tree is None:
+            return jnp.asarray(latents, jnp.float32)
+        return self.tree.ravel(latents)
 
     def latent_shape_of(self, space: str = "z") -> tuple[int, ...]:
         """Return the shape of one latent of a space."""
@@ -302,7 +337,7 @@ class Generator:
 
     def generate(
         self,
-        z: ArrayLike,
+        z: ArrayLike | PyTree,
         *,
         space: str | None = None,
         label: ArrayLike | None = None,
@@ -312,7 +347,7 @@ class Generator:
         """Return the images [n, H, W, C] float32 of latents z, in [-1, 1] units, not clipped.
 
         Args:
-          z: latents [n, *latent_shape].
+          z: latents [n, *latent_shape]; or the pytree of them that `from_function`'s function takes.
           space: one of `spaces`; None: the one of `apply`.
           label: int [n], for conditional generators; else None.
           psi: truncation; None is the card's setting. Only for generators that have it.
@@ -324,7 +359,7 @@ class Generator:
             have.
         """
         view = self.view(space, psi=psi, noise=noise)
-        z = jnp.asarray(z, jnp.float32)
+        z = view.ravel(z) if _is_tree(view, z) else jnp.asarray(z, jnp.float32)
         if z.shape[1:] != view.latent_shape:
             raise GeneratorError(
                 f"generator {self.name!r} got latents of shape {z.shape} for space {view.space}; it"
@@ -392,8 +427,9 @@ class Generator:
         out = jax.eval_shape(_with_label(self.apply), *arguments)
         if out.shape != (2, *self.image_shape) or out.dtype != jnp.float32:
             raise GeneratorError(
-                f"generator {self.name!r} makes {out.dtype} {out.shape[1:]}; it states float32"
-                f" {self.image_shape}"
+                f"generator {self.name!r} makes {out.dtype} {out.shape} of 2 latents; it"
+                f" states float32 {(2, *self.image_shape)}: give [n, H, W, C], and"
+                " images.astype(jnp.float32) of another type"
             )
 
 
@@ -402,9 +438,125 @@ def _generate(apply: ApplyFn) -> ApplyFn:
     return jax.jit(apply)
 
 
+def _is_tree(generator: Generator, z: PyTree) -> bool:
+    """Return whether latents are given as the generator's pytree rather than as an array."""
+    return generator.tree is not None and not isinstance(z, (np.ndarray, jax.Array))
+
+
 def _with_label(apply: ApplyFn) -> ApplyFn:
     """Return `apply` with its label as the third argument."""
     return lambda state, z, label: apply(state, z, label=label)
+
+
+def _raveled(tree: LatentTree, sample: SampleFn, key: jax.Array, n: int) -> jax.Array:
+    """Return samples of pytrees as arrays [n, d]."""
+    return tree.ravel(sample(key, n))
+
+
+def _tensors(name: str, state: PyTree) -> dict[str, np.ndarray]:
+    """Return the leaves of a state by path.
+
+    Raises:
+      GeneratorError: one is no array of numbers.
+    """
+    tensors = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        where = jax.tree_util.keystr(path, simple=True, separator="/")
+        dtype = getattr(leaf, "dtype", np.result_type(type(leaf)) if np.isscalar(leaf) else None)
+        numbers = dtype is not None and jnp.issubdtype(dtype, jnp.number)
+        if not numbers and dtype != jnp.bool_:
+            raise GeneratorError(
+                f"generator {name!r} has a state whose {where!r} is {type(leaf).__name__}, no array"
+                " of numbers; split such parts off and hold them in the function (equinox:"
+                " eqx.partition(model, eqx.is_array), flax.nnx: nnx.split)"
+            )
+        tensors[where] = np.asarray(leaf)
+    return tensors
+
+
+def _callable_so(
+    name: str,
+    apply: ApplyFn,
+    tree: LatentTree | None,
+    state: PyTree,
+    latent: tuple[int, ...],
+    num_classes: int,
+) -> tuple[ApplyFn, jax.ShapeDtypeStruct]:
+    """Return `apply` as the engine calls it, and what it makes of two latents.
+
+    Raises:
+      GeneratorError: it cannot be called with (state, z), or makes no images.
+    """
+    # An unconditional function may have no label: it is tried first as the contract has it.
+    ways: list[ApplyFn] = [apply] if num_classes else [apply, _Unlabelled(apply)]
+    if not num_classes and not _may_take_label(apply):
+        ways = ways[1:]
+    for way in ways:
+        whole: ApplyFn = way if tree is None else OfTree(way, tree)
+        try:
+            images = jax.eval_shape(
+                _with_label(whole), *_abstract_arguments(state, latent, num_classes)
+            )
+            break
+        except Exception as error:
+            problem = error
+    else:
+        call = "apply(state, z, label=label)" if num_classes else "apply(state, z)"
+        raise GeneratorError(
+            f"generator {name!r} cannot be called as {call} with latents of shape"
+            f" {(2, *latent) if tree is None else jax.tree.map(jnp.shape, tree.example(2))}:"
+            f" {type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else ''}"
+        ) from problem
+    if not isinstance(images, jax.ShapeDtypeStruct) or len(images.shape) != 4:
+        shape = list(images.shape) if hasattr(images, "shape") else type(images).__name__
+        raise GeneratorError(
+            f"generator {name!r} makes {shape} of 2 latents, no images; it must return [n, H, W, C]"
+        )
+    return whole, images
+
+
+def _may_take_label(apply: ApplyFn) -> bool:
+    """Return whether a function can be called with `label=`, as far as its signature says."""
+    try:
+        parameters = inspect.signature(apply).parameters
+    except (TypeError, ValueError):
+        return True
+    kinds = {parameter.kind for parameter in parameters.values()}
+    return "label" in parameters or inspect.Parameter.VAR_KEYWORD in kinds
+
+
+def _check_sample(generator: Generator) -> None:
+    """Check the prior and the image of one latent from it.
+
+    Raises:
+      GeneratorError: the latent is of a wrong shape, or the image not finite.
+    """
+    z = np.asarray(generator.sample_latent(jax.random.key(0), 1), np.float32)
+    if z.shape != (1, *generator.latent_shape):
+        raise GeneratorError(
+            f"the sampler of generator {generator.name!r} gives shape {z.shape} for 1 latent; it"
+            f" must give {(1, *generator.latent_shape)}"
+        )
+    label = np.zeros(1, np.int32) if generator.num_classes else None
+    size = batch_size(generator.image_shape)
+    image = batched_images(generator.apply, generator.state, z, label, size)
+    if not np.isfinite(image).all():
+        raise GeneratorError(
+            f"generator {generator.name!r} makes values that are not finite of a latent from its"
+            " prior; images are finite, in [-1, 1] units"
+        )
+
+
+@dataclass(frozen=True)
+class _Unlabelled:
+    """An `apply` of a function that takes no label."""
+
+    first: ApplyFn
+
+    def __call__(self, state: PyTree, z: PyTree, *, label: jax.Array | None = None) -> jax.Array:
+        """Return the images of the latents."""
+        del label
+        return self.first(state, z)
 
 
 def _abstract_arguments(
@@ -417,7 +569,8 @@ def _abstract_arguments(
 
 def _traced_version(apply: ApplyFn, arguments: tuple[PyTree, ...]) -> str:
     """Return a text that names the operations and constants that a function is traced to."""
-    traced = jax.make_jaxpr(_with_label(apply))(*arguments)
+    with ops.for_platform("cpu"):  # on every machine the same
+        traced = jax.make_jaxpr(_with_label(apply))(*arguments)
     operations = re.sub(r" at 0x[0-9a-f]+", "", str(traced.jaxpr))  # of functions in memory
     constants = {str(index): np.asarray(value) for index, value in enumerate(traced.consts)}
     return f"traced {function_digest(tensors_digest(constants), {'operations': operations})}"

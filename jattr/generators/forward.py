@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.stages import Wrapped
 
+from jattr.generators import ops
 from jattr.typing import PyTree
 
 # (state, z [n, *latent_shape], *, label=None) -> [n, H, W, C]
@@ -76,7 +77,8 @@ def compiled_forward(apply: ApplyFn) -> Wrapped:
     """Return compiled `fn(state, z, label)` of an `apply`, at full float32 precision."""
 
     def fn(state: PyTree, z: jax.Array, label: jax.Array | None) -> jax.Array:
-        with jax.default_matmul_precision("highest"):
+        here = ops.for_platform(jax.default_backend())
+        with here, jax.default_matmul_precision("highest"):
             return jnp.asarray(apply(state, z, label=label), jnp.float32)
 
     return jax.jit(fn)
@@ -85,7 +87,8 @@ def compiled_forward(apply: ApplyFn) -> Wrapped:
 @functools.lru_cache(maxsize=64)
 def _compiled_after(after: AfterFn) -> Wrapped:
     def fn(state: PyTree, x: jax.Array, _: None) -> jax.Array:
-        with jax.default_matmul_precision("highest"):
+        here = ops.for_platform(jax.default_backend())
+        with here, jax.default_matmul_precision("highest"):
             return jnp.asarray(after(state, x), jnp.float32)
 
     return jax.jit(fn)

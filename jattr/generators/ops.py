@@ -17,22 +17,30 @@ On CPU the gradient of a native convolution is not in XLA's canonical form and r
 slower than its value; the gradient of a matrix product is again a matrix product. So the form
 depends on the derivative that will be taken, which `for_tangents` and `for_weights` tell while
 something is traced. `scripts/bench_ops.py` measures all of them.
+
+Which platform a program is for, JAX knows when it lowers it: the traced program holds the form for
+CPU and the native one, and lowering keeps the one of its platform. So what `jax.export` makes for
+cuda or tpu has native convolutions wherever it was traced. Programs that run where they are traced
+say so with `for_platform`, and are traced in half the time.
 """
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jattr.errors import InputError, suggest
 from jattr.generators.bilinear import bilinear_primitive
 
 # a side, up to which matrix products beat convolutions on CPU (whole generators, not layers,
 # decide)
 FEW_PIXELS = 16
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu", "gpu")
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
@@ -55,14 +63,15 @@ def conv(
       stride: step between windows, in pixels.
       padding: pixels added on each side: zeros, or the border's own values if `edge`.
       edge: replicate the border instead of zeros.
-      form: a key of `CONV_FORMS`; None chooses by backend.
+      form: a key of `CONV_FORMS`; None chooses by the platform that is lowered for, and shape.
     """
     if padding and edge:
         x, padding = jnp.pad(x, _sides(padding), mode="edge"), 0
     if form is None and kernel.shape[:2] == (1, 1) and stride == 1 and not padding:
         return x @ kernel[0, 0]
-    form = form or conv_form(kernel, stride, min(x.shape[1:3]))
-    return CONV_FORMS[form](x, kernel, stride, padding)
+    side = min(x.shape[1:3])
+    form_fn = functools.partial(conv_form, kernel, stride, side)
+    return _in_form(form, form_fn, CONV_FORMS, x, kernel, stride, padding)
 
 
 def conv_transpose(
@@ -77,10 +86,43 @@ def conv_transpose(
     """Return PyTorch's ConvTranspose2d of x [n, H, W, I], kernel [kh, kw, I, O]: [n, H', W', O].
 
     H' = (H - 1) stride - 2 padding + kh + output_padding. The kernel's taps are in PyTorch's order
-    (not flipped). `form` is a key of `CONV_TRANSPOSE_FORMS`; None chooses by backend and shape.
+    (not flipped). `form` is a key of `CONV_TRANSPOSE_FORMS`; None chooses by the platform that
+    is lowered for, and shape.
     """
-    form = form or conv_transpose_form(kernel, stride)
-    return CONV_TRANSPOSE_FORMS[form](x, kernel, stride, padding, output_padding)
+    form_fn = functools.partial(conv_transpose_form, kernel, stride)
+    return _in_form(form, form_fn, CONV_TRANSPOSE_FORMS, x, kernel, stride, padding, output_padding)
+
+
+def _in_form(
+    form: str | None,
+    form_fn: Callable[[str], str],
+    forms: Mapping[str, Callable[..., jax.Array]],
+    x: jax.Array,
+    kernel: jax.Array,
+    *options: int,
+) -> jax.Array:
+    """Return forms[form](x, kernel, *options).
+
+    None: in the form `form_fn(platform)`, of the stated platform or of the one lowered for.
+    """
+    platform = _PLATFORM.get()
+    traced = isinstance(x, jax.core.Tracer) or isinstance(kernel, jax.core.Tracer)
+    if form is None and platform is None and not traced:
+        platform = jax.default_backend()  # computed here and now
+    if form is None and platform is not None:
+        form = form_fn(platform)
+    if form is not None:
+        return forms[form](x, kernel, *options)
+    # Both forms are traced; lowering for one platform drops the other.
+    on_cpu, elsewhere = form_fn("cpu"), form_fn("other")
+    if on_cpu == elsewhere:
+        return forms[on_cpu](x, kernel, *options)
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=lambda x, kernel: forms[on_cpu](x, kernel, *options),
+        default=lambda x, kernel: forms[elsewhere](x, kernel, *options),
+    )
 
 
 def _sides(padding: int) -> tuple[tuple[int, int], ...]:
@@ -92,6 +134,28 @@ def upsample_nearest(x: jax.Array, scale: int) -> jax.Array:
     n, height, width, channels = x.shape
     spread = jnp.broadcast_to(x[:, :, None, :, None], (n, height, scale, width, scale, channels))
     return spread.reshape(n, scale * height, scale * width, channels)
+
+
+@contextlib.contextmanager
+def for_platform(platform: str | None) -> Iterator[None]:
+    """Choose, while tracing inside, the forms of one platform: "cpu", "cuda", "rocm", "tpu", "gpu".
+
+    None: those of the platform that the program will be lowered for. A function that is itself
+    under `jax.jit` keeps the forms of its first trace.
+
+    Raises:
+      InputError: another platform.
+    """
+    if platform is not None and platform not in PLATFORMS:
+        raise InputError(
+            f"no forms of convolutions are known for platform {platform!r};"
+            f" {suggest(str(platform), PLATFORMS)}"
+        )
+    token = _PLATFORM.set(platform)
+    try:
+        yield
+    finally:
+        _PLATFORM.reset(token)
 
 
 @contextlib.contextmanager
@@ -126,9 +190,17 @@ _DERIVATIVE: contextvars.ContextVar[str] = contextvars.ContextVar(
 )
 
 
-def conv_form(kernel: jax.Array, stride: int, side: int) -> str:
-    """Return the form that `conv` chooses for kernel [kh, kw, I, O] and inputs of `side` pixels."""
-    if jax.default_backend() != "cpu":
+_PLATFORM: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+    "jattr_platform", default=None
+)
+
+
+def conv_form(kernel: jax.Array, stride: int, side: int, platform: str = "cpu") -> str:
+    """Return the form that `conv` chooses for a platform and the derivative of now.
+
+    For kernel [kh, kw, I, O] and inputs of `side` pixels.
+    """
+    if platform != "cpu":
         return "native"
     kh, kw, inputs, outputs = kernel.shape
     if kh * kw * outputs <= inputs:
@@ -141,9 +213,12 @@ def conv_form(kernel: jax.Array, stride: int, side: int) -> str:
     )
 
 
-def conv_transpose_form(kernel: jax.Array, stride: int) -> str:
-    """Return the form that `conv_transpose` chooses for kernel [kh, kw, I, O] here and now."""
-    if jax.default_backend() != "cpu":
+def conv_transpose_form(kernel: jax.Array, stride: int, platform: str = "cpu") -> str:
+    """Return the form that `conv_transpose` chooses for a platform and the derivative of now.
+
+    For kernel [kh, kw, I, O].
+    """
+    if platform != "cpu":
         return "native"
     kh, kw, inputs, outputs = kernel.shape
     # numbers a pixel that `patches` lays side by side

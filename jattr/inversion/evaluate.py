@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jattr.generators import ops
 from jattr.generators.base import Generator
 from jattr.generators.forward import (
     ApplyFn,
@@ -84,7 +85,11 @@ def _cost(
     z = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
     label = jax.ShapeDtypeStruct((batch,), jnp.int32) if classes else None
     lowered = compiled_forward(apply).lower(state, z, label)
-    return float((lowered.cost_analysis() or {}).get("flops", float("inf"))) / batch
+    try:
+        costs = lowered.cost_analysis() or {}
+    except jax.errors.JaxRuntimeError:  # programs of any number of images cannot be counted
+        costs = {}
+    return float(costs.get("flops", float("inf"))) / batch
 
 
 def mean_squares(
@@ -118,7 +123,8 @@ def _compared(apply: ComparedBy, state: PyTree, images: np.ndarray, codes: Any) 
 @functools.lru_cache(maxsize=64)
 def _make_compare(compare: Callable[[PyTree, jax.Array, Any], jax.Array]) -> Any:
     def fn(state: PyTree, image: jax.Array, code: Any) -> jax.Array:
-        with jax.default_matmul_precision("highest"):
+        here = ops.for_platform(jax.default_backend())
+        with here, jax.default_matmul_precision("highest"):
             return jnp.mean(jnp.square(compare(state, image, code)))
 
     return jax.jit(fn)

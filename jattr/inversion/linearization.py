@@ -67,7 +67,8 @@ def make_linear_program(apply: ApplyFn, shape: tuple[int, ...]) -> LinearProgram
             given = None if label is None else label[None]
             return apply(state, z.reshape(1, *shape), label=given)[0]
 
-        with jax.default_matmul_precision("highest"):
+        here = ops.for_platform(jax.default_backend())
+        with here, jax.default_matmul_precision("highest"):
             image_shape = jax.eval_shape(image, z).shape
             value, jacobian = value_and_jacobian(
                 lambda z: image(z).ravel(), z.ravel(), ops.for_tangents

@@ -143,15 +143,18 @@ def make_problem(
     label: object,
     prior: Prior | None = None,
     variance_floor: float = FLOOR / 50,
+    platform: str | None = None,
 ) -> FlatProblem:
     """Return the problem of one image; latents of `shape` are flat in it.
 
-    `target` is a `Target`, or the image's code where a distance compares.
+    `target` is a `Target`, or the image's code where a distance compares. `platform` states what
+    the program is for, see `ops.for_platform`; None: what it is lowered for.
     """
 
     def image(z: jax.Array) -> jax.Array:
         labels = None if label is None else jnp.asarray(label)[None]
-        return apply(state, z.reshape(1, *shape), label=labels)[0]
+        with ops.for_platform(platform):
+            return apply(state, z.reshape(1, *shape), label=labels)[0]
 
     problem_of = functools.partial(
         FlatProblem, prior=prior, variance_floor=variance_floor, tangents=ops.for_tangents
@@ -160,7 +163,8 @@ def make_problem(
     if isinstance(apply, ComparedBy):
 
         def compared(z: jax.Array) -> jax.Array:
-            return apply.compare(state["distance"], image(z), target).ravel()
+            with ops.for_platform(platform):
+                return apply.compare(state["distance"], image(z), target).ravel()
 
         return problem_of(compared, jax.eval_shape(compared, jnp.zeros(math.prod(shape))).size)
 
@@ -212,6 +216,10 @@ def make_problem_fn(
     def problem_fn(
         state: PyTree, prior: Prior, target: PyTree, label: jax.Array | None
     ) -> FlatProblem:
-        return make_problem(apply, state, target, shape, label, prior, variance_floor)
+        # the engine lowers its programs for where it runs
+        here = jax.default_backend()
+        return make_problem(
+            apply, state, target, shape, label, prior, variance_floor, platform=here
+        )
 
     return problem_fn

@@ -23,6 +23,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jattr.errors import InputError
+from jattr.generators import ops
 from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.evaluate import forward_cost, make_images
 from jattr.inversion.problem import Target, edge_of, logit
@@ -100,7 +101,8 @@ def make_ensemble(
             moved = z + spread * (cloud.T @ weights)
             return jnp.where(jnp.isfinite(moved).all(), moved, z), None
 
-        with jax.default_matmul_precision(precision):
+        here = ops.for_platform(jax.default_backend())
+        with here, jax.default_matmul_precision(precision):
             return jax.lax.scan(shrink, z, jnp.asarray(settings.spreads))[0]
 
     return jax.jit(run)
@@ -452,7 +454,11 @@ def _encode(gen: Generator, images: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def _encoder(encode: Any) -> Any:
-    return jax.jit(encode)
+    def fn(state: PyTree, images: jax.Array) -> jax.Array:
+        with ops.for_platform(jax.default_backend()):
+            return encode(state, images)
+
+    return jax.jit(fn)
 
 
 def _spread(guess: np.ndarray, samples: np.ndarray, spread: float) -> np.ndarray:

@@ -43,6 +43,7 @@ def run_examples(text, name, least):
         pytest.param("researchers.md", 20, marks=pytest.mark.slow),
         ("distances.md", 4),
         ("solvers.md", 20),
+        pytest.param("embedding.md", 25, marks=pytest.mark.slow),
         ("families.md", 4),
     ],
 )

@@ -18,6 +18,7 @@ import numpy as np
 
 from jattr.distances.base import Distance
 from jattr.errors import ImageError, InputError
+from jattr.generators import ops
 from jattr.generators.base import Generator
 from jattr.inversion.observation.base import (
     CensoredData,
@@ -224,4 +225,8 @@ def _as_it_is(state: PyTree, image: jax.Array) -> jax.Array:
 
 @functools.lru_cache(maxsize=64)
 def _encoder(encode: Callable[[PyTree, jax.Array], Any]) -> Any:
-    return jax.jit(encode)
+    def fn(state: PyTree, image: jax.Array) -> Any:
+        with ops.for_platform(jax.default_backend()):
+            return encode(state, image)
+
+    return jax.jit(fn)
