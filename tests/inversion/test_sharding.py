@@ -24,7 +24,8 @@ def search(state, image, start):
 
 many = jax.vmap(search, in_axes=(None, 0, 0))
 
-mesh = jax.make_mesh((4,), ("lanes",))
+mesh = jax.sharding.Mesh(np.array(jax.devices()), ("lanes",))
+assert mesh.size == 4
 lanes, whole = NamedSharding(mesh, P("lanes")), NamedSharding(mesh, P())
 given = jnp.asarray(pixels), jnp.asarray(0.5 * z)
 one = jax.jit(many)(toy.state, *given)
