@@ -347,7 +347,7 @@ class Generator:
         """Return the images [n, H, W, C] float32 of latents z, in [-1, 1] units, not clipped.
 
         Args:
-          z: latents [n, *latent_shape]; or the pytree of them that `from_function`'s function takes.
+          z: latents [n, *latent_shape]; or the pytree of them that its function takes.
           space: one of `spaces`; None: the one of `apply`.
           label: int [n], for conditional generators; else None.
           psi: truncation; None is the card's setting. Only for generators that have it.
