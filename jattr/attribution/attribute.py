@@ -44,6 +44,7 @@ from jattr.errors import GeneratorError, ImageError, InputError
 from jattr.generators.base import Generator
 from jattr.images import LoadedImage
 from jattr.inversion.config import InvertConfig, as_search
+from jattr.inversion.invert import check_generator, check_key
 from jattr.inversion.multistart import OnRound, searches_of
 from jattr.inversion.observation.base import Observation, check_pixels
 from jattr.inversion.observation.make import make_observation
@@ -104,7 +105,8 @@ def attribute(
       InputError: a calibration of other models, settings or versions; settings that contradict each
         other.
     """
-    search = _with_distance(as_search(search), distance)
+    search, key = _with_distance(as_search(search), distance), check_key(key)
+    _check_candidates(candidates)
     candidates = tuple(search.view(gen) for gen in candidates)
     loaded = _loaded(images)
     if isinstance(images, AlteredImages) and alterations is not None:
@@ -284,7 +286,14 @@ def attribute_observed(
         them.
       InputError: a calibration of other models, settings or versions.
     """
-    search, racing = as_search(search), racing or Racing()
+    search, racing = as_search(search), Racing() if racing is None else racing
+    if not isinstance(racing, Racing):
+        raise InputError(f"racing is {racing!r}; it is a jattr.Racing(...) or None")
+    if calibration is not None and not isinstance(calibration, Calibration):
+        raise InputError(
+            f"calibration is of type {type(calibration).__name__}; it is a Calibration, as"
+            " jattr.calibrate returns, or None"
+        )
     decide_fn, policy = _decision(policy, calibration)
     candidates = tuple(search.view(gen) for gen in candidates)
     _check_names(candidates)
@@ -419,6 +428,15 @@ def _caveats(caveats: Sequence[Caveat] | None, images: int) -> list[Caveat]:
             f"there are {len(caveats)} caveats of {images} images; give one for each, or none"
         )
     return list(caveats)
+
+
+def _check_candidates(candidates: Sequence[Generator]) -> None:
+    if isinstance(candidates, (Generator, str)):
+        raise InputError(
+            f"candidates is of type {type(candidates).__name__}; it is a list of generators"
+        )
+    for gen in candidates:
+        check_generator(gen)
 
 
 def _check_names(candidates: Sequence[Generator]) -> None:

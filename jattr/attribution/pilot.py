@@ -5,6 +5,7 @@ that the candidate did make when it misses, and how often a restart arrives, hen
 leave but a small chance that such an image was missed.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -21,6 +22,7 @@ from jattr.generators.base import Generator
 from jattr.inversion.multistart import Inverter
 from jattr.inversion.settings import MultiStart, describe
 from jattr.inversion.two_stage import make_inverter
+from jattr.inversion.warm_start import Given, Ridge
 
 
 class PilotStudy(NamedTuple):
@@ -127,6 +129,8 @@ def run_pilot_study(
     inverter: Inverter, search: MultiStart, key: jax.Array, num_images: int
 ) -> PilotStudy:
     """Search images of the candidate's own, each as if nobody knew who made it."""
+    if isinstance(search.warm_start, Given):  # of the accused images: these have none
+        search = dataclasses.replace(search, warm_start=Ridge())
     observation, gen = inverter.observation, inverter.observation.maker
     latent_key, label_key, search_key = jax.random.split(key, 3)
     # 1. Own images, treated as the images of the run were.

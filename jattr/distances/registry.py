@@ -31,6 +31,7 @@ DISTANCES: dict[str, Callable[..., Distance]] = {
     "features": features,
     "lpips": lpips,
 }
+ROUNDED = 1e-4  # a distance so little below 0 is 0: as 1 - similarity, computed in float32
 OF_FOLDERS = ("features", "lpips")  # a folder is their first argument
 # after a colon
 SETTING: dict[str, tuple[str, type]] = {"huber": ("delta", float), "multiscale": ("levels", int)}
@@ -115,7 +116,16 @@ def from_function(
 
     def apply(state: PyTree, a: jax.Array, b: jax.Array) -> jax.Array:
         del state
-        value = fn(a, b)
+        try:
+            value = fn(a, b)
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:  # jax's errors of values not known are such, too
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"distance {name!r} cannot be computed of two jax arrays {a.shape}:"
+                f" {type(error).__name__}: {reason}"
+            ) from error
         try:
             value = jnp.asarray(value)
         except TypeError:
@@ -129,7 +139,9 @@ def from_function(
             )
         # a residual whose mean square is the distance; at 0 the root has no gradient
         positive = value > 0
-        return jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1.0)), 0.0)[None]
+        root = jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1.0)), 0.0)
+        # NaN, or below 0 by more than rounding does, must not pass for a perfect reproduction
+        return jnp.where(value >= -ROUNDED, root, jnp.nan)[None]
 
     return Distance(
         name=name,

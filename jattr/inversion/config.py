@@ -185,6 +185,8 @@ def search_facts(search: MultiStart) -> dict[str, Json]:
       InputError: a function without a name and a version.
     """
     distance = None if search.distance is None else as_distance(search.distance)
+    if not isinstance(search.distance, str):
+        describe(search.distance)  # two functions of one name would share a digest
     flat = flat_settings(search)
     if flat is not None:
         facts = dataclasses.asdict(flat)

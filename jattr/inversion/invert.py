@@ -6,7 +6,7 @@ attribution by optimising over the source of entropy. The methods here are ours.
 
 import dataclasses
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -194,9 +194,10 @@ def invert(
       ImageError: images of another shape or type.
       InputError: latents0 of another shape, or settings that contradict each other.
     """
-    settings = as_search(search)
+    check_generator(gen)
+    settings, key = as_search(search), check_key(key)
     if latents0 is not None:
-        settings = _from(settings, np.asarray(latents0, np.float32), gen)
+        settings = _from(settings, Given(cast(np.ndarray, latents0)), gen)
     gen = settings.view(gen)
     observation = make_observation(gen, images, settings)
     key = jax.random.key(settings.seed) if key is None else key
@@ -206,10 +207,42 @@ def invert(
     return inverter.result()
 
 
-def _from(settings: MultiStart, latents0: np.ndarray, gen: Generator) -> MultiStart:
+def check_generator(gen: Generator) -> None:
+    """Check that a generator is one.
+
+    Raises:
+      InputError: it is a name, a folder, or something else.
+    """
+    if not isinstance(gen, Generator):
+        raise InputError(
+            f"the generator is of type {type(gen).__name__}; it is a jattr.Generator, as"
+            " jattr.load_generator(NAME_OR_FOLDER) returns"
+        )
+
+
+def check_key(key: jax.Array | None) -> jax.Array | None:
+    """Return a PRNG key as it is.
+
+    Raises:
+      InputError: it is none.
+    """
+    if key is None:
+        return None
+    try:
+        single = jax.random.key_data(key).ndim == 1
+    except (TypeError, ValueError):
+        single = False
+    if not single:
+        kind = f"{getattr(key, 'dtype', type(key).__name__)} {getattr(key, 'shape', '')}".strip()
+        raise InputError(f"key is {kind}; it is one PRNG key, as jax.random.key(0), or None")
+    return key
+
+
+def _from(settings: MultiStart, start: Given, gen: Generator) -> MultiStart:
     """Return the settings of searches that begin at latents of the caller's own."""
     if settings.warm_start != Ridge():
         raise InputError("latents0 and search.warm_start are given; give one of them")
+    latents0 = start.latents
     given = latents0.size // max(1, len(latents0)) // int(np.prod(settings.view(gen).latent_shape))
     restarts = max(1, given) if settings.restarts is None else settings.restarts
-    return dataclasses.replace(settings, warm_start=Given(latents0), restarts=restarts)
+    return dataclasses.replace(settings, warm_start=start, restarts=restarts)

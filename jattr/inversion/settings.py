@@ -64,6 +64,11 @@ class Stopping:
                 )
         check_number("stopping.far", self.far, 0, 4, whole=False)
         check_number("stopping.far_stall", self.far_stall, 0, 1, whole=False)
+        if not self.early and self.far_stall != Stopping.far_stall:
+            raise InputError(
+                f"stopping.far_stall is {self.far_stall!r} and stopping.early is False, so that no"
+                " restart stops early; leave one of them away"
+            )
         check_number("stopping.settled_steps", self.settled_steps, 1, 1_000_000)
 
 
@@ -283,8 +288,8 @@ class MultiStart:
     automatic: Automatic = field(default_factory=Automatic)
     lanes: Lanes = field(default_factory=Lanes)
     observing: Observing = field(default_factory=Observing)
-    # what is searched by: a `Distance`, a function of two images [H, W, C] that gives a number or
-    # a residual, or a text that `load_distance` reads; None: pixels, their rounding known
+    # what is searched by: a `Distance`, a function of two images [H, W, C] that gives a number, or
+    # a text that `load_distance` reads; None: pixels, their rounding known
     distance: DistanceLike | None = None
     precision: str = "default"  # matrix products of the search; certificates always use "highest"
     space: str | None = None  # "z", "w", "w+"; None: the space that the generator is given in
@@ -304,11 +309,18 @@ class MultiStart:
             check_number("steps", self.steps, 1, 1_000_000)
         if self.restarts is not None:
             check_number("restarts", self.restarts, 1, 100_000)
-        if not callable(self.warm_start):
+        if isinstance(self.warm_start, type) or not callable(self.warm_start):
             raise InputError(
                 f"warm_start is {self.warm_start!r}; it is Ridge(), Pool(), Prior(), Encoder(),"
                 " Given(latents) of jattr.warm_starts, or a function like them"
             )
+        try:
+            hash(self.warm_start)
+        except TypeError:
+            raise InputError(
+                f"warm_start is {self.warm_start!r}, which has no hash; make its class a frozen"
+                " dataclass"
+            ) from None
         for item in dataclasses.fields(self):
             kind = PARTS.get(item.name)
             if kind is not None and not isinstance(getattr(self, item.name), kind):
@@ -329,6 +341,11 @@ class MultiStart:
                     f"observing.{name} has no effect beside a distance, which compares images as"
                     f" they are; leave observing.{name} or distance away"
                 )
+        if self.distance is None and self.observing.by_distance != ByDistance():
+            raise InputError(
+                "observing.by_distance has no effect without a distance; give one, or leave"
+                " observing.by_distance away"
+            )
         if self.solver is not None:
             object.__setattr__(self, "solver", as_solver(self.solver))
             for name in ("variation", "ensemble", "two_stage"):

@@ -129,6 +129,13 @@ class Pooling:
           InputError: one is not legal.
         """
         check_fields(self)
+        if self.size is not None:
+            for name in ("small", "large", "many_images"):
+                if getattr(self, name) != getattr(Pooling, name):
+                    raise InputError(
+                        f"pooling.{name} has no effect beside pooling.size {self.size!r}, which is"
+                        " the size of every pool; leave one of them away"
+                    )
 
     def size_for(self, num_images: int) -> int:
         """Return how many images the pool of a search of so many images has."""
@@ -358,7 +365,28 @@ class Prior:
 class Given:
     """Latents of the caller's own: [images, restarts, ...], or [images, ...] for one restart."""
 
-    latents: np.ndarray
+    latents: np.ndarray  # kept as float32, a copy of its own
+
+    def __post_init__(self) -> None:
+        """Check and copy the latents.
+
+        Raises:
+          InputError: they are no real numbers, or have no axis of images.
+        """
+        try:
+            latents = np.array(self.latents)
+        except ValueError:
+            latents = np.array(None)
+        # bfloat16 is of none of numpy's kinds
+        real = latents.dtype.kind in "fiu" or jnp.issubdtype(latents.dtype, jnp.floating)
+        if latents.ndim < 1 or not real:
+            raise InputError(
+                f"latents0 is {latents.dtype} {latents.shape}; it is floats"
+                " [images, restarts, ...], or [images, ...] for one restart"
+            )
+        latents = latents.astype(np.float32)
+        latents.flags.writeable = False
+        object.__setattr__(self, "latents", latents)
 
     def __call__(
         self,
@@ -376,14 +404,19 @@ class Given:
         """
         del pool
         size = int(np.prod(gen.latent_shape))
-        latents = np.asarray(self.latents, np.float32)
+        latents = self.latents
         if len(latents) != len(images) or latents.size % (len(images) * size):
             raise InputError(
                 f"latents0 has shape {latents.shape}; for {len(images)} images of generator"
                 f" {gen.name!r} it is [{len(images)}, restarts, {size}] or"
                 f" [{len(images)}, {', '.join(map(str, gen.latent_shape))}]"
             )
-        given = latents.reshape(len(images), -1, size)[:, :num_restarts]
+        given = latents.reshape(len(images), -1, size)
+        if given.shape[1] > num_restarts:
+            raise InputError(
+                f"latents0 has {given.shape[1]} starts of each image, and {num_restarts} restarts"
+                " begin; leave starts away, or let restarts be as many"
+            )
         samples = _prior_samples(gen, len(images), num_restarts, key)
         return np.concatenate([given, samples[:, given.shape[1] :]], axis=1)
 

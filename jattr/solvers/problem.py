@@ -141,7 +141,7 @@ def _num_residuals(residual: Callable[[jax.Array], jax.Array], z: jax.Array, z0:
         shapes = jax.tree.map(lambda part: jnp.shape(part), z0)
         raise InputError(
             f"residual_fn cannot be computed of a latent like z0, with shapes {shapes}:"
-            f" {type(error).__name__}: {error}"
+            f" {type(error).__name__}: {str(error).partition(chr(10))[0]}"
         ) from error
 
 
@@ -152,6 +152,12 @@ def _flat_prior(prior: Prior | None, z0: PyTree, dtype: jnp.dtype) -> Prior | No
         _flat_moment(name, moment, z0, dtype)
         for name, moment in (("mean", prior.mean), ("scale", prior.scale))
     )
+    if not isinstance(scale, jax.core.Tracer) and not bool(
+        ((scale > 0) & jnp.isfinite(scale)).all()
+    ):
+        raise InputError(
+            f"scale of the prior is {prior.scale!r}; it is finite standard deviations above 0"
+        )
     return Prior(mean, scale)
 
 

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from jattr.errors import InputError
-from jattr.solvers.base import Array, FlatProblem, Prior, PyTree, Solver, Status, StepFn
+from jattr.solvers.base import Array, FlatProblem, Prior, PyTree, Solver, Status, StepFn, Trial
 from jattr.solvers.problem import Problem, flatten
-from jattr.solvers.registry import SolverLike, as_solver
+from jattr.solvers.registry import Custom, SolverLike, as_solver
 
 # (state, prior, target, label) of one lane -> problem
 ProblemFn: TypeAlias = Callable[[PyTree, Prior, PyTree, jax.Array | None], FlatProblem]
@@ -54,6 +54,7 @@ def advance_traced(
 
     def step(carry: Carry, _: None) -> tuple[Carry, jax.Array | None]:
         state, trial = step_fn(carry.solver_state, problem)
+        _check_step(carry, state, trial)
         # NaN compares false, so it never becomes the best
         better = trial.loss < carry.loss
         best = jnp.where(better, trial.z, carry.best)
@@ -61,6 +62,29 @@ def advance_traced(
         return after, trial.loss if trace else None
 
     return jax.lax.scan(step, carry, None, length=steps)
+
+
+def _check_step(carry: Carry, state: PyTree, trial: Trial) -> None:
+    """Check what a step returned, by shapes alone.
+
+    Raises:
+      InputError: the state changed its form, or the trial is no latent and one number.
+    """
+    measured = jnp.shape(trial.z), jnp.shape(trial.loss)
+    if measured != (carry.best.shape, ()):
+        raise InputError(
+            f"step of the solver measured z of shape {measured[0]} with a loss of shape"
+            f" {measured[1]}; z has the shape {carry.best.shape}, the loss ()"
+        )
+    before, after = (
+        (jax.tree.structure(part), [jnp.shape(leaf) for leaf in jax.tree.leaves(part)])
+        for part in (carry.solver_state, state)
+    )
+    if before != after:
+        raise InputError(
+            f"step of the solver returns a state {after}; it keeps the structure and the shapes of"
+            f" what init returned, {before}"
+        )
 
 
 class Solution(NamedTuple):
@@ -124,9 +148,12 @@ def solve(
     )
     failed = ~jnp.isfinite(carry.loss)
     if not isinstance(failed, jax.core.Tracer) and bool(failed):
+        own = ""
+        if isinstance(chosen, Custom):
+            own = f", or look at the loss that {chosen.solver!r} returns"
         raise InputError(
             "residual_fn gives no finite number at z0, nor anywhere that the search went; begin"
-            " where residuals are finite"
+            " where residuals are finite" + own
         )
     reached = jnp.where(carry.loss <= problem.floor, int(Status.ARRIVED), int(Status.SPENT))
     return Solution(

@@ -321,3 +321,108 @@ def test_racing_takes_other_numbers(toy, own):
     gens = [toy, make_toy(seed=1, name="other")]
     found = attribute(own[1], gens, search=QUICK, racing=Racing(fair=1, compile_threads=1))
     assert [verdict.candidates for verdict in found.verdicts] == [("toy",), ("toy",)]
+
+
+def test_a_distance_that_is_not_finite_is_no_perfect_reproduction(toy, own):
+    def broken(a, b):
+        return jnp.mean((a - b) ** 2) * jnp.nan
+
+    with pytest.raises(InputError, match="finite number not below 0"):
+        attribute(own[1], [toy], search=QUICK, distance=broken)
+    values = [as_distance(lambda a, b, v=v: jnp.float32(v)) for v in (np.nan, -1.0, -1e-7, 0.0)]
+    a = jnp.zeros(SHAPE)
+    assert [float(value(a, a)) for value in values[2:]] == [0.0, 0.0]
+    assert all(np.isnan(float(value(a, a))) for value in values[:2])
+
+
+@pytest.mark.parametrize("wrong", [lambda a: a, lambda a, b: np.mean(np.asarray(a) - b)])
+def test_a_distance_that_cannot_be_computed_is_one_line(toy, own, wrong):
+    with pytest.raises(jattr.errors.ImageError, match="cannot be computed") as caught:
+        make_observation(toy, own[1], MultiStart(distance=wrong))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [[1], {}, 3])
+def test_a_distance_without_hash_is_refused(wrong):
+    with pytest.raises(InputError, match="load_distance"):
+        as_distance(wrong)
+
+
+def test_an_unnamed_distance_has_no_key_for_stored_results():
+    with pytest.raises(InputError, match="name and version"):
+        search_facts(MultiStart(distance=mean_square))
+    assert search_facts(MultiStart(distance=from_function(mean_square, version="1")))
+
+
+class Unhashable:
+    __hash__ = None
+
+    def __call__(self, gen, images, *, num_restarts, key, pool):
+        return np.zeros((len(images), num_restarts, 4), np.float32)
+
+
+@pytest.mark.parametrize("wrong", [warm_starts.Ridge, Unhashable(), "pool"])
+def test_a_warm_start_is_a_hashable_object_and_no_class(wrong):
+    with pytest.raises(InputError, match="warm_start"):
+        MultiStart(warm_start=wrong)
+
+
+@pytest.mark.parametrize("wrong", ["x", 1.0, [[1.0], [1.0, 2.0]], np.zeros((2, 4), complex)])
+def test_latents_that_are_none_are_refused(toy, own, wrong):
+    with pytest.raises(InputError, match="latents0 is"):
+        invert(toy, own[1], latents0=wrong)
+
+
+def test_given_latents_are_a_copy_and_all_are_used(toy, own):
+    latents = np.zeros((2, 3, 4))
+    given = warm_starts.Given(latents)
+    before = hash(given)
+    latents[:] = 1
+    assert hash(given) == before
+    assert given == warm_starts.Given(np.zeros((2, 3, 4)).tolist())
+    with pytest.raises(InputError, match="3 starts of each image"):
+        invert(toy, own[1], search=QUICK, latents0=latents)
+
+
+def test_given_latents_are_of_the_images_and_not_of_pilot_studies(toy):
+    noise = np.random.default_rng(0).integers(0, 256, (1, *SHAPE)).astype(np.uint8)
+    search = MultiStart(
+        pooling=settings.Pooling(size=128), warm_start=warm_starts.Given(np.zeros((1, 4)))
+    )
+    (verdict,) = attribute(noise, [toy], search=search).verdicts
+    assert verdict.candidates == ()
+
+
+@pytest.mark.parametrize("key", [0, "a", np.zeros(3), jax.random.split(jax.random.key(0))])
+def test_a_key_that_is_none_is_refused(toy, own, key):
+    with pytest.raises(InputError, match=r"jax\.random\.key"):
+        invert(toy, own[1], key=key)
+    with pytest.raises(InputError, match=r"jax\.random\.key"):
+        attribute(own[1], [toy], key=key)
+
+
+def test_arguments_of_another_type_are_one_error(toy, own):
+    for given in (toy, ["toy"], "toy"):
+        with pytest.raises(InputError, match="generator"):
+            attribute(own[1], given)
+    with pytest.raises(InputError, match="load_generator"):
+        invert("toy", own[1])
+    with pytest.raises(InputError, match=r"jattr\.Racing"):
+        attribute(own[1], [toy], racing=3)
+    with pytest.raises(InputError, match=r"jattr\.calibrate"):
+        attribute(own[1], [toy], calibration=3)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: settings.Stopping(early=False, far_stall=0.3),
+        lambda: settings.Pooling(size=64, large=99),
+        lambda: MultiStart(
+            observing=settings.Observing(by_distance=settings.ByDistance(floor_images=3))
+        ),
+    ],
+)
+def test_more_idle_settings(make):
+    with pytest.raises(InputError, match=r"no effect|stops early"):
+        make()

@@ -188,3 +188,42 @@ OPTAX_EXTRA = optax.polyak_sgd()
 def test_what_is_wrong_is_said_once(run, message):
     with pytest.raises(InputError, match=message):
         run()
+
+
+class Faulty:
+    def __init__(self, returned):
+        self.returned = returned
+
+    def init(self, z):
+        return z
+
+    def step(self, state, problem):
+        return self.returned(state)
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda z: (z, (z[:1], jnp.float32(0))), "shape"),
+        (lambda z: (z, (z, z)), "shape"),
+        (lambda z: ((z, 1), (z, jnp.float32(0))), "init"),
+        (lambda z: (z[:1], (z, jnp.float32(0))), "init"),
+        (lambda z: (z, (z, jnp.float32(jnp.nan))), "Faulty"),
+    ],
+)
+def test_a_step_that_returns_something_else_is_one_error(returned, message):
+    with pytest.raises(InputError, match=message) as caught:
+        solve(Problem(lambda z: z), Faulty(returned), jnp.zeros(3), steps=2)
+    assert "\n" not in str(caught.value)
+
+
+def test_residuals_of_unknown_values_are_one_line():
+    with pytest.raises(InputError, match="cannot be computed") as caught:
+        solve(Problem(lambda z: z if z[0] > 0 else -z), "lbfgs", jnp.zeros(3))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_prior_has_finite_deviations(scale):
+    with pytest.raises(InputError, match="scale of the prior"):
+        solve(Problem(lambda z: z, Prior(0.0, scale)), "levenberg-marquardt", jnp.zeros(3))

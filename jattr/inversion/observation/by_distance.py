@@ -163,7 +163,8 @@ def make_distance_observation(
     """Return images [n, H, W, C] uint8 as searches by a distance see them.
 
     Raises:
-      InputError: a method that needs smooth residuals, and a distance that has none.
+      InputError: a method that needs smooth residuals, and a distance that has none; a distance
+        that is not finite, or below 0.
       ImageError: the distance cannot compare images of this shape.
     """
     # Gauss-Newton methods, which need no polish
@@ -198,6 +199,11 @@ def make_distance_observation(
         raise ImageError(
             f"distance {distance.name!r} cannot compare images {gen.image_shape}: {error}"
         ) from None
+    if not np.isfinite(left).all():
+        raise InputError(
+            f"distance {distance.name!r} of {gen.name!r}'s own images from their reproductions is"
+            f" {left.tolist()}; it is a finite number not below 0 for any two images"
+        )
     return DistanceObservation(
         observed,
         pixels,
