@@ -111,8 +111,7 @@ def audit(folder: Path, wrong: dict[str, int]) -> int:
 
 
 def _hashes(store: LogStore) -> list[bytes]:
-    joined = store.hashes(0, store.size)
-    return [joined[at : at + 32] for at in range(0, len(joined), 32)]
+    return [leaf_hash(entry) for entry in store.entries(0, store.size)]
 
 
 def _is_complete(log: PublishedLog, store: LogStore, published: list[Checkpoint]) -> bool:

@@ -106,6 +106,7 @@ class InvertConfig:
         check_number("seed", self.seed, 0, 2**63 - 1)
         if not isinstance(self.early_stop, bool):
             raise InputError(f"early_stop is {self.early_stop!r}; it is True or False")
+        as_search(self)  # checks what does not go together
 
     @functools.cached_property
     def search(self) -> MultiStart:

@@ -17,7 +17,7 @@ from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.evaluate import cost_of
 from jattr.inversion.problem import Target, target_of
 from jattr.inversion.scheduler import Ending, Execution, Job, Scheduler
-from jattr.inversion.settings import LM, MultiStart
+from jattr.inversion.settings import LM, Lanes, MultiStart
 from jattr.inversion.warm_start import PriorSamples, regress
 from jattr.solvers.base import Prior
 
@@ -69,7 +69,7 @@ class MappingSearch:
         self.random, self.scheduler, self.settings = random, scheduler, settings.two_stage.mapping
         self.search = dataclasses.replace(
             settings,
-            lanes=dataclasses.replace(settings.lanes, count=self.settings.lanes),
+            lanes=Lanes(count=self.settings.lanes, few_jobs=settings.lanes.few_jobs),
             stopping=dataclasses.replace(settings.stopping, stall=self.settings.stall, early=True),
         )
         self.size = int(np.prod(gen.latent_shape))

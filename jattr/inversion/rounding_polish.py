@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 
 from jattr.inversion.problem import STEP
-from jattr.solvers.base import check_fields
+from jattr.solvers.base import check_fields, check_idle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,8 @@ class RoundingPolish:
           InputError: one is not legal.
         """
         check_fields(self, may_be_0=("jacobians",))
+        others = ("margins", "safe", "newton_steps", "ridge", "max_latent")
+        check_idle(self, others, idle=not self.jacobians, why="rounding_polish.jacobians is 0")
 
 
 # z [d] -> residual [pixels], Jacobian [pixels, d]

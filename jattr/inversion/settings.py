@@ -24,7 +24,7 @@ from jattr.inversion.problem import FLOOR
 from jattr.inversion.rounding_polish import RoundingPolish
 from jattr.inversion.warm_start import EnsembleKalman, Pooling, Ridge, WarmStart
 from jattr.solvers import METHODS, SolverLike, as_solver
-from jattr.solvers.base import Solver, check_fields
+from jattr.solvers.base import Solver, check_fields, check_idle
 from jattr.typing import Json
 
 PRECISIONS = ("default", "high", "highest")
@@ -145,6 +145,7 @@ class Polish:
         """
         check_number("polish.steps", self.steps, 0, 10_000)
         check_number("polish.again", self.again, 0, 1, whole=False)
+        check_idle(self, ("again",), idle=not self.steps, why="polish.steps is 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +170,8 @@ class Lanes:
             check_number("lanes.count", self.count, 1, 1_000_000)
         for name in ("on_cpu", "max_cpu_tangents", "few_jobs", "on_device", "activations"):
             check_number(f"lanes.{name}", getattr(self, name), 1, 1_000_000)
+        fixed = ("on_cpu", "max_cpu_tangents", "on_device", "activations")
+        check_idle(self, fixed, idle=self.count is not None, why="lanes.count is given")
 
 
 @dataclass(frozen=True, kw_only=True)

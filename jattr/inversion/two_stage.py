@@ -27,7 +27,7 @@ from jattr.inversion.multistart import (
 from jattr.inversion.observation.base import Observation
 from jattr.inversion.scheduler import Scheduler, Status
 from jattr.inversion.settings import LM, MultiStart
-from jattr.inversion.warm_start import PriorSamples
+from jattr.inversion.warm_start import Encoder, Pool, Prior, PriorSamples, Ridge
 
 
 def make_inverter(
@@ -49,7 +49,10 @@ def make_inverter(
       scheduler: of the call that this is a part of; None: a new one.
     """
     gen = observation.gen
-    if gen.router is None or settings.solver is not None or not observation.traits.uses_styles:
+    # starts of the caller's own are latents, not styles
+    of_latents = not isinstance(settings.warm_start, (Ridge, Pool, Prior, Encoder))
+    one_stage = settings.solver is not None or of_latents or not observation.traits.uses_styles
+    if gen.router is None or one_stage:
         return OneStageSearch(observation, settings, key, pool, scheduler)
     route = gen.router(gen)
     if (
@@ -233,7 +236,7 @@ class TwoStageSearch:
         )
         measured = [*confirmable, *(index for index in others if index not in near)]
         for index, loss in zip(measured, self.whole.measure(measured), strict=True):
-            self.results.loss[index] = loss
+            self.results.loss[index] = loss if np.isfinite(loss) else np.inf
         self.whole.confirm(confirmable)
 
     def _styles_index(self, index: Index) -> Index:

@@ -28,7 +28,7 @@ from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.evaluate import forward_cost, make_images
 from jattr.inversion.problem import Target, edge_of, logit
 from jattr.solvers.base import Prior as LatentPrior
-from jattr.solvers.base import check_fields
+from jattr.solvers.base import check_fields, check_number
 from jattr.typing import PyTree
 
 
@@ -40,7 +40,7 @@ class EnsembleKalman:
     here one regression a pass.
     """
 
-    size: int = 128  # latents of the cloud, images a pass
+    size: int = 128  # latents of the cloud, images a pass: a power of 2
     # of the cloud in each pass, in the prior's standard deviations
     spreads: tuple[float, ...] = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
     ridge: float = 1e-2  # of the images' mean variance
@@ -53,6 +53,11 @@ class EnsembleKalman:
           InputError: one is not legal.
         """
         check_fields(self)
+        if self.size < 8 or self.size & (self.size - 1):
+            raise InputError(
+                f"size of EnsembleKalman is {self.size}; it is a power of 2 from 8, so that large"
+                " images are made in equal parts"
+            )
 
 
 @functools.lru_cache(maxsize=64)
@@ -130,6 +135,7 @@ class Pooling:
         """
         check_fields(self)
         if self.size is not None:
+            check_number(self, "size", 1, 1_000_000, whole=True)
             for name in ("small", "large", "many_images"):
                 if getattr(self, name) != getattr(Pooling, name):
                     raise InputError(

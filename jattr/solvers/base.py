@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from enum import IntEnum
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -198,3 +198,18 @@ def _ratio_jvp(
 ) -> tuple[jax.Array, jax.Array]:
     value, b = ratio(*primals), jnp.maximum(primals[1], 1e-30)
     return value, tangents[0] / b - value * (tangents[1] / b)
+
+
+def check_idle(settings: object, names: Sequence[str], *, idle: bool, why: str) -> None:
+    """Check that fields which another one makes idle have their defaults.
+
+    Raises:
+      InputError: one has not.
+    """
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        value = getattr(settings, field.name)
+        if idle and field.name in names and value != field.default:
+            raise InputError(
+                f"{field.name} of {type(settings).__name__} is {value!r}, which has no effect:"
+                f" {why}; leave one of them away"
+            )

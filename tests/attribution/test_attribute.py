@@ -91,6 +91,7 @@ def test_result_belongs_together(found, family, images):
     assert (found.labels == -1).all()
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_bytes(found, family, images):
     again = attribute(images, family, search=CONFIG)
     assert again.residual.tobytes() == found.residual.tobytes()

@@ -141,6 +141,7 @@ def test_images_of_nobody_are_judged_with_error_rates(calibrated, tiny_folders, 
         ) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_an_alteration_that_was_not_calibrated_is_judged_by_thresholds_and_that_is_said(
     calibrated, tiny_folders, tmp_path
 ):
@@ -211,6 +212,7 @@ def test_only_files_that_are_as_they_were_made_are_judged_as_clean(
     assert colourless["reason"].endswith("--alteration grey:3")
 
 
+@pytest.mark.slow
 def test_a_file_that_is_taken_in_two_ways_is_not_judged(calibrated, tiny_folders, tmp_path):
     tags = Image.Exif()
     tags[0x0112] = 6

@@ -42,9 +42,9 @@ def run_examples(text, name, least):
         pytest.param("baselines.md", 7, marks=pytest.mark.slow),
         pytest.param("researchers.md", 20, marks=pytest.mark.slow),
         ("distances.md", 4),
-        ("solvers.md", 20),
+        pytest.param("solvers.md", 20, marks=pytest.mark.slow),
         pytest.param("embedding.md", 25, marks=pytest.mark.slow),
-        ("families.md", 4),
+        pytest.param("families.md", 4, marks=pytest.mark.slow),
     ],
 )
 def test_every_example_gives_what_it_says(name, least, tmp_path, monkeypatch):

@@ -274,7 +274,7 @@ REFUSED = {
     "image shape": (
         lambda: Made(nn.Tanh()),
         {"image_shape": (4, 4, 1)},
-        r"it states float32 \(4,"
+        r"it states float32 \(2, 4,"
         r" 4, 1\)",
     ),
     "latent shape": (

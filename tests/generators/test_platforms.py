@@ -120,8 +120,8 @@ def test_the_search_of_each_method_is_lowered_for_each_platform(method):
 
 @slow
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("method", METHODS)
-def test_the_search_of_each_method_and_family_is_lowered_for_each_platform(name, method):
+@pytest.mark.parametrize("method", ["levenberg-marquardt", "lbfgs"])
+def test_the_search_of_each_family_is_lowered_for_each_platform(name, method):
     check_inversion(generator(name), method)
 
 

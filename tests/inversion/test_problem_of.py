@@ -51,6 +51,7 @@ def test_weights_are_arguments(toy, own):
     assert int(search(dead, pixels[0], start).status) == Status.SPENT
 
 
+@pytest.mark.slow
 def test_solution_moves_with_the_image_as_the_implicit_function_says(toy, own):
     z, _ = own
     image = toy.generate(z[:1])[0]

@@ -23,9 +23,11 @@ from jattr.distances.registry import as_distance, from_function
 from jattr.errors import InputError
 from jattr.inversion.config import InvertConfig, as_search, flat_settings, search_facts
 from jattr.inversion.invert import invert
+from jattr.inversion.multistart import OneStageSearch
 from jattr.inversion.observation.make import make_observation
 from jattr.inversion.scheduler import Status
 from jattr.inversion.settings import MultiStart, describe
+from jattr.inversion.two_stage import TwoStageSearch, make_inverter
 
 PACKAGE = Path(jattr.__file__).parent
 QUICK = MultiStart(pooling=settings.Pooling(size=128), restarts=2)
@@ -87,6 +89,8 @@ def test_every_number_is_read_and_is_checked_and_counts(thing, name):
             dataclasses.replace(thing, **{name: bad})
     value = getattr(thing, name)
     changed = value + 1 if isinstance(value, int) else value / 2
+    if isinstance(thing, settings.EnsembleKalman) and name == "size":
+        changed = 2 * value
     other = dataclasses.replace(thing, **{name: changed})
     assert other != thing
     assert describe(other) != describe(thing)
@@ -191,6 +195,20 @@ def test_bad_and_idle_settings_are_one_line(given, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: settings.Polish(steps=0, again=0.5),
+        lambda: settings.RoundingPolish(jacobians=0, ridge=1e-3),
+        lambda: settings.Lanes(count=3, on_cpu=5),
+        lambda: InvertConfig(early_stop=False, stall=0.1),
+    ],
+)
+def test_a_number_that_another_one_makes_idle_is_refused(make):
+    with pytest.raises(InputError, match="leave one of them away"):
+        make()
+
+
 def test_a_stall_without_early_stopping_is_idle():
     with pytest.raises(InputError, match="no restart stops early"):
         settings.Stopping(early=False, stall=0.1)
@@ -205,6 +223,26 @@ def test_searches_begin_where_the_caller_says(toy, own):
     assert found.steps[:, 0].max() <= 8
     alone = invert(toy, pixels, search=QUICK, latents0=z)
     assert alone.status[:, 0].tolist() == [Status.ARRIVED] * 2
+
+
+def test_starts_of_ones_own_are_latents_of_a_generator_with_styles_too():
+    gen = jattr.load_generator("stylegan2_a")
+    z = np.asarray(gen.sample_latent(jax.random.key(0), 1))
+    observation = make_observation(gen, np.zeros((1, *gen.image_shape), np.uint8), MultiStart())
+    for warm_start, kind in (
+        (warm_starts.Ridge(), TwoStageSearch),
+        (warm_starts.Given(z[:, None]), OneStageSearch),
+        (from_zero, OneStageSearch),
+    ):
+        search = dataclasses.replace(QUICK, warm_start=warm_start, restarts=1)
+        assert type(make_inverter(observation, search, jax.random.key(1))) is kind
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match="power of 2"):
+        settings.EnsembleKalman(size=100)
+    with pytest.raises(InputError, match="size"):
+        settings.Pooling(size=-5)
 
 
 @pytest.mark.parametrize("latents0", [np.zeros((3, 4)), np.zeros((2, 5)), np.zeros((0, 4))])

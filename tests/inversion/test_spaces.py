@@ -141,8 +141,8 @@ def test_an_autoencoder_begins_at_its_encoders_guess():
     z = gen.sample_latent(jax.random.key(0), 500)
     assert abs(float(z.std()) - 2.0) < 0.1  # the prior's deviation is 1 / scaling_factor
     images = np.asarray(gen.generate(z[:2]))
-    pool = make_pool(gen, FEW, jax.random.key(1), 2)
-    starts = make_starts(gen, pool, images, 2, FEW, jax.random.key(2))
+    pool = make_pool(gen, FEW.pooling, jax.random.key(1), 2)
+    starts = make_starts(FEW.warm_start, gen, images, 2, jax.random.key(2), pool)
     guess = np.asarray(gen.encoder(gen.state, images)).reshape(2, -1)
     np.testing.assert_allclose(starts.z[:, 0], guess, rtol=1e-4, atol=1e-5)
     assert pool.features.size == 0

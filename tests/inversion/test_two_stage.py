@@ -97,9 +97,8 @@ def test_only_z_has_a_route(gen, tiny):
     )
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, pytest.param({"psi": 0.6, "cutoff": 3}, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, {"psi": 0.6, "cutoff": 3}])
 def test_own_images_are_recovered_in_z(settings):
     gen = styled(settings=settings)
     pixels = own(gen)
@@ -153,6 +152,7 @@ def test_every_restart_runs_without_early_stop(gen):
     assert (found.status != Status.SKIPPED).all()
 
 
+@pytest.mark.slow
 def test_styles_that_are_not_finite_fail_as_data(gen):
     inverter = make_inverter(
         Observation(gen, own(gen, 1)), InvertConfig(restarts=1, pool=128).search, KEY

@@ -62,6 +62,7 @@ def test_derivative_is_that_of_finite_differences(problem_fn, index):
     assert float(gradient[index[0]][index[1:]]) == pytest.approx(expected, rel=2e-2, abs=3e-3)
 
 
+@pytest.mark.slow
 def test_derivative_is_that_through_the_steps():
     def unrolled(parameters):
         solution = solve(curved(parameters), LevenbergMarquardt(steps=STEPS), Z0)
@@ -80,12 +81,14 @@ def test_matrix_free_is_dense():
         np.testing.assert_allclose(part, other, rtol=2e-2, atol=3e-3)
 
 
+@pytest.mark.slow
 def test_a_solution_does_not_depend_on_its_start():
     fn = implicit_gradient(curved, LevenbergMarquardt(steps=STEPS))
     gradient = jax.grad(lambda z0: fn((A, IMAGE), z0)["z"].sum())(Z0)
     np.testing.assert_array_equal(gradient["z"], 0.0)
 
 
+@pytest.mark.slow
 def test_gradient_solvers_leave_the_prior_out():
     fn = implicit_gradient(lambda p: Problem(lambda z: z - p, Prior(5.0, 0.1)), "lbfgs")
     assert float(jax.grad(fn)(jnp.float32(2.0), jnp.float32(0.0))) == pytest.approx(1.0, rel=1e-4)

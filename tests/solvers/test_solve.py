@@ -66,6 +66,7 @@ def test_dtypes_come_back():
     np.testing.assert_allclose(solution.latent["a"].astype(jnp.float32), 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["levenberg-marquardt", "gauss-newton-cg", "lbfgs", "bfgs"])
 def test_double_precision_is_kept(solver):
     with jax.enable_x64(True):
@@ -86,6 +87,7 @@ def test_vmap_is_one_search_each():
         np.testing.assert_allclose(many.latent[i], run(start).latent, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [name for name in METHODS if name != "adam-cosine"])
 def test_gradient_goes_through_the_steps(solver):
     """z(p) = sqrt(p) has the derivative 1 / (2 sqrt(p)); of steps after the solution, too."""
@@ -115,6 +117,7 @@ def test_programs_are_exported_for_all_platforms(solver):
         np.testing.assert_allclose(part, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_lanes_are_sharded():
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("lanes",))
     spec = jax.sharding.PartitionSpec("lanes")

@@ -58,6 +58,7 @@ def test_rows_go_to_a_file(compared, tmp_path):
     assert [row["solver"] for row in rows[:3]] == ["Levenberg-Marquardt"] * 3
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_results_are_kept(tiny, tmp_path):
     """And any sweep's store can be looked at in this way."""
     solvers = {"lm": "levenberg-marquardt", "whole": MultiStart(solver="lbfgs", restarts=1)}

@@ -70,6 +70,7 @@ def test_every_figure_is_drawn_where_there_are_data(drawn):
         assert figure.files["svg"].startswith(b"<?xml")
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_bytes_every_time(whole, drawn):
     again = {figure.name: figure.files["svg"] for figure in draw(whole, ("svg",))}
     assert again == {figure.name: figure.files["svg"] for figure in drawn}

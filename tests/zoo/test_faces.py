@@ -21,6 +21,7 @@ def test_one_key_is_one_set_of_faces(faces):
     assert (render_faces(jax.random.key(4), 4) != faces[:4]).any(axis=(1, 2, 3)).all()
 
 
+@pytest.mark.slow
 def test_no_two_look_alike(faces):
     flat = faces.reshape(len(faces), -1).astype(np.float32)
     squares = np.sum(flat * flat, axis=1)

@@ -128,6 +128,7 @@ def test_certificates_state_what_was_tested(found):
         assert proof.bit_exact == (proof.identical_bytes == 1)
 
 
+@pytest.mark.slow
 def test_reproductions_look_as_the_accused_images_do(found):
     """Also where the file stores them turned.
 

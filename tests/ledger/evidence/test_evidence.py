@@ -135,6 +135,7 @@ def test_an_image_without_structure_supports_no_denial(world: World) -> None:
     assert "next to no structure" in verdict.weaknesses[0]
 
 
+@pytest.mark.slow
 def test_what_was_not_checked_is_said(world: World) -> None:
     data = made_of(world.mine, FOREIGN, world.end).data
     assert verified(world.mine, data, image=FOREIGN, end=world.end).unchecked == ()

@@ -87,7 +87,9 @@ def test_programs_are_shared_by_what_is_traced(one, other, same):
 
 
 @pytest.mark.parametrize(
-    "solver", [CHAIN, optax.adam(0.3), Downhill(), "adam:0.3", LBFGS(), GaussNewtonCG()], ids=str
+    "solver",
+    [CHAIN, optax.adam(0.3), Downhill(), "adam:0.3", LBFGS(), GaussNewtonCG()],
+    ids=["chain", "adam", "own", "text", "lbfgs", "gauss-newton-cg"],
 )
 def test_whatever_is_accepted_solves(solver):
     solver = as_solver(solver)
@@ -122,7 +124,7 @@ def test_functions_are_stored_under_a_name_and_a_version():
         (optax.lbfgs(), "wants more than gradients and parameters"),
         (optax.GradientTransformation, "it is a solver of"),
     ],
-    ids=str,
+    ids=["number", "class", "text", "optax text", "extra arguments", "optax class"],
 )
 def test_what_is_no_solver_is_refused(wrong, message):
     with pytest.raises(InputError, match=message):
