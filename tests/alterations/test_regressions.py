@@ -73,6 +73,7 @@ def test_equal_channels_count_distinct():
     assert certify(observation, 0, z[0]).excess <= 36 - 4
 
 
+@pytest.mark.slow
 def test_shifted_own_images_keep_their_certificate():
     gen = make_toy()
     z, pixels = own_images(gen, 100)

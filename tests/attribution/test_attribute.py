@@ -224,6 +224,7 @@ def test_progress_ends_at_the_total(family, images):
     assert seen == [(2, 6), (4, 6), (6, 6)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_image_whose_certificate_is_refused_is_judged_only_by_fair_trials(
     family, images, monkeypatch, count

@@ -44,6 +44,7 @@ def test_every_image_gets_noise_of_its_own(searched):
     assert {altered.chain.text for altered in searched} == {"noise:0.05"}
 
 
+@pytest.mark.slow
 def test_an_image_has_the_same_noise_under_every_candidate(searched):
     for gen in TOYS:
         fair_searches(gen, GREY[:2], parse_chain("noise:0.05"), CONFIG, KEY, kind="a")

@@ -192,6 +192,7 @@ def test_another_alteration_than_the_one_made_proves_nothing(run, files):
     assert row["certificate"] is None
 
 
+@pytest.mark.slow
 def test_a_changed_alteration_is_found_out(run, files, tiny_folders, capsys):
     _, _, _, out = run([files["double.png"]], "--alteration", "rescale:2:bilinear")
     text = (out / "result.json").read_text()
@@ -202,6 +203,7 @@ def test_a_changed_alteration_is_found_out(run, files, tiny_folders, capsys):
         assert "double.png" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_jpeg_that_cannot_be_modelled_is_taken_as_it_is_and_that_is_said(run, files):
     code, (grey,), _, _ = run([files["grey.jpg"]])
     assert code == 0

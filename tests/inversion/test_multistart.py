@@ -68,6 +68,7 @@ def test_every_class_gets_its_turn():
         assert ranks[1::2].tolist() == list(range(1, restarts // 2 + 1))
 
 
+@pytest.mark.slow
 def test_exact_latent_is_the_best_one_though_another_has_a_lower_loss(toy, own):
     inverter = OneStageSearch(
         Observation(toy, own[1][:1]),

@@ -16,6 +16,7 @@ from jattr.inversion.problem import floors_of
 from jattr.inversion.scheduler import Status
 
 
+@pytest.mark.slow
 def test_every_kind_of_solver_reaches_the_latent(toy, own):
     z, pixels = own
     problem = jattr.problem_of(toy, pixels[0])

@@ -51,6 +51,7 @@ def by_differences(problem_fn, parameters, index):
         return (end(1e-5) - end(-1e-5)) / 2e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem_fn", [linear, curved])
 @pytest.mark.parametrize("index", [(0, 2, 1), (0, 7, 0), (1, 4), (1, 11)])
 def test_derivative_is_that_of_finite_differences(problem_fn, index):

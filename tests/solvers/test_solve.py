@@ -99,6 +99,7 @@ def test_gradient_goes_through_the_steps(solver):
 
 
 # Adam's root of the squared gradient has none at 0, unless optax is given an `eps_root`
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [name for name in METHODS if "adam" not in name])
 def test_gradient_of_a_search_that_begins_at_a_solution_is_finite(solver):
     problem_of = lambda p: Problem(lambda z: z - p)  # noqa: E731

@@ -28,6 +28,7 @@ def compared(tiny):
     return jattr.compare_solvers(tiny, SOLVERS, num_images=3, restarts=2)
 
 
+@pytest.mark.slow
 def test_every_solver_has_a_row_and_the_better_one_is_seen(compared):
     first, second = compared.of("floor")
     assert (first.solver, second.solver) == tuple(SOLVERS)

@@ -59,6 +59,7 @@ def test_residuals_are_the_distance(text):
     assert float(jnp.mean(residual**2)) == pytest.approx(expected[1], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["l2", *(pytest.param(text, marks=pytest.mark.slow) for text in SMOOTH if text != "l2")]
 )

@@ -35,6 +35,7 @@ def test_a_black_jpeg_under_a_dark_chain_is_no_proof(gen):
     assert test.p_value > 1e-6  # nothing but the want of evidence speaks against it
 
 
+@pytest.mark.slow
 def test_own_images_tell_much_after_compression(gen):
     pixels = np.asarray(gen.generate(gen.sample_latent(jax.random.key(0), 1)))
     own = make_altered_observation(
