@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,7 +65,8 @@ def compare_solvers(
         "1e-3", mean squared residuals.
       seed: of images and searches.
       out: folder where results are kept, as of any sweep; the same call goes on there. Optax
-        transformations then state a name and a version. None: nothing is kept.
+        transformations then state a name and a version. Given images are written beside it, into
+        a folder named after it and their content. None: nothing is kept.
 
     Raises:
       InputError: a generator, solver or image cannot be used, or there is no such target.
@@ -79,10 +81,12 @@ def compare_solvers(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
         pictures: tuple[Pictures, ...] = (Pictures(kind="own", count=num_images, seed=seed + 1),)
         if images is not None:
-            given = folder.with_name(f"{folder.name}-images")
+            arrays = _arrays(makers, images)
+            # by their content: another call's images stay as they are
+            given = folder.with_name(f"{folder.name}-images-{_digest(arrays)}")
             if out is None:
                 given = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            pictures = tuple(_write_images(given, makers, images))
+            pictures = tuple(_write_images(given, arrays))
         spec = solver_spec(tuple(makers), settings, pictures, name="solvers", seed=seed)
         objects = {name: gen for name, gen in makers.items() if isinstance(gen, Generator)}
         plan = make_plan(spec, objects)
@@ -210,12 +214,14 @@ def _generators(
     return result
 
 
-def _write_images(
-    folder: Path,
-    makers: Mapping[str, Generator | str],
-    images: ArrayLike | Mapping[str, ArrayLike],
-) -> Iterator[Pictures]:
-    """Write images of generators as files, and yield what a spec says of them."""
+def _arrays(
+    makers: Mapping[str, Generator | str], images: ArrayLike | Mapping[str, ArrayLike]
+) -> dict[str, np.ndarray]:
+    """Return the images uint8 [n, H, W, C] of each generator, by its name.
+
+    Raises:
+      InputError: they are not of each generator, or of another type or shape.
+    """
     if not isinstance(images, Mapping):
         if len(makers) != 1:
             raise InputError(
@@ -227,13 +233,27 @@ def _write_images(
         raise InputError(
             f"images are of {', '.join(images)}; give some of each generator: {', '.join(makers)}"
         )
-    for number, (name, array) in enumerate(images.items()):
-        pixels = np.asarray(array)
+    arrays = {name: np.asarray(array) for name, array in images.items()}
+    for name, pixels in arrays.items():
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or not len(pixels):
             raise InputError(
                 f"images of {name!r} are {pixels.dtype} {list(pixels.shape)}; they are uint8"
                 " [n, H, W, C]"
             )
+    return arrays
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Return 16 hexadecimal digits that name images and whose they are."""
+    content = hashlib.sha256()
+    for name, pixels in arrays.items():
+        content.update(f"{name} {pixels.shape} ".encode() + np.ascontiguousarray(pixels).tobytes())
+    return content.hexdigest()[:16]
+
+
+def _write_images(folder: Path, arrays: Mapping[str, np.ndarray]) -> Iterator[Pictures]:
+    """Write images as files, and yield what a spec says of them."""
+    for number, (name, pixels) in enumerate(arrays.items()):
         own = folder / str(number)
         own.mkdir(parents=True, exist_ok=True)
         for i, image in enumerate(pixels):

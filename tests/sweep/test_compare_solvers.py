@@ -94,3 +94,19 @@ def test_what_cannot_be_compared(tiny, values, words):
     with pytest.raises(InputError) as error:
         jattr.compare_solvers(**values)
     assert words in str(error.value)
+
+
+@pytest.mark.slow
+def test_files_beside_the_results_stay_as_they_are(tiny, tmp_path):
+    own = tmp_path / "out-images" / "0" / "000000.png"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"the user's own")
+    images = tiny.sample_images(jax.random.key(3), 2)[2]
+    jattr.compare_solvers(
+        tiny, {"lm": "levenberg-marquardt"}, images=images, restarts=1, out=tmp_path / "out"
+    )
+    assert own.read_bytes() == b"the user's own"
+    names = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(InputError, match="they are uint8"):
+        jattr.compare_solvers(tiny, {"lm": "lbfgs"}, images=images / 2.0, out=tmp_path / "other")
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
