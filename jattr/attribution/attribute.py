@@ -1,11 +1,12 @@
 """`attribute`: which of the candidates made each image, with certificates."""
 
 import dataclasses
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import cast
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from jattr.alterations.chain import Chain
 from jattr.alterations.files import AlteredImages
@@ -40,7 +41,7 @@ from jattr.decision.verdict import (
     is_certified,
 )
 from jattr.distances.registry import DistanceLike
-from jattr.errors import GeneratorError, ImageError, InputError
+from jattr.errors import GeneratorError, ImageError, InputError, suggest
 from jattr.generators.base import Generator
 from jattr.images import LoadedImage
 from jattr.inversion.config import InvertConfig, as_search
@@ -49,6 +50,7 @@ from jattr.inversion.multistart import OnRound, searches_of
 from jattr.inversion.observation.base import Observation, check_pixels
 from jattr.inversion.observation.make import make_observation
 from jattr.inversion.settings import MultiStart
+from jattr.inversion.warm_start import Given, Ridge
 
 Arrays = np.ndarray | Sequence[np.ndarray]  # of images; or one array for each candidate
 Alterations = str | Chain | Sequence[str | Chain]
@@ -72,6 +74,7 @@ def attribute(
     policy: DecisionConfig | DecideFn | None = None,
     calibration: Calibration | None = None,
     key: jax.Array | None = None,
+    latents0: Mapping[str, ArrayLike] | None = None,
     progress: Progress | None = None,
     on_round: OnRound | None = None,
 ) -> Attribution:
@@ -96,6 +99,9 @@ def attribute(
       calibration: of these candidates and settings; images without a certificate are judged by it
         at `policy.alpha`, where it has their alteration.
       key: PRNG key; None: from `search.seed`.
+      latents0: of candidates by their names, where their restarts begin: [images, restarts,
+        *latent_shape], or [images, *latent_shape] for one restart of each image. Further restarts,
+        and those of other candidates, begin where they would without.
       progress: called with (done, total) searches of image and candidate.
       on_round: called with a `Round` after every round of restarts of every candidate.
 
@@ -108,6 +114,7 @@ def attribute(
     search, key = _with_distance(as_search(search), distance), check_key(key)
     _check_candidates(candidates)
     candidates = tuple(search.view(gen) for gen in candidates)
+    starts = _starts(latents0, candidates, search, calibration)
     loaded = _loaded(images)
     if isinstance(images, AlteredImages) and alterations is not None:
         raise InputError(
@@ -124,6 +131,7 @@ def attribute(
             progress=progress,
             racing=racing,
             on_round=on_round,
+            latents0=starts,
         )
     if loaded is None:
         loaded = _unnamed(images)
@@ -145,6 +153,7 @@ def attribute(
         progress=progress,
         racing=racing,
         on_round=on_round,
+        latents0=starts,
     )
 
 
@@ -160,6 +169,7 @@ def attribute_hypotheses(
     pilot_studies: MutableMapping[str, PilotStudy] | None = None,
     racing: Racing | None = None,
     on_round: OnRound | None = None,
+    latents0: Mapping[str, Given] | None = None,
 ) -> Attribution:
     """Return which candidate made each image, under the alternative that explains it best.
 
@@ -169,6 +179,7 @@ def attribute_hypotheses(
     total = len(candidates) * sum(len(each.altered) for each in hypotheses)
     done = 0
     for members in groups_of(hypotheses):
+        rows = [index for index, _ in members]
         images, chain = _stacked([(hypotheses[index], altered) for index, altered in members])
         attribution = attribute_observed(
             images,
@@ -181,12 +192,54 @@ def attribute_hypotheses(
             pilot_studies=pilot_studies,
             racing=racing,
             on_round=on_round,
+            latents0={name: _of_images(given, rows) for name, given in (latents0 or {}).items()},
             caveats=[_caveat(hypotheses[index], chain, candidates) for index, _ in members],
         )
         done += len(members) * len(candidates)
         for i, (index, _) in enumerate(members):
             explanations[index].append(Explanation(attribution, i))
     return merge([best_explanation(each) for each in explanations])
+
+
+def _starts(
+    latents0: Mapping[str, ArrayLike] | None,
+    candidates: Sequence[Generator],
+    search: MultiStart,
+    calibration: Calibration | None,
+) -> Mapping[str, Given]:
+    """Return starts of the caller's own by the candidates' names.
+
+    Raises:
+      InputError: of a candidate that there is not, beside a warm start, or beside a calibration.
+    """
+    if latents0 is None:
+        return {}
+    names = [gen.name for gen in candidates]
+    if not isinstance(latents0, Mapping):
+        raise InputError(
+            f"latents0 is of type {type(latents0).__name__}; it is a dict of latents by names of"
+            f" candidates: {', '.join(names)}"
+        )
+    for name in latents0:
+        if name not in names:
+            raise InputError(f"latents0 names the candidate {name!r}; {suggest(name, names)}")
+    if search.warm_start != Ridge():
+        raise InputError("latents0 and search.warm_start are given; give one of them")
+    if calibration is not None:
+        raise InputError(
+            "latents0 and a calibration are given, whose own images were searched without; leave"
+            " one of them away"
+        )
+    return {name: Given(np.asarray(latents)) for name, latents in latents0.items()}
+
+
+def _of_images(given: Given, rows: Sequence[int]) -> Given:
+    """Return the starts of some images."""
+    if max(rows, default=0) >= len(given.latents):
+        raise InputError(
+            f"latents0 holds starts of {len(given.latents)} images; it holds those of all"
+        )
+    return Given(given.latents[list(rows)])
 
 
 def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
@@ -263,6 +316,7 @@ def attribute_observed(
     caveats: Sequence[Caveat] | None = None,
     racing: Racing | None = None,
     on_round: OnRound | None = None,
+    latents0: Mapping[str, Given] | None = None,
 ) -> Attribution:
     """Return which candidate made each image, of images that are all taken in one way.
 
@@ -279,6 +333,7 @@ def attribute_observed(
         as they were made, but for the alteration.
       racing: when a candidate stops searching what it cannot win any more.
       on_round: called with a `Round` after every round of restarts of every candidate.
+      latents0: where restarts begin, by the names of candidates.
 
     Raises:
       GeneratorError: no candidates, or two with one name.
@@ -310,7 +365,7 @@ def attribute_observed(
         policy = dataclasses.replace(policy, thresholds=False)
     key = jax.random.key(search.seed) if key is None else key
     # 1. Search every candidate's latents, the candidates against each other.
-    inverters = make_inverters(observations, search, key)
+    inverters = make_inverters(observations, search, key, latents0)
     distinct = list(dict.fromkeys(inverters))
     store = _PILOT_STUDIES if pilot_studies is None else pilot_studies
     studies = PilotStudies(search, key, store, racing.pilot_images)

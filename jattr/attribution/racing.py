@@ -5,8 +5,9 @@ by the candidates whose further searches cannot change its verdict.
 """
 
 import contextlib
+import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from jattr.inversion.observation.base import Observation
 from jattr.inversion.scheduler import Scheduler
 from jattr.inversion.settings import MultiStart, check_number
 from jattr.inversion.two_stage import make_inverter
+from jattr.inversion.warm_start import Given
 
 CUT_SHORT = (
     "an image that one candidate brought to the floor, without a certificate, before the"
@@ -57,20 +59,33 @@ class Racing:
 
 
 def make_inverters(
-    observations: Sequence[Observation], search: MultiStart, key: jax.Array
+    observations: Sequence[Observation],
+    search: MultiStart,
+    key: jax.Array,
+    latents0: Mapping[str, Given] | None = None,
 ) -> list[Inverter]:
     """Return the inverter of each candidate.
 
-    Candidates of one digest, rounding rule, prior and view that see the same images share one.
+    Candidates of one digest, rounding rule, prior and view that see the same images share one,
+    unless starts are given for one of them.
+
+    Args:
+      observations: the images, as each candidate's searches compare with them.
+      search: settings of the inversion.
+      key: of all random choices.
+      latents0: where restarts begin, by the names of candidates; of others the warm start says.
     """
+    latents0 = latents0 or {}
     scheduler, inverters = Scheduler(), dict[tuple[object, ...], Inverter]()
     of_candidates = []
     for observation in observations:
         gen = observation.gen
-        name = (gen.digest, gen.rounding, gen.prior, gen.space, gen.settings)
+        given = latents0.get(observation.maker.name)
+        name = (gen.digest, gen.rounding, gen.prior, gen.space, gen.settings, id(given))
         if name not in inverters or not inverters[name].observation.equals(observation):
             key_of = candidate_key(key, observation.maker)
-            inverters[name] = make_inverter(observation, search, key_of, scheduler=scheduler)
+            own = search if given is None else dataclasses.replace(search, warm_start=given)
+            inverters[name] = make_inverter(observation, own, key_of, scheduler=scheduler)
         of_candidates.append(inverters[name])
     return of_candidates
 

@@ -7,7 +7,7 @@ little: each direction of the styles weighs what it does to the image.
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,9 @@ from jattr.generators.base import ApplyFn, Generator
 from jattr.inversion.evaluate import cost_of
 from jattr.inversion.problem import Target, target_of
 from jattr.inversion.scheduler import Ending, Execution, Job, Scheduler
-from jattr.inversion.settings import LM, Lanes, MultiStart
+from jattr.inversion.settings import Lanes, MultiStart, Stopping
 from jattr.inversion.warm_start import PriorSamples, regress
-from jattr.solvers.base import Prior
+from jattr.solvers.base import Prior, Solver
 
 
 class Styles(NamedTuple):
@@ -70,7 +70,12 @@ class MappingSearch:
         self.search = dataclasses.replace(
             settings,
             lanes=Lanes(count=self.settings.lanes, few_jobs=settings.lanes.few_jobs),
-            stopping=dataclasses.replace(settings.stopping, stall=self.settings.stall, early=True),
+            stopping=dataclasses.replace(
+                settings.stopping,
+                stall=self.settings.stall,
+                far_stall=Stopping.far_stall,
+                early=True,
+            ),
         )
         self.size = int(np.prod(gen.latent_shape))
         z = pool.z.reshape(-1, *gen.latent_shape)
@@ -122,7 +127,7 @@ class MappingSearch:
             targets=no_deviation,
             floors=np.full(1, styles.aim),
             prior=prior,
-            method=LM,
+            method=cast(Solver, settings.solver),  # `__post_init__` has made one of it
             steps=settings.steps if near else settings.far_steps,
             settings=self.search,
         )

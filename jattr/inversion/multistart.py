@@ -38,7 +38,7 @@ from jattr.inversion.scheduler import (
     TargetsFn,
     evaluations,
 )
-from jattr.inversion.settings import GRADIENTS, LM, LM_LOGIT, MultiStart, Variation
+from jattr.inversion.settings import LM, Automatic, MultiStart, Variation
 from jattr.inversion.warm_start import (
     PriorSamples,
     as_floats,
@@ -76,6 +76,7 @@ class Strategy:
     stretchable: bool  # whether there is a logit domain
     far: float  # a loss above this is far from any solution
     variation: Variation
+    automatic: Automatic  # the solvers of later restarts
 
 
 def plan(strategy: Strategy, restart: int, lowest: float, best: float) -> Plan:
@@ -87,11 +88,11 @@ def plan(strategy: Strategy, restart: int, lowest: float, best: float) -> Plan:
     |---|---|---|---|---|---|---|
     | no | | | | | the first's | START |
     | | 0 | | | | the first's | START |
-    | | | dear | > far | | L-BFGS | START |
-    | | < gradients_first | dear | > almost | | L-BFGS | START |
-    | | even | | | < far | Levenberg-Marquardt | BESIDE |
-    | | | | | | the same from the logit domain, if there is one | DRAWN |
-    | | | | | | Levenberg-Marquardt | START |
+    | | | dear | > far | | `gradient_solver` | START |
+    | | < gradients_first | dear | > almost | | `gradient_solver` | START |
+    | | even | | | < far | `jacobian_solver` | BESIDE |
+    | | | | | | `logit_solver`, if there is a logit domain | DRAWN |
+    | | | | | | `jacobian_solver` | START |
 
     Args:
       strategy: the candidate's.
@@ -101,15 +102,15 @@ def plan(strategy: Strategy, restart: int, lowest: float, best: float) -> Plan:
     """
     if not strategy.varied or restart == 0:
         return Plan(strategy.method, Origin.START)
-    variation = strategy.variation
+    variation, solver_of = strategy.variation, strategy.automatic.solver
     by_gradients = lowest > variation.almost and restart < variation.gradients_first
     if strategy.dear and (lowest > strategy.far or by_gradients):
-        return Plan(GRADIENTS, Origin.START)
+        return Plan(solver_of("gradient"), Origin.START)
     if restart % 2 == 0 and best < strategy.far:
-        return Plan(LM, Origin.BESIDE)
+        return Plan(solver_of("jacobian"), Origin.BESIDE)
     if strategy.stretchable:
-        return Plan(LM_LOGIT, Origin.DRAWN)
-    return Plan(LM, Origin.START)
+        return Plan(solver_of("logit"), Origin.DRAWN)
+    return Plan(solver_of("jacobian"), Origin.START)
 
 
 def strategy_for(observation: Observation, settings: MultiStart, cost: float) -> Strategy:
@@ -119,7 +120,9 @@ def strategy_for(observation: Observation, settings: MultiStart, cost: float) ->
     automatic = settings.solver is None
     gradients = automatic and (dear or not observation.traits.smooth)
     return Strategy(
-        method=GRADIENTS if gradients else settings.solver_for(size, cost),
+        method=(
+            settings.automatic.solver("gradient") if gradients else settings.solver_for(size, cost)
+        ),
         varied=automatic
         and observation.traits.smooth
         and settings.automatic.dense_jacobian(size, cost),
@@ -127,6 +130,7 @@ def strategy_for(observation: Observation, settings: MultiStart, cost: float) ->
         stretchable=observation.traits.has_logits,
         far=settings.stopping.far,
         variation=settings.variation,
+        automatic=settings.automatic,
     )
 
 
@@ -396,7 +400,8 @@ class OneStageSearch:
             if step.origin == Origin.BESIDE:
                 self._move_beside_best(index)
         # gradients first, then what begins at starts of its own
-        for step in sorted(plans, key=lambda step: (step.origin, step.method != GRADIENTS)):
+        gradients = self.settings.automatic.solver("gradient")
+        for step in sorted(plans, key=lambda step: (step.origin, step.method != gradients)):
             if step.origin == Origin.DRAWN:
                 self._draw_near(plans[step])
             self.search(plans[step], step.method, set(settled))
@@ -566,7 +571,8 @@ class OneStageSearch:
     def _searched(self, method: Solver) -> Observation:
         """Return the images in the form that a method searches."""
         looks = None
-        if method == GRADIENTS and self.settings.solver is None:
+        by_gradients = method == self.settings.automatic.solver("gradient")
+        if by_gradients and self.settings.solver is None:
             looks = self.observation.gradient_view
         return self.observation if looks is None else looks
 

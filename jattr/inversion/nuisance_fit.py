@@ -60,7 +60,7 @@ def fit_factors(
         )
     settings, scheduler = settings or MultiStart(), Scheduler()
     restarts = settings.restarts or settings.observing.nuisance_fit.restarts
-    settings = dataclasses.replace(settings, restarts=restarts)
+    settings = settings.with_restarts(restarts)
     # 1. The candidate that explains the image best, as if programs rounded without bias.
     views = [settings.view(gen) for gen in generators]
     fits = [(*_search(gen, pixels, chain, settings, 0.0, scheduler), gen) for gen in views]

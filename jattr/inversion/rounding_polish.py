@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from jattr.errors import InputError
 from jattr.inversion.problem import STEP
 from jattr.solvers.base import check_fields, check_idle
 
@@ -41,6 +42,13 @@ class RoundingPolish:
         check_fields(self, may_be_0=("jacobians",))
         others = ("margins", "safe", "newton_steps", "ridge", "max_latent")
         check_idle(self, others, idle=not self.jacobians, why="rounding_polish.jacobians is 0")
+        # the second one of a margin measures what the first one moved
+        least = 2 * len(self.margins)
+        if 0 < self.jacobians < least:
+            raise InputError(
+                f"rounding_polish.jacobians is {self.jacobians}, which moves nothing; it is 0, or"
+                f" at least {least}, two for each of the {len(self.margins)} margins"
+            )
 
 
 # z [d] -> residual [pixels], Jacobian [pixels, d]

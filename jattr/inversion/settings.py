@@ -8,7 +8,7 @@ objects share compiled programs, and `dataclasses.replace` changes one number.
 import dataclasses
 import hashlib
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 
@@ -28,9 +28,7 @@ from jattr.solvers.base import Solver, check_fields, check_idle
 from jattr.typing import Json
 
 PRECISIONS = ("default", "high", "highest")
-GRADIENTS = METHODS["lbfgs"]
 LM = METHODS["levenberg-marquardt"]
-LM_LOGIT = METHODS["levenberg-marquardt-logit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +62,12 @@ class Stopping:
                 )
         check_number("stopping.far", self.far, 0, 4, whole=False)
         check_number("stopping.far_stall", self.far_stall, 0, 1, whole=False)
-        if not self.early and self.far_stall != Stopping.far_stall:
-            raise InputError(
-                f"stopping.far_stall is {self.far_stall!r} and stopping.early is False, so that no"
-                " restart stops early; leave one of them away"
-            )
+        check_idle(self, ("far_stall",), idle=not self.early, why="stopping.early is False")
+        check_idle(self, ("far_stall",), idle=self.stall is not None, why="stopping.stall is given")
         check_number("stopping.settled_steps", self.settled_steps, 1, 1_000_000)
+
+
+AUTOMATIC_SOLVERS = ("jacobian_solver", "logit_solver", "gradient_solver", "matrix_free_solver")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +82,11 @@ class Automatic:
     cheap_jacobian: float = 5e8
     few_restarts: int = 8
     many_restarts: int = 32
+    # with the whole Jacobian; the same that begins in the logit domain, where there is one
+    jacobian_solver: SolverLike = LM
+    logit_solver: SolverLike = METHODS["levenberg-marquardt-logit"]
+    gradient_solver: SolverLike = METHODS["lbfgs"]  # where a Jacobian is dear
+    matrix_free_solver: SolverLike = METHODS["gauss-newton-cg"]  # polishes latents beyond max_dense
 
     def __post_init__(self) -> None:
         """Check every setting.
@@ -91,6 +94,9 @@ class Automatic:
         Raises:
           InputError: one is not legal.
         """
+        for name in AUTOMATIC_SOLVERS:
+            solver = as_solver(getattr(self, name), f"automatic.{name}")
+            object.__setattr__(self, name, solver)
         for name in ("max_dense", "few_restarts", "many_restarts"):
             check_number(f"automatic.{name}", getattr(self, name), 1, 1_000_000)
         for name in ("largest_jacobian", "cheap_jacobian"):
@@ -102,11 +108,17 @@ class Automatic:
 
     def solver_for(self, latent_size: int, forward_cost: float) -> Solver:
         """Return the solver of latents of this size, by the operations of a forward pass."""
-        return LM if self.dense_jacobian(latent_size, forward_cost) else GRADIENTS
+        dense = self.dense_jacobian(latent_size, forward_cost)
+        return self.solver("jacobian" if dense else "gradient")
 
     def polish_solver(self, latent_size: int) -> Solver:
         """Return the Gauss-Newton method for latents of this size."""
-        return LM if latent_size <= self.max_dense else METHODS["gauss-newton-cg"]
+        return self.solver("jacobian" if latent_size <= self.max_dense else "matrix_free")
+
+    def solver(self, kind: str) -> Solver:
+        """Return the solver of a kind: "jacobian", "logit", "gradient" or "matrix_free"."""
+        solver: Solver = getattr(self, f"{kind}_solver")  # `__post_init__` has made one of it
+        return solver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +205,7 @@ class MappingInverse:
     round_work: float = 3e10
     steps: int = 300  # most, of a search
     stall: float = 0.02  # a segment of steps must lower the loss by this fraction
+    solver: SolverLike = LM
 
     def __post_init__(self) -> None:
         """Check every setting.
@@ -200,6 +213,7 @@ class MappingInverse:
         Raises:
           InputError: one is not legal.
         """
+        object.__setattr__(self, "solver", as_solver(self.solver, "mapping.solver"))
         check_fields(self)
 
 
@@ -338,6 +352,18 @@ class MultiStart:
         if self.cutoff is not None:
             check_number("cutoff", self.cutoff, 0, 1_000)
         check_number("seed", self.seed, 0, 2**63 - 1)
+        self._check_distance()
+        if self.solver is not None:
+            object.__setattr__(self, "solver", as_solver(self.solver))
+            self._check_solver(cast(Solver, self.solver))
+        if self.restarts is not None:
+            counts = ("few_restarts", "many_restarts")
+            check_idle(self.automatic, counts, idle=True, why="restarts is given")
+        if self.restarts == 1:
+            self._check_parts(("variation", "ensemble"), "on one restart, but on later ones")
+
+    def _check_distance(self) -> None:
+        """Check that nothing is set that has an effect only with a distance, or only without."""
         for name in ("altered", "nuisance_fit"):
             if self.distance is not None and getattr(self.observing, name) != OF_PIXELS[name]():
                 raise InputError(
@@ -349,14 +375,25 @@ class MultiStart:
                 "observing.by_distance has no effect without a distance; give one, or leave"
                 " observing.by_distance away"
             )
-        if self.solver is not None:
-            object.__setattr__(self, "solver", as_solver(self.solver))
-            for name in ("variation", "ensemble", "two_stage"):
-                if getattr(self, name) != PARTS[name]():
-                    raise InputError(
-                        f"{name} has no effect with the solver {self.solver!r}: every restart is"
-                        f" that solver's, from its own start; leave {name} or solver away"
-                    )
+        if self.distance is not None:
+            self._check_parts(("two_stage",), "beside a distance, which compares no styles")
+
+    def _check_solver(self, solver: Solver) -> None:
+        """Check that nothing is set that has no effect beside a named solver."""
+        self._check_parts(
+            ("variation", "ensemble", "two_stage"),
+            f"with the solver {solver!r}: every restart is that solver's, from its own start",
+        )
+        choices = ["largest_jacobian", "logit_solver", "gradient_solver"]
+        choices += ["cheap_jacobian"] if self.restarts is not None else []
+        check_idle(self.automatic, choices, idle=True, why="a solver is named")
+        for name, given in (("steps", self.steps), ("stall", self.stopping.stall)):
+            check_idle(solver, (name,), idle=given is not None, why=f"the search's {name} is given")
+
+    def _check_parts(self, names: tuple[str, ...], where: str) -> None:
+        for name in names:
+            if getattr(self, name) != PARTS[name]():
+                raise InputError(f"{name} has no effect {where}; leave one of them away")
 
     def view(self, gen: Generator) -> Generator:
         """Return the generator in the space and under the settings that are searched.
@@ -365,6 +402,18 @@ class MultiStart:
           GeneratorError: it does not have them.
         """
         return gen.view(self.space, psi=self.psi, cutoff=self.cutoff, noise=self.noise)
+
+    def with_restarts(self, restarts: int) -> Self:
+        """Return the search with so many restarts, and without what that makes idle."""
+        automatic = dataclasses.replace(
+            self.automatic,
+            few_restarts=Automatic.few_restarts,
+            many_restarts=Automatic.many_restarts,
+        )
+        changes: dict[str, object] = {"restarts": restarts, "automatic": automatic}
+        if restarts == 1:
+            changes |= {"variation": Variation(), "ensemble": EnsembleKalman()}
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
     @property
     def named_solver(self) -> Solver | None:

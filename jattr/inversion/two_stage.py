@@ -8,7 +8,6 @@ steps through the whole generator end it.
 The mapping network and its styles: Karras, Laine, Aila, arXiv 1812.04948, section 2.
 """
 
-import dataclasses
 from collections.abc import Container, Sequence
 
 import jax
@@ -111,7 +110,7 @@ class TwoStageSearch:
         )
         # the same pool, seen as styles and images
         styled = PriorSamples(self.mapping.styles, None, self.pool.features, self.pool.factor)
-        same = dataclasses.replace(settings, restarts=self.results.restarts)
+        same = settings.with_restarts(self.results.restarts)
         self.styles = OneStageSearch(
             observation.for_generator(route.styles), same, keys[1], styled, self.scheduler
         )

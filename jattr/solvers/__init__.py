@@ -1,5 +1,6 @@
 """Solvers: frozen objects with all their numbers; they know latents and residuals, no images."""
 
+from jattr.solvers.base import FlatProblem, Solver, Status, Trial
 from jattr.solvers.first_order import FirstOrder, Optax
 from jattr.solvers.implicit import implicit_gradient
 from jattr.solvers.levenberg_marquardt import Damping, GaussNewtonCG, LevenbergMarquardt
@@ -15,11 +16,15 @@ __all__ = [
     "Custom",
     "Damping",
     "FirstOrder",
+    "FlatProblem",
     "GaussNewtonCG",
     "LevenbergMarquardt",
     "Optax",
     "Optimistix",
+    "Solver",
     "SolverLike",
+    "Status",
+    "Trial",
     "as_solver",
     "implicit_gradient",
     "method_named",

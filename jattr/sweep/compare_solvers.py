@@ -123,12 +123,19 @@ def _timed(plan: Plan, cells: Sequence[Cell]) -> Iterator[Outcome]:
     for cell in cells:
         if cell.candidate not in prepared:
             # moments and pool of the prior are kept: no solver is charged for them
-            brief = dataclasses.replace(cell.search, steps=1, restarts=1)
+            brief = _brief(cell.search)
             outcome_of(plan, dataclasses.replace(cell, setting=Setting(name="-", config=brief)))
             prepared.add(cell.candidate)
         with _compilation() as spans:
             ((_, outcome),) = compute_here(plan, [cell])
         yield cell, dataclasses.replace(outcome, seconds=outcome.seconds - _union(spans))
+
+
+def _brief(search: MultiStart) -> MultiStart:
+    """Return a search of one step that makes what all searches of its candidate share."""
+    shared = ("pooling", "warm_start", "distance", "precision", "space", "psi", "cutoff", "noise")
+    values = {name: getattr(search, name) for name in shared}
+    return MultiStart(solver="lbfgs", steps=1, restarts=1, **values)
 
 
 @contextlib.contextmanager

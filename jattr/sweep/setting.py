@@ -368,8 +368,10 @@ def _read(kind: type, path: str, now: Any, value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return _of_table(path, now, value)
-    if path == "solver":
-        return None if value in (None, "auto") else as_solver(value)
+    if path == "solver" and value in (None, "auto"):
+        return None
+    if path.endswith("solver"):
+        return as_solver(value, path)
     if path == "warm_start":
         if isinstance(value, str) and value not in STARTS:
             raise InputError(f"warm_start is {value!r}; {suggest(value, list(STARTS))}")
@@ -391,8 +393,8 @@ def _of_table(path: str, now: Any, table: Mapping[str, Any]) -> Any:
     kind = fields.pop("kind", None)
     if kind is not None:
         legal = [name for name, cls in _kinds().items() if cls is type(now)]
-        if path in ("solver", "warm_start"):
-            options = SOLVERS if path == "solver" else tuple(STARTS.values())
+        if path == "warm_start" or path.endswith("solver"):
+            options = tuple(STARTS.values()) if path == "warm_start" else SOLVERS
             legal = list(dict.fromkeys(type(option).__name__ for option in options))
         if kind not in legal:
             raise InputError(f"{path}: there is no kind {kind!r}; {suggest(str(kind), legal)}")

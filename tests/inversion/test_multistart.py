@@ -32,7 +32,7 @@ GRADIENTS_FIRST = VARIATION.gradients_first
 
 
 def make_strategy(method, **facts):
-    return Strategy(method, **facts, far=FAR, variation=VARIATION)
+    return Strategy(method, **facts, far=FAR, variation=VARIATION, automatic=Automatic())
 
 
 def test_number_of_restarts_follows_the_cost_of_a_jacobian():

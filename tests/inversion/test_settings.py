@@ -202,11 +202,87 @@ def test_bad_and_idle_settings_are_one_line(given, message):
         lambda: settings.RoundingPolish(jacobians=0, ridge=1e-3),
         lambda: settings.Lanes(count=3, on_cpu=5),
         lambda: InvertConfig(early_stop=False, stall=0.1),
+        lambda: settings.Stopping(stall=0.1, far_stall=0.2),
+        lambda: settings.Stopping(early=False, far_stall=0.2),
+        lambda: MultiStart(restarts=3, automatic=settings.Automatic(many_restarts=64)),
+        lambda: MultiStart(restarts=1, variation=settings.Variation(almost=1e-2)),
+        lambda: MultiStart(restarts=1, ensemble=settings.EnsembleKalman(size=64)),
+        lambda: MultiStart(distance="ssim", two_stage=settings.TwoStage(hit=3.0)),
+        lambda: MultiStart(solver="lbfgs", automatic=settings.Automatic(largest_jacobian=1.0)),
+        lambda: MultiStart(solver="lbfgs", automatic=settings.Automatic(gradient_solver="bfgs")),
+        lambda: MultiStart(solver=solvers.LBFGS(steps=7), steps=9),
+        lambda: MultiStart(solver=solvers.LBFGS(stall=0.3), stopping=settings.Stopping(stall=0.1)),
     ],
 )
 def test_a_number_that_another_one_makes_idle_is_refused(make):
     with pytest.raises(InputError, match="leave one of them away"):
         make()
+
+
+@pytest.mark.parametrize("jacobians", [1, 5])
+def test_jacobians_too_few_to_move_anything_are_refused(jacobians):
+    with pytest.raises(InputError, match="at least 6"):
+        settings.RoundingPolish(jacobians=jacobians)
+    settings.RoundingPolish(jacobians=2, margins=(0.49,))
+
+
+def test_a_search_with_fewer_restarts_leaves_what_that_makes_idle():
+    search = MultiStart(
+        automatic=settings.Automatic(few_restarts=5, cheap_jacobian=1.0),
+        variation=settings.Variation(almost=1e-2),
+    )
+    assert search.with_restarts(4).variation == search.variation
+    assert search.with_restarts(1) == MultiStart(
+        restarts=1, automatic=settings.Automatic(cheap_jacobian=1.0)
+    )
+
+
+def test_the_solvers_of_an_automatic_search_are_fields(toy, own):
+    plain = settings.Automatic()
+    assert plain.solver_for(4, 1.0) == solvers.LevenbergMarquardt()
+    assert plain.polish_solver(10_000) == solvers.GaussNewtonCG()
+    shorter = solvers.LevenbergMarquardt(steps=3)
+    automatic = settings.Automatic(jacobian_solver=shorter, gradient_solver="bfgs")
+    assert automatic.gradient_solver == solvers.BFGS()
+    found = invert(toy, own[1], search=dataclasses.replace(QUICK, automatic=automatic))
+    assert found.steps[:, 0].max() <= 3
+    with pytest.raises(InputError, match="logit_solver"):
+        settings.Automatic(logit_solver="adamm")
+
+
+def test_candidates_begin_where_the_caller_says(toy, own):
+    z, pixels = own
+    other = make_toy(seed=1, name="other")
+    search = dataclasses.replace(QUICK, restarts=1, solver="levenberg-marquardt")
+    found = attribute(pixels, [toy, other], search=search, latents0={"toy": z + 0.01})
+    assert [verdict.candidates for verdict in found.verdicts] == [("toy",), ("toy",)]
+    first = [found.searches[i][0][0].trace[0][1] for i in range(2)]
+    assert max(first) < 1e-3  # near from the first step
+    reverse = attribute(
+        pixels[::-1], [toy, other], search=search, latents0={"toy": z[::-1, None]},
+        alterations="none",
+    )  # fmt: skip
+    assert [verdict.candidates for verdict in reverse.verdicts] == [("toy",), ("toy",)]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"latents0": np.zeros((2, 4))}, "dict"),
+        ({"latents0": {"toys": np.zeros((2, 4))}}, "did you mean"),
+        ({"latents0": {"toy": np.zeros((3, 4))}}, "latents0"),
+        (
+            {
+                "latents0": {"toy": np.zeros((2, 4))},
+                "search": MultiStart(warm_start=warm_starts.Pool()),
+            },
+            "give one of them",
+        ),
+    ],
+)
+def test_starts_of_candidates_are_checked(toy, own, given, message):
+    with pytest.raises(InputError, match=message):
+        attribute(own[1], [toy], **given)
 
 
 def test_a_stall_without_early_stopping_is_idle():
