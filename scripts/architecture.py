@@ -29,6 +29,7 @@ FLOORS = {
     "jattr.errors": 0,
     "jattr.bounded_json": 0,
     "jattr.folders": 0,
+    "jattr.perceptual_hash": 0,
     "jattr.printable": 0,
     "jattr.runtime": 0,
     "jattr.source_files": 0,
@@ -60,6 +61,7 @@ FLOORS = {
 NEIGHBOURS = {
     "jattr.bounded_json": {"jattr.errors", "jattr.typing"},
     "jattr.folders": {"jattr.errors", "jattr.bounded_json", "jattr.typing"},
+    "jattr.perceptual_hash": {"jattr.errors"},
     "jattr.runtime": {"jattr.folders"},
     "jattr.sqlite": {"jattr.errors"},
     "jattr.images": {"jattr.errors", "jattr.bounded_json"},
