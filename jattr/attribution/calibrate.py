@@ -24,6 +24,7 @@ from jattr.decision.scores import FAIR, scores_of
 from jattr.distances.registry import as_distance
 from jattr.errors import ImageError, InputError
 from jattr.generators.base import Generator
+from jattr.generators.names import check_candidate_names
 from jattr.inversion.config import InvertConfig, as_search, search_facts
 from jattr.inversion.multistart import rounds
 from jattr.inversion.observation.make import make_observation
@@ -236,6 +237,7 @@ def _check(
 ) -> None:
     if not candidates:
         raise InputError("there are 0 candidates to calibrate; give at least one generator")
+    check_candidate_names([gen.name for gen in candidates])
     shapes = {gen.image_shape for gen in candidates}
     if len(shapes) > 1:
         raise InputError(

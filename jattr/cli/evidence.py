@@ -27,6 +27,7 @@ from jattr.errors import InputError
 from jattr.folders.cache import pilot_study_folder
 from jattr.folders.kinds import FolderKind, check_names, file_names, read_object
 from jattr.generators.base import Generator
+from jattr.generators.names import check_candidate_names
 from jattr.generators.settings import NOISE, SPACES
 from jattr.generators.store import load_generator
 from jattr.images.reading import read_bytes
@@ -243,6 +244,7 @@ def verify_run(args: argparse.Namespace) -> int:
 def _models(args: argparse.Namespace) -> list[Generator]:
     start_jax(args.device)
     gen, *others = [load_generator(path) for path in [args.candidate, *args.also]]
+    check_candidate_names([each.name for each in (gen, *others)])
     return [gen.view(args.space, **given_settings(args)), *others]
 
 
@@ -306,11 +308,11 @@ def _command(args: argparse.Namespace) -> str:
     also = ["--also", *args.also] if args.also else []
     given = ["--picture", args.picture, "--candidate", args.candidate, *also]
     given += ["--nonce", args.nonce or "YOUR-NONCE", "--end", "YOUR-CHECKPOINT"]
-    options = {"--space": args.space} | {
+    options = {"--restarts": args.restarts, "--space": args.space} | {
         f"--{name}": str(value) for name, value in given_settings(args).items()
     }
     given += [
-        word for name, value in options.items() if value is not None for word in (name, value)
+        word for name, value in options.items() if value is not None for word in (name, str(value))
     ]
     given += [] if args.alteration == ["auto"] else ["--alteration", *args.alteration]
     return (

@@ -15,6 +15,7 @@ from jattr._version import __version__
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.generators.digest import canonical_json
+from jattr.generators.names import check_candidate_names
 from jattr.generators.store import load_generator
 from jattr.inversion.config import search_facts
 from jattr.inversion.settings import MultiStart
@@ -88,6 +89,7 @@ def make_plan(spec: Spec, generators: Mapping[str, Generator] | None = None) -> 
             " candidates"
         )
     makers = candidates | strangers
+    check_candidate_names(list(makers))
     shapes = {gen.image_shape for gen in makers.values()}
     if len(shapes) > 1 and (spec.against == "all" or strangers):
         raise InputError(
