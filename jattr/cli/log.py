@@ -1,6 +1,7 @@
 """`jattr log`: the public record of a model's uses; docs/ledger.md says what it proves.
 
-Nothing but `jattr log generate` needs JAX, so the module of that action is imported when chosen.
+Nothing but `jattr log generate` and `model` needs JAX, so the modules of these actions are imported
+when chosen.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from jattr.cli.parser import Command, Parser, Subparsers, add_command
 GENERATE = Command(
     "jattr.cli.log_generate", "make images, each logged before it is made and released"
 )
+MODEL = Command("jattr.cli.log_model", "state a model's weights, and prove by when they existed")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -44,6 +46,7 @@ def add_arguments(parser: Parser) -> None:
         "--ml-dsa", action="store_true", help="sign with an ML-DSA-44 key besides (post-quantum)"
     )
     add_command(below, "generate", GENERATE)
+    add_command(below, "model", MODEL)
     append = add_action(
         below, "append", append_files, "add files as entries, one each: leaves made elsewhere"
     )
