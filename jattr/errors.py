@@ -53,6 +53,10 @@ class VerificationError(JattrError):
     """A check that was carried out and failed (exit code 3)."""
 
 
+class UnverifiedError(JattrError):
+    """Nothing contradicts what was checked, but some of it could not be (exit code 4)."""
+
+
 def show(value: object) -> str:
     """Return a value as short JSON text of printable ASCII."""
     text = json.dumps(value)

@@ -15,3 +15,16 @@ def shown(text: str, longest: int) -> str:
         return safe
     room = longest - 3
     return f"{safe[: (room + 1) // 2]}...{safe[len(safe) - room // 2 :]}"
+
+
+LONGEST_NAME = 60  # characters of a candidate's name where its digest stands beside it
+DIGITS = 8  # of a digest: enough to tell candidates apart by eye, too few to prove anything
+
+
+def named(name: str, digest: str, longest: int = LONGEST_NAME) -> str:
+    """Return a candidate's name, safe to print, and the first digits of its digest.
+
+    >>> named("progan_a", "0123456789abcdef"), named("progan_a", "")
+    ('progan_a [01234567]', 'progan_a')
+    """
+    return f"{shown(name, longest)} [{digest[:DIGITS]}]" if digest else shown(name, longest)

@@ -43,6 +43,7 @@ from jattr.decision.verdict import (
 from jattr.distances.registry import DistanceLike
 from jattr.errors import GeneratorError, ImageError, InputError, suggest
 from jattr.generators.base import Generator
+from jattr.generators.names import check_candidate_names
 from jattr.images import LoadedImage
 from jattr.inversion.config import InvertConfig, as_search
 from jattr.inversion.invert import check_generator, check_key
@@ -94,8 +95,8 @@ def attribute(
       distance: what is searched by: a `Distance`, a text that `load_distance` reads, or a function
         of two images that returns a number; None: that of `search`, or pixels.
       policy: of the decision: thresholds of verdicts without certificate, error rates. Or a
-        function from evidence and caveat to a `Verdict`, which takes the place of `decide`: its
-        verdicts are its own, and `verify` does not compute them again.
+        function from evidence and caveat to a `Verdict`, which takes the place of `decide`;
+        `verify` calls it again.
       calibration: of these candidates and settings; images without a certificate are judged by it
         at `policy.alpha`, where it has their alteration.
       key: PRNG key; None: from `search.seed`.
@@ -106,7 +107,7 @@ def attribute(
       on_round: called with a `Round` after every round of restarts of every candidate.
 
     Raises:
-      GeneratorError: no candidates, or two with one name.
+      GeneratorError: no candidates, or two whose names are one, or look alike.
       ImageError: an image that does not fit the candidates under any alteration.
       InputError: a calibration of other models, settings or versions; settings that contradict each
         other.
@@ -336,7 +337,7 @@ def attribute_observed(
       latents0: where restarts begin, by the names of candidates.
 
     Raises:
-      GeneratorError: no candidates, or two with one name.
+      GeneratorError: no candidates, or two whose names are one, or look alike.
       ImageError: images that do not have the candidates' shape, or caveats of another number of
         them.
       InputError: a calibration of other models, settings or versions.
@@ -401,6 +402,7 @@ def attribute_observed(
         scores=scores,
         alterations=(chain,) * len(evidence),
         judgements=tuple(judgement for _, judgement in decisions),
+        policy=decide_fn or policy,
     )
 
 
@@ -497,10 +499,7 @@ def _check_candidates(candidates: Sequence[Generator]) -> None:
 def _check_names(candidates: Sequence[Generator]) -> None:
     if not candidates:
         raise GeneratorError("there are 0 candidates; give at least one generator")
-    names = [gen.name for gen in candidates]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise GeneratorError(f"two candidates are called {repeated[0]!r}; give each its own name")
+    check_candidate_names([gen.name for gen in candidates])
 
 
 def _observations(

@@ -16,7 +16,7 @@ from jattr.decision.calibration_json import from_json, is_calibration, to_json
 from jattr.decision.judgement import check_ready
 from jattr.decision.scores import as_fraction
 from jattr.errors import ImageError, InputError, OutputError
-from jattr.folders import name_beside
+from jattr.folders import AnyPath, name_beside
 from jattr.generators.base import Generator
 from jattr.images import load_image
 from jattr.inversion.config import InvertConfig, as_search
@@ -52,15 +52,24 @@ def load_judge(
     as_fraction(alpha)
     if path is None:
         return Judge(None, None, alpha)
-    content = _read_calibration(path)
-    calibration = from_json(content.decode())
+    calibration, sha256 = read_calibration(path)
     check_calibration(calibration, generators, calibration_search(as_search(config)))
     for condition in calibration.conditions:
         check_ready(calibration, [gen.name for gen in generators], condition, alpha)
-    return Judge(calibration, hashlib.sha256(content).hexdigest(), alpha)
+    return Judge(calibration, sha256, alpha)
 
 
-def _read_calibration(path: str) -> bytes:
+def read_calibration(path: AnyPath) -> tuple[Calibration, str]:
+    """Return the calibration of a file, and the file's SHA-256.
+
+    Raises:
+      InputError: it cannot be read, is too long, or is no calibration.
+    """
+    content = _read_text(os.fspath(path))
+    return from_json(content.decode()), hashlib.sha256(content).hexdigest()
+
+
+def _read_text(path: str) -> bytes:
     """Return a calibration's file, which is text.
 
     Raises:

@@ -1,7 +1,7 @@
 """`Attribution`: what the searches and the decision say of every image and candidate."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from jattr.alterations.chain import Chain
 from jattr.decision.judgement import Judgement
-from jattr.decision.verdict import Evidence, Verdict
+from jattr.decision.verdict import Caveat, DecisionConfig, Evidence, Verdict
 from jattr.generators.base import Generator
 from jattr.images import to_float
 from jattr.inversion.evaluate import make_images
@@ -40,6 +40,10 @@ class Attribution:
     alterations: tuple[Chain | None, ...]
     # of each image by a calibration; None: it has a certificate, or no calibration judges it
     judgements: tuple[Judgement | None, ...]
+    # by what the verdicts were decided: thresholds, or a function of evidence and caveat
+    policy: DecisionConfig | Callable[[Sequence[Evidence], Caveat], Verdict] = field(
+        default_factory=DecisionConfig, repr=False
+    )
 
     def reproduction(self, image: int, candidate: int) -> np.ndarray | None:
         """Return the candidate's best image [H, W, C] float32, not clipped; None if all failed.

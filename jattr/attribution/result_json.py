@@ -15,6 +15,7 @@ from jattr.bounded_json import read_json_text
 from jattr.decision.certificate import Certificate
 from jattr.decision.judgement import Judgement
 from jattr.decision.verdict import Verdict
+from jattr.decision.weights_age import DatedWeights, oldest
 from jattr.errors import InputError
 from jattr.generators.base import Generator
 from jattr.images import LoadedImage
@@ -37,8 +38,17 @@ def to_dict(attribution: Attribution) -> JsonObject:
     }
 
 
-def candidate_record(gen: Generator, path: str = "") -> JsonObject:
-    """Return what identifies one candidate; `path` is where the user said it is, if anywhere."""
+def candidate_record(
+    gen: Generator, path: str = "", dated: Sequence[DatedWeights] = ()
+) -> JsonObject:
+    """Return what identifies one candidate.
+
+    Args:
+      gen: the candidate.
+      path: where the user said it is, if anywhere.
+      dated: proofs of when weights existed, of any candidates.
+    """
+    known = oldest(dated, gen.digest, gen.weights_digest)
     return {
         "name": gen.name,
         "digest": gen.digest,
@@ -51,6 +61,7 @@ def candidate_record(gen: Generator, path: str = "") -> JsonObject:
         "rounding": gen.rounding,
         "space": gen.space,
         "settings": None if gen.settings is None else gen.settings.to_json(),
+        "weights_dated": None if known is None else known.to_dict(),
     }
 
 
@@ -108,7 +119,7 @@ def finding_record(att: Attribution, i: int) -> JsonObject:
         "alteration": None if chain is None else chain.text,
         "noise": {name: float(att.noise[i, c]) for c, name in enumerate(names)},
         "scores": {name: finite(att.scores[i, c]) for c, name in enumerate(names)},
-        "judgement": _judgement(att.judgements[i]),
+        "judgement": judgement_record(att.judgements[i]),
     }
 
 
@@ -143,7 +154,7 @@ def failed_record(file: str, sha256: str | None, reason: str, names: Sequence[st
     }
 
 
-def _judgement(judgement: Judgement | None) -> JsonObject | None:
+def judgement_record(judgement: Judgement | None) -> JsonObject | None:
     """Return a calibration's judgement as JSON values; a failed candidate's score is null."""
     if judgement is None:
         return None
@@ -220,10 +231,26 @@ def _check_row(number: int, row: JsonObject, names: list[str]) -> None:
             )
 
 
+def schema_fields() -> dict[str, frozenset[str]]:
+    """Return the names that the schema knows: of settings, of a candidate, of a picture."""
+    schema = _schema()
+    return {
+        "settings": frozenset(schema["properties"]["settings"]["properties"]),
+        "candidate": frozenset(schema["$defs"]["candidate"]["properties"]),
+        "picture": frozenset(schema["$defs"]["picture"]["properties"]),
+    }
+
+
+def _schema() -> JsonObject:
+    text = resources.files("jattr").joinpath(SCHEMA_FILE).read_text(encoding="utf-8")
+    schema: JsonObject = json.loads(text)
+    return schema
+
+
 def _check_schema(data: object) -> None:
     import jsonschema  # 0.2 s, which only the reading of results needs
 
-    schema = json.loads(resources.files("jattr").joinpath(SCHEMA_FILE).read_text(encoding="utf-8"))
+    schema = _schema()
     error = jsonschema.exceptions.best_match(
         jsonschema.Draft202012Validator(schema).iter_errors(data)
     )

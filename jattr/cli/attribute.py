@@ -45,7 +45,9 @@ from jattr.cli.options import (
     new_folder,
     whole_number,
 )
+from jattr.cli.weights_dated import add_weights_dated, read_weights_dated
 from jattr.decision.verdict import DecisionConfig
+from jattr.decision.weights_age import DatedWeights, check_all_used
 from jattr.distances.registry import as_distance
 from jattr.errors import ImageError, InputError
 from jattr.folders.cache import pilot_study_folder
@@ -72,7 +74,7 @@ from jattr.verification.result_folder import (
 
 OUTPUTS = (RESULT, LATENTS, SHEET, REPORT)
 LONGEST_COMMAND = 2_000  # characters, in the report
-ATTRIBUTE_BLOCK = 32  # images searched together: bounds memory
+ATTRIBUTE_BLOCK = 32  # images searched together: bounds memory; in result.json, for verify
 PACKAGES = ("jax", "jaxlib", "numpy")
 # JAX's event of a program that was compiled, or fetched from the persistent cache
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
@@ -148,6 +150,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A",
         help="error rate of calibrated verdicts (default 0.05)",
     )
+    add_weights_dated(parser)
     add_device(parser)
     add_common(parser)
     parser.set_defaults(run=run)
@@ -161,6 +164,7 @@ def run(args: argparse.Namespace) -> int:
         used.
     """
     inputs = [*args.images, *args.candidates, args.calibration, *distance_paths(args.distance)]
+    inputs += [*args.weights_dated, args.policy]
     with new_folder(args.out, kind=RESULT_FOLDER, overwrite=args.overwrite, inputs=inputs) as work:
         task = prepare(args)
         task.attribute()
@@ -181,6 +185,7 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
       InputError: an option, the device or a candidate cannot be used.
     """
     clock = Clock({"import": args.import_seconds})
+    dated = read_weights_dated(args)
     alternatives = parse_alternatives(args.alteration)
     if args.distance is not None:
         alternatives = without_alterations(alternatives)
@@ -196,9 +201,10 @@ def prepare(args: argparse.Namespace) -> AttributeRun:
         generators = [gen for group in views for gen in group]
         check_candidates(alternatives, generators, resize=args.resize)
         judge = load_judge(args.calibration, args.alpha, generators, config)
+        check_all_used(dated, [(gen.digest, gen.weights_digest) for gen in generators])
     paths = [path for path, group in zip(args.candidates, views, strict=True) for _ in group]
     return AttributeRun(
-        args.images, paths, generators, config, args.resize, alternatives, judge, clock
+        args.images, paths, generators, config, args.resize, alternatives, judge, clock, dated
     )
 
 
@@ -208,7 +214,8 @@ def report(args: argparse.Namespace, data: JsonObject) -> None:
         print(json.dumps(data, allow_nan=False))  # ASCII: names of files need not be text
         return
     names = [candidate["name"] for candidate in data["candidates"]]
-    print(result_table(data["pictures"], names, data["settings"]["inversion"]["distance"]))
+    distance = data["settings"]["inversion"]["distance"]
+    print(result_table(data["pictures"], names, distance, data["candidates"]))
     for candidate in data["candidates"]:
         if candidate["settings"] is not None:
             name, settings = shown(candidate["name"], 60), Settings(**candidate["settings"])
@@ -252,6 +259,7 @@ class AttributeRun:
         alternatives: Sequence[Alternative],
         judge: Judge,
         clock: Clock,
+        dated: Sequence[DatedWeights] = (),
     ):
         """Prepare.
 
@@ -264,6 +272,7 @@ class AttributeRun:
           alternatives: what may have been done to the images.
           judge: a calibration, or None, its digest and the level of its errors.
           clock: counts where the time goes.
+          dated: proofs of when candidates' weights existed.
         """
         self.files, self.paths, self.generators, self.config, self.resize = (
             files,
@@ -273,7 +282,7 @@ class AttributeRun:
             resize,
         )
         self.alternatives, self.clock = alternatives, clock
-        self.judge = judge
+        self.judge, self.dated = judge, dated
         self.policy = DecisionConfig(alpha=judge.alpha, thresholds=config.distance is None)
         self.rows: list[JsonObject] = []  # of result.json
         self.sheet = SheetRows()
@@ -327,7 +336,8 @@ class AttributeRun:
             "settings": self._settings(),
             "versions": versions(),
             "candidates": [
-                candidate_record(g, p) for g, p in zip(self.generators, self.paths, strict=True)
+                candidate_record(gen, path, self.dated)
+                for gen, path in zip(self.generators, self.paths, strict=True)
             ],
             "latents": {"file": LATENTS, "sha256": sha256},
             "pictures": self.rows,
@@ -388,6 +398,7 @@ class AttributeRun:
         device = jax.devices()[0]
         return {
             "resize": self.resize,
+            "block": ATTRIBUTE_BLOCK,
             "alteration": [alternative.text for alternative in self.alternatives],
             "space": self.generators[0].space,
             "inversion": dataclasses.asdict(self.config),

@@ -1,7 +1,7 @@
 """The command `jattr`: finds the subcommand, runs it, and turns errors into exit codes.
 
 0 done; 1 an error of jattr itself; 2 bad input, said in one message on stderr; 3 a check was
-carried out and failed.
+carried out and failed; 4 a check found nothing wrong, but could not verify everything.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from jattr._version import __version__
 from jattr.cli.parser import BAD_INPUT, Command, Parser, add_command
-from jattr.errors import InputError, VerificationError
+from jattr.errors import InputError, UnverifiedError, VerificationError
 
 COMMANDS = {  # in the order of the help
     "demo": Command(
@@ -26,7 +26,9 @@ COMMANDS = {  # in the order of the help
     ),
     "generate": Command("jattr.cli.generate", "make images with a generator"),
     "attribute": Command("jattr.cli.attribute", "tell which generator made an image"),
-    "verify": Command("jattr.cli.verify", "check the certificates of a result again"),
+    "verify": Command(
+        "jattr.cli.verify", "compute a result again: certificates, verdicts, sentences"
+    ),
     "calibrate": Command(
         "jattr.cli.calibrate", "measure error rates of candidates on known images"
     ),
@@ -42,7 +44,7 @@ COMMANDS = {  # in the order of the help
         "make or verify evidence that an image was, or was not, a logged use of a model",
     ),
 }
-OUR_FAULT, CHECK_FAILED, INTERRUPTED, BROKEN_PIPE = 1, 3, 130, 141
+OUR_FAULT, CHECK_FAILED, NOT_VERIFIED, INTERRUPTED, BROKEN_PIPE = 1, 3, 4, 130, 141
 
 
 def make_parser() -> Parser:
@@ -69,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(BAD_INPUT, f"error: {error}")
     except VerificationError as error:
         return _say(CHECK_FAILED, f"check failed: {error}")
+    except UnverifiedError as error:
+        return _say(NOT_VERIFIED, f"not verified: {error}")
     except KeyboardInterrupt:
         return _say(INTERRUPTED, "interrupted; nothing half-written is left")
     except BrokenPipeError:  # whoever read our output has gone

@@ -49,6 +49,9 @@ class SheetRow:
     observation: NDArray[np.uint8] | None  # [H, W, C]; None when the file could not be read
     reproductions: Sequence[Reproduction]
     winner: str | None = None  # the name of the candidate that made it
+    # of a class that cannot be told apart all names; (): the winner alone
+    winners: tuple[str, ...] = ()
+    left_out: bool = False  # its images were not kept, for want of memory
 
 
 def contact_sheet(rows: Sequence[SheetRow]) -> Image.Image:
@@ -57,8 +60,9 @@ def contact_sheet(rows: Sequence[SheetRow]) -> Image.Image:
 
     It says how many images are left out. Raises ImageError for an array that is not an image.
     """
-    width = max([480, *(_row_width(row) for row in rows[:MAX_SHEET_ROWS])])
-    shown = _rows_that_fit(rows, width)
+    kept = [row for row in rows if not row.left_out]
+    width = max([480, *(_row_width(row) for row in kept[:MAX_SHEET_ROWS])])
+    shown = _rows_that_fit(kept, width)
     lines = wrapped(_explanation(len(rows), len(shown)), font(13), width - 2 * _MARGIN)
     top = _MARGIN + 32 + _LINE * len(lines) + 14
     sheet = Image.new("RGB", (width, top + sum(map(_row_height, shown))), _PAGE)
@@ -185,7 +189,7 @@ def _draw_candidate(
     (left, top), cell = at, _cell(row)
     width, images_at = 2 * cell + _PAIR_GAP, (left, top + _LABEL)
     residual = "no residual" if candidate.residual is None else f"residual {candidate.residual:.1e}"
-    is_winner = candidate.name == row.winner
+    is_winner = candidate.name in (row.winners or (row.winner,))
     _draw_label(sheet, at, width, candidate.name, residual, ink=_WINNER if is_winner else _INK)
     if candidate.image is None or not np.isfinite(candidate.image).all():
         shown = _draw_empty(sheet, images_at, width, "no reproduction")
@@ -195,14 +199,16 @@ def _draw_candidate(
             beside = (left + reproduced + _PAIR_GAP, images_at[1])
             _paste(sheet, difference(candidate.image, row.observation), beside)
     if is_winner:
-        _draw_frame(sheet, (left - 8, top - 5, left + width + 7, images_at[1] + shown + 7))
+        # of a class nobody can tell which one it was
+        tag = "made by" if len(row.winners) < 2 else "one of"
+        _draw_frame(sheet, (left - 8, top - 5, left + width + 7, images_at[1] + shown + 7), tag)
 
 
-def _draw_frame(sheet: Image.Image, box: tuple[int, int, int, int]) -> None:
+def _draw_frame(sheet: Image.Image, box: tuple[int, int, int, int], tag: str) -> None:
     draw, (_, top, right, _) = ImageDraw.Draw(sheet), box
     draw.rectangle(box, outline=_WINNER, width=3)
     draw.rectangle((right - _TAG, top, right, top + 22), fill=_WINNER)
-    draw.text((right - _TAG // 2, top + 11), "made by", _PAGE, font(13), anchor="mm")
+    draw.text((right - _TAG // 2, top + 11), tag, _PAGE, font(13), anchor="mm")
 
 
 def _draw_label(

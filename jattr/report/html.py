@@ -19,9 +19,10 @@ from PIL import Image
 from jattr.images.values import to_float
 from jattr.inversion.multistart import Search
 from jattr.inversion.problem import FLOOR
-from jattr.printable import shown
+from jattr.printable import named, shown
 from jattr.report.contact_sheet import Reproduction, SheetRow
 from jattr.report.levels import AMPLIFICATION, difference, visible
+from jattr.report.words import ages_of, digests_of, rests_on, role_of
 from jattr.typing import JsonObject
 
 TEMPLATE = "page.html"
@@ -48,6 +49,9 @@ def report_page(data: JsonObject, rows: Sequence[ReportRow], command: str) -> st
       command: what verifies the certificates, for a shell.
     """
     images = [_image(number, row, number < MAX_DETAILED) for number, row in enumerate(rows)]
+    for image, row in zip(images, rows, strict=True):
+        image["rests_on"] = rests_on(row.record, data)
+        image["ages"] = ages_of(row.record, data)
     page: str = _template().render(
         data=data,
         distance=data["settings"].get("inversion", {}).get("distance"),
@@ -55,7 +59,8 @@ def report_page(data: JsonObject, rows: Sequence[ReportRow], command: str) -> st
         command=command,
         counts=_counts(rows),
         amplification=AMPLIFICATION,
-        left_out=max(0, len(rows) - MAX_DETAILED),
+        left_out=sum(n >= MAX_DETAILED or row.sheet.left_out for n, row in enumerate(rows)),
+        digests=digests_of(data),
     )
     return page
 
@@ -76,7 +81,7 @@ def environment() -> jinja2.Environment:
     templates = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    templates.filters |= {"shown": _shown, "number": number_text}
+    templates.filters |= {"shown": _shown, "number": number_text, "named": named}
     return templates
 
 
@@ -140,6 +145,7 @@ def _candidates(row: ReportRow, observation: NDArray[np.uint8]) -> list[dict[str
             "name": name,
             "residual": reproduction.residual,
             "winner": name in row.record["candidates"],
+            "role": role_of(name, row.record),
             "restarts": row.record["restarts"][name],
             "image": None,
             "difference": None,

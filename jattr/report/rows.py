@@ -60,8 +60,16 @@ class SheetRows:
                 searches[gen.name] = attribution.searches[i][c]
         arrays = [observation, *(each.image for each in reproductions)]
         self.bytes += sum(array.nbytes for array in arrays if array is not None)
-        verdict = verdict_text(row)
-        sheet = SheetRow(row["file"], verdict, observation, reproductions, row["candidate"])
+        verdict = verdict_text(row, {gen.name: gen.digest for gen in attribution.candidates})
+        sheet = SheetRow(
+            row["file"],
+            verdict,
+            observation,
+            reproductions,
+            row["candidate"],
+            winners=tuple(row["candidates"]),
+            left_out=full,
+        )
         self.rows.append(ReportRow(row, sheet, searches))
 
     def write(self, path: Path) -> None:

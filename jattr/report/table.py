@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jattr.printable import shown
-from jattr.report.words import verdict_text
+from jattr.report.words import ages_of, digests_of, verdict_text
 from jattr.typing import JsonObject
 
 # candidates with a column of their own; more are numbered and listed below each row
@@ -16,16 +16,25 @@ LONGEST_FILE, LONGEST_NAME = 36, 26
 
 
 def result_table(
-    rows: Sequence[JsonObject], names: Sequence[str], distance: str | None = None
+    rows: Sequence[JsonObject],
+    names: Sequence[str],
+    distance: str | None = None,
+    candidates: Sequence[JsonObject] = (),
 ) -> str:
-    """Return the table of a result's images (rows of `result.json`) for candidates of these names.
+    """Return the table of a result's images.
 
-    `distance` is the one that was searched by, None for pixels.
+    Args:
+      rows: of `result.json`.
+      names: of the candidates.
+      distance: the one that was searched by; None: pixels.
+      candidates: of `result.json`, for their digests and dates; (): names stand alone.
     """
+    data = {"candidates": candidates}
+    digests = digests_of(data) if candidates else None
     wide = len(names) > MAX_COLUMNS
     heads = ["picture", "verdict", *([] if wide else [shown(name, LONGEST_NAME) for name in names])]
     heads += ["margin", "restarts"]
-    cells = [_cells(row, [] if wide else names) for row in rows]
+    cells = [_cells(row, [] if wide else names, digests) for row in rows]
     widths = [max(len(line[column]) for line in [heads, *cells]) for column in range(len(heads))]
     units = "mean squared, [-1, 1] units" if distance is None else shown(distance, LONGEST_FILE)
     lines = [f"residual: {units}; restarts: arrived/run of the best candidate", ""]
@@ -42,12 +51,14 @@ def result_table(
                     f"{n}: {_number(row['residual'][name])}" for n, name in enumerate(names, 1)
                 )
             )
+        if candidates:
+            lines += ["    " + shown(text, 400) for text in ages_of(row, data)]
         if row["verdict"] != "made-by":
             lines += ["    " + shown(text, 400) for text in (row["reason"], *row["notes"])]
     return "\n".join(lines)
 
 
-def _cells(row: JsonObject, names: Sequence[str]) -> list[str]:
+def _cells(row: JsonObject, names: Sequence[str], digests: Mapping[str, str] | None) -> list[str]:
     residuals = {name: value for name, value in row["residual"].items() if value is not None}
     best = row["candidate"] or min(residuals, key=lambda name: residuals[name], default=None)
     restarts = (
@@ -58,7 +69,7 @@ def _cells(row: JsonObject, names: Sequence[str]) -> list[str]:
     margin = "-" if row["margin"] is None else f"{row['margin']:.3g}"
     return [
         shown(row["file"], LONGEST_FILE),
-        verdict_text(row),
+        verdict_text(row, digests),
         *(_number(row["residual"][name]) for name in names),
         margin,
         restarts,

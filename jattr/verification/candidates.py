@@ -97,7 +97,9 @@ def _record_differences(stated: Mapping[str, Json], gen: Generator, names: set[s
     # the latents hold noise maps, too
     searched = gen.settings is not None and not reproducible(stated)
     for name in (
-        record.keys() - {"name", "path"} - ({"settings", "latent_shape"} if searched else set())
+        record.keys()
+        - {"name", "path", "weights_dated"}
+        - ({"settings", "latent_shape"} if searched else set())
     ):
         if name in stated and stated[name] != record[name]:
             lines.append(f"{name} is {record[name]}, result.json states {stated[name]}")

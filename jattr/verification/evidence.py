@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,14 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jattr.attribution.alteration_search import stated_image
-from jattr.attribution.caveats import caveat_of
 from jattr.attribution.certify import certify
-from jattr.attribution.result_json import finite, proven_first, support_record
+from jattr.attribution.result_json import support_record
 from jattr.decision.certificate import Certificate
-from jattr.decision.verdict import DecisionConfig, Evidence, decide
+from jattr.decision.weights_age import age_text
 from jattr.errors import InputError
 from jattr.generators.base import Generator
-from jattr.generators.settings import Settings
 from jattr.images import LoadedImage
 from jattr.inversion.observation.altered import make_altered_observation
 from jattr.inversion.observation.base import Observation
@@ -27,7 +23,7 @@ from jattr.inversion.observation.make import make_observation
 from jattr.inversion.settings import MultiStart
 from jattr.typing import Json
 from jattr.verification.candidates import reproducible
-from jattr.verification.report import Report, holding
+from jattr.verification.report import RowReport
 from jattr.verification.result_folder import LATENTS, SavedResult
 
 # How far figures may differ on another device: float32 sums in another order move a pixel by about
@@ -155,161 +151,6 @@ def certificate_text(certificate: Certificate) -> str:
 
 
 UNSTATED = "unstated"  # distance of an Attribution that was not written to files
-MARGIN_TOLERANCE = 1e-6  # of the margin: a quotient of two stated numbers
-CALIBRATED = "verdicts of images without a certificate that a calibration gave"
-OTHER_THRESHOLDS = (
-    "verdicts of images without a certificate: their thresholds are not this version's"
-)
-
-
-def verify_verdict(
-    data: Mapping[str, Json], row: Mapping[str, Json], image: LoadedImage | None, report: Report
-) -> None:
-    """Decide on an image anew, and compare kind, names, certificate, class and margin.
-
-    Args:
-      data: the result.
-      row: the image's.
-      image: None if it is not at hand.
-      report: where differences are put.
-    """
-    proofs, config = _certificates(data, row), _thresholds(data)
-    decided = decide(_evidence(data, row, proofs), config)
-    names, lines = proven_first(decided, proofs), _contradictions(row)
-    if not holding(row) and (config is None or row.get("judgement") is not None):
-        report.unchecked.append(OTHER_THRESHOLDS if config is None else CALIBRATED)
-    elif (decided.kind, names) != (row["verdict"], row["candidates"]) and not _withheld(
-        decided.kind, row
-    ):
-        stated = _verdict_text(row["verdict"], row["candidates"])
-        lines.append(
-            f"result.json states {stated}, its evidence gives {_verdict_text(decided.kind, names)}"
-        )
-    elif decided.kind == row["verdict"] == "none" and _uncertain(data, row, image):
-        lines.append(
-            "result.json states none of the candidates, which the image's file does not allow"
-        )
-    margin = finite(decided.margin)
-    if (margin is None) != (row["margin"] is None) or abs(
-        (margin or 0) - (row["margin"] or 0)
-    ) > MARGIN_TOLERANCE * (margin or 0):
-        lines.append(f"the margin is {margin}, result.json states {row['margin']}")
-    report.differences += [f"{row['file']!r}: {line}" for line in lines]
-
-
-def _contradictions(row: Mapping[str, Json]) -> list[str]:
-    """Return what a row's verdict, names, certificate and class say against each other."""
-    first, certificate = row["candidates"][0] if row["candidates"] else None, row["certificate"]
-    proof = row["certificates"][first] if holding(row) and first is not None else None
-    lines = []
-    if (
-        row["candidate"] != first
-        or certificate != proof
-        or (certificate is not None and not certificate["holds"])
-    ):
-        lines.append("verdict and certificates in result.json contradict each other")
-    if (row["verdict"] == "made-by") != (first is not None):
-        lines.append("verdict and names in result.json contradict each other")
-    label = None if first is None else row["labels"][first]
-    if row["label"] != label:
-        lines.append(f"the class is {label}, result.json states {row['label']}")
-    if certificate is not None and certificate.get("alteration", "") != (
-        row.get("alteration") or ""
-    ):
-        lines.append("the certificate's alteration is not the image's")
-    return lines
-
-
-def _evidence(
-    data: Mapping[str, Json], row: Mapping[str, Json], proofs: Mapping[str, Certificate | None]
-) -> list[Evidence]:
-    """Return what is stated of an image under every candidate."""
-    evidence = []
-    for candidate in data["candidates"]:
-        name, settings = candidate["name"], candidate.get("settings")
-        restarts = row["restarts"][name]
-        evidence.append(
-            Evidence(
-                name=name,
-                digest=candidate["digest"],
-                residual=row["residual"][name],
-                certificate=proofs[name],
-                restarts=restarts["run"],
-                arrived=restarts["arrived"],
-                failed=restarts["failed"],
-                usual_miss=row["usual_miss"].get(name),
-                settings=""
-                if settings is None
-                else f"{candidate.get('space', 'z')}, {Settings(**settings)}",
-                restarts_needed=row["restarts_needed"].get(name),
-                miss_bound=row.get("miss_bound", {}).get(name),
-            )
-        )
-    return evidence
-
-
-def _certificates(
-    data: Mapping[str, Json], row: Mapping[str, Json]
-) -> dict[str, Certificate | None]:
-    """Return the stated certificates; candidates of one digest share one that is the same."""
-    field_names = {field.name for field in dataclasses.fields(Certificate)}
-    shared: dict[tuple[str, str], Certificate] = {}
-    proofs: dict[str, Certificate | None] = {}
-    for candidate in data["candidates"]:
-        stated = row["certificates"][candidate["name"]]
-        if stated is None:
-            proofs[candidate["name"]] = None
-            continue
-        proof = Certificate(
-            **{name: value for name, value in stated.items() if name in field_names}
-        )
-        text = json.dumps(stated, sort_keys=True)
-        proofs[candidate["name"]] = shared.setdefault((candidate["digest"], text), proof)
-    return proofs
-
-
-def _thresholds(data: Mapping[str, Json]) -> DecisionConfig | None:
-    """Return the thresholds of verdicts without a certificate; None: not this version's."""
-    own, stated = dataclasses.asdict(DecisionConfig()), data["settings"]["decision"]
-    if stated is None:  # of an Attribution
-        return None
-    chosen = {"alpha", "thresholds"}
-    if any(stated.get(name, value) != value for name, value in own.items() if name not in chosen):
-        return None
-    return DecisionConfig(thresholds=stated.get("thresholds", True) is True)
-
-
-def _withheld(kind: str, row: Mapping[str, Json]) -> bool:
-    """Return whether a row says less than its evidence.
-
-    What its file states may forbid "none", and too few numbers to compare a name by thresholds.
-    """
-    return (
-        kind != "failed"
-        and not holding(row)
-        and row["verdict"] == "undecided"
-        and not row["candidates"]
-    )
-
-
-def _uncertain(
-    data: Mapping[str, Json], row: Mapping[str, Json], image: LoadedImage | None
-) -> bool:
-    """Return whether an image's file forbids "none", as far as that can be told without its
-    alteration.
-    """
-    shapes = [tuple(candidate["image_shape"]) for candidate in data["candidates"]]
-    return (
-        image is not None
-        and not row.get("alteration")
-        and bool(caveat_of(image, None, shapes).text)
-    )
-
-
-def _verdict_text(kind: str, names: list[str]) -> str:
-    return f"made by {' or '.join(names)}" if names else kind
-
-
 PROVES_NOTHING = "a certificate is stated where a latent proves nothing"
 
 
@@ -321,44 +162,55 @@ class RecomputedEvidence(NamedTuple):
     proves: bool  # whether one can prove anything here
     residual: float | None  # None: the distance that it is by cannot be had
     noise: float | None
+    # numbers observed of the image beyond those of the latent
+    spare: int | None = None
     unchecked: str = ""  # why there is no residual
 
 
 def verify_evidence(
-    saved: SavedResult, number: int, column: int, gen: Generator, image: LoadedImage, report: Report
-) -> None:
-    """Compute the evidence of a latent again and compare it with what is stated."""
+    saved: SavedResult,
+    number: int,
+    column: int,
+    gen: Generator,
+    image: LoadedImage,
+    report: RowReport,
+) -> RecomputedEvidence | None:
+    """Compute the evidence of a latent again and compare it with what is stated.
+
+    Returns:
+      The evidence; None where it could not be computed, which is reported.
+    """
     row, candidate = saved.data["pictures"][number], saved.data["candidates"][column]
     name, stated = candidate["name"], row["certificates"][candidate["name"]]
     z, label = saved.z[column][number], int(saved.label[number, column])
     if stated is None and not reproducible(candidate):
-        report.unchecked.append(f"the residuals of {name!r}, whose noise was searched for")
-        return
+        line = f"the residuals of {name!r}, whose noise was searched for"
+        report.need(f"the noise of {name!r}", line)
+        return None
     try:
         problem = _unusable(gen, z, label) if reproducible(candidate) else PROVES_NOTHING
         recomputed = None if problem else _again(saved, number, name, gen, image, z, label)
     except InputError as error:
         recomputed, problem = None, str(error)
     lines = [problem] if recomputed is None else _differences(row, name, gen, recomputed)
-    report.differences += [f"{row['file']!r}, candidate {name!r}: {line}" for line in lines]
-    report.unchecked += (
-        [] if recomputed is None or not recomputed.unchecked else [recomputed.unchecked]
-    )
-    if (
-        recomputed is not None
-        and recomputed.certificate is not None
-        and stated is not None
-        and stated["holds"]
-    ):
-        proof = recomputed.certificate
-        report.checked.append(
+    report.differs(lines, f", candidate {name!r}")
+    if recomputed is None:
+        return None
+    if recomputed.unchecked:
+        report.need("the distance that was searched by", recomputed.unchecked)
+    proof = recomputed.certificate
+    if proof is not None and stated is not None and stated["holds"]:
+        report.certificates.append(
             {
                 "file": image.path,
                 "candidate": name,
                 "text": certificate_text(proof),
                 **proof.to_dict(),
+                "digest": gen.digest,
+                "age": age_text(candidate.get("weights_dated")),
             }
         )
+    return recomputed
 
 
 def _again(
@@ -385,20 +237,25 @@ def _again(
     certifiable = stated is not None or plain.is_near(0, z, label, residual)
     rule = gen.rounding if stated is None else stated["rounding"]
     proof = certify(plain, 0, z, label, rounding=rule) if certifiable else None
+    spare = plain.num_observed - z.size
     distance = settings["inversion"].get("distance")
     if distance == UNSTATED and residual_differs("", row["residual"][name], residual):
         reason = f"the residuals of {name!r}, which are not those of pixels"
-        return RecomputedEvidence(proof, gen.proves, None, None, reason)
+        return RecomputedEvidence(proof, gen.proves, None, None, spare, reason)
     if distance in (None, UNSTATED):
-        return RecomputedEvidence(proof, gen.proves, residual, plain.noise)
+        return RecomputedEvidence(proof, gen.proves, residual, plain.noise, spare)
     try:
         observation = make_observation(gen, pixels[None], MultiStart(distance=distance))
     except InputError as error:  # the certificate speaks of pixels
         return RecomputedEvidence(
-            proof, gen.proves, None, None, f"the residuals by {distance!r}: {error}"
+            proof, gen.proves, None, None, spare, f"the residuals by {distance!r}: {error}"
         )
     return RecomputedEvidence(
-        proof, gen.proves, _residual(observation, z, label), observation.noise
+        proof,
+        gen.proves,
+        _residual(observation, z, label),
+        observation.noise,
+        observation.num_observed - z.size,
     )
 
 
@@ -415,7 +272,8 @@ def _altered_again(
     residual = _residual(altered, z, label)
     certifiable = stated is not None or altered.is_near(0, z, label, residual)
     proof = certify(altered, 0, z, label) if certifiable else None
-    return RecomputedEvidence(proof, altered.certifiable, residual, altered.noise)
+    spare = altered.num_observed - z.size
+    return RecomputedEvidence(proof, altered.certifiable, residual, altered.noise, spare)
 
 
 def _differences(

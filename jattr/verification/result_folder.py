@@ -37,6 +37,8 @@ class SavedResult:
     found: np.ndarray  # [images, candidates] bool: whether there is a latent
     digests: tuple[str, ...]  # of the candidates, as latents.npz states them
     latents_sha256: str  # of latents.npz as it is now
+    space: str | None = None  # of the latents, as latents.npz states it; None: it does not
+    settings: tuple[str, ...] = ()  # of the candidates, likewise
 
 
 def check_result_folder(folder: Path) -> None:
@@ -125,7 +127,14 @@ def read_result(folder: str | os.PathLike[str]) -> SavedResult:
     except InputError as error:
         raise InputError(f"{path / LATENTS} {error}") from error
     return SavedResult(
-        data, z, label, found, tuple(str(d) for d in digests), file_sha256(path / LATENTS)
+        data,
+        z,
+        label,
+        found,
+        tuple(str(d) for d in digests),
+        file_sha256(path / LATENTS),
+        str(arrays["space"]) if "space" in arrays else None,
+        tuple(str(text) for text in arrays["settings"].ravel()) if "settings" in arrays else (),
     )
 
 
