@@ -5,7 +5,7 @@ from bytes to bytes as programs do it, from which is learnt how far the first li
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Self, TypeAlias
 
 import jax
@@ -24,8 +24,13 @@ class Alteration(ABC):
 
     name: ClassVar[str]  # in `REGISTRY`
     deterministic: ClassVar[bool] = True  # whether the same bytes give the same bytes
-    # whether pixels only move or vanish: then nothing is rounded anew
+    # whether bytes only move, vanish or change places with others one to one: then nothing is
+    # rounded anew
     copies: ClassVar[bool] = False
+    # whether it is how a program saved values that were not bytes yet: the first step of a chain
+    saves: ClassVar[bool] = False
+    # whether it takes a part of the image out of the comparison: the last steps of a chain
+    hides: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -60,6 +65,26 @@ class Alteration(ABC):
         return np.eye(height), np.eye(width), channels
 
     @property
+    def inverse(self) -> "Alteration | None":
+        """The step that undoes this one on bytes; None where something is lost."""
+        return None
+
+    @property
+    def num_free(self) -> int:
+        """How many of its numbers are unknown."""
+        return 0
+
+    def with_factors(self, factors: Sequence[float]) -> Self:
+        """Return the step with its unknown numbers given, each by a factor that is 1 by default."""
+        del factors
+        return self
+
+    @property
+    def free_parameters(self) -> Callable[[jax.Array], PyTree]:
+        """From factors [num_free] to what `smooth` takes, where numbers are unknown."""
+        raise NotImplementedError
+
+    @property
     @abstractmethod
     def smooth(self) -> SmoothFn:
         """The differentiable form, in [-1, 1] units; alterations share it where they can."""
@@ -75,6 +100,13 @@ class Alteration(ABC):
     @abstractmethod
     def discrete(self, pixels: np.ndarray) -> np.ndarray:
         """Return the altered images, uint8 [n, H, W, C] to uint8 [n, H', W', C']."""
+
+    def saved(self, values: np.ndarray) -> np.ndarray:
+        """Return values float32 [n, H, W, C], [-1, 1] units, not clipped, as bytes.
+
+        Only of a step that `saves`.
+        """
+        raise NotImplementedError
 
 
 def clip(x: jax.Array) -> jax.Array:

@@ -2,8 +2,9 @@
 
 import functools
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,6 @@ import numpy as np
 
 from jattr.alterations.base import Alteration, Shape, SmoothFn, clip
 from jattr.alterations.jpeg import Jpeg
-from jattr.alterations.pointwise import Factor
 from jattr.errors import InputError
 from jattr.generators.base import ApplyFn
 from jattr.generators.forward import AfterFn, Followed
@@ -32,7 +32,8 @@ class Chain:
         """Check the steps.
 
         Raises:
-          InputError: too many, or a compression that is not the last.
+          InputError: too many, a compression that is not the last, a way of saving that is not the
+            first, or a cover before other steps.
         """
         if len(self.steps) > MAX_STEPS:
             raise InputError(
@@ -42,6 +43,20 @@ class Chain:
         if any(isinstance(step, Jpeg) for step in self.steps[:-1]):
             raise InputError(
                 "a JPEG compression is not the last alteration; only the last one can be modelled"
+            )
+        late = next((step.name for step in self.steps[1:] if step.saves), None)
+        if late is not None:
+            raise InputError(
+                f"{late} is how values are saved as bytes, and other alterations come before it;"
+                " write it first"
+            )
+        after = next(
+            (b for a, b in itertools.pairwise(self.steps) if a.hides and not b.hides), None
+        )
+        if after is not None:
+            raise InputError(
+                f"{after.name} comes after cover; what is covered is left out of the comparison, so"
+                " write cover last, without a compression"
             )
 
     @property
@@ -66,21 +81,16 @@ class Chain:
 
     @property
     def free(self) -> tuple[int, ...]:
-        """The indices of steps whose factors are unknown."""
-        return tuple(
-            index
-            for index, step in enumerate(self.steps)
-            if isinstance(step, Factor) and step.factor is None
-        )
+        """Of each unknown number the index of its step."""
+        return tuple(index for index, step in enumerate(self.steps) for _ in range(step.num_free))
 
     def with_factors(self, factors: Sequence[float]) -> "Chain":
-        """Return the chain with its unknown factors given."""
-        given = dict(zip(self.free, factors, strict=True))
+        """Return the chain with its unknown numbers given, by factors in the order of `free`."""
+        given = list(zip(self.free, factors, strict=True))
         steps = list(self.steps)
-        for index, factor in given.items():
-            step = steps[index]
-            assert isinstance(step, Factor)
-            steps[index] = replace(step, factor=factor)
+        for index in dict.fromkeys(self.free):
+            own = [factor for at, factor in given if at == index]
+            steps[index] = steps[index].with_factors(own)
         return Chain(tuple(steps))
 
     @property
@@ -90,8 +100,28 @@ class Chain:
 
     @property
     def copies(self) -> bool:
-        """Whether pixels only move or vanish."""
+        """Whether bytes only move, vanish or change places one to one."""
         return all(step.copies for step in self.steps)
+
+    @property
+    def inverse(self) -> "Chain | None":
+        """The chain that undoes this one on bytes; None where something is lost."""
+        undone = [step.inverse for step in reversed(self.steps)]
+        steps = tuple(step for step in undone if step is not None)
+        return Chain(steps) if len(steps) == len(undone) else None
+
+    @property
+    def saves(self) -> bool:
+        """Whether it begins with how values were saved, and so takes values in place of bytes."""
+        return bool(self.steps) and self.steps[0].saves
+
+    @property
+    def rounds_once(self) -> bool:
+        """Whether what is observed are the maker's values, moved and rounded a single time.
+
+        Then the test of unaltered images holds.
+        """
+        return all(step.copies for step in (self.steps[1:] if self.saves else self.steps))
 
     def out_shape(self, shape: Shape) -> Shape:
         """Return the shape of the altered image.
@@ -115,6 +145,26 @@ class Chain:
         """Return images [n, H, W, C] as the bytes [n, H', W', C'] that programs would compress."""
         for step in self.before:
             pixels = step.discrete(pixels)
+        return pixels
+
+    def discrete_of_values(
+        self, values: np.ndarray, to_bytes: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Return `discrete` of values float32 [n, H, W, C], [-1, 1] units, not clipped.
+
+        Args:
+          values: as a generator makes them.
+          to_bytes: the rule by which its images become bytes, where the chain does not say how.
+        """
+        if not self.saves:
+            return self.discrete(to_bytes(values))
+        return Chain(self.before[1:]).discrete(self.before[0].saved(np.asarray(values)))
+
+    def observed(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what is compared of altered images uint8 [n, H, W, C]."""
+        for step in self.before:
+            if step.hides:
+                pixels = step.discrete(pixels)
         return pixels
 
     def drawn(self, *numbers: int) -> "Chain":
@@ -153,7 +203,8 @@ def smooth_pixels(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
 
     It makes [n, H', W', C'], [-1, 1] units; its state is that of `smooth_observation`.
     """
-    return Followed(apply, _after(tuple(step.smooth for step in chain.before), None), shape)
+    kinds = tuple(step.smooth for step in chain.before)
+    return Followed(apply, _after(kinds, None, of_values=chain.saves), shape)
 
 
 def smooth_observation(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
@@ -163,13 +214,17 @@ def smooth_observation(apply: ApplyFn, chain: Chain, shape: Shape) -> Followed:
     candidate's own; `shift`, added to its images; `parameters`; and `weight`.
     """
     last = None if chain.jpeg is None else chain.jpeg.smooth
-    return Followed(apply, _after(tuple(step.smooth for step in chain.before), last), shape)
+    kinds = tuple(step.smooth for step in chain.before)
+    return Followed(apply, _after(kinds, last, of_values=chain.saves), shape)
 
 
 @functools.lru_cache(maxsize=256)
-def _after(kinds: tuple[SmoothFn, ...], last: SmoothFn | None) -> AfterFn:
+def _after(
+    kinds: tuple[SmoothFn, ...], last: SmoothFn | None, *, of_values: bool = False
+) -> AfterFn:
     def altered(state: dict[str, PyTree], x: jax.Array) -> jax.Array:
-        x = clip(x) + state["shift"]
+        # bytes are cut off at the ends and made by the maker's rule; values are not bytes yet
+        x = x if of_values else clip(x) + state["shift"]
         for kind, parameters in zip(kinds, state["parameters"], strict=True):
             x = kind(parameters, x)
         return x if last is None else last((), x) * state["weight"]

@@ -1,5 +1,6 @@
 """Alterations of each pixel by itself: brightness, contrast, gamma, greyscale, noise."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -37,6 +38,15 @@ def _to_power(power: PyTree, x: jax.Array) -> jax.Array:
 
 def _unchanged(parameters: PyTree, x: jax.Array) -> jax.Array:
     return x
+
+
+def _alone(factors: jax.Array) -> jax.Array:
+    return factors[0]
+
+
+def _negative(parameters: PyTree, x: jax.Array) -> jax.Array:
+    """Return negatives: byte v becomes 255 - v."""
+    return clip(-x)
 
 
 def _mixed(matrix: PyTree, x: jax.Array) -> jax.Array:
@@ -80,6 +90,20 @@ class Factor(Alteration):
         """Return the factor."""
         del shape
         return np.asarray(self.required_factor, np.float32)
+
+    @property
+    def num_free(self) -> int:
+        """The factor, if it is unknown."""
+        return int(self.factor is None)
+
+    def with_factors(self, factors: Sequence[float]) -> Self:
+        """Return the step with its factor given."""
+        return replace(self, factor=factors[0])
+
+    @property
+    def free_parameters(self) -> Callable[[jax.Array], PyTree]:
+        """The factor itself."""
+        return _alone
 
 
 @dataclass(frozen=True)
@@ -217,3 +241,98 @@ class Noise(Alteration):
         """Return the images with noise, the same for the same seed."""
         noise = 255.0 * self.sigma * np.random.default_rng(self.seed).normal(size=pixels.shape)
         return np.clip(np.floor(pixels + noise + 0.5), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Channels(Alteration):
+    """Channels in another order: RGB written as BGR, as by OpenCV's imwrite."""
+
+    order: tuple[int, ...]  # which channel stands where
+    name: ClassVar[str] = "channels"
+    copies: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the order."""
+        if not 1 < len(self.order) <= 4 or sorted(self.order) != list(range(len(self.order))):
+            raise InputError(
+                f"channels are {self.digits!r}; give each channel's number once, as 210 for blue,"
+                " green, red of RGB"
+            )
+
+    @property
+    def digits(self) -> str:
+        """The order in digits."""
+        return "".join(map(str, self.order))
+
+    @property
+    def text(self) -> str:
+        """As `channels:210`."""
+        return f"{self.name}:{self.digits}"
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return the shape, if there are as many channels."""
+        if shape[2] != len(self.order):
+            raise InputError(
+                f"{self.text} was asked of images with {shape[2]} channels; it needs"
+                f" {len(self.order)}"
+            )
+        return shape
+
+    def parameters(self, shape: Shape) -> np.ndarray:
+        """Return the permutation [C, C]."""
+        del shape
+        return np.eye(len(self.order), dtype=np.float32)[:, list(self.order)]
+
+    @property
+    def smooth(self) -> SmoothFn:
+        """A product with a matrix."""
+        return _mixed
+
+    @property
+    def inverse(self) -> Alteration:
+        """The channels in their old order."""
+        return Channels(tuple(self.order.index(channel) for channel in range(len(self.order))))
+
+    def discrete(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the channels in the new order."""
+        return np.ascontiguousarray(pixels[..., list(self.order)])
+
+
+@dataclass(frozen=True)
+class Bgr(Channels):
+    """Red and blue exchanged: RGB written by a program that takes BGR."""
+
+    order: tuple[int, ...] = (2, 1, 0)
+    name: ClassVar[str] = "bgr"
+
+    @property
+    def text(self) -> str:
+        """`bgr`."""
+        return self.name
+
+
+@dataclass(frozen=True)
+class Invert(Alteration):
+    """Negatives: byte v becomes 255 - v."""
+
+    name: ClassVar[str] = "invert"
+    copies: ClassVar[bool] = True
+
+    @property
+    def text(self) -> str:
+        """`invert`."""
+        return self.name
+
+    @property
+    def smooth(self) -> SmoothFn:
+        """Values times -1."""
+        return _negative
+
+    @property
+    def inverse(self) -> Alteration:
+        """The same."""
+        return self
+
+    def discrete(self, pixels: np.ndarray) -> np.ndarray:
+        """Return 255 - v."""
+        return np.uint8(255) - pixels

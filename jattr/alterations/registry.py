@@ -5,10 +5,21 @@ from collections.abc import Callable, Sequence
 
 from jattr.alterations.base import Alteration
 from jattr.alterations.chain import Chain
-from jattr.alterations.geometry import Centre, Crop, Flip, Shift, Turn
+from jattr.alterations.geometry import Border, Centre, Cover, Crop, Flip, Moved, Shift, Turn
 from jattr.alterations.jpeg import DECODED, EXIF, Jpeg
-from jattr.alterations.pointwise import FREE, Brightness, Contrast, Gamma, Grey, Noise
+from jattr.alterations.pointwise import (
+    FREE,
+    Bgr,
+    Brightness,
+    Channels,
+    Contrast,
+    Gamma,
+    Grey,
+    Invert,
+    Noise,
+)
 from jattr.alterations.resample import Blur, Rescale, Resize
+from jattr.alterations.saving import ClipLow, Round, Stretch, Truncate, Wrap
 from jattr.errors import InputError
 
 Read = Callable[[Sequence[str]], Alteration]
@@ -20,9 +31,43 @@ def _resize(parts: Sequence[str]) -> Alteration:
     return Resize(int(height), int(width), *parts[1:])
 
 
-def _crop(parts: Sequence[str]) -> Alteration:
+def _rectangle(parts: Sequence[str]) -> tuple[int, int, int, int]:
     _only(parts, 1)
-    return Crop(*map(int, _matched(r"(\d{1,5})x(\d{1,5})\+(\d{1,5})\+(\d{1,5})", parts[0])))
+    text = _matched(r"(\d{1,5})x(\d{1,5})\+(\d{1,5})\+(\d{1,5})", parts[0])
+    height, width, top, left = map(int, text)
+    return height, width, top, left
+
+
+def _shift(parts: Sequence[str]) -> Alteration:
+    down, right, *filled = parts
+    return Moved(int(down), int(right), *filled) if filled else Shift(int(down), int(right))
+
+
+def _bare(step: Alteration, parts: Sequence[str]) -> Alteration:
+    """Return a step that takes no parameters."""
+    _only(parts, 0)
+    return step
+
+
+def _channels(parts: Sequence[str]) -> Alteration:
+    _only(parts, 1)
+    return Channels(tuple(map(int, parts[0])))
+
+
+def _stretch(parts: Sequence[str]) -> Alteration:
+    if list(parts) == [FREE, FREE]:
+        return Stretch(free=True)
+    if not parts:
+        return Stretch()
+    low, high = map(float, parts)
+    return Stretch(low, high)
+
+
+def _wrap(parts: Sequence[str]) -> Alteration:
+    if not parts:
+        return Wrap()
+    low, high = map(float, parts)
+    return Wrap(low, high)
 
 
 def _jpeg(parts: Sequence[str]) -> Alteration:
@@ -42,11 +87,21 @@ def _factor(part: str) -> float | None:
 REGISTRY: dict[str, tuple[Read, str]] = {
     "resize": (_resize, "resize:HEIGHTxWIDTH[:FILTER]"),
     "rescale": (lambda parts: Rescale(float(parts[0]), *parts[1:]), "rescale:FACTOR[:FILTER]"),
-    "crop": (_crop, "crop:HEIGHTxWIDTH+TOP+LEFT"),
+    "crop": (lambda parts: Crop(*_rectangle(parts)), "crop:HEIGHTxWIDTH+TOP+LEFT"),
     "centre": (lambda parts: Centre(*map(float, parts)), "centre:FRACTION"),
     "flip": (lambda parts: Flip(*parts), "flip[:horizontal|vertical]"),
     "turn": (lambda parts: Turn(*map(int, parts)), "turn:90|180|270"),
-    "shift": (lambda parts: Shift(*map(int, parts)), "shift:DOWN:RIGHT"),
+    "shift": (_shift, "shift:DOWN:RIGHT[:wrap|BYTE]"),
+    "border": (lambda parts: Border(*map(int, parts)), "border:PIXELS[:BYTE]"),
+    "cover": (lambda parts: Cover(*_rectangle(parts)), "cover:HEIGHTxWIDTH+TOP+LEFT"),
+    "channels": (_channels, "channels:ORDER, as channels:210"),
+    "bgr": (lambda parts: _bare(Bgr(), parts), "bgr"),
+    "invert": (lambda parts: _bare(Invert(), parts), "invert"),
+    "stretch": (_stretch, "stretch, stretch:LOW:HIGH or stretch:?:?"),
+    "clip-low": (lambda parts: _bare(ClipLow(), parts), "clip-low"),
+    "truncate": (lambda parts: _bare(Truncate(), parts), "truncate"),
+    "round": (lambda parts: _bare(Round(), parts), "round"),
+    "wrap": (_wrap, "wrap or wrap:LOW:HIGH"),
     "blur": (lambda parts: Blur(*map(float, parts)), "blur:SIGMA"),
     "brightness": (
         lambda parts: Brightness(*map(_factor, parts)),

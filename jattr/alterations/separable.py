@@ -12,6 +12,13 @@ from jattr.alterations.base import Alteration, Shape, SmoothFn, clip
 MAX_SIDE = 4096
 
 
+def mixed(parameters: tuple[jax.Array, jax.Array], x: jax.Array) -> jax.Array:
+    """Return images mixed along rows, then along columns."""
+    vertical, horizontal = parameters
+    x = jnp.einsum("ow,nhwc->nhoc", horizontal, x)
+    return jnp.einsum("oh,nhwc->nowc", vertical, x)
+
+
 def _two_sided(parameters: tuple[jax.Array, jax.Array], x: jax.Array) -> jax.Array:
     """Return images mixed along rows, cut off, then along columns."""
     vertical, horizontal = parameters

@@ -199,7 +199,9 @@ def attribute_hypotheses(
         done += len(members) * len(candidates)
         for i, (index, _) in enumerate(members):
             explanations[index].append(Explanation(attribution, i))
-    return merge([best_explanation(each) for each in explanations])
+    attribution = merge([best_explanation(each) for each in explanations])
+    tried = tuple(tuple(each[0].tried[each[1]][0] for each in one) for one in explanations)
+    return dataclasses.replace(attribution, tried=tried)
 
 
 def _starts(
@@ -403,7 +405,23 @@ def attribute_observed(
         alterations=(chain,) * len(evidence),
         judgements=tuple(judgement for _, judgement in decisions),
         policy=decide_fn or policy,
+        tried=tuple((tried_text(chain, row),) for row in evidence),
     )
+
+
+def tried_text(chain: Chain | None, evidence: Sequence[Evidence]) -> str:
+    """Return in words under which alteration an image was searched, and how often.
+
+    >>> tried_text(None, [])
+    'as it is'
+    """
+    what = "as it is" if chain is None or not chain.steps else chain.text
+    restarts = sorted({e.restarts for e in evidence})
+    if not restarts:
+        return what
+    count = "-".join(str(number) for number in dict.fromkeys((restarts[0], restarts[-1])))
+    each = f" of each of {len(evidence)} candidates" if len(evidence) > 1 else ""
+    return f"{what}: {count} restart{'' if count == '1' else 's'}{each}"
 
 
 def _decision(

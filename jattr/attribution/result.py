@@ -44,6 +44,8 @@ class Attribution:
     policy: DecisionConfig | Callable[[Sequence[Evidence], Caveat], Verdict] = field(
         default_factory=DecisionConfig, repr=False
     )
+    # of each image what was tried, in words: settings, alterations, restarts; () where not stated
+    tried: tuple[tuple[str, ...], ...] = ()
 
     def reproduction(self, image: int, candidate: int) -> np.ndarray | None:
         """Return the candidate's best image [H, W, C] float32, not clipped; None if all failed.
@@ -61,8 +63,9 @@ class Attribution:
         reproduction, chain = self.reproduction(image, candidate), self.alterations[image]
         if reproduction is None or chain is None or not np.isfinite(reproduction).all():
             return reproduction
-        pixels = self.candidates[candidate].to_bytes(reproduction[None])
-        return to_float(chain.final_pixels(pixels)[0])
+        to_bytes = self.candidates[candidate].to_bytes
+        pixels = chain.discrete_of_values(reproduction[None], to_bytes)
+        return to_float((pixels if chain.jpeg is None else chain.jpeg.discrete(pixels))[0])
 
 
 class Explanation(NamedTuple):
@@ -114,4 +117,5 @@ def merge(explanations: Sequence[Explanation]) -> Attribution:
         scores=rows("scores"),
         alterations=tuple(a.alterations[i] for a, i in explanations),
         judgements=tuple(a.judgements[i] for a, i in explanations),
+        tried=tuple(a.tried[i] if a.tried else () for a, i in explanations),
     )

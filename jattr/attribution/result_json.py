@@ -120,6 +120,7 @@ def finding_record(att: Attribution, i: int) -> JsonObject:
         "noise": {name: float(att.noise[i, c]) for c, name in enumerate(names)},
         "scores": {name: finite(att.scores[i, c]) for c, name in enumerate(names)},
         "judgement": judgement_record(att.judgements[i]),
+        "tried": list(att.tried[i]) if att.tried else [],
     }
 
 
@@ -150,6 +151,7 @@ def failed_record(file: str, sha256: str | None, reason: str, names: Sequence[st
         "noise": {},
         "scores": nothing,
         "judgement": None,
+        "tried": [],
         "notes": [],
     }
 

@@ -9,9 +9,9 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ from jattr.inversion.observation.noise_model import (
 from jattr.inversion.problem import FLOOR
 from jattr.inversion.scheduler import Scheduler
 from jattr.inversion.settings import MultiStart, NuisanceFit
+from jattr.typing import PyTree
 
 
 def fit_factors(
@@ -55,8 +56,8 @@ def fit_factors(
         raise InputError(
             f"{chain.text or 'no alteration'} has {len(chain.free)} free factors, and there are"
             f" {len(generators)}"
-            " candidates; write brightness:?, contrast:? or gamma:? for a factor to be found, and"
-            " give a candidate"
+            " candidates; write brightness:?, contrast:?, gamma:? or stretch:?:? for factors to be"
+            " found, and give a candidate"
         )
     settings, scheduler = settings or MultiStart(), Scheduler()
     restarts = settings.restarts or settings.observing.nuisance_fit.restarts
@@ -87,7 +88,13 @@ def _search(
         raise ImageError(
             f"images are {pixels.shape}; {chain.text} makes {joint.image_shape} of {gen.name!r}"
         )
-    observation = TwiceRoundedObservation(joint, pixels[None], fit.floor)
+    images = chain.observed(pixels[None])
+    # values that are rounded once are fitted as closely as an unaltered image
+    observation = (
+        Observation(joint, images)
+        if chain.rounds_once
+        else TwiceRoundedObservation(joint, images, fit.floor)
+    )
     key = jax.random.key(settings.seed)
     inverter = OneStageSearch(observation, settings, key, scheduler=scheduler)
     run_rounds(inverter)
@@ -129,12 +136,12 @@ def free_generator(
     neutral = Chain(chain.with_factors([1.0] * len(chain.free)).before)
     size = math.prod(gen.latent_shape)
     altered = observed_generator(gen, neutral, np.ones(1))
-    kinds = tuple(step.smooth for step in neutral.steps)
+    steps = tuple(_FreeStep.of(chain, index) for index in range(len(neutral.steps)))
     sample = functools.partial(_sample, gen, len(chain.free))
     digest = hashlib.sha256(f"{gen.digest} free {chain.digest}".encode()).hexdigest()
     return dataclasses.replace(
         altered,
-        apply=_make_joint(gen.apply, gen.latent_shape, kinds, chain.free, log_spread),
+        apply=_make_joint(gen.apply, gen.latent_shape, steps, log_spread, of_values=chain.saves),
         state=altered.state | {"bias": jnp.float32(bias)},
         latent_shape=(size + len(chain.free),),
         image_shape=neutral.out_shape(gen.image_shape),
@@ -150,25 +157,45 @@ def _sample(gen: Generator, count: int, key: jax.Array, n: int) -> jax.Array:
     return jnp.concatenate([z, jax.random.normal(keys[1], (n, count))], axis=1)
 
 
+class _FreeStep(NamedTuple):
+    """A step as the joint model applies it."""
+
+    smooth: SmoothFn
+    factors: tuple[int, ...]  # which of the free factors are its own; none: nothing is unknown
+    # from its own factors to what `smooth` takes; None where nothing is unknown
+    parameters: Callable[[jax.Array], PyTree] | None
+
+    @classmethod
+    def of(cls, chain: Chain, index: int) -> "_FreeStep":
+        """Return a step of a chain."""
+        step = chain.steps[index]
+        own = tuple(number for number, at in enumerate(chain.free) if at == index)
+        return cls(step.smooth, own, step.free_parameters if own else None)
+
+
 @functools.lru_cache(maxsize=64)
 def _make_joint(
     apply: ApplyFn,
     shape: tuple[int, ...],
-    kinds: tuple[SmoothFn, ...],
-    free: tuple[int, ...],
+    steps: tuple[_FreeStep, ...],
     log_spread: float,
+    *,
+    of_values: bool,
 ) -> ApplyFn:
+    count = sum(len(step.factors) for step in steps)
+
     def joint(state: dict[str, Any], z: jax.Array, *, label: jax.Array | None = None) -> jax.Array:
-        factors = jnp.exp(log_spread * z[:, -len(free) :])  # [n, factors]
-        latents = z[:, : -len(free)].reshape(-1, *shape)
-        images = clip(apply(state["generator"], latents, label=label)) + state["shift"]
+        factors = jnp.exp(log_spread * z[:, -count:])  # [n, factors]
+        latents = z[:, :-count].reshape(-1, *shape)
+        images = apply(state["generator"], latents, label=label)
+        images = images if of_values else clip(images) + state["shift"]
 
         def altered(x: jax.Array, own_factors: jax.Array) -> jax.Array:
-            x, given = x[None], dict(zip(free, own_factors, strict=True))
-            for index, (kind, parameters) in enumerate(
-                zip(kinds, state["parameters"], strict=True)
-            ):
-                x = kind(given.get(index, parameters), x)
+            x = x[None]
+            for step, given in zip(steps, state["parameters"], strict=True):
+                if step.parameters is not None:
+                    given = step.parameters(own_factors[np.array(step.factors)])
+                x = step.smooth(given, x)
             return x[0]
 
         return jax.vmap(altered)(images, factors) + state["bias"]

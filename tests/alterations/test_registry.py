@@ -23,7 +23,17 @@ EXAMPLES = {  # an entry without examples fails `test_every_entry_has_examples`
     "centre": ["centre:0.9", "centre:1"],
     "flip": ["flip", "flip:horizontal", "flip:vertical"],
     "turn": ["turn:90", "turn:180", "turn:270"],
-    "shift": ["shift:2:-1", "shift:0:0"],
+    "shift": ["shift:2:-1", "shift:0:0", "shift:1:-1:wrap", "shift:-2:0:0", "shift:0:1:255"],
+    "border": ["border:1", "border:2:255"],
+    "cover": ["cover:3x3+0+19", "cover:17x1+0+0"],
+    "channels": ["channels:210", "channels:120"],
+    "bgr": ["bgr"],
+    "invert": ["invert"],
+    "stretch": ["stretch", "stretch:20:200", "stretch:-30.5:300", "stretch:255:0"],
+    "clip-low": ["clip-low"],
+    "truncate": ["truncate"],
+    "round": ["round"],
+    "wrap": ["wrap", "wrap:127.5:255"],
     "blur": ["blur:1", "blur:0.3"],
     "brightness": ["brightness:0.8", "brightness:1.2"],
     "contrast": ["contrast:0.8", "contrast:1.2"],
@@ -61,7 +71,35 @@ BAD = {  # parameters that no entry may take
     "centre": ["centre", "centre:0", "centre:1.1", "centre:nan", "centre:0.5:0.5"],
     "flip": ["flip:x", "flip:", "flip:vertical:vertical"],
     "turn": ["turn", "turn:0", "turn:45", "turn:-90", "turn:360", "turn:x", "turn:90:90"],
-    "shift": ["shift", "shift:1", "shift:1.5:0", "shift:5000:0", "shift:1:1:1"],
+    "shift": [
+        "shift",
+        "shift:1",
+        "shift:1.5:0",
+        "shift:5000:0",
+        "shift:1:1:256",
+        "shift:1:1:edge",
+        "shift:1:1:-1",
+        "shift:1:1:1:1",
+        "shift:5000:0:wrap",
+    ],
+    "border": ["border", "border:0", "border:1:256", "border:1:0:0", "border:x"],
+    "cover": ["cover", "cover:0x1+0+0", "cover:9x9", "cover:9x9+0+0:0", "cover:9x4096+0+1"],
+    "channels": ["channels", "channels:0", "channels:211", "channels:x", "channels:210:0"],
+    "bgr": ["bgr:210", "bgr:"],
+    "invert": ["invert:1"],
+    "stretch": [
+        "stretch:1",
+        "stretch:?",
+        "stretch:?:200",
+        "stretch:9:9",
+        "stretch:nan:1",
+        "stretch:0:inf",
+        "stretch:0:1:2",
+    ],
+    "clip-low": ["clip-low:1"],
+    "truncate": ["truncate:1"],
+    "round": ["round:1"],
+    "wrap": ["wrap:1", "wrap:1:1", "wrap:nan:1", "wrap:?:?"],
     "blur": ["blur", "blur:0", "blur:inf", "blur:nan", "blur:-1"],
     "brightness": [
         "brightness",
@@ -96,6 +134,11 @@ UNFIT = [
     ("rescale:100", (64, 64, 3)),
     ("centre:0.5,crop:5x5+0+0", (8, 8, 3)),
     ("grey,jpeg:75", (8, 8, 3)),
+    ("bgr", (8, 8, 1)),
+    ("channels:2103", (8, 8, 3)),
+    ("cover:9x1+0+0", (8, 8, 3)),
+    ("cover:8x8+0+0", (8, 8, 3)),
+    ("border:3000", (2000, 8, 3)),
 ]
 
 
@@ -183,6 +226,12 @@ def test_functions_are_shared_so_that_programs_are():
         ("gamma:2", "gamma:0.5"),
         ("jpeg:50", "jpeg:90"),
         ("flip", "shift:1:1"),
+        ("shift:1:0:wrap", "border:2:255"),
+        ("stretch:20:200", "clip-low"),
+        ("stretch:20:200", "truncate"),
+        ("wrap", "wrap:127.5:255"),
+        ("bgr", "channels:120"),
+        ("cover:1x1+0+0", "cover:2x2+5+5"),
     ):
         assert smooth_observation(given, parse_chain(a), SHAPE) == smooth_observation(
             given, parse_chain(b), SHAPE
@@ -245,3 +294,16 @@ def test_compression_belongs_to_the_end():
     assert chain.before == chain.steps[:1]
     assert chain.proves
     assert not chain.copies
+
+
+@pytest.mark.parametrize("text", ["flip,stretch", "invert,wrap", "stretch,clip-low"])
+def test_how_values_are_saved_comes_first(text):
+    with pytest.raises(InputError, match="write it first"):
+        parse_chain(text)
+
+
+@pytest.mark.parametrize("text", ["cover:1x1+0+0,flip", "cover:1x1+0+0,jpeg:90"])
+def test_covers_come_last(text):
+    with pytest.raises(InputError, match="write cover last"):
+        parse_chain(text)
+    assert len(parse_chain("flip,cover:1x1+0+0,cover:2x2+5+5").steps) == 3

@@ -137,7 +137,7 @@ class AlteredObservation(Observation):
             leader=max(self.thresholds.leader, settings.leader * self.noise),
             lead_ratio=settings.lead_ratio,
             has_logits=False,
-            needs_test=self.certifiable and not self.chain.copies and not self.trusts_floor,
+            needs_test=self.certifiable and not self.chain.rounds_once and not self.trusts_floor,
         )
 
     @property
@@ -277,7 +277,7 @@ class AlteredObservation(Observation):
         prior: Prior,
     ) -> tuple[np.ndarray, int, float]:
         """Return the most probable latent near z; see `Observation.rounding_polish`."""
-        if self.chain.copies:
+        if self.chain.rounds_once:
             return super().rounding_polish(image, rounding, label, z, settings, prior)
         mode = self.settings.posterior_mode
         z, used = maximum_a_posteriori(
@@ -328,8 +328,9 @@ class AlteredObservation(Observation):
         if jpeg is None or not jpeg.decoded:
             return True
         # Blocks with clipped pixels have uncertain coefficients. They may deviate as the others do.
-        images = self.original.to_bytes(make_images(self.original, z[None], labels))
-        reproduction = self.chain.final_pixels(images).astype(np.float64)[0]
+        values = make_images(self.original, z[None], labels)
+        altered = self.chain.discrete_of_values(values, self.original.to_bytes)
+        reproduction = jpeg.discrete(altered).astype(np.float64)[0]
         pixels = self.pixels[image]
         deviation = _block_means(np.square(reproduction - pixels).mean(-1))
         clipped = _block_means(((pixels == 0) | (pixels == 255)).any(-1).astype(np.float64)) > 0
@@ -344,7 +345,7 @@ class AlteredObservation(Observation):
         images = make_images(self.original, z[None], labels)
         if not np.isfinite(images).all():
             return 0.0
-        pixels = self.chain.discrete(self.original.to_bytes(images))
+        pixels = self.chain.discrete_of_values(images, self.original.to_bytes)
         if self.chain.jpeg is None or self.quantised is None:
             return float((pixels[0] == self.pixels[image]).mean())
         return float((self.chain.jpeg.quantised(pixels)[0] == self.quantised[image]).mean())
@@ -372,7 +373,7 @@ class AlteredObservation(Observation):
         """
         maker_rounding, alteration = self.original.byte_rule, self.chain.text
         z = np.asarray(z, np.float32).reshape(-1)
-        if self.chain.copies:  # bytes were only moved: they are tested as an unaltered image's
+        if self.chain.rounds_once:  # tested as the bytes of an unaltered image
             target, here = target_of(self.pixels[image]), z.reshape(self.gen.latent_shape)
             return RoundingData(
                 self.pixels[image],
@@ -417,7 +418,7 @@ def make_altered_observation(
     Raises:
       ImageError: the alteration does not make images of this shape from the candidate's.
     """
-    chain, pixels = images.chain, images.pixels
+    chain, pixels = images.chain, images.chain.observed(images.pixels)
     shape = chain.out_shape(gen.image_shape)
     if pixels.shape[1:] != shape:
         raise ImageError(

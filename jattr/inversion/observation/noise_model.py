@@ -105,7 +105,10 @@ def _own_numbers(gen: Generator, chain: Chain, settings: NoiseLearning) -> _OwnN
     numbers = math.prod(chain.out_shape(gen.image_shape))
     count = int(np.clip(settings.max_numbers // numbers, 8, settings.num_images))
     z, label, images = gen.sample_images(jax.random.key(settings.num_images), count)
-    altered = chain.discrete(images)
+    if chain.saves:
+        altered = chain.discrete_of_values(make_images(gen, z, label), gen.to_bytes)
+    else:
+        altered = chain.discrete(images)
     smooth = make_images(observed_generator(gen, chain, np.ones(1)), z, label)
     smooth = smooth.astype(np.float64).reshape(count, -1)
     jpeg = chain.jpeg
