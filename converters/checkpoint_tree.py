@@ -1,14 +1,16 @@
 """The content of a weights file as a tree of plain values: checks, and the tensors in it."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 from jattr.errors import CheckpointError
 
-from .pickle_machine import Call, NewObject, Unfinished
+from .pickle_machine import Call, NewObject, Opaque, Unfinished, refusal
 from .reading_limits import (
     MAX_CONTAINER_DEPTH,
+    MAX_NAMES_BYTES,
     MAX_NODES,
     MAX_TENSOR_FACTOR,
     MAX_TENSOR_NAME,
@@ -18,15 +20,17 @@ from .reading_limits import (
 )
 from .torch_records import NDARRAY, Storage, StorageType
 
+END = object()  # of a walk over a container
+
 
 def check_tree(tree: Tree, file_size: int) -> None:
-    """Check that a tree is small when written out.
+    """Check that a tree is small when written out, and holds something that is read.
 
     A pickle can mention one value many times, or inside itself.
 
     Raises:
-      CheckpointError: the tree is endless, too deep or too large, or holds a part of a value that
-        was never finished.
+      CheckpointError: the tree is endless, too deep or too large, or has no tensor but something
+        that was not read.
     """
     nodes, _, size = _measure(tree, 1, {})
     if nodes > MAX_NODES:
@@ -38,16 +42,51 @@ def check_tree(tree: Tree, file_size: int) -> None:
             f"has tensors of {size} bytes in all, but the file has {file_size}: tensors expanded or"
             " shared many times; save them with .contiguous().clone()"
         )
+    if isinstance(tree, (Call, NewObject, Unfinished, Storage, StorageType)) or tree is NDARRAY:
+        raise CheckpointError(
+            f"holds {shown(tree)} outside of any tensor; save a state dict of tensors"
+        )
+    unread = next((leaf for _, leaf in _leaves(tree) if isinstance(leaf, Opaque)), None)
+    if unread and not any(isinstance(leaf, (np.ndarray, np.generic)) for _, leaf in _leaves(tree)):
+        raise refusal(unread.name)
+
+
+def unread_values(tree: Tree, limit: int) -> dict[str, str]:
+    """Return the first `limit` values of a tree that were not read: place (dotted) -> what it is.
+
+    >>> unread_values({"args": Opaque("argparse.Namespace"), "epoch": 3}, limit=8)
+    {'args': 'argparse.Namespace'}
+    """
+    opaque = (
+        (".".join(map(str, keys)), leaf.name)
+        for keys, leaf in _leaves(tree)
+        if isinstance(leaf, Opaque)
+    )
+    return dict(itertools.islice(opaque, limit))
+
+
+def _leaves(tree: Tree) -> Iterator[tuple[list[Tree], Tree]]:
+    """Yield (keys that lead to it, value) of what is no container, entering each container once."""
+    keys: list[Tree] = [None]
+    walks: list[Iterator[tuple[Tree, Tree]]] = [iter([(None, tree)])]
+    entered: set[int] = set()
+    while walks:
+        keys[-1], node = next(walks[-1], (None, END))
+        if node is END:
+            walks.pop()
+            keys.pop()
+        elif not isinstance(node, (dict, list, tuple)):
+            yield keys[1:], node
+        elif id(node) not in entered:
+            entered.add(id(node))
+            walks.append(iter(node.items()) if isinstance(node, dict) else enumerate(node))
+            keys.append(None)
 
 
 def _measure(
     node: Tree, depth: int, measured: dict[int, tuple[int, int, int]]
 ) -> tuple[int, int, int]:
     """Return the number of values, the depth and the bytes in arrays of a node at `depth`."""
-    if isinstance(node, (Call, NewObject, Unfinished, Storage, StorageType)) or node is NDARRAY:
-        raise CheckpointError(
-            f"holds {shown(node)} outside of any tensor; save a state dict of tensors"
-        )
     if not isinstance(node, (dict, list, tuple)):
         return 1, 0, node.nbytes if isinstance(node, (np.ndarray, np.generic)) else 0
     if id(node) in measured:
@@ -81,15 +120,31 @@ def find_state_dict(tree: Tree, key: str | None = None) -> dict[str, np.ndarray]
     >>> find_state_dict({"epoch": 3, "netG": {"fc": {"bias": np.zeros(2)}}}, "netG")
     {'fc.bias': array([0., 0.])}
     """
-    state: dict[str, np.ndarray] = {}
-    for name, array in _tensors(_descend(tree, key), ""):
-        if name in state:
-            raise CheckpointError(f"the weights hold two tensors called {shown(name)}")
-        state[name] = array
+    state = tensors_by_name(_descend(tree, key))
     if not state:
         raise CheckpointError(
             f"no tensors in the weights under {shown(key)}; there is {_contents(tree)}"
         )
+    return state
+
+
+def tensors_by_name(tree: Tree) -> dict[str, np.ndarray]:
+    """Return the tensors of a tree by dotted name, in the file's order; {} if it has none.
+
+    Raises:
+      CheckpointError: two tensors have one name, or the names are too long.
+    """
+    state: dict[str, np.ndarray] = {}
+    size = 0
+    for name, array in _tensors(tree, ""):
+        if name in state:
+            raise CheckpointError(f"the weights hold two tensors called {shown(name)}")
+        size += len(name)
+        if size > MAX_NAMES_BYTES:
+            raise CheckpointError(
+                f"the weights have names of over {MAX_NAMES_BYTES} characters together"
+            )
+        state[name] = array
     return state
 
 

@@ -28,20 +28,22 @@ from jattr.generators.store import check_generator_folder, save_generator
 from jattr.generators.stored import Params, as_tree
 from jattr.typing import JsonObject
 
-from .detect import Match, Weights, detect, read_weights
+from .detect import Match, detect, not_read
 from .features import FeatureFormat, convert_features
-from .layered import convert_layered
+from .layered import convert_layered, state_of_card
 from .reading_limits import Tree
 from .rules import Format, convert_by_rows
-from .torch_file import find_state_dict, read_checkpoint
+from .weights_folder import Weights, is_weights_index, read_weights
 
 
 class Conversion(NamedTuple):
-    """What is to be written: a card and its stored tensors, and the file that they come from."""
+    """What is to be written: a card and its stored tensors, and the weights that they come from."""
 
     card: CardBase
     params: Params
-    weights: Path
+    weights: Weights
+    notes: tuple[str, ...] = ()  # what is to be said about the choice of them
+    key: str = ""  # where in the file they lay
 
 
 def convert(
@@ -54,12 +56,17 @@ def convert(
     settings: Mapping[str, object] | None = None,
     image_size: tuple[int, int] | None = None,
     overwrite: bool = False,
+    key: str | None = None,
 ) -> Generator | FeatureNetwork:
     """Write a generator or feature folder from a weights file; return the generator or network.
 
+    What was chosen or made on the way (averaged weights before others, folded normalisation, an
+    estimated mean style, values that were not read) stands in the card, as `source.notes`.
+
     Args:
-      source: a weights file; a `vae/` folder of diffusers; a folder of LPIPS' two files, backbone
-        and heads; or a card (`.json`), whose `weights` lie beside it.
+      source: a weights file; a folder of one, or of shards and their index; a `vae/` folder of
+        diffusers, or the root folder of a pipeline that has one; a folder of LPIPS' two files,
+        backbone and heads; or a card (`.json`), whose `weights` lie beside it.
       destination: the folder to make.
       card: an architecture card (`docs/architecture_card.md`); None: the family is told from the
         file.
@@ -71,6 +78,8 @@ def convert(
         file suggests.
       overwrite: replace a folder that is there, if it is a generator's or feature folder and holds
         nothing else.
+      key: where in the file the network lies, such as "g" or "state_dict.generator"; None: wherever
+        it is found, averaged weights before others; with a card, as it says.
 
     Raises:
       ConversionError: no family fits the file, or card and weights do not fit; the message lists
@@ -82,7 +91,8 @@ def convert(
     inputs = [source] if card is None else [source, Path(card)]
     # before any work
     check_folder(destination, kind=CONVERTED, overwrite=overwrite, protected=inputs)
-    by_card = card is not None or (source.suffix.lower() == ".json" and not source.is_dir())
+    is_card = source.suffix.lower() == ".json" and not is_weights_index(source)
+    by_card = card is not None or (is_card and not source.is_dir())
     if by_card and (arch is not None or settings or image_size is not None):
         raise ConversionError(
             "a card states the whole architecture; omit --arch, --psi, --cutoff, --noise and"
@@ -90,22 +100,22 @@ def convert(
         )
     name = name or (None if by_card else Path(os.path.abspath(destination)).name)
     if by_card:
-        conversion = _by_card(source, card)
+        conversion = _by_card(source, card, key)
     else:
         weights = read_weights(source)
-        match = detect(weights, arch)
+        match = detect(weights, arch, key)
         if isinstance(match.format, FeatureFormat):
             if settings or image_size is not None:
                 raise ConversionError(
                     f"{source} is {match.format.title}; omit all settings and --image-size"
                 )
             return convert_features(
-                match, source, destination, str(name), overwrite=overwrite, protected=inputs
+                match, weights, destination, str(name), overwrite=overwrite, protected=inputs
             )
         conversion = _by_detection(weights, match, name or "", settings, image_size)
     named = dataclasses.replace(conversion.card, name=name) if name else conversion.card
-    final = _with_source(named, conversion.weights)
-    inputs.append(conversion.weights)
+    final = _with_source(named, conversion)
+    inputs += conversion.weights.files
     return save_generator(
         destination, final, conversion.params, overwrite=overwrite, protected=inputs
     )
@@ -124,25 +134,25 @@ def _check_converted(folder: Path) -> None:
 CONVERTED = FolderKind("a generator folder or feature folder", _check_converted)
 
 
-def _by_card(source: Path, card: str | os.PathLike[str] | None) -> Conversion:
+def _by_card(source: Path, card: str | os.PathLike[str] | None, key: str | None) -> Conversion:
     parsed = read_card(source if card is None else card)
     if card is None and parsed.weights is None:
         raise ConversionError(
             f"{source} names no `weights` file; add the field, or give the file and --card {source}"
         )
-    if card is not None and source.is_dir():
-        raise ConversionError(f"{source} is a folder; give the weights file beside --card")
-    weights = source if card is not None else source.parent / str(parsed.weights)
-    return _layered(
-        parsed, weights, find_state_dict(read_checkpoint(weights), parsed.state_dict_key)
-    )
+    weights = read_weights(source if card is not None else source.parent / str(parsed.weights))
+    state = state_of_card(parsed, weights.tree, key or parsed.state_dict_key)
+    return _layered(parsed, weights, state.tensors, (*weights.notes, *state.notes))
 
 
-def _layered(card: Card, weights: Path, state_dict: Mapping[str, np.ndarray]) -> Conversion:
+def _layered(
+    card: Card, weights: Weights, tensors: Mapping[str, np.ndarray], notes: tuple[str, ...]
+) -> Conversion:
     try:
-        return Conversion(card, convert_layered(card, state_dict), weights)
+        return Conversion(card, convert_layered(card, tensors), weights, notes)
     except ConversionError as error:
-        raise ConversionError(f"{weights}: {error}") from error
+        lines = [f"{weights.path}: {error}", *not_read(weights.tree)]
+        raise ConversionError("\n  ".join(lines)) from error
 
 
 def _by_detection(
@@ -162,7 +172,9 @@ def _by_detection(
         assert isinstance(described, Card)
         if image_size is not None:
             raise _fixed_size(weights.path, described.image_shape[1:])
-        return _layered(dataclasses.replace(described, name=name), weights.path, match.tensors)
+        named = dataclasses.replace(described, name=name)
+        conversion = _layered(named, weights, match.tensors, (*weights.notes, *match.notes))
+        return conversion._replace(key=match.key)
     architecture = _sized(described.architecture, image_size, weights.path)
     data: JsonObject = {
         "card_version": 1,
@@ -177,9 +189,11 @@ def _by_detection(
     shapes = graph_of(card.kind, card.architecture)[1]
     try:
         stored = convert_by_rows(match.format, described, match.tensors, shapes)
-        return Conversion(card, as_tree(stored), weights.path)
     except ConversionError as error:
-        raise ConversionError(f"{weights.path}: {error}") from error
+        lines = [f"{weights.path}: {error}", *not_read(weights.tree)]
+        raise ConversionError("\n  ".join(lines)) from error
+    notes = (*weights.notes, *match.notes, *described.notes)
+    return Conversion(card, as_tree(stored), weights, notes)
 
 
 def _sized(architecture: Any, size: tuple[int, int] | None, weights: Path) -> Tree:
@@ -199,21 +213,32 @@ def _fixed_size(weights: Path, size: tuple[int, int]) -> ConversionError:
     )
 
 
-def _with_source(card: CardBase, weights: Path) -> CardBase:
-    """Return the card with the weights file's name and SHA-256 in its `source`.
+def _with_source(card: CardBase, conversion: Conversion) -> CardBase:
+    """Return the card with name and SHA-256 of each weights file, and the notes, in its `source`.
 
     Raises:
       ConversionError: the card states another SHA-256.
     """
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digests = {}
+    for path in conversion.weights.files:
+        with path.open("rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     stated = None if card.source is None else json.loads(card.source)
     source = {"text": stated} if isinstance(stated, str) else dict(stated or {})
-    if source.setdefault("sha256", digest) != digest:
-        raise ConversionError(
-            f"{weights} has the SHA-256 {digest}, but card {card.name!r} states"
-            f" {source['sha256']!r} in source.sha256: this is another file; fetch the right one, or"
-            " correct the card"
-        )
-    source.setdefault("file", weights.name)
+    if len(digests) > 1:
+        source.setdefault("files", digests)
+    else:
+        ((name, digest),) = digests.items()
+        if source.setdefault("sha256", digest) != digest:
+            raise ConversionError(
+                f"{conversion.weights.path} has the SHA-256 {digest}, but card {card.name!r} states"
+                f" {source['sha256']!r} in source.sha256: this is another file; fetch the right"
+                " one, or correct the card"
+            )
+        source.setdefault("file", name)
+    if conversion.key:
+        source.setdefault("key", conversion.key)
+    unread = not_read(conversion.weights.tree)
+    if notes := [*conversion.notes, *unread]:
+        source.setdefault("notes", notes)
     return dataclasses.replace(card, source=json.dumps(source, ensure_ascii=False))

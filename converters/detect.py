@@ -4,29 +4,39 @@ No name decides anything: a format looks at the tensors' names and shapes. Where
 several do, the error lists what was tried and why it failed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from jattr.errors import CardError, CheckpointError, ConversionError, show
+from jattr.errors import ConversionError, show
 from jattr.generators.card import Card
-from jattr.generators.card_json import plain, read_json
 
 from . import (
     autoencoder_kl,
     dcgan,
     features,
-    nvlabs_pickle,
     progan,
     stylegan,
     stylegan2,
     stylegan3,
 )
-from .reading_limits import Tree
+from .checkpoint_tree import tensors_by_name, unread_values
+from .places import (
+    DATA_PARALLEL,
+    Place,
+    choice_note,
+    places_in,
+    preferred,
+    without_data_parallel,
+    without_outer,
+)
+from .reading_limits import Tree, shown
 from .rules import Description, Format, StateDict, UnfitError
-from .torch_file import find_state_dict, read_checkpoint, strip_module_prefix
+from .weights_folder import Weights, read_weights
+
+__all__ = ["FORMATS", "Match", "Weights", "contents_of", "detect", "not_read", "read_weights"]
 
 
 class CardFormat(NamedTuple):
@@ -55,18 +65,7 @@ _ALL: tuple[AnyFormat, ...] = (
 )
 FORMATS: dict[str, AnyFormat] = {format.name: format for format in _ALL}
 ON_REQUEST = tuple(format for format in features.FORMATS if format.on_request)
-CONFIG = "config.json"
-FOLDER_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
-# what pickles may name besides PyTorch's own
-PICKLE_NAMES = nvlabs_pickle.NVLABS_NAMES | progan.GAN_ZOO_NAMES
 MAX_KEYS = 8  # shown in an error
-
-
-class Weights(NamedTuple):
-    """A weights file as read."""
-
-    path: Path  # of the file with the tensors
-    tree: Tree  # what it holds; for a folder {"config": ..., "tensors": ...}
 
 
 class Match(NamedTuple):
@@ -76,64 +75,33 @@ class Match(NamedTuple):
     description: Description | Card  # a card describes a layered generator
     tensors: StateDict
     key: str  # where they lay
+    notes: tuple[str, ...] = ()  # what is to be said about the choice
 
 
-def read_weights(source: Path) -> Weights:
-    """Return the content of a weights file.
-
-    Also of a `vae/` folder of diffusers, or of a folder of two files (LPIPS).
-
-    Raises:
-      CheckpointError, ConversionError: it cannot be read, or the folder has no weights.
-    """
-    if not source.is_dir():
-        return Weights(
-            source, nvlabs_pickle.flat_modules(read_checkpoint(source, names=PICKLE_NAMES))
-        )
-    files = [source / name for name in FOLDER_WEIGHTS if (source / name).is_file()]
-    if not files or not (source / CONFIG).is_file():
-        if together := features.read_folder(source):
-            return Weights(source, together)
-        raise ConversionError(
-            f"{source} is a folder without {CONFIG} and {' or '.join(FOLDER_WEIGHTS)}, as diffusers"
-            " writes a vae/ folder, and without two weights files, LPIPS' backbone and heads; give"
-            " such a folder, or a weights file"
-        )
-    try:
-        config = plain(read_json(source / CONFIG))
-    except CardError as error:
-        raise ConversionError(
-            f"{source / CONFIG}: {str(error).replace('the card', 'the configuration')}"
-        ) from error
-    return Weights(
-        files[0], {"config": config, "tensors": find_state_dict(read_checkpoint(files[0]))}
-    )
-
-
-def detect(weights: Weights, arch: str | None = None) -> Match:
+def detect(weights: Weights, arch: str | None = None, key: str | None = None) -> Match:
     """Return the one format that fits.
 
     Args:
       weights: the file as read.
       arch: the name of a format; None: any but those that are only looked for by name.
+      key: where in the file the network lies, such as "g"; None: wherever it is found, averaged
+        weights before others.
 
     Raises:
       ConversionError: none fits, or several do; or there is no such format.
     """
     if arch is not None and arch not in FORMATS:
         raise ConversionError(f"there is no architecture {arch!r}; known: {', '.join(FORMATS)}")
-    matches: list[Match] = []
-    tried: list[str] = []
     candidates = (
         [FORMATS[arch]]
         if arch
         else [format for format in FORMATS.values() if format not in ON_REQUEST]
     )
-    for format in candidates:
-        match = _first_match(format, weights.tree, tried)
-        matches += [match] if match else []
+    search = _search(weights.tree, candidates, key)
+    matches = [match for format in candidates if (match := _match(format, search, weights.path))]
     if len(matches) == 1:
         return matches[0]
+    tried = [line for format in candidates for line in _tried(format, search, weights.tree)]
     if candidates[0] in ON_REQUEST:
         raise ConversionError(
             f"{weights.path} has no {candidates[0].title} that can be used: {'; '.join(tried)}"
@@ -146,11 +114,30 @@ def detect(weights: Weights, arch: str | None = None) -> Match:
             [
                 f"{weights.path} {_kind_of(weights.tree)}; tried:",
                 *tried,
+                *([] if key is None else [f"nothing was looked for outside of --key {show(key)}"]),
                 *_also(weights.tree),
+                *contents_of(weights.tree),
                 NAME_THE_FAMILY,
             ]
         )
     )
+
+
+def contents_of(tree: Tree) -> Iterator[str]:
+    """Yield what a file has, for an error: some names of tensors, and what was not read."""
+    names = [show(name) for name in tensors_by_name(tree)]
+    if names:
+        more = f", ... ({len(names)} in all)" if len(names) > MAX_KEYS else ""
+        yield f"its tensors are {', '.join(names[:MAX_KEYS])}{more}"
+    yield from not_read(tree)
+
+
+def not_read(tree: Tree) -> list[str]:
+    """Return one line about the values of a file that were not read, [] if there are none."""
+    values = unread_values(tree, MAX_KEYS + 1)
+    parts = [f"{show(place)} ({shown(name)[1:-1]})" for place, name in values.items()]
+    more = ", ..." if len(parts) > MAX_KEYS else ""
+    return [f"not read, and never run: {', '.join(parts[:MAX_KEYS])}{more}"] if parts else []
 
 
 NAME_THE_FAMILY = (
@@ -158,48 +145,88 @@ NAME_THE_FAMILY = (
 )
 
 
+class Search(NamedTuple):
+    """What formats say of the places of a file: by the format's name."""
+
+    fits: dict[str, list[tuple[Place, Description | Card]]]
+    reasons: dict[str, dict[str, str]]  # place -> why it does not fit
+
+
+def _search(tree: Tree, formats: Sequence[AnyFormat], key: str | None = None) -> Search:
+    """Return which formats fit which places."""
+    search = Search({}, {})
+    for place in places_in(tree, key):
+        if not place.tensors:
+            continue
+        for format in formats:
+            # a backbone beside a generator is no candidate: only where such files have it
+            everywhere = not isinstance(format, features.FeatureFormat) or format.on_request
+            if not everywhere and place.key not in (*format.keys, DATA_PARALLEL):
+                continue
+            reason = ""
+            for variant in (place, without_data_parallel(place)):
+                if variant is None:
+                    continue
+                try:
+                    description = format.describe(variant.tensors, variant.context)
+                except UnfitError as error:
+                    reason = reason or f"{error}{place.fault and f'; {place.fault}'}"
+                else:
+                    search.fits.setdefault(format.name, []).append((variant, description))
+                    break
+            else:
+                search.reasons.setdefault(format.name, {})[place.key] = reason
+    return search
+
+
+def _match(format: AnyFormat, search: Search, path: Path) -> Match | None:
+    """Return the match of a format, if it fits anywhere.
+
+    Raises:
+      ConversionError: it fits several places, and nothing tells which is meant.
+    """
+    fits = without_outer(search.fits.get(format.name, []))
+    if not fits:
+        return None
+    fit = preferred(fits, format.keys)
+    if fit is None:
+        keys = ", ".join(show(place.key) for place, _ in fits[:MAX_KEYS])
+        raise ConversionError(
+            f"{path} holds a {format.title} under each of {keys}; say which with --key NAME"
+        )
+    place, description = fit
+    return Match(
+        format,
+        description,
+        place.tensors,
+        place.key,
+        (*choice_note(place, fits), *(f"folded: {what}" for what in place.folded)),
+    )
+
+
+def _tried(format: AnyFormat, search: Search, tree: Tree) -> Iterator[str]:
+    """Yield why a format fits nowhere: by the places where such files have it."""
+    reasons = search.reasons.get(format.name, {})
+    flat = isinstance(tree, dict) and not any(isinstance(value, dict) for value in tree.values())
+    keys = [key for key in format.keys if key in reasons and (key or flat)]
+    for key in keys:
+        yield f"{format.name}{f' under {show(key)}' if key else ''}: {reasons[key]}"
+    if not keys:
+        usual = " or ".join(show(key) for key in format.keys if key) or "no key"
+        # the first other part of the file
+        other = next((f"; under {show(key)}: {reasons[key]}" for key in reasons if key), "")
+        yield f"{format.name}: nothing under {usual}{other}"
+
+
 def _also(tree: Tree) -> Iterator[str]:
     """Yield what else a file has, of the formats that are only looked for by name."""
+    search = _search(tree, ON_REQUEST)
     for format in ON_REQUEST:
-        if _first_match(format, tree, []):
+        if search.fits.get(format.name):
             yield (
                 f"it has a {format.title}: --arch {format.name} makes a feature folder of it, for"
                 " distances"
             )
-
-
-def _first_match(format: AnyFormat, tree: Tree, tried: list[str]) -> Match | None:
-    """Return the match at the first place of the file that fits, noting why the others do not."""
-    candidates = list(_candidates(format, tree))
-    if not candidates:
-        tried.append(
-            f"{format.name}: nothing under {' or '.join(show(key) for key in format.keys if key)}"
-        )
-    for key, tensors, context in candidates:
-        try:
-            return Match(format, format.describe(tensors, context), tensors, key)
-        except UnfitError as reason:
-            tried.append(f"{format.name}{f' under {show(key)}' if key else ''}: {reason}")
-    return None
-
-
-def _candidates(format: AnyFormat, tree: Tree) -> Iterator[tuple[str, StateDict, Tree]]:
-    """Yield (key, tensors, the tree that they lie in) where in a file a format may be."""
-    for key in format.keys:
-        part = tree
-        for name in key.split(".") if key else ():
-            part = part.get(name) if isinstance(part, dict) else None
-        if not isinstance(part, dict):
-            continue
-        if isinstance(part.get("tensors"), dict):  # a module of NVlabs, or a folder
-            yield key, part["tensors"], part
-            continue
-        try:
-            tensors = find_state_dict(part)
-        except CheckpointError:
-            continue
-        if key or not any(isinstance(value, dict) for value in part.values()):
-            yield key, strip_module_prefix(tensors), tree
 
 
 def _kind_of(tree: Tree) -> str:

@@ -18,15 +18,13 @@ from typing import Any, NamedTuple
 from jattr.distances.feature_folder import FEATURES_KIND, make_card, save_features
 from jattr.distances.inception import CLASSES
 from jattr.distances.networks import FeatureNetwork, graph_of
-from jattr.errors import ConversionError, show
+from jattr.errors import ConversionError
 
 from . import discriminators
-from .checkpoint_tree import find_state_dict, strip_module_prefix
 from .reading_limits import Tree
 from .rules import Description, Format, Row, StateDict, UnfitError, convert_by_rows
-from .torch_file import read_checkpoint
+from .weights_folder import Weights
 
-WEIGHTS_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")  # of weights files in a folder
 LEAVES_OF_CONV = {  # stored leaf -> (its name in the file, layout), of a convolution with bias
     "kernel": ("weight", "conv"),
     "bias": ("bias", "same"),
@@ -123,27 +121,9 @@ def rows_lpips(arch: Architecture) -> Iterator[Row]:
             yield Row(f"{module.replace('/', '.')}.{source}", path, layout)
 
 
-def read_folder(folder: Path) -> Tree | None:
-    """Return the tensors of the two weights files in a folder together; None if there are not two.
-
-    Raises:
-      CheckpointError, ConversionError: a file cannot be read, or both hold a tensor of one name.
-    """
-    files = _weights_files(folder)
-    if len(files) != 2:
-        return None
-    first, second = (strip_module_prefix(find_state_dict(read_checkpoint(path))) for path in files)
-    if both := sorted(first.keys() & second.keys()):
-        raise ConversionError(
-            f"{files[0]} and {files[1]} both hold {show(both[0])}; a folder of two weights files is"
-            " one backbone of LPIPS and its heads"
-        )
-    return {"tensors": first | second}
-
-
 def convert_features(
     match: Any,
-    source: Path,
+    weights: Weights,
     destination: str | os.PathLike[str],
     name: str,
     *,
@@ -154,7 +134,7 @@ def convert_features(
 
     Args:
       match: what `jattr.converters.detect.detect` returned, of a `FeatureFormat`.
-      source: the file, or the folder of two.
+      weights: the file, or the folder of two, as read.
       destination: the folder to make.
       name: the network's.
       overwrite: replace a folder that is there, if it is a feature folder and holds nothing else.
@@ -170,32 +150,25 @@ def convert_features(
         shapes = graph_of(arch.name, arch.variant)[1]
         stored = convert_by_rows(match.format.table, match.description, match.tensors, shapes)
     except ConversionError as error:
-        raise ConversionError(f"{source}: {error}") from error
+        raise ConversionError(f"{weights.path}: {error}") from error
     card = make_card(
         name=name,
         architecture=arch.name,
         variant=arch.variant,
-        source={"layout": match.format.name, "files": _digests(source)}
-        | ({"key": match.key} if match.key else {}),
+        source={"layout": match.format.name, "files": _digests(weights.files)}
+        | ({"key": match.key} if match.key else {})
+        | ({"notes": list(notes)} if (notes := (*weights.notes, *match.notes)) else {}),
     )
     return save_features(destination, card, stored, overwrite=overwrite, protected=protected)
 
 
-def _digests(source: Path) -> Mapping[str, str]:
-    """Return name and SHA-256 of the file, or of the weights files in a folder."""
+def _digests(files: Iterable[Path]) -> Mapping[str, str]:
+    """Return names and SHA-256 of files."""
     digests = {}
-    for path in _weights_files(source) if source.is_dir() else [source]:
+    for path in files:
         with path.open("rb") as file:
             digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests
-
-
-def _weights_files(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in WEIGHTS_SUFFIXES and path.is_file()
-    )
 
 
 _TABLES = (

@@ -1,16 +1,95 @@
 """Converts state dicts of PyTorch to stored tensors of layered generators by a checked table."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from jattr.errors import ConversionError, show
+from jattr.errors import CheckpointError, ConversionError, show
 from jattr.generators.card import Card
 from jattr.generators.card_problems import listed
 from jattr.generators.card_shapes import shape_problems
 from jattr.generators.stored import Leaf, Params, as_tree, stored_slots
 
-NEVER_USED = ("num_batches_tracked",)  # counters of BatchNorm: no part of the function in eval mode
+from .checkpoint_tree import find_state_dict
+from .places import (
+    COUNTERS,
+    choice_note,
+    places_in,
+    preferred,
+    without_data_parallel,
+    without_outer,
+)
+from .reading_limits import Tree
+
+# counters of BatchNorm, of thop, of AveragedModel: no part of the function in eval mode
+NEVER_USED = ("num_batches_tracked", *COUNTERS)
+
+
+class CardState(NamedTuple):
+    """The state dict that a card describes, as a file holds it."""
+
+    tensors: Mapping[str, np.ndarray]
+    notes: tuple[str, ...]  # what is to be said about the choice
+
+
+def state_of_card(card: Card, tree: Tree, key: str | None) -> CardState:
+    """Return the tensors of a file that a card describes, found by their names.
+
+    Names as they stand in the file come first; then those behind any prefix, without wrappers and
+    with normalised weights folded.
+
+    Args:
+      card: what the network is.
+      tree: what the file holds.
+      key: where the state dict is nested; None: anywhere.
+
+    Raises:
+      CheckpointError: there is no tensor under `key`.
+      ConversionError: several places have all tensors of the card, and nothing tells which is
+        meant; or factors of normalised weights do not fit each other.
+    """
+    slots = stored_slots(card).values()
+    needed = {slot.source_key for slot, _ in slots if not slot.optional}
+    if needed <= _as_written(tree, key).keys():
+        return CardState(_as_written(tree, key), ())
+    fits = [
+        (variant, None)
+        for place in places_in(tree, key)
+        for variant in (place, without_data_parallel(place))
+        if variant is not None and needed <= variant.tensors.keys()
+    ]
+    if not fits:
+        # the error is to speak of what there is
+        return CardState(_without_wrappers(tree, key) or find_state_dict(tree, key), ())
+    fits = without_outer(fits)
+    fit = preferred(fits)
+    if fit is None:
+        places = ", ".join(show(place.key) for place, _ in fits[:8])
+        raise ConversionError(
+            f"the file holds all tensors of card {card.name!r} under each of {places}; say which"
+            " by the card's state_dict_key, or with --key NAME"
+        )
+    notes = (*choice_note(fit[0], fits), *(f"folded: {what}" for what in fit[0].folded))
+    return CardState(fit[0].tensors, notes)
+
+
+def _as_written(tree: Tree, key: str | None) -> Mapping[str, np.ndarray]:
+    """Return the tensors under a key by the names in the file, {} if there are none."""
+    try:
+        return find_state_dict(tree, key)
+    except CheckpointError:
+        return {}
+
+
+def _without_wrappers(tree: Tree, key: str | None) -> Mapping[str, np.ndarray]:
+    """Return the tensors that an error is to speak of: those of the first place, if it is whole."""
+    first = next(places_in(tree, key), None)
+    if first is None:
+        return {}
+    if first.fault:
+        raise ConversionError(first.fault)
+    return first.tensors
 
 
 def convert_layered(card: Card, state_dict: Mapping[str, np.ndarray]) -> Params:

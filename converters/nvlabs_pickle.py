@@ -13,7 +13,7 @@ import numpy as np
 
 from jattr.errors import CheckpointError
 
-from .pickle_machine import Call, NewObject, plain_key
+from .pickle_machine import Call, NewObject, Opaque
 from .reading_limits import Tree, shown
 
 PLAIN_TYPES = (bool, int, float, str, type(None))
@@ -65,7 +65,7 @@ def flat_modules(tree: Tree) -> Tree:
             "sources": sorted({value for kind, _, value in parts if kind == "source"}),
         }
     if isinstance(tree, dict):
-        return {plain_key(key): flat_modules(value) for key, value in tree.items()}
+        return {key: flat_modules(value) for key, value in tree.items()}
     return tree
 
 
@@ -78,6 +78,10 @@ def _parts(module: dict[str, Tree], prefix: str) -> Iterator[tuple[str, str, Tre
     state = module["state"]
     for group in ("_parameters", "_buffers"):
         for name, value in _dict_of(state, group).items():
+            if isinstance(value, Opaque):
+                raise CheckpointError(
+                    f"has a tensor {shown(prefix + name)} of {shown(value.name)}, which is not read"
+                )
             if value is not None:
                 yield "tensor", f"{prefix}{name}", np.asarray(value)
     for name, value in state.items():

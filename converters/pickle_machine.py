@@ -4,8 +4,9 @@ Nothing that the file names is run.
 
 A pickle is a program for a stack machine. Python's own machine imports and calls whatever the
 program names; this one looks every name up in a table that its caller gives, and pays for
-everything it builds from a budget. It never recurses, so no nesting in the file can exhaust the C
-stack. `pickle_operations` holds the instructions.
+everything it builds from a budget. A name that the table does not have stands for an `Opaque`: a
+value of which only that name is kept, whatever the program does to it. The machine never recurses,
+so no nesting in the file can exhaust the C stack. `pickle_operations` holds the instructions.
 """
 
 import struct
@@ -15,8 +16,9 @@ from dataclasses import dataclass, field
 
 from jattr.errors import CheckpointError
 
-from .reading_limits import Budget, Tree, shown
+from .reading_limits import MAX_NAME_BYTES, Budget, Tree, shown
 
+NAME_PRICE = 300  # bytes: an `Opaque`, its text's head and its entry in the table
 ENTRY_PRICE = 120  # bytes: what CPython needs for one more entry of a dict or set
 
 
@@ -40,6 +42,16 @@ class NewObject:
     build: Callable[[], Tree]
 
 
+@dataclass(frozen=True)
+class Opaque:
+    """A value of which nothing is read but the name of its class or function, as `os.system`.
+
+    Nothing is imported, made or called for it. A call, a state, items: all leave it as it is.
+    """
+
+    name: str
+
+
 class Unfinished:
     """A value that the pickle builds in two steps; `finish(state)` returns the final one."""
 
@@ -55,8 +67,8 @@ class PickleMachine:
     """One run over one pickle: what `pickle_operations.run_pickle` works on.
 
     `names` maps dotted names to what they stand for: a `Call`, or any other value, which is used as
-    it is. `storage_of` answers a persistent id, the way PyTorch's files refer to the bytes of a
-    tensor.
+    it is. Any other name stands for an `Opaque`. `storage_of` answers a persistent id, the way
+    PyTorch's files refer to the bytes of a tensor.
     """
 
     data: memoryview  # bytes, one-dimensional
@@ -67,6 +79,7 @@ class PickleMachine:
     stack: list[Tree] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)  # heights of the stack where a MARK was set
     memo: dict[int, Tree] = field(default_factory=dict)
+    opaque: dict[str, Opaque] = field(default_factory=dict)  # one for each name
 
     def take(self, count: int) -> memoryview:
         """Return the next `count` bytes; a pickle that ends before them is an error."""
@@ -130,33 +143,64 @@ class PickleMachine:
             raise CheckpointError(
                 f"has a damaged or hostile pickle: it names {shown(module)}.{shown(attribute)}"
             )
+        if len(module) + len(attribute) > MAX_NAME_BYTES:
+            raise CheckpointError(
+                f"has a name of {len(module) + len(attribute)} characters in its pickle; at most"
+                f" {MAX_NAME_BYTES} are read"
+            )
         dotted = f"{module}.{attribute}"
-        if "." in attribute or dotted not in self.names:
-            raise _refusal(dotted)
-        self.stack.append(self.names[dotted])
+        # an attribute with a dot reaches into something: it is none of the table's names
+        listed = "." not in attribute and dotted in self.names
+        self.stack.append(self.names[dotted] if listed else self._opaque_named(dotted))
+
+    def _opaque_named(self, dotted: str) -> Opaque:
+        if dotted not in self.opaque:
+            self.budget.spend(NAME_PRICE + 4 * len(dotted))
+            self.opaque[dotted] = Opaque(dotted)
+        return self.opaque[dotted]
 
     def call(self) -> None:
         """Call the table entry below the top of the stack with the arguments on top."""
         arguments, callee = self.pop(), self.pop()
+        if isinstance(callee, Opaque):
+            self.stack.append(callee)
+            return
         if not isinstance(callee, Call) or type(arguments) is not tuple:
             raise CheckpointError(f"has a damaged or hostile pickle: it calls {shown(callee)}")
         try:
             value = callee.build(*arguments)
-        except CheckpointError:
-            raise
-        except (TypeError, ValueError, OverflowError) as error:
-            raise CheckpointError(
-                f"has a damaged pickle: arguments that do not fit their call ({error})"
-            ) from error
+        except (CheckpointError, TypeError, ValueError, OverflowError) as error:
+            # what is made of something that was not read is not read either
+            unread = next((item for item in arguments if isinstance(item, Opaque)), None)
+            if unread is None:
+                raise _call_error(error) from error
+            value = unread
         self.budget.spend_for(value)
         self.stack.append(value)
 
     def new_object(self) -> None:
         """Make an object of the class below the top of the stack, without arguments."""
         arguments, kind = self.pop(), self.pop()
+        if isinstance(kind, Opaque):
+            self.stack.append(kind)
+            return
         if not isinstance(kind, NewObject) or arguments != ():
-            raise CheckpointError("uses the pickle instruction NEWOBJ, which no weights file needs")
+            raise CheckpointError(
+                f"uses the pickle instruction NEWOBJ on {shown(kind)}, which no weights file needs"
+            )
         self.stack.append(kind.build())
+
+    def new_object_by_keywords(self) -> None:
+        """Replace a class, its arguments and keywords by the object: an `Opaque` only."""
+        self.pop()
+        self.pop()
+        kind = self.pop()
+        if not isinstance(kind, Opaque):
+            raise CheckpointError(
+                f"uses the pickle instruction NEWOBJ_EX on {shown(kind)}, which no weights file"
+                " needs"
+            )
+        self.stack.append(kind)
 
     def finish(self) -> None:
         """Set the state on top of the stack on the value below it."""
@@ -165,6 +209,8 @@ class PickleMachine:
             slot, target = target.slot, target.finish(state)
             if slot is not None:
                 self.memo[slot] = target
+        elif isinstance(target, Opaque):
+            pass  # its state is nothing, too
         elif type(target) is not OrderedDict or type(state) is not dict:
             raise CheckpointError(
                 f"has a damaged or hostile pickle: it sets a state on {shown(target)}"
@@ -181,41 +227,63 @@ class PickleMachine:
             )
         self.stack.append(self.storage_of(self.pop()))
 
+    def fill_list(self, items: list[Tree]) -> None:
+        """Add items to the list on top of the stack."""
+        target = self.top(list, Opaque)
+        if type(target) is list:
+            target.extend(items)
+
     def fill_dict(self, items: list[Tree]) -> None:
-        """Add keys and values, one after the other, to the dict on top of the stack."""
-        target = self.top(dict, OrderedDict)
+        """Add keys and values, one after the other, to the dict on top of the stack.
+
+        Entries whose key is no plain one are left out: nothing could ask for them.
+        """
+        target = self.top(dict, OrderedDict, Opaque)
         if len(items) % 2:
             raise CheckpointError("has a damaged pickle: a dict with a key that has no value")
         self.budget.spend(ENTRY_PRICE * len(items) // 2)
+        if isinstance(target, Opaque):
+            return
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[plain_key(key)] = value
+            if is_plain_key(key):
+                target[key] = value
 
     def fill_set(self, items: list[Tree]) -> None:
-        """Add items to the set on top of the stack."""
-        target = self.top(set)
+        """Add the plain ones of some items to the set on top of the stack."""
+        target = self.top(set, Opaque)
         self.budget.spend(ENTRY_PRICE * len(items))
-        target.update(plain_key(item) for item in items)
+        if type(target) is set:
+            target.update(filter(is_plain_key, items))
 
 
-def plain_key(key: object) -> Tree:
-    """Return `key` if it may be a dict key or set item: a scalar.
+def _call_error(error: Exception) -> CheckpointError:
+    if isinstance(error, CheckpointError):
+        return error
+    return CheckpointError(f"has a damaged pickle: arguments that do not fit their call ({error})")
+
+
+def is_plain_key(key: object) -> bool:
+    """Return whether `key` may be a dict key or set item: a scalar.
 
     Hashing nested tuples can take for ever.
     """
-    if type(key) in (str, bytes, bool, float, type(None)) or (
+    return type(key) in (str, bytes, bool, float, type(None)) or (
         type(key) is int and -(2**63) <= key < 2**64
-    ):
-        return key
-    raise CheckpointError(
-        f"uses {shown(key)} as a dict key or set item; only text, numbers, bytes and None are read"
     )
 
 
-def _refusal(dotted: str) -> CheckpointError:
+def refusal(dotted: str) -> CheckpointError:
+    """Return the error for a file whose weights themselves need a name that is not read."""
     name = shown(dotted)[1:-1]
     advice = (
         "save the weights alone, torch.save(model.state_dict(), PATH), in the program that made it"
     )
+    if dotted.startswith(TENSORFLOW_PACKAGES):
+        return CheckpointError(
+            f"is a TensorFlow pickle of NVlabs ({name}): convert it with legacy.py of NVlabs'"
+            " stylegan2-ada-pytorch or stylegan3, python legacy.py --source=OLD.pkl"
+            " --dest=NEW.pkl, and give NEW.pkl"
+        )
     if dotted.startswith(("torch.nn.", "__main__.", "torchvision.")):
         return CheckpointError(
             f"holds a whole model ({name}), which only its own program can load; {advice}"
@@ -226,5 +294,10 @@ def _refusal(dotted: str) -> CheckpointError:
             f" {advice}"
         )
     return CheckpointError(
-        f"names {name}, which no weights file needs; nothing was run. If this is a model, {advice}"
+        f"has no tensors that are read, and names {name}; nothing was run. If this is a model,"
+        f" {advice}"
     )
+
+
+# of NVlabs' ProGAN, StyleGAN and StyleGAN2 for TensorFlow, whose pickles hold whole networks
+TENSORFLOW_PACKAGES = ("dnnlib.tflib.", "tfutil.", "tensorflow.")

@@ -2,8 +2,8 @@
 
 That is, in protocols 2 to 5.
 
-An instruction that is not in `HANDLERS` is refused: object construction (INST, OBJ, NEWOBJ_EX;
-NEWOBJ makes only what a table entry stands for), the extension registry (EXT1, EXT2, EXT4),
+An instruction that is not in `HANDLERS` is refused: object construction of protocols 0 and 1 (INST,
+OBJ; NEWOBJ makes only what a table entry stands for), the extension registry (EXT1, EXT2, EXT4),
 out-of-band buffers, and the text forms of protocols 0 and 1.
 """
 
@@ -13,7 +13,7 @@ from functools import partial
 
 from jattr.errors import CheckpointError
 
-from .pickle_machine import ENTRY_PRICE, PickleMachine, plain_key
+from .pickle_machine import ENTRY_PRICE, PickleMachine, is_plain_key
 from .reading_limits import (
     LONG_BYTES,
     MAX_INT_BYTES,
@@ -133,14 +133,10 @@ def _push_tuple(machine: PickleMachine, count: int) -> None:
     machine.stack.append(tuple(reversed(items)))
 
 
-def _append(machine: PickleMachine, items: list[Tree]) -> None:
-    machine.top(list).extend(items)
-
-
 def _push_frozen_set(machine: PickleMachine) -> None:
     items = machine.pop_to_mark()
     machine.budget.spend(ENTRY_PRICE * len(items))
-    machine.stack.append(frozenset(map(plain_key, items)))
+    machine.stack.append(frozenset(filter(is_plain_key, items)))
 
 
 def _check_protocol(machine: PickleMachine) -> None:
@@ -192,8 +188,8 @@ for _code, _form in {b"\x8a": "<B", b"\x8b": "<I"}.items():
 for _code, _count in {b"\x85": 1, b"\x86": 2, b"\x87": 3}.items():
     _operation(_code, partial(_push_tuple, count=_count), BOX_PRICE)
 _operation(b"t", lambda m: m.stack.append(tuple(m.pop_to_mark())), BOX_PRICE)
-_operation(b"a", lambda m: _append(m, [m.pop()]))
-_operation(b"e", lambda m: _append(m, m.pop_to_mark()))
+_operation(b"a", lambda m: m.fill_list([m.pop()]))
+_operation(b"e", lambda m: m.fill_list(m.pop_to_mark()))
 _operation(b"s", lambda m: m.fill_dict([m.pop(), m.pop()][::-1]))
 _operation(b"u", lambda m: m.fill_dict(m.pop_to_mark()))
 _operation(b"\x90", lambda m: m.fill_set(m.pop_to_mark()))
@@ -207,5 +203,6 @@ _operation(b"c", _push_line_name)
 _operation(b"\x93", lambda m: m.name(*[m.pop(), m.pop()][::-1]))
 _operation(b"R", lambda m: m.call(), CALL_PRICE)
 _operation(b"\x81", lambda m: m.new_object(), BOX_PRICE)
+_operation(b"\x92", lambda m: m.new_object_by_keywords(), BOX_PRICE)
 _operation(b"b", lambda m: m.finish())
 _operation(b"Q", lambda m: m.persistent(), CALL_PRICE)

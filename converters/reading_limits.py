@@ -26,6 +26,12 @@ MAX_PICKLE_BYTES = 256 * MIB  # data.pkl of a zip archive
 MAX_INT_BYTES = 64
 LONG_BYTES = 4096  # bytes in a pickle from this length on stay a view of the file
 MAX_TENSOR_NAME = 1024  # characters
+MAX_STATE_TENSORS = 50_000  # of a file in which a network is looked for
+MAX_NAMES_BYTES = 32 * MIB  # of their names together
+MAX_PLACES = 300  # prefixes of names that may be a network's
+MAX_PLACE_PARTS = 6  # of such a prefix, as "state_dict.generator.module" has 3
+MAX_SHARDS = 1000  # of one checkpoint
+MAX_FOLDER_ENTRIES = 10_000  # of a folder in which weights are looked for
 SPARE_MEMORY = 32 * MIB
 
 

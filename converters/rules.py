@@ -43,6 +43,9 @@ class Description(NamedTuple):
     settings: Mapping[str, Any] = {}  # card settings that the file states, such as {"psi": 1.0}
     # tensors from elsewhere in the file, by the names that rows use
     extra: Mapping[str, np.ndarray] = {}
+    # makes tensors that the file lacks and that follow from others, by the names that rows use
+    estimate: Callable[[], Mapping[str, np.ndarray]] | None = None
+    notes: tuple[str, ...] = ()  # what is to be said about it, such as that a mean is an estimate
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,8 @@ def convert_by_rows(
         one message.
     """
     tensors = {**tensors, **description.extra}
+    if description.estimate is not None:
+        tensors |= description.estimate()
     rows = list(format.rows(description.architecture))
     sources = {row.source for row in rows}
     problems = [

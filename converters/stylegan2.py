@@ -5,11 +5,16 @@ programs' own state dicts, https://github.com/NVlabs/stylegan2-ada-pytorch,
 https://github.com/rosinality/stylegan2-pytorch, https://github.com/genforce/genforce.
 """
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from jattr.errors import ConversionError
+from jattr.generators.style_parts import GAIN, MAPPING_RATE, PIXEL_NORM_EPSILON, SLOPE
 from jattr.generators.stylegan2 import Architecture
 
 from .reading_limits import Tree
@@ -77,9 +82,6 @@ def describe_rosinality(tensors: StateDict, tree: Tree) -> Description:
         raise UnfitError("this is a discriminator (it has final_linear); the generator is g_ema")
     need(tensors, "input.input", "conv1.conv.weight", "style.1.weight", "to_rgb1.conv.weight")
     convs = _sizes(tensors, r"convs\.(\d+)\.conv\.weight")
-    average = tree.get("latent_avg") if isinstance(tree, dict) else None
-    if not isinstance(average, np.ndarray) or average.ndim != 1:
-        raise UnfitError("no latent_avg beside g_ema: the mean style, which truncation needs")
     if convs != list(range(len(convs))) or len(convs) % 2 or not convs:
         raise UnfitError(
             f"convs numbered {convs[:4]}...; they must be 0, 1, ... and two for each size"
@@ -89,6 +91,7 @@ def describe_rosinality(tensors: StateDict, tree: Tree) -> Description:
     kernel = tensors.get("convs.0.conv.blur.kernel")
     if kernel is None:
         raise UnfitError("no convs.0.conv.blur.kernel: the taps of the resampling filter")
+    average = _mean_style(tree, tensors)
     return Description(
         Architecture(
             channels=tuple(channels),
@@ -98,8 +101,75 @@ def describe_rosinality(tensors: StateDict, tree: Tree) -> Description:
             equalised=True,
             taps=_taps(kernel),
         ),
-        extra={"latent_avg": average},
+        extra={} if average is None else {"latent_avg": average},
+        estimate=partial(MeanStyle().estimate, tensors) if average is None else None,
+        notes=(MeanStyle().note,) if average is None else (),
     )
+
+
+def _mean_style(tree: Tree, tensors: StateDict) -> np.ndarray | None:
+    """Return `latent_avg`, the mean style, of a file that has it; encoders repeat it in rows."""
+    average = tree.get("latent_avg") if isinstance(tree, Mapping) else None
+    if not isinstance(average, np.ndarray) or average.ndim not in (1, 2) or not average.size:
+        return None
+    rows = np.atleast_2d(average)
+    return None if (rows != rows[0]).any() else rows[0]
+
+
+@dataclass(frozen=True)
+class MeanStyle:
+    """The mean style, estimated from the mapping network as rosinality's `mean_latent` does.
+
+    Training checkpoints lack it. The same file gives the same numbers on every machine: the draws
+    are of numpy's frozen `RandomState`, the sums of float64, and the mean is rounded to `step`,
+    which is far below its own standard error.
+    """
+
+    draws: int = 1 << 14  # of z; the program itself takes 4,096
+    batch: int = 1 << 12  # of z at a time
+    seed: int = 0
+    step: float = 2.0**-12
+
+    @property
+    def note(self) -> str:
+        """What is to be said of it."""
+        return (
+            "the file has no latent_avg, the mean style: it is estimated, as the mean of the"
+            f" mapping network over {self.draws} latents; images with psi 1 do not depend on it"
+        )
+
+    def estimate(self, tensors: StateDict) -> dict[str, np.ndarray]:
+        """Return {"latent_avg": [w_dim]} of a state dict of rosinality's.
+
+        Raises:
+          ConversionError: the layers of its mapping network do not fit each other.
+        """
+        layers: list[tuple[np.ndarray, np.ndarray]] = []
+        while f"style.{len(layers) + 1}.weight" in tensors:
+            name = f"style.{len(layers) + 1}"
+            weight, bias = (
+                np.asarray(tensors.get(f"{name}.{leaf}", np.empty(0)), np.float64)
+                for leaf in ("weight", "bias")
+            )
+            inputs = layers[-1][0].shape[0] if layers else (*weight.shape, 0, 0)[1]
+            if weight.ndim != 2 or bias.shape != weight.shape[:1] or weight.shape[1] != inputs:
+                raise ConversionError(
+                    f"{name} of the mapping network has a weight {list(weight.shape)} and a bias"
+                    f" {list(bias.shape)}, which do not fit"
+                )
+            layers.append((weight, bias))
+        random = np.random.RandomState(self.seed)
+        total = np.zeros(layers[-1][0].shape[0])
+        for start in range(0, self.draws, self.batch):
+            size = (min(self.batch, self.draws - start), layers[0][0].shape[1])
+            x = random.standard_normal(size)
+            x /= np.sqrt(np.mean(np.square(x), axis=1, keepdims=True) + PIXEL_NORM_EPSILON)
+            for weight, bias in layers:
+                x = x @ weight.T * (MAPPING_RATE / math.sqrt(weight.shape[1])) + MAPPING_RATE * bias
+                x = np.where(x >= 0, x, SLOPE * x) * GAIN
+            total += x.sum(axis=0)
+        mean = np.round(total / self.draws / self.step) * self.step
+        return {"latent_avg": mean.astype(np.float32)}
 
 
 def rows_rosinality(arch: Architecture) -> Iterator[Row]:

@@ -33,6 +33,13 @@ KNOWN_FORMATS = {  # content at the start of files that people take for weights 
     " pull`",
     b"<": "is a web page or XML, not weights: the download went wrong",
     b"PK\x05\x06": "is an empty zip archive",
+    b"\x93NUMPY": "is a NumPy array (.npy) without a network's names; save the PyTorch state dict",
+    b"GGUF": "is a GGUF file, which is not read; give the PyTorch or safetensors file",
+    b"BZh": "is compressed with bzip2; unpack it first",
+    b"\xfd7zXZ\x00": "is compressed with xz; unpack it first",
+    b"\x28\xb5\x2f\xfd": "is compressed with zstd; unpack it first",
+    b"7z\xbc\xaf\x27\x1c": "is a 7z archive; unpack it and give the weights file in it",
+    b"Rar!": "is a RAR archive; unpack it and give the weights file in it",
 }
 SAFETENSORS_DTYPES = {
     "F64": np.float64,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from jattr.errors import CheckpointError
 
-from .pickle_machine import PickleMachine
+from .pickle_machine import Opaque, PickleMachine, refusal
 from .pickle_operations import run_pickle
 from .reading_limits import Budget, Tree, shown
 from .torch_records import Storage, StorageType, elements_of
@@ -33,12 +33,18 @@ class LegacyStorages:
     types: dict[str, tuple[StorageType, int]] = field(default_factory=dict)
     content: dict[str, Storage] = field(default_factory=dict)
 
-    def __call__(self, persistent_id: Tree) -> Storage:
+    def __call__(self, persistent_id: Tree) -> Storage | Opaque:
         """Return the storage of ("storage", type, key, location, number of elements, view).
 
         The location is ignored.
         """
-        kind, key, count = check_persistent_id(persistent_id)
+        reference = check_persistent_id(persistent_id)
+        if isinstance(reference, Opaque):
+            if persistent_id[0] == "module":
+                return reference
+            # how many bytes it has, and so where the next one starts, is not known
+            raise refusal(reference.name)
+        kind, key, count = reference
         if self.types.setdefault(key, (kind, count)) != (kind, count):
             raise CheckpointError(
                 f"declares storage {shown(key)} twice in different ways: the file is damaged"

@@ -1,7 +1,7 @@
 """What the names in a PyTorch file stand for: a plain value, or a `Call` that builds one.
 
-`NAMES` is the whole allow-list. A reader of another format copies it and adds its own entries;
-nothing in a file can.
+`NAMES` is the whole allow-list; what it lacks is `Opaque`. A reader of another format copies it and
+adds its own entries; nothing in a file can.
 Sources: torch/_utils.py, torch/storage.py and torch/serialization.py of PyTorch 0.4 to 2.13;
 numpy's `__reduce__`.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from jattr.errors import CheckpointError
 
-from .pickle_machine import Call, Unfinished, plain_key
+from .pickle_machine import Call, Opaque, Unfinished, is_plain_key
 from .reading_limits import Budget, Tree, shown
 
 
@@ -154,12 +154,24 @@ def rebuild_tensor_v3(
 
 
 def rebuild_parameter(data: object, *_flags: object) -> np.ndarray:
-    """Stand in for torch._utils._rebuild_parameter: a parameter is its tensor."""
+    """Stand in for torch._utils._rebuild_parameter, also _with_state: a parameter is its tensor."""
     if not isinstance(data, np.ndarray):
         raise CheckpointError(
             f"has a parameter made of {shown(data)} instead of a tensor: the file is damaged"
         )
     return data
+
+
+def rebuild_from_type(function: object, _kind: object, arguments: Tree, _state: object) -> Tree:
+    """Stand in for torch._tensor._rebuild_from_type_v2: a tensor with attributes is its tensor."""
+    builders = (rebuild_tensor, rebuild_tensor_v3, rebuild_parameter)  # none of them calls others
+    if isinstance(function, Opaque):
+        return function
+    if not isinstance(function, Call) or function.build not in builders:
+        raise CheckpointError(
+            f"builds a tensor by {shown(function)}, which builds none: the file is damaged"
+        )
+    return function.build(*arguments)
 
 
 def torch_size(items: Tree = ()) -> tuple[int, ...]:
@@ -186,14 +198,26 @@ def ordered_dict(pairs: Tree = ()) -> "OrderedDict[Tree, Tree]":
         raise CheckpointError(
             f"has an OrderedDict made of {shown(pairs)} instead of a list of pairs"
         )
-    return OrderedDict((plain_key(key), value) for key, value in pairs)
+    return OrderedDict((key, value) for key, value in pairs if is_plain_key(key))
+
+
+def default_dict(_factory: object = None) -> dict[Tree, Tree]:
+    """Stand in for collections.defaultdict, empty: the pickle fills it."""
+    return {}
+
+
+def counter(counts: Tree = ()) -> dict[Tree, Tree]:
+    """Stand in for collections.Counter, which is a dict of numbers."""
+    if type(counts) not in (dict, OrderedDict) and counts != ():
+        raise CheckpointError(f"has a Counter made of {shown(counts)} instead of a dict")
+    return dict(counts)
 
 
 def set_of(items: Tree = ()) -> set[Tree]:
-    """Stand in for set and frozenset."""
+    """Stand in for set and frozenset; what could be no key of a dict is left out."""
     if type(items) is not list:
         raise CheckpointError(f"has a set made of {shown(items)} instead of a list")
-    return {plain_key(item) for item in items}
+    return set(filter(is_plain_key, items))
 
 
 def latin1_bytes(text: object, encoding: object) -> bytes:
@@ -205,15 +229,18 @@ def latin1_bytes(text: object, encoding: object) -> bytes:
     return text.encode("latin-1")
 
 
+def numpy_dtype(text: object, *_flags: object) -> "NumpyDtype | Opaque":
+    """Stand in for numpy.dtype; texts, objects and structures are not read."""
+    if type(text) is not str or not re.fullmatch("[<>=|]?(b1|[iu][1248]|f[248])", text):
+        return Opaque(f"numpy.dtype({shown(text)})")
+    return NumpyDtype(np.dtype(text))
+
+
+@dataclass
 class NumpyDtype(Unfinished):
     """A numpy dtype before its byte order is set."""
 
-    def __init__(self, text: object, *_flags: object):
-        if type(text) is not str or not re.fullmatch("[<>=|]?(b1|[iu][1248]|f[248])", text):
-            raise CheckpointError(
-                f"has a numpy dtype {shown(text)}; read are booleans, integers and floats"
-            )
-        self.dtype = np.dtype(text)
+    dtype: np.dtype
 
     def finish(self, state: object) -> np.dtype:
         """Return the numpy dtype in the byte order of `state`, which is (version, order, ...)."""
@@ -233,13 +260,15 @@ class NumpyArray(Unfinished):
                 f"makes a numpy array of {shown(kind)}; only numpy.ndarray itself is read"
             )
 
-    def finish(self, state: object) -> np.ndarray:
+    def finish(self, state: object) -> np.ndarray | Opaque:
         """Return the array of `state`, which is (version, shape, dtype, Fortran order, bytes)."""
         if type(state) is not tuple or len(state) != 5:
             raise CheckpointError(
                 f"has a numpy array with the state {shown(state)}: the file is damaged"
             )
         _, shape, dtype, fortran, raw = state
+        if isinstance(dtype, Opaque):
+            return dtype
         _check_geometry(0, shape, shape)
         return _numpy_values(raw, shape, dtype, "F" if fortran else "C")
 
@@ -302,18 +331,23 @@ NAMES: dict[str, Tree] = {
     "torch._utils._rebuild_tensor_v2": Call(rebuild_tensor),
     "torch._utils._rebuild_tensor_v3": Call(rebuild_tensor_v3),
     "torch._utils._rebuild_parameter": Call(rebuild_parameter),
+    "torch._utils._rebuild_parameter_with_state": Call(rebuild_parameter),
+    "torch._tensor._rebuild_from_type": Call(rebuild_from_type),
+    "torch._tensor._rebuild_from_type_v2": Call(rebuild_from_type),
     "torch.Size": Call(torch_size),
     "torch.device": Call(torch_device),
     "torch.storage.UntypedStorage": UNTYPED,
     "torch.UntypedStorage": UNTYPED,
     "collections.OrderedDict": Call(ordered_dict),
+    "collections.defaultdict": Call(default_dict),
+    "collections.Counter": Call(counter),
     "builtins.set": Call(set_of),
     "__builtin__.set": Call(set_of),
     "builtins.frozenset": Call(set_of),
     "__builtin__.frozenset": Call(set_of),
     "_codecs.encode": Call(latin1_bytes),
     "numpy.ndarray": NDARRAY,
-    "numpy.dtype": Call(NumpyDtype),
+    "numpy.dtype": Call(numpy_dtype),
 }
 for _place in ("numpy.core", "numpy._core"):  # before numpy 2 and since
     NAMES[f"{_place}.multiarray.scalar"] = Call(numpy_scalar)

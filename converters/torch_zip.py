@@ -6,13 +6,15 @@ PyTorch stores them uncompressed.
 Format: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
 """
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass, field
 
 from jattr.errors import CheckpointError
+from jattr.folders.litter import is_litter
 
-from .pickle_machine import PickleMachine
+from .pickle_machine import Opaque, PickleMachine
 from .pickle_operations import run_pickle
 from .reading_limits import MAX_PICKLE_BYTES, Budget, Tree, shown
 from .torch_records import Storage, StorageType, elements_of
@@ -46,12 +48,15 @@ class ZipStorages:
     big_endian: bool
     storages: dict[tuple[str, str], Storage] = field(default_factory=dict)
 
-    def __call__(self, persistent_id: Tree) -> Storage:
+    def __call__(self, persistent_id: Tree) -> Storage | Opaque:
         """Return the storage of ("storage", type, key, location, number of elements).
 
-        The location is ignored.
+        The location is ignored. A storage of a type that is not read is opaque.
         """
-        kind, key, count = check_persistent_id(persistent_id)
+        reference = check_persistent_id(persistent_id)
+        if isinstance(reference, Opaque):
+            return reference
+        kind, key, count = reference
         if (key, kind.name) not in self.storages:
             raw = checked_content(self.members, f"{self.folder}/data/{key}")
             elements = elements_of(raw, kind.dtype, self.budget, big_endian=self.big_endian)
@@ -73,6 +78,8 @@ def read_zip(data: memoryview, names: dict[str, Tree], budget: Budget) -> Tree:
         hostile.
     """
     members = list_members(data, budget)
+    if what := _other_archive(members):
+        raise CheckpointError(f"is {what}")
     folder = _folder_of(members)
     if f"{folder}/constants.pkl" in members or any(
         name.startswith(f"{folder}/code/") for name in members
@@ -103,15 +110,23 @@ def read_zip(data: memoryview, names: dict[str, Tree], budget: Budget) -> Tree:
     return tree
 
 
-def check_persistent_id(value: Tree) -> tuple[StorageType, str, int]:
-    """Return type, key and number of elements of a persistent id of torch.save's."""
-    if type(value) is tuple and value and value[0] == "module":
+def check_persistent_id(value: Tree) -> tuple[StorageType, str, int] | Opaque:
+    """Return type, key and number of elements of a persistent id of torch.save's.
+
+    Of a class, which PyTorch before 1.5 stored with its program text, and of a storage of a type
+    that is not read: what stands for it.
+    """
+    if type(value) is tuple and len(value) == 4 and value[0] == "module":
+        if isinstance(value[1], Opaque):
+            return value[1]
         raise CheckpointError(
             "holds a whole model; save torch.save(model.state_dict(), PATH) in its own program"
         )
     if type(value) is not tuple or len(value) not in (5, 6) or value[0] != "storage":
         raise CheckpointError(f"refers to {shown(value)} instead of a storage: the file is damaged")
     _, kind, key, location, count = value[:5]
+    if isinstance(kind, Opaque):
+        return kind
     if not isinstance(kind, StorageType):
         raise CheckpointError(f"has a storage of type {shown(kind)}, which is not read")
     if type(key) is not str or type(location) is not str or type(count) is not int or count < 0:
@@ -192,7 +207,10 @@ def _next_member(data: memoryview, at: int, table_end: int) -> tuple[str, Member
     if flags & (ENCRYPTED | STRONG | MASKED):
         fault = "encrypted; save it again without encryption"
     elif method != 0 or packed != size:
-        fault = "compressed, and torch.save stores members as they are; save it again"
+        fault = (
+            "compressed, and torch.save stores members as they are: unpack it and pack the folder"
+            " again without compression, zip -0 -r NAME.pt NAME"
+        )
     content_at = _content_start(data, start, raw_name)
     end = content_at + packed
     if end > len(data):
@@ -233,6 +251,48 @@ def _decoded(raw: bytes) -> str:
         raise CheckpointError(
             DAMAGED_ZIP.format(f"a member is called {shown(raw)}, which is not UTF-8")
         ) from None
+
+
+def _other_archive(members: dict[str, Member]) -> str:
+    """Return what a zip archive that is not PyTorch's own is, and what to do; "" for PyTorch's."""
+    names = [name for name in members if not _is_litter(name)]
+    if any(name.count("/") == 1 and name.endswith("/data.pkl") for name in names):
+        return ""
+    for pattern, what in OTHER_ARCHIVES.items():
+        if any(re.search(pattern, name) for name in names):
+            return what
+    inner = [name for name in names if name.lower().endswith(WEIGHTS_SUFFIXES)]
+    if inner:
+        return (
+            f"a zip archive around {shown(inner[0])}: unpack it and give"
+            f" {'that file' if len(inner) == 1 else 'the weights file, or their folder'}"
+        )
+    if not names:
+        return "a zip archive without any file"
+    return f"a zip archive of {len(names)} files, such as {shown(names[0])}, and holds no weights"
+
+
+def _is_litter(name: str) -> bool:
+    return name.endswith("/") or any(is_litter(part) for part in name.split("/"))
+
+
+WEIGHTS_SUFFIXES = (".pt", ".pth", ".pkl", ".ckpt", ".bin", ".safetensors")
+OTHER_ARCHIVES = {  # pattern of a member's name -> what such an archive is, and what to do
+    r"\.npy$": "a NumPy archive (.npz) of arrays without a network's names: write them with"
+    " safetensors.numpy.save_file by the names of the PyTorch state dict",
+    r"^data\.pkl$": "the inside of a PyTorch file, packed without its folder: unpack it into a"
+    " folder, and pack that folder without compression: zip -0 -r NAME.pt NAME",
+    r"^[^/]+/.+/data\.pkl$": "a zip archive around an unpacked PyTorch file: unpack it, go to where"
+    " the folder with data.pkl lies, and pack that without compression: zip -0 -r NAME.pt NAME",
+    r"(^|/)(serialized_exported_program\.(json|pt)|archive_format|models/[^/]+\.json)$": "a program"
+    " of torch.export (.pt2) with its weights; open it with torch.export.load in PyTorch and save"
+    " torch.save(program.state_dict, PATH)",
+    r"(^|/)card\.json$": "a zip archive around a folder that `jattr convert` wrote: unpack it and"
+    " use the folder",
+    r"\.weights\.h5$": "a Keras archive, which is not read; save the weights of a PyTorch model",
+    r"^(torchelastic|MAR-INF)/": "a model archive of TorchServe: unpack it and give the weights"
+    " file in it",
+}
 
 
 def _folder_of(members: dict[str, Member]) -> str:

@@ -1,6 +1,8 @@
 """`jattr convert`: a PyTorch checkpoint becomes a generator folder."""
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
 from jattr.cli.options import add_common, add_settings, emit, given_settings
 from jattr.converters.convert import convert
@@ -20,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SRC",
-        help="weights file, folder (vae/, or LPIPS' two files), or a card.json whose weights lie"
-        " beside it",
+        help="weights file, folder (vae/ or its pipeline, shards and their index, or LPIPS' two"
+        " files), or a card.json whose weights lie beside it",
     )
     parser.add_argument("destination", metavar="DST", help="folder to make")
     described = parser.add_mutually_exclusive_group()
@@ -33,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="layout of the file, where several fit; or"
         " stylegan2-discriminator: not the generator but its discriminator, as a feature folder",
+    )
+    parser.add_argument(
+        "--key",
+        metavar="NAME",
+        help="where in the file the network lies, such as g or state_dict.generator (default:"
+        " wherever it is found, averaged weights before others)",
     )
     parser.add_argument(
         "--overwrite",
@@ -80,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         settings=given_settings(args),
         image_size=args.image_size,
         overwrite=args.overwrite,
+        key=args.key,
     )
     if isinstance(generator, FeatureNetwork):
         return _report_features(args, generator)
@@ -95,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
         "settings": None if generator.settings is None else generator.settings.to_json(),
         "weights_digest": generator.weights_digest,
         "digest": generator.digest,
+        "notes": _notes(generator.card),
     }
     sides = "x".join(str(side) for side in generator.image_shape)
     classes = f", {generator.num_classes} classes" if generator.num_classes else ""
@@ -104,8 +114,15 @@ def run(args: argparse.Namespace) -> int:
         f"{generator.name}: {result['kind']}, images {sides}, latent {latent}"
         f" {generator.prior}{classes}{settings}, written to {shown(args.destination, 200)}"
     )
-    emit(args, result, f"{text}\ndigest {generator.digest}")
+    emit(args, result, "\n".join([text, f"digest {generator.digest}", *_notes(generator.card)]))
     return 0
+
+
+def _notes(card: Mapping[str, Any] | None) -> list[str]:
+    """Return what a card's source says about how it was made."""
+    source = None if card is None else card.get("source")
+    notes = source.get("notes") if isinstance(source, Mapping) else None
+    return [shown(str(note), 1000) for note in notes] if isinstance(notes, list) else []
 
 
 def _report_features(args: argparse.Namespace, network: FeatureNetwork) -> int:
@@ -119,7 +136,7 @@ def _report_features(args: argparse.Namespace, network: FeatureNetwork) -> int:
     )
     emit(
         args,
-        {"out": args.destination, "kind": "features", **fields},
-        f"{text}\ndigest {network.digest}",
+        {"out": args.destination, "kind": "features", **fields, "notes": _notes(network.card)},
+        "\n".join([text, f"digest {network.digest}", *_notes(network.card)]),
     )
     return 0

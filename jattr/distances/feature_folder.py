@@ -85,7 +85,7 @@ def check_feature_folder(folder: Path) -> None:
     """
     check_names(file_names(folder, folders=(PARAMS_FOLDER,)), (CARD_FILE,))
     card = checked_card(plain(read_json(folder / CARD_FILE)))
-    check_shapes(card, read_shapes(folder / PARAMS_FOLDER))
+    check_shapes(card, read_shapes(folder / PARAMS_FOLDER, as_written=True))
 
 
 FEATURE_FOLDER = FolderKind("a feature folder", check_feature_folder)

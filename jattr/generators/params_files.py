@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from jattr.errors import CardError, GeneratorError, OutputError, show
+from jattr.folders.litter import cached_file, is_litter
 from jattr.generators.card_json import plain, read_json
 from jattr.generators.stored import Params, as_tree
 
@@ -69,24 +70,30 @@ def read_params(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
     return tree
 
 
-def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+def read_shapes(folder: Path, *, as_written: bool = False) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the stored tensors by path, after checking every file of the folder.
 
+    Args:
+      folder: the checkpoint.
+      as_written: nothing but what `write_params` writes may lie in it. Else what operating systems
+        leave in folders is passed over, and files may be links of Hugging Face's cache
+        (`jattr.folders.litter`).
+
     Raises:
-      GeneratorError: a file that Orbax does not write here, a link or a pipe, a tensor that is not
-        float32 or has not the bytes its shape says, too many or too large.
+      GeneratorError: a file that Orbax does not write here, another link or a pipe, a tensor that
+        is not float32 or has not the bytes its shape says, too many or too large.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     total = 0
-    for entry in _entries(folder):
+    for entry in _entries(folder, as_written):
         if entry.name in ORBAX_FILES:
-            _check_file(entry, MAX_ORBAX_FILE)
+            _check_file(entry, MAX_ORBAX_FILE, as_written)
             continue
         if not entry.is_dir(follow_symlinks=False):
             raise GeneratorError(
                 f"{folder} holds {show(entry.name)}, which is no stored tensor; {CONVERT_AGAIN}"
             )
-        shape = _tensor_shape(Path(entry.path))
+        shape = _tensor_shape(Path(entry.path), as_written)
         total += 4 * math.prod(shape)
         if total > MAX_PARAMS_BYTES:
             raise GeneratorError(
@@ -96,31 +103,31 @@ def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     return dict(sorted(shapes.items()))
 
 
-def _tensor_shape(folder: Path) -> tuple[int, ...]:
+def _tensor_shape(folder: Path, as_written: bool) -> tuple[int, ...]:
     """Return the shape of the tensor in a folder of `.zarray` and one chunk of exactly its size."""
-    entries = {entry.name: entry for entry in _entries(folder)}
+    entries = {entry.name: entry for entry in _entries(folder, as_written)}
     if ".zarray" not in entries or len(entries) != 2:
         raise GeneratorError(
             f"{folder} holds {len(entries)} files; a stored tensor has .zarray and one chunk;"
             f" {CONVERT_AGAIN}"
         )
     header, (chunk,) = entries.pop(".zarray"), entries.values()
-    shape = _header_shape(folder, _read_header(header))
+    shape = _header_shape(folder, _read_header(header, as_written))
     name = ".".join("0" * len(shape)) or "0"
     if chunk.name != name:
         raise GeneratorError(
             f"{folder} holds {show(chunk.name)} where the chunk {name} should be; {CONVERT_AGAIN}"
         )
     size = 4 * math.prod(shape)
-    if _check_file(chunk, size) != size:
+    if _check_file(chunk, size, as_written) != size:
         raise GeneratorError(
             f"{chunk.path} has not the {size} bytes of float32 {list(shape)}; {CONVERT_AGAIN}"
         )
     return shape
 
 
-def _read_header(entry: os.DirEntry[str]) -> Any:
-    _check_file(entry, 1 << 16)
+def _read_header(entry: os.DirEntry[str], as_written: bool) -> Any:
+    _check_file(entry, 1 << 16, as_written)
     try:
         return plain(read_json(entry.path))
     except CardError as error:
@@ -156,12 +163,15 @@ def _header_shape(folder: Path, header: Any) -> tuple[int, ...]:
     return tuple(header["shape"])
 
 
-def _check_file(entry: os.DirEntry[str], max_bytes: int) -> int:
-    """Return the size of a plain file of at most `max_bytes`."""
+def _check_file(entry: os.DirEntry[str], max_bytes: int, as_written: bool) -> int:
+    """Return the size of a plain file of at most `max_bytes`, or of one that a cache links to."""
     status = entry.stat(follow_symlinks=False)
+    if stat.S_ISLNK(status.st_mode) and not as_written:
+        status = cached_file(entry.path) or status
     if not stat.S_ISREG(status.st_mode):
         raise GeneratorError(
-            f"{entry.path} is a link, a pipe or a folder; a plain file is expected; {CONVERT_AGAIN}"
+            f"{entry.path} is a link, a pipe or a folder; a plain file is expected, or a link into"
+            f" the blobs of Hugging Face's cache; {CONVERT_AGAIN}"
         )
     if status.st_size > max_bytes:
         raise GeneratorError(
@@ -171,7 +181,8 @@ def _check_file(entry: os.DirEntry[str], max_bytes: int) -> int:
     return status.st_size
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: Path, as_written: bool) -> list[os.DirEntry[str]]:
+    """Return the entries of a folder by name, without litter unless all is to be as written."""
     entries = []
     try:
         if not stat.S_ISDIR(os.lstat(folder).st_mode):
@@ -187,7 +198,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise GeneratorError(
             f"{folder} cannot be read ({error.strerror or error}); {CONVERT_AGAIN}"
         ) from error
-    return sorted(entries, key=lambda entry: entry.name)
+    kept = [entry for entry in entries if as_written or not is_litter(entry.name)]
+    return sorted(kept, key=lambda entry: entry.name)
 
 
 def _reason(error: Exception) -> str:

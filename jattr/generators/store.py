@@ -99,7 +99,7 @@ def check_generator_folder(folder: Path) -> None:
     """
     check_names(file_names(folder, folders=(PARAMS_FOLDER,)), (CARD_FILE,))
     card, _ = _read_card_file(folder / CARD_FILE)
-    GENERATORS[card.kind].check_params(card, read_shapes(folder / PARAMS_FOLDER))
+    GENERATORS[card.kind].check_params(card, read_shapes(folder / PARAMS_FOLDER, as_written=True))
 
 
 GENERATOR_FOLDER = FolderKind("a generator folder", check_generator_folder)

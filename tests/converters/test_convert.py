@@ -201,7 +201,9 @@ def test_the_stored_tensors_are_exactly_those_of_the_file():
     [
         ({"arch": "stylegan9"}, "a card states the whole architecture"),
         ({"source": "tiny.safetensors"}, "is of no known family"),
-        ({"source": "."}, "is a folder"),
+        ({"source": "."}, "is of no known family"),
+        ({"source": "empty"}, "is a folder without config.json"),
+        ({"source": "empty", "card": "tiny.json"}, "is a folder without config.json"),
         ({"source": "nothing.json"}, "cannot be read"),
         ({"source": "nothing.pt", "card": "tiny.json"}, "cannot be read"),
         ({"card": "tiny.safetensors"}, "tiny.safetensors"),
@@ -209,10 +211,11 @@ def test_the_stored_tensors_are_exactly_those_of_the_file():
 )
 def test_what_cannot_be_converted_leaves_nothing(write, tmp_path, monkeypatch, options, words):
     monkeypatch.chdir(write().parent)
+    (tmp_path / "empty").mkdir()
     source = options.pop("source", "tiny.json")
     with pytest.raises((ConversionError, CardError, CheckpointError), match=words):
         convert(source, "out", **options)
-    assert sorted(os.listdir()) == ["tiny.json", "tiny.safetensors"]
+    assert sorted(os.listdir()) == ["empty", "tiny.json", "tiny.safetensors"]
 
 
 def test_a_card_without_weights_says_so(write, tmp_path):

@@ -6,8 +6,10 @@ The architecture is told from the tensors, and every tensor finds its place.
 import numpy as np
 import pytest
 from fake_files import random_tensors, state_dict_of
+from jattr.converters.convert import convert
 from jattr.converters.rules import Description, UnfitError, convert_by_rows
 from jattr.converters.stylegan2 import FORMATS
+from safetensors.numpy import save_file
 
 from jattr.errors import ConversionError
 from jattr.generators.family import graph_of
@@ -122,12 +124,6 @@ def test_tensors_that_no_generator_has(title, name, value, words):
         format.describe(state | {name: np.asarray(value, np.float32)}, tree)
 
 
-def test_a_generator_without_its_mean_style():
-    format, _, _, state, _ = example("rosinality")
-    with pytest.raises(UnfitError, match="no latent_avg beside g_ema"):
-        format.describe(state, {"g_ema": state})
-
-
 def test_missing_noise_maps_are_named():
     format, arch, _, state, tree = example("nvlabs skip")
     state = {name: array for name, array in state.items() if not name.endswith("noise_const")}
@@ -142,3 +138,73 @@ def test_the_clamp_of_a_pickle_is_kept():
     found = format.describe(state, {"attributes": {"synthesis.b4.conv1.conv_clamp": 256}})
     assert found.architecture.clamp == 256
     assert arch.clamp is None
+
+
+def rosinality_file():
+    """State dict and mean style of a small generator of rosinality's."""
+    _, arch, tensors, state, tree = example("rosinality")
+    return arch, tensors, state, tree["latent_avg"]
+
+
+def mapping_network(state, z):
+    """rosinality's `style`: PixelNorm and EqualLinear with lr_mul 0.01 and fused_lrelu."""
+    x = z / np.sqrt(np.mean(z**2, axis=1, keepdims=True) + 1e-8)
+    for index in (1, 2):
+        weight, bias = (np.float64(state[f"style.{index}.{leaf}"]) for leaf in ("weight", "bias"))
+        x = x @ (weight * 0.01 / np.sqrt(weight.shape[1])).T + bias * 0.01
+        x = np.where(x > 0, x, 0.2 * x) * np.sqrt(2)
+    return x
+
+
+def test_a_missing_mean_style_is_estimated_and_said():
+    arch, tensors, state, _ = rosinality_file()
+    found = ROSINALITY.describe(state, {})
+    assert found.architecture == arch
+    assert "no latent_avg, the mean style: it is estimated" in found.notes[0]
+    stored = convert_by_rows(ROSINALITY, found, state, graph_of("stylegan2", arch)[1])
+    again = convert_by_rows(ROSINALITY, found, state, graph_of("stylegan2", arch)[1])
+    np.testing.assert_array_equal(stored["w_avg"], again["w_avg"])
+    styles = mapping_network(state, np.random.default_rng(9).normal(size=(40_000, arch.z_dim)))
+    error = styles.std(0) * np.sqrt(1 / 40_000 + 1 / 16_384)
+    assert (np.abs(stored["w_avg"] - styles.mean(0)) < 5 * error + 2**-12).all()
+    assert all((stored[path] == tensors[path]).all() for path in tensors if path != "w_avg")
+
+
+@pytest.mark.parametrize("rows", [1, 6])
+def test_a_mean_style_that_is_repeated_for_each_layer(rows):
+    _, _, state, average = rosinality_file()
+    found = ROSINALITY.describe(state, {"latent_avg": np.tile(average, (rows, 1))})
+    np.testing.assert_array_equal(found.extra["latent_avg"], average)
+    assert found.notes == ()
+    different = np.stack([average, 2 * average])
+    assert ROSINALITY.describe(state, {"latent_avg": different}).estimate is not None
+
+
+def test_images_with_psi_1_do_not_depend_on_the_estimate(tmp_path):
+    _, _, state, average = rosinality_file()
+    save_file({"latent_avg": average, **behind("g_ema.", state)}, tmp_path / "whole.safetensors")
+    save_file(behind("g.", state) | behind("g_ema.", state), tmp_path / "train.safetensors")
+    whole, train = (
+        convert(tmp_path / f"{name}.safetensors", tmp_path / name) for name in ("whole", "train")
+    )
+    assert whole.weights_digest != train.weights_digest
+    assert [note.split(":")[0] for note in train.card["source"]["notes"]] == [
+        'taken are the averaged weights under "g_ema"; there are also "g" (--key)',
+        "the file has no latent_avg, the mean style",
+    ]
+    z = np.random.default_rng(0).normal(size=(2, 7)).astype(np.float32)
+    images = [np.asarray(gen.generate(z)) for gen in (whole, train)]
+    np.testing.assert_allclose(*images, rtol=1e-4, atol=1e-5 * np.abs(images[0]).max())
+
+
+def behind(prefix, state):
+    return {f"{prefix}{name}": np.ascontiguousarray(array) for name, array in state.items()}
+
+
+@pytest.mark.parametrize("spoil", ["style.1.bias", "style.2.bias", "style.2.weight"])
+def test_a_mapping_network_that_does_not_chain(spoil):
+    arch, _, state, _ = rosinality_file()
+    state = state | {spoil: state[spoil][..., :-1]}
+    found = ROSINALITY.describe(state, {})
+    with pytest.raises(ConversionError, match=f"{spoil.rpartition('.')[0]} of the mapping network"):
+        convert_by_rows(ROSINALITY, found, state, graph_of("stylegan2", arch)[1])

@@ -4,11 +4,11 @@ Recognised, converted, and compared with the images that it makes.
 """
 
 import re
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from dcgan_files import discriminator_state, generator_state
 from jattr.converters.convert import convert
 from jattr.converters.dcgan import card_of
 from jattr.converters.layered import convert_layered
@@ -20,35 +20,6 @@ from jattr.generators.store import make_generator
 
 # of a value range of 2: float32 sums of up to 2048 products in another order, through 5 layers
 TOLERANCE = 2e-5
-
-
-def generator_state(nz=5, widths=(8, 4, 3)):
-    """The state dict of a generator.
-
-    `widths` are the convolutions' outputs, the last of them the channels.
-    """
-    rng = np.random.default_rng(0)
-    state, inputs = {}, nz
-    for i, outputs in enumerate(widths):
-        state[f"main.{3 * i}.weight"] = rng.normal(size=(inputs, outputs, 4, 4)).astype(np.float32)
-        if i < len(widths) - 1:
-            for name in ("weight", "bias", "running_mean", "running_var"):
-                state[f"main.{3 * i + 1}.{name}"] = np.abs(rng.normal(size=outputs)).astype(
-                    np.float32
-                )
-            state[f"main.{3 * i + 1}.num_batches_tracked"] = np.array(7)
-        inputs = outputs
-    return state
-
-
-def discriminator_state(widths=(3, 4, 8, 1)):
-    state = {"main.0.weight": np.ones((widths[1], widths[0], 4, 4), np.float32)}
-    for i, (inputs, outputs) in enumerate(pairwise(widths[1:])):
-        state[f"main.{3 * i + 2}.weight"] = np.ones((outputs, inputs, 4, 4), np.float32)
-        if i < len(widths) - 3:
-            names = ("weight", "bias", "running_mean", "running_var")
-            state |= {f"main.{3 * i + 3}.{name}": np.ones(outputs, np.float32) for name in names}
-    return state
 
 
 @pytest.mark.parametrize("file", ["state_dict.pth", "state_dict_legacy.pth"])

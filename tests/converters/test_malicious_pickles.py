@@ -1,6 +1,6 @@
 """Hostile pickles, over a hundred, bare and inside PyTorch's two formats.
 
-Each is refused and none of them runs.
+Each is refused and none of them runs; beside weights they are nothing.
 """
 
 import os
@@ -22,7 +22,7 @@ from fuzz_files import (
     text,
     zip_file,
 )
-from jattr.converters.torch_file import read_checkpoint
+from jattr.converters.torch_file import find_state_dict, read_checkpoint
 
 from jattr.errors import CheckpointError
 
@@ -179,10 +179,6 @@ TRICKS = {  # bodies of pickles: what they leave on the stack is the value
     ),
     "a name as the value": SYSTEM,
     "a listed name as the value": TENSOR,
-    "tuple as dict key": b"})\x85Ns",
-    "hash that takes for ever": b"})" + b"q\x00h\x00\x86" * 60 + b"Ns",
-    "hash that exhausts the stack": b"})" + b"\x85" * 60_000 + b"Ns",
-    "set of itself": b"\x8fq\x00(h\x00\x90",
     "text of protocol 0": line(b"V", "x"),
     "doubled": text("x") + b"20",
     "no value": b"",
@@ -191,6 +187,43 @@ TRICKS = {  # bodies of pickles: what they leave on the stack is the value
     "out-of-band buffer": b"\x97\x98",
     "protocol 9": b"\x80\x09N",
 }
+NOTHING = {  # what no dict or set can have, and is left out of it
+    "tuple as dict key": b"})\x85Ns",
+    "hash that takes for ever": b"})" + b"q\x00h\x00\x86" * 60 + b"Ns",
+    "hash that exhausts the stack": b"})" + b"\x85" * 60_000 + b"Ns",
+    "set of itself": b"\x8fq\x00(h\x00\x90",
+    "a call as dict key": b"}" + call("os", "system", text(COMMAND)) + b"Ns",
+    "a call in a set": b"\x8f(" + call("os", "system", text(COMMAND)) + b"\x90",
+}
+# bodies that leave one value on the stack, and change nothing outside of it: fit beside weights
+BESIDE = (
+    {f"call {name}": call(*name.rsplit(".", 1), text(word)) for name, word in CALLS.items()}
+    | {name: body for name, body in NOTHING.items() if "exhausts" not in name}
+    | {
+        "BUILD": SYSTEM + b")\x81}" + text("__class__") + SYSTEM + b"sb",
+        "BUILD of a call": call("os", "system", text(COMMAND)) + group(b"N", b"}") + b"b",
+        "NEWOBJ": SYSTEM + group(text(COMMAND)) + b"\x81",
+        "NEWOBJ_EX": SYSTEM + group(text(COMMAND)) + b"}\x92",
+        "items for a call": SYSTEM + b")R(" + text("a") + text("b") + b"u",
+        "a list for a call": SYSTEM + b")R(" + text("a") + b"e",
+        "one item for a call": SYSTEM + b")R" + text("a") + b"a",
+        "a set for a call": SYSTEM + b")R(" + text("a") + b"\x90",
+        "called again and again": SYSTEM + b")R)R)R)R",
+        "called with itself": SYSTEM + b"q\x05h\x05\x85R",
+        "dotted attribute": named("os", "path.os.system") + group(text(COMMAND)) + b"R",
+        "through a listed module": call("torch", "_utils._rebuild_parameter", b"N"),
+        "an array of objects": call("numpy", "dtype", text("O8"), b"\x89", b"\x88"),
+        "an array of structures": call("numpy", "dtype", text("f4,(1000000000,)f4")),
+        "an array of another class": call(
+            "numpy._core.multiarray", "_reconstruct", SYSTEM, b"(K\x00t", text("b")
+        ),
+        "a default of a call": call("collections", "defaultdict", SYSTEM),
+        "a tensor of a call": call("torch._utils", "_rebuild_parameter", SYSTEM, b"\x88", EMPTY),
+        "a type of a call": call(
+            "torch._tensor", "_rebuild_from_type_v2", SYSTEM, SYSTEM, b")", b"}"
+        ),
+    }
+)
 PAYLOADS = {
     f"call {name}": call(*name.rsplit(".", 1), text(word)) for name, word in CALLS.items()
 } | TRICKS
@@ -213,6 +246,30 @@ def test_a_harmless_pickle_in_the_same_form_is_read(form, tmp_path):
     path = tmp_path / "weights.pth"
     path.write_bytes(FORMS[form](mapping({"a": integer(3)})))
     assert read_checkpoint(path) == {"a": 3}
+
+
+@pytest.mark.parametrize("payload", NOTHING)
+def test_what_no_dict_can_have_is_left_out(payload, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").write_bytes(program(NOTHING[payload]))
+    assert read_checkpoint(tmp_path / "weights") in ({}, set())
+    assert os.listdir(tmp_path) == ["weights"]
+
+
+@pytest.mark.parametrize("payload", BESIDE)
+def test_beside_weights_they_are_nothing(payload, tmp_path, monkeypatch):
+    """The weights are read, and of the rest only the names."""
+    monkeypatch.chdir(tmp_path)
+    modules = set(sys.modules)
+    body = mapping({"x": BESIDE[payload], "netG": mapping({"a": SOUND}), "y": BESIDE[payload]})
+    for form in (zip_file, legacy_file):
+        content = form(program(body), {"0": np.ones(1, np.float32)})
+        (tmp_path / "weights").write_bytes(content)
+        tree = read_checkpoint(tmp_path / "weights")
+        assert tree["netG"]["a"].tolist() == [1]
+        assert list(find_state_dict(tree)) == ["netG.a"]
+    assert os.listdir(tmp_path) == ["weights"]
+    assert set(sys.modules) == modules
 
 
 def test_there_are_at_least_a_hundred():

@@ -94,7 +94,7 @@ BAD_FILES = {  # name -> content, and words that the message must have
     "gzip": (b"\x1f\x8b\x08" + b"\0" * 100, "gzip"),
     "tar": (b"\0" * 257 + b"ustar" + b"\0" * 100, "tar file"),
     "empty zip": (archive({}), "empty zip"),
-    "other zip": (archive({"arr_0.npy": b"x"}), "FOLDER/data.pkl"),
+    "other zip": (archive({"arr_0.txt": b"x"}), "holds no weights"),
     "two pickles": (archive({"a/data.pkl": EMPTY, "b/data.pkl": EMPTY}), "2 members"),
     "torchscript": (archive(TRANSCRIPT, zipfile.ZIP_DEFLATED), "TorchScript"),
     "compressed": (
