@@ -206,6 +206,8 @@ def _words_differ(row: Mapping[str, Json], own: JsonObject) -> list[str]:
     if "notes" in row and row["notes"] != own["notes"]:
         notes = "; ".join(own["notes"]) or "none"
         lines.append(f"the notes are: {notes}; result.json states others")
+    if row.get("tried", own["tried"]) != own["tried"]:
+        lines.append(f"what was tried is: {'; '.join(own['tried'])}; result.json states else")
     return lines
 
 

@@ -17,8 +17,8 @@ CALIBRATION = "the calibration FILE"
 
 # What no verdict that is verified rests on, and nothing here checks: stated every time.
 NOT_CHECKED = (
-    "how the searches went, on which no certificate rests: restarts, searches, scores, usual_miss,"
-    " restarts_needed, miss_bound (--search repeats those that a verdict rests on)",
+    "how the searches went, on which no certificate rests: restarts, searches, tried, scores,"
+    " usual_miss, restarts_needed, miss_bound (--search repeats those that a verdict rests on)",
     "what the writer says of the run: timing_seconds, versions, device, paths of candidates,"
     " contact_sheet.png and report.html; what is printed here takes their place",
 )
