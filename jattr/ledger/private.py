@@ -115,7 +115,11 @@ class PrivateStore:
             db.executemany("INSERT OR IGNORE INTO pictures VALUES (?, ?)", image_rows)
 
     def opening(self, commitment: bytes) -> Opening | None:
-        """Return what opens a commitment; None if it was erased or was never here."""
+        """Return what opens a commitment; None if it was erased or was never here.
+
+        Raises:
+          LedgerError: what is kept does not open it.
+        """
         query = "SELECT field, salt, value FROM openings WHERE commitment = ?"
         rows = self.file.rows(query, (commitment,))
         if not rows:
@@ -130,14 +134,27 @@ class PrivateStore:
         )
 
     def image(self, commitment: bytes) -> bytes | None:
-        """Return the PNG whose pixels are committed to, where it was kept."""
+        """Return the PNG whose pixels are committed to, where it was kept.
+
+        Raises:
+          LedgerError: what is kept in its place is no bytes.
+        """
         rows = self.file.rows("SELECT png FROM pictures WHERE commitment = ?", (commitment,))
-        return bytes(rows[0][0]) if rows else None
+        if not rows:
+            return None
+        (png,) = rows[0]
+        if not isinstance(png, bytes):  # a number here would be as many zero bytes
+            raise LedgerError(f"{self.path} is damaged: an image is no bytes; put a copy back")
+        return png
 
     def erase(self, commitments: Sequence[bytes]) -> int:
         """Delete openings and images, so that the file holds nothing of them; count the openings.
 
         Copies of the file elsewhere are not reached.
+
+        Raises:
+          OutputError: they cannot be deleted, or are deleted while a file still holds copies of
+            them; erasing the same ones again completes it.
         """
         keys = [(commitment,) for commitment in commitments]
         with self.file.transaction() as db:
@@ -145,8 +162,8 @@ class PrivateStore:
                 "DELETE FROM openings WHERE commitment = ?", keys
             ).rowcount
             db.executemany("DELETE FROM pictures WHERE commitment = ?", keys)
-        # The write-ahead log holds old pages, too.
-        if not self.file.empty_wal(action="read"):
+        # The write-ahead log holds old pages, too. Emptying it writes them into the database.
+        if not self.file.empty_wal(action="write"):
             raise OutputError(
                 f"the openings are deleted, but {self.path}-wal still holds copies of them while"
                 " another process reads: erase the same entries again when it has ended"

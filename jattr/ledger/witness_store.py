@@ -73,36 +73,45 @@ class WitnessStore:
         self.folder, self.file, self.signers = folder, file, tuple(signers)
 
     @classmethod
-    def create(cls, folder: str | os.PathLike[str], signers: Sequence[Signer]) -> "WitnessStore":
+    def create(cls, folder: str | os.PathLike[str], signers: Sequence[Signer]) -> Self:
         """Begin a witness that cosigns with Ed25519 cosignature keys, ML-DSA-44 keys, or both.
 
         Raises:
           LedgerError: there is one already, or a key is of the wrong type.
-          OutputError: it cannot be written.
+          OutputError: it cannot be written; nothing is left of it.
         """
         if not signers or {signer.kind for signer in signers} - {COSIGNATURE, ML_DSA_44}:
             raise LedgerError(
                 "a witness cosigns with keys of the types cosignature (0x04) and ml-dsa-44 (0x06)"
             )
         path = Path(folder) / FILE
+        if path.exists():
+            raise LedgerError(f"{path} is there already; a witness is begun once")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        except FileExistsError as error:
-            raise LedgerError(f"{path} is there already; a witness is begun once") from error
         except OSError as error:
-            raise OutputError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+            raise OutputError(
+                f"cannot write {str(path)!r}: {error.strerror or error}; choose another place"
+            ) from error
         keys = [(signer.skey,) for signer in signers]
-        with contextlib.closing(SQLiteFile(path, _error)) as file:
-            file.create(TABLES, [(PROJECT, SCHEMA)], {"INSERT INTO keys VALUES (?)": keys})
+        try:
+            with contextlib.closing(SQLiteFile(path, _error)) as file:
+                file.create(TABLES, [(PROJECT, SCHEMA)], {"INSERT INTO keys VALUES (?)": keys})
+        except BaseException:
+            # Nobody has seen a key of it: what is half begun would only be in the way.
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{path}{suffix}").unlink(missing_ok=True)
+            raise
         return cls.open(folder)
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str]) -> "WitnessStore":
+    def open(cls, folder: str | os.PathLike[str]) -> Self:
         """Go on with a witness.
 
         Raises:
-          LedgerError: there is none. One whose file is lost must not go on under its old key.
+          LedgerError: there is none, or its file is damaged. One whose file is lost must not go on
+            under its old key.
         """
         path = Path(folder) / FILE
         if not path.is_file():
@@ -120,8 +129,13 @@ class WitnessStore:
                 raise LedgerError(
                     f"{path} is not a witness of schema {SCHEMA}; use the jattr that wrote it"
                 )
-            keys = file.rows("SELECT skey FROM keys ORDER BY rowid")
-            signers = [parse_skey(skey) for (skey,) in keys]
+            keys = [skey for (skey,) in file.rows("SELECT skey FROM keys ORDER BY rowid")]
+            if not keys or not all(isinstance(skey, str) for skey in keys):
+                raise LedgerError(
+                    f"{path} is damaged: it has no keys to cosign with; begin a witness with a new"
+                    " key in another folder"
+                )
+            signers = [parse_skey(skey) for skey in keys]
             stack.pop_all()
         return cls(Path(folder), file, signers)
 

@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,17 @@ def test_a_damaged_opening_is_never_given_out(tmp_path: Path, value: str) -> Non
         store.opening(one.commitment)
 
 
+@pytest.mark.parametrize("value", ["100000000000", "'a text'", "1.5"])
+def test_a_damaged_image_is_never_given_out(tmp_path: Path, value: str) -> None:
+    (one,) = openings(1)
+    with PrivateStore.create(tmp_path) as store:
+        store.put([one], [(one.commitment, b"a png")])
+    with closing(sqlite3.connect(tmp_path / FILE)) as db, db:
+        db.execute(f"UPDATE pictures SET png = {value}")
+    with PrivateStore.open(tmp_path) as store, pytest.raises(LedgerError, match="is damaged"):
+        store.image(one.commitment)
+
+
 def test_erased_salts_and_images_are_in_no_file_any_more(tmp_path: Path) -> None:
     known = openings(600)
     images = [secrets.token_bytes(300) for _ in known]
@@ -128,6 +140,23 @@ def test_copies_that_a_reader_holds_fast_are_named(tmp_path: Path) -> None:
         reader.close()
         store.erase([known[0].commitment])
         assert known[0].salt not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_an_error_in_emptying_the_write_ahead_log_is_one_in_writing(private: PrivateStore) -> None:
+    """The way on is room and erasing again, not a copy that holds what was erased."""
+
+    def no_checkpoint(action: int, name: str | None, *_: object) -> int:
+        empties = action == sqlite3.SQLITE_PRAGMA and name == "wal_checkpoint"
+        return sqlite3.SQLITE_DENY if empties else sqlite3.SQLITE_OK
+
+    (one,) = openings(1)
+    private.put([one])
+    private.file.connection.set_authorizer(no_checkpoint)
+    with pytest.raises(OutputError, match=r"cannot write .* make room"):
+        private.erase([one.commitment])
+    private.file.connection.set_authorizer(None)
+    assert private.erase([one.commitment]) == 0
+    assert one.salt not in b"".join(path.read_bytes() for path in private.path.parent.iterdir())
 
 
 def test_after_a_failed_write_nothing_is_acknowledged(

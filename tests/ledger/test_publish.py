@@ -265,3 +265,18 @@ def test_a_place_that_is_no_folder(tmp_path: Path) -> None:
         for place in (tmp_path / "file", tmp_path / "file" / "below"):
             with pytest.raises(LedgerError, match="cannot publish"):
                 publish(store, place, note)
+
+
+def test_a_large_file_in_a_tiles_place_is_not_read_whole(tmp_path: Path) -> None:
+    with make_log(tmp_path / "log", 5) as store:
+        note = store.sign_checkpoint()
+        publish(store, tmp_path / "first", note)
+        place = Path("tile/entries/000.p/5")
+        for folder in ("other", "longer"):
+            (tmp_path / folder / place).parent.mkdir(parents=True)
+        with (tmp_path / "other" / place).open("wb") as file:
+            file.truncate(1 << 40)  # takes no room; nobody has the memory for it
+        (tmp_path / "longer" / place).write_bytes((tmp_path / "first" / place).read_bytes() + b"x")
+        for folder in ("other", "longer"):
+            with pytest.raises(LedgerError, match="take the file away"):
+                publish(store, tmp_path / folder, note)

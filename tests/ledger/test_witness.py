@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from ledger_trees import tree_of
 from ledger_vectors import vectors
+from log_files import full_disk
 
-from jattr.errors import LedgerError, VerificationError
+from jattr.errors import LedgerError, OutputError, VerificationError
 from jattr.ledger.checkpoint import Checkpoint
 from jattr.ledger.encoding import encode_base64
 from jattr.ledger.keys import COSIGNATURE, ED25519, ML_DSA_44, Signer, Verifier
@@ -363,6 +364,25 @@ def test_a_witness_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "c" / FILE).touch()
     with pytest.raises(LedgerError, match="no memory of a witness"):
         WitnessStore.open(tmp_path / "c")
+
+
+def test_a_witness_that_cannot_be_written_leaves_nothing_begun(tmp_path: Path) -> None:
+    with full_disk(), pytest.raises(OutputError, match="make room"):
+        WitnessStore.create(tmp_path, [KEY])
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="choose another place"):
+        WitnessStore.create(tmp_path / "file", [KEY])
+    WitnessStore.create(tmp_path, [KEY]).__exit__()
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM keys", "UPDATE keys SET skey = x'00'"])
+def test_a_witness_without_its_keys_does_not_go_on(tmp_path: Path, change: str) -> None:
+    WitnessStore.create(tmp_path, [KEY]).__exit__()
+    with closing(sqlite3.connect(tmp_path / FILE)) as db, db:
+        db.execute(change)
+    with pytest.raises(LedgerError, match="has no keys to cosign with"):
+        WitnessStore.open(tmp_path)
 
 
 def test_the_cosignature_does_not_cover_what_the_client_added(witness: Witness) -> None:
