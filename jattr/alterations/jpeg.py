@@ -20,7 +20,7 @@ import numpy as np
 from jattr.alterations.base import Alteration, Shape, SmoothFn
 from jattr.alterations.pointwise import LUMA_WEIGHTS
 from jattr.errors import InputError
-from jattr.images.jpeg import JpegFormat, encode_jpeg, quality_format, read_coefficients
+from jattr.images.jpeg import RGB, JpegFormat, encode_jpeg, quality_format, read_coefficients
 from jattr.images.jpeg_file import SAMPLINGS
 from jattr.images.orientation import as_stored
 from jattr.images.reading import decode
@@ -73,7 +73,9 @@ def _repeats(height: int, width: int, down: int, wide: int) -> tuple[tuple[int, 
 
 
 @functools.lru_cache(maxsize=64)
-def make_coefficients(sampling: tuple[tuple[int, int], ...], orientation: int = 1) -> SmoothFn:
+def make_coefficients(
+    sampling: tuple[tuple[int, int], ...], orientation: int = 1, *, rgb: bool = False
+) -> SmoothFn:
     """Return `fn(parameters, images [n, H, W, C]) -> [n, 1, N, 1]`, smooth coefficients over 127.5.
 
     Images are as shown, coefficients those of the image as an EXIF orientation stores it, block
@@ -88,14 +90,14 @@ def make_coefficients(sampling: tuple[tuple[int, int], ...], orientation: int = 
         x = as_stored(x, orientation)
         # RGB to luma and chroma (T.871), in units of 127.5.
         n, height, width, channels = x.shape
-        planes = x @ ycc if channels == 3 else x
+        planes = x @ ycc if channels == 3 and not rgb else x
         # bytes are centred about 128, [-1, 1] about 127.5
         offset = jnp.float32(1.0 - 128.0 / 127.5)
         parts = []
         for index, (rows, columns) in enumerate(blocks_of((height, width, channels), sampling)):
             # Average chroma over the pixels of one sample; the edge is repeated first.
             down, across = tallest // sampling[index][0], widest // sampling[index][1]
-            plane = planes[..., index] + (offset if index == 0 else 0.0)
+            plane = planes[..., index] + (offset if index == 0 or rgb else 0.0)
             plane = jnp.pad(
                 plane, _repeats(height, width, down, columns * BLOCK * across), mode="edge"
             )
@@ -138,10 +140,10 @@ class Jpeg(Alteration):
         """Return the compression that Pillow and libjpeg make of a quality."""
         if not 1 <= quality <= 100:
             raise InputError(f"jpeg has quality {quality!r}; give a whole number from 1 to 100")
-        if subsampling not in (*SAMPLINGS, GREY):
+        if subsampling not in (*SAMPLINGS, RGB, GREY):
             raise InputError(
                 f"jpeg has subsampling {subsampling!r}; it is one of"
-                f" {', '.join((*SAMPLINGS, GREY))}"
+                f" {', '.join((*SAMPLINGS, RGB, GREY))}"
             )
         if subsampling == GREY:
             subsampling, channels = "4:4:4", 1
@@ -159,6 +161,7 @@ class Jpeg(Alteration):
         after += f":{DECODED}" if self.decoded else ""
         names = {luma: name for name, luma in SAMPLINGS.items()}
         kind = names[self.format.sampling[0]] if len(self.format.tables) == 3 else GREY
+        kind = RGB if self.format.rgb else kind
         quality = _quality_of(self.format, kind)
         if quality is not None:
             return f"jpeg:{quality}:{kind}{after}"
@@ -181,7 +184,7 @@ class Jpeg(Alteration):
     @property
     def smooth(self) -> SmoothFn:
         """What the encoder quantises."""
-        return make_coefficients(self.format.sampling, self.orientation)
+        return make_coefficients(self.format.sampling, self.orientation, rgb=self.format.rgb)
 
     def grids(self, shape: Shape) -> list[tuple[int, int]]:
         """Return the rows and columns of blocks of each component.

@@ -111,7 +111,10 @@ REGISTRY: dict[str, tuple[Read, str]] = {
     "gamma": (lambda parts: Gamma(*map(_factor, parts)), "gamma:POWER or gamma:?"),
     "grey": (lambda parts: Grey(*map(int, parts)), "grey[:1|3]"),
     "noise": (lambda parts: Noise(float(parts[0]), *map(int, parts[1:])), "noise:SIGMA[:SEED]"),
-    "jpeg": (_jpeg, "jpeg:QUALITY[:4:4:4|:4:2:2|:4:2:0|:grey][:exif2-8][:decoded]"),
+    "jpeg": (
+        _jpeg,
+        "jpeg:QUALITY[:4:4:4|:4:2:2|:4:4:0|:4:2:0|:4:1:1|:4:1:0|:rgb|:grey][:exif2-8][:decoded]",
+    ),
 }
 
 

@@ -13,9 +13,11 @@ import numpy as np
 from jattr.alterations.chain import Chain
 from jattr.alterations.files import AlteredImages, from_decoded, from_jpeg
 from jattr.alterations.geometry import only_tagged
-from jattr.alterations.history import find_jpeg
+from jattr.alterations.history import NO_TRACES, Traces, find_jpeg, traces_of
 from jattr.alterations.jpeg import DECODED
 from jattr.alterations.registry import REGISTRY, parse_chain
+from jattr.attribution.caveats import OwnLevels, caveat_of
+from jattr.decision.verdict import Caveat
 from jattr.errors import ImageError, InputError, UnreadableJpegError
 from jattr.generators.base import Generator
 from jattr.images import LoadedImage
@@ -48,6 +50,7 @@ class Hypotheses:
     altered: tuple[AlteredImages | None, ...]  # None: unaltered
     notes: tuple[str, ...] = ()  # on the alternatives
     incomplete: bool = False  # an alternative that should have been tried was not
+    traces: Traces = NO_TRACES  # of losses before the file was saved
 
     def all_notes(self) -> list[str]:
         """Return what was changed to read the image and to fit it to any candidate, each once."""
@@ -179,7 +182,9 @@ def hypotheses_of(
     Raises:
       ImageError: it cannot be used under any alternative.
     """
+    traces = traces_of(image.pixels)
     tried, incomplete = alternatives_of(alternatives, image, candidates, resize=resize)
+    tried = (*tried, *by_traces(tried, image, traces, candidates, resize=resize))
     altered: list[AlteredImages | None] = []
     notes: list[str] = []
     problems: list[str] = []
@@ -203,7 +208,11 @@ def hypotheses_of(
         if images is not None and not (images.quantised is not None and image.jpeg):
             channels = images.chain.out_shape(candidates[0].image_shape)[2]
             notes += channel_notes(image.pixels, channels)
-    return Hypotheses(image, tuple(fitted), tuple(dict.fromkeys(altered)), tuple(notes), incomplete)
+    if traces.jpeg is not None and not image.compressed:
+        notes.append(f"shows {traces.text}")
+    return Hypotheses(
+        image, tuple(fitted), tuple(dict.fromkeys(altered)), tuple(notes), incomplete, traces
+    )
 
 
 def alternatives_of(
@@ -232,6 +241,53 @@ def alternatives_of(
         alternative for alternative in alternatives if shown == own or not alternative.guessed
     ]
     return (*fitting, *parse_alternatives(text)), False
+
+
+def by_traces(
+    alternatives: Sequence[Alternative],
+    image: LoadedImage,
+    traces: Traces,
+    candidates: Sequence[Generator],
+    *,
+    resize: bool,
+) -> tuple[Alternative, ...]:
+    """Return the compression of which a file without loss shows traces, where nothing was named.
+
+    It can be tried on candidates of one image shape only, the image's.
+    """
+    shapes = {gen.image_shape for gen in candidates}
+    guessed = any(alternative.guessed for alternative in alternatives)
+    if traces.jpeg is None or image.compressed or not guessed or resize or len(shapes) > 1:
+        return ()
+    (shape,) = shapes
+    components = len(traces.jpeg.format.tables)
+    if (*image.pixels.shape[:2], components) != shape or image.orientation != 1:
+        return ()
+    return (Alternative(traces.jpeg.text, Chain((traces.jpeg,)), jpeg=False),)
+
+
+def caveat_under(hypotheses: Hypotheses, chain: Chain | None, own_levels: OwnLevels) -> Caveat:
+    """Return what is to be said of an image under one alternative.
+
+    Args:
+      hypotheses: the image, and all alternatives that are tried.
+      chain: what is taken to have been done to it in this one.
+      own_levels: of the candidates' own images.
+    """
+    caveat = caveat_of(
+        hypotheses.image,
+        chain,
+        [gen.image_shape for gen in own_levels.candidates],
+        searched_as_stored=not hypotheses.incomplete,
+        traces=hypotheses.traces,
+        tried=[images.chain for images in hypotheses.altered if images is not None],
+        own_levels=own_levels,
+    )
+    ways = len(hypotheses.altered)
+    if ways == 1:
+        return caveat
+    # What fits best is chosen after looking, which the error rates of a calibration do not allow.
+    return caveat._replace(uncalibrated=f"a file that is taken in {ways} ways")
 
 
 def altered_image(

@@ -14,6 +14,7 @@ from jattr.attribution.alteration_search import (
     AUTO,
     NONE,
     Hypotheses,
+    caveat_under,
     check_candidates,
     check_one,
     groups_of,
@@ -23,7 +24,7 @@ from jattr.attribution.alteration_search import (
     without_alterations,
 )
 from jattr.attribution.calibrate import calibration_search, check_calibration, condition_of
-from jattr.attribution.caveats import caveat_of
+from jattr.attribution.caveats import OwnLevels
 from jattr.attribution.evidence import best_of, evidence_of, residuals_of
 from jattr.attribution.pilot import PilotStudies, PilotStudy
 from jattr.attribution.racing import CUT_SHORT, Racing, make_inverters, race
@@ -178,7 +179,7 @@ def attribute_hypotheses(
     """
     explanations: list[list[Explanation]] = [[] for _ in hypotheses]
     total = len(candidates) * sum(len(each.altered) for each in hypotheses)
-    done = 0
+    done, own_levels = 0, OwnLevels(candidates)
     for members in groups_of(hypotheses):
         rows = [index for index, _ in members]
         images, chain = _stacked([(hypotheses[index], altered) for index, altered in members])
@@ -194,7 +195,7 @@ def attribute_hypotheses(
             racing=racing,
             on_round=on_round,
             latents0={name: _of_images(given, rows) for name, given in (latents0 or {}).items()},
-            caveats=[_caveat(hypotheses[index], chain, candidates) for index, _ in members],
+            caveats=[caveat_under(hypotheses[index], chain, own_levels) for index, _ in members],
         )
         done += len(members) * len(candidates)
         for i, (index, _) in enumerate(members):
@@ -262,19 +263,6 @@ def _stacked(
         return images, images.chain
     by_candidate = zip(*(hypothesis.fitted for hypothesis, _ in members), strict=True)
     return [np.stack([image.pixels for image in fitted]) for fitted in by_candidate], None
-
-
-def _caveat(hypotheses: Hypotheses, chain: Chain | None, candidates: Sequence[Generator]) -> Caveat:
-    """Return what is to be said of an image under one alternative."""
-    shapes = [gen.image_shape for gen in candidates]
-    caveat = caveat_of(
-        hypotheses.image, chain, shapes, searched_as_stored=not hypotheses.incomplete
-    )
-    ways = len(hypotheses.altered)
-    if ways == 1:
-        return caveat
-    # What fits best is chosen after looking, which the error rates of a calibration do not allow.
-    return caveat._replace(uncalibrated=f"a file that is taken in {ways} ways")
 
 
 def _with_distance(search: MultiStart, distance: DistanceLike | None) -> MultiStart:

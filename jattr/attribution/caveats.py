@@ -7,23 +7,29 @@ such images.
 
 from collections.abc import Sequence
 
+import jax
+import numpy as np
+
 from jattr.alterations.chain import Chain
+from jattr.alterations.history import NO_TRACES, Traces
 from jattr.alterations.pointwise import Grey
 from jattr.decision.verdict import NO_CAVEAT, Caveat
+from jattr.generators.base import Generator
 from jattr.images import LoadedImage
 from jattr.images.fitting import is_grey, is_opaque
+from jattr.images.reduction import Levels, ReductionSettings, levels_of
 
 Shape = tuple[int, int, int]
 COMPRESSED = Caveat(
     "a compression with loss that is not modelled",
     "the file is compressed with loss, and a candidate's own image would end as far away after"
-    " that; give the file as it was first saved",
+    " that; give the file as it was first saved: a PNG made of this one keeps the loss",
 )
 TRANSPARENT = Caveat(
     "a transparent image that was composited",
     "the image is transparent and was put on white to be compared, and a candidate's own image"
-    " that was made transparent would end as far away; give it without transparency, as it was"
-    " generated",
+    " that was made transparent would end as far away; give the file as it was first saved,"
+    " without transparency",
 )
 FLATTENED = Caveat(
     "a file without the transparency that a candidate's images have",
@@ -33,18 +39,18 @@ FLATTENED = Caveat(
 COLOURED = Caveat(
     "a colour image that was reduced to grey",
     "the image was reduced to grey to be compared, and a candidate's own image that was coloured"
-    " would end as far away; give it in grey, as it was generated",
+    " would end as far away; give the file as it was first saved, in grey",
 )
 COLOURS = Caveat(
     "an image whose colour profile or gamma is ignored",
     "the file states a colour profile or gamma other than sRGB's, which was ignored, and a"
-    " candidate's own image brought into those colours would end as far away; convert the image to"
-    " sRGB, or give the file as it was first saved",
+    " candidate's own image brought into those colours would end as far away; give the file as it"
+    " was first saved",
 )
 STORED = Caveat(
     "a file that asks to be shown turned",
     "the file asks to be shown turned, and a candidate's own image to which that was added would"
-    " end as far away; give the image without EXIF orientation",
+    " end as far away; give the file as it was first saved, without EXIF orientation",
 )
 
 
@@ -54,6 +60,9 @@ def caveat_of(
     shapes: Sequence[Shape],
     *,
     searched_as_stored: bool = True,
+    traces: Traces = NO_TRACES,
+    tried: Sequence[Chain] = (),
+    own_levels: "OwnLevels | None" = None,
 ) -> Caveat:
     """Return what speaks against "none" for an image, and against judging it by a calibration.
 
@@ -63,10 +72,19 @@ def caveat_of(
       shapes: (H, W, C) of the images that the candidates make.
       searched_as_stored: whether an image that its file shows turned is searched as it is stored,
         too.
+      traces: what its samples show of losses before the file was saved: `traces_of`.
+      tried: all that was taken to have been done to it, one after the other: what one of them
+        explains is no caveat.
+      own_levels: of the candidates' own images; None: few colours are not looked at.
     """
     modelled = image.jpeg and alteration is not None and alteration.jpeg is not None
     if image.compressed and not modelled:
         return COMPRESSED
+    losses = _losses(traces, alteration, tried)
+    if losses:
+        return _traced(losses)
+    if image.reduced:
+        return _reduced(f"the file stores {image.reduced}")
     altered_shapes = {
         shape: shape if alteration is None else alteration.out_shape(shape) for shape in shapes
     }
@@ -79,7 +97,79 @@ def caveat_of(
             return caveat
     if not image.srgb:
         return COLOURS
+    if own_levels is not None and (alteration is None or alteration.jpeg is None):
+        few = own_levels.fewer(image.pixels, alteration)
+        if few:
+            return _reduced(few)
     return STORED if image.orientation != 1 and not searched_as_stored else NO_CAVEAT
+
+
+def _losses(traces: Traces, alteration: Chain | None, tried: Sequence[Chain]) -> str:
+    """Return the traces, as a noun, that nothing explains that was tried; "" where there are none.
+
+    As it is, an image is searched beside its compression where that could be told from the traces.
+    """
+    jpeg = None if alteration is None else alteration.jpeg
+    if jpeg is None and traces.jpeg is not None:
+        jpeg = next((chain.jpeg for chain in tried if chain.jpeg == traces.jpeg), None)
+    return traces.unexplained(jpeg)
+
+
+def _traced(losses: str) -> Caveat:
+    return Caveat(
+        "an image with losses from before it was saved",
+        f"the image shows {losses}, the trace of a compression with loss before the file was saved,"
+        " and a candidate's own image would end as far away after that; give the file as it was"
+        " first saved",
+    )
+
+
+def _reduced(what: str) -> Caveat:
+    return Caveat(
+        "an image whose colours were reduced",
+        f"{what}, and a candidate's own image whose colours were reduced would end as far away;"
+        " give the file as it was first saved",
+    )
+
+
+class OwnLevels:
+    """How many colours and levels the candidates' own images use; made when first asked for."""
+
+    def __init__(
+        self, candidates: Sequence[Generator], settings: ReductionSettings = ReductionSettings()
+    ):
+        self.candidates, self.settings = tuple(candidates), settings
+        self._levels: dict[tuple[Generator, Chain | None], list[Levels]] = {}
+
+    def fewer(self, pixels: np.ndarray, alteration: Chain | None) -> str:
+        """Return in words that an image uses fewer than a candidate's own images; "" if not.
+
+        Args:
+          pixels: uint8 [H, W, C].
+          alteration: what was done to the image, and is done to the candidates'.
+        """
+        levels = levels_of(pixels, self.settings)
+        if not levels.is_suspicious(self.settings):
+            return ""
+        for gen in self.candidates:
+            if levels.is_reduced(self._of(gen, alteration), self.settings):
+                return (
+                    f"the image has {levels.colours} colours and uses {levels.filled:.0%} of the"
+                    f" levels between them, fewer than any of {self.settings.num_own} images of"
+                    f" {gen.name}"
+                )
+        return ""
+
+    def _of(self, gen: Generator, alteration: Chain | None) -> list[Levels]:
+        if (gen, alteration) not in self._levels:
+            settings = self.settings
+            most = settings.max_numbers // int(np.prod(gen.image_shape))
+            count = int(np.clip(most, 4, settings.num_own))
+            images = gen.sample_images(jax.random.key(settings.num_own), count).images
+            if alteration is not None:
+                images = alteration.final_pixels(images)
+            self._levels[gen, alteration] = [levels_of(image, settings) for image in images]
+        return self._levels[gen, alteration]
 
 
 def _resized(image: LoadedImage) -> Caveat:
@@ -87,8 +177,8 @@ def _resized(image: LoadedImage) -> Caveat:
     return Caveat(
         "an image that was resized to be compared",
         "the image was resized to be compared, and a candidate's own image that had been resized,"
-        " cropped or padded would end as far away; give it as it was generated, or name what was"
-        f" done, without --resize, such as --alteration resize:{height}x{width}:lanczos",
+        " cropped or padded would end as far away; give the file as it was first saved, or name"
+        f" what was done, without --resize, such as --alteration resize:{height}x{width}:lanczos",
     )
 
 
@@ -115,7 +205,7 @@ def _of_channels(image: LoadedImage, original: int, altered: int, *, greyed: boo
     uncalibrated = "a grey file of a candidate's colour images" if channels == 1 else ""
     text = (
         "the image has no colours, and a candidate's own image that was brought to grey would end"
-        " as far away; give it in colours, as it was generated"
+        " as far away; give the file as it was first saved, in colours"
     )
     if original == 3:
         text += ", or name that, as --alteration " + ("grey:3,jpeg" if image.jpeg else "grey:3")

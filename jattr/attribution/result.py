@@ -79,15 +79,16 @@ def best_explanation(explanations: Sequence[Explanation]) -> Explanation:
     """Return the explanation with a certificate of the largest p-value; without any, the closest.
 
     The closest one has the least residual as a multiple of what the true latent would leave under
-    its alteration.
+    its alteration. "None" is said only if every explanation says it.
     """
 
-    def rank(explanation: Explanation) -> tuple[bool, float, float]:
+    def rank(explanation: Explanation) -> tuple[bool, float, bool, float]:
         attribution, i = explanation
         certificate = attribution.verdicts[i].certificate
         return (
             certificate is not None,
             0.0 if certificate is None else certificate.p_value,
+            attribution.verdicts[i].kind in ("made-by", "undecided"),
             -float(np.min(attribution.residual[i] / attribution.noise[i])),
         )
 

@@ -19,6 +19,10 @@ from jattr.images.colour import is_srgb_profile
 MAX_JPEG_SCANS = 64
 MAX_JPEG_SEGMENTS = 4096
 
+# What settles a question that this file cannot, and what does not: see docs/images.md.
+AS_FIRST_SAVED = "give the file as it was first saved"
+LOSSY_COPY = 'a PNG made of this one keeps its losses, and no "none" can rest on it'
+
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
 _DROPPED = frozenset(
@@ -39,6 +43,49 @@ class Header:
     depth: int = 8  # PNG only: bits per sample, 1, 2, 4 or 8
     palette: bytes = b""  # PNG only: RGB triples
     transparency: bytes = b""  # PNG only: the tRNS chunk
+    significant: bytes = b""  # PNG only: the sBIT chunk, bits a channel that are the image's
+
+
+# How files begin that are not read, by what they are: (offset, bytes, name).
+_LOSSY = (
+    (0, b"GIF87a", "GIF"),
+    (0, b"GIF89a", "GIF"),
+    *((8, brand, "AVIF") for brand in (b"avif", b"avis")),
+    *((8, brand, "HEIF") for brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1")),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"II\xbc\x01", "JPEG XR"),
+    (0, b"%PDF", "PDF"),
+)
+_LOSSLESS = (
+    (0, b"BM", "BMP"),
+    (0, b"qoif", "QOI"),
+    *((0, b"P%d" % kind, "PNM") for kind in range(1, 7)),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+)
+
+
+def unread(data: bytes) -> str:
+    """Return what is to be said of a file of a format that is not read."""
+    for at, magic, name in _LOSSY:
+        if data.startswith(magic, at):
+            return (
+                f"{name} is not read, only PNG, JPEG and WebP: {AS_FIRST_SAVED} before it became"
+                f" {name} ({LOSSY_COPY})"
+            )
+    for at, magic, name in _LOSSLESS:
+        if data.startswith(magic, at):
+            return (
+                f"{name} is not read, only PNG, JPEG and WebP: {AS_FIRST_SAVED}, or, where this is"
+                " it and it was saved without loss, the same samples as PNG"
+            )
+    return (
+        f"not a PNG, JPEG or WebP image (it begins with {data[:8].hex()}); {AS_FIRST_SAVED}, if"
+        " it was one of these"
+    )
 
 
 def exif_orientation(block: bytes) -> int:
@@ -82,12 +129,12 @@ def parse_jpeg(data: bytes) -> Header:
         at = end
     else:
         raise ImageError(
-            f"JPEG with more than {MAX_JPEG_SEGMENTS} segments in its header; save it again as PNG"
+            f"JPEG with more than {MAX_JPEG_SEGMENTS} segments in its header; {AS_FIRST_SAVED}"
         )
     if size is None:
         raise UnreadableJpegError("damaged JPEG: its first scan comes before a frame header")
     if data.count(b"\xff\xda", at) > MAX_JPEG_SCANS:
-        raise ImageError(f"JPEG with more than {MAX_JPEG_SCANS} scans; save it again as PNG")
+        raise ImageError(f"JPEG with more than {MAX_JPEG_SCANS} scans; {AS_FIRST_SAVED}")
     return Header("JPEG", size, b"".join([*parts, view[at:]]), orientation or 1, srgb)
 
 
@@ -113,13 +160,13 @@ def _jpeg_size(body: memoryview) -> tuple[int, int]:
     depth, height, width, components = struct.unpack_from(">BHHB", body)
     if depth != 8:
         raise UnreadableJpegError(
-            f"JPEG with {depth} bits per sample; jattr reads 8: save it with 8 bits per sample"
+            f"JPEG with {depth} bits per sample; jattr reads 8: {AS_FIRST_SAVED} ({LOSSY_COPY})"
         )
     if components not in (1, 3):
         hint = " (CMYK or YCCK)" if components == 4 else ""
         raise UnreadableJpegError(
-            f"JPEG with {components} components{hint}; legal are 1 (grey) and 3 (colour): save it"
-            " as RGB"
+            f"JPEG with {components} components{hint}; read are 1 (grey) and 3 (colour):"
+            f" {AS_FIRST_SAVED} ({LOSSY_COPY})"
         )
     return height, width
 

@@ -21,8 +21,7 @@ Code = tuple[int, int, int]
 Table = list[Code]  # [65536], indexed by the next 16 bits
 
 DAMAGED_SCAN = (
-    "damaged or truncated JPEG: its scan holds too few codes, or illegal ones; fetch or save it"
-    " again"
+    "damaged or truncated JPEG: its scan holds too few codes, or illegal ones; fetch it again"
 )
 
 # Zigzag index -> natural index 8 v + h: along the anti-diagonals, upwards on the even ones.
@@ -65,7 +64,7 @@ def build_table(counts: bytes, symbols: bytes) -> Table:
             value, width = next(symbol), 1 << 16 - length
             if at + width > len(table):
                 raise UnreadableJpegError(
-                    "damaged JPEG: a Huffman table has more codes than fit; fetch or save it again"
+                    "damaged JPEG: a Huffman table has more codes than fit; fetch it again"
                 )
             table[at : at + width] = [(length, value >> 4, value & 15)] * width
             at += width
@@ -96,7 +95,7 @@ def decode_interval(
         raise UnreadableJpegError(
             DAMAGED_SCAN
             if end > 8 * len(coded)
-            else "damaged JPEG: a scan has bytes to spare; save it again"
+            else "damaged JPEG: a scan has bytes to spare; fetch it again"
         )
 
 

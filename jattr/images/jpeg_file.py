@@ -21,8 +21,12 @@ from jattr.images.jpeg_segments import SCAN, Tables, damaged, parse_table, refus
 SAMPLINGS = {  # (vertical, horizontal) factors of luma; those of both chroma components are (1, 1)
     "4:4:4": (1, 1),
     "4:2:2": (1, 2),
+    "4:4:0": (2, 1),
     "4:2:0": (2, 2),
+    "4:1:1": (1, 4),
+    "4:1:0": (2, 4),
 }
+RGB = ((1, 1),) * 3  # the one sampling of files without luma and chroma that is read
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended sequential, progressive; all with Huffman codes
 _REFUSED = {
     0xC3: "lossless",
@@ -57,6 +61,7 @@ class Frame:
     # one a component, vertical and horizontal, without common factors
     sampling: tuple[tuple[int, int], ...]
     components: tuple[Component, ...]
+    rgb: bool = False  # the components are red, green and blue, not luma and chroma
 
 
 def decode_frame(data: bytes) -> Frame:
@@ -72,7 +77,8 @@ def decode_frame(data: bytes) -> Frame:
         if marker in _FRAMES:
             if frame is not None:
                 raise UnreadableJpegError(
-                    "JPEG with several frames; jattr reads one image a file: save one frame"
+                    "JPEG with several frames; jattr reads one image a file: give the file"
+                    " as it was first saved"
                 )
             frame = _parse_frame(body, progressive=marker == 0xC2)
         elif marker == SCAN:
@@ -207,9 +213,14 @@ def _intervals(
 def _check_complete(frame: Frame, tables: Tables) -> None:
     if any(bit != 0 for component in frame.components for bit in component.lowest_bits):
         raise UnreadableJpegError(
-            "truncated JPEG: scans of a component are missing; fetch or save it again"
+            "truncated JPEG: scans of a component are missing; fetch it again"
         )
     if len(frame.components) == 3 and not tables.is_jfif:  # the order of libjpeg's rules
         names = bytes(component.identity for component in frame.components)
-        if tables.transform not in (None, 1) or (tables.transform is None and names == b"RGB"):
-            raise refusal("stored as RGB, not as luma and chroma", "YCbCr and greyscale")
+        frame.rgb = tables.transform == 0 or (tables.transform is None and names == b"RGB")
+        if tables.transform not in (None, 0, 1):
+            raise refusal(
+                f"of colour transform {tables.transform}", "0 (RGB) and 1 (luma and chroma)"
+            )
+        if frame.rgb and frame.sampling != RGB:
+            raise refusal("RGB with samples averaged", "1x1, 1x1, 1x1 for RGB")

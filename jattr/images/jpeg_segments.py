@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jattr.errors import ImageError, UnreadableJpegError
+from jattr.images.headers import AS_FIRST_SAVED, LOSSY_COPY
 from jattr.images.jpeg_codes import ORDER
 
 SCAN = 0xDA
@@ -33,12 +34,12 @@ class Tables:
 
 def damaged(what: str) -> UnreadableJpegError:
     """The error for a file that breaks the format's rules."""
-    return UnreadableJpegError(f"damaged JPEG: {what}; fetch or save it again")
+    return UnreadableJpegError(f"damaged JPEG: {what}; fetch it again")
 
 
 def refusal(actual: str, legal: str, *, kind: type[ImageError] = ImageError) -> ImageError:
     """The error for a legal file of a kind that is not read."""
-    return kind(f"JPEG is {actual}; legal are {legal}: save it as such, or as PNG")
+    return kind(f"JPEG is {actual}; read are {legal}: {AS_FIRST_SAVED} ({LOSSY_COPY})")
 
 
 def segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
@@ -51,17 +52,13 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         if head[:2] == bytes([0xFF, _END]):
             return
         if len(head) < 4:
-            raise UnreadableJpegError(
-                "truncated JPEG: it has no end marker; fetch or save it again"
-            )
+            raise UnreadableJpegError("truncated JPEG: it has no end marker; fetch it again")
         if head[0] != 0xFF or head[1] in (0x00, 0x01, *range(0xD0, 0xD9)):
             raise damaged(f"no segment begins at byte {at} of those that are read")
         end = at + 2 + int.from_bytes(head[2:], "big")
         body = data[at + 4 : end]
         if end < at + 4 or end > len(data):
-            raise UnreadableJpegError(
-                "truncated JPEG: a segment is cut off; fetch or save it again"
-            )
+            raise UnreadableJpegError("truncated JPEG: a segment is cut off; fetch it again")
         at = end
         if head[1] == SCAN:
             match = _SCAN_END.search(data, at)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from jattr.errors import ImageError
 from jattr.images.colour import is_srgb_png
-from jattr.images.headers import Header, exif_orientation
+from jattr.images.headers import AS_FIRST_SAVED, Header, exif_orientation
 
 # Encoders write chunks of 8 KiB and more; millions of empty ones would cost far more memory than
 # the file has bytes.
@@ -25,7 +25,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> samples per pixel
 _DEPTHS = {0: (1, 2, 4, 8), 2: (8,), 3: (1, 2, 4, 8), 4: (8,), 6: (8,)}
 _DECODED = (b"IHDR", b"IDAT", b"IEND")
-_DESCRIBING = frozenset({b"iCCP", b"gAMA", b"cHRM", b"cICP", b"PLTE", b"tRNS", b"eXIf"})
+_DESCRIBING = frozenset({b"iCCP", b"gAMA", b"cHRM", b"cICP", b"PLTE", b"tRNS", b"sBIT", b"eXIf"})
 _ADAM7 = (
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -49,7 +49,7 @@ def parse_png(data: bytes) -> Header:
         if (type_ == b"IHDR") != (len(chunks) == 1):
             raise ImageError(f"damaged PNG: chunk {type_!r} where IHDR belongs, or IHDR twice")
         if type_ == b"fdAT":
-            raise ImageError("animated PNG; jattr reads still images: save one frame as PNG")
+            raise ImageError(f"animated PNG; jattr reads still images: {AS_FIRST_SAVED}")
         if type_ in _DECODED:
             chunks.append(whole)
         if type_ in _DESCRIBING and type_ not in bodies:
@@ -67,6 +67,7 @@ def parse_png(data: bytes) -> Header:
         depth,
         bodies.get(b"PLTE", b""),
         bodies.get(b"tRNS", b""),
+        bodies.get(b"sBIT", b""),
     )
 
 
@@ -92,13 +93,13 @@ def _chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview, memoryview]]:
             view[end - 4 : end], "big"
         ):
             raise ImageError(
-                f"damaged PNG: wrong checksum in chunk {type_!r}; fetch or save the image again"
+                f"damaged PNG: wrong checksum in chunk {type_!r}; fetch the file again"
             )
         yield type_, view[at + 8 : end - 4], view[at:end]
         if type_ == b"IEND":
             return
         at = end
-    raise ImageError(f"PNG of more than {MAX_CHUNKS} chunks; save it again as PNG")
+    raise ImageError(f"PNG of more than {MAX_CHUNKS} chunks; {AS_FIRST_SAVED}")
 
 
 def _ihdr(body: bytes) -> tuple[int, int, int, int, int]:
@@ -110,13 +111,26 @@ def _ihdr(body: bytes) -> tuple[int, int, int, int, int]:
     )
     if depth == 16:
         raise ImageError(
-            "PNG with 16 bits per sample; jattr reads up to 8: save it with 8 bits per sample"
+            f"PNG with 16 bits per sample; jattr reads up to 8: {AS_FIRST_SAVED}, with 8 bits"
         )
     if depth not in _DEPTHS.get(colour_type, ()) or compression or filter_ or interlacing > 1:
         raise ImageError(
             f"damaged PNG: its IHDR chunk is illegal (colour type {colour_type}, depth {depth})"
         )
     return width, height, depth, colour_type, interlacing
+
+
+def reduced_colours(header: Header) -> str:
+    """Return how a file says that its colours were reduced, as a noun; "" where it does not.
+
+    A generator writes 8 bits a sample. A palette holds at most 256 colours, fewer bits have fewer
+    levels, and sBIT states how many bits of a sample are the image's.
+    """
+    if header.colour_type == 3:
+        count = len(header.palette) // 3
+        return f"a palette of {count} colour{'s' * (count != 1)}"
+    bits = min((header.depth, *(bit for bit in header.significant[:4] if bit)))
+    return f"{bits} bit{'s' * (bits != 1)} a sample" if bits < 8 else ""
 
 
 def check_complete(header: Header) -> None:

@@ -20,7 +20,14 @@ from PIL.WebPImagePlugin import WebPImageFile
 from jattr.errors import ImageError
 from jattr.images import fitting, png
 from jattr.images.colour import is_srgb_profile
-from jattr.images.headers import Header, exif_orientation, parse_jpeg, parse_webp
+from jattr.images.headers import (
+    AS_FIRST_SAVED,
+    Header,
+    exif_orientation,
+    parse_jpeg,
+    parse_webp,
+    unread,
+)
 from jattr.images.orientation import upright
 
 MAX_PIXELS = 4096 * 4096
@@ -50,6 +57,7 @@ class Decoded:
     jpeg: bool  # the file is a JPEG
     orientation: int  # EXIF's, by which the pixels were turned upright; 1: they are as stored
     srgb: bool  # no colours but sRGB's are stated
+    reduced: str = ""  # how the file says that its colours were reduced, as a noun; "": it does not
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +72,7 @@ class LoadedImage:
     jpeg: bool = False  # the file is a JPEG
     orientation: int = 1  # EXIF's, by which `pixels` were turned upright
     srgb: bool = True  # no colours but sRGB's are stated; other ones were ignored
+    reduced: str = ""  # how the file says that its colours were reduced, as a noun; "": it does not
 
     def fit(self, image_shape: tuple[int, int, int], *, resize: bool = False) -> LoadedImage:
         """The same image in a generator's shape (H, W, C), with notes of what was changed.
@@ -121,7 +130,7 @@ def decode(data: bytes) -> Decoded:
     except Exception as error:  # a decoder given hostile bytes fails with errors of many types
         reason = " ".join(str(error).split())[:120]
         raise ImageError(
-            f"damaged or truncated image ({reason or type(error).__name__}); fetch or save it again"
+            f"damaged or truncated image ({reason or type(error).__name__}); fetch it again"
         ) from error
 
 
@@ -143,8 +152,8 @@ def read_bytes(name: str) -> bytes:
         raise ImageError(f"{name!r} is {what}; give a PNG, JPEG or WebP image")
     if status.st_size > MAX_FILE_BYTES:
         raise ImageError(
-            f"{name!r} is larger than {MAX_FILE_BYTES >> 20} MiB, the most jattr reads; save it"
-            " smaller"
+            f"{name!r} is larger than {MAX_FILE_BYTES >> 20} MiB, the most jattr reads;"
+            f" {AS_FIRST_SAVED}"
         )
     if not data:
         raise ImageError(f"{name!r} is empty; give a PNG, JPEG or WebP image")
@@ -160,9 +169,7 @@ def _decode(data: bytes) -> Decoded:
         if (image.height, image.width) != header.size:
             raise ImageError(f"damaged {header.kind}: it states two sizes")
         if getattr(image, "n_frames", 1) > 1:
-            raise ImageError(
-                f"animated {header.kind}; jattr reads still images: save one frame as PNG"
-            )
+            raise ImageError(f"animated {header.kind}; jattr reads still images: {AS_FIRST_SAVED}")
         image.load()
         samples = np.array(image.convert("L") if image.mode == "1" else image)
         exif, profile = image.info.get("exif", b""), image.info.get("icc_profile")
@@ -173,7 +180,13 @@ def _decode(data: bytes) -> Decoded:
     exact = header.kind == "PNG" or (header.kind == "WebP" and data[12:16] == b"VP8L")
     shown = np.ascontiguousarray(upright(pixels, orientation))
     return Decoded(
-        shown, _notes(srgb, orientation), not exact, header.kind == "JPEG", orientation, srgb
+        pixels=shown,
+        notes=_notes(srgb, orientation),
+        compressed=not exact,
+        jpeg=header.kind == "JPEG",
+        orientation=orientation,
+        srgb=srgb,
+        reduced=png.reduced_colours(header) if header.kind == "PNG" else "",
     )
 
 
@@ -184,10 +197,7 @@ def _parse(data: bytes) -> Header:
         return parse_jpeg(data)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return parse_webp(data)
-    raise ImageError(
-        f"not a PNG, JPEG or WebP image (it begins with {data[:8].hex()}); save it as PNG in its"
-        " own size"
-    )
+    raise ImageError(unread(data))
 
 
 def check_bounds(size: tuple[int, int], file_bytes: int) -> None:
@@ -197,13 +207,13 @@ def check_bounds(size: tuple[int, int], file_bytes: int) -> None:
         raise ImageError(f"damaged image: its size is {height}x{width}")
     if height * width > MAX_PIXELS:
         raise ImageError(
-            f"the image is {height}x{width}; the most jattr decodes is {MAX_PIXELS} pixels: reduce"
-            " it"
+            f"the image is {height}x{width}; the most jattr decodes is {MAX_PIXELS} pixels:"
+            f" {AS_FIRST_SAVED}"
         )
     if height * width > max(FREE_PIXELS, MAX_PIXELS_PER_BYTE * file_bytes):
         raise ImageError(
             f"{file_bytes} bytes claim {height}x{width} pixels; above {FREE_PIXELS} pixels a file"
-            f" needs a byte for every {MAX_PIXELS_PER_BYTE}: save it with less compression"
+            f" needs a byte for every {MAX_PIXELS_PER_BYTE}: {AS_FIRST_SAVED}"
         )
 
 

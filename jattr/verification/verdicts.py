@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jattr.alterations.chain import Chain
+from jattr.alterations.history import traces_of
 from jattr.attribution.alteration_search import (
     Alternative,
     Hypotheses,
+    caveat_under,
     check_candidates,
     hypotheses_of,
     parse_alternatives,
@@ -19,7 +21,7 @@ from jattr.attribution.alteration_search import (
     without_alterations,
 )
 from jattr.attribution.calibrate import condition_of
-from jattr.attribution.caveats import caveat_of
+from jattr.attribution.caveats import OwnLevels, caveat_of, caveat_of_samples
 from jattr.attribution.racing import CUT_SHORT
 from jattr.attribution.result_json import finite, judgement_record, proven_first
 from jattr.decision.calibration import Calibration
@@ -86,25 +88,26 @@ def image_at_hand(
     if image is None or len(generators) < len(data["candidates"]):
         return ImageAtHand((NO_CAVEAT,), None, None, complete=False)
     candidates = [generators[each["name"]] for each in data["candidates"]]
-    shapes = [gen.image_shape for gen in candidates]
+    shapes, own_levels = [gen.image_shape for gen in candidates], OwnLevels(candidates)
+    traces = traces_of(image.pixels)
     try:
         chain = None
         if row.get("alteration"):
             chain = stated_image(row["alteration"], image, candidates[0]).chain
         if "notes" not in row:  # an Attribution: its images may have been arrays, or files
-            return ImageAtHand(
-                (NO_CAVEAT, caveat_of(image, chain, shapes)), chain, None, complete=True
+            caveats = (
+                NO_CAVEAT,
+                caveat_of_samples(image.pixels, chain, own_levels),
+                caveat_of(image, chain, shapes, traces=traces, own_levels=own_levels),
             )
+            return ImageAtHand(caveats, chain, None, complete=True)
         hypotheses = hypotheses_again(data, image, candidates)
     except (ImageError, InputError):
         return ImageAtHand((NO_CAVEAT,), None, None, complete=False)
     if hypotheses is None:
-        return ImageAtHand((caveat_of(image, chain, shapes),), chain, None, complete=True)
-    caveat = caveat_of(image, chain, shapes, searched_as_stored=not hypotheses.incomplete)
-    if len(hypotheses.altered) > 1:
-        caveat = caveat._replace(
-            uncalibrated=f"a file that is taken in {len(hypotheses.altered)} ways"
-        )
+        caveat = caveat_of(image, chain, shapes, traces=traces, own_levels=own_levels)
+        return ImageAtHand((caveat,), chain, None, complete=True)
+    caveat = caveat_under(hypotheses, chain, own_levels)
     return ImageAtHand((caveat,), chain, tuple(hypotheses.all_notes()), complete=True)
 
 

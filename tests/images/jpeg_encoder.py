@@ -9,7 +9,7 @@ import numpy as np
 import scipy.fft
 
 
-def planes(pixels, sampling):
+def planes(pixels, sampling, *, rgb=False):
     """Component samples [rows, columns], integers, edges replicated to whole MCUs, chroma
     downsampled.
     """
@@ -20,6 +20,8 @@ def planes(pixels, sampling):
     pixels = np.pad(pixels, ((0, height), (0, width), (0, 0)), "edge").astype(np.int64)
     if pixels.shape[2] == 1:
         return [pixels[:, :, 0]]
+    if rgb:
+        return list(np.moveaxis(pixels, 2, 0))
     weights = np.array(
         [[0.299, 0.587, 0.114], [-0.16874, -0.33126, 0.5], [0.5, -0.41869, -0.08131]]
     )
@@ -37,14 +39,16 @@ def planes(pixels, sampling):
 
 
 def downsample(plane, v, h):
-    """Means over v x h samples, rounded with a bias that alternates from column to column.
+    """Means over v x h samples, rounded.
 
-    0, 1 or 1, 2.
+    By a bias that alternates from column to column, 0, 1 or 1, 2, where libjpeg has a function of
+    its own (2x1 and 2x2); else to nearest, halves upwards.
     """
     rows, columns = plane.shape
     sums = plane.reshape(rows // v, v, columns // h, h).sum((1, 3))
-    bias = np.arange(columns // h) % 2
-    return (sums + {1: 0 * bias, 2: bias, 4: bias + 1}[v * h]) // (v * h)
+    odd = np.arange(columns // h) % 2
+    bias = {(1, 2): odd, (2, 2): odd + 1}.get((v, h), v * h // 2)
+    return (sums + bias) // (v * h)
 
 
 def blocks_of(plane):
@@ -100,7 +104,7 @@ def encode(pixels, format, dct=integer_dct):
 
     [block rows, block columns, 8, 8].
     """
-    parts = planes(pixels, format.sampling)
+    parts = planes(pixels, format.sampling, rgb=format.rgb)
     return [
         quantise(dct(blocks_of(part - 128)), table)
         for part, table in zip(parts, format.tables, strict=True)

@@ -51,13 +51,28 @@ def oversized(kind):
     )
 
 
+def boxed(brand):
+    """The beginning of a file of the ISO base media format."""
+    return struct.pack(">I4s4sI", 20, b"ftyp", brand, 0) + b"mif1"
+
+
+LOSSY = {
+    "gif": (encoded(RGB, "GIF"), "GIF is not read"),
+    "avif": (boxed(b"avif"), "AVIF is not read"),
+    "heif": (boxed(b"heic"), "HEIF is not read"),
+    "heif of several brands": (boxed(b"mif1"), "HEIF is not read"),
+    "jpeg xl": (b"\xff\x0a" + bytes(9), "JPEG XL is not read"),
+    "jpeg xl in boxes": (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL is not read"),
+    "jpeg 2000": (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000 is not read"),
+    "cmyk": (encoded(Image.new("CMYK", (8, 8)), "JPEG"), "CMYK"),
+}
 REFUSED = {
     "empty": (b"", "is empty"),
     "text": (b"hello, this is no image", "not a PNG, JPEG or WebP"),
-    "gif": (encoded(RGB, "GIF"), "not a PNG, JPEG or WebP"),
-    "bmp": (encoded(RGB, "BMP"), "not a PNG, JPEG or WebP"),
-    "tiff": (encoded(RGB, "TIFF"), "not a PNG, JPEG or WebP"),
-    "cmyk": (encoded(Image.new("CMYK", (8, 8)), "JPEG"), "CMYK"),
+    **LOSSY,
+    "bmp": (encoded(RGB, "BMP"), "BMP is not read"),
+    "tiff": (encoded(RGB, "TIFF"), "TIFF is not read"),
+    "pnm": (encoded(RGB, "PPM"), "PNM is not read"),
     "png 16 bit grey": (png([bytes(6)], 3, depth=16, colour_type=0), "16 bits"),
     "png 16 bit rgb": (png([bytes(18)], 3, depth=16), "16 bits"),
     "png odd depth": (png([bytes(3)], 3, depth=4, colour_type=2), "IHDR chunk is illegal"),
@@ -110,6 +125,16 @@ def test_refused_files_give_one_line_that_names_the_file(load, data, message):
         load(data)
     assert "picture'" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [data for data, _ in LOSSY.values()], ids=LOSSY)
+def test_nobody_is_told_to_hide_a_loss(load, data):
+    """A PNG made of such a file can be read, and proves nothing."""
+    with pytest.raises(ImageError, match="give the file as it was first saved") as caught:
+        load(data)
+    assert 'a PNG made of this one keeps its losses, and no "none" can rest on it' in str(
+        caught.value
+    )
 
 
 @pytest.mark.parametrize("data", [PNG, JPEG, WEBP], ids=["png", "jpeg", "webp"])

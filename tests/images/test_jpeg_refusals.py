@@ -34,8 +34,11 @@ REFUSED = {
     "empty": (b"", "not a JPEG"),
     "png": (encoded(COLOUR, "PNG"), "not a JPEG"),
     "cmyk": (encoded(Image.new("CMYK", (8, 8)), "JPEG"), "4 components (CMYK"),
-    "adobe rgb": (RGB_FILE, "stored as RGB"),
-    "rgb by names": (segment(RGB_FILE, 0xEE, lambda _: b""), "stored as RGB"),
+    "rgb averaged": (poke(RGB_FILE, 0xC0, 11, 0x21), "RGB with samples averaged; read are 1x1"),
+    "adobe transform": (
+        segment(RGB_FILE, 0xEE, lambda s: s[:-1] + b""),
+        "of colour transform 2; read are 0",
+    ),
     "12 bit": (poke(PLAIN, 0xC0, 4, 12), "12 bits"),
     "lossless": (poke(PLAIN, 0xC0, 1, 0xC3), "JPEG is lossless"),
     "hierarchical": (poke(PLAIN, 0xC0, 1, 0xC5), "JPEG is hierarchical"),
@@ -45,8 +48,9 @@ REFUSED = {
     "bomb": (poke(PLAIN, 0xC0, 5, 0x75, 0x30, 0x75, 0x30), "30000x30000"),
     "taller than its scan": (poke(PLAIN, 0xC0, 5, 0, 96), "too few codes"),
     "lower than its scan": (poke(PLAIN, 0xC0, 5, 0, 32), "bytes to spare"),
-    "4:4:0": (poke(PLAIN, 0xC0, 11, 0x12), "sampled 1x2, 1x1, 1x1; legal are 4:4:4, 4:2:2, 4:2:0"),
-    "4:1:1": (poke(PLAIN, 0xC0, 11, 0x41), "sampled 4x1, 1x1, 1x1"),
+    "3x1": (poke(PLAIN, 0xC0, 11, 0x31), "sampled 3x1, 1x1, 1x1; read are 4:4:4, 4:2:2, 4:4:0"),
+    "1x4": (poke(PLAIN, 0xC0, 11, 0x14), "sampled 1x4, 1x1, 1x1"),
+    "chroma of two kinds": (poke(PLAIN, 0xC0, 14, 0x21), "sampled 2x2, 2x1, 1x1"),
     "sampling 0": (poke(PLAIN, 0xC0, 11, 0x20), "illegal components"),
     "same component twice": (poke(PLAIN, 0xC0, 13, 1), "illegal components"),
     "two frames": (PLAIN.replace(FRAME, FRAME * 2), "two frame headers"),
@@ -92,7 +96,10 @@ REFUSED = {
 }
 
 
-SOUND = ("empty", "png", "adobe rgb", "rgb by names", "4:4:0", "4:1:1", "size 0", "bomb", "large")
+SOUND = (
+    *("empty", "png", "size 0", "bomb", "large"),
+    *("adobe transform", "3x1", "1x4", "chroma of two kinds"),
+)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -8,11 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from jattr.alterations.chain import Chain
 from jattr.alterations.files import AlteredImages
 from jattr.alterations.geometry import only_tagged
-from jattr.attribution.alteration_search import AUTO, altered_image, parse_for_file
+from jattr.alterations.history import Traces, traces_of
+from jattr.attribution.alteration_search import (
+    AUTO,
+    altered_image,
+    by_traces,
+    parse_alternatives,
+    parse_for_file,
+)
 from jattr.attribution.attribute import attribute_observed
-from jattr.attribution.caveats import caveat_of
+from jattr.attribution.caveats import OwnLevels, caveat_of
 from jattr.attribution.certify import certify, certify_image
 from jattr.attribution.pilot import PilotStudy
 from jattr.errors import ImageError, InputError
@@ -62,23 +70,18 @@ def invert_image(
     """
     image = _loaded(data)
     tagged = only_tagged(image.orientation, jpeg=image.jpeg) if alteration == AUTO else ""
-    texts = [alteration, tagged] if tagged else [alteration]
-    return first_fit(texts, lambda text: _invert(data, image, gen, text, config, pilot_studies))
+    traces = traces_of(image.pixels)
+    guessed = by_traces(parse_alternatives(alteration), image, traces, [gen], resize=False)
+    texts = [alteration, *([tagged] if tagged else []), *(each.text for each in guessed)]
+    return first_fit(
+        texts,
+        lambda text: _invert(data, image, gen, text, traces, texts, config, pilot_studies),
+    )
 
 
 def _loaded(data: bytes) -> LoadedImage:
     """Return what the bytes of an image file hold."""
-    decoded = decode(data)
-    return LoadedImage(
-        "",
-        decoded.pixels,
-        hashlib.sha256(data).hexdigest(),
-        decoded.notes,
-        decoded.compressed,
-        decoded.jpeg,
-        decoded.orientation,
-        decoded.srgb,
-    )
+    return LoadedImage(path="", sha256=hashlib.sha256(data).hexdigest(), **vars(decode(data)))
 
 
 def _invert(
@@ -86,13 +89,25 @@ def _invert(
     image: LoadedImage,
     gen: Generator,
     alteration: str,
+    traces: Traces,
+    tried: Sequence[str],
     config: InvertConfig | None,
     pilot_studies: PilotStudyStore | None,
 ) -> Attribution:
-    """Search under one alteration."""
+    """Search under one alteration of those that are tried."""
     images = _observed(data, image, gen, alteration)
     chain = images.chain if isinstance(images, AlteredImages) else None
-    caveats = [caveat_of(image, chain, [gen.image_shape])]
+    modelled = [Chain((traces.jpeg,))] if traces.jpeg and traces.jpeg.text in tried else []
+    caveats = [
+        caveat_of(
+            image,
+            chain,
+            [gen.image_shape],
+            traces=traces,
+            tried=modelled,
+            own_levels=OwnLevels([gen]),
+        )
+    ]
     attribution = attribute_observed(
         images, [gen], search=config, pilot_studies=pilot_studies, caveats=caveats
     )

@@ -92,7 +92,7 @@ def test_an_image_whose_kind_was_changed_is_not_denied() -> None:
     veiled.putalpha(128)
     for image, hint in (
         (own.convert("L"), "grey:3"),
-        (veiled, "without transparency, as it was generated"),
+        (veiled, "as it was first saved, without transparency"),
     ):
         data = encoded(image, "PNG")
         found = inverted(data)
