@@ -8,8 +8,8 @@ waves and noise: how often `traces_of` sees a loss, or `OwnLevels` too few colou
 (own images of each generator, and all others against each generator). With a reference folder its
 photographs, too: as stored (they are JPEGs), and halved by three filters.
 
-Then `--altered` own images of each generator with each of many losses, saved without loss: how often
-the loss is seen, and how often it is not though it moves the image further than "none" needs
+Then `--altered` own images of each generator with each of many losses, saved without loss: how
+often the loss is seen, and how often it is not though it moves the image further than "none" needs
 (`DecisionConfig.none_above`): of such a file "none" could be said falsely.
 """
 
@@ -40,7 +40,6 @@ from jattr.generators.base import Generator
 from jattr.generators.store import bundled_generators
 from jattr.images import read_image, to_float
 from jattr.images.jpeg_file import SAMPLINGS
-
 from jattr.zoo.faces import render_faces
 
 Loss = Callable[[np.ndarray], np.ndarray]  # of an image uint8 [H, W, 3]
@@ -75,6 +74,11 @@ def posterised(pixels: np.ndarray, bits: int) -> np.ndarray:
     return pixels >> (8 - bits) << (8 - bits)
 
 
+def twice(pixels: np.ndarray, one: Jpeg, two: Jpeg) -> np.ndarray:
+    """Return an image after two compressions."""
+    return two.discrete(one.discrete(pixels[None]))[0]
+
+
 def losses() -> Iterator[tuple[str, str, Loss]]:
     """Yield group, name and function of every loss."""
     for kind in (*SAMPLINGS, "rgb"):
@@ -85,8 +89,7 @@ def losses() -> Iterator[tuple[str, str, Loss]]:
         yield "tables", f"photoshop {name}", functools.partial(saved, kind="JPEG", quality=name)
     for first, second in ((50, 75), (50, 90), (75, 90), (75, 95)):
         one, two = Jpeg.of_quality(first), Jpeg.of_quality(second)
-        twice = lambda p, one=one, two=two: two.discrete(one.discrete(p[None]))[0]
-        yield "twice", f"jpeg:{first},jpeg:{second}", twice
+        yield "twice", f"jpeg:{first},jpeg:{second}", functools.partial(twice, one=one, two=two)
     for kind in ("WEBP", "AVIF"):
         if not features.check(kind.lower()):
             continue
@@ -116,13 +119,9 @@ def others(count: int, reference: Path | None) -> Iterator[tuple[str, np.ndarray
     noise = rng.integers(0, 256, (count, 32, 32, 3)).astype(np.uint8)
     yield "noise", noise, True
     y, x = np.mgrid[:32, :32]
-    phases = rng.uniform(0, 7, (count, 3, 2))
-    rates = rng.uniform(3, 20, (count, 3, 2))
-    waves = [
-        np.stack([np.sin(x / r[0] + p[0]) * np.cos(y / r[1] + p[1]) for r, p in zip(rs, ps)], -1)
-        for rs, ps in zip(rates, phases)
-    ]
-    yield "waves", (127.5 + 110 * np.stack(waves)).astype(np.uint8), True
+    down, across = rng.uniform(3, 20, (2, count, 1, 1, 3))
+    waves = np.sin(x[..., None] / across + down) * np.cos(y[..., None] / down + across)
+    yield "waves", (127.5 + 110 * waves).astype(np.uint8), True
     if reference is None:
         return
     files = sorted((reference / "images" / "real_faces_64").glob("*.jpg"))[:count]

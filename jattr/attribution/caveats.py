@@ -135,10 +135,8 @@ def _reduced(what: str) -> Caveat:
 class OwnLevels:
     """How many colours and levels the candidates' own images use; made when first asked for."""
 
-    def __init__(
-        self, candidates: Sequence[Generator], settings: ReductionSettings = ReductionSettings()
-    ):
-        self.candidates, self.settings = tuple(candidates), settings
+    def __init__(self, candidates: Sequence[Generator], settings: ReductionSettings | None = None):
+        self.candidates, self.settings = tuple(candidates), settings or ReductionSettings()
         self._levels: dict[tuple[Generator, Chain | None], list[Levels]] = {}
 
     def fewer(self, pixels: np.ndarray, alteration: Chain | None) -> str:

@@ -26,7 +26,7 @@ SAMPLINGS = {  # (vertical, horizontal) factors of luma; those of both chroma co
     "4:1:1": (1, 4),
     "4:1:0": (2, 4),
 }
-RGB = ((1, 1),) * 3  # the one sampling of files without luma and chroma that is read
+RGB_SAMPLING = ((1, 1),) * 3  # the one sampling of files without luma and chroma that is read
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended sequential, progressive; all with Huffman codes
 _REFUSED = {
     0xC3: "lossless",
@@ -222,5 +222,5 @@ def _check_complete(frame: Frame, tables: Tables) -> None:
             raise refusal(
                 f"of colour transform {tables.transform}", "0 (RGB) and 1 (luma and chroma)"
             )
-        if frame.rgb and frame.sampling != RGB:
+        if frame.rgb and frame.sampling != RGB_SAMPLING:
             raise refusal("RGB with samples averaged", "1x1, 1x1, 1x1 for RGB")

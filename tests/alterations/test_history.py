@@ -216,7 +216,7 @@ def test_images_as_they_were_made_show_nothing():
 
 
 def test_what_a_compression_does_not_explain():
-    """Its own blocks and chroma it does; a coarser one before it, or averaged chroma, it does not."""
+    """Its own blocks and chroma it does; a coarser one before it, or averaged chroma, not."""
     fine, coarse = Jpeg.of_quality(92, "4:4:4"), Jpeg.of_quality(50, "4:2:0")
     made = colourful(1, side=64)
     once = coarse.discrete(made)
