@@ -24,7 +24,7 @@ from jattr.attribution.alteration_search import (
     without_alterations,
 )
 from jattr.attribution.calibrate import calibration_search, check_calibration, condition_of
-from jattr.attribution.caveats import OwnLevels
+from jattr.attribution.caveats import OwnLevels, caveat_of_samples
 from jattr.attribution.evidence import best_of, evidence_of, residuals_of
 from jattr.attribution.pilot import PilotStudies, PilotStudy
 from jattr.attribution.racing import CUT_SHORT, Racing, make_inverters, race
@@ -86,7 +86,8 @@ def attribute(
       images: from `load_image`, one or several. Or uint8 [n, H, W, C] (or floats in [-1, 1],
         rounded to bytes); or one such array for each candidate, the same images in the candidates'
         shapes. Or `AlteredImages`, with what was done to them. Arrays do not say what their file
-        does: of pixels that went through JPEG "none" can be said though a candidate made them.
+        does: of pixels that lost something without a trace "none" can be said though a candidate
+        made them.
       candidates: the models.
       search: settings of the inversion.
       racing: when a candidate stops searching what it cannot win any more.
@@ -320,8 +321,8 @@ def attribute_observed(
       key: PRNG key; None: from `search.seed`.
       progress: called with (done, total) searches of image and candidate.
       pilot_studies: earlier ones by name, and where new ones are put; None: those of this process.
-      caveats: of each image, what its file says that the arrays do not: `caveat_of`; None: they are
-        as they were made, but for the alteration.
+      caveats: of each image, what its file says that the arrays do not: `caveat_of`; None: what
+        their samples show.
       racing: when a candidate stops searching what it cannot win any more.
       on_round: called with a `Round` after every round of restarts of every candidate.
       latents0: where restarts begin, by the names of candidates.
@@ -367,6 +368,9 @@ def attribute_observed(
     scores = np.stack([scores_of(inverter.fair) for inverter in inverters], axis=1)
     # 3. Decide, once for each image.
     chain = images.chain if isinstance(images, AlteredImages) else None
+    if caveats is None:
+        own_levels, pixels = OwnLevels(candidates), observations[0].pixels
+        caveats = [caveat_of_samples(image, chain, own_levels) for image in pixels]
     decisions = [
         (decide_fn(row, caveat), None)
         if decide_fn

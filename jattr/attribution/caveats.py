@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jattr.alterations.chain import Chain
-from jattr.alterations.history import NO_TRACES, Traces
+from jattr.alterations.history import NO_TRACES, Traces, traces_of
 from jattr.alterations.pointwise import Grey
 from jattr.decision.verdict import NO_CAVEAT, Caveat
 from jattr.generators.base import Generator
@@ -97,11 +97,27 @@ def caveat_of(
             return caveat
     if not image.srgb:
         return COLOURS
-    if own_levels is not None and (alteration is None or alteration.jpeg is None):
-        few = own_levels.fewer(image.pixels, alteration)
-        if few:
-            return _reduced(few)
+    few = "" if own_levels is None else own_levels.fewer(image.pixels, alteration)
+    if few:
+        return _reduced(few)
     return STORED if image.orientation != 1 and not searched_as_stored else NO_CAVEAT
+
+
+def caveat_of_samples(
+    pixels: np.ndarray, alteration: Chain | None, own_levels: "OwnLevels"
+) -> Caveat:
+    """Return what the samples of an image uint8 [H, W, C] say that comes from no file.
+
+    Args:
+      pixels: the image.
+      alteration: what is taken to have been done to it.
+      own_levels: of the candidates' own images.
+    """
+    losses = _losses(traces_of(pixels), alteration, ())
+    if losses:
+        return _traced(losses)
+    few = own_levels.fewer(pixels, alteration)
+    return _reduced(few) if few else NO_CAVEAT
 
 
 def _losses(traces: Traces, alteration: Chain | None, tried: Sequence[Chain]) -> str:
@@ -144,10 +160,12 @@ class OwnLevels:
 
         Args:
           pixels: uint8 [H, W, C].
-          alteration: what was done to the image, and is done to the candidates'.
+          alteration: what was done to the image, and is done to the candidates'; after a
+            compression colours say nothing.
         """
         levels = levels_of(pixels, self.settings)
-        if not levels.is_suspicious(self.settings):
+        compressed = alteration is not None and alteration.jpeg is not None
+        if compressed or not levels.is_suspicious(self.settings):
             return ""
         for gen in self.candidates:
             if levels.is_reduced(self._of(gen, alteration), self.settings):

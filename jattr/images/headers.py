@@ -18,6 +18,7 @@ from jattr.images.colour import is_srgb_profile
 # has.
 MAX_JPEG_SCANS = 64
 MAX_JPEG_SEGMENTS = 4096
+MAX_WEBP_CHUNKS = 64  # before the image: profile, alpha
 
 # What settles a question that this file cannot, and what does not: see docs/images.md.
 AS_FIRST_SAVED = "give the file as it was first saved"
@@ -186,3 +187,14 @@ def parse_webp(data: bytes) -> Header:
     else:
         raise ImageError("damaged WebP: its first chunk holds no image size")
     return Header("WebP", (height, width), data)
+
+
+def is_lossless_webp(data: bytes) -> bool:
+    """Return whether a WebP file's still image is coded without loss, whatever stands before it."""
+    at = 12
+    for _ in range(MAX_WEBP_CHUNKS):
+        kind = data[at : at + 4]
+        if kind in (b"VP8L", b"VP8 ", b""):
+            return kind == b"VP8L"
+        at += 8 + (int.from_bytes(data[at + 4 : at + 8], "little") + 1) // 2 * 2
+    return False

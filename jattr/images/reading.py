@@ -24,6 +24,7 @@ from jattr.images.headers import (
     AS_FIRST_SAVED,
     Header,
     exif_orientation,
+    is_lossless_webp,
     parse_jpeg,
     parse_webp,
     unread,
@@ -177,7 +178,7 @@ def _decode(data: bytes) -> Decoded:
     pixels = png.expand(samples, header) if header.kind == "PNG" else samples
     orientation = exif_orientation(exif) if header.kind == "WebP" else header.orientation
     srgb = header.srgb and (header.kind != "WebP" or not profile or is_srgb_profile(profile))
-    exact = header.kind == "PNG" or (header.kind == "WebP" and data[12:16] == b"VP8L")
+    exact = header.kind == "PNG" or (header.kind == "WebP" and is_lossless_webp(data))
     shown = np.ascontiguousarray(upright(pixels, orientation))
     return Decoded(
         pixels=shown,

@@ -15,6 +15,7 @@ from PIL import Image, ImageCms, ImageOps
 from jattr.errors import ImageError, OutputError
 from jattr.images import fit, fit_notes, load_image, read_image, to_byte, to_float, write_png
 from jattr.images.colour import COLORANTS
+from jattr.images.reading import decode
 
 
 @pytest.fixture
@@ -415,3 +416,13 @@ def test_only_images_are_written(tmp_path, pixels):
 def test_an_image_knows_whether_its_file_lost_something(tmp_path, name, options, compressed):
     Image.new("RGB", (8, 8), (200, 30, 90)).save(tmp_path / name, **options)
     assert load_image(tmp_path / name).compressed is compressed
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"icc_profile": b"x" * 9}, {"exif": b"Exif\0\0" + b"y" * 9}]
+)
+@pytest.mark.parametrize("lossless", [True, False])
+def test_a_webp_file_is_lossless_whatever_stands_before_its_image(options, lossless):
+    for pixels in (RGB, RGBA):
+        data = encoded(pixels, "WEBP", lossless=lossless, exact=True, **options)
+        assert decode(data).compressed != lossless
