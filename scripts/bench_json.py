@@ -26,7 +26,7 @@ PACKAGES = ("jax", "flax", "numpy", "scipy", "torch")
 # a word for each.
 PLACES = {
     "--reference": "REF", "--work": "DIR", "--out": "DIR", "--figure": "FILE", "--table": "FILE",
-    "--old": "DIR", "--new": "DIR", "--default": "FILE", "--rest": "FILE",
+    "--photographs": "DIR", "--old": "DIR", "--new": "DIR", "--default": "FILE", "--rest": "FILE",
 }  # fmt: skip
 
 

@@ -6,7 +6,8 @@
 First untouched images, `--images` of each bundled generator, and as many of the renderer's faces,
 waves and noise: how often `traces_of` sees a loss, or `OwnLevels` too few colours, that never was
 (own images of each generator, and all others against each generator). With a reference folder its
-photographs, too: as stored (they are JPEGs), and halved by three filters.
+photographs, too: as stored (they are JPEGs), and halved by three filters; with `--photographs`
+parts of 32x32 pixels of the images of a folder.
 
 Then `--altered` own images of each generator with each of many losses, saved without loss: how
 often the loss is seen, and how often it is not though it moves the image further than "none" needs
@@ -112,7 +113,9 @@ def losses() -> Iterator[tuple[str, str, Loss]]:
         yield "levels", f"{bits} bits", functools.partial(posterised, bits=bits)
 
 
-def others(count: int, reference: Path | None) -> Iterator[tuple[str, np.ndarray, bool]]:
+def others(
+    count: int, reference: Path | None, folder: Path | None
+) -> Iterator[tuple[str, np.ndarray, bool]]:
     """Yield images that no generator made: name, images, whether they never had losses."""
     yield "rendered faces", render_faces(jax.random.key(9), count), True
     rng = np.random.default_rng(0)
@@ -122,6 +125,13 @@ def others(count: int, reference: Path | None) -> Iterator[tuple[str, np.ndarray
     down, across = rng.uniform(3, 20, (2, count, 1, 1, 3))
     waves = np.sin(x[..., None] / across + down) * np.cos(y[..., None] / down + across)
     yield "waves", (127.5 + 110 * waves).astype(np.uint8), True
+    if folder is not None:
+        for file in sorted(folder.iterdir()):
+            whole = read_image(file, channels=3)
+            tops, lefts = (rng.integers(0, side - 32, count) for side in whole.shape[:2])
+            places = zip(tops, lefts, strict=True)
+            parts = [whole[top : top + 32, left : left + 32] for top, left in places]
+            yield f"parts of {file.name}", np.stack(parts), True
     if reference is None:
         return
     files = sorted((reference / "images" / "real_faces_64").glob("*.jpg"))[:count]
@@ -198,6 +208,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="bundled generators")
     parser.add_argument("--kinds", nargs="*", metavar="GROUP", help="of losses")
     parser.add_argument("--reference", help="folder with images/ (default: $JATTR_REFERENCE)")
+    parser.add_argument(
+        "--photographs", type=Path, metavar="FOLDER", help="of images that never had losses"
+    )
     parser.add_argument("--seed", type=int, default=1)
     add_json_option(parser)
     args = parser.parse_args()
@@ -214,7 +227,7 @@ def main() -> None:
     for name, own in images.items():
         rows.append(untouched(name, own[: args.images], {name: levels[name]}, never=True))
         print(rows[-1], flush=True)
-    for name, other, never in others(args.images, Path(given) if given else None):
+    for name, other, never in others(args.images, Path(given) if given else None, args.photographs):
         rows.append(untouched(name, other, levels, never=never))
         print(rows[-1], flush=True)
     few = {name: own[: args.altered] for name, own in images.items()}
