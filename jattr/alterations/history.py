@@ -116,10 +116,25 @@ def find_jpeg(pixels: np.ndarray, settings: TraceSettings = TraceSettings()) -> 
         return None
     coarsest = int(np.argmax(fits <= settings.max_misfit))
     quality = 1 + coarsest + int(fits[coarsest : coarsest + settings.num_near].argmin())
-    # Chroma's sampling: the coarsest that changes the image no more than the best one.
+    return _with_sampling(pixels, quality, samplings, settings)
+
+
+def _with_sampling(
+    pixels: np.ndarray, quality: int, samplings: list[str], settings: TraceSettings
+) -> Jpeg:
+    """Return the compression of a quality whose sampling of chroma is the image's.
+
+    The coarsest that changes the image no more than the best one.
+    """
     candidates = [Jpeg.of_quality(quality, kind, decoded=True) for kind in samplings]
     changes = np.array([_changes(pixels, jpeg) for jpeg in candidates])
-    return candidates[int(np.flatnonzero(changes <= settings.repeated * changes.min() + 1e-3)[-1])]
+    # Where chroma is averaged over pairs decoders interpolate, which averaging does not undo.
+    averaged = [jpeg.format.sampling[0] in ((1, 2), (2, 1), (2, 2)) for jpeg in candidates]
+    allowed = np.where(averaged, settings.repeated, 1.0) * changes.min() + 1e-3
+    fitting = np.flatnonzero(changes <= allowed)
+    areas = np.array([np.prod(jpeg.format.sampling[0]) for jpeg in candidates])
+    coarsest = fitting[areas[fitting] == areas[fitting].max()]
+    return candidates[int(coarsest[changes[coarsest].argmin()])]
 
 
 def find_blocks(pixels: np.ndarray, settings: TraceSettings = TraceSettings()) -> bool:

@@ -210,7 +210,7 @@ def _subsampling(format: JpegFormat) -> str:
     if len(format.tables) == 1:
         return "4:4:4"
     names = [name for name, luma in SAMPLINGS.items() if format.sampling == (luma, (1, 1), (1, 1))]
-    if not names:
+    if not names or (format.rgb and names != ["4:4:4"]):
         raise ImageError(
             f"sampling factors {format.sampling}; legal are {', '.join(SAMPLINGS)}: choose among"
             " them"

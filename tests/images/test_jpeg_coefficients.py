@@ -247,7 +247,7 @@ def test_formats_compare_by_value():
         (GREY, JpegFormat((np.zeros((8, 8), np.uint16),), ((1, 1),)), "steps outside 1 to 255"),
         (
             COLOUR,
-            JpegFormat(quality_format(75, "4:2:0", 3).tables, ((2, 1), (1, 1), (1, 1))),
+            JpegFormat(quality_format(75, "4:2:0", 3).tables, ((3, 1), (1, 1), (1, 1))),
             "sampling factors",
         ),
     ],
@@ -258,7 +258,8 @@ def test_encode_jpeg_refuses_what_the_format_cannot_hold(pixels, format, says):
 
 
 @pytest.mark.parametrize(
-    "arguments", [(0, "4:2:0", 3), (101, "4:2:0", 3), (75, "4:4:0", 3), (75, "4:2:0", 4)]
+    "arguments",
+    [(0, "4:2:0", 3), (101, "4:2:0", 3), (75, "4:4:1", 3), (75, "rgb", 1), (75, "4:2:0", 4)],
 )
 def test_quality_format_refuses_what_libjpeg_has_not(arguments):
     with pytest.raises(ImageError, match="legal are"):
