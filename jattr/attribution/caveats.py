@@ -23,7 +23,7 @@ Shape = tuple[int, int, int]
 COMPRESSED = Caveat(
     "a compression with loss that is not modelled",
     "the file is compressed with loss, and a candidate's own image would end as far away after"
-    " that; give the file as it was first saved: a PNG made of this one keeps the loss",
+    " that, in a PNG made of it, too; give the file as it was first saved",
 )
 TRANSPARENT = Caveat(
     "a transparent image that was composited",
