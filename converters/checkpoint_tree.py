@@ -12,6 +12,7 @@ from .reading_limits import (
     MAX_CONTAINER_DEPTH,
     MAX_NAMES_BYTES,
     MAX_NODES,
+    MAX_STATE_TENSORS,
     MAX_TENSOR_FACTOR,
     MAX_TENSOR_NAME,
     SPARE_MEMORY,
@@ -132,7 +133,7 @@ def tensors_by_name(tree: Tree) -> dict[str, np.ndarray]:
     """Return the tensors of a tree by dotted name, in the file's order; {} if it has none.
 
     Raises:
-      CheckpointError: two tensors have one name, or the names are too long.
+      CheckpointError: two tensors have one name, or there are too many, or too long names.
     """
     state: dict[str, np.ndarray] = {}
     size = 0
@@ -145,6 +146,10 @@ def tensors_by_name(tree: Tree) -> dict[str, np.ndarray]:
                 f"the weights have names of over {MAX_NAMES_BYTES} characters together"
             )
         state[name] = array
+        if len(state) > MAX_STATE_TENSORS:
+            raise CheckpointError(
+                f"the weights hold more than {MAX_STATE_TENSORS} tensors; no more are read"
+            )
     return state
 
 

@@ -158,15 +158,14 @@ def _search(tree: Tree, formats: Sequence[AnyFormat], key: str | None = None) ->
     for place in places_in(tree, key):
         if not place.tensors:
             continue
+        other_names = without_data_parallel(place)
         for format in formats:
             # a backbone beside a generator is no candidate: only where such files have it
             everywhere = not isinstance(format, features.FeatureFormat) or format.on_request
             if not everywhere and place.key not in (*format.keys, DATA_PARALLEL):
                 continue
             reason = ""
-            for variant in (place, without_data_parallel(place)):
-                if variant is None:
-                    continue
+            for variant in (place, *([other_names] if other_names else [])):
                 try:
                     description = format.describe(variant.tensors, variant.context)
                 except UnfitError as error:

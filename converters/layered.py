@@ -1,6 +1,6 @@
 """Converts state dicts of PyTorch to stored tensors of layered generators by a checked table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -61,7 +61,7 @@ def state_of_card(card: Card, tree: Tree, key: str | None) -> CardState:
     ]
     if not fits:
         # the error is to speak of what there is
-        return CardState(_without_wrappers(tree, key) or find_state_dict(tree, key), ())
+        return CardState(_nearest(tree, key, needed) or find_state_dict(tree, key), ())
     fits = without_outer(fits)
     fit = preferred(fits)
     if fit is None:
@@ -82,14 +82,24 @@ def _as_written(tree: Tree, key: str | None) -> Mapping[str, np.ndarray]:
         return {}
 
 
-def _without_wrappers(tree: Tree, key: str | None) -> Mapping[str, np.ndarray]:
-    """Return the tensors that an error is to speak of: those of the first place, if it is whole."""
-    first = next(places_in(tree, key), None)
-    if first is None:
+def _nearest(tree: Tree, key: str | None, needed: Set[str]) -> Mapping[str, np.ndarray]:
+    """Return the tensors that an error is to speak of: of the place with the most of the needed.
+
+    Raises:
+      ConversionError: what is missing there is stored as factors that do not fit each other.
+    """
+    nearest = max(
+        places_in(tree, key), key=lambda place: len(needed & place.tensors.keys()), default=None
+    )
+    if nearest is None:
         return {}
-    if first.fault:
-        raise ConversionError(first.fault)
-    return first.tensors
+    missing = {name.rpartition(".")[0] for name in needed - nearest.tensors.keys()}
+    factors = tuple(
+        f"{layer}.{form}" for layer in missing for form in ("weight_", "parametrizations.")
+    )
+    if nearest.fault and any(name.startswith(factors) for name in nearest.tensors):
+        raise ConversionError(nearest.fault)
+    return nearest.tensors
 
 
 def convert_layered(card: Card, state_dict: Mapping[str, np.ndarray]) -> Params:

@@ -13,11 +13,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from jattr.errors import CheckpointError, show
+from jattr.errors import show
 
 from .checkpoint_tree import tensors_by_name
 from .normalisation import fold_normalisation
-from .reading_limits import MAX_PLACE_PARTS, MAX_PLACES, MAX_STATE_TENSORS, Tree
+from .reading_limits import MAX_PLACE_PARTS, MAX_PLACES, MAX_PLACES_BYTES, Tree
 from .rules import StateDict, UnfitError
 
 # parts of names that wrappers add, anywhere, and that no network has itself
@@ -155,10 +155,12 @@ def _without_modules(tree: Tree, key: str, modules: list[Place]) -> Tree:
     if tree.keys() >= {"class_name", "tensors", "attributes", "sources"}:
         modules.append(Place(key, tree["tensors"], tree))
         return None
-    return {
+    rest = {
         name: _without_modules(value, f"{key}.{name}" if key else str(name), modules)
         for name, value in tree.items()
     }
+    # a part without modules is not copied: it may be mentioned a hundred thousand times
+    return tree if all(rest[name] is value for name, value in tree.items()) else rest
 
 
 def _unwrapped(named: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -173,10 +175,6 @@ def _unwrapped(named: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _prefixes(named: Mapping[str, np.ndarray], tree: Tree, key: str | None) -> Iterator[Place]:
     """Yield a place for each prefix of the names, those of the fewest parts first."""
-    if len(named) > MAX_STATE_TENSORS:
-        raise CheckpointError(
-            f"the weights hold {len(named)} tensors; at most {MAX_STATE_TENSORS} are read"
-        )
     names = list(named)
     below: list[dict[str, list[int]]] = [{} for _ in range(MAX_PLACE_PARTS + 1)]
     for index, name in enumerate(names):
@@ -193,8 +191,12 @@ def _prefixes(named: Mapping[str, np.ndarray], tree: Tree, key: str | None) -> I
         for prefix, indices in level.items()
         if key is None or prefix == key or prefix.startswith(f"{key}.")
     ]
+    size = 0
     for prefix, indices in chosen[:MAX_PLACES]:
+        if size > MAX_PLACES_BYTES:
+            return
         start = len(prefix) + 1 if prefix else 0
+        size += sum(len(names[index]) - start for index in indices)
         tensors: StateDict = {names[index][start:]: named[names[index]] for index in indices}
         context = _context(tree, prefix)
         try:

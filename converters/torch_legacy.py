@@ -8,6 +8,8 @@ storages are known: it is read twice, once to learn what types of storage it has
 import struct
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from jattr.errors import CheckpointError
 
 from .pickle_machine import Opaque, PickleMachine, refusal
@@ -19,6 +21,13 @@ from .torch_zip import check_persistent_id
 MAGIC = 0x1950A86A20F9469CFC6C
 MAGIC_BYTES = b"\x8a\x0a" + MAGIC.to_bytes(10, "little") + b"."
 PROTOCOL = 1001
+UNREAD_SIZES = {  # storages that are not read -> bytes of an element
+    "torch.ComplexFloatStorage": 8,
+    "torch.ComplexDoubleStorage": 16,
+    "torch.QInt8Storage": 1,
+    "torch.QUInt8Storage": 1,
+    "torch.QInt32Storage": 4,
+}
 
 
 @dataclass
@@ -40,10 +49,9 @@ class LegacyStorages:
         """
         reference = check_persistent_id(persistent_id)
         if isinstance(reference, Opaque):
-            if persistent_id[0] == "module":
-                return reference
-            # how many bytes it has, and so where the next one starts, is not known
-            raise refusal(reference.name)
+            if persistent_id[0] != "module":
+                self._pass_over(reference, persistent_id[2], persistent_id[4])
+            return reference
         kind, key, count = reference
         if self.types.setdefault(key, (kind, count)) != (kind, count):
             raise CheckpointError(
@@ -58,6 +66,16 @@ class LegacyStorages:
         if view is None or whole.elements is None:
             return whole
         return Storage(whole.elements[view[1] : view[1] + view[2]], self.budget)
+
+    def _pass_over(self, storage: Opaque, key: str, count: int) -> None:
+        """Note the size of a storage that is not read: it lies between others."""
+        if storage.name not in UNREAD_SIZES:
+            raise refusal(storage.name)
+        kind = StorageType(storage.name, np.dtype(f"V{UNREAD_SIZES[storage.name]}"))
+        if self.types.setdefault(key, (kind, count)) != (kind, count):
+            raise CheckpointError(
+                f"declares storage {shown(key)} twice in different ways: the file is damaged"
+            )
 
 
 def _check_view(view: Tree, count: int) -> None:

@@ -125,14 +125,14 @@ def check_persistent_id(value: Tree) -> tuple[StorageType, str, int] | Opaque:
     if type(value) is not tuple or len(value) not in (5, 6) or value[0] != "storage":
         raise CheckpointError(f"refers to {shown(value)} instead of a storage: the file is damaged")
     _, kind, key, location, count = value[:5]
-    if isinstance(kind, Opaque):
-        return kind
-    if not isinstance(kind, StorageType):
-        raise CheckpointError(f"has a storage of type {shown(kind)}, which is not read")
     if type(key) is not str or type(location) is not str or type(count) is not int or count < 0:
         raise CheckpointError(
             f"has a storage {shown(key)} of {shown(count)} elements: the file is damaged"
         )
+    if isinstance(kind, Opaque):
+        return kind
+    if not isinstance(kind, StorageType):
+        raise CheckpointError(f"has a storage of type {shown(kind)}, which is not read")
     return kind, key, count
 
 

@@ -103,10 +103,10 @@ def _read_file(path: Path) -> Weights:
     return Weights(path, tree, (path,))
 
 
-def _read_folder(folder: Path) -> Weights:
-    """Return the weights of a folder, whichever kind it is of."""
+def _read_folder(folder: Path, *, root: bool = True) -> Weights:
+    """Return the weights of a folder, whichever kind it is of; `root`: it may be a pipeline's."""
     names = _names(folder)
-    if PIPELINE in names:
+    if PIPELINE in names and root:
         return _read_pipeline(folder)
     if what := _other_kind(folder, names):
         raise ConversionError(f"{folder} is {what}")
@@ -139,7 +139,7 @@ def _read_pipeline(folder: Path) -> Weights:
             f"{folder} is the root folder of a pipeline ({PIPELINE}) and has no {AUTOENCODER}/, the"
             " part that makes images; fetch that folder, and give it"
         )
-    weights = _read_folder(folder / AUTOENCODER)
+    weights = _read_folder(folder / AUTOENCODER, root=False)
     note = f"this is the root folder of a pipeline ({PIPELINE}); taken is its {AUTOENCODER}/"
     return weights._replace(notes=(note, *weights.notes))
 
@@ -184,7 +184,7 @@ def _chosen(folder: Path, bundles: list[Bundle]) -> tuple[Bundle, tuple[str, ...
     )
     if chosen.variant is None:
         return chosen, ()
-    return chosen, (f"taken is the variant {show(chosen.variant)}, the one there: {chosen.name}",)
+    return chosen, (f"taken is the variant {show(chosen.variant)}, the one there",)
 
 
 def _read_bundle(folder: Path, bundle: Bundle, notes: tuple[str, ...]) -> Weights:

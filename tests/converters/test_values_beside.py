@@ -11,7 +11,18 @@ import zipfile
 import numpy as np
 import pytest
 from dcgan_files import generator_state
-from fuzz_files import integer, mapping, named, program, state_entries, text, zip_file
+from fuzz_files import (
+    integer,
+    legacy_file,
+    mapping,
+    named,
+    program,
+    state_entries,
+    storage,
+    tensor,
+    text,
+    zip_file,
+)
 from jattr.converters.convert import convert
 from jattr.converters.torch_file import find_state_dict, read_checkpoint
 
@@ -198,6 +209,20 @@ def test_other_archives_are_told_what_they_are(name, tmp_path):
     with pytest.raises(CheckpointError, match=words) as caught:
         convert(tmp_path / "g.zip", tmp_path / "out")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", [zip_file, legacy_file])
+@pytest.mark.parametrize(("kind", "size"), [("ComplexFloat", 8), ("QInt8", 1), ("QInt32", 4)])
+def test_tensors_of_types_that_are_not_read_lie_beside_others(form, kind, size, tmp_path):
+    beside = tensor(storage(kind, "x", 3), 0, (3,), (1,))
+    elements = {"x": np.zeros(3, f"V{size}"), **STORAGES}
+    body = mapping({"beside": beside, "netG": NETWORK})
+    (tmp_path / "g.pt").write_bytes(form(program(body), elements))
+    tree = read_checkpoint(tmp_path / "g.pt")
+    assert tree["beside"].name == f"torch.{kind}Storage"
+    state = find_state_dict(tree)
+    assert state.keys() == {f"netG.{name}" for name in STATE}
+    assert all((state[f"netG.{name}"] == array).all() for name, array in STATE.items())
 
 
 def test_an_archive_packed_again_as_the_message_says_is_read(tmp_path):
