@@ -9,12 +9,21 @@ from pathlib import Path
 
 LITTER = frozenset(
     {
-        ".ds_store", ".localized", "icon\r", ".directory", "thumbs.db", "ehthumbs.db",
-        "desktop.ini", "__macosx", ".spotlight-v100", ".trashes", ".fseventsd",
-        ".temporaryitems", ".appledouble", "@eadir",
+        # macOS
+        ".ds_store", ".localized", "icon\r", ".appledouble", "__macosx", ".spotlight-v100",
+        ".trashes", ".fseventsd", ".temporaryitems", ".documentrevisions-v100", ".apdisk",
+        ".volumeicon.icns",
+        # Windows
+        "thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "desktop.ini", "$recycle.bin",
+        "system volume information",
+        # Linux desktops, Synology, Dropbox, Android, Jupyter
+        ".directory", "@eadir", ".dropbox", ".dropbox.attr", ".nomedia", ".thumbnails",
+        ".ipynb_checkpoints",
     }
 )  # fmt: skip
-APPLE_DOUBLE = "._"  # before the name of a file: what macOS stores beside it on foreign disks
+# ._NAME: what macOS stores beside a file on foreign disks; deleted files that are still open
+LITTER_STARTS = ("._", ".nfs0", ".fuse_hidden", ".trash-")
+LITTER_ENDS = (":zone.identifier",)  # where a file came from, as Windows notes it
 
 
 def is_litter(name: str) -> bool:
@@ -23,7 +32,8 @@ def is_litter(name: str) -> bool:
     >>> [is_litter(name) for name in (".DS_Store", "._0.0", "Thumbs.db", "0.0", ".zarray")]
     [True, True, True, False, False]
     """
-    return name.lower() in LITTER or name.startswith(APPLE_DOUBLE)
+    lower = name.lower()
+    return lower in LITTER or lower.startswith(LITTER_STARTS) or lower.endswith(LITTER_ENDS)
 
 
 def cached_file(path: str | os.PathLike[str]) -> os.stat_result | None:

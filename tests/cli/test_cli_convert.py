@@ -63,6 +63,21 @@ def test_json_is_one_object(card, tmp_path, capsys, tiny):
     )
 
 
+def test_what_was_chosen_is_said(tmp_path, capsys, card):
+    """Of two networks in a file the averaged one is taken, or the one of --key."""
+    file = tmp_path / "both.safetensors"
+    save_file({f"{part}.{n}": a for part in ("g", "ema") for n, a in tiny_weights().items()}, file)
+    assert run("convert", file, tmp_path / "a", "--card", card) == 0
+    note = 'taken are the averaged weights under "ema"; there are also "g" (--key)'
+    assert capsys.readouterr().out.splitlines()[2:] == [note]
+    assert run("convert", file, tmp_path / "b", "--card", card, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == [note]
+    assert run("convert", file, tmp_path / "c", "--card", card, "--key", "g", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == []
+    assert run("convert", file, tmp_path / "d", "--card", card, "--key", "x") == 2
+    assert "nothing in the weights under 'x'" in capsys.readouterr().err
+
+
 def test_bad_input_is_exit_code_2_and_one_message(card, tmp_path, capsys):
     (tmp_path / "tiny.safetensors").write_bytes(b"\x80\x02cposix\nsystem\n.")
     assert run("convert", card, tmp_path / "out") == 2

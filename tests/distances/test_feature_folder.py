@@ -54,6 +54,14 @@ def test_a_folder_that_exists_is_kept(folder):
     load_features(folder)
 
 
+def test_litter_changes_nothing(folder):
+    digest = load_features(folder).digest
+    for place in (folder, folder / "params", folder / "params" / "features.0.kernel"):
+        (place / ".DS_Store").write_bytes(b"x")
+        (place / "._0.0.0.0").write_bytes(b"x")
+    assert load_features(folder).digest == digest
+
+
 @pytest.mark.parametrize(
     ("fields", "text"),
     [

@@ -19,8 +19,15 @@ LITTER = (
     "ehthumbs.db",
     "desktop.ini",
     "Icon\r",
+    "0.0.0.0:Zone.Identifier",
+    ".nfs0000000001",
+    ".fuse_hidden0001",
+    ".nomedia",
 )
-FOLDERS = ("__MACOSX", ".AppleDouble", "@eaDir", ".Spotlight-V100", ".fseventsd", ".Trashes")
+FOLDERS = (
+    "__MACOSX", ".AppleDouble", "@eaDir", ".Spotlight-V100", ".fseventsd", ".Trash-1000",
+    ".ipynb_checkpoints", "$RECYCLE.BIN", "System Volume Information",
+)  # fmt: skip
 KERNEL = "params/layers.4.kernel"
 
 
