@@ -17,6 +17,7 @@ import numpy as np
 from jattr._version import __version__
 from jattr.alterations.chain import Chain
 from jattr.alterations.files import alter
+from jattr.attribution.near_copies import counted_once
 from jattr.attribution.pilot import candidate_key
 from jattr.decision.calibration import OTHER, Calibrated, Calibration, Sample, check_name
 from jattr.decision.restart_power import Restarts
@@ -31,6 +32,7 @@ from jattr.inversion.observation.make import make_observation
 from jattr.inversion.scheduler import Scheduler
 from jattr.inversion.settings import MultiStart
 from jattr.inversion.two_stage import make_inverter
+from jattr.perceptual_hash import HASH_BITS, NEAR_BITS
 
 OWN = ""  # the kind of a candidate's own images, among those that are searched under it
 CLEAN = "clean"  # the condition of images to which nothing was done
@@ -72,7 +74,9 @@ def calibrate(
     others: int = 60,
     search: MultiStart | InvertConfig | None = None,
     seed: int = 0,
+    near_bits: int | None = NEAR_BITS,
     progress: Progress | None = None,
+    on_copies: Callable[[Mapping[str, int]], object] | None = None,
 ) -> Calibration:
     """Return the scores of candidates' own images and of others', clean and altered.
 
@@ -86,17 +90,27 @@ def calibrate(
         make.
       search: settings of the inversion.
       seed: of the own images; never use it again for images that are to be judged.
+      near_bits: images whose perceptual hashes differ in at most so many of 256 bits are
+        near-copies and count once; a negative that is a near-copy of an own image does not count.
+        None: all count.
       progress: called with the number of searches done since the last call.
+      on_copies: called before the searches with how many near-copies were left out, by kind.
 
     Raises:
       InputError: no candidates, shapes that differ, numbers or names of kinds that are not legal.
-      ImageError: negatives of another shape or type, none of a kind, or two that are equal.
+      ImageError: negatives of another shape or type, none of a kind, two that are equal, or a kind
+        of nothing but near-copies.
     """
     search, negatives = calibration_search(as_search(search)), dict(negatives or {})
     candidates = [search.view(gen) for gen in candidates]
     _check(candidates, negatives, own, others)
     _check_chains(chains, search)
+    _check_near_bits(near_bits)
     images = {gen.name: own_images(gen, own, seed) for gen in candidates}
+    if near_bits is not None:
+        images, negatives, copies = counted_once(images, negatives, near_bits)
+        if on_copies is not None:
+            on_copies(copies)
     calibrated, scheduler = {}, Scheduler()
     for gen in candidates:
         # What is searched under this candidate: its own images first, then every kind of negatives.
@@ -255,6 +269,15 @@ def _check(
             " most that"
         )
     _check_negatives(negatives, candidates[0].image_shape)
+
+
+def _check_near_bits(near_bits: int | None) -> None:
+    whole = isinstance(near_bits, int) and not isinstance(near_bits, bool)
+    if near_bits is not None and not (whole and 0 <= near_bits < HASH_BITS // 2):
+        raise InputError(
+            f"near_bits is {near_bits!r}; give a whole number from 0 to {HASH_BITS // 2 - 1}, or"
+            " None"
+        )
 
 
 def _check_negatives(negatives: Mapping[str, np.ndarray], shape: tuple[int, int, int]) -> None:

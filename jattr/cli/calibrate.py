@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress(
         each * len(generators) * (1 + len(chains)), "searches (images x candidates x conditions)"
     )
+    copies: dict[str, int] = {}
     calibration = calibrate(
         generators,
         negatives=negatives,
@@ -119,10 +121,12 @@ def run(args: argparse.Namespace) -> int:
         search=config,
         seed=config.seed,
         progress=progress.advance,
+        on_copies=copies.update,
     )
     path = check_out(args)  # it may have appeared, or changed, meanwhile
     write_calibration(path, calibration, overwrite=args.overwrite)
-    emit(args, _summary(calibration), _text(calibration, args.out))
+    text = "\n".join([*_copies_text(copies), _text(calibration, args.out)])
+    emit(args, _summary(calibration) | {"near_copies": copies}, text)
     return 0
 
 
@@ -156,6 +160,15 @@ def check_out(args: argparse.Namespace) -> Path:
             " place, or move it away first"
         )
     return path
+
+
+def _copies_text(copies: Mapping[str, int]) -> list[str]:
+    """Return a line for each kind of images of which some are near-copies."""
+    return [
+        f"{shown(kind, 60)}: {count} near-cop{'y' if count == 1 else 'ies'} of other images count"
+        " once, with these"
+        for kind, count in copies.items()
+    ]
 
 
 def _summary(calibration: Calibration) -> dict[str, object]:
