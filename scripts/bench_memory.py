@@ -91,7 +91,6 @@ def main() -> None:
     parser.add_argument("--reference", help="folder with weights/ (default: $JATTR_REFERENCE)")
     parser.add_argument(
         "--images",
-        "--images",
         "--pictures",
         type=int,
         nargs="+",

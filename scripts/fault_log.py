@@ -200,7 +200,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--every", type=int, default=1, help="take every so manieth case (default 1)"
+        "--every", type=int, default=1, metavar="N", help="take every Nth case (default 1)"
     )
     parser.add_argument(
         "--verbose", action="store_true", help="print a line for each case to stderr"

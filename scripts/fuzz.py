@@ -43,7 +43,7 @@ from PIL import Image
 from jattr.errors import CheckpointError, ImageError, InputError
 from jattr.images import read_image
 
-COUNTS = {"checkpoints": 10_000, "pictures": 3_000}
+COUNTS = {"checkpoints": 10_000, "images": 3_000}
 MAX_SECONDS = 10.0
 FACTOR, SPARE = 3, 64 << 20  # bytes above the idle process: FACTOR * file size + SPARE
 
@@ -107,7 +107,7 @@ TARGETS: dict[
     str, tuple[Callable[[random.Random], Case], Callable[[Path], dict[str, np.ndarray]]]
 ] = {
     "checkpoints": (checkpoint_case, read_tensors),
-    "pictures": (image_case, read_pixels),
+    "images": (image_case, read_pixels),
 }
 
 

@@ -90,9 +90,9 @@ def _tensor(kind: str, path: str, shape: tuple[int, ...], rng: np.random.Generat
 
 
 def _aligned(path: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return what StyleGAN3 does not start at random.
+    """Return a tensor that StyleGAN3 does not start at random, None for the others.
 
-    low-pass filters, magnitudes, the features' place.
+    Those are low-pass filters, magnitudes, and the place of the features.
     """
     if path.endswith("_filter"):
         return firwin(shape[0], FILTER_SIZE / shape[0], window=("kaiser", 4.0))

@@ -150,9 +150,16 @@ def main() -> None:
         return
     if args.weights is None or args.out is None:
         parser.error("--weights and --out are needed; --list names the files")
+    given = {}
+    for text in args.file:
+        family, _, given_name = text.partition("=")
+        if family not in WANTED or not given_name:
+            parser.error(
+                f"--file {text}: write FAMILY=NAME, where FAMILY is one of {', '.join(WANTED)}"
+            )
+        given[family] = given_name
     enable_compilation_cache()
     try:
-        given = dict(text.split("=", 1) for text in args.file if "=" in text)
         indices = converted(
             find(args.weights, given), args.out.with_name(args.out.name + "-generators")
         )

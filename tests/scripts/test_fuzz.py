@@ -29,7 +29,7 @@ def fuzz():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("target", "count"), [("checkpoints", 1000), ("pictures", 300)])
+@pytest.mark.parametrize(("target", "count"), [("checkpoints", 1000), ("images", 300)])
 def test_damaged_files_are_read_or_refused(target, count):
     """In a process of its own, so that memory is that of the readers and a crash is a failure."""
     command = [

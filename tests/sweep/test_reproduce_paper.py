@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reproduce_paper
 from fake_files import random_tensors, state_dict_of
 from fuzz_files import mapping, program, state_entries, zip_file
 
@@ -42,6 +43,16 @@ def test_files_that_are_missing_are_named_all_at_once(tmp_path):
         name in done.stderr
         for name in ("pggan_celebahq1024.pth", "stylegan_ffhq1024.pth", "ffhq.pkl")
     )
+
+
+@pytest.mark.parametrize("text", ["mine.pth", "progan", "gan=mine.pth"])
+def test_a_file_of_no_family_is_refused(text, tmp_path, monkeypatch, capsys):
+    arguments = ["--weights", str(tmp_path), "--file", text, "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+    with pytest.raises(SystemExit) as ended:
+        reproduce_paper.main()
+    assert ended.value.code == 2
+    assert f"--file {text}: write FAMILY=NAME" in capsys.readouterr().err
 
 
 def of_smaller(name):
