@@ -103,6 +103,30 @@ def few_programs():
     spare_memory_maps()
 
 
+@pytest.fixture(scope="module")
+def _programs_of_this_module():
+    """Let no other module use a program that this one has compiled."""
+    import jax
+
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture
+def few_optimisations(_programs_of_this_module):
+    """Compile with few of XLA's optimisations, which take most of the time.
+
+    For tests of formulas: values of many small networks against an independent program, gradients
+    against differences. Tests against stored reference outputs, and all that search, compile as
+    users do.
+    """
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
     """A function: the run's folder of a name, which whoever comes first fills."""

@@ -75,6 +75,7 @@ def with_clamp(network, clamp):
     )
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_activations_are_those_of_pytorch(case, tmp_path):
@@ -96,11 +97,13 @@ def test_activations_are_those_of_pytorch(case, tmp_path):
         assert found[layer].shape == values.shape
         error = TOLERANCE * np.abs(values).max()
         assert np.abs(found[layer] - values).max() <= error
-        assert np.abs(activations(network, images, (layer,))[layer] - values).max() <= error
+        if len(variant.widths) < 4:  # a layer alone: one more program for each
+            assert np.abs(activations(network, images, (layer,))[layer] - values).max() <= error
     if clamp:  # and it is reached
         assert np.abs(expected_of(images, None)["b4"] - expected["b4"]).max() > 0.01
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_the_distance_is_of_one_layer(tmp_path):
     network = random_network(NAME)
@@ -120,6 +123,7 @@ def test_the_distance_is_of_one_layer(tmp_path):
     assert load_distance(f"l2+{tmp_path / 'd'}:b16*0.5")(a, b) > 0
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_grey_images_are_repeated():
     a, b = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 1)).astype(np.float32)

@@ -61,6 +61,7 @@ def test_the_registry_is_covered():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_optimisations")
 def test_value_is_the_mean_square_of_the_residual(distance, images):
     found = residual(distance, *images[:2])
     assert (found.ndim, found.dtype) == (1, jnp.float32)
@@ -70,6 +71,7 @@ def test_value_is_the_mean_square_of_the_residual(distance, images):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_optimisations")
 def test_equal_images_are_at_0_and_others_further(distance, images):
     a, b = images[:2]
     near, far = a + 0.2 * (b - a), a + 0.6 * (b - a)
@@ -78,6 +80,7 @@ def test_equal_images_are_at_0_and_others_further(distance, images):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_optimisations")
 def test_jit_and_vmap_change_nothing(distance, images):
     one_by_one = [distance(a, b) for a, b in itertools.pairwise(images)]
     many = jax.jit(jax.vmap(lambda a, b: jnp.mean(jnp.square(residual(distance, a, b)))))(
@@ -87,6 +90,7 @@ def test_jit_and_vmap_change_nothing(distance, images):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_optimisations")
 def test_gradients(distance, images):
     gradient_of = jax.jit(jax.grad(distance))
     push = jax.jit(lambda x, b, v: jax.jvp(lambda x: residual(distance, x, b), (x,), (v,)))
@@ -108,6 +112,7 @@ def test_gradients(distance, images):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_optimisations")
 def test_encoding_the_image_first_changes_nothing(distance, images):
     a, b = images[:2]
     assert (distance.encode is None) == (distance.compare is None)
@@ -118,6 +123,7 @@ def test_encoding_the_image_first_changes_nothing(distance, images):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_optimisations")
 def test_distances_of_a_kind_share_their_functions(case, images):
     first, second = CASES[case](), CASES[case]()
     assert first.apply is second.apply
@@ -150,6 +156,7 @@ def test_those_with_square_roots_say_so():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_optimisations")
 def test_a_weighted_sum_is_the_sum():
     a, b = np.random.default_rng(0).uniform(-1, 1, (2, 36, 33, 3)).astype(np.float32)
     parts = [

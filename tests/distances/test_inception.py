@@ -50,6 +50,7 @@ def test_activations_are_those_of_the_reference(golden_network, reference):
     )
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", CLASSES)
 def test_activations_are_those_of_pytorch(variant):
@@ -62,6 +63,7 @@ def test_activations_are_those_of_pytorch(variant):
         assert_close(found[layer], expected[layer])
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_images_are_resized():
     network = random_network("inception-v3")

@@ -110,6 +110,7 @@ def test_images_are_those_of_the_reference_program(reference):
         assert np.abs(images - expected).max() <= 1e-4 * max(1.0, expected.std())  # measured: 2e-6
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_images_are_those_of_pytorch(case):
@@ -133,6 +134,7 @@ def test_images_are_those_of_pytorch(case):
     assert expected.std() > 0.01
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 @pytest.mark.parametrize(("change", "num_classes"), [({}, 3), (RADIAL, 0)], ids=["T", "R"])
 def test_gradient_is_that_of_central_differences(change, num_classes):
@@ -153,11 +155,12 @@ def test_gradient_is_that_of_central_differences(change, num_classes):
         expected = np.array([(value(z + step) - value(z - step)) / 2e-6 for step in steps]).reshape(
             2, 4
         )
-        found = np.asarray(jax.grad(value)(z))
+        found = np.asarray(jax.jit(jax.grad(value))(z))
     # Central differences at a step of 1e-6 are good to some 1e-9 of the value.
     assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
 
 
+@pytest.mark.usefixtures("few_optimisations")
 def test_the_first_style_rotates_and_shifts_the_features():
     graphdef, state = state_of(SMALL, random_tensors(SMALL))
     ws = jax.random.normal(jax.random.key(0), (1, SMALL.num_ws, 5))
@@ -171,15 +174,19 @@ def test_the_first_style_rotates_and_shifts_the_features():
     assert np.abs(slope(ws[:, 0])).min() > 0
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 def test_a_wave_of_frequency_zero_has_a_derivative():
     tensors = random_tensors(SMALL)
     tensors["features/freqs"][0] = 0.0
     graphdef, state = state_of(SMALL, tensors)
-    slope = jax.grad(lambda w: jnp.sum(nnx.merge(graphdef, state).features(w)))(jnp.ones((1, 5)))
+    slope = jax.jit(jax.grad(lambda w: jnp.sum(nnx.merge(graphdef, state).features(w))))(
+        jnp.ones((1, 5))
+    )
     assert np.isfinite(slope).all()
 
 
+@pytest.mark.usefixtures("few_optimisations")
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [{}, RADIAL], ids=["T", "R"])
 def test_the_function_can_be_mapped_and_differentiated_in_both_modes(change):

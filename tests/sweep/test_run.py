@@ -277,14 +277,7 @@ def test_kills_lose_and_double_nothing(tiny_folders):
     script = str(ROOT / "scripts" / "kill_sweep.py")
     folders = [str(tiny_folders[name]) for name in ("tiny", "tiny_b")]
     options = [
-        "--kills",
-        "5",
-        "--pictures",
-        "8",
-        "--seeds",
-        "8",
-        "--longest",
-        "3",
+        *("--kills", "5", "--images", "4", "--seeds", "4", "--longest", "3"),
         "--candidates",
         *folders,
     ]
