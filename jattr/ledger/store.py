@@ -131,9 +131,8 @@ class LogStore(LogView):
                 if beside is None and len(store.checkpoints()) > 1:
                     raise LedgerError(
                         f"{folder / LAST_CHECKPOINT} is missing, without which an older copy of"
-                        " the database"
-                        " would pass; put the newest checkpoint there that you have, such as the"
-                        " published one"
+                        " the database would pass; put the newest checkpoint there that you have,"
+                        " such as the published one"
                     )
             store._held = stack.pop_all()
         return store
@@ -247,11 +246,11 @@ class LogStore(LogView):
     def _commit_waiting(self) -> None:
         """Put on the disk what all callers wait for. Holds `_writing`."""
         self._check_writable()
-        batches, first = [], self.size
-        while self._waiting:
-            batches.append(self._waiting.pop(0))
-        rows = [row for batch in batches for row in batch.rows]
-        with self._all_or_broken():
+        with self._all_or_broken():  # what is taken out of the queue is kept or said to be lost
+            batches, first = [], self.size
+            while self._waiting:
+                batches.append(self._waiting.pop(0))
+            rows = [row for batch in batches for row in batch.rows]
             if rows:
                 self._database.add_entries(first, rows)
             self._tree.extend(leaf for leaf, _ in rows)
