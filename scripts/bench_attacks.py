@@ -274,7 +274,6 @@ def main() -> None:
     )
     parser.add_argument(
         "--images",
-        "--images",
         "--pictures",
         type=int,
         default=3,

@@ -16,6 +16,7 @@ import io
 import json
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -78,8 +79,6 @@ def begin(work: Path, gen: Generator, count: int, seed: int) -> np.ndarray:
 
 def witnessed(work: Path) -> tuple[Policy, bytes]:
     """Publish the log with a witness's cosignature; return the policy and the checkpoint."""
-    import threading
-
     key = Signer.generate("example.org/witness", COSIGNATURE)
     with LogStore.open(work / "log") as log, WitnessStore.create(work / "witness", [key]) as memory:
         witness = Witness(memory, log.identity.keys)

@@ -64,9 +64,8 @@ def _in_a_process(framework: str, place: Path, lanes: int, cache: str) -> dict[s
     environment = os.environ | {"JATTR_CACHE": cache}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        raise SystemExit(
-            f"the process of {framework} failed: {done.stderr.strip().splitlines()[-1:]}"
-        )
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise SystemExit(f"the process of {framework} ended with {done.returncode}: {last}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 

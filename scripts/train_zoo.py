@@ -279,8 +279,8 @@ def write(
     sheet(network, state.average, work / f"{name}.png")
     record = {
         "recipe": asdict(recipe), "batch": BATCH, "rate": RATE, "penalty": PENALTY, "faces": FACES,
-        "losses of discriminator and generator by"
-        " step": losses, "seconds of this call": round(seconds, 1),
+        "losses of discriminator and generator by step": losses,
+        "seconds of this call": round(seconds, 1),
         "digest": generator.digest, "weights_digest": generator.weights_digest,
         "versions": {"jax": jax.__version__, "optax": optax.__version__, "numpy": np.__version__},
     }  # fmt: skip
