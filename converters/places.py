@@ -35,6 +35,7 @@ COUNTERS = (
 )
 DATA_PARALLEL = "module"  # (Distributed)DataParallel, AveragedModel: a name that networks have, too
 OPTIMISER = re.compile(r"optim|^(exp_avg|exp_avg_sq|momentum_buffer|square_avg)$", re.IGNORECASE)
+ONLINE = ("online", "student")  # the network beside its own average
 AVERAGED = ("ema", "avg", "swa", "smooth", "shadow", "average", "averaged", "polyak")
 
 
@@ -49,13 +50,26 @@ class Place:
     fault: str = ""  # why something could not be folded
 
     @property
-    def averaged(self) -> bool:
-        """Whether its key says that its weights are a running average of training (EMA, SWA)."""
-        words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", self.key)
-        return any(
-            word.lower() in AVERAGED or (len(word) <= 5 and word.lower().endswith("ema"))
-            for word in words
-        )
+    def averaged(self) -> int:
+        """How clearly its key says that its weights are a running average of training (EMA, SWA).
+
+        2: the last part of the key does. 1: another part. 0: none, or one says the opposite, as
+        the `online_model` inside lucidrains' EMA.
+        """
+        parts = [part for part in self.key.split(".") if part != DATA_PARALLEL]
+        if any(word in ONLINE for part in parts for word in _words(part)):
+            return 0
+        says = [any(map(_says_averaged, _words(part))) for part in parts]
+        return 2 if says and says[-1] else int(any(says))
+
+
+def _words(part: str) -> list[str]:
+    """Return the words of a name such as "netG_ema" or "avgG", in lower case."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", part)]
+
+
+def _says_averaged(word: str) -> bool:
+    return word in AVERAGED or (len(word) <= 5 and word.endswith("ema"))
 
 
 def places_in(tree: Tree, key: str | None = None) -> Iterator[Place]:
@@ -69,6 +83,8 @@ def places_in(tree: Tree, key: str | None = None) -> Iterator[Place]:
     Raises:
       CheckpointError: more tensors than any such file has.
     """
+    if key is not None:
+        key = _without_wrappers(key)
     modules: list[Place] = []
     if _is_folder(tree):
         named = tensors_by_name(tree["tensors"])
@@ -117,15 +133,12 @@ def preferred(
     Returns:
       None where nothing tells.
     """
-    averaged = [fit for fit in fits if fit[0].averaged]
-    if len(averaged) == 1 or len(fits) == 1:
-        return (averaged or list(fits))[0]
-    ranked = sorted(
-        (keys.index(place.key), index)
-        for index, (place, _) in enumerate(averaged or fits)
-        if place.key in keys
-    )
-    return (averaged or list(fits))[ranked[0][1]] if ranked else None
+    clearest = max(place.averaged for place, _ in fits)
+    best = [fit for fit in fits if fit[0].averaged == clearest]
+    if len(best) == 1:
+        return best[0]
+    usual = [fit for fit in best if fit[0].key in keys]
+    return min(usual, key=lambda fit: keys.index(fit[0].key), default=None)
 
 
 def choice_note(chosen: Place, fits: Sequence[tuple[Place, object]]) -> tuple[str, ...]:
@@ -167,10 +180,14 @@ def _unwrapped(named: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the tensors without wrappers in their names, and without counters."""
     result: dict[str, np.ndarray] = {}
     for name, array in named.items():
-        parts = [part for part in name.split(".") if part not in WRAPPERS]
-        if parts and parts[-1] not in COUNTERS:
-            result.setdefault(".".join(parts), array)
+        short = _without_wrappers(name)
+        if short and short.rpartition(".")[2] not in COUNTERS:
+            result.setdefault(short, array)
     return result
+
+
+def _without_wrappers(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
 def _prefixes(named: Mapping[str, np.ndarray], tree: Tree, key: str | None) -> Iterator[Place]:

@@ -109,7 +109,8 @@ def describe_rosinality(tensors: StateDict, tree: Tree) -> Description:
 
 def _mean_style(tree: Tree, tensors: StateDict) -> np.ndarray | None:
     """Return `latent_avg`, the mean style, of a file that has it; encoders repeat it in rows."""
-    average = tree.get("latent_avg") if isinstance(tree, Mapping) else None
+    beside = tree.get("latent_avg") if isinstance(tree, Mapping) else None
+    average = tensors.get("latent_avg", beside)
     if not isinstance(average, np.ndarray) or average.ndim not in (1, 2) or not average.size:
         return None
     rows = np.atleast_2d(average)

@@ -86,11 +86,10 @@ def read_weights(source: Path) -> Weights:
         return _read_folder(source.parent)
     if INDEX.fullmatch(source.name):
         return _read_shards(source)
-    shard = SHARD.fullmatch(source.name)
-    if shard and int(shard["count"]) > 1:
+    if _is_part(source.name):
         raise ConversionError(
-            f"{source} is shard {int(shard['number'])} of {int(shard['count'])} of a checkpoint;"
-            " give their folder, with the index that says what they hold"
+            f"{source} is one shard of a checkpoint, by its name; give their folder, with the index"
+            " that says what they hold"
         )
     return _read_file(source)
 
@@ -150,9 +149,15 @@ def _bundles(names: list[str]) -> Iterator[Bundle]:
         if match := INDEX.fullmatch(name):
             stem, variant = _split_variant(match["stem"])
             yield Bundle(name, stem, match["variant"] or variant, match["suffix"], True)
-        elif name.lower().endswith(SUFFIXES) and not SHARD.fullmatch(name):
+        elif name.lower().endswith(SUFFIXES) and not _is_part(name):
             whole, _, suffix = name.rpartition(".")
             yield Bundle(name, *_split_variant(whole), suffix.lower(), False)
+
+
+def _is_part(name: str) -> bool:
+    """Return whether a file is one shard of several, by its name."""
+    shard = SHARD.fullmatch(name)
+    return shard is not None and int(shard["count"]) > 1
 
 
 def _split_variant(stem: str) -> tuple[str, str | None]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fake_files import random_tensors, state_dict_of
 from jattr.converters.convert import convert
+from jattr.converters.detect import Weights, detect
 from jattr.converters.rules import Description, UnfitError, convert_by_rows
 from jattr.converters.stylegan2 import FORMATS
 from safetensors.numpy import save_file
@@ -195,6 +196,30 @@ def test_images_with_psi_1_do_not_depend_on_the_estimate(tmp_path):
     z = np.random.default_rng(0).normal(size=(2, 7)).astype(np.float32)
     images = [np.asarray(gen.generate(z)) for gen in (whole, train)]
     np.testing.assert_allclose(*images, rtol=1e-4, atol=1e-5 * np.abs(images[0]).max())
+
+
+@pytest.mark.parametrize("place", ["state_dict.decoder.", "g_ema.", "g_ema.module.", ""])
+@pytest.mark.parametrize("average", ["beside", "inside", "none"])
+def test_wherever_the_generator_and_its_mean_style_lie(place, average):
+    """Encoders (pixel2style2pixel) hold it as their decoder, the mean style beside all."""
+    arch, _, state, mean = rosinality_file()
+    tree = behind(place, state)
+    if average != "none":
+        tree["latent_avg" if average == "beside" else f"{place}latent_avg"] = mean
+    nested = {}
+    for name, array in tree.items():  # as a checkpoint nests them, one level deep
+        first, dot, rest = name.partition(".")
+        if dot and place:
+            nested.setdefault(first, {})[rest] = array
+        else:
+            nested[name] = array
+    for layout in (tree, nested):
+        match = detect(Weights("psp.pt", layout))
+        assert match.description.architecture == arch
+        shapes = graph_of("stylegan2", arch)[1]
+        stored = convert_by_rows(ROSINALITY, match.description, match.tensors, shapes)
+        assert (average == "none") == bool(match.description.notes)
+        assert average == "none" or (stored["w_avg"] == mean).all()
 
 
 def behind(prefix, state):

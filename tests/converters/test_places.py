@@ -64,6 +64,9 @@ WRAPPED = {  # what a file may hold of one DCGAN
     "lucidrains' EMA alone": {"ema": {"initted": COUNT, "step": COUNT} | behind("ema_model.", G)},
     "lucidrains' EMA of a parallel one": behind("online_model.module.", OTHER)
     | behind("ema_model.module.", G),
+    "lucidrains' EMA in a trainer": {"netG": OTHER}
+    | {"ema": {"initted": COUNT} | behind("online_model.", OTHER) | behind("ema_model.", G)},
+    "averages of two kinds": {"ema": {"g": OTHER, "g_ema": G}, "g": OTHER},
     "ema beside": {"netG": OTHER, "netG_ema": G, "netD": D},
     "ema above": {"models": {"G": OTHER}, "ema": {"models": {"G": G}}},
     "gema": {"gen": OTHER, "gema": G},
@@ -173,14 +176,14 @@ def test_a_stylegan2_inside_a_lightning_module():
 @pytest.mark.parametrize(
     ("key", "averaged"),
     [
-        ("g_ema", True), ("G_ema", True), ("state_dict.ema_model.module", True), ("avgG", True),
-        ("generator_smooth", True), ("swa_model", True), ("netGema", True), ("EMA", True),
-        ("gema", True), ("semantic", False), ("schema.net", False), ("cinema", False),
-        ("g", False), ("", False),
+        ("g_ema", 2), ("G_ema", 2), ("state_dict.ema_model.module", 2), ("avgG", 2), ("EMA", 2),
+        ("generator_smooth", 2), ("swa_model", 2), ("netGema", 2), ("gema", 2), ("ema.net", 1),
+        ("ema.online_model", 0), ("semantic", 0), ("schema.net", 0), ("cinema", 0), ("g", 0),
+        ("", 0),
     ],
 )  # fmt: skip
 def test_words_for_averages(key, averaged):
-    assert Place(key, {}, {}).averaged is averaged
+    assert Place(key, {}, {}).averaged == averaged
 
 
 def test_what_a_file_may_cost():

@@ -226,9 +226,16 @@ def test_faulty_shards_are_refused_in_one_line(case, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_the_only_shard_needs_no_index(tmp_path, digests):
+    write_shards(tmp_path / "source", STATE, 1).unlink()
+    assert convert(tmp_path / "source", tmp_path / "out").digest == digests["dcgan"]
+
+
 def test_one_shard_alone_says_so(tmp_path):
     write_shards(tmp_path, STATE, 2)
-    with pytest.raises(ConversionError, match="is shard 2 of 2 of a checkpoint; give their folder"):
+    with pytest.raises(
+        ConversionError, match="is one shard of a checkpoint, by its name; give their folder"
+    ):
         convert(tmp_path / "model-00002-of-00002.safetensors", tmp_path / "out")
 
 
