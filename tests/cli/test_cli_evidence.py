@@ -97,13 +97,14 @@ def test_made_and_verified(
 ):
     make, verify = arguments
     out, tiny = tmp_path / "out", tiny_folders["tiny"]
-    made = ok(*make(image, "--nonce", NONCE, "--out", out))
+    made = ok(*make(image, "--nonce", NONCE, "--restarts", 32, "--out", out))
     assert names(out) == ["evidence.html", "evidence.json"]
     assert made["verdict"]["kind"] == kind
     assert made["verdict"]["weaknesses"] == []
     if use is not None:
         assert made["verdict"]["use"] == use
     page = (out / "evidence.html").read_text("utf-8")
+    assert "--restarts 32" in page  # whoever verifies searches as hard
     assert "--nonce &#39;$(asked) &#39;&#34;&#39;&#34;&#39;by" in page
     asked = (
         "--nonce",

@@ -190,3 +190,22 @@ def test_names_stay_within_the_page():
 def test_accused_arrays_are_checked():
     with pytest.raises(ImageError, match="legal is uint8"):
         contact_sheet([row(np.zeros((4, 4, 3), np.float32))])
+
+
+def test_rows_whose_images_were_not_kept_are_left_out_and_not_called_unread():
+    pixels = plain(32, 32)
+    kept, left_out = row(pixels), row(None, left_out=True)
+    assert contact_sheet([kept, left_out]).height == contact_sheet([kept]).height
+    unread = row(None)  # a file that could not be read has its row
+    assert contact_sheet([kept, unread]).height > contact_sheet([kept]).height
+
+
+def test_every_name_of_a_class_is_framed():
+    pixels, winner = plain(32, 32), (11, 93, 68)
+    names = [Reproduction(name, to_float(pixels), 0.0) for name in ("a", "b", "c")]
+    frames = [
+        count(contact_sheet([row(pixels, *names, winner="a", winners=winners)]), winner)
+        for winners in ((), ("a",), ("a", "b"))
+    ]
+    assert frames[0] == frames[1] > 0
+    assert frames[2] > 1.8 * frames[1]

@@ -1,6 +1,7 @@
 """The report: one page of its own, whatever the names are."""
 
 import base64
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -263,3 +264,42 @@ def test_to_dict_is_json(att):
     assert found["pictures"][0]["residual"]["tiny"] == pytest.approx(float(att.residual[0, 0]))
     assert found["pictures"][0]["searches"]["tiny"][0]["status"] in ("arrived", "stalled", "spent")
     assert found["candidates"][0]["digest"] == att.candidates[0].digest
+
+
+def test_digests_stand_beside_names_and_certificates_say_what_they_are_worth():
+    text = Page(report_page(data_of("one", "two"), [row_of()], "jattr verify r")).text
+    assert "one [aaaaaaaa] (made it)" in text
+    assert "two [aaaaaaaa]" in text
+    assert "proves nothing if these weights are newer than the image" in text
+    assert "--search" not in text
+
+
+def test_of_a_class_nobody_is_said_to_have_made_it():
+    row = row_of(names=("one", "two", "three"))
+    row.record["candidates"] = ["one", "two"]
+    text = Page(report_page(data_of("one", "two", "three"), [row], "")).text
+    assert "(made it)" not in text
+    assert text.count("(made it, or the other one did)") == 2
+    row.record["candidates"] = ["one", "two", "three"]
+    text = Page(report_page(data_of("one", "two", "three"), [row], "")).text
+    assert text.count("(made it, or one of 2 others did)") == 3
+
+
+def test_a_verdict_without_certificate_says_what_it_rests_on():
+    row = row_of(certificate=False)
+    text = Page(report_page(data_of("one", "two"), [row], "jattr verify r")).text
+    assert "jattr verify r --search" in text
+    assert "(made it, by thresholds)" in text
+    data = data_of("one", "two")
+    data["settings"] = data["settings"] | {"calibration": "b" * 64}
+    text = Page(report_page(data, [row], "jattr verify r")).text
+    assert "jattr verify r --calibration FILE --search" in text
+
+
+def test_images_that_were_not_kept_are_counted_as_left_out():
+    kept, full = row_of(), row_of("late.png")
+    left_out = dataclasses.replace(full.sheet, observation=None, left_out=True)
+    text = Page(
+        report_page(data_of("one", "two"), [kept, ReportRow(full.record, left_out)], "")
+    ).text
+    assert "1 images are in the table only" in text
