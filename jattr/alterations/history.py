@@ -45,6 +45,11 @@ class TraceSettings:
     quantile: float = 0.95
     # share of the differences beside them that lie further out: of images as they were made 0.05
     beyond: float = 0.25
+    # Interpolated chroma that is nearly flat shows less: differences that are 0 but for roundings, of
+    # this deviation of a sample, and on average so many times as large beside them. Where nothing
+    # was interpolated the most in 700 images with so little noise was 1.38.
+    rounding: float = 0.42
+    ratio: float = 1.45
     least_differences: int = 100
 
 
@@ -215,7 +220,13 @@ def _is_filled(
     limits = np.quantile(zero, settings.quantile, axis=1)
     most = settings.within * settings.chroma_deviation * float(np.sqrt(np.square(weights).sum()))
     shares = (beside > limits[:, None]).mean(1)
-    return bool(limits.max() <= most and shares.max() >= settings.beyond)
+    if limits.max() <= most and shares.max() >= settings.beyond:
+        return True
+    # An edge makes both kinds of differences large here, but only one kind of a repetition's.
+    deviation = np.sqrt(np.square(zero).mean(1) / np.square(weights).sum())
+    ratios = beside.mean(1) / np.maximum(zero.mean(1), 1e-9)
+    averages = kernel.name == "interpolated" and deviation.max() <= settings.rounding
+    return bool(averages and ratios.max() >= settings.ratio)
 
 
 def _planes(pixels: np.ndarray) -> list[np.ndarray]:

@@ -15,6 +15,9 @@ class ReductionSettings:
     """When colours were reduced. `scripts/bench_traces.py` measures what these numbers do."""
 
     palette: int = 256  # the most colours of a palette (GIF, PNG)
+    # Distance of a pixel's colour from the next one in use, in levels, as a mean over pixels: flat
+    # parts of photographs have few colours side by side, and so fine a palette moves no byte by 8.
+    spacing: float = 4.0
     # share of the levels that a smooth histogram would use: a sixth bit leaves 0.3, a fifth 0.15
     filled: float = 0.5
     smoothing: int = 17  # levels over which a histogram is smoothed
@@ -32,6 +35,7 @@ class Levels:
     # least over its channels, share of the levels that a smooth histogram would use; 1 where too
     # few pixels tell
     filled: float
+    spacing: float  # mean distance over pixels from the next colour in use; 0: too many to tell
 
     def is_suspicious(self, settings: ReductionSettings) -> bool:
         """Return whether they are few enough to compare them with own images'."""
@@ -41,7 +45,8 @@ class Levels:
         """Return whether they are few, and fewer than those of all images of a generator."""
         fewest = settings.fewer * min(each.colours for each in own)
         sparsest = settings.fewer * min(each.filled for each in own)
-        few = self.colours <= settings.palette and self.colours < fewest
+        few = self.colours <= settings.palette and self.spacing >= settings.spacing
+        few = few and self.colours < fewest
         sparse = self.filled <= settings.filled and self.filled < sparsest
         return few or sparse
 
@@ -52,7 +57,19 @@ def levels_of(
     """Return how many colours and levels an image uint8 [H, W, 1 | 3 | 4] uses; without alpha."""
     samples = pixels[..., :3].reshape(-1, min(3, pixels.shape[2])).astype(np.int64)
     codes = samples @ (256 ** np.arange(samples.shape[1]))
-    return Levels(len(np.unique(codes)), min(_filled(channel, settings) for channel in samples.T))
+    _, first, counts = np.unique(codes, return_index=True, return_counts=True)
+    spacing = _spacing(samples[first], counts) if len(first) <= settings.palette else 0.0
+    filled = min(_filled(channel, settings) for channel in samples.T)
+    return Levels(len(first), filled, spacing)
+
+
+def _spacing(colours: NDArray[np.int64], counts: NDArray[np.int64]) -> float:
+    """Return the mean distance of colours [n, C], seen so often [n], from the next other one."""
+    if len(colours) == 1:
+        return np.inf
+    squares = np.square(colours[:, None] - colours[None]).sum(-1).astype(np.float64)
+    np.fill_diagonal(squares, np.inf)
+    return float(np.average(np.sqrt(squares.min(1)), weights=counts))
 
 
 def _filled(channel: NDArray[np.int64], settings: ReductionSettings) -> float:
