@@ -45,9 +45,9 @@ class TraceSettings:
     quantile: float = 0.95
     # share of the differences beside them that lie further out: of images as they were made 0.05
     beyond: float = 0.25
-    # Interpolated chroma that is nearly flat shows less: differences that are 0 but for roundings, of
-    # this deviation of a sample, and on average so many times as large beside them. Where nothing
-    # was interpolated the most in 700 images with so little noise was 1.38.
+    # Interpolated chroma that is nearly flat shows less: differences that are 0 but for roundings,
+    # of this deviation of a sample, and on average so many times as large beside them. Where
+    # nothing was interpolated the most in 700 images with so little noise was 1.38.
     rounding: float = 0.42
     ratio: float = 1.45
     least_differences: int = 100
